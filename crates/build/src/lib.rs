@@ -1,0 +1,1 @@
+//! Placeholder of this room until its code lands.

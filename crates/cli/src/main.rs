@@ -1,0 +1,2 @@
+//! `crossdock`.
+fn main() {}

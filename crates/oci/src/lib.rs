@@ -1,0 +1,18 @@
+//! OCI images, indexes and layers, and the content store that keeps them.
+//!
+//! - [`digest`], [`reference`], [`manifest`], [`config`]: the values of the OCI image and distribution
+//!   specifications, with everything that is not understood kept as it was read;
+//! - the store: files named by their digest, images by reference *and platform*, unpacked layers, garbage collection.
+//!
+//! This room knows neither HTTP nor processes.
+
+pub mod config;
+pub mod digest;
+pub mod manifest;
+pub mod media_type;
+pub mod reference;
+
+pub use config::ImageConfig;
+pub use digest::Digest;
+pub use manifest::{Descriptor, Document, Index, Manifest};
+pub use reference::Reference;
