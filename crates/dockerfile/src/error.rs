@@ -1,0 +1,105 @@
+//! Errors that point at lines of the Dockerfile.
+
+use std::fmt::Write as _;
+
+/// A range of lines, both ends included, counted from 1. Line 0 stands for the whole file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Lines {
+    /// First line.
+    pub start: usize,
+    /// Last line.
+    pub end: usize,
+}
+
+/// What is wrong with a Dockerfile, and on which lines.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Error {
+    /// What happened and what to do, without the place.
+    pub message: String,
+    /// Where.
+    pub lines: Lines,
+}
+
+impl Error {
+    /// An error at `lines`.
+    pub fn new(message: impl Into<String>, lines: Lines) -> Error {
+        Error { message: message.into(), lines }
+    }
+}
+
+/// The lines of `source` around `lines`, numbered, the lines meant marked with `>>>`, as BuildKit prints them.
+///
+/// `context` is the number of lines before and after. Empty if the range lies outside the text.
+pub fn excerpt(file: &str, source: &str, lines: Lines, context: usize) -> String {
+    if lines.start == 0 {
+        return String::new();
+    }
+    let all: Vec<&str> = source.lines().collect();
+    let first = lines.start.saturating_sub(context).max(1);
+    let last = (lines.end + context).min(all.len());
+    if lines.start > all.len() {
+        return String::new();
+    }
+    let mut text = format!("{file}:{}\n--------------------\n", lines.start);
+    for number in first..=last {
+        let mark = if (lines.start..=lines.end).contains(&number) { ">>>" } else { "   " };
+        let line: String =
+            all[number - 1].chars().filter(|c| !c.is_control() || *c == '\t').take(400).collect();
+        writeln!(text, "{number:4} | {mark} {line}").expect("a String takes all");
+    }
+    text.push_str("--------------------");
+    text
+}
+
+/// The candidate nearest to `word`, if it is near enough to be what was meant (Levenshtein distance at most 2).
+pub fn suggestion<'a>(word: &str, candidates: &[&'a str]) -> Option<&'a str> {
+    candidates
+        .iter()
+        .map(|candidate| (distance(&word.to_ascii_lowercase(), candidate), *candidate))
+        .filter(|(distance, candidate)| *distance <= 2 && *distance < candidate.len())
+        .min()
+        .map(|(_, candidate)| candidate)
+}
+
+/// `, did you mean X?`, or nothing.
+pub(crate) fn did_you_mean(word: &str, candidates: &[&str]) -> String {
+    suggestion(word, candidates).map(|c| format!(", did you mean {c}?")).unwrap_or_default()
+}
+
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.iter().enumerate() {
+            let substituted = diagonal + usize::from(x != *y);
+            diagonal = row[j + 1];
+            row[j + 1] = substituted.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_excerpt_marks_the_lines() {
+        let text = excerpt("Dockerfile", "FROM a\nRUN x \\\n y\nCMD z\n", Lines { start: 2, end: 3 }, 1);
+        assert_eq!(
+            text,
+            "Dockerfile:2\n--------------------\n   1 |     FROM a\n   2 | >>> RUN x \\\n   3 | >>>  y\n   4 |     CMD z\n--------------------"
+        );
+        assert_eq!(excerpt("f", "a\n", Lines { start: 9, end: 9 }, 2), "");
+    }
+
+    #[test]
+    fn near_words_are_suggested() {
+        assert_eq!(suggestion("FORM", &["from", "run"]), Some("from"));
+        assert_eq!(suggestion("targt", &["target", "type"]), Some("target"));
+        assert_eq!(suggestion("xyz", &["from", "run"]), None);
+    }
+}

@@ -1,0 +1,144 @@
+//! `.dockerignore` files, as moby's `patternmatcher` reads them.
+
+use crate::error::{Error, Lines};
+use crate::pattern::Pattern;
+
+/// The rules of one ignore file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ignore {
+    rules: Vec<Rule>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Rule {
+    pattern: Pattern,
+    /// `!pattern`: a match includes the file again.
+    include: bool,
+}
+
+impl Ignore {
+    /// Reads an ignore file; errors name the line.
+    pub fn parse(text: &str) -> Result<Ignore, Error> {
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let mut rules = Vec::new();
+        for (i, line) in text.lines().enumerate() {
+            let at = Lines { start: i + 1, end: i + 1 };
+            let trimmed = line.trim();
+            if line.starts_with('#') || trimmed.is_empty() {
+                continue;
+            }
+            rules.push(rule(trimmed).map_err(|message| Error::new(message, at))?);
+        }
+        Ok(Ignore { rules })
+    }
+
+    /// Rules from single patterns, as `--exclude` of COPY gives them.
+    pub fn of_patterns<'a>(patterns: impl IntoIterator<Item = &'a str>) -> Result<Ignore, String> {
+        Ok(Ignore { rules: patterns.into_iter().map(rule).collect::<Result<_, _>>()? })
+    }
+
+    /// Whether there are no rules.
+    pub fn is_empty(&self) -> bool {
+        self.rules.is_empty()
+    }
+
+    /// Whether `path` (relative, `/`-separated, without `.` and `..`) is left out: the last rule that matches it or
+    /// one of its parents decides.
+    pub fn excludes(&self, path: &str) -> bool {
+        let mut excluded = false;
+        for rule in &self.rules {
+            if rule.include == excluded && matches_or_parent(&rule.pattern, path) {
+                excluded = !rule.include;
+            }
+        }
+        excluded
+    }
+
+    /// Whether a directory that is left out must still be entered, because a later rule may include something in it.
+    pub fn may_include_below(&self, _directory: &str) -> bool {
+        self.rules.iter().any(|rule| rule.include)
+    }
+}
+
+fn rule(text: &str) -> Result<Rule, String> {
+    let (include, pattern) = match text.strip_prefix('!') {
+        Some(rest) => (true, rest.trim()),
+        None => (false, text),
+    };
+    if pattern.is_empty() {
+        return Err(format!("illegal exclusion pattern: \"{text}\""));
+    }
+    let clean = clean(pattern);
+    let clean = if clean.len() > 1 { clean.trim_start_matches('/') } else { &clean };
+    let pattern = Pattern::with_double_star(clean).map_err(|e| e.to_string())?;
+    Ok(Rule { pattern, include })
+}
+
+fn matches_or_parent(pattern: &Pattern, path: &str) -> bool {
+    pattern.matches(path) || path.match_indices('/').any(|(i, _)| pattern.matches(&path[..i]))
+}
+
+/// The path with `.`, `..` and repeated slashes resolved, as Go's `path.Clean` does.
+pub fn clean(path: &str) -> String {
+    let rooted = path.starts_with('/');
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." if parts.last().is_some_and(|p| *p != "..") => {
+                parts.pop();
+            }
+            ".." if rooted => {}
+            part => parts.push(part),
+        }
+    }
+    let joined = parts.join("/");
+    match (rooted, joined.is_empty()) {
+        (true, _) => format!("/{joined}"),
+        (false, true) => ".".to_string(),
+        (false, false) => joined,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(rules: &str, path: &str, expect: bool) {
+        assert_eq!(Ignore::parse(rules).expect(rules).excludes(path), expect, "{rules:?} on {path}");
+    }
+
+    #[test]
+    fn the_last_match_wins() {
+        check("*.md\n!README.md", "README.md", false);
+        check("*.md\n!README.md", "x.md", true);
+        check("*.md\n!README*.md\nREADME-secret.md", "README-secret.md", true);
+        check("*.md", "a/x.md", false);
+        check("**/*.md", "a/x.md", true);
+        check("/a/", "a/b/c", true);
+        check("a\n!a/keep", "a/keep", false);
+        check("a\n!a/keep", "a/other", true);
+        check("#a\n  b  \n", "b", true);
+        check("#a", "#a", false);
+        check(" #a", "#a", true);
+        check("*\n!src", "src/main.c", false);
+        check("a/../b", "b", true);
+        check("node_modules", "x/node_modules", false);
+        check(".", "x", false);
+    }
+
+    #[test]
+    fn mistakes_name_the_line() {
+        assert_eq!(Ignore::parse("a\n!\n").expect_err("a lone !").lines.start, 2);
+        assert_eq!(Ignore::parse("[\n").expect_err("an open class").lines.start, 1);
+    }
+
+    #[test]
+    fn paths_are_cleaned() {
+        for (path, expect) in
+            [("", "."), ("/", "/"), ("a//b/./c/..", "a/b"), ("../a", "../a"), ("/../a", "/a"), ("a/..", ".")]
+        {
+            assert_eq!(clean(path), expect, "{path}");
+        }
+    }
+}

@@ -1,0 +1,325 @@
+//! The value of `RUN --mount`: comma-separated options in CSV form.
+
+use crate::error::did_you_mean;
+
+/// A mount of one RUN instruction; paths and ids are as written, variables not yet expanded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mount {
+    /// What is mounted.
+    pub kind: MountKind,
+    /// Where; may be relative to the working directory.
+    pub target: Option<String>,
+    /// Whether writes fail.
+    pub read_only: bool,
+}
+
+/// What is mounted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MountKind {
+    /// A directory or file of the context, a stage, an image or a named context.
+    Bind {
+        /// Stage, image or context; the build context if absent.
+        from: Option<String>,
+        /// Path in it.
+        source: Option<String>,
+    },
+    /// A directory that stays between builds.
+    Cache {
+        /// Identity; the target by default.
+        id: Option<String>,
+        /// Initial content.
+        from: Option<String>,
+        /// Path in it.
+        source: Option<String>,
+        /// Use by several steps at once.
+        sharing: Sharing,
+        /// Permission bits of a new directory.
+        mode: u32,
+        /// Owner of a new directory.
+        uid: u32,
+        /// Group of a new directory.
+        gid: u32,
+    },
+    /// An empty file system in memory.
+    Tmpfs {
+        /// Limit in bytes.
+        size: Option<u64>,
+    },
+    /// A file that never reaches a layer.
+    Secret {
+        /// Identity; the last part of the target by default.
+        id: Option<String>,
+        /// Environment variable to set, instead of or beside the file.
+        env: Option<String>,
+        /// Fail if the secret was not given.
+        required: bool,
+        /// Permission bits.
+        mode: u32,
+        /// Owner.
+        uid: u32,
+        /// Group.
+        gid: u32,
+    },
+    /// A socket of an SSH agent.
+    Ssh {
+        /// Identity; `default` if absent.
+        id: Option<String>,
+        /// Fail if the agent was not given.
+        required: bool,
+        /// Permission bits.
+        mode: u32,
+        /// Owner.
+        uid: u32,
+        /// Group.
+        gid: u32,
+    },
+}
+
+/// Use of a cache mount by several steps at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sharing {
+    /// All at once.
+    Shared,
+    /// Each its own directory if the first is in use.
+    Private,
+    /// One waits for the other.
+    Locked,
+}
+
+const KEYS: [&str; 17] = [
+    "type",
+    "from",
+    "source",
+    "src",
+    "target",
+    "dst",
+    "destination",
+    "ro",
+    "readonly",
+    "rw",
+    "readwrite",
+    "id",
+    "sharing",
+    "required",
+    "size",
+    "mode",
+    "env",
+];
+
+/// Parses the value of `--mount`. The error is a sentence without place.
+pub fn parse(value: &str) -> Result<Mount, String> {
+    let mut kind = "bind".to_string();
+    let (mut from, mut source, mut target, mut id, mut env, mut sharing) =
+        (None, None, None, None, None, None);
+    let (mut read_only, mut required, mut size, mut mode, mut uid, mut gid) =
+        (None, None, None, None, None, None);
+    for field in csv(value)? {
+        let (key, value) = match field.split_once('=') {
+            Some((key, value)) => (key.to_ascii_lowercase(), Some(value.to_string())),
+            None => (field.to_ascii_lowercase(), None),
+        };
+        let flag = || match value.as_deref() {
+            None => Ok(true),
+            Some(v) => boolean(v).ok_or_else(|| format!("invalid value for {key}: {v}")),
+        };
+        let text = || value.clone().ok_or_else(|| format!("invalid field '{key}' must be a key=value pair"));
+        let number = |radix| {
+            let v = text()?;
+            u32::from_str_radix(&v, radix).map_err(|_| format!("invalid value {v} for {key}"))
+        };
+        match key.as_str() {
+            "type" => kind = text()?.to_ascii_lowercase(),
+            "from" => from = Some(text()?),
+            "source" | "src" => source = Some(text()?),
+            "target" | "dst" | "destination" => target = Some(text()?),
+            "readonly" | "ro" => read_only = Some(flag()?),
+            "readwrite" | "rw" => read_only = Some(!flag()?),
+            "required" => required = Some(flag()?),
+            "id" => id = Some(text()?),
+            "env" => env = Some(text()?),
+            "size" => size = Some(bytes(&text()?).ok_or_else(|| format!("invalid value for {key}"))?),
+            "mode" => mode = Some(number(8)?),
+            "uid" => uid = Some(number(10)?),
+            "gid" => gid = Some(number(10)?),
+            "sharing" => {
+                sharing = Some(match text()?.to_ascii_lowercase().as_str() {
+                    "shared" => Sharing::Shared,
+                    "private" => Sharing::Private,
+                    "locked" => Sharing::Locked,
+                    other => {
+                        let hint = did_you_mean(other, &["shared", "private", "locked"]);
+                        return Err(format!("unsupported sharing value \"{other}\"{hint}"));
+                    }
+                });
+            }
+            other => {
+                return Err(format!("unexpected key '{other}' in '{field}'{}", did_you_mean(other, &KEYS)));
+            }
+        }
+    }
+    let only = |given: bool, what: &str, kinds: &[&str]| match given && !kinds.contains(&kind.as_str()) {
+        true => Err(format!("{what} is not allowed for mount type {kind}")),
+        false => Ok(()),
+    };
+    only(from.is_some(), "from", &["bind", "cache"])?;
+    only(source.is_some() && kind != "secret" && kind != "ssh", "source", &["bind", "cache"])?;
+    only(sharing.is_some(), "sharing", &["cache"])?;
+    only(size.is_some(), "size", &["tmpfs"])?;
+    only(env.is_some(), "env", &["secret"])?;
+    only(required.is_some(), "required", &["secret", "ssh"])?;
+    only(mode.is_some(), "mode", &["cache", "secret", "ssh"])?;
+    only(uid.is_some() || gid.is_some(), "uid and gid", &["cache", "secret", "ssh"])?;
+    only(id.is_some(), "id", &["cache", "secret", "ssh"])?;
+    let (uid, gid) = (uid.unwrap_or(0), gid.unwrap_or(0));
+    let needs_target = matches!(kind.as_str(), "bind" | "cache" | "tmpfs");
+    if needs_target && target.as_deref().unwrap_or_default().is_empty() {
+        return Err(format!("a {kind} mount needs a target"));
+    }
+    let mount_kind = match kind.as_str() {
+        "bind" => MountKind::Bind { from, source },
+        "cache" => MountKind::Cache {
+            id,
+            from,
+            source,
+            sharing: sharing.unwrap_or(Sharing::Shared),
+            mode: mode.unwrap_or(0o755),
+            uid,
+            gid,
+        },
+        "tmpfs" => MountKind::Tmpfs { size },
+        "secret" => {
+            if id.is_none() && source.is_none() && target.is_none() && env.is_none() {
+                return Err("invalid secret mount: one of id, source or target is required".to_string());
+            }
+            MountKind::Secret {
+                id: id.or(source),
+                env,
+                required: required.unwrap_or(false),
+                mode: mode.unwrap_or(0o400),
+                uid,
+                gid,
+            }
+        }
+        "ssh" => MountKind::Ssh {
+            id: id.or(source),
+            required: required.unwrap_or(false),
+            mode: mode.unwrap_or(0o600),
+            uid,
+            gid,
+        },
+        other => {
+            let hint = did_you_mean(other, &["bind", "cache", "tmpfs", "secret", "ssh"]);
+            return Err(format!("unsupported mount type \"{other}\"{hint}"));
+        }
+    };
+    // A bind mount is read-only unless `rw` is said.
+    let read_only = read_only.unwrap_or(matches!(mount_kind, MountKind::Bind { .. }));
+    Ok(Mount { kind: mount_kind, target, read_only })
+}
+
+/// Splits one line of CSV (RFC 4180): fields may be quoted, `""` inside is a quote.
+pub fn csv(line: &str) -> Result<Vec<String>, String> {
+    let mut fields = Vec::new();
+    let mut rest = line.trim();
+    loop {
+        let field;
+        if let Some(mut quoted) = rest.strip_prefix('"') {
+            let mut text = String::new();
+            loop {
+                let (part, after) =
+                    quoted.split_once('"').ok_or_else(|| format!("no closing quote in {line}"))?;
+                text.push_str(part);
+                match after.strip_prefix('"') {
+                    Some(after) => {
+                        text.push('"');
+                        quoted = after;
+                    }
+                    None => {
+                        rest = after;
+                        break;
+                    }
+                }
+            }
+            field = text;
+        } else {
+            let end = rest.find(',').unwrap_or(rest.len());
+            field = rest[..end].to_string();
+            rest = &rest[end..];
+        }
+        if !field.is_empty() {
+            fields.push(field);
+        }
+        match rest.strip_prefix(',') {
+            Some(after) => rest = after,
+            None if rest.is_empty() => return Ok(fields),
+            None => return Err(format!("text behind a quoted field in {line}")),
+        }
+    }
+}
+
+/// `true`, `1`, `t`, ... as Go's `strconv.ParseBool` reads them.
+pub(crate) fn boolean(text: &str) -> Option<bool> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
+        _ => None,
+    }
+}
+
+/// A size such as `64m`, in bytes; binary units as Docker reads them.
+pub fn bytes(text: &str) -> Option<u64> {
+    let lower = text.trim().to_ascii_lowercase();
+    let digits = lower.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let shift = match &lower[digits.len()..] {
+        "" | "b" => 0,
+        "k" | "kb" | "kib" => 10,
+        "m" | "mb" | "mib" => 20,
+        "g" | "gb" | "gib" => 30,
+        "t" | "tb" | "tib" => 40,
+        _ => return None,
+    };
+    digits.trim().parse::<u64>().ok()?.checked_mul(1 << shift)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mounts_have_defaults() {
+        let mount = parse("target=/src").expect("bind");
+        assert_eq!(mount.kind, MountKind::Bind { from: None, source: None });
+        assert!(mount.read_only);
+        let mount = parse("type=cache,dst=/c,sharing=locked,mode=0700,uid=5").expect("cache");
+        let MountKind::Cache { sharing, mode, uid, .. } = mount.kind else { panic!("a cache was written") };
+        assert_eq!((sharing, mode, uid, mount.read_only), (Sharing::Locked, 0o700, 5, false));
+        assert_eq!(
+            parse("type=tmpfs,target=/t,size=2m").expect("tmpfs").kind,
+            MountKind::Tmpfs { size: Some(2 << 20) }
+        );
+        let secret = parse("type=secret,id=token,env=TOKEN,required").expect("secret");
+        assert!(matches!(secret.kind, MountKind::Secret { required: true, mode: 0o400, .. }));
+    }
+
+    #[test]
+    fn mistakes_get_a_hint() {
+        for (value, expect) in [
+            ("type=cache,targt=/x", "did you mean target?"),
+            ("type=cahce,target=/x", "did you mean cache?"),
+            ("type=cache,target=/x,sharing=lock", "unsupported sharing"),
+            ("type=bind", "needs a target"),
+            ("type=tmpfs,target=/x,from=y", "not allowed"),
+            ("type=secret", "one of id"),
+            ("type=cache,target=/x,mode=9", "invalid value 9"),
+        ] {
+            let error = parse(value).expect_err(value);
+            assert!(error.contains(expect), "{value}: {error}");
+        }
+    }
+
+    #[test]
+    fn csv_fields_may_be_quoted() {
+        assert_eq!(csv(r#"a=b,"c=d,e","f""g""#).expect("valid"), ["a=b", "c=d,e", "f\"g"]);
+        assert!(csv(r#""a"#).is_err() && csv(r#""a"b"#).is_err());
+    }
+}
