@@ -1,0 +1,182 @@
+//! Remembered digests of context files, so that a rebuild reads only what changed.
+//!
+//! One file per context directory: a header, records sorted by path, and a SHA-256 of all that. Whatever is wrong with
+//! it, it counts as empty. A digest holds while device, inode, size, mtime and ctime are the same; the ctime cannot be
+//! set by a program, so a changed file always differs, but for changes within one tick of the file system's clock
+//! after the hashing. Those are excluded by not remembering files younger than [`TICK`].
+
+use std::collections::HashMap;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crossdock_oci::Digest;
+use rustix::fs::Stat;
+
+const HEADER: &[u8] = b"crossdock stat cache 1\n";
+
+/// Clock granularity of file systems that keep coarse times (a kernel tick is at most 10 ms), with a margin.
+const TICK: Duration = Duration::from_millis(40);
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Identity {
+    device: u64,
+    inode: u64,
+    size: u64,
+    mtime_ns: i128,
+    ctime_ns: i128,
+}
+
+impl Identity {
+    fn of(stat: &Stat) -> Identity {
+        let ns =
+            |seconds: i64, nanoseconds: u64| i128::from(seconds) * 1_000_000_000 + i128::from(nanoseconds);
+        Identity {
+            device: stat.st_dev,
+            inode: stat.st_ino,
+            size: stat.st_size as u64,
+            mtime_ns: ns(stat.st_mtime, stat.st_mtime_nsec),
+            ctime_ns: ns(stat.st_ctime, stat.st_ctime_nsec),
+        }
+    }
+}
+
+/// The remembered digests of one context.
+pub struct StatCache {
+    path: PathBuf,
+    known: HashMap<String, (Identity, [u8; 32])>,
+    fresh: Mutex<HashMap<String, (Identity, [u8; 32])>>,
+}
+
+impl StatCache {
+    /// The cache for the context at `context`, in `directory`; empty if there is none yet.
+    pub fn open(directory: &Path, context: &Path) -> StatCache {
+        let name = Digest::of(context.as_os_str().as_encoded_bytes());
+        let path = directory.join(name.hex());
+        let known = std::fs::read(&path).ok().and_then(|bytes| decode(&bytes)).unwrap_or_default();
+        StatCache { path, known, fresh: Mutex::default() }
+    }
+
+    /// The digest of the file at `path` if it is known and `stat` says that the file has not changed.
+    pub fn get(&self, path: &str, stat: &Stat) -> Option<[u8; 32]> {
+        let identity = Identity::of(stat);
+        if let Some((known, digest)) = self.known.get(path)
+            && *known == identity
+        {
+            return Some(*digest);
+        }
+        let fresh = self.fresh.lock().expect("no thread panics while holding it");
+        fresh.get(path).filter(|(known, _)| *known == identity).map(|(_, digest)| *digest)
+    }
+
+    /// Remembers a digest of content that was read after `stat` was taken, unless the file is too young.
+    pub fn put(&self, path: &str, stat: &Stat, digest: [u8; 32]) {
+        let identity = Identity::of(stat);
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        if identity.ctime_ns + TICK.as_nanos() as i128 > now.as_nanos() as i128 {
+            return;
+        }
+        let mut fresh = self.fresh.lock().expect("no thread panics while holding it");
+        fresh.insert(path.to_string(), (identity, digest));
+    }
+
+    /// Writes what is new, if anything is.
+    pub fn save(&self) -> io::Result<()> {
+        let fresh = self.fresh.lock().expect("no thread panics while holding it");
+        if fresh.is_empty() {
+            return Ok(());
+        }
+        let mut all = self.known.clone();
+        all.extend(fresh.iter().map(|(path, value)| (path.clone(), *value)));
+        let directory = self.path.parent().expect("has a directory");
+        std::fs::create_dir_all(directory)?;
+        let mut file = tempfile::NamedTempFile::new_in(directory)?;
+        file.write_all(&encode(&all))?;
+        // No sync: a torn file fails its checksum and counts as empty.
+        file.persist(&self.path).map_err(|e| e.error)?;
+        Ok(())
+    }
+}
+
+fn encode(all: &HashMap<String, (Identity, [u8; 32])>) -> Vec<u8> {
+    let mut paths: Vec<&String> = all.keys().collect();
+    paths.sort_unstable();
+    let mut bytes = HEADER.to_vec();
+    for path in paths {
+        let (identity, digest) = &all[path];
+        bytes.extend((path.len() as u32).to_le_bytes());
+        bytes.extend(path.as_bytes());
+        bytes.extend(identity.device.to_le_bytes());
+        bytes.extend(identity.inode.to_le_bytes());
+        bytes.extend(identity.size.to_le_bytes());
+        bytes.extend(identity.mtime_ns.to_le_bytes());
+        bytes.extend(identity.ctime_ns.to_le_bytes());
+        bytes.extend(digest);
+    }
+    let sum = Digest::of(&bytes);
+    bytes.extend(sum.hex().as_bytes());
+    bytes
+}
+
+fn decode(bytes: &[u8]) -> Option<HashMap<String, (Identity, [u8; 32])>> {
+    let (body, sum) = bytes.split_at_checked(bytes.len().checked_sub(64)?)?;
+    if Digest::of(body).hex().as_bytes() != sum {
+        return None;
+    }
+    let mut rest = body.strip_prefix(HEADER)?;
+    let mut all = HashMap::new();
+    while !rest.is_empty() {
+        let length = u32::from_le_bytes(take(&mut rest)?) as usize;
+        let path = rest.split_off(..length)?;
+        let identity = Identity {
+            device: u64::from_le_bytes(take(&mut rest)?),
+            inode: u64::from_le_bytes(take(&mut rest)?),
+            size: u64::from_le_bytes(take(&mut rest)?),
+            mtime_ns: i128::from_le_bytes(take(&mut rest)?),
+            ctime_ns: i128::from_le_bytes(take(&mut rest)?),
+        };
+        all.insert(std::str::from_utf8(path).ok()?.to_string(), (identity, take(&mut rest)?));
+    }
+    Some(all)
+}
+
+fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
+    rest.split_off(..N)?.try_into().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn remembers_until_the_file_changes() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let file = directory.path().join("f");
+        std::fs::write(&file, "1").expect("writable");
+        let mut stat = rustix::fs::stat(&file).expect("there");
+        let cache = StatCache::open(&directory.path().join("cache"), directory.path());
+        cache.put("f", &stat, [1; 32]);
+        assert_eq!(cache.get("f", &stat), None, "the file is too young");
+        stat.st_ctime -= 60;
+        cache.put("f", &stat, [1; 32]);
+        cache.save().expect("writable");
+        let cache = StatCache::open(&directory.path().join("cache"), directory.path());
+        assert_eq!(cache.get("f", &stat), Some([1; 32]));
+        stat.st_ctime_nsec += 1;
+        assert_eq!(cache.get("f", &stat), None);
+    }
+
+    #[test]
+    fn a_damaged_file_is_empty() {
+        let identity = Identity { device: 1, inode: 2, size: 3, mtime_ns: 4, ctime_ns: 5 };
+        let bytes = encode(&HashMap::from([("a".to_string(), (identity, [7; 32]))]));
+        assert_eq!(decode(&bytes).expect("whole").len(), 1);
+        for end in 0..bytes.len() {
+            assert!(decode(&bytes[..end]).is_none(), "cut at {end}");
+        }
+        let mut flipped = bytes.clone();
+        flipped[HEADER.len() + 2] ^= 1;
+        assert!(decode(&flipped).is_none());
+    }
+}

@@ -1,0 +1,287 @@
+//! Files below a root that cannot be left: the build context, the root of a stage, a directory of an image.
+//!
+//! Every look-up goes through `openat2(2)` with `RESOLVE_IN_ROOT`, so symbolic links, `..` and absolute names stay
+//! inside the root, whatever they say.
+
+use std::ffi::{CString, OsStr};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use crossdock_dockerfile::ignore::{Ignore, clean};
+use crossdock_dockerfile::pattern::{Pattern, PatternError};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Stat};
+
+/// A root directory and the rules for what in it is seen.
+pub struct Tree {
+    root: OwnedFd,
+    ignore: Ignore,
+}
+
+/// One file, directory or link below a [`Tree`].
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// Path below the root, `/`-separated, no leading slash; empty for the root itself.
+    pub path: String,
+    /// Type, mode, owner, size, times.
+    pub stat: Stat,
+}
+
+impl Entry {
+    /// Type of the file.
+    pub fn file_type(&self) -> FileType {
+        FileType::from_raw_mode(self.stat.st_mode)
+    }
+
+    /// Whether this is a directory.
+    pub fn is_dir(&self) -> bool {
+        self.file_type() == FileType::Directory
+    }
+
+    /// The last part of the path; empty for the root.
+    pub fn name(&self) -> &str {
+        self.path.rsplit('/').next().unwrap_or_default()
+    }
+}
+
+impl Tree {
+    /// The tree below an open directory, everything in it seen.
+    pub fn new(root: OwnedFd) -> Tree {
+        Tree { root, ignore: Ignore::default() }
+    }
+
+    /// The tree below a directory of the host, without what `ignore` leaves out.
+    pub fn open(directory: &Path, ignore: Ignore) -> io::Result<Tree> {
+        let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::RDONLY;
+        Ok(Tree { root: rustix::fs::open(directory, flags, Mode::empty())?, ignore })
+    }
+
+    /// The root directory.
+    pub fn root(&self) -> &OwnedFd {
+        &self.root
+    }
+
+    /// Whether some files may be left out.
+    pub fn is_filtered(&self) -> bool {
+        !self.ignore.is_empty()
+    }
+
+    /// Whether the ignore rules leave out `path`.
+    pub fn excludes(&self, path: &str) -> bool {
+        self.ignore.excludes(path)
+    }
+
+    /// Opens `path` inside the root. With `NOFOLLOW` in `flags` a link at the end is not followed.
+    pub fn open_at(&self, path: &str, flags: OFlags) -> io::Result<OwnedFd> {
+        open_in_root(&self.root, path, flags)
+    }
+
+    /// The entry at `path`, links followed inside the root.
+    pub fn entry(&self, path: &str) -> io::Result<Entry> {
+        let fd = self.open_at(path, OFlags::PATH)?;
+        Ok(Entry { path: clean_relative(path), stat: rustix::fs::fstat(&fd)? })
+    }
+
+    /// Entries that a source of COPY names: the path itself, or what its pattern matches, in the order of names.
+    pub fn select(&self, source: &str) -> Result<Vec<Entry>, SelectError> {
+        let path = clean_relative(source);
+        if !Pattern::is_pattern(&path) {
+            if self.ignore.excludes(&path) && !self.ignore.may_include_below(&path) {
+                return Err(SelectError::Ignored(source.to_string()));
+            }
+            return match self.entry(&path) {
+                Ok(entry) => Ok(vec![entry]),
+                Err(e) if e.kind() == io::ErrorKind::NotFound || e.raw_os_error() == Some(20) => {
+                    Err(SelectError::NotFound(source.to_string()))
+                }
+                Err(e) => Err(SelectError::Io(path, e)),
+            };
+        }
+        let mut found: Vec<String> = vec![String::new()];
+        for segment in path.split('/') {
+            let pattern = Pattern::new(segment)?;
+            let mut next = Vec::new();
+            for base in &found {
+                if !Pattern::is_pattern(segment) {
+                    let path = join(base, segment);
+                    if self.open_at(&path, OFlags::PATH).is_ok() {
+                        next.push(path);
+                    }
+                    continue;
+                }
+                let Ok(names) = self.names(base) else { continue };
+                next.extend(names.iter().filter(|n| pattern.matches(n)).map(|n| join(base, n)));
+            }
+            found = next;
+        }
+        let entries: Vec<Entry> = found
+            .into_iter()
+            .filter(|path| !self.ignore.excludes(path) || self.ignore.may_include_below(path))
+            .filter_map(|path| self.entry(&path).ok())
+            .collect();
+        if entries.is_empty() {
+            return Err(SelectError::NoMatch(source.to_string()));
+        }
+        Ok(entries)
+    }
+
+    /// Names in a directory, sorted by bytes. Names that are not UTF-8 are an error that shows them.
+    pub fn names(&self, directory: &str) -> io::Result<Vec<String>> {
+        let fd = self.open_at(directory, OFlags::DIRECTORY | OFlags::RDONLY)?;
+        names_in(&fd)
+    }
+
+    /// `start` and everything below it in a fixed order: a directory before its content, names sorted. `visit` gets
+    /// each entry that is not left out; a directory that is left out is not visited but entered where something
+    /// below may be included again.
+    pub fn walk(
+        &self,
+        start: &Entry,
+        also_excluded: &dyn Fn(&str) -> bool,
+        visit: &mut dyn FnMut(&Entry) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let excluded =
+            !start.path.is_empty() && (self.ignore.excludes(&start.path) || also_excluded(&start.path));
+        if !excluded {
+            visit(start)?;
+        } else if !start.is_dir() || !self.ignore.may_include_below(&start.path) {
+            return Ok(());
+        }
+        if start.is_dir() {
+            let fd = self.open_at(&start.path, OFlags::DIRECTORY | OFlags::RDONLY)?;
+            for name in names_in(&fd)? {
+                let stat = rustix::fs::statat(&fd, &name, AtFlags::SYMLINK_NOFOLLOW)?;
+                self.walk(&Entry { path: join(&start.path, &name), stat }, also_excluded, visit)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The target of the symbolic link at `path`.
+    pub fn read_link(&self, path: &str) -> io::Result<CString> {
+        let fd = self.open_at(path, OFlags::PATH | OFlags::NOFOLLOW)?;
+        Ok(rustix::fs::readlinkat(&fd, c"", Vec::new())?)
+    }
+}
+
+/// Opens `path` below `root`, never outside, close-on-exec.
+pub fn open_in_root(root: impl AsFd, path: &str, flags: OFlags) -> io::Result<OwnedFd> {
+    let path = if path.is_empty() { "." } else { path };
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    loop {
+        match rustix::fs::openat2(&root, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
+            // A rename elsewhere during the look-up: the kernel asks to try again (openat2(2)).
+            Err(rustix::io::Errno::AGAIN) => continue,
+            other => return Ok(other?),
+        }
+    }
+}
+
+/// Names in an open directory, sorted by bytes.
+pub fn names_in(directory: impl AsFd) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in Dir::read_from(directory)? {
+        let entry = entry?;
+        let bytes = entry.file_name().to_bytes();
+        if matches!(bytes, b"." | b"..") {
+            continue;
+        }
+        match std::str::from_utf8(bytes) {
+            Ok(name) => names.push(name.to_string()),
+            Err(_) => {
+                let shown = OsStr::from_bytes(bytes).to_string_lossy().into_owned();
+                let message = format!("file name {shown:?} is not UTF-8");
+                return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+            }
+        }
+    }
+    names.sort_unstable();
+    Ok(names)
+}
+
+/// `base/name`, or `name` at the root.
+pub fn join(base: &str, name: &str) -> String {
+    if base.is_empty() { name.to_string() } else { format!("{base}/{name}") }
+}
+
+/// A path as a path below a root: cleaned, without leading `/`, `..` stopping at the root, empty for the root.
+pub fn clean_relative(path: &str) -> String {
+    clean(&format!("/{path}"))[1..].to_string()
+}
+
+/// Why a source of COPY or ADD names nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum SelectError {
+    /// No such file.
+    #[error("\"{0}\": not found")]
+    NotFound(String),
+    /// Left out by the ignore file.
+    #[error("\"{0}\": excluded by .dockerignore")]
+    Ignored(String),
+    /// The pattern matches nothing.
+    #[error("no file matches \"{0}\"")]
+    NoMatch(String),
+    /// The pattern is malformed.
+    #[error(transparent)]
+    Pattern(#[from] PatternError),
+    /// The file cannot be looked at.
+    #[error("cannot read \"{0}\": {1}")]
+    Io(String, io::Error),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tree(files: &[&str], ignore: &str) -> (tempfile::TempDir, Tree) {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        for file in files {
+            let path = directory.path().join(file);
+            std::fs::create_dir_all(path.parent().expect("below the root")).expect("writable");
+            std::fs::write(path, file).expect("writable");
+        }
+        let tree = Tree::open(directory.path(), Ignore::parse(ignore).expect("valid")).expect("readable");
+        (directory, tree)
+    }
+
+    fn walked(tree: &Tree, start: &str) -> Vec<String> {
+        let mut seen = Vec::new();
+        let start = tree.entry(start).expect("there");
+        tree.walk(&start, &|_| false, &mut |entry| {
+            seen.push(entry.path.clone());
+            Ok(())
+        })
+        .expect("readable");
+        seen
+    }
+
+    #[test]
+    fn patterns_select_in_order() {
+        let (_keep, tree) = tree(&["a/x.c", "a/y.c", "b/x.c", "b/z.h", "skip.c"], "skip.c");
+        let select = |s: &str| tree.select(s).map(|e| e.into_iter().map(|e| e.path).collect::<Vec<_>>());
+        assert_eq!(select("*/x.c").expect("found"), ["a/x.c", "b/x.c"]);
+        assert_eq!(select("/a/../b/./z.h").expect("found"), ["b/z.h"]);
+        assert_eq!(select("../../a").expect("stays inside"), ["a"]);
+        assert!(matches!(select("nothing"), Err(SelectError::NotFound(_))));
+        assert!(matches!(select("n*"), Err(SelectError::NoMatch(_))));
+        assert!(matches!(select("skip.c"), Err(SelectError::Ignored(_))));
+        assert!(matches!(select("["), Err(SelectError::Pattern(_))));
+    }
+
+    #[test]
+    fn walks_leave_out_what_is_ignored() {
+        let (_keep, tree) = tree(&["a/1", "a/2", "b/c/1", "b/c/2"], "b\n!b/c/2\na/1");
+        assert_eq!(walked(&tree, ""), ["", "a", "a/2", "b/c/2"]);
+    }
+
+    #[test]
+    fn links_cannot_leave_the_root() {
+        let (keep, tree) = tree(&["etc/passwd"], "");
+        std::os::unix::fs::symlink("/etc", keep.path().join("link")).expect("writable");
+        std::os::unix::fs::symlink("../../../../etc/shadow", keep.path().join("up")).expect("writable");
+        let inside = tree.entry("link/passwd").expect("inside the root");
+        assert_eq!(inside.stat.st_size, "etc/passwd".len() as i64);
+        assert_eq!(tree.entry("up").expect_err("not there").kind(), io::ErrorKind::NotFound);
+    }
+}
