@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod chmod;
+pub mod copy;
 pub mod key;
 pub mod scope;
 pub mod stat_cache;

@@ -1,0 +1,487 @@
+//! Copying files between trees, and the digest of what would be copied.
+//!
+//! Dockerfile reference, "COPY": a directory's content is copied, not the directory; a destination that ends in `/`,
+//! exists as a directory, or takes several sources is a directory; missing parents are made. Existing directories keep
+//! their owner and mode; existing files are replaced.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+
+use crossdock_oci::digest::{Digest, Hasher};
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid};
+
+use crate::chmod::ModeChange;
+use crate::key::Key;
+use crate::stat_cache::StatCache;
+use crate::tree::{Entry, Tree, clean_relative, join, open_in_root};
+
+/// How copied files differ from their sources.
+#[derive(Default)]
+pub struct CopyOptions {
+    /// Owner and group of everything copied or made; `None` keeps those of the source.
+    pub owner: Option<(u32, u32)>,
+    /// Change of permission bits.
+    pub mode: Option<ModeChange>,
+    /// `--exclude`: paths below the source that are left out.
+    pub exclude: crossdock_dockerfile::ignore::Ignore,
+    /// Whether extended attributes come along: from images, not from the context.
+    pub xattrs: bool,
+    /// Latest modification time, seconds since 1970 (`SOURCE_DATE_EPOCH`).
+    pub mtime_max: Option<i64>,
+}
+
+impl CopyOptions {
+    fn mode_of(&self, entry: &Entry) -> u32 {
+        let mode = entry.stat.st_mode & 0o7777;
+        match &self.mode {
+            Some(change) => change.apply(mode, entry.is_dir()),
+            None => mode,
+        }
+    }
+
+    fn owner_of(&self, entry: &Entry) -> (u32, u32) {
+        self.owner.unwrap_or((entry.stat.st_uid, entry.stat.st_gid))
+    }
+
+    /// Whether `path` is left out when everything below `start` is copied.
+    fn excludes(&self, start: &str, path: &str) -> bool {
+        let relative = path.strip_prefix(start).unwrap_or(path).trim_start_matches('/');
+        let relative = if relative.is_empty() { path.rsplit('/').next().unwrap_or(path) } else { relative };
+        !self.exclude.is_empty() && self.exclude.excludes(relative)
+    }
+}
+
+/// An input/output error with the path in the image or context that it happened to.
+#[derive(Debug, thiserror::Error)]
+pub enum CopyError {
+    /// The system said no.
+    #[error("{path}: {error}")]
+    Io {
+        /// Path below the source or destination root.
+        path: String,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// A file should go where a directory is.
+    #[error("cannot copy a file over the directory \"/{0}\"")]
+    OverDirectory(String),
+    /// A directory should go where something else is.
+    #[error("cannot copy a directory over \"/{0}\", which is not a directory")]
+    OverFile(String),
+    /// A device, which the sandbox may not make.
+    #[error("cannot copy the device \"{0}\"")]
+    Device(String),
+}
+
+fn at<T>(path: &str, result: io::Result<T>) -> Result<T, CopyError> {
+    result.map_err(|error| CopyError::Io { path: path.to_string(), error })
+}
+
+/// Adds to `key` everything below `start` that reaches the image: names below it, types, modes, owners, content.
+///
+/// `cache` is that of the context directory, `None` for other trees.
+pub fn add_to_key(
+    key: &mut Key,
+    tree: &Tree,
+    start: &Entry,
+    options: &CopyOptions,
+    cache: Option<&StatCache>,
+) -> Result<(), CopyError> {
+    let excluded = |path: &str| options.excludes(&start.path, path);
+    let result = tree.walk(start, &excluded, &mut |entry| {
+        // The name of a single file matters only through the destination, which the caller adds.
+        let relative = entry.path.strip_prefix(&start.path).unwrap_or(&entry.path);
+        let (uid, gid) = options.owner_of(entry);
+        key.field(relative);
+        key.field(format!("{:?} {:o} {uid} {gid}", entry.file_type(), options.mode_of(entry)));
+        match entry.file_type() {
+            FileType::RegularFile => key.field(content_digest(tree, entry, cache)?),
+            FileType::Symlink => key.field(tree.read_link(&entry.path)?.as_bytes()),
+            _ => key.field(b""),
+        };
+        Ok(())
+    });
+    at(&start.path, result)
+}
+
+fn content_digest(tree: &Tree, entry: &Entry, cache: Option<&StatCache>) -> io::Result<[u8; 32]> {
+    if let Some(digest) = cache.and_then(|cache| cache.get(&entry.path, &entry.stat)) {
+        return Ok(digest);
+    }
+    let mut file =
+        File::from(tree.open_at(&entry.path, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK)?);
+    let mut hasher = Hasher::sha256();
+    let mut buffer = vec![0; 256 * 1024];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => break,
+            n => hasher.update(&buffer[..n]),
+        }
+    }
+    let digest = raw(&hasher.finish());
+    if let Some(cache) = cache {
+        cache.put(&entry.path, &entry.stat, digest);
+    }
+    Ok(digest)
+}
+
+fn raw(digest: &Digest) -> [u8; 32] {
+    let hex = digest.hex().as_bytes();
+    std::array::from_fn(|i| {
+        let nibble = |c: u8| (c as char).to_digit(16).expect("hexadecimal by construction") as u8;
+        nibble(hex[2 * i]) << 4 | nibble(hex[2 * i + 1])
+    })
+}
+
+/// Where one source goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Placement {
+    /// To exactly this path.
+    Exact,
+    /// Into this directory, under its own name; a directory's content directly into it.
+    Into,
+}
+
+/// Copies `start` and everything below it to `destination` below `root`.
+pub fn copy(
+    tree: &Tree,
+    start: &Entry,
+    root: &OwnedFd,
+    destination: &str,
+    placement: Placement,
+    options: &CopyOptions,
+) -> Result<(), CopyError> {
+    let destination = clean_relative(destination);
+    let target = match placement {
+        _ if start.is_dir() => destination,
+        Placement::Exact => destination,
+        Placement::Into => join(&destination, start.name()),
+    };
+    if let Some((parent, _)) = target.rsplit_once('/') {
+        make_directories(root, parent, options.owner)?;
+    }
+    let excluded = |path: &str| options.excludes(&start.path, path);
+    if start.is_dir() {
+        make_directories(root, &target, options.owner)?;
+        return copy_directory(&Walk { tree, root, options, excluded: &excluded }, &start.path, &target);
+    }
+    if excluded(&start.path) {
+        return Ok(());
+    }
+    copy_one(&Walk { tree, root, options, excluded: &excluded }, start, &target)
+}
+
+struct Walk<'a> {
+    tree: &'a Tree,
+    root: &'a OwnedFd,
+    options: &'a CopyOptions,
+    excluded: &'a dyn Fn(&str) -> bool,
+}
+
+/// Copies the content of `source` into the existing directory `target`.
+fn copy_directory(walk: &Walk<'_>, source: &str, target: &str) -> Result<(), CopyError> {
+    let fd = at(source, walk.tree.open_at(source, OFlags::DIRECTORY | OFlags::RDONLY))?;
+    for name in at(source, crate::tree::names_in(&fd))? {
+        let path = join(source, &name);
+        let stat =
+            at(&path, rustix::fs::statat(&fd, &name, AtFlags::SYMLINK_NOFOLLOW).map_err(io::Error::from))?;
+        let entry = Entry { path, stat };
+        let target = join(target, &name);
+        let excluded = walk.tree.excludes(&entry.path) || (walk.excluded)(&entry.path);
+        if !entry.is_dir() {
+            if !excluded {
+                copy_one(walk, &entry, &target)?;
+            }
+            continue;
+        }
+        if excluded {
+            // Something below may be included again; its parents are made as they come.
+            if has_included(walk, &entry)? {
+                make_directories(walk.root, &target, walk.options.owner)?;
+                copy_directory(walk, &entry.path, &target)?;
+            }
+            continue;
+        }
+        let made = make_directory(walk, &target)?;
+        copy_directory(walk, &entry.path, &target)?;
+        if made {
+            let fd = at(&target, open_in_root(walk.root, &target, OFlags::DIRECTORY | OFlags::RDONLY))?;
+            set_metadata(walk.options, &entry, &fd, &target)?;
+        }
+    }
+    Ok(())
+}
+
+fn has_included(walk: &Walk<'_>, directory: &Entry) -> Result<bool, CopyError> {
+    let mut any = false;
+    let result = walk.tree.walk(directory, walk.excluded, &mut |_| {
+        any = true;
+        Ok(())
+    });
+    at(&directory.path, result)?;
+    Ok(any)
+}
+
+/// Makes the directory `target`, whose parent exists; returns whether it was not there before.
+fn make_directory(walk: &Walk<'_>, target: &str) -> Result<bool, CopyError> {
+    let (parent, name) = target.rsplit_once('/').unwrap_or(("", target));
+    let parent = at(target, open_in_root(walk.root, parent, OFlags::PATH | OFlags::DIRECTORY))?;
+    match rustix::fs::mkdirat(&parent, name, Mode::from(0o700)) {
+        Ok(()) => Ok(true),
+        Err(rustix::io::Errno::EXIST) => {
+            match open_in_root(walk.root, target, OFlags::PATH | OFlags::DIRECTORY) {
+                Ok(_) => Ok(false),
+                Err(_) => Err(CopyError::OverFile(target.to_string())),
+            }
+        }
+        Err(error) => at(target, Err(error.into())),
+    }
+}
+
+/// Makes `path` and its missing parents with mode 0755, links followed inside the root.
+pub fn make_directories(root: &OwnedFd, path: &str, owner: Option<(u32, u32)>) -> Result<(), CopyError> {
+    let mut done = String::new();
+    for part in path.split('/').filter(|part| !part.is_empty()) {
+        let next = join(&done, part);
+        match open_in_root(root, &next, OFlags::PATH | OFlags::DIRECTORY) {
+            Ok(_) => {}
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                let parent = at(&done, open_in_root(root, &done, OFlags::PATH | OFlags::DIRECTORY))?;
+                match rustix::fs::mkdirat(&parent, part, Mode::from(0o755)) {
+                    // Only a dangling link is there and still not found.
+                    Err(rustix::io::Errno::EXIST) => return Err(CopyError::OverFile(next)),
+                    result => at(&next, result.map_err(io::Error::from))?,
+                }
+                let fd = at(&next, open_in_root(root, &next, OFlags::DIRECTORY | OFlags::RDONLY))?;
+                let (uid, gid) = owner.unwrap_or((0, 0));
+                let result = rustix::fs::fchown(&fd, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
+                at(&next, tolerate_unmapped(result))?;
+                at(&next, rustix::fs::fchmod(&fd, Mode::from(0o755)).map_err(io::Error::from))?;
+            }
+            Err(e) if e.raw_os_error() == Some(rustix::io::Errno::NOTDIR.raw_os_error()) => {
+                return Err(CopyError::OverFile(next));
+            }
+            Err(e) => return at(&next, Err(e)),
+        }
+        done = next;
+    }
+    Ok(())
+}
+
+/// Copies anything but a directory to exactly `target`, whose parent exists.
+fn copy_one(walk: &Walk<'_>, entry: &Entry, target: &str) -> Result<(), CopyError> {
+    let (parent_path, name) = target.rsplit_once('/').unwrap_or(("", target));
+    let parent = at(target, open_in_root(walk.root, parent_path, OFlags::PATH | OFlags::DIRECTORY))?;
+    match rustix::fs::unlinkat(&parent, name, AtFlags::empty()) {
+        Ok(()) | Err(rustix::io::Errno::NOENT) => {}
+        Err(rustix::io::Errno::ISDIR) => return Err(CopyError::OverDirectory(target.to_string())),
+        Err(error) => return at(target, Err(error.into())),
+    }
+    match entry.file_type() {
+        FileType::RegularFile => {
+            let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+            let mut source = File::from(at(&entry.path, walk.tree.open_at(&entry.path, flags))?);
+            let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let made = rustix::fs::openat(&parent, name, flags, Mode::from(0o600)).map_err(io::Error::from);
+            let mut destination = File::from(at(target, made)?);
+            at(&entry.path, io::copy(&mut source, &mut destination))?;
+            if walk.options.xattrs {
+                at(&entry.path, copy_xattrs(&source, &destination))?;
+            }
+            set_metadata(walk.options, entry, &OwnedFd::from(destination), target)
+        }
+        FileType::Symlink => {
+            let link = at(&entry.path, walk.tree.read_link(&entry.path))?;
+            at(target, rustix::fs::symlinkat(&link, &parent, name).map_err(io::Error::from))?;
+            let (uid, gid) = walk.options.owner_of(entry);
+            let flags = AtFlags::SYMLINK_NOFOLLOW;
+            let owner = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
+            let result = rustix::fs::chownat(&parent, name, owner.0, owner.1, flags);
+            at(target, tolerate_unmapped(result))?;
+            let times = times(walk.options, entry);
+            at(target, rustix::fs::utimensat(&parent, name, &times, flags).map_err(io::Error::from))
+        }
+        FileType::Fifo => {
+            let made = rustix::fs::mknodat(&parent, name, FileType::Fifo, Mode::from(0o600), 0);
+            at(target, made.map_err(io::Error::from))?;
+            let mode = Mode::from_raw_mode(walk.options.mode_of(entry));
+            let (uid, gid) = walk.options.owner_of(entry);
+            let owner = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
+            let result = rustix::fs::chownat(&parent, name, owner.0, owner.1, AtFlags::SYMLINK_NOFOLLOW);
+            at(target, tolerate_unmapped(result))?;
+            at(target, rustix::fs::chmodat(&parent, name, mode, AtFlags::empty()).map_err(io::Error::from))
+        }
+        // A socket is an address of a running process and nothing without it.
+        FileType::Socket => Ok(()),
+        _ => Err(CopyError::Device(entry.path.clone())),
+    }
+}
+
+/// Owner, then mode (a change of owner clears set-user-ID), then times.
+fn set_metadata(options: &CopyOptions, entry: &Entry, fd: &OwnedFd, target: &str) -> Result<(), CopyError> {
+    let (uid, gid) = options.owner_of(entry);
+    let owned = rustix::fs::fchown(fd, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
+    at(target, tolerate_unmapped(owned))?;
+    let mode = Mode::from_raw_mode(options.mode_of(entry));
+    at(target, rustix::fs::fchmod(fd, mode).map_err(io::Error::from))?;
+    at(target, rustix::fs::futimens(fd, &times(options, entry)).map_err(io::Error::from))
+}
+
+/// With a single id in the user namespace, files cannot have another owner (chown(2): EINVAL); they keep the only one.
+fn tolerate_unmapped(result: rustix::io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(rustix::io::Errno::INVAL) => Ok(()),
+        other => Ok(other?),
+    }
+}
+
+fn times(options: &CopyOptions, entry: &Entry) -> Timestamps {
+    let mut mtime = Timespec { tv_sec: entry.stat.st_mtime, tv_nsec: entry.stat.st_mtime_nsec as _ };
+    if let Some(max) = options.mtime_max
+        && mtime.tv_sec >= max
+    {
+        mtime = Timespec { tv_sec: max, tv_nsec: 0 };
+    }
+    Timestamps { last_access: mtime, last_modification: mtime }
+}
+
+/// File capabilities and user attributes; those of overlayfs itself stay behind.
+fn copy_xattrs(source: &File, destination: &File) -> io::Result<()> {
+    let mut names = vec![0u8; 4096];
+    let length = match rustix::fs::flistxattr(source, &mut names[..]) {
+        Ok(length) => length,
+        Err(rustix::io::Errno::OPNOTSUPP) => return Ok(()),
+        Err(error) => return Err(error.into()),
+    };
+    for name in names[..length].split(|b| *b == 0).filter(|name| !name.is_empty()) {
+        let name = String::from_utf8_lossy(name).into_owned();
+        let wanted = name == "security.capability" || name.starts_with("user.");
+        if !wanted || name.starts_with("user.overlay.") {
+            continue;
+        }
+        let mut value = vec![0u8; 65536];
+        let length = rustix::fs::fgetxattr(source, name.as_str(), &mut value[..])?;
+        rustix::fs::fsetxattr(destination, name.as_str(), &value[..length], rustix::fs::XattrFlags::empty())?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crossdock_dockerfile::ignore::Ignore;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+    use std::path::Path;
+
+    fn write(root: &Path, path: &str, content: &str) {
+        let path = root.join(path);
+        std::fs::create_dir_all(path.parent().expect("below the root")).expect("writable");
+        std::fs::write(path, content).expect("writable");
+    }
+
+    fn own() -> CopyOptions {
+        let (uid, gid) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
+        CopyOptions { owner: Some((uid, gid)), ..CopyOptions::default() }
+    }
+
+    fn run(
+        source: &Path,
+        what: &str,
+        target: &Path,
+        to: &str,
+        placement: Placement,
+        options: &CopyOptions,
+    ) -> Result<(), CopyError> {
+        let tree = Tree::open(source, Ignore::default()).expect("readable");
+        let root = Tree::open(target, Ignore::default()).expect("readable");
+        copy(&tree, &tree.entry(what).expect("there"), root.root(), to, placement, options)
+    }
+
+    fn key(source: &Path, what: &str, options: &CopyOptions) -> Digest {
+        let tree = Tree::open(source, Ignore::default()).expect("readable");
+        let mut key = Key::new("copy", &Digest::of(b""));
+        add_to_key(&mut key, &tree, &tree.entry(what).expect("there"), options, None).expect("readable");
+        key.finish()
+    }
+
+    #[test]
+    fn files_and_directories_arrive() {
+        let (from, to) = (tempfile::tempdir().expect("tmp"), tempfile::tempdir().expect("tmp"));
+        write(from.path(), "d/sub/a", "A");
+        write(from.path(), "d/run.sh", "x");
+        std::fs::set_permissions(from.path().join("d/run.sh"), PermissionsExt::from_mode(0o750))
+            .expect("own file");
+        symlink("sub/a", from.path().join("d/link")).expect("writable");
+        run(from.path(), "d", to.path(), "/new/place", Placement::Exact, &own()).expect("copies");
+        run(from.path(), "d/run.sh", to.path(), "/bin", Placement::Into, &own()).expect("copies");
+        run(from.path(), "d/sub/a", to.path(), "/b", Placement::Exact, &own()).expect("copies");
+        assert_eq!(std::fs::read(to.path().join("new/place/link")).expect("there"), b"A");
+        assert_eq!(std::fs::read(to.path().join("b")).expect("there"), b"A");
+        let (a, b) = (from.path().join("d/run.sh"), to.path().join("bin/run.sh"));
+        let (a, b) = (a.metadata().expect("there"), b.metadata().expect("there"));
+        assert_eq!((a.mode(), a.mtime(), a.mtime_nsec()), (b.mode(), b.mtime(), b.mtime_nsec()));
+    }
+
+    #[test]
+    fn modes_times_and_exclusions() {
+        let (from, to) = (tempfile::tempdir().expect("tmp"), tempfile::tempdir().expect("tmp"));
+        write(from.path(), "d/a.c", "A");
+        write(from.path(), "d/a.o", "O");
+        let options = CopyOptions {
+            mode: Some(ModeChange::parse("u=rwX,go=").expect("valid")),
+            exclude: Ignore::of_patterns(["*.o"]).expect("valid"),
+            mtime_max: Some(1000),
+            ..own()
+        };
+        run(from.path(), "d", to.path(), "x", Placement::Exact, &options).expect("copies");
+        assert!(!to.path().join("x/a.o").exists());
+        let made = to.path().join("x/a.c").metadata().expect("there");
+        assert_eq!((made.mode() & 0o7777, made.mtime()), (0o600, 1000));
+    }
+
+    #[test]
+    fn nothing_leaves_the_destination() {
+        let (from, to) = (tempfile::tempdir().expect("tmp"), tempfile::tempdir().expect("tmp"));
+        let outside = tempfile::tempdir().expect("tmp");
+        write(from.path(), "f", "new");
+        write(outside.path(), "f", "old");
+        symlink(outside.path(), to.path().join("out")).expect("writable");
+        symlink(outside.path().join("f"), to.path().join("final")).expect("writable");
+        let _ = run(from.path(), "f", to.path(), "out/", Placement::Into, &own());
+        run(from.path(), "f", to.path(), "final", Placement::Exact, &own()).expect("replaces the link");
+        let _ = run(from.path(), "f", to.path(), "../../f", Placement::Exact, &own());
+        assert_eq!(std::fs::read(outside.path().join("f")).expect("there"), b"old");
+        assert_eq!(std::fs::read(to.path().join("f")).expect("stays inside"), b"new");
+    }
+
+    #[test]
+    fn types_are_not_mixed_up() {
+        let (from, to) = (tempfile::tempdir().expect("tmp"), tempfile::tempdir().expect("tmp"));
+        write(from.path(), "d/x", "1");
+        write(from.path(), "x", "1");
+        std::fs::create_dir(to.path().join("x")).expect("writable");
+        write(to.path(), "file", "1");
+        let error = run(from.path(), "x", to.path(), "x", Placement::Exact, &own()).expect_err("a directory");
+        assert!(matches!(error, CopyError::OverDirectory(_)), "{error}");
+        let error = run(from.path(), "d", to.path(), "file", Placement::Exact, &own()).expect_err("a file");
+        assert!(matches!(error, CopyError::OverFile(_)), "{error}");
+    }
+
+    #[test]
+    fn keys_follow_content_mode_and_owner_but_not_time() {
+        let from = tempfile::tempdir().expect("tmp");
+        write(from.path(), "d/a", "A");
+        let before = key(from.path(), "d", &own());
+        let file = File::options().write(true).open(from.path().join("d/a")).expect("writable");
+        file.set_modified(std::time::UNIX_EPOCH).expect("own file");
+        assert_eq!(key(from.path(), "d", &own()), before);
+        assert_ne!(key(from.path(), "d", &CopyOptions { owner: Some((7, 7)), ..own() }), before);
+        std::fs::set_permissions(from.path().join("d/a"), PermissionsExt::from_mode(0o755))
+            .expect("own file");
+        let with_mode = key(from.path(), "d", &own());
+        assert_ne!(with_mode, before);
+        write(from.path(), "d/a", "B");
+        assert_ne!(key(from.path(), "d", &own()), with_mode);
+    }
+}
