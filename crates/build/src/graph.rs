@@ -1,0 +1,163 @@
+//! Which stages a target needs, and what the names in a Dockerfile mean.
+
+use std::collections::BTreeSet;
+
+use crossdock_dockerfile::instruction::Kind;
+use crossdock_dockerfile::mount::{self, MountKind};
+use crossdock_dockerfile::{Dockerfile, Lines};
+use crossdock_oci::Reference;
+
+use crate::error::{BuildError, ErrorKind};
+use crate::request::NamedContext;
+
+/// What `FROM`, `COPY --from` or a mount's `from` names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The empty image.
+    Scratch,
+    /// An earlier stage.
+    Stage(usize),
+    /// A `--build-context`.
+    Context(NamedContext),
+    /// An image.
+    Image(Reference),
+}
+
+/// Resolves names: named contexts first, since they override images and stages; then earlier stages; then images.
+pub struct Names<'a> {
+    /// The Dockerfile.
+    pub file: &'a Dockerfile,
+    /// `--build-context`.
+    pub contexts: &'a std::collections::BTreeMap<String, NamedContext>,
+}
+
+impl Names<'_> {
+    /// What `name` means in the stage of index `stage`.
+    pub fn resolve(&self, name: &str, stage: usize, lines: Lines) -> Result<Origin, BuildError> {
+        if let Some(context) = self.context(name) {
+            return match context {
+                NamedContext::Stage(target) => {
+                    let count = self.file.stages.len();
+                    let index = self.file.stage_index(target, count).ok_or_else(|| self.unknown(target))?;
+                    // A stage can only build on earlier ones, or the graph might have a cycle.
+                    match index < stage {
+                        true => Ok(Origin::Stage(index)),
+                        false => Err(ErrorKind::Dockerfile(format!(
+                            "build context \"{name}\" is stage \"{target}\", which does not come before this stage"
+                        ))
+                        .at(lines)),
+                    }
+                }
+                other => Ok(Origin::Context(other.clone())),
+            };
+        }
+        if let Some(index) = self.file.stage_index(name, stage) {
+            return Ok(Origin::Stage(index));
+        }
+        if name == "scratch" {
+            return Ok(Origin::Scratch);
+        }
+        let reference = name.parse::<Reference>();
+        reference.map(Origin::Image).map_err(|e| ErrorKind::Dockerfile(e.to_string()).at(lines))
+    }
+
+    /// The named context that overrides `name`, by the name as written or as a full image reference.
+    fn context(&self, name: &str) -> Option<&NamedContext> {
+        self.contexts.get(name).or_else(|| {
+            let wanted = name.parse::<Reference>().ok()?;
+            let same = |key: &String| key.parse::<Reference>().is_ok_and(|reference| reference == wanted);
+            self.contexts.iter().find(|(key, _)| same(key)).map(|(_, context)| context)
+        })
+    }
+
+    /// Index of the stage that `--target` means; the last without one.
+    pub fn target(&self, target: Option<&str>) -> Result<usize, BuildError> {
+        let count = self.file.stages.len();
+        match target {
+            None => Ok(count - 1),
+            Some(name) => self.file.stage_index(name, count).ok_or_else(|| self.unknown(name)),
+        }
+    }
+
+    fn unknown(&self, name: &str) -> BuildError {
+        let stages = self.file.stages.iter().enumerate();
+        let known: Vec<String> = stages.map(|(i, s)| s.name.clone().unwrap_or_else(|| i.to_string())).collect();
+        ErrorKind::UnknownTarget { name: name.to_string(), known: known.join(", ") }.into()
+    }
+
+    /// The stages that `target` needs, itself included. `base_of` gives the expanded base of a stage.
+    pub fn needed(
+        &self, target: usize, base_of: &dyn Fn(usize) -> Result<String, BuildError>,
+    ) -> Result<BTreeSet<usize>, BuildError> {
+        let mut needed = BTreeSet::new();
+        let mut open = vec![target];
+        while let Some(index) = open.pop() {
+            if !needed.insert(index) {
+                continue;
+            }
+            let stage = &self.file.stages[index];
+            let mut names = vec![(base_of(index)?, stage.lines)];
+            for instruction in &stage.instructions {
+                names.extend(origins(&instruction.kind).into_iter().map(|name| (name, instruction.lines)));
+            }
+            for (name, lines) in names {
+                if let Origin::Stage(earlier) = self.resolve(&name, index, lines)? {
+                    open.push(earlier);
+                }
+            }
+        }
+        Ok(needed)
+    }
+}
+
+/// Names that an instruction takes files from.
+fn origins(kind: &Kind) -> Vec<String> {
+    match kind {
+        Kind::Copy(transfer) => transfer.from.iter().cloned().collect(),
+        Kind::Run(run) => run.mounts.iter().filter_map(|text| mount::parse(text).ok()).filter_map(mount_from).collect(),
+        Kind::Onbuild(_) => Vec::new(),
+        _ => Vec::new(),
+    }
+}
+
+fn mount_from(mount: mount::Mount) -> Option<String> {
+    match mount.kind {
+        MountKind::Bind { from, .. } | MountKind::Cache { from, .. } => from,
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    const TEXT: &str = "FROM a AS one\nFROM b AS two\nFROM one AS three\nRUN --mount=type=bind,from=two,target=/t x\n\
+                        FROM c AS unused\nFROM scratch\nCOPY --from=three / /\nCOPY --from=image:1 / /\n";
+
+    fn needed(text: &str, contexts: &BTreeMap<String, NamedContext>, target: Option<&str>) -> Result<Vec<usize>, String> {
+        let file = Dockerfile::parse(text.as_bytes()).expect("valid");
+        let names = Names { file: &file, contexts };
+        let base = |i: usize| Ok(file.stages[i].base.clone());
+        let target = names.target(target).map_err(|e| e.to_string())?;
+        names.needed(target, &base).map(|n| n.into_iter().collect()).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn only_needed_stages() {
+        let none = BTreeMap::new();
+        assert_eq!(needed(TEXT, &none, None).expect("valid"), [0, 1, 2, 4]);
+        assert_eq!(needed(TEXT, &none, Some("one")).expect("valid"), [0]);
+        assert_eq!(needed(TEXT, &none, Some("3")).expect("valid"), [3]);
+        let error = needed(TEXT, &none, Some("nope")).expect_err("unknown");
+        assert!(error.contains("one, two, three, unused, 4"), "{error}");
+    }
+
+    #[test]
+    fn named_contexts_override() {
+        let contexts = BTreeMap::from([("three".to_string(), NamedContext::Directory("/x".into()))]);
+        assert_eq!(needed(TEXT, &contexts, None).expect("valid"), [4]);
+        let contexts = BTreeMap::from([("docker.io/library/image:1".to_string(), NamedContext::Stage("unused".into()))]);
+        assert_eq!(needed(TEXT, &contexts, None).expect("valid"), [0, 1, 2, 3, 4]);
+    }
+}

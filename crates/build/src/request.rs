@@ -1,0 +1,81 @@
+//! What to build.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use crossdock_dockerfile::ignore::Ignore;
+use crossdock_oci::Reference;
+use crossdock_platform::Platform;
+
+/// Everything that a build depends on, besides the store and the registries.
+#[derive(Clone, Debug)]
+pub struct BuildRequest {
+    /// Bytes of the Dockerfile.
+    pub dockerfile: Vec<u8>,
+    /// The build context; `None` if there is none, as with a Dockerfile on standard input alone.
+    pub context: Option<PathBuf>,
+    /// Rules of `.dockerignore`.
+    pub ignore: Ignore,
+    /// `--build-context`.
+    pub contexts: BTreeMap<String, NamedContext>,
+    /// `--target`: a stage by name or number; the last one if absent.
+    pub target: Option<String>,
+    /// `--platform`; at least one.
+    pub platforms: Vec<Platform>,
+    /// `--build-arg`.
+    pub build_args: BTreeMap<String, String>,
+    /// `--label`.
+    pub labels: BTreeMap<String, String>,
+    /// `--secret`, by id.
+    pub secrets: BTreeMap<String, Secret>,
+    /// Execute every step, even known ones.
+    pub no_cache: bool,
+    /// `--no-cache-filter`: stages whose steps are always executed.
+    pub no_cache_filter: Vec<String>,
+    /// Ask the registry for base images even if they are in the store.
+    pub pull: bool,
+    /// Network of RUN steps that do not say otherwise: whether they have one.
+    pub network: bool,
+    /// `--add-host`.
+    pub add_hosts: Vec<(String, IpAddr)>,
+    /// `--shm-size` in bytes.
+    pub shm_size: Option<u64>,
+    /// `--ulimit`.
+    pub limits: Vec<crossdock_sandbox::Limit>,
+    /// `--allow security.insecure`.
+    pub allow_insecure: bool,
+    /// Steps that may execute at once.
+    pub jobs: usize,
+    /// `SOURCE_DATE_EPOCH`: seconds since 1970 for all times in the image.
+    pub source_date_epoch: Option<i64>,
+}
+
+/// What a `--build-context` name stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NamedContext {
+    /// A directory of the host.
+    Directory(PathBuf),
+    /// An image: `docker-image://`.
+    Image(Reference),
+    /// An image in an OCI layout directory: `oci-layout://PATH[:TAG][@DIGEST]`.
+    OciLayout {
+        /// The directory.
+        path: PathBuf,
+        /// Tag or digest.
+        name: Option<String>,
+    },
+    /// A stage of this Dockerfile: `target:NAME`.
+    Stage(String),
+}
+
+/// A build secret; never shown.
+#[derive(Clone)]
+pub struct Secret(pub Vec<u8>);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(***)")
+    }
+}

@@ -1,0 +1,171 @@
+//! Waiting for results of other threads.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+/// Locks; a panic elsewhere does not matter, since every value is replaced as a whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A value that another thread will give, once.
+pub struct Promise<T> {
+    slot: Mutex<Option<T>>,
+    ready: Condvar,
+}
+
+impl<T: Clone> Promise<T> {
+    /// A promise that nobody has kept yet.
+    pub fn new() -> Promise<T> {
+        Promise { slot: Mutex::new(None), ready: Condvar::new() }
+    }
+
+    /// A promise that is kept already.
+    pub fn kept(value: T) -> Promise<T> {
+        Promise { slot: Mutex::new(Some(value)), ready: Condvar::new() }
+    }
+
+    /// Gives the value; of several the first counts.
+    pub fn keep(&self, value: T) {
+        lock(&self.slot).get_or_insert(value);
+        self.ready.notify_all();
+    }
+
+    /// Waits for the value.
+    pub fn wait(&self) -> T {
+        let mut slot = lock(&self.slot);
+        loop {
+            match &*slot {
+                Some(value) => return value.clone(),
+                None => slot = self.ready.wait(slot).unwrap_or_else(PoisonError::into_inner),
+            }
+        }
+    }
+}
+
+impl<T: Clone> Default for Promise<T> {
+    fn default() -> Promise<T> {
+        Promise::new()
+    }
+}
+
+/// A number of places, taken while work is done.
+pub struct Slots {
+    free: Mutex<usize>,
+    freed: Condvar,
+}
+
+/// A place that was taken; free again when dropped.
+pub struct Slot<'a>(&'a Slots);
+
+impl Slots {
+    /// `count` places, at least one.
+    pub fn new(count: usize) -> Slots {
+        Slots { free: Mutex::new(count.max(1)), freed: Condvar::new() }
+    }
+
+    /// Takes a place, waiting for one.
+    pub fn take(&self) -> Slot<'_> {
+        let mut free = lock(&self.free);
+        while *free == 0 {
+            free = self.freed.wait(free).unwrap_or_else(PoisonError::into_inner);
+        }
+        *free -= 1;
+        Slot(self)
+    }
+}
+
+impl Drop for Slot<'_> {
+    fn drop(&mut self) {
+        *lock(&self.0.free) += 1;
+        self.0.freed.notify_one();
+    }
+}
+
+/// Work by key: who comes first does it, the others wait until it is done and then look again.
+pub struct Flights<K>(Mutex<HashMap<K, Arc<Promise<()>>>>);
+
+/// The right to do the work of a key; gives it back when dropped.
+pub struct Flight<'a, K: Eq + Hash + Clone>(&'a Flights<K>, K);
+
+impl<K: Eq + Hash + Clone> Flights<K> {
+    /// No work under way.
+    pub fn new() -> Flights<K> {
+        Flights(Mutex::new(HashMap::new()))
+    }
+
+    /// The right to do the work, or `None` after somebody else did it, successfully or not.
+    pub fn board(&self, key: &K) -> Option<Flight<'_, K>> {
+        let promise = {
+            let mut flights = lock(&self.0);
+            match flights.get(key) {
+                Some(promise) => promise.clone(),
+                None => {
+                    flights.insert(key.clone(), Arc::new(Promise::new()));
+                    return Some(Flight(self, key.clone()));
+                }
+            }
+        };
+        promise.wait();
+        None
+    }
+}
+
+impl<K: Eq + Hash + Clone> Drop for Flight<'_, K> {
+    fn drop(&mut self) {
+        if let Some(promise) = lock(&self.0.0).remove(&self.1) {
+            promise.keep(());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    #[test]
+    fn one_flies_and_the_others_wait() {
+        let flights = Flights::new();
+        let (executed, result) = (AtomicUsize::new(0), Mutex::new(None));
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    loop {
+                        if result.lock().expect("no panic").is_some() {
+                            return;
+                        }
+                        if let Some(_flight) = flights.board(&"key") {
+                            if result.lock().expect("no panic").is_some() {
+                                return;
+                            }
+                            executed.fetch_add(1, Ordering::SeqCst);
+                            *result.lock().expect("no panic") = Some(1);
+                            return;
+                        }
+                    }
+                });
+            }
+        });
+        assert_eq!(executed.load(Ordering::SeqCst), 1);
+    }
+
+    #[test]
+    fn slots_limit() {
+        let slots = Slots::new(2);
+        let (now, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        std::thread::scope(|scope| {
+            for _ in 0..16 {
+                scope.spawn(|| {
+                    let _slot = slots.take();
+                    let count = now.fetch_add(1, Ordering::SeqCst) + 1;
+                    most.fetch_max(count, Ordering::SeqCst);
+                    std::thread::yield_now();
+                    now.fetch_sub(1, Ordering::SeqCst);
+                });
+            }
+        });
+        assert!((1..=2).contains(&most.load(Ordering::SeqCst)));
+    }
+}
