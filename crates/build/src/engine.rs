@@ -1,0 +1,363 @@
+//! Runs stages on threads, looks steps up in the cache, packs layers in the background.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread::Scope as Threads;
+use std::time::Instant;
+
+use crossdock_dockerfile::{Dockerfile, Lines};
+use crossdock_oci::store::{LayerOptions, Scratch, Store};
+use crossdock_oci::{Descriptor, Digest, Reference};
+use crossdock_platform::Platform;
+use crossdock_sandbox::{Emulator, Killer};
+
+use crate::error::{BuildError, ErrorKind};
+use crate::event::{Event, Events, StepId};
+use crate::graph::Names;
+use crate::request::BuildRequest;
+use crate::scope::Scope;
+use crate::stage::StageRun;
+use crate::stat_cache::StatCache;
+use crate::state::{Layer, Packed, Record, State, StepResult};
+use crate::sync::{Flights, Promise, Slots};
+
+/// Where base images come from.
+pub trait Images: Sync {
+    /// The manifest of `reference` for `platform`, its blobs in the store. With `pull` the registry is asked even if the
+    /// store knows the name. The error is a sentence for the user.
+    fn resolve(&self, reference: &Reference, platform: &Platform, pull: bool) -> Result<Descriptor, String>;
+
+    /// Downloads `url` for ADD to a file of the store's temporary directory, and returns its path and the time of
+    /// `Last-Modified` in seconds since 1970.
+    fn download(&self, url: &str, to: &std::path::Path) -> Result<Option<i64>, String>;
+}
+
+/// What the engine needs from outside.
+pub struct Environment<'a> {
+    /// The store.
+    pub store: &'a Store,
+    /// Base images.
+    pub images: &'a dyn Images,
+    /// Takes progress.
+    pub events: &'a dyn Events,
+    /// How layers are written.
+    pub layers: LayerOptions,
+    /// The emulator for a platform that this machine does not run itself. The error is a sentence for the user.
+    pub emulator: &'a (dyn Fn(&Platform) -> Result<Emulator, String> + Sync),
+}
+
+/// One build under way.
+pub(crate) struct Engine<'a> {
+    pub env: &'a Environment<'a>,
+    pub request: &'a BuildRequest,
+    pub file: Dockerfile,
+    pub build_platform: Platform,
+    pub stat_cache: Option<StatCache>,
+    slots: Slots,
+    packers: Slots,
+    flights: Flights<Digest>,
+    done: Mutex<HashMap<Digest, StepResult>>,
+    pub emulators: OnceLock<Vec<Emulator>>,
+    stages: BTreeMap<(usize, usize), StagePromise>,
+    failure: Mutex<Option<BuildError>>,
+    cancelled: AtomicBool,
+    running: Mutex<Vec<(StepId, Killer)>>,
+    steps: AtomicUsize,
+}
+
+/// The end of a stage run; `None` if it or another one failed.
+type StagePromise = Promise<Option<Arc<State>>>;
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The final states of the target stage, one for each platform asked for, in order.
+pub(crate) fn run(env: &Environment<'_>, request: &BuildRequest) -> Result<Vec<Arc<State>>, BuildError> {
+    let file = Dockerfile::parse(&request.dockerfile)?;
+    let names = Names { file: &file, contexts: &request.contexts };
+    let target = names.target(request.target.as_deref())?;
+    let build_platform = Platform::host();
+    let scopes = global_scopes(request, &file, target, &build_platform)?;
+    let bases = |scope: &Scope, index: usize| -> Result<String, BuildError> {
+        let stage = &file.stages[index];
+        let base = scope.expand_global(&stage.base).map_err(|e| ErrorKind::Dockerfile(e.to_string()).at(stage.lines))?;
+        if base.text.trim().is_empty() {
+            let message = format!("base name ({}) should not be blank", stage.base);
+            return Err(ErrorKind::Dockerfile(message).at(stage.lines));
+        }
+        Ok(base.text)
+    };
+    let mut stages = BTreeMap::new();
+    let mut base_names = BTreeMap::new();
+    for (platform, scope) in scopes.iter().enumerate() {
+        let base_of = |index: usize| bases(scope, index);
+        for index in names.needed(target, &base_of)? {
+            base_names.insert((index, platform), base_of(index)?);
+            stages.insert((index, platform), Promise::new());
+        }
+    }
+    warn_of_unused_arguments(env, &file, &scopes[0]);
+    let stat_cache =
+        request.context.as_ref().map(|context| StatCache::open(&env.store.root().join("statcache"), context));
+    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+    let engine = Engine {
+        env,
+        request,
+        build_platform,
+        stat_cache,
+        slots: Slots::new(request.jobs),
+        packers: Slots::new(cpus),
+        flights: Flights::new(),
+        done: Mutex::default(),
+        emulators: OnceLock::new(),
+        stages,
+        failure: Mutex::default(),
+        cancelled: AtomicBool::new(false),
+        running: Mutex::default(),
+        steps: AtomicUsize::new(0),
+        file,
+    };
+    std::thread::scope(|threads| {
+        for (key, base) in &base_names {
+            let (engine, scope) = (&engine, &scopes[key.1]);
+            threads.spawn(move || engine.stage_thread(threads, *key, base, scope));
+        }
+    });
+    if let Some(cache) = &engine.stat_cache {
+        // Without it the next build reads the files again, nothing worse.
+        let _ = cache.save();
+    }
+    if let Some(error) = lock(&engine.failure).take() {
+        return Err(error);
+    }
+    (0..request.platforms.len())
+        .map(|platform| {
+            engine.stages[&(target, platform)].wait().ok_or_else(|| BuildError::from(ErrorKind::Cancelled))
+        })
+        .collect()
+}
+
+fn global_scopes(
+    request: &BuildRequest, file: &Dockerfile, target: usize, build: &Platform,
+) -> Result<Vec<Scope>, BuildError> {
+    let definitions: Vec<_> = file.global_args.iter().map(|(definition, _)| definition.clone()).collect();
+    let lines = file.global_args.first().map_or(Lines::default(), |(_, lines)| *lines);
+    let target_stage = file.stages[target].name.clone().unwrap_or_else(|| "default".to_string());
+    let escape = file.directives.escape;
+    let scope = |platform: &Platform| {
+        Scope::global(&request.build_args, &definitions, build, platform, &target_stage, escape)
+            .map_err(|e| ErrorKind::Dockerfile(e.to_string()).at(lines))
+    };
+    request.platforms.iter().map(scope).collect()
+}
+
+fn warn_of_unused_arguments(env: &Environment<'_>, file: &Dockerfile, scope: &Scope) {
+    let in_stages = file.stages.iter().flat_map(|s| &s.instructions).filter_map(|i| match &i.kind {
+        crossdock_dockerfile::instruction::Kind::Arg(all) => Some(all.iter()),
+        _ => None,
+    });
+    let declared: BTreeSet<String> = in_stages
+        .flatten()
+        .chain(file.global_args.iter().map(|(definition, _)| definition))
+        .map(|definition| definition.name.clone())
+        .collect();
+    for name in scope.unused(&declared) {
+        let message = format!("build argument {name} was given, but no ARG of that name is in the Dockerfile");
+        env.events.event(Event::Warning { message, lines: None });
+    }
+}
+
+impl<'a> Engine<'a> {
+    fn stage_thread<'scope, 'env>(
+        &'scope self, threads: &'scope Threads<'scope, 'env>, key: (usize, usize), base: &str, scope: &Scope,
+    ) {
+        /// Keeps the promise even if the thread panics, so that nobody waits for ever.
+        struct Keep<'p>(&'p StagePromise, Option<Arc<State>>);
+        impl Drop for Keep<'_> {
+            fn drop(&mut self) {
+                self.0.keep(self.1.take());
+            }
+        }
+        let mut keep = Keep(&self.stages[&key], None);
+        let target = &self.request.platforms[key.1];
+        match StageRun::new(self, threads, key, base, scope).run() {
+            Ok(state) => keep.1 = Some(Arc::new(state)),
+            Err(BuildError { kind: ErrorKind::Cancelled, .. }) => {}
+            Err(mut error) => {
+                if self.request.platforms.len() > 1 {
+                    error.platform = Some(target.clone());
+                }
+                self.fail(error);
+            }
+        }
+    }
+
+    /// Notes the first failure and stops the rest of the build.
+    fn fail(&self, error: BuildError) {
+        lock(&self.failure).get_or_insert(error);
+        self.cancelled.store(true, Ordering::SeqCst);
+        for (_, killer) in lock(&self.running).iter() {
+            killer.kill(9);
+        }
+    }
+
+    /// An error once another part of the build has failed.
+    pub fn check_cancelled(&self) -> Result<(), ErrorKind> {
+        if self.cancelled.load(Ordering::SeqCst) { Err(ErrorKind::Cancelled) } else { Ok(()) }
+    }
+
+    /// Waits for an earlier stage of the same target platform.
+    pub fn stage(&self, index: usize, platform: usize) -> Result<Arc<State>, ErrorKind> {
+        let promise = self.stages.get(&(index, platform)).ok_or(ErrorKind::Cancelled)?;
+        promise.wait().ok_or(ErrorKind::Cancelled)
+    }
+
+    /// Lets a failure elsewhere kill this command while `work` waits for it.
+    pub fn while_running<T>(&self, step: StepId, killer: Killer, work: impl FnOnce() -> T) -> T {
+        lock(&self.running).push((step, killer.clone()));
+        if self.cancelled.load(Ordering::SeqCst) {
+            killer.kill(9);
+        }
+        let result = work();
+        lock(&self.running).retain(|(id, _)| *id != step);
+        result
+    }
+
+    /// The number of a new step, announced.
+    pub fn announce(&self, name: String, platform: &Platform) -> (StepId, Instant) {
+        let step = self.steps.fetch_add(1, Ordering::SeqCst) + 1;
+        self.env.events.event(Event::Started { step, name, platform: platform.clone() });
+        (step, Instant::now())
+    }
+
+    /// Reports the end of a step.
+    pub fn finish(&self, step: StepId, started: Instant, cached: bool) {
+        self.env.events.event(Event::Done { step, cached, duration: started.elapsed() });
+    }
+
+    /// The result of the step with this key: known from the cache, from another thread, or made by `execute`, which
+    /// writes into a scratch directory. Returns whether it was known.
+    pub fn step<'scope, 'env>(
+        &'scope self, threads: &'scope Threads<'scope, 'env>, key: &Digest, use_cache: bool, step: StepId,
+        execute: &mut dyn FnMut(&Scratch) -> Result<(), ErrorKind>,
+    ) -> Result<(StepResult, bool), ErrorKind> {
+        loop {
+            self.check_cancelled()?;
+            if let Some(result) = self.known(key, use_cache)? {
+                return Ok((result, true));
+            }
+            let Some(_flight) = self.flights.board(key) else { continue };
+            // It may have landed between the look-up and boarding.
+            if let Some(result) = self.known(key, use_cache)? {
+                return Ok((result, true));
+            }
+            let _slot = self.slots.take();
+            self.check_cancelled()?;
+            self.env.events.event(Event::Executing { step });
+            let scratch = self.env.store.new_scratch()?;
+            execute(&scratch)?;
+            let result = self.finish_step(threads, key, scratch)?;
+            return Ok((result, false));
+        }
+    }
+
+    fn known(&self, key: &Digest, use_cache: bool) -> Result<Option<StepResult>, ErrorKind> {
+        if let Some(result) = lock(&self.done).get(key) {
+            return Ok(Some(result.clone()));
+        }
+        if !use_cache {
+            return Ok(None);
+        }
+        let Some(result) = self.cached(key)? else { return Ok(None) };
+        lock(&self.done).insert(key.clone(), result.clone());
+        Ok(Some(result))
+    }
+
+    /// A cache record whose layer is still there.
+    fn cached(&self, key: &Digest) -> Result<Option<StepResult>, ErrorKind> {
+        let store = self.env.store;
+        let Some(record) = store.cache_get(key)?.and_then(|bytes| serde_json::from_slice::<Record>(&bytes).ok()) else {
+            return Ok(None);
+        };
+        let Some(packed) = record.layer else {
+            return Ok(Some(StepResult { layer: None, created: record.created }));
+        };
+        if !store.contains(&packed.descriptor.digest)? {
+            return Ok(None);
+        }
+        // Layers of steps come from an upper directory, so they never depend on lower ones.
+        let Ok(unpacked) = store.unpack(&packed.descriptor, &packed.diff_id, &[]) else { return Ok(None) };
+        let layer = Layer { fs: unpacked.path, packed: Arc::new(Promise::kept(Ok(packed))) };
+        Ok(Some(StepResult { layer: Some(layer), created: record.created }))
+    }
+
+    fn finish_step<'scope, 'env>(
+        &'scope self, threads: &'scope Threads<'scope, 'env>, key: &Digest, scratch: Scratch,
+    ) -> Result<StepResult, ErrorKind> {
+        let created = self.now();
+        let is_empty = scratch.is_empty()?;
+        let frozen = scratch.freeze()?;
+        let mut result = StepResult { layer: None, created };
+        if is_empty {
+            self.remember(key, &Record { layer: None, created: result.created.clone() })?;
+        } else {
+            let promise = Arc::new(Promise::new());
+            result.layer = Some(Layer { fs: frozen.path(), packed: promise.clone() });
+            let (key, created) = (key.clone(), result.created.clone());
+            threads.spawn(move || {
+                let _packer = self.packers.take();
+                let packed = self.env.store.commit_frozen(&frozen, &self.env.layers).map_err(ErrorKind::from);
+                let packed = packed.and_then(|layer| {
+                    let packed = Packed { diff_id: layer.diff_id, descriptor: layer.descriptor };
+                    self.remember(&key, &Record { layer: Some(packed.clone()), created })?;
+                    Ok(packed)
+                });
+                promise.keep(packed.map_err(|e| e.to_string()));
+            });
+        }
+        lock(&self.done).insert(key.clone(), result.clone());
+        Ok(result)
+    }
+
+    fn remember(&self, key: &Digest, record: &Record) -> Result<(), ErrorKind> {
+        let bytes = serde_json::to_vec(record).expect("string keys always serialise");
+        let (blobs, snapshots) = match &record.layer {
+            Some(packed) => (vec![packed.descriptor.digest.clone()], vec![packed.diff_id.clone()]),
+            None => (Vec::new(), Vec::new()),
+        };
+        Ok(self.env.store.cache_put(key, &bytes, &blobs, &snapshots)?)
+    }
+
+    /// Gives the result of `from` also under `to`, so that the next build finds it without reading files.
+    pub fn alias(&self, to: &Digest, result: &StepResult) -> Result<(), ErrorKind> {
+        lock(&self.done).insert(to.clone(), result.clone());
+        let layer = match &result.layer {
+            None => None,
+            Some(layer) => Some(layer.packed.wait().map_err(|e| ErrorKind::io("pack a layer", std::io::Error::other(e)))?),
+        };
+        self.remember(to, &Record { layer, created: result.created.clone() })
+    }
+
+    /// The record behind a quick key, if there is one.
+    pub fn quick(&self, key: &Digest) -> Result<Option<StepResult>, ErrorKind> {
+        self.known(key, true)
+    }
+
+    /// The time for histories: now, or what `SOURCE_DATE_EPOCH` says; RFC 3339 with nanoseconds.
+    pub fn now(&self) -> String {
+        let time = match self.request.source_date_epoch {
+            Some(seconds) => jiff::Timestamp::from_second(seconds).unwrap_or(jiff::Timestamp::UNIX_EPOCH),
+            None => jiff::Timestamp::now(),
+        };
+        format!("{time:.9}")
+    }
+
+    /// A temporary directory in the store; its mounts and content go with it.
+    pub fn temporary(&self) -> Result<tempfile::TempDir, ErrorKind> {
+        let base: PathBuf = self.env.store.root().join("tmp");
+        tempfile::tempdir_in(&base).map_err(|e| ErrorKind::io(format!("create a directory in {}", base.display()), e))
+    }
+}

@@ -1,0 +1,526 @@
+//! One stage for one target platform: walks the instructions in order.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::thread::Scope as Threads;
+
+use crossdock_dockerfile::instruction::{CommandLine, Instruction, Kind};
+use crossdock_dockerfile::parser::parse_trigger;
+use crossdock_dockerfile::shell::ShellError;
+use crossdock_dockerfile::{Lines, Stage};
+use crossdock_oci::config::{Healthcheck, ProcessConfig};
+use crossdock_oci::store::Scratch;
+use crossdock_oci::{Digest, ImageConfig, Reference};
+use crossdock_platform::Platform;
+
+use crate::engine::Engine;
+use crate::error::{BuildError, ErrorKind};
+use crate::event::{Event, StepId};
+use crate::graph::{Names, Origin};
+use crate::key::Key;
+use crate::request::NamedContext;
+use crate::scope::{Scope, set_env};
+use crate::state::{Layer, Packed, State};
+use crate::sync::Promise;
+
+/// The shell of the shell forms where no SHELL was given.
+const DEFAULT_SHELL: [&str; 2] = ["/bin/sh", "-c"];
+
+pub(crate) struct StageRun<'scope, 'env, 'a> {
+    pub engine: &'scope Engine<'a>,
+    pub threads: &'scope Threads<'scope, 'env>,
+    /// Index of the stage.
+    pub index: usize,
+    /// Index of the target platform.
+    pub target: usize,
+    base: String,
+    scope: Scope,
+    /// Steps shown so far, and in all.
+    shown: usize,
+    total: usize,
+    pub use_cache: bool,
+    pub state: State,
+}
+
+impl<'scope, 'env, 'a> StageRun<'scope, 'env, 'a> {
+    pub fn new(
+        engine: &'scope Engine<'a>, threads: &'scope Threads<'scope, 'env>, (index, target): (usize, usize),
+        base: &str, scope: &Scope,
+    ) -> StageRun<'scope, 'env, 'a> {
+        let stage = &engine.file.stages[index];
+        let filter = &engine.request.no_cache_filter;
+        let filtered = filter.iter().any(|name| stage.name.as_deref() == Some(name) || *name == index.to_string());
+        let platform = engine.request.platforms[target].clone();
+        StageRun {
+            engine,
+            threads,
+            index,
+            target,
+            base: base.to_string(),
+            scope: scope.clone(),
+            shown: 0,
+            total: 1 + stage.instructions.iter().filter(|i| makes_layer(&i.kind)).count(),
+            use_cache: !engine.request.no_cache && !filtered,
+            state: State {
+                digest: Digest::of(b""),
+                layers: Vec::new(),
+                config: ImageConfig::default(),
+                scope: scope.stage(None),
+                platform,
+            },
+        }
+    }
+
+    pub fn run(mut self) -> Result<State, BuildError> {
+        let engine = self.engine;
+        let stage = &engine.file.stages[self.index];
+        self.from(stage)?;
+        let triggers = self.state.config.config.on_build.take().unwrap_or_default();
+        for trigger in triggers {
+            let node = parse_trigger(&trigger)
+                .and_then(|node| crossdock_dockerfile::instruction::instruction(&node, '\\'))
+                .map_err(|e| ErrorKind::Dockerfile(format!("ONBUILD {trigger}: {}", e.message)).at(stage.lines))?;
+            self.total += usize::from(makes_layer(&node.kind));
+            self.instruction(&Instruction { lines: stage.lines, ..node })?;
+        }
+        for instruction in &stage.instructions {
+            self.instruction(instruction)?;
+        }
+        Ok(self.state)
+    }
+
+    /// The name that the platform's own stage has in progress lines.
+    fn title(&mut self, text: &str) -> String {
+        self.shown += 1;
+        let engine = self.engine;
+        let stage = &engine.file.stages[self.index];
+        let platform = match engine.request.platforms.len() {
+            1 => String::new(),
+            _ => format!("{} ", engine.request.platforms[self.target]),
+        };
+        let name = match (&stage.name, engine.file.stages.len()) {
+            (Some(name), _) => format!("{name} "),
+            (None, 1) => String::new(),
+            (None, _) => format!("stage-{} ", self.index),
+        };
+        format!("[{platform}{name}{}/{}] {text}", self.shown, self.total)
+    }
+
+    fn from(&mut self, stage: &Stage) -> Result<(), BuildError> {
+        let engine = self.engine;
+        if let Some(text) = &stage.platform {
+            let expanded = self.scope.expand_global(text).map_err(|e| shell_error(e, stage.lines))?.text;
+            let parsed = expanded.parse::<Platform>();
+            self.state.platform = parsed.map_err(|e| ErrorKind::Dockerfile(e.to_string()).at(stage.lines))?;
+        }
+        let names = Names { file: &engine.file, contexts: &engine.request.contexts };
+        let origin = names.resolve(&self.base, self.index, stage.lines)?;
+        let base = self.base.clone();
+        match origin {
+            Origin::Scratch => {
+                self.shown += 1;
+                let platform = self.state.platform.clone();
+                self.state.config.os = platform.os;
+                self.state.config.architecture = platform.architecture;
+                self.state.config.variant = platform.variant;
+                if engine.request.source_date_epoch.is_some() {
+                    self.state.config.created = Some(engine.now());
+                }
+            }
+            Origin::Stage(index) => {
+                self.shown += 1;
+                let inherited = engine.stage(index, self.target).map_err(|e| e.at(stage.lines))?;
+                self.state = (*inherited).clone();
+                self.state.scope = self.scope.stage(Some(&inherited.scope));
+            }
+            Origin::Image(reference) => self.from_image(&reference, &base, stage.lines)?,
+            Origin::Context(NamedContext::Image(reference)) => self.from_image(&reference, &base, stage.lines)?,
+            Origin::Context(NamedContext::OciLayout { path, name }) => {
+                let manifest = self.layout_image(&path, name.as_deref(), stage.lines)?;
+                self.load_base(&manifest, &base, stage.lines)?;
+            }
+            Origin::Context(other) => {
+                let message = format!("build context \"{base}\" ({other:?}) is a directory and cannot be a base image");
+                return Err(ErrorKind::Dockerfile(message).at(stage.lines));
+            }
+        }
+        Ok(())
+    }
+
+    fn from_image(&mut self, reference: &Reference, name: &str, lines: Lines) -> Result<(), BuildError> {
+        let engine = self.engine;
+        let platform = self.state.platform.clone();
+        let title = self.title(&format!("FROM {name}"));
+        let (step, started) = engine.announce(title, &platform);
+        let resolved = engine.env.images.resolve(reference, &platform, engine.request.pull);
+        let result = resolved
+            .map_err(|reason| ErrorKind::BaseImage { name: reference.familiar(), reason }.at(lines))
+            .and_then(|manifest| self.load_base(&manifest, name, lines));
+        match result {
+            Ok(()) => engine.finish(step, started, false),
+            Err(_) => engine.env.events.event(Event::Failed { step }),
+        }
+        result
+    }
+
+    /// An image in an OCI layout directory, brought into the store.
+    fn layout_image(
+        &self, path: &std::path::Path, name: Option<&str>, lines: Lines,
+    ) -> Result<crossdock_oci::Descriptor, BuildError> {
+        let imported = crossdock_oci::archive::import_layout(self.engine.env.store, path, name, &self.state.platform);
+        imported.map_err(|e| ErrorKind::Store(e).at(lines))
+    }
+
+    /// The base image's configuration and layers.
+    fn load_base(
+        &mut self, manifest: &crossdock_oci::Descriptor, name: &str, lines: Lines,
+    ) -> Result<(), BuildError> {
+        let (config, layers) = image_layers(self.engine, manifest).map_err(|e| e.at(lines))?;
+        let found = config.platform();
+        if self.state.platform.rank(&found).is_none() {
+            let message = format!("{name} is an image for {found}, not for {}", self.state.platform);
+            self.engine.env.events.event(Event::Warning { message, lines: Some(lines) });
+        }
+        let mut key = Key::new("base", &Digest::of(b""));
+        key.list(config.rootfs.diff_ids.iter().map(Digest::as_str));
+        self.state.digest = key.finish();
+        self.state.layers = layers;
+        self.state.config = ImageConfig { rootfs: Default::default(), ..config };
+        Ok(())
+    }
+
+    fn instruction(&mut self, instruction: &Instruction) -> Result<(), BuildError> {
+        let lines = instruction.lines;
+        self.engine.check_cancelled().map_err(|e| e.at(lines))?;
+        match &instruction.kind {
+            Kind::Run(run) => return self.run_step(run, instruction),
+            Kind::Copy(transfer) => return self.copy_step(transfer, instruction, false),
+            Kind::Add(transfer) => return self.copy_step(transfer, instruction, true),
+            Kind::Workdir(path) => {
+                let path = self.expand(path, lines)?;
+                return self.workdir_step(&path, instruction);
+            }
+            _ => {}
+        }
+        let history = self.metadata(&instruction.kind, lines)?;
+        self.state.note_metadata(history);
+        Ok(())
+    }
+
+    /// Changes the configuration; returns the line for the history.
+    fn metadata(&mut self, kind: &Kind, lines: Lines) -> Result<String, BuildError> {
+        Ok(match kind {
+            Kind::Arg(definitions) => {
+                for definition in definitions {
+                    let env = self.state.config.config.env.clone();
+                    self.state.scope.declare(definition, &env).map_err(|e| shell_error(e, lines))?;
+                }
+                let shown = definitions.iter().map(|d| match &d.default {
+                    Some(default) => format!("{}={default}", d.name),
+                    None => d.name.clone(),
+                });
+                format!("ARG {}", shown.collect::<Vec<_>>().join(" "))
+            }
+            Kind::Env(pairs) => {
+                let pairs = self.expand_pairs(pairs, lines)?;
+                for (name, value) in &pairs {
+                    set_env(&mut self.state.config.config.env, name, value);
+                }
+                format!("ENV {}", shown_pairs(&pairs))
+            }
+            Kind::Label(pairs) => {
+                let pairs = self.expand_pairs(pairs, lines)?;
+                let labels = self.process().labels.get_or_insert_default();
+                labels.extend(pairs.iter().cloned());
+                format!("LABEL {}", shown_pairs(&pairs))
+            }
+            Kind::Cmd(command) => {
+                let line = self.command_line(command);
+                self.process().cmd = Some(line.clone());
+                format!("CMD {}", json(&line))
+            }
+            Kind::Entrypoint(command) => {
+                let line = self.command_line(command);
+                let process = self.process();
+                process.entrypoint = Some(line.clone());
+                // A CMD of the base image belongs to its own ENTRYPOINT; one of this stage, before it, stays.
+                if !self.cmd_is_own() {
+                    self.process().cmd = None;
+                }
+                format!("ENTRYPOINT {}", json(&line))
+            }
+            Kind::Expose(ports) => {
+                let mut shown = Vec::new();
+                for port in ports {
+                    for word in self.expand_words(port, lines)? {
+                        let ports = expose(&word).map_err(|m| ErrorKind::Dockerfile(m).at(lines))?;
+                        let exposed = self.process().exposed_ports.get_or_insert_default();
+                        exposed.extend(ports.iter().map(|p| (p.clone(), serde_json::json!({}))));
+                        shown.extend(ports);
+                    }
+                }
+                format!("EXPOSE {}", shown.join(" "))
+            }
+            Kind::Healthcheck(health) => {
+                let test = health.test.clone();
+                self.process().healthcheck = Some(Healthcheck {
+                    test: test.clone(),
+                    interval: health.interval,
+                    timeout: health.timeout,
+                    start_period: health.start_period,
+                    start_interval: health.start_interval,
+                    retries: health.retries,
+                });
+                format!("HEALTHCHECK {}", json(&test))
+            }
+            Kind::Maintainer(name) => {
+                self.state.config.author = Some(name.clone());
+                format!("MAINTAINER {name}")
+            }
+            Kind::Onbuild(trigger) => {
+                self.process().on_build.get_or_insert_default().push(trigger.clone());
+                format!("ONBUILD {trigger}")
+            }
+            Kind::Shell(shell) => {
+                self.process().shell = Some(shell.clone());
+                format!("SHELL {}", json(shell))
+            }
+            Kind::StopSignal(signal) => {
+                let signal = self.expand(signal, lines)?;
+                check_signal(&signal).map_err(|m| ErrorKind::Dockerfile(m).at(lines))?;
+                self.process().stop_signal = Some(signal.clone());
+                format!("STOPSIGNAL {signal}")
+            }
+            Kind::User(user) => {
+                let user = self.expand(user, lines)?;
+                self.process().user = user.clone();
+                format!("USER {user}")
+            }
+            Kind::Volume(paths) => {
+                let paths = paths.iter().map(|p| self.expand(p, lines)).collect::<Result<Vec<_>, _>>()?;
+                let volumes = self.process().volumes.get_or_insert_default();
+                volumes.extend(paths.iter().map(|p| (p.clone(), serde_json::json!({}))));
+                format!("VOLUME {}", json(&paths))
+            }
+            Kind::Run(_) | Kind::Copy(_) | Kind::Add(_) | Kind::Workdir(_) => {
+                unreachable!("instructions that make layers are handled by the caller")
+            }
+        })
+    }
+
+    /// Whether a CMD of this stage came before the ENTRYPOINT that is being executed.
+    fn cmd_is_own(&self) -> bool {
+        let history = &self.state.config.history;
+        let own = self.engine.file.stages[self.index].instructions.len();
+        history.iter().rev().take(own).any(|h| {
+            h.created_by.as_deref().is_some_and(|c| c.starts_with("CMD ")) && h.comment.as_deref() == Some("crossdock")
+        })
+    }
+
+    fn process(&mut self) -> &mut ProcessConfig {
+        &mut self.state.config.config
+    }
+
+    fn command_line(&self, command: &CommandLine) -> Vec<String> {
+        match command {
+            CommandLine::Exec(args) => args.clone(),
+            CommandLine::Shell(text) if text.is_empty() => Vec::new(),
+            CommandLine::Shell(text) => self.in_shell(text),
+        }
+    }
+
+    /// The command in the stage's shell.
+    pub fn in_shell(&self, command: &str) -> Vec<String> {
+        let default = || DEFAULT_SHELL.map(str::to_string).to_vec();
+        let mut line = self.state.config.config.shell.clone().unwrap_or_else(default);
+        line.push(command.to_string());
+        line
+    }
+
+    /// Expands a word and warns of variables that are not set.
+    pub fn expand(&self, word: &str, lines: Lines) -> Result<String, BuildError> {
+        let expanded = self.state.scope.expand(word, &self.state.config.config.env).map_err(|e| shell_error(e, lines))?;
+        for name in &expanded.unset {
+            let message = format!("variable ${name} is not set");
+            self.engine.env.events.event(Event::Warning { message, lines: Some(lines) });
+        }
+        Ok(expanded.text)
+    }
+
+    fn expand_words(&self, word: &str, lines: Lines) -> Result<Vec<String>, BuildError> {
+        let env = &self.state.config.config.env;
+        Ok(self.state.scope.expand(word, env).map_err(|e| shell_error(e, lines))?.words)
+    }
+
+    fn expand_pairs(
+        &self, pairs: &[(String, String)], lines: Lines,
+    ) -> Result<Vec<(String, String)>, BuildError> {
+        pairs.iter().map(|(name, value)| Ok((self.expand(name, lines)?, self.expand(value, lines)?))).collect()
+    }
+
+    /// Executes or looks up a step that makes a layer.
+    pub fn layer_step(
+        &mut self, title: &str, key: Digest, created_by: String, lines: Lines,
+        execute: &mut dyn FnMut(&Scratch, StepId) -> Result<(), ErrorKind>,
+    ) -> Result<(), BuildError> {
+        let engine = self.engine;
+        let title = self.title(title);
+        let (step, started) = engine.announce(title, &self.state.platform);
+        let result = engine.step(self.threads, &key, self.use_cache, step, &mut |scratch| execute(scratch, step));
+        match result {
+            Ok((result, cached)) => {
+                engine.finish(step, started, cached);
+                self.state.push(key, &result, created_by);
+                Ok(())
+            }
+            Err(error) => {
+                engine.env.events.event(Event::Failed { step });
+                Err(error.at(lines))
+            }
+        }
+    }
+
+    /// What a `from` names, for COPY and mounts.
+    pub fn origin(&self, name: &str, lines: Lines) -> Result<Origin, BuildError> {
+        let names = Names { file: &self.engine.file, contexts: &self.engine.request.contexts };
+        names.resolve(name, self.index, lines)
+    }
+
+    /// The layers of an origin that is an image or a stage, and a digest that names their content.
+    pub fn origin_layers(&self, origin: &Origin, lines: Lines) -> Result<(Vec<Layer>, Digest), BuildError> {
+        let from_manifest = |manifest: &crossdock_oci::Descriptor| {
+            let (config, layers) = image_layers(self.engine, manifest).map_err(|e| e.at(lines))?;
+            let mut key = Key::new("base", &Digest::of(b""));
+            key.list(config.rootfs.diff_ids.iter().map(Digest::as_str));
+            Ok((layers, key.finish()))
+        };
+        match origin {
+            Origin::Scratch => Ok((Vec::new(), Digest::of(b""))),
+            Origin::Stage(index) => {
+                let state = self.engine.stage(*index, self.target).map_err(|e| e.at(lines))?;
+                Ok((state.layers.clone(), state.digest.clone()))
+            }
+            Origin::Image(reference) | Origin::Context(NamedContext::Image(reference)) => {
+                let platform = &self.state.platform;
+                let images = self.engine.env.images;
+                let manifest = images
+                    .resolve(reference, platform, self.engine.request.pull)
+                    .map_err(|reason| ErrorKind::BaseImage { name: reference.familiar(), reason }.at(lines))?;
+                from_manifest(&manifest)
+            }
+            Origin::Context(NamedContext::OciLayout { path, name }) => {
+                from_manifest(&self.layout_image(path, name.as_deref(), lines)?)
+            }
+            Origin::Context(other) => {
+                Err(ErrorKind::Dockerfile(format!("{other:?} is not an image")).at(lines))
+            }
+        }
+    }
+
+    /// `NAME=value` of everything a command of this stage sees: the image's ENV and the stage's ARGs.
+    pub fn environment(&self) -> Vec<String> {
+        let mut env = self.state.config.config.env.clone();
+        env.extend(self.state.scope.run_args(&self.state.config.config.env));
+        if crate::scope::env_value(&env, "PATH").is_none() {
+            env.push("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_string());
+        }
+        env
+    }
+}
+
+/// Configuration and unpacked layers of an image in the store.
+fn image_layers(
+    engine: &Engine<'_>, manifest: &crossdock_oci::Descriptor,
+) -> Result<(ImageConfig, Vec<Layer>), ErrorKind> {
+    let image = engine.env.store.load_image(manifest)?;
+    let unpacked = engine.env.store.unpack_image(&image, 0)?;
+    let layers = unpacked.into_iter().zip(&image.manifest.layers).zip(&image.config.rootfs.diff_ids);
+    let layers = layers.map(|((unpacked, descriptor), diff_id)| {
+        let packed = Packed { diff_id: diff_id.clone(), descriptor: descriptor.clone() };
+        Layer { fs: unpacked.path, packed: Arc::new(Promise::kept(Ok(packed))) }
+    });
+    let layers = layers.collect();
+    Ok((image.config, layers))
+}
+
+fn makes_layer(kind: &Kind) -> bool {
+    matches!(kind, Kind::Run(_) | Kind::Copy(_) | Kind::Add(_) | Kind::Workdir(_))
+}
+
+pub(crate) fn shell_error(error: ShellError, lines: Lines) -> BuildError {
+    ErrorKind::Dockerfile(format!("failed to process a word: {error}")).at(lines)
+}
+
+fn json(words: &[String]) -> String {
+    serde_json::to_string(words).expect("strings always serialise")
+}
+
+fn shown_pairs(pairs: &[(String, String)]) -> String {
+    pairs.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" ")
+}
+
+/// `80`, `80/udp`, `8000-8010/tcp`: the ports as the configuration lists them.
+fn expose(word: &str) -> Result<Vec<String>, String> {
+    let invalid = || format!("invalid port {word:?}: it must be a number or a range, with /tcp, /udp or /sctp behind it");
+    let (range, protocol) = word.split_once('/').unwrap_or((word, "tcp"));
+    // Docker takes `host:container` and exposes the container's port.
+    let range = range.rsplit(':').next().unwrap_or(range);
+    let protocol = protocol.to_ascii_lowercase();
+    if !matches!(protocol.as_str(), "tcp" | "udp" | "sctp") {
+        return Err(invalid());
+    }
+    let (first, last) = range.split_once('-').unwrap_or((range, range));
+    let (first, last): (u16, u16) = (first.parse().map_err(|_| invalid())?, last.parse().map_err(|_| invalid())?);
+    if first == 0 || first > last {
+        return Err(invalid());
+    }
+    Ok((first..=last).map(|port| format!("{port}/{protocol}")).collect())
+}
+
+/// Signals as `kill -l` of Linux names them, with or without `SIG`, or numbers 1 to 64.
+fn check_signal(signal: &str) -> Result<(), String> {
+    const NAMES: [&str; 31] = [
+        "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE", "ALRM", "TERM",
+        "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO",
+        "PWR", "SYS",
+    ];
+    let upper = signal.to_ascii_uppercase();
+    let name = upper.strip_prefix("SIG").unwrap_or(&upper);
+    let real_time = name.starts_with("RTMIN") || name.starts_with("RTMAX");
+    if signal.parse::<u8>().is_ok_and(|n| (1..=64).contains(&n)) || NAMES.contains(&name) || real_time {
+        return Ok(());
+    }
+    Err(format!("invalid signal: {signal}"))
+}
+
+/// Labels of `--label` on top of those of the Dockerfile.
+pub(crate) fn add_labels(config: &mut ImageConfig, labels: &BTreeMap<String, String>) {
+    if !labels.is_empty() {
+        config.config.labels.get_or_insert_default().extend(labels.clone());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports() {
+        assert_eq!(expose("80").expect("valid"), ["80/tcp"]);
+        assert_eq!(expose("53/UDP").expect("valid"), ["53/udp"]);
+        assert_eq!(expose("8000-8002").expect("valid"), ["8000/tcp", "8001/tcp", "8002/tcp"]);
+        for bad in ["", "x", "0", "70000", "5-3", "80/http"] {
+            assert!(expose(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn signals() {
+        for good in ["9", "SIGTERM", "term", "SIGRTMIN+3"] {
+            assert!(check_signal(good).is_ok(), "{good}");
+        }
+        for bad in ["", "0", "65", "SIGFOO"] {
+            assert!(check_signal(bad).is_err(), "{bad}");
+        }
+    }
+}
