@@ -40,6 +40,14 @@ pub(crate) fn remove(path: &Path, trash: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Removes the directory `name` of an open directory with all that is in it.
+pub(crate) fn remove_at(parent: BorrowedFd<'_>, name: &[u8], trash: &Path) -> io::Result<()> {
+    let name = CString::new(name)?;
+    let target = trash.join(random_name());
+    rustix::fs::renameat(parent, &name, rustix::fs::CWD, &target)?;
+    remove(&target, trash)
+}
+
 fn path_name(path: &Path) -> io::Result<CString> {
     use std::os::unix::ffi::OsStrExt;
     Ok(CString::new(path.as_os_str().as_bytes())?)

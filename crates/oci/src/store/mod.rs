@@ -8,6 +8,7 @@ pub(crate) mod lease;
 pub(crate) mod lock;
 pub(crate) mod snapshot;
 
+use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::DirBuilderExt;
@@ -17,6 +18,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 pub use blob::{BlobReader, BlobWriter, DOCUMENT_SIZE_MAX, Ingest, Partial};
 pub use image::{IdMatch, ImageEntry, ImageRecord, LoadedImage};
+pub use snapshot::{CommittedLayer, Frozen, LayerOptions, Scratch, Unpacked};
 
 use crate::digest::Digest;
 use crate::error::{Context, Result, StoreError};
@@ -41,6 +43,15 @@ pub enum Owners {
     Keep,
     /// All files belong to the process: a namespace with a single id cannot do better.
     Ignore,
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store")
+            .field("root", &self.root)
+            .field("owners", &self.owners)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Store {
