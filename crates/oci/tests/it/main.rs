@@ -1,0 +1,4 @@
+//! Integration tests of the store, layers and archives, a file per capability.
+
+mod layer;
+mod store;
