@@ -1,1 +1,42 @@
-//! Placeholder of this room until its code lands.
+//! Runs one command in a root made of layers: user, mount, pid, ipc, uts and network namespaces, overlayfs, private
+//! binfmt_misc, Docker's default capabilities, seccomp profile and masked paths; as root and as an ordinary user.
+//!
+//! It returns an exit status and the changed tree, and knows neither images nor Dockerfiles. How it works, process by
+//! process, is in `docs/dev/sandbox.md`.
+//!
+//! A program calls [`init_main_if_requested`] first of all, then [`userns::enter`] while it has one thread, and from then on
+//! [`run`], [`spawn`] and [`overlay_fd`] from any thread.
+
+pub mod binfmt;
+pub mod capabilities;
+mod container;
+pub mod emulator;
+mod error;
+pub mod idmap;
+mod monitor;
+mod mountpoints;
+mod overlay;
+mod run;
+mod seccomp;
+mod spec;
+mod sys;
+pub mod user;
+pub mod userns;
+mod wire;
+
+pub use emulator::Emulator;
+pub use error::{Failure, SandboxError};
+pub use overlay::{LOWER_MAX, Upper, overlay_fd};
+pub use run::{ExitStatus, Io, Killer, Running, Stream, run, spawn};
+pub use spec::{Content, Descriptor, Limit, Mount, MountKind, Network, Root, Security, Source, Spec};
+pub use wire::Window;
+
+/// Becomes the sandbox's monitor if this process was started as one; then it does not return.
+///
+/// The sandbox starts the running executable again, so every program that uses it calls this first in `main`, before it
+/// reads arguments or starts threads.
+pub fn init_main_if_requested() {
+    if std::env::args_os().nth(1).is_some_and(|argument| argument == monitor::ARGUMENT) {
+        monitor::main();
+    }
+}

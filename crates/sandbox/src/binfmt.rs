@@ -1,0 +1,573 @@
+//! How the kernel learns to run programs of other architectures: binfmt_misc, for the host and private to a user namespace.
+//!
+//! Source: Documentation/admin-guide/binfmt-misc.rst. Since Linux 6.7 every user namespace may have an instance of its own;
+//! it lives as long as a mount of it, and hides the instances of namespaces above.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs;
+use std::io::{self, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Mutex;
+
+use rustix::fs::{Mode, OFlags, openat};
+use rustix::io::Errno;
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen};
+
+use crate::emulator::Emulator;
+use crate::error::{Doing, SandboxError};
+
+/// What an ELF file of an architecture begins with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Architecture {
+    /// `GOARCH` name, as in platforms.
+    pub name: &'static str,
+    /// Name in `qemu-NAME-static`.
+    pub qemu: &'static str,
+    /// `EI_CLASS`: 1 is 32 bits, 2 is 64.
+    class: u8,
+    /// `EI_DATA`: 1 is little-endian, 2 big-endian.
+    data: u8,
+    /// `e_machine`.
+    machine: u16,
+}
+
+/// The guest architectures that we know, by their `e_machine` of elf.h.
+pub const ARCHITECTURES: &[Architecture] = &[
+    Architecture { name: "386", qemu: "i386", class: 1, data: 1, machine: 3 },
+    Architecture { name: "amd64", qemu: "x86_64", class: 2, data: 1, machine: 62 },
+    Architecture { name: "arm", qemu: "arm", class: 1, data: 1, machine: 40 },
+    Architecture { name: "arm64", qemu: "aarch64", class: 2, data: 1, machine: 183 },
+    Architecture { name: "loong64", qemu: "loongarch64", class: 2, data: 1, machine: 258 },
+    Architecture { name: "mips", qemu: "mips", class: 1, data: 2, machine: 8 },
+    Architecture { name: "mips64", qemu: "mips64", class: 2, data: 2, machine: 8 },
+    Architecture { name: "mips64le", qemu: "mips64el", class: 2, data: 1, machine: 8 },
+    Architecture { name: "mipsle", qemu: "mipsel", class: 1, data: 1, machine: 8 },
+    Architecture { name: "ppc64", qemu: "ppc64", class: 2, data: 2, machine: 21 },
+    Architecture { name: "ppc64le", qemu: "ppc64le", class: 2, data: 1, machine: 21 },
+    Architecture { name: "riscv64", qemu: "riscv64", class: 2, data: 1, machine: 243 },
+    Architecture { name: "s390x", qemu: "s390x", class: 2, data: 2, machine: 22 },
+];
+
+/// Length of magic and mask: up to and with `e_machine`.
+const MAGIC_LENGTH: usize = 20;
+
+impl Architecture {
+    /// By the `GOARCH` name.
+    pub fn named(name: &str) -> Option<&'static Architecture> {
+        ARCHITECTURES.iter().find(|a| a.name == name)
+    }
+
+    /// The first 20 bytes of an executable of this architecture (`e_type` is `ET_EXEC`).
+    pub fn magic(&self) -> [u8; MAGIC_LENGTH] {
+        let half = |value: u16| if self.data == 1 { value.to_le_bytes() } else { value.to_be_bytes() };
+        let mut magic = [0; MAGIC_LENGTH];
+        magic[..7].copy_from_slice(&[0x7f, b'E', b'L', b'F', self.class, self.data, 1]);
+        magic[16..18].copy_from_slice(&half(2));
+        magic[18..20].copy_from_slice(&half(self.machine));
+        magic
+    }
+
+    /// Which bits of [`Architecture::magic`] count. `EI_OSABI` and the bytes after it do not: compilers for GNU/Linux write 3
+    /// there when a program uses GNU extensions. The lowest bit of `e_type` does not: it tells `ET_EXEC` (2) from `ET_DYN` (3).
+    pub fn mask(&self) -> [u8; MAGIC_LENGTH] {
+        let mut mask = [0xff; MAGIC_LENGTH];
+        mask[7..16].fill(0);
+        mask[if self.data == 1 { 16 } else { 17 }] = 0xfe;
+        mask
+    }
+
+    /// Whether an executable that begins with `header` is of this architecture.
+    pub fn matches(&self, header: &[u8]) -> bool {
+        header.len() >= MAGIC_LENGTH
+            && header.iter().zip(self.mask()).zip(self.magic()).all(|((byte, mask), magic)| byte & mask == magic & mask)
+    }
+}
+
+/// The architecture of an executable, from its first 20 bytes.
+pub fn architecture_of(header: &[u8]) -> Option<&'static str> {
+    ARCHITECTURES.iter().find(|a| a.matches(header)).map(|a| a.name)
+}
+
+/// The names for messages.
+pub(crate) fn known_architectures() -> String {
+    ARCHITECTURES.iter().map(|a| a.name).collect::<Vec<_>>().join(", ")
+}
+
+/// Flags of an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Flags {
+    /// `F`, fix binary: the kernel opens the emulator at registration, so it need not exist in the root of the program.
+    pub fix_binary: bool,
+    /// `P`, preserve argv[0]: the emulator gets the path of the program *and* the `argv[0]` it was started with. Emulators must
+    /// know this, from `AT_FLAGS` (Linux 5.12, QEMU 6.0).
+    pub preserve_argv0: bool,
+    /// `C`, credentials: setuid bits count as those of the program, not of the emulator. Implies `O`.
+    pub credentials: bool,
+    /// `O`, open binary: the kernel passes the program as an open file, so that it may be unreadable.
+    pub open_binary: bool,
+}
+
+impl Flags {
+    /// `F`, `P` and `C`: foreign programs behave as native ones do.
+    pub const ALL: Flags =
+        Flags { fix_binary: true, preserve_argv0: true, credentials: true, open_binary: true };
+
+    /// One sentence per flag that is set.
+    pub fn explain(&self) -> Vec<&'static str> {
+        [
+            (self.fix_binary, "F: the emulator is opened when it is registered and need not exist in images"),
+            (self.preserve_argv0, "P: programs see the argv[0] they were started with"),
+            (self.credentials, "C: setuid programs get the rights of their owner"),
+            (self.open_binary, "O: programs that may be executed but not read run too"),
+        ]
+        .into_iter()
+        .filter_map(|(set, text)| set.then_some(text))
+        .collect()
+    }
+}
+
+impl fmt::Display for Flags {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (set, letter) in [
+            (self.preserve_argv0, 'P'),
+            (self.open_binary, 'O'),
+            (self.credentials, 'C'),
+            (self.fix_binary, 'F'),
+        ] {
+            if set {
+                write!(f, "{letter}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for Flags {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Flags, String> {
+        let mut flags = Flags::default();
+        for letter in text.chars() {
+            match letter {
+                'F' => flags.fix_binary = true,
+                'P' => flags.preserve_argv0 = true,
+                'C' => (flags.credentials, flags.open_binary) = (true, true),
+                'O' => flags.open_binary = true,
+                other => return Err(format!("'{other}' is no flag of binfmt_misc (F, P, C, O)")),
+            }
+        }
+        Ok(flags)
+    }
+}
+
+/// What is written to `register`: `:name:M::magic:mask:interpreter:flags`.
+pub fn registration(name: &str, magic: &[u8], mask: &[u8], interpreter: &Path, flags: Flags) -> Vec<u8> {
+    // Every byte escaped, since ':' separates and zero bytes end.
+    let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("\\x{b:02x}")).collect::<String>();
+    let mut line = format!(":{name}:M::{}:{}:", hex(magic), hex(mask)).into_bytes();
+    line.extend_from_slice(interpreter.as_os_str().as_bytes());
+    line.extend_from_slice(format!(":{flags}").as_bytes());
+    line
+}
+
+/// The registration of an architecture under our name for it.
+pub fn registration_of(architecture: &Architecture, interpreter: &Path, flags: Flags) -> Vec<u8> {
+    registration(&entry_name(architecture.name), &architecture.magic(), &architecture.mask(), interpreter, flags)
+}
+
+fn entry_name(architecture: &str) -> String {
+    format!("crossdock-{architecture}")
+}
+
+/// A registered format, as its file shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Name of the file.
+    pub name: String,
+    /// Whether it is in use.
+    pub enabled: bool,
+    /// Path of the emulator at the time of registration.
+    pub interpreter: PathBuf,
+    /// Flags.
+    pub flags: Flags,
+    /// Where in the file the magic begins.
+    pub offset: usize,
+    /// Bytes to match; empty for an entry that goes by file name extension.
+    pub magic: Vec<u8>,
+    /// Which bits count.
+    pub mask: Vec<u8>,
+}
+
+impl Entry {
+    /// Reads the text of an entry's file.
+    pub fn parse(name: &str, text: &str) -> Entry {
+        let mut entry = Entry {
+            name: name.into(),
+            enabled: text.lines().next() == Some("enabled"),
+            interpreter: PathBuf::new(),
+            flags: Flags::default(),
+            offset: 0,
+            magic: Vec::new(),
+            mask: Vec::new(),
+        };
+        for line in text.lines().skip(1) {
+            let (key, value) = line.split_once(' ').unwrap_or((line, ""));
+            match key {
+                "interpreter" => entry.interpreter = value.into(),
+                "flags:" => entry.flags = value.trim().parse().unwrap_or_default(),
+                "offset" => entry.offset = value.parse().unwrap_or(0),
+                "magic" => entry.magic = unhex(value),
+                "mask" => entry.mask = unhex(value),
+                _ => {}
+            }
+        }
+        if entry.mask.is_empty() {
+            entry.mask = vec![0xff; entry.magic.len()];
+        }
+        entry
+    }
+
+    /// Whether executables of the architecture are run by this entry.
+    pub fn serves(&self, architecture: &Architecture) -> bool {
+        let header = architecture.magic();
+        self.enabled
+            && self.offset == 0
+            && (5..=MAGIC_LENGTH).contains(&self.magic.len())
+            && self.magic.iter().zip(&self.mask).zip(header).all(|((magic, mask), byte)| magic & mask == byte & mask)
+            // An entry for every ELF file would be no emulator.
+            && self.magic.len() > 18
+    }
+}
+
+fn unhex(text: &str) -> Vec<u8> {
+    (0..text.len() / 2).filter_map(|n| u8::from_str_radix(text.get(2 * n..2 * n + 2)?, 16).ok()).collect()
+}
+
+/// The binfmt_misc of the host, for `crossdock binfmt`. Changing it needs root, outside of [`crate::userns::enter`].
+#[derive(Debug, Clone)]
+pub struct Host {
+    directory: PathBuf,
+    persistent: PathBuf,
+}
+
+/// State of the host's binfmt_misc.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Status {
+    /// Whether it is mounted.
+    pub mounted: bool,
+    /// Whether it is switched on.
+    pub enabled: bool,
+    /// Registered formats by name.
+    pub entries: Vec<Entry>,
+}
+
+impl Default for Host {
+    fn default() -> Host {
+        Host::at("/proc/sys/fs/binfmt_misc", "/etc/binfmt.d")
+    }
+}
+
+impl Host {
+    /// With other directories: that of the file system, and that of systemd's configuration (binfmt.d(5)).
+    pub fn at(directory: impl Into<PathBuf>, persistent: impl Into<PathBuf>) -> Host {
+        Host { directory: directory.into(), persistent: persistent.into() }
+    }
+
+    /// What is registered. Readable by everybody.
+    pub fn status(&self) -> Result<Status, SandboxError> {
+        let mut status = Status { mounted: false, enabled: false, entries: Vec::new() };
+        if !self.directory.join("register").exists() {
+            return Ok(status);
+        }
+        status.mounted = true;
+        let doing = || format!("read {}", self.directory.display());
+        status.enabled =
+            fs::read_to_string(self.directory.join("status")).doing(doing)?.trim() == "enabled";
+        for file in fs::read_dir(&self.directory).doing(doing)? {
+            let name = file.doing(doing)?.file_name().to_string_lossy().into_owned();
+            if name != "register" && name != "status" {
+                // Somebody may remove an entry while we read.
+                if let Ok(text) = fs::read_to_string(self.directory.join(&name)) {
+                    status.entries.push(Entry::parse(&name, &text));
+                }
+            }
+        }
+        status.entries.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(status)
+    }
+
+    /// Registers an emulator for an architecture, instead of what we registered for it before.
+    pub fn install(&self, architecture: &str, emulator: &Path, flags: Flags) -> Result<(), SandboxError> {
+        let line = self.line(architecture, emulator, flags)?;
+        self.uninstall(architecture)?;
+        write_file(&self.directory.join("register"), &line)
+            .doing(|| format!("register {} in {}", emulator.display(), self.directory.display()))
+    }
+
+    /// Removes our registration of an architecture; says whether there was one.
+    pub fn uninstall(&self, architecture: &str) -> Result<bool, SandboxError> {
+        let path = self.directory.join(entry_name(architecture));
+        match write_file(&path, b"-1") {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            other => other.map(|()| true).doing(|| format!("remove {}", path.display())),
+        }
+    }
+
+    /// The line that [`Host::install`] writes.
+    pub fn line(&self, architecture: &str, emulator: &Path, flags: Flags) -> Result<Vec<u8>, SandboxError> {
+        let architecture = Architecture::named(architecture)
+            .ok_or_else(|| SandboxError::UnknownArchitecture(architecture.into()))?;
+        Ok(registration_of(architecture, emulator, flags))
+    }
+
+    /// Path and content of the file by which systemd registers the emulator at every start (binfmt.d(5)).
+    pub fn persistent_file(
+        &self,
+        architecture: &str,
+        emulator: &Path,
+        flags: Flags,
+    ) -> Result<(PathBuf, Vec<u8>), SandboxError> {
+        let mut line = self.line(architecture, emulator, flags)?;
+        line.push(b'\n');
+        Ok((self.persistent.join(format!("{}.conf", entry_name(architecture))), line))
+    }
+
+    /// Writes [`Host::persistent_file`] and returns its path.
+    pub fn persist(&self, architecture: &str, emulator: &Path, flags: Flags) -> Result<PathBuf, SandboxError> {
+        let (path, content) = self.persistent_file(architecture, emulator, flags)?;
+        let doing = || format!("write {}", path.display());
+        fs::create_dir_all(&self.persistent).doing(doing)?;
+        let temporary = path.with_extension(format!("conf.{}", std::process::id()));
+        let written = fs::File::create(&temporary)
+            .and_then(|mut file| file.write_all(&content).and_then(|()| file.sync_all()))
+            .and_then(|()| fs::rename(&temporary, &path));
+        if written.is_err() {
+            let _ = fs::remove_file(&temporary);
+        }
+        written.doing(doing).map(|()| path)
+    }
+
+    /// Removes the file of [`Host::persist`]; says whether there was one.
+    pub fn forget(&self, architecture: &str) -> Result<bool, SandboxError> {
+        let path = self.persistent.join(format!("{}.conf", entry_name(architecture)));
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            other => other.map(|()| true).doing(|| format!("remove {}", path.display())),
+        }
+    }
+}
+
+/// One `write`, as binfmt_misc wants it; never creates a file.
+fn write_file(path: &Path, content: &[u8]) -> io::Result<()> {
+    let mut file = fs::OpenOptions::new().write(true).open(path)?;
+    file.write(content).map(drop)
+}
+
+/// The instance of our user namespace, and what is registered in it by architecture.
+struct Private {
+    mount: OwnedFd,
+    registered: BTreeMap<String, PathBuf>,
+}
+
+static PRIVATE: Mutex<Option<Private>> = Mutex::new(None);
+
+/// Makes the kernel run programs of these architectures by these emulators, for this process' user namespace only.
+///
+/// The first call copies the host's entries, since the own instance hides them. Where the kernel has no private
+/// instances, the host's entries must serve; the error says what is missing. Nothing on the host changes.
+pub fn register_private(emulators: &[Emulator]) -> Result<(), SandboxError> {
+    if emulators.is_empty() {
+        return Ok(());
+    }
+    let mut guard = PRIVATE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let private = match &mut *guard {
+        Some(private) => private,
+        // The caller's own namespace only: in the first one, the instance would be the host's.
+        empty if crate::userns::entered().is_some() => match open_private()? {
+            Some(private) => empty.insert(private),
+            None => return emulators.iter().try_for_each(|e| check_host(e, &Host::default())),
+        },
+        _ => return emulators.iter().try_for_each(|e| check_host(e, &Host::default())),
+    };
+    emulators.iter().try_for_each(|emulator| private.register(emulator))
+}
+
+/// Mounts the instance, nowhere. `None` where the kernel refuses that in a user namespace.
+fn open_private() -> Result<Option<Private>, SandboxError> {
+    let host = Host::default().status()?;
+    let mounted = fsopen("binfmt_misc", FsOpenFlags::FSOPEN_CLOEXEC).and_then(|context| {
+        fsconfig_create(&context)?;
+        fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())
+    });
+    let mount = match mounted {
+        Ok(mount) => mount,
+        Err(Errno::PERM | Errno::INVAL | Errno::NODEV | Errno::NOSYS) => return Ok(None),
+        Err(error) => return Err(error).doing(|| "mount a private binfmt_misc".into()),
+    };
+    let private = Private { mount, registered: BTreeMap::new() };
+    for entry in host.entries.iter().filter(|e| e.enabled && e.offset == 0 && !e.magic.is_empty()) {
+        let line = registration(&entry.name, &entry.magic, &entry.mask, &entry.interpreter, entry.flags);
+        // An emulator that was removed since cannot be opened; programs of its kind did not run before either.
+        let _ = private.write("register", &line);
+    }
+    Ok(Some(private))
+}
+
+impl Private {
+    fn write(&self, name: &str, content: &[u8]) -> io::Result<()> {
+        let file = openat(&self.mount, name, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
+        fs::File::from(file).write(content).map(drop)
+    }
+
+    fn register(&mut self, emulator: &Emulator) -> Result<(), SandboxError> {
+        if self.registered.get(&emulator.architecture) == Some(&emulator.path) {
+            return Ok(());
+        }
+        let architecture = Architecture::named(&emulator.architecture)
+            .ok_or_else(|| SandboxError::UnknownArchitecture(emulator.architecture.clone()))?;
+        let file = emulator.open()?;
+        // The descriptor, since a path may have characters or a length that the format does not allow.
+        let interpreter = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
+        let line = registration_of(architecture, &interpreter, emulator.flags());
+        if self.registered.contains_key(&emulator.architecture) {
+            let _ = self.write(&entry_name(architecture.name), b"-1");
+        }
+        self.write("register", &line)
+            .doing(|| format!("register {} for {}", emulator.path.display(), architecture.name))?;
+        self.registered.insert(emulator.architecture.clone(), emulator.path.clone());
+        Ok(())
+    }
+}
+
+/// Whether the host runs the emulator's architecture inside images.
+fn check_host(emulator: &Emulator, host: &Host) -> Result<(), SandboxError> {
+    let architecture = Architecture::named(&emulator.architecture)
+        .ok_or_else(|| SandboxError::UnknownArchitecture(emulator.architecture.clone()))?;
+    let status = host.status()?;
+    let serving: Vec<_> = status.entries.iter().filter(|e| e.serves(architecture)).collect();
+    if status.enabled && serving.iter().any(|e| e.flags.fix_binary) {
+        return Ok(());
+    }
+    let lack = match serving.first() {
+        Some(entry) if status.enabled => {
+            format!("has {} without flag F, which only works where {} exists", entry.name, entry.interpreter.display())
+        }
+        _ => "has no entry for it".to_string(),
+    };
+    Err(SandboxError::NoBinfmt {
+        kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
+        architecture: architecture.name.into(),
+        host: lack,
+        fix: format!("sudo crossdock binfmt install {}", architecture.name),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn magic_and_mask_are_those_of_elf() {
+        let arm64 = Architecture::named("arm64").expect("known");
+        assert_eq!(arm64.magic(), *b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\xb7\0");
+        assert_eq!(arm64.mask()[16..], [0xfe, 0xff, 0xff, 0xff]);
+        let s390x = Architecture::named("s390x").expect("known");
+        assert_eq!(s390x.magic()[16..], [0, 2, 0, 22]);
+        assert_eq!(s390x.mask()[16..], [0xff, 0xfe, 0xff, 0xff]);
+    }
+
+    #[test]
+    fn every_architecture_matches_itself_only() {
+        for a in ARCHITECTURES {
+            let mut header = a.magic();
+            header[7] = 3;
+            let e_type = if a.data == 1 { 16 } else { 17 };
+            header[e_type] = 3;
+            assert_eq!(architecture_of(&header), Some(a.name), "dynamic, with GNU's ABI");
+            header[e_type] = 1;
+            assert_eq!(architecture_of(&header), None, "object files are not executables");
+        }
+        assert_eq!(architecture_of(b"#!/bin/sh"), None);
+    }
+
+    #[test]
+    fn a_registration_line_is_escaped() {
+        let line = registration("n", b":\0", &[0xff, 0xff], Path::new("/q"), Flags::ALL);
+        assert_eq!(line, b":n:M::\\x3a\\x00:\\xff\\xff:/q:POCF");
+    }
+
+    #[test]
+    fn flags_are_read_and_shown() {
+        let flags: Flags = "FC".parse().expect("valid");
+        assert_eq!(flags.to_string(), "OCF");
+        assert_eq!(flags.explain().len(), 3);
+        assert!("X".parse::<Flags>().is_err());
+    }
+
+    #[test]
+    fn entries_of_the_kernel_are_read() {
+        let text = "enabled\ninterpreter /usr/libexec/qemu-binfmt/aarch64-binfmt-P\nflags: PF\noffset 0\n\
+            magic 7f454c460201010000000000000000000200b700\nmask ffffffffffffff00fffffffffffffffffeffffff\n";
+        let entry = Entry::parse("qemu-aarch64", text);
+        assert!(entry.enabled && entry.flags.fix_binary && entry.flags.preserve_argv0);
+        assert_eq!(entry.interpreter, Path::new("/usr/libexec/qemu-binfmt/aarch64-binfmt-P"));
+        let serving: Vec<_> = ARCHITECTURES.iter().filter(|a| entry.serves(a)).map(|a| a.name).collect();
+        assert_eq!(serving, ["arm64"]);
+        let java = Entry::parse("jar", "enabled\ninterpreter /usr/bin/jexec\nflags: \noffset 0\nmagic 504b0304\n");
+        assert!(ARCHITECTURES.iter().all(|a| !java.serves(a)));
+        let by_name = Entry::parse("x", "disabled\ninterpreter /x\nflags: \nextension .x\n");
+        assert!(!by_name.enabled && by_name.magic.is_empty());
+    }
+
+    #[test]
+    fn the_host_is_changed_by_single_writes() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let (misc, persistent) = (dir.path().join("misc"), dir.path().join("binfmt.d"));
+        let host = Host::at(&misc, &persistent);
+        assert!(!host.status().expect("status").mounted);
+        fs::create_dir(&misc).expect("a directory");
+        fs::write(misc.join("register"), "").expect("a file");
+        fs::write(misc.join("status"), "enabled\n").expect("a file");
+        host.install("arm64", Path::new("/usr/bin/qemu-aarch64-static"), Flags::ALL).expect("installed");
+        let line = fs::read_to_string(misc.join("register")).expect("the line");
+        assert!(line.starts_with(":crossdock-arm64:M::\\x7f\\x45\\x4c\\x46\\x02"), "{line}");
+        assert!(line.ends_with(":/usr/bin/qemu-aarch64-static:POCF"), "{line}");
+        fs::write(misc.join("crossdock-arm64"), "enabled\ninterpreter /q\nflags: F\noffset 0\nmagic 7f454c46\n")
+            .expect("an entry");
+        assert_eq!(host.status().expect("status").entries.len(), 1);
+        assert!(host.uninstall("arm64").expect("removed"));
+        assert!(fs::read_to_string(misc.join("crossdock-arm64")).expect("the entry").starts_with("-1"));
+        assert!(!host.uninstall("arm").expect("nothing to remove"));
+        let path = host.persist("arm", Path::new("/q"), Flags::ALL).expect("written");
+        assert_eq!(path, persistent.join("crossdock-arm.conf"));
+        assert!(fs::read(&path).expect("the file").ends_with(b":/q:POCF\n"));
+        assert!(host.forget("arm").expect("removed") && !path.exists());
+        assert!(host.install("pdp11", Path::new("/q"), Flags::ALL).is_err());
+    }
+
+    #[test]
+    fn an_old_kernel_is_served_by_the_host_or_told_how() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let host = Host::at(dir.path(), dir.path());
+        let emulator = Emulator::at("arm64", "/q");
+        let error = check_host(&emulator, &host).expect_err("nothing registered").to_string();
+        assert!(error.contains("sudo crossdock binfmt install arm64"), "{error}");
+        fs::write(dir.path().join("register"), "").expect("a file");
+        fs::write(dir.path().join("status"), "enabled\n").expect("a file");
+        let entry = |flags: &str| {
+            let text = format!(
+                "enabled\ninterpreter /q\nflags: {flags}\noffset 0\nmagic 7f454c460201010000000000000000000200b700\n"
+            );
+            fs::write(dir.path().join("qemu-aarch64"), text).expect("a file");
+        };
+        entry("P");
+        let error = check_host(&emulator, &host).expect_err("no F").to_string();
+        assert!(error.contains("without flag F"), "{error}");
+        entry("PF");
+        check_host(&emulator, &host).expect("served by the host");
+    }
+}

@@ -1,0 +1,254 @@
+//! An emulator is an executable for a guest architecture: how it is found, and what it is asked.
+
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::str::FromStr;
+use std::sync::OnceLock;
+
+use crossdock_platform::Platform;
+
+use crate::binfmt::{Architecture, Flags, known_architectures};
+use crate::error::{Doing, SandboxError};
+
+/// Name of our own emulator's executable.
+const BUILTIN: &str = "crossdock-emu";
+
+/// Guest architectures of our own emulator.
+const BUILTIN_ARCHITECTURES: &[&str] = &["arm64", "arm", "riscv64"];
+
+/// Directories besides `PATH`.
+const DIRECTORIES: &[&str] = &["/usr/local/bin", "/usr/bin", "/bin", "/usr/sbin", "/sbin", "/usr/libexec/qemu-binfmt"];
+
+/// An executable that runs programs of another architecture.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Emulator {
+    /// `GOARCH` name of the programs it runs.
+    pub architecture: String,
+    /// The executable. Statically linked: its libraries would not exist in an image.
+    pub path: PathBuf,
+}
+
+/// Which emulator to use.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Choice {
+    /// Our own where it exists and knows the architecture, else QEMU.
+    #[default]
+    Auto,
+    /// QEMU's user mode.
+    Qemu,
+    /// Our own.
+    Builtin,
+    /// This executable.
+    Path(PathBuf),
+}
+
+impl FromStr for Choice {
+    type Err = String;
+
+    /// `auto`, `qemu`, `builtin`, or a path with a slash in it.
+    fn from_str(text: &str) -> Result<Choice, String> {
+        match text {
+            "auto" => Ok(Choice::Auto),
+            "qemu" => Ok(Choice::Qemu),
+            "builtin" => Ok(Choice::Builtin),
+            path if path.contains('/') => Ok(Choice::Path(path.into())),
+            other => Err(format!("\"{other}\" is no emulator: give auto, qemu, builtin or a path such as ./{other}")),
+        }
+    }
+}
+
+impl Emulator {
+    /// An executable for an architecture, not looked at.
+    pub fn at(architecture: &str, path: impl Into<PathBuf>) -> Emulator {
+        Emulator { architecture: architecture.into(), path: path.into() }
+    }
+
+    /// File name, for messages.
+    pub fn name(&self) -> String {
+        self.path.file_name().unwrap_or(self.path.as_os_str()).to_string_lossy().into_owned()
+    }
+
+    /// Flags for its registration: F and C always, P for those that know `AT_FLAGS` (QEMU 6.0, ours). Another emulator would
+    /// take the preserved `argv[0]` for the first argument.
+    pub fn flags(&self) -> Flags {
+        let name = self.name();
+        // Debian's wrapper names say so themselves: aarch64-binfmt-P.
+        let knows = name.starts_with("qemu-") || name == BUILTIN || name.ends_with("-binfmt-P");
+        Flags { preserve_argv0: knows, ..Flags::ALL }
+    }
+
+    /// The first line of `--version`, if it prints one.
+    pub fn version(&self) -> Option<String> {
+        let output = Command::new(&self.path).arg("--version").stdin(Stdio::null()).stderr(Stdio::null()).output();
+        let text = String::from_utf8_lossy(&output.ok()?.stdout).into_owned();
+        text.lines().next().map(str::to_string).filter(|line| !line.is_empty())
+    }
+
+    pub(crate) fn open(&self) -> Result<fs::File, SandboxError> {
+        fs::File::open(&self.path).doing(|| format!("open the emulator {}", self.path.display()))
+    }
+}
+
+/// Finds an emulator for an architecture (`GOARCH` name). Does not ask whether one is needed, see [`is_native`].
+pub fn find(architecture: &str, choice: &Choice) -> Result<Emulator, SandboxError> {
+    let known = Architecture::named(architecture)
+        .ok_or_else(|| SandboxError::UnknownArchitecture(architecture.into()))?;
+    let missing = |looked: String, fix: &str| SandboxError::NoEmulator {
+        architecture: architecture.into(),
+        looked,
+        fix: fix.into(),
+    };
+    match choice {
+        Choice::Path(path) => match is_static(path) {
+            Ok(true) => Ok(Emulator::at(architecture, path)),
+            Ok(false) => Err(missing(
+                format!("{} is not statically linked, its libraries would be missing in images", path.display()),
+                "give a static executable",
+            )),
+            Err(error) => Err(missing(format!("{}: {error}", path.display()), "give an executable")),
+        },
+        Choice::Builtin => builtin(known)
+            .ok_or_else(|| missing(format!("no {BUILTIN} beside this program runs it"), "choose qemu instead")),
+        Choice::Qemu => qemu(known),
+        Choice::Auto => builtin(known).map_or_else(|| qemu(known), Ok),
+    }
+    .map(|mut emulator| {
+        emulator.path = fs::canonicalize(&emulator.path).unwrap_or(emulator.path);
+        emulator
+    })
+}
+
+fn builtin(architecture: &Architecture) -> Option<Emulator> {
+    let path = std::env::current_exe().ok()?.with_file_name(BUILTIN);
+    (BUILTIN_ARCHITECTURES.contains(&architecture.name) && is_static(&path).unwrap_or(false))
+        .then(|| Emulator::at(architecture.name, path))
+}
+
+fn qemu(architecture: &Architecture) -> Result<Emulator, SandboxError> {
+    let names = [format!("qemu-{}-static", architecture.qemu), format!("qemu-{}", architecture.qemu)];
+    let mut dynamic = None;
+    for path in names.iter().filter_map(|name| find_program(name)) {
+        if is_static(&path).unwrap_or(false) {
+            return Ok(Emulator::at(architecture.name, path));
+        }
+        dynamic.get_or_insert(path);
+    }
+    let looked = match dynamic {
+        Some(path) => format!("{} is not statically linked", path.display()),
+        None => format!("neither {} nor {} is in PATH or the usual directories", names[0], names[1]),
+    };
+    Err(SandboxError::NoEmulator {
+        architecture: architecture.name.into(),
+        looked,
+        fix: "sudo apt-get install --no-install-recommends qemu-user-static".into(),
+    })
+}
+
+/// Looks for an executable in `PATH` and in the usual directories, which `PATH` of an ordinary user may lack.
+pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .filter(|directory| directory.is_absolute())
+        .chain(DIRECTORIES.iter().map(PathBuf::from))
+        .map(|directory| directory.join(name))
+        .find(|path| rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok() && path.is_file())
+}
+
+/// Whether the kernel and CPU of this machine run programs of the platform themselves. 386 on amd64 is tried out, since
+/// kernels are built without it too.
+pub fn is_native(platform: &Platform) -> bool {
+    let host = Platform::host();
+    match (host.architecture.as_str(), platform.normalised().architecture.as_str()) {
+        ("amd64", "386") => runs_386(),
+        // 64-bit Arm servers often lack the 32-bit mode; the rest of what an architecture includes is in its rank.
+        ("arm64", "arm") => false,
+        _ => platform.is_native(),
+    }
+}
+
+fn runs_386() -> bool {
+    static RUNS: OnceLock<bool> = OnceLock::new();
+    *RUNS.get_or_init(|| try_386().unwrap_or(false))
+}
+
+/// Runs a program of 9 bytes from memory: `mov eax, 1; xor ebx, ebx; int 0x80`, that is `exit(0)`.
+fn try_386() -> std::io::Result<bool> {
+    use std::io::Write;
+    use std::os::fd::AsRawFd;
+    const BASE: u32 = 0x10000;
+    const CODE: &[u8] = b"\xb8\x01\0\0\0\x31\xdb\xcd\x80";
+    let size = 52 + 32 + CODE.len() as u32;
+    let mut elf = b"\x7fELF\x01\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x03\0\x01\0\0\0".to_vec();
+    let words = |elf: &mut Vec<u8>, list: &[u32]| list.iter().for_each(|w| elf.extend_from_slice(&w.to_le_bytes()));
+    words(&mut elf, &[BASE + 84, 52, 0, 0]);
+    [52u16, 32, 1, 0, 0, 0].iter().for_each(|h| elf.extend_from_slice(&h.to_le_bytes()));
+    words(&mut elf, &[1, 0, BASE, BASE, size, size, 5, 0x1000]);
+    elf.extend_from_slice(CODE);
+    let memory = rustix::fs::memfd_create("crossdock-386", rustix::fs::MemfdFlags::CLOEXEC)?;
+    let mut file = fs::File::from(memory);
+    file.write_all(&elf)?;
+    // A file that is open for writing cannot be executed.
+    let read_only = fs::File::open(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
+    drop(file);
+    let status = Command::new(format!("/proc/self/fd/{}", read_only.as_raw_fd()))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()?;
+    Ok(status.success())
+}
+
+/// Whether an ELF executable needs no dynamic loader (has no `PT_INTERP`).
+fn is_static(path: &Path) -> std::io::Result<bool> {
+    let mut head = Vec::new();
+    fs::File::open(path)?.take(4096).read_to_end(&mut head)?;
+    let half = |at: usize| head.get(at..at + 2).map_or(0, |b| usize::from(u16::from_le_bytes([b[0], b[1]])));
+    let word = |at: usize| head.get(at..at + 4).map_or(0, |b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]));
+    if !head.starts_with(b"\x7fELF\x02\x01") {
+        return Err(std::io::Error::other("not a 64-bit ELF executable"));
+    }
+    // Elf64_Ehdr: e_phoff at 32, e_phentsize at 54, e_phnum at 56. Elf64_Phdr begins with p_type; PT_INTERP is 3.
+    let (offset, size, count) = (word(32) as usize, half(54), half(56));
+    Ok((0..count).all(|n| word(offset.saturating_add(n * size)) != 3))
+}
+
+/// What [`Choice`] may name, for messages.
+pub fn architectures() -> String {
+    known_architectures()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn choices_are_read() {
+        assert_eq!("qemu".parse(), Ok(Choice::Qemu));
+        assert_eq!("./emu".parse(), Ok(Choice::Path("./emu".into())));
+        assert!("wine".parse::<Choice>().is_err());
+    }
+
+    #[test]
+    fn a_missing_emulator_says_what_to_install() {
+        let error = find("pdp11", &Choice::Auto).expect_err("unknown").to_string();
+        assert!(error.contains("arm64"), "{error}");
+        let error = find("arm64", &Choice::Path("/nonexistent/x".into())).expect_err("missing").to_string();
+        assert!(error.contains("/nonexistent/x"), "{error}");
+        let error = find("arm64", &Choice::Builtin).expect_err("no emulator of our own yet").to_string();
+        assert!(error.contains(BUILTIN), "{error}");
+    }
+
+    #[test]
+    fn this_machine_is_native() {
+        assert!(is_native(&Platform::host()));
+        assert!(!is_native(&Platform::new("linux", "s390x", None)) || Platform::host().architecture == "s390x");
+    }
+
+    #[test]
+    fn only_emulators_that_know_it_get_argv0_preserved() {
+        assert!(Emulator::at("arm64", "/usr/bin/qemu-aarch64-static").flags().preserve_argv0);
+        assert!(!Emulator::at("arm64", "/opt/other").flags().preserve_argv0);
+    }
+}

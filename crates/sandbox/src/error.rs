@@ -1,0 +1,141 @@
+//! What can go wrong, in words of the person who typed the command.
+
+use std::io;
+
+use serde::{Deserialize, Serialize};
+
+/// Why a sandbox could not be made, or its command not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum SandboxError {
+    /// User namespaces are switched off, or refused to this user.
+    #[error("cannot create a user namespace: {reason}; {fix}")]
+    UserNamespaces {
+        /// What forbids it.
+        reason: String,
+        /// What to do.
+        fix: String,
+    },
+    /// [`crate::userns::enter`] was called with other threads alive.
+    #[error("a user namespace can only be entered while the process has one thread, this one has {0}")]
+    SeveralThreads(usize),
+    /// A step outside of the container failed.
+    #[error("cannot {doing}: {source}")]
+    Step {
+        /// What was being done, to follow "cannot".
+        doing: String,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// A step of the monitor or inside the container failed.
+    #[error(transparent)]
+    Failure(#[from] Failure),
+    /// The monitor ended without a word.
+    #[error("the sandbox ended before its command did ({0}); was it killed?")]
+    Lost(String),
+    /// The kernel cannot give a user namespace its own binfmt_misc, and the host has no entry that serves.
+    #[error(
+        "linux {kernel} cannot register an emulator for {architecture} in a private binfmt_misc (Linux 6.7 can), and the host {host}; register it once as root: {fix}"
+    )]
+    NoBinfmt {
+        /// Release of the running kernel.
+        kernel: String,
+        /// Guest architecture.
+        architecture: String,
+        /// What is wrong with the host's registration.
+        host: String,
+        /// Command.
+        fix: String,
+    },
+    /// No emulator was found for an architecture.
+    #[error("no emulator for {architecture}: {looked}; {fix}")]
+    NoEmulator {
+        /// Guest architecture.
+        architecture: String,
+        /// Where it was looked for.
+        looked: String,
+        /// What to do.
+        fix: String,
+    },
+    /// The architecture is none that we know the ELF header of.
+    #[error("unknown guest architecture \"{0}\" (known: {known})", known = crate::binfmt::known_architectures())]
+    UnknownArchitecture(String),
+    /// A user or group that the image does not have.
+    #[error(transparent)]
+    User(#[from] crate::user::UserError),
+}
+
+impl SandboxError {
+    /// The exit code that `docker run` has for this error: 127 for a command that does not exist, 126 for one that cannot
+    /// be executed, 125 for everything else.
+    pub fn exit_code(&self) -> i32 {
+        match self {
+            SandboxError::Failure(Failure::CommandNotFound { .. }) => 127,
+            SandboxError::Failure(Failure::CommandNotExecutable { .. }) => 126,
+            _ => 125,
+        }
+    }
+}
+
+/// A failure of the monitor or inside the container, as it travels over the control socket.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum Failure {
+    /// A step failed with an error of the kernel.
+    #[error("cannot {doing}: {}", io::Error::from_raw_os_error(*errno))]
+    Step {
+        /// What was being done, to follow "cannot".
+        doing: String,
+        /// `errno`.
+        errno: i32,
+    },
+    /// The place of a mount cannot be used.
+    #[error("cannot mount at {target}: {reason}")]
+    Target {
+        /// Path inside.
+        target: String,
+        /// Why not.
+        reason: String,
+    },
+    /// The command does not exist.
+    #[error("{command}: {reason}")]
+    CommandNotFound {
+        /// As it was given.
+        command: String,
+        /// What was looked at.
+        reason: String,
+    },
+    /// The command exists but the kernel refuses to execute it.
+    #[error("{command}: {reason}")]
+    CommandNotExecutable {
+        /// As it was given.
+        command: String,
+        /// Why.
+        reason: String,
+    },
+    /// The user or group of the command is not in the image.
+    #[error("{0}")]
+    User(String),
+    /// The specification is one that cannot be run.
+    #[error("{0}")]
+    Specification(String),
+}
+
+/// Adds what was being done to an error of the kernel.
+pub(crate) trait Doing<T> {
+    /// As [`SandboxError::Step`].
+    fn doing(self, doing: impl FnOnce() -> String) -> Result<T, SandboxError>;
+    /// As [`Failure::Step`], for the monitor and the container.
+    fn failing(self, doing: impl FnOnce() -> String) -> Result<T, Failure>;
+}
+
+impl<T, E: Into<io::Error>> Doing<T> for Result<T, E> {
+    fn doing(self, doing: impl FnOnce() -> String) -> Result<T, SandboxError> {
+        self.map_err(|error| SandboxError::Step { doing: doing(), source: error.into() })
+    }
+
+    fn failing(self, doing: impl FnOnce() -> String) -> Result<T, Failure> {
+        self.map_err(|error| {
+            let error: io::Error = error.into();
+            Failure::Step { doing: doing(), errno: error.raw_os_error().unwrap_or(libc::EIO) }
+        })
+    }
+}

@@ -1,0 +1,347 @@
+//! The process between crossdock and the container: builds the root, starts pid 1, passes signals on, cleans up.
+//!
+//! Single-threaded, in the namespaces of its parent. See `docs/dev/sandbox.md`.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io::{Read, Seek};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, StatxFlags, statx};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+use crate::container::{self, Prepared, What};
+use crate::error::{Doing, Failure};
+use crate::mountpoints::{self, Created, Wanted};
+use crate::overlay::{self, Upper, clone_tree, forget_volatile, mount_overlay, set_read_only};
+use crate::spec::{MountKind, Network, Root, Source, Spec};
+use crate::sys::{self, Cloned};
+use crate::wire::{self, Order, Report};
+
+/// First argument by which the executable knows that it is the monitor.
+pub const ARGUMENT: &str = "crossdock-sandbox-init";
+
+/// Runs the monitor on the socket at descriptor 0 and ends the process.
+pub fn main() -> ! {
+    let code = match rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3) {
+        Ok(control) => i32::from(serve(&control).is_none()),
+        Err(_) => 1,
+    };
+    sys::exit_now(code)
+}
+
+/// Reports and returns `Some` if the parent could be told.
+fn serve(control: &OwnedFd) -> Option<()> {
+    // A session of its own: signals for the group of the parent go to the parent, which passes them on.
+    let _ = rustix::process::setsid();
+    let (order, descriptors) = wire::receive::<Order>(control).ok()??;
+    let Order::Run { stdin, terminal } = order else { return None };
+    let mut cleanup = Cleanup::default();
+    let status = run(control, stdin, terminal, descriptors, &mut cleanup).unwrap_or_else(|failure| {
+        let _ = wire::send(control.as_fd(), &Report::Failed(failure), &[]);
+        125 << 8
+    });
+    cleanup.run();
+    let report = if libc::WIFSIGNALED(status) {
+        Report::Exited { code: None, signal: Some(libc::WTERMSIG(status)) }
+    } else {
+        Report::Exited { code: Some(libc::WEXITSTATUS(status)), signal: None }
+    };
+    wire::send(control.as_fd(), &report, &[]).ok()
+}
+
+/// What must not stay after the run.
+#[derive(Default)]
+struct Cleanup {
+    skeleton: Option<PathBuf>,
+    created: Created,
+    volatile_work: Option<PathBuf>,
+}
+
+impl Cleanup {
+    fn run(&self) {
+        self.created.remove();
+        if let Some(skeleton) = &self.skeleton {
+            let _ = fs::remove_dir_all(skeleton);
+        }
+        if let Some(work) = &self.volatile_work {
+            forget_volatile(work);
+        }
+    }
+}
+
+fn run(
+    control: &OwnedFd,
+    has_stdin: bool,
+    terminal: Option<wire::Window>,
+    descriptors: Vec<OwnedFd>,
+    cleanup: &mut Cleanup,
+) -> Result<i32, Failure> {
+    let mut descriptors = descriptors.into_iter();
+    let lost = || Failure::Specification("a descriptor of the sandbox was lost on its way".into());
+    let mut json = Vec::new();
+    let mut memory = fs::File::from(descriptors.next().ok_or_else(lost)?);
+    memory
+        .rewind()
+        .and_then(|()| memory.read_to_end(&mut json))
+        .failing(|| "read the specification of the sandbox".into())?;
+    let spec: Spec = serde_json::from_slice(&json)
+        .map_err(|error| Failure::Specification(format!("cannot read the specification of the sandbox: {error}")))?;
+    if spec.args.is_empty() {
+        return Err(Failure::Specification("there is no command to run".into()));
+    }
+    let stdin = if has_stdin { Some(descriptors.next().ok_or_else(lost)?) } else { None };
+
+    let mut order: Vec<_> = spec.mounts.iter().collect();
+    let mut prepared = prepare_generated(&spec);
+    let mut sources = Vec::new();
+    for mount in &spec.mounts {
+        sources.push(match &mount.kind {
+            MountKind::Bind { source: Source::Descriptor(_), recursive } => {
+                Some(open_descriptor(descriptors.next().ok_or_else(lost)?, *recursive)?)
+            }
+            MountKind::Bind { source: Source::Path(path), recursive } => {
+                Some(clone_tree(CWD, path.as_os_str(), *recursive)?)
+            }
+            MountKind::Overlay { lower, upper, work } => {
+                let upper = Upper { upper: upper.clone(), work: work.clone(), volatile: false };
+                Some(mount_overlay(lower, Some(&upper))?)
+            }
+            MountKind::Tmpfs { size, mode } => Some(container::tmpfs(*size, *mode)?),
+            MountKind::File { .. } => None,
+        });
+    }
+    let mut by_depth: Vec<_> = order.drain(..).zip(sources).collect();
+    by_depth.sort_by_key(|(mount, _)| mount.target.components().count());
+    for (mount, tree) in by_depth {
+        let recursive = matches!(mount.kind, MountKind::Bind { recursive: true, .. });
+        let (what, directory) = match (tree, &mount.kind) {
+            (Some(tree), _) => {
+                let directory = is_directory(&tree)?;
+                if mount.read_only {
+                    set_read_only(tree.as_fd(), recursive)?;
+                }
+                (What::Tree(tree), directory)
+            }
+            (None, MountKind::File { content, mode, uid, gid }) => {
+                let (content, owner) = (content.0.clone(), (*uid, *gid));
+                (What::File { content, mode: *mode, owner, read_only: mount.read_only }, false)
+            }
+            (None, _) => return Err(lost()),
+        };
+        prepared.push(Prepared { target: mount.target.clone(), directory, what });
+    }
+
+    let root = prepare_root(&spec, &mut prepared, cleanup)?;
+    start(control, &spec, root, prepared, stdin, terminal)
+}
+
+/// A detached mount of something the parent has open.
+fn open_descriptor(descriptor: OwnedFd, recursive: bool) -> Result<OwnedFd, Failure> {
+    match clone_tree(descriptor.as_fd(), OsStr::new(""), recursive) {
+        // A detached mount cannot be cloned before Linux 6.15; it is then used itself.
+        Err(Failure::Step { errno: libc::EINVAL, .. }) => Ok(descriptor),
+        other => other,
+    }
+}
+
+fn is_directory(tree: &OwnedFd) -> Result<bool, Failure> {
+    let stat = statx(tree, "", AtFlags::EMPTY_PATH, StatxFlags::TYPE).failing(|| "look at a mount's source".into())?;
+    Ok(FileType::from_raw_mode(u32::from(stat.stx_mode)) == FileType::Directory)
+}
+
+/// The file systems of the kernel and the generated files, in the order in which they are mounted.
+fn prepare_generated(spec: &Spec) -> Vec<Prepared> {
+    let directory = |target: &str, what| Prepared { target: target.into(), directory: true, what };
+    let file = |target: &str, content: String| Prepared {
+        target: target.into(),
+        directory: false,
+        what: What::File { content: content.into_bytes(), mode: 0o644, owner: (0, 0), read_only: true },
+    };
+    let resolv_conf =
+        spec.resolv_conf.clone().unwrap_or_else(|| fs::read_to_string("/etc/resolv.conf").unwrap_or_default());
+    vec![
+        directory("/proc", What::Proc),
+        directory("/dev", What::Dev),
+        directory("/sys", What::Sys),
+        file("/etc/resolv.conf", resolv_conf),
+        file("/etc/hosts", hosts(spec)),
+        file("/etc/hostname", format!("{}\n", spec.hostname)),
+    ]
+}
+
+/// Text of `/etc/hosts`: names of this container, those asked for, and in the host's network the host's own.
+fn hosts(spec: &Spec) -> String {
+    let mut text = String::from("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n");
+    if spec.hostname != "localhost" {
+        text.push_str(&format!("127.0.1.1\t{}\n", spec.hostname));
+    }
+    for (name, address) in &spec.extra_hosts {
+        text.push_str(&format!("{address}\t{name}\n"));
+    }
+    if spec.network == Network::Host {
+        let host = fs::read_to_string("/etc/hosts").unwrap_or_default();
+        for line in host.lines().filter(|line| {
+            let line = line.trim_start();
+            !line.is_empty() && !line.starts_with('#') && !line.starts_with("127.") && !line.starts_with("::1")
+        }) {
+            text.push_str(line);
+            text.push('\n');
+        }
+    }
+    text
+}
+
+/// Mounts the root and makes every target exist; the targets become real paths.
+fn prepare_root(spec: &Spec, prepared: &mut [Prepared], cleanup: &mut Cleanup) -> Result<OwnedFd, Failure> {
+    let wanted: Vec<Wanted> =
+        prepared.iter().map(|p| Wanted { target: p.target.clone(), directory: p.directory }).collect();
+    let place = |prepared: &mut [Prepared], paths: Vec<PathBuf>| {
+        prepared.iter_mut().zip(paths).for_each(|(p, path)| p.target = path);
+    };
+    let (lower, upper, base): (&[PathBuf], Option<Upper>, Option<&Path>) = match &spec.root {
+        Root::Directory(directory) => (&[], None, Some(directory)),
+        // Without layers below there is nothing to unite.
+        Root::Overlay { lower, upper, .. } if lower.is_empty() => (&[], None, Some(upper)),
+        Root::Overlay { lower, upper, work, volatile } => {
+            let upper = Upper { upper: upper.clone(), work: work.clone(), volatile: *volatile };
+            cleanup.volatile_work = volatile.then(|| work.clone());
+            (lower, Some(upper), None)
+        }
+        Root::OverlayReadOnly { lower } => (lower, None, None),
+    };
+    if let Some(base) = base {
+        let root = clone_tree(CWD, base.as_os_str(), false)?;
+        let (paths, absent) = mountpoints::plan(root.as_fd(), &wanted)?;
+        cleanup.created = Created::make(root.as_fd(), base, &absent)?;
+        place(prepared, paths);
+        return Ok(root);
+    }
+
+    let mut root = mount_overlay(lower, upper.as_ref())?;
+    let (mut paths, mut absent) = mountpoints::plan(root.as_fd(), &wanted)?;
+    if !absent.is_empty() {
+        let skeleton = skeleton_path(upper.as_ref())?;
+        cleanup.skeleton = Some(skeleton.clone());
+        mountpoints::make_skeleton(&skeleton, root.as_fd(), &absent)?;
+        // The same work directory must not serve two overlays at once.
+        drop(root);
+        if let Some(upper) = upper.as_ref().filter(|upper| upper.volatile) {
+            forget_volatile(&upper.work);
+        }
+        let lower: Vec<PathBuf> = lower.iter().cloned().chain([skeleton]).collect();
+        if lower.len() > overlay::LOWER_MAX {
+            return Err(Failure::Specification(format!(
+                "{} layers are more than overlayfs stacks with mount points",
+                lower.len()
+            )));
+        }
+        root = mount_overlay(&lower, upper.as_ref())?;
+        (paths, absent) = mountpoints::plan(root.as_fd(), &wanted)?;
+    }
+    if let (false, Some(upper)) = (absent.is_empty(), &upper) {
+        cleanup.created = Created::make(root.as_fd(), &upper.upper, &absent)?;
+    }
+    place(prepared, paths);
+    Ok(root)
+}
+
+/// Beside `work`, on the same file system; without upper somewhere temporary.
+fn skeleton_path(upper: Option<&Upper>) -> Result<PathBuf, Failure> {
+    match upper {
+        Some(upper) => {
+            let mut name = upper.work.file_name().unwrap_or_default().to_os_string();
+            name.push(".mounts");
+            Ok(upper.work.with_file_name(name))
+        }
+        None => {
+            let path = std::env::temp_dir().join(format!("crossdock-mounts-{}", std::process::id()));
+            let _ = fs::remove_dir_all(&path);
+            rustix::fs::mkdir(&path, Mode::from_raw_mode(0o700)).failing(|| format!("create {}", path.display()))?;
+            Ok(path)
+        }
+    }
+}
+
+/// Starts pid 1 and waits for its end.
+fn start(
+    control: &OwnedFd,
+    spec: &Spec,
+    root: OwnedFd,
+    prepared: Vec<Prepared>,
+    stdin: Option<OwnedFd>,
+    terminal: Option<wire::Window>,
+) -> Result<i32, Failure> {
+    let mut namespaces = libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
+    namespaces |= libc::CLONE_NEWCGROUP;
+    if spec.network == Network::None {
+        namespaces |= libc::CLONE_NEWNET;
+    }
+    // Closed when the monitor is gone: by it, pid 1 notices a death before it asked to be told of one.
+    let (alive, _alive) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
+        .failing(|| "make a pipe for the sandbox".into())?;
+    let clone = sys::clone_process(namespaces).or_else(|error| match error.raw_os_error() {
+        Some(libc::EINVAL) => sys::clone_process(namespaces & !libc::CLONE_NEWCGROUP),
+        _ => Err(error),
+    });
+    let pid = match clone.failing(|| "create the namespaces of the sandbox".into())? {
+        Cloned::Parent(pid) => pid,
+        Cloned::Child => {
+            drop(_alive);
+            let inside = container::Inside { spec, root, mounts: prepared, stdin, terminal, control, alive };
+            let failure = container::run(inside);
+            let _ = wire::send(control.as_fd(), &Report::Failed(failure), &[]);
+            sys::exit_now(125)
+        }
+    };
+    // Without these the mounts and pipes live exactly as long as the container.
+    drop((root, prepared, stdin));
+    close_standard_streams();
+    watch(control, pid)
+}
+
+/// The container's output must end when the container does, not when the monitor does.
+fn close_standard_streams() {
+    if let Ok(null) = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()) {
+        let _ = rustix::stdio::dup2_stdin(&null);
+        let _ = rustix::stdio::dup2_stdout(&null);
+        let _ = rustix::stdio::dup2_stderr(&null);
+    }
+}
+
+/// Passes signals on until pid 1 ends; kills it when the parent is gone. Returns its raw wait status.
+fn watch(control: &OwnedFd, pid: i32) -> Result<i32, Failure> {
+    let doing = || "watch the sandbox".to_string();
+    let process = Pid::from_raw(pid).expect("clone returned a process id above 0 to its parent");
+    let pidfd = pidfd_open(process, PidfdFlags::empty()).failing(doing)?;
+    let mut parent_is_there = true;
+    loop {
+        let mut watched = vec![PollFd::new(&pidfd, PollFlags::IN)];
+        if parent_is_there {
+            watched.push(PollFd::new(control, PollFlags::IN));
+        }
+        match poll(&mut watched, None) {
+            Err(Errno::INTR) => continue,
+            other => other.failing(doing)?,
+        };
+        let ready: Vec<bool> = watched.iter().map(|fd| !fd.revents().is_empty()).collect();
+        if ready[0] {
+            return sys::wait(pid).map(|(_, status)| status).failing(doing);
+        }
+        if ready.get(1) == Some(&true) {
+            match wire::receive::<Order>(control) {
+                Ok(Some((Order::Signal(signal), _))) => {
+                    let _ = sys::kill(pid, signal);
+                }
+                Ok(Some(_)) => {}
+                Ok(None) | Err(_) => {
+                    parent_is_there = false;
+                    let _ = sys::kill(pid, libc::SIGKILL);
+                }
+            }
+        }
+    }
+}

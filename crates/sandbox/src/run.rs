@@ -1,0 +1,248 @@
+//! The parent's side: starts the monitor, talks to it, and returns how the command ended.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
+use std::sync::Arc;
+
+use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::net::{AddressFamily, Shutdown, SocketFlags, SocketType, shutdown, socketpair};
+
+use crate::binfmt;
+use crate::error::{Doing, Failure, SandboxError};
+use crate::monitor;
+use crate::spec::{MountKind, Source, Spec};
+use crate::wire::{self, Order, Report, Window};
+
+/// Where a stream of the command leads.
+#[derive(Debug, Default)]
+pub enum Stream {
+    /// `/dev/null`.
+    #[default]
+    Null,
+    /// That of this process.
+    Inherit,
+    /// A pipe whose other end is in [`Running`]; for the output streams.
+    Pipe,
+    /// This file.
+    File(OwnedFd),
+}
+
+/// The streams of a command.
+#[derive(Debug, Default)]
+pub struct Io {
+    /// Standard input; [`Stream::Pipe`] is not for it.
+    pub stdin: Stream,
+    /// Standard output.
+    pub stdout: Stream,
+    /// Standard error.
+    pub stderr: Stream,
+    /// Instead of the three, a terminal of this size, whose other end is [`Running::terminal`].
+    pub terminal: Option<Window>,
+}
+
+impl Io {
+    /// The streams of this process.
+    pub fn inherit() -> Io {
+        Io { stdin: Stream::Inherit, stdout: Stream::Inherit, stderr: Stream::Inherit, terminal: None }
+    }
+
+    /// No input, both outputs by pipes.
+    pub fn pipes() -> Io {
+        Io { stdin: Stream::Null, stdout: Stream::Pipe, stderr: Stream::Pipe, terminal: None }
+    }
+}
+
+/// How a command ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExitStatus {
+    /// By itself, with this code.
+    Code(i32),
+    /// By this signal.
+    Signal(i32),
+}
+
+impl ExitStatus {
+    /// As a shell and `docker run` report it: 128 and the number for a signal.
+    pub fn code(&self) -> i32 {
+        match self {
+            ExitStatus::Code(code) => *code,
+            ExitStatus::Signal(signal) => 128 + signal,
+        }
+    }
+
+    /// Whether the code is 0.
+    pub fn success(&self) -> bool {
+        *self == ExitStatus::Code(0)
+    }
+}
+
+impl std::fmt::Display for ExitStatus {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            ExitStatus::Code(code) => write!(f, "exit code {code}"),
+            ExitStatus::Signal(signal) => write!(f, "signal {signal}"),
+        }
+    }
+}
+
+/// A command that was started. Dropping it kills the command and waits for its end.
+#[derive(Debug)]
+pub struct Running {
+    monitor: Child,
+    control: Arc<OwnedFd>,
+    /// Reading end of the standard output, for [`Stream::Pipe`].
+    pub stdout: Option<ChildStdout>,
+    /// Reading end of the standard error, for [`Stream::Pipe`].
+    pub stderr: Option<ChildStderr>,
+    /// Outer end of the terminal.
+    pub terminal: Option<OwnedFd>,
+    failure: Option<Failure>,
+    ended: Option<ExitStatus>,
+}
+
+/// Sends signals to a [`Running`] command, from any thread.
+#[derive(Debug, Clone)]
+pub struct Killer(Arc<OwnedFd>);
+
+impl Killer {
+    /// Sends a signal to pid 1. As on every Linux, pid 1 ignores what it has no handler for, except SIGKILL and SIGSTOP. An
+    /// ended command is no error.
+    pub fn kill(&self, signal: i32) {
+        let _ = wire::send(self.0.as_fd(), &Order::Signal(signal), &[]);
+    }
+}
+
+/// Runs a command to its end.
+pub fn run(spec: &Spec, io: Io) -> Result<ExitStatus, SandboxError> {
+    spawn(spec, io)?.wait()
+}
+
+/// Starts a command. That it cannot be executed is an error of [`Running::wait`].
+///
+/// The process must have called [`crate::userns::enter`], and its `main` [`crate::init_main_if_requested`].
+pub fn spawn(spec: &Spec, io: Io) -> Result<Running, SandboxError> {
+    binfmt::register_private(&spec.emulators)?;
+    let doing = || "start the sandbox".to_string();
+    let (control, theirs) =
+        socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).doing(doing)?;
+    let memory = memfd_create("crossdock-sandbox", MemfdFlags::CLOEXEC).doing(doing)?;
+    let mut file = std::fs::File::from(memory);
+    serde_json::to_writer(io::BufWriter::new(&mut file), spec).map_err(io::Error::from).doing(doing)?;
+
+    let output = |stream: Stream| match stream {
+        Stream::Null => Stdio::null(),
+        Stream::Inherit => Stdio::inherit(),
+        Stream::Pipe => Stdio::piped(),
+        Stream::File(file) => file.into(),
+    };
+    let Io { stdin, stdout, stderr, terminal } = io;
+    // With a terminal the monitor needs no streams, and must not keep ours open.
+    let (stdout, stderr) = if terminal.is_some() { (Stream::Null, Stream::Null) } else { (stdout, stderr) };
+    let mut monitor = Command::new("/proc/self/exe")
+        .arg0("crossdock")
+        .arg(monitor::ARGUMENT)
+        .stdin(theirs)
+        .stdout(output(stdout))
+        .stderr(output(stderr))
+        .spawn()
+        .doing(doing)?;
+    let mut running = Running {
+        stdout: monitor.stdout.take(),
+        stderr: monitor.stderr.take(),
+        monitor,
+        control: Arc::new(control),
+        terminal: None,
+        failure: None,
+        ended: None,
+    };
+
+    let inherited = rustix::stdio::stdin();
+    let stdin: Option<BorrowedFd<'_>> = match &stdin {
+        _ if terminal.is_some() => None,
+        Stream::Null | Stream::Pipe => None,
+        Stream::Inherit => Some(inherited),
+        Stream::File(file) => Some(file.as_fd()),
+    };
+    let mut descriptors = vec![file.as_fd()];
+    descriptors.extend(stdin);
+    descriptors.extend(spec.mounts.iter().filter_map(|mount| match &mount.kind {
+        MountKind::Bind { source: Source::Descriptor(descriptor), .. } => Some(descriptor.open.as_ref()?.as_fd()),
+        _ => None,
+    }));
+    let order = Order::Run { stdin: stdin.is_some(), terminal };
+    wire::send(running.control.as_fd(), &order, &descriptors).doing(doing)?;
+    if terminal.is_some() {
+        running.receive_terminal()?;
+    }
+    Ok(running)
+}
+
+impl Running {
+    /// A handle for signals.
+    pub fn killer(&self) -> Killer {
+        Killer(self.control.clone())
+    }
+
+    /// Waits for the end of the command and of everything it started.
+    ///
+    /// Errors: the sandbox could not be made, or the command not be executed; [`SandboxError::exit_code`] has Docker's code.
+    pub fn wait(mut self) -> Result<ExitStatus, SandboxError> {
+        while self.ended.is_none() {
+            self.receive()?;
+        }
+        let _ = self.monitor.wait();
+        match (self.failure.take(), self.ended) {
+            (Some(failure), _) => Err(failure.into()),
+            (None, Some(status)) => Ok(status),
+            (None, None) => unreachable!("the loop above ends with a status"),
+        }
+    }
+
+    /// The control socket, readable when [`Running::wait`] would not block for long.
+    pub(crate) fn control(&self) -> BorrowedFd<'_> {
+        self.control.as_fd()
+    }
+
+    /// Takes one message of the monitor, and the terminal if it comes.
+    pub(crate) fn receive(&mut self) -> Result<(), SandboxError> {
+        match wire::receive::<Report>(&*self.control).doing(|| "talk to the sandbox".into())? {
+            Some((Report::Failed(failure), _)) => self.failure = self.failure.take().or(Some(failure)),
+            Some((Report::Terminal, descriptors)) => self.terminal = descriptors.into_iter().next(),
+            Some((Report::Exited { code, signal }, _)) => {
+                self.ended = Some(match signal {
+                    Some(signal) => ExitStatus::Signal(signal),
+                    None => ExitStatus::Code(code.unwrap_or(125)),
+                });
+            }
+            None => {
+                let status = self.monitor.wait().doing(|| "wait for the sandbox".into())?;
+                return Err(self.failure.take().map_or(SandboxError::Lost(status.to_string()), Into::into));
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended.is_some()
+    }
+
+    fn receive_terminal(&mut self) -> Result<(), SandboxError> {
+        while self.terminal.is_none() && self.ended.is_none() && self.failure.is_none() {
+            self.receive()?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if self.ended.is_none() {
+            self.killer().kill(libc::SIGKILL);
+        }
+        // The monitor takes a closed socket for our death, and clones of it in a Killer would keep it open.
+        let _ = shutdown(&*self.control, Shutdown::Write);
+        let _ = self.monitor.wait();
+    }
+}

@@ -1,0 +1,322 @@
+//! What to run: the root, the mounts, the command and its limits. Plain values that travel to the monitor as JSON.
+
+use std::ffi::OsString;
+use std::net::IpAddr;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::emulator::Emulator;
+
+/// One command in a root made of layers.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Spec {
+    /// The root directory.
+    pub root: Root,
+    /// Refuse writes to the root; other mounts are not concerned.
+    pub read_only_root: bool,
+    /// Mounts besides `/proc`, `/sys`, `/dev` and the generated files of `/etc`. Done by depth of target, so that parents
+    /// come before children.
+    pub mounts: Vec<Mount>,
+    /// The command and its arguments. A command without `/` is looked up in `PATH` of `env`.
+    #[serde(with = "bytes::list")]
+    pub args: Vec<OsString>,
+    /// `NAME=value`. `HOME` is added from `/etc/passwd` of the root where it is missing.
+    #[serde(with = "bytes::list")]
+    pub env: Vec<OsString>,
+    /// Working directory, created where it is missing.
+    #[serde(with = "bytes::path")]
+    pub cwd: PathBuf,
+    /// `user[:group]` by name or number, as Docker's `USER`; empty is root. See [`crate::user`].
+    pub user: String,
+    /// Host name inside.
+    pub hostname: String,
+    /// Network namespace.
+    pub network: Network,
+    /// Limits of the command.
+    pub security: Security,
+    /// Lines for `/etc/hosts`.
+    pub extra_hosts: Vec<(String, IpAddr)>,
+    /// Text of `/etc/resolv.conf`; `None` takes the host's.
+    pub resolv_conf: Option<String>,
+    /// Size of `/dev/shm` in bytes.
+    pub shm_size: u64,
+    /// Resource limits to set.
+    pub limits: Vec<Limit>,
+    /// Emulators that the kernel is to use inside, each for its architecture. They are registered for the whole user
+    /// namespace, see [`crate::binfmt`].
+    #[serde(skip)]
+    pub emulators: Vec<Emulator>,
+    /// Put a small init before the command as pid 1, that reaps orphans and forwards signals.
+    pub init: bool,
+}
+
+impl Spec {
+    /// A command in a root, with everything else as a `RUN` step has it: root, `/`, network of the host, limits on, empty
+    /// environment.
+    pub fn new(root: Root, args: impl IntoIterator<Item = impl Into<OsString>>) -> Spec {
+        Spec {
+            root,
+            read_only_root: false,
+            mounts: Vec::new(),
+            args: args.into_iter().map(Into::into).collect(),
+            env: Vec::new(),
+            cwd: PathBuf::from("/"),
+            user: String::new(),
+            hostname: "localhost".into(),
+            network: Network::Host,
+            security: Security::Sandbox,
+            extra_hosts: Vec::new(),
+            resolv_conf: None,
+            shm_size: 64 << 20,
+            limits: Vec::new(),
+            emulators: Vec::new(),
+            init: false,
+        }
+    }
+}
+
+/// The root directory of the command.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum Root {
+    /// Layers, and a directory that takes the changes.
+    Overlay {
+        /// Unpacked layers, the lowest first.
+        #[serde(with = "bytes::paths")]
+        lower: Vec<PathBuf>,
+        /// Takes the changes: whiteouts are character devices 0/0, opaque directories have `user.overlay.opaque=y`.
+        #[serde(with = "bytes::path")]
+        upper: PathBuf,
+        /// Empty directory on the same file system. Beside it `<work>.mounts` is created and removed again.
+        #[serde(with = "bytes::path")]
+        work: PathBuf,
+        /// Leave out all syncing to disk, for trees that are worth nothing after a crash of the machine.
+        volatile: bool,
+    },
+    /// Layers only, the lowest first; the root is read-only.
+    OverlayReadOnly {
+        /// Unpacked layers, the lowest first.
+        #[serde(with = "bytes::paths")]
+        lower: Vec<PathBuf>,
+    },
+    /// An ordinary directory, changed in place.
+    Directory(#[serde(with = "bytes::path")] PathBuf),
+}
+
+/// Something mounted inside.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Mount {
+    /// What.
+    pub kind: MountKind,
+    /// Where: absolute path inside; created where it is missing, without a trace in the changed tree.
+    #[serde(with = "bytes::path")]
+    pub target: PathBuf,
+    /// Refuse writes.
+    pub read_only: bool,
+}
+
+/// What a [`Mount`] mounts.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum MountKind {
+    /// A file or directory of the host.
+    Bind {
+        /// Which.
+        source: Source,
+        /// With the mounts below it.
+        recursive: bool,
+    },
+    /// An empty file system in memory.
+    Tmpfs {
+        /// Most bytes; `None` is half of the memory.
+        size: Option<u64>,
+        /// Permissions of its root.
+        mode: u32,
+    },
+    /// Directories seen through an overlay: writes go to `upper`.
+    Overlay {
+        /// The lowest first.
+        #[serde(with = "bytes::paths")]
+        lower: Vec<PathBuf>,
+        /// Takes the changes.
+        #[serde(with = "bytes::path")]
+        upper: PathBuf,
+        /// Empty directory on the same file system.
+        #[serde(with = "bytes::path")]
+        work: PathBuf,
+    },
+    /// A file in memory, for secrets and generated files.
+    File {
+        /// Bytes of the file.
+        content: Content,
+        /// Permissions.
+        mode: u32,
+        /// Owner inside.
+        uid: u32,
+        /// Group inside.
+        gid: u32,
+    },
+}
+
+/// Bytes that are not shown by `Debug`: they may be a secret.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Content(pub Vec<u8>);
+
+impl std::fmt::Debug for Content {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Content({} bytes)", self.0.len())
+    }
+}
+
+/// Source of a bind.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum Source {
+    /// A path of the host.
+    Path(#[serde(with = "bytes::path")] PathBuf),
+    /// An open file or directory, or a detached mount such as [`crate::overlay_fd`] returns.
+    Descriptor(Descriptor),
+}
+
+/// A descriptor in a [`Spec`]. It travels beside the JSON; there is one place that counts them on either side.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Descriptor {
+    #[serde(skip)]
+    pub(crate) open: Option<Arc<OwnedFd>>,
+}
+
+impl From<OwnedFd> for Source {
+    fn from(descriptor: OwnedFd) -> Source {
+        Source::Descriptor(Descriptor { open: Some(Arc::new(descriptor)) })
+    }
+}
+
+impl From<PathBuf> for Source {
+    fn from(path: PathBuf) -> Source {
+        Source::Path(path)
+    }
+}
+
+/// Network namespace of the command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Network {
+    /// The caller's.
+    Host,
+    /// A new one with nothing but `lo`.
+    None,
+}
+
+/// Limits of the command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Security {
+    /// Docker's default capabilities, seccomp profile, masked and read-only paths.
+    Sandbox,
+    /// All capabilities of the user namespace, no seccomp profile, nothing masked. For real root this gives the command
+    /// every power over the kernel's settings that user 0 has.
+    Insecure,
+}
+
+/// A resource limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limit {
+    /// `RLIMIT_*` of getrlimit(2).
+    pub resource: u32,
+    /// In the unit of the resource; `u64::MAX` is unlimited.
+    pub soft: u64,
+    /// Ceiling of `soft`.
+    pub hard: u64,
+}
+
+/// Paths and arguments as JSON strings where they are UTF-8, else as arrays of bytes.
+mod bytes {
+    use std::ffi::OsString;
+    use std::os::unix::ffi::{OsStrExt, OsStringExt};
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Either {
+        Text(String),
+        Bytes(Vec<u8>),
+    }
+
+    impl From<Either> for OsString {
+        fn from(either: Either) -> OsString {
+            match either {
+                Either::Text(text) => text.into(),
+                Either::Bytes(bytes) => OsString::from_vec(bytes),
+            }
+        }
+    }
+
+    struct Out<'a>(&'a std::ffi::OsStr);
+
+    impl Serialize for Out<'_> {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            match self.0.to_str() {
+                Some(text) => serializer.serialize_str(text),
+                None => self.0.as_bytes().serialize(serializer),
+            }
+        }
+    }
+
+    pub mod path {
+        use super::*;
+        use std::path::{Path, PathBuf};
+
+        pub fn serialize<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+            Out(path.as_os_str()).serialize(serializer)
+        }
+
+        pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
+            Ok(OsString::from(Either::deserialize(deserializer)?).into())
+        }
+    }
+
+    pub mod paths {
+        use super::*;
+        use std::path::PathBuf;
+
+        pub fn serialize<S: Serializer>(paths: &[PathBuf], serializer: S) -> Result<S::Ok, S::Error> {
+            serializer.collect_seq(paths.iter().map(|p| Out(p.as_os_str())))
+        }
+
+        pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<PathBuf>, D::Error> {
+            Ok(Vec::<Either>::deserialize(deserializer)?.into_iter().map(|e| OsString::from(e).into()).collect())
+        }
+    }
+
+    pub mod list {
+        use super::*;
+
+        pub fn serialize<S: Serializer>(list: &[OsString], serializer: S) -> Result<S::Ok, S::Error> {
+            serializer.collect_seq(list.iter().map(|s| Out(s)))
+        }
+
+        pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<OsString>, D::Error> {
+            Ok(Vec::<Either>::deserialize(deserializer)?.into_iter().map(Into::into).collect())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::ffi::OsStringExt;
+
+    #[test]
+    fn a_specification_survives_json() {
+        let mut spec =
+            Spec::new(Root::Directory(OsString::from_vec(b"/a\xff".to_vec()).into()), ["/bin/true", "ü"]);
+        spec.mounts.push(Mount {
+            kind: MountKind::File { content: Content(b"hunter2".to_vec()), mode: 0o400, uid: 0, gid: 0 },
+            target: "/run/secrets/x".into(),
+            read_only: true,
+        });
+        let json = serde_json::to_string(&spec).expect("serialisable");
+        let back: Spec = serde_json::from_str(&json).expect("readable");
+        assert_eq!(format!("{back:?}"), format!("{spec:?}"));
+        assert!(!format!("{spec:?}").contains("hunter2"), "content must not be shown");
+    }
+}

@@ -1,0 +1,303 @@
+//! Kernel calls that rustix lacks, or that need `unsafe`: the only module of this crate with unsafe code.
+//!
+//! Each function is one system call with its arguments typed; what it means is for the callers to know.
+
+use std::ffi::{CStr, CString, c_int, c_long};
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicI32, Ordering};
+
+/// Which side of [`clone_process`] this is.
+pub enum Cloned {
+    /// The new process.
+    Child,
+    /// The old one, with the child's process id in the caller's namespace.
+    Parent(i32),
+}
+
+fn check(result: c_long) -> io::Result<c_long> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+/// clone(2) with new namespaces (`CLONE_NEW*`), otherwise like fork(2).
+///
+/// The caller must have one thread: the child gets a copy of this thread only, and locks held by others would stay
+/// locked. Checked, since the price is small beside that of a clone.
+pub fn clone_process(namespaces: c_int) -> io::Result<Cloned> {
+    if thread_count()? != 1 {
+        return Err(io::Error::from_raw_os_error(libc::EBUSY));
+    }
+    let flags = namespaces as c_long | libc::SIGCHLD as c_long;
+    // SAFETY: without CLONE_VM the child has its own copy of the address space, and the null stack pointer makes it go on
+    // on the copied stack. The process has one thread, so that no lock is held by a thread that the child lacks.
+    let pid = check(unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) })?;
+    Ok(if pid == 0 { Cloned::Child } else { Cloned::Parent(pid as i32) })
+}
+
+/// How many threads this process has.
+pub fn thread_count() -> io::Result<usize> {
+    Ok(std::fs::read_dir("/proc/self/task")?.count())
+}
+
+/// unshare(2). `CLONE_NEWUSER` fails with EINVAL in a process of several threads.
+pub fn unshare(flags: c_int) -> io::Result<()> {
+    // SAFETY: plain integer argument; CLONE_FILES is never passed, so descriptors keep their meaning.
+    check(unsafe { libc::unshare(flags) } as c_long).map(drop)
+}
+
+/// mount_setattr(2): sets attributes of a mount, and of those below it when `recursive`. Linux 5.12.
+pub fn mount_set_attributes(mount: BorrowedFd<'_>, set: u64, recursive: bool) -> io::Result<()> {
+    let attributes = libc::mount_attr { attr_set: set, attr_clr: 0, propagation: 0, userns_fd: 0 };
+    let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
+    // SAFETY: the path is an empty C string, the attributes live across the call and their size is passed.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            mount.as_raw_fd(),
+            c"".as_ptr(),
+            flags,
+            &attributes,
+            size_of::<libc::mount_attr>(),
+        )
+    })
+    .map(drop)
+}
+
+/// Makes every descriptor from 3 on close at the next `execve`. Linux 5.11.
+pub fn close_on_exec_from(first: u32) -> io::Result<()> {
+    // SAFETY: with CLOSE_RANGE_CLOEXEC nothing is closed now, so owned descriptors stay valid.
+    check(unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) }).map(drop)
+}
+
+/// Installs a seccomp filter in the calling thread, which needs CAP_SYS_ADMIN in its user namespace.
+pub fn install_seccomp(program: &[libc::sock_filter]) -> io::Result<()> {
+    let program = libc::sock_fprog { len: program.len() as u16, filter: program.as_ptr().cast_mut() };
+    // SAFETY: the kernel copies the program during the call and does not write to it.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_seccomp,
+            libc::SECCOMP_SET_MODE_FILTER,
+            // Speculative store bypass stays as the administrator set it, as Docker leaves it.
+            libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW,
+            &program,
+        )
+    })
+    .map(drop)
+}
+
+/// Whether the kernel has seccomp filters with the "errno" action.
+pub fn seccomp_available() -> bool {
+    let action: u32 = libc::SECCOMP_RET_ERRNO;
+    // SAFETY: the kernel reads one u32.
+    unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_GET_ACTION_AVAIL, 0, &action) == 0 }
+}
+
+/// Drops one capability, by number, from the bounding set.
+pub fn drop_bounding(capability: u32) -> io::Result<()> {
+    // SAFETY: integer arguments only.
+    check(unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability as libc::c_ulong, 0, 0, 0) } as c_long).map(drop)
+}
+
+/// setgroups(2), setresgid(2) and setresuid(2) of the calling process, which must have one thread.
+pub fn become_user(uid: u32, gid: u32, groups: Option<&[u32]>) -> io::Result<()> {
+    if let Some(groups) = groups {
+        // SAFETY: pointer and length come from one slice. Raw, since libc's wrapper is for all threads of a process.
+        check(unsafe { libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()) })?;
+    }
+    // SAFETY: integer arguments only.
+    check(unsafe { libc::syscall(libc::SYS_setresgid, gid, gid, gid) })?;
+    // SAFETY: integer arguments only.
+    check(unsafe { libc::syscall(libc::SYS_setresuid, uid, uid, uid) }).map(drop)
+}
+
+/// Joins a new, empty session keyring, so that the caller's keys cannot be read inside.
+pub fn new_session_keyring() -> io::Result<()> {
+    // SAFETY: a null name makes an anonymous keyring.
+    check(unsafe { libc::syscall(libc::SYS_keyctl, libc::KEYCTL_JOIN_SESSION_KEYRING, std::ptr::null::<u8>()) }).map(drop)
+}
+
+/// Default action for every signal, and none blocked.
+pub fn reset_signals() {
+    for signal in 1..=64 {
+        // SAFETY: SIG_DFL is no function of ours; refusals (SIGKILL, SIGSTOP, libc's own) are harmless.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+    // SAFETY: the set is initialised by sigemptyset before use.
+    unsafe {
+        let mut set = std::mem::zeroed();
+        libc::sigemptyset(&mut set);
+        libc::sigprocmask(libc::SIG_SETMASK, &set, std::ptr::null_mut());
+    }
+}
+
+/// Blocks every signal in this thread, for [`wait_signal`].
+pub fn block_all_signals() {
+    // SAFETY: the set is initialised by sigfillset before use.
+    unsafe {
+        let mut set = std::mem::zeroed();
+        libc::sigfillset(&mut set);
+        libc::sigprocmask(libc::SIG_SETMASK, &set, std::ptr::null_mut());
+    }
+}
+
+/// Waits for the next blocked signal and takes it.
+pub fn wait_signal() -> io::Result<c_int> {
+    let mut signal = 0;
+    // SAFETY: both arguments are initialised and live across the call.
+    let error = unsafe {
+        let mut set = std::mem::zeroed();
+        libc::sigfillset(&mut set);
+        libc::sigwait(&set, &mut signal)
+    };
+    if error == 0 { Ok(signal) } else { Err(io::Error::from_raw_os_error(error)) }
+}
+
+/// kill(2).
+pub fn kill(pid: i32, signal: c_int) -> io::Result<()> {
+    // SAFETY: integer arguments only.
+    check(unsafe { libc::kill(pid, signal) } as c_long).map(drop)
+}
+
+/// waitpid(2) without flags: the process and its raw status.
+pub fn wait(pid: i32) -> io::Result<(i32, c_int)> {
+    let mut status = 0;
+    loop {
+        // SAFETY: the status lives across the call.
+        match check(unsafe { libc::waitpid(pid, &mut status, 0) } as c_long) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            other => return other.map(|pid| (pid as i32, status)),
+        }
+    }
+}
+
+/// Reaps one ended child without waiting: the process and its raw status.
+pub fn reap() -> Option<(i32, c_int)> {
+    let mut status = 0;
+    // SAFETY: the status lives across the call.
+    let pid = unsafe { libc::waitpid(-1, &mut status, libc::WNOHANG) };
+    (pid > 0).then_some((pid, status))
+}
+
+/// `execve(path, args, env)`; returns only the error.
+pub fn execute(path: &CStr, args: &[CString], env: &[CString]) -> io::Error {
+    let pointers = |list: &[CString]| -> Vec<*const libc::c_char> {
+        list.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect()
+    };
+    let (args, env) = (pointers(args), pointers(env));
+    // SAFETY: both arrays end with a null pointer and all strings outlive the call.
+    unsafe { libc::execve(path.as_ptr(), args.as_ptr(), env.as_ptr()) };
+    io::Error::last_os_error()
+}
+
+/// Ends the process at once, without destructors and without flushing buffers copied from a parent.
+pub fn exit_now(code: i32) -> ! {
+    // SAFETY: _exit never returns and touches no memory.
+    unsafe { libc::_exit(code) }
+}
+
+/// Sets the soft and hard limit of a resource (`RLIMIT_*`).
+pub fn set_limit(resource: u32, soft: u64, hard: u64) -> io::Result<()> {
+    let limit = libc::rlimit64 { rlim_cur: soft, rlim_max: hard };
+    // SAFETY: the limit lives across the call; the old value is not asked for.
+    check(unsafe {
+        libc::syscall(libc::SYS_prlimit64, 0, resource, &limit, std::ptr::null_mut::<libc::rlimit64>())
+    })
+    .map(drop)
+}
+
+/// Sets flag IFF_UP of the loopback interface of this network namespace.
+pub fn loopback_up() -> io::Result<()> {
+    // SAFETY: the request is zeroed, its name ends in zero, and the descriptor is owned until the end of the block.
+    unsafe {
+        let raw = check(libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) as c_long)? as RawFd;
+        let socket = OwnedFd::from_raw_fd(raw);
+        let mut request: libc::ifreq = std::mem::zeroed();
+        request.ifr_name[0] = b'l' as libc::c_char;
+        request.ifr_name[1] = b'o' as libc::c_char;
+        request.ifr_ifru.ifru_flags = libc::IFF_UP as i16;
+        check(libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &request) as c_long).map(drop)
+    }
+}
+
+/// Makes the terminal the controlling terminal of this session, which must be led by the caller.
+pub fn set_controlling_terminal(terminal: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: TIOCSCTTY takes an integer.
+    check(unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSCTTY, 0) } as c_long).map(drop)
+}
+
+/// The effective and permitted capabilities of the calling thread become these bits, the inheritable ones none.
+pub fn set_capabilities(bits: u64) -> io::Result<()> {
+    use rustix::thread::{CapabilitySet, CapabilitySets};
+    let set = CapabilitySet::from_bits_retain(bits);
+    let sets = CapabilitySets { effective: set, permitted: set, inheritable: CapabilitySet::empty() };
+    rustix::thread::set_capabilities(None, sets).map_err(io::Error::from)
+}
+
+static SIGNAL_PIPE: AtomicI32 = AtomicI32::new(-1);
+
+extern "C" fn note_signal(signal: c_int) {
+    let descriptor = SIGNAL_PIPE.load(Ordering::Relaxed);
+    if descriptor >= 0 {
+        let byte = signal as u8;
+        // SAFETY: write(2) is async-signal-safe. errno is put back for the interrupted code.
+        unsafe {
+            let errno = libc::__errno_location();
+            let saved = *errno;
+            libc::write(descriptor, (&raw const byte).cast(), 1);
+            *errno = saved;
+        }
+    }
+}
+
+/// While it lives, the given signals are written as bytes to a pipe instead of having their default action.
+///
+/// Process-wide, so only one may live at a time.
+pub struct SignalPipe {
+    previous: Vec<(c_int, libc::sigaction)>,
+    /// Read end, non-blocking.
+    pub read: OwnedFd,
+    _write: OwnedFd,
+}
+
+impl SignalPipe {
+    /// Installs the handlers. Signals that are ignored stay ignored (`nohup`).
+    pub fn install(signals: &[c_int]) -> io::Result<SignalPipe> {
+        use rustix::pipe::{PipeFlags, pipe_with};
+        let (read, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+        if SIGNAL_PIPE
+            .compare_exchange(-1, write.as_raw_fd(), Ordering::SeqCst, Ordering::SeqCst)
+            .is_err()
+        {
+            return Err(io::Error::from_raw_os_error(libc::EBUSY));
+        }
+        let mut pipe = SignalPipe { previous: Vec::new(), read, _write: write };
+        for &signal in signals {
+            // SAFETY: both structures are initialised; the handler only uses async-signal-safe calls.
+            unsafe {
+                let mut old: libc::sigaction = std::mem::zeroed();
+                libc::sigaction(signal, std::ptr::null(), &mut old);
+                if old.sa_sigaction == libc::SIG_IGN {
+                    continue;
+                }
+                let mut new: libc::sigaction = std::mem::zeroed();
+                new.sa_sigaction = note_signal as *const () as usize;
+                new.sa_flags = libc::SA_RESTART;
+                libc::sigemptyset(&mut new.sa_mask);
+                if libc::sigaction(signal, &new, std::ptr::null_mut()) == 0 {
+                    pipe.previous.push((signal, old));
+                }
+            }
+        }
+        Ok(pipe)
+    }
+}
+
+impl Drop for SignalPipe {
+    fn drop(&mut self) {
+        for (signal, action) in &self.previous {
+            // SAFETY: the action was given by the kernel for this signal.
+            unsafe { libc::sigaction(*signal, action, std::ptr::null_mut()) };
+        }
+        SIGNAL_PIPE.store(-1, Ordering::SeqCst);
+    }
+}
