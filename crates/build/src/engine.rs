@@ -331,19 +331,20 @@ impl<'a> Engine<'a> {
         Ok(self.env.store.cache_put(key, &bytes, &blobs, &snapshots)?)
     }
 
-    /// Gives the result of `from` also under `to`, so that the next build finds it without reading files.
-    pub fn alias(&self, to: &Digest, result: &StepResult) -> Result<(), ErrorKind> {
-        lock(&self.done).insert(to.clone(), result.clone());
-        let layer = match &result.layer {
-            None => None,
-            Some(layer) => Some(layer.packed.wait().map_err(|e| ErrorKind::io("pack a layer", std::io::Error::other(e)))?),
-        };
-        self.remember(to, &Record { layer, created: result.created.clone() })
+    /// The key that an earlier build noted under a quick key.
+    pub fn quick_key(&self, quick: &Digest) -> Result<Option<Digest>, ErrorKind> {
+        let bytes = self.env.store.cache_get(quick)?;
+        Ok(bytes.and_then(|bytes| String::from_utf8(bytes).ok()?.parse().ok()))
     }
 
-    /// The record behind a quick key, if there is one.
-    pub fn quick(&self, key: &Digest) -> Result<Option<StepResult>, ErrorKind> {
-        self.known(key, true)
+    /// Notes the key that a quick key leads to.
+    pub fn remember_quick(&self, quick: &Digest, key: &Digest) -> Result<(), ErrorKind> {
+        Ok(self.env.store.cache_put(quick, key.as_str().as_bytes(), &[], &[])?)
+    }
+
+    /// Whether the result of a step is there.
+    pub fn is_known(&self, key: &Digest) -> Result<bool, ErrorKind> {
+        Ok(self.known(key, true)?.is_some())
     }
 
     /// The time for histories: now, or what `SOURCE_DATE_EPOCH` says; RFC 3339 with nanoseconds.

@@ -70,6 +70,14 @@ pub enum ErrorKind {
     /// An overlay could not be mounted.
     #[error(transparent)]
     Overlay(#[from] crossdock_sandbox::SandboxError),
+    /// A step is for a platform that nothing here can run.
+    #[error("cannot run programs for {platform}: {reason}")]
+    Emulator {
+        /// The platform.
+        platform: Platform,
+        /// Why, and what to do.
+        reason: String,
+    },
     /// A source of COPY or ADD is not there.
     #[error("failed to copy from {origin}: {source}")]
     Source {

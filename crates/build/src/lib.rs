@@ -4,9 +4,27 @@
 
 #![forbid(unsafe_code)]
 
+mod archive;
 pub mod chmod;
 pub mod copy;
+mod engine;
+pub mod error;
+pub mod event;
+mod graph;
+mod image;
 pub mod key;
+pub mod request;
+mod run_step;
 pub mod scope;
+mod stage;
 pub mod stat_cache;
+mod state;
+mod sync;
+mod transfer;
 pub mod tree;
+
+pub use engine::{Environment, Images};
+pub use error::{BuildError, ErrorKind};
+pub use event::{Event, Events, Silent, StepId};
+pub use image::{Built, BuiltImage, build};
+pub use request::{BuildRequest, NamedContext, Secret};

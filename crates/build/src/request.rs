@@ -30,6 +30,8 @@ pub struct BuildRequest {
     pub labels: BTreeMap<String, String>,
     /// `--secret`, by id.
     pub secrets: BTreeMap<String, Secret>,
+    /// `--ssh`: sockets of agents, by id.
+    pub ssh: BTreeMap<String, PathBuf>,
     /// Execute every step, even known ones.
     pub no_cache: bool,
     /// `--no-cache-filter`: stages whose steps are always executed.

@@ -1,0 +1,73 @@
+//! Archives that ADD unpacks: told by their first bytes, as moby does, whatever their name.
+
+use std::fs::File;
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
+
+/// How a tar archive is compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Archive {
+    /// Not at all.
+    Tar,
+    /// RFC 1952.
+    Gzip,
+    /// bzip2.
+    Bzip2,
+    /// The .xz format.
+    Xz,
+    /// RFC 8878.
+    Zstd,
+}
+
+/// Offset of `ustar` in a header (POSIX pax, "ustar Header Block").
+const USTAR_AT: usize = 257;
+
+fn by_magic(head: &[u8]) -> Option<Archive> {
+    match head {
+        [0x1f, 0x8b, ..] => Some(Archive::Gzip),
+        [b'B', b'Z', b'h', ..] => Some(Archive::Bzip2),
+        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Some(Archive::Xz),
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => Some(Archive::Zstd),
+        _ if head.get(USTAR_AT..USTAR_AT + 5) == Some(b"ustar") => Some(Archive::Tar),
+        _ => None,
+    }
+}
+
+fn head(source: &mut impl Read) -> io::Result<Vec<u8>> {
+    let mut head = Vec::new();
+    source.take(512).read_to_end(&mut head)?;
+    Ok(head)
+}
+
+/// Whether the file is a tar archive, compressed or not. A compressed file counts only if there is an archive inside.
+pub fn detect(file: &mut File) -> io::Result<Option<Archive>> {
+    let first = head(file)?;
+    let kind = by_magic(&first);
+    file.seek(SeekFrom::Start(0))?;
+    match kind {
+        None | Some(Archive::Tar) => Ok(kind),
+        Some(compressed) => {
+            // A file that only begins like a compressed one is no archive.
+            let inner = decoder(compressed, file.try_clone()?).and_then(|mut stream| head(&mut stream));
+            file.seek(SeekFrom::Start(0))?;
+            Ok(kind.filter(|_| inner.is_ok_and(|inner| by_magic(&inner) == Some(Archive::Tar))))
+        }
+    }
+}
+
+/// The uncompressed archive.
+pub fn open(mut file: File) -> io::Result<Box<dyn Read + Send>> {
+    let kind = by_magic(&head(&mut file)?).unwrap_or(Archive::Tar);
+    file.seek(SeekFrom::Start(0))?;
+    decoder(kind, file)
+}
+
+fn decoder(kind: Archive, file: File) -> io::Result<Box<dyn Read + Send>> {
+    let file = BufReader::with_capacity(64 * 1024, file);
+    Ok(match kind {
+        Archive::Tar => Box::new(file),
+        Archive::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(file)),
+        Archive::Bzip2 => Box::new(bzip2::bufread::MultiBzDecoder::new(file)),
+        Archive::Xz => Box::new(lzma_rust2::XzReader::new(file, true)),
+        Archive::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(file)?),
+    })
+}

@@ -1,0 +1,107 @@
+//! From final states to images and an index in the store.
+
+use std::sync::Arc;
+
+use crossdock_oci::manifest::{Annotations, MANIFEST_SIZE_MAX};
+use crossdock_oci::{Descriptor, Digest, Index, Manifest, media_type};
+use crossdock_platform::Platform;
+
+use crate::engine::{self, Environment};
+use crate::error::{BuildError, ErrorKind};
+use crate::request::BuildRequest;
+use crate::stage::add_labels;
+use crate::state::{Layer, State};
+
+/// What a build made.
+#[derive(Clone)]
+pub struct Built {
+    /// One image per platform, in the order asked for.
+    pub images: Vec<BuiltImage>,
+    /// The index, if there are several images.
+    pub index: Option<Descriptor>,
+}
+
+/// The image of one platform.
+#[derive(Clone)]
+pub struct BuiltImage {
+    /// Its platform.
+    pub platform: Platform,
+    /// Its manifest in the store, with the platform set.
+    pub manifest: Descriptor,
+    /// Digest of its configuration: the image's id in Docker's sense.
+    pub id: Digest,
+    /// Its layers, unpacked, the lowest first.
+    pub trees: Vec<std::path::PathBuf>,
+}
+
+/// Builds and leaves the images in the store, without a name.
+pub fn build(env: &Environment<'_>, request: &BuildRequest) -> Result<Built, BuildError> {
+    let states = engine::run(env, request)?;
+    let mut images = Vec::new();
+    for (state, platform) in states.iter().zip(&request.platforms) {
+        images.push(assemble(env, request, state, platform)?);
+    }
+    let index = match &images[..] {
+        [_] => None,
+        all => {
+            let index = Index::new(all.iter().map(|image| image.manifest.clone()).collect());
+            let bytes = serde_json::to_vec(&index).expect("string keys always serialise");
+            env.store.write_blob(&bytes)?;
+            Some(Descriptor::of(media_type::OCI_INDEX, &bytes))
+        }
+    };
+    Ok(Built { images, index })
+}
+
+fn assemble(
+    env: &Environment<'_>, request: &BuildRequest, state: &Arc<State>, platform: &Platform,
+) -> Result<BuiltImage, BuildError> {
+    let mut config = state.config.clone();
+    add_labels(&mut config, &request.labels);
+    // The base decides what the image is; an image FROM scratch is what was asked for.
+    let own = config.platform();
+    let mut layers = Vec::new();
+    for layer in &state.layers {
+        let packed = packed(layer)?;
+        config.rootfs.diff_ids.push(packed.0);
+        layers.push(packed.1);
+    }
+    let bytes = config.to_bytes();
+    let id = env.store.write_blob(&bytes)?;
+    let manifest = Manifest {
+        schema_version: 2,
+        media_type: Some(media_type::OCI_MANIFEST.to_string()),
+        artifact_type: None,
+        config: Descriptor::of(media_type::OCI_CONFIG, &bytes),
+        layers,
+        subject: None,
+        annotations: Annotations::new(),
+    };
+    let bytes = serde_json::to_vec(&manifest).expect("string keys always serialise");
+    if bytes.len() as u64 > MANIFEST_SIZE_MAX {
+        let message = format!("the manifest of the image would have {} bytes, the limit is 4 MiB", bytes.len());
+        return Err(ErrorKind::Dockerfile(message).into());
+    }
+    env.store.write_blob(&bytes)?;
+    let named = if own.rank(platform).is_some() || platform.rank(&own).is_some() { own } else { platform.clone() };
+    Ok(BuiltImage {
+        platform: named.clone(),
+        manifest: Descriptor::of(media_type::OCI_MANIFEST, &bytes).with_platform(named),
+        id,
+        trees: state.lower(),
+    })
+}
+
+/// `diff_id` and descriptor of a layer, in OCI's words also where the base image is in Docker's.
+fn packed(layer: &Layer) -> Result<(Digest, Descriptor), BuildError> {
+    let packed = layer.packed.wait().map_err(|reason| {
+        ErrorKind::Io { doing: "pack a layer".to_string(), source: std::io::Error::other(reason) }
+    })?;
+    let mut descriptor = packed.descriptor;
+    descriptor.media_type = match descriptor.media_type.as_str() {
+        media_type::DOCKER_LAYER_GZIP => media_type::OCI_LAYER_GZIP.to_string(),
+        media_type::DOCKER_LAYER_TAR => media_type::OCI_LAYER_TAR.to_string(),
+        _ => descriptor.media_type,
+    };
+    Ok((packed.diff_id, descriptor))
+}

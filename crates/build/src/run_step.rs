@@ -1,0 +1,486 @@
+//! RUN.
+
+use std::ffi::OsString;
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use crossdock_dockerfile::Lines;
+use crossdock_dockerfile::ignore::Ignore;
+use crossdock_dockerfile::instruction::{CommandLine, Instruction, Run};
+use crossdock_dockerfile::mount::{self, Mount, MountKind, Sharing};
+use crossdock_dockerfile::parser::heredoc_of_word;
+use crossdock_oci::store::{CacheSharing, Scratch};
+use crossdock_sandbox as sandbox;
+use rustix::fs::CWD;
+use rustix::mount::{MoveMountFlags, UnmountFlags, move_mount, unmount};
+
+use crate::copy::{self, CopyOptions, Placement};
+use crate::engine::Engine;
+use crate::error::{BuildError, ErrorKind};
+use crate::event::{Event, StepId};
+use crate::graph::Origin;
+use crate::key::Key;
+use crate::request::NamedContext;
+use crate::stage::StageRun;
+use crate::tree::{Tree, clean_relative};
+
+/// Where a shebang heredoc is mounted, as in BuildKit.
+const PIPES: &str = "/dev/pipes";
+
+/// What a mount needs while the command runs.
+enum Prepared {
+    Bind { source: PathBuf, writable: bool },
+    Cache { id: String, sharing: Sharing, mode: u32, owner: (u32, u32), initial: Option<PathBuf> },
+    Tmpfs { size: Option<u64> },
+    File { content: Vec<u8>, mode: u32, owner: (u32, u32) },
+    Socket { path: PathBuf },
+    /// Nothing: a secret that is not required and was not given, or that goes to the environment only.
+    Nothing,
+}
+
+struct PreparedMount {
+    what: Prepared,
+    target: String,
+    read_only: bool,
+}
+
+/// Mounts and directories that live as long as the step.
+#[derive(Default)]
+struct Kept {
+    attached: Vec<Attached>,
+    directories: Vec<tempfile::TempDir>,
+}
+
+/// A mount at a temporary directory; gone when dropped.
+struct Attached(tempfile::TempDir);
+
+impl Drop for Attached {
+    fn drop(&mut self) {
+        // If this fails the mount goes with the process, whose mount namespace it is in.
+        let _ = unmount(self.0.path(), UnmountFlags::DETACH);
+    }
+}
+
+impl StageRun<'_, '_, '_> {
+    pub fn run_step(&mut self, run: &Run, instruction: &Instruction) -> Result<(), BuildError> {
+        let lines = instruction.lines;
+        let engine = self.engine;
+        let (args, shown, script) = self.command(run, lines)?;
+        let mut env = self.environment();
+        let proxies = self.state.scope.proxy_args();
+        let cwd = match self.state.config.config.working_dir.as_str() {
+            "" => "/".to_string(),
+            directory => directory.to_string(),
+        };
+        let has_network = match run.network.as_deref() {
+            Some("none") => false,
+            Some("host") => true,
+            _ => engine.request.network,
+        };
+        let insecure = run.security.as_deref() == Some("insecure");
+        if insecure && !engine.request.allow_insecure {
+            let message = "RUN --security=insecure needs the permission --allow security.insecure";
+            return Err(ErrorKind::Dockerfile(message.to_string()).at(lines));
+        }
+
+        let mut key = Key::new("run", &self.state.digest);
+        key.list(&args)
+            .list(&env)
+            .field(&self.state.config.config.user)
+            .field(&cwd)
+            .field(format!("{has_network} {insecure}"))
+            .field(self.state.platform.to_string())
+            .field(script.as_deref().unwrap_or_default());
+        let mut kept = Kept::default();
+        let mut mounts = Vec::new();
+        for text in &run.mounts {
+            let expanded = self.expand(text, lines)?;
+            let mount = mount::parse(&expanded).map_err(|m| ErrorKind::Dockerfile(m).at(lines))?;
+            mounts.push(self.prepare(&mount, &mut key, &mut env, &mut kept, lines)?);
+        }
+        if let Some(script) = script {
+            mounts.push(PreparedMount {
+                what: Prepared::File { content: script.into_bytes(), mode: 0o755, owner: (0, 0) },
+                target: args[0].clone(),
+                read_only: true,
+            });
+        }
+        // Proxies reach the command but not the key: a build behind another proxy is the same build.
+        env.extend(proxies);
+
+        let arguments = self.state.scope.run_args(&self.state.config.config.env);
+        let created_by = match arguments.len() {
+            0 => format!("RUN {}", args.join(" ")),
+            n => format!("RUN |{n} {} {}", arguments.join(" "), args.join(" ")),
+        };
+        let lower = self.state.lower();
+        let (user, platform) = (self.state.config.config.user.clone(), self.state.platform.clone());
+        let title = format!("RUN {shown}");
+        let mut execute = |scratch: &Scratch, step: StepId| -> Result<(), ErrorKind> {
+            let root = sandbox::Root::Overlay {
+                lower: lower.clone(),
+                upper: scratch.upper(),
+                work: scratch.work(),
+                volatile: true,
+            };
+            let mut spec = sandbox::Spec::new(root, args.iter().map(OsString::from));
+            spec.env = env.iter().map(OsString::from).collect();
+            spec.cwd = PathBuf::from(&cwd);
+            spec.user = user.clone();
+            spec.hostname = "buildkitsandbox".to_string();
+            spec.network = if has_network { sandbox::Network::Host } else { sandbox::Network::None };
+            spec.security = if insecure { sandbox::Security::Insecure } else { sandbox::Security::Sandbox };
+            spec.extra_hosts = engine.request.add_hosts.clone();
+            spec.limits = engine.request.limits.clone();
+            if let Some(size) = engine.request.shm_size {
+                spec.shm_size = size;
+            }
+            spec.emulators = engine.emulators(&platform)?;
+            let mut guards = Guards::default();
+            for mount in &mounts {
+                spec.mounts.extend(guards.mount(engine, mount)?);
+            }
+            execute(engine, step, &spec, &args)
+        };
+        self.layer_step(&title, key.finish(), created_by, lines, &mut execute)
+    }
+
+    /// Arguments, the text to show, and the script of a heredoc that begins with `#!`.
+    fn command(&self, run: &Run, lines: Lines) -> Result<(Vec<String>, String, Option<String>), BuildError> {
+        let text = match &run.command {
+            CommandLine::Exec(args) if args.is_empty() => {
+                return Err(ErrorKind::Dockerfile("RUN requires at least one argument".to_string()).at(lines));
+            }
+            CommandLine::Exec(args) => return Ok((args.clone(), shown_args(args), None)),
+            CommandLine::Shell(text) => text,
+        };
+        let escape = self.engine.file.directives.escape;
+        let [first, ..] = &run.heredocs[..] else {
+            if text.is_empty() {
+                return Err(ErrorKind::Dockerfile("RUN requires at least one argument".to_string()).at(lines));
+            }
+            return Ok((self.in_shell(text), text.clone(), None));
+        };
+        if heredoc_of_word(text, escape).is_none() {
+            // More than a heredoc: the shell reads the heredocs itself.
+            let mut whole = text.clone();
+            for heredoc in &run.heredocs {
+                whole.push_str(&format!("\n{}{}", heredoc.content, heredoc.name));
+            }
+            return Ok((self.in_shell(&whole), text.clone(), None));
+        }
+        let content = first.text();
+        let shown = format!("{text} ({})", content.lines().next().unwrap_or_default());
+        match content.starts_with("#!") {
+            true => Ok((vec![format!("{PIPES}/{}", first.name)], shown, Some(content))),
+            false => Ok((self.in_shell(&content), shown, None)),
+        }
+    }
+
+    fn prepare(
+        &self, mount: &Mount, key: &mut Key, env: &mut Vec<String>, kept: &mut Kept, lines: Lines,
+    ) -> Result<PreparedMount, BuildError> {
+        let engine = self.engine;
+        let target = mount.target.as_ref().map(|target| self.absolute(target));
+        key.field(format!("mount {} {:?}", mount.read_only, target));
+        let what = match &mount.kind {
+            MountKind::Bind { from, source } => {
+                let path = self.bind_source(from.as_deref(), source.as_deref(), Some(key), kept, lines)?;
+                Prepared::Bind { source: path, writable: !mount.read_only }
+            }
+            MountKind::Cache { id, from, source, sharing, mode, uid, gid } => {
+                let id = id.clone().unwrap_or_else(|| target.clone().unwrap_or_default());
+                key.field("cache").field(&id);
+                let initial = match from {
+                    None => None,
+                    Some(_) => Some(self.bind_source(from.as_deref(), source.as_deref(), None, kept, lines)?),
+                };
+                // Caches of different platforms must not mix: package managers keep programs in them.
+                let id = format!("{} {id}", self.state.platform);
+                Prepared::Cache { id, sharing: *sharing, mode: *mode, owner: (*uid, *gid), initial }
+            }
+            MountKind::Tmpfs { size } => {
+                key.field("tmpfs").field(format!("{size:?}"));
+                Prepared::Tmpfs { size: *size }
+            }
+            MountKind::Secret { id, env: variable, required, mode, uid, gid } => {
+                let name = id.clone().unwrap_or_else(|| {
+                    let path = target.as_deref().or(variable.as_deref()).unwrap_or_default();
+                    path.rsplit('/').next().unwrap_or(path).to_string()
+                });
+                key.field("secret").field(&name).option(variable.as_deref());
+                let what = match engine.request.secrets.get(&name) {
+                    None if *required => return Err(ErrorKind::MissingSecret(name).at(lines)),
+                    None => Prepared::Nothing,
+                    Some(secret) => {
+                        if let Some(variable) = variable {
+                            let value = String::from_utf8_lossy(&secret.0).into_owned();
+                            env.push(format!("{variable}={value}"));
+                        }
+                        match (variable, &target) {
+                            (Some(_), None) => Prepared::Nothing,
+                            _ => Prepared::File { content: secret.0.clone(), mode: *mode, owner: (*uid, *gid) },
+                        }
+                    }
+                };
+                let target = target.unwrap_or_else(|| format!("/run/secrets/{name}"));
+                return Ok(PreparedMount { what, target, read_only: true });
+            }
+            MountKind::Ssh { id, required, .. } => {
+                let id = id.clone().unwrap_or_else(|| "default".to_string());
+                key.field("ssh").field(&id);
+                let target = target.unwrap_or_else(|| "/run/buildkit/ssh_agent.0".to_string());
+                let what = match engine.request.ssh.get(&id) {
+                    None if *required => {
+                        let message = format!("the SSH agent \"{id}\" is required by a mount: pass --ssh {id}");
+                        return Err(ErrorKind::Dockerfile(message).at(lines));
+                    }
+                    None => Prepared::Nothing,
+                    Some(path) => {
+                        env.push(format!("SSH_AUTH_SOCK={target}"));
+                        Prepared::Socket { path: path.clone() }
+                    }
+                };
+                return Ok(PreparedMount { what, target, read_only: false });
+            }
+        };
+        let target = target.ok_or_else(|| ErrorKind::Dockerfile("a mount needs a target".to_string()).at(lines))?;
+        Ok(PreparedMount { what, target, read_only: mount.read_only })
+    }
+
+    /// The path of a bind source on this machine; its content enters `key` where one is given.
+    fn bind_source(
+        &self, from: Option<&str>, source: Option<&str>, key: Option<&mut Key>, kept: &mut Kept, lines: Lines,
+    ) -> Result<PathBuf, BuildError> {
+        let origin = from.map(|from| self.origin(from, lines)).transpose()?;
+        let relative = clean_relative(source.unwrap_or_default());
+        let layers = match &origin {
+            None | Some(Origin::Context(NamedContext::Directory(_))) => None,
+            Some(origin) => Some(self.origin_layers(origin, lines)?),
+        };
+        if matches!(origin, Some(Origin::Scratch)) {
+            let directory = self.engine.temporary().map_err(|e| e.at(lines))?;
+            let path = directory.path().to_path_buf();
+            kept.directories.push(directory);
+            return Ok(path);
+        }
+        let tree = self.tree(origin.as_ref(), layers.as_ref().map(|(layers, _)| layers.as_slice()), lines)?;
+        let shown = from.map_or("the build context".to_string(), |from| format!("\"{from}\""));
+        let failed = |e: std::io::Error| ErrorKind::io(format!("mount \"/{relative}\" of {shown}"), e).at(lines);
+        let entry = tree.entry(&relative).map_err(failed)?;
+        if let Some(key) = key {
+            let options = CopyOptions::default();
+            let cache = if origin.is_none() { self.engine.stat_cache.as_ref() } else { None };
+            match &layers {
+                // A whole stage or image has a digest already.
+                Some((_, digest)) if relative.is_empty() => drop(key.field("bind").field(digest.as_str())),
+                _ => {
+                    key.field("bind");
+                    copy::add_to_key(key, &tree, &entry, &options, cache).map_err(|e| ErrorKind::Copy(e).at(lines))?;
+                }
+            }
+        }
+        let base = match (&origin, layers) {
+            (None, _) | (Some(Origin::Context(NamedContext::Directory(_))), _) if !tree.is_filtered() => {
+                match &origin {
+                    Some(Origin::Context(NamedContext::Directory(path))) => path.clone(),
+                    _ => self.engine.request.context.clone().unwrap_or_default(),
+                }
+            }
+            (_, Some((layers, _))) => {
+                let lower: Vec<PathBuf> = layers.iter().map(|layer| layer.fs.clone()).collect();
+                let overlay = sandbox::overlay_fd(&lower, None).map_err(|e| ErrorKind::Overlay(e).at(lines))?;
+                let place = self.engine.temporary().map_err(|e| e.at(lines))?;
+                move_mount(&overlay, "", CWD, place.path(), MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+                    .map_err(|e| failed(e.into()))?;
+                let path = place.path().to_path_buf();
+                kept.attached.push(Attached(place));
+                path
+            }
+            _ => {
+                // What the ignore file leaves out must not be seen: a copy of the rest.
+                let place = self.engine.temporary().map_err(|e| e.at(lines))?;
+                let root = Tree::open(place.path(), Ignore::default()).map_err(failed)?;
+                let options = CopyOptions { owner: Some((0, 0)), ..CopyOptions::default() };
+                copy::copy(&tree, &entry, root.root(), &relative, Placement::Exact, &options)
+                    .map_err(|e| ErrorKind::Copy(e).at(lines))?;
+                let path = place.path().to_path_buf();
+                kept.directories.push(place);
+                path
+            }
+        };
+        // Resolved inside the root again, so that a link in the tree cannot name a file of this machine.
+        let inside = Tree::open(&base, Ignore::default()).map_err(failed)?;
+        let fd = inside.open_at(&relative, rustix::fs::OFlags::PATH).map_err(failed)?;
+        let real = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&fd));
+        std::fs::read_link(real).map_err(failed)
+    }
+}
+
+/// Locks and directories that a running command needs.
+#[derive(Default)]
+struct Guards {
+    caches: Vec<crossdock_oci::store::CacheMount>,
+    scratches: Vec<Scratch>,
+}
+
+impl Guards {
+    fn mount(&mut self, engine: &Engine<'_>, mount: &PreparedMount) -> Result<Option<sandbox::Mount>, ErrorKind> {
+        let target = PathBuf::from(&mount.target);
+        let kind = match &mount.what {
+            Prepared::Nothing => return Ok(None),
+            Prepared::Bind { source, writable: true } if source.is_dir() => {
+                // `rw`: the command may write, and what it writes is dropped.
+                let scratch = engine.env.store.new_scratch()?;
+                let kind = sandbox::MountKind::Overlay {
+                    lower: vec![source.clone()],
+                    upper: scratch.upper(),
+                    work: scratch.work(),
+                };
+                self.scratches.push(scratch);
+                kind
+            }
+            Prepared::Bind { source, .. } => {
+                sandbox::MountKind::Bind { source: source.clone().into(), recursive: true }
+            }
+            Prepared::Socket { path } => sandbox::MountKind::Bind { source: path.clone().into(), recursive: false },
+            Prepared::Tmpfs { size } => sandbox::MountKind::Tmpfs { size: *size, mode: 0o1777 },
+            Prepared::File { content, mode, owner: (uid, gid) } => sandbox::MountKind::File {
+                content: sandbox::Content(content.clone()),
+                mode: *mode,
+                uid: *uid,
+                gid: *gid,
+            },
+            Prepared::Cache { id, sharing, mode, owner, initial } => {
+                let sharing = match sharing {
+                    Sharing::Shared => CacheSharing::Shared,
+                    Sharing::Private => CacheSharing::Private,
+                    Sharing::Locked => CacheSharing::Locked,
+                };
+                let cache = engine.env.store.cache_mount(id, sharing)?;
+                let path = cache.path().to_path_buf();
+                if cache.is_new() {
+                    prepare_cache(&path, *mode, *owner, initial.as_deref())?;
+                }
+                self.caches.push(cache);
+                sandbox::MountKind::Bind { source: path.into(), recursive: false }
+            }
+        };
+        Ok(Some(sandbox::Mount { kind, target, read_only: mount.read_only }))
+    }
+}
+
+/// Content, owner and mode of a cache directory that was just made.
+fn prepare_cache(path: &Path, mode: u32, (uid, gid): (u32, u32), initial: Option<&Path>) -> Result<(), ErrorKind> {
+    let failed = |e: std::io::Error| ErrorKind::io(format!("prepare the cache {}", path.display()), e);
+    if let Some(initial) = initial {
+        let source = Tree::open(initial, Ignore::default()).map_err(failed)?;
+        let target = Tree::open(path, Ignore::default()).map_err(failed)?;
+        let start = source.entry("").map_err(failed)?;
+        copy::copy(&source, &start, target.root(), "", Placement::Exact, &CopyOptions::default())?;
+    }
+    // A single id cannot give files away; the cache then belongs to the only user there is.
+    let _ = std::os::unix::fs::chown(path, Some(uid), Some(gid));
+    let permissions = std::os::unix::fs::PermissionsExt::from_mode(mode);
+    std::fs::set_permissions(path, permissions).map_err(failed)
+}
+
+/// Runs the command, passing on its output line by line.
+fn execute(engine: &Engine<'_>, step: StepId, spec: &sandbox::Spec, args: &[String]) -> Result<(), ErrorKind> {
+    let command = shown_args(args);
+    let failed = |source| ErrorKind::Sandbox { command: command.clone(), source };
+    let mut running = sandbox::spawn(spec, sandbox::Io::pipes()).map_err(failed)?;
+    let (stdout, stderr) = (running.stdout.take(), running.stderr.take());
+    let last_lines = Mutex::new(Vec::new());
+    let killer = running.killer();
+    let status = engine.while_running(step, killer, || {
+        std::thread::scope(|threads| {
+            if let Some(stderr) = stderr {
+                threads.spawn(|| pass_on(engine, step, true, stderr, &last_lines));
+            }
+            if let Some(stdout) = stdout {
+                pass_on(engine, step, false, stdout, &last_lines);
+            }
+        });
+        running.wait()
+    });
+    engine.check_cancelled()?;
+    match status.map_err(failed)? {
+        status if status.success() => Ok(()),
+        status => {
+            let hint = hint(&status, &last_lines.into_inner().unwrap_or_default());
+            let status = match status {
+                sandbox::ExitStatus::Code(code) => format!("exit code: {code}"),
+                sandbox::ExitStatus::Signal(_) => status.to_string(),
+            };
+            Err(ErrorKind::Command { command, status, hint })
+        }
+    }
+}
+
+/// Longest line passed on in one piece, in bytes.
+const LINE_SIZE_MAX: u64 = 64 * 1024;
+
+fn pass_on(engine: &Engine<'_>, step: StepId, stderr: bool, stream: impl Read, last_lines: &Mutex<Vec<String>>) {
+    let mut reader = BufReader::new(stream);
+    loop {
+        let mut line = Vec::new();
+        match reader.by_ref().take(LINE_SIZE_MAX).read_until(b'\n', &mut line) {
+            Ok(0) | Err(_) => return,
+            Ok(_) => {}
+        }
+        while line.last().is_some_and(|b| matches!(b, b'\n' | b'\r')) {
+            line.pop();
+        }
+        let line = String::from_utf8_lossy(&line).into_owned();
+        if let Ok(mut last) = last_lines.lock() {
+            if last.len() == 20 {
+                last.remove(0);
+            }
+            last.push(line.clone());
+        }
+        engine.env.events.event(Event::Output { step, stderr, line });
+    }
+}
+
+/// What may help with a failure that has a well-known cause.
+fn hint(status: &sandbox::ExitStatus, last_lines: &[String]) -> String {
+    let says = |text: &str| last_lines.iter().any(|line| line.contains(text));
+    if says("Exec format error") || says("exec format error") {
+        return " (a program is for another CPU than the step's platform and has no emulator: see \"crossdock doctor\")"
+            .to_string();
+    }
+    if says("Temporary failure resolving") || says("Could not resolve host") {
+        return " (the network or its name server cannot be reached from the build)".to_string();
+    }
+    match status {
+        sandbox::ExitStatus::Signal(9) => " (killed: out of memory, or by somebody)".to_string(),
+        _ => String::new(),
+    }
+}
+
+fn shown_args(args: &[String]) -> String {
+    args.join(" ")
+}
+
+impl Engine<'_> {
+    /// Emulators of every platform in this build: the private list of handlers hides those of the machine, so that a
+    /// step may need any of them.
+    pub fn emulators(&self, own: &crossdock_platform::Platform) -> Result<Vec<sandbox::Emulator>, ErrorKind> {
+        if !own.is_native() {
+            self.emulator(own)?;
+        }
+        Ok(self
+            .emulators
+            .get_or_init(|| {
+                let foreign = self.request.platforms.iter().filter(|p| !p.is_native());
+                foreign.filter_map(|p| (self.env.emulator)(p).ok()).collect()
+            })
+            .clone())
+    }
+
+    fn emulator(&self, platform: &crossdock_platform::Platform) -> Result<sandbox::Emulator, ErrorKind> {
+        (self.env.emulator)(platform).map_err(|reason| ErrorKind::Emulator { platform: platform.clone(), reason })
+    }
+}

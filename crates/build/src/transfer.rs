@@ -1,0 +1,447 @@
+//! COPY, ADD and WORKDIR.
+
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use crossdock_dockerfile::ignore::{Ignore, clean};
+use crossdock_dockerfile::instruction::{Instruction, Transfer};
+use crossdock_dockerfile::Lines;
+use crossdock_oci::Digest;
+use crossdock_oci::layer::extract_tar;
+use crossdock_oci::store::{Owners, Scratch};
+use crossdock_sandbox::{Upper, overlay_fd};
+use rustix::fs::{FileType, OFlags};
+
+use crate::archive::{self, Archive};
+use crate::chmod::ModeChange;
+use crate::copy::{self, CopyOptions, Placement};
+use crate::error::{BuildError, ErrorKind};
+use crate::graph::Origin;
+use crate::key::Key;
+use crate::request::NamedContext;
+use crate::stage::{StageRun, shell_error};
+use crate::state::Layer;
+use crate::tree::{Entry, Tree, clean_relative, join};
+
+/// A file, directory or download that an instruction names, with the tree it is in.
+struct Item {
+    /// Index into the trees of the step.
+    tree: usize,
+    entry: Entry,
+    /// Whether the tree is the build context itself, whose digests are remembered.
+    in_context: bool,
+    /// Whether an archive is unpacked rather than copied.
+    unpack: bool,
+    /// `--parents`: the path to keep below the destination.
+    keep: Option<String>,
+    options: usize,
+}
+
+/// The sources of one instruction.
+#[derive(Default)]
+struct Sources {
+    trees: Vec<Tree>,
+    items: Vec<Item>,
+    options: Vec<CopyOptions>,
+    /// Directories with downloads and heredocs; removed at the end.
+    temporary: Vec<tempfile::TempDir>,
+}
+
+impl StageRun<'_, '_, '_> {
+    pub fn copy_step(
+        &mut self, transfer: &Transfer, instruction: &Instruction, is_add: bool,
+    ) -> Result<(), BuildError> {
+        let lines = instruction.lines;
+        let name = if is_add { "ADD" } else { "COPY" };
+        let error = |message: String| ErrorKind::Dockerfile(message).at(lines);
+        let expand_all = |words: &[String]| words.iter().map(|w| self.expand(w, lines)).collect::<Result<Vec<_>, _>>();
+        let sources = expand_all(&transfer.sources)?;
+        let destination = self.expand(&transfer.destination, lines)?;
+        let is_directory = matches!(destination.as_str(), "." | "..")
+            || destination.ends_with('/')
+            || destination.ends_with("/.")
+            || transfer.parents;
+        if sources.len() + transfer.heredocs.len() > 1 && !is_directory {
+            let message = format!(
+                "when using {name} with more than one source file, the destination must be a directory and end with a /"
+            );
+            return Err(error(message));
+        }
+        let mode = transfer.chmod.as_ref().map(|m| self.expand(m, lines)).transpose()?;
+        let mode = mode.map(|m| ModeChange::parse(&m)).transpose().map_err(|e| error(e.to_string()))?;
+        let owner = transfer.chown.as_ref().map(|o| self.expand(o, lines)).transpose()?;
+        let owner = owner.map(|o| self.owner(&o, lines)).transpose()?;
+        let exclude = expand_all(&transfer.exclude)?;
+        let exclude = Ignore::of_patterns(exclude.iter().map(String::as_str)).map_err(error)?;
+
+        let origin = transfer.from.as_ref().map(|from| self.origin(from, lines)).transpose()?;
+        let shown_from = transfer.from.as_ref().map(|from| format!("--from={from} ")).unwrap_or_default();
+        let title = format!("{name} {shown_from}{} {destination}", sources.join(" ").trim());
+        let created_by = title.clone();
+        let directory = self.absolute(&destination);
+
+        let parent = if transfer.link { Digest::of(b"link") } else { self.state.digest.clone() };
+        let mut shape = Key::new(if is_add { "add" } else { "copy" }, &parent);
+        shape.field(&directory).field(format!("{is_directory} {} {}", transfer.parents, transfer.link));
+
+        // Stages and images: the digest of the origin and the words are enough to find an earlier result.
+        let mut quick = None;
+        let origin_layers = match &origin {
+            None | Some(Origin::Context(NamedContext::Directory(_))) => None,
+            Some(origin) => Some(self.origin_layers(origin, lines)?),
+        };
+        if let Some((_, digest)) = &origin_layers {
+            let mut key = Key::new("copy from", &parent);
+            key.field(digest.as_str()).list(&sources).field(&directory).field(format!(
+                "{is_directory} {owner:?} {mode:?} {:?} {} {is_add}",
+                transfer.exclude, transfer.parents
+            ));
+            let key = key.finish();
+            if self.use_cache
+                && let Some(known) = self.engine.quick_key(&key).map_err(|e| e.at(lines))?
+                && self.engine.is_known(&known).map_err(|e| e.at(lines))?
+            {
+                let mut never = |_: &Scratch, _| -> Result<(), ErrorKind> { Err(ErrorKind::Cancelled) };
+                return self.layer_step(&title, known, created_by, lines, &mut never);
+            }
+            quick = Some(key);
+        }
+
+        let options = CopyOptions {
+            // Files of the context belong to root, those of an image to whom they belong there.
+            owner: owner.or(if origin_layers.is_none() { Some((0, 0)) } else { None }),
+            mode,
+            exclude,
+            xattrs: origin_layers.is_some(),
+            mtime_max: self.engine.request.source_date_epoch,
+        };
+        let layers = origin_layers.as_ref().map(|(layers, _)| layers.as_slice());
+        let mut found = Sources { options: vec![options], ..Sources::default() };
+        self.local_sources(transfer, &sources, origin.as_ref(), layers, is_add, &mut found, lines)?;
+        if is_add {
+            self.downloads(transfer, &sources, &mut found, lines)?;
+        }
+        self.heredoc_sources(transfer, &mut found, lines)?;
+        if found.items.is_empty() {
+            return Err(error(format!("{name} has no source")));
+        }
+
+        for item in &found.items {
+            let options = &found.options[item.options];
+            shape.field(format!("{} {}", item.entry.is_dir(), item.unpack)).option(item.keep.as_deref());
+            if !item.entry.is_dir() {
+                shape.field(item.entry.name());
+            }
+            let cache = if item.in_context { self.engine.stat_cache.as_ref() } else { None };
+            copy::add_to_key(&mut shape, &found.trees[item.tree], &item.entry, options, cache)
+                .map_err(|e| ErrorKind::Copy(e).at(lines))?;
+        }
+        let key = shape.finish();
+        let lower = if transfer.link { Vec::new() } else { self.state.lower() };
+        let mut execute = |scratch: &Scratch, _| place(&found, scratch, &lower, &directory, is_directory);
+        self.layer_step(&title, key.clone(), created_by, lines, &mut execute)?;
+        match quick {
+            Some(quick) => self.engine.remember_quick(&quick, &key).map_err(|e| e.at(lines)),
+            None => Ok(()),
+        }
+    }
+
+    /// A path against WORKDIR, absolute and clean.
+    pub fn absolute(&self, path: &str) -> String {
+        match path.starts_with('/') {
+            true => clean(path),
+            false => clean(&format!("/{}/{path}", self.state.config.config.working_dir)),
+        }
+    }
+
+    /// `--chown` and USER: ids by number or by the names in the image.
+    pub fn owner(&self, text: &str, lines: Lines) -> Result<(u32, u32), BuildError> {
+        let numeric = |text: &str| text.parse::<u32>().ok();
+        let (user, group) = text.split_once(':').unwrap_or((text, text));
+        if let (Some(uid), Some(gid)) = (numeric(user), numeric(group)) {
+            return Ok((uid, gid));
+        }
+        let user = match self.state.layers.is_empty() {
+            true => crossdock_sandbox::user::resolve_in(text, "", ""),
+            false => {
+                let root = overlay_fd(&self.state.lower(), None).map_err(|e| ErrorKind::Overlay(e).at(lines))?;
+                crossdock_sandbox::user::resolve(root.as_fd(), text)
+            }
+        };
+        let user = user.map_err(|e| ErrorKind::Dockerfile(e.to_string()).at(lines))?;
+        Ok((user.uid, user.gid))
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn local_sources(
+        &self, transfer: &Transfer, sources: &[String], origin: Option<&Origin>, layers: Option<&[Layer]>, is_add: bool,
+        found: &mut Sources, lines: Lines,
+    ) -> Result<(), BuildError> {
+        let local: Vec<&String> = sources.iter().filter(|s| !(is_add && is_remote(s))).collect();
+        if local.is_empty() {
+            return Ok(());
+        }
+        let name = transfer.from.clone().unwrap_or_default();
+        let shown = match origin {
+            None => "the build context".to_string(),
+            Some(Origin::Stage(_)) => format!("stage {name}"),
+            Some(Origin::Context(_)) => format!("build context {name}"),
+            Some(_) => name.clone(),
+        };
+        let tree = self.tree(origin, layers, lines)?;
+        for source in local {
+            let entries = tree
+                .select(source)
+                .map_err(|source| ErrorKind::Source { origin: shown.clone(), source }.at(lines))?;
+            // `--parents`: what stands before `/./` is not kept.
+            let dropped = match source.split_once("/./") {
+                Some((before, _)) => clean_relative(before).split('/').filter(|p| !p.is_empty()).count(),
+                None => 0,
+            };
+            for entry in entries {
+                let keep = transfer.parents.then(|| entry.path.split('/').skip(dropped).collect::<Vec<_>>().join("/"));
+                let unpack = is_add
+                    && transfer.unpack != Some(false)
+                    && entry.file_type() == FileType::RegularFile
+                    && kind_of(&tree, &entry).map_err(|e| e.at(lines))?.is_some();
+                found.items.push(Item {
+                    tree: found.trees.len(),
+                    entry,
+                    in_context: origin.is_none(),
+                    unpack,
+                    keep,
+                    options: 0,
+                });
+            }
+        }
+        found.trees.push(tree);
+        Ok(())
+    }
+
+    /// The tree that an instruction without or with `--from` takes files from.
+    pub fn tree(&self, origin: Option<&Origin>, layers: Option<&[Layer]>, lines: Lines) -> Result<Tree, BuildError> {
+        let open = |path: &Path, ignore: Ignore| {
+            let doing = || format!("open {}", path.display());
+            Tree::open(path, ignore).map_err(|e| ErrorKind::io(doing(), e).at(lines))
+        };
+        match (origin, layers) {
+            (None, _) => match &self.engine.request.context {
+                Some(context) => open(context, self.engine.request.ignore.clone()),
+                None => {
+                    let message = "there is no build context to copy from: the Dockerfile was read from standard input";
+                    Err(ErrorKind::Dockerfile(message.to_string()).at(lines))
+                }
+            },
+            (Some(Origin::Context(NamedContext::Directory(path))), _) => open(path, Ignore::default()),
+            (Some(_), Some(layers)) if !layers.is_empty() => {
+                let lower: Vec<PathBuf> = layers.iter().map(|layer| layer.fs.clone()).collect();
+                Ok(Tree::new(overlay_fd(&lower, None).map_err(|e| ErrorKind::Overlay(e).at(lines))?))
+            }
+            (Some(_), _) => {
+                let message = "the stage or image to copy from has no files";
+                Err(ErrorKind::Dockerfile(message.to_string()).at(lines))
+            }
+        }
+    }
+
+    fn downloads(
+        &self, transfer: &Transfer, sources: &[String], found: &mut Sources, lines: Lines,
+    ) -> Result<(), BuildError> {
+        for url in sources.iter().filter(|s| is_remote(s)) {
+            let shown = without_password(url);
+            let failed = |reason: String| ErrorKind::Download { url: shown.clone(), reason }.at(lines);
+            if is_git(url) {
+                return Err(failed("Git sources are not supported; clone it and use --build-context".to_string()));
+            }
+            let name = file_name(url).ok_or_else(|| failed("the address has no file name".to_string()))?;
+            let directory = self.engine.temporary().map_err(|e| e.at(lines))?;
+            let path = directory.path().join(&name);
+            let modified = self.engine.env.images.download(url, &path).map_err(failed)?;
+            let io = |e: std::io::Error| ErrorKind::io(format!("use the download of {shown}"), e).at(lines);
+            if let Some(checksum) = &transfer.checksum {
+                let checksum = self.expand(checksum, lines)?;
+                let expected: Digest = checksum.parse().map_err(|_| failed(format!("bad --checksum {checksum}")))?;
+                let mut hashing = crossdock_oci::digest::Hashing::with(std::io::sink(), expected.hasher());
+                std::io::copy(&mut File::open(&path).map_err(io)?, &mut hashing).map_err(io)?;
+                let (_, digest, _) = hashing.finish();
+                if digest != expected {
+                    return Err(failed(format!("digest mismatch {digest}: {expected}")));
+                }
+            }
+            let file = File::options().write(true).open(&path).map_err(io)?;
+            let time = modified.and_then(|seconds| u64::try_from(seconds).ok()).unwrap_or(0);
+            file.set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_secs(time)).map_err(io)?;
+            let tree = Tree::open(directory.path(), Ignore::default()).map_err(io)?;
+            let entry = tree.entry(&name).map_err(io)?;
+            // Dockerfile reference, "ADD": downloaded files have mode 0600.
+            let mode = found.options[0].mode.clone().or(Some(ModeChange::Octal(0o600)));
+            let options = CopyOptions { owner: found.options[0].owner, mode, ..CopyOptions::default() };
+            found.options.push(options);
+            let unpack = transfer.unpack == Some(true) && kind_of(&tree, &entry).map_err(|e| e.at(lines))?.is_some();
+            found.items.push(Item {
+                tree: found.trees.len(),
+                entry,
+                in_context: false,
+                unpack,
+                keep: None,
+                options: found.options.len() - 1,
+            });
+            found.trees.push(tree);
+            found.temporary.push(directory);
+        }
+        Ok(())
+    }
+
+    fn heredoc_sources(&self, transfer: &Transfer, found: &mut Sources, lines: Lines) -> Result<(), BuildError> {
+        if transfer.heredocs.is_empty() {
+            return Ok(());
+        }
+        let directory = self.engine.temporary().map_err(|e| e.at(lines))?;
+        let io = |e: std::io::Error| ErrorKind::io("write a heredoc", e).at(lines);
+        let mode = found.options[0].mode.clone().or(Some(ModeChange::Octal(0o644)));
+        let options = CopyOptions {
+            owner: found.options[0].owner.or(Some((0, 0))),
+            mode,
+            mtime_max: Some(self.engine.request.source_date_epoch.unwrap_or(0)),
+            ..CopyOptions::default()
+        };
+        found.options.push(options);
+        for heredoc in &transfer.heredocs {
+            let mut text = heredoc.text();
+            if heredoc.expand {
+                let env = &self.state.config.config.env;
+                text = self.state.scope.expand_heredoc(&text, env).map_err(|e| shell_error(e, lines))?;
+            }
+            let name = heredoc.name.trim_start_matches('/');
+            if name.contains('/') || matches!(name, "" | "." | "..") {
+                let message = format!("the name of a heredoc must be a file name, not {:?}", heredoc.name);
+                return Err(ErrorKind::Dockerfile(message).at(lines));
+            }
+            std::fs::write(directory.path().join(name), text).map_err(io)?;
+            let tree = Tree::open(directory.path(), Ignore::default()).map_err(io)?;
+            found.items.push(Item {
+                tree: found.trees.len(),
+                entry: tree.entry(name).map_err(io)?,
+                in_context: false,
+                unpack: false,
+                keep: None,
+                options: found.options.len() - 1,
+            });
+            found.trees.push(tree);
+        }
+        found.temporary.push(directory);
+        Ok(())
+    }
+
+    pub fn workdir_step(&mut self, path: &str, instruction: &Instruction) -> Result<(), BuildError> {
+        let lines = instruction.lines;
+        let directory = self.absolute(path);
+        self.state.config.config.working_dir = directory.clone();
+        let user = self.state.config.config.user.clone();
+        let mut key = Key::new("workdir", &self.state.digest);
+        key.field(&directory).field(&user);
+        let owner = if user.is_empty() { None } else { Some(self.owner(&user, lines)?) };
+        let lower = self.state.lower();
+        let title = format!("WORKDIR {directory}");
+        let mut execute = |scratch: &Scratch, _| {
+            let root = open_root(scratch, &lower)?;
+            Ok(copy::make_directories(&root, directory.trim_start_matches('/'), owner)?)
+        };
+        self.layer_step(&title.clone(), key.finish(), title, lines, &mut execute)
+    }
+}
+
+/// The root of a step that writes files itself: the layers below, changes going to the scratch directory.
+fn open_root(scratch: &Scratch, lower: &[PathBuf]) -> Result<OwnedFd, ErrorKind> {
+    let upper = Upper { upper: scratch.upper(), work: scratch.work(), volatile: true };
+    Ok(overlay_fd(lower, Some(&upper))?)
+}
+
+fn place(
+    found: &Sources, scratch: &Scratch, lower: &[PathBuf], destination: &str, is_directory: bool,
+) -> Result<(), ErrorKind> {
+    let root = open_root(scratch, lower)?;
+    let destination = destination.trim_start_matches('/');
+    let exists = crate::tree::open_in_root(&root, destination, OFlags::PATH | OFlags::DIRECTORY).is_ok();
+    let placement = match is_directory || exists || found.items.len() > 1 {
+        true => Placement::Into,
+        false => Placement::Exact,
+    };
+    for item in &found.items {
+        let (tree, options) = (&found.trees[item.tree], &found.options[item.options]);
+        if item.unpack {
+            unpack(tree, &item.entry, &root, destination, options)?;
+            continue;
+        }
+        match &item.keep {
+            Some(path) => copy::copy(tree, &item.entry, &root, &join(destination, path), Placement::Exact, options)?,
+            None => copy::copy(tree, &item.entry, &root, destination, placement, options)?,
+        }
+    }
+    Ok(())
+}
+
+fn kind_of(tree: &Tree, entry: &Entry) -> Result<Option<Archive>, ErrorKind> {
+    let failed = |e: std::io::Error| ErrorKind::io(format!("read {}", entry.path), e);
+    let file = tree.open_at(&entry.path, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK).map_err(failed)?;
+    archive::detect(&mut File::from(file)).map_err(failed)
+}
+
+fn unpack(
+    tree: &Tree, entry: &Entry, root: &OwnedFd, destination: &str, options: &CopyOptions,
+) -> Result<(), ErrorKind> {
+    let failed = |e: std::io::Error| ErrorKind::io(format!("read {}", entry.path), e);
+    copy::make_directories(root, destination, options.owner)?;
+    let target = crate::tree::open_in_root(root, destination, OFlags::RDONLY | OFlags::DIRECTORY).map_err(failed)?;
+    let file = tree.open_at(&entry.path, OFlags::RDONLY | OFlags::NOFOLLOW).map_err(failed)?;
+    let stream: Box<dyn Read + Send> = archive::open(File::from(file)).map_err(failed)?;
+    // The directory has no path of its own: its mount is attached nowhere.
+    let path = format!("/proc/self/fd/{}/.", target.as_raw_fd());
+    extract_tar(stream, Path::new(&path), Owners::Keep, &entry.path)?;
+    Ok(())
+}
+
+fn is_remote(source: &str) -> bool {
+    source.starts_with("http://") || source.starts_with("https://") || is_git(source)
+}
+
+fn is_git(source: &str) -> bool {
+    source.starts_with("git@")
+        || source.starts_with("git://")
+        || source.starts_with("ssh://")
+        || (source.starts_with("http") && source.split(['#', '?']).next().is_some_and(|s| s.ends_with(".git")))
+}
+
+/// The last part of a URL's path.
+fn file_name(url: &str) -> Option<String> {
+    let path = url.split(['?', '#']).next()?.split_once("://")?.1;
+    let name = path.split_once('/')?.1.rsplit('/').next()?;
+    Some(name.to_string()).filter(|name| !matches!(name.as_str(), "" | "." | ".."))
+}
+
+/// The URL without user and password, for messages.
+fn without_password(url: &str) -> String {
+    match url.split_once("://") {
+        Some((scheme, rest)) => {
+            let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+            let host = authority.rsplit('@').next().unwrap_or(authority);
+            format!("{scheme}://{host}/{path}")
+        }
+        None => url.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses() {
+        assert!(is_remote("https://h/a") && is_git("https://h/a.git#main") && is_git("git@h:a") && !is_remote("a/b"));
+        assert_eq!(file_name("https://h/a/b.tgz?x=/y").as_deref(), Some("b.tgz"));
+        assert_eq!(file_name("https://h/").as_deref(), None);
+        assert_eq!(without_password("https://u:p@h:1/a@b"), "https://h:1/a@b");
+    }
+}
