@@ -6,13 +6,20 @@
 //!
 //! This room knows neither HTTP nor processes.
 
+#![forbid(unsafe_code)]
+
 pub mod config;
 pub mod digest;
+pub mod error;
+pub mod layer;
 pub mod manifest;
 pub mod media_type;
 pub mod reference;
+pub mod store;
 
 pub use config::ImageConfig;
 pub use digest::Digest;
+pub use error::StoreError;
 pub use manifest::{Descriptor, Document, Index, Manifest};
 pub use reference::Reference;
+pub use store::Store;

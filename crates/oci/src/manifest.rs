@@ -124,7 +124,19 @@ pub struct Index {
     pub annotations: Annotations,
 }
 
+impl Manifest {
+    /// The bytes to store: compact JSON.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("string keys always serialise")
+    }
+}
+
 impl Index {
+    /// The bytes to store: compact JSON.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("string keys always serialise")
+    }
+
     /// An OCI index of the given entries.
     pub fn new(manifests: Vec<Descriptor>) -> Index {
         Index {

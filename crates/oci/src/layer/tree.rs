@@ -1,0 +1,129 @@
+//! Removal of directory trees that somebody else filled.
+
+use std::ffi::{CStr, CString};
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
+use rustix::io::Errno;
+
+use crate::store::lease::random_name;
+
+/// Directories nested deeper than this are moved up before they are removed, so that neither stack nor descriptors run
+/// out.
+const DEPTH_MAX: usize = 64;
+
+/// Removes `path` with all that is in it. Read-only directories are no obstacle; `trash`, a directory on the same
+/// file system, takes what is nested too deeply. A path that is not there is removed already.
+pub(crate) fn remove(path: &Path, trash: &Path) -> io::Result<()> {
+    let mut queue = vec![path.to_path_buf()];
+    while let Some(path) = queue.pop() {
+        let dir = match open_dir(rustix::fs::CWD, path_name(&path)?.as_c_str()) {
+            Ok(dir) => dir,
+            Err(Errno::NOENT) => continue,
+            Err(Errno::NOTDIR | Errno::LOOP) => {
+                fs::remove_file(&path)?;
+                continue;
+            }
+            Err(e) => return Err(e.into()),
+        };
+        empty(dir.as_fd(), 0, &mut |parent, name| {
+            let target = trash.join(random_name());
+            rustix::fs::renameat(parent, name, rustix::fs::CWD, &target)?;
+            queue.push(target);
+            Ok(())
+        })?;
+        fs::remove_dir(&path)?;
+    }
+    Ok(())
+}
+
+fn path_name(path: &Path) -> io::Result<CString> {
+    use std::os::unix::ffi::OsStrExt;
+    Ok(CString::new(path.as_os_str().as_bytes())?)
+}
+
+/// Opens a directory for reading and makes it writable for its owner if it is not readable.
+fn open_dir(parent: BorrowedFd<'_>, name: &CStr) -> rustix::io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    match rustix::fs::openat(parent, name, flags, Mode::empty()) {
+        Err(Errno::ACCESS) => {
+            rustix::fs::chmodat(parent, name, Mode::RWXU, AtFlags::empty())?;
+            rustix::fs::openat(parent, name, flags, Mode::empty())
+        }
+        other => other,
+    }
+}
+
+type MoveUp<'a> = &'a mut dyn FnMut(BorrowedFd<'_>, &CStr) -> io::Result<()>;
+
+fn empty(dir: BorrowedFd<'_>, depth: usize, move_up: MoveUp<'_>) -> io::Result<()> {
+    let mut writable = false;
+    let mut make_writable = || {
+        let first = !std::mem::replace(&mut writable, true);
+        first && rustix::fs::fchmod(dir, Mode::RWXU).is_ok()
+    };
+    for entry in Dir::read_from(dir)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if matches!(name.to_bytes(), b"." | b"..") {
+            continue;
+        }
+        let is_dir = match entry.file_type() {
+            FileType::Unknown => {
+                let stat = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
+                FileType::from_raw_mode(stat.st_mode) == FileType::Directory
+            }
+            other => other == FileType::Directory,
+        };
+        let mut act = || -> io::Result<()> {
+            if !is_dir {
+                return Ok(rustix::fs::unlinkat(dir, name, AtFlags::empty())?);
+            }
+            if depth >= DEPTH_MAX {
+                return move_up(dir, name);
+            }
+            let child = open_dir(dir, name)?;
+            empty(child.as_fd(), depth + 1, move_up)?;
+            Ok(rustix::fs::unlinkat(dir, name, AtFlags::REMOVEDIR)?)
+        };
+        match act() {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            Err(e) if e.kind() == io::ErrorKind::PermissionDenied && make_writable() => act()?,
+            other => other?,
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn removes_deep_and_read_only_trees() {
+        let temp = tempfile::tempdir().expect("a temporary directory");
+        let root = temp.path().join("tree");
+        fs::create_dir(&root).expect("created");
+        // Deeper than PATH_MAX allows in one name, as a RUN step can make it.
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+        let mut dir = rustix::fs::open(&root, flags, Mode::empty()).expect("opened");
+        for _ in 0..3000 {
+            rustix::fs::mkdirat(&dir, "directory", Mode::RWXU).expect("created");
+            dir = rustix::fs::openat(&dir, "directory", flags, Mode::empty()).expect("opened");
+        }
+        let locked = root.join("locked");
+        fs::create_dir(&locked).expect("created");
+        fs::write(locked.join("file"), "x").expect("written");
+        std::os::unix::fs::symlink("/", locked.join("link")).expect("linked");
+        fs::set_permissions(&locked, fs::Permissions::from_mode(0o500)).expect("changed");
+        let trash = temp.path().join("trash");
+        fs::create_dir(&trash).expect("created");
+        remove(&root, &trash).expect("removed");
+        assert!(!root.exists());
+        assert_eq!(fs::read_dir(&trash).expect("read").count(), 0);
+    }
+}

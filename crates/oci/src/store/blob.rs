@@ -1,0 +1,380 @@
+//! Blobs: content named by its digest, verified when written and when read, and downloads that can be resumed.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::digest::{Digest, Hasher};
+use crate::error::{Context, Result, StoreError};
+use crate::manifest::{Descriptor, Document};
+use crate::store::lease::Use;
+use crate::store::lock::{self, Mode};
+use crate::store::{Store, file_name, sync_parent};
+
+/// Documents (manifests, indexes, configurations) larger than this, in bytes, are not read into memory.
+pub const DOCUMENT_SIZE_MAX: u64 = 8 * 1024 * 1024;
+
+impl Store {
+    /// Where a blob is, or would be. Its bytes are not verified by whoever opens this path.
+    pub fn blob_path(&self, digest: &Digest) -> PathBuf {
+        self.root.join("blobs").join(digest.algorithm()).join(digest.hex())
+    }
+
+    /// Whether the blob is here; if so it is held.
+    pub fn contains(&self, digest: &Digest) -> Result<bool> {
+        Ok(self.blob_size(digest)?.is_some())
+    }
+
+    /// Size of a blob in bytes, `None` if it is not here; if it is, it is held.
+    pub fn blob_size(&self, digest: &Digest) -> Result<Option<u64>> {
+        let path = self.blob_path(digest);
+        let mut guard = self.lease.guard()?;
+        match path.metadata() {
+            Ok(meta) => {
+                guard.hold(&[Use::Blob(digest.clone())])?;
+                Ok(Some(meta.len()))
+            }
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(StoreError::io("look up", path, e)),
+        }
+    }
+
+    fn open_file(&self, digest: &Digest) -> Result<(File, u64)> {
+        self.hold(digest)?;
+        let path = self.blob_path(digest);
+        match File::open(&path) {
+            Ok(file) => {
+                let length = file.metadata().context("read", &path)?.len();
+                Ok((file, length))
+            }
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Err(StoreError::MissingBlob(digest.clone())),
+            Err(e) => Err(StoreError::io("open", path, e)),
+        }
+    }
+
+    /// All bytes of a small blob, verified.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::TooLarge`] above [`DOCUMENT_SIZE_MAX`]; [`StoreError::CorruptBlob`], after which the blob is no
+    /// longer here; [`StoreError::MissingBlob`].
+    pub fn read_blob(&self, digest: &Digest) -> Result<Vec<u8>> {
+        let (mut file, size) = self.open_file(digest)?;
+        if size > DOCUMENT_SIZE_MAX {
+            return Err(StoreError::TooLarge { digest: digest.clone(), size, limit: DOCUMENT_SIZE_MAX });
+        }
+        let mut bytes = Vec::with_capacity(size as usize);
+        file.read_to_end(&mut bytes).context("read", self.blob_path(digest))?;
+        let mut hasher = digest.hasher();
+        hasher.update(&bytes);
+        let found = hasher.finish();
+        if found != *digest {
+            return Err(self.quarantine(digest, &found, bytes.len() as u64));
+        }
+        Ok(bytes)
+    }
+
+    /// Reads the blob of a descriptor whole, with its size compared.
+    pub fn read_descriptor(&self, descriptor: &Descriptor) -> Result<Vec<u8>> {
+        let bytes = self.read_blob(&descriptor.digest)?;
+        check_size(descriptor, bytes.len() as u64)?;
+        Ok(bytes)
+    }
+
+    /// Reads the manifest or index of a descriptor.
+    pub fn read_document(&self, descriptor: &Descriptor) -> Result<(Document, Vec<u8>)> {
+        let bytes = self.read_descriptor(descriptor)?;
+        let announced = Some(descriptor.media_type.as_str()).filter(|t| !t.is_empty());
+        let document = Document::parse(&bytes, announced)
+            .map_err(|source| StoreError::Document { digest: descriptor.digest.clone(), source })?;
+        Ok((document, bytes))
+    }
+
+    /// A reader of a blob that fails at the end with [`StoreError::CorruptBlob`] (inside an [`io::Error`]) if the bytes
+    /// were not those of the digest; the blob is then no longer here.
+    pub fn open_blob(&self, digest: &Digest) -> Result<BlobReader> {
+        let (file, size) = self.open_file(digest)?;
+        Ok(BlobReader {
+            store: self.clone(),
+            digest: digest.clone(),
+            file,
+            size,
+            read: 0,
+            hasher: Some(digest.hasher()),
+        })
+    }
+
+    /// The file of a blob positioned at `offset` bytes, and the number of bytes after it; for serving, where the
+    /// receiver verifies.
+    pub fn open_blob_at(&self, digest: &Digest, offset: u64) -> Result<(File, u64)> {
+        let (mut file, size) = self.open_file(digest)?;
+        file.seek(SeekFrom::Start(offset)).context("read", self.blob_path(digest))?;
+        Ok((file, size.saturating_sub(offset)))
+    }
+
+    /// Moves a blob that failed verification out of the way and tells so.
+    pub(crate) fn quarantine(&self, digest: &Digest, found: &Digest, length: u64) -> StoreError {
+        let moved_to = self.dir("corrupt").join(file_name(digest));
+        let path = self.blob_path(digest);
+        match fs::rename(&path, &moved_to) {
+            // Another reader may have found and moved it, too.
+            Err(e) if e.kind() != io::ErrorKind::NotFound => StoreError::io("set aside corrupt", path, e),
+            _ => StoreError::CorruptBlob {
+                digest: digest.clone(),
+                found: format!("{length} bytes with digest {found}"),
+                moved_to,
+            },
+        }
+    }
+
+    /// Stores bytes and returns their SHA-256 digest.
+    pub fn write_blob(&self, bytes: &[u8]) -> Result<Digest> {
+        let digest = Digest::of(bytes);
+        if self.blob_size(&digest)? == Some(bytes.len() as u64) {
+            return Ok(digest);
+        }
+        let mut writer = self.blob_writer()?;
+        writer.write_all(bytes).context("write", &writer.path)?;
+        Ok(writer.commit(Some(&digest))?.0)
+    }
+
+    /// A writer of a new blob; what is not committed is removed when it is dropped.
+    pub fn blob_writer(&self) -> Result<BlobWriter> {
+        self.blob_writer_with(Hasher::sha256())
+    }
+
+    /// The same for a digest of another algorithm, see [`Digest::hasher`].
+    pub fn blob_writer_with(&self, hasher: Hasher) -> Result<BlobWriter> {
+        let path = self.lease.temporary()?;
+        let file = File::create_new(&path).context("create", &path)?;
+        Ok(BlobWriter { store: self.clone(), path, file, hasher, length: 0, committed: false })
+    }
+
+    /// Begins or resumes the download of a blob. Waits while another process or thread downloads the same.
+    pub fn partial(&self, digest: &Digest) -> Result<Ingest> {
+        if let Some(size) = self.blob_size(digest)? {
+            return Ok(Ingest::Present(size));
+        }
+        let path = self.dir("ingest").join(file_name(digest));
+        let mut file = lock::lock(&path, Mode::Exclusive).context("lock", &path)?;
+        if let Some(size) = self.blob_size(digest)? {
+            // Its downloader finished while this one waited; the lock has made the name anew.
+            let _ = fs::remove_file(&path);
+            return Ok(Ingest::Present(size));
+        }
+        let mut hasher = digest.hasher();
+        let mut length = 0;
+        let mut buffer = vec![0; 256 * 1024];
+        loop {
+            match file.read(&mut buffer).context("read", &path)? {
+                0 => break,
+                n => {
+                    hasher.update(&buffer[..n]);
+                    length += n as u64;
+                }
+            }
+        }
+        Ok(Ingest::Partial(Partial {
+            store: self.clone(),
+            digest: digest.clone(),
+            path,
+            file,
+            hasher,
+            length,
+        }))
+    }
+
+    /// Gives a complete, synced file its name as a blob.
+    fn publish(&self, temporary: &Path, digest: &Digest, length: u64) -> Result<()> {
+        let path = self.blob_path(digest);
+        {
+            let mut guard = self.lease.guard()?;
+            guard.hold(&[Use::Blob(digest.clone())])?;
+            if path.metadata().is_ok_and(|meta| meta.len() == length) {
+                fs::remove_file(temporary).context("remove", temporary)?;
+                return Ok(());
+            }
+            fs::rename(temporary, &path).context("create", &path)?;
+        }
+        sync_parent(&path)
+    }
+}
+
+/// Fails if a blob of `found` bytes is not what the descriptor says.
+pub(crate) fn check_size(descriptor: &Descriptor, found: u64) -> Result<()> {
+    if found == descriptor.size {
+        return Ok(());
+    }
+    Err(StoreError::SizeMismatch { digest: descriptor.digest.clone(), expected: descriptor.size, found })
+}
+
+/// A verifying reader, see [`Store::open_blob`].
+pub struct BlobReader {
+    store: Store,
+    digest: Digest,
+    file: File,
+    size: u64,
+    read: u64,
+    /// `None` once the end was reached and verified.
+    hasher: Option<Hasher>,
+}
+
+impl BlobReader {
+    /// Size of the blob in bytes.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+}
+
+impl Read for BlobReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.file.read(buffer)?;
+        self.read += n as u64;
+        if let Some(hasher) = &mut self.hasher {
+            hasher.update(&buffer[..n]);
+        }
+        if n == 0
+            && !buffer.is_empty()
+            && let Some(hasher) = self.hasher.take()
+        {
+            let found = hasher.finish();
+            if found != self.digest {
+                let error = self.store.quarantine(&self.digest, &found, self.read);
+                return Err(io::Error::new(io::ErrorKind::InvalidData, error));
+            }
+        }
+        Ok(n)
+    }
+}
+
+/// A new blob being written, see [`Store::blob_writer`].
+pub struct BlobWriter {
+    store: Store,
+    path: PathBuf,
+    file: File,
+    hasher: Hasher,
+    length: u64,
+    committed: bool,
+}
+
+impl BlobWriter {
+    /// Bytes written so far.
+    pub fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// Syncs, verifies and names the blob; returns digest and size in bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::DigestMismatch`] when `expected` is given and differs; nothing is stored then.
+    pub fn commit(mut self, expected: Option<&Digest>) -> Result<(Digest, u64)> {
+        let digest = self.hasher.clone().finish();
+        if let Some(expected) = expected
+            && *expected != digest
+        {
+            return Err(StoreError::DigestMismatch { expected: expected.clone(), found: digest });
+        }
+        self.file.sync_data().context("write", &self.path)?;
+        self.store.publish(&self.path, &digest, self.length)?;
+        self.committed = true;
+        Ok((digest, self.length))
+    }
+
+    /// The temporary file, for messages.
+    pub(crate) fn path(&self) -> Arc<Path> {
+        self.path.as_path().into()
+    }
+}
+
+impl Write for BlobWriter {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        let n = self.file.write(buffer)?;
+        self.hasher.update(&buffer[..n]);
+        self.length += n as u64;
+        Ok(n)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for BlobWriter {
+    fn drop(&mut self) {
+        if !self.committed {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// What [`Store::partial`] found.
+#[allow(clippy::large_enum_variant)] // short-lived, one per download
+pub enum Ingest {
+    /// The blob is here already; its size in bytes.
+    Present(u64),
+    /// It is to be downloaded from [`Partial::length`] on.
+    Partial(Partial),
+}
+
+/// A download in progress. Dropped without a commit, its bytes stay for the next attempt.
+pub struct Partial {
+    store: Store,
+    digest: Digest,
+    path: PathBuf,
+    file: File,
+    hasher: Hasher,
+    length: u64,
+}
+
+impl Partial {
+    /// Bytes that are here; the next to append has this offset.
+    pub fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// The blob being downloaded.
+    pub fn digest(&self) -> &Digest {
+        &self.digest
+    }
+
+    /// Adds bytes at the end.
+    pub fn append(&mut self, bytes: &[u8]) -> Result<()> {
+        if let Err(e) = self.file.write_all(bytes) {
+            // Part of the bytes may be written; the hash knows none of them.
+            self.file
+                .set_len(self.length)
+                .and_then(|()| self.file.seek(SeekFrom::Start(self.length)))
+                .context("truncate", &self.path)?;
+            return Err(StoreError::io("write", &self.path, e));
+        }
+        self.hasher.update(bytes);
+        self.length += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Throws away what is here, for a server that cannot continue.
+    pub fn restart(&mut self) -> Result<()> {
+        self.file.set_len(0).and_then(|()| self.file.rewind()).context("truncate", &self.path)?;
+        self.hasher = self.digest.hasher();
+        self.length = 0;
+        Ok(())
+    }
+
+    /// Verifies, syncs and names the blob; returns its size in bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::DigestMismatch`]; the bytes are then thrown away, since continuing them leads nowhere.
+    pub fn commit(self) -> Result<u64> {
+        let found = self.hasher.clone().finish();
+        if found != self.digest {
+            fs::remove_file(&self.path).context("remove", &self.path)?;
+            return Err(StoreError::DigestMismatch { expected: self.digest.clone(), found });
+        }
+        self.file.sync_data().context("write", &self.path)?;
+        self.store.publish(&self.path, &self.digest, self.length)?;
+        Ok(self.length)
+    }
+}

@@ -1,0 +1,337 @@
+//! Images by reference and platform.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crossdock_platform::Platform;
+use serde::{Deserialize, Serialize};
+
+use crate::config::ImageConfig;
+use crate::digest::Digest;
+use crate::error::{Context, Result, StoreError};
+use crate::manifest::{Descriptor, Document, Manifest};
+use crate::reference::Reference;
+use crate::store::lease::Use;
+use crate::store::lock::{self, Mode};
+use crate::store::{Store, now, replace_file, sync_parent};
+
+/// What a reference means in this store.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ImageRecord {
+    /// The name.
+    pub reference: Reference,
+    /// The index that the images came from or were pushed as; absent after one of them was replaced alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub index: Option<Descriptor>,
+    /// The images that are here, one per platform, sorted by platform.
+    pub images: Vec<ImageEntry>,
+    /// Time of the last change in seconds since 1970.
+    pub updated: u64,
+}
+
+/// The image of one platform.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ImageEntry {
+    /// Normalised.
+    pub platform: Platform,
+    /// Its manifest.
+    pub manifest: Descriptor,
+}
+
+impl ImageRecord {
+    /// The image that serves `platform` best, see [`Platform::rank`].
+    pub fn select(&self, platform: &Platform) -> Option<&ImageEntry> {
+        platform.best(self.images.iter().map(|i| &i.platform)).map(|i| &self.images[i])
+    }
+}
+
+/// An image whose manifest and configuration have been read.
+#[derive(Clone, Debug)]
+pub struct LoadedImage {
+    /// The manifest.
+    pub manifest: Manifest,
+    /// Its bytes as stored.
+    pub manifest_bytes: Vec<u8>,
+    /// Its digest.
+    pub manifest_digest: Digest,
+    /// The configuration.
+    pub config: ImageConfig,
+    /// Its bytes as stored.
+    pub config_bytes: Vec<u8>,
+}
+
+/// An image found by its id.
+#[derive(Clone, Debug, PartialEq)]
+pub struct IdMatch {
+    /// A name that the image has.
+    pub reference: Reference,
+    /// Its platform.
+    pub platform: Platform,
+    /// Its manifest.
+    pub manifest: Descriptor,
+}
+
+impl Store {
+    /// Names an image: adds it to the reference, in place of the image of the same platform. Images of other platforms
+    /// stay; the index stays if it lists this manifest.
+    pub fn put_image(&self, reference: &Reference, platform: &Platform, manifest: &Descriptor) -> Result<()> {
+        self.hold(&manifest.digest)?;
+        self.change(reference, |record| {
+            let mut record = record.unwrap_or_else(|| empty(reference));
+            insert(&mut record.images, platform, manifest);
+            if let Some(index) = &record.index
+                && !self.lists(index, &manifest.digest)
+            {
+                record.index = None;
+            }
+            Ok(Some(record))
+        })
+    }
+
+    /// Makes the reference mean an index of which `present` are the images that are here.
+    ///
+    /// Images that an earlier call recorded for the same index stay, those of another index go.
+    pub fn put_index(
+        &self,
+        reference: &Reference,
+        index: &Descriptor,
+        present: &[(Platform, Descriptor)],
+    ) -> Result<()> {
+        self.hold(&index.digest)?;
+        for (_, manifest) in present {
+            self.hold(&manifest.digest)?;
+        }
+        self.change(reference, |record| {
+            let mut record = record
+                .filter(|r| r.index.as_ref().is_some_and(|i| i.digest == index.digest))
+                .unwrap_or_else(|| empty(reference));
+            for (platform, manifest) in present {
+                insert(&mut record.images, platform, manifest);
+            }
+            record.index = Some(index.clone());
+            Ok(Some(record))
+        })
+    }
+
+    /// The record of a reference.
+    pub fn image(&self, reference: &Reference) -> Result<Option<ImageRecord>> {
+        let mut guard = self.lease.guard()?;
+        let record = read_record(&self.record_path(reference))?;
+        if let Some(record) = &record {
+            let index = record.index.iter().map(|i| &i.digest);
+            let digests = index.chain(record.images.iter().map(|i| &i.manifest.digest));
+            guard.hold(&digests.map(|d| Use::Blob(d.clone())).collect::<Vec<_>>())?;
+        }
+        Ok(record)
+    }
+
+    /// All records, sorted by reference.
+    pub fn images(&self) -> Result<Vec<ImageRecord>> {
+        read_all(&self.dir("images"))
+    }
+
+    /// The manifest that serves `platform` best under that name.
+    pub fn find(&self, reference: &Reference, platform: &Platform) -> Result<Option<Descriptor>> {
+        Ok(self.image(reference)?.and_then(|r| r.select(platform).map(|i| i.manifest.clone())))
+    }
+
+    /// The same as an error that says what is there instead.
+    pub fn require(&self, reference: &Reference, platform: &Platform) -> Result<ImageEntry> {
+        let record = self.image(reference)?.ok_or_else(|| StoreError::UnknownImage(reference.clone()))?;
+        record.select(platform).cloned().ok_or_else(|| StoreError::NoPlatform {
+            reference: reference.clone(),
+            platform: platform.to_string(),
+            offered: record.images.iter().map(|i| i.platform.to_string()).collect::<Vec<_>>().join(", "),
+        })
+    }
+
+    /// Gives all images of `source` a second name, in place of what that name meant.
+    pub fn tag(&self, source: &Reference, name: &Reference) -> Result<()> {
+        let record = self.image(source)?.ok_or_else(|| StoreError::UnknownImage(source.clone()))?;
+        self.change(name, |_| Ok(Some(ImageRecord { reference: name.clone(), ..record })))
+    }
+
+    /// Takes the name from the image of one platform, or from all. The content goes with the next collection.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::UnknownImage`] or [`StoreError::NoPlatform`] when there is nothing to remove.
+    pub fn remove(&self, reference: &Reference, platform: Option<&Platform>) -> Result<()> {
+        self.change(reference, |record| {
+            let mut record = record.ok_or_else(|| StoreError::UnknownImage(reference.clone()))?;
+            let Some(platform) = platform else { return Ok(None) };
+            let before = record.images.len();
+            record.images.retain(|i| !i.platform.matches(platform));
+            if record.images.len() == before {
+                return Err(StoreError::NoPlatform {
+                    reference: reference.clone(),
+                    platform: platform.to_string(),
+                    offered: record
+                        .images
+                        .iter()
+                        .map(|i| i.platform.to_string())
+                        .collect::<Vec<_>>()
+                        .join(", "),
+                });
+            }
+            Ok(if record.images.is_empty() { None } else { Some(record) })
+        })
+    }
+
+    /// Images whose manifest's or configuration's digest begins with `prefix`: at least four hexadecimal digits, with
+    /// or without `sha256:`. All results have the same id; none means that there is no such image.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::BadId`], or [`StoreError::AmbiguousId`] when several ids begin like that.
+    pub fn find_by_id(&self, prefix: &str) -> Result<Vec<IdMatch>> {
+        let digits = prefix.strip_prefix("sha256:").unwrap_or(prefix);
+        if digits.len() < 4 || !digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
+            return Err(StoreError::BadId(prefix.to_string()));
+        }
+        let mut matches: BTreeMap<Digest, Vec<IdMatch>> = BTreeMap::new();
+        for record in self.images()? {
+            for image in &record.images {
+                let id = if image.manifest.digest.hex().starts_with(digits) {
+                    image.manifest.digest.clone()
+                } else {
+                    match self.read_document(&image.manifest) {
+                        Ok((Document::Manifest(m), _)) if m.config.digest.hex().starts_with(digits) => {
+                            m.config.digest
+                        }
+                        _ => continue,
+                    }
+                };
+                matches.entry(id).or_default().push(IdMatch {
+                    reference: record.reference.clone(),
+                    platform: image.platform.clone(),
+                    manifest: image.manifest.clone(),
+                });
+            }
+        }
+        if matches.len() > 1 {
+            let candidates = matches.keys().map(|d| d.short().to_string()).collect();
+            return Err(StoreError::AmbiguousId { prefix: prefix.to_string(), candidates });
+        }
+        Ok(matches.into_values().next().unwrap_or_default())
+    }
+
+    /// Reads manifest and configuration of one image.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::IsIndex`] for an index; missing, corrupt or unusable blobs.
+    pub fn load_image(&self, manifest: &Descriptor) -> Result<LoadedImage> {
+        let (document, manifest_bytes) = self.read_document(manifest)?;
+        let manifest_digest = manifest.digest.clone();
+        let Document::Manifest(manifest) = document else {
+            return Err(StoreError::IsIndex(manifest_digest));
+        };
+        let config_bytes = self.read_descriptor(&manifest.config)?;
+        let config = ImageConfig::parse(&config_bytes)
+            .map_err(|source| StoreError::Config { digest: manifest.config.digest.clone(), source })?;
+        Ok(LoadedImage { manifest, manifest_bytes, manifest_digest, config, config_bytes })
+    }
+
+    /// Whether the index, if it can be read, has an entry of that digest.
+    fn lists(&self, index: &Descriptor, manifest: &Digest) -> bool {
+        match self.read_document(index) {
+            Ok((Document::Index(index), _)) => index.manifests.iter().any(|d| d.digest == *manifest),
+            _ => false,
+        }
+    }
+
+    /// Changes one record while no other process changes any; `None` removes it.
+    fn change(
+        &self,
+        reference: &Reference,
+        edit: impl FnOnce(Option<ImageRecord>) -> Result<Option<ImageRecord>>,
+    ) -> Result<()> {
+        let lock_path = self.dir("images.lock");
+        let _lock = lock::lock(&lock_path, Mode::Exclusive).context("lock", &lock_path)?;
+        let path = self.record_path(reference);
+        match edit(read_record(&path)?)? {
+            Some(mut record) => {
+                record.updated = now();
+                let bytes = serde_json::to_vec_pretty(&record).expect("string keys always serialise");
+                replace_file(&path, &self.lease.temporary()?, &bytes)
+            }
+            None => {
+                fs::remove_file(&path).context("remove", &path)?;
+                sync_parent(&path)
+            }
+        }
+    }
+
+    fn record_path(&self, reference: &Reference) -> PathBuf {
+        self.dir("images").join(record_name(reference))
+    }
+}
+
+fn empty(reference: &Reference) -> ImageRecord {
+    ImageRecord { reference: reference.clone(), index: None, images: Vec::new(), updated: 0 }
+}
+
+fn insert(images: &mut Vec<ImageEntry>, platform: &Platform, manifest: &Descriptor) {
+    let platform = platform.normalised();
+    images.retain(|i| i.platform != platform);
+    images.push(ImageEntry { platform, manifest: manifest.clone() });
+    images.sort_by_key(|i| i.platform.to_string());
+}
+
+/// The file name of a reference: readable where it fits, else its digest, which begins with a character that the readable
+/// form cannot have.
+fn record_name(reference: &Reference) -> String {
+    let mut name = String::new();
+    for c in reference.to_string().chars() {
+        match c {
+            '/' | ':' | '@' | '%' | '[' | ']' => name.push_str(&format!("%{:02x}", u32::from(c))),
+            other => name.push(other),
+        }
+    }
+    if name.len() > 200 {
+        name = format!("~{}", Digest::of(name.as_bytes()).hex());
+    }
+    name + ".json"
+}
+
+fn read_record(path: &Path) -> Result<Option<ImageRecord>> {
+    match fs::read(path) {
+        Ok(bytes) => serde_json::from_slice(&bytes)
+            .map(Some)
+            .map_err(|e| StoreError::Record { path: path.to_path_buf(), reason: e.to_string() }),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(StoreError::io("read", path, e)),
+    }
+}
+
+/// All records of the directory; holds nothing.
+pub(crate) fn read_all(dir: &Path) -> Result<Vec<ImageRecord>> {
+    let mut records = Vec::new();
+    for entry in fs::read_dir(dir).context("read", dir)? {
+        // A record may be removed meanwhile.
+        records.extend(read_record(&entry.context("read", dir)?.path())?);
+    }
+    records.sort_by(|a, b| a.reference.cmp(&b.reference));
+    Ok(records)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_records_are_safe_and_distinct() {
+        let long = format!("{}/x:{}", "a".repeat(200), "t".repeat(100));
+        let names: Vec<String> = ["alpine", "a/b", "a_b", "[::1]:5000/x", long.as_str()]
+            .iter()
+            .map(|n| record_name(&n.parse().expect(n)))
+            .collect();
+        assert_eq!(names[0], "docker.io%2flibrary%2falpine%3alatest.json");
+        assert!(names.iter().all(|n| n.len() < 255 && !n.contains('/')));
+        let distinct: std::collections::HashSet<_> = names.iter().collect();
+        assert_eq!(distinct.len(), names.len());
+    }
+}

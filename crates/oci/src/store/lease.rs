@@ -1,0 +1,212 @@
+//! What this handle uses, told to the garbage collectors of all processes. See `docs/dev/store.md`.
+
+use std::collections::HashSet;
+use std::fs::{self, File, OpenOptions};
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard};
+
+use crate::digest::Digest;
+use crate::error::{Context, Result};
+use crate::store::snapshot::TreeId;
+
+/// One thing that is in use.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Use {
+    Blob(Digest),
+    Snapshot(Digest),
+    Tree(TreeId),
+}
+
+impl Use {
+    fn line(&self) -> String {
+        match self {
+            Use::Blob(digest) => format!("b {digest}\n"),
+            Use::Snapshot(key) => format!("s {key}\n"),
+            Use::Tree(id) => format!("t {id}\n"),
+        }
+    }
+
+    /// Reads a line of a lease file; what is not understood is left out.
+    pub(crate) fn parse(line: &str) -> Option<Use> {
+        let (kind, rest) = line.split_once(' ')?;
+        match kind {
+            "b" => rest.parse().ok().map(Use::Blob),
+            "s" => rest.parse().ok().map(Use::Snapshot),
+            "t" => TreeId::parse(rest).map(Use::Tree),
+            _ => None,
+        }
+    }
+}
+
+/// The lease of one handle; its file is made at first use.
+pub(crate) struct Lease {
+    id: String,
+    root: PathBuf,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    file: Option<File>,
+    gc_lock: Option<File>,
+    held: HashSet<Use>,
+    temporaries: u64,
+    /// Trees of this lease that got no name and are removed with it.
+    doomed: HashSet<TreeId>,
+}
+
+/// No collector runs while this lives.
+pub(crate) struct Guard<'a> {
+    lease: &'a Lease,
+    state: MutexGuard<'a, State>,
+}
+
+impl Lease {
+    pub(crate) fn new(root: &Path) -> Lease {
+        Lease { id: random_name(), root: root.to_path_buf(), state: Mutex::default() }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.root.join("leases").join(&self.id)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Every change of the state is complete in itself, so a panic elsewhere leaves nothing half done.
+        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// Keeps collectors out until the guard is dropped.
+    pub(crate) fn guard(&self) -> Result<Guard<'_>> {
+        let mut state = self.state();
+        let path = self.root.join("gc.lock");
+        if state.gc_lock.is_none() {
+            let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
+            state.gc_lock = Some(file.context("open", &path)?);
+        }
+        state.gc_lock.as_ref().expect("set above").lock_shared().context("lock", &path)?;
+        Ok(Guard { lease: self, state })
+    }
+
+    /// Writes down that `uses` are in use.
+    pub(crate) fn hold(&self, uses: &[Use]) -> Result<()> {
+        {
+            let state = self.state();
+            if uses.iter().all(|u| state.held.contains(u)) {
+                return Ok(());
+            }
+        }
+        self.guard()?.hold(uses)
+    }
+
+    /// A name in `tmp/` that collectors leave alone while this handle lives.
+    pub(crate) fn temporary(&self) -> Result<PathBuf> {
+        let mut guard = self.guard()?;
+        guard.ensure_file()?;
+        guard.state.temporaries += 1;
+        Ok(self.root.join("tmp").join(format!("{}.{}", self.id, guard.state.temporaries)))
+    }
+
+    /// Removes the tree when the handle goes, unless [`Lease::spare`] comes first.
+    pub(crate) fn doom(&self, id: &TreeId) {
+        self.state().doomed.insert(id.clone());
+    }
+
+    pub(crate) fn spare(&self, id: &TreeId) {
+        self.state().doomed.remove(id);
+    }
+}
+
+impl Guard<'_> {
+    pub(crate) fn hold(&mut self, uses: &[Use]) -> Result<()> {
+        let new: Vec<&Use> = uses.iter().filter(|u| !self.state.held.contains(*u)).collect();
+        if new.is_empty() {
+            return Ok(());
+        }
+        let lines: String = new.iter().map(|u| u.line()).collect();
+        let path = self.lease.path();
+        self.ensure_file()?.write_all(lines.as_bytes()).context("write", &path)?;
+        self.state.held.extend(new.into_iter().cloned());
+        Ok(())
+    }
+
+    fn ensure_file(&mut self) -> Result<&mut File> {
+        if self.state.file.is_none() {
+            let path = self.lease.path();
+            let file =
+                OpenOptions::new().append(true).create_new(true).open(&path).context("create", &path)?;
+            file.lock().context("lock", &path)?;
+            self.state.file = Some(file);
+        }
+        Ok(self.state.file.as_mut().expect("set above"))
+    }
+}
+
+impl Drop for Guard<'_> {
+    fn drop(&mut self) {
+        if let Some(file) = &self.state.gc_lock {
+            // Fails only for a bad descriptor, and closing would unlock as well.
+            let _ = file.unlock();
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let path = self.path();
+        let state = self.state.get_mut().unwrap_or_else(|poisoned| poisoned.into_inner());
+        for id in &state.doomed {
+            // What cannot be removed now, the next collection finds without an owner.
+            let _ = crate::layer::tree::remove(&id.dir(&self.root), &self.root.join("tmp"));
+        }
+        if state.file.is_some() {
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+/// The lease that a file in `tmp/` belongs to.
+pub(crate) fn owner_of_temporary(name: &str) -> &str {
+    name.split_once('.').map_or(name, |(lease, _)| lease)
+}
+
+/// Reads the leases of live processes and removes the files of dead ones; `own` is not tried, since flock would
+/// report it like any other. Only for the holder of the exclusive `gc.lock`.
+pub(crate) fn live(root: &Path) -> Result<(HashSet<String>, Vec<Use>)> {
+    let dir = root.join("leases");
+    let (mut live, mut uses) = (HashSet::new(), Vec::new());
+    for entry in fs::read_dir(&dir).context("read", &dir)? {
+        let path = entry.context("read", &dir)?.path();
+        let file = match File::open(&path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
+            other => other.context("open", &path)?,
+        };
+        if file.try_lock().is_ok() {
+            match fs::remove_file(&path) {
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                other => other.context("remove", &path)?,
+            }
+            continue;
+        }
+        let text = io::read_to_string(&file).context("read", &path)?;
+        uses.extend(text.lines().filter_map(Use::parse));
+        if let Some(name) = path.file_name() {
+            live.insert(name.to_string_lossy().into_owned());
+        }
+    }
+    Ok((live, uses))
+}
+
+/// Sixteen hexadecimal digits that no other process chooses: the standard library seeds each `RandomState` from the system's
+/// random numbers, and whoever creates a file of this name does so exclusively.
+pub(crate) fn random_name() -> String {
+    let mut hasher = RandomState::new().build_hasher();
+    hasher.write_u32(std::process::id());
+    hasher.write_u128(
+        std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .map_or(0, |elapsed| elapsed.as_nanos()),
+    );
+    format!("{:016x}", hasher.finish())
+}

@@ -1,0 +1,59 @@
+//! flock on files that may be deleted.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+/// How to lock.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    Shared,
+    Exclusive,
+}
+
+/// Opens, creating it, and locks `path`; waits for others. The lock ends when the file is closed.
+///
+/// A holder may unlink the file before it lets go: the lock counts only while the path still names the locked inode.
+pub(crate) fn lock(path: &Path, mode: Mode) -> io::Result<File> {
+    loop {
+        let file = open(path)?;
+        match mode {
+            Mode::Shared => file.lock_shared()?,
+            Mode::Exclusive => file.lock()?,
+        }
+        if still_named(&file, path)? {
+            return Ok(file);
+        }
+    }
+}
+
+/// The same without waiting: `None` when another holds it.
+pub(crate) fn try_lock(path: &Path, mode: Mode) -> io::Result<Option<File>> {
+    loop {
+        let file = open(path)?;
+        let result = match mode {
+            Mode::Shared => file.try_lock_shared(),
+            Mode::Exclusive => file.try_lock(),
+        };
+        match result {
+            Ok(()) if still_named(&file, path)? => return Ok(Some(file)),
+            Ok(()) => continue,
+            Err(TryLockError::WouldBlock) => return Ok(None),
+            Err(TryLockError::Error(e)) => return Err(e),
+        }
+    }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)
+}
+
+fn still_named(file: &File, path: &Path) -> io::Result<bool> {
+    let mine = file.metadata()?;
+    match path.symlink_metadata() {
+        Ok(now) => Ok((now.dev(), now.ino()) == (mine.dev(), mine.ino())),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(e),
+    }
+}

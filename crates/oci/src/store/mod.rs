@@ -1,0 +1,173 @@
+//! The content store: blobs, images, unpacked layers and the build cache in a directory of plain files.
+//!
+//! Layout, invariants, locking, leases, garbage collection and crash safety are explained in `docs/dev/store.md`.
+
+pub(crate) mod blob;
+pub(crate) mod image;
+pub(crate) mod lease;
+pub(crate) mod lock;
+pub(crate) mod snapshot;
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+pub use blob::{BlobReader, BlobWriter, DOCUMENT_SIZE_MAX, Ingest, Partial};
+pub use image::{IdMatch, ImageEntry, ImageRecord, LoadedImage};
+
+use crate::digest::Digest;
+use crate::error::{Context, Result, StoreError};
+use lease::{Lease, Use};
+
+/// A store on disk, and a lease on all that was touched through it.
+///
+/// Cheap to clone; clones share the lease. Whatever is read, written or looked up through a handle is safe from
+/// garbage collection, in every process, until the last clone is dropped.
+#[derive(Clone)]
+pub struct Store {
+    root: Arc<Path>,
+    owners: Owners,
+    lease: Arc<Lease>,
+}
+
+/// Whether unpacked files get the owners that their archive names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Owners {
+    /// As the archive says; needs a user namespace with ranges of ids, or root.
+    #[default]
+    Keep,
+    /// All files belong to the process: a namespace with a single id cannot do better.
+    Ignore,
+}
+
+impl Store {
+    /// Opens the store at `root`, making it if it is not there.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Version`] for a directory of another version, or the system's reason.
+    pub fn open(root: &Path) -> Result<Store> {
+        let version = root.join("version");
+        match fs::read_to_string(&version) {
+            Ok(text) if text == VERSION => {}
+            // Empty: another process is making it, or died while it did.
+            Ok(text) if text.is_empty() => create(root)?,
+            Ok(text) => {
+                return Err(StoreError::Version { path: version, found: text.trim_end().to_string() });
+            }
+            Err(e) if e.kind() == io::ErrorKind::NotFound => create(root)?,
+            Err(e) => return Err(StoreError::io("read", &version, e)),
+        }
+        // Overlay and children in other directories need absolute paths.
+        let root = std::path::absolute(root).context("resolve", root)?;
+        Ok(Store { lease: Arc::new(Lease::new(&root)), root: root.into(), owners: Owners::Keep })
+    }
+
+    /// The same store with a lease of its own, for one piece of work of a long-lived process.
+    pub fn session(&self) -> Store {
+        Store { lease: Arc::new(Lease::new(&self.root)), ..self.clone() }
+    }
+
+    /// The same handle, unpacking files with or without their owners.
+    pub fn with_owners(&self, owners: Owners) -> Store {
+        Store { owners, ..self.clone() }
+    }
+
+    /// The directory of the store, absolute.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Keeps a blob, and what it points to if it is a manifest, index or config, from garbage collection as long as
+    /// this handle lives.
+    pub fn hold(&self, digest: &Digest) -> Result<()> {
+        self.lease.hold(&[Use::Blob(digest.clone())])
+    }
+
+    fn dir(&self, name: &str) -> PathBuf {
+        self.root.join(name)
+    }
+}
+
+const VERSION: &str = "1\n";
+
+/// All directories of a store.
+const DIRECTORIES: [&str; 12] = [
+    "blobs",
+    "blobs/sha256",
+    "blobs/sha512",
+    "ingest",
+    "images",
+    "snapshots",
+    "trees",
+    "cache",
+    "cachemounts",
+    "leases",
+    "corrupt",
+    "tmp",
+];
+
+fn create(root: &Path) -> Result<()> {
+    if !root.exists() {
+        if let Some(parent) = root.parent() {
+            fs::create_dir_all(parent).context("create", parent)?;
+        }
+    } else if !root.join("version").exists() && !root.join("blobs").exists() {
+        let mut entries = fs::read_dir(root).context("read", root)?;
+        if entries.next().is_some() {
+            return Err(StoreError::Version { path: root.to_path_buf(), found: "none, not empty".into() });
+        }
+    }
+    make_dir(root)?;
+    for name in DIRECTORIES {
+        make_dir(&root.join(name))?;
+    }
+    // Last, so that a store with a version is complete.
+    replace_file(&root.join("version"), &root.join("tmp").join(lease::random_name()), VERSION.as_bytes())
+}
+
+fn make_dir(path: &Path) -> Result<()> {
+    match fs::DirBuilder::new().mode(0o700).create(path) {
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        other => other.context("create", path),
+    }
+}
+
+/// Writes `bytes` to `path` through `temporary`: synced, then renamed, then the directory synced.
+pub(crate) fn replace_file(path: &Path, temporary: &Path, bytes: &[u8]) -> Result<()> {
+    let write = || -> Result<()> {
+        let mut file = File::create_new(temporary).context("create", temporary)?;
+        file.write_all(bytes).context("write", temporary)?;
+        file.sync_data().context("write", temporary)?;
+        fs::rename(temporary, path).context("create", path)?;
+        sync_parent(path)
+    };
+    write().inspect_err(|_| {
+        let _ = fs::remove_file(temporary);
+    })
+}
+
+/// Makes the names in the directory of `path` survive a power loss.
+pub(crate) fn sync_parent(path: &Path) -> Result<()> {
+    let parent = path.parent().expect("files of the store lie in its directories");
+    File::open(parent).and_then(|dir| dir.sync_all()).context("sync", parent)
+}
+
+/// Seconds since 1970.
+pub(crate) fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs())
+}
+
+/// `algorithm-hex`, the file name of a digest where all algorithms share a directory.
+pub(crate) fn file_name(digest: &Digest) -> String {
+    format!("{}-{}", digest.algorithm(), digest.hex())
+}
+
+/// The digest of a [`file_name`].
+pub(crate) fn digest_of_file_name(name: &str) -> Option<Digest> {
+    let (algorithm, hex) = name.split_once('-')?;
+    format!("{algorithm}:{hex}").parse().ok()
+}

@@ -1,0 +1,3 @@
+//! Integration tests of the store, layers and archives, a file per capability.
+
+mod store;

@@ -1,0 +1,214 @@
+//! Blobs, downloads and image records.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::sync::mpsc;
+
+use crossdock_oci::store::Ingest;
+use crossdock_oci::{Digest, Reference, Store, StoreError};
+use crossdock_platform::Platform;
+use crossdock_testkit::{LayerTar, TempStore, TinyImage};
+
+fn platform(text: &str) -> Platform {
+    text.parse().expect("a valid platform")
+}
+
+fn reference(text: &str) -> Reference {
+    text.parse().expect("a valid reference")
+}
+
+fn partial(store: &Store, digest: &Digest) -> crossdock_oci::store::Partial {
+    match store.partial(digest).expect("a download") {
+        Ingest::Partial(partial) => partial,
+        Ingest::Present(size) => panic!("already there with {size} bytes"),
+    }
+}
+
+fn files_in(store: &Store, directory: &str) -> Vec<String> {
+    let entries = fs::read_dir(store.root().join(directory)).expect("a directory of the store");
+    entries.map(|e| e.expect("an entry").file_name().into_string().expect("UTF-8")).collect()
+}
+
+#[test]
+fn blobs_are_written_verified_and_read() {
+    let store = TempStore::new();
+    let digest = store.write_blob(b"hello").expect("written");
+    assert_eq!(digest, Digest::of(b"hello"));
+    assert_eq!(store.blob_size(&digest).expect("looked up"), Some(5));
+    assert_eq!(store.read_blob(&digest).expect("read"), b"hello");
+    let (mut file, rest) = store.open_blob_at(&digest, 2).expect("opened");
+    let mut text = String::new();
+    file.read_to_string(&mut text).expect("read");
+    assert_eq!((text.as_str(), rest), ("llo", 3));
+    // Again is fine, and leaves nothing behind.
+    store.write_blob(b"hello").expect("written again");
+    assert!(files_in(&store, "tmp").is_empty());
+}
+
+#[test]
+fn a_wrong_digest_stores_nothing() {
+    let store = TempStore::new();
+    let mut writer = store.blob_writer().expect("a writer");
+    writer.write_all(b"trunc").expect("written");
+    let expected = Digest::of(b"truncated");
+    let error = writer.commit(Some(&expected)).expect_err("the bytes are others");
+    assert!(matches!(error, StoreError::DigestMismatch { .. }), "{error}");
+    assert!(!store.contains(&expected).expect("looked up"));
+    assert!(files_in(&store, "tmp").is_empty() && files_in(&store, "blobs/sha256").is_empty());
+}
+
+#[test]
+fn a_corrupt_blob_is_set_aside_so_that_it_can_be_fetched_again() {
+    let store = TempStore::new();
+    for read_whole in [true, false] {
+        let digest = store.write_blob(b"content").expect("written");
+        fs::write(store.blob_path(&digest), b"c0ntent").expect("damaged");
+        let message = if read_whole {
+            store.read_blob(&digest).expect_err("damaged").to_string()
+        } else {
+            let mut reader = store.open_blob(&digest).expect("opened");
+            std::io::copy(&mut reader, &mut std::io::sink()).expect_err("damaged").to_string()
+        };
+        assert!(message.contains(digest.as_str()) && message.contains("pull or build"), "{message}");
+        assert!(!store.contains(&digest).expect("looked up"));
+        assert_eq!(files_in(&store, "corrupt").len(), 1);
+    }
+    let digest = store.write_blob(b"content").expect("repaired");
+    assert_eq!(store.read_blob(&digest).expect("read"), b"content");
+}
+
+#[test]
+fn a_blob_too_large_for_memory_is_not_read() {
+    let store = TempStore::new();
+    let digest = store.write_blob(&vec![0; 9 << 20]).expect("written");
+    assert!(matches!(store.read_blob(&digest), Err(StoreError::TooLarge { .. })));
+}
+
+#[test]
+fn downloads_resume() {
+    let store = TempStore::new();
+    let digest = Digest::of(b"first second");
+    let mut first = partial(&store, &digest);
+    first.append(b"first ").expect("appended");
+    drop(first);
+    let mut second = partial(&store, &digest);
+    assert_eq!(second.length(), 6);
+    second.append(b"second").expect("appended");
+    assert_eq!(second.commit().expect("verified"), 12);
+    assert!(matches!(store.partial(&digest).expect("found"), Ingest::Present(12)));
+    assert!(files_in(&store, "ingest").is_empty());
+}
+
+#[test]
+fn a_download_of_wrong_bytes_starts_from_nothing() {
+    let store = TempStore::new();
+    let digest = Digest::of(b"right");
+    let mut download = partial(&store, &digest);
+    download.append(b"wrong").expect("appended");
+    assert!(matches!(download.commit(), Err(StoreError::DigestMismatch { .. })));
+    let mut download = partial(&store, &digest);
+    assert_eq!(download.length(), 0);
+    download.append(b"xx").expect("appended");
+    download.restart().expect("restarted");
+    download.append(b"right").expect("appended");
+    download.commit().expect("verified");
+}
+
+#[test]
+fn a_second_download_waits_and_finds_the_blob() {
+    let store = TempStore::new();
+    let digest = Digest::of(b"x");
+    let mut download = partial(&store, &digest);
+    let (send, receive) = mpsc::channel();
+    let other = Store::open(store.root()).expect("opened");
+    let waiting = digest.clone();
+    let thread = std::thread::spawn(move || {
+        send.send(()).expect("received");
+        matches!(other.partial(&waiting).expect("found"), Ingest::Present(1))
+    });
+    receive.recv().expect("started");
+    download.append(b"x").expect("appended");
+    download.commit().expect("verified");
+    assert!(thread.join().expect("no panic"));
+}
+
+#[test]
+fn images_are_kept_by_reference_and_platform() {
+    let store = TempStore::new();
+    let layer = || vec![LayerTar::new().file("f", "1")];
+    let arm = TinyImage::named(&store, "app:1", "linux/arm/v6", layer());
+    let amd = TinyImage::named(&store, "app:1", "linux/amd64", layer());
+    let app = reference("app:1");
+    let record = store.image(&app).expect("read").expect("there");
+    assert_eq!(record.images.len(), 2);
+    assert_eq!(store.find(&app, &platform("linux/arm/v7")).expect("read"), Some(arm.manifest.clone()));
+    let error = store.require(&app, &platform("linux/s390x")).expect_err("not there").to_string();
+    assert!(error.contains("linux/amd64, linux/arm/v6"), "{error}");
+
+    store.tag(&app, &reference("host/b:2")).expect("tagged");
+    assert_eq!(store.images().expect("read").len(), 2);
+    store.remove(&app, Some(&platform("linux/arm/v6"))).expect("removed");
+    assert_eq!(store.find(&app, &platform("linux/arm/v6")).expect("read"), None);
+    store.remove(&app, None).expect("removed");
+    assert!(matches!(store.remove(&app, None), Err(StoreError::UnknownImage(_))));
+
+    let loaded = store.load_image(&amd.manifest).expect("loaded");
+    assert_eq!(loaded.config.platform(), amd.platform);
+    for digest in [&loaded.manifest_digest, &loaded.manifest.config.digest] {
+        let found = store.find_by_id(&digest.hex()[..12]).expect("looked up");
+        assert_eq!((found.len(), &found[0].manifest), (1, &amd.manifest));
+    }
+    assert!(store.find_by_id("ffff0000ffff").expect("looked up").is_empty());
+    assert!(matches!(store.find_by_id("abc"), Err(StoreError::BadId(_))));
+}
+
+#[test]
+fn an_index_stays_as_long_as_it_is_true() {
+    let store = TempStore::new();
+    let layer = |text: &str| vec![LayerTar::new().file("f", text)];
+    let arm = TinyImage::write(&store, "linux/arm64", layer("1"));
+    let amd = TinyImage::write(&store, "linux/amd64", layer("1"));
+    let index = TinyImage::index(&store, "app", &[&arm, &amd]);
+    let app = reference("app");
+    let read = || store.image(&app).expect("read").expect("there");
+    assert_eq!(read().index.as_ref(), Some(&index));
+    store.put_image(&app, &amd.platform, &amd.manifest).expect("put");
+    assert_eq!(read().index.as_ref(), Some(&index));
+    let newer = TinyImage::named(&store, "app", "linux/amd64", layer("2"));
+    assert_eq!(read().index, None);
+    assert_eq!(store.find(&app, &newer.platform).expect("read"), Some(newer.manifest));
+    assert_eq!(read().images.len(), 2);
+    TinyImage::index(&store, "app", &[&arm]);
+    assert_eq!(read().images.len(), 1);
+}
+
+#[test]
+fn records_of_two_writers_both_survive() {
+    let store = TempStore::new();
+    let images: Vec<TinyImage> = ["linux/amd64", "linux/arm64", "linux/arm/v7", "linux/riscv64"]
+        .iter()
+        .map(|p| TinyImage::write(&store, p, vec![LayerTar::new().file("p", p)]))
+        .collect();
+    std::thread::scope(|scope| {
+        for image in &images {
+            let other = Store::open(store.root()).expect("opened");
+            scope.spawn(move || other.put_image(&reference("app"), &image.platform, &image.manifest));
+        }
+    });
+    assert_eq!(store.image(&reference("app")).expect("read").expect("there").images.len(), 4);
+}
+
+#[test]
+fn damaged_records_and_foreign_directories_are_named() {
+    let store = TempStore::new();
+    TinyImage::named(&store, "app", "linux/amd64", vec![]);
+    let record = store.root().join("images").join(&files_in(&store, "images")[0]);
+    fs::write(&record, "{").expect("damaged");
+    let error = store.images().expect_err("damaged").to_string();
+    assert!(error.contains(record.to_str().expect("UTF-8")) && error.contains("remove this file"), "{error}");
+
+    fs::write(store.root().join("version"), "7\n").expect("changed");
+    assert!(matches!(Store::open(store.root()), Err(StoreError::Version { .. })));
+    fs::write(store.scratch().join("something"), "").expect("written");
+    assert!(matches!(Store::open(store.scratch()), Err(StoreError::Version { .. })));
+}
