@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crossdock_oci::Digest;
+use crossdock_oci::error::StoreError;
 use crossdock_oci::manifest::ParseDocumentError;
 use crossdock_oci::reference::ParseReferenceError;
 
@@ -46,10 +47,10 @@ impl fmt::Display for Answer {
 #[non_exhaustive]
 pub enum Error {
     /// 401 in spite of the credentials at hand, or without any.
-    #[error("{}: the registry wants to know who you are, or does not believe it; run \"crossdock login {}\": {0}", .0.target, .0.registry)]
+    #[error("{}: not allowed without credentials that the registry accepts, or not there; run \"crossdock login {}\": {answer}", .0.target, .0.registry, answer = .0)]
     Unauthorized(Box<Answer>),
     /// 403.
-    #[error("{}: access denied; check the name and your rights to it, or run \"crossdock login {}\": {0}", .0.target, .0.registry)]
+    #[error("{}: access denied; check the name and your rights to it, or run \"crossdock login {}\": {answer}", .0.target, .0.registry, answer = .0)]
     Denied(Box<Answer>),
     /// 404.
     #[error("{}: not found{hint}: {answer}", .answer.target)]
@@ -60,13 +61,13 @@ pub enum Error {
         hint: String,
     },
     /// 429 after all retries.
-    #[error("{}: the registry limits the rate of requests; try later, or run \"crossdock login {}\" for a higher limit: {0}", .0.target, .0.registry)]
+    #[error("{}: the registry limits the rate of requests; try later, or run \"crossdock login {}\" for a higher limit: {answer}", .0.target, .0.registry, answer = .0)]
     RateLimited(Box<Answer>),
     /// 413: the registry, or a proxy before it, takes no request of this size.
-    #[error("{}: too large for the registry: {0}", .0.target)]
+    #[error("{}: too large for the registry: {answer}", .0.target, answer = .0)]
     TooLarge(Box<Answer>),
     /// Any other status, or an answer that is not of the protocol.
-    #[error("{}: the registry gave no useful answer to {0}", .0.target)]
+    #[error("{}: the registry gave no useful answer to {answer}", .0.target, answer = .0)]
     Unexpected(Box<Answer>),
     /// No answer: connection, name resolution, TLS or time.
     #[error("{target}: {request}: {reason}")]
@@ -108,6 +109,17 @@ pub enum Error {
         /// Why.
         source: ParseDocumentError,
     },
+    /// A media type that cannot stand in a header.
+    #[error("{target}: {media_type:?} is not a media type")]
+    NotAMediaType {
+        /// What has it.
+        target: String,
+        /// The type.
+        media_type: String,
+    },
+    /// The store on this side.
+    #[error(transparent)]
+    Store(Box<StoreError>),
     /// The index has nothing for the platform.
     #[error("no image for {wanted} in {target}; it offers: {offered}")]
     NoPlatform {
@@ -180,10 +192,10 @@ pub enum Error {
         source: io::Error,
     },
     /// What is to be uploaded cannot be read.
-    #[error("cannot read {digest} to upload it: {source}")]
+    #[error("cannot read {target} to upload it: {source}")]
     Source {
-        /// Its digest.
-        digest: Digest,
+        /// What it is.
+        target: String,
         /// Why.
         source: io::Error,
     },
@@ -195,6 +207,12 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+}
+
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Error {
+        Error::Store(Box::new(error))
+    }
 }
 
 impl Error {
