@@ -1,1 +1,27 @@
-//! Placeholder of this room until its code lands.
+//! Moves images between a registry and a store, and serves a registry from a directory.
+//!
+//! - [`client`]: the endpoints of the OCI distribution specification 1.1, with authentication, retries and resumption;
+//! - [`credentials`]: user names and passwords as Docker and Podman keep them, `login` and `logout`;
+//! - [`hosts`]: `registries.conf` and `certs.d`;
+//! - [`server`]: the embedded registry.
+//!
+//! The design is explained in `docs/dev/registry.md`. This room knows neither builds nor the command line; it reads no
+//! environment variable by itself (see [`Environment`]).
+
+#![forbid(unsafe_code)]
+
+pub mod client;
+pub mod credentials;
+mod environment;
+mod error;
+pub mod hosts;
+mod progress;
+mod secret;
+pub mod server;
+
+pub use client::{Client, ClientOptions};
+pub use credentials::{Credential, Credentials};
+pub use environment::Environment;
+pub use error::{Answer, Error, Result};
+pub use progress::{NoProgress, Outcome, Progress};
+pub use secret::Secret;

@@ -1,0 +1,277 @@
+//! One HTTP exchange: connection pools, TLS, proxies, time limits; and what a failure means to a person.
+
+use std::collections::HashMap;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+
+use ureq::http::{self, HeaderMap, HeaderValue, Method, Response, header::HeaderName};
+use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConfig};
+use ureq::unversioned::transport::DefaultConnector;
+use ureq::{Agent, Body, Proxy, SendBody};
+
+use super::proxy::Proxies;
+use super::resolve::{OwnResolver, ResolverFiles};
+use super::url::Url;
+use crate::error::{Error, Result};
+use crate::hosts::{HostCertificates, Hosts};
+
+/// Limits of time.
+#[derive(Clone, Debug)]
+pub struct Timeouts {
+    /// To resolve a name and connect, TLS included.
+    pub connect: Duration,
+    /// Without a byte in either direction, also before the answer begins.
+    pub stall: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Timeouts {
+        Timeouts { connect: Duration::from_secs(30), stall: Duration::from_secs(60) }
+    }
+}
+
+/// Bytes read or written at once; larger than ureq's default since most of what moves is blobs.
+const BUFFER_SIZE: usize = 256 * 1024;
+
+/// All connections of a client.
+pub(crate) struct Http {
+    pub(crate) hosts: Hosts,
+    pub(crate) proxies: Proxies,
+    pub(crate) resolver: ResolverFiles,
+    pub(crate) timeouts: Timeouts,
+    pub(crate) user_agent: String,
+    pub(crate) agents: Mutex<HashMap<AgentKey, Agent>>,
+}
+
+/// What connections must have in common to be in one pool; ureq separates hosts itself.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(crate) struct AgentKey {
+    unverified: bool,
+    /// The host, if it has certificates of its own.
+    host: Option<String>,
+    proxy: Option<String>,
+}
+
+/// A body and its length in bytes.
+pub(crate) type SendableBody<'a> = (&'a mut (dyn Read + Send), u64);
+
+/// Why no answer came.
+pub(crate) struct Failure {
+    pub(crate) reason: String,
+    pub(crate) retryable: bool,
+    /// The body could not be read on this side.
+    pub(crate) source: Option<io::Error>,
+}
+
+impl Http {
+    /// Sends a request and waits for the head of the answer. Redirects are not followed.
+    pub(crate) fn send(
+        &self,
+        method: &Method,
+        url: &Url,
+        headers: &[(HeaderName, HeaderValue)],
+        body: Option<SendableBody>,
+        unverified: bool,
+    ) -> Result<Result<Response<Body>, Failure>> {
+        let agent = self.agent(url, unverified)?;
+        let mut request = http::Request::builder().method(method.clone()).uri(url.full());
+        for (name, value) in headers {
+            request = request.header(name, value);
+        }
+        let failed = |e: ureq::Error| Ok(Err(explain(&e, url)));
+        let Some((reader, length)) = body else {
+            let request = request.body(()).map_err(ureq::Error::from);
+            return request.and_then(|r| agent.run(r)).map(Ok).or_else(failed);
+        };
+        let mut source = ExactReader { reader, left: length, error: None };
+        let request = request.header(http::header::CONTENT_LENGTH, length);
+        let result = request
+            .body(SendBody::from_reader(&mut source))
+            .map_err(ureq::Error::from)
+            .and_then(|r| agent.run(r));
+        match (result, source.error.take()) {
+            (Err(_), Some(error)) => {
+                Ok(Err(Failure { reason: error.to_string(), retryable: false, source: Some(error) }))
+            }
+            (result, _) => result.map(Ok).or_else(failed),
+        }
+    }
+
+    fn agent(&self, url: &Url, unverified: bool) -> Result<Agent> {
+        let certificates = match url.is_https() {
+            true => self.hosts.certificates(url.authority())?,
+            false => HostCertificates::default(),
+        };
+        let key = AgentKey {
+            unverified,
+            host: (certificates != HostCertificates::default()).then(|| url.authority().to_string()),
+            proxy: self.proxies.for_request(url.is_https(), url.authority()).map(str::to_string),
+        };
+        let mut agents = self.agents.lock().unwrap_or_else(|e| e.into_inner());
+        if let Some(agent) = agents.get(&key) {
+            return Ok(agent.clone());
+        }
+        let agent = self.new_agent(&key, &certificates, url.is_https())?;
+        agents.insert(key, agent.clone());
+        Ok(agent)
+    }
+
+    fn new_agent(&self, key: &AgentKey, certificates: &HostCertificates, https: bool) -> Result<Agent> {
+        let proxy = match &key.proxy {
+            // The URL may hold a password.
+            Some(url) => Some(Proxy::new(url).map_err(|_| Error::File {
+                path: PathBuf::from("HTTPS_PROXY or HTTP_PROXY"),
+                reason: "not the URL of a proxy, such as http://HOST:PORT".to_string(),
+            })?),
+            None => None,
+        };
+        let mut tls = TlsConfig::builder().disable_verification(key.unverified);
+        if https && !key.unverified {
+            tls = tls.root_certs(roots(certificates)?);
+        }
+        if let Some((certificate, private_key)) = &certificates.client {
+            tls = tls.client_cert(Some(client_certificate(certificate, private_key)?));
+        }
+        let config = Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .tls_config(tls.build())
+            .proxy(proxy)
+            .user_agent(&self.user_agent)
+            .accept_encoding("")
+            .timeout_resolve(Some(self.timeouts.connect))
+            .timeout_connect(Some(self.timeouts.connect))
+            .timeout_per_read(Some(self.timeouts.stall))
+            .timeout_per_write(Some(self.timeouts.stall))
+            .input_buffer_size(BUFFER_SIZE)
+            .output_buffer_size(BUFFER_SIZE)
+            .max_idle_connections(32)
+            .max_idle_connections_per_host(16)
+            .build();
+        Ok(Agent::with_parts(config, DefaultConnector::default(), OwnResolver(self.resolver.clone())))
+    }
+}
+
+/// Reads exactly the announced length, remembers its own error, and ends early with an error instead of an end of file,
+/// which would make the sender wait for ever.
+struct ExactReader<'a> {
+    reader: &'a mut (dyn Read + Send),
+    left: u64,
+    error: Option<io::Error>,
+}
+
+impl Read for ExactReader<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let wanted = buffer.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
+        let result = match self.reader.read(&mut buffer[..wanted]) {
+            Ok(0) if wanted > 0 => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it is shorter than announced")),
+            other => other,
+        };
+        match result {
+            Ok(n) => {
+                self.left -= n as u64;
+                Ok(n)
+            }
+            Err(e) => {
+                let copy = io::Error::new(e.kind(), e.to_string());
+                self.error = Some(e);
+                Err(copy)
+            }
+        }
+    }
+}
+
+/// The roots to trust: the system's, and those of the host. Where there are none at all, Mozilla's as built in.
+fn roots(certificates: &HostCertificates) -> Result<RootCerts> {
+    // Reading and parsing the bundle takes milliseconds, so it is done once, and only for https.
+    static SYSTEM: OnceLock<Vec<Certificate<'static>>> = OnceLock::new();
+    let system = SYSTEM.get_or_init(|| {
+        let found = rustls_native_certs::load_native_certs().certs;
+        found.iter().map(|der| Certificate::from_der(der).to_owned()).collect()
+    });
+    let mut all = system.clone();
+    for path in &certificates.roots {
+        for item in read_pem(path)? {
+            if let PemItem::Certificate(certificate) = item {
+                all.push(certificate);
+            }
+        }
+    }
+    Ok(if all.is_empty() { RootCerts::WebPki } else { RootCerts::Specific(Arc::new(all)) })
+}
+
+fn client_certificate(certificate: &Path, key: &Path) -> Result<ClientCert> {
+    let chain: Vec<Certificate> = read_pem(certificate)?
+        .into_iter()
+        .filter_map(|item| if let PemItem::Certificate(c) = item { Some(c) } else { None })
+        .collect();
+    let private_key: Option<PrivateKey> = read_pem(key)?
+        .into_iter()
+        .find_map(|item| if let PemItem::PrivateKey(k) = item { Some(k) } else { None });
+    match (chain.is_empty(), private_key) {
+        (false, Some(private_key)) => Ok(ClientCert::new_with_certs(&chain, private_key)),
+        (true, _) => Err(pem_error(certificate, "no certificate in it")),
+        (_, None) => Err(pem_error(key, "no private key in it")),
+    }
+}
+
+fn read_pem(path: &Path) -> Result<Vec<PemItem<'static>>> {
+    let bytes = std::fs::read(path).map_err(Error::io(path))?;
+    ureq::tls::parse_pem(&bytes).collect::<Result<_, _>>().map_err(|_| pem_error(path, "damaged PEM"))
+}
+
+fn pem_error(path: &Path, reason: &str) -> Error {
+    Error::File { path: path.to_path_buf(), reason: reason.to_string() }
+}
+
+/// What a failure of the connection means, and what to do about it.
+fn explain(error: &ureq::Error, url: &Url) -> Failure {
+    let host = url.authority();
+    let mut text = error.to_string();
+    // Errors of TLS come from the handshake as input/output errors with the cause inside.
+    if let ureq::Error::Io(e) = error {
+        text = e.to_string();
+    }
+    let lower = text.to_lowercase();
+    let answer = |reason: String, retryable| Failure { reason, retryable, source: None };
+    if url.is_https() && (lower.contains("invalidcontenttype") || lower.contains("corrupt message")) {
+        return answer(
+            format!(
+                "{host} speaks http, not https; if that is intended, allow it with --insecure {host} or --tls-verify=false"
+            ),
+            false,
+        );
+    }
+    if lower.contains("certificate") {
+        return answer(
+            format!(
+                "the certificate of {host} is not trusted ({text}); put the certificate of its authority into \
+                 /etc/containers/certs.d/{host}/ca.crt, or go without verification with --insecure {host} or --tls-verify=false"
+            ),
+            false,
+        );
+    }
+    match error {
+        ureq::Error::Timeout(_) => answer(format!("no answer from {host} in time ({text})"), true),
+        ureq::Error::HostNotFound => answer(format!("there is no host {host}"), false),
+        ureq::Error::ConnectProxyFailed(_) => answer(format!("the proxy refuses to connect to {host} ({text})"), true),
+        ureq::Error::Io(e) => match e.kind() {
+            io::ErrorKind::NotFound => answer(text, false),
+            io::ErrorKind::ConnectionRefused => {
+                answer(format!("nothing listens at {host} (connection refused)"), true)
+            }
+            _ => answer(format!("the connection to {host} failed ({text})"), true),
+        },
+        ureq::Error::Protocol(_) => answer(format!("{host} does not speak http ({text})"), true),
+        ureq::Error::ConnectionFailed => answer(format!("cannot connect to {host}"), true),
+        _ => answer(format!("the request to {host} failed ({text})"), false),
+    }
+}
+
+/// A header's value as text, if it is text.
+pub(crate) fn header_text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok()
+}

@@ -1,0 +1,347 @@
+//! The client: every endpoint of the OCI distribution specification 1.1, blocking.
+//!
+//! How names become connections, how authentication goes and what is retried is explained in `docs/dev/registry.md`.
+
+mod blob;
+mod challenge;
+mod failure;
+mod http;
+mod list;
+mod login;
+mod manifest;
+mod proxy;
+mod resolve;
+mod retry;
+mod session;
+mod upload;
+mod url;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use crossdock_oci::Reference;
+use ureq::Body;
+use ureq::http::{HeaderValue, Method, Response, header::AUTHORIZATION, header::HeaderName};
+
+use self::failure::{Subject, check};
+use self::http::{Http, header_text};
+use self::proxy::Proxies;
+use self::session::{Scopes, Session};
+use self::url::Url;
+use crate::credentials::Credentials;
+use crate::environment::Environment;
+use crate::error::{Error, Result};
+use crate::hosts::{Endpoint, HostPaths, Hosts};
+use crate::progress::{NoProgress, Progress};
+
+pub use self::blob::BlobReader;
+pub use self::http::Timeouts;
+pub use self::manifest::FetchedManifest;
+pub use self::resolve::ResolverFiles;
+pub use self::retry::{Clock, SystemClock};
+pub use self::upload::{BlobSource, FileSource};
+
+/// Settings of a [`Client`]. The default uses nothing of the system's configuration but trust and name resolution.
+#[derive(Clone)]
+pub struct ClientOptions {
+    /// Where user names and passwords come from.
+    pub credentials: Credentials,
+    /// Mirrors, certificates, insecure and blocked registries.
+    pub hosts: Hosts,
+    /// Registries (`HOST[:PORT]`) whose certificates are not verified and that may be reached by http.
+    pub insecure: Vec<String>,
+    /// The same for all registries.
+    pub insecure_all: bool,
+    /// `User-Agent`.
+    pub user_agent: String,
+    /// How often a request without progress is tried again.
+    pub retries: u32,
+    /// Blobs that are moved at the same time.
+    pub max_parallel: usize,
+    /// Size in bytes of upload chunks; `None` sends a blob in one request as long as the registry takes it.
+    pub chunk_size: Option<u64>,
+    /// Hears of the course of transfers.
+    pub progress: Arc<dyn Progress>,
+    /// Limits of time.
+    pub timeouts: Timeouts,
+    /// Files for name resolution.
+    pub resolver: ResolverFiles,
+    /// What waits between tries.
+    pub clock: Arc<dyn Clock>,
+    proxies: Proxies,
+}
+
+impl Default for ClientOptions {
+    fn default() -> ClientOptions {
+        ClientOptions {
+            credentials: Credentials::none(),
+            hosts: Hosts::default(),
+            insecure: Vec::new(),
+            insecure_all: false,
+            user_agent: concat!("crossdock/", env!("CARGO_PKG_VERSION")).to_string(),
+            retries: 5,
+            max_parallel: 4,
+            chunk_size: None,
+            progress: Arc::new(NoProgress),
+            timeouts: Timeouts::default(),
+            resolver: ResolverFiles::default(),
+            clock: Arc::new(SystemClock),
+            proxies: Proxies::default(),
+        }
+    }
+}
+
+impl ClientOptions {
+    /// With the credentials, proxies and configuration files that the environment names.
+    pub fn from_environment(environment: &Environment) -> Result<ClientOptions> {
+        Ok(ClientOptions {
+            credentials: Credentials::from_environment(environment),
+            hosts: Hosts::read(&HostPaths::from_environment(environment))?,
+            proxies: Proxies::from_environment(environment),
+            ..ClientOptions::default()
+        })
+    }
+
+    /// The same with the proxies of an environment.
+    pub fn with_proxies(mut self, environment: &Environment) -> ClientOptions {
+        self.proxies = Proxies::from_environment(environment);
+        self
+    }
+}
+
+/// A client of all registries; clones share connections, tokens and what is known about hosts.
+#[derive(Clone)]
+pub struct Client {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    options: ClientOptions,
+    http: Http,
+    sessions: Mutex<HashMap<(String, bool), Arc<Session>>>,
+}
+
+/// Answers that fit in memory are at most this long, in bytes.
+const ANSWER_SIZE_MAX: u64 = 32 * 1024 * 1024;
+/// Redirects that are followed for one request.
+const REDIRECTS_MAX: u32 = 5;
+
+/// Where a request goes.
+enum Target<'a> {
+    /// Below the registry's root; begins with a slash.
+    Path(String),
+    /// What the registry said.
+    Url(&'a Url),
+}
+
+/// A request; the body is opened anew for each try.
+struct Call<'a> {
+    method: Method,
+    target: Target<'a>,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    body: Option<CallBody<'a>>,
+    scopes: &'a Scopes,
+    expected: &'a [u16],
+    subject: &'a Subject,
+}
+
+/// Opens a body, and its length in bytes.
+type CallBody<'a> = (&'a dyn Fn() -> Result<OpenedBody<'a>>, u64);
+
+/// A body as it is read while it is sent.
+type OpenedBody<'a> = Box<dyn std::io::Read + Send + 'a>;
+
+/// An answer and where it came from in the end.
+struct Answered {
+    response: Response<Body>,
+    url: Url,
+}
+
+impl Client {
+    /// A client; makes no connection yet.
+    pub fn new(options: ClientOptions) -> Client {
+        let http = Http {
+            hosts: options.hosts.clone(),
+            proxies: options.proxies.clone(),
+            resolver: options.resolver.clone(),
+            timeouts: options.timeouts.clone(),
+            user_agent: options.user_agent.clone(),
+            agents: Mutex::default(),
+        };
+        Client { inner: Arc::new(Inner { options, http, sessions: Mutex::default() }) }
+    }
+
+    /// The settings.
+    pub fn options(&self) -> &ClientOptions {
+        &self.inner.options
+    }
+
+    fn http(&self) -> &Http {
+        &self.inner.http
+    }
+
+    fn credentials(&self) -> &Credentials {
+        &self.inner.options.credentials
+    }
+
+    fn clock(&self) -> &dyn Clock {
+        &*self.inner.options.clock
+    }
+
+    fn retries(&self) -> retry::Retries {
+        retry::Retries::new(self.inner.options.clock.clone(), self.inner.options.retries)
+    }
+
+    fn session(&self, endpoint: &Endpoint) -> Arc<Session> {
+        let key = (endpoint.registry.clone(), endpoint.insecure);
+        let mut sessions = self.inner.sessions.lock().unwrap_or_else(|e| e.into_inner());
+        sessions.entry(key).or_insert_with_key(|(r, insecure)| Arc::new(Session::new(r, *insecure))).clone()
+    }
+
+    /// Where to read a repository, mirrors first.
+    fn endpoints(&self, registry: &str, repository: &str, by_digest: bool) -> Result<Vec<Endpoint>> {
+        let options = &self.inner.options;
+        let mut endpoints = options.hosts.endpoints(registry, repository, by_digest)?;
+        for endpoint in &mut endpoints {
+            endpoint.insecure |= options.insecure_all || options.insecure.contains(&endpoint.registry);
+        }
+        Ok(endpoints)
+    }
+
+    /// Where to write to a repository: never a mirror.
+    fn writable(&self, reference: &Reference) -> Result<Endpoint> {
+        let mut endpoints = self.endpoints(reference.registry(), reference.repository(), true)?;
+        Ok(endpoints.pop().expect("the registry itself is always the last endpoint"))
+    }
+
+    /// Asks the endpoints of a reference in order; the error of the last counts.
+    fn read<T>(&self, reference: &Reference, ask: impl Fn(&Endpoint) -> Result<T>) -> Result<T> {
+        let endpoints =
+            self.endpoints(reference.registry(), reference.repository(), reference.digest().is_some())?;
+        for endpoint in &endpoints {
+            if !endpoint.mirror {
+                break;
+            }
+            // A mirror gets one chance: whatever it lacks, the registry itself has.
+            if let Ok(value) = ask(endpoint) {
+                return Ok(value);
+            }
+        }
+        let endpoint = endpoints.last().expect("the registry itself is always the last endpoint");
+        self.retrying(|| ask(endpoint))
+    }
+
+    /// Repeats what fails for reasons that pass.
+    fn retrying<T>(&self, mut attempt: impl FnMut() -> Result<T>) -> Result<T> {
+        let mut retries = self.retries();
+        loop {
+            match attempt() {
+                Ok(value) => return Ok(value),
+                Err(e) => retries.wait(e)?,
+            }
+        }
+    }
+
+    /// Sends a request with authentication and redirects, once.
+    fn call(&self, endpoint: &Endpoint, call: &Call) -> Result<Answered> {
+        let session = self.session(endpoint);
+        let base = session.base(self)?;
+        let mut url = match &call.target {
+            Target::Path(path) => base.join(path).ok_or_else(|| {
+                call.subject.unexpected(&call.method, &base, 0, "its name makes no URL".to_string())
+            })?,
+            Target::Url(url) => (*url).clone(),
+        };
+        let mut scopes = call.scopes.clone();
+        let mut refreshed = false;
+        let mut redirects = 0;
+        loop {
+            let ours = url.same_origin(&base);
+            let authorization = match ours {
+                true => session.authorization(self, &base, endpoint, &scopes)?,
+                false => None,
+            };
+            let mut headers = call.headers.clone();
+            headers.extend(authorization.clone().map(|value| (AUTHORIZATION, value)));
+            let mut reader = match &call.body {
+                Some((open, _)) => Some(open()?),
+                None => None,
+            };
+            let body = reader.as_mut().zip(call.body.as_ref()).map(|(r, (_, n))| (&mut **r as _, *n));
+            let response = self
+                .http()
+                .send(&call.method, &url, &headers, body, session.insecure)?
+                .map_err(|failure| call.subject.transport(&call.method, &url, failure))?;
+            if response.status() == 401 && ours && !refreshed {
+                refreshed = true;
+                if let Some(wanted) = session.refused(&response, authorization.as_ref(), &scopes) {
+                    scopes = wanted;
+                    continue;
+                }
+            }
+            if let Some(next) = redirect(&response, &call.method, &url, session.insecure) {
+                redirects += 1;
+                if redirects <= REDIRECTS_MAX {
+                    url = next;
+                    continue;
+                }
+            }
+            let response = check(response, call.expected, call.subject, &call.method, &url)?;
+            return Ok(Answered { response, url });
+        }
+    }
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client").field("user_agent", &self.inner.options.user_agent).finish_non_exhaustive()
+    }
+}
+
+/// Where an answer sends a request that may be repeated elsewhere; never from https to http, unless the user allows it.
+fn redirect(response: &Response<Body>, method: &Method, url: &Url, insecure: bool) -> Option<Url> {
+    if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308)
+        || !matches!(*method, Method::GET | Method::HEAD)
+    {
+        return None;
+    }
+    let next = url.join(header_text(response.headers(), "location")?)?;
+    (next.is_https() || !url.is_https() || insecure).then_some(next)
+}
+
+/// The body of an answer that fits in memory.
+fn read_limited(
+    response: &mut Response<Body>,
+    subject: &Subject,
+    method: &Method,
+    url: &Url,
+) -> Result<Vec<u8>> {
+    let announced = response.body().content_length();
+    response.body_mut().with_config().limit(ANSWER_SIZE_MAX).read_to_vec().map_err(|e| match e {
+        ureq::Error::BodyExceedsLimit(_) => subject.unexpected(
+            method,
+            url,
+            response.status().as_u16(),
+            format!("more than {} MiB", ANSWER_SIZE_MAX >> 20),
+        ),
+        e => Error::Transport {
+            target: subject.target.clone(),
+            request: format!("{method} {url}"),
+            reason: match announced {
+                Some(length) => format!("the answer of {length} bytes was cut short ({e})"),
+                None => format!("the answer was cut short ({e})"),
+            },
+            retryable: true,
+        },
+    })
+}
+
+/// What messages call a reference.
+fn subject_of(reference: &Reference) -> Subject {
+    Subject::new(reference.registry(), reference.to_string())
+}
+
+/// What messages call a repository.
+fn repository_subject(reference: &Reference) -> Subject {
+    Subject::new(reference.registry(), reference.name())
+}

@@ -1,0 +1,346 @@
+//! Blobs, upwards: distribution specification, "Pushing blobs" and "Mounting a blob from another repository".
+//!
+//! An upload goes through these states, and back to the first when it cannot go on:
+//!
+//! ```text
+//! none --POST--> open(URL, 0) --PUT whole--> done
+//!                    |  '------PATCH-------> open(URL, n) --PATCH...--> open(URL, size) --PUT empty--> done
+//!                    '--cut, then GET URL--> open(URL, n)
+//! ```
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::PathBuf;
+
+use crossdock_oci::manifest::Descriptor;
+use crossdock_oci::{Digest, Reference};
+use ureq::http::header::{CONTENT_RANGE, CONTENT_TYPE};
+use ureq::http::{HeaderMap, HeaderValue, Method};
+
+use super::blob::blob_subject;
+use super::failure::Subject;
+use super::http::header_text;
+use super::session::Scopes;
+use super::url::{Url, encode};
+use super::{Answered, Call, Client, Target};
+use crate::error::{Error, Result};
+use crate::hosts::Endpoint;
+use crate::progress::{Outcome, Progress};
+
+/// Chunks after a registry refused the whole as too large, in bytes; below the limits of common reverse proxies.
+const CHUNK_SIZE_AFTER_413: u64 = 32 * 1024 * 1024;
+
+/// Content that can be read from any position, again and again.
+pub trait BlobSource: Sync {
+    /// A reader from `offset` bytes on.
+    fn open(&self, offset: u64) -> io::Result<Box<dyn Read + Send + '_>>;
+}
+
+impl BlobSource for [u8] {
+    fn open(&self, offset: u64) -> io::Result<Box<dyn Read + Send + '_>> {
+        let offset = usize::try_from(offset).unwrap_or(usize::MAX).min(self.len());
+        Ok(Box::new(&self[offset..]))
+    }
+}
+
+impl BlobSource for Vec<u8> {
+    fn open(&self, offset: u64) -> io::Result<Box<dyn Read + Send + '_>> {
+        self.as_slice().open(offset)
+    }
+}
+
+/// The content of a file.
+pub struct FileSource(pub PathBuf);
+
+impl BlobSource for FileSource {
+    fn open(&self, offset: u64) -> io::Result<Box<dyn Read + Send + '_>> {
+        let mut file = File::open(&self.0)?;
+        file.seek(SeekFrom::Start(offset))?;
+        Ok(Box::new(file))
+    }
+}
+
+/// One upload under way.
+struct Upload<'a> {
+    client: &'a Client,
+    endpoint: Endpoint,
+    subject: Subject,
+    scopes: Scopes,
+    blob: &'a Descriptor,
+    source: &'a dyn BlobSource,
+    /// Repositories of the same registry that may have the blob and were not tried yet.
+    mounts: Vec<String>,
+    /// Where the upload goes on, once the registry gave a place.
+    url: Option<Url>,
+    /// Bytes that the registry has.
+    offset: u64,
+    chunk_size: Option<u64>,
+}
+
+impl Client {
+    /// Brings a blob into the repository of `reference`: nothing moves if it is there, or if the registry can mount it from
+    /// one of `mount_from`, repositories on the same registry. Hears nothing of progress; see [`Client::push_blob`].
+    pub fn put_blob(
+        &self,
+        reference: &Reference,
+        blob: &Descriptor,
+        source: &dyn BlobSource,
+        mount_from: &[String],
+    ) -> Result<Outcome> {
+        if self.head_blob(reference, &blob.digest)?.is_some() {
+            return Ok(Outcome::Existed);
+        }
+        let endpoint = self.writable(reference)?;
+        // At most three sources: each one costs a request, and one scope of the token.
+        let mounts: Vec<String> =
+            mount_from.iter().filter(|from| **from != endpoint.repository).take(3).cloned().collect();
+        let mut scopes = Scopes::push(&endpoint.repository);
+        for from in &mounts {
+            scopes = scopes.and_pull(from);
+        }
+        let upload = Upload {
+            client: self,
+            subject: blob_subject(reference, &blob.digest),
+            endpoint,
+            scopes,
+            blob,
+            source,
+            mounts,
+            url: None,
+            offset: 0,
+            chunk_size: self.options().chunk_size,
+        };
+        upload.run()
+    }
+}
+
+impl Upload<'_> {
+    fn run(mut self) -> Result<Outcome> {
+        let mut retries = self.client.retries();
+        loop {
+            let before = self.offset;
+            match self.step() {
+                Ok(Some(outcome)) => return Ok(outcome),
+                Ok(None) => {
+                    if self.offset > before {
+                        retries.reset();
+                    }
+                }
+                Err(Error::TooLarge(_)) if self.chunk_size.is_none() => {
+                    self.chunk_size = Some(CHUNK_SIZE_AFTER_413);
+                    self.restart();
+                }
+                Err(e) if self.url.is_some() && (e.is_retryable() || is_lost(&e)) => {
+                    let damaged = e.answer().is_some_and(|answer| answer.code == "DIGEST_INVALID");
+                    retries.wait_anyway(e)?;
+                    let had = self.offset;
+                    if damaged || !self.recover() {
+                        self.restart();
+                    } else if self.offset > had {
+                        retries.reset();
+                    }
+                }
+                Err(e) => retries.wait(e)?,
+            }
+        }
+    }
+
+    fn restart(&mut self) {
+        self.url = None;
+        self.offset = 0;
+    }
+
+    /// Goes one request further.
+    fn step(&mut self) -> Result<Option<Outcome>> {
+        let Some(url) = self.url.clone() else { return self.begin() };
+        if self.offset == self.blob.size && self.offset > 0 {
+            return self.finish(&url, 0).map(Some);
+        }
+        match self.chunk_size {
+            None if self.offset == 0 => self.finish(&url, self.blob.size).map(Some),
+            chunk_size => self.send_chunk(&url, chunk_size.unwrap_or(u64::MAX).max(1)).map(|()| None),
+        }
+    }
+
+    /// Asks for a mount, or for a place to upload to.
+    fn begin(&mut self) -> Result<Option<Outcome>> {
+        let path = format!("/v2/{}/blobs/uploads/", self.endpoint.repository);
+        let digest = encode(self.blob.digest.as_str());
+        let from = self.mounts.pop();
+        let target = match &from {
+            Some(from) => format!("{path}?mount={digest}&from={}", encode(from)),
+            None => path,
+        };
+        let answered = match (self.send(Method::POST, Target::Path(target), Vec::new(), None, &[201, 202]), from) {
+            (Ok(answered), _) => answered,
+            // A mount is a wish: some registries refuse it as an error instead of beginning an upload.
+            (Err(e), Some(_)) if !e.is_retryable() => return Ok(None),
+            (Err(e), from) => {
+                self.mounts.extend(from);
+                return Err(e);
+            }
+        };
+        if answered.response.status() == 201 {
+            return Ok(Some(Outcome::Mounted));
+        }
+        self.url = Some(self.location(&answered, Method::POST)?);
+        let headers = answered.response.headers();
+        if let (Some(size), Some(least)) = (self.chunk_size, number(headers, "oci-chunk-min-length")) {
+            self.chunk_size = Some(size.max(least));
+        }
+        Ok(None)
+    }
+
+    /// The last request of an upload, with the last `length` bytes.
+    fn finish(&mut self, url: &Url, length: u64) -> Result<Outcome> {
+        let url = url.with_query(&format!("digest={}", encode(self.blob.digest.as_str())));
+        let headers = vec![(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"))];
+        let body = Some((self.offset, length));
+        let answered = self.send(Method::PUT, Target::Url(&url), headers, body, &[201, 204])?;
+        let named = header_text(answered.response.headers(), "docker-content-digest").map(str::parse::<Digest>);
+        match named {
+            Some(Ok(found)) if found != self.blob.digest && found.algorithm() == self.blob.digest.algorithm() => {
+                Err(Error::DigestMismatch {
+                    target: self.subject.target.clone(),
+                    expected: self.blob.digest.clone(),
+                    found,
+                })
+            }
+            _ => Ok(Outcome::Moved),
+        }
+    }
+
+    fn send_chunk(&mut self, url: &Url, chunk_size: u64) -> Result<()> {
+        let length = chunk_size.min(self.blob.size - self.offset);
+        let range = format!("{}-{}", self.offset, (self.offset + length).saturating_sub(1));
+        let headers = vec![
+            (CONTENT_TYPE, HeaderValue::from_static("application/octet-stream")),
+            (CONTENT_RANGE, HeaderValue::from_str(&range).expect("digits are a header value")),
+        ];
+        let body = Some((self.offset, length));
+        let answered = self.send(Method::PATCH, Target::Url(url), headers, body, &[202, 201, 204])?;
+        self.url = Some(self.location(&answered, Method::PATCH)?);
+        self.offset += length;
+        match received(answered.response.headers()) {
+            Some(has) if has != self.offset => Err(Error::Cut {
+                target: self.subject.target.clone(),
+                received: has,
+                expected: self.offset,
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Asks how far an interrupted upload has come; false if that leads nowhere.
+    fn recover(&mut self) -> bool {
+        let Some(url) = self.url.clone() else { return false };
+        let Ok(answered) = self.send(Method::GET, Target::Url(&url), Vec::new(), None, &[204, 200, 202]) else {
+            return false;
+        };
+        let Some(has) = received(answered.response.headers()) else { return false };
+        if has > self.blob.size {
+            return false;
+        }
+        // Not every registry repeats the place.
+        if let Ok(url) = self.location(&answered, Method::GET) {
+            self.url = Some(url);
+        }
+        self.offset = has;
+        true
+    }
+
+    /// Sends one request; `body` is offset and length in bytes of the part of the blob that goes with it.
+    fn send(
+        &self,
+        method: Method,
+        target: Target,
+        headers: Vec<(ureq::http::header::HeaderName, HeaderValue)>,
+        body: Option<(u64, u64)>,
+        expected: &[u16],
+    ) -> Result<Answered> {
+        let (offset, length) = body.unwrap_or((0, 0));
+        let open = || -> Result<Box<dyn Read + Send + '_>> {
+            let reader = match length {
+                0 => Box::new(io::empty()),
+                _ => self.source.open(offset).map_err(|source| self.unreadable(source))?,
+            };
+            Ok(Box::new(Counted {
+                inner: reader,
+                progress: &*self.client.options().progress,
+                id: self.blob.digest.as_str(),
+                position: offset,
+            }))
+        };
+        let has_body = body.is_some() || method == Method::POST;
+        self.client.call(
+            &self.endpoint,
+            &Call {
+                method,
+                target,
+                headers,
+                body: has_body.then_some((&open, length)),
+                scopes: &self.scopes,
+                expected,
+                subject: &self.subject,
+            },
+        )
+    }
+
+    fn unreadable(&self, source: io::Error) -> Error {
+        Error::Source { target: self.subject.target.clone(), source }
+    }
+
+    fn location(&self, answered: &Answered, method: Method) -> Result<Url> {
+        let location = header_text(answered.response.headers(), "location");
+        location.and_then(|text| answered.url.join(text)).ok_or_else(|| {
+            let status = answered.response.status().as_u16();
+            self.subject.unexpected(&method, &answered.url, status, "no place to upload to (Location)".to_string())
+        })
+    }
+}
+
+/// Whether the registry knows nothing (any more) of the state that the request builds on, so that asking it helps.
+fn is_lost(error: &Error) -> bool {
+    match error {
+        Error::NotFound { .. } => true,
+        Error::Unexpected(answer) => {
+            answer.status == 416
+                || matches!(
+                    answer.code.as_str(),
+                    "DIGEST_INVALID" | "SIZE_INVALID" | "BLOB_UPLOAD_INVALID" | "BLOB_UPLOAD_UNKNOWN"
+                )
+        }
+        _ => false,
+    }
+}
+
+/// Bytes that the registry has of an upload, by `Range: 0-LAST`. `0-0` is one byte or, with some registries, none; it counts
+/// as unknown.
+fn received(headers: &HeaderMap) -> Option<u64> {
+    let range = header_text(headers, "range")?;
+    let last: u64 = range.trim().trim_start_matches("bytes=").strip_prefix("0-")?.parse().ok()?;
+    (last > 0).then(|| last.saturating_add(1))
+}
+
+fn number(headers: &HeaderMap, name: &str) -> Option<u64> {
+    header_text(headers, name)?.trim().parse().ok()
+}
+
+/// Tells how far the reading has come.
+struct Counted<'a> {
+    inner: Box<dyn Read + Send + 'a>,
+    progress: &'a dyn Progress,
+    id: &'a str,
+    position: u64,
+}
+
+impl Read for Counted<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.inner.read(buffer)?;
+        self.position += n as u64;
+        if n > 0 {
+            self.progress.advance(self.id, self.position);
+        }
+        Ok(n)
+    }
+}

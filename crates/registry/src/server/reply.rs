@@ -1,0 +1,96 @@
+//! Answers, and the errors of the distribution specification, "Error Codes".
+
+use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use hyper::{Response, StatusCode};
+use serde_json::json;
+
+use super::body::ReplyBody;
+
+/// An answer.
+pub(super) type Reply = Response<ReplyBody>;
+
+/// Why a request is not answered as wished.
+#[derive(Debug)]
+pub(super) struct Problem {
+    pub(super) status: u16,
+    pub(super) code: &'static str,
+    pub(super) message: String,
+    pub(super) headers: Vec<(&'static str, String)>,
+}
+
+impl Problem {
+    pub(super) fn new(status: u16, code: &'static str, message: impl Into<String>) -> Problem {
+        Problem { status, code, message: message.into(), headers: Vec::new() }
+    }
+
+    pub(super) fn not_found(message: &str) -> Problem {
+        Problem::new(404, "UNSUPPORTED", message)
+    }
+
+    pub(super) fn header(mut self, name: &'static str, value: impl Into<String>) -> Problem {
+        self.headers.push((name, value.into()));
+        self
+    }
+
+    pub(super) fn reply(self) -> Reply {
+        let body = json!({"errors": [{"code": self.code, "message": self.message, "detail": null}]}).to_string();
+        let mut reply = reply(self.status).with("content-type", "application/json");
+        for (name, value) in self.headers {
+            reply = reply.with(name, &value);
+        }
+        reply.body(body.into_bytes())
+    }
+}
+
+impl From<std::io::Error> for Problem {
+    fn from(error: std::io::Error) -> Problem {
+        let full = matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded);
+        Problem::new(if full { 507 } else { 500 }, "UNKNOWN", format!("the registry's disk: {error}"))
+    }
+}
+
+/// Builds an answer.
+pub(super) struct Builder(Response<ReplyBody>);
+
+/// An answer of a status.
+pub(super) fn reply(status: u16) -> Builder {
+    let mut response = Response::new(ReplyBody::empty());
+    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let headers = response.headers_mut();
+    headers.insert("docker-distribution-api-version", HeaderValue::from_static("registry/2.0"));
+    Builder(response)
+}
+
+impl Builder {
+    /// Sets a header; a value that cannot be one is left out.
+    pub(super) fn with(mut self, name: &str, value: &str) -> Builder {
+        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::from_str(value)) {
+            self.0.headers_mut().insert(name, value);
+        }
+        self
+    }
+
+    pub(super) fn body(mut self, bytes: Vec<u8>) -> Reply {
+        *self.0.body_mut() = ReplyBody::of(bytes);
+        self.0
+    }
+
+    pub(super) fn stream(mut self, body: ReplyBody) -> Reply {
+        *self.0.body_mut() = body;
+        self.0
+    }
+
+    pub(super) fn json(self, value: &impl serde::Serialize) -> Reply {
+        let bytes = serde_json::to_vec(value).expect("lists and maps with string keys always serialise");
+        let builder = if self.0.headers().contains_key(CONTENT_TYPE) {
+            self
+        } else {
+            self.with("content-type", "application/json")
+        };
+        builder.body(bytes)
+    }
+
+    pub(super) fn empty(self) -> Reply {
+        self.0
+    }
+}

@@ -1,0 +1,458 @@
+//! The registry's directory; its layout is explained in `docs/dev/registry.md`. All calls block.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use crossdock_oci::digest::Hasher;
+use crossdock_oci::manifest::{Descriptor, Document};
+use crossdock_oci::{Digest, Manifest, media_type};
+
+use super::reply::Problem;
+use super::route::Identifier;
+use crate::error::{Error, Result};
+
+const VERSION: &str = "crossdock-registry 1\n";
+
+/// A blob that was asked for counts as new again, unless that happened within this time.
+const TOUCH_AFTER: Duration = Duration::from_secs(60);
+
+/// The directory.
+#[derive(Clone)]
+pub(super) struct Storage {
+    root: PathBuf,
+    sync: bool,
+}
+
+/// A manifest as it is stored.
+pub(super) struct StoredManifest {
+    pub(super) digest: Digest,
+    pub(super) media_type: String,
+    pub(super) bytes: Vec<u8>,
+}
+
+impl Storage {
+    /// Opens a directory, making it if it is not there or empty.
+    pub(super) fn open(root: &Path, sync: bool) -> Result<Storage> {
+        let version = root.join("version");
+        let storage = Storage { root: root.to_path_buf(), sync };
+        match fs::read_to_string(&version) {
+            Ok(text) if text == VERSION => Ok(storage),
+            Ok(_) => Err(Error::File { path: version, reason: "another program's, or of another version".into() }),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                let create = || -> io::Result<bool> {
+                    fs::create_dir_all(root)?;
+                    // What an interrupted first start left is no obstacle.
+                    let foreign = fs::read_dir(root)?.flatten().any(|entry| {
+                        let name = entry.file_name();
+                        name != "lock" && !name.to_string_lossy().starts_with(".tmp-")
+                    });
+                    if !foreign {
+                        storage.write_file(&version, VERSION.as_bytes())?;
+                    }
+                    Ok(foreign)
+                };
+                match create().map_err(Error::io(root))? {
+                    false => Ok(storage),
+                    true => Err(Error::File {
+                        path: root.to_path_buf(),
+                        reason: "not empty, and not the directory of a registry".to_string(),
+                    }),
+                }
+            }
+            Err(e) => Err(Error::io(version)(e)),
+        }
+    }
+
+    /// Keeps garbage collection out, or everybody else for it, until the file is dropped.
+    pub(super) fn lock(&self, exclusive: bool) -> io::Result<File> {
+        let file = OpenOptions::new().create(true).truncate(false).write(true).open(self.root.join("lock"))?;
+        if exclusive { file.lock()? } else { file.lock_shared()? }
+        Ok(file)
+    }
+
+    pub(super) fn blobs(&self) -> PathBuf {
+        self.root.join("blobs")
+    }
+
+    pub(super) fn blob_path(&self, digest: &Digest) -> PathBuf {
+        self.blobs().join(digest.algorithm()).join(digest.hex())
+    }
+
+    fn repository(&self, name: &str) -> PathBuf {
+        self.root.join("repositories").join(name)
+    }
+
+    fn in_repository(&self, name: &str, kind: &str, digest: &Digest) -> PathBuf {
+        self.repository(name).join(kind).join(digest.algorithm()).join(digest.hex())
+    }
+
+    // Blobs.
+
+    /// Size in bytes of a blob that the repository has; its age is renewed.
+    pub(super) fn blob_size(&self, name: &str, digest: &Digest) -> io::Result<Option<u64>> {
+        Ok(self.open_blob(name, digest)?.map(|(_, size)| size))
+    }
+
+    /// A blob that the repository has, and its size in bytes.
+    pub(super) fn open_blob(&self, name: &str, digest: &Digest) -> io::Result<Option<(File, u64)>> {
+        if !self.in_repository(name, "_blobs", digest).exists() {
+            return Ok(None);
+        }
+        let Some(file) = found(File::open(self.blob_path(digest)))? else { return Ok(None) };
+        let metadata = file.metadata()?;
+        let age = SystemTime::now().duration_since(metadata.modified()?).unwrap_or_default();
+        if age > TOUCH_AFTER {
+            // Fails on a read-only file system, where nothing is collected either.
+            let _ = file.set_modified(SystemTime::now());
+        }
+        Ok(Some((file, metadata.len())))
+    }
+
+    /// Lets a repository have a blob that another one has.
+    pub(super) fn mount(&self, from: &str, to: &str, digest: &Digest) -> io::Result<bool> {
+        let _lock = self.lock(false)?;
+        let known = self.blob_size(from, digest)?.is_some();
+        if known {
+            self.write_file(&self.in_repository(to, "_blobs", digest), b"")?;
+        }
+        Ok(known)
+    }
+
+    /// Takes a blob from a repository; false if it had none.
+    pub(super) fn unlink_blob(&self, name: &str, digest: &Digest) -> io::Result<bool> {
+        Ok(found(fs::remove_file(self.in_repository(name, "_blobs", digest)))?.is_some())
+    }
+
+    // Uploads.
+
+    pub(super) fn upload_path(&self, name: &str, id: &str) -> PathBuf {
+        self.repository(name).join("_uploads").join(id)
+    }
+
+    pub(super) fn create_upload(&self, name: &str) -> io::Result<String> {
+        let id = random_hex()?;
+        let path = self.upload_path(name, &id);
+        fs::create_dir_all(path.parent().expect("an upload lies in a directory"))?;
+        File::create_new(path)?;
+        Ok(id)
+    }
+
+    /// Makes an upload of `length` bytes a blob of the repository. `hasher` has seen all of them, or is `None`.
+    pub(super) fn commit_upload(
+        &self,
+        name: &str,
+        id: &str,
+        digest: &Digest,
+        hasher: Option<Hasher>,
+    ) -> Result<(), Problem> {
+        let path = self.upload_path(name, id);
+        let file = File::open(&path)?;
+        let found = match hasher {
+            Some(hasher) if digest.algorithm() == "sha256" => hasher.finish(),
+            _ => hash_file(&file, digest.hasher())?,
+        };
+        if found != *digest {
+            fs::remove_file(&path)?;
+            let message = format!("the content has digest {found}");
+            return Err(Problem::new(400, "DIGEST_INVALID", message));
+        }
+        if self.sync {
+            file.sync_data()?;
+        }
+        let _lock = self.lock(false)?;
+        self.rename(&path, &self.blob_path(digest))?;
+        self.write_file(&self.in_repository(name, "_blobs", digest), b"")?;
+        Ok(())
+    }
+
+    // Manifests.
+
+    /// Stores a manifest whose parts are there, and points the tag at it. Returns its digest and that of its subject.
+    pub(super) fn put_manifest(
+        &self,
+        name: &str,
+        identifier: &Identifier,
+        announced: Option<&str>,
+        bytes: &[u8],
+    ) -> Result<(Digest, Option<Digest>), Problem> {
+        let invalid = |message: String| Problem::new(400, "MANIFEST_INVALID", message);
+        let document = Document::parse(bytes, announced).map_err(|e| invalid(e.to_string()))?;
+        let digest = match identifier {
+            Identifier::Digest(expected) => {
+                let mut hasher = expected.hasher();
+                hasher.update(bytes);
+                let found = hasher.finish();
+                if found != *expected {
+                    return Err(Problem::new(400, "DIGEST_INVALID", format!("the manifest has digest {found}")));
+                }
+                found
+            }
+            Identifier::Tag(_) => Digest::of(bytes),
+        };
+        let _lock = self.lock(false)?;
+        self.check_children(name, &document)?;
+        let stated = announced.filter(|t| media_type::is_manifest(t) || media_type::is_index(t));
+        let media_type = stated.unwrap_or(document.media_type());
+        let blob = self.blob_path(&digest);
+        if !blob.exists() {
+            self.write_file(&blob, bytes)?;
+        }
+        self.write_file(&self.in_repository(name, "_manifests", &digest), media_type.as_bytes())?;
+        let subject = subject_of(&document).map(|subject| subject.digest.clone());
+        if let Some(subject) = &subject {
+            self.write_file(&self.referrer_path(name, subject, &digest), b"")?;
+        }
+        if let Identifier::Tag(tag) = identifier {
+            self.write_file(&self.repository(name).join("_tags").join(tag), digest.as_str().as_bytes())?;
+        }
+        Ok((digest, subject))
+    }
+
+    fn check_children(&self, name: &str, document: &Document) -> Result<(), Problem> {
+        let is_index = matches!(document, Document::Index(_));
+        for child in document.children() {
+            let size = match is_index {
+                true => {
+                    let known = self.in_repository(name, "_manifests", &child.digest).exists();
+                    if known { found(fs::metadata(self.blob_path(&child.digest)))?.map(|m| m.len()) } else { None }
+                }
+                false => self.blob_size(name, &child.digest)?,
+            };
+            match size {
+                Some(size) if size != child.size => {
+                    let message = format!("{} has {size} bytes and not {}", child.digest, child.size);
+                    return Err(Problem::new(400, "MANIFEST_INVALID", message));
+                }
+                Some(_) => {}
+                // Foreign layers are kept elsewhere.
+                None if !child.urls.is_empty() => {}
+                None => {
+                    let code = if is_index { "MANIFEST_UNKNOWN" } else { "MANIFEST_BLOB_UNKNOWN" };
+                    return Err(Problem::new(404, code, format!("{} is not in this repository", child.digest)));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn manifest(&self, name: &str, identifier: &Identifier) -> io::Result<Option<StoredManifest>> {
+        let digest = match identifier {
+            Identifier::Digest(digest) => digest.clone(),
+            Identifier::Tag(tag) => match self.tag(name, tag)? {
+                Some(digest) => digest,
+                None => return Ok(None),
+            },
+        };
+        let link = self.in_repository(name, "_manifests", &digest);
+        let Some(media_type) = found(fs::read_to_string(link))? else { return Ok(None) };
+        let bytes = found(fs::read(self.blob_path(&digest)))?;
+        Ok(bytes.map(|bytes| StoredManifest { digest, media_type, bytes }))
+    }
+
+    fn tag(&self, name: &str, tag: &str) -> io::Result<Option<Digest>> {
+        let text = found(fs::read_to_string(self.repository(name).join("_tags").join(tag)))?;
+        Ok(text.and_then(|text| text.trim().parse().ok()))
+    }
+
+    /// Deletes a tag, or a manifest with all its tags; false if there was none.
+    pub(super) fn delete_manifest(&self, name: &str, identifier: &Identifier) -> io::Result<bool> {
+        let _lock = self.lock(false)?;
+        let tags = self.repository(name).join("_tags");
+        let digest = match identifier {
+            Identifier::Tag(tag) => return Ok(found(fs::remove_file(tags.join(tag)))?.is_some()),
+            Identifier::Digest(digest) => digest,
+        };
+        let Some(stored) = self.manifest(name, identifier)? else { return Ok(false) };
+        for tag in self.tags(name)?.unwrap_or_default() {
+            if self.tag(name, &tag)?.as_ref() == Some(digest) {
+                found(fs::remove_file(tags.join(tag)))?;
+            }
+        }
+        if let Ok(document) = Document::parse(&stored.bytes, None)
+            && let Some(subject) = subject_of(&document)
+        {
+            found(fs::remove_file(self.referrer_path(name, &subject.digest, digest)))?;
+        }
+        found(fs::remove_file(self.in_repository(name, "_manifests", digest)))?;
+        Ok(true)
+    }
+
+    fn referrer_path(&self, name: &str, subject: &Digest, referrer: &Digest) -> PathBuf {
+        let file = format!("{}-{}", referrer.algorithm(), referrer.hex());
+        self.in_repository(name, "_referrers", subject).join(file)
+    }
+
+    /// Descriptors of the manifests that refer to `subject`, as the referrers endpoint gives them.
+    pub(super) fn referrers(&self, name: &str, subject: &Digest) -> io::Result<Vec<Descriptor>> {
+        let mut descriptors = Vec::new();
+        for file in names_in(&self.in_repository(name, "_referrers", subject))? {
+            let Ok(digest) = file.replacen('-', ":", 1).parse::<Digest>() else { continue };
+            let Some(stored) = self.manifest(name, &Identifier::Digest(digest))? else { continue };
+            let Ok(document) = Document::parse(&stored.bytes, None) else { continue };
+            let mut descriptor =
+                Descriptor::new(&stored.media_type, stored.digest, stored.bytes.len() as u64);
+            (descriptor.artifact_type, descriptor.annotations) = match document {
+                Document::Manifest(m) => (Some(artifact_type(&m)), m.annotations),
+                Document::Index(i) => (i.artifact_type, i.annotations),
+            };
+            descriptors.push(descriptor);
+        }
+        Ok(descriptors)
+    }
+
+    // Lists.
+
+    /// Tags in order; `None` if there is no such repository.
+    pub(super) fn tags(&self, name: &str) -> io::Result<Option<Vec<String>>> {
+        let repository = self.repository(name);
+        if !repository.join("_manifests").exists() {
+            return Ok(None);
+        }
+        names_in(&repository.join("_tags")).map(Some)
+    }
+
+    /// Repositories that ever had a manifest, in order.
+    pub(super) fn repositories(&self) -> io::Result<Vec<String>> {
+        let mut all = Vec::new();
+        let mut pending = vec![String::new()];
+        while let Some(name) = pending.pop() {
+            for child in names_in(&self.repository(&name))? {
+                if child == "_manifests" {
+                    all.push(name.clone());
+                } else if !child.starts_with('_') {
+                    let separator = if name.is_empty() { "" } else { "/" };
+                    pending.push(format!("{name}{separator}{child}"));
+                }
+            }
+        }
+        all.sort();
+        Ok(all)
+    }
+
+    /// Digests of one kind (`_blobs`, `_manifests`) that a repository has.
+    pub(super) fn digests(&self, name: &str, kind: &str) -> io::Result<Vec<Digest>> {
+        let mut all = Vec::new();
+        for algorithm in ["sha256", "sha512"] {
+            let names = names_in(&self.repository(name).join(kind).join(algorithm))?;
+            all.extend(names.iter().filter_map(|hex| format!("{algorithm}:{hex}").parse().ok()));
+        }
+        Ok(all)
+    }
+
+    /// All repositories' directories, also those that have only uploads or blobs.
+    pub(super) fn all_directories(&self) -> io::Result<Vec<String>> {
+        let mut all = vec![];
+        let mut pending = vec![String::new()];
+        while let Some(name) = pending.pop() {
+            let children = names_in(&self.repository(&name))?;
+            if children.iter().any(|child| child.starts_with('_')) {
+                all.push(name.clone());
+            }
+            let separator = if name.is_empty() { "" } else { "/" };
+            pending.extend(
+                children.iter().filter(|c| !c.starts_with('_')).map(|child| format!("{name}{separator}{child}")),
+            );
+        }
+        Ok(all)
+    }
+
+    pub(super) fn uploads(&self, name: &str) -> io::Result<Vec<PathBuf>> {
+        let directory = self.repository(name).join("_uploads");
+        Ok(names_in(&directory)?.into_iter().map(|id| directory.join(id)).collect())
+    }
+
+    // Writing.
+
+    /// Writes a file so that it is there whole or not at all.
+    fn write_file(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let directory = path.parent().expect("files lie in a directory");
+        self.make_directory(directory)?;
+        let mut file = tempfile::Builder::new().prefix(".tmp-").tempfile_in(directory)?;
+        file.write_all(bytes)?;
+        if self.sync {
+            file.as_file().sync_data()?;
+        }
+        file.persist(path)?;
+        self.sync_directory(directory)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let directory = to.parent().expect("files lie in a directory");
+        self.make_directory(directory)?;
+        fs::rename(from, to)?;
+        self.sync_directory(directory)
+    }
+
+    /// Makes directories whose own names are synced, too.
+    fn make_directory(&self, directory: &Path) -> io::Result<()> {
+        if directory.is_dir() {
+            return Ok(());
+        }
+        if let Some(parent) = directory.parent() {
+            self.make_directory(parent)?;
+            match fs::create_dir(directory) {
+                Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
+                _ => self.sync_directory(parent)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn sync_directory(&self, directory: &Path) -> io::Result<()> {
+        if self.sync { File::open(directory)?.sync_all() } else { Ok(()) }
+    }
+}
+
+fn subject_of(document: &Document) -> Option<&Descriptor> {
+    match document {
+        Document::Manifest(m) => m.subject.as_ref(),
+        Document::Index(i) => i.subject.as_ref(),
+    }
+}
+
+/// The artifact's type: its own, else that of the config (distribution specification, "Listing Referrers").
+fn artifact_type(manifest: &Manifest) -> String {
+    manifest.artifact_type.clone().unwrap_or_else(|| manifest.config.media_type.clone())
+}
+
+/// `None` for what does not exist.
+fn found<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+/// Names in a directory, sorted, without temporary files; none if it does not exist.
+fn names_in(directory: &Path) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in found(fs::read_dir(directory))?.into_iter().flatten() {
+        if let Ok(name) = entry?.file_name().into_string()
+            && !name.starts_with('.')
+        {
+            names.push(name);
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+fn hash_file(mut file: &File, mut hasher: Hasher) -> io::Result<Digest> {
+    let mut buffer = vec![0; 256 * 1024];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(hasher.finish()),
+            n => hasher.update(&buffer[..n]),
+        }
+    }
+}
+
+/// 128 random bits in hexadecimal digits.
+pub(super) fn random_hex() -> io::Result<String> {
+    let mut bytes = [0u8; 16];
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
