@@ -10,7 +10,7 @@ use crossdock_dockerfile::ignore::Ignore;
 use crossdock_dockerfile::instruction::{CommandLine, Instruction, Run};
 use crossdock_dockerfile::mount::{self, Mount, MountKind, Sharing};
 use crossdock_dockerfile::parser::heredoc_of_word;
-use crossdock_oci::store::{CacheSharing, Scratch};
+use crossdock_oci::store::{CacheMount, Scratch, Sharing as CacheSharing};
 use crossdock_sandbox as sandbox;
 use rustix::fs::CWD;
 use rustix::mount::{MoveMountFlags, UnmountFlags, move_mount, unmount};
@@ -321,7 +321,7 @@ impl StageRun<'_, '_, '_> {
 /// Locks and directories that a running command needs.
 #[derive(Default)]
 struct Guards {
-    caches: Vec<crossdock_oci::store::CacheMount>,
+    caches: Vec<CacheMount>,
     scratches: Vec<Scratch>,
 }
 
@@ -360,7 +360,7 @@ impl Guards {
                 };
                 let cache = engine.env.store.cache_mount(id, sharing)?;
                 let path = cache.path().to_path_buf();
-                if cache.is_new() {
+                if is_empty(&path)? {
                     prepare_cache(&path, *mode, *owner, initial.as_deref())?;
                 }
                 self.caches.push(cache);
@@ -369,6 +369,12 @@ impl Guards {
         };
         Ok(Some(sandbox::Mount { kind, target, read_only: mount.read_only }))
     }
+}
+
+fn is_empty(directory: &Path) -> Result<bool, ErrorKind> {
+    let mut entries = std::fs::read_dir(directory)
+        .map_err(|e| ErrorKind::io(format!("read the cache {}", directory.display()), e))?;
+    Ok(entries.next().is_none())
 }
 
 /// Content, owner and mode of a cache directory that was just made.

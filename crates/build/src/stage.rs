@@ -167,8 +167,24 @@ impl<'scope, 'env, 'a> StageRun<'scope, 'env, 'a> {
     fn layout_image(
         &self, path: &std::path::Path, name: Option<&str>, lines: Lines,
     ) -> Result<crossdock_oci::Descriptor, BuildError> {
-        let imported = crossdock_oci::archive::import_layout(self.engine.env.store, path, name, &self.state.platform);
-        imported.map_err(|e| ErrorKind::Store(e).at(lines))
+        let wanted = |entry: &crossdock_oci::Descriptor| match name {
+            None => true,
+            Some(name) => {
+                entry.digest.as_str() == name
+                    || entry.annotations.get("org.opencontainers.image.ref.name").is_some_and(|tag| tag == name)
+            }
+        };
+        let shown = || format!("oci-layout://{}", path.display());
+        let loaded = self.engine.env.store.read_layout(path, wanted).map_err(|e| ErrorKind::Store(e).at(lines))?;
+        let images: Vec<_> = loaded.into_iter().flat_map(|image| image.images).collect();
+        match self.state.platform.best(images.iter().map(|(platform, _)| platform)) {
+            Some(best) => Ok(images[best].1.clone()),
+            None => {
+                let offered: Vec<String> = images.iter().map(|(platform, _)| platform.to_string()).collect();
+                let reason = format!("no image for {}; it offers: {}", self.state.platform, offered.join(", "));
+                Err(ErrorKind::BaseImage { name: shown(), reason }.at(lines))
+            }
+        }
     }
 
     /// The base image's configuration and layers.

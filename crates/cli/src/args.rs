@@ -1,0 +1,728 @@
+//! The command line. Names and short forms are those of docker, buildx and podman where they have the command.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{ArgAction, Parser, Subcommand, ValueEnum};
+
+use crate::session::Needs;
+
+/// Builds, runs and publishes container images for every CPU from any machine.
+#[derive(Parser)]
+#[command(name = "crossdock", version, propagate_version = true, arg_required_else_help = true)]
+pub struct Args {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(clap::Args)]
+pub struct Global {
+    /// Directory of the store [default: $XDG_DATA_HOME/crossdock or ~/.local/share/crossdock]
+    #[arg(long, global = true, value_name = "DIR", env = "CROSSDOCK_ROOT", hide_env_values = true)]
+    pub root: Option<PathBuf>,
+    /// Registries that may be reached by plain http or without a verified certificate (HOST[:PORT]; alone: all)
+    #[arg(long, global = true, value_name = "HOST", num_args = 0..=1, default_missing_value = "*", require_equals = true)]
+    pub insecure: Vec<String>,
+}
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Build an image from a Dockerfile, for one or several platforms
+    Build(Box<BuildArgs>),
+    /// Run a command in an image, also one for another CPU
+    Run(Box<RunArgs>),
+    /// Run a single program for another CPU on this machine
+    Emulate(EmulateArgs),
+    /// Run a command as root of an own user namespace, with emulators registered there
+    Unshare(UnshareArgs),
+    /// Fetch an image for one, several or all platforms
+    Pull(PullArgs),
+    /// Send an image or a multi-platform index to a registry
+    Push(PushArgs),
+    /// List images
+    Images(ImagesArgs),
+    /// Give an image another name
+    Tag(TagArgs),
+    /// Remove images
+    Rmi(RmiArgs),
+    /// Show everything known about images
+    Inspect(InspectArgs),
+    /// Show how an image came about
+    History(HistoryArgs),
+    /// Write images to an archive
+    Save(SaveArgs),
+    /// Read images from an archive
+    Load(LoadArgs),
+    /// Make and edit multi-platform indexes
+    #[command(subcommand)]
+    Manifest(ManifestCommand),
+    /// Log in to a registry
+    Login(LoginArgs),
+    /// Log out from a registry
+    Logout(LogoutArgs),
+    /// The embedded registry
+    #[command(subcommand)]
+    Registry(RegistryCommand),
+    /// Space used and space to be had back
+    #[command(subcommand)]
+    System(SystemCommand),
+    /// Say what ELF files are, for every CPU
+    File(FileArgs),
+    /// Show which libraries an ELF file needs and where they are found
+    Ldd(LddArgs),
+    /// Handlers for programs of other CPUs on this machine
+    #[command(subcommand)]
+    Binfmt(BinfmtCommand),
+    /// Say what this machine can do, and how to get what it lacks
+    Doctor(DoctorArgs),
+    /// Show the version
+    Version,
+}
+
+#[derive(clap::Args)]
+pub struct BuildArgs {
+    /// Directory of the build context, or "-" for a Dockerfile or a tar archive on standard input
+    #[arg(value_name = "PATH", default_value = ".")]
+    pub context: PathBuf,
+    /// The Dockerfile [default: PATH/Dockerfile], or "-" for standard input
+    #[arg(short, long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// Name of the result, may be given several times
+    #[arg(short, long = "tag", value_name = "NAME[:TAG]")]
+    pub tags: Vec<String>,
+    /// Platforms to build for, separated by commas [default: this machine's]
+    #[arg(long, value_name = "OS/ARCH[/VARIANT],...")]
+    pub platform: Vec<String>,
+    /// Send the result to the registry of its names
+    #[arg(long)]
+    pub push: bool,
+    /// Keep the result in the local store (the default)
+    #[arg(long)]
+    pub load: bool,
+    /// Where the result goes: type=image|registry|oci|docker|local|tar,dest=PATH; may be given several times
+    #[arg(short, long = "output", value_name = "SPEC")]
+    pub outputs: Vec<String>,
+    /// The stage to build
+    #[arg(long, value_name = "STAGE")]
+    pub target: Option<String>,
+    /// Value of an ARG; NAME alone takes it from the environment
+    #[arg(long = "build-arg", value_name = "NAME[=VALUE]")]
+    pub build_args: Vec<String>,
+    /// More contexts: NAME=PATH, NAME=docker-image://IMAGE, NAME=oci-layout://PATH, NAME=target:STAGE
+    #[arg(long = "build-context", value_name = "NAME=SOURCE")]
+    pub build_contexts: Vec<String>,
+    /// Label of the image
+    #[arg(long = "label", value_name = "NAME=VALUE")]
+    pub labels: Vec<String>,
+    /// Annotation of the manifests, or of the index with the prefix "index:"
+    #[arg(long = "annotation", value_name = "[index:|manifest:]NAME=VALUE")]
+    pub annotations: Vec<String>,
+    /// A secret for RUN --mount=type=secret: id=ID[,src=FILE|,env=NAME]
+    #[arg(long = "secret", value_name = "SPEC")]
+    pub secrets: Vec<String>,
+    /// An SSH agent for RUN --mount=type=ssh: default or ID=SOCKET
+    #[arg(long = "ssh", value_name = "ID[=SOCKET]")]
+    pub ssh: Vec<String>,
+    /// Execute every step
+    #[arg(long)]
+    pub no_cache: bool,
+    /// Execute every step of these stages
+    #[arg(long, value_name = "STAGE", value_delimiter = ',')]
+    pub no_cache_filter: Vec<String>,
+    /// Ask the registry for newer base images
+    #[arg(long)]
+    pub pull: bool,
+    /// Network of RUN: default, host or none
+    #[arg(long, value_name = "MODE", default_value = "default")]
+    pub network: String,
+    /// More lines for /etc/hosts
+    #[arg(long = "add-host", value_name = "NAME:IP")]
+    pub add_hosts: Vec<String>,
+    /// Permission: security.insecure or network.host
+    #[arg(long = "allow", value_name = "WHAT")]
+    pub allow: Vec<String>,
+    /// Size of /dev/shm
+    #[arg(long, value_name = "BYTES")]
+    pub shm_size: Option<String>,
+    /// Resource limits: NAME=SOFT[:HARD]
+    #[arg(long = "ulimit", value_name = "LIMIT")]
+    pub ulimits: Vec<String>,
+    /// What runs programs of other CPUs: auto, builtin, qemu or a path
+    #[arg(long, value_name = "EMULATOR", default_value = "auto")]
+    pub emulator: String,
+    /// Steps to execute at once [default: number of CPUs]
+    #[arg(short, long, value_name = "N")]
+    pub jobs: Option<usize>,
+    /// How progress is shown
+    #[arg(long, value_enum, default_value_t = ProgressMode::Auto)]
+    pub progress: ProgressMode,
+    /// Print only the digest of the result
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// Write the image's digest to a file
+    #[arg(long, value_name = "FILE")]
+    pub iidfile: Option<PathBuf>,
+    /// Write the result's metadata as JSON to a file
+    #[arg(long, value_name = "FILE")]
+    pub metadata_file: Option<PathBuf>,
+    /// Accepted for buildx; caches of other builds are not read
+    #[arg(long = "cache-from", value_name = "SPEC")]
+    pub cache_from: Vec<String>,
+    /// Accepted for buildx; the cache is not exported
+    #[arg(long = "cache-to", value_name = "SPEC")]
+    pub cache_to: Vec<String>,
+    /// Accepted for buildx; no attestation is made
+    #[arg(long, value_name = "SPEC", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub provenance: Option<String>,
+    /// Accepted for buildx; no attestation is made
+    #[arg(long, value_name = "SPEC", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub sbom: Option<String>,
+    /// Accepted for buildx
+    #[arg(long, hide = true)]
+    pub rm: bool,
+    /// Accepted for docker
+    #[arg(long, hide = true)]
+    pub force_rm: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ProgressMode {
+    /// tty on a terminal, plain elsewhere
+    Auto,
+    /// Live lines
+    Tty,
+    /// Every line of output, numbered by step
+    Plain,
+    /// One JSON object a line
+    Json,
+    /// Nothing
+    Quiet,
+}
+
+#[derive(clap::Args)]
+pub struct RunArgs {
+    /// The image
+    pub image: String,
+    /// Command and arguments instead of the image's
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub command: Vec<OsString>,
+    /// Platform of the image [default: this machine's if the image has it, else the only one in the store]
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    pub platform: Option<String>,
+    /// Keep standard input open
+    #[arg(short, long)]
+    pub interactive: bool,
+    /// Give the command a terminal
+    #[arg(short, long)]
+    pub tty: bool,
+    /// Accepted for docker; containers are always removed
+    #[arg(long)]
+    pub rm: bool,
+    /// Environment: NAME=VALUE, or NAME to take it from here
+    #[arg(short, long = "env", value_name = "NAME[=VALUE]")]
+    pub env: Vec<OsString>,
+    /// File of environment lines
+    #[arg(long = "env-file", value_name = "FILE")]
+    pub env_files: Vec<PathBuf>,
+    /// Working directory
+    #[arg(short, long, value_name = "DIR")]
+    pub workdir: Option<String>,
+    /// User and group, by name or number
+    #[arg(short, long, value_name = "USER[:GROUP]")]
+    pub user: Option<String>,
+    /// Bind a directory or file: SOURCE:TARGET[:ro]
+    #[arg(short, long = "volume", value_name = "SOURCE:TARGET[:ro]")]
+    pub volumes: Vec<String>,
+    /// Mounts: type=bind|tmpfs,source=...,target=...[,readonly]
+    #[arg(long = "mount", value_name = "SPEC")]
+    pub mounts: Vec<String>,
+    /// An empty file system in memory
+    #[arg(long = "tmpfs", value_name = "TARGET")]
+    pub tmpfs: Vec<String>,
+    /// Program instead of the image's ENTRYPOINT
+    #[arg(long, value_name = "PROGRAM")]
+    pub entrypoint: Option<String>,
+    /// Network: host or none
+    #[arg(long, visible_alias = "net", value_name = "MODE", default_value = "host")]
+    pub network: String,
+    /// Host name inside
+    #[arg(long, value_name = "NAME")]
+    pub hostname: Option<String>,
+    /// More lines for /etc/hosts
+    #[arg(long = "add-host", value_name = "NAME:IP")]
+    pub add_hosts: Vec<String>,
+    /// Refuse writes to the root
+    #[arg(long)]
+    pub read_only: bool,
+    /// Put a small init before the command
+    #[arg(long)]
+    pub init: bool,
+    /// All capabilities of the user namespace, no seccomp profile
+    #[arg(long)]
+    pub privileged: bool,
+    /// Size of /dev/shm
+    #[arg(long, value_name = "BYTES")]
+    pub shm_size: Option<String>,
+    /// Resource limits: NAME=SOFT[:HARD]
+    #[arg(long = "ulimit", value_name = "LIMIT")]
+    pub ulimits: Vec<String>,
+    /// When to ask the registry: missing, always or never
+    #[arg(long, value_name = "WHEN", default_value = "missing")]
+    pub pull: String,
+    /// What runs programs of other CPUs: auto, builtin, qemu or a path
+    #[arg(long, value_name = "EMULATOR", default_value = "auto")]
+    pub emulator: String,
+    /// Accepted for docker; containers have no names
+    #[arg(long, hide = true)]
+    pub name: Option<String>,
+    /// Accepted for docker; with the host's network every port is reachable
+    #[arg(short, long = "publish", hide = true)]
+    pub publish: Vec<String>,
+}
+
+#[derive(clap::Args)]
+pub struct EmulateArgs {
+    /// The program, an ELF file for another CPU
+    pub program: PathBuf,
+    /// Its arguments
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub args: Vec<OsString>,
+    /// What runs it: auto, builtin, qemu or a path
+    #[arg(long, value_name = "EMULATOR", default_value = "auto")]
+    pub emulator: String,
+    /// Root with the loader and libraries of a dynamic program
+    #[arg(short = 'L', long, value_name = "DIR")]
+    pub sysroot: Option<PathBuf>,
+}
+
+#[derive(clap::Args)]
+pub struct UnshareArgs {
+    /// Command and arguments [default: $SHELL]
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub command: Vec<OsString>,
+    /// Platforms whose programs can be run inside [default: all with an emulator]
+    #[arg(long, value_name = "OS/ARCH[/VARIANT],...")]
+    pub platform: Vec<String>,
+    /// What runs programs of other CPUs: auto, builtin, qemu or a path
+    #[arg(long, value_name = "EMULATOR", default_value = "auto")]
+    pub emulator: String,
+}
+
+#[derive(clap::Args)]
+pub struct PullArgs {
+    /// The image
+    pub image: String,
+    /// Platforms to fetch [default: this machine's]
+    #[arg(long, value_name = "OS/ARCH[/VARIANT],...")]
+    pub platform: Vec<String>,
+    /// Fetch the images of all platforms
+    #[arg(short, long, visible_alias = "all")]
+    pub all_platforms: bool,
+    /// Print only the digest
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// Do not unpack the layers yet
+    #[arg(long)]
+    pub no_unpack: bool,
+}
+
+#[derive(clap::Args)]
+pub struct PushArgs {
+    /// The image
+    pub image: String,
+    /// Where to, if not to the registry of its name
+    pub destination: Option<String>,
+    /// Send only the image of this platform
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    pub platform: Option<String>,
+    /// Print only the digest
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// Accepted for docker and podman
+    #[arg(short, long, hide = true, visible_alias = "all")]
+    pub all_tags: bool,
+}
+
+#[derive(clap::Args)]
+pub struct ImagesArgs {
+    /// Only images of this name
+    pub name: Option<String>,
+    /// Only ids
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// Show whole ids
+    #[arg(long)]
+    pub no_trunc: bool,
+    /// Show digests
+    #[arg(long)]
+    pub digests: bool,
+    /// As JSON
+    #[arg(long, value_name = "FORMAT", value_parser = ["table", "json"], default_value = "table")]
+    pub format: String,
+}
+
+#[derive(clap::Args)]
+pub struct TagArgs {
+    /// The image
+    pub source: String,
+    /// The new name
+    pub target: String,
+}
+
+#[derive(clap::Args)]
+pub struct RmiArgs {
+    /// Names or ids
+    #[arg(required = true)]
+    pub images: Vec<String>,
+    /// Only the image of this platform
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    pub platform: Option<String>,
+    /// No error for an image that is not there
+    #[arg(short, long)]
+    pub force: bool,
+}
+
+#[derive(clap::Args)]
+pub struct InspectArgs {
+    /// Names or ids
+    #[arg(required = true)]
+    pub images: Vec<String>,
+    /// Only the image of this platform
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    pub platform: Option<String>,
+}
+
+#[derive(clap::Args)]
+pub struct HistoryArgs {
+    /// The image
+    pub image: String,
+    /// Platform of the image
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    pub platform: Option<String>,
+    /// Show whole lines
+    #[arg(long)]
+    pub no_trunc: bool,
+    /// As JSON
+    #[arg(long, value_name = "FORMAT", value_parser = ["table", "json"], default_value = "table")]
+    pub format: String,
+}
+
+#[derive(clap::Args)]
+pub struct SaveArgs {
+    /// The images
+    #[arg(required = true)]
+    pub images: Vec<String>,
+    /// The archive [default: standard output]
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// docker (one platform) or oci (all)
+    #[arg(long, value_name = "FORMAT", value_parser = ["docker", "oci", "docker-archive", "oci-archive"])]
+    pub format: Option<String>,
+    /// Only the image of this platform
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    pub platform: Option<String>,
+}
+
+#[derive(clap::Args)]
+pub struct LoadArgs {
+    /// The archive [default: standard input]
+    #[arg(short, long, value_name = "FILE")]
+    pub input: Option<PathBuf>,
+    /// Name for images that have none in the archive
+    #[arg(short, long, value_name = "NAME[:TAG]")]
+    pub tag: Option<String>,
+    /// Print only names
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
+#[derive(Subcommand)]
+pub enum ManifestCommand {
+    /// Show an index or manifest, of the store or of a registry
+    Inspect {
+        /// The name
+        image: String,
+        /// Show the platforms and digests only as a table
+        #[arg(short, long)]
+        verbose: bool,
+    },
+    /// Make an index from images, which may be in the store or in registries
+    Create {
+        /// Name of the index
+        index: String,
+        /// The images
+        #[arg(required = true)]
+        images: Vec<String>,
+        /// Add to an index of that name instead of replacing it
+        #[arg(short, long)]
+        amend: bool,
+    },
+    /// Change the platform or annotations of an entry
+    Annotate(AnnotateArgs),
+    /// Send an index and its images to its registry
+    Push {
+        /// Name of the index
+        index: String,
+        /// Where to, if not to the registry of its name
+        destination: Option<String>,
+        /// Remove the index from the store afterwards
+        #[arg(short, long)]
+        purge: bool,
+        /// Accepted for buildah; all images are always sent
+        #[arg(long, hide = true)]
+        all: bool,
+    },
+    /// Remove indexes from the store
+    Rm {
+        /// Names
+        #[arg(required = true)]
+        indexes: Vec<String>,
+    },
+}
+
+#[derive(clap::Args)]
+pub struct AnnotateArgs {
+    /// Name of the index
+    pub index: String,
+    /// The entry: an image name or a digest
+    pub image: String,
+    /// Operating system
+    #[arg(long)]
+    pub os: Option<String>,
+    /// Architecture
+    #[arg(long)]
+    pub arch: Option<String>,
+    /// Variant
+    #[arg(long)]
+    pub variant: Option<String>,
+    /// Operating system version
+    #[arg(long)]
+    pub os_version: Option<String>,
+    /// Operating system features
+    #[arg(long, value_delimiter = ',')]
+    pub os_features: Vec<String>,
+    /// Annotation of the entry
+    #[arg(long = "annotation", value_name = "NAME=VALUE")]
+    pub annotations: Vec<String>,
+}
+
+#[derive(clap::Args)]
+pub struct LoginArgs {
+    /// The registry [default: docker.io]
+    pub server: Option<String>,
+    /// User name
+    #[arg(short, long)]
+    pub username: Option<String>,
+    /// Password; better use --password-stdin
+    #[arg(short, long)]
+    pub password: Option<String>,
+    /// Read the password from standard input
+    #[arg(long)]
+    pub password_stdin: bool,
+}
+
+#[derive(clap::Args)]
+pub struct LogoutArgs {
+    /// The registry [default: docker.io]
+    pub server: Option<String>,
+}
+
+#[derive(Subcommand)]
+pub enum RegistryCommand {
+    /// Serve a registry until interrupted
+    Serve(ServeArgs),
+    /// Remove blobs of a served directory that no manifest needs; the server must not run
+    Gc {
+        /// Directory of the registry
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
+}
+
+#[derive(clap::Args)]
+pub struct ServeArgs {
+    /// Address to listen on; port 0 takes a free one
+    #[arg(long, default_value = "127.0.0.1:5000")]
+    pub addr: String,
+    /// Directory of the registry [default: registry/ in the store's directory]
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+    /// Refuse changes
+    #[arg(long)]
+    pub read_only: bool,
+    /// File of USER:PASSWORD lines; without it everybody may do everything
+    #[arg(long, value_name = "FILE")]
+    pub users: Option<PathBuf>,
+    /// Write the address to a file once the registry serves
+    #[arg(long, value_name = "FILE")]
+    pub addr_file: Option<PathBuf>,
+}
+
+#[derive(Subcommand)]
+pub enum SystemCommand {
+    /// Show the space that the store uses
+    Df,
+    /// Remove what nothing needs
+    Prune {
+        /// Also the build cache and images without a use
+        #[arg(short, long)]
+        all: bool,
+        /// Do not ask
+        #[arg(short, long)]
+        force: bool,
+        /// Only build cache older than this: 30m, 24h, 7d
+        #[arg(long, value_name = "AGE")]
+        older_than: Option<String>,
+        /// Build cache to keep, in bytes; the least recently used goes first
+        #[arg(long, value_name = "BYTES")]
+        keep_storage: Option<String>,
+    },
+}
+
+#[derive(clap::Args)]
+pub struct FileArgs {
+    /// Files; paths in the image with --image
+    #[arg(required = true)]
+    pub paths: Vec<String>,
+    /// Look in this image
+    #[arg(long)]
+    pub image: Option<String>,
+    /// Platform of the image
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    pub platform: Option<String>,
+    /// Do not print the names
+    #[arg(short, long)]
+    pub brief: bool,
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(clap::Args)]
+pub struct LddArgs {
+    /// The program; a path in the image with --image
+    pub path: String,
+    /// Look in this image
+    #[arg(long)]
+    pub image: Option<String>,
+    /// Platform of the image
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    pub platform: Option<String>,
+    /// Look in this directory as the root
+    #[arg(long, value_name = "DIR", conflicts_with = "image")]
+    pub sysroot: Option<PathBuf>,
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Subcommand)]
+pub enum BinfmtCommand {
+    /// Show the handlers of this machine
+    Status,
+    /// Register emulators for everybody on this machine; needs root
+    Install {
+        /// Architectures or platforms [default: all with an emulator]
+        platforms: Vec<String>,
+        /// auto, builtin, qemu or a path
+        #[arg(long, value_name = "EMULATOR", default_value = "auto")]
+        emulator: String,
+        /// Also after the next boot: write a file for systemd's binfmt.d
+        #[arg(long)]
+        persist: bool,
+    },
+    /// Remove handlers that were registered by "install"; needs root
+    Uninstall {
+        /// Architectures or platforms
+        #[arg(required = true)]
+        platforms: Vec<String>,
+        /// Also the file for systemd's binfmt.d
+        #[arg(long)]
+        persist: bool,
+    },
+    /// Print the registration of each architecture, and what its flags mean
+    Print {
+        /// Architectures or platforms [default: all]
+        platforms: Vec<String>,
+        /// auto, builtin, qemu or a path
+        #[arg(long, value_name = "EMULATOR", default_value = "auto")]
+        emulator: String,
+    },
+}
+
+#[derive(clap::Args)]
+pub struct DoctorArgs {
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl Command {
+    /// What must be set up before the command runs.
+    pub fn needs(&self) -> Needs {
+        match self {
+            Command::Build(_)
+            | Command::Run(_)
+            | Command::Pull(_)
+            | Command::Load(_)
+            | Command::Rmi(_)
+            | Command::System(_)
+            | Command::Unshare(_) => Needs::Namespace,
+            Command::File(FileArgs { image: Some(_), .. }) | Command::Ldd(LddArgs { image: Some(_), .. }) => {
+                Needs::Namespace
+            }
+            Command::Manifest(ManifestCommand::Push { purge: true, .. } | ManifestCommand::Rm { .. }) => Needs::Namespace,
+            _ => Needs::Nothing,
+        }
+    }
+}
+
+/// Docker's grouped forms, `buildx build`, `image ls`, ..., in the words used here.
+pub fn with_aliases(mut args: Vec<OsString>) -> Vec<OsString> {
+    let word = |i: usize| args.get(i).and_then(|a| a.to_str()).unwrap_or_default().to_string();
+    let replacement: &[&str] = match (word(1).as_str(), word(2).as_str()) {
+        ("buildx" | "image" | "builder", "build") => &["build"],
+        ("image", "ls" | "list") => &["images"],
+        ("image", "rm" | "remove") => &["rmi"],
+        ("image", "inspect") => &["inspect"],
+        ("image", "history") => &["history"],
+        ("image", "tag") => &["tag"],
+        ("image", "save") => &["save"],
+        ("image", "load") => &["load"],
+        ("image", "pull") => &["pull"],
+        ("image", "push") => &["push"],
+        ("image" | "builder" | "buildx", "prune") => &["system", "prune"],
+        ("buildx", "du") => &["system", "df"],
+        ("container", "run") => &["run"],
+        _ => return args,
+    };
+    args.splice(1..3, replacement.iter().map(OsString::from));
+    args
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn dockers_groups_are_understood() {
+        let parse = |line: &str| Args::try_parse_from(with_aliases(line.split(' ').map(OsString::from).collect()));
+        for line in [
+            "crossdock buildx build --platform linux/amd64,linux/arm64 -t a --push .",
+            "crossdock image ls",
+            "crossdock builder prune -f",
+            "crossdock run --rm -it --platform linux/arm/v7 a:b sh -c true",
+            "crossdock build -t x --build-arg A=b --secret id=a,src=b -f Dockerfile -",
+        ] {
+            assert!(parse(line).is_ok(), "{line}: {}", parse(line).err().map(|e| e.to_string()).unwrap_or_default());
+        }
+    }
+}

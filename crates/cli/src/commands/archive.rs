@@ -1,0 +1,71 @@
+//! save and load.
+
+use std::io::{IsTerminal, Read};
+
+use anyhow::{Context, Result, bail};
+use crossdock_oci::archive::SaveItem;
+use crossdock_oci::store::LayerOptions;
+
+use super::build::to_file;
+use super::{print, source};
+use crate::args::{LoadArgs, SaveArgs};
+use crate::session::{self, Session};
+
+pub fn save(session: &Session, args: SaveArgs) -> Result<u8> {
+    let store = session.store()?;
+    let platform = session::platform(args.platform.as_ref())?;
+    let is_oci = args.format.as_deref().is_some_and(|f| f.starts_with("oci"));
+    let mut items = Vec::new();
+    for text in &args.images {
+        let found = source::find(&store, text, platform.as_ref())?;
+        let target = match (is_oci, platform.is_none()) {
+            (true, true) => super::images::push_target(&store, text, None)?,
+            _ => source::choose(&found, text)?.manifest.clone(),
+        };
+        items.push(SaveItem { references: found.reference.into_iter().collect(), target });
+    }
+    if args.output.is_none() && std::io::stdout().is_terminal() {
+        bail!("refusing to write an archive to the terminal: give --output FILE");
+    }
+    to_file(args.output.as_deref(), |writer| match is_oci {
+        true => Ok(store.save_oci(&items, writer)?),
+        false => Ok(store.save_docker(&items, writer)?),
+    })?;
+    Ok(0)
+}
+
+pub fn load(session: &Session, args: LoadArgs) -> Result<u8> {
+    session.warn_of_single_id();
+    let store = session.store()?;
+    let (stream, name): (Box<dyn Read + Send>, String) = match &args.input {
+        Some(path) => {
+            let file = std::fs::File::open(path).with_context(|| format!("open {}", path.display()))?;
+            (Box::new(file), path.display().to_string())
+        }
+        None if std::io::stdin().is_terminal() => bail!("standard input is a terminal: give --input FILE or pipe an archive"),
+        None => (Box::new(std::io::stdin()), "standard input".to_string()),
+    };
+    let own = args.tag.as_deref().map(session::reference).transpose()?;
+    let loaded = store.load(stream, &LayerOptions::default(), &name)?;
+    if loaded.is_empty() {
+        bail!("{name} has no images");
+    }
+    for image in &loaded {
+        let names = match (&own, image.references.is_empty()) {
+            (Some(own), true) => std::slice::from_ref(own),
+            _ => &image.references[..],
+        };
+        for reference in names {
+            store.name_loaded(image, reference)?;
+            let platforms: Vec<String> = image.images.iter().map(|(platform, _)| platform.to_string()).collect();
+            match args.quiet {
+                true => print(&reference.familiar()),
+                false => print(&format!("Loaded image: {} ({})", reference.familiar(), platforms.join(", "))),
+            }
+        }
+        if names.is_empty() {
+            print(&format!("Loaded image ID: {} (it has no name and will be removed: load it again with --tag)", image.target.digest));
+        }
+    }
+    Ok(0)
+}

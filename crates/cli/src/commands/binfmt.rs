@@ -1,0 +1,107 @@
+//! binfmt: handlers for programs of other CPUs on this machine.
+
+use anyhow::{Context, Result, bail};
+use crossdock_platform::Platform;
+use crossdock_sandbox::binfmt::{ARCHITECTURES, Architecture, Host};
+use crossdock_sandbox::emulator::{self, Choice};
+
+use super::{print, table};
+use crate::args::BinfmtCommand;
+use crate::session;
+
+pub fn binfmt(command: BinfmtCommand) -> Result<u8> {
+    let host = Host::default();
+    match command {
+        BinfmtCommand::Status => status(&host),
+        BinfmtCommand::Install { platforms, emulator, persist } => {
+            let choice = session::emulator_choice(&emulator)?;
+            for (architecture, emulator) in chosen(&platforms, &choice)? {
+                host.install(architecture.name, &emulator.path, emulator.flags())?;
+                print(&format!("registered {} for {}", emulator.path.display(), architecture.name));
+                if persist {
+                    let path = host.persist(architecture.name, &emulator.path, emulator.flags())?;
+                    print(&format!("wrote {}, read at every start by systemd", path.display()));
+                }
+            }
+            Ok(0)
+        }
+        BinfmtCommand::Uninstall { platforms, persist } => {
+            let mut missing = false;
+            for name in &platforms {
+                let architecture = architecture(name)?;
+                match host.uninstall(architecture.name)? {
+                    true => print(&format!("removed the handler for {}", architecture.name)),
+                    false => {
+                        eprintln!("no handler of ours for {}", architecture.name);
+                        missing = true;
+                    }
+                }
+                if persist && host.forget(architecture.name)? {
+                    print("removed its file in binfmt.d");
+                }
+            }
+            Ok(u8::from(missing))
+        }
+        BinfmtCommand::Print { platforms, emulator } => {
+            let choice = session::emulator_choice(&emulator)?;
+            for (architecture, emulator) in chosen(&platforms, &choice)? {
+                let line = host.line(architecture.name, &emulator.path, emulator.flags())?;
+                print(&format!("# {}, flags:", architecture.name));
+                emulator.flags().explain().iter().for_each(|sentence| print(&format!("#   {sentence}")));
+                print(&String::from_utf8_lossy(&line));
+            }
+            Ok(0)
+        }
+    }
+}
+
+fn architecture(name: &str) -> Result<&'static Architecture> {
+    let platform: Platform = name.parse()?;
+    Architecture::named(&platform.architecture)
+        .with_context(|| format!("no handler for {name}; known: {}", emulator::architectures()))
+}
+
+/// Architectures with their emulators: those named, else all foreign ones that have an emulator here.
+fn chosen(platforms: &[String], choice: &Choice) -> Result<Vec<(&'static Architecture, crossdock_sandbox::Emulator)>> {
+    if !platforms.is_empty() {
+        let mut all = Vec::new();
+        for name in platforms {
+            let architecture = architecture(name)?;
+            all.push((architecture, emulator::find(architecture.name, choice)?));
+        }
+        return Ok(all);
+    }
+    let foreign = ARCHITECTURES.iter().filter(|a| !emulator::is_native(&Platform::new("linux", a.name, None)));
+    let all: Vec<_> = foreign.filter_map(|a| Some((a, emulator::find(a.name, choice).ok()?))).collect();
+    if all.is_empty() {
+        bail!("no emulator is here: sudo apt-get install --no-install-recommends qemu-user-static");
+    }
+    Ok(all)
+}
+
+fn status(host: &Host) -> Result<u8> {
+    let status = host.status()?;
+    if !status.mounted {
+        print("binfmt_misc is not mounted on this machine (crossdock does not need it; to mount it: sudo mount -t binfmt_misc none /proc/sys/fs/binfmt_misc)");
+        return Ok(0);
+    }
+    print(&format!("binfmt_misc is {}", if status.enabled { "enabled" } else { "disabled" }));
+    let mut rows = vec![["ARCHITECTURE", "HANDLER", "STATE", "FLAGS", "NAME"].map(str::to_string).to_vec()];
+    for architecture in ARCHITECTURES {
+        for entry in status.entries.iter().filter(|e| e.serves(architecture)) {
+            rows.push(vec![
+                architecture.name.to_string(),
+                entry.interpreter.display().to_string(),
+                if entry.enabled { "enabled" } else { "disabled" }.to_string(),
+                entry.flags.to_string(),
+                entry.name.clone(),
+            ]);
+        }
+    }
+    if rows.len() == 1 {
+        print("no handler for another CPU is registered");
+    } else {
+        table(&rows);
+    }
+    Ok(0)
+}

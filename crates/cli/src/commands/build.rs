@@ -1,0 +1,597 @@
+//! build.
+
+use std::collections::BTreeMap;
+use std::io::{IsTerminal, Read};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use crossdock_build::{BuildRequest, Built, Environment, NamedContext, Secret};
+use crossdock_dockerfile::ignore::Ignore;
+use crossdock_dockerfile::mount::{bytes, csv};
+use crossdock_oci::archive::SaveItem;
+use crossdock_oci::layer::{Timestamps, copy_tree, export_tar, extract_tar};
+use crossdock_oci::media_type::Compression;
+use crossdock_oci::store::{LayerOptions, Owners};
+use crossdock_oci::{Descriptor, Index, Reference, Store, media_type};
+use crossdock_platform::Platform;
+use crossdock_registry::transfer::{PushOptions, push};
+use crossdock_sandbox::emulator;
+
+use super::registry::write_whole;
+use super::run::{hosts, limits};
+use super::source::Source;
+use super::{ExitWith, print};
+use crate::args::{BuildArgs, ProgressMode};
+use crate::progress::Display;
+use crate::session::{self, Session};
+
+pub fn build(session: &Session, args: BuildArgs) -> Result<u8> {
+    session.warn_of_single_id();
+    let store = session.store()?;
+    let mode = if args.quiet { ProgressMode::Quiet } else { args.progress };
+    let display = Display::new(mode);
+    let tags = args.tags.iter().map(|t| session::reference(t)).collect::<Result<Vec<_>>>()?;
+    let outputs = outputs(&args)?;
+    let needs_name = outputs.iter().any(|o| matches!(o, Output::Push { names } if names.is_empty()));
+    if needs_name && tags.is_empty() {
+        bail!("--push needs a name for the image: give --tag REGISTRY/NAME:TAG");
+    }
+    for (given, flag) in [(&args.cache_from, "--cache-from"), (&args.cache_to, "--cache-to")] {
+        if !given.is_empty() {
+            display.say(&format!("warning: {flag} is not supported and has no effect"));
+        }
+    }
+    for (given, flag) in [(&args.provenance, "--provenance"), (&args.sbom, "--sbom")] {
+        if given.as_deref().is_some_and(|v| v != "false") {
+            display.say(&format!("warning: {flag} is not supported: no attestation is made"));
+        }
+    }
+
+    let input = input(&store, &args)?;
+    let request = request(&args, &input, &display)?;
+    let choice = session::emulator_choice(&args.emulator)?;
+    let find = |platform: &Platform| emulator::find(&platform.architecture, &choice).map_err(|e| e.to_string());
+    let source = Source::new(session, &store, display.clone());
+    let timestamps = match request.source_date_epoch {
+        Some(seconds) => Timestamps::Clamp(seconds),
+        None => Timestamps::Keep,
+    };
+    let layers = LayerOptions { compression: compression(&args)?, level: level(&args)?, timestamps, ..LayerOptions::default() };
+    let environment =
+        Environment { store: &store, images: &source, events: &display, layers, emulator: &find };
+    let built = match crossdock_build::build(&environment, &request) {
+        Ok(built) => built,
+        Err(error) => {
+            display.clear();
+            if let Some(lines) = error.lines {
+                let text = String::from_utf8_lossy(&request.dockerfile);
+                let excerpt = crossdock_dockerfile::error::excerpt(&input.name, &text, lines, 3);
+                if !excerpt.is_empty() && !args.quiet {
+                    eprintln!("{excerpt}");
+                }
+            }
+            return Err(error.into());
+        }
+    };
+    let built = annotate(&store, built, &args.annotations)?;
+    let target = built.index.clone().unwrap_or_else(|| built.images[0].manifest.clone());
+    for output in &outputs {
+        write_output(output, &source, &store, &built, &target, &tags, &display)?;
+    }
+    display.clear();
+    report(&args, &built, &target, &tags)?;
+    Ok(0)
+}
+
+fn report(args: &BuildArgs, built: &Built, target: &Descriptor, tags: &[Reference]) -> Result<()> {
+    let id = match built.images.len() {
+        1 => &built.images[0].id,
+        _ => &target.digest,
+    };
+    if let Some(path) = &args.iidfile {
+        write_whole(path, id.as_str().as_bytes())?;
+    }
+    if let Some(path) = &args.metadata_file {
+        let names: Vec<String> = tags.iter().map(ToString::to_string).collect();
+        let metadata = serde_json::json!({
+            "containerimage.config.digest": built.images[0].id,
+            "containerimage.digest": target.digest,
+            "containerimage.descriptor": target,
+            "image.name": names.join(","),
+        });
+        write_whole(path, serde_json::to_string_pretty(&metadata)?.as_bytes())?;
+    }
+    if args.quiet {
+        print(id.as_str());
+        return Ok(());
+    }
+    for image in &built.images {
+        eprintln!("built {} {}", image.platform, image.manifest.digest);
+    }
+    match tags {
+        [] => print(target.digest.as_str()),
+        tags => tags.iter().for_each(|tag| print(&format!("{} {}", tag.familiar(), target.digest))),
+    }
+    Ok(())
+}
+
+/// Where the Dockerfile and the context come from.
+struct Input {
+    dockerfile: Vec<u8>,
+    /// Name for messages.
+    name: String,
+    context: Option<PathBuf>,
+    ignore: Ignore,
+    /// An unpacked context from standard input.
+    _temporary: Option<tempfile::TempDir>,
+}
+
+fn input(store: &Store, args: &BuildArgs) -> Result<Input> {
+    let from_stdin = args.context.as_os_str() == "-";
+    let file_is_stdin = args.file.as_ref().is_some_and(|f| f.as_os_str() == "-");
+    if from_stdin && file_is_stdin {
+        bail!("only one of the context and the Dockerfile can be read from standard input");
+    }
+    let text = args.context.to_string_lossy();
+    if text.contains("://") || text.starts_with("git@") {
+        bail!("a context must be a directory or \"-\", not {text}: clone or download it first");
+    }
+    let mut temporary = None;
+    let mut context = Some(args.context.clone());
+    if from_stdin {
+        let (head, rest) = read_head()?;
+        if !is_archive(&head) {
+            let mut dockerfile = head;
+            rest.take(crossdock_dockerfile::parser::SIZE_MAX as u64).read_to_end(&mut dockerfile)?;
+            if let Some(file) = &args.file {
+                bail!("--file {} needs a context with that file, but standard input is a Dockerfile", file.display());
+            }
+            return Ok(Input { dockerfile, name: "-".into(), context: None, ignore: Ignore::default(), _temporary: None });
+        }
+        let directory = tempfile::tempdir_in(store.root().join("tmp")).context("unpack the context")?;
+        let stream = std::io::Cursor::new(head).chain(rest);
+        extract_tar(stream, directory.path(), Owners::Ignore, "context")?;
+        context = Some(directory.path().to_path_buf());
+        temporary = Some(directory);
+    }
+    let directory = context.clone().expect("set above");
+    let kind = std::fs::metadata(&directory).with_context(|| format!("build context {}", directory.display()))?;
+    if !kind.is_dir() {
+        bail!("build context {} is not a directory", directory.display());
+    }
+    let context = std::fs::canonicalize(&directory).with_context(|| directory.display().to_string())?;
+    if file_is_stdin {
+        let mut dockerfile = Vec::new();
+        std::io::stdin().take(crossdock_dockerfile::parser::SIZE_MAX as u64).read_to_end(&mut dockerfile)?;
+        let ignore = read_ignore(&[context.join(".dockerignore")])?;
+        return Ok(Input { dockerfile, name: "-".into(), context: Some(context), ignore, _temporary: temporary });
+    }
+    let path = match &args.file {
+        // In a context from standard input, --file is a path in it; else a path here, as buildx has it.
+        Some(file) if temporary.is_some() => context.join(file),
+        Some(file) => file.clone(),
+        None => {
+            let upper = context.join("Dockerfile");
+            let lower = context.join("dockerfile");
+            if !upper.exists() && lower.exists() { lower } else { upper }
+        }
+    };
+    let dockerfile = std::fs::read(&path).with_context(|| {
+        let hint = if args.file.is_none() { " (give another one with --file)" } else { "" };
+        format!("read the Dockerfile {}{hint}", path.display())
+    })?;
+    let mut own_ignore = path.clone().into_os_string();
+    own_ignore.push(".dockerignore");
+    let ignore = read_ignore(&[PathBuf::from(own_ignore), context.join(".dockerignore")])?;
+    let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+    Ok(Input { dockerfile, name, context: Some(context), ignore, _temporary: temporary })
+}
+
+/// The first ignore file that is there.
+fn read_ignore(paths: &[PathBuf]) -> Result<Ignore> {
+    for path in paths {
+        match std::fs::read_to_string(path) {
+            Ok(text) => {
+                return Ignore::parse(&text).map_err(|e| anyhow::anyhow!("{}:{}: {e}", path.display(), e.lines.start));
+            }
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+            Err(e) => return Err(e).with_context(|| format!("read {}", path.display())),
+        }
+    }
+    Ok(Ignore::default())
+}
+
+fn read_head() -> Result<(Vec<u8>, std::io::Stdin)> {
+    let stdin = std::io::stdin();
+    if stdin.is_terminal() {
+        bail!("standard input is a terminal: pipe a Dockerfile or a tar archive into this command");
+    }
+    let mut head = Vec::new();
+    stdin.lock().take(512).read_to_end(&mut head).context("read standard input")?;
+    Ok((head, std::io::stdin()))
+}
+
+fn is_archive(head: &[u8]) -> bool {
+    head.get(257..262) == Some(b"ustar") || Compression::of_magic(head) != Compression::None
+}
+
+fn request(args: &BuildArgs, input: &Input, display: &Display) -> Result<BuildRequest> {
+    let platforms = session::platforms(&args.platform)?;
+    let mut build_args = BTreeMap::new();
+    for text in &args.build_args {
+        match text.split_once('=') {
+            Some((name, value)) => drop(build_args.insert(name.to_string(), value.to_string())),
+            // Not set here either: as if it was not given.
+            None => drop(std::env::var(text).map(|value| build_args.insert(text.clone(), value))),
+        }
+    }
+    let network = match args.network.as_str() {
+        "default" | "host" => true,
+        "none" => false,
+        other => bail!("--network {other}: it must be default, host or none"),
+    };
+    let epoch = build_args.get("SOURCE_DATE_EPOCH").cloned().or_else(|| std::env::var("SOURCE_DATE_EPOCH").ok());
+    let epoch = epoch.filter(|text| !text.is_empty()).map(|text| {
+        text.parse::<i64>().with_context(|| format!("SOURCE_DATE_EPOCH={text}: not a number of seconds"))
+    });
+    let secrets = secrets(&args.secrets)?;
+    for secret in secrets.values() {
+        display.hide(String::from_utf8_lossy(&secret.0).trim());
+    }
+    let shm_size = args.shm_size.as_ref().map(|t| bytes(t).with_context(|| format!("--shm-size {t}: not a size")));
+    Ok(BuildRequest {
+        dockerfile: input.dockerfile.clone(),
+        context: input.context.clone(),
+        ignore: input.ignore.clone(),
+        contexts: contexts(&args.build_contexts)?,
+        target: args.target.clone(),
+        platforms,
+        build_args,
+        labels: pairs(&args.labels, "--label")?,
+        secrets,
+        ssh: agents(&args.ssh)?,
+        no_cache: args.no_cache,
+        no_cache_filter: args.no_cache_filter.clone(),
+        pull: args.pull,
+        network,
+        add_hosts: hosts(&args.add_hosts)?,
+        shm_size: shm_size.transpose()?,
+        limits: limits(&args.ulimits)?,
+        allow_insecure: args.allow.iter().any(|a| a == "security.insecure"),
+        jobs: args.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)),
+        source_date_epoch: epoch.transpose()?,
+    })
+}
+
+/// `NAME=VALUE` options.
+fn pairs(given: &[String], flag: &str) -> Result<BTreeMap<String, String>> {
+    let pair = |text: &String| match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_string(), value.to_string())),
+        None if !text.is_empty() => Ok((text.clone(), String::new())),
+        _ => bail!("{flag} {text}: not NAME=VALUE"),
+    };
+    given.iter().map(pair).collect()
+}
+
+fn contexts(given: &[String]) -> Result<BTreeMap<String, NamedContext>> {
+    let mut all = BTreeMap::new();
+    for text in given {
+        let Some((name, source)) = text.split_once('=').filter(|(n, s)| !n.is_empty() && !s.is_empty()) else {
+            bail!("--build-context {text}: not NAME=SOURCE");
+        };
+        let context = if let Some(image) = source.strip_prefix("docker-image://") {
+            NamedContext::Image(session::reference(image)?)
+        } else if let Some(layout) = source.strip_prefix("oci-layout://") {
+            layout_context(layout)
+        } else if let Some(stage) = source.strip_prefix("target:") {
+            NamedContext::Stage(stage.to_string())
+        } else if source.contains("://") || source.starts_with("git@") {
+            bail!("--build-context {text}: only directories, docker-image://, oci-layout:// and target: are supported");
+        } else {
+            let path = std::fs::canonicalize(source).with_context(|| format!("--build-context {text}"))?;
+            if !path.is_dir() {
+                bail!("--build-context {text}: not a directory");
+            }
+            NamedContext::Directory(path)
+        };
+        all.insert(name.to_string(), context);
+    }
+    Ok(all)
+}
+
+/// `PATH[:TAG][@DIGEST]`.
+fn layout_context(text: &str) -> NamedContext {
+    let (path, name) = match text.split_once('@') {
+        Some((path, digest)) => (path.split(':').next().unwrap_or(path), Some(digest.to_string())),
+        None => match text.rsplit_once(':') {
+            Some((path, tag)) if !tag.contains('/') => (path, Some(tag.to_string())),
+            _ => (text, None),
+        },
+    };
+    NamedContext::OciLayout { path: PathBuf::from(path), name }
+}
+
+/// `id=ID,src=FILE`, `id=ID,env=NAME`, `id=ID` (the variable, else the file of that name).
+fn secrets(given: &[String]) -> Result<BTreeMap<String, Secret>> {
+    /// BuildKit's limit, in bytes.
+    const SECRET_SIZE_MAX: u64 = 500 * 1024;
+    let mut all = BTreeMap::new();
+    for text in given {
+        // The text itself may name files but never holds the secret.
+        let wrong = |what: &str| anyhow::anyhow!("--secret {text}: {what}");
+        let (mut id, mut file, mut variable) = (None, None, None);
+        for field in csv(text).map_err(|e| wrong(&e))? {
+            match field.split_once('=') {
+                Some(("id", value)) => id = Some(value.to_string()),
+                Some(("src" | "source", value)) => file = Some(value.to_string()),
+                Some(("env", value)) => variable = Some(value.to_string()),
+                Some(("type", "file" | "env")) => {}
+                _ => return Err(wrong(&format!("unexpected \"{field}\"; the form is id=ID[,src=FILE|,env=NAME]"))),
+            }
+        }
+        let file_name = file.as_ref().and_then(|f| f.rsplit('/').next()).map(str::to_string);
+        let id = id.or(file_name).or_else(|| variable.clone()).ok_or_else(|| wrong("no id"))?;
+        let from_env = |name: &str| {
+            std::env::var_os(name).map(std::os::unix::ffi::OsStringExt::into_vec)
+        };
+        let value = match (file, variable) {
+            (Some(path), _) => read_secret(&path, SECRET_SIZE_MAX).with_context(|| format!("--secret id={id}: read {path}"))?,
+            (None, Some(name)) => from_env(&name).ok_or_else(|| wrong(&format!("the variable {name} is not set")))?,
+            (None, None) => match from_env(&id) {
+                Some(value) => value,
+                None => read_secret(&id, SECRET_SIZE_MAX).map_err(|_| wrong("neither a variable nor a file of that name is there"))?,
+            },
+        };
+        all.insert(id, Secret(value));
+    }
+    Ok(all)
+}
+
+fn read_secret(path: &str, limit: u64) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)?.take(limit + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > limit {
+        bail!("larger than {limit} bytes");
+    }
+    Ok(bytes)
+}
+
+fn agents(given: &[String]) -> Result<BTreeMap<String, PathBuf>> {
+    let mut all = BTreeMap::new();
+    for text in given {
+        let (id, path) = match text.split_once('=') {
+            Some((id, path)) => (id, PathBuf::from(path)),
+            None => match std::env::var_os("SSH_AUTH_SOCK") {
+                Some(path) => (text.as_str(), PathBuf::from(path)),
+                None => bail!("--ssh {text}: SSH_AUTH_SOCK is not set; start an agent or give --ssh {text}=SOCKET"),
+            },
+        };
+        all.insert(id.to_string(), path);
+    }
+    Ok(all)
+}
+
+/// One `--output`.
+enum Output {
+    /// Into the store, under the tags and these names.
+    Store { names: Vec<Reference> },
+    /// To registries; the tags if no names are given.
+    Push { names: Vec<Reference> },
+    /// An archive; standard output without a path.
+    Archive { is_oci: bool, path: Option<PathBuf> },
+    /// An OCI layout directory.
+    Layout(PathBuf),
+    /// The root as a tar archive.
+    Tar(Option<PathBuf>),
+    /// The root as files.
+    Local(PathBuf),
+}
+
+fn outputs(args: &BuildArgs) -> Result<Vec<Output>> {
+    let mut all = Vec::new();
+    for text in &args.outputs {
+        let mut kind = None;
+        let (mut path, mut names, mut is_push, mut is_tar) = (None, Vec::new(), false, true);
+        for field in csv(text).map_err(anyhow::Error::msg)? {
+            match field.split_once('=') {
+                Some(("type", value)) => kind = Some(value.to_string()),
+                Some(("dest", value)) => path = Some(PathBuf::from(value)).filter(|p| p.as_os_str() != "-"),
+                Some(("name", value)) => {
+                    names = value.split(',').map(session::reference).collect::<Result<_>>()?;
+                }
+                Some(("push", value)) => is_push = value == "true",
+                Some(("tar", value)) => is_tar = value != "false",
+                Some((
+                    "compression" | "compression-level" | "force-compression" | "oci-mediatypes" | "rewrite-timestamp"
+                    | "push-by-digest" | "name-canonical" | "unpack" | "store",
+                    _,
+                )) => {}
+                // `-o DIR` and `-o -`, as docker takes them.
+                None if kind.is_none() && field == "-" => kind = Some("tar".to_string()),
+                None if kind.is_none() => {
+                    kind = Some("local".to_string());
+                    path = Some(PathBuf::from(&field));
+                }
+                _ => bail!("--output {text}: unexpected \"{field}\""),
+            }
+        }
+        let needs_path = |path: Option<PathBuf>| path.with_context(|| format!("--output {text}: give dest=PATH"));
+        all.push(match kind.as_deref() {
+            Some("image") if is_push => Output::Push { names },
+            Some("image") => Output::Store { names },
+            Some("registry") => Output::Push { names },
+            Some("oci") if !is_tar => Output::Layout(needs_path(path)?),
+            Some("oci") => Output::Archive { is_oci: true, path },
+            // Without a path docker loads it into the local images, which is our store.
+            Some("docker") if path.is_none() && !text.contains("dest=") => Output::Store { names },
+            Some("docker") => Output::Archive { is_oci: false, path },
+            Some("tar") => Output::Tar(path),
+            Some("local") => Output::Local(needs_path(path)?),
+            Some("cacheonly") => continue,
+            Some(other) => bail!("--output {text}: unknown type {other} (image, registry, oci, docker, tar, local, cacheonly)"),
+            None => bail!("--output {text}: no type"),
+        });
+    }
+    if args.push {
+        all.push(Output::Push { names: Vec::new() });
+    }
+    if args.load || args.outputs.is_empty() {
+        all.push(Output::Store { names: Vec::new() });
+    }
+    let to_stdout = all.iter().filter(|o| matches!(o, Output::Archive { path: None, .. } | Output::Tar(None))).count();
+    if to_stdout > 0 && std::io::stdout().is_terminal() {
+        bail!("--output would write an archive to the terminal: give dest=PATH");
+    }
+    Ok(all)
+}
+
+/// `compression=` and `compression-level=` of `--output`.
+fn output_field<'a>(args: &'a BuildArgs, name: &str) -> Option<&'a str> {
+    args.outputs.iter().flat_map(|o| o.split(',')).find_map(|f| f.strip_prefix(name)?.strip_prefix('='))
+}
+
+fn compression(args: &BuildArgs) -> Result<Compression> {
+    match output_field(args, "compression") {
+        None | Some("gzip") => Ok(Compression::Gzip),
+        Some("zstd") => Ok(Compression::Zstd),
+        Some("uncompressed") => Ok(Compression::None),
+        Some(other) => bail!("compression={other}: it must be gzip, zstd or uncompressed"),
+    }
+}
+
+fn level(args: &BuildArgs) -> Result<Option<u32>> {
+    let parse = |text: &str| text.parse::<u32>().with_context(|| format!("compression-level={text}: not a number"));
+    output_field(args, "compression-level").map(parse).transpose()
+}
+
+fn write_output(
+    output: &Output, source: &Source<'_>, store: &Store, built: &Built, target: &Descriptor, tags: &[Reference],
+    display: &Display,
+) -> Result<()> {
+    match output {
+        Output::Store { names } => {
+            for reference in names.iter().chain(tags) {
+                name(store, built, reference)?;
+            }
+        }
+        Output::Push { names } => {
+            let names = if names.is_empty() { tags } else { names };
+            for reference in names {
+                push(source.client()?, store, reference, target, &PushOptions::default())?;
+                display.say(&format!("pushed {} {}", reference.familiar(), target.digest));
+            }
+        }
+        Output::Archive { is_oci, path } => {
+            let items = [SaveItem { references: tags.to_vec(), target: target.clone() }];
+            if !is_oci && built.images.len() > 1 {
+                bail!("a docker archive holds one platform: use type=oci, or build one platform");
+            }
+            to_file(path.as_deref(), |writer| match is_oci {
+                true => Ok(store.save_oci(&items, writer)?),
+                false => Ok(store.save_docker(&items, writer)?),
+            })?;
+        }
+        Output::Layout(path) => {
+            let items = [SaveItem { references: tags.to_vec(), target: target.clone() }];
+            store.write_layout(&items, path)?;
+        }
+        Output::Tar(path) => {
+            let [image] = &built.images[..] else {
+                bail!("type=tar holds one platform: use type=oci, or build one platform");
+            };
+            to_file(path.as_deref(), |writer| Ok(export_tar(&image.trees, Timestamps::Keep, writer)?))?;
+        }
+        Output::Local(path) => {
+            for image in &built.images {
+                // Several platforms go to directories of their own, as in buildx.
+                let directory = match built.images.len() {
+                    1 => path.clone(),
+                    _ => path.join(image.platform.to_string().replace('/', "_")),
+                };
+                std::fs::create_dir_all(&directory).with_context(|| format!("create {}", directory.display()))?;
+                for warning in copy_tree(&image.trees, Timestamps::Keep, &directory, Owners::Ignore)? {
+                    display.say(&format!("warning: {warning}"));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Names the result in the store.
+fn name(store: &Store, built: &Built, reference: &Reference) -> Result<()> {
+    let images: Vec<(Platform, Descriptor)> =
+        built.images.iter().map(|image| (image.platform.clone(), image.manifest.clone())).collect();
+    match &built.index {
+        Some(index) => store.put_index(reference, index, &images)?,
+        None => {
+            for (platform, manifest) in &images {
+                store.put_image(reference, platform, manifest)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Runs `write` on a new file that appears complete, or on standard output.
+pub fn to_file(path: Option<&Path>, write: impl FnOnce(&mut dyn std::io::Write) -> Result<()>) -> Result<()> {
+    use std::io::Write;
+    let Some(path) = path else {
+        let mut out = std::io::BufWriter::with_capacity(1 << 16, std::io::stdout().lock());
+        write(&mut out)?;
+        return out.flush().context("write to standard output");
+    };
+    let directory = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let doing = || format!("write {}", path.display());
+    let mut file = tempfile::NamedTempFile::new_in(directory).with_context(doing)?;
+    let mut out = std::io::BufWriter::with_capacity(1 << 16, &mut file);
+    write(&mut out).with_context(doing)?;
+    out.flush().with_context(doing)?;
+    drop(out);
+    let readable = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+    file.as_file().set_permissions(readable).with_context(doing)?;
+    file.as_file().sync_all().with_context(doing)?;
+    file.persist(path).map_err(|e| e.error).with_context(doing)?;
+    Ok(())
+}
+
+/// Puts `--annotation` on the manifests and the index, and writes them again.
+fn annotate(store: &Store, mut built: Built, annotations: &[String]) -> Result<Built> {
+    if annotations.is_empty() {
+        return Ok(built);
+    }
+    let mut on_index = BTreeMap::new();
+    let mut on_manifests = BTreeMap::new();
+    for text in annotations {
+        let (levels, pair) = match text.split_once(':') {
+            Some((levels, pair)) if levels.split(',').all(|l| matches!(l, "index" | "manifest")) => (levels, pair),
+            _ => ("manifest", text.as_str()),
+        };
+        let Some((name, value)) = pair.split_once('=').filter(|(name, _)| !name.is_empty()) else {
+            bail!("--annotation {text}: not NAME=VALUE");
+        };
+        for level in levels.split(',') {
+            let all = if level == "index" { &mut on_index } else { &mut on_manifests };
+            all.insert(name.to_string(), value.to_string());
+        }
+    }
+    if built.index.is_none() && !on_index.is_empty() {
+        return Err(ExitWith(1, "--annotation index: needs a build for several platforms".to_string()).into());
+    }
+    for image in &mut built.images {
+        let mut manifest = store.load_image(&image.manifest)?.manifest;
+        manifest.annotations.extend(on_manifests.clone());
+        let bytes = serde_json::to_vec(&manifest)?;
+        store.write_blob(&bytes)?;
+        image.manifest = Descriptor::of(media_type::OCI_MANIFEST, &bytes).with_platform(image.platform.clone());
+    }
+    if built.index.is_some() {
+        let mut index = Index::new(built.images.iter().map(|i| i.manifest.clone()).collect());
+        index.annotations = on_index;
+        let bytes = serde_json::to_vec(&index)?;
+        store.write_blob(&bytes)?;
+        built.index = Some(Descriptor::of(media_type::OCI_INDEX, &bytes));
+    }
+    Ok(built)
+}
+

@@ -1,0 +1,29 @@
+//! doctor: what this machine can do, and the command that fixes each lack.
+
+use anyhow::Result;
+use crossdock_sandbox::doctor::{Health, probe};
+
+use super::print;
+use crate::args::DoctorArgs;
+
+pub fn doctor(args: DoctorArgs) -> Result<u8> {
+    let checks = probe();
+    let failed = checks.iter().any(|check| check.status == Health::Fail);
+    if args.json {
+        print(&serde_json::to_string_pretty(&checks)?);
+        return Ok(u8::from(failed));
+    }
+    let width = checks.iter().map(|check| check.name.len()).max().unwrap_or(0);
+    for check in &checks {
+        let word = match check.status {
+            Health::Ok => "ok  ",
+            Health::Warn => "warn",
+            Health::Fail => "FAIL",
+        };
+        print(&format!("{word}  {:width$}  {}", check.name, check.what));
+        if let Some(fix) = &check.fix {
+            print(&format!("      {:width$}  fix: {fix}", ""));
+        }
+    }
+    Ok(u8::from(failed))
+}

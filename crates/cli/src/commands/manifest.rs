@@ -1,0 +1,284 @@
+//! manifest: indexes without a state of their own. The store's record of the index is the only one; everything else is
+//! asked of the registry.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail};
+use crossdock_oci::manifest::ParseDocumentError;
+use crossdock_oci::store::GcOptions;
+use crossdock_oci::{Descriptor, Digest, Document, Index, Reference, Store, media_type};
+use crossdock_platform::Platform;
+use crossdock_registry::transfer::{Platforms, PullOptions, PushOptions, pull, push};
+use crossdock_registry::{Client, NoProgress};
+
+use super::{print, table};
+use crate::args::{AnnotateArgs, ManifestCommand, ProgressMode};
+use crate::progress::Display;
+use crate::session::{self, Session, size};
+
+pub fn manifest(session: &Session, command: ManifestCommand) -> Result<u8> {
+    match command {
+        ManifestCommand::Inspect { image, verbose } => inspect(session, &image, verbose),
+        ManifestCommand::Create { index, images, amend } => create(session, &index, &images, amend),
+        ManifestCommand::Annotate(args) => annotate(session, args),
+        ManifestCommand::Push { index, destination, purge, all: _ } => {
+            push_index(session, &index, destination.as_deref(), purge)
+        }
+        ManifestCommand::Rm { indexes } => remove(session, &indexes),
+    }
+}
+
+/// The document of a name: in the store if it is there, else of the registry.
+fn document(session: &Session, store: &Store, reference: &Reference) -> Result<(Vec<u8>, String)> {
+    if let Some(record) = store.image(reference)? {
+        if let Some(index) = &record.index {
+            return Ok((store.read_descriptor(index)?, index.media_type.clone()));
+        }
+        if let [only] = &record.images[..] {
+            return Ok((store.read_descriptor(&only.manifest)?, only.manifest.media_type.clone()));
+        }
+        let entries = record.images.iter().map(|i| i.manifest.clone().with_platform(i.platform.clone()));
+        let index = Index::new(entries.collect());
+        return Ok((serde_json::to_vec(&index)?, media_type::OCI_INDEX.to_string()));
+    }
+    let client = session.client(Arc::new(NoProgress))?;
+    let fetched = client.manifest(reference)?;
+    Ok((fetched.bytes, fetched.media_type))
+}
+
+fn inspect(session: &Session, image: &str, verbose: bool) -> Result<u8> {
+    let store = session.store()?;
+    let reference = session::reference(image)?;
+    let (bytes, media_type) = document(session, &store, &reference)?;
+    if !verbose {
+        let value: serde_json::Value = serde_json::from_slice(&bytes).context("read the manifest")?;
+        print(&serde_json::to_string_pretty(&value)?);
+        return Ok(0);
+    }
+    let mut rows = vec![["PLATFORM", "DIGEST", "SIZE", "TYPE"].map(str::to_string).to_vec()];
+    match Document::parse(&bytes, Some(&media_type))? {
+        Document::Index(index) => {
+            for entry in &index.manifests {
+                let platform = entry.platform.as_ref().map_or("-".to_string(), Platform::to_string);
+                let kind = if entry.is_attestation() { "attestation" } else { "image" };
+                rows.push(vec![platform, entry.digest.to_string(), size(entry.size), kind.to_string()]);
+            }
+        }
+        Document::Manifest(manifest) => {
+            let bytes_all: u64 = manifest.layers.iter().map(|l| l.size).sum();
+            rows.push(vec!["-".into(), Digest::of(&bytes).to_string(), size(bytes_all), "image".into()]);
+        }
+    }
+    print(&format!("{} {}", reference.familiar(), Digest::of(&bytes)));
+    table(&rows);
+    Ok(0)
+}
+
+/// The index that a name means in the store, with those of its images that are here.
+fn local_index(store: &Store, reference: &Reference) -> Result<Option<(Index, Vec<(Platform, Descriptor)>)>> {
+    let Some(record) = store.image(reference)? else { return Ok(None) };
+    let present: Vec<(Platform, Descriptor)> =
+        record.images.iter().map(|i| (i.platform.clone(), i.manifest.clone())).collect();
+    let index = match &record.index {
+        Some(descriptor) => match store.read_document(descriptor)? {
+            (Document::Index(index), _) => index,
+            (Document::Manifest(_), _) => bail!("{} is one image, not an index", reference.familiar()),
+        },
+        None => Index::new(present.iter().map(|(p, d)| d.clone().with_platform(p.clone())).collect()),
+    };
+    Ok(Some((index, present)))
+}
+
+fn put(store: &Store, reference: &Reference, index: &Index, present: &[(Platform, Descriptor)]) -> Result<Digest> {
+    let bytes = serde_json::to_vec(index)?;
+    store.write_blob(&bytes)?;
+    let descriptor = Descriptor::of(index.media_type.as_deref().unwrap_or(media_type::OCI_INDEX), &bytes);
+    let listed: Vec<(Platform, Descriptor)> = present
+        .iter()
+        .filter(|(_, d)| index.manifests.iter().any(|m| m.digest == d.digest))
+        .cloned()
+        .collect();
+    store.put_index(reference, &descriptor, &listed)?;
+    Ok(descriptor.digest)
+}
+
+fn create(session: &Session, name: &str, images: &[String], amend: bool) -> Result<u8> {
+    let store = session.store()?;
+    let reference = session::reference(name)?;
+    let display = Display::new(ProgressMode::Auto);
+    let client = session.client(Arc::new(display.clone()))?;
+    let (mut index, mut present) = match amend.then(|| local_index(&store, &reference)).transpose()?.flatten() {
+        Some(existing) => existing,
+        None => (Index::new(Vec::new()), Vec::new()),
+    };
+    for text in images {
+        let source = session::reference(text.strip_prefix("docker://").unwrap_or(text))?;
+        let entries = entries_of(&store, &client, &source, &reference)?;
+        if entries.is_empty() {
+            bail!("{text} has no images");
+        }
+        for (platform, descriptor, is_here) in entries {
+            // The same platform again replaces the older one: making an index twice gives the same index.
+            index.manifests.retain(|m| {
+                m.digest != descriptor.digest && !m.platform.as_ref().is_some_and(|p| p.matches(&platform))
+            });
+            present.retain(|(p, _)| !p.matches(&platform));
+            let entry = descriptor.with_platform(platform.clone());
+            if is_here {
+                present.push((platform, entry.clone()));
+            }
+            index.manifests.push(entry);
+        }
+    }
+    let digest = put(&store, &reference, &index, &present)?;
+    display.clear();
+    eprintln!("created {} with {} images", reference.familiar(), index.manifests.len());
+    print(digest.as_str());
+    Ok(0)
+}
+
+/// The images that a name stands for. Those of the store first; of a registry only manifests and configs are fetched,
+/// unless the images must be copied because the index is for another registry or repository.
+fn entries_of(
+    store: &Store, client: &Client, source: &Reference, target: &Reference,
+) -> Result<Vec<(Platform, Descriptor, bool)>> {
+    let local = |store: &Store| -> Result<Option<Vec<(Platform, Descriptor, bool)>>> {
+        let Some(record) = store.image(source)? else { return Ok(None) };
+        Ok(Some(record.images.into_iter().map(|i| (i.platform, i.manifest, true)).collect()))
+    };
+    if let Some(entries) = local(store)? {
+        return Ok(entries);
+    }
+    if source.name() != target.name() {
+        // Pushing the index must bring the images along.
+        let options = PullOptions { platforms: Platforms::All, any_platform: true, on_layer_ready: None };
+        let pulled = pull(client, store, source, &options)?;
+        return Ok(pulled.images.into_iter().map(|(platform, manifest)| (platform, manifest, true)).collect());
+    }
+    let fetched = client.manifest(source)?;
+    match fetched.document(source)? {
+        Document::Index(index) => {
+            let with_platform = |d: &Descriptor| Some((d.platform.clone()?, d.clone(), false));
+            Ok(index.images().filter_map(with_platform).collect())
+        }
+        Document::Manifest(manifest) => {
+            let mut reader = client.blob(source, &manifest.config, 0)?;
+            let mut bytes = Vec::new();
+            std::io::Read::read_to_end(&mut reader, &mut bytes).context("read the configuration")?;
+            let config = crossdock_oci::ImageConfig::parse(&bytes).map_err(ParseDocumentError::Json)?;
+            Ok(vec![(config.platform(), fetched.descriptor(), false)])
+        }
+    }
+}
+
+fn annotate(session: &Session, args: AnnotateArgs) -> Result<u8> {
+    let store = session.store()?;
+    let reference = session::reference(&args.index)?;
+    let Some((mut index, present)) = local_index(&store, &reference)? else {
+        bail!("no index {} in the store: make it with \"crossdock manifest create\"", reference.familiar());
+    };
+    let wanted = wanted_digest(&store, &index, &args.image)?;
+    let entry = index.manifests.iter_mut().find(|m| m.digest == wanted).expect("found above");
+    let mut platform = entry.platform.clone().unwrap_or_else(|| Platform::new("linux", "", None));
+    if let Some(os) = args.os {
+        platform.os = os;
+    }
+    if let Some(architecture) = args.arch {
+        platform.architecture = architecture;
+        platform.variant = None;
+    }
+    if args.variant.is_some() {
+        platform.variant = args.variant;
+    }
+    if args.os_version.is_some() {
+        platform.os_version = args.os_version;
+    }
+    if !args.os_features.is_empty() {
+        platform.os_features = args.os_features;
+    }
+    // Written as given: docker keeps the variant v8 of arm64, too.
+    entry.platform = Some(platform.clone());
+    for text in &args.annotations {
+        let Some((name, value)) = text.split_once('=') else { bail!("--annotation {text}: not NAME=VALUE") };
+        entry.annotations.insert(name.to_string(), value.to_string());
+    }
+    let changed = entry.clone();
+    let present: Vec<(Platform, Descriptor)> = present
+        .into_iter()
+        .map(|(p, d)| if d.digest == wanted { (platform.normalised(), changed.clone()) } else { (p, d) })
+        .collect();
+    print(put(&store, &reference, &index, &present)?.as_str());
+    Ok(0)
+}
+
+/// The entry that a digest, a name or a platform means.
+fn wanted_digest(store: &Store, index: &Index, text: &str) -> Result<Digest> {
+    let listed = |digest: &Digest| index.manifests.iter().any(|m| m.digest == *digest);
+    if let Ok(digest) = text.parse::<Digest>()
+        && listed(&digest)
+    {
+        return Ok(digest);
+    }
+    if let Ok(reference) = text.parse::<Reference>() {
+        if let Some(digest) = reference.digest().filter(|d| listed(d)) {
+            return Ok(digest.clone());
+        }
+        if let Some(record) = store.image(&reference)? {
+            let of_record: Vec<&Digest> = record.images.iter().map(|i| &i.manifest.digest).filter(|d| listed(d)).collect();
+            match of_record[..] {
+                [one] => return Ok(one.clone()),
+                [] => {}
+                _ => bail!("{text} is several images of the index: give a digest"),
+            }
+        }
+    }
+    if let Ok(platform) = text.parse::<Platform>() {
+        let found = index.manifests.iter().find(|m| m.platform.as_ref().is_some_and(|p| p.matches(&platform)));
+        if let Some(found) = found {
+            return Ok(found.digest.clone());
+        }
+    }
+    let known: Vec<String> = index.manifests.iter().map(|m| m.digest.to_string()).collect();
+    bail!("{text} is not in the index; it has {}", known.join(", "))
+}
+
+fn push_index(session: &Session, name: &str, destination: Option<&str>, purge: bool) -> Result<u8> {
+    let store = session.store()?;
+    let reference = session::reference(name)?;
+    let target = match destination {
+        Some(text) => session::reference(text.strip_prefix("docker://").unwrap_or(text))?,
+        None => reference.clone(),
+    };
+    let Some((index, present)) = local_index(&store, &reference)? else {
+        bail!("no index {} in the store: make it with \"crossdock manifest create\"", reference.familiar());
+    };
+    let display = Display::new(ProgressMode::Auto);
+    let client = session.client(Arc::new(display.clone()))?;
+    // Images that are only in the registry stay there; the others are sent.
+    for (_, manifest) in &present {
+        push(&client, &store, &target.with_digest(manifest.digest.clone()), manifest, &PushOptions::default())?;
+    }
+    let bytes = serde_json::to_vec(&index)?;
+    let media_type = index.media_type.as_deref().unwrap_or(media_type::OCI_INDEX);
+    let digest = client.put_manifest(&target, media_type, &bytes)?;
+    display.clear();
+    if purge {
+        store.remove(&reference, None)?;
+        drop(store);
+        session.store()?.gc(&GcOptions::default())?;
+    }
+    print(digest.as_str());
+    Ok(0)
+}
+
+fn remove(session: &Session, names: &[String]) -> Result<u8> {
+    let store = session.store()?;
+    for name in names {
+        let reference = session::reference(name)?;
+        store.remove(&reference, None)?;
+        print(&format!("Untagged: {}", reference.familiar()));
+    }
+    drop(store);
+    session.store()?.gc(&GcOptions::default())?;
+    Ok(0)
+}

@@ -1,0 +1,331 @@
+//! run, emulate and unshare.
+
+use std::ffi::OsString;
+use std::io::IsTerminal;
+use std::net::IpAddr;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use crossdock_dockerfile::mount::{bytes, csv};
+use crossdock_elf::Elf;
+use crossdock_oci::store::LoadedImage;
+use crossdock_oci::{Descriptor, Store};
+use crossdock_platform::Platform;
+use crossdock_sandbox::{
+    Attach, Limit, Mount, MountKind, Network, Root, SandboxError, Security, Spec, binfmt, emulator, run_attached,
+};
+
+use super::source::{self, Source};
+use super::ExitWith;
+use crate::args::{EmulateArgs, ProgressMode, RunArgs, UnshareArgs};
+use crate::progress::Display;
+use crate::session::{self, Session};
+
+/// Docker's exit code for a container that could not be made.
+const NOT_STARTED: u8 = 125;
+
+pub fn run(session: &Session, args: RunArgs) -> Result<u8> {
+    run_image(session, args).map_err(|error| match error.downcast_ref::<ExitWith>() {
+        Some(_) => error,
+        None => {
+            let code = error.downcast_ref::<SandboxError>().map_or(i32::from(NOT_STARTED), SandboxError::exit_code);
+            ExitWith(code as u8, session::chain(&error)).into()
+        }
+    })
+}
+
+fn run_image(session: &Session, args: RunArgs) -> Result<u8> {
+    let store = session.store()?;
+    let (manifest, platform) = image(session, &store, &args)?;
+    let loaded = store.load_image(&manifest)?;
+    let lower: Vec<PathBuf> = store.unpack_image(&loaded, 0)?.into_iter().map(|u| u.path).collect();
+    if lower.is_empty() {
+        bail!("{} has no files", args.image);
+    }
+    let scratch = store.new_scratch()?;
+    let root = Root::Overlay { lower, upper: scratch.upper(), work: scratch.work(), volatile: true };
+    let mut spec = Spec::new(root, command(&loaded, &args)?);
+    let process = &loaded.config.config;
+    spec.env = environment(&loaded, &args)?;
+    spec.cwd = PathBuf::from(args.workdir.as_deref().unwrap_or(match process.working_dir.as_str() {
+        "" => "/",
+        directory => directory,
+    }));
+    spec.user = args.user.clone().unwrap_or_else(|| process.user.clone());
+    spec.hostname = args.hostname.clone().unwrap_or_else(|| manifest.digest.short().to_string());
+    spec.network = match args.network.as_str() {
+        "none" => Network::None,
+        "host" | "default" => Network::Host,
+        "bridge" => bail!("--network bridge is not supported: host (the default) or none"),
+        other => bail!("--network {other}: host or none"),
+    };
+    spec.read_only_root = args.read_only;
+    spec.init = args.init;
+    spec.security = if args.privileged { Security::Insecure } else { Security::Sandbox };
+    spec.extra_hosts = hosts(&args.add_hosts)?;
+    spec.limits = limits(&args.ulimits)?;
+    if let Some(text) = &args.shm_size {
+        spec.shm_size = bytes(text).with_context(|| format!("--shm-size {text}: not a size"))?;
+    }
+    spec.mounts = mounts(&args)?;
+    let choice = session::emulator_choice(&args.emulator)?;
+    spec.emulators = session::emulator_for(&platform, &choice)?.into_iter().collect();
+    if args.tty && args.interactive && !std::io::stdin().is_terminal() {
+        bail!("--tty --interactive needs a terminal on standard input: leave out --tty");
+    }
+    let attach = Attach { stdin: args.interactive, terminal: args.tty };
+    let status = run_attached(&spec, attach)?;
+    drop(scratch);
+    Ok(status.code() as u8)
+}
+
+/// The image to run and its platform.
+fn image(session: &Session, store: &Store, args: &RunArgs) -> Result<(Descriptor, Platform)> {
+    let always = match args.pull.as_str() {
+        "missing" => false,
+        "always" => true,
+        "never" => false,
+        other => bail!("--pull {other}: missing, always or never"),
+    };
+    let platform = session::platform(args.platform.as_ref())?;
+    if !always {
+        match source::find(store, &args.image, platform.as_ref()) {
+            Ok(found) => {
+                let image = source::choose(&found, &args.image)?;
+                return Ok((image.manifest.clone(), image.platform.clone()));
+            }
+            Err(error) if args.pull == "never" => return Err(error),
+            Err(_) => {}
+        }
+    }
+    let reference = session::reference(&args.image)?;
+    let wanted = platform.unwrap_or_else(Platform::host);
+    let display = Display::new(ProgressMode::Auto);
+    let source = Source::new(session, store, display.clone());
+    let manifest = source.resolve(&reference, &wanted, true);
+    display.clear();
+    let manifest = manifest?;
+    let platform = store.load_image(&manifest)?.config.platform();
+    Ok((manifest, platform))
+}
+
+/// ENTRYPOINT and CMD, or what was given instead.
+fn command(image: &LoadedImage, args: &RunArgs) -> Result<Vec<OsString>> {
+    let process = &image.config.config;
+    let words = |list: &Option<Vec<String>>| list.iter().flatten().map(OsString::from).collect::<Vec<_>>();
+    let mut line = match &args.entrypoint {
+        // An empty one removes the image's.
+        Some(program) if program.is_empty() => Vec::new(),
+        Some(program) => vec![OsString::from(program)],
+        None => words(&process.entrypoint),
+    };
+    if !args.command.is_empty() {
+        line.extend(args.command.iter().cloned());
+    } else if args.entrypoint.is_none() {
+        line.extend(words(&process.cmd));
+    }
+    if line.is_empty() {
+        bail!("{} has no command: give one", args.image);
+    }
+    Ok(line)
+}
+
+fn environment(image: &LoadedImage, args: &RunArgs) -> Result<Vec<OsString>> {
+    let mut env: Vec<OsString> = Vec::new();
+    let mut set = |entry: OsString| {
+        let name = entry.as_bytes().split(|b| *b == b'=').next().unwrap_or_default().to_vec();
+        env.retain(|e| e.as_bytes().split(|b| *b == b'=').next() != Some(&name));
+        env.push(entry);
+    };
+    set(OsString::from("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"));
+    if args.tty {
+        set(OsString::from("TERM=xterm"));
+    }
+    image.config.config.env.iter().for_each(|entry| set(OsString::from(entry)));
+    let mut given = |entry: &std::ffi::OsStr| {
+        if entry.as_bytes().contains(&b'=') {
+            set(entry.to_owned());
+        } else if let Some(value) = std::env::var_os(entry) {
+            let mut whole = entry.to_owned();
+            whole.push("=");
+            whole.push(value);
+            set(whole);
+        }
+    };
+    for file in &args.env_files {
+        let text = std::fs::read_to_string(file).with_context(|| format!("--env-file {}", file.display()))?;
+        for line in text.lines().map(str::trim_start).filter(|l| !l.is_empty() && !l.starts_with('#')) {
+            given(std::ffi::OsStr::new(line));
+        }
+    }
+    args.env.iter().for_each(|entry| given(entry));
+    Ok(env)
+}
+
+fn mounts(args: &RunArgs) -> Result<Vec<Mount>> {
+    let mut all = Vec::new();
+    for text in &args.volumes {
+        let fields: Vec<&str> = text.split(':').collect();
+        let (source, target, options) = match fields[..] {
+            [source, target] => (source, target, ""),
+            [source, target, options] => (source, target, options),
+            _ => bail!("--volume {text}: the form is SOURCE:TARGET[:ro] (volumes without a source are not kept, leave them out)"),
+        };
+        if !source.starts_with(['/', '.', '~']) {
+            bail!("--volume {text}: named volumes are not supported, give a path such as ./{source}");
+        }
+        let mut read_only = false;
+        for option in options.split(',').filter(|o| !o.is_empty()) {
+            match option {
+                "ro" => read_only = true,
+                "rw" | "z" | "Z" | "cached" | "delegated" | "consistent" | "rprivate" | "private" => {}
+                other => bail!("--volume {text}: unknown option {other}"),
+            }
+        }
+        // Docker makes a missing source directory.
+        if !Path::new(source).exists() {
+            std::fs::create_dir_all(source).with_context(|| format!("--volume {text}: create {source}"))?;
+        }
+        all.push(bind(source, target, read_only, &format!("--volume {text}"))?);
+    }
+    for text in &args.mounts {
+        let flag = format!("--mount {text}");
+        let (mut kind, mut source, mut target, mut read_only, mut size, mut mode) = ("bind".to_string(), None, None, false, None, 0o1777);
+        for field in csv(text).map_err(|e| anyhow::anyhow!("{flag}: {e}"))? {
+            let (key, value) = field.split_once('=').unwrap_or((&field, "true"));
+            match key {
+                "type" => kind = value.to_string(),
+                "source" | "src" => source = Some(value.to_string()),
+                "target" | "dst" | "destination" => target = Some(value.to_string()),
+                "readonly" | "ro" => read_only = value == "true" || value == "1",
+                "tmpfs-size" => size = Some(bytes(value).with_context(|| format!("{flag}: not a size: {value}"))?),
+                "tmpfs-mode" => mode = u32::from_str_radix(value, 8).with_context(|| format!("{flag}: not a mode: {value}"))?,
+                "bind-propagation" | "consistency" => {}
+                other => bail!("{flag}: unknown option {other}"),
+            }
+        }
+        let target = target.with_context(|| format!("{flag}: no target"))?;
+        all.push(match (kind.as_str(), source) {
+            ("bind", Some(source)) => bind(&source, &target, read_only, &flag)?,
+            ("bind", None) => bail!("{flag}: no source"),
+            ("tmpfs", _) => Mount { kind: MountKind::Tmpfs { size, mode }, target: target.into(), read_only },
+            (other, _) => bail!("{flag}: type {other} is not supported, only bind and tmpfs"),
+        });
+    }
+    for text in &args.tmpfs {
+        let (target, options) = text.split_once(':').unwrap_or((text, ""));
+        let size = options.split(',').find_map(|o| o.strip_prefix("size=")).and_then(bytes);
+        all.push(Mount { kind: MountKind::Tmpfs { size, mode: 0o1777 }, target: target.into(), read_only: false });
+    }
+    if let Some(bad) = all.iter().find(|m| !m.target.is_absolute()) {
+        bail!("the target {} of a mount must be absolute", bad.target.display());
+    }
+    Ok(all)
+}
+
+fn bind(source: &str, target: &str, read_only: bool, flag: &str) -> Result<Mount> {
+    let source = match (source.strip_prefix("~/"), std::env::var_os("HOME")) {
+        (Some(rest), Some(home)) => PathBuf::from(home).join(rest),
+        _ => PathBuf::from(source),
+    };
+    let source = std::fs::canonicalize(&source).with_context(|| format!("{flag}: {}", source.display()))?;
+    Ok(Mount { kind: MountKind::Bind { source: source.into(), recursive: true }, target: target.into(), read_only })
+}
+
+/// `--add-host NAME:IP`, also `NAME=IP`; `host-gateway` is this machine.
+pub fn hosts(given: &[String]) -> Result<Vec<(String, IpAddr)>> {
+    let host = |text: &String| {
+        let (name, address) = text.split_once('=').or_else(|| text.split_once(':')).unwrap_or((text, ""));
+        let address = match address {
+            "host-gateway" => "127.0.0.1",
+            other => other.trim_start_matches('[').trim_end_matches(']'),
+        };
+        match address.parse::<IpAddr>() {
+            Ok(address) if !name.is_empty() => Ok((name.to_string(), address)),
+            _ => bail!("--add-host {text}: the form is NAME:IP"),
+        }
+    };
+    given.iter().map(host).collect()
+}
+
+/// `--ulimit NAME=SOFT[:HARD]`, getrlimit(2).
+pub fn limits(given: &[String]) -> Result<Vec<Limit>> {
+    /// Names and numbers of Linux on every architecture that this program runs on.
+    const NAMES: [(&str, u32); 16] = [
+        ("cpu", 0), ("fsize", 1), ("data", 2), ("stack", 3), ("core", 4), ("rss", 5), ("nproc", 6), ("nofile", 7),
+        ("memlock", 8), ("as", 9), ("locks", 10), ("sigpending", 11), ("msgqueue", 12), ("nice", 13), ("rtprio", 14),
+        ("rttime", 15),
+    ];
+    let limit = |text: &String| {
+        let wrong = || format!("--ulimit {text}: the form is NAME=SOFT[:HARD], for example nofile=1024:2048");
+        let (name, values) = text.split_once('=').with_context(wrong)?;
+        let (soft, hard) = values.split_once(':').unwrap_or((values, values));
+        let number = |text: &str| match text {
+            "-1" | "unlimited" => Ok(u64::MAX),
+            other => other.parse::<u64>().with_context(wrong),
+        };
+        let Some((_, resource)) = NAMES.iter().find(|(known, _)| *known == name) else {
+            bail!("--ulimit {text}: unknown limit {name}");
+        };
+        Ok(Limit { resource: *resource, soft: number(soft)?, hard: number(hard)? })
+    };
+    given.iter().map(limit).collect()
+}
+
+/// Replaces this process by the emulator, or by the program itself if this machine runs it.
+pub fn emulate(args: EmulateArgs) -> Result<u8> {
+    let shown = args.program.display();
+    let program = if args.program.components().count() > 1 || args.program.exists() {
+        args.program.clone()
+    } else {
+        let found = std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())
+            .map(|directory| directory.join(&args.program))
+            .find(|path| path.is_file());
+        found.with_context(|| format!("{shown}: no such program"))?
+    };
+    let file = std::fs::File::open(&program).with_context(|| shown.to_string())?;
+    let elf = Elf::read(&file).with_context(|| shown.to_string())?;
+    let Some(platform) = elf.platform() else {
+        bail!("{shown}: {}: no emulator knows this machine", crossdock_elf::describe::describe(&elf));
+    };
+    let choice = session::emulator_choice(&args.emulator)?;
+    let error = match session::emulator_for(&platform, &choice)? {
+        None => std::process::Command::new(&program).args(&args.args).exec(),
+        Some(emulator) => {
+            if let (Some(interpreter), None) = (&elf.interpreter, &args.sysroot)
+                && !Path::new(interpreter).exists()
+            {
+                bail!("{shown} needs the loader {interpreter}, which is not here: give the root of a {platform} system with --sysroot DIR");
+            }
+            let mut command = std::process::Command::new(&emulator.path);
+            if let Some(sysroot) = &args.sysroot {
+                command.arg("-L").arg(sysroot);
+            }
+            command.arg(&program).args(&args.args).exec()
+        }
+    };
+    Err(error).with_context(|| format!("run {shown}"))
+}
+
+/// Replaces this process, which is in its own namespaces already.
+pub fn unshare(args: UnshareArgs) -> Result<u8> {
+    let choice = session::emulator_choice(&args.emulator)?;
+    let emulators = if args.platform.is_empty() {
+        let known = binfmt::ARCHITECTURES.iter().map(|a| a.name).filter(|name| !emulator::is_native(&Platform::new("linux", name, None)));
+        known.filter_map(|name| emulator::find(name, &choice).ok()).collect()
+    } else {
+        let mut all = Vec::new();
+        for platform in session::platforms(&args.platform)? {
+            all.extend(session::emulator_for(&platform, &choice)?);
+        }
+        all
+    };
+    binfmt::register_for_children(&emulators)?;
+    let shell = || std::env::var_os("SHELL").unwrap_or_else(|| OsString::from("/bin/sh"));
+    let line = if args.command.is_empty() { vec![shell()] } else { args.command };
+    let error = std::process::Command::new(&line[0]).args(&line[1..]).exec();
+    let code = if error.kind() == std::io::ErrorKind::NotFound { 127 } else { 126 };
+    Err(ExitWith(code, format!("{}: {error}", line[0].to_string_lossy())).into())
+}

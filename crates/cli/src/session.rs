@@ -1,0 +1,212 @@
+//! What every command needs: the store, registries, the user namespace, and how errors are told.
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail};
+use crossdock_build::BuildError;
+use crossdock_oci::store::Owners;
+use crossdock_oci::{Reference, Store};
+use crossdock_platform::Platform;
+use crossdock_registry::{Client, ClientOptions, Environment, Progress};
+use crossdock_sandbox::emulator::{self, Choice};
+use crossdock_sandbox::userns::{self, EnterOptions};
+
+use crate::args::Global;
+
+/// What must be set up before a command runs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Needs {
+    /// Nothing: the command reads blobs and talks to registries.
+    Nothing,
+    /// An own user and mount namespace: the command touches unpacked layers.
+    Namespace,
+}
+
+/// The surroundings of one command.
+pub struct Session {
+    root: PathBuf,
+    insecure: Vec<String>,
+    /// Only one user id exists in the namespace.
+    single_id: bool,
+    /// Why there is only one id.
+    note: Option<String>,
+}
+
+impl Session {
+    /// Enters the namespaces, while there is only one thread.
+    pub fn start(global: &Global, needs: Needs) -> Result<Session> {
+        // The umask must not change what ends up in images.
+        rustix::process::umask(rustix::fs::Mode::from(0o022));
+        let mut session = Session {
+            root: match &global.root {
+                Some(root) => std::path::absolute(root).with_context(|| format!("--root {}", root.display()))?,
+                None => default_root()?,
+            },
+            insecure: global.insecure.clone(),
+            single_id: false,
+            note: None,
+        };
+        if needs == Needs::Namespace {
+            let single_id = std::env::var_os("CROSSDOCK_SINGLE_ID").is_some_and(|v| v == "1");
+            let entered = userns::enter(&EnterOptions { single_id })?;
+            session.single_id = entered.mapping.is_single();
+            session.note = entered.note;
+        }
+        Ok(session)
+    }
+
+    /// The directory of the store.
+    pub fn root(&self) -> &std::path::Path {
+        &self.root
+    }
+
+    /// Opens the store.
+    pub fn store(&self) -> Result<Store> {
+        let store = Store::open(&self.root)?;
+        Ok(store.with_owners(if self.single_id { Owners::Ignore } else { Owners::Keep }))
+    }
+
+    /// Tells once why files cannot have other owners, where that is so.
+    pub fn warn_of_single_id(&self) {
+        if let Some(note) = &self.note {
+            eprintln!("warning: only one user id is available, so all files in images belong to root: {note}");
+        }
+    }
+
+    /// A client of registries that reports to `progress`.
+    pub fn client(&self, progress: Arc<dyn Progress>) -> Result<Client> {
+        let environment = Environment::from_vars(|name| std::env::var_os(name));
+        let mut options = ClientOptions::from_environment(&environment)?;
+        options.insecure_all = self.insecure.iter().any(|host| host == "*");
+        options.insecure = self.insecure.clone();
+        options.progress = progress;
+        Ok(Client::new(options))
+    }
+}
+
+fn default_root() -> Result<PathBuf> {
+    let set = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+    if let Some(data) = set("XDG_DATA_HOME").filter(|path| path.is_absolute()) {
+        return Ok(data.join("crossdock"));
+    }
+    match set("HOME") {
+        Some(home) => Ok(home.join(".local/share/crossdock")),
+        None => bail!("neither HOME nor XDG_DATA_HOME is set: say where the store is with --root DIR"),
+    }
+}
+
+/// Reads an image name.
+pub fn reference(text: &str) -> Result<Reference> {
+    Ok(text.parse::<Reference>()?)
+}
+
+/// Reads `--platform` that may be given several times and with commas; this machine's if there is none.
+pub fn platforms(given: &[String]) -> Result<Vec<Platform>> {
+    if given.is_empty() {
+        return Ok(vec![Platform::host()]);
+    }
+    Ok(crossdock_platform::parse_list(&given.join(","))?)
+}
+
+/// Reads one `--platform`.
+pub fn platform(given: Option<&String>) -> Result<Option<Platform>> {
+    given.map(|text| text.parse::<Platform>().map_err(Into::into)).transpose()
+}
+
+/// Reads `--emulator`.
+pub fn emulator_choice(text: &str) -> Result<Choice> {
+    text.parse::<Choice>().map_err(anyhow::Error::msg)
+}
+
+/// The emulator for a platform, `None` if this machine runs its programs itself.
+pub fn emulator_for(platform: &Platform, choice: &Choice) -> Result<Option<crossdock_sandbox::Emulator>> {
+    if emulator::is_native(platform) {
+        return Ok(None);
+    }
+    Ok(Some(emulator::find(&platform.architecture, choice)?))
+}
+
+/// Whether standard error is a terminal that shows colours and moving lines.
+pub fn is_terminal() -> bool {
+    std::io::stderr().is_terminal() && std::env::var_os("TERM").is_some_and(|term| term != "dumb")
+}
+
+/// Prints an error with its causes; those that repeat their cause are not said twice.
+pub fn print_error(error: &anyhow::Error) {
+    if let Some(exit) = error.downcast_ref::<crate::commands::ExitWith>()
+        && exit.1.is_empty()
+    {
+        return;
+    }
+    if let Some(build) = error.downcast_ref::<BuildError>() {
+        eprintln!("error: failed to build: {build}");
+        return;
+    }
+    eprintln!("error: {}", chain(error));
+}
+
+/// An error with its causes in one line; what a message already says of its cause is not said twice.
+pub fn chain(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1) {
+        let cause = cause.to_string();
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
+}
+
+/// A size for people: `12.3MB`, decimal units as docker prints them.
+pub fn size(bytes: u64) -> String {
+    let mut value = bytes as f64;
+    let mut unit = "B";
+    for next in ["kB", "MB", "GB", "TB"] {
+        if value < 1000.0 {
+            break;
+        }
+        value /= 1000.0;
+        unit = next;
+    }
+    match unit {
+        "B" => format!("{bytes}B"),
+        _ if value < 10.0 => format!("{value:.2}{unit}"),
+        _ if value < 100.0 => format!("{value:.1}{unit}"),
+        _ => format!("{value:.0}{unit}"),
+    }
+}
+
+/// How long ago a time in seconds since 1970 was, in docker's words.
+pub fn ago(seconds: i64) -> String {
+    let now = jiff::Timestamp::now().as_second();
+    let age = (now - seconds).max(0);
+    let text = |n: i64, unit: &str| format!("{n} {unit}{} ago", if n == 1 { "" } else { "s" });
+    match age {
+        0..60 => text(age, "second"),
+        60..3600 => text(age / 60, "minute"),
+        3600..172_800 => text(age / 3600, "hour"),
+        172_800..1_209_600 => text(age / 86_400, "day"),
+        1_209_600..5_184_000 => text(age / 604_800, "week"),
+        5_184_000..63_072_000 => text(age / 2_592_000, "month"),
+        _ => text(age / 31_536_000, "year"),
+    }
+}
+
+/// Seconds since 1970 of an RFC 3339 time.
+pub fn seconds(time: &str) -> Option<i64> {
+    time.parse::<jiff::Timestamp>().ok().map(|t| t.as_second())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes() {
+        for (bytes, text) in [(0, "0B"), (999, "999B"), (1000, "1.00kB"), (12_345_678, "12.3MB"), (123_456_789_012, "123GB")] {
+            assert_eq!(size(bytes), text);
+        }
+    }
+}
