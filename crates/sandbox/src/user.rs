@@ -113,7 +113,8 @@ fn id(text: &str) -> Result<Option<u32>, UserError> {
 mod tests {
     use super::*;
 
-    const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nann:x:1000:1001::/home/ann:/bin/sh\n7:x:77:78::/seven:\n";
+    const PASSWD: &str =
+        "root:x:0:0:root:/root:/bin/sh\nann:x:1000:1001::/home/ann:/bin/sh\n7:x:77:78::/seven:\n";
     const GROUP: &str = "root:x:0:\nstaff:x:50:ann,bob\naudio:x:29:ann\nusers:x:1001:\n";
 
     #[test]
