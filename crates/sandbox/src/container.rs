@@ -147,7 +147,9 @@ fn enter(inside: Inside<'_>) -> Result<Never, Failure> {
             .failing(|| "open the root".into())?;
         user::resolve(root.as_fd(), &spec.user).map_err(|error| Failure::User(error.to_string()))?
     };
+    let own_terminal = pty.is_some();
     standard_streams(stdin, pty, control)?;
+    give_streams(&user, own_terminal);
     for limit in &spec.limits {
         sys::set_limit(limit.resource, limit.soft, limit.hard).failing(|| {
             format!(
@@ -483,6 +485,18 @@ fn standard_streams(
         None => openat(CWD, "/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).failing(doing)?,
     };
     rustix::stdio::dup2_stdin(&stdin).failing(doing)
+}
+
+/// Makes pipes and the terminal belong to the user, so that `/dev/stdout` can be opened. Files and terminals of the host stay
+/// whose they are.
+fn give_streams(user: &User, own_terminal: bool) {
+    for stream in [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()] {
+        let pipe = fstat(stream).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Fifo);
+        if pipe || own_terminal {
+            // Refused for pipes of somebody else, who then knows what he does.
+            let _ = rustix::fs::fchown(stream, Some(rustix::fs::Uid::from_raw(user.uid)), None);
+        }
+    }
 }
 
 /// Changes to the working directory and makes it, as Docker does.

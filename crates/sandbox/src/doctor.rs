@@ -1,7 +1,7 @@
 //! What this machine can do, lack by lack, with the one command that fixes each. Changes nothing on the host.
 
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -120,7 +120,11 @@ fn tried_out() -> Vec<Check> {
 /// The child of [`tried_out`].
 pub(crate) fn main() -> ! {
     let checks = try_out();
-    let written = serde_json::to_writer(io::stdout(), &checks).is_ok();
+    // At once: leaving this way writes out no buffer.
+    let written = serde_json::to_string(&checks).is_ok_and(|json| {
+        let mut out = io::stdout();
+        out.write_all(json.as_bytes()).and_then(|()| out.flush()).is_ok()
+    });
     sys::exit_now(i32::from(!written))
 }
 

@@ -28,7 +28,7 @@ mod wire;
 
 pub use emulator::Emulator;
 pub use error::{Failure, SandboxError};
-pub use overlay::{LOWER_MAX, Upper, overlay_fd};
+pub use overlay::{LOWER_MAX, Upper, overlay_fd, overlay_fd_legacy};
 pub use run::{ExitStatus, Io, Killer, Running, Stream, run, spawn};
 pub use spec::{Content, Descriptor, Limit, Mount, MountKind, Network, Root, Security, Source, Spec};
 pub use terminal::{Attach, run_attached};
