@@ -83,7 +83,11 @@ impl Architecture {
     /// Whether an executable that begins with `header` is of this architecture.
     pub fn matches(&self, header: &[u8]) -> bool {
         header.len() >= MAGIC_LENGTH
-            && header.iter().zip(self.mask()).zip(self.magic()).all(|((byte, mask), magic)| byte & mask == magic & mask)
+            && header
+                .iter()
+                .zip(self.mask())
+                .zip(self.magic())
+                .all(|((byte, mask), magic)| byte & mask == magic & mask)
     }
 }
 
@@ -176,7 +180,13 @@ pub fn registration(name: &str, magic: &[u8], mask: &[u8], interpreter: &Path, f
 
 /// The registration of an architecture under our name for it.
 pub fn registration_of(architecture: &Architecture, interpreter: &Path, flags: Flags) -> Vec<u8> {
-    registration(&entry_name(architecture.name), &architecture.magic(), &architecture.mask(), interpreter, flags)
+    registration(
+        &entry_name(architecture.name),
+        &architecture.magic(),
+        &architecture.mask(),
+        interpreter,
+        flags,
+    )
 }
 
 fn entry_name(architecture: &str) -> String {
@@ -285,8 +295,7 @@ impl Host {
         }
         status.mounted = true;
         let doing = || format!("read {}", self.directory.display());
-        status.enabled =
-            fs::read_to_string(self.directory.join("status")).doing(doing)?.trim() == "enabled";
+        status.enabled = fs::read_to_string(self.directory.join("status")).doing(doing)?.trim() == "enabled";
         for file in fs::read_dir(&self.directory).doing(doing)? {
             let name = file.doing(doing)?.file_name().to_string_lossy().into_owned();
             if name != "register" && name != "status" {
@@ -337,7 +346,12 @@ impl Host {
     }
 
     /// Writes [`Host::persistent_file`] and returns its path.
-    pub fn persist(&self, architecture: &str, emulator: &Path, flags: Flags) -> Result<PathBuf, SandboxError> {
+    pub fn persist(
+        &self,
+        architecture: &str,
+        emulator: &Path,
+        flags: Flags,
+    ) -> Result<PathBuf, SandboxError> {
         let (path, content) = self.persistent_file(architecture, emulator, flags)?;
         let doing = || format!("write {}", path.display());
         fs::create_dir_all(&self.persistent).doing(doing)?;
@@ -417,6 +431,11 @@ fn open_private() -> Result<Option<Private>, SandboxError> {
     Ok(Some(private))
 }
 
+/// Whether the kernel gives this process' user namespace an instance of its own. Only after [`crate::userns::enter`].
+pub(crate) fn private_works() -> Result<bool, SandboxError> {
+    Ok(crate::userns::entered().is_some() && open_private()?.is_some())
+}
+
 impl Private {
     fn write(&self, name: &str, content: &[u8]) -> io::Result<()> {
         let file = openat(&self.mount, name, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
@@ -454,7 +473,11 @@ fn check_host(emulator: &Emulator, host: &Host) -> Result<(), SandboxError> {
     }
     let lack = match serving.first() {
         Some(entry) if status.enabled => {
-            format!("has {} without flag F, which only works where {} exists", entry.name, entry.interpreter.display())
+            format!(
+                "has {} without flag F, which only works where {} exists",
+                entry.name,
+                entry.interpreter.display()
+            )
         }
         _ => "has no entry for it".to_string(),
     };
@@ -517,7 +540,8 @@ mod tests {
         assert_eq!(entry.interpreter, Path::new("/usr/libexec/qemu-binfmt/aarch64-binfmt-P"));
         let serving: Vec<_> = ARCHITECTURES.iter().filter(|a| entry.serves(a)).map(|a| a.name).collect();
         assert_eq!(serving, ["arm64"]);
-        let java = Entry::parse("jar", "enabled\ninterpreter /usr/bin/jexec\nflags: \noffset 0\nmagic 504b0304\n");
+        let java =
+            Entry::parse("jar", "enabled\ninterpreter /usr/bin/jexec\nflags: \noffset 0\nmagic 504b0304\n");
         assert!(ARCHITECTURES.iter().all(|a| !java.serves(a)));
         let by_name = Entry::parse("x", "disabled\ninterpreter /x\nflags: \nextension .x\n");
         assert!(!by_name.enabled && by_name.magic.is_empty());
@@ -536,8 +560,11 @@ mod tests {
         let line = fs::read_to_string(misc.join("register")).expect("the line");
         assert!(line.starts_with(":crossdock-arm64:M::\\x7f\\x45\\x4c\\x46\\x02"), "{line}");
         assert!(line.ends_with(":/usr/bin/qemu-aarch64-static:POCF"), "{line}");
-        fs::write(misc.join("crossdock-arm64"), "enabled\ninterpreter /q\nflags: F\noffset 0\nmagic 7f454c46\n")
-            .expect("an entry");
+        fs::write(
+            misc.join("crossdock-arm64"),
+            "enabled\ninterpreter /q\nflags: F\noffset 0\nmagic 7f454c46\n",
+        )
+        .expect("an entry");
         assert_eq!(host.status().expect("status").entries.len(), 1);
         assert!(host.uninstall("arm64").expect("removed"));
         assert!(fs::read_to_string(misc.join("crossdock-arm64")).expect("the entry").starts_with("-1"));

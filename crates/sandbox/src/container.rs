@@ -7,11 +7,14 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, StatxFlags, fstat, mkdirat, openat, statx, symlinkat};
+use rustix::fs::{
+    AtFlags, CWD, FileType, Mode, OFlags, StatxFlags, fstat, mkdirat, openat, statx, symlinkat,
+};
 use rustix::io::Errno;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, UnmountFlags, fsconfig_create,
-    fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, mount_change, move_mount, unmount,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, UnmountFlags,
+    fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, mount_change, move_mount,
+    unmount,
 };
 use rustix::process::{Signal, chdir, fchdir, pivot_root, set_parent_process_death_signal, setsid, umask};
 
@@ -134,18 +137,25 @@ fn enter(inside: Inside<'_>) -> Result<Never, Failure> {
     }
     tree.pivot()?;
 
-    rustix::system::sethostname(spec.hostname.as_bytes()).failing(|| format!("set the host name {}", spec.hostname))?;
+    rustix::system::sethostname(spec.hostname.as_bytes())
+        .failing(|| format!("set the host name {}", spec.hostname))?;
     if spec.network == Network::None {
         sys::loopback_up().failing(|| "start the loopback interface".into())?;
     }
     let user = {
-        let root = openat(CWD, "/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).failing(|| "open the root".into())?;
+        let root = openat(CWD, "/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+            .failing(|| "open the root".into())?;
         user::resolve(root.as_fd(), &spec.user).map_err(|error| Failure::User(error.to_string()))?
     };
+    let own_terminal = pty.is_some();
     standard_streams(stdin, pty, control)?;
+    give_streams(&user, own_terminal);
     for limit in &spec.limits {
         sys::set_limit(limit.resource, limit.soft, limit.hard).failing(|| {
-            format!("set resource limit {} to {}:{} (raising one needs root)", limit.resource, limit.soft, limit.hard)
+            format!(
+                "set resource limit {} to {}:{} (raising one needs root)",
+                limit.resource, limit.soft, limit.hard
+            )
         })?;
     }
     umask(Mode::from_raw_mode(0o022));
@@ -163,7 +173,8 @@ fn enter(inside: Inside<'_>) -> Result<Never, Failure> {
 
 /// SIGKILL at the monitor's death. A change of user ids resets it, so it is asked for twice.
 fn die_with_monitor(alive: &OwnedFd) -> Result<(), Failure> {
-    set_parent_process_death_signal(Some(Signal::KILL)).failing(|| "ask for the parent's death signal".into())?;
+    set_parent_process_death_signal(Some(Signal::KILL))
+        .failing(|| "ask for the parent's death signal".into())?;
     let mut watched = [PollFd::new(alive, PollFlags::IN)];
     let now = Timespec { tv_sec: 0, tv_nsec: 0 };
     let hung_up = poll(&mut watched, Some(&now)).failing(|| "watch the monitor".into())? > 0;
@@ -183,7 +194,8 @@ fn detached(name: &str, options: &[(&str, &str)], attributes: u64) -> Result<Own
         }
     }
     fsconfig_create(&context).failing(doing)?;
-    fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::from_bits_retain(attributes as u32)).failing(doing)
+    fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::from_bits_retain(attributes as u32))
+        .failing(doing)
 }
 
 /// A detached tmpfs.
@@ -245,9 +257,10 @@ impl<'a> Tree<'a> {
                 here(&sys_tree(own)?)?;
                 if own {
                     // Only where the host has the unified hierarchy; nobody needs it.
-                    let _ = detached("cgroup2", &[], NOSUID | NODEV | NOEXEC | libc::MOUNT_ATTR_RDONLY).and_then(
-                        |tree| attach(tree.as_fd(), self.root.as_fd(), OsStr::new("sys/fs/cgroup")),
-                    );
+                    let _ = detached("cgroup2", &[], NOSUID | NODEV | NOEXEC | libc::MOUNT_ATTR_RDONLY)
+                        .and_then(|tree| {
+                            attach(tree.as_fd(), self.root.as_fd(), OsStr::new("sys/fs/cgroup"))
+                        });
                 }
                 Ok(())
             }
@@ -279,11 +292,13 @@ impl<'a> Tree<'a> {
         let names: Vec<_> = target.iter().collect();
         let mut path = PathBuf::new();
         for (n, name) in names.iter().enumerate() {
-            let parent = open_in(self.root.as_fd(), &path, OFlags::PATH | OFlags::DIRECTORY).map_err(refuse)?;
+            let parent =
+                open_in(self.root.as_fd(), &path, OFlags::PATH | OFlags::DIRECTORY).map_err(refuse)?;
             let made = if n + 1 < names.len() || directory {
                 mkdirat(&parent, *name, Mode::from_raw_mode(0o755))
             } else {
-                let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                let flags =
+                    OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
                 openat(&parent, *name, flags, Mode::from_raw_mode(0o644)).map(drop)
             };
             match made {
@@ -300,8 +315,9 @@ impl<'a> Tree<'a> {
         self.files += 1;
         let name = format!("file{}", self.files);
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
-        let mut file =
-            std::fs::File::from(openat(&self.scratch, &name, flags, Mode::from_raw_mode(0o600)).failing(doing)?);
+        let mut file = std::fs::File::from(
+            openat(&self.scratch, &name, flags, Mode::from_raw_mode(0o600)).failing(doing)?,
+        );
         file.write_all(content).failing(doing)?;
         if (uid, gid) != (0, 0) {
             let changed = rustix::fs::fchown(
@@ -383,15 +399,27 @@ impl<'a> Tree<'a> {
     /// A pseudo-terminal of the container: both ends, the inner one also at `/dev/console`.
     fn terminal(&self, window: Window) -> Result<(OwnedFd, OwnedFd), Failure> {
         let doing = || "make a terminal".to_string();
-        let outer = open_in(self.root.as_fd(), Path::new("dev/pts/ptmx"), OFlags::RDWR | OFlags::NOCTTY).failing(doing)?;
+        let outer = open_in(self.root.as_fd(), Path::new("dev/pts/ptmx"), OFlags::RDWR | OFlags::NOCTTY)
+            .failing(doing)?;
         rustix::pty::unlockpt(&outer).failing(doing)?;
-        let size = rustix::termios::Winsize { ws_row: window.rows, ws_col: window.columns, ws_xpixel: 0, ws_ypixel: 0 };
+        let size = rustix::termios::Winsize {
+            ws_row: window.rows,
+            ws_col: window.columns,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
         if window.rows > 0 && window.columns > 0 {
             rustix::termios::tcsetwinsize(&outer, size).failing(doing)?;
         }
-        let inner = open_in(self.root.as_fd(), Path::new("dev/pts/0"), OFlags::RDWR | OFlags::NOCTTY).failing(doing)?;
-        openat(&self.root, "dev/console", OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC, Mode::from_raw_mode(0o600))
+        let inner = open_in(self.root.as_fd(), Path::new("dev/pts/0"), OFlags::RDWR | OFlags::NOCTTY)
             .failing(doing)?;
+        openat(
+            &self.root,
+            "dev/console",
+            OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC,
+            Mode::from_raw_mode(0o600),
+        )
+        .failing(doing)?;
         let console = clone_tree(self.root.as_fd(), OsStr::new("dev/pts/0"), false)?;
         attach(console.as_fd(), self.root.as_fd(), OsStr::new("dev/console"))?;
         Ok((outer, inner))
@@ -431,10 +459,8 @@ fn proc() -> Result<OwnedFd, Failure> {
 
 fn sys_tree(own_network: bool) -> Result<OwnedFd, Failure> {
     let attributes = NOSUID | NODEV | NOEXEC | libc::MOUNT_ATTR_RDONLY;
-    if own_network {
-        if let Ok(tree) = detached("sysfs", &[], attributes) {
-            return Ok(tree);
-        }
+    if own_network && let Ok(tree) = detached("sysfs", &[], attributes) {
+        return Ok(tree);
     }
     let tree = clone_tree(CWD, OsStr::new("/sys"), true)?;
     sys::mount_set_attributes(tree.as_fd(), attributes, true).failing(|| "make /sys read-only".into())?;
@@ -461,11 +487,25 @@ fn standard_streams(
     rustix::stdio::dup2_stdin(&stdin).failing(doing)
 }
 
+/// Makes pipes and the terminal belong to the user, so that `/dev/stdout` can be opened. Files and terminals of the host stay
+/// whose they are.
+fn give_streams(user: &User, own_terminal: bool) {
+    for stream in [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()] {
+        let pipe = fstat(stream).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Fifo);
+        if pipe || own_terminal {
+            // Refused for pipes of somebody else, who then knows what he does.
+            let _ = rustix::fs::fchown(stream, Some(rustix::fs::Uid::from_raw(user.uid)), None);
+        }
+    }
+}
+
 /// Changes to the working directory and makes it, as Docker does.
 fn enter_directory(path: &Path) -> Result<(), Failure> {
     let doing = || format!("enter the working directory {}", path.display());
     match chdir(path) {
-        Err(Errno::NOENT) => std::fs::create_dir_all(path).failing(doing).and_then(|()| chdir(path).failing(doing)),
+        Err(Errno::NOENT) => {
+            std::fs::create_dir_all(path).failing(doing).and_then(|()| chdir(path).failing(doing))
+        }
         other => other.failing(doing),
     }
 }
@@ -483,8 +523,9 @@ fn drop_privileges(spec: &Spec, mapping: &IdMapping, user: &User) -> Result<(), 
     // With one id only, the filter makes these calls succeed without effect.
     let setting_groups_denied = single;
     let groups = (!setting_groups_denied).then_some(user.groups.as_slice());
-    sys::become_user(user.uid, user.gid, groups)
-        .failing(|| format!("become user {}:{} (is the id in the range of /etc/subuid?)", user.uid, user.gid))?;
+    sys::become_user(user.uid, user.gid, groups).failing(|| {
+        format!("become user {}:{} (is the id in the range of /etc/subuid?)", user.uid, user.gid)
+    })?;
     if sandbox && (user.uid == 0 || single) {
         capabilities::limit().failing(|| "limit the capabilities".into())?;
     }
@@ -555,9 +596,10 @@ impl Command {
                     path.to_string_lossy()
                 ),
             },
-            Some((path, libc::ENOEXEC)) => {
-                Failure::CommandNotExecutable { command, reason: format!("exec format error: {}", describe(path)) }
-            }
+            Some((path, libc::ENOEXEC)) => Failure::CommandNotExecutable {
+                command,
+                reason: format!("exec format error: {}", describe(path)),
+            },
             Some((_, errno)) => Failure::CommandNotExecutable {
                 command,
                 reason: std::io::Error::from_raw_os_error(errno).to_string(),
@@ -573,12 +615,17 @@ fn exists(path: &CString) -> bool {
 /// Why the kernel may not know the format of a file.
 fn describe(path: &CString) -> String {
     let mut header = [0; 20];
-    let read = std::fs::File::open(OsStr::from_bytes(path.as_bytes())).and_then(|mut file| file.read_exact(&mut header));
+    let read = std::fs::File::open(OsStr::from_bytes(path.as_bytes()))
+        .and_then(|mut file| file.read_exact(&mut header));
     let name = path.to_string_lossy();
     match crate::binfmt::architecture_of(&header) {
         _ if read.is_err() => format!("{name} is neither an ELF file nor a script with #!"),
-        Some(architecture) => format!("{name} is a program for {architecture}, and no emulator for it is registered"),
-        None if header.starts_with(b"\x7fELF") => format!("{name} is an ELF file for another kind of machine"),
+        Some(architecture) => {
+            format!("{name} is a program for {architecture}, and no emulator for it is registered")
+        }
+        None if header.starts_with(b"\x7fELF") => {
+            format!("{name} is an ELF file for another kind of machine")
+        }
         None => format!("{name} is neither an ELF file nor a script with #!"),
     }
 }
@@ -596,7 +643,8 @@ fn run_init(
         Cloned::Parent(pid) => pid,
         Cloned::Child => {
             sys::reset_signals();
-            set_parent_process_death_signal(Some(Signal::KILL)).failing(|| "ask for a death signal".into())?;
+            set_parent_process_death_signal(Some(Signal::KILL))
+                .failing(|| "ask for a death signal".into())?;
             if rustix::termios::isatty(rustix::stdio::stdin()) && setsid().is_ok() {
                 // The terminal goes from pid 1's session, which gave it up below, to the command's.
                 let _ = sys::set_controlling_terminal(rustix::stdio::stdin());

@@ -19,7 +19,8 @@ const BUILTIN: &str = "crossdock-emu";
 const BUILTIN_ARCHITECTURES: &[&str] = &["arm64", "arm", "riscv64"];
 
 /// Directories besides `PATH`.
-const DIRECTORIES: &[&str] = &["/usr/local/bin", "/usr/bin", "/bin", "/usr/sbin", "/sbin", "/usr/libexec/qemu-binfmt"];
+const DIRECTORIES: &[&str] =
+    &["/usr/local/bin", "/usr/bin", "/bin", "/usr/sbin", "/sbin", "/usr/libexec/qemu-binfmt"];
 
 /// An executable that runs programs of another architecture.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,7 +55,9 @@ impl FromStr for Choice {
             "qemu" => Ok(Choice::Qemu),
             "builtin" => Ok(Choice::Builtin),
             path if path.contains('/') => Ok(Choice::Path(path.into())),
-            other => Err(format!("\"{other}\" is no emulator: give auto, qemu, builtin or a path such as ./{other}")),
+            other => Err(format!(
+                "\"{other}\" is no emulator: give auto, qemu, builtin or a path such as ./{other}"
+            )),
         }
     }
 }
@@ -81,7 +84,8 @@ impl Emulator {
 
     /// The first line of `--version`, if it prints one.
     pub fn version(&self) -> Option<String> {
-        let output = Command::new(&self.path).arg("--version").stdin(Stdio::null()).stderr(Stdio::null()).output();
+        let output =
+            Command::new(&self.path).arg("--version").stdin(Stdio::null()).stderr(Stdio::null()).output();
         let text = String::from_utf8_lossy(&output.ok()?.stdout).into_owned();
         text.lines().next().map(str::to_string).filter(|line| !line.is_empty())
     }
@@ -104,13 +108,17 @@ pub fn find(architecture: &str, choice: &Choice) -> Result<Emulator, SandboxErro
         Choice::Path(path) => match is_static(path) {
             Ok(true) => Ok(Emulator::at(architecture, path)),
             Ok(false) => Err(missing(
-                format!("{} is not statically linked, its libraries would be missing in images", path.display()),
+                format!(
+                    "{} is not statically linked, its libraries would be missing in images",
+                    path.display()
+                ),
                 "give a static executable",
             )),
             Err(error) => Err(missing(format!("{}: {error}", path.display()), "give an executable")),
         },
-        Choice::Builtin => builtin(known)
-            .ok_or_else(|| missing(format!("no {BUILTIN} beside this program runs it"), "choose qemu instead")),
+        Choice::Builtin => builtin(known).ok_or_else(|| {
+            missing(format!("no {BUILTIN} beside this program runs it"), "choose qemu instead")
+        }),
         Choice::Qemu => qemu(known),
         Choice::Auto => builtin(known).map_or_else(|| qemu(known), Ok),
     }
@@ -181,7 +189,8 @@ fn try_386() -> std::io::Result<bool> {
     const CODE: &[u8] = b"\xb8\x01\0\0\0\x31\xdb\xcd\x80";
     let size = 52 + 32 + CODE.len() as u32;
     let mut elf = b"\x7fELF\x01\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x03\0\x01\0\0\0".to_vec();
-    let words = |elf: &mut Vec<u8>, list: &[u32]| list.iter().for_each(|w| elf.extend_from_slice(&w.to_le_bytes()));
+    let words =
+        |elf: &mut Vec<u8>, list: &[u32]| list.iter().for_each(|w| elf.extend_from_slice(&w.to_le_bytes()));
     words(&mut elf, &[BASE + 84, 52, 0, 0]);
     [52u16, 32, 1, 0, 0, 0].iter().for_each(|h| elf.extend_from_slice(&h.to_le_bytes()));
     words(&mut elf, &[1, 0, BASE, BASE, size, size, 5, 0x1000]);
@@ -243,7 +252,9 @@ mod tests {
     #[test]
     fn this_machine_is_native() {
         assert!(is_native(&Platform::host()));
-        assert!(!is_native(&Platform::new("linux", "s390x", None)) || Platform::host().architecture == "s390x");
+        assert!(
+            !is_native(&Platform::new("linux", "s390x", None)) || Platform::host().architecture == "s390x"
+        );
     }
 
     #[test]

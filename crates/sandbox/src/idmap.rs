@@ -126,7 +126,10 @@ mod tests {
         let map = parse_map(text);
         assert_eq!(
             map,
-            [IdRange { inside: 0, outside: 1000, count: 1 }, IdRange { inside: 1, outside: 100000, count: 65536 }]
+            [
+                IdRange { inside: 0, outside: 1000, count: 1 },
+                IdRange { inside: 1, outside: 100000, count: 65536 }
+            ]
         );
         assert_eq!(format_map(&map), "0 1000 1\n1 100000 65536\n");
         assert_eq!(parse_map("rubbish\n1 2\n"), []);

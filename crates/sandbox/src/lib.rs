@@ -10,6 +10,7 @@
 pub mod binfmt;
 pub mod capabilities;
 mod container;
+pub mod doctor;
 pub mod emulator;
 mod error;
 pub mod idmap;
@@ -20,23 +21,28 @@ mod run;
 mod seccomp;
 mod spec;
 mod sys;
+mod terminal;
 pub mod user;
 pub mod userns;
 mod wire;
 
 pub use emulator::Emulator;
 pub use error::{Failure, SandboxError};
-pub use overlay::{LOWER_MAX, Upper, overlay_fd};
+pub use overlay::{LOWER_MAX, Upper, overlay_fd, overlay_fd_legacy};
 pub use run::{ExitStatus, Io, Killer, Running, Stream, run, spawn};
 pub use spec::{Content, Descriptor, Limit, Mount, MountKind, Network, Root, Security, Source, Spec};
+pub use terminal::{Attach, run_attached};
 pub use wire::Window;
 
-/// Becomes the sandbox's monitor if this process was started as one; then it does not return.
+/// Becomes the sandbox's monitor, or the child of [`doctor::probe`], if this process was started as one; then it does not
+/// return.
 ///
 /// The sandbox starts the running executable again, so every program that uses it calls this first in `main`, before it
 /// reads arguments or starts threads.
 pub fn init_main_if_requested() {
-    if std::env::args_os().nth(1).is_some_and(|argument| argument == monitor::ARGUMENT) {
-        monitor::main();
+    match std::env::args_os().nth(1) {
+        Some(argument) if argument == monitor::ARGUMENT => monitor::main(),
+        Some(argument) if argument == doctor::ARGUMENT => doctor::main(),
+        _ => {}
     }
 }

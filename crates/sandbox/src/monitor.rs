@@ -15,7 +15,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use crate::container::{self, Prepared, What};
 use crate::error::{Doing, Failure};
-use crate::mountpoints::{self, Created, Wanted};
+use crate::mountpoints::{self, Created, Plan, Wanted};
 use crate::overlay::{self, Upper, clone_tree, forget_volatile, mount_overlay, set_read_only};
 use crate::spec::{MountKind, Network, Root, Source, Spec};
 use crate::sys::{self, Cloned};
@@ -88,8 +88,9 @@ fn run(
         .rewind()
         .and_then(|()| memory.read_to_end(&mut json))
         .failing(|| "read the specification of the sandbox".into())?;
-    let spec: Spec = serde_json::from_slice(&json)
-        .map_err(|error| Failure::Specification(format!("cannot read the specification of the sandbox: {error}")))?;
+    let spec: Spec = serde_json::from_slice(&json).map_err(|error| {
+        Failure::Specification(format!("cannot read the specification of the sandbox: {error}"))
+    })?;
     if spec.args.is_empty() {
         return Err(Failure::Specification("there is no command to run".into()));
     }
@@ -149,7 +150,8 @@ fn open_descriptor(descriptor: OwnedFd, recursive: bool) -> Result<OwnedFd, Fail
 }
 
 fn is_directory(tree: &OwnedFd) -> Result<bool, Failure> {
-    let stat = statx(tree, "", AtFlags::EMPTY_PATH, StatxFlags::TYPE).failing(|| "look at a mount's source".into())?;
+    let stat = statx(tree, "", AtFlags::EMPTY_PATH, StatxFlags::TYPE)
+        .failing(|| "look at a mount's source".into())?;
     Ok(FileType::from_raw_mode(u32::from(stat.stx_mode)) == FileType::Directory)
 }
 
@@ -161,8 +163,10 @@ fn prepare_generated(spec: &Spec) -> Vec<Prepared> {
         directory: false,
         what: What::File { content: content.into_bytes(), mode: 0o644, owner: (0, 0), read_only: true },
     };
-    let resolv_conf =
-        spec.resolv_conf.clone().unwrap_or_else(|| fs::read_to_string("/etc/resolv.conf").unwrap_or_default());
+    let resolv_conf = spec
+        .resolv_conf
+        .clone()
+        .unwrap_or_else(|| fs::read_to_string("/etc/resolv.conf").unwrap_or_default());
     vec![
         directory("/proc", What::Proc),
         directory("/dev", What::Dev),
@@ -186,7 +190,10 @@ fn hosts(spec: &Spec) -> String {
         let host = fs::read_to_string("/etc/hosts").unwrap_or_default();
         for line in host.lines().filter(|line| {
             let line = line.trim_start();
-            !line.is_empty() && !line.starts_with('#') && !line.starts_with("127.") && !line.starts_with("::1")
+            !line.is_empty()
+                && !line.starts_with('#')
+                && !line.starts_with("127.")
+                && !line.starts_with("::1")
         }) {
             text.push_str(line);
             text.push('\n');
@@ -215,14 +222,14 @@ fn prepare_root(spec: &Spec, prepared: &mut [Prepared], cleanup: &mut Cleanup) -
     };
     if let Some(base) = base {
         let root = clone_tree(CWD, base.as_os_str(), false)?;
-        let (paths, absent) = mountpoints::plan(root.as_fd(), &wanted)?;
+        let Plan { paths, absent } = mountpoints::plan(root.as_fd(), &wanted)?;
         cleanup.created = Created::make(root.as_fd(), base, &absent)?;
         place(prepared, paths);
         return Ok(root);
     }
 
     let mut root = mount_overlay(lower, upper.as_ref())?;
-    let (mut paths, mut absent) = mountpoints::plan(root.as_fd(), &wanted)?;
+    let Plan { mut paths, mut absent } = mountpoints::plan(root.as_fd(), &wanted)?;
     if !absent.is_empty() {
         let skeleton = skeleton_path(upper.as_ref())?;
         cleanup.skeleton = Some(skeleton.clone());
@@ -240,7 +247,7 @@ fn prepare_root(spec: &Spec, prepared: &mut [Prepared], cleanup: &mut Cleanup) -
             )));
         }
         root = mount_overlay(&lower, upper.as_ref())?;
-        (paths, absent) = mountpoints::plan(root.as_fd(), &wanted)?;
+        Plan { paths, absent } = mountpoints::plan(root.as_fd(), &wanted)?;
     }
     if let (false, Some(upper)) = (absent.is_empty(), &upper) {
         cleanup.created = Created::make(root.as_fd(), &upper.upper, &absent)?;
@@ -260,7 +267,8 @@ fn skeleton_path(upper: Option<&Upper>) -> Result<PathBuf, Failure> {
         None => {
             let path = std::env::temp_dir().join(format!("crossdock-mounts-{}", std::process::id()));
             let _ = fs::remove_dir_all(&path);
-            rustix::fs::mkdir(&path, Mode::from_raw_mode(0o700)).failing(|| format!("create {}", path.display()))?;
+            rustix::fs::mkdir(&path, Mode::from_raw_mode(0o700))
+                .failing(|| format!("create {}", path.display()))?;
             Ok(path)
         }
     }

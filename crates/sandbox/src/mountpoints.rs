@@ -9,8 +9,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{
-    AtFlags, CWD, FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Timespec, Timestamps, Uid, XattrFlags, fstat,
-    openat, openat2, readlinkat, utimensat,
+    AtFlags, CWD, FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Timespec, Timestamps, Uid, XattrFlags,
+    fstat, openat, openat2, readlinkat, utimensat,
 };
 use rustix::io::Errno;
 
@@ -75,14 +75,15 @@ pub fn locate(root: BorrowedFd<'_>, target: &Path) -> Result<Place, Failure> {
             continue;
         }
         let current = entered.last().map_or(root, |(_, fd)| fd.as_fd());
-        let found = match openat(current, &name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()) {
-            Ok(found) => found,
-            Err(Errno::NOENT) => {
-                missing.push(name);
-                continue;
-            }
-            Err(error) => return Err(refuse(format!("{}: {error}", name.display()))),
-        };
+        let found =
+            match openat(current, &name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()) {
+                Ok(found) => found,
+                Err(Errno::NOENT) => {
+                    missing.push(name);
+                    continue;
+                }
+                Err(error) => return Err(refuse(format!("{}: {error}", name.display()))),
+            };
         let stat = fstat(&found).failing(|| format!("look at {}", target.display()))?;
         match FileType::from_raw_mode(stat.st_mode) {
             FileType::Directory => entered.push((name, found)),
@@ -91,7 +92,8 @@ pub fn locate(root: BorrowedFd<'_>, target: &Path) -> Result<Place, Failure> {
                 if links > SYMLINKS_MAX {
                     return Err(refuse("too many symbolic links".into()));
                 }
-                let to = readlinkat(&found, "", Vec::new()).failing(|| format!("read the link {}", name.display()))?;
+                let to = readlinkat(&found, "", Vec::new())
+                    .failing(|| format!("read the link {}", name.display()))?;
                 let to = Path::new(OsStr::from_bytes(to.as_bytes()));
                 if to.is_absolute() {
                     entered.clear();
@@ -130,12 +132,30 @@ pub struct Wanted {
     pub directory: bool,
 }
 
-/// Real paths of all wanted places, in order, and of those the ones that the root itself must get.
+/// A wanted place that the root lacks.
+#[derive(Debug, Clone)]
+pub struct Absent {
+    /// Where.
+    pub place: Place,
+    /// A directory, else a file.
+    pub directory: bool,
+}
+
+/// What [`plan`] finds.
+#[derive(Debug)]
+pub struct Plan {
+    /// Real paths of all wanted places, in order.
+    pub paths: Vec<PathBuf>,
+    /// Those that the root itself must get.
+    pub absent: Vec<Absent>,
+}
+
+/// Finds all wanted places, in the order in which they will be mounted.
 ///
 /// A place below one that comes earlier will be on that mount, so its absence from the root does not matter.
-pub fn plan(root: BorrowedFd<'_>, wanted: &[Wanted]) -> Result<(Vec<PathBuf>, Vec<(Place, bool)>), Failure> {
+pub fn plan(root: BorrowedFd<'_>, wanted: &[Wanted]) -> Result<Plan, Failure> {
     let mut paths: Vec<PathBuf> = Vec::new();
-    let mut absent: Vec<(Place, bool)> = Vec::new();
+    let mut absent: Vec<Absent> = Vec::new();
     for Wanted { target, directory } in wanted {
         let place = locate(root, target)?;
         if place.path.as_os_str().is_empty() {
@@ -147,30 +167,32 @@ pub fn plan(root: BorrowedFd<'_>, wanted: &[Wanted]) -> Result<(Vec<PathBuf>, Ve
         let below = paths.iter().any(|earlier| place.path.starts_with(earlier) && place.path != *earlier);
         if !below {
             if place.exists() && place.directory != *directory {
-                let (is, wants) = if *directory { ("a file", "a directory") } else { ("a directory", "a file") };
+                let (is, wants) =
+                    if *directory { ("a file", "a directory") } else { ("a directory", "a file") };
                 return Err(Failure::Target {
                     target: target.display().to_string(),
                     reason: format!("it is {is} in the image, but {wants} is mounted there"),
                 });
             }
             if !place.exists() && !paths.contains(&place.path) {
-                absent.push((place.clone(), *directory));
+                absent.push(Absent { place: place.clone(), directory: *directory });
             }
         }
         paths.push(place.path);
     }
-    Ok((paths, absent))
+    Ok(Plan { paths, absent })
 }
 
 /// Makes a directory tree with the absent places, whose existing parents have the metadata that they have in `root`.
-pub fn make_skeleton(skeleton: &Path, root: BorrowedFd<'_>, absent: &[(Place, bool)]) -> Result<(), Failure> {
+pub fn make_skeleton(skeleton: &Path, root: BorrowedFd<'_>, absent: &[Absent]) -> Result<(), Failure> {
     let doing = || format!("make mount points in {}", skeleton.display());
     match rustix::fs::mkdir(skeleton, Mode::from_raw_mode(0o755)) {
         Ok(()) | Err(Errno::EXIST) => {}
         Err(error) => return Err(error).failing(doing),
     }
-    let mut times: Vec<(PathBuf, Timestamps)> = vec![(skeleton.into(), copy_metadata(root, Path::new(""), skeleton)?)];
-    for (place, directory) in absent {
+    let mut times: Vec<(PathBuf, Timestamps)> =
+        vec![(skeleton.into(), copy_metadata(root, Path::new(""), skeleton)?)];
+    for Absent { place, directory } in absent {
         let names: Vec<_> = place.path.iter().collect();
         let mut inner = PathBuf::new();
         for (n, name) in names.iter().enumerate() {
@@ -245,16 +267,17 @@ struct Item {
 
 impl Created {
     /// Makes the absent places in `root`, whose changes go to the directory `base`.
-    pub fn make(root: BorrowedFd<'_>, base: &Path, absent: &[(Place, bool)]) -> Result<Created, Failure> {
+    pub fn make(root: BorrowedFd<'_>, base: &Path, absent: &[Absent]) -> Result<Created, Failure> {
         let mut created = Created { base: base.into(), items: Vec::new() };
-        let result = absent.iter().try_for_each(|(place, directory)| created.make_one(root, place, *directory));
+        let result = absent.iter().try_for_each(|absent| created.make_one(root, absent));
         if result.is_err() {
             created.remove();
         }
         result.map(|()| created)
     }
 
-    fn make_one(&mut self, root: BorrowedFd<'_>, place: &Place, directory: bool) -> Result<(), Failure> {
+    fn make_one(&mut self, root: BorrowedFd<'_>, absent: &Absent) -> Result<(), Failure> {
+        let Absent { place, directory } = absent;
         let doing = || format!("make the mount point /{}", place.path.display());
         let names: Vec<_> = place.path.iter().collect();
         let mut path: PathBuf = names[..names.len() - place.missing].iter().collect();
@@ -265,7 +288,7 @@ impl Created {
             let times = || rustix::fs::lstat(&above).ok().map(|stat| times_of(&stat));
             let whiteout = rustix::fs::lstat(above.join(name)).is_ok_and(|stat| is_whiteout(&stat));
             let before = times();
-            let is_directory = directory || n + 1 < names.len();
+            let is_directory = *directory || n + 1 < names.len();
             let made = if is_directory {
                 rustix::fs::mkdirat(&parent, *name, Mode::from_raw_mode(0o755))
             } else {
@@ -366,7 +389,7 @@ mod tests {
         let fd = openat(CWD, root, OFlags::PATH, Mode::empty()).expect("the root opens");
         let wanted = ["/etc/hosts", "/a/b/c"]
             .map(|target| Wanted { target: target.into(), directory: target.starts_with("/a") });
-        let (_, absent) = plan(fd.as_fd(), &wanted).expect("a plan");
+        let Plan { absent, .. } = plan(fd.as_fd(), &wanted).expect("a plan");
         assert_eq!(absent.len(), 2);
         let created = Created::make(fd.as_fd(), root, &absent).expect("mount points");
         assert!(root.join("etc/hosts").is_file() && root.join("a/b/c").is_dir());

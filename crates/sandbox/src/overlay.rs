@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+use rustix::fs::{CWD, Mode, OFlags};
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, OpenTreeFlags, UnmountFlags, fsconfig_create,
     fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, mount, open_tree, unmount,
@@ -39,6 +39,12 @@ pub struct Upper {
 /// the user namespace ([`crate::userns::enter`]) and Linux 5.11.
 pub fn overlay_fd(lower: &[PathBuf], upper: Option<&Upper>) -> Result<OwnedFd, SandboxError> {
     Ok(mount_overlay(lower, upper)?)
+}
+
+/// [`overlay_fd`] as on kernels before 6.5, for tests on later ones.
+#[doc(hidden)]
+pub fn overlay_fd_legacy(lower: &[PathBuf], upper: Option<&Upper>) -> Result<OwnedFd, SandboxError> {
+    Ok(legacy(lower, upper)?)
 }
 
 pub(crate) fn mount_overlay(lower: &[PathBuf], upper: Option<&Upper>) -> Result<OwnedFd, Failure> {
@@ -202,10 +208,8 @@ fn escape(path: &Path, special: &[u8]) -> OsString {
 
 /// Removes the mark by which the kernel refuses a `work` directory that was used `volatile`.
 pub(crate) fn forget_volatile(work: &Path) {
-    let incompat = work.join("work/incompat");
-    for path in [incompat.join("volatile"), incompat] {
-        let _ = rustix::fs::unlinkat(CWD, &path, AtFlags::REMOVEDIR);
-    }
+    // Not an error if it is not there: the mount failed before.
+    let _ = std::fs::remove_dir_all(work.join("work/incompat"));
 }
 
 #[cfg(test)]

@@ -168,7 +168,9 @@ pub fn spawn(spec: &Spec, io: Io) -> Result<Running, SandboxError> {
     let mut descriptors = vec![file.as_fd()];
     descriptors.extend(stdin);
     descriptors.extend(spec.mounts.iter().filter_map(|mount| match &mount.kind {
-        MountKind::Bind { source: Source::Descriptor(descriptor), .. } => Some(descriptor.open.as_ref()?.as_fd()),
+        MountKind::Bind { source: Source::Descriptor(descriptor), .. } => {
+            Some(descriptor.open.as_ref()?.as_fd())
+        }
         _ => None,
     }));
     let order = Order::Run { stdin: stdin.is_some(), terminal };

@@ -283,7 +283,10 @@ mod bytes {
         }
 
         pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<PathBuf>, D::Error> {
-            Ok(Vec::<Either>::deserialize(deserializer)?.into_iter().map(|e| OsString::from(e).into()).collect())
+            Ok(Vec::<Either>::deserialize(deserializer)?
+                .into_iter()
+                .map(|e| OsString::from(e).into())
+                .collect())
         }
     }
 

@@ -66,7 +66,8 @@ pub fn mount_set_attributes(mount: BorrowedFd<'_>, set: u64, recursive: bool) ->
 /// Makes every descriptor from 3 on close at the next `execve`. Linux 5.11.
 pub fn close_on_exec_from(first: u32) -> io::Result<()> {
     // SAFETY: with CLOSE_RANGE_CLOEXEC nothing is closed now, so owned descriptors stay valid.
-    check(unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) }).map(drop)
+    check(unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) })
+        .map(drop)
 }
 
 /// Installs a seccomp filter in the calling thread, which needs CAP_SYS_ADMIN in its user namespace.
@@ -95,7 +96,8 @@ pub fn seccomp_available() -> bool {
 /// Drops one capability, by number, from the bounding set.
 pub fn drop_bounding(capability: u32) -> io::Result<()> {
     // SAFETY: integer arguments only.
-    check(unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability as libc::c_ulong, 0, 0, 0) } as c_long).map(drop)
+    check(unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability as libc::c_ulong, 0, 0, 0) } as c_long)
+        .map(drop)
 }
 
 /// setgroups(2), setresgid(2) and setresuid(2) of the calling process, which must have one thread.
@@ -113,7 +115,10 @@ pub fn become_user(uid: u32, gid: u32, groups: Option<&[u32]>) -> io::Result<()>
 /// Joins a new, empty session keyring, so that the caller's keys cannot be read inside.
 pub fn new_session_keyring() -> io::Result<()> {
     // SAFETY: a null name makes an anonymous keyring.
-    check(unsafe { libc::syscall(libc::SYS_keyctl, libc::KEYCTL_JOIN_SESSION_KEYRING, std::ptr::null::<u8>()) }).map(drop)
+    check(unsafe {
+        libc::syscall(libc::SYS_keyctl, libc::KEYCTL_JOIN_SESSION_KEYRING, std::ptr::null::<u8>())
+    })
+    .map(drop)
 }
 
 /// Default action for every signal, and none blocked.
@@ -209,7 +214,8 @@ pub fn set_limit(resource: u32, soft: u64, hard: u64) -> io::Result<()> {
 pub fn loopback_up() -> io::Result<()> {
     // SAFETY: the request is zeroed, its name ends in zero, and the descriptor is owned until the end of the block.
     unsafe {
-        let raw = check(libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) as c_long)? as RawFd;
+        let raw =
+            check(libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) as c_long)? as RawFd;
         let socket = OwnedFd::from_raw_fd(raw);
         let mut request: libc::ifreq = std::mem::zeroed();
         request.ifr_name[0] = b'l' as libc::c_char;
@@ -264,10 +270,7 @@ impl SignalPipe {
     pub fn install(signals: &[c_int]) -> io::Result<SignalPipe> {
         use rustix::pipe::{PipeFlags, pipe_with};
         let (read, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
-        if SIGNAL_PIPE
-            .compare_exchange(-1, write.as_raw_fd(), Ordering::SeqCst, Ordering::SeqCst)
-            .is_err()
-        {
+        if SIGNAL_PIPE.compare_exchange(-1, write.as_raw_fd(), Ordering::SeqCst, Ordering::SeqCst).is_err() {
             return Err(io::Error::from_raw_os_error(libc::EBUSY));
         }
         let mut pipe = SignalPipe { previous: Vec::new(), read, _write: write };

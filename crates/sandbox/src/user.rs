@@ -13,7 +13,8 @@ pub struct User {
     pub uid: u32,
     /// Group id.
     pub gid: u32,
-    /// Supplementary groups: those of `/etc/group` that list the user, unless a group was given.
+    /// Supplementary groups: `gid`, and those of `/etc/group` that list the user unless a group was given. With `gid`, since a
+    /// setgid program could otherwise be used to leave the group, and files may be closed to it on purpose.
     pub groups: Vec<u32>,
     /// Home directory of `/etc/passwd`, else `/`.
     pub home: String,
@@ -88,6 +89,8 @@ pub fn resolve_in(specification: &str, passwd: &str, group: &str) -> Result<User
             None => id(group_name)?.ok_or_else(|| UserError::NoGroup(group_name.into()))?,
         };
     }
+    found.groups.retain(|gid| *gid != found.gid);
+    found.groups.insert(0, found.gid);
     Ok(found)
 }
 
@@ -113,21 +116,22 @@ fn id(text: &str) -> Result<Option<u32>, UserError> {
 mod tests {
     use super::*;
 
-    const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nann:x:1000:1001::/home/ann:/bin/sh\n7:x:77:78::/seven:\n";
+    const PASSWD: &str =
+        "root:x:0:0:root:/root:/bin/sh\nann:x:1000:1001::/home/ann:/bin/sh\n7:x:77:78::/seven:\n";
     const GROUP: &str = "root:x:0:\nstaff:x:50:ann,bob\naudio:x:29:ann\nusers:x:1001:\n";
 
     #[test]
     fn users_and_groups_resolve_as_docker_does() {
         for (input, uid, gid, groups, home) in [
-            ("", 0, 0, vec![], "/root"),
-            ("root", 0, 0, vec![], "/root"),
-            ("ann", 1000, 1001, vec![50, 29], "/home/ann"),
-            ("1000", 1000, 1001, vec![50, 29], "/home/ann"),
-            ("ann:staff", 1000, 50, vec![], "/home/ann"),
-            ("1234", 1234, 0, vec![], "/"),
-            ("1234:5678", 1234, 5678, vec![], "/"),
-            (":staff", 0, 50, vec![], "/root"),
-            ("7", 77, 78, vec![], "/seven"),
+            ("", 0, 0, vec![0], "/root"),
+            ("root", 0, 0, vec![0], "/root"),
+            ("ann", 1000, 1001, vec![1001, 50, 29], "/home/ann"),
+            ("1000", 1000, 1001, vec![1001, 50, 29], "/home/ann"),
+            ("ann:staff", 1000, 50, vec![50], "/home/ann"),
+            ("1234", 1234, 0, vec![0], "/"),
+            ("1234:5678", 1234, 5678, vec![5678], "/"),
+            (":staff", 0, 50, vec![50], "/root"),
+            ("7", 77, 78, vec![78], "/seven"),
         ] {
             let user = resolve_in(input, PASSWD, GROUP).expect(input);
             assert_eq!(user, User { uid, gid, groups, home: home.into() }, "{input}");

@@ -176,9 +176,11 @@ pub(crate) fn explain_unshare(error: &io::Error) -> SandboxError {
 /// Maps only the caller's id; to be written by the process itself.
 fn write_single(uid: u32, gid: u32) -> Result<(), SandboxError> {
     // setgroups must be denied before an unprivileged process may write its gid_map, see user_namespaces(7).
-    for (file, text) in
-        [("setgroups", "deny".to_string()), ("uid_map", format!("0 {uid} 1")), ("gid_map", format!("0 {gid} 1"))]
-    {
+    for (file, text) in [
+        ("setgroups", "deny".to_string()),
+        ("uid_map", format!("0 {uid} 1")),
+        ("gid_map", format!("0 {gid} 1")),
+    ] {
         fs::write(format!("/proc/self/{file}"), text).doing(|| format!("write /proc/self/{file}"))?;
     }
     Ok(())
@@ -208,7 +210,8 @@ fn run_programs(pid: u32, mapping: &IdMapping) -> Result<(), String> {
     ];
     let mut failed = Ok(());
     for (program, child) in children {
-        let output = child.wait_with_output().map_err(|error| format!("cannot wait for {program}: {error}"))?;
+        let output =
+            child.wait_with_output().map_err(|error| format!("cannot wait for {program}: {error}"))?;
         if !output.status.success() {
             let said = String::from_utf8_lossy(&output.stderr).trim().to_string();
             failed = Err(format!("{program} failed: {said}"));
@@ -235,10 +238,10 @@ impl Helper {
                 drop((go, report));
                 // End of file without a byte: the parent failed to unshare.
                 let mut byte = [0];
-                if fs::File::from(wait).read_exact(&mut byte).is_ok() {
-                    if let Err(message) = work(parent) {
-                        let _ = fs::File::from(write).write_all(message.as_bytes());
-                    }
+                if fs::File::from(wait).read_exact(&mut byte).is_ok()
+                    && let Err(message) = work(parent)
+                {
+                    let _ = fs::File::from(write).write_all(message.as_bytes());
                 }
                 sys::exit_now(0)
             }

@@ -1,6 +1,179 @@
-//! Seccomp filters.
+//! Seccomp filters: the profile as data, compiled to classic BPF.
+//!
+//! Emulated programs are covered too: what they do arrives as system calls of the emulator. Source: seccomp(2),
+//! Documentation/userspace-api/seccomp_filter.rst.
 
-/// Placeholder.
-pub(crate) fn filter(_sandbox: bool, _single: bool) -> Option<Vec<libc::sock_filter>> {
-    None
+mod bpf;
+mod profile;
+mod table;
+
+use bpf::{Assembler, Decision, Field};
+
+/// Which of the two numberings of x86 a call uses.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Abi {
+    X86_64,
+    I386,
+}
+
+/// `AUDIT_ARCH_X86_64` and `AUDIT_ARCH_I386` of linux/audit.h.
+const ARCH_X86_64: u32 = 0xc000_003e;
+const ARCH_I386: u32 = 0x4000_0003;
+
+/// Numbers from here on are calls of the x32 ABI (`__X32_SYSCALL_BIT`), which differs in the sizes of arguments.
+const X32_BIT: u32 = 0x4000_0000;
+
+/// The filter for a command: the profile if `sandbox`, and pretended changes of ids if there is only a `single` one.
+/// `None` where nothing is to be filtered.
+pub(crate) fn filter(sandbox: bool, single: bool) -> Option<Vec<libc::sock_filter>> {
+    if !sandbox && !single {
+        return None;
+    }
+    let mut assembler = Assembler::default();
+    assembler.load(Field::Arch);
+    let other = assembler.jump_unless_equal(ARCH_X86_64);
+    assembler.load(Field::Number);
+    let x32 = assembler.jump_if_at_least(X32_BIT);
+    assembler.search(&decisions(Abi::X86_64, sandbox, single));
+    assembler.land(x32);
+    assembler.decide(&Decision::Errno(libc::ENOSYS));
+    assembler.land(other);
+    let foreign = assembler.jump_unless_equal(ARCH_I386);
+    assembler.load(Field::Number);
+    assembler.search(&decisions(Abi::I386, sandbox, single));
+    assembler.land(foreign);
+    assembler.decide(&Decision::Errno(libc::ENOSYS));
+    Some(assembler.finish())
+}
+
+/// What happens to each number: ranges by their first number, which begin at 0 and go on to the last number there is.
+fn decisions(abi: Abi, sandbox: bool, single: bool) -> Vec<(u32, Decision)> {
+    let mut numbered: Vec<(u32, &str)> = table::SYSCALLS
+        .iter()
+        .filter_map(|(name, x86_64, i386)| {
+            let number = if abi == Abi::X86_64 { x86_64 } else { i386 };
+            number.map(|number| (u32::from(number), *name))
+        })
+        .collect();
+    numbered.sort_unstable();
+    let mut ranges: Vec<(u32, Decision)> = Vec::new();
+    let mut add = |first: u32, decision: Decision| {
+        if ranges.last().is_none_or(|(_, last)| *last != decision) {
+            ranges.push((first, decision));
+        }
+    };
+    let unknown = || if sandbox { Decision::Errno(libc::ENOSYS) } else { Decision::Allow };
+    let mut next = 0;
+    for (number, name) in numbered {
+        if number > next {
+            add(next, unknown());
+        }
+        add(number, decision(name, sandbox, single));
+        next = number + 1;
+    }
+    add(next, unknown());
+    ranges
+}
+
+fn decision(name: &str, sandbox: bool, single: bool) -> Decision {
+    use profile::{ABSENT, CLONE_REFUSED, PERSONALITY_ALLOWED, PRETENDED, REFUSED, SOCKET_REFUSED};
+    match name {
+        _ if single && PRETENDED.contains(&name) => Decision::Errno(0),
+        _ if !sandbox => Decision::Allow,
+        "clone" => Decision::RefuseBits { argument: 0, bits: CLONE_REFUSED },
+        "personality" => Decision::AllowValues { argument: 0, values: PERSONALITY_ALLOWED },
+        "socket" => Decision::RefuseValue { argument: 0, value: SOCKET_REFUSED },
+        _ if ABSENT.contains(&name) => Decision::Errno(libc::ENOSYS),
+        _ if REFUSED.contains(&name) => Decision::Errno(libc::EPERM),
+        _ => Decision::Allow,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::bpf::tests::evaluate;
+    use super::*;
+
+    fn answer(filter: &[libc::sock_filter], arch: u32, name: &str, arguments: [u64; 6]) -> Result<(), i32> {
+        let row = table::SYSCALLS.iter().find(|(n, ..)| *n == name).expect("a known call");
+        let number = if arch == ARCH_X86_64 { row.1 } else { row.2 };
+        number_answer(filter, arch, u32::from(number.expect("a call of this ABI")), arguments)
+    }
+
+    fn number_answer(
+        filter: &[libc::sock_filter],
+        arch: u32,
+        number: u32,
+        arguments: [u64; 6],
+    ) -> Result<(), i32> {
+        let value = evaluate(filter, number, arch, arguments);
+        match value & 0xffff_0000 {
+            libc::SECCOMP_RET_ALLOW => Ok(()),
+            libc::SECCOMP_RET_ERRNO => Err((value & 0xffff) as i32),
+            other => panic!("unexpected action {other:#x}"),
+        }
+    }
+
+    const NO: [u64; 6] = [0; 6];
+
+    #[test]
+    fn the_profile_answers_as_dockers() {
+        let filter = filter(true, false).expect("a filter");
+        assert!(filter.len() < 4096, "BPF_MAXINSNS, {}", filter.len());
+        for arch in [ARCH_X86_64, ARCH_I386] {
+            for name in ["read", "execve", "ptrace", "chown", "chroot", "setgroups", "seccomp", "fchmodat2"] {
+                assert_eq!(answer(&filter, arch, name, NO), Ok(()), "{name}");
+            }
+            for name in ["mount", "unshare", "setns", "bpf", "keyctl", "reboot", "io_uring_setup", "swapon"] {
+                assert_eq!(answer(&filter, arch, name, NO), Err(libc::EPERM), "{name}");
+            }
+            assert_eq!(answer(&filter, arch, "clone3", NO), Err(libc::ENOSYS));
+            let clone = |flags: i32| answer(&filter, arch, "clone", [flags as u64, 0, 0, 0, 0, 0]);
+            assert_eq!(clone(libc::CLONE_VM | libc::SIGCHLD), Ok(()));
+            assert_eq!(clone(libc::CLONE_NEWUSER | libc::SIGCHLD), Err(libc::EPERM));
+            let personality = |p: u64| answer(&filter, arch, "personality", [p, 0, 0, 0, 0, 0]);
+            assert_eq!((personality(0), personality(8)), (Ok(()), Ok(())));
+            assert_eq!(personality(0x40000), Err(libc::EPERM));
+            let socket = |family: u64| answer(&filter, arch, "socket", [family, 0, 0, 0, 0, 0]);
+            assert_eq!((socket(2), socket(40)), (Ok(()), Err(libc::EPERM)));
+            assert_eq!(number_answer(&filter, arch, 5000, NO), Err(libc::ENOSYS));
+        }
+        assert_eq!(number_answer(&filter, ARCH_X86_64, X32_BIT, NO), Err(libc::ENOSYS));
+        assert_eq!(number_answer(&filter, 0xc000_00b7, 0, NO), Err(libc::ENOSYS));
+    }
+
+    /// Every call, one by one, against the lists: the search tree leaves none out.
+    #[test]
+    fn every_call_gets_its_own_answer() {
+        let filter = filter(true, false).expect("a filter");
+        for (name, x86_64, i386) in table::SYSCALLS {
+            for (arch, number) in [(ARCH_X86_64, x86_64), (ARCH_I386, i386)] {
+                let Some(number) = number else { continue };
+                let expect = match decision(name, true, false) {
+                    Decision::Errno(errno) => Err(errno),
+                    _ => Ok(()),
+                };
+                assert_eq!(number_answer(&filter, arch, u32::from(*number), NO), expect, "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn names_of_the_profile_exist() {
+        for name in profile::REFUSED.iter().chain(profile::ABSENT).chain(profile::PRETENDED) {
+            assert!(table::SYSCALLS.iter().any(|(n, ..)| n == name), "{name}");
+        }
+    }
+
+    #[test]
+    fn with_a_single_id_changes_of_ids_are_pretended() {
+        let alone = filter(false, true).expect("a filter");
+        assert_eq!(answer(&alone, ARCH_X86_64, "fchownat", NO), Err(0));
+        assert_eq!(answer(&alone, ARCH_X86_64, "mount", NO), Ok(()));
+        assert_eq!(number_answer(&alone, ARCH_I386, 5000, NO), Ok(()));
+        let both = filter(true, true).expect("a filter");
+        assert_eq!(answer(&both, ARCH_I386, "setuid32", NO), Err(0));
+        assert_eq!(answer(&both, ARCH_X86_64, "mount", NO), Err(libc::EPERM));
+        assert!(filter(false, false).is_none());
+    }
 }

@@ -1,0 +1,250 @@
+//! What this machine can do, lack by lack, with the one command that fixes each. Changes nothing on the host.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::Command;
+
+use serde::{Deserialize, Serialize};
+
+use crate::binfmt::{ARCHITECTURES, Host};
+use crate::emulator::{self, Choice};
+use crate::{overlay_fd, sys, userns};
+
+/// First argument by which the executable knows that it is to try namespaces out.
+pub(crate) const ARGUMENT: &str = "crossdock-sandbox-probe";
+
+/// How a check ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Health {
+    /// All is there.
+    Ok,
+    /// It works with less.
+    Warn,
+    /// It does not work.
+    Fail,
+}
+
+/// One thing that was looked at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Check {
+    /// Short name.
+    pub name: String,
+    /// How it is.
+    pub status: Health,
+    /// What was found, one sentence.
+    pub what: String,
+    /// The command that fixes it.
+    pub fix: Option<String>,
+}
+
+impl Check {
+    fn new(name: &str, status: Health, what: impl Into<String>, fix: Option<&str>) -> Check {
+        Check { name: name.into(), status, what: what.into(), fix: fix.map(str::to_string) }
+    }
+}
+
+/// Looks at everything that the sandbox uses.
+///
+/// Namespaces are tried out by a child (this executable again, so `main` must call [`crate::init_main_if_requested`]);
+/// may be called before and after [`userns::enter`].
+pub fn probe() -> Vec<Check> {
+    let mut checks = vec![kernel(), identifiers()];
+    checks.extend(tried_out());
+    checks.push(host_binfmt());
+    checks.extend(emulators());
+    checks.push(if sys::seccomp_available() {
+        Check::new("seccomp", Health::Ok, "system call filters are available", None)
+    } else {
+        let fix = "use a kernel with CONFIG_SECCOMP_FILTER";
+        Check::new("seccomp", Health::Fail, "the kernel has no system call filters", Some(fix))
+    });
+    checks.push(cgroups());
+    checks
+}
+
+fn kernel() -> Check {
+    let release = rustix::system::uname().release().to_string_lossy().into_owned();
+    let version = version(&release);
+    let upgrade = Some("apt-get install linux-image-amd64 (or a newer release of the distribution)");
+    let what = format!("Linux {release}");
+    match version {
+        v if v >= (6, 7) => Check::new("kernel", Health::Ok, what, None),
+        v if v >= (5, 12) => {
+            let what = format!("{what}: emulators need a registration on the host, since 6.7 none");
+            Check::new("kernel", Health::Warn, what, upgrade)
+        }
+        _ => Check::new("kernel", Health::Fail, format!("{what}: 5.12 is the oldest that works"), upgrade),
+    }
+}
+
+fn version(release: &str) -> (u32, u32) {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|n| n.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}
+
+fn identifiers() -> Check {
+    let name = "user ids";
+    let (uid, gid) = match userns::entered() {
+        Some(entered) => (entered.outer_uid, entered.outer_uid),
+        None => (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw()),
+    };
+    if uid == 0 {
+        return Check::new(name, Health::Ok, "root: all ids are available", None);
+    }
+    match userns::subordinate(uid, gid) {
+        Ok(mapping) => {
+            let count: u64 = mapping.uids.iter().map(|range| u64::from(range.count)).sum();
+            Check::new(name, Health::Ok, format!("newuidmap gives {count} ids"), None)
+        }
+        Err(why) => {
+            let (what, fix) = why.split_once(": ").unwrap_or((&why, ""));
+            let what = format!("only the own id, changes of owners are pretended: {what}");
+            Check::new(name, Health::Warn, what, Some(fix))
+        }
+    }
+}
+
+/// Runs this executable again, which enters namespaces and reports.
+fn tried_out() -> Vec<Check> {
+    let output = Command::new("/proc/self/exe").arg(ARGUMENT).output();
+    let failed = |what: String| vec![Check::new("user namespaces", Health::Fail, what, None)];
+    match output {
+        Ok(output) => serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|_| failed(format!("trying them out ended with {}", output.status))),
+        Err(error) => failed(format!("cannot start this program again: {error}")),
+    }
+}
+
+/// The child of [`tried_out`].
+pub(crate) fn main() -> ! {
+    let checks = try_out();
+    // At once: leaving this way writes out no buffer.
+    let written = serde_json::to_string(&checks).is_ok_and(|json| {
+        let mut out = io::stdout();
+        out.write_all(json.as_bytes()).and_then(|()| out.flush()).is_ok()
+    });
+    sys::exit_now(i32::from(!written))
+}
+
+fn try_out() -> Vec<Check> {
+    let entered = match userns::enter(&userns::EnterOptions::default()) {
+        Ok(entered) => entered,
+        Err(error) => {
+            let text = error.to_string();
+            let (what, fix) = text.split_once("; ").unwrap_or((&text, ""));
+            return vec![Check::new("user namespaces", Health::Fail, what, Some(fix))];
+        }
+    };
+    let ids = if entered.mapping.is_single() { "with one id" } else { "with a range of ids" };
+    vec![
+        Check::new("user namespaces", Health::Ok, format!("can be created, {ids}"), None),
+        overlay(),
+        private_binfmt(),
+    ]
+}
+
+fn overlay() -> Check {
+    let name = "overlay";
+    let directory = std::env::temp_dir().join(format!("crossdock-doctor-{}", std::process::id()));
+    let made = ["lower", "second"].map(|part| directory.join(part));
+    let result = made
+        .iter()
+        .try_for_each(fs::create_dir_all)
+        .map_err(|error| format!("cannot create directories in {}: {error}", directory.display()))
+        .and_then(|()| overlay_fd(&made, None).map_err(|error| error.to_string()));
+    let _ = fs::remove_dir_all(&directory);
+    match result {
+        Ok(_) => Check::new(name, Health::Ok, "overlayfs can be mounted in a user namespace", None),
+        Err(what) => Check::new(name, Health::Fail, what, Some("sudo modprobe overlay")),
+    }
+}
+
+fn private_binfmt() -> Check {
+    let name = "private binfmt_misc";
+    match crate::binfmt::private_works() {
+        Ok(true) => {
+            Check::new(name, Health::Ok, "emulators are registered without a change to the host", None)
+        }
+        Ok(false) => {
+            let what =
+                "this kernel has none per user namespace (Linux 6.7, CONFIG_BINFMT_MISC); the host's is used";
+            Check::new(name, Health::Warn, what, Some("sudo crossdock binfmt install ARCHITECTURE"))
+        }
+        Err(error) => Check::new(name, Health::Warn, error.to_string(), None),
+    }
+}
+
+fn host_binfmt() -> Check {
+    let name = "host binfmt_misc";
+    match Host::default().status() {
+        Ok(status) if !status.mounted => {
+            Check::new(name, Health::Ok, "not mounted; not needed where the private one works", None)
+        }
+        Ok(status) => {
+            let served: Vec<&str> = ARCHITECTURES
+                .iter()
+                .filter(|a| status.enabled && status.entries.iter().any(|entry| entry.serves(a)))
+                .map(|a| a.name)
+                .collect();
+            let list = if served.is_empty() { "no architecture".into() } else { served.join(", ") };
+            Check::new(name, Health::Ok, format!("{} entries, for {list}", status.entries.len()), None)
+        }
+        Err(error) => Check::new(name, Health::Warn, error.to_string(), None),
+    }
+}
+
+/// One check for each architecture that people build for, and that this machine does not run itself.
+fn emulators() -> Vec<Check> {
+    ["arm64", "arm", "riscv64", "ppc64le", "s390x", "386"]
+        .into_iter()
+        .filter(|architecture| {
+            !emulator::is_native(&crossdock_platform::Platform::new("linux", architecture, None))
+        })
+        .map(|architecture| {
+            let name = format!("emulator for {architecture}");
+            match emulator::find(architecture, &Choice::Auto) {
+                Ok(emulator) => {
+                    let version = emulator.version().unwrap_or_else(|| "of unknown version".into());
+                    Check::new(&name, Health::Ok, format!("{}: {version}", emulator.path.display()), None)
+                }
+                Err(error) => {
+                    let text = error.to_string();
+                    let (what, fix) = text.rsplit_once("; ").unwrap_or((&text, ""));
+                    Check::new(&name, Health::Warn, what, Some(fix))
+                }
+            }
+        })
+        .collect()
+}
+
+fn cgroups() -> Check {
+    let unified = PathBuf::from("/sys/fs/cgroup/cgroup.controllers").exists();
+    let what = if unified {
+        "version 2; commands run in the group of crossdock, without limits of their own"
+    } else {
+        "version 1 or none; commands run in the group of crossdock, without limits of their own"
+    };
+    Check::new("cgroups", Health::Ok, what, None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kernel_versions_are_read() {
+        assert_eq!(version("6.18.44-fc-v782"), (6, 18));
+        assert_eq!(version("5.15.0-91-generic"), (5, 15));
+        assert_eq!(version("rubbish"), (0, 0));
+    }
+
+    #[test]
+    fn every_lack_names_a_command() {
+        let lacks = [kernel(), identifiers(), host_binfmt(), cgroups()];
+        for check in lacks.iter().chain(&emulators()).filter(|check| check.status == Health::Fail) {
+            assert!(check.fix.is_some(), "{check:?}");
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! The sandbox, asserted from inside: each test runs a command in a small root of busybox and looks at what it prints and at
+//! what it leaves. As root, every test runs as root, as an ordinary user with ranges of ids, and as one with a single id.
+
+mod binfmt;
+mod doctor;
+mod ends;
+mod isolation;
+mod mounts;
+mod overlay;
+mod security;
+mod support;
+mod terminal;
+mod trace;
+mod users;
