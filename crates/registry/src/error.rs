@@ -140,6 +140,17 @@ pub enum Error {
         /// Platform of its configuration.
         found: String,
     },
+    /// An index cannot be pushed since some of what it lists is not in the store.
+    #[error("{target}: not all that the index lists is here, missing: {missing}; pull it for all platforms, or make an index of those that are here")]
+    Incomplete {
+        /// The reference to push to.
+        target: String,
+        /// Platforms or digests, separated by commas.
+        missing: String,
+    },
+    /// Another part of the same transfer failed.
+    #[error("given up because another part failed")]
+    Stopped,
     /// Not a name of an image.
     #[error(transparent)]
     Reference(#[from] ParseReferenceError),

@@ -3,6 +3,7 @@
 //! - [`client`]: the endpoints of the OCI distribution specification 1.1, with authentication, retries and resumption;
 //! - [`credentials`]: user names and passwords as Docker and Podman keep them, `login` and `logout`;
 //! - [`hosts`]: `registries.conf` and `certs.d`;
+//! - [`transfer`]: whole images between a registry and a store;
 //! - [`server`]: the embedded registry.
 //!
 //! The design is explained in `docs/dev/registry.md`. This room knows neither builds nor the command line; it reads no
@@ -18,6 +19,7 @@ pub mod hosts;
 mod progress;
 mod secret;
 pub mod server;
+pub mod transfer;
 
 pub use client::{Client, ClientOptions};
 pub use credentials::{Credential, Credentials};

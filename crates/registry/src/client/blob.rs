@@ -71,6 +71,7 @@ impl Client {
     pub fn delete_blob(&self, reference: &Reference, digest: &Digest) -> Result<()> {
         let subject = blob_subject(reference, digest);
         let endpoint = self.writable(reference)?;
+        *self.known_blob(&endpoint, digest).lock().unwrap_or_else(|e| e.into_inner()) = false;
         self.retrying(|| {
             self.call(
                 &endpoint,

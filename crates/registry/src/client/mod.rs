@@ -19,13 +19,12 @@ mod url;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-use crossdock_oci::Reference;
+use crossdock_oci::{Digest, Reference};
 use ureq::Body;
 use ureq::http::{HeaderValue, Method, Response, header::AUTHORIZATION, header::HeaderName};
 
 use self::failure::{Subject, check};
 use self::http::{Http, header_text};
-use self::proxy::Proxies;
 use self::session::{Scopes, Session};
 use self::url::Url;
 use crate::credentials::Credentials;
@@ -37,6 +36,7 @@ use crate::progress::{NoProgress, Progress};
 pub use self::blob::BlobReader;
 pub use self::http::Timeouts;
 pub use self::manifest::FetchedManifest;
+pub use self::proxy::Proxies;
 pub use self::resolve::ResolverFiles;
 pub use self::retry::{Clock, SystemClock};
 pub use self::upload::{BlobSource, FileSource};
@@ -68,7 +68,8 @@ pub struct ClientOptions {
     pub resolver: ResolverFiles,
     /// What waits between tries.
     pub clock: Arc<dyn Clock>,
-    proxies: Proxies,
+    /// Proxies and who goes without them.
+    pub proxies: Proxies,
 }
 
 impl Default for ClientOptions {
@@ -101,12 +102,6 @@ impl ClientOptions {
             ..ClientOptions::default()
         })
     }
-
-    /// The same with the proxies of an environment.
-    pub fn with_proxies(mut self, environment: &Environment) -> ClientOptions {
-        self.proxies = Proxies::from_environment(environment);
-        self
-    }
 }
 
 /// A client of all registries; clones share connections, tokens and what is known about hosts.
@@ -119,7 +114,12 @@ struct Inner {
     options: ClientOptions,
     http: Http,
     sessions: Mutex<HashMap<(String, bool), Arc<Session>>>,
+    /// Whether a blob is known to be in a repository; locked while it is brought there.
+    known: Mutex<HashMap<PlacedBlob, Arc<Mutex<bool>>>>,
 }
+
+/// Registry, repository and digest.
+type PlacedBlob = (String, String, Digest);
 
 /// Answers that fit in memory are at most this long, in bytes.
 const ANSWER_SIZE_MAX: u64 = 32 * 1024 * 1024;
@@ -168,7 +168,7 @@ impl Client {
             user_agent: options.user_agent.clone(),
             agents: Mutex::default(),
         };
-        Client { inner: Arc::new(Inner { options, http, sessions: Mutex::default() }) }
+        Client { inner: Arc::new(Inner { options, http, sessions: Mutex::default(), known: Mutex::default() }) }
     }
 
     /// The settings.
@@ -212,6 +212,11 @@ impl Client {
     fn writable(&self, reference: &Reference) -> Result<Endpoint> {
         let mut endpoints = self.endpoints(reference.registry(), reference.repository(), true)?;
         Ok(endpoints.pop().expect("the registry itself is always the last endpoint"))
+    }
+
+    fn known_blob(&self, endpoint: &Endpoint, digest: &Digest) -> Arc<Mutex<bool>> {
+        let key = (endpoint.registry.clone(), endpoint.repository.clone(), digest.clone());
+        self.inner.known.lock().unwrap_or_else(|e| e.into_inner()).entry(key).or_default().clone()
     }
 
     /// Asks the endpoints of a reference in order; the error of the last counts.

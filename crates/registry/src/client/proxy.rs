@@ -7,14 +7,15 @@ use crate::hosts::{bare_host, is_loopback};
 
 /// Proxy URLs and the hosts that go without. They may hold passwords, so `Debug` shows none of them.
 #[derive(Clone, Default)]
-pub(crate) struct Proxies {
+pub struct Proxies {
     https: Option<String>,
     http: Option<String>,
     except: Vec<String>,
 }
 
 impl Proxies {
-    pub(crate) fn from_environment(environment: &Environment) -> Proxies {
+    /// Those that the environment names.
+    pub fn from_environment(environment: &Environment) -> Proxies {
         let except = environment.no_proxy.as_deref().unwrap_or("");
         Proxies {
             https: environment.https_proxy.clone(),

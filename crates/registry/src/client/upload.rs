@@ -79,7 +79,8 @@ struct Upload<'a> {
 
 impl Client {
     /// Brings a blob into the repository of `reference`: nothing moves if it is there, or if the registry can mount it from
-    /// one of `mount_from`, repositories on the same registry. Hears nothing of progress; see [`Client::push_blob`].
+    /// one of `mount_from`, repositories on the same registry. Progress is told only of bytes that move; see
+    /// [`crate::transfer::push_blob`].
     pub fn put_blob(
         &self,
         reference: &Reference,
@@ -87,10 +88,14 @@ impl Client {
         source: &dyn BlobSource,
         mount_from: &[String],
     ) -> Result<Outcome> {
-        if self.head_blob(reference, &blob.digest)?.is_some() {
+        let endpoint = self.writable(reference)?;
+        // One upload of a blob at a time, and no further question about one that is known to be there.
+        let known = self.known_blob(&endpoint, &blob.digest);
+        let mut known = known.lock().unwrap_or_else(|e| e.into_inner());
+        if *known || self.head_blob(reference, &blob.digest)?.is_some() {
+            *known = true;
             return Ok(Outcome::Existed);
         }
-        let endpoint = self.writable(reference)?;
         // At most three sources: each one costs a request, and one scope of the token.
         let mounts: Vec<String> =
             mount_from.iter().filter(|from| **from != endpoint.repository).take(3).cloned().collect();
@@ -110,7 +115,9 @@ impl Client {
             offset: 0,
             chunk_size: self.options().chunk_size,
         };
-        upload.run()
+        let outcome = upload.run()?;
+        *known = true;
+        Ok(outcome)
     }
 }
 
@@ -153,7 +160,7 @@ impl Upload<'_> {
     /// Goes one request further.
     fn step(&mut self) -> Result<Option<Outcome>> {
         let Some(url) = self.url.clone() else { return self.begin() };
-        if self.offset == self.blob.size && self.offset > 0 {
+        if self.offset == self.blob.size {
             return self.finish(&url, 0).map(Some);
         }
         match self.chunk_size {

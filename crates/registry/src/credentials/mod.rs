@@ -94,10 +94,10 @@ impl Credentials {
         }
         for path in &self.files {
             let file = AuthFile::read(path)?;
-            if let Some(helper) = file.helper(&registry) {
-                if let Some(found) = self.helper(&helper, path).get(&server_name(&registry))? {
-                    return Ok(Some(found));
-                }
+            if let Some(helper) = file.helper(&registry)
+                && let Some(found) = self.helper(&helper, path).get(&server_name(&registry))?
+            {
+                return Ok(Some(found));
             }
             if let Some(found) = file.find(&registry, repository)? {
                 return Ok(Some(found));

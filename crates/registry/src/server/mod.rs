@@ -24,7 +24,7 @@ use crate::error::{Error, Result};
 use handler::Handler;
 use storage::Storage;
 
-pub use auth::AuthOptions;
+pub use auth::{AuthOptions, BearerOptions};
 pub use garbage::{Collected, GarbageOptions, collect_garbage};
 
 /// Settings of a server.

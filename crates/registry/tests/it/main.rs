@@ -1,0 +1,12 @@
+//! The client against the embedded server, against Debian's `docker-registry`, and `skopeo` against the server.
+
+mod auth;
+mod credentials;
+mod crash;
+mod endpoints;
+mod faults;
+mod hosts;
+mod interop;
+mod support;
+mod transfer;
+mod uploads;
