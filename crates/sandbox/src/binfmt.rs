@@ -13,9 +13,11 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Mutex;
 
-use rustix::fs::{Mode, OFlags, openat};
+use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
-use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen};
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, fsconfig_create, fsmount, fsopen, move_mount,
+};
 
 use crate::emulator::Emulator;
 use crate::error::{Doing, SandboxError};
@@ -408,6 +410,21 @@ pub fn register_private(emulators: &[Emulator]) -> Result<(), SandboxError> {
         _ => return emulators.iter().try_for_each(|e| check_host(e, &Host::default())),
     };
     emulators.iter().try_for_each(|emulator| private.register(emulator))
+}
+
+/// The same for a program that this process becomes or starts outside of a sandbox: the instance is attached at
+/// `/proc/sys/fs/binfmt_misc` of the own mount namespace, so that it lives as long as that.
+pub fn register_for_children(emulators: &[Emulator]) -> Result<(), SandboxError> {
+    register_private(emulators)?;
+    let guard = PRIVATE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    match &*guard {
+        None => Ok(()),
+        Some(private) => {
+            let place = "/proc/sys/fs/binfmt_misc";
+            move_mount(&private.mount, "", CWD, place, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+                .doing(|| format!("mount the private binfmt_misc at {place}"))
+        }
+    }
 }
 
 /// Mounts the instance, nowhere. `None` where the kernel refuses that in a user namespace.

@@ -1,12 +1,13 @@
 //! login, logout, and the embedded registry.
 
+use std::collections::BTreeMap;
 use std::io::{IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use crossdock_registry::server::{AuthOptions, GarbageOptions, RegistryServer, ServerOptions, collect_garbage};
-use crossdock_registry::{Credential, NoProgress};
+use crossdock_registry::{Credential, NoProgress, Secret};
 
 use super::print;
 use crate::args::{LoginArgs, LogoutArgs, RegistryCommand, ServeArgs};
@@ -140,16 +141,18 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
 }
 
 /// Reads `USER:PASSWORD` lines.
-fn users(path: &Path) -> Result<Vec<(String, String)>> {
+fn users(path: &Path) -> Result<BTreeMap<String, Secret>> {
     let text = std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
-    let mut all = Vec::new();
+    let mut all = BTreeMap::new();
     for (i, line) in text.lines().enumerate() {
         let line = line.trim();
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
         match line.split_once(':') {
-            Some((user, password)) if !user.is_empty() => all.push((user.to_string(), password.to_string())),
+            Some((user, password)) if !user.is_empty() => {
+                all.insert(user.to_string(), Secret::new(password));
+            }
             _ => bail!("{}:{}: not USER:PASSWORD", path.display(), i + 1),
         }
     }

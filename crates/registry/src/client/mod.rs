@@ -4,6 +4,7 @@
 
 mod blob;
 mod challenge;
+mod download;
 mod failure;
 mod http;
 mod list;
