@@ -4,7 +4,7 @@
 
 use std::collections::HashSet;
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -369,14 +369,19 @@ fn digest_in(value: Option<&Value>) -> Option<Digest> {
 
 /// The JSON object in a blob, if it is one. A missing or other blob is none.
 fn read_object(path: &Path) -> Result<Option<Value>> {
-    let bytes = match fs::read(path) {
-        Ok(bytes) => bytes,
+    let mut file = match fs::File::open(path) {
+        Ok(file) => file,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(StoreError::io("read", path, e)),
     };
+    // Most small blobs are layers, which their first bytes tell.
+    let mut bytes = vec![0; 64];
+    let length = file.read(&mut bytes).context("read", path)?;
+    bytes.truncate(length);
     if !bytes.trim_ascii_start().starts_with(b"{") {
         return Ok(None);
     }
+    file.read_to_end(&mut bytes).context("read", path)?;
     Ok(serde_json::from_slice(&bytes).ok())
 }
 

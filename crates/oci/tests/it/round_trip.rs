@@ -11,7 +11,7 @@ use crossdock_oci::layer::{self, Timestamps};
 use crossdock_oci::manifest::Descriptor;
 use crossdock_oci::media_type;
 use crossdock_oci::store::{LayerOptions, Owners};
-use crossdock_testkit::{LayerTar, TempStore};
+use crossdock_testkit::{LayerTar, TempStore, usable_id};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -85,7 +85,8 @@ fn plant(root: &Path, nodes: &[(Vec<u8>, usize, Node)]) {
         match node {
             Node::File { content, mode, owner, mtime, note } => {
                 fs::write(&path, content).expect("written");
-                std::os::unix::fs::chown(&path, Some(owner.0), Some(owner.1)).expect("changed");
+                let (uid, gid) = (usable_id(owner.0), usable_id(owner.1));
+                std::os::unix::fs::chown(&path, Some(uid), Some(gid)).expect("changed");
                 if let Some(note) = note {
                     let flags = rustix::fs::XattrFlags::empty();
                     rustix::fs::setxattr(&path, "user.note", note, flags).expect("set");
