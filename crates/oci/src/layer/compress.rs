@@ -10,8 +10,9 @@ use crate::digest::{Digest, Hasher};
 use crate::layer::gzip::ParallelGzip;
 use crate::media_type::Compression;
 
-/// Gzip level unless told otherwise: with zlib-rs, 5 and 6 cost twice the time of 4 for 2 % less.
-pub const GZIP_LEVEL: u32 = 4;
+/// Gzip level unless told otherwise. With zlib-rs on 700 MB of programs: level 2 takes 6.6 s of CPU time for 252 MB,
+/// 3 takes 7.9 s for 243 MB, 4 takes 8.7 s for 240 MB, and 6 twice that for 235 MB.
+pub const GZIP_LEVEL: u32 = 3;
 /// Zstandard level unless told otherwise, its own default.
 pub const ZSTD_LEVEL: u32 = 3;
 

@@ -226,7 +226,7 @@ impl<R: BufRead> Reader<R> {
         }
         let field = |range: std::ops::Range<usize>| number(&header[range]).unwrap_or(0);
         let mut entry = Entry {
-            kind: kind(header[156], &path),
+            kind: Kind::Other,
             path,
             link: until_nul(&header[157..257]).to_vec(),
             mode: (field(100..108) & 0o7777) as u32,
@@ -241,6 +241,9 @@ impl<R: BufRead> Reader<R> {
         entry.path = extended.path.unwrap_or(entry.path);
         entry.link = extended.link.unwrap_or(entry.link);
         let sparse = apply_records(&mut entry, &extended.records)?;
+        // The whole name decides: that in the header may be cut behind a slash.
+        entry.kind = kind(header[156], &entry.path);
+        let sparse = sparse.filter(|_| entry.kind == Kind::File);
         let stored = match entry.kind {
             Kind::File | Kind::Other => entry.size,
             // Headers of other kinds may state a size, but nothing follows them.
@@ -410,7 +413,7 @@ fn apply_records(entry: &mut Entry, records: &[(Vec<u8>, Vec<u8>)]) -> Result<Op
             _ => {}
         }
     }
-    if !is_sparse || entry.kind != Kind::File {
+    if !is_sparse {
         return Ok(None);
     }
     if let Some(name) = sparse_name {
@@ -496,7 +499,7 @@ mod tests {
 
     #[test]
     fn records_of_bad_length_are_refused() {
-        assert_eq!(parse_records(b"9 a=bcd\n\n").ok(), None);
+        assert_eq!(parse_records(b"7 a=bcd\n").ok(), None);
         assert_eq!(parse_records(b"8 a=bcd\n").expect("valid"), [(b"a".to_vec(), b"bcd".to_vec())]);
         for bad in [&b"99999999999999999999 a=b\n"[..], b"0 a=b\n", b"3 a=b\n", b"6 abc\n", b"x"] {
             assert!(parse_records(bad).is_err(), "{bad:?}");

@@ -35,7 +35,11 @@ pub(crate) fn remove(path: &Path, trash: &Path) -> io::Result<()> {
             queue.push(target);
             Ok(())
         })?;
-        fs::remove_dir(&path)?;
+        match fs::remove_dir(&path) {
+            // Two collections may be at it.
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+            _ => {}
+        }
     }
     Ok(())
 }

@@ -7,7 +7,6 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, FileType, Mode, OFlags, Stat};
@@ -59,6 +58,35 @@ pub fn export_tar(trees: &[PathBuf], timestamps: Timestamps, writer: impl Write)
         .context("archive", path)
 }
 
+/// Begins a plain file in an archive; `size` bytes and [`pad`] follow.
+pub(crate) fn begin_file(writer: &mut impl Write, path: &str, size: u64) -> io::Result<()> {
+    let path = path.as_bytes();
+    let header = Header {
+        flag: b'0',
+        path,
+        link: b"",
+        mode: 0o644,
+        uid: 0,
+        gid: 0,
+        size,
+        mtime: 0,
+        device: (0, 0),
+        xattrs: Vec::new(),
+    };
+    write_header(writer, &header)
+}
+
+/// Fills the last block of a file of `size` bytes.
+pub(crate) fn pad(writer: &mut impl Write, size: u64) -> io::Result<()> {
+    writer.write_all(&[0; 512][..(size.wrapping_neg() % 512) as usize])
+}
+
+/// Two zero blocks.
+pub(crate) fn end_archive(writer: &mut impl Write) -> io::Result<()> {
+    writer.write_all(&[0; 1024])?;
+    writer.flush()
+}
+
 fn open(tree: &Path) -> Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     rustix::fs::openat(CWD, tree, flags, Mode::empty()).map_err(|e| StoreError::io("open", tree, e))
@@ -91,10 +119,8 @@ impl<W: Write> Archive<W> {
         Archive { writer, timestamps, links: HashMap::new(), buffer: vec![0; 256 * 1024] }
     }
 
-    /// Two zero blocks.
     fn finish(&mut self) -> io::Result<()> {
-        self.writer.write_all(&[0; 1024])?;
-        self.writer.flush()
+        end_archive(&mut self.writer)
     }
 
     fn item(&mut self, path: &[u8], item: Item<'_>) -> io::Result<()> {
@@ -208,34 +234,37 @@ impl<W: Write> Archive<W> {
             self.writer.write_all(&self.buffer[..n])?;
             rest -= n as u64;
         }
-        let padding = (size.wrapping_neg() % 512) as usize;
-        self.writer.write_all(&[0; 512][..padding])
+        pad(&mut self.writer, size)
     }
 
     fn write_header(&mut self, header: Header<'_>) -> io::Result<()> {
-        let records = extended_records(&header);
-        if !records.is_empty() {
-            let base = header.path.strip_suffix(b"/").unwrap_or(header.path);
-            let base = base.rsplit(|b| *b == b'/').next().unwrap_or(base);
-            let name = [b"PaxHeaders.0/", &base[..base.len().min(80)]].concat();
-            let block = ustar(&Header {
-                flag: b'x',
-                path: &name,
-                link: b"",
-                mode: 0o644,
-                uid: 0,
-                gid: 0,
-                size: records.len() as u64,
-                mtime: 0,
-                device: (0, 0),
-                xattrs: Vec::new(),
-            });
-            self.writer.write_all(&block)?;
-            self.writer.write_all(&records)?;
-            self.writer.write_all(&[0; 512][..records.len().wrapping_neg() % 512])?;
-        }
-        self.writer.write_all(&ustar(&header))
+        write_header(&mut self.writer, &header)
     }
+}
+
+fn write_header(writer: &mut impl Write, header: &Header<'_>) -> io::Result<()> {
+    let records = extended_records(header);
+    if !records.is_empty() {
+        let base = header.path.strip_suffix(b"/").unwrap_or(header.path);
+        let base = base.rsplit(|b| *b == b'/').next().unwrap_or(base);
+        let name = [b"PaxHeaders.0/", &base[..base.len().min(80)]].concat();
+        let block = ustar(&Header {
+            flag: b'x',
+            path: &name,
+            link: b"",
+            mode: 0o644,
+            uid: 0,
+            gid: 0,
+            size: records.len() as u64,
+            mtime: 0,
+            device: (0, 0),
+            xattrs: Vec::new(),
+        });
+        writer.write_all(&block)?;
+        writer.write_all(&records)?;
+        pad(writer, records.len() as u64)?;
+    }
+    writer.write_all(&ustar(header))
 }
 
 /// Largest values of the octal fields.
@@ -288,7 +317,12 @@ fn extended_records(header: &Header<'_>) -> Vec<u8> {
 fn ustar(header: &Header<'_>) -> [u8; 512] {
     let mut block = [0u8; 512];
     let cut = |bytes: &[u8]| bytes.len().min(100);
-    block[..cut(header.path)].copy_from_slice(&header.path[..cut(header.path)]);
+    let mut name = &header.path[..cut(header.path)];
+    if header.flag != b'5' {
+        // Some readers take a slash at the end of a cut name for a directory's.
+        name = name.strip_suffix(b"/").unwrap_or(name);
+    }
+    block[..name.len()].copy_from_slice(name);
     block[157..157 + cut(header.link)].copy_from_slice(&header.link[..cut(header.link)]);
     let mut octal = |at: usize, digits: usize, value: u64| {
         block[at..at + digits].copy_from_slice(format!("{value:0digits$o}").as_bytes());

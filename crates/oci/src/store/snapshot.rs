@@ -55,6 +55,12 @@ impl TreeId {
         self.0.ends_with('~')
     }
 
+    /// Whether no power loss can have taken parts of it.
+    pub(crate) fn is_whole(&self, root: &Path) -> bool {
+        let dir = self.dir(root);
+        if self.is_of_this_boot() { dir.join("fs").is_dir() } else { dir.join("synced").exists() }
+    }
+
     fn is_of_this_boot(&self) -> bool {
         boot_id().is_some_and(|boot| self.0.split_once('-').is_some_and(|(b, _)| b == boot))
     }
@@ -439,10 +445,8 @@ impl Store {
     fn usable(&self, key: &Digest) -> Result<Option<TreeId>> {
         let link = self.dir("snapshots").join(file_name(key));
         let Some(id) = read_link(&link)? else { return Ok(None) };
-        let dir = id.dir(&self.root);
-        let whole = if id.is_of_this_boot() { dir.join("fs").is_dir() } else { dir.join("synced").exists() };
         let fits = self.owners == Owners::Ignore || !id.ignores_owners();
-        Ok((whole && fits).then_some(id))
+        Ok((fits && id.is_whole(&self.root)).then_some(id))
     }
 
     /// Makes a tree the snapshot of a key, unless there is one already; returns the directory to use.

@@ -14,7 +14,7 @@ use crossdock_oci::manifest::Descriptor;
 use crossdock_oci::media_type::{self, Compression};
 use crossdock_oci::store::{LayerOptions, Owners, Unpacked};
 use crossdock_oci::{Digest, Store, StoreError};
-use crossdock_testkit::{LayerTar, TempStore, TinyImage};
+use crossdock_testkit::{LayerTar, TempStore, TinyImage, usable_id};
 use tar::EntryType;
 
 /// Stores an archive and unpacks it over other layers.
@@ -385,7 +385,7 @@ fn fill(upper: &Path) {
     node("dir/deleted", rustix::fs::FileType::CharacterDevice);
     node("pipe", rustix::fs::FileType::Fifo);
     node("socket", rustix::fs::FileType::Socket);
-    std::os::unix::fs::chown(upper.join("pipe"), Some(5), Some(70_000)).expect("changed");
+    std::os::unix::fs::chown(upper.join("pipe"), Some(5), Some(usable_id(3_000_000))).expect("changed");
 }
 
 #[test]
