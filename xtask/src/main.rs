@@ -1,2 +1,38 @@
-//! Development tasks.
-fn main() {}
+//! Development tasks: `cargo xtask demo`, `test`, `bench`.
+
+mod demo;
+mod tests;
+mod tools;
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+
+const USAGE: &str = "usage: cargo xtask TASK
+
+tasks:
+  demo [--as-user NAME] [--emulator EMULATOR]
+      build examples/zerotier-like for three platforms, publish it to an embedded registry, pull it back and run it;
+      with --as-user (needs root) everything is done by that ordinary user, who is made if he is not there
+  test [FILTER]
+      everything that must hold: formatting, lints, all tests, the demo as root and as an ordinary user";
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = args.iter().map(String::as_str).collect();
+    match words[..] {
+        ["demo", ref rest @ ..] => demo::demo(&demo::Options::parse(rest)?),
+        ["test", ref rest @ ..] => tests::test(rest),
+        _ => bail!("{USAGE}"),
+    }
+}

@@ -53,7 +53,6 @@ pub(crate) struct Engine<'a> {
     pub env: &'a Environment<'a>,
     pub request: &'a BuildRequest,
     pub file: Dockerfile,
-    pub build_platform: Platform,
     pub stat_cache: Option<StatCache>,
     slots: Slots,
     packers: Slots,
@@ -83,7 +82,9 @@ pub(crate) fn run(env: &Environment<'_>, request: &BuildRequest) -> Result<Vec<A
     let scopes = global_scopes(request, &file, target, &build_platform)?;
     let bases = |scope: &Scope, index: usize| -> Result<String, BuildError> {
         let stage = &file.stages[index];
-        let base = scope.expand_global(&stage.base).map_err(|e| ErrorKind::Dockerfile(e.to_string()).at(stage.lines))?;
+        let base = scope
+            .expand_global(&stage.base)
+            .map_err(|e| ErrorKind::Dockerfile(e.to_string()).at(stage.lines))?;
         if base.text.trim().is_empty() {
             let message = format!("base name ({}) should not be blank", stage.base);
             return Err(ErrorKind::Dockerfile(message).at(stage.lines));
@@ -106,7 +107,6 @@ pub(crate) fn run(env: &Environment<'_>, request: &BuildRequest) -> Result<Vec<A
     let engine = Engine {
         env,
         request,
-        build_platform,
         stat_cache,
         slots: Slots::new(request.jobs),
         packers: Slots::new(cpus),
@@ -141,7 +141,10 @@ pub(crate) fn run(env: &Environment<'_>, request: &BuildRequest) -> Result<Vec<A
 }
 
 fn global_scopes(
-    request: &BuildRequest, file: &Dockerfile, target: usize, build: &Platform,
+    request: &BuildRequest,
+    file: &Dockerfile,
+    target: usize,
+    build: &Platform,
 ) -> Result<Vec<Scope>, BuildError> {
     let definitions: Vec<_> = file.global_args.iter().map(|(definition, _)| definition.clone()).collect();
     let lines = file.global_args.first().map_or(Lines::default(), |(_, lines)| *lines);
@@ -165,14 +168,19 @@ fn warn_of_unused_arguments(env: &Environment<'_>, file: &Dockerfile, scope: &Sc
         .map(|definition| definition.name.clone())
         .collect();
     for name in scope.unused(&declared) {
-        let message = format!("build argument {name} was given, but no ARG of that name is in the Dockerfile");
+        let message =
+            format!("build argument {name} was given, but no ARG of that name is in the Dockerfile");
         env.events.event(Event::Warning { message, lines: None });
     }
 }
 
 impl<'a> Engine<'a> {
     fn stage_thread<'scope, 'env>(
-        &'scope self, threads: &'scope Threads<'scope, 'env>, key: (usize, usize), base: &str, scope: &Scope,
+        &'scope self,
+        threads: &'scope Threads<'scope, 'env>,
+        key: (usize, usize),
+        base: &str,
+        scope: &Scope,
     ) {
         /// Keeps the promise even if the thread panics, so that nobody waits for ever.
         struct Keep<'p>(&'p StagePromise, Option<Arc<State>>);
@@ -241,7 +249,11 @@ impl<'a> Engine<'a> {
     /// The result of the step with this key: known from the cache, from another thread, or made by `execute`, which
     /// writes into a scratch directory. Returns whether it was known.
     pub fn step<'scope, 'env>(
-        &'scope self, threads: &'scope Threads<'scope, 'env>, key: &Digest, use_cache: bool, step: StepId,
+        &'scope self,
+        threads: &'scope Threads<'scope, 'env>,
+        key: &Digest,
+        use_cache: bool,
+        step: StepId,
         execute: &mut dyn FnMut(&Scratch) -> Result<(), ErrorKind>,
     ) -> Result<(StepResult, bool), ErrorKind> {
         loop {
@@ -279,7 +291,9 @@ impl<'a> Engine<'a> {
     /// A cache record whose layer is still there.
     fn cached(&self, key: &Digest) -> Result<Option<StepResult>, ErrorKind> {
         let store = self.env.store;
-        let Some(record) = store.cache_get(key)?.and_then(|bytes| serde_json::from_slice::<Record>(&bytes).ok()) else {
+        let Some(record) =
+            store.cache_get(key)?.and_then(|bytes| serde_json::from_slice::<Record>(&bytes).ok())
+        else {
             return Ok(None);
         };
         let Some(packed) = record.layer else {
@@ -295,7 +309,10 @@ impl<'a> Engine<'a> {
     }
 
     fn finish_step<'scope, 'env>(
-        &'scope self, threads: &'scope Threads<'scope, 'env>, key: &Digest, scratch: Scratch,
+        &'scope self,
+        threads: &'scope Threads<'scope, 'env>,
+        key: &Digest,
+        scratch: Scratch,
     ) -> Result<StepResult, ErrorKind> {
         let created = self.now();
         let is_empty = scratch.is_empty()?;
@@ -359,6 +376,7 @@ impl<'a> Engine<'a> {
     /// A temporary directory in the store; its mounts and content go with it.
     pub fn temporary(&self) -> Result<tempfile::TempDir, ErrorKind> {
         let base: PathBuf = self.env.store.root().join("tmp");
-        tempfile::tempdir_in(&base).map_err(|e| ErrorKind::io(format!("create a directory in {}", base.display()), e))
+        tempfile::tempdir_in(&base)
+            .map_err(|e| ErrorKind::io(format!("create a directory in {}", base.display()), e))
     }
 }

@@ -106,7 +106,9 @@ pub enum ErrorKind {
         reason: String,
     },
     /// A required secret was not given.
-    #[error("secret \"{0}\" is required by a mount and was not given: pass --secret id={0},src=FILE or --secret id={0},env=NAME")]
+    #[error(
+        "secret \"{0}\" is required by a mount and was not given: pass --secret id={0},src=FILE or --secret id={0},env=NAME"
+    )]
     MissingSecret(String),
     /// The store failed.
     #[error(transparent)]

@@ -81,13 +81,16 @@ impl Names<'_> {
 
     fn unknown(&self, name: &str) -> BuildError {
         let stages = self.file.stages.iter().enumerate();
-        let known: Vec<String> = stages.map(|(i, s)| s.name.clone().unwrap_or_else(|| i.to_string())).collect();
+        let known: Vec<String> =
+            stages.map(|(i, s)| s.name.clone().unwrap_or_else(|| i.to_string())).collect();
         ErrorKind::UnknownTarget { name: name.to_string(), known: known.join(", ") }.into()
     }
 
     /// The stages that `target` needs, itself included. `base_of` gives the expanded base of a stage.
     pub fn needed(
-        &self, target: usize, base_of: &dyn Fn(usize) -> Result<String, BuildError>,
+        &self,
+        target: usize,
+        base_of: &dyn Fn(usize) -> Result<String, BuildError>,
     ) -> Result<BTreeSet<usize>, BuildError> {
         let mut needed = BTreeSet::new();
         let mut open = vec![target];
@@ -114,7 +117,9 @@ impl Names<'_> {
 fn origins(kind: &Kind) -> Vec<String> {
     match kind {
         Kind::Copy(transfer) => transfer.from.iter().cloned().collect(),
-        Kind::Run(run) => run.mounts.iter().filter_map(|text| mount::parse(text).ok()).filter_map(mount_from).collect(),
+        Kind::Run(run) => {
+            run.mounts.iter().filter_map(|text| mount::parse(text).ok()).filter_map(mount_from).collect()
+        }
         Kind::Onbuild(_) => Vec::new(),
         _ => Vec::new(),
     }
@@ -135,7 +140,11 @@ mod tests {
     const TEXT: &str = "FROM a AS one\nFROM b AS two\nFROM one AS three\nRUN --mount=type=bind,from=two,target=/t x\n\
                         FROM c AS unused\nFROM scratch\nCOPY --from=three / /\nCOPY --from=image:1 / /\n";
 
-    fn needed(text: &str, contexts: &BTreeMap<String, NamedContext>, target: Option<&str>) -> Result<Vec<usize>, String> {
+    fn needed(
+        text: &str,
+        contexts: &BTreeMap<String, NamedContext>,
+        target: Option<&str>,
+    ) -> Result<Vec<usize>, String> {
         let file = Dockerfile::parse(text.as_bytes()).expect("valid");
         let names = Names { file: &file, contexts };
         let base = |i: usize| Ok(file.stages[i].base.clone());
@@ -157,7 +166,8 @@ mod tests {
     fn named_contexts_override() {
         let contexts = BTreeMap::from([("three".to_string(), NamedContext::Directory("/x".into()))]);
         assert_eq!(needed(TEXT, &contexts, None).expect("valid"), [4]);
-        let contexts = BTreeMap::from([("docker.io/library/image:1".to_string(), NamedContext::Stage("unused".into()))]);
+        let contexts =
+            BTreeMap::from([("docker.io/library/image:1".to_string(), NamedContext::Stage("unused".into()))]);
         assert_eq!(needed(TEXT, &contexts, None).expect("valid"), [0, 1, 2, 3, 4]);
     }
 }

@@ -54,7 +54,10 @@ pub fn build(env: &Environment<'_>, request: &BuildRequest) -> Result<Built, Bui
 }
 
 fn assemble(
-    env: &Environment<'_>, request: &BuildRequest, state: &Arc<State>, platform: &Platform,
+    env: &Environment<'_>,
+    request: &BuildRequest,
+    state: &Arc<State>,
+    platform: &Platform,
 ) -> Result<BuiltImage, BuildError> {
     let mut config = state.config.clone();
     add_labels(&mut config, &request.labels);
@@ -79,11 +82,13 @@ fn assemble(
     };
     let bytes = serde_json::to_vec(&manifest).expect("string keys always serialise");
     if bytes.len() as u64 > MANIFEST_SIZE_MAX {
-        let message = format!("the manifest of the image would have {} bytes, the limit is 4 MiB", bytes.len());
+        let message =
+            format!("the manifest of the image would have {} bytes, the limit is 4 MiB", bytes.len());
         return Err(ErrorKind::Dockerfile(message).into());
     }
     env.store.write_blob(&bytes)?;
-    let named = if own.rank(platform).is_some() || platform.rank(&own).is_some() { own } else { platform.clone() };
+    let named =
+        if own.rank(platform).is_some() || platform.rank(&own).is_some() { own } else { platform.clone() };
     Ok(BuiltImage {
         platform: named.clone(),
         manifest: Descriptor::of(media_type::OCI_MANIFEST, &bytes).with_platform(named),
@@ -94,8 +99,9 @@ fn assemble(
 
 /// `diff_id` and descriptor of a layer, in OCI's words also where the base image is in Docker's.
 fn packed(layer: &Layer) -> Result<(Digest, Descriptor), BuildError> {
-    let packed = layer.packed.wait().map_err(|reason| {
-        ErrorKind::Io { doing: "pack a layer".to_string(), source: std::io::Error::other(reason) }
+    let packed = layer.packed.wait().map_err(|reason| ErrorKind::Io {
+        doing: "pack a layer".to_string(),
+        source: std::io::Error::other(reason),
     })?;
     let mut descriptor = packed.descriptor;
     descriptor.media_type = match descriptor.media_type.as_str() {

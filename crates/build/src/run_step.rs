@@ -30,11 +30,28 @@ const PIPES: &str = "/dev/pipes";
 
 /// What a mount needs while the command runs.
 enum Prepared {
-    Bind { source: PathBuf, writable: bool },
-    Cache { id: String, sharing: Sharing, mode: u32, owner: (u32, u32), initial: Option<PathBuf> },
-    Tmpfs { size: Option<u64> },
-    File { content: Vec<u8>, mode: u32, owner: (u32, u32) },
-    Socket { path: PathBuf },
+    Bind {
+        source: PathBuf,
+        writable: bool,
+    },
+    Cache {
+        id: String,
+        sharing: Sharing,
+        mode: u32,
+        owner: (u32, u32),
+        initial: Option<PathBuf>,
+    },
+    Tmpfs {
+        size: Option<u64>,
+    },
+    File {
+        content: Vec<u8>,
+        mode: u32,
+        owner: (u32, u32),
+    },
+    Socket {
+        path: PathBuf,
+    },
     /// Nothing: a secret that is not required and was not given, or that goes to the environment only.
     Nothing,
 }
@@ -179,7 +196,12 @@ impl StageRun<'_, '_, '_> {
     }
 
     fn prepare(
-        &self, mount: &Mount, key: &mut Key, env: &mut Vec<String>, kept: &mut Kept, lines: Lines,
+        &self,
+        mount: &Mount,
+        key: &mut Key,
+        env: &mut Vec<String>,
+        kept: &mut Kept,
+        lines: Lines,
     ) -> Result<PreparedMount, BuildError> {
         let engine = self.engine;
         let target = mount.target.as_ref().map(|target| self.absolute(target));
@@ -194,7 +216,9 @@ impl StageRun<'_, '_, '_> {
                 key.field("cache").field(&id);
                 let initial = match from {
                     None => None,
-                    Some(_) => Some(self.bind_source(from.as_deref(), source.as_deref(), None, kept, lines)?),
+                    Some(_) => {
+                        Some(self.bind_source(from.as_deref(), source.as_deref(), None, kept, lines)?)
+                    }
                 };
                 // Caches of different platforms must not mix: package managers keep programs in them.
                 let id = format!("{} {id}", self.state.platform);
@@ -220,7 +244,9 @@ impl StageRun<'_, '_, '_> {
                         }
                         match (variable, &target) {
                             (Some(_), None) => Prepared::Nothing,
-                            _ => Prepared::File { content: secret.0.clone(), mode: *mode, owner: (*uid, *gid) },
+                            _ => {
+                                Prepared::File { content: secret.0.clone(), mode: *mode, owner: (*uid, *gid) }
+                            }
                         }
                     }
                 };
@@ -233,7 +259,8 @@ impl StageRun<'_, '_, '_> {
                 let target = target.unwrap_or_else(|| "/run/buildkit/ssh_agent.0".to_string());
                 let what = match engine.request.ssh.get(&id) {
                     None if *required => {
-                        let message = format!("the SSH agent \"{id}\" is required by a mount: pass --ssh {id}");
+                        let message =
+                            format!("the SSH agent \"{id}\" is required by a mount: pass --ssh {id}");
                         return Err(ErrorKind::Dockerfile(message).at(lines));
                     }
                     None => Prepared::Nothing,
@@ -245,13 +272,19 @@ impl StageRun<'_, '_, '_> {
                 return Ok(PreparedMount { what, target, read_only: false });
             }
         };
-        let target = target.ok_or_else(|| ErrorKind::Dockerfile("a mount needs a target".to_string()).at(lines))?;
+        let target =
+            target.ok_or_else(|| ErrorKind::Dockerfile("a mount needs a target".to_string()).at(lines))?;
         Ok(PreparedMount { what, target, read_only: mount.read_only })
     }
 
     /// The path of a bind source on this machine; its content enters `key` where one is given.
     fn bind_source(
-        &self, from: Option<&str>, source: Option<&str>, key: Option<&mut Key>, kept: &mut Kept, lines: Lines,
+        &self,
+        from: Option<&str>,
+        source: Option<&str>,
+        key: Option<&mut Key>,
+        kept: &mut Kept,
+        lines: Lines,
     ) -> Result<PathBuf, BuildError> {
         let origin = from.map(|from| self.origin(from, lines)).transpose()?;
         let relative = clean_relative(source.unwrap_or_default());
@@ -267,7 +300,8 @@ impl StageRun<'_, '_, '_> {
         }
         let tree = self.tree(origin.as_ref(), layers.as_ref().map(|(layers, _)| layers.as_slice()), lines)?;
         let shown = from.map_or("the build context".to_string(), |from| format!("\"{from}\""));
-        let failed = |e: std::io::Error| ErrorKind::io(format!("mount \"/{relative}\" of {shown}"), e).at(lines);
+        let failed =
+            |e: std::io::Error| ErrorKind::io(format!("mount \"/{relative}\" of {shown}"), e).at(lines);
         let entry = tree.entry(&relative).map_err(failed)?;
         if let Some(key) = key {
             let options = CopyOptions::default();
@@ -277,7 +311,8 @@ impl StageRun<'_, '_, '_> {
                 Some((_, digest)) if relative.is_empty() => drop(key.field("bind").field(digest.as_str())),
                 _ => {
                     key.field("bind");
-                    copy::add_to_key(key, &tree, &entry, &options, cache).map_err(|e| ErrorKind::Copy(e).at(lines))?;
+                    copy::add_to_key(key, &tree, &entry, &options, cache)
+                        .map_err(|e| ErrorKind::Copy(e).at(lines))?;
                 }
             }
         }
@@ -290,7 +325,8 @@ impl StageRun<'_, '_, '_> {
             }
             (_, Some((layers, _))) => {
                 let lower: Vec<PathBuf> = layers.iter().map(|layer| layer.fs.clone()).collect();
-                let overlay = sandbox::overlay_fd(&lower, None).map_err(|e| ErrorKind::Overlay(e).at(lines))?;
+                let overlay =
+                    sandbox::overlay_fd(&lower, None).map_err(|e| ErrorKind::Overlay(e).at(lines))?;
                 let place = self.engine.temporary().map_err(|e| e.at(lines))?;
                 move_mount(&overlay, "", CWD, place.path(), MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
                     .map_err(|e| failed(e.into()))?;
@@ -326,7 +362,11 @@ struct Guards {
 }
 
 impl Guards {
-    fn mount(&mut self, engine: &Engine<'_>, mount: &PreparedMount) -> Result<Option<sandbox::Mount>, ErrorKind> {
+    fn mount(
+        &mut self,
+        engine: &Engine<'_>,
+        mount: &PreparedMount,
+    ) -> Result<Option<sandbox::Mount>, ErrorKind> {
         let target = PathBuf::from(&mount.target);
         let kind = match &mount.what {
             Prepared::Nothing => return Ok(None),
@@ -344,7 +384,9 @@ impl Guards {
             Prepared::Bind { source, .. } => {
                 sandbox::MountKind::Bind { source: source.clone().into(), recursive: true }
             }
-            Prepared::Socket { path } => sandbox::MountKind::Bind { source: path.clone().into(), recursive: false },
+            Prepared::Socket { path } => {
+                sandbox::MountKind::Bind { source: path.clone().into(), recursive: false }
+            }
             Prepared::Tmpfs { size } => sandbox::MountKind::Tmpfs { size: *size, mode: 0o1777 },
             Prepared::File { content, mode, owner: (uid, gid) } => sandbox::MountKind::File {
                 content: sandbox::Content(content.clone()),
@@ -378,7 +420,12 @@ fn is_empty(directory: &Path) -> Result<bool, ErrorKind> {
 }
 
 /// Content, owner and mode of a cache directory that was just made.
-fn prepare_cache(path: &Path, mode: u32, (uid, gid): (u32, u32), initial: Option<&Path>) -> Result<(), ErrorKind> {
+fn prepare_cache(
+    path: &Path,
+    mode: u32,
+    (uid, gid): (u32, u32),
+    initial: Option<&Path>,
+) -> Result<(), ErrorKind> {
     let failed = |e: std::io::Error| ErrorKind::io(format!("prepare the cache {}", path.display()), e);
     if let Some(initial) = initial {
         let source = Tree::open(initial, Ignore::default()).map_err(failed)?;
@@ -393,7 +440,12 @@ fn prepare_cache(path: &Path, mode: u32, (uid, gid): (u32, u32), initial: Option
 }
 
 /// Runs the command, passing on its output line by line.
-fn execute(engine: &Engine<'_>, step: StepId, spec: &sandbox::Spec, args: &[String]) -> Result<(), ErrorKind> {
+fn execute(
+    engine: &Engine<'_>,
+    step: StepId,
+    spec: &sandbox::Spec,
+    args: &[String],
+) -> Result<(), ErrorKind> {
     let command = shown_args(args);
     let failed = |source| ErrorKind::Sandbox { command: command.clone(), source };
     let mut running = sandbox::spawn(spec, sandbox::Io::pipes()).map_err(failed)?;
@@ -428,7 +480,13 @@ fn execute(engine: &Engine<'_>, step: StepId, spec: &sandbox::Spec, args: &[Stri
 /// Longest line passed on in one piece, in bytes.
 const LINE_SIZE_MAX: u64 = 64 * 1024;
 
-fn pass_on(engine: &Engine<'_>, step: StepId, stderr: bool, stream: impl Read, last_lines: &Mutex<Vec<String>>) {
+fn pass_on(
+    engine: &Engine<'_>,
+    step: StepId,
+    stderr: bool,
+    stream: impl Read,
+    last_lines: &Mutex<Vec<String>>,
+) {
     let mut reader = BufReader::new(stream);
     loop {
         let mut line = Vec::new();
@@ -487,6 +545,7 @@ impl Engine<'_> {
     }
 
     fn emulator(&self, platform: &crossdock_platform::Platform) -> Result<sandbox::Emulator, ErrorKind> {
-        (self.env.emulator)(platform).map_err(|reason| ErrorKind::Emulator { platform: platform.clone(), reason })
+        (self.env.emulator)(platform)
+            .map_err(|reason| ErrorKind::Emulator { platform: platform.clone(), reason })
     }
 }

@@ -39,17 +39,23 @@ pub(crate) struct StageRun<'scope, 'env, 'a> {
     shown: usize,
     total: usize,
     pub use_cache: bool,
+    /// Whether the stage itself had a CMD.
+    cmd_is_set: bool,
     pub state: State,
 }
 
 impl<'scope, 'env, 'a> StageRun<'scope, 'env, 'a> {
     pub fn new(
-        engine: &'scope Engine<'a>, threads: &'scope Threads<'scope, 'env>, (index, target): (usize, usize),
-        base: &str, scope: &Scope,
+        engine: &'scope Engine<'a>,
+        threads: &'scope Threads<'scope, 'env>,
+        (index, target): (usize, usize),
+        base: &str,
+        scope: &Scope,
     ) -> StageRun<'scope, 'env, 'a> {
         let stage = &engine.file.stages[index];
         let filter = &engine.request.no_cache_filter;
-        let filtered = filter.iter().any(|name| stage.name.as_deref() == Some(name) || *name == index.to_string());
+        let filtered =
+            filter.iter().any(|name| stage.name.as_deref() == Some(name) || *name == index.to_string());
         let platform = engine.request.platforms[target].clone();
         StageRun {
             engine,
@@ -61,6 +67,7 @@ impl<'scope, 'env, 'a> StageRun<'scope, 'env, 'a> {
             shown: 0,
             total: 1 + stage.instructions.iter().filter(|i| makes_layer(&i.kind)).count(),
             use_cache: !engine.request.no_cache && !filtered,
+            cmd_is_set: false,
             state: State {
                 digest: Digest::of(b""),
                 layers: Vec::new(),
@@ -79,7 +86,9 @@ impl<'scope, 'env, 'a> StageRun<'scope, 'env, 'a> {
         for trigger in triggers {
             let node = parse_trigger(&trigger)
                 .and_then(|node| crossdock_dockerfile::instruction::instruction(&node, '\\'))
-                .map_err(|e| ErrorKind::Dockerfile(format!("ONBUILD {trigger}: {}", e.message)).at(stage.lines))?;
+                .map_err(|e| {
+                    ErrorKind::Dockerfile(format!("ONBUILD {trigger}: {}", e.message)).at(stage.lines)
+                })?;
             self.total += usize::from(makes_layer(&node.kind));
             self.instruction(&Instruction { lines: stage.lines, ..node })?;
         }
@@ -134,13 +143,16 @@ impl<'scope, 'env, 'a> StageRun<'scope, 'env, 'a> {
                 self.state.scope = self.scope.stage(Some(&inherited.scope));
             }
             Origin::Image(reference) => self.from_image(&reference, &base, stage.lines)?,
-            Origin::Context(NamedContext::Image(reference)) => self.from_image(&reference, &base, stage.lines)?,
+            Origin::Context(NamedContext::Image(reference)) => {
+                self.from_image(&reference, &base, stage.lines)?
+            }
             Origin::Context(NamedContext::OciLayout { path, name }) => {
                 let manifest = self.layout_image(&path, name.as_deref(), stage.lines)?;
                 self.load_base(&manifest, &base, stage.lines)?;
             }
             Origin::Context(other) => {
-                let message = format!("build context \"{base}\" ({other:?}) is a directory and cannot be a base image");
+                let message =
+                    format!("build context \"{base}\" ({other:?}) is a directory and cannot be a base image");
                 return Err(ErrorKind::Dockerfile(message).at(stage.lines));
             }
         }
@@ -165,23 +177,31 @@ impl<'scope, 'env, 'a> StageRun<'scope, 'env, 'a> {
 
     /// An image in an OCI layout directory, brought into the store.
     fn layout_image(
-        &self, path: &std::path::Path, name: Option<&str>, lines: Lines,
+        &self,
+        path: &std::path::Path,
+        name: Option<&str>,
+        lines: Lines,
     ) -> Result<crossdock_oci::Descriptor, BuildError> {
         let wanted = |entry: &crossdock_oci::Descriptor| match name {
             None => true,
             Some(name) => {
                 entry.digest.as_str() == name
-                    || entry.annotations.get("org.opencontainers.image.ref.name").is_some_and(|tag| tag == name)
+                    || entry
+                        .annotations
+                        .get("org.opencontainers.image.ref.name")
+                        .is_some_and(|tag| tag == name)
             }
         };
         let shown = || format!("oci-layout://{}", path.display());
-        let loaded = self.engine.env.store.read_layout(path, wanted).map_err(|e| ErrorKind::Store(e).at(lines))?;
+        let loaded =
+            self.engine.env.store.read_layout(path, wanted).map_err(|e| ErrorKind::Store(e).at(lines))?;
         let images: Vec<_> = loaded.into_iter().flat_map(|image| image.images).collect();
         match self.state.platform.best(images.iter().map(|(platform, _)| platform)) {
             Some(best) => Ok(images[best].1.clone()),
             None => {
                 let offered: Vec<String> = images.iter().map(|(platform, _)| platform.to_string()).collect();
-                let reason = format!("no image for {}; it offers: {}", self.state.platform, offered.join(", "));
+                let reason =
+                    format!("no image for {}; it offers: {}", self.state.platform, offered.join(", "));
                 Err(ErrorKind::BaseImage { name: shown(), reason }.at(lines))
             }
         }
@@ -189,7 +209,10 @@ impl<'scope, 'env, 'a> StageRun<'scope, 'env, 'a> {
 
     /// The base image's configuration and layers.
     fn load_base(
-        &mut self, manifest: &crossdock_oci::Descriptor, name: &str, lines: Lines,
+        &mut self,
+        manifest: &crossdock_oci::Descriptor,
+        name: &str,
+        lines: Lines,
     ) -> Result<(), BuildError> {
         let (config, layers) = image_layers(self.engine, manifest).map_err(|e| e.at(lines))?;
         let found = config.platform();
@@ -252,15 +275,15 @@ impl<'scope, 'env, 'a> StageRun<'scope, 'env, 'a> {
             }
             Kind::Cmd(command) => {
                 let line = self.command_line(command);
+                self.cmd_is_set = true;
                 self.process().cmd = Some(line.clone());
                 format!("CMD {}", json(&line))
             }
             Kind::Entrypoint(command) => {
                 let line = self.command_line(command);
-                let process = self.process();
-                process.entrypoint = Some(line.clone());
+                self.process().entrypoint = Some(line.clone());
                 // A CMD of the base image belongs to its own ENTRYPOINT; one of this stage, before it, stays.
-                if !self.cmd_is_own() {
+                if !self.cmd_is_set {
                     self.process().cmd = None;
                 }
                 format!("ENTRYPOINT {}", json(&line))
@@ -324,15 +347,6 @@ impl<'scope, 'env, 'a> StageRun<'scope, 'env, 'a> {
         })
     }
 
-    /// Whether a CMD of this stage came before the ENTRYPOINT that is being executed.
-    fn cmd_is_own(&self) -> bool {
-        let history = &self.state.config.history;
-        let own = self.engine.file.stages[self.index].instructions.len();
-        history.iter().rev().take(own).any(|h| {
-            h.created_by.as_deref().is_some_and(|c| c.starts_with("CMD ")) && h.comment.as_deref() == Some("crossdock")
-        })
-    }
-
     fn process(&mut self) -> &mut ProcessConfig {
         &mut self.state.config.config
     }
@@ -355,7 +369,11 @@ impl<'scope, 'env, 'a> StageRun<'scope, 'env, 'a> {
 
     /// Expands a word and warns of variables that are not set.
     pub fn expand(&self, word: &str, lines: Lines) -> Result<String, BuildError> {
-        let expanded = self.state.scope.expand(word, &self.state.config.config.env).map_err(|e| shell_error(e, lines))?;
+        let expanded = self
+            .state
+            .scope
+            .expand(word, &self.state.config.config.env)
+            .map_err(|e| shell_error(e, lines))?;
         for name in &expanded.unset {
             let message = format!("variable ${name} is not set");
             self.engine.env.events.event(Event::Warning { message, lines: Some(lines) });
@@ -369,20 +387,30 @@ impl<'scope, 'env, 'a> StageRun<'scope, 'env, 'a> {
     }
 
     fn expand_pairs(
-        &self, pairs: &[(String, String)], lines: Lines,
+        &self,
+        pairs: &[(String, String)],
+        lines: Lines,
     ) -> Result<Vec<(String, String)>, BuildError> {
-        pairs.iter().map(|(name, value)| Ok((self.expand(name, lines)?, self.expand(value, lines)?))).collect()
+        pairs
+            .iter()
+            .map(|(name, value)| Ok((self.expand(name, lines)?, self.expand(value, lines)?)))
+            .collect()
     }
 
     /// Executes or looks up a step that makes a layer.
     pub fn layer_step(
-        &mut self, title: &str, key: Digest, created_by: String, lines: Lines,
+        &mut self,
+        title: &str,
+        key: Digest,
+        created_by: String,
+        lines: Lines,
         execute: &mut dyn FnMut(&Scratch, StepId) -> Result<(), ErrorKind>,
     ) -> Result<(), BuildError> {
         let engine = self.engine;
         let title = self.title(title);
         let (step, started) = engine.announce(title, &self.state.platform);
-        let result = engine.step(self.threads, &key, self.use_cache, step, &mut |scratch| execute(scratch, step));
+        let result =
+            engine.step(self.threads, &key, self.use_cache, step, &mut |scratch| execute(scratch, step));
         match result {
             Ok((result, cached)) => {
                 engine.finish(step, started, cached);
@@ -419,9 +447,10 @@ impl<'scope, 'env, 'a> StageRun<'scope, 'env, 'a> {
             Origin::Image(reference) | Origin::Context(NamedContext::Image(reference)) => {
                 let platform = &self.state.platform;
                 let images = self.engine.env.images;
-                let manifest = images
-                    .resolve(reference, platform, self.engine.request.pull)
-                    .map_err(|reason| ErrorKind::BaseImage { name: reference.familiar(), reason }.at(lines))?;
+                let manifest =
+                    images.resolve(reference, platform, self.engine.request.pull).map_err(|reason| {
+                        ErrorKind::BaseImage { name: reference.familiar(), reason }.at(lines)
+                    })?;
                 from_manifest(&manifest)
             }
             Origin::Context(NamedContext::OciLayout { path, name }) => {
@@ -446,7 +475,8 @@ impl<'scope, 'env, 'a> StageRun<'scope, 'env, 'a> {
 
 /// Configuration and unpacked layers of an image in the store.
 fn image_layers(
-    engine: &Engine<'_>, manifest: &crossdock_oci::Descriptor,
+    engine: &Engine<'_>,
+    manifest: &crossdock_oci::Descriptor,
 ) -> Result<(ImageConfig, Vec<Layer>), ErrorKind> {
     let image = engine.env.store.load_image(manifest)?;
     let unpacked = engine.env.store.unpack_image(&image, 0)?;
@@ -477,7 +507,9 @@ fn shown_pairs(pairs: &[(String, String)]) -> String {
 
 /// `80`, `80/udp`, `8000-8010/tcp`: the ports as the configuration lists them.
 fn expose(word: &str) -> Result<Vec<String>, String> {
-    let invalid = || format!("invalid port {word:?}: it must be a number or a range, with /tcp, /udp or /sctp behind it");
+    let invalid = || {
+        format!("invalid port {word:?}: it must be a number or a range, with /tcp, /udp or /sctp behind it")
+    };
     let (range, protocol) = word.split_once('/').unwrap_or((word, "tcp"));
     // Docker takes `host:container` and exposes the container's port.
     let range = range.rsplit(':').next().unwrap_or(range);
@@ -486,7 +518,8 @@ fn expose(word: &str) -> Result<Vec<String>, String> {
         return Err(invalid());
     }
     let (first, last) = range.split_once('-').unwrap_or((range, range));
-    let (first, last): (u16, u16) = (first.parse().map_err(|_| invalid())?, last.parse().map_err(|_| invalid())?);
+    let (first, last): (u16, u16) =
+        (first.parse().map_err(|_| invalid())?, last.parse().map_err(|_| invalid())?);
     if first == 0 || first > last {
         return Err(invalid());
     }
@@ -496,9 +529,9 @@ fn expose(word: &str) -> Result<Vec<String>, String> {
 /// Signals as `kill -l` of Linux names them, with or without `SIG`, or numbers 1 to 64.
 fn check_signal(signal: &str) -> Result<(), String> {
     const NAMES: [&str; 31] = [
-        "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE", "ALRM", "TERM",
-        "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO",
-        "PWR", "SYS",
+        "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE",
+        "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ",
+        "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
     ];
     let upper = signal.to_ascii_uppercase();
     let name = upper.strip_prefix("SIG").unwrap_or(&upper);

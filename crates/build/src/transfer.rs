@@ -5,9 +5,9 @@ use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use crossdock_dockerfile::Lines;
 use crossdock_dockerfile::ignore::{Ignore, clean};
 use crossdock_dockerfile::instruction::{Instruction, Transfer};
-use crossdock_dockerfile::Lines;
 use crossdock_oci::Digest;
 use crossdock_oci::layer::extract_tar;
 use crossdock_oci::store::{Owners, Scratch};
@@ -51,12 +51,16 @@ struct Sources {
 
 impl StageRun<'_, '_, '_> {
     pub fn copy_step(
-        &mut self, transfer: &Transfer, instruction: &Instruction, is_add: bool,
+        &mut self,
+        transfer: &Transfer,
+        instruction: &Instruction,
+        is_add: bool,
     ) -> Result<(), BuildError> {
         let lines = instruction.lines;
         let name = if is_add { "ADD" } else { "COPY" };
         let error = |message: String| ErrorKind::Dockerfile(message).at(lines);
-        let expand_all = |words: &[String]| words.iter().map(|w| self.expand(w, lines)).collect::<Result<Vec<_>, _>>();
+        let expand_all =
+            |words: &[String]| words.iter().map(|w| self.expand(w, lines)).collect::<Result<Vec<_>, _>>();
         let sources = expand_all(&transfer.sources)?;
         let destination = self.expand(&transfer.destination, lines)?;
         let is_directory = matches!(destination.as_str(), "." | "..")
@@ -166,7 +170,8 @@ impl StageRun<'_, '_, '_> {
         let user = match self.state.layers.is_empty() {
             true => crossdock_sandbox::user::resolve_in(text, "", ""),
             false => {
-                let root = overlay_fd(&self.state.lower(), None).map_err(|e| ErrorKind::Overlay(e).at(lines))?;
+                let root =
+                    overlay_fd(&self.state.lower(), None).map_err(|e| ErrorKind::Overlay(e).at(lines))?;
                 crossdock_sandbox::user::resolve(root.as_fd(), text)
             }
         };
@@ -176,8 +181,14 @@ impl StageRun<'_, '_, '_> {
 
     #[allow(clippy::too_many_arguments)]
     fn local_sources(
-        &self, transfer: &Transfer, sources: &[String], origin: Option<&Origin>, layers: Option<&[Layer]>, is_add: bool,
-        found: &mut Sources, lines: Lines,
+        &self,
+        transfer: &Transfer,
+        sources: &[String],
+        origin: Option<&Origin>,
+        layers: Option<&[Layer]>,
+        is_add: bool,
+        found: &mut Sources,
+        lines: Lines,
     ) -> Result<(), BuildError> {
         let local: Vec<&String> = sources.iter().filter(|s| !(is_add && is_remote(s))).collect();
         if local.is_empty() {
@@ -201,7 +212,9 @@ impl StageRun<'_, '_, '_> {
                 None => 0,
             };
             for entry in entries {
-                let keep = transfer.parents.then(|| entry.path.split('/').skip(dropped).collect::<Vec<_>>().join("/"));
+                let keep = transfer
+                    .parents
+                    .then(|| entry.path.split('/').skip(dropped).collect::<Vec<_>>().join("/"));
                 let unpack = is_add
                     && transfer.unpack != Some(false)
                     && entry.file_type() == FileType::RegularFile
@@ -221,7 +234,12 @@ impl StageRun<'_, '_, '_> {
     }
 
     /// The tree that an instruction without or with `--from` takes files from.
-    pub fn tree(&self, origin: Option<&Origin>, layers: Option<&[Layer]>, lines: Lines) -> Result<Tree, BuildError> {
+    pub fn tree(
+        &self,
+        origin: Option<&Origin>,
+        layers: Option<&[Layer]>,
+        lines: Lines,
+    ) -> Result<Tree, BuildError> {
         let open = |path: &Path, ignore: Ignore| {
             let doing = || format!("open {}", path.display());
             Tree::open(path, ignore).map_err(|e| ErrorKind::io(doing(), e).at(lines))
@@ -230,7 +248,8 @@ impl StageRun<'_, '_, '_> {
             (None, _) => match &self.engine.request.context {
                 Some(context) => open(context, self.engine.request.ignore.clone()),
                 None => {
-                    let message = "there is no build context to copy from: the Dockerfile was read from standard input";
+                    let message =
+                        "there is no build context to copy from: the Dockerfile was read from standard input";
                     Err(ErrorKind::Dockerfile(message.to_string()).at(lines))
                 }
             },
@@ -247,13 +266,19 @@ impl StageRun<'_, '_, '_> {
     }
 
     fn downloads(
-        &self, transfer: &Transfer, sources: &[String], found: &mut Sources, lines: Lines,
+        &self,
+        transfer: &Transfer,
+        sources: &[String],
+        found: &mut Sources,
+        lines: Lines,
     ) -> Result<(), BuildError> {
         for url in sources.iter().filter(|s| is_remote(s)) {
             let shown = without_password(url);
             let failed = |reason: String| ErrorKind::Download { url: shown.clone(), reason }.at(lines);
             if is_git(url) {
-                return Err(failed("Git sources are not supported; clone it and use --build-context".to_string()));
+                return Err(failed(
+                    "Git sources are not supported; clone it and use --build-context".to_string(),
+                ));
             }
             let name = file_name(url).ok_or_else(|| failed("the address has no file name".to_string()))?;
             let directory = self.engine.temporary().map_err(|e| e.at(lines))?;
@@ -262,7 +287,8 @@ impl StageRun<'_, '_, '_> {
             let io = |e: std::io::Error| ErrorKind::io(format!("use the download of {shown}"), e).at(lines);
             if let Some(checksum) = &transfer.checksum {
                 let checksum = self.expand(checksum, lines)?;
-                let expected: Digest = checksum.parse().map_err(|_| failed(format!("bad --checksum {checksum}")))?;
+                let expected: Digest =
+                    checksum.parse().map_err(|_| failed(format!("bad --checksum {checksum}")))?;
                 let mut hashing = crossdock_oci::digest::Hashing::with(std::io::sink(), expected.hasher());
                 std::io::copy(&mut File::open(&path).map_err(io)?, &mut hashing).map_err(io)?;
                 let (_, digest, _) = hashing.finish();
@@ -279,7 +305,8 @@ impl StageRun<'_, '_, '_> {
             let mode = found.options[0].mode.clone().or(Some(ModeChange::Octal(0o600)));
             let options = CopyOptions { owner: found.options[0].owner, mode, ..CopyOptions::default() };
             found.options.push(options);
-            let unpack = transfer.unpack == Some(true) && kind_of(&tree, &entry).map_err(|e| e.at(lines))?.is_some();
+            let unpack =
+                transfer.unpack == Some(true) && kind_of(&tree, &entry).map_err(|e| e.at(lines))?.is_some();
             found.items.push(Item {
                 tree: found.trees.len(),
                 entry,
@@ -294,7 +321,12 @@ impl StageRun<'_, '_, '_> {
         Ok(())
     }
 
-    fn heredoc_sources(&self, transfer: &Transfer, found: &mut Sources, lines: Lines) -> Result<(), BuildError> {
+    fn heredoc_sources(
+        &self,
+        transfer: &Transfer,
+        found: &mut Sources,
+        lines: Lines,
+    ) -> Result<(), BuildError> {
         if transfer.heredocs.is_empty() {
             return Ok(());
         }
@@ -360,7 +392,11 @@ fn open_root(scratch: &Scratch, lower: &[PathBuf]) -> Result<OwnedFd, ErrorKind>
 }
 
 fn place(
-    found: &Sources, scratch: &Scratch, lower: &[PathBuf], destination: &str, is_directory: bool,
+    found: &Sources,
+    scratch: &Scratch,
+    lower: &[PathBuf],
+    destination: &str,
+    is_directory: bool,
 ) -> Result<(), ErrorKind> {
     let root = open_root(scratch, lower)?;
     let destination = destination.trim_start_matches('/');
@@ -376,7 +412,9 @@ fn place(
             continue;
         }
         match &item.keep {
-            Some(path) => copy::copy(tree, &item.entry, &root, &join(destination, path), Placement::Exact, options)?,
+            Some(path) => {
+                copy::copy(tree, &item.entry, &root, &join(destination, path), Placement::Exact, options)?
+            }
             None => copy::copy(tree, &item.entry, &root, destination, placement, options)?,
         }
     }
@@ -385,16 +423,22 @@ fn place(
 
 fn kind_of(tree: &Tree, entry: &Entry) -> Result<Option<Archive>, ErrorKind> {
     let failed = |e: std::io::Error| ErrorKind::io(format!("read {}", entry.path), e);
-    let file = tree.open_at(&entry.path, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK).map_err(failed)?;
+    let file =
+        tree.open_at(&entry.path, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK).map_err(failed)?;
     archive::detect(&mut File::from(file)).map_err(failed)
 }
 
 fn unpack(
-    tree: &Tree, entry: &Entry, root: &OwnedFd, destination: &str, options: &CopyOptions,
+    tree: &Tree,
+    entry: &Entry,
+    root: &OwnedFd,
+    destination: &str,
+    options: &CopyOptions,
 ) -> Result<(), ErrorKind> {
     let failed = |e: std::io::Error| ErrorKind::io(format!("read {}", entry.path), e);
     copy::make_directories(root, destination, options.owner)?;
-    let target = crate::tree::open_in_root(root, destination, OFlags::RDONLY | OFlags::DIRECTORY).map_err(failed)?;
+    let target =
+        crate::tree::open_in_root(root, destination, OFlags::RDONLY | OFlags::DIRECTORY).map_err(failed)?;
     let file = tree.open_at(&entry.path, OFlags::RDONLY | OFlags::NOFOLLOW).map_err(failed)?;
     let stream: Box<dyn Read + Send> = archive::open(File::from(file)).map_err(failed)?;
     // The directory has no path of its own: its mount is attached nowhere.
@@ -411,7 +455,8 @@ fn is_git(source: &str) -> bool {
     source.starts_with("git@")
         || source.starts_with("git://")
         || source.starts_with("ssh://")
-        || (source.starts_with("http") && source.split(['#', '?']).next().is_some_and(|s| s.ends_with(".git")))
+        || (source.starts_with("http")
+            && source.split(['#', '?']).next().is_some_and(|s| s.ends_with(".git")))
 }
 
 /// The last part of a URL's path.
@@ -439,7 +484,12 @@ mod tests {
 
     #[test]
     fn addresses() {
-        assert!(is_remote("https://h/a") && is_git("https://h/a.git#main") && is_git("git@h:a") && !is_remote("a/b"));
+        assert!(
+            is_remote("https://h/a")
+                && is_git("https://h/a.git#main")
+                && is_git("git@h:a")
+                && !is_remote("a/b")
+        );
         assert_eq!(file_name("https://h/a/b.tgz?x=/y").as_deref(), Some("b.tgz"));
         assert_eq!(file_name("https://h/").as_deref(), None);
         assert_eq!(without_password("https://u:p@h:1/a@b"), "https://h:1/a@b");

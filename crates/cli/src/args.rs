@@ -673,7 +673,9 @@ impl Command {
             Command::File(FileArgs { image: Some(_), .. }) | Command::Ldd(LddArgs { image: Some(_), .. }) => {
                 Needs::Namespace
             }
-            Command::Manifest(ManifestCommand::Push { purge: true, .. } | ManifestCommand::Rm { .. }) => Needs::Namespace,
+            Command::Manifest(ManifestCommand::Push { purge: true, .. } | ManifestCommand::Rm { .. }) => {
+                Needs::Namespace
+            }
             _ => Needs::Nothing,
         }
     }
@@ -714,7 +716,8 @@ mod tests {
 
     #[test]
     fn dockers_groups_are_understood() {
-        let parse = |line: &str| Args::try_parse_from(with_aliases(line.split(' ').map(OsString::from).collect()));
+        let parse =
+            |line: &str| Args::try_parse_from(with_aliases(line.split(' ').map(OsString::from).collect()));
         for line in [
             "crossdock buildx build --platform linux/amd64,linux/arm64 -t a --push .",
             "crossdock image ls",
@@ -722,7 +725,11 @@ mod tests {
             "crossdock run --rm -it --platform linux/arm/v7 a:b sh -c true",
             "crossdock build -t x --build-arg A=b --secret id=a,src=b -f Dockerfile -",
         ] {
-            assert!(parse(line).is_ok(), "{line}: {}", parse(line).err().map(|e| e.to_string()).unwrap_or_default());
+            assert!(
+                parse(line).is_ok(),
+                "{line}: {}",
+                parse(line).err().map(|e| e.to_string()).unwrap_or_default()
+            );
         }
     }
 }

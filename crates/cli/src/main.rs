@@ -20,7 +20,8 @@ fn main() -> ExitCode {
     crossdock_sandbox::init_main_if_requested();
     let args = Args::parse_from(args::with_aliases(std::env::args_os().collect()));
     let needs = args.command.needs();
-    let result = Session::start(&args.global, needs).and_then(|session| commands::run(&session, args.command));
+    let result =
+        Session::start(&args.global, needs).and_then(|session| commands::run(&session, args.command));
     match result {
         Ok(code) => ExitCode::from(code),
         Err(error) => {

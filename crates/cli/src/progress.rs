@@ -60,7 +60,9 @@ impl Display {
             other => other,
         };
         let mode = match mode {
-            ProgressMode::Tty => Mode::Tty(MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(12))),
+            ProgressMode::Tty => {
+                Mode::Tty(MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(12)))
+            }
             ProgressMode::Json => Mode::Json,
             ProgressMode::Quiet => Mode::Quiet,
             _ => Mode::Plain,
@@ -151,7 +153,8 @@ impl Inner {
                 if let Some(bar) = &bar {
                     bar.set_message(name.clone());
                 }
-                let step_state = Step { name, started: Instant::now(), bar, last: VecDeque::new(), executing: false };
+                let step_state =
+                    Step { name, started: Instant::now(), bar, last: VecDeque::new(), executing: false };
                 self.steps.insert(step, step_state);
             }
             Event::Executing { step } => {
@@ -179,7 +182,11 @@ impl Inner {
                 if let Some(bar) = &state.bar {
                     bar.finish_and_clear();
                 }
-                let how = if cached { "CACHED".to_string() } else { format!("DONE {:.1}s", duration.as_secs_f64()) };
+                let how = if cached {
+                    "CACHED".to_string()
+                } else {
+                    format!("DONE {:.1}s", duration.as_secs_f64())
+                };
                 match &self.mode {
                     Mode::Plain => self.print(&format!("#{step} {how}")),
                     Mode::Tty(_) if cached => self.print(&format!(" => CACHED {}", state.name)),
@@ -218,7 +225,9 @@ impl Inner {
             Event::Started { step, name, platform } => {
                 serde_json::json!({"time": time, "event": "started", "step": step, "name": self.redact(name), "platform": platform.to_string()})
             }
-            Event::Executing { step } => serde_json::json!({"time": time, "event": "executing", "step": step}),
+            Event::Executing { step } => {
+                serde_json::json!({"time": time, "event": "executing", "step": step})
+            }
             Event::Output { step, stderr, line } => {
                 let stream = if stderr { "stderr" } else { "stdout" };
                 serde_json::json!({"time": time, "event": "output", "step": step, "stream": stream, "line": self.redact(line)})
@@ -249,7 +258,8 @@ impl Progress for Display {
         if let Some(bar) = &bar {
             bar.set_message(label.to_string());
         }
-        let transfer = Transfer { label: label.to_string(), total, position: 0, started: Instant::now(), bar };
+        let transfer =
+            Transfer { label: label.to_string(), total, position: 0, started: Instant::now(), bar };
         inner.transfers.insert(id.to_string(), transfer);
     }
 
@@ -273,7 +283,9 @@ impl Progress for Display {
             Outcome::Moved => format!("{} in {seconds:.1}s", size(transfer.total)),
             Outcome::Existed => "already there".to_string(),
             Outcome::Mounted => "mounted from another repository".to_string(),
-            Outcome::Failed => format!("failed after {} of {}", size(transfer.position), size(transfer.total)),
+            Outcome::Failed => {
+                format!("failed after {} of {}", size(transfer.position), size(transfer.total))
+            }
         };
         if let Mode::Json = inner.mode {
             let outcome = format!("{outcome:?}").to_lowercase();

@@ -41,7 +41,9 @@ impl Session {
         rustix::process::umask(rustix::fs::Mode::from(0o022));
         let mut session = Session {
             root: match &global.root {
-                Some(root) => std::path::absolute(root).with_context(|| format!("--root {}", root.display()))?,
+                Some(root) => {
+                    std::path::absolute(root).with_context(|| format!("--root {}", root.display()))?
+                }
                 None => default_root()?,
             },
             insecure: global.insecure.clone(),
@@ -71,7 +73,9 @@ impl Session {
     /// Tells once why files cannot have other owners, where that is so.
     pub fn warn_of_single_id(&self) {
         if let Some(note) = &self.note {
-            eprintln!("warning: only one user id is available, so all files in images belong to root: {note}");
+            eprintln!(
+                "warning: only one user id is available, so all files in images belong to root: {note}"
+            );
         }
     }
 
@@ -205,7 +209,9 @@ mod tests {
 
     #[test]
     fn sizes() {
-        for (bytes, text) in [(0, "0B"), (999, "999B"), (1000, "1.00kB"), (12_345_678, "12.3MB"), (123_456_789_012, "123GB")] {
+        for (bytes, text) in
+            [(0, "0B"), (999, "999B"), (1000, "1.00kB"), (12_345_678, "12.3MB"), (123_456_789_012, "123GB")]
+        {
             assert_eq!(size(bytes), text);
         }
     }

@@ -42,7 +42,9 @@ pub fn load(session: &Session, args: LoadArgs) -> Result<u8> {
             let file = std::fs::File::open(path).with_context(|| format!("open {}", path.display()))?;
             (Box::new(file), path.display().to_string())
         }
-        None if std::io::stdin().is_terminal() => bail!("standard input is a terminal: give --input FILE or pipe an archive"),
+        None if std::io::stdin().is_terminal() => {
+            bail!("standard input is a terminal: give --input FILE or pipe an archive")
+        }
         None => (Box::new(std::io::stdin()), "standard input".to_string()),
     };
     let own = args.tag.as_deref().map(session::reference).transpose()?;
@@ -57,14 +59,18 @@ pub fn load(session: &Session, args: LoadArgs) -> Result<u8> {
         };
         for reference in names {
             store.name_loaded(image, reference)?;
-            let platforms: Vec<String> = image.images.iter().map(|(platform, _)| platform.to_string()).collect();
+            let platforms: Vec<String> =
+                image.images.iter().map(|(platform, _)| platform.to_string()).collect();
             match args.quiet {
                 true => print(&reference.familiar()),
                 false => print(&format!("Loaded image: {} ({})", reference.familiar(), platforms.join(", "))),
             }
         }
         if names.is_empty() {
-            print(&format!("Loaded image ID: {} (it has no name and will be removed: load it again with --tag)", image.target.digest));
+            print(&format!(
+                "Loaded image ID: {} (it has no name and will be removed: load it again with --tag)",
+                image.target.digest
+            ));
         }
     }
     Ok(0)

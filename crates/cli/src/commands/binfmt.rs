@@ -62,7 +62,10 @@ fn architecture(name: &str) -> Result<&'static Architecture> {
 }
 
 /// Architectures with their emulators: those named, else all foreign ones that have an emulator here.
-fn chosen(platforms: &[String], choice: &Choice) -> Result<Vec<(&'static Architecture, crossdock_sandbox::Emulator)>> {
+fn chosen(
+    platforms: &[String],
+    choice: &Choice,
+) -> Result<Vec<(&'static Architecture, crossdock_sandbox::Emulator)>> {
     if !platforms.is_empty() {
         let mut all = Vec::new();
         for name in platforms {
@@ -71,7 +74,8 @@ fn chosen(platforms: &[String], choice: &Choice) -> Result<Vec<(&'static Archite
         }
         return Ok(all);
     }
-    let foreign = ARCHITECTURES.iter().filter(|a| !emulator::is_native(&Platform::new("linux", a.name, None)));
+    let foreign =
+        ARCHITECTURES.iter().filter(|a| !emulator::is_native(&Platform::new("linux", a.name, None)));
     let all: Vec<_> = foreign.filter_map(|a| Some((a, emulator::find(a.name, choice).ok()?))).collect();
     if all.is_empty() {
         bail!("no emulator is here: sudo apt-get install --no-install-recommends qemu-user-static");
@@ -82,7 +86,9 @@ fn chosen(platforms: &[String], choice: &Choice) -> Result<Vec<(&'static Archite
 fn status(host: &Host) -> Result<u8> {
     let status = host.status()?;
     if !status.mounted {
-        print("binfmt_misc is not mounted on this machine (crossdock does not need it; to mount it: sudo mount -t binfmt_misc none /proc/sys/fs/binfmt_misc)");
+        print(
+            "binfmt_misc is not mounted on this machine (crossdock does not need it; to mount it: sudo mount -t binfmt_misc none /proc/sys/fs/binfmt_misc)",
+        );
         return Ok(0);
     }
     print(&format!("binfmt_misc is {}", if status.enabled { "enabled" } else { "disabled" }));

@@ -50,13 +50,19 @@ pub fn build(session: &Session, args: BuildArgs) -> Result<u8> {
     let input = input(&store, &args)?;
     let request = request(&args, &input, &display)?;
     let choice = session::emulator_choice(&args.emulator)?;
-    let find = |platform: &Platform| emulator::find(&platform.architecture, &choice).map_err(|e| e.to_string());
+    let find =
+        |platform: &Platform| emulator::find(&platform.architecture, &choice).map_err(|e| e.to_string());
     let source = Source::new(session, &store, display.clone());
     let timestamps = match request.source_date_epoch {
         Some(seconds) => Timestamps::Clamp(seconds),
         None => Timestamps::Keep,
     };
-    let layers = LayerOptions { compression: compression(&args)?, level: level(&args)?, timestamps, ..LayerOptions::default() };
+    let layers = LayerOptions {
+        compression: compression(&args)?,
+        level: level(&args)?,
+        timestamps,
+        ..LayerOptions::default()
+    };
     let environment =
         Environment { store: &store, images: &source, events: &display, layers, emulator: &find };
     let built = match crossdock_build::build(&environment, &request) {
@@ -144,9 +150,18 @@ fn input(store: &Store, args: &BuildArgs) -> Result<Input> {
             let mut dockerfile = head;
             rest.take(crossdock_dockerfile::parser::SIZE_MAX as u64).read_to_end(&mut dockerfile)?;
             if let Some(file) = &args.file {
-                bail!("--file {} needs a context with that file, but standard input is a Dockerfile", file.display());
+                bail!(
+                    "--file {} needs a context with that file, but standard input is a Dockerfile",
+                    file.display()
+                );
             }
-            return Ok(Input { dockerfile, name: "-".into(), context: None, ignore: Ignore::default(), _temporary: None });
+            return Ok(Input {
+                dockerfile,
+                name: "-".into(),
+                context: None,
+                ignore: Ignore::default(),
+                _temporary: None,
+            });
         }
         let directory = tempfile::tempdir_in(store.root().join("tmp")).context("unpack the context")?;
         let stream = std::io::Cursor::new(head).chain(rest);
@@ -155,7 +170,8 @@ fn input(store: &Store, args: &BuildArgs) -> Result<Input> {
         temporary = Some(directory);
     }
     let directory = context.clone().expect("set above");
-    let kind = std::fs::metadata(&directory).with_context(|| format!("build context {}", directory.display()))?;
+    let kind =
+        std::fs::metadata(&directory).with_context(|| format!("build context {}", directory.display()))?;
     if !kind.is_dir() {
         bail!("build context {} is not a directory", directory.display());
     }
@@ -164,7 +180,13 @@ fn input(store: &Store, args: &BuildArgs) -> Result<Input> {
         let mut dockerfile = Vec::new();
         std::io::stdin().take(crossdock_dockerfile::parser::SIZE_MAX as u64).read_to_end(&mut dockerfile)?;
         let ignore = read_ignore(&[context.join(".dockerignore")])?;
-        return Ok(Input { dockerfile, name: "-".into(), context: Some(context), ignore, _temporary: temporary });
+        return Ok(Input {
+            dockerfile,
+            name: "-".into(),
+            context: Some(context),
+            ignore,
+            _temporary: temporary,
+        });
     }
     let path = match &args.file {
         // In a context from standard input, --file is a path in it; else a path here, as buildx has it.
@@ -192,7 +214,8 @@ fn read_ignore(paths: &[PathBuf]) -> Result<Ignore> {
     for path in paths {
         match std::fs::read_to_string(path) {
             Ok(text) => {
-                return Ignore::parse(&text).map_err(|e| anyhow::anyhow!("{}:{}: {e}", path.display(), e.lines.start));
+                return Ignore::parse(&text)
+                    .map_err(|e| anyhow::anyhow!("{}:{}: {e}", path.display(), e.lines.start));
             }
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
             Err(e) => return Err(e).with_context(|| format!("read {}", path.display())),
@@ -230,7 +253,8 @@ fn request(args: &BuildArgs, input: &Input, display: &Display) -> Result<BuildRe
         "none" => false,
         other => bail!("--network {other}: it must be default, host or none"),
     };
-    let epoch = build_args.get("SOURCE_DATE_EPOCH").cloned().or_else(|| std::env::var("SOURCE_DATE_EPOCH").ok());
+    let epoch =
+        build_args.get("SOURCE_DATE_EPOCH").cloned().or_else(|| std::env::var("SOURCE_DATE_EPOCH").ok());
     let epoch = epoch.filter(|text| !text.is_empty()).map(|text| {
         text.parse::<i64>().with_context(|| format!("SOURCE_DATE_EPOCH={text}: not a number of seconds"))
     });
@@ -238,7 +262,8 @@ fn request(args: &BuildArgs, input: &Input, display: &Display) -> Result<BuildRe
     for secret in secrets.values() {
         display.hide(String::from_utf8_lossy(&secret.0).trim());
     }
-    let shm_size = args.shm_size.as_ref().map(|t| bytes(t).with_context(|| format!("--shm-size {t}: not a size")));
+    let shm_size =
+        args.shm_size.as_ref().map(|t| bytes(t).with_context(|| format!("--shm-size {t}: not a size")));
     Ok(BuildRequest {
         dockerfile: input.dockerfile.clone(),
         context: input.context.clone(),
@@ -276,7 +301,8 @@ fn pairs(given: &[String], flag: &str) -> Result<BTreeMap<String, String>> {
 fn contexts(given: &[String]) -> Result<BTreeMap<String, NamedContext>> {
     let mut all = BTreeMap::new();
     for text in given {
-        let Some((name, source)) = text.split_once('=').filter(|(n, s)| !n.is_empty() && !s.is_empty()) else {
+        let Some((name, source)) = text.split_once('=').filter(|(n, s)| !n.is_empty() && !s.is_empty())
+        else {
             bail!("--build-context {text}: not NAME=SOURCE");
         };
         let context = if let Some(image) = source.strip_prefix("docker-image://") {
@@ -286,7 +312,9 @@ fn contexts(given: &[String]) -> Result<BTreeMap<String, NamedContext>> {
         } else if let Some(stage) = source.strip_prefix("target:") {
             NamedContext::Stage(stage.to_string())
         } else if source.contains("://") || source.starts_with("git@") {
-            bail!("--build-context {text}: only directories, docker-image://, oci-layout:// and target: are supported");
+            bail!(
+                "--build-context {text}: only directories, docker-image://, oci-layout:// and target: are supported"
+            );
         } else {
             let path = std::fs::canonicalize(source).with_context(|| format!("--build-context {text}"))?;
             if !path.is_dir() {
@@ -326,20 +354,26 @@ fn secrets(given: &[String]) -> Result<BTreeMap<String, Secret>> {
                 Some(("src" | "source", value)) => file = Some(value.to_string()),
                 Some(("env", value)) => variable = Some(value.to_string()),
                 Some(("type", "file" | "env")) => {}
-                _ => return Err(wrong(&format!("unexpected \"{field}\"; the form is id=ID[,src=FILE|,env=NAME]"))),
+                _ => {
+                    return Err(wrong(&format!(
+                        "unexpected \"{field}\"; the form is id=ID[,src=FILE|,env=NAME]"
+                    )));
+                }
             }
         }
         let file_name = file.as_ref().and_then(|f| f.rsplit('/').next()).map(str::to_string);
         let id = id.or(file_name).or_else(|| variable.clone()).ok_or_else(|| wrong("no id"))?;
-        let from_env = |name: &str| {
-            std::env::var_os(name).map(std::os::unix::ffi::OsStringExt::into_vec)
-        };
+        let from_env = |name: &str| std::env::var_os(name).map(std::os::unix::ffi::OsStringExt::into_vec);
         let value = match (file, variable) {
-            (Some(path), _) => read_secret(&path, SECRET_SIZE_MAX).with_context(|| format!("--secret id={id}: read {path}"))?,
-            (None, Some(name)) => from_env(&name).ok_or_else(|| wrong(&format!("the variable {name} is not set")))?,
+            (Some(path), _) => read_secret(&path, SECRET_SIZE_MAX)
+                .with_context(|| format!("--secret id={id}: read {path}"))?,
+            (None, Some(name)) => {
+                from_env(&name).ok_or_else(|| wrong(&format!("the variable {name} is not set")))?
+            }
             (None, None) => match from_env(&id) {
                 Some(value) => value,
-                None => read_secret(&id, SECRET_SIZE_MAX).map_err(|_| wrong("neither a variable nor a file of that name is there"))?,
+                None => read_secret(&id, SECRET_SIZE_MAX)
+                    .map_err(|_| wrong("neither a variable nor a file of that name is there"))?,
             },
         };
         all.insert(id, Secret(value));
@@ -363,7 +397,9 @@ fn agents(given: &[String]) -> Result<BTreeMap<String, PathBuf>> {
             Some((id, path)) => (id, PathBuf::from(path)),
             None => match std::env::var_os("SSH_AUTH_SOCK") {
                 Some(path) => (text.as_str(), PathBuf::from(path)),
-                None => bail!("--ssh {text}: SSH_AUTH_SOCK is not set; start an agent or give --ssh {text}=SOCKET"),
+                None => bail!(
+                    "--ssh {text}: SSH_AUTH_SOCK is not set; start an agent or give --ssh {text}=SOCKET"
+                ),
             },
         };
         all.insert(id.to_string(), path);
@@ -402,8 +438,8 @@ fn outputs(args: &BuildArgs) -> Result<Vec<Output>> {
                 Some(("push", value)) => is_push = value == "true",
                 Some(("tar", value)) => is_tar = value != "false",
                 Some((
-                    "compression" | "compression-level" | "force-compression" | "oci-mediatypes" | "rewrite-timestamp"
-                    | "push-by-digest" | "name-canonical" | "unpack" | "store",
+                    "compression" | "compression-level" | "force-compression" | "oci-mediatypes"
+                    | "rewrite-timestamp" | "push-by-digest" | "name-canonical" | "unpack" | "store",
                     _,
                 )) => {}
                 // `-o DIR` and `-o -`, as docker takes them.
@@ -415,7 +451,8 @@ fn outputs(args: &BuildArgs) -> Result<Vec<Output>> {
                 _ => bail!("--output {text}: unexpected \"{field}\""),
             }
         }
-        let needs_path = |path: Option<PathBuf>| path.with_context(|| format!("--output {text}: give dest=PATH"));
+        let needs_path =
+            |path: Option<PathBuf>| path.with_context(|| format!("--output {text}: give dest=PATH"));
         all.push(match kind.as_deref() {
             Some("image") if is_push => Output::Push { names },
             Some("image") => Output::Store { names },
@@ -428,7 +465,9 @@ fn outputs(args: &BuildArgs) -> Result<Vec<Output>> {
             Some("tar") => Output::Tar(path),
             Some("local") => Output::Local(needs_path(path)?),
             Some("cacheonly") => continue,
-            Some(other) => bail!("--output {text}: unknown type {other} (image, registry, oci, docker, tar, local, cacheonly)"),
+            Some(other) => bail!(
+                "--output {text}: unknown type {other} (image, registry, oci, docker, tar, local, cacheonly)"
+            ),
             None => bail!("--output {text}: no type"),
         });
     }
@@ -438,7 +477,8 @@ fn outputs(args: &BuildArgs) -> Result<Vec<Output>> {
     if args.load || args.outputs.is_empty() {
         all.push(Output::Store { names: Vec::new() });
     }
-    let to_stdout = all.iter().filter(|o| matches!(o, Output::Archive { path: None, .. } | Output::Tar(None))).count();
+    let to_stdout =
+        all.iter().filter(|o| matches!(o, Output::Archive { path: None, .. } | Output::Tar(None))).count();
     if to_stdout > 0 && std::io::stdout().is_terminal() {
         bail!("--output would write an archive to the terminal: give dest=PATH");
     }
@@ -460,12 +500,18 @@ fn compression(args: &BuildArgs) -> Result<Compression> {
 }
 
 fn level(args: &BuildArgs) -> Result<Option<u32>> {
-    let parse = |text: &str| text.parse::<u32>().with_context(|| format!("compression-level={text}: not a number"));
+    let parse =
+        |text: &str| text.parse::<u32>().with_context(|| format!("compression-level={text}: not a number"));
     output_field(args, "compression-level").map(parse).transpose()
 }
 
 fn write_output(
-    output: &Output, source: &Source<'_>, store: &Store, built: &Built, target: &Descriptor, tags: &[Reference],
+    output: &Output,
+    source: &Source<'_>,
+    store: &Store,
+    built: &Built,
+    target: &Descriptor,
+    tags: &[Reference],
     display: &Display,
 ) -> Result<()> {
     match output {
@@ -508,7 +554,8 @@ fn write_output(
                     1 => path.clone(),
                     _ => path.join(image.platform.to_string().replace('/', "_")),
                 };
-                std::fs::create_dir_all(&directory).with_context(|| format!("create {}", directory.display()))?;
+                std::fs::create_dir_all(&directory)
+                    .with_context(|| format!("create {}", directory.display()))?;
                 for warning in copy_tree(&image.trees, Timestamps::Keep, &directory, Owners::Ignore)? {
                     display.say(&format!("warning: {warning}"));
                 }
@@ -564,7 +611,9 @@ fn annotate(store: &Store, mut built: Built, annotations: &[String]) -> Result<B
     let mut on_manifests = BTreeMap::new();
     for text in annotations {
         let (levels, pair) = match text.split_once(':') {
-            Some((levels, pair)) if levels.split(',').all(|l| matches!(l, "index" | "manifest")) => (levels, pair),
+            Some((levels, pair)) if levels.split(',').all(|l| matches!(l, "index" | "manifest")) => {
+                (levels, pair)
+            }
             _ => ("manifest", text.as_str()),
         };
         let Some((name, value)) = pair.split_once('=').filter(|(name, _)| !name.is_empty()) else {
@@ -583,7 +632,8 @@ fn annotate(store: &Store, mut built: Built, annotations: &[String]) -> Result<B
         manifest.annotations.extend(on_manifests.clone());
         let bytes = serde_json::to_vec(&manifest)?;
         store.write_blob(&bytes)?;
-        image.manifest = Descriptor::of(media_type::OCI_MANIFEST, &bytes).with_platform(image.platform.clone());
+        image.manifest =
+            Descriptor::of(media_type::OCI_MANIFEST, &bytes).with_platform(image.platform.clone());
     }
     if built.index.is_some() {
         let mut index = Index::new(built.images.iter().map(|i| i.manifest.clone()).collect());
@@ -594,4 +644,3 @@ fn annotate(store: &Store, mut built: Built, annotations: &[String]) -> Result<B
     }
     Ok(built)
 }
-

@@ -21,13 +21,19 @@ use crate::session::{self, Session};
 struct Place(Tree);
 
 impl Place {
-    fn new(session: &Session, image: Option<&String>, platform: Option<&String>, sysroot: Option<&Path>) -> Result<Place> {
+    fn new(
+        session: &Session,
+        image: Option<&String>,
+        platform: Option<&String>,
+        sysroot: Option<&Path>,
+    ) -> Result<Place> {
         let Some(image) = image else {
             if platform.is_some() {
                 bail!("--platform belongs to --image");
             }
             let root = sysroot.unwrap_or(Path::new("/"));
-            let tree = Tree::open(root, Default::default()).with_context(|| format!("open {}", root.display()))?;
+            let tree =
+                Tree::open(root, Default::default()).with_context(|| format!("open {}", root.display()))?;
             return Ok(Place(tree));
         };
         let store = session.store()?;
@@ -194,7 +200,9 @@ pub fn ldd(session: &Session, args: LddArgs) -> Result<u8> {
     }
     let library_path = match inside {
         true => Vec::new(),
-        false => std::env::var("LD_LIBRARY_PATH").map(|v| v.split(':').filter(|d| !d.is_empty()).map(str::to_string).collect()).unwrap_or_default(),
+        false => std::env::var("LD_LIBRARY_PATH")
+            .map(|v| v.split(':').filter(|d| !d.is_empty()).map(str::to_string).collect())
+            .unwrap_or_default(),
     };
     let resolution = resolve(&place, &path, &elf, &library_path);
     let missing = resolution.libraries.iter().any(|l| l.path.is_none())
@@ -205,8 +213,11 @@ pub fn ldd(session: &Session, args: LddArgs) -> Result<u8> {
             .iter()
             .map(|l| serde_json::json!({"name": l.name, "path": l.path, "neededBy": l.needed_by}))
             .collect();
-        let interpreter = resolution.interpreter.map(|(path, there)| serde_json::json!({"path": path, "found": there}));
-        print(&serde_json::to_string_pretty(&serde_json::json!({"interpreter": interpreter, "libraries": libraries}))?);
+        let interpreter =
+            resolution.interpreter.map(|(path, there)| serde_json::json!({"path": path, "found": there}));
+        print(&serde_json::to_string_pretty(
+            &serde_json::json!({"interpreter": interpreter, "libraries": libraries}),
+        )?);
         return Ok(u8::from(missing));
     }
     for library in &resolution.libraries {
@@ -216,7 +227,10 @@ pub fn ldd(session: &Session, args: LddArgs) -> Result<u8> {
         }
     }
     if let Some((interpreter, there)) = &resolution.interpreter {
-        print(&format!("\t{interpreter}{}", if *there { "" } else { " => not found (the program's loader)" }));
+        print(&format!(
+            "\t{interpreter}{}",
+            if *there { "" } else { " => not found (the program's loader)" }
+        ));
     }
     Ok(u8::from(missing))
 }

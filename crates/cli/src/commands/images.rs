@@ -10,9 +10,7 @@ use crossdock_registry::transfer::{Platforms, PullOptions, PushOptions, push as 
 
 use super::source::{self, Source};
 use super::{print, table};
-use crate::args::{
-    HistoryArgs, ImagesArgs, InspectArgs, ProgressMode, PullArgs, PushArgs, RmiArgs, TagArgs,
-};
+use crate::args::{HistoryArgs, ImagesArgs, InspectArgs, ProgressMode, PullArgs, PushArgs, RmiArgs, TagArgs};
 use crate::progress::Display;
 use crate::session::{self, Session, ago, seconds, size};
 
@@ -43,7 +41,12 @@ pub fn pull(session: &Session, args: PullArgs) -> Result<u8> {
     };
     if !args.quiet {
         let names: Vec<String> = pulled.images.iter().map(|(platform, _)| platform.to_string()).collect();
-        eprintln!("pulled {} for {} ({} moved)", reference.familiar(), names.join(", "), size(pulled.bytes_moved));
+        eprintln!(
+            "pulled {} for {} ({} moved)",
+            reference.familiar(),
+            names.join(", "),
+            size(pulled.bytes_moved)
+        );
     }
     print(digest.as_str());
     Ok(0)
@@ -57,7 +60,8 @@ pub fn push_target(store: &Store, text: &str, platform: Option<&Platform>) -> Re
         (_, _, [only]) => Ok(only.manifest.clone()),
         (None, None, several) => {
             // Images of several platforms under one name, built or pulled one by one.
-            let entries = several.iter().map(|i| i.manifest.clone().with_platform(i.platform.clone())).collect();
+            let entries =
+                several.iter().map(|i| i.manifest.clone().with_platform(i.platform.clone())).collect();
             let index = crossdock_oci::Index::new(entries);
             let bytes = serde_json::to_vec(&index).context("write the index")?;
             store.write_blob(&bytes)?;
@@ -105,13 +109,18 @@ fn explain_missing(error: anyhow::Error, image: &str) -> anyhow::Error {
 pub fn images(session: &Session, args: ImagesArgs) -> Result<u8> {
     let store = session.store()?;
     let wanted = args.name.as_deref().map(session::reference).transpose()?;
-    let tag_was_given = args.name.as_deref().is_some_and(|n| n.rsplit('/').next().is_some_and(|n| n.contains([':', '@'])));
+    let tag_was_given =
+        args.name.as_deref().is_some_and(|n| n.rsplit('/').next().is_some_and(|n| n.contains([':', '@'])));
     let mut rows = Vec::new();
     let mut json = Vec::new();
     let mut ids = BTreeSet::new();
     for record in store.images()? {
         if let Some(wanted) = &wanted {
-            let same = if tag_was_given { record.reference == *wanted } else { record.reference.name() == wanted.name() };
+            let same = if tag_was_given {
+                record.reference == *wanted
+            } else {
+                record.reference.name() == wanted.name()
+            };
             if !same {
                 continue;
             }
@@ -119,7 +128,8 @@ pub fn images(session: &Session, args: ImagesArgs) -> Result<u8> {
         for image in &record.images {
             let loaded = store.load_image(&image.manifest)?;
             let id = &loaded.manifest.config.digest;
-            let bytes: u64 = loaded.manifest.layers.iter().map(|l| l.size).sum::<u64>() + loaded.manifest.config.size;
+            let bytes: u64 =
+                loaded.manifest.layers.iter().map(|l| l.size).sum::<u64>() + loaded.manifest.config.size;
             let created = loaded.config.created.as_deref().and_then(seconds);
             ids.insert(if args.no_trunc { id.to_string() } else { id.short().to_string() });
             let familiar = record.reference.with_tag(record.reference.tag().unwrap_or("latest"))?.familiar();
@@ -196,7 +206,9 @@ fn remove(store: &Store, text: &str, platform: Option<&Platform>) -> Result<()> 
         None => {
             let digests: Vec<_> = found.images.iter().map(|i| &i.manifest.digest).collect();
             let records = store.images()?;
-            let named = records.into_iter().filter(|r| r.images.iter().any(|i| digests.contains(&&i.manifest.digest)));
+            let named = records
+                .into_iter()
+                .filter(|r| r.images.iter().any(|i| digests.contains(&&i.manifest.digest)));
             named.map(|r| r.reference).collect()
         }
     };
@@ -253,7 +265,8 @@ pub fn history(session: &Session, args: HistoryArgs) -> Result<u8> {
     let mut json = Vec::new();
     for entry in &loaded.config.history {
         let bytes = if entry.empty_layer == Some(true) { 0 } else { sizes.next().unwrap_or(0) };
-        let created = entry.created.as_deref().and_then(seconds).map(ago).unwrap_or_else(|| "N/A".to_string());
+        let created =
+            entry.created.as_deref().and_then(seconds).map(ago).unwrap_or_else(|| "N/A".to_string());
         let by = entry.created_by.clone().unwrap_or_default();
         let shown: String = match args.no_trunc || by.chars().count() <= 60 {
             true => by.clone(),

@@ -89,7 +89,12 @@ fn local_index(store: &Store, reference: &Reference) -> Result<Option<(Index, Ve
     Ok(Some((index, present)))
 }
 
-fn put(store: &Store, reference: &Reference, index: &Index, present: &[(Platform, Descriptor)]) -> Result<Digest> {
+fn put(
+    store: &Store,
+    reference: &Reference,
+    index: &Index,
+    present: &[(Platform, Descriptor)],
+) -> Result<Digest> {
     let bytes = serde_json::to_vec(index)?;
     store.write_blob(&bytes)?;
     let descriptor = Descriptor::of(index.media_type.as_deref().unwrap_or(media_type::OCI_INDEX), &bytes);
@@ -107,7 +112,8 @@ fn create(session: &Session, name: &str, images: &[String], amend: bool) -> Resu
     let reference = session::reference(name)?;
     let display = Display::new(ProgressMode::Auto);
     let client = session.client(Arc::new(display.clone()))?;
-    let (mut index, mut present) = match amend.then(|| local_index(&store, &reference)).transpose()?.flatten() {
+    let (mut index, mut present) = match amend.then(|| local_index(&store, &reference)).transpose()?.flatten()
+    {
         Some(existing) => existing,
         None => (Index::new(Vec::new()), Vec::new()),
     };
@@ -140,7 +146,10 @@ fn create(session: &Session, name: &str, images: &[String], amend: bool) -> Resu
 /// The images that a name stands for. Those of the store first; of a registry only manifests and configs are fetched,
 /// unless the images must be copied because the index is for another registry or repository.
 fn entries_of(
-    store: &Store, client: &Client, source: &Reference, target: &Reference,
+    store: &Store,
+    client: &Client,
+    source: &Reference,
+    target: &Reference,
 ) -> Result<Vec<(Platform, Descriptor, bool)>> {
     let local = |store: &Store| -> Result<Option<Vec<(Platform, Descriptor, bool)>>> {
         let Some(record) = store.image(source)? else { return Ok(None) };
@@ -153,7 +162,11 @@ fn entries_of(
         // Pushing the index must bring the images along.
         let options = PullOptions { platforms: Platforms::All, any_platform: true, on_layer_ready: None };
         let pulled = pull(client, store, source, &options)?;
-        return Ok(pulled.images.into_iter().map(|(platform, manifest)| (platform, manifest, true)).collect());
+        return Ok(pulled
+            .images
+            .into_iter()
+            .map(|(platform, manifest)| (platform, manifest, true))
+            .collect());
     }
     let fetched = client.manifest(source)?;
     match fetched.document(source)? {
@@ -224,7 +237,8 @@ fn wanted_digest(store: &Store, index: &Index, text: &str) -> Result<Digest> {
             return Ok(digest.clone());
         }
         if let Some(record) = store.image(&reference)? {
-            let of_record: Vec<&Digest> = record.images.iter().map(|i| &i.manifest.digest).filter(|d| listed(d)).collect();
+            let of_record: Vec<&Digest> =
+                record.images.iter().map(|i| &i.manifest.digest).filter(|d| listed(d)).collect();
             match of_record[..] {
                 [one] => return Ok(one.clone()),
                 [] => {}
@@ -233,7 +247,8 @@ fn wanted_digest(store: &Store, index: &Index, text: &str) -> Result<Digest> {
         }
     }
     if let Ok(platform) = text.parse::<Platform>() {
-        let found = index.manifests.iter().find(|m| m.platform.as_ref().is_some_and(|p| p.matches(&platform)));
+        let found =
+            index.manifests.iter().find(|m| m.platform.as_ref().is_some_and(|p| p.matches(&platform)));
         if let Some(found) = found {
             return Ok(found.digest.clone());
         }
@@ -256,7 +271,13 @@ fn push_index(session: &Session, name: &str, destination: Option<&str>, purge: b
     let client = session.client(Arc::new(display.clone()))?;
     // Images that are only in the registry stay there; the others are sent.
     for (_, manifest) in &present {
-        push(&client, &store, &target.with_digest(manifest.digest.clone()), manifest, &PushOptions::default())?;
+        push(
+            &client,
+            &store,
+            &target.with_digest(manifest.digest.clone()),
+            manifest,
+            &PushOptions::default(),
+        )?;
     }
     let bytes = serde_json::to_vec(&index)?;
     let media_type = index.media_type.as_deref().unwrap_or(media_type::OCI_INDEX);

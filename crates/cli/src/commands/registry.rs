@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
-use crossdock_registry::server::{AuthOptions, GarbageOptions, RegistryServer, ServerOptions, collect_garbage};
+use crossdock_registry::server::{
+    AuthOptions, GarbageOptions, RegistryServer, ServerOptions, collect_garbage,
+};
 use crossdock_registry::{Credential, NoProgress, Secret};
 
 use super::print;
@@ -40,7 +42,10 @@ pub fn login(session: &Session, args: LoginArgs) -> Result<u8> {
         }
         None if args.password_stdin => {
             let mut text = String::new();
-            std::io::stdin().take(1 << 16).read_to_string(&mut text).context("read the password from standard input")?;
+            std::io::stdin()
+                .take(1 << 16)
+                .read_to_string(&mut text)
+                .context("read the password from standard input")?;
             text.trim_end_matches(['\r', '\n']).to_string()
         }
         None if ask => prompt("Password: ", false)?,
@@ -114,7 +119,9 @@ fn serve(session: &Session, args: ServeArgs) -> Result<u8> {
     let server = RegistryServer::bind(&args.addr, &directory, options)?;
     let address = server.addr();
     if is_open && !args.read_only && !address.ip().is_loopback() {
-        eprintln!("warning: everybody who reaches {address} can change this registry: see --users and --read-only");
+        eprintln!(
+            "warning: everybody who reaches {address} can change this registry: see --users and --read-only"
+        );
     }
     eprintln!("serving {} on http://{address}; stop with Ctrl-C", directory.display());
     if let Some(path) = &args.addr_file {

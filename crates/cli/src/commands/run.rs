@@ -14,11 +14,12 @@ use crossdock_oci::store::LoadedImage;
 use crossdock_oci::{Descriptor, Store};
 use crossdock_platform::Platform;
 use crossdock_sandbox::{
-    Attach, Limit, Mount, MountKind, Network, Root, SandboxError, Security, Spec, binfmt, emulator, run_attached,
+    Attach, Limit, Mount, MountKind, Network, Root, SandboxError, Security, Spec, binfmt, emulator,
+    run_attached,
 };
 
-use super::source::{self, Source};
 use super::ExitWith;
+use super::source::{self, Source};
 use crate::args::{EmulateArgs, ProgressMode, RunArgs, UnshareArgs};
 use crate::progress::Display;
 use crate::session::{self, Session};
@@ -30,7 +31,8 @@ pub fn run(session: &Session, args: RunArgs) -> Result<u8> {
     run_image(session, args).map_err(|error| match error.downcast_ref::<ExitWith>() {
         Some(_) => error,
         None => {
-            let code = error.downcast_ref::<SandboxError>().map_or(i32::from(NOT_STARTED), SandboxError::exit_code);
+            let code =
+                error.downcast_ref::<SandboxError>().map_or(i32::from(NOT_STARTED), SandboxError::exit_code);
             ExitWith(code as u8, session::chain(&error)).into()
         }
     })
@@ -171,7 +173,9 @@ fn mounts(args: &RunArgs) -> Result<Vec<Mount>> {
         let (source, target, options) = match fields[..] {
             [source, target] => (source, target, ""),
             [source, target, options] => (source, target, options),
-            _ => bail!("--volume {text}: the form is SOURCE:TARGET[:ro] (volumes without a source are not kept, leave them out)"),
+            _ => bail!(
+                "--volume {text}: the form is SOURCE:TARGET[:ro] (volumes without a source are not kept, leave them out)"
+            ),
         };
         if !source.starts_with(['/', '.', '~']) {
             bail!("--volume {text}: named volumes are not supported, give a path such as ./{source}");
@@ -192,7 +196,8 @@ fn mounts(args: &RunArgs) -> Result<Vec<Mount>> {
     }
     for text in &args.mounts {
         let flag = format!("--mount {text}");
-        let (mut kind, mut source, mut target, mut read_only, mut size, mut mode) = ("bind".to_string(), None, None, false, None, 0o1777);
+        let (mut kind, mut source, mut target, mut read_only, mut size, mut mode) =
+            ("bind".to_string(), None, None, false, None, 0o1777);
         for field in csv(text).map_err(|e| anyhow::anyhow!("{flag}: {e}"))? {
             let (key, value) = field.split_once('=').unwrap_or((&field, "true"));
             match key {
@@ -200,8 +205,13 @@ fn mounts(args: &RunArgs) -> Result<Vec<Mount>> {
                 "source" | "src" => source = Some(value.to_string()),
                 "target" | "dst" | "destination" => target = Some(value.to_string()),
                 "readonly" | "ro" => read_only = value == "true" || value == "1",
-                "tmpfs-size" => size = Some(bytes(value).with_context(|| format!("{flag}: not a size: {value}"))?),
-                "tmpfs-mode" => mode = u32::from_str_radix(value, 8).with_context(|| format!("{flag}: not a mode: {value}"))?,
+                "tmpfs-size" => {
+                    size = Some(bytes(value).with_context(|| format!("{flag}: not a size: {value}"))?)
+                }
+                "tmpfs-mode" => {
+                    mode = u32::from_str_radix(value, 8)
+                        .with_context(|| format!("{flag}: not a mode: {value}"))?
+                }
                 "bind-propagation" | "consistency" => {}
                 other => bail!("{flag}: unknown option {other}"),
             }
@@ -217,7 +227,11 @@ fn mounts(args: &RunArgs) -> Result<Vec<Mount>> {
     for text in &args.tmpfs {
         let (target, options) = text.split_once(':').unwrap_or((text, ""));
         let size = options.split(',').find_map(|o| o.strip_prefix("size=")).and_then(bytes);
-        all.push(Mount { kind: MountKind::Tmpfs { size, mode: 0o1777 }, target: target.into(), read_only: false });
+        all.push(Mount {
+            kind: MountKind::Tmpfs { size, mode: 0o1777 },
+            target: target.into(),
+            read_only: false,
+        });
     }
     if let Some(bad) = all.iter().find(|m| !m.target.is_absolute()) {
         bail!("the target {} of a mount must be absolute", bad.target.display());
@@ -231,7 +245,11 @@ fn bind(source: &str, target: &str, read_only: bool, flag: &str) -> Result<Mount
         _ => PathBuf::from(source),
     };
     let source = std::fs::canonicalize(&source).with_context(|| format!("{flag}: {}", source.display()))?;
-    Ok(Mount { kind: MountKind::Bind { source: source.into(), recursive: true }, target: target.into(), read_only })
+    Ok(Mount {
+        kind: MountKind::Bind { source: source.into(), recursive: true },
+        target: target.into(),
+        read_only,
+    })
 }
 
 /// `--add-host NAME:IP`, also `NAME=IP`; `host-gateway` is this machine.
@@ -254,8 +272,21 @@ pub fn hosts(given: &[String]) -> Result<Vec<(String, IpAddr)>> {
 pub fn limits(given: &[String]) -> Result<Vec<Limit>> {
     /// Names and numbers of Linux on every architecture that this program runs on.
     const NAMES: [(&str, u32); 16] = [
-        ("cpu", 0), ("fsize", 1), ("data", 2), ("stack", 3), ("core", 4), ("rss", 5), ("nproc", 6), ("nofile", 7),
-        ("memlock", 8), ("as", 9), ("locks", 10), ("sigpending", 11), ("msgqueue", 12), ("nice", 13), ("rtprio", 14),
+        ("cpu", 0),
+        ("fsize", 1),
+        ("data", 2),
+        ("stack", 3),
+        ("core", 4),
+        ("rss", 5),
+        ("nproc", 6),
+        ("nofile", 7),
+        ("memlock", 8),
+        ("as", 9),
+        ("locks", 10),
+        ("sigpending", 11),
+        ("msgqueue", 12),
+        ("nice", 13),
+        ("rtprio", 14),
         ("rttime", 15),
     ];
     let limit = |text: &String| {
@@ -297,7 +328,9 @@ pub fn emulate(args: EmulateArgs) -> Result<u8> {
             if let (Some(interpreter), None) = (&elf.interpreter, &args.sysroot)
                 && !Path::new(interpreter).exists()
             {
-                bail!("{shown} needs the loader {interpreter}, which is not here: give the root of a {platform} system with --sysroot DIR");
+                bail!(
+                    "{shown} needs the loader {interpreter}, which is not here: give the root of a {platform} system with --sysroot DIR"
+                );
             }
             let mut command = std::process::Command::new(&emulator.path);
             if let Some(sysroot) = &args.sysroot {
@@ -313,7 +346,10 @@ pub fn emulate(args: EmulateArgs) -> Result<u8> {
 pub fn unshare(args: UnshareArgs) -> Result<u8> {
     let choice = session::emulator_choice(&args.emulator)?;
     let emulators = if args.platform.is_empty() {
-        let known = binfmt::ARCHITECTURES.iter().map(|a| a.name).filter(|name| !emulator::is_native(&Platform::new("linux", name, None)));
+        let known = binfmt::ARCHITECTURES
+            .iter()
+            .map(|a| a.name)
+            .filter(|name| !emulator::is_native(&Platform::new("linux", name, None)));
         known.filter_map(|name| emulator::find(name, &choice).ok()).collect()
     } else {
         let mut all = Vec::new();

@@ -49,7 +49,8 @@ impl<'a> Source<'a> {
             for (platform, manifest) in &pulled.images {
                 let image = self.store.load_image(manifest)?;
                 let unpacked = self.store.unpack_image(&image, 0);
-                let unpacked = unpacked.with_context(|| format!("unpack {} for {platform}", reference.familiar()))?;
+                let unpacked =
+                    unpacked.with_context(|| format!("unpack {} for {platform}", reference.familiar()))?;
                 for warning in unpacked.iter().flat_map(|u| &u.warnings) {
                     self.display.say(&format!("warning: {warning}"));
                 }
@@ -116,7 +117,10 @@ pub fn find(store: &Store, text: &str, platform: Option<&Platform>) -> Result<Fo
     }
     // Says what is wrong with a name that is none.
     let reference = crate::session::reference(text)?;
-    anyhow::bail!("no image {} in the store: pull or build it, or see \"crossdock images\"", reference.familiar())
+    anyhow::bail!(
+        "no image {} in the store: pull or build it, or see \"crossdock images\"",
+        reference.familiar()
+    )
 }
 
 /// The one image to use where no platform was given: this machine's, else the only one.

@@ -18,7 +18,10 @@ pub fn system(session: &Session, command: SystemCommand) -> Result<u8> {
         SystemCommand::Df => df(session),
         SystemCommand::Prune { all, force, older_than, keep_storage } => {
             let keep = keep_storage
-                .map(|text| crossdock_dockerfile::mount::bytes(&text).with_context(|| format!("--keep-storage {text}: not a size")))
+                .map(|text| {
+                    crossdock_dockerfile::mount::bytes(&text)
+                        .with_context(|| format!("--keep-storage {text}: not a size"))
+                })
                 .transpose()?;
             let age = older_than.map(|text| age_seconds(&text)).transpose()?;
             prune(session, all, force, age, keep)
@@ -56,7 +59,11 @@ fn df(session: &Session) -> Result<u8> {
 
 fn prune(session: &Session, all: bool, force: bool, age: Option<u64>, keep: Option<u64>) -> Result<u8> {
     if !force {
-        let what = if all { "the whole build cache, cache mounts, and everything that no image needs" } else { "everything that neither an image nor the build cache needs" };
+        let what = if all {
+            "the whole build cache, cache mounts, and everything that no image needs"
+        } else {
+            "everything that neither an image nor the build cache needs"
+        };
         if !std::io::stdin().is_terminal() {
             bail!("this removes {what}: confirm with --force");
         }

@@ -24,8 +24,10 @@ impl Client {
     }
 
     fn download_once(&self, url: &str, to: &Path) -> Result<Option<i64>> {
-        let mut url = Url::parse(url)
-            .ok_or_else(|| Error::File { path: to.to_path_buf(), reason: "not an http address".to_string() })?;
+        let mut url = Url::parse(url).ok_or_else(|| Error::File {
+            path: to.to_path_buf(),
+            reason: "not an http address".to_string(),
+        })?;
         let subject = Subject::new(url.authority(), url.to_string());
         let mut redirects = 0;
         let mut response = loop {
@@ -55,7 +57,8 @@ impl Client {
 
 /// `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110, section 5.6.7) as seconds since 1970.
 fn http_date(text: &str) -> Option<i64> {
-    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    const MONTHS: [&str; 12] =
+        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
     let (_, rest) = text.split_once(", ")?;
     let mut fields = rest.split(' ');
     let day: i64 = fields.next()?.parse().ok()?;

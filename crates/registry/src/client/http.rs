@@ -167,7 +167,9 @@ impl Read for ExactReader<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let wanted = buffer.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
         let result = match self.reader.read(&mut buffer[..wanted]) {
-            Ok(0) if wanted > 0 => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it is shorter than announced")),
+            Ok(0) if wanted > 0 => {
+                Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it is shorter than announced"))
+            }
             other => other,
         };
         match result {
@@ -257,7 +259,9 @@ fn explain(error: &ureq::Error, url: &Url) -> Failure {
     match error {
         ureq::Error::Timeout(_) => answer(format!("no answer from {host} in time ({text})"), true),
         ureq::Error::HostNotFound => answer(format!("there is no host {host}"), false),
-        ureq::Error::ConnectProxyFailed(_) => answer(format!("the proxy refuses to connect to {host} ({text})"), true),
+        ureq::Error::ConnectProxyFailed(_) => {
+            answer(format!("the proxy refuses to connect to {host} ({text})"), true)
+        }
         ureq::Error::Io(e) => match e.kind() {
             io::ErrorKind::NotFound => answer(text, false),
             io::ErrorKind::ConnectionRefused => {

@@ -178,15 +178,16 @@ impl Upload<'_> {
             Some(from) => format!("{path}?mount={digest}&from={}", encode(from)),
             None => path,
         };
-        let answered = match (self.send(Method::POST, Target::Path(target), Vec::new(), None, &[201, 202]), from) {
-            (Ok(answered), _) => answered,
-            // A mount is a wish: some registries refuse it as an error instead of beginning an upload.
-            (Err(e), Some(_)) if !e.is_retryable() => return Ok(None),
-            (Err(e), from) => {
-                self.mounts.extend(from);
-                return Err(e);
-            }
-        };
+        let answered =
+            match (self.send(Method::POST, Target::Path(target), Vec::new(), None, &[201, 202]), from) {
+                (Ok(answered), _) => answered,
+                // A mount is a wish: some registries refuse it as an error instead of beginning an upload.
+                (Err(e), Some(_)) if !e.is_retryable() => return Ok(None),
+                (Err(e), from) => {
+                    self.mounts.extend(from);
+                    return Err(e);
+                }
+            };
         if answered.response.status() == 201 {
             return Ok(Some(Outcome::Mounted));
         }
@@ -204,9 +205,12 @@ impl Upload<'_> {
         let headers = vec![(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"))];
         let body = Some((self.offset, length));
         let answered = self.send(Method::PUT, Target::Url(&url), headers, body, &[201, 204])?;
-        let named = header_text(answered.response.headers(), "docker-content-digest").map(str::parse::<Digest>);
+        let named =
+            header_text(answered.response.headers(), "docker-content-digest").map(str::parse::<Digest>);
         match named {
-            Some(Ok(found)) if found != self.blob.digest && found.algorithm() == self.blob.digest.algorithm() => {
+            Some(Ok(found))
+                if found != self.blob.digest && found.algorithm() == self.blob.digest.algorithm() =>
+            {
                 Err(Error::DigestMismatch {
                     target: self.subject.target.clone(),
                     expected: self.blob.digest.clone(),
@@ -229,11 +233,9 @@ impl Upload<'_> {
         self.url = Some(self.location(&answered, Method::PATCH)?);
         self.offset += length;
         match received(answered.response.headers()) {
-            Some(has) if has != self.offset => Err(Error::Cut {
-                target: self.subject.target.clone(),
-                received: has,
-                expected: self.offset,
-            }),
+            Some(has) if has != self.offset => {
+                Err(Error::Cut { target: self.subject.target.clone(), received: has, expected: self.offset })
+            }
             _ => Ok(()),
         }
     }
@@ -241,7 +243,8 @@ impl Upload<'_> {
     /// Asks how far an interrupted upload has come; false if that leads nowhere.
     fn recover(&mut self) -> bool {
         let Some(url) = self.url.clone() else { return false };
-        let Ok(answered) = self.send(Method::GET, Target::Url(&url), Vec::new(), None, &[204, 200, 202]) else {
+        let Ok(answered) = self.send(Method::GET, Target::Url(&url), Vec::new(), None, &[204, 200, 202])
+        else {
             return false;
         };
         let Some(has) = received(answered.response.headers()) else { return false };
@@ -301,7 +304,12 @@ impl Upload<'_> {
         let location = header_text(answered.response.headers(), "location");
         location.and_then(|text| answered.url.join(text)).ok_or_else(|| {
             let status = answered.response.status().as_u16();
-            self.subject.unexpected(&method, &answered.url, status, "no place to upload to (Location)".to_string())
+            self.subject.unexpected(
+                &method,
+                &answered.url,
+                status,
+                "no place to upload to (Location)".to_string(),
+            )
         })
     }
 }

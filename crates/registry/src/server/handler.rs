@@ -146,7 +146,9 @@ impl Handler {
                     false => Err(manifest_unknown().into()),
                 }
             }
-            (&Method::GET | &Method::HEAD, Route::Blob { name, digest }) => self.blob(&head, name, digest).await,
+            (&Method::GET | &Method::HEAD, Route::Blob { name, digest }) => {
+                self.blob(&head, name, digest).await
+            }
             (&Method::DELETE, Route::Blob { name, digest }) => {
                 let storage = self.storage.clone();
                 match blocking(move || Ok(storage.unlink_blob(&name, &digest)?)).await? {
@@ -183,9 +185,12 @@ impl Handler {
         let storage = self.storage.clone();
         let wanted = name.clone();
         match blocking(move || Ok(storage.tags(&wanted)?)).await? {
-            Some(tags) => Ok(page(&tags, query, &format!("/v2/{name}/tags/list"), |tags| {
-                json!({"name": name, "tags": tags})
-            })),
+            Some(tags) => Ok(page(
+                &tags,
+                query,
+                &format!("/v2/{name}/tags/list"),
+                |tags| json!({"name": name, "tags": tags}),
+            )),
             None => Err(Problem::new(404, "NAME_UNKNOWN", "no such repository").into()),
         }
     }
@@ -214,7 +219,13 @@ impl Handler {
             .body(stored.bytes))
     }
 
-    async fn put_manifest(&self, head: &Head<'_>, name: String, identifier: Identifier, body: Incoming) -> Handled {
+    async fn put_manifest(
+        &self,
+        head: &Head<'_>,
+        name: String,
+        identifier: Identifier,
+        body: Incoming,
+    ) -> Handled {
         let bytes = collect(body, MANIFEST_SIZE_MAX as usize).await?;
         let content_type = text_header(head.headers, CONTENT_TYPE.as_str());
         let announced = content_type.map(|t| t.split(';').next().unwrap_or(t).trim().to_string());
@@ -277,7 +288,8 @@ impl Handler {
         if let (Some(digest), Some(from)) = (parameter(head.query, "mount"), parameter(head.query, "from")) {
             let digest = parse_digest(&digest)?;
             let from = repository(&from.split('/').collect::<Vec<_>>())?;
-            let allowed = !matches!(head.fault, Some(Fault::RefuseMount)) && self.auth.may_pull(head.headers, &from);
+            let allowed =
+                !matches!(head.fault, Some(Fault::RefuseMount)) && self.auth.may_pull(head.headers, &from);
             let (storage, to, wanted) = (self.storage.clone(), name.clone(), digest.clone());
             if allowed && blocking(move || Ok(storage.mount(&from, &to, &wanted)?)).await? {
                 return Ok(created(&name, &digest));
@@ -330,12 +342,14 @@ impl Handler {
 
     async fn finish_upload(&self, head: &Head<'_>, name: &str, id: &str, body: &mut Incoming) -> Handled {
         let digest = parameter(head.query, "digest");
-        let digest = parse_digest(&digest.ok_or_else(|| Problem::new(400, "DIGEST_INVALID", "no digest given"))?)?;
+        let digest =
+            parse_digest(&digest.ok_or_else(|| Problem::new(400, "DIGEST_INVALID", "no digest given"))?)?;
         let shared = self.upload_state(id);
         let mut state = shared.lock().await;
         let length = self.append(head, name, id, body, &mut state).await?;
         let hasher = (state.length == length).then(|| state.hasher.clone());
-        let (storage, to, upload, wanted) = (self.storage.clone(), name.to_string(), id.to_string(), digest.clone());
+        let (storage, to, upload, wanted) =
+            (self.storage.clone(), name.to_string(), id.to_string(), digest.clone());
         let result = blocking(move || storage.commit_upload(&to, &upload, &wanted, hasher)).await;
         self.forget_upload(id);
         result?;
@@ -484,7 +498,9 @@ fn upload_headers(name: &str, id: &str, length: u64) -> Vec<(&'static str, Strin
 }
 
 fn place(answer: super::reply::Builder, name: &str, id: &str, length: u64) -> super::reply::Builder {
-    upload_headers(name, id, length).into_iter().fold(answer, |answer, (name, value)| answer.with(name, &value))
+    upload_headers(name, id, length)
+        .into_iter()
+        .fold(answer, |answer, (name, value)| answer.with(name, &value))
 }
 
 fn created(name: &str, digest: &Digest) -> Reply {

@@ -65,7 +65,8 @@ fn what_was_acknowledged_survives_and_uploads_go_on() {
     let reference: Reference = format!("{}/app:1", first.address).parse().expect("good");
     push_small(&client(), &reference);
     let agent = ureq::Agent::new_with_defaults();
-    let begun = agent.post(format!("http://{}/v2/app/blobs/uploads/", first.address)).send_empty().expect("begun");
+    let begun =
+        agent.post(format!("http://{}/v2/app/blobs/uploads/", first.address)).send_empty().expect("begun");
     let location = begun.headers()["location"].to_str().expect("text").to_string();
     agent.patch(format!("http://{}{location}", first.address)).send(&bytes[..250_000]).expect("sent");
     // Killed in the middle of a body.

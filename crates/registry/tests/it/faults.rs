@@ -90,7 +90,8 @@ fn retry_after_is_obeyed() {
 #[test]
 fn a_lasting_limit_is_told() {
     let site = Site::faulty(|seen, _| {
-        let body = r#"{"errors":[{"code":"TOOMANYREQUESTS","message":"You have reached your pull rate limit"}]}"#;
+        let body =
+            r#"{"errors":[{"code":"TOOMANYREQUESTS","message":"You have reached your pull rate limit"}]}"#;
         seen.path.contains("/manifests/").then(|| Fault::status(429, body))
     });
     let text = client().manifest(&site.reference("a:1")).expect_err("limited").to_string();

@@ -1,0 +1,46 @@
+//! Everything that must hold before a change is taken.
+
+use std::time::Instant;
+
+use anyhow::Result;
+
+use crate::demo::{self, Options};
+use crate::tools::{cargo, is_root, require};
+
+/// Programs that tests compare with or run under.
+const PROGRAMS: [(&str, &str); 14] = [
+    ("mmdebstrap", "mmdebstrap"),
+    ("newuidmap", "uidmap"),
+    ("qemu-aarch64-static", "qemu-user-static"),
+    ("busybox", "busybox-static"),
+    ("skopeo", "skopeo"),
+    ("podman", "podman"),
+    ("buildah", "buildah"),
+    ("runc", "runc"),
+    ("docker-registry", "docker-registry"),
+    ("umoci", "umoci"),
+    ("file", "file"),
+    ("setfattr", "attr"),
+    ("setcap", "libcap2-bin"),
+    ("setpriv", "util-linux"),
+];
+
+pub fn test(filter: &[&str]) -> Result<()> {
+    let started = Instant::now();
+    require(&PROGRAMS)?;
+    if filter.is_empty() {
+        cargo(&["fmt", "--all", "--check"])?;
+        cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])?;
+    }
+    let mut arguments = vec!["test", "--workspace", "--no-fail-fast"];
+    arguments.extend(filter);
+    cargo(&arguments)?;
+    if filter.is_empty() {
+        demo::demo(&Options::of(None))?;
+        if is_root() {
+            demo::demo(&Options::of(Some("crossdock-demo")))?;
+        }
+    }
+    println!("all tests passed in {:.0} s", started.elapsed().as_secs_f64());
+    Ok(())
+}

@@ -1,0 +1,100 @@
+//! Programs that the tasks need, and how to run them.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+/// The root of the checkout.
+pub fn checkout() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask is in the workspace").to_path_buf()
+}
+
+/// Whether this process is root.
+pub fn is_root() -> bool {
+    // /proc/self/status has no crate to learn and no unsafe code to write.
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let uid = status.lines().find_map(|line| line.strip_prefix("Uid:"));
+    uid.and_then(|line| line.split_whitespace().nth(1)) == Some("0")
+}
+
+/// Whether a program is in PATH or in the directories of the administrator.
+pub fn has(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let extra = ["/usr/sbin", "/sbin"].map(PathBuf::from);
+    std::env::split_paths(&path).chain(extra).any(|directory| directory.join(program).is_file())
+}
+
+/// Makes sure that programs are there: `(program, Debian package)`. Root installs them, others are told what to install.
+pub fn require(programs: &[(&str, &str)]) -> Result<()> {
+    let mut missing: Vec<&str> =
+        programs.iter().filter(|(program, _)| !has(program)).map(|(_, package)| *package).collect();
+    missing.sort_unstable();
+    missing.dedup();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    if !is_root() {
+        bail!(
+            "missing programs; install them: sudo apt-get install --no-install-recommends {}",
+            missing.join(" ")
+        );
+    }
+    println!("installing {}", missing.join(" "));
+    // Without recommendations: qemu-user-static would register handlers for the whole machine.
+    let install = |update: bool| -> Result<bool> {
+        if update {
+            Command::new("apt-get")
+                .args(["update", "-q"])
+                .stdout(Stdio::null())
+                .status()
+                .context("run apt-get")?;
+        }
+        let status = Command::new("apt-get")
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            .args(["install", "-q", "-y", "--no-install-recommends"])
+            .args(&missing)
+            .stdout(Stdio::null())
+            .status()
+            .context("run apt-get")?;
+        Ok(status.success())
+    };
+    if !install(false)? && !install(true)? {
+        bail!("apt-get install {} failed", missing.join(" "));
+    }
+    Ok(())
+}
+
+/// Runs a command; an error names it.
+pub fn run(command: &mut Command) -> Result<()> {
+    let status = command.status().with_context(|| format!("run {command:?}"))?;
+    if !status.success() {
+        bail!("{command:?} failed: {status}");
+    }
+    Ok(())
+}
+
+/// Runs a command and returns its standard output, trimmed.
+pub fn output(command: &mut Command) -> Result<String> {
+    let Output { status, stdout, .. } =
+        command.stderr(Stdio::inherit()).output().with_context(|| format!("run {command:?}"))?;
+    if !status.success() {
+        bail!("{command:?} failed: {status}");
+    }
+    Ok(String::from_utf8_lossy(&stdout).trim().to_string())
+}
+
+/// Runs cargo in the checkout.
+pub fn cargo(args: &[&str]) -> Result<()> {
+    println!("cargo {}", args.join(" "));
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    run(Command::new(cargo).args(args).current_dir(checkout()))
+}
+
+/// Builds the release executable and returns its path.
+pub fn build_release() -> Result<PathBuf> {
+    cargo(&["build", "--release", "--package", "crossdock"])?;
+    let target =
+        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| checkout().join("target"), PathBuf::from);
+    Ok(target.join("x86_64-unknown-linux-gnu/release/crossdock"))
+}
