@@ -92,7 +92,9 @@ pub enum Error {
         expected: u64,
     },
     /// Content is not what its digest says.
-    #[error("{target}: the content has digest {found} instead of {expected}; it was damaged on the way or in the registry")]
+    #[error(
+        "{target}: the content has digest {found} instead of {expected}; it was damaged on the way or in the registry"
+    )]
     DigestMismatch {
         /// What was read.
         target: String,
@@ -141,7 +143,9 @@ pub enum Error {
         found: String,
     },
     /// An index cannot be pushed since some of what it lists is not in the store.
-    #[error("{target}: not all that the index lists is here, missing: {missing}; pull it for all platforms, or make an index of those that are here")]
+    #[error(
+        "{target}: not all that the index lists is here, missing: {missing}; pull it for all platforms, or make an index of those that are here"
+    )]
     Incomplete {
         /// The reference to push to.
         target: String,
@@ -171,7 +175,9 @@ pub enum Error {
         reason: String,
     },
     /// A credential helper is named in a file but is not installed.
-    #[error("the credential helper {helper} is not installed (named in {path}): install it, or remove its name there")]
+    #[error(
+        "the credential helper {helper} is not installed (named in {path}): install it, or remove its name there"
+    )]
     HelperMissing {
         /// Program name.
         helper: String,

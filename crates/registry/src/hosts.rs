@@ -177,7 +177,10 @@ impl Hosts {
                 Some("cert") => {
                     let key = path.with_extension("key");
                     if !key.exists() {
-                        return Err(Error::File { path, reason: format!("its key {} is missing", key.display()) });
+                        return Err(Error::File {
+                            path,
+                            reason: format!("its key {} is missing", key.display()),
+                        });
                     }
                     found.client.get_or_insert((path, key));
                 }
@@ -218,9 +221,11 @@ fn read_file(path: &Path) -> Result<Vec<Entry>> {
     file.registry
         .into_iter()
         .map(|registry| match registry.prefix.clone().or_else(|| registry.location.clone()) {
-            Some(prefix) => {
-                Ok(Entry { prefix: prefix.trim_end_matches('/').to_string(), registry, path: path.to_path_buf() })
-            }
+            Some(prefix) => Ok(Entry {
+                prefix: prefix.trim_end_matches('/').to_string(),
+                registry,
+                path: path.to_path_buf(),
+            }),
             None => Err(Error::File {
                 path: path.to_path_buf(),
                 reason: "a [[registry]] has neither prefix nor location".to_string(),
@@ -330,10 +335,13 @@ mod tests {
 
     #[test]
     fn loopback_hosts() {
-        for yes in ["localhost", "localhost:5000", "127.0.0.1:1", "127.9.9.9", "[::1]:5000", "x.localhost:1"] {
+        for yes in ["localhost", "localhost:5000", "127.0.0.1:1", "127.9.9.9", "[::1]:5000", "x.localhost:1"]
+        {
             assert!(is_loopback(yes), "{yes}");
         }
-        for no in ["docker.io", "127.0.0.1.example.com", "[::2]:5000", "localhost.example.com", "10.0.0.1:5000"] {
+        for no in
+            ["docker.io", "127.0.0.1.example.com", "[::2]:5000", "localhost.example.com", "10.0.0.1:5000"]
+        {
             assert!(!is_loopback(no), "{no}");
         }
     }

@@ -111,22 +111,33 @@ mod tests {
 
     #[test]
     fn reads_what_registries_send() {
-        let docker =
-            r#"Bearer realm="https://auth.docker.io/token",service="registry.docker.io",scope="repository:a/b:pull,push""#;
+        let docker = r#"Bearer realm="https://auth.docker.io/token",service="registry.docker.io",scope="repository:a/b:pull,push""#;
         assert_eq!(
             best_challenge([docker]),
-            bearer("https://auth.docker.io/token", Some("registry.docker.io"), Some("repository:a/b:pull,push"))
+            bearer(
+                "https://auth.docker.io/token",
+                Some("registry.docker.io"),
+                Some("repository:a/b:pull,push")
+            )
         );
         assert_eq!(best_challenge([r#"Basic realm="x, y""#]), Some(Challenge::Basic));
         assert_eq!(best_challenge(["Basic"]), Some(Challenge::Basic));
         assert_eq!(best_challenge([r#"Basic realm="a", bearer realm="b""#]), bearer("b", None, None));
-        assert_eq!(best_challenge(["Basic realm=a", r#"BEARER Realm = "b\"c" "#]), bearer("b\"c", None, None));
-        assert_eq!(best_challenge(["Bearer realm=https://t/x,service=s"]), bearer("https://t/x", Some("s"), None));
+        assert_eq!(
+            best_challenge(["Basic realm=a", r#"BEARER Realm = "b\"c" "#]),
+            bearer("b\"c", None, None)
+        );
+        assert_eq!(
+            best_challenge(["Bearer realm=https://t/x,service=s"]),
+            bearer("https://t/x", Some("s"), None)
+        );
     }
 
     #[test]
     fn damage_is_no_challenge() {
-        for bad in ["", "=", "\"\"", "Bearer", "Bearer realm=\"unterminated", "Negotiate abc==", "realm=\"x\"", "é"] {
+        for bad in
+            ["", "=", "\"\"", "Bearer", "Bearer realm=\"unterminated", "Negotiate abc==", "realm=\"x\"", "é"]
+        {
             assert_eq!(best_challenge([bad]), None, "{bad}");
         }
     }

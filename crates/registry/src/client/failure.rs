@@ -1,8 +1,8 @@
 //! Answers that are no success, turned into errors that say what to do.
 
 use serde::Deserialize;
-use ureq::http::{Method, Response};
 use ureq::Body;
+use ureq::http::{Method, Response};
 
 use super::http::{Failure, header_text};
 use super::retry::parse_retry_after;

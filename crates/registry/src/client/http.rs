@@ -35,6 +35,9 @@ impl Default for Timeouts {
 /// Bytes read or written at once; larger than ureq's default since most of what moves is blobs.
 const BUFFER_SIZE: usize = 256 * 1024;
 
+/// Request bodies from this size on, in bytes, are large.
+pub(crate) const LARGE: u64 = 1024 * 1024;
+
 /// All connections of a client.
 pub(crate) struct Http {
     pub(crate) hosts: Hosts,
@@ -87,10 +90,12 @@ impl Http {
         };
         let mut source = ExactReader { reader, left: length, error: None };
         let request = request.header(http::header::CONTENT_LENGTH, length);
+        // A registry may take its time to put a large blob where it belongs before it answers.
+        let patience = if length >= LARGE { 5 * self.timeouts.stall } else { self.timeouts.stall };
         let result = request
             .body(SendBody::from_reader(&mut source))
             .map_err(ureq::Error::from)
-            .and_then(|r| agent.run(r));
+            .and_then(|r| agent.run(agent.configure_request(r).timeout_per_read(Some(patience)).build()));
         match (result, source.error.take()) {
             (Err(_), Some(error)) => {
                 Ok(Err(Failure { reason: error.to_string(), retryable: false, source: Some(error) }))
@@ -167,7 +172,9 @@ impl Read for ExactReader<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let wanted = buffer.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
         let result = match self.reader.read(&mut buffer[..wanted]) {
-            Ok(0) if wanted > 0 => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it is shorter than announced")),
+            Ok(0) if wanted > 0 => {
+                Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it is shorter than announced"))
+            }
             other => other,
         };
         match result {
@@ -257,7 +264,9 @@ fn explain(error: &ureq::Error, url: &Url) -> Failure {
     match error {
         ureq::Error::Timeout(_) => answer(format!("no answer from {host} in time ({text})"), true),
         ureq::Error::HostNotFound => answer(format!("there is no host {host}"), false),
-        ureq::Error::ConnectProxyFailed(_) => answer(format!("the proxy refuses to connect to {host} ({text})"), true),
+        ureq::Error::ConnectProxyFailed(_) => {
+            answer(format!("the proxy refuses to connect to {host} ({text})"), true)
+        }
         ureq::Error::Io(e) => match e.kind() {
             io::ErrorKind::NotFound => answer(text, false),
             io::ErrorKind::ConnectionRefused => {

@@ -164,8 +164,15 @@ impl Client {
         scopes: &Scopes,
     ) -> Result<(J, Option<Url>)> {
         let method = Method::GET;
-        let call =
-            Call { method: method.clone(), target, headers: Vec::new(), body: None, scopes, expected: &[200], subject };
+        let call = Call {
+            method: method.clone(),
+            target,
+            headers: Vec::new(),
+            body: None,
+            scopes,
+            expected: &[200],
+            subject,
+        };
         let Answered { mut response, url } = self.call(endpoint, &call)?;
         let bytes = read_limited(&mut response, subject, &method, &url)?;
         let page = serde_json::from_slice(&bytes)
@@ -195,7 +202,10 @@ mod tests {
             headers.insert("link", ureq::http::HeaderValue::from_static(value));
             next_link(&headers).map(str::to_string)
         };
-        assert_eq!(next(r#"</v2/a/tags/list?n=2&last=b>; rel="next""#).as_deref(), Some("/v2/a/tags/list?n=2&last=b"));
+        assert_eq!(
+            next(r#"</v2/a/tags/list?n=2&last=b>; rel="next""#).as_deref(),
+            Some("/v2/a/tags/list?n=2&last=b")
+        );
         assert_eq!(next(r#"</p>; rel="prev", </n>; rel=next"#).as_deref(), Some("/n"));
         assert_eq!(next("</n>"), None);
         assert_eq!(next("garbage"), None);

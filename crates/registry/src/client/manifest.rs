@@ -74,7 +74,9 @@ impl Client {
         let bytes = read_limited(&mut answered.response, &subject, &method, &answered.url)?;
         let headers = answered.response.headers();
         let stated = header_text(headers, "content-type").map(bare_type).unwrap_or_default();
-        if Document::parse(&bytes, None).is_err() && serde_json::from_slice::<serde_json::Value>(&bytes).is_err() {
+        if Document::parse(&bytes, None).is_err()
+            && serde_json::from_slice::<serde_json::Value>(&bytes).is_err()
+        {
             // A web page of a proxy or a login form.
             return Err(subject.unexpected(&method, &answered.url, 200, excerpt(&bytes)));
         }
@@ -104,7 +106,9 @@ impl Client {
             let size = header_text(headers, "content-length").and_then(|text| text.parse().ok());
             let stated = header_text(headers, "content-type").map(bare_type);
             Ok(match (digest.or_else(|| reference.digest().cloned()), size, stated) {
-                (Some(digest), Some(size), Some(media_type)) => Some(Descriptor::new(&media_type, digest, size)),
+                (Some(digest), Some(size), Some(media_type)) => {
+                    Some(Descriptor::new(&media_type, digest, size))
+                }
                 // Few registries leave them out; they are asked for the whole.
                 _ => None,
             })
@@ -125,7 +129,8 @@ impl Client {
     pub fn put_manifest(&self, reference: &Reference, media_type: &str, bytes: &[u8]) -> Result<Digest> {
         let subject = subject_of(reference);
         let endpoint = self.writable(reference)?;
-        let mut hasher = reference.digest().map_or_else(crossdock_oci::digest::Hasher::sha256, Digest::hasher);
+        let mut hasher =
+            reference.digest().map_or_else(crossdock_oci::digest::Hasher::sha256, Digest::hasher);
         hasher.update(bytes);
         let digest = hasher.finish();
         let mismatch = |expected: Digest, found: Digest| Error::DigestMismatch {
@@ -136,8 +141,10 @@ impl Client {
         if let Some(expected) = reference.digest().filter(|expected| **expected != digest) {
             return Err(mismatch(expected.clone(), digest));
         }
-        let content_type = HeaderValue::from_str(media_type)
-            .map_err(|_| Error::NotAMediaType { target: subject.target.clone(), media_type: media_type.into() })?;
+        let content_type = HeaderValue::from_str(media_type).map_err(|_| Error::NotAMediaType {
+            target: subject.target.clone(),
+            media_type: media_type.into(),
+        })?;
         let open = || -> Result<OpenedBody> { Ok(Box::new(bytes)) };
         let identifier = reference.tag().unwrap_or(digest.as_str());
         let scopes = Scopes::push(&endpoint.repository);

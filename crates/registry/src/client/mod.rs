@@ -168,7 +168,9 @@ impl Client {
             user_agent: options.user_agent.clone(),
             agents: Mutex::default(),
         };
-        Client { inner: Arc::new(Inner { options, http, sessions: Mutex::default(), known: Mutex::default() }) }
+        Client {
+            inner: Arc::new(Inner { options, http, sessions: Mutex::default(), known: Mutex::default() }),
+        }
     }
 
     /// The settings.

@@ -62,9 +62,7 @@ fn in_network(network: &str, bits: &str, address: IpAddr) -> bool {
     };
     let (Ok(network), Ok(bits)) = (network.parse::<IpAddr>(), bits.parse::<u32>()) else { return false };
     let ((network, length), (address, other_length)) = (as_u128(network), as_u128(address));
-    length == other_length
-        && bits <= length
-        && (bits == 0 || (network ^ address) >> (128 - bits) == 0)
+    length == other_length && bits <= length && (bits == 0 || (network ^ address) >> (128 - bits) == 0)
 }
 
 #[cfg(test)]

@@ -41,7 +41,12 @@ impl Default for ResolverFiles {
 pub(crate) struct OwnResolver(pub(crate) ResolverFiles);
 
 impl Resolver for OwnResolver {
-    fn resolve(&self, uri: &Uri, _: &Config, timeout: NextTimeout) -> Result<ResolvedSocketAddrs, ureq::Error> {
+    fn resolve(
+        &self,
+        uri: &Uri,
+        _: &Config,
+        timeout: NextTimeout,
+    ) -> Result<ResolvedSocketAddrs, ureq::Error> {
         let authority = uri.authority().ok_or(ureq::Error::HostNotFound)?;
         let port = authority.port_u16().unwrap_or(if uri.scheme_str() == Some("http") { 80 } else { 443 });
         let deadline = Instant::now() + (*timeout.after).min(Duration::from_secs(30));
@@ -61,7 +66,8 @@ impl OwnResolver {
         if let Ok(address) = host.parse() {
             return Ok(vec![address]);
         }
-        let in_file = std::fs::read_to_string(&self.0.hosts).map(|t| parse_hosts(&t, host)).unwrap_or_default();
+        let in_file =
+            std::fs::read_to_string(&self.0.hosts).map(|t| parse_hosts(&t, host)).unwrap_or_default();
         if !in_file.is_empty() {
             return Ok(in_file);
         }
@@ -120,7 +126,9 @@ impl ResolvConf {
     }
 
     fn option(&mut self, option: &str) {
-        let Some((name, Ok(value))) = option.split_once(':').map(|(n, v)| (n, v.parse::<u32>())) else { return };
+        let Some((name, Ok(value))) = option.split_once(':').map(|(n, v)| (n, v.parse::<u32>())) else {
+            return;
+        };
         match name {
             "ndots" => self.ndots = value.min(15) as usize,
             "timeout" => self.timeout = Duration::from_secs(value.clamp(1, 30).into()),
@@ -226,7 +234,9 @@ fn query(server: SocketAddr, name: &str, kind: u16, timeout: Duration) -> io::Re
         match decode_answer(&buffer[..length], &request) {
             Some(Reply::Truncated) => return query_tcp(server, &request, timeout),
             Some(Reply::Addresses(addresses)) => return Ok(addresses),
-            Some(Reply::Failed(code)) => return Err(io::Error::other(format!("the name server failed (code {code})"))),
+            Some(Reply::Failed(code)) => {
+                return Err(io::Error::other(format!("the name server failed (code {code})")));
+            }
             None => {}
         }
     }
@@ -388,7 +398,8 @@ mod tests {
             hosts: directory.path().join("hosts"),
             resolv_conf: directory.path().join("resolv.conf"),
         };
-        std::fs::write(&files.hosts, "# x\n10.1.2.3 one One.example # two\nbad one\n::5 one\n").expect("written");
+        std::fs::write(&files.hosts, "# x\n10.1.2.3 one One.example # two\nbad one\n::5 one\n")
+            .expect("written");
         std::fs::write(&files.resolv_conf, format!("search nowhere test\nnameserver [127.0.0.1]:{port}\n"))
             .expect("written");
         OwnResolver(files)
@@ -418,7 +429,10 @@ mod tests {
     fn damaged_answers_are_ignored() {
         let request = encode_query([1, 2], "alias.test", TYPE_A).expect("a good name");
         let good = answer(&request, false);
-        assert_eq!(decode_answer(&good, &request), Some(Reply::Addresses(vec!["192.0.2.7".parse().expect("IP")])));
+        assert_eq!(
+            decode_answer(&good, &request),
+            Some(Reply::Addresses(vec!["192.0.2.7".parse().expect("IP")]))
+        );
         for length in 0..good.len() {
             assert_eq!(decode_answer(&good[..length], &request), None, "{length}");
         }
@@ -436,7 +450,10 @@ mod tests {
         let conf = ResolvConf::parse(
             "nameserver 192.0.2.1\nnameserver fe80::1%eth0\nnameserver ::1 ; x\noptions ndots:2 timeout:1 attempts:9 rotate\nsearch a.b c",
         );
-        assert_eq!(conf.servers, ["192.0.2.1:53".parse().expect("address"), "[::1]:53".parse().expect("address")]);
+        assert_eq!(
+            conf.servers,
+            ["192.0.2.1:53".parse().expect("address"), "[::1]:53".parse().expect("address")]
+        );
         assert_eq!((conf.ndots, conf.timeout.as_secs(), conf.attempts), (2, 1, 5));
         assert_eq!(conf.candidates("x.y"), ["x.y.a.b", "x.y.c", "x.y"]);
         assert_eq!(conf.candidates("x.y.z")[0], "x.y.z");

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
-use ureq::http::{HeaderValue, Method, Response, header};
 use ureq::Body;
+use ureq::http::{HeaderValue, Method, Response, header};
 
 use super::challenge::{Challenge, best_challenge};
 use super::failure::{Subject, check};
@@ -74,7 +74,10 @@ impl Scopes {
                 _ => parameters.push((resource, vec![action])),
             }
         }
-        parameters.into_iter().map(|(resource, actions)| format!("{resource}:{}", actions.join(","))).collect()
+        parameters
+            .into_iter()
+            .map(|(resource, actions)| format!("{resource}:{}", actions.join(",")))
+            .collect()
     }
 }
 
@@ -112,12 +115,7 @@ const TOKEN_LIFE_DEFAULT: u64 = 60;
 
 impl Session {
     pub(crate) fn new(registry: &str, insecure: bool) -> Session {
-        Session {
-            registry: registry.to_string(),
-            insecure,
-            base: Mutex::default(),
-            auth: Mutex::default(),
-        }
+        Session { registry: registry.to_string(), insecure, base: Mutex::default(), auth: Mutex::default() }
     }
 
     /// Host and port to connect to.
@@ -323,10 +321,8 @@ impl Session {
             pairs.push(("refresh_token", token.expose().to_string()));
             // OAuth 2 joins scopes with spaces in one parameter.
             pairs.push(("scope", scopes.parameters().join(" ")));
-            headers.push((
-                header::CONTENT_TYPE,
-                HeaderValue::from_static("application/x-www-form-urlencoded"),
-            ));
+            headers
+                .push((header::CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded")));
             (Method::POST, realm.clone(), Some(form_of(&pairs)))
         } else {
             pairs.extend(scopes.parameters().into_iter().map(|scope| ("scope", scope)));
@@ -372,7 +368,8 @@ fn basic(username: &str, password: &Secret) -> Secret {
 
 /// `application/x-www-form-urlencoded`.
 fn form_of(pairs: &[(&str, String)]) -> Secret {
-    let encoded: Vec<String> = pairs.iter().map(|(name, value)| format!("{name}={}", encode(value))).collect();
+    let encoded: Vec<String> =
+        pairs.iter().map(|(name, value)| format!("{name}={}", encode(value))).collect();
     Secret::new(encoded.join("&"))
 }
 
@@ -382,7 +379,8 @@ mod tests {
 
     #[test]
     fn scopes_unite_and_are_written_by_resource() {
-        let scopes = Scopes::push("a/b").and_pull("c").united("repository:a/b:pull,delete registry:catalog:*");
+        let scopes =
+            Scopes::push("a/b").and_pull("c").united("repository:a/b:pull,delete registry:catalog:*");
         assert_eq!(
             scopes.parameters(),
             ["registry:catalog:*", "repository:a/b:delete,pull,push", "repository:c:pull"]

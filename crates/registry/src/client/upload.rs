@@ -14,12 +14,12 @@ use std::path::PathBuf;
 
 use crossdock_oci::manifest::Descriptor;
 use crossdock_oci::{Digest, Reference};
-use ureq::http::header::{CONTENT_RANGE, CONTENT_TYPE};
+use ureq::http::header::{CONTENT_RANGE, CONTENT_TYPE, EXPECT};
 use ureq::http::{HeaderMap, HeaderValue, Method};
 
 use super::blob::blob_subject;
 use super::failure::Subject;
-use super::http::header_text;
+use super::http::{LARGE, header_text};
 use super::session::Scopes;
 use super::url::{Url, encode};
 use super::{Answered, Call, Client, Target};
@@ -27,8 +27,11 @@ use crate::error::{Error, Result};
 use crate::hosts::Endpoint;
 use crate::progress::{Outcome, Progress};
 
-/// Chunks after a registry refused the whole as too large, in bytes; below the limits of common reverse proxies.
+/// Chunks after a registry refused the whole as too large, in bytes; below the limits of common reverse proxies. Each further
+/// refusal divides them by four.
 const CHUNK_SIZE_AFTER_413: u64 = 32 * 1024 * 1024;
+/// Chunks do not get smaller than that, in bytes.
+const CHUNK_SIZE_MIN: u64 = 1024 * 1024;
 
 /// Content that can be read from any position, again and again.
 pub trait BlobSource: Sync {
@@ -133,8 +136,9 @@ impl Upload<'_> {
                         retries.reset();
                     }
                 }
-                Err(Error::TooLarge(_)) if self.chunk_size.is_none() => {
-                    self.chunk_size = Some(CHUNK_SIZE_AFTER_413);
+                Err(Error::TooLarge(_)) if self.chunk_size.is_none_or(|size| size > CHUNK_SIZE_MIN) => {
+                    let smaller = self.chunk_size.map(|size| (size / 4).max(CHUNK_SIZE_MIN));
+                    self.chunk_size = Some(smaller.unwrap_or(CHUNK_SIZE_AFTER_413));
                     self.restart();
                 }
                 Err(e) if self.url.is_some() && (e.is_retryable() || is_lost(&e)) => {
@@ -178,15 +182,16 @@ impl Upload<'_> {
             Some(from) => format!("{path}?mount={digest}&from={}", encode(from)),
             None => path,
         };
-        let answered = match (self.send(Method::POST, Target::Path(target), Vec::new(), None, &[201, 202]), from) {
-            (Ok(answered), _) => answered,
-            // A mount is a wish: some registries refuse it as an error instead of beginning an upload.
-            (Err(e), Some(_)) if !e.is_retryable() => return Ok(None),
-            (Err(e), from) => {
-                self.mounts.extend(from);
-                return Err(e);
-            }
-        };
+        let answered =
+            match (self.send(Method::POST, Target::Path(target), Vec::new(), None, &[201, 202]), from) {
+                (Ok(answered), _) => answered,
+                // A mount is a wish: some registries refuse it as an error instead of beginning an upload.
+                (Err(e), Some(_)) if !e.is_retryable() => return Ok(None),
+                (Err(e), from) => {
+                    self.mounts.extend(from);
+                    return Err(e);
+                }
+            };
         if answered.response.status() == 201 {
             return Ok(Some(Outcome::Mounted));
         }
@@ -204,9 +209,12 @@ impl Upload<'_> {
         let headers = vec![(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"))];
         let body = Some((self.offset, length));
         let answered = self.send(Method::PUT, Target::Url(&url), headers, body, &[201, 204])?;
-        let named = header_text(answered.response.headers(), "docker-content-digest").map(str::parse::<Digest>);
+        let named =
+            header_text(answered.response.headers(), "docker-content-digest").map(str::parse::<Digest>);
         match named {
-            Some(Ok(found)) if found != self.blob.digest && found.algorithm() == self.blob.digest.algorithm() => {
+            Some(Ok(found))
+                if found != self.blob.digest && found.algorithm() == self.blob.digest.algorithm() =>
+            {
                 Err(Error::DigestMismatch {
                     target: self.subject.target.clone(),
                     expected: self.blob.digest.clone(),
@@ -229,11 +237,9 @@ impl Upload<'_> {
         self.url = Some(self.location(&answered, Method::PATCH)?);
         self.offset += length;
         match received(answered.response.headers()) {
-            Some(has) if has != self.offset => Err(Error::Cut {
-                target: self.subject.target.clone(),
-                received: has,
-                expected: self.offset,
-            }),
+            Some(has) if has != self.offset => {
+                Err(Error::Cut { target: self.subject.target.clone(), received: has, expected: self.offset })
+            }
             _ => Ok(()),
         }
     }
@@ -241,7 +247,8 @@ impl Upload<'_> {
     /// Asks how far an interrupted upload has come; false if that leads nowhere.
     fn recover(&mut self) -> bool {
         let Some(url) = self.url.clone() else { return false };
-        let Ok(answered) = self.send(Method::GET, Target::Url(&url), Vec::new(), None, &[204, 200, 202]) else {
+        let Ok(answered) = self.send(Method::GET, Target::Url(&url), Vec::new(), None, &[204, 200, 202])
+        else {
             return false;
         };
         let Some(has) = received(answered.response.headers()) else { return false };
@@ -279,6 +286,12 @@ impl Upload<'_> {
             }))
         };
         let has_body = body.is_some() || method == Method::POST;
+        let mut headers = headers;
+        if length >= LARGE {
+            // Asks before it sends (RFC 9110 section 10.1.1): who answers 413 and closes the connection would not be
+            // heard by a client that is busy sending.
+            headers.push((EXPECT, HeaderValue::from_static("100-continue")));
+        }
         self.client.call(
             &self.endpoint,
             &Call {
@@ -301,7 +314,12 @@ impl Upload<'_> {
         let location = header_text(answered.response.headers(), "location");
         location.and_then(|text| answered.url.join(text)).ok_or_else(|| {
             let status = answered.response.status().as_u16();
-            self.subject.unexpected(&method, &answered.url, status, "no place to upload to (Location)".to_string())
+            self.subject.unexpected(
+                &method,
+                &answered.url,
+                status,
+                "no place to upload to (Location)".to_string(),
+            )
         })
     }
 }

@@ -136,7 +136,10 @@ mod tests {
         }
         assert_eq!(base.join("ftp://x/y"), None);
         assert_eq!(base.join("https:///y"), None);
-        assert_eq!(base.with_query("digest=d").full(), "https://r.example:5000/v2/a/blobs/uploads/?x=1&digest=d");
+        assert_eq!(
+            base.with_query("digest=d").full(),
+            "https://r.example:5000/v2/a/blobs/uploads/?x=1&digest=d"
+        );
     }
 
     #[test]

@@ -24,7 +24,9 @@ impl AuthFile {
     pub(super) fn read(path: &Path) -> Result<AuthFile> {
         let bytes = match std::fs::read(path) {
             Ok(bytes) => bytes,
-            Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Vec::new(),
+            Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                Vec::new()
+            }
             Err(source) => return Err(Error::Io { path: path.to_path_buf(), source }),
         };
         let members = if bytes.iter().all(u8::is_ascii_whitespace) {
@@ -66,7 +68,8 @@ impl AuthFile {
 
     /// Names of all helpers in the file.
     pub(super) fn helpers(&self) -> Vec<String> {
-        let own = self.members.get("credHelpers").and_then(Value::as_object).into_iter().flat_map(Map::values);
+        let own =
+            self.members.get("credHelpers").and_then(Value::as_object).into_iter().flat_map(Map::values);
         let mut names: Vec<String> = own
             .chain(self.members.get("credsStore"))
             .filter_map(Value::as_str)
@@ -201,7 +204,10 @@ mod tests {
         assert_eq!(user("plain:5000", "x").as_deref(), Some("u"));
         assert_eq!(user("empty", "x"), None);
         assert_eq!(user("other", "x"), None);
-        assert_eq!(file.find("tok", "x").expect("readable"), Some(Credential::IdentityToken("t".to_string().into())));
+        assert_eq!(
+            file.find("tok", "x").expect("readable"),
+            Some(Credential::IdentityToken("t".to_string().into()))
+        );
     }
 
     #[test]

@@ -37,7 +37,12 @@ struct Answer {
 }
 
 impl Helper {
-    pub(super) fn new(name: &str, named_in: &Path, search_path: Option<OsString>, timeout: Duration) -> Helper {
+    pub(super) fn new(
+        name: &str,
+        named_in: &Path,
+        search_path: Option<OsString>,
+        timeout: Duration,
+    ) -> Helper {
         Helper {
             program: format!("docker-credential-{name}"),
             named_in: named_in.to_path_buf(),
@@ -147,9 +152,7 @@ impl Helper {
         match receiver.recv_timeout(self.timeout) {
             Ok(Ok(output)) => Ok(output),
             Ok(Err(e)) => Err(self.failed(action, e.to_string())),
-            Err(_) => {
-                Err(self.failed(action, format!("no answer within {} s", self.timeout.as_secs_f32())))
-            }
+            Err(_) => Err(self.failed(action, format!("no answer within {} s", self.timeout.as_secs_f32()))),
         }
     }
 

@@ -117,7 +117,12 @@ impl Auth {
     }
 
     /// The token endpoint; `form` is the body of a POST.
-    pub(super) fn token(&self, headers: &HeaderMap, query: &str, form: Option<&str>) -> Result<Reply, Problem> {
+    pub(super) fn token(
+        &self,
+        headers: &HeaderMap,
+        query: &str,
+        form: Option<&str>,
+    ) -> Result<Reply, Problem> {
         let AuthOptions::Bearer(options) = &self.options else {
             return Err(Problem::not_found("no tokens here"));
         };

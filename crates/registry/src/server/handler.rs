@@ -82,6 +82,7 @@ impl Handler {
         let fault = self.options.faults.as_ref().and_then(|hook| hook(&seen(&request)));
         match &fault {
             Some(Fault::Close) => return Err(Aborted),
+            Some(Fault::Silence) => std::future::pending().await,
             Some(Fault::Answer { status, headers, body }) => {
                 let mut builder = reply(*status);
                 for (name, value) in headers {
@@ -99,7 +100,8 @@ impl Handler {
             Err(Failure::Aborted) => return Err(Aborted),
         };
         match fault {
-            Some(Fault::CutResponse(after)) => answer.body_mut().cut(after),
+            Some(Fault::CutResponse(after)) => answer.body_mut().cut(after, false),
+            Some(Fault::StallResponse(after)) => answer.body_mut().cut(after, true),
             Some(Fault::Corrupt) => answer.body_mut().corrupt(),
             _ => {}
         }
@@ -146,7 +148,9 @@ impl Handler {
                     false => Err(manifest_unknown().into()),
                 }
             }
-            (&Method::GET | &Method::HEAD, Route::Blob { name, digest }) => self.blob(&head, name, digest).await,
+            (&Method::GET | &Method::HEAD, Route::Blob { name, digest }) => {
+                self.blob(&head, name, digest).await
+            }
             (&Method::DELETE, Route::Blob { name, digest }) => {
                 let storage = self.storage.clone();
                 match blocking(move || Ok(storage.unlink_blob(&name, &digest)?)).await? {
@@ -183,9 +187,12 @@ impl Handler {
         let storage = self.storage.clone();
         let wanted = name.clone();
         match blocking(move || Ok(storage.tags(&wanted)?)).await? {
-            Some(tags) => Ok(page(&tags, query, &format!("/v2/{name}/tags/list"), |tags| {
-                json!({"name": name, "tags": tags})
-            })),
+            Some(tags) => Ok(page(
+                &tags,
+                query,
+                &format!("/v2/{name}/tags/list"),
+                |tags| json!({"name": name, "tags": tags}),
+            )),
             None => Err(Problem::new(404, "NAME_UNKNOWN", "no such repository").into()),
         }
     }
@@ -214,7 +221,13 @@ impl Handler {
             .body(stored.bytes))
     }
 
-    async fn put_manifest(&self, head: &Head<'_>, name: String, identifier: Identifier, body: Incoming) -> Handled {
+    async fn put_manifest(
+        &self,
+        head: &Head<'_>,
+        name: String,
+        identifier: Identifier,
+        body: Incoming,
+    ) -> Handled {
         let bytes = collect(body, MANIFEST_SIZE_MAX as usize).await?;
         let content_type = text_header(head.headers, CONTENT_TYPE.as_str());
         let announced = content_type.map(|t| t.split(';').next().unwrap_or(t).trim().to_string());
@@ -277,7 +290,8 @@ impl Handler {
         if let (Some(digest), Some(from)) = (parameter(head.query, "mount"), parameter(head.query, "from")) {
             let digest = parse_digest(&digest)?;
             let from = repository(&from.split('/').collect::<Vec<_>>())?;
-            let allowed = !matches!(head.fault, Some(Fault::RefuseMount)) && self.auth.may_pull(head.headers, &from);
+            let allowed =
+                !matches!(head.fault, Some(Fault::RefuseMount)) && self.auth.may_pull(head.headers, &from);
             let (storage, to, wanted) = (self.storage.clone(), name.clone(), digest.clone());
             if allowed && blocking(move || Ok(storage.mount(&from, &to, &wanted)?)).await? {
                 return Ok(created(&name, &digest));
@@ -330,12 +344,14 @@ impl Handler {
 
     async fn finish_upload(&self, head: &Head<'_>, name: &str, id: &str, body: &mut Incoming) -> Handled {
         let digest = parameter(head.query, "digest");
-        let digest = parse_digest(&digest.ok_or_else(|| Problem::new(400, "DIGEST_INVALID", "no digest given"))?)?;
+        let digest =
+            parse_digest(&digest.ok_or_else(|| Problem::new(400, "DIGEST_INVALID", "no digest given"))?)?;
         let shared = self.upload_state(id);
         let mut state = shared.lock().await;
         let length = self.append(head, name, id, body, &mut state).await?;
         let hasher = (state.length == length).then(|| state.hasher.clone());
-        let (storage, to, upload, wanted) = (self.storage.clone(), name.to_string(), id.to_string(), digest.clone());
+        let (storage, to, upload, wanted) =
+            (self.storage.clone(), name.to_string(), id.to_string(), digest.clone());
         let result = blocking(move || storage.commit_upload(&to, &upload, &wanted, hasher)).await;
         self.forget_upload(id);
         result?;
@@ -484,7 +500,9 @@ fn upload_headers(name: &str, id: &str, length: u64) -> Vec<(&'static str, Strin
 }
 
 fn place(answer: super::reply::Builder, name: &str, id: &str, length: u64) -> super::reply::Builder {
-    upload_headers(name, id, length).into_iter().fold(answer, |answer, (name, value)| answer.with(name, &value))
+    upload_headers(name, id, length)
+        .into_iter()
+        .fold(answer, |answer, (name, value)| answer.with(name, &value))
 }
 
 fn created(name: &str, digest: &Digest) -> Reply {

@@ -33,7 +33,8 @@ impl Problem {
     }
 
     pub(super) fn reply(self) -> Reply {
-        let body = json!({"errors": [{"code": self.code, "message": self.message, "detail": null}]}).to_string();
+        let body =
+            json!({"errors": [{"code": self.code, "message": self.message, "detail": null}]}).to_string();
         let mut reply = reply(self.status).with("content-type", "application/json");
         for (name, value) in self.headers {
             reply = reply.with(name, &value);
@@ -44,7 +45,8 @@ impl Problem {
 
 impl From<std::io::Error> for Problem {
     fn from(error: std::io::Error) -> Problem {
-        let full = matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded);
+        let full =
+            matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded);
         Problem::new(if full { 507 } else { 500 }, "UNKNOWN", format!("the registry's disk: {error}"))
     }
 }

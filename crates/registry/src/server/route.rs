@@ -50,7 +50,9 @@ impl Route {
             [name @ .., "blobs", "uploads", id] => {
                 Ok(Route::Upload { name: repository(name)?, id: upload_id(id)? })
             }
-            [name @ .., "blobs", digest] => Ok(Route::Blob { name: repository(name)?, digest: parse_digest(digest)? }),
+            [name @ .., "blobs", digest] => {
+                Ok(Route::Blob { name: repository(name)?, digest: parse_digest(digest)? })
+            }
             [name @ .., "referrers", digest] => {
                 Ok(Route::Referrers { name: repository(name)?, digest: parse_digest(digest)? })
             }
@@ -129,7 +131,11 @@ pub(super) fn parameter(query: &str, name: &str) -> Option<String> {
 
 /// All values of a parameter.
 pub(super) fn parameters(query: &str, name: &str) -> Vec<String> {
-    query.split('&').filter(|pair| pair.split('=').next() == Some(name)).filter_map(|p| parameter(p, name)).collect()
+    query
+        .split('&')
+        .filter(|pair| pair.split('=').next() == Some(name))
+        .filter_map(|p| parameter(p, name))
+        .collect()
 }
 
 #[cfg(test)]
@@ -154,7 +160,10 @@ mod tests {
             parse(&format!("/v2/a/blobs/sha256%3A{HEX}")),
             Route::Blob { name: "a".into(), digest: digest.clone() }
         );
-        assert_eq!(parse(&format!("/v2/a/referrers/sha256:{HEX}")), Route::Referrers { name: "a".into(), digest });
+        assert_eq!(
+            parse(&format!("/v2/a/referrers/sha256:{HEX}")),
+            Route::Referrers { name: "a".into(), digest }
+        );
     }
 
     #[test]

@@ -39,7 +39,9 @@ impl Storage {
         let storage = Storage { root: root.to_path_buf(), sync };
         match fs::read_to_string(&version) {
             Ok(text) if text == VERSION => Ok(storage),
-            Ok(_) => Err(Error::File { path: version, reason: "another program's, or of another version".into() }),
+            Ok(_) => {
+                Err(Error::File { path: version, reason: "another program's, or of another version".into() })
+            }
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
                 let create = || -> io::Result<bool> {
                     fs::create_dir_all(root)?;
@@ -67,8 +69,13 @@ impl Storage {
 
     /// Keeps garbage collection out, or everybody else for it, until the file is dropped.
     pub(super) fn lock(&self, exclusive: bool) -> io::Result<File> {
-        let file = OpenOptions::new().create(true).truncate(false).write(true).open(self.root.join("lock"))?;
-        if exclusive { file.lock()? } else { file.lock_shared()? }
+        let file =
+            OpenOptions::new().create(true).truncate(false).write(true).open(self.root.join("lock"))?;
+        if exclusive {
+            file.lock()?
+        } else {
+            file.lock_shared()?
+        }
         Ok(file)
     }
 
@@ -185,7 +192,11 @@ impl Storage {
                 hasher.update(bytes);
                 let found = hasher.finish();
                 if found != *expected {
-                    return Err(Problem::new(400, "DIGEST_INVALID", format!("the manifest has digest {found}")));
+                    return Err(Problem::new(
+                        400,
+                        "DIGEST_INVALID",
+                        format!("the manifest has digest {found}"),
+                    ));
                 }
                 found
             }
@@ -216,7 +227,11 @@ impl Storage {
             let size = match is_index {
                 true => {
                     let known = self.in_repository(name, "_manifests", &child.digest).exists();
-                    if known { found(fs::metadata(self.blob_path(&child.digest)))?.map(|m| m.len()) } else { None }
+                    if known {
+                        found(fs::metadata(self.blob_path(&child.digest)))?.map(|m| m.len())
+                    } else {
+                        None
+                    }
                 }
                 false => self.blob_size(name, &child.digest)?,
             };
@@ -230,7 +245,11 @@ impl Storage {
                 None if !child.urls.is_empty() => {}
                 None => {
                     let code = if is_index { "MANIFEST_UNKNOWN" } else { "MANIFEST_BLOB_UNKNOWN" };
-                    return Err(Problem::new(404, code, format!("{} is not in this repository", child.digest)));
+                    return Err(Problem::new(
+                        404,
+                        code,
+                        format!("{} is not in this repository", child.digest),
+                    ));
                 }
             }
         }
@@ -352,7 +371,10 @@ impl Storage {
             }
             let separator = if name.is_empty() { "" } else { "/" };
             pending.extend(
-                children.iter().filter(|c| !c.starts_with('_')).map(|child| format!("{name}{separator}{child}")),
+                children
+                    .iter()
+                    .filter(|c| !c.starts_with('_'))
+                    .map(|child| format!("{name}{separator}{child}")),
             );
         }
         Ok(all)

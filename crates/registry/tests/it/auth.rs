@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crossdock_oci::{Digest, Reference};
@@ -114,13 +115,18 @@ fn identity_tokens_are_exchanged() {
 #[test]
 fn a_token_that_expires_is_replaced() {
     let auth = AuthOptions::Bearer(bearer());
-    let site = Site::with(ServerOptions { auth, ..ServerOptions::default() }, |seen, _| {
+    let puts = AtomicUsize::new(0);
+    let site = Site::with(ServerOptions { auth, ..ServerOptions::default() }, move |seen, _| {
         // Forgotten by the server before the client thinks so: in the middle of an upload, too.
-        (seen.method == "PUT").then_some(Fault::ExpireTokens)
+        let first_try = seen.method == "PUT" && puts.fetch_add(1, Ordering::Relaxed).is_multiple_of(2);
+        first_try.then_some(Fault::ExpireTokens)
     });
     let client = alice(&site);
     push_small(&client, &site.reference("a:1"));
-    assert_eq!(client.manifest(&site.reference("a:1")).expect("there").bytes, small_manifest(None, "application/x.small"));
+    assert_eq!(
+        client.manifest(&site.reference("a:1")).expect("there").bytes,
+        small_manifest(None, "application/x.small")
+    );
 }
 
 #[test]
@@ -149,9 +155,13 @@ fn mounting_asks_for_the_source_too() {
     let bytes = noise(3, 1000);
     client.put_blob(&site.reference("base"), &blob(&bytes), &bytes, &[]).expect("pushed");
     let from = ["base".to_string()];
-    assert_eq!(client.put_blob(&site.reference("app"), &blob(&bytes), &bytes, &from).expect("mounted"), Outcome::Mounted);
+    assert_eq!(
+        client.put_blob(&site.reference("app"), &blob(&bytes), &bytes, &from).expect("mounted"),
+        Outcome::Mounted
+    );
     let seen = site.seen.lock().expect("not poisoned");
-    assert!(seen.iter().any(|s| s.query.contains("repository%3Abase%3Apull") && s.query.contains("repository%3Aapp%3Apull%2Cpush")));
+    assert!(seen.iter().any(|s| s.query.contains("repository%3Abase%3Apull")
+        && s.query.contains("repository%3Aapp%3Apull%2Cpush")));
 }
 
 #[test]
@@ -173,7 +183,11 @@ fn credentials_do_not_follow_redirects() {
     use std::io::Read;
     let mut read = Vec::new();
     let client = alice(&site);
-    client.blob(&site.reference("a"), &blob(&bytes), 0).expect("redirected").read_to_end(&mut read).expect("whole");
+    client
+        .blob(&site.reference("a"), &blob(&bytes), 0)
+        .expect("redirected")
+        .read_to_end(&mut read)
+        .expect("whole");
     assert_eq!(read, bytes);
     assert!(site.seen.lock().expect("not poisoned").iter().any(|s| s.authorization.is_some()));
     let seen = storage.seen.lock().expect("not poisoned");
@@ -201,7 +215,10 @@ fn a_token_server_on_plain_http_elsewhere_gets_nothing() {
     let site = Site::faulty(|_, _| {
         Some(Fault::Answer {
             status: 401,
-            headers: vec![("www-authenticate".to_string(), "Bearer realm=\"http://192.0.2.1/token\"".to_string())],
+            headers: vec![(
+                "www-authenticate".to_string(),
+                "Bearer realm=\"http://192.0.2.1/token\"".to_string(),
+            )],
             body: String::new(),
         })
     });
@@ -222,9 +239,12 @@ fn secrets_are_in_no_message() {
         Arc::new(|path: &str, text: String| (path == "/token").then(|| Fault::status(401, &text))),
         Arc::new(|path: &str, text: String| (path == "/token").then(|| Fault::status(200, &text))),
         Arc::new(|path: &str, _| {
-            (path == "/token").then(|| Fault::status(200, "{\"token\":\"issued-token-42\",\"expires_in\":\"x\"}"))
+            (path == "/token")
+                .then(|| Fault::status(200, "{\"token\":\"issued-token-42\",\"expires_in\":\"x\"}"))
         }),
-        Arc::new(|path: &str, _| (path == "/token").then(|| Fault::status(200, "{\"token\":\"issued-token-42\\n\"}"))),
+        Arc::new(|path: &str, _| {
+            (path == "/token").then(|| Fault::status(200, "{\"token\":\"issued-token-42\\n\"}"))
+        }),
         Arc::new(|path: &str, _| (path == "/token").then_some(Fault::Close)),
         Arc::new(|path: &str, _| path.contains("/manifests/").then_some(Fault::Close)),
     ];
@@ -242,7 +262,8 @@ fn secrets_are_in_no_message() {
             });
             let client = client_as(&site, credential.clone());
             let error = client.manifest(&site.reference("a:1")).expect_err("spoiled");
-            let text = format!("{error} {error:?} {client:?} {:?} {credential:?}", client.options().credentials);
+            let text =
+                format!("{error} {error:?} {client:?} {:?} {credential:?}", client.options().credentials);
             let encoded = "YWxpY2U6"; // "alice:" in Base64
             for secret in [PASSWORD, IDENTITY, "wrong-password-1", "issued-token-42", encoded] {
                 assert!(!text.contains(secret), "case {case}: {secret} in {text}");
@@ -255,10 +276,8 @@ fn secrets_are_in_no_message() {
 fn login_verifies_before_it_stores() {
     let site = guarded(AuthOptions::Bearer(BearerOptions { anonymous_pull: false, ..bearer() }));
     let home = tempfile::tempdir().expect("a temporary directory");
-    let environment = crossdock_registry::Environment {
-        home: Some(home.path().to_path_buf()),
-        ..Default::default()
-    };
+    let environment =
+        crossdock_registry::Environment { home: Some(home.path().to_path_buf()), ..Default::default() };
     let mut options = options().0;
     options.credentials = Credentials::from_environment(&environment);
     let client = Client::new(options.clone());

@@ -130,7 +130,8 @@ fn writers_do_not_lose_each_others_entries() {
     std::thread::scope(|scope| {
         for number in 0..8 {
             let credentials = &credentials;
-            let store = move || credentials.store(&format!("r{number}.example"), &Credential::password("u", "p"));
+            let store =
+                move || credentials.store(&format!("r{number}.example"), &Credential::password("u", "p"));
             scope.spawn(move || store().expect("stored"));
         }
     });
@@ -160,7 +161,10 @@ fn helpers_keep_what_files_must_not() {
 fn a_helper_may_serve_one_registry() {
     let home = Home::new();
     home.install_helper();
-    home.write(".docker/config.json", r#"{"credHelpers":{"one.example":"vault"},"auths":{"two.example":{"auth":"dTpw"}}}"#);
+    home.write(
+        ".docker/config.json",
+        r#"{"credHelpers":{"one.example":"vault"},"auths":{"two.example":{"auth":"dTpw"}}}"#,
+    );
     let credentials = home.credentials();
     credentials.store("one.example", &Credential::password("h", "x")).expect("stored");
     assert_eq!(found(&credentials, "one.example").as_deref(), Some("h:x"));
@@ -176,12 +180,18 @@ fn helpers_that_fail_say_so_and_no_secrets() {
         r#"{"credHelpers":{"a":"absent","b":"broken","c":"chatty","d":"dead"}}"#,
     );
     script(&home.path("bin/docker-credential-broken"), "#!/bin/sh\necho 'the keyring is locked'\nexit 3\n");
-    script(&home.path("bin/docker-credential-chatty"), "#!/bin/sh\necho '{\"Username\":\"u\",\"Secret\":\"s3cret\"'\n");
+    script(
+        &home.path("bin/docker-credential-chatty"),
+        "#!/bin/sh\necho '{\"Username\":\"u\",\"Secret\":\"s3cret\"'\n",
+    );
     script(&home.path("bin/docker-credential-dead"), "#!/bin/sh\nexec sleep 1000\n");
     let credentials = home.credentials().with_helper_timeout(Duration::from_millis(300));
     let error = |registry: &str| credentials.find(registry, "x").expect_err(registry);
     let absent = error("a").to_string();
-    assert!(absent.contains("docker-credential-absent is not installed") && absent.contains("config.json"), "{absent}");
+    assert!(
+        absent.contains("docker-credential-absent is not installed") && absent.contains("config.json"),
+        "{absent}"
+    );
     assert!(error("b").to_string().contains("the keyring is locked"));
     let chatty = error("c");
     assert!(!format!("{chatty} {chatty:?}").contains("s3cret"), "{chatty:?}");
@@ -198,7 +208,10 @@ fn damaged_files_are_named() {
     assert!(!text.contains("secret"), "{text}");
     // It is not overwritten either.
     assert!(home.credentials().store("r", &Credential::password("u", "p")).is_err());
-    assert_eq!(std::fs::read_to_string(home.path(".docker/config.json")).expect("there"), "{\"auths\": \"secret");
+    assert_eq!(
+        std::fs::read_to_string(home.path(".docker/config.json")).expect("there"),
+        "{\"auths\": \"secret"
+    );
     let nowhere = Credentials::from_environment(&Environment::default());
     assert!(matches!(nowhere.store("r", &Credential::password("u", "p")), Err(Error::NoCredentialsFile)));
 }
@@ -217,7 +230,10 @@ fn a_missing_helper_does_not_keep_from_public_images() {
     let home = Home::new();
     home.write(".docker/config.json", r#"{"credsStore":"desktop"}"#);
     for public in [true, false] {
-        let site = crate::support::Site::with(ServerOptions { auth: auth(public), ..Default::default() }, |_, _| None);
+        let site =
+            crate::support::Site::with(ServerOptions { auth: auth(public), ..Default::default() }, |_, _| {
+                None
+            });
         let mut options = crate::support::options().0;
         options.credentials = Credentials::none().with(&site.host(), Credential::password("u", "p"));
         crate::support::push_small(&crossdock_registry::Client::new(options.clone()), &site.reference("a:1"));

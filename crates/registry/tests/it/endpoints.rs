@@ -81,7 +81,10 @@ fn sha512_works_like_sha256() {
     client.put_blob(&reference, &blob(b"{}"), &b"{}".to_vec(), &[]).expect("pushed");
     let manifest = small_manifest(None, "x");
     let by_digest = reference.with_digest(sha512(&manifest));
-    assert_eq!(client.put_manifest(&by_digest, media_type::OCI_MANIFEST, &manifest).expect("pushed"), sha512(&manifest));
+    assert_eq!(
+        client.put_manifest(&by_digest, media_type::OCI_MANIFEST, &manifest).expect("pushed"),
+        sha512(&manifest)
+    );
     assert_eq!(client.manifest(&by_digest).expect("there").bytes, manifest);
 }
 
@@ -112,7 +115,9 @@ fn tags_and_catalog_come_in_pages() {
         let link = response.headers().get("link").map(|l| l.to_str().expect("text").to_string());
         let page: serde_json::Value =
             serde_json::from_slice(&response.body_mut().read_to_vec().expect("a body")).expect("JSON");
-        found.extend(page["tags"].as_array().expect("a list").iter().map(|t| t.as_str().expect("text").into()));
+        found.extend(
+            page["tags"].as_array().expect("a list").iter().map(|t| t.as_str().expect("text").into()),
+        );
         match link {
             Some(link) => {
                 let target = link.trim_start_matches('<').split('>').next().expect("a target");
@@ -166,7 +171,9 @@ fn referrers_are_listed_and_filtered() {
 #[test]
 fn referrers_fall_back_to_a_tag() {
     let site = Site::faulty(|seen, _| {
-        seen.path.contains("/referrers/").then(|| crossdock_registry::server::faults::Fault::status(404, "404 page not found"))
+        seen.path
+            .contains("/referrers/")
+            .then(|| crossdock_registry::server::faults::Fault::status(404, "404 page not found"))
     });
     let client = client();
     let reference = site.reference("app:1");
@@ -190,19 +197,27 @@ fn a_manifest_without_its_parts_is_refused() {
     assert!(text.contains("MANIFEST_BLOB_UNKNOWN") && text.contains("app:1"), "{text}");
     let lost = Descriptor::of(media_type::OCI_MANIFEST, b"lost");
     let index = serde_json::to_vec(&Index::new(vec![lost])).expect("serialises");
-    let error = client.put_manifest(&reference, media_type::OCI_INDEX, &index).expect_err("its image is missing");
+    let error =
+        client.put_manifest(&reference, media_type::OCI_INDEX, &index).expect_err("its image is missing");
     assert!(error.to_string().contains("MANIFEST_UNKNOWN"), "{error}");
     // A wrong size is found, too.
     client.put_blob(&reference, &blob(b"{}"), &b"{}".to_vec(), &[]).expect("pushed");
-    let text = String::from_utf8(small_manifest(None, "x")).expect("JSON").replace("\"size\":2", "\"size\":3");
-    let error = client.put_manifest(&reference, media_type::OCI_MANIFEST, text.as_bytes()).expect_err("wrong size");
+    let text =
+        String::from_utf8(small_manifest(None, "x")).expect("JSON").replace("\"size\":2", "\"size\":3");
+    let error =
+        client.put_manifest(&reference, media_type::OCI_MANIFEST, text.as_bytes()).expect_err("wrong size");
     assert!(error.to_string().contains("MANIFEST_INVALID"), "{error}");
     for bad in ["{}", "<html>", "{\"schemaVersion\":1}"] {
         let error = client.put_manifest(&reference, media_type::OCI_MANIFEST, bad.as_bytes()).expect_err(bad);
-        assert_eq!(error.answer().map(|a| (a.status, a.code.as_str())), Some((400, "MANIFEST_INVALID")), "{bad}");
+        assert_eq!(
+            error.answer().map(|a| (a.status, a.code.as_str())),
+            Some((400, "MANIFEST_INVALID")),
+            "{bad}"
+        );
     }
     let huge = format!("{{\"x\":\"{}\"}}", "y".repeat(4 << 20));
-    let error = client.put_manifest(&reference, media_type::OCI_MANIFEST, huge.as_bytes()).expect_err("too large");
+    let error =
+        client.put_manifest(&reference, media_type::OCI_MANIFEST, huge.as_bytes()).expect_err("too large");
     assert!(matches!(error, Error::TooLarge(_) | Error::Transport { .. }), "{error}");
 }
 
@@ -218,7 +233,8 @@ fn errors_say_what_is_there_instead() {
     let text = client.tags(&site.reference("ap")).expect_err("no such repository").to_string();
     assert!(text.contains("/ap: not found") && text.contains("NAME_UNKNOWN"), "{text}");
     let digest = Digest::of(b"nothing");
-    let text = client.manifest(&site.reference(&format!("app@{digest}"))).expect_err("no such digest").to_string();
+    let text =
+        client.manifest(&site.reference(&format!("app@{digest}"))).expect_err("no such digest").to_string();
     assert!(text.contains("no such digest") && text.contains(digest.as_str()), "{text}");
 }
 
@@ -236,7 +252,8 @@ fn a_read_only_server_changes_nothing() {
     let writable = Site::new();
     push_small(&client(), &writable.reference("app:1"));
     let options = ServerOptions { read_only: true, ..ServerOptions::default() };
-    let server = RegistryServer::bind("127.0.0.1:0", writable.directory.path(), options).expect("a free port");
+    let server =
+        RegistryServer::bind("127.0.0.1:0", writable.directory.path(), options).expect("a free port");
     let reference: Reference = format!("{}/app:1", server.addr()).parse().expect("good");
     client().manifest(&reference).expect("readable");
     let bytes = noise(3, 10);
@@ -266,7 +283,8 @@ fn nothing_listens_there() {
     drop(listener);
     let (options, clock) = options();
     let reference: Reference = format!("{address}/a").parse().expect("good");
-    let text = crossdock_registry::Client::new(options).manifest(&reference).expect_err("refused").to_string();
+    let text =
+        crossdock_registry::Client::new(options).manifest(&reference).expect_err("refused").to_string();
     assert!(text.contains("nothing listens at") && text.contains(&address.to_string()), "{text}");
     assert_eq!(clock.slept().len(), 5, "refused connections are tried again");
 }

@@ -90,7 +90,8 @@ fn retry_after_is_obeyed() {
 #[test]
 fn a_lasting_limit_is_told() {
     let site = Site::faulty(|seen, _| {
-        let body = r#"{"errors":[{"code":"TOOMANYREQUESTS","message":"You have reached your pull rate limit"}]}"#;
+        let body =
+            r#"{"errors":[{"code":"TOOMANYREQUESTS","message":"You have reached your pull rate limit"}]}"#;
         seen.path.contains("/manifests/").then(|| Fault::status(429, body))
     });
     let text = client().manifest(&site.reference("a:1")).expect_err("limited").to_string();
@@ -203,8 +204,7 @@ fn a_body_that_stalls_is_taken_up_again() {
         for stream in listener.incoming() {
             let mut stream = stream.expect("a connection");
             let mut buffer = [0; 4096];
-            loop {
-                let Ok(n @ 1..) = stream.read(&mut buffer) else { break };
+            while let Ok(n @ 1..) = stream.read(&mut buffer) {
                 let request = String::from_utf8_lossy(&buffer[..n]).into_owned();
                 let answer: Vec<u8> = if request.starts_with("GET /v2/ ") {
                     b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}".to_vec()

@@ -92,9 +92,13 @@ fn relay(stream: TcpStream, config: Arc<rustls::ServerConfig>, upstream: &str) {
 
 /// Names that lead to this machine, since loopback names would be tried by http.
 fn resolver(directory: &TempDir) -> ResolverFiles {
-    let files = ResolverFiles { hosts: directory.path().join("hosts"), resolv_conf: directory.path().join("resolv.conf") };
+    let files = ResolverFiles {
+        hosts: directory.path().join("hosts"),
+        resolv_conf: directory.path().join("resolv.conf"),
+    };
     std::fs::write(&files.hosts, "127.0.0.1 registry.test mirror.test other.test\n").expect("written");
-    std::fs::write(&files.resolv_conf, "nameserver [127.0.0.1]:1\noptions timeout:1 attempts:1\n").expect("written");
+    std::fs::write(&files.resolv_conf, "nameserver [127.0.0.1]:1\noptions timeout:1 attempts:1\n")
+        .expect("written");
     files
 }
 
@@ -146,7 +150,10 @@ fn certificates_of_a_host_are_trusted() {
     let setting = Setting::new();
     let name = reference(&format!("{host}/app:1"));
     let text = setting.client("").manifest(&name).expect_err("unknown authority").to_string();
-    assert!(text.contains("is not trusted") && text.contains("--insecure") && text.contains("certs.d"), "{text}");
+    assert!(
+        text.contains("is not trusted") && text.contains("--insecure") && text.contains("certs.d"),
+        "{text}"
+    );
     setting.certificate(&host, "ca.crt", &authority.issuer.pem());
     setting.client("").manifest(&name).expect("trusted");
 }
@@ -188,7 +195,10 @@ fn plain_http_needs_a_word() {
     let name = reference(&format!("registry.test:{port}/app:1"));
     let mut setting = Setting::new();
     let text = setting.client("").manifest(&name).expect_err("http").to_string();
-    assert!(text.contains("speaks http, not https") && text.contains(&format!("--insecure registry.test:{port}")), "{text}");
+    assert!(
+        text.contains("speaks http, not https") && text.contains(&format!("--insecure registry.test:{port}")),
+        "{text}"
+    );
     setting.options.insecure = vec![format!("registry.test:{port}")];
     setting.client("").manifest(&name).expect("by http");
 }
@@ -230,7 +240,10 @@ fn mirrors_come_first_and_may_fail() {
     let setting = Setting::new();
     let client = setting.client(&conf);
     assert_eq!(client.manifest(&reference("app:1")).expect("mirrored").digest, digest);
-    assert_eq!((mirror.count("GET", "/hub/library/app/manifests/1"), upstream.count("GET", "/manifests/1")), (1, 0));
+    assert_eq!(
+        (mirror.count("GET", "/hub/library/app/manifests/1"), upstream.count("GET", "/manifests/1")),
+        (1, 0)
+    );
     client.manifest(&reference("app:2")).expect("from the registry itself");
     assert_eq!(upstream.count("GET", "/library/app/manifests/2"), 1);
     // Blobs likewise, and pushes never go to a mirror.
@@ -267,9 +280,12 @@ fn proxies_are_used_and_their_passwords_kept() {
     let (sender, receiver) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         for mut stream in listener.incoming().flatten() {
-            let mut buffer = [0; 4096];
-            let n = stream.read(&mut buffer).unwrap_or(0);
-            let _ = sender.send(String::from_utf8_lossy(&buffer[..n]).into_owned());
+            let mut asked = Vec::new();
+            let mut byte = [0];
+            while !asked.ends_with(b"\r\n\r\n") && stream.read(&mut byte).is_ok_and(|n| n == 1) {
+                asked.push(byte[0]);
+            }
+            let _ = sender.send(String::from_utf8_lossy(&asked).into_owned());
             let _ = stream.write_all(b"HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n");
         }
     });
@@ -300,7 +316,10 @@ fn credentials_stay_away_from_http_that_nobody_allowed() {
     let site = Site::faulty(|_, _| {
         Some(Fault::Answer {
             status: 401,
-            headers: vec![("www-authenticate".to_string(), "Bearer realm=\"http://other.test:1/token\"".to_string())],
+            headers: vec![(
+                "www-authenticate".to_string(),
+                "Bearer realm=\"http://other.test:1/token\"".to_string(),
+            )],
             body: String::new(),
         })
     });

@@ -98,7 +98,10 @@ fn the_client_and_debians_registry() {
     validate(&there, &top);
     assert_eq!(client.tags(&reference).expect("lists"), ["1"]);
     assert_eq!(client.catalog(&peer.host).expect("lists"), ["team/app", "team/copy"]);
-    assert_eq!(client.head_manifest(&reference).expect("answers").map(|d| d.digest), Some(top.digest.clone()));
+    assert_eq!(
+        client.head_manifest(&reference).expect("answers").map(|d| d.digest),
+        Some(top.digest.clone())
+    );
     assert_eq!(client.referrers(&reference, &top.digest, None).expect("none"), []);
     let error = client.manifest(&peer.reference("team/app:2")).expect_err("no such tag");
     assert!(error.to_string().contains("1 tag there: 1"), "{error}");
@@ -152,8 +155,11 @@ fn skopeo_reads_and_writes_the_server() {
     push(&client(), &here, &reference, &top, &PushOptions::default()).expect("pushed");
     let raw = skopeo(&["inspect", "--raw", "--tls-verify=false", &docker(&reference)]);
     assert_eq!(crossdock_oci::Digest::of(raw.as_bytes()), top.digest);
-    let listed = skopeo(&["list-tags", "--tls-verify=false", &docker(&site.reference("team/app"))
-        .replace(":latest", "")]);
+    let listed = skopeo(&[
+        "list-tags",
+        "--tls-verify=false",
+        &docker(&site.reference("team/app")).replace(":latest", ""),
+    ]);
     assert!(listed.contains("\"1\""), "{listed}");
 
     // From the server to a directory and back under another name.
@@ -202,11 +208,13 @@ fn docker_schema_2_is_read() {
         &docker(&target),
     ]);
     let (_two, there) = store();
-    let pulled = pull(&client(), &there, &target, &PullOptions::platform(platform("linux/amd64"))).expect("pulled");
+    let pulled =
+        pull(&client(), &there, &target, &PullOptions::platform(platform("linux/amd64"))).expect("pulled");
     assert_eq!(pulled.images[0].1.media_type, media_type::DOCKER_MANIFEST);
     assert_eq!(validate(&there, &pulled.images[0].1), 4);
     // And pushed again as it is.
-    push(&client(), &there, &site.reference("docker:2"), &pulled.images[0].1, &PushOptions::default()).expect("pushed");
+    push(&client(), &there, &site.reference("docker:2"), &pulled.images[0].1, &PushOptions::default())
+        .expect("pushed");
     let fetched = client().manifest(&site.reference("docker:2")).expect("there");
     assert_eq!(fetched.digest, pulled.images[0].1.digest);
 }
@@ -230,7 +238,8 @@ fn skopeo_logs_in_to_the_server() {
         let reference = site.reference("app:1");
         push(&Client::new(options), &here, &reference, &descriptor, &PushOptions::default()).expect("pushed");
         let target = docker(&site.reference("copy:1"));
-        let creds = ["--src-creds=u:pw", "--dest-creds=u:pw", "--src-tls-verify=false", "--dest-tls-verify=false"];
+        let creds =
+            ["--src-creds=u:pw", "--dest-creds=u:pw", "--src-tls-verify=false", "--dest-tls-verify=false"];
         skopeo(&[&["copy"], &creds[..], &[&docker(&reference), &target]].concat());
         assert!(site.count("PUT", "/copy/manifests/") == 1);
     }
@@ -240,12 +249,22 @@ fn skopeo_logs_in_to_the_server() {
 fn a_login_of_skopeo_is_found() {
     use crossdock_registry::server::{AuthOptions, ServerOptions};
     let users = std::collections::BTreeMap::from([("u".to_string(), crossdock_registry::Secret::new("pw"))]);
-    let site = Site::with(ServerOptions { auth: AuthOptions::Basic(users), ..Default::default() }, |_, _| None);
+    let site =
+        Site::with(ServerOptions { auth: AuthOptions::Basic(users), ..Default::default() }, |_, _| None);
     let directory = tempfile::tempdir().expect("a temporary directory");
     let file = directory.path().join("auth.json");
     let path: &Path = &file;
-    skopeo(&["login", "--tls-verify=false", "-u=u", "-p=pw", "--authfile", path.to_str().expect("text"), &site.host()]);
-    let environment = crossdock_registry::Environment { registry_auth_file: Some(file), ..Default::default() };
+    skopeo(&[
+        "login",
+        "--tls-verify=false",
+        "-u=u",
+        "-p=pw",
+        "--authfile",
+        path.to_str().expect("text"),
+        &site.host(),
+    ]);
+    let environment =
+        crossdock_registry::Environment { registry_auth_file: Some(file), ..Default::default() };
     let mut options = options().0;
     options.credentials = Credentials::from_environment(&environment);
     push_small(&Client::new(options), &site.reference("a:1"));

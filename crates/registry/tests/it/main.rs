@@ -1,8 +1,8 @@
 //! The client against the embedded server, against Debian's `docker-registry`, and `skopeo` against the server.
 
 mod auth;
-mod credentials;
 mod crash;
+mod credentials;
 mod endpoints;
 mod faults;
 mod hosts;

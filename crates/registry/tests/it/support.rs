@@ -242,7 +242,8 @@ pub fn small_manifest(subject: Option<Descriptor>, kind: &str) -> Vec<u8> {
 /// Fails with what to install unless the program is there.
 pub fn require_program(name: &str) {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path).any(|directory: std::path::PathBuf| directory.join(name).exists());
+    let found =
+        std::env::split_paths(&path).any(|directory: std::path::PathBuf| directory.join(name).exists());
     assert!(found, "{name} is missing: apt-get install docker-registry skopeo");
 }
 
@@ -259,6 +260,7 @@ pub fn script(path: &Path, text: &str) {
         .expect("a new file");
     file.write_all(text.as_bytes()).expect("written");
     drop(file);
-    let copied = std::process::Command::new("cp").arg("-p").arg(&temporary).arg(path).status().expect("cp runs");
+    let copied =
+        std::process::Command::new("cp").arg("-p").arg(&temporary).arg(path).status().expect("cp runs");
     assert!(copied.success());
 }

@@ -53,12 +53,17 @@ fn one_platform_brings_one_image() {
     let top = published(&site);
     let (_directory, store) = store();
     let reference = site.reference("app:1");
-    let pulled = pull(&client(), &store, &reference, &PullOptions::platform(platform("linux/arm64"))).expect("pulled");
+    let pulled =
+        pull(&client(), &store, &reference, &PullOptions::platform(platform("linux/arm64"))).expect("pulled");
     assert_eq!(pulled.images.len(), 1);
     assert_eq!(site.count("GET", "/blobs/"), 3, "a config and two layers");
-    assert_eq!(store.image(&reference).expect("readable").expect("recorded").index.expect("kept").digest, top.digest);
+    assert_eq!(
+        store.image(&reference).expect("readable").expect("recorded").index.expect("kept").digest,
+        top.digest
+    );
     // A second platform joins the first; the shared layer stays.
-    let options = PullOptions { platforms: Platforms::Only(vec![platform("linux/arm/v7")]), ..PullOptions::all() };
+    let options =
+        PullOptions { platforms: Platforms::Only(vec![platform("linux/arm/v7")]), ..PullOptions::all() };
     pull(&client(), &store, &reference, &options).expect("pulled");
     assert_eq!(site.count("GET", "/blobs/"), 5);
     assert_eq!(store.image(&reference).expect("readable").expect("recorded").images.len(), 2);
@@ -124,7 +129,8 @@ fn layers_are_told_as_they_come() {
 #[test]
 fn an_interrupted_pull_goes_on() {
     let site = Site::faulty(|seen, spoiled| {
-        (seen.method == "GET" && seen.path.contains("/blobs/") && spoiled < 1).then_some(Fault::CutResponse(9000))
+        (seen.method == "GET" && seen.path.contains("/blobs/") && spoiled < 1)
+            .then_some(Fault::CutResponse(9000))
     });
     let (_one, here) = store();
     let descriptor = image(&here, &platform("linux/amd64"), &[1]);
@@ -134,7 +140,9 @@ fn an_interrupted_pull_goes_on() {
     // A first attempt of another process left half of the layer.
     let (_two, there) = store();
     let bytes = here.read_blob(&layer.digest).expect("there");
-    let Ingest::Partial(mut partial) = there.partial(&layer.digest).expect("begun") else { panic!("it is new") };
+    let Ingest::Partial(mut partial) = there.partial(&layer.digest).expect("begun") else {
+        panic!("it is new")
+    };
     partial.append(&bytes[..10_000]).expect("written");
     drop(partial);
     pull(&client(), &there, &reference, &PullOptions::all()).expect("pulled");
@@ -148,7 +156,8 @@ fn an_interrupted_pull_goes_on() {
 fn damage_on_the_way_or_on_disk_is_repaired_once() {
     for times in [1, 100] {
         let site = Site::faulty(move |seen, spoiled| {
-            (seen.method == "GET" && seen.path.contains("/blobs/") && spoiled < times).then_some(Fault::Corrupt)
+            (seen.method == "GET" && seen.path.contains("/blobs/") && spoiled < times)
+                .then_some(Fault::Corrupt)
         });
         let (_one, here) = store();
         let descriptor = image(&here, &platform("linux/amd64"), &[1]);
@@ -174,7 +183,9 @@ fn damage_on_the_way_or_on_disk_is_repaired_once() {
     let layer = here.load_image(&descriptor).expect("complete").manifest.layers[0].clone();
     for length in [5000, 50_000] {
         let (_two, there) = store();
-        let Ingest::Partial(mut partial) = there.partial(&layer.digest).expect("begun") else { panic!("new") };
+        let Ingest::Partial(mut partial) = there.partial(&layer.digest).expect("begun") else {
+            panic!("new")
+        };
         partial.append(&noise(9, length)).expect("written");
         drop(partial);
         pull(&client(), &there, &reference, &PullOptions::all()).expect("repaired");
@@ -185,9 +196,8 @@ fn damage_on_the_way_or_on_disk_is_repaired_once() {
 #[test]
 fn a_failed_layer_ends_the_pull_and_names_nothing() {
     let site = Site::faulty(|seen, _| {
-        (seen.method == "GET" && seen.path.contains("/blobs/")).then(|| {
-            Fault::status(404, r#"{"errors":[{"code":"BLOB_UNKNOWN","message":"lost"}]}"#)
-        })
+        (seen.method == "GET" && seen.path.contains("/blobs/"))
+            .then(|| Fault::status(404, r#"{"errors":[{"code":"BLOB_UNKNOWN","message":"lost"}]}"#))
     });
     published(&site);
     let (_directory, store) = store();
@@ -203,7 +213,9 @@ fn a_base_image_is_mounted() {
     published(&site);
     let (_directory, store) = store();
     let top = index(&store, &THREE);
-    let options = PushOptions { mount_from: vec![site.reference("app:1"), "docker.io/library/x".parse().expect("good")] };
+    let options = PushOptions {
+        mount_from: vec![site.reference("app:1"), "docker.io/library/x".parse().expect("good")],
+    };
     let pushed = push(&client(), &store, &site.reference("other:1"), &top, &options).expect("pushed");
     assert_eq!((pushed.mounted, pushed.moved), (7, 0));
 }
@@ -220,15 +232,22 @@ fn blobs_may_go_before_the_image() {
     let client = Client::new(options);
     let reference = site.reference("app:1");
     let none = PushOptions::default();
-    assert_eq!(push_blob(&client, &store, &reference, &layers[0], "layer", &none).expect("pushed"), Outcome::Moved);
+    assert_eq!(
+        push_blob(&client, &store, &reference, &layers[0], "layer", &none).expect("pushed"),
+        Outcome::Moved
+    );
     assert_eq!(*heard.position.lock().expect("not poisoned"), layers[0].size);
     let pushed = push(&client, &store, &reference, &descriptor, &none).expect("pushed");
     assert_eq!((pushed.moved, pushed.existed), (2, 1));
     let heads = site.seen.lock().expect("not poisoned");
-    let heads = heads.iter().filter(|s| s.method == "HEAD" && s.path.contains(layers[0].digest.as_str())).count();
+    let heads =
+        heads.iter().filter(|s| s.method == "HEAD" && s.path.contains(layers[0].digest.as_str())).count();
     assert_eq!(heads, 1, "what the client brought there itself is not asked for again");
     let done = heard.done.lock().expect("not poisoned");
-    assert_eq!(done.iter().filter(|(id, _)| id == layers[0].digest.as_str()).map(|(_, o)| *o).collect::<Vec<_>>(), [Outcome::Moved, Outcome::Existed]);
+    assert_eq!(
+        done.iter().filter(|(id, _)| id == layers[0].digest.as_str()).map(|(_, o)| *o).collect::<Vec<_>>(),
+        [Outcome::Moved, Outcome::Existed]
+    );
 }
 
 #[test]
@@ -284,7 +303,9 @@ fn parallel_pulls_of_one_image_share_the_work() {
     let client = client();
     std::thread::scope(|scope| {
         for _ in 0..4 {
-            scope.spawn(|| pull(&client, &store, &site.reference("app:1"), &PullOptions::all()).expect("pulled"));
+            scope.spawn(|| {
+                pull(&client, &store, &site.reference("app:1"), &PullOptions::all()).expect("pulled")
+            });
         }
     });
     validate(&store, &top);

@@ -52,7 +52,8 @@ fn a_cut_upload_goes_on_where_it_was() {
         assert_eq!(site.count("POST", "uploads"), 1, "{method}: one upload only");
         assert!(site.count("GET", "uploads") >= 1, "{method}: its state was asked for");
         let seen = site.seen.lock().expect("not poisoned");
-        let resumed = seen.iter().filter_map(|s| s.content_range.as_deref()).any(|r| r.starts_with("300000-"));
+        let resumed =
+            seen.iter().filter_map(|s| s.content_range.as_deref()).any(|r| r.starts_with("300000-"));
         assert!(resumed, "{method}: it went on after 300000 bytes");
         drop(seen);
         read_back(&client, &reference, &bytes);
@@ -75,14 +76,23 @@ fn an_upload_that_is_forgotten_starts_anew() {
 
 #[test]
 fn too_large_a_request_becomes_chunks() {
-    let site = Site::faulty(|seen, spoiled| {
-        (seen.method == "PUT" && spoiled == 0).then(|| Fault::status(413, "<html>413 Request Entity Too Large</html>"))
+    let too_large = || Some(Fault::status(413, "<html>413 Request Entity Too Large</html>"));
+    let site = Site::faulty(move |seen, spoiled| match (seen.method.as_str(), spoiled) {
+        ("PUT", 0) | ("PATCH", 1 | 2) => too_large(),
+        _ => None,
     });
     let client = client();
-    let bytes = noise(4, 300_000);
+    let bytes = noise(4, 6_000_000);
     client.put_blob(&site.reference("a"), &blob(&bytes), &bytes, &[]).expect("pushed in the end");
-    assert_eq!(site.count("PATCH", "uploads"), 1);
+    // One of 32 MiB, one of 8, then those of 2 that get through.
+    assert_eq!(site.count("PATCH", "uploads"), 2 + 3);
     read_back(&client, &site.reference("a"), &bytes);
+
+    let site = Site::faulty(
+        move |seen, _| if seen.method == "PUT" || seen.method == "PATCH" { too_large() } else { None },
+    );
+    let error = client.put_blob(&site.reference("a"), &blob(&bytes), &bytes, &[]).expect_err("never taken");
+    assert!(matches!(error, Error::TooLarge(_)), "{error}");
 }
 
 #[test]
@@ -129,7 +139,10 @@ fn mounts_move_nothing() {
     client.put_blob(&site.reference("base"), &blob(&bytes), &bytes, &[]).expect("pushed");
     let puts = site.count("PUT", "uploads");
     let from = ["nothing/there".to_string(), "base".to_string()];
-    assert_eq!(client.put_blob(&site.reference("app"), &blob(&bytes), &bytes, &from).expect("mounted"), Outcome::Mounted);
+    assert_eq!(
+        client.put_blob(&site.reference("app"), &blob(&bytes), &bytes, &from).expect("mounted"),
+        Outcome::Mounted
+    );
     assert_eq!(site.count("PUT", "uploads"), puts);
     read_back(&client, &site.reference("app"), &bytes);
 }
@@ -153,7 +166,10 @@ fn locations_may_be_relative_and_have_queries() {
     let site = Site::faulty(|seen, spoiled| {
         (seen.method == "POST" && spoiled == 0).then(|| Fault::Answer {
             status: 202,
-            headers: vec![("location".to_string(), "/v2/a/blobs/uploads/00000000000000000000000000000000?_state=s%3D1".to_string())],
+            headers: vec![(
+                "location".to_string(),
+                "/v2/a/blobs/uploads/00000000000000000000000000000000?_state=s%3D1".to_string(),
+            )],
             body: String::new(),
         })
     });
@@ -168,7 +184,8 @@ fn locations_may_be_relative_and_have_queries() {
 fn the_server_checks_chunks() {
     let site = Site::new();
     let base = format!("http://{}", site.host());
-    let agent = ureq::Agent::new_with_config(ureq::Agent::config_builder().http_status_as_error(false).build());
+    let agent =
+        ureq::Agent::new_with_config(ureq::Agent::config_builder().http_status_as_error(false).build());
     let begun = agent.post(format!("{base}/v2/a/blobs/uploads/")).send_empty().expect("answers");
     assert_eq!(begun.status(), 202);
     let location = begun.headers()["location"].to_str().expect("text").to_string();
@@ -185,11 +202,17 @@ fn the_server_checks_chunks() {
     assert_eq!((status.status().as_u16(), header(&status, "range")), (204, "0-5"));
     let digest = Digest::of(b"abcdefg");
     let finished = agent.put(format!("{base}{location}?digest={digest}")).send("g").expect("answers");
-    assert_eq!((finished.status().as_u16(), header(&finished, "docker-content-digest")), (201, digest.as_str()));
+    assert_eq!(
+        (finished.status().as_u16(), header(&finished, "docker-content-digest")),
+        (201, digest.as_str())
+    );
     assert_eq!(patch("7-7", "h").status(), 404);
 
     // In one POST, and cancelled.
-    let one = agent.post(format!("{base}/v2/a/blobs/uploads/?digest={}", Digest::of(b"x"))).send("x").expect("answers");
+    let one = agent
+        .post(format!("{base}/v2/a/blobs/uploads/?digest={}", Digest::of(b"x")))
+        .send("x")
+        .expect("answers");
     assert_eq!(one.status(), 201);
     let begun = agent.post(format!("{base}/v2/a/blobs/uploads/")).send_empty().expect("answers");
     let location = format!("{base}{}", begun.headers()["location"].to_str().expect("text"));
@@ -202,7 +225,8 @@ fn ranges_are_served_and_refused() {
     let (site, client) = (Site::new(), client());
     let bytes = noise(11, 1000);
     client.put_blob(&site.reference("a"), &blob(&bytes), &bytes, &[]).expect("pushed");
-    let agent = ureq::Agent::new_with_config(ureq::Agent::config_builder().http_status_as_error(false).build());
+    let agent =
+        ureq::Agent::new_with_config(ureq::Agent::config_builder().http_status_as_error(false).build());
     let url = format!("http://{}/v2/a/blobs/{}", site.host(), Digest::of(&bytes));
     let get = |range: &str| {
         let mut answer = agent.get(&url).header("range", range).call().expect("answers");
@@ -236,6 +260,8 @@ fn garbage_goes_and_what_is_used_stays() {
     client.manifest(&reference).expect("still there");
     assert!(client.head_blob(&reference, &Digest::of(b"{}")).expect("answers").is_some());
 
-    client.delete_manifest(&reference.with_digest(client.manifest(&reference).expect("there").digest)).expect("deleted");
+    client
+        .delete_manifest(&reference.with_digest(client.manifest(&reference).expect("there").digest))
+        .expect("deleted");
     assert_eq!(collect_garbage(site.directory.path(), &all).expect("collected").blobs, 2);
 }
