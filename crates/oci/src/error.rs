@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 
 use crate::digest::Digest;
 use crate::manifest::ParseDocumentError;
-use crate::reference::Reference;
 
 /// Result of the store's operations.
 pub type Result<T, E = StoreError> = std::result::Result<T, E>;
@@ -107,13 +106,13 @@ pub enum StoreError {
     #[error("{0} is an index of several images, not one image: choose a platform")]
     IsIndex(Digest),
     /// No record of that name.
-    #[error("no image {} in the store", .0.familiar())]
-    UnknownImage(Reference),
+    #[error("no image {0} in the store")]
+    UnknownImage(String),
     /// The reference is known, but not for that platform.
-    #[error("image {} is not in the store for {platform}; it is there for {offered}", reference.familiar())]
+    #[error("image {image} is not in the store for {platform}; it is there for {offered}")]
     NoPlatform {
-        /// The image.
-        reference: Reference,
+        /// The image's name.
+        image: String,
         /// The platform asked for.
         platform: String,
         /// The platforms that are there, separated by commas.

@@ -8,6 +8,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod archive;
 pub mod config;
 pub mod digest;
 pub mod error;
@@ -16,6 +17,7 @@ pub mod manifest;
 pub mod media_type;
 pub mod reference;
 pub mod store;
+pub mod validate;
 
 pub use config::ImageConfig;
 pub use digest::Digest;

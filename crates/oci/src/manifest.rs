@@ -174,6 +174,7 @@ impl Index {
 
 /// Either kind of document that a reference can name.
 #[derive(Clone, Debug, PartialEq)]
+#[allow(clippy::large_enum_variant)] // few exist at a time, and matching without a box reads better
 pub enum Document {
     /// One image.
     Manifest(Manifest),

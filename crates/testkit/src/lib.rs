@@ -9,3 +9,11 @@ pub mod store;
 
 pub use image::{LayerTar, TinyImage};
 pub use store::TempStore;
+
+/// An owner that this process may give to files: `wanted`, or one like it where the user namespace has fewer.
+pub fn usable_id(wanted: u32) -> u32 {
+    let map = std::fs::read_to_string("/proc/self/uid_map").expect("Linux has it");
+    let counts = map.lines().filter_map(|line| line.split_whitespace().nth(2)?.parse::<u64>().ok());
+    let total = u32::try_from(counts.sum::<u64>()).unwrap_or(u32::MAX);
+    if wanted < total { wanted } else { wanted % total }
+}

@@ -1,3 +1,66 @@
 //! Layers: tar archives applied to directories, and directories written as archives.
+//!
+//! On disk a layer is a directory in overlay form (`userxattr`): a deletion is a character device 0/0, a directory
+//! that hides the one below has `user.overlay.opaque=y`. In an archive these are `.wh.` names (OCI image specification,
+//! `layer.md`).
 
+pub(crate) mod apply;
+pub(crate) mod compress;
+pub(crate) mod gzip;
+pub(crate) mod read;
 pub(crate) mod tree;
+pub(crate) mod walk;
+pub(crate) mod write;
+
+use std::io::{BufReader, Read};
+use std::path::{Path, PathBuf};
+
+pub use compress::{GZIP_LEVEL, ZSTD_LEVEL};
+pub use write::{Timestamps, export_tar, write_layer};
+
+use crate::error::{LayerProblem, Result, StoreError};
+use crate::store::Owners;
+use apply::{ApplyError, ApplyOptions};
+
+/// Extracts a plain tar archive (not a layer: `.wh.` names are just names) into a directory, replacing what is there.
+/// `name` is for messages. Returns warnings.
+///
+/// The stream is compressed or not, by its first bytes. No entry can reach outside of the directory.
+pub fn extract_tar(
+    stream: impl Read + Send,
+    target: &Path,
+    owners: Owners,
+    name: &str,
+) -> Result<Vec<String>> {
+    let fail = |problem| StoreError::Layer { layer: name.to_string(), problem };
+    let (stream, _) = compress::decoder(stream).map_err(|e| fail(LayerProblem::Read(e)))?;
+    let options = ApplyOptions { whiteouts: false, owners, lower: &|| Ok(Vec::new()), trash: target };
+    match apply::apply(BufReader::with_capacity(256 * 1024, stream), target, &options) {
+        Ok(applied) => Ok(applied.warnings),
+        Err(ApplyError::Lower(e)) => Err(e),
+        Err(ApplyError::Problem(problem)) => Err(fail(problem)),
+    }
+}
+
+/// Copies the root that several layers' trees, the lowest first, make together into a directory, replacing what is
+/// there. Returns warnings. A single path to a mounted root does as well.
+pub fn copy_tree(
+    trees: &[PathBuf],
+    timestamps: Timestamps,
+    target: &Path,
+    owners: Owners,
+) -> Result<Vec<String>> {
+    let (reader, writer) = std::io::pipe().map_err(|e| StoreError::io("open a pipe to", target, e))?;
+    std::thread::scope(|scope| {
+        let writing = scope.spawn(move || {
+            let writer = std::io::BufWriter::with_capacity(64 * 1024, writer);
+            export_tar(trees, timestamps, writer)
+        });
+        let read = extract_tar(reader, target, owners, "copy");
+        // Its panic goes on here.
+        let written = writing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        // The reader's failure is the cause of a writer's broken pipe, not the other way round.
+        let warnings = read?;
+        written.map(|()| warnings)
+    })
+}

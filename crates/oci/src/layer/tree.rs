@@ -35,9 +35,21 @@ pub(crate) fn remove(path: &Path, trash: &Path) -> io::Result<()> {
             queue.push(target);
             Ok(())
         })?;
-        fs::remove_dir(&path)?;
+        match fs::remove_dir(&path) {
+            // Two collections may be at it.
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+            _ => {}
+        }
     }
     Ok(())
+}
+
+/// Removes the directory `name` of an open directory with all that is in it.
+pub(crate) fn remove_at(parent: BorrowedFd<'_>, name: &[u8], trash: &Path) -> io::Result<()> {
+    let name = CString::new(name)?;
+    let target = trash.join(random_name());
+    rustix::fs::renameat(parent, &name, rustix::fs::CWD, &target)?;
+    remove(&target, trash)
 }
 
 fn path_name(path: &Path) -> io::Result<CString> {

@@ -139,9 +139,9 @@ impl Store {
 
     /// The same as an error that says what is there instead.
     pub fn require(&self, reference: &Reference, platform: &Platform) -> Result<ImageEntry> {
-        let record = self.image(reference)?.ok_or_else(|| StoreError::UnknownImage(reference.clone()))?;
+        let record = self.image(reference)?.ok_or_else(|| StoreError::UnknownImage(reference.familiar()))?;
         record.select(platform).cloned().ok_or_else(|| StoreError::NoPlatform {
-            reference: reference.clone(),
+            image: reference.familiar(),
             platform: platform.to_string(),
             offered: record.images.iter().map(|i| i.platform.to_string()).collect::<Vec<_>>().join(", "),
         })
@@ -149,7 +149,7 @@ impl Store {
 
     /// Gives all images of `source` a second name, in place of what that name meant.
     pub fn tag(&self, source: &Reference, name: &Reference) -> Result<()> {
-        let record = self.image(source)?.ok_or_else(|| StoreError::UnknownImage(source.clone()))?;
+        let record = self.image(source)?.ok_or_else(|| StoreError::UnknownImage(source.familiar()))?;
         self.change(name, |_| Ok(Some(ImageRecord { reference: name.clone(), ..record })))
     }
 
@@ -160,13 +160,13 @@ impl Store {
     /// [`StoreError::UnknownImage`] or [`StoreError::NoPlatform`] when there is nothing to remove.
     pub fn remove(&self, reference: &Reference, platform: Option<&Platform>) -> Result<()> {
         self.change(reference, |record| {
-            let mut record = record.ok_or_else(|| StoreError::UnknownImage(reference.clone()))?;
+            let mut record = record.ok_or_else(|| StoreError::UnknownImage(reference.familiar()))?;
             let Some(platform) = platform else { return Ok(None) };
             let before = record.images.len();
             record.images.retain(|i| !i.platform.matches(platform));
             if record.images.len() == before {
                 return Err(StoreError::NoPlatform {
-                    reference: reference.clone(),
+                    image: reference.familiar(),
                     platform: platform.to_string(),
                     offered: record
                         .images

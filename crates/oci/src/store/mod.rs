@@ -3,11 +3,14 @@
 //! Layout, invariants, locking, leases, garbage collection and crash safety are explained in `docs/dev/store.md`.
 
 pub(crate) mod blob;
+pub(crate) mod cache;
+pub(crate) mod gc;
 pub(crate) mod image;
 pub(crate) mod lease;
 pub(crate) mod lock;
 pub(crate) mod snapshot;
 
+use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::DirBuilderExt;
@@ -16,7 +19,10 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 pub use blob::{BlobReader, BlobWriter, DOCUMENT_SIZE_MAX, Ingest, Partial};
+pub use cache::{CacheMount, Sharing};
+pub use gc::{DiskUsage, GcOptions, GcReport, Usage};
 pub use image::{IdMatch, ImageEntry, ImageRecord, LoadedImage};
+pub use snapshot::{CommittedLayer, Frozen, LayerOptions, Scratch, Unpacked};
 
 use crate::digest::Digest;
 use crate::error::{Context, Result, StoreError};
@@ -41,6 +47,15 @@ pub enum Owners {
     Keep,
     /// All files belong to the process: a namespace with a single id cannot do better.
     Ignore,
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store")
+            .field("root", &self.root)
+            .field("owners", &self.owners)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Store {
@@ -87,7 +102,7 @@ impl Store {
         self.lease.hold(&[Use::Blob(digest.clone())])
     }
 
-    fn dir(&self, name: &str) -> PathBuf {
+    pub(crate) fn dir(&self, name: &str) -> PathBuf {
         self.root.join(name)
     }
 }
@@ -126,7 +141,8 @@ fn create(root: &Path) -> Result<()> {
         make_dir(&root.join(name))?;
     }
     // Last, so that a store with a version is complete.
-    replace_file(&root.join("version"), &root.join("tmp").join(lease::random_name()), VERSION.as_bytes())
+    let temporary = root.join(format!("version.{}", lease::random_name()));
+    replace_file(&root.join("version"), &temporary, VERSION.as_bytes())
 }
 
 fn make_dir(path: &Path) -> Result<()> {

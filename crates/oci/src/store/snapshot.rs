@@ -1,13 +1,41 @@
-//! Unpacked layers.
+//! Unpacked layers: unpacking, scratch directories, and committing them as layers.
+//!
+//! `docs/dev/store.md` says how trees are named, when two layers may share one, and what a power loss does to them.
 
 use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock};
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::{Digest, Hashing};
+use crate::error::{Context, LayerProblem, Result, StoreError};
+use crate::layer::apply::{Applied, ApplyError, ApplyOptions, apply};
+use crate::layer::compress::{Encoder, ReadAhead, decoder};
+use crate::layer::tree;
+use crate::layer::write::{Timestamps, write_layer};
+use crate::manifest::Descriptor;
+use crate::media_type::Compression;
+use crate::store::blob::check_size;
+use crate::store::image::LoadedImage;
+use crate::store::lease::{Use, random_name};
+use crate::store::lock::{self, Mode};
+use crate::store::{Owners, Store, file_name};
 
 /// Name of a directory in `trees/`: boot id, `-`, random digits, and `~` if owners were ignored.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct TreeId(String);
 
 impl TreeId {
+    fn new(owners: Owners) -> TreeId {
+        let mark = if owners == Owners::Ignore { "~" } else { "" };
+        TreeId(format!("{}-{}{mark}", boot_id().unwrap_or("0"), &random_name()[..10]))
+    }
+
     /// Reads an id; anything that could lead out of `trees/` is none.
     pub(crate) fn parse(text: &str) -> Option<TreeId> {
         let ok = |b: u8| b.is_ascii_hexdigit() || matches!(b, b'-' | b'~');
@@ -18,10 +46,455 @@ impl TreeId {
     pub(crate) fn dir(&self, root: &Path) -> PathBuf {
         root.join("trees").join(&self.0)
     }
+
+    fn fs(&self, root: &Path) -> PathBuf {
+        self.dir(root).join("fs")
+    }
+
+    fn ignores_owners(&self) -> bool {
+        self.0.ends_with('~')
+    }
+
+    /// Whether no power loss can have taken parts of it.
+    pub(crate) fn is_whole(&self, root: &Path) -> bool {
+        let dir = self.dir(root);
+        if self.is_of_this_boot() { dir.join("fs").is_dir() } else { dir.join("synced").exists() }
+    }
+
+    fn is_of_this_boot(&self) -> bool {
+        boot_id().is_some_and(|boot| self.0.split_once('-').is_some_and(|(b, _)| b == boot))
+    }
 }
 
 impl fmt::Display for TreeId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+/// Eight digits of the kernel's boot id (random(4)); `None` where /proc is not there.
+fn boot_id() -> Option<&'static str> {
+    static BOOT: OnceLock<Option<String>> = OnceLock::new();
+    BOOT.get_or_init(|| {
+        let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+        Some(text.trim().get(..8)?.to_string())
+    })
+    .as_deref()
+}
+
+/// What is known of a tree, in the file `meta` beside it.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct TreeMeta {
+    /// Of the layer.
+    pub diff_id: Option<Digest>,
+    /// Bytes of regular files, about.
+    pub bytes: u64,
+}
+
+/// A layer that is unpacked.
+#[derive(Clone, Debug)]
+pub struct Unpacked {
+    /// The directory, in overlay form; stays valid as long as a handle that looked it up lives.
+    pub path: PathBuf,
+    /// What the archive has but could not be made, such as device files without root; empty for a layer that was
+    /// here already.
+    pub warnings: Vec<String>,
+}
+
+/// How to write a layer.
+#[derive(Clone, Copy, Debug)]
+pub struct LayerOptions {
+    /// Of the blob.
+    pub compression: Compression,
+    /// As the method counts, `None` for its default: gzip 0 to 9, zstd 1 to 22.
+    pub level: Option<u32>,
+    /// Compressing threads for gzip; the bytes do not depend on it. 0 for one per CPU.
+    pub threads: usize,
+    /// Of all files.
+    pub timestamps: Timestamps,
+}
+
+impl Default for LayerOptions {
+    fn default() -> LayerOptions {
+        LayerOptions { compression: Compression::Gzip, level: None, threads: 0, timestamps: Timestamps::Keep }
+    }
+}
+
+/// A layer that was written.
+#[derive(Clone, Debug)]
+pub struct CommittedLayer {
+    /// Digest of the uncompressed archive.
+    pub diff_id: Digest,
+    /// Of the blob.
+    pub descriptor: Descriptor,
+    /// Length of the uncompressed archive in bytes.
+    pub size: u64,
+    /// The unpacked layer.
+    pub path: PathBuf,
+}
+
+/// An upper directory for overlay, and its work directory. Removed when dropped.
+#[derive(Debug)]
+pub struct Scratch {
+    store: Store,
+    id: TreeId,
+    frozen: bool,
+}
+
+impl Scratch {
+    /// Overlay's `upperdir`: empty, mode 0755.
+    pub fn upper(&self) -> PathBuf {
+        self.id.fs(&self.store.root)
+    }
+
+    /// Overlay's `workdir`.
+    pub fn work(&self) -> PathBuf {
+        self.id.dir(&self.store.root).join("work")
+    }
+
+    /// Whether nothing was created, changed or deleted.
+    pub fn is_empty(&self) -> Result<bool> {
+        is_empty(&self.upper())
+    }
+
+    /// Ends writing: the directory may be read as a layer from now on, also while it is committed elsewhere.
+    pub fn freeze(mut self) -> Result<Frozen> {
+        let work = self.work();
+        tree::remove(&work, &self.store.dir("tmp")).context("remove", &work)?;
+        self.frozen = true;
+        Ok(Frozen { store: self.store.clone(), id: self.id.clone() })
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if !self.frozen {
+            // If this fails, the handle's end or a collection tries again.
+            if tree::remove(&self.id.dir(&self.store.root), &self.store.dir("tmp")).is_ok() {
+                self.store.lease.spare(&self.id);
+            }
+        }
+    }
+}
+
+/// A directory that is no longer written to. Not committed, it goes with the handle.
+#[derive(Clone, Debug)]
+pub struct Frozen {
+    store: Store,
+    id: TreeId,
+}
+
+impl Frozen {
+    /// The directory; stays valid as long as the handle lives, whatever is committed.
+    pub fn path(&self) -> PathBuf {
+        self.id.fs(&self.store.root)
+    }
+
+    /// Whether the layer changes nothing.
+    pub fn is_empty(&self) -> Result<bool> {
+        is_empty(&self.path())
+    }
+}
+
+fn is_empty(dir: &Path) -> Result<bool> {
+    Ok(fs::read_dir(dir).context("read", dir)?.next().is_none())
+}
+
+impl Store {
+    /// The unpacked layer `diff_id` over the layers `lower` (their `diff_id`s, the lowest first), if it is here; it is
+    /// held then.
+    pub fn snapshot(&self, diff_id: &Digest, lower: &[Digest]) -> Result<Option<PathBuf>> {
+        let mut guard = self.lease.guard()?;
+        for key in [diff_id.clone(), dependent_key(diff_id, lower)] {
+            if let Some(id) = self.usable(&key)? {
+                let path = id.fs(&self.root);
+                guard.hold(&[Use::Snapshot(key), Use::Tree(id)])?;
+                return Ok(Some(path));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The unpacked layers of a whole image, the lowest first; `None` unless all are here.
+    pub fn snapshots(&self, diff_ids: &[Digest]) -> Result<Option<Vec<PathBuf>>> {
+        let paths = diff_ids.iter().enumerate().map(|(i, id)| self.snapshot(id, &diff_ids[..i]));
+        paths.collect()
+    }
+
+    /// Keeps an unpacked layer, should it be here, from garbage collection as long as this handle lives.
+    pub fn hold_snapshot(&self, diff_id: &Digest) -> Result<()> {
+        self.lease.hold(&[Use::Snapshot(diff_id.clone())])
+    }
+
+    /// Unpacks a layer over the layers `lower` (their `diff_id`s, the lowest first); does nothing if it is here.
+    /// Layers of an image may be unpacked side by side, in any order.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::NeedsLower`] for the rare layer that cannot be understood without lower layers which are not
+    /// unpacked yet: unpack those and call again. [`StoreError::Layer`] for a bad archive, [`StoreError::CorruptBlob`]
+    /// and [`StoreError::MissingBlob`]; nothing is left behind.
+    pub fn unpack(&self, layer: &Descriptor, diff_id: &Digest, lower: &[Digest]) -> Result<Unpacked> {
+        let known = |path| Unpacked { path, warnings: Vec::new() };
+        if let Some(path) = self.snapshot(diff_id, lower)? {
+            return Ok(known(path));
+        }
+        let lock_path = self.dir("snapshots").join(format!("{}.lock", file_name(diff_id)));
+        let _lock = lock::lock(&lock_path, Mode::Exclusive).context("lock", &lock_path)?;
+        let result = match self.snapshot(diff_id, lower)? {
+            Some(path) => Ok(known(path)),
+            None => self.unpack_locked(layer, diff_id, lower),
+        };
+        let _ = fs::remove_file(&lock_path);
+        result
+    }
+
+    fn unpack_locked(&self, layer: &Descriptor, diff_id: &Digest, lower: &[Digest]) -> Result<Unpacked> {
+        let scratch = self.new_tree()?;
+        let applied = match self.apply_blob(layer, diff_id, lower, &scratch.upper()) {
+            // A damaged blob shows first as a damaged archive; its digest tells, and it must not stay.
+            Err(StoreError::Layer { problem: LayerProblem::Read(_) | LayerProblem::Tar { .. }, .. })
+                if let Err(corrupt) = self.verify_blob(&layer.digest) =>
+            {
+                return Err(corrupt);
+            }
+            other => other?,
+        };
+        let key = if applied.dependent { dependent_key(diff_id, lower) } else { diff_id.clone() };
+        let frozen = scratch.freeze()?;
+        let path = self.publish_tree(&key, &frozen.id, diff_id, applied.bytes)?;
+        Ok(Unpacked { path, warnings: applied.warnings })
+    }
+
+    fn apply_blob(
+        &self,
+        layer: &Descriptor,
+        diff_id: &Digest,
+        lower: &[Digest],
+        target: &Path,
+    ) -> Result<Applied> {
+        let blob = self.open_blob(&layer.digest)?;
+        check_size(layer, blob.size())?;
+        let fail = |problem| StoreError::Layer { layer: layer.digest.to_string(), problem };
+        let lower_trees = || -> Result<Vec<PathBuf>> {
+            let tree = |i: usize| match self.snapshot(&lower[i], &lower[..i])? {
+                Some(path) => Ok(path),
+                None => Err(StoreError::NeedsLower { layer: diff_id.clone(), lower: lower[i].clone() }),
+            };
+            (0..lower.len()).map(tree).collect()
+        };
+        let options = ApplyOptions {
+            whiteouts: true,
+            owners: self.owners,
+            lower: &lower_trees,
+            trash: &self.dir("tmp"),
+        };
+        let (applied, found) = std::thread::scope(|scope| {
+            let (stream, _) = decoder(blob).map_err(|e| fail(LayerProblem::Read(e)))?;
+            let mut stream = ReadAhead::start(scope, stream, diff_id.hasher());
+            let applied = apply(&mut stream, target, &options).map_err(|e| match e {
+                ApplyError::Lower(e) => e,
+                ApplyError::Problem(LayerProblem::Read(e)) => match e.downcast::<StoreError>() {
+                    Ok(e) => e,
+                    Err(e) => fail(LayerProblem::Read(e)),
+                },
+                ApplyError::Problem(problem) => fail(problem),
+            })?;
+            Ok::<_, StoreError>((applied, stream.digest()))
+        })?;
+        if found != *diff_id {
+            return Err(fail(LayerProblem::DiffId { expected: diff_id.clone(), found }));
+        }
+        Ok(applied)
+    }
+
+    /// Unpacks all layers of an image on up to `threads` threads (0 for one per CPU); the result is the list of
+    /// overlay's lower directories, the lowest first.
+    pub fn unpack_image(&self, image: &LoadedImage, threads: usize) -> Result<Vec<Unpacked>> {
+        let (layers, diff_ids) = (&image.manifest.layers, &image.config.rootfs.diff_ids);
+        if layers.len() != diff_ids.len() {
+            return Err(StoreError::Invalid {
+                what: format!("image {}", image.manifest_digest),
+                problem: format!("{} layers but {} diff_ids", layers.len(), diff_ids.len()),
+            });
+        }
+        let next = AtomicUsize::new(0);
+        let results: Vec<Mutex<Option<Result<Unpacked>>>> = layers.iter().map(|_| Mutex::default()).collect();
+        let work = || {
+            loop {
+                let i = next.fetch_add(1, Ordering::Relaxed);
+                let Some(slot) = results.get(i) else { return };
+                let result = self.unpack(&layers[i], &diff_ids[i], &diff_ids[..i]);
+                *slot.lock().unwrap_or_else(|e| e.into_inner()) = Some(result);
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 1..threads_or_all(threads).min(layers.len()) {
+                scope.spawn(work);
+            }
+            work();
+        });
+        let mut unpacked = Vec::new();
+        for (i, slot) in results.into_iter().enumerate() {
+            let result = slot.into_inner().unwrap_or_else(|e| e.into_inner());
+            unpacked.push(match result.expect("every layer was taken by a thread") {
+                // All below are there by now.
+                Err(StoreError::NeedsLower { .. }) => {
+                    self.unpack(&layers[i], &diff_ids[i], &diff_ids[..i])?
+                }
+                other => other?,
+            });
+        }
+        Ok(unpacked)
+    }
+
+    /// An empty directory to write a layer into.
+    pub fn new_scratch(&self) -> Result<Scratch> {
+        let scratch = self.new_tree()?;
+        let work = scratch.work();
+        fs::create_dir(&work).context("create", &work)?;
+        Ok(scratch)
+    }
+
+    fn new_tree(&self) -> Result<Scratch> {
+        let id = TreeId::new(self.owners);
+        self.lease.hold(&[Use::Tree(id.clone())])?;
+        self.lease.doom(&id);
+        let scratch = Scratch { store: self.clone(), id, frozen: false };
+        let upper = scratch.upper();
+        fs::create_dir_all(&upper).context("create", &upper)?;
+        // Not what the umask or a set-group-id parent makes of it.
+        fs::set_permissions(&upper, fs::Permissions::from_mode(0o755)).context("create", &upper)?;
+        Ok(scratch)
+    }
+
+    /// Freezes and commits a scratch directory.
+    pub fn commit_layer(&self, scratch: Scratch, options: &LayerOptions) -> Result<CommittedLayer> {
+        self.commit_frozen(&scratch.freeze()?, options)
+    }
+
+    /// Writes a frozen directory as a layer: archive, digest and compression in one pass; then the directory is the
+    /// layer's snapshot.
+    pub fn commit_frozen(&self, frozen: &Frozen, options: &LayerOptions) -> Result<CommittedLayer> {
+        let tree = frozen.path();
+        let (diff_id, descriptor, size) =
+            self.write_layer_blob(options, |writer| write_layer(&tree, options.timestamps, writer))?;
+        let path = self.publish_tree(&diff_id, &frozen.id, &diff_id, size)?;
+        Ok(CommittedLayer { diff_id, descriptor, size, path })
+    }
+
+    /// Compresses and stores the archive that `write` writes; returns its `diff_id`, the blob's descriptor and the
+    /// length of the archive in bytes.
+    pub fn write_layer_blob(
+        &self,
+        options: &LayerOptions,
+        write: impl FnOnce(&mut dyn Write) -> Result<()>,
+    ) -> Result<(Digest, Descriptor, u64)> {
+        let blob = self.blob_writer()?;
+        let path = blob.path();
+        let threads = threads_or_all(options.threads);
+        let encoder =
+            Encoder::new(blob, options.compression, options.level, threads).context("write", &path)?;
+        let mut archive = io::BufWriter::with_capacity(128 * 1024, Hashing::new(encoder));
+        write(&mut archive)?;
+        let archive = archive.into_inner().map_err(|e| StoreError::io("write", &path, e.into_error()))?;
+        let (encoder, diff_id, size) = archive.finish();
+        let (digest, length) = encoder.finish().context("write", &path)?.commit(None)?;
+        Ok((diff_id, Descriptor::new(options.compression.oci_layer(), digest, length), size))
+    }
+
+    /// Reads a blob to its end to verify it.
+    pub fn verify_blob(&self, digest: &Digest) -> Result<u64> {
+        let mut reader = self.open_blob(digest)?;
+        io::copy(&mut reader, &mut io::sink()).map_err(|e| match e.downcast::<StoreError>() {
+            Ok(e) => e,
+            Err(e) => StoreError::io("read", self.blob_path(digest), e),
+        })
+    }
+
+    /// Makes unpacked layers survive a power loss: one `syncfs`, then a mark in each. May take long; without it,
+    /// layers are unpacked again after the next boot.
+    pub fn settle(&self) -> Result<()> {
+        let mut unsettled = Vec::new();
+        let dir = self.dir("snapshots");
+        for entry in fs::read_dir(&dir).context("read", &dir)? {
+            let path = entry.context("read", &dir)?.path();
+            if let Some(id) = read_link(&path)?
+                && id.is_of_this_boot()
+                && !id.dir(&self.root).join("synced").exists()
+            {
+                unsettled.push(id);
+            }
+        }
+        if unsettled.is_empty() {
+            return Ok(());
+        }
+        File::open(&dir).and_then(|f| Ok(rustix::fs::syncfs(f)?)).context("sync", &self.root)?;
+        for id in unsettled {
+            let mark = id.dir(&self.root).join("synced");
+            match File::create(&mark) {
+                // A collection removed the tree meanwhile.
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                other => drop(other.context("create", &mark)?),
+            }
+        }
+        Ok(())
+    }
+
+    /// The tree under a key, if it is whole. For holders of a guard.
+    fn usable(&self, key: &Digest) -> Result<Option<TreeId>> {
+        let link = self.dir("snapshots").join(file_name(key));
+        let Some(id) = read_link(&link)? else { return Ok(None) };
+        let fits = self.owners == Owners::Ignore || !id.ignores_owners();
+        Ok((fits && id.is_whole(&self.root)).then_some(id))
+    }
+
+    /// Makes a tree the snapshot of a key, unless there is one already; returns the directory to use.
+    fn publish_tree(&self, key: &Digest, id: &TreeId, diff_id: &Digest, bytes: u64) -> Result<PathBuf> {
+        let dir = id.dir(&self.root);
+        let meta = TreeMeta { diff_id: Some(diff_id.clone()), bytes };
+        let meta = serde_json::to_vec(&meta).expect("string keys always serialise");
+        fs::write(dir.join("meta"), meta).context("write", &dir)?;
+        if boot_id().is_none() {
+            // Without a boot id nothing tells after a power loss that it happened.
+            File::open(&dir).and_then(|f| Ok(rustix::fs::syncfs(f)?)).context("sync", &dir)?;
+            File::create(dir.join("synced")).context("create", &dir)?;
+        }
+        let temporary = self.lease.temporary()?;
+        let mut guard = self.lease.guard()?;
+        if let Some(existing) = self.usable(key)? {
+            guard.hold(&[Use::Snapshot(key.clone()), Use::Tree(existing.clone())])?;
+            return Ok(existing.fs(&self.root));
+        }
+        guard.hold(&[Use::Snapshot(key.clone())])?;
+        let link = self.dir("snapshots").join(file_name(key));
+        let target = Path::new("../trees").join(&id.0);
+        std::os::unix::fs::symlink(&target, &temporary).context("create", &temporary)?;
+        fs::rename(&temporary, &link).context("create", &link)?;
+        drop(guard);
+        self.lease.spare(id);
+        Ok(id.fs(&self.root))
+    }
+}
+
+/// The tree that a link in `snapshots/` leads to; `None` if there is no link of that name.
+pub(crate) fn read_link(link: &Path) -> Result<Option<TreeId>> {
+    match fs::read_link(link) {
+        Ok(target) => Ok(target.file_name().and_then(|n| n.to_str()).and_then(TreeId::parse)),
+        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidInput) => Ok(None),
+        Err(e) => Err(StoreError::io("read", link, e)),
+    }
+}
+
+/// The key of a tree that depends on the layers below it.
+pub(crate) fn dependent_key(diff_id: &Digest, lower: &[Digest]) -> Digest {
+    let text: String = lower.iter().chain([diff_id]).map(|d| format!("{d}\n")).collect();
+    Digest::of(text.as_bytes())
+}
+
+fn threads_or_all(threads: usize) -> usize {
+    match threads {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        n => n,
     }
 }

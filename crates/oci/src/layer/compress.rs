@@ -1,0 +1,202 @@
+//! Streams of layers: compression by choice on writing, by the first bytes on reading.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::Scope;
+
+use flate2::bufread::MultiGzDecoder;
+
+use crate::digest::{Digest, Hasher};
+use crate::layer::gzip::ParallelGzip;
+use crate::media_type::Compression;
+
+/// Gzip level unless told otherwise. With zlib-rs on 700 MB of programs: level 2 takes 6.6 s of CPU time for 252 MB,
+/// 3 takes 7.9 s for 243 MB, 4 takes 8.7 s for 240 MB, and 6 twice that for 235 MB.
+pub const GZIP_LEVEL: u32 = 3;
+/// Zstandard level unless told otherwise, its own default.
+pub const ZSTD_LEVEL: u32 = 3;
+
+/// A compressing writer.
+pub(crate) enum Encoder<W: Write> {
+    None(W),
+    Gzip(ParallelGzip<W>),
+    Zstd(zstd::Encoder<'static, W>),
+}
+
+impl<W: Write> Encoder<W> {
+    pub(crate) fn new(
+        inner: W,
+        compression: Compression,
+        level: Option<u32>,
+        threads: usize,
+    ) -> io::Result<Encoder<W>> {
+        Ok(match compression {
+            Compression::None => Encoder::None(inner),
+            Compression::Gzip => {
+                Encoder::Gzip(ParallelGzip::new(inner, level.unwrap_or(GZIP_LEVEL).min(9), threads)?)
+            }
+            Compression::Zstd => {
+                let level = i32::try_from(level.unwrap_or(ZSTD_LEVEL).min(22)).expect("at most 22");
+                Encoder::Zstd(zstd::Encoder::new(inner, level)?)
+            }
+        })
+    }
+
+    pub(crate) fn finish(self) -> io::Result<W> {
+        match self {
+            Encoder::None(inner) => Ok(inner),
+            Encoder::Gzip(gzip) => gzip.finish(),
+            Encoder::Zstd(zstd) => zstd.finish(),
+        }
+    }
+}
+
+impl<W: Write> Write for Encoder<W> {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        match self {
+            Encoder::None(inner) => inner.write(buffer),
+            Encoder::Gzip(gzip) => gzip.write(buffer),
+            Encoder::Zstd(zstd) => zstd.write(buffer),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Decompresses a stream by its first bytes; plain where they are unknown.
+pub(crate) fn decoder<'a>(
+    stream: impl Read + Send + 'a,
+) -> io::Result<(Box<dyn Read + Send + 'a>, Compression)> {
+    let mut stream = Rewound { head: Vec::new(), inner: stream };
+    let mut head = [0; 4];
+    let mut length = 0;
+    while length < head.len() {
+        match stream.inner.read(&mut head[length..]) {
+            Ok(0) => break,
+            Ok(n) => length += n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    stream.head = head[..length].to_vec();
+    let compression = Compression::of_magic(&stream.head);
+    Ok((
+        match compression {
+            Compression::None => Box::new(stream),
+            Compression::Gzip => Box::new(MultiGzDecoder::new(BufReader::with_capacity(BUFFER, stream))),
+            Compression::Zstd => {
+                Box::new(zstd::Decoder::with_buffer(BufReader::with_capacity(BUFFER, stream))?)
+            }
+        },
+        compression,
+    ))
+}
+
+const BUFFER: usize = 256 * 1024;
+
+/// A stream whose first bytes were looked at.
+struct Rewound<R> {
+    head: Vec<u8>,
+    inner: R,
+}
+
+impl<R: Read> Read for Rewound<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.head.is_empty() {
+            return self.inner.read(buffer);
+        }
+        let n = self.head.len().min(buffer.len());
+        buffer[..n].copy_from_slice(&self.head[..n]);
+        self.head.drain(..n);
+        Ok(n)
+    }
+}
+
+/// A stream that another thread reads ahead (and so decompresses), hashed as it is consumed.
+pub(crate) struct ReadAhead {
+    full: Receiver<io::Result<Vec<u8>>>,
+    empty: SyncSender<Vec<u8>>,
+    chunk: Vec<u8>,
+    position: usize,
+    hasher: Hasher,
+    ended: bool,
+}
+
+/// Buffers on their way between the two threads.
+const CHUNKS: usize = 8;
+
+impl ReadAhead {
+    /// Starts the thread. Dropping the result ends it.
+    pub(crate) fn start<'scope>(
+        scope: &'scope Scope<'scope, '_>,
+        mut stream: impl Read + Send + 'scope,
+        hasher: Hasher,
+    ) -> ReadAhead {
+        let (send_full, full) = sync_channel(CHUNKS);
+        let (empty, receive_empty) = sync_channel::<Vec<u8>>(CHUNKS + 2);
+        scope.spawn(move || {
+            loop {
+                let mut chunk = receive_empty.try_recv().unwrap_or_default();
+                chunk.resize(BUFFER, 0);
+                let result = fill(&mut stream, &mut chunk).map(|n| {
+                    chunk.truncate(n);
+                    chunk
+                });
+                let is_end = !matches!(&result, Ok(chunk) if !chunk.is_empty());
+                if send_full.send(result).is_err() || is_end {
+                    return;
+                }
+            }
+        });
+        ReadAhead { full, empty, chunk: Vec::new(), position: 0, hasher, ended: false }
+    }
+
+    /// The digest of all that was consumed.
+    pub(crate) fn digest(self) -> Digest {
+        self.hasher.finish()
+    }
+}
+
+fn fill(stream: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut length = 0;
+    while length < buffer.len() {
+        match stream.read(&mut buffer[length..]) {
+            Ok(0) => break,
+            Ok(n) => length += n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(length)
+}
+
+impl BufRead for ReadAhead {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.position == self.chunk.len() && !self.ended {
+            let next = self.full.recv().map_err(|_| io::Error::other("the reading thread died"))??;
+            let used = std::mem::replace(&mut self.chunk, next);
+            // The other side may have ended.
+            let _ = self.empty.try_send(used);
+            self.position = 0;
+            self.ended = self.chunk.is_empty();
+            self.hasher.update(&self.chunk);
+        }
+        Ok(&self.chunk[self.position..])
+    }
+
+    fn consume(&mut self, length: usize) {
+        self.position += length;
+    }
+}
+
+impl Read for ReadAhead {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let available = self.fill_buf()?;
+        let n = available.len().min(buffer.len());
+        buffer[..n].copy_from_slice(&available[..n]);
+        self.consume(n);
+        Ok(n)
+    }
+}

@@ -1,0 +1,150 @@
+//! The build cache: records under the digests of build steps, and the directories of `RUN --mount=type=cache`.
+
+use std::fs::{self, File, FileTimes};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Digest;
+use crate::error::{Context, Result, StoreError};
+use crate::store::lease::Use;
+use crate::store::lock::{self, Mode};
+use crate::store::{Store, file_name, make_dir};
+
+/// First line of a record's file; the caller's bytes follow.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct RecordHead {
+    /// Blobs that are kept as long as the record.
+    pub refs: Vec<Digest>,
+    /// Unpacked layers that are kept as long as the record.
+    pub snapshots: Vec<Digest>,
+    /// Of the caller's bytes: records are not synced, so a power loss may leave half of one.
+    pub sum: Digest,
+}
+
+impl Store {
+    /// The bytes recorded for a build step, if they and all blobs they refer to are here. Those, and the unpacked layers,
+    /// are held then, and the record counts as used now.
+    ///
+    /// Unpacked layers may be missing (after a power loss, or taken by a collection) and have to be unpacked again.
+    pub fn cache_get(&self, key: &Digest) -> Result<Option<Vec<u8>>> {
+        let path = self.dir("cache").join(file_name(key));
+        let mut guard = self.lease.guard()?;
+        let Some((head, bytes)) = read_record(&path)? else { return Ok(None) };
+        if !head.refs.iter().all(|digest| self.blob_path(digest).exists()) {
+            return Ok(None);
+        }
+        let blobs = head.refs.into_iter().map(Use::Blob);
+        let uses: Vec<Use> = blobs.chain(head.snapshots.into_iter().map(Use::Snapshot)).collect();
+        guard.hold(&uses)?;
+        let touched = File::options()
+            .append(true)
+            .open(&path)
+            .and_then(|file| file.set_times(FileTimes::new().set_modified(SystemTime::now())));
+        match touched {
+            // On a full disk or without the right to write, the record is as good.
+            Ok(()) | Err(_) => Ok(Some(bytes)),
+        }
+    }
+
+    /// Records the outcome of a build step. `refs` are blobs and `snapshots` unpacked layers that garbage collection
+    /// keeps as long as it keeps the record.
+    pub fn cache_put(&self, key: &Digest, bytes: &[u8], refs: &[Digest], snapshots: &[Digest]) -> Result<()> {
+        let blobs = refs.iter().cloned().map(Use::Blob);
+        let uses: Vec<Use> = blobs.chain(snapshots.iter().cloned().map(Use::Snapshot)).collect();
+        self.lease.hold(&uses)?;
+        let head = RecordHead { refs: refs.to_vec(), snapshots: snapshots.to_vec(), sum: Digest::of(bytes) };
+        let mut content = serde_json::to_vec(&head).expect("digests always serialise");
+        content.push(b'\n');
+        content.extend_from_slice(bytes);
+        let temporary = self.lease.temporary()?;
+        let path = self.dir("cache").join(file_name(key));
+        let write = || -> io::Result<()> {
+            File::create_new(&temporary)?.write_all(&content)?;
+            fs::rename(&temporary, &path)
+        };
+        write().context("write", &path).inspect_err(|_| {
+            let _ = fs::remove_file(&temporary);
+        })
+    }
+
+    /// The directory of a cache mount, locked as `sharing` says until the result is dropped. Waits for others.
+    pub fn cache_mount(&self, id: &str, sharing: Sharing) -> Result<CacheMount> {
+        let base = self.dir("cachemounts").join(mount_name(id));
+        for n in 0u32.. {
+            let dir = if n == 0 { base.clone() } else { base.with_added_extension(n.to_string()) };
+            let lock_path = dir.join("lock");
+            let lock = loop {
+                make_dir(&dir)?;
+                let locked = match sharing {
+                    Sharing::Shared => lock::lock(&lock_path, Mode::Shared).map(Some),
+                    Sharing::Locked => lock::lock(&lock_path, Mode::Exclusive).map(Some),
+                    Sharing::Private => lock::try_lock(&lock_path, Mode::Exclusive),
+                };
+                match locked {
+                    // A collection removed the directory meanwhile.
+                    Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                    other => break other.context("lock", &lock_path)?,
+                }
+            };
+            let Some(lock) = lock else { continue };
+            let path = dir.join("data");
+            make_dir(&path)?;
+            // When it was last used, for collections.
+            let _ = lock.set_times(FileTimes::new().set_modified(SystemTime::now()));
+            return Ok(CacheMount { path, _lock: lock });
+        }
+        unreachable!("each number was locked by another process")
+    }
+}
+
+/// Who may use a cache mount at the same time (Dockerfile reference, `RUN --mount=type=cache`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sharing {
+    /// Everybody.
+    #[default]
+    Shared,
+    /// Each gets a directory of its own while another is in use.
+    Private,
+    /// One after the other.
+    Locked,
+}
+
+/// A cache mount in use.
+#[derive(Debug)]
+pub struct CacheMount {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl CacheMount {
+    /// The directory to mount; made with mode 0700, the caller sets mode and owner.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// A file name for an id: readable where possible, else its digest after a character that the other form lacks.
+fn mount_name(id: &str) -> String {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
+    if !id.is_empty() && id.len() <= 100 && id.bytes().all(plain) {
+        id.to_string()
+    } else {
+        format!("~{}", Digest::of(id.as_bytes()).hex())
+    }
+}
+
+/// Reads a record; `None` if there is none or it is damaged.
+pub(crate) fn read_record(path: &Path) -> Result<Option<(RecordHead, Vec<u8>)>> {
+    let mut content = match fs::read(path) {
+        Ok(content) => content,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(StoreError::io("read", path, e)),
+    };
+    let Some(end) = content.iter().position(|b| *b == b'\n') else { return Ok(None) };
+    let Ok(head) = serde_json::from_slice::<RecordHead>(&content[..end]) else { return Ok(None) };
+    content.drain(..=end);
+    Ok((Digest::of(&content) == head.sum).then_some((head, content)))
+}
