@@ -35,6 +35,9 @@ impl Default for Timeouts {
 /// Bytes read or written at once; larger than ureq's default since most of what moves is blobs.
 const BUFFER_SIZE: usize = 256 * 1024;
 
+/// Request bodies from this size on, in bytes, are large.
+pub(crate) const LARGE: u64 = 1024 * 1024;
+
 /// All connections of a client.
 pub(crate) struct Http {
     pub(crate) hosts: Hosts,
@@ -87,10 +90,12 @@ impl Http {
         };
         let mut source = ExactReader { reader, left: length, error: None };
         let request = request.header(http::header::CONTENT_LENGTH, length);
+        // A registry may take its time to put a large blob where it belongs before it answers.
+        let patience = if length >= LARGE { 5 * self.timeouts.stall } else { self.timeouts.stall };
         let result = request
             .body(SendBody::from_reader(&mut source))
             .map_err(ureq::Error::from)
-            .and_then(|r| agent.run(r));
+            .and_then(|r| agent.run(agent.configure_request(r).timeout_per_read(Some(patience)).build()));
         match (result, source.error.take()) {
             (Err(_), Some(error)) => {
                 Ok(Err(Failure { reason: error.to_string(), retryable: false, source: Some(error) }))

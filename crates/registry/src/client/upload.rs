@@ -14,12 +14,12 @@ use std::path::PathBuf;
 
 use crossdock_oci::manifest::Descriptor;
 use crossdock_oci::{Digest, Reference};
-use ureq::http::header::{CONTENT_RANGE, CONTENT_TYPE};
+use ureq::http::header::{CONTENT_RANGE, CONTENT_TYPE, EXPECT};
 use ureq::http::{HeaderMap, HeaderValue, Method};
 
 use super::blob::blob_subject;
 use super::failure::Subject;
-use super::http::header_text;
+use super::http::{LARGE, header_text};
 use super::session::Scopes;
 use super::url::{Url, encode};
 use super::{Answered, Call, Client, Target};
@@ -27,8 +27,11 @@ use crate::error::{Error, Result};
 use crate::hosts::Endpoint;
 use crate::progress::{Outcome, Progress};
 
-/// Chunks after a registry refused the whole as too large, in bytes; below the limits of common reverse proxies.
+/// Chunks after a registry refused the whole as too large, in bytes; below the limits of common reverse proxies. Each further
+/// refusal divides them by four.
 const CHUNK_SIZE_AFTER_413: u64 = 32 * 1024 * 1024;
+/// Chunks do not get smaller than that, in bytes.
+const CHUNK_SIZE_MIN: u64 = 1024 * 1024;
 
 /// Content that can be read from any position, again and again.
 pub trait BlobSource: Sync {
@@ -133,8 +136,9 @@ impl Upload<'_> {
                         retries.reset();
                     }
                 }
-                Err(Error::TooLarge(_)) if self.chunk_size.is_none() => {
-                    self.chunk_size = Some(CHUNK_SIZE_AFTER_413);
+                Err(Error::TooLarge(_)) if self.chunk_size.is_none_or(|size| size > CHUNK_SIZE_MIN) => {
+                    let smaller = self.chunk_size.map(|size| (size / 4).max(CHUNK_SIZE_MIN));
+                    self.chunk_size = Some(smaller.unwrap_or(CHUNK_SIZE_AFTER_413));
                     self.restart();
                 }
                 Err(e) if self.url.is_some() && (e.is_retryable() || is_lost(&e)) => {
@@ -282,6 +286,12 @@ impl Upload<'_> {
             }))
         };
         let has_body = body.is_some() || method == Method::POST;
+        let mut headers = headers;
+        if length >= LARGE {
+            // Asks before it sends (RFC 9110 section 10.1.1): who answers 413 and closes the connection would not be
+            // heard by a client that is busy sending.
+            headers.push((EXPECT, HeaderValue::from_static("100-continue")));
+        }
         self.client.call(
             &self.endpoint,
             &Call {

@@ -24,6 +24,10 @@ pub(super) struct ReplyBody {
     left: u64,
     /// Breaks off once that many more bytes were sent.
     cut_after: Option<u64>,
+    /// What came before a cut is on its way.
+    flushed: bool,
+    /// Goes silent instead of breaking off.
+    stall: bool,
     /// Changes the next byte.
     corrupt: bool,
 }
@@ -41,18 +45,34 @@ impl ReplyBody {
 
     pub(super) fn of(bytes: Vec<u8>) -> ReplyBody {
         let left = bytes.len() as u64;
-        ReplyBody { source: Source::Bytes(bytes.into()), left, cut_after: None, corrupt: false }
+        ReplyBody {
+            source: Source::Bytes(bytes.into()),
+            left,
+            cut_after: None,
+            flushed: false,
+            stall: false,
+            corrupt: false,
+        }
     }
 
     /// The next `length` bytes of a file.
     pub(super) fn file(file: File, length: u64) -> ReplyBody {
         let (sender, receiver) = mpsc::channel(PIECES);
         tokio::task::spawn_blocking(move || send_file(file, length, &sender));
-        ReplyBody { source: Source::Channel(receiver), left: length, cut_after: None, corrupt: false }
+        ReplyBody {
+            source: Source::Channel(receiver),
+            left: length,
+            cut_after: None,
+            flushed: false,
+            stall: false,
+            corrupt: false,
+        }
     }
 
-    pub(super) fn cut(&mut self, after: u64) {
+    /// Ends early, with an error or, to `stall`, with silence.
+    pub(super) fn cut(&mut self, after: u64, stall: bool) {
         self.cut_after = Some(after);
+        self.stall = stall;
     }
 
     pub(super) fn corrupt(&mut self) {
@@ -106,6 +126,14 @@ impl Body for ReplyBody {
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         if self.left == 0 {
             return Poll::Ready(None);
+        }
+        if self.cut_after == Some(0) && !self.flushed {
+            // What came before is sent, not kept for the next piece.
+            self.flushed = !self.stall;
+            if !self.stall {
+                context.waker().wake_by_ref();
+            }
+            return Poll::Pending;
         }
         let piece = match &mut self.source {
             Source::Bytes(bytes) => Some(Ok(std::mem::take(bytes))),

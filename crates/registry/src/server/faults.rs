@@ -24,8 +24,12 @@ pub struct Seen {
 pub enum Fault {
     /// The connection is closed without an answer.
     Close,
+    /// No answer ever comes, and the connection stays open.
+    Silence,
     /// The answer's body breaks off after that many bytes.
     CutResponse(u64),
+    /// Nothing more comes after that many bytes of the answer's body, and the connection stays open.
+    StallResponse(u64),
     /// Of the request's body that many bytes are taken, then the connection is closed.
     CutRequest(u64),
     /// Something else is answered.

@@ -82,6 +82,7 @@ impl Handler {
         let fault = self.options.faults.as_ref().and_then(|hook| hook(&seen(&request)));
         match &fault {
             Some(Fault::Close) => return Err(Aborted),
+            Some(Fault::Silence) => std::future::pending().await,
             Some(Fault::Answer { status, headers, body }) => {
                 let mut builder = reply(*status);
                 for (name, value) in headers {
@@ -99,7 +100,8 @@ impl Handler {
             Err(Failure::Aborted) => return Err(Aborted),
         };
         match fault {
-            Some(Fault::CutResponse(after)) => answer.body_mut().cut(after),
+            Some(Fault::CutResponse(after)) => answer.body_mut().cut(after, false),
+            Some(Fault::StallResponse(after)) => answer.body_mut().cut(after, true),
             Some(Fault::Corrupt) => answer.body_mut().corrupt(),
             _ => {}
         }

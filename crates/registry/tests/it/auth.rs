@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crossdock_oci::{Digest, Reference};
@@ -114,9 +115,11 @@ fn identity_tokens_are_exchanged() {
 #[test]
 fn a_token_that_expires_is_replaced() {
     let auth = AuthOptions::Bearer(bearer());
-    let site = Site::with(ServerOptions { auth, ..ServerOptions::default() }, |seen, _| {
+    let puts = AtomicUsize::new(0);
+    let site = Site::with(ServerOptions { auth, ..ServerOptions::default() }, move |seen, _| {
         // Forgotten by the server before the client thinks so: in the middle of an upload, too.
-        (seen.method == "PUT").then_some(Fault::ExpireTokens)
+        let first_try = seen.method == "PUT" && puts.fetch_add(1, Ordering::Relaxed).is_multiple_of(2);
+        first_try.then_some(Fault::ExpireTokens)
     });
     let client = alice(&site);
     push_small(&client, &site.reference("a:1"));

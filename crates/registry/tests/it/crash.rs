@@ -1,16 +1,22 @@
-//! A server that is killed.
+//! Servers and clients that are killed.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use crossdock_oci::{Digest, Reference};
+use std::sync::Arc;
+
+use crossdock_oci::{Digest, Reference, Store};
+use crossdock_registry::server::faults::Fault;
 use crossdock_registry::server::{RegistryServer, ServerOptions};
+use crossdock_registry::transfer::{PullOptions, PushOptions, pull, push};
+use crossdock_registry::{Client, Outcome, Progress};
 
 use crate::support::*;
 
 const DIRECTORY: &str = "REGISTRY_TEST_DIRECTORY";
+const TRANSFER: &str = "REGISTRY_TEST_TRANSFER";
 
 /// The server of the tests below, in a process of its own; run by itself it only listens for a moment.
 #[test]
@@ -87,4 +93,94 @@ fn what_was_acknowledged_survives_and_uploads_go_on() {
     assert_eq!(finished.status(), 201);
     assert_eq!(client().head_blob(&reference, &digest).expect("answers"), Some(600_000));
     second.kill();
+}
+
+/// Says so once bytes have moved.
+struct Told;
+
+impl Progress for Told {
+    fn start(&self, _: &str, _: &str, _: u64) {}
+    fn advance(&self, _: &str, position: u64) {
+        println!("\nmoved {position}");
+    }
+    fn done(&self, _: &str, _: Outcome) {}
+}
+
+/// A pull or push in a process of its own: `pull STORE REFERENCE` or `push STORE REFERENCE`. By itself it checks that there
+/// is nothing to push in an empty store.
+#[test]
+fn transfer_process() {
+    let client = Client::new(crossdock_registry::ClientOptions { progress: Arc::new(Told), ..options().0 });
+    let Ok(order) = std::env::var(TRANSFER) else {
+        let (_directory, store) = store();
+        let nothing = blob(b"nothing");
+        let reference = "localhost/a".parse().expect("good");
+        assert!(push(&client, &store, &reference, &nothing, &PushOptions::default()).is_err());
+        return;
+    };
+    let words: Vec<&str> = order.split(' ').collect();
+    let store = Store::open(Path::new(words[1])).expect("a store");
+    let reference: Reference = words[2].parse().expect("good");
+    if words[0] == "pull" {
+        pull(&client, &store, &reference, &PullOptions::all()).expect("killed before it ends");
+    } else {
+        let image = image(&store, &platform("linux/amd64"), &[1]);
+        push(&client, &store, &reference, &image, &PushOptions::default()).expect("killed before it ends");
+    }
+}
+
+/// Starts a transfer, waits until it has moved `least` bytes of one blob, and kills it.
+fn kill_in_the_middle(order: &str, least: u64) {
+    let mut child = Command::new(std::env::current_exe().expect("known"))
+        .args(["--exact", "crash::transfer_process", "--nocapture", "--test-threads=1"])
+        .env(TRANSFER, order)
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("runs");
+    let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines().map_while(Result::ok);
+    let moved = lines.find(|line| {
+        line.strip_prefix("moved ").and_then(|n| n.parse::<u64>().ok()).is_some_and(|n| n >= least)
+    });
+    child.kill().expect("it is there");
+    child.wait().expect("it ends");
+    assert!(moved.is_some(), "the transfer ended before it was killed");
+}
+
+#[test]
+fn a_killed_pull_goes_on() {
+    let site = Site::faulty(|seen, spoiled| {
+        // The layer is the second blob.
+        let is_blob = seen.method == "GET" && seen.path.contains("/blobs/");
+        (is_blob && spoiled < 1 && seen.range.is_none()).then_some(Fault::StallResponse(10_000))
+    });
+    let (_one, here) = store();
+    let descriptor = image(&here, &platform("linux/amd64"), &[1]);
+    let reference = site.reference("app:1");
+    push(&client(), &here, &reference, &descriptor, &PushOptions::default()).expect("pushed");
+    // The configuration is here already, so that the layer is what stalls.
+    let (directory, there) = store();
+    let config = here.load_image(&descriptor).expect("complete").config_bytes;
+    there.write_blob(&config).expect("stored");
+    kill_in_the_middle(&format!("pull {} {reference}", directory.path().join("store").display()), 10_000);
+    assert!(there.image(&reference).expect("readable").is_none());
+    pull(&client(), &there, &reference, &PullOptions::all()).expect("pulled");
+    validate(&there, &descriptor);
+    let seen = site.seen.lock().expect("not poisoned");
+    assert!(seen.iter().any(|s| s.range.as_deref() == Some("bytes=10000-")), "it went on where it was");
+}
+
+#[test]
+fn a_killed_push_leaves_no_name_and_goes_on() {
+    let site = Site::faulty(|seen, spoiled| {
+        // The answer to the first upload never comes.
+        (seen.method == "PUT" && spoiled == 0).then_some(Fault::Silence)
+    });
+    let (directory, store) = store();
+    let reference = site.reference("app:1");
+    kill_in_the_middle(&format!("push {} {reference}", directory.path().join("store").display()), 1);
+    assert!(client().head_manifest(&reference).expect("answers").is_none());
+    let descriptor = image(&store, &platform("linux/amd64"), &[1]);
+    push(&client(), &store, &reference, &descriptor, &PushOptions::default()).expect("pushed");
+    pull(&client(), &store, &reference, &PullOptions::all()).expect("pulled");
+    validate(&store, &descriptor);
 }

@@ -204,8 +204,7 @@ fn a_body_that_stalls_is_taken_up_again() {
         for stream in listener.incoming() {
             let mut stream = stream.expect("a connection");
             let mut buffer = [0; 4096];
-            loop {
-                let Ok(n @ 1..) = stream.read(&mut buffer) else { break };
+            while let Ok(n @ 1..) = stream.read(&mut buffer) {
                 let request = String::from_utf8_lossy(&buffer[..n]).into_owned();
                 let answer: Vec<u8> = if request.starts_with("GET /v2/ ") {
                     b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}".to_vec()

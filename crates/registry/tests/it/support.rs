@@ -5,7 +5,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use crossdock_oci::manifest::{Descriptor, Document, Index, Manifest};
+use crossdock_oci::manifest::{Descriptor, Index, Manifest};
+use crossdock_oci::validate::Missing;
 use crossdock_oci::{Digest, ImageConfig, Reference, Store, media_type};
 use crossdock_platform::Platform;
 use crossdock_registry::client::Clock;
@@ -201,20 +202,10 @@ pub fn index(store: &Store, platforms: &[&str]) -> Descriptor {
     Descriptor::of(media_type::OCI_INDEX, &bytes)
 }
 
-/// Reads everything below a document of a store; every read verifies.
-pub fn validate(store: &Store, top: &Descriptor) -> usize {
-    let (document, _) = store.read_document(top).expect("complete");
-    let mut count = 1;
-    for child in document.children() {
-        count += match &document {
-            Document::Index(_) => validate(store, child),
-            Document::Manifest(_) => {
-                assert_eq!(store.read_blob(&child.digest).expect("complete").len() as u64, child.size);
-                1
-            }
-        };
-    }
-    count
+/// Checks that an image or index is complete and holds together; returns the numbers of images and of different layers.
+pub fn validate(store: &Store, top: &Descriptor) -> (usize, usize) {
+    let validated = store.validate(top, Missing::Refuse).expect("valid");
+    (validated.images, validated.layers)
 }
 
 /// A manifest of one blob, pushed with it; the smallest thing that a repository can hold.

@@ -76,15 +76,29 @@ fn an_upload_that_is_forgotten_starts_anew() {
 
 #[test]
 fn too_large_a_request_becomes_chunks() {
+<<<<<<< HEAD
     let site = Site::faulty(|seen, spoiled| {
         (seen.method == "PUT" && spoiled == 0)
             .then(|| Fault::status(413, "<html>413 Request Entity Too Large</html>"))
+=======
+    let too_large = || Some(Fault::status(413, "<html>413 Request Entity Too Large</html>"));
+    let site = Site::faulty(move |seen, spoiled| match (seen.method.as_str(), spoiled) {
+        ("PUT", 0) | ("PATCH", 1 | 2) => too_large(),
+        _ => None,
+>>>>>>> registry
     });
     let client = client();
-    let bytes = noise(4, 300_000);
+    let bytes = noise(4, 6_000_000);
     client.put_blob(&site.reference("a"), &blob(&bytes), &bytes, &[]).expect("pushed in the end");
-    assert_eq!(site.count("PATCH", "uploads"), 1);
+    // One of 32 MiB, one of 8, then those of 2 that get through.
+    assert_eq!(site.count("PATCH", "uploads"), 2 + 3);
     read_back(&client, &site.reference("a"), &bytes);
+
+    let site = Site::faulty(
+        move |seen, _| if seen.method == "PUT" || seen.method == "PATCH" { too_large() } else { None },
+    );
+    let error = client.put_blob(&site.reference("a"), &blob(&bytes), &bytes, &[]).expect_err("never taken");
+    assert!(matches!(error, Error::TooLarge(_)), "{error}");
 }
 
 #[test]
