@@ -142,9 +142,9 @@ impl<'scope, 'env, 'a> StageRun<'scope, 'env, 'a> {
                 self.state = (*inherited).clone();
                 self.state.scope = self.scope.stage(Some(&inherited.scope));
             }
-            Origin::Image(reference) => self.from_image(&reference, &base, stage.lines)?,
+            Origin::Image(reference) => self.image_base(&reference, &base, stage.lines)?,
             Origin::Context(NamedContext::Image(reference)) => {
-                self.from_image(&reference, &base, stage.lines)?
+                self.image_base(&reference, &base, stage.lines)?
             }
             Origin::Context(NamedContext::OciLayout { path, name }) => {
                 let manifest = self.layout_image(&path, name.as_deref(), stage.lines)?;
@@ -159,7 +159,7 @@ impl<'scope, 'env, 'a> StageRun<'scope, 'env, 'a> {
         Ok(())
     }
 
-    fn from_image(&mut self, reference: &Reference, name: &str, lines: Lines) -> Result<(), BuildError> {
+    fn image_base(&mut self, reference: &Reference, name: &str, lines: Lines) -> Result<(), BuildError> {
         let engine = self.engine;
         let platform = self.state.platform.clone();
         let title = self.title(&format!("FROM {name}"));

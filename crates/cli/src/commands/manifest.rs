@@ -74,8 +74,11 @@ fn inspect(session: &Session, image: &str, verbose: bool) -> Result<u8> {
     Ok(0)
 }
 
-/// The index that a name means in the store, with those of its images that are here.
-fn local_index(store: &Store, reference: &Reference) -> Result<Option<(Index, Vec<(Platform, Descriptor)>)>> {
+/// An index, and those of its images that are in the store.
+type LocalIndex = (Index, Vec<(Platform, Descriptor)>);
+
+/// The index that a name means in the store.
+fn local_index(store: &Store, reference: &Reference) -> Result<Option<LocalIndex>> {
     let Some(record) = store.image(reference)? else { return Ok(None) };
     let present: Vec<(Platform, Descriptor)> =
         record.images.iter().map(|i| (i.platform.clone(), i.manifest.clone())).collect();

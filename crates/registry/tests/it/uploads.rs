@@ -76,16 +76,10 @@ fn an_upload_that_is_forgotten_starts_anew() {
 
 #[test]
 fn too_large_a_request_becomes_chunks() {
-<<<<<<< HEAD
-    let site = Site::faulty(|seen, spoiled| {
-        (seen.method == "PUT" && spoiled == 0)
-            .then(|| Fault::status(413, "<html>413 Request Entity Too Large</html>"))
-=======
     let too_large = || Some(Fault::status(413, "<html>413 Request Entity Too Large</html>"));
     let site = Site::faulty(move |seen, spoiled| match (seen.method.as_str(), spoiled) {
         ("PUT", 0) | ("PATCH", 1 | 2) => too_large(),
         _ => None,
->>>>>>> registry
     });
     let client = client();
     let bytes = noise(4, 6_000_000);
