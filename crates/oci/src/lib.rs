@@ -1,8 +1,11 @@
 //! OCI images, indexes and layers, and the content store that keeps them.
 //!
-//! - [`digest`], [`reference`], [`manifest`], [`config`]: the values of the OCI image and distribution
+//! - [`digest`], [`mod@reference`], [`manifest`], [`config`]: the values of the OCI image and distribution
 //!   specifications, with everything that is not understood kept as it was read;
-//! - the store: files named by their digest, images by reference *and platform*, unpacked layers, garbage collection.
+//! - [`store`]: files named by their digest, images by reference *and platform*, unpacked layers, the build cache,
+//!   garbage collection;
+//! - [`layer`]: layers as archives and as directories in overlay form;
+//! - [`archive`], [`validate`]: images in files, and whether an image holds together.
 //!
 //! This room knows neither HTTP nor processes.
 

@@ -38,12 +38,12 @@ impl Store {
                 layers.push(name);
             }
             let tagged = item.references.iter().filter(|r| r.digest().is_none());
-            let tags: Vec<String> = tagged.clone().map(Reference::familiar).collect();
+            // Whole names: podman takes short ones for its own, docker shortens them itself.
+            let tags: Vec<String> = tagged.clone().map(Reference::to_string).collect();
             let top = image.config.rootfs.diff_ids.last().map_or("", Digest::hex);
-            for (reference, name) in tagged.zip(&tags) {
+            for reference in tagged {
                 let tag = reference.tag().expect("a reference without a digest has a tag");
-                let repository = name.strip_suffix(tag).and_then(|n| n.strip_suffix(':')).unwrap_or(name);
-                repositories.entry(repository.into()).or_default().insert(tag.into(), top.into());
+                repositories.entry(reference.name()).or_default().insert(tag.into(), top.into());
             }
             manifest.push(DockerItem { config, repo_tags: Some(tags).filter(|t| !t.is_empty()), layers });
         }
