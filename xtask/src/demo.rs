@@ -163,7 +163,7 @@ fn host_handlers() -> Vec<String> {
 /// The directory of the demo and, for another user, a copy of the executable that he can read.
 fn place(options: &Options, built: &Path) -> Result<Demo> {
     let Some(user) = &options.as_user else {
-        let directory = built.parent().and_then(Path::parent).context("a target directory")?.join("demo");
+        let directory = checkout().join("target/demo");
         std::fs::create_dir_all(&directory).with_context(|| format!("create {}", directory.display()))?;
         return Ok(Demo { crossdock: built.to_path_buf(), directory, user: None });
     };
@@ -213,7 +213,7 @@ fn bases(demo: &Demo) -> Result<PathBuf> {
         // mmdebstrap sees root and handlers for foreign programs, both only in an own namespace.
         let child = demo
             .crossdock("store")
-            .args(["unshare", "--", "mmdebstrap", "--mode=root", "--skip=check/qemu", "--variant=minbase"])
+            .args(["unshare", "--", "mmdebstrap", "--mode=root", "--skip=check/qemu", "--variant=apt"])
             .arg(format!("--architectures={architecture}"))
             .arg(SUITE)
             .arg(&partial)
