@@ -253,12 +253,27 @@ fn mirror() -> Result<String> {
 }
 
 /// The embedded registry on a free port; ended when dropped.
-struct Registry {
+pub struct Registry {
     child: Child,
-    address: String,
+    pub address: String,
+}
+
+/// Whether the Debian roots are there.
+pub fn bases_are_made() -> bool {
+    let bases = checkout().join("target/demo/bases");
+    PLATFORMS.iter().all(|(_, architecture, _)| bases.join(format!("{architecture}.tar")).exists())
 }
 
 impl Registry {
+    /// A registry in `directory`, served by `crossdock`.
+    pub fn start_with(crossdock: &Path, directory: &Path) -> Result<Registry> {
+        Registry::start(&Demo {
+            crossdock: crossdock.to_path_buf(),
+            directory: directory.to_path_buf(),
+            user: None,
+        })
+    }
+
     fn start(demo: &Demo) -> Result<Registry> {
         let file = demo.directory.join("registry.addr");
         let _ = std::fs::remove_file(&file);
