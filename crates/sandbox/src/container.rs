@@ -642,13 +642,15 @@ fn run_init(
     let pid = match sys::clone_process(0).failing(|| "start the command".into())? {
         Cloned::Parent(pid) => pid,
         Cloned::Child => {
+            // A group of its own in the foreground of the terminal, as a shell starts a job, so that keys reach it and not us.
+            // The terminal would stop a background process for this, but the signal is blocked.
+            let stdin = rustix::stdio::stdin();
+            if rustix::termios::isatty(stdin) && rustix::process::setpgid(None, None).is_ok() {
+                let _ = rustix::termios::tcsetpgrp(stdin, rustix::process::getpid());
+            }
             sys::reset_signals();
             set_parent_process_death_signal(Some(Signal::KILL))
                 .failing(|| "ask for a death signal".into())?;
-            if rustix::termios::isatty(rustix::stdio::stdin()) && setsid().is_ok() {
-                // The terminal goes from pid 1's session, which gave it up below, to the command's.
-                let _ = sys::set_controlling_terminal(rustix::stdio::stdin());
-            }
             drop_privileges(spec, mapping, user)?;
             die_with_monitor(alive)?;
             return Err(command.execute());

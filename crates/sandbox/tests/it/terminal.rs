@@ -64,11 +64,11 @@ fn a_terminal_is_passed_through_and_put_back() {
 
 #[test]
 fn keys_make_signals_inside() {
-    for who in Who::all() {
+    let script = "trap 'echo int; exit 3' INT; echo x > /dev/tty; echo ready; while :; do read x; done";
+    for (who, init) in Who::all().into_iter().flat_map(|who| [(who, false), (who, true)]) {
         let (mut outer, inner) = pair();
-        let mut sandbox =
-            Sandbox::new(who, "trap 'echo int; exit 3' INT; echo ready; while :; do read x; done");
-        sandbox.spec.init = true;
+        let mut sandbox = Sandbox::new(who, script);
+        sandbox.spec.init = init;
         let end = || inner.try_clone().expect("a copy");
         let mut child = sandbox
             .command(&["--terminal"])
@@ -81,6 +81,7 @@ fn keys_make_signals_inside() {
         expect(&mut outer, &mut seen, "ready\r\n");
         outer.write_all(&[3]).expect("Ctrl-C");
         expect(&mut outer, &mut seen, "int\r\n");
+        assert!(seen.starts_with("x\r\n"), "{seen:?}");
         assert_eq!(child.wait().expect("the end").code(), Some(3), "as {who:?}");
     }
 }
