@@ -228,25 +228,30 @@ fn prepare_root(spec: &Spec, prepared: &mut [Prepared], cleanup: &mut Cleanup) -
         return Ok(root);
     }
 
-    let mut root = mount_overlay(lower, upper.as_ref())?;
-    let Plan { mut paths, mut absent } = mountpoints::plan(root.as_fd(), &wanted)?;
-    if !absent.is_empty() {
+    // One place is kept for the skeleton. The view shows upper as one more layer: a second overlay with the same upper must
+    // not be there at once, and the end of the first would sync the whole file system.
+    if lower.len() >= overlay::LOWER_MAX {
+        return Err(Failure::Specification(format!(
+            "{} layers are more than the {} that overlayfs stacks in a sandbox",
+            lower.len(),
+            overlay::LOWER_MAX - 1
+        )));
+    }
+    let with = |top: Option<&Path>| {
+        lower.iter().map(PathBuf::as_path).chain(top).map(Path::to_path_buf).collect::<Vec<_>>()
+    };
+    let changed = upper.as_ref().map(|upper| upper.upper.as_path()).filter(|upper| !is_empty(upper));
+    let view = mount_overlay(&with(changed), None)?;
+    let Plan { mut paths, mut absent } = mountpoints::plan(view.as_fd(), &wanted)?;
+    let root = if absent.is_empty() {
+        mount_overlay(lower, upper.as_ref())?
+    } else {
         let skeleton = skeleton_path(upper.as_ref())?;
         cleanup.skeleton = Some(skeleton.clone());
-        mountpoints::make_skeleton(&skeleton, root.as_fd(), &absent)?;
-        // The same work directory must not serve two overlays at once.
-        drop(root);
-        if let Some(upper) = upper.as_ref().filter(|upper| upper.volatile) {
-            forget_volatile(&upper.work);
-        }
-        let lower: Vec<PathBuf> = lower.iter().cloned().chain([skeleton]).collect();
-        if lower.len() > overlay::LOWER_MAX {
-            return Err(Failure::Specification(format!(
-                "{} layers are more than overlayfs stacks with mount points",
-                lower.len()
-            )));
-        }
-        root = mount_overlay(&lower, upper.as_ref())?;
+        mountpoints::make_skeleton(&skeleton, view.as_fd(), &absent)?;
+        mount_overlay(&with(Some(&skeleton)), upper.as_ref())?
+    };
+    if cleanup.skeleton.is_some() {
         Plan { paths, absent } = mountpoints::plan(root.as_fd(), &wanted)?;
     }
     if let (false, Some(upper)) = (absent.is_empty(), &upper) {
@@ -254,6 +259,10 @@ fn prepare_root(spec: &Spec, prepared: &mut [Prepared], cleanup: &mut Cleanup) -
     }
     place(prepared, paths);
     Ok(root)
+}
+
+fn is_empty(directory: &Path) -> bool {
+    fs::read_dir(directory).is_ok_and(|mut entries| entries.next().is_none())
 }
 
 /// Beside `work`, on the same file system; without upper somewhere temporary.
