@@ -258,9 +258,9 @@ impl Read for BlobReader {
     }
 }
 
-/// Starts the writing to disk while a long blob is still growing, so that little is left for the sync at its end.
+/// Starts the writing to disk while a long file is still growing, so that little is left for the sync at its end.
 #[derive(Default)]
-struct WriteBehind {
+pub struct WriteBehind {
     unsynced: usize,
     syncing: Option<JoinHandle<io::Result<()>>>,
     failed: Option<io::Error>,
@@ -270,7 +270,8 @@ impl WriteBehind {
     /// Bytes after which the disk gets work.
     const STEP: usize = 32 << 20;
 
-    fn wrote(&mut self, file: &File, length: usize) {
+    /// Notes that `length` bytes were written to `file`.
+    pub fn wrote(&mut self, file: &File, length: usize) {
         self.unsynced += length;
         if self.unsynced < WriteBehind::STEP || self.syncing.as_ref().is_some_and(|t| !t.is_finished()) {
             return;
@@ -292,13 +293,16 @@ impl WriteBehind {
         }
     }
 
-    /// Syncs all of the file.
-    fn finish(mut self, file: &File) -> io::Result<()> {
+    /// Waits for what was begun and returns its failure. What was written since is not synced.
+    pub fn settle(mut self) -> io::Result<()> {
         self.join();
-        match self.failed.take() {
-            Some(error) => Err(error),
-            None => file.sync_data(),
-        }
+        self.failed.take().map_or(Ok(()), Err)
+    }
+
+    /// Syncs all of the file.
+    pub fn finish(self, file: &File) -> io::Result<()> {
+        self.settle()?;
+        file.sync_data()
     }
 }
 

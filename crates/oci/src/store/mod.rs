@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-pub use blob::{BlobReader, BlobWriter, DOCUMENT_SIZE_MAX, Ingest, Partial};
+pub use blob::{BlobReader, BlobWriter, DOCUMENT_SIZE_MAX, Ingest, Partial, WriteBehind};
 pub use cache::{CacheMount, Sharing};
 pub use gc::{DiskUsage, GcOptions, GcReport, Usage};
 pub use image::{IdMatch, ImageEntry, ImageRecord, LoadedImage};

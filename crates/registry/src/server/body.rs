@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use crossdock_oci::digest::Hasher;
+use crossdock_oci::store::WriteBehind;
 use http_body_util::BodyExt;
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use tokio::sync::mpsc;
@@ -170,28 +171,37 @@ pub(super) enum Received {
     Cut,
 }
 
-/// Appends a request's body to a file and feeds the hash, on a thread of its own. At most `limit` bytes are taken.
+/// Appends a request's body to a file and feeds the hash, on a thread of its own. At most `limit` bytes are taken. With
+/// `sync` the disk begins to write while the body still comes.
 pub(super) async fn receive(
     body: &mut Incoming,
     mut file: File,
     mut hasher: Option<Hasher>,
     stall: Duration,
     limit: Option<u64>,
+    sync: bool,
 ) -> (io::Result<Received>, Option<Hasher>, u64) {
     let (sender, mut receiver) = mpsc::channel::<Bytes>(2 * PIECES);
     let writer = tokio::task::spawn_blocking(move || {
         let mut written = 0;
+        let mut behind = WriteBehind::default();
         while let Some(bytes) = receiver.blocking_recv() {
             if let Err(e) = file.write_all(&bytes) {
                 // The hash no longer fits what is in the file.
                 return (Err(e), None, written);
+            }
+            if sync {
+                behind.wrote(&file, bytes.len());
             }
             if let Some(hasher) = &mut hasher {
                 hasher.update(&bytes);
             }
             written += bytes.len() as u64;
         }
-        (Ok(()), hasher, written)
+        match behind.settle() {
+            Ok(()) => (Ok(()), hasher, written),
+            Err(e) => (Err(e), None, written),
+        }
     });
     let mut left = limit.unwrap_or(u64::MAX);
     let mut end = Received::Whole;

@@ -393,7 +393,8 @@ impl Handler {
             Some(Fault::CutRequest(after)) => Some(*after),
             _ => None,
         };
-        let (end, hasher, written) = receive(body, file, hasher, self.options.stall, limit).await;
+        let (end, hasher, written) =
+            receive(body, file, hasher, self.options.stall, limit, self.options.sync).await;
         // Without a hash the state stays behind the file, which makes the end hash the file.
         if let Some(hasher) = hasher {
             *state = UploadState { hasher, length: length + written };
