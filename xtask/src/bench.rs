@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context, Result, bail};
 
@@ -40,6 +41,7 @@ pub fn build(args: &[&str]) -> Result<()> {
     require(&[("time", "time"), ("busybox", "busybox-static")])?;
     let crossdock = build_release()?;
     let directory = checkout().join("target/bench");
+    remove_stores(&directory)?;
     contexts(&directory)?;
     let registry = Registry::start_with(&crossdock, &directory)?;
     // As root, as buildah's numbers without its own user namespace are the better ones.
@@ -58,7 +60,14 @@ pub fn build(args: &[&str]) -> Result<()> {
     bench.context("1 GB: build and push", "big1g")?;
     bench.pull()?;
     bench.three_platforms()?;
-    Ok(())
+    remove_stores(&bench.directory)
+}
+
+/// The stores of this or an earlier run; buildah's have files of other users in them, so rm(1) as the same user.
+fn remove_stores(directory: &Path) -> Result<()> {
+    let stores = directory.join("stores");
+    run(Command::new("rm").arg("-rf").arg(&stores))?;
+    std::fs::create_dir_all(&stores).with_context(|| format!("create {}", stores.display()))
 }
 
 impl Bench {
@@ -73,10 +82,14 @@ impl Bench {
         command
     }
 
-    fn buildah(&self, args: &[&str]) -> Command {
+    fn buildah(&self, store: &str, args: &[&str]) -> Command {
         let mut command = Command::new("/usr/bin/time");
         command.args(["-f", "%e %U %S %M", "-o"]).arg(self.directory.join("cost")).arg("buildah");
-        command.arg("--root").arg(self.store("buildah")).arg("--runroot").arg(self.store("buildah-run"));
+        command
+            .arg("--root")
+            .arg(self.store(store))
+            .arg("--runroot")
+            .arg(self.store(&format!("{store}-run")));
         command.args(["--storage-driver", "overlay"]).args(args);
         command.env("CONTAINERS_CONF", self.directory.join("containers.conf"));
         command
@@ -94,17 +107,11 @@ impl Bench {
         Ok(Cost { seconds, cpu_seconds: user + system, memory_bytes: (kilobytes * 1024.0) as u64 })
     }
 
-    fn clear(&self, store: &str) -> Result<()> {
-        let path = self.store(store);
-        if store.starts_with("buildah") {
-            let _ = self.buildah(&["rmi", "--all", "--force"]).output();
-            let _ = self.buildah(&["rm", "--all"]).output();
-        }
-        if path.exists() && !store.starts_with("buildah") {
-            std::fs::remove_dir_all(&path).with_context(|| format!("remove {}", path.display()))?;
-        }
-        std::fs::create_dir_all(path.parent().expect("has a parent"))?;
-        Ok(())
+    /// The name of a store that does not exist yet. Old ones stay until the end: a file system that has just removed
+    /// ten thousand files is slow to make new ones (ext4 avoids their inodes for seconds), for us and for the peer.
+    fn fresh(&self, prefix: &str) -> String {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        format!("{prefix}-{}", NEXT.fetch_add(1, Ordering::Relaxed))
     }
 
     /// One row: the medians of both, measured in turn.
@@ -141,7 +148,6 @@ impl Bench {
         std::fs::copy("/bin/busybox", context.join("busybox")).context("copy /bin/busybox")?;
         let text = "FROM scratch\nCOPY busybox /bin/busybox\nRUN [\"/bin/busybox\", \"--install\", \"/bin\"]\nCMD [\"sh\"]\n";
         std::fs::write(context.join("Dockerfile"), text)?;
-        self.clear("base")?;
         let tag = format!("{}/base:1", self.registry);
         let path = context.display().to_string();
         self.measure(self.ours("base", &["build", "-q", "-t", &tag, "--push", &path]))?;
@@ -155,7 +161,7 @@ impl Bench {
         let args = ["build", "-q", "-t", "noop", context.as_str()];
         self.measure(self.ours("base", &args))?;
         let peer_args = ["bud", "-q", "--layers", "--tls-verify=false", "-t", "noop", context.as_str()];
-        let mut peer = || self.measure(self.buildah(&peer_args));
+        let mut peer = || self.measure(self.buildah("buildah", &peer_args));
         if self.buildah {
             peer()?;
         }
@@ -198,16 +204,10 @@ impl Bench {
         };
         let mut peer = || {
             let build = |context: &str| {
-                self.measure(self.buildah(&[
-                    "bud",
-                    "-q",
-                    "--layers",
-                    "--no-cache",
-                    "--tls-verify=false",
-                    "-t",
-                    "s",
-                    context,
-                ]))
+                self.measure(self.buildah(
+                    "buildah",
+                    &["bud", "-q", "--layers", "--no-cache", "--tls-verify=false", "-t", "s", context],
+                ))
             };
             Ok(per_step(build(&one)?, build(&many)?))
         };
@@ -219,18 +219,18 @@ impl Bench {
         let path = self.directory.join("contexts").join(context).display().to_string();
         let mut round = 0;
         let ours = || {
-            self.clear("cold")?;
+            let store = self.fresh("ours");
             round += 1;
             let tag = format!("{}/ours-{context}-{}-{round}:1", self.registry, std::process::id());
-            self.measure(self.ours("cold", &["build", "-q", "-t", &tag, "--push", &path]))
+            self.measure(self.ours(&store, &["build", "-q", "-t", &tag, "--push", &path]))
         };
         let mut peer_round = 0;
         let mut peer = || {
-            self.clear("buildah")?;
+            let store = self.fresh("buildah");
             peer_round += 1;
             let tag = format!("{}/peer-{context}-{}-{peer_round}:1", self.registry, std::process::id());
-            let build = self.measure(self.buildah(&["bud", "-q", "--layers", "-t", &tag, &path]))?;
-            Ok(build.then(self.measure(self.buildah(&["push", "-q", "--tls-verify=false", &tag]))?))
+            let build = self.measure(self.buildah(&store, &["bud", "-q", "--layers", "-t", &tag, &path]))?;
+            Ok(build.then(self.measure(self.buildah(&store, &["push", "-q", "--tls-verify=false", &tag]))?))
         };
         self.row(name, ours, self.buildah.then_some(&mut peer as _))
     }
@@ -240,12 +240,12 @@ impl Bench {
         let tag = format!("{}/layers:1", self.registry);
         self.measure(self.ours("base", &["build", "-q", "-t", &tag, "--push", &path]))?;
         let ours = || {
-            self.clear("cold")?;
-            self.measure(self.ours("cold", &["pull", "-q", &tag]))
+            let store = self.fresh("ours");
+            self.measure(self.ours(&store, &["pull", "-q", &tag]))
         };
         let mut peer = || {
-            self.clear("buildah")?;
-            self.measure(self.buildah(&["pull", "-q", "--tls-verify=false", &tag]))
+            let store = self.fresh("buildah");
+            self.measure(self.buildah(&store, &["pull", "-q", "--tls-verify=false", &tag]))
         };
         self.row("pull and unpack of 640 MB in 9 layers", ours, self.buildah.then_some(&mut peer as _))
     }
@@ -266,9 +266,9 @@ impl Bench {
         let argument = format!("BUILD_FROM={base}");
         let mut round = 0;
         let ours = || {
-            self.clear("cold")?;
+            let store = self.fresh("ours");
             for platform in platforms.split(',') {
-                self.measure(self.ours("cold", &["pull", "-q", "--platform", platform, &base]))?;
+                self.measure(self.ours(&store, &["pull", "-q", "--platform", platform, &base]))?;
             }
             round += 1;
             let tag = format!("{}/example-{}-{round}:1", self.registry, std::process::id());
@@ -284,7 +284,7 @@ impl Bench {
                 "--push",
                 &example,
             ];
-            self.measure(self.ours("cold", &args))
+            self.measure(self.ours(&store, &args))
         };
         // buildah needs handlers of the whole machine for foreign steps, which nothing here may register.
         self.row("the example for three platforms: build and push", ours, None)
