@@ -219,7 +219,13 @@ impl<'a> Engine<'a> {
 
     /// Waits for an earlier stage of the same target platform.
     pub fn stage(&self, index: usize, platform: usize) -> Result<Arc<State>, ErrorKind> {
-        let promise = self.stages.get(&(index, platform)).ok_or(ErrorKind::Cancelled)?;
+        let Some(promise) = self.stages.get(&(index, platform)) else {
+            let stage = &self.file.stages[index];
+            let name = stage.name.clone().unwrap_or_else(|| index.to_string());
+            return Err(ErrorKind::Dockerfile(format!(
+                "an ONBUILD trigger of the base image uses stage \"{name}\", which nothing else here needs: name it in a COPY --from of this stage, too"
+            )));
+        };
         promise.wait().ok_or(ErrorKind::Cancelled)
     }
 

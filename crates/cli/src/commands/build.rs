@@ -320,7 +320,8 @@ fn contexts(given: &[String]) -> Result<BTreeMap<String, NamedContext>> {
             if !path.is_dir() {
                 bail!("--build-context {text}: not a directory");
             }
-            NamedContext::Directory(path)
+            let ignore = read_ignore(&[path.join(".dockerignore")])?;
+            NamedContext::Directory { path, ignore }
         };
         all.insert(name.to_string(), context);
     }
