@@ -160,7 +160,7 @@ impl StageRun<'_, '_, '_> {
             }
             execute(engine, step, &spec, &args)
         };
-        self.layer_step(&title, key.finish(), created_by, lines, &mut execute)
+        self.layer_step(&title, engine.timed(key.finish()), created_by, lines, &mut execute)
     }
 
     /// Arguments, the text to show, and the script of a heredoc that begins with `#!`.

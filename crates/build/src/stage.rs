@@ -456,6 +456,7 @@ impl<'scope, 'env, 'a> StageRun<'scope, 'env, 'a> {
                 let images = self.engine.env.images;
                 let manifest =
                     images.resolve(reference, platform, self.engine.request.pull).map_err(|reason| {
+                        let reason = self.explain_later_stage(reference, reason);
                         ErrorKind::BaseImage { name: reference.familiar(), reason }.at(lines)
                     })?;
                 from_manifest(&manifest)
@@ -466,6 +467,18 @@ impl<'scope, 'env, 'a> StageRun<'scope, 'env, 'a> {
             Origin::Context(_) => {
                 Err(ErrorKind::Dockerfile("a directory is not an image".to_string()).at(lines))
             }
+        }
+    }
+
+    /// A stage that is used before it is there is taken for an image, which rarely exists.
+    fn explain_later_stage(&self, reference: &Reference, reason: String) -> String {
+        let is_it = |stage: &Stage| {
+            let named = stage.name.as_ref().and_then(|name| name.parse::<Reference>().ok());
+            named.is_some_and(|named| named == *reference)
+        };
+        match self.engine.file.stages[self.index..].iter().any(is_it) {
+            true => format!("{reason} (a stage of that name comes later; only earlier stages can be used)"),
+            false => reason,
         }
     }
 

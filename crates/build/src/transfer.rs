@@ -82,7 +82,12 @@ impl StageRun<'_, '_, '_> {
 
         let origin = transfer.from.as_ref().map(|from| self.origin(from, lines)).transpose()?;
         let shown_from = transfer.from.as_ref().map(|from| format!("--from={from} ")).unwrap_or_default();
-        let title = format!("{name} {shown_from}{} {destination}", sources.join(" ").trim());
+        // Addresses without their passwords: this goes to the terminal and into the image's history.
+        let shown: Vec<String> = sources
+            .iter()
+            .map(|source| if is_add && is_remote(source) { without_password(source) } else { source.clone() })
+            .collect();
+        let title = format!("{name} {shown_from}{} {destination}", shown.join(" ").trim());
         let created_by = title.clone();
         let directory = self.absolute(&destination);
 
@@ -102,7 +107,7 @@ impl StageRun<'_, '_, '_> {
                 "{is_directory} {owner:?} {mode:?} {exclude:?} {} {is_add}",
                 transfer.parents
             ));
-            let key = key.finish();
+            let key = self.engine.timed(key.finish());
             if self.use_cache
                 && let Some(known) = self.engine.quick_key(&key).map_err(|e| e.at(lines))?
                 && self.engine.is_known(&known).map_err(|e| e.at(lines))?
@@ -142,7 +147,7 @@ impl StageRun<'_, '_, '_> {
             copy::add_to_key(&mut shape, &found.trees[item.tree], &item.entry, options, cache)
                 .map_err(|e| ErrorKind::Copy(e).at(lines))?;
         }
-        let key = shape.finish();
+        let key = self.engine.timed(shape.finish());
         let lower = if transfer.link { Vec::new() } else { self.state.lower() };
         let mut execute = |scratch: &Scratch, _| place(&found, scratch, &lower, &directory, is_directory);
         self.layer_step(&title, key.clone(), created_by, lines, &mut execute)?;
@@ -383,7 +388,7 @@ impl StageRun<'_, '_, '_> {
             let root = open_root(scratch, &lower)?;
             Ok(copy::make_directories(&root, directory.trim_start_matches('/'), owner)?)
         };
-        self.layer_step(&title.clone(), key.finish(), title, lines, &mut execute)
+        self.layer_step(&title.clone(), self.engine.timed(key.finish()), title, lines, &mut execute)
     }
 }
 

@@ -260,7 +260,8 @@ fn request(args: &BuildArgs, input: &Input, display: &Display) -> Result<BuildRe
     });
     let secrets = secrets(&args.secrets)?;
     for secret in secrets.values() {
-        display.hide(String::from_utf8_lossy(&secret.0).trim());
+        // Output comes line by line, and so do keys.
+        String::from_utf8_lossy(&secret.0).lines().for_each(|line| display.hide(line.trim()));
     }
     let shm_size =
         args.shm_size.as_ref().map(|t| bytes(t).with_context(|| format!("--shm-size {t}: not a size")));

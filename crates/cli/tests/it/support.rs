@@ -83,6 +83,11 @@ impl World {
             fs::create_dir(directory.path().join(part)).expect("a directory");
         }
         let world = World { directory, who };
+        // No test reaches for the real network.
+        let configuration = world.path("home/.config/containers/registries.conf.d");
+        fs::create_dir_all(&configuration).expect("a directory");
+        let blocked = "[[registry]]\nlocation = \"docker.io\"\nblocked = true\n";
+        fs::write(configuration.join("tests.conf"), blocked).expect("a file");
         if world.user().is_some() {
             // The user may not reach the directory that it was built in. By another process, as a file that is open
             // for writing in a child of another test cannot be executed.
@@ -192,7 +197,10 @@ impl World {
     }
 
     pub fn building(&self, dockerfile: &str, args: &[&str]) -> Crossdock {
-        self.file("Dockerfile", dockerfile);
+        // Another build may be reading it.
+        if fs::read(self.path("context/Dockerfile")).ok().as_deref() != Some(dockerfile.as_bytes()) {
+            self.file("Dockerfile", dockerfile);
+        }
         self.give();
         let args = [&["build", "--progress", "plain"], args, &["context"]].concat();
         self.crossdock(&args)
@@ -201,7 +209,7 @@ impl World {
     /// What a script says in an image.
     #[track_caller]
     pub fn sh(&self, image: &str, script: &str) -> String {
-        self.run(&["run", "--rm", image, "sh", "-c", script]).ok()
+        self.run(&["run", "--rm", image, "sh", "-c", &format!("{script}\ntrue")]).ok()
     }
 
     /// Builds an image `t` and says what a script says in it.
