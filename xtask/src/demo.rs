@@ -163,7 +163,7 @@ fn host_handlers() -> Vec<String> {
 /// The directory of the demo and, for another user, a copy of the executable that he can read.
 fn place(options: &Options, built: &Path) -> Result<Demo> {
     let Some(user) = &options.as_user else {
-        let directory = built.parent().and_then(Path::parent).context("a target directory")?.join("demo");
+        let directory = checkout().join("target/demo");
         std::fs::create_dir_all(&directory).with_context(|| format!("create {}", directory.display()))?;
         return Ok(Demo { crossdock: built.to_path_buf(), directory, user: None });
     };
@@ -213,7 +213,7 @@ fn bases(demo: &Demo) -> Result<PathBuf> {
         // mmdebstrap sees root and handlers for foreign programs, both only in an own namespace.
         let child = demo
             .crossdock("store")
-            .args(["unshare", "--", "mmdebstrap", "--mode=root", "--skip=check/qemu", "--variant=minbase"])
+            .args(["unshare", "--", "mmdebstrap", "--mode=root", "--skip=check/qemu", "--variant=apt"])
             .arg(format!("--architectures={architecture}"))
             .arg(SUITE)
             .arg(&partial)
@@ -253,12 +253,27 @@ fn mirror() -> Result<String> {
 }
 
 /// The embedded registry on a free port; ended when dropped.
-struct Registry {
+pub struct Registry {
     child: Child,
-    address: String,
+    pub address: String,
+}
+
+/// Whether the Debian roots are there.
+pub fn bases_are_made() -> bool {
+    let bases = checkout().join("target/demo/bases");
+    PLATFORMS.iter().all(|(_, architecture, _)| bases.join(format!("{architecture}.tar")).exists())
 }
 
 impl Registry {
+    /// A registry in `directory`, served by `crossdock`.
+    pub fn start_with(crossdock: &Path, directory: &Path) -> Result<Registry> {
+        Registry::start(&Demo {
+            crossdock: crossdock.to_path_buf(),
+            directory: directory.to_path_buf(),
+            user: None,
+        })
+    }
+
     fn start(demo: &Demo) -> Result<Registry> {
         let file = demo.directory.join("registry.addr");
         let _ = std::fs::remove_file(&file);

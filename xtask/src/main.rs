@@ -1,5 +1,6 @@
 //! Development tasks: `cargo xtask demo`, `test`, `bench`.
 
+mod bench;
 mod demo;
 mod tests;
 mod tools;
@@ -15,7 +16,9 @@ tasks:
       build examples/zerotier-like for three platforms, publish it to an embedded registry, pull it back and run it;
       with --as-user (needs root) everything is done by that ordinary user, who is made if he is not there
   test [FILTER]
-      everything that must hold: formatting, lints, all tests, the demo as root and as an ordinary user";
+      everything that must hold: formatting, lints, all tests, the demo as root and as an ordinary user
+  bench build [--quick]
+      the builder beside buildah: times, ratios and peak memory";
 
 fn main() -> ExitCode {
     match run() {
@@ -33,6 +36,7 @@ fn run() -> Result<()> {
     match words[..] {
         ["demo", ref rest @ ..] => demo::demo(&demo::Options::parse(rest)?),
         ["test", ref rest @ ..] => tests::test(rest),
+        ["bench", "build", ref rest @ ..] => bench::build(rest),
         _ => bail!("{USAGE}"),
     }
 }

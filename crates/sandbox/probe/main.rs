@@ -40,10 +40,12 @@ fn drive(args: &[String]) -> i32 {
     let values = |name: &'static str| args.windows(2).filter(move |w| w[0] == name).map(|w| w[1].as_str());
     let json = std::fs::read_to_string(&args[0]).expect("a specification");
     let mut spec: Spec = serde_json::from_str(&json).expect("a valid specification");
+    let start = std::time::Instant::now();
     if let Err(error) = userns::enter(&userns::EnterOptions { single_id: has("--single-id") }) {
         eprintln!("{error}");
         return 125;
     }
+    let entered = start.elapsed();
     for architecture in values("--emulator") {
         spec.emulators.push(emulator::find(architecture, &Choice::Auto).expect("an emulator"));
     }
@@ -62,6 +64,7 @@ fn drive(args: &[String]) -> i32 {
         });
     }
     if let Some(times) = values("--times").next() {
+        println!("entered in {entered:?}");
         return repeat(&spec, times.parse().expect("a number"));
     }
     let result = if has("--terminal") {

@@ -221,7 +221,9 @@ fn attach(mount: BorrowedFd<'_>, directory: BorrowedFd<'_>, name: &OsStr) -> Res
 /// The mount tree while it is being built.
 struct Tree<'a> {
     root: OwnedFd,
-    /// A tmpfs over the old root directory, which goes away with it. Holds the files and the empty directory for binds.
+    /// The new `/proc` until it is mounted.
+    proc: Option<OwnedFd>,
+    /// A tmpfs over the old `/proc`, which goes away with the old root. Holds the files and the empty directory for binds.
     scratch: OwnedFd,
     files: usize,
     spec: &'a Spec,
@@ -230,14 +232,16 @@ struct Tree<'a> {
 
 impl<'a> Tree<'a> {
     fn new(root: OwnedFd, spec: &'a Spec, mapping: &'a IdMapping) -> Result<Tree<'a>, Failure> {
+        // First of all, since the scratch covers what the kernel takes for a permission.
+        let proc = proc()?;
         let scratch = tmpfs(None, 0o755)?;
-        // Absolute paths still start at the directory below: a process' root is not looked up again.
-        attach(scratch.as_fd(), CWD, OsStr::new("/"))?;
+        // A directory that is everywhere. (Over "/", it would take a second unmount to go, and each waits for all CPUs.)
+        attach(scratch.as_fd(), CWD, OsStr::new("/proc"))?;
         for name in ["root", "empty"] {
             mkdirat(&scratch, name, Mode::from_raw_mode(0o755)).failing(|| "prepare the root".into())?;
         }
         attach(root.as_fd(), scratch.as_fd(), OsStr::new("root"))?;
-        Ok(Tree { root, scratch, files: 0, spec, mapping })
+        Ok(Tree { root, proc: Some(proc), scratch, files: 0, spec, mapping })
     }
 
     fn mount(&mut self, mount: Prepared) -> Result<(), Failure> {
@@ -251,7 +255,10 @@ impl<'a> Tree<'a> {
         };
         match what {
             What::Tree(tree) => here(&tree),
-            What::Proc => here(&proc()?),
+            What::Proc => match self.proc.take() {
+                Some(proc) => here(&proc),
+                None => Ok(()),
+            },
             What::Sys => {
                 let own = self.spec.network == Network::None;
                 here(&sys_tree(own)?)?;
@@ -432,7 +439,7 @@ impl<'a> Tree<'a> {
         // With both arguments the same, the old root ends on top of the new one, from where it is detached. pivot_root(2)
         pivot_root(".", ".").failing(doing)?;
         let root = mount_id(self.root.as_fd()).failing(doing)?;
-        // What is stacked on "/" (the scratch, the old root) is where ".." would lead to, so one by one it must go.
+        // What is stacked on "/" is where ".." would lead to, so one by one it must go.
         for _ in 0..8 {
             let above = openat(CWD, "..", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).failing(doing)?;
             if mount_id(above.as_fd()).failing(doing)? == root {
@@ -642,13 +649,15 @@ fn run_init(
     let pid = match sys::clone_process(0).failing(|| "start the command".into())? {
         Cloned::Parent(pid) => pid,
         Cloned::Child => {
+            // A group of its own in the foreground of the terminal, as a shell starts a job, so that keys reach it and not us.
+            // The terminal would stop a background process for this, but the signal is blocked.
+            let stdin = rustix::stdio::stdin();
+            if rustix::termios::isatty(stdin) && rustix::process::setpgid(None, None).is_ok() {
+                let _ = rustix::termios::tcsetpgrp(stdin, rustix::process::getpid());
+            }
             sys::reset_signals();
             set_parent_process_death_signal(Some(Signal::KILL))
                 .failing(|| "ask for a death signal".into())?;
-            if rustix::termios::isatty(rustix::stdio::stdin()) && setsid().is_ok() {
-                // The terminal goes from pid 1's session, which gave it up below, to the command's.
-                let _ = sys::set_controlling_terminal(rustix::stdio::stdin());
-            }
             drop_privileges(spec, mapping, user)?;
             die_with_monitor(alive)?;
             return Err(command.execute());

@@ -136,8 +136,8 @@ fn run(
         prepared.push(Prepared { target: mount.target.clone(), directory, what });
     }
 
-    let root = prepare_root(&spec, &mut prepared, cleanup)?;
-    start(control, &spec, root, prepared, stdin, terminal)
+    let (root, view) = prepare_root(&spec, &mut prepared, cleanup)?;
+    start(control, &spec, (root, view), prepared, stdin, terminal)
 }
 
 /// A detached mount of something the parent has open.
@@ -203,7 +203,13 @@ fn hosts(spec: &Spec) -> String {
 }
 
 /// Mounts the root and makes every target exist; the targets become real paths.
-fn prepare_root(spec: &Spec, prepared: &mut [Prepared], cleanup: &mut Cleanup) -> Result<OwnedFd, Failure> {
+///
+/// Also returns a mount that is of no more use: to close it takes milliseconds, which can pass while the command runs.
+fn prepare_root(
+    spec: &Spec,
+    prepared: &mut [Prepared],
+    cleanup: &mut Cleanup,
+) -> Result<(OwnedFd, Option<OwnedFd>), Failure> {
     let wanted: Vec<Wanted> =
         prepared.iter().map(|p| Wanted { target: p.target.clone(), directory: p.directory }).collect();
     let place = |prepared: &mut [Prepared], paths: Vec<PathBuf>| {
@@ -225,35 +231,44 @@ fn prepare_root(spec: &Spec, prepared: &mut [Prepared], cleanup: &mut Cleanup) -
         let Plan { paths, absent } = mountpoints::plan(root.as_fd(), &wanted)?;
         cleanup.created = Created::make(root.as_fd(), base, &absent)?;
         place(prepared, paths);
-        return Ok(root);
+        return Ok((root, None));
     }
 
-    let mut root = mount_overlay(lower, upper.as_ref())?;
-    let Plan { mut paths, mut absent } = mountpoints::plan(root.as_fd(), &wanted)?;
-    if !absent.is_empty() {
+    // One place is kept for the skeleton. The view shows upper as one more layer: a second overlay with the same upper must
+    // not be there at once, and the end of the first would sync the whole file system.
+    if lower.len() >= overlay::LOWER_MAX {
+        return Err(Failure::Specification(format!(
+            "{} layers are more than the {} that overlayfs stacks in a sandbox",
+            lower.len(),
+            overlay::LOWER_MAX - 1
+        )));
+    }
+    let with = |top: Option<&Path>| {
+        lower.iter().map(PathBuf::as_path).chain(top).map(Path::to_path_buf).collect::<Vec<_>>()
+    };
+    let changed = upper.as_ref().map(|upper| upper.upper.as_path()).filter(|upper| !is_empty(upper));
+    let view = mount_overlay(&with(changed), None)?;
+    let Plan { mut paths, mut absent } = mountpoints::plan(view.as_fd(), &wanted)?;
+    let root = if absent.is_empty() {
+        mount_overlay(lower, upper.as_ref())?
+    } else {
         let skeleton = skeleton_path(upper.as_ref())?;
         cleanup.skeleton = Some(skeleton.clone());
-        mountpoints::make_skeleton(&skeleton, root.as_fd(), &absent)?;
-        // The same work directory must not serve two overlays at once.
-        drop(root);
-        if let Some(upper) = upper.as_ref().filter(|upper| upper.volatile) {
-            forget_volatile(&upper.work);
-        }
-        let lower: Vec<PathBuf> = lower.iter().cloned().chain([skeleton]).collect();
-        if lower.len() > overlay::LOWER_MAX {
-            return Err(Failure::Specification(format!(
-                "{} layers are more than overlayfs stacks with mount points",
-                lower.len()
-            )));
-        }
-        root = mount_overlay(&lower, upper.as_ref())?;
+        mountpoints::make_skeleton(&skeleton, view.as_fd(), &absent)?;
+        mount_overlay(&with(Some(&skeleton)), upper.as_ref())?
+    };
+    if cleanup.skeleton.is_some() {
         Plan { paths, absent } = mountpoints::plan(root.as_fd(), &wanted)?;
     }
     if let (false, Some(upper)) = (absent.is_empty(), &upper) {
         cleanup.created = Created::make(root.as_fd(), &upper.upper, &absent)?;
     }
     place(prepared, paths);
-    Ok(root)
+    Ok((root, Some(view)))
+}
+
+fn is_empty(directory: &Path) -> bool {
+    fs::read_dir(directory).is_ok_and(|mut entries| entries.next().is_none())
 }
 
 /// Beside `work`, on the same file system; without upper somewhere temporary.
@@ -278,7 +293,7 @@ fn skeleton_path(upper: Option<&Upper>) -> Result<PathBuf, Failure> {
 fn start(
     control: &OwnedFd,
     spec: &Spec,
-    root: OwnedFd,
+    (root, view): (OwnedFd, Option<OwnedFd>),
     prepared: Vec<Prepared>,
     stdin: Option<OwnedFd>,
     terminal: Option<wire::Window>,
@@ -298,7 +313,8 @@ fn start(
     let pid = match clone.failing(|| "create the namespaces of the sandbox".into())? {
         Cloned::Parent(pid) => pid,
         Cloned::Child => {
-            drop(_alive);
+            // Soon, so that the monitor is the last to close the view, and it is the monitor that waits for the kernel.
+            drop((view, _alive));
             let inside = container::Inside { spec, root, mounts: prepared, stdin, terminal, control, alive };
             let failure = container::run(inside);
             let _ = wire::send(control.as_fd(), &Report::Failed(failure), &[]);
@@ -308,6 +324,7 @@ fn start(
     // Without these the mounts and pipes live exactly as long as the container.
     drop((root, prepared, stdin));
     close_standard_streams();
+    drop(view);
     watch(control, pid)
 }
 

@@ -92,7 +92,8 @@ pub enum Root {
         /// Empty directory on the same file system. Beside it `<work>.mounts` is created and removed again.
         #[serde(with = "bytes::path")]
         work: PathBuf,
-        /// Leave out all syncing to disk, for trees that are worth nothing after a crash of the machine.
+        /// Leave out all syncing to disk, for trees that are worth nothing after a crash of the machine. Without it the end
+        /// of a run waits until the whole file system is synced.
         volatile: bool,
     },
     /// Layers only, the lowest first; the root is read-only.

@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread::JoinHandle;
 
 use crate::digest::{Digest, Hasher};
 use crate::error::{Context, Result, StoreError};
@@ -148,7 +149,15 @@ impl Store {
     pub fn blob_writer_with(&self, hasher: Hasher) -> Result<BlobWriter> {
         let path = self.lease.temporary()?;
         let file = File::create_new(&path).context("create", &path)?;
-        Ok(BlobWriter { store: self.clone(), path, file, hasher, length: 0, committed: false })
+        Ok(BlobWriter {
+            store: self.clone(),
+            path,
+            file,
+            behind: WriteBehind::default(),
+            hasher,
+            length: 0,
+            committed: false,
+        })
     }
 
     /// Begins or resumes the download of a blob. Waits while another process or thread downloads the same.
@@ -180,6 +189,7 @@ impl Store {
             digest: digest.clone(),
             path,
             file,
+            behind: WriteBehind::default(),
             hasher,
             length,
         }))
@@ -248,11 +258,56 @@ impl Read for BlobReader {
     }
 }
 
+/// Starts the writing to disk while a long blob is still growing, so that little is left for the sync at its end.
+#[derive(Default)]
+struct WriteBehind {
+    unsynced: usize,
+    syncing: Option<JoinHandle<io::Result<()>>>,
+    failed: Option<io::Error>,
+}
+
+impl WriteBehind {
+    /// Bytes after which the disk gets work.
+    const STEP: usize = 32 << 20;
+
+    fn wrote(&mut self, file: &File, length: usize) {
+        self.unsynced += length;
+        if self.unsynced < WriteBehind::STEP || self.syncing.as_ref().is_some_and(|t| !t.is_finished()) {
+            return;
+        }
+        self.unsynced = 0;
+        self.join();
+        if let Ok(file) = file.try_clone() {
+            self.syncing = Some(std::thread::spawn(move || file.sync_data()));
+        }
+    }
+
+    /// The kernel reports a failure of writing once for all descriptors that were cloned from each other, so it must
+    /// not be lost here.
+    fn join(&mut self) {
+        if let Some(thread) = self.syncing.take()
+            && let Err(error) = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        {
+            self.failed.get_or_insert(error);
+        }
+    }
+
+    /// Syncs all of the file.
+    fn finish(mut self, file: &File) -> io::Result<()> {
+        self.join();
+        match self.failed.take() {
+            Some(error) => Err(error),
+            None => file.sync_data(),
+        }
+    }
+}
+
 /// A new blob being written, see [`Store::blob_writer`].
 pub struct BlobWriter {
     store: Store,
     path: PathBuf,
     file: File,
+    behind: WriteBehind,
     hasher: Hasher,
     length: u64,
     committed: bool,
@@ -276,7 +331,7 @@ impl BlobWriter {
         {
             return Err(StoreError::DigestMismatch { expected: expected.clone(), found: digest });
         }
-        self.file.sync_data().context("write", &self.path)?;
+        std::mem::take(&mut self.behind).finish(&self.file).context("write", &self.path)?;
         self.store.publish(&self.path, &digest, self.length)?;
         self.committed = true;
         Ok((digest, self.length))
@@ -291,6 +346,7 @@ impl BlobWriter {
 impl Write for BlobWriter {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
         let n = self.file.write(buffer)?;
+        self.behind.wrote(&self.file, n);
         self.hasher.update(&buffer[..n]);
         self.length += n as u64;
         Ok(n)
@@ -324,6 +380,7 @@ pub struct Partial {
     digest: Digest,
     path: PathBuf,
     file: File,
+    behind: WriteBehind,
     hasher: Hasher,
     length: u64,
 }
@@ -349,6 +406,7 @@ impl Partial {
                 .context("truncate", &self.path)?;
             return Err(StoreError::io("write", &self.path, e));
         }
+        self.behind.wrote(&self.file, bytes.len());
         self.hasher.update(bytes);
         self.length += bytes.len() as u64;
         Ok(())
@@ -373,7 +431,7 @@ impl Partial {
             fs::remove_file(&self.path).context("remove", &self.path)?;
             return Err(StoreError::DigestMismatch { expected: self.digest.clone(), found });
         }
-        self.file.sync_data().context("write", &self.path)?;
+        self.behind.finish(&self.file).context("write", &self.path)?;
         self.store.publish(&self.path, &self.digest, self.length)?;
         Ok(self.length)
     }

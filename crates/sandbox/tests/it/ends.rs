@@ -72,7 +72,7 @@ fn signals_reach_the_command() {
 #[test]
 fn an_init_passes_signals_and_reaps() {
     for who in Who::all() {
-        let script = "echo $$; (sleep 0 & sleep 0 &); echo ready; trap 'exit 5' TERM; sleep 1000 & wait";
+        let script = "echo $$; trap 'exit 5' TERM; (sleep 0 & sleep 0 &); sleep 1000 & echo ready; while :; do wait; done";
         let mut sandbox = Sandbox::new(who, script);
         sandbox.spec.init = true;
         let mut running = Started::new(&sandbox, &["--attach"]);

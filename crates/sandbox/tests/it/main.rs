@@ -6,6 +6,7 @@ mod doctor;
 mod ends;
 mod isolation;
 mod mounts;
+mod nested;
 mod overlay;
 mod security;
 mod support;

@@ -1,0 +1,362 @@
+//! The builder beside its peers: times, ratios and peak memory, alternating in one run.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+use crate::demo::{self, Registry};
+use crate::tools::{build_release, checkout, has, is_root, require, run};
+
+/// What one command took.
+#[derive(Clone, Copy, Default)]
+struct Cost {
+    seconds: f64,
+    cpu_seconds: f64,
+    memory_bytes: u64,
+}
+
+impl Cost {
+    /// Both, one after the other.
+    fn then(self, next: Cost) -> Cost {
+        Cost {
+            seconds: self.seconds + next.seconds,
+            cpu_seconds: self.cpu_seconds + next.cpu_seconds,
+            memory_bytes: self.memory_bytes.max(next.memory_bytes),
+        }
+    }
+}
+
+struct Bench {
+    crossdock: PathBuf,
+    directory: PathBuf,
+    registry: String,
+    rounds: usize,
+    buildah: bool,
+}
+
+pub fn build(args: &[&str]) -> Result<()> {
+    let quick = args.contains(&"--quick");
+    require(&[("time", "time"), ("busybox", "busybox-static")])?;
+    let crossdock = build_release()?;
+    let directory = checkout().join("target/bench");
+    contexts(&directory)?;
+    let registry = Registry::start_with(&crossdock, &directory)?;
+    // As root, as buildah's numbers without its own user namespace are the better ones.
+    let buildah = is_root() && has("buildah");
+    if !buildah {
+        println!("no buildah beside us: it must be installed, and this be run by root");
+    }
+    let address = registry.address.clone();
+    let bench = Bench { crossdock, directory, registry: address, rounds: if quick { 1 } else { 3 }, buildah };
+    bench.base()?;
+    println!("| case | crossdock: s, CPU s, peak MB | buildah: s, CPU s | ratio |");
+    println!("| --- | --- | --- | --- |");
+    bench.no_op()?;
+    bench.run_step()?;
+    bench.context("10,000 files, 200 MB: build and push", "small10k")?;
+    bench.context("1 GB: build and push", "big1g")?;
+    bench.pull()?;
+    bench.three_platforms()?;
+    Ok(())
+}
+
+impl Bench {
+    fn store(&self, name: &str) -> PathBuf {
+        self.directory.join("stores").join(name)
+    }
+
+    fn ours(&self, store: &str, args: &[&str]) -> Command {
+        let mut command = Command::new("/usr/bin/time");
+        command.args(["-f", "%e %U %S %M", "-o"]).arg(self.directory.join("cost"));
+        command.arg(&self.crossdock).args(args).env("CROSSDOCK_ROOT", self.store(store));
+        command
+    }
+
+    fn buildah(&self, args: &[&str]) -> Command {
+        let mut command = Command::new("/usr/bin/time");
+        command.args(["-f", "%e %U %S %M", "-o"]).arg(self.directory.join("cost")).arg("buildah");
+        command.arg("--root").arg(self.store("buildah")).arg("--runroot").arg(self.store("buildah-run"));
+        command.args(["--storage-driver", "overlay"]).args(args);
+        command.env("CONTAINERS_CONF", self.directory.join("containers.conf"));
+        command
+    }
+
+    /// Runs a command under time(1).
+    fn measure(&self, mut command: Command) -> Result<Cost> {
+        let output = command.stdin(Stdio::null()).output().with_context(|| format!("run {command:?}"))?;
+        if !output.status.success() {
+            bail!("{command:?} failed: {}", String::from_utf8_lossy(&output.stderr));
+        }
+        let text = std::fs::read_to_string(self.directory.join("cost"))?;
+        let numbers: Vec<f64> = text.split_whitespace().filter_map(|n| n.parse().ok()).collect();
+        let [seconds, user, system, kilobytes] = numbers[..] else { bail!("time(1) wrote {text:?}") };
+        Ok(Cost { seconds, cpu_seconds: user + system, memory_bytes: (kilobytes * 1024.0) as u64 })
+    }
+
+    fn clear(&self, store: &str) -> Result<()> {
+        let path = self.store(store);
+        if store.starts_with("buildah") {
+            let _ = self.buildah(&["rmi", "--all", "--force"]).output();
+            let _ = self.buildah(&["rm", "--all"]).output();
+        }
+        if path.exists() && !store.starts_with("buildah") {
+            std::fs::remove_dir_all(&path).with_context(|| format!("remove {}", path.display()))?;
+        }
+        std::fs::create_dir_all(path.parent().expect("has a parent"))?;
+        Ok(())
+    }
+
+    /// One row: the medians of both, measured in turn.
+    fn row(
+        &self,
+        name: &str,
+        mut ours: impl FnMut() -> Result<Cost>,
+        mut peer: Option<&mut dyn FnMut() -> Result<Cost>>,
+    ) -> Result<()> {
+        let (mut own, mut theirs) = (Vec::new(), Vec::new());
+        for _ in 0..self.rounds {
+            own.push(ours()?);
+            if let Some(peer) = &mut peer {
+                theirs.push(peer()?);
+            }
+        }
+        let own = median(own);
+        let first =
+            format!("{:.3}, {:.2}, {:.0}", own.seconds, own.cpu_seconds, own.memory_bytes as f64 / 1e6);
+        if theirs.is_empty() {
+            println!("| {name} | {first} | - | - |");
+            return Ok(());
+        }
+        let theirs = median(theirs);
+        let ratio = theirs.seconds / own.seconds.max(0.001);
+        println!("| {name} | {first} | {:.2}, {:.2} | {ratio:.1}x |", theirs.seconds, theirs.cpu_seconds);
+        Ok(())
+    }
+
+    /// A busybox image in the registry.
+    fn base(&self) -> Result<()> {
+        let context = self.directory.join("base");
+        std::fs::create_dir_all(&context)?;
+        std::fs::copy("/bin/busybox", context.join("busybox")).context("copy /bin/busybox")?;
+        let text = "FROM scratch\nCOPY busybox /bin/busybox\nRUN [\"/bin/busybox\", \"--install\", \"/bin\"]\nCMD [\"sh\"]\n";
+        std::fs::write(context.join("Dockerfile"), text)?;
+        self.clear("base")?;
+        let tag = format!("{}/base:1", self.registry);
+        let path = context.display().to_string();
+        self.measure(self.ours("base", &["build", "-q", "-t", &tag, "--push", &path]))?;
+        let config = "[containers]\ndefault_ulimits = [\"nofile=20000:20000\",\"nproc=30000:30000\"]\n[engine]\nruntime = \"runc\"\ncgroup_manager = \"cgroupfs\"\nevents_logger = \"file\"\n";
+        std::fs::write(self.directory.join("containers.conf"), config)?;
+        Ok(())
+    }
+
+    fn no_op(&self) -> Result<()> {
+        let context = self.steps("noop", 3)?;
+        let args = ["build", "-q", "-t", "noop", context.as_str()];
+        self.measure(self.ours("base", &args))?;
+        let peer_args = ["bud", "-q", "--layers", "--tls-verify=false", "-t", "noop", context.as_str()];
+        let mut peer = || self.measure(self.buildah(&peer_args));
+        if self.buildah {
+            peer()?;
+        }
+        // time(1) counts in hundredths: ten in a row.
+        let ours = || {
+            let started = std::time::Instant::now();
+            let mut cost = Cost::default();
+            for _ in 0..10 {
+                cost = cost.then(self.measure(self.ours("base", &args))?);
+            }
+            cost.seconds = started.elapsed().as_secs_f64() / 10.0;
+            cost.cpu_seconds /= 10.0;
+            Ok(cost)
+        };
+        self.row("no-op rebuild of 3 RUN steps", ours, self.buildah.then_some(&mut peer as _))
+    }
+
+    /// A context with `count` trivial steps.
+    fn steps(&self, name: &str, count: usize) -> Result<String> {
+        let context = self.directory.join(name);
+        std::fs::create_dir_all(&context)?;
+        let steps: String = (0..count).map(|n| format!("RUN true {n}\n")).collect();
+        std::fs::write(context.join("Dockerfile"), format!("FROM {}/base:1\n{steps}", self.registry))?;
+        Ok(context.display().to_string())
+    }
+
+    fn run_step(&self) -> Result<()> {
+        const STEPS: usize = 20;
+        let (many, one) = (self.steps("steps", STEPS + 1)?, self.steps("step", 1)?);
+        let per_step = |one: Cost, many: Cost| Cost {
+            seconds: (many.seconds - one.seconds) / STEPS as f64,
+            cpu_seconds: (many.cpu_seconds - one.cpu_seconds) / STEPS as f64,
+            memory_bytes: many.memory_bytes,
+        };
+        let ours = || {
+            let build = |context: &str| {
+                self.measure(self.ours("base", &["build", "-q", "--no-cache", "-t", "s", context]))
+            };
+            Ok(per_step(build(&one)?, build(&many)?))
+        };
+        let mut peer = || {
+            let build = |context: &str| {
+                self.measure(self.buildah(&[
+                    "bud",
+                    "-q",
+                    "--layers",
+                    "--no-cache",
+                    "--tls-verify=false",
+                    "-t",
+                    "s",
+                    context,
+                ]))
+            };
+            Ok(per_step(build(&one)?, build(&many)?))
+        };
+        self.row("one trivial RUN step", ours, self.buildah.then_some(&mut peer as _))
+    }
+
+    /// A cold build of a context with much data, and its push.
+    fn context(&self, name: &str, context: &str) -> Result<()> {
+        let path = self.directory.join("contexts").join(context).display().to_string();
+        let mut round = 0;
+        let ours = || {
+            self.clear("cold")?;
+            round += 1;
+            let tag = format!("{}/ours-{context}-{}-{round}:1", self.registry, std::process::id());
+            self.measure(self.ours("cold", &["build", "-q", "-t", &tag, "--push", &path]))
+        };
+        let mut peer_round = 0;
+        let mut peer = || {
+            self.clear("buildah")?;
+            peer_round += 1;
+            let tag = format!("{}/peer-{context}-{}-{peer_round}:1", self.registry, std::process::id());
+            let build = self.measure(self.buildah(&["bud", "-q", "--layers", "-t", &tag, &path]))?;
+            Ok(build.then(self.measure(self.buildah(&["push", "-q", "--tls-verify=false", &tag]))?))
+        };
+        self.row(name, ours, self.buildah.then_some(&mut peer as _))
+    }
+
+    fn pull(&self) -> Result<()> {
+        let path = self.directory.join("contexts/layers").display().to_string();
+        let tag = format!("{}/layers:1", self.registry);
+        self.measure(self.ours("base", &["build", "-q", "-t", &tag, "--push", &path]))?;
+        let ours = || {
+            self.clear("cold")?;
+            self.measure(self.ours("cold", &["pull", "-q", &tag]))
+        };
+        let mut peer = || {
+            self.clear("buildah")?;
+            self.measure(self.buildah(&["pull", "-q", "--tls-verify=false", &tag]))
+        };
+        self.row("pull and unpack of 640 MB in 9 layers", ours, self.buildah.then_some(&mut peer as _))
+    }
+
+    /// The example for three platforms, cold but for the bases, built and pushed.
+    fn three_platforms(&self) -> Result<()> {
+        if !demo::bases_are_made() {
+            println!("| the example for three platforms | run \"cargo xtask demo\" first | - | - |");
+            return Ok(());
+        }
+        let bases = checkout().join("target/demo/bases").display().to_string();
+        let base = format!("{}/debian:bookworm", self.registry);
+        let platforms = "linux/amd64,linux/arm64,linux/arm/v7";
+        self.measure(
+            self.ours("base", &["build", "-q", "--platform", platforms, "-t", &base, "--push", &bases]),
+        )?;
+        let example = checkout().join("examples/zerotier-like").display().to_string();
+        let argument = format!("BUILD_FROM={base}");
+        let mut round = 0;
+        let ours = || {
+            self.clear("cold")?;
+            for platform in platforms.split(',') {
+                self.measure(self.ours("cold", &["pull", "-q", "--platform", platform, &base]))?;
+            }
+            round += 1;
+            let tag = format!("{}/example-{}-{round}:1", self.registry, std::process::id());
+            let args = [
+                "build",
+                "-q",
+                "--platform",
+                platforms,
+                "--build-arg",
+                &argument,
+                "-t",
+                &tag,
+                "--push",
+                &example,
+            ];
+            self.measure(self.ours("cold", &args))
+        };
+        // buildah needs handlers of the whole machine for foreign steps, which nothing here may register.
+        self.row("the example for three platforms: build and push", ours, None)
+    }
+}
+
+/// By time.
+fn median(mut costs: Vec<Cost>) -> Cost {
+    costs.sort_by(|a, b| a.seconds.total_cmp(&b.seconds));
+    costs[costs.len() / 2]
+}
+
+/// A linear congruential generator: the same contexts every time.
+struct Noise(u64);
+
+impl Noise {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 >> 32
+    }
+
+    fn bytes(&mut self, length: usize) -> Vec<u8> {
+        (0..length.div_ceil(4)).flat_map(|_| (self.next() as u32).to_le_bytes()).take(length).collect()
+    }
+}
+
+/// Contexts of 10,000 files (200 MB), of 1 GB in 4 files, and of 9 layers (640 MB); half text, half noise.
+fn contexts(directory: &Path) -> Result<()> {
+    let done = directory.join("contexts/done");
+    if done.exists() {
+        return Ok(());
+    }
+    println!("making contexts in {}", directory.display());
+    let mut noise = Noise(1);
+    let words: Vec<String> = (0..3000)
+        .map(|_| (0..2 + noise.next() % 8).map(|_| char::from(b'a' + (noise.next() % 20) as u8)).collect())
+        .collect();
+    let mut text = Vec::new();
+    while text.len() < 8 << 20 {
+        text.extend(words[noise.next() as usize % words.len()].as_bytes());
+        text.push(if noise.next() % 10 == 0 { b'\n' } else { b' ' });
+    }
+    let mut file = |path: PathBuf, length: usize| -> Result<()> {
+        std::fs::create_dir_all(path.parent().expect("below the directory"))?;
+        let half = length / 2;
+        let mut bytes = Vec::with_capacity(length);
+        while bytes.len() < half {
+            let start = noise.next() as usize % (text.len() / 2);
+            let take = (half - bytes.len()).min(text.len() - start);
+            bytes.extend(&text[start..start + take]);
+        }
+        bytes.extend(noise.bytes(length - half));
+        std::fs::write(&path, bytes).with_context(|| format!("write {}", path.display()))
+    };
+    let base = directory.join("contexts");
+    for n in 0..10_000 {
+        file(base.join(format!("small10k/data/d{}/f{n}.dat", n / 100)), 200 + (n * 7919) % 40_000)?;
+    }
+    for n in 0..4 {
+        file(base.join(format!("big1g/data/big{n}.bin")), 256 << 20)?;
+    }
+    for layer in 0..9 {
+        for n in 0..71 {
+            file(base.join(format!("layers/l{layer}/f{n}")), 1_000_000)?;
+        }
+    }
+    for context in ["small10k", "big1g"] {
+        std::fs::write(base.join(context).join("Dockerfile"), "FROM scratch\nCOPY data /data\n")?;
+    }
+    let copies: String = (0..9).map(|n| format!("COPY l{n} /l{n}\n")).collect();
+    std::fs::write(base.join("layers/Dockerfile"), format!("FROM scratch\n{copies}"))?;
+    run(Command::new("sync").arg("-f").arg(&base))?;
+    std::fs::write(done, "")?;
+    Ok(())
+}
