@@ -110,7 +110,8 @@ fn content_digest(tree: &Tree, entry: &Entry, cache: Option<&StatCache>) -> io::
         return Ok(digest);
     }
     let mut file =
-        File::from(tree.open_at(&entry.path, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK)?);
+        // A link that was named as a source is followed; nothing leaves the root.
+        File::from(tree.open_at(&entry.path, OFlags::RDONLY | OFlags::NONBLOCK)?);
     let mut hasher = Hasher::sha256();
     let mut buffer = vec![0; 256 * 1024];
     loop {
@@ -280,7 +281,7 @@ fn copy_one(walk: &Walk<'_>, entry: &Entry, target: &str) -> Result<(), CopyErro
     }
     match entry.file_type() {
         FileType::RegularFile => {
-            let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+            let flags = OFlags::RDONLY | OFlags::NONBLOCK;
             let mut source = File::from(at(&entry.path, walk.tree.open_at(&entry.path, flags))?);
             let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let made = rustix::fs::openat(&parent, name, flags, Mode::from(0o600)).map_err(io::Error::from);

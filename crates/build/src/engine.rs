@@ -16,6 +16,7 @@ use crossdock_sandbox::{Emulator, Killer};
 use crate::error::{BuildError, ErrorKind};
 use crate::event::{Event, Events, StepId};
 use crate::graph::Names;
+use crate::key::Key;
 use crate::request::BuildRequest;
 use crate::scope::Scope;
 use crate::stage::StageRun;
@@ -219,7 +220,13 @@ impl<'a> Engine<'a> {
 
     /// Waits for an earlier stage of the same target platform.
     pub fn stage(&self, index: usize, platform: usize) -> Result<Arc<State>, ErrorKind> {
-        let promise = self.stages.get(&(index, platform)).ok_or(ErrorKind::Cancelled)?;
+        let Some(promise) = self.stages.get(&(index, platform)) else {
+            let stage = &self.file.stages[index];
+            let name = stage.name.clone().unwrap_or_else(|| index.to_string());
+            return Err(ErrorKind::Dockerfile(format!(
+                "an ONBUILD trigger of the base image uses stage \"{name}\", which nothing else here needs: name it in a COPY --from of this stage, too"
+            )));
+        };
         promise.wait().ok_or(ErrorKind::Cancelled)
     }
 
@@ -366,11 +373,22 @@ impl<'a> Engine<'a> {
 
     /// The time for histories: now, or what `SOURCE_DATE_EPOCH` says; RFC 3339 with nanoseconds.
     pub fn now(&self) -> String {
-        let time = match self.request.source_date_epoch {
-            Some(seconds) => jiff::Timestamp::from_second(seconds).unwrap_or(jiff::Timestamp::UNIX_EPOCH),
-            None => jiff::Timestamp::now(),
-        };
-        format!("{time:.9}")
+        match self.request.source_date_epoch {
+            Some(seconds) => rfc3339(seconds),
+            None => format!("{:.9}", jiff::Timestamp::now()),
+        }
+    }
+
+    /// The key of a step whose layer has the times of `SOURCE_DATE_EPOCH`: such a layer is another one.
+    pub fn timed(&self, key: Digest) -> Digest {
+        match self.request.source_date_epoch {
+            None => key,
+            Some(seconds) => {
+                let mut timed = Key::new("epoch", &key);
+                timed.field(seconds.to_le_bytes());
+                timed.finish()
+            }
+        }
     }
 
     /// A temporary directory in the store; its mounts and content go with it.
@@ -379,4 +397,10 @@ impl<'a> Engine<'a> {
         tempfile::tempdir_in(&base)
             .map_err(|e| ErrorKind::io(format!("create a directory in {}", base.display()), e))
     }
+}
+
+/// Seconds since 1970 as RFC 3339 with nanoseconds.
+pub(crate) fn rfc3339(seconds: i64) -> String {
+    let time = jiff::Timestamp::from_second(seconds).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+    format!("{time:.9}")
 }

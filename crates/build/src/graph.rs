@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use crossdock_dockerfile::instruction::Kind;
+use crossdock_dockerfile::instruction::{Kind, instruction};
 use crossdock_dockerfile::mount::{self, MountKind};
-use crossdock_dockerfile::{Dockerfile, Lines};
+use crossdock_dockerfile::parser::parse_trigger;
+use crossdock_dockerfile::{Dockerfile, Lines, Stage};
 use crossdock_oci::Reference;
 
 use crate::error::{BuildError, ErrorKind};
@@ -108,6 +109,14 @@ impl Names<'_> {
                     open.push(earlier);
                 }
             }
+            // Triggers of the stage that this one is built on run here.
+            if let Origin::Stage(base) = self.resolve(&base_of(index)?, index, stage.lines)? {
+                for name in trigger_origins(&self.file.stages[base]) {
+                    if let Origin::Stage(earlier) = self.resolve(&name, index, stage.lines)? {
+                        open.push(earlier);
+                    }
+                }
+            }
         }
         Ok(needed)
     }
@@ -120,9 +129,18 @@ fn origins(kind: &Kind) -> Vec<String> {
         Kind::Run(run) => {
             run.mounts.iter().filter_map(|text| mount::parse(text).ok()).filter_map(mount_from).collect()
         }
-        Kind::Onbuild(_) => Vec::new(),
         _ => Vec::new(),
     }
+}
+
+/// Names that the ONBUILD triggers of a stage take files from.
+fn trigger_origins(stage: &Stage) -> Vec<String> {
+    let triggers = stage.instructions.iter().filter_map(|i| match &i.kind {
+        Kind::Onbuild(trigger) => Some(trigger),
+        _ => None,
+    });
+    let kinds = triggers.filter_map(|text| Some(instruction(&parse_trigger(text).ok()?, '\\').ok()?.kind));
+    kinds.flat_map(|kind| origins(&kind)).collect()
 }
 
 fn mount_from(mount: mount::Mount) -> Option<String> {
@@ -152,6 +170,10 @@ mod tests {
         names.needed(target, &base).map(|n| n.into_iter().collect()).map_err(|e| e.to_string())
     }
 
+    fn directory() -> NamedContext {
+        NamedContext::Directory { path: "/x".into(), ignore: Default::default() }
+    }
+
     #[test]
     fn only_needed_stages() {
         let none = BTreeMap::new();
@@ -164,7 +186,7 @@ mod tests {
 
     #[test]
     fn named_contexts_override() {
-        let contexts = BTreeMap::from([("three".to_string(), NamedContext::Directory("/x".into()))]);
+        let contexts = BTreeMap::from([("three".to_string(), directory())]);
         assert_eq!(needed(TEXT, &contexts, None).expect("valid"), [4]);
         let contexts =
             BTreeMap::from([("docker.io/library/image:1".to_string(), NamedContext::Stage("unused".into()))]);

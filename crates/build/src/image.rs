@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use crossdock_oci::manifest::{Annotations, MANIFEST_SIZE_MAX};
-use crossdock_oci::{Descriptor, Digest, Index, Manifest, media_type};
+use crossdock_oci::{Descriptor, Digest, ImageConfig, Index, Manifest, media_type};
 use crossdock_platform::Platform;
 
-use crate::engine::{self, Environment};
+use crate::engine::{self, Environment, rfc3339};
 use crate::error::{BuildError, ErrorKind};
 use crate::request::BuildRequest;
 use crate::stage::add_labels;
@@ -61,6 +61,9 @@ fn assemble(
 ) -> Result<BuiltImage, BuildError> {
     let mut config = state.config.clone();
     add_labels(&mut config, &request.labels);
+    if let Some(seconds) = request.source_date_epoch {
+        clamp(&mut config, &rfc3339(seconds));
+    }
     // The base decides what the image is; an image FROM scratch is what was asked for.
     let own = config.platform();
     let mut layers = Vec::new();
@@ -87,14 +90,24 @@ fn assemble(
         return Err(ErrorKind::Dockerfile(message).into());
     }
     env.store.write_blob(&bytes)?;
-    let named =
-        if own.rank(platform).is_some() || platform.rank(&own).is_some() { own } else { platform.clone() };
+    // Of several platforms each image must be found under the one that was asked for.
+    let is_named_by_base =
+        request.platforms.len() == 1 || own.rank(platform).is_some() || platform.rank(&own).is_some();
+    let named = if is_named_by_base { own } else { platform.clone() };
     Ok(BuiltImage {
         platform: named.clone(),
         manifest: Descriptor::of(media_type::OCI_MANIFEST, &bytes).with_platform(named),
         id,
         trees: state.lower(),
     })
+}
+
+/// No time of the image is later than `epoch`, and the image itself is of that time, as BuildKit has it.
+fn clamp(config: &mut ImageConfig, epoch: &str) {
+    for entry in config.history.iter_mut().filter(|entry| entry.created.as_deref() > Some(epoch)) {
+        entry.created = Some(epoch.to_string());
+    }
+    config.created = Some(epoch.to_string());
 }
 
 /// `diff_id` and descriptor of a layer, in OCI's words also where the base image is in Docker's.

@@ -58,7 +58,12 @@ pub struct BuildRequest {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NamedContext {
     /// A directory of the host.
-    Directory(PathBuf),
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// Rules of the `.dockerignore` in it.
+        ignore: Ignore,
+    },
     /// An image: `docker-image://`.
     Image(Reference),
     /// An image in an OCI layout directory: `oci-layout://PATH[:TAG][@DIGEST]`.

@@ -160,7 +160,7 @@ impl StageRun<'_, '_, '_> {
             }
             execute(engine, step, &spec, &args)
         };
-        self.layer_step(&title, key.finish(), created_by, lines, &mut execute)
+        self.layer_step(&title, engine.timed(key.finish()), created_by, lines, &mut execute)
     }
 
     /// Arguments, the text to show, and the script of a heredoc that begins with `#!`.
@@ -289,7 +289,7 @@ impl StageRun<'_, '_, '_> {
         let origin = from.map(|from| self.origin(from, lines)).transpose()?;
         let relative = clean_relative(source.unwrap_or_default());
         let layers = match &origin {
-            None | Some(Origin::Context(NamedContext::Directory(_))) => None,
+            None | Some(Origin::Context(NamedContext::Directory { .. })) => None,
             Some(origin) => Some(self.origin_layers(origin, lines)?),
         };
         if matches!(origin, Some(Origin::Scratch)) {
@@ -317,9 +317,9 @@ impl StageRun<'_, '_, '_> {
             }
         }
         let base = match (&origin, layers) {
-            (None, _) | (Some(Origin::Context(NamedContext::Directory(_))), _) if !tree.is_filtered() => {
+            (None, _) | (Some(Origin::Context(NamedContext::Directory { .. })), _) if !tree.is_filtered() => {
                 match &origin {
-                    Some(Origin::Context(NamedContext::Directory(path))) => path.clone(),
+                    Some(Origin::Context(NamedContext::Directory { path, .. })) => path.clone(),
                     _ => self.engine.request.context.clone().unwrap_or_default(),
                 }
             }

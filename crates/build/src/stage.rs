@@ -19,9 +19,12 @@ use crate::event::{Event, StepId};
 use crate::graph::{Names, Origin};
 use crate::key::Key;
 use crate::request::NamedContext;
-use crate::scope::{Scope, set_env};
+use crate::scope::{Scope, env_value, set_env};
 use crate::state::{Layer, Packed, State};
 use crate::sync::Promise;
+
+/// `PATH` of images that have none.
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// The shell of the shell forms where no SHELL was given.
 const DEFAULT_SHELL: [&str; 2] = ["/bin/sh", "-c"];
@@ -82,6 +85,10 @@ impl<'scope, 'env, 'a> StageRun<'scope, 'env, 'a> {
         let engine = self.engine;
         let stage = &engine.file.stages[self.index];
         self.from(stage)?;
+        // Every image has a PATH, as in BuildKit: `ENV PATH=$PATH:/more` counts on it.
+        if env_value(&self.state.config.config.env, "PATH").is_none() {
+            self.process().env.push(format!("PATH={DEFAULT_PATH}"));
+        }
         let triggers = self.state.config.config.on_build.take().unwrap_or_default();
         for trigger in triggers {
             let node = parse_trigger(&trigger)
@@ -132,6 +139,7 @@ impl<'scope, 'env, 'a> StageRun<'scope, 'env, 'a> {
                 self.state.config.os = platform.os;
                 self.state.config.architecture = platform.architecture;
                 self.state.config.variant = platform.variant;
+                self.state.config.config.working_dir = "/".to_string();
                 if engine.request.source_date_epoch.is_some() {
                     self.state.config.created = Some(engine.now());
                 }
@@ -150,9 +158,8 @@ impl<'scope, 'env, 'a> StageRun<'scope, 'env, 'a> {
                 let manifest = self.layout_image(&path, name.as_deref(), stage.lines)?;
                 self.load_base(&manifest, &base, stage.lines)?;
             }
-            Origin::Context(other) => {
-                let message =
-                    format!("build context \"{base}\" ({other:?}) is a directory and cannot be a base image");
+            Origin::Context(_) => {
+                let message = format!("build context \"{base}\" is a directory and cannot be a base image");
                 return Err(ErrorKind::Dockerfile(message).at(stage.lines));
             }
         }
@@ -449,6 +456,7 @@ impl<'scope, 'env, 'a> StageRun<'scope, 'env, 'a> {
                 let images = self.engine.env.images;
                 let manifest =
                     images.resolve(reference, platform, self.engine.request.pull).map_err(|reason| {
+                        let reason = self.explain_later_stage(reference, reason);
                         ErrorKind::BaseImage { name: reference.familiar(), reason }.at(lines)
                     })?;
                 from_manifest(&manifest)
@@ -456,9 +464,21 @@ impl<'scope, 'env, 'a> StageRun<'scope, 'env, 'a> {
             Origin::Context(NamedContext::OciLayout { path, name }) => {
                 from_manifest(&self.layout_image(path, name.as_deref(), lines)?)
             }
-            Origin::Context(other) => {
-                Err(ErrorKind::Dockerfile(format!("{other:?} is not an image")).at(lines))
+            Origin::Context(_) => {
+                Err(ErrorKind::Dockerfile("a directory is not an image".to_string()).at(lines))
             }
+        }
+    }
+
+    /// A stage that is used before it is there is taken for an image, which rarely exists.
+    fn explain_later_stage(&self, reference: &Reference, reason: String) -> String {
+        let is_it = |stage: &Stage| {
+            let named = stage.name.as_ref().and_then(|name| name.parse::<Reference>().ok());
+            named.is_some_and(|named| named == *reference)
+        };
+        match self.engine.file.stages[self.index..].iter().any(is_it) {
+            true => format!("{reason} (a stage of that name comes later; only earlier stages can be used)"),
+            false => reason,
         }
     }
 
@@ -466,9 +486,6 @@ impl<'scope, 'env, 'a> StageRun<'scope, 'env, 'a> {
     pub fn environment(&self) -> Vec<String> {
         let mut env = self.state.config.config.env.clone();
         env.extend(self.state.scope.run_args(&self.state.config.config.env));
-        if crate::scope::env_value(&env, "PATH").is_none() {
-            env.push("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_string());
-        }
         env
     }
 }

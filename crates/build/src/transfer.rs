@@ -82,7 +82,12 @@ impl StageRun<'_, '_, '_> {
 
         let origin = transfer.from.as_ref().map(|from| self.origin(from, lines)).transpose()?;
         let shown_from = transfer.from.as_ref().map(|from| format!("--from={from} ")).unwrap_or_default();
-        let title = format!("{name} {shown_from}{} {destination}", sources.join(" ").trim());
+        // Addresses without their passwords: this goes to the terminal and into the image's history.
+        let shown: Vec<String> = sources
+            .iter()
+            .map(|source| if is_add && is_remote(source) { without_password(source) } else { source.clone() })
+            .collect();
+        let title = format!("{name} {shown_from}{} {destination}", shown.join(" ").trim());
         let created_by = title.clone();
         let directory = self.absolute(&destination);
 
@@ -93,16 +98,16 @@ impl StageRun<'_, '_, '_> {
         // Stages and images: the digest of the origin and the words are enough to find an earlier result.
         let mut quick = None;
         let origin_layers = match &origin {
-            None | Some(Origin::Context(NamedContext::Directory(_))) => None,
+            None | Some(Origin::Context(NamedContext::Directory { .. })) => None,
             Some(origin) => Some(self.origin_layers(origin, lines)?),
         };
         if let Some((_, digest)) = &origin_layers {
             let mut key = Key::new("copy from", &parent);
             key.field(digest.as_str()).list(&sources).field(&directory).field(format!(
-                "{is_directory} {owner:?} {mode:?} {:?} {} {is_add}",
-                transfer.exclude, transfer.parents
+                "{is_directory} {owner:?} {mode:?} {exclude:?} {} {is_add}",
+                transfer.parents
             ));
-            let key = key.finish();
+            let key = self.engine.timed(key.finish());
             if self.use_cache
                 && let Some(known) = self.engine.quick_key(&key).map_err(|e| e.at(lines))?
                 && self.engine.is_known(&known).map_err(|e| e.at(lines))?
@@ -142,7 +147,7 @@ impl StageRun<'_, '_, '_> {
             copy::add_to_key(&mut shape, &found.trees[item.tree], &item.entry, options, cache)
                 .map_err(|e| ErrorKind::Copy(e).at(lines))?;
         }
-        let key = shape.finish();
+        let key = self.engine.timed(shape.finish());
         let lower = if transfer.link { Vec::new() } else { self.state.lower() };
         let mut execute = |scratch: &Scratch, _| place(&found, scratch, &lower, &directory, is_directory);
         self.layer_step(&title, key.clone(), created_by, lines, &mut execute)?;
@@ -204,7 +209,7 @@ impl StageRun<'_, '_, '_> {
         let tree = self.tree(origin, layers, lines)?;
         for source in local {
             let entries = tree
-                .select(source)
+                .select(source, transfer.parents)
                 .map_err(|source| ErrorKind::Source { origin: shown.clone(), source }.at(lines))?;
             // `--parents`: what stands before `/./` is not kept.
             let dropped = match source.split_once("/./") {
@@ -253,7 +258,9 @@ impl StageRun<'_, '_, '_> {
                     Err(ErrorKind::Dockerfile(message.to_string()).at(lines))
                 }
             },
-            (Some(Origin::Context(NamedContext::Directory(path))), _) => open(path, Ignore::default()),
+            (Some(Origin::Context(NamedContext::Directory { path, ignore })), _) => {
+                open(path, ignore.clone())
+            }
             (Some(_), Some(layers)) if !layers.is_empty() => {
                 let lower: Vec<PathBuf> = layers.iter().map(|layer| layer.fs.clone()).collect();
                 Ok(Tree::new(overlay_fd(&lower, None).map_err(|e| ErrorKind::Overlay(e).at(lines))?))
@@ -381,7 +388,7 @@ impl StageRun<'_, '_, '_> {
             let root = open_root(scratch, &lower)?;
             Ok(copy::make_directories(&root, directory.trim_start_matches('/'), owner)?)
         };
-        self.layer_step(&title.clone(), key.finish(), title, lines, &mut execute)
+        self.layer_step(&title.clone(), self.engine.timed(key.finish()), title, lines, &mut execute)
     }
 }
 
@@ -423,8 +430,7 @@ fn place(
 
 fn kind_of(tree: &Tree, entry: &Entry) -> Result<Option<Archive>, ErrorKind> {
     let failed = |e: std::io::Error| ErrorKind::io(format!("read {}", entry.path), e);
-    let file =
-        tree.open_at(&entry.path, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK).map_err(failed)?;
+    let file = tree.open_at(&entry.path, OFlags::RDONLY | OFlags::NONBLOCK).map_err(failed)?;
     archive::detect(&mut File::from(file)).map_err(failed)
 }
 
@@ -439,7 +445,7 @@ fn unpack(
     copy::make_directories(root, destination, options.owner)?;
     let target =
         crate::tree::open_in_root(root, destination, OFlags::RDONLY | OFlags::DIRECTORY).map_err(failed)?;
-    let file = tree.open_at(&entry.path, OFlags::RDONLY | OFlags::NOFOLLOW).map_err(failed)?;
+    let file = tree.open_at(&entry.path, OFlags::RDONLY).map_err(failed)?;
     let stream: Box<dyn Read + Send> = archive::open(File::from(file)).map_err(failed)?;
     // The directory has no path of its own: its mount is attached nowhere.
     let path = format!("/proc/self/fd/{}/.", target.as_raw_fd());

@@ -83,14 +83,13 @@ impl Tree {
         Ok(Entry { path: clean_relative(path), stat: rustix::fs::fstat(&fd)? })
     }
 
-    /// Entries that a source of COPY names: the path itself, or what its pattern matches, in the order of names.
-    pub fn select(&self, source: &str) -> Result<Vec<Entry>, SelectError> {
+    /// Entries that a source of COPY names: the path itself, or what its pattern matches, in the order of names. With
+    /// `deep`, `**` in the pattern is any number of directories, as with `COPY --parents`; else it means `*`.
+    pub fn select(&self, source: &str, deep: bool) -> Result<Vec<Entry>, SelectError> {
         let path = clean_relative(source);
         if !Pattern::is_pattern(&path) {
-            if self.ignore.excludes(&path) && !self.ignore.may_include_below(&path) {
-                return Err(SelectError::Ignored(source.to_string()));
-            }
             return match self.entry(&path) {
+                Ok(entry) if self.hides(&entry) => Err(SelectError::Ignored(source.to_string())),
                 Ok(entry) => Ok(vec![entry]),
                 Err(e) if e.kind() == io::ErrorKind::NotFound || e.raw_os_error() == Some(20) => {
                     Err(SelectError::NotFound(source.to_string()))
@@ -102,6 +101,11 @@ impl Tree {
         for segment in path.split('/') {
             let pattern = Pattern::new(segment)?;
             let mut next = Vec::new();
+            if deep && segment == "**" {
+                found.iter().for_each(|base| self.directories(base, &mut next));
+                found = next;
+                continue;
+            }
             for base in &found {
                 if !Pattern::is_pattern(segment) {
                     let path = join(base, segment);
@@ -117,13 +121,31 @@ impl Tree {
         }
         let entries: Vec<Entry> = found
             .into_iter()
-            .filter(|path| !self.ignore.excludes(path) || self.ignore.may_include_below(path))
             .filter_map(|path| self.entry(&path).ok())
+            .filter(|entry| !self.hides(entry))
             .collect();
         if entries.is_empty() {
             return Err(SelectError::NoMatch(source.to_string()));
         }
         Ok(entries)
+    }
+
+    /// Whether the ignore rules leave out the entry and all that may be in it.
+    fn hides(&self, entry: &Entry) -> bool {
+        let below = entry.is_dir() && self.ignore.may_include_below(&entry.path);
+        self.ignore.excludes(&entry.path) && !below
+    }
+
+    /// `base` and all directories below it, links not followed.
+    fn directories(&self, base: &str, all: &mut Vec<String>) {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW;
+        if self.open_at(base, flags).is_err() {
+            return;
+        }
+        all.push(base.to_string());
+        for name in self.names(base).unwrap_or_default() {
+            self.directories(&join(base, &name), all);
+        }
     }
 
     /// Names in a directory, sorted by bytes. Names that are not UTF-8 are an error that shows them.
@@ -259,7 +281,8 @@ mod tests {
     #[test]
     fn patterns_select_in_order() {
         let (_keep, tree) = tree(&["a/x.c", "a/y.c", "b/x.c", "b/z.h", "skip.c"], "skip.c");
-        let select = |s: &str| tree.select(s).map(|e| e.into_iter().map(|e| e.path).collect::<Vec<_>>());
+        let select =
+            |s: &str| tree.select(s, false).map(|e| e.into_iter().map(|e| e.path).collect::<Vec<_>>());
         assert_eq!(select("*/x.c").expect("found"), ["a/x.c", "b/x.c"]);
         assert_eq!(select("/a/../b/./z.h").expect("found"), ["b/z.h"]);
         assert_eq!(select("../../a").expect("stays inside"), ["a"]);
@@ -267,6 +290,8 @@ mod tests {
         assert!(matches!(select("n*"), Err(SelectError::NoMatch(_))));
         assert!(matches!(select("skip.c"), Err(SelectError::Ignored(_))));
         assert!(matches!(select("["), Err(SelectError::Pattern(_))));
+        let deep = tree.select("**/x.c", true).expect("found");
+        assert_eq!(deep.into_iter().map(|e| e.path).collect::<Vec<_>>(), ["a/x.c", "b/x.c"]);
     }
 
     #[test]

@@ -9,7 +9,13 @@ use crate::session::Needs;
 
 /// Builds, runs and publishes container images for every CPU from any machine.
 #[derive(Parser)]
-#[command(name = "crossdock", version, propagate_version = true, arg_required_else_help = true)]
+#[command(
+    name = "crossdock",
+    version,
+    propagate_version = true,
+    arg_required_else_help = true,
+    args_override_self = true
+)]
 pub struct Args {
     #[command(flatten)]
     pub global: Global,
@@ -684,7 +690,12 @@ impl Command {
 /// Docker's grouped forms, `buildx build`, `image ls`, ..., in the words used here.
 pub fn with_aliases(mut args: Vec<OsString>) -> Vec<OsString> {
     let word = |i: usize| args.get(i).and_then(|a| a.to_str()).unwrap_or_default().to_string();
-    let replacement: &[&str] = match (word(1).as_str(), word(2).as_str()) {
+    // Options for all commands may stand before the command.
+    let mut at = 1;
+    while word(at).starts_with('-') {
+        at += if word(at) == "--root" { 2 } else { 1 };
+    }
+    let replacement: &[&str] = match (word(at).as_str(), word(at + 1).as_str()) {
         ("buildx" | "image" | "builder", "build") => &["build"],
         ("image", "ls" | "list") => &["images"],
         ("image", "rm" | "remove") => &["rmi"],
@@ -700,7 +711,7 @@ pub fn with_aliases(mut args: Vec<OsString>) -> Vec<OsString> {
         ("container", "run") => &["run"],
         _ => return args,
     };
-    args.splice(1..3, replacement.iter().map(OsString::from));
+    args.splice(at..at + 2, replacement.iter().map(OsString::from));
     args
 }
 
@@ -721,6 +732,7 @@ mod tests {
         for line in [
             "crossdock buildx build --platform linux/amd64,linux/arm64 -t a --push .",
             "crossdock image ls",
+            "crossdock --root /r --insecure=h image ls",
             "crossdock builder prune -f",
             "crossdock run --rm -it --platform linux/arm/v7 a:b sh -c true",
             "crossdock build -t x --build-arg A=b --secret id=a,src=b -f Dockerfile -",

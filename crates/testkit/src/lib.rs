@@ -4,6 +4,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod foreign;
 pub mod image;
 pub mod store;
 

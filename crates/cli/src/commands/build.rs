@@ -260,7 +260,8 @@ fn request(args: &BuildArgs, input: &Input, display: &Display) -> Result<BuildRe
     });
     let secrets = secrets(&args.secrets)?;
     for secret in secrets.values() {
-        display.hide(String::from_utf8_lossy(&secret.0).trim());
+        // Output comes line by line, and so do keys.
+        String::from_utf8_lossy(&secret.0).lines().for_each(|line| display.hide(line.trim()));
     }
     let shm_size =
         args.shm_size.as_ref().map(|t| bytes(t).with_context(|| format!("--shm-size {t}: not a size")));
@@ -320,7 +321,8 @@ fn contexts(given: &[String]) -> Result<BTreeMap<String, NamedContext>> {
             if !path.is_dir() {
                 bail!("--build-context {text}: not a directory");
             }
-            NamedContext::Directory(path)
+            let ignore = read_ignore(&[path.join(".dockerignore")])?;
+            NamedContext::Directory { path, ignore }
         };
         all.insert(name.to_string(), context);
     }

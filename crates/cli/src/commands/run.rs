@@ -40,8 +40,10 @@ pub fn run(session: &Session, args: RunArgs) -> Result<u8> {
 
 fn run_image(session: &Session, args: RunArgs) -> Result<u8> {
     let store = session.store()?;
-    let (manifest, platform) = image(session, &store, &args)?;
+    let manifest = image(session, &store, &args)?;
     let loaded = store.load_image(&manifest)?;
+    // What the image says of itself, not what it was filed under: this decides about the emulator.
+    let platform = loaded.config.platform();
     let lower: Vec<PathBuf> = store.unpack_image(&loaded, 0)?.into_iter().map(|u| u.path).collect();
     if lower.is_empty() {
         bail!("{} has no files", args.image);
@@ -83,8 +85,8 @@ fn run_image(session: &Session, args: RunArgs) -> Result<u8> {
     Ok(status.code() as u8)
 }
 
-/// The image to run and its platform.
-fn image(session: &Session, store: &Store, args: &RunArgs) -> Result<(Descriptor, Platform)> {
+/// The image to run.
+fn image(session: &Session, store: &Store, args: &RunArgs) -> Result<Descriptor> {
     let always = match args.pull.as_str() {
         "missing" => false,
         "always" => true,
@@ -95,8 +97,7 @@ fn image(session: &Session, store: &Store, args: &RunArgs) -> Result<(Descriptor
     if !always {
         match source::find(store, &args.image, platform.as_ref()) {
             Ok(found) => {
-                let image = source::choose(&found, &args.image)?;
-                return Ok((image.manifest.clone(), image.platform.clone()));
+                return Ok(source::choose(&found, &args.image)?.manifest.clone());
             }
             Err(error) if args.pull == "never" => return Err(error),
             Err(_) => {}
@@ -108,9 +109,7 @@ fn image(session: &Session, store: &Store, args: &RunArgs) -> Result<(Descriptor
     let source = Source::new(session, store, display.clone());
     let manifest = source.resolve(&reference, &wanted, true);
     display.clear();
-    let manifest = manifest?;
-    let platform = store.load_image(&manifest)?.config.platform();
-    Ok((manifest, platform))
+    manifest
 }
 
 /// ENTRYPOINT and CMD, or what was given instead.

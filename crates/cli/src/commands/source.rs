@@ -64,7 +64,14 @@ impl<'a> Source<'a> {
         if !always && let Some(manifest) = self.store.find(reference, platform)? {
             return Ok(manifest);
         }
-        let pulled = self.pull(reference, PullOptions::platform(platform.clone()), false)?;
+        let pulled = self.pull(reference, PullOptions::platform(platform.clone()), false);
+        let pulled = pulled.with_context(|| match self.store.image(reference) {
+            Ok(Some(record)) => {
+                let here: Vec<String> = record.images.iter().map(|i| i.platform.to_string()).collect();
+                format!("{} for {platform}: the store has it for {}", reference.familiar(), here.join(", "))
+            }
+            _ => format!("{} for {platform}", reference.familiar()),
+        })?;
         let (_, manifest) = pulled.images.into_iter().next().context("the registry sent no image")?;
         Ok(manifest)
     }

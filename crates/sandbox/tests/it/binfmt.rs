@@ -4,87 +4,9 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use crossdock_testkit::foreign::{self, Cpu};
+
 use crate::support::{Sandbox, Who, copy_program, require};
-
-/// Writes its `argv[0]` and a newline missing, and exits with 42: A64.
-const ARM64: &[u32] = &[
-    0xf940_07e1, //       ldr  x1, [sp, #8]     argv[0]
-    0xd280_0002, //       mov  x2, #0
-    0x3862_6823, // loop: ldrb w3, [x1, x2]
-    0x3400_0063, //       cbz  w3, done
-    0x9100_0442, //       add  x2, x2, #1
-    0x17ff_fffd, //       b    loop
-    0xd280_0020, // done: mov  x0, #1
-    0xd280_0808, //       mov  x8, #64           write
-    0xd400_0001, //       svc  #0
-    0xd280_0540, //       mov  x0, #42
-    0xd280_0ba8, //       mov  x8, #93           exit
-    0xd400_0001, //       svc  #0
-];
-
-/// Exits with its effective user id: A64.
-const ARM64_EUID: &[u32] = &[
-    0xd280_15e8, // mov x8, #175     geteuid
-    0xd400_0001, // svc #0
-    0xd280_0ba8, // mov x8, #93      exit
-    0xd400_0001, // svc #0
-];
-
-/// As [`ARM64`]: A32.
-const ARM: &[u32] = &[
-    0xe59d_1004, //       ldr  r1, [sp, #4]
-    0xe3a0_2000, //       mov  r2, #0
-    0xe7d1_3002, // loop: ldrb r3, [r1, r2]
-    0xe353_0000, //       cmp  r3, #0
-    0x0a00_0001, //       beq  done
-    0xe282_2001, //       add  r2, r2, #1
-    0xeaff_fffa, //       b    loop
-    0xe3a0_0001, // done: mov  r0, #1
-    0xe3a0_7004, //       mov  r7, #4       write
-    0xef00_0000, //       svc  #0
-    0xe3a0_002a, //       mov  r0, #42
-    0xe3a0_7001, //       mov  r7, #1       exit
-    0xef00_0000, //       svc  #0
-];
-
-const BASE: u64 = 0x40_0000;
-
-/// A static executable with one segment: header, program header, code.
-fn elf(wide: bool, machine: u16, flags: u32, code: &[u32]) -> Vec<u8> {
-    let (header, program) = if wide { (64u64, 56u64) } else { (52, 32) };
-    let start = header + program;
-    let size = start + 4 * code.len() as u64;
-    let mut bytes = vec![0x7f, b'E', b'L', b'F', if wide { 2 } else { 1 }, 1, 1];
-    bytes.resize(16, 0);
-    let half = |bytes: &mut Vec<u8>, value: u16| bytes.extend_from_slice(&value.to_le_bytes());
-    let word = |bytes: &mut Vec<u8>, value: u32| bytes.extend_from_slice(&value.to_le_bytes());
-    let address = |bytes: &mut Vec<u8>, value: u64| {
-        bytes.extend_from_slice(&value.to_le_bytes()[..if wide { 8 } else { 4 }]);
-    };
-    half(&mut bytes, 2);
-    half(&mut bytes, machine);
-    word(&mut bytes, 1);
-    for value in [BASE + start, header, 0] {
-        address(&mut bytes, value);
-    }
-    word(&mut bytes, flags);
-    for value in [header as u16, program as u16, 1, 0, 0, 0] {
-        half(&mut bytes, value);
-    }
-    word(&mut bytes, 1);
-    if wide {
-        word(&mut bytes, 5);
-    }
-    for value in [0, BASE, BASE, size, size] {
-        address(&mut bytes, value);
-    }
-    if !wide {
-        word(&mut bytes, 5);
-    }
-    address(&mut bytes, 0x1000);
-    code.iter().for_each(|instruction| word(&mut bytes, *instruction));
-    bytes
-}
 
 fn write(path: &Path, content: &[u8]) {
     let written = path.with_extension("written");
@@ -98,9 +20,9 @@ fn with_programs(who: Who, script: &str) -> Sandbox {
     require("qemu-aarch64-static", "qemu-user-static");
     require("qemu-arm-static", "qemu-user-static");
     let sandbox = Sandbox::new(who, script);
-    write(&sandbox.path("base/bin/hello-arm64"), &elf(true, 183, 0, ARM64));
-    write(&sandbox.path("base/bin/hello-arm"), &elf(false, 40, 0x0500_0000, ARM));
-    write(&sandbox.path("base/bin/euid-arm64"), &elf(true, 183, 0, ARM64_EUID));
+    write(&sandbox.path("base/bin/hello-arm64"), &foreign::hello(Cpu::Arm64));
+    write(&sandbox.path("base/bin/hello-arm"), &foreign::hello(Cpu::Arm));
+    write(&sandbox.path("base/bin/euid-arm64"), &foreign::effective_user_arm64());
     sandbox
 }
 

@@ -1,0 +1,258 @@
+//! COPY: sources, destinations, owners, modes, ignore files.
+
+use std::os::unix::fs::symlink;
+
+use crate::support::World;
+
+#[test]
+fn files_and_directories_go_where_docker_puts_them() {
+    let world = World::with_base();
+    world.file("a", "A").file("b", "B").file("d/x", "X").file("d/sub/y", "Y").file("with space", "S");
+    symlink("x", world.path("context/d/link")).expect("a link");
+    let dockerfile = r#"FROM base
+COPY a /renamed
+COPY a b /both/
+COPY d /d1
+COPY d/ /d2/
+COPY d b /mixed/
+COPY ["with space", "/spaced name"]
+COPY ? /globbed/
+COPY d/* /star/
+WORKDIR /work
+COPY a .
+COPY a sub/
+COPY a ../up
+COPY d /etc
+"#;
+    let script = "cat /renamed /both/a /both/b /d1/x /d1/sub/y /d2/link '/spaced name' /work/a /work/sub/a /up /etc/x; echo; \
+        for d in globbed star mixed; do ls /$d | tr '\\n' ' '; done; echo; cat /star/link; readlink /d1/link; stat -c %u:%g:%a /renamed /d1";
+    // A directory that a pattern matches gives its content, as docker has it.
+    assert_eq!(
+        world.build_and_sh(dockerfile, script),
+        "AABXYXSAAAX\na b link sub x link x y b link sub x \nXx\n0:0:644\n0:0:755\n"
+    );
+}
+
+#[test]
+fn several_sources_need_a_directory() {
+    let world = World::with_base();
+    world.file("a", "A").file("b", "B");
+    let message = "the destination must be a directory and end with a /";
+    world.build("FROM base\nCOPY a b /x\n", &[]).fails_with(&[message, "Dockerfile:2"]);
+    // A pattern with several matches makes one.
+    assert_eq!(world.build_and_sh("FROM base\nCOPY [ab] /x/\n", "ls /x"), "a\nb\n");
+}
+
+#[test]
+fn owners_by_name_and_number() {
+    let world = World::with_base();
+    world.file("d/f", "x");
+    let dockerfile = "FROM base\nARG WHO=ann\nCOPY --chown=ann d /a\nCOPY --chown=ann:staff d /b\nCOPY --chown=5 d /c\n\
+        COPY --chown=5:6 d /d\nCOPY --chown=$WHO:7 d /e\n";
+    assert_eq!(
+        world.build_and_sh(dockerfile, "stat -c %u:%g /a /a/f /b/f /c/f /d/f /e/f"),
+        "1000:1001\n1000:1001\n1000:50\n5:5\n5:6\n1000:7\n"
+    );
+    world
+        .build("FROM base\nCOPY --chown=nobody-here d /a\n", &[])
+        .fails_with(&["nobody-here", "Dockerfile:2"]);
+}
+
+#[test]
+fn modes_octal_and_symbolic() {
+    let world = World::with_base();
+    world.file_mode("d/tool", "x", 0o755).file("d/text", "x");
+    let dockerfile = "FROM base\nARG M=4711\nCOPY d /plain\nCOPY --chmod=600 d/tool /octal\nCOPY --chmod=$M d/tool /setuid\n\
+        COPY --chmod=u=rwX,go= d /symbolic\n";
+    assert_eq!(
+        world.build_and_sh(
+            dockerfile,
+            "stat -c %a /plain/tool /plain/text /octal /setuid /symbolic/tool /symbolic/text"
+        ),
+        "755\n644\n600\n4711\n700\n600\n"
+    );
+    let bad = world.build("FROM base\nCOPY --chmod=9 d /x\n", &[]);
+    bad.fails_with(&["invalid chmod parameter", "Dockerfile:2"]);
+}
+
+#[test]
+fn parents_and_exclusions() {
+    let world = World::with_base();
+    for file in ["a/b/c.txt", "a/b/d.md", "a/e/f.txt", "g.txt"] {
+        world.file(file, file);
+    }
+    for (instruction, files) in [
+        ("COPY --parents a/b/c.txt g.txt /x/", "./a/b/c.txt ./g.txt "),
+        ("COPY --parents a/./b/c.txt /x/", "./b/c.txt "),
+        ("COPY --parents a/*/*.txt /x/", "./a/b/c.txt ./a/e/f.txt "),
+        ("COPY --parents **/*.md /x/", "./a/b/d.md "),
+        ("COPY --exclude=b/*.md --exclude=e a /x/", "./b/c.txt "),
+        ("COPY --exclude=**/*.txt --exclude=Dockerfile . /x/", "./a/b/d.md "),
+        ("ARG X=e\nCOPY --exclude=$X a /x/", "./b/c.txt ./b/d.md "),
+    ] {
+        let found = world.build_and_sh(
+            &format!("FROM base\n{instruction}\n"),
+            "cd /x; find . -type f | sort | tr '\\n' ' '",
+        );
+        assert_eq!(found, files, "{instruction}");
+    }
+}
+
+#[test]
+fn exclusions_of_a_stage_enter_the_key_with_their_values() {
+    let world = World::with_base();
+    let dockerfile = "FROM base AS files\nRUN mkdir /d && touch /d/a /d/b\nFROM base\nARG X\nCOPY --from=files --exclude=$X /d /d\n";
+    for (excluded, left) in [("a", "b\n"), ("b", "a\n")] {
+        world.build(dockerfile, &["-t", "t", "--build-arg", &format!("X={excluded}")]).ok();
+        assert_eq!(world.sh("t", "ls /d"), left);
+    }
+}
+
+#[test]
+fn links_make_layers_that_need_nothing_below() {
+    let world = World::with_base();
+    world.file("f", "x");
+    world.build("FROM base\nRUN mkdir -p /d && chmod 700 /d\nCOPY --link f /d/f\n", &["-t", "one"]).ok();
+    world.build("FROM base\nRUN echo other > /other\nCOPY --link f /d/f\n", &["-t", "two"]).ok();
+    let last = |image: &str| {
+        let image = world.inspect(image);
+        image["RootFS"]["Layers"].as_array().expect("a list").last().expect("a layer").clone()
+    };
+    assert_eq!(last("one"), last("two"));
+    assert_eq!(world.sh("two", "cat /d/f /other"), "xother\n");
+}
+
+#[test]
+fn destinations_follow_the_images_links() {
+    let world = World::with_base();
+    world.file("lib/f", "x").file("one", "1");
+    let dockerfile = "FROM base\nRUN mkdir -p /usr/lib && ln -s usr/lib /lib && ln -s ../../../../../usr /up && \
+        echo old > /usr/target && ln -s target /usr/final\n\
+        COPY lib /lib/\nCOPY one /lib/sub/one\nCOPY one /up/two\nWORKDIR /lib/work\nCOPY one .\n";
+    let script = "readlink /lib; readlink /up; cat /usr/lib/f /usr/lib/sub/one /usr/two /usr/lib/work/one; echo; ls -d /lib/work";
+    assert_eq!(world.build_and_sh(dockerfile, script), "usr/lib\n../../../../../usr\nx111\n/lib/work\n");
+    // The layers hold the files where they really are, not directories in place of the links.
+    for number in 4..9 {
+        let names = world.layer("t", number);
+        assert!(names.iter().all(|n| n.starts_with("usr")), "{names:?}");
+    }
+}
+
+#[test]
+fn files_and_directories_are_not_mixed_up() {
+    let world = World::with_base();
+    world.file("d/f", "x").file("file", "x");
+    world
+        .build("FROM base\nRUN mkdir -p /t/f\nCOPY d /t\n", &[])
+        .fails_with(&["cannot copy a file over the directory \"/t/f\"", "Dockerfile:3"]);
+    world
+        .build("FROM base\nRUN echo > /t\nCOPY d /t\n", &[])
+        .fails_with(&["not a directory", "Dockerfile:3"]);
+    world.build("FROM base\nRUN echo > /t\nCOPY file /t/\n", &[]).fails_with(&["Dockerfile:3"]);
+}
+
+#[test]
+fn missing_sources_point_at_their_line() {
+    let world = World::with_base();
+    let error = world.build("FROM base\n\n# a comment\nCOPY nothing /x\nRUN true\n", &[]).fails(1);
+    for text in ["Dockerfile:4", "COPY nothing /x", ">>>", "\"nothing\": not found", "the build context"] {
+        assert!(error.contains(text), "no {text:?} in {error}");
+    }
+    world.build("FROM base\nCOPY no* /x\n", &[]).fails_with(&["no file matches \"no*\""]);
+    world
+        .build("FROM base AS a\nFROM base\nCOPY --from=a /nothing /x\n", &[])
+        .fails_with(&["stage a", "\"/nothing\": not found"]);
+}
+
+#[test]
+fn paths_cannot_leave_the_context() {
+    let world = World::with_base();
+    std::fs::write(world.path("secret"), "outside").expect("a file");
+    symlink("../secret", world.path("context/up")).expect("a link");
+    symlink("/etc", world.path("context/abs")).expect("a link");
+    for source in ["../secret", "up", "abs/hostname"] {
+        world.build(&format!("FROM base\nCOPY {source} /x\n"), &[]).fails_with(&["not found"]);
+    }
+    world.build("FROM base\nRUN --mount=source=abs,target=/m ls /m\n", &[]).fails_with(&["Dockerfile:2"]);
+}
+
+#[test]
+fn ignored_files_do_not_exist() {
+    let world = World::with_base();
+    for file in ["keep", "skip.log", "deep/a.log", "deep/keep.txt", "node_modules/x", "out/1", "out/2"] {
+        world.file(file, file);
+    }
+    world.file(".dockerignore", "# comment\n**/*.log\n/node_modules\nout\n!out/2\nDockerfile\n");
+    let dockerfile =
+        "FROM base\nCOPY . /c/\nRUN --mount=target=/m cd /m && find . -type f | sort > /mounted\n";
+    let list = "./.dockerignore\n./deep/keep.txt\n./keep\n./out/2\n";
+    let script = "cd /c; find . -type f | sort; cat /mounted";
+    assert_eq!(world.build_and_sh(dockerfile, script), format!("{list}{list}"));
+    world.build("FROM base\nCOPY skip.log /x\n", &[]).fails_with(&["excluded by .dockerignore"]);
+    // A file of the Dockerfile's own beats it.
+    world.file("Dockerfile.dockerignore", "*\n!keep\n");
+    assert_eq!(world.build_and_sh("FROM base\nCOPY . /c/\n", "ls -A /c"), "keep\n");
+    world.file("sub/Other", "FROM base\nCOPY . /c/\n").file("sub/Other.dockerignore", "*\n!out\n");
+    let other = world.text("context/sub/Other");
+    world.run(&["build", "-t", "o", "-f", &other, "context"]).ok();
+    assert_eq!(world.sh("o", "ls -A /c"), "out\n");
+    world.file("Dockerfile.dockerignore", "a\n!\n");
+    let error = world.build("FROM base\n", &[]).fails(1);
+    assert!(error.contains("Dockerfile.dockerignore:2"), "{error}");
+}
+
+#[test]
+fn everything_a_stage_or_image_has_can_be_copied() {
+    let world = World::with_base();
+    world.build("FROM base\nRUN echo image > /from-image\n", &["-t", "other:1"]).ok();
+    std::fs::create_dir(world.path("named")).expect("a directory");
+    std::fs::write(world.path("named/from-named"), "named\n").expect("a file");
+    let dockerfile = "FROM base AS files\nRUN mkdir /d && echo 1 > /d/1 && ln -s 1 /d/link && chown 5:6 /d/1 && chmod 604 /d/1 && mkfifo /d/pipe\n\
+        FROM base\nWORKDIR /w\nCOPY --from=files /d /d\nCOPY --from=0 d/1 /by-index\nCOPY --from=other:1 /from-image /\n\
+        COPY --from=named from-named /\nCOPY --from=files --chown=ann /d/1 /owned\n";
+    world.build(dockerfile, &["-t", "t", "--build-context", "named=named"]).ok();
+    let script = "cat /d/link /by-index /from-image /from-named; stat -c '%u:%g %a' /d/1 /owned; test -p /d/pipe && echo pipe";
+    assert_eq!(world.sh("t", script), "1\n1\nimage\nnamed\n5:6 604\n1000:1001 604\npipe\n");
+}
+
+#[test]
+fn named_contexts_have_ignore_files_too() {
+    let world = World::with_base();
+    std::fs::create_dir(world.path("named")).expect("a directory");
+    for (name, text) in [(".dockerignore", "skip\n"), ("skip", "s"), ("keep", "k")] {
+        std::fs::write(world.path("named").join(name), text).expect("a file");
+    }
+    world.build("FROM base\nCOPY --from=named . /n\n", &["-t", "t", "--build-context", "named=named"]).ok();
+    assert_eq!(world.sh("t", "ls /n"), "keep\n");
+}
+
+#[test]
+fn unusual_names_survive() {
+    let world = World::with_base();
+    let long = "l".repeat(200);
+    for name in ["ünï", "tab\there", "new\nline", "quo\"te", "back\\slash", "[x]", &long] {
+        world.file(&format!("d/{name}"), name);
+    }
+    let names = world.build_and_sh("FROM base\nCOPY d /d\n", "cd /d; printf '%s|' *");
+    assert_eq!(names, format!("[x]|back\\slash|{long}|new\nline|quo\"te|tab\there|ünï|"));
+    // A bracket is a pattern; escaped it is a name.
+    assert_eq!(world.build_and_sh("FROM base\nCOPY d/[[]x] /x\n", "cat /x"), "[x]");
+}
+
+#[test]
+fn deletions_and_renames_hold_across_layers() {
+    let world = World::with_base();
+    let dockerfile = "FROM base\nRUN mkdir -p /d/sub && echo 1 > /d/sub/f && echo 2 > /gone && mkdir /tree && touch /tree/a /tree/b\n\
+        RUN rm /gone && rm -r /tree && mkdir /tree && touch /tree/c\nRUN mv /d /moved\n\
+        RUN rm -r /moved/sub && echo now-a-file > /moved/sub\nRUN rm /moved/sub && ln -s /tree /moved/sub\nRUN echo back > /gone\n";
+    let script = "ls /d 2>/dev/null; ls /tree /moved/sub/; readlink /moved/sub; cat /gone";
+    assert_eq!(world.build_and_sh(dockerfile, script), "/moved/sub/:\nc\n\n/tree:\nc\n/tree\nback\n");
+    let names = world.layer("t", 4);
+    assert!(names.iter().any(|n| n == ".wh.gone"), "{names:?}");
+    // The same after it went through an archive into another store.
+    let archive = world.text("archive");
+    world.run(&["save", "-o", &archive, "t"]).ok();
+    let other = World::new();
+    other.run(&["load", "-i", &archive]).ok();
+    assert_eq!(other.sh("t", script), "/moved/sub/:\nc\n\n/tree:\nc\n/tree\nback\n");
+}

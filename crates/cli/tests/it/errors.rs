@@ -1,0 +1,260 @@
+//! What goes wrong, and whether the message helps.
+
+use std::process::Command;
+
+use crossdock_registry::server::faults::{Fault, Seen};
+use crossdock_registry::server::{RegistryServer, ServerOptions};
+use std::sync::Arc;
+
+use crate::support::{World, is_root};
+
+#[test]
+fn commands_that_fail_show_code_line_and_output() {
+    let world = World::with_base();
+    let dockerfile =
+        "FROM base\nENV A=1\nRUN echo one && \\\n    echo two && \\\n    exit 42\nRUN echo never\n";
+    let error = world.build(dockerfile, &["-t", "t"]).fails(1);
+    for text in
+        ["Dockerfile:3", ">>> RUN echo one", ">>>     exit 42", "exit code: 42", "ENV A=1", "#2", "two"]
+    {
+        assert!(error.contains(text), "no {text:?} in {error}");
+    }
+    assert!(!error.contains("#3"), "{error}");
+    world.run(&["inspect", "t"]).fails_with(&["no image t:latest"]);
+    world
+        .build("FROM base\nRUN sh -c 'kill -9 $$'; exit $?\n", &[])
+        .fails_with(&["Dockerfile:2", "exit code: 137"]);
+    world
+        .build("FROM base\nRUN [\"/no/such/program\"]\n", &[])
+        .fails_with(&["/no/such/program", "Dockerfile:2"]);
+    world
+        .build("FROM scratch\nCOPY Dockerfile /\nRUN echo x\n", &[])
+        .fails_with(&["/bin/sh", "Dockerfile:3"]);
+}
+
+#[test]
+fn mistakes_in_the_dockerfile() {
+    let world = World::with_base();
+    for (dockerfile, texts) in [
+        ("FROM base\nCPOY a b\n", &["unknown instruction: CPOY", "COPY", "Dockerfile:2"][..]),
+        ("FROM base\nRUN\n", &["RUN requires", "Dockerfile:2"]),
+        ("RUN x\n", &["Dockerfile:1", "FROM"]),
+        ("", &["no instructions"]),
+        ("# only a comment\n", &["no instructions"]),
+        ("FROM base\nCOPY --form=x a b\n", &["--from", "Dockerfile:2"]),
+        (
+            "FROM base AS one\nCOPY --from=later /a /b\nFROM base AS later\nFROM one\n",
+            &["a stage of that name comes later", "Dockerfile:2"],
+        ),
+        ("FROM base AS a b\n", &["Dockerfile:1"]),
+        ("FROM base\nENV x\n", &["ENV", "Dockerfile:2"]),
+        ("FROM base\nEXPOSE http\n", &["http", "Dockerfile:2"]),
+        ("FROM base\nSTOPSIGNAL SIGNOPE\n", &["SIGNOPE", "Dockerfile:2"]),
+        ("FROM base\nARG V\nENV x=${V:?must be given}\n", &["must be given", "Dockerfile:3"]),
+        ("FROM base\nRUN <<EOF\nnever ends\n", &["EOF", "Dockerfile:2"]),
+        ("FROM base\nONBUILD FROM x\n", &["ONBUILD", "Dockerfile:2"]),
+        ("FROM base\nWORKDIR\n", &["WORKDIR", "Dockerfile:2"]),
+        ("FROM UPPER/Case\n", &["UPPER", "lower", "Dockerfile:1"]),
+        ("FROM $NOTHING\n", &["blank", "Dockerfile:1"]),
+        ("FROM base\nCOPY [\"a\", b]\nHEALTHCHECK\n", &["Dockerfile:"]),
+    ] {
+        let ran = world.build(dockerfile, &[]);
+        assert_eq!(ran.code, Some(1), "{dockerfile:?}: {}", ran.err);
+        for text in texts {
+            assert!(ran.err.contains(text), "{dockerfile:?}: no {text:?} in:\n{}", ran.err);
+        }
+    }
+}
+
+#[test]
+fn noise_is_no_dockerfile() {
+    let world = World::with_base();
+    let mut state = 1u64;
+    for _ in 0..8 {
+        let noise: Vec<u8> = (0..5000)
+            .map(|_| {
+                state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+                (state >> 56) as u8
+            })
+            .collect();
+        world.file("Dockerfile", noise);
+        world.run(&["build", "context"]).fails(1);
+    }
+    for bytes in [
+        &b"\x00\x00\x00"[..],
+        b"FROM base\nRUN \xff\xfe\x00\n",
+        b"\xef\xbb\xbf",
+        b"FROM base\nCOPY \x00 /x\n",
+    ] {
+        world.file("Dockerfile", bytes);
+        let ran = world.run(&["build", "context"]);
+        assert!(ran.code.is_some_and(|code| code <= 1) && !ran.err.contains("panicked"), "{ran:?}");
+    }
+}
+
+#[test]
+fn contexts_and_files_that_are_not_there() {
+    let world = World::with_base();
+    world.run(&["build", "/no/such/context"]).fails_with(&["/no/such/context"]);
+    std::fs::remove_dir_all(world.path("context")).expect("removed");
+    std::fs::write(world.path("context"), "a file").expect("written");
+    world.run(&["build", "context"]).fails_with(&["not a directory"]);
+    world.run(&["build", "home"]).fails_with(&["Dockerfile", "--file"]);
+    world.run(&["build", "-f", "home/Other", "home"]).fails_with(&["home/Other"]);
+    world.run(&["build", "https://example.invalid/a.git"]).fails_with(&["clone or download it first"]);
+    world.run(&["build", "-t", "Not Valid", "home"]).fails_with(&["Not Valid"]);
+    world.run(&["build", "--no-such-flag", "home"]).fails(2);
+}
+
+#[test]
+fn bases_that_cannot_be_had() {
+    let world = World::new();
+    let error = world.build("FROM 127.0.0.1:1/none:1\n", &[]).fails(1);
+    assert!(
+        error.contains("failed to resolve 127.0.0.1:1/none:1") && error.contains("Dockerfile:1"),
+        "{error}"
+    );
+}
+
+/// A registry that spoils requests, and a world that knows its address.
+fn faulty(
+    fault: impl Fn(&Seen, usize) -> Option<Fault> + Send + Sync + 'static,
+) -> (World, RegistryServer, String) {
+    let world = World::with_base();
+    let count = std::sync::atomic::AtomicUsize::new(0);
+    let hook = move |seen: &Seen| {
+        let spoilt = count.load(std::sync::atomic::Ordering::SeqCst);
+        let fault = fault(seen, spoilt);
+        count.fetch_add(usize::from(fault.is_some()), std::sync::atomic::Ordering::SeqCst);
+        fault
+    };
+    let options = ServerOptions { faults: Some(Arc::new(hook)), sync: false, ..ServerOptions::default() };
+    let server = RegistryServer::bind("127.0.0.1:0", &world.path("registry"), options).expect("a free port");
+    let name = format!("{}/app:1", server.addr());
+    (world, server, name)
+}
+
+fn is_blob(seen: &Seen) -> bool {
+    seen.method == "GET" && seen.path.contains("/blobs/")
+}
+
+#[test]
+fn registries_that_fail_for_a_while() {
+    let limited = Fault::Answer {
+        status: 429,
+        headers: vec![("Retry-After".into(), "0".into())],
+        body: "slow down".into(),
+    };
+    let faults = [("cut", Fault::CutResponse(1000)), ("close", Fault::Close), ("limit", limited)];
+    for (what, fault) in faults {
+        let (world, _server, name) =
+            faulty(move |seen, spoilt| (is_blob(seen) && spoilt < 2).then(|| fault.clone()));
+        world.run(&["push", "base", &name]).ok();
+        let fresh = World::new();
+        let pulled = fresh.run(&["pull", &name]);
+        assert_eq!(pulled.code, Some(0), "{what}: {}", pulled.err);
+        assert_eq!(fresh.sh(&name, "echo runs"), "runs\n");
+    }
+}
+
+#[test]
+fn registries_that_answer_nonsense() {
+    let html = Fault::Answer {
+        status: 200,
+        headers: vec![("Content-Type".into(), "text/html".into())],
+        body: "<html>log in to the hotel's network</html>".into(),
+    };
+    for (fault, texts) in [
+        (html, &["no useful answer", "log in to the hotel"][..]),
+        (Fault::status(403, "no"), &["403"]),
+        (Fault::status(404, "no"), &["not found"]),
+        (Fault::status(418, "teapot"), &["418"]),
+    ] {
+        let (world, _server, name) =
+            faulty(move |seen, _| seen.path.contains("/manifests/").then(|| fault.clone()));
+        let error = world.run(&["pull", &name]).fails(1);
+        for text in texts {
+            assert!(error.contains(text) && error.contains(&name), "no {text:?} in {error}");
+        }
+        assert_eq!(error.lines().count(), 1, "{error}");
+        let error = world.build(&format!("FROM {name}\n"), &[]).fails(1);
+        assert!(error.contains("Dockerfile:1") && error.contains(&name), "{error}");
+    }
+}
+
+#[test]
+fn blobs_that_never_match_their_digest() {
+    let (world, _server, name) = faulty(|seen, _| is_blob(seen).then_some(Fault::Corrupt));
+    world.run(&["push", "base", &name]).ok();
+    let fresh = World::new();
+    let error = fresh.run(&["pull", &name]).fails(1);
+    assert!(error.contains("sha256:"), "{error}");
+    fresh.run(&["inspect", &name]).fails(1);
+}
+
+#[test]
+fn stores_that_cannot_be_written() {
+    let world = World::with_base();
+    let error = world.crossdock_at(std::path::Path::new("/proc/nothing"), &["images"]).run().fails(1);
+    assert!(error.contains("/proc/nothing"), "{error}");
+    let file = world.path("file");
+    std::fs::write(&file, "a file").expect("written");
+    let error = world.crossdock_at(&file, &["images"]).run().fails(1);
+    assert!(error.contains("file"), "{error}");
+    let error = world.crossdock_at(&file.join("below"), &["images"]).run().fails(1);
+    assert!(error.contains("file/below"), "{error}");
+    let no_home = world.crossdock(&["images"]);
+    drop(no_home);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_crossdock"));
+    let ran = command.arg("images").env_clear().output().expect("runs");
+    assert!(String::from_utf8_lossy(&ran.stderr).contains("--root DIR"), "{ran:?}");
+}
+
+/// A small file system, unmounted when dropped.
+struct SmallDisk(std::path::PathBuf);
+
+impl SmallDisk {
+    fn mount(path: std::path::PathBuf, size: &str) -> SmallDisk {
+        std::fs::create_dir(&path).expect("a directory");
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &format!("size={size}"), "small"])
+            .arg(&path)
+            .status();
+        assert!(mounted.expect("mount runs").success());
+        SmallDisk(path)
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn a_full_disk_is_told_and_nothing_is_torn() {
+    if !is_root() {
+        // Only root may mount a small file system for a process that then enters its own namespace.
+        return;
+    }
+    let world = World::new();
+    let disk = SmallDisk::mount(world.path("small"), "16m");
+    let store = disk.0.join("store");
+    world.crossdock_at(&store, &["load", "-q"]).input(crate::support::base_archive()).ok();
+    let full = "FROM base\nRUN dd if=/dev/urandom of=/big bs=1M count=30\n";
+    world.file("Dockerfile", full);
+    let error = world.crossdock_at(&store, &["build", "-t", "t", "context"]).run().fails(1);
+    assert!(error.contains("No space left on device"), "{error}");
+    world.crossdock_at(&store, &["inspect", "t"]).run().fails(1);
+    // The step fits, but not its archive.
+    world.file("Dockerfile", "FROM base\nRUN head -c 7500000 /dev/urandom > /big\n");
+    let error = world.crossdock_at(&store, &["build", "-t", "t", "context"]).run().fails(1);
+    assert!(error.contains("no space left to archive"), "{error}");
+    world.crossdock_at(&store, &["inspect", "t"]).run().fails(1);
+    // What was there still works, and space comes back.
+    world.crossdock_at(&store, &["system", "prune", "-f"]).run().ok();
+    world.file("Dockerfile", "FROM base\nRUN echo small > /small\n");
+    world.crossdock_at(&store, &["build", "-t", "t", "context"]).run().ok();
+    let ran = world.crossdock_at(&store, &["run", "t", "cat", "/small"]).run();
+    assert_eq!(ran.ok(), "small\n");
+}

@@ -1,0 +1,194 @@
+//! images, tag, rmi, inspect, history, save, load, pull, push, system, and docker's other words for them.
+
+use crossdock_testkit::foreign::{self, Cpu};
+use serde_json::Value;
+
+use crate::support::{Registry, World};
+
+#[test]
+fn names_come_and_go() {
+    let world = World::with_base();
+    world.build("FROM base\nRUN echo x > /x\n", &["-t", "app:1", "-t", "127.0.0.1:9/team/app:2"]).ok();
+    world.run(&["tag", "app:1", "other"]).ok();
+    let listed = world.run(&["images"]).ok();
+    let lines: Vec<Vec<&str>> = listed.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(lines[0][..3], ["REPOSITORY", "TAG", "PLATFORM"]);
+    let names: Vec<String> = lines[1..].iter().map(|l| format!("{}:{}", l[0], l[1])).collect();
+    assert_eq!(names, ["127.0.0.1:9/team/app:2", "app:1", "base:latest", "other:latest"]);
+    let all: Value =
+        serde_json::from_str(&world.run(&["image", "ls", "--format", "json", "app"]).ok()).expect("JSON");
+    assert_eq!((all.as_array().expect("a list").len(), &all[0]["Tag"]), (1, &"1".into()));
+    let id = world.inspect("app:1")["Id"].as_str().expect("text").to_string();
+    assert_eq!(world.run(&["images", "-q", "--no-trunc", "other"]).ok().trim(), id);
+    let short = &id["sha256:".len()..][..12];
+    assert_eq!(world.run(&["run", short, "cat", "/x"]).ok(), "x\n");
+    assert_eq!(world.inspect(short)["Id"], id.as_str());
+    world.run(&["tag", short, "by-id:3"]).ok();
+    assert_eq!(world.sh("by-id:3", "cat /x"), "x\n");
+    assert_eq!(world.run(&["rmi", "other"]).ok(), "Untagged: other:latest\n");
+    assert_eq!(world.sh("app:1", "cat /x"), "x\n");
+    let gone = world.run(&["rmi", short]).ok();
+    assert_eq!(gone.lines().count(), 3, "{gone}");
+    world.run(&["rmi", "app:1"]).fails_with(&["no image app:1"]);
+    world.run(&["rmi", "-f", "app:1"]).ok();
+    for args in [
+        &["tag", "absent", "x"][..],
+        &["inspect", "absent"],
+        &["history", "absent"],
+        &["save", "absent"],
+        &["push", "absent"],
+    ] {
+        world.run(args).fails_with(&["no image absent:latest"]);
+    }
+    world.run(&["tag", "base", "Not:Valid:Name"]).fails_with(&["Not:Valid:Name"]);
+}
+
+#[test]
+fn removed_images_free_their_space() {
+    let world = World::with_base();
+    world.build("FROM base\nRUN head -c 3000000 /dev/urandom > /big\n", &["-t", "t", "--no-cache"]).ok();
+    let size = || {
+        let out =
+            std::process::Command::new("du").args(["-sk", &world.text("store")]).output().expect("du runs");
+        String::from_utf8_lossy(&out.stdout)
+            .split_whitespace()
+            .next()
+            .expect("a number")
+            .parse::<u64>()
+            .expect("a number")
+    };
+    let before = size();
+    let usage = world.run(&["system", "df"]).ok();
+    assert!(usage.contains("Images") && usage.contains("Build cache"), "{usage}");
+    world.run(&["rmi", "t"]).ok();
+    world.run(&["system", "prune"]).fails_with(&["--force"]);
+    world.run(&["builder", "prune", "-a", "-f"]).ok();
+    assert!(size() + 5000 < before, "{} and then {}", before, size());
+    let usage = world.run(&["system", "df"]).ok();
+    let cache = usage.lines().find(|line| line.starts_with("Build cache")).expect("a line").to_string();
+    assert_eq!(cache.split_whitespace().nth(2), Some("0"), "{usage}");
+    assert_eq!(world.sh("base", "echo still"), "still\n");
+}
+
+#[test]
+fn archives_go_both_ways() {
+    let world = World::with_base();
+    for (format, more) in [
+        ("docker", &[][..]),
+        ("oci", &[]),
+        ("docker-archive", &["base:latest"]),
+        ("oci-archive", &["base:latest"]),
+    ] {
+        world
+            .build("FROM base\nRUN rm /etc/group && echo x > /x\nENTRYPOINT [\"cat\"]\n", &["-t", "t:9"])
+            .ok();
+        let file = world.text("archive");
+        world.run(&[&["save", "--format", format, "-o", &file, "t:9"], more].concat()).ok();
+        let other = World::new();
+        let loaded = other.run(&["load", "-q", "-i", &file]).ok();
+        assert_eq!(loaded.lines().count(), 1 + more.len(), "{loaded}");
+        assert_eq!(other.run(&["run", "t:9", "/x"]).ok(), "x\n");
+        assert_eq!(other.inspect("t:9")["Id"], world.inspect("t:9")["Id"]);
+        // From a pipe, cut off: nothing appears.
+        let bytes = std::fs::read(&file).expect("there");
+        let torn = World::new();
+        torn.crossdock(&["load"]).input(&bytes[..bytes.len() / 2]).fails(1);
+        assert_eq!(torn.run(&["images", "-q"]).ok(), "");
+    }
+    world.crossdock(&["load"]).input(b"no archive at all").fails(1);
+    world.crossdock(&["load"]).input(b"").fails(1);
+    world.run(&["load", "-i", "/no/such/file"]).fails_with(&["/no/such/file"]);
+}
+
+fn three(world: &World) -> String {
+    for (cpu, name) in [(Cpu::Amd64, "amd64"), (Cpu::Arm64, "arm64"), (Cpu::Arm, "arm")] {
+        world.file_mode(&format!("mkdir-{name}"), foreign::mkdir(cpu), 0o755);
+    }
+    let dockerfile = "FROM scratch\nARG TARGETARCH\nCOPY mkdir-$TARGETARCH /mkdir\nENTRYPOINT [\"/mkdir\"]\n";
+    world.build(dockerfile, &["-t", "m", "--platform", "linux/amd64,linux/arm64,linux/arm/v7"]).ok();
+    "linux/amd64 linux/arm64 linux/arm/v7".to_string()
+}
+
+#[test]
+fn platforms_live_side_by_side() {
+    let world = World::new();
+    let platforms = three(&world);
+    let registry = Registry::start(&world);
+    let name = registry.image("m:1");
+    world.run(&["push", "m", &name]).ok();
+    let fresh = World::new();
+    fresh.run(&["pull", &name]).ok();
+    fresh.run(&["pull", "--platform", "linux/arm64", &name]).ok();
+    let listed = fresh.run(&["images"]).ok();
+    assert!(
+        listed.contains("linux/amd64") && listed.contains("linux/arm64") && !listed.contains("arm/v7"),
+        "{listed}"
+    );
+    // Only part of the index is here, which is no reason to lose the rest of it.
+    let error = fresh.run(&["push", &name, &registry.image("copy:1")]).fails(1);
+    assert!(error.contains("--all-platforms") && error.contains("--platform"), "{error}");
+    fresh.run(&["push", "--platform", "linux/arm64", &name, &registry.image("copy:arm64")]).ok();
+    fresh.run(&["pull", "-a", &name]).ok();
+    fresh.run(&["push", &name, &registry.image("copy:1")]).ok();
+    let index = |world: &World, name: &str| world.run(&["manifest", "inspect", "-v", name]).ok();
+    for platform in platforms.split(' ') {
+        assert!(index(&World::new(), &registry.image("copy:1")).contains(platform));
+    }
+    fresh.run(&["rmi", "--platform", "linux/arm64", &name]).ok();
+    assert!(!fresh.run(&["images", &name]).ok().contains("arm64"));
+    let inspected: Value =
+        serde_json::from_str(&fresh.run(&["inspect", "--platform", "linux/arm/v7", &name]).ok())
+            .expect("JSON");
+    assert_eq!((&inspected[0]["Architecture"], &inspected[0]["Variant"]), (&"arm".into(), &"v7".into()));
+    let error = fresh.run(&["pull", "--platform", "linux/s390x", &name]).fails(1);
+    assert!(
+        error.contains("linux/s390x") && error.contains("linux/amd64, linux/arm64, linux/arm/v7"),
+        "{error}"
+    );
+    let error = fresh.run(&["pull", &registry.image("m:absent")]).fails(1);
+    assert!(error.contains("m:absent") && error.contains("1"), "{error}");
+}
+
+#[test]
+fn docker_words_are_understood() {
+    let world = World::with_base();
+    world.file("Dockerfile", "FROM base\n");
+    let archive = world.text("a.tar");
+    for args in [
+        &["buildx", "build", "-t", "x", "context"][..],
+        &["image", "build", "-t", "x", "--rm", "--provenance=false", "--sbom=false", "context"],
+        &["image", "ls"],
+        &["image", "list"],
+        &["image", "inspect", "x"],
+        &["image", "history", "x"],
+        &["image", "tag", "x", "y"],
+        &["image", "save", "-o", &archive, "x"],
+        &["image", "load", "-i", &archive],
+        &["image", "rm", "y"],
+        &["image", "prune", "-f"],
+        &["container", "run", "--rm", "x", "true"],
+        &["buildx", "du"],
+        &["system", "df"],
+        &["version"],
+        &["--version"],
+        &["--help"],
+        &["run", "--help"],
+    ] {
+        let ran = world.run(args);
+        assert_eq!(ran.code, Some(0), "{args:?}: {}", ran.err);
+    }
+    world.run(&[]).fails(2);
+    world.run(&["biuld", "."]).fails(2);
+}
+
+#[test]
+fn a_closed_pipe_is_no_error_to_talk_about() {
+    let world = World::with_base();
+    let command = format!(
+        "{} --root {} inspect base base base | head -c 1",
+        env!("CARGO_BIN_EXE_crossdock"),
+        world.text("store")
+    );
+    let out = std::process::Command::new("sh").args(["-c", &command]).output().expect("sh runs");
+    assert_eq!(String::from_utf8_lossy(&out.stderr), "");
+}
