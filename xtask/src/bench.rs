@@ -325,7 +325,7 @@ fn contexts(directory: &Path) -> Result<()> {
     let mut text = Vec::new();
     while text.len() < 8 << 20 {
         text.extend(words[noise.next() as usize % words.len()].as_bytes());
-        text.push(if noise.next() % 10 == 0 { b'\n' } else { b' ' });
+        text.push(if noise.next().is_multiple_of(10) { b'\n' } else { b' ' });
     }
     let mut file = |path: PathBuf, length: usize| -> Result<()> {
         std::fs::create_dir_all(path.parent().expect("below the directory"))?;
