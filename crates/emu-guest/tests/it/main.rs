@@ -1,0 +1,3 @@
+//! The interpreter as its callers use it.
+
+mod interpreter;
