@@ -1,3 +1,6 @@
 //! The interpreter as its callers use it.
+// Bit fields read better without parentheses around every shift.
+#![allow(clippy::precedence)]
 
+mod differ;
 mod interpreter;
