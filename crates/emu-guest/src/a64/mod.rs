@@ -3,11 +3,18 @@
 
 mod branch;
 mod code;
+mod crypto;
 mod decode;
 pub mod features;
+mod fp;
 mod integer;
 mod interpreter;
 mod load_store;
+mod simd;
+mod simd_float;
+mod simd_permute;
+mod simd_shift;
+mod softfloat;
 mod state;
 mod system;
 mod table;

@@ -777,3 +777,23 @@ fn system_instructions_do_what_qemu_does() {
 fn loads_and_stores_do_what_qemu_does() {
     differ(Class::LoadStore, 3, CPU, |_| true);
 }
+
+#[test]
+fn scalar_floating_point_does_what_qemu_does() {
+    differ(Class::Float, 4, CPU, |row| row.name != "FJCVTZS");
+}
+
+#[test]
+fn javascript_conversion_does_what_qemu_does() {
+    differ(Class::Float, 5, "max,pauth=off,sve=off,sme=off", |row| row.name == "FJCVTZS");
+}
+
+#[test]
+fn vector_instructions_do_what_qemu_does() {
+    differ(Class::Simd, 6, CPU, |_| true);
+}
+
+#[test]
+fn cryptography_does_what_qemu_does() {
+    differ(Class::Crypto, 7, CPU, |_| true);
+}
