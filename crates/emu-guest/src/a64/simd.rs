@@ -688,6 +688,9 @@ pub(crate) fn dot(s: &mut State, _: &Host, op: &Op) -> Step {
 
 /// URECPE, URSQRTE: bit 29 is the root.
 pub(crate) fn unsigned_estimate(s: &mut State, _: &Host, op: &Op) -> Step {
+    if op.bit(22) {
+        return s.undefined(op);
+    }
     let n = s.v[op.vn()];
     let mut result = 0u128;
     for i in 0..4 {

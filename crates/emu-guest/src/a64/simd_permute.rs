@@ -9,7 +9,7 @@ use super::{Flow, Host, Op, State, Step};
 fn element(op: &Op) -> Option<(u32, u32)> {
     let imm5 = op.bits(20, 16);
     let size = imm5.trailing_zeros();
-    (size < 4).then_some((size, imm5 >> (size + 1)))
+    (size < 4).then(|| (size, imm5 >> (size + 1)))
 }
 
 /// DUP (element); also the scalar form.

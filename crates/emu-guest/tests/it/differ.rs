@@ -323,6 +323,10 @@ fn case(random: &mut Random, row: &Row, layout: &Layout, i: usize) -> Option<Cas
         v: std::array::from_fn(|_| random.vector()),
     };
     before.x[30] = snippet;
+    if row.name == "FJCVTZS" {
+        // QEMU before 9.0.2 (its issue 2375) calls a subnormal number that FZ flushes exact.
+        before.fpcr &= !(1 << 24);
+    }
     // Equal operands are a case of their own.
     if random.one_in(8) {
         let (n, m) = (field(word, 9, 5) as usize, field(word, 20, 16) as usize);
@@ -450,6 +454,10 @@ fn case(random: &mut Random, row: &Row, layout: &Layout, i: usize) -> Option<Cas
                     return None;
                 }
             }
+        }
+        // Half-precision arithmetic, which QEMU's CPU has and ours has not.
+        Class::Simd if row.name.contains("CVT") && word >> 10 & 1 == 1 && field(word, 22, 20) == 1 => {
+            return None;
         }
         Class::Integer | Class::Float | Class::Simd | Class::Crypto => {}
     }
