@@ -78,7 +78,7 @@ const fn row(pattern: &str, name: &'static str, class: Class, decode: Decode) ->
 
 /// All encodings, the more specific ones first.
 #[rustfmt::skip]
-pub const TABLE: &[Row] = &[
+pub static TABLE: &[Row] = &[
     // C4.1.92: data processing, immediate
     row("0xx10000xxxxxxxxxxxxxxxxxxxxxxxx", "ADR", Integer, With(integer::pc_relative)),
     row("1xx10000xxxxxxxxxxxxxxxxxxxxxxxx", "ADRP", Integer, With(integer::pc_relative)),

@@ -3,4 +3,5 @@
 #![allow(clippy::precedence)]
 
 mod differ;
+mod encodings;
 mod interpreter;
