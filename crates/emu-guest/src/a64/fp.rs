@@ -271,7 +271,7 @@ fn convert_integer<F: Format>(s: &mut State, _: &Host, op: &Op) -> Step {
             (32, false) => value as i32 as u64,
             _ => value,
         };
-        s.v[op.vd()] = u128::from(fpu.from_fixed::<F>(value, fraction, unsigned));
+        s.v[op.vd()] = u128::from(fpu.float_of::<F>(value, fraction, unsigned));
     } else {
         let rounding = match (opcode >> 2, op.bits(20, 19)) {
             (1, _) => Rounding::TieAway,
@@ -280,7 +280,7 @@ fn convert_integer<F: Format>(s: &mut State, _: &Host, op: &Op) -> Step {
             (_, 2) => Rounding::MinusInfinity,
             _ => Rounding::Zero,
         };
-        let value = fpu.to_fixed::<F>(scalar::<F>(s.v[op.vn()]), fraction, unsigned, rounding, width);
+        let value = fpu.fixed_of::<F>(scalar::<F>(s.v[op.vn()]), fraction, unsigned, rounding, width);
         s.set_x(op.vd(), value);
     }
     s.flags(&fpu);
@@ -313,7 +313,7 @@ fn move_from_general<const KIND: u32>(s: &mut State, _: &Host, op: &Op) -> Step 
 
 fn convert_javascript(s: &mut State, _: &Host, op: &Op) -> Step {
     let mut fpu = s.fpu();
-    let (value, exact) = fpu.to_javascript(s.v[op.vn()] as u64);
+    let (value, exact) = fpu.javascript_of(s.v[op.vn()] as u64);
     s.flags(&fpu);
     s.set_x(op.vd(), u64::from(value));
     s.nzcv = u32::from(exact) << 30;

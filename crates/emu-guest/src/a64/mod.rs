@@ -7,6 +7,7 @@ mod crypto;
 mod decode;
 pub mod features;
 mod fp;
+mod host_float;
 mod integer;
 mod interpreter;
 mod load_store;

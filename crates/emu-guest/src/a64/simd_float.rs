@@ -151,29 +151,29 @@ lanewise! {
     /// FRINTI.
     frinti, |fpu, n, _, _| { let mode = fpu.rounding(); fpu.round_int::<F>(n, mode, false) };
     /// FCVTNS.
-    fcvtns, |fpu, n, _, _| fpu.to_fixed::<F>(n, 0, false, Rounding::TieEven, F::WIDTH);
+    fcvtns, |fpu, n, _, _| fpu.fixed_of::<F>(n, 0, false, Rounding::TieEven, F::WIDTH);
     /// FCVTNU.
-    fcvtnu, |fpu, n, _, _| fpu.to_fixed::<F>(n, 0, true, Rounding::TieEven, F::WIDTH);
+    fcvtnu, |fpu, n, _, _| fpu.fixed_of::<F>(n, 0, true, Rounding::TieEven, F::WIDTH);
     /// FCVTPS.
-    fcvtps, |fpu, n, _, _| fpu.to_fixed::<F>(n, 0, false, Rounding::PlusInfinity, F::WIDTH);
+    fcvtps, |fpu, n, _, _| fpu.fixed_of::<F>(n, 0, false, Rounding::PlusInfinity, F::WIDTH);
     /// FCVTPU.
-    fcvtpu, |fpu, n, _, _| fpu.to_fixed::<F>(n, 0, true, Rounding::PlusInfinity, F::WIDTH);
+    fcvtpu, |fpu, n, _, _| fpu.fixed_of::<F>(n, 0, true, Rounding::PlusInfinity, F::WIDTH);
     /// FCVTMS.
-    fcvtms, |fpu, n, _, _| fpu.to_fixed::<F>(n, 0, false, Rounding::MinusInfinity, F::WIDTH);
+    fcvtms, |fpu, n, _, _| fpu.fixed_of::<F>(n, 0, false, Rounding::MinusInfinity, F::WIDTH);
     /// FCVTMU.
-    fcvtmu, |fpu, n, _, _| fpu.to_fixed::<F>(n, 0, true, Rounding::MinusInfinity, F::WIDTH);
+    fcvtmu, |fpu, n, _, _| fpu.fixed_of::<F>(n, 0, true, Rounding::MinusInfinity, F::WIDTH);
     /// FCVTZS.
-    fcvtzs, |fpu, n, _, _| fpu.to_fixed::<F>(n, 0, false, Rounding::Zero, F::WIDTH);
+    fcvtzs, |fpu, n, _, _| fpu.fixed_of::<F>(n, 0, false, Rounding::Zero, F::WIDTH);
     /// FCVTZU.
-    fcvtzu, |fpu, n, _, _| fpu.to_fixed::<F>(n, 0, true, Rounding::Zero, F::WIDTH);
+    fcvtzu, |fpu, n, _, _| fpu.fixed_of::<F>(n, 0, true, Rounding::Zero, F::WIDTH);
     /// FCVTAS.
-    fcvtas, |fpu, n, _, _| fpu.to_fixed::<F>(n, 0, false, Rounding::TieAway, F::WIDTH);
+    fcvtas, |fpu, n, _, _| fpu.fixed_of::<F>(n, 0, false, Rounding::TieAway, F::WIDTH);
     /// FCVTAU.
-    fcvtau, |fpu, n, _, _| fpu.to_fixed::<F>(n, 0, true, Rounding::TieAway, F::WIDTH);
+    fcvtau, |fpu, n, _, _| fpu.fixed_of::<F>(n, 0, true, Rounding::TieAway, F::WIDTH);
     /// SCVTF.
-    scvtf, |fpu, n, _, _| fpu.from_fixed::<F>(super::simd::sx(F::WIDTH, n) as u64, 0, false);
+    scvtf, |fpu, n, _, _| fpu.float_of::<F>(super::simd::sx(F::WIDTH, n) as u64, 0, false);
     /// UCVTF.
-    ucvtf, |fpu, n, _, _| fpu.from_fixed::<F>(n, 0, true);
+    ucvtf, |fpu, n, _, _| fpu.float_of::<F>(n, 0, true);
 }
 
 /// SCVTF, UCVTF (fixed-point); with `TO_FIXED` FCVTZS, FCVTZU.
@@ -187,10 +187,10 @@ pub(crate) fn fixed<const TO_FIXED: bool>(s: &mut State, _: &Host, op: &Op) -> S
     fn one<F: Format>(fpu: &mut Fpu, n: u64, imm: u32, unsigned: bool, to_fixed: bool) -> u64 {
         let fraction = 2 * F::WIDTH - imm;
         if to_fixed {
-            fpu.to_fixed::<F>(n, fraction, unsigned, Rounding::Zero, F::WIDTH)
+            fpu.fixed_of::<F>(n, fraction, unsigned, Rounding::Zero, F::WIDTH)
         } else {
             let value = if unsigned { n } else { super::simd::sx(F::WIDTH, n) as u64 };
-            fpu.from_fixed::<F>(value, fraction, unsigned)
+            fpu.float_of::<F>(value, fraction, unsigned)
         }
     }
     let imm = op.bits(22, 16);

@@ -5,6 +5,8 @@
 //! can change, it is used instead: round to nearest, no mode bits, and the inexact flag set already, as it is after
 //! the first few operations of most programs.
 
+use super::host_float;
+
 /// FPSR bits.
 pub(crate) const IOC: u32 = 1;
 const DZC: u32 = 1 << 1;
@@ -55,6 +57,9 @@ pub(crate) trait Format {
     fn sub(a: u64, b: u64) -> u64;
     fn mul(a: u64, b: u64) -> u64;
     fn div(a: u64, b: u64) -> u64;
+    fn sqrt(a: u64) -> u64;
+    /// `None` where the host cannot.
+    fn mul_add(a: u64, b: u64, addend: u64) -> Option<u64>;
 }
 
 /// Half precision. Only conversions use it.
@@ -82,10 +87,16 @@ impl Format for Half {
     fn div(_: u64, _: u64) -> u64 {
         0
     }
+    fn sqrt(_: u64) -> u64 {
+        0
+    }
+    fn mul_add(_: u64, _: u64, _: u64) -> Option<u64> {
+        None
+    }
 }
 
 macro_rules! host_format {
-    ($format:ty, $host:ty, $bits:ty, $exponent:expr, $fraction:expr) => {
+    ($format:ty, $host:ty, $bits:ty, $exponent:expr, $fraction:expr, $sqrt:path, $mul_add:path) => {
         impl Format for $format {
             const EXPONENT: u32 = $exponent;
             const FRACTION: u32 = $fraction;
@@ -107,12 +118,21 @@ macro_rules! host_format {
             fn div(a: u64, b: u64) -> u64 {
                 u64::from((<$host>::from_bits(a as $bits) / <$host>::from_bits(b as $bits)).to_bits())
             }
+            #[inline(always)]
+            fn sqrt(a: u64) -> u64 {
+                u64::from($sqrt(<$host>::from_bits(a as $bits)).to_bits())
+            }
+            #[inline(always)]
+            fn mul_add(a: u64, b: u64, addend: u64) -> Option<u64> {
+                let number = |bits: u64| <$host>::from_bits(bits as $bits);
+                $mul_add(number(a), number(b), number(addend)).map(|result| u64::from(result.to_bits()))
+            }
         }
     };
 }
 
-host_format!(Single, f32, u32, 8, 23);
-host_format!(Double, f64, u64, 11, 52);
+host_format!(Single, f32, u32, 8, 23, host_float::sqrt_single, host_float::mul_add_single);
+host_format!(Double, f64, u64, 11, 52, host_float::sqrt_double, host_float::mul_add_double);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Class {
@@ -497,6 +517,12 @@ impl Fpu {
 
     /// FPSqrt.
     pub(crate) fn sqrt<F: Format>(&mut self, a: u64) -> u64 {
+        if self.fast() && Self::normal::<F>(a) && a & F::SIGN == 0 {
+            let root = F::sqrt(a);
+            if Self::normal::<F>(root) {
+                return root;
+            }
+        }
         let ua = self.unpack::<F>(a);
         match ua.class {
             Class::QuietNan | Class::SignallingNan => self.nan::<F>(ua.class, a),
@@ -519,8 +545,22 @@ impl Fpu {
     }
 
     /// FPMulAdd: `addend + a * b`, rounded once.
-    #[inline(never)]
+    #[inline(always)]
     pub(crate) fn mul_add<F: Format>(&mut self, addend: u64, a: u64, b: u64) -> u64 {
+        if self.fast()
+            && Self::plain::<F>(a)
+            && Self::plain::<F>(b)
+            && Self::plain::<F>(addend)
+            && let Some(sum) = F::mul_add(a, b, addend)
+            && Self::normal::<F>(sum)
+        {
+            return sum;
+        }
+        self.mul_add_exact::<F>(addend, a, b)
+    }
+
+    #[inline(never)]
+    fn mul_add_exact<F: Format>(&mut self, addend: u64, a: u64, b: u64) -> u64 {
         let (uc, ua, ub) = (self.unpack::<F>(addend), self.unpack::<F>(a), self.unpack::<F>(b));
         let infinite = ua.is(Class::Infinity) || ub.is(Class::Infinity);
         let zero = ua.is(Class::Zero) || ub.is(Class::Zero);
@@ -638,7 +678,7 @@ impl Fpu {
     }
 
     /// FPToFixed: to an integer of `width` bits with `fbits` fraction bits, saturating.
-    pub(crate) fn to_fixed<F: Format>(
+    pub(crate) fn fixed_of<F: Format>(
         &mut self,
         a: u64,
         fbits: u32,
@@ -684,7 +724,7 @@ impl Fpu {
     }
 
     /// FixedToFP of the 64-bit `value` with `fbits` fraction bits.
-    pub(crate) fn from_fixed<F: Format>(&mut self, value: u64, fbits: u32, unsigned: bool) -> u64 {
+    pub(crate) fn float_of<F: Format>(&mut self, value: u64, fbits: u32, unsigned: bool) -> u64 {
         if value == 0 {
             return 0;
         }
@@ -732,7 +772,7 @@ impl Fpu {
     }
 
     /// FPToFixedJS: the low 32 bits of the integer part, and whether it is exactly the number.
-    pub(crate) fn to_javascript(&mut self, a: u64) -> (u32, bool) {
+    pub(crate) fn javascript_of(&mut self, a: u64) -> (u32, bool) {
         let ua = self.unpack::<Double>(a);
         match ua.class {
             Class::QuietNan | Class::SignallingNan | Class::Infinity => {
@@ -870,7 +910,7 @@ pub(crate) fn root(a: u32) -> u32 {
     while a * (b + 1) * (b + 1) < 1 << 28 {
         b += 1;
     }
-    (b + 1) / 2
+    b.div_ceil(2)
 }
 
 /// Magnitude of a finite number rounded to an integer, and whether it is another. The exponent is at most 64.

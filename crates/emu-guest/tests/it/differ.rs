@@ -318,7 +318,7 @@ fn case(random: &mut Random, row: &Row, layout: &Layout, i: usize) -> Option<Cas
         sp: random.register() & !15,
         nzcv: (random.next() as u32) & 0xf000_0000,
         fpcr: if random.one_in(2) { random.next() as u32 & 0x07c0_0000 } else { 0 },
-        fpsr: if random.one_in(4) { random.next() as u32 & 0x0800_009f } else { 0 },
+        fpsr: if random.one_in(2) { random.next() as u32 & 0x0800_009f } else { 0 },
         mark: 0,
         v: std::array::from_fn(|_| random.vector()),
     };
