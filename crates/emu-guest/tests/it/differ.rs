@@ -73,10 +73,10 @@ const BATCH: usize = 2000;
 
 /// SplitMix64.
 #[derive(Clone)]
-struct Random(u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
-    fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -92,12 +92,12 @@ impl Random {
         self.below(n) == 0
     }
 
-    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+    pub(crate) fn pick<T: Copy>(&mut self, from: &[T]) -> T {
         from[self.below(from.len() as u64) as usize]
     }
 
     /// A general register's value, often at an edge.
-    fn register(&mut self) -> u64 {
+    pub(crate) fn register(&mut self) -> u64 {
         let value = self.next();
         match self.below(8) {
             0 => value & 0xff,
@@ -179,7 +179,7 @@ impl Random {
         if self.one_in(3) { self.pick(&special) | (self.next() as u16 & 0x8000) } else { self.next() as u16 }
     }
 
-    fn vector(&mut self) -> u128 {
+    pub(crate) fn vector(&mut self) -> u128 {
         let pair = |low: u64, high: u64| u128::from(low) | u128::from(high) << 64;
         match self.below(8) {
             0 | 1 => {
@@ -593,7 +593,7 @@ extern "C" fn on_fault(signal: libc::c_int, _: *mut libc::siginfo_t, context: *m
     }
 }
 
-fn install_fault_handler() {
+pub(crate) fn install_fault_handler() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         // SAFETY: an all-zero sigaction is valid; the handler keeps to what a signal handler may do.
@@ -608,10 +608,10 @@ fn install_fault_handler() {
 }
 
 /// A mapping at a fixed address.
-struct Mapping(u64, usize);
+pub(crate) struct Mapping(pub(crate) u64, usize);
 
 impl Mapping {
-    fn new(address: u64, bytes: &[u8], size: usize) -> Self {
+    pub(crate) fn new(address: u64, bytes: &[u8], size: usize) -> Self {
         // SAFETY: MAP_FIXED_NOREPLACE touches no other mapping; the copy stays within the new one.
         unsafe {
             let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE;

@@ -4,4 +4,6 @@
 
 mod differ;
 mod encodings;
+mod faults;
+mod fuzz;
 mod interpreter;
