@@ -152,7 +152,8 @@ impl Code {
     }
 
     fn drop_range(&mut self, range: Range<u64>) {
-        let first = untagged(range.start) & !(PAGE - 1);
+        let start = untagged(range.start);
+        let first = start & !(PAGE - 1);
         let end = untagged(range.end).max(first);
         let hit: Vec<(u64, u32)> = self
             .map
@@ -161,7 +162,7 @@ impl Code {
             .filter(|&(pc, index)| {
                 let length =
                     self.blocks[index as usize].as_ref().map_or(0, |block| block.ops.len() as u64 * 4);
-                pc < end && pc + length > range.start
+                pc < end && pc + length > start
             })
             .collect();
         if hit.is_empty() {

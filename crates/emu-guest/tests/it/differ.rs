@@ -691,6 +691,7 @@ fn differ(class: Class, slot: u64, cpu: &str, rows: impl Fn(&Row) -> bool) {
         .collect();
     let mut failures: BTreeMap<&str, (usize, String)> = BTreeMap::new();
     let (mut done, mut data_differs) = (0, String::new());
+    let mut idle: BTreeMap<&str, usize> = BTreeMap::new();
     while done < total && !rows.is_empty() {
         let layout = Layout { base: 0x10_0000_0000 * (slot + 1), cases: BATCH.min(total - done) };
         let mut random = Random(seed);
@@ -712,6 +713,7 @@ fn differ(class: Class, slot: u64, cpu: &str, rows: impl Fn(&Row) -> bool) {
             }
             if tries == 50 {
                 // A row without a predictable case takes no turn.
+                *idle.entry(row.name).or_default() += 1;
                 cases.push(Case { words: [NOP, NOP], before: Record::from_bytes(&[0; RECORD]) });
                 let snippet = layout.snippet(cases.len() - 1);
                 cases.last_mut().expect("just pushed").before.x[30] = snippet;
@@ -758,7 +760,7 @@ fn differ(class: Class, slot: u64, cpu: &str, rows: impl Fn(&Row) -> bool) {
         done += cases.len();
         seed = seed.wrapping_add(1);
     }
-    println!("{class:?}: {done} cases over {} rows", rows.len());
+    println!("{class:?}: {done} cases over {} rows; no case for {idle:?}", rows.len());
     let report: String =
         failures.iter().map(|(name, (count, text))| format!("{name}: {count} differ\n{text}")).collect();
     assert!(report.is_empty() && data_differs.is_empty(), "\n{report}{data_differs}");

@@ -26,7 +26,8 @@ fn random_code_stays_in_its_window() {
         for slot in 0..32u64 {
             let row = &TABLE[random.next() as usize % TABLE.len()];
             let word = random.next() as u32;
-            let word = if word % 8 == 0 { word.rotate_left(9) } else { row.value | word & !row.mask };
+            let word =
+                if word.is_multiple_of(8) { word.rotate_left(9) } else { row.value | word & !row.mask };
             memory.store(start + slot * 4, 2, u64::from(word)).expect("inside the window");
         }
         log.invalidate(start..start + 8 * 1024);
@@ -34,7 +35,7 @@ fn random_code_stays_in_its_window() {
         for n in 0..31 {
             let pointer = start + random.next() % (8 * 1024);
             let value = random.register();
-            state.set_x(n, if random.next() % 2 == 0 { pointer } else { value });
+            state.set_x(n, if random.next().is_multiple_of(2) { pointer } else { value });
         }
         state.set_sp(start + 4096);
         state.v = std::array::from_fn(|_| random.vector());
