@@ -1,7 +1,7 @@
 //! What the guest's CPU says it can do: HWCAP bits, and the identification registers that Linux lets programs read
 //! (Linux, Documentation/arch/arm64/cpu-feature-registers.rst and elf_hwcaps.rst).
 //!
-//! Exactly the features of [`super::table`] that are not refused.
+//! Exactly the features of the table of encodings.
 
 /// `AT_HWCAP`: fp, asimd, aes, pmull, sha1, sha2, crc32, atomics, cpuid, asimdrdm, jscvt, lrcpc, asimddp.
 pub const HWCAP: u64 = 1
