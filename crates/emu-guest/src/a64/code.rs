@@ -1,0 +1,293 @@
+//! Decoded code: blocks by address, and the news that code has changed.
+
+use super::{Host, Op, decode};
+use crate::memory::{Fault, untagged};
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+use core::ops::Range;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+/// Most instructions in a block. Bounds the time to an interrupt and the waste after a branch into the middle.
+const BLOCK_LENGTH_MAX: usize = 128;
+/// A block lies in one page, so that it is found from any address in the page.
+const PAGE: u64 = 4096;
+/// Blocks kept before all are dropped: about 100 MB of decoded code.
+const BLOCKS_MAX: usize = 1 << 19;
+/// Slots of the direct-mapped table in front of the map.
+const FRONT: usize = 1 << 12;
+/// Invalidations that a thread may lag behind before it drops all its code.
+const LOG: usize = 64;
+/// No block.
+const NONE: u32 = u32::MAX;
+
+/// The log of changed code that the threads of a guest process share.
+///
+/// Each [`super::Interpreter`] reads it before each block. Lock-free, so that a fork at any moment leaves a usable
+/// copy in the child.
+#[derive(Debug)]
+pub struct Invalidations {
+    /// How many entries were ever claimed.
+    head: AtomicU64,
+    entries: [Entry; LOG],
+}
+
+#[derive(Debug)]
+struct Entry {
+    /// One more than the number of the entry that the range belongs to; 0 while it is being written.
+    sequence: AtomicU64,
+    start: AtomicU64,
+    end: AtomicU64,
+}
+
+impl Invalidations {
+    /// An empty log.
+    pub const fn new() -> Self {
+        Invalidations {
+            head: AtomicU64::new(0),
+            entries: [const {
+                Entry { sequence: AtomicU64::new(0), start: AtomicU64::new(0), end: AtomicU64::new(0) }
+            }; LOG],
+        }
+    }
+
+    /// Makes all threads forget code decoded from `range` before their next block: after IC IVAU, munmap, mmap over
+    /// something, mprotect, mremap, and writes to code by other means. Call it after the change.
+    pub fn invalidate(&self, range: Range<u64>) {
+        let number = self.head.fetch_add(1, Ordering::SeqCst);
+        let entry = &self.entries[number as usize % LOG];
+        entry.sequence.store(0, Ordering::SeqCst);
+        entry.start.store(range.start, Ordering::SeqCst);
+        entry.end.store(range.end, Ordering::SeqCst);
+        entry.sequence.store(number + 1, Ordering::SeqCst);
+    }
+
+    /// The number of entries claimed.
+    #[inline(always)]
+    pub(crate) fn head(&self) -> u64 {
+        self.head.load(Ordering::Acquire)
+    }
+
+    /// Entry `number`; `None` where it is not yet written or overwritten.
+    fn entry(&self, number: u64) -> Option<Range<u64>> {
+        let entry = &self.entries[number as usize % LOG];
+        let before = entry.sequence.load(Ordering::SeqCst);
+        let range = entry.start.load(Ordering::SeqCst)..entry.end.load(Ordering::SeqCst);
+        let after = entry.sequence.load(Ordering::SeqCst);
+        (before == number + 1 && after == before).then_some(range)
+    }
+}
+
+impl Default for Invalidations {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Instructions that follow each other in one page, up to and including the first branch.
+pub(crate) struct Block {
+    pub(crate) pc: u64,
+    pub(crate) ops: Box<[Op]>,
+    /// The two successors found last, valid while `epoch` is that of the [`Code`].
+    successors: [(u64, u32); 2],
+    epoch: u32,
+}
+
+/// The decoded code of one thread.
+pub(crate) struct Code {
+    blocks: Vec<Option<Block>>,
+    free: Vec<u32>,
+    /// Recently used blocks by hash of the address.
+    front: Box<[(u64, u32)]>,
+    /// All blocks by address.
+    map: BTreeMap<u64, u32>,
+    /// Entries of the log that have been heeded.
+    seen: u64,
+    /// Changes when blocks are dropped, which makes all links void.
+    epoch: u32,
+}
+
+impl Code {
+    pub(crate) fn new(log: &Invalidations) -> Self {
+        Code {
+            blocks: Vec::new(),
+            free: Vec::new(),
+            front: alloc::vec![(u64::MAX, NONE); FRONT].into_boxed_slice(),
+            map: BTreeMap::new(),
+            seen: log.head(),
+            epoch: 0,
+        }
+    }
+
+    /// Drops what the log says has changed. Returns whether there was news.
+    #[inline(always)]
+    pub(crate) fn catch_up(&mut self, log: &Invalidations) -> bool {
+        let head = log.head();
+        head != self.seen && {
+            self.heed(log, head);
+            true
+        }
+    }
+
+    #[cold]
+    fn heed(&mut self, log: &Invalidations, head: u64) {
+        if head - self.seen > LOG as u64 {
+            self.clear();
+        } else {
+            for number in self.seen..head {
+                match log.entry(number) {
+                    Some(range) => self.drop_range(range),
+                    None => self.clear(),
+                }
+            }
+        }
+        self.seen = head;
+    }
+
+    fn clear(&mut self) {
+        self.blocks.clear();
+        self.free.clear();
+        self.map.clear();
+        self.forget_links();
+    }
+
+    fn drop_range(&mut self, range: Range<u64>) {
+        let start = untagged(range.start);
+        let first = start & !(PAGE - 1);
+        let end = untagged(range.end).max(first);
+        let hit: Vec<(u64, u32)> = self
+            .map
+            .range(first..end)
+            .map(|(&pc, &index)| (pc, index))
+            .filter(|&(pc, index)| {
+                let length =
+                    self.blocks[index as usize].as_ref().map_or(0, |block| block.ops.len() as u64 * 4);
+                pc < end && pc + length > start
+            })
+            .collect();
+        if hit.is_empty() {
+            return;
+        }
+        for (pc, index) in hit {
+            self.map.remove(&pc);
+            self.blocks[index as usize] = None;
+            self.free.push(index);
+        }
+        self.forget_links();
+    }
+
+    fn forget_links(&mut self) {
+        self.front.fill((u64::MAX, NONE));
+        self.epoch = self.epoch.wrapping_add(1);
+        if self.epoch == 0 {
+            self.clear();
+        }
+    }
+
+    /// The block at `pc`, which was reached from block `from`.
+    #[inline(always)]
+    pub(crate) fn follow(&mut self, from: u32, pc: u64, host: &Host) -> Result<u32, Fault> {
+        if let Some(Some(block)) = self.blocks.get(from as usize)
+            && block.epoch == self.epoch
+        {
+            if block.successors[0].0 == pc {
+                return Ok(block.successors[0].1);
+            }
+            if block.successors[1].0 == pc {
+                return Ok(block.successors[1].1);
+            }
+        }
+        self.link(from, pc, host)
+    }
+
+    #[inline(never)]
+    fn link(&mut self, from: u32, pc: u64, host: &Host) -> Result<u32, Fault> {
+        let epoch = self.epoch;
+        let index = self.find(pc, host)?;
+        if self.epoch == epoch
+            && let Some(Some(block)) = self.blocks.get_mut(from as usize)
+        {
+            if block.epoch == epoch {
+                block.successors[1] = block.successors[0];
+            } else {
+                block.successors[1] = (u64::MAX, NONE);
+                block.epoch = epoch;
+            }
+            block.successors[0] = (pc, index);
+        }
+        Ok(index)
+    }
+
+    /// The block at `pc`, decoded if it is not known.
+    pub(crate) fn find(&mut self, pc: u64, host: &Host) -> Result<u32, Fault> {
+        let slot = (pc >> 2 ^ pc >> 14) as usize % FRONT;
+        if self.front[slot].0 == pc {
+            return Ok(self.front[slot].1);
+        }
+        let index = match self.map.get(&pc) {
+            Some(&index) => index,
+            None => self.decode(pc, host)?,
+        };
+        self.front[slot] = (pc, index);
+        Ok(index)
+    }
+
+    fn decode(&mut self, pc: u64, host: &Host) -> Result<u32, Fault> {
+        if self.map.len() >= BLOCKS_MAX {
+            self.clear();
+        }
+        let mut ops = Vec::with_capacity(16);
+        let mut at = pc;
+        loop {
+            let word = match host.memory.fetch(at) {
+                Ok(word) => word,
+                Err(fault) if ops.is_empty() => return Err(fault),
+                Err(_) => break,
+            };
+            let (op, ends) = decode::decode(word, at);
+            ops.push(op);
+            at = at.wrapping_add(4);
+            if ends || ops.len() == BLOCK_LENGTH_MAX || at.is_multiple_of(PAGE) {
+                break;
+            }
+        }
+        let block =
+            Block { pc, ops: ops.into_boxed_slice(), successors: [(u64::MAX, NONE); 2], epoch: self.epoch };
+        let index = match self.free.pop() {
+            Some(index) => {
+                self.blocks[index as usize] = Some(block);
+                index
+            }
+            None => {
+                self.blocks.push(Some(block));
+                self.blocks.len() as u32 - 1
+            }
+        };
+        self.map.insert(pc, index);
+        Ok(index)
+    }
+
+    /// A block that [`Code::follow`] or [`Code::find`] returned since the last news.
+    #[inline(always)]
+    pub(crate) fn block(&self, index: u32) -> Option<&Block> {
+        self.blocks.get(index as usize)?.as_ref()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_of_the_log_are_read_until_they_are_overwritten() {
+        let log = Invalidations::new();
+        log.invalidate(1..2);
+        assert_eq!(log.entry(0), Some(1..2));
+        assert_eq!(log.entry(1), None);
+        for _ in 0..LOG {
+            log.invalidate(3..4);
+        }
+        assert_eq!(log.entry(0), None);
+        assert_eq!(log.entry(LOG as u64), Some(3..4));
+    }
+}

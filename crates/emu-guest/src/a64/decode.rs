@@ -1,0 +1,157 @@
+//! From an instruction word to a decoded instruction.
+
+use super::table::{Decode, Row, TABLE};
+use super::{Handler, Host, Op, SINK, State, Step, ZERO};
+
+/// Rows are indexed by bits 28 to 21 of the word.
+const BUCKETS: usize = 256;
+
+/// For each bucket the rows that may match, in the order of the table.
+struct Index {
+    start: [u16; BUCKETS + 1],
+    rows: [u16; INDEX_LENGTH],
+}
+
+const fn may_match(row: &Row, bucket: usize) -> bool {
+    let mask = row.mask >> 21 & 0xff;
+    (row.value >> 21 ^ bucket as u32) & mask == 0
+}
+
+const INDEX_LENGTH: usize = {
+    let (mut length, mut bucket) = (0, 0);
+    while bucket < BUCKETS {
+        let mut i = 0;
+        while i < TABLE.len() {
+            length += may_match(&TABLE[i], bucket) as usize;
+            i += 1;
+        }
+        bucket += 1;
+    }
+    length
+};
+
+static INDEX: Index = {
+    let mut index = Index { start: [0; BUCKETS + 1], rows: [0; INDEX_LENGTH] };
+    let (mut length, mut bucket) = (0, 0);
+    while bucket < BUCKETS {
+        let mut i = 0;
+        while i < TABLE.len() {
+            if may_match(&TABLE[i], bucket) {
+                index.rows[length] = i as u16;
+                length += 1;
+            }
+            i += 1;
+        }
+        bucket += 1;
+        index.start[bucket] = length as u16;
+    }
+    index
+};
+
+/// The row of the table that `word` belongs to. Reserved combinations of its other fields may still be undefined.
+pub fn classify(word: u32) -> Option<&'static Row> {
+    let bucket = (word >> 21 & 0xff) as usize;
+    let rows = INDEX.start[bucket] as usize..INDEX.start[bucket + 1] as usize;
+    INDEX.rows[rows].iter().map(|&row| &TABLE[row as usize]).find(|row| word & row.mask == row.value)
+}
+
+/// The mnemonic of `word`, for messages.
+pub fn name(word: u32) -> &'static str {
+    classify(word).map_or("unallocated", |row| row.name)
+}
+
+/// Whether `word` is implemented.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Support {
+    /// In the table; field combinations that the manual reserves are found when it runs.
+    Implemented,
+    /// In the table, but reserved by a field that decoding looks at.
+    Reserved,
+    /// Not in the table.
+    Absent,
+}
+
+impl Support {
+    /// Looks `word` up.
+    pub fn of(word: u32) -> Support {
+        match classify(word) {
+            None => Support::Absent,
+            Some(row) => match row.decode {
+                Decode::Run(_) => Support::Implemented,
+                Decode::With(decode) | Decode::Ends(decode) => {
+                    if decode(word, 0x1000).is_some() {
+                        Support::Implemented
+                    } else {
+                        Support::Reserved
+                    }
+                }
+            },
+        }
+    }
+}
+
+fn undefined(state: &mut State, _: &Host, op: &Op) -> Step {
+    state.undefined(op)
+}
+
+/// Decodes `word` at `pc`. The second value says whether a block ends after it.
+pub(crate) fn decode(word: u32, pc: u64) -> (Op, bool) {
+    let Some(row) = classify(word) else { return (op(undefined, word), true) };
+    match row.decode {
+        Decode::Run(handler) => (op(handler, word), false),
+        Decode::With(decode) => match decode(word, pc) {
+            Some(op) => (op, false),
+            None => (op(undefined, word), true),
+        },
+        Decode::Ends(decode) => (decode(word, pc).unwrap_or_else(|| op(undefined, word)), true),
+    }
+}
+
+/// An instruction with the usual register fields; register 31 is the zero register.
+pub(crate) fn op(run: Handler, code: u32) -> Op {
+    let field = |low: u32| (code >> low & 31) as u8;
+    let source = |register: u8| if register == 31 { ZERO as u8 } else { register };
+    let rd = field(0);
+    Op {
+        run,
+        imm: 0,
+        code,
+        rd: if rd == 31 { SINK as u8 } else { rd },
+        rn: source(field(5)),
+        rm: source(field(16)),
+        ra: source(field(10)),
+    }
+}
+
+impl Op {
+    /// With this immediate.
+    pub(crate) fn imm(self, imm: u64) -> Op {
+        Op { imm, ..self }
+    }
+
+    /// With register 31 in Rn standing for SP.
+    pub(crate) fn rn_sp(self) -> Op {
+        Op { rn: (self.code >> 5 & 31) as u8, ..self }
+    }
+
+    /// With register 31 in Rd standing for SP.
+    pub(crate) fn rd_sp(self) -> Op {
+        Op { rd: (self.code & 31) as u8, ..self }
+    }
+
+    /// With Rd as a source or a vector register: register 31 is the zero register.
+    pub(crate) fn rd_source(self) -> Op {
+        let rd = (self.code & 31) as u8;
+        Op { rd: if rd == 31 { ZERO as u8 } else { rd }, ..self }
+    }
+
+    /// With Rd and Ra as vector registers.
+    pub(crate) fn rd_vector(self) -> Op {
+        Op { rd: (self.code & 31) as u8, ra: (self.code >> 10 & 31) as u8, ..self }
+    }
+}
+
+/// The low `width` bits of `value`, sign-extended.
+pub(crate) const fn sign_extend(value: u64, width: u32) -> u64 {
+    (((value << (64 - width)) as i64) >> (64 - width)) as u64
+}

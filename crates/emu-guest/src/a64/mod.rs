@@ -1,0 +1,140 @@
+//! The A64 instruction set of Armv8 (Arm Architecture Reference Manual, DDI 0487, parts C and D), at exception
+//! level 0.
+
+mod branch;
+mod code;
+mod crypto;
+mod decode;
+pub mod features;
+mod fp;
+mod host_float;
+mod integer;
+mod interpreter;
+mod load_store;
+mod simd;
+mod simd_float;
+mod simd_permute;
+mod simd_shift;
+mod softfloat;
+mod state;
+mod system;
+mod table;
+
+pub use code::Invalidations;
+pub use decode::{Support, classify, name};
+pub use interpreter::Interpreter;
+pub use state::{SINK, SP, State, ZERO};
+pub use table::{Class, Row, TABLE};
+
+use crate::memory::{Fault, Memory};
+
+/// What the guest's instructions use besides the registers.
+#[derive(Clone, Copy, Debug)]
+pub struct Host {
+    /// Guest memory.
+    pub memory: Memory,
+    /// The value of CNTVCT_EL0: nanoseconds, never going back, the same on all threads.
+    pub counter: fn() -> u64,
+}
+
+/// Why [`Interpreter::run`] returned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// SVC with this immediate. `pc` is that of the next instruction.
+    Syscall(u16),
+    /// BRK with this immediate. `pc` is that of the BRK.
+    Breakpoint(u16),
+    /// An encoding that is not an instruction of this CPU, at `pc`.
+    Undefined(u32),
+    /// The instruction at `pc` could not access memory, or could not be fetched. No register has changed; a store
+    /// of several registers may have written some of them.
+    Fault(Fault),
+    /// The atomic or ordered access at `pc` needs an aligned address. No register has changed.
+    Unaligned {
+        /// The address.
+        address: u64,
+    },
+    /// `pc` is not a multiple of 4.
+    UnalignedPc,
+    /// IC IVAU: code in the line of 64 bytes at `address` may have changed; call [`Invalidations::invalidate`].
+    /// `pc` is that of the next instruction.
+    CodeModified {
+        /// Start of the line.
+        address: u64,
+    },
+    /// The budget is used up. `pc` is that of the next instruction.
+    Budget,
+    /// The interrupt flag is set. `pc` is that of the next instruction.
+    Interrupted,
+}
+
+/// What follows an instruction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Flow {
+    /// The instruction after it.
+    Next,
+    /// The instruction at [`State::pc`], which has been set.
+    Jump,
+}
+
+/// The instruction leaves the interpreter; [`State::exit`] says why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Leave;
+
+/// Result of one instruction.
+pub(crate) type Step = Result<Flow, Leave>;
+
+/// The code of one instruction.
+pub(crate) type Handler = fn(&mut State, &Host, &Op) -> Step;
+
+/// A decoded instruction.
+///
+/// Register numbers are indexes into [`State::gpr`] for general registers (31 already resolved to SP, zero or sink)
+/// and register numbers for vector registers.
+#[derive(Clone, Copy)]
+pub(crate) struct Op {
+    pub(crate) run: Handler,
+    /// Immediate value; for PC-relative instructions the absolute address.
+    pub(crate) imm: u64,
+    /// The instruction word.
+    pub(crate) code: u32,
+    pub(crate) rd: u8,
+    pub(crate) rn: u8,
+    pub(crate) rm: u8,
+    pub(crate) ra: u8,
+}
+
+impl State {
+    /// Leaves with `exit`.
+    #[cold]
+    pub(crate) fn leave<T>(&mut self, exit: Exit) -> Result<T, Leave> {
+        self.exit = exit;
+        Err(Leave)
+    }
+
+    /// Leaves because the encoding is reserved.
+    #[cold]
+    pub(crate) fn undefined<T>(&mut self, op: &Op) -> Result<T, Leave> {
+        self.leave(Exit::Undefined(op.code))
+    }
+}
+
+impl Op {
+    /// Bit `n` of the instruction word.
+    #[inline(always)]
+    pub(crate) fn bit(&self, n: u32) -> bool {
+        self.code >> n & 1 == 1
+    }
+
+    /// Bits `high` to `low` of the instruction word.
+    #[inline(always)]
+    pub(crate) fn bits(&self, high: u32, low: u32) -> u32 {
+        bits(self.code, high, low)
+    }
+}
+
+/// Bits `high` to `low` of a word.
+#[inline(always)]
+pub(crate) const fn bits(code: u32, high: u32, low: u32) -> u32 {
+    code >> low & (u32::MAX >> (31 - (high - low)))
+}

@@ -1,0 +1,172 @@
+//! Advanced SIMD moves: copies of lanes, immediates, permutations and table look-ups (manual C4.1.96).
+
+use super::fp::expand_immediate;
+use super::simd::{active, broadcast, lane, low, sx};
+use super::softfloat::{Double, Single};
+use super::{Flow, Host, Op, State, Step};
+
+/// Size and lane that imm5 names: the first one from below is the size.
+fn element(op: &Op) -> Option<(u32, u32)> {
+    let imm5 = op.bits(20, 16);
+    let size = imm5.trailing_zeros();
+    (size < 4).then(|| (size, imm5 >> (size + 1)))
+}
+
+/// DUP (element); also the scalar form.
+pub(crate) fn dup_element(s: &mut State, _: &Host, op: &Op) -> Step {
+    let Some((size, index)) = element(op) else { return s.undefined(op) };
+    let scalar = op.bit(28);
+    if size == 3 && !op.bit(30) {
+        return s.undefined(op);
+    }
+    let value = lane(s.v[op.vn()], index, 8 << size);
+    s.v[op.vd()] = if scalar { u128::from(value) } else { broadcast(value, 8 << size) & active(op, size) };
+    Ok(Flow::Next)
+}
+
+/// DUP (general).
+pub(crate) fn dup_general(s: &mut State, _: &Host, op: &Op) -> Step {
+    let Some((size, _)) = element(op) else { return s.undefined(op) };
+    if size == 3 && !op.bit(30) {
+        return s.undefined(op);
+    }
+    s.v[op.vd()] = broadcast(s.x(op.vn()), 8 << size) & active(op, size);
+    Ok(Flow::Next)
+}
+
+fn insert(s: &mut State, op: &Op, size: u32, index: u32, value: u64) {
+    let (width, shift) = (8u32 << size, index * (8 << size));
+    let vd = &mut s.v[op.vd()];
+    *vd = *vd & !(u128::from(low(width)) << shift) | u128::from(value & low(width)) << shift;
+}
+
+/// INS (general).
+pub(crate) fn ins_general(s: &mut State, _: &Host, op: &Op) -> Step {
+    let Some((size, index)) = element(op) else { return s.undefined(op) };
+    let value = s.x(op.vn());
+    insert(s, op, size, index, value);
+    Ok(Flow::Next)
+}
+
+/// INS (element).
+pub(crate) fn ins_element(s: &mut State, _: &Host, op: &Op) -> Step {
+    let Some((size, index)) = element(op) else { return s.undefined(op) };
+    let value = lane(s.v[op.vn()], op.bits(14, 11) >> size, 8 << size);
+    insert(s, op, size, index, value);
+    Ok(Flow::Next)
+}
+
+/// SMOV.
+pub(crate) fn smov(s: &mut State, _: &Host, op: &Op) -> Step {
+    let limit = if op.bit(30) { 3 } else { 2 };
+    let Some((size, index)) = element(op).filter(|&(size, _)| size < limit) else { return s.undefined(op) };
+    let value = sx(8 << size, lane(s.v[op.vn()], index, 8 << size)) as u64;
+    s.set_x(op.vd(), if op.bit(30) { value } else { value & 0xffff_ffff });
+    Ok(Flow::Next)
+}
+
+/// UMOV.
+pub(crate) fn umov(s: &mut State, _: &Host, op: &Op) -> Step {
+    let wide = op.bit(30);
+    let Some((size, index)) = element(op).filter(|&(size, _)| (size == 3) == wide) else {
+        return s.undefined(op);
+    };
+    let value = lane(s.v[op.vn()], index, 8 << size);
+    s.set_x(op.vd(), value);
+    Ok(Flow::Next)
+}
+
+/// AdvSIMDExpandImm, in both halves.
+fn immediate(op: &Op) -> Option<u128> {
+    let imm8 = u64::from(op.bits(18, 16) << 5 | op.bits(9, 5));
+    let (cmode, inverted) = (op.bits(15, 12), op.bit(29));
+    let half = match cmode {
+        0..8 => (imm8 << (8 * (cmode >> 1))) * 0x0000_0001_0000_0001,
+        8..12 => (imm8 << (8 * (cmode >> 1 & 1))) * 0x0001_0001_0001_0001,
+        12 => (imm8 << 8 | 0xff) * 0x0000_0001_0000_0001,
+        13 => (imm8 << 16 | 0xffff) * 0x0000_0001_0000_0001,
+        14 if !inverted => imm8 * 0x0101_0101_0101_0101,
+        14 => (0..8).filter(|i| imm8 >> i & 1 == 1).fold(0, |value, i| value | 0xff << (8 * i)),
+        _ if !inverted => expand_immediate::<Single>(imm8 as u32) * 0x0000_0001_0000_0001,
+        _ if op.bit(30) => expand_immediate::<Double>(imm8 as u32),
+        _ => return None,
+    };
+    Some(u128::from(half) | u128::from(half) << 64)
+}
+
+/// MOVI, MVNI, FMOV, ORR, BIC (vector, immediate).
+pub(crate) fn modified_immediate(s: &mut State, _: &Host, op: &Op) -> Step {
+    let Some(value) = immediate(op) else { return s.undefined(op) };
+    let (cmode, inverted) = (op.bits(15, 12), op.bit(29));
+    let d = s.v[op.vd()];
+    let result = match (cmode, inverted) {
+        (14 | 15, _) => value,
+        (cmode, false) if cmode < 12 && cmode & 1 == 1 => d | value,
+        (cmode, true) if cmode < 12 && cmode & 1 == 1 => d & !value,
+        (_, false) => value,
+        (_, true) => !value,
+    };
+    s.v[op.vd()] = result & active(op, 3);
+    Ok(Flow::Next)
+}
+
+/// EXT.
+pub(crate) fn ext(s: &mut State, _: &Host, op: &Op) -> Step {
+    let (n, m, shift) = (s.v[op.vn()], s.v[op.vm()], op.bits(14, 11) * 8);
+    s.v[op.vd()] = if op.bit(30) {
+        if shift == 0 { n } else { n >> shift | m << (128 - shift) }
+    } else {
+        if shift >= 64 {
+            return s.undefined(op);
+        }
+        (n & u128::from(u64::MAX) | m << 64) >> shift & u128::from(u64::MAX)
+    };
+    Ok(Flow::Next)
+}
+
+/// ZIP1, ZIP2, UZP1, UZP2, TRN1, TRN2 by bits 14 to 12.
+pub(crate) fn permute(s: &mut State, _: &Host, op: &Op) -> Step {
+    let size = op.bits(23, 22);
+    if size == 3 && !op.bit(30) {
+        return s.undefined(op);
+    }
+    let w = 8u32 << size;
+    let lanes = if op.bit(30) { 128 } else { 64 } / w;
+    let (n, m) = (s.v[op.vn()], s.v[op.vm()]);
+    let second = op.bits(14, 14);
+    let mut result = 0u128;
+    for i in 0..lanes {
+        let value = match op.bits(13, 12) {
+            // UZP: even or odd lanes of m:n.
+            1 => {
+                let j = 2 * i + second;
+                if j < lanes { lane(n, j, w) } else { lane(m, j - lanes, w) }
+            }
+            // TRN: even or odd lanes of n and m in turn.
+            2 => lane(if i & 1 == 0 { n } else { m }, i & !1 | second, w),
+            // ZIP: the lower or upper halves of n and m in turn.
+            _ => lane(if i & 1 == 0 { n } else { m }, i / 2 + second * lanes / 2, w),
+        };
+        result |= u128::from(value) << (i * w);
+    }
+    s.v[op.vd()] = result;
+    Ok(Flow::Next)
+}
+
+/// TBL, TBX: bits 14 and 13 are the number of table registers less one, bit 12 is TBX.
+pub(crate) fn table(s: &mut State, _: &Host, op: &Op) -> Step {
+    let registers = op.bits(14, 13) as usize + 1;
+    let mut bytes = [0u8; 64];
+    for i in 0..registers {
+        bytes[i * 16..i * 16 + 16].copy_from_slice(&s.v[(op.vn() + i) & 31].to_le_bytes());
+    }
+    let (indexes, old) = (s.v[op.vm()].to_le_bytes(), s.v[op.vd()].to_le_bytes());
+    let mut result = [0u8; 16];
+    for (i, &index) in indexes.iter().enumerate() {
+        let outside = if op.bit(12) { old[i] } else { 0 };
+        result[i] =
+            if usize::from(index) < registers * 16 { bytes[usize::from(index) & 63] } else { outside };
+    }
+    s.v[op.vd()] = u128::from_le_bytes(result) & active(op, 3);
+    Ok(Flow::Next)
+}

@@ -1,0 +1,120 @@
+//! The registers of one guest thread, at fixed offsets.
+
+use super::Exit;
+
+/// Index in [`State::gpr`] of the stack pointer.
+pub const SP: usize = 31;
+/// Index in [`State::gpr`] of the slot that is always zero: reads of XZR and WZR.
+pub const ZERO: usize = 32;
+/// Index in [`State::gpr`] of the slot that nobody reads: writes to XZR and WZR.
+pub const SINK: usize = 33;
+
+/// The registers of one guest thread.
+///
+/// The layout is fixed, since generated code addresses it by displacement; a test holds the offsets below.
+///
+/// | offset | field |
+/// |---|---|
+/// | 0 | `gpr`: X0 to X30, SP, the zero slot, the sink slot |
+/// | 272 | `pc` |
+/// | 280 | `nzcv` (bits 31 to 28), `fpcr`, `fpsr`, padding, 4 bytes each |
+/// | 296 | `tpidr_el0` |
+/// | 304 | `exclusive_address`, `exclusive_size` (bytes, 0 = no reservation) |
+/// | 320 | `exclusive_value` |
+/// | 336 | `v`: V0 to V31, 16 bytes each |
+#[repr(C, align(16))]
+#[derive(Clone, Debug)]
+pub struct State {
+    /// X0 to X30, then SP, then the slots [`ZERO`] and [`SINK`]. Use [`State::x`] and [`State::set_x`] unless the
+    /// index is known not to be 31.
+    pub gpr: [u64; 34],
+    /// Address of the current instruction.
+    pub pc: u64,
+    /// The condition flags N, Z, C, V in bits 31 to 28, as in the NZCV register and PSTATE.
+    pub nzcv: u32,
+    /// Floating-point control: AHP, DN, FZ, RMode; the rest reads as zero.
+    pub fpcr: u32,
+    /// Floating-point status: QC, IDC, IXC, UFC, OFC, DZC, IOC.
+    pub fpsr: u32,
+    pub(crate) padding: u32,
+    /// The thread pointer.
+    pub tpidr_el0: u64,
+    /// Address of the exclusive reservation, without tag.
+    pub exclusive_address: u64,
+    /// Size of the reservation in bytes; 0 = none. The kernel clears it at exceptions, so must the caller when it
+    /// delivers a signal.
+    pub exclusive_size: u64,
+    /// The value seen by the load that made the reservation.
+    pub exclusive_value: u128,
+    /// V0 to V31; the low byte is lane 0.
+    pub v: [u128; 32],
+    /// Why the last instruction left the interpreter.
+    pub(crate) exit: Exit,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        State {
+            gpr: [0; 34],
+            pc: 0,
+            nzcv: 0,
+            fpcr: 0,
+            fpsr: 0,
+            padding: 0,
+            tpidr_el0: 0,
+            exclusive_address: 0,
+            exclusive_size: 0,
+            exclusive_value: 0,
+            v: [0; 32],
+            exit: Exit::Budget,
+        }
+    }
+}
+
+impl State {
+    /// Xn; 0 for n = 31.
+    #[inline(always)]
+    pub fn x(&self, n: usize) -> u64 {
+        if n < 31 { self.gpr[n] } else { 0 }
+    }
+
+    /// Sets Xn; nothing for n = 31.
+    #[inline(always)]
+    pub fn set_x(&mut self, n: usize, value: u64) {
+        if n < 31 {
+            self.gpr[n] = value;
+        }
+    }
+
+    /// The stack pointer.
+    #[inline(always)]
+    pub fn sp(&self) -> u64 {
+        self.gpr[SP]
+    }
+
+    /// Sets the stack pointer.
+    #[inline(always)]
+    pub fn set_sp(&mut self, value: u64) {
+        self.gpr[SP] = value;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::State;
+    use core::mem::offset_of;
+
+    #[test]
+    fn offsets_are_the_documented_ones() {
+        assert_eq!(offset_of!(State, gpr), 0);
+        assert_eq!(offset_of!(State, pc), 272);
+        assert_eq!(offset_of!(State, nzcv), 280);
+        assert_eq!(offset_of!(State, fpcr), 284);
+        assert_eq!(offset_of!(State, fpsr), 288);
+        assert_eq!(offset_of!(State, tpidr_el0), 296);
+        assert_eq!(offset_of!(State, exclusive_address), 304);
+        assert_eq!(offset_of!(State, exclusive_size), 312);
+        assert_eq!(offset_of!(State, exclusive_value), 320);
+        assert_eq!(offset_of!(State, v), 336);
+    }
+}

@@ -1,0 +1,17 @@
+//! Guest instruction sets of the emulator: what an instruction of another CPU does to registers and memory.
+//!
+//! The reference form: a decoder over a table of encodings and an interpreter over decoded blocks, exact to the
+//! bit. It is the oracle of every faster form. It knows nothing of the operating system; system calls, signals
+//! and mappings are the caller's (`emu-linux`).
+#![no_std]
+#![deny(unsafe_code)]
+// Bit fields read better without parentheses around every shift.
+#![allow(clippy::precedence)]
+
+extern crate alloc;
+
+#[cfg(not(all(target_arch = "x86_64", target_pointer_width = "64")))]
+compile_error!("guest memory is accessed by x86-64 instructions; other hosts need their own memory.rs");
+
+pub mod a64;
+pub mod memory;

@@ -1,0 +1,104 @@
+//! Running, leaving, and changing code.
+
+use crossdock_emu_guest::a64::{Exit, Host, Interpreter, Invalidations, State};
+use crossdock_emu_guest::memory::{Access, Memory};
+use std::sync::atomic::AtomicU32;
+
+/// Guest code and data in the test's own memory, at the address where it happens to lie.
+struct Guest {
+    words: Box<[u32]>,
+    state: State,
+}
+
+impl Guest {
+    fn new(code: &[u32]) -> Self {
+        let mut words = vec![0; 1024].into_boxed_slice();
+        words[..code.len()].copy_from_slice(code);
+        let mut state = State::default();
+        state.pc = words.as_ptr() as u64;
+        Guest { words, state }
+    }
+
+    fn start(&self) -> u64 {
+        self.words.as_ptr() as u64
+    }
+
+    fn host(&mut self) -> Host {
+        let start = self.words.as_mut_ptr() as u64;
+        // SAFETY: the window is the buffer, which the test accesses between runs only.
+        let memory = unsafe { Memory::new(start, start + self.words.len() as u64 * 4) };
+        Host { memory, counter: || 42 }
+    }
+
+    fn run(&mut self) -> Exit {
+        let host = self.host();
+        let log = Invalidations::new();
+        Interpreter::new(&log).run(&mut self.state, &host, &AtomicU32::new(0), 1_000_000)
+    }
+}
+
+const SVC: u32 = 0xd400_0001;
+
+#[test]
+fn a_loop_runs_to_its_system_call() {
+    // mov x0, #0; mov x1, #100; loop: add x0, x0, x1; subs x1, x1, #1; b.ne loop; svc #0
+    let mut guest = Guest::new(&[0xd280_0000, 0xd280_0c81, 0x8b01_0000, 0xf100_0421, 0x54ff_ffc1, SVC]);
+    assert_eq!(guest.run(), Exit::Syscall(0));
+    assert_eq!(guest.state.x(0), 5050);
+    assert_eq!(guest.state.pc, guest.start() + 24);
+}
+
+#[test]
+fn an_access_outside_the_window_changes_nothing() {
+    // ldr x0, [x1], #8
+    let mut guest = Guest::new(&[0xf840_8420]);
+    guest.state.set_x(0, 7);
+    guest.state.set_x(1, 0x1000);
+    let Exit::Fault(fault) = guest.run() else { panic!("the load must fault") };
+    assert_eq!((fault.address, fault.access, fault.host_signal), (0x1000, Access::Read, false));
+    assert_eq!((guest.state.x(0), guest.state.x(1), guest.state.pc), (7, 0x1000, guest.start()));
+}
+
+#[test]
+fn code_that_has_changed_is_decoded_again_after_its_invalidation() {
+    // mov x0, #1; svc #0
+    let mut guest = Guest::new(&[0xd280_0020, SVC]);
+    let (host, start) = (guest.host(), guest.start());
+    let log = Invalidations::new();
+    let mut interpreter = Interpreter::new(&log);
+    let mut run = |state: &mut State| {
+        state.pc = start;
+        assert_eq!(interpreter.run(state, &host, &AtomicU32::new(0), 100), Exit::Syscall(0));
+        state.x(0)
+    };
+    assert_eq!(run(&mut guest.state), 1);
+    guest.words[0] = 0xd280_0040;
+    log.invalidate(start..start + 4);
+    assert_eq!(run(&mut guest.state), 2);
+}
+
+#[test]
+fn the_interrupt_flag_and_the_budget_stop_an_endless_loop() {
+    // b .
+    let mut guest = Guest::new(&[0x1400_0000]);
+    assert_eq!(guest.run(), Exit::Budget);
+    let host = guest.host();
+    let log = Invalidations::new();
+    let exit = Interpreter::new(&log).run(&mut guest.state, &host, &AtomicU32::new(1), u64::MAX);
+    assert_eq!(exit, Exit::Interrupted);
+}
+
+#[test]
+fn undefined_words_and_misaligned_exclusives_leave() {
+    let mut guest = Guest::new(&[0]);
+    assert_eq!(guest.run(), Exit::Undefined(0));
+    // ldxr x0, [x1]
+    let mut guest = Guest::new(&[0xc85f_7c20]);
+    let address = guest.start() + 4;
+    guest.state.set_x(1, address);
+    let expected = if address.is_multiple_of(8) { address + 4 } else { address };
+    guest.state.set_x(1, expected);
+    assert_eq!(guest.run(), Exit::Unaligned { address: expected });
+    guest.state.pc = 2;
+    assert_eq!(guest.run(), Exit::UnalignedPc);
+}

@@ -1,0 +1,9 @@
+//! The interpreter as its callers use it.
+// Bit fields read better without parentheses around every shift.
+#![allow(clippy::precedence)]
+
+mod differ;
+mod encodings;
+mod faults;
+mod fuzz;
+mod interpreter;
