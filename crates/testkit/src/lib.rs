@@ -6,9 +6,11 @@
 
 pub mod foreign;
 pub mod image;
+pub mod peer;
 pub mod store;
 
 pub use image::{LayerTar, TinyImage};
+pub use peer::DockerRegistry;
 pub use store::TempStore;
 
 /// An owner that this process may give to files: `wanted`, or one like it where the user namespace has fewer.

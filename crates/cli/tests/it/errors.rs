@@ -3,10 +3,8 @@
 use std::process::Command;
 
 use crossdock_registry::server::faults::{Fault, Seen};
-use crossdock_registry::server::{RegistryServer, ServerOptions};
-use std::sync::Arc;
 
-use crate::support::{World, is_root};
+use crate::support::{FaultyRegistry, World, is_root};
 
 #[test]
 fn commands_that_fail_show_code_line_and_output() {
@@ -116,24 +114,6 @@ fn bases_that_cannot_be_had() {
     );
 }
 
-/// A registry that spoils requests, and a world that knows its address.
-fn faulty(
-    fault: impl Fn(&Seen, usize) -> Option<Fault> + Send + Sync + 'static,
-) -> (World, RegistryServer, String) {
-    let world = World::with_base();
-    let count = std::sync::atomic::AtomicUsize::new(0);
-    let hook = move |seen: &Seen| {
-        let spoilt = count.load(std::sync::atomic::Ordering::SeqCst);
-        let fault = fault(seen, spoilt);
-        count.fetch_add(usize::from(fault.is_some()), std::sync::atomic::Ordering::SeqCst);
-        fault
-    };
-    let options = ServerOptions { faults: Some(Arc::new(hook)), sync: false, ..ServerOptions::default() };
-    let server = RegistryServer::bind("127.0.0.1:0", &world.path("registry"), options).expect("a free port");
-    let name = format!("{}/app:1", server.addr());
-    (world, server, name)
-}
-
 fn is_blob(seen: &Seen) -> bool {
     seen.method == "GET" && seen.path.contains("/blobs/")
 }
@@ -147,8 +127,11 @@ fn registries_that_fail_for_a_while() {
     };
     let faults = [("cut", Fault::CutResponse(1000)), ("close", Fault::Close), ("limit", limited)];
     for (what, fault) in faults {
-        let (world, _server, name) =
-            faulty(move |seen, spoilt| (is_blob(seen) && spoilt < 2).then(|| fault.clone()));
+        let world = World::with_base();
+        let registry = FaultyRegistry::start(&world, move |seen, spoilt| {
+            (is_blob(seen) && spoilt < 2).then(|| fault.clone())
+        });
+        let name = registry.name.clone();
         world.run(&["push", "base", &name]).ok();
         let fresh = World::new();
         let pulled = fresh.run(&["pull", &name]);
@@ -170,8 +153,11 @@ fn registries_that_answer_nonsense() {
         (Fault::status(404, "no"), &["not found"]),
         (Fault::status(418, "teapot"), &["418"]),
     ] {
-        let (world, _server, name) =
-            faulty(move |seen, _| seen.path.contains("/manifests/").then(|| fault.clone()));
+        let world = World::with_base();
+        let registry = FaultyRegistry::start(&world, move |seen, _| {
+            seen.path.contains("/manifests/").then(|| fault.clone())
+        });
+        let name = registry.name.clone();
         let error = world.run(&["pull", &name]).fails(1);
         for text in texts {
             assert!(error.contains(text) && error.contains(&name), "no {text:?} in {error}");
@@ -184,7 +170,9 @@ fn registries_that_answer_nonsense() {
 
 #[test]
 fn blobs_that_never_match_their_digest() {
-    let (world, _server, name) = faulty(|seen, _| is_blob(seen).then_some(Fault::Corrupt));
+    let world = World::with_base();
+    let registry = FaultyRegistry::start(&world, |seen, _| is_blob(seen).then_some(Fault::Corrupt));
+    let name = registry.name.clone();
     world.run(&["push", "base", &name]).ok();
     let fresh = World::new();
     let error = fresh.run(&["pull", &name]).fails(1);

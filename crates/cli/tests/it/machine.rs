@@ -17,7 +17,7 @@ fn files_are_described() {
     );
     world.file_mode("script", "#!/bin/sh -e\n", 0o755).file("text", "text").file("empty", "");
     let path = |name: &str| world.text(&format!("context/{name}"));
-    let args = ["arm64", "arm", "script", "text", "empty", ""].map(|name| path(name));
+    let args = ["arm64", "arm", "script", "text", "empty", ""].map(path);
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let text = world.run(&[&["file"], &args[..]].concat()).ok();
     let lines: Vec<&str> = text.lines().map(|line| line.split_once(": ").expect("a name").1).collect();

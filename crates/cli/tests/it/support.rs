@@ -6,9 +6,12 @@ use std::os::unix::fs::{PermissionsExt, lchown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
+use crossdock_oci::validate::Missing;
+use crossdock_registry::server::faults::{Fault, Seen};
+use crossdock_registry::server::{RegistryServer, ServerOptions};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -226,6 +229,21 @@ impl World {
         all[0].take()
     }
 
+    /// Checks everything that every image of the store consists of; returns the number of images.
+    pub fn validate(&self) -> usize {
+        let store = crossdock_oci::Store::open(&self.store()).expect("a store");
+        let records = store.images().expect("readable");
+        for record in &records {
+            for image in &record.images {
+                store.validate(&image.manifest, Missing::Refuse).expect("a valid image");
+            }
+            if let Some(index) = &record.index {
+                store.validate(index, Missing::Allow).expect("a valid index");
+            }
+        }
+        records.len()
+    }
+
     /// Paths in a layer of an image, as its archive has them.
     #[track_caller]
     pub fn layer(&self, image: &str, number: usize) -> Vec<String> {
@@ -296,11 +314,6 @@ pub struct Crossdock {
 impl Crossdock {
     pub fn env(mut self, name: &str, value: &str) -> Crossdock {
         self.command.env(name, value);
-        self
-    }
-
-    pub fn directory(mut self, path: &Path) -> Crossdock {
-        self.command.current_dir(path);
         self
     }
 
@@ -490,6 +503,34 @@ impl Registry {
 
     pub fn image(&self, rest: &str) -> String {
         format!("{}/{rest}", self.host)
+    }
+}
+
+/// A registry in this process that spoils requests.
+pub struct FaultyRegistry {
+    _server: RegistryServer,
+    /// `HOST:PORT/app:1`.
+    pub name: String,
+}
+
+impl FaultyRegistry {
+    /// The hook also gets the number of requests that it spoiled before.
+    pub fn start(
+        world: &World,
+        fault: impl Fn(&Seen, usize) -> Option<Fault> + Send + Sync + 'static,
+    ) -> FaultyRegistry {
+        let spoilt = Mutex::new(0);
+        let hook = move |seen: &Seen| {
+            let mut spoilt = spoilt.lock().expect("not poisoned");
+            let fault = fault(seen, *spoilt);
+            *spoilt += usize::from(fault.is_some());
+            fault
+        };
+        let options = ServerOptions { faults: Some(Arc::new(hook)), sync: false, ..ServerOptions::default() };
+        let server =
+            RegistryServer::bind("127.0.0.1:0", &world.path("registry"), options).expect("a free port");
+        let name = format!("{}/app:1", server.addr());
+        FaultyRegistry { _server: server, name }
     }
 }
 

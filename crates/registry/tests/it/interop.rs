@@ -1,64 +1,14 @@
 //! Others' programs: Debian's `docker-registry` as a peer of the server, `skopeo` as a peer of the client.
 
-use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::sync::Mutex;
+use std::process::Command;
 
 use crossdock_oci::{Reference, media_type};
 use crossdock_registry::transfer::{PullOptions, PushOptions, pull, push};
 use crossdock_registry::{Client, Credential, Credentials, Error, Outcome};
+use crossdock_testkit::DockerRegistry as Peer;
 
 use crate::support::*;
-
-/// Debian's registry on a free port.
-struct Peer {
-    child: Child,
-    host: String,
-    _directory: tempfile::TempDir,
-    // Kept open, since the process writes its log there for as long as it lives.
-    _log: Mutex<std::thread::JoinHandle<()>>,
-}
-
-impl Peer {
-    fn start(extra: &str) -> Peer {
-        require_program("docker-registry");
-        let directory = tempfile::tempdir().expect("a temporary directory");
-        let config = format!(
-            "version: 0.1\nlog:\n  level: info\n  formatter: text\nstorage:\n  delete:\n    enabled: true\n  filesystem:\n    rootdirectory: {}\nhttp:\n  addr: 127.0.0.1:0\n{extra}",
-            directory.path().join("data").display()
-        );
-        let path = directory.path().join("config.yml");
-        std::fs::write(&path, config).expect("written");
-        let mut child = Command::new("docker-registry")
-            .args(["serve".as_ref(), path.as_os_str()])
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("runs");
-        let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines().map_while(Result::ok);
-        let host = lines
-            .by_ref()
-            .find_map(|line| {
-                let (_, rest) = line.split_once("listening on ")?;
-                Some(rest.chars().take_while(|c| c.is_ascii_digit() || matches!(c, '.' | ':')).collect())
-            })
-            .expect("docker-registry says where it listens");
-        let log = std::thread::spawn(move || lines.for_each(drop));
-        Peer { child, host, _directory: directory, _log: Mutex::new(log) }
-    }
-
-    fn reference(&self, rest: &str) -> Reference {
-        format!("{}/{rest}", self.host).parse().expect("a good reference")
-    }
-}
-
-impl Drop for Peer {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 fn skopeo(arguments: &[&str]) -> String {
     require_program("skopeo");

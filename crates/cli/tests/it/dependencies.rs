@@ -1,0 +1,54 @@
+//! The direction of dependencies in ARCHITECTURE.md.
+
+use std::collections::BTreeMap;
+use std::process::Command;
+
+use serde_json::Value;
+
+/// Who may use whom, tests left out.
+const ALLOWED: [(&str, &[&str]); 10] = [
+    ("crossdock-platform", &[]),
+    ("crossdock-elf", &["platform"]),
+    ("crossdock-oci", &["platform"]),
+    ("crossdock-registry", &["oci", "platform"]),
+    ("crossdock-dockerfile", &[]),
+    ("crossdock-sandbox", &["platform"]),
+    ("crossdock-build", &["dockerfile", "sandbox", "registry", "oci", "platform"]),
+    ("crossdock", &["build", "dockerfile", "sandbox", "registry", "oci", "elf", "platform"]),
+    ("crossdock-testkit", &["oci", "platform"]),
+    // The emulator meets the builder only as a process.
+    ("crossdock-emu-guest", &[]),
+];
+
+#[test]
+fn nothing_points_back() {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let out = Command::new(cargo)
+        .args(["metadata", "--no-deps", "--offline", "--format-version=1"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .expect("cargo runs");
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    let metadata: Value = serde_json::from_slice(&out.stdout).expect("JSON");
+    let allowed: BTreeMap<&str, &[&str]> = ALLOWED.into_iter().collect();
+    let mut seen = 0;
+    for package in metadata["packages"].as_array().expect("a list") {
+        let name = package["name"].as_str().expect("a name");
+        let dependencies = package["dependencies"].as_array().expect("a list").iter();
+        let used: Vec<&str> = dependencies
+            .filter(|d| d["kind"].is_null() && !d["path"].is_null())
+            .map(|d| d["name"].as_str().expect("a name").trim_start_matches("crossdock-"))
+            .collect();
+        if name == "xtask" {
+            assert_eq!(used, [""; 0], "xtask starts the executable and uses none of its rooms");
+            continue;
+        }
+        let Some(allowed) = allowed.get(name) else {
+            panic!("{name} is new: give it a place in ARCHITECTURE.md and in this test");
+        };
+        let wrong: Vec<&&str> = used.iter().filter(|used| !allowed.contains(*used)).collect();
+        assert!(wrong.is_empty(), "{name} must not use {wrong:?}");
+        seen += 1;
+    }
+    assert_eq!(seen, ALLOWED.len());
+}

@@ -1,0 +1,81 @@
+//! Ordinary users, with ranges of ids and with a single one.
+
+use crossdock_testkit::foreign::{self, Cpu};
+
+use crate::support::{Registry, Who, World, host_handlers, require};
+
+#[test]
+fn ordinary_users_build_run_and_publish() {
+    require("newuidmap", "uidmap");
+    require("qemu-aarch64-static", "qemu-user-static");
+    let before = host_handlers();
+    for who in [Who::User, Who::SingleId] {
+        let world = World::of(who).load_base();
+        let registry = Registry::start(&world);
+        world.file("f", "x").file_mode("hello", foreign::hello(Cpu::Arm64), 0o755).file_mode(
+            "mkdir",
+            foreign::mkdir(Cpu::Arm64),
+            0o755,
+        );
+        let name = registry.image("app:1");
+        let owners = if who == Who::User {
+            "COPY --chown=ann:staff f /owned\nRUN chown 5:6 /tmp && touch /by-root\n"
+        } else {
+            "COPY --chown=ann:staff f /owned\n"
+        };
+        let dockerfile = format!(
+            "FROM base\nCOPY f /f\n{owners}RUN --mount=type=cache,target=/c id -u > /id && rm /etc/group && mkdir -p /d/e && mv /d /moved\nRUN rmdir /moved/e\n"
+        );
+        let built = world.build(&dockerfile, &["-t", &name, "--push", "--load"]);
+        built.ok();
+        let script = "cat /f /id; stat -c %u:%g /owned; ls /moved; ls /etc/group 2>/dev/null";
+        let owner = if who == Who::User { "1000:50" } else { "0:0" };
+        assert_eq!(world.sh(&name, script), format!("x0\n{owner}\n"), "as {who:?}");
+        assert_eq!(world.build(&dockerfile, &["-t", &name]).executed(), [""; 0], "as {who:?}");
+        // A foreign platform.
+        let foreign = "FROM scratch\nCOPY hello mkdir /\nRUN [\"/mkdir\", \"/made\"]\n";
+        world.build(foreign, &["-t", "arm64", "--platform", "linux/arm64"]).ok();
+        let ran = world.run(&["run", "--platform", "linux/arm64", "arm64", "/hello"]);
+        assert_eq!((ran.code, ran.out.as_str()), (Some(42), "/hello"), "as {who:?}: {}", ran.err);
+        // Others can use what was published.
+        let fresh = World::new();
+        fresh.run(&["pull", &name]).ok();
+        assert_eq!(fresh.sh(&name, script), format!("x0\n{owner}\n"), "as {who:?}");
+        let ran = world.run(&[
+            "run",
+            "-u",
+            "0",
+            "-v",
+            &format!("{}:/v:ro", world.text("context")),
+            "base",
+            "cat",
+            "/v/f",
+        ]);
+        assert_eq!(ran.ok(), "x");
+        world.run(&["rmi", &name, "arm64"]).ok();
+        world.run(&["system", "prune", "-af"]).ok();
+    }
+    assert_eq!(host_handlers(), before);
+}
+
+#[test]
+fn changes_of_user_are_pretended_with_a_single_id() {
+    let world = World::of(Who::SingleId).load_base();
+    world.run(&["run", "-u", "ann", "base", "test", "-e", "/etc/passwd"]).ok();
+    world
+        .build(
+            "FROM base\nUSER ann\nRUN echo x > /tmp/x\nUSER root\nRUN chown ann /tmp/x && su ann -c true\n",
+            &[],
+        )
+        .ok();
+}
+
+#[test]
+fn a_store_of_somebody_else_is_refused() {
+    let world = World::of(Who::User);
+    let other = World::with_base();
+    let ran = world.crossdock_at(&other.store(), &["build", "-t", "x", "context"]).run();
+    if crate::support::is_root() {
+        assert!(ran.code == Some(1) && ran.err.contains("store") && !ran.err.contains("panicked"), "{ran:?}");
+    }
+}
