@@ -280,6 +280,9 @@ pub struct RunArgs {
     /// What runs programs of other CPUs: auto, builtin, qemu or a path
     #[arg(long, value_name = "EMULATOR", default_value = "auto")]
     pub emulator: String,
+    /// Refused: containers end with this command
+    #[arg(short, long, hide = true)]
+    pub detach: bool,
     /// Accepted for docker; containers have no names
     #[arg(long, hide = true)]
     pub name: Option<String>,
@@ -358,6 +361,9 @@ pub struct ImagesArgs {
     /// Only ids
     #[arg(short, long)]
     pub quiet: bool,
+    /// Accepted for docker; all images are always shown
+    #[arg(short, long, hide = true)]
+    pub all: bool,
     /// Show whole ids
     #[arg(long)]
     pub no_trunc: bool,

@@ -193,9 +193,9 @@ fn input(store: &Store, args: &BuildArgs) -> Result<Input> {
         Some(file) if temporary.is_some() => context.join(file),
         Some(file) => file.clone(),
         None => {
-            let upper = context.join("Dockerfile");
-            let lower = context.join("dockerfile");
-            if !upper.exists() && lower.exists() { lower } else { upper }
+            // The first that is there: buildx's names, then podman's.
+            let names = ["Dockerfile", "dockerfile", "Containerfile"].map(|name| context.join(name));
+            names.iter().find(|path| path.exists()).unwrap_or(&names[0]).clone()
         }
     };
     let dockerfile = std::fs::read(&path).with_context(|| {

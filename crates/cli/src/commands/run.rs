@@ -39,6 +39,11 @@ pub fn run(session: &Session, args: RunArgs) -> Result<u8> {
 }
 
 fn run_image(session: &Session, args: RunArgs) -> Result<u8> {
+    if args.detach {
+        bail!(
+            "--detach is not supported: a container ends with this command; leave it out, or put \"&\" behind the command"
+        );
+    }
     let store = session.store()?;
     let manifest = image(session, &store, &args)?;
     let loaded = store.load_image(&manifest)?;

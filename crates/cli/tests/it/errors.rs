@@ -98,6 +98,8 @@ fn contexts_and_files_that_are_not_there() {
     std::fs::write(world.path("context"), "a file").expect("written");
     world.run(&["build", "context"]).fails_with(&["not a directory"]);
     world.run(&["build", "home"]).fails_with(&["Dockerfile", "--file"]);
+    std::fs::write(world.path("home/Containerfile"), "FROM base\nRUN exit 3\n").expect("written");
+    world.run(&["build", "home"]).fails_with(&["Containerfile:2", "exit code: 3"]);
     world.run(&["build", "-f", "home/Other", "home"]).fails_with(&["home/Other"]);
     world.run(&["build", "https://example.invalid/a.git"]).fails_with(&["clone or download it first"]);
     world.run(&["build", "-t", "Not Valid", "home"]).fails_with(&["Not Valid"]);

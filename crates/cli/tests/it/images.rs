@@ -158,7 +158,7 @@ fn docker_words_are_understood() {
         &["buildx", "build", "-t", "x", "context"][..],
         &["image", "build", "-t", "x", "--rm", "--provenance=false", "--sbom=false", "context"],
         &["image", "ls"],
-        &["image", "list"],
+        &["image", "list", "-a"],
         &["image", "inspect", "x"],
         &["image", "history", "x"],
         &["image", "tag", "x", "y"],

@@ -55,6 +55,7 @@ fn exit_codes_are_dockers() {
         &["--pull", "never", "absent", "true"],
         &["--platform", "linux/arm64", "--pull", "never", "base", "true"],
         &["--ulimit", "nope=1", "base", "true"],
+        &["-d", "base", "true"],
     ] {
         let ran = world.run(&[&["run"], args].concat());
         assert_eq!(ran.code, Some(125), "{args:?}: {}", ran.err);
