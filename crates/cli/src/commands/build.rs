@@ -17,7 +17,7 @@ use crossdock_platform::Platform;
 use crossdock_registry::transfer::{PushOptions, push};
 use crossdock_sandbox::emulator;
 
-use super::registry::write_whole;
+use super::registry::{open_special, write_whole};
 use super::run::{hosts, limits};
 use super::source::Source;
 use super::{ExitWith, print};
@@ -590,8 +590,13 @@ pub fn to_file(path: Option<&Path>, write: impl FnOnce(&mut dyn std::io::Write) 
         write(&mut out)?;
         return out.flush().context("write to standard output");
     };
-    let directory = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let doing = || format!("write {}", path.display());
+    if let Some(device) = open_special(path).with_context(doing)? {
+        let mut out = std::io::BufWriter::with_capacity(1 << 16, device);
+        write(&mut out).with_context(doing)?;
+        return out.flush().with_context(doing);
+    }
+    let directory = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut file = tempfile::NamedTempFile::new_in(directory).with_context(doing)?;
     let mut out = std::io::BufWriter::with_capacity(1 << 16, &mut file);
     write(&mut out).with_context(doing)?;

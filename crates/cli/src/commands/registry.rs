@@ -134,8 +134,22 @@ fn serve(session: &Session, args: ServeArgs) -> Result<u8> {
     }
 }
 
+/// Opens a device or pipe, such as `/dev/null` or `/dev/stdout`: it is written to, never replaced by a new file. `None`
+/// for a regular file or none.
+pub fn open_special(path: &Path) -> std::io::Result<Option<std::fs::File>> {
+    match std::fs::metadata(path) {
+        Ok(there) if !there.is_file() && !there.is_dir() => {
+            std::fs::File::options().write(true).open(path).map(Some)
+        }
+        _ => Ok(None),
+    }
+}
+
 /// Writes a file so that readers see nothing or all of it.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
+    if let Some(mut device) = open_special(path).with_context(|| format!("write {}", path.display()))? {
+        return device.write_all(bytes).with_context(|| format!("write {}", path.display()));
+    }
     let directory = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let doing = || format!("write {}", path.display());
     let mut file = tempfile::NamedTempFile::new_in(directory).with_context(doing)?;

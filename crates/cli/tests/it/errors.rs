@@ -109,11 +109,9 @@ fn contexts_and_files_that_are_not_there() {
 #[test]
 fn bases_that_cannot_be_had() {
     let world = World::new();
-    let error = world.build("FROM 127.0.0.1:1/none:1\n", &[]).fails(1);
-    assert!(
-        error.contains("failed to resolve 127.0.0.1:1/none:1") && error.contains("Dockerfile:1"),
-        "{error}"
-    );
+    // The names of tests lead nowhere: registries.conf blocks them.
+    let error = world.build("FROM none:1\n", &[]);
+    error.fails_with(&["failed to resolve none:1", "docker.io is blocked", "Dockerfile:1"]);
 }
 
 fn is_blob(seen: &Seen) -> bool {

@@ -82,6 +82,33 @@ fn several_outputs_at_once_and_their_mistakes() {
 }
 
 #[test]
+fn devices_and_pipes_are_written_to_and_not_replaced() {
+    use std::os::unix::fs::FileTypeExt;
+    let world = World::with_base();
+    // Not /dev/null itself: a test that fails must not break the machine.
+    let pipe = world.path("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.expect("mkfifo runs").success());
+    for args in [
+        &["save", "-o", "pipe", "base"][..],
+        &["build", "-o", "type=tar,dest=pipe", "context"],
+        &["build", "-q", "--iidfile", "pipe", "context"],
+    ] {
+        world.file("Dockerfile", DOCKERFILE);
+        let read = std::thread::scope(|threads| {
+            let reader = threads.spawn(|| std::fs::read(&pipe).expect("a pipe"));
+            let ran = world.run(args);
+            // Releases the reader if nobody wrote.
+            drop(std::fs::File::options().read(true).write(true).open(&pipe).expect("a pipe"));
+            ran.ok();
+            reader.join().expect("no panic")
+        });
+        assert!(!read.is_empty(), "{args:?}");
+        assert!(pipe.metadata().expect("there").file_type().is_fifo(), "{args:?}");
+    }
+}
+
+#[test]
 fn several_platforms() {
     let world = World::new();
     for (cpu, name) in [(Cpu::Amd64, "amd64"), (Cpu::Arm64, "arm64")] {
