@@ -1,0 +1,147 @@
+//! The ABI of arm64: signal frames and constants (Linux, arch/arm64/kernel/signal.c, include/uapi/asm/sigcontext.h).
+//!
+//! ```text
+//! sp -> siginfo 128 | ucontext: flags, link, stack 24, mask 8, padding 120, 8 | sigcontext: fault address, x0..x30, sp,
+//!       pc, pstate, 8 | records, 4096 bytes: fpsimd, esr, end | frame record: x29, x30 of the interrupted code
+//! ```
+
+use crate::guest;
+use crate::program;
+use crate::signal::{Action, SA_RESTORER, SA_SIGINFO, number};
+use crate::sys::errno;
+use crate::task::{SigInfo, Task};
+
+/// Bytes of the SVC instruction.
+pub const SVC_LENGTH: u64 = 4;
+/// Smallest alternate signal stack.
+pub const MINSIGSTKSZ: u64 = 5120;
+/// AT_PLATFORM and the machine of uname.
+pub const MACHINE: &str = "aarch64";
+/// e_machine, EM_AARCH64.
+pub const ELF_MACHINE: u16 = 183;
+
+/// What a handler returns to: `mov x8, #139; svc #0`, as the kernel's vDSO has it. Unwinders look for these bytes.
+pub const TRAMPOLINE: [u32; 2] = [0xd280_1168, 0xd400_0001];
+
+const FPSIMD_MAGIC: u64 = 0x4650_8001;
+const FPSIMD_SIZE: u64 = 528;
+const ESR_MAGIC: u64 = 0x4553_5201;
+const ESR_SIZE: u64 = 16;
+
+// Offsets in words.
+const UCONTEXT: usize = 16;
+const STACK: usize = UCONTEXT + 2;
+const MASK: usize = UCONTEXT + 5;
+const CONTEXT: usize = UCONTEXT + 22;
+const REGISTERS: usize = CONTEXT + 1;
+const SP: usize = CONTEXT + 32;
+const PC: usize = CONTEXT + 33;
+const PSTATE: usize = CONTEXT + 34;
+const RECORDS: usize = CONTEXT + 36;
+const RECORDS_LENGTH: usize = 512;
+/// Words of the frame.
+const FRAME: usize = RECORDS + RECORDS_LENGTH;
+
+/// Pushes a signal frame below `top` and enters the handler.
+pub fn push_frame(
+    task: &mut Task,
+    signal: u32,
+    info: &SigInfo,
+    action: Action,
+    top: u64,
+    stack: [u64; 3],
+) -> Result<(), i64> {
+    let state = &mut task.state;
+    // What of the records is used: fpsimd, esr, the end.
+    let mut frame = [0u64; RECORDS + 66 + 4];
+    frame[..16].copy_from_slice(info);
+    frame[STACK..STACK + 3].copy_from_slice(&stack);
+    frame[MASK] = task.mask;
+    frame[CONTEXT] = task.fault_address;
+    frame[REGISTERS..REGISTERS + 31].copy_from_slice(&state.gpr[..31]);
+    frame[SP] = state.sp();
+    frame[PC] = state.pc;
+    frame[PSTATE] = u64::from(state.nzcv);
+    frame[RECORDS] = FPSIMD_MAGIC | FPSIMD_SIZE << 32;
+    frame[RECORDS + 1] = u64::from(state.fpsr) | u64::from(state.fpcr) << 32;
+    for (n, v) in state.v.iter().enumerate() {
+        frame[RECORDS + 2 + 2 * n] = *v as u64;
+        frame[RECORDS + 3 + 2 * n] = (*v >> 64) as u64;
+    }
+    if (signal == number::SEGV || signal == number::BUS) && task.syndrome != 0 {
+        frame[RECORDS + 66] = ESR_MAGIC | ESR_SIZE << 32;
+        frame[RECORDS + 67] = task.syndrome;
+    }
+    let record = (top & !15).checked_sub(16).ok_or(errno::EFAULT)?;
+    let sp = record.checked_sub(8 * FRAME as u64).ok_or(errno::EFAULT)?;
+    guest::write64(record, state.x(29))?;
+    guest::write64(record + 8, state.x(30))?;
+    for (n, word) in frame.iter().enumerate() {
+        guest::write64(sp + 8 * n as u64, *word)?;
+    }
+    state.set_x(0, u64::from(signal));
+    if action.flags & SA_SIGINFO != 0 {
+        state.set_x(1, sp);
+        state.set_x(2, sp + 8 * UCONTEXT as u64);
+    }
+    state.set_x(29, record);
+    let back = if action.flags & SA_RESTORER != 0 { action.restorer } else { program::trampoline() };
+    state.set_x(30, back);
+    state.set_sp(sp);
+    state.pc = action.handler;
+    Ok(())
+}
+
+/// Takes the registers from the frame at SP; returns the mask and the stack_t.
+pub fn pop_frame(task: &mut Task) -> Result<(u64, [u64; 3]), i64> {
+    let sp = task.state.sp();
+    if sp & 15 != 0 {
+        return Err(errno::EFAULT);
+    }
+    let word = |n: usize| guest::read64(sp.wrapping_add(8 * n as u64));
+    let mut state = task.state.clone();
+    for n in 0..31 {
+        state.gpr[n] = word(REGISTERS + n)?;
+    }
+    state.set_sp(word(SP)?);
+    state.pc = word(PC)?;
+    let pstate = word(PSTATE)?;
+    // Only AArch64 at EL0 (valid_user_regs).
+    if pstate & 0x1f != 0 {
+        return Err(errno::EINVAL);
+    }
+    state.nzcv = pstate as u32 & 0xf000_0000;
+    let mut at = RECORDS;
+    let mut seen = false;
+    loop {
+        let head = word(at)?;
+        let (magic, size) = (head & 0xffff_ffff, head >> 32);
+        match magic {
+            0 if size == 0 => break,
+            FPSIMD_MAGIC if size == FPSIMD_SIZE && !seen => {
+                seen = true;
+                let control = word(at + 1)?;
+                state.fpsr = control as u32 & 0x0800_009f;
+                state.fpcr = (control >> 32) as u32 & 0x07c0_0000;
+                for n in 0..32 {
+                    state.v[n] = u128::from(word(at + 2 + 2 * n)?) | u128::from(word(at + 3 + 2 * n)?) << 64;
+                }
+            }
+            ESR_MAGIC => {}
+            _ => return Err(errno::EINVAL),
+        }
+        if size < 16 || size % 16 != 0 || at + size as usize / 8 + 2 > RECORDS + RECORDS_LENGTH {
+            return Err(errno::EINVAL);
+        }
+        at += size as usize / 8;
+    }
+    if !seen {
+        return Err(errno::EINVAL);
+    }
+    let result = (word(MASK)?, [word(STACK)?, word(STACK + 1)?, word(STACK + 2)?]);
+    task.state = state;
+    Ok(result)
+}
+
+/// AT_MINSIGSTKSZ: what a frame of this CPU takes.
+pub const MINSIGSTKSZ_NOW: u64 = 4720;

@@ -1,0 +1,261 @@
+//! System calls of the guest, by family. Most go to the host as they are: addresses, layouts and flags are the same.
+//!
+//! Unknown ones, and those the host cannot answer for another CPU, are ENOSYS.
+
+mod files;
+pub mod table;
+mod trace;
+
+use crate::abi;
+use crate::exec;
+use crate::guest;
+use crate::lock::Lock;
+use crate::memory;
+use crate::process;
+use crate::program;
+use crate::region;
+use crate::signal;
+use crate::sys::{self, errno, nr};
+use crate::task::{self, Task};
+use core::sync::atomic::{AtomicU64, Ordering};
+use table::number;
+
+/// Makes the numbers of calls constants to match.
+macro_rules! calls {
+    ($($constant:ident $name:literal)*) => { $(const $constant: u64 = number($name);)* };
+}
+
+calls! {
+    BRK "brk" CLONE "clone" CLONE3 "clone3" EXECVE "execve" EXECVEAT "execveat" EXIT "exit" GETRLIMIT "getrlimit"
+    MADVISE "madvise" MLOCK "mlock" MLOCK2 "mlock2" MMAP "mmap" MPROTECT "mprotect" MREMAP "mremap" MSYNC "msync"
+    MUNMAP "munmap" PKEY_ALLOC "pkey_alloc" PKEY_FREE "pkey_free" PKEY_MPROTECT "pkey_mprotect" PRCTL "prctl"
+    PRLIMIT "prlimit64" REMAP_FILE_PAGES "remap_file_pages" RT_SIGACTION "rt_sigaction" RT_SIGPENDING "rt_sigpending"
+    RT_SIGPROCMASK "rt_sigprocmask" RT_SIGRETURN "rt_sigreturn" RT_SIGSUSPEND "rt_sigsuspend" SECCOMP "seccomp"
+    SEMCTL "semctl" SETRLIMIT "setrlimit" SHMAT "shmat" SIGALTSTACK "sigaltstack" UNAME "uname"
+    BPF "bpf" IO_URING_SETUP "io_uring_setup" IO_URING_ENTER "io_uring_enter" IO_URING_REGISTER "io_uring_register"
+    MAP_SHADOW_STACK "map_shadow_stack" PERF_EVENT_OPEN "perf_event_open" PTRACE "ptrace" RSEQ "rseq"
+    USERFAULTFD "userfaultfd" MEMFD_SECRET "memfd_secret" RESTART_SYSCALL "restart_syscall"
+    PROCESS_MADVISE "process_madvise" KEXEC_LOAD "kexec_load" KEXEC_FILE_LOAD "kexec_file_load"
+}
+
+/// Answers the call that the thread has made, unless a signal has to be delivered first.
+pub fn answer(task: &mut Task) {
+    let number = task.state.x(8);
+    if number == RT_SIGRETURN {
+        signal::rt_sigreturn(task);
+        return;
+    }
+    let arguments = core::array::from_fn(|n| task.state.x(n));
+    let program = program::get();
+    let result = match table::find(number) {
+        Some(row) => {
+            if program.trace {
+                trace::begin(row, &arguments);
+            }
+            let result = check(row.3, &arguments).and_then(|()| dispatch(task, number, row.2, &arguments));
+            let result = result.unwrap_or_else(|error| error);
+            if program.trace {
+                trace::end(row, &arguments, result);
+            }
+            result
+        }
+        None => {
+            unknown(number, &arguments);
+            errno::ENOSYS
+        }
+    };
+    match result {
+        errno::NOT_STARTED => task.state.pc -= abi::SVC_LENGTH,
+        errno::RESTART => task.restart = true,
+        result => task.state.set_x(0, result as u64),
+    }
+}
+
+/// Keeps the kernel from reading or writing the emulator's own memory for the guest.
+fn check(kinds: &str, arguments: &[u64; 6]) -> Result<(), i64> {
+    let start = region::start();
+    for (kind, &argument) in kinds.bytes().zip(arguments) {
+        if argument >= start && (kind == b'p' || kind == b's') && argument <= i64::MAX as u64 {
+            return Err(errno::EFAULT);
+        }
+    }
+    Ok(())
+}
+
+/// Says once that a call is not known.
+fn unknown(number: u64, arguments: &[u64; 6]) {
+    static SAID: [AtomicU64; 16] = [const { AtomicU64::new(0) }; 16];
+    let program = program::get();
+    let new = match SAID.get(number as usize / 64) {
+        Some(word) => word.fetch_or(1 << (number % 64), Ordering::Relaxed) & 1 << (number % 64) == 0,
+        None => true,
+    };
+    if program.trace || program.log && new {
+        sys::complain(&alloc::format!(
+            "crossdock-emu: {}: system call {number} ({:#x}, {:#x}, {:#x}) is not known: ENOSYS\n",
+            alloc::string::String::from_utf8_lossy(&program.file),
+            arguments[0],
+            arguments[1],
+            arguments[2],
+        ));
+    }
+}
+
+/// Gives a call to the host.
+fn host(task: &Task, number: u64, arguments: &[u64; 6]) -> Result<i64, i64> {
+    // SAFETY: the guest's own pointers, checked in `check`, or locals of the caller.
+    let result = unsafe { sys::interruptible(number, arguments, &task.shared.interrupt) };
+    if result < 0 && result >= -4095 || result == errno::NOT_STARTED { Err(result) } else { Ok(result) }
+}
+
+fn dispatch(task: &mut Task, number: u64, host_number: u16, a: &[u64; 6]) -> Result<i64, i64> {
+    if let Some(result) = files::dispatch(task, number, a) {
+        return result;
+    }
+    match number {
+        BRK => Ok(memory::brk(a[0])),
+        MMAP => memory::mmap(*a),
+        MUNMAP => memory::munmap(a[0], a[1]),
+        MPROTECT => memory::mprotect(a[0], a[1], a[2]),
+        PKEY_MPROTECT if a[3] as i32 == -1 => memory::mprotect(a[0], a[1], a[2]),
+        MREMAP => memory::mremap(*a),
+        SHMAT => memory::shmat(a[0], a[1], a[2]),
+        MADVISE | MLOCK | MLOCK2 | MSYNC => {
+            memory::check(a[0], a[1])?;
+            host(task, u64::from(host_number), a)
+        }
+        CLONE => process::clone(task, *a),
+        CLONE3 => process::clone3(task, a[0], a[1]),
+        EXECVE => exec::execveat(task, exec::AT_FDCWD, a[0], a[1], a[2], 0),
+        EXECVEAT => exec::execveat(task, a[0] as i32, a[1], a[2], a[3], a[4]),
+        EXIT => process::exit(task, a[0]),
+        RT_SIGACTION => signal::rt_sigaction(task, a[0], a[1], a[2], a[3]),
+        RT_SIGPROCMASK => signal::rt_sigprocmask(task, a[0], a[1], a[2], a[3]),
+        RT_SIGPENDING => signal::rt_sigpending(task, a[0], a[1]),
+        RT_SIGSUSPEND => {
+            let mask = with_mask(task, a[0], a[1])?.ok_or(errno::EFAULT)?;
+            let result = host(task, nr::RT_SIGSUSPEND, &[&raw const mask as u64, 8, 0, 0, 0, 0]);
+            after_mask(task, result)
+        }
+        SIGALTSTACK => signal::sigaltstack(task, a[0], a[1]),
+        UNAME => uname(task, a[0]),
+        SEMCTL => semctl(task, a),
+        PRCTL => prctl(task, a),
+        GETRLIMIT => rlimit(task, 0, a[0], 0, a[1]),
+        SETRLIMIT => rlimit(task, 0, a[0], a[1], 0),
+        PRLIMIT => rlimit(task, a[0], a[1], a[2], a[3]),
+        PKEY_ALLOC | PKEY_FREE | PKEY_MPROTECT => Err(errno::EINVAL),
+        BPF | IO_URING_SETUP | IO_URING_ENTER | IO_URING_REGISTER | MAP_SHADOW_STACK | PERF_EVENT_OPEN
+        | PTRACE | RSEQ | USERFAULTFD | MEMFD_SECRET | SECCOMP | REMAP_FILE_PAGES | RESTART_SYSCALL
+        | PROCESS_MADVISE | KEXEC_LOAD | KEXEC_FILE_LOAD => Err(errno::ENOSYS),
+        _ => host(task, u64::from(host_number), a),
+    }
+}
+
+/// Reads a signal mask that a call installs while it waits, and remembers it for the delivery. In the host's form.
+fn with_mask(task: &mut Task, set: u64, size: u64) -> Result<Option<u64>, i64> {
+    if set == 0 {
+        return Ok(None);
+    }
+    if size != 8 {
+        return Err(errno::EINVAL);
+    }
+    let mask = guest::read64(set)?;
+    task.mask_of_call = Some(mask);
+    Ok(Some(signal::host_mask(mask)))
+}
+
+/// Forgets the mask of a call that no signal has ended.
+fn after_mask(task: &mut Task, result: Result<i64, i64>) -> Result<i64, i64> {
+    if task.shared.interrupt.load(Ordering::SeqCst) == 0 || result == Err(errno::NOT_STARTED) {
+        task.mask_of_call = None;
+    }
+    result
+}
+
+fn uname(task: &Task, at: u64) -> Result<i64, i64> {
+    const FIELD: u64 = 65;
+    host(task, nr::UNAME, &[at, 0, 0, 0, 0, 0])?;
+    let mut machine = [0; FIELD as usize];
+    machine[..abi::MACHINE.len()].copy_from_slice(abi::MACHINE.as_bytes());
+    guest::write(at + 4 * FIELD, &machine)?;
+    Ok(0)
+}
+
+/// semctl(2): x86-64's semid64_ds has a gap after each time.
+fn semctl(task: &Task, a: &[u64; 6]) -> Result<i64, i64> {
+    const IPC_SET: u64 = 1;
+    const IPC_STAT: u64 = 2;
+    const SEM_STAT: u64 = 18;
+    const SEM_STAT_ANY: u64 = 20;
+    // Words: ipc_perm 6, sem_otime, gap, sem_ctime, gap, sem_nsems, 2 unused.
+    let mut set = [0u64; 13];
+    match a[2] & 0xff {
+        IPC_SET => {
+            set[..6].copy_from_slice(&guest::read_words::<6>(a[3])?);
+            host(task, nr::SEMCTL, &[a[0], a[1], a[2], set.as_ptr() as u64, 0, 0])
+        }
+        IPC_STAT | SEM_STAT | SEM_STAT_ANY => {
+            let result = host(task, nr::SEMCTL, &[a[0], a[1], a[2], set.as_mut_ptr() as u64, 0, 0])?;
+            for (n, word) in [0, 1, 2, 3, 4, 5, 6, 8, 10, 11, 12].into_iter().enumerate() {
+                guest::write64(a[3] + 8 * n as u64, set[word])?;
+            }
+            Ok(result)
+        }
+        _ => host(task, nr::SEMCTL, a),
+    }
+}
+
+fn prctl(task: &Task, a: &[u64; 6]) -> Result<i64, i64> {
+    const PR_GET_SECCOMP: u64 = 21;
+    const PR_SET_SECCOMP: u64 = 22;
+    const PR_GET_TSC: u64 = 25;
+    const PR_SET_TSC: u64 = 26;
+    const PR_SET_MM: u64 = 35;
+    const PR_SVE_SET_VL: u64 = 50;
+    const PR_SVE_GET_VL: u64 = 51;
+    const PR_PAC_RESET_KEYS: u64 = 54;
+    const PR_GET_TAGGED_ADDR_CTRL: u64 = 56;
+    const PR_SET_SYSCALL_USER_DISPATCH: u64 = 59;
+    const PR_PAC_GET_ENABLED_KEYS: u64 = 61;
+    match a[0] as u32 as u64 {
+        PR_GET_SECCOMP => Ok(0),
+        // A filter of the guest knows the guest's numbers; installed on the host it would kill us.
+        PR_SET_SECCOMP | PR_GET_TSC | PR_SET_TSC | PR_SET_MM | PR_SVE_SET_VL | PR_SVE_GET_VL => {
+            Err(errno::EINVAL)
+        }
+        PR_PAC_RESET_KEYS..=PR_GET_TAGGED_ADDR_CTRL => Err(errno::EINVAL),
+        PR_SET_SYSCALL_USER_DISPATCH..=PR_PAC_GET_ENABLED_KEYS => Err(errno::EINVAL),
+        _ => host(task, nr::PRCTL, a),
+    }
+}
+
+/// prlimit64(2). Limits of address space and data would hit the emulator, whose region is large: they are only
+/// remembered.
+fn rlimit(task: &Task, process: u64, resource: u64, new: u64, old: u64) -> Result<i64, i64> {
+    const RLIMIT_DATA: u64 = 2;
+    const RLIMIT_AS: u64 = 9;
+    static REMEMBERED: Lock<[Option<[u64; 2]>; 2]> = Lock::new([None; 2]);
+    let own = process as u32 == 0 || process as u32 == task::process_id();
+    let slot = match resource as u32 as u64 {
+        RLIMIT_DATA if own => 0,
+        RLIMIT_AS if own => 1,
+        _ => return host(task, nr::PRLIMIT64, &[process, resource, new, old, 0, 0]),
+    };
+    let mut now = [0u64; 2];
+    host(task, nr::PRLIMIT64, &[0, resource, 0, now.as_mut_ptr() as u64, 0, 0])?;
+    let mut remembered = REMEMBERED.lock();
+    let before = remembered[slot].unwrap_or(now);
+    if new != 0 {
+        let wanted = guest::read_words::<2>(new)?;
+        if wanted[0] > wanted[1] {
+            return Err(errno::EINVAL);
+        }
+        remembered[slot] = Some(wanted);
+    }
+    if old != 0 {
+        guest::write64(old, before[0])?;
+        guest::write64(old + 8, before[1])?;
+    }
+    Ok(0)
+}

@@ -1,0 +1,45 @@
+//! `--trace syscalls`: one line per call, when it returns.
+
+use super::table::Row;
+use crate::guest;
+use crate::sys::{self, errno};
+use crate::task;
+use alloc::format;
+use alloc::string::String;
+
+/// Before a call: those that may not return are printed now.
+pub(super) fn begin(row: &Row, arguments: &[u64; 6]) {
+    if matches!(row.1, "exit" | "exit_group" | "execve" | "execveat") {
+        sys::complain(&format!("{} {}\n", task::thread_id(), call(row, arguments)));
+    }
+}
+
+/// After a call.
+pub(super) fn end(row: &Row, arguments: &[u64; 6], result: i64) {
+    let value = match result {
+        errno::NOT_STARTED => return,
+        errno::RESTART => String::from("interrupted"),
+        -4095..0 => format!("-1 errno={}", -result),
+        0..0x10_0000 => format!("{result}"),
+        _ => format!("{result:#x}"),
+    };
+    sys::complain(&format!("{} {} = {value}\n", task::thread_id(), call(row, arguments)));
+}
+
+fn call(row: &Row, arguments: &[u64; 6]) -> String {
+    let list: alloc::vec::Vec<String> = row
+        .3
+        .chars()
+        .zip(arguments)
+        .map(|(kind, &value)| match kind {
+            'd' => format!("{}", value as i64),
+            'o' => format!("{:#o}", value as u32),
+            's' if value != 0 => match guest::read_path(value) {
+                Ok(path) => format!("{:?}", String::from_utf8_lossy(&path[..path.len() - 1])),
+                Err(_) => format!("{value:#x}"),
+            },
+            _ => format!("{value:#x}"),
+        })
+        .collect();
+    format!("{}({})", row.1, list.join(", "))
+}

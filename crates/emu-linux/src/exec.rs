@@ -1,0 +1,334 @@
+//! execve: programs of the guest run in the emulator again, without any help from binfmt_misc.
+//!
+//! The new process gets the emulator's own executable by descriptor, and as arguments [`MARK`], the descriptor of the
+//! program's file, options, the path and the guest's arguments; see [`arguments`].
+
+use crate::elf::{self, Elf};
+use crate::guest;
+use crate::program;
+use crate::signal;
+use crate::sys::{errno, nr};
+use crate::syscall;
+use crate::task::Task;
+use alloc::vec::Vec;
+
+/// argv\[1\] of an emulator that an emulator has started.
+pub const MARK: &str = "--guest-exec";
+/// The current directory, for `*at` calls.
+pub const AT_FDCWD: i32 = -100;
+const AT_EMPTY_PATH: u64 = 0x1000;
+const AT_SYMLINK_NOFOLLOW: u64 = 0x100;
+const AT_EACCESS: u64 = 0x200;
+const O_CLOEXEC: u64 = 0o2_000_000;
+const O_NOFOLLOW: u64 = 0o400_000;
+const F_SETFD: u64 = 2;
+const F_DUPFD_CLOEXEC: u64 = 1030;
+
+/// Opens a file for reading; `path` with its NUL.
+pub(crate) fn open(directory: i32, path: &[u8], flags: u64) -> Result<i32, i64> {
+    // SAFETY: the path ends with NUL.
+    match unsafe { syscall!(nr::OPENAT, directory, path.as_ptr(), O_CLOEXEC | flags, 0) } {
+        descriptor if descriptor >= 0 => Ok(descriptor as i32),
+        error => Err(error),
+    }
+}
+
+fn close(descriptor: i32) {
+    // SAFETY: only for descriptors of ours.
+    unsafe { syscall!(nr::CLOSE, descriptor) };
+}
+
+/// Opens the emulator's executable and keeps it at a high number.
+pub(crate) fn open_own_executable(auxiliary: &[(u64, u64)]) {
+    const AT_EXECFN: u64 = 31;
+    let mut found = open(AT_FDCWD, b"/proc/self/exe\0", 0).unwrap_or(-1);
+    if found < 0
+        && let Some(&(_, name)) = auxiliary.iter().find(|pair| pair.0 == AT_EXECFN)
+    {
+        // SAFETY: the kernel's string; without /proc it is the only way to ourselves.
+        found = unsafe { syscall!(nr::OPENAT, AT_FDCWD, name, O_CLOEXEC, 0) as i32 };
+    }
+    if found >= 0 {
+        program::set_descriptor(found);
+        move_descriptor();
+    }
+}
+
+/// Moves the descriptor of the executable to another high number, so that its present one is free for the guest.
+///
+/// Not above 1023: the kernel copies tables of descriptors at each fork as far as they are used.
+pub(crate) fn move_descriptor() {
+    let old = program::descriptor();
+    for lowest in [960, 200, 50, 0] {
+        // SAFETY: our own descriptor.
+        let new = unsafe { syscall!(nr::FCNTL, old, F_DUPFD_CLOEXEC, lowest) };
+        if new >= 0 {
+            program::set_descriptor(new as i32);
+            close(old);
+            return;
+        }
+    }
+}
+
+/// What /proc/self/fd says of a descriptor.
+pub(crate) fn link_of(descriptor: i32) -> Option<Vec<u8>> {
+    let path = alloc::format!("/proc/self/fd/{descriptor}\0");
+    let mut target = alloc::vec![0u8; guest::PATH_MAX];
+    // SAFETY: the kernel writes into the vector.
+    let length =
+        unsafe { syscall!(nr::READLINKAT, AT_FDCWD, path.as_ptr(), target.as_mut_ptr(), target.len()) };
+    (length > 0).then(|| {
+        target.truncate(length as usize);
+        target
+    })
+}
+
+/// How a file is executed.
+enum Kind {
+    /// By us; the path of execve's first argument stays AT_EXECFN.
+    Guest { descriptor: i32, arguments: Vec<Vec<u8>> },
+    /// By the kernel.
+    Native,
+}
+
+/// execve(2) and execveat(2).
+pub fn execveat(
+    task: &mut Task,
+    directory: i32,
+    path: u64,
+    argv: u64,
+    envp: u64,
+    flags: u64,
+) -> Result<i64, i64> {
+    if flags & !(AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW) != 0 {
+        return Err(errno::EINVAL);
+    }
+    let given = guest::read_path(path)?;
+    let mut pointers = Vec::new();
+    if argv != 0 {
+        loop {
+            match guest::read64(argv + 8 * pointers.len() as u64)? {
+                0 => break,
+                pointer => pointers.push(pointer),
+            }
+        }
+    }
+    let (name, descriptor) = if given == b"\0" {
+        if flags & AT_EMPTY_PATH == 0 {
+            return Err(errno::ENOENT);
+        }
+        let reopened = alloc::format!("/proc/self/fd/{directory}\0");
+        let name = alloc::format!("/dev/fd/{directory}\0").into_bytes();
+        (name, open(AT_FDCWD, reopened.as_bytes(), 0)?)
+    } else {
+        let own = crate::proc::is_own_exe(&given).then(|| crate::proc::exe_path());
+        let real = own.as_deref().unwrap_or(&given);
+        let nofollow = if flags & AT_SYMLINK_NOFOLLOW != 0 { O_NOFOLLOW } else { 0 };
+        let descriptor = open(directory, real, nofollow)?;
+        let name = match given[0] {
+            b'/' => given.clone(),
+            _ if directory == AT_FDCWD => given.clone(),
+            _ => [alloc::format!("/dev/fd/{directory}/").as_bytes(), &given].concat(),
+        };
+        (name, descriptor)
+    };
+    match examine(descriptor, &name)? {
+        Kind::Native => {
+            signal::prepare_exec(task, false);
+            // SAFETY: guest pointers, checked by the kernel; returns only on failure.
+            let result = unsafe { syscall!(nr::EXECVEAT, directory, path, argv, envp, flags) };
+            signal::prepare_exec(task, true);
+            Err(result)
+        }
+        Kind::Guest { descriptor, arguments } => {
+            let result = run_guest(task, descriptor, &name, &arguments, &pointers, envp);
+            close(descriptor);
+            Err(result)
+        }
+    }
+}
+
+/// Executes the emulator for a program of the guest. Returns only an error.
+fn run_guest(task: &Task, descriptor: i32, name: &[u8], script: &[Vec<u8>], argv: &[u64], envp: u64) -> i64 {
+    let program = program::get();
+    let options = alloc::format!(
+        "{descriptor}{}{}\0",
+        if program.trace { "t" } else { "" },
+        if program.log { "l" } else { "" }
+    );
+    let mark = alloc::format!("{MARK}\0");
+    let mut pointers: Vec<*const u8> =
+        alloc::vec![c"crossdock-emu".as_ptr().cast(), mark.as_ptr(), options.as_ptr(), name.as_ptr()];
+    pointers.extend(script.iter().map(|text| text.as_ptr()));
+    // A script's own argv[0] is replaced by its path.
+    let skip = if script.is_empty() { 0 } else { 1 };
+    pointers.extend(argv.iter().skip(skip).map(|&pointer| pointer as *const u8));
+    pointers.push(core::ptr::null());
+
+    let own = program::descriptor();
+    signal::prepare_exec(task, false);
+    // SAFETY: strings and arrays end as execve wants them; the guest's pointers are checked by the kernel. The
+    // descriptor is ours and closed by the new program.
+    let result = unsafe {
+        syscall!(nr::FCNTL, descriptor, F_SETFD, 0);
+        syscall!(nr::EXECVEAT, own, c"".as_ptr(), pointers.as_ptr(), envp, AT_EMPTY_PATH)
+    };
+    signal::prepare_exec(task, true);
+    result
+}
+
+/// Says how an open file is executed, and closes it unless it is the guest's, following `#!` as the kernel does (Linux, fs/binfmt_script.c).
+fn examine(mut descriptor: i32, name: &[u8]) -> Result<Kind, i64> {
+    let mut arguments: Vec<Vec<u8>> = Vec::new();
+    let mut name = name.to_vec();
+    for _ in 0..6 {
+        let kind = look(descriptor);
+        match kind {
+            Ok(Look::Guest) => return Ok(Kind::Guest { descriptor, arguments }),
+            Ok(Look::Native) => {
+                // The kernel follows a script itself.
+                close(descriptor);
+                return Ok(Kind::Native);
+            }
+            Ok(Look::Script { interpreter, argument }) => {
+                close(descriptor);
+                let mut next = alloc::vec![interpreter.clone()];
+                next.extend(argument);
+                next.push(name);
+                // What the script was called with replaces the name of the script in the longer list.
+                next.extend(arguments.into_iter().skip(1));
+                arguments = next;
+                name = interpreter;
+                descriptor = open(AT_FDCWD, &name, 0)?;
+            }
+            Err(error) => {
+                close(descriptor);
+                return Err(error);
+            }
+        }
+    }
+    close(descriptor);
+    Err(errno::ELOOP)
+}
+
+enum Look {
+    Guest,
+    Native,
+    Script { interpreter: Vec<u8>, argument: Option<Vec<u8>> },
+}
+
+fn look(descriptor: i32) -> Result<Look, i64> {
+    let mut stat = [0u8; 144];
+    // SAFETY: a struct stat has 144 bytes; st_mode is at 24.
+    let result = unsafe { syscall!(nr::FSTAT, descriptor, stat.as_mut_ptr()) };
+    if result < 0 {
+        return Err(result);
+    }
+    const S_IFMT: u32 = 0o170_000;
+    const S_IFREG: u32 = 0o100_000;
+    let mode = u32::from_le_bytes([stat[24], stat[25], stat[26], stat[27]]);
+    if mode & S_IFMT != S_IFREG {
+        return Err(errno::EACCES);
+    }
+    // SAFETY: an empty path.
+    let allowed =
+        unsafe { syscall!(nr::FACCESSAT2, descriptor, c"".as_ptr(), 1, AT_EMPTY_PATH | AT_EACCESS) };
+    if allowed == errno::EACCES || mode & 0o111 == 0 {
+        return Err(errno::EACCES);
+    }
+    let mut start = [0u8; 256];
+    let length = elf::read_at(descriptor, &mut start, 0)?;
+    let start = &start[..length];
+    if elf::is_guest(start) {
+        let elf = Elf::read(descriptor)?;
+        if let Some(path) = elf.interpreter(descriptor)? {
+            let loader = open(AT_FDCWD, &path, 0)?;
+            let found = Elf::read(loader);
+            close(loader);
+            found.map_err(|_| errno::ELIBBAD)?;
+        }
+        return Ok(Look::Guest);
+    }
+    match start.strip_prefix(b"#!") {
+        Some(line) => script_line(line),
+        None => Ok(Look::Native),
+    }
+}
+
+/// The line after `#!`: interpreter, and all the rest as one argument.
+fn script_line(line: &[u8]) -> Result<Look, i64> {
+    let end = line.iter().position(|&byte| byte == b'\n' || byte == 0).unwrap_or(line.len());
+    let blank = |byte: &u8| *byte == b' ' || *byte == b'\t';
+    let line = line[..end].trim_ascii();
+    if line.is_empty() {
+        return Err(errno::ENOEXEC);
+    }
+    let cut = line.iter().position(|byte| blank(byte)).unwrap_or(line.len());
+    let ended = |text: &[u8]| [text, b"\0"].concat();
+    let argument = line[cut..].trim_ascii();
+    Ok(Look::Script {
+        interpreter: ended(&line[..cut]),
+        argument: (!argument.is_empty()).then(|| ended(argument)),
+    })
+}
+
+/// Opens what is to be run by hand: a program, or a script, whose arguments become those of its interpreter. `path` ends
+/// with NUL.
+pub fn open_program(path: &mut Vec<u8>, arguments: &mut Vec<Vec<u8>>) -> Result<i32, i64> {
+    match examine(open(AT_FDCWD, path, 0)?, path)? {
+        Kind::Native => Err(errno::ENOEXEC),
+        Kind::Guest { descriptor, arguments: script } => {
+            if !script.is_empty() {
+                let without_nul = |mut text: Vec<u8>| {
+                    text.pop();
+                    text
+                };
+                let rest = arguments.split_off(1);
+                *arguments = script.into_iter().map(without_nul).chain(rest).collect();
+            }
+            Ok(descriptor)
+        }
+    }
+}
+
+/// Reads the arguments that [`execveat`] passes, without argv\[0\] and [`MARK`]: descriptor, whether to trace and to log,
+/// path, arguments of the guest.
+pub fn arguments(arguments: &[Vec<u8>]) -> Option<(i32, bool, bool, Vec<u8>, Vec<Vec<u8>>)> {
+    let options = core::str::from_utf8(arguments.first()?).ok()?;
+    let digits = options.trim_end_matches(['t', 'l']);
+    Some((
+        digits.parse().ok()?,
+        options.contains('t'),
+        options.contains('l'),
+        arguments.get(1)?.clone(),
+        arguments[2..].to_vec(),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn script(line: &[u8]) -> Option<(Vec<u8>, Option<Vec<u8>>)> {
+        match script_line(line) {
+            Ok(Look::Script { interpreter, argument }) => Some((interpreter, argument)),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn script_lines_have_one_argument_at_most() {
+        assert_eq!(script(b" /bin/sh\nexit"), Some((b"/bin/sh\0".to_vec(), None)));
+        assert_eq!(script(b"/bin/a -b c \n"), Some((b"/bin/a\0".to_vec(), Some(b"-b c\0".to_vec()))));
+        assert_eq!(script(b"  \n"), None);
+    }
+
+    #[test]
+    fn arguments_come_back() {
+        let list = [b"7tl".to_vec(), b"/bin/x".to_vec(), b"x".to_vec(), b"y".to_vec()];
+        assert_eq!(
+            arguments(&list),
+            Some((7, true, true, b"/bin/x".to_vec(), alloc::vec![b"x".to_vec(), b"y".to_vec()]))
+        );
+    }
+}

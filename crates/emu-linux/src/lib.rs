@@ -1,0 +1,31 @@
+//! The Linux side of the emulator: maps a program, answers its system calls, delivers its signals in the guest's ABI.
+//!
+//! It knows nothing of instruction encodings; registers and code are `emu-guest`'s. Guest addresses are host addresses,
+//! so most calls go to the host's kernel as they are. No C library: raw system calls, its own heap, nothing allocated
+//! in signal handlers.
+#![no_std]
+#![allow(clippy::missing_safety_doc)]
+
+extern crate alloc;
+
+pub mod abi;
+pub mod calls;
+pub mod elf;
+pub mod exec;
+pub mod guest;
+mod heap;
+pub mod lock;
+mod memory;
+pub mod proc;
+mod process;
+pub mod program;
+pub mod region;
+mod run;
+pub mod signal;
+pub mod start;
+pub mod sys;
+pub mod task;
+pub mod text;
+
+pub use heap::Heap;
+pub use start::{Invocation, start, take_region};

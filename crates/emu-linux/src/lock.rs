@@ -1,0 +1,70 @@
+//! A lock that works in every task that shares memory, whatever made it, and across fork.
+
+use crate::sys::nr;
+use crate::syscall;
+use core::cell::UnsafeCell;
+use core::ops::{Deref, DerefMut};
+use core::sync::atomic::{AtomicU32, Ordering};
+
+const FUTEX_WAIT_PRIVATE: u64 = 128;
+const FUTEX_WAKE_PRIVATE: u64 = 129;
+
+/// Mutual exclusion by futex(2): 0 free, 1 held, 2 held and waited for.
+pub struct Lock<T> {
+    word: AtomicU32,
+    value: UnsafeCell<T>,
+}
+
+// SAFETY: the value is reached only by the holder of the lock.
+unsafe impl<T: Send> Sync for Lock<T> {}
+
+impl<T> Lock<T> {
+    /// A free lock.
+    pub const fn new(value: T) -> Self {
+        Lock { word: AtomicU32::new(0), value: UnsafeCell::new(value) }
+    }
+
+    /// Waits for the lock. Not for signal handlers.
+    pub fn lock(&self) -> Held<'_, T> {
+        for _ in 0..100 {
+            if self.word.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).is_ok() {
+                return Held { lock: self };
+            }
+            core::hint::spin_loop();
+        }
+        while self.word.swap(2, Ordering::Acquire) != 0 {
+            // SAFETY: waits on our own word.
+            unsafe { syscall!(nr::FUTEX, self.word.as_ptr(), FUTEX_WAIT_PRIVATE, 2, 0) };
+        }
+        Held { lock: self }
+    }
+}
+
+/// The right to use the value; freed when dropped.
+pub struct Held<'lock, T> {
+    lock: &'lock Lock<T>,
+}
+
+impl<T> Deref for Held<'_, T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        // SAFETY: we hold the lock.
+        unsafe { &*self.lock.value.get() }
+    }
+}
+
+impl<T> DerefMut for Held<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        // SAFETY: we hold the lock.
+        unsafe { &mut *self.lock.value.get() }
+    }
+}
+
+impl<T> Drop for Held<'_, T> {
+    fn drop(&mut self) {
+        if self.lock.word.swap(0, Ordering::Release) == 2 {
+            // SAFETY: wakes waiters on our own word.
+            unsafe { syscall!(nr::FUTEX, self.lock.word.as_ptr(), FUTEX_WAKE_PRIVATE, 1) };
+        }
+    }
+}

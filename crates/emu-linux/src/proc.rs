@@ -1,0 +1,211 @@
+//! Files of /proc that would show the emulator or the host's CPU: exe, maps, auxv, cmdline of this process; cpuinfo.
+
+use crate::exec;
+use crate::program;
+use crate::region;
+use crate::sys::nr;
+use crate::syscall;
+use crate::task;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use crossdock_emu_guest::a64::features;
+
+/// A file that we answer for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum File {
+    /// The link to the program.
+    Exe,
+    /// Mappings, with all fields of smaps if true.
+    Maps,
+    /// The auxiliary vector.
+    Auxv,
+    /// Arguments.
+    Cmdline,
+    /// CPUs.
+    Cpuinfo,
+}
+
+/// Which of them a path names.
+pub fn file(path: &[u8]) -> Option<File> {
+    let path = path.strip_suffix(&[0]).unwrap_or(path).strip_prefix(b"/proc/")?;
+    if path == b"cpuinfo" {
+        return Some(File::Cpuinfo);
+    }
+    let mut parts = path.split(|&byte| byte == b'/').filter(|part| !part.is_empty());
+    let process = parts.next()?;
+    if process != b"self"
+        && process != b"thread-self"
+        && process != format!("{}", task::process_id()).as_bytes()
+    {
+        return None;
+    }
+    let mut name = parts.next()?;
+    if name == b"task" {
+        parts.next()?;
+        name = parts.next()?;
+    }
+    let file = match name {
+        b"exe" => File::Exe,
+        b"maps" => File::Maps,
+        b"auxv" => File::Auxv,
+        b"cmdline" => File::Cmdline,
+        _ => return None,
+    };
+    parts.next().is_none().then_some(file)
+}
+
+/// Whether a path is this process's link to its program.
+pub fn is_own_exe(path: &[u8]) -> bool {
+    file(path) == Some(File::Exe)
+}
+
+/// The program's path, with NUL.
+pub fn exe_path() -> Vec<u8> {
+    [&program::get().file, &b"\0"[..]].concat()
+}
+
+/// Opens one of them as a file in memory.
+pub fn open(file: File, flags: u64) -> Result<i64, i64> {
+    const O_CLOEXEC: u64 = 0o2_000_000;
+    let content = match file {
+        File::Exe => return Err(crate::sys::errno::EINVAL),
+        File::Maps => maps(),
+        File::Auxv => program::get().auxiliary.iter().flat_map(|word| word.to_le_bytes()).collect(),
+        File::Cmdline => {
+            program::get().arguments.iter().flat_map(|text| [text, &b"\0"[..]].concat()).collect()
+        }
+        File::Cpuinfo => cpuinfo(),
+    };
+    let close_on_exec = u64::from(flags & O_CLOEXEC != 0);
+    // SAFETY: the name ends with NUL; writes read the vector.
+    unsafe {
+        let descriptor = syscall!(nr::MEMFD_CREATE, c"proc".as_ptr(), close_on_exec);
+        if descriptor < 0 {
+            return Err(descriptor);
+        }
+        let mut done = 0;
+        while done < content.len() {
+            match syscall!(nr::WRITE, descriptor, content[done..].as_ptr(), content.len() - done) {
+                count if count > 0 => done += count as usize,
+                _ => break,
+            }
+        }
+        syscall!(nr::LSEEK, descriptor, 0, 0);
+        Ok(descriptor)
+    }
+}
+
+fn read_all(path: &[u8]) -> Vec<u8> {
+    let mut content = Vec::new();
+    let Ok(descriptor) = exec::open(exec::AT_FDCWD, path, 0) else { return content };
+    let mut piece = [0u8; 4096];
+    loop {
+        // SAFETY: the kernel writes into the array.
+        let count = unsafe { syscall!(nr::READ, descriptor, piece.as_mut_ptr(), piece.len()) };
+        if count <= 0 {
+            break;
+        }
+        content.extend_from_slice(&piece[..count as usize]);
+    }
+    // SAFETY: our own descriptor.
+    unsafe { syscall!(nr::CLOSE, descriptor) };
+    content
+}
+
+/// A line of maps: start, end, and the rest.
+fn parse(line: &str) -> Option<(u64, u64, &str)> {
+    let (range, rest) = line.split_once(' ')?;
+    let (start, end) = range.split_once('-')?;
+    Some((u64::from_str_radix(start, 16).ok()?, u64::from_str_radix(end, 16).ok()?, rest))
+}
+
+/// The mappings of the guest: without the emulator's, and with the kernel's names for stack, heap and vDSO.
+fn maps() -> Vec<u8> {
+    let host = read_all(b"/proc/self/maps\0");
+    let host = String::from_utf8_lossy(&host);
+    let stack = &program::get().stack;
+    let heap = crate::memory::range();
+    let mut text = String::new();
+    for line in host.lines() {
+        let Some((start, end, _)) = parse(line) else { continue };
+        if end > region::start() || line.ends_with("[heap]") {
+            continue;
+        }
+        let name = if start >= stack.start && end <= stack.end {
+            "[stack]"
+        } else if start >= heap.start && end <= heap.end && start < end {
+            "[heap]"
+        } else if start == program::trampoline() {
+            "[vdso]"
+        } else {
+            ""
+        };
+        text.push_str(line);
+        if !name.is_empty() {
+            while text.len() - text.rfind('\n').map_or(0, |at| at + 1) < 73 {
+                text.push(' ');
+            }
+            text.push_str(name);
+        }
+        text.push('\n');
+    }
+    text.into_bytes()
+}
+
+/// The file mapped at an address, and the offset in it.
+pub fn file_at(address: u64) -> Option<(Vec<u8>, u64)> {
+    let host = read_all(b"/proc/self/maps\0");
+    let host = String::from_utf8_lossy(&host);
+    host.lines().find_map(|line| {
+        let (start, end, rest) = parse(line)?;
+        if !(start..end).contains(&address) {
+            return None;
+        }
+        let mut fields = rest.split_ascii_whitespace();
+        let offset = u64::from_str_radix(fields.nth(1)?, 16).ok()?;
+        let name = fields.nth(2)?;
+        Some((name.as_bytes().to_vec(), address - start + offset))
+    })
+}
+
+fn cpuinfo() -> Vec<u8> {
+    let mut set = [0u64; 128];
+    // SAFETY: the kernel writes into the array. sched_getaffinity.
+    let length = unsafe { syscall!(204, 0, core::mem::size_of_val(&set), set.as_mut_ptr()) };
+    let count = if length > 0 { set.iter().map(|word| word.count_ones()).sum() } else { 1 };
+    let midr = features::MIDR_EL1;
+    let mut text = String::new();
+    for number in 0..count {
+        text.push_str(&format!(
+            "processor\t: {number}\nBogoMIPS\t: 100.00\nFeatures\t: {}\nCPU implementer\t: {:#04x}\n\
+             CPU architecture: 8\nCPU variant\t: {:#x}\nCPU part\t: {:#05x}\nCPU revision\t: {}\n\n",
+            features::CPUINFO_FEATURES,
+            midr >> 24 & 0xff,
+            midr >> 20 & 0xf,
+            midr >> 4 & 0xfff,
+            midr & 0xf
+        ));
+    }
+    text.into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn knows_its_files() {
+        assert_eq!(file(b"/proc/self/exe\0"), Some(File::Exe));
+        assert_eq!(file(b"/proc/self/task/1/maps"), Some(File::Maps));
+        assert_eq!(file(b"/proc/cpuinfo"), Some(File::Cpuinfo));
+        assert_eq!(file(format!("/proc/{}/cmdline", task::process_id()).as_bytes()), Some(File::Cmdline));
+        assert_eq!(file(b"/proc/self/exe/x"), None);
+        assert_eq!(file(b"/proc/1/maps").is_some(), task::process_id() == 1);
+    }
+
+    #[test]
+    fn reads_lines_of_maps() {
+        assert_eq!(parse("1000-2000 r-xp 0 0:0 1 /x"), Some((0x1000, 0x2000, "r-xp 0 0:0 1 /x")));
+    }
+}

@@ -1,0 +1,184 @@
+//! The emulator's own part of the address space, above everything of the guest.
+//!
+//! ```text
+//! 0 ............ guest ............ | heap | blocks of threads | our executable, the host's stack, vDSO | end
+//!                                   ^ Region::start, end of the window of guest memory
+//! ```
+//!
+//! All gaps above `start` are filled, so that the kernel finds places for the guest's mappings only below it.
+
+use crate::lock::{Held, Lock};
+use crate::sys::{errno, nr};
+use crate::syscall;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+/// Bytes for the heap, and as many for blocks of threads.
+const HALF: u64 = 16 << 30;
+/// Bytes of a thread's block, which is aligned to them: any address in it finds its start.
+pub(crate) const BLOCK: u64 = 1 << 20;
+
+const PROT_NONE: u64 = 0;
+pub(crate) const PROT_READ_WRITE: u64 = 3;
+pub(crate) const MAP_PRIVATE: u64 = 2;
+pub(crate) const MAP_FIXED: u64 = 0x10;
+pub(crate) const MAP_ANONYMOUS: u64 = 0x20;
+pub(crate) const MAP_NORESERVE: u64 = 0x4000;
+const PAGE: u64 = 4096;
+
+static START: AtomicU64 = AtomicU64::new(0);
+static HEAP: Lock<Bump> = Lock::new(Bump { next: 0, ready: 0, end: 0 });
+static BLOCKS: AtomicU64 = AtomicU64::new(0);
+static BLOCKS_END: AtomicU64 = AtomicU64::new(0);
+
+struct Bump {
+    next: u64,
+    ready: u64,
+    end: u64,
+}
+
+/// First address that is not the guest's.
+pub fn start() -> u64 {
+    START.load(Ordering::Relaxed)
+}
+
+/// Whether all of `[address, address + length)` may be the guest's.
+pub fn is_guest(address: u64, length: u64) -> bool {
+    address.checked_add(length).is_some_and(|end| end <= start())
+}
+
+unsafe extern "C" {
+    static __executable_start: u8;
+}
+
+/// Where the executable begins.
+pub(crate) fn executable() -> u64 {
+    &raw const __executable_start as u64
+}
+
+fn reserve(length: u64) -> i64 {
+    // SAFETY: a new mapping at a place of the kernel's choice touches nothing.
+    unsafe {
+        syscall!(nr::MMAP, 0, length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, u64::MAX, 0)
+    }
+}
+
+fn release(address: u64, length: u64) {
+    // SAFETY: only for what `reserve` returned.
+    unsafe { syscall!(nr::MUNMAP, address, length) };
+}
+
+/// Takes the region; once, at the start. False where the executable lies low or memory is refused.
+pub(crate) fn init() -> bool {
+    let mut half = HALF;
+    let start = loop {
+        let got = reserve(2 * half);
+        if got > 0 {
+            break got as u64;
+        }
+        half /= 2;
+        if half < 1 << 27 {
+            return false;
+        }
+    };
+    if start > executable() {
+        release(start, 2 * half);
+        return false;
+    }
+    let mut size = 2 * half;
+    // One page tells whether there is any gap above at all.
+    let probe = reserve(PAGE);
+    if probe > start as i64 {
+        while size >= PAGE {
+            let filler = reserve(size);
+            if filler > start as i64 {
+                continue;
+            }
+            if filler > 0 {
+                release(filler as u64, size);
+            }
+            size /= 2;
+        }
+    } else if probe > 0 {
+        release(probe as u64, PAGE);
+    }
+    let blocks = (start + half).next_multiple_of(BLOCK);
+    *HEAP.lock() = Bump { next: start, ready: start, end: start + half };
+    BLOCKS.store(blocks, Ordering::Relaxed);
+    BLOCKS_END.store((start + 2 * half) & !(BLOCK - 1), Ordering::Relaxed);
+    START.store(start, Ordering::Relaxed);
+    true
+}
+
+/// Bytes made usable at a time.
+const STEP: u64 = 1 << 20;
+
+/// Memory for the heap: `length` bytes, never given back, at a multiple of `align`. 0 where there is none left.
+pub(crate) fn heap_take(length: u64, align: u64) -> u64 {
+    let mut heap = HEAP.lock();
+    let at = heap.next.next_multiple_of(align);
+    let next = at + length;
+    if next > heap.end {
+        return 0;
+    }
+    if next > heap.ready {
+        let more = (next - heap.ready).next_multiple_of(STEP).min(heap.end - heap.ready);
+        // SAFETY: pages of our own region that nothing uses yet.
+        if unsafe { syscall!(nr::MPROTECT, heap.ready, more, PROT_READ_WRITE) } != 0 {
+            return 0;
+        }
+        heap.ready += more;
+    }
+    heap.next = next;
+    at
+}
+
+/// Blocks handed out so far; blocks below it are free where the first word, [`crate::task::Block::used`], is 0.
+static BLOCKS_KNOWN: Lock<u64> = Lock::new(0);
+
+/// Keeps blocks from changing hands, for a fork.
+pub(crate) fn hold_blocks() -> Held<'static, u64> {
+    BLOCKS_KNOWN.lock()
+}
+
+/// A block for a thread: the part in `[0, BLOCK)` that `usable` names is readable and writable, the rest is not.
+/// The first 4 bytes are 0 while it is free and set to 1 here.
+pub(crate) fn take_block(usable: &[(u64, u64)]) -> Result<u64, i64> {
+    let mut known = BLOCKS_KNOWN.lock();
+    let first = BLOCKS.load(Ordering::Relaxed);
+    let used = |at: u64| {
+        // SAFETY: a block below `known` is mapped, and its first word is only used as an atomic.
+        unsafe { &*(at as *const core::sync::atomic::AtomicU32) }
+    };
+    for number in 0..*known {
+        let at = first + number * BLOCK;
+        if used(at).compare_exchange(0, 1, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+            return Ok(at);
+        }
+    }
+    let at = first + *known * BLOCK;
+    if at + BLOCK > BLOCKS_END.load(Ordering::Relaxed) {
+        return Err(errno::ENOMEM);
+    }
+    for &(offset, length) in usable {
+        // SAFETY: pages of our own region that nothing uses yet.
+        if unsafe { syscall!(nr::MPROTECT, at + offset, length, PROT_READ_WRITE) } != 0 {
+            return Err(errno::ENOMEM);
+        }
+    }
+    used(at).store(1, Ordering::Release);
+    *known += 1;
+    Ok(at)
+}
+
+/// In the child of a fork: the other threads do not exist there.
+pub(crate) fn free_other_blocks(mine: &crate::task::Shared) {
+    let known = BLOCKS_KNOWN.lock();
+    let first = BLOCKS.load(Ordering::Relaxed);
+    for number in 0..*known {
+        let at = first + number * BLOCK;
+        if at != core::ptr::from_ref(mine) as u64 {
+            // SAFETY: a block below `known` is mapped and begins with an atomic.
+            unsafe { &*(at as *const core::sync::atomic::AtomicU32) }.store(0, Ordering::Release);
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! The loop of a thread: runs guest code, answers what it leaves for.
+
+use crate::calls;
+use crate::guest;
+use crate::proc;
+use crate::program;
+use crate::signal::{self, fault_info, number};
+use crate::sys::{self, nr};
+use crate::syscall;
+use crate::task::{CHANGES, Task};
+use core::sync::atomic::Ordering;
+use crossdock_emu_guest::a64::{self, Exit, Host};
+use crossdock_emu_guest::memory::{Access, Fault};
+
+const SEGV_MAPERR: i32 = 1;
+const BUS_ADRALN: i32 = 1;
+const ILL_ILLOPC: i32 = 1;
+const TRAP_BRKPT: i32 = 1;
+
+/// Nanoseconds since the start of the host, for CNTVCT_EL0.
+fn counter() -> u64 {
+    let mut time = [0u64; 2];
+    // SAFETY: the kernel fills the array. CLOCK_MONOTONIC.
+    unsafe { syscall!(nr::CLOCK_GETTIME, 1, time.as_mut_ptr()) };
+    time[0] * 1_000_000_000 + time[1]
+}
+
+/// Runs the thread to its end.
+pub fn run(task: &mut Task) -> ! {
+    let host = Host { memory: guest::memory(), counter };
+    // SAFETY: valid while the thread lives; a vfork child's parent does not run.
+    let interpreter = unsafe { &mut *task.interpreter };
+    loop {
+        match interpreter.run(&mut task.state, &host, &task.shared.interrupt, u64::MAX) {
+            Exit::Syscall(_) => calls::answer(task),
+            Exit::Interrupted => signal::deliver(task),
+            Exit::Fault(fault) => raise_fault(task, fault),
+            Exit::CodeModified { address } => CHANGES.invalidate(address..address + 64),
+            Exit::Undefined(_) => {
+                let info = fault_info(number::ILL, ILL_ILLOPC, task.state.pc);
+                signal::force(task, number::ILL, &info);
+            }
+            Exit::Breakpoint(_) => {
+                let info = fault_info(number::TRAP, TRAP_BRKPT, task.state.pc);
+                signal::force(task, number::TRAP, &info);
+            }
+            Exit::Unaligned { address } => raise_unaligned(task, address),
+            Exit::UnalignedPc => raise_unaligned(task, task.state.pc),
+            Exit::Budget => {}
+        }
+    }
+}
+
+fn raise_unaligned(task: &mut Task, address: u64) {
+    task.fault_address = address;
+    // Data abort from a lower level, alignment.
+    task.syndrome = 0x24 << 26 | 1 << 25 | 0x21;
+    signal::force(task, number::BUS, &fault_info(number::BUS, BUS_ADRALN, address));
+}
+
+fn raise_fault(task: &mut Task, fault: Fault) {
+    let (signal, code, address) = if fault.host_signal {
+        // SAFETY: the handler wrote it before the access returned, on this thread.
+        let info = unsafe { *task.shared.fault.get() };
+        (info[0] as u32, info[1] as i32, info[2])
+    } else {
+        (number::SEGV, SEGV_MAPERR, fault.address)
+    };
+    // ESR_EL1 (manual D17.2.37): class, length, write, and translation or permission fault of level 3.
+    let class = if fault.access == Access::Execute { 0x20 } else { 0x24 };
+    let write = u64::from(fault.access == Access::Write) << 6;
+    let status = if code == SEGV_MAPERR { 7 } else { 15 };
+    task.syndrome = class << 26 | 1 << 25 | write | status;
+    task.fault_address = address;
+    signal::force(task, signal, &fault_info(signal, code, address));
+}
+
+/// The thread dies of an instruction: says which.
+pub(crate) fn explain_undefined(task: &Task) {
+    let pc = task.state.pc;
+    let word = guest::read32(pc).unwrap_or(0);
+    let program = program::get();
+    let name = a64::name(word);
+    let (file, offset) = proc::file_at(pc).unwrap_or((program.file.clone(), pc));
+    sys::complain(&alloc::format!(
+        "crossdock-emu: {}: instruction {word:#010x} ({name}) at {pc:#x} ({}+{offset:#x}) is not one of this CPU\n",
+        alloc::string::String::from_utf8_lossy(&program.file),
+        alloc::string::String::from_utf8_lossy(&file),
+    ));
+}
+
+/// Whether a signal waits for delivery.
+pub(crate) fn interrupted(task: &Task) -> bool {
+    task.shared.interrupt.load(Ordering::Relaxed) != 0
+}

@@ -1,0 +1,152 @@
+//! A guest thread: its registers, its signals, and the host stacks it uses.
+//!
+//! Each has one block of the emulator's region, found from any address on its signal stack:
+//!
+//! ```text
+//! 0      Shared: what signal handlers write      64 K  no access   128 K  signal stack   256 K  no access
+//!        Task: everything else                   260 K host stack ... 1 M
+//! ```
+
+use crate::region::{self, BLOCK};
+use crate::signal::{Actions, Alternate};
+use crate::sys::nr;
+use crate::syscall;
+use alloc::boxed::Box;
+use core::cell::UnsafeCell;
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use crossdock_emu_guest::a64::{Interpreter, Invalidations, State};
+
+const SIGNAL_STACK: (u64, u64) = (128 << 10, 128 << 10);
+const STACK: (u64, u64) = (260 << 10, BLOCK - (260 << 10));
+const USABLE: [(u64, u64); 3] = [(0, 64 << 10), SIGNAL_STACK, STACK];
+
+/// Code that changed; shared by all threads.
+pub static CHANGES: Invalidations = Invalidations::new();
+
+/// A siginfo_t: 128 bytes, the same on x86-64 and arm64.
+pub type SigInfo = [u64; 16];
+
+/// What the host's signal handler writes and the thread reads.
+#[repr(C)]
+pub struct Shared {
+    /// 0 while the block is free. First, since [`region::take_block`] reads it.
+    pub used: AtomicU32,
+    /// Not 0 where signals wait for delivery.
+    pub interrupt: AtomicU32,
+    /// Signals that wait: bit n - 1 for signal n.
+    pub queued: AtomicU64,
+    /// Their siginfo.
+    pub info: UnsafeCell<[SigInfo; 65]>,
+    /// siginfo of the last memory access of the guest that the host refused.
+    pub fault: UnsafeCell<SigInfo>,
+}
+
+/// A guest thread.
+pub struct Task {
+    /// The part that the signal handler writes.
+    pub shared: &'static Shared,
+    /// Registers.
+    pub state: State,
+    /// Decoded code. A vfork child borrows its parent's.
+    pub interpreter: *mut Interpreter<'static>,
+    /// Actions of signals, shared as CLONE_SIGHAND says.
+    pub actions: &'static Actions,
+    /// Blocked signals, as the guest knows them.
+    pub mask: u64,
+    /// Signals blocked during a call that replaces the mask (rt_sigsuspend, ppoll, ...), until its signal is delivered.
+    pub mask_of_call: Option<u64>,
+    /// A call was interrupted that SA_RESTART makes again.
+    pub restart: bool,
+    /// The guest's sigaltstack.
+    pub alternate: Alternate,
+    /// Exception syndrome and address of the last fault, for signal frames.
+    pub syndrome: u64,
+    /// See `syndrome`.
+    pub fault_address: u64,
+    /// Frees the interpreter at the end.
+    pub owns_interpreter: bool,
+}
+
+/// A free block, with its `Shared` reset. An error number where there is no memory.
+pub fn new_shared() -> Result<&'static Shared, i64> {
+    let block = region::take_block(&USABLE)?;
+    // SAFETY: the block is ours now, its first 64 KiB are mapped and hold a Shared; zeroes are valid for its atomics.
+    let shared = unsafe { &*(block as *const Shared) };
+    shared.interrupt.store(0, Ordering::Relaxed);
+    shared.queued.store(0, Ordering::Relaxed);
+    Ok(shared)
+}
+
+impl Shared {
+    /// The block that an address on the thread's signal stack lies in.
+    ///
+    /// # Safety
+    ///
+    /// `address` is on a thread's signal stack.
+    pub(crate) unsafe fn of(address: u64) -> &'static Shared {
+        // SAFETY: blocks are aligned to their size and begin with a Shared.
+        unsafe { &*((address & !(BLOCK - 1)) as *const Shared) }
+    }
+
+    fn block(&self) -> u64 {
+        self as *const Shared as u64
+    }
+
+    /// End of the host stack.
+    pub(crate) fn stack_end(&self) -> u64 {
+        self.block() + STACK.0 + STACK.1
+    }
+
+    /// Makes the signal stack that of the calling thread.
+    pub(crate) fn use_signal_stack(&self) {
+        let stack = [self.block() + SIGNAL_STACK.0, 0, SIGNAL_STACK.1];
+        // SAFETY: the memory is this thread's own.
+        unsafe { syscall!(nr::SIGALTSTACK, stack.as_ptr(), 0) };
+    }
+}
+
+impl Task {
+    /// A thread with its block, which runs with these registers.
+    pub fn new(shared: &'static Shared, state: State, actions: &'static Actions) -> Self {
+        Task {
+            shared,
+            state,
+            interpreter: core::ptr::null_mut(),
+            actions,
+            mask: 0,
+            mask_of_call: None,
+            restart: false,
+            alternate: Alternate::default(),
+            syndrome: 0,
+            fault_address: 0,
+            owns_interpreter: false,
+        }
+    }
+
+    /// Gives the thread an interpreter of its own.
+    pub fn own_interpreter(&mut self) {
+        self.interpreter = Box::into_raw(Box::new(Interpreter::new(&CHANGES)));
+        self.owns_interpreter = true;
+    }
+
+    /// Frees what the thread owns, except its block.
+    pub fn free(&mut self) {
+        if self.owns_interpreter {
+            // SAFETY: made by `own_interpreter`, used by nobody else once the thread ends.
+            drop(unsafe { Box::from_raw(self.interpreter) });
+            self.owns_interpreter = false;
+        }
+    }
+}
+
+/// The host's thread id.
+pub fn thread_id() -> u32 {
+    // SAFETY: no memory is involved.
+    unsafe { syscall!(nr::GETTID) as u32 }
+}
+
+/// The host's process id.
+pub fn process_id() -> u32 {
+    // SAFETY: no memory is involved.
+    unsafe { syscall!(nr::GETPID) as u32 }
+}

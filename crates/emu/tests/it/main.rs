@@ -1,0 +1,1 @@
+//! Programs of the guest, run and compared with QEMU.
