@@ -1,7 +1,7 @@
 //! execve: programs of the guest run in the emulator again, without any help from binfmt_misc.
 //!
 //! The new process gets the emulator's own executable by descriptor, and as arguments [`MARK`], the descriptor of the
-//! program's file, options, the path and the guest's arguments; see [`arguments`].
+//! program's file, options, the path and the guest's arguments; see [`passed`].
 
 use crate::elf::{self, Elf};
 use crate::guest;
@@ -22,6 +22,7 @@ const AT_EACCESS: u64 = 0x200;
 const O_CLOEXEC: u64 = 0o2_000_000;
 const O_NOFOLLOW: u64 = 0o400_000;
 const F_SETFD: u64 = 2;
+const FD_CLOEXEC: u64 = 1;
 const F_DUPFD_CLOEXEC: u64 = 1030;
 
 /// Opens a file for reading; `path` with its NUL.
@@ -38,9 +39,15 @@ fn close(descriptor: i32) {
     unsafe { syscall!(nr::CLOSE, descriptor) };
 }
 
-/// Opens the emulator's executable and keeps it at a high number.
-pub(crate) fn open_own_executable(auxiliary: &[(u64, u64)]) {
+/// Opens the emulator's executable and keeps it at a high number, unless it was passed on.
+pub(crate) fn open_own_executable(passed: Option<i32>, auxiliary: &[(u64, u64)]) {
     const AT_EXECFN: u64 = 31;
+    if let Some(own) = passed {
+        // SAFETY: the descriptor that the emulator before us left open for us.
+        unsafe { syscall!(nr::FCNTL, own, F_SETFD, FD_CLOEXEC) };
+        program::set_descriptor(own);
+        return;
+    }
     let mut found = open(AT_FDCWD, b"/proc/self/exe\0", 0).unwrap_or(-1);
     if found < 0
         && let Some(&(_, name)) = auxiliary.iter().find(|pair| pair.0 == AT_EXECFN)
@@ -151,8 +158,9 @@ pub fn execveat(
 /// Executes the emulator for a program of the guest. Returns only an error.
 fn run_guest(task: &Task, descriptor: i32, name: &[u8], script: &[Vec<u8>], argv: &[u64], envp: u64) -> i64 {
     let program = program::get();
+    let own = program::descriptor();
     let options = alloc::format!(
-        "{descriptor}{}{}\0",
+        "{descriptor},{own}{}{}\0",
         if program.trace { "t" } else { "" },
         if program.log { "l" } else { "" }
     );
@@ -165,13 +173,16 @@ fn run_guest(task: &Task, descriptor: i32, name: &[u8], script: &[Vec<u8>], argv
     pointers.extend(argv.iter().skip(skip).map(|&pointer| pointer as *const u8));
     pointers.push(core::ptr::null());
 
-    let own = program::descriptor();
     signal::prepare_exec(task, false);
     // SAFETY: strings and arrays end as execve wants them; the guest's pointers are checked by the kernel. The
     // descriptor is ours and closed by the new program.
     let result = unsafe {
         syscall!(nr::FCNTL, descriptor, F_SETFD, 0);
-        syscall!(nr::EXECVEAT, own, c"".as_ptr(), pointers.as_ptr(), envp, AT_EMPTY_PATH)
+        // Handed on, since the guest's root may have no /proc to open it again.
+        syscall!(nr::FCNTL, own, F_SETFD, 0);
+        let result = syscall!(nr::EXECVEAT, own, c"".as_ptr(), pointers.as_ptr(), envp, AT_EMPTY_PATH);
+        syscall!(nr::FCNTL, own, F_SETFD, FD_CLOEXEC);
+        result
     };
     signal::prepare_exec(task, true);
     result
@@ -291,18 +302,35 @@ pub fn open_program(path: &mut Vec<u8>, arguments: &mut Vec<Vec<u8>>) -> Result<
     }
 }
 
-/// Reads the arguments that [`execveat`] passes, without argv\[0\] and [`MARK`]: descriptor, whether to trace and to log,
-/// path, arguments of the guest.
-pub fn arguments(arguments: &[Vec<u8>]) -> Option<(i32, bool, bool, Vec<u8>, Vec<Vec<u8>>)> {
+/// What [`execveat`] passes to the emulator it executes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Passed {
+    /// The program's file.
+    pub descriptor: i32,
+    /// The emulator's file.
+    pub own: i32,
+    /// Whether to print system calls.
+    pub trace: bool,
+    /// Whether to print unknown ones.
+    pub log: bool,
+    /// AT_EXECFN.
+    pub path: Vec<u8>,
+    /// The guest's arguments.
+    pub arguments: Vec<Vec<u8>>,
+}
+
+/// Reads the arguments after [`MARK`]; takes over the emulator's descriptor.
+pub fn passed(arguments: &[Vec<u8>]) -> Option<Passed> {
     let options = core::str::from_utf8(arguments.first()?).ok()?;
-    let digits = options.trim_end_matches(['t', 'l']);
-    Some((
-        digits.parse().ok()?,
-        options.contains('t'),
-        options.contains('l'),
-        arguments.get(1)?.clone(),
-        arguments[2..].to_vec(),
-    ))
+    let (descriptor, own) = options.trim_end_matches(['t', 'l']).split_once(',')?;
+    Some(Passed {
+        descriptor: descriptor.parse().ok()?,
+        own: own.parse().ok()?,
+        trace: options.contains('t'),
+        log: options.contains('l'),
+        path: arguments.get(1)?.clone(),
+        arguments: arguments[2..].to_vec(),
+    })
 }
 
 #[cfg(test)]
@@ -325,10 +353,16 @@ mod tests {
 
     #[test]
     fn arguments_come_back() {
-        let list = [b"7tl".to_vec(), b"/bin/x".to_vec(), b"x".to_vec(), b"y".to_vec()];
-        assert_eq!(
-            arguments(&list),
-            Some((7, true, true, b"/bin/x".to_vec(), alloc::vec![b"x".to_vec(), b"y".to_vec()]))
-        );
+        let list = [b"7,960tl".to_vec(), b"/bin/x".to_vec(), b"x".to_vec(), b"y".to_vec()];
+        let expected = Passed {
+            descriptor: 7,
+            own: 960,
+            trace: true,
+            log: true,
+            path: b"/bin/x".to_vec(),
+            arguments: alloc::vec![b"x".to_vec(), b"y".to_vec()],
+        };
+        assert_eq!(passed(&list), Some(expected));
+        assert_eq!(passed(&[]), None);
     }
 }

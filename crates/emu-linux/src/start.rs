@@ -21,6 +21,8 @@ use crossdock_emu_guest::a64::{State, features};
 pub struct Invocation {
     /// The program's open file; closed once mapped.
     pub descriptor: i32,
+    /// The emulator's own file, where the emulator that executed us has left it open.
+    pub own: Option<i32>,
     /// The path it was started by, for AT_EXECFN.
     pub path: Vec<u8>,
     /// Its arguments, with argv\[0\].
@@ -53,7 +55,7 @@ fn prepare(invocation: Invocation) -> Result<&'static mut Task, i64> {
     let shared = task::new_shared()?;
     let task = Box::leak(Box::new(Task::new(shared, State::default(), &ACTIONS)));
     signal::init(task);
-    exec::open_own_executable(&invocation.auxiliary);
+    exec::open_own_executable(invocation.own, &invocation.auxiliary);
 
     let mut random = [0u64; 4];
     // SAFETY: the kernel fills the array.
@@ -85,7 +87,10 @@ fn prepare(invocation: Invocation) -> Result<&'static mut Task, i64> {
     let file = exec::link_of(descriptor);
     // SAFETY: ours; the guest does not see it.
     unsafe { syscall!(nr::CLOSE, descriptor) };
-    set_name(&invocation.path);
+    // By descriptor, the kernel takes the file's name (since 6.14).
+    let by_descriptor = invocation.path.starts_with(b"/dev/fd/")
+        && invocation.path.iter().filter(|&&b| b == b'/').count() == 3;
+    set_name(file.as_deref().filter(|_| by_descriptor).unwrap_or(&invocation.path));
 
     let stack = map_stack()?;
     let (sp, auxiliary) = fill_stack(&stack, &invocation, &elf, &image, base, &random)?;

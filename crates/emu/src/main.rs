@@ -93,10 +93,17 @@ pub unsafe extern "C" fn main(
 
     let mut invocation = Invocation::default();
     if arguments.get(1).is_some_and(|mark| mark == exec::MARK.as_bytes()) {
-        match exec::arguments(&arguments[2..]) {
-            Some((descriptor, trace, log, path, rest)) => {
-                invocation =
-                    Invocation { descriptor, trace, log, path, arguments: rest, ..Invocation::default() };
+        match exec::passed(&arguments[2..]) {
+            Some(passed) => {
+                invocation = Invocation {
+                    descriptor: passed.descriptor,
+                    own: Some(passed.own),
+                    path: passed.path,
+                    arguments: passed.arguments,
+                    trace: passed.trace,
+                    log: passed.log,
+                    ..Invocation::default()
+                };
             }
             None => give_up("crossdock-emu: --guest-exec is for the emulator itself\n", 127),
         }

@@ -1,1 +1,5 @@
-//! Programs of the guest, run and compared with QEMU.
+//! Programs of the guest, run in the emulator and compared with QEMU, the host or what is written down.
+
+mod command_line;
+mod guest;
+mod programs;

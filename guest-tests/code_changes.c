@@ -1,0 +1,20 @@
+// Code that is written, announced and called; then replaced by mapping over it.
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+typedef int (*function)(void);
+static unsigned code[2] = {0x52800020, 0xd65f03c0}; // mov w0, #1; ret
+int main(void) {
+    unsigned *p = mmap(NULL, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    for (int n = 0; n < 300; n++) {
+        memcpy(p, code, 8);
+        p[0] = 0x52800000 | n << 5;
+        __builtin___clear_cache((char *)p, (char *)(p + 2));
+        if (((function)p)() != n) printf("stale %d\n", n);
+    }
+    mmap(p, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+    memcpy(p, code, 8);
+    mprotect(p, 4096, PROT_READ | PROT_EXEC);
+    printf("%d\n", ((function)p)());
+    return 0;
+}
