@@ -140,19 +140,27 @@ pub fn execveat(
         (name, descriptor)
     };
     match examine(descriptor, &name)? {
-        Kind::Native => {
-            signal::prepare_exec(task, false);
-            // SAFETY: guest pointers, checked by the kernel; returns only on failure.
-            let result = unsafe { syscall!(nr::EXECVEAT, directory, path, argv, envp, flags) };
-            signal::prepare_exec(task, true);
-            Err(result)
-        }
+        Kind::Native => Err(run_native(task, directory, path, argv, envp, flags)),
         Kind::Guest { descriptor, arguments } => {
-            let result = run_guest(task, descriptor, &name, &arguments, &pointers, envp);
+            // Without /proc and out of reach of our own path, a handler of binfmt_misc may still know us.
+            let result = if program::descriptor() < 0 {
+                run_native(task, directory, path, argv, envp, flags)
+            } else {
+                run_guest(task, descriptor, &name, &arguments, &pointers, envp)
+            };
             close(descriptor);
             Err(result)
         }
     }
+}
+
+/// Lets the kernel execute a file. Returns only an error.
+fn run_native(task: &Task, directory: i32, path: u64, argv: u64, envp: u64, flags: u64) -> i64 {
+    signal::prepare_exec(task, false);
+    // SAFETY: guest pointers, checked by the kernel; returns only on failure.
+    let result = unsafe { syscall!(nr::EXECVEAT, directory, path, argv, envp, flags) };
+    signal::prepare_exec(task, true);
+    result
 }
 
 /// Executes the emulator for a program of the guest. Returns only an error.

@@ -26,6 +26,7 @@ pub mod start;
 pub mod sys;
 pub mod task;
 pub mod text;
+mod vdso;
 
 pub use heap::Heap;
 pub use start::{Invocation, start, take_region};

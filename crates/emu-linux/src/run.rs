@@ -8,6 +8,7 @@ use crate::signal::{self, fault_info, number};
 use crate::sys::{self, nr};
 use crate::syscall;
 use crate::task::{CHANGES, Task};
+use crate::vdso;
 use core::sync::atomic::Ordering;
 use crossdock_emu_guest::a64::{self, Exit, Host};
 use crossdock_emu_guest::memory::{Access, Fault};
@@ -19,9 +20,13 @@ const TRAP_BRKPT: i32 = 1;
 
 /// Nanoseconds since the start of the host, for CNTVCT_EL0.
 fn counter() -> u64 {
-    let mut time = [0u64; 2];
-    // SAFETY: the kernel fills the array. CLOCK_MONOTONIC.
-    unsafe { syscall!(nr::CLOCK_GETTIME, 1, time.as_mut_ptr()) };
+    const CLOCK_MONOTONIC: u64 = 1;
+    let time = vdso::clock_gettime(CLOCK_MONOTONIC).unwrap_or_else(|| {
+        let mut time = [0u64; 2];
+        // SAFETY: the kernel fills the array.
+        unsafe { syscall!(nr::CLOCK_GETTIME, CLOCK_MONOTONIC, time.as_mut_ptr()) };
+        time
+    });
     time[0] * 1_000_000_000 + time[1]
 }
 

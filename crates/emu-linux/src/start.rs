@@ -12,6 +12,7 @@ use crate::signal::{self, Actions};
 use crate::sys::{self, errno, nr};
 use crate::syscall;
 use crate::task::{self, Task};
+use crate::vdso;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use crossdock_emu_guest::a64::{State, features};
@@ -56,6 +57,8 @@ fn prepare(invocation: Invocation) -> Result<&'static mut Task, i64> {
     let task = Box::leak(Box::new(Task::new(shared, State::default(), &ACTIONS)));
     signal::init(task);
     exec::open_own_executable(invocation.own, &invocation.auxiliary);
+    let host = |kind: u64| invocation.auxiliary.iter().find(|pair| pair.0 == kind).map_or(0, |pair| pair.1);
+    vdso::init(host(33));
 
     let mut random = [0u64; 4];
     // SAFETY: the kernel fills the array.

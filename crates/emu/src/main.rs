@@ -7,7 +7,7 @@
 use crossdock_emu_guest::a64::features;
 use crossdock_emu_linux::start::give_up;
 use crossdock_emu_linux::sys::{complain, errno};
-use crossdock_emu_linux::{Heap, Invocation, exec, start, take_region};
+use crossdock_emu_linux::{Heap, Invocation, exec, start, syscall, take_region};
 use std::ffi::{CStr, c_char, c_int};
 
 #[global_allocator]
@@ -69,6 +69,29 @@ unsafe fn auxiliary(mut environment: *const *const c_char) -> Vec<(u64, u64)> {
     list
 }
 
+/// With the bottom-up layout of addresses (personality ADDR_COMPAT_LAYOUT) the executable lies below mappings to come:
+/// starts over with the usual one. Returns where that is not the matter.
+///
+/// # Safety
+///
+/// The vectors are those of the kernel.
+unsafe fn again_without_compatible_layout(
+    arguments: *const *const c_char,
+    environment: *const *const c_char,
+) {
+    const PERSONALITY: u64 = 135;
+    const EXECVE: u64 = 59;
+    const ADDR_COMPAT_LAYOUT: i64 = 0x020_0000;
+    // SAFETY: asks for and sets the personality; executes ourselves with the vectors given.
+    unsafe {
+        let now = syscall!(PERSONALITY, 0xffff_ffffu32);
+        if now > 0 && now & ADDR_COMPAT_LAYOUT != 0 {
+            syscall!(PERSONALITY, now & !ADDR_COMPAT_LAYOUT);
+            syscall!(EXECVE, c"/proc/self/exe".as_ptr(), arguments, environment);
+        }
+    }
+}
+
 /// What the C library calls.
 ///
 /// # Safety
@@ -81,6 +104,8 @@ pub unsafe extern "C" fn main(
     environment: *const *const c_char,
 ) -> c_int {
     if !take_region() {
+        // SAFETY: the vectors of the kernel.
+        unsafe { again_without_compatible_layout(arguments, environment) };
         give_up(
             "crossdock-emu: no room for the emulator in the address space (see ulimit -v and ulimit -s)\n",
             127,
@@ -178,7 +203,7 @@ fn by_hand(invocation: &mut Invocation, arguments: Vec<Vec<u8>>, flags: u64, des
 /// Prints to standard output and ends.
 fn print(text: &str) -> ! {
     // SAFETY: write only reads the text.
-    unsafe { crossdock_emu_linux::syscall!(1, 1, text.as_ptr(), text.len()) };
+    unsafe { syscall!(1, 1, text.as_ptr(), text.len()) };
     crossdock_emu_linux::sys::exit_group(0)
 }
 

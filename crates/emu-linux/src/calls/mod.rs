@@ -17,6 +17,7 @@ use crate::region;
 use crate::signal;
 use crate::sys::{self, errno, nr};
 use crate::task::{self, Task};
+use crate::vdso;
 use core::sync::atomic::{AtomicU64, Ordering};
 use table::number;
 
@@ -26,7 +27,7 @@ macro_rules! calls {
 }
 
 calls! {
-    BRK "brk" CLONE "clone" CLONE3 "clone3" EXECVE "execve" EXECVEAT "execveat" EXIT "exit" GETRLIMIT "getrlimit"
+    BRK "brk" CLOCK_GETTIME "clock_gettime" CLONE "clone" CLONE3 "clone3" EXECVE "execve" EXECVEAT "execveat" EXIT "exit" GETRLIMIT "getrlimit"
     MADVISE "madvise" MLOCK "mlock" MLOCK2 "mlock2" MMAP "mmap" MPROTECT "mprotect" MREMAP "mremap" MSYNC "msync"
     MUNMAP "munmap" PKEY_ALLOC "pkey_alloc" PKEY_FREE "pkey_free" PKEY_MPROTECT "pkey_mprotect" PRCTL "prctl"
     PRLIMIT "prlimit64" REMAP_FILE_PAGES "remap_file_pages" RT_SIGACTION "rt_sigaction" RT_SIGPENDING "rt_sigpending"
@@ -138,6 +139,13 @@ fn dispatch(task: &mut Task, number: u64, host_number: u16, a: &[u64; 6]) -> Res
             after_mask(task, result)
         }
         SIGALTSTACK => signal::sigaltstack(task, a[0], a[1]),
+        CLOCK_GETTIME => match vdso::clock_gettime(a[0]) {
+            Some(time) => {
+                guest::write64(a[1], time[0])?;
+                guest::write64(a[1].wrapping_add(8), time[1]).map(|()| 0)
+            }
+            None => host(task, nr::CLOCK_GETTIME, a),
+        },
         UNAME => uname(task, a[0]),
         SEMCTL => semctl(task, a),
         PRCTL => prctl(task, a),
