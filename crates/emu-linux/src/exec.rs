@@ -128,7 +128,7 @@ pub fn execveat(
         let name = alloc::format!("/dev/fd/{directory}\0").into_bytes();
         (name, open(AT_FDCWD, reopened.as_bytes(), 0)?)
     } else {
-        let own = crate::proc::is_own_exe(&given).then(|| crate::proc::exe_path());
+        let own = crate::proc::is_own_exe(&given).then(crate::proc::exe_path);
         let real = own.as_deref().unwrap_or(&given);
         let nofollow = if flags & AT_SYMLINK_NOFOLLOW != 0 { O_NOFOLLOW } else { 0 };
         let descriptor = open(directory, real, nofollow)?;
@@ -282,7 +282,7 @@ fn script_line(line: &[u8]) -> Result<Look, i64> {
     if line.is_empty() {
         return Err(errno::ENOEXEC);
     }
-    let cut = line.iter().position(|byte| blank(byte)).unwrap_or(line.len());
+    let cut = line.iter().position(blank).unwrap_or(line.len());
     let ended = |text: &[u8]| [text, b"\0"].concat();
     let argument = line[cut..].trim_ascii();
     Ok(Look::Script {
@@ -293,7 +293,7 @@ fn script_line(line: &[u8]) -> Result<Look, i64> {
 
 /// Opens what is to be run by hand: a program, or a script, whose arguments become those of its interpreter. `path` ends
 /// with NUL.
-pub fn open_program(path: &mut Vec<u8>, arguments: &mut Vec<Vec<u8>>) -> Result<i32, i64> {
+pub fn open_program(path: &[u8], arguments: &mut Vec<Vec<u8>>) -> Result<i32, i64> {
     match examine(open(AT_FDCWD, path, 0)?, path)? {
         Kind::Native => Err(errno::ENOEXEC),
         Kind::Guest { descriptor, arguments: script } => {

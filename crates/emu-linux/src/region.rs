@@ -1,8 +1,8 @@
 //! The emulator's own part of the address space, above everything of the guest.
 //!
 //! ```text
-//! 0 ............ guest ............ | heap | blocks of threads | our executable, the host's stack, vDSO | end
-//!                                   ^ Region::start, end of the window of guest memory
+//! 0 ........ guest ........ | gap | heap | blocks of threads | our executable, the host's stack, vDSO | end
+//!                           ^ start(), end of the window of guest memory
 //! ```
 //!
 //! All gaps above `start` are filled, so that the kernel finds places for the guest's mappings only below it.
@@ -16,6 +16,9 @@ use core::sync::atomic::{AtomicU64, Ordering};
 const HALF: u64 = 16 << 30;
 /// Bytes of a thread's block, which is aligned to them: any address in it finds its start.
 pub(crate) const BLOCK: u64 = 1 << 20;
+
+/// Never accessible: what the kernel writes to a buffer that the guest's memory is too short for ends here.
+const GUARD: u64 = 1 << 16;
 
 const PROT_NONE: u64 = 0;
 pub(crate) const PROT_READ_WRITE: u64 = 3;
@@ -102,7 +105,7 @@ pub(crate) fn init() -> bool {
         release(probe as u64, PAGE);
     }
     let blocks = (start + half).next_multiple_of(BLOCK);
-    *HEAP.lock() = Bump { next: start, ready: start, end: start + half };
+    *HEAP.lock() = Bump { next: start + GUARD, ready: start + GUARD, end: start + half };
     BLOCKS.store(blocks, Ordering::Relaxed);
     BLOCKS_END.store((start + 2 * half) & !(BLOCK - 1), Ordering::Relaxed);
     START.store(start, Ordering::Relaxed);

@@ -186,7 +186,7 @@ fn by_hand(invocation: &mut Invocation, arguments: Vec<Vec<u8>>, flags: u64, des
     invocation.path.push(0);
     invocation.descriptor = match descriptor {
         Some(descriptor) => descriptor as i32,
-        None => match exec::open_program(&mut invocation.path, &mut invocation.arguments) {
+        None => match exec::open_program(&invocation.path, &mut invocation.arguments) {
             Ok(descriptor) => descriptor,
             Err(error) => {
                 let path = String::from_utf8_lossy(&invocation.path).into_owned();
