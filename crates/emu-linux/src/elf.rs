@@ -2,7 +2,7 @@
 
 use crate::abi;
 use crate::guest;
-use crate::region::{self, MAP_ANONYMOUS, MAP_FIXED, MAP_NORESERVE, MAP_PRIVATE};
+use crate::region::{self, MAP_ANONYMOUS, MAP_FIXED, MAP_FIXED_NOREPLACE, MAP_NORESERVE, MAP_PRIVATE};
 use crate::sys::{errno, nr};
 use crate::syscall;
 use alloc::vec::Vec;
@@ -12,7 +12,6 @@ const PT_LOAD: u32 = 1;
 const PT_INTERP: u32 = 3;
 const ET_EXEC: u16 = 2;
 const ET_DYN: u16 = 3;
-const MAP_FIXED_NOREPLACE: u64 = 0x10_0000;
 
 /// A program header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! Calls that map memory: as the host's, but never over the emulator's own part; and brk.
 
 use crate::lock::{Held, Lock};
-use crate::region::{self, is_guest};
+use crate::region::{self, MAP_FIXED_NOREPLACE, is_guest};
 use crate::sys::{errno, nr};
 use crate::syscall;
 use crate::task::CHANGES;
@@ -9,7 +9,6 @@ use crate::task::CHANGES;
 const PAGE: u64 = 4096;
 const MAP_FIXED: u64 = 0x10;
 const MAP_32BIT: u64 = 0x40;
-const MAP_FIXED_NOREPLACE: u64 = 0x10_0000;
 const MREMAP_FIXED: u64 = 2;
 /// Read, write, execute, and growth; arm64 has others (BTI, MTE) that the host does not know.
 const PROTECTION: u64 = 7 | 0x0300_0000;

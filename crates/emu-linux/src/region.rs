@@ -25,6 +25,7 @@ pub(crate) const PROT_READ_WRITE: u64 = 3;
 pub(crate) const MAP_PRIVATE: u64 = 2;
 pub(crate) const MAP_FIXED: u64 = 0x10;
 pub(crate) const MAP_ANONYMOUS: u64 = 0x20;
+pub(crate) const MAP_FIXED_NOREPLACE: u64 = 0x10_0000;
 pub(crate) const MAP_NORESERVE: u64 = 0x4000;
 const PAGE: u64 = 4096;
 
@@ -70,6 +71,30 @@ fn release(address: u64, length: u64) {
     unsafe { syscall!(nr::MUNMAP, address, length) };
 }
 
+/// Fills the gaps above `start`: what the kernel would choose for the guest before anything below it. Most are less than
+/// 2 MiB, since the kernel aligns large mappings to that.
+fn fill_gaps(start: u64) {
+    let fill = |size| {
+        let filler = reserve(size);
+        let above = filler > start as i64;
+        if filler > 0 && !above {
+            release(filler as u64, size);
+        }
+        above
+    };
+    if !fill(PAGE) {
+        return;
+    }
+    let mut size = 2 << 20;
+    while fill(size) {
+        size *= 2;
+    }
+    while size > PAGE {
+        size /= 2;
+        while fill(size) {}
+    }
+}
+
 /// Takes the region; once, at the start. False where the executable lies low or memory is refused.
 pub(crate) fn init() -> bool {
     let mut half = HALF;
@@ -87,23 +112,7 @@ pub(crate) fn init() -> bool {
         release(start, 2 * half);
         return false;
     }
-    let mut size = 2 * half;
-    // One page tells whether there is any gap above at all.
-    let probe = reserve(PAGE);
-    if probe > start as i64 {
-        while size >= PAGE {
-            let filler = reserve(size);
-            if filler > start as i64 {
-                continue;
-            }
-            if filler > 0 {
-                release(filler as u64, size);
-            }
-            size /= 2;
-        }
-    } else if probe > 0 {
-        release(probe as u64, PAGE);
-    }
+    fill_gaps(start);
     let blocks = (start + half).next_multiple_of(BLOCK);
     *HEAP.lock() = Bump { next: start + GUARD, ready: start + GUARD, end: start + half };
     BLOCKS.store(blocks, Ordering::Relaxed);
