@@ -54,6 +54,8 @@ pub struct Mapped {
     pub entry: u64,
     /// Address of the program headers.
     pub headers: u64,
+    /// Lowest address.
+    pub start: u64,
     /// First address after it.
     pub end: u64,
 }
@@ -201,7 +203,13 @@ impl Elf {
             .loads()
             .find(|s| s.offset <= self.headers && self.headers < s.offset + s.file_size)
             .map_or(0, |s| self.headers - s.offset + s.address.wrapping_add(bias));
-        Ok(Mapped { bias, entry: self.entry.wrapping_add(bias), headers, end: high.wrapping_add(bias) })
+        Ok(Mapped {
+            bias,
+            entry: self.entry.wrapping_add(bias),
+            headers,
+            start: low.wrapping_add(bias),
+            end: high.wrapping_add(bias),
+        })
     }
 }
 

@@ -48,8 +48,8 @@ pub fn file(path: &[u8]) -> Option<File> {
     let file = match name {
         b"exe" => File::Exe,
         b"maps" => File::Maps,
-        b"auxv" => File::Auxv,
-        b"cmdline" => File::Cmdline,
+        b"auxv" if !program::get().described => File::Auxv,
+        b"cmdline" if !program::get().described => File::Cmdline,
         _ => return None,
     };
     parts.next().is_none().then_some(file)
@@ -129,10 +129,12 @@ fn maps() -> Vec<u8> {
     let mut text = String::new();
     for line in host.lines() {
         let Some((start, end, _)) = parse(line) else { continue };
-        if end > region::start() || line.ends_with("[heap]") {
+        if end > region::start() || line.ends_with("[heap]") && !(heap.start..heap.end).contains(&start) {
             continue;
         }
-        let name = if start >= stack.start && end <= stack.end {
+        let name = if line.ends_with(']') {
+            ""
+        } else if start >= stack.start && end <= stack.end {
             "[stack]"
         } else if start >= heap.start && end <= heap.end && start < end {
             "[heap]"

@@ -16,6 +16,8 @@ pub struct Program {
     pub auxiliary: Vec<u64>,
     /// The stack of its first thread.
     pub stack: Range<u64>,
+    /// Whether the kernel's own /proc/self/cmdline and auxv show the guest's.
+    pub described: bool,
     /// Whether system calls are printed.
     pub trace: bool,
     /// Whether unknown system calls are printed.
@@ -33,6 +35,7 @@ pub fn get() -> &'static Program {
         arguments: Vec::new(),
         auxiliary: Vec::new(),
         stack: 0..0,
+        described: false,
         trace: false,
         log: false,
     };

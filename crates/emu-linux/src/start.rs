@@ -15,6 +15,7 @@ use crate::task::{self, Task};
 use crate::vdso;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::ops::Range;
 use crossdock_emu_guest::a64::{State, features};
 
 /// What to start.
@@ -96,7 +97,9 @@ fn prepare(invocation: Invocation) -> Result<&'static mut Task, i64> {
     set_name(file.as_deref().filter(|_| by_descriptor).unwrap_or(&invocation.path));
 
     let stack = map_stack()?;
-    let (sp, auxiliary) = fill_stack(&stack, &invocation, &elf, &image, base, &random)?;
+    let Filled { sp, auxiliary, arguments, environment } =
+        fill_stack(&stack, &invocation, &elf, &image, base, &random)?;
+    let described = describe(&image, sp, arguments, environment, &auxiliary);
     task.state.pc = entry;
     task.state.set_sp(sp);
     program::set(Program {
@@ -104,6 +107,7 @@ fn prepare(invocation: Invocation) -> Result<&'static mut Task, i64> {
         arguments: invocation.arguments,
         auxiliary,
         stack,
+        described,
         trace: invocation.trace,
         log: invocation.log,
     });
@@ -141,7 +145,7 @@ fn map_trampoline() -> Result<(), i64> {
 }
 
 /// The stack, as large as it may grow (RLIMIT_STACK; 1 GiB where there is no limit), above a gap that faults.
-fn map_stack() -> Result<core::ops::Range<u64>, i64> {
+fn map_stack() -> Result<Range<u64>, i64> {
     const GAP: u64 = 1 << 20;
     let mut limit = [0u64; 2];
     // SAFETY: the kernel fills the array.
@@ -159,16 +163,26 @@ fn map_stack() -> Result<core::ops::Range<u64>, i64> {
     if result < 0 { Err(result) } else { Ok(start..start + length) }
 }
 
+/// What [`fill_stack`] has laid out.
+struct Filled {
+    sp: u64,
+    auxiliary: Vec<u64>,
+    /// The strings of the arguments.
+    arguments: Range<u64>,
+    /// The strings of the environment.
+    environment: Range<u64>,
+}
+
 /// Writes strings and vectors, in the kernel's order from the top: file name, environment, arguments, platform, random
-/// bytes; below them auxiliary vector, environment, arguments, their count. Returns SP and the auxiliary vector.
+/// bytes; below them auxiliary vector, environment, arguments, their count.
 fn fill_stack(
-    stack: &core::ops::Range<u64>,
+    stack: &Range<u64>,
     invocation: &Invocation,
     elf: &Elf,
     image: &Mapped,
     base: u64,
     random: &[u64; 4],
-) -> Result<(u64, Vec<u64>), i64> {
+) -> Result<Filled, i64> {
     let mut at = stack.end - 8;
     let mut push = |bytes: &[u8], ended: bool| -> Result<u64, i64> {
         let length = bytes.len() as u64 + u64::from(!ended);
@@ -234,7 +248,49 @@ fn fill_stack(
     for (index, word) in words.iter().enumerate() {
         guest::write64(sp + 8 * index as u64, *word)?;
     }
-    Ok((sp, vector))
+    // Strings lie in the order of their vectors, each up to the next.
+    let environment_start = environment.first().copied().unwrap_or(name);
+    Ok(Filled {
+        sp,
+        auxiliary: vector,
+        arguments: arguments.first().copied().unwrap_or(environment_start)..environment_start,
+        environment: environment_start..name,
+    })
+}
+
+/// PR_SET_MM_MAP (prctl(2)): shows other processes the guest's arguments, environment, heap and stack in /proc/PID. Returns
+/// whether the kernel took it.
+fn describe(
+    image: &Mapped,
+    sp: u64,
+    arguments: Range<u64>,
+    environment: Range<u64>,
+    auxiliary: &[u64],
+) -> bool {
+    const PR_SET_MM: u64 = 35;
+    const PR_SET_MM_MAP: u64 = 14;
+    let heap = memory::range().start;
+    let no_file = u64::from(u32::MAX) << 32;
+    // struct prctl_mm_map: code, data, break, stack, arguments, environment, auxiliary vector, its size, file.
+    let map = [
+        image.start,
+        image.end,
+        image.start,
+        image.end,
+        heap,
+        heap,
+        sp,
+        arguments.start,
+        arguments.end,
+        environment.start,
+        environment.end,
+        auxiliary.as_ptr() as u64,
+        (8 * auxiliary.len() as u64) | no_file,
+    ];
+    // SAFETY: the kernel reads the structure and the vector.
+    unsafe {
+        syscall!(nr::PRCTL, PR_SET_MM, PR_SET_MM_MAP, map.as_ptr(), core::mem::size_of_val(&map), 0) == 0
+    }
 }
 
 /// Ends with a message of the emulator.
