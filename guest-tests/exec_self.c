@@ -1,6 +1,7 @@
 // oracle: native
 // execve of oneself, by path, by /proc/self/exe and by descriptor; arguments, environment, close-on-exec, errors.
 #define _GNU_SOURCE
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -18,6 +19,13 @@ static void show(int c, char **v) {
     read(fd, comm, 31);
     close(fd);
     printf("argc %d argv0 %s argv1 %s X %s exe ends %s comm %s", c, strrchr(v[0], '/') ? strrchr(v[0], '/') : v[0], c > 1 ? v[1] : "-", getenv("X"), strrchr(exe, '/'), strncmp(comm, "guest", 5) ? comm : "guest\n");
+    DIR *d = opendir("/proc/self/fd");
+    int listed = 0;
+    while (readdir(d)) listed++;
+    closedir(d);
+    printf("listed %d ", listed);
+    struct stat st;
+    for (int n = 3; n < 1024; n++) if (fstat(n, &st) >= 0) printf("stat %d ", n);
     printf("open: ");
     for (int n = 3; n < 1024; n++) if (fcntl(n, F_GETFD) >= 0) printf("%d ", n);
     printf("\n");

@@ -14,8 +14,8 @@ macro_rules! calls {
 }
 
 calls! {
-    CLOSE "close" CLOSE_RANGE "close_range" DUP "dup" DUP3 "dup3" EPOLL_CTL "epoll_ctl" EPOLL_PWAIT "epoll_pwait"
-    EPOLL_PWAIT2 "epoll_pwait2" FANOTIFY_INIT "fanotify_init" FCNTL "fcntl" FSTAT "fstat" FSTATAT "newfstatat"
+    CLOSE_RANGE "close_range" DUP3 "dup3" EPOLL_CTL "epoll_ctl" EPOLL_PWAIT "epoll_pwait"
+    EPOLL_PWAIT2 "epoll_pwait2" FANOTIFY_INIT "fanotify_init" FCNTL "fcntl" FSTAT "fstat" GETDENTS64 "getdents64" FSTATAT "newfstatat"
     IO_PGETEVENTS "io_pgetevents" OPEN_BY_HANDLE_AT "open_by_handle_at" OPENAT "openat" OPENAT2 "openat2"
     PIPE2 "pipe2" PPOLL "ppoll" PSELECT6 "pselect6" READLINKAT "readlinkat" STATX "statx" FACCESSAT "faccessat"
     FACCESSAT2 "faccessat2"
@@ -26,7 +26,7 @@ pub(super) fn dispatch(task: &mut Task, call: u64, a: &[u64; 6]) -> Option<Resul
     Some(match call {
         OPENAT => openat(task, a),
         OPENAT2 => openat2(task, a),
-        CLOSE | DUP if is_own(a[0]) => Err(errno::EBADF),
+        GETDENTS64 => getdents64(task, a),
         DUP3 => dup3(task, a),
         FCNTL => fcntl(task, a),
         CLOSE_RANGE => close_range(task, a),
@@ -122,9 +122,6 @@ fn openat2(task: &Task, a: &[u64; 6]) -> Result<i64, i64> {
 }
 
 fn dup3(task: &Task, a: &[u64; 6]) -> Result<i64, i64> {
-    if is_own(a[0]) {
-        return Err(errno::EBADF);
-    }
     if is_own(a[1]) {
         exec::move_descriptor();
     }
@@ -134,14 +131,35 @@ fn dup3(task: &Task, a: &[u64; 6]) -> Result<i64, i64> {
 fn fcntl(task: &Task, a: &[u64; 6]) -> Result<i64, i64> {
     const F_GETFL: u64 = 3;
     const F_SETFL: u64 = 4;
-    if is_own(a[0]) {
-        return Err(errno::EBADF);
-    }
     match a[1] as u32 as u64 {
         F_GETFL => host(task, nr::FCNTL, a).map(|flags| to_guest(flags as u64) as i64),
         F_SETFL => host(task, nr::FCNTL, &[a[0], a[1], to_host(a[2]), 0, 0, 0]),
         _ => host(task, nr::FCNTL, a),
     }
+}
+
+/// getdents64(2): /proc/self/fd does not list our own descriptor.
+fn getdents64(task: &Task, a: &[u64; 6]) -> Result<i64, i64> {
+    // struct linux_dirent64: d_ino 8, d_off 8, d_reclen 2, d_type 1, d_name.
+    let length = host(task, 217, a)?;
+    let own = alloc::format!("{}\0", program::descriptor());
+    let (mut at, end) = (a[1], a[1] + length as u64);
+    while at < end {
+        let size = u64::from(guest::read32(at + 16)? & 0xffff);
+        let mut name = [0; 12];
+        guest::read(at + 19, &mut name[..own.len()])?;
+        if name.starts_with(own.as_bytes())
+            && exec::link_of(a[0] as i32)
+                .is_some_and(|link| link.starts_with(b"/proc/") && link.ends_with(b"/fd"))
+        {
+            let mut rest = alloc::vec![0; (end - at - size) as usize];
+            guest::read(at + size, &mut rest)?;
+            guest::write(at, &rest)?;
+            return if length as u64 == size { getdents64(task, a) } else { Ok(length - size as i64) };
+        }
+        at += size.max(24);
+    }
+    Ok(length)
 }
 
 /// close_range(2), around our own descriptor.

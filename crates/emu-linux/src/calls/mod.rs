@@ -73,10 +73,15 @@ pub fn answer(task: &mut Task) {
     }
 }
 
-/// Keeps the kernel from reading or writing the emulator's own memory for the guest.
+/// Keeps the kernel from reading or writing the emulator's own memory for the guest, and the emulator's descriptor from
+/// being used.
 fn check(kinds: &str, arguments: &[u64; 6]) -> Result<(), i64> {
     let start = region::start();
+    let own = program::descriptor();
     for (kind, &argument) in kinds.bytes().zip(arguments) {
+        if kind == b'f' && argument as i32 == own && own >= 0 {
+            return Err(errno::EBADF);
+        }
         if argument >= start && (kind == b'p' || kind == b's') && argument <= i64::MAX as u64 {
             return Err(errno::EFAULT);
         }

@@ -32,6 +32,7 @@ fn call(row: &Row, arguments: &[u64; 6]) -> String {
         .chars()
         .zip(arguments)
         .map(|(kind, &value)| match kind {
+            'f' => format!("{}", value as i32),
             'd' => format!("{}", value as i64),
             'o' => format!("{:#o}", value as u32),
             's' if value != 0 => match guest::read_path(value) {
