@@ -52,13 +52,27 @@ pub(crate) fn open_own_executable(passed: Option<i32>, auxiliary: &[(u64, u64)])
     if found < 0
         && let Some(&(_, name)) = auxiliary.iter().find(|pair| pair.0 == AT_EXECFN)
     {
-        // SAFETY: the kernel's string; without /proc it is the only way to ourselves.
+        // SAFETY: the kernel's string; without /proc it is the only way to ourselves. From binfmt_misc, it names the
+        // guest's program.
         found = unsafe { syscall!(nr::OPENAT, AT_FDCWD, name, O_CLOEXEC, 0) as i32 };
+        if found >= 0 && !is_own_executable(found) {
+            close(found);
+            found = -1;
+        }
     }
     if found >= 0 {
         program::set_descriptor(found);
         move_descriptor();
     }
+}
+
+/// Whether a file begins as the emulator does in memory: its headers, and the build id that follows them.
+fn is_own_executable(descriptor: i32) -> bool {
+    let mut start = [0; 2048];
+    let length = elf::read_at(descriptor, &mut start, 0).unwrap_or(0);
+    // SAFETY: the first page of the executable is mapped, from its ELF header on, and never written.
+    let own = unsafe { core::slice::from_raw_parts(crate::region::executable() as *const u8, start.len()) };
+    length == start.len() && start == own
 }
 
 /// Moves the descriptor of the executable to another high number, so that its present one is free for the guest.

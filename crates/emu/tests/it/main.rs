@@ -1,5 +1,6 @@
 //! Programs of the guest, run in the emulator and compared with QEMU, the host or what is written down.
 
+mod binfmt;
 mod command_line;
 mod guest;
 mod programs;
