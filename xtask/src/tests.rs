@@ -8,7 +8,7 @@ use crate::demo::{self, Options};
 use crate::tools::{cargo, is_root, require};
 
 /// Programs that tests compare with or run under.
-const PROGRAMS: [(&str, &str); 14] = [
+const PROGRAMS: [(&str, &str); 16] = [
     ("mmdebstrap", "mmdebstrap"),
     ("newuidmap", "uidmap"),
     ("qemu-aarch64-static", "qemu-user-static"),
@@ -23,6 +23,8 @@ const PROGRAMS: [(&str, &str); 14] = [
     ("setfattr", "attr"),
     ("setcap", "libcap2-bin"),
     ("setpriv", "util-linux"),
+    ("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu"),
+    ("/usr/aarch64-linux-gnu/lib/libc.a", "libc6-dev-arm64-cross"),
 ];
 
 pub fn test(filter: &[&str]) -> Result<()> {

@@ -18,7 +18,7 @@ pub fn is_root() -> bool {
     uid.and_then(|line| line.split_whitespace().nth(1)) == Some("0")
 }
 
-/// Whether a program is in PATH or in the directories of the administrator.
+/// Whether a program is in PATH or in the directories of the administrator, or a file at an absolute path.
 pub fn has(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let extra = ["/usr/sbin", "/sbin"].map(PathBuf::from);

@@ -16,7 +16,7 @@ use crate::error::{Doing, SandboxError};
 const BUILTIN: &str = "crossdock-emu";
 
 /// Guest architectures of our own emulator.
-const BUILTIN_ARCHITECTURES: &[&str] = &["arm64", "arm", "riscv64"];
+const BUILTIN_ARCHITECTURES: &[&str] = &["arm64"];
 
 /// Directories besides `PATH`.
 const DIRECTORIES: &[&str] =
@@ -34,7 +34,7 @@ pub struct Emulator {
 /// Which emulator to use.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Choice {
-    /// Our own where it exists and knows the architecture, else QEMU.
+    /// QEMU where it is installed, else our own where that knows the architecture.
     #[default]
     Auto,
     /// QEMU's user mode.
@@ -120,7 +120,8 @@ pub fn find(architecture: &str, choice: &Choice) -> Result<Emulator, SandboxErro
             missing(format!("no {BUILTIN} beside this program runs it"), "choose qemu instead")
         }),
         Choice::Qemu => qemu(known),
-        Choice::Auto => builtin(known).map_or_else(|| qemu(known), Ok),
+        // As long as ours interprets, QEMU's long-running programs are quicker.
+        Choice::Auto => qemu(known).or_else(|error| builtin(known).ok_or(error)),
     }
     .map(|mut emulator| {
         emulator.path = fs::canonicalize(&emulator.path).unwrap_or(emulator.path);

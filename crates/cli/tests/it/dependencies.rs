@@ -6,7 +6,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Who may use whom, tests left out.
-const ALLOWED: [(&str, &[&str]); 10] = [
+const ALLOWED: [(&str, &[&str]); 12] = [
     ("crossdock-platform", &[]),
     ("crossdock-elf", &["platform"]),
     ("crossdock-oci", &["platform"]),
@@ -18,6 +18,8 @@ const ALLOWED: [(&str, &[&str]); 10] = [
     ("crossdock-testkit", &["oci", "platform"]),
     // The emulator meets the builder only as a process.
     ("crossdock-emu-guest", &[]),
+    ("crossdock-emu-linux", &["emu-guest"]),
+    ("crossdock-emu", &["emu-linux", "emu-guest"]),
 ];
 
 #[test]
