@@ -132,7 +132,7 @@ impl Tree {
 
     /// Whether the ignore rules leave out the entry and all that may be in it.
     fn hides(&self, entry: &Entry) -> bool {
-        let below = entry.is_dir() && self.ignore.may_include_below(&entry.path);
+        let below = entry.is_dir() && self.ignore.may_include_again();
         self.ignore.excludes(&entry.path) && !below
     }
 
@@ -167,7 +167,7 @@ impl Tree {
             !start.path.is_empty() && (self.ignore.excludes(&start.path) || also_excluded(&start.path));
         if !excluded {
             visit(start)?;
-        } else if !start.is_dir() || !self.ignore.may_include_below(&start.path) {
+        } else if !start.is_dir() || !self.ignore.may_include_again() {
             return Ok(());
         }
         if start.is_dir() {

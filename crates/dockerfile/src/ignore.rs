@@ -54,8 +54,8 @@ impl Ignore {
         excluded
     }
 
-    /// Whether a directory that is left out must still be entered, because a later rule may include something in it.
-    pub fn may_include_below(&self, _directory: &str) -> bool {
+    /// Whether directories that are left out must still be entered, because a rule may include something in them.
+    pub fn may_include_again(&self) -> bool {
         self.rules.iter().any(|rule| rule.include)
     }
 }

@@ -3,7 +3,7 @@
 //! Words keep their variables: what they expand to depends on the ARGs and ENVs before them, which the builder knows.
 
 use crate::error::{Error, Lines, did_you_mean};
-use crate::mount::{boolean, bytes};
+use crate::mount::boolean;
 use crate::parser::{Directives, Form, Heredoc, Node, Parsed, heredoc_of_word, parse};
 
 /// A whole Dockerfile.
@@ -219,7 +219,7 @@ fn instruction_rest(node: &Node) -> Instruction {
 }
 
 fn stage(node: &Node) -> Result<Stage, Error> {
-    let mut flags = Flags::new(node)?;
+    let mut flags = Flags::new(node);
     let platform = flags.value("platform")?;
     flags.finish()?;
     let name = match &node.args[..] {
@@ -264,7 +264,7 @@ pub fn instruction(node: &Node, escape: char) -> Result<Instruction, Error> {
         [one] => Ok(one.clone()),
         _ => Err(error(format!("{name} requires exactly one argument"))),
     };
-    let no_flags = || Flags::new(node)?.finish();
+    let no_flags = || Flags::new(node).finish();
     let kind = match node.keyword().as_str() {
         "add" => Kind::Add(transfer(node, true, escape)?),
         "copy" => Kind::Copy(transfer(node, false, escape)?),
@@ -377,7 +377,7 @@ fn command_line(node: &Node) -> CommandLine {
 
 fn transfer(node: &Node, is_add: bool, escape: char) -> Result<Transfer, Error> {
     let name = node.name.to_uppercase();
-    let mut flags = Flags::new(node)?;
+    let mut flags = Flags::new(node);
     let mut transfer = Transfer {
         chown: flags.value("chown")?,
         chmod: flags.value("chmod")?,
@@ -417,7 +417,7 @@ fn transfer(node: &Node, is_add: bool, escape: char) -> Result<Transfer, Error> 
 }
 
 fn run(node: &Node) -> Result<Run, Error> {
-    let mut flags = Flags::new(node)?;
+    let mut flags = Flags::new(node);
     let run = Run {
         command: command_line(node),
         heredocs: node.heredocs.clone(),
@@ -444,7 +444,7 @@ fn run(node: &Node) -> Result<Run, Error> {
 
 fn health(node: &Node) -> Result<Health, Error> {
     let error = |message: String| Error::new(message, node.lines);
-    let mut flags = Flags::new(node)?;
+    let mut flags = Flags::new(node);
     let mut duration = |name: &str| -> Result<i64, Error> {
         let Some(value) = flags.value(name)? else { return Ok(0) };
         let ns =
@@ -514,11 +514,6 @@ pub fn duration_ns(text: &str) -> Option<i64> {
     (total < i64::MAX as f64).then_some(if negative { -(total as i64) } else { total as i64 })
 }
 
-/// `--ulimit`-like sizes for callers that mirror Docker's flags, in bytes.
-pub fn size_bytes(text: &str) -> Option<u64> {
-    bytes(text)
-}
-
 /// The flags of one instruction, taken out one by one; what is left at the end is unknown.
 struct Flags<'a> {
     node: &'a Node,
@@ -527,7 +522,7 @@ struct Flags<'a> {
 }
 
 impl<'a> Flags<'a> {
-    fn new(node: &'a Node) -> Result<Flags<'a>, Error> {
+    fn new(node: &'a Node) -> Flags<'a> {
         let left = node
             .flags
             .iter()
@@ -539,7 +534,7 @@ impl<'a> Flags<'a> {
                 }
             })
             .collect();
-        Ok(Flags { node, left, known: Vec::new() })
+        Flags { node, left, known: Vec::new() }
     }
 
     fn error(&self, message: String) -> Error {

@@ -8,10 +8,12 @@ pub mod foreign;
 pub mod image;
 pub mod peer;
 pub mod store;
+mod user;
 
 pub use image::{LayerTar, TinyImage};
 pub use peer::DockerRegistry;
 pub use store::TempStore;
+pub use user::test_user;
 
 /// An owner that this process may give to files: `wanted`, or one like it where the user namespace has fewer.
 pub fn usable_id(wanted: u32) -> u32 {

@@ -5,9 +5,9 @@ use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::sync::OnceLock;
 
 use crossdock_sandbox::{Root, Spec};
+use crossdock_testkit::test_user;
 use tempfile::TempDir;
 
 /// Who runs crossdock.
@@ -35,29 +35,6 @@ impl Who {
 
 fn is_root() -> bool {
     rustix::process::geteuid().is_root()
-}
-
-/// The ordinary user of the tests, made if it is not there.
-fn test_user() -> u32 {
-    static USER: OnceLock<u32> = OnceLock::new();
-    *USER.get_or_init(|| {
-        const NAME: &str = "crossdock-test";
-        let find = || {
-            let passwd = fs::read_to_string("/etc/passwd").expect("/etc/passwd is readable");
-            passwd.lines().find_map(|line| {
-                let fields: Vec<&str> = line.split(':').collect();
-                (fields[0] == NAME).then(|| fields[2].parse().expect("an id"))
-            })
-        };
-        if find().is_none() {
-            let made = Command::new("useradd").args(["--create-home", NAME]).output().expect("useradd runs");
-            // Another test binary may have been quicker.
-            assert!(made.status.success() || find().is_some(), "useradd {NAME}: {made:?}");
-        }
-        let subuid = fs::read_to_string("/etc/subuid").unwrap_or_default();
-        assert!(subuid.contains(NAME), "/etc/subuid has no range for {NAME}: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {NAME}");
-        find().expect("the user exists now")
-    })
 }
 
 /// A program that the tests need.
