@@ -8,7 +8,7 @@ use crate::demo::{self, Options};
 use crate::tools::{cargo, is_root, require};
 
 /// Programs that tests compare with or run under.
-const PROGRAMS: [(&str, &str); 16] = [
+const PROGRAMS: [(&str, &str); 17] = [
     ("mmdebstrap", "mmdebstrap"),
     ("newuidmap", "uidmap"),
     ("qemu-aarch64-static", "qemu-user-static"),
@@ -18,6 +18,7 @@ const PROGRAMS: [(&str, &str); 16] = [
     ("buildah", "buildah"),
     ("runc", "runc"),
     ("docker-registry", "docker-registry"),
+    ("dockerd", "docker.io"),
     ("umoci", "umoci"),
     ("file", "file"),
     ("setfattr", "attr"),

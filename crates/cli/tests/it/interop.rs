@@ -80,11 +80,11 @@ impl Peers {
 }
 
 /// An image with what layers can have: owners, modes, links, a deletion, an opaque directory.
-const DOCKERFILE: &str = "FROM base\nRUN mkdir -p /d/old /o && echo 1 > /d/f && chown 5:6 /d/f && chmod 4751 /d/f && ln /d/f /d/hard && ln -s f /d/soft && touch /o/gone /gone\n\
+pub const DOCKERFILE: &str = "FROM base\nRUN mkdir -p /d/old /o && echo 1 > /d/f && chown 5:6 /d/f && chmod 4751 /d/f && ln /d/f /d/hard && ln -s f /d/soft && touch /o/gone /gone\n\
     RUN rm /gone && rmdir /d/old && rm -r /o && mkdir /o && touch /o/new\nENV A=env\nWORKDIR /d\nUSER 0:0\n";
-const SCRIPT: &str =
+pub const SCRIPT: &str =
     "pwd; echo $A; stat -c '%u:%g %a %h' /d/f; cat soft hard; ls /o; ls /gone /d/old 2>/dev/null; true";
-const EXPECTED: &str = "/d\nenv\n5:6 4751 2\n1\n1\nnew\n";
+pub const EXPECTED: &str = "/d\nenv\n5:6 4751 2\n1\n1\nnew\n";
 
 #[test]
 fn podman_and_skopeo_use_what_we_push() {

@@ -4,6 +4,7 @@ mod add;
 mod cache;
 mod copy;
 mod dependencies;
+mod dockerd;
 mod errors;
 mod images;
 mod instructions;
