@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use anyhow::{Context, Result, bail};
 
 use crate::demo::{self, Registry};
+use crate::dockerd::Dockerd;
 use crate::tools::{build_release, checkout, has, is_root, require, run};
 
 /// What one command took.
@@ -34,10 +35,17 @@ struct Bench {
     registry: String,
     rounds: usize,
     buildah: bool,
+    dockerd: bool,
+    /// Only rows whose name has this.
+    only: Option<String>,
 }
+
+/// What runs a case once.
+type Runner<'a> = Option<&'a mut dyn FnMut() -> Result<Cost>>;
 
 pub fn build(args: &[&str]) -> Result<()> {
     let quick = args.contains(&"--quick");
+    let only = args.iter().position(|arg| *arg == "--only").and_then(|i| args.get(i + 1));
     require(&[("time", "time"), ("busybox", "busybox-static")])?;
     let crossdock = build_release()?;
     let directory = checkout().join("target/bench");
@@ -50,10 +58,24 @@ pub fn build(args: &[&str]) -> Result<()> {
         println!("no buildah beside us: it must be installed, and this be run by root");
     }
     let address = registry.address.clone();
-    let bench = Bench { crossdock, directory, registry: address, rounds: if quick { 1 } else { 3 }, buildah };
+    let dockerd = Dockerd::is_there();
+    if !dockerd {
+        println!("no dockerd beside us: docker.io must be installed, and this be run by root");
+    }
+    let bench = Bench {
+        crossdock,
+        directory,
+        registry: address,
+        rounds: if quick { 1 } else { 3 },
+        buildah,
+        dockerd,
+        only: only.map(ToString::to_string),
+    };
     bench.base()?;
-    println!("| case | crossdock: s, CPU s, peak MB | buildah: s, CPU s | ratio |");
-    println!("| --- | --- | --- | --- |");
+    println!(
+        "| case | crossdock: s, CPU s, peak MB | buildah: s, CPU s | ratio | dockerd: s, CPU s | ratio |"
+    );
+    println!("| --- | --- | --- | --- | --- | --- |");
     bench.no_op()?;
     bench.run_step()?;
     bench.context("10,000 files, 200 MB: build and push", "small10k")?;
@@ -114,31 +136,68 @@ impl Bench {
         format!("{prefix}-{}", NEXT.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// One row: the medians of both, measured in turn.
+    /// One row: the medians of all, measured in turn.
     fn row(
         &self,
         name: &str,
         mut ours: impl FnMut() -> Result<Cost>,
-        mut peer: Option<&mut dyn FnMut() -> Result<Cost>>,
+        mut buildah: Runner<'_>,
+        mut dockerd: Runner<'_>,
     ) -> Result<()> {
-        let (mut own, mut theirs) = (Vec::new(), Vec::new());
+        if self.only.as_ref().is_some_and(|only| !name.contains(only.as_str())) {
+            return Ok(());
+        }
+        let (mut own, mut theirs) = (Vec::new(), [Vec::new(), Vec::new()]);
         for _ in 0..self.rounds {
             own.push(ours()?);
-            if let Some(peer) = &mut peer {
-                theirs.push(peer()?);
+            if let Some(buildah) = &mut buildah {
+                theirs[0].push(buildah()?);
+            }
+            if let Some(dockerd) = &mut dockerd {
+                theirs[1].push(dockerd()?);
             }
         }
         let own = median(own);
-        let first =
-            format!("{:.3}, {:.2}, {:.0}", own.seconds, own.cpu_seconds, own.memory_bytes as f64 / 1e6);
-        if theirs.is_empty() {
-            println!("| {name} | {first} | - | - |");
-            return Ok(());
+        let mut line = format!(
+            "| {name} | {:.3}, {:.2}, {:.0} |",
+            own.seconds,
+            own.cpu_seconds,
+            own.memory_bytes as f64 / 1e6
+        );
+        for costs in theirs {
+            if costs.is_empty() {
+                line += " - | - |";
+                continue;
+            }
+            let costs = median(costs);
+            let ratio = costs.seconds / own.seconds.max(0.001);
+            line += &format!(" {:.2}, {:.2} | {ratio:.1}x |", costs.seconds, costs.cpu_seconds);
         }
-        let theirs = median(theirs);
-        let ratio = theirs.seconds / own.seconds.max(0.001);
-        println!("| {name} | {first} | {:.2}, {:.2} | {ratio:.1}x |", theirs.seconds, theirs.cpu_seconds);
+        println!("{line}");
         Ok(())
+    }
+
+    /// A daemon with nothing in it.
+    fn fresh_dockerd(&self) -> Result<Dockerd> {
+        Dockerd::start(&self.store(&self.fresh("dockerd")))
+    }
+
+    /// What commands of docker cost, the daemon's work included.
+    fn docker(&self, daemon: &Dockerd, commands: &[&[&str]]) -> Result<Cost> {
+        let before = daemon.cpu_seconds();
+        let mut cost = Cost::default();
+        for args in commands {
+            let client = daemon.docker(args);
+            let mut timed = Command::new("/usr/bin/time");
+            timed.args(["-f", "%e %U %S %M", "-o"]).arg(self.directory.join("cost"));
+            timed.arg(client.get_program()).args(client.get_args());
+            for (name, value) in client.get_envs() {
+                timed.env(name, value.unwrap_or_default());
+            }
+            cost = cost.then(self.measure(timed)?);
+        }
+        cost.cpu_seconds += daemon.cpu_seconds() - before;
+        Ok(cost)
     }
 
     /// A busybox image in the registry.
@@ -165,6 +224,12 @@ impl Bench {
         if self.buildah {
             peer()?;
         }
+        let docker_args = ["build", "-q", "--network=none", "-t", "noop", context.as_str()];
+        let daemon = self.dockerd.then(|| self.fresh_dockerd()).transpose()?;
+        let mut docker = || self.docker(daemon.as_ref().expect("asked only where it is"), &[&docker_args]);
+        if self.dockerd {
+            docker()?;
+        }
         // time(1) counts in hundredths: ten in a row.
         let ours = || {
             let started = std::time::Instant::now();
@@ -176,7 +241,8 @@ impl Bench {
             cost.cpu_seconds /= 10.0;
             Ok(cost)
         };
-        self.row("no-op rebuild of 3 RUN steps", ours, self.buildah.then_some(&mut peer as _))
+        let docker = self.dockerd.then_some(&mut docker as _);
+        self.row("no-op rebuild of 3 RUN steps", ours, self.buildah.then_some(&mut peer as _), docker)
     }
 
     /// A context with `count` trivial steps.
@@ -211,7 +277,17 @@ impl Bench {
             };
             Ok(per_step(build(&one)?, build(&many)?))
         };
-        self.row("one trivial RUN step", ours, self.buildah.then_some(&mut peer as _))
+        let daemon = self.dockerd.then(|| self.fresh_dockerd()).transpose()?;
+        let mut docker = || {
+            let daemon = daemon.as_ref().expect("asked only where it is");
+            let build = |context: &str| {
+                let args = ["build", "-q", "--no-cache", "--network=none", "-t", "s", context];
+                self.docker(daemon, &[&args])
+            };
+            Ok(per_step(build(&one)?, build(&many)?))
+        };
+        let docker = self.dockerd.then_some(&mut docker as _);
+        self.row("one trivial RUN step", ours, self.buildah.then_some(&mut peer as _), docker)
     }
 
     /// A cold build of a context with much data, and its push.
@@ -232,7 +308,15 @@ impl Bench {
             let build = self.measure(self.buildah(&store, &["bud", "-q", "--layers", "-t", &tag, &path]))?;
             Ok(build.then(self.measure(self.buildah(&store, &["push", "-q", "--tls-verify=false", &tag]))?))
         };
-        self.row(name, ours, self.buildah.then_some(&mut peer as _))
+        let mut docker_round = 0;
+        let mut docker = || {
+            let daemon = self.fresh_dockerd()?;
+            docker_round += 1;
+            let tag = format!("{}/docker-{context}-{}-{docker_round}:1", self.registry, std::process::id());
+            self.docker(&daemon, &[&["build", "-q", "-t", &tag, &path], &["push", "-q", &tag]])
+        };
+        let docker = self.dockerd.then_some(&mut docker as _);
+        self.row(name, ours, self.buildah.then_some(&mut peer as _), docker)
     }
 
     fn pull(&self) -> Result<()> {
@@ -247,13 +331,20 @@ impl Bench {
             let store = self.fresh("buildah");
             self.measure(self.buildah(&store, &["pull", "-q", "--tls-verify=false", &tag]))
         };
-        self.row("pull and unpack of 640 MB in 9 layers", ours, self.buildah.then_some(&mut peer as _))
+        let mut docker = || self.docker(&self.fresh_dockerd()?, &[&["pull", "-q", &tag]]);
+        let docker = self.dockerd.then_some(&mut docker as _);
+        self.row(
+            "pull and unpack of 640 MB in 9 layers",
+            ours,
+            self.buildah.then_some(&mut peer as _),
+            docker,
+        )
     }
 
     /// The example for three platforms, cold but for the bases, built and pushed.
     fn three_platforms(&self) -> Result<()> {
         if !demo::bases_are_made() {
-            println!("| the example for three platforms | run \"cargo xtask demo\" first | - | - |");
+            println!("| the example for three platforms | run \"cargo xtask demo\" first | - | - | - | - |");
             return Ok(());
         }
         let bases = checkout().join("target/demo/bases").display().to_string();
@@ -287,7 +378,7 @@ impl Bench {
             self.measure(self.ours(&store, &args))
         };
         // buildah needs handlers of the whole machine for foreign steps, which nothing here may register.
-        self.row("the example for three platforms: build and push", ours, None)
+        self.row("the example for three platforms: build and push", ours, None, None)
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod bench;
 mod demo;
+mod dockerd;
 mod tests;
 mod tools;
 
@@ -17,8 +18,8 @@ tasks:
       with --as-user (needs root) everything is done by that ordinary user, who is made if he is not there
   test [FILTER]
       everything that must hold: formatting, lints, all tests, the demo as root and as an ordinary user
-  bench build [--quick]
-      the builder beside buildah: times, ratios and peak memory";
+  bench build [--quick] [--only TEXT]
+      the builder beside buildah and dockerd: times, ratios and peak memory; rows whose name has TEXT";
 
 fn main() -> ExitCode {
     match run() {
