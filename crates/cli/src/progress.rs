@@ -15,6 +15,9 @@ use crate::session::{is_terminal, size};
 /// Lines of a step's output that are shown again when it fails, on a terminal.
 const LINES_KEPT: usize = 40;
 
+/// Waits for a registry that are told again.
+const LONG_WAIT: Duration = Duration::from_secs(15);
+
 /// Shows progress on standard error. Cheap to clone.
 #[derive(Clone)]
 pub struct Display(Arc<Mutex<Inner>>);
@@ -294,6 +297,14 @@ impl Progress for Display {
             inner.json(value);
         } else {
             inner.print(&format!(" => {} {} {how}", transfer.label, short(id)));
+        }
+    }
+
+    fn waiting(&self, reason: &str, delay: Duration, tried: u32) {
+        // Once for each piece of work; more often only where the registry asks for a long wait.
+        if tried == 0 || delay > LONG_WAIT {
+            let seconds = delay.as_secs_f64();
+            self.lock().print(&format!("{reason}; trying again, first in {seconds:.1} s"));
         }
     }
 }

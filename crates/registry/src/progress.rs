@@ -1,5 +1,7 @@
 //! What a transfer tells about its course.
 
+use std::time::Duration;
+
 /// How a piece of work ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -21,6 +23,10 @@ pub trait Progress: Send + Sync {
     fn advance(&self, id: &str, position: u64);
     /// Work ended.
     fn done(&self, id: &str, outcome: Outcome);
+    /// A request failed for a reason that may pass: it is tried again after `delay`. `tried` counts the tries before.
+    fn waiting(&self, reason: &str, delay: Duration, tried: u32) {
+        let _ = (reason, delay, tried);
+    }
 }
 
 /// Listens to nothing.

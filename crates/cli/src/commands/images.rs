@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context, Result, bail};
 use crossdock_oci::store::GcOptions;
-use crossdock_oci::{Descriptor, Reference, Store};
+use crossdock_oci::{Descriptor, Reference, Store, StoreError};
 use crossdock_platform::Platform;
 use crossdock_registry::transfer::{Platforms, PullOptions, PushOptions, push as push_image};
 
@@ -114,7 +114,9 @@ pub fn images(session: &Session, args: ImagesArgs) -> Result<u8> {
     let mut rows = Vec::new();
     let mut json = Vec::new();
     let mut ids = BTreeSet::new();
-    for record in store.images()? {
+    let (records, damaged) = store.readable_images()?;
+    damaged.iter().for_each(|problem| eprintln!("warning: {problem}"));
+    for record in records {
         if let Some(wanted) = &wanted {
             let same = if tag_was_given {
                 record.reference == *wanted
@@ -126,7 +128,18 @@ pub fn images(session: &Session, args: ImagesArgs) -> Result<u8> {
             }
         }
         for image in &record.images {
-            let loaded = store.load_image(&image.manifest)?;
+            let loaded = match store.load_image(&image.manifest) {
+                Ok(loaded) => loaded,
+                Err(problem) => {
+                    let name = record.reference.familiar();
+                    let remove = format!("or remove its name with \"crossdock rmi {name}\"");
+                    eprintln!(
+                        "warning: image {name} for {} cannot be listed: {problem}, {remove}",
+                        image.platform
+                    );
+                    continue;
+                }
+            };
             let id = &loaded.manifest.config.digest;
             let bytes: u64 =
                 loaded.manifest.layers.iter().map(|l| l.size).sum::<u64>() + loaded.manifest.config.size;
@@ -194,18 +207,29 @@ pub fn rmi(session: &Session, args: RmiArgs) -> Result<u8> {
     }
     // The handle's lease holds what it looked at; another one collects.
     drop(store);
-    session.store()?.gc(&GcOptions::default())?;
+    let report = session.store()?.gc(&GcOptions::default())?;
+    report.damaged.iter().for_each(|problem| eprintln!("warning: {problem}"));
     Ok(u8::from(failed))
 }
 
 fn remove(store: &Store, text: &str, platform: Option<&Platform>) -> Result<()> {
-    let found = source::find(store, text, platform)?;
+    let found = match source::find(store, text, platform) {
+        Ok(found) => found,
+        // A name whose record is damaged can still go.
+        Err(e) if is_damaged_record(&e) && platform.is_none() => {
+            let reference = session::reference(text)?;
+            store.remove(&reference, None)?;
+            print(&format!("Untagged: {}", reference.familiar()));
+            return Ok(());
+        }
+        Err(e) => return Err(e),
+    };
     let references: Vec<Reference> = match found.reference {
         Some(reference) => vec![reference],
         // By id: every name of that image goes.
         None => {
             let digests: Vec<_> = found.images.iter().map(|i| &i.manifest.digest).collect();
-            let records = store.images()?;
+            let (records, _) = store.readable_images()?;
             let named = records
                 .into_iter()
                 .filter(|r| r.images.iter().any(|i| digests.contains(&&i.manifest.digest)));
@@ -217,6 +241,10 @@ fn remove(store: &Store, text: &str, platform: Option<&Platform>) -> Result<()> 
         print(&format!("Untagged: {}", reference.familiar()));
     }
     Ok(())
+}
+
+fn is_damaged_record(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref::<StoreError>(), Some(StoreError::Record { .. }))
 }
 
 pub fn inspect(session: &Session, args: InspectArgs) -> Result<u8> {

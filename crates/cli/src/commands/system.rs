@@ -54,6 +54,7 @@ fn df(session: &Session) -> Result<u8> {
         rows.push(vec![name.to_string(), part.count.to_string(), size(part.bytes), size(part.reclaimable)]);
     }
     table(&rows);
+    usage.damaged.iter().for_each(|problem| eprintln!("warning: {problem}"));
     Ok(0)
 }
 
@@ -93,6 +94,6 @@ fn prune(session: &Session, all: bool, force: bool, age: Option<u64>, keep: Opti
         report.partials,
         size(report.bytes)
     ));
-    report.failed.iter().for_each(|failure| eprintln!("warning: {failure}"));
+    report.failed.iter().chain(&report.damaged).for_each(|problem| eprintln!("warning: {problem}"));
     Ok(u8::from(!report.failed.is_empty()))
 }

@@ -1,10 +1,12 @@
 //! What goes wrong, and whether the message helps.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 use crossdock_registry::server::faults::{Fault, Seen};
 
-use crate::support::{FaultyRegistry, World, is_root};
+use crate::support::{FaultyRegistry, Registry, World, is_root};
 
 #[test]
 fn commands_that_fail_show_code_line_and_output() {
@@ -245,4 +247,48 @@ fn a_full_disk_is_told_and_nothing_is_torn() {
     world.crossdock_at(&store, &["build", "-t", "t", "context"]).run().ok();
     let ran = world.crossdock_at(&store, &["run", "t", "cat", "/small"]).run();
     assert_eq!(ran.ok(), "small\n");
+}
+
+#[test]
+fn nothing_listens_at_the_registry() {
+    let world = World::with_base();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("bound");
+    drop(listener);
+    let started = std::time::Instant::now();
+    let nothing = format!("nothing listens at {address}");
+    world.run(&["pull", &format!("{address}/a")]).fails_with(&[&nothing]);
+    world.run(&["push", "base", &format!("{address}/a")]).fails_with(&[&nothing]);
+    world.build(&format!("FROM {address}/a\n"), &[]).fails_with(&[&nothing]);
+    assert!(started.elapsed().as_secs() < 5, "{:?}", started.elapsed());
+}
+
+#[test]
+fn a_wait_for_a_registry_is_told_once() {
+    let world = World::with_base();
+    let registry =
+        FaultyRegistry::start(&world, |_, spoilt| (spoilt < 2).then(|| Fault::status(503, "busy")));
+    let ran = world.run(&["push", "base", &registry.name]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert_eq!(ran.err.matches("trying again").count(), 1, "{ran:?}");
+}
+
+#[test]
+fn a_layer_that_is_damaged_here_is_not_sent_again_and_again() {
+    let world = World::with_base();
+    let registry = Registry::start(&world);
+    let digest = world.inspect("base")["Manifest"]["layers"][0]["digest"].as_str().expect("one").to_string();
+    let path = world.store().join("blobs").join(digest.replace(':', "/"));
+    let mut bytes = fs::read(&path).expect("a blob");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).expect("mode");
+    fs::write(&path, bytes).expect("damaged");
+    let started = std::time::Instant::now();
+    world.run(&["push", "base", &registry.image("a")]).fails_with(&[
+        &digest,
+        "is corrupt",
+        "pull or build the image again",
+    ]);
+    assert!(started.elapsed().as_secs() < 5, "{:?}", started.elapsed());
 }

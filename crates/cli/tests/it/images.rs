@@ -192,3 +192,41 @@ fn a_closed_pipe_is_no_error_to_talk_about() {
     let out = std::process::Command::new("sh").args(["-c", &command]).output().expect("sh runs");
     assert_eq!(String::from_utf8_lossy(&out.stderr), "");
 }
+
+/// Overwrites a file of a store, which is read-only.
+fn damage(path: &std::path::Path) {
+    std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o644)).expect("mode");
+    std::fs::write(path, "damaged").expect("written");
+}
+
+#[test]
+fn damaged_images_are_named_and_hinder_no_others() {
+    let world = World::with_base();
+    for name in ["config", "manifest", "record"] {
+        world.build(&format!("FROM base\nLABEL name={name}\n"), &["-t", name]).ok();
+    }
+    let blob = |digest: &Value| {
+        world.store().join("blobs").join(digest.as_str().expect("a digest").replace(':', "/"))
+    };
+    damage(&blob(&world.inspect("config")["Manifest"]["config"]["digest"]));
+    damage(&blob(&world.inspect("manifest")["Descriptor"]["digest"]));
+    damage(&world.store().join("images/docker.io%2flibrary%2frecord%3alatest.json"));
+
+    let listed = world.run(&["images"]);
+    assert_eq!((listed.code, listed.out.lines().count()), (Some(0), 2), "{listed:?}");
+    assert!(listed.out.contains("base"), "{listed:?}");
+    for name in ["config", "manifest", "record"] {
+        assert!(listed.err.contains(name), "{name}: {listed:?}");
+    }
+    for command in [&["system", "df"][..], &["system", "prune", "--force"]] {
+        let ran = world.run(command);
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+        assert!(ran.err.contains("manifest:latest") && ran.err.contains("record"), "{ran:?}");
+    }
+    assert_eq!(world.sh("base", "echo whole"), "whole\n");
+    // The advice helps.
+    world.run(&["rmi", "config", "manifest", "record"]).ok();
+    let listed = world.run(&["images"]);
+    assert_eq!((listed.out.lines().count(), listed.err.as_str()), (2, ""), "{listed:?}");
+    assert_eq!(world.run(&["system", "df"]).err, "");
+}

@@ -52,6 +52,9 @@ pub struct GcReport {
     pub bytes: u64,
     /// What could not be removed, and why.
     pub failed: Vec<String>,
+    /// Images that are damaged, by name, and what to do. While a record cannot be read, no blob and no unpacked layer is
+    /// removed, since it may be that image's.
+    pub damaged: Vec<String>,
 }
 
 /// Number and size of one kind of thing.
@@ -74,7 +77,7 @@ impl Usage {
 }
 
 /// How the room of a store is used.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct DiskUsage {
     /// Images by platform: manifests, configs and layers as stored. What several share counts once. Blobs that no image
     /// has are reclaimable here.
@@ -87,22 +90,20 @@ pub struct DiskUsage {
     pub cache_mounts: Usage,
     /// Unfinished downloads; all reclaimable.
     pub partials: Usage,
+    /// Images that are damaged, by name, and what to do.
+    pub damaged: Vec<String>,
 }
 
 impl Store {
     /// Removes what neither an image, nor the build cache, nor a live process uses. Safe at any time; holds others up
-    /// while it marks, not while it deletes.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreError::Record`] if an image record is damaged: nothing was removed then.
+    /// while it marks, not while it deletes. Damaged images are reported and hinder nothing else.
     pub fn gc(&self, options: &GcOptions) -> Result<GcReport> {
         let mut report = GcReport::default();
         let lock_path = self.dir("gc.lock");
         let lock = lock::lock(&lock_path, Mode::Exclusive).context("lock", &lock_path)?;
         let live = Live::find(&self.root)?;
         let mut marks = Marks::new(self);
-        marks.images()?;
+        let is_complete = marks.images()?;
         marks.leases(&live.uses)?;
         let mut trash =
             Trash { store: self, report: &mut report, dry_run: options.dry_run, trees: Vec::new() };
@@ -110,8 +111,10 @@ impl Store {
         for path in garbage {
             trash.file(&path, |r| &mut r.cache_records)?;
         }
-        trash.blobs(&marks.blobs)?;
-        trash.snapshots(&marks)?;
+        if is_complete {
+            trash.blobs(&marks.blobs)?;
+            trash.snapshots(&marks)?;
+        }
         if let Some(age) = options.partials_unused_for {
             trash.partials(age)?;
         }
@@ -122,6 +125,7 @@ impl Store {
             trash.temporaries(&live)?;
         }
         let trees = trash.trees;
+        report.damaged = marks.damaged;
         drop(lock);
         for path in trees {
             if let Err(e) = tree::remove(&path, &self.dir("tmp")) {
@@ -138,6 +142,7 @@ impl Store {
         let mut usage = DiskUsage::default();
         let mut marks = Marks::new(self);
         marks.images()?;
+        usage.damaged = std::mem::take(&mut marks.damaged);
         usage.images.count = marks.image_count;
         let mut with_cache = marks.clone();
         let records = self.cache_records()?;
@@ -240,6 +245,7 @@ struct Marks<'a> {
     snapshots: HashSet<Digest>,
     trees: HashSet<String>,
     image_count: u64,
+    damaged: Vec<String>,
     /// Bytes of everything marked.
     bytes: u64,
 }
@@ -252,21 +258,32 @@ impl<'a> Marks<'a> {
             snapshots: HashSet::new(),
             trees: HashSet::new(),
             image_count: 0,
+            damaged: Vec::new(),
             bytes: 0,
         }
     }
 
-    fn images(&mut self) -> Result<()> {
-        for record in image::read_all(&self.store.dir("images"))? {
+    /// Marks what images have; false if a record could not be read, so that some may not be marked.
+    fn images(&mut self) -> Result<bool> {
+        let (records, unreadable) = image::read_all(&self.store.dir("images"))?;
+        for record in records {
             if let Some(index) = &record.index {
                 self.blob(&index.digest)?;
             }
             for image in &record.images {
                 self.image_count += 1;
                 self.blob(&image.manifest.digest)?;
+                if read_object(&self.store.blob_path(&image.manifest.digest))?.is_none() {
+                    let (name, platform) = (record.reference.familiar(), &image.platform);
+                    self.damaged.push(format!(
+                        "image {name} for {platform} is damaged (no manifest {}): pull or build it again, or remove its name with \"crossdock rmi {name}\"",
+                        image.manifest.digest
+                    ));
+                }
             }
         }
-        Ok(())
+        self.damaged.extend(unreadable.iter().map(ToString::to_string));
+        Ok(unreadable.is_empty())
     }
 
     fn leases(&mut self, uses: &[Use]) -> Result<()> {

@@ -128,7 +128,17 @@ impl Store {
     }
 
     /// All records, sorted by reference.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Record`] if one cannot be read.
     pub fn images(&self) -> Result<Vec<ImageRecord>> {
+        let (records, damaged) = self.readable_images()?;
+        damaged.into_iter().next().map_or(Ok(records), Err)
+    }
+
+    /// All records that can be read, sorted by reference, and what is wrong with the others.
+    pub fn readable_images(&self) -> Result<(Vec<ImageRecord>, Vec<StoreError>)> {
         read_all(&self.dir("images"))
     }
 
@@ -159,9 +169,9 @@ impl Store {
     ///
     /// [`StoreError::UnknownImage`] or [`StoreError::NoPlatform`] when there is nothing to remove.
     pub fn remove(&self, reference: &Reference, platform: Option<&Platform>) -> Result<()> {
+        let Some(platform) = platform else { return self.remove_record(reference) };
         self.change(reference, |record| {
             let mut record = record.ok_or_else(|| StoreError::UnknownImage(reference.familiar()))?;
-            let Some(platform) = platform else { return Ok(None) };
             let before = record.images.len();
             record.images.retain(|i| !i.platform.matches(platform));
             if record.images.len() == before {
@@ -180,6 +190,20 @@ impl Store {
         })
     }
 
+    /// Removes a whole record, also one that cannot be read.
+    fn remove_record(&self, reference: &Reference) -> Result<()> {
+        let lock_path = self.dir("images.lock");
+        let _lock = lock::lock(&lock_path, Mode::Exclusive).context("lock", &lock_path)?;
+        let path = self.record_path(reference);
+        match fs::remove_file(&path) {
+            Ok(()) => sync_parent(&path),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                Err(StoreError::UnknownImage(reference.familiar()))
+            }
+            Err(e) => Err(StoreError::io("remove", &path, e)),
+        }
+    }
+
     /// Images whose manifest's or configuration's digest begins with `prefix`: at least four hexadecimal digits, with
     /// or without `sha256:`. All results have the same id; none means that there is no such image.
     ///
@@ -192,7 +216,8 @@ impl Store {
             return Err(StoreError::BadId(prefix.to_string()));
         }
         let mut matches: BTreeMap<Digest, Vec<IdMatch>> = BTreeMap::new();
-        for record in self.images()? {
+        // A damaged record has no images to find.
+        for record in self.readable_images()?.0 {
             for image in &record.images {
                 let id = if image.manifest.digest.hex().starts_with(digits) {
                     image.manifest.digest.clone()
@@ -307,15 +332,18 @@ fn read_record(path: &Path) -> Result<Option<ImageRecord>> {
     }
 }
 
-/// All records of the directory; holds nothing.
-pub(crate) fn read_all(dir: &Path) -> Result<Vec<ImageRecord>> {
-    let mut records = Vec::new();
+/// All records of the directory that can be read, and what is wrong with the others; holds nothing.
+pub(crate) fn read_all(dir: &Path) -> Result<(Vec<ImageRecord>, Vec<StoreError>)> {
+    let (mut records, mut damaged) = (Vec::new(), Vec::new());
     for entry in fs::read_dir(dir).context("read", dir)? {
-        // A record may be removed meanwhile.
-        records.extend(read_record(&entry.context("read", dir)?.path())?);
+        match read_record(&entry.context("read", dir)?.path()) {
+            Ok(record) => records.extend(record),
+            Err(e @ StoreError::Record { .. }) => damaged.push(e),
+            Err(e) => return Err(e),
+        }
     }
     records.sort_by(|a, b| a.reference.cmp(&b.reference));
-    Ok(records)
+    Ok((records, damaged))
 }
 
 #[cfg(test)]

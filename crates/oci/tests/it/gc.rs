@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use crossdock_oci::store::{GcOptions, Ingest, LayerOptions, Sharing};
-use crossdock_oci::{Digest, Reference, Store, StoreError};
+use crossdock_oci::{Digest, Reference, Store};
 use crossdock_testkit::{LayerTar, TempStore, TinyImage};
 
 const EVERYTHING: GcOptions = GcOptions {
@@ -109,14 +109,21 @@ fn removal_copes_with_what_images_contain() {
 }
 
 #[test]
-fn a_damaged_record_stops_the_collection() {
+fn while_a_record_is_damaged_no_content_goes() {
     let store = TempStore::new();
     aside(&store, |s| TinyImage::named(s, "app", "linux/amd64", vec![]));
     let images = store.root().join("images");
     let record = fs::read_dir(&images).expect("read").next().expect("one").expect("an entry").path();
     fs::write(&record, "").expect("damaged");
-    assert!(matches!(store.gc(&EVERYTHING), Err(StoreError::Record { .. })));
+    store.session().cache_put(&Digest::of(b"step"), b"value", &[], &[]).expect("kept");
+    let report = store.gc(&EVERYTHING).expect("collected");
+    assert_eq!((report.blobs, report.cache_records), (0, 1), "{report:?}");
+    assert!(report.damaged[0].contains(record.to_str().expect("UTF-8")), "{report:?}");
+    assert_eq!(store.disk_usage().expect("counted").damaged, report.damaged);
     assert_eq!(count(&store, "blobs/sha256"), 2);
+    // Its name can go, and then the content.
+    store.remove(&"app".parse().expect("a name"), None).expect("removed");
+    assert_eq!(store.gc(&EVERYTHING).expect("collected").blobs, 2);
 }
 
 #[test]

@@ -64,6 +64,8 @@ pub(crate) type SendableBody<'a> = (&'a mut (dyn Read + Send), u64);
 pub(crate) struct Failure {
     pub(crate) reason: String,
     pub(crate) retryable: bool,
+    /// Nothing listens there.
+    pub(crate) refused: bool,
     /// The body could not be read on this side.
     pub(crate) source: Option<io::Error>,
 }
@@ -98,7 +100,8 @@ impl Http {
             .and_then(|r| agent.run(agent.configure_request(r).timeout_per_read(Some(patience)).build()));
         match (result, source.error.take()) {
             (Err(_), Some(error)) => {
-                Ok(Err(Failure { reason: error.to_string(), retryable: false, source: Some(error) }))
+                let reason = error.to_string();
+                Ok(Err(Failure { reason, retryable: false, refused: false, source: Some(error) }))
             }
             (result, _) => result.map(Ok).or_else(failed),
         }
@@ -243,7 +246,7 @@ fn explain(error: &ureq::Error, url: &Url) -> Failure {
         text = e.to_string();
     }
     let lower = text.to_lowercase();
-    let answer = |reason: String, retryable| Failure { reason, retryable, source: None };
+    let answer = |reason: String, retryable| Failure { reason, retryable, refused: false, source: None };
     if url.is_https() && (lower.contains("invalidcontenttype") || lower.contains("corrupt message")) {
         return answer(
             format!(
@@ -270,7 +273,8 @@ fn explain(error: &ureq::Error, url: &Url) -> Failure {
         ureq::Error::Io(e) => match e.kind() {
             io::ErrorKind::NotFound => answer(text, false),
             io::ErrorKind::ConnectionRefused => {
-                answer(format!("nothing listens at {host} (connection refused)"), true)
+                let reason = format!("nothing listens at {host} (connection refused)");
+                Failure { refused: true, ..answer(reason, true) }
             }
             _ => answer(format!("the connection to {host} failed ({text})"), true),
         },

@@ -192,7 +192,8 @@ impl Client {
     }
 
     fn retries(&self) -> retry::Retries {
-        retry::Retries::new(self.inner.options.clock.clone(), self.inner.options.retries)
+        let options = &self.inner.options;
+        retry::Retries::new(options.clock.clone(), options.progress.clone(), options.retries)
     }
 
     fn session(&self, endpoint: &Endpoint) -> Arc<Session> {

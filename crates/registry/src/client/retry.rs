@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
+use crate::progress::Progress;
 
 /// Time as the client sees it; tests replace it so that nothing sleeps.
 pub trait Clock: Send + Sync {
@@ -33,13 +34,14 @@ const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
 /// Counts the tries of one piece of work.
 pub(crate) struct Retries {
     clock: Arc<dyn Clock>,
+    progress: Arc<dyn Progress>,
     left: u32,
     limit: u32,
 }
 
 impl Retries {
-    pub(crate) fn new(clock: Arc<dyn Clock>, limit: u32) -> Retries {
-        Retries { clock, left: limit, limit }
+    pub(crate) fn new(clock: Arc<dyn Clock>, progress: Arc<dyn Progress>, limit: u32) -> Retries {
+        Retries { clock, progress, left: limit, limit }
     }
 
     /// Waits before the next try, or gives the error back if there must not be one.
@@ -58,6 +60,7 @@ impl Retries {
             Some(wanted) => wanted.min(RETRY_AFTER_MAX),
             None => jittered(DELAY_FIRST.saturating_mul(1 << tried.min(16)).min(DELAY_MAX)),
         };
+        self.progress.waiting(&error.to_string(), delay, tried);
         self.clock.sleep(delay);
         Ok(())
     }
@@ -91,6 +94,7 @@ pub(crate) fn parse_retry_after(text: &str) -> Option<Duration> {
 mod tests {
     use super::*;
     use crate::error::Answer;
+    use crate::progress::NoProgress;
     use std::sync::Mutex;
 
     struct Recorder(Mutex<Vec<Duration>>);
@@ -119,7 +123,7 @@ mod tests {
     #[test]
     fn delays_double_and_end() {
         let clock = Arc::new(Recorder(Mutex::new(Vec::new())));
-        let mut retries = Retries::new(clock.clone(), 3);
+        let mut retries = Retries::new(clock.clone(), Arc::new(NoProgress), 3);
         for _ in 0..3 {
             retries.wait(busy(None)).expect("a try is left");
         }
@@ -132,7 +136,7 @@ mod tests {
     #[test]
     fn retry_after_is_honoured_within_limits() {
         let clock = Arc::new(Recorder(Mutex::new(Vec::new())));
-        let mut retries = Retries::new(clock.clone(), 5);
+        let mut retries = Retries::new(clock.clone(), Arc::new(NoProgress), 5);
         for seconds in [7, 100_000] {
             retries.wait(busy(Some(Duration::from_secs(seconds)))).expect("a try is left");
         }
@@ -146,7 +150,7 @@ mod tests {
     #[test]
     fn what_is_final_is_not_tried_again() {
         let clock = Arc::new(Recorder(Mutex::new(Vec::new())));
-        assert!(Retries::new(clock.clone(), 5).wait(Error::NoCredentialsFile).is_err());
+        assert!(Retries::new(clock.clone(), Arc::new(NoProgress), 5).wait(Error::NoCredentialsFile).is_err());
         assert!(clock.0.lock().expect("not poisoned").is_empty());
     }
 }

@@ -163,7 +163,12 @@ impl Session {
                     self.learn(&response);
                     return Ok(base.insert(candidate).clone());
                 }
-                Err(e) => failure = failure.or(Some((url, e.reason, e.retryable))),
+                // On this machine the answer is certain: a registry that was never there does not come by waiting. One that
+                // answered before may have been started again, and is waited for.
+                Err(e) => {
+                    let is_final = e.refused && is_loopback(self.authority());
+                    failure = failure.or(Some((url, e.reason, e.retryable && !is_final)));
+                }
             }
         }
         let (url, reason, retryable) = failure.expect("there was at least one candidate");

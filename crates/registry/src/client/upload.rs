@@ -12,6 +12,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::PathBuf;
 
+use crossdock_oci::digest::Hashing;
 use crossdock_oci::manifest::Descriptor;
 use crossdock_oci::{Digest, Reference};
 use ureq::http::header::{CONTENT_RANGE, CONTENT_TYPE, EXPECT};
@@ -37,6 +38,14 @@ const CHUNK_SIZE_MIN: u64 = 1024 * 1024;
 pub trait BlobSource: Sync {
     /// A reader from `offset` bytes on.
     fn open(&self, offset: u64) -> io::Result<Box<dyn Read + Send + '_>>;
+
+    /// Whether the content still is what `blob` says.
+    fn is_whole(&self, blob: &Descriptor) -> io::Result<bool> {
+        let mut hashing = Hashing::with(io::sink(), blob.digest.hasher());
+        let length = io::copy(&mut self.open(0)?, &mut hashing)?;
+        let (_, digest, _) = hashing.finish();
+        Ok(digest == blob.digest && length == blob.size)
+    }
 }
 
 impl BlobSource for [u8] {
@@ -143,6 +152,10 @@ impl Upload<'_> {
                 }
                 Err(e) if self.url.is_some() && (e.is_retryable() || is_lost(&e)) => {
                     let damaged = e.answer().is_some_and(|answer| answer.code == "DIGEST_INVALID");
+                    // Damaged on this side, it arrives no better the next time.
+                    if damaged && !self.source.is_whole(self.blob).map_err(|e| self.unreadable(e))? {
+                        return Err(e);
+                    }
                     retries.wait_anyway(e)?;
                     let had = self.offset;
                     if damaged || !self.recover() {

@@ -286,5 +286,5 @@ fn nothing_listens_there() {
     let text =
         crossdock_registry::Client::new(options).manifest(&reference).expect_err("refused").to_string();
     assert!(text.contains("nothing listens at") && text.contains(&address.to_string()), "{text}");
-    assert_eq!(clock.slept().len(), 5, "refused connections are tried again");
+    assert!(clock.slept().is_empty(), "nobody waits for a registry that was never there");
 }

@@ -293,6 +293,7 @@ fn a_corrupt_store_is_not_the_registrys_fault() {
         Error::Store(error) => assert!(matches!(*error, StoreError::CorruptBlob { .. }), "{error}"),
         other => panic!("{other}"),
     }
+    assert!(site.count("PUT", "uploads") <= 2, "config and layer, once each");
 }
 
 #[test]
