@@ -4,6 +4,8 @@
 //! exists as a directory, or takes several sources is a directory; missing parents are made. Existing directories keep
 //! their owner and mode; existing files are replaced.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
@@ -89,12 +91,17 @@ pub fn add_to_key(
     cache: Option<&StatCache>,
 ) -> Result<(), CopyError> {
     let excluded = |path: &str| options.excludes(&start.path, path);
+    let links = Links::default();
     let result = tree.walk(start, &excluded, &mut |entry| {
         // The name of a single file matters only through the destination, which the caller adds.
         let relative = entry.path.strip_prefix(&start.path).unwrap_or(&entry.path);
         let (uid, gid) = options.owner_of(entry);
         key.field(relative);
         key.field(format!("{:?} {:o} {uid} {gid}", entry.file_type(), options.mode_of(entry)));
+        if let Some(first) = links.first(entry, relative) {
+            key.field(b"hard link").field(first);
+            return Ok(());
+        }
         match entry.file_type() {
             FileType::RegularFile => key.field(content_digest(tree, entry, cache)?),
             FileType::Symlink => key.field(tree.read_link(&entry.path)?.as_bytes()),
@@ -103,6 +110,26 @@ pub fn add_to_key(
         Ok(())
     });
     at(&start.path, result)
+}
+
+/// First names of files that have several.
+#[derive(Default)]
+struct Links(RefCell<HashMap<(u64, u64), String>>);
+
+impl Links {
+    /// The name under which the same file was met before; else `name` is remembered.
+    fn first(&self, entry: &Entry, name: &str) -> Option<String> {
+        if entry.stat.st_nlink < 2 || entry.file_type() != FileType::RegularFile {
+            return None;
+        }
+        let mut names = self.0.borrow_mut();
+        let inode = (entry.stat.st_dev, entry.stat.st_ino);
+        let known = names.get(&inode).cloned();
+        if known.is_none() {
+            names.insert(inode, name.to_string());
+        }
+        known
+    }
 }
 
 fn content_digest(tree: &Tree, entry: &Entry, cache: Option<&StatCache>) -> io::Result<[u8; 32]> {
@@ -163,14 +190,15 @@ pub fn copy(
         make_directories(root, parent, options.owner)?;
     }
     let excluded = |path: &str| options.excludes(&start.path, path);
+    let walk = Walk { tree, root, options, excluded: &excluded, links: Links::default() };
     if start.is_dir() {
         make_directories(root, &target, options.owner)?;
-        return copy_directory(&Walk { tree, root, options, excluded: &excluded }, &start.path, &target);
+        return copy_directory(&walk, &start.path, &target);
     }
     if excluded(&start.path) {
         return Ok(());
     }
-    copy_one(&Walk { tree, root, options, excluded: &excluded }, start, &target)
+    copy_one(&walk, start, &target)
 }
 
 struct Walk<'a> {
@@ -178,6 +206,8 @@ struct Walk<'a> {
     root: &'a OwnedFd,
     options: &'a CopyOptions,
     excluded: &'a dyn Fn(&str) -> bool,
+    /// Where files with several names went first.
+    links: Links,
 }
 
 /// Copies the content of `source` into the existing directory `target`.
@@ -278,6 +308,13 @@ fn copy_one(walk: &Walk<'_>, entry: &Entry, target: &str) -> Result<(), CopyErro
         Ok(()) | Err(rustix::io::Errno::NOENT) => {}
         Err(rustix::io::Errno::ISDIR) => return Err(CopyError::OverDirectory(target.to_string())),
         Err(error) => return at(target, Err(error.into())),
+    }
+    if let Some(first) = walk.links.first(entry, target) {
+        let (first_parent, first_name) = first.rsplit_once('/').unwrap_or(("", &first));
+        let flags = OFlags::PATH | OFlags::DIRECTORY;
+        let first_parent = at(&first, open_in_root(walk.root, first_parent, flags))?;
+        let linked = rustix::fs::linkat(&first_parent, first_name, &parent, name, AtFlags::empty());
+        return at(target, linked.map_err(io::Error::from));
     }
     match entry.file_type() {
         FileType::RegularFile => {
@@ -422,6 +459,25 @@ mod tests {
         let (a, b) = (from.path().join("d/run.sh"), to.path().join("bin/run.sh"));
         let (a, b) = (a.metadata().expect("there"), b.metadata().expect("there"));
         assert_eq!((a.mode(), a.mtime(), a.mtime_nsec()), (b.mode(), b.mtime(), b.mtime_nsec()));
+    }
+
+    #[test]
+    fn hard_links_stay_hard_links() {
+        let (from, to) = (tempfile::tempdir().expect("tmp"), tempfile::tempdir().expect("tmp"));
+        write(from.path(), "d/a", "A");
+        let copied = key(from.path(), "d", &own());
+        write(from.path(), "d/sub/b", "A");
+        let apart = key(from.path(), "d", &own());
+        std::fs::remove_file(from.path().join("d/sub/b")).expect("writable");
+        std::fs::hard_link(from.path().join("d/a"), from.path().join("d/sub/b")).expect("writable");
+        // Outside of what is copied: it does not count.
+        std::fs::hard_link(from.path().join("d/a"), from.path().join("outside")).expect("writable");
+        let linked = key(from.path(), "d", &own());
+        assert!(linked != apart && linked != copied);
+        run(from.path(), "d", to.path(), "x", Placement::Exact, &own()).expect("copies");
+        let metadata = |path: &str| to.path().join(path).metadata().expect("there");
+        assert_eq!(metadata("x/a").ino(), metadata("x/sub/b").ino());
+        assert_eq!(metadata("x/a").nlink(), 2);
     }
 
     #[test]

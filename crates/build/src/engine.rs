@@ -323,6 +323,9 @@ impl<'a> Engine<'a> {
     ) -> Result<StepResult, ErrorKind> {
         let created = self.now();
         let is_empty = scratch.is_empty()?;
+        if let Some(latest) = self.request.source_date_epoch {
+            scratch.clamp_times(latest)?;
+        }
         let frozen = scratch.freeze()?;
         let mut result = StepResult { layer: None, created };
         if is_empty {

@@ -3,10 +3,9 @@
 //! Every look-up goes through `openat2(2)` with `RESOLVE_IN_ROOT`, so symbolic links, `..` and absolute names stay
 //! inside the root, whatever they say.
 
-use std::ffi::{CString, OsStr};
+use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use crossdock_dockerfile::ignore::{Ignore, clean};
@@ -212,8 +211,8 @@ pub fn names_in(directory: impl AsFd) -> io::Result<Vec<String>> {
         match std::str::from_utf8(bytes) {
             Ok(name) => names.push(name.to_string()),
             Err(_) => {
-                let shown = OsStr::from_bytes(bytes).to_string_lossy().into_owned();
-                let message = format!("file name {shown:?} is not UTF-8");
+                let message =
+                    format!("the file name \"{}\" is not UTF-8: rename the file", bytes.escape_ascii());
                 return Err(io::Error::new(io::ErrorKind::InvalidData, message));
             }
         }

@@ -370,8 +370,8 @@ pub struct ImagesArgs {
     /// Show digests
     #[arg(long)]
     pub digests: bool,
-    /// As JSON
-    #[arg(long, value_name = "FORMAT", value_parser = ["table", "json"], default_value = "table")]
+    /// table, json, or a template such as '{{.ID}}'
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
     pub format: String,
 }
 
@@ -404,6 +404,9 @@ pub struct InspectArgs {
     /// Only the image of this platform
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     pub platform: Option<String>,
+    /// json, or a template such as '{{.Config.Cmd}}' or '{{json .}}'
+    #[arg(short, long, value_name = "FORMAT")]
+    pub format: Option<String>,
 }
 
 #[derive(clap::Args)]
@@ -416,8 +419,8 @@ pub struct HistoryArgs {
     /// Show whole lines
     #[arg(long)]
     pub no_trunc: bool,
-    /// As JSON
-    #[arg(long, value_name = "FORMAT", value_parser = ["table", "json"], default_value = "table")]
+    /// table, json, or a template such as '{{.ID}}'
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
     pub format: String,
 }
 

@@ -4,6 +4,7 @@ mod args;
 mod commands;
 mod progress;
 mod session;
+mod template;
 
 use std::process::ExitCode;
 

@@ -587,7 +587,7 @@ pub fn to_file(path: Option<&Path>, write: impl FnOnce(&mut dyn std::io::Write) 
     use std::io::Write;
     let Some(path) = path else {
         let mut out = std::io::BufWriter::with_capacity(1 << 16, std::io::stdout().lock());
-        write(&mut out)?;
+        write(&mut out).context("write to standard output")?;
         return out.flush().context("write to standard output");
     };
     let doing = || format!("write {}", path.display());

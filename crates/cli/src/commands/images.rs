@@ -164,9 +164,7 @@ pub fn images(session: &Session, args: ImagesArgs) -> Result<u8> {
     }
     if args.quiet {
         ids.iter().for_each(|id| print(id));
-    } else if args.format == "json" {
-        print(&serde_json::to_string_pretty(&json)?);
-    } else {
+    } else if !formatted(&args.format, &json)? {
         let mut head = vec!["REPOSITORY", "TAG", "PLATFORM", "IMAGE ID", "CREATED", "SIZE"];
         if args.digests {
             head.insert(3, "DIGEST");
@@ -278,8 +276,67 @@ pub fn inspect(session: &Session, args: InspectArgs) -> Result<u8> {
             }));
         }
     }
-    print(&serde_json::to_string_pretty(&all)?);
+    match args.format.as_deref() {
+        None | Some("json") => print(&serde_json::to_string_pretty(&all)?),
+        Some(template) => {
+            for image in &mut all {
+                complete(&mut image["Config"]);
+                print(&filled(template, image)?);
+            }
+        }
+    }
     Ok(0)
+}
+
+/// What docker's own configuration always has, so that templates may ask for it.
+fn complete(config: &mut serde_json::Value) {
+    use serde_json::json;
+    if !config.is_object() {
+        *config = json!({});
+    }
+    let always = [
+        ("User", json!("")),
+        ("WorkingDir", json!("")),
+        ("StopSignal", json!("")),
+        ("Env", json!([])),
+        ("Cmd", json!([])),
+        ("Entrypoint", json!([])),
+        ("OnBuild", json!([])),
+        ("Shell", json!([])),
+        ("Labels", json!({})),
+        ("Volumes", json!({})),
+        ("ExposedPorts", json!({})),
+        ("Healthcheck", json!(null)),
+    ];
+    let map = config.as_object_mut().expect("made one above");
+    for (name, empty) in always {
+        map.entry(name).or_insert(empty);
+    }
+}
+
+/// Prints a list as `--format` says; false for the table, which the caller makes.
+fn formatted(format: &str, rows: &[serde_json::Value]) -> Result<bool> {
+    match format {
+        "table" => return Ok(false),
+        "json" => print(&serde_json::to_string_pretty(rows)?),
+        template if template.contains("{{") => {
+            for row in rows {
+                // For people, as docker has them.
+                let mut row = row.clone();
+                let created = row["Created"].as_str().map(str::to_string);
+                row["CreatedSince"] = created.as_deref().and_then(seconds).map(ago).into();
+                row["CreatedAt"] = created.into();
+                row["Size"] = row["Size"].as_u64().map(size).into();
+                print(&filled(template, &row)?);
+            }
+        }
+        other => bail!("--format {other}: it must be table, json, or a template such as '{{{{.ID}}}}'"),
+    }
+    Ok(true)
+}
+
+fn filled(template: &str, value: &serde_json::Value) -> Result<String> {
+    crate::template::render(template, value).with_context(|| format!("--format {template}"))
 }
 
 pub fn history(session: &Session, args: HistoryArgs) -> Result<u8> {
@@ -306,8 +363,7 @@ pub fn history(session: &Session, args: HistoryArgs) -> Result<u8> {
     // The newest first, as docker shows them.
     rows.reverse();
     json.reverse();
-    if args.format == "json" {
-        print(&serde_json::to_string_pretty(&json)?);
+    if formatted(&args.format, &json)? {
         return Ok(0);
     }
     rows.insert(0, ["CREATED", "CREATED BY", "SIZE", "COMMENT"].map(str::to_string).to_vec());

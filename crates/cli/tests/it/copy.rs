@@ -256,3 +256,33 @@ fn deletions_and_renames_hold_across_layers() {
     other.run(&["load", "-i", &archive]).ok();
     assert_eq!(other.sh("t", script), "/moved/sub/:\nc\n\n/tree:\nc\n/tree\nback\n");
 }
+
+#[test]
+fn hard_links_of_the_context_stay_hard_links() {
+    let world = World::with_base();
+    world.file("d/a", "A");
+    std::fs::hard_link(world.path("context/d/a"), world.path("context/d/b")).expect("a link");
+    let script = "stat -c %h:%i /x/a /x/b | sort -u | wc -l; stat -c %h /x/a";
+    assert_eq!(world.build_and_sh("FROM base\nCOPY d /x\n", script), "1\n2\n");
+    // Through the archive, too.
+    let archive = world.text("archive");
+    world.run(&["save", "-o", &archive, "t"]).ok();
+    let fresh = World::new();
+    fresh.run(&["load", "-i", &archive]).ok();
+    assert_eq!(fresh.sh("t", script), "1\n2\n");
+}
+
+#[test]
+fn a_name_that_is_not_utf_8_is_named_with_its_line() {
+    use std::os::unix::ffi::OsStrExt;
+    let world = World::with_base();
+    world.file("d/a", "A");
+    let name = std::ffi::OsStr::from_bytes(b"caf\xe9");
+    std::fs::write(world.path("context/d").join(name), "x").expect("written");
+    world.build("FROM base\nRUN true\nCOPY d /x\n", &[]).fails_with(&[
+        "Dockerfile:3",
+        "d",
+        "caf\\xe9",
+        "not UTF-8",
+    ]);
+}

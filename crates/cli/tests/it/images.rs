@@ -230,3 +230,28 @@ fn damaged_images_are_named_and_hinder_no_others() {
     assert_eq!((listed.out.lines().count(), listed.err.as_str()), (2, ""), "{listed:?}");
     assert_eq!(world.run(&["system", "df"]).err, "");
 }
+
+#[test]
+fn formats_are_templates() {
+    let world = World::with_base();
+    world.build("FROM base\nLABEL a=1 b=2\nENV X=y\nCMD [\"sh\", \"-c\", \"a b\"]\n", &["-t", "app:1"]).ok();
+    let inspect = |format: &str| world.run(&["inspect", "-f", format, "app:1"]).ok();
+    assert_eq!(inspect("{{.Config.Cmd}}"), "[sh -c a b]\n");
+    assert_eq!(inspect("{{json .Config.Entrypoint}} {{.Config.User}}|"), "[] |\n");
+    assert_eq!(inspect("{{range .Config.Env}}{{println .}}{{end}}"), "PATH=/bin\nX=y\n\n");
+    assert_eq!(inspect("{{index .Config.Labels \"b\"}} {{.Os}}/{{.Architecture}}"), "2 linux/amd64\n");
+    let all: Value = serde_json::from_str(&inspect("{{json .}}")).expect("JSON");
+    assert_eq!(all["Id"], world.inspect("app:1")["Id"]);
+    assert_eq!(
+        world.run(&["image", "inspect", "--format", "{{.RepoTags}}", "app:1", "base"]).ok(),
+        "[app:1]\n[base:latest]\n"
+    );
+    assert_eq!(world.run(&["images", "--format", "{{.Repository}}:{{.Tag}}"]).ok(), "app:1\nbase:latest\n");
+    assert!(world.run(&["history", "--format", "{{.CreatedBy}}", "app:1"]).ok().starts_with("CMD [\"sh\""));
+    world.run(&["inspect", "-f", "{{.Nothing}}", "app:1"]).fails_with(&[
+        "--format {{.Nothing}}",
+        "there is no \"Nothing\"",
+        "Architecture",
+    ]);
+    world.run(&["images", "--format", "pretty"]).fails_with(&["table, json, or a template"]);
+}

@@ -6,6 +6,7 @@ mod copy;
 mod dependencies;
 mod dockerd;
 mod errors;
+mod full_disk;
 mod images;
 mod instructions;
 mod interop;

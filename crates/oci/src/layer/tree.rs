@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, Timespec, Timestamps};
 use rustix::io::Errno;
 
 use crate::store::lease::random_name;
@@ -55,6 +55,46 @@ pub(crate) fn remove_at(parent: BorrowedFd<'_>, name: &[u8], trash: &Path) -> io
 fn path_name(path: &Path) -> io::Result<CString> {
     use std::os::unix::ffi::OsStrExt;
     Ok(CString::new(path.as_os_str().as_bytes())?)
+}
+
+/// Makes no file of a tree later than `latest`, in seconds since 1970; links themselves, not what they point to.
+pub(crate) fn clamp_times(root: &Path, latest: i64) -> io::Result<()> {
+    let dir = open_dir(rustix::fs::CWD, path_name(root)?.as_c_str())?;
+    clamp_below(dir.as_fd(), latest)?;
+    clamp(dir.as_fd(), c"", &rustix::fs::fstat(&dir)?, latest)
+}
+
+fn clamp_below(dir: BorrowedFd<'_>, latest: i64) -> io::Result<()> {
+    for entry in Dir::read_from(dir)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if matches!(name.to_bytes(), b"." | b"..") {
+            continue;
+        }
+        let stat = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            clamp_below(rustix::fs::openat(dir, name, flags, Mode::empty())?.as_fd(), latest)?;
+        }
+        clamp(dir, name, &stat, latest)?;
+    }
+    Ok(())
+}
+
+fn clamp(dir: BorrowedFd<'_>, name: &CStr, stat: &Stat, latest: i64) -> io::Result<()> {
+    if stat.st_mtime < latest || (stat.st_mtime == latest && stat.st_mtime_nsec == 0) {
+        return Ok(());
+    }
+    let time = Timespec { tv_sec: latest, tv_nsec: 0 };
+    let times = Timestamps { last_access: time, last_modification: time };
+    if name.is_empty() {
+        return Ok(rustix::fs::futimens(dir, &times)?);
+    }
+    match rustix::fs::utimensat(dir, name, &times, AtFlags::SYMLINK_NOFOLLOW) {
+        // A whiteout: the kernel lets nobody but root of the machine touch devices, and its time means nothing.
+        Err(Errno::PERM) if FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice => Ok(()),
+        other => Ok(other?),
+    }
 }
 
 /// Opens a directory for reading and makes it writable for its owner if it is not readable.

@@ -157,6 +157,12 @@ impl Scratch {
         is_empty(&self.upper())
     }
 
+    /// Makes no file later than `latest`, in seconds since 1970.
+    pub fn clamp_times(&self, latest: i64) -> Result<()> {
+        let upper = self.upper();
+        tree::clamp_times(&upper, latest).context("set times in", &upper)
+    }
+
     /// Ends writing: the directory may be read as a layer from now on, also while it is committed elsewhere.
     pub fn freeze(mut self) -> Result<Frozen> {
         let work = self.work();

@@ -1,0 +1,130 @@
+//! A disk that fills in the middle of things: the message says so, nothing half done stays, and with room it works.
+
+use std::process::{Command, Stdio};
+
+use crate::support::{Ran, Registry, World, is_root, require};
+
+/// Bytes that do not compress.
+fn noise(length: usize) -> Vec<u8> {
+    let mut state = 1u64;
+    let mut next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 56) as u8
+    };
+    (0..length).map(|_| next()).collect()
+}
+
+/// A world whose image `big` has 8 MB in one layer.
+fn world() -> World {
+    let world = World::with_base();
+    world.file("noise", noise(8_000_000));
+    world.build("FROM base\nCOPY noise /\n", &["-t", "big"]).ok();
+    world
+}
+
+/// Runs a script in a mount namespace in which `$D` is a disk of `megabytes`; `crossdock` in it uses the store of the
+/// world, `small` one on that disk, and `more` makes the disk large.
+fn script(world: &World, megabytes: usize, script: &str) -> Ran {
+    std::fs::create_dir_all(world.path("disk")).expect("a directory");
+    let prelude = format!(
+        "set -u; mount -t tmpfs -o size={megabytes}m tmpfs \"$D\"\n\
+        crossdock() {{ \"$EXE\" --root \"$STORE\" \"$@\"; }}\n\
+        small() {{ \"$EXE\" --root \"$D/store\" \"$@\"; }}\n\
+        more() {{ mount -o remount,size=100m \"$D\"; }}\n"
+    );
+    let mut command = Command::new(require("unshare", "util-linux"));
+    if !is_root() {
+        command.arg("--map-root-user");
+    }
+    command.args(["--mount", "sh", "-c", &(prelude + script)]);
+    command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("HOME", world.path("home"));
+    command
+        .env("D", world.path("disk"))
+        .env("STORE", world.store())
+        .env("EXE", env!("CARGO_BIN_EXE_crossdock"));
+    Ran::from(command.stdin(Stdio::null()).output().expect("unshare runs"))
+}
+
+#[test]
+fn save_leaves_no_half_archive() {
+    let world = world();
+    for format in ["oci", "docker"] {
+        let ran = script(
+            &world,
+            4,
+            &format!(
+                "crossdock save --format {format} -o $D/archive big; echo $?; ls -A $D; more; crossdock save --format {format} -o $D/archive big; ls $D"
+            ),
+        );
+        assert_eq!(ran.out, "1\narchive\n", "{ran:?}");
+        assert!(ran.err.contains("disk/archive") && ran.err.contains("o space left"), "{ran:?}");
+    }
+    let ran = script(&world, 4, "crossdock save big > $D/archive; echo $?");
+    assert_eq!(ran.out, "1\n", "{ran:?}");
+    assert!(ran.err.contains("standard output") && ran.err.contains("o space left"), "{ran:?}");
+}
+
+#[test]
+fn load_names_nothing_that_is_not_whole() {
+    let world = world();
+    world.run(&["save", "-o", &world.text("archive"), "big"]).ok();
+    let ran = script(
+        &world,
+        4,
+        "small load -i $D/../archive; echo $?; small images -q | wc -l; small system prune -f >/dev/null; \
+         more; small load -q -i $D/../archive; small run --rm big ls /noise",
+    );
+    assert_eq!(ran.out, "1\n0\nbig:latest\n/noise\n", "{ran:?}");
+    assert!(ran.err.contains("disk/store") && ran.err.contains("o space left"), "{ran:?}");
+}
+
+#[test]
+fn a_pull_goes_on_when_there_is_room() {
+    let world = world();
+    let registry = Registry::start(&world);
+    let name = registry.image("big:1");
+    world.run(&["push", "big", &name]).ok();
+    // First no room for the layer itself, then for its files.
+    for megabytes in [4, 12] {
+        let ran = script(
+            &world,
+            megabytes,
+            &format!(
+                "small pull {name}; echo $?; small images -q | wc -l; more; small pull -q {name} >/dev/null; \
+                 small run --rm {name} ls /noise"
+            ),
+        );
+        let [code, images, rest] = ran.out.splitn(3, '\n').collect::<Vec<_>>()[..] else { panic!("{ran:?}") };
+        assert_eq!((code, rest), ("1", "/noise\n"), "{megabytes} MB: {ran:?}");
+        // Whole blobs without room for their files are an image all the same.
+        assert_eq!(images, if megabytes == 4 { "0" } else { "1" }, "{ran:?}");
+        assert!(ran.err.contains("disk/store") && ran.err.contains("o space left"), "{ran:?}");
+    }
+}
+
+#[test]
+fn pushes_from_and_to_a_full_disk() {
+    let world = world();
+    world.run(&["save", "-o", &world.text("archive"), "big"]).ok();
+    let ran = script(
+        &world,
+        4,
+        "\"$EXE\" registry serve --addr 127.0.0.1:0 --addr-file $D/../address --dir $D/registry >/dev/null 2>&1 &\n\
+         until A=$(cat $D/../address 2>/dev/null) && test -n \"$A\"; do sleep 0.05; done\n\
+         crossdock push big $A/big:1; echo $?; more; crossdock push -q big $A/big:1 >/dev/null; echo $?; kill $!",
+    );
+    assert_eq!(ran.out, "1\n0\n", "{ran:?}");
+    assert!(ran.err.contains("127.0.0.1") && ran.err.contains("big"), "{ran:?}");
+    let registry = Registry::start(&world);
+    let name = registry.image("from:1");
+    let ran = script(
+        &world,
+        100,
+        &format!(
+            "small load -q -i $D/../archive; cat /dev/zero > $D/rest 2>/dev/null; small push big {name}; echo $?; rm $D/rest; small push -q big {name} >/dev/null; echo $?"
+        ),
+    );
+    // The lease that keeps a prune from taking the blobs needs some bytes.
+    assert_eq!(ran.out, "big:latest\n1\n0\n", "{ran:?}");
+    assert!(ran.err.contains("o space left") && ran.err.contains("disk/store"), "{ran:?}");
+}
