@@ -8,7 +8,7 @@ use crate::demo::{self, Options};
 use crate::tools::{cargo, is_root, require};
 
 /// Programs that tests compare with or run under.
-const PROGRAMS: [(&str, &str); 17] = [
+const PROGRAMS: [(&str, &str); 18] = [
     ("mmdebstrap", "mmdebstrap"),
     ("newuidmap", "uidmap"),
     ("qemu-aarch64-static", "qemu-user-static"),
@@ -19,6 +19,7 @@ const PROGRAMS: [(&str, &str); 17] = [
     ("runc", "runc"),
     ("docker-registry", "docker-registry"),
     ("dockerd", "docker.io"),
+    ("git", "git"),
     ("umoci", "umoci"),
     ("file", "file"),
     ("setfattr", "attr"),

@@ -1,20 +1,20 @@
 //! Runs stages on threads, looks steps up in the cache, packs layers in the background.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::Scope as Threads;
 use std::time::Instant;
 
 use crossdock_dockerfile::{Dockerfile, Lines};
-use crossdock_oci::store::{LayerOptions, Scratch, Store};
+use crossdock_oci::store::{LayerOptions, Scratch, Store, TemporaryDirectory};
 use crossdock_oci::{Descriptor, Digest, Reference};
 use crossdock_platform::Platform;
 use crossdock_sandbox::{Emulator, Killer};
 
 use crate::error::{BuildError, ErrorKind};
 use crate::event::{Event, Events, StepId};
+use crate::git::GitSource;
 use crate::graph::Names;
 use crate::key::Key;
 use crate::request::BuildRequest;
@@ -33,6 +33,9 @@ pub trait Images: Sync {
     /// Downloads `url` for ADD to a file of the store's temporary directory, and returns its path and the time of
     /// `Last-Modified` in seconds since 1970.
     fn download(&self, url: &str, to: &std::path::Path) -> Result<Option<i64>, String>;
+
+    /// Checks a repository out for ADD into an empty directory, with or without `.git`, and returns the commit.
+    fn checkout(&self, source: &GitSource, keep_git: bool, to: &std::path::Path) -> Result<String, String>;
 }
 
 /// What the engine needs from outside.
@@ -102,8 +105,12 @@ pub(crate) fn run(env: &Environment<'_>, request: &BuildRequest) -> Result<Vec<A
         }
     }
     warn_of_unused_arguments(env, &file, &scopes[0]);
-    let stat_cache =
-        request.context.as_ref().map(|context| StatCache::open(&env.store.root().join("statcache"), context));
+    // A context that was fetched into the store is never there again under the same path.
+    let fetched = std::fs::canonicalize(env.store.root().join("tmp")).ok();
+    let is_kept =
+        |context: &&std::path::PathBuf| fetched.as_ref().is_none_or(|tmp| !context.starts_with(tmp));
+    let context = request.context.as_ref().filter(is_kept);
+    let stat_cache = context.map(|context| StatCache::open(&env.store.root().join("statcache"), context));
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
     let engine = Engine {
         env,
@@ -395,10 +402,8 @@ impl<'a> Engine<'a> {
     }
 
     /// A temporary directory in the store; its mounts and content go with it.
-    pub fn temporary(&self) -> Result<tempfile::TempDir, ErrorKind> {
-        let base: PathBuf = self.env.store.root().join("tmp");
-        tempfile::tempdir_in(&base)
-            .map_err(|e| ErrorKind::io(format!("create a directory in {}", base.display()), e))
+    pub fn temporary(&self) -> Result<TemporaryDirectory, ErrorKind> {
+        Ok(self.env.store.temporary_directory()?)
     }
 }
 

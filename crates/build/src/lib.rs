@@ -10,6 +10,7 @@ pub mod copy;
 mod engine;
 pub mod error;
 pub mod event;
+pub mod git;
 mod graph;
 mod image;
 pub mod key;

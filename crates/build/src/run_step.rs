@@ -10,6 +10,7 @@ use crossdock_dockerfile::ignore::Ignore;
 use crossdock_dockerfile::instruction::{CommandLine, Instruction, Run};
 use crossdock_dockerfile::mount::{self, Mount, MountKind, Sharing};
 use crossdock_dockerfile::parser::heredoc_of_word;
+use crossdock_oci::store::TemporaryDirectory;
 use crossdock_oci::store::{CacheMount, Scratch, Sharing as CacheSharing};
 use crossdock_sandbox as sandbox;
 use rustix::fs::CWD;
@@ -66,11 +67,11 @@ struct PreparedMount {
 #[derive(Default)]
 struct Kept {
     attached: Vec<Attached>,
-    directories: Vec<tempfile::TempDir>,
+    directories: Vec<TemporaryDirectory>,
 }
 
 /// A mount at a temporary directory; gone when dropped.
-struct Attached(tempfile::TempDir);
+struct Attached(TemporaryDirectory);
 
 impl Drop for Attached {
     fn drop(&mut self) {

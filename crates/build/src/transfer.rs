@@ -10,7 +10,7 @@ use crossdock_dockerfile::ignore::{Ignore, clean};
 use crossdock_dockerfile::instruction::{Instruction, Transfer};
 use crossdock_oci::Digest;
 use crossdock_oci::layer::extract_tar;
-use crossdock_oci::store::{Owners, Scratch};
+use crossdock_oci::store::{Owners, Scratch, TemporaryDirectory};
 use crossdock_sandbox::{Upper, overlay_fd};
 use rustix::fs::{FileType, OFlags};
 
@@ -18,6 +18,7 @@ use crate::archive::{self, Archive};
 use crate::chmod::ModeChange;
 use crate::copy::{self, CopyOptions, Placement};
 use crate::error::{BuildError, ErrorKind};
+use crate::git::{GitSource, is_git};
 use crate::graph::Origin;
 use crate::key::Key;
 use crate::request::NamedContext;
@@ -36,6 +37,8 @@ struct Item {
     unpack: bool,
     /// `--parents`: the path to keep below the destination.
     keep: Option<String>,
+    /// What the content is, where that is known without reading it.
+    identity: Option<String>,
     options: usize,
 }
 
@@ -46,7 +49,7 @@ struct Sources {
     items: Vec<Item>,
     options: Vec<CopyOptions>,
     /// Directories with downloads and heredocs; removed at the end.
-    temporary: Vec<tempfile::TempDir>,
+    temporary: Vec<TemporaryDirectory>,
 }
 
 impl StageRun<'_, '_, '_> {
@@ -143,6 +146,12 @@ impl StageRun<'_, '_, '_> {
             if !item.entry.is_dir() {
                 shape.field(item.entry.name());
             }
+            if let Some(identity) = &item.identity {
+                shape
+                    .field(identity)
+                    .field(format!("{:?} {:?} {:?}", options.owner, options.mode, options.exclude));
+                continue;
+            }
             let cache = if item.in_context { self.engine.stat_cache.as_ref() } else { None };
             copy::add_to_key(&mut shape, &found.trees[item.tree], &item.entry, options, cache)
                 .map_err(|e| ErrorKind::Copy(e).at(lines))?;
@@ -230,6 +239,7 @@ impl StageRun<'_, '_, '_> {
                     in_context: origin.is_none(),
                     unpack,
                     keep,
+                    identity: None,
                     options: 0,
                 });
             }
@@ -283,9 +293,8 @@ impl StageRun<'_, '_, '_> {
             let shown = without_password(url);
             let failed = |reason: String| ErrorKind::Download { url: shown.clone(), reason }.at(lines);
             if is_git(url) {
-                return Err(failed(
-                    "Git sources are not supported; clone it and use --build-context".to_string(),
-                ));
+                self.repository(transfer, url, found).map_err(failed)?;
+                continue;
             }
             let name = file_name(url).ok_or_else(|| failed("the address has no file name".to_string()))?;
             let directory = self.engine.temporary().map_err(|e| e.at(lines))?;
@@ -320,11 +329,43 @@ impl StageRun<'_, '_, '_> {
                 in_context: false,
                 unpack,
                 keep: None,
+                identity: None,
                 options: found.options.len() - 1,
             });
             found.trees.push(tree);
             found.temporary.push(directory);
         }
+        Ok(())
+    }
+
+    /// A Git repository, or a directory in it, as a source of ADD.
+    fn repository(&self, transfer: &Transfer, url: &str, found: &mut Sources) -> Result<(), String> {
+        let mut source = GitSource::parse(url)?;
+        if let Some(checksum) = &transfer.checksum {
+            let env = &self.state.config.config.env;
+            source.commit = Some(self.state.scope.expand(checksum, env).map_err(|e| e.to_string())?.text);
+        }
+        let directory = self.engine.temporary().map_err(|e| e.to_string())?;
+        let commit = self.engine.env.images.checkout(&source, transfer.keep_git_dir, directory.path())?;
+        let shown = format!("directory \"{}\" of commit {commit}", source.directory);
+        let tree = Tree::open(directory.path(), Ignore::default()).map_err(|e| e.to_string())?;
+        let entry = tree.entry(&source.directory).map_err(|e| format!("{shown}: {e}"))?;
+        if !entry.is_dir() {
+            return Err(format!("{shown}: not a directory"));
+        }
+        // What git writes beside the files is never the same twice.
+        let identity = transfer.keep_git_dir.then(|| format!("git {commit} {}", source.directory));
+        found.items.push(Item {
+            tree: found.trees.len(),
+            entry,
+            in_context: false,
+            unpack: false,
+            keep: None,
+            identity,
+            options: 0,
+        });
+        found.trees.push(tree);
+        found.temporary.push(directory);
         Ok(())
     }
 
@@ -366,6 +407,7 @@ impl StageRun<'_, '_, '_> {
                 in_context: false,
                 unpack: false,
                 keep: None,
+                identity: None,
                 options: found.options.len() - 1,
             });
             found.trees.push(tree);
@@ -454,15 +496,8 @@ fn unpack(
 }
 
 fn is_remote(source: &str) -> bool {
+    // A file:// address names a repository, too, so that it is refused as one.
     source.starts_with("http://") || source.starts_with("https://") || is_git(source)
-}
-
-fn is_git(source: &str) -> bool {
-    source.starts_with("git@")
-        || source.starts_with("git://")
-        || source.starts_with("ssh://")
-        || (source.starts_with("http")
-            && source.split(['#', '?']).next().is_some_and(|s| s.ends_with(".git")))
 }
 
 /// The last part of a URL's path.

@@ -5,18 +5,20 @@ use std::io::{IsTerminal, Read};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use crossdock_build::git::{GitSource, is_git};
 use crossdock_build::{BuildRequest, Built, Environment, NamedContext, Secret};
 use crossdock_dockerfile::ignore::Ignore;
 use crossdock_dockerfile::mount::{bytes, csv};
 use crossdock_oci::archive::SaveItem;
 use crossdock_oci::layer::{Timestamps, copy_tree, export_tar, extract_tar};
 use crossdock_oci::media_type::Compression;
-use crossdock_oci::store::{LayerOptions, Owners};
+use crossdock_oci::store::{LayerOptions, Owners, TemporaryDirectory};
 use crossdock_oci::{Descriptor, Index, Reference, Store, media_type};
 use crossdock_platform::Platform;
 use crossdock_registry::transfer::{PushOptions, push};
 use crossdock_sandbox::emulator;
 
+use super::git;
 use super::registry::{open_special, write_whole};
 use super::run::{hosts, limits};
 use super::source::Source;
@@ -47,12 +49,14 @@ pub fn build(session: &Session, args: BuildArgs) -> Result<u8> {
         }
     }
 
-    let input = input(&store, &args)?;
-    let request = request(&args, &input, &display)?;
+    let source = Source::new(session, &store, display.clone());
+    let remote = Remote { store: &store, source: &source, keep_git: keeps_git(&args) };
+    let input = input(&remote, &args)?;
+    let (contexts, _directories) = contexts(&remote, &args.build_contexts)?;
+    let request = request(&args, &input, contexts, &display)?;
     let choice = session::emulator_choice(&args.emulator)?;
     let find =
         |platform: &Platform| emulator::find(&platform.architecture, &choice).map_err(|e| e.to_string());
-    let source = Source::new(session, &store, display.clone());
     let timestamps = match request.source_date_epoch {
         Some(seconds) => Timestamps::Clamp(seconds),
         None => Timestamps::Keep,
@@ -128,42 +132,122 @@ struct Input {
     name: String,
     context: Option<PathBuf>,
     ignore: Ignore,
-    /// An unpacked context from standard input.
-    _temporary: Option<tempfile::TempDir>,
+    /// A context that came from elsewhere.
+    _temporary: Option<TemporaryDirectory>,
 }
 
-fn input(store: &Store, args: &BuildArgs) -> Result<Input> {
+/// Brings contexts from elsewhere into temporary directories.
+struct Remote<'a> {
+    store: &'a Store,
+    source: &'a Source<'a>,
+    keep_git: bool,
+}
+
+/// What an address leads to.
+enum Fetched {
+    /// A directory, inside a temporary one.
+    Directory(TemporaryDirectory, PathBuf),
+    /// A file that is no archive.
+    File(Vec<u8>),
+}
+
+impl Remote<'_> {
+    /// Whether a context is an address; docker takes names of GitHub without a scheme, too.
+    fn is_address(text: &str) -> bool {
+        text.contains("://") || text.starts_with("git@") || text.starts_with("github.com/")
+    }
+
+    fn fetch(&self, text: &str) -> Result<Fetched> {
+        let address = match text.starts_with("github.com/") {
+            true => format!("https://{text}"),
+            false => text.to_string(),
+        };
+        let shown = git::without_password(&address);
+        let is_repository = is_git(&address) || address.starts_with("file://") || address != *text;
+        let fetched = match is_repository {
+            true => self.repository(&address),
+            false if address.starts_with("http://") || address.starts_with("https://") => self.file(&address),
+            false => bail!(
+                "build context {shown}: it must be a directory, \"-\", a Git repository, or an http(s) address of an archive or a Dockerfile"
+            ),
+        };
+        fetched.with_context(|| format!("build context {shown}"))
+    }
+
+    fn repository(&self, address: &str) -> Result<Fetched> {
+        let source = GitSource::parse(address).map_err(anyhow::Error::msg)?;
+        let directory = self.store.temporary_directory()?;
+        let checkout = git::Checkout { source: &source, keep_git: self.keep_git, allow_file: true };
+        let commit = checkout.run(directory.path())?;
+        let top = std::fs::canonicalize(directory.path())?;
+        let missing = || format!("directory \"{}\" of commit {commit}", source.directory);
+        let path = std::fs::canonicalize(top.join(&source.directory)).with_context(missing)?;
+        if !path.starts_with(&top) {
+            bail!("{}: a link leads out of the repository", missing());
+        }
+        Ok(Fetched::Directory(directory, path))
+    }
+
+    fn file(&self, address: &str) -> Result<Fetched> {
+        let directory = self.store.temporary_directory()?;
+        let (path, unpacked) = (directory.path().join("download"), directory.path().join("context"));
+        self.source.client()?.download(address, &path)?;
+        let mut file = std::fs::File::open(&path)?;
+        let mut head = Vec::new();
+        (&mut file).take(512).read_to_end(&mut head)?;
+        let stream = std::io::Cursor::new(head.clone()).chain(file);
+        if !is_archive(&head) {
+            let mut bytes = Vec::new();
+            stream.take(crossdock_dockerfile::parser::SIZE_MAX as u64).read_to_end(&mut bytes)?;
+            return Ok(Fetched::File(bytes));
+        }
+        std::fs::create_dir(&unpacked)?;
+        extract_tar(stream, &unpacked, Owners::Ignore, "context")?;
+        Ok(Fetched::Directory(directory, unpacked))
+    }
+}
+
+/// BuildKit's argument for contexts that are repositories.
+fn keeps_git(args: &BuildArgs) -> bool {
+    args.build_args.iter().any(|arg| {
+        matches!(arg.as_str(), "BUILDKIT_CONTEXT_KEEP_GIT_DIR=1" | "BUILDKIT_CONTEXT_KEEP_GIT_DIR=true")
+    })
+}
+
+/// A build of a Dockerfile alone.
+fn without_context(args: &BuildArgs, dockerfile: Vec<u8>, from: &str) -> Result<Input> {
+    if let Some(file) = &args.file {
+        bail!("--file {} needs a context with that file, but {from} is a Dockerfile", file.display());
+    }
+    Ok(Input { dockerfile, name: "-".into(), context: None, ignore: Ignore::default(), _temporary: None })
+}
+
+fn input(remote: &Remote<'_>, args: &BuildArgs) -> Result<Input> {
     let from_stdin = args.context.as_os_str() == "-";
     let file_is_stdin = args.file.as_ref().is_some_and(|f| f.as_os_str() == "-");
     if from_stdin && file_is_stdin {
         bail!("only one of the context and the Dockerfile can be read from standard input");
     }
     let text = args.context.to_string_lossy();
-    if text.contains("://") || text.starts_with("git@") {
-        bail!("a context must be a directory or \"-\", not {text}: clone or download it first");
-    }
     let mut temporary = None;
     let mut context = Some(args.context.clone());
+    if Remote::is_address(&text) && !args.context.exists() {
+        match remote.fetch(&text)? {
+            Fetched::File(dockerfile) => return without_context(args, dockerfile, "the address"),
+            Fetched::Directory(directory, path) => {
+                context = Some(path);
+                temporary = Some(directory);
+            }
+        }
+    }
     if from_stdin {
         let (head, rest) = read_head()?;
         if !is_archive(&head) {
             let mut dockerfile = head;
             rest.take(crossdock_dockerfile::parser::SIZE_MAX as u64).read_to_end(&mut dockerfile)?;
-            if let Some(file) = &args.file {
-                bail!(
-                    "--file {} needs a context with that file, but standard input is a Dockerfile",
-                    file.display()
-                );
-            }
-            return Ok(Input {
-                dockerfile,
-                name: "-".into(),
-                context: None,
-                ignore: Ignore::default(),
-                _temporary: None,
-            });
+            return without_context(args, dockerfile, "standard input");
         }
-        let directory = tempfile::tempdir_in(store.root().join("tmp")).context("unpack the context")?;
+        let directory = remote.store.temporary_directory()?;
         let stream = std::io::Cursor::new(head).chain(rest);
         extract_tar(stream, directory.path(), Owners::Ignore, "context")?;
         context = Some(directory.path().to_path_buf());
@@ -189,7 +273,7 @@ fn input(store: &Store, args: &BuildArgs) -> Result<Input> {
         });
     }
     let path = match &args.file {
-        // In a context from standard input, --file is a path in it; else a path here, as buildx has it.
+        // In a context from elsewhere, --file is a path in it; else a path here, as buildx has it.
         Some(file) if temporary.is_some() => context.join(file),
         Some(file) => file.clone(),
         None => {
@@ -238,7 +322,12 @@ fn is_archive(head: &[u8]) -> bool {
     head.get(257..262) == Some(b"ustar") || Compression::of_magic(head) != Compression::None
 }
 
-fn request(args: &BuildArgs, input: &Input, display: &Display) -> Result<BuildRequest> {
+fn request(
+    args: &BuildArgs,
+    input: &Input,
+    contexts: BTreeMap<String, NamedContext>,
+    display: &Display,
+) -> Result<BuildRequest> {
     let platforms = session::platforms(&args.platform)?;
     let mut build_args = BTreeMap::new();
     for text in &args.build_args {
@@ -269,7 +358,7 @@ fn request(args: &BuildArgs, input: &Input, display: &Display) -> Result<BuildRe
         dockerfile: input.dockerfile.clone(),
         context: input.context.clone(),
         ignore: input.ignore.clone(),
-        contexts: contexts(&args.build_contexts)?,
+        contexts,
         target: args.target.clone(),
         platforms,
         build_args,
@@ -299,8 +388,12 @@ fn pairs(given: &[String], flag: &str) -> Result<BTreeMap<String, String>> {
     given.iter().map(pair).collect()
 }
 
-fn contexts(given: &[String]) -> Result<BTreeMap<String, NamedContext>> {
-    let mut all = BTreeMap::new();
+/// The `--build-context`s, and the directories of those from elsewhere.
+fn contexts(
+    remote: &Remote<'_>,
+    given: &[String],
+) -> Result<(BTreeMap<String, NamedContext>, Vec<TemporaryDirectory>)> {
+    let (mut all, mut directories) = (BTreeMap::new(), Vec::new());
     for text in given {
         let Some((name, source)) = text.split_once('=').filter(|(n, s)| !n.is_empty() && !s.is_empty())
         else {
@@ -312,10 +405,17 @@ fn contexts(given: &[String]) -> Result<BTreeMap<String, NamedContext>> {
             layout_context(layout)
         } else if let Some(stage) = source.strip_prefix("target:") {
             NamedContext::Stage(stage.to_string())
-        } else if source.contains("://") || source.starts_with("git@") {
-            bail!(
-                "--build-context {text}: only directories, docker-image://, oci-layout:// and target: are supported"
-            );
+        } else if Remote::is_address(source) {
+            match remote.fetch(source)? {
+                Fetched::Directory(directory, path) => {
+                    directories.push(directory);
+                    let ignore = read_ignore(&[path.join(".dockerignore")])?;
+                    NamedContext::Directory { path, ignore }
+                }
+                Fetched::File(_) => {
+                    bail!("--build-context {name}: the address leads to a file that is no tar archive")
+                }
+            }
         } else {
             let path = std::fs::canonicalize(source).with_context(|| format!("--build-context {text}"))?;
             if !path.is_dir() {
@@ -326,7 +426,7 @@ fn contexts(given: &[String]) -> Result<BTreeMap<String, NamedContext>> {
         };
         all.insert(name.to_string(), context);
     }
-    Ok(all)
+    Ok((all, directories))
 }
 
 /// `PATH[:TAG][@DIGEST]`.

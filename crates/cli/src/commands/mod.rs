@@ -5,6 +5,7 @@ mod binfmt;
 mod build;
 mod doctor;
 mod elf;
+mod git;
 mod images;
 mod manifest;
 mod registry;

@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use crossdock_build::Images;
+use crossdock_build::git::GitSource;
 use crossdock_oci::store::{IdMatch, ImageEntry};
 use crossdock_oci::{Descriptor, Digest, Reference, Store};
 use crossdock_platform::Platform;
 use crossdock_registry::Client;
 use crossdock_registry::transfer::{PullOptions, Pulled, pull};
 
+use super::git::Checkout;
 use crate::progress::Display;
 use crate::session::Session;
 
@@ -85,6 +87,11 @@ impl Images for Source<'_> {
     fn download(&self, url: &str, to: &Path) -> Result<Option<i64>, String> {
         let client = self.client().map_err(|e| crate::session::chain(&e))?;
         client.download(url, to).map_err(|e| e.to_string())
+    }
+
+    fn checkout(&self, source: &GitSource, keep_git: bool, to: &Path) -> Result<String, String> {
+        let checkout = Checkout { source, keep_git, allow_file: false };
+        checkout.run(to).map_err(|e| crate::session::chain(&e))
     }
 }
 

@@ -141,10 +141,3 @@ fn passwords_of_addresses_are_not_shown() {
     let history = world.run(&["history", "--no-trunc", "t"]).ok();
     assert!(!history.lines().nth(1).expect("a line").contains("hunter22"), "{history}");
 }
-
-#[test]
-fn git_sources_say_what_to_do() {
-    let world = World::with_base();
-    let built = world.build("FROM base\nADD https://example.invalid/a.git /x\n", &[]);
-    built.fails_with(&["Git sources are not supported", "Dockerfile:2"]);
-}

@@ -15,6 +15,7 @@ mod machine;
 mod manifest;
 mod mounts;
 mod outputs;
+mod remote;
 mod robustness;
 mod run;
 mod stages;

@@ -49,6 +49,28 @@ pub enum Owners {
     Ignore,
 }
 
+/// See [`Store::temporary_directory`].
+#[derive(Debug)]
+pub struct TemporaryDirectory {
+    path: PathBuf,
+    /// Its lease keeps the directory.
+    store: Store,
+}
+
+impl TemporaryDirectory {
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for TemporaryDirectory {
+    fn drop(&mut self) {
+        // If this fails, a later collection tries again.
+        let _ = crate::layer::tree::remove(&self.path, &self.store.dir("tmp"));
+    }
+}
+
 impl fmt::Debug for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Store")
@@ -100,6 +122,13 @@ impl Store {
     /// this handle lives.
     pub fn hold(&self, digest: &Digest) -> Result<()> {
         self.lease.hold(&[Use::Blob(digest.clone())])
+    }
+
+    /// An empty directory that no collection takes; it goes with its content when dropped.
+    pub fn temporary_directory(&self) -> Result<TemporaryDirectory> {
+        let path = self.lease.temporary()?;
+        fs::create_dir(&path).context("create", &path)?;
+        Ok(TemporaryDirectory { path, store: self.clone() })
     }
 
     pub(crate) fn dir(&self, name: &str) -> PathBuf {

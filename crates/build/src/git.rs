@@ -1,0 +1,122 @@
+//! Addresses of Git repositories as docker takes them for contexts and ADD.
+//!
+//! `REMOTE#REF:DIRECTORY`, or the same as a query: `REMOTE?branch=B&subdir=D` (also `ref`, `tag`, `commit`).
+
+/// A repository, what to check out, and the directory of it that is meant.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GitSource {
+    /// As git takes it; may hold a password.
+    pub remote: String,
+    /// Branch, tag or commit; the remote's HEAD without.
+    pub reference: Option<String>,
+    /// The commit that it must be, or the first digits of it.
+    pub commit: Option<String>,
+    /// Directory in the repository; empty for all of it.
+    pub directory: String,
+}
+
+/// Whether an address is one of a repository rather than of a file: `git@`, `git://`, `ssh://`, or a path that ends in
+/// `.git`.
+pub fn is_git(source: &str) -> bool {
+    let (path, _) = split_path(source);
+    source.starts_with("git@")
+        || source.starts_with("git://")
+        || source.starts_with("ssh://")
+        || (["http://", "https://", "file://"].iter().any(|scheme| source.starts_with(scheme))
+            && path.ends_with(".git"))
+}
+
+/// The address up to `?` or `#`, and the rest.
+fn split_path(source: &str) -> (&str, &str) {
+    source.split_at(source.find(['#', '?']).unwrap_or(source.len()))
+}
+
+impl GitSource {
+    /// Reads an address. The error is a sentence for the user.
+    pub fn parse(source: &str) -> Result<GitSource, String> {
+        let (remote, rest) = split_path(source);
+        let mut git = GitSource { remote: remote.to_string(), ..GitSource::default() };
+        let (query, fragment) = rest.split_once('#').unwrap_or((rest, ""));
+        for field in query.trim_start_matches('?').split('&').filter(|field| !field.is_empty()) {
+            let (name, value) = field.split_once('=').unwrap_or((field, ""));
+            match name {
+                "ref" | "branch" | "tag" => git.reference = Some(value.to_string()),
+                "commit" | "checksum" => git.commit = Some(value.to_string()),
+                "subdir" => git.directory = value.to_string(),
+                _ => {
+                    return Err(format!("unknown \"{name}\": it must be ref, branch, tag, commit or subdir"));
+                }
+            }
+        }
+        let (reference, directory) = fragment.split_once(':').unwrap_or((fragment, ""));
+        if !reference.is_empty() {
+            git.reference = Some(reference.to_string());
+        }
+        if !directory.is_empty() {
+            git.directory = directory.to_string();
+        }
+        git.directory = crate::tree::clean_relative(&git.directory);
+        // Git would take it for an option.
+        let all = [Some(&git.remote), git.reference.as_ref(), git.commit.as_ref()];
+        if let Some(bad) = all.into_iter().flatten().find(|text| text.starts_with('-')) {
+            return Err(format!("{bad}: it must not begin with \"-\""));
+        }
+        if let Some(commit) = &git.commit
+            && (commit.len() < 7 || !commit.bytes().all(|b| b.is_ascii_hexdigit()))
+        {
+            return Err(format!("{commit}: not a commit, which has 7 to 40 hexadecimal digits"));
+        }
+        Ok(git)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_a_repository() {
+        for yes in [
+            "git@h:a/b",
+            "git://h/a",
+            "ssh://git@h/a",
+            "https://h/a.git",
+            "http://h/a.git#x:y",
+            "https://h/a.git?ref=x",
+        ] {
+            assert!(is_git(yes), "{yes}");
+        }
+        for no in ["https://h/a.tar.gz", "https://h/a#b.git", "https://h/?x=.git", "a.git", "/a/b.git"] {
+            assert!(!is_git(no), "{no}");
+        }
+    }
+
+    #[test]
+    fn parts() {
+        let git = |remote: &str, reference: Option<&str>, directory: &str| GitSource {
+            remote: remote.to_string(),
+            reference: reference.map(str::to_string),
+            commit: None,
+            directory: directory.to_string(),
+        };
+        for (text, expected) in [
+            ("https://h/a.git", git("https://h/a.git", None, "")),
+            ("https://h/a.git#v1", git("https://h/a.git", Some("v1"), "")),
+            ("git@h:a.git#feature/x:sub/dir/", git("git@h:a.git", Some("feature/x"), "sub/dir")),
+            ("git://h/a#:../..//sub", git("git://h/a", None, "sub")),
+            ("https://h/a.git?branch=b&subdir=c", git("https://h/a.git", Some("b"), "c")),
+        ] {
+            assert_eq!(GitSource::parse(text), Ok(expected), "{text}");
+        }
+        for bad in [
+            "git://h/a#--upload-pack=x",
+            "https://h/a.git?x=1",
+            "https://h/a.git?commit=zz",
+            "https://h/a.git?commit=12",
+        ] {
+            assert!(GitSource::parse(bad).is_err(), "{bad}");
+        }
+        let with = GitSource::parse("https://h/a.git?ref=v1&commit=0123abcd").expect("valid");
+        assert_eq!(with.commit.as_deref(), Some("0123abcd"));
+    }
+}

@@ -1,0 +1,136 @@
+//! Checking Git repositories out with the user's `git`, whose credentials, proxies and keys then just work.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+use crossdock_build::git::GitSource;
+
+/// What is needed of a repository, in a new directory.
+pub struct Checkout<'a> {
+    pub source: &'a GitSource,
+    /// Leaves `.git` there.
+    pub keep_git: bool,
+    /// Whether a repository of this machine may be named, which only the user may, not a Dockerfile.
+    pub allow_file: bool,
+}
+
+impl Checkout<'_> {
+    /// Checks out into the empty directory `to`; returns the commit.
+    pub fn run(&self, to: &Path) -> Result<String> {
+        let source = self.source;
+        if source.remote.starts_with("file://") && !self.allow_file {
+            bail!("a repository of this machine can be the build context, but not a source of ADD");
+        }
+        self.git(to, &["init", "--quiet", "--template="])?;
+        let fetched = self.fetch(to)?;
+        self.git(to, &["-c", "advice.detachedHead=false", "checkout", "--quiet", "--force", &fetched])?;
+        let commit = self.git(to, &["rev-parse", "HEAD"])?.trim().to_string();
+        if let Some(expected) = &source.commit
+            && !commit.starts_with(&expected.to_ascii_lowercase())
+        {
+            bail!("the commit is {commit}, not {expected}");
+        }
+        if to.join(".gitmodules").exists() {
+            self.git(to, &["submodule", "--quiet", "update", "--init", "--recursive", "--depth=1"])?;
+        }
+        if !self.keep_git {
+            remove_git(to)?;
+        }
+        Ok(commit)
+    }
+
+    /// Fetches only the one commit where the server gives it; else everything, for a commit that no name leads to.
+    /// Returns what to check out.
+    fn fetch(&self, to: &Path) -> Result<String> {
+        const FETCHED: &str = "FETCH_HEAD";
+        let source = self.source;
+        let wanted = source.reference.as_deref().or(source.commit.as_deref()).unwrap_or("HEAD");
+        let fetch = ["fetch", "--quiet", "--no-tags", "--update-head-ok"];
+        let shallow = [&fetch[..], &["--depth=1", "--", &source.remote, wanted]].concat();
+        let Err(mut first) = self.git(to, &shallow) else { return Ok(FETCHED.to_string()) };
+        // A web server without Git's own protocol has whole histories only.
+        if first.to_string().contains("shallow") {
+            match self.git(to, &[&fetch[..], &["--", &source.remote, wanted]].concat()) {
+                Ok(_) => return Ok(FETCHED.to_string()),
+                Err(e) => first = e,
+            }
+        }
+        if !(wanted.len() >= 7 && wanted.bytes().all(|b| b.is_ascii_hexdigit())) {
+            return Err(first);
+        }
+        let everything =
+            ["--", &source.remote, "+refs/heads/*:refs/remotes/origin/*", "+refs/tags/*:refs/tags/*"];
+        self.git(to, &[&fetch[..], &everything].concat())?;
+        let commit = self.git(to, &["rev-parse", "--verify", "--quiet", &format!("{wanted}^{{commit}}")]);
+        let commit = commit.with_context(|| format!("the repository has no commit {wanted}"))?;
+        Ok(commit.trim().to_string())
+    }
+
+    /// Runs git there; returns its output.
+    fn git(&self, directory: &Path, args: &[&str]) -> Result<String> {
+        // Submodules may name anything.
+        let is_here = self.source.remote.starts_with("file://");
+        let protocols = if is_here { "https:http:ssh:git:file" } else { "https:http:ssh:git" };
+        let mut command = Command::new("git");
+        command.arg("-C").arg(directory).args(args).stdin(Stdio::null());
+        // Nobody answers a question in the middle of a build; hooks of others do not run.
+        command.env("GIT_TERMINAL_PROMPT", "0").env("GIT_ALLOW_PROTOCOL", protocols);
+        for variable in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY"] {
+            command.env_remove(variable);
+        }
+        if std::env::var_os("GIT_SSH_COMMAND").is_none() && std::env::var_os("GIT_SSH").is_none() {
+            command.env("GIT_SSH_COMMAND", "ssh -o BatchMode=yes");
+        }
+        let output = match command.output() {
+            Ok(output) => output,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                bail!("git is not installed: install it (on Debian: apt-get install git)")
+            }
+            Err(e) => return Err(e).context("run git"),
+        };
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stderr);
+            let said = said.replace(&self.source.remote, &without_password(&self.source.remote));
+            let lines: Vec<&str> = said.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+            let last = lines[lines.len().saturating_sub(3)..].join("; ");
+            bail!(
+                "git {} failed: {}",
+                args[0].trim_start_matches('-'),
+                if last.is_empty() { output.status.to_string() } else { last }
+            );
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+}
+
+/// Removes `.git`, of submodules too: a file there.
+fn remove_git(directory: &Path) -> Result<()> {
+    let doing = || format!("remove .git from {}", directory.display());
+    std::fs::remove_dir_all(directory.join(".git")).with_context(doing)?;
+    let mut pending = vec![directory.to_path_buf()];
+    while let Some(directory) = pending.pop() {
+        for entry in std::fs::read_dir(&directory).with_context(doing)? {
+            let entry = entry.with_context(doing)?;
+            let kind = entry.file_type().with_context(doing)?;
+            if kind.is_dir() {
+                pending.push(entry.path());
+            } else if kind.is_file() && entry.file_name() == ".git" {
+                std::fs::remove_file(entry.path()).with_context(doing)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The address without user and password, for messages.
+pub fn without_password(url: &str) -> String {
+    match url.split_once("://") {
+        Some((scheme, rest)) => {
+            let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+            let host = authority.rsplit('@').next().unwrap_or(authority);
+            format!("{scheme}://{host}/{path}")
+        }
+        None => url.to_string(),
+    }
+}
