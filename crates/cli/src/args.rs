@@ -47,6 +47,8 @@ pub enum Command {
     Pull(PullArgs),
     /// Send an image or a multi-platform index to a registry
     Push(PushArgs),
+    /// Copy an image or index from registry to registry, without storing it here
+    Copy(CopyArgs),
     /// List images
     Images(ImagesArgs),
     /// Give an image another name
@@ -352,6 +354,27 @@ pub struct PushArgs {
     /// Accepted for docker and podman
     #[arg(short, long, hide = true, visible_alias = "all")]
     pub all_tags: bool,
+}
+
+#[derive(clap::Args)]
+pub struct CopyArgs {
+    /// What to copy; skopeo's docker:// may stand before it
+    pub source: String,
+    /// Its name there
+    #[arg(required_unless_present = "tags", conflicts_with = "tags")]
+    pub destination: Option<String>,
+    /// Its name there, as "docker buildx imagetools create" has it; may be given several times
+    #[arg(short, long = "tag", value_name = "NAME")]
+    pub tags: Vec<String>,
+    /// Only the images of these platforms; several get an index of their own
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    pub platform: Vec<String>,
+    /// Print only the digest
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// Accepted for skopeo: everything is copied unless platforms are given
+    #[arg(short, long, hide = true)]
+    pub all: bool,
 }
 
 #[derive(clap::Args)]
@@ -718,9 +741,15 @@ pub fn with_aliases(mut args: Vec<OsString>) -> Vec<OsString> {
         ("image" | "builder" | "buildx", "prune") => &["system", "prune"],
         ("buildx", "du") => &["system", "df"],
         ("container", "run") => &["run"],
+        ("buildx", "imagetools") => match word(at + 2).as_str() {
+            "create" => &["copy"],
+            "inspect" => &["manifest", "inspect"],
+            _ => return args,
+        },
         _ => return args,
     };
-    args.splice(at..at + 2, replacement.iter().map(OsString::from));
+    let words = if word(at + 1) == "imagetools" { 3 } else { 2 };
+    args.splice(at..at + words, replacement.iter().map(OsString::from));
     args
 }
 

@@ -10,7 +10,9 @@ use crossdock_registry::transfer::{Platforms, PullOptions, PushOptions, push as 
 
 use super::source::{self, Source};
 use super::{print, table};
-use crate::args::{HistoryArgs, ImagesArgs, InspectArgs, ProgressMode, PullArgs, PushArgs, RmiArgs, TagArgs};
+use crate::args::{
+    CopyArgs, HistoryArgs, ImagesArgs, InspectArgs, ProgressMode, PullArgs, PushArgs, RmiArgs, TagArgs,
+};
 use crate::progress::Display;
 use crate::session::{self, Session, ago, seconds, size};
 
@@ -93,6 +95,44 @@ pub fn push(session: &Session, args: PushArgs) -> Result<u8> {
         );
     }
     print(pushed.digest.as_str());
+    Ok(0)
+}
+
+pub fn copy(session: &Session, args: CopyArgs) -> Result<u8> {
+    let name = |text: &str| match text.split_once("://") {
+        Some(("docker", name)) => session::reference(name),
+        None => session::reference(text),
+        Some((transport, _)) => bail!(
+            "{text}: only registries, not {transport}: see \"crossdock load\", \"save\" and \"push\" for archives and the store"
+        ),
+    };
+    let from = name(&args.source)?;
+    let targets =
+        args.tags.iter().chain(&args.destination).map(|text| name(text)).collect::<Result<Vec<_>>>()?;
+    let platforms = match args.platform.is_empty() || args.all {
+        true => Platforms::All,
+        false => Platforms::Only(session::platforms(&args.platform)?),
+    };
+    let display = display(args.quiet);
+    let client = session.client(std::sync::Arc::new(display.clone()))?;
+    let mut digest = None;
+    for to in &targets {
+        let copied = crossdock_registry::transfer::copy(&client, &from, to, &platforms)?;
+        if !args.quiet {
+            display.say(&format!(
+                "copied {} to {}: {} blobs and {} moved, {} mounted, {} already there",
+                from.familiar(),
+                to.familiar(),
+                copied.moved,
+                size(copied.bytes_moved),
+                copied.mounted,
+                copied.existed
+            ));
+        }
+        digest = Some(copied.digest);
+    }
+    display.clear();
+    digest.iter().for_each(|digest| print(digest.as_str()));
     Ok(0)
 }
 

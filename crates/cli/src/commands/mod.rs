@@ -39,6 +39,7 @@ pub fn run(session: &Session, command: Command) -> Result<u8> {
         Command::Unshare(args) => run::unshare(args),
         Command::Pull(args) => images::pull(session, args),
         Command::Push(args) => images::push(session, args),
+        Command::Copy(args) => images::copy(session, args),
         Command::Images(args) => images::images(session, args),
         Command::Tag(args) => images::tag(session, args),
         Command::Rmi(args) => images::rmi(session, args),

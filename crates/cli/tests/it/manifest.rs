@@ -1,8 +1,14 @@
 //! manifest.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+
+use crossdock_registry::server::faults::Fault;
+use crossdock_testkit::DockerRegistry;
 use serde_json::Value;
 
-use crate::support::{Registry, World};
+use crate::support::{FaultyRegistry, Registry, World};
 
 fn images(world: &World, registry: &Registry) -> Vec<String> {
     ["amd64", "arm64"]
@@ -108,4 +114,80 @@ fn one_image_is_inspected_too() {
     assert!(one["config"]["digest"].is_string(), "{one}");
     let table = World::new().run(&["manifest", "inspect", "--verbose", &names[0]]).ok();
     assert!(table.contains("sha256:") && table.contains("image"), "{table}");
+}
+
+#[test]
+fn copies_go_from_registry_to_registry() {
+    let world = World::new();
+    let registry = Registry::start(&world);
+    let names = images(&world, &registry);
+    let list = registry.image("app:1");
+    world.run(&["manifest", "create", &list, &names[0], &names[1]]).ok();
+    let digest = world.run(&["manifest", "push", &list]).ok();
+    let other = World::new();
+    let peer = DockerRegistry::start("");
+    let copy = peer.reference("team/copy:1").to_string();
+    let copied = other.run(&["copy", &format!("docker://{list}"), &format!("docker://{copy}")]);
+    assert!(copied.err.contains("4 blobs and"), "{}", copied.err);
+    assert_eq!(copied.ok(), digest);
+    assert_eq!(
+        fs::read_dir(other.path("store/blobs/sha256")).map_or(0, Iterator::count),
+        0,
+        "nothing is stored"
+    );
+    let again = other.run(&["copy", &list, &copy]);
+    assert!(again.err.contains("0 blobs and 0B moved, 0 mounted, 4 already there"), "{}", again.err);
+    // On one registry nothing moves.
+    let (two, three) = (registry.image("elsewhere:2"), registry.image("third:3"));
+    let mounted = other.run(&["buildx", "imagetools", "create", "-t", &two, "-t", &three, &list]);
+    assert_eq!(mounted.err.matches("0 blobs and 0B moved, 4 mounted").count(), 2, "{}", mounted.err);
+    other.run(&["pull", "--all-platforms", &copy]).ok();
+    assert_eq!(other.validate(), 1);
+
+    let one = registry.image("one:1");
+    other.run(&["copy", "--platform", "linux/arm64", &list, &one]).ok();
+    other.run(&["pull", "--platform", "linux/arm64", &one]).ok();
+    assert!(other.inspect(&one)["Index"].is_null());
+    let both = registry.image("both:1");
+    other.run(&["copy", "--platform", "linux/arm64,linux/amd64", &list, &both]).ok();
+    assert_eq!(entries(&other, &both).len(), 2);
+    other
+        .run(&["copy", "--platform", "linux/s390x", &list, &one])
+        .fails_with(&["linux/s390x", "it offers: linux/amd64, linux/arm64"]);
+    other.run(&["copy", "oci:dir", &one]).fails(1);
+    other.run(&["copy", "oci-archive://x", &one]).fails_with(&["only registries", "crossdock load"]);
+    other.run(&["copy", &registry.image("none:1"), &one]).fails_with(&["none:1", "not found"]);
+}
+
+#[test]
+fn copies_survive_faults_and_notice_damage() {
+    let world = World::new();
+    world.file("big", vec![7u8; 300_000]);
+    // Downloads that break off.
+    let faulty = FaultyRegistry::start(&world, |seen, spoilt| {
+        (spoilt < 2 && seen.method == "GET" && seen.path.contains("/blobs/"))
+            .then(|| Fault::status(503, "busy"))
+    });
+    world
+        .build(
+            "FROM scratch\nCOPY big /\n",
+            &["-t", &faulty.name, "--push", "--output", "type=registry,compression=uncompressed"],
+        )
+        .ok();
+    let peer = DockerRegistry::start("");
+    let copy = peer.reference("copy:1").to_string();
+    world.run(&["copy", &faulty.name, &copy]).ok();
+    // The registry's blob is damaged: no name at the target.
+    let blobs = world.path("registry/blobs/sha256");
+    let is_big = |path: &PathBuf| path.metadata().expect("a blob").len() > 100_000;
+    let mut paths = fs::read_dir(&blobs).expect("blobs").map(|entry| entry.expect("an entry").path());
+    let blob = paths.find(is_big).expect("the layer");
+    let mut bytes = fs::read(&blob).expect("readable");
+    bytes[200_000] ^= 1;
+    fs::set_permissions(&blob, fs::Permissions::from_mode(0o644)).expect("mode");
+    fs::write(&blob, bytes).expect("damaged");
+    let damaged = peer.reference("damaged:1").to_string();
+    let error = world.run(&["copy", &faulty.name, &damaged]).fails(1);
+    assert!(error.contains("sha256:"), "{error}");
+    world.run(&["manifest", "inspect", &damaged]).fails(1);
 }

@@ -1,8 +1,10 @@
 //! Whole images between a registry and a store.
 
+mod copy;
 mod parallel;
 mod pull;
 mod push;
 
+pub use copy::copy;
 pub use pull::{LayerReady, Platforms, PullOptions, Pulled, pull};
 pub use push::{PushOptions, Pushed, push, push_blob};

@@ -17,7 +17,7 @@ use crate::progress::Outcome;
 /// Bytes moved from the network to the disk at once.
 const BUFFER_SIZE: usize = 256 * 1024;
 /// Indexes in indexes deeper than that are refused.
-const DEPTH_MAX: u32 = 4;
+pub(super) const DEPTH_MAX: u32 = 4;
 
 /// Which images of an index are wanted.
 #[derive(Clone, Debug, PartialEq)]
@@ -341,7 +341,7 @@ impl Pull<'_> {
 }
 
 /// Platforms of index entries as a person reads them.
-fn offered<'a>(entries: impl Iterator<Item = &'a Descriptor>) -> String {
+pub(super) fn offered<'a>(entries: impl Iterator<Item = &'a Descriptor>) -> String {
     let mut all: Vec<String> = Vec::new();
     for entry in entries {
         let text = entry.platform.as_ref().map_or_else(|| "unknown".to_string(), Platform::to_string);
