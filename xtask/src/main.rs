@@ -2,6 +2,8 @@
 
 mod bench;
 mod demo;
+mod emulator_bench;
+mod roots;
 mod tests;
 mod tools;
 
@@ -18,7 +20,9 @@ tasks:
   test [FILTER]
       everything that must hold: formatting, lints, all tests, the demo as root and as an ordinary user
   bench build [--quick]
-      the builder beside buildah: times, ratios and peak memory";
+      the builder beside buildah: times, ratios and peak memory
+  bench emulator [--quick] [--with EMULATOR] [WORKLOAD...]
+      our emulator, others of that form, and QEMU beside the host: CPU time as a table";
 
 fn main() -> ExitCode {
     match run() {
@@ -37,6 +41,9 @@ fn run() -> Result<()> {
         ["demo", ref rest @ ..] => demo::demo(&demo::Options::parse(rest)?),
         ["test", ref rest @ ..] => tests::test(rest),
         ["bench", "build", ref rest @ ..] => bench::build(rest),
+        ["bench", "emulator", ref rest @ ..] => emulator_bench::emulator(rest),
+        // By `bench emulator`, inside of a root.
+        ["measure", ref rest @ ..] => roots::measure(rest),
         _ => bail!("{USAGE}"),
     }
 }

@@ -93,8 +93,13 @@ pub fn cargo(args: &[&str]) -> Result<()> {
 
 /// Builds the release executable and returns its path.
 pub fn build_release() -> Result<PathBuf> {
-    cargo(&["build", "--release", "--package", "crossdock"])?;
+    release("crossdock")
+}
+
+/// Builds a package in release mode and returns the path of its executable, which has the same name.
+pub fn release(package: &str) -> Result<PathBuf> {
+    cargo(&["build", "--release", "--package", package])?;
     let target =
         std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| checkout().join("target"), PathBuf::from);
-    Ok(target.join("x86_64-unknown-linux-gnu/release/crossdock"))
+    Ok(target.join("x86_64-unknown-linux-gnu/release").join(package))
 }
