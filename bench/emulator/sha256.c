@@ -31,14 +31,20 @@ static void block(uint32_t *h, const uint8_t *bytes)
         w[n] = w[n - 16] + w[n - 7] + (rotate(w[n - 15], 7) ^ rotate(w[n - 15], 18) ^ w[n - 15] >> 3)
             + (rotate(w[n - 2], 17) ^ rotate(w[n - 2], 19) ^ w[n - 2] >> 10);
     memcpy(s, h, sizeof s);
-    for (int n = 0; n < 64; n++) {
-        uint32_t one = s[7] + (rotate(s[4], 6) ^ rotate(s[4], 11) ^ rotate(s[4], 25)) + ((s[4] & s[5]) ^ (~s[4] & s[6]))
-            + k[n] + w[n];
-        uint32_t two = (rotate(s[0], 2) ^ rotate(s[0], 13) ^ rotate(s[0], 22))
-            + ((s[0] & s[1]) ^ (s[0] & s[2]) ^ (s[1] & s[2]));
-        memmove(s + 1, s, 28);
-        s[4] += one;
-        s[0] = one + two;
+    // The eight words change their places instead of being moved.
+#define S(n) s[(n - round) & 7]
+#define ROUND(n)                                                                                                       \
+    {                                                                                                                  \
+        enum { round = n };                                                                                            \
+        uint32_t one = S(7) + (rotate(S(4), 6) ^ rotate(S(4), 11) ^ rotate(S(4), 25)) + ((S(4) & S(5)) ^ (~S(4) & S(6))) \
+            + k[at + round] + w[at + round];                                                                           \
+        uint32_t two = (rotate(S(0), 2) ^ rotate(S(0), 13) ^ rotate(S(0), 22))                                         \
+            + ((S(0) & S(1)) ^ (S(0) & S(2)) ^ (S(1) & S(2)));                                                         \
+        S(3) += one;                                                                                                   \
+        S(7) = one + two;                                                                                              \
+    }
+    for (int at = 0; at < 64; at += 8) {
+        ROUND(0) ROUND(1) ROUND(2) ROUND(3) ROUND(4) ROUND(5) ROUND(6) ROUND(7)
     }
     for (int n = 0; n < 8; n++)
         h[n] += s[n];

@@ -14,7 +14,7 @@ const LIMIT: u64 = 300;
 /// A program of `bench/emulator` (file, arguments), named by what it does.
 const PROGRAMS: [(&str, &str, &str); 16] = [
     ("integer mix", "integer", "800"),
-    ("sha256 in C", "sha256", "320"),
+    ("sha256 in C", "sha256", "600"),
     ("LZ77", "compress", "10"),
     ("bytecode interpreter", "bytecode", "3000000"),
     ("calls", "calls", "1800"),
