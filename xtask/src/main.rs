@@ -4,6 +4,7 @@ mod bench;
 mod demo;
 mod emulator_bench;
 mod roots;
+mod soak;
 mod tests;
 mod tools;
 
@@ -22,7 +23,10 @@ tasks:
   bench build [--quick]
       the builder beside buildah: times, ratios and peak memory
   bench emulator [--quick] [--with EMULATOR] [WORKLOAD...]
-      our emulator, others of that form, and QEMU beside the host: CPU time as a table";
+      our emulator, others of that form, and QEMU beside the host: CPU time as a table
+  soak [--again] [--emulator PATH] [JOB[/CASE]...]
+      long runs of the emulator, resumed where they were left:
+";
 
 fn main() -> ExitCode {
     match run() {
@@ -42,8 +46,9 @@ fn run() -> Result<()> {
         ["test", ref rest @ ..] => tests::test(rest),
         ["bench", "build", ref rest @ ..] => bench::build(rest),
         ["bench", "emulator", ref rest @ ..] => emulator_bench::emulator(rest),
+        ["soak", ref rest @ ..] => soak::soak(rest),
         // By `bench emulator`, inside of a root.
         ["measure", ref rest @ ..] => roots::measure(rest),
-        _ => bail!("{USAGE}"),
+        _ => bail!("{USAGE}{}", soak::usage()),
     }
 }
