@@ -465,7 +465,7 @@ pub fn rt_sigaction(task: &Task, signal: u64, new: u64, old: u64, size: u64) -> 
         for (index, word) in
             [before.handler, before.flags, before.restorer, before.mask].into_iter().enumerate()
         {
-            guest::write64(old + 8 * index as u64, word)?;
+            guest::write64(old.wrapping_add(8 * index as u64), word)?;
         }
     }
     Ok(0)
@@ -522,7 +522,7 @@ pub fn sigaltstack(task: &mut Task, new: u64, old: u64) -> Result<i64, i64> {
     }
     if old != 0 {
         for (index, word) in before.into_iter().enumerate() {
-            guest::write64(old + 8 * index as u64, word)?;
+            guest::write64(old.wrapping_add(8 * index as u64), word)?;
         }
     }
     Ok(0)

@@ -98,7 +98,9 @@ fn install(soak: &Soak, root: &Path, emulator: &str) -> Result<()> {
     let status = Command::new(crossdock)
         .env("CROSSDOCK_ROOT", soak.directory.join("store"))
         .args(["unshare", "--emulator", emulator, "--platform", "linux/arm64", "--"])
-        .args(["timeout", "--kill-after=5", "7200", "sh", "-c", INSTALL, "sh"])
+        .args(["timeout", "--kill-after=5", "7200"])
+        // /proc can be mounted for process ids of the same user namespace only.
+        .args(["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", INSTALL, "sh"])
         .args([&partial, &archives])
         .args(PACKAGES)
         .stdin(Stdio::null())
