@@ -243,7 +243,7 @@ fn bases(demo: &Demo) -> Result<PathBuf> {
 }
 
 /// The Debian mirror that this machine's apt uses.
-fn mirror() -> Result<String> {
+pub fn mirror() -> Result<String> {
     let mut command = Command::new("apt-get");
     command.args(["indextargets", "--format", "$(SITE)", "Identifier: Packages"]);
     let sites = output(&mut command)?;

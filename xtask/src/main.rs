@@ -3,6 +3,9 @@
 mod bench;
 mod demo;
 mod dockerd;
+mod emulator_bench;
+mod roots;
+mod soak;
 mod tests;
 mod tools;
 
@@ -19,7 +22,12 @@ tasks:
   test [FILTER]
       everything that must hold: formatting, lints, all tests, the demo as root and as an ordinary user
   bench build [--quick] [--only TEXT]
-      the builder beside buildah and dockerd: times, ratios and peak memory; rows whose name has TEXT";
+      the builder beside buildah and dockerd: times, ratios and peak memory; rows whose name has TEXT
+  bench emulator [--quick] [--with EMULATOR] [WORKLOAD...]
+      our emulator, others of that form, and QEMU beside the host: CPU time as a table
+  soak [--again] [--emulator PATH] [JOB[/CASE]...]
+      long runs of the emulator, resumed where they were left:
+";
 
 fn main() -> ExitCode {
     match run() {
@@ -38,6 +46,10 @@ fn run() -> Result<()> {
         ["demo", ref rest @ ..] => demo::demo(&demo::Options::parse(rest)?),
         ["test", ref rest @ ..] => tests::test(rest),
         ["bench", "build", ref rest @ ..] => bench::build(rest),
-        _ => bail!("{USAGE}"),
+        ["bench", "emulator", ref rest @ ..] => emulator_bench::emulator(rest),
+        ["soak", ref rest @ ..] => soak::soak(rest),
+        // By `bench emulator`, inside of a root.
+        ["measure", ref rest @ ..] => roots::measure(rest),
+        _ => bail!("{USAGE}{}", soak::usage()),
     }
 }

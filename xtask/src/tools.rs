@@ -88,13 +88,26 @@ pub fn output(command: &mut Command) -> Result<String> {
 pub fn cargo(args: &[&str]) -> Result<()> {
     println!("cargo {}", args.join(" "));
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    run(Command::new(cargo).args(args).current_dir(checkout()))
+    let mut command = Command::new(cargo);
+    // What cargo has set for us would look like a change to build scripts that read it, and all would be built again.
+    for (name, _) in std::env::vars_os() {
+        let name = name.to_string_lossy();
+        if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
+            command.env_remove(name.as_ref());
+        }
+    }
+    run(command.args(args).current_dir(checkout()))
 }
 
 /// Builds the release executable and returns its path.
 pub fn build_release() -> Result<PathBuf> {
-    cargo(&["build", "--release", "--package", "crossdock"])?;
+    release("crossdock")
+}
+
+/// Builds a package in release mode and returns the path of its executable, which has the same name.
+pub fn release(package: &str) -> Result<PathBuf> {
+    cargo(&["build", "--release", "--package", package])?;
     let target =
         std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| checkout().join("target"), PathBuf::from);
-    Ok(target.join("x86_64-unknown-linux-gnu/release/crossdock"))
+    Ok(target.join("x86_64-unknown-linux-gnu/release").join(package))
 }

@@ -42,6 +42,11 @@ const RECORDS_LENGTH: usize = 512;
 /// Words of the frame.
 const FRAME: usize = RECORDS + RECORDS_LENGTH;
 
+/// Where the frame below `top` begins; it and a frame record end there.
+pub fn frame_start(top: u64) -> u64 {
+    (top & !15).wrapping_sub(16 + 8 * FRAME as u64)
+}
+
 /// Pushes a signal frame below `top` and enters the handler.
 pub fn push_frame(
     task: &mut Task,
@@ -72,8 +77,8 @@ pub fn push_frame(
         frame[RECORDS + 66] = ESR_MAGIC | ESR_SIZE << 32;
         frame[RECORDS + 67] = task.syndrome;
     }
-    let record = (top & !15).checked_sub(16).ok_or(errno::EFAULT)?;
-    let sp = record.checked_sub(8 * FRAME as u64).ok_or(errno::EFAULT)?;
+    let sp = frame_start(top);
+    let record = sp.wrapping_add(8 * FRAME as u64);
     guest::write64(record, state.x(29))?;
     guest::write64(record + 8, state.x(30))?;
     for (n, word) in frame.iter().enumerate() {

@@ -128,7 +128,7 @@ pub fn execveat(
     let mut pointers = Vec::new();
     if argv != 0 {
         loop {
-            match guest::read64(argv + 8 * pointers.len() as u64)? {
+            match guest::read64(argv.wrapping_add(8 * pointers.len() as u64))? {
                 0 => break,
                 pointer => pointers.push(pointer),
             }

@@ -37,13 +37,15 @@ fn result(value: i64) -> Result<i64, i64> {
 }
 
 fn changed(start: u64, length: u64) {
-    CHANGES.invalidate(start..start.saturating_add(length.next_multiple_of(PAGE)));
+    // Whatever the guest gives: more than there is means everything from there on.
+    let length = length.checked_next_multiple_of(PAGE).unwrap_or(u64::MAX);
+    CHANGES.invalidate(start..start.saturating_add(length));
 }
 
 /// brk(2): the old break where it cannot be moved.
 pub fn brk(wanted: u64) -> i64 {
     let mut heap = BREAK.lock();
-    if wanted < heap.start {
+    if wanted < heap.start || wanted >= region::start() {
         return heap.now as i64;
     }
     let (old_end, new_end) = (heap.now.next_multiple_of(PAGE), wanted.next_multiple_of(PAGE));

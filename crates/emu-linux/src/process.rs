@@ -49,7 +49,7 @@ pub fn clone3(task: &mut Task, arguments: u64, size: u64) -> Result<i64, i64> {
     let [flags, pidfd, child, parent, exit_signal, stack, stack_size, tls] =
         guest::read_words::<8>(arguments)?;
     for offset in (64..size.min(4096)).step_by(8) {
-        if guest::read64(arguments + offset)? != 0 {
+        if guest::read64(arguments.wrapping_add(offset))? != 0 {
             return Err(errno::ENOSYS);
         }
     }
@@ -62,6 +62,10 @@ pub fn clone3(task: &mut Task, arguments: u64, size: u64) -> Result<i64, i64> {
         return Err(errno::EINVAL);
     }
     let parent = if flags & CLONE_PIDFD != 0 { pidfd } else { parent };
+    // The kernel writes there: only to the guest's memory.
+    if parent >= region::start() || child >= region::start() {
+        return Err(errno::EFAULT);
+    }
     let stack = stack.wrapping_add(stack_size);
     make(task, Request { flags: flags | exit_signal, stack, parent, child, tls })
 }

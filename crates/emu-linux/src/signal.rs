@@ -378,10 +378,10 @@ fn enter_handler(task: &mut Task, signal: u32, info: &SigInfo, action: Action) {
         sp
     };
     let stack = task.alternate.words(sp);
-    let frame = abi::push_frame(task, signal, info, action, top, stack);
-    let fits = !on || task.alternate.contains(task.state.sp());
-    if frame.is_err() || !fits {
-        die(SEGV);
+    // An alternate stack that is full is not overrun.
+    let fits = !on || task.alternate.contains(abi::frame_start(top));
+    if !fits || abi::push_frame(task, signal, info, action, top, stack).is_err() {
+        return no_room(task, signal);
     }
     if task.alternate.flags & SS_AUTODISARM != 0 {
         task.alternate = Alternate::default();
@@ -390,6 +390,15 @@ fn enter_handler(task: &mut Task, signal: u32, info: &SigInfo, action: Action) {
     let own = if action.flags & SA_NODEFER != 0 { 0 } else { bit(signal) };
     task.mask = (during | own) & !UNBLOCKABLE;
     task.state.exclusive_size = 0;
+}
+
+/// There is no stack for a frame: that is a SIGSEGV, which may have a handler with another stack (Linux, force_sigsegv).
+fn no_room(task: &mut Task, signal: u32) {
+    if signal == SEGV {
+        die(SEGV);
+    }
+    const SI_KERNEL: i32 = 0x80;
+    force(task, SEGV, &fault_info(SEGV, SI_KERNEL, 0));
 }
 
 /// Raises a signal that an instruction caused: if the guest blocks or ignores it, it dies of it.
@@ -456,7 +465,7 @@ pub fn rt_sigaction(task: &Task, signal: u64, new: u64, old: u64, size: u64) -> 
         for (index, word) in
             [before.handler, before.flags, before.restorer, before.mask].into_iter().enumerate()
         {
-            guest::write64(old + 8 * index as u64, word)?;
+            guest::write64(old.wrapping_add(8 * index as u64), word)?;
         }
     }
     Ok(0)
@@ -513,7 +522,7 @@ pub fn sigaltstack(task: &mut Task, new: u64, old: u64) -> Result<i64, i64> {
     }
     if old != 0 {
         for (index, word) in before.into_iter().enumerate() {
-            guest::write64(old + 8 * index as u64, word)?;
+            guest::write64(old.wrapping_add(8 * index as u64), word)?;
         }
     }
     Ok(0)

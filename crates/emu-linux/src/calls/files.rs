@@ -143,7 +143,7 @@ fn getdents64(task: &Task, a: &[u64; 6]) -> Result<i64, i64> {
     // struct linux_dirent64: d_ino 8, d_off 8, d_reclen 2, d_type 1, d_name.
     let length = host(task, 217, a)?;
     let own = alloc::format!("{}\0", program::descriptor());
-    let (mut at, end) = (a[1], a[1] + length as u64);
+    let (mut at, end) = (a[1], a[1].wrapping_add(length as u64));
     while at < end {
         let size = u64::from(guest::read32(at + 16)? & 0xffff);
         let mut name = [0; 12];
@@ -261,7 +261,7 @@ fn epoll_ctl(task: &Task, a: &[u64; 6]) -> Result<i64, i64> {
     }
     let mut event = [0u8; 12];
     event[..4].copy_from_slice(&guest::read32(a[3])?.to_le_bytes());
-    event[4..].copy_from_slice(&guest::read64(a[3] + 8)?.to_le_bytes());
+    event[4..].copy_from_slice(&guest::read64(a[3].wrapping_add(8))?.to_le_bytes());
     host(task, nr::EPOLL_CTL, &[a[0], a[1], a[2], event.as_ptr() as u64, 0, 0])
 }
 

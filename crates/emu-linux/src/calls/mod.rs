@@ -177,7 +177,7 @@ fn dispatch(task: &mut Task, number: u64, host_number: u16, a: &[u64; 6]) -> Res
         RECVMMSG => {
             // struct mmsghdr: a msghdr and a length, 64 bytes.
             for n in 0..a[2].min(1024) {
-                check_message(a[1] + 64 * n)?;
+                check_message(a[1].wrapping_add(64 * n))?;
             }
             host(task, u64::from(host_number), a)
         }
@@ -231,7 +231,7 @@ fn uname(task: &Task, at: u64) -> Result<i64, i64> {
     host(task, nr::UNAME, &[at, 0, 0, 0, 0, 0])?;
     let mut machine = [0; FIELD as usize];
     machine[..abi::MACHINE.len()].copy_from_slice(abi::MACHINE.as_bytes());
-    guest::write(at + 4 * FIELD, &machine)?;
+    guest::write(at.wrapping_add(4 * FIELD), &machine)?;
     Ok(0)
 }
 
@@ -251,7 +251,7 @@ fn semctl(task: &Task, a: &[u64; 6]) -> Result<i64, i64> {
         IPC_STAT | SEM_STAT | SEM_STAT_ANY => {
             let result = host(task, nr::SEMCTL, &[a[0], a[1], a[2], set.as_mut_ptr() as u64, 0, 0])?;
             for (n, word) in [0, 1, 2, 3, 4, 5, 6, 8, 10, 11, 12].into_iter().enumerate() {
-                guest::write64(a[3] + 8 * n as u64, set[word])?;
+                guest::write64(a[3].wrapping_add(8 * n as u64), set[word])?;
             }
             Ok(result)
         }
@@ -308,7 +308,7 @@ fn rlimit(task: &Task, process: u64, resource: u64, new: u64, old: u64) -> Resul
     }
     if old != 0 {
         guest::write64(old, before[0])?;
-        guest::write64(old + 8, before[1])?;
+        guest::write64(old.wrapping_add(8), before[1])?;
     }
     Ok(0)
 }

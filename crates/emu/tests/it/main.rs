@@ -2,5 +2,6 @@
 
 mod binfmt;
 mod command_line;
+mod fuzz;
 mod guest;
 mod programs;

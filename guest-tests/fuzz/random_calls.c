@@ -1,0 +1,166 @@
+// Makes system calls with random numbers and arguments. Usage: random_calls SEED COUNT
+//
+// Pointers are good, bad, at the edges of mappings, and in the part of the address space above the stack, which is the
+// emulator's. What would end or stop the program for sure is left out.
+#define _GNU_SOURCE
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+static uint64_t state;
+static char *pages;
+
+static uint64_t next(void)
+{
+    state ^= state << 13;
+    state ^= state >> 7;
+    state ^= state << 17;
+    return state * 0x2545f4914f6cdd1d;
+}
+
+static long call(long number, const uint64_t *a)
+{
+    register long x8 __asm__("x8") = number;
+    register uint64_t x0 __asm__("x0") = a[0], x1 __asm__("x1") = a[1], x2 __asm__("x2") = a[2];
+    register uint64_t x3 __asm__("x3") = a[3], x4 __asm__("x4") = a[4], x5 __asm__("x5") = a[5];
+    __asm__ volatile("svc 0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5) : "memory");
+    return x0;
+}
+
+static const uint64_t edges[] = { 0, 1, 2, 3, 4, 8, 16, 64, 255, 4095, 4096, 4097, 65536, 1 << 20, 0x7fffffff,
+    0x80000000, 0xffffffff, 1ull << 32, 1ull << 47, (1ull << 47) - 4096, 1ull << 48, 1ull << 55, 1ull << 63,
+    0x7fffffffffffffff, -1ull, -2ull, -8ull, -100ull, -4096ull };
+
+// Addresses of the emulator's are most likely those above the stack.
+static uint64_t above(void)
+{
+    uint64_t here = (uint64_t)&here;
+    return (here & ~4095ull) + (next() % 41 << 30) + (next() % 4096 << 12) + next() % 8 * 8;
+}
+
+static uint64_t pointer(void);
+
+static uint64_t argument(void)
+{
+    switch (next() % 10) {
+    case 0: return edges[next() % (sizeof edges / sizeof *edges)];
+    case 1: return next() % 8 + 3; // Descriptors.
+    case 2: return next() % 64;
+    case 3: return 1ull << next() % 64;
+    case 4: return above();
+    case 5: return next() >> next() % 64;
+    default: return pointer();
+    }
+}
+
+// Memory that holds words of every kind, or the end of it.
+static uint64_t pointer(void)
+{
+    uint64_t *words = (uint64_t *)pages;
+    for (int n = 0; n < 8; n++)
+        words[next() % 1024] = next() % 3 ? edges[next() % 20] : next() % 2 ? above() : (uint64_t)pages + next() % 4096;
+    switch (next() % 8) {
+    case 0: return (uint64_t)pages + 8192 - next() % 64;
+    case 1: return (uint64_t)pages + 8192;
+    case 2: return (uint64_t)argument;
+    case 3:
+        strcpy(pages, next() % 2 ? "/proc/self/maps" : next() % 2 ? "." : "/proc/self/exe");
+        return (uint64_t)pages;
+    default: return (uint64_t)pages + next() % 1000 * 8;
+    }
+}
+
+static int is_left_out(long number)
+{
+    static const int list[] = {
+        57, 436, 24,    // close, close_range, dup3: standard error is to stay
+        93, 94, 139,    // exit, exit_group, rt_sigreturn
+        129, 130, 131, 138, 240, 424, // signals to others and oneself
+        220, 435,       // clone, clone3: fuzzed with arguments of their own below
+        142, 133,       // reboot, rt_sigsuspend
+        215, 226, 216, 222, // munmap, mprotect, mremap, mmap: below
+    };
+    for (unsigned n = 0; n < sizeof list / sizeof *list; n++)
+        if (list[n] == number)
+            return 1;
+    return 0;
+}
+
+static void on_alarm(int signal) { }
+
+static void memory_call(void)
+{
+    static const long numbers[] = { 215, 226, 216, 222, 233, 227, 228, 462, 196, 232, 235 };
+    long number = numbers[next() % 11];
+    uint64_t a[6];
+    for (int n = 0; n < 6; n++)
+        a[n] = next() % 3 ? next() % 64 : argument();
+    // Not our own program and pages: those of nobody, and the emulator's.
+    a[0] = next() % 2 ? above() & ~4095ull : next() % 2 ? edges[next() % 29] : 0x100000000ull + (next() % 256 << 12);
+    // At most 64 KiB, or far more than there is.
+    a[1] = next() % 4 ? next() % 65536 : 1ull << (36 + next() % 28);
+    if (number == 222 && !(a[3] & 32))
+        a[4] = -1;
+    call(number, a);
+}
+
+static void process_call(void)
+{
+    // Without a new stack only a child with memory of its own.
+    uint64_t a[6] = { 17, 0, argument(), argument(), argument(), 0 };
+    a[0] |= next() % 2 ? 0x00100000 : 0;
+    a[0] |= next() % 2 ? 0x01000000 : 0;
+    a[0] |= next() % 4 ? 0 : 1ull << (11 + next() % 21);
+    a[0] &= ~0x100ull;
+    if (call(220, a) == 0)
+        _exit(0);
+    // clone3: a struct clone_args without CLONE_VM, the rest at random.
+    uint64_t *words = (uint64_t *)pages + 512;
+    for (int n = 0; n < 11; n++)
+        words[n] = next() % 2 ? 0 : argument();
+    words[0] &= ~0x1ffull;
+    words[4] = next() % 4 ? 17 : words[4];
+    uint64_t b[6] = { (uint64_t)words, next() % 2 ? 88 : next() % 128, 0, 0, 0, 0 };
+    words[5] = words[6] = 0;
+    if (call(435, b) == 0)
+        _exit(0);
+}
+
+int main(int argc, char **argv)
+{
+    long count = atol(argv[2]);
+    state = strtoull(argv[1], NULL, 0) * 0x9e3779b97f4a7c15 + 1;
+    pages = mmap(NULL, 3 * 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    munmap(pages + 8192, 4096);
+    struct sigaction action = { .sa_handler = on_alarm };
+    sigaction(SIGALRM, &action, NULL);
+    signal(SIGXFSZ, SIG_IGN);
+    signal(SIGPIPE, SIG_IGN);
+    struct rlimit small = { 1 << 20, 1 << 20 };
+    setrlimit(RLIMIT_FSIZE, &small);
+    struct itimerval often = { { 0, 5000 }, { 0, 5000 } };
+    for (long n = 0; n < count; n++) {
+        setitimer(ITIMER_REAL, &often, NULL);
+        if (next() % 8 == 0) {
+            memory_call();
+            continue;
+        }
+        if (next() % 32 == 0) {
+            process_call();
+            continue;
+        }
+        long number = next() % 8 ? next() % 463 : next() % 2 ? next() % 1024 : (long)next();
+        uint64_t a[6];
+        for (int i = 0; i < 6; i++)
+            a[i] = argument();
+        if (!is_left_out(number))
+            call(number, a);
+    }
+    return 0;
+}

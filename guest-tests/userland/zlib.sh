@@ -1,0 +1,7 @@
+# gcc compiles zlib, whose own tests pass.
+cp -r /soak/zlib zlib
+cd zlib
+./configure
+make -s -j2
+make -s test | tee test.log
+grep -q '\*\*\* zlib test OK \*\*\*' test.log

@@ -1,0 +1,245 @@
+//! The emulator beside QEMU and the host: CPU time of small programs and of a Debian userland.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::roots::{self, Handler};
+use crate::tools::{checkout, release, require, run};
+
+/// Seconds after which a run is given up.
+const LIMIT: u64 = 300;
+
+/// A program of `bench/emulator` (file, arguments), named by what it does.
+const PROGRAMS: [(&str, &str, &str); 16] = [
+    ("integer mix", "integer", "800"),
+    ("sha256 in C", "sha256", "600"),
+    ("LZ77", "compress", "10"),
+    ("bytecode interpreter", "bytecode", "3000000"),
+    ("calls", "calls", "1800"),
+    ("nbody, double", "nbody", "800000"),
+    ("linpack, double", "linpack", "120"),
+    ("matrices, vectors of float", "vector", "2000"),
+    ("libm", "functions", "400000"),
+    ("memcpy, strlen, ...", "strings", "8000"),
+    ("system calls", "syscalls", "20000"),
+    ("signals", "signals", "20000"),
+    ("threads and locks", "threads", "100000"),
+    ("generated code", "generated", "20000"),
+    ("fork, 500 times", "fork", "500"),
+    ("fork and exec, 300 times", "fork", "300 exec"),
+];
+
+/// What is run in a Debian root: name, times in a row, command.
+const USERLAND: [(&str, u32, &str); 12] = [
+    ("/bin/true", 50, "/bin/true"),
+    ("sh, 200 times /bin/true", 1, "sh -c 'n=0; while [ $n -lt 200 ]; do /bin/true; n=$((n+1)); done'"),
+    ("script like configure", 1, "sh /bench/session.sh 40"),
+    ("python3 -c pass", 5, "python3 -c pass"),
+    ("python program", 1, "python3 /bench/work.py 8"),
+    ("perl program", 1, "perl /bench/work.pl 30"),
+    ("sha256sum", 1, "sha256sum /bench/text"),
+    ("gzip", 1, "sh -c 'head -c 4000000 /bench/text | gzip -6 | cksum'"),
+    ("xz", 1, "sh -c 'head -c 700000 /bench/text | xz -6 | cksum'"),
+    ("unxz", 1, "sh -c 'xz -dc /bench/text.xz | cksum'"),
+    ("sort", 1, "sh -c 'head -c 4000000 /bench/text | sort | cksum'"),
+    (
+        "gcc -O2 -c",
+        1,
+        "sh -c 'cd /tmp && gcc -O2 -c /bench/integer.c /bench/compress.c /bench/linpack.c && ls *.o'",
+    ),
+];
+
+/// A row to measure.
+struct Work {
+    name: &'static str,
+    times: u32,
+    /// Root and command: natively, and for the guest.
+    native: (PathBuf, Vec<String>),
+    guest: (PathBuf, Vec<String>),
+}
+
+pub fn emulator(args: &[&str]) -> Result<()> {
+    let mut rounds = 3;
+    let mut peers = Vec::new();
+    let mut wanted = Vec::new();
+    let mut rest = args.iter();
+    while let Some(arg) = rest.next() {
+        match *arg {
+            "--quick" => rounds = 1,
+            "--with" => peers.push(PathBuf::from(rest.next().context("--with needs an emulator's path")?)),
+            option if option.starts_with('-') => bail!("bench emulator: unknown option {option}"),
+            name => wanted.push(name.to_string()),
+        }
+    }
+    require(&[
+        ("qemu-aarch64-static", "qemu-user-static"),
+        ("gcc", "gcc"),
+        ("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu"),
+        ("/usr/aarch64-linux-gnu/lib/libc.a", "libc6-dev-arm64-cross"),
+    ])?;
+    let mut handlers = vec![Handler { name: "crossdock-emu".into(), path: Some(release("crossdock-emu")?) }];
+    for peer in peers {
+        let path = peer.canonicalize().with_context(|| format!("find {}", peer.display()))?;
+        handlers.push(Handler { name: peer.display().to_string(), path: Some(path) });
+    }
+    let qemu = PathBuf::from("/usr/bin/qemu-aarch64-static");
+    handlers.push(Handler { name: version(&qemu)?, path: Some(qemu) });
+    let mut works = programs(&wanted)?;
+    works.extend(userland(&wanted)?);
+    table(&works, &handlers, rounds)
+}
+
+/// What QEMU calls itself, in short.
+fn version(path: &Path) -> Result<String> {
+    let text = crate::tools::output(Command::new(path).arg("--version"))?;
+    let number = text.split_whitespace().nth(2).unwrap_or_default().to_string();
+    Ok(format!("QEMU {number}"))
+}
+
+/// Whether the command line asks for a row.
+fn is_wanted(wanted: &[String], name: &str) -> bool {
+    wanted.is_empty() || wanted.iter().any(|part| name.contains(part))
+}
+
+/// Compiles the programs of `bench/emulator`.
+fn programs(wanted: &[String]) -> Result<Vec<Work>> {
+    let source = checkout().join("bench/emulator");
+    let directory = checkout().join("target/bench/emulator");
+    let mut works = Vec::new();
+    for (name, file, arguments) in PROGRAMS.into_iter().filter(|(name, ..)| is_wanted(wanted, name)) {
+        let build = |compiler: &str, place: &str| -> Result<(PathBuf, Vec<String>)> {
+            std::fs::create_dir_all(directory.join(place))?;
+            let program = directory.join(place).join(file);
+            run(Command::new(compiler)
+                .args(["-O3", "-w", "-static", "-pthread", "-o"])
+                .args([&program, &source.join(format!("{file}.c"))])
+                .arg("-lm"))?;
+            let mut command = vec![program.display().to_string()];
+            command.extend(arguments.split(' ').map(str::to_string));
+            Ok((PathBuf::from("/"), command))
+        };
+        let (native, guest) = (build("gcc", "host")?, build("aarch64-linux-gnu-gcc", "guest")?);
+        works.push(Work { name, times: 1, native, guest });
+    }
+    Ok(works)
+}
+
+/// Makes the two Debian roots, with the same files in their `/bench`.
+fn userland(wanted: &[String]) -> Result<Vec<Work>> {
+    let chosen: Vec<_> = USERLAND.into_iter().filter(|(name, ..)| is_wanted(wanted, name)).collect();
+    if chosen.is_empty() {
+        return Ok(Vec::new());
+    }
+    let packages = ["python3", "perl", "gcc", "libc6-dev", "xz-utils"];
+    let make = |architecture: &str| -> Result<PathBuf> {
+        let root = roots::debian("bench", architecture, &packages)?;
+        let place = root.join("bench");
+        std::fs::create_dir_all(&place)?;
+        for entry in std::fs::read_dir(checkout().join("bench/emulator"))? {
+            let path = entry?.path();
+            std::fs::copy(&path, place.join(path.file_name().expect("an entry has a name")))?;
+        }
+        std::fs::write(place.join("text"), text(16 << 20))?;
+        run(Command::new("xz").args(["-k", "-f", "-1"]).arg(place.join("text")))?;
+        Ok(root)
+    };
+    let (native, guest) = (make("amd64")?, make("arm64")?);
+    let split = |command: &str| -> Vec<String> {
+        match command.split_once(" -c '") {
+            Some((shell, script)) => {
+                vec![shell.into(), "-c".into(), script.trim_end_matches('\'').into()]
+            }
+            None => command.split(' ').map(str::to_string).collect(),
+        }
+    };
+    let work = |(name, times, command): (&'static str, u32, &str)| Work {
+        name,
+        times,
+        native: (native.clone(), split(command)),
+        guest: (guest.clone(), split(command)),
+    };
+    Ok(chosen.into_iter().map(work).collect())
+}
+
+/// Lines of words, the same every time.
+fn text(length: usize) -> Vec<u8> {
+    let mut state = 1u64;
+    let mut random = move || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize
+    };
+    let words: Vec<Vec<u8>> =
+        (0..4000).map(|_| (0..2 + random() % 9).map(|_| b'a' + (random() % 26) as u8).collect()).collect();
+    let mut text = Vec::with_capacity(length + 16);
+    while text.len() < length {
+        text.extend(&words[random() % 4000 * (random() % 4000) / 4000]);
+        text.push(if random() % 9 == 0 { b'\n' } else { b' ' });
+    }
+    text
+}
+
+/// Runs every row by every handler in turn, and prints a line per row: the least CPU time of all rounds.
+fn table(works: &[Work], handlers: &[Handler], rounds: usize) -> Result<()> {
+    let names: Vec<&str> = handlers.iter().map(|handler| handler.name.as_str()).collect();
+    println!("| CPU time | native, ms | {} |", names.join(" | "));
+    println!("| --- | --- |{}", " --- |".repeat(handlers.len()));
+    let native = Handler { name: "native".into(), path: None };
+    let mut wrong = Vec::new();
+    for work in works {
+        let mut best = vec![f64::INFINITY; handlers.len() + 1];
+        let mut failed: Vec<Option<String>> = vec![None; handlers.len() + 1];
+        let mut expected = None;
+        for _ in 0..rounds {
+            for (n, handler) in [&native].into_iter().chain(handlers).enumerate() {
+                if failed[n].is_some() {
+                    continue;
+                }
+                let place = if n == 0 { &work.native } else { &work.guest };
+                match measure(place, work.times, handler) {
+                    Ok((seconds, output)) => {
+                        best[n] = best[n].min(seconds);
+                        if *expected.get_or_insert_with(|| output.clone()) != output {
+                            failed[n] = Some("another result than native".into());
+                        }
+                    }
+                    Err(error) => failed[n] = Some(format!("{error:#}")),
+                }
+            }
+        }
+        let cell = |n: usize| match &failed[n] {
+            Some(_) => "failed".to_string(),
+            None => format!("{:.1}x", best[n] / best[0]),
+        };
+        let cells: Vec<String> = (1..=handlers.len()).map(cell).collect();
+        println!("| {} | {:.2} | {} |", work.name, best[0] * 1e3, cells.join(" | "));
+        for (n, reason) in failed.into_iter().enumerate() {
+            let by = if n == 0 { "native" } else { &handlers[n - 1].name };
+            wrong.extend(reason.map(|reason| format!("{} by {by}: {reason}", work.name)));
+        }
+    }
+    if !wrong.is_empty() {
+        bail!("{}", wrong.join("\n"));
+    }
+    Ok(())
+}
+
+/// Seconds of CPU time, and what the command printed.
+fn measure((root, command): &(PathBuf, Vec<String>), times: u32, handler: &Handler) -> Result<(f64, String)> {
+    let own = std::env::current_exe().context("find this program")?;
+    let output = roots::enter(root, handler, LIMIT, own)
+        .arg("measure")
+        .arg(root)
+        .arg(times.to_string())
+        .args(command)
+        .output()
+        .context("run timeout and unshare")?;
+    if !output.status.success() {
+        let errors = String::from_utf8_lossy(&output.stderr);
+        bail!("{}: {}", output.status, errors.lines().last().unwrap_or("no message"));
+    }
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let (seconds, rest) = text.split_once('\n').context("no measurement")?;
+    Ok((seconds.parse().with_context(|| format!("not a number: {seconds}"))?, rest.to_string()))
+}

@@ -1,0 +1,134 @@
+//! Debian roots for the host's CPU and for a guest's, and how a command is run in one.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+use crate::demo;
+use crate::tools::{build_release, checkout, require};
+
+pub const SUITE: &str = "bookworm";
+
+/// A Debian root for an architecture (Debian's name), made once and kept below `target/roots`.
+pub fn debian(name: &str, architecture: &str, packages: &[&str]) -> Result<PathBuf> {
+    let root = checkout().join("target/roots").join(format!("{name}-{architecture}"));
+    if root.exists() {
+        return Ok(root);
+    }
+    require(&[
+        ("mmdebstrap", "mmdebstrap"),
+        ("newuidmap", "uidmap"),
+        ("qemu-aarch64-static", "qemu-user-static"),
+    ])?;
+    let crossdock = build_release()?;
+    println!("making {}; this takes some minutes", root.display());
+    std::fs::create_dir_all(checkout().join("target/roots"))?;
+    let partial = root.with_extension("partial");
+    let log = root.with_extension("log");
+    let file = std::fs::File::create(&log).with_context(|| format!("create {}", log.display()))?;
+    crate::tools::run(Command::new("rm").arg("-rf").arg(&partial))?;
+    // mmdebstrap sees root and handlers for foreign programs, both only in an own namespace. QEMU, so that what is
+    // measured and tested did not make its own ground.
+    let status = Command::new(crossdock)
+        .env("CROSSDOCK_ROOT", checkout().join("target/roots/store"))
+        .args(["unshare", "--emulator", "qemu", "--platform", "linux/arm64", "--"])
+        .args(["mmdebstrap", "--mode=root", "--skip=check/qemu", "--variant=apt"])
+        .arg(format!("--architectures={architecture}"))
+        .arg(format!("--include={}", packages.join(",")))
+        .arg(SUITE)
+        .arg(&partial)
+        .arg(format!("deb {} {SUITE} main", demo::mirror()?))
+        .stdin(Stdio::null())
+        .stdout(file.try_clone()?)
+        .stderr(file)
+        .status()
+        .context("run mmdebstrap")?;
+    if !status.success() {
+        bail!("mmdebstrap failed, {status}; see {}", log.display());
+    }
+    std::fs::rename(&partial, &root)?;
+    Ok(root)
+}
+
+/// What runs the guest's programs in a root.
+#[derive(Clone, Debug)]
+pub struct Handler {
+    /// What the tables call it.
+    pub name: String,
+    /// The executable; `None` where the root is the host's.
+    pub path: Option<PathBuf>,
+}
+
+/// Mounts what programs expect, registers the handler in the namespace's own binfmt_misc (Linux 6.7), and goes on.
+const ENTER: &str = r#"
+set -e
+root=$1 handler=$2
+shift 2
+mount -t proc proc "${root%/}/proc"
+if [ "$root" != / ]; then
+    mount --rbind /dev "$root/dev"
+    mount -t tmpfs tmpfs "$root/tmp"
+fi
+if [ -n "$handler" ]; then
+    misc=${root%/}/proc/sys/fs/binfmt_misc
+    mount -t binfmt_misc binfmt "$misc"
+    printf '%s' ":arm64:M::\\x7fELF\\x02\\x01\\x01\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x02\\x00\\xb7\\x00:\\xff\\xff\\xff\\xff\\xff\\xff\\xff\\x00\\xff\\xff\\xff\\xff\\xff\\xff\\xff\\xff\\xfe\\xff\\xff\\xff:$handler:FP" > "$misc/register"
+fi
+exec "$@"
+"#;
+
+/// A command in namespaces of its own: root in a user namespace, an own binfmt_misc, and an end with all its processes
+/// after so many seconds. What runs there is `program`, with `root` mounted but not entered.
+pub fn enter(root: &Path, handler: &Handler, seconds: u64, program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new("timeout");
+    command.args(["--kill-after=5", &seconds.to_string()]);
+    command.args(["unshare", "--user", "--map-root-user", "--mount", "--pid", "--fork", "--kill-child"]);
+    command.args(["sh", "-c", ENTER, "sh"]).arg(root);
+    command.arg(handler.path.as_deref().unwrap_or(Path::new(""))).arg(program);
+    command.stdin(Stdio::null());
+    command
+}
+
+/// The hidden task `measure ROOT TIMES PROGRAM ARGUMENTS...`: enters the root, runs the command, and prints the
+/// seconds of CPU time of its whole tree, then what it printed.
+pub fn measure(args: &[&str]) -> Result<()> {
+    let [root, times, program, arguments @ ..] = args else {
+        bail!("measure ROOT TIMES PROGRAM ARGUMENTS...")
+    };
+    let times: u32 = times.parse().context("a number of times")?;
+    std::os::unix::fs::chroot(root).with_context(|| format!("enter {root}"))?;
+    std::env::set_current_dir("/")?;
+    let before = children_seconds();
+    let mut output = Vec::new();
+    for _ in 0..times {
+        let Output { status, stdout, stderr } = Command::new(program)
+            .args(arguments)
+            .env_clear()
+            .envs([("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"), ("HOME", "/root"), ("LC_ALL", "C")])
+            .stdin(Stdio::null())
+            .output()
+            .with_context(|| format!("run {program}"))?;
+        if !status.success() {
+            let text = String::from_utf8_lossy(&stderr);
+            bail!("{program}: {status}: {}", text.lines().last().unwrap_or_default());
+        }
+        output = stdout;
+    }
+    println!("{:.6}", (children_seconds() - before) / f64::from(times));
+    print!("{}", String::from_utf8_lossy(&output));
+    Ok(())
+}
+
+/// CPU time of all children so far that have ended and been waited for, with theirs.
+fn children_seconds() -> f64 {
+    // SAFETY: getrusage fills the structure, for which zeroes are valid.
+    let usage = unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        libc::getrusage(libc::RUSAGE_CHILDREN, &mut usage);
+        usage
+    };
+    let seconds = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 / 1e6;
+    seconds(usage.ru_utime) + seconds(usage.ru_stime)
+}
