@@ -5,6 +5,7 @@ use crate::memory::{Fault, untagged};
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
+use core::cell::Cell;
 use core::ops::Range;
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -16,8 +17,8 @@ const PAGE: u64 = 4096;
 const BLOCKS_MAX: usize = 1 << 19;
 /// Slots of the direct-mapped table in front of the map.
 const FRONT: usize = 1 << 12;
-/// Invalidations that a thread may lag behind before it drops all its code.
-const LOG: usize = 64;
+/// Entries that the log keeps: a thread that lags further behind drops all its code.
+pub const LOG: usize = 64;
 /// No block.
 const NONE: u32 = u32::MAX;
 
@@ -64,12 +65,12 @@ impl Invalidations {
 
     /// The number of entries claimed.
     #[inline(always)]
-    pub(crate) fn head(&self) -> u64 {
+    pub fn head(&self) -> u64 {
         self.head.load(Ordering::Acquire)
     }
 
     /// Entry `number`; `None` where it is not yet written or overwritten.
-    fn entry(&self, number: u64) -> Option<Range<u64>> {
+    pub fn entry(&self, number: u64) -> Option<Range<u64>> {
         let entry = &self.entries[number as usize % LOG];
         let before = entry.sequence.load(Ordering::SeqCst);
         let range = entry.start.load(Ordering::SeqCst)..entry.end.load(Ordering::SeqCst);
@@ -91,6 +92,8 @@ pub(crate) struct Block {
     /// The two successors found last, valid while `epoch` is that of the [`Code`].
     successors: [(u64, u32); 2],
     epoch: u32,
+    /// How often the block was run by [`super::Interpreter::run_cold`].
+    pub(crate) heat: Cell<u32>,
 }
 
 /// The decoded code of one thread.
@@ -251,8 +254,13 @@ impl Code {
                 break;
             }
         }
-        let block =
-            Block { pc, ops: ops.into_boxed_slice(), successors: [(u64::MAX, NONE); 2], epoch: self.epoch };
+        let block = Block {
+            pc,
+            ops: ops.into_boxed_slice(),
+            successors: [(u64::MAX, NONE); 2],
+            epoch: self.epoch,
+            heat: Cell::new(0),
+        };
         let index = match self.free.pop() {
             Some(index) => {
                 self.blocks[index as usize] = Some(block);
@@ -265,6 +273,12 @@ impl Code {
         };
         self.map.insert(pc, index);
         Ok(index)
+    }
+
+    /// How often the block at `pc` was run cold; `None` where it is not known.
+    pub(crate) fn heat(&self, pc: u64) -> Option<&Cell<u32>> {
+        let &index = self.map.get(&pc)?;
+        Some(&self.block(index)?.heat)
     }
 
     /// A block that [`Code::follow`] or [`Code::find`] returned since the last news.

@@ -1,0 +1,317 @@
+//! Translated code of a process: where it lies, what leads to it, what it came from.
+//!
+//! Memory is handed out in one direction and given back only as a whole, so code that a thread still runs is never
+//! overwritten. A unit whose guest code changes is unlinked: no entry, link, jump cache or return stack leads to it once
+//! each thread has seen the new epoch; until then a thread may finish what it has begun, as on hardware before its next
+//! ISB.
+
+use crate::thunks::Thunks;
+use crate::translate::FlagForm;
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+use core::ops::Range;
+use core::sync::atomic::{AtomicI32, Ordering};
+use crossdock_emu_guest::a64::{Invalidations, LOG, Op};
+use crossdock_emu_guest::memory::untagged;
+use crossdock_emu_x64::Assembler;
+
+/// An instruction that generated code hands to the interpreter.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Record {
+    /// The decoded instruction.
+    pub op: Op,
+    /// Its address.
+    pub pc: u64,
+}
+
+/// A block of guest code and where its translation begins.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry {
+    /// Offset in the arena.
+    pub code: u32,
+    /// Number of its unit.
+    unit: u32,
+    /// End of the guest code.
+    end: u64,
+}
+
+/// A direct branch out of a unit.
+#[derive(Clone, Copy, Debug)]
+pub struct Link {
+    /// Key of the block it leads to.
+    pub target: u64,
+    /// Offset in the arena of the displacement, a multiple of 4.
+    pub site: u32,
+    /// Where it leads while it is not linked.
+    pub unlinked: u32,
+}
+
+/// Where a guest instruction begins.
+#[derive(Clone, Copy, Debug)]
+pub struct Mark {
+    /// Offset in the arena.
+    pub code: u32,
+    /// Bytes from the unit's first guest address, or below it.
+    pub guest: i32,
+    /// Where the guest's flags are.
+    pub flags: FlagForm,
+}
+
+/// What the translator returns.
+#[derive(Default)]
+pub struct Unit {
+    /// First guest address: [`Mark::guest`] counts from here.
+    pub start: u64,
+    /// Keys and ends of the blocks that can be entered, with their offsets in the arena.
+    pub blocks: Vec<(u64, u64, u32)>,
+    /// Blocks that cannot be entered, for invalidation: start and end.
+    pub inner: Vec<(u64, u64)>,
+    /// Branches out.
+    pub links: Vec<Link>,
+    /// Guest instructions, by rising offset.
+    pub marks: Vec<Mark>,
+    /// Instructions for the interpreter.
+    pub records: Vec<Box<Record>>,
+}
+
+/// A unit in the arena.
+struct Placed {
+    /// Offsets of its code.
+    code: Range<u32>,
+    start: u64,
+    marks: Vec<Mark>,
+    /// Keys of its blocks; empty once it is dropped.
+    keys: Vec<u64>,
+    inner: Vec<(u64, u64)>,
+    /// Read by the code.
+    _records: Vec<Box<Record>>,
+}
+
+/// All translated code of a process.
+pub struct Cache {
+    /// Start of the arena: readable, writable and executable memory.
+    arena: *mut u8,
+    size: u32,
+    used: u32,
+    /// The entry and exit code.
+    pub thunks: Thunks,
+    units: Vec<Placed>,
+    blocks: BTreeMap<u64, Entry>,
+    /// Numbers of blocks that cannot be entered, by start.
+    inner: BTreeMap<(u64, u32), u64>,
+    links: Vec<Link>,
+    /// Numbers of the links that lead to a block, translated or not.
+    incoming: BTreeMap<u64, Vec<u32>>,
+    /// Entries of the log of changes that have been heeded.
+    seen: u64,
+    /// Changes when a unit is dropped.
+    pub epoch: u64,
+    /// The translator's buffer.
+    pub assembler: Assembler,
+}
+
+// SAFETY: the arena belongs to the cache, which is reached under a lock.
+unsafe impl Send for Cache {}
+
+/// A block lies in one page, so that it is found from any address in the page.
+pub const PAGE: u64 = 4096;
+/// Bit of a key that says the translation leaves floating point to the interpreter; addresses are multiples of 4.
+pub const EXACT: u64 = 1;
+
+impl Cache {
+    /// A cache in an arena of `size` bytes, with the thunks written.
+    ///
+    /// # Safety
+    ///
+    /// The memory is readable, writable and executable, used by nobody else, and stays so.
+    pub unsafe fn new(arena: *mut u8, size: u32, fallback: u64, log: &Invalidations) -> Cache {
+        let mut assembler = Assembler::new();
+        let thunks = Thunks::write(&mut assembler, fallback);
+        let mut cache = Cache {
+            arena,
+            size,
+            used: 0,
+            thunks,
+            units: Vec::new(),
+            blocks: BTreeMap::new(),
+            inner: BTreeMap::new(),
+            links: Vec::new(),
+            incoming: BTreeMap::new(),
+            seen: log.head(),
+            epoch: 1,
+            assembler,
+        };
+        cache.place_assembled();
+        cache
+    }
+
+    /// Host address of an offset.
+    pub fn address(&self, offset: u32) -> u64 {
+        self.arena as u64 + u64::from(offset)
+    }
+
+    /// Whether no more code fits.
+    pub fn is_full(&self) -> bool {
+        self.size - self.used < 1 << 20
+    }
+
+    /// Where the next unit will begin.
+    pub fn next_offset(&self) -> u32 {
+        self.used.next_multiple_of(16)
+    }
+
+    /// The number of the next link.
+    pub fn next_link(&self) -> u32 {
+        self.links.len() as u32
+    }
+
+    /// Copies the assembler's code to [`Cache::next_offset`].
+    fn place_assembled(&mut self) -> Range<u32> {
+        let start = self.next_offset();
+        let code = self.assembler.finish();
+        let end = start + code.len() as u32;
+        assert!(end <= self.size, "the translator was asked for code although the cache is full");
+        // SAFETY: the range is inside the arena and nobody runs it yet.
+        unsafe { core::ptr::copy_nonoverlapping(code.as_ptr(), self.arena.add(start as usize), code.len()) };
+        self.used = end;
+        self.assembler.clear();
+        start..end
+    }
+
+    /// The block of a key.
+    pub fn entry(&self, key: u64) -> Option<u32> {
+        self.blocks.get(&key).map(|entry| entry.code)
+    }
+
+    /// Takes the assembler's code as a unit and links it with the others.
+    pub fn add(&mut self, unit: Unit) {
+        let code = self.place_assembled();
+        let number = self.units.len() as u32;
+        let mut keys = Vec::with_capacity(unit.blocks.len());
+        for (key, end, offset) in unit.blocks {
+            self.blocks.insert(key, Entry { code: offset, unit: number, end });
+            keys.push(key);
+            if let Some(links) = self.incoming.get(&key) {
+                for &link in links {
+                    let link = self.links[link as usize];
+                    self.patch(link.site, offset);
+                }
+            }
+        }
+        for &(start, end) in &unit.inner {
+            self.inner.insert((start, number), end);
+        }
+        for link in unit.links {
+            let id = self.links.len() as u32;
+            self.links.push(link);
+            self.incoming.entry(link.target).or_default().push(id);
+            if let Some(entry) = self.blocks.get(&link.target) {
+                self.patch(link.site, entry.code);
+            }
+        }
+        self.units.push(Placed {
+            code,
+            start: unit.start,
+            marks: unit.marks,
+            keys,
+            inner: unit.inner,
+            _records: unit.records,
+        });
+    }
+
+    /// Makes the displacement at `site` lead to `target`.
+    fn patch(&self, site: u32, target: u32) {
+        let displacement = target.wrapping_sub(site + 4) as i32;
+        // SAFETY: the site is 4 bytes of a jump in the arena, aligned, so that a thread that runs it sees the old or the
+        // new displacement.
+        unsafe { &*self.arena.add(site as usize).cast::<AtomicI32>() }.store(displacement, Ordering::Release);
+    }
+
+    /// The target of a link.
+    pub fn link_target(&self, link: u32) -> u64 {
+        self.links[link as usize].target
+    }
+
+    /// The guest instruction whose translation holds the host address `pc`, and where its flags are.
+    pub fn guest_of(&self, pc: u64) -> Option<(u64, FlagForm)> {
+        let offset = u32::try_from(pc.checked_sub(self.arena as u64)?).ok()?;
+        let index = self.units.partition_point(|unit| unit.code.start <= offset).checked_sub(1)?;
+        let unit = &self.units[index];
+        if !unit.code.contains(&offset) {
+            return None;
+        }
+        let mark = unit.marks.partition_point(|mark| mark.code <= offset).checked_sub(1)?;
+        let mark = unit.marks[mark];
+        Some((unit.start.wrapping_add_signed(i64::from(mark.guest)), mark.flags))
+    }
+
+    /// Entries of the log that have been heeded.
+    pub fn seen(&self) -> u64 {
+        self.seen
+    }
+
+    /// Drops what the log says has changed. Returns how many entries have been heeded.
+    pub fn catch_up(&mut self, log: &Invalidations) -> u64 {
+        let head = log.head();
+        if head - self.seen > LOG as u64 {
+            self.drop_range(0..u64::MAX);
+        } else {
+            for number in self.seen..head {
+                self.drop_range(log.entry(number).unwrap_or(0..u64::MAX));
+            }
+        }
+        self.seen = head;
+        head
+    }
+
+    fn drop_range(&mut self, range: Range<u64>) {
+        let start = untagged(range.start);
+        let end = if range.end == u64::MAX { u64::MAX } else { untagged(range.end).max(start) };
+        let first = start & !(PAGE - 1);
+        let mut hit: Vec<u32> = Vec::new();
+        for entry in self.blocks.range(first..end).map(|(_, entry)| entry) {
+            if entry.end > start {
+                hit.push(entry.unit);
+            }
+        }
+        for (&(pc, unit), &block_end) in self.inner.range((first, 0)..(end, 0)) {
+            debug_assert!(pc < end);
+            if block_end > start {
+                hit.push(unit);
+            }
+        }
+        if hit.is_empty() {
+            return;
+        }
+        hit.sort_unstable();
+        hit.dedup();
+        for unit in hit {
+            self.drop_unit(unit);
+        }
+        self.epoch += 1;
+    }
+
+    fn drop_unit(&mut self, number: u32) {
+        let unit = &mut self.units[number as usize];
+        for (start, _) in core::mem::take(&mut unit.inner) {
+            self.inner.remove(&(start, number));
+        }
+        for key in core::mem::take(&mut unit.keys) {
+            // A later unit may have the key now.
+            if self.blocks.get(&key).is_some_and(|entry| entry.unit == number) {
+                self.blocks.remove(&key);
+                for &link in self.incoming.get(&key).into_iter().flatten() {
+                    let link = self.links[link as usize];
+                    self.patch(link.site, link.unlinked);
+                }
+            }
+        }
+    }
+
+    /// Bytes of code and number of units.
+    pub fn size(&self) -> (u32, usize) {
+        (self.used, self.units.len())
+    }
+}

@@ -1,0 +1,9 @@
+//! Scalar floating point (manual C4.1.97).
+
+use super::{Lowered, Translator};
+
+impl Translator<'_> {
+    pub(super) fn float(&mut self, _word: u32) -> Lowered {
+        Lowered::No
+    }
+}
