@@ -17,4 +17,6 @@ mod lock;
 mod thunks;
 mod translate;
 
+pub use cache::Cache;
+pub use lock::Held;
 pub use engine::{Engine, Jit, ReturnStack, host_is_able, resume_after_fault};

@@ -1,7 +1,7 @@
 //! The emulator's own part of the address space, above everything of the guest.
 //!
 //! ```text
-//! 0 ........ guest ........ | gap | heap | blocks of threads | our executable, the host's stack, vDSO | end
+//! 0 ........ guest ........ | gap | heap | blocks of threads | translated code | our executable, the host's stack, vDSO | end
 //!                           ^ start(), end of the window of guest memory
 //! ```
 //!
@@ -17,11 +17,15 @@ const HALF: u64 = 16 << 30;
 /// Bytes of a thread's block, which is aligned to them: any address in it finds its start.
 pub(crate) const BLOCK: u64 = 1 << 20;
 
+/// Most bytes for translated code.
+const CODE_SIZE_MAX: u64 = 1 << 30;
+
 /// Never accessible: what the kernel writes to a buffer that the guest's memory is too short for ends here.
 const GUARD: u64 = 1 << 16;
 
 const PROT_NONE: u64 = 0;
 pub(crate) const PROT_READ_WRITE: u64 = 3;
+const PROT_READ_WRITE_EXECUTE: u64 = 7;
 pub(crate) const MAP_PRIVATE: u64 = 2;
 pub(crate) const MAP_FIXED: u64 = 0x10;
 pub(crate) const MAP_ANONYMOUS: u64 = 0x20;
@@ -33,6 +37,8 @@ static START: AtomicU64 = AtomicU64::new(0);
 static HEAP: Lock<Bump> = Lock::new(Bump { next: 0, ready: 0, end: 0 });
 static BLOCKS: AtomicU64 = AtomicU64::new(0);
 static BLOCKS_END: AtomicU64 = AtomicU64::new(0);
+static CODE: AtomicU64 = AtomicU64::new(0);
+static CODE_SIZE: AtomicU64 = AtomicU64::new(0);
 
 struct Bump {
     next: u64,
@@ -116,7 +122,11 @@ pub(crate) fn init() -> bool {
     let blocks = (start + half).next_multiple_of(BLOCK);
     *HEAP.lock() = Bump { next: start + GUARD, ready: start + GUARD, end: start + half };
     BLOCKS.store(blocks, Ordering::Relaxed);
-    BLOCKS_END.store((start + 2 * half) & !(BLOCK - 1), Ordering::Relaxed);
+    let code_size = CODE_SIZE_MAX.min(half / 2) & !(BLOCK - 1);
+    let code = (start + 2 * half - code_size) & !(BLOCK - 1);
+    BLOCKS_END.store(code, Ordering::Relaxed);
+    CODE.store(code, Ordering::Relaxed);
+    CODE_SIZE.store(code_size, Ordering::Relaxed);
     START.store(start, Ordering::Relaxed);
     true
 }
@@ -142,6 +152,14 @@ pub(crate) fn heap_take(length: u64, align: u64) -> u64 {
     }
     heap.next = next;
     at
+}
+
+/// The memory for translated code, made executable: its start and size. `None` where the host refuses that.
+pub(crate) fn code_arena() -> Option<(u64, u64)> {
+    let (code, size) = (CODE.load(Ordering::Relaxed), CODE_SIZE.load(Ordering::Relaxed));
+    // SAFETY: pages of our own region that nothing uses yet.
+    let made = unsafe { syscall!(nr::MPROTECT, code, size, PROT_READ_WRITE_EXECUTE) };
+    (made == 0).then_some((code, size))
 }
 
 /// Blocks handed out so far; blocks below it are free where the first word, [`crate::task::Block::used`], is 0.
