@@ -72,6 +72,14 @@ pub enum Rm {
     R(u8),
     /// Memory.
     M(Mem),
+    /// Memory at a label, relative to the next instruction; not for instructions with an immediate.
+    L(Label),
+}
+
+impl From<Label> for Rm {
+    fn from(label: Label) -> Rm {
+        Rm::L(label)
+    }
 }
 
 impl From<Reg> for Rm {
@@ -268,6 +276,10 @@ impl Assembler {
         let reg = (reg & 7) << 3;
         let mem = match rm {
             Rm::R(register) => return self.byte(0xc0 | reg | register & 7),
+            Rm::L(label) => {
+                self.byte(reg | 5);
+                return self.label32(label);
+            }
             Rm::M(mem) => mem,
         };
         let base = mem.base.0 & 7;
@@ -298,6 +310,7 @@ impl Assembler {
         let r = reg >> 3 << 2;
         match rm {
             Rm::R(register) => r | register >> 3,
+            Rm::L(_) => r,
             Rm::M(mem) => r | mem.index.map_or(0, |(index, _)| index.0 >> 3 << 1) | mem.base.0 >> 3,
         }
     }

@@ -153,4 +153,50 @@ impl Assembler {
     pub fn mulx(&mut self, size: Size, high: Reg, low: Reg, rm: impl Into<Rm>) {
         self.vex(F2, M0F38, size == Size::Q, 0xf6, high.0, low.0, rm);
     }
+
+    /// A conversion between a general register or memory and a scalar, or the other way (opcodes 2A, 2C, 2D):
+    /// `reg` and `vvvv` by number.
+    pub fn vconvert(&mut self, double: bool, size: Size, opcode: u8, reg: u8, vvvv: u8, rm: impl Into<Rm>) {
+        let prefix = if double { F2 } else { F3 };
+        self.vex(prefix, M0F, size == Size::Q, opcode, reg, vvvv, rm);
+    }
+
+    /// A scalar fused multiply-add of map 0F38 (opcode B9 is `d = a * b + d`).
+    pub fn vfused(&mut self, double: bool, opcode: u8, d: Xmm, a: Xmm, b: impl Into<Rm>) {
+        self.vex(P66, M0F38, double, opcode, d.0, a.0, b);
+    }
+
+    /// VCMPPS, VCMPPD with a predicate; `b` is not a label.
+    pub fn vcompare(&mut self, double: bool, d: Xmm, a: Xmm, b: impl Into<Rm>, predicate: u8) {
+        self.vpacked(double, 0xc2, d, a, b);
+        self.byte(predicate);
+    }
+
+    /// VPSHUFD; `from` is not a label.
+    pub fn vpshufd(&mut self, d: Xmm, from: impl Into<Rm>, order: u8) {
+        self.vex(P66, M0F, false, 0x70, d.0, 0, from);
+        self.byte(order);
+    }
+
+    /// VMOVDDUP: the low 8 bytes twice.
+    pub fn vmovddup(&mut self, d: Xmm, from: impl Into<Rm>) {
+        self.vex(F2, M0F, false, 0x12, d.0, 0, from);
+    }
+
+    /// VPBROADCASTB, W, D, Q by log2 of the size.
+    pub fn vbroadcast(&mut self, log2: u8, d: Xmm, from: impl Into<Rm>) {
+        let opcode = [0x78, 0x79, 0x58, 0x59][usize::from(log2 & 3)];
+        self.vex(P66, M0F38, false, opcode, d.0, 0, from);
+    }
+
+    /// An instruction of the SHA extensions without immediate (0F 38 C8 to CD), which has no VEX form.
+    pub fn sha(&mut self, opcode: u8, d: Xmm, from: impl Into<Rm>) {
+        self.legacy(None, Size::D, &[0x0f, 0x38, opcode], d.0, from.into(), false);
+    }
+
+    /// SHA1RNDS4.
+    pub fn sha1rnds4(&mut self, d: Xmm, from: Xmm, kind: u8) {
+        self.legacy(None, Size::D, &[0x0f, 0x3a, 0xcc], d.0, from.into(), false);
+        self.byte(kind);
+    }
 }

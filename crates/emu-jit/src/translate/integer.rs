@@ -866,7 +866,7 @@ impl Translator<'_> {
     }
 
     /// `reg = rm` where the condition does not hold.
-    fn unless(&mut self, condition: Condition, size: Size, reg: Reg, rm: Rm) {
+    pub(super) fn unless(&mut self, condition: Condition, size: Size, reg: Reg, rm: Rm) {
         match condition {
             Condition::Always => {}
             Condition::One(cc) => self.a.cmov(cc.not(), size, reg, rm),

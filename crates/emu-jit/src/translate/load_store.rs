@@ -7,7 +7,7 @@
 use super::operands::{SINK, ZERO, destination, source, sp};
 use super::{Lowered, ONE, Translator, bit, bits};
 use crate::layout::{
-    EXCLUSIVE_ADDRESS, EXCLUSIVE_SIZE, EXCLUSIVE_VALUE, X0, X1, general_host, vector, vector_host,
+    EXCLUSIVE_ADDRESS, EXCLUSIVE_SIZE, EXCLUSIVE_VALUE, X0, general_host, vector, vector_host,
 };
 use crossdock_emu_x64::{Alu, Cc, Mem, Reg, Size};
 
@@ -157,10 +157,13 @@ impl Translator<'_> {
             _ => self.a.vload(t, mem),
         }
         self.vput(vt, t);
+        if log2 < 4 {
+            self.set_vclean(log2 == 3, vt);
+        }
     }
 
     /// The base register, in rdx where it has no register of the host.
-    fn base(&mut self, rn: u8) -> Reg {
+    pub(super) fn base(&mut self, rn: u8) -> Reg {
         self.get(rn, Reg::RDX)
     }
 
@@ -448,7 +451,7 @@ impl Translator<'_> {
             0b1010 => 2,
             0b0110 => 3,
             0b0010 => 4,
-            _ => return Lowered::No,
+            _ => return self.interleaved(word),
         };
         let post = bit(word, 23);
         if bit(word, 21) || !post && bits(word, 20, 16) != 0 {
@@ -467,7 +470,7 @@ impl Translator<'_> {
         ONE
     }
 
-    fn advance_structure(&mut self, word: u32, rn: u8, base: Reg, bytes: i32) {
+    pub(super) fn advance_structure(&mut self, word: u32, rn: u8, base: Reg, bytes: i32) {
         let rm = bits(word, 20, 16) as u8;
         if rm == 31 {
             return self.advance(rn, base, bytes);
@@ -475,30 +478,5 @@ impl Translator<'_> {
         let m = self.get(rm, Reg::RCX);
         self.a.lea(Size::Q, base, Mem { base, index: Some((m, 0)), disp: 0 });
         self.put(rn, base);
-    }
-
-    /// LD1R.
-    fn one_structure(&mut self, word: u32) -> Lowered {
-        let replicate = word & 0xbf60_f000 == 0x0d40_c000;
-        let post = bit(word, 23);
-        if !replicate || !post && bits(word, 20, 16) != 0 {
-            return Lowered::No;
-        }
-        let (rn, vt, log2) = (sp(word, 5), bits(word, 4, 0) as u8, bits(word, 11, 10));
-        let base = self.base(rn);
-        let mem = Mem::at(base, 0);
-        let t = self.vresult(vt);
-        // VPBROADCASTB, W, D, Q.
-        let opcode = [0x78, 0x79, 0x58, 0x59][log2 as usize];
-        self.a.vp38(opcode, t, crossdock_emu_x64::Xmm(0), mem);
-        if !bit(word, 30) {
-            self.a.vmovq(t, t);
-        }
-        self.vput(vt, t);
-        if post {
-            self.advance_structure(word, rn, base, 1 << log2);
-        }
-        let _ = X1;
-        ONE
     }
 }

@@ -6,14 +6,20 @@
 //! after it in sight for a few pairs. What has no lowering is handed to the interpreter ([`Translator::fallback`]).
 
 mod branch;
+mod crypto;
 mod flags;
 mod float;
+mod float_vector;
 mod integer;
 mod load_store;
 mod operands;
+mod structures;
 mod system;
 mod unit;
 mod vector;
+mod vector_permute;
+mod vector_shift;
+mod vector_wide;
 
 pub use flags::{FlagForm, nzcv_of_slot, slot_of_nzcv};
 pub use unit::translate;
@@ -24,7 +30,7 @@ use crate::thunks::Thunks;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use crossdock_emu_guest::a64;
-use crossdock_emu_x64::{Assembler, Label, Reg, Size};
+use crossdock_emu_x64::{Assembler, Label, Reg, Rm, Size};
 use flags::Flags;
 
 /// What becomes of an instruction.
@@ -82,6 +88,21 @@ struct Translator<'t> {
     pc: u64,
     /// The words from the current instruction to the end of its block.
     words: &'t [u32],
+    /// The branch that ends the block, or 0.
+    end_word: u32,
+    /// What is known of the guest's vector registers.
+    zeros: Zeros,
+    /// Constants behind the unit's code.
+    constants: Vec<(u128, Label)>,
+}
+
+/// Vector registers whose upper bits are known to be zero.
+#[derive(Clone, Copy, Default)]
+struct Zeros {
+    /// From bit 32 up.
+    from_32: u32,
+    /// From bit 64 up.
+    from_64: u32,
 }
 
 impl<'t> Translator<'t> {
@@ -99,6 +120,9 @@ impl<'t> Translator<'t> {
             live_before: true,
             pc: start,
             words: &[],
+            end_word: 0,
+            zeros: Zeros::default(),
+            constants: Vec::new(),
         }
     }
 
@@ -211,6 +235,7 @@ impl<'t> Translator<'t> {
     fn fallback(&mut self) {
         self.save_flags();
         self.flags = Flags::Memory;
+        self.zeros = Zeros::default();
         self.record_call(self.words[0], self.pc);
     }
 
@@ -241,16 +266,29 @@ impl<'t> Translator<'t> {
         }
     }
 
-    /// Scalar floating point and Advanced SIMD.
+    /// Scalar floating point and Advanced SIMD (C4.1.97): bit 28 is set for scalars, bit 30 in Advanced SIMD's.
     fn data_vector(&mut self, word: u32) -> Lowered {
-        // Bit 28 and bit 24 to 21 tell C4.1.97's groups apart: scalar floating point has bits 30 and 28 to 25 = 0x1111.
-        if word & 0x5e00_0000 == 0x1e00_0000 && word & 0x8000_0000 == 0 || word & 0x7f00_0000 == 0x1e00_0000 {
-            let lowered = self.float(word);
-            if lowered != Lowered::No {
-                return lowered;
-            }
+        if bit(word, 28) && !bit(word, 30) { self.float(word) } else { self.vector(word) }
+    }
+
+    /// A constant in memory.
+    fn constant(&mut self, value: u128) -> Rm {
+        if let Some(&(_, label)) = self.constants.iter().find(|(known, _)| *known == value) {
+            return label.into();
         }
-        self.vector(word)
+        let label = self.a.label();
+        self.constants.push((value, label));
+        label.into()
+    }
+
+    fn write_constants(&mut self) {
+        if !self.constants.is_empty() {
+            self.a.align(16, 0);
+        }
+        for (value, label) in core::mem::take(&mut self.constants) {
+            self.a.bind(label);
+            self.a.bytes(&value.to_le_bytes());
+        }
     }
 }
 

@@ -127,8 +127,46 @@ impl Translator<'_> {
         vector_host(guest).unwrap_or(X0)
     }
 
+    /// Whether the bits above a scalar of 32 or 64 bits are known to be zero.
+    pub(super) fn vclean(&self, double: bool, guest: u8) -> bool {
+        (if double { self.zeros.from_64 } else { self.zeros.from_32 }) >> guest & 1 == 1
+    }
+
+    /// The bits above a scalar of 32 or 64 bits are zero from here on.
+    pub(super) fn set_vclean(&mut self, double: bool, guest: u8) {
+        self.zeros.from_64 |= 1 << guest;
+        if !double {
+            self.zeros.from_32 |= 1 << guest;
+        }
+    }
+
+    /// `guest` = the low 32 or 64 bits of `from`, zero-extended; `clean` says that the bits above are zero already.
+    /// Changes xmm0.
+    pub(super) fn vput_scalar(&mut self, double: bool, guest: u8, from: Xmm, clean: bool) {
+        if clean {
+            self.vput(guest, from);
+        } else {
+            let t = self.vresult(guest);
+            self.vclear(double, t, from);
+            self.vput(guest, t);
+        }
+        self.set_vclean(double, guest);
+    }
+
+    /// `d` = the low 32 or 64 bits of `from`, zero-extended.
+    pub(super) fn vclear(&mut self, double: bool, d: Xmm, from: Xmm) {
+        if double {
+            self.a.vmovq(d, from);
+        } else {
+            // VINSERTPS: element 0 to element 0, zeros elsewhere.
+            self.a.vp3a(0x21, d, from, from, 0x0e);
+        }
+    }
+
     /// `guest = from`, all 128 bits.
     pub(super) fn vput(&mut self, guest: u8, from: Xmm) {
+        self.zeros.from_32 &= !(1 << guest);
+        self.zeros.from_64 &= !(1 << guest);
         match vector_host(guest) {
             Some(host) if host == from => {}
             Some(host) => self.a.vload(host, from),

@@ -2,7 +2,7 @@
 
 use super::branch::{End, end_of};
 use super::flags::{Condition, Flags, flag_use};
-use super::{Cold, Translator, bits};
+use super::{Cold, Translator, Zeros, bits};
 use crate::cache::{Cache, PAGE, Unit};
 use alloc::vec::Vec;
 use crossdock_emu_guest::a64::Host;
@@ -212,6 +212,7 @@ pub fn translate(
         translator.flags = Flags::Memory;
     }
     translator.write_stubs();
+    translator.write_constants();
     Some(translator.unit)
 }
 
@@ -234,6 +235,7 @@ where {
             self.unit.inner.push((block.start, block.next()));
         } else {
             self.flags = Flags::Memory;
+            self.zeros = Zeros::default();
             let code = self.base + self.a.position();
             self.unit.blocks.push((block.start | self.mode, block.next(), code));
         }
@@ -251,6 +253,7 @@ where {
             live[i] = live_before[i];
         }
         let straight = if block.end == End::Next { words.len() } else { words.len() - 1 };
+        self.end_word = words.get(straight).copied().unwrap_or(0);
         let mut i = 0;
         while i < straight {
             self.pc = block.start.wrapping_add(i as u64 * 4);
