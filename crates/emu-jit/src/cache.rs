@@ -6,7 +6,7 @@
 //! ISB.
 
 use crate::thunks::Thunks;
-use crate::translate::FlagForm;
+use crate::translate::{Features, FlagForm};
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -110,6 +110,8 @@ pub struct Cache {
     pub epoch: u64,
     /// The translator's buffer.
     pub assembler: Assembler,
+    /// What the host has beyond x86-64-v3.
+    pub features: Features,
 }
 
 // SAFETY: the arena belongs to the cache, which is reached under a lock.
@@ -142,6 +144,7 @@ impl Cache {
             seen: log.head(),
             epoch: 1,
             assembler,
+            features: Features::of_host(),
         };
         cache.place_assembled();
         cache

@@ -166,37 +166,15 @@ impl Assembler {
         self.vex(P66, M0F38, double, opcode, d.0, a.0, b);
     }
 
-    /// VCMPPS, VCMPPD with a predicate; `b` is not a label.
-    pub fn vcompare(&mut self, double: bool, d: Xmm, a: Xmm, b: impl Into<Rm>, predicate: u8) {
-        self.vpacked(double, 0xc2, d, a, b);
-        self.byte(predicate);
-    }
-
     /// VPSHUFD; `from` is not a label.
     pub fn vpshufd(&mut self, d: Xmm, from: impl Into<Rm>, order: u8) {
         self.vex(P66, M0F, false, 0x70, d.0, 0, from);
         self.byte(order);
     }
 
-    /// VMOVDDUP: the low 8 bytes twice.
-    pub fn vmovddup(&mut self, d: Xmm, from: impl Into<Rm>) {
-        self.vex(F2, M0F, false, 0x12, d.0, 0, from);
-    }
-
     /// VPBROADCASTB, W, D, Q by log2 of the size.
     pub fn vbroadcast(&mut self, log2: u8, d: Xmm, from: impl Into<Rm>) {
         let opcode = [0x78, 0x79, 0x58, 0x59][usize::from(log2 & 3)];
         self.vex(P66, M0F38, false, opcode, d.0, 0, from);
-    }
-
-    /// An instruction of the SHA extensions without immediate (0F 38 C8 to CD), which has no VEX form.
-    pub fn sha(&mut self, opcode: u8, d: Xmm, from: impl Into<Rm>) {
-        self.legacy(None, Size::D, &[0x0f, 0x38, opcode], d.0, from.into(), false);
-    }
-
-    /// SHA1RNDS4.
-    pub fn sha1rnds4(&mut self, d: Xmm, from: Xmm, kind: u8) {
-        self.legacy(None, Size::D, &[0x0f, 0x3a, 0xcc], d.0, from.into(), false);
-        self.byte(kind);
     }
 }

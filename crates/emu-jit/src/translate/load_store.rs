@@ -451,7 +451,7 @@ impl Translator<'_> {
             0b1010 => 2,
             0b0110 => 3,
             0b0010 => 4,
-            _ => return self.interleaved(word),
+            _ => return Lowered::No,
         };
         let post = bit(word, 23);
         if bit(word, 21) || !post && bits(word, 20, 16) != 0 {

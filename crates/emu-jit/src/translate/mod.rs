@@ -6,10 +6,8 @@
 //! after it in sight for a few pairs. What has no lowering is handed to the interpreter ([`Translator::fallback`]).
 
 mod branch;
-mod crypto;
 mod flags;
 mod float;
-mod float_vector;
 mod integer;
 mod load_store;
 mod operands;
@@ -92,8 +90,24 @@ struct Translator<'t> {
     end_word: u32,
     /// What is known of the guest's vector registers.
     zeros: Zeros,
+    /// What the host has beyond x86-64-v3.
+    features: Features,
     /// Constants behind the unit's code.
     constants: Vec<(u128, Label)>,
+}
+
+/// Optional instructions of the host.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Features {
+    /// PCLMULQDQ.
+    pub pclmul: bool,
+}
+
+impl Features {
+    /// What this host has.
+    pub fn of_host() -> Features {
+        Features { pclmul: core::arch::x86_64::__cpuid(1).ecx >> 1 & 1 == 1 }
+    }
 }
 
 /// Vector registers whose upper bits are known to be zero.
@@ -122,6 +136,7 @@ impl<'t> Translator<'t> {
             words: &[],
             end_word: 0,
             zeros: Zeros::default(),
+            features: cache.features,
             constants: Vec::new(),
         }
     }

@@ -5,7 +5,7 @@
 use super::{Translator, bits};
 use crate::layout::{X0, general, general_host, vector, vector_host};
 use crossdock_emu_guest::a64;
-use crossdock_emu_x64::{Mem, Reg, Rm, Size, Xmm};
+use crossdock_emu_x64::{Reg, Rm, Size, Xmm};
 
 /// XZR as a source.
 pub(super) const ZERO: u8 = a64::ZERO as u8;
@@ -172,13 +172,5 @@ impl Translator<'_> {
             Some(host) => self.a.vload(host, from),
             None => self.a.vstore(vector(guest), from),
         }
-    }
-
-    /// Where the bytes of a vector register are in memory. Changes memory only: a register of the host is stored first.
-    pub(super) fn vspilled(&mut self, guest: u8) -> Mem {
-        if let Some(host) = vector_host(guest) {
-            self.a.vstore(vector(guest), host);
-        }
-        vector(guest)
     }
 }

@@ -52,7 +52,6 @@ impl Translator<'_> {
                 0b1_0000 => self.two_registers(word),
                 0b1_1000 if scalar => self.scalar_pairwise(word),
                 0b1_1000 => self.across(word),
-                0b1_0100 => self.crypto_two_registers(word),
                 _ => Lowered::No,
             },
             (false, false, low) => self.permute_class(word, low),
@@ -96,7 +95,7 @@ impl Translator<'_> {
     fn three_same(&mut self, word: u32) -> Lowered {
         let opcode = bits(word, 15, 11);
         if opcode >= 0b1_1000 {
-            return self.float_three_same(word);
+            return Lowered::No;
         }
         if opcode == 0b0_0011 && !bit(word, 28) {
             return self.vector_logical(word);

@@ -42,11 +42,7 @@ impl Translator<'_> {
             return self.copies(word);
         }
         if scalar {
-            return if bits(word, 23, 22) == 0 && low == 0 {
-                self.crypto_three_registers(word)
-            } else {
-                Lowered::No
-            };
+            return Lowered::No;
         }
         match (bit(word, 29), bit(word, 15), low) {
             (false, false, 0) if bits(word, 23, 22) == 0 => self.table(word),

@@ -157,7 +157,7 @@ fn register_operands() {
 #[test]
 fn the_rest() {
     let m = Mem::at(Reg::RBP, 16);
-    let cases: [(&str, &dyn Fn(&mut Assembler)); 30] = [
+    let cases: [(&str, &dyn Fn(&mut Assembler)); 38] = [
         ("lock xadd [rbp+10h],cl", &|x| x.lock_xadd(0, m, Reg::RCX)),
         ("lock xadd [rbp+10h],sil", &|x| x.lock_xadd(0, m, Reg::RSI)),
         ("lock xadd [rbp+10h],r9w", &|x| x.lock_xadd(1, m, Reg::R9)),
@@ -202,6 +202,23 @@ fn the_rest() {
         ("vcomiss xmm1,xmm2", &|x| x.vcomis(false, Xmm(1), Xmm(2))),
         ("vpslld xmm9,xmm10,5", &|x| x.vshift_imm(0x72, 6, Xmm(9), Xmm(10), 5)),
         ("vfmadd231sd xmm1,xmm2,xmm9", &|x| x.vex(Prefix::P66, Map::M0F38, true, 0xb9, 1, 2, Xmm(9))),
+        ("vcvtsi2sd xmm9,xmm1,rax", &|x| x.vconvert(true, Size::Q, 0x2a, 9, 1, Reg::RAX)),
+        ("vcvttss2si eax,xmm9", &|x| x.vconvert(false, Size::D, 0x2c, 0, 0, Xmm(9))),
+        ("vfnmadd231ss xmm9,xmm1,[rbp+10h]", &|x| x.vfused(false, 0xbd, Xmm(9), Xmm(1), m)),
+        ("vpshufd xmm9,xmm10,0eeh", &|x| x.vpshufd(Xmm(9), Xmm(10), 0xee)),
+        ("vpbroadcastb xmm9,[rbp+10h]", &|x| x.vbroadcast(0, Xmm(9), m)),
+        ("vpbroadcastq xmm1,xmm10", &|x| x.vbroadcast(3, Xmm(1), Xmm(10))),
+        ("vpaddb xmm9,xmm10,[rel 9]; ret", &|x| {
+            let label = x.label();
+            x.vp(0xfc, Xmm(9), Xmm(10), label);
+            x.ret();
+            x.bind(label);
+        }),
+        ("vucomisd xmm1,[rel 8]", &|x| {
+            let label = x.label();
+            x.vucomis(true, Xmm(1), label);
+            x.bind(label);
+        }),
     ];
     for (expected, write) in cases {
         assert_eq!(text(write), expected);
