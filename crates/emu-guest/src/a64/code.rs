@@ -1,9 +1,10 @@
 //! Decoded code: blocks by address, and the news that code has changed.
 
 use super::{Host, Op, decode};
+use crate::addresses::PAGE;
 use crate::memory::{Fault, untagged};
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
+use crate::addresses::{AddressMap, PageIndex};
 use alloc::vec::Vec;
 use core::cell::Cell;
 use core::ops::Range;
@@ -11,8 +12,6 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 /// Most instructions in a block. Bounds the time to an interrupt and the waste after a branch into the middle.
 const BLOCK_LENGTH_MAX: usize = 128;
-/// A block lies in one page, so that it is found from any address in the page.
-const PAGE: u64 = 4096;
 /// Blocks kept before all are dropped: about 100 MB of decoded code.
 const BLOCKS_MAX: usize = 1 << 19;
 /// Slots of the direct-mapped table in front of the map.
@@ -103,7 +102,9 @@ pub(crate) struct Code {
     /// Recently used blocks by hash of the address.
     front: Box<[(u64, u32)]>,
     /// All blocks by address.
-    map: BTreeMap<u64, u32>,
+    map: AddressMap<u32>,
+    /// The same by page.
+    pages: PageIndex,
     /// Entries of the log that have been heeded.
     seen: u64,
     /// Changes when blocks are dropped, which makes all links void.
@@ -116,7 +117,8 @@ impl Code {
             blocks: Vec::new(),
             free: Vec::new(),
             front: alloc::vec![(u64::MAX, NONE); FRONT].into_boxed_slice(),
-            map: BTreeMap::new(),
+            map: AddressMap::default(),
+            pages: PageIndex::default(),
             seen: log.head(),
             epoch: 0,
         }
@@ -151,32 +153,29 @@ impl Code {
         self.blocks.clear();
         self.free.clear();
         self.map.clear();
+        self.pages.clear();
         self.forget_links();
     }
 
     fn drop_range(&mut self, range: Range<u64>) {
         let start = untagged(range.start);
-        let first = start & !(PAGE - 1);
-        let end = untagged(range.end).max(first);
-        let hit: Vec<(u64, u32)> = self
-            .map
-            .range(first..end)
-            .map(|(&pc, &index)| (pc, index))
-            .filter(|&(pc, index)| {
-                let length =
-                    self.blocks[index as usize].as_ref().map_or(0, |block| block.ops.len() as u64 * 4);
-                pc < end && pc + length > start
-            })
-            .collect();
-        if hit.is_empty() {
-            return;
+        let end = untagged(range.end).max(start);
+        let (blocks, map, free) = (&mut self.blocks, &mut self.map, &mut self.free);
+        let mut hit = false;
+        self.pages.retain(start..end, |index| {
+            let Some(block) = &blocks[index as usize] else { return false };
+            let outside = block.pc >= end || block.pc + block.ops.len() as u64 * 4 <= start;
+            if !outside {
+                map.remove(&block.pc);
+                blocks[index as usize] = None;
+                free.push(index);
+                hit = true;
+            }
+            outside
+        });
+        if hit {
+            self.forget_links();
         }
-        for (pc, index) in hit {
-            self.map.remove(&pc);
-            self.blocks[index as usize] = None;
-            self.free.push(index);
-        }
-        self.forget_links();
     }
 
     fn forget_links(&mut self) {
@@ -272,6 +271,7 @@ impl Code {
             }
         };
         self.map.insert(pc, index);
+        self.pages.insert(pc, index);
         Ok(index)
     }
 

@@ -18,7 +18,7 @@ mod vector;
 pub use flags::{FlagForm, nzcv_of_slot, slot_of_nzcv};
 pub use unit::translate;
 
-use crate::cache::{Cache, EXACT, Link, Mark, Record, Unit};
+use crate::cache::{Cache, EXACT, Link, Mark, NO_LINK, Record, Unit};
 use crate::layout::{ExitKind, PC, Slot, slot};
 use crate::thunks::Thunks;
 use alloc::boxed::Box;
@@ -146,7 +146,12 @@ impl<'t> Translator<'t> {
     /// Registers a link whose displacement is at the buffer's `site`.
     fn new_link(&mut self, target: u64, site: u32, unlinked: u32) {
         let link =
-            Link { target: target | self.mode, site: self.base + site, unlinked: self.base + unlinked };
+            Link {
+            target: target | self.mode,
+            site: self.base + site,
+            unlinked: self.base + unlinked,
+            next: NO_LINK,
+        };
         self.unit.links.push(link);
     }
 
