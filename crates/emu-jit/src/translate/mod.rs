@@ -196,6 +196,8 @@ impl<'t> Translator<'t> {
                     self.exit(ExitKind::Interrupted, 0);
                 }
                 Cold::Fallback { word, pc, back } => {
+                    self.pc = pc;
+                    self.mark();
                     self.record_call(word, pc);
                     self.a.jump(back);
                 }
