@@ -48,6 +48,11 @@ pub struct Link {
     pub next: u32,
 }
 
+/// Bytes of the arena that are made ready at once.
+const TOUCH_MIN: u32 = 64 << 10;
+/// See [`TOUCH_MIN`].
+const TOUCH_MAX: u32 = 1 << 20;
+
 /// The end of a list of links.
 pub const NO_LINK: u32 = u32::MAX;
 
@@ -97,6 +102,9 @@ pub struct Cache {
     arena: *mut u8,
     size: u32,
     used: u32,
+    /// Bytes that `touch` has been told of.
+    touched: u32,
+    touch: fn(address: u64, length: u64),
     /// The entry and exit code.
     pub thunks: Thunks,
     units: Vec<Placed>,
@@ -126,13 +134,21 @@ impl Cache {
     /// # Safety
     ///
     /// The memory is readable, writable and executable, used by nobody else, and stays so.
-    pub unsafe fn new(arena: *mut u8, size: u32, fallback: u64, log: &Invalidations) -> Cache {
+    pub unsafe fn new(
+        arena: *mut u8,
+        size: u32,
+        fallback: u64,
+        log: &Invalidations,
+        touch: fn(address: u64, length: u64),
+    ) -> Cache {
         let mut assembler = Assembler::new();
         let thunks = Thunks::write(&mut assembler, fallback);
         let mut cache = Cache {
             arena,
             size,
             used: 0,
+            touched: 0,
+            touch,
             thunks,
             units: Vec::new(),
             blocks: AddressMap::default(),
@@ -170,9 +186,18 @@ impl Cache {
     /// Copies the assembler's code to [`Cache::next_offset`].
     fn place_assembled(&mut self) -> Range<u32> {
         let start = self.next_offset();
-        let code = self.assembler.finish();
-        let end = start + code.len() as u32;
+        let end = start + self.assembler.position();
+        if end > self.touched {
+            // A part of what there is already, so that small programs stay small.
+            let more = (self.touched / 4)
+                .clamp(TOUCH_MIN, TOUCH_MAX)
+                .max((end - self.touched).next_multiple_of(TOUCH_MIN));
+            let more = more.min(self.size - self.touched);
+            (self.touch)(self.arena as u64 + u64::from(self.touched), u64::from(more));
+            self.touched += more;
+        }
         assert!(end <= self.size, "the translator was asked for code although the cache is full");
+        let code = self.assembler.finish();
         // SAFETY: the range is inside the arena and nobody runs it yet.
         unsafe { core::ptr::copy_nonoverlapping(code.as_ptr(), self.arena.add(start as usize), code.len()) };
         self.used = end;

@@ -12,7 +12,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use crossdock_emu_guest::a64::{Exit, Flow, Host, Interpreter, Invalidations, State};
 
 /// Runs of a block in the interpreter before it is translated.
-const HOT: u32 = 16;
+const HOT: u32 = 8;
 /// Runs of a block before it becomes part of a unit that begins elsewhere.
 const WARM: u32 = 1;
 /// A heat that says a block has been translated.
@@ -27,6 +27,15 @@ const MXCSR: u32 = 0x1f80;
 static ARENA_START: AtomicU64 = AtomicU64::new(0);
 static ARENA_END: AtomicU64 = AtomicU64::new(0);
 static FAULT_THUNK: AtomicU64 = AtomicU64::new(0);
+
+/// What the translator asks of the operating system.
+#[derive(Clone, Copy, Debug)]
+pub struct System {
+    /// Lets other threads run.
+    pub wait: fn(),
+    /// The bytes of the arena from this address on are about to be written.
+    pub touch: fn(address: u64, length: u64),
+}
 
 /// The translated code of a process; one in a process.
 pub struct Jit {
@@ -45,17 +54,17 @@ pub struct Jit {
 
 impl Jit {
     /// Takes an arena for the code of the process's threads; `None` where the host's CPU lacks what the code needs
-    /// ([`host_is_able`]). `wait` lets other threads run.
+    /// ([`host_is_able`]).
     ///
     /// # Safety
     ///
     /// The memory is readable, writable and executable, used by nobody else, and stays so. There is one `Jit` in a process.
-    pub unsafe fn new(arena: *mut u8, size: u32, log: &'static Invalidations, wait: fn()) -> Option<Jit> {
+    pub unsafe fn new(arena: *mut u8, size: u32, log: &'static Invalidations, system: System) -> Option<Jit> {
         if !host_is_able() {
             return None;
         }
         // SAFETY: the caller's promise.
-        let cache = unsafe { Cache::new(arena, size, run_record as *const () as u64, log) };
+        let cache = unsafe { Cache::new(arena, size, run_record as *const () as u64, log, system.touch) };
         let enter = cache.address(cache.thunks.enter);
         FAULT_THUNK.store(cache.address(cache.thunks.fault), Ordering::Relaxed);
         ARENA_START.store(arena as u64, Ordering::Relaxed);
@@ -65,7 +74,7 @@ impl Jit {
         let epoch = AtomicU64::new(cache.epoch);
         let seen = AtomicU64::new(cache.seen());
         let underflow = cache.address(cache.thunks.underflow);
-        let cache = Lock::new(cache, wait);
+        let cache = Lock::new(cache, system.wait);
         Some(Jit { cache, log, epoch, seen, underflow, threads: AtomicU32::new(0), enter })
     }
 

@@ -18,5 +18,5 @@ mod thunks;
 mod translate;
 
 pub use cache::Cache;
+pub use engine::{Engine, Jit, ReturnStack, System, host_is_able, resume_after_fault};
 pub use lock::Held;
-pub use engine::{Engine, Jit, ReturnStack, host_is_able, resume_after_fault};

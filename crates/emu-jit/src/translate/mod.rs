@@ -145,8 +145,7 @@ impl<'t> Translator<'t> {
 
     /// Registers a link whose displacement is at the buffer's `site`.
     fn new_link(&mut self, target: u64, site: u32, unlinked: u32) {
-        let link =
-            Link {
+        let link = Link {
             target: target | self.mode,
             site: self.base + site,
             unlinked: self.base + unlinked,
