@@ -8,11 +8,11 @@
 use crate::thunks::Thunks;
 use crate::translate::{Features, FlagForm};
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::ops::Range;
 use core::sync::atomic::{AtomicI32, Ordering};
 use crossdock_emu_guest::a64::{Invalidations, LOG, Op};
+use crossdock_emu_guest::addresses::{AddressMap, PAGE, PageIndex};
 use crossdock_emu_guest::memory::untagged;
 use crossdock_emu_x64::Assembler;
 
@@ -33,8 +33,6 @@ pub struct Entry {
     pub code: u32,
     /// Number of its unit.
     unit: u32,
-    /// End of the guest code.
-    end: u64,
 }
 
 /// A direct branch out of a unit.
@@ -46,7 +44,17 @@ pub struct Link {
     pub site: u32,
     /// Where it leads while it is not linked.
     pub unlinked: u32,
+    /// The next link to the same block, or [`NO_LINK`].
+    pub next: u32,
 }
+
+/// Bytes of the arena that are made ready at once.
+const TOUCH_MIN: u32 = 64 << 10;
+/// See [`TOUCH_MIN`].
+const TOUCH_MAX: u32 = 1 << 20;
+
+/// The end of a list of links.
+pub const NO_LINK: u32 = u32::MAX;
 
 /// Where a guest instruction begins.
 #[derive(Clone, Copy, Debug)]
@@ -82,9 +90,8 @@ struct Placed {
     code: Range<u32>,
     start: u64,
     marks: Vec<Mark>,
-    /// Keys of its blocks; empty once it is dropped.
-    keys: Vec<u64>,
-    inner: Vec<(u64, u64)>,
+    /// Its blocks, by key and end, those that cannot be entered with the others; empty once it is dropped.
+    blocks: Vec<(u64, u64)>,
     /// Read by the code.
     _records: Vec<Box<Record>>,
 }
@@ -95,15 +102,18 @@ pub struct Cache {
     arena: *mut u8,
     size: u32,
     used: u32,
+    /// Bytes that `touch` has been told of.
+    touched: u32,
+    touch: fn(address: u64, length: u64),
     /// The entry and exit code.
     pub thunks: Thunks,
     units: Vec<Placed>,
-    blocks: BTreeMap<u64, Entry>,
-    /// Numbers of blocks that cannot be entered, by start.
-    inner: BTreeMap<(u64, u32), u64>,
+    blocks: AddressMap<Entry>,
+    /// Units by the pages of their blocks.
+    pages: PageIndex,
     links: Vec<Link>,
-    /// Numbers of the links that lead to a block, translated or not.
-    incoming: BTreeMap<u64, Vec<u32>>,
+    /// The first of the links that lead to a block, translated or not; the others follow by `next`.
+    incoming: AddressMap<u32>,
     /// Entries of the log of changes that have been heeded.
     seen: u64,
     /// Changes when a unit is dropped.
@@ -117,8 +127,6 @@ pub struct Cache {
 // SAFETY: the arena belongs to the cache, which is reached under a lock.
 unsafe impl Send for Cache {}
 
-/// A block lies in one page, so that it is found from any address in the page.
-pub const PAGE: u64 = 4096;
 /// Bit of a key that says the translation leaves floating point to the interpreter; addresses are multiples of 4.
 pub const EXACT: u64 = 1;
 
@@ -128,19 +136,27 @@ impl Cache {
     /// # Safety
     ///
     /// The memory is readable, writable and executable, used by nobody else, and stays so.
-    pub unsafe fn new(arena: *mut u8, size: u32, fallback: u64, log: &Invalidations) -> Cache {
+    pub unsafe fn new(
+        arena: *mut u8,
+        size: u32,
+        fallback: u64,
+        log: &Invalidations,
+        touch: fn(address: u64, length: u64),
+    ) -> Cache {
         let mut assembler = Assembler::new();
         let thunks = Thunks::write(&mut assembler, fallback);
         let mut cache = Cache {
             arena,
             size,
             used: 0,
+            touched: 0,
+            touch,
             thunks,
             units: Vec::new(),
-            blocks: BTreeMap::new(),
-            inner: BTreeMap::new(),
+            blocks: AddressMap::default(),
+            pages: PageIndex::default(),
             links: Vec::new(),
-            incoming: BTreeMap::new(),
+            incoming: AddressMap::default(),
             seen: log.head(),
             epoch: 1,
             assembler,
@@ -173,9 +189,18 @@ impl Cache {
     /// Copies the assembler's code to [`Cache::next_offset`].
     fn place_assembled(&mut self) -> Range<u32> {
         let start = self.next_offset();
-        let code = self.assembler.finish();
-        let end = start + code.len() as u32;
+        let end = start + self.assembler.position();
+        if end > self.touched {
+            // A part of what there is already, so that small programs stay small.
+            let more = (self.touched / 4)
+                .clamp(TOUCH_MIN, TOUCH_MAX)
+                .max((end - self.touched).next_multiple_of(TOUCH_MIN));
+            let more = more.min(self.size - self.touched);
+            (self.touch)(self.arena as u64 + u64::from(self.touched), u64::from(more));
+            self.touched += more;
+        }
         assert!(end <= self.size, "the translator was asked for code although the cache is full");
+        let code = self.assembler.finish();
         // SAFETY: the range is inside the arena and nobody runs it yet.
         unsafe { core::ptr::copy_nonoverlapping(code.as_ptr(), self.arena.add(start as usize), code.len()) };
         self.used = end;
@@ -192,24 +217,24 @@ impl Cache {
     pub fn add(&mut self, unit: Unit) {
         let code = self.place_assembled();
         let number = self.units.len() as u32;
-        let mut keys = Vec::with_capacity(unit.blocks.len());
+        let mut blocks = unit.inner;
+        blocks.reserve_exact(unit.blocks.len());
         for (key, end, offset) in unit.blocks {
-            self.blocks.insert(key, Entry { code: offset, unit: number, end });
-            keys.push(key);
-            if let Some(links) = self.incoming.get(&key) {
-                for &link in links {
-                    let link = self.links[link as usize];
-                    self.patch(link.site, offset);
-                }
-            }
+            self.blocks.insert(key, Entry { code: offset, unit: number });
+            blocks.push((key, end));
+            self.patch_incoming(key, |_| offset);
         }
-        for &(start, end) in &unit.inner {
-            self.inner.insert((start, number), end);
+        let mut page = u64::MAX;
+        for &(key, _) in &blocks {
+            if key / PAGE != page {
+                page = key / PAGE;
+                self.pages.insert(key, number);
+            }
         }
         for link in unit.links {
             let id = self.links.len() as u32;
-            self.links.push(link);
-            self.incoming.entry(link.target).or_default().push(id);
+            let next = self.incoming.insert(link.target, id).unwrap_or(NO_LINK);
+            self.links.push(Link { next, ..link });
             if let Some(entry) = self.blocks.get(&link.target) {
                 self.patch(link.site, entry.code);
             }
@@ -218,10 +243,19 @@ impl Cache {
             code,
             start: unit.start,
             marks: unit.marks,
-            keys,
-            inner: unit.inner,
+            blocks,
             _records: unit.records,
         });
+    }
+
+    /// Makes all links to a block lead to what `to` says.
+    fn patch_incoming(&self, key: u64, to: impl Fn(&Link) -> u32) {
+        let mut next = self.incoming.get(&key).copied().unwrap_or(NO_LINK);
+        while next != NO_LINK {
+            let link = &self.links[next as usize];
+            self.patch(link.site, to(link));
+            next = link.next;
+        }
     }
 
     /// Makes the displacement at `site` lead to `target`.
@@ -272,24 +306,20 @@ impl Cache {
     fn drop_range(&mut self, range: Range<u64>) {
         let start = untagged(range.start);
         let end = if range.end == u64::MAX { u64::MAX } else { untagged(range.end).max(start) };
-        let first = start & !(PAGE - 1);
+        let units = &self.units;
         let mut hit: Vec<u32> = Vec::new();
-        for entry in self.blocks.range(first..end).map(|(_, entry)| entry) {
-            if entry.end > start {
-                hit.push(entry.unit);
+        self.pages.retain(start..end, |number| {
+            let blocks = &units[number as usize].blocks;
+            if blocks.iter().any(|&(key, block_end)| key < end && block_end > start) {
+                hit.push(number);
             }
-        }
-        for (&(pc, unit), &block_end) in self.inner.range((first, 0)..(end, 0)) {
-            debug_assert!(pc < end);
-            if block_end > start {
-                hit.push(unit);
-            }
-        }
+            !blocks.is_empty()
+        });
+        hit.sort_unstable();
+        hit.dedup();
         if hit.is_empty() {
             return;
         }
-        hit.sort_unstable();
-        hit.dedup();
         for unit in hit {
             self.drop_unit(unit);
         }
@@ -297,18 +327,11 @@ impl Cache {
     }
 
     fn drop_unit(&mut self, number: u32) {
-        let unit = &mut self.units[number as usize];
-        for (start, _) in core::mem::take(&mut unit.inner) {
-            self.inner.remove(&(start, number));
-        }
-        for key in core::mem::take(&mut unit.keys) {
-            // A later unit may have the key now.
+        for (key, _) in core::mem::take(&mut self.units[number as usize].blocks) {
+            // A later unit may have the key now; those that cannot be entered have none.
             if self.blocks.get(&key).is_some_and(|entry| entry.unit == number) {
                 self.blocks.remove(&key);
-                for &link in self.incoming.get(&key).into_iter().flatten() {
-                    let link = self.links[link as usize];
-                    self.patch(link.site, link.unlinked);
-                }
+                self.patch_incoming(key, |link| link.unlinked);
             }
         }
     }

@@ -12,11 +12,13 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use crossdock_emu_guest::a64::{Exit, Flow, Host, Interpreter, Invalidations, State};
 
 /// Runs of a block in the interpreter before it is translated.
-const HOT: u32 = 16;
+const HOT: u32 = 8;
 /// Runs of a block before it becomes part of a unit that begins elsewhere.
 const WARM: u32 = 1;
 /// A heat that says a block has been translated.
 const TRANSLATED: u32 = u32::MAX;
+/// What no heat but [`TRANSLATED`] reaches: there is no room for more code.
+const NEVER: u32 = u32::MAX;
 
 /// MXCSR at the start of a process: all exceptions masked, round to nearest, no flag.
 const MXCSR: u32 = 0x1f80;
@@ -25,6 +27,15 @@ const MXCSR: u32 = 0x1f80;
 static ARENA_START: AtomicU64 = AtomicU64::new(0);
 static ARENA_END: AtomicU64 = AtomicU64::new(0);
 static FAULT_THUNK: AtomicU64 = AtomicU64::new(0);
+
+/// What the translator asks of the operating system.
+#[derive(Clone, Copy, Debug)]
+pub struct System {
+    /// Lets other threads run.
+    pub wait: fn(),
+    /// The bytes of the arena from this address on are about to be written.
+    pub touch: fn(address: u64, length: u64),
+}
 
 /// The translated code of a process; one in a process.
 pub struct Jit {
@@ -36,22 +47,24 @@ pub struct Jit {
     seen: AtomicU64,
     /// What the bottom of a return stack returns to.
     underflow: u64,
+    /// How many engines there are.
+    threads: AtomicU32,
     enter: unsafe extern "C" fn(state: u64, code: u64),
 }
 
 impl Jit {
     /// Takes an arena for the code of the process's threads; `None` where the host's CPU lacks what the code needs
-    /// ([`host_is_able`]). `wait` lets other threads run.
+    /// ([`host_is_able`]).
     ///
     /// # Safety
     ///
     /// The memory is readable, writable and executable, used by nobody else, and stays so. There is one `Jit` in a process.
-    pub unsafe fn new(arena: *mut u8, size: u32, log: &'static Invalidations, wait: fn()) -> Option<Jit> {
+    pub unsafe fn new(arena: *mut u8, size: u32, log: &'static Invalidations, system: System) -> Option<Jit> {
         if !host_is_able() {
             return None;
         }
         // SAFETY: the caller's promise.
-        let cache = unsafe { Cache::new(arena, size, run_record as *const () as u64, log) };
+        let cache = unsafe { Cache::new(arena, size, run_record as *const () as u64, log, system.touch) };
         let enter = cache.address(cache.thunks.enter);
         FAULT_THUNK.store(cache.address(cache.thunks.fault), Ordering::Relaxed);
         ARENA_START.store(arena as u64, Ordering::Relaxed);
@@ -61,7 +74,8 @@ impl Jit {
         let epoch = AtomicU64::new(cache.epoch);
         let seen = AtomicU64::new(cache.seen());
         let underflow = cache.address(cache.thunks.underflow);
-        Some(Jit { cache: Lock::new(cache, wait), log, epoch, seen, underflow, enter })
+        let cache = Lock::new(cache, system.wait);
+        Some(Jit { cache, log, epoch, seen, underflow, threads: AtomicU32::new(0), enter })
     }
 
     /// Keeps the code from changing, for a fork.
@@ -180,6 +194,14 @@ pub struct ReturnStack {
     pub high: u64,
 }
 
+impl Drop for Engine {
+    fn drop(&mut self) {
+        if let Some(jit) = self.jit {
+            jit.threads.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
 /// Runs the instructions of one guest thread.
 pub struct Engine {
     interpreter: Interpreter<'static>,
@@ -198,6 +220,9 @@ impl Engine {
     /// The return stack is writable and nobody else's.
     pub unsafe fn new(log: &'static Invalidations, jit: Option<&'static Jit>, stack: ReturnStack) -> Engine {
         let slots = if jit.is_some() { JUMP_CACHE } else { 0 };
+        if let Some(jit) = jit {
+            jit.threads.fetch_add(1, Ordering::Relaxed);
+        }
         Engine {
             interpreter: Interpreter::new(log),
             jit,
@@ -233,13 +258,13 @@ impl Engine {
             }
             let mode = if state.fpcr == 0 { 0 } else { EXACT };
             self.catch_up(jit, state, mode);
-            let Some(code) = self.find(jit, state.pc, mode).or_else(|| {
-                let heat = self.interpreter.heat(state.pc);
-                (heat >= self.hot).then(|| self.translate(jit, state.pc, mode, host)).flatten()
-            }) else {
-                if let Some(exit) = self.interpreter.run_cold(state, host, interrupt, self.hot, true) {
+            let Some(code) = self.known(state.pc) else {
+                // Other threads may have translated what is new here.
+                let announce = jit.threads.load(Ordering::Relaxed) > 1;
+                if let Some(exit) = self.interpreter.run_cold(state, host, interrupt, self.hot, announce) {
                     return exit;
                 }
+                self.prepare(jit, state.pc, mode, host);
                 continue;
             };
             if let Some(exit) = self.enter(jit, state, &mut run, code) {
@@ -274,31 +299,41 @@ impl Engine {
         state.generated[Slot::ReturnStack as usize] = bottom;
     }
 
-    /// Host address of the code for `pc`.
-    fn find(&mut self, jit: &Jit, pc: u64, mode: u64) -> Option<u64> {
-        let pair = &mut self.jump_cache[(pc >> 2) as usize % JUMP_CACHE];
-        if pair[0] == pc && pair[1] != 0 {
-            return Some(pair[1]);
-        }
-        let cache = jit.cache.lock();
-        let code = cache.address(cache.entry(pc | mode)?);
-        *pair = [pc, code];
-        Some(code)
+    /// Host address of the code for `pc`, if it is in the jump cache.
+    fn known(&self, pc: u64) -> Option<u64> {
+        let [guest, host] = self.jump_cache[(pc >> 2) as usize % JUMP_CACHE];
+        (guest == pc).then_some(host)
     }
 
-    /// Translates the unit at `pc`; `None` where there is no room.
-    fn translate(&mut self, jit: &Jit, pc: u64, mode: u64, host: &Host) -> Option<u64> {
+    /// Puts the code for `pc` into the jump cache, translated if need be and if the block is hot.
+    fn prepare(&mut self, jit: &Jit, pc: u64, mode: u64, host: &Host) {
         let mut cache = jit.cache.lock();
+        if cache.entry(pc | mode).is_none() {
+            if self.interpreter.heat(pc) < self.hot {
+                return;
+            }
+            self.translate(&mut cache, pc, mode, host);
+        }
+        match cache.entry(pc | mode) {
+            Some(code) => self.jump_cache[(pc >> 2) as usize % JUMP_CACHE] = [pc, cache.address(code)],
+            // Not to be asked for again at once.
+            None => self.interpreter.set_heat(pc, 1),
+        }
+    }
+
+    /// Translates the unit at `pc`, if there is room.
+    fn translate(&mut self, cache: &mut Cache, pc: u64, mode: u64, host: &Host) {
         if cache.is_full() {
-            return None;
+            self.hot = NEVER;
+            return;
         }
         let mut assembler = core::mem::take(&mut cache.assembler);
         let interpreter = &self.interpreter;
-        let unit = translate::translate(&cache, &mut assembler, host, pc, mode, |other| {
+        let unit = translate::translate(cache, &mut assembler, host, pc, mode, |other| {
             interpreter.heat(other) >= WARM && cache.entry(other | mode).is_none()
         });
         cache.assembler = assembler;
-        let unit = unit?;
+        let Some(unit) = unit else { return };
         for &(key, _, _) in &unit.blocks {
             self.interpreter.set_heat(key & !3, TRANSLATED);
         }
@@ -306,8 +341,6 @@ impl Engine {
             self.interpreter.set_heat(start, TRANSLATED);
         }
         cache.add(unit);
-        drop(cache);
-        self.find(jit, pc, mode)
     }
 
     /// Runs generated code until it exits; what it exits for, if that is the caller's.

@@ -7,6 +7,8 @@
 #![no_std]
 // Bit fields read better without parentheses around every shift.
 #![allow(clippy::precedence)]
+// Generated code holds the addresses of boxed records.
+#![allow(clippy::vec_box)]
 
 extern crate alloc;
 
@@ -18,5 +20,5 @@ mod thunks;
 mod translate;
 
 pub use cache::Cache;
-pub use engine::{Engine, Jit, ReturnStack, host_is_able, resume_after_fault};
+pub use engine::{Engine, Jit, ReturnStack, System, host_is_able, resume_after_fault};
 pub use lock::Held;

@@ -8,7 +8,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 pub struct Lock<T> {
     held: AtomicBool,
     /// What to do between attempts once spinning has not helped.
-    wait: fn(),
+    pub(crate) wait: fn(),
     value: UnsafeCell<T>,
 }
 

@@ -34,7 +34,7 @@ pub(crate) const MAP_NORESERVE: u64 = 0x4000;
 const PAGE: u64 = 4096;
 
 static START: AtomicU64 = AtomicU64::new(0);
-static HEAP: Lock<Bump> = Lock::new(Bump { next: 0, ready: 0, end: 0 });
+static HEAP: Lock<Bump> = Lock::new(Bump { next: 0, ready: 0, populated: 0, end: 0 });
 static BLOCKS: AtomicU64 = AtomicU64::new(0);
 static BLOCKS_END: AtomicU64 = AtomicU64::new(0);
 static CODE: AtomicU64 = AtomicU64::new(0);
@@ -43,6 +43,8 @@ static CODE_SIZE: AtomicU64 = AtomicU64::new(0);
 struct Bump {
     next: u64,
     ready: u64,
+    /// The kernel has been asked for the pages below.
+    populated: u64,
     end: u64,
 }
 
@@ -120,7 +122,8 @@ pub(crate) fn init() -> bool {
     }
     fill_gaps(start);
     let blocks = (start + half).next_multiple_of(BLOCK);
-    *HEAP.lock() = Bump { next: start + GUARD, ready: start + GUARD, end: start + half };
+    *HEAP.lock() =
+        Bump { next: start + GUARD, ready: start + GUARD, populated: start + GUARD, end: start + half };
     BLOCKS.store(blocks, Ordering::Relaxed);
     let code_size = CODE_SIZE_MAX.min(half / 2) & !(BLOCK - 1);
     let code = (start + 2 * half - code_size) & !(BLOCK - 1);
@@ -133,6 +136,15 @@ pub(crate) fn init() -> bool {
 
 /// Bytes made usable at a time.
 const STEP: u64 = 1 << 20;
+/// Least bytes of the heap that are made ready at a time; a quarter of what there is, at most [`STEP`].
+const READY_MIN: u64 = 64 << 10;
+
+/// Asks the kernel for the pages of a part of the region at once (Linux 5.14; before, they come one by one).
+pub(crate) fn populate(address: u64, length: u64) {
+    const MADV_POPULATE_WRITE: u64 = 23;
+    // SAFETY: gives pages to memory of our own that nothing has been written to yet.
+    unsafe { syscall!(nr::MADVISE, address, length, MADV_POPULATE_WRITE) };
+}
 
 /// Memory for the heap: `length` bytes, never given back, at a multiple of `align`. 0 where there is none left.
 pub(crate) fn heap_take(length: u64, align: u64) -> u64 {
@@ -149,6 +161,13 @@ pub(crate) fn heap_take(length: u64, align: u64) -> u64 {
             return 0;
         }
         heap.ready += more;
+    }
+    if next > heap.populated {
+        let used = heap.populated - (start() + GUARD);
+        let more = (used / 4).clamp(READY_MIN, STEP) & !(PAGE - 1);
+        let to = next.next_multiple_of(PAGE).max(heap.populated + more).min(heap.ready);
+        populate(heap.populated, to - heap.populated);
+        heap.populated = to;
     }
     heap.next = next;
     at

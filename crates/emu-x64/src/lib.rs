@@ -186,10 +186,81 @@ pub struct Label(u32);
 
 const UNBOUND: u32 = u32::MAX;
 
+/// The longest instruction (SDM volume 2, chapter 2.3.11), and one more byte.
+const LENGTH_MAX: usize = 16;
+
+/// An instruction on its way to the buffer, which takes it in one store.
+#[derive(Clone, Copy)]
+struct Encoding {
+    bytes: [u8; LENGTH_MAX],
+    length: usize,
+    /// What the displacement that ends it leads to.
+    label: Option<Label>,
+}
+
+impl Encoding {
+    const EMPTY: Encoding = Encoding { bytes: [0; LENGTH_MAX], length: 0, label: None };
+
+    #[inline(always)]
+    fn byte(&mut self, byte: u8) {
+        self.bytes[self.length & (LENGTH_MAX - 1)] = byte;
+        self.length += 1;
+    }
+
+    #[inline(always)]
+    fn dword(&mut self, value: i32) {
+        for byte in value.to_le_bytes() {
+            self.byte(byte);
+        }
+    }
+
+    /// ModRM, SIB and displacement. The REX or VEX bits have been written.
+    #[inline(always)]
+    fn modrm(&mut self, reg: u8, rm: Rm) {
+        let reg = (reg & 7) << 3;
+        let mem = match rm {
+            Rm::R(register) => return self.byte(0xc0 | reg | register & 7),
+            Rm::L(label) => {
+                self.byte(reg | 5);
+                self.label = Some(label);
+                return self.dword(0);
+            }
+            Rm::M(mem) => mem,
+        };
+        let base = mem.base.0 & 7;
+        // rbp and r13 as base have no form without displacement.
+        let mode = match mem.disp {
+            0 if base != 5 => 0x00,
+            -128..=127 => 0x40,
+            _ => 0x80,
+        };
+        match mem.index {
+            None if base != 4 => self.byte(mode | reg | base),
+            // rsp and r12 as base need a SIB byte.
+            None => {
+                self.byte(mode | reg | 4);
+                self.byte(0x20 | base);
+            }
+            Some((index, shift)) => {
+                debug_assert!(index != Reg::RSP && shift < 4);
+                self.byte(mode | reg | 4);
+                self.byte(shift << 6 | (index.0 & 7) << 3 | base);
+            }
+        }
+        match mode {
+            0x40 => self.byte(mem.disp as u8),
+            0x80 => self.dword(mem.disp),
+            _ => {}
+        }
+    }
+}
+
 /// A buffer of code.
 #[derive(Debug, Default)]
 pub struct Assembler {
+    /// The code, and room behind it.
     code: Vec<u8>,
+    length: usize,
     labels: Vec<u32>,
     /// Displacements of 4 bytes that end at the position and lead to the label.
     fixups: Vec<(u32, Label)>,
@@ -203,14 +274,14 @@ impl Assembler {
 
     /// Empties the buffer and forgets all labels, keeping the memory.
     pub fn clear(&mut self) {
-        self.code.clear();
+        self.length = 0;
         self.labels.clear();
         self.fixups.clear();
     }
 
     /// Bytes so far: the offset of the next instruction.
     pub fn position(&self) -> u32 {
-        self.code.len() as u32
+        self.length as u32
     }
 
     /// The code, with all labels resolved.
@@ -225,7 +296,7 @@ impl Assembler {
             let displacement = target.wrapping_sub(end) as i32;
             self.code[end as usize - 4..end as usize].copy_from_slice(&displacement.to_le_bytes());
         }
-        &self.code
+        &self.code[..self.length]
     }
 
     /// A label for a place yet to come.
@@ -246,13 +317,41 @@ impl Assembler {
     }
 
     /// One byte as it is.
+    #[inline]
     pub fn byte(&mut self, byte: u8) {
-        self.code.push(byte);
+        let mut encoding = Encoding::EMPTY;
+        encoding.byte(byte);
+        self.put(encoding);
+    }
+
+    /// Appends an instruction, or a part of one.
+    #[inline(always)]
+    fn put(&mut self, encoding: Encoding) {
+        if self.code.len() - self.length < LENGTH_MAX {
+            self.grow();
+        }
+        self.code[self.length..self.length + LENGTH_MAX].copy_from_slice(&encoding.bytes);
+        self.length += encoding.length;
+        if let Some(label) = encoding.label {
+            self.fixups.push((self.position(), label));
+        }
+    }
+
+    #[cold]
+    fn grow(&mut self) {
+        let size = (self.code.len() * 2).max(8 << 10);
+        self.code.resize(size, 0);
     }
 
     /// Bytes as they are.
     pub fn bytes(&mut self, bytes: &[u8]) {
-        self.code.extend_from_slice(bytes);
+        for part in bytes.chunks(LENGTH_MAX) {
+            let mut encoding = Encoding::EMPTY;
+            for &byte in part {
+                encoding.byte(byte);
+            }
+            self.put(encoding);
+        }
     }
 
     /// Data of 8 bytes.
@@ -271,40 +370,6 @@ impl Assembler {
         self.bytes(&value.to_le_bytes());
     }
 
-    /// ModRM, SIB and displacement. The REX or VEX bits have been written.
-    fn modrm(&mut self, reg: u8, rm: Rm) {
-        let reg = (reg & 7) << 3;
-        let mem = match rm {
-            Rm::R(register) => return self.byte(0xc0 | reg | register & 7),
-            Rm::L(label) => {
-                self.byte(reg | 5);
-                return self.label32(label);
-            }
-            Rm::M(mem) => mem,
-        };
-        let base = mem.base.0 & 7;
-        // rbp and r13 as base have no form without displacement.
-        let mode = match mem.disp {
-            0 if base != 5 => 0x00,
-            -128..=127 => 0x40,
-            _ => 0x80,
-        };
-        match mem.index {
-            None if base != 4 => self.byte(mode | reg | base),
-            // rsp and r12 as base need a SIB byte.
-            None => self.bytes(&[mode | reg | 4, 0x20 | base]),
-            Some((index, shift)) => {
-                debug_assert!(index != Reg::RSP && shift < 4);
-                self.bytes(&[mode | reg | 4, shift << 6 | (index.0 & 7) << 3 | base]);
-            }
-        }
-        match mode {
-            0x40 => self.byte(mem.disp as u8),
-            0x80 => self.dword(mem.disp),
-            _ => {}
-        }
-    }
-
     /// REX prefix bits R, X and B.
     fn rex_bits(reg: u8, rm: Rm) -> u8 {
         let r = reg >> 3 << 2;
@@ -318,16 +383,20 @@ impl Assembler {
     /// A legacy instruction: optional prefix, REX, opcode bytes, ModRM. `byte_reg` says that `reg` (or a register
     /// `rm`) is an 8-bit register, which needs a REX prefix for SPL to DIL.
     fn legacy(&mut self, prefix: Option<u8>, size: Size, opcode: &[u8], reg: u8, rm: Rm, byte_reg: bool) {
+        let mut encoding = Encoding::EMPTY;
         if let Some(prefix) = prefix {
-            self.byte(prefix);
+            encoding.byte(prefix);
         }
         let rex = Self::rex_bits(reg, rm) | if size == Size::Q { 8 } else { 0 };
         let low_byte = byte_reg && (reg >= 4 || matches!(rm, Rm::R(4..)));
         if rex != 0 || low_byte {
-            self.byte(0x40 | rex);
+            encoding.byte(0x40 | rex);
         }
-        self.bytes(opcode);
-        self.modrm(reg, rm);
+        for &byte in opcode {
+            encoding.byte(byte);
+        }
+        encoding.modrm(reg, rm);
+        self.put(encoding);
     }
 
     /// `reg = reg op rm` (for CMP, the flags only).
@@ -451,6 +520,12 @@ impl Assembler {
         }
         self.bytes(opcode);
         self.modrm(reg.0, rm);
+    }
+
+    fn modrm(&mut self, reg: u8, rm: Rm) {
+        let mut encoding = Encoding::EMPTY;
+        encoding.modrm(reg, rm);
+        self.put(encoding);
     }
 
     /// `reg = address of mem`; leaves the flags alone.

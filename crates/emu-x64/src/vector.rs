@@ -1,6 +1,6 @@
 //! VEX-encoded instructions: AVX, AVX2, FMA, BMI (Intel SDM volume 2, chapter 2.3).
 
-use crate::{Assembler, Mem, Reg, Rm, Size, Xmm};
+use crate::{Assembler, Encoding, Mem, Reg, Rm, Size, Xmm};
 
 /// The implied prefix of a VEX instruction (field `pp`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +26,7 @@ use Prefix::{F2, F3, None as Np, P66};
 
 impl Assembler {
     /// Any VEX instruction of 128 bits or a scalar: `reg`, `vvvv` (0 where unused) and `rm` by number.
+    #[expect(clippy::too_many_arguments, reason = "they are the fields of the encoding")]
     pub fn vex(
         &mut self,
         prefix: Prefix,
@@ -41,14 +42,18 @@ impl Assembler {
         // R, X and B are stored inverted.
         let (r, x, b) = (bits >> 2 & 1, bits >> 1 & 1, bits & 1);
         let last = (!vvvv & 15) << 3 | prefix as u8;
+        let mut encoding = Encoding::EMPTY;
         if map == M0F && !wide && x == 0 && b == 0 {
-            self.bytes(&[0xc5, (r ^ 1) << 7 | last]);
+            encoding.byte(0xc5);
+            encoding.byte((r ^ 1) << 7 | last);
         } else {
-            let first = (r ^ 1) << 7 | (x ^ 1) << 6 | (b ^ 1) << 5 | map as u8;
-            self.bytes(&[0xc4, first, if wide { 0x80 } else { 0 } | last]);
+            encoding.byte(0xc4);
+            encoding.byte((r ^ 1) << 7 | (x ^ 1) << 6 | (b ^ 1) << 5 | map as u8);
+            encoding.byte(if wide { 0x80 } else { 0 } | last);
         }
-        self.byte(opcode);
-        self.modrm(reg, rm);
+        encoding.byte(opcode);
+        encoding.modrm(reg, rm);
+        self.put(encoding);
     }
 
     /// A packed integer instruction of map 0F with prefix 66: `d = a op b`.

@@ -42,8 +42,9 @@ impl<'log> Interpreter<'log> {
                 Err(fault) => return Exit::Fault(fault),
             };
             let Some(block) = self.code.block(current) else { continue };
-            left = left.saturating_sub(block.ops.len() as u64);
-            if let Some(exit) = run_block(state, host, block.pc, &block.ops) {
+            let ops = self.code.ops(block);
+            left = left.saturating_sub(ops.len() as u64);
+            if let Some(exit) = run_block(state, host, block.pc, ops) {
                 return exit;
             }
         }
@@ -84,7 +85,7 @@ impl<'log> Interpreter<'log> {
             if heat == 0 && announce {
                 return None;
             }
-            if let Some(exit) = run_block(state, host, block.pc, &block.ops) {
+            if let Some(exit) = run_block(state, host, block.pc, self.code.ops(block)) {
                 return Some(exit);
             }
         }

@@ -590,7 +590,7 @@ pub(crate) fn batch<'r>(
         let row = if in_turn { rows[cases.len() % rows.len()] } else { random.pick(rows) };
         let mut tries = 0;
         while tries < 50 {
-            if let Some(case) = case(&mut random, row, &layout, cases.len()) {
+            if let Some(case) = case(&mut random, row, layout, cases.len()) {
                 cases.push(case);
                 break;
             }

@@ -22,7 +22,7 @@ mod vector_wide;
 pub use flags::{FlagForm, nzcv_of_slot, slot_of_nzcv};
 pub use unit::translate;
 
-use crate::cache::{Cache, EXACT, Link, Mark, Record, Unit};
+use crate::cache::{Cache, EXACT, Link, Mark, NO_LINK, Record, Unit};
 use crate::layout::{ExitKind, PC, Slot, slot};
 use crate::thunks::Thunks;
 use alloc::boxed::Box;
@@ -184,8 +184,12 @@ impl<'t> Translator<'t> {
 
     /// Registers a link whose displacement is at the buffer's `site`.
     fn new_link(&mut self, target: u64, site: u32, unlinked: u32) {
-        let link =
-            Link { target: target | self.mode, site: self.base + site, unlinked: self.base + unlinked };
+        let link = Link {
+            target: target | self.mode,
+            site: self.base + site,
+            unlinked: self.base + unlinked,
+            next: NO_LINK,
+        };
         self.unit.links.push(link);
     }
 
@@ -230,6 +234,8 @@ impl<'t> Translator<'t> {
                     self.exit(ExitKind::Interrupted, 0);
                 }
                 Cold::Fallback { word, pc, back } => {
+                    self.pc = pc;
+                    self.mark();
                     self.record_call(word, pc);
                     self.a.jump(back);
                 }

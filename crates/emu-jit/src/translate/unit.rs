@@ -3,9 +3,10 @@
 use super::branch::{End, end_of};
 use super::flags::{Condition, Flags, flag_use};
 use super::{Cold, Translator, Zeros, bits};
-use crate::cache::{Cache, PAGE, Unit};
+use crate::cache::{Cache, Unit};
 use alloc::vec::Vec;
 use crossdock_emu_guest::a64::Host;
+use crossdock_emu_guest::addresses::PAGE;
 use crossdock_emu_x64::{Assembler, Label};
 
 /// Most instructions of a block, so that the time between interrupts is bounded.

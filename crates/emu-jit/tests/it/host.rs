@@ -2,7 +2,7 @@
 
 use crossdock_emu_guest::a64::Invalidations;
 use crossdock_emu_guest::memory;
-use crossdock_emu_jit::{Engine, Jit, ReturnStack, resume_after_fault};
+use crossdock_emu_jit::{Engine, Jit, ReturnStack, System, resume_after_fault};
 use std::sync::OnceLock;
 
 pub(crate) static LOG: Invalidations = Invalidations::new();
@@ -48,7 +48,7 @@ pub(crate) fn jit() -> &'static Jit {
             }
             let size = 512 << 20;
             let arena = map(size, libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC);
-            Jit::new(arena, size as u32, &LOG, std::thread::yield_now)
+            Jit::new(arena, size as u32, &LOG, System { wait: std::thread::yield_now, touch: |_, _| {} })
                 .expect("this CPU has AVX2, BMI2 and FMA")
         }
     })

@@ -1,5 +1,8 @@
 //! The assembler's bytes, read by iced-x86.
 
+// Tables of expected text and of what writes it.
+#![allow(clippy::type_complexity)]
+
 use crossdock_emu_x64::{Alu, Assembler, Cc, Map, Mem, Prefix, Reg, Shift, Size, Xmm};
 use iced_x86::{Decoder, DecoderOptions, Formatter, NasmFormatter};
 
