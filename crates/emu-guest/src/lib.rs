@@ -14,4 +14,5 @@ extern crate alloc;
 compile_error!("guest memory is accessed by x86-64 instructions; other hosts need their own memory.rs");
 
 pub mod a64;
+pub mod addresses;
 pub mod memory;

@@ -10,6 +10,7 @@ extern crate alloc;
 
 pub mod abi;
 pub mod calls;
+mod code;
 pub mod elf;
 pub mod exec;
 pub mod guest;

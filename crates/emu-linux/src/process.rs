@@ -3,6 +3,7 @@
 //! A task that shares memory is a task of the host with a block of its own. With CLONE_VFORK it is real: the parent
 //! waits in the kernel, the child uses its parent's decoded code, and what it does to memory is seen by the parent.
 
+use crate::code;
 use crate::guest;
 use crate::heap;
 use crate::memory;
@@ -85,7 +86,7 @@ fn make(task: &mut Task, request: Request) -> Result<i64, i64> {
 
 /// A child with a copy of memory continues on a copy of this very stack.
 fn fork(task: &mut Task, request: Request) -> i64 {
-    let held = (task.actions.hold(), memory::hold(), region::hold_blocks(), heap::hold());
+    let held = (task.actions.hold(), memory::hold(), region::hold_blocks(), code::hold(), heap::hold());
     let flags = request.flags & !CLONE_SETTLS;
     // SAFETY: no other thread is inside what the locks guard, so the copy is usable.
     let id = unsafe { syscall!(nr::CLONE, flags, 0, request.parent, request.child, 0) };
@@ -122,9 +123,9 @@ fn spawn(task: &mut Task, request: Request) -> i64 {
     child.mask = task.mask;
     child.alternate = if vfork { task.alternate } else { Alternate::default() };
     if vfork {
-        child.interpreter = task.interpreter;
+        child.engine = task.engine;
     } else {
-        child.own_interpreter();
+        child.own_engine();
     }
     enter_child(&mut child, &request);
     let child = Box::into_raw(child);
@@ -157,7 +158,7 @@ unsafe extern "C" fn child_main(task: u64) -> ! {
 
 /// exit(2): ends the thread.
 pub fn exit(task: &mut Task, status: u64) -> ! {
-    if !task.owns_interpreter {
+    if !task.owns_engine {
         // A vfork child; its parent frees everything.
         loop {
             // SAFETY: does not return.

@@ -1,7 +1,7 @@
 //! The emulator's own part of the address space, above everything of the guest.
 //!
 //! ```text
-//! 0 ........ guest ........ | gap | heap | blocks of threads | our executable, the host's stack, vDSO | end
+//! 0 ........ guest ........ | gap | heap | blocks of threads | translated code | our executable, the host's stack, vDSO | end
 //!                           ^ start(), end of the window of guest memory
 //! ```
 //!
@@ -17,11 +17,15 @@ const HALF: u64 = 16 << 30;
 /// Bytes of a thread's block, which is aligned to them: any address in it finds its start.
 pub(crate) const BLOCK: u64 = 1 << 20;
 
+/// Most bytes for translated code.
+const CODE_SIZE_MAX: u64 = 1 << 30;
+
 /// Never accessible: what the kernel writes to a buffer that the guest's memory is too short for ends here.
 const GUARD: u64 = 1 << 16;
 
 const PROT_NONE: u64 = 0;
 pub(crate) const PROT_READ_WRITE: u64 = 3;
+const PROT_READ_WRITE_EXECUTE: u64 = 7;
 pub(crate) const MAP_PRIVATE: u64 = 2;
 pub(crate) const MAP_FIXED: u64 = 0x10;
 pub(crate) const MAP_ANONYMOUS: u64 = 0x20;
@@ -30,13 +34,17 @@ pub(crate) const MAP_NORESERVE: u64 = 0x4000;
 const PAGE: u64 = 4096;
 
 static START: AtomicU64 = AtomicU64::new(0);
-static HEAP: Lock<Bump> = Lock::new(Bump { next: 0, ready: 0, end: 0 });
+static HEAP: Lock<Bump> = Lock::new(Bump { next: 0, ready: 0, populated: 0, end: 0 });
 static BLOCKS: AtomicU64 = AtomicU64::new(0);
 static BLOCKS_END: AtomicU64 = AtomicU64::new(0);
+static CODE: AtomicU64 = AtomicU64::new(0);
+static CODE_SIZE: AtomicU64 = AtomicU64::new(0);
 
 struct Bump {
     next: u64,
     ready: u64,
+    /// The kernel has been asked for the pages below.
+    populated: u64,
     end: u64,
 }
 
@@ -114,15 +122,29 @@ pub(crate) fn init() -> bool {
     }
     fill_gaps(start);
     let blocks = (start + half).next_multiple_of(BLOCK);
-    *HEAP.lock() = Bump { next: start + GUARD, ready: start + GUARD, end: start + half };
+    *HEAP.lock() =
+        Bump { next: start + GUARD, ready: start + GUARD, populated: start + GUARD, end: start + half };
     BLOCKS.store(blocks, Ordering::Relaxed);
-    BLOCKS_END.store((start + 2 * half) & !(BLOCK - 1), Ordering::Relaxed);
+    let code_size = CODE_SIZE_MAX.min(half / 2) & !(BLOCK - 1);
+    let code = (start + 2 * half - code_size) & !(BLOCK - 1);
+    BLOCKS_END.store(code, Ordering::Relaxed);
+    CODE.store(code, Ordering::Relaxed);
+    CODE_SIZE.store(code_size, Ordering::Relaxed);
     START.store(start, Ordering::Relaxed);
     true
 }
 
 /// Bytes made usable at a time.
 const STEP: u64 = 1 << 20;
+/// Least bytes of the heap that are made ready at a time; a quarter of what there is, at most [`STEP`].
+const READY_MIN: u64 = 64 << 10;
+
+/// Asks the kernel for the pages of a part of the region at once (Linux 5.14; before, they come one by one).
+pub(crate) fn populate(address: u64, length: u64) {
+    const MADV_POPULATE_WRITE: u64 = 23;
+    // SAFETY: gives pages to memory of our own that nothing has been written to yet.
+    unsafe { syscall!(nr::MADVISE, address, length, MADV_POPULATE_WRITE) };
+}
 
 /// Memory for the heap: `length` bytes, never given back, at a multiple of `align`. 0 where there is none left.
 pub(crate) fn heap_take(length: u64, align: u64) -> u64 {
@@ -140,8 +162,23 @@ pub(crate) fn heap_take(length: u64, align: u64) -> u64 {
         }
         heap.ready += more;
     }
+    if next > heap.populated {
+        let used = heap.populated - (start() + GUARD);
+        let more = (used / 4).clamp(READY_MIN, STEP) & !(PAGE - 1);
+        let to = next.next_multiple_of(PAGE).max(heap.populated + more).min(heap.ready);
+        populate(heap.populated, to - heap.populated);
+        heap.populated = to;
+    }
     heap.next = next;
     at
+}
+
+/// The memory for translated code, made executable: its start and size. `None` where the host refuses that.
+pub(crate) fn code_arena() -> Option<(u64, u64)> {
+    let (code, size) = (CODE.load(Ordering::Relaxed), CODE_SIZE.load(Ordering::Relaxed));
+    // SAFETY: pages of our own region that nothing uses yet.
+    let made = unsafe { syscall!(nr::MPROTECT, code, size, PROT_READ_WRITE_EXECUTE) };
+    (made == 0).then_some((code, size))
 }
 
 /// Blocks handed out so far; blocks below it are free where the first word, [`crate::task::Block::used`], is 0.

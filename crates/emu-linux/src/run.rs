@@ -34,9 +34,9 @@ fn counter() -> u64 {
 pub fn run(task: &mut Task) -> ! {
     let host = Host { memory: guest::memory(), counter };
     // SAFETY: valid while the thread lives; a vfork child's parent does not run.
-    let interpreter = unsafe { &mut *task.interpreter };
+    let engine = unsafe { &mut *task.engine };
     loop {
-        match interpreter.run(&mut task.state, &host, &task.shared.interrupt, u64::MAX) {
+        match engine.run(&mut task.state, &host, &task.shared.interrupt) {
             Exit::Syscall(_) => calls::answer(task),
             Exit::Interrupted => signal::deliver(task),
             Exit::Fault(fault) => raise_fault(task, fault),

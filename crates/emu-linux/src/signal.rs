@@ -14,7 +14,8 @@ use crate::sys::{self, errno, nr};
 use crate::syscall;
 use crate::task::{self, Shared, SigInfo, Task};
 use core::sync::atomic::Ordering;
-use crossdock_emu_guest::memory::resume_after_fault;
+use crossdock_emu_guest::memory;
+use crossdock_emu_jit as jit;
 
 /// Signal numbers, the same on x86-64 and the generic ABI (signal(7)).
 #[allow(missing_docs)]
@@ -210,8 +211,23 @@ pub(crate) fn prepare_exec(task: &Task, back: bool) {
 
 // Offsets in the host's ucontext_t (x86-64, asm/ucontext.h and asm/sigcontext.h), in words.
 const CONTEXT_RCX: usize = 5 + 14;
+const CONTEXT_RBP: usize = 5 + 10;
 const CONTEXT_RIP: usize = 5 + 16;
+const CONTEXT_EFLAGS: usize = 5 + 17;
 const CONTEXT_MASK: usize = 37;
+
+/// Where the handler continues a memory access of the guest, interpreted or translated, that faulted at `pc`.
+///
+/// # Safety
+///
+/// `context` is the ucontext_t of the fault.
+unsafe fn resume(pc: u64, context: *const u64) -> Option<u64> {
+    if let Some(next) = memory::resume_after_fault(pc as usize) {
+        return Some(next as u64);
+    }
+    // SAFETY: the caller's promise; the layout is that of the kernel.
+    unsafe { jit::resume_after_fault(pc, *context.add(CONTEXT_RBP), *context.add(CONTEXT_EFLAGS)) }
+}
 
 /// The handler of all signals. Runs on the thread's signal stack with everything blocked.
 extern "C" fn on_host_signal(signal: u32, info: *const SigInfo, context: *mut u64) {
@@ -223,10 +239,10 @@ extern "C" fn on_host_signal(signal: u32, info: *const SigInfo, context: *mut u6
         let code = (*info)[1] as i32;
         let pc = *context.add(CONTEXT_RIP);
         if OURS & bit(signal) != 0 && code > 0 {
-            match resume_after_fault(pc as usize) {
+            match resume(pc, context) {
                 Some(next) => {
                     *shared.fault.get() = *info;
-                    *context.add(CONTEXT_RIP) = next as u64;
+                    *context.add(CONTEXT_RIP) = next;
                     return;
                 }
                 None => own_fault(signal, pc, (*info)[2]),

@@ -111,7 +111,7 @@ fn prepare(invocation: Invocation) -> Result<&'static mut Task, i64> {
         trace: invocation.trace,
         log: invocation.log,
     });
-    task.own_interpreter();
+    task.own_engine();
     Ok(task)
 }
 

@@ -3,10 +3,11 @@
 //! Each has one block of the emulator's region, found from any address on its signal stack:
 //!
 //! ```text
-//! 0      Shared: what signal handlers write      64 K  no access   128 K  signal stack   256 K  no access
-//!        Task: everything else                   260 K host stack ... 1 M
+//! 0      Shared: what signal handlers write    64 K  no access    128 K  signal stack
+//! 256 K  no access      260 K  return stack   324 K  no access    328 K  host stack ... 1 M
 //! ```
 
+use crate::code;
 use crate::region::{self, BLOCK};
 use crate::signal::{Actions, Alternate};
 use crate::sys::nr;
@@ -14,11 +15,14 @@ use crate::syscall;
 use alloc::boxed::Box;
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use crossdock_emu_guest::a64::{Interpreter, Invalidations, State};
+use crossdock_emu_guest::a64::{Invalidations, State};
+use crossdock_emu_jit::{Engine, ReturnStack};
 
 const SIGNAL_STACK: (u64, u64) = (128 << 10, 128 << 10);
-const STACK: (u64, u64) = (260 << 10, BLOCK - (260 << 10));
-const USABLE: [(u64, u64); 3] = [(0, 64 << 10), SIGNAL_STACK, STACK];
+/// Of translated code; see `crossdock_emu_jit::ReturnStack`.
+const RETURN_STACK: (u64, u64) = (260 << 10, 64 << 10);
+const STACK: (u64, u64) = (328 << 10, BLOCK - (328 << 10));
+const USABLE: [(u64, u64); 4] = [(0, 64 << 10), SIGNAL_STACK, RETURN_STACK, STACK];
 
 /// Code that changed; shared by all threads.
 pub static CHANGES: Invalidations = Invalidations::new();
@@ -47,8 +51,8 @@ pub struct Task {
     pub shared: &'static Shared,
     /// Registers.
     pub state: State,
-    /// Decoded code. A vfork child borrows its parent's.
-    pub interpreter: *mut Interpreter<'static>,
+    /// Runs the guest's code. A vfork child borrows its parent's.
+    pub engine: *mut Engine,
     /// Actions of signals, shared as CLONE_SIGHAND says.
     pub actions: &'static Actions,
     /// Blocked signals, as the guest knows them.
@@ -63,8 +67,8 @@ pub struct Task {
     pub syndrome: u64,
     /// See `syndrome`.
     pub fault_address: u64,
-    /// Frees the interpreter at the end.
-    pub owns_interpreter: bool,
+    /// Frees the engine at the end.
+    pub owns_engine: bool,
 }
 
 /// A free block, with its `Shared` reset. An error number where there is no memory.
@@ -111,7 +115,7 @@ impl Task {
         Task {
             shared,
             state,
-            interpreter: core::ptr::null_mut(),
+            engine: core::ptr::null_mut(),
             actions,
             mask: 0,
             mask_of_call: None,
@@ -119,22 +123,26 @@ impl Task {
             alternate: Alternate::default(),
             syndrome: 0,
             fault_address: 0,
-            owns_interpreter: false,
+            owns_engine: false,
         }
     }
 
-    /// Gives the thread an interpreter of its own.
-    pub fn own_interpreter(&mut self) {
-        self.interpreter = Box::into_raw(Box::new(Interpreter::new(&CHANGES)));
-        self.owns_interpreter = true;
+    /// Gives the thread an engine of its own.
+    pub fn own_engine(&mut self) {
+        let low = self.shared.block() + RETURN_STACK.0;
+        let stack = ReturnStack { low, high: low + RETURN_STACK.1 };
+        // SAFETY: the return stack is a part of this thread's block, with inaccessible pages below it.
+        let engine = unsafe { Engine::new(&CHANGES, code::jit(), stack) };
+        self.engine = Box::into_raw(Box::new(engine));
+        self.owns_engine = true;
     }
 
     /// Frees what the thread owns, except its block.
     pub fn free(&mut self) {
-        if self.owns_interpreter {
-            // SAFETY: made by `own_interpreter`, used by nobody else once the thread ends.
-            drop(unsafe { Box::from_raw(self.interpreter) });
-            self.owns_interpreter = false;
+        if self.owns_engine {
+            // SAFETY: made by `own_engine`, used by nobody else once the thread ends.
+            drop(unsafe { Box::from_raw(self.engine) });
+            self.owns_engine = false;
         }
     }
 }

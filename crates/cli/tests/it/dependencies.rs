@@ -6,7 +6,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Who may use whom, tests left out.
-const ALLOWED: [(&str, &[&str]); 12] = [
+const ALLOWED: [(&str, &[&str]); 14] = [
     ("crossdock-platform", &[]),
     ("crossdock-elf", &["platform"]),
     ("crossdock-oci", &["platform"]),
@@ -18,7 +18,9 @@ const ALLOWED: [(&str, &[&str]); 12] = [
     ("crossdock-testkit", &["oci", "platform"]),
     // The emulator meets the builder only as a process.
     ("crossdock-emu-guest", &[]),
-    ("crossdock-emu-linux", &["emu-guest"]),
+    ("crossdock-emu-x64", &[]),
+    ("crossdock-emu-jit", &["emu-guest", "emu-x64"]),
+    ("crossdock-emu-linux", &["emu-guest", "emu-jit"]),
     ("crossdock-emu", &["emu-linux", "emu-guest"]),
 ];
 

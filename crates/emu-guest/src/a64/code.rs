@@ -1,23 +1,23 @@
 //! Decoded code: blocks by address, and the news that code has changed.
 
 use super::{Host, Op, decode};
+use crate::addresses::PAGE;
+use crate::addresses::{AddressMap, PageIndex};
 use crate::memory::{Fault, untagged};
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
+use core::cell::Cell;
 use core::ops::Range;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 /// Most instructions in a block. Bounds the time to an interrupt and the waste after a branch into the middle.
 const BLOCK_LENGTH_MAX: usize = 128;
-/// A block lies in one page, so that it is found from any address in the page.
-const PAGE: u64 = 4096;
 /// Blocks kept before all are dropped: about 100 MB of decoded code.
 const BLOCKS_MAX: usize = 1 << 19;
 /// Slots of the direct-mapped table in front of the map.
 const FRONT: usize = 1 << 12;
-/// Invalidations that a thread may lag behind before it drops all its code.
-const LOG: usize = 64;
+/// Entries that the log keeps: a thread that lags further behind drops all its code.
+pub const LOG: usize = 64;
 /// No block.
 const NONE: u32 = u32::MAX;
 
@@ -64,12 +64,12 @@ impl Invalidations {
 
     /// The number of entries claimed.
     #[inline(always)]
-    pub(crate) fn head(&self) -> u64 {
+    pub fn head(&self) -> u64 {
         self.head.load(Ordering::Acquire)
     }
 
     /// Entry `number`; `None` where it is not yet written or overwritten.
-    fn entry(&self, number: u64) -> Option<Range<u64>> {
+    pub fn entry(&self, number: u64) -> Option<Range<u64>> {
         let entry = &self.entries[number as usize % LOG];
         let before = entry.sequence.load(Ordering::SeqCst);
         let range = entry.start.load(Ordering::SeqCst)..entry.end.load(Ordering::SeqCst);
@@ -86,21 +86,45 @@ impl Default for Invalidations {
 
 /// Instructions that follow each other in one page, up to and including the first branch.
 pub(crate) struct Block {
+    /// Address of the first; [`NOWHERE`] for a block that is free.
     pub(crate) pc: u64,
-    pub(crate) ops: Box<[Op]>,
+    /// Where the decoded instructions are: chunk, first, and how many.
+    chunk: u32,
+    first: u16,
+    count: u16,
     /// The two successors found last, valid while `epoch` is that of the [`Code`].
-    successors: [(u64, u32); 2],
+    successors: [u32; 2],
     epoch: u32,
+    /// How often the block was run by [`super::Interpreter::run_cold`].
+    pub(crate) heat: Cell<u32>,
 }
+
+impl Block {
+    /// The address after it.
+    fn end(&self) -> u64 {
+        self.pc.wrapping_add(u64::from(self.count) * 4)
+    }
+}
+
+/// No instruction's address.
+const NOWHERE: u64 = u64::MAX;
+/// Instructions of a chunk: 64 KiB of them.
+const CHUNK: usize = (64 << 10) / size_of::<Op>();
 
 /// The decoded code of one thread.
 pub(crate) struct Code {
-    blocks: Vec<Option<Block>>,
+    blocks: Vec<Block>,
     free: Vec<u32>,
+    /// Decoded instructions of all blocks. Those of dropped blocks stay until everything is dropped.
+    chunks: Vec<Vec<Op>>,
+    /// How many of them belong to dropped blocks.
+    dead: usize,
     /// Recently used blocks by hash of the address.
     front: Box<[(u64, u32)]>,
     /// All blocks by address.
-    map: BTreeMap<u64, u32>,
+    map: AddressMap<u32>,
+    /// The same by page.
+    pages: PageIndex,
     /// Entries of the log that have been heeded.
     seen: u64,
     /// Changes when blocks are dropped, which makes all links void.
@@ -112,8 +136,11 @@ impl Code {
         Code {
             blocks: Vec::new(),
             free: Vec::new(),
-            front: alloc::vec![(u64::MAX, NONE); FRONT].into_boxed_slice(),
-            map: BTreeMap::new(),
+            chunks: Vec::new(),
+            dead: 0,
+            front: alloc::vec![(NOWHERE, NONE); FRONT].into_boxed_slice(),
+            map: AddressMap::default(),
+            pages: PageIndex::default(),
             seen: log.head(),
             epoch: 0,
         }
@@ -147,37 +174,41 @@ impl Code {
     fn clear(&mut self) {
         self.blocks.clear();
         self.free.clear();
+        self.chunks.clear();
+        self.dead = 0;
         self.map.clear();
+        self.pages.clear();
         self.forget_links();
     }
 
     fn drop_range(&mut self, range: Range<u64>) {
         let start = untagged(range.start);
-        let first = start & !(PAGE - 1);
-        let end = untagged(range.end).max(first);
-        let hit: Vec<(u64, u32)> = self
-            .map
-            .range(first..end)
-            .map(|(&pc, &index)| (pc, index))
-            .filter(|&(pc, index)| {
-                let length =
-                    self.blocks[index as usize].as_ref().map_or(0, |block| block.ops.len() as u64 * 4);
-                pc < end && pc + length > start
-            })
-            .collect();
-        if hit.is_empty() {
+        let end = untagged(range.end).max(start);
+        let (blocks, map, free) = (&mut self.blocks, &mut self.map, &mut self.free);
+        let before = free.len();
+        let dead = &mut self.dead;
+        self.pages.retain(start..end, |index| {
+            let block = &mut blocks[index as usize];
+            let outside = block.pc >= end || block.end() <= start;
+            if !outside {
+                map.remove(&block.pc);
+                block.pc = NOWHERE;
+                *dead += usize::from(block.count);
+                free.push(index);
+            }
+            outside
+        });
+        if self.free.len() == before {
             return;
         }
-        for (pc, index) in hit {
-            self.map.remove(&pc);
-            self.blocks[index as usize] = None;
-            self.free.push(index);
-        }
         self.forget_links();
+        if self.dead > 16 * CHUNK && self.dead > self.chunks.len() * CHUNK / 2 {
+            self.clear();
+        }
     }
 
     fn forget_links(&mut self) {
-        self.front.fill((u64::MAX, NONE));
+        self.front.fill((NOWHERE, NONE));
         self.epoch = self.epoch.wrapping_add(1);
         if self.epoch == 0 {
             self.clear();
@@ -187,14 +218,13 @@ impl Code {
     /// The block at `pc`, which was reached from block `from`.
     #[inline(always)]
     pub(crate) fn follow(&mut self, from: u32, pc: u64, host: &Host) -> Result<u32, Fault> {
-        if let Some(Some(block)) = self.blocks.get(from as usize)
+        if let Some(block) = self.blocks.get(from as usize)
             && block.epoch == self.epoch
         {
-            if block.successors[0].0 == pc {
-                return Ok(block.successors[0].1);
-            }
-            if block.successors[1].0 == pc {
-                return Ok(block.successors[1].1);
+            for next in block.successors {
+                if self.blocks.get(next as usize).is_some_and(|block| block.pc == pc) {
+                    return Ok(next);
+                }
             }
         }
         self.link(from, pc, host)
@@ -205,15 +235,11 @@ impl Code {
         let epoch = self.epoch;
         let index = self.find(pc, host)?;
         if self.epoch == epoch
-            && let Some(Some(block)) = self.blocks.get_mut(from as usize)
+            && let Some(block) = self.blocks.get_mut(from as usize)
         {
-            if block.epoch == epoch {
-                block.successors[1] = block.successors[0];
-            } else {
-                block.successors[1] = (u64::MAX, NONE);
-                block.epoch = epoch;
-            }
-            block.successors[0] = (pc, index);
+            block.successors[1] = if block.epoch == epoch { block.successors[0] } else { NONE };
+            block.successors[0] = index;
+            block.epoch = epoch;
         }
         Ok(index)
     }
@@ -236,41 +262,67 @@ impl Code {
         if self.map.len() >= BLOCKS_MAX {
             self.clear();
         }
-        let mut ops = Vec::with_capacity(16);
+        let mut word = host.memory.fetch(pc)?;
+        if self.chunks.last().is_none_or(|chunk| chunk.len() + BLOCK_LENGTH_MAX > CHUNK) {
+            self.chunks.push(Vec::with_capacity(CHUNK));
+        }
+        let chunk = self.chunks.len() - 1;
+        let ops = &mut self.chunks[chunk];
+        let first = ops.len();
         let mut at = pc;
         loop {
-            let word = match host.memory.fetch(at) {
-                Ok(word) => word,
-                Err(fault) if ops.is_empty() => return Err(fault),
-                Err(_) => break,
-            };
             let (op, ends) = decode::decode(word, at);
             ops.push(op);
             at = at.wrapping_add(4);
-            if ends || ops.len() == BLOCK_LENGTH_MAX || at.is_multiple_of(PAGE) {
+            if ends || ops.len() - first == BLOCK_LENGTH_MAX || at.is_multiple_of(PAGE) {
                 break;
             }
+            match host.memory.fetch(at) {
+                Ok(next) => word = next,
+                Err(_) => break,
+            }
         }
-        let block =
-            Block { pc, ops: ops.into_boxed_slice(), successors: [(u64::MAX, NONE); 2], epoch: self.epoch };
+        let block = Block {
+            pc,
+            chunk: chunk as u32,
+            first: first as u16,
+            count: (ops.len() - first) as u16,
+            successors: [NONE; 2],
+            epoch: self.epoch,
+            heat: Cell::new(0),
+        };
         let index = match self.free.pop() {
             Some(index) => {
-                self.blocks[index as usize] = Some(block);
+                self.blocks[index as usize] = block;
                 index
             }
             None => {
-                self.blocks.push(Some(block));
+                self.blocks.push(block);
                 self.blocks.len() as u32 - 1
             }
         };
         self.map.insert(pc, index);
+        self.pages.insert(pc, index);
         Ok(index)
+    }
+
+    /// How often the block at `pc` was run cold; `None` where it is not known.
+    pub(crate) fn heat(&self, pc: u64) -> Option<&Cell<u32>> {
+        let &index = self.map.get(&pc)?;
+        Some(&self.block(index)?.heat)
     }
 
     /// A block that [`Code::follow`] or [`Code::find`] returned since the last news.
     #[inline(always)]
     pub(crate) fn block(&self, index: u32) -> Option<&Block> {
-        self.blocks.get(index as usize)?.as_ref()
+        self.blocks.get(index as usize)
+    }
+
+    /// Its decoded instructions.
+    #[inline(always)]
+    pub(crate) fn ops(&self, block: &Block) -> &[Op] {
+        let first = usize::from(block.first);
+        &self.chunks[block.chunk as usize][first..first + usize::from(block.count)]
     }
 }
 

@@ -95,7 +95,7 @@ fn undefined(state: &mut State, _: &Host, op: &Op) -> Step {
 }
 
 /// Decodes `word` at `pc`. The second value says whether a block ends after it.
-pub(crate) fn decode(word: u32, pc: u64) -> (Op, bool) {
+pub fn decode(word: u32, pc: u64) -> (Op, bool) {
     let Some(row) = classify(word) else { return (op(undefined, word), true) };
     match row.decode {
         Decode::Run(handler) => (op(handler, word), false),

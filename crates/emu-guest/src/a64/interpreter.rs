@@ -42,10 +42,64 @@ impl<'log> Interpreter<'log> {
                 Err(fault) => return Exit::Fault(fault),
             };
             let Some(block) = self.code.block(current) else { continue };
-            left = left.saturating_sub(block.ops.len() as u64);
-            if let Some(exit) = run_block(state, host, block.pc, &block.ops) {
+            let ops = self.code.ops(block);
+            left = left.saturating_sub(ops.len() as u64);
+            if let Some(exit) = run_block(state, host, block.pc, ops) {
                 return exit;
             }
+        }
+    }
+
+    /// Runs blocks until one has been run `threshold` times, for a caller that then has something faster for it:
+    /// returns `None` before such a block, and before each block that is new if `announce` is set. Otherwise as
+    /// [`Interpreter::run`].
+    pub fn run_cold(
+        &mut self,
+        state: &mut State,
+        host: &Host,
+        interrupt: &AtomicU32,
+        threshold: u32,
+        announce: bool,
+    ) -> Option<Exit> {
+        let mut current = u32::MAX;
+        loop {
+            if interrupt.load(Ordering::Relaxed) != 0 {
+                return Some(Exit::Interrupted);
+            }
+            if self.code.catch_up(self.log) {
+                current = u32::MAX;
+            }
+            if state.pc & 3 != 0 {
+                return Some(Exit::UnalignedPc);
+            }
+            current = match self.code.follow(current, state.pc, host) {
+                Ok(block) => block,
+                Err(fault) => return Some(Exit::Fault(fault)),
+            };
+            let Some(block) = self.code.block(current) else { continue };
+            let heat = block.heat.get();
+            if heat >= threshold {
+                return None;
+            }
+            block.heat.set(heat + 1);
+            if heat == 0 && announce {
+                return None;
+            }
+            if let Some(exit) = run_block(state, host, block.pc, self.code.ops(block)) {
+                return Some(exit);
+            }
+        }
+    }
+
+    /// How often [`Interpreter::run_cold`] has met the block at `pc`; 0 where it never did.
+    pub fn heat(&self, pc: u64) -> u32 {
+        self.code.heat(pc).map_or(0, core::cell::Cell::get)
+    }
+
+    /// Makes the block at `pc`, if it is known, as hot as `heat`.
+    pub fn set_heat(&self, pc: u64, heat: u32) {
+        if let Some(known) = self.code.heat(pc) {
+            known.set(heat);
         }
     }
 

@@ -20,8 +20,8 @@ mod state;
 mod system;
 mod table;
 
-pub use code::Invalidations;
-pub use decode::{Support, classify, name};
+pub use code::{Invalidations, LOG};
+pub use decode::{Support, classify, decode, name};
 pub use interpreter::Interpreter;
 pub use state::{SINK, SP, State, ZERO};
 pub use table::{Class, Row, TABLE};
@@ -70,7 +70,7 @@ pub enum Exit {
 
 /// What follows an instruction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Flow {
+pub enum Flow {
     /// The instruction after it.
     Next,
     /// The instruction at [`State::pc`], which has been set.
@@ -92,7 +92,7 @@ pub(crate) type Handler = fn(&mut State, &Host, &Op) -> Step;
 /// Register numbers are indexes into [`State::gpr`] for general registers (31 already resolved to SP, zero or sink)
 /// and register numbers for vector registers.
 #[derive(Clone, Copy)]
-pub(crate) struct Op {
+pub struct Op {
     pub(crate) run: Handler,
     /// Immediate value; for PC-relative instructions the absolute address.
     pub(crate) imm: u64,
@@ -120,6 +120,17 @@ impl State {
 }
 
 impl Op {
+    /// Runs the instruction; [`State::pc`] must be its address. The registers change as the manual says, `pc` only
+    /// with [`Flow::Jump`].
+    ///
+    /// # Errors
+    ///
+    /// What the caller has to do, as [`Interpreter::run`] returns it.
+    #[inline(always)]
+    pub fn execute(&self, state: &mut State, host: &Host) -> Result<Flow, Exit> {
+        (self.run)(state, host, self).map_err(|Leave| state.exit)
+    }
+
     /// Bit `n` of the instruction word.
     #[inline(always)]
     pub(crate) fn bit(&self, n: u32) -> bool {

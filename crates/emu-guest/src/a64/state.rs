@@ -22,6 +22,7 @@ pub const SINK: usize = 33;
 /// | 304 | `exclusive_address`, `exclusive_size` (bytes, 0 = no reservation) |
 /// | 320 | `exclusive_value` |
 /// | 336 | `v`: V0 to V31, 16 bytes each |
+/// | 848 | `generated`: 24 words of 8 bytes |
 #[repr(C, align(16))]
 #[derive(Clone, Debug)]
 pub struct State {
@@ -48,6 +49,8 @@ pub struct State {
     pub exclusive_value: u128,
     /// V0 to V31; the low byte is lane 0.
     pub v: [u128; 32],
+    /// Room for what generated code keeps beside the registers; nothing here reads it.
+    pub generated: [u64; 24],
     /// Why the last instruction left the interpreter.
     pub(crate) exit: Exit,
 }
@@ -66,6 +69,7 @@ impl Default for State {
             exclusive_size: 0,
             exclusive_value: 0,
             v: [0; 32],
+            generated: [0; 24],
             exit: Exit::Budget,
         }
     }
@@ -116,5 +120,6 @@ mod tests {
         assert_eq!(offset_of!(State, exclusive_size), 312);
         assert_eq!(offset_of!(State, exclusive_value), 320);
         assert_eq!(offset_of!(State, v), 336);
+        assert_eq!(offset_of!(State, generated), 848);
     }
 }

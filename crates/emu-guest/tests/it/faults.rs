@@ -1,6 +1,7 @@
 //! Faults of the host at guest accesses.
 
-use crate::differ::{Mapping, install_fault_handler};
+use crate::cases::Mapping;
+use crate::differ::install_fault_handler;
 use crossdock_emu_guest::a64::{Exit, Host, Interpreter, Invalidations, State};
 use crossdock_emu_guest::memory::{Access, Memory};
 use std::sync::atomic::AtomicU32;

@@ -2,7 +2,7 @@
 //!
 //! `CROSSDOCK_FUZZ_STEPS` sets the number of instructions.
 
-use crate::differ::Random;
+use crate::cases::Random;
 use crossdock_emu_guest::a64::{Exit, Host, Interpreter, Invalidations, State, TABLE};
 use crossdock_emu_guest::memory::Memory;
 use std::sync::atomic::AtomicU32;

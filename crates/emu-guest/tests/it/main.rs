@@ -2,6 +2,7 @@
 // Bit fields read better without parentheses around every shift.
 #![allow(clippy::precedence)]
 
+mod cases;
 mod differ;
 mod encodings;
 mod faults;

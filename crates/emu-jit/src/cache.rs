@@ -1,0 +1,343 @@
+//! Translated code of a process: where it lies, what leads to it, what it came from.
+//!
+//! Memory is handed out in one direction and given back only as a whole, so code that a thread still runs is never
+//! overwritten. A unit whose guest code changes is unlinked: no entry, link, jump cache or return stack leads to it once
+//! each thread has seen the new epoch; until then a thread may finish what it has begun, as on hardware before its next
+//! ISB.
+
+use crate::thunks::Thunks;
+use crate::translate::{Features, FlagForm};
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::ops::Range;
+use core::sync::atomic::{AtomicI32, Ordering};
+use crossdock_emu_guest::a64::{Invalidations, LOG, Op};
+use crossdock_emu_guest::addresses::{AddressMap, PAGE, PageIndex};
+use crossdock_emu_guest::memory::untagged;
+use crossdock_emu_x64::Assembler;
+
+/// An instruction that generated code hands to the interpreter.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Record {
+    /// The decoded instruction.
+    pub op: Op,
+    /// Its address.
+    pub pc: u64,
+}
+
+/// A block of guest code and where its translation begins.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry {
+    /// Offset in the arena.
+    pub code: u32,
+    /// Number of its unit.
+    unit: u32,
+}
+
+/// A direct branch out of a unit.
+#[derive(Clone, Copy, Debug)]
+pub struct Link {
+    /// Key of the block it leads to.
+    pub target: u64,
+    /// Offset in the arena of the displacement, a multiple of 4.
+    pub site: u32,
+    /// Where it leads while it is not linked.
+    pub unlinked: u32,
+    /// The next link to the same block, or [`NO_LINK`].
+    pub next: u32,
+}
+
+/// Bytes of the arena that are made ready at once.
+const TOUCH_MIN: u32 = 64 << 10;
+/// See [`TOUCH_MIN`].
+const TOUCH_MAX: u32 = 1 << 20;
+
+/// The end of a list of links.
+pub const NO_LINK: u32 = u32::MAX;
+
+/// Where a guest instruction begins.
+#[derive(Clone, Copy, Debug)]
+pub struct Mark {
+    /// Offset in the arena.
+    pub code: u32,
+    /// Bytes from the unit's first guest address, or below it.
+    pub guest: i32,
+    /// Where the guest's flags are.
+    pub flags: FlagForm,
+}
+
+/// What the translator returns.
+#[derive(Default)]
+pub struct Unit {
+    /// First guest address: [`Mark::guest`] counts from here.
+    pub start: u64,
+    /// Keys and ends of the blocks that can be entered, with their offsets in the arena.
+    pub blocks: Vec<(u64, u64, u32)>,
+    /// Blocks that cannot be entered, for invalidation: start and end.
+    pub inner: Vec<(u64, u64)>,
+    /// Branches out.
+    pub links: Vec<Link>,
+    /// Guest instructions, by rising offset.
+    pub marks: Vec<Mark>,
+    /// Instructions for the interpreter.
+    pub records: Vec<Box<Record>>,
+}
+
+/// A unit in the arena.
+struct Placed {
+    /// Offsets of its code.
+    code: Range<u32>,
+    start: u64,
+    marks: Vec<Mark>,
+    /// Its blocks, by key and end, those that cannot be entered with the others; empty once it is dropped.
+    blocks: Vec<(u64, u64)>,
+    /// Read by the code.
+    _records: Vec<Box<Record>>,
+}
+
+/// All translated code of a process.
+pub struct Cache {
+    /// Start of the arena: readable, writable and executable memory.
+    arena: *mut u8,
+    size: u32,
+    used: u32,
+    /// Bytes that `touch` has been told of.
+    touched: u32,
+    touch: fn(address: u64, length: u64),
+    /// The entry and exit code.
+    pub thunks: Thunks,
+    units: Vec<Placed>,
+    blocks: AddressMap<Entry>,
+    /// Units by the pages of their blocks.
+    pages: PageIndex,
+    links: Vec<Link>,
+    /// The first of the links that lead to a block, translated or not; the others follow by `next`.
+    incoming: AddressMap<u32>,
+    /// Entries of the log of changes that have been heeded.
+    seen: u64,
+    /// Changes when a unit is dropped.
+    pub epoch: u64,
+    /// The translator's buffer.
+    pub assembler: Assembler,
+    /// What the host has beyond x86-64-v3.
+    pub features: Features,
+}
+
+// SAFETY: the arena belongs to the cache, which is reached under a lock.
+unsafe impl Send for Cache {}
+
+/// Bit of a key that says the translation leaves floating point to the interpreter; addresses are multiples of 4.
+pub const EXACT: u64 = 1;
+
+impl Cache {
+    /// A cache in an arena of `size` bytes, with the thunks written.
+    ///
+    /// # Safety
+    ///
+    /// The memory is readable, writable and executable, used by nobody else, and stays so.
+    pub unsafe fn new(
+        arena: *mut u8,
+        size: u32,
+        fallback: u64,
+        log: &Invalidations,
+        touch: fn(address: u64, length: u64),
+    ) -> Cache {
+        let mut assembler = Assembler::new();
+        let thunks = Thunks::write(&mut assembler, fallback);
+        let mut cache = Cache {
+            arena,
+            size,
+            used: 0,
+            touched: 0,
+            touch,
+            thunks,
+            units: Vec::new(),
+            blocks: AddressMap::default(),
+            pages: PageIndex::default(),
+            links: Vec::new(),
+            incoming: AddressMap::default(),
+            seen: log.head(),
+            epoch: 1,
+            assembler,
+            features: Features::of_host(),
+        };
+        cache.place_assembled();
+        cache
+    }
+
+    /// Host address of an offset.
+    pub fn address(&self, offset: u32) -> u64 {
+        self.arena as u64 + u64::from(offset)
+    }
+
+    /// Whether no more code fits.
+    pub fn is_full(&self) -> bool {
+        self.size - self.used < 1 << 20
+    }
+
+    /// Where the next unit will begin.
+    pub fn next_offset(&self) -> u32 {
+        self.used.next_multiple_of(16)
+    }
+
+    /// The number of the next link.
+    pub fn next_link(&self) -> u32 {
+        self.links.len() as u32
+    }
+
+    /// Copies the assembler's code to [`Cache::next_offset`].
+    fn place_assembled(&mut self) -> Range<u32> {
+        let start = self.next_offset();
+        let end = start + self.assembler.position();
+        if end > self.touched {
+            // A part of what there is already, so that small programs stay small.
+            let more = (self.touched / 4)
+                .clamp(TOUCH_MIN, TOUCH_MAX)
+                .max((end - self.touched).next_multiple_of(TOUCH_MIN));
+            let more = more.min(self.size - self.touched);
+            (self.touch)(self.arena as u64 + u64::from(self.touched), u64::from(more));
+            self.touched += more;
+        }
+        assert!(end <= self.size, "the translator was asked for code although the cache is full");
+        let code = self.assembler.finish();
+        // SAFETY: the range is inside the arena and nobody runs it yet.
+        unsafe { core::ptr::copy_nonoverlapping(code.as_ptr(), self.arena.add(start as usize), code.len()) };
+        self.used = end;
+        self.assembler.clear();
+        start..end
+    }
+
+    /// The block of a key.
+    pub fn entry(&self, key: u64) -> Option<u32> {
+        self.blocks.get(&key).map(|entry| entry.code)
+    }
+
+    /// Takes the assembler's code as a unit and links it with the others.
+    pub fn add(&mut self, unit: Unit) {
+        let code = self.place_assembled();
+        let number = self.units.len() as u32;
+        let mut blocks = unit.inner;
+        blocks.reserve_exact(unit.blocks.len());
+        for (key, end, offset) in unit.blocks {
+            self.blocks.insert(key, Entry { code: offset, unit: number });
+            blocks.push((key, end));
+            self.patch_incoming(key, |_| offset);
+        }
+        let mut page = u64::MAX;
+        for &(key, _) in &blocks {
+            if key / PAGE != page {
+                page = key / PAGE;
+                self.pages.insert(key, number);
+            }
+        }
+        for link in unit.links {
+            let id = self.links.len() as u32;
+            let next = self.incoming.insert(link.target, id).unwrap_or(NO_LINK);
+            self.links.push(Link { next, ..link });
+            if let Some(entry) = self.blocks.get(&link.target) {
+                self.patch(link.site, entry.code);
+            }
+        }
+        self.units.push(Placed {
+            code,
+            start: unit.start,
+            marks: unit.marks,
+            blocks,
+            _records: unit.records,
+        });
+    }
+
+    /// Makes all links to a block lead to what `to` says.
+    fn patch_incoming(&self, key: u64, to: impl Fn(&Link) -> u32) {
+        let mut next = self.incoming.get(&key).copied().unwrap_or(NO_LINK);
+        while next != NO_LINK {
+            let link = &self.links[next as usize];
+            self.patch(link.site, to(link));
+            next = link.next;
+        }
+    }
+
+    /// Makes the displacement at `site` lead to `target`.
+    fn patch(&self, site: u32, target: u32) {
+        let displacement = target.wrapping_sub(site + 4) as i32;
+        // SAFETY: the site is 4 bytes of a jump in the arena, aligned, so that a thread that runs it sees the old or the
+        // new displacement.
+        unsafe { &*self.arena.add(site as usize).cast::<AtomicI32>() }.store(displacement, Ordering::Release);
+    }
+
+    /// The target of a link.
+    pub fn link_target(&self, link: u32) -> u64 {
+        self.links[link as usize].target
+    }
+
+    /// The guest instruction whose translation holds the host address `pc`, and where its flags are.
+    pub fn guest_of(&self, pc: u64) -> Option<(u64, FlagForm)> {
+        let offset = u32::try_from(pc.checked_sub(self.arena as u64)?).ok()?;
+        let index = self.units.partition_point(|unit| unit.code.start <= offset).checked_sub(1)?;
+        let unit = &self.units[index];
+        if !unit.code.contains(&offset) {
+            return None;
+        }
+        let mark = unit.marks.partition_point(|mark| mark.code <= offset).checked_sub(1)?;
+        let mark = unit.marks[mark];
+        Some((unit.start.wrapping_add_signed(i64::from(mark.guest)), mark.flags))
+    }
+
+    /// Entries of the log that have been heeded.
+    pub fn seen(&self) -> u64 {
+        self.seen
+    }
+
+    /// Drops what the log says has changed. Returns how many entries have been heeded.
+    pub fn catch_up(&mut self, log: &Invalidations) -> u64 {
+        let head = log.head();
+        if head - self.seen > LOG as u64 {
+            self.drop_range(0..u64::MAX);
+        } else {
+            for number in self.seen..head {
+                self.drop_range(log.entry(number).unwrap_or(0..u64::MAX));
+            }
+        }
+        self.seen = head;
+        head
+    }
+
+    fn drop_range(&mut self, range: Range<u64>) {
+        let start = untagged(range.start);
+        let end = if range.end == u64::MAX { u64::MAX } else { untagged(range.end).max(start) };
+        let units = &self.units;
+        let mut hit: Vec<u32> = Vec::new();
+        self.pages.retain(start..end, |number| {
+            let blocks = &units[number as usize].blocks;
+            if blocks.iter().any(|&(key, block_end)| key < end && block_end > start) {
+                hit.push(number);
+            }
+            !blocks.is_empty()
+        });
+        hit.sort_unstable();
+        hit.dedup();
+        if hit.is_empty() {
+            return;
+        }
+        for unit in hit {
+            self.drop_unit(unit);
+        }
+        self.epoch += 1;
+    }
+
+    fn drop_unit(&mut self, number: u32) {
+        for (key, _) in core::mem::take(&mut self.units[number as usize].blocks) {
+            // A later unit may have the key now; those that cannot be entered have none.
+            if self.blocks.get(&key).is_some_and(|entry| entry.unit == number) {
+                self.blocks.remove(&key);
+                self.patch_incoming(key, |link| link.unlinked);
+            }
+        }
+    }
+
+    /// Bytes of code and number of units.
+    pub fn size(&self) -> (u32, usize) {
+        (self.used, self.units.len())
+    }
+}

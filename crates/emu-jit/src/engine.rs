@@ -1,0 +1,389 @@
+//! The dispatcher: interprets what is cold, translates what is hot, runs what is translated.
+
+use crate::cache::{Cache, EXACT, Record};
+use crate::layout::{BIAS, ExitKind, JUMP_CACHE, Slot};
+use crate::lock::{Held, Lock};
+use crate::translate::{self, nzcv_of_slot, slot_of_nzcv};
+use alloc::boxed::Box;
+use alloc::vec;
+use core::arch::asm;
+use core::mem::transmute;
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use crossdock_emu_guest::a64::{Exit, Flow, Host, Interpreter, Invalidations, State};
+
+/// Runs of a block in the interpreter before it is translated.
+const HOT: u32 = 8;
+/// Runs of a block before it becomes part of a unit that begins elsewhere.
+const WARM: u32 = 1;
+/// A heat that says a block has been translated.
+const TRANSLATED: u32 = u32::MAX;
+/// What no heat but [`TRANSLATED`] reaches: there is no room for more code.
+const NEVER: u32 = u32::MAX;
+
+/// MXCSR at the start of a process: all exceptions masked, round to nearest, no flag.
+const MXCSR: u32 = 0x1f80;
+
+/// Where generated code lies and where its faults continue, for the handler of signals.
+static ARENA_START: AtomicU64 = AtomicU64::new(0);
+static ARENA_END: AtomicU64 = AtomicU64::new(0);
+static FAULT_THUNK: AtomicU64 = AtomicU64::new(0);
+
+/// What the translator asks of the operating system.
+#[derive(Clone, Copy, Debug)]
+pub struct System {
+    /// Lets other threads run.
+    pub wait: fn(),
+    /// The bytes of the arena from this address on are about to be written.
+    pub touch: fn(address: u64, length: u64),
+}
+
+/// The translated code of a process; one in a process.
+pub struct Jit {
+    cache: Lock<Cache>,
+    log: &'static Invalidations,
+    /// [`Cache::epoch`], readable without the lock.
+    epoch: AtomicU64,
+    /// Entries of the log that the cache has heeded.
+    seen: AtomicU64,
+    /// What the bottom of a return stack returns to.
+    underflow: u64,
+    /// How many engines there are.
+    threads: AtomicU32,
+    enter: unsafe extern "C" fn(state: u64, code: u64),
+}
+
+impl Jit {
+    /// Takes an arena for the code of the process's threads; `None` where the host's CPU lacks what the code needs
+    /// ([`host_is_able`]).
+    ///
+    /// # Safety
+    ///
+    /// The memory is readable, writable and executable, used by nobody else, and stays so. There is one `Jit` in a process.
+    pub unsafe fn new(arena: *mut u8, size: u32, log: &'static Invalidations, system: System) -> Option<Jit> {
+        if !host_is_able() {
+            return None;
+        }
+        // SAFETY: the caller's promise.
+        let cache = unsafe { Cache::new(arena, size, run_record as *const () as u64, log, system.touch) };
+        let enter = cache.address(cache.thunks.enter);
+        FAULT_THUNK.store(cache.address(cache.thunks.fault), Ordering::Relaxed);
+        ARENA_START.store(arena as u64, Ordering::Relaxed);
+        ARENA_END.store(arena as u64 + u64::from(size), Ordering::Release);
+        // SAFETY: the thunk is code of this signature.
+        let enter = unsafe { transmute::<u64, unsafe extern "C" fn(u64, u64)>(enter) };
+        let epoch = AtomicU64::new(cache.epoch);
+        let seen = AtomicU64::new(cache.seen());
+        let underflow = cache.address(cache.thunks.underflow);
+        let cache = Lock::new(cache, system.wait);
+        Some(Jit { cache, log, epoch, seen, underflow, threads: AtomicU32::new(0), enter })
+    }
+
+    /// Keeps the code from changing, for a fork.
+    pub fn hold(&self) -> Held<'_, Cache> {
+        self.cache.lock()
+    }
+}
+
+/// Whether the host's CPU has what generated code uses: x86-64-v3 (AVX2, BMI1, BMI2, FMA, LZCNT, F16C).
+pub fn host_is_able() -> bool {
+    use core::arch::x86_64::{__cpuid, __cpuid_count};
+    let (one, seven) = (__cpuid(1), __cpuid_count(7, 0));
+    let extended = if __cpuid(0x8000_0000).eax > 0x8000_0000 { __cpuid(0x8000_0001).ecx } else { 0 };
+    const FMA_SSE42_POPCNT_OSXSAVE_AVX_F16C: u32 = 1 << 12 | 1 << 20 | 1 << 23 | 1 << 27 | 1 << 28 | 1 << 29;
+    const BMI1_AVX2_BMI2: u32 = 1 << 3 | 1 << 5 | 1 << 8;
+    const LAHF_LZCNT: u32 = 1 << 0 | 1 << 5;
+    let has = |value: u32, all: u32| value & all == all;
+    has(one.ecx, FMA_SSE42_POPCNT_OSXSAVE_AVX_F16C)
+        && has(seven.ebx, BMI1_AVX2_BMI2)
+        && has(extended, LAHF_LZCNT)
+        // SAFETY: OSXSAVE was just seen. Bits 1 and 2: the system saves XMM and YMM.
+        && unsafe { xgetbv() } & 6 == 6
+}
+
+/// XCR0.
+///
+/// # Safety
+///
+/// The CPU has OSXSAVE.
+unsafe fn xgetbv() -> u64 {
+    let (low, high): (u32, u32);
+    // SAFETY: the caller's promise; no memory is involved.
+    unsafe { asm!("xgetbv", in("ecx") 0, out("eax") low, out("edx") high, options(nomem, nostack)) };
+    u64::from(high) << 32 | u64::from(low)
+}
+
+/// Where a SIGSEGV or SIGBUS handler continues generated code that faulted, from the host's registers at the fault; it
+/// stores the result as the new instruction pointer and returns. `None` says that the fault is not generated code's.
+///
+/// # Safety
+///
+/// The registers are those of the interrupted thread.
+pub unsafe fn resume_after_fault(pc: u64, rbp: u64, eflags: u64) -> Option<u64> {
+    if pc < ARENA_START.load(Ordering::Relaxed) || pc >= ARENA_END.load(Ordering::Acquire) {
+        return None;
+    }
+    // SAFETY: rbp is the state's wherever generated code runs.
+    let state = unsafe { &mut *((rbp - BIAS as u64) as *mut State) };
+    state.generated[Slot::FaultPc as usize] = pc;
+    state.generated[Slot::FaultFlags as usize] = eflags;
+    Some(FAULT_THUNK.load(Ordering::Relaxed))
+}
+
+fn read_mxcsr() -> u32 {
+    let mut value = 0u32;
+    // SAFETY: stores 4 bytes to a local.
+    unsafe { asm!("stmxcsr [{}]", in(reg) &raw mut value, options(nostack)) };
+    value
+}
+
+/// Forgets the host's floating-point flags.
+fn reset_mxcsr() {
+    if read_mxcsr() != MXCSR {
+        let value = MXCSR;
+        // SAFETY: the value is the one that Rust code runs with.
+        unsafe { asm!("ldmxcsr [{}]", in(reg) &raw const value, options(nostack, readonly)) };
+    }
+}
+
+/// Adds the host's floating-point flags to the guest's: IOC, DZC, OFC, UFC, IXC are IE, ZE, OE, UE, PE.
+fn merge_mxcsr(state: &mut State, mxcsr: u32) {
+    state.fpsr |= mxcsr & 1 | mxcsr >> 1 & 0x1e;
+}
+
+/// What a run needs in [`run_record`].
+struct Run {
+    host: Host,
+    /// Why the last instruction left.
+    left: Exit,
+}
+
+/// Runs an instruction for generated code; not 0 where it leaves.
+unsafe extern "C" fn run_record(state: *mut State, record: *const Record) -> u64 {
+    // SAFETY: the fallback thunk passes the thread's state and a record of a unit, which are valid while code runs.
+    let (state, record) = unsafe { (&mut *state, &*record) };
+    // SAFETY: set by `Engine::enter`, whose frame is still there.
+    let run = unsafe { &mut *(state.generated[Slot::Host as usize] as *mut Run) };
+    merge_mxcsr(state, read_mxcsr());
+    reset_mxcsr();
+    state.nzcv = nzcv_of_slot(state.generated[Slot::Flags as usize]);
+    state.pc = record.pc;
+    let result = record.op.execute(state, &run.host);
+    state.generated[Slot::Flags as usize] = slot_of_nzcv(state.nzcv);
+    reset_mxcsr();
+    match result {
+        Ok(Flow::Next) => 0,
+        // Branches are lowered; ISB is not, and goes on where `pc` says.
+        Ok(Flow::Jump) => {
+            run.left = Exit::Budget;
+            1
+        }
+        Err(exit) => {
+            run.left = exit;
+            1
+        }
+    }
+}
+
+/// Memory for a thread's return stack: generated code's calls grow it downwards. What lies below `low` must not be
+/// accessible.
+#[derive(Clone, Copy, Debug)]
+pub struct ReturnStack {
+    /// Lowest address.
+    pub low: u64,
+    /// End; a multiple of 16.
+    pub high: u64,
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        if let Some(jit) = self.jit {
+            jit.threads.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Runs the instructions of one guest thread.
+pub struct Engine {
+    interpreter: Interpreter<'static>,
+    jit: Option<&'static Jit>,
+    jump_cache: Box<[[u64; 2]]>,
+    stack: ReturnStack,
+    /// Runs of a block in the interpreter before it is translated.
+    hot: u32,
+}
+
+impl Engine {
+    /// An engine for a thread of the process that `log` belongs to; without `jit` it only interprets.
+    ///
+    /// # Safety
+    ///
+    /// The return stack is writable and nobody else's.
+    pub unsafe fn new(log: &'static Invalidations, jit: Option<&'static Jit>, stack: ReturnStack) -> Engine {
+        let slots = if jit.is_some() { JUMP_CACHE } else { 0 };
+        if let Some(jit) = jit {
+            jit.threads.fetch_add(1, Ordering::Relaxed);
+        }
+        Engine {
+            interpreter: Interpreter::new(log),
+            jit,
+            jump_cache: vec![[0, 0]; slots].into_boxed_slice(),
+            stack,
+            hot: HOT,
+        }
+    }
+
+    /// Translates blocks once they have been interpreted so many times; with 0, nothing is interpreted that can be
+    /// translated.
+    pub fn translate_after(&mut self, runs: u32) {
+        self.hot = runs;
+    }
+
+    /// Runs until something is for the caller to do; see [`Interpreter::run`].
+    pub fn run(&mut self, state: &mut State, host: &Host, interrupt: &AtomicU32) -> Exit {
+        let Some(jit) = self.jit else { return self.interpreter.run(state, host, interrupt, u64::MAX) };
+        let mut run = Run { host: *host, left: Exit::Budget };
+        let jump_cache = self.jump_cache.as_ptr() as u64;
+        if state.generated[Slot::JumpCache as usize] != jump_cache {
+            // The registers of another thread, copied.
+            state.generated[Slot::JumpCache as usize] = jump_cache;
+            state.generated[Slot::Epoch as usize] = 0;
+        }
+        state.generated[Slot::Interrupt as usize] = core::ptr::from_ref(interrupt) as u64;
+        loop {
+            if interrupt.load(Ordering::Relaxed) != 0 {
+                return Exit::Interrupted;
+            }
+            if state.pc & 3 != 0 {
+                return Exit::UnalignedPc;
+            }
+            let mode = if state.fpcr == 0 { 0 } else { EXACT };
+            self.catch_up(jit, state, mode);
+            let Some(code) = self.known(state.pc) else {
+                // Other threads may have translated what is new here.
+                let announce = jit.threads.load(Ordering::Relaxed) > 1;
+                if let Some(exit) = self.interpreter.run_cold(state, host, interrupt, self.hot, announce) {
+                    return exit;
+                }
+                self.prepare(jit, state.pc, mode, host);
+                continue;
+            };
+            if let Some(exit) = self.enter(jit, state, &mut run, code) {
+                return exit;
+            }
+        }
+    }
+
+    /// Heeds the log of changes, and empties what leads to code that is not to be run any more.
+    fn catch_up(&mut self, jit: &Jit, state: &mut State, mode: u64) {
+        if jit.log.head() != jit.seen.load(Ordering::Acquire) {
+            let mut cache = jit.cache.lock();
+            let head = cache.catch_up(jit.log);
+            jit.epoch.store(cache.epoch, Ordering::Release);
+            jit.seen.store(head, Ordering::Release);
+        }
+        let epoch = jit.epoch.load(Ordering::Acquire) << 1 | mode;
+        if state.generated[Slot::Epoch as usize] != epoch {
+            state.generated[Slot::Epoch as usize] = epoch;
+            self.jump_cache.fill([0, 0]);
+            // No address is in the slot of another: 4 is not in slot 0, and 0 in no other.
+            self.jump_cache[0][0] = 4;
+            self.reset_stack(jit, state);
+        }
+    }
+
+    /// Empties the return stack. Its bottom is a pair that no return matches: its guest address is odd.
+    fn reset_stack(&mut self, jit: &Jit, state: &mut State) {
+        let bottom = self.stack.high - 16;
+        // SAFETY: the return stack is this engine's.
+        unsafe { *(bottom as *mut [u64; 2]) = [jit.underflow, 1] };
+        state.generated[Slot::ReturnStack as usize] = bottom;
+    }
+
+    /// Host address of the code for `pc`, if it is in the jump cache.
+    fn known(&self, pc: u64) -> Option<u64> {
+        let [guest, host] = self.jump_cache[(pc >> 2) as usize % JUMP_CACHE];
+        (guest == pc).then_some(host)
+    }
+
+    /// Puts the code for `pc` into the jump cache, translated if need be and if the block is hot.
+    fn prepare(&mut self, jit: &Jit, pc: u64, mode: u64, host: &Host) {
+        let mut cache = jit.cache.lock();
+        if cache.entry(pc | mode).is_none() {
+            if self.interpreter.heat(pc) < self.hot {
+                return;
+            }
+            self.translate(&mut cache, pc, mode, host);
+        }
+        match cache.entry(pc | mode) {
+            Some(code) => self.jump_cache[(pc >> 2) as usize % JUMP_CACHE] = [pc, cache.address(code)],
+            // Not to be asked for again at once.
+            None => self.interpreter.set_heat(pc, 1),
+        }
+    }
+
+    /// Translates the unit at `pc`, if there is room.
+    fn translate(&mut self, cache: &mut Cache, pc: u64, mode: u64, host: &Host) {
+        if cache.is_full() {
+            self.hot = NEVER;
+            return;
+        }
+        let mut assembler = core::mem::take(&mut cache.assembler);
+        let interpreter = &self.interpreter;
+        let unit = translate::translate(cache, &mut assembler, host, pc, mode, |other| {
+            interpreter.heat(other) >= WARM && cache.entry(other | mode).is_none()
+        });
+        cache.assembler = assembler;
+        let Some(unit) = unit else { return };
+        for &(key, _, _) in &unit.blocks {
+            self.interpreter.set_heat(key & !3, TRANSLATED);
+        }
+        for &(start, _) in &unit.inner {
+            self.interpreter.set_heat(start, TRANSLATED);
+        }
+        cache.add(unit);
+    }
+
+    /// Runs generated code until it exits; what it exits for, if that is the caller's.
+    fn enter(&mut self, jit: &Jit, state: &mut State, run: &mut Run, code: u64) -> Option<Exit> {
+        let top = state.generated[Slot::ReturnStack as usize];
+        // SAFETY: the top pair is inside the return stack.
+        if unsafe { *((top + 8) as *const u64) } == state.pc {
+            state.generated[Slot::ReturnStack as usize] = top + 16;
+        }
+        state.generated[Slot::Flags as usize] = slot_of_nzcv(state.nzcv);
+        state.generated[Slot::Host as usize] = core::ptr::from_mut(run) as u64;
+        reset_mxcsr();
+        // SAFETY: the code was translated for this state; the slots that it uses are set.
+        unsafe { (jit.enter)((state as *mut State).cast::<u8>().add(BIAS as usize) as u64, code) };
+        state.nzcv = nzcv_of_slot(state.generated[Slot::Flags as usize]);
+        merge_mxcsr(state, state.generated[Slot::Mxcsr as usize] as u32);
+        reset_mxcsr();
+        let exit = state.generated[Slot::Exit as usize] as u32;
+        let number = exit >> 3;
+        match exit & 7 {
+            kind if kind == ExitKind::Link as u32 => {
+                state.pc = jit.cache.lock().link_target(number) & !3;
+                None
+            }
+            kind if kind == ExitKind::Indirect as u32 => None,
+            kind if kind == ExitKind::Leave as u32 => Some(run.left).filter(|&exit| exit != Exit::Budget),
+            kind if kind == ExitKind::Fault as u32 => self.fault(jit, state, &run.host),
+            kind if kind == ExitKind::Interrupted as u32 => Some(Exit::Interrupted),
+            _ => Some(Exit::Syscall(number as u16)),
+        }
+    }
+
+    /// Generated code faulted: the interpreter runs the instruction again from the registers before it, and says what is
+    /// wrong. It may find nothing: an address with a tag, or the return stack was full.
+    fn fault(&mut self, jit: &Jit, state: &mut State, host: &Host) -> Option<Exit> {
+        let pc = state.generated[Slot::FaultPc as usize];
+        let (guest, form) = jit.cache.lock().guest_of(pc).expect("generated code has marks");
+        let eflags = state.generated[Slot::FaultFlags as usize];
+        state.pc = guest;
+        state.nzcv = nzcv_of_slot(form.slot_of(eflags, state.generated[Slot::Flags as usize]));
+        if state.generated[Slot::ReturnStack as usize] < self.stack.low + 64 {
+            self.reset_stack(jit, state);
+        }
+        Some(self.interpreter.step(state, host)).filter(|&exit| exit != Exit::Budget)
+    }
+}

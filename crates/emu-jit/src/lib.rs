@@ -1,0 +1,24 @@
+//! The fast form of guest code: translation to x86-64 while the program runs.
+//!
+//! [`Engine`] stands where the interpreter stands (`crossdock_emu_guest::a64::Interpreter::run`) and returns for the same
+//! reasons with the same state: it interprets code that is run a few times, and translates what is run more often. It
+//! knows nothing of the operating system; memory for code is handed in, and the handler of signals asks
+//! [`resume_after_fault`]. The design is in `docs/dev/emulator.md`.
+#![no_std]
+// Bit fields read better without parentheses around every shift.
+#![allow(clippy::precedence)]
+// Generated code holds the addresses of boxed records.
+#![allow(clippy::vec_box)]
+
+extern crate alloc;
+
+mod cache;
+mod engine;
+mod layout;
+mod lock;
+mod thunks;
+mod translate;
+
+pub use cache::Cache;
+pub use engine::{Engine, Jit, ReturnStack, System, host_is_able, resume_after_fault};
+pub use lock::Held;

@@ -1,0 +1,128 @@
+//! The code at the start of the arena through which generated code is entered and left.
+
+use crate::layout::{BIAS, ExitKind, GENERAL, JUMP_CACHE, PC, STATE, Slot, VECTOR, general, slot, vector};
+use crossdock_emu_x64::{Alu, Assembler, Cc, Mem, Reg, Size};
+
+/// Offsets in the arena.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Thunks {
+    /// `extern "C" fn(state + BIAS, code)`: runs generated code until it exits.
+    pub enter: u32,
+    /// Leaves; the exit slot is set.
+    pub exit: u32,
+    /// A branch to rax: through the jump cache, else leaves.
+    pub indirect: u32,
+    /// Called with the address of a `Record` in rax: runs it and returns, or leaves.
+    pub fallback: u32,
+    /// Where the handler of signals sends a fault of generated code.
+    pub fault: u32,
+    /// What the bottom of the return stack returns to.
+    pub underflow: u32,
+}
+
+const CALLEE_SAVED: [Reg; 6] = [Reg::RBX, Reg::RBP, Reg::R12, Reg::R13, Reg::R14, Reg::R15];
+
+fn spill(a: &mut Assembler) {
+    for (guest, host) in GENERAL {
+        a.mov_to(Size::Q, general(guest), host);
+    }
+    for (guest, host) in VECTOR {
+        a.vstore(vector(guest), host);
+    }
+}
+
+fn fill(a: &mut Assembler) {
+    for (guest, host) in GENERAL {
+        a.mov(Size::Q, host, general(guest));
+    }
+    for (guest, host) in VECTOR {
+        a.vload(host, vector(guest));
+    }
+}
+
+/// A branch to the guest address in rax by the jump cache; goes on behind the code where it is not there. Changes rcx,
+/// rdx and the flags.
+///
+/// ```text
+/// rcx = rax & (4 * JUMP_CACHE - 4)        slot * 4; a pair has 16 bytes
+/// if cache[rcx * 4].guest == rax { goto cache[rcx * 4].host }
+/// ```
+pub fn jump_by_cache(a: &mut Assembler) {
+    a.mov(Size::Q, Reg::RDX, slot(Slot::JumpCache));
+    a.mov(Size::D, Reg::RCX, Reg::RAX);
+    a.alu_imm(Alu::And, Size::D, Reg::RCX, JUMP_CACHE as i32 * 4 - 4);
+    let pair = Mem { base: Reg::RDX, index: Some((Reg::RCX, 2)), disp: 0 };
+    a.alu(Alu::Cmp, Size::Q, Reg::RAX, pair);
+    let miss = a.skip_if(Cc::Ne);
+    a.jump_indirect(pair.plus(8));
+    a.land(miss);
+}
+
+impl Thunks {
+    /// Writes them; `fallback` is the address of the function that runs a record.
+    pub fn write(a: &mut Assembler, fallback: u64) -> Thunks {
+        let mut thunks = Thunks::default();
+        let next = |a: &mut Assembler| {
+            a.align(16, 0);
+            a.position()
+        };
+
+        thunks.enter = next(a);
+        for reg in CALLEE_SAVED {
+            a.push(reg);
+        }
+        // Six registers and the return address: a multiple of 16 with one more word.
+        a.alu_imm(Alu::Sub, Size::Q, Reg::RSP, 8);
+        a.mov(Size::Q, STATE, Reg::RDI);
+        a.mov(Size::Q, Reg::RAX, Reg::RSI);
+        a.mov_to(Size::Q, slot(Slot::HostStack), Reg::RSP);
+        a.mov(Size::Q, Reg::RSP, slot(Slot::ReturnStack));
+        fill(a);
+        a.jump_indirect(Reg::RAX);
+
+        thunks.fault = next(a);
+        a.mov_imm32(Size::D, slot(Slot::Exit), ExitKind::Fault as i32);
+        thunks.exit = a.position();
+        spill(a);
+        a.mov_to(Size::Q, slot(Slot::ReturnStack), Reg::RSP);
+        a.mov(Size::Q, Reg::RSP, slot(Slot::HostStack));
+        a.stmxcsr(slot(Slot::Mxcsr));
+        a.alu_imm(Alu::Add, Size::Q, Reg::RSP, 8);
+        for reg in CALLEE_SAVED.into_iter().rev() {
+            a.pop(reg);
+        }
+        a.ret();
+
+        // RET with an empty return stack whose guest address happens to be X30: the word above is still there.
+        thunks.underflow = next(a);
+        a.lea(Size::Q, Reg::RSP, Mem::at(Reg::RSP, -8));
+        a.mov(Size::Q, Reg::RAX, general(30));
+        thunks.indirect = a.position();
+        jump_by_cache(a);
+        a.mov_to(Size::Q, PC, Reg::RAX);
+        a.mov_imm32(Size::D, slot(Slot::Exit), ExitKind::Indirect as i32);
+        let to_exit = a.position();
+        a.jump_rel(thunks.exit.wrapping_sub(to_exit + 5) as i32);
+
+        thunks.fallback = next(a);
+        spill(a);
+        a.mov_to(Size::Q, slot(Slot::ReturnStack), Reg::RSP);
+        a.mov(Size::Q, Reg::RSP, slot(Slot::HostStack));
+        a.lea(Size::Q, Reg::RDI, Mem::at(STATE, -BIAS));
+        a.mov(Size::Q, Reg::RSI, Reg::RAX);
+        a.mov_imm(Reg::RAX, fallback);
+        a.call_indirect(Reg::RAX);
+        a.mov(Size::Q, Reg::RSP, slot(Slot::ReturnStack));
+        fill(a);
+        a.test(Size::D, Reg::RAX, Reg::RAX);
+        let leave = a.skip_if(Cc::Ne);
+        a.ret();
+        a.land(leave);
+        // The address to return to is not a pair of the return stack.
+        a.alu_imm(Alu::Add, Size::Q, Reg::RSP, 8);
+        a.mov_imm32(Size::D, slot(Slot::Exit), ExitKind::Leave as i32);
+        let to_exit = a.position();
+        a.jump_rel(thunks.exit.wrapping_sub(to_exit + 5) as i32);
+        thunks
+    }
+}

@@ -1,0 +1,205 @@
+//! The ends of blocks: branches, calls, returns, exceptions (manual C4.1.93).
+//!
+//! A call pushes the guest's return address and calls; what follows the call is where its return goes on. A return compares
+//! X30 with the address on the return stack and returns, so that the host predicts it. A branch backwards out of a unit, an
+//! indirect branch and the head of a loop read the interrupt flag: no loop is without one of them, and calls without end
+//! run into the guard of the return stack.
+
+use super::operands::{ZERO, size, source};
+use super::{Cold, Translator, bit, bits};
+use crate::layout::{ExitKind, PC, Slot, general_host, slot};
+use crate::thunks;
+use crossdock_emu_x64::{Alu, Cc, Mem, Reg, Size};
+
+/// How a block ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// It goes on at the next address: the block was cut.
+    Next,
+    /// B.
+    Jump(u64),
+    /// B.cond, CBZ, CBNZ, TBZ, TBNZ.
+    Branch(u64),
+    /// BL.
+    Call(u64),
+    /// BLR.
+    CallRegister,
+    /// BR.
+    JumpRegister,
+    /// RET.
+    Return,
+    /// SVC.
+    Syscall,
+    /// An instruction for the interpreter after which the dispatcher looks again: ISB, MSR FPCR, and what leaves.
+    Look,
+}
+
+/// How a block ends with `word` at `pc`; `None` where it goes on.
+pub(super) fn end_of(word: u32, pc: u64) -> Option<End> {
+    let offset = |high: u32, low: u32| {
+        let width = high - low + 1;
+        let words = (bits(word, high, low) << (32 - width)) as i32 >> (32 - width);
+        pc.wrapping_add_signed(i64::from(words) << 2)
+    };
+    Some(match word >> 24 {
+        0x14..=0x17 => End::Jump(offset(25, 0)),
+        0x94..=0x97 => End::Call(offset(25, 0)),
+        0x54 if !bit(word, 4) => End::Branch(offset(23, 5)),
+        0x34 | 0x35 | 0xb4 | 0xb5 => End::Branch(offset(23, 5)),
+        0x36 | 0x37 | 0xb6 | 0xb7 => End::Branch(offset(18, 5)),
+        0xd4 if word & 0xffe0_001f == 0xd400_0001 => End::Syscall,
+        0x54 | 0xd4 => End::Look,
+        0xd6 => match word & 0xffff_fc1f {
+            0xd61f_0000 => End::JumpRegister,
+            0xd63f_0000 => End::CallRegister,
+            0xd65f_0000 => End::Return,
+            _ => End::Look,
+        },
+        0xd5 if word & 0xffff_f0ff == 0xd503_30df => End::Look,
+        0xd5 if matches!(word & 0xffff_ffe0, 0xd50b_7520 | 0xd51b_4400) => End::Look,
+        0x00 if word >> 16 == 0 => End::Look,
+        _ => return None,
+    })
+}
+
+impl Translator<'_> {
+    /// Leaves for `pc` where the interrupt flag is set. The guest's flags are in memory. Changes rax.
+    pub(super) fn check_interrupt(&mut self, pc: u64) {
+        let stub = self.stub(Cold::Interrupted { pc });
+        self.a.mov(Size::Q, Reg::RAX, slot(Slot::Interrupt));
+        self.a.alu_imm(Alu::Cmp, Size::D, Mem::at(Reg::RAX, 0), 0);
+        self.a.jump_if(Cc::Ne, stub);
+    }
+
+    /// The same in code that is rarely run, without a stub.
+    pub(super) fn check_interrupt_here(&mut self, pc: u64) {
+        self.a.mov(Size::Q, Reg::RAX, slot(Slot::Interrupt));
+        self.a.alu_imm(Alu::Cmp, Size::D, Mem::at(Reg::RAX, 0), 0);
+        let clear = self.a.skip_if(Cc::E);
+        self.set_pc(pc);
+        self.exit(ExitKind::Interrupted, 0);
+        self.a.land(clear);
+    }
+
+    /// The test of CBZ, CBNZ, TBZ, TBNZ; returns the condition of the branch. Leaves EFLAGS to it.
+    pub(super) fn branch_test(&mut self, word: u32) -> Cc {
+        let rt = source(word, 0);
+        let not = bit(word, 24);
+        self.clobber();
+        if !bit(word, 25) {
+            let size = size(word);
+            match general_host(rt) {
+                Some(host) => self.a.test(size, host, host),
+                None => self.a.alu_imm(Alu::Cmp, size, self.rm(rt), 0),
+            }
+            return if not { Cc::Ne } else { Cc::E };
+        }
+        let number = (word >> 31 << 5 | bits(word, 23, 19)) as u8;
+        match (number, general_host(rt)) {
+            (31, Some(host)) => self.a.test(Size::D, host, host),
+            (63, Some(host)) => self.a.test(Size::Q, host, host),
+            (0..=7, _) => self.a.test_imm8(self.rm(rt), 1 << number),
+            (8..=30, _) => self.a.test_imm(Size::D, self.rm(rt), 1 << number),
+            _ => {
+                self.a.bit_test(Size::Q, self.rm(rt), number);
+                return if not { Cc::B } else { Cc::Ae };
+            }
+        }
+        match number {
+            31 | 63 if not => Cc::S,
+            31 | 63 => Cc::Ns,
+            _ if not => Cc::Ne,
+            _ => Cc::E,
+        }
+    }
+
+    /// `x30 = pc + 4`, and on the return stack. Changes rcx.
+    fn push_return(&mut self) {
+        let next = self.pc.wrapping_add(4);
+        self.guest_address(Reg::RCX, next);
+        self.a.push(Reg::RCX);
+        self.put(30, Reg::RCX);
+    }
+
+    /// Where a return goes on: the guest's address is still on the return stack.
+    fn land_return(&mut self) {
+        self.a.lea(Size::Q, Reg::RSP, Mem::at(Reg::RSP, 8));
+    }
+
+    /// BL to a block of the unit (`label`) or of another.
+    pub(super) fn call(&mut self, target: u64, label: Option<crossdock_emu_x64::Label>) {
+        self.save_flags();
+        self.push_return();
+        match label {
+            Some(label) => self.a.call(label),
+            None => {
+                self.a.align(4, 1);
+                let site = self.a.position() + 1;
+                let stub = self.stub(Cold::Call { target, site });
+                self.a.call(stub);
+            }
+        }
+        self.land_return();
+        self.flags = super::Flags::Memory;
+    }
+
+    /// BLR.
+    pub(super) fn call_register(&mut self, word: u32) {
+        self.save_flags();
+        self.copy(Size::Q, Reg::RAX, source(word, 5));
+        self.push_return();
+        let stub = self.stub(Cold::Indirect);
+        self.a.call(stub);
+        self.land_return();
+        self.flags = super::Flags::Memory;
+    }
+
+    /// BR.
+    pub(super) fn jump_register(&mut self, word: u32) {
+        self.save_flags();
+        self.copy(Size::Q, Reg::RAX, source(word, 5));
+        let stub = self.stub(Cold::InterruptedAtRax);
+        self.a.mov(Size::Q, Reg::RCX, slot(Slot::Interrupt));
+        self.a.alu_imm(Alu::Cmp, Size::D, Mem::at(Reg::RCX, 0), 0);
+        self.a.jump_if(Cc::Ne, stub);
+        self.indirect();
+    }
+
+    /// A branch to rax.
+    pub(super) fn indirect(&mut self) {
+        thunks::jump_by_cache(self.a);
+        self.jump_to(self.thunks.indirect);
+    }
+
+    /// RET.
+    pub(super) fn return_to(&mut self, word: u32) {
+        self.save_flags();
+        let stub = self.stub(Cold::Indirect);
+        let register = source(word, 5);
+        debug_assert!(register <= ZERO);
+        self.copy(Size::Q, Reg::RAX, register);
+        self.a.alu(Alu::Cmp, Size::Q, Reg::RAX, Mem::at(Reg::RSP, 8));
+        self.a.jump_if(Cc::Ne, stub);
+        self.a.ret();
+    }
+
+    /// SVC.
+    pub(super) fn syscall(&mut self, word: u32) {
+        self.save_flags();
+        self.set_pc(self.pc.wrapping_add(4));
+        self.exit(ExitKind::Syscall, bits(word, 20, 5));
+    }
+
+    /// The interpreter's instruction, and back to the dispatcher.
+    pub(super) fn look(&mut self) {
+        self.fallback();
+        self.set_pc(self.pc.wrapping_add(4));
+        self.exit(ExitKind::Indirect, 0);
+    }
+
+    /// Leaves for the guest address in rax since the interrupt flag is set.
+    pub(super) fn leave_interrupted(&mut self) {
+        self.a.mov_to(Size::Q, PC, Reg::RAX);
+        self.exit(ExitKind::Interrupted, 0);
+    }
+}

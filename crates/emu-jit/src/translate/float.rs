@@ -1,0 +1,606 @@
+//! Scalar floating point (manual C4.1.97), single and double precision.
+//!
+//! The host computes, with the guest's rounding (FPCR is 0 here) and flags. What it does differently is found afterwards
+//! and left to the interpreter: a result that is a NaN, an integer that does not fit. An instruction writes its result
+//! after that, so that the interpreter finds the operands.
+
+use super::flags::{Condition, Flags, flag_use, wants_swap};
+use super::operands::{ZERO, destination, source};
+use super::{Lowered, ONE, Translator, bit, bits};
+use crate::layout::{Slot, X0, X1, X2, slot, vector, vector_host};
+use crossdock_emu_x64::{Alu, Cc, Label, Map, Prefix, Reg, Shift, Size, Xmm};
+
+/// Vd.
+pub(super) fn vd(word: u32) -> u8 {
+    bits(word, 4, 0) as u8
+}
+
+/// Vn.
+pub(super) fn vn(word: u32) -> u8 {
+    bits(word, 9, 5) as u8
+}
+
+/// Vm.
+pub(super) fn vm(word: u32) -> u8 {
+    bits(word, 20, 16) as u8
+}
+
+/// VFPExpandImm for single or double precision.
+pub(super) fn expand_immediate(double: bool, imm8: u32) -> u64 {
+    let (sign, top, low) = (u64::from(imm8 >> 7), imm8 >> 6 & 1, u64::from(imm8 & 63));
+    if double {
+        let exponent = if top == 1 { 0x3fc0_0000_0000_0000 } else { 0x4000_0000_0000_0000 };
+        sign << 63 | exponent | low << 48
+    } else {
+        let exponent = if top == 1 { 0x3e00_0000 } else { 0x4000_0000 };
+        sign << 31 | exponent | low << 19
+    }
+}
+
+/// The operand size of a scalar's bits.
+fn scalar_size(double: bool) -> Size {
+    if double { Size::Q } else { Size::D }
+}
+
+impl Translator<'_> {
+    pub(super) fn float(&mut self, word: u32) -> Lowered {
+        let double = match bits(word, 23, 22) {
+            0 => false,
+            1 => true,
+            _ => return self.float_move_high(word),
+        };
+        if bit(word, 29) {
+            return Lowered::No;
+        }
+        if bit(word, 24) {
+            return if bit(word, 31) { Lowered::No } else { self.fused(word, double) };
+        }
+        if !bit(word, 21) {
+            return Lowered::No;
+        }
+        if bits(word, 15, 10) == 0 {
+            return self.float_integer(word, double);
+        }
+        if bit(word, 31) {
+            return Lowered::No;
+        }
+        match bits(word, 11, 10) {
+            0 if bits(word, 14, 12) & 1 == 1 => self.float_immediate(word, double),
+            0 if bits(word, 15, 10) == 0b00_1000 => self.float_compare(word, double),
+            0 if bits(word, 14, 10) == 0b1_0000 => self.float_one_source(word, double),
+            1 => self.float_compare_if(word, double),
+            2 => self.float_two_source(word, double),
+            3 => self.float_select(word, double),
+            _ => Lowered::No,
+        }
+    }
+
+    /// FMOV Xd, Vn.D\[1\] and FMOV Vd.D\[1\], Xn.
+    fn float_move_high(&mut self, word: u32) -> Lowered {
+        match word >> 10 {
+            0x0027_ab80 => {
+                let rd = destination(word, 0);
+                let t = self.result(rd, Reg::RAX);
+                match vector_host(vn(word)) {
+                    // VPEXTRQ.
+                    Some(host) => {
+                        self.a.vex(Prefix::P66, Map::M0F3A, true, 0x16, host.0, 0, t);
+                        self.a.byte(1);
+                    }
+                    None => self.a.mov(Size::Q, t, vector(vn(word)).plus(8)),
+                }
+                self.put(rd, t);
+                ONE
+            }
+            0x0027_abc0 => {
+                let n = self.get(source(word, 5), Reg::RAX);
+                match vector_host(vd(word)) {
+                    // VPINSRQ.
+                    Some(host) => {
+                        self.a.vex(Prefix::P66, Map::M0F3A, true, 0x22, host.0, host.0, n);
+                        self.a.byte(1);
+                        self.vput(vd(word), host);
+                    }
+                    None => {
+                        self.a.mov_to(Size::Q, vector(vd(word)).plus(8), n);
+                        self.zeros.from_32 &= !(1 << vd(word));
+                        self.zeros.from_64 &= !(1 << vd(word));
+                    }
+                }
+                ONE
+            }
+            _ => Lowered::No,
+        }
+    }
+
+    /// Where to compute a scalar: the host register of `d` unless an operand is there, which a slow path needs.
+    fn scalar_target(&self, d: u8, operands: &[u8]) -> Xmm {
+        if operands.contains(&d) { X0 } else { self.vresult(d) }
+    }
+
+    /// Leads to the interpreter where `t` is a NaN.
+    fn unless_nan(&mut self, double: bool, t: Xmm, slow: Label) {
+        self.a.vucomis(double, t, t);
+        self.a.jump_if(Cc::P, slow);
+    }
+
+    /// EFLAGS are free from here: where to go on, and the way there through the interpreter.
+    pub(super) fn slow_way(&mut self) -> (Label, Label) {
+        self.clobber();
+        let back = self.a.label();
+        (back, self.slow_path(back))
+    }
+
+    fn float_two_source(&mut self, word: u32, double: bool) -> Lowered {
+        if !self.host_float() {
+            return Lowered::No;
+        }
+        let (d, n, m) = (vd(word), vn(word), vm(word));
+        match bits(word, 15, 12) {
+            0 => self.scalar_arithmetic(double, 0x59, d, n, m),
+            1 => self.scalar_arithmetic(double, 0x5e, d, n, m),
+            2 => self.scalar_arithmetic(double, 0x58, d, n, m),
+            3 => self.scalar_arithmetic(double, 0x5c, d, n, m),
+            4 | 6 => self.scalar_extreme(double, true, d, n, m),
+            5 | 7 => self.scalar_extreme(double, false, d, n, m),
+            8 => {
+                let (back, slow) = self.slow_way();
+                let a = self.vget(n, X0);
+                self.a.vscalar(double, 0x59, X0, a, self.vrm(m));
+                self.unless_nan(double, X0, slow);
+                let sign = self.sign_mask(double);
+                self.a.vp(0xef, X0, X0, sign);
+                self.vput_scalar(double, d, X0, self.vclean(double, n));
+                self.a.bind(back);
+            }
+            _ => return Lowered::No,
+        }
+        ONE
+    }
+
+    /// The sign of one scalar.
+    fn sign_mask(&mut self, double: bool) -> crossdock_emu_x64::Rm {
+        self.constant(if double { 1 << 63 } else { 1 << 31 })
+    }
+
+    /// FADD, FSUB, FMUL, FDIV by the host's opcode.
+    pub(super) fn scalar_arithmetic(&mut self, double: bool, opcode: u8, d: u8, n: u8, m: u8) {
+        // The upper bits are the first operand's.
+        let commutes = matches!(opcode, 0x58 | 0x59);
+        let swap = commutes && !self.vclean(double, n) && (self.vclean(double, m) || m == d);
+        let (n, m) = if swap { (m, n) } else { (n, m) };
+        let (back, slow) = self.slow_way();
+        let t = self.scalar_target(d, &[n, m]);
+        let a = self.vget(n, X0);
+        self.a.vscalar(double, opcode, t, a, self.vrm(m));
+        self.unless_nan(double, t, slow);
+        self.vput_scalar(double, d, t, self.vclean(double, n));
+        self.a.bind(back);
+    }
+
+    /// FMAX, FMIN, FMAXNM, FMINNM. The host's give the second operand where both are zero: both ways round, and the
+    /// sign of the result is that of both zeros (FMAX), or of one of them (FMIN).
+    fn scalar_extreme(&mut self, double: bool, max: bool, d: u8, n: u8, m: u8) {
+        let (back, slow) = self.slow_way();
+        let a = self.vget(n, X0);
+        let b = self.vget(m, X1);
+        self.a.vucomis(double, a, b);
+        self.a.jump_if(Cc::P, slow);
+        let opcode = if max { 0x5f } else { 0x5d };
+        self.a.vscalar(double, opcode, X2, a, b);
+        self.a.vscalar(double, opcode, X0, b, a);
+        self.a.vp(if max { 0xdb } else { 0xeb }, X0, X0, X2);
+        let clean = self.vclean(double, n) && self.vclean(double, m);
+        self.vput_scalar(double, d, X0, clean);
+        self.a.bind(back);
+    }
+
+    /// FMADD, FMSUB, FNMADD, FNMSUB.
+    fn fused(&mut self, word: u32, double: bool) -> Lowered {
+        if !self.host_float() {
+            return Lowered::No;
+        }
+        let (d, n, m, a) = (vd(word), vn(word), vm(word), bits(word, 14, 10) as u8);
+        let (back, slow) = self.slow_way();
+        // VFMADD231, VFNMADD231, VFNMSUB231, VFMSUB231.
+        let opcode = match (bit(word, 21), bit(word, 15)) {
+            (false, false) => 0xb9,
+            (false, true) => 0xbd,
+            (true, false) => 0xbf,
+            (true, true) => 0xbb,
+        };
+        let t = self.scalar_target(d, &[n, m, a]);
+        self.a.vload(t, self.vrm(a));
+        let first = self.vget(n, X1);
+        self.a.vfused(double, opcode, t, first, self.vrm(m));
+        self.unless_nan(double, t, slow);
+        self.vput_scalar(double, d, t, self.vclean(double, a));
+        self.a.bind(back);
+        ONE
+    }
+
+    fn float_one_source(&mut self, word: u32, double: bool) -> Lowered {
+        let (d, n, opcode) = (vd(word), vn(word), bits(word, 20, 15));
+        let clean = self.vclean(double, n);
+        match opcode {
+            // FMOV.
+            0 => {
+                if vector_host(n).is_none() {
+                    let t = self.vresult(d);
+                    self.a.vmov_from(scalar_size(double), t, vector(n));
+                    self.vput_scalar(double, d, t, true);
+                } else {
+                    let a = self.vget(n, X0);
+                    self.vput_scalar(double, d, a, clean);
+                }
+                ONE
+            }
+            // FABS: the mask clears the upper bits too.
+            1 => {
+                let mask = self.constant(if double { u128::from(u64::MAX >> 1) } else { 0x7fff_ffff });
+                let (a, t) = (self.vget(n, X0), self.vresult(d));
+                self.a.vp(0xdb, t, a, mask);
+                self.vput_scalar(double, d, t, true);
+                ONE
+            }
+            // FNEG.
+            2 => {
+                let sign = self.sign_mask(double);
+                let (a, t) = (self.vget(n, X0), self.vresult(d));
+                self.a.vp(0xef, t, a, sign);
+                self.vput_scalar(double, d, t, clean);
+                ONE
+            }
+            _ if !self.host_float() => Lowered::No,
+            // FSQRT.
+            3 => {
+                let (back, slow) = self.slow_way();
+                let t = self.scalar_target(d, &[n]);
+                let a = self.vget(n, X0);
+                self.a.vscalar(double, 0x51, t, a, a);
+                self.unless_nan(double, t, slow);
+                self.vput_scalar(double, d, t, clean);
+                self.a.bind(back);
+                ONE
+            }
+            // FCVT between single and double precision: NaNs keep their payload on both.
+            4 if double => {
+                let a = self.vget(n, X0);
+                self.a.vscalar(true, 0x5a, X0, a, a);
+                // The second quarter is that of the operand.
+                self.vput_scalar(false, d, X0, false);
+                ONE
+            }
+            5 if !double => {
+                let a = self.vget(n, X0);
+                self.a.vscalar(false, 0x5a, X0, a, a);
+                self.vput_scalar(true, d, X0, self.vclean(true, n));
+                ONE
+            }
+            // FRINTN, FRINTP, FRINTM, FRINTZ; FRINTX says whether the value changes; FRINTI.
+            8 => self.scalar_round(double, d, n, 8),
+            9 => self.scalar_round(double, d, n, 8 | 2),
+            10 => self.scalar_round(double, d, n, 8 | 1),
+            11 => self.scalar_round(double, d, n, 8 | 3),
+            12 => self.scalar_round_away(double, d, n),
+            14 => self.scalar_round(double, d, n, 0),
+            15 => self.scalar_round(double, d, n, 8),
+            _ => Lowered::No,
+        }
+    }
+
+    fn scalar_round(&mut self, double: bool, d: u8, n: u8, mode: u8) -> Lowered {
+        let a = self.vget(n, X0);
+        let t = self.vresult(d);
+        self.a.vp3a(0x0a + u8::from(double), t, a, a, mode);
+        self.vput_scalar(double, d, t, self.vclean(double, n));
+        ONE
+    }
+
+    /// FRINTA: the part before the point, and twice the part behind it without its own. Both are exact.
+    fn scalar_round_away(&mut self, double: bool, d: u8, n: u8) -> Lowered {
+        let (back, slow) = self.slow_way();
+        let a = self.vget(n, X0);
+        self.unless_small(double, false, a, slow);
+        let round = 0x0a + u8::from(double);
+        self.a.vp3a(round, X1, a, a, 8 | 3);
+        self.a.vscalar(double, 0x5c, X2, a, X1);
+        self.a.vscalar(double, 0x58, X2, X2, X2);
+        self.a.vp3a(round, X2, X2, X2, 8 | 3);
+        let sign = self.sign_mask(double);
+        self.a.vp(0xdb, X0, a, sign);
+        self.a.vscalar(double, 0x58, X1, X1, X2);
+        self.a.vp(0xeb, X0, X0, X1);
+        self.vput_scalar(double, d, X0, self.vclean(double, n));
+        self.a.bind(back);
+        ONE
+    }
+
+    /// Leads to the interpreter where the magnitude is not below 2^30, or the value is a NaN or, for an `unsigned` result,
+    /// negative. Changes rax and EFLAGS.
+    fn unless_small(&mut self, double: bool, unsigned: bool, a: Xmm, slow: Label) {
+        self.a.vmov_to(scalar_size(double), Reg::RAX, a);
+        let (shift, mask, limit) = if double { (52, 0x7ff, 0x41d) } else { (23, 0xff, 0x9d) };
+        self.a.shift_imm(Shift::Shr, scalar_size(double), Reg::RAX, shift);
+        if !unsigned {
+            self.a.alu_imm(Alu::And, Size::D, Reg::RAX, mask);
+        }
+        self.a.alu_imm(Alu::Cmp, Size::D, Reg::RAX, limit);
+        self.a.jump_if(Cc::Ae, slow);
+    }
+
+    /// FMOV (immediate).
+    fn float_immediate(&mut self, word: u32, double: bool) -> Lowered {
+        if bits(word, 12, 10) != 0b100 || bits(word, 9, 5) != 0 {
+            return Lowered::No;
+        }
+        let value = expand_immediate(double, bits(word, 20, 13));
+        let d = vd(word);
+        let t = self.vresult(d);
+        let constant = self.constant(u128::from(value));
+        self.a.vload(t, constant);
+        self.vput_scalar(double, d, t, true);
+        ONE
+    }
+
+    /// Whether the next reader of the flags in the block wants the operands of UCOMIS the other way round.
+    fn swaps(&self) -> bool {
+        for &word in self.words[1..].iter().chain([&self.end_word]) {
+            let (reads, writes) = flag_use(word);
+            if reads {
+                let condition =
+                    if bits(word, 31, 24) == 0x54 { bits(word, 3, 0) } else { bits(word, 15, 12) };
+                return wants_swap(condition);
+            }
+            if writes {
+                break;
+            }
+        }
+        false
+    }
+
+    /// FCMP, FCMPE, with zero as well.
+    fn float_compare(&mut self, word: u32, double: bool) -> Lowered {
+        let with_zero = bit(word, 3);
+        if !self.host_float() || bits(word, 2, 0) != 0 || with_zero && vm(word) != 0 {
+            return Lowered::No;
+        }
+        let swapped = self.swaps();
+        self.compare(word, double, swapped, with_zero);
+        self.flags = if self.live { Flags::Compare { swapped, saved: false } } else { Flags::Memory };
+        ONE
+    }
+
+    fn compare(&mut self, word: u32, double: bool, swapped: bool, with_zero: bool) {
+        let n = vn(word);
+        if with_zero {
+            self.a.vp(0xef, X1, X1, X1);
+        }
+        let (first, second) = match (swapped, with_zero) {
+            (false, false) => (self.vget(n, X0), self.vrm(vm(word))),
+            (false, true) => (self.vget(n, X0), X1.into()),
+            (true, false) => (self.vget(vm(word), X0), self.vrm(n)),
+            (true, true) => (X1, self.vrm(n)),
+        };
+        if bit(word, 4) {
+            self.a.vcomis(double, first, second);
+        } else {
+            self.a.vucomis(double, first, second);
+        }
+    }
+
+    /// FCCMP, FCCMPE.
+    fn float_compare_if(&mut self, word: u32, double: bool) -> Lowered {
+        if !self.host_float() {
+            return Lowered::No;
+        }
+        let condition = self.condition(bits(word, 15, 12));
+        let (otherwise, done) = (self.a.label(), self.a.label());
+        self.jump_on(condition.not(), otherwise);
+        let swapped = self.swaps();
+        self.compare(word, double, swapped, false);
+        if condition == Condition::Always {
+            self.a.bind(otherwise);
+            self.flags = Flags::Compare { swapped, saved: false };
+            self.a.bind(done);
+            return ONE;
+        }
+        self.flags = Flags::Compare { swapped, saved: false };
+        self.save_flags();
+        self.a.jump(done);
+        self.a.bind(otherwise);
+        let flags = super::slot_of_nzcv(bits(word, 3, 0) << 28);
+        self.a.mov_imm(Reg::RAX, flags);
+        self.a.store16(slot(Slot::Flags), Reg::RAX);
+        self.a.bind(done);
+        self.flags = Flags::Memory;
+        ONE
+    }
+
+    /// FCSEL.
+    fn float_select(&mut self, word: u32, double: bool) -> Lowered {
+        let (d, n, m) = (vd(word), vn(word), vm(word));
+        let condition = self.condition(bits(word, 15, 12));
+        let size = scalar_size(double);
+        self.scalar_bits(double, Reg::RAX, n);
+        if condition != Condition::Always {
+            self.scalar_bits(double, Reg::RCX, m);
+            self.unless(condition, size, Reg::RAX, Reg::RCX.into());
+        }
+        let t = self.vresult(d);
+        self.a.vmov_from(size, t, Reg::RAX);
+        self.vput_scalar(double, d, t, true);
+        ONE
+    }
+
+    /// `reg` = the bits of a scalar.
+    fn scalar_bits(&mut self, double: bool, reg: Reg, n: u8) {
+        match vector_host(n) {
+            Some(host) => self.a.vmov_to(scalar_size(double), reg, host),
+            None => self.a.mov(scalar_size(double), reg, vector(n)),
+        }
+    }
+
+    /// Conversions from and to general registers, and moves.
+    fn float_integer(&mut self, word: u32, double: bool) -> Lowered {
+        let wide = bit(word, 31);
+        let size = scalar_size(wide);
+        match (bits(word, 20, 19), bits(word, 18, 16)) {
+            // FMOV.
+            (0, 6) if wide == double => {
+                let rd = destination(word, 0);
+                let t = self.result(rd, Reg::RAX);
+                self.scalar_bits(double, t, vn(word));
+                self.put(rd, t);
+                ONE
+            }
+            (0, 7) if wide == double => {
+                let d = vd(word);
+                let t = self.vresult(d);
+                if source(word, 5) == ZERO {
+                    self.a.vp(0xef, t, t, t);
+                } else {
+                    self.a.vmov_from(size, t, self.rm(source(word, 5)));
+                }
+                self.vput_scalar(double, d, t, true);
+                ONE
+            }
+            (_, 6 | 7) => Lowered::No,
+            _ if !self.host_float() => Lowered::No,
+            (0, 2) => {
+                let n = source(word, 5);
+                self.a.vp(0xef, X0, X0, X0);
+                if n == ZERO {
+                    self.vput_scalar(double, vd(word), X0, true);
+                } else {
+                    self.a.vconvert(double, size, 0x2a, X0.0, X0.0, self.rm(n));
+                    self.vput_scalar(double, vd(word), X0, true);
+                }
+                ONE
+            }
+            (0, 3) => {
+                self.copy(size, Reg::RAX, source(word, 5));
+                self.unsigned_to_float(double, wide, vd(word));
+                ONE
+            }
+            (mode, opcode @ (0 | 1)) => self.float_to_integer(
+                double,
+                wide,
+                opcode == 1,
+                Some(mode as u8),
+                vn(word),
+                destination(word, 0),
+            ),
+            (0, opcode @ (4 | 5)) => {
+                self.float_to_integer(double, wide, opcode == 5, None, vn(word), destination(word, 0))
+            }
+            _ => Lowered::No,
+        }
+    }
+
+    /// UCVTF of rax, which is zero-extended from 32 bits where it is not `wide`.
+    pub(super) fn unsigned_to_float(&mut self, double: bool, wide: bool, d: u8) {
+        if wide {
+            self.clobber_but_rax();
+        }
+        self.a.vp(0xef, X0, X0, X0);
+        if !wide {
+            self.a.vconvert(double, Size::Q, 0x2a, X0.0, X0.0, Reg::RAX);
+        } else {
+            // Of numbers from 2^63 on half is converted, with the lost bit in the lowest, and doubled.
+            self.a.test(Size::Q, Reg::RAX, Reg::RAX);
+            let large = self.a.skip_if(Cc::S);
+            self.a.vconvert(double, Size::Q, 0x2a, X0.0, X0.0, Reg::RAX);
+            let done = self.a.skip();
+            self.a.land(large);
+            self.a.mov(Size::D, Reg::RCX, Reg::RAX);
+            self.a.alu_imm(Alu::And, Size::D, Reg::RCX, 1);
+            self.a.shift_imm(Shift::Shr, Size::Q, Reg::RAX, 1);
+            self.a.alu(Alu::Or, Size::Q, Reg::RAX, Reg::RCX);
+            self.a.vconvert(double, Size::Q, 0x2a, X0.0, X0.0, Reg::RAX);
+            self.a.vscalar(double, 0x58, X0, X0, X0);
+            self.a.land(done);
+        }
+        self.vput_scalar(double, d, X0, true);
+    }
+
+    /// [`Translator::clobber`] with rax kept.
+    fn clobber_but_rax(&mut self) {
+        self.a.mov(Size::Q, Reg::RDX, Reg::RAX);
+        self.clobber();
+        self.a.mov(Size::Q, Reg::RAX, Reg::RDX);
+    }
+
+    /// FCVT[NPMZA][SU]: `mode` is that of the manual, nearest with ties away without.
+    fn float_to_integer(
+        &mut self,
+        double: bool,
+        wide: bool,
+        unsigned: bool,
+        mode: Option<u8>,
+        n: u8,
+        rd: u8,
+    ) -> Lowered {
+        let (back, slow) = self.slow_way();
+        let a = self.vget(n, X0);
+        self.convert_to_rax(double, wide, unsigned, mode, a, slow);
+        self.put(rd, Reg::RAX);
+        self.a.bind(back);
+        ONE
+    }
+
+    /// rax = a converted, zero-extended from 32 bits where it is not `wide`; what does not fit leads to `slow`. Raises no
+    /// flag that the guest's instruction does not. Changes rcx, xmm0 and xmm1.
+    pub(super) fn convert_to_rax(
+        &mut self,
+        double: bool,
+        wide: bool,
+        unsigned: bool,
+        mode: Option<u8>,
+        a: Xmm,
+        slow: Label,
+    ) {
+        let size = scalar_size(wide);
+        match (mode, unsigned) {
+            // Truncation, or the host's rounding, in one instruction: 2^63 or 2^31 says that the result does not fit.
+            (Some(mode @ (0 | 3)), false) => {
+                let opcode = if mode == 3 { 0x2c } else { 0x2d };
+                self.a.vconvert(double, size, opcode, Reg::RAX.0, 0, a);
+                self.a.alu_imm(Alu::Cmp, size, Reg::RAX, 1);
+                self.a.jump_if(Cc::O, slow);
+            }
+            // From 0 up and within the signed numbers of 64 bits.
+            (Some(3), true) => {
+                self.a.vmov_to(scalar_size(double), Reg::RAX, a);
+                let (shift, limit) = match (double, wide) {
+                    (true, true) => (52, 0x43e),
+                    (true, false) => (52, 0x41f),
+                    (false, true) => (23, 0xbe),
+                    (false, false) => (23, 0x9f),
+                };
+                self.a.shift_imm(Shift::Shr, scalar_size(double), Reg::RAX, shift);
+                self.a.alu_imm(Alu::Cmp, Size::D, Reg::RAX, limit);
+                self.a.jump_if(Cc::Ae, slow);
+                self.a.vconvert(double, Size::Q, 0x2c, Reg::RAX.0, 0, a);
+            }
+            (Some(mode), _) => {
+                self.unless_small(double, unsigned, a, slow);
+                // Up is 2 for the host, down 1; the manual has them the other way round.
+                let mode = [0, 2, 1, 3][usize::from(mode & 3)];
+                self.a.vp3a(0x0a + u8::from(double), X0, a, a, mode);
+                self.a.vconvert(double, size, 0x2c, Reg::RAX.0, 0, X0);
+            }
+            (None, _) => {
+                self.unless_small(double, unsigned, a, slow);
+                self.a.vconvert(double, size, 0x2c, Reg::RAX.0, 0, a);
+                self.a.vp(0xef, X1, X1, X1);
+                self.a.vconvert(double, size, 0x2a, X1.0, X1.0, Reg::RAX);
+                // Twice what is behind the point, exactly.
+                self.a.vscalar(double, 0x5c, X1, a, X1);
+                self.a.vscalar(double, 0x58, X1, X1, X1);
+                self.a.vconvert(double, size, 0x2c, Reg::RCX.0, 0, X1);
+                self.a.alu(Alu::Add, size, Reg::RAX, Reg::RCX);
+            }
+        }
+    }
+}

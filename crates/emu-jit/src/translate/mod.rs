@@ -1,0 +1,324 @@
+//! From A64 blocks to x86-64 code.
+//!
+//! A unit is what is translated at once: the blocks that direct branches reach from a start, as far as the interpreter
+//! has met them. Guest registers are where [`crate::layout`] says at every guest instruction, so blocks need no
+//! agreement about registers; only the flags wander ([`flags`]). Each instruction is lowered by itself, with the words
+//! after it in sight for a few pairs. What has no lowering is handed to the interpreter ([`Translator::fallback`]).
+
+mod branch;
+mod flags;
+mod float;
+mod integer;
+mod load_store;
+mod operands;
+mod structures;
+mod system;
+mod unit;
+mod vector;
+mod vector_permute;
+mod vector_shift;
+mod vector_wide;
+
+pub use flags::{FlagForm, nzcv_of_slot, slot_of_nzcv};
+pub use unit::translate;
+
+use crate::cache::{Cache, EXACT, Link, Mark, NO_LINK, Record, Unit};
+use crate::layout::{ExitKind, PC, Slot, slot};
+use crate::thunks::Thunks;
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use crossdock_emu_guest::a64;
+use crossdock_emu_x64::{Assembler, Label, Reg, Rm, Size};
+use flags::Flags;
+
+/// What becomes of an instruction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lowered {
+    /// Its code is written; so is that of this many words in all.
+    Words(usize),
+    /// There is no lowering.
+    No,
+}
+
+/// One instruction done.
+const ONE: Lowered = Lowered::Words(1);
+
+/// Code that lies behind the unit's blocks.
+enum Cold {
+    /// Follow a link, from a branch at `from`.
+    Link { target: u64, from: u64 },
+    /// Where the call whose displacement is at the buffer's `site` leads while it is not linked.
+    Call { target: u64, site: u32 },
+    /// A branch to rax.
+    Indirect,
+    /// Leave since the interrupt flag is set, to go on at `pc`.
+    Interrupted { pc: u64 },
+    /// The same, to go on at rax.
+    InterruptedAtRax,
+    /// Hand an instruction to the interpreter and come back.
+    Fallback { word: u32, pc: u64, back: Label },
+}
+
+struct Stub {
+    label: Label,
+    flags: Flags,
+    cold: Cold,
+}
+
+/// Lowers the instructions of a unit.
+struct Translator<'t> {
+    a: &'t mut Assembler,
+    thunks: Thunks,
+    /// Offset in the arena of the unit's first byte.
+    base: u32,
+    /// Number of the unit's first link.
+    first_link: u32,
+    unit: Unit,
+    stubs: Vec<Stub>,
+    /// 0, or [`EXACT`]: floating point is left to the interpreter.
+    mode: u64,
+    flags: Flags,
+    /// Whether somebody reads the flags after the current instruction.
+    live: bool,
+    /// Whether somebody reads those from before it, the instruction included.
+    live_before: bool,
+    /// Address of the current instruction.
+    pc: u64,
+    /// The words from the current instruction to the end of its block.
+    words: &'t [u32],
+    /// The branch that ends the block, or 0.
+    end_word: u32,
+    /// What is known of the guest's vector registers.
+    zeros: Zeros,
+    /// What the host has beyond x86-64-v3.
+    features: Features,
+    /// Constants behind the unit's code.
+    constants: Vec<(u128, Label)>,
+}
+
+/// Optional instructions of the host.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Features {
+    /// PCLMULQDQ.
+    pub pclmul: bool,
+}
+
+impl Features {
+    /// What this host has.
+    pub fn of_host() -> Features {
+        Features { pclmul: core::arch::x86_64::__cpuid(1).ecx >> 1 & 1 == 1 }
+    }
+}
+
+/// Vector registers whose upper bits are known to be zero.
+#[derive(Clone, Copy, Default)]
+struct Zeros {
+    /// From bit 32 up.
+    from_32: u32,
+    /// From bit 64 up.
+    from_64: u32,
+}
+
+impl<'t> Translator<'t> {
+    fn new(cache: &Cache, a: &'t mut Assembler, start: u64, mode: u64) -> Self {
+        Translator {
+            a,
+            thunks: cache.thunks,
+            base: cache.next_offset(),
+            first_link: cache.next_link(),
+            unit: Unit { start, ..Unit::default() },
+            stubs: Vec::new(),
+            mode,
+            flags: Flags::Memory,
+            live: true,
+            live_before: true,
+            pc: start,
+            words: &[],
+            end_word: 0,
+            zeros: Zeros::default(),
+            features: cache.features,
+            constants: Vec::new(),
+        }
+    }
+
+    /// The current instruction begins here, or the flags have moved within it, ahead of an access to memory.
+    fn mark(&mut self) {
+        let guest = self.pc.wrapping_sub(self.unit.start) as i32;
+        let code = self.base + self.a.position();
+        self.unit.marks.push(Mark { code, guest, flags: self.flags.form() });
+    }
+
+    /// Whether floating point may use the host's.
+    fn host_float(&self) -> bool {
+        self.mode & EXACT == 0
+    }
+
+    /// Jumps to an offset in the arena.
+    fn jump_to(&mut self, offset: u32) {
+        let end = self.base + self.a.position() + 5;
+        self.a.jump_rel(offset.wrapping_sub(end) as i32);
+    }
+
+    fn call_to(&mut self, offset: u32) {
+        let end = self.base + self.a.position() + 5;
+        self.a.call_rel(offset.wrapping_sub(end) as i32);
+    }
+
+    /// Sets why generated code returns, and leaves.
+    fn exit(&mut self, kind: ExitKind, number: u32) {
+        self.a.mov_imm32(Size::D, slot(Slot::Exit), (number << 3 | kind as u32) as i32);
+        self.jump_to(self.thunks.exit);
+    }
+
+    /// `State::pc = pc`. Changes rax.
+    fn set_pc(&mut self, pc: u64) {
+        self.guest_address(Reg::RAX, pc);
+        self.a.mov_to(Size::Q, PC, Reg::RAX);
+    }
+
+    /// A register gets the address of something of the guest. The one place to change for code that is to be shared
+    /// between processes that load the guest's files elsewhere.
+    fn guest_address(&mut self, reg: Reg, address: u64) {
+        self.a.mov_imm(reg, address);
+    }
+
+    /// Registers a link whose displacement is at the buffer's `site`.
+    fn new_link(&mut self, target: u64, site: u32, unlinked: u32) {
+        let link = Link {
+            target: target | self.mode,
+            site: self.base + site,
+            unlinked: self.base + unlinked,
+            next: NO_LINK,
+        };
+        self.unit.links.push(link);
+    }
+
+    /// A jump to a block that may not be translated yet. The flags are in memory.
+    fn link(&mut self, target: u64) {
+        self.a.align(4, 1);
+        let site = self.a.jump_rel(0);
+        let id = self.first_link + self.unit.links.len() as u32;
+        self.new_link(target, site, site + 4);
+        self.exit(ExitKind::Link, id);
+    }
+
+    /// A place behind the blocks, reached with the flags as they are now.
+    fn stub(&mut self, cold: Cold) -> Label {
+        let label = self.a.label();
+        self.stubs.push(Stub { label, flags: self.flags, cold });
+        label
+    }
+
+    fn write_stubs(&mut self) {
+        while let Some(stub) = self.stubs.pop() {
+            self.a.bind(stub.label);
+            self.flags = stub.flags;
+            match stub.cold {
+                Cold::Link { target, from } => {
+                    self.save_flags();
+                    if target <= from {
+                        self.check_interrupt_here(target);
+                    }
+                    self.link(target);
+                }
+                Cold::Call { target, site } => {
+                    let id = self.first_link + self.unit.links.len() as u32;
+                    self.new_link(target, site, self.a.position());
+                    self.exit(ExitKind::Link, id);
+                }
+                Cold::Indirect => self.indirect(),
+                Cold::InterruptedAtRax => self.leave_interrupted(),
+                Cold::Interrupted { pc } => {
+                    self.save_flags();
+                    self.set_pc(pc);
+                    self.exit(ExitKind::Interrupted, 0);
+                }
+                Cold::Fallback { word, pc, back } => {
+                    self.pc = pc;
+                    self.mark();
+                    self.record_call(word, pc);
+                    self.a.jump(back);
+                }
+            }
+        }
+    }
+
+    /// Calls the interpreter for one instruction. The flags are in memory or dead.
+    fn record_call(&mut self, word: u32, pc: u64) {
+        let (op, _) = a64::decode(word, pc);
+        let record = Box::new(Record { op, pc });
+        self.a.mov_imm(Reg::RAX, core::ptr::from_ref::<Record>(&record) as u64);
+        self.unit.records.push(record);
+        self.call_to(self.thunks.fallback);
+    }
+
+    /// Hands the current instruction to the interpreter, which may change any register and the flags.
+    fn fallback(&mut self) {
+        self.save_flags();
+        self.flags = Flags::Memory;
+        self.zeros = Zeros::default();
+        self.record_call(self.words[0], self.pc);
+    }
+
+    /// A place behind the blocks that hands the current instruction to the interpreter and returns to `back`. The flags
+    /// are in memory or dead from here on.
+    fn slow_path(&mut self, back: Label) -> Label {
+        let (word, pc) = (self.words[0], self.pc);
+        self.stub(Cold::Fallback { word, pc, back })
+    }
+
+    /// Lowers the current instruction, a branch excepted.
+    fn instruction(&mut self) -> usize {
+        let word = self.words[0];
+        let lowered = match word >> 25 & 15 {
+            0b1000 | 0b1001 => self.data_immediate(word),
+            0b1010 | 0b1011 => self.system(word),
+            0b0100 | 0b0110 | 0b1100 | 0b1110 => self.load_store(word),
+            0b0101 | 0b1101 => self.data_register(word),
+            0b0111 | 0b1111 => self.data_vector(word),
+            _ => Lowered::No,
+        };
+        match lowered {
+            Lowered::Words(count) => count,
+            Lowered::No => {
+                self.fallback();
+                1
+            }
+        }
+    }
+
+    /// Scalar floating point and Advanced SIMD (C4.1.97): bit 28 is set for scalars, bit 30 in Advanced SIMD's.
+    fn data_vector(&mut self, word: u32) -> Lowered {
+        if bit(word, 28) && !bit(word, 30) { self.float(word) } else { self.vector(word) }
+    }
+
+    /// A constant in memory.
+    fn constant(&mut self, value: u128) -> Rm {
+        if let Some(&(_, label)) = self.constants.iter().find(|(known, _)| *known == value) {
+            return label.into();
+        }
+        let label = self.a.label();
+        self.constants.push((value, label));
+        label.into()
+    }
+
+    fn write_constants(&mut self) {
+        if !self.constants.is_empty() {
+            self.a.align(16, 0);
+        }
+        for (value, label) in core::mem::take(&mut self.constants) {
+            self.a.bind(label);
+            self.a.bytes(&value.to_le_bytes());
+        }
+    }
+}
+
+/// Bits `high` to `low` of a word.
+const fn bits(word: u32, high: u32, low: u32) -> u32 {
+    word >> low & (u32::MAX >> (31 - (high - low)))
+}
+
+/// Bit `n` of a word.
+const fn bit(word: u32, n: u32) -> bool {
+    word >> n & 1 == 1
+}

@@ -1,0 +1,176 @@
+//! Guest registers as operands of host instructions.
+//!
+//! Register numbers are indexes in `State::gpr`: 31 is SP, [`ZERO`] reads as zero, [`SINK`] takes what is written to XZR.
+
+use super::{Translator, bits};
+use crate::layout::{X0, general, general_host, vector, vector_host};
+use crossdock_emu_guest::a64;
+use crossdock_emu_x64::{Reg, Rm, Size, Xmm};
+
+/// XZR as a source.
+pub(super) const ZERO: u8 = a64::ZERO as u8;
+/// XZR as a destination.
+pub(super) const SINK: u8 = a64::SINK as u8;
+
+/// The general register in 5 bits of a word from bit `low`, 31 being SP.
+pub(super) fn sp(word: u32, low: u32) -> u8 {
+    bits(word, low + 4, low) as u8
+}
+
+/// The same as a source, 31 being XZR.
+pub(super) fn source(word: u32, low: u32) -> u8 {
+    match sp(word, low) {
+        31 => ZERO,
+        register => register,
+    }
+}
+
+/// The same as a destination, 31 being XZR.
+pub(super) fn destination(word: u32, low: u32) -> u8 {
+    match sp(word, low) {
+        31 => SINK,
+        register => register,
+    }
+}
+
+/// The operand size of bit 31.
+pub(super) fn size(word: u32) -> Size {
+    if word >> 31 == 1 { Size::Q } else { Size::D }
+}
+
+impl Translator<'_> {
+    /// A register as a register or memory operand.
+    pub(super) fn rm(&self, guest: u8) -> Rm {
+        match general_host(guest) {
+            Some(host) => host.into(),
+            None => general(guest).into(),
+        }
+    }
+
+    /// A host register that holds the guest's: its own, or `scratch`, loaded. Leaves EFLAGS alone.
+    pub(super) fn get(&mut self, guest: u8, scratch: Reg) -> Reg {
+        match general_host(guest) {
+            Some(host) => host,
+            None => {
+                self.copy(Size::Q, scratch, guest);
+                scratch
+            }
+        }
+    }
+
+    /// `reg = guest`. Leaves EFLAGS alone.
+    pub(super) fn copy(&mut self, size: Size, reg: Reg, guest: u8) {
+        if guest == ZERO {
+            self.a.mov_imm(reg, 0);
+        } else if general_host(guest) != Some(reg) || size == Size::D {
+            self.a.mov(size, reg, self.rm(guest));
+        }
+    }
+
+    /// Where to compute a result: the guest register's host register, or `scratch`. [`Translator::put`] finishes it.
+    pub(super) fn result(&self, guest: u8, scratch: Reg) -> Reg {
+        general_host(guest).unwrap_or(scratch)
+    }
+
+    /// As [`Translator::result`], for code that writes the result before it has read `reads`.
+    pub(super) fn result_early(&self, guest: u8, scratch: Reg, reads: u8) -> Reg {
+        if guest == reads { scratch } else { self.result(guest, scratch) }
+    }
+
+    /// `guest = reg`, all 64 bits. Leaves EFLAGS alone.
+    pub(super) fn put(&mut self, guest: u8, reg: Reg) {
+        if guest == SINK {
+            return;
+        }
+        match general_host(guest) {
+            Some(host) if host == reg => {}
+            Some(host) => self.a.mov(Size::Q, host, reg),
+            None => self.a.mov_to(Size::Q, general(guest), reg),
+        }
+    }
+
+    /// `guest = value`. Changes rax.
+    pub(super) fn put_constant(&mut self, guest: u8, value: u64) {
+        match general_host(guest) {
+            Some(host) => self.a.mov_imm(host, value),
+            None => match i32::try_from(value as i64) {
+                Ok(value) => self.a.mov_imm32(Size::Q, general(guest), value),
+                Err(_) => {
+                    self.a.mov_imm(Reg::RAX, value);
+                    self.put(guest, Reg::RAX);
+                }
+            },
+        }
+    }
+
+    /// A vector register as a register or memory operand.
+    pub(super) fn vrm(&self, guest: u8) -> Rm {
+        match vector_host(guest) {
+            Some(host) => host.into(),
+            None => vector(guest).into(),
+        }
+    }
+
+    /// A host register that holds the guest's vector register: its own, or `scratch`, loaded.
+    pub(super) fn vget(&mut self, guest: u8, scratch: Xmm) -> Xmm {
+        match vector_host(guest) {
+            Some(host) => host,
+            None => {
+                self.a.vload(scratch, vector(guest));
+                scratch
+            }
+        }
+    }
+
+    /// Where to compute a vector result: the guest register's host register, or xmm0.
+    pub(super) fn vresult(&self, guest: u8) -> Xmm {
+        vector_host(guest).unwrap_or(X0)
+    }
+
+    /// Whether the bits above a scalar of 32 or 64 bits are known to be zero.
+    pub(super) fn vclean(&self, double: bool, guest: u8) -> bool {
+        (if double { self.zeros.from_64 } else { self.zeros.from_32 }) >> guest & 1 == 1
+    }
+
+    /// The bits above a scalar of 32 or 64 bits are zero from here on.
+    pub(super) fn set_vclean(&mut self, double: bool, guest: u8) {
+        self.zeros.from_64 |= 1 << guest;
+        if !double {
+            self.zeros.from_32 |= 1 << guest;
+        }
+    }
+
+    /// `guest` = the low 32 or 64 bits of `from`, zero-extended; `clean` says that the bits above are zero already.
+    /// Changes xmm0.
+    pub(super) fn vput_scalar(&mut self, double: bool, guest: u8, from: Xmm, clean: bool) {
+        if clean {
+            self.vput(guest, from);
+        } else {
+            let t = self.vresult(guest);
+            self.vclear(double, t, from);
+            self.vput(guest, t);
+        }
+        self.set_vclean(double, guest);
+    }
+
+    /// `d` = the low 32 or 64 bits of `from`, zero-extended.
+    pub(super) fn vclear(&mut self, double: bool, d: Xmm, from: Xmm) {
+        if double {
+            self.a.vmovq(d, from);
+        } else {
+            // VINSERTPS: element 0 to element 0, zeros elsewhere.
+            self.a.vp3a(0x21, d, from, from, 0x0e);
+        }
+    }
+
+    /// `guest = from`, all 128 bits.
+    pub(super) fn vput(&mut self, guest: u8, from: Xmm) {
+        self.zeros.from_32 &= !(1 << guest);
+        self.zeros.from_64 &= !(1 << guest);
+        match vector_host(guest) {
+            Some(host) if host == from => {}
+            Some(host) => self.a.vload(host, from),
+            None => self.a.vstore(vector(guest), from),
+        }
+    }
+}

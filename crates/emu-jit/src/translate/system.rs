@@ -1,0 +1,69 @@
+//! Exceptions, hints, barriers and system registers, as far as they are common (manual C4.1.93).
+
+use super::operands::{destination, source};
+use super::{Lowered, ONE, Translator, bits};
+use crate::layout::{EXCLUSIVE_SIZE, TPIDR, X0};
+use crossdock_emu_guest::a64::features;
+use crossdock_emu_x64::{Alu, Mem, Reg, Size, Xmm};
+
+impl Translator<'_> {
+    /// What lies between blocks: branches are lowered elsewhere.
+    pub(super) fn system(&mut self, word: u32) -> Lowered {
+        // MRS and MSR of TPIDR_EL0.
+        match word & 0xffff_ffe0 {
+            0xd53b_d040 => {
+                let rd = destination(word, 0);
+                let t = self.result(rd, Reg::RAX);
+                self.a.mov(Size::Q, t, TPIDR);
+                self.put(rd, t);
+                return ONE;
+            }
+            0xd51b_d040 => {
+                let t = self.get(source(word, 0), Reg::RAX);
+                self.a.mov_to(Size::Q, TPIDR, t);
+                return ONE;
+            }
+            // MRS DCZID_EL0.
+            0xd53b_00e0 => {
+                self.put_constant(destination(word, 0), features::DCZID_EL0);
+                return ONE;
+            }
+            // DC ZVA.
+            0xd50b_7420 => {
+                let x = source(word, 0);
+                self.clobber();
+                self.copy(Size::Q, Reg::RDX, x);
+                self.mark();
+                self.a.alu_imm(Alu::And, Size::Q, Reg::RDX, -(features::CACHE_LINE as i32));
+                self.a.vp(0xef, X0, X0, X0);
+                for offset in (0..features::CACHE_LINE as i32).step_by(16) {
+                    self.a.vstore(Mem::at(Reg::RDX, offset), Xmm(0));
+                }
+                return ONE;
+            }
+            _ => {}
+        }
+        // Hints: NOP, PAC, BTI; YIELD.
+        if word & 0xffff_f01f == 0xd503_201f {
+            if bits(word, 11, 5) == 1 {
+                self.a.pause();
+            }
+            return ONE;
+        }
+        match word & 0xffff_f0ff {
+            // CLREX.
+            0xd503_305f => {
+                self.a.mov_imm32(Size::Q, EXCLUSIVE_SIZE, 0);
+                ONE
+            }
+            // DSB and DMB; of loads alone, and of stores alone, the host needs none.
+            0xd503_30bf | 0xd503_309f => {
+                if bits(word, 9, 8) & 3 != 1 && bits(word, 9, 8) & 3 != 2 {
+                    self.a.mfence();
+                }
+                ONE
+            }
+            _ => Lowered::No,
+        }
+    }
+}

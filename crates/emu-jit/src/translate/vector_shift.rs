@@ -1,0 +1,283 @@
+//! Shifts by an immediate, and what narrows and widens lanes with them (manual C4.1.97).
+
+use super::float::{vd, vn};
+use super::vector::{ADD, AND, MIN_UNSIGNED, OR, SUB, XOR, bytes, lanes};
+use super::{Lowered, ONE, Translator, bit, bits};
+use crate::layout::{X0, X1, X2, vector, vector_host};
+use crossdock_emu_x64::{Label, Map, Prefix, Rm, Xmm};
+
+impl Translator<'_> {
+    /// `t = a << count` in lanes of `8 << size` bits.
+    pub(super) fn shift_left(&mut self, size: usize, t: Xmm, a: Xmm, count: u8) {
+        if count == 0 {
+            if t != a {
+                self.a.vload(t, a);
+            }
+        } else if size == 0 {
+            self.a.vshift_imm(0x71, 6, t, a, count);
+            let kept = self.constant(bytes(0xffu8.checked_shl(u32::from(count)).unwrap_or(0)));
+            self.a.vp(AND, t, t, kept);
+        } else {
+            self.a.vshift_imm(0x70 + size as u8, 6, t, a, count);
+        }
+    }
+
+    /// `t = a >> count` in lanes of `8 << size` bits, count at most their width.
+    pub(super) fn shift_right(&mut self, size: usize, signed: bool, t: Xmm, a: Xmm, count: u8) {
+        let width = 8u8 << size;
+        match (size, signed) {
+            (0, _) => {
+                let count = if signed { count.min(7) } else { count };
+                self.a.vshift_imm(0x71, 2, t, a, count);
+                let kept = self.constant(bytes(0xffu8.checked_shr(u32::from(count)).unwrap_or(0)));
+                self.a.vp(AND, t, t, kept);
+                if signed {
+                    self.sign_extend(size, t, 0x80 >> count);
+                }
+            }
+            (3, true) if count >= width - 1 => {
+                // The sign alone: that of the upper halves, in both.
+                self.a.vpshufd(t, a, 0xf5);
+                self.a.vshift_imm(0x72, 4, t, t, 31);
+            }
+            (3, true) => {
+                self.a.vshift_imm(0x73, 2, t, a, count);
+                self.sign_extend(size, t, 1 << (63 - count));
+            }
+            (_, true) => self.a.vshift_imm(0x70 + size as u8, 4, t, a, count),
+            (_, false) => self.a.vshift_imm(0x70 + size as u8, 2, t, a, count),
+        }
+    }
+
+    /// Spreads the bit `sign` of each lane to the bits above it, which are zero.
+    fn sign_extend(&mut self, size: usize, t: Xmm, sign: u64) {
+        let sign = self.constant(lanes(size as u32, sign));
+        self.a.vp(XOR, t, t, sign);
+        self.packed(SUB[size], t, t, sign);
+    }
+
+    pub(super) fn shift_immediate(&mut self, word: u32) -> Lowered {
+        let immh = bits(word, 22, 19);
+        if immh == 0 || !bit(word, 10) {
+            return Lowered::No;
+        }
+        let size = 31 - immh.leading_zeros();
+        let (scalar, opcode) = (bit(word, 28), bits(word, 15, 11));
+        match opcode {
+            0b1_0000..=0b1_0011 => return self.shift_narrow(word, size as usize),
+            0b1_0100 if !scalar => return self.shift_long(word, size as usize),
+            0b1_1100 | 0b1_1111 => return Lowered::No,
+            _ => {}
+        }
+        let q = bit(word, 30) && !scalar;
+        if scalar && size != 3 || !scalar && size == 3 && !q {
+            return Lowered::No;
+        }
+        let (size, unsigned, d, width) = (size as usize, bit(word, 29), vd(word), 8u32 << size);
+        let imm = bits(word, 22, 16);
+        // Shifts left are imm - width, shifts right 2 * width - imm.
+        let left = imm.wrapping_sub(width) as u8;
+        let right = (2 * width).wrapping_sub(imm) as u8;
+        let n = self.vget(vn(word), X0);
+        match (opcode, unsigned) {
+            // SSHR, USHR, SHL.
+            (0b0_0000, _) | (0b0_1010, false) => {
+                // Shifts read Vn first, so Vd may be it.
+                let t = self.vresult(d);
+                if opcode == 0 {
+                    self.shift_right(size, !unsigned, t, n, right);
+                } else {
+                    self.shift_left(size, t, n, left);
+                }
+                self.finish(q, d, t);
+                return ONE;
+            }
+            // SSRA, USRA.
+            (0b0_0010, _) => {
+                self.shift_right(size, !unsigned, X0, n, right);
+                self.vaccumulate(ADD[size], d);
+            }
+            // SRSHR, URSHR, SRSRA, URSRA: the last bit shifted out is added.
+            (0b0_0100 | 0b0_0110, _) => {
+                self.rounding_shift(size, !unsigned, n, right);
+                if opcode == 0b0_0110 {
+                    self.vaccumulate(ADD[size], d);
+                }
+            }
+            // SRI and SLI: bits of Vd stay.
+            (0b0_1000, true) => {
+                self.shift_right(size, false, X2, n, right);
+                let low = u64::MAX >> (64 - width);
+                self.merge(d, lanes(size as u32, low.checked_shr(u32::from(right)).unwrap_or(0)));
+            }
+            (0b0_1010, true) => {
+                self.shift_left(size, X2, n, left);
+                self.merge(d, lanes(size as u32, u64::MAX << left));
+            }
+            _ => return Lowered::No,
+        }
+        self.finish(q, d, X0);
+        ONE
+    }
+
+    /// xmm0 = xmm15 and what of Vd is outside `mask`.
+    fn merge(&mut self, d: u8, mask: u128) {
+        let kept = self.constant(!mask);
+        let old = self.vget(d, X0);
+        self.a.vp(AND, X0, old, kept);
+        self.a.vp(OR, X0, X0, X2);
+    }
+
+    /// xmm0 = n shifted right and rounded. Changes xmm15.
+    fn rounding_shift(&mut self, size: usize, signed: bool, n: Xmm, count: u8) {
+        let width = 8u8 << size;
+        // The last bit that is shifted out, at the bottom.
+        self.shift_left(size, X2, n, width - count);
+        self.shift_right(size, false, X2, X2, width - 1);
+        if count == width && !signed {
+            self.a.vload(X0, X2);
+            return;
+        }
+        self.shift_right(size, signed, X1, n, count.min(width - u8::from(signed && size == 3)));
+        self.packed(ADD[size], X0, X1, X2);
+    }
+
+    /// SHRN, RSHRN, SQSHRN, UQSHRN, SQSHRUN.
+    fn shift_narrow(&mut self, word: u32, size: usize) -> Lowered {
+        let (scalar, unsigned) = (bit(word, 28), bit(word, 29));
+        if scalar || size > 2 {
+            return Lowered::No;
+        }
+        let (opcode, rounds) = (bits(word, 15, 12), bit(word, 11));
+        let saturates = opcode & 1 == 1 || unsigned;
+        if saturates && (rounds || size == 2) {
+            return Lowered::No;
+        }
+        let by = ((16u32 << size) - bits(word, 22, 16)) as u8;
+        if saturates {
+            // SQSHRUN and SQSHRN shift with the sign, UQSHRN without.
+            let signed = !(opcode & 1 == 1 && unsigned);
+            let (back, slow) = self.slow_way();
+            let n = self.vget(vn(word), X0);
+            self.shift_right(size + 1, signed, X0, n, by);
+            let kind = match (opcode & 1 == 1, unsigned) {
+                (true, false) => 1,
+                (true, true) => 2,
+                _ => 3,
+            };
+            self.saturate_narrow(word, size, kind, X0, slow);
+            self.a.bind(back);
+            return ONE;
+        }
+        let n = self.vget(vn(word), X0);
+        if rounds {
+            let half = self.constant(lanes(size as u32 + 1, 1 << (by - 1)));
+            self.packed(ADD[size + 1], X0, n, half);
+            self.narrow(word, size, X0, by);
+        } else {
+            self.narrow(word, size, n, by);
+        }
+        ONE
+    }
+
+    /// Vd's half = the low halves of a's lanes, shifted right before. Changes xmm0.
+    pub(super) fn narrow(&mut self, word: u32, size: usize, a: Xmm, by: u8) {
+        if size == 2 {
+            let a = if by == 0 {
+                a
+            } else {
+                self.a.vshift_imm(0x73, 2, X0, a, by);
+                X0
+            };
+            self.a.vpshufd(X0, a, 0xe8);
+            return self.write_half(word, X0);
+        }
+        let a = if by == 0 {
+            a
+        } else {
+            self.a.vshift_imm(0x71 + size as u8, 2, X0, a, by);
+            X0
+        };
+        // After a shift by the narrow width or more nothing is above.
+        if by != 8 << size {
+            let low = self.constant(lanes(size as u32 + 1, u64::MAX >> (64 - (8 << size))));
+            self.a.vp(AND, X0, a, low);
+        }
+        self.packed([0x67, 0x12b][size], X0, X0, X0);
+        self.write_half(word, X0);
+    }
+
+    /// SQXTN, UQXTN, SQXTUN (`kind` 1 to 3) of xmm0's lanes of 16 or 32 bits, which may be `n`; to `slow` where one
+    /// saturates. Changes xmm0, xmm1 and xmm15.
+    pub(super) fn saturate_narrow(&mut self, word: u32, size: usize, kind: u32, n: Xmm, slow: Label) {
+        // VPACKSSWB, VPACKSSDW, VPACKUSWB, VPACKUSDW; VPMOVSX and VPMOVZX take it back.
+        let (pack, back) = match kind {
+            1 => ([0x63, 0x6b][size], [0x20, 0x23][size]),
+            2 | 3 => ([0x67, 0x12b][size], [0x30, 0x33][size]),
+            _ => unreachable!("three kinds"),
+        };
+        if kind == 2 {
+            // Packing takes its operands for signed.
+            let max = self.constant(lanes(size as u32 + 1, u64::MAX >> (64 - (8 << size))));
+            self.packed(MIN_UNSIGNED[size + 1], X1, n, max);
+            self.unless_equal(true, X1, n, slow);
+            self.packed(pack, X0, n, n);
+        } else {
+            self.packed(pack, X1, n, n);
+            self.a.vex(Prefix::P66, Map::M0F38, false, back, X2.0, 0, X1);
+            self.unless_equal(true, X2, n, slow);
+            self.a.vload(X0, X1);
+        }
+        self.write_half(word, X0);
+    }
+
+    /// The result of a narrowing instruction: the low half and zeros, or with Q the high half of Vd.
+    pub(super) fn write_half(&mut self, word: u32, from: Xmm) {
+        let d = vd(word);
+        if !bit(word, 30) || bit(word, 28) {
+            return self.vput_scalar(true, d, from, false);
+        }
+        let t = self.vresult(d);
+        if t == from {
+            // Vd is in memory: only its upper half changes.
+            self.a.vstore_q(vector(d).plus(8), from);
+            self.zeros.from_32 &= !(1 << d);
+            self.zeros.from_64 &= !(1 << d);
+            return;
+        }
+        self.a.vp(0x6c, t, t, from);
+        self.vput(d, t);
+    }
+
+    /// SSHLL, USHLL.
+    fn shift_long(&mut self, word: u32, size: usize) -> Lowered {
+        if size > 2 {
+            return Lowered::No;
+        }
+        let (d, by) = (vd(word), (bits(word, 22, 16) - (8 << size)) as u8);
+        let t = self.vresult(d);
+        self.widen(size, bit(word, 29), bit(word, 30), t, vn(word));
+        self.shift_left(size + 1, t, t, by);
+        self.vput(d, t);
+        ONE
+    }
+
+    /// `t` = the lanes of the low or high half of Vn, extended to twice their width.
+    pub(super) fn widen(&mut self, size: usize, unsigned: bool, high: bool, t: Xmm, n: u8) {
+        let from: Rm = match vector_host(n) {
+            Some(host) if high => {
+                self.a.vpshufd(t, host, 0xee);
+                t.into()
+            }
+            Some(host) => host.into(),
+            None => vector(n).plus(if high { 8 } else { 0 }).into(),
+        };
+        self.extend(size, unsigned, t, from);
+    }
+
+    /// VPMOVZX, VPMOVSX to the next width.
+    pub(super) fn extend(&mut self, size: usize, unsigned: bool, t: Xmm, from: Rm) {
+        let opcode = [0x20, 0x23, 0x25][size] | if unsigned { 0x10 } else { 0 };
+        self.a.vex(Prefix::P66, Map::M0F38, false, opcode, t.0, 0, from);
+    }
+}

@@ -1,0 +1,376 @@
+//! Advanced SIMD with operands of two widths, with two registers, by element, and across lanes (manual C4.1.97).
+
+use super::float::{vd, vm, vn};
+use super::vector::{
+    ADD, AND, BySize, EQUAL, GREATER, MAX_SIGNED, MAX_UNSIGNED, MIN_SIGNED, MIN_UNSIGNED, OR, SUB, XOR,
+    bytes, lanes,
+};
+use super::{Lowered, ONE, Translator, bit, bits};
+use crate::layout::{X0, X1, X2};
+use crossdock_emu_x64::{Map, Prefix};
+
+/// What VPSHUFB does to reverse bytes within containers of `8 << container` bits, lanes of `8 << size` together.
+fn reversal(size: usize, container: usize) -> u128 {
+    (0..16u128).fold(0, |order, i| {
+        let flip = (1u128 << container) - (1 << size);
+        order | (i ^ flip) << (8 * i)
+    })
+}
+
+impl Translator<'_> {
+    /// Instructions that widen or narrow lanes.
+    pub(super) fn three_different(&mut self, word: u32) -> Lowered {
+        let (size, q, unsigned, opcode) =
+            (bits(word, 23, 22) as usize, bit(word, 30), bit(word, 29), bits(word, 15, 12));
+        if bit(word, 28) {
+            return Lowered::No;
+        }
+        if opcode == 0b1110 {
+            return if unsigned { Lowered::No } else { self.polynomial(word, size, q) };
+        }
+        if size == 3 {
+            return Lowered::No;
+        }
+        let d = vd(word);
+        match opcode {
+            // SADDL, SSUBL and the forms with one wide operand.
+            0b0000..=0b0011 => {
+                self.widen(size, unsigned, q, X1, vm(word));
+                let n = if opcode & 1 == 1 {
+                    self.vget(vn(word), X0)
+                } else {
+                    self.widen(size, unsigned, q, X0, vn(word));
+                    X0
+                };
+                let table = if opcode & 2 == 0 { ADD } else { SUB };
+                self.packed(table[size + 1], X0, n, X1);
+                self.vput(d, X0);
+            }
+            // ADDHN, RADDHN, SUBHN, RSUBHN.
+            0b0100 | 0b0110 => {
+                let table = if opcode & 2 == 0 { ADD } else { SUB };
+                let n = self.vget(vn(word), X0);
+                self.packed(table[size + 1], X0, n, self.vrm(vm(word)));
+                if unsigned {
+                    let half = self.constant(lanes(size as u32 + 1, 1 << ((8 << size) - 1)));
+                    self.packed(ADD[size + 1], X0, X0, half);
+                }
+                self.narrow(word, size, X0, 8 << size);
+            }
+            // SABAL, SABDL.
+            0b0101 | 0b0111 => {
+                let n = self.vget(vn(word), X0);
+                let m = self.vget(vm(word), X1);
+                self.difference(size, unsigned, n, m);
+                if q {
+                    self.a.vpshufd(X0, X0, 0xee);
+                }
+                self.extend(size, true, X0, X0.into());
+                if opcode == 0b0101 {
+                    self.vaccumulate(ADD[size + 1], d);
+                }
+                self.vput(d, X0);
+            }
+            // SMLAL, SMLSL, SMULL.
+            0b1000 | 0b1010 | 0b1100 => {
+                self.widen(size, unsigned, q, X1, vm(word));
+                self.widen(size, unsigned, q, X0, vn(word));
+                self.multiply_long(word, size, opcode);
+            }
+            _ => return Lowered::No,
+        }
+        ONE
+    }
+
+    /// Vd = xmm0 * xmm1, whose lanes have been extended, with Vd before.
+    fn multiply_long(&mut self, word: u32, size: usize, opcode: u32) {
+        let d = vd(word);
+        match size {
+            0 => self.a.vp(0xd5, X0, X0, X1),
+            1 => self.a.vp38(0x40, X0, X0, X1),
+            // VPMULUDQ, VPMULDQ.
+            _ if bit(word, 29) => self.a.vp(0xf4, X0, X0, X1),
+            _ => self.a.vp38(0x28, X0, X0, X1),
+        }
+        match opcode {
+            0b1000 | 0b0010 => self.vaccumulate(ADD[size + 1], d),
+            0b1010 | 0b0110 if opcode != 0b1010 || !bit(word, 24) => self.vaccumulate(SUB[size + 1], d),
+            _ => {}
+        }
+        self.vput(d, X0);
+    }
+
+    /// PMULL of 64 bits.
+    fn polynomial(&mut self, word: u32, size: usize, q: bool) -> Lowered {
+        if size != 3 || !self.features.pclmul {
+            return Lowered::No;
+        }
+        let n = self.vget(vn(word), X0);
+        let m = self.vget(vm(word), X1);
+        let t = self.vresult(vd(word));
+        self.a.vp3a(0x44, t, n, m, if q { 0x11 } else { 0x00 });
+        self.vput(vd(word), t);
+        ONE
+    }
+
+    /// Instructions with an element of Vm.
+    pub(super) fn by_element(&mut self, word: u32) -> Lowered {
+        let (size, scalar, unsigned, opcode) =
+            (bits(word, 23, 22) as usize, bit(word, 28), bit(word, 29), bits(word, 15, 12));
+        if bit(word, 10) {
+            return Lowered::No;
+        }
+        if matches!(opcode, 0b0001 | 0b0101 | 0b1001) {
+            return Lowered::No;
+        }
+        if scalar || size != 1 && size != 2 {
+            return Lowered::No;
+        }
+        let (q, d) = (bit(word, 30), vd(word));
+        let (h, l, m) = (u8::from(bit(word, 11)), u8::from(bit(word, 21)), u8::from(bit(word, 20)));
+        let (register, lane) =
+            if size == 1 { (vm(word) & 15, h << 2 | l << 1 | m) } else { (vm(word), h << 1 | l) };
+        match (opcode, unsigned) {
+            // MUL, MLA, MLS.
+            (0b1000, false) | (0b0000 | 0b0100, true) => {
+                self.duplicate(size as u8, X1, register, lane);
+                let n = self.vget(vn(word), X0);
+                self.multiply(size, n, X1);
+                match opcode {
+                    0b0000 => self.vaccumulate(ADD[size], d),
+                    0b0100 => self.vaccumulate(SUB[size], d),
+                    _ => {}
+                }
+                self.finish(q, d, X0);
+            }
+            // SMLAL, SMLSL, SMULL.
+            (0b0010 | 0b0110 | 0b1010, _) => {
+                self.duplicate(size as u8, X1, register, lane);
+                self.extend(size, unsigned, X1, X1.into());
+                self.widen(size, unsigned, q, X0, vn(word));
+                self.multiply_long(word, size, opcode);
+            }
+            _ => return Lowered::No,
+        }
+        ONE
+    }
+
+    /// Two registers, miscellaneous.
+    pub(super) fn two_registers(&mut self, word: u32) -> Lowered {
+        let (size, unsigned, scalar, opcode) =
+            (bits(word, 23, 22) as usize, bit(word, 29), bit(word, 28), bits(word, 16, 12));
+        let q = bit(word, 30) && !scalar;
+        match opcode {
+            0b0_1100..=0b0_1111 | 0b1_0110.. => return Lowered::No,
+            0b1_0010 | 0b1_0100 if !scalar => return self.narrow_class(word, size, opcode),
+            _ => {}
+        }
+        if matches!(opcode, 0b0_1000..=0b0_1011) {
+            return self.with_zero(word, opcode);
+        }
+        if scalar {
+            return Lowered::No;
+        }
+        let d = vd(word);
+        match (opcode, unsigned, size) {
+            // REV64, REV32, REV16.
+            (0b0_0000, false, 0..3) => self.shuffle(word, reversal(size, 3)),
+            (0b0_0000, true, 0 | 1) => self.shuffle(word, reversal(size, 2)),
+            (0b0_0001, false, 0) => self.shuffle(word, reversal(0, 1)),
+            (0b0_0010 | 0b0_0110, _, 0..3) => {
+                self.long_pairs(word, size, unsigned);
+                if opcode == 0b0_0110 {
+                    self.vaccumulate(ADD[size + 1], d);
+                }
+                self.finish(q, d, X0);
+                ONE
+            }
+            // CNT, RBIT: by table, of the low and of the high nibbles.
+            (0b0_0101, false, 0) => self.nibbles(word, COUNTS, COUNTS, ADD[0]),
+            (0b0_0101, true, 1) => self.nibbles(word, REVERSED_LOW, REVERSED_HIGH, u16::from(OR)),
+            (0b0_0101, true, 0) => {
+                let n = self.vget(vn(word), X0);
+                let t = self.vresult(d);
+                self.invert(t, n);
+                self.finish(q, d, t);
+                ONE
+            }
+            // SHLL.
+            (0b1_0011, true, 0..3) => {
+                self.widen(size, true, q, X0, vn(word));
+                self.shift_left(size + 1, X0, X0, 8 << size);
+                self.vput(d, X0);
+                ONE
+            }
+            _ => Lowered::No,
+        }
+    }
+
+    /// XTN, SQXTN, UQXTN, SQXTUN.
+    fn narrow_class(&mut self, word: u32, size: usize, opcode: u32) -> Lowered {
+        let kind = match (opcode, bit(word, 29)) {
+            (0b1_0010, false) => 0,
+            (0b1_0010, true) => 3,
+            (_, false) => 1,
+            (_, true) => 2,
+        };
+        match (kind, size) {
+            (0, 0..3) => {
+                let n = self.vget(vn(word), X0);
+                self.narrow(word, size, n, 0);
+                ONE
+            }
+            (1.., 0 | 1) => {
+                let (back, slow) = self.slow_way();
+                let n = self.vget(vn(word), X0);
+                self.saturate_narrow(word, size, kind, n, slow);
+                self.a.bind(back);
+                ONE
+            }
+            _ => Lowered::No,
+        }
+    }
+
+    fn shuffle(&mut self, word: u32, order: u128) -> Lowered {
+        let n = self.vget(vn(word), X0);
+        let t = self.vresult(vd(word));
+        let order = self.constant(order);
+        self.a.vp38(0x00, t, n, order);
+        self.finish(bit(word, 30), vd(word), t);
+        ONE
+    }
+
+    fn nibbles(&mut self, word: u32, low: u128, high: u128, combine: u16) -> Lowered {
+        let n = self.vget(vn(word), X0);
+        let mask = self.constant(bytes(15));
+        self.a.vshift_imm(0x71, 2, X1, n, 4);
+        self.a.vp(AND, X1, X1, mask);
+        self.a.vp(AND, X0, n, mask);
+        self.load_constant(X2, low);
+        self.a.vp38(0x00, X0, X2, X0);
+        if high != low {
+            self.load_constant(X2, high);
+        }
+        self.a.vp38(0x00, X1, X2, X1);
+        self.packed(combine, X0, X0, X1);
+        self.finish(bit(word, 30), vd(word), X0);
+        ONE
+    }
+
+    /// Comparisons with zero, ABS, NEG.
+    fn with_zero(&mut self, word: u32, opcode: u32) -> Lowered {
+        let Some((size, q)) = self.shape(word) else { return Lowered::No };
+        let unsigned = bit(word, 29);
+        if opcode == 0b0_1010 && unsigned {
+            return Lowered::No;
+        }
+        let n = self.vget(vn(word), X0);
+        if !matches!((opcode, unsigned, size), (0b0_1011, false, 0..3)) {
+            self.zero(X2);
+        }
+        match (opcode, unsigned) {
+            (0b0_1000, false) => self.packed(GREATER[size], X0, n, X2),
+            (0b0_1000, true) => {
+                self.packed(GREATER[size], X0, X2, n);
+                self.invert(X0, X0);
+            }
+            (0b0_1001, false) => self.packed(EQUAL[size], X0, n, X2),
+            (0b0_1001, true) => {
+                self.packed(GREATER[size], X0, n, X2);
+                self.invert(X0, X0);
+            }
+            (0b0_1010, _) => self.packed(GREATER[size], X0, X2, n),
+            (_, true) => self.packed(SUB[size], X0, X2, n),
+            (_, false) if size < 3 => {
+                // VPABSB, W, D.
+                self.a.vex(Prefix::P66, Map::M0F38, false, 0x1c + size as u8, X0.0, 0, n);
+            }
+            _ => {
+                self.packed(GREATER[3], X2, X2, n);
+                self.a.vp(XOR, X0, n, X2);
+                self.packed(SUB[3], X0, X0, X2);
+            }
+        }
+        self.finish(q, vd(word), X0);
+        ONE
+    }
+
+    /// xmm0 = sums of neighbours, of twice the width. Changes xmm1.
+    fn long_pairs(&mut self, word: u32, size: usize, unsigned: bool) {
+        let n = self.vget(vn(word), X0);
+        let width = 8u8 << size;
+        if size == 2 {
+            self.shift_right(3, !unsigned, X1, n, width);
+            self.a.vshift_imm(0x73, 6, X0, n, width);
+            self.shift_right(3, !unsigned, X0, X0, width);
+        } else {
+            let kind = if unsigned { 2 } else { 4 };
+            let opcode = 0x71 + size as u8;
+            self.a.vshift_imm(opcode, kind, X1, n, width);
+            self.a.vshift_imm(opcode, 6, X0, n, width);
+            self.a.vshift_imm(opcode, kind, X0, X0, width);
+        }
+        self.packed(ADD[size + 1], X0, X0, X1);
+    }
+
+    /// ADDP (scalar).
+    pub(super) fn scalar_pairwise(&mut self, word: u32) -> Lowered {
+        if bits(word, 29, 29) == 0 && bits(word, 23, 22) == 3 && bits(word, 16, 12) == 0b1_1011 {
+            let n = self.vget(vn(word), X0);
+            self.a.vpshufd(X1, n, 0xee);
+            self.packed(ADD[3], X0, n, X1);
+            self.vput_scalar(true, vd(word), X0, false);
+            return ONE;
+        }
+        Lowered::No
+    }
+
+    /// ADDV, SADDLV, UADDLV, SMAXV, UMAXV, SMINV, UMINV: halves are combined until one lane is left.
+    pub(super) fn across(&mut self, word: u32) -> Lowered {
+        let (size, q, unsigned, opcode) =
+            (bits(word, 23, 22) as usize, bit(word, 30), bit(word, 29), bits(word, 16, 12));
+        if matches!(opcode, 0b0_1100 | 0b0_1111) {
+            return Lowered::No;
+        }
+        if size == 3 || size == 2 && !q {
+            return Lowered::No;
+        }
+        let (table, long): (BySize, bool) = match (opcode, unsigned) {
+            (0b1_1011, false) => (ADD, false),
+            (0b0_0011, _) => (ADD, true),
+            (0b0_1010, false) => (MAX_SIGNED, false),
+            (0b0_1010, true) => (MAX_UNSIGNED, false),
+            (0b1_1010, false) => (MIN_SIGNED, false),
+            (0b1_1010, true) => (MIN_UNSIGNED, false),
+            _ => return Lowered::No,
+        };
+        let size = size + usize::from(long);
+        let mut from = if long {
+            self.long_pairs(word, size - 1, unsigned);
+            X0
+        } else {
+            self.vget(vn(word), X0)
+        };
+        let mut half = if q { 8 } else { 4 };
+        while half >= 1u8 << size {
+            self.a.vshift_imm(0x73, 3, X1, from, half);
+            self.packed(table[size], X0, from, X1);
+            from = X0;
+            half /= 2;
+        }
+        if size < 2 {
+            let mask = self.constant(u128::from(u64::MAX >> (64 - (8 << size))));
+            self.a.vp(AND, X0, from, mask);
+            self.vput_scalar(false, vd(word), X0, true);
+        } else {
+            self.vput_scalar(size == 3, vd(word), from, false);
+        }
+        ONE
+    }
+}
+
+/// Bits set in the numbers from 0 to 15.
+const COUNTS: u128 = 0x0403_0302_0302_0201_0302_0201_0201_0100;
+/// The numbers from 0 to 15 reversed, as high nibbles and as low ones.
+const REVERSED_LOW: u128 = 0xf070_b030_d050_9010_e060_a020_c040_8000;
+const REVERSED_HIGH: u128 = REVERSED_LOW >> 4;

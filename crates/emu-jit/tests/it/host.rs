@@ -1,0 +1,70 @@
+//! What the operating system's side gives an engine: memory for code, a return stack, a handler of faults.
+
+use crossdock_emu_guest::a64::Invalidations;
+use crossdock_emu_guest::memory;
+use crossdock_emu_jit::{Engine, Jit, ReturnStack, System, resume_after_fault};
+use std::sync::OnceLock;
+
+pub(crate) static LOG: Invalidations = Invalidations::new();
+
+/// Memory of our own, `size` bytes.
+fn map(size: usize, protection: i32) -> *mut u8 {
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+    // SAFETY: a new mapping at a place of the kernel's choice touches nothing.
+    let mapped = unsafe { libc::mmap(std::ptr::null_mut(), size, protection, flags, -1, 0) };
+    assert_ne!(mapped, libc::MAP_FAILED, "no memory: {}", std::io::Error::last_os_error());
+    mapped.cast()
+}
+
+extern "C" fn on_fault(signal: libc::c_int, _: *mut libc::siginfo_t, context: *mut libc::c_void) {
+    // SAFETY: the kernel passes a ucontext_t to a handler with SA_SIGINFO.
+    unsafe {
+        let registers = &mut (*context.cast::<libc::ucontext_t>()).uc_mcontext.gregs;
+        let [pc, rbp, eflags] =
+            [libc::REG_RIP, libc::REG_RBP, libc::REG_EFL].map(|register| registers[register as usize] as u64);
+        let next = memory::resume_after_fault(pc as usize)
+            .map(|next| next as u64)
+            .or_else(|| resume_after_fault(pc, rbp, eflags));
+        match next {
+            Some(next) => registers[libc::REG_RIP as usize] = next as i64,
+            None => {
+                libc::signal(signal, libc::SIG_DFL);
+            }
+        }
+    }
+}
+
+/// The process's code.
+pub(crate) fn jit() -> &'static Jit {
+    static JIT: OnceLock<Jit> = OnceLock::new();
+    JIT.get_or_init(|| {
+        // SAFETY: an all-zero sigaction is valid; the handler keeps to what a signal handler may do; the arena is ours.
+        unsafe {
+            let mut action: libc::sigaction = std::mem::zeroed();
+            action.sa_sigaction = on_fault as *const () as usize;
+            action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_NODEFER;
+            for signal in [libc::SIGSEGV, libc::SIGBUS] {
+                assert_eq!(libc::sigaction(signal, &action, std::ptr::null_mut()), 0);
+            }
+            let size = 512 << 20;
+            let arena = map(size, libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC);
+            Jit::new(arena, size as u32, &LOG, System { wait: std::thread::yield_now, touch: |_, _| {} })
+                .expect("this CPU has AVX2, BMI2 and FMA")
+        }
+    })
+}
+
+/// An engine for the calling thread, which gets a signal stack.
+pub(crate) fn engine() -> Engine {
+    const SIZE: usize = 64 << 10;
+    let read_write = libc::PROT_READ | libc::PROT_WRITE;
+    let low = map(2 * SIZE, read_write);
+    // SAFETY: both mappings are ours; the lower half of the first becomes the guard.
+    unsafe {
+        assert_eq!(libc::mprotect(low.cast(), SIZE, libc::PROT_NONE), 0);
+        let stack = libc::stack_t { ss_sp: map(SIZE, read_write).cast(), ss_flags: 0, ss_size: SIZE };
+        assert_eq!(libc::sigaltstack(&stack, std::ptr::null_mut()), 0);
+        let stack = ReturnStack { low: low as u64 + SIZE as u64, high: low as u64 + 2 * SIZE as u64 };
+        Engine::new(&LOG, Some(jit()), stack)
+    }
+}

@@ -1,0 +1,9 @@
+//! The translator as its callers use it.
+// Bit fields read better without parentheses around every shift.
+#![allow(clippy::precedence)]
+
+#[allow(dead_code)]
+#[path = "../../../emu-guest/tests/it/cases.rs"]
+mod cases;
+mod differ;
+mod host;

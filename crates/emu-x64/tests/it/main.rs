@@ -1,0 +1,2 @@
+//! Every instruction of the assembler, decoded again by another's decoder.
+mod decoded;
