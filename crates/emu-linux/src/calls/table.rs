@@ -104,7 +104,7 @@ pub const TABLE: &[Row] = &[
     (95, "waitid", 247, "ddpxp"),
     (96, "set_tid_address", 218, "p"),
     (97, "unshare", 272, "x"),
-    (98, "futex", 202, "pxdppd"),
+    (98, "futex", 202, "pxdxxd"),
     (99, "set_robust_list", 273, "pd"),
     (100, "get_robust_list", 274, "dpp"),
     (101, "nanosleep", 35, "pp"),
