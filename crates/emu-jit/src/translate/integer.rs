@@ -609,12 +609,11 @@ impl Translator<'_> {
         if bit(word, 29) {
             return Lowered::No;
         }
-        let shift = |op| Some(op);
         let op = match bits(word, 15, 10) {
             0b00_0010 | 0b00_0011 => return self.divide(size, rd, rn, rm, bit(word, 10)),
-            0b00_1000 => shift(Shift::Shl),
-            0b00_1001 => shift(Shift::Shr),
-            0b00_1010 => shift(Shift::Sar),
+            0b00_1000 => Shift::Shl,
+            0b00_1001 => Shift::Shr,
+            0b00_1010 => Shift::Sar,
             0b00_1011 => {
                 self.clobber();
                 self.copy(Size::D, Reg::RCX, rm);
@@ -634,9 +633,8 @@ impl Translator<'_> {
                 self.put(rd, Reg::RAX);
                 return ONE;
             }
-            _ => None,
+            _ => return Lowered::No,
         };
-        let Some(op) = op else { return Lowered::No };
         let count = self.get(rm, Reg::RCX);
         let t = self.result(rd, Reg::RAX);
         let from = if rn == ZERO { self.get(rn, Reg::RAX).into() } else { self.rm(rn) };
@@ -650,7 +648,6 @@ impl Translator<'_> {
         self.clobber();
         self.copy(size, Reg::RCX, rm);
         self.copy(size, Reg::RAX, rn);
-        let done = self.a.label();
         if signed {
             // -1 and 0: the result is -rax or 0.
             self.a.lea(size, Reg::RDX, Mem::at(Reg::RCX, 1));
@@ -674,7 +671,6 @@ impl Translator<'_> {
             self.a.div(size, Reg::RCX);
             self.a.land(over);
         }
-        self.a.bind(done);
         self.put(rd, Reg::RAX);
         ONE
     }

@@ -318,8 +318,7 @@ impl Translator<'_> {
 
     /// Exclusives, ordered accesses, compare and swap (C4.1.94, "load/store exclusive" and its neighbours).
     fn exclusive(&mut self, word: u32) -> Lowered {
-        let (log2, o2, load, o1, o0) =
-            (bits(word, 31, 30) as u8, bit(word, 23), bit(word, 22), bit(word, 21), bit(word, 15));
+        let (log2, o2, load, o1) = (bits(word, 31, 30) as u8, bit(word, 23), bit(word, 22), bit(word, 21));
         let rn = sp(word, 5);
         let mem = Mem::at(Reg::RDX, 0);
         match (o2, o1) {
@@ -359,7 +358,6 @@ impl Translator<'_> {
             }
             // STXR, STLXR: the interpreter says why it fails where there is no reservation.
             (false, false) => {
-                let _ = o0;
                 let back = self.aligned(rn, log2);
                 let slow = self.slow_path(back);
                 self.a.alu(Alu::Cmp, Size::Q, Reg::RDX, EXCLUSIVE_ADDRESS);
