@@ -103,7 +103,9 @@ fn contexts_and_files_that_are_not_there() {
     std::fs::write(world.path("home/Containerfile"), "FROM base\nRUN exit 3\n").expect("written");
     world.run(&["build", "home"]).fails_with(&["Containerfile:2", "exit code: 3"]);
     world.run(&["build", "-f", "home/Other", "home"]).fails_with(&["home/Other"]);
-    world.run(&["build", "https://example.invalid/a.git"]).fails_with(&["clone or download it first"]);
+    // Nothing listens there.
+    let url = "https://127.0.0.1:1/a.git";
+    world.run(&["build", url]).fails_with(&["build context", url, "git fetch failed"]);
     world.run(&["build", "-t", "Not Valid", "home"]).fails_with(&["Not Valid"]);
     world.run(&["build", "--no-such-flag", "home"]).fails(2);
 }
