@@ -177,6 +177,18 @@ impl Assembler {
         self.byte(order);
     }
 
+    /// SHA1MSG1, SHA1MSG2, SHA1NEXTE, SHA256RNDS2, SHA256MSG1, SHA256MSG2 (opcodes C8 to CD of map 0F38, without VEX):
+    /// `d = d op b`; SHA256RNDS2 reads xmm0 too.
+    pub fn sha(&mut self, opcode: u8, d: Xmm, b: Xmm) {
+        self.legacy(None, Size::D, &[0x0f, 0x38, opcode], d.0, Rm::R(b.0), false);
+    }
+
+    /// SHA1RNDS4 with the function of that number: `d` holds a to d from the top, `b` the words with e added to the first.
+    pub fn sha1_rounds(&mut self, d: Xmm, b: Xmm, function: u8) {
+        self.legacy(None, Size::D, &[0x0f, 0x3a, 0xcc], d.0, Rm::R(b.0), false);
+        self.byte(function);
+    }
+
     /// VPBROADCASTB, W, D, Q by log2 of the size.
     pub fn vbroadcast(&mut self, log2: u8, d: Xmm, from: impl Into<Rm>) {
         let opcode = [0x78, 0x79, 0x58, 0x59][usize::from(log2 & 3)];

@@ -15,6 +15,7 @@ mod structures;
 mod system;
 mod unit;
 mod vector;
+mod vector_crypto;
 mod vector_permute;
 mod vector_shift;
 mod vector_wide;
@@ -101,12 +102,19 @@ struct Translator<'t> {
 pub struct Features {
     /// PCLMULQDQ.
     pub pclmul: bool,
+    /// AES-NI.
+    pub aes: bool,
+    /// The SHA extensions.
+    pub sha: bool,
 }
 
 impl Features {
     /// What this host has.
     pub fn of_host() -> Features {
-        Features { pclmul: core::arch::x86_64::__cpuid(1).ecx >> 1 & 1 == 1 }
+        use core::arch::x86_64::{__cpuid, __cpuid_count};
+        let basic = __cpuid(1).ecx;
+        let sha = __cpuid(0).eax >= 7 && __cpuid_count(7, 0).ebx >> 29 & 1 == 1;
+        Features { pclmul: basic >> 1 & 1 == 1, aes: basic >> 25 & 1 == 1, sha }
     }
 }
 
@@ -289,7 +297,13 @@ impl<'t> Translator<'t> {
 
     /// Scalar floating point and Advanced SIMD (C4.1.97): bit 28 is set for scalars, bit 30 in Advanced SIMD's.
     fn data_vector(&mut self, word: u32) -> Lowered {
-        if bit(word, 28) && !bit(word, 30) { self.float(word) } else { self.vector(word) }
+        if bit(word, 28) && !bit(word, 30) {
+            self.float(word)
+        } else if Self::is_cryptography(word) {
+            self.cryptography(word)
+        } else {
+            self.vector(word)
+        }
     }
 
     /// A constant in memory.

@@ -3,9 +3,9 @@
 //! `CROSSDOCK_DIFFER_CASES` sets the number of cases per chapter, `CROSSDOCK_DIFFER_SEED` the seed,
 //! `CROSSDOCK_DIFFER_NAME` restricts the instructions to mnemonics that match exactly.
 
-use crate::cases::{BATCH, DATA_SIZE, Layout, NOP, RECORD, Record, batch, field, ours};
+use crate::cases::{BATCH, DATA_SIZE, Layout, RECORD, Record, batch, field, ours};
 use crate::host::{LOG, engine};
-use crossdock_emu_guest::a64::{Class, Interpreter, Row, TABLE, name};
+use crossdock_emu_guest::a64::{Class, Interpreter, Row, TABLE};
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicU32;
@@ -24,7 +24,7 @@ fn differ(class: Class, slot: u64) {
         .iter()
         .filter(|row| row.class == class && only.as_ref().is_none_or(|only| only == row.name))
         .collect();
-    let mut failures: BTreeMap<&str, (usize, String)> = BTreeMap::new();
+    let mut failures: BTreeMap<String, (usize, String)> = BTreeMap::new();
     let mut data_differs = String::new();
     let mut idle = BTreeMap::new();
     let mut done = 0;
@@ -47,8 +47,8 @@ fn differ(class: Class, slot: u64) {
             if ours == theirs || only_tininess_differs(&ours, &theirs) {
                 continue;
             }
-            let word = if case.words[1] == NOP { case.words[0] } else { case.words[1] };
-            let entry = failures.entry(name(word)).or_default();
+            let word = case.words[0];
+            let entry = failures.entry(case.name()).or_default();
             entry.0 += 1;
             if entry.0 <= 2 {
                 let [n, m, d, a] =
