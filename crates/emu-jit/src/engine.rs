@@ -33,8 +33,8 @@ static FAULT_THUNK: AtomicU64 = AtomicU64::new(0);
 pub struct System {
     /// Lets other threads run.
     pub wait: fn(),
-    /// The bytes of the arena from this address on are about to be written.
-    pub touch: fn(address: u64, length: u64),
+    /// The arena below this address is about to be written; returns below which it need not be told.
+    pub ready: fn(end: u64) -> u64,
 }
 
 /// The translated code of a process; one in a process.
@@ -64,7 +64,7 @@ impl Jit {
             return None;
         }
         // SAFETY: the caller's promise.
-        let cache = unsafe { Cache::new(arena, size, run_record as *const () as u64, log, system.touch) };
+        let cache = unsafe { Cache::new(arena, size, run_record as *const () as u64, log, system.ready) };
         let enter = cache.address(cache.thunks.enter);
         FAULT_THUNK.store(cache.address(cache.thunks.fault), Ordering::Relaxed);
         ARENA_START.store(arena as u64, Ordering::Relaxed);

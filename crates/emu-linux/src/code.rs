@@ -11,11 +11,6 @@ use crossdock_emu_jit::{Cache, Held, Jit, System};
 /// Not yet asked for; else what there is.
 static JIT: Lock<Option<Option<&'static Jit>>> = Lock::new(None);
 
-/// Makes memory of ours ready at once, which costs less than a fault for each page.
-fn touch(address: u64, length: u64) {
-    region::populate(address, length);
-}
-
 fn wait() {
     // SAFETY: no memory is involved.
     unsafe { syscall!(nr::SCHED_YIELD) };
@@ -27,7 +22,9 @@ pub(crate) fn jit() -> Option<&'static Jit> {
     *JIT.lock().get_or_insert_with(|| {
         let (code, size) = region::code_arena()?;
         // SAFETY: the arena is a part of our region that nobody else has, and this runs once.
-        let jit = unsafe { Jit::new(code as *mut u8, size as u32, &CHANGES, System { wait, touch }) }?;
+        let jit = unsafe {
+            Jit::new(code as *mut u8, size as u32, &CHANGES, System { wait, ready: region::code_ready })
+        }?;
         Some(Box::leak(Box::new(jit)))
     })
 }

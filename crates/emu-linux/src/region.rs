@@ -34,7 +34,8 @@ pub(crate) const MAP_NORESERVE: u64 = 0x4000;
 const PAGE: u64 = 4096;
 
 static START: AtomicU64 = AtomicU64::new(0);
-static HEAP: Lock<Bump> = Lock::new(Bump { next: 0, ready: 0, populated: 0, end: 0 });
+static HEAP: Lock<Bump> = Lock::new(Bump { next: 0, accessible: 0, end: 0, ready: Ready { from: 0, to: 0 } });
+static CODE_READY: Lock<Ready> = Lock::new(Ready { from: 0, to: 0 });
 static BLOCKS: AtomicU64 = AtomicU64::new(0);
 static BLOCKS_END: AtomicU64 = AtomicU64::new(0);
 static CODE: AtomicU64 = AtomicU64::new(0);
@@ -42,10 +43,47 @@ static CODE_SIZE: AtomicU64 = AtomicU64::new(0);
 
 struct Bump {
     next: u64,
-    ready: u64,
-    /// The kernel has been asked for the pages below.
-    populated: u64,
+    /// Below this, the memory is readable and writable.
+    accessible: u64,
     end: u64,
+    ready: Ready,
+}
+
+/// Memory that is used from `from` upwards and has pages below `to`.
+struct Ready {
+    from: u64,
+    to: u64,
+}
+
+/// Least bytes that get pages at once; a quarter of what there is, at most [`STEP`].
+const READY_MIN: u64 = 64 << 10;
+/// A huge page, which costs as much as a few small ones.
+const HUGE: u64 = 2 << 20;
+/// Huge pages begin after so much, so that small programs stay small.
+const HUGE_FROM: u64 = 1 << 20;
+
+impl Ready {
+    /// Asks the kernel for pages below `end` and some more, not beyond `limit`.
+    fn extend(&mut self, end: u64, limit: u64) {
+        if end <= self.to {
+            return;
+        }
+        let huge = (self.from + HUGE_FROM).next_multiple_of(HUGE).min(limit);
+        if self.to < huge {
+            let more = ((self.to - self.from) / 4).clamp(READY_MIN, STEP) & !(PAGE - 1);
+            let to = end.next_multiple_of(PAGE).max(self.to + more).min(huge);
+            populate(self.to, to - self.to);
+            self.to = to;
+        }
+        if end > self.to {
+            let to = end.next_multiple_of(HUGE).min(limit);
+            const MADV_HUGEPAGE: u64 = 14;
+            // SAFETY: advice about memory of our own that nothing has been written to yet.
+            unsafe { syscall!(nr::MADVISE, self.to, to - self.to, MADV_HUGEPAGE) };
+            populate(self.to, to - self.to);
+            self.to = to;
+        }
+    }
 }
 
 /// First address that is not the guest's.
@@ -122,11 +160,13 @@ pub(crate) fn init() -> bool {
     }
     fill_gaps(start);
     let blocks = (start + half).next_multiple_of(BLOCK);
+    let heap = start + GUARD;
     *HEAP.lock() =
-        Bump { next: start + GUARD, ready: start + GUARD, populated: start + GUARD, end: start + half };
+        Bump { next: heap, accessible: heap, end: start + half, ready: Ready { from: heap, to: heap } };
     BLOCKS.store(blocks, Ordering::Relaxed);
     let code_size = CODE_SIZE_MAX.min(half / 2) & !(BLOCK - 1);
-    let code = (start + 2 * half - code_size) & !(BLOCK - 1);
+    let code = (start + 2 * half - code_size) & !(HUGE - 1);
+    *CODE_READY.lock() = Ready { from: code, to: code };
     BLOCKS_END.store(code, Ordering::Relaxed);
     CODE.store(code, Ordering::Relaxed);
     CODE_SIZE.store(code_size, Ordering::Relaxed);
@@ -134,13 +174,11 @@ pub(crate) fn init() -> bool {
     true
 }
 
-/// Bytes made usable at a time.
-const STEP: u64 = 1 << 20;
-/// Least bytes of the heap that are made ready at a time; a quarter of what there is, at most [`STEP`].
-const READY_MIN: u64 = 64 << 10;
+/// Bytes of the heap made accessible at a time: whole huge pages.
+const STEP: u64 = HUGE;
 
 /// Asks the kernel for the pages of a part of the region at once (Linux 5.14; before, they come one by one).
-pub(crate) fn populate(address: u64, length: u64) {
+fn populate(address: u64, length: u64) {
     const MADV_POPULATE_WRITE: u64 = 23;
     // SAFETY: gives pages to memory of our own that nothing has been written to yet.
     unsafe { syscall!(nr::MADVISE, address, length, MADV_POPULATE_WRITE) };
@@ -154,21 +192,16 @@ pub(crate) fn heap_take(length: u64, align: u64) -> u64 {
     if next > heap.end {
         return 0;
     }
-    if next > heap.ready {
-        let more = (next - heap.ready).next_multiple_of(STEP).min(heap.end - heap.ready);
+    if next > heap.accessible {
+        let to = next.next_multiple_of(STEP).min(heap.end);
         // SAFETY: pages of our own region that nothing uses yet.
-        if unsafe { syscall!(nr::MPROTECT, heap.ready, more, PROT_READ_WRITE) } != 0 {
+        if unsafe { syscall!(nr::MPROTECT, heap.accessible, to - heap.accessible, PROT_READ_WRITE) } != 0 {
             return 0;
         }
-        heap.ready += more;
+        heap.accessible = to;
     }
-    if next > heap.populated {
-        let used = heap.populated - (start() + GUARD);
-        let more = (used / 4).clamp(READY_MIN, STEP) & !(PAGE - 1);
-        let to = next.next_multiple_of(PAGE).max(heap.populated + more).min(heap.ready);
-        populate(heap.populated, to - heap.populated);
-        heap.populated = to;
-    }
+    let limit = heap.accessible;
+    heap.ready.extend(next, limit);
     heap.next = next;
     at
 }
@@ -179,6 +212,14 @@ pub(crate) fn code_arena() -> Option<(u64, u64)> {
     // SAFETY: pages of our own region that nothing uses yet.
     let made = unsafe { syscall!(nr::MPROTECT, code, size, PROT_READ_WRITE_EXECUTE) };
     (made == 0).then_some((code, size))
+}
+
+/// Gives pages to the memory for translated code below `end`, and some more: returns up to where.
+pub(crate) fn code_ready(end: u64) -> u64 {
+    let limit = CODE.load(Ordering::Relaxed) + CODE_SIZE.load(Ordering::Relaxed);
+    let mut ready = CODE_READY.lock();
+    ready.extend(end, limit);
+    ready.to
 }
 
 /// Blocks handed out so far; blocks below it are free where the first word, [`crate::task::Block::used`], is 0.
