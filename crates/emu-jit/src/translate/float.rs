@@ -114,7 +114,7 @@ impl Translator<'_> {
     }
 
     /// Where to compute a scalar: the host register of `d` unless an operand is there, which a slow path needs.
-    fn scalar_target(&self, d: u8, operands: &[u8]) -> Xmm {
+    pub(super) fn scalar_target(&self, d: u8, operands: &[u8]) -> Xmm {
         if operands.contains(&d) { X0 } else { self.vresult(d) }
     }
 
@@ -434,7 +434,7 @@ impl Translator<'_> {
     }
 
     /// `reg` = the bits of a scalar.
-    fn scalar_bits(&mut self, double: bool, reg: Reg, n: u8) {
+    pub(super) fn scalar_bits(&mut self, double: bool, reg: Reg, n: u8) {
         match vector_host(n) {
             Some(host) => self.a.vmov_to(scalar_size(double), reg, host),
             None => self.a.mov(scalar_size(double), reg, vector(n)),
@@ -499,10 +499,16 @@ impl Translator<'_> {
     }
 
     /// UCVTF of rax, which is zero-extended from 32 bits where it is not `wide`.
-    pub(super) fn unsigned_to_float(&mut self, double: bool, wide: bool, d: u8) {
+    fn unsigned_to_float(&mut self, double: bool, wide: bool, d: u8) {
         if wide {
             self.clobber_but_rax();
         }
+        self.unsigned_to_xmm0(double, wide);
+        self.vput_scalar(double, d, X0, true);
+    }
+
+    /// The same to xmm0, with zeros above. Changes rcx and EFLAGS where it is `wide`.
+    pub(super) fn unsigned_to_xmm0(&mut self, double: bool, wide: bool) {
         self.a.vp(0xef, X0, X0, X0);
         if !wide {
             self.a.vconvert(double, Size::Q, 0x2a, X0.0, X0.0, Reg::RAX);
@@ -521,7 +527,6 @@ impl Translator<'_> {
             self.a.vscalar(double, 0x58, X0, X0, X0);
             self.a.land(done);
         }
-        self.vput_scalar(double, d, X0, true);
     }
 
     /// [`Translator::clobber`] with rax kept.

@@ -6,6 +6,8 @@
 //! after it in sight for a few pairs. What has no lowering is handed to the interpreter ([`Translator::fallback`]).
 
 mod branch;
+#[cfg(test)]
+mod coverage;
 mod flags;
 mod float;
 mod integer;
@@ -16,6 +18,7 @@ mod system;
 mod unit;
 mod vector;
 mod vector_crypto;
+mod vector_float;
 mod vector_permute;
 mod vector_shift;
 mod vector_wide;
