@@ -5,7 +5,7 @@
 //! 64 bits compute the low half twice, so that the upper half raises nothing else.
 
 use super::float::{vd, vm, vn};
-use super::vector::{AND, GREATER, OR, XOR, lanes};
+use super::vector::{AND, EQUAL, GREATER, OR, XOR, lanes};
 use super::{Lowered, ONE, Translator, bit, bits};
 use crate::layout::{X0, X1, X2, vector, vector_host};
 use crossdock_emu_x64::{Cc, Label, Map, Prefix, Reg, Rm, Size, Xmm};
@@ -172,6 +172,19 @@ impl Translator<'_> {
         self.unless_unordered(l, t, t, X1, slow);
     }
 
+    /// The same for products, quotients and narrower numbers: where subnormal numbers are flushed, the smallest normal
+    /// number goes to the interpreter too, since Arm looks before rounding, and the host after it.
+    fn unless_special(&mut self, l: Lanes, t: Xmm, slow: Label) {
+        self.unless_any_nan(l, t, slow);
+        if self.flushes() {
+            let magnitude = self.lanes_constant(l, l.sign() - 1);
+            self.a.vp(AND, X1, t, magnitude);
+            let smallest = self.lanes_constant(l, l.power(if l.double { -1022 } else { -126 }));
+            self.packed(EQUAL[l.log2() as usize], X1, X1, smallest);
+            self.unless_any(l, X1, slow);
+        }
+    }
+
     /// Leads to the interpreter where a magnitude is not below the number whose bits are `limit`, or, for `unsigned`
     /// results, a sign is set. Changes rax and xmm15.
     fn unless_below(&mut self, l: Lanes, a: Xmm, limit: u64, unsigned: bool, slow: Label) {
@@ -241,7 +254,11 @@ impl Translator<'_> {
         let a = self.lanes_get(l, n, X0);
         let b = self.lanes_second(word, l);
         self.lanes_op(l, opcode, t, a, b);
-        self.unless_any_nan(l, t, slow);
+        if matches!(opcode, MULTIPLY | DIVIDE) {
+            self.unless_special(l, t, slow);
+        } else {
+            self.unless_any_nan(l, t, slow);
+        }
         self.lanes_put(l, d, t, self.vclean(l.double, n));
         self.a.bind(back);
         ONE
@@ -259,7 +276,7 @@ impl Translator<'_> {
         let a = self.lanes_get(l, vn(word), X0);
         let b = self.lanes_second(word, l);
         self.lanes_fused(l, opcode, X2, a, b);
-        self.unless_any_nan(l, X2, slow);
+        self.unless_special(l, X2, slow);
         self.lanes_put(l, d, X2, self.vclean(l.double, d));
         self.a.bind(back);
         ONE
@@ -287,6 +304,7 @@ impl Translator<'_> {
         self.unless_below(l, a, l.infinity(), false, slow);
         self.unless_below(l, b, l.infinity(), false, slow);
         self.lanes_op(l, MULTIPLY, X0, a, b);
+        self.unless_special(l, X0, slow);
         self.lanes_put(l, vd(word), X0, self.vclean(l.double, vn(word)));
         self.a.bind(back);
         ONE
@@ -323,6 +341,11 @@ impl Translator<'_> {
         self.lanes_op(l, opcode, scratch, a, b);
         self.lanes_op(l, opcode, X0, b, a);
         self.a.vp(if max { AND } else { OR }, X0, X0, scratch);
+        if self.flushes() {
+            // The host's return an operand as it is.
+            let one = self.lanes_constant(l, l.power(0));
+            self.lanes_op(l, MULTIPLY, X0, X0, one);
+        }
     }
 
     /// FMAX, FMIN, FMAXNM, FMINNM.
@@ -537,7 +560,14 @@ impl Translator<'_> {
     /// FCVTN: NaNs keep the top of their payload on both.
     fn narrow_lanes(&mut self, word: u32) -> Lowered {
         if bit(word, 22) {
+            let way = self.flushes().then(|| self.slow_way());
             self.a.vpacked(true, 0x5a, X0, Xmm(0), self.vrm(vn(word)));
+            if let Some((back, slow)) = way {
+                self.unless_special(Lanes { double: false, scalar: false, q: false }, X0, slow);
+                self.write_half(word, X0);
+                self.a.bind(back);
+                return ONE;
+            }
         } else {
             // VCVTPS2PH, to nearest.
             let a = self.vget(vn(word), X1);
