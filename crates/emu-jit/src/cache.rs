@@ -125,6 +125,8 @@ unsafe impl Send for Cache {}
 
 /// Bit of a key that says the translation leaves floating point to the interpreter; addresses are multiples of 4.
 pub const EXACT: u64 = 1;
+/// Bit of a key that says the translation is for FPCR.FZ: subnormal numbers are zeros, of operands and of results.
+pub const FLUSH: u64 = 2;
 
 impl Cache {
     /// A cache in an arena of `size` bytes, with the thunks written.

@@ -118,6 +118,11 @@ impl Assembler {
         self.vex(F3, M0F, false, 0x7e, d.0, 0, from);
     }
 
+    /// VMOVDDUP: the low 8 bytes of `from` in both halves.
+    pub fn vmovddup(&mut self, d: Xmm, from: impl Into<Rm>) {
+        self.vex(F2, M0F, false, 0x12, d.0, 0, from);
+    }
+
     /// VMOVQ: stores the low 8 bytes.
     pub fn vstore_q(&mut self, mem: Mem, from: Xmm) {
         self.vex(P66, M0F, false, 0xd6, from.0, 0, mem);

@@ -314,7 +314,12 @@ fn case(random: &mut Random, row: &Row, layout: &Layout, i: usize) -> Option<Cas
         x: std::array::from_fn(|_| random.register()),
         sp: random.register() & !15,
         nzcv: (random.next() as u32) & 0xf000_0000,
-        fpcr: if random.one_in(2) { random.next() as u32 & 0x07c0_0000 } else { 0 },
+        // FZ alone is what -ffast-math sets.
+        fpcr: match random.below(8) {
+            0..4 => 0,
+            4 => 1 << 24,
+            _ => random.next() as u32 & 0x07c0_0000,
+        },
         fpsr: if random.one_in(2) { random.next() as u32 & 0x0800_009f } else { 0 },
         mark: 0,
         v: std::array::from_fn(|_| random.vector()),

@@ -6,6 +6,8 @@
 //! after it in sight for a few pairs. What has no lowering is handed to the interpreter ([`Translator::fallback`]).
 
 mod branch;
+#[cfg(test)]
+mod coverage;
 mod flags;
 mod float;
 mod integer;
@@ -16,6 +18,7 @@ mod system;
 mod unit;
 mod vector;
 mod vector_crypto;
+mod vector_float;
 mod vector_permute;
 mod vector_shift;
 mod vector_wide;
@@ -23,7 +26,7 @@ mod vector_wide;
 pub use flags::{FlagForm, nzcv_of_slot, slot_of_nzcv};
 pub use unit::translate;
 
-use crate::cache::{Cache, EXACT, Link, Mark, NO_LINK, Record, Unit};
+use crate::cache::{Cache, EXACT, FLUSH, Link, Mark, NO_LINK, Record, Unit};
 use crate::layout::{ExitKind, PC, Slot, slot};
 use crate::thunks::Thunks;
 use alloc::boxed::Box;
@@ -76,7 +79,7 @@ struct Translator<'t> {
     first_link: u32,
     unit: Unit,
     stubs: Vec<Stub>,
-    /// 0, or [`EXACT`]: floating point is left to the interpreter.
+    /// 0, or [`EXACT`]: floating point is left to the interpreter, or [`FLUSH`]: subnormal numbers are zeros.
     mode: u64,
     flags: Flags,
     /// Whether somebody reads the flags after the current instruction.
@@ -159,6 +162,11 @@ impl<'t> Translator<'t> {
     /// Whether floating point may use the host's.
     fn host_float(&self) -> bool {
         self.mode & EXACT == 0
+    }
+
+    /// Whether subnormal numbers are zeros.
+    fn flushes(&self) -> bool {
+        self.mode & FLUSH != 0
     }
 
     /// Jumps to an offset in the arena.

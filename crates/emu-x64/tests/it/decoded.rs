@@ -160,7 +160,7 @@ fn register_operands() {
 #[test]
 fn the_rest() {
     let m = Mem::at(Reg::RBP, 16);
-    let cases: [(&str, &dyn Fn(&mut Assembler)); 41] = [
+    let cases: [(&str, &dyn Fn(&mut Assembler)); 42] = [
         ("lock xadd [rbp+10h],cl", &|x| x.lock_xadd(0, m, Reg::RCX)),
         ("lock xadd [rbp+10h],sil", &|x| x.lock_xadd(0, m, Reg::RSI)),
         ("lock xadd [rbp+10h],r9w", &|x| x.lock_xadd(1, m, Reg::R9)),
@@ -194,6 +194,7 @@ fn the_rest() {
         ("vmovaps xmm9,xmm10", &|x| x.vload(Xmm(9), Xmm(10))),
         ("vmovdqu [rbp+10h],xmm8", &|x| x.vstore(m, Xmm(8))),
         ("vmovq xmm1,xmm9", &|x| x.vmovq(Xmm(1), Xmm(9))),
+        ("vmovddup xmm9,[rbp+10h]", &|x| x.vmovddup(Xmm(9), m)),
         ("vmovq [rbp+10h],xmm9", &|x| x.vstore_q(m, Xmm(9))),
         ("vmovq xmm9,rax", &|x| x.vmov_from(Size::Q, Xmm(9), Reg::RAX)),
         ("vmovd xmm9,[rbp+10h]", &|x| x.vmov_from(Size::D, Xmm(9), m)),
