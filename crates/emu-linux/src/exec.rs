@@ -5,7 +5,7 @@
 
 use crate::elf::{self, Elf};
 use crate::guest;
-use crate::program;
+use crate::program::{self, Log};
 use crate::signal;
 use crate::sys::{errno, nr};
 use crate::syscall;
@@ -184,7 +184,11 @@ fn run_guest(task: &Task, descriptor: i32, name: &[u8], script: &[Vec<u8>], argv
     let options = alloc::format!(
         "{descriptor},{own}{}{}\0",
         if program.trace { "t" } else { "" },
-        if program.log { "l" } else { "" }
+        match program.log {
+            Log::Quiet => "q",
+            Log::Unknown => "",
+            Log::Refused => "l",
+        }
     );
     let mark = alloc::format!("{MARK}\0");
     let mut pointers: Vec<*const u8> =
@@ -333,8 +337,8 @@ pub struct Passed {
     pub own: i32,
     /// Whether to print system calls.
     pub trace: bool,
-    /// Whether to print unknown ones.
-    pub log: bool,
+    /// Which missing ones to print.
+    pub log: Log,
     /// AT_EXECFN.
     pub path: Vec<u8>,
     /// The guest's arguments.
@@ -344,12 +348,18 @@ pub struct Passed {
 /// Reads the arguments after [`MARK`]; takes over the emulator's descriptor.
 pub fn passed(arguments: &[Vec<u8>]) -> Option<Passed> {
     let options = core::str::from_utf8(arguments.first()?).ok()?;
-    let (descriptor, own) = options.trim_end_matches(['t', 'l']).split_once(',')?;
+    let (descriptor, own) = options.trim_end_matches(['t', 'l', 'q']).split_once(',')?;
     Some(Passed {
         descriptor: descriptor.parse().ok()?,
         own: own.parse().ok()?,
         trace: options.contains('t'),
-        log: options.contains('l'),
+        log: if options.contains('q') {
+            Log::Quiet
+        } else if options.contains('l') {
+            Log::Refused
+        } else {
+            Log::Unknown
+        },
         path: arguments.get(1)?.clone(),
         arguments: arguments[2..].to_vec(),
     })
@@ -380,7 +390,7 @@ mod tests {
             descriptor: 7,
             own: 960,
             trace: true,
-            log: true,
+            log: Log::Refused,
             path: b"/bin/x".to_vec(),
             arguments: alloc::vec![b"x".to_vec(), b"y".to_vec()],
         };

@@ -171,6 +171,14 @@ pub fn file_at(address: u64) -> Option<(Vec<u8>, u64)> {
     })
 }
 
+/// An address with the file and the offset in it, as far as it is mapped from one.
+pub fn place(address: u64) -> String {
+    match file_at(address) {
+        Some((file, offset)) => format!("{address:#x} ({}+{offset:#x})", String::from_utf8_lossy(&file)),
+        None => format!("{address:#x}"),
+    }
+}
+
 fn cpuinfo() -> Vec<u8> {
     let mut set = [0u64; 128];
     // SAFETY: the kernel writes into the array. sched_getaffinity.

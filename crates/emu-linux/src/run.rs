@@ -9,6 +9,8 @@ use crate::sys::{self, nr};
 use crate::syscall;
 use crate::task::{CHANGES, Task};
 use crate::vdso;
+use alloc::format;
+use alloc::string::String;
 use core::sync::atomic::Ordering;
 use crossdock_emu_guest::a64::{self, Exit, Host};
 use crossdock_emu_guest::memory::{Access, Fault};
@@ -85,12 +87,17 @@ pub(crate) fn explain_undefined(task: &Task) {
     let pc = task.state.pc;
     let word = guest::read32(pc).unwrap_or(0);
     let program = program::get();
-    let name = a64::name(word);
-    let (file, offset) = proc::file_at(pc).unwrap_or((program.file.clone(), pc));
-    sys::complain(&alloc::format!(
-        "crossdock-emu: {}: instruction {word:#010x} ({name}) at {pc:#x} ({}+{offset:#x}) is not one of this CPU\n",
-        alloc::string::String::from_utf8_lossy(&program.file),
-        alloc::string::String::from_utf8_lossy(&file),
+    let name = match (a64::refused(word), a64::classify(word)) {
+        (_, Some(row)) => format!("{} with reserved fields", row.name),
+        (Some(row), None) if row.name.is_empty() => row.feature.into(),
+        (Some(row), None) => format!("{}, {}", row.name, row.feature),
+        (None, None) => "unallocated".into(),
+    };
+    let [a, b, c, d] = word.to_le_bytes();
+    sys::complain(&format!(
+        "crossdock-emu: {}: this CPU has no instruction {word:#010x} ({name}; bytes {a:02x} {b:02x} {c:02x} {d:02x}) at {}\n",
+        String::from_utf8_lossy(&program.file),
+        proc::place(pc),
     ));
 }
 

@@ -5,7 +5,7 @@ use crate::elf::{Elf, Mapped};
 use crate::exec;
 use crate::guest;
 use crate::memory;
-use crate::program::{self, Program};
+use crate::program::{self, Log, Program};
 use crate::region::{self, MAP_ANONYMOUS, MAP_NORESERVE, MAP_PRIVATE};
 use crate::run;
 use crate::signal::{self, Actions};
@@ -35,8 +35,8 @@ pub struct Invocation {
     pub auxiliary: Vec<(u64, u64)>,
     /// Print system calls.
     pub trace: bool,
-    /// Print unknown system calls.
-    pub log: bool,
+    /// Which missing system calls to print.
+    pub log: Log,
 }
 
 /// Takes the emulator's part of the address space. First of all, since the heap is in it.

@@ -5,6 +5,7 @@
 #![no_main]
 
 use crossdock_emu_guest::a64::features;
+use crossdock_emu_linux::program::Log;
 use crossdock_emu_linux::start::give_up;
 use crossdock_emu_linux::sys::{complain, errno};
 use crossdock_emu_linux::{Heap, Invocation, exec, start, syscall, take_region};
@@ -28,7 +29,8 @@ usage: crossdock-emu [options] program [arguments]
   --version          print the version
 
 environment:
-  CROSSDOCK_EMU_LOG  if set, unknown system calls are printed once
+  CROSSDOCK_EMU_LOG  0: system calls that are not known are not told of
+                     1: those that are refused on purpose are, too
 ";
 
 /// The strings of a null-terminated array.
@@ -135,7 +137,9 @@ pub unsafe extern "C" fn main(
     } else {
         by_hand(&mut invocation, arguments, value(AT_FLAGS).unwrap_or(0), value(AT_EXECFD));
     }
-    invocation.log |= environment.iter().any(|text| text.starts_with(b"CROSSDOCK_EMU_LOG="));
+    if let Some(value) = environment.iter().find_map(|text| text.strip_prefix(b"CROSSDOCK_EMU_LOG=")) {
+        invocation.log = Log::from_setting(value);
+    }
     invocation.environment = environment;
     invocation.auxiliary = auxiliary;
     let path = String::from_utf8_lossy(&invocation.path).into_owned();
