@@ -5,29 +5,6 @@ use alloc::vec::Vec;
 use core::ops::Range;
 use core::sync::atomic::{AtomicI32, AtomicPtr, AtomicU64, Ordering};
 
-/// Which system calls that are missing are told of, each once.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Log {
-    /// None.
-    Quiet,
-    /// Those that the emulator does not know.
-    #[default]
-    Unknown,
-    /// Also those that it knows and refuses with ENOSYS, which programs expect and work around.
-    Refused,
-}
-
-impl Log {
-    /// What the value of CROSSDOCK_EMU_LOG says.
-    pub fn from_setting(value: &[u8]) -> Log {
-        match value {
-            b"0" => Log::Quiet,
-            b"" => Log::Unknown,
-            _ => Log::Refused,
-        }
-    }
-}
-
 /// The program of this process.
 #[derive(Debug, Default)]
 pub struct Program {
@@ -41,10 +18,6 @@ pub struct Program {
     pub stack: Range<u64>,
     /// Whether the kernel's own /proc/self/cmdline and auxv show the guest's.
     pub described: bool,
-    /// Whether system calls are printed.
-    pub trace: bool,
-    /// Which missing system calls are printed.
-    pub log: Log,
 }
 
 static PROGRAM: AtomicPtr<Program> = AtomicPtr::new(core::ptr::null_mut());
@@ -59,8 +32,6 @@ pub fn get() -> &'static Program {
         auxiliary: Vec::new(),
         stack: 0..0,
         described: false,
-        trace: false,
-        log: Log::Unknown,
     };
     // SAFETY: set once to a box that is never freed.
     unsafe { PROGRAM.load(Ordering::Acquire).as_ref() }.unwrap_or(&NONE)

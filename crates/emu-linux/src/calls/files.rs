@@ -3,9 +3,11 @@
 use super::{after_mask, host, number, with_mask};
 use crate::exec;
 use crate::guest;
+use crate::options;
 use crate::proc;
 use crate::program;
 use crate::sys::{errno, nr};
+use crate::sysroot;
 use crate::task::Task;
 use alloc::vec::Vec;
 
@@ -18,11 +20,16 @@ calls! {
     EPOLL_PWAIT2 "epoll_pwait2" FANOTIFY_INIT "fanotify_init" FCNTL "fcntl" FSTAT "fstat" GETDENTS64 "getdents64" FSTATAT "newfstatat"
     IO_PGETEVENTS "io_pgetevents" OPEN_BY_HANDLE_AT "open_by_handle_at" OPENAT "openat" OPENAT2 "openat2"
     PIPE2 "pipe2" PPOLL "ppoll" PSELECT6 "pselect6" READLINKAT "readlinkat" STATX "statx" FACCESSAT "faccessat"
-    FACCESSAT2 "faccessat2"
+    FACCESSAT2 "faccessat2" STATFS "statfs"
 }
 
 /// Answers a call of this family that differs from the host's; `None` for others.
 pub(super) fn dispatch(task: &mut Task, call: u64, a: &[u64; 6]) -> Option<Result<i64, i64>> {
+    if !options::get().sysroot.is_empty()
+        && let Some(result) = in_sysroot(task, call, a)
+    {
+        return Some(result);
+    }
     Some(match call {
         OPENAT => openat(task, a),
         OPENAT2 => openat2(task, a),
@@ -49,6 +56,37 @@ pub(super) fn dispatch(task: &mut Task, call: u64, a: &[u64; 6]) -> Option<Resul
         FANOTIFY_INIT => host(task, nr::FANOTIFY_INIT, &[a[0], to_host(a[1]), 0, 0, 0, 0]),
         OPEN_BY_HANDLE_AT => host(task, nr::OPEN_BY_HANDLE_AT, &[a[0], a[1], to_host(a[2]), 0, 0, 0]),
         _ => return None,
+    })
+}
+
+/// Answers a call that only reads and whose path is in the sysroot.
+fn in_sysroot(task: &Task, call: u64, a: &[u64; 6]) -> Option<Result<i64, i64>> {
+    const O_ACCMODE: u64 = 3;
+    const O_CREAT: u64 = 0o100;
+    const O_NOFOLLOW: u64 = 0o400_000;
+    let index = if call == STATFS { 0 } else { 1 };
+    let flags = match call {
+        OPENAT if a[2] & (O_ACCMODE | O_CREAT) == 0 => {
+            if to_host(a[2]) & O_NOFOLLOW == 0 {
+                0
+            } else {
+                AT_SYMLINK_NOFOLLOW
+            }
+        }
+        FSTATAT | FACCESSAT2 => a[3],
+        STATX => a[2],
+        READLINKAT => AT_SYMLINK_NOFOLLOW,
+        FACCESSAT | STATFS => 0,
+        _ => return None,
+    };
+    let path = guest::read_path(a[index]).ok()?;
+    let real = sysroot::lookup(&path, flags & AT_SYMLINK_NOFOLLOW == 0)?;
+    let mut with = *a;
+    with[index] = real.as_ptr() as u64;
+    Some(match call {
+        OPENAT => host(task, nr::OPENAT, &[a[0], with[1], to_host(a[2]), a[3], 0, 0]),
+        FSTATAT => fstatat(task, &with),
+        _ => host(task, u64::from(super::table::find(call)?.2), &with),
     })
 }
 

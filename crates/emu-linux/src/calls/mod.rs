@@ -11,8 +11,9 @@ use crate::exec;
 use crate::guest;
 use crate::lock::Lock;
 use crate::memory;
+use crate::options::{self, Log};
 use crate::process;
-use crate::program::{self, Log};
+use crate::program;
 use crate::region;
 use crate::signal;
 use crate::sys::{self, errno, nr};
@@ -48,15 +49,15 @@ pub fn answer(task: &mut Task) {
         return;
     }
     let arguments = core::array::from_fn(|n| task.state.x(n));
-    let program = program::get();
+    let trace = options::get().trace_calls;
     let result = match table::find(number) {
         Some(row) => {
-            if program.trace {
+            if trace {
                 trace::begin(row, &arguments);
             }
             let result = check(row.3, &arguments).and_then(|()| dispatch(task, number, row.2, &arguments));
             let result = result.unwrap_or_else(|error| error);
-            if program.trace {
+            if trace {
                 trace::end(row, &arguments, result);
             }
             result
@@ -93,7 +94,7 @@ fn check(kinds: &str, arguments: &[u64; 6]) -> Result<(), i64> {
 fn missing(number: u64, name: Option<&str>, arguments: &[u64; 6]) {
     static SAID: [AtomicU64; 16] = [const { AtomicU64::new(0) }; 16];
     let program = program::get();
-    if program.log < if name.is_some() { Log::Refused } else { Log::Unknown } {
+    if options::get().log < if name.is_some() { Log::Refused } else { Log::Unknown } {
         return;
     }
     let bit = 1 << (number % 64);
@@ -238,6 +239,13 @@ fn uname(task: &Task, at: u64) -> Result<i64, i64> {
     const FIELD: u64 = 65;
     host(task, nr::UNAME, &[at, 0, 0, 0, 0, 0])?;
     let mut machine = [0; FIELD as usize];
+    let release = &options::get().release;
+    if !release.is_empty() {
+        let mut field = [0; FIELD as usize];
+        let length = release.len().min(field.len() - 1);
+        field[..length].copy_from_slice(&release[..length]);
+        guest::write(at.wrapping_add(2 * FIELD), &field)?;
+    }
     machine[..abi::MACHINE.len()].copy_from_slice(abi::MACHINE.as_bytes());
     guest::write(at.wrapping_add(4 * FIELD), &machine)?;
     Ok(0)

@@ -23,6 +23,102 @@ fn arguments_and_status_pass() {
     assert_eq!(verdict(&output), "name\n--version\n\nexit status 3\n");
 }
 
+/// Prints a variable and the release, and the same again from a process that it executes.
+const TELLS: &str = r#"
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+int main(int c, char **v) {
+    struct utsname u;
+    uname(&u);
+    printf("%d %s %s %s\n", c, getenv("A") ? getenv("A") : "-", getenv("B") ? getenv("B") : "-", u.release);
+    fflush(stdout);
+    if (c == 1) execl(v[0], v[0], "again", NULL);
+    return 0;
+}
+"#;
+
+#[test]
+fn variables_and_release_pass_to_the_programs_it_executes() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let program = program(directory.path(), TELLS);
+    let mut command = Command::new(EMULATOR);
+    command.env("B", "host").args(["-E", "A=1", "-U", "B", "-r", "4.5.6"]).arg(&program);
+    assert_eq!(verdict(&run(&mut command)), "1 1 - 4.5.6\n2 1 - 4.5.6\n");
+    // The same in QEMU's words.
+    let mut command = Command::new(EMULATOR);
+    command.env("QEMU_SET_ENV", "A=1,B=2").env("QEMU_UNAME", "4.5.6").arg(&program);
+    assert_eq!(verdict(&run(&mut command)), "1 1 2 4.5.6\n2 1 2 4.5.6\n");
+}
+
+/// Debian's cross libraries.
+const SYSROOT: &str = "/usr/aarch64-linux-gnu";
+
+#[test]
+fn libraries_come_from_the_sysroot() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let source = directory.path().join("tells.c");
+    fs::write(&source, TELLS).expect("the source is written");
+    let program = directory.path().join("tells");
+    let compiled = run(Command::new(CROSS).args(["-w", "-o"]).args([&program, &source]));
+    assert!(compiled.status.success(), "{compiled:?}");
+    let without = run(Command::new(EMULATOR).arg(&program));
+    assert_eq!(without.status.code(), Some(127), "{without:?}");
+    for (options, variable) in [(vec!["-L", SYSROOT], None), (vec![], Some(("QEMU_LD_PREFIX", SYSROOT)))] {
+        let mut command = Command::new(EMULATOR);
+        command.args(options).args(["-r", "5"]).arg(&program).env("A", "1").envs(variable);
+        let output = run(&mut command);
+        assert_eq!(verdict(&output), "1 1 - 5\n2 1 - 5\n", "{output:?}");
+    }
+}
+
+#[test]
+fn files_of_the_sysroot_stand_in_front() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let root = directory.path().join("root");
+    fs::create_dir_all(root.join("etc/inner")).expect("directories");
+    fs::write(root.join("etc/passwd"), "ours\n").expect("a file");
+    // An absolute link leads inside.
+    std::os::unix::fs::symlink("/etc/passwd", root.join("etc/link")).expect("a link");
+    let text = r#"
+        #include <fcntl.h>
+        #include <stdio.h>
+        #include <sys/stat.h>
+        #include <unistd.h>
+        static void show(const char *path) {
+            char text[64] = {0};
+            struct stat s = {0};
+            int fd = open(path, O_RDONLY);
+            read(fd, text, 5);
+            printf("%s %d %d %d %s\n", path, stat(path, &s), (int)s.st_size, access(path, F_OK), text);
+        }
+        int main(void) {
+            show("/etc/passwd");
+            show("/etc/link");
+            char link[64] = {0};
+            readlink("/etc/link", link, 63);
+            printf("%s\n", link);
+            printf("%d %d\n", access("/etc/inner", F_OK), access("/etc/hostname", F_OK));
+            int fd = open("/etc/created-by-a-test", O_WRONLY | O_CREAT | O_EXCL, 0600);
+            if (fd >= 0) unlink("/etc/created-by-a-test");
+            printf("%d\n", access("/proc/self/status", F_OK));
+            return 0;
+        }"#;
+    let program = program(directory.path(), text);
+    let output = run(Command::new(EMULATOR).arg("-L").arg(&root).arg(&program));
+    let host = i32::from(!std::path::Path::new("/etc/hostname").exists());
+    let expected = format!("/etc/passwd 0 5 0 ours\n\n/etc/link 0 5 0 ours\n\n/etc/passwd\n0 {}\n0\n", -host);
+    assert_eq!(verdict(&output), expected, "{output:?}");
+}
+
+#[test]
+fn what_qemu_takes_and_we_cannot_is_said() {
+    let output = run(Command::new(EMULATOR).args(["-g", "1234", "/bin/true"]));
+    assert_eq!(output.status.code(), Some(127));
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "crossdock-emu: -g: there is no debugger's port\n");
+}
+
 #[test]
 fn scripts_run_by_their_interpreter() {
     let directory = tempfile::tempdir().expect("a directory");
