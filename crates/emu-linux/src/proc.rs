@@ -155,20 +155,55 @@ fn maps() -> Vec<u8> {
     text.into_bytes()
 }
 
+/// The files that are mapped, as they were looked up last.
+#[derive(Debug)]
+pub struct Places {
+    /// Start, end, offset, name.
+    files: Vec<(u64, u64, u64, String)>,
+    /// The log of changes then.
+    head: u64,
+}
+
+impl Places {
+    /// Nothing is known yet.
+    pub const NONE: Places = Places { files: Vec::new(), head: u64::MAX };
+
+    /// As [`place`], without a look at /proc each time.
+    pub fn place(&mut self, address: u64) -> String {
+        let head = task::CHANGES.head();
+        let known = |files: &[(u64, u64, u64, String)]| {
+            files.iter().find(|file| (file.0..file.1).contains(&address)).map(|(start, _, offset, name)| {
+                format!("{address:#x} ({name}+{:#x})", address - start + offset)
+            })
+        };
+        if self.head == head
+            && let Some(text) = known(&self.files)
+        {
+            return text;
+        }
+        let maps = read_all(b"/proc/self/maps\0");
+        let maps = String::from_utf8_lossy(&maps);
+        self.head = head;
+        self.files = maps.lines().filter_map(mapped_file).collect();
+        known(&self.files).unwrap_or_else(|| format!("{address:#x}"))
+    }
+}
+
+/// Start, end, offset and name of a line of maps, where it is of a file.
+fn mapped_file(line: &str) -> Option<(u64, u64, u64, String)> {
+    let (start, end, rest) = parse(line)?;
+    let offset = u64::from_str_radix(rest.split(' ').nth(1)?, 16).ok()?;
+    // No field before the name has a slash.
+    Some((start, end, offset, rest[rest.find('/')?..].into()))
+}
+
 /// The file mapped at an address, and the offset in it.
 pub fn file_at(address: u64) -> Option<(Vec<u8>, u64)> {
     let host = read_all(b"/proc/self/maps\0");
     let host = String::from_utf8_lossy(&host);
-    host.lines().find_map(|line| {
-        let (start, end, rest) = parse(line)?;
-        if !(start..end).contains(&address) {
-            return None;
-        }
-        let mut fields = rest.split_ascii_whitespace();
-        let offset = u64::from_str_radix(fields.nth(1)?, 16).ok()?;
-        let name = fields.nth(2)?;
-        Some((name.as_bytes().to_vec(), address - start + offset))
-    })
+    let mut files = host.lines().filter_map(mapped_file);
+    let (start, _, offset, name) = files.find(|file| (file.0..file.1).contains(&address))?;
+    Some((name.into_bytes(), address - start + offset))
 }
 
 /// An address with the file and the offset in it, as far as it is mapped from one.
@@ -216,6 +251,9 @@ mod tests {
 
     #[test]
     fn reads_lines_of_maps() {
+        let line = "1000-2000 r-xp 00003000 08:01 1        /x y";
+        assert_eq!(mapped_file(line), Some((0x1000, 0x2000, 0x3000, "/x y".into())));
+        assert_eq!(mapped_file("1000-2000 r-xp 00000000 00:00 0 "), None);
         assert_eq!(parse("1000-2000 r-xp 0 0:0 1 /x"), Some((0x1000, 0x2000, "r-xp 0 0:0 1 /x")));
     }
 }

@@ -2,12 +2,13 @@
 
 use crate::calls;
 use crate::guest;
+use crate::options;
 use crate::proc;
 use crate::program;
 use crate::signal::{self, fault_info, number};
 use crate::sys::{self, nr};
 use crate::syscall;
-use crate::task::{CHANGES, Task};
+use crate::task::{self, CHANGES, Task};
 use crate::vdso;
 use alloc::format;
 use alloc::string::String;
@@ -37,8 +38,16 @@ pub fn run(task: &mut Task) -> ! {
     let host = Host { memory: guest::memory(), counter };
     // SAFETY: valid while the thread lives; a vfork child's parent does not run.
     let engine = unsafe { &mut *task.engine };
+    let trace = options::get().trace_blocks;
+    let mut places = proc::Places::NONE;
     loop {
-        match engine.run(&mut task.state, &host, &task.shared.interrupt) {
+        let exit = if trace && !interrupted(task) {
+            sys::complain(&format!("{} {}\n", task::thread_id(), places.place(task.state.pc)));
+            engine.interpret_block(&mut task.state, &host, &task.shared.interrupt)
+        } else {
+            engine.run(&mut task.state, &host, &task.shared.interrupt)
+        };
+        match exit {
             Exit::Syscall(_) => calls::answer(task),
             Exit::Interrupted => signal::deliver(task),
             Exit::Fault(fault) => raise_fault(task, fault),

@@ -210,3 +210,54 @@ fn system_calls_that_are_missing_are_named() {
     let of_ring = all.iter().filter(|line| line.starts_with(&refused)).collect::<Vec<_>>();
     assert!(of_ring.len() == 1 && of_ring[0].ends_with(") is refused: ENOSYS"), "{all:?}");
 }
+
+/// The file offset of a function of a static program.
+fn offset_of(program: &std::path::Path, function: &str) -> u64 {
+    let field = |text: &str, at: usize| text.split_whitespace().nth(at).map(str::to_string);
+    let hexadecimal = |text: &str| u64::from_str_radix(text.trim_start_matches("0x"), 16).expect("a number");
+    let symbols = run(Command::new("aarch64-linux-gnu-nm").arg(program));
+    let symbols = String::from_utf8_lossy(&symbols.stdout).into_owned();
+    let line = symbols.lines().find(|line| field(line, 2).as_deref() == Some(function)).expect("a symbol");
+    let address = hexadecimal(&field(line, 0).expect("an address"));
+    // The first segment begins at the file's start.
+    let segments = run(Command::new("aarch64-linux-gnu-readelf").arg("-lW").arg(program));
+    let segments = String::from_utf8_lossy(&segments.stdout).into_owned();
+    let first = segments.lines().find(|line| line.trim_start().starts_with("LOAD")).expect("a segment");
+    address - hexadecimal(&field(first, 2).expect("an address"))
+}
+
+const LOOP: &str = "
+    __attribute__((noinline)) int work(int n) { int s = 0; for (int i = 0; i < n; i++) s += i ^ n; return s; }
+    int main(void) { volatile int s = 0; for (int i = 0; i < 100; i++) s += work(i); return 0; }
+";
+
+#[test]
+fn blocks_are_traced_with_their_place_in_the_file() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let program = program(directory.path(), LOOP);
+    let output = run(Command::new(EMULATOR).args(["--trace", "blocks"]).arg(&program));
+    assert_eq!(verdict(&output), "");
+    let trace = String::from_utf8_lossy(&output.stderr);
+    let place = format!("({}+{:#x})", program.display(), offset_of(&program, "work"));
+    let calls = trace.lines().filter(|line| line.ends_with(&place)).count();
+    assert_eq!(calls, 100, "{place}");
+}
+
+#[test]
+fn the_map_for_perf_names_guest_code() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let program = program(directory.path(), LOOP);
+    let child = Command::new(EMULATOR).arg("--perf-map").arg(&program).spawn().expect("it starts");
+    let map = format!("/tmp/perf-{}.map", child.id());
+    child.wait_with_output().expect("it ends");
+    let text = fs::read_to_string(&map).expect("the map is written");
+    let _ = fs::remove_file(&map);
+    // The unit of the loop begins somewhere in the function, which is short.
+    let (name, start) = (format!("({}+0x", program.display()), offset_of(&program, "work"));
+    let offsets = text.lines().filter_map(|line| {
+        let (_, offset) = line.split_once(&name)?;
+        u64::from_str_radix(offset.trim_end_matches(')'), 16).ok()
+    });
+    assert!(offsets.clone().any(|offset| (start..start + 64).contains(&offset)), "{start:#x}: {text}");
+    assert!(text.lines().all(|line| line.split(' ').nth(2) == Some("arm64")), "{text}");
+}
