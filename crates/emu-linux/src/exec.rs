@@ -68,6 +68,17 @@ pub(crate) fn open_own_executable(passed: Option<i32>, auxiliary: &[(u64, u64)])
     }
 }
 
+/// Whether a path, with NUL, leads to the emulator's executable.
+pub(crate) fn is_emulator(path: &[u8]) -> bool {
+    let (mut ours, mut theirs) = ([0u64; 18], [0u64; 18]);
+    // SAFETY: a struct stat has 18 words, of which the first two are device and inode; the path ends with NUL.
+    unsafe {
+        syscall!(nr::FSTAT, program::descriptor(), ours.as_mut_ptr()) == 0
+            && syscall!(nr::NEWFSTATAT, AT_FDCWD, path.as_ptr(), theirs.as_mut_ptr(), 0) == 0
+            && ours[..2] == theirs[..2]
+    }
+}
+
 /// Whether a file begins as the emulator does in memory: its headers, and the build id that follows them.
 fn is_own_executable(descriptor: i32) -> bool {
     let mut start = [0; 2048];
@@ -144,11 +155,20 @@ pub fn execveat(
         let name = alloc::format!("/dev/fd/{directory}\0").into_bytes();
         (name, open(AT_FDCWD, reopened.as_bytes(), 0)?)
     } else {
-        let own = crate::proc::is_own_exe(&given).then(crate::proc::exe_path);
+        let own = crate::proc::followed_exe(&given);
         let in_sysroot = sysroot::lookup(&given, flags & AT_SYMLINK_NOFOLLOW == 0);
         let real = own.as_deref().or(in_sysroot.as_deref()).unwrap_or(&given);
         let nofollow = if flags & AT_SYMLINK_NOFOLLOW != 0 { O_NOFOLLOW } else { 0 };
-        let descriptor = open(directory, real, nofollow)?;
+        let descriptor = match open(directory, real, nofollow) {
+            // One that may be executed but not read: a handler of binfmt_misc can have it opened by the kernel.
+            Err(errno::EACCES) if own.is_none() => {
+                return Err(match run_native(task, directory, path, argv, envp, flags) {
+                    errno::ENOEXEC => errno::EACCES,
+                    other => other,
+                });
+            }
+            result => result?,
+        };
         let name = match given[0] {
             b'/' => given.clone(),
             _ if directory == AT_FDCWD => given.clone(),

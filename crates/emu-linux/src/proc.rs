@@ -60,6 +60,32 @@ pub fn is_own_exe(path: &[u8]) -> bool {
     file(path) == Some(File::Exe)
 }
 
+/// The program's path, with NUL, where `path` is the link of this process or another one that the emulator runs.
+pub fn followed_exe(path: &[u8]) -> Option<Vec<u8>> {
+    if is_own_exe(path) { Some(exe_path()) } else { exe_of_other(path) }
+}
+
+/// As [`followed_exe`], for other processes: the file that is mapped where their auxiliary vector says the program
+/// headers are.
+fn exe_of_other(path: &[u8]) -> Option<Vec<u8>> {
+    const AT_PHDR: u64 = 3;
+    let path = path.strip_suffix(&[0]).unwrap_or(path);
+    let directory = path.strip_suffix(b"/exe")?;
+    let number = directory.strip_prefix(b"/proc/")?;
+    if !number.first()?.is_ascii_digit() || !exec::is_emulator(&[path, b"\0"].concat()) {
+        return None;
+    }
+    let auxiliary = read_all(&[directory, b"/auxv\0"].concat());
+    let (pairs, _) = auxiliary.as_chunks::<16>();
+    let word = |pair: &[u8; 16], at: usize| pair[at..at + 8].try_into().map_or(0, u64::from_le_bytes);
+    let headers = pairs.iter().find(|pair| word(pair, 0) == AT_PHDR).map(|pair| word(pair, 8))?;
+    let maps = read_all(&[directory, b"/maps\0"].concat());
+    let maps = String::from_utf8_lossy(&maps);
+    let mut files = maps.lines().filter_map(mapped_file);
+    let (_, _, _, name) = files.find(|file| (file.0..file.1).contains(&headers))?;
+    Some([name.as_bytes(), b"\0"].concat())
+}
+
 /// The program's path, with NUL.
 pub fn exe_path() -> Vec<u8> {
     [&program::get().file, &b"\0"[..]].concat()

@@ -123,10 +123,13 @@ fn special(address: u64) -> Option<Vec<u8>> {
 }
 
 fn openat(task: &Task, a: &[u64; 6]) -> Result<i64, i64> {
-    if let Some(path) = special(a[1])
-        && let Some(file) = proc::file(&path)
-    {
-        return open_special(task, file, to_host(a[2]));
+    if let Some(path) = special(a[1]) {
+        if let Some(file) = proc::file(&path) {
+            return open_special(task, file, to_host(a[2]));
+        }
+        if let Some(path) = proc::followed_exe(&path) {
+            return host(task, nr::OPENAT, &[a[0], path.as_ptr() as u64, to_host(a[2]), a[3], 0, 0]);
+        }
     }
     host(task, nr::OPENAT, &[a[0], a[1], to_host(a[2]), a[3], 0, 0])
 }
@@ -257,12 +260,12 @@ fn fstatat(task: &Task, a: &[u64; 6]) -> Result<i64, i64> {
     put_stat(&stat, a[2])
 }
 
-/// The real path for /proc/self/exe where it is followed.
+/// The real path for a link to a program of ours where it is followed.
 fn own_exe(path: u64, flags: u64) -> Option<Vec<u8>> {
     if flags & AT_SYMLINK_NOFOLLOW != 0 {
         return None;
     }
-    special(path).filter(|path| proc::is_own_exe(path)).map(|_| proc::exe_path())
+    special(path).and_then(|path| proc::followed_exe(&path))
 }
 
 /// Calls whose path may be /proc/self/exe.
@@ -277,13 +280,12 @@ fn with_exe(task: &Task, call: u64, a: &[u64; 6]) -> Option<Result<i64, i64>> {
 }
 
 fn readlinkat(task: &Task, a: &[u64; 6]) -> Result<i64, i64> {
-    match special(a[1]) {
-        Some(path) if proc::is_own_exe(&path) => {
+    match own_exe(a[1], 0) {
+        Some(target) => {
             if a[3] as i32 <= 0 {
                 return Err(errno::EINVAL);
             }
-            let target = &program::get().file;
-            let length = target.len().min(a[3] as usize);
+            let length = (target.len() - 1).min(a[3] as usize);
             guest::write(a[2], &target[..length])?;
             Ok(length as i64)
         }
