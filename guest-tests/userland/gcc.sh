@@ -13,8 +13,10 @@ int main(void) {
     return dlclose(library);
 }
 C
-for options in "-O0 -g" "-O2 -flto" "-O3 -fsanitize=undefined" "-Os -fPIE -pie" "-O2 -pg"; do
+for options in "-O0 -g" "-O2 -flto" "-O3 -fsanitize=undefined" "-Os -fno-plt" "-O2 -pg"; do
     gcc -shared -fPIC $options -o lib.so lib.c
     gcc $options -o main main.c -ldl
     test "`./main`" = 18
 done
+gcc -Os -fPIE -pie -o main main.c -ldl
+test "`./main`" = 18

@@ -18,7 +18,7 @@ function next() {
     return;
   }
   const number = left--;
-  http.get({ port: server.address().port, path: `/${number}`, agent }, (response) => {
+  http.get({ host: '127.0.0.1', port: server.address().port, path: `/${number}`, agent }, (response) => {
     let text = '';
     response.on('data', (piece) => { text += piece; });
     response.on('end', () => {

@@ -53,6 +53,8 @@ pub struct System {
     pub wait: fn(),
     /// The arena below this address is about to be written; returns below which it need not be told.
     pub ready: fn(end: u64) -> u64,
+    /// Code of so many bytes at a host address was made of the guest's code from an address on; for profilers.
+    pub placed: Option<fn(guest: u64, code: u64, length: u64)>,
 }
 
 /// The translated code of a process; one in a process.
@@ -65,6 +67,8 @@ pub struct Jit {
     seen: AtomicU64,
     /// What the bottom of a return stack returns to.
     underflow: u64,
+    /// See [`System`].
+    placed: Option<fn(guest: u64, code: u64, length: u64)>,
     /// How many engines there are.
     threads: AtomicU32,
     enter: unsafe extern "C" fn(state: u64, code: u64),
@@ -93,7 +97,8 @@ impl Jit {
         let seen = AtomicU64::new(cache.seen());
         let underflow = cache.address(cache.thunks.underflow);
         let cache = Lock::new(cache, system.wait);
-        Some(Jit { cache, log, epoch, seen, underflow, threads: AtomicU32::new(0), enter })
+        let threads = AtomicU32::new(0);
+        Some(Jit { cache, log, epoch, seen, underflow, placed: system.placed, threads, enter })
     }
 
     /// Keeps the code from changing, for a fork.
@@ -294,6 +299,11 @@ impl Engine {
         }
     }
 
+    /// Interprets until something is for the caller to do, or a block has run; see [`Interpreter::run`].
+    pub fn interpret_block(&mut self, state: &mut State, host: &Host, interrupt: &AtomicU32) -> Exit {
+        self.interpreter.run(state, host, interrupt, 1)
+    }
+
     /// Heeds the log of changes, and empties what leads to code that is not to be run any more.
     fn catch_up(&mut self, jit: &Jit, state: &mut State, mode: u64) {
         if jit.log.head() != jit.seen.load(Ordering::Acquire) {
@@ -333,7 +343,13 @@ impl Engine {
             if self.interpreter.heat(pc) < self.hot {
                 return;
             }
+            let before = cache.next_offset();
             self.translate(&mut cache, pc, mode, host);
+            if let Some(placed) = jit.placed
+                && cache.size().0 > before
+            {
+                placed(pc, cache.address(before), u64::from(cache.size().0 - before));
+            }
         }
         match cache.entry(pc | mode) {
             Some(code) => self.jump_cache[(pc >> 2) as usize % JUMP_CACHE] = [pc, cache.address(code)],

@@ -1,11 +1,15 @@
 //! The translated code of the process.
 
+use crate::exec;
 use crate::lock::Lock;
+use crate::options;
+use crate::proc::Places;
 use crate::region;
 use crate::sys::nr;
 use crate::syscall;
-use crate::task::CHANGES;
+use crate::task::{self, CHANGES};
 use alloc::boxed::Box;
+use alloc::format;
 use crossdock_emu_jit::{Cache, Held, Jit, System};
 
 /// Not yet asked for; else what there is.
@@ -16,15 +20,34 @@ fn wait() {
     unsafe { syscall!(nr::SCHED_YIELD) };
 }
 
+/// `--perf-map`: adds a line to the file in which perf(1) looks for the names of code that no file holds. The cache's lock
+/// is held.
+fn placed(guest: u64, code: u64, length: u64) {
+    static PLACES: Lock<Places> = Lock::new(Places::NONE);
+    const O_WRONLY_CREAT_APPEND: u64 = 0o1 | 0o100 | 0o2000;
+    const O_NOFOLLOW_CLOEXEC: u64 = 0o2_400_000;
+    let line = format!("{code:x} {length:x} arm64 {}\n", PLACES.lock().place(guest));
+    let path = format!("/tmp/perf-{}.map\0", task::process_id());
+    // SAFETY: the path ends with NUL, write reads the line.
+    unsafe {
+        let flags = O_WRONLY_CREAT_APPEND | O_NOFOLLOW_CLOEXEC;
+        let file = syscall!(nr::OPENAT, exec::AT_FDCWD, path.as_ptr(), flags, 0o600);
+        if file >= 0 {
+            syscall!(nr::WRITE, file, line.as_ptr(), line.len());
+            syscall!(nr::CLOSE, file);
+        }
+    }
+}
+
 /// The process's translator; `None` where the host's CPU is too old for its code, or memory that is writable and
 /// executable is refused: then everything is interpreted.
 pub(crate) fn jit() -> Option<&'static Jit> {
     *JIT.lock().get_or_insert_with(|| {
         let (code, size) = region::code_arena()?;
+        let placed = options::get().perf_map.then_some(placed as fn(u64, u64, u64));
+        let system = System { wait, ready: region::code_ready, placed };
         // SAFETY: the arena is a part of our region that nobody else has, and this runs once.
-        let jit = unsafe {
-            Jit::new(code as *mut u8, size as u32, &CHANGES, System { wait, ready: region::code_ready })
-        }?;
+        let jit = unsafe { Jit::new(code as *mut u8, size as u32, &CHANGES, system) }?;
         Some(Box::leak(Box::new(jit)))
     })
 }

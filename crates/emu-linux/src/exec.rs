@@ -5,10 +5,12 @@
 
 use crate::elf::{self, Elf};
 use crate::guest;
+use crate::options::{self, Options};
 use crate::program;
 use crate::signal;
 use crate::sys::{errno, nr};
 use crate::syscall;
+use crate::sysroot;
 use crate::task::Task;
 use alloc::vec::Vec;
 
@@ -63,6 +65,17 @@ pub(crate) fn open_own_executable(passed: Option<i32>, auxiliary: &[(u64, u64)])
     if found >= 0 {
         program::set_descriptor(found);
         move_descriptor();
+    }
+}
+
+/// Whether a path, with NUL, leads to the emulator's executable.
+pub(crate) fn is_emulator(path: &[u8]) -> bool {
+    let (mut ours, mut theirs) = ([0u64; 18], [0u64; 18]);
+    // SAFETY: a struct stat has 18 words, of which the first two are device and inode; the path ends with NUL.
+    unsafe {
+        syscall!(nr::FSTAT, program::descriptor(), ours.as_mut_ptr()) == 0
+            && syscall!(nr::NEWFSTATAT, AT_FDCWD, path.as_ptr(), theirs.as_mut_ptr(), 0) == 0
+            && ours[..2] == theirs[..2]
     }
 }
 
@@ -142,10 +155,20 @@ pub fn execveat(
         let name = alloc::format!("/dev/fd/{directory}\0").into_bytes();
         (name, open(AT_FDCWD, reopened.as_bytes(), 0)?)
     } else {
-        let own = crate::proc::is_own_exe(&given).then(crate::proc::exe_path);
-        let real = own.as_deref().unwrap_or(&given);
+        let own = crate::proc::followed_exe(&given);
+        let in_sysroot = sysroot::lookup(&given, flags & AT_SYMLINK_NOFOLLOW == 0);
+        let real = own.as_deref().or(in_sysroot.as_deref()).unwrap_or(&given);
         let nofollow = if flags & AT_SYMLINK_NOFOLLOW != 0 { O_NOFOLLOW } else { 0 };
-        let descriptor = open(directory, real, nofollow)?;
+        let descriptor = match open(directory, real, nofollow) {
+            // One that may be executed but not read: a handler of binfmt_misc can have it opened by the kernel.
+            Err(errno::EACCES) if own.is_none() => {
+                return Err(match run_native(task, directory, path, argv, envp, flags) {
+                    errno::ENOEXEC => errno::EACCES,
+                    other => other,
+                });
+            }
+            result => result?,
+        };
         let name = match given[0] {
             b'/' => given.clone(),
             _ if directory == AT_FDCWD => given.clone(),
@@ -179,16 +202,15 @@ fn run_native(task: &Task, directory: i32, path: u64, argv: u64, envp: u64, flag
 
 /// Executes the emulator for a program of the guest. Returns only an error.
 fn run_guest(task: &Task, descriptor: i32, name: &[u8], script: &[Vec<u8>], argv: &[u64], envp: u64) -> i64 {
-    let program = program::get();
     let own = program::descriptor();
-    let options = alloc::format!(
-        "{descriptor},{own}{}{}\0",
-        if program.trace { "t" } else { "" },
-        if program.log { "l" } else { "" }
-    );
+    let (letters, texts) = options::get().encode();
+    let options = alloc::format!("{descriptor},{own},{letters}\0");
+    let texts: Vec<Vec<u8>> = texts.iter().map(|text| [text, &b"\0"[..]].concat()).collect();
     let mark = alloc::format!("{MARK}\0");
     let mut pointers: Vec<*const u8> =
-        alloc::vec![c"crossdock-emu".as_ptr().cast(), mark.as_ptr(), options.as_ptr(), name.as_ptr()];
+        alloc::vec![c"crossdock-emu".as_ptr().cast(), mark.as_ptr(), options.as_ptr()];
+    pointers.extend(texts.iter().map(|text| text.as_ptr()));
+    pointers.push(name.as_ptr());
     pointers.extend(script.iter().map(|text| text.as_ptr()));
     // A script's own argv[0] is replaced by its path.
     let skip = if script.is_empty() { 0 } else { 1 };
@@ -232,7 +254,8 @@ fn examine(mut descriptor: i32, name: &[u8]) -> Result<Kind, i64> {
                 next.extend(arguments.into_iter().skip(1));
                 arguments = next;
                 name = interpreter;
-                descriptor = open(AT_FDCWD, &name, 0)?;
+                let real = sysroot::lookup(&name, true);
+                descriptor = open(AT_FDCWD, real.as_deref().unwrap_or(&name), 0)?;
             }
             Err(error) => {
                 close(descriptor);
@@ -275,6 +298,7 @@ fn look(descriptor: i32) -> Result<Look, i64> {
     if elf::is_guest(start) {
         let elf = Elf::read(descriptor)?;
         if let Some(path) = elf.interpreter(descriptor)? {
+            let path = sysroot::lookup(&path, true).unwrap_or(path);
             let loader = open(AT_FDCWD, &path, 0)?;
             let found = Elf::read(loader);
             close(loader);
@@ -331,10 +355,8 @@ pub struct Passed {
     pub descriptor: i32,
     /// The emulator's file.
     pub own: i32,
-    /// Whether to print system calls.
-    pub trace: bool,
-    /// Whether to print unknown ones.
-    pub log: bool,
+    /// What the user has asked for.
+    pub options: Options,
     /// AT_EXECFN.
     pub path: Vec<u8>,
     /// The guest's arguments.
@@ -343,15 +365,17 @@ pub struct Passed {
 
 /// Reads the arguments after [`MARK`]; takes over the emulator's descriptor.
 pub fn passed(arguments: &[Vec<u8>]) -> Option<Passed> {
-    let options = core::str::from_utf8(arguments.first()?).ok()?;
-    let (descriptor, own) = options.trim_end_matches(['t', 'l']).split_once(',')?;
+    let words = core::str::from_utf8(arguments.first()?).ok()?;
+    let mut words = words.splitn(3, ',');
+    let (descriptor, own, letters) = (words.next()?, words.next()?, words.next()?);
+    let (options, taken) = Options::decode(letters, &arguments[1..])?;
+    let rest = &arguments[1 + taken..];
     Some(Passed {
         descriptor: descriptor.parse().ok()?,
         own: own.parse().ok()?,
-        trace: options.contains('t'),
-        log: options.contains('l'),
-        path: arguments.get(1)?.clone(),
-        arguments: arguments[2..].to_vec(),
+        options,
+        path: rest.first()?.clone(),
+        arguments: rest[1..].to_vec(),
     })
 }
 
@@ -375,16 +399,16 @@ mod tests {
 
     #[test]
     fn arguments_come_back() {
-        let list = [b"7,960tl".to_vec(), b"/bin/x".to_vec(), b"x".to_vec(), b"y".to_vec()];
+        let list = [&b"7,960,tL"[..], b"/root", b"/bin/x", b"x", b"y"].map(<[u8]>::to_vec);
         let expected = Passed {
             descriptor: 7,
             own: 960,
-            trace: true,
-            log: true,
+            options: Options { trace_calls: true, sysroot: b"/root".to_vec(), ..Options::NONE },
             path: b"/bin/x".to_vec(),
             arguments: alloc::vec![b"x".to_vec(), b"y".to_vec()],
         };
         assert_eq!(passed(&list), Some(expected));
         assert_eq!(passed(&[]), None);
+        assert_eq!(passed(&list[..2]), None);
     }
 }

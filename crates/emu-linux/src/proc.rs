@@ -60,6 +60,32 @@ pub fn is_own_exe(path: &[u8]) -> bool {
     file(path) == Some(File::Exe)
 }
 
+/// The program's path, with NUL, where `path` is the link of this process or another one that the emulator runs.
+pub fn followed_exe(path: &[u8]) -> Option<Vec<u8>> {
+    if is_own_exe(path) { Some(exe_path()) } else { exe_of_other(path) }
+}
+
+/// As [`followed_exe`], for other processes: the file that is mapped where their auxiliary vector says the program
+/// headers are.
+fn exe_of_other(path: &[u8]) -> Option<Vec<u8>> {
+    const AT_PHDR: u64 = 3;
+    let path = path.strip_suffix(&[0]).unwrap_or(path);
+    let directory = path.strip_suffix(b"/exe")?;
+    let number = directory.strip_prefix(b"/proc/")?;
+    if !number.first()?.is_ascii_digit() || !exec::is_emulator(&[path, b"\0"].concat()) {
+        return None;
+    }
+    let auxiliary = read_all(&[directory, b"/auxv\0"].concat());
+    let (pairs, _) = auxiliary.as_chunks::<16>();
+    let word = |pair: &[u8; 16], at: usize| pair[at..at + 8].try_into().map_or(0, u64::from_le_bytes);
+    let headers = pairs.iter().find(|pair| word(pair, 0) == AT_PHDR).map(|pair| word(pair, 8))?;
+    let maps = read_all(&[directory, b"/maps\0"].concat());
+    let maps = String::from_utf8_lossy(&maps);
+    let mut files = maps.lines().filter_map(mapped_file);
+    let (_, _, _, name) = files.find(|file| (file.0..file.1).contains(&headers))?;
+    Some([name.as_bytes(), b"\0"].concat())
+}
+
 /// The program's path, with NUL.
 pub fn exe_path() -> Vec<u8> {
     [&program::get().file, &b"\0"[..]].concat()
@@ -155,20 +181,63 @@ fn maps() -> Vec<u8> {
     text.into_bytes()
 }
 
+/// The files that are mapped, as they were looked up last.
+#[derive(Debug)]
+pub struct Places {
+    /// Start, end, offset, name.
+    files: Vec<(u64, u64, u64, String)>,
+    /// The log of changes then.
+    head: u64,
+}
+
+impl Places {
+    /// Nothing is known yet.
+    pub const NONE: Places = Places { files: Vec::new(), head: u64::MAX };
+
+    /// As [`place`], without a look at /proc each time.
+    pub fn place(&mut self, address: u64) -> String {
+        let head = task::CHANGES.head();
+        let known = |files: &[(u64, u64, u64, String)]| {
+            files.iter().find(|file| (file.0..file.1).contains(&address)).map(|(start, _, offset, name)| {
+                format!("{address:#x} ({name}+{:#x})", address - start + offset)
+            })
+        };
+        if self.head == head
+            && let Some(text) = known(&self.files)
+        {
+            return text;
+        }
+        let maps = read_all(b"/proc/self/maps\0");
+        let maps = String::from_utf8_lossy(&maps);
+        self.head = head;
+        self.files = maps.lines().filter_map(mapped_file).collect();
+        known(&self.files).unwrap_or_else(|| format!("{address:#x}"))
+    }
+}
+
+/// Start, end, offset and name of a line of maps, where it is of a file.
+fn mapped_file(line: &str) -> Option<(u64, u64, u64, String)> {
+    let (start, end, rest) = parse(line)?;
+    let offset = u64::from_str_radix(rest.split(' ').nth(1)?, 16).ok()?;
+    // No field before the name has a slash.
+    Some((start, end, offset, rest[rest.find('/')?..].into()))
+}
+
 /// The file mapped at an address, and the offset in it.
 pub fn file_at(address: u64) -> Option<(Vec<u8>, u64)> {
     let host = read_all(b"/proc/self/maps\0");
     let host = String::from_utf8_lossy(&host);
-    host.lines().find_map(|line| {
-        let (start, end, rest) = parse(line)?;
-        if !(start..end).contains(&address) {
-            return None;
-        }
-        let mut fields = rest.split_ascii_whitespace();
-        let offset = u64::from_str_radix(fields.nth(1)?, 16).ok()?;
-        let name = fields.nth(2)?;
-        Some((name.as_bytes().to_vec(), address - start + offset))
-    })
+    let mut files = host.lines().filter_map(mapped_file);
+    let (start, _, offset, name) = files.find(|file| (file.0..file.1).contains(&address))?;
+    Some((name.into_bytes(), address - start + offset))
+}
+
+/// An address with the file and the offset in it, as far as it is mapped from one.
+pub fn place(address: u64) -> String {
+    match file_at(address) {
+        Some((file, offset)) => format!("{address:#x} ({}+{offset:#x})", String::from_utf8_lossy(&file)),
+        None => format!("{address:#x}"),
+    }
 }
 
 fn cpuinfo() -> Vec<u8> {
@@ -208,6 +277,9 @@ mod tests {
 
     #[test]
     fn reads_lines_of_maps() {
+        let line = "1000-2000 r-xp 00003000 08:01 1        /x y";
+        assert_eq!(mapped_file(line), Some((0x1000, 0x2000, 0x3000, "/x y".into())));
+        assert_eq!(mapped_file("1000-2000 r-xp 00000000 00:00 0 "), None);
         assert_eq!(parse("1000-2000 r-xp 0 0:0 1 /x"), Some((0x1000, 0x2000, "r-xp 0 0:0 1 /x")));
     }
 }

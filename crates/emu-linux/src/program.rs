@@ -18,10 +18,6 @@ pub struct Program {
     pub stack: Range<u64>,
     /// Whether the kernel's own /proc/self/cmdline and auxv show the guest's.
     pub described: bool,
-    /// Whether system calls are printed.
-    pub trace: bool,
-    /// Whether unknown system calls are printed.
-    pub log: bool,
 }
 
 static PROGRAM: AtomicPtr<Program> = AtomicPtr::new(core::ptr::null_mut());
@@ -36,8 +32,6 @@ pub fn get() -> &'static Program {
         auxiliary: Vec::new(),
         stack: 0..0,
         described: false,
-        trace: false,
-        log: false,
     };
     // SAFETY: set once to a box that is never freed.
     unsafe { PROGRAM.load(Ordering::Acquire).as_ref() }.unwrap_or(&NONE)

@@ -2,13 +2,16 @@
 
 use crate::calls;
 use crate::guest;
+use crate::options;
 use crate::proc;
 use crate::program;
 use crate::signal::{self, fault_info, number};
 use crate::sys::{self, nr};
 use crate::syscall;
-use crate::task::{CHANGES, Task};
+use crate::task::{self, CHANGES, Task};
 use crate::vdso;
+use alloc::format;
+use alloc::string::String;
 use core::sync::atomic::Ordering;
 use crossdock_emu_guest::a64::{self, Exit, Host};
 use crossdock_emu_guest::memory::{Access, Fault};
@@ -35,8 +38,16 @@ pub fn run(task: &mut Task) -> ! {
     let host = Host { memory: guest::memory(), counter };
     // SAFETY: valid while the thread lives; a vfork child's parent does not run.
     let engine = unsafe { &mut *task.engine };
+    let trace = options::get().trace_blocks;
+    let mut places = proc::Places::NONE;
     loop {
-        match engine.run(&mut task.state, &host, &task.shared.interrupt) {
+        let exit = if trace && !interrupted(task) {
+            sys::complain(&format!("{} {}\n", task::thread_id(), places.place(task.state.pc)));
+            engine.interpret_block(&mut task.state, &host, &task.shared.interrupt)
+        } else {
+            engine.run(&mut task.state, &host, &task.shared.interrupt)
+        };
+        match exit {
             Exit::Syscall(_) => calls::answer(task),
             Exit::Interrupted => signal::deliver(task),
             Exit::Fault(fault) => raise_fault(task, fault),
@@ -85,12 +96,17 @@ pub(crate) fn explain_undefined(task: &Task) {
     let pc = task.state.pc;
     let word = guest::read32(pc).unwrap_or(0);
     let program = program::get();
-    let name = a64::name(word);
-    let (file, offset) = proc::file_at(pc).unwrap_or((program.file.clone(), pc));
-    sys::complain(&alloc::format!(
-        "crossdock-emu: {}: instruction {word:#010x} ({name}) at {pc:#x} ({}+{offset:#x}) is not one of this CPU\n",
-        alloc::string::String::from_utf8_lossy(&program.file),
-        alloc::string::String::from_utf8_lossy(&file),
+    let name = match (a64::refused(word), a64::classify(word)) {
+        (_, Some(row)) => format!("{} with reserved fields", row.name),
+        (Some(row), None) if row.name.is_empty() => row.feature.into(),
+        (Some(row), None) => format!("{}, {}", row.name, row.feature),
+        (None, None) => "unallocated".into(),
+    };
+    let [a, b, c, d] = word.to_le_bytes();
+    sys::complain(&format!(
+        "crossdock-emu: {}: this CPU has no instruction {word:#010x} ({name}; bytes {a:02x} {b:02x} {c:02x} {d:02x}) at {}\n",
+        String::from_utf8_lossy(&program.file),
+        proc::place(pc),
     ));
 }
 

@@ -11,6 +11,7 @@ use crate::run;
 use crate::signal::{self, Actions};
 use crate::sys::{self, errno, nr};
 use crate::syscall;
+use crate::sysroot;
 use crate::task::{self, Task};
 use crate::vdso;
 use alloc::boxed::Box;
@@ -33,10 +34,8 @@ pub struct Invocation {
     pub environment: Vec<Vec<u8>>,
     /// The host's auxiliary vector, in pairs.
     pub auxiliary: Vec<(u64, u64)>,
-    /// Print system calls.
-    pub trace: bool,
-    /// Print unknown system calls.
-    pub log: bool,
+    /// Most bytes of the stack, where it is not RLIMIT_STACK.
+    pub stack: Option<u64>,
 }
 
 /// Takes the emulator's part of the address space. First of all, since the heap is in it.
@@ -78,6 +77,7 @@ fn prepare(invocation: Invocation) -> Result<&'static mut Task, i64> {
     let mut entry = image.entry;
     let mut base = 0;
     if let Some(path) = interpreter {
+        let path = sysroot::lookup(&path, true).unwrap_or(path);
         let loader = exec::open(exec::AT_FDCWD, &path, 0)?;
         let mapped = Elf::read(loader).map_err(|_| errno::ELIBBAD)?.map(loader, 0)?;
         // SAFETY: our own descriptor.
@@ -96,7 +96,7 @@ fn prepare(invocation: Invocation) -> Result<&'static mut Task, i64> {
         && invocation.path.iter().filter(|&&b| b == b'/').count() == 3;
     set_name(file.as_deref().filter(|_| by_descriptor).unwrap_or(&invocation.path));
 
-    let stack = map_stack()?;
+    let stack = map_stack(invocation.stack)?;
     let Filled { sp, auxiliary, arguments, environment } =
         fill_stack(&stack, &invocation, &elf, &image, base, &random)?;
     let described = describe(&image, sp, arguments, environment, &auxiliary);
@@ -108,8 +108,6 @@ fn prepare(invocation: Invocation) -> Result<&'static mut Task, i64> {
         auxiliary,
         stack,
         described,
-        trace: invocation.trace,
-        log: invocation.log,
     });
     task.own_engine();
     Ok(task)
@@ -145,12 +143,12 @@ fn map_trampoline() -> Result<(), i64> {
 }
 
 /// The stack, as large as it may grow (RLIMIT_STACK; 1 GiB where there is no limit), above a gap that faults.
-fn map_stack() -> Result<Range<u64>, i64> {
+fn map_stack(wanted: Option<u64>) -> Result<Range<u64>, i64> {
     const GAP: u64 = 1 << 20;
     let mut limit = [0u64; 2];
     // SAFETY: the kernel fills the array.
     unsafe { syscall!(nr::GETRLIMIT, 3, limit.as_mut_ptr()) };
-    let length = limit[0].clamp(256 << 10, 1 << 30) & !4095;
+    let length = wanted.unwrap_or(limit[0]).clamp(256 << 10, 1 << 30) & !4095;
     let flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
     // SAFETY: a new mapping.
     let low = unsafe { syscall!(nr::MMAP, 0, length + GAP, 0, flags, u64::MAX, 0) };

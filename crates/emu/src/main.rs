@@ -4,10 +4,10 @@
 //! it would ignore SIGPIPE and take SIGSEGV.
 #![no_main]
 
-use crossdock_emu_guest::a64::features;
+use crossdock_emu::command_line::{Ending, Wanted};
 use crossdock_emu_linux::start::give_up;
 use crossdock_emu_linux::sys::{complain, errno};
-use crossdock_emu_linux::{Heap, Invocation, exec, start, syscall, take_region};
+use crossdock_emu_linux::{Heap, Invocation, exec, options, start, syscall, take_region};
 use std::ffi::{CStr, c_char, c_int};
 
 #[global_allocator]
@@ -16,20 +16,6 @@ static HEAP: Heap = Heap;
 const AT_EXECFD: u64 = 2;
 const AT_FLAGS: u64 = 8;
 const AT_FLAGS_PRESERVE_ARGV0: u64 = 1;
-
-const USAGE: &str = "\
-crossdock-emu runs a Linux program of another CPU (now: arm64)
-
-usage: crossdock-emu [options] program [arguments]
-
-  -0 NAME            argv[0] of the program
-  --trace syscalls   print system calls to standard error
-  --cpu-features     print what the emulated CPU can do
-  --version          print the version
-
-environment:
-  CROSSDOCK_EMU_LOG  if set, unknown system calls are printed once
-";
 
 /// The strings of a null-terminated array.
 ///
@@ -116,88 +102,86 @@ pub unsafe extern "C" fn main(
         unsafe { (strings(arguments), strings(environment), auxiliary(environment)) };
     let value = |kind| auxiliary.iter().find(|pair| pair.0 == kind).map(|pair| pair.1);
 
-    let mut invocation = Invocation::default();
-    if arguments.get(1).is_some_and(|mark| mark == exec::MARK.as_bytes()) {
-        match exec::passed(&arguments[2..]) {
-            Some(passed) => {
-                invocation = Invocation {
-                    descriptor: passed.descriptor,
-                    own: Some(passed.own),
-                    path: passed.path,
-                    arguments: passed.arguments,
-                    trace: passed.trace,
-                    log: passed.log,
-                    ..Invocation::default()
-                };
-            }
-            None => give_up("crossdock-emu: --guest-exec is for the emulator itself\n", 127),
-        }
-    } else {
-        by_hand(&mut invocation, arguments, value(AT_FLAGS).unwrap_or(0), value(AT_EXECFD));
-    }
-    invocation.log |= environment.iter().any(|text| text.starts_with(b"CROSSDOCK_EMU_LOG="));
+    let (wanted, mut invocation) =
+        match invocation(arguments, &environment, value(AT_FLAGS), value(AT_EXECFD)) {
+            Ok(both) => both,
+            Err(Ending::Print(text)) => print(&text),
+            Err(Ending::Refuse(text)) => give_up(&text, 127),
+        };
+    invocation.stack = wanted.stack;
     invocation.environment = environment;
     invocation.auxiliary = auxiliary;
+    wanted.change(&mut invocation.environment);
     let path = String::from_utf8_lossy(&invocation.path).into_owned();
     let error = start(invocation);
     complain(&format!("crossdock-emu: {path}: {}\n", describe(error)));
     if error == errno::ENOENT { 127 } else { 126 }
 }
 
-/// Options by hand, or the arguments that binfmt_misc makes: the program's path, then its argv (flag P) or the rest.
-fn by_hand(invocation: &mut Invocation, arguments: Vec<Vec<u8>>, flags: u64, descriptor: Option<u64>) {
-    let preserved = flags & AT_FLAGS_PRESERVE_ARGV0 != 0;
-    let from_binfmt = preserved || descriptor.is_some();
-    let mut rest = arguments.into_iter().skip(1);
-    let mut name = None;
-    let path = loop {
-        let Some(argument) = rest.next() else { give_up(USAGE, 127) };
-        if from_binfmt || !argument.starts_with(b"-") {
-            break argument;
-        }
-        match argument.as_slice() {
-            b"--version" | b"-version" => {
-                print(&format!("crossdock-emu {} (arm64)\n", env!("CARGO_PKG_VERSION")));
-            }
-            b"--cpu-features" => print(&format!("arm64: {}\n", features::CPUINFO_FEATURES)),
-            b"--help" | b"-h" | b"-help" => print(USAGE),
-            b"--trace" => match rest.next().as_deref() {
-                Some(b"syscalls") => invocation.trace = true,
-                _ => give_up("crossdock-emu: --trace knows \"syscalls\"\n", 127),
-            },
-            b"-strace" => invocation.trace = true,
-            b"-0" => name = rest.next(),
-            b"--" => match rest.next() {
-                Some(path) => break path,
-                None => give_up(USAGE, 127),
-            },
-            other => give_up(
-                &format!("crossdock-emu: unknown option {}; see --help\n", String::from_utf8_lossy(other)),
-                127,
-            ),
-        }
-    };
-    if preserved {
-        invocation.arguments = rest.collect();
-    } else {
-        invocation.arguments = std::iter::once(name.unwrap_or_else(|| path.clone())).chain(rest).collect();
+/// What is to be started: by the emulator itself, by binfmt_misc, or by hand.
+fn invocation(
+    arguments: Vec<Vec<u8>>,
+    environment: &[Vec<u8>],
+    flags: Option<u64>,
+    descriptor: Option<u64>,
+) -> Result<(Wanted, Invocation), Ending> {
+    if arguments.get(1).is_some_and(|mark| mark == exec::MARK.as_bytes()) {
+        let Some(passed) = exec::passed(&arguments[2..]) else {
+            return Err(Ending::Refuse("crossdock-emu: --guest-exec is for the emulator itself\n".into()));
+        };
+        options::set(passed.options);
+        let invocation = Invocation {
+            descriptor: passed.descriptor,
+            own: Some(passed.own),
+            path: passed.path,
+            arguments: passed.arguments,
+            ..Invocation::default()
+        };
+        return Ok((Wanted::default(), invocation));
     }
-    invocation.path = path;
+    let mut wanted = Wanted::from_environment(environment)?;
+    // Before Linux 5.12 the flags are silent; Debian names the interpreter so where it registers it with flag P.
+    let preserved = flags.unwrap_or(0) & AT_FLAGS_PRESERVE_ARGV0 != 0
+        || arguments.first().is_some_and(|name| name.ends_with(b"-binfmt-P"));
+    let mut rest = arguments.into_iter().skip(1).collect::<Vec<_>>();
+    if (preserved || descriptor.is_some()) && !rest.is_empty() {
+        // The program's path, then its argv with flag P, or what follows argv[0].
+        wanted.program = vec![rest.remove(0)];
+        wanted.name = preserved.then(|| if rest.is_empty() { Vec::new() } else { rest.remove(0) });
+        wanted.program.append(&mut rest);
+    } else {
+        wanted.by_hand(rest)?;
+    }
+    options::set(wanted.options.clone());
+    let mut program = core::mem::take(&mut wanted.program).into_iter();
+    let path = program.next().unwrap_or_default();
+    let name = wanted.name.take().unwrap_or_else(|| path.clone());
+    let mut invocation = Invocation {
+        arguments: core::iter::once(name).chain(program).collect(),
+        path,
+        ..Invocation::default()
+    };
     invocation.path.push(0);
     invocation.descriptor = match descriptor {
         Some(descriptor) => descriptor as i32,
-        None => match exec::open_program(&invocation.path, &mut invocation.arguments) {
-            Ok(descriptor) => descriptor,
-            Err(error) => {
-                let path = String::from_utf8_lossy(&invocation.path).into_owned();
-                give_up(
-                    &format!("crossdock-emu: {}: {}\n", path.trim_end_matches('\0'), describe(error)),
-                    if error == errno::ENOENT { 127 } else { 126 },
-                )
-            }
-        },
+        None => open_program(&mut invocation),
     };
     invocation.path.pop();
+    Ok((wanted, invocation))
+}
+
+/// Opens the program by its path; ends where that cannot be run.
+fn open_program(invocation: &mut Invocation) -> i32 {
+    match exec::open_program(&invocation.path, &mut invocation.arguments) {
+        Ok(descriptor) => descriptor,
+        Err(error) => {
+            let path = String::from_utf8_lossy(&invocation.path).into_owned();
+            give_up(
+                &format!("crossdock-emu: {}: {}\n", path.trim_end_matches('\0'), describe(error)),
+                if error == errno::ENOENT { 127 } else { 126 },
+            )
+        }
+    }
 }
 
 /// Prints to standard output and ends.

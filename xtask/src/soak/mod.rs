@@ -67,6 +67,10 @@ pub fn soak(args: &[&str]) -> Result<()> {
     while let Some(arg) = rest.next() {
         match *arg {
             "--again" => again = true,
+            "--help" | "-h" => {
+                print!("cargo xtask soak [--again] [--emulator PATH] [JOB[/CASE]...]\n{}", usage());
+                return Ok(());
+            }
             "--emulator" => emulator = Some(PathBuf::from(rest.next().context("--emulator needs a path")?)),
             option if option.starts_with('-') => bail!("soak: unknown option {option}"),
             name => names.push(name),

@@ -47,7 +47,7 @@ const PACKAGES: [&str; 32] = [
 ];
 
 /// Files that differ from one installation to the next on the same machine, and why.
-const DIFFERENT: [(&str, &str); 9] = [
+const DIFFERENT: [(&str, &str); 10] = [
     ("/var/log/", "logs with times"),
     ("/var/cache/ldconfig/aux-cache", "times and inodes of libraries"),
     ("/var/lib/apt/", "lists and states of apt with times"),
@@ -57,6 +57,7 @@ const DIFFERENT: [(&str, &str); 9] = [
     ("/var/cache/apt/", "caches of apt with addresses and times"),
     ("/etc/ssh/ssh_host_", "random keys"),
     ("/var/lib/dbus/machine-id", "random"),
+    ("/run/mount", "made by mount where it runs"),
 ];
 
 /// The script that root runs in its own namespaces, with the emulator registered there.

@@ -10,9 +10,18 @@ use crate::demo;
 use crate::roots::{self, Handler, SUITE};
 use crate::tools::{checkout, run};
 
-/// The root with everything installed, with `guest-tests/userland` and sources of Debian in its `/soak`.
+/// A copy of the root with everything installed, with `guest-tests/userland` and sources of Debian in its `/soak`. Programs
+/// write to it.
 fn prepared(soak: &Soak) -> Result<PathBuf> {
-    let root = packages::root_by_qemu(soak)?;
+    let root = soak.directory.join("userland");
+    if !root.exists() {
+        let partial = root.with_extension("partial");
+        run(Command::new("rm").arg("-rf").arg(&partial))?;
+        run(Command::new("cp").arg("-a").args([&packages::root_by_qemu(soak)?, &partial]))?;
+        // Names of the machine itself, which no package brings.
+        std::fs::write(partial.join("etc/hosts"), "127.0.0.1 localhost\n::1 localhost\n")?;
+        std::fs::rename(&partial, &root)?;
+    }
     let place = root.join("soak");
     std::fs::create_dir_all(&place)?;
     for entry in std::fs::read_dir(checkout().join("guest-tests/userland"))? {

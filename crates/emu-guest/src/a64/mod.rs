@@ -11,6 +11,7 @@ mod host_float;
 mod integer;
 mod interpreter;
 mod load_store;
+mod refused;
 mod simd;
 mod simd_float;
 mod simd_permute;
@@ -23,6 +24,7 @@ mod table;
 pub use code::{Invalidations, LOG};
 pub use decode::{Support, classify, decode, name};
 pub use interpreter::Interpreter;
+pub use refused::{Refused, refused};
 pub use state::{SINK, SP, State, ZERO};
 pub use table::{Class, Row, TABLE};
 

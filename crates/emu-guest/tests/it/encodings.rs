@@ -1,7 +1,7 @@
 //! The table against Arm's own list of A64 encodings: what is implemented, what is refused on purpose.
 
 use aarchmrs_instructions::A64;
-use crossdock_emu_guest::a64::{Support, TABLE, classify};
+use crossdock_emu_guest::a64::{self, Support, TABLE, classify};
 use std::collections::BTreeMap;
 
 /// One encoding of Arm's list.
@@ -293,6 +293,34 @@ fn refused_encodings_decode_to_nothing() {
             );
         }
     }
+}
+
+#[test]
+fn messages_name_what_is_refused() {
+    for encoding in ENCODINGS {
+        for word in words(encoding).filter(|&word| !claimed_by_another(encoding, word)) {
+            if Support::of(word) == Support::Implemented {
+                continue;
+            }
+            let named = a64::refused(word).map(|row| (row.name, row.feature));
+            let right = match refused(encoding) {
+                None => true,
+                Some(feature) => named.is_some_and(|(name, found)| {
+                    found == feature
+                        && match name.strip_suffix("...") {
+                            Some(start) => mnemonic(encoding).starts_with(start),
+                            None => name.is_empty() || name == mnemonic(encoding),
+                        }
+                }),
+            };
+            assert!(right, "{word:08x} {}: {named:?}", encoding.name);
+        }
+    }
+    let feature = |word| a64::refused(word).map(|row| row.feature);
+    // PTRUE P0.B; RDSVL X0, #1; nothing.
+    assert_eq!(feature(0x2518_e3e0), Some("FEAT_SVE"));
+    assert_eq!(feature(0xc080_0000), Some("FEAT_SME"));
+    assert_eq!(feature(0x9ac0_7c00), None);
 }
 
 #[test]

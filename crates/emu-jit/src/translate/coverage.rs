@@ -25,7 +25,7 @@ fn left(class: Class) -> BTreeMap<&'static str, u32> {
     let arena = std::vec![0u8; 1 << 20].leak();
     let log: &'static Invalidations = std::boxed::Box::leak(std::boxed::Box::new(Invalidations::new()));
     // SAFETY: the memory is this cache's, whose code is not run.
-    let cache = unsafe { Cache::new(arena.as_mut_ptr(), 1 << 20, 0, log, |_, _| {}) };
+    let cache = unsafe { Cache::new(arena.as_mut_ptr(), 1 << 20, 0, log, |_| u64::MAX) };
     // SAFETY: an empty window.
     let host = Host { memory: unsafe { Memory::new(0, 0) }, counter: || 0 };
     let mut counts: BTreeMap<&str, [u32; 2]> = BTreeMap::new();

@@ -48,8 +48,13 @@ pub(crate) fn jit() -> &'static Jit {
             }
             let size = 512 << 20;
             let arena = map(size, libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC);
-            Jit::new(arena, size as u32, &LOG, System { wait: std::thread::yield_now, ready: |_| u64::MAX })
-                .expect("this CPU has AVX2, BMI2 and FMA")
+            Jit::new(
+                arena,
+                size as u32,
+                &LOG,
+                System { wait: std::thread::yield_now, ready: |_| u64::MAX, placed: None },
+            )
+            .expect("this CPU has AVX2, BMI2 and FMA")
         }
     })
 }

@@ -3,9 +3,11 @@
 use super::{after_mask, host, number, with_mask};
 use crate::exec;
 use crate::guest;
+use crate::options;
 use crate::proc;
 use crate::program;
 use crate::sys::{errno, nr};
+use crate::sysroot;
 use crate::task::Task;
 use alloc::vec::Vec;
 
@@ -18,11 +20,16 @@ calls! {
     EPOLL_PWAIT2 "epoll_pwait2" FANOTIFY_INIT "fanotify_init" FCNTL "fcntl" FSTAT "fstat" GETDENTS64 "getdents64" FSTATAT "newfstatat"
     IO_PGETEVENTS "io_pgetevents" OPEN_BY_HANDLE_AT "open_by_handle_at" OPENAT "openat" OPENAT2 "openat2"
     PIPE2 "pipe2" PPOLL "ppoll" PSELECT6 "pselect6" READLINKAT "readlinkat" STATX "statx" FACCESSAT "faccessat"
-    FACCESSAT2 "faccessat2"
+    FACCESSAT2 "faccessat2" STATFS "statfs"
 }
 
 /// Answers a call of this family that differs from the host's; `None` for others.
 pub(super) fn dispatch(task: &mut Task, call: u64, a: &[u64; 6]) -> Option<Result<i64, i64>> {
+    if !options::get().sysroot.is_empty()
+        && let Some(result) = in_sysroot(task, call, a)
+    {
+        return Some(result);
+    }
     Some(match call {
         OPENAT => openat(task, a),
         OPENAT2 => openat2(task, a),
@@ -49,6 +56,37 @@ pub(super) fn dispatch(task: &mut Task, call: u64, a: &[u64; 6]) -> Option<Resul
         FANOTIFY_INIT => host(task, nr::FANOTIFY_INIT, &[a[0], to_host(a[1]), 0, 0, 0, 0]),
         OPEN_BY_HANDLE_AT => host(task, nr::OPEN_BY_HANDLE_AT, &[a[0], a[1], to_host(a[2]), 0, 0, 0]),
         _ => return None,
+    })
+}
+
+/// Answers a call that only reads and whose path is in the sysroot.
+fn in_sysroot(task: &Task, call: u64, a: &[u64; 6]) -> Option<Result<i64, i64>> {
+    const O_ACCMODE: u64 = 3;
+    const O_CREAT: u64 = 0o100;
+    const O_NOFOLLOW: u64 = 0o400_000;
+    let index = if call == STATFS { 0 } else { 1 };
+    let flags = match call {
+        OPENAT if a[2] & (O_ACCMODE | O_CREAT) == 0 => {
+            if to_host(a[2]) & O_NOFOLLOW == 0 {
+                0
+            } else {
+                AT_SYMLINK_NOFOLLOW
+            }
+        }
+        FSTATAT | FACCESSAT2 => a[3],
+        STATX => a[2],
+        READLINKAT => AT_SYMLINK_NOFOLLOW,
+        FACCESSAT | STATFS => 0,
+        _ => return None,
+    };
+    let path = guest::read_path(a[index]).ok()?;
+    let real = sysroot::lookup(&path, flags & AT_SYMLINK_NOFOLLOW == 0)?;
+    let mut with = *a;
+    with[index] = real.as_ptr() as u64;
+    Some(match call {
+        OPENAT => host(task, nr::OPENAT, &[a[0], with[1], to_host(a[2]), a[3], 0, 0]),
+        FSTATAT => fstatat(task, &with),
+        _ => host(task, u64::from(super::table::find(call)?.2), &with),
     })
 }
 
@@ -85,10 +123,13 @@ fn special(address: u64) -> Option<Vec<u8>> {
 }
 
 fn openat(task: &Task, a: &[u64; 6]) -> Result<i64, i64> {
-    if let Some(path) = special(a[1])
-        && let Some(file) = proc::file(&path)
-    {
-        return open_special(task, file, to_host(a[2]));
+    if let Some(path) = special(a[1]) {
+        if let Some(file) = proc::file(&path) {
+            return open_special(task, file, to_host(a[2]));
+        }
+        if let Some(path) = proc::followed_exe(&path) {
+            return host(task, nr::OPENAT, &[a[0], path.as_ptr() as u64, to_host(a[2]), a[3], 0, 0]);
+        }
     }
     host(task, nr::OPENAT, &[a[0], a[1], to_host(a[2]), a[3], 0, 0])
 }
@@ -219,12 +260,12 @@ fn fstatat(task: &Task, a: &[u64; 6]) -> Result<i64, i64> {
     put_stat(&stat, a[2])
 }
 
-/// The real path for /proc/self/exe where it is followed.
+/// The real path for a link to a program of ours where it is followed.
 fn own_exe(path: u64, flags: u64) -> Option<Vec<u8>> {
     if flags & AT_SYMLINK_NOFOLLOW != 0 {
         return None;
     }
-    special(path).filter(|path| proc::is_own_exe(path)).map(|_| proc::exe_path())
+    special(path).and_then(|path| proc::followed_exe(&path))
 }
 
 /// Calls whose path may be /proc/self/exe.
@@ -239,13 +280,12 @@ fn with_exe(task: &Task, call: u64, a: &[u64; 6]) -> Option<Result<i64, i64>> {
 }
 
 fn readlinkat(task: &Task, a: &[u64; 6]) -> Result<i64, i64> {
-    match special(a[1]) {
-        Some(path) if proc::is_own_exe(&path) => {
+    match own_exe(a[1], 0) {
+        Some(target) => {
             if a[3] as i32 <= 0 {
                 return Err(errno::EINVAL);
             }
-            let target = &program::get().file;
-            let length = target.len().min(a[3] as usize);
+            let length = (target.len() - 1).min(a[3] as usize);
             guest::write(a[2], &target[..length])?;
             Ok(length as i64)
         }

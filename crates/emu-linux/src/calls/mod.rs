@@ -11,6 +11,7 @@ use crate::exec;
 use crate::guest;
 use crate::lock::Lock;
 use crate::memory;
+use crate::options::{self, Log};
 use crate::process;
 use crate::program;
 use crate::region;
@@ -48,21 +49,21 @@ pub fn answer(task: &mut Task) {
         return;
     }
     let arguments = core::array::from_fn(|n| task.state.x(n));
-    let program = program::get();
+    let trace = options::get().trace_calls;
     let result = match table::find(number) {
         Some(row) => {
-            if program.trace {
+            if trace {
                 trace::begin(row, &arguments);
             }
             let result = check(row.3, &arguments).and_then(|()| dispatch(task, number, row.2, &arguments));
             let result = result.unwrap_or_else(|error| error);
-            if program.trace {
+            if trace {
                 trace::end(row, &arguments, result);
             }
             result
         }
         None => {
-            unknown(number, &arguments);
+            missing(number, None, &arguments);
             errno::ENOSYS
         }
     };
@@ -89,23 +90,28 @@ fn check(kinds: &str, arguments: &[u64; 6]) -> Result<(), i64> {
     Ok(())
 }
 
-/// Says once that a call is not known.
-fn unknown(number: u64, arguments: &[u64; 6]) {
+/// Says once that a call is missing: not known, or refused on purpose.
+fn missing(number: u64, name: Option<&str>, arguments: &[u64; 6]) {
     static SAID: [AtomicU64; 16] = [const { AtomicU64::new(0) }; 16];
     let program = program::get();
-    let new = match SAID.get(number as usize / 64) {
-        Some(word) => word.fetch_or(1 << (number % 64), Ordering::Relaxed) & 1 << (number % 64) == 0,
-        None => true,
-    };
-    if program.trace || program.log && new {
-        sys::complain(&alloc::format!(
-            "crossdock-emu: {}: system call {number} ({:#x}, {:#x}, {:#x}) is not known: ENOSYS\n",
-            alloc::string::String::from_utf8_lossy(&program.file),
-            arguments[0],
-            arguments[1],
-            arguments[2],
-        ));
+    if options::get().log < if name.is_some() { Log::Refused } else { Log::Unknown } {
+        return;
     }
+    let bit = 1 << (number % 64);
+    // Those that nobody will ever define say nothing about us: told once together.
+    let word = SAID.get(usize::try_from(number / 64).unwrap_or(usize::MAX)).unwrap_or(&SAID[15]);
+    if word.fetch_or(bit, Ordering::Relaxed) & bit != 0 {
+        return;
+    }
+    let [a, b, c, ..] = arguments;
+    let what = match name {
+        Some(name) => alloc::format!("{name}({a:#x}, {b:#x}, {c:#x}) is refused"),
+        None => alloc::format!("{number} ({a:#x}, {b:#x}, {c:#x}) is not known"),
+    };
+    sys::complain(&alloc::format!(
+        "crossdock-emu: {}: system call {what}: ENOSYS\n",
+        alloc::string::String::from_utf8_lossy(&program.file),
+    ));
 }
 
 /// Gives a call to the host.
@@ -161,7 +167,10 @@ fn dispatch(task: &mut Task, number: u64, host_number: u16, a: &[u64; 6]) -> Res
         PKEY_ALLOC | PKEY_FREE | PKEY_MPROTECT => Err(errno::EINVAL),
         BPF | IO_URING_SETUP | IO_URING_ENTER | IO_URING_REGISTER | MAP_SHADOW_STACK | PERF_EVENT_OPEN
         | PTRACE | RSEQ | USERFAULTFD | MEMFD_SECRET | SECCOMP | REMAP_FILE_PAGES | RESTART_SYSCALL
-        | PROCESS_MADVISE | KEXEC_LOAD | KEXEC_FILE_LOAD => Err(errno::ENOSYS),
+        | PROCESS_MADVISE | KEXEC_LOAD | KEXEC_FILE_LOAD => {
+            missing(number, table::find(number).map(|row| row.1), a);
+            Err(errno::ENOSYS)
+        }
         READV | PREADV | PREADV2 => {
             check_vector(a[1], a[2])?;
             host(task, u64::from(host_number), a)
@@ -230,6 +239,13 @@ fn uname(task: &Task, at: u64) -> Result<i64, i64> {
     const FIELD: u64 = 65;
     host(task, nr::UNAME, &[at, 0, 0, 0, 0, 0])?;
     let mut machine = [0; FIELD as usize];
+    let release = &options::get().release;
+    if !release.is_empty() {
+        let mut field = [0; FIELD as usize];
+        let length = release.len().min(field.len() - 1);
+        field[..length].copy_from_slice(&release[..length]);
+        guest::write(at.wrapping_add(2 * FIELD), &field)?;
+    }
     machine[..abi::MACHINE.len()].copy_from_slice(abi::MACHINE.as_bytes());
     guest::write(at.wrapping_add(4 * FIELD), &machine)?;
     Ok(0)

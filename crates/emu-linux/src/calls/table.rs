@@ -324,6 +324,13 @@ pub const TABLE: &[Row] = &[
     (460, "lsm_set_self_attr", 460, "dpdx"),
     (461, "lsm_list_modules", 461, "ppx"),
     (462, "mseal", 462, "xxx"),
+    (463, "setxattrat", 463, "fsxspd"),
+    (464, "getxattrat", 464, "fsxspd"),
+    (465, "listxattrat", 465, "fsxpd"),
+    (466, "removexattrat", 466, "fsxs"),
+    (467, "open_tree_attr", 467, "fsxpd"),
+    (468, "file_getattr", 468, "fspdx"),
+    (469, "file_setattr", 469, "fspdx"),
 ];
 
 const HIGHEST: usize = 512;

@@ -27,17 +27,33 @@ printf '%s' ":arm64:M::\\x7fELF\\x02\\x01\\x01\\x00\\x00\\x00\\x00\\x00\\x00\\x0
 exec chroot "$4" /program --version
 "#;
 
-/// Runs the program in a root that has neither /proc nor the emulator.
-fn by_binfmt(flags: &str) -> String {
+/// Runs the program in a root that has no /proc, and the emulator only at `inside`; else the host's is registered.
+fn by_binfmt(flags: &str, inside: Option<&str>) -> String {
+    program_by_binfmt(PROGRAM, flags, inside, |_| {})
+}
+
+fn program_by_binfmt(
+    text: &str,
+    flags: &str,
+    inside: Option<&str>,
+    prepare: impl Fn(&std::path::Path),
+) -> String {
     let directory = tempfile::tempdir().expect("a directory");
     let source = directory.path().join("program.c");
-    fs::write(&source, PROGRAM).expect("the source is written");
+    fs::write(&source, text).expect("the source is written");
     for name in ["root", "binfmt"] {
         fs::create_dir(directory.path().join(name)).expect("a directory");
     }
     compile(CROSS, &source, &directory.path().join("root/program"));
+    if let Some(place) = inside {
+        let place = directory.path().join("root").join(place.trim_start_matches('/'));
+        fs::create_dir_all(place.parent().expect("it is in a directory")).expect("a directory");
+        fs::copy(EMULATOR, &place).expect("the emulator is copied");
+    }
+    prepare(&directory.path().join("root"));
+    let interpreter = inside.unwrap_or(EMULATOR);
     let output = run(Command::new("unshare")
-        .args(["--user", "--map-root-user", "--mount", "sh", "-c", REGISTER, "sh", EMULATOR])
+        .args(["--user", "--map-root-user", "--mount", "sh", "-c", REGISTER, "sh", interpreter])
         .arg(directory.path().join("binfmt"))
         .arg(flags)
         .arg(directory.path().join("root")));
@@ -51,11 +67,58 @@ fn by_binfmt(flags: &str) -> String {
 
 #[test]
 fn arguments_pass_with_all_flags() {
-    assert_eq!(by_binfmt("FPC"), "/program|--version|\nagain|--version|x|\n");
+    assert_eq!(by_binfmt("FPC", None), "/program|--version|\nagain|--version|x|\n");
 }
 
 #[test]
 fn arguments_pass_with_an_open_interpreter() {
     // Without P the kernel replaces argv[0] by the path.
-    assert_eq!(by_binfmt("F"), "/program|--version|\n/program|--version|x|\n");
+    assert_eq!(by_binfmt("F", None), "/program|--version|\n/program|--version|x|\n");
+}
+
+/// Gives up all rights of root and executes a file that it may not read.
+const UNREADABLE: &str = r#"
+#include <stdio.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+int main(int c, char **v) {
+    struct { unsigned version; int pid; } header = { 0x20080522, 0 };
+    unsigned none[6] = {0};
+    if (c == 3) return printf("%s|%s|%s|\n", v[0], v[1], v[2]) < 0;
+    chmod("/secret", 0111);
+    syscall(SYS_capset, &header, none);
+    printf("opened %d\n", open("/secret", O_RDONLY));
+    fflush(stdout);
+    char *args[] = {"again", "a", "b", NULL};
+    execv("/secret", args);
+    perror("execv");
+    return 1;
+}
+"#;
+
+#[test]
+fn programs_that_may_only_be_executed_run() {
+    let secret = |root: &std::path::Path| {
+        fs::copy(root.join("program"), root.join("secret")).expect("the program is copied");
+    };
+    // The kernel opens the file for us with flag O.
+    assert_eq!(program_by_binfmt(UNREADABLE, "FPOC", None, secret), "opened -1\nagain|a|b|\n");
+}
+
+/// `COPY crossdock-emu /usr/bin/qemu-aarch64-static`, with a handler that somebody else has registered.
+#[test]
+fn a_copy_in_the_root_stands_for_qemu() {
+    for (flags, first) in [("", "/program"), ("OC", "/program"), ("P", "again"), ("POC", "again")] {
+        let output = by_binfmt(flags, Some("/usr/bin/qemu-aarch64-static"));
+        assert_eq!(output, format!("/program|--version|\n{first}|--version|x|\n"), "flags {flags}");
+    }
+}
+
+#[test]
+fn the_name_of_an_interpreter_tells_that_argv_is_preserved() {
+    // As Debian registers it with flag P. Where the kernel says so too (Linux 5.12), it must not count twice.
+    let output = by_binfmt("P", Some("/usr/libexec/qemu-binfmt/aarch64-binfmt-P"));
+    assert_eq!(output, "/program|--version|\nagain|--version|x|\n");
 }

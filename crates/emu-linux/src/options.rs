@@ -1,0 +1,154 @@
+//! What the user has asked of the emulator; programs that the guest executes inherit it.
+
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicPtr, Ordering};
+
+/// Which system calls that are missing are told of, each once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Log {
+    /// None.
+    Quiet,
+    /// Those that the emulator does not know.
+    #[default]
+    Unknown,
+    /// Also those that it knows and refuses with ENOSYS, which programs expect and work around.
+    Refused,
+}
+
+impl Log {
+    /// What the value of CROSSDOCK_EMU_LOG says.
+    pub fn from_setting(value: &[u8]) -> Log {
+        match value {
+            b"0" => Log::Quiet,
+            b"" => Log::Unknown,
+            _ => Log::Refused,
+        }
+    }
+}
+
+static OPTIONS: AtomicPtr<Options> = AtomicPtr::new(core::ptr::null_mut());
+
+/// The options of this process.
+pub fn get() -> &'static Options {
+    static NONE: Options = Options::NONE;
+    // SAFETY: set to boxes that are never freed.
+    unsafe { OPTIONS.load(Ordering::Acquire).as_ref() }.unwrap_or(&NONE)
+}
+
+/// Makes these the options; once, before the program is opened.
+pub fn set(options: Options) {
+    OPTIONS.store(Box::into_raw(Box::new(options)), Ordering::Release);
+}
+
+/// The options.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Print system calls.
+    pub trace_calls: bool,
+    /// Print the address of each block of code that runs.
+    pub trace_blocks: bool,
+    /// Write /tmp/perf-PID.map.
+    pub perf_map: bool,
+    /// Which missing system calls are printed.
+    pub log: Log,
+    /// Absolute path of a directory whose files stand in front of those of the same path; empty for none.
+    pub sysroot: Vec<u8>,
+    /// The kernel's release that the guest sees; empty for the host's.
+    pub release: Vec<u8>,
+}
+
+impl Options {
+    /// No options.
+    pub const NONE: Options = Options {
+        trace_calls: false,
+        trace_blocks: false,
+        perf_map: false,
+        log: Log::Unknown,
+        sysroot: Vec::new(),
+        release: Vec::new(),
+    };
+
+    /// As letters, and the texts that go with them.
+    pub(crate) fn encode(&self) -> (String, Vec<&[u8]>) {
+        let (mut letters, mut texts) = (String::new(), Vec::new());
+        for (set, letter) in [
+            (self.trace_calls, 't'),
+            (self.trace_blocks, 'b'),
+            (self.perf_map, 'p'),
+            (self.log == Log::Quiet, 'q'),
+            (self.log == Log::Refused, 'l'),
+        ] {
+            if set {
+                letters.push(letter);
+            }
+        }
+        for (text, letter) in [(&self.sysroot, 'L'), (&self.release, 'r')] {
+            if !text.is_empty() {
+                letters.push(letter);
+                texts.push(text.as_slice());
+            }
+        }
+        (letters, texts)
+    }
+
+    /// From letters and the texts that follow; `None` for what [`Options::encode`] does not write. Second, how many texts
+    /// were taken.
+    pub(crate) fn decode(letters: &str, texts: &[Vec<u8>]) -> Option<(Options, usize)> {
+        let (mut options, mut taken) = (Options::NONE, 0);
+        for letter in letters.chars() {
+            let text = match letter {
+                't' => {
+                    options.trace_calls = true;
+                    continue;
+                }
+                'b' => {
+                    options.trace_blocks = true;
+                    continue;
+                }
+                'p' => {
+                    options.perf_map = true;
+                    continue;
+                }
+                'q' => {
+                    options.log = Log::Quiet;
+                    continue;
+                }
+                'l' => {
+                    options.log = Log::Refused;
+                    continue;
+                }
+                'L' => &mut options.sysroot,
+                'r' => &mut options.release,
+                _ => return None,
+            };
+            *text = texts.get(taken)?.clone();
+            taken += 1;
+        }
+        Some((options, taken))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_come_back() {
+        let options = Options {
+            trace_calls: true,
+            perf_map: true,
+            log: Log::Quiet,
+            sysroot: b"/a b".to_vec(),
+            release: b"6.1".to_vec(),
+            ..Options::NONE
+        };
+        let (letters, texts) = options.encode();
+        let texts: Vec<Vec<u8>> = texts.iter().map(|text| text.to_vec()).collect();
+        assert_eq!(letters, "tpqLr");
+        assert_eq!(Options::decode(&letters, &texts), Some((options, 2)));
+        assert_eq!(Options::decode("L", &[]), None);
+        assert_eq!(Options::decode("x", &texts), None);
+    }
+}

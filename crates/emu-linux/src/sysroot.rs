@@ -1,0 +1,77 @@
+//! `-L DIR`: files of a directory stand in front of those of the same path.
+
+use crate::exec::{self, AT_FDCWD};
+use crate::options;
+use crate::sys::nr;
+use crate::syscall;
+use alloc::vec::Vec;
+
+const O_PATH: u64 = 0o10_000_000;
+const O_NOFOLLOW: u64 = 0o400_000;
+const O_CLOEXEC: u64 = 0o2_000_000;
+const RESOLVE_IN_ROOT: u64 = 0x10;
+
+/// What is always the host's: what the kernel and running programs put there.
+const HOST: [&[u8]; 5] = [b"/proc", b"/sys", b"/dev", b"/run", b"/tmp"];
+
+/// Makes a directory's path absolute; both without NUL.
+pub fn absolute(directory: &[u8]) -> Option<Vec<u8>> {
+    let path = [directory, b"\0"].concat();
+    let descriptor = exec::open(AT_FDCWD, &path, O_PATH | 0o200_000).ok()?;
+    let found = exec::link_of(descriptor);
+    close(descriptor);
+    found
+}
+
+/// The path in the sysroot of this process that stands for `path`, if there is one; both with NUL.
+pub(crate) fn lookup(path: &[u8], follow: bool) -> Option<Vec<u8>> {
+    let sysroot = options::get().sysroot.as_slice();
+    if sysroot.is_empty() || !is_redirected(path) {
+        return None;
+    }
+    let directory = exec::open(AT_FDCWD, &[sysroot, b"\0"].concat(), O_PATH).ok()?;
+    let how = [O_PATH | O_CLOEXEC | if follow { 0 } else { O_NOFOLLOW }, 0, RESOLVE_IN_ROOT];
+    // SAFETY: the path ends with NUL; the kernel reads the structure.
+    let found =
+        unsafe { syscall!(nr::OPENAT2, directory, path.as_ptr(), how.as_ptr(), size_of_val(&how)) } as i32;
+    close(directory);
+    if found < 0 {
+        return None;
+    }
+    let real = exec::link_of(found);
+    close(found);
+    real.map(|real| [&real, &b"\0"[..]].concat())
+}
+
+fn close(descriptor: i32) {
+    // SAFETY: only for descriptors of ours.
+    unsafe { syscall!(nr::CLOSE, descriptor) };
+}
+
+/// Whether a path, with NUL, is looked up in a sysroot at all.
+fn is_redirected(path: &[u8]) -> bool {
+    let path = path.strip_suffix(b"\0").unwrap_or(path);
+    let below =
+        |host: &&[u8]| path.strip_prefix(*host).is_some_and(|rest| rest.is_empty() || rest[0] == b'/');
+    path.first() == Some(&b'/') && path.iter().any(|&byte| byte != b'/') && !HOST.iter().any(below)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hosts_paths_stay() {
+        for (path, redirected) in [
+            (&b"/lib/x\0"[..], true),
+            (b"/process\0", true),
+            (b"/proc/self/maps\0", false),
+            (b"/tmp\0", false),
+            (b"//\0", false),
+            (b"lib\0", false),
+            (b"\0", false),
+        ] {
+            assert_eq!(is_redirected(path), redirected, "{path:?}");
+        }
+    }
+}

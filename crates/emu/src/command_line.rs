@@ -1,0 +1,271 @@
+//! What the arguments and the environment ask for: our own options, and those that people pass to `qemu-aarch64-static`.
+
+use crossdock_emu_guest::a64::features;
+use crossdock_emu_linux::sysroot;
+use crossdock_emu_linux::{Log, Options};
+
+/// What `--help` prints.
+pub const USAGE: &str = "\
+crossdock-emu runs a Linux program of another CPU (now: arm64)
+
+usage: crossdock-emu [options] program [arguments]
+
+  -0 NAME                  argv[0] of the program
+  -L DIR                   files of DIR stand in front of those of the same path (ld.so, libraries)
+  -E NAME=VALUE            set a variable of the program's environment
+  -U NAME                  remove one
+  -r RELEASE               the kernel's release, as uname shows it
+  -s BYTES                 size of the stack (with k, M or G)
+  --trace syscalls|blocks  print system calls, or the address of each block of code, to standard error
+  --perf-map               write /tmp/perf-PID.map, for perf
+  --cpu-features           print what the emulated CPU can do
+  --version                print the version
+
+Of QEMU's options also -strace (--trace syscalls) and -cpu with max or one of Armv8.0 to 8.2 are taken.
+
+environment:
+  CROSSDOCK_EMU_LOG        0: system calls that are not known are not told of
+                           1: those that are refused on purpose are, too
+  CROSSDOCK_EMU_PERF_MAP   if set, as --perf-map
+  QEMU_LD_PREFIX, QEMU_SET_ENV, QEMU_UNSET_ENV, QEMU_UNAME, QEMU_STACK_SIZE, QEMU_STRACE, QEMU_CPU
+                           as -L, -E, -U (several with commas), -r, -s, -strace, -cpu
+";
+
+/// What is to be done.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// For the emulator.
+    pub options: Options,
+    /// `-s`.
+    pub stack: Option<u64>,
+    /// `-0`.
+    pub name: Option<Vec<u8>>,
+    /// `-E` and `-U`, in their order: a variable is removed, then added where there is a value.
+    pub variables: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+    /// The program and its arguments.
+    pub program: Vec<Vec<u8>>,
+}
+
+/// Nothing is to be run.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Print this and end well.
+    Print(String),
+    /// Say this and end with an error.
+    Refuse(String),
+}
+
+fn version() -> String {
+    format!("crossdock-emu {} (arm64)\n", env!("CARGO_PKG_VERSION"))
+}
+
+fn cpu_features() -> String {
+    format!("arm64: {}\n", features::CPUINFO_FEATURES)
+}
+
+fn refuse<T>(text: impl AsRef<str>) -> Result<T, Ending> {
+    Err(Ending::Refuse(format!("crossdock-emu: {}\n", text.as_ref())))
+}
+
+fn shown(text: &[u8]) -> String {
+    String::from_utf8_lossy(text).into_owned()
+}
+
+impl Wanted {
+    /// What the environment asks for.
+    pub fn from_environment(environment: &[Vec<u8>]) -> Result<Wanted, Ending> {
+        let mut wanted = Wanted::default();
+        for text in environment {
+            let Some(at) = text.iter().position(|&byte| byte == b'=') else { continue };
+            let (name, value) = (&text[..at], &text[at + 1..]);
+            match name {
+                b"CROSSDOCK_EMU_LOG" => wanted.options.log = Log::from_setting(value),
+                b"CROSSDOCK_EMU_PERF_MAP" => wanted.options.perf_map = true,
+                b"QEMU_STRACE" => wanted.options.trace_calls = true,
+                // One that is not there is no error, since others may look at the variable too.
+                b"QEMU_LD_PREFIX" => {
+                    wanted.options.sysroot = sysroot::absolute(value).unwrap_or_default();
+                }
+                b"QEMU_SET_ENV" => wanted.set_variables(value)?,
+                b"QEMU_UNSET_ENV" => wanted.unset_variables(value),
+                b"QEMU_UNAME" => wanted.options.release = value.to_vec(),
+                b"QEMU_STACK_SIZE" => wanted.stack = Some(size("QEMU_STACK_SIZE", value)?),
+                b"QEMU_CPU" => check_cpu(value)?,
+                _ => {}
+            }
+        }
+        Ok(wanted)
+    }
+
+    /// Adds options and the program from the arguments after our own name.
+    pub fn by_hand(&mut self, arguments: Vec<Vec<u8>>) -> Result<(), Ending> {
+        let mut rest = arguments.into_iter();
+        while let Some(argument) = rest.next() {
+            // QEMU takes one dash and two.
+            let option = match argument.as_slice() {
+                b"--" => break,
+                [b'-', b'-', option @ ..] | [b'-', option @ ..] if !option.is_empty() => option,
+                _ => {
+                    self.program.push(argument);
+                    break;
+                }
+            };
+            let what = shown(&argument);
+            let mut value = || match rest.next() {
+                Some(value) => Ok(value),
+                None => refuse(format!("{what} needs a value; see --help")),
+            };
+            match option {
+                b"version" | b"v" => return Err(Ending::Print(version())),
+                b"cpu-features" => return Err(Ending::Print(cpu_features())),
+                b"help" | b"h" => return Err(Ending::Print(USAGE.into())),
+                b"0" => self.name = Some(value()?),
+                b"L" => {
+                    let directory = value()?;
+                    match sysroot::absolute(&directory) {
+                        Some(path) => self.options.sysroot = path,
+                        None => return refuse(format!("-L {}: no such directory", shown(&directory))),
+                    }
+                }
+                b"E" => self.set_variables(&value()?)?,
+                b"U" => self.unset_variables(&value()?),
+                b"r" => self.options.release = value()?,
+                b"s" => self.stack = Some(size("-s", &value()?)?),
+                b"cpu" => check_cpu(&value()?)?,
+                b"strace" => self.options.trace_calls = true,
+                b"perf-map" => self.options.perf_map = true,
+                b"trace" => match value()?.as_slice() {
+                    b"syscalls" => self.options.trace_calls = true,
+                    b"blocks" => self.options.trace_blocks = true,
+                    other => {
+                        return refuse(format!("--trace {}: it knows syscalls and blocks", shown(other)));
+                    }
+                },
+                // They change nothing that the program sees.
+                b"singlestep" | b"one-insn-per-tb" => {}
+                b"p" if value()? == b"4096" => {}
+                b"p" => return refuse("-p: pages have 4096 bytes"),
+                b"g" => return refuse("-g: there is no debugger's port"),
+                b"d" | b"D" | b"dfilter" | b"plugin" => {
+                    return refuse(format!(
+                        "{what} is QEMU's alone; --trace syscalls and --trace blocks are there"
+                    ));
+                }
+                b"B" | b"R" => return refuse(format!("{what}: the program's addresses are the host's")),
+                _ => return refuse(format!("unknown option {what}; see --help")),
+            }
+        }
+        self.program.extend(rest);
+        if self.program.is_empty() { Err(Ending::Refuse(USAGE.into())) } else { Ok(()) }
+    }
+
+    /// `NAME=VALUE`, several with commas.
+    fn set_variables(&mut self, list: &[u8]) -> Result<(), Ending> {
+        for text in list.split(|&byte| byte == b',') {
+            match text.iter().position(|&byte| byte == b'=') {
+                Some(at) if at > 0 => self.variables.push((text[..at].to_vec(), Some(text.to_vec()))),
+                _ => return refuse(format!("-E {}: not NAME=VALUE", shown(text))),
+            }
+        }
+        Ok(())
+    }
+
+    fn unset_variables(&mut self, list: &[u8]) {
+        self.variables.extend(list.split(|&byte| byte == b',').map(|name| (name.to_vec(), None)));
+    }
+
+    /// The environment as `-E` and `-U` want it.
+    pub fn change(&self, environment: &mut Vec<Vec<u8>>) {
+        for (name, text) in &self.variables {
+            environment.retain(|old| {
+                old.strip_prefix(name.as_slice()).is_none_or(|rest| rest.first() != Some(&b'='))
+            });
+            environment.extend(text.clone());
+        }
+    }
+}
+
+/// Bytes, with k, M or G.
+fn size(what: &str, text: &[u8]) -> Result<u64, Ending> {
+    let (digits, shift) = match text.split_last() {
+        Some((b'k' | b'K', digits)) => (digits, 10),
+        Some((b'm' | b'M', digits)) => (digits, 20),
+        Some((b'g' | b'G', digits)) => (digits, 30),
+        _ => (text, 0),
+    };
+    let number = std::str::from_utf8(digits).ok().and_then(|digits| digits.parse::<u64>().ok());
+    match number.and_then(|number| number.checked_mul(1 << shift)) {
+        Some(bytes) if bytes > 0 => Ok(bytes),
+        _ => refuse(format!("{what} {}: not a number of bytes", shown(text))),
+    }
+}
+
+/// Names of QEMU's CPUs that have nothing that ours lacks, `max`, and features after a comma: ours is always the same.
+fn check_cpu(text: &[u8]) -> Result<(), Ending> {
+    const KNOWN: [&[u8]; 7] =
+        [b"max", b"any", b"cortex-a35", b"cortex-a53", b"cortex-a57", b"cortex-a72", b"cortex-a76"];
+    let name = text.split(|&byte| byte == b',').next().unwrap_or(text);
+    if KNOWN.contains(&name) {
+        return Ok(());
+    }
+    refuse(format!("-cpu {}: the only CPU is like a cortex-a76; see --cpu-features", shown(text)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn list(text: &str) -> Vec<Vec<u8>> {
+        text.split_whitespace().map(|word| word.as_bytes().to_vec()).collect()
+    }
+
+    fn by_hand(text: &str) -> Result<Wanted, Ending> {
+        let mut wanted = Wanted::default();
+        wanted.by_hand(list(text)).map(|()| wanted)
+    }
+
+    #[test]
+    fn options_of_both_kinds_are_taken() {
+        let wanted = by_hand("-0 x -E A=1,B=2 -U C --strace -s 2M -r 6.1 -cpu max,sve=off -- -p -q")
+            .expect("they are known");
+        assert!(wanted.options.trace_calls && !wanted.options.trace_blocks);
+        assert_eq!((wanted.name, wanted.stack), (Some(b"x".to_vec()), Some(2 << 20)));
+        assert_eq!(wanted.options.release, b"6.1");
+        assert_eq!(wanted.program, list("-p -q"));
+        assert_eq!(by_hand("a -0 b").expect("none").program, list("a -0 b"));
+        assert_eq!(by_hand("-L /usr/../usr a").expect("a directory").options.sysroot, b"/usr");
+    }
+
+    #[test]
+    fn what_cannot_be_honoured_is_said() {
+        for (text, part) in [
+            ("-g 1234 a", "debugger"),
+            ("-d in_asm a", "QEMU's alone"),
+            ("-cpu neoverse-v1 a", "cortex-a76"),
+            ("-L /does/not/exist a", "no such directory"),
+            ("-E A a", "NAME=VALUE"),
+            ("-s 1T a", "number of bytes"),
+            ("-s", "needs a value"),
+            ("--nonsense a", "unknown option --nonsense"),
+            ("-p 65536 a", "4096"),
+            ("", "usage"),
+        ] {
+            match by_hand(text) {
+                Err(Ending::Refuse(said)) => assert!(said.contains(part), "{text}: {said}"),
+                other => panic!("{text}: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn variables_are_set_and_removed() {
+        let mut wanted =
+            Wanted::from_environment(&list("QEMU_SET_ENV=A=2,D=4 QEMU_UNAME=5 QEMU_LD_PREFIX=/none X"))
+                .expect("all are known");
+        assert_eq!((wanted.options.release.as_slice(), wanted.options.sysroot.len()), (&b"5"[..], 0));
+        wanted.by_hand(list("-U B program")).expect("it is known");
+        let mut environment = list("A=1 B=2 AB=3");
+        wanted.change(&mut environment);
+        assert_eq!(environment, list("AB=3 A=2 D=4"));
+    }
+}
