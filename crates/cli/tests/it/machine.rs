@@ -1,11 +1,12 @@
 //! file, ldd, binfmt, doctor, emulate, unshare: what looks at programs and at this machine.
 
+use std::path::Path;
 use std::process::Command;
 
 use crossdock_testkit::foreign::{self, Cpu};
 use serde_json::Value;
 
-use crate::support::{World, host_handlers, require};
+use crate::support::{World, host_handlers, our_emulator, require};
 
 #[test]
 fn files_are_described() {
@@ -76,7 +77,7 @@ fn registrations_are_printed_and_not_made() {
     require("qemu-aarch64-static", "qemu-user-static");
     let before = host_handlers();
     let world = World::new();
-    let printed = world.run(&["binfmt", "print", "arm64"]).ok();
+    let printed = world.run(&["binfmt", "print", "--emulator", "qemu", "arm64"]).ok();
     let line = printed.lines().last().expect("a line");
     assert!(
         line.starts_with(":")
@@ -85,6 +86,11 @@ fn registrations_are_printed_and_not_made() {
         "{printed}"
     );
     assert!(printed.contains("# arm64, flags:"), "{printed}");
+    let ours = our_emulator().display();
+    for choice in ["auto", "builtin"] {
+        let printed = world.run(&["binfmt", "print", "--emulator", choice, "linux/arm64"]).ok();
+        assert!(printed.ends_with(&format!(":{ours}:POCF\n")), "{printed}");
+    }
     world.run(&["binfmt", "print"]).ok();
     world.run(&["binfmt", "status"]).ok();
     world.run(&["binfmt", "print", "vax"]).fails_with(&["vax"]);
@@ -100,9 +106,46 @@ fn the_doctor_speaks_json_too() {
     assert!(json.is_object() || json.is_array(), "{json}");
 }
 
+/// Where our emulator is not beside crossdock, QEMU's is taken; what is there is told by the doctor.
+#[test]
+fn the_emulator_beside_crossdock_comes_first() {
+    let qemu = require("qemu-aarch64-static", "qemu-user-static");
+    let arm = require("qemu-arm-static", "qemu-user-static");
+    let world = World::new();
+    let copy = |from: &Path| {
+        let copied = Command::new("cp").arg(from).arg(world.directory.path()).status();
+        assert!(copied.expect("cp runs").success());
+    };
+    let emulator_of = |architecture: &str| {
+        let name = format!("emulator for {architecture}");
+        let json = world.copied(&["doctor", "--json"]).run().out;
+        let checks: Vec<Value> = serde_json::from_str(&json).expect("JSON");
+        let check = checks.into_iter().find(|check| check["name"] == name.as_str()).expect("there");
+        assert_eq!(check["status"], "ok", "{check}");
+        check["what"].as_str().expect("text").to_string()
+    };
+    copy(Path::new(env!("CARGO_BIN_EXE_crossdock")));
+    let canonical = |path: &Path| std::fs::canonicalize(path).expect("there").display().to_string();
+    assert!(emulator_of("arm64").starts_with(&canonical(&qemu)));
+    copy(our_emulator());
+    let found = emulator_of("arm64");
+    let ours = canonical(&world.path("crossdock-emu"));
+    assert!(found.starts_with(&format!("{ours}: crossdock-emu ")), "{found}");
+    assert!(emulator_of("arm").starts_with(&canonical(&arm)));
+    let refused = world.copied(&["binfmt", "print", "--emulator", "builtin", "arm"]).run();
+    refused.fails_with(&["crossdock-emu runs programs for arm64 only", "--emulator qemu"]);
+    // A file that is none is as good as no file.
+    std::fs::remove_file(world.path("crossdock-emu")).expect("removed");
+    std::fs::write(world.path("crossdock-emu"), "#!/bin/sh\n").expect("a file");
+    assert!(emulator_of("arm64").starts_with(&canonical(&qemu)));
+    let refused = world.copied(&["binfmt", "print", "--emulator", "builtin", "arm64"]).run();
+    refused.fails_with(&["crossdock-emu is neither beside crossdock nor in PATH", "copy crossdock-emu"]);
+}
+
 #[test]
 fn single_programs_are_emulated() {
     require("qemu-aarch64-static", "qemu-user-static");
+    our_emulator();
     let world = World::new();
     world.file_mode("hello", foreign::hello(Cpu::Arm64), 0o755).file_mode(
         "hello-arm",
@@ -113,6 +156,11 @@ fn single_programs_are_emulated() {
         let program = world.text(&format!("context/{name}"));
         let ran = world.run(&["emulate", &program, "--flag"]);
         assert_eq!((ran.code, ran.out.as_str()), (Some(42), program.as_str()), "{}", ran.err);
+    }
+    for choice in ["builtin", "qemu"] {
+        let program = world.text("context/hello");
+        let ran = world.run(&["emulate", "--emulator", choice, &program]);
+        assert_eq!((ran.code, ran.out.as_str()), (Some(42), program.as_str()), "{choice}: {}", ran.err);
     }
     let native = world.run(&["emulate", "/bin/sh", "-c", "exit 3"]);
     assert_eq!(native.code, Some(3), "{}", native.err);
