@@ -97,6 +97,121 @@ fn registrations_are_printed_and_not_made() {
     assert_eq!(host_handlers(), before);
 }
 
+/// Everything in a user namespace, whose binfmt_misc (Linux 6.7) and /etc are its own.
+#[test]
+fn our_emulator_is_registered_for_everybody() {
+    let before = host_handlers();
+    let world = World::with_base();
+    world.file_mode("hello", foreign::hello(Cpu::Arm64), 0o755);
+    for program in [Path::new(env!("CARGO_BIN_EXE_crossdock")), our_emulator()] {
+        let copied = Command::new("cp").arg(program).arg(world.directory.path()).status();
+        assert!(copied.expect("cp runs").success());
+    }
+    let script = r#"
+        cd "$1"
+        ./crossdock binfmt install arm64 2>&1 && exit 1
+        mount -t binfmt_misc binfmt /proc/sys/fs/binfmt_misc || exit 1
+        ./crossdock binfmt status
+        # Where everybody may write, nothing stays.
+        ./crossdock binfmt install --emulator builtin --persist arm64 2>&1 && exit 1
+        ls /proc/sys/fs/binfmt_misc | grep crossdock
+        ./crossdock binfmt install --emulator builtin linux/arm64 || exit 1
+        ./crossdock binfmt status
+        grep -E 'flags|magic' /proc/sys/fs/binfmt_misc/crossdock-arm64
+        # The file was opened at the registration.
+        mv crossdock-emu moved
+        context/hello; echo " $?"
+        mv moved crossdock-emu
+        ./crossdock binfmt install --emulator builtin arm64 && context/hello; echo " $?"
+        ./crossdock binfmt uninstall arm64 || exit 1
+        context/hello 2>/dev/null || echo " $?"
+        ./crossdock binfmt uninstall arm64 2>&1 || echo "status $?"
+    "#;
+    let text = in_user_namespace(script, &world);
+    let here = world.text("crossdock-emu");
+    let expected = [
+        "error: binfmt_misc is not mounted on this machine: sudo mount -t binfmt_misc binfmt_misc /proc/sys/fs/binfmt_misc".to_string(),
+        "binfmt_misc is enabled".to_string(),
+        "no handler for another CPU is registered".to_string(),
+        format!("error: {here}: {} can be changed by others than root", world.directory.path().parent().expect("a directory").display()),
+        format!("registered {here} for arm64"),
+        "binfmt_misc is enabled".to_string(),
+        "ARCHITECTURE HANDLER STATE FLAGS NAME".to_string(),
+        format!("arm64 {here} enabled POCF crossdock-arm64"),
+        "flags: POCF".to_string(),
+        "magic 7f454c460201010000000000000000000200b700".to_string(),
+        "context/hello 42".to_string(),
+        format!("registered {here} for arm64"),
+        "context/hello 42".to_string(),
+        "removed the handler for arm64".to_string(),
+        "126".to_string(),
+        "no handler of ours for arm64".to_string(),
+        "status 1".to_string(),
+    ];
+    let lines: Vec<String> =
+        text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    assert_eq!(lines.len(), expected.len(), "{text}");
+    for (line, expected) in lines.iter().zip(&expected) {
+        assert!(line.starts_with(expected.as_str()), "{line:?} should begin with {expected:?}:\n{text}");
+    }
+    assert_eq!(host_handlers(), before);
+}
+
+/// What is written for systemd, and that the file named there is one that only root can change.
+#[test]
+fn a_registration_for_every_start_names_a_file_that_stays() {
+    if !crate::support::is_root() {
+        // The directories of the system belong to somebody else in the namespace of an ordinary user.
+        return;
+    }
+    let world = World::new();
+    for program in [Path::new(env!("CARGO_BIN_EXE_crossdock")), our_emulator()] {
+        let copied = Command::new("cp").arg(program).arg(world.directory.path()).status();
+        assert!(copied.expect("cp runs").success());
+    }
+    let script = r#"
+        cd "$1"
+        mount -t binfmt_misc binfmt /proc/sys/fs/binfmt_misc && mount -t tmpfs -o mode=755 tmpfs /mnt &&
+            mount -t tmpfs tmpfs /etc && cp crossdock crossdock-emu /mnt || exit 1
+        cd /mnt
+        ./crossdock binfmt install --emulator builtin --persist arm64 || exit 1
+        ls /etc /etc/binfmt.d; cat /etc/binfmt.d/*
+        cat /proc/sys/fs/binfmt_misc/crossdock-arm64 | grep interpreter
+        ./crossdock binfmt uninstall --persist arm64; ls /etc/binfmt.d
+        chmod 775 /mnt; ./crossdock binfmt install --emulator builtin --persist arm64 2>&1; ls /etc/binfmt.d
+    "#;
+    let text = in_user_namespace(script, &world);
+    let lines: Vec<&str> = text.lines().collect();
+    let expected = [
+        "registered /mnt/crossdock-emu for arm64",
+        "wrote /etc/binfmt.d/crossdock-arm64.conf, read at every start by systemd",
+        "/etc:",
+        "binfmt.d",
+        "",
+        "/etc/binfmt.d:",
+        "crossdock-arm64.conf",
+        r":crossdock-arm64:M::\x7f\x45\x4c\x46\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xb7\x00:\xff\xff\xff\xff\xff\xff\xff\x00\x00\x00\x00\x00\x00\x00\x00\x00\xfe\xff\xff\xff:/mnt/crossdock-emu:POCF",
+        "interpreter /mnt/crossdock-emu",
+        "removed the handler for arm64",
+        "removed its file in binfmt.d",
+        "error: /mnt/crossdock-emu: /mnt can be changed by others than root, and with --persist it would be registered at every start of the machine; install it first: sudo install /mnt/crossdock-emu /usr/local/bin/",
+    ];
+    assert_eq!(lines, expected, "{text}");
+}
+
+/// The output of a script that is root in namespaces of its own, `$1` being the world's directory.
+fn in_user_namespace(script: &str, world: &World) -> String {
+    let output = Command::new("unshare")
+        .args(["--user", "--map-root-user", "--mount", "sh", "-c", script, "sh"])
+        .arg(world.directory.path())
+        .env("XDG_DATA_HOME", world.path("data"))
+        .output()
+        .expect("unshare runs");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
+    text
+}
+
 #[test]
 fn the_doctor_speaks_json_too() {
     let world = World::new();
