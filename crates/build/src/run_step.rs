@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use crossdock_dockerfile::Lines;
-use crossdock_dockerfile::ignore::Ignore;
+use crossdock_dockerfile::ignore::{Ignore, clean};
 use crossdock_dockerfile::instruction::{CommandLine, Instruction, Run};
 use crossdock_dockerfile::mount::{self, Mount, MountKind, Sharing};
 use crossdock_dockerfile::parser::heredoc_of_word;
@@ -25,7 +25,7 @@ use crate::graph::Origin;
 use crate::key::Key;
 use crate::request::NamedContext;
 use crate::stage::StageRun;
-use crate::tree::{Tree, clean_relative};
+use crate::tree::Tree;
 
 /// Where a shebang heredoc is mounted, as in BuildKit.
 const PIPES: &str = "/dev/pipes";
@@ -289,7 +289,7 @@ impl StageRun<'_, '_, '_> {
         lines: Lines,
     ) -> Result<PathBuf, BuildError> {
         let origin = from.map(|from| self.origin(from, lines)).transpose()?;
-        let relative = clean_relative(source.unwrap_or_default());
+        let relative = clean(&format!("/{}", source.unwrap_or_default())).split_off(1);
         let layers = match &origin {
             None | Some(Origin::Context(NamedContext::Directory { .. })) => None,
             Some(origin) => Some(self.origin_layers(origin, lines)?),
@@ -341,7 +341,7 @@ impl StageRun<'_, '_, '_> {
                 let place = self.engine.temporary().map_err(|e| e.at(lines))?;
                 let root = Tree::open(place.path(), Ignore::default()).map_err(failed)?;
                 let options = CopyOptions { owner: Some((0, 0)), ..CopyOptions::default() };
-                copy::copy(&tree, &entry, root.root(), &relative, Placement::Exact, &options)
+                copy::copy(&tree, &entry, root.root(), relative.as_bytes(), Placement::Exact, &options)
                     .map_err(|e| ErrorKind::Copy(e).at(lines))?;
                 let path = place.path().to_path_buf();
                 kept.directories.push(place);
@@ -433,7 +433,7 @@ fn prepare_cache(
         let source = Tree::open(initial, Ignore::default()).map_err(failed)?;
         let target = Tree::open(path, Ignore::default()).map_err(failed)?;
         let start = source.entry("").map_err(failed)?;
-        copy::copy(&source, &start, target.root(), "", Placement::Exact, &CopyOptions::default())?;
+        copy::copy(&source, &start, target.root(), b"", Placement::Exact, &CopyOptions::default())?;
     }
     // A single id cannot give files away; the cache then belongs to the only user there is.
     let _ = std::os::unix::fs::chown(path, Some(uid), Some(gid));
