@@ -20,8 +20,12 @@ pub(crate) const BLOCK: u64 = 1 << 20;
 /// Most bytes for translated code.
 const CODE_SIZE_MAX: u64 = 1 << 30;
 
-/// Never accessible: what the kernel writes to a buffer that the guest's memory is too short for ends here.
-const GUARD: u64 = 1 << 16;
+/// Least bytes that are never accessible between the guest and our heap: what runs over the end of the guest's memory, or
+/// the kernel writes to a buffer that it is too short for, ends here. Translated code does not compare its addresses with
+/// the window, so the size is random: no distance from something that the guest knows leads to our memory.
+const GUARD: u64 = 1 << 36;
+/// Random bits of the guard's size, in pages.
+const GUARD_BITS: u32 = 26;
 
 const PROT_NONE: u64 = 0;
 pub(crate) const PROT_READ_WRITE: u64 = 3;
@@ -141,31 +145,46 @@ fn fill_gaps(start: u64) {
     }
 }
 
+/// Whether addresses are to be random (`setarch -R` says no).
+pub(crate) fn randomize() -> bool {
+    const ADDR_NO_RANDOMIZE: i64 = 0x4_0000;
+    // SAFETY: only asks.
+    let persona = unsafe { syscall!(nr::PERSONALITY, 0xffff_ffffu32) };
+    persona & ADDR_NO_RANDOMIZE == 0
+}
+
 /// Takes the region; once, at the start. False where the executable lies low or memory is refused.
 pub(crate) fn init() -> bool {
+    let mut random = 0u64;
+    if randomize() {
+        // SAFETY: the kernel writes at most 8 bytes to a local.
+        unsafe { syscall!(nr::GETRANDOM, &raw mut random, 8, 0) };
+    }
     let mut half = HALF;
+    let mut guard = GUARD + (random >> (64 - GUARD_BITS)) * PAGE;
     let start = loop {
-        let got = reserve(2 * half);
+        let got = reserve(guard + 2 * half);
         if got > 0 {
             break got as u64;
         }
         half /= 2;
+        guard = (guard / 4) & !(PAGE - 1);
         if half < 1 << 27 {
             return false;
         }
     };
     if start > executable() {
-        release(start, 2 * half);
+        release(start, guard + 2 * half);
         return false;
     }
     fill_gaps(start);
-    let blocks = (start + half).next_multiple_of(BLOCK);
-    let heap = start + GUARD;
+    let heap = start + guard;
+    let blocks = (heap + half).next_multiple_of(BLOCK);
     *HEAP.lock() =
-        Bump { next: heap, accessible: heap, end: start + half, ready: Ready { from: heap, to: heap } };
+        Bump { next: heap, accessible: heap, end: heap + half, ready: Ready { from: heap, to: heap } };
     BLOCKS.store(blocks, Ordering::Relaxed);
     let code_size = CODE_SIZE_MAX.min(half / 2) & !(BLOCK - 1);
-    let code = (start + 2 * half - code_size) & !(HUGE - 1);
+    let code = (heap + 2 * half - code_size) & !(HUGE - 1);
     *CODE_READY.lock() = Ready { from: code, to: code };
     BLOCKS_END.store(code, Ordering::Relaxed);
     CODE.store(code, Ordering::Relaxed);
