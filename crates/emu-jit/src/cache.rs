@@ -1,10 +1,11 @@
 //! Translated code of a process: where it lies, what leads to it, what it came from.
 //!
-//! Memory is handed out in one direction and given back only as a whole, so code that a thread still runs is never
-//! overwritten. A unit whose guest code changes is unlinked: no entry, link, jump cache or return stack leads to it once
+//! Memory is handed out in one direction and given back only as a whole, once no thread is in it, so code that a thread
+//! still runs is never overwritten. A unit whose guest code changes is unlinked: no entry, link, jump cache or return stack leads to it once
 //! each thread has seen the new epoch; until then a thread may finish what it has begun, as on hardware before its next
 //! ISB.
 
+use crate::engine::Presence;
 use crate::thunks::Thunks;
 use crate::translate::{Features, FlagForm};
 use alloc::boxed::Box;
@@ -97,6 +98,8 @@ pub struct Cache {
     arena: *mut u8,
     size: u32,
     used: u32,
+    /// Where the first unit begins, behind the thunks.
+    first: u32,
     /// Where `ready` has to be told of what is written.
     told: u64,
     /// See [`crate::System`].
@@ -114,6 +117,10 @@ pub struct Cache {
     seen: u64,
     /// Changes when a unit is dropped.
     pub epoch: u64,
+    /// Everything has been dropped, and [`Cache::reset`] is to come.
+    pub(crate) emptying: bool,
+    /// The process's threads.
+    pub(crate) presences: Vec<&'static Presence>,
     /// The translator's buffer.
     pub assembler: Assembler,
     /// What the host has beyond x86-64-v3.
@@ -147,6 +154,7 @@ impl Cache {
             arena,
             size,
             used: 0,
+            first: 0,
             told: 0,
             ready,
             thunks,
@@ -157,10 +165,12 @@ impl Cache {
             incoming: AddressMap::default(),
             seen: log.head(),
             epoch: 1,
+            emptying: false,
+            presences: Vec::new(),
             assembler,
             features: Features::of_host(),
         };
-        cache.place_assembled();
+        cache.first = cache.place_assembled().end;
         cache
     }
 
@@ -293,6 +303,23 @@ impl Cache {
         }
         self.seen = head;
         head
+    }
+
+    /// Drops all units.
+    pub(crate) fn drop_all(&mut self) {
+        self.drop_range(0..u64::MAX);
+        self.epoch += 1;
+    }
+
+    /// Gives all memory back. Everything has been dropped, and no thread is in generated code of an epoch before.
+    pub(crate) fn reset(&mut self) {
+        self.used = self.first;
+        self.units.clear();
+        self.blocks.clear();
+        self.pages.clear();
+        self.links.clear();
+        self.incoming.clear();
+        self.emptying = false;
     }
 
     fn drop_range(&mut self, range: Range<u64>) {

@@ -8,7 +8,7 @@ use alloc::boxed::Box;
 use alloc::vec;
 use core::arch::asm;
 use core::mem::transmute;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use crossdock_emu_guest::a64::{Exit, Flow, Host, Interpreter, Invalidations, State};
 
 /// Runs of a block in the interpreter before it is translated.
@@ -17,8 +17,35 @@ const HOT: u32 = 8;
 const WARM: u32 = 1;
 /// A heat that says a block has been translated.
 const TRANSLATED: u32 = u32::MAX;
-/// What no heat but [`TRANSLATED`] reaches: there is no room for more code.
-const NEVER: u32 = u32::MAX;
+
+/// Bit of an engine's interrupt flag by which other threads make it look at what has changed. The engine clears it; to
+/// others it means nothing.
+pub const POKE: u32 = 2;
+/// [`Presence::running`] of a thread that is not in generated code.
+const OUTSIDE: u64 = u64::MAX;
+
+/// Where a thread is, for the others.
+pub(crate) struct Presence {
+    /// The epoch of the generated code that the thread may be in, or [`OUTSIDE`]. It is stored before the thread looks at
+    /// [`Jit::epoch`] for the last time, so that who changes that and then looks here misses nobody.
+    running: AtomicU64,
+    /// The interrupt flag of the run, or null.
+    interrupt: AtomicPtr<AtomicU32>,
+}
+
+impl Presence {
+    /// Makes the thread leave generated code, if it is there.
+    fn poke(&self) {
+        if self.running.load(Ordering::SeqCst) == OUTSIDE {
+            return;
+        }
+        // SAFETY: the flag is in the memory of a thread, which stays mapped; a flag that another thread has now is poked in
+        // vain.
+        if let Some(interrupt) = unsafe { self.interrupt.load(Ordering::SeqCst).as_ref() } {
+            interrupt.fetch_or(POKE, Ordering::SeqCst);
+        }
+    }
+}
 
 /// MXCSR at the start of a process: all exceptions masked, round to nearest, no flag.
 const MXCSR: u32 = 0x1f80;
@@ -70,7 +97,7 @@ pub struct Jit {
     /// See [`System`].
     placed: Option<fn(guest: u64, code: u64, length: u64)>,
     /// How many engines there are.
-    threads: AtomicU32,
+    threads: AtomicUsize,
     enter: unsafe extern "C" fn(state: u64, code: u64),
 }
 
@@ -97,13 +124,38 @@ impl Jit {
         let seen = AtomicU64::new(cache.seen());
         let underflow = cache.address(cache.thunks.underflow);
         let cache = Lock::new(cache, system.wait);
-        let threads = AtomicU32::new(0);
+        let threads = AtomicUsize::new(0);
         Some(Jit { cache, log, epoch, seen, underflow, placed: system.placed, threads, enter })
     }
 
     /// Keeps the code from changing, for a fork.
     pub fn hold(&self) -> Held<'_, Cache> {
         self.cache.lock()
+    }
+
+    /// Tells the threads that code has been dropped.
+    fn announce(&self, cache: &Cache) {
+        self.epoch.store(cache.epoch, Ordering::SeqCst);
+        for presence in &cache.presences {
+            presence.poke();
+        }
+    }
+
+    /// Makes room in a full arena: drops all code, and gives its memory back once no thread can be in it. Returns whether
+    /// there is room; if not, the threads have been told to leave it.
+    fn make_room(&self, cache: &mut Cache) -> bool {
+        if !cache.emptying {
+            cache.drop_all();
+            cache.emptying = true;
+        }
+        self.announce(cache);
+        // Epochs only grow, and `OUTSIDE` is above them all.
+        let empty =
+            cache.presences.iter().all(|presence| presence.running.load(Ordering::SeqCst) >= cache.epoch);
+        if empty {
+            cache.reset();
+        }
+        empty
     }
 }
 
@@ -223,7 +275,11 @@ pub struct ReturnStack {
 impl Drop for Engine {
     fn drop(&mut self) {
         if let Some(jit) = self.jit {
-            jit.threads.fetch_sub(1, Ordering::Relaxed);
+            let mut cache = jit.cache.lock();
+            cache.presences.retain(|presence| !core::ptr::eq(*presence, self.presence));
+            jit.threads.store(cache.presences.len(), Ordering::Relaxed);
+            // SAFETY: made by `new`; nobody else knows of it now.
+            drop(unsafe { Box::from_raw(core::ptr::from_ref(self.presence).cast_mut()) });
         }
     }
 }
@@ -236,6 +292,10 @@ pub struct Engine {
     stack: ReturnStack,
     /// Runs of a block in the interpreter before it is translated.
     hot: u32,
+    /// Where the thread is; freed with the engine.
+    presence: &'static Presence,
+    /// The epoch that the jump cache and the return stack are of.
+    epoch: u64,
 }
 
 impl Engine {
@@ -246,8 +306,14 @@ impl Engine {
     /// The return stack is writable and nobody else's.
     pub unsafe fn new(log: &'static Invalidations, jit: Option<&'static Jit>, stack: ReturnStack) -> Engine {
         let slots = if jit.is_some() { JUMP_CACHE } else { 0 };
+        let presence: &Presence = Box::leak(Box::new(Presence {
+            running: AtomicU64::new(OUTSIDE),
+            interrupt: AtomicPtr::new(core::ptr::null_mut()),
+        }));
         if let Some(jit) = jit {
-            jit.threads.fetch_add(1, Ordering::Relaxed);
+            let mut cache = jit.cache.lock();
+            cache.presences.push(presence);
+            jit.threads.store(cache.presences.len(), Ordering::Relaxed);
         }
         Engine {
             interpreter: Interpreter::new(log),
@@ -255,6 +321,8 @@ impl Engine {
             jump_cache: vec![[0, 0]; slots].into_boxed_slice(),
             stack,
             hot: HOT,
+            presence,
+            epoch: 0,
         }
     }
 
@@ -264,8 +332,25 @@ impl Engine {
         self.hot = runs;
     }
 
-    /// Runs until something is for the caller to do; see [`Interpreter::run`].
+    /// The process has forked, and this is the engine of the child's thread: there are no others.
+    pub fn is_alone(&self) {
+        let Some(jit) = self.jit else { return };
+        let mut cache = jit.cache.lock();
+        cache.presences.retain(|presence| core::ptr::eq(*presence, self.presence));
+        jit.threads.store(1, Ordering::Relaxed);
+    }
+
+    /// Runs until something is for the caller to do; see [`Interpreter::run`]. Bit [`POKE`] of `interrupt` is for the
+    /// engines among each other; the engine clears it.
     pub fn run(&mut self, state: &mut State, host: &Host, interrupt: &AtomicU32) -> Exit {
+        let flag = core::ptr::from_ref(interrupt).cast_mut();
+        self.presence.interrupt.store(flag, Ordering::SeqCst);
+        let exit = self.run_until_exit(state, host, interrupt);
+        self.presence.interrupt.store(core::ptr::null_mut(), Ordering::Release);
+        exit
+    }
+
+    fn run_until_exit(&mut self, state: &mut State, host: &Host, interrupt: &AtomicU32) -> Exit {
         let Some(jit) = self.jit else { return self.interpreter.run(state, host, interrupt, u64::MAX) };
         let mut run = Run { host: *host, left: Exit::Budget };
         let jump_cache = self.jump_cache.as_ptr() as u64;
@@ -276,8 +361,12 @@ impl Engine {
         }
         state.generated[Slot::Interrupt as usize] = core::ptr::from_ref(interrupt) as u64;
         loop {
-            if interrupt.load(Ordering::Relaxed) != 0 {
+            let flag = interrupt.load(Ordering::Relaxed);
+            if flag & !POKE != 0 {
                 return Exit::Interrupted;
+            }
+            if flag != 0 {
+                interrupt.fetch_and(!POKE, Ordering::SeqCst);
             }
             if state.pc & 3 != 0 {
                 return Exit::UnalignedPc;
@@ -287,10 +376,12 @@ impl Engine {
             let Some(code) = self.known(state.pc) else {
                 // Other threads may have translated what is new here.
                 let announce = jit.threads.load(Ordering::Relaxed) > 1;
-                if let Some(exit) = self.interpreter.run_cold(state, host, interrupt, self.hot, announce) {
-                    return exit;
+                match self.interpreter.run_cold(state, host, interrupt, self.hot, announce) {
+                    // Perhaps only poked.
+                    Some(Exit::Interrupted) => {}
+                    Some(exit) => return exit,
+                    None => self.prepare(jit, state.pc, mode, host),
                 }
-                self.prepare(jit, state.pc, mode, host);
                 continue;
             };
             if let Some(exit) = self.enter(jit, state, &mut run, code) {
@@ -309,10 +400,13 @@ impl Engine {
         if jit.log.head() != jit.seen.load(Ordering::Acquire) {
             let mut cache = jit.cache.lock();
             let head = cache.catch_up(jit.log);
-            jit.epoch.store(cache.epoch, Ordering::Release);
+            if cache.epoch != jit.epoch.load(Ordering::Relaxed) {
+                jit.announce(&cache);
+            }
             jit.seen.store(head, Ordering::Release);
         }
-        let epoch = jit.epoch.load(Ordering::Acquire) << 2 | mode;
+        self.epoch = jit.epoch.load(Ordering::Acquire);
+        let epoch = self.epoch << 2 | mode;
         if state.generated[Slot::Epoch as usize] != epoch {
             state.generated[Slot::Epoch as usize] = epoch;
             self.jump_cache.fill([0, 0]);
@@ -344,7 +438,7 @@ impl Engine {
                 return;
             }
             let before = cache.next_offset();
-            self.translate(&mut cache, pc, mode, host);
+            self.translate(jit, &mut cache, pc, mode, host);
             if let Some(placed) = jit.placed
                 && cache.size().0 > before
             {
@@ -359,9 +453,8 @@ impl Engine {
     }
 
     /// Translates the unit at `pc`, if there is room.
-    fn translate(&mut self, cache: &mut Cache, pc: u64, mode: u64, host: &Host) {
-        if cache.is_full() {
-            self.hot = NEVER;
+    fn translate(&mut self, jit: &Jit, cache: &mut Cache, pc: u64, mode: u64, host: &Host) {
+        if cache.is_full() && !jit.make_room(cache) {
             return;
         }
         let mut assembler = core::mem::take(&mut cache.assembler);
@@ -382,6 +475,18 @@ impl Engine {
 
     /// Runs generated code until it exits; what it exits for, if that is the caller's.
     fn enter(&mut self, jit: &Jit, state: &mut State, run: &mut Run, code: u64) -> Option<Exit> {
+        self.presence.running.store(self.epoch, Ordering::SeqCst);
+        let exit = if jit.epoch.load(Ordering::SeqCst) == self.epoch {
+            self.enter_present(jit, state, run, code)
+        } else {
+            None
+        };
+        self.presence.running.store(OUTSIDE, Ordering::Release);
+        exit
+    }
+
+    /// The same, where the others know that we are in generated code: its memory and links stay.
+    fn enter_present(&mut self, jit: &Jit, state: &mut State, run: &mut Run, code: u64) -> Option<Exit> {
         let top = state.generated[Slot::ReturnStack as usize];
         // SAFETY: the top pair is inside the return stack.
         if unsafe { *((top + 8) as *const u64) } == state.pc {
@@ -405,7 +510,8 @@ impl Engine {
             kind if kind == ExitKind::Indirect as u32 => None,
             kind if kind == ExitKind::Leave as u32 => Some(run.left).filter(|&exit| exit != Exit::Budget),
             kind if kind == ExitKind::Fault as u32 => self.fault(jit, state, &run.host),
-            kind if kind == ExitKind::Interrupted as u32 => Some(Exit::Interrupted),
+            // The caller looks at the flag.
+            kind if kind == ExitKind::Interrupted as u32 => None,
             _ => Some(Exit::Syscall(number as u16)),
         }
     }

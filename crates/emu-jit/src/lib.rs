@@ -20,5 +20,5 @@ mod thunks;
 mod translate;
 
 pub use cache::Cache;
-pub use engine::{Engine, Jit, ReturnStack, System, host_is_able, resume_after_fault};
+pub use engine::{Engine, Jit, POKE, ReturnStack, System, host_is_able, resume_after_fault};
 pub use lock::Held;

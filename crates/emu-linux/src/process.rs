@@ -93,6 +93,8 @@ fn fork(task: &mut Task, request: Request) -> i64 {
     drop(held);
     if id == 0 {
         region::free_other_blocks(task.shared);
+        // SAFETY: the thread's engine, which nobody else uses.
+        unsafe { &*task.engine }.is_alone();
         enter_child(task, &request);
     }
     id

@@ -12,7 +12,6 @@ use crate::task::{self, CHANGES, Task};
 use crate::vdso;
 use alloc::format;
 use alloc::string::String;
-use core::sync::atomic::Ordering;
 use crossdock_emu_guest::a64::{self, Exit, Host};
 use crossdock_emu_guest::memory::{Access, Fault};
 
@@ -112,5 +111,5 @@ pub(crate) fn explain_undefined(task: &Task) {
 
 /// Whether a signal waits for delivery.
 pub(crate) fn interrupted(task: &Task) -> bool {
-    task.shared.interrupt.load(Ordering::Relaxed) != 0
+    task.shared.interrupted()
 }

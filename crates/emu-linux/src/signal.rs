@@ -436,7 +436,7 @@ fn settle(task: &Task) {
     if task.shared.queued.load(Ordering::SeqCst) & !task.mask & OURS != 0 {
         task.shared.interrupt.store(1, Ordering::SeqCst);
     }
-    if task.shared.interrupt.load(Ordering::SeqCst) == 0 {
+    if !task.shared.interrupted() {
         use_mask(task.mask);
     }
 }
@@ -444,7 +444,7 @@ fn settle(task: &Task) {
 /// Whether a signal is on its way; if not, everything is blocked now.
 fn waits(task: &Task) -> bool {
     block_all();
-    task.shared.interrupt.load(Ordering::SeqCst) != 0
+    task.shared.interrupted()
 }
 
 /// siginfo of a fault.

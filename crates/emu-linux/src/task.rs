@@ -16,7 +16,7 @@ use alloc::boxed::Box;
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use crossdock_emu_guest::a64::{Invalidations, State};
-use crossdock_emu_jit::{Engine, ReturnStack};
+use crossdock_emu_jit::{Engine, POKE, ReturnStack};
 
 const SIGNAL_STACK: (u64, u64) = (128 << 10, 128 << 10);
 /// Of translated code; see `crossdock_emu_jit::ReturnStack`.
@@ -35,7 +35,7 @@ pub type SigInfo = [u64; 16];
 pub struct Shared {
     /// 0 while the block is free. First, since [`region::take_block`] reads it.
     pub used: AtomicU32,
-    /// Not 0 where signals wait for delivery.
+    /// Not 0 where signals wait for delivery, but for the bit [`POKE`] of the engine.
     pub interrupt: AtomicU32,
     /// Signals that wait: bit n - 1 for signal n.
     pub queued: AtomicU64,
@@ -90,6 +90,11 @@ impl Shared {
     pub(crate) unsafe fn of(address: u64) -> &'static Shared {
         // SAFETY: blocks are aligned to their size and begin with a Shared.
         unsafe { &*((address & !(BLOCK - 1)) as *const Shared) }
+    }
+
+    /// Whether signals wait for delivery.
+    pub(crate) fn interrupted(&self) -> bool {
+        self.interrupt.load(Ordering::SeqCst) & !POKE != 0
     }
 
     fn block(&self) -> u64 {

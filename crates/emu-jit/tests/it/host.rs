@@ -7,6 +7,9 @@ use std::sync::OnceLock;
 
 pub(crate) static LOG: Invalidations = Invalidations::new();
 
+/// Bytes of memory for code.
+pub(crate) const ARENA: usize = 4 << 20;
+
 /// Memory of our own, `size` bytes.
 fn map(size: usize, protection: i32) -> *mut u8 {
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
@@ -46,7 +49,8 @@ pub(crate) fn jit() -> &'static Jit {
             for signal in [libc::SIGSEGV, libc::SIGBUS] {
                 assert_eq!(libc::sigaction(signal, &action, std::ptr::null_mut()), 0);
             }
-            let size = 512 << 20;
+            // Little, so that the tests fill it more than once.
+            let size = ARENA;
             let arena = map(size, libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC);
             Jit::new(
                 arena,

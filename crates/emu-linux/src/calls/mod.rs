@@ -229,7 +229,7 @@ fn with_mask(task: &mut Task, set: u64, size: u64) -> Result<Option<u64>, i64> {
 
 /// Forgets the mask of a call that no signal has ended.
 fn after_mask(task: &mut Task, result: Result<i64, i64>) -> Result<i64, i64> {
-    if task.shared.interrupt.load(Ordering::SeqCst) == 0 || result == Err(errno::NOT_STARTED) {
+    if !task.shared.interrupted() || result == Err(errno::NOT_STARTED) {
         task.mask_of_call = None;
     }
     result
