@@ -22,6 +22,12 @@ impl Translator<'_> {
     pub(super) fn three_different(&mut self, word: u32) -> Lowered {
         let (size, q, unsigned, opcode) =
             (bits(word, 23, 22) as usize, bit(word, 30), bit(word, 29), bits(word, 15, 12));
+        match (opcode, unsigned) {
+            (0b1001, false) => return self.saturating_double_long(word, Some(false)),
+            (0b1011, false) => return self.saturating_double_long(word, Some(true)),
+            (0b1101, false) => return self.saturating_double_long(word, None),
+            _ => {}
+        }
         if bit(word, 28) {
             return Lowered::No;
         }
@@ -113,6 +119,12 @@ impl Translator<'_> {
         ONE
     }
 
+    /// The register and the number of an element of 16 or 32 bits.
+    pub(super) fn element_of(word: u32, size: usize) -> (u8, u8) {
+        let (h, l, m) = (u8::from(bit(word, 11)), u8::from(bit(word, 21)), u8::from(bit(word, 20)));
+        if size == 1 { (vm(word) & 15, h << 2 | l << 1 | m) } else { (vm(word), h << 1 | l) }
+    }
+
     /// Instructions with an element of Vm.
     pub(super) fn by_element(&mut self, word: u32) -> Lowered {
         let (size, scalar, unsigned, opcode) =
@@ -123,13 +135,18 @@ impl Translator<'_> {
         if matches!(opcode, 0b0001 | 0b0101 | 0b1001) {
             return self.float_by_element(word);
         }
+        match (opcode, unsigned) {
+            (0b0011, false) => return self.saturating_double_long(word, Some(false)),
+            (0b0111, false) => return self.saturating_double_long(word, Some(true)),
+            (0b1011, false) => return self.saturating_double_long(word, None),
+            (0b1100 | 0b1101, false) => return self.saturating_double_high(word, opcode & 1 == 1),
+            _ => {}
+        }
         if scalar || size != 1 && size != 2 {
             return Lowered::No;
         }
         let (q, d) = (bit(word, 30), vd(word));
-        let (h, l, m) = (u8::from(bit(word, 11)), u8::from(bit(word, 21)), u8::from(bit(word, 20)));
-        let (register, lane) =
-            if size == 1 { (vm(word) & 15, h << 2 | l << 1 | m) } else { (vm(word), h << 1 | l) };
+        let (register, lane) = Self::element_of(word, size);
         match (opcode, unsigned) {
             // MUL, MLA, MLS.
             (0b1000, false) | (0b0000 | 0b0100, true) => {
@@ -162,7 +179,10 @@ impl Translator<'_> {
         let q = bit(word, 30) && !scalar;
         match opcode {
             0b0_1100..=0b0_1111 | 0b1_0110.. => return self.float_two_registers(word),
-            0b1_0010 | 0b1_0100 if !scalar => return self.narrow_class(word, size, opcode),
+            0b0_0111 => return self.saturating_sign(word),
+            0b1_0010 | 0b1_0100 if !scalar || opcode == 0b1_0100 || unsigned => {
+                return self.narrow_class(word, size, opcode);
+            }
             _ => {}
         }
         if matches!(opcode, 0b0_1000..=0b0_1011) {
@@ -220,13 +240,7 @@ impl Translator<'_> {
                 self.narrow(word, size, n, 0);
                 ONE
             }
-            (1.., 0 | 1) => {
-                let (back, slow) = self.slow_way();
-                let n = self.vget(vn(word), X0);
-                self.saturate_narrow(word, size, kind, n, slow);
-                self.a.bind(back);
-                ONE
-            }
+            (1.., _) => self.saturating_extract(word, size, kind),
             _ => Lowered::No,
         }
     }
