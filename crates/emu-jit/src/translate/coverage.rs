@@ -67,19 +67,7 @@ fn check(class: Class, expected: &[(&str, u32)]) {
 
 #[test]
 fn scalar_floating_point() {
-    check(
-        Class::Float,
-        &[
-            ("FCMP", 502),
-            ("FCMPE", 490),
-            ("FCVT", 741),
-            ("FCVTZS", 432),
-            ("FCVTZU", 429),
-            ("FJCVTZS", 1000),
-            ("SCVTF", 423),
-            ("UCVTF", 427),
-        ],
-    );
+    check(Class::Float, &[("FCMP", 502), ("FCMPE", 490), ("FCVT", 250)]);
 }
 
 #[test]
@@ -87,15 +75,12 @@ fn vectors() {
     check(
         Class::Simd,
         &[
-            ("CLS", 1000),
-            ("CLZ", 1000),
             ("FCVTXN", 1000),
             ("FRECPE", 1000),
             ("FRECPX", 1000),
             ("FRSQRTE", 1000),
             ("PMUL", 1000),
             ("PMULL", 485),
-            ("SDOT", 1000),
             ("SQRDMLAH", 1000),
             ("SQRDMLSH", 1000),
             ("SQRSHL", 1000),
@@ -103,7 +88,6 @@ fn vectors() {
             ("SRSHL", 1000),
             ("SSHL", 855),
             ("SUQADD", 1000),
-            ("UDOT", 1000),
             ("UQRSHL", 1000),
             ("UQSHL", 520),
             ("URECPE", 1000),
