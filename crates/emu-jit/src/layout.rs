@@ -103,6 +103,8 @@ pub const fn vector(guest: u8) -> Mem {
 
 /// `State::pc`.
 pub const PC: Mem = state(272);
+/// `State::fpsr`.
+pub const FPSR: Mem = state(288);
 /// `State::tpidr_el0`.
 pub const TPIDR: Mem = state(296);
 /// `State::exclusive_address`.
@@ -178,6 +180,7 @@ mod tests {
         assert_eq!(general(3), at(offset_of!(State, gpr) + 24));
         assert_eq!(vector(5), at(offset_of!(State, v) + 80));
         assert_eq!(PC, at(offset_of!(State, pc)));
+        assert_eq!(FPSR, at(offset_of!(State, fpsr)));
         assert_eq!(TPIDR, at(offset_of!(State, tpidr_el0)));
         assert_eq!(EXCLUSIVE_ADDRESS, at(offset_of!(State, exclusive_address)));
         assert_eq!(EXCLUSIVE_SIZE, at(offset_of!(State, exclusive_size)));

@@ -139,6 +139,8 @@ pub(super) fn flag_use(word: u32) -> (bool, bool) {
         // Scalar floating point: FCMP; FCCMP; FCSEL.
         0b11110 if word >> 29 & 7 == 0 && word >> 21 & 1 == 1 => match bits(word, 11, 10) {
             0 if bits(word, 15, 10) == 8 => (false, true),
+            // FJCVTZS.
+            0 if bits(word, 31, 10) == 0x0007_9f80 => (false, true),
             1 => (true, true),
             3 => (true, false),
             _ => (false, false),

@@ -47,7 +47,8 @@ impl Translator<'_> {
         let double = match bits(word, 23, 22) {
             0 => false,
             1 => true,
-            _ => return self.float_move_high(word),
+            2 => return self.float_move_high(word),
+            _ => return self.float_from_half(word),
         };
         if bit(word, 29) {
             return Lowered::No;
@@ -56,7 +57,7 @@ impl Translator<'_> {
             return if bit(word, 31) { Lowered::No } else { self.fused(word, double) };
         }
         if !bit(word, 21) {
-            return Lowered::No;
+            return self.float_fixed_point(word, double);
         }
         if bits(word, 15, 10) == 0 {
             return self.float_integer(word, double);
@@ -111,6 +112,27 @@ impl Translator<'_> {
             }
             _ => Lowered::No,
         }
+    }
+
+    /// FCVT from half precision. The lanes above are cleared, so that they raise no flag.
+    fn float_from_half(&mut self, word: u32) -> Lowered {
+        let to_double = match word >> 10 & !(1 << 5) {
+            0x0007_b890 => bit(word, 15),
+            _ => return Lowered::No,
+        };
+        if !self.host_float() {
+            return Lowered::No;
+        }
+        let a = self.vget(vn(word), X0);
+        let low = self.constant(0xffff);
+        self.a.vp(0xdb, X0, a, low);
+        // VCVTPH2PS.
+        self.a.vp38(0x13, X0, Xmm(0), X0);
+        if to_double {
+            self.a.vscalar(false, 0x5a, X0, X0, X0);
+        }
+        self.vput_scalar(to_double, vd(word), X0, true);
+        ONE
     }
 
     /// Where to compute a scalar: the host register of `d` unless an operand is there, which a slow path needs.
@@ -307,6 +329,14 @@ impl Translator<'_> {
                 self.vput_scalar(true, d, X0, self.vclean(true, n));
                 ONE
             }
+            // To half precision: VCVTPS2PH, to nearest, the lanes above cleared.
+            7 if !double => {
+                let a = self.vget(n, X0);
+                self.vclear(false, X0, a);
+                self.a.vp3a(0x1d, X0, Xmm(0), X0, 0);
+                self.vput_scalar(false, d, X0, true);
+                ONE
+            }
             // FRINTN, FRINTP, FRINTM, FRINTZ; FRINTX says whether the value changes; FRINTI.
             8 => self.scalar_round(double, d, n, 8),
             9 => self.scalar_round(double, d, n, 8 | 2),
@@ -495,6 +525,7 @@ impl Translator<'_> {
                 self.vput_scalar(double, d, t, true);
                 ONE
             }
+            (3, 6) if double && !wide && self.host_float() => self.javascript_convert(word),
             (_, 6 | 7) => Lowered::No,
             _ if !self.host_float() => Lowered::No,
             (0, 2) => {
@@ -523,6 +554,72 @@ impl Translator<'_> {
             ),
             (0, opcode @ (4 | 5)) => {
                 self.float_to_integer(double, wide, opcode == 5, None, vn(word), destination(word, 0))
+            }
+            _ => Lowered::No,
+        }
+    }
+
+    /// FJCVTZS: what does not fit is the interpreter's. Z says that the integer is the number, bit for bit.
+    fn javascript_convert(&mut self, word: u32) -> Lowered {
+        let (back, slow) = self.slow_way();
+        let a = self.vget(vn(word), X0);
+        self.a.vconvert(true, Size::D, 0x2c, Reg::RAX.0, 0, a);
+        self.a.alu_imm(Alu::Cmp, Size::D, Reg::RAX, 1);
+        self.a.jump_if(Cc::O, slow);
+        if self.live {
+            self.a.vp(0xef, X1, X1, X1);
+            self.a.vconvert(true, Size::D, 0x2a, X1.0, X1.0, Reg::RAX);
+            self.a.vmov_to(Size::Q, Reg::RDX, X1);
+            self.a.vmov_to(Size::Q, Reg::RCX, a);
+            self.a.alu(Alu::Cmp, Size::Q, Reg::RDX, Reg::RCX);
+            self.a.mov_imm(Reg::RCX, super::slot_of_nzcv(0));
+            self.a.mov_imm(Reg::RDX, super::slot_of_nzcv(1 << 30));
+            self.a.cmov(Cc::E, Size::D, Reg::RCX, Reg::RDX);
+            self.a.store16(slot(Slot::Flags), Reg::RCX);
+        }
+        self.put(destination(word, 0), Reg::RAX);
+        self.a.bind(back);
+        ONE
+    }
+
+    /// SCVTF, UCVTF, FCVTZS, FCVTZU with fraction bits; scaling by a power of two is exact.
+    fn float_fixed_point(&mut self, word: u32, double: bool) -> Lowered {
+        let (wide, scale) = (bit(word, 31), bits(word, 15, 10));
+        if !self.host_float() || !wide && scale < 32 {
+            return Lowered::No;
+        }
+        let size = scalar_size(wide);
+        let fraction = u64::from(64 - scale);
+        let power = |exponent: u64| u128::from(if double { exponent << 52 } else { exponent << 23 });
+        let bias = if double { 1023 } else { 127 };
+        match bits(word, 20, 16) {
+            opcode @ (2 | 3) => {
+                let n = source(word, 5);
+                self.copy(size, Reg::RAX, n);
+                if opcode == 2 {
+                    self.a.vp(0xef, X0, X0, X0);
+                    self.a.vconvert(double, size, 0x2a, X0.0, X0.0, Reg::RAX);
+                } else {
+                    if wide {
+                        self.clobber_but_rax();
+                    }
+                    self.unsigned_to_xmm0(double, wide);
+                }
+                let divisor = self.constant(power(bias - fraction));
+                self.a.vscalar(double, 0x59, X0, X0, divisor);
+                self.vput_scalar(double, vd(word), X0, true);
+                ONE
+            }
+            opcode @ (0b1_1000 | 0b1_1001) => {
+                let (back, slow) = self.slow_way();
+                let a = self.vget(vn(word), X0);
+                self.unless_small(double, opcode & 1 == 1, a, slow);
+                let factor = self.constant(power(bias + fraction));
+                self.a.vscalar(double, 0x59, X0, a, factor);
+                self.convert_to_rax(double, wide, opcode & 1 == 1, Some(3), X0, slow);
+                self.put(destination(word, 0), Reg::RAX);
+                self.a.bind(back);
+                ONE
             }
             _ => Lowered::No,
         }

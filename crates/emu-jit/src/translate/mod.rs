@@ -20,6 +20,7 @@ mod vector;
 mod vector_crypto;
 mod vector_float;
 mod vector_permute;
+mod vector_saturate;
 mod vector_shift;
 mod vector_wide;
 
@@ -27,12 +28,12 @@ pub use flags::{FlagForm, nzcv_of_slot, slot_of_nzcv};
 pub use unit::translate;
 
 use crate::cache::{Cache, EXACT, FLUSH, Link, Mark, NO_LINK, Record, Unit};
-use crate::layout::{ExitKind, PC, Slot, slot};
+use crate::layout::{ExitKind, FPSR, PC, Slot, slot};
 use crate::thunks::Thunks;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use crossdock_emu_guest::a64;
-use crossdock_emu_x64::{Assembler, Label, Reg, Rm, Size};
+use crossdock_emu_x64::{Alu, Assembler, Label, Reg, Rm, Size};
 use flags::Flags;
 
 /// What becomes of an instruction.
@@ -59,6 +60,8 @@ enum Cold {
     Interrupted { pc: u64 },
     /// The same, to go on at rax.
     InterruptedAtRax,
+    /// Set FPSR.QC and come back.
+    Saturated { back: Label },
     /// Hand an instruction to the interpreter and come back.
     Fallback { word: u32, pc: u64, back: Label },
 }
@@ -248,6 +251,10 @@ impl<'t> Translator<'t> {
                     self.save_flags();
                     self.set_pc(pc);
                     self.exit(ExitKind::Interrupted, 0);
+                }
+                Cold::Saturated { back } => {
+                    self.a.alu_imm(Alu::Or, Size::D, FPSR, 1 << 27);
+                    self.a.jump(back);
                 }
                 Cold::Fallback { word, pc, back } => {
                     self.pc = pc;

@@ -6,7 +6,7 @@
 use super::float::{vd, vm, vn};
 use super::{Lowered, ONE, Translator, bit, bits};
 use crate::layout::{X0, X1, X2};
-use crossdock_emu_x64::{Cc, Label, Map, Prefix, Rm, Xmm};
+use crossdock_emu_x64::{Map, Prefix, Rm, Xmm};
 
 /// `byte` in all bytes.
 pub(super) fn bytes(byte: u8) -> u128 {
@@ -100,7 +100,12 @@ impl Translator<'_> {
         if opcode == 0b0_0011 && !bit(word, 28) {
             return self.vector_logical(word);
         }
-        let Some((size, q)) = self.shape(word) else { return self.saturating_three(word) };
+        match opcode {
+            0b0_0001 | 0b0_0101 => return self.saturating_three(word),
+            0b1_0110 => return self.saturating_double_high(word, bit(word, 29)),
+            _ => {}
+        }
+        let Some((size, q)) = self.shape(word) else { return Lowered::No };
         let unsigned = bit(word, 29);
         let simple = match (opcode, unsigned) {
             (0b0_0110, false) => GREATER,
@@ -136,8 +141,6 @@ impl Translator<'_> {
             0b0_1000 if size >= 2 => self.shift_by_register(word, size, q),
             0b1_0100 | 0b1_0101 if size < 3 => self.pairwise_extreme(word, opcode, size, q),
             0b1_0111 if !unsigned => self.add_pairwise(word, size, q),
-            0b0_0001 | 0b0_0101 => self.saturating_three(word),
-            0b1_0110 => self.saturating_double_high(word, size, q),
             _ => {
                 let n = self.vget(vn(word), X0);
                 let m = self.vget(vm(word), X1);
@@ -427,58 +430,6 @@ impl Translator<'_> {
         let (a, b) = self.unzip_operands(word, size, q);
         self.pairs(size, a, b, table[size]);
         self.finish(q, vd(word), X0);
-        ONE
-    }
-
-    /// SQADD, UQADD, SQSUB, UQSUB of 8 and 16 bits: the interpreter sets QC where the result is not the plain one.
-    fn saturating_three(&mut self, word: u32) -> Lowered {
-        let (size, opcode) = (bits(word, 23, 22) as usize, bits(word, 15, 11));
-        if bit(word, 28) || size > 1 {
-            return Lowered::No;
-        }
-        let (saturating, plain) = match (opcode, bit(word, 29)) {
-            (0b0_0001, false) => ([0xec, 0xed][size], ADD),
-            (0b0_0001, true) => ([0xdc, 0xdd][size], ADD),
-            (0b0_0101, false) => ([0xe8, 0xe9][size], SUB),
-            (0b0_0101, true) => ([0xd8, 0xd9][size], SUB),
-            _ => return Lowered::No,
-        };
-        let (back, slow) = self.slow_way();
-        let n = self.vget(vn(word), X0);
-        let m = self.vget(vm(word), X1);
-        self.packed(plain[size], X2, n, m);
-        self.a.vp(saturating, X0, n, m);
-        self.unless_equal(bit(word, 30), X0, X2, slow);
-        self.finish(bit(word, 30), vd(word), X0);
-        self.a.bind(back);
-        ONE
-    }
-
-    /// Leads to the interpreter where a and b, or their low halves, differ. Changes xmm15.
-    pub(super) fn unless_equal(&mut self, q: bool, a: Xmm, b: Xmm, slow: Label) {
-        self.a.vp(XOR, X2, a, b);
-        if !q {
-            self.a.vmovq(X2, X2);
-        }
-        self.a.vex(Prefix::P66, Map::M0F38, false, 0x17, X2.0, 0, X2);
-        self.a.jump_if(Cc::Ne, slow);
-    }
-
-    /// SQRDMULH of 16 bits: only -2^15 * -2^15 saturates, to which the host gives -2^15.
-    fn saturating_double_high(&mut self, word: u32, size: usize, q: bool) -> Lowered {
-        if !bit(word, 29) || size != 1 || bit(word, 28) {
-            return Lowered::No;
-        }
-        let (back, slow) = self.slow_way();
-        let n = self.vget(vn(word), X0);
-        let m = self.vget(vm(word), X1);
-        self.a.vp38(0x0b, X0, n, m);
-        let lowest = self.constant(lanes(1, 0x8000));
-        self.a.vp(EQUAL[1] as u8, X1, X0, lowest);
-        self.zero(X2);
-        self.unless_equal(q, X1, X2, slow);
-        self.finish(q, vd(word), X0);
-        self.a.bind(back);
         ONE
     }
 }

@@ -44,6 +44,9 @@ impl Translator<'_> {
         if scalar {
             return Lowered::No;
         }
+        if bits(word, 15, 10) == 0b10_0101 && bits(word, 23, 22) == 2 {
+            return self.dot_product(word);
+        }
         match (bit(word, 29), bit(word, 15), low) {
             (false, false, 0) if bits(word, 23, 22) == 0 => self.table(word),
             (false, false, 2) => self.permute(word),

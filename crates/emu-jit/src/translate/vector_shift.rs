@@ -1,10 +1,10 @@
 //! Shifts by an immediate, and what narrows and widens lanes with them (manual C4.1.97).
 
 use super::float::{vd, vn};
-use super::vector::{ADD, AND, MIN_UNSIGNED, OR, SUB, XOR, bytes, lanes};
+use super::vector::{ADD, AND, OR, SUB, XOR, bytes, lanes};
 use super::{Lowered, ONE, Translator, bit, bits};
 use crate::layout::{X0, X1, X2, vector, vector_host};
-use crossdock_emu_x64::{Label, Map, Prefix, Rm, Xmm};
+use crossdock_emu_x64::{Map, Prefix, Rm, Xmm};
 
 impl Translator<'_> {
     /// `t = a << count` in lanes of `8 << size` bits.
@@ -67,6 +67,10 @@ impl Translator<'_> {
             0b1_0000..=0b1_0011 => return self.shift_narrow(word, size as usize),
             0b1_0100 if !scalar => return self.shift_long(word, size as usize),
             0b1_1100 | 0b1_1111 => return self.float_fixed(word),
+            0b0_1110 | 0b0_1100 if opcode == 0b0_1110 || bit(word, 29) => {
+                let by = (bits(word, 22, 16) - (8 << size)) as u8;
+                return self.saturating_shift(word, size as usize, by);
+            }
             _ => {}
         }
         let q = bit(word, 30) && !scalar;
@@ -129,7 +133,7 @@ impl Translator<'_> {
     }
 
     /// xmm0 = n shifted right and rounded. Changes xmm15.
-    fn rounding_shift(&mut self, size: usize, signed: bool, n: Xmm, count: u8) {
+    pub(super) fn rounding_shift(&mut self, size: usize, signed: bool, n: Xmm, count: u8) {
         let width = 8u8 << size;
         // The last bit that is shifted out, at the bottom.
         self.shift_left(size, X2, n, width - count);
@@ -145,29 +149,14 @@ impl Translator<'_> {
     /// SHRN, RSHRN, SQSHRN, UQSHRN, SQSHRUN.
     fn shift_narrow(&mut self, word: u32, size: usize) -> Lowered {
         let (scalar, unsigned) = (bit(word, 28), bit(word, 29));
-        if scalar || size > 2 {
-            return Lowered::No;
-        }
         let (opcode, rounds) = (bits(word, 15, 12), bit(word, 11));
         let saturates = opcode & 1 == 1 || unsigned;
-        if saturates && (rounds || size == 2) {
+        if size > 2 || scalar && !saturates {
             return Lowered::No;
         }
         let by = ((16u32 << size) - bits(word, 22, 16)) as u8;
         if saturates {
-            // SQSHRUN and SQSHRN shift with the sign, UQSHRN without.
-            let signed = !(opcode & 1 == 1 && unsigned);
-            let (back, slow) = self.slow_way();
-            let n = self.vget(vn(word), X0);
-            self.shift_right(size + 1, signed, X0, n, by);
-            let kind = match (opcode & 1 == 1, unsigned) {
-                (true, false) => 1,
-                (true, true) => 2,
-                _ => 3,
-            };
-            self.saturate_narrow(word, size, kind, X0, slow);
-            self.a.bind(back);
-            return ONE;
+            return self.saturating_shift_narrow(word, size, by);
         }
         let n = self.vget(vn(word), X0);
         if rounds {
@@ -204,30 +193,6 @@ impl Translator<'_> {
             self.a.vp(AND, X0, a, low);
         }
         self.packed([0x67, 0x12b][size], X0, X0, X0);
-        self.write_half(word, X0);
-    }
-
-    /// SQXTN, UQXTN, SQXTUN (`kind` 1 to 3) of xmm0's lanes of 16 or 32 bits, which may be `n`; to `slow` where one
-    /// saturates. Changes xmm0, xmm1 and xmm15.
-    pub(super) fn saturate_narrow(&mut self, word: u32, size: usize, kind: u32, n: Xmm, slow: Label) {
-        // VPACKSSWB, VPACKSSDW, VPACKUSWB, VPACKUSDW; VPMOVSX and VPMOVZX take it back.
-        let (pack, back) = match kind {
-            1 => ([0x63, 0x6b][size], [0x20, 0x23][size]),
-            2 | 3 => ([0x67, 0x12b][size], [0x30, 0x33][size]),
-            _ => unreachable!("three kinds"),
-        };
-        if kind == 2 {
-            // Packing takes its operands for signed.
-            let max = self.constant(lanes(size as u32 + 1, u64::MAX >> (64 - (8 << size))));
-            self.packed(MIN_UNSIGNED[size + 1], X1, n, max);
-            self.unless_equal(true, X1, n, slow);
-            self.packed(pack, X0, n, n);
-        } else {
-            self.packed(pack, X1, n, n);
-            self.a.vex(Prefix::P66, Map::M0F38, false, back, X2.0, 0, X1);
-            self.unless_equal(true, X2, n, slow);
-            self.a.vload(X0, X1);
-        }
         self.write_half(word, X0);
     }
 

@@ -7,7 +7,7 @@ use super::vector::{
 };
 use super::{Lowered, ONE, Translator, bit, bits};
 use crate::layout::{X0, X1, X2};
-use crossdock_emu_x64::{Map, Prefix};
+use crossdock_emu_x64::{Map, Prefix, Xmm};
 
 /// What VPSHUFB does to reverse bytes within containers of `8 << container` bits, lanes of `8 << size` together.
 fn reversal(size: usize, container: usize) -> u128 {
@@ -22,6 +22,12 @@ impl Translator<'_> {
     pub(super) fn three_different(&mut self, word: u32) -> Lowered {
         let (size, q, unsigned, opcode) =
             (bits(word, 23, 22) as usize, bit(word, 30), bit(word, 29), bits(word, 15, 12));
+        match (opcode, unsigned) {
+            (0b1001, false) => return self.saturating_double_long(word, Some(false)),
+            (0b1011, false) => return self.saturating_double_long(word, Some(true)),
+            (0b1101, false) => return self.saturating_double_long(word, None),
+            _ => {}
+        }
         if bit(word, 28) {
             return Lowered::No;
         }
@@ -113,6 +119,12 @@ impl Translator<'_> {
         ONE
     }
 
+    /// The register and the number of an element of 16 or 32 bits.
+    pub(super) fn element_of(word: u32, size: usize) -> (u8, u8) {
+        let (h, l, m) = (u8::from(bit(word, 11)), u8::from(bit(word, 21)), u8::from(bit(word, 20)));
+        if size == 1 { (vm(word) & 15, h << 2 | l << 1 | m) } else { (vm(word), h << 1 | l) }
+    }
+
     /// Instructions with an element of Vm.
     pub(super) fn by_element(&mut self, word: u32) -> Lowered {
         let (size, scalar, unsigned, opcode) =
@@ -123,13 +135,19 @@ impl Translator<'_> {
         if matches!(opcode, 0b0001 | 0b0101 | 0b1001) {
             return self.float_by_element(word);
         }
+        match (opcode, unsigned) {
+            (0b1110, _) if size == 2 && !scalar => return self.dot_product(word),
+            (0b0011, false) => return self.saturating_double_long(word, Some(false)),
+            (0b0111, false) => return self.saturating_double_long(word, Some(true)),
+            (0b1011, false) => return self.saturating_double_long(word, None),
+            (0b1100 | 0b1101, false) => return self.saturating_double_high(word, opcode & 1 == 1),
+            _ => {}
+        }
         if scalar || size != 1 && size != 2 {
             return Lowered::No;
         }
         let (q, d) = (bit(word, 30), vd(word));
-        let (h, l, m) = (u8::from(bit(word, 11)), u8::from(bit(word, 21)), u8::from(bit(word, 20)));
-        let (register, lane) =
-            if size == 1 { (vm(word) & 15, h << 2 | l << 1 | m) } else { (vm(word), h << 1 | l) };
+        let (register, lane) = Self::element_of(word, size);
         match (opcode, unsigned) {
             // MUL, MLA, MLS.
             (0b1000, false) | (0b0000 | 0b0100, true) => {
@@ -155,6 +173,68 @@ impl Translator<'_> {
         ONE
     }
 
+    /// SDOT, UDOT: bytes as numbers of 16 bits, even ones and odd ones, whose products are added in pairs (VPMADDWD).
+    pub(super) fn dot_product(&mut self, word: u32) -> Lowered {
+        let unsigned = bit(word, 29);
+        let m = if bit(word, 24) {
+            let (register, lane) = Self::element_of(word, 2);
+            self.duplicate(2, X1, register, lane);
+            X1
+        } else {
+            self.vget(vm(word), X1)
+        };
+        let n = self.vget(vn(word), X0);
+        for (even, from) in [(X2, n), (X0, m)] {
+            if unsigned {
+                let low = self.constant(lanes(1, 0xff));
+                self.a.vp(AND, even, from, low);
+            } else {
+                self.a.vshift_imm(0x71, 6, even, from, 8);
+                self.a.vshift_imm(0x71, 4, even, even, 8);
+            }
+        }
+        self.a.vp(0xf5, X2, X2, X0);
+        let n = self.vget(vn(word), X0);
+        let shift = if unsigned { 2 } else { 4 };
+        self.a.vshift_imm(0x71, shift, X0, n, 8);
+        self.a.vshift_imm(0x71, shift, X1, m, 8);
+        self.a.vp(0xf5, X0, X0, X1);
+        self.packed(ADD[2], X0, X0, X2);
+        self.vaccumulate(ADD[2], vd(word));
+        self.finish(bit(word, 30), vd(word), X0);
+        ONE
+    }
+
+    /// CLZ, CLS: those of bytes by table; a wider number's are those of its upper half, and where that is zero those of
+    /// its lower half too.
+    fn count_leading(&mut self, word: u32, size: usize) -> Lowered {
+        let mut n = self.vget(vn(word), X0);
+        let of_sign = !bit(word, 29);
+        if of_sign {
+            // Bits that differ from the next one up.
+            self.shift_right(size, true, X1, n, 1);
+            self.a.vp(XOR, X0, X1, n);
+            n = X0;
+        }
+        self.look_up_nibbles(n, LEADING_LOW, LEADING_HIGH, MIN_UNSIGNED[0]);
+        for step in 1..=size {
+            let width = 4u8 << step;
+            self.a.vshift_imm(0x70 + step as u8, 2, X1, X0, width);
+            let empty = self.constant(lanes(step as u32, u64::from(width)));
+            self.packed(EQUAL[step], X2, X1, empty);
+            let low = self.constant(lanes(step as u32, u64::MAX >> (64 - width)));
+            self.a.vp(AND, X0, X0, low);
+            self.a.vp(AND, X0, X0, X2);
+            self.packed(ADD[step], X0, X0, X1);
+        }
+        if of_sign {
+            let ones = self.constant(u128::MAX);
+            self.packed(ADD[size], X0, X0, ones);
+        }
+        self.finish(bit(word, 30), vd(word), X0);
+        ONE
+    }
+
     /// Two registers, miscellaneous.
     pub(super) fn two_registers(&mut self, word: u32) -> Lowered {
         let (size, unsigned, scalar, opcode) =
@@ -162,7 +242,10 @@ impl Translator<'_> {
         let q = bit(word, 30) && !scalar;
         match opcode {
             0b0_1100..=0b0_1111 | 0b1_0110.. => return self.float_two_registers(word),
-            0b1_0010 | 0b1_0100 if !scalar => return self.narrow_class(word, size, opcode),
+            0b0_0111 => return self.saturating_sign(word),
+            0b1_0010 | 0b1_0100 if !scalar || opcode == 0b1_0100 || unsigned => {
+                return self.narrow_class(word, size, opcode);
+            }
             _ => {}
         }
         if matches!(opcode, 0b0_1000..=0b0_1011) {
@@ -177,6 +260,7 @@ impl Translator<'_> {
             (0b0_0000, false, 0..3) => self.shuffle(word, reversal(size, 3)),
             (0b0_0000, true, 0 | 1) => self.shuffle(word, reversal(size, 2)),
             (0b0_0001, false, 0) => self.shuffle(word, reversal(0, 1)),
+            (0b0_0100, _, 0..3) => self.count_leading(word, size),
             (0b0_0010 | 0b0_0110, _, 0..3) => {
                 self.long_pairs(word, size, unsigned);
                 if opcode == 0b0_0110 {
@@ -220,13 +304,7 @@ impl Translator<'_> {
                 self.narrow(word, size, n, 0);
                 ONE
             }
-            (1.., 0 | 1) => {
-                let (back, slow) = self.slow_way();
-                let n = self.vget(vn(word), X0);
-                self.saturate_narrow(word, size, kind, n, slow);
-                self.a.bind(back);
-                ONE
-            }
+            (1.., _) => self.saturating_extract(word, size, kind),
             _ => Lowered::No,
         }
     }
@@ -242,6 +320,13 @@ impl Translator<'_> {
 
     fn nibbles(&mut self, word: u32, low: u128, high: u128, combine: u16) -> Lowered {
         let n = self.vget(vn(word), X0);
+        self.look_up_nibbles(n, low, high, combine);
+        self.finish(bit(word, 30), vd(word), X0);
+        ONE
+    }
+
+    /// xmm0 = what two tables have for the low and the high nibbles of bytes, combined. Changes xmm1 and xmm15.
+    fn look_up_nibbles(&mut self, n: Xmm, low: u128, high: u128, combine: u16) {
         let mask = self.constant(bytes(15));
         self.a.vshift_imm(0x71, 2, X1, n, 4);
         self.a.vp(AND, X1, X1, mask);
@@ -253,8 +338,6 @@ impl Translator<'_> {
         }
         self.a.vp38(0x00, X1, X2, X1);
         self.packed(combine, X0, X0, X1);
-        self.finish(bit(word, 30), vd(word), X0);
-        ONE
     }
 
     /// Comparisons with zero, ABS, NEG.
@@ -371,6 +454,9 @@ impl Translator<'_> {
 
 /// Bits set in the numbers from 0 to 15.
 const COUNTS: u128 = 0x0403_0302_0302_0201_0302_0201_0201_0100;
+/// Leading zeros of bytes with these low nibbles under a zero, and with these high ones.
+const LEADING_LOW: u128 = 0x0404_0404_0404_0404_0505_0505_0606_0708;
+const LEADING_HIGH: u128 = 0x0000_0000_0000_0000_0101_0101_0202_0308;
 /// The numbers from 0 to 15 reversed, as high nibbles and as low ones.
 const REVERSED_LOW: u128 = 0xf070_b030_d050_9010_e060_a020_c040_8000;
 const REVERSED_HIGH: u128 = REVERSED_LOW >> 4;

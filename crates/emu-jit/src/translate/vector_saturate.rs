@@ -1,0 +1,374 @@
+//! Saturating integers of Advanced SIMD, vectors and scalars (manual C4.1.97).
+//!
+//! Lanes outside of the form are zeros on the way in, for which all instructions here give zeros and do not saturate.
+//! Where a lane saturates, code behind the unit's blocks sets FPSR.QC.
+
+use super::float::{vd, vm, vn};
+use super::vector::{ADD, AND, AND_NOT, EQUAL, GREATER, MAX_UNSIGNED, MIN_UNSIGNED, OR, SUB, XOR, lanes};
+use super::{Cold, Lowered, ONE, Translator, bit, bits};
+use crate::layout::{X0, X1, X2, vector_host};
+use crossdock_emu_x64::{Cc, Map, Prefix, Size, Xmm};
+
+/// The smallest signed number of `8 << size` bits, in all lanes.
+fn smallest(size: usize) -> u128 {
+    lanes(size as u32, 1 << ((8 << size) - 1))
+}
+
+impl Translator<'_> {
+    /// A register with the lanes that the form uses, of `8 << size` bits, and zeros elsewhere.
+    fn active(&mut self, word: u32, size: usize, n: u8, scratch: Xmm) -> Xmm {
+        let scalar = bit(word, 28);
+        if !scalar && bit(word, 30) {
+            return self.vget(n, scratch);
+        }
+        match (scalar, size) {
+            (true, 0 | 1) => {
+                let a = self.vget(n, scratch);
+                let lane = self.constant(u128::from(u64::MAX >> (64 - (8 << size))));
+                self.a.vp(AND, scratch, a, lane);
+            }
+            (true, 2) => match vector_host(n) {
+                Some(host) => self.vclear(false, scratch, host),
+                None => self.a.vmov_from(Size::D, scratch, self.vrm(n)),
+            },
+            _ => self.a.vmovq(scratch, self.vrm(n)),
+        }
+        scratch
+    }
+
+    /// Vd = `t`, whose lanes outside of the form are zeros.
+    fn put_active(&mut self, word: u32, size: usize, t: Xmm) {
+        self.vput(vd(word), t);
+        if bit(word, 28) || !bit(word, 30) {
+            self.set_vclean(!bit(word, 28) || size == 3, vd(word));
+        }
+    }
+
+    /// QC = 1 where a bit of `mask` is set. EFLAGS are free.
+    pub(super) fn note_saturation(&mut self, mask: Xmm) {
+        let back = self.a.label();
+        let saturated = self.stub(Cold::Saturated { back });
+        self.a.vex(Prefix::P66, Map::M0F38, false, 0x17, mask.0, 0, mask);
+        self.a.jump_if(Cc::Ne, saturated);
+        self.a.bind(back);
+    }
+
+    /// QC = 1 where `a` and `b` differ. Changes xmm15.
+    fn note_difference(&mut self, a: Xmm, b: Xmm) {
+        self.a.vp(XOR, X2, a, b);
+        self.note_saturation(X2);
+    }
+
+    /// Vector forms of 64-bit lanes need Q.
+    fn saturating_form(word: u32) -> Option<usize> {
+        let size = bits(word, 23, 22) as usize;
+        (size < 3 || bit(word, 28) || bit(word, 30)).then_some(size)
+    }
+
+    /// SQADD, UQADD, SQSUB, UQSUB.
+    pub(super) fn saturating_three(&mut self, word: u32) -> Lowered {
+        let Some(size) = Self::saturating_form(word) else { return Lowered::No };
+        let subtract = match bits(word, 15, 11) {
+            0b0_0001 => false,
+            0b0_0101 => true,
+            _ => return Lowered::No,
+        };
+        self.clobber();
+        let n = self.active(word, size, vn(word), X0);
+        let m = self.active(word, size, vm(word), X1);
+        self.saturating_sum(size, bit(word, 29), subtract, n, m);
+        self.put_active(word, size, X0);
+        ONE
+    }
+
+    /// xmm0 = a + b or a - b, saturated. `a` is not xmm1 or xmm15, `b` not xmm0 or xmm15, which change.
+    fn saturating_sum(&mut self, size: usize, unsigned: bool, subtract: bool, a: Xmm, b: Xmm) {
+        let plain = if subtract { SUB } else { ADD }[size];
+        match (size, unsigned, subtract) {
+            (0 | 1, ..) => {
+                let saturating = match (subtract, unsigned) {
+                    (false, false) => [0xec, 0xed],
+                    (false, true) => [0xdc, 0xdd],
+                    (true, false) => [0xe8, 0xe9],
+                    (true, true) => [0xd8, 0xd9],
+                }[size];
+                self.packed(plain, X2, a, b);
+                self.a.vp(saturating, X0, a, b);
+                self.note_difference(X0, X2);
+            }
+            (_, false, _) => {
+                self.packed(plain, X2, a, b);
+                // Of a sum both operands' signs differ from the result's, of a difference all three are not the same.
+                self.a.vp(XOR, X1, b, if subtract { a } else { X2 });
+                self.a.vp(XOR, X0, a, X2);
+                self.a.vp(AND, X1, X1, X0);
+                self.shift_right(size, true, X1, X1, (8 << size) - 1);
+                // The limit on the side that the result is not.
+                self.shift_right(size, true, X0, X2, (8 << size) - 1);
+                let limit = self.constant(smallest(size));
+                self.a.vp(XOR, X0, X0, limit);
+                self.a.vp3a(0x4c, X0, X2, X0, X1.0 << 4);
+                self.note_saturation(X1);
+            }
+            (2, true, false) => {
+                self.packed(plain, X2, a, b);
+                self.packed(MAX_UNSIGNED[2], X0, X2, a);
+                self.packed(EQUAL[2], X0, X0, X2);
+                self.invert(X1, X0);
+                self.a.vp(OR, X0, X2, X1);
+                self.note_saturation(X1);
+            }
+            (_, true, _) => {
+                self.packed(plain, X2, a, b);
+                // A sum below an operand, or a subtrahend above.
+                let signs = self.constant(smallest(size));
+                self.a.vp(XOR, X1, if subtract { b } else { X2 }, signs);
+                self.a.vp(XOR, X0, a, signs);
+                if subtract {
+                    self.packed(GREATER[size], X1, X1, X0);
+                    self.a.vp(AND_NOT, X0, X1, X2);
+                } else {
+                    self.packed(GREATER[size], X1, X0, X1);
+                    self.a.vp(OR, X0, X2, X1);
+                }
+                self.note_saturation(X1);
+            }
+        }
+    }
+
+    /// xmm0 = the largest number in the lanes of xmm0 that hold the smallest, which an operation gave for one too large.
+    fn saturate_smallest(&mut self, size: usize) {
+        let limit = self.constant(smallest(size));
+        self.packed(EQUAL[size], X1, X0, limit);
+        self.a.vp(XOR, X0, X0, X1);
+        self.note_saturation(X1);
+    }
+
+    /// SQDMULH, SQRDMULH, by element too.
+    pub(super) fn saturating_double_high(&mut self, word: u32, rounds: bool) -> Lowered {
+        let size = bits(word, 23, 22) as usize;
+        if size != 1 && size != 2 {
+            return Lowered::No;
+        }
+        self.clobber();
+        let n = self.active(word, size, vn(word), X0);
+        let m = self.saturating_second(word, size);
+        match (size, rounds) {
+            (1, true) => self.a.vp38(0x0b, X0, n, m),
+            (1, false) => {
+                self.a.vp(0xe5, X2, n, m);
+                self.a.vp(0xd5, X0, n, m);
+                self.a.vshift_imm(0x71, 6, X2, X2, 1);
+                self.a.vshift_imm(0x71, 2, X0, X0, 15);
+                self.a.vp(OR, X0, X0, X2);
+            }
+            _ => self.double_high_of_32(n, m, rounds),
+        }
+        self.saturate_smallest(size);
+        self.put_active(word, size, X0);
+        ONE
+    }
+
+    /// xmm0 = the high halves of 2 * n * m. Changes xmm1 and xmm15.
+    fn double_high_of_32(&mut self, n: Xmm, m: Xmm, rounds: bool) {
+        // VPMULDQ of even lanes, then of odd ones.
+        self.a.vp38(0x28, X2, n, m);
+        self.a.vshift_imm(0x73, 2, X1, m, 32);
+        self.a.vshift_imm(0x73, 2, X0, n, 32);
+        self.a.vp38(0x28, X0, X0, X1);
+        for product in [X2, X0] {
+            self.packed(ADD[3], product, product, product);
+            if rounds {
+                let half = self.constant(lanes(3, 1 << 31));
+                self.packed(ADD[3], product, product, half);
+            }
+        }
+        self.a.vshift_imm(0x73, 2, X2, X2, 32);
+        self.a.vp3a(0x0e, X0, X2, X0, 0xcc);
+    }
+
+    /// Vm, or its element in all lanes.
+    fn saturating_second(&mut self, word: u32, size: usize) -> Xmm {
+        if !bit(word, 24) {
+            return self.active(word, size, vm(word), X1);
+        }
+        let (register, lane) = Self::element_of(word, size);
+        self.duplicate(size as u8, X1, register, lane);
+        X1
+    }
+
+    /// SQDMULL, SQDMLAL, SQDMLSL, by element too: the product and a sum saturate.
+    pub(super) fn saturating_double_long(&mut self, word: u32, accumulates: Option<bool>) -> Lowered {
+        let size = bits(word, 23, 22) as usize;
+        if size != 1 && size != 2 {
+            return Lowered::No;
+        }
+        let (scalar, high) = (bit(word, 28), bit(word, 30));
+        self.clobber();
+        if bit(word, 24) || scalar {
+            let m = self.saturating_second(word, size);
+            self.extend(size, false, X1, m.into());
+        } else {
+            self.widen(size, false, high, X1, vm(word));
+        }
+        if scalar {
+            let n = self.active(word, size, vn(word), X0);
+            self.extend(size, false, X0, n.into());
+        } else {
+            self.widen(size, false, high, X0, vn(word));
+        }
+        self.a.vp38(if size == 1 { 0x40 } else { 0x28 }, X0, X0, X1);
+        self.packed(ADD[size + 1], X0, X0, X0);
+        self.saturate_smallest(size + 1);
+        if let Some(subtract) = accumulates {
+            self.a.vload(X1, X0);
+            let d = if scalar { self.active(word, size + 1, vd(word), X0) } else { self.vget(vd(word), X0) };
+            self.saturating_sum(size + 1, false, subtract, d, X1);
+        }
+        self.vput(vd(word), X0);
+        if scalar {
+            self.set_vclean(size == 2, vd(word));
+        }
+        ONE
+    }
+
+    /// SQABS, SQNEG.
+    pub(super) fn saturating_sign(&mut self, word: u32) -> Lowered {
+        let Some(size) = Self::saturating_form(word) else { return Lowered::No };
+        self.clobber();
+        let n = self.active(word, size, vn(word), X0);
+        self.zero(X2);
+        match (bit(word, 29), size) {
+            (true, _) => self.packed(SUB[size], X0, X2, n),
+            (false, 0..3) => self.a.vex(Prefix::P66, Map::M0F38, false, 0x1c + size as u8, X0.0, 0, n),
+            (false, _) => {
+                self.packed(GREATER[3], X2, X2, n);
+                self.a.vp(XOR, X0, n, X2);
+                self.packed(SUB[3], X0, X0, X2);
+            }
+        }
+        self.saturate_smallest(size);
+        self.put_active(word, size, X0);
+        ONE
+    }
+
+    /// SQSHL, UQSHL, SQSHLU by an immediate: what shifting back does not restore has saturated.
+    pub(super) fn saturating_shift(&mut self, word: u32, size: usize, by: u8) -> Lowered {
+        if !bit(word, 28) && size == 3 && !bit(word, 30) {
+            return Lowered::No;
+        }
+        let (unsigned, from_signed) = (bit(word, 29), bits(word, 15, 11) == 0b0_1100);
+        let width = 8u8 << size;
+        self.clobber();
+        let mut n = self.active(word, size, vn(word), X0);
+        if from_signed {
+            self.shift_right(size, true, X2, n, width - 1);
+            self.a.vp(AND_NOT, X0, X2, n);
+            self.note_saturation(X2);
+            n = X0;
+        }
+        self.shift_left(size, X1, n, by);
+        if by == 0 {
+            self.a.vload(X2, X1);
+        } else {
+            self.shift_right(size, !unsigned, X2, X1, by);
+        }
+        self.packed(EQUAL[size], X2, X2, n);
+        if unsigned {
+            self.invert(X2, X2);
+            self.a.vp(OR, X0, X1, X2);
+        } else {
+            self.shift_right(size, true, X0, n, width - 1);
+            let limit = self.constant(!smallest(size));
+            self.a.vp(XOR, X0, X0, limit);
+            self.a.vp3a(0x4c, X0, X0, X1, X2.0 << 4);
+            self.invert(X2, X2);
+        }
+        self.note_saturation(X2);
+        self.put_active(word, size, X0);
+        ONE
+    }
+
+    /// SQXTN, UQXTN, SQXTUN (`kind` 1 to 3).
+    pub(super) fn saturating_extract(&mut self, word: u32, size: usize, kind: u32) -> Lowered {
+        if size > 2 {
+            return Lowered::No;
+        }
+        self.clobber();
+        let n =
+            if bit(word, 28) { self.active(word, size + 1, vn(word), X0) } else { self.vget(vn(word), X0) };
+        self.saturate_narrow(word, size, kind, n);
+        ONE
+    }
+
+    /// SQSHRN, UQSHRN, SQSHRUN and the rounding ones.
+    pub(super) fn saturating_shift_narrow(&mut self, word: u32, size: usize, by: u8) -> Lowered {
+        let (to_unsigned, rounds) = (bits(word, 15, 12) & 1 == 0, bit(word, 11));
+        let kind = match (to_unsigned, bit(word, 29)) {
+            (true, _) => 3,
+            (false, false) => 1,
+            (false, true) => 2,
+        };
+        self.clobber();
+        let n =
+            if bit(word, 28) { self.active(word, size + 1, vn(word), X0) } else { self.vget(vn(word), X0) };
+        if rounds {
+            self.rounding_shift(size + 1, kind != 2, n, by);
+        } else {
+            self.shift_right(size + 1, kind != 2, X0, n, by);
+        }
+        self.saturate_narrow(word, size, kind, X0);
+        ONE
+    }
+
+    /// Vd's half = the lanes of `n`, of `16 << size` bits, narrowed; `kind` as in [`Translator::saturating_extract`].
+    fn saturate_narrow(&mut self, word: u32, size: usize, kind: u32, n: Xmm) {
+        if size == 2 {
+            return self.saturate_narrow_64(word, kind, n);
+        }
+        // VPACKSSWB, VPACKSSDW, VPACKUSWB, VPACKUSDW; VPMOVSX and VPMOVZX take it back.
+        let (pack, back) = match kind {
+            1 => ([0x63, 0x6b][size], [0x20, 0x23][size]),
+            _ => ([0x67, 0x12b][size], [0x30, 0x33][size]),
+        };
+        if kind == 2 {
+            // Packing takes its operands for signed.
+            let max = self.constant(lanes(size as u32 + 1, u64::MAX >> (64 - (8 << size))));
+            self.packed(MIN_UNSIGNED[size + 1], X1, n, max);
+            self.note_difference(X1, n);
+            self.packed(pack, X0, X1, X1);
+        } else {
+            self.packed(pack, X1, n, n);
+            self.a.vex(Prefix::P66, Map::M0F38, false, back, X2.0, 0, X1);
+            self.note_difference(X2, n);
+            self.a.vload(X0, X1);
+        }
+        self.write_half(word, X0);
+    }
+
+    /// Lanes of 64 bits to 32: the high halves say whether the low ones are the numbers.
+    fn saturate_narrow_64(&mut self, word: u32, kind: u32, n: Xmm) {
+        self.a.vpshufd(X1, n, 0xdd);
+        self.a.vpshufd(X0, n, 0x88);
+        if kind == 1 {
+            self.a.vshift_imm(0x72, 4, X2, X0, 31);
+            self.packed(EQUAL[2], X2, X2, X1);
+            self.a.vshift_imm(0x72, 4, X1, X1, 31);
+            let limit = self.constant(!smallest(2));
+            self.a.vp(XOR, X1, X1, limit);
+            self.a.vp3a(0x4c, X0, X1, X0, X2.0 << 4);
+            self.invert(X2, X2);
+        } else {
+            self.zero(X2);
+            self.packed(EQUAL[2], X2, X1, X2);
+            self.invert(X2, X2);
+            self.a.vp(OR, X0, X0, X2);
+            if kind == 3 {
+                self.a.vshift_imm(0x72, 4, X1, X1, 31);
+                self.a.vp(AND_NOT, X0, X1, X0);
+            }
+        }
+        self.note_saturation(X2);
+        self.write_half(word, X0);
+    }
+}
