@@ -52,7 +52,7 @@ pub struct Link {
 /// The end of a list of links.
 pub const NO_LINK: u32 = u32::MAX;
 
-/// Where a guest instruction begins.
+/// Where a guest instruction that may fault begins.
 #[derive(Clone, Copy, Debug)]
 pub struct Mark {
     /// Offset in the arena.
@@ -74,7 +74,7 @@ pub struct Unit {
     pub inner: Vec<(u64, u64)>,
     /// Branches out.
     pub links: Vec<Link>,
-    /// Guest instructions, by rising offset.
+    /// Guest instructions that may fault, by rising offset.
     pub marks: Vec<Mark>,
     /// Instructions for the interpreter.
     pub records: Vec<Box<Record>>,

@@ -280,6 +280,8 @@ impl<'t> Translator<'t> {
         self.save_flags();
         self.flags = Flags::Memory;
         self.zeros = Zeros::default();
+        // The call may find the return stack full.
+        self.mark();
         self.record_call(self.words[0], self.pc);
     }
 

@@ -186,6 +186,12 @@ impl Guest {
     }
 }
 
+/// Whether the code of a word that is no branch may touch the guest's memory: loads, stores, and system instructions
+/// (DC ZVA). What is left to the interpreter has a mark of its own.
+fn may_fault(word: u32) -> bool {
+    word >> 25 & 0b0101 == 0b0100 || bits(word, 31, 22) == 0b11_0101_0100
+}
+
 /// Translates the unit at `start` into `assembler`: `None` where nothing can be read there. `wanted` says which blocks
 /// that it leads to belong to it.
 pub fn translate(
@@ -260,7 +266,9 @@ where {
             self.pc = block.start.wrapping_add(i as u64 * 4);
             self.words = &words[i..straight];
             (self.live, self.live_before) = (live[i + 1], live_before[i]);
-            self.mark();
+            if may_fault(words[i]) {
+                self.mark();
+            }
             i += self.instruction();
         }
         if straight < words.len() {
