@@ -76,9 +76,9 @@ fn vectors() {
         Class::Simd,
         &[
             ("FCVTXN", 1000),
-            ("FRECPE", 1000),
+            ("FRECPE", 424),
             ("FRECPX", 1000),
-            ("FRSQRTE", 1000),
+            ("FRSQRTE", 435),
             ("PMUL", 1000),
             ("PMULL", 485),
             ("SQRDMLAH", 1000),

@@ -18,6 +18,7 @@ mod system;
 mod unit;
 mod vector;
 mod vector_crypto;
+mod vector_estimate;
 mod vector_float;
 mod vector_permute;
 mod vector_saturate;

@@ -38,8 +38,8 @@ const TO_ZERO: u8 = 3;
 
 /// Which lanes an instruction computes.
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct Lanes {
-    double: bool,
+pub(super) struct Lanes {
+    pub(super) double: bool,
     scalar: bool,
     /// All 128 bits.
     q: bool,
@@ -82,7 +82,7 @@ impl Translator<'_> {
     }
 
     /// A register with the lanes of an operand.
-    fn lanes_get(&mut self, l: Lanes, n: u8, scratch: Xmm) -> Xmm {
+    pub(super) fn lanes_get(&mut self, l: Lanes, n: u8, scratch: Xmm) -> Xmm {
         if l.scalar || l.q {
             return self.vget(n, scratch);
         }
@@ -139,12 +139,12 @@ impl Translator<'_> {
     }
 
     /// Vd = `t`; `clean` says that above a scalar there are zeros.
-    fn lanes_put(&mut self, l: Lanes, d: u8, t: Xmm, clean: bool) {
+    pub(super) fn lanes_put(&mut self, l: Lanes, d: u8, t: Xmm, clean: bool) {
         if l.scalar { self.vput_scalar(l.double, d, t, clean) } else { self.finish(l.q, d, t) }
     }
 
     /// Leads to the interpreter where the sign of a lane is set. Changes rax.
-    fn unless_any(&mut self, l: Lanes, mask: Xmm, slow: Label) {
+    pub(super) fn unless_any(&mut self, l: Lanes, mask: Xmm, slow: Label) {
         // VMOVMSKPS, VMOVMSKPD.
         let prefix = if l.double { Prefix::P66 } else { Prefix::None };
         self.a.vex(prefix, Map::M0F, false, 0x50, Reg::RAX.0, 0, mask);
@@ -187,7 +187,7 @@ impl Translator<'_> {
 
     /// Leads to the interpreter where a magnitude is not below the number whose bits are `limit`, or, for `unsigned`
     /// results, a sign is set. Changes rax and xmm15.
-    fn unless_below(&mut self, l: Lanes, a: Xmm, limit: u64, unsigned: bool, slow: Label) {
+    pub(super) fn unless_below(&mut self, l: Lanes, a: Xmm, limit: u64, unsigned: bool, slow: Label) {
         let last = self.lanes_constant(l, limit - 1);
         let greater = GREATER[l.log2() as usize];
         if unsigned {
@@ -478,6 +478,7 @@ impl Translator<'_> {
             (0b1_1011, _, true) => self.lanes_to_integers(word, l, Some(3), 0),
             (0b1_1100, _, false) => self.lanes_to_integers(word, l, None, 0),
             (0b1_1101, _, false) => self.integers_to_lanes(word, l, 0),
+            (0b1_1101, _, true) => self.estimate(word, l),
             _ if scalar => Lowered::No,
             // FRINTN, FRINTA, FRINTP, FRINTM, FRINTX, FRINTZ, FRINTI.
             (0b1_1000, false, false) => self.round_lanes(word, l, SILENT),
