@@ -80,9 +80,10 @@ impl Demo {
 pub fn demo(options: &Options) -> Result<()> {
     let started = Instant::now();
     let mut programs = vec![("mmdebstrap", "mmdebstrap"), ("newuidmap", "uidmap")];
-    if options.emulator == "qemu" || options.emulator == "auto" {
-        programs
-            .extend([("qemu-aarch64-static", "qemu-user-static"), ("qemu-arm-static", "qemu-user-static")]);
+    // For arm/v7 in any case; arm64 has our own.
+    programs.push(("qemu-arm-static", "qemu-user-static"));
+    if options.emulator == "qemu" {
+        programs.push(("qemu-aarch64-static", "qemu-user-static"));
     }
     require(&programs)?;
     let built = build_release()?;
@@ -160,7 +161,7 @@ fn host_handlers() -> Vec<String> {
     names
 }
 
-/// The directory of the demo and, for another user, a copy of the executable that he can read.
+/// The directory of the demo and, for another user, copies of the executables that he can read.
 fn place(options: &Options, built: &Path) -> Result<Demo> {
     let Some(user) = &options.as_user else {
         let directory = checkout().join("target/demo");
@@ -176,12 +177,14 @@ fn place(options: &Options, built: &Path) -> Result<Demo> {
     let directory = PathBuf::from(format!("/var/tmp/crossdock-demo-{user}"));
     std::fs::create_dir_all(&directory)?;
     run(Command::new("chown").arg(format!("{user}:")).arg(&directory))?;
-    let copy = directory.join("crossdock");
-    // Not over the old file, which may be running.
-    let _ = std::fs::remove_file(&copy);
-    std::fs::copy(built, &copy).with_context(|| format!("copy {}", built.display()))?;
-    std::fs::set_permissions(&copy, PermissionsExt::from_mode(0o755))?;
-    Ok(Demo { crossdock: copy, directory, user: Some(user.clone()) })
+    for name in ["crossdock", "crossdock-emu"] {
+        let (from, to) = (built.with_file_name(name), directory.join(name));
+        // Not over the old file, which may be running.
+        let _ = std::fs::remove_file(&to);
+        std::fs::copy(&from, &to).with_context(|| format!("copy {}", from.display()))?;
+        std::fs::set_permissions(&to, PermissionsExt::from_mode(0o755))?;
+    }
+    Ok(Demo { crossdock: directory.join("crossdock"), directory, user: Some(user.clone()) })
 }
 
 fn copy_example(from: &Path, to: &Path) -> Result<()> {

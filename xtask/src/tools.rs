@@ -99,15 +99,20 @@ pub fn cargo(args: &[&str]) -> Result<()> {
     run(command.args(args).current_dir(checkout()))
 }
 
-/// Builds the release executable and returns its path.
+/// Builds the release executables and returns the path of crossdock; crossdock-emu is beside it, where it is looked for.
 pub fn build_release() -> Result<PathBuf> {
-    release("crossdock")
+    cargo(&["build", "--release", "--package", "crossdock", "--package", "crossdock-emu"])?;
+    Ok(executable("crossdock"))
 }
 
 /// Builds a package in release mode and returns the path of its executable, which has the same name.
 pub fn release(package: &str) -> Result<PathBuf> {
     cargo(&["build", "--release", "--package", package])?;
+    Ok(executable(package))
+}
+
+fn executable(name: &str) -> PathBuf {
     let target =
         std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| checkout().join("target"), PathBuf::from);
-    Ok(target.join("x86_64-unknown-linux-gnu/release").join(package))
+    target.join("x86_64-unknown-linux-gnu/release").join(name)
 }

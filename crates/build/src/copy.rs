@@ -16,7 +16,7 @@ use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid
 use crate::chmod::ModeChange;
 use crate::key::Key;
 use crate::stat_cache::StatCache;
-use crate::tree::{Entry, Tree, clean_relative, join, open_in_root};
+use crate::tree::{Entry, Tree, clean_relative, join, open_in_root, shown, split_name};
 
 /// How copied files differ from their sources.
 #[derive(Default)]
@@ -47,9 +47,10 @@ impl CopyOptions {
     }
 
     /// Whether `path` is left out when everything below `start` is copied.
-    fn excludes(&self, start: &str, path: &str) -> bool {
-        let relative = path.strip_prefix(start).unwrap_or(path).trim_start_matches('/');
-        let relative = if relative.is_empty() { path.rsplit('/').next().unwrap_or(path) } else { relative };
+    fn excludes(&self, start: &[u8], path: &[u8]) -> bool {
+        let relative = path.strip_prefix(start).unwrap_or(path);
+        let relative = relative.strip_prefix(b"/").unwrap_or(relative);
+        let relative = if relative.is_empty() { split_name(path).1 } else { relative };
         !self.exclude.is_empty() && self.exclude.excludes(relative)
     }
 }
@@ -76,8 +77,8 @@ pub enum CopyError {
     Device(String),
 }
 
-fn at<T>(path: &str, result: io::Result<T>) -> Result<T, CopyError> {
-    result.map_err(|error| CopyError::Io { path: path.to_string(), error })
+fn at<T>(path: &[u8], result: io::Result<T>) -> Result<T, CopyError> {
+    result.map_err(|error| CopyError::Io { path: shown(path), error })
 }
 
 /// Adds to `key` everything below `start` that reaches the image: names below it, types, modes, owners, content.
@@ -90,11 +91,11 @@ pub fn add_to_key(
     options: &CopyOptions,
     cache: Option<&StatCache>,
 ) -> Result<(), CopyError> {
-    let excluded = |path: &str| options.excludes(&start.path, path);
+    let excluded = |path: &[u8]| options.excludes(&start.path, path);
     let links = Links::default();
     let result = tree.walk(start, &excluded, &mut |entry| {
         // The name of a single file matters only through the destination, which the caller adds.
-        let relative = entry.path.strip_prefix(&start.path).unwrap_or(&entry.path);
+        let relative = entry.path.strip_prefix(&start.path[..]).unwrap_or(&entry.path);
         let (uid, gid) = options.owner_of(entry);
         key.field(relative);
         key.field(format!("{:?} {:o} {uid} {gid}", entry.file_type(), options.mode_of(entry)));
@@ -114,11 +115,11 @@ pub fn add_to_key(
 
 /// First names of files that have several.
 #[derive(Default)]
-struct Links(RefCell<HashMap<(u64, u64), String>>);
+struct Links(RefCell<HashMap<(u64, u64), Vec<u8>>>);
 
 impl Links {
     /// The name under which the same file was met before; else `name` is remembered.
-    fn first(&self, entry: &Entry, name: &str) -> Option<String> {
+    fn first(&self, entry: &Entry, name: &[u8]) -> Option<Vec<u8>> {
         if entry.stat.st_nlink < 2 || entry.file_type() != FileType::RegularFile {
             return None;
         }
@@ -126,7 +127,7 @@ impl Links {
         let inode = (entry.stat.st_dev, entry.stat.st_ino);
         let known = names.get(&inode).cloned();
         if known.is_none() {
-            names.insert(inode, name.to_string());
+            names.insert(inode, name.to_vec());
         }
         known
     }
@@ -176,7 +177,7 @@ pub fn copy(
     tree: &Tree,
     start: &Entry,
     root: &OwnedFd,
-    destination: &str,
+    destination: &[u8],
     placement: Placement,
     options: &CopyOptions,
 ) -> Result<(), CopyError> {
@@ -186,10 +187,8 @@ pub fn copy(
         Placement::Exact => destination,
         Placement::Into => join(&destination, start.name()),
     };
-    if let Some((parent, _)) = target.rsplit_once('/') {
-        make_directories(root, parent, options.owner)?;
-    }
-    let excluded = |path: &str| options.excludes(&start.path, path);
+    make_directories(root, split_name(&target).0, options.owner)?;
+    let excluded = |path: &[u8]| options.excludes(&start.path, path);
     let walk = Walk { tree, root, options, excluded: &excluded, links: Links::default() };
     if start.is_dir() {
         make_directories(root, &target, options.owner)?;
@@ -205,18 +204,20 @@ struct Walk<'a> {
     tree: &'a Tree,
     root: &'a OwnedFd,
     options: &'a CopyOptions,
-    excluded: &'a dyn Fn(&str) -> bool,
+    excluded: &'a dyn Fn(&[u8]) -> bool,
     /// Where files with several names went first.
     links: Links,
 }
 
 /// Copies the content of `source` into the existing directory `target`.
-fn copy_directory(walk: &Walk<'_>, source: &str, target: &str) -> Result<(), CopyError> {
+fn copy_directory(walk: &Walk<'_>, source: &[u8], target: &[u8]) -> Result<(), CopyError> {
     let fd = at(source, walk.tree.open_at(source, OFlags::DIRECTORY | OFlags::RDONLY))?;
     for name in at(source, crate::tree::names_in(&fd))? {
         let path = join(source, &name);
-        let stat =
-            at(&path, rustix::fs::statat(&fd, &name, AtFlags::SYMLINK_NOFOLLOW).map_err(io::Error::from))?;
+        let stat = at(
+            &path,
+            rustix::fs::statat(&fd, &name[..], AtFlags::SYMLINK_NOFOLLOW).map_err(io::Error::from),
+        )?;
         let entry = Entry { path, stat };
         let target = join(target, &name);
         let excluded = walk.tree.excludes(&entry.path) || (walk.excluded)(&entry.path);
@@ -255,15 +256,15 @@ fn has_included(walk: &Walk<'_>, directory: &Entry) -> Result<bool, CopyError> {
 }
 
 /// Makes the directory `target`, whose parent exists; returns whether it was not there before.
-fn make_directory(walk: &Walk<'_>, target: &str) -> Result<bool, CopyError> {
-    let (parent, name) = target.rsplit_once('/').unwrap_or(("", target));
+fn make_directory(walk: &Walk<'_>, target: &[u8]) -> Result<bool, CopyError> {
+    let (parent, name) = split_name(target);
     let parent = at(target, open_in_root(walk.root, parent, OFlags::PATH | OFlags::DIRECTORY))?;
     match rustix::fs::mkdirat(&parent, name, Mode::from(0o700)) {
         Ok(()) => Ok(true),
         Err(rustix::io::Errno::EXIST) => {
             match open_in_root(walk.root, target, OFlags::PATH | OFlags::DIRECTORY) {
                 Ok(_) => Ok(false),
-                Err(_) => Err(CopyError::OverFile(target.to_string())),
+                Err(_) => Err(CopyError::OverFile(shown(target))),
             }
         }
         Err(error) => at(target, Err(error.into())),
@@ -271,9 +272,9 @@ fn make_directory(walk: &Walk<'_>, target: &str) -> Result<bool, CopyError> {
 }
 
 /// Makes `path` and its missing parents with mode 0755, links followed inside the root.
-pub fn make_directories(root: &OwnedFd, path: &str, owner: Option<(u32, u32)>) -> Result<(), CopyError> {
-    let mut done = String::new();
-    for part in path.split('/').filter(|part| !part.is_empty()) {
+pub fn make_directories(root: &OwnedFd, path: &[u8], owner: Option<(u32, u32)>) -> Result<(), CopyError> {
+    let mut done = Vec::new();
+    for part in path.split(|byte| *byte == b'/').filter(|part| !part.is_empty()) {
         let next = join(&done, part);
         match open_in_root(root, &next, OFlags::PATH | OFlags::DIRECTORY) {
             Ok(_) => {}
@@ -281,7 +282,7 @@ pub fn make_directories(root: &OwnedFd, path: &str, owner: Option<(u32, u32)>) -
                 let parent = at(&done, open_in_root(root, &done, OFlags::PATH | OFlags::DIRECTORY))?;
                 match rustix::fs::mkdirat(&parent, part, Mode::from(0o755)) {
                     // Only a dangling link is there and still not found.
-                    Err(rustix::io::Errno::EXIST) => return Err(CopyError::OverFile(next)),
+                    Err(rustix::io::Errno::EXIST) => return Err(CopyError::OverFile(shown(&next))),
                     result => at(&next, result.map_err(io::Error::from))?,
                 }
                 let fd = at(&next, open_in_root(root, &next, OFlags::DIRECTORY | OFlags::RDONLY))?;
@@ -291,7 +292,7 @@ pub fn make_directories(root: &OwnedFd, path: &str, owner: Option<(u32, u32)>) -
                 at(&next, rustix::fs::fchmod(&fd, Mode::from(0o755)).map_err(io::Error::from))?;
             }
             Err(e) if e.raw_os_error() == Some(rustix::io::Errno::NOTDIR.raw_os_error()) => {
-                return Err(CopyError::OverFile(next));
+                return Err(CopyError::OverFile(shown(&next)));
             }
             Err(e) => return at(&next, Err(e)),
         }
@@ -301,16 +302,16 @@ pub fn make_directories(root: &OwnedFd, path: &str, owner: Option<(u32, u32)>) -
 }
 
 /// Copies anything but a directory to exactly `target`, whose parent exists.
-fn copy_one(walk: &Walk<'_>, entry: &Entry, target: &str) -> Result<(), CopyError> {
-    let (parent_path, name) = target.rsplit_once('/').unwrap_or(("", target));
+fn copy_one(walk: &Walk<'_>, entry: &Entry, target: &[u8]) -> Result<(), CopyError> {
+    let (parent_path, name) = split_name(target);
     let parent = at(target, open_in_root(walk.root, parent_path, OFlags::PATH | OFlags::DIRECTORY))?;
     match rustix::fs::unlinkat(&parent, name, AtFlags::empty()) {
         Ok(()) | Err(rustix::io::Errno::NOENT) => {}
-        Err(rustix::io::Errno::ISDIR) => return Err(CopyError::OverDirectory(target.to_string())),
+        Err(rustix::io::Errno::ISDIR) => return Err(CopyError::OverDirectory(shown(target))),
         Err(error) => return at(target, Err(error.into())),
     }
     if let Some(first) = walk.links.first(entry, target) {
-        let (first_parent, first_name) = first.rsplit_once('/').unwrap_or(("", &first));
+        let (first_parent, first_name) = split_name(&first);
         let flags = OFlags::PATH | OFlags::DIRECTORY;
         let first_parent = at(&first, open_in_root(walk.root, first_parent, flags))?;
         let linked = rustix::fs::linkat(&first_parent, first_name, &parent, name, AtFlags::empty());
@@ -352,12 +353,12 @@ fn copy_one(walk: &Walk<'_>, entry: &Entry, target: &str) -> Result<(), CopyErro
         }
         // A socket is an address of a running process and nothing without it.
         FileType::Socket => Ok(()),
-        _ => Err(CopyError::Device(entry.path.clone())),
+        _ => Err(CopyError::Device(entry.shown())),
     }
 }
 
 /// Owner, then mode (a change of owner clears set-user-ID), then times.
-fn set_metadata(options: &CopyOptions, entry: &Entry, fd: &OwnedFd, target: &str) -> Result<(), CopyError> {
+fn set_metadata(options: &CopyOptions, entry: &Entry, fd: &OwnedFd, target: &[u8]) -> Result<(), CopyError> {
     let (uid, gid) = options.owner_of(entry);
     let owned = rustix::fs::fchown(fd, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
     at(target, tolerate_unmapped(owned))?;
@@ -433,7 +434,7 @@ mod tests {
     ) -> Result<(), CopyError> {
         let tree = Tree::open(source, Ignore::default()).expect("readable");
         let root = Tree::open(target, Ignore::default()).expect("readable");
-        copy(&tree, &tree.entry(what).expect("there"), root.root(), to, placement, options)
+        copy(&tree, &tree.entry(what).expect("there"), root.root(), to.as_bytes(), placement, options)
     }
 
     fn key(source: &Path, what: &str, options: &CopyOptions) -> Digest {

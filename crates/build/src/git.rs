@@ -2,6 +2,8 @@
 //!
 //! `REMOTE#REF:DIRECTORY`, or the same as a query: `REMOTE?branch=B&subdir=D` (also `ref`, `tag`, `commit`).
 
+use crossdock_dockerfile::ignore::clean;
+
 /// A repository, what to check out, and the directory of it that is meant.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GitSource {
@@ -55,7 +57,7 @@ impl GitSource {
         if !directory.is_empty() {
             git.directory = directory.to_string();
         }
-        git.directory = crate::tree::clean_relative(&git.directory);
+        git.directory = clean(&format!("/{}", git.directory))[1..].to_string();
         // Git would take it for an option.
         let all = [Some(&git.remote), git.reference.as_ref(), git.commit.as_ref()];
         if let Some(bad) = all.into_iter().flatten().find(|text| text.starts_with('-')) {

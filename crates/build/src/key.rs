@@ -26,7 +26,7 @@ impl Key {
     }
 
     /// Adds an optional field; `None` differs from an empty one.
-    pub fn option(&mut self, value: Option<&str>) -> &mut Key {
+    pub fn option(&mut self, value: Option<impl AsRef<[u8]>>) -> &mut Key {
         match value {
             None => self.field("-"),
             Some(value) => self.field("+").field(value),

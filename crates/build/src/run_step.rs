@@ -1,12 +1,13 @@
 //! RUN.
 
+use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use crossdock_dockerfile::Lines;
-use crossdock_dockerfile::ignore::Ignore;
+use crossdock_dockerfile::ignore::{Ignore, clean};
 use crossdock_dockerfile::instruction::{CommandLine, Instruction, Run};
 use crossdock_dockerfile::mount::{self, Mount, MountKind, Sharing};
 use crossdock_dockerfile::parser::heredoc_of_word;
@@ -24,7 +25,7 @@ use crate::graph::Origin;
 use crate::key::Key;
 use crate::request::NamedContext;
 use crate::stage::StageRun;
-use crate::tree::{Tree, clean_relative};
+use crate::tree::Tree;
 
 /// Where a shebang heredoc is mounted, as in BuildKit.
 const PIPES: &str = "/dev/pipes";
@@ -288,7 +289,7 @@ impl StageRun<'_, '_, '_> {
         lines: Lines,
     ) -> Result<PathBuf, BuildError> {
         let origin = from.map(|from| self.origin(from, lines)).transpose()?;
-        let relative = clean_relative(source.unwrap_or_default());
+        let relative = clean(&format!("/{}", source.unwrap_or_default())).split_off(1);
         let layers = match &origin {
             None | Some(Origin::Context(NamedContext::Directory { .. })) => None,
             Some(origin) => Some(self.origin_layers(origin, lines)?),
@@ -340,7 +341,7 @@ impl StageRun<'_, '_, '_> {
                 let place = self.engine.temporary().map_err(|e| e.at(lines))?;
                 let root = Tree::open(place.path(), Ignore::default()).map_err(failed)?;
                 let options = CopyOptions { owner: Some((0, 0)), ..CopyOptions::default() };
-                copy::copy(&tree, &entry, root.root(), &relative, Placement::Exact, &options)
+                copy::copy(&tree, &entry, root.root(), relative.as_bytes(), Placement::Exact, &options)
                     .map_err(|e| ErrorKind::Copy(e).at(lines))?;
                 let path = place.path().to_path_buf();
                 kept.directories.push(place);
@@ -432,7 +433,7 @@ fn prepare_cache(
         let source = Tree::open(initial, Ignore::default()).map_err(failed)?;
         let target = Tree::open(path, Ignore::default()).map_err(failed)?;
         let start = source.entry("").map_err(failed)?;
-        copy::copy(&source, &start, target.root(), "", Placement::Exact, &CopyOptions::default())?;
+        copy::copy(&source, &start, target.root(), b"", Placement::Exact, &CopyOptions::default())?;
     }
     // A single id cannot give files away; the cache then belongs to the only user there is.
     let _ = std::os::unix::fs::chown(path, Some(uid), Some(gid));
@@ -451,15 +452,15 @@ fn execute(
     let failed = |source| ErrorKind::Sandbox { command: command.clone(), source };
     let mut running = sandbox::spawn(spec, sandbox::Io::pipes()).map_err(failed)?;
     let (stdout, stderr) = (running.stdout.take(), running.stderr.take());
-    let last_lines = Mutex::new(Vec::new());
+    let heard = Mutex::new(Heard::default());
     let killer = running.killer();
     let status = engine.while_running(step, killer, || {
         std::thread::scope(|threads| {
             if let Some(stderr) = stderr {
-                threads.spawn(|| pass_on(engine, step, true, stderr, &last_lines));
+                threads.spawn(|| pass_on(engine, step, true, stderr, &heard));
             }
             if let Some(stdout) = stdout {
-                pass_on(engine, step, false, stdout, &last_lines);
+                pass_on(engine, step, false, stdout, &heard);
             }
         });
         running.wait()
@@ -468,7 +469,7 @@ fn execute(
     match status.map_err(failed)? {
         status if status.success() => Ok(()),
         status => {
-            let hint = hint(&status, &last_lines.into_inner().unwrap_or_default());
+            let hint = hint(&status, &heard.into_inner().unwrap_or_default());
             let status = match status {
                 sandbox::ExitStatus::Code(code) => format!("exit code: {code}"),
                 sandbox::ExitStatus::Signal(_) => status.to_string(),
@@ -481,13 +482,7 @@ fn execute(
 /// Longest line passed on in one piece, in bytes.
 const LINE_SIZE_MAX: u64 = 64 * 1024;
 
-fn pass_on(
-    engine: &Engine<'_>,
-    step: StepId,
-    stderr: bool,
-    stream: impl Read,
-    last_lines: &Mutex<Vec<String>>,
-) {
+fn pass_on(engine: &Engine<'_>, step: StepId, stderr: bool, stream: impl Read, heard: &Mutex<Heard>) {
     let mut reader = BufReader::new(stream);
     loop {
         let mut line = Vec::new();
@@ -499,22 +494,50 @@ fn pass_on(
             line.pop();
         }
         let line = String::from_utf8_lossy(&line).into_owned();
-        if let Ok(mut last) = last_lines.lock() {
-            if last.len() == 20 {
-                last.remove(0);
-            }
-            last.push(line.clone());
+        if let Ok(mut heard) = heard.lock() {
+            heard.line(&line);
         }
         engine.env.events.event(Event::Output { step, stderr, line });
     }
 }
 
+/// What a command's output told about its end.
+#[derive(Default)]
+struct Heard {
+    /// The last lines of both streams.
+    last: VecDeque<String>,
+    /// The last line of an emulator about itself. A program that outlives the one that died of it may print more than we keep.
+    emulator: Option<String>,
+}
+
+impl Heard {
+    fn line(&mut self, line: &str) {
+        if EMULATORS_SAY.iter().any(|start| line.starts_with(start)) {
+            self.emulator = Some(line.to_string());
+        }
+        if self.last.len() == 20 {
+            self.last.pop_front();
+        }
+        self.last.push_back(line.to_string());
+    }
+}
+
+/// How lines begin by which an emulator says what it cannot do: ours, and QEMU's.
+const EMULATORS_SAY: [&str; 2] = ["crossdock-emu: ", "qemu: "];
+
 /// What may help with a failure that has a well-known cause.
-fn hint(status: &sandbox::ExitStatus, last_lines: &[String]) -> String {
-    let says = |text: &str| last_lines.iter().any(|line| line.contains(text));
+fn hint(status: &sandbox::ExitStatus, heard: &Heard) -> String {
+    const ILLEGAL_INSTRUCTION: i32 = 4;
+    let says = |text: &str| heard.last.iter().any(|line| line.contains(text));
+    if let Some(line) = &heard.emulator {
+        return format!(" ({line})");
+    }
     if says("Exec format error") || says("exec format error") {
         return " (a program is for another CPU than the step's platform and has no emulator: see \"crossdock doctor\")"
             .to_string();
+    }
+    if status.code() == 128 + ILLEGAL_INSTRUCTION {
+        return " (a program died of an instruction that the CPU does not have)".to_string();
     }
     if says("Temporary failure resolving") || says("Could not resolve host") {
         return " (the network or its name server cannot be reached from the build)".to_string();
@@ -530,19 +553,21 @@ fn shown_args(args: &[String]) -> String {
 }
 
 impl Engine<'_> {
-    /// Emulators of every platform in this build: the private list of handlers hides those of the machine, so that a
-    /// step may need any of them.
+    /// Emulators of every platform in this build, and of the step's own, which `FROM --platform` may have named: the private
+    /// list of handlers hides those of the machine, so that a step may need any of them.
     pub fn emulators(&self, own: &crossdock_platform::Platform) -> Result<Vec<sandbox::Emulator>, ErrorKind> {
+        let asked_for = || {
+            let foreign = self.request.platforms.iter().filter(|p| !p.is_native());
+            foreign.filter_map(|p| (self.env.emulator)(p).ok()).collect()
+        };
+        let mut all = self.emulators.get_or_init(asked_for).clone();
         if !own.is_native() {
-            self.emulator(own)?;
+            let emulator = self.emulator(own)?;
+            if !all.contains(&emulator) {
+                all.push(emulator);
+            }
         }
-        Ok(self
-            .emulators
-            .get_or_init(|| {
-                let foreign = self.request.platforms.iter().filter(|p| !p.is_native());
-                foreign.filter_map(|p| (self.env.emulator)(p).ok()).collect()
-            })
-            .clone())
+        Ok(all)
     }
 
     fn emulator(&self, platform: &crossdock_platform::Platform) -> Result<sandbox::Emulator, ErrorKind> {

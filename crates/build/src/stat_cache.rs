@@ -42,11 +42,14 @@ impl Identity {
     }
 }
 
+/// By path.
+type Digests = HashMap<Vec<u8>, (Identity, [u8; 32])>;
+
 /// The remembered digests of one context.
 pub struct StatCache {
     path: PathBuf,
-    known: HashMap<String, (Identity, [u8; 32])>,
-    fresh: Mutex<HashMap<String, (Identity, [u8; 32])>>,
+    known: Digests,
+    fresh: Mutex<Digests>,
 }
 
 impl StatCache {
@@ -59,7 +62,7 @@ impl StatCache {
     }
 
     /// The digest of the file at `path` if it is known and `stat` says that the file has not changed.
-    pub fn get(&self, path: &str, stat: &Stat) -> Option<[u8; 32]> {
+    pub fn get(&self, path: &[u8], stat: &Stat) -> Option<[u8; 32]> {
         let identity = Identity::of(stat);
         if let Some((known, digest)) = self.known.get(path)
             && *known == identity
@@ -71,14 +74,14 @@ impl StatCache {
     }
 
     /// Remembers a digest of content that was read after `stat` was taken, unless the file is too young.
-    pub fn put(&self, path: &str, stat: &Stat, digest: [u8; 32]) {
+    pub fn put(&self, path: &[u8], stat: &Stat, digest: [u8; 32]) {
         let identity = Identity::of(stat);
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         if identity.ctime_ns + TICK.as_nanos() as i128 > now.as_nanos() as i128 {
             return;
         }
         let mut fresh = self.fresh.lock().expect("no thread panics while holding it");
-        fresh.insert(path.to_string(), (identity, digest));
+        fresh.insert(path.to_vec(), (identity, digest));
     }
 
     /// Writes what is new, if anything is.
@@ -99,14 +102,14 @@ impl StatCache {
     }
 }
 
-fn encode(all: &HashMap<String, (Identity, [u8; 32])>) -> Vec<u8> {
-    let mut paths: Vec<&String> = all.keys().collect();
+fn encode(all: &Digests) -> Vec<u8> {
+    let mut paths: Vec<&Vec<u8>> = all.keys().collect();
     paths.sort_unstable();
     let mut bytes = HEADER.to_vec();
     for path in paths {
         let (identity, digest) = &all[path];
         bytes.extend((path.len() as u32).to_le_bytes());
-        bytes.extend(path.as_bytes());
+        bytes.extend(path);
         bytes.extend(identity.device.to_le_bytes());
         bytes.extend(identity.inode.to_le_bytes());
         bytes.extend(identity.size.to_le_bytes());
@@ -119,7 +122,7 @@ fn encode(all: &HashMap<String, (Identity, [u8; 32])>) -> Vec<u8> {
     bytes
 }
 
-fn decode(bytes: &[u8]) -> Option<HashMap<String, (Identity, [u8; 32])>> {
+fn decode(bytes: &[u8]) -> Option<Digests> {
     let (body, sum) = bytes.split_at_checked(bytes.len().checked_sub(64)?)?;
     if Digest::of(body).hex().as_bytes() != sum {
         return None;
@@ -136,7 +139,7 @@ fn decode(bytes: &[u8]) -> Option<HashMap<String, (Identity, [u8; 32])>> {
             mtime_ns: i128::from_le_bytes(take(&mut rest)?),
             ctime_ns: i128::from_le_bytes(take(&mut rest)?),
         };
-        all.insert(std::str::from_utf8(path).ok()?.to_string(), (identity, take(&mut rest)?));
+        all.insert(path.to_vec(), (identity, take(&mut rest)?));
     }
     Some(all)
 }
@@ -156,21 +159,21 @@ mod tests {
         std::fs::write(&file, "1").expect("writable");
         let mut stat = rustix::fs::stat(&file).expect("there");
         let cache = StatCache::open(&directory.path().join("cache"), directory.path());
-        cache.put("f", &stat, [1; 32]);
-        assert_eq!(cache.get("f", &stat), None, "the file is too young");
+        cache.put(b"f", &stat, [1; 32]);
+        assert_eq!(cache.get(b"f", &stat), None, "the file is too young");
         stat.st_ctime -= 60;
-        cache.put("f", &stat, [1; 32]);
+        cache.put(b"f", &stat, [1; 32]);
         cache.save().expect("writable");
         let cache = StatCache::open(&directory.path().join("cache"), directory.path());
-        assert_eq!(cache.get("f", &stat), Some([1; 32]));
+        assert_eq!(cache.get(b"f", &stat), Some([1; 32]));
         stat.st_ctime_nsec += 1;
-        assert_eq!(cache.get("f", &stat), None);
+        assert_eq!(cache.get(b"f", &stat), None);
     }
 
     #[test]
     fn a_damaged_file_is_empty() {
         let identity = Identity { device: 1, inode: 2, size: 3, mtime_ns: 4, ctime_ns: 5 };
-        let bytes = encode(&HashMap::from([("a".to_string(), (identity, [7; 32]))]));
+        let bytes = encode(&HashMap::from([(b"a".to_vec(), (identity, [7; 32]))]));
         assert_eq!(decode(&bytes).expect("whole").len(), 1);
         for end in 0..bytes.len() {
             assert!(decode(&bytes[..end]).is_none(), "cut at {end}");

@@ -36,7 +36,7 @@ struct Item {
     /// Whether an archive is unpacked rather than copied.
     unpack: bool,
     /// `--parents`: the path to keep below the destination.
-    keep: Option<String>,
+    keep: Option<Vec<u8>>,
     /// What the content is, where that is known without reading it.
     identity: Option<String>,
     options: usize,
@@ -142,7 +142,7 @@ impl StageRun<'_, '_, '_> {
 
         for item in &found.items {
             let options = &found.options[item.options];
-            shape.field(format!("{} {}", item.entry.is_dir(), item.unpack)).option(item.keep.as_deref());
+            shape.field(format!("{} {}", item.entry.is_dir(), item.unpack)).option(item.keep.as_ref());
             if !item.entry.is_dir() {
                 shape.field(item.entry.name());
             }
@@ -222,13 +222,15 @@ impl StageRun<'_, '_, '_> {
                 .map_err(|source| ErrorKind::Source { origin: shown.clone(), source }.at(lines))?;
             // `--parents`: what stands before `/./` is not kept.
             let dropped = match source.split_once("/./") {
-                Some((before, _)) => clean_relative(before).split('/').filter(|p| !p.is_empty()).count(),
+                Some((before, _)) => {
+                    parts(&clean_relative(before.as_bytes())).filter(|p| !p.is_empty()).count()
+                }
                 None => 0,
             };
             for entry in entries {
                 let keep = transfer
                     .parents
-                    .then(|| entry.path.split('/').skip(dropped).collect::<Vec<_>>().join("/"));
+                    .then(|| parts(&entry.path).skip(dropped).collect::<Vec<_>>().join(&b'/'));
                 let unpack = is_add
                     && transfer.unpack != Some(false)
                     && entry.file_type() == FileType::RegularFile
@@ -428,7 +430,7 @@ impl StageRun<'_, '_, '_> {
         let title = format!("WORKDIR {directory}");
         let mut execute = |scratch: &Scratch, _| {
             let root = open_root(scratch, &lower)?;
-            Ok(copy::make_directories(&root, directory.trim_start_matches('/'), owner)?)
+            Ok(copy::make_directories(&root, directory.trim_start_matches('/').as_bytes(), owner)?)
         };
         self.layer_step(&title.clone(), self.engine.timed(key.finish()), title, lines, &mut execute)
     }
@@ -448,7 +450,7 @@ fn place(
     is_directory: bool,
 ) -> Result<(), ErrorKind> {
     let root = open_root(scratch, lower)?;
-    let destination = destination.trim_start_matches('/');
+    let destination = destination.trim_start_matches('/').as_bytes();
     let exists = crate::tree::open_in_root(&root, destination, OFlags::PATH | OFlags::DIRECTORY).is_ok();
     let placement = match is_directory || exists || found.items.len() > 1 {
         true => Placement::Into,
@@ -471,7 +473,7 @@ fn place(
 }
 
 fn kind_of(tree: &Tree, entry: &Entry) -> Result<Option<Archive>, ErrorKind> {
-    let failed = |e: std::io::Error| ErrorKind::io(format!("read {}", entry.path), e);
+    let failed = |e: std::io::Error| ErrorKind::io(format!("read {}", entry.shown()), e);
     let file = tree.open_at(&entry.path, OFlags::RDONLY | OFlags::NONBLOCK).map_err(failed)?;
     archive::detect(&mut File::from(file)).map_err(failed)
 }
@@ -480,10 +482,10 @@ fn unpack(
     tree: &Tree,
     entry: &Entry,
     root: &OwnedFd,
-    destination: &str,
+    destination: &[u8],
     options: &CopyOptions,
 ) -> Result<(), ErrorKind> {
-    let failed = |e: std::io::Error| ErrorKind::io(format!("read {}", entry.path), e);
+    let failed = |e: std::io::Error| ErrorKind::io(format!("read {}", entry.shown()), e);
     copy::make_directories(root, destination, options.owner)?;
     let target =
         crate::tree::open_in_root(root, destination, OFlags::RDONLY | OFlags::DIRECTORY).map_err(failed)?;
@@ -491,13 +493,17 @@ fn unpack(
     let stream: Box<dyn Read + Send> = archive::open(File::from(file)).map_err(failed)?;
     // The directory has no path of its own: its mount is attached nowhere.
     let path = format!("/proc/self/fd/{}/.", target.as_raw_fd());
-    extract_tar(stream, Path::new(&path), Owners::Keep, &entry.path)?;
+    extract_tar(stream, Path::new(&path), Owners::Keep, &entry.shown())?;
     Ok(())
 }
 
 fn is_remote(source: &str) -> bool {
     // A file:// address names a repository, too, so that it is refused as one.
     source.starts_with("http://") || source.starts_with("https://") || is_git(source)
+}
+
+fn parts(path: &[u8]) -> impl Iterator<Item = &[u8]> {
+    path.split(|byte| *byte == b'/')
 }
 
 /// The last part of a URL's path.

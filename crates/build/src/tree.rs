@@ -1,14 +1,15 @@
 //! Files below a root that cannot be left: the build context, the root of a stage, a directory of an image.
 //!
 //! Every look-up goes through `openat2(2)` with `RESOLVE_IN_ROOT`, so symbolic links, `..` and absolute names stay
-//! inside the root, whatever they say.
+//! inside the root, whatever they say. Names are bytes, as the kernel has them.
 
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
+use std::str::Utf8Chunk;
 
-use crossdock_dockerfile::ignore::{Ignore, clean};
+use crossdock_dockerfile::ignore::{Ignore, clean_bytes};
 use crossdock_dockerfile::pattern::{Pattern, PatternError};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Stat};
 
@@ -22,7 +23,7 @@ pub struct Tree {
 #[derive(Clone, Debug)]
 pub struct Entry {
     /// Path below the root, `/`-separated, no leading slash; empty for the root itself.
-    pub path: String,
+    pub path: Vec<u8>,
     /// Type, mode, owner, size, times.
     pub stat: Stat,
 }
@@ -39,8 +40,13 @@ impl Entry {
     }
 
     /// The last part of the path; empty for the root.
-    pub fn name(&self) -> &str {
-        self.path.rsplit('/').next().unwrap_or_default()
+    pub fn name(&self) -> &[u8] {
+        split_name(&self.path).1
+    }
+
+    /// The path for messages.
+    pub fn shown(&self) -> String {
+        shown(&self.path)
     }
 }
 
@@ -67,17 +73,18 @@ impl Tree {
     }
 
     /// Whether the ignore rules leave out `path`.
-    pub fn excludes(&self, path: &str) -> bool {
+    pub fn excludes(&self, path: &[u8]) -> bool {
         self.ignore.excludes(path)
     }
 
     /// Opens `path` inside the root. With `NOFOLLOW` in `flags` a link at the end is not followed.
-    pub fn open_at(&self, path: &str, flags: OFlags) -> io::Result<OwnedFd> {
+    pub fn open_at(&self, path: impl AsRef<[u8]>, flags: OFlags) -> io::Result<OwnedFd> {
         open_in_root(&self.root, path, flags)
     }
 
     /// The entry at `path`, links followed inside the root.
-    pub fn entry(&self, path: &str) -> io::Result<Entry> {
+    pub fn entry(&self, path: impl AsRef<[u8]>) -> io::Result<Entry> {
+        let path = path.as_ref();
         let fd = self.open_at(path, OFlags::PATH)?;
         Ok(Entry { path: clean_relative(path), stat: rustix::fs::fstat(&fd)? })
     }
@@ -85,7 +92,7 @@ impl Tree {
     /// Entries that a source of COPY names: the path itself, or what its pattern matches, in the order of names. With
     /// `deep`, `**` in the pattern is any number of directories, as with `COPY --parents`; else it means `*`.
     pub fn select(&self, source: &str, deep: bool) -> Result<Vec<Entry>, SelectError> {
-        let path = clean_relative(source);
+        let path = clean_relative(source.as_bytes());
         if !Pattern::is_pattern(&path) {
             return match self.entry(&path) {
                 Ok(entry) if self.hides(&entry) => Err(SelectError::Ignored(source.to_string())),
@@ -93,14 +100,14 @@ impl Tree {
                 Err(e) if e.kind() == io::ErrorKind::NotFound || e.raw_os_error() == Some(20) => {
                     Err(SelectError::NotFound(source.to_string()))
                 }
-                Err(e) => Err(SelectError::Io(path, e)),
+                Err(e) => Err(SelectError::Io(source.to_string(), e)),
             };
         }
-        let mut found: Vec<String> = vec![String::new()];
-        for segment in path.split('/') {
+        let mut found: Vec<Vec<u8>> = vec![Vec::new()];
+        for segment in path.split(|byte| *byte == b'/') {
             let pattern = Pattern::new(segment)?;
             let mut next = Vec::new();
-            if deep && segment == "**" {
+            if deep && segment == b"**" {
                 found.iter().for_each(|base| self.directories(base, &mut next));
                 found = next;
                 continue;
@@ -136,19 +143,19 @@ impl Tree {
     }
 
     /// `base` and all directories below it, links not followed.
-    fn directories(&self, base: &str, all: &mut Vec<String>) {
+    fn directories(&self, base: &[u8], all: &mut Vec<Vec<u8>>) {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW;
         if self.open_at(base, flags).is_err() {
             return;
         }
-        all.push(base.to_string());
+        all.push(base.to_vec());
         for name in self.names(base).unwrap_or_default() {
             self.directories(&join(base, &name), all);
         }
     }
 
-    /// Names in a directory, sorted by bytes. Names that are not UTF-8 are an error that shows them.
-    pub fn names(&self, directory: &str) -> io::Result<Vec<String>> {
+    /// Names in a directory, sorted by bytes.
+    pub fn names(&self, directory: &[u8]) -> io::Result<Vec<Vec<u8>>> {
         let fd = self.open_at(directory, OFlags::DIRECTORY | OFlags::RDONLY)?;
         names_in(&fd)
     }
@@ -159,7 +166,7 @@ impl Tree {
     pub fn walk(
         &self,
         start: &Entry,
-        also_excluded: &dyn Fn(&str) -> bool,
+        also_excluded: &dyn Fn(&[u8]) -> bool,
         visit: &mut dyn FnMut(&Entry) -> io::Result<()>,
     ) -> io::Result<()> {
         let excluded =
@@ -172,7 +179,7 @@ impl Tree {
         if start.is_dir() {
             let fd = self.open_at(&start.path, OFlags::DIRECTORY | OFlags::RDONLY)?;
             for name in names_in(&fd)? {
-                let stat = rustix::fs::statat(&fd, &name, AtFlags::SYMLINK_NOFOLLOW)?;
+                let stat = rustix::fs::statat(&fd, &name[..], AtFlags::SYMLINK_NOFOLLOW)?;
                 self.walk(&Entry { path: join(&start.path, &name), stat }, also_excluded, visit)?;
             }
         }
@@ -180,15 +187,16 @@ impl Tree {
     }
 
     /// The target of the symbolic link at `path`.
-    pub fn read_link(&self, path: &str) -> io::Result<CString> {
+    pub fn read_link(&self, path: &[u8]) -> io::Result<CString> {
         let fd = self.open_at(path, OFlags::PATH | OFlags::NOFOLLOW)?;
         Ok(rustix::fs::readlinkat(&fd, c"", Vec::new())?)
     }
 }
 
 /// Opens `path` below `root`, never outside, close-on-exec.
-pub fn open_in_root(root: impl AsFd, path: &str, flags: OFlags) -> io::Result<OwnedFd> {
-    let path = if path.is_empty() { "." } else { path };
+pub fn open_in_root(root: impl AsFd, path: impl AsRef<[u8]>, flags: OFlags) -> io::Result<OwnedFd> {
+    let path = path.as_ref();
+    let path = if path.is_empty() { b"." } else { path };
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
     loop {
         match rustix::fs::openat2(&root, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
@@ -200,21 +208,13 @@ pub fn open_in_root(root: impl AsFd, path: &str, flags: OFlags) -> io::Result<Ow
 }
 
 /// Names in an open directory, sorted by bytes.
-pub fn names_in(directory: impl AsFd) -> io::Result<Vec<String>> {
+pub fn names_in(directory: impl AsFd) -> io::Result<Vec<Vec<u8>>> {
     let mut names = Vec::new();
     for entry in Dir::read_from(directory)? {
         let entry = entry?;
-        let bytes = entry.file_name().to_bytes();
-        if matches!(bytes, b"." | b"..") {
-            continue;
-        }
-        match std::str::from_utf8(bytes) {
-            Ok(name) => names.push(name.to_string()),
-            Err(_) => {
-                let message =
-                    format!("the file name \"{}\" is not UTF-8: rename the file", bytes.escape_ascii());
-                return Err(io::Error::new(io::ErrorKind::InvalidData, message));
-            }
+        let name = entry.file_name().to_bytes();
+        if !matches!(name, b"." | b"..") {
+            names.push(name.to_vec());
         }
     }
     names.sort_unstable();
@@ -222,13 +222,27 @@ pub fn names_in(directory: impl AsFd) -> io::Result<Vec<String>> {
 }
 
 /// `base/name`, or `name` at the root.
-pub fn join(base: &str, name: &str) -> String {
-    if base.is_empty() { name.to_string() } else { format!("{base}/{name}") }
+pub fn join(base: &[u8], name: &[u8]) -> Vec<u8> {
+    if base.is_empty() { name.to_vec() } else { [base, b"/", name].concat() }
+}
+
+/// A path as that of its directory and its name.
+pub fn split_name(path: &[u8]) -> (&[u8], &[u8]) {
+    match path.iter().rposition(|byte| *byte == b'/') {
+        Some(slash) => (&path[..slash], &path[slash + 1..]),
+        None => (b"", path),
+    }
 }
 
 /// A path as a path below a root: cleaned, without leading `/`, `..` stopping at the root, empty for the root.
-pub fn clean_relative(path: &str) -> String {
-    clean(&format!("/{path}"))[1..].to_string()
+pub fn clean_relative(path: &[u8]) -> Vec<u8> {
+    clean_bytes(&[b"/", path].concat()).split_off(1)
+}
+
+/// A path for messages: bytes that are not UTF-8 as `\xNN`.
+pub fn shown(path: &[u8]) -> String {
+    let part = |chunk: Utf8Chunk<'_>| format!("{}{}", chunk.valid(), chunk.invalid().escape_ascii());
+    path.utf8_chunks().map(part).collect()
 }
 
 /// Why a source of COPY or ADD names nothing.
@@ -270,7 +284,7 @@ mod tests {
         let mut seen = Vec::new();
         let start = tree.entry(start).expect("there");
         tree.walk(&start, &|_| false, &mut |entry| {
-            seen.push(entry.path.clone());
+            seen.push(entry.shown());
             Ok(())
         })
         .expect("readable");
@@ -281,7 +295,7 @@ mod tests {
     fn patterns_select_in_order() {
         let (_keep, tree) = tree(&["a/x.c", "a/y.c", "b/x.c", "b/z.h", "skip.c"], "skip.c");
         let select =
-            |s: &str| tree.select(s, false).map(|e| e.into_iter().map(|e| e.path).collect::<Vec<_>>());
+            |s: &str| tree.select(s, false).map(|e| e.into_iter().map(|e| e.shown()).collect::<Vec<_>>());
         assert_eq!(select("*/x.c").expect("found"), ["a/x.c", "b/x.c"]);
         assert_eq!(select("/a/../b/./z.h").expect("found"), ["b/z.h"]);
         assert_eq!(select("../../a").expect("stays inside"), ["a"]);
@@ -290,13 +304,24 @@ mod tests {
         assert!(matches!(select("skip.c"), Err(SelectError::Ignored(_))));
         assert!(matches!(select("["), Err(SelectError::Pattern(_))));
         let deep = tree.select("**/x.c", true).expect("found");
-        assert_eq!(deep.into_iter().map(|e| e.path).collect::<Vec<_>>(), ["a/x.c", "b/x.c"]);
+        assert_eq!(deep.into_iter().map(|e| e.shown()).collect::<Vec<_>>(), ["a/x.c", "b/x.c"]);
     }
 
     #[test]
     fn walks_leave_out_what_is_ignored() {
         let (_keep, tree) = tree(&["a/1", "a/2", "b/c/1", "b/c/2"], "b\n!b/c/2\na/1");
         assert_eq!(walked(&tree, ""), ["", "a", "a/2", "b/c/2"]);
+    }
+
+    #[test]
+    fn names_are_bytes() {
+        use std::os::unix::ffi::OsStrExt;
+        let (keep, tree) = tree(&["a/x"], "");
+        let name = std::ffi::OsStr::from_bytes(b"caf\xe9");
+        std::fs::write(keep.path().join("a").join(name), "x").expect("writable");
+        let found = tree.select("a/caf?", false).expect("found");
+        assert_eq!((&found[0].path[..], found[0].name()), (&b"a/caf\xe9"[..], &b"caf\xe9"[..]));
+        assert_eq!(walked(&tree, ""), ["", "a", "a/caf\\xe9", "a/x"]);
     }
 
     #[test]

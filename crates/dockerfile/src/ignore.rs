@@ -18,13 +18,14 @@ struct Rule {
 
 impl Ignore {
     /// Reads an ignore file; errors name the line.
-    pub fn parse(text: &str) -> Result<Ignore, Error> {
-        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    pub fn parse(text: impl AsRef<[u8]>) -> Result<Ignore, Error> {
+        let text = text.as_ref();
+        let text = text.strip_prefix("\u{feff}".as_bytes()).unwrap_or(text);
         let mut rules = Vec::new();
-        for (i, line) in text.lines().enumerate() {
+        for (i, line) in text.split(|byte| *byte == b'\n').enumerate() {
             let at = Lines { start: i + 1, end: i + 1 };
-            let trimmed = line.trim();
-            if line.starts_with('#') || trimmed.is_empty() {
+            let trimmed = trim(line);
+            if line.starts_with(b"#") || trimmed.is_empty() {
                 continue;
             }
             rules.push(rule(trimmed).map_err(|message| Error::new(message, at))?);
@@ -34,7 +35,7 @@ impl Ignore {
 
     /// Rules from single patterns, as `--exclude` of COPY gives them.
     pub fn of_patterns<'a>(patterns: impl IntoIterator<Item = &'a str>) -> Result<Ignore, String> {
-        Ok(Ignore { rules: patterns.into_iter().map(rule).collect::<Result<_, _>>()? })
+        Ok(Ignore { rules: patterns.into_iter().map(|p| rule(p.as_bytes())).collect::<Result<_, _>>()? })
     }
 
     /// Whether there are no rules.
@@ -44,7 +45,8 @@ impl Ignore {
 
     /// Whether `path` (relative, `/`-separated, without `.` and `..`) is left out: the last rule that matches it or
     /// one of its parents decides.
-    pub fn excludes(&self, path: &str) -> bool {
+    pub fn excludes(&self, path: impl AsRef<[u8]>) -> bool {
+        let path = path.as_ref();
         let mut excluded = false;
         for rule in &self.rules {
             if rule.include == excluded && matches_or_parent(&rule.pattern, path) {
@@ -60,42 +62,55 @@ impl Ignore {
     }
 }
 
-fn rule(text: &str) -> Result<Rule, String> {
-    let (include, pattern) = match text.strip_prefix('!') {
-        Some(rest) => (true, rest.trim()),
+fn rule(text: &[u8]) -> Result<Rule, String> {
+    let (include, pattern) = match text.strip_prefix(b"!") {
+        Some(rest) => (true, trim(rest)),
         None => (false, text),
     };
     if pattern.is_empty() {
-        return Err(format!("illegal exclusion pattern: \"{text}\""));
+        return Err(format!("illegal exclusion pattern: \"{}\"", String::from_utf8_lossy(text)));
     }
-    let clean = clean(pattern);
-    let clean = if clean.len() > 1 { clean.trim_start_matches('/') } else { &clean };
+    let mut clean = &clean_bytes(pattern)[..];
+    if clean.len() > 1 {
+        clean = clean.strip_prefix(b"/").unwrap_or(clean);
+    }
     let pattern = Pattern::with_double_star(clean).map_err(|e| e.to_string())?;
     Ok(Rule { pattern, include })
 }
 
-fn matches_or_parent(pattern: &Pattern, path: &str) -> bool {
-    pattern.matches(path) || path.match_indices('/').any(|(i, _)| pattern.matches(&path[..i]))
+/// Without blanks at both ends, those of Unicode where the line is text.
+fn trim(line: &[u8]) -> &[u8] {
+    std::str::from_utf8(line).map_or(line.trim_ascii(), |text| text.trim().as_bytes())
+}
+
+fn matches_or_parent(pattern: &Pattern, path: &[u8]) -> bool {
+    let parents = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(i, _)| &path[..i]);
+    pattern.matches(path) || parents.into_iter().any(|parent| pattern.matches(parent))
 }
 
 /// The path with `.`, `..` and repeated slashes resolved, as Go's `path.Clean` does.
 pub fn clean(path: &str) -> String {
-    let rooted = path.starts_with('/');
-    let mut parts: Vec<&str> = Vec::new();
-    for part in path.split('/') {
+    String::from_utf8(clean_bytes(path.as_bytes())).expect("only whole parts between slashes were taken out")
+}
+
+/// The same of a path that need not be UTF-8.
+pub fn clean_bytes(path: &[u8]) -> Vec<u8> {
+    let rooted = path.starts_with(b"/");
+    let mut parts: Vec<&[u8]> = Vec::new();
+    for part in path.split(|byte| *byte == b'/') {
         match part {
-            "" | "." => {}
-            ".." if parts.last().is_some_and(|p| *p != "..") => {
+            b"" | b"." => {}
+            b".." if parts.last().is_some_and(|p| *p != b"..") => {
                 parts.pop();
             }
-            ".." if rooted => {}
+            b".." if rooted => {}
             part => parts.push(part),
         }
     }
-    let joined = parts.join("/");
+    let joined = parts.join(&b'/');
     match (rooted, joined.is_empty()) {
-        (true, _) => format!("/{joined}"),
-        (false, true) => ".".to_string(),
+        (true, _) => [b"/", &joined[..]].concat(),
+        (false, true) => b".".to_vec(),
         (false, false) => joined,
     }
 }
@@ -125,6 +140,13 @@ mod tests {
         check("a/../b", "b", true);
         check("node_modules", "x/node_modules", false);
         check(".", "x", false);
+    }
+
+    #[test]
+    fn names_need_not_be_text() {
+        let rules = Ignore::parse(b"caf\xe9\r\n*.\xff\n!keep.\xff \n").expect("valid");
+        assert!(rules.excludes(b"caf\xe9/x") && !rules.excludes(b"caf\xe8/x"));
+        assert!(rules.excludes(b"\xfe.\xff") && !rules.excludes(b"keep.\xff"));
     }
 
     #[test]

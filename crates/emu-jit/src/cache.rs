@@ -48,11 +48,6 @@ pub struct Link {
     pub next: u32,
 }
 
-/// Bytes of the arena that are made ready at once.
-const TOUCH_MIN: u32 = 64 << 10;
-/// See [`TOUCH_MIN`].
-const TOUCH_MAX: u32 = 1 << 20;
-
 /// The end of a list of links.
 pub const NO_LINK: u32 = u32::MAX;
 
@@ -102,9 +97,10 @@ pub struct Cache {
     arena: *mut u8,
     size: u32,
     used: u32,
-    /// Bytes that `touch` has been told of.
-    touched: u32,
-    touch: fn(address: u64, length: u64),
+    /// Where `ready` has to be told of what is written.
+    told: u64,
+    /// See [`crate::System`].
+    ready: fn(end: u64) -> u64,
     /// The entry and exit code.
     pub thunks: Thunks,
     units: Vec<Placed>,
@@ -129,6 +125,8 @@ unsafe impl Send for Cache {}
 
 /// Bit of a key that says the translation leaves floating point to the interpreter; addresses are multiples of 4.
 pub const EXACT: u64 = 1;
+/// Bit of a key that says the translation is for FPCR.FZ: subnormal numbers are zeros, of operands and of results.
+pub const FLUSH: u64 = 2;
 
 impl Cache {
     /// A cache in an arena of `size` bytes, with the thunks written.
@@ -141,7 +139,7 @@ impl Cache {
         size: u32,
         fallback: u64,
         log: &Invalidations,
-        touch: fn(address: u64, length: u64),
+        ready: fn(end: u64) -> u64,
     ) -> Cache {
         let mut assembler = Assembler::new();
         let thunks = Thunks::write(&mut assembler, fallback);
@@ -149,8 +147,8 @@ impl Cache {
             arena,
             size,
             used: 0,
-            touched: 0,
-            touch,
+            told: 0,
+            ready,
             thunks,
             units: Vec::new(),
             blocks: AddressMap::default(),
@@ -190,14 +188,8 @@ impl Cache {
     fn place_assembled(&mut self) -> Range<u32> {
         let start = self.next_offset();
         let end = start + self.assembler.position();
-        if end > self.touched {
-            // A part of what there is already, so that small programs stay small.
-            let more = (self.touched / 4)
-                .clamp(TOUCH_MIN, TOUCH_MAX)
-                .max((end - self.touched).next_multiple_of(TOUCH_MIN));
-            let more = more.min(self.size - self.touched);
-            (self.touch)(self.arena as u64 + u64::from(self.touched), u64::from(more));
-            self.touched += more;
+        if self.address(end) > self.told {
+            self.told = (self.ready)(self.address(end));
         }
         assert!(end <= self.size, "the translator was asked for code although the cache is full");
         let code = self.assembler.finish();

@@ -1,6 +1,6 @@
 //! The dispatcher: interprets what is cold, translates what is hot, runs what is translated.
 
-use crate::cache::{Cache, EXACT, Record};
+use crate::cache::{Cache, EXACT, FLUSH, Record};
 use crate::layout::{BIAS, ExitKind, JUMP_CACHE, Slot};
 use crate::lock::{Held, Lock};
 use crate::translate::{self, nzcv_of_slot, slot_of_nzcv};
@@ -22,6 +22,24 @@ const NEVER: u32 = u32::MAX;
 
 /// MXCSR at the start of a process: all exceptions masked, round to nearest, no flag.
 const MXCSR: u32 = 0x1f80;
+/// DAZ and FTZ: subnormal operands and results are zeros.
+const MXCSR_FLUSH: u32 = MXCSR | 1 << 6 | 1 << 15;
+/// FPCR with FZ alone.
+const FPCR_FZ: u32 = 1 << 24;
+
+/// The part of a key that tells how code computes, by FPCR.
+fn mode_of(fpcr: u32) -> u64 {
+    match fpcr {
+        0 => 0,
+        FPCR_FZ => FLUSH,
+        _ => EXACT,
+    }
+}
+
+/// What generated code runs with.
+fn mxcsr_of(fpcr: u32) -> u32 {
+    if fpcr == FPCR_FZ { MXCSR_FLUSH } else { MXCSR }
+}
 
 /// Where generated code lies and where its faults continue, for the handler of signals.
 static ARENA_START: AtomicU64 = AtomicU64::new(0);
@@ -33,8 +51,8 @@ static FAULT_THUNK: AtomicU64 = AtomicU64::new(0);
 pub struct System {
     /// Lets other threads run.
     pub wait: fn(),
-    /// The bytes of the arena from this address on are about to be written.
-    pub touch: fn(address: u64, length: u64),
+    /// The arena below this address is about to be written; returns below which it need not be told.
+    pub ready: fn(end: u64) -> u64,
     /// Code of so many bytes at a host address was made of the guest's code from an address on; for profilers.
     pub placed: Option<fn(guest: u64, code: u64, length: u64)>,
 }
@@ -68,7 +86,7 @@ impl Jit {
             return None;
         }
         // SAFETY: the caller's promise.
-        let cache = unsafe { Cache::new(arena, size, run_record as *const () as u64, log, system.touch) };
+        let cache = unsafe { Cache::new(arena, size, run_record as *const () as u64, log, system.ready) };
         let enter = cache.address(cache.thunks.enter);
         FAULT_THUNK.store(cache.address(cache.thunks.fault), Ordering::Relaxed);
         ARENA_START.store(arena as u64, Ordering::Relaxed);
@@ -141,11 +159,14 @@ fn read_mxcsr() -> u32 {
     value
 }
 
-/// Forgets the host's floating-point flags.
+/// Forgets the host's floating-point flags, for Rust code.
 fn reset_mxcsr() {
-    if read_mxcsr() != MXCSR {
-        let value = MXCSR;
-        // SAFETY: the value is the one that Rust code runs with.
+    set_mxcsr(MXCSR);
+}
+
+fn set_mxcsr(value: u32) {
+    if read_mxcsr() != value {
+        // SAFETY: the value is the one that Rust code runs with, or generated code is entered before any.
         unsafe { asm!("ldmxcsr [{}]", in(reg) &raw const value, options(nostack, readonly)) };
     }
 }
@@ -174,7 +195,7 @@ unsafe extern "C" fn run_record(state: *mut State, record: *const Record) -> u64
     state.pc = record.pc;
     let result = record.op.execute(state, &run.host);
     state.generated[Slot::Flags as usize] = slot_of_nzcv(state.nzcv);
-    reset_mxcsr();
+    set_mxcsr(mxcsr_of(state.fpcr));
     match result {
         Ok(Flow::Next) => 0,
         // Branches are lowered; ISB is not, and goes on where `pc` says.
@@ -261,7 +282,7 @@ impl Engine {
             if state.pc & 3 != 0 {
                 return Exit::UnalignedPc;
             }
-            let mode = if state.fpcr == 0 { 0 } else { EXACT };
+            let mode = mode_of(state.fpcr);
             self.catch_up(jit, state, mode);
             let Some(code) = self.known(state.pc) else {
                 // Other threads may have translated what is new here.
@@ -291,7 +312,7 @@ impl Engine {
             jit.epoch.store(cache.epoch, Ordering::Release);
             jit.seen.store(head, Ordering::Release);
         }
-        let epoch = jit.epoch.load(Ordering::Acquire) << 1 | mode;
+        let epoch = jit.epoch.load(Ordering::Acquire) << 2 | mode;
         if state.generated[Slot::Epoch as usize] != epoch {
             state.generated[Slot::Epoch as usize] = epoch;
             self.jump_cache.fill([0, 0]);
@@ -368,7 +389,7 @@ impl Engine {
         }
         state.generated[Slot::Flags as usize] = slot_of_nzcv(state.nzcv);
         state.generated[Slot::Host as usize] = core::ptr::from_mut(run) as u64;
-        reset_mxcsr();
+        set_mxcsr(mxcsr_of(state.fpcr));
         // SAFETY: the code was translated for this state; the slots that it uses are set.
         unsafe { (jit.enter)((state as *mut State).cast::<u8>().add(BIAS as usize) as u64, code) };
         state.nzcv = nzcv_of_slot(state.generated[Slot::Flags as usize]);

@@ -15,11 +15,6 @@ use crossdock_emu_jit::{Cache, Held, Jit, System};
 /// Not yet asked for; else what there is.
 static JIT: Lock<Option<Option<&'static Jit>>> = Lock::new(None);
 
-/// Makes memory of ours ready at once, which costs less than a fault for each page.
-fn touch(address: u64, length: u64) {
-    region::populate(address, length);
-}
-
 fn wait() {
     // SAFETY: no memory is involved.
     unsafe { syscall!(nr::SCHED_YIELD) };
@@ -50,7 +45,7 @@ pub(crate) fn jit() -> Option<&'static Jit> {
     *JIT.lock().get_or_insert_with(|| {
         let (code, size) = region::code_arena()?;
         let placed = options::get().perf_map.then_some(placed as fn(u64, u64, u64));
-        let system = System { wait, touch, placed };
+        let system = System { wait, ready: region::code_ready, placed };
         // SAFETY: the arena is a part of our region that nobody else has, and this runs once.
         let jit = unsafe { Jit::new(code as *mut u8, size as u32, &CHANGES, system) }?;
         Some(Box::leak(Box::new(jit)))

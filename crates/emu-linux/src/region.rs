@@ -20,8 +20,12 @@ pub(crate) const BLOCK: u64 = 1 << 20;
 /// Most bytes for translated code.
 const CODE_SIZE_MAX: u64 = 1 << 30;
 
-/// Never accessible: what the kernel writes to a buffer that the guest's memory is too short for ends here.
-const GUARD: u64 = 1 << 16;
+/// Least bytes that are never accessible between the guest and our heap: what runs over the end of the guest's memory, or
+/// the kernel writes to a buffer that it is too short for, ends here. Translated code does not compare its addresses with
+/// the window, so the size is random: no distance from something that the guest knows leads to our memory.
+const GUARD: u64 = 1 << 36;
+/// Random bits of the guard's size, in pages.
+const GUARD_BITS: u32 = 26;
 
 const PROT_NONE: u64 = 0;
 pub(crate) const PROT_READ_WRITE: u64 = 3;
@@ -34,7 +38,8 @@ pub(crate) const MAP_NORESERVE: u64 = 0x4000;
 const PAGE: u64 = 4096;
 
 static START: AtomicU64 = AtomicU64::new(0);
-static HEAP: Lock<Bump> = Lock::new(Bump { next: 0, ready: 0, populated: 0, end: 0 });
+static HEAP: Lock<Bump> = Lock::new(Bump { next: 0, accessible: 0, end: 0, ready: Ready { from: 0, to: 0 } });
+static CODE_READY: Lock<Ready> = Lock::new(Ready { from: 0, to: 0 });
 static BLOCKS: AtomicU64 = AtomicU64::new(0);
 static BLOCKS_END: AtomicU64 = AtomicU64::new(0);
 static CODE: AtomicU64 = AtomicU64::new(0);
@@ -42,10 +47,47 @@ static CODE_SIZE: AtomicU64 = AtomicU64::new(0);
 
 struct Bump {
     next: u64,
-    ready: u64,
-    /// The kernel has been asked for the pages below.
-    populated: u64,
+    /// Below this, the memory is readable and writable.
+    accessible: u64,
     end: u64,
+    ready: Ready,
+}
+
+/// Memory that is used from `from` upwards and has pages below `to`.
+struct Ready {
+    from: u64,
+    to: u64,
+}
+
+/// Least bytes that get pages at once; a quarter of what there is, at most [`STEP`].
+const READY_MIN: u64 = 64 << 10;
+/// A huge page, which costs as much as a few small ones.
+const HUGE: u64 = 2 << 20;
+/// Huge pages begin after so much, so that small programs stay small.
+const HUGE_FROM: u64 = 1 << 20;
+
+impl Ready {
+    /// Asks the kernel for pages below `end` and some more, not beyond `limit`.
+    fn extend(&mut self, end: u64, limit: u64) {
+        if end <= self.to {
+            return;
+        }
+        let huge = (self.from + HUGE_FROM).next_multiple_of(HUGE).min(limit);
+        if self.to < huge {
+            let more = ((self.to - self.from) / 4).clamp(READY_MIN, STEP) & !(PAGE - 1);
+            let to = end.next_multiple_of(PAGE).max(self.to + more).min(huge);
+            populate(self.to, to - self.to);
+            self.to = to;
+        }
+        if end > self.to {
+            let to = end.next_multiple_of(HUGE).min(limit);
+            const MADV_HUGEPAGE: u64 = 14;
+            // SAFETY: advice about memory of our own that nothing has been written to yet.
+            unsafe { syscall!(nr::MADVISE, self.to, to - self.to, MADV_HUGEPAGE) };
+            populate(self.to, to - self.to);
+            self.to = to;
+        }
+    }
 }
 
 /// First address that is not the guest's.
@@ -103,30 +145,47 @@ fn fill_gaps(start: u64) {
     }
 }
 
+/// Whether addresses are to be random (`setarch -R` says no).
+pub(crate) fn randomize() -> bool {
+    const ADDR_NO_RANDOMIZE: i64 = 0x4_0000;
+    // SAFETY: only asks.
+    let persona = unsafe { syscall!(nr::PERSONALITY, 0xffff_ffffu32) };
+    persona & ADDR_NO_RANDOMIZE == 0
+}
+
 /// Takes the region; once, at the start. False where the executable lies low or memory is refused.
 pub(crate) fn init() -> bool {
+    let mut random = 0u64;
+    if randomize() {
+        // SAFETY: the kernel writes at most 8 bytes to a local.
+        unsafe { syscall!(nr::GETRANDOM, &raw mut random, 8, 0) };
+    }
     let mut half = HALF;
+    let mut guard = GUARD + (random >> (64 - GUARD_BITS)) * PAGE;
     let start = loop {
-        let got = reserve(2 * half);
+        let got = reserve(guard + 2 * half);
         if got > 0 {
             break got as u64;
         }
         half /= 2;
+        guard = (guard / 4) & !(PAGE - 1);
         if half < 1 << 27 {
             return false;
         }
     };
     if start > executable() {
-        release(start, 2 * half);
+        release(start, guard + 2 * half);
         return false;
     }
     fill_gaps(start);
-    let blocks = (start + half).next_multiple_of(BLOCK);
+    let heap = start + guard;
+    let blocks = (heap + half).next_multiple_of(BLOCK);
     *HEAP.lock() =
-        Bump { next: start + GUARD, ready: start + GUARD, populated: start + GUARD, end: start + half };
+        Bump { next: heap, accessible: heap, end: heap + half, ready: Ready { from: heap, to: heap } };
     BLOCKS.store(blocks, Ordering::Relaxed);
     let code_size = CODE_SIZE_MAX.min(half / 2) & !(BLOCK - 1);
-    let code = (start + 2 * half - code_size) & !(BLOCK - 1);
+    let code = (heap + 2 * half - code_size) & !(HUGE - 1);
+    *CODE_READY.lock() = Ready { from: code, to: code };
     BLOCKS_END.store(code, Ordering::Relaxed);
     CODE.store(code, Ordering::Relaxed);
     CODE_SIZE.store(code_size, Ordering::Relaxed);
@@ -134,13 +193,11 @@ pub(crate) fn init() -> bool {
     true
 }
 
-/// Bytes made usable at a time.
-const STEP: u64 = 1 << 20;
-/// Least bytes of the heap that are made ready at a time; a quarter of what there is, at most [`STEP`].
-const READY_MIN: u64 = 64 << 10;
+/// Bytes of the heap made accessible at a time: whole huge pages.
+const STEP: u64 = HUGE;
 
 /// Asks the kernel for the pages of a part of the region at once (Linux 5.14; before, they come one by one).
-pub(crate) fn populate(address: u64, length: u64) {
+fn populate(address: u64, length: u64) {
     const MADV_POPULATE_WRITE: u64 = 23;
     // SAFETY: gives pages to memory of our own that nothing has been written to yet.
     unsafe { syscall!(nr::MADVISE, address, length, MADV_POPULATE_WRITE) };
@@ -154,21 +211,16 @@ pub(crate) fn heap_take(length: u64, align: u64) -> u64 {
     if next > heap.end {
         return 0;
     }
-    if next > heap.ready {
-        let more = (next - heap.ready).next_multiple_of(STEP).min(heap.end - heap.ready);
+    if next > heap.accessible {
+        let to = next.next_multiple_of(STEP).min(heap.end);
         // SAFETY: pages of our own region that nothing uses yet.
-        if unsafe { syscall!(nr::MPROTECT, heap.ready, more, PROT_READ_WRITE) } != 0 {
+        if unsafe { syscall!(nr::MPROTECT, heap.accessible, to - heap.accessible, PROT_READ_WRITE) } != 0 {
             return 0;
         }
-        heap.ready += more;
+        heap.accessible = to;
     }
-    if next > heap.populated {
-        let used = heap.populated - (start() + GUARD);
-        let more = (used / 4).clamp(READY_MIN, STEP) & !(PAGE - 1);
-        let to = next.next_multiple_of(PAGE).max(heap.populated + more).min(heap.ready);
-        populate(heap.populated, to - heap.populated);
-        heap.populated = to;
-    }
+    let limit = heap.accessible;
+    heap.ready.extend(next, limit);
     heap.next = next;
     at
 }
@@ -179,6 +231,14 @@ pub(crate) fn code_arena() -> Option<(u64, u64)> {
     // SAFETY: pages of our own region that nothing uses yet.
     let made = unsafe { syscall!(nr::MPROTECT, code, size, PROT_READ_WRITE_EXECUTE) };
     (made == 0).then_some((code, size))
+}
+
+/// Gives pages to the memory for translated code below `end`, and some more: returns up to where.
+pub(crate) fn code_ready(end: u64) -> u64 {
+    let limit = CODE.load(Ordering::Relaxed) + CODE_SIZE.load(Ordering::Relaxed);
+    let mut ready = CODE_READY.lock();
+    ready.extend(end, limit);
+    ready.to
 }
 
 /// Blocks handed out so far; blocks below it are free where the first word, [`crate::task::Block::used`], is 0.

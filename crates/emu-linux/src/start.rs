@@ -62,11 +62,8 @@ fn prepare(invocation: Invocation) -> Result<&'static mut Task, i64> {
 
     let mut random = [0u64; 4];
     // SAFETY: the kernel fills the array.
-    unsafe { syscall!(318, random.as_mut_ptr(), 32, 0) };
-    // SAFETY: only asks.
-    let persona = unsafe { syscall!(nr::PERSONALITY, 0xffff_ffffu32) };
-    const ADDR_NO_RANDOMIZE: i64 = 0x4_0000;
-    let randomize = persona & ADDR_NO_RANDOMIZE == 0;
+    unsafe { syscall!(nr::GETRANDOM, random.as_mut_ptr(), 32, 0) };
+    let randomize = region::randomize();
     let random_pages = |value: u64, bits: u32| if randomize { (value & ((1 << bits) - 1)) << 12 } else { 0 };
 
     let descriptor = invocation.descriptor;

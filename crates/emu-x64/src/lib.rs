@@ -382,7 +382,15 @@ impl Assembler {
 
     /// A legacy instruction: optional prefix, REX, opcode bytes, ModRM. `byte_reg` says that `reg` (or a register
     /// `rm`) is an 8-bit register, which needs a REX prefix for SPL to DIL.
-    fn legacy(&mut self, prefix: Option<u8>, size: Size, opcode: &[u8], reg: u8, rm: Rm, byte_reg: bool) {
+    pub(crate) fn legacy(
+        &mut self,
+        prefix: Option<u8>,
+        size: Size,
+        opcode: &[u8],
+        reg: u8,
+        rm: Rm,
+        byte_reg: bool,
+    ) {
         let mut encoding = Encoding::EMPTY;
         if let Some(prefix) = prefix {
             encoding.byte(prefix);

@@ -118,6 +118,11 @@ impl Assembler {
         self.vex(F3, M0F, false, 0x7e, d.0, 0, from);
     }
 
+    /// VMOVDDUP: the low 8 bytes of `from` in both halves.
+    pub fn vmovddup(&mut self, d: Xmm, from: impl Into<Rm>) {
+        self.vex(F2, M0F, false, 0x12, d.0, 0, from);
+    }
+
     /// VMOVQ: stores the low 8 bytes.
     pub fn vstore_q(&mut self, mem: Mem, from: Xmm) {
         self.vex(P66, M0F, false, 0xd6, from.0, 0, mem);
@@ -175,6 +180,18 @@ impl Assembler {
     pub fn vpshufd(&mut self, d: Xmm, from: impl Into<Rm>, order: u8) {
         self.vex(P66, M0F, false, 0x70, d.0, 0, from);
         self.byte(order);
+    }
+
+    /// SHA1MSG1, SHA1MSG2, SHA1NEXTE, SHA256RNDS2, SHA256MSG1, SHA256MSG2 (opcodes C8 to CD of map 0F38, without VEX):
+    /// `d = d op b`; SHA256RNDS2 reads xmm0 too.
+    pub fn sha(&mut self, opcode: u8, d: Xmm, b: Xmm) {
+        self.legacy(None, Size::D, &[0x0f, 0x38, opcode], d.0, Rm::R(b.0), false);
+    }
+
+    /// SHA1RNDS4 with the function of that number: `d` holds a to d from the top, `b` the words with e added to the first.
+    pub fn sha1_rounds(&mut self, d: Xmm, b: Xmm, function: u8) {
+        self.legacy(None, Size::D, &[0x0f, 0x3a, 0xcc], d.0, Rm::R(b.0), false);
+        self.byte(function);
     }
 
     /// VPBROADCASTB, W, D, Q by log2 of the size.

@@ -9,6 +9,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Mutex;
@@ -345,6 +346,19 @@ impl Host {
         let mut line = self.line(architecture, emulator, flags)?;
         line.push(b'\n');
         Ok((self.persistent.join(format!("{}.conf", entry_name(architecture))), line))
+    }
+
+    /// Whether an emulator's file may be named in [`Host::persistent_file`]: at the next start root registers what is there then,
+    /// so that nobody else may be able to change or remove it. Says what is wrong.
+    pub fn stays(emulator: &Path) -> Result<(), String> {
+        let path = fs::canonicalize(emulator).map_err(|error| format!("{}: {error}", emulator.display()))?;
+        for part in path.ancestors() {
+            let metadata = fs::metadata(part).map_err(|error| format!("{}: {error}", part.display()))?;
+            if metadata.uid() != 0 || metadata.mode() & 0o022 != 0 {
+                return Err(format!("{} can be changed by others than root", part.display()));
+            }
+        }
+        Ok(())
     }
 
     /// Writes [`Host::persistent_file`] and returns its path.

@@ -8,7 +8,7 @@ use std::process::Command;
 use serde::{Deserialize, Serialize};
 
 use crate::binfmt::{ARCHITECTURES, Host};
-use crate::emulator::{self, Choice};
+use crate::emulator::{self, Choice, Emulator};
 use crate::{overlay_fd, sys, userns};
 
 /// First argument by which the executable knows that it is to try namespaces out.
@@ -205,10 +205,7 @@ fn emulators() -> Vec<Check> {
         .map(|architecture| {
             let name = format!("emulator for {architecture}");
             match emulator::find(architecture, &Choice::Auto) {
-                Ok(emulator) => {
-                    let version = emulator.version().unwrap_or_else(|| "of unknown version".into());
-                    Check::new(&name, Health::Ok, format!("{}: {version}", emulator.path.display()), None)
-                }
+                Ok(emulator) => found(&name, &emulator, emulator::translates()),
                 Err(error) => {
                     let text = error.to_string();
                     let (what, fix) = text.rsplit_once("; ").unwrap_or((&text, ""));
@@ -217,6 +214,17 @@ fn emulators() -> Vec<Check> {
             }
         })
         .collect()
+}
+
+fn found(name: &str, emulator: &Emulator, translates: bool) -> Check {
+    let version = emulator.version().unwrap_or_else(|| "of unknown version".into());
+    let what = format!("{}: {version}", emulator.path.display());
+    if translates || !emulator.is_builtin() {
+        return Check::new(name, Health::Ok, what, None);
+    }
+    let what = format!("{what}: this CPU is older than x86-64-v3, so it interprets, which is slow");
+    let fix = "sudo apt-get install --no-install-recommends qemu-user-static";
+    Check::new(name, Health::Warn, what, Some(fix))
 }
 
 fn cgroups() -> Check {
@@ -238,6 +246,15 @@ mod tests {
         assert_eq!(version("6.18.44-fc-v782"), (6, 18));
         assert_eq!(version("5.15.0-91-generic"), (5, 15));
         assert_eq!(version("rubbish"), (0, 0));
+    }
+
+    #[test]
+    fn an_old_cpu_is_told() {
+        let ours = Emulator::at("arm64", "/nonexistent/crossdock-emu");
+        assert_eq!(found("x", &ours, true).status, Health::Ok);
+        let check = found("x", &ours, false);
+        assert!(check.status == Health::Warn && check.what.contains("x86-64-v3") && check.fix.is_some());
+        assert_eq!(found("x", &Emulator::at("arm64", "/nonexistent/qemu"), false).status, Health::Ok);
     }
 
     #[test]

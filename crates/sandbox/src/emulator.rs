@@ -18,6 +18,10 @@ const BUILTIN: &str = "crossdock-emu";
 /// Guest architectures of our own emulator.
 const BUILTIN_ARCHITECTURES: &[&str] = &["arm64"];
 
+/// Where it was looked for, and what to do.
+const NO_BUILTIN: &str = "crossdock-emu is neither beside crossdock nor in PATH";
+const BUILTIN_FIX: &str = "copy crossdock-emu beside crossdock";
+
 /// Directories besides `PATH`.
 const DIRECTORIES: &[&str] =
     &["/usr/local/bin", "/usr/bin", "/bin", "/usr/sbin", "/sbin", "/usr/libexec/qemu-binfmt"];
@@ -34,7 +38,8 @@ pub struct Emulator {
 /// Which emulator to use.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Choice {
-    /// QEMU where it is installed, else our own where that knows the architecture.
+    /// Our own where it is installed and knows the architecture, else QEMU. On a CPU on which ours cannot translate, QEMU
+    /// comes first.
     #[default]
     Auto,
     /// QEMU's user mode.
@@ -73,12 +78,17 @@ impl Emulator {
         self.path.file_name().unwrap_or(self.path.as_os_str()).to_string_lossy().into_owned()
     }
 
+    /// Whether it is our own.
+    pub fn is_builtin(&self) -> bool {
+        self.name() == BUILTIN
+    }
+
     /// Flags for its registration: F and C always, P for those that know `AT_FLAGS` (QEMU 6.0, ours). Another emulator would
     /// take the preserved `argv[0]` for the first argument.
     pub fn flags(&self) -> Flags {
         let name = self.name();
         // Debian's wrapper names say so themselves: aarch64-binfmt-P.
-        let knows = name.starts_with("qemu-") || name == BUILTIN || name.ends_with("-binfmt-P");
+        let knows = name.starts_with("qemu-") || self.is_builtin() || name.ends_with("-binfmt-P");
         Flags { preserve_argv0: knows, ..Flags::ALL }
     }
 
@@ -116,12 +126,13 @@ pub fn find(architecture: &str, choice: &Choice) -> Result<Emulator, SandboxErro
             )),
             Err(error) => Err(missing(format!("{}: {error}", path.display()), "give an executable")),
         },
-        Choice::Builtin => builtin(known).ok_or_else(|| {
-            missing(format!("no {BUILTIN} beside this program runs it"), "choose qemu instead")
-        }),
+        Choice::Builtin if !BUILTIN_ARCHITECTURES.contains(&known.name) => Err(missing(
+            format!("{BUILTIN} runs programs for {} only", BUILTIN_ARCHITECTURES.join(", ")),
+            "choose --emulator qemu",
+        )),
+        Choice::Builtin => builtin(known).ok_or_else(|| missing(NO_BUILTIN.into(), BUILTIN_FIX)),
         Choice::Qemu => qemu(known),
-        // As long as ours interprets, QEMU's long-running programs are quicker.
-        Choice::Auto => qemu(known).or_else(|error| builtin(known).ok_or(error)),
+        Choice::Auto => automatic(known, builtin(known), qemu(known), translates()),
     }
     .map(|mut emulator| {
         emulator.path = fs::canonicalize(&emulator.path).unwrap_or(emulator.path);
@@ -129,10 +140,51 @@ pub fn find(architecture: &str, choice: &Choice) -> Result<Emulator, SandboxErro
     })
 }
 
+/// What [`Choice::Auto`] takes. Where ours only interprets, QEMU is quicker.
+fn automatic(
+    architecture: &Architecture,
+    builtin: Option<Emulator>,
+    qemu: Result<Emulator, SandboxError>,
+    translates: bool,
+) -> Result<Emulator, SandboxError> {
+    match (builtin, qemu) {
+        (Some(builtin), qemu) if translates || qemu.is_err() => Ok(builtin),
+        (None, Err(SandboxError::NoEmulator { looked, fix, .. }))
+            if BUILTIN_ARCHITECTURES.contains(&architecture.name) =>
+        {
+            Err(SandboxError::NoEmulator {
+                architecture: architecture.name.into(),
+                looked: format!("{NO_BUILTIN}, and {looked}"),
+                fix: format!("{BUILTIN_FIX}, or {fix}"),
+            })
+        }
+        (_, qemu) => qemu,
+    }
+}
+
+/// Whether our own emulator translates here: its code is for x86-64-v3. Elsewhere it interprets.
+pub fn translates() -> bool {
+    use std::arch::is_x86_feature_detected as has;
+    has!("avx2")
+        && has!("bmi1")
+        && has!("bmi2")
+        && has!("fma")
+        && has!("f16c")
+        && has!("lzcnt")
+        && has!("popcnt")
+        && has!("sse4.2")
+}
+
+/// Beside this program, else where programs are.
 fn builtin(architecture: &Architecture) -> Option<Emulator> {
-    let path = std::env::current_exe().ok()?.with_file_name(BUILTIN);
-    (BUILTIN_ARCHITECTURES.contains(&architecture.name) && is_static(&path).unwrap_or(false))
-        .then(|| Emulator::at(architecture.name, path))
+    if !BUILTIN_ARCHITECTURES.contains(&architecture.name) {
+        return None;
+    }
+    let beside = std::env::current_exe().ok().map(|path| path.with_file_name(BUILTIN));
+    let path = beside
+        .filter(|path| is_static(path).unwrap_or(false))
+        .or_else(|| find_program(BUILTIN).filter(|path| is_static(path).unwrap_or(false)))?;
+    Some(Emulator::at(architecture.name, path))
 }
 
 fn qemu(architecture: &Architecture) -> Result<Emulator, SandboxError> {
@@ -246,8 +298,30 @@ mod tests {
         assert!(error.contains("arm64"), "{error}");
         let error = find("arm64", &Choice::Path("/nonexistent/x".into())).expect_err("missing").to_string();
         assert!(error.contains("/nonexistent/x"), "{error}");
-        let error = find("arm64", &Choice::Builtin).expect_err("no emulator of our own yet").to_string();
-        assert!(error.contains(BUILTIN), "{error}");
+        let error = find("riscv64", &Choice::Builtin).expect_err("not yet").to_string();
+        assert!(error.contains(BUILTIN) && error.contains("--emulator qemu"), "{error}");
+    }
+
+    #[test]
+    fn ours_comes_first_where_it_translates() {
+        let arm64 = Architecture::named("arm64").expect("known");
+        let [ours, theirs] = ["/x/crossdock-emu", "/x/qemu-aarch64-static"].map(|p| Emulator::at("arm64", p));
+        let no_qemu = || {
+            let (looked, fix) = ("no QEMU".to_string(), "get QEMU".to_string());
+            Err(SandboxError::NoEmulator { architecture: "arm64".into(), looked, fix })
+        };
+        let chosen = |builtin: Option<&Emulator>, qemu, translates| {
+            automatic(arm64, builtin.cloned(), qemu, translates).expect("one")
+        };
+        assert_eq!(chosen(Some(&ours), Ok(theirs.clone()), true), ours);
+        assert_eq!(chosen(Some(&ours), no_qemu(), true), ours);
+        assert_eq!(chosen(Some(&ours), Ok(theirs.clone()), false), theirs);
+        assert_eq!(chosen(Some(&ours), no_qemu(), false), ours);
+        assert_eq!(chosen(None, Ok(theirs.clone()), true), theirs);
+        let error = automatic(arm64, None, no_qemu(), true).expect_err("none").to_string();
+        for part in [NO_BUILTIN, BUILTIN_FIX, "no QEMU", "get QEMU"] {
+            assert!(error.contains(part), "{error}");
+        }
     }
 
     #[test]

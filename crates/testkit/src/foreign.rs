@@ -72,6 +72,28 @@ pub fn effective_user_arm64() -> Vec<u8> {
     )
 }
 
+/// Dies of an instruction that no CPU has (UDF): A64.
+pub fn undefined_arm64() -> Vec<u8> {
+    elf_of_words(Cpu::Arm64, &[0x0000_0007])
+}
+
+/// Writes "running" and a newline, then runs for ever without a system call: A64.
+pub fn spin_arm64() -> Vec<u8> {
+    elf_of_words(
+        Cpu::Arm64,
+        &[
+            0xd280_0020, // mov  x0, #1
+            0x1000_00a1, // adr  x1, text
+            0xd280_0102, // mov  x2, #8
+            0xd280_0808, // mov  x8, #64     write
+            0xd400_0001, // svc  #0
+            0x1400_0000, // b    .
+            u32::from_le_bytes(*b"runn"),
+            u32::from_le_bytes(*b"ing\n"),
+        ],
+    )
+}
+
 /// Makes the directory `argv[1]` with mode 0755; exits with 0 or the low byte of the negative error number.
 pub fn mkdir(cpu: Cpu) -> Vec<u8> {
     match cpu {

@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, bail};
 use crossdock_platform::Platform;
+use crossdock_sandbox::Emulator;
 use crossdock_sandbox::binfmt::{ARCHITECTURES, Architecture, Host};
 use crossdock_sandbox::emulator::{self, Choice};
 
@@ -15,7 +16,9 @@ pub fn binfmt(command: BinfmtCommand) -> Result<u8> {
         BinfmtCommand::Status => status(&host),
         BinfmtCommand::Install { platforms, emulator, persist } => {
             let choice = session::emulator_choice(&emulator)?;
-            for (architecture, emulator) in chosen(&platforms, &choice)? {
+            let chosen = chosen(&platforms, &choice)?;
+            check(&host, chosen.iter().map(|(_, emulator)| emulator), persist)?;
+            for (architecture, emulator) in chosen {
                 host.install(architecture.name, &emulator.path, emulator.flags())?;
                 print(&format!("registered {} for {}", emulator.path.display(), architecture.name));
                 if persist {
@@ -55,6 +58,25 @@ pub fn binfmt(command: BinfmtCommand) -> Result<u8> {
     }
 }
 
+/// Before anything is registered: whether it can be, and, with `persist`, whether the files will be there at the next start.
+fn check<'a>(host: &Host, emulators: impl Iterator<Item = &'a Emulator>, persist: bool) -> Result<()> {
+    if !host.status()?.mounted {
+        bail!(
+            "binfmt_misc is not mounted on this machine: sudo mount -t binfmt_misc binfmt_misc /proc/sys/fs/binfmt_misc"
+        );
+    }
+    for emulator in emulators.filter(|_| persist) {
+        if let Err(reason) = Host::stays(&emulator.path) {
+            bail!(
+                "{}: {reason}, and with --persist it would be registered at every start of the machine; install it first: sudo install {} /usr/local/bin/",
+                emulator.path.display(),
+                emulator.path.display()
+            );
+        }
+    }
+    Ok(())
+}
+
 fn architecture(name: &str) -> Result<&'static Architecture> {
     let platform: Platform = name.parse()?;
     Architecture::named(&platform.architecture)
@@ -62,10 +84,7 @@ fn architecture(name: &str) -> Result<&'static Architecture> {
 }
 
 /// Architectures with their emulators: those named, else all foreign ones that have an emulator here.
-fn chosen(
-    platforms: &[String],
-    choice: &Choice,
-) -> Result<Vec<(&'static Architecture, crossdock_sandbox::Emulator)>> {
+fn chosen(platforms: &[String], choice: &Choice) -> Result<Vec<(&'static Architecture, Emulator)>> {
     if !platforms.is_empty() {
         let mut all = Vec::new();
         for name in platforms {
@@ -78,7 +97,9 @@ fn chosen(
         ARCHITECTURES.iter().filter(|a| !emulator::is_native(&Platform::new("linux", a.name, None)));
     let all: Vec<_> = foreign.filter_map(|a| Some((a, emulator::find(a.name, choice).ok()?))).collect();
     if all.is_empty() {
-        bail!("no emulator is here: sudo apt-get install --no-install-recommends qemu-user-static");
+        bail!(
+            "no emulator is here: copy crossdock-emu beside crossdock (arm64), or sudo apt-get install --no-install-recommends qemu-user-static"
+        );
     }
     Ok(all)
 }

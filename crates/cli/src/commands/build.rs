@@ -296,7 +296,7 @@ fn input(remote: &Remote<'_>, args: &BuildArgs) -> Result<Input> {
 /// The first ignore file that is there.
 fn read_ignore(paths: &[PathBuf]) -> Result<Ignore> {
     for path in paths {
-        match std::fs::read_to_string(path) {
+        match std::fs::read(path) {
             Ok(text) => {
                 return Ignore::parse(&text)
                     .map_err(|e| anyhow::anyhow!("{}:{}: {e}", path.display(), e.lines.start));

@@ -74,7 +74,9 @@ impl Root for Place {
     }
 
     fn names(&self, directory: &str) -> Vec<String> {
-        self.0.names(directory).unwrap_or_default()
+        // Those of libraries, which other files name, are text.
+        let names = self.0.names(directory.as_bytes()).unwrap_or_default();
+        names.into_iter().filter_map(|name| String::from_utf8(name).ok()).collect()
     }
 }
 

@@ -272,17 +272,47 @@ fn hard_links_of_the_context_stay_hard_links() {
     assert_eq!(fresh.sh("t", script), "1\n2\n");
 }
 
+/// Names are bytes: from a context, a named context, another stage, and in the rules of the ignore file.
 #[test]
-fn a_name_that_is_not_utf_8_is_named_with_its_line() {
+fn names_that_are_not_text() {
+    use std::ffi::OsStr;
     use std::os::unix::ffi::OsStrExt;
     let world = World::with_base();
-    world.file("d/a", "A");
-    let name = std::ffi::OsStr::from_bytes(b"caf\xe9");
-    std::fs::write(world.path("context/d").join(name), "x").expect("written");
-    world.build("FROM base\nRUN true\nCOPY d /x\n", &[]).fails_with(&[
-        "Dockerfile:3",
-        "d",
-        "caf\\xe9",
-        "not UTF-8",
-    ]);
+    world.file("d/plain", "x").file("other/x", "x");
+    let write = |directory: &str, name: &[u8], content: &[u8]| {
+        let path = world.path("context").join(directory).join(OsStr::from_bytes(name));
+        std::fs::write(path, content).expect("a file");
+    };
+    write("d", b"caf\xe9", b"latin");
+    write("d", b"skip\xff", b"skipped");
+    write("d", b"also.\xfe", b"kept");
+    write("other", b"\xe2\x98", b"half");
+    write("", b".dockerignore", b"d/skip\xff\n**/*.\xfe\n!d/also.\xfe\n");
+    let dockerfile = "FROM base AS one\nCOPY d /d\nCOPY d/caf? /single/\nCOPY --from=named . /other\n\
+        RUN --mount=type=bind,source=d,target=/m cp /m/caf* /from-mount; ls /m | wc -l > /count\n\
+        FROM base\nCOPY --from=one /d /d\nCOPY --from=one --parents /other/* /single/* /p/\nCOPY --from=one /from-mount /count /\n";
+    let args = ["-t", "t", "--build-context", "named=context/other"];
+    let script = "cd /; for f in d/* p/other/* p/single/*; do printf '%s ' \"$f\"; cat \"$f\"; echo; done | od -An -c | tr -d ' \\n'; cat /from-mount /count";
+    world.build(dockerfile, &args).ok();
+    let expected = "d/also.376kept\\nd/caf351latin\\nd/plainx\\np/other/xx\\np/other/342230half\\np/single/caf351latin\\nlatin3\n";
+    assert_eq!(world.sh("t", script), expected);
+    // Known, until one of them changes.
+    assert_eq!(world.build(dockerfile, &args).executed(), [""; 0]);
+    write("d", b"skip\xff", b"other");
+    assert_eq!(world.build(dockerfile, &args).executed(), [""; 0]);
+    write("d", b"caf\xe9", b"LATIN");
+    assert!(!world.build(dockerfile, &args).executed().is_empty());
+    // As a tar archive on standard input, and out again as files.
+    world.file("Dockerfile", "FROM scratch\nCOPY d /d\n");
+    let mut tar = std::process::Command::new("tar");
+    let packed = tar.args(["-c", "."]).current_dir(world.path("context")).output().expect("tar runs");
+    let built = world.crossdock(&["build", "-o", "type=local,dest=out", "--progress", "plain", "-"]);
+    built.input(&packed.stdout).ok();
+    let read = |name: &[u8]| std::fs::read(world.path("out/d").join(OsStr::from_bytes(name)));
+    assert_eq!(read(b"caf\xe9").expect("there"), b"LATIN");
+    assert!(read(b"skip\xff").is_err());
+    // What cannot be copied is named by its bytes.
+    world
+        .build("FROM base\nRUN mkdir -p /d/$(printf 'caf\\351')\nCOPY d /d\n", &[])
+        .fails_with(&["caf\\xe9", "Dockerfile:3"]);
 }

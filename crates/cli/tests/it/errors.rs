@@ -5,8 +5,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 use crossdock_registry::server::faults::{Fault, Seen};
+use crossdock_testkit::foreign;
 
-use crate::support::{FaultyRegistry, Registry, World, is_root};
+use crate::support::{FaultyRegistry, Registry, World, is_root, our_emulator};
 
 #[test]
 fn commands_that_fail_show_code_line_and_output() {
@@ -30,6 +31,36 @@ fn commands_that_fail_show_code_line_and_output() {
     world
         .build("FROM scratch\nCOPY Dockerfile /\nRUN echo x\n", &[])
         .fails_with(&["/bin/sh", "Dockerfile:3"]);
+}
+
+/// An instruction that the emulated CPU does not have: what the emulator says of it stands in the error of the step, also where
+/// other output followed.
+#[test]
+fn what_the_emulator_cannot_do_is_named_at_the_line() {
+    our_emulator();
+    let world = World::with_base();
+    world.file_mode("undefined", foreign::undefined_arm64(), 0o755);
+    let args = ["--platform", "linux/arm64", "--emulator", "builtin"];
+    let error = world.build("FROM scratch\nCOPY undefined /\nRUN [\"/undefined\"]\n", &args).fails(1);
+    for text in
+        ["Dockerfile:3", "exit code: 132 (crossdock-emu: /undefined: instruction 0x00000007", "(/undefined+"]
+    {
+        assert!(error.contains(text), "no {text:?} in {error}");
+    }
+    // A shell of this machine stands for the guest's, which goes on for a while. The stages for arm64 register the emulator.
+    let dockerfile =
+        "FROM --platform=linux/arm64 scratch AS arm\nCOPY undefined /\nRUN [\"/undefined\", \"x\"]\n";
+    let error = world.build(dockerfile, &["--emulator", "builtin"]).fails(1);
+    assert!(error.contains("Dockerfile:3") && error.contains("(crossdock-emu: /undefined: inst"), "{error}");
+    let dockerfile = "FROM base\nCOPY undefined /\nRUN /undefined; seq 1 100; exit 3\n";
+    let args = ["--platform", "linux/amd64,linux/arm64", "--emulator", "builtin"];
+    let dockerfile = dockerfile.replace("FROM base", "FROM --platform=linux/amd64 base");
+    let error = world.build(&dockerfile, &args).fails(1);
+    for text in ["Dockerfile:3", "exit code: 3 (crossdock-emu: /undefined: instruction 0x00000007"] {
+        assert!(error.contains(text), "no {text:?} in {error}");
+    }
+    let error = world.build("FROM base\nRUN sh -c 'kill -ILL $$'; exit $?\n", &[]).fails(1);
+    assert!(error.contains("exit code: 132 (a program died of an instruction"), "{error}");
 }
 
 #[test]

@@ -1,11 +1,12 @@
 //! file, ldd, binfmt, doctor, emulate, unshare: what looks at programs and at this machine.
 
+use std::path::Path;
 use std::process::Command;
 
 use crossdock_testkit::foreign::{self, Cpu};
 use serde_json::Value;
 
-use crate::support::{World, host_handlers, require};
+use crate::support::{World, host_handlers, our_emulator, require};
 
 #[test]
 fn files_are_described() {
@@ -76,7 +77,7 @@ fn registrations_are_printed_and_not_made() {
     require("qemu-aarch64-static", "qemu-user-static");
     let before = host_handlers();
     let world = World::new();
-    let printed = world.run(&["binfmt", "print", "arm64"]).ok();
+    let printed = world.run(&["binfmt", "print", "--emulator", "qemu", "arm64"]).ok();
     let line = printed.lines().last().expect("a line");
     assert!(
         line.starts_with(":")
@@ -85,10 +86,130 @@ fn registrations_are_printed_and_not_made() {
         "{printed}"
     );
     assert!(printed.contains("# arm64, flags:"), "{printed}");
+    let ours = our_emulator().display();
+    for choice in ["auto", "builtin"] {
+        let printed = world.run(&["binfmt", "print", "--emulator", choice, "linux/arm64"]).ok();
+        assert!(printed.ends_with(&format!(":{ours}:POCF\n")), "{printed}");
+    }
     world.run(&["binfmt", "print"]).ok();
     world.run(&["binfmt", "status"]).ok();
     world.run(&["binfmt", "print", "vax"]).fails_with(&["vax"]);
     assert_eq!(host_handlers(), before);
+}
+
+/// Everything in a user namespace, whose binfmt_misc (Linux 6.7) and /etc are its own.
+#[test]
+fn our_emulator_is_registered_for_everybody() {
+    let before = host_handlers();
+    let world = World::with_base();
+    world.file_mode("hello", foreign::hello(Cpu::Arm64), 0o755);
+    for program in [Path::new(env!("CARGO_BIN_EXE_crossdock")), our_emulator()] {
+        let copied = Command::new("cp").arg(program).arg(world.directory.path()).status();
+        assert!(copied.expect("cp runs").success());
+    }
+    let script = r#"
+        cd "$1"
+        ./crossdock binfmt install arm64 2>&1 && exit 1
+        mount -t binfmt_misc binfmt /proc/sys/fs/binfmt_misc || exit 1
+        ./crossdock binfmt status
+        # Where everybody may write, nothing stays.
+        ./crossdock binfmt install --emulator builtin --persist arm64 2>&1 && exit 1
+        ls /proc/sys/fs/binfmt_misc | grep crossdock
+        ./crossdock binfmt install --emulator builtin linux/arm64 || exit 1
+        ./crossdock binfmt status
+        grep -E 'flags|magic' /proc/sys/fs/binfmt_misc/crossdock-arm64
+        # The file was opened at the registration.
+        mv crossdock-emu moved
+        context/hello; echo " $?"
+        mv moved crossdock-emu
+        ./crossdock binfmt install --emulator builtin arm64 && context/hello; echo " $?"
+        ./crossdock binfmt uninstall arm64 || exit 1
+        context/hello 2>/dev/null || echo " $?"
+        ./crossdock binfmt uninstall arm64 2>&1 || echo "status $?"
+    "#;
+    let text = in_user_namespace(script, &world);
+    let here = world.text("crossdock-emu");
+    let expected = [
+        "error: binfmt_misc is not mounted on this machine: sudo mount -t binfmt_misc binfmt_misc /proc/sys/fs/binfmt_misc".to_string(),
+        "binfmt_misc is enabled".to_string(),
+        "no handler for another CPU is registered".to_string(),
+        format!("error: {here}: {} can be changed by others than root", world.directory.path().parent().expect("a directory").display()),
+        format!("registered {here} for arm64"),
+        "binfmt_misc is enabled".to_string(),
+        "ARCHITECTURE HANDLER STATE FLAGS NAME".to_string(),
+        format!("arm64 {here} enabled POCF crossdock-arm64"),
+        "flags: POCF".to_string(),
+        "magic 7f454c460201010000000000000000000200b700".to_string(),
+        "context/hello 42".to_string(),
+        format!("registered {here} for arm64"),
+        "context/hello 42".to_string(),
+        "removed the handler for arm64".to_string(),
+        "126".to_string(),
+        "no handler of ours for arm64".to_string(),
+        "status 1".to_string(),
+    ];
+    let lines: Vec<String> =
+        text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    assert_eq!(lines.len(), expected.len(), "{text}");
+    for (line, expected) in lines.iter().zip(&expected) {
+        assert!(line.starts_with(expected.as_str()), "{line:?} should begin with {expected:?}:\n{text}");
+    }
+    assert_eq!(host_handlers(), before);
+}
+
+/// What is written for systemd, and that the file named there is one that only root can change.
+#[test]
+fn a_registration_for_every_start_names_a_file_that_stays() {
+    if !crate::support::is_root() {
+        // The directories of the system belong to somebody else in the namespace of an ordinary user.
+        return;
+    }
+    let world = World::new();
+    for program in [Path::new(env!("CARGO_BIN_EXE_crossdock")), our_emulator()] {
+        let copied = Command::new("cp").arg(program).arg(world.directory.path()).status();
+        assert!(copied.expect("cp runs").success());
+    }
+    let script = r#"
+        cd "$1"
+        mount -t binfmt_misc binfmt /proc/sys/fs/binfmt_misc && mount -t tmpfs -o mode=755 tmpfs /mnt &&
+            mount -t tmpfs tmpfs /etc && cp crossdock crossdock-emu /mnt || exit 1
+        cd /mnt
+        ./crossdock binfmt install --emulator builtin --persist arm64 || exit 1
+        ls /etc /etc/binfmt.d; cat /etc/binfmt.d/*
+        cat /proc/sys/fs/binfmt_misc/crossdock-arm64 | grep interpreter
+        ./crossdock binfmt uninstall --persist arm64; ls /etc/binfmt.d
+        chmod 775 /mnt; ./crossdock binfmt install --emulator builtin --persist arm64 2>&1; ls /etc/binfmt.d
+    "#;
+    let text = in_user_namespace(script, &world);
+    let lines: Vec<&str> = text.lines().collect();
+    let expected = [
+        "registered /mnt/crossdock-emu for arm64",
+        "wrote /etc/binfmt.d/crossdock-arm64.conf, read at every start by systemd",
+        "/etc:",
+        "binfmt.d",
+        "",
+        "/etc/binfmt.d:",
+        "crossdock-arm64.conf",
+        r":crossdock-arm64:M::\x7f\x45\x4c\x46\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xb7\x00:\xff\xff\xff\xff\xff\xff\xff\x00\x00\x00\x00\x00\x00\x00\x00\x00\xfe\xff\xff\xff:/mnt/crossdock-emu:POCF",
+        "interpreter /mnt/crossdock-emu",
+        "removed the handler for arm64",
+        "removed its file in binfmt.d",
+        "error: /mnt/crossdock-emu: /mnt can be changed by others than root, and with --persist it would be registered at every start of the machine; install it first: sudo install /mnt/crossdock-emu /usr/local/bin/",
+    ];
+    assert_eq!(lines, expected, "{text}");
+}
+
+/// The output of a script that is root in namespaces of its own, `$1` being the world's directory.
+fn in_user_namespace(script: &str, world: &World) -> String {
+    let output = Command::new("unshare")
+        .args(["--user", "--map-root-user", "--mount", "sh", "-c", script, "sh"])
+        .arg(world.directory.path())
+        .env("XDG_DATA_HOME", world.path("data"))
+        .output()
+        .expect("unshare runs");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
+    text
 }
 
 #[test]
@@ -100,9 +221,46 @@ fn the_doctor_speaks_json_too() {
     assert!(json.is_object() || json.is_array(), "{json}");
 }
 
+/// Where our emulator is not beside crossdock, QEMU's is taken; what is there is told by the doctor.
+#[test]
+fn the_emulator_beside_crossdock_comes_first() {
+    let qemu = require("qemu-aarch64-static", "qemu-user-static");
+    let arm = require("qemu-arm-static", "qemu-user-static");
+    let world = World::new();
+    let copy = |from: &Path| {
+        let copied = Command::new("cp").arg(from).arg(world.directory.path()).status();
+        assert!(copied.expect("cp runs").success());
+    };
+    let emulator_of = |architecture: &str| {
+        let name = format!("emulator for {architecture}");
+        let json = world.copied(&["doctor", "--json"]).run().out;
+        let checks: Vec<Value> = serde_json::from_str(&json).expect("JSON");
+        let check = checks.into_iter().find(|check| check["name"] == name.as_str()).expect("there");
+        assert_eq!(check["status"], "ok", "{check}");
+        check["what"].as_str().expect("text").to_string()
+    };
+    copy(Path::new(env!("CARGO_BIN_EXE_crossdock")));
+    let canonical = |path: &Path| std::fs::canonicalize(path).expect("there").display().to_string();
+    assert!(emulator_of("arm64").starts_with(&canonical(&qemu)));
+    copy(our_emulator());
+    let found = emulator_of("arm64");
+    let ours = canonical(&world.path("crossdock-emu"));
+    assert!(found.starts_with(&format!("{ours}: crossdock-emu ")), "{found}");
+    assert!(emulator_of("arm").starts_with(&canonical(&arm)));
+    let refused = world.copied(&["binfmt", "print", "--emulator", "builtin", "arm"]).run();
+    refused.fails_with(&["crossdock-emu runs programs for arm64 only", "--emulator qemu"]);
+    // A file that is none is as good as no file.
+    std::fs::remove_file(world.path("crossdock-emu")).expect("removed");
+    std::fs::write(world.path("crossdock-emu"), "#!/bin/sh\n").expect("a file");
+    assert!(emulator_of("arm64").starts_with(&canonical(&qemu)));
+    let refused = world.copied(&["binfmt", "print", "--emulator", "builtin", "arm64"]).run();
+    refused.fails_with(&["crossdock-emu is neither beside crossdock nor in PATH", "copy crossdock-emu"]);
+}
+
 #[test]
 fn single_programs_are_emulated() {
     require("qemu-aarch64-static", "qemu-user-static");
+    our_emulator();
     let world = World::new();
     world.file_mode("hello", foreign::hello(Cpu::Arm64), 0o755).file_mode(
         "hello-arm",
@@ -113,6 +271,11 @@ fn single_programs_are_emulated() {
         let program = world.text(&format!("context/{name}"));
         let ran = world.run(&["emulate", &program, "--flag"]);
         assert_eq!((ran.code, ran.out.as_str()), (Some(42), program.as_str()), "{}", ran.err);
+    }
+    for choice in ["builtin", "qemu"] {
+        let program = world.text("context/hello");
+        let ran = world.run(&["emulate", "--emulator", choice, &program]);
+        assert_eq!((ran.code, ran.out.as_str()), (Some(42), program.as_str()), "{choice}: {}", ran.err);
     }
     let native = world.run(&["emulate", "/bin/sh", "-c", "exit 3"]);
     assert_eq!(native.code, Some(3), "{}", native.err);

@@ -3,9 +3,10 @@
 use std::io::Write;
 use std::process::Stdio;
 
+use crossdock_testkit::foreign;
 use rustix::process::Signal;
 
-use crate::support::{Running, World, eventually};
+use crate::support::{Running, World, eventually, our_emulator, require};
 
 #[test]
 fn environment_directory_user_and_host_name() {
@@ -191,6 +192,35 @@ fn an_interrupted_build_stops() {
         running.signal(signal);
         assert!(!running.wait().success());
         eventually("the end of the step", || processes_with(&mark) == 0);
+    }
+}
+
+/// An emulated program that makes no system call, and one that ignores what it can, end with the build.
+#[test]
+fn a_step_without_progress_is_interrupted_at_once() {
+    our_emulator();
+    require("qemu-aarch64-static", "qemu-user-static");
+    let world = World::with_base();
+    let name = format!("spin-{}", std::process::id());
+    world.file_mode(&name, foreign::spin_arm64(), 0o755);
+    let spin = format!("FROM scratch\nCOPY {name} /\nRUN [\"/{name}\"]\n");
+    let deaf = format!(
+        "FROM base\nRUN trap '' INT TERM HUP; : {name}; echo running; while :; do sleep 0.01; done\n"
+    );
+    for (dockerfile, args) in [
+        (&spin, &["--platform", "linux/arm64", "--emulator", "builtin"][..]),
+        (&spin, &["--platform", "linux/arm64", "--emulator", "qemu"]),
+        (&deaf, &[]),
+    ] {
+        for signal in [Signal::INT, Signal::TERM] {
+            let mut running = world.building(dockerfile, args).start();
+            running.until_err(" running\n");
+            let asked = std::time::Instant::now();
+            running.signal(signal);
+            assert!(!running.wait().success());
+            assert!(asked.elapsed().as_secs_f64() < 2.0, "{args:?}, {signal:?}: {:?}", asked.elapsed());
+            eventually("the end of the step", || processes_with(&name) == 0);
+        }
     }
 }
 

@@ -41,6 +41,21 @@ pub fn require(program: &str, package: &str) -> PathBuf {
     found.unwrap_or_else(|| panic!("{program} is missing: apt-get install --no-install-recommends {package}"))
 }
 
+/// Our own emulator, as cargo leaves it beside crossdock. `cargo test --workspace` has built it; a test of this package alone
+/// may not have.
+pub fn our_emulator() -> &'static Path {
+    static PATH: OnceLock<PathBuf> = OnceLock::new();
+    PATH.get_or_init(|| {
+        let path = Path::new(env!("CARGO_BIN_EXE_crossdock")).with_file_name("crossdock-emu");
+        if !path.exists() {
+            let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+            let built = Command::new(cargo).args(["build", "--quiet", "--package", "crossdock-emu"]).status();
+            assert!(built.expect("cargo runs").success());
+        }
+        path
+    })
+}
+
 /// A store, a home and a build context in a temporary directory.
 pub struct World {
     pub directory: TempDir,
@@ -69,9 +84,9 @@ impl World {
         if world.user().is_some() {
             // The user may not reach the directory that it was built in. By another process, as a file that is open
             // for writing in a child of another test cannot be executed.
-            let to = world.path("crossdock");
-            let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_crossdock")).arg(to).status();
-            assert!(copied.expect("cp runs").success());
+            let mut copy = Command::new("cp");
+            copy.arg(env!("CARGO_BIN_EXE_crossdock")).arg(our_emulator()).arg(world.directory.path());
+            assert!(copy.status().expect("cp runs").success());
             world.give();
         }
         world
@@ -146,6 +161,15 @@ impl World {
             Some(_) => self.path("crossdock"),
             None => PathBuf::from(env!("CARGO_BIN_EXE_crossdock")),
         };
+        self.command_of(executable, store, args)
+    }
+
+    /// The copy of crossdock in the world's own directory.
+    pub fn copied(&self, args: &[&str]) -> Crossdock {
+        self.command_of(self.path("crossdock"), &self.store(), args)
+    }
+
+    fn command_of(&self, executable: PathBuf, store: &Path, args: &[&str]) -> Crossdock {
         let mut command = Command::new(executable);
         if let Some(id) = self.user() {
             command.uid(id).gid(id);

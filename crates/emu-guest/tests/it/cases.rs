@@ -261,6 +261,16 @@ pub(crate) struct Case {
     pub(crate) before: Record,
 }
 
+impl Case {
+    /// The mnemonics.
+    pub(crate) fn name(&self) -> String {
+        match self.words {
+            [word, NOP] => name(word).to_string(),
+            [first, second] => format!("{} {}", name(first), name(second)),
+        }
+    }
+}
+
 /// Where the program of a batch lies.
 #[derive(Clone, Copy)]
 pub(crate) struct Layout {
@@ -304,7 +314,12 @@ fn case(random: &mut Random, row: &Row, layout: &Layout, i: usize) -> Option<Cas
         x: std::array::from_fn(|_| random.register()),
         sp: random.register() & !15,
         nzcv: (random.next() as u32) & 0xf000_0000,
-        fpcr: if random.one_in(2) { random.next() as u32 & 0x07c0_0000 } else { 0 },
+        // FZ alone is what -ffast-math sets.
+        fpcr: match random.below(8) {
+            0..4 => 0,
+            4 => 1 << 24,
+            _ => random.next() as u32 & 0x07c0_0000,
+        },
         fpsr: if random.one_in(2) { random.next() as u32 & 0x0800_009f } else { 0 },
         mark: 0,
         v: std::array::from_fn(|_| random.vector()),
@@ -575,6 +590,33 @@ pub(crate) fn ours(
     output
 }
 
+/// A second instruction, for what a translator knows about registers or makes of pairs.
+fn follower(random: &mut Random, case: &Case, row: &Row, rows: &[&Row]) -> u32 {
+    let vd = field(case.words[0], 4, 0);
+    // The mixing of columns that belongs to the round, of the same register.
+    let mix = match row.name {
+        "AESE" => 0x4e28_6800,
+        "AESD" => 0x4e28_7800,
+        _ => 0,
+    };
+    if mix != 0 && random.one_in(2) {
+        return mix | vd << 5 | vd;
+    }
+    let next = random.pick(rows);
+    let registers_only = |row: &Row| {
+        matches!(row.class, Class::Integer | Class::Float | Class::Simd | Class::Crypto)
+            && row.name != "FJCVTZS"
+    };
+    let mut word = next.value | random.next() as u32 & !next.mask;
+    if random.one_in(2) {
+        // What the first writes is an operand.
+        set(&mut word, 9, 5, vd);
+    }
+    let half = next.name.contains("CVT") && word >> 10 & 1 == 1 && field(word, 22, 20) <= 1;
+    let possible = registers_only(row) && registers_only(next) && !half;
+    if possible && Support::of(word) == Support::Implemented { word } else { NOP }
+}
+
 /// A batch of cases of `rows`. A row without a predictable case takes no turn and is counted in `idle`.
 pub(crate) fn batch<'r>(
     layout: &Layout,
@@ -590,7 +632,10 @@ pub(crate) fn batch<'r>(
         let row = if in_turn { rows[cases.len() % rows.len()] } else { random.pick(rows) };
         let mut tries = 0;
         while tries < 50 {
-            if let Some(case) = case(&mut random, row, layout, cases.len()) {
+            if let Some(mut case) = case(&mut random, row, layout, cases.len()) {
+                if case.words[1] == NOP && random.one_in(2) {
+                    case.words[1] = follower(&mut random, &case, row, rows);
+                }
                 cases.push(case);
                 break;
             }

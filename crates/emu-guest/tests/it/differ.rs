@@ -8,10 +8,9 @@
 //! `CROSSDOCK_DIFFER_NAME` restricts the instructions to mnemonics that match exactly.
 
 use crate::cases::{
-    BATCH, Case, DATA_SIZE, Layout, NOP, PRIVATE_SIZE, RECORD, Record, batch, code, data, field, ours,
-    records,
+    BATCH, Case, DATA_SIZE, Layout, PRIVATE_SIZE, RECORD, Record, batch, code, data, field, ours, records,
 };
-use crossdock_emu_guest::a64::{Class, Interpreter, Invalidations, Row, TABLE, name};
+use crossdock_emu_guest::a64::{Class, Interpreter, Invalidations, Row, TABLE};
 use crossdock_emu_guest::memory;
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -123,7 +122,7 @@ fn differ(class: Class, slot: u64, cpu: &str, rows: impl Fn(&Row) -> bool) {
         .iter()
         .filter(|row| row.class == class && rows(row) && only.as_ref().is_none_or(|only| only == row.name))
         .collect();
-    let mut failures: BTreeMap<&str, (usize, String)> = BTreeMap::new();
+    let mut failures: BTreeMap<String, (usize, String)> = BTreeMap::new();
     let (mut done, mut data_differs) = (0, String::new());
     let mut idle: BTreeMap<&str, usize> = BTreeMap::new();
     while done < total && !rows.is_empty() {
@@ -140,8 +139,8 @@ fn differ(class: Class, slot: u64, cpu: &str, rows: impl Fn(&Row) -> bool) {
             let at = i * RECORD;
             let (ours, theirs) = (Record::from_bytes(&ours[at..]), Record::from_bytes(&theirs[at..]));
             if ours != theirs {
-                let word = if case.words[1] == NOP { case.words[0] } else { case.words[1] };
-                let entry = failures.entry(name(word)).or_default();
+                let word = case.words[0];
+                let entry = failures.entry(case.name()).or_default();
                 entry.0 += 1;
                 if entry.0 <= 2 {
                     let [n, m, d, a] =

@@ -114,7 +114,7 @@ impl Translator<'_> {
     }
 
     /// Where to compute a scalar: the host register of `d` unless an operand is there, which a slow path needs.
-    fn scalar_target(&self, d: u8, operands: &[u8]) -> Xmm {
+    pub(super) fn scalar_target(&self, d: u8, operands: &[u8]) -> Xmm {
         if operands.contains(&d) { X0 } else { self.vresult(d) }
     }
 
@@ -122,6 +122,20 @@ impl Translator<'_> {
     fn unless_nan(&mut self, double: bool, t: Xmm, slow: Label) {
         self.a.vucomis(double, t, t);
         self.a.jump_if(Cc::P, slow);
+    }
+
+    /// The same for a product, quotient or narrower number: where subnormal numbers are flushed, the smallest normal number
+    /// goes to the interpreter too, since Arm looks before rounding, and the host after it. Changes rax and rcx.
+    fn unless_scalar_special(&mut self, double: bool, t: Xmm, slow: Label) {
+        self.unless_nan(double, t, slow);
+        if self.flushes() {
+            let size = scalar_size(double);
+            self.a.vmov_to(size, Reg::RAX, t);
+            self.a.alu(Alu::Add, size, Reg::RAX, Reg::RAX);
+            self.a.mov_imm(Reg::RCX, if double { 1 << 53 } else { 1 << 24 });
+            self.a.alu(Alu::Cmp, size, Reg::RAX, Reg::RCX);
+            self.a.jump_if(Cc::E, slow);
+        }
     }
 
     /// EFLAGS are free from here: where to go on, and the way there through the interpreter.
@@ -147,7 +161,7 @@ impl Translator<'_> {
                 let (back, slow) = self.slow_way();
                 let a = self.vget(n, X0);
                 self.a.vscalar(double, 0x59, X0, a, self.vrm(m));
-                self.unless_nan(double, X0, slow);
+                self.unless_scalar_special(double, X0, slow);
                 let sign = self.sign_mask(double);
                 self.a.vp(0xef, X0, X0, sign);
                 self.vput_scalar(double, d, X0, self.vclean(double, n));
@@ -173,7 +187,11 @@ impl Translator<'_> {
         let t = self.scalar_target(d, &[n, m]);
         let a = self.vget(n, X0);
         self.a.vscalar(double, opcode, t, a, self.vrm(m));
-        self.unless_nan(double, t, slow);
+        if matches!(opcode, 0x59 | 0x5e) {
+            self.unless_scalar_special(double, t, slow);
+        } else {
+            self.unless_nan(double, t, slow);
+        }
         self.vput_scalar(double, d, t, self.vclean(double, n));
         self.a.bind(back);
     }
@@ -190,6 +208,11 @@ impl Translator<'_> {
         self.a.vscalar(double, opcode, X2, a, b);
         self.a.vscalar(double, opcode, X0, b, a);
         self.a.vp(if max { 0xdb } else { 0xeb }, X0, X0, X2);
+        if self.flushes() {
+            // The host's return an operand as it is.
+            let one = self.constant(u128::from(expand_immediate(double, 0x70)));
+            self.a.vscalar(double, 0x59, X0, X0, one);
+        }
         let clean = self.vclean(double, n) && self.vclean(double, m);
         self.vput_scalar(double, d, X0, clean);
         self.a.bind(back);
@@ -213,7 +236,7 @@ impl Translator<'_> {
         self.a.vload(t, self.vrm(a));
         let first = self.vget(n, X1);
         self.a.vfused(double, opcode, t, first, self.vrm(m));
-        self.unless_nan(double, t, slow);
+        self.unless_scalar_special(double, t, slow);
         self.vput_scalar(double, d, t, self.vclean(double, a));
         self.a.bind(back);
         ONE
@@ -265,10 +288,17 @@ impl Translator<'_> {
             }
             // FCVT between single and double precision: NaNs keep their payload on both.
             4 if double => {
+                let way = self.flushes().then(|| self.slow_way());
                 let a = self.vget(n, X0);
                 self.a.vscalar(true, 0x5a, X0, a, a);
+                if let Some((_, slow)) = way {
+                    self.unless_scalar_special(false, X0, slow);
+                }
                 // The second quarter is that of the operand.
                 self.vput_scalar(false, d, X0, false);
+                if let Some((back, _)) = way {
+                    self.a.bind(back);
+                }
                 ONE
             }
             5 if !double => {
@@ -434,7 +464,7 @@ impl Translator<'_> {
     }
 
     /// `reg` = the bits of a scalar.
-    fn scalar_bits(&mut self, double: bool, reg: Reg, n: u8) {
+    pub(super) fn scalar_bits(&mut self, double: bool, reg: Reg, n: u8) {
         match vector_host(n) {
             Some(host) => self.a.vmov_to(scalar_size(double), reg, host),
             None => self.a.mov(scalar_size(double), reg, vector(n)),
@@ -499,10 +529,16 @@ impl Translator<'_> {
     }
 
     /// UCVTF of rax, which is zero-extended from 32 bits where it is not `wide`.
-    pub(super) fn unsigned_to_float(&mut self, double: bool, wide: bool, d: u8) {
+    fn unsigned_to_float(&mut self, double: bool, wide: bool, d: u8) {
         if wide {
             self.clobber_but_rax();
         }
+        self.unsigned_to_xmm0(double, wide);
+        self.vput_scalar(double, d, X0, true);
+    }
+
+    /// The same to xmm0, with zeros above. Changes rcx and EFLAGS where it is `wide`.
+    pub(super) fn unsigned_to_xmm0(&mut self, double: bool, wide: bool) {
         self.a.vp(0xef, X0, X0, X0);
         if !wide {
             self.a.vconvert(double, Size::Q, 0x2a, X0.0, X0.0, Reg::RAX);
@@ -521,7 +557,6 @@ impl Translator<'_> {
             self.a.vscalar(double, 0x58, X0, X0, X0);
             self.a.land(done);
         }
-        self.vput_scalar(double, d, X0, true);
     }
 
     /// [`Translator::clobber`] with rax kept.

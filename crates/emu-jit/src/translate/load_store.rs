@@ -98,7 +98,7 @@ impl Translator<'_> {
         }
     }
 
-    fn store(&mut self, log2: u8, mem: Mem, reg: Reg) {
+    pub(super) fn store(&mut self, log2: u8, mem: Mem, reg: Reg) {
         match log2 {
             0 => self.a.store8(mem, reg),
             1 => self.a.store16(mem, reg),
@@ -439,35 +439,7 @@ impl Translator<'_> {
         ONE
     }
 
-    /// LD1 and ST1 of whole registers; other structures go to the interpreter.
-    fn structures(&mut self, word: u32) -> Lowered {
-        if bit(word, 31) || bit(word, 24) {
-            return self.one_structure(word);
-        }
-        let count = match bits(word, 15, 12) {
-            0b0111 => 1,
-            0b1010 => 2,
-            0b0110 => 3,
-            0b0010 => 4,
-            _ => return Lowered::No,
-        };
-        let post = bit(word, 23);
-        if bit(word, 21) || !post && bits(word, 20, 16) != 0 {
-            return Lowered::No;
-        }
-        let (log2, bytes) = if bit(word, 30) { (4, 16) } else { (3, 8) };
-        let (rn, rt) = (sp(word, 5), bits(word, 4, 0));
-        let base = self.base(rn);
-        let kind = if bit(word, 22) { Kind::Load } else { Kind::Store };
-        for i in 0..count {
-            self.access(log2, kind, true, (rt + i) & 31, Mem::at(base, (i * bytes) as i32));
-        }
-        if post {
-            self.advance_structure(word, rn, base, (count * bytes) as i32);
-        }
-        ONE
-    }
-
+    /// The write-back of a structure of `bytes` bytes: by these, or by Xm.
     pub(super) fn advance_structure(&mut self, word: u32, rn: u8, base: Reg, bytes: i32) {
         let rm = bits(word, 20, 16) as u8;
         if rm == 31 {

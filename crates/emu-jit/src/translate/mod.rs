@@ -6,6 +6,8 @@
 //! after it in sight for a few pairs. What has no lowering is handed to the interpreter ([`Translator::fallback`]).
 
 mod branch;
+#[cfg(test)]
+mod coverage;
 mod flags;
 mod float;
 mod integer;
@@ -15,6 +17,8 @@ mod structures;
 mod system;
 mod unit;
 mod vector;
+mod vector_crypto;
+mod vector_float;
 mod vector_permute;
 mod vector_shift;
 mod vector_wide;
@@ -22,7 +26,7 @@ mod vector_wide;
 pub use flags::{FlagForm, nzcv_of_slot, slot_of_nzcv};
 pub use unit::translate;
 
-use crate::cache::{Cache, EXACT, Link, Mark, NO_LINK, Record, Unit};
+use crate::cache::{Cache, EXACT, FLUSH, Link, Mark, NO_LINK, Record, Unit};
 use crate::layout::{ExitKind, PC, Slot, slot};
 use crate::thunks::Thunks;
 use alloc::boxed::Box;
@@ -75,7 +79,7 @@ struct Translator<'t> {
     first_link: u32,
     unit: Unit,
     stubs: Vec<Stub>,
-    /// 0, or [`EXACT`]: floating point is left to the interpreter.
+    /// 0, or [`EXACT`]: floating point is left to the interpreter, or [`FLUSH`]: subnormal numbers are zeros.
     mode: u64,
     flags: Flags,
     /// Whether somebody reads the flags after the current instruction.
@@ -101,12 +105,19 @@ struct Translator<'t> {
 pub struct Features {
     /// PCLMULQDQ.
     pub pclmul: bool,
+    /// AES-NI.
+    pub aes: bool,
+    /// The SHA extensions.
+    pub sha: bool,
 }
 
 impl Features {
     /// What this host has.
     pub fn of_host() -> Features {
-        Features { pclmul: core::arch::x86_64::__cpuid(1).ecx >> 1 & 1 == 1 }
+        use core::arch::x86_64::{__cpuid, __cpuid_count};
+        let basic = __cpuid(1).ecx;
+        let sha = __cpuid(0).eax >= 7 && __cpuid_count(7, 0).ebx >> 29 & 1 == 1;
+        Features { pclmul: basic >> 1 & 1 == 1, aes: basic >> 25 & 1 == 1, sha }
     }
 }
 
@@ -151,6 +162,11 @@ impl<'t> Translator<'t> {
     /// Whether floating point may use the host's.
     fn host_float(&self) -> bool {
         self.mode & EXACT == 0
+    }
+
+    /// Whether subnormal numbers are zeros.
+    fn flushes(&self) -> bool {
+        self.mode & FLUSH != 0
     }
 
     /// Jumps to an offset in the arena.
@@ -289,7 +305,13 @@ impl<'t> Translator<'t> {
 
     /// Scalar floating point and Advanced SIMD (C4.1.97): bit 28 is set for scalars, bit 30 in Advanced SIMD's.
     fn data_vector(&mut self, word: u32) -> Lowered {
-        if bit(word, 28) && !bit(word, 30) { self.float(word) } else { self.vector(word) }
+        if bit(word, 28) && !bit(word, 30) {
+            self.float(word)
+        } else if Self::is_cryptography(word) {
+            self.cryptography(word)
+        } else {
+            self.vector(word)
+        }
     }
 
     /// A constant in memory.

@@ -95,7 +95,7 @@ impl Translator<'_> {
     fn three_same(&mut self, word: u32) -> Lowered {
         let opcode = bits(word, 15, 11);
         if opcode >= 0b1_1000 {
-            return Lowered::No;
+            return self.float_three_same(word);
         }
         if opcode == 0b0_0011 && !bit(word, 28) {
             return self.vector_logical(word);

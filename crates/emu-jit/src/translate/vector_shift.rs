@@ -66,7 +66,7 @@ impl Translator<'_> {
         match opcode {
             0b1_0000..=0b1_0011 => return self.shift_narrow(word, size as usize),
             0b1_0100 if !scalar => return self.shift_long(word, size as usize),
-            0b1_1100 | 0b1_1111 => return Lowered::No,
+            0b1_1100 | 0b1_1111 => return self.float_fixed(word),
             _ => {}
         }
         let q = bit(word, 30) && !scalar;

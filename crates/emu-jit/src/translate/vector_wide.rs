@@ -121,7 +121,7 @@ impl Translator<'_> {
             return Lowered::No;
         }
         if matches!(opcode, 0b0001 | 0b0101 | 0b1001) {
-            return Lowered::No;
+            return self.float_by_element(word);
         }
         if scalar || size != 1 && size != 2 {
             return Lowered::No;
@@ -161,7 +161,7 @@ impl Translator<'_> {
             (bits(word, 23, 22) as usize, bit(word, 29), bit(word, 28), bits(word, 16, 12));
         let q = bit(word, 30) && !scalar;
         match opcode {
-            0b0_1100..=0b0_1111 | 0b1_0110.. => return Lowered::No,
+            0b0_1100..=0b0_1111 | 0b1_0110.. => return self.float_two_registers(word),
             0b1_0010 | 0b1_0100 if !scalar => return self.narrow_class(word, size, opcode),
             _ => {}
         }
@@ -322,7 +322,7 @@ impl Translator<'_> {
             self.vput_scalar(true, vd(word), X0, false);
             return ONE;
         }
-        Lowered::No
+        self.float_scalar_pairwise(word)
     }
 
     /// ADDV, SADDLV, UADDLV, SMAXV, UMAXV, SMINV, UMINV: halves are combined until one lane is left.
@@ -330,7 +330,7 @@ impl Translator<'_> {
         let (size, q, unsigned, opcode) =
             (bits(word, 23, 22) as usize, bit(word, 30), bit(word, 29), bits(word, 16, 12));
         if matches!(opcode, 0b0_1100 | 0b0_1111) {
-            return Lowered::No;
+            return self.float_across(word);
         }
         if size == 3 || size == 2 && !q {
             return Lowered::No;

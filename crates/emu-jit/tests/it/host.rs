@@ -52,7 +52,7 @@ pub(crate) fn jit() -> &'static Jit {
                 arena,
                 size as u32,
                 &LOG,
-                System { wait: std::thread::yield_now, touch: |_, _| {}, placed: None },
+                System { wait: std::thread::yield_now, ready: |_| u64::MAX, placed: None },
             )
             .expect("this CPU has AVX2, BMI2 and FMA")
         }

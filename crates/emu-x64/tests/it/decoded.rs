@@ -160,7 +160,7 @@ fn register_operands() {
 #[test]
 fn the_rest() {
     let m = Mem::at(Reg::RBP, 16);
-    let cases: [(&str, &dyn Fn(&mut Assembler)); 38] = [
+    let cases: [(&str, &dyn Fn(&mut Assembler)); 42] = [
         ("lock xadd [rbp+10h],cl", &|x| x.lock_xadd(0, m, Reg::RCX)),
         ("lock xadd [rbp+10h],sil", &|x| x.lock_xadd(0, m, Reg::RSI)),
         ("lock xadd [rbp+10h],r9w", &|x| x.lock_xadd(1, m, Reg::R9)),
@@ -194,6 +194,7 @@ fn the_rest() {
         ("vmovaps xmm9,xmm10", &|x| x.vload(Xmm(9), Xmm(10))),
         ("vmovdqu [rbp+10h],xmm8", &|x| x.vstore(m, Xmm(8))),
         ("vmovq xmm1,xmm9", &|x| x.vmovq(Xmm(1), Xmm(9))),
+        ("vmovddup xmm9,[rbp+10h]", &|x| x.vmovddup(Xmm(9), m)),
         ("vmovq [rbp+10h],xmm9", &|x| x.vstore_q(m, Xmm(9))),
         ("vmovq xmm9,rax", &|x| x.vmov_from(Size::Q, Xmm(9), Reg::RAX)),
         ("vmovd xmm9,[rbp+10h]", &|x| x.vmov_from(Size::D, Xmm(9), m)),
@@ -208,6 +209,9 @@ fn the_rest() {
         ("vcvtsi2sd xmm9,xmm1,rax", &|x| x.vconvert(true, Size::Q, 0x2a, 9, 1, Reg::RAX)),
         ("vcvttss2si eax,xmm9", &|x| x.vconvert(false, Size::D, 0x2c, 0, 0, Xmm(9))),
         ("vfnmadd231ss xmm9,xmm1,[rbp+10h]", &|x| x.vfused(false, 0xbd, Xmm(9), Xmm(1), m)),
+        ("sha256rnds2 xmm1,xmm15,xmm0", &|x| x.sha(0xcb, Xmm(1), Xmm(15))),
+        ("sha256msg2 xmm12,xmm3", &|x| x.sha(0xcd, Xmm(12), Xmm(3))),
+        ("sha1rnds4 xmm15,xmm0,2", &|x| x.sha1_rounds(Xmm(15), Xmm(0), 2)),
         ("vpshufd xmm9,xmm10,0eeh", &|x| x.vpshufd(Xmm(9), Xmm(10), 0xee)),
         ("vpbroadcastb xmm9,[rbp+10h]", &|x| x.vbroadcast(0, Xmm(9), m)),
         ("vpbroadcastq xmm1,xmm10", &|x| x.vbroadcast(3, Xmm(1), Xmm(10))),

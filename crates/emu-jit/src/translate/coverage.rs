@@ -1,0 +1,137 @@
+//! Counts what is left to the interpreter, so that no lowering is lost unnoticed.
+
+use super::{Features, Lowered, Translator};
+use crate::cache::Cache;
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+use crossdock_emu_guest::a64::{Class, Host, Invalidations, State, TABLE, decode};
+use crossdock_emu_guest::memory::Memory;
+use crossdock_emu_x64::Assembler;
+
+extern crate std;
+
+/// Words tried of each row of the table of encodings.
+const TRIES: u32 = 500;
+
+/// SplitMix64, the low half.
+fn random(state: &mut u64) -> u32 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let z = (*state ^ *state >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb) as u32
+}
+
+/// Names of a chapter's instructions with how many of a thousand valid words have no lowering, where there are any.
+fn left(class: Class) -> BTreeMap<&'static str, u32> {
+    let arena = std::vec![0u8; 1 << 20].leak();
+    let log: &'static Invalidations = std::boxed::Box::leak(std::boxed::Box::new(Invalidations::new()));
+    // SAFETY: the memory is this cache's, whose code is not run.
+    let cache = unsafe { Cache::new(arena.as_mut_ptr(), 1 << 20, 0, log, |_| u64::MAX) };
+    // SAFETY: an empty window.
+    let host = Host { memory: unsafe { Memory::new(0, 0) }, counter: || 0 };
+    let mut counts: BTreeMap<&str, [u32; 2]> = BTreeMap::new();
+    let mut seed = 1;
+    for row in TABLE.iter().filter(|row| row.class == class) {
+        let valid: Vec<u32> = (0..TRIES)
+            .map(|_| row.value | random(&mut seed) & !row.mask)
+            .filter(|&word| decode(word, 0x1000).0.execute(&mut State::default(), &host).is_ok())
+            .collect();
+        for word in valid {
+            let mut assembler = Assembler::new();
+            let mut translator = Translator::new(&cache, &mut assembler, 0x1000, 0);
+            let words = [word];
+            translator.words = &words;
+            translator.features = Features { pclmul: true, aes: true, sha: true };
+            let lowered = translator.data_vector(word) != Lowered::No;
+            let [all, no] = counts.entry(row.name).or_default();
+            (*all, *no) = (*all + 1, *no + u32::from(!lowered));
+        }
+    }
+    counts
+        .into_iter()
+        .filter(|(_, [_, no])| *no != 0)
+        .map(|(name, [all, no])| (name, no * 1000 / all))
+        .collect()
+}
+
+/// `expected` names what has no lowering, or not in all forms, with the most words of a thousand.
+fn check(class: Class, expected: &[(&str, u32)]) {
+    let left = left(class);
+    std::println!("{class:?}, words of a thousand that the interpreter runs: {left:?}");
+    let most = |name: &str| expected.iter().find(|(known, _)| *known == name).map_or(0, |(_, most)| *most);
+    let more: Vec<_> = left.iter().filter(|(name, count)| **count > most(name)).collect();
+    assert!(more.is_empty(), "the interpreter runs more than before of {more:?}: is a lowering lost?");
+    let less: Vec<_> =
+        expected.iter().filter(|(name, most)| left.get(name).is_none_or(|now| now < most)).collect();
+    assert!(less.is_empty(), "there are more lowerings of {less:?} now: correct the list");
+}
+
+#[test]
+fn scalar_floating_point() {
+    check(
+        Class::Float,
+        &[
+            ("FCMP", 502),
+            ("FCMPE", 490),
+            ("FCVT", 741),
+            ("FCVTZS", 432),
+            ("FCVTZU", 429),
+            ("FJCVTZS", 1000),
+            ("SCVTF", 423),
+            ("UCVTF", 427),
+        ],
+    );
+}
+
+#[test]
+fn vectors() {
+    check(
+        Class::Simd,
+        &[
+            ("CLS", 1000),
+            ("CLZ", 1000),
+            ("FCVTXN", 1000),
+            ("FRECPE", 1000),
+            ("FRECPX", 1000),
+            ("FRSQRTE", 1000),
+            ("PMUL", 1000),
+            ("PMULL", 485),
+            ("SDOT", 1000),
+            ("SQABS", 1000),
+            ("SQADD", 735),
+            ("SQDMLAL", 1000),
+            ("SQDMLSL", 1000),
+            ("SQDMULH", 1000),
+            ("SQDMULL", 1000),
+            ("SQNEG", 1000),
+            ("SQRDMLAH", 1000),
+            ("SQRDMLSH", 1000),
+            ("SQRDMULH", 854),
+            ("SQRSHL", 1000),
+            ("SQRSHRN", 1000),
+            ("SQRSHRUN", 1000),
+            ("SQSHL", 981),
+            ("SQSHLU", 955),
+            ("SQSHRN", 732),
+            ("SQSHRUN", 730),
+            ("SQSUB", 719),
+            ("SQXTN", 676),
+            ("SQXTUN", 653),
+            ("SRSHL", 1000),
+            ("SSHL", 855),
+            ("SUQADD", 1000),
+            ("UDOT", 1000),
+            ("UQADD", 753),
+            ("UQRSHL", 1000),
+            ("UQRSHRN", 1000),
+            ("UQSHL", 983),
+            ("UQSHRN", 733),
+            ("UQSUB", 722),
+            ("UQXTN", 673),
+            ("URECPE", 1000),
+            ("URSHL", 1000),
+            ("URSQRTE", 1000),
+            ("USHL", 264),
+            ("USQADD", 1000),
+        ],
+    );
+}

@@ -1,0 +1,821 @@
+//! Advanced SIMD floating point, and the scalar forms in its encoding space (manual C4.1.97).
+//!
+//! As with scalars ([`super::float`]) the host computes, and what it does differently goes to the interpreter: results that
+//! are NaN, found by one comparison of the whole vector, and operands that would raise a flag on the host alone. Forms of
+//! 64 bits compute the low half twice, so that the upper half raises nothing else.
+
+use super::float::{vd, vm, vn};
+use super::vector::{AND, EQUAL, GREATER, OR, XOR, lanes};
+use super::{Lowered, ONE, Translator, bit, bits};
+use crate::layout::{X0, X1, X2, vector, vector_host};
+use crossdock_emu_x64::{Cc, Label, Map, Prefix, Reg, Rm, Size, Xmm};
+
+/// The host's arithmetic (map 0F).
+const ADD: u8 = 0x58;
+const MULTIPLY: u8 = 0x59;
+const SUBTRACT: u8 = 0x5c;
+const DIVIDE: u8 = 0x5e;
+const ROOT: u8 = 0x51;
+const MAX: u8 = 0x5f;
+const MIN: u8 = 0x5d;
+/// VFMADD231 and VFNMADD231 of vectors; those of scalars come next.
+const FUSED: u8 = 0xb8;
+const FUSED_NEGATED: u8 = 0xbc;
+
+/// Predicates of VCMP: those that are called quiet signal only signalling NaNs.
+const EQUAL_QUIET: u8 = 0x00;
+const LESS: u8 = 0x01;
+const LESS_EQUAL: u8 = 0x02;
+const UNORDERED_QUIET: u8 = 0x03;
+const ORDERED_QUIET: u8 = 0x07;
+const GREATER_EQUAL: u8 = 0x0d;
+const GREATER_THAN: u8 = 0x0e;
+const GREATER_EQUAL_QUIET: u8 = 0x1d;
+
+/// What VROUND does beside rounding: it raises no inexactness.
+const SILENT: u8 = 8;
+const TO_ZERO: u8 = 3;
+
+/// Which lanes an instruction computes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Lanes {
+    double: bool,
+    scalar: bool,
+    /// All 128 bits.
+    q: bool,
+}
+
+impl Lanes {
+    /// By bit 22; `None` for 1D, which is reserved.
+    fn of(word: u32) -> Option<Lanes> {
+        let (double, scalar) = (bit(word, 22), bit(word, 28));
+        let q = bit(word, 30) && !scalar;
+        (scalar || q || !double).then_some(Lanes { double, scalar, q })
+    }
+
+    /// log2 of the bytes of a lane.
+    fn log2(self) -> u32 {
+        2 + u32::from(self.double)
+    }
+
+    /// The bits of 2^`exponent`.
+    fn power(self, exponent: i32) -> u64 {
+        if self.double { ((1023 + exponent) as u64) << 52 } else { ((127 + exponent) as u64) << 23 }
+    }
+
+    fn infinity(self) -> u64 {
+        self.power(if self.double { 1024 } else { 128 })
+    }
+
+    fn sign(self) -> u64 {
+        if self.double { 1 << 63 } else { 1 << 31 }
+    }
+}
+
+/// How a conversion to an integer rounds, by FPCR's number or away from zero at ties.
+type Mode = Option<u8>;
+
+impl Translator<'_> {
+    /// `value` in all lanes, as an operand in memory.
+    fn lanes_constant(&mut self, l: Lanes, value: u64) -> Rm {
+        self.constant(lanes(l.log2(), value))
+    }
+
+    /// A register with the lanes of an operand.
+    fn lanes_get(&mut self, l: Lanes, n: u8, scratch: Xmm) -> Xmm {
+        if l.scalar || l.q {
+            return self.vget(n, scratch);
+        }
+        self.a.vmovddup(scratch, self.vrm(n));
+        scratch
+    }
+
+    /// The operand Vm, or its element. May be xmm1.
+    fn lanes_second(&mut self, word: u32, l: Lanes) -> Rm {
+        if bit(word, 24) {
+            let (h, low) = (u8::from(bit(word, 11)), u8::from(bit(word, 21)));
+            let lane = if l.double { h } else { h << 1 | low };
+            self.duplicate(l.log2() as u8, X1, vm(word), lane);
+            return X1.into();
+        }
+        if l.q || l.scalar { self.vrm(vm(word)) } else { self.lanes_get(l, vm(word), X1).into() }
+    }
+
+    /// [`Translator::lanes_second`] in a register.
+    fn lanes_second_register(&mut self, word: u32, l: Lanes) -> Xmm {
+        match self.lanes_second(word, l) {
+            Rm::R(register) => Xmm(register),
+            _ => self.vget(vm(word), X1),
+        }
+    }
+
+    /// An instruction of map 0F.
+    fn lanes_op(&mut self, l: Lanes, opcode: u8, d: Xmm, a: Xmm, b: impl Into<Rm>) {
+        if l.scalar {
+            self.a.vscalar(l.double, opcode, d, a, b);
+        } else {
+            self.a.vpacked(l.double, opcode, d, a, b);
+        }
+    }
+
+    /// `d` = a mask of the lanes that the predicate holds for.
+    fn lanes_compare(&mut self, l: Lanes, predicate: u8, d: Xmm, a: Xmm, b: Xmm) {
+        self.lanes_op(l, 0xc2, d, a, b);
+        self.a.byte(predicate);
+    }
+
+    fn lanes_fused(&mut self, l: Lanes, opcode: u8, d: Xmm, a: Xmm, b: impl Into<Rm>) {
+        self.a.vfused(l.double, opcode + u8::from(l.scalar), d, a, b);
+    }
+
+    /// `d = a` rounded to integers.
+    fn lanes_round(&mut self, l: Lanes, d: Xmm, a: Xmm, mode: u8) {
+        let opcode = 0x08 + u8::from(l.double);
+        if l.scalar {
+            self.a.vp3a(opcode + 2, d, a, a, mode);
+        } else {
+            self.a.vp3a(opcode, d, Xmm(0), a, mode);
+        }
+    }
+
+    /// Vd = `t`; `clean` says that above a scalar there are zeros.
+    fn lanes_put(&mut self, l: Lanes, d: u8, t: Xmm, clean: bool) {
+        if l.scalar { self.vput_scalar(l.double, d, t, clean) } else { self.finish(l.q, d, t) }
+    }
+
+    /// Leads to the interpreter where the sign of a lane is set. Changes rax.
+    fn unless_any(&mut self, l: Lanes, mask: Xmm, slow: Label) {
+        // VMOVMSKPS, VMOVMSKPD.
+        let prefix = if l.double { Prefix::P66 } else { Prefix::None };
+        self.a.vex(prefix, Map::M0F, false, 0x50, Reg::RAX.0, 0, mask);
+        if l.scalar {
+            self.a.test_imm8(Reg::RAX, 1);
+        } else {
+            self.a.test(Size::D, Reg::RAX, Reg::RAX);
+        }
+        self.a.jump_if(Cc::Ne, slow);
+    }
+
+    /// Leads to the interpreter where a lane of `a` or `b` is a NaN. Changes rax and `scratch`.
+    fn unless_unordered(&mut self, l: Lanes, a: Xmm, b: Xmm, scratch: Xmm, slow: Label) {
+        if l.scalar {
+            self.a.vucomis(l.double, a, b);
+            self.a.jump_if(Cc::P, slow);
+            return;
+        }
+        self.lanes_compare(l, UNORDERED_QUIET, scratch, a, b);
+        self.unless_any(l, scratch, slow);
+    }
+
+    /// Leads to the interpreter where a lane of `t` is a NaN. Changes rax and xmm1.
+    fn unless_any_nan(&mut self, l: Lanes, t: Xmm, slow: Label) {
+        self.unless_unordered(l, t, t, X1, slow);
+    }
+
+    /// The same for products, quotients and narrower numbers: where subnormal numbers are flushed, the smallest normal
+    /// number goes to the interpreter too, since Arm looks before rounding, and the host after it.
+    fn unless_special(&mut self, l: Lanes, t: Xmm, slow: Label) {
+        self.unless_any_nan(l, t, slow);
+        if self.flushes() {
+            let magnitude = self.lanes_constant(l, l.sign() - 1);
+            self.a.vp(AND, X1, t, magnitude);
+            let smallest = self.lanes_constant(l, l.power(if l.double { -1022 } else { -126 }));
+            self.packed(EQUAL[l.log2() as usize], X1, X1, smallest);
+            self.unless_any(l, X1, slow);
+        }
+    }
+
+    /// Leads to the interpreter where a magnitude is not below the number whose bits are `limit`, or, for `unsigned`
+    /// results, a sign is set. Changes rax and xmm15.
+    fn unless_below(&mut self, l: Lanes, a: Xmm, limit: u64, unsigned: bool, slow: Label) {
+        let last = self.lanes_constant(l, limit - 1);
+        let greater = GREATER[l.log2() as usize];
+        if unsigned {
+            self.packed(greater, X2, a, last);
+            self.a.vp(OR, X2, X2, a);
+        } else {
+            let magnitude = self.lanes_constant(l, l.sign() - 1);
+            self.a.vp(AND, X2, a, magnitude);
+            self.packed(greater, X2, X2, last);
+        }
+        self.unless_any(l, X2, slow);
+    }
+
+    /// Three operands of one shape: opcodes from 11000 on.
+    pub(super) fn float_three_same(&mut self, word: u32) -> Lowered {
+        let Some(l) = Lanes::of(word).filter(|_| self.host_float()) else { return Lowered::No };
+        let opcode = (bits(word, 13, 11), u8::from(bit(word, 29)), u8::from(bit(word, 23)));
+        let has_scalars = matches!(opcode, (2, 1, 1) | (3, 0, 0) | (4 | 5, ..) | (7, 0, _));
+        if l.scalar && !has_scalars {
+            return Lowered::No;
+        }
+        match opcode {
+            // FMAXNM, FMINNM, FMAX, FMIN: without NaNs they are the same.
+            (0 | 6, 0, less) => self.lanes_extreme(word, l, less == 0),
+            (0 | 6, 1, less) => self.pairs_extreme(word, l, less == 0),
+            (1, 0, 0) => self.lanes_multiply_add(word, l, FUSED),
+            (1, 0, 1) => self.lanes_multiply_add(word, l, FUSED_NEGATED),
+            (2, 0, 0) => self.lanes_arithmetic(word, l, ADD),
+            (2, 0, 1) => self.lanes_arithmetic(word, l, SUBTRACT),
+            (2, 1, 0) => self.pairs_add(word, l),
+            (2, 1, 1) => self.absolute_difference(word, l),
+            (3, 0, 0) => self.multiply_extended(word, l),
+            (3, 1, 0) => self.lanes_arithmetic(word, l, MULTIPLY),
+            (4, 0, 0) => self.compare_lanes(word, l, EQUAL_QUIET, false),
+            (4, 1, 0) => self.compare_lanes(word, l, GREATER_EQUAL, false),
+            (4, 1, 1) => self.compare_lanes(word, l, GREATER_THAN, false),
+            (5, 1, 0) => self.compare_lanes(word, l, GREATER_EQUAL, true),
+            (5, 1, 1) => self.compare_lanes(word, l, GREATER_THAN, true),
+            (7, 0, root) => self.newton_step(word, l, root == 1),
+            (7, 1, 0) => self.lanes_arithmetic(word, l, DIVIDE),
+            _ => Lowered::No,
+        }
+    }
+
+    /// FMLA, FMLS, FMUL, FMULX by element.
+    pub(super) fn float_by_element(&mut self, word: u32) -> Lowered {
+        let Some(l) = Lanes::of(word).filter(|_| self.host_float()) else { return Lowered::No };
+        if !bit(word, 23) || l.double && bit(word, 21) {
+            return Lowered::No;
+        }
+        match (bits(word, 15, 12), bit(word, 29)) {
+            (0b0001, false) => self.lanes_multiply_add(word, l, FUSED),
+            (0b0101, false) => self.lanes_multiply_add(word, l, FUSED_NEGATED),
+            (0b1001, false) => self.lanes_arithmetic(word, l, MULTIPLY),
+            (0b1001, true) => self.multiply_extended(word, l),
+            _ => Lowered::No,
+        }
+    }
+
+    fn lanes_arithmetic(&mut self, word: u32, l: Lanes, opcode: u8) -> Lowered {
+        let (d, n) = (vd(word), vn(word));
+        let (back, slow) = self.slow_way();
+        let t = self.scalar_target(d, &[n, vm(word)]);
+        let a = self.lanes_get(l, n, X0);
+        let b = self.lanes_second(word, l);
+        self.lanes_op(l, opcode, t, a, b);
+        if matches!(opcode, MULTIPLY | DIVIDE) {
+            self.unless_special(l, t, slow);
+        } else {
+            self.unless_any_nan(l, t, slow);
+        }
+        self.lanes_put(l, d, t, self.vclean(l.double, n));
+        self.a.bind(back);
+        ONE
+    }
+
+    /// FMLA, FMLS.
+    fn lanes_multiply_add(&mut self, word: u32, l: Lanes, opcode: u8) -> Lowered {
+        let d = vd(word);
+        let (back, slow) = self.slow_way();
+        if l.q || l.scalar {
+            self.a.vload(X2, self.vrm(d));
+        } else {
+            self.lanes_get(l, d, X2);
+        }
+        let a = self.lanes_get(l, vn(word), X0);
+        let b = self.lanes_second(word, l);
+        self.lanes_fused(l, opcode, X2, a, b);
+        self.unless_special(l, X2, slow);
+        self.lanes_put(l, d, X2, self.vclean(l.double, d));
+        self.a.bind(back);
+        ONE
+    }
+
+    /// FABD.
+    fn absolute_difference(&mut self, word: u32, l: Lanes) -> Lowered {
+        let (back, slow) = self.slow_way();
+        let a = self.lanes_get(l, vn(word), X0);
+        let b = self.lanes_second(word, l);
+        self.lanes_op(l, SUBTRACT, X0, a, b);
+        self.unless_any_nan(l, X0, slow);
+        let magnitude = self.lanes_constant(l, l.sign() - 1);
+        self.a.vp(AND, X0, X0, magnitude);
+        self.lanes_put(l, vd(word), X0, self.vclean(l.double, vn(word)));
+        self.a.bind(back);
+        ONE
+    }
+
+    /// FMULX: zero times infinity raises nothing, so the host sees finite numbers only.
+    fn multiply_extended(&mut self, word: u32, l: Lanes) -> Lowered {
+        let (back, slow) = self.slow_way();
+        let a = self.lanes_get(l, vn(word), X0);
+        let b = self.lanes_second_register(word, l);
+        self.unless_below(l, a, l.infinity(), false, slow);
+        self.unless_below(l, b, l.infinity(), false, slow);
+        self.lanes_op(l, MULTIPLY, X0, a, b);
+        self.unless_special(l, X0, slow);
+        self.lanes_put(l, vd(word), X0, self.vclean(l.double, vn(word)));
+        self.a.bind(back);
+        ONE
+    }
+
+    /// FRECPS, `2 - n * m`, and FRSQRTS, `(3 - n * m) / 2`, whose operands are small enough here to be halved at the end.
+    fn newton_step(&mut self, word: u32, l: Lanes, root: bool) -> Lowered {
+        let (back, slow) = self.slow_way();
+        let a = self.lanes_get(l, vn(word), X0);
+        let b = self.lanes_second_register(word, l);
+        let limit = match (root, l.double) {
+            (false, _) => l.infinity(),
+            (true, false) => l.power(63),
+            (true, true) => l.power(511),
+        };
+        self.unless_below(l, a, limit, false, slow);
+        self.unless_below(l, b, limit, false, slow);
+        self.load_constant(X2, lanes(l.log2(), if root { three(l) } else { l.power(1) }));
+        self.lanes_fused(l, FUSED_NEGATED, X2, a, b);
+        if root {
+            let half = self.lanes_constant(l, l.power(-1));
+            self.lanes_op(l, MULTIPLY, X2, X2, half);
+        }
+        self.lanes_put(l, vd(word), X2, false);
+        self.a.bind(back);
+        ONE
+    }
+
+    /// xmm0 = the greater or smaller of both, none a NaN. The host gives the second operand where both are zero: both ways
+    /// round, and the sign of the result is that of both zeros (FMAX), or of one of them (FMIN). `scratch` is neither
+    /// operand nor xmm0.
+    fn extreme(&mut self, l: Lanes, max: bool, a: Xmm, b: Xmm, scratch: Xmm) {
+        let opcode = if max { MAX } else { MIN };
+        self.lanes_op(l, opcode, scratch, a, b);
+        self.lanes_op(l, opcode, X0, b, a);
+        self.a.vp(if max { AND } else { OR }, X0, X0, scratch);
+        if self.flushes() {
+            // The host's return an operand as it is.
+            let one = self.lanes_constant(l, l.power(0));
+            self.lanes_op(l, MULTIPLY, X0, X0, one);
+        }
+    }
+
+    /// FMAX, FMIN, FMAXNM, FMINNM.
+    fn lanes_extreme(&mut self, word: u32, l: Lanes, max: bool) -> Lowered {
+        let (back, slow) = self.slow_way();
+        let a = self.lanes_get(l, vn(word), X0);
+        let b = self.lanes_second_register(word, l);
+        self.unless_unordered(l, a, b, X2, slow);
+        self.extreme(l, max, a, b, X2);
+        self.lanes_put(l, vd(word), X0, false);
+        self.a.bind(back);
+        ONE
+    }
+
+    /// Even lanes of Vm:Vn to xmm15, odd ones to xmm0.
+    fn lanes_of_pairs(&mut self, word: u32, l: Lanes) {
+        let size = l.log2() as usize;
+        let (a, b) = self.unzip_operands(word, size, l.q);
+        self.unzip(size, false, a, b, X2);
+        self.unzip(size, true, a, b, X0);
+    }
+
+    /// FADDP.
+    fn pairs_add(&mut self, word: u32, l: Lanes) -> Lowered {
+        let (back, slow) = self.slow_way();
+        self.lanes_of_pairs(word, l);
+        self.lanes_op(l, ADD, X0, X2, X0);
+        self.unless_any_nan(l, X0, slow);
+        self.finish(l.q, vd(word), X0);
+        self.a.bind(back);
+        ONE
+    }
+
+    /// FMAXP, FMINP, FMAXNMP, FMINNMP.
+    fn pairs_extreme(&mut self, word: u32, l: Lanes, max: bool) -> Lowered {
+        let (back, slow) = self.slow_way();
+        self.lanes_of_pairs(word, l);
+        self.unless_unordered(l, X2, X0, X1, slow);
+        self.extreme(l, max, X2, X0, X1);
+        self.finish(l.q, vd(word), X0);
+        self.a.bind(back);
+        ONE
+    }
+
+    /// FADDP, FMAXP, FMINP, FMAXNMP, FMINNMP of the two low lanes.
+    pub(super) fn float_scalar_pairwise(&mut self, word: u32) -> Lowered {
+        let Some(l) = Lanes::of(word).filter(|_| self.host_float() && bit(word, 29)) else {
+            return Lowered::No;
+        };
+        let less = bit(word, 23);
+        match bits(word, 16, 12) {
+            0b0_1101 if !less => {}
+            0b0_1100 | 0b0_1111 => {}
+            _ => return Lowered::No,
+        }
+        let (back, slow) = self.slow_way();
+        let a = self.vget(vn(word), X0);
+        self.a.vpshufd(X1, a, if l.double { 0xee } else { 0x55 });
+        if bits(word, 16, 12) == 0b0_1101 {
+            self.lanes_op(l, ADD, X0, a, X1);
+            self.unless_any_nan(l, X0, slow);
+        } else {
+            self.unless_unordered(l, a, X1, X2, slow);
+            self.extreme(l, !less, a, X1, X2);
+        }
+        self.lanes_put(l, vd(word), X0, false);
+        self.a.bind(back);
+        ONE
+    }
+
+    /// FMAXV, FMINV, FMAXNMV, FMINNMV.
+    pub(super) fn float_across(&mut self, word: u32) -> Lowered {
+        if !self.host_float() || !bit(word, 29) || !bit(word, 30) || bit(word, 22) {
+            return Lowered::No;
+        }
+        let l = Lanes { double: false, scalar: false, q: true };
+        let (back, slow) = self.slow_way();
+        let a = self.vget(vn(word), X0);
+        self.unless_any_nan(l, a, slow);
+        self.a.vpshufd(X1, a, 0xb1);
+        self.extreme(l, !bit(word, 23), a, X1, X2);
+        self.a.vpshufd(X1, X0, 0x4e);
+        self.extreme(l, !bit(word, 23), X0, X1, X2);
+        self.vput_scalar(false, vd(word), X0, false);
+        self.a.bind(back);
+        ONE
+    }
+
+    /// FCMEQ, FCMGE, FCMGT, and with magnitudes FACGE, FACGT.
+    fn compare_lanes(&mut self, word: u32, l: Lanes, predicate: u8, magnitudes: bool) -> Lowered {
+        let mut a = self.lanes_get(l, vn(word), X0);
+        let mut b = self.lanes_second_register(word, l);
+        if magnitudes {
+            let magnitude = self.lanes_constant(l, l.sign() - 1);
+            self.a.vp(AND, X0, a, magnitude);
+            self.a.vp(AND, X1, b, magnitude);
+            (a, b) = (X0, X1);
+        }
+        let t = self.vresult(vd(word));
+        self.lanes_compare(l, predicate, t, a, b);
+        self.lanes_put(l, vd(word), t, self.vclean(l.double, vn(word)));
+        ONE
+    }
+
+    /// Two registers, miscellaneous: opcodes 01100 to 01111 and from 10110 on.
+    pub(super) fn float_two_registers(&mut self, word: u32) -> Lowered {
+        let (opcode, unsigned, second) = (bits(word, 16, 12), bit(word, 29), bit(word, 23));
+        let scalar = bit(word, 28);
+        if matches!((opcode, second, scalar), (0b0_1111, true, false)) {
+            return self.lanes_sign(word);
+        }
+        if !self.host_float() {
+            return Lowered::No;
+        }
+        match (opcode, unsigned, second) {
+            (0b1_0110, false, false) if !scalar => return self.narrow_lanes(word),
+            (0b1_0111, false, false) if !scalar => return self.widen_lanes(word),
+            _ => {}
+        }
+        let Some(l) = Lanes::of(word) else { return Lowered::No };
+        match (opcode, unsigned, second) {
+            (0b0_1100, false, true) => self.compare_with_zero(word, l, GREATER_THAN),
+            (0b0_1100, true, true) => self.compare_with_zero(word, l, GREATER_EQUAL),
+            (0b0_1101, false, true) => self.compare_with_zero(word, l, EQUAL_QUIET),
+            (0b0_1101, true, true) => self.compare_with_zero(word, l, LESS_EQUAL),
+            (0b0_1110, false, true) => self.compare_with_zero(word, l, LESS),
+            (0b1_1010, _, false) => self.lanes_to_integers(word, l, Some(0), 0),
+            (0b1_1010, _, true) => self.lanes_to_integers(word, l, Some(1), 0),
+            (0b1_1011, _, false) => self.lanes_to_integers(word, l, Some(2), 0),
+            (0b1_1011, _, true) => self.lanes_to_integers(word, l, Some(3), 0),
+            (0b1_1100, _, false) => self.lanes_to_integers(word, l, None, 0),
+            (0b1_1101, _, false) => self.integers_to_lanes(word, l, 0),
+            _ if scalar => Lowered::No,
+            // FRINTN, FRINTA, FRINTP, FRINTM, FRINTX, FRINTZ, FRINTI.
+            (0b1_1000, false, false) => self.round_lanes(word, l, SILENT),
+            (0b1_1000, true, false) => self.round_lanes_away(word, l),
+            (0b1_1000, false, true) => self.round_lanes(word, l, SILENT | 2),
+            (0b1_1001, false, false) => self.round_lanes(word, l, SILENT | 1),
+            (0b1_1001, true, false) => self.round_lanes(word, l, 0),
+            (0b1_1001, false, true) => self.round_lanes(word, l, SILENT | TO_ZERO),
+            (0b1_1001, true, true) => self.round_lanes(word, l, SILENT),
+            (0b1_1111, true, true) => self.lanes_root(word, l),
+            _ => Lowered::No,
+        }
+    }
+
+    /// FABS, FNEG.
+    fn lanes_sign(&mut self, word: u32) -> Lowered {
+        let Some(l) = Lanes::of(word) else { return Lowered::No };
+        let (a, t) = (self.vget(vn(word), X0), self.vresult(vd(word)));
+        let (opcode, mask) = if bit(word, 29) { (XOR, l.sign()) } else { (AND, l.sign() - 1) };
+        let mask = self.lanes_constant(l, mask);
+        self.a.vp(opcode, t, a, mask);
+        self.finish(l.q, vd(word), t);
+        ONE
+    }
+
+    /// FSQRT.
+    fn lanes_root(&mut self, word: u32, l: Lanes) -> Lowered {
+        let (back, slow) = self.slow_way();
+        let a = self.lanes_get(l, vn(word), X0);
+        let t = self.scalar_target(vd(word), &[vn(word)]);
+        self.lanes_op(l, ROOT, t, Xmm(0), a);
+        self.unless_any_nan(l, t, slow);
+        self.finish(l.q, vd(word), t);
+        self.a.bind(back);
+        ONE
+    }
+
+    fn compare_with_zero(&mut self, word: u32, l: Lanes, predicate: u8) -> Lowered {
+        let a = self.lanes_get(l, vn(word), X0);
+        let t = self.vresult(vd(word));
+        self.zero(X1);
+        self.lanes_compare(l, predicate, t, a, X1);
+        self.lanes_put(l, vd(word), t, self.vclean(l.double, vn(word)));
+        ONE
+    }
+
+    /// FRINTx but FRINTA: NaNs become quiet on both.
+    fn round_lanes(&mut self, word: u32, l: Lanes, mode: u8) -> Lowered {
+        let a = self.lanes_get(l, vn(word), X0);
+        let t = self.vresult(vd(word));
+        self.lanes_round(l, t, a, mode);
+        self.finish(l.q, vd(word), t);
+        ONE
+    }
+
+    /// FRINTA.
+    fn round_lanes_away(&mut self, word: u32, l: Lanes) -> Lowered {
+        let (back, slow) = self.slow_way();
+        let a = self.lanes_get(l, vn(word), X0);
+        self.unless_below(l, a, l.infinity(), false, slow);
+        self.lanes_away(l, a);
+        self.finish(l.q, vd(word), X0);
+        self.a.bind(back);
+        ONE
+    }
+
+    /// xmm0 = finite `a` rounded to nearest, ties away from zero: the part before the point, and twice the part behind it
+    /// without its own. Both are exact. Changes xmm1 and xmm15.
+    fn lanes_away(&mut self, l: Lanes, a: Xmm) {
+        self.lanes_round(l, X1, a, SILENT | TO_ZERO);
+        self.lanes_op(l, SUBTRACT, X2, a, X1);
+        self.lanes_op(l, ADD, X2, X2, X2);
+        self.lanes_round(l, X2, X2, SILENT | TO_ZERO);
+        let sign = self.lanes_constant(l, l.sign());
+        self.a.vp(AND, X0, a, sign);
+        self.lanes_op(l, ADD, X1, X1, X2);
+        self.a.vp(OR, X0, X0, X1);
+    }
+
+    /// FCVTN: NaNs keep the top of their payload on both.
+    fn narrow_lanes(&mut self, word: u32) -> Lowered {
+        if bit(word, 22) {
+            let way = self.flushes().then(|| self.slow_way());
+            self.a.vpacked(true, 0x5a, X0, Xmm(0), self.vrm(vn(word)));
+            if let Some((back, slow)) = way {
+                self.unless_special(Lanes { double: false, scalar: false, q: false }, X0, slow);
+                self.write_half(word, X0);
+                self.a.bind(back);
+                return ONE;
+            }
+        } else {
+            // VCVTPS2PH, to nearest.
+            let a = self.vget(vn(word), X1);
+            self.a.vp3a(0x1d, a, Xmm(0), X0, 0);
+        }
+        self.write_half(word, X0);
+        ONE
+    }
+
+    /// FCVTL.
+    fn widen_lanes(&mut self, word: u32) -> Lowered {
+        let (n, high) = (vn(word), bit(word, 30));
+        let from: Rm = match vector_host(n) {
+            Some(host) if high => {
+                self.a.vpshufd(X0, host, 0xee);
+                X0.into()
+            }
+            Some(host) => host.into(),
+            None => vector(n).plus(if high { 8 } else { 0 }).into(),
+        };
+        let t = self.vresult(vd(word));
+        if bit(word, 22) {
+            self.a.vpacked(false, 0x5a, t, Xmm(0), from);
+        } else {
+            // VCVTPH2PS.
+            self.a.vp38(0x13, t, Xmm(0), from);
+        }
+        self.vput(vd(word), t);
+        ONE
+    }
+
+    /// SCVTF, UCVTF, FCVTZS, FCVTZU with fraction bits.
+    pub(super) fn float_fixed(&mut self, word: u32) -> Lowered {
+        let (scalar, immediate) = (bit(word, 28), bits(word, 22, 16));
+        if !self.host_float() || immediate < 32 {
+            return Lowered::No;
+        }
+        let l = Lanes { double: immediate >= 64, scalar, q: bit(word, 30) && !scalar };
+        if l.double && !l.q && !scalar {
+            return Lowered::No;
+        }
+        let fraction = if l.double { 128 - immediate } else { 64 - immediate };
+        if bits(word, 15, 11) == 0b1_1100 {
+            self.integers_to_lanes(word, l, fraction)
+        } else {
+            self.lanes_to_integers(word, l, Some(3), fraction)
+        }
+    }
+
+    /// SCVTF, UCVTF; the division by a power of two is exact.
+    fn integers_to_lanes(&mut self, word: u32, l: Lanes, fraction: u32) -> Lowered {
+        let (d, n, unsigned) = (vd(word), vn(word), bit(word, 29));
+        if l.scalar {
+            self.integer_to_scalar(l, n, unsigned);
+        } else if l.double {
+            self.longs_to_lanes(n, unsigned);
+        } else {
+            let a = self.lanes_get(l, n, X0);
+            // VCVTDQ2PS.
+            if unsigned {
+                let low = self.constant(lanes(2, 0xffff));
+                self.a.vp(AND, X1, a, low);
+                self.a.vshift_imm(0x72, 2, X0, a, 16);
+                self.a.vpacked(false, 0x5b, X1, Xmm(0), X1);
+                self.a.vpacked(false, 0x5b, X0, Xmm(0), X0);
+                // VFMADD132PS: rounded once.
+                let shift = self.lanes_constant(l, l.power(16));
+                self.a.vfused(false, 0x98, X0, X1, shift);
+            } else {
+                self.a.vpacked(false, 0x5b, X0, Xmm(0), a);
+            }
+        }
+        if fraction != 0 {
+            let scale = self.lanes_constant(l, l.power(-(fraction as i32)));
+            self.lanes_op(l, MULTIPLY, X0, X0, scale);
+        }
+        self.lanes_put(l, d, X0, l.scalar);
+        ONE
+    }
+
+    /// xmm0 = an integer of the scalar's width converted, zeros above. Changes EFLAGS where it has 64 bits and no sign.
+    fn integer_to_scalar(&mut self, l: Lanes, n: u8, unsigned: bool) {
+        let size = if l.double { Size::Q } else { Size::D };
+        if unsigned {
+            if l.double {
+                self.clobber();
+            }
+            self.scalar_bits(l.double, Reg::RAX, n);
+            self.unsigned_to_xmm0(l.double, l.double);
+            return;
+        }
+        let from: Rm = match vector_host(n) {
+            Some(host) => {
+                self.a.vmov_to(size, Reg::RAX, host);
+                Reg::RAX.into()
+            }
+            None => vector(n).into(),
+        };
+        self.zero(X0);
+        self.a.vconvert(l.double, size, 0x2a, X0.0, X0.0, from);
+    }
+
+    /// xmm0 = two integers of 64 bits converted: the halves become the low bits of 2^84 and of 2^52, from which these
+    /// numbers are taken away again. Only the last addition rounds.
+    fn longs_to_lanes(&mut self, n: u8, unsigned: bool) {
+        let a = self.vget(n, X0);
+        let low = self.constant(lanes(3, 0xffff_ffff));
+        self.a.vp(AND, X1, a, low);
+        let two_52 = self.constant(lanes(3, 0x4330_0000_0000_0000));
+        self.a.vp(OR, X1, X1, two_52);
+        self.a.vshift_imm(0x73, 2, X0, a, 32);
+        // A signed number is 2^63 larger in between.
+        let (high, all) = if unsigned {
+            (0x4530_0000_0000_0000, 0x4530_0000_0010_0000)
+        } else {
+            (0x4530_0000_8000_0000, 0x4530_0000_8010_0000)
+        };
+        let high = self.constant(lanes(3, high));
+        self.a.vp(XOR, X0, X0, high);
+        let all = self.constant(lanes(3, all));
+        self.a.vpacked(true, SUBTRACT, X0, X0, all);
+        self.a.vpacked(true, ADD, X0, X0, X1);
+    }
+
+    /// FCVT[NPMZA][SU], and with fraction bits FCVTZS, FCVTZU.
+    fn lanes_to_integers(&mut self, word: u32, l: Lanes, mode: Mode, fraction: u32) -> Lowered {
+        let unsigned = bit(word, 29);
+        if l.scalar || l.double {
+            self.lanes_to_integers_in_turn(word, l, mode, fraction);
+        } else if unsigned {
+            self.singles_to_unsigned(word, l, mode, fraction);
+        } else {
+            self.singles_to_signed(word, l, mode, fraction);
+        }
+        ONE
+    }
+
+    /// xmm0 = `a * 2^fraction`, exactly; what would not fit then leads to `slow`.
+    fn scale(&mut self, l: Lanes, a: Xmm, fraction: u32, unsigned: bool, slow: Label) -> Xmm {
+        let width = if l.double { 63 } else { 31 } + i32::from(unsigned);
+        self.unless_below(l, a, l.power(width - fraction as i32), unsigned, slow);
+        if fraction == 0 {
+            return a;
+        }
+        let scale = self.lanes_constant(l, l.power(fraction as i32));
+        self.lanes_op(l, MULTIPLY, X0, a, scale);
+        X0
+    }
+
+    /// Scalars, and two doubles.
+    fn lanes_to_integers_in_turn(&mut self, word: u32, l: Lanes, mode: Mode, fraction: u32) {
+        let (n, unsigned) = (vn(word), bit(word, 29));
+        let (back, slow) = self.slow_way();
+        if fraction != 0 {
+            // Of all lanes, before xmm15 holds results.
+            let a = self.vget(n, X0);
+            self.scale(l, a, fraction, unsigned, slow);
+        }
+        let one = Lanes { scalar: true, q: false, ..l };
+        let scale = self.lanes_constant(l, l.power(fraction as i32));
+        for lane in 0..if l.scalar { 1 } else { 2 } {
+            let mut a = if lane == 0 {
+                self.vget(n, X0)
+            } else {
+                self.a.vpshufd(X0, self.vrm(n), 0xee);
+                X0
+            };
+            if fraction != 0 {
+                self.lanes_op(one, MULTIPLY, X0, a, scale);
+                a = X0;
+            }
+            self.convert_to_rax(l.double, l.double, unsigned, mode, a, slow);
+            if lane == 0 {
+                self.a.vmov_from(if l.double { Size::Q } else { Size::D }, X2, Reg::RAX);
+            } else {
+                // VPINSRQ.
+                self.a.vex(Prefix::P66, Map::M0F3A, true, 0x22, X2.0, X2.0, Reg::RAX);
+                self.a.byte(1);
+            }
+        }
+        self.lanes_put(l, vd(word), X2, true);
+        self.a.bind(back);
+    }
+
+    /// The rounding of a conversion, with the inexactness that the conversion would raise: where the rounded numbers are.
+    fn round_for_conversion(&mut self, l: Lanes, a: Xmm, mode: Mode) -> Xmm {
+        match mode {
+            Some(3) => a,
+            Some(mode) => {
+                // Up is 2 for the host, down 1; the manual has them the other way round.
+                self.lanes_round(l, X0, a, [0, 2, 1, 3][usize::from(mode & 3)]);
+                X0
+            }
+            None => {
+                self.lanes_round(l, X1, a, TO_ZERO);
+                self.lanes_away(l, a);
+                X0
+            }
+        }
+    }
+
+    /// Signed integers of 32 bits. The host gives -2^31 for what does not fit: too large numbers have that inverted, NaNs
+    /// cleared.
+    fn singles_to_signed(&mut self, word: u32, l: Lanes, mode: Mode, fraction: u32) {
+        let way = (mode.is_none() || fraction != 0).then(|| self.slow_way());
+        let mut a = self.lanes_get(l, vn(word), X0);
+        if let Some((_, slow)) = way {
+            if fraction != 0 {
+                a = self.scale(l, a, fraction, false, slow);
+            } else {
+                self.unless_below(l, a, l.infinity(), false, slow);
+            }
+        }
+        let a = self.round_for_conversion(l, a, mode);
+        // VCVTTPS2DQ.
+        self.a.vex(Prefix::F3, Map::M0F, false, 0x5b, X2.0, 0, a);
+        if fraction == 0 {
+            self.load_constant(X1, lanes(2, l.power(31)));
+            self.lanes_compare(l, GREATER_EQUAL_QUIET, X1, a, X1);
+            self.a.vp(XOR, X2, X2, X1);
+            self.lanes_compare(l, ORDERED_QUIET, X1, a, a);
+            self.a.vp(AND, X2, X2, X1);
+        }
+        self.finish(l.q, vd(word), X2);
+        if let Some((back, _)) = way {
+            self.a.bind(back);
+        }
+    }
+
+    /// Unsigned integers of 32 bits: from 2^31 on that much less is converted, and added again.
+    fn singles_to_unsigned(&mut self, word: u32, l: Lanes, mode: Mode, fraction: u32) {
+        let (back, slow) = self.slow_way();
+        let a = self.lanes_get(l, vn(word), X0);
+        let a = self.scale(l, a, fraction, true, slow);
+        let a = self.round_for_conversion(l, a, mode);
+        self.load_constant(X1, lanes(2, l.power(31)));
+        self.lanes_compare(l, GREATER_EQUAL_QUIET, X2, a, X1);
+        self.a.vp(AND, X1, X1, X2);
+        self.lanes_op(l, SUBTRACT, X1, a, X1);
+        self.a.vex(Prefix::F3, Map::M0F, false, 0x5b, X1.0, 0, X1);
+        self.a.vshift_imm(0x72, 6, X2, X2, 31);
+        self.a.vp(XOR, X0, X1, X2);
+        self.finish(l.q, vd(word), X0);
+        self.a.bind(back);
+    }
+}
+
+/// The bits of 3.0.
+fn three(l: Lanes) -> u64 {
+    if l.double { 0x4008_0000_0000_0000 } else { 0x4040_0000 }
+}
