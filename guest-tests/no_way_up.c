@@ -7,16 +7,21 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <linux/aio_abi.h>
+#include <linux/futex.h>
+#include <net/if.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/utsname.h>
 #include <time.h>
 #include <unistd.h>
 static sigjmp_buf back;
 static void on(int s) { siglongjmp(back, 1); }
+#define NO(error, call) do { errno = 0; long r = (long)(call); if (r != -1 || errno != error) printf("%s = %ld %s at page %ld\n", #call, r, strerror(errno), n); } while (0)
 #define TRY(call) do { errno = 0; long r = (long)(call); if (r != -1 || errno != EFAULT) printf("%s = %ld %s at page %ld\n", #call, r, strerror(errno), n); } while (0)
 int main(void) {
     unsigned long end = 0;
@@ -28,6 +33,12 @@ int main(void) {
     int fd = open("/dev/zero", O_RDONLY), sv[2];
     socketpair(AF_UNIX, SOCK_STREAM, 0, sv);
     write(sv[0], "0123456789", 10);
+    int pipes[2], word = 0, mine = 7, memory = open("/proc/self/mem", O_RDWR), out = open("/tmp", O_TMPFILE | O_RDWR, 0600);
+    pipe(pipes);
+    write(pipes[1], "abc", 3);
+    write(out, "abcdefgh", 8);
+    aio_context_t ring = 0;
+    syscall(SYS_io_setup, 4, &ring);
     for (long n = 61; n < 3000; n += 61) {
         char *p = (char *)end + 4096 * n;
         struct iovec io = {p, 4096};
@@ -44,6 +55,30 @@ int main(void) {
         TRY(ioctl(sv[1], FIONREAD, p));
         TRY(sigprocmask(SIG_BLOCK, NULL, (sigset_t *)p));
         TRY(open(p, O_RDONLY));
+        struct iovec from = {"abc", 3};
+        TRY(process_vm_writev(getpid(), &from, 1, &io, 1, 0));
+        TRY(process_vm_writev(gettid(), &from, 1, &io, 1, 0));
+        TRY(vmsplice(pipes[0], &io, 1, 0));
+        struct iocb block = {.aio_lio_opcode = IOCB_CMD_PREAD, .aio_fildes = out, .aio_buf = (long)p, .aio_nbytes = 8}, *blocks = &block;
+        TRY(syscall(SYS_io_submit, ring, 1, &blocks));
+        block.aio_lio_opcode = IOCB_CMD_PREADV;
+        block.aio_buf = (long)&io;
+        block.aio_nbytes = 1;
+        TRY(syscall(SYS_io_submit, ring, 1, &blocks));
+        blocks = (struct iocb *)p;
+        TRY(syscall(SYS_io_submit, ring, 1, &blocks));
+        struct ifconf list = {.ifc_len = 4096, .ifc_buf = p};
+        TRY(ioctl(sv[1], SIOCGIFCONF, &list));
+        TRY(syscall(SYS_futex, &word, FUTEX_WAKE_OP, 1, 1L, p, 0));
+        TRY(syscall(SYS_futex, &word, FUTEX_CMP_REQUEUE_PRIVATE, 1, 1L, p, 0));
+        if (syscall(SYS_futex, &word, FUTEX_WAKE, 1, p, p, 0) != 0) printf("a wake %ld\n", n);
+        NO(ENOMEM, syscall(462, p, 4096L, 0L));
+        NO(EIO, pwrite(memory, "abcdefgh", 8, (long)p));
+        lseek(memory, (long)p, SEEK_SET);
+        NO(EIO, write(memory, "abcdefgh", 8));
+        NO(EIO, writev(memory, &from, 1));
+        loff_t at = (long)p, begin = 0;
+        NO(EIO, splice(pipes[0], NULL, memory, &at, 3, 0));
         if (mprotect(p, 4096, PROT_READ) != -1) printf("mprotect %ld\n", n);
         if (munmap(p, 4096) != -1) printf("munmap %ld\n", n);
         if (mmap(p, 4096, PROT_READ, MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) != MAP_FAILED) printf("mmap %ld\n", n);
@@ -54,6 +89,14 @@ int main(void) {
     errno = 0;
     long r = read(fd, (char *)end - 8, 1 << 20);
     printf("crossing %d\n", r == 8 || r == -1 && errno == EFAULT);
+    // One's own memory as a file can be written.
+    r = pwrite(memory, "\5\0\0", 4, (long)&mine);
+    printf("by its file %ld %d\n", r, mine);
+    // What it holds already; guest memory of some pages may follow the stack.
+    static char same[1 << 20];
+    pread(memory, same, sizeof same, (long)end - 8);
+    r = pwrite(memory, same, sizeof same, (long)end - 8);
+    printf("crossing by its file %d\n", r >= 8 && r < sizeof same || r == -1 && errno == EIO);
     printf("done\n");
     return 0;
 }

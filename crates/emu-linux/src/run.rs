@@ -53,11 +53,11 @@ pub fn run(task: &mut Task) -> ! {
             Exit::CodeModified { address } => CHANGES.invalidate(address..address + 64),
             Exit::Undefined(_) => {
                 let info = fault_info(number::ILL, ILL_ILLOPC, task.state.pc);
-                signal::force(task, number::ILL, &info);
+                signal::raise(task, number::ILL, &info);
             }
             Exit::Breakpoint(_) => {
                 let info = fault_info(number::TRAP, TRAP_BRKPT, task.state.pc);
-                signal::force(task, number::TRAP, &info);
+                signal::raise(task, number::TRAP, &info);
             }
             Exit::Unaligned { address } => raise_unaligned(task, address),
             Exit::UnalignedPc => raise_unaligned(task, task.state.pc),
@@ -70,7 +70,7 @@ fn raise_unaligned(task: &mut Task, address: u64) {
     task.fault_address = address;
     // Data abort from a lower level, alignment.
     task.syndrome = 0x24 << 26 | 1 << 25 | 0x21;
-    signal::force(task, number::BUS, &fault_info(number::BUS, BUS_ADRALN, address));
+    signal::raise(task, number::BUS, &fault_info(number::BUS, BUS_ADRALN, address));
 }
 
 fn raise_fault(task: &mut Task, fault: Fault) {
@@ -87,7 +87,7 @@ fn raise_fault(task: &mut Task, fault: Fault) {
     let status = if code == SEGV_MAPERR { 7 } else { 15 };
     task.syndrome = class << 26 | 1 << 25 | write | status;
     task.fault_address = address;
-    signal::force(task, signal, &fault_info(signal, code, address));
+    signal::raise(task, signal, &fault_info(signal, code, address));
 }
 
 /// The thread dies of an instruction: says which.

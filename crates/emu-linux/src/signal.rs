@@ -417,7 +417,16 @@ fn no_room(task: &mut Task, signal: u32) {
     force(task, SEGV, &fault_info(SEGV, SI_KERNEL, 0));
 }
 
-/// Raises a signal that an instruction caused: if the guest blocks or ignores it, it dies of it.
+/// Raises a signal that the instruction at `pc` caused, unless another one that came before is on its way: that goes first,
+/// since the handler of this one may block it. Then the instruction is run again.
+pub fn raise(task: &mut Task, signal: u32, info: &SigInfo) {
+    block_all();
+    if task.shared.interrupt.load(Ordering::SeqCst) == 0 {
+        force(task, signal, info);
+    }
+}
+
+/// Raises a signal that the thread cannot go on without: if the guest blocks or ignores it, it dies of it.
 pub fn force(task: &mut Task, signal: u32, info: &SigInfo) {
     block_all();
     let action = task.actions.get(signal);

@@ -1,6 +1,6 @@
 //! Files and descriptors: flags and layouts that differ, the emulator's own descriptor, files of /proc.
 
-use super::{after_mask, host, number, with_mask};
+use super::{after_mask, host, indirect, number, with_mask};
 use crate::exec;
 use crate::guest;
 use crate::options;
@@ -124,6 +124,9 @@ fn special(address: u64) -> Option<Vec<u8>> {
 
 fn openat(task: &Task, a: &[u64; 6]) -> Result<i64, i64> {
     if let Some(path) = special(a[1]) {
+        if a[2] & 3 != 0 {
+            indirect::opened(&path);
+        }
         if let Some(file) = proc::file(&path) {
             return open_special(task, file, to_host(a[2]));
         }
@@ -153,6 +156,11 @@ fn openat2(task: &Task, a: &[u64; 6]) -> Result<i64, i64> {
     let mut how = alloc::vec![0u8; size as usize];
     guest::read(a[2], &mut how)?;
     let flags = guest::read64(a[2])?;
+    if flags & 3 != 0
+        && let Some(path) = special(a[1])
+    {
+        indirect::opened(&path);
+    }
     if let Some(path) = special(a[1])
         && let Some(file) = proc::file(&path)
     {

@@ -3,6 +3,7 @@
 //! Unknown ones, and those the host cannot answer for another CPU, are ENOSYS.
 
 mod files;
+mod indirect;
 pub mod table;
 mod trace;
 
@@ -31,8 +32,7 @@ calls! {
     BRK "brk" CLOCK_GETTIME "clock_gettime" CLONE "clone" CLONE3 "clone3" EXECVE "execve" EXECVEAT "execveat" EXIT "exit" GETRLIMIT "getrlimit"
     MADVISE "madvise" MLOCK "mlock" MLOCK2 "mlock2" MMAP "mmap" MPROTECT "mprotect" MREMAP "mremap" MSYNC "msync"
     MUNMAP "munmap" PKEY_ALLOC "pkey_alloc" PKEY_FREE "pkey_free" PKEY_MPROTECT "pkey_mprotect" PRCTL "prctl"
-    PREADV "preadv" PREADV2 "preadv2" PROCESS_VM_READV "process_vm_readv"
-    READV "readv" RECVMSG "recvmsg" RECVMMSG "recvmmsg" PRLIMIT "prlimit64" REMAP_FILE_PAGES "remap_file_pages" RT_SIGACTION "rt_sigaction" RT_SIGPENDING "rt_sigpending"
+    PRLIMIT "prlimit64" PWRITE64 "pwrite64" WRITE "write" REMAP_FILE_PAGES "remap_file_pages" RT_SIGACTION "rt_sigaction" RT_SIGPENDING "rt_sigpending"
     RT_SIGPROCMASK "rt_sigprocmask" RT_SIGRETURN "rt_sigreturn" RT_SIGSUSPEND "rt_sigsuspend" SECCOMP "seccomp"
     SEMCTL "semctl" SETRLIMIT "setrlimit" SHMAT "shmat" SIGALTSTACK "sigaltstack" UNAME "uname"
     BPF "bpf" IO_URING_SETUP "io_uring_setup" IO_URING_ENTER "io_uring_enter" IO_URING_REGISTER "io_uring_register"
@@ -122,6 +122,11 @@ fn host(task: &Task, number: u64, arguments: &[u64; 6]) -> Result<i64, i64> {
 }
 
 fn dispatch(task: &mut Task, number: u64, host_number: u16, a: &[u64; 6]) -> Result<i64, i64> {
+    indirect::check(number, a)?;
+    if let Some(offset) = indirect::memory_written(number, a) {
+        let simple = matches!(number, WRITE | PWRITE64);
+        return indirect::write_memory(a, simple, offset, |a| host(task, u64::from(host_number), a));
+    }
     if let Some(result) = files::dispatch(task, number, a) {
         return result;
     }
@@ -171,47 +176,8 @@ fn dispatch(task: &mut Task, number: u64, host_number: u16, a: &[u64; 6]) -> Res
             missing(number, table::find(number).map(|row| row.1), a);
             Err(errno::ENOSYS)
         }
-        READV | PREADV | PREADV2 => {
-            check_vector(a[1], a[2])?;
-            host(task, u64::from(host_number), a)
-        }
-        PROCESS_VM_READV => {
-            check_vector(a[1], a[2])?;
-            host(task, u64::from(host_number), a)
-        }
-        RECVMSG => {
-            check_message(a[1])?;
-            host(task, u64::from(host_number), a)
-        }
-        RECVMMSG => {
-            // struct mmsghdr: a msghdr and a length, 64 bytes.
-            for n in 0..a[2].min(1024) {
-                check_message(a[1].wrapping_add(64 * n))?;
-            }
-            host(task, u64::from(host_number), a)
-        }
         _ => host(task, u64::from(host_number), a),
     }
-}
-
-/// As [`check`], for the pieces of an iovec. What the kernel refuses anyway passes.
-fn check_vector(at: u64, count: u64) -> Result<(), i64> {
-    for n in 0..count.min(1024) {
-        let [base, length] = guest::read_words::<2>(at.wrapping_add(16 * n))?;
-        if length > 0 && base >= region::start() {
-            return Err(errno::EFAULT);
-        }
-    }
-    Ok(())
-}
-
-/// As [`check`], for a msghdr: name, its length, iovec, its count, control data.
-fn check_message(at: u64) -> Result<(), i64> {
-    let [name, _, vector, count, control] = guest::read_words::<5>(at)?;
-    if name >= region::start() || control >= region::start() {
-        return Err(errno::EFAULT);
-    }
-    check_vector(vector, count)
 }
 
 /// Reads a signal mask that a call installs while it waits, and remembers it for the delivery. In the host's form.
