@@ -14,6 +14,8 @@ pub mod git;
 mod graph;
 mod image;
 pub mod key;
+pub mod lint;
+pub mod outline;
 pub mod request;
 mod run_step;
 pub mod scope;

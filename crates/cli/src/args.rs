@@ -133,6 +133,12 @@ pub struct BuildArgs {
     /// An SSH agent for RUN --mount=type=ssh: default or ID=SOCKET
     #[arg(long = "ssh", value_name = "ID[=SOCKET]")]
     pub ssh: Vec<String>,
+    /// Only check the Dockerfile for what was probably not meant; the same as --call=check
+    #[arg(long)]
+    pub check: bool,
+    /// Instead of building: check, outline or targets, with ",format=json" for JSON
+    #[arg(long, value_name = "METHOD")]
+    pub call: Option<String>,
     /// Execute every step
     #[arg(long)]
     pub no_cache: bool,

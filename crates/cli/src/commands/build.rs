@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use crossdock_build::git::{GitSource, is_git};
-use crossdock_build::{BuildRequest, Built, Environment, NamedContext, Secret};
+use crossdock_build::{BuildError, BuildRequest, Built, Environment, NamedContext, Secret};
 use crossdock_dockerfile::ignore::Ignore;
 use crossdock_dockerfile::mount::{bytes, csv};
 use crossdock_oci::archive::SaveItem;
@@ -18,6 +18,7 @@ use crossdock_platform::Platform;
 use crossdock_registry::transfer::{PushOptions, push};
 use crossdock_sandbox::emulator;
 
+use super::check::{self, Method};
 use super::git;
 use super::registry::{open_special, write_whole};
 use super::run::{hosts, limits};
@@ -30,6 +31,7 @@ use crate::session::{self, Session};
 pub fn build(session: &Session, args: BuildArgs) -> Result<u8> {
     session.warn_of_single_id();
     let store = session.store()?;
+    let (method, is_json) = check::method(args.call.as_deref(), args.check)?;
     let mode = if args.quiet { ProgressMode::Quiet } else { args.progress };
     let display = Display::new(mode);
     let tags = args.tags.iter().map(|t| session::reference(t)).collect::<Result<Vec<_>>>()?;
@@ -54,6 +56,13 @@ pub fn build(session: &Session, args: BuildArgs) -> Result<u8> {
     let input = input(&remote, &args)?;
     let (contexts, _directories) = contexts(&remote, &args.build_contexts)?;
     let request = request(&args, &input, contexts, &display)?;
+    let told = match method {
+        Method::Build => check::before_build(&store, &request, &input.name, &display).map(|()| None),
+        other => check::call(&store, &request, &input.name, other, is_json).map(Some),
+    };
+    if let Some(code) = told.inspect_err(|error| tell(error, &display, &input, &args))? {
+        return Ok(code);
+    }
     let choice = session::emulator_choice(&args.emulator)?;
     let find =
         |platform: &Platform| emulator::find(&platform.architecture, &choice).map_err(|e| e.to_string());
@@ -72,15 +81,9 @@ pub fn build(session: &Session, args: BuildArgs) -> Result<u8> {
     let built = match crossdock_build::build(&environment, &request) {
         Ok(built) => built,
         Err(error) => {
-            display.clear();
-            if let Some(lines) = error.lines {
-                let text = String::from_utf8_lossy(&request.dockerfile);
-                let excerpt = crossdock_dockerfile::error::excerpt(&input.name, &text, lines, 3);
-                if !excerpt.is_empty() && !args.quiet {
-                    eprintln!("{excerpt}");
-                }
-            }
-            return Err(error.into());
+            let error = error.into();
+            tell(&error, &display, &input, &args);
+            return Err(error);
         }
     };
     let built = annotate(&store, built, &args.annotations)?;
@@ -91,6 +94,19 @@ pub fn build(session: &Session, args: BuildArgs) -> Result<u8> {
     display.clear();
     report(&args, &built, &target, &tags)?;
     Ok(0)
+}
+
+/// Shows the lines of the Dockerfile that an error is about.
+fn tell(error: &anyhow::Error, display: &Display, input: &Input, args: &BuildArgs) {
+    display.clear();
+    let lines = error.downcast_ref::<BuildError>().and_then(|error| error.lines);
+    if let Some(lines) = lines.filter(|_| !args.quiet) {
+        let text = String::from_utf8_lossy(&input.dockerfile);
+        let excerpt = crossdock_dockerfile::error::excerpt(&input.name, &text, lines, 3);
+        if !excerpt.is_empty() {
+            eprintln!("{excerpt}");
+        }
+    }
 }
 
 fn report(args: &BuildArgs, built: &Built, target: &Descriptor, tags: &[Reference]) -> Result<()> {
