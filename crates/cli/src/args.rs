@@ -181,10 +181,10 @@ pub struct BuildArgs {
     /// Write the result's metadata as JSON to a file
     #[arg(long, value_name = "FILE")]
     pub metadata_file: Option<PathBuf>,
-    /// Accepted for buildx; caches of other builds are not read
+    /// Results of other builds: type=registry,ref=NAME, type=local,src=DIR, or an image with an inline cache
     #[arg(long = "cache-from", value_name = "SPEC")]
     pub cache_from: Vec<String>,
-    /// Accepted for buildx; the cache is not exported
+    /// Where results of steps go, for other machines: type=registry,ref=NAME, type=local,dest=DIR (both with mode=max), type=inline
     #[arg(long = "cache-to", value_name = "SPEC")]
     pub cache_to: Vec<String>,
     /// Accepted for buildx; no attestation is made

@@ -18,6 +18,7 @@ use crossdock_platform::Platform;
 use crossdock_registry::transfer::{PushOptions, push};
 use crossdock_sandbox::emulator;
 
+use super::cache;
 use super::check::{self, Method};
 use super::git;
 use super::registry::{open_special, write_whole};
@@ -39,11 +40,6 @@ pub fn build(session: &Session, args: BuildArgs) -> Result<u8> {
     let needs_name = outputs.iter().any(|o| matches!(o, Output::Push { names } if names.is_empty()));
     if needs_name && tags.is_empty() {
         bail!("--push needs a name for the image: give --tag REGISTRY/NAME:TAG");
-    }
-    for (given, flag) in [(&args.cache_from, "--cache-from"), (&args.cache_to, "--cache-to")] {
-        if !given.is_empty() {
-            display.say(&format!("warning: {flag} is not supported and has no effect"));
-        }
     }
     for (given, flag) in [(&args.provenance, "--provenance"), (&args.sbom, "--sbom")] {
         if given.as_deref().is_some_and(|v| v != "false") {
@@ -76,8 +72,17 @@ pub fn build(session: &Session, args: BuildArgs) -> Result<u8> {
         timestamps,
         ..LayerOptions::default()
     };
-    let environment =
-        Environment { store: &store, images: &source, events: &display, layers, emulator: &find };
+    let inline = request.build_args.get("BUILDKIT_INLINE_CACHE").is_some_and(|value| value == "1");
+    let exports = cache::exports(&args.cache_to, inline, &display)?;
+    let imported = cache::import(&source, &args.cache_from, &request.platforms, &display)?;
+    let environment = Environment {
+        store: &store,
+        images: &source,
+        events: &display,
+        imported: &imported,
+        layers,
+        emulator: &find,
+    };
     let built = match crossdock_build::build(&environment, &request) {
         Ok(built) => built,
         Err(error) => {
@@ -86,11 +91,13 @@ pub fn build(session: &Session, args: BuildArgs) -> Result<u8> {
             return Err(error);
         }
     };
+    let built = cache::inline(&store, built, &exports)?;
     let built = annotate(&store, built, &args.annotations)?;
     let target = built.index.clone().unwrap_or_else(|| built.images[0].manifest.clone());
     for output in &outputs {
         write_output(output, &source, &store, &built, &target, &tags, &display)?;
     }
+    cache::export(&source, &store, &built, &exports, &display)?;
     display.clear();
     report(&args, &built, &target, &tags)?;
     Ok(0)

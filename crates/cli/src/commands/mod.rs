@@ -3,6 +3,7 @@
 mod archive;
 mod binfmt;
 mod build;
+mod cache;
 mod check;
 mod doctor;
 mod elf;

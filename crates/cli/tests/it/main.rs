@@ -7,6 +7,7 @@ mod copy;
 mod dependencies;
 mod dockerd;
 mod errors;
+mod exchange;
 mod full_disk;
 mod images;
 mod instructions;
