@@ -364,14 +364,16 @@ pub struct PushArgs {
 
 #[derive(clap::Args)]
 pub struct CopyArgs {
-    /// What to copy; skopeo's docker:// may stand before it
-    pub source: String,
-    /// Its name there
-    #[arg(required_unless_present = "tags", conflicts_with = "tags")]
-    pub destination: Option<String>,
+    /// What to copy, and its name there; skopeo's docker:// may stand before them. With --tag, all are sources: of several
+    /// an index is made, in which the last image for a platform counts
+    #[arg(required = true, value_names = ["SOURCE", "DESTINATION"])]
+    pub names: Vec<String>,
     /// Its name there, as "docker buildx imagetools create" has it; may be given several times
     #[arg(short, long = "tag", value_name = "NAME")]
     pub tags: Vec<String>,
+    /// Add the sources to what has the name of --tag already
+    #[arg(long, requires = "tags")]
+    pub append: bool,
     /// Only the images of these platforms; several get an index of their own
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     pub platform: Vec<String>,
