@@ -12,6 +12,7 @@ use crossdock_oci::{Descriptor, Digest, Reference};
 use crossdock_platform::Platform;
 use crossdock_sandbox::{Emulator, Killer};
 
+use crate::cache::{CachedStep, Imported, StepCache};
 use crate::error::{BuildError, ErrorKind};
 use crate::event::{Event, Events, StepId};
 use crate::git::GitSource;
@@ -34,6 +35,9 @@ pub trait Images: Sync {
     /// `Last-Modified` in seconds since 1970.
     fn download(&self, url: &str, to: &std::path::Path) -> Result<Option<i64>, String>;
 
+    /// Brings a layer of [`Environment::imported`] into the store.
+    fn layer(&self, layer: &Descriptor) -> Result<(), String>;
+
     /// Checks a repository out for ADD into an empty directory, with or without `.git`, and returns the commit.
     fn checkout(&self, source: &GitSource, keep_git: bool, to: &std::path::Path) -> Result<String, String>;
 }
@@ -46,6 +50,8 @@ pub struct Environment<'a> {
     pub images: &'a dyn Images,
     /// Takes progress.
     pub events: &'a dyn Events,
+    /// Results of other builds.
+    pub imported: &'a Imported,
     /// How layers are written.
     pub layers: LayerOptions,
     /// The emulator for a platform that this machine does not run itself. The error is a sentence for the user.
@@ -62,6 +68,7 @@ pub(crate) struct Engine<'a> {
     packers: Slots,
     flights: Flights<Digest>,
     done: Mutex<HashMap<Digest, StepResult>>,
+    quick: Mutex<BTreeMap<Digest, Digest>>,
     pub emulators: OnceLock<Vec<Emulator>>,
     stages: BTreeMap<(usize, usize), StagePromise>,
     failure: Mutex<Option<BuildError>>,
@@ -77,8 +84,11 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The final states of the target stage, one for each platform asked for, in order.
-pub(crate) fn run(env: &Environment<'_>, request: &BuildRequest) -> Result<Vec<Arc<State>>, BuildError> {
+/// The final states of the target stage, one for each platform asked for, in order; and all steps on the way to them.
+pub(crate) fn run(
+    env: &Environment<'_>,
+    request: &BuildRequest,
+) -> Result<(Vec<Arc<State>>, StepCache), BuildError> {
     let file = Dockerfile::parse(&request.dockerfile)?;
     let names = Names { file: &file, contexts: &request.contexts };
     let target = names.target(request.target.as_deref())?;
@@ -120,6 +130,7 @@ pub(crate) fn run(env: &Environment<'_>, request: &BuildRequest) -> Result<Vec<A
         packers: Slots::new(cpus),
         flights: Flights::new(),
         done: Mutex::default(),
+        quick: Mutex::default(),
         emulators: OnceLock::new(),
         stages,
         failure: Mutex::default(),
@@ -141,11 +152,12 @@ pub(crate) fn run(env: &Environment<'_>, request: &BuildRequest) -> Result<Vec<A
     if let Some(error) = lock(&engine.failure).take() {
         return Err(error);
     }
-    (0..request.platforms.len())
+    let states: Result<_, _> = (0..request.platforms.len())
         .map(|platform| {
             engine.stages[&(target, platform)].wait().ok_or_else(|| BuildError::from(ErrorKind::Cancelled))
         })
-        .collect()
+        .collect();
+    Ok((states?, engine.steps_made()))
 }
 
 fn global_scopes(
@@ -302,14 +314,33 @@ impl<'a> Engine<'a> {
         Ok(Some(result))
     }
 
-    /// A cache record whose layer is still there.
+    /// A cache record whose layer is still there, or that another build has exported.
     fn cached(&self, key: &Digest) -> Result<Option<StepResult>, ErrorKind> {
         let store = self.env.store;
-        let Some(record) =
-            store.cache_get(key)?.and_then(|bytes| serde_json::from_slice::<Record>(&bytes).ok())
-        else {
+        let record = store.cache_get(key)?.and_then(|bytes| serde_json::from_slice::<Record>(&bytes).ok());
+        if let Some(result) = record.map(|record| self.restored(record)).transpose()?.flatten() {
+            return Ok(Some(result));
+        }
+        let Some(record) = self.env.imported.steps.get(key) else { return Ok(None) };
+        if let Some(packed) = &record.layer
+            && !store.contains(&packed.descriptor.digest)?
+            && let Err(reason) = self.env.images.layer(&packed.descriptor)
+        {
+            let message =
+                format!("a layer of an imported cache cannot be had, its step is executed: {reason}");
+            self.env.events.event(Event::Warning { message, lines: None });
             return Ok(None);
-        };
+        }
+        let result = self.restored(record.clone())?;
+        if result.is_some() {
+            self.remember(key, record)?;
+        }
+        Ok(result)
+    }
+
+    /// The result that a record tells of, if its layer is there and is what it says.
+    fn restored(&self, record: Record) -> Result<Option<StepResult>, ErrorKind> {
+        let store = self.env.store;
         let Some(packed) = record.layer else {
             return Ok(Some(StepResult { layer: None, created: record.created }));
         };
@@ -320,6 +351,17 @@ impl<'a> Engine<'a> {
         let Ok(unpacked) = store.unpack(&packed.descriptor, &packed.diff_id, &[]) else { return Ok(None) };
         let layer = Layer { fs: unpacked.path, packed: Arc::new(Promise::kept(Ok(packed))) };
         Ok(Some(StepResult { layer: Some(layer), created: record.created }))
+    }
+
+    /// Every step of this build with its result. Once all threads have ended, so that all layers are packed.
+    fn steps_made(&self) -> StepCache {
+        let made = |(key, result): (&Digest, &StepResult)| {
+            let layer = result.layer.as_ref().map(|layer| layer.packed.wait()).transpose().ok()?;
+            Some(CachedStep { key: key.clone(), record: Record { layer, created: result.created.clone() } })
+        };
+        let mut steps: Vec<CachedStep> = lock(&self.done).iter().filter_map(made).collect();
+        steps.sort_by(|a, b| a.key.cmp(&b.key));
+        StepCache { steps, quick: lock(&self.quick).clone().into_iter().collect() }
     }
 
     fn finish_step<'scope, 'env>(
@@ -368,11 +410,17 @@ impl<'a> Engine<'a> {
     /// The key that an earlier build noted under a quick key.
     pub fn quick_key(&self, quick: &Digest) -> Result<Option<Digest>, ErrorKind> {
         let bytes = self.env.store.cache_get(quick)?;
-        Ok(bytes.and_then(|bytes| String::from_utf8(bytes).ok()?.parse().ok()))
+        let known: Option<Digest> = bytes.and_then(|bytes| String::from_utf8(bytes).ok()?.parse().ok());
+        let known = known.or_else(|| self.env.imported.quick.get(quick).cloned());
+        if let Some(key) = &known {
+            lock(&self.quick).insert(quick.clone(), key.clone());
+        }
+        Ok(known)
     }
 
     /// Notes the key that a quick key leads to.
     pub fn remember_quick(&self, quick: &Digest, key: &Digest) -> Result<(), ErrorKind> {
+        lock(&self.quick).insert(quick.clone(), key.clone());
         Ok(self.env.store.cache_put(quick, key.as_str().as_bytes(), &[], &[])?)
     }
 

@@ -6,6 +6,7 @@ use crossdock_oci::manifest::{Annotations, MANIFEST_SIZE_MAX};
 use crossdock_oci::{Descriptor, Digest, ImageConfig, Index, Manifest, media_type};
 use crossdock_platform::Platform;
 
+use crate::cache::StepCache;
 use crate::engine::{self, Environment, rfc3339};
 use crate::error::{BuildError, ErrorKind};
 use crate::request::BuildRequest;
@@ -19,6 +20,8 @@ pub struct Built {
     pub images: Vec<BuiltImage>,
     /// The index, if there are several images.
     pub index: Option<Descriptor>,
+    /// Every step with its result.
+    pub steps: StepCache,
 }
 
 /// The image of one platform.
@@ -36,7 +39,7 @@ pub struct BuiltImage {
 
 /// Builds and leaves the images in the store, without a name.
 pub fn build(env: &Environment<'_>, request: &BuildRequest) -> Result<Built, BuildError> {
-    let states = engine::run(env, request)?;
+    let (states, steps) = engine::run(env, request)?;
     let mut images = Vec::new();
     for (state, platform) in states.iter().zip(&request.platforms) {
         images.push(assemble(env, request, state, platform)?);
@@ -50,7 +53,7 @@ pub fn build(env: &Environment<'_>, request: &BuildRequest) -> Result<Built, Bui
             Some(Descriptor::of(media_type::OCI_INDEX, &bytes))
         }
     };
-    Ok(Built { images, index })
+    Ok(Built { images, index, steps })
 }
 
 fn assemble(

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod archive;
+pub mod cache;
 pub mod chmod;
 pub mod copy;
 mod engine;
@@ -14,6 +15,8 @@ pub mod git;
 mod graph;
 mod image;
 pub mod key;
+pub mod lint;
+pub mod outline;
 pub mod request;
 mod run_step;
 pub mod scope;
@@ -29,3 +32,4 @@ pub use error::{BuildError, ErrorKind};
 pub use event::{Event, Events, Silent, StepId};
 pub use image::{Built, BuiltImage, build};
 pub use request::{BuildRequest, NamedContext, Secret};
+pub use state::{Packed, Record};

@@ -54,6 +54,34 @@ pub struct BuildRequest {
     pub source_date_epoch: Option<i64>,
 }
 
+impl BuildRequest {
+    /// An empty request for one platform, with the defaults of the command line.
+    pub fn for_platform(platform: Platform) -> BuildRequest {
+        BuildRequest {
+            dockerfile: Vec::new(),
+            context: None,
+            ignore: Ignore::default(),
+            contexts: BTreeMap::new(),
+            target: None,
+            platforms: vec![platform],
+            build_args: BTreeMap::new(),
+            labels: BTreeMap::new(),
+            secrets: BTreeMap::new(),
+            ssh: BTreeMap::new(),
+            no_cache: false,
+            no_cache_filter: Vec::new(),
+            pull: false,
+            network: true,
+            add_hosts: Vec::new(),
+            shm_size: None,
+            limits: Vec::new(),
+            allow_insecure: false,
+            jobs: 1,
+            source_date_epoch: None,
+        }
+    }
+}
+
 /// What a `--build-context` name stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NamedContext {

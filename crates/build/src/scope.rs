@@ -113,6 +113,22 @@ impl Scope {
         Ok(self.expand(&quoted, env)?.text)
     }
 
+    /// The value that a name has before the first FROM.
+    pub fn value(&self, name: &str) -> Option<String> {
+        self.global.get(name).cloned()
+    }
+
+    /// The value of an ARG of the stage.
+    pub fn argument(&self, name: &str) -> Option<String> {
+        self.args.iter().find(|(arg, _)| arg == name).and_then(|(_, value)| value.clone())
+    }
+
+    /// All names that have a meaning in the stage.
+    pub fn names(&self, env: &[String]) -> Vec<String> {
+        let of_env = env.iter().map(|entry| entry.split('=').next().unwrap_or_default().to_string());
+        self.args.iter().map(|(name, _)| name.clone()).chain(of_env).collect()
+    }
+
     fn lookup(&self, name: &str, env: &[String]) -> Option<String> {
         env_value(env, name)
             .map(str::to_string)

@@ -36,7 +36,7 @@ pub struct Layer {
 }
 
 /// The archive of a layer.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Packed {
     /// Digest of the uncompressed archive.
     pub diff_id: Digest,
@@ -45,7 +45,7 @@ pub struct Packed {
 }
 
 /// What the cache keeps of a step.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Record {
     /// The layer; `None` if the step changed nothing.
     pub layer: Option<Packed>,

@@ -158,7 +158,9 @@ impl StageRun<'_, '_, '_> {
         }
         let key = self.engine.timed(shape.finish());
         let lower = if transfer.link { Vec::new() } else { self.state.lower() };
-        let mut execute = |scratch: &Scratch, _| place(&found, scratch, &lower, &directory, is_directory);
+        let owners = self.engine.env.store.owners();
+        let mut execute =
+            |scratch: &Scratch, _| place(&found, scratch, &lower, (&directory, is_directory), owners);
         self.layer_step(&title, key.clone(), created_by, lines, &mut execute)?;
         match quick {
             Some(quick) => self.engine.remember_quick(&quick, &key).map_err(|e| e.at(lines)),
@@ -446,8 +448,8 @@ fn place(
     found: &Sources,
     scratch: &Scratch,
     lower: &[PathBuf],
-    destination: &str,
-    is_directory: bool,
+    (destination, is_directory): (&str, bool),
+    owners: Owners,
 ) -> Result<(), ErrorKind> {
     let root = open_root(scratch, lower)?;
     let destination = destination.trim_start_matches('/').as_bytes();
@@ -459,7 +461,7 @@ fn place(
     for item in &found.items {
         let (tree, options) = (&found.trees[item.tree], &found.options[item.options]);
         if item.unpack {
-            unpack(tree, &item.entry, &root, destination, options)?;
+            unpack(tree, &item.entry, &root, destination, options, owners)?;
             continue;
         }
         match &item.keep {
@@ -484,6 +486,7 @@ fn unpack(
     root: &OwnedFd,
     destination: &[u8],
     options: &CopyOptions,
+    owners: Owners,
 ) -> Result<(), ErrorKind> {
     let failed = |e: std::io::Error| ErrorKind::io(format!("read {}", entry.shown()), e);
     copy::make_directories(root, destination, options.owner)?;
@@ -493,7 +496,7 @@ fn unpack(
     let stream: Box<dyn Read + Send> = archive::open(File::from(file)).map_err(failed)?;
     // The directory has no path of its own: its mount is attached nowhere.
     let path = format!("/proc/self/fd/{}/.", target.as_raw_fd());
-    extract_tar(stream, Path::new(&path), Owners::Keep, &entry.shown())?;
+    extract_tar(stream, Path::new(&path), owners, &entry.shown())?;
     Ok(())
 }
 

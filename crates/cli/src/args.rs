@@ -133,6 +133,12 @@ pub struct BuildArgs {
     /// An SSH agent for RUN --mount=type=ssh: default or ID=SOCKET
     #[arg(long = "ssh", value_name = "ID[=SOCKET]")]
     pub ssh: Vec<String>,
+    /// Only check the Dockerfile for what was probably not meant; the same as --call=check
+    #[arg(long)]
+    pub check: bool,
+    /// Instead of building: check, outline or targets, with ",format=json" for JSON
+    #[arg(long, value_name = "METHOD")]
+    pub call: Option<String>,
     /// Execute every step
     #[arg(long)]
     pub no_cache: bool,
@@ -175,10 +181,10 @@ pub struct BuildArgs {
     /// Write the result's metadata as JSON to a file
     #[arg(long, value_name = "FILE")]
     pub metadata_file: Option<PathBuf>,
-    /// Accepted for buildx; caches of other builds are not read
+    /// Results of other builds: type=registry,ref=NAME, type=local,src=DIR, or an image with an inline cache
     #[arg(long = "cache-from", value_name = "SPEC")]
     pub cache_from: Vec<String>,
-    /// Accepted for buildx; the cache is not exported
+    /// Where results of steps go, for other machines: type=registry,ref=NAME, type=local,dest=DIR (both with mode=max), type=inline
     #[arg(long = "cache-to", value_name = "SPEC")]
     pub cache_to: Vec<String>,
     /// Accepted for buildx; no attestation is made
@@ -358,14 +364,16 @@ pub struct PushArgs {
 
 #[derive(clap::Args)]
 pub struct CopyArgs {
-    /// What to copy; skopeo's docker:// may stand before it
-    pub source: String,
-    /// Its name there
-    #[arg(required_unless_present = "tags", conflicts_with = "tags")]
-    pub destination: Option<String>,
+    /// What to copy, and its name there; skopeo's docker:// may stand before them. With --tag, all are sources: of several
+    /// an index is made, in which the last image for a platform counts
+    #[arg(required = true, value_names = ["SOURCE", "DESTINATION"])]
+    pub names: Vec<String>,
     /// Its name there, as "docker buildx imagetools create" has it; may be given several times
     #[arg(short, long = "tag", value_name = "NAME")]
     pub tags: Vec<String>,
+    /// Add the sources to what has the name of --tag already
+    #[arg(long, requires = "tags")]
+    pub append: bool,
     /// Only the images of these platforms; several get an index of their own
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     pub platform: Vec<String>,

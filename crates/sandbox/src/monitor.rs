@@ -15,6 +15,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use crate::container::{self, Prepared, What};
 use crate::error::{Doing, Failure};
+use crate::idmap::IdMapping;
 use crate::mountpoints::{self, Created, Plan, Wanted};
 use crate::overlay::{self, Upper, clone_tree, forget_volatile, mount_overlay, set_read_only};
 use crate::spec::{MountKind, Network, Root, Source, Spec};
@@ -167,14 +168,33 @@ fn prepare_generated(spec: &Spec) -> Vec<Prepared> {
         .resolv_conf
         .clone()
         .unwrap_or_else(|| fs::read_to_string("/etc/resolv.conf").unwrap_or_default());
-    vec![
+    let mut all = vec![
         directory("/proc", What::Proc),
         directory("/dev", What::Dev),
         directory("/sys", What::Sys),
         file("/etc/resolv.conf", resolv_conf),
         file("/etc/hosts", hosts(spec)),
         file("/etc/hostname", format!("{}\n", spec.hostname)),
-    ]
+    ];
+    // With a single id, changes of user are pretended. apt makes sure that its downloaders have become another user.
+    if IdMapping::current().is_ok_and(|mapping| mapping.is_single()) && has_apt(spec) {
+        let content = "APT::Sandbox::User \"root\";\n".to_string();
+        all.push(file("/etc/apt/apt.conf.d/zz-crossdock-single-id", content));
+    }
+    all
+}
+
+/// Whether a layer of the root has apt's directory of settings.
+fn has_apt(spec: &Spec) -> bool {
+    let layers: Vec<&PathBuf> = match &spec.root {
+        Root::Directory(directory) => vec![directory],
+        Root::Overlay { lower, upper, .. } => lower.iter().chain([upper]).collect(),
+        Root::OverlayReadOnly { lower } => lower.iter().collect(),
+    };
+    // Not followed: a link would lead out of the layer.
+    let is_there =
+        |layer: &&PathBuf| layer.join("etc/apt/apt.conf.d").symlink_metadata().is_ok_and(|m| m.is_dir());
+    layers.iter().any(is_there)
 }
 
 /// Text of `/etc/hosts`: names of this container, those asked for, and in the host's network the host's own.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use crossdock_build::git::{GitSource, is_git};
-use crossdock_build::{BuildRequest, Built, Environment, NamedContext, Secret};
+use crossdock_build::{BuildError, BuildRequest, Built, Environment, NamedContext, Secret};
 use crossdock_dockerfile::ignore::Ignore;
 use crossdock_dockerfile::mount::{bytes, csv};
 use crossdock_oci::archive::SaveItem;
@@ -18,6 +18,8 @@ use crossdock_platform::Platform;
 use crossdock_registry::transfer::{PushOptions, push};
 use crossdock_sandbox::emulator;
 
+use super::cache;
+use super::check::{self, Method};
 use super::git;
 use super::registry::{open_special, write_whole};
 use super::run::{hosts, limits};
@@ -30,6 +32,7 @@ use crate::session::{self, Session};
 pub fn build(session: &Session, args: BuildArgs) -> Result<u8> {
     session.warn_of_single_id();
     let store = session.store()?;
+    let (method, is_json) = check::method(args.call.as_deref(), args.check)?;
     let mode = if args.quiet { ProgressMode::Quiet } else { args.progress };
     let display = Display::new(mode);
     let tags = args.tags.iter().map(|t| session::reference(t)).collect::<Result<Vec<_>>>()?;
@@ -37,11 +40,6 @@ pub fn build(session: &Session, args: BuildArgs) -> Result<u8> {
     let needs_name = outputs.iter().any(|o| matches!(o, Output::Push { names } if names.is_empty()));
     if needs_name && tags.is_empty() {
         bail!("--push needs a name for the image: give --tag REGISTRY/NAME:TAG");
-    }
-    for (given, flag) in [(&args.cache_from, "--cache-from"), (&args.cache_to, "--cache-to")] {
-        if !given.is_empty() {
-            display.say(&format!("warning: {flag} is not supported and has no effect"));
-        }
     }
     for (given, flag) in [(&args.provenance, "--provenance"), (&args.sbom, "--sbom")] {
         if given.as_deref().is_some_and(|v| v != "false") {
@@ -54,6 +52,13 @@ pub fn build(session: &Session, args: BuildArgs) -> Result<u8> {
     let input = input(&remote, &args)?;
     let (contexts, _directories) = contexts(&remote, &args.build_contexts)?;
     let request = request(&args, &input, contexts, &display)?;
+    let told = match method {
+        Method::Build => check::before_build(&store, &request, &input.name, &display).map(|()| None),
+        other => check::call(&store, &request, &input.name, other, is_json).map(Some),
+    };
+    if let Some(code) = told.inspect_err(|error| tell(error, &display, &input, &args))? {
+        return Ok(code);
+    }
     let choice = session::emulator_choice(&args.emulator)?;
     let find =
         |platform: &Platform| emulator::find(&platform.architecture, &choice).map_err(|e| e.to_string());
@@ -67,30 +72,48 @@ pub fn build(session: &Session, args: BuildArgs) -> Result<u8> {
         timestamps,
         ..LayerOptions::default()
     };
-    let environment =
-        Environment { store: &store, images: &source, events: &display, layers, emulator: &find };
+    let inline = request.build_args.get("BUILDKIT_INLINE_CACHE").is_some_and(|value| value == "1");
+    let exports = cache::exports(&args.cache_to, inline, &display)?;
+    let imported = cache::import(&source, &args.cache_from, &request.platforms, &display)?;
+    let environment = Environment {
+        store: &store,
+        images: &source,
+        events: &display,
+        imported: &imported,
+        layers,
+        emulator: &find,
+    };
     let built = match crossdock_build::build(&environment, &request) {
         Ok(built) => built,
         Err(error) => {
-            display.clear();
-            if let Some(lines) = error.lines {
-                let text = String::from_utf8_lossy(&request.dockerfile);
-                let excerpt = crossdock_dockerfile::error::excerpt(&input.name, &text, lines, 3);
-                if !excerpt.is_empty() && !args.quiet {
-                    eprintln!("{excerpt}");
-                }
-            }
-            return Err(error.into());
+            let error = error.into();
+            tell(&error, &display, &input, &args);
+            return Err(error);
         }
     };
+    let built = cache::inline(&store, built, &exports)?;
     let built = annotate(&store, built, &args.annotations)?;
     let target = built.index.clone().unwrap_or_else(|| built.images[0].manifest.clone());
     for output in &outputs {
         write_output(output, &source, &store, &built, &target, &tags, &display)?;
     }
+    cache::export(&source, &store, &built, &exports, &display)?;
     display.clear();
     report(&args, &built, &target, &tags)?;
     Ok(0)
+}
+
+/// Shows the lines of the Dockerfile that an error is about.
+fn tell(error: &anyhow::Error, display: &Display, input: &Input, args: &BuildArgs) {
+    display.clear();
+    let lines = error.downcast_ref::<BuildError>().and_then(|error| error.lines);
+    if let Some(lines) = lines.filter(|_| !args.quiet) {
+        let text = String::from_utf8_lossy(&input.dockerfile);
+        let excerpt = crossdock_dockerfile::error::excerpt(&input.name, &text, lines, 3);
+        if !excerpt.is_empty() {
+            eprintln!("{excerpt}");
+        }
+    }
 }
 
 fn report(args: &BuildArgs, built: &Built, target: &Descriptor, tags: &[Reference]) -> Result<()> {

@@ -106,9 +106,16 @@ pub fn copy(session: &Session, args: CopyArgs) -> Result<u8> {
             "{text}: only registries, not {transport}: see \"crossdock load\", \"save\" and \"push\" for archives and the store"
         ),
     };
-    let from = name(&args.source)?;
-    let targets =
-        args.tags.iter().chain(&args.destination).map(|text| name(text)).collect::<Result<Vec<_>>>()?;
+    let mut sources = args.names.iter().map(|text| name(text)).collect::<Result<Vec<_>>>()?;
+    let mut targets = args.tags.iter().map(|text| name(text)).collect::<Result<Vec<_>>>()?;
+    if targets.is_empty() {
+        if sources.len() != 2 {
+            bail!(
+                "copy needs a source and a destination; to make an index of several sources give --tag NAME"
+            );
+        }
+        targets.extend(sources.pop());
+    }
     let platforms = match args.platform.is_empty() || args.all {
         true => Platforms::All,
         false => Platforms::Only(session::platforms(&args.platform)?),
@@ -117,11 +124,13 @@ pub fn copy(session: &Session, args: CopyArgs) -> Result<u8> {
     let client = session.client(std::sync::Arc::new(display.clone()))?;
     let mut digest = None;
     for to in &targets {
+        let existing = args.append.then(|| client.head_manifest(to)).transpose()?.flatten();
+        let from: Vec<&Reference> = existing.map(|_| to).into_iter().chain(&sources).collect();
         let copied = crossdock_registry::transfer::copy(&client, &from, to, &platforms)?;
         if !args.quiet {
             display.say(&format!(
                 "copied {} to {}: {} blobs and {} moved, {} mounted, {} already there",
-                from.familiar(),
+                sources.iter().map(Reference::familiar).collect::<Vec<_>>().join(", "),
                 to.familiar(),
                 copied.moved,
                 size(copied.bytes_moved),

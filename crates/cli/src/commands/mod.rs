@@ -3,6 +3,8 @@
 mod archive;
 mod binfmt;
 mod build;
+mod cache;
+mod check;
 mod doctor;
 mod elf;
 mod git;

@@ -1,5 +1,6 @@
 //! Images by name: from the store, else from their registry.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -12,6 +13,7 @@ use crossdock_platform::Platform;
 use crossdock_registry::Client;
 use crossdock_registry::transfer::{PullOptions, Pulled, pull};
 
+use super::cache::{self, Place};
 use super::git::Checkout;
 use crate::progress::Display;
 use crate::session::Session;
@@ -22,11 +24,18 @@ pub struct Source<'a> {
     store: &'a Store,
     display: Display,
     client: std::sync::OnceLock<Client>,
+    /// Where layers of imported caches are.
+    layers: std::sync::OnceLock<HashMap<Digest, Place>>,
 }
 
 impl<'a> Source<'a> {
     pub fn new(session: &'a Session, store: &'a Store, display: Display) -> Source<'a> {
-        Source { session, store, display, client: std::sync::OnceLock::new() }
+        Source { session, store, display, client: Default::default(), layers: Default::default() }
+    }
+
+    /// Notes where the layers of imported caches are; once.
+    pub fn take_layers_from(&self, places: HashMap<Digest, Place>) {
+        let _ = self.layers.set(places);
     }
 
     pub fn client(&self) -> Result<&Client> {
@@ -87,6 +96,12 @@ impl Images for Source<'_> {
     fn download(&self, url: &str, to: &Path) -> Result<Option<i64>, String> {
         let client = self.client().map_err(|e| crate::session::chain(&e))?;
         client.download(url, to).map_err(|e| e.to_string())
+    }
+
+    fn layer(&self, layer: &Descriptor) -> Result<(), String> {
+        let place = self.layers.get().and_then(|places| places.get(&layer.digest));
+        let place = place.ok_or_else(|| format!("nothing says where layer {} is", layer.digest))?;
+        cache::fetch(self, self.store, place, layer).map_err(|e| crate::session::chain(&e))
     }
 
     fn checkout(&self, source: &GitSource, keep_git: bool, to: &Path) -> Result<String, String> {

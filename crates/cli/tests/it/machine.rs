@@ -97,6 +97,30 @@ fn registrations_are_printed_and_not_made() {
     assert_eq!(host_handlers(), before);
 }
 
+/// A dynamic program whose loader and libraries lie in the root of another system.
+#[test]
+fn dynamic_programs_find_their_libraries_in_the_sysroot() {
+    let world = World::new();
+    world.file(
+        "main.c",
+        "#include <stdio.h>\nint main(int c, char **v) { printf(\"%d %s\\n\", c, v[1]); return 7; }\n",
+    );
+    let program = world.text("context/main");
+    let mut compiler = Command::new("aarch64-linux-gnu-gcc");
+    let compiled = compiler.args(["-o", &program, &world.text("context/main.c")]).status();
+    assert!(compiled.expect("apt-get install gcc-aarch64-linux-gnu libc6-dev-arm64-cross").success());
+    let help = Command::new(our_emulator()).arg("--help").output().expect("the emulator runs");
+    let ours_can = String::from_utf8_lossy(&help.stdout).contains("-L DIR");
+    for choice in if ours_can { &["qemu", "builtin", "auto"][..] } else { &["qemu"] } {
+        let sysroot = "/usr/aarch64-linux-gnu";
+        let ran = world.run(&["emulate", "--emulator", choice, "--sysroot", sysroot, &program, "-x"]);
+        assert_eq!((ran.code, ran.out.as_str()), (Some(7), "2 -x\n"), "{choice}: {}", ran.err);
+    }
+    if !Path::new("/lib/ld-linux-aarch64.so.1").exists() {
+        world.run(&["emulate", &program]).fails_with(&["/lib/ld-linux-aarch64.so.1", "--sysroot DIR"]);
+    }
+}
+
 /// Everything in a user namespace, whose binfmt_misc (Linux 6.7) and /etc are its own.
 #[test]
 fn our_emulator_is_registered_for_everybody() {

@@ -2,10 +2,12 @@
 
 mod add;
 mod cache;
+mod check;
 mod copy;
 mod dependencies;
 mod dockerd;
 mod errors;
+mod exchange;
 mod full_disk;
 mod images;
 mod instructions;

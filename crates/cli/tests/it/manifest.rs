@@ -159,6 +159,42 @@ fn copies_go_from_registry_to_registry() {
     other.run(&["copy", &registry.image("none:1"), &one]).fails_with(&["none:1", "not found"]);
 }
 
+/// `imagetools create` of several sources, from two registries.
+#[test]
+fn several_sources_make_an_index() {
+    let world = World::new();
+    let registry = Registry::start(&world);
+    let names = images(&world, &registry);
+    let peer = DockerRegistry::start("");
+    let elsewhere = peer.reference("part:1").to_string();
+    world.run(&["copy", &names[1], &elsewhere]).ok();
+    let other = World::new();
+    let list = peer.reference("team/list:1").to_string();
+    other.run(&["buildx", "imagetools", "create", "-t", &list, &names[0], &elsewhere]).ok();
+    other.run(&["pull", "--all-platforms", &list]).ok();
+    assert_eq!((other.validate(), entries(&other, &list).len()), (1, 2));
+    // The same again is the same; indexes are sources, too; the last image for a platform counts.
+    let again = peer.reference("team/list:2").to_string();
+    let of_list = other.run(&["copy", "-t", &again, &list, &names[0]]);
+    assert!(of_list.err.contains("0 blobs and 0B moved"), "{}", of_list.err);
+    of_list.ok();
+    assert_eq!(entries(&other, &again).len(), 2);
+    world.file("changed", "x");
+    world
+        .build("FROM scratch\nCOPY changed /\n", &["-t", &names[0], "--push", "--platform", "linux/amd64"])
+        .ok();
+    other.run(&["copy", "--append", "-t", &list, &names[0]]).ok();
+    let found = entries(&other, &list);
+    assert_eq!(found.len(), 2);
+    other.run(&["pull", "--platform", "linux/amd64", &list]).ok();
+    let layers = other.run(&["history", "--platform", "linux/amd64", &list]).ok();
+    assert!(layers.contains("changed"), "{layers}");
+    let fresh = peer.reference("fresh:1").to_string();
+    other.run(&["copy", "--append", "-t", &fresh, &names[0]]).ok();
+    other.run(&["copy", &list]).fails_with(&["source and a destination", "--tag"]);
+    other.run(&["copy", "-t", &fresh, &list, &registry.image("none:1")]).fails_with(&["none:1", "not found"]);
+}
+
 #[test]
 fn copies_survive_faults_and_notice_damage() {
     let world = World::new();

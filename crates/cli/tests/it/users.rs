@@ -1,5 +1,6 @@
 //! Ordinary users, with ranges of ids and with a single one.
 
+use crossdock_testkit::LayerTar;
 use crossdock_testkit::foreign::{self, Cpu};
 
 use crate::support::{Registry, Who, World, host_handlers, require};
@@ -68,6 +69,15 @@ fn changes_of_user_are_pretended_with_a_single_id() {
             &[],
         )
         .ok();
+    // Owners in an archive, too, as those of a base image.
+    let mut header = LayerTar::header(tar::EntryType::Regular, "f", 0o644);
+    header.set_uid(5);
+    header.set_gid(42);
+    header.set_size(1);
+    let archive = LayerTar::new().raw(header, b"x").finish();
+    world.file("a.tar", archive);
+    world.build("FROM base\nADD a.tar /\n", &["-t", "t"]).ok();
+    assert_eq!(world.sh("t", "stat -c %u:%g /f"), "0:0\n");
 }
 
 #[test]

@@ -108,6 +108,11 @@ impl Store {
         Store { lease: Arc::new(Lease::new(&self.root)), ..self.clone() }
     }
 
+    /// Whether files get the owners that their archive names.
+    pub fn owners(&self) -> Owners {
+        self.owners
+    }
+
     /// The same handle, unpacking files with or without their owners.
     pub fn with_owners(&self, owners: Owners) -> Store {
         Store { owners, ..self.clone() }

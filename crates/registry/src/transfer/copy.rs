@@ -4,13 +4,14 @@ use std::collections::HashSet;
 use std::io::{self, Read};
 use std::sync::Mutex;
 
-use crossdock_oci::manifest::{Descriptor, Document, Index, ParseDocumentError};
-use crossdock_oci::{Reference, media_type};
+use crossdock_oci::manifest::{Descriptor, Document, Index, MANIFEST_SIZE_MAX, Manifest, ParseDocumentError};
+use crossdock_oci::{ImageConfig, Reference, media_type};
+use crossdock_platform::Platform;
 
 use super::parallel::for_each;
 use super::pull::{DEPTH_MAX, Platforms, offered};
 use super::push::Pushed;
-use crate::client::{BlobSource, Client, FetchedManifest};
+use crate::client::{BlobReader, BlobSource, Client, FetchedManifest};
 use crate::error::{Error, Result};
 use crate::progress::Outcome;
 
@@ -18,65 +19,49 @@ use crate::progress::Outcome;
 #[derive(Default)]
 struct Content {
     manifests: Vec<FetchedManifest>,
-    blobs: Vec<(Descriptor, String)>,
+    /// With the name that each is read by.
+    blobs: Vec<(Reference, Descriptor, String)>,
     seen: HashSet<String>,
 }
 
 /// Copies what `from` names to `to`: an index with all that it lists, attestations too, or the images of some platforms.
-/// Several of them get an index of their own. Blobs go first, the name comes last. What the target has is not moved, and on
-/// one registry blobs are mounted.
+/// Several of them get an index of their own, and so do several sources: of images for the same platform the last counts.
+/// Blobs go first, the name comes last. What the target has is not moved, and on one registry blobs are mounted.
 ///
 /// # Errors
 ///
-/// [`Error::NoPlatform`]; those of both registries.
-pub fn copy(client: &Client, from: &Reference, to: &Reference, platforms: &Platforms) -> Result<Pushed> {
-    let top = client.manifest(from)?;
+/// [`Error::NoPlatform`]; those of all registries.
+pub fn copy(client: &Client, from: &[&Reference], to: &Reference, platforms: &Platforms) -> Result<Pushed> {
     let mut content = Content::default();
-    let top = match (top.document(from)?, platforms) {
-        (Document::Index(index), Platforms::Only(wanted)) => {
-            let select = |platform| {
-                index.select(platform).ok_or_else(|| Error::NoPlatform {
-                    target: from.to_string(),
-                    wanted: format!("{platform}"),
-                    offered: offered(index.images()),
-                })
-            };
-            let entries: Vec<Descriptor> =
-                wanted.iter().map(|p| select(p).cloned()).collect::<Result<_>>()?;
-            match &entries[..] {
-                [one] => client.manifest(&from.with_digest(one.digest.clone()))?,
-                _ => new_index(Index { manifests: entries, ..index }),
-            }
+    let top = match from {
+        [one] => {
+            let top = chosen(client, one, platforms)?;
+            content.gather(client, one, &top, 0)?;
+            top
         }
-        _ => top,
+        several => content.joined(client, several, platforms)?,
     };
-    content.gather(client, from, &top, 0)?;
-    let pushed =
-        Mutex::new(Pushed { digest: top.digest.clone(), moved: 0, bytes_moved: 0, mounted: 0, existed: 0 });
-    let blobs = std::mem::take(&mut content.blobs);
-    for_each(client.options().max_parallel, blobs, |(blob, label), stop| {
-        stop.check()?;
-        let outcome = copy_blob(client, from, to, &blob, &label)?;
-        let mut pushed = pushed.lock().unwrap_or_else(|e| e.into_inner());
-        match outcome {
-            Outcome::Mounted => pushed.mounted += 1,
-            Outcome::Existed => pushed.existed += 1,
-            Outcome::Moved | Outcome::Failed => {
-                pushed.moved += 1;
-                pushed.bytes_moved += blob.size;
-            }
-        }
-        Ok(())
-    })?;
-    for manifest in &content.manifests {
-        let name = to.with_digest(manifest.digest.clone());
-        client.put_manifest(&name, &manifest.media_type, &manifest.bytes)?;
+    content.move_all(client, to, top)
+}
+
+/// What a source names, or the part of it that is for some platforms.
+fn chosen(client: &Client, from: &Reference, platforms: &Platforms) -> Result<FetchedManifest> {
+    let top = client.manifest(from)?;
+    let (Document::Index(index), Platforms::Only(wanted)) = (top.document(from)?, platforms) else {
+        return Ok(top);
+    };
+    let select = |platform| {
+        index.select(platform).ok_or_else(|| Error::NoPlatform {
+            target: from.to_string(),
+            wanted: format!("{platform}"),
+            offered: offered(index.images()),
+        })
+    };
+    let entries: Vec<Descriptor> = wanted.iter().map(|p| select(p).cloned()).collect::<Result<_>>()?;
+    match &entries[..] {
+        [one] => client.manifest(&from.with_digest(one.digest.clone())),
+        _ => Ok(new_index(Index { manifests: entries, ..index })),
     }
-    let found = client.put_manifest(to, &top.media_type, &top.bytes)?;
-    if found.algorithm() == top.digest.algorithm() && found != top.digest {
-        return Err(Error::DigestMismatch { target: to.to_string(), expected: top.digest, found });
-    }
-    Ok(pushed.into_inner().unwrap_or_else(|e| e.into_inner()))
 }
 
 /// An index that was not there before, of the type that it was taken from.
@@ -88,13 +73,86 @@ fn new_index(index: Index) -> FetchedManifest {
 }
 
 impl Content {
+    /// An index of what several sources name, with all that belongs to it.
+    fn joined(
+        &mut self,
+        client: &Client,
+        sources: &[&Reference],
+        platforms: &Platforms,
+    ) -> Result<FetchedManifest> {
+        let mut entries: Vec<(&Reference, Descriptor)> = Vec::new();
+        for from in sources {
+            let top = chosen(client, from, platforms)?;
+            let own = match top.document(from)? {
+                Document::Index(index) => index.manifests,
+                Document::Manifest(manifest) => {
+                    let platform = platform_of(client, from, &manifest)?;
+                    vec![top.descriptor().with_platform(platform)]
+                }
+            };
+            for entry in own {
+                let same = |known: &Descriptor| {
+                    known.digest == entry.digest
+                        || (!entry.is_attestation()
+                            && !known.is_attestation()
+                            && known.platform == entry.platform)
+                };
+                entries.retain(|(_, known)| !same(known));
+                entries.push((from, entry));
+            }
+        }
+        for (from, entry) in &entries {
+            if self.seen.insert(entry.digest.to_string()) {
+                let child = client.manifest(&from.with_digest(entry.digest.clone()))?;
+                self.gather(client, from, &child, 1)?;
+                self.manifests.push(child);
+            }
+        }
+        Ok(new_index(Index::new(entries.into_iter().map(|(_, entry)| entry).collect())))
+    }
+
+    /// Moves everything, and gives it its name.
+    fn move_all(mut self, client: &Client, to: &Reference, top: FetchedManifest) -> Result<Pushed> {
+        let pushed = Mutex::new(Pushed {
+            digest: top.digest.clone(),
+            moved: 0,
+            bytes_moved: 0,
+            mounted: 0,
+            existed: 0,
+        });
+        let blobs = std::mem::take(&mut self.blobs);
+        for_each(client.options().max_parallel, blobs, |(from, blob, label), stop| {
+            stop.check()?;
+            let outcome = copy_blob(client, &from, to, &blob, &label)?;
+            let mut pushed = pushed.lock().unwrap_or_else(|e| e.into_inner());
+            match outcome {
+                Outcome::Mounted => pushed.mounted += 1,
+                Outcome::Existed => pushed.existed += 1,
+                Outcome::Moved | Outcome::Failed => {
+                    pushed.moved += 1;
+                    pushed.bytes_moved += blob.size;
+                }
+            }
+            Ok(())
+        })?;
+        for manifest in &self.manifests {
+            let name = to.with_digest(manifest.digest.clone());
+            client.put_manifest(&name, &manifest.media_type, &manifest.bytes)?;
+        }
+        let found = client.put_manifest(to, &top.media_type, &top.bytes)?;
+        if found.algorithm() == top.digest.algorithm() && found != top.digest {
+            return Err(Error::DigestMismatch { target: to.to_string(), expected: top.digest, found });
+        }
+        Ok(pushed.into_inner().unwrap_or_else(|e| e.into_inner()))
+    }
+
     fn gather(&mut self, client: &Client, from: &Reference, top: &FetchedManifest, depth: u32) -> Result<()> {
         match top.document(from)? {
             Document::Manifest(manifest) => {
                 let count = manifest.layers.len();
-                self.blob(&manifest.config, "config".to_string());
+                self.blob(from, &manifest.config, "config".to_string());
                 for (index, layer) in manifest.layers.iter().enumerate() {
-                    self.blob(layer, format!("layer {}/{count}", index + 1));
+                    self.blob(from, layer, format!("layer {}/{count}", index + 1));
                 }
             }
             Document::Index(_) if depth == DEPTH_MAX => {
@@ -118,11 +176,23 @@ impl Content {
         Ok(())
     }
 
-    fn blob(&mut self, blob: &Descriptor, label: String) {
+    fn blob(&mut self, from: &Reference, blob: &Descriptor, label: String) {
         if self.seen.insert(blob.digest.to_string()) {
-            self.blobs.push((blob.clone(), label));
+            self.blobs.push((from.clone(), blob.clone(), label));
         }
     }
+}
+
+/// The platform that an image's configuration names.
+fn platform_of(client: &Client, from: &Reference, manifest: &Manifest) -> Result<Platform> {
+    let mut bytes = Vec::new();
+    let mut reader = client.blob(from, &manifest.config, 0)?.take(MANIFEST_SIZE_MAX);
+    reader.read_to_end(&mut bytes).map_err(BlobReader::error)?;
+    let config = ImageConfig::parse(&bytes).map_err(|source| Error::Manifest {
+        target: from.to_string(),
+        source: ParseDocumentError::Json(source),
+    })?;
+    Ok(config.platform())
 }
 
 /// A blob of a registry, read as it is uploaded.

@@ -30,6 +30,22 @@ fn an_id_outside_of_the_ranges_is_refused_with_advice() {
     assert!(ran.err.contains("cannot become user 2000000000") && ran.err.contains("/etc/subuid"), "{ran:?}");
 }
 
+/// apt's downloaders check that they have become another user, which is pretended only: they are told not to.
+#[test]
+fn apt_stays_root_where_there_is_no_other_user() {
+    for who in Who::all() {
+        let show = "cd /etc/apt/apt.conf.d 2>/dev/null && cat * || echo none";
+        let sandbox = Sandbox::new(who, show);
+        assert_eq!(sandbox.run().ok(), "none\n", "as {who:?}");
+        let apt = "etc/etc/apt/apt.conf.d";
+        std::fs::create_dir_all(sandbox.path(apt)).expect("a directory");
+        std::fs::write(sandbox.path(apt).join("01own"), "own\n").expect("a file");
+        let expect = if who == Who::SingleId { "own\nAPT::Sandbox::User \"root\";\n" } else { "own\n" };
+        assert_eq!(sandbox.run().ok(), expect, "as {who:?}");
+        assert_eq!(sandbox.changes(), [""; 0], "as {who:?}");
+    }
+}
+
 #[test]
 fn the_working_directory_is_made() {
     for who in Who::all() {

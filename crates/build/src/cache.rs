@@ -1,0 +1,109 @@
+//! Results of steps on their way from one store to another: what `--cache-to` writes and `--cache-from` reads.
+//!
+//! The form is our own: a step's digest names what it depends on as this builder sees it, which no other builder's keys do.
+//! A list of steps is small; the layers that it names are blobs, fetched when a step that has one is met.
+
+use std::collections::{BTreeSet, HashMap};
+
+use crossdock_oci::{Descriptor, Digest};
+use serde::{Deserialize, Serialize};
+
+use crate::state::Record;
+
+/// Steps and their results, as they are written.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct StepCache {
+    /// The steps in the order of their digests.
+    pub steps: Vec<CachedStep>,
+    /// Digests by which a `COPY --from` is found before its files are read, and those that they lead to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub quick: Vec<(Digest, Digest)>,
+}
+
+/// One step.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CachedStep {
+    /// What it depends on.
+    pub key: Digest,
+    /// What it made.
+    #[serde(flatten)]
+    pub record: Record,
+}
+
+impl StepCache {
+    /// Only the steps whose layers are among these, by the digest of the uncompressed archive, and those without a layer.
+    pub fn only(&self, diff_ids: &BTreeSet<Digest>) -> StepCache {
+        let is_wanted =
+            |step: &&CachedStep| step.record.layer.as_ref().is_none_or(|l| diff_ids.contains(&l.diff_id));
+        let steps: Vec<CachedStep> = self.steps.iter().filter(is_wanted).cloned().collect();
+        let quick = self.quick.iter().filter(|(_, key)| steps.iter().any(|step| step.key == *key));
+        StepCache { quick: quick.cloned().collect(), steps }
+    }
+
+    /// The layers, each once, in the order of their digests.
+    pub fn layers(&self) -> Vec<Descriptor> {
+        let layers = self.steps.iter().filter_map(|step| step.record.layer.as_ref());
+        let mut layers: Vec<Descriptor> = layers.map(|packed| packed.descriptor.clone()).collect();
+        layers.sort_by(|a, b| a.digest.cmp(&b.digest));
+        layers.dedup_by(|a, b| a.digest == b.digest);
+        layers
+    }
+}
+
+/// Results of other builds, by their digests.
+#[derive(Debug, Default)]
+pub struct Imported {
+    pub(crate) steps: HashMap<Digest, Record>,
+    pub(crate) quick: HashMap<Digest, Digest>,
+}
+
+impl Imported {
+    /// Adds what was read; of several results for a step the first counts.
+    pub fn add(&mut self, cache: StepCache) {
+        for step in cache.steps {
+            self.steps.entry(step.key).or_insert(step.record);
+        }
+        for (quick, key) in cache.quick {
+            self.quick.entry(quick).or_insert(key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::Packed;
+
+    #[test]
+    fn a_selection_keeps_what_leads_to_it() {
+        let digest = |text: &str| Digest::of(text.as_bytes());
+        let step = |name: &str, layer: Option<&str>| CachedStep {
+            key: digest(name),
+            record: Record {
+                layer: layer.map(|layer| Packed {
+                    diff_id: digest(layer),
+                    descriptor: Descriptor::of(
+                        "application/vnd.oci.image.layer.v1.tar+gzip",
+                        layer.as_bytes(),
+                    ),
+                }),
+                created: "2026-01-01T00:00:00Z".into(),
+            },
+        };
+        let cache = StepCache {
+            steps: vec![step("a", Some("1")), step("b", Some("2")), step("c", None), step("d", Some("1"))],
+            quick: vec![(digest("qa"), digest("a")), (digest("qb"), digest("b"))],
+        };
+        assert_eq!(cache.layers().len(), 2);
+        let only = cache.only(&BTreeSet::from([digest("1")]));
+        let keys: Vec<&Digest> = only.steps.iter().map(|step| &step.key).collect();
+        assert_eq!(keys, [&digest("a"), &digest("c"), &digest("d")]);
+        assert_eq!(only.quick, [(digest("qa"), digest("a"))]);
+        let json = serde_json::to_string(&cache).expect("serialises");
+        assert_eq!(serde_json::from_str::<StepCache>(&json).expect("reads"), cache);
+        let mut imported = Imported::default();
+        imported.add(only);
+        imported.add(cache);
+        assert_eq!((imported.steps.len(), imported.quick.len()), (4, 2));
+    }
+}

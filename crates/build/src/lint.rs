@@ -1,0 +1,709 @@
+//! Build checks: what is allowed in a Dockerfile and yet probably not meant. Rules by BuildKit's names.
+//!
+//! Nothing is executed and nothing fetched: what a base image sets is known where the caller has the image.
+
+use std::collections::BTreeSet;
+
+use crossdock_dockerfile::instruction::{CommandLine, Kind, Transfer};
+use crossdock_dockerfile::parser::Node;
+use crossdock_dockerfile::{Dockerfile, Instruction, Lines, Stage};
+use crossdock_oci::{ImageConfig, Reference};
+use crossdock_platform::Platform;
+
+use crate::error::{BuildError, ErrorKind};
+use crate::graph::{Names, Origin};
+use crate::request::BuildRequest;
+use crate::scope::{Scope, env_value, set_env};
+
+/// Rules that are checked only where `# check=experimental=` asks for them.
+const EXPERIMENTAL: [&str; 1] = ["InvalidDefinitionDescription"];
+
+/// Name and what it is about.
+const RULES: [(&str, &str); 22] = [
+    ("StageNameCasing", "Stage names should be lowercase"),
+    ("FromAsCasing", "The 'as' keyword should match the case of the 'from' keyword"),
+    ("NoEmptyContinuation", "Empty continuation lines will become errors in a future release"),
+    (
+        "ConsistentInstructionCasing",
+        "All commands within the Dockerfile should use the same casing (either upper or lower)",
+    ),
+    ("DuplicateStageName", "Stage names should be unique"),
+    ("ReservedStageName", "Reserved words should not be used as stage names"),
+    (
+        "JSONArgsRecommended",
+        "JSON arguments recommended for ENTRYPOINT/CMD to prevent unintended behavior related to OS signals",
+    ),
+    (
+        "MaintainerDeprecated",
+        "The MAINTAINER instruction is deprecated, use a label instead to define an image author",
+    ),
+    ("UndefinedArgInFrom", "FROM command must use declared ARGs"),
+    (
+        "WorkdirRelativePath",
+        "Relative workdir without an absolute workdir declared within the build can have unexpected results if the base image changes",
+    ),
+    ("UndefinedVar", "Variables should be defined before their use"),
+    (
+        "MultipleInstructionsDisallowed",
+        "Multiple instructions of the same type should not be used in the same stage",
+    ),
+    ("LegacyKeyValueFormat", "Legacy key/value format with whitespace separator should not be used"),
+    ("InvalidBaseImagePlatform", "Base image platform does not match expected target platform"),
+    (
+        "RedundantTargetPlatform",
+        "Setting platform to predefined $TARGETPLATFORM in FROM is redundant as this is the default behavior",
+    ),
+    ("SecretsUsedInArgOrEnv", "Sensitive data should not be used in the ARG or ENV commands"),
+    (
+        "InvalidDefaultArgInFrom",
+        "Default value for global ARG results in an empty or invalid base image name",
+    ),
+    ("FromPlatformFlagConstDisallowed", "FROM --platform flag should not use a constant value"),
+    ("CopyIgnoredFile", "Attempting to Copy file that is excluded by .dockerignore"),
+    (
+        "InvalidDefinitionDescription",
+        "Comment for build stage or argument should follow the format: `# <arg/stage name> <description>`",
+    ),
+    ("ExposeProtoCasing", "Protocol in EXPOSE instruction should be lowercase"),
+    (
+        "ExposeInvalidFormat",
+        "IP address and host-port mapping should not be used in EXPOSE instruction. This will become an error in a future release",
+    ),
+];
+
+/// One finding.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Warning {
+    /// Name of the rule.
+    pub rule: &'static str,
+    /// What was found.
+    pub detail: String,
+    /// Where.
+    pub lines: Lines,
+}
+
+impl Warning {
+    /// What the rule is about.
+    pub fn description(&self) -> &'static str {
+        RULES.iter().find(|(name, _)| *name == self.rule).map_or("", |(_, text)| text)
+    }
+
+    /// Where docker explains the rule.
+    pub fn url(&self) -> String {
+        let mut name = String::new();
+        let mut was_lower = false;
+        for c in self.rule.replace("JSON", "Json").chars() {
+            if c.is_ascii_uppercase() && was_lower {
+                name.push('-');
+            }
+            was_lower = !c.is_ascii_uppercase();
+            name.push(c.to_ascii_lowercase());
+        }
+        format!("https://docs.docker.com/go/dockerfile/rule/{name}/")
+    }
+}
+
+/// What the checks found, in the order of lines.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Findings {
+    /// The warnings.
+    pub warnings: Vec<Warning>,
+    /// `# check=error=true`: warnings make a build fail.
+    pub are_errors: bool,
+}
+
+/// The directive `# check=skip=A,B;error=true;experimental=all`, or the build argument that overrides it.
+#[derive(Default)]
+struct Settings {
+    skip: Vec<String>,
+    experimental: Vec<String>,
+    error: bool,
+}
+
+impl Settings {
+    fn of(file: &Dockerfile, request: &BuildRequest) -> Result<Settings, BuildError> {
+        let given = request.build_args.get("BUILDKIT_DOCKERFILE_CHECK");
+        let Some(text) = given.or(file.directives.check.as_ref()) else { return Ok(Settings::default()) };
+        let mut settings = Settings::default();
+        for part in text.split(';').map(str::trim).filter(|part| !part.is_empty()) {
+            let (name, value) = part.split_once('=').unwrap_or((part, ""));
+            let names = || value.split(',').map(|name| name.trim().to_string()).collect();
+            match (name.trim(), value.trim()) {
+                ("skip", _) => settings.skip = names(),
+                ("experimental", _) => settings.experimental = names(),
+                ("error", "true" | "1") => settings.error = true,
+                ("error", "false" | "0") => settings.error = false,
+                _ => {
+                    let message =
+                        format!("invalid check option \"{part}\": it is skip=, error= or experimental=");
+                    return Err(ErrorKind::Dockerfile(message).into());
+                }
+            }
+        }
+        Ok(settings)
+    }
+
+    fn wants(&self, rule: &str) -> bool {
+        let has = |list: &[String]| list.iter().any(|name| name == "all" || name.eq_ignore_ascii_case(rule));
+        !has(&self.skip) && (!EXPERIMENTAL.contains(&rule) || has(&self.experimental))
+    }
+}
+
+/// The configuration of an image that is at hand.
+pub type Known<'a> = &'a dyn Fn(&Reference, &Platform) -> Option<ImageConfig>;
+
+/// Checks a Dockerfile. A text that is none is an error, as in a build.
+pub fn check(request: &BuildRequest, known: Known<'_>) -> Result<Findings, BuildError> {
+    let file = Dockerfile::parse(&request.dockerfile)?;
+    let settings = Settings::of(&file, request)?;
+    let mut check = Check { file: &file, request, known, found: Vec::new() };
+    check.text();
+    check.stages()?;
+    let mut warnings = check.found;
+    warnings.retain(|warning| settings.wants(warning.rule));
+    warnings.sort_by_key(|warning| warning.lines);
+    warnings.dedup();
+    Ok(Findings { warnings, are_errors: settings.error })
+}
+
+struct Check<'a> {
+    file: &'a Dockerfile,
+    request: &'a BuildRequest,
+    known: Known<'a>,
+    found: Vec<Warning>,
+}
+
+/// What is known of a stage at its end, for those that are built on it.
+#[derive(Clone)]
+struct Ground {
+    scope: Scope,
+    env: Vec<String>,
+    /// Whether `env` is all there is.
+    env_is_known: bool,
+    has_workdir: bool,
+    has_shell: bool,
+}
+
+impl Check<'_> {
+    fn warn(&mut self, rule: &'static str, lines: Lines, detail: String) {
+        self.found.push(Warning { rule, detail, lines });
+    }
+
+    /// What the nodes show without any value.
+    fn text(&mut self) {
+        let file = self.file;
+        for lines in &file.parsed.empty_continuations {
+            self.warn("NoEmptyContinuation", *lines, "Empty continuation line".to_string());
+        }
+        let is_lower = |node: &&Node| node.name == node.name.to_lowercase();
+        let lower = file.parsed.nodes.iter().filter(is_lower).count();
+        let upper = file.parsed.nodes.iter().filter(|node| node.name == node.name.to_uppercase()).count();
+        let mut names = BTreeSet::new();
+        for node in &file.parsed.nodes {
+            let (wanted, majority) = match lower > upper {
+                true => (node.name.to_lowercase(), "lowercase"),
+                false => (node.name.to_uppercase(), "uppercase"),
+            };
+            if node.name != wanted {
+                let detail = format!(
+                    "Command '{}' should match the case of the command majority ({majority})",
+                    node.name
+                );
+                self.warn("ConsistentInstructionCasing", node.lines, detail);
+            }
+            match node.keyword().as_str() {
+                "from" => self.from(node, &mut names),
+                "maintainer" => {
+                    let detail = "Maintainer instruction is deprecated in favor of using label";
+                    self.warn("MaintainerDeprecated", node.lines, detail.to_string());
+                }
+                keyword @ ("env" | "label") if node.args.chunks(3).any(|triple| triple[2].is_empty()) => {
+                    let name = keyword.to_uppercase();
+                    let detail = format!(
+                        "\"{name} key=value\" should be used instead of legacy \"{name} key value\" format"
+                    );
+                    self.warn("LegacyKeyValueFormat", node.lines, detail);
+                }
+                "arg" => {
+                    let names = node.args.iter().map(|arg| arg.split_once('=').map_or(&arg[..], |(n, _)| n));
+                    self.description(node, "argument", names.collect());
+                }
+                _ => {}
+            }
+            self.secrets(node);
+        }
+    }
+
+    fn from(&mut self, node: &Node, names: &mut BTreeSet<String>) {
+        let [_, keyword, name] = &node.args[..] else { return };
+        let from = &node.name;
+        let is_lower = |word: &str| word == word.to_lowercase();
+        if is_lower(from) != is_lower(keyword) {
+            let detail = format!("'{keyword}' and '{from}' keywords' casing do not match");
+            self.warn("FromAsCasing", node.lines, detail);
+        }
+        if !is_lower(name) {
+            self.warn("StageNameCasing", node.lines, format!("Stage name '{name}' should be lowercase"));
+        }
+        let lower = name.to_lowercase();
+        if matches!(lower.as_str(), "scratch" | "context") {
+            let detail = format!("Stage name should not use the same name as reserved stage \"{name}\"");
+            self.warn("ReservedStageName", node.lines, detail);
+        }
+        if !names.insert(lower.clone()) {
+            let detail = format!("Duplicate stage name \"{lower}\", stage names should be unique");
+            self.warn("DuplicateStageName", node.lines, detail);
+        }
+        self.description(node, "build stage", vec![name]);
+    }
+
+    fn description(&mut self, node: &Node, what: &str, names: Vec<&str>) {
+        let Some(comment) = node.comments.last() else { return };
+        let follows = |name: &&str| comment.split_whitespace().next() == Some(name);
+        if !names.iter().any(follows) {
+            let name = names.first().copied().unwrap_or_default();
+            let detail = format!("Comment for {what} should follow the format: `# {name} <description>`");
+            self.warn("InvalidDefinitionDescription", node.lines, detail);
+        }
+    }
+
+    fn secrets(&mut self, node: &Node) {
+        let keyword = node.name.to_uppercase();
+        let names: Vec<&str> = match keyword.as_str() {
+            "ARG" => node.args.iter().map(|arg| arg.split('=').next().unwrap_or_default()).collect(),
+            "ENV" => node.args.chunks(3).map(|triple| triple[0].as_str()).collect(),
+            _ => return,
+        };
+        for name in names.into_iter().filter(|name| is_secret(name)) {
+            let detail =
+                format!("Do not use ARG or ENV instructions for sensitive data ({keyword} \"{name}\")");
+            self.warn("SecretsUsedInArgOrEnv", node.lines, detail);
+        }
+    }
+
+    /// What needs the values of variables, stage by stage.
+    fn stages(&mut self) -> Result<(), BuildError> {
+        let host = Platform::host();
+        let target = self.request.platforms.first().unwrap_or(&host);
+        let definitions: Vec<_> = self.file.global_args.iter().map(|(arg, _)| arg.clone()).collect();
+        let global = |given| {
+            let escape = self.file.directives.escape;
+            Scope::global(given, &definitions, &host, target, "default", escape)
+                .map_err(|error| BuildError::from(ErrorKind::Dockerfile(error.to_string())))
+        };
+        let (scope, defaults) = (global(&self.request.build_args)?, global(&Default::default())?);
+        let mut grounds = Vec::new();
+        for (index, stage) in self.file.stages.iter().enumerate() {
+            let mut ground = self.ground(stage, index, &scope, &defaults, &grounds, target)?;
+            let mut seen = Vec::new();
+            for instruction in &stage.instructions {
+                self.repeated(instruction, &mut seen);
+                self.instruction(instruction, &mut ground);
+            }
+            grounds.push(ground);
+        }
+        Ok(())
+    }
+
+    /// FROM, and what it brings.
+    fn ground(
+        &mut self,
+        stage: &Stage,
+        index: usize,
+        scope: &Scope,
+        defaults: &Scope,
+        grounds: &[Ground],
+        target: &Platform,
+    ) -> Result<Ground, BuildError> {
+        let lines = stage.lines;
+        let at = |error: crossdock_dockerfile::shell::ShellError| {
+            ErrorKind::Dockerfile(error.to_string()).at(lines)
+        };
+        let base = scope.expand_global(&stage.base).map_err(at)?;
+        let platform =
+            stage.platform.as_deref().map(|text| scope.expand_global(text)).transpose().map_err(at)?;
+        let unset = base.unset.iter().chain(platform.iter().flat_map(|expanded| &expanded.unset));
+        let known: Vec<&str> = self.file.global_args.iter().map(|(arg, _)| arg.name.as_str()).collect();
+        for name in unset.filter(|name| !known.contains(&name.as_str())) {
+            let detail = format!("FROM argument '{name}' is not declared{}", meant(name, &known, ""));
+            self.warn("UndefinedArgInFrom", lines, detail);
+        }
+        let by_default =
+            defaults.expand_global(&stage.base).map(|expanded| expanded.text).unwrap_or_default();
+        let is_valid = |text: &str| !text.trim().is_empty() && text.parse::<Reference>().is_ok();
+        if stage.base.contains('$') && !is_valid(&by_default) {
+            let detail =
+                format!("Default value for ARG {} results in empty or invalid base image name", stage.base);
+            self.warn("InvalidDefaultArgInFrom", lines, detail);
+        }
+        let expected = platform.as_ref().and_then(|p| p.text.parse().ok()).unwrap_or_else(|| target.clone());
+        if let Some(text) = &stage.platform {
+            self.platform(text, &expected, stage);
+        }
+        let mut ground = Ground {
+            scope: scope.stage(None),
+            env: Vec::new(),
+            env_is_known: false,
+            has_workdir: false,
+            has_shell: false,
+        };
+        let names = Names { file: self.file, contexts: &self.request.contexts };
+        if base.text.trim().is_empty() {
+            return Ok(ground);
+        }
+        match names.resolve(&base.text, index, lines) {
+            Ok(Origin::Scratch) => ground.env_is_known = true,
+            Ok(Origin::Stage(earlier)) => {
+                ground = grounds[earlier].clone();
+                ground.scope = scope.stage(Some(&grounds[earlier].scope));
+            }
+            Ok(Origin::Image(reference)) => {
+                if let Some(config) = (self.known)(&reference, &expected) {
+                    let found = config.platform();
+                    if expected.rank(&found).is_none() {
+                        let detail = format!(
+                            "Base image {} was pulled with platform \"{found}\", expected \"{expected}\" for current build",
+                            base.text
+                        );
+                        self.warn("InvalidBaseImagePlatform", lines, detail);
+                    }
+                    ground.has_shell = config.config.shell.is_some();
+                    ground.env = config.config.env;
+                    ground.env_is_known = true;
+                }
+            }
+            _ => {}
+        }
+        if env_value(&ground.env, "PATH").is_none() {
+            set_env(&mut ground.env, "PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+        }
+        Ok(ground)
+    }
+
+    fn platform(&mut self, text: &str, expected: &Platform, stage: &Stage) {
+        if matches!(text, "$TARGETPLATFORM" | "${TARGETPLATFORM}") {
+            let detail = format!(
+                "Setting platform to predefined {text} in FROM is redundant as this is the default behavior"
+            );
+            self.warn("RedundantTargetPlatform", stage.lines, detail);
+        }
+        // A stage that is made for one platform says so in its name.
+        let names_it = |name: &String| name.contains(&expected.architecture) || name.contains(&expected.os);
+        if !text.contains('$') && !stage.name.as_ref().is_some_and(names_it) {
+            let detail = format!("FROM --platform flag should not use constant value \"{text}\"");
+            self.warn("FromPlatformFlagConstDisallowed", stage.lines, detail);
+        }
+    }
+
+    /// Of several CMD, ENTRYPOINT or HEALTHCHECK of a stage only the last counts.
+    fn repeated(&mut self, instruction: &Instruction, seen: &mut Vec<(&'static str, Lines)>) {
+        let name = match instruction.kind {
+            Kind::Cmd(_) => "CMD",
+            Kind::Entrypoint(_) => "ENTRYPOINT",
+            Kind::Healthcheck(_) => "HEALTHCHECK",
+            _ => return,
+        };
+        if let Some(at) = seen.iter().position(|(earlier, _)| *earlier == name) {
+            let (_, lines) = seen.remove(at);
+            let detail = format!(
+                "Multiple {name} instructions should not be used in the same stage because only the last one will be used"
+            );
+            self.warn("MultipleInstructionsDisallowed", lines, detail);
+        }
+        seen.push((name, instruction.lines));
+    }
+
+    fn instruction(&mut self, instruction: &Instruction, ground: &mut Ground) {
+        let lines = instruction.lines;
+        self.undefined(instruction, ground);
+        match &instruction.kind {
+            Kind::Arg(definitions) => {
+                let env = ground.env.clone();
+                // What cannot be expanded is the build's error to tell.
+                definitions.iter().for_each(|definition| drop(ground.scope.declare(definition, &env)));
+            }
+            Kind::Env(pairs) => {
+                let env = ground.env.clone();
+                for (name, value) in pairs {
+                    let value = ground.scope.expand(value, &env).map(|expanded| expanded.text);
+                    set_env(&mut ground.env, name, &value.unwrap_or_default());
+                }
+            }
+            Kind::Cmd(CommandLine::Shell(_)) if !ground.has_shell => self.shell_form("CMD", lines),
+            Kind::Entrypoint(CommandLine::Shell(_)) if !ground.has_shell => {
+                self.shell_form("ENTRYPOINT", lines)
+            }
+            Kind::Shell(_) => ground.has_shell = true,
+            Kind::Workdir(path) => {
+                let path =
+                    ground.scope.expand(path, &ground.env).map_or(path.clone(), |expanded| expanded.text);
+                if !ground.has_workdir && !path.starts_with('/') {
+                    let detail = format!(
+                        "Relative workdir \"{path}\" can have unexpected results if the base image changes"
+                    );
+                    self.warn("WorkdirRelativePath", lines, detail);
+                }
+                ground.has_workdir = true;
+            }
+            Kind::Expose(ports) => ports.iter().for_each(|port| self.port(port, ground, lines)),
+            Kind::Copy(transfer) if transfer.from.is_none() => self.ignored("Copy", transfer, ground, lines),
+            Kind::Add(transfer) => self.ignored("Add", transfer, ground, lines),
+            _ => {}
+        }
+    }
+
+    fn shell_form(&mut self, name: &str, lines: Lines) {
+        let detail = format!(
+            "JSON arguments recommended for {name} to prevent unintended behavior related to OS signals"
+        );
+        self.warn("JSONArgsRecommended", lines, detail);
+    }
+
+    fn port(&mut self, text: &str, ground: &Ground, lines: Lines) {
+        let words = ground.scope.expand(text, &ground.env).map(|expanded| expanded.words).unwrap_or_default();
+        for word in words {
+            let (port, protocol) = word.split_once('/').unwrap_or((&word, ""));
+            if protocol != protocol.to_lowercase() {
+                let detail = format!("Defined protocol '{word}' in EXPOSE instruction should be lowercase");
+                self.warn("ExposeProtoCasing", lines, detail);
+            }
+            if port.contains(':') {
+                let detail = format!(
+                    "EXPOSE instruction should not define an IP address or host-port mapping, found '{word}'"
+                );
+                self.warn("ExposeInvalidFormat", lines, detail);
+            }
+        }
+    }
+
+    fn ignored(&mut self, verb: &str, transfer: &Transfer, ground: &Ground, lines: Lines) {
+        for source in &transfer.sources {
+            let Ok(expanded) = ground.scope.expand(source, &ground.env) else { continue };
+            let path = expanded.text;
+            let is_local = !path.contains("://") && !crate::git::is_git(&path);
+            if is_local && self.request.ignore.excludes(crate::tree::clean_relative(path.as_bytes())) {
+                let detail =
+                    format!("Attempting to {verb} file \"{path}\" that is excluded by .dockerignore");
+                self.warn("CopyIgnoredFile", lines, detail);
+            }
+        }
+    }
+
+    fn undefined(&mut self, instruction: &Instruction, ground: &Ground) {
+        if !ground.env_is_known {
+            return;
+        }
+        let mut unset = BTreeSet::new();
+        for word in words(&instruction.kind) {
+            if let Ok(expanded) = ground.scope.expand(word, &ground.env) {
+                unset.extend(expanded.unset);
+            }
+        }
+        let known = ground.scope.names(&ground.env);
+        let known: Vec<&str> = known.iter().map(String::as_str).collect();
+        for name in unset {
+            let detail = format!("Usage of undefined variable '${name}'{}", meant(&name, &known, "$"));
+            self.warn("UndefinedVar", instruction.lines, detail);
+        }
+    }
+}
+
+/// The words of an instruction in which variables are expanded.
+fn words(kind: &Kind) -> Vec<&str> {
+    match kind {
+        Kind::Add(transfer) | Kind::Copy(transfer) => {
+            let mut all: Vec<&str> = transfer.sources.iter().map(String::as_str).collect();
+            all.push(&transfer.destination);
+            all.extend(transfer.chown.as_deref());
+            all.extend(transfer.chmod.as_deref());
+            all
+        }
+        Kind::Arg(definitions) => definitions.iter().filter_map(|d| d.default.as_deref()).collect(),
+        Kind::Env(pairs) => pairs.iter().map(|(_, value)| value.as_str()).collect(),
+        Kind::Label(pairs) => pairs.iter().flat_map(|(name, value)| [name.as_str(), value]).collect(),
+        Kind::Expose(list) | Kind::Volume(list) => list.iter().map(String::as_str).collect(),
+        Kind::StopSignal(one) | Kind::User(one) | Kind::Workdir(one) => vec![one],
+        _ => Vec::new(),
+    }
+}
+
+/// ` (did you mean X?)`, or nothing.
+fn meant(name: &str, known: &[&str], sigil: &str) -> String {
+    let lower: Vec<String> = known.iter().map(|known| known.to_lowercase()).collect();
+    let lower: Vec<&str> = lower.iter().map(String::as_str).collect();
+    let near = crossdock_dockerfile::error::suggestion(name, &lower);
+    let near = near.and_then(|near| lower.iter().position(|known| *known == near));
+    near.map(|at| format!(" (did you mean {sigil}{}?)", known[at])).unwrap_or_default()
+}
+
+/// Whether a variable's name tells a secret, as in `DB_PASSWORD`, and not a `PUBLIC_KEY`.
+fn is_secret(name: &str) -> bool {
+    const WORDS: [&str; 10] = [
+        "apikey",
+        "auth",
+        "credential",
+        "credentials",
+        "key",
+        "password",
+        "pword",
+        "passwd",
+        "secret",
+        "token",
+    ];
+    let lower = name.to_lowercase();
+    let mut parts = lower.split('_');
+    let is_public = lower.split('_').any(|part| part == "public");
+    !is_public && parts.any(|part| WORDS.contains(&part))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(dockerfile: &str) -> BuildRequest {
+        BuildRequest { dockerfile: dockerfile.into(), ..BuildRequest::for_platform(Platform::host()) }
+    }
+
+    /// `line Rule: detail` of each finding.
+    fn found(request: &BuildRequest) -> Vec<String> {
+        let env = vec!["FROM_BASE=1".to_string()];
+        let known = |reference: &Reference, platform: &Platform| {
+            let mut config = ImageConfig { os: "linux".into(), ..ImageConfig::default() };
+            config.architecture = platform.architecture.clone();
+            config.config.env = env.clone();
+            match reference.familiar().as_str() {
+                "foreign:latest" => config.architecture = "s390x".into(),
+                "unknown:latest" => return None,
+                _ => {}
+            }
+            Some(config)
+        };
+        let findings = check(request, &known).expect("a Dockerfile");
+        findings.warnings.iter().map(|w| format!("{} {}: {}", w.lines.start, w.rule, w.detail)).collect()
+    }
+
+    #[test]
+    fn every_rule_finds_its_case() {
+        let host = Platform::host();
+        for (dockerfile, expect) in [
+            ("FROM a AS Build\n", "1 StageNameCasing: Stage name 'Build' should be lowercase"),
+            ("FROM a as b\n", "1 FromAsCasing: 'as' and 'FROM' keywords' casing do not match"),
+            ("FROM a\nRUN x \\\n\n  y\n", "2 NoEmptyContinuation: Empty continuation line"),
+            (
+                "FROM a\nRun x\nRUN y\n",
+                "2 ConsistentInstructionCasing: Command 'Run' should match the case of the command majority (uppercase)",
+            ),
+            (
+                "FROM a AS x\nFROM a AS x\n",
+                "2 DuplicateStageName: Duplicate stage name \"x\", stage names should be unique",
+            ),
+            (
+                "FROM a AS context\n",
+                "1 ReservedStageName: Stage name should not use the same name as reserved stage \"context\"",
+            ),
+            (
+                "FROM a\nCMD x\n",
+                "2 JSONArgsRecommended: JSON arguments recommended for CMD to prevent unintended behavior related to OS signals",
+            ),
+            (
+                "FROM a\nMAINTAINER x\n",
+                "2 MaintainerDeprecated: Maintainer instruction is deprecated in favor of using label",
+            ),
+            (
+                "ARG VERSION=1\nFROM a:1$VERSOIN\n",
+                "2 UndefinedArgInFrom: FROM argument 'VERSOIN' is not declared (did you mean VERSION?)",
+            ),
+            (
+                "FROM a\nWORKDIR x\n",
+                "2 WorkdirRelativePath: Relative workdir \"x\" can have unexpected results if the base image changes",
+            ),
+            (
+                "FROM a\nARG FOO\nCOPY $FOOO /\n",
+                "3 UndefinedVar: Usage of undefined variable '$FOOO' (did you mean $FOO?)",
+            ),
+            (
+                "FROM a\nCMD [\"a\"]\nCMD [\"b\"]\n",
+                "2 MultipleInstructionsDisallowed: Multiple CMD instructions should not be used in the same stage because only the last one will be used",
+            ),
+            (
+                "FROM a\nENV a b\n",
+                "2 LegacyKeyValueFormat: \"ENV key=value\" should be used instead of legacy \"ENV key value\" format",
+            ),
+            (
+                "FROM foreign\n",
+                &format!(
+                    "1 InvalidBaseImagePlatform: Base image foreign was pulled with platform \"linux/s390x\", expected \"{host}\" for current build"
+                ),
+            ),
+            (
+                "FROM --platform=$TARGETPLATFORM a\n",
+                "1 RedundantTargetPlatform: Setting platform to predefined $TARGETPLATFORM in FROM is redundant as this is the default behavior",
+            ),
+            (
+                "FROM a\nARG DB_PASSWORD\n",
+                "2 SecretsUsedInArgOrEnv: Do not use ARG or ENV instructions for sensitive data (ARG \"DB_PASSWORD\")",
+            ),
+            (
+                "ARG TAG\nFROM a:${TAG}\n",
+                "2 InvalidDefaultArgInFrom: Default value for ARG a:${TAG} results in empty or invalid base image name",
+            ),
+            (
+                "FROM --platform=linux/s390x a\n",
+                "1 FromPlatformFlagConstDisallowed: FROM --platform flag should not use constant value \"linux/s390x\"",
+            ),
+            (
+                "FROM a\nCOPY ./skip/x /\n",
+                "2 CopyIgnoredFile: Attempting to Copy file \"./skip/x\" that is excluded by .dockerignore",
+            ),
+            (
+                "# check=experimental=all\n# something\nFROM a AS b\n",
+                "3 InvalidDefinitionDescription: Comment for build stage should follow the format: `# b <description>`",
+            ),
+            (
+                "FROM a\nEXPOSE 80/TCP\n",
+                "2 ExposeProtoCasing: Defined protocol '80/TCP' in EXPOSE instruction should be lowercase",
+            ),
+            (
+                "FROM a\nEXPOSE 127.0.0.1:80:80\n",
+                "2 ExposeInvalidFormat: EXPOSE instruction should not define an IP address or host-port mapping, found '127.0.0.1:80:80'",
+            ),
+        ] {
+            let mut request = request(dockerfile);
+            request.ignore = crossdock_dockerfile::ignore::Ignore::parse("skip\n").expect("valid");
+            assert_eq!(found(&request), [expect], "{dockerfile}");
+            let rule = expect.split([' ', ':']).nth(1).expect("a rule");
+            assert!(RULES.iter().any(|(name, _)| *name == rule));
+            request.dockerfile =
+                format!("# check=skip={rule}\n{}", dockerfile.replace("# check=experimental=all\n", ""))
+                    .into();
+            assert_eq!(found(&request), [""; 0], "{dockerfile} without {rule}");
+        }
+    }
+
+    #[test]
+    fn what_is_in_order_is_let_be() {
+        let dockerfile = "ARG TAG=1\n# build makes it\nFROM --platform=$BUILDPLATFORM a:$TAG AS build\nARG TARGETARCH PUBLIC_KEY\n\
+            ENV PATH=$PATH:/x A=$FROM_BASE$TARGETARCH\nWORKDIR /x\nWORKDIR y\nCOPY --from=build skip/x /$A\nRUN echo $anything\n\
+            SHELL [\"sh\", \"-c\"]\nCMD shell form\nEXPOSE 80/udp\nFROM build AS last\nCOPY $A /\nHEALTHCHECK NONE\n\
+            FROM unknown\nCOPY $SET_THERE /\nFROM --platform=linux/s390x a AS for_s390x\n";
+        assert_eq!(found(&request(dockerfile)), [""; 0]);
+        assert_eq!(found(&request("from a as b\nrun x\n")), [""; 0], "all in lower case");
+    }
+
+    #[test]
+    fn settings_of_the_directive() {
+        let findings = |text: &str| check(&request(text), &|_, _| None);
+        assert!(findings("# check=error=true\nFROM a\nCMD x\n").expect("valid").are_errors);
+        assert!(!findings("# check=skip=all;error=false\nFROM a\nCMD x\n").expect("valid").are_errors);
+        assert!(findings("# check=skip=all\nFROM a\nCMD x\n").expect("valid").warnings.is_empty());
+        assert!(
+            findings("# check=nonsense\nFROM a\n").expect_err("unknown").to_string().contains("nonsense")
+        );
+        let mut overridden = request("# check=error=true\nFROM a\nCMD x\n");
+        overridden.build_args.insert("BUILDKIT_DOCKERFILE_CHECK".into(), "skip=JSONArgsRecommended".into());
+        assert_eq!(check(&overridden, &|_, _| None).expect("valid"), Findings::default());
+        let url =
+            Warning { rule: "JSONArgsRecommended", detail: String::new(), lines: Lines::default() }.url();
+        assert_eq!(url, "https://docs.docker.com/go/dockerfile/rule/json-args-recommended/");
+    }
+}

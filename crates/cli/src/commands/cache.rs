@@ -1,0 +1,389 @@
+//! build --cache-to and --cache-from: results of steps in a registry, a directory, or an image's own configuration.
+//!
+//! A cache is stored as an OCI manifest: its configuration lists the steps, its layers are those of the steps. So every
+//! registry takes it, and `crossdock copy` moves it.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fs;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use crossdock_build::cache::{Imported, StepCache};
+use crossdock_build::{Built, BuiltImage};
+use crossdock_dockerfile::mount::csv;
+use crossdock_oci::manifest::MANIFEST_SIZE_MAX;
+use crossdock_oci::{Descriptor, Digest, Document, Index, Manifest, Reference, Store, media_type};
+use crossdock_platform::Platform;
+use crossdock_registry::transfer::{PushOptions, push};
+use serde_json::Value;
+
+use super::source::Source;
+use crate::progress::Display;
+use crate::session;
+
+/// Media type of the list of steps.
+const CONFIG: &str = "application/vnd.crossdock.cache.config.v1+json";
+
+/// Member of an image's configuration that holds the list, for `type=inline`.
+const INLINE: &str = "crossdock.cache.v1";
+
+/// Annotation of an entry of a layout that holds its tag (OCI image layout).
+const REF_NAME: &str = "org.opencontainers.image.ref.name";
+
+/// Where a cache is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// A tag of a registry.
+    Registry(Reference),
+    /// An OCI layout.
+    Layout { path: PathBuf, tag: Option<String> },
+    /// The image that is built.
+    Inline,
+}
+
+/// One `--cache-to`.
+#[derive(Debug)]
+pub struct Export {
+    place: Place,
+    /// `mode=max`: every step, not only those whose layers are in the image.
+    all: bool,
+    ignore_error: bool,
+}
+
+/// One `--cache-from` or `--cache-to`; `None` for kinds that only docker's own services have.
+fn parse(text: &str, flag: &str, display: &Display) -> Result<Option<Export>> {
+    let fields = csv(text).map_err(anyhow::Error::msg)?;
+    // An image's name alone, as docker takes it.
+    if let [only] = &fields[..]
+        && !only.contains('=')
+    {
+        let place = Place::Registry(session::reference(only)?);
+        return Ok(Some(Export { place, all: false, ignore_error: false }));
+    }
+    let fields: HashMap<&str, &str> =
+        fields.iter().map(|field| field.split_once('=').unwrap_or((field, ""))).collect();
+    let needs =
+        |name: &str| fields.get(name).copied().with_context(|| format!("{flag} {text}: {name}= is missing"));
+    let tag = fields.get("tag").map(ToString::to_string);
+    let place = match fields.get("type").copied().unwrap_or_default() {
+        "registry" => Place::Registry(session::reference(needs("ref")?)?),
+        "local" => {
+            let path = needs(if flag == "--cache-to" { "dest" } else { "src" })?;
+            Place::Layout { path: path.into(), tag }
+        }
+        "inline" if flag == "--cache-to" => Place::Inline,
+        "inline" => bail!("{flag} {text}: give the image as type=registry,ref=NAME"),
+        other @ ("gha" | "s3" | "azblob") => {
+            display.say(&format!("warning: {flag} type={other} is not supported and has no effect"));
+            return Ok(None);
+        }
+        other => bail!("{flag} {text}: unknown type \"{other}\" (registry, local, inline)"),
+    };
+    let all = match fields.get("mode").copied().unwrap_or("min") {
+        "min" => false,
+        "max" if place == Place::Inline => {
+            bail!("{flag} {text}: an image holds only its own layers, mode=min")
+        }
+        "max" => true,
+        other => bail!("{flag} {text}: mode={other} is neither min nor max"),
+    };
+    let ignore_error = fields.get("ignore-error").is_some_and(|value| *value == "true");
+    Ok(Some(Export { place, all, ignore_error }))
+}
+
+/// Reads `--cache-to`; `BUILDKIT_INLINE_CACHE=1` among the build arguments is `type=inline`.
+pub fn exports(given: &[String], inline: bool, display: &Display) -> Result<Vec<Export>> {
+    let mut all = Vec::new();
+    for text in given {
+        all.extend(parse(text, "--cache-to", display)?);
+    }
+    if inline && !all.iter().any(|export| export.place == Place::Inline) {
+        all.push(Export { place: Place::Inline, all: false, ignore_error: false });
+    }
+    Ok(all)
+}
+
+/// What the caches of `--cache-from` hold. One that cannot be read is told and left out, as in a first build.
+pub fn import(
+    source: &Source<'_>,
+    given: &[String],
+    platforms: &[Platform],
+    display: &Display,
+) -> Result<Imported> {
+    let mut imported = Imported::default();
+    let mut places = HashMap::new();
+    for text in given {
+        let Some(Export { place, .. }) = parse(text, "--cache-from", display)? else { continue };
+        let read = match &place {
+            Place::Registry(reference) => from_registry(source, reference, platforms),
+            Place::Layout { path, tag } => from_layout(path, tag.as_deref()),
+            Place::Inline => continue,
+        };
+        match read {
+            Ok(caches) => {
+                for cache in caches {
+                    for layer in cache.layers() {
+                        places.entry(layer.digest).or_insert_with(|| place.clone());
+                    }
+                    imported.add(cache);
+                }
+            }
+            Err(error) => display
+                .say(&format!("warning: --cache-from {text} has no effect: {}", session::chain(&error))),
+        }
+    }
+    source.take_layers_from(places);
+    Ok(imported)
+}
+
+fn from_registry(
+    source: &Source<'_>,
+    reference: &Reference,
+    platforms: &[Platform],
+) -> Result<Vec<StepCache>> {
+    let client = source.client()?;
+    let document =
+        |reference: &Reference| -> Result<Document> { Ok(client.manifest(reference)?.document(reference)?) };
+    let manifests = match document(reference)? {
+        Document::Manifest(manifest) => vec![manifest],
+        Document::Index(index) => {
+            let mut all = Vec::new();
+            let chosen: BTreeSet<&Digest> = platforms
+                .iter()
+                .filter_map(|platform| index.select(platform))
+                .map(|entry| &entry.digest)
+                .collect();
+            for digest in chosen {
+                if let Document::Manifest(manifest) = document(&reference.with_digest(digest.clone()))? {
+                    all.push(manifest);
+                }
+            }
+            all
+        }
+    };
+    let mut caches = Vec::new();
+    for manifest in manifests {
+        check_size(&manifest.config)?;
+        let mut bytes = Vec::new();
+        client.blob(reference, &manifest.config, 0)?.read_to_end(&mut bytes)?;
+        caches.extend(list(&manifest, &bytes)?);
+    }
+    if caches.is_empty() {
+        bail!("it holds no cache of this builder");
+    }
+    Ok(caches)
+}
+
+fn from_layout(path: &Path, tag: Option<&str>) -> Result<Vec<StepCache>> {
+    let shown = || path.display().to_string();
+    let index = fs::read(path.join("index.json")).with_context(shown)?;
+    let index: Index =
+        serde_json::from_slice(&index).with_context(|| format!("{}/index.json", path.display()))?;
+    let is_it =
+        |entry: &&Descriptor| tag.is_none_or(|tag| entry.annotations.get(REF_NAME).is_some_and(|n| n == tag));
+    let mut caches = Vec::new();
+    for entry in index.manifests.iter().filter(is_it) {
+        let manifest: Manifest = serde_json::from_slice(&layout_blob(path, entry)?)
+            .with_context(|| format!("{}: manifest {}", path.display(), entry.digest))?;
+        let bytes = layout_blob(path, &manifest.config)?;
+        caches.extend(list(&manifest, &bytes)?);
+    }
+    if caches.is_empty() {
+        bail!("{}: it holds no cache of this builder", path.display());
+    }
+    Ok(caches)
+}
+
+/// The list of steps in a configuration, the bytes of which must be what the manifest says.
+fn list(manifest: &Manifest, bytes: &[u8]) -> Result<Option<StepCache>> {
+    if !is_of(&manifest.config.digest, bytes) {
+        bail!("the configuration {} is damaged", manifest.config.digest);
+    }
+    let failed = || format!("the list of steps in {}", manifest.config.digest);
+    if manifest.config.media_type == CONFIG {
+        return serde_json::from_slice(bytes).with_context(failed);
+    }
+    let mut config: Value = serde_json::from_slice(bytes).with_context(failed)?;
+    match config.get_mut(INLINE) {
+        Some(list) => serde_json::from_value(list.take()).with_context(failed),
+        None => Ok(None),
+    }
+}
+
+fn is_of(digest: &Digest, bytes: &[u8]) -> bool {
+    let mut hasher = digest.hasher();
+    hasher.update(bytes);
+    hasher.finish() == *digest
+}
+
+fn check_size(descriptor: &Descriptor) -> Result<()> {
+    if descriptor.size > 4 * MANIFEST_SIZE_MAX {
+        bail!("the configuration {} has {} bytes, which is too large", descriptor.digest, descriptor.size);
+    }
+    Ok(())
+}
+
+fn blob_path(layout: &Path, digest: &Digest) -> PathBuf {
+    layout.join("blobs").join(digest.as_str().replacen(':', "/", 1))
+}
+
+/// A small blob of a layout, verified.
+fn layout_blob(layout: &Path, descriptor: &Descriptor) -> Result<Vec<u8>> {
+    check_size(descriptor)?;
+    let path = blob_path(layout, &descriptor.digest);
+    let mut bytes = Vec::new();
+    let file = fs::File::open(&path).with_context(|| path.display().to_string())?;
+    file.take(descriptor.size + 1).read_to_end(&mut bytes).with_context(|| path.display().to_string())?;
+    if !is_of(&descriptor.digest, &bytes) {
+        bail!("{} is not what its name says", path.display());
+    }
+    Ok(bytes)
+}
+
+/// Brings a layer into the store; what arrives must have the digest.
+pub fn fetch(source: &Source<'_>, store: &Store, place: &Place, layer: &Descriptor) -> Result<()> {
+    let mut reader: Box<dyn Read> = match place {
+        Place::Registry(reference) => Box::new(source.client()?.blob(reference, layer, 0)?),
+        Place::Layout { path, .. } => {
+            let path = blob_path(path, &layer.digest);
+            Box::new(fs::File::open(&path).with_context(|| path.display().to_string())?)
+        }
+        Place::Inline => bail!("an image that is being built has no layers to fetch"),
+    };
+    let mut writer = store.blob_writer_with(layer.digest.hasher())?;
+    // One byte more than there should be is enough to be told.
+    std::io::copy(&mut reader.by_ref().take(layer.size + 1), &mut writer)
+        .with_context(|| format!("fetch layer {}", layer.digest))?;
+    writer.commit(Some(&layer.digest))?;
+    Ok(())
+}
+
+/// Writes the list of steps into the configurations of the images that were built.
+pub fn inline(store: &Store, mut built: Built, exports: &[Export]) -> Result<Built> {
+    if !exports.iter().any(|export| export.place == Place::Inline) {
+        return Ok(built);
+    }
+    let steps = built.steps.clone();
+    for image in &mut built.images {
+        add_to_image(store, image, &steps)?;
+    }
+    if built.index.is_some() {
+        let index = Index::new(built.images.iter().map(|image| image.manifest.clone()).collect());
+        let bytes = index.to_bytes();
+        store.write_blob(&bytes)?;
+        built.index = Some(Descriptor::of(media_type::OCI_INDEX, &bytes));
+    }
+    Ok(built)
+}
+
+fn add_to_image(store: &Store, image: &mut BuiltImage, steps: &StepCache) -> Result<()> {
+    let loaded = store.load_image(&image.manifest)?;
+    let mut config = loaded.config;
+    let own = steps.only(&config.rootfs.diff_ids.iter().cloned().collect());
+    config.extra.insert(INLINE.to_string(), serde_json::to_value(own)?);
+    let bytes = serde_json::to_vec(&config)?;
+    let mut manifest = loaded.manifest;
+    manifest.config = Descriptor { media_type: manifest.config.media_type, ..Descriptor::of("", &bytes) };
+    image.id = store.write_blob(&bytes)?;
+    let bytes = manifest.to_bytes();
+    store.write_blob(&bytes)?;
+    image.manifest = Descriptor::of(media_type::OCI_MANIFEST, &bytes).with_platform(image.platform.clone());
+    Ok(())
+}
+
+/// Writes the caches that were asked for. One that may fail is told of only.
+pub fn export(
+    source: &Source<'_>,
+    store: &Store,
+    built: &Built,
+    exports: &[Export],
+    display: &Display,
+) -> Result<()> {
+    for export in exports.iter().filter(|export| export.place != Place::Inline) {
+        let (manifest, steps) = write_manifest(store, built, export.all)?;
+        let (result, shown) = match &export.place {
+            Place::Registry(reference) => (
+                source
+                    .client()
+                    .and_then(|c| Ok(push(c, store, reference, &manifest, &PushOptions::default())?))
+                    .map(drop),
+                reference.familiar(),
+            ),
+            Place::Layout { path, tag } => {
+                (write_layout(store, &manifest, path, tag.as_deref()), path.display().to_string())
+            }
+            Place::Inline => continue,
+        };
+        match result.with_context(|| format!("export the cache to {shown}")) {
+            Ok(()) => display.say(&format!("exported the cache of {steps} steps to {shown}")),
+            Err(error) if export.ignore_error => display.say(&format!("warning: {}", session::chain(&error))),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// The manifest of a cache, in the store; and the number of its steps.
+fn write_manifest(store: &Store, built: &Built, all: bool) -> Result<(Descriptor, usize)> {
+    let steps = match all {
+        true => built.steps.clone(),
+        false => {
+            let mut diff_ids = BTreeSet::new();
+            for image in &built.images {
+                diff_ids.extend(store.load_image(&image.manifest)?.config.rootfs.diff_ids);
+            }
+            built.steps.only(&diff_ids)
+        }
+    };
+    let config = serde_json::to_vec(&steps)?;
+    store.write_blob(&config)?;
+    let manifest = Manifest {
+        schema_version: 2,
+        media_type: Some(media_type::OCI_MANIFEST.to_string()),
+        artifact_type: None,
+        config: Descriptor::of(CONFIG, &config),
+        layers: steps.layers(),
+        subject: None,
+        annotations: Default::default(),
+    };
+    let bytes = manifest.to_bytes();
+    store.write_blob(&bytes)?;
+    Ok((Descriptor::of(media_type::OCI_MANIFEST, &bytes), steps.steps.len()))
+}
+
+/// Writes a layout: blobs first, then the index that names them. What other tags of it name stays.
+fn write_layout(store: &Store, manifest: &Descriptor, path: &Path, tag: Option<&str>) -> Result<()> {
+    let tag = tag.unwrap_or("latest");
+    let document: Manifest = serde_json::from_slice(&store.read_descriptor(manifest)?)?;
+    for blob in document.layers.iter().chain([&document.config, manifest]) {
+        let target = blob_path(path, &blob.digest);
+        if !target.exists() {
+            write_new(&target, &mut store.open_blob(&blob.digest)?)?;
+        }
+    }
+    let old =
+        fs::read(path.join("index.json")).ok().and_then(|bytes| serde_json::from_slice::<Index>(&bytes).ok());
+    let mut index = old.unwrap_or_else(|| Index::new(Vec::new()));
+    index.manifests.retain(|entry| entry.annotations.get(REF_NAME).is_none_or(|name| name != tag));
+    let mut entry = manifest.clone();
+    entry.annotations.insert(REF_NAME.to_string(), tag.to_string());
+    index.manifests.push(entry);
+    write_new(&path.join("oci-layout"), &mut &br#"{"imageLayoutVersion":"1.0.0"}"#[..])?;
+    write_new(&path.join("index.json"), &mut &index.to_bytes()[..])
+}
+
+/// Writes a file whole, or not at all.
+fn write_new(path: &Path, content: &mut dyn Read) -> Result<()> {
+    let directory = path.parent().expect("a file of a layout is in a directory");
+    let mut write = || -> Result<()> {
+        fs::create_dir_all(directory)?;
+        let mut file = tempfile::NamedTempFile::new_in(directory)?;
+        std::io::copy(content, &mut file)?;
+        file.flush()?;
+        file.as_file().set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))?;
+        file.persist(path)?;
+        Ok(())
+    };
+    write().with_context(|| format!("write {}", path.display()))
+}
