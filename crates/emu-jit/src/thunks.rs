@@ -93,10 +93,10 @@ impl Thunks {
         }
         a.ret();
 
-        // RET with an empty return stack whose guest address happens to be X30: the word above is still there.
+        // RET with an empty return stack whose guest address happens to be that of the RET's register, which is in rax: the
+        // word above is still there.
         thunks.underflow = next(a);
         a.lea(Size::Q, Reg::RSP, Mem::at(Reg::RSP, -8));
-        a.mov(Size::Q, Reg::RAX, general(30));
         thunks.indirect = a.position();
         jump_by_cache(a);
         a.mov_to(Size::Q, PC, Reg::RAX);

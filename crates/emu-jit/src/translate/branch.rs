@@ -2,7 +2,7 @@
 //!
 //! A call pushes the guest's return address and calls; what follows the call is where its return goes on. A return compares
 //! X30 with the address on the return stack and returns, so that the host predicts it. A branch backwards out of a unit, an
-//! indirect branch and the head of a loop read the interrupt flag: no loop is without one of them, and calls without end
+//! indirect branch, a return to elsewhere and the head of a loop read the interrupt flag: no loop is without one of them, and calls without end
 //! run into the guard of the return stack.
 
 use super::operands::{ZERO, size, source};
@@ -158,6 +158,11 @@ impl Translator<'_> {
     pub(super) fn jump_register(&mut self, word: u32) {
         self.save_flags();
         self.copy(Size::Q, Reg::RAX, source(word, 5));
+        self.indirect_interruptible();
+    }
+
+    /// A branch to rax that may close a loop.
+    pub(super) fn indirect_interruptible(&mut self) {
         let stub = self.stub(Cold::InterruptedAtRax);
         self.a.mov(Size::Q, Reg::RCX, slot(Slot::Interrupt));
         self.a.alu_imm(Alu::Cmp, Size::D, Mem::at(Reg::RCX, 0), 0);
@@ -174,7 +179,7 @@ impl Translator<'_> {
     /// RET.
     pub(super) fn return_to(&mut self, word: u32) {
         self.save_flags();
-        let stub = self.stub(Cold::Indirect);
+        let stub = self.stub(Cold::Return);
         let register = source(word, 5);
         debug_assert!(register <= ZERO);
         self.copy(Size::Q, Reg::RAX, register);

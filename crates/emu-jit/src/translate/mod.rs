@@ -57,6 +57,8 @@ enum Cold {
     Call { target: u64, site: u32 },
     /// A branch to rax.
     Indirect,
+    /// A return to rax, which is not the top of the return stack.
+    Return,
     /// Leave since the interrupt flag is set, to go on at `pc`.
     Interrupted { pc: u64 },
     /// The same, to go on at rax.
@@ -247,6 +249,7 @@ impl<'t> Translator<'t> {
                     self.exit(ExitKind::Link, id);
                 }
                 Cold::Indirect => self.indirect(),
+                Cold::Return => self.indirect_interruptible(),
                 Cold::InterruptedAtRax => self.leave_interrupted(),
                 Cold::Interrupted { pc } => {
                     self.save_flags();

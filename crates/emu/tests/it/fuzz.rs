@@ -15,7 +15,7 @@ fn setting(name: &str, default: u64) -> u64 {
 }
 
 /// Runs `one` with numbers that go up, for the time of the settings.
-fn for_a_while(mut one: impl FnMut(u64)) {
+pub fn for_a_while(mut one: impl FnMut(u64)) {
     let end = Instant::now() + Duration::from_secs(setting("CROSSDOCK_FUZZ_SECONDS", 1));
     let mut seed = setting("CROSSDOCK_FUZZ_SEED", 1);
     while Instant::now() < end {
@@ -25,7 +25,7 @@ fn for_a_while(mut one: impl FnMut(u64)) {
 }
 
 /// Neither the message of an own fault nor of a panic, nor an end by timeout(1).
-fn assert_sound(seed: u64, output: &Output) {
+pub fn assert_sound(seed: u64, output: &Output) {
     let errors = String::from_utf8_lossy(&output.stderr);
     let sound = !errors.contains("internal fault") && !errors.contains("panicked");
     assert!(sound && output.status.code() != Some(124), "seed {seed}: {:?}: {errors}", output.status);

@@ -1,6 +1,7 @@
 //! Programs of the guest, run in the emulator and compared with QEMU, the host or what is written down.
 
 mod binfmt;
+mod code;
 mod command_line;
 mod fuzz;
 mod guest;

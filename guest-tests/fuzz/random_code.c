@@ -1,0 +1,244 @@
+// Runs random code again and again, so that it is first interpreted and then translated: all runs must end the same, with
+// the same registers and memory. Usage: random_code SEED COUNT; rows.h has the encodings.
+//
+// Everything happens in signal handlers: each run begins by returning to chosen registers, and ends with a signal.
+#define _GNU_SOURCE
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/time.h>
+#include <ucontext.h>
+#include <unistd.h>
+#include "rows.h"
+
+enum { RUNS = 14, WORDS = 40, DATA = 8192, LONGEST = 4 };
+// Far from everything else, so that addresses relative to the code lead nowhere.
+static uint32_t *const code = (uint32_t *)0x1000000000;
+static uint8_t *const data = (uint8_t *)0x1000100000;
+
+struct outcome {
+    uint64_t x[31], sp, pc, flags, fault;
+    __uint128_t v[32];
+    uint32_t fpsr, signal, alarms;
+    uint8_t data[DATA];
+};
+
+static uint64_t state;
+static struct outcome start, first, now;
+static uint32_t start_fpcr, length;
+static uint64_t current_seed;
+static long left, run, different, compared, endless;
+static ucontext_t back;
+static int inside;
+
+static uint64_t next(void)
+{
+    state ^= state << 13;
+    state ^= state >> 7;
+    state ^= state << 17;
+    return state * 0x2545f4914f6cdd1d;
+}
+
+static uint64_t value(void)
+{
+    static const uint64_t edges[] = { 0, 1, -1ull, 0x7fffffff, 0x80000000, 0xffffffff, 1ull << 63, ~(1ull << 63), 63, 64, 0xff, 0x8000 };
+    switch (next() % 8) {
+    case 0: return edges[next() % 12];
+    case 1: return next() >> next() % 64;
+    case 2: return next();
+    case 3: return (uint64_t)(code + next() % length);
+    case 4: return next() % 256;
+    default: return (uint64_t)data + 1024 + (next() % (DATA - 2048) & (next() % 4 ? ~15ull : ~0ull));
+    }
+}
+
+static double numbers[] = { 0.0, -0.0, 1.0, -1.5, 1e300, -1e-300, 5e-324, 1.0 / 0.0, 0.1, 3.0, 65536.0, 4294967296.5 };
+
+static __uint128_t vector(void)
+{
+    uint64_t half[2];
+    for (int n = 0; n < 2; n++)
+        switch (next() % 4) {
+        case 0: memcpy(&half[n], &numbers[next() % 12], 8); break;
+        case 1: { float f[2] = { numbers[next() % 12], numbers[next() % 12] }; memcpy(&half[n], f, 8); break; }
+        case 2: half[n] = next() >> next() % 64; break;
+        default: half[n] = next();
+        }
+    return (__uint128_t)half[1] << 64 | half[0];
+}
+
+// Registers whose values are addresses of data, mostly; those of loads and stores.
+static const uint8_t bases[] = { 1, 2, 3, 9, 10, 19, 20, 31 };
+
+static uint32_t word(int at)
+{
+    const uint32_t *row = rows[next() % (sizeof rows / sizeof *rows)];
+    uint32_t word = row[1] | (uint32_t)next() & ~row[0];
+    // Loads and stores.
+    if ((word >> 25 & 5) == 4 && (row[0] >> 5 & 31) == 0 && next() % 8)
+        word = word & ~(31 << 5) | bases[next() % 8] << 5;
+    // Branches stay in the code.
+    if (word >> 25 == 0x6b)
+        word = word & ~(31 << 5) | (15 + next() % 3) << 5;
+    int32_t offset = next() % length - at;
+    if ((word & 0x7c000000) == 0x14000000)
+        word = word & 0xfc000000 | offset & 0x3ffffff;
+    else if ((word & 0xff000000) == 0x54000000 || (word & 0x7e000000) == 0x34000000)
+        word = word & 0xff00001f | (offset & 0x7ffff) << 5;
+    else if ((word & 0x7e000000) == 0x36000000)
+        word = word & 0xfff8001f | (offset & 0x3fff) << 5;
+    return word;
+}
+
+static void make_code(void)
+{
+    current_seed = state;
+    length = 3 + next() % (WORDS - 3);
+    mprotect(code, 4096, PROT_READ | PROT_WRITE);
+    for (int n = 0; n < length; n++)
+        code[n] = word(n);
+    code[length] = 0xd4200000; // BRK
+    mprotect(code, 4096, PROT_READ | PROT_EXEC);
+    for (int n = 0; n < 31; n++)
+        start.x[n] = value();
+    for (int n = 0; n < 7; n++)
+        start.x[bases[n]] = (uint64_t)data + 2048 + next() % 256 * 16;
+    for (int n = 15; n < 18; n++)
+        start.x[n] = (uint64_t)(code + next() % length);
+    // Registers of offsets.
+    for (int n = 4; n < 8; n++)
+        start.x[n] = next() % 512;
+    start.sp = (uint64_t)data + 2048 + next() % 256 * 16;
+    start.pc = (uint64_t)code;
+    start.flags = next() & 0xf0000000;
+    for (int n = 0; n < 32; n++)
+        start.v[n] = vector();
+    // Mostly as programs have it; FZ; any rounding.
+    start_fpcr = next() % 4 ? 0 : next() % 2 ? 1 << 24 : next() & 0x07c00000;
+    for (int n = 0; n < DATA; n += 8) {
+        uint64_t v = next() % 4 ? next() : value();
+        memcpy(start.data + n, &v, 8);
+    }
+    run = 0;
+}
+
+static void enter(ucontext_t *u)
+{
+    struct fpsimd_context *f = (struct fpsimd_context *)u->uc_mcontext.__reserved;
+    memcpy(u->uc_mcontext.regs, start.x, sizeof start.x);
+    u->uc_mcontext.sp = start.sp;
+    u->uc_mcontext.pc = start.pc;
+    u->uc_mcontext.pstate = start.flags;
+    f->fpcr = start_fpcr;
+    f->fpsr = 0;
+    memcpy(f->vregs, start.v, sizeof start.v);
+    memcpy(data, start.data, DATA);
+    now.alarms = 0;
+}
+
+static void leave(ucontext_t *u, int signal, siginfo_t *info)
+{
+    struct fpsimd_context *f = (struct fpsimd_context *)u->uc_mcontext.__reserved;
+    memcpy(now.x, u->uc_mcontext.regs, sizeof now.x);
+    now.sp = u->uc_mcontext.sp;
+    now.pc = u->uc_mcontext.pc;
+    // After a fault, flags that nothing would have read are not kept.
+    now.flags = signal == SIGTRAP ? u->uc_mcontext.pstate & 0xf0000000 : 0;
+    memcpy(now.v, f->vregs, sizeof now.v);
+    // UFC is known to differ, and with FZ others.
+    now.fpsr = start_fpcr & 1 << 24 ? 0 : f->fpsr & ~8;
+    now.signal = signal;
+    now.fault = signal == SIGSEGV || signal == SIGBUS ? (uint64_t)info->si_addr : 0;
+    memcpy(now.data, data, DATA);
+    now.alarms = 0;
+}
+
+static void report(void)
+{
+    if (different++ > 3)
+        return;
+    printf("code of state %#lx, run %ld, fpcr %#x, signal %d at +%lx, differs:", current_seed, run, start_fpcr, now.signal, now.pc - start.pc);
+    for (int n = 0; n < 31; n++)
+        if (now.x[n] != first.x[n]) printf(" x%d %lx was %lx;", n, now.x[n], first.x[n]);
+    if (now.sp != first.sp) printf(" sp %lx was %lx;", now.sp, first.sp);
+    if (now.pc != first.pc) printf(" pc +%lx was +%lx;", now.pc - start.pc, first.pc - start.pc);
+    if (now.flags != first.flags) printf(" flags %lx was %lx;", now.flags, first.flags);
+    if (now.fault != first.fault) printf(" fault %lx was %lx;", now.fault, first.fault);
+    if (now.signal != first.signal) printf(" signal %d was %d;", now.signal, first.signal);
+    if (now.fpsr != first.fpsr) printf(" fpsr %x was %x;", now.fpsr, first.fpsr);
+    for (int n = 0; n < 32; n++)
+        if (now.v[n] != first.v[n])
+            printf(" v%d %lx%016lx was %lx%016lx;", n, (uint64_t)(now.v[n] >> 64), (uint64_t)now.v[n], (uint64_t)(first.v[n] >> 64), (uint64_t)first.v[n]);
+    for (int n = 0; n < DATA; n++)
+        if (now.data[n] != first.data[n]) { printf(" data at %d;", n); break; }
+    printf("\n ");
+    for (int n = 0; n < length; n++)
+        printf(" %08x", code[n]);
+    printf("\n");
+    fflush(stdout);
+}
+
+static void on(int signal, siginfo_t *info, void *context)
+{
+    ucontext_t *u = context;
+    if (!inside) {
+        back = *u;
+        inside = 1;
+        make_code();
+    } else if (signal == SIGALRM) {
+        // In the middle of a run it changes nothing; what never ends is given up.
+        if (++now.alarms < LONGEST)
+            return;
+        endless++;
+        if (--left <= 0)
+            goto end;
+        make_code();
+    } else {
+        leave(u, signal, info);
+        // Whether memory may be executed is not checked, and what this program writes there is not announced.
+        if (now.pc - (uint64_t)data < DATA)
+            run = RUNS;
+        else if (run == 0)
+            first = now;
+        else if (memcmp(&now, &first, sizeof now) != 0) {
+            report();
+            run = RUNS;
+        }
+        compared++;
+        if (++run >= RUNS) {
+            if (--left <= 0)
+                goto end;
+            make_code();
+        }
+    }
+    enter(u);
+    return;
+end:
+    inside = 0;
+    signal = SIGUSR1;
+    memcpy(&u->uc_mcontext, &back.uc_mcontext, sizeof back.uc_mcontext);
+}
+
+int main(int argc, char **argv)
+{
+    state = strtoull(argv[1], NULL, 0);
+    left = atol(argv[2]);
+    mmap(code, 4096, PROT_READ | PROT_WRITE, MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    mmap(data, DATA, PROT_READ | PROT_WRITE, MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    stack_t stack = { .ss_sp = malloc(65536), .ss_size = 65536 };
+    sigaltstack(&stack, NULL);
+    struct sigaction action = { .sa_sigaction = on, .sa_flags = SA_SIGINFO | SA_ONSTACK };
+    sigfillset(&action.sa_mask);
+    int signals[] = { SIGUSR1, SIGSEGV, SIGBUS, SIGILL, SIGTRAP, SIGALRM };
+    for (int n = 0; n < 6; n++)
+        sigaction(signals[n], &action, NULL);
+    struct itimerval often = { { 0, 3000 }, { 0, 3000 } }, never = { 0 };
+    setitimer(ITIMER_REAL, &often, NULL);
+    raise(SIGUSR1);
+    setitimer(ITIMER_REAL, &never, NULL);
+    printf("%ld runs compared, %ld endless, %ld different\n", compared, endless, different);
+    return different != 0;
+}
