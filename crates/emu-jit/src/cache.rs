@@ -78,6 +78,8 @@ pub struct Unit {
     pub marks: Vec<Mark>,
     /// Instructions for the interpreter.
     pub records: Vec<Box<Record>>,
+    /// Its branches are not to be linked.
+    pub alone: bool,
 }
 
 /// A unit in the arena.
@@ -235,6 +237,10 @@ impl Cache {
         }
         for link in unit.links {
             let id = self.links.len() as u32;
+            if unit.alone {
+                self.links.push(link);
+                continue;
+            }
             let next = self.incoming.insert(link.target, id).unwrap_or(NO_LINK);
             self.links.push(Link { next, ..link });
             if let Some(entry) = self.blocks.get(&link.target) {
@@ -343,6 +349,13 @@ impl Cache {
             self.drop_unit(unit);
         }
         self.epoch += 1;
+    }
+
+    /// Drops the unit that was added last.
+    pub(crate) fn drop_last(&mut self) {
+        if let Some(last) = self.units.len().checked_sub(1) {
+            self.drop_unit(last as u32);
+        }
     }
 
     fn drop_unit(&mut self, number: u32) {

@@ -1,5 +1,7 @@
 //! The dispatcher: interprets what is cold, translates what is hot, runs what is translated.
 
+mod check;
+
 use crate::cache::{Cache, EXACT, FLUSH, Record};
 use crate::layout::{BIAS, ExitKind, JUMP_CACHE, Slot};
 use crate::lock::{Held, Lock};
@@ -353,13 +355,7 @@ impl Engine {
     fn run_until_exit(&mut self, state: &mut State, host: &Host, interrupt: &AtomicU32) -> Exit {
         let Some(jit) = self.jit else { return self.interpreter.run(state, host, interrupt, u64::MAX) };
         let mut run = Run { host: *host, left: Exit::Budget };
-        let jump_cache = self.jump_cache.as_ptr() as u64;
-        if state.generated[Slot::JumpCache as usize] != jump_cache {
-            // The registers of another thread, copied.
-            state.generated[Slot::JumpCache as usize] = jump_cache;
-            state.generated[Slot::Epoch as usize] = 0;
-        }
-        state.generated[Slot::Interrupt as usize] = core::ptr::from_ref(interrupt) as u64;
+        self.use_slots(state, interrupt);
         loop {
             let flag = interrupt.load(Ordering::Relaxed);
             if flag & !POKE != 0 {
@@ -388,6 +384,17 @@ impl Engine {
                 return exit;
             }
         }
+    }
+
+    /// Leads generated code to what is this thread's.
+    fn use_slots(&self, state: &mut State, interrupt: &AtomicU32) {
+        let jump_cache = self.jump_cache.as_ptr() as u64;
+        if state.generated[Slot::JumpCache as usize] != jump_cache {
+            // The registers of another thread, copied.
+            state.generated[Slot::JumpCache as usize] = jump_cache;
+            state.generated[Slot::Epoch as usize] = 0;
+        }
+        state.generated[Slot::Interrupt as usize] = core::ptr::from_ref(interrupt) as u64;
     }
 
     /// Interprets until something is for the caller to do, or a block has run; see [`Interpreter::run`].

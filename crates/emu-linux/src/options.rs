@@ -49,6 +49,8 @@ pub struct Options {
     pub trace_calls: bool,
     /// Print the address of each block of code that runs.
     pub trace_blocks: bool,
+    /// Compare translated blocks with interpreted ones.
+    pub check: bool,
     /// Write /tmp/perf-PID.map.
     pub perf_map: bool,
     /// Which missing system calls are printed.
@@ -64,6 +66,7 @@ impl Options {
     pub const NONE: Options = Options {
         trace_calls: false,
         trace_blocks: false,
+        check: false,
         perf_map: false,
         log: Log::Unknown,
         sysroot: Vec::new(),
@@ -76,6 +79,7 @@ impl Options {
         for (set, letter) in [
             (self.trace_calls, 't'),
             (self.trace_blocks, 'b'),
+            (self.check, 'c'),
             (self.perf_map, 'p'),
             (self.log == Log::Quiet, 'q'),
             (self.log == Log::Refused, 'l'),
@@ -105,6 +109,10 @@ impl Options {
                 }
                 'b' => {
                     options.trace_blocks = true;
+                    continue;
+                }
+                'c' => {
+                    options.check = true;
                     continue;
                 }
                 'p' => {

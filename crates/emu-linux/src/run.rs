@@ -20,6 +20,9 @@ const BUS_ADRALN: i32 = 1;
 const ILL_ILLOPC: i32 = 1;
 const TRAP_BRKPT: i32 = 1;
 
+/// Exit status where `--check` finds a difference: EX_SOFTWARE.
+const CHECK_FAILED: i32 = 70;
+
 /// Nanoseconds since the start of the host, for CNTVCT_EL0.
 fn counter() -> u64 {
     const CLOCK_MONOTONIC: u64 = 1;
@@ -37,12 +40,21 @@ pub fn run(task: &mut Task) -> ! {
     let host = Host { memory: guest::memory(), counter };
     // SAFETY: valid while the thread lives; a vfork child's parent does not run.
     let engine = unsafe { &mut *task.engine };
-    let trace = options::get().trace_blocks;
+    let (trace, check) = (options::get().trace_blocks, options::get().check);
     let mut places = proc::Places::NONE;
     loop {
         let exit = if trace && !interrupted(task) {
             sys::complain(&format!("{} {}\n", task::thread_id(), places.place(task.state.pc)));
             engine.interpret_block(&mut task.state, &host, &task.shared.interrupt)
+        } else if check {
+            match engine.check(&mut task.state, &host, &task.shared.interrupt) {
+                Ok(exit) => exit,
+                Err(differences) => {
+                    let place = proc::place(task.state.pc);
+                    sys::complain(&format!("crossdock-emu: --check: near {place}: {differences}\n"));
+                    sys::exit_group(CHECK_FAILED)
+                }
+            }
         } else {
             engine.run(&mut task.state, &host, &task.shared.interrupt)
         };

@@ -17,6 +17,7 @@ usage: crossdock-emu [options] program [arguments]
   -r RELEASE               the kernel's release, as uname shows it
   -s BYTES                 size of the stack (with k, M or G)
   --trace syscalls|blocks  print system calls, or the address of each block of code, to standard error
+  --check                  run each block of code interpreted and translated, and compare (slow)
   --perf-map               write /tmp/perf-PID.map, for perf
   --cpu-features           print what the emulated CPU can do
   --version                print the version
@@ -133,6 +134,7 @@ impl Wanted {
                 b"s" => self.stack = Some(size("-s", &value()?)?),
                 b"cpu" => check_cpu(&value()?)?,
                 b"strace" => self.options.trace_calls = true,
+                b"check" => self.options.check = true,
                 b"perf-map" => self.options.perf_map = true,
                 b"trace" => match value()?.as_slice() {
                     b"syscalls" => self.options.trace_calls = true,

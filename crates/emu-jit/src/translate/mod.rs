@@ -26,7 +26,7 @@ mod vector_shift;
 mod vector_wide;
 
 pub use flags::{FlagForm, nzcv_of_slot, slot_of_nzcv};
-pub use unit::translate;
+pub use unit::{ends_block, translate, translate_alone};
 
 use crate::cache::{Cache, EXACT, FLUSH, Link, Mark, NO_LINK, Record, Unit};
 use crate::layout::{ExitKind, FPSR, PC, Slot, slot};

@@ -57,12 +57,14 @@ struct Guest {
     words: Vec<u32>,
     /// By rising address; none begins inside another.
     blocks: Vec<Block>,
+    /// There is one block, and branches lead out of it even where they lead to it.
+    alone: bool,
 }
 
 impl Guest {
     /// Finds the blocks from `start` on; `wanted` says which of the others belong to the unit.
-    fn find(start: u64, host: &Host, mut wanted: impl FnMut(u64) -> bool) -> Guest {
-        let mut guest = Guest { words: Vec::with_capacity(64), blocks: Vec::with_capacity(16) };
+    fn find(start: u64, host: &Host, alone: bool, mut wanted: impl FnMut(u64) -> bool) -> Guest {
+        let mut guest = Guest { words: Vec::with_capacity(64), blocks: Vec::with_capacity(16), alone };
         let mut waiting = alloc::vec![start];
         while let Some(pc) = waiting.pop() {
             let known = guest.blocks.iter().any(|block| block.start == pc);
@@ -122,7 +124,11 @@ impl Guest {
         }
     }
 
+    /// The block at `pc`, for what leads to it.
     fn index(&self, pc: u64) -> Option<usize> {
+        if self.alone {
+            return None;
+        }
         self.blocks.binary_search_by_key(&pc, |block| block.start).ok()
     }
 
@@ -202,8 +208,36 @@ pub fn translate(
     mode: u64,
     wanted: impl FnMut(u64) -> bool,
 ) -> Option<Unit> {
-    let mut guest = Guest::find(start, host, wanted);
-    let first = guest.index(start)?;
+    let guest = Guest::find(start, host, false, wanted);
+    translate_guest(cache, assembler, start, mode, guest)
+}
+
+/// Translates the block at `start` without those that it leads to: it leaves at its end, also where that leads to itself.
+pub fn translate_alone(
+    cache: &Cache,
+    assembler: &mut Assembler,
+    host: &Host,
+    start: u64,
+    mode: u64,
+) -> Option<Unit> {
+    let guest = Guest::find(start, host, true, |_| false);
+    let unit = translate_guest(cache, assembler, start, mode, guest)?;
+    Some(Unit { alone: true, ..unit })
+}
+
+/// Whether a block ends behind `word` at `pc`, its instruction number `length` from 1.
+pub fn ends_block(word: u32, pc: u64, length: usize) -> bool {
+    length == BLOCK_LENGTH_MAX || pc.wrapping_add(4).is_multiple_of(PAGE) || end_of(word, pc).is_some()
+}
+
+fn translate_guest(
+    cache: &Cache,
+    assembler: &mut Assembler,
+    start: u64,
+    mode: u64,
+    mut guest: Guest,
+) -> Option<Unit> {
+    let first = guest.blocks.iter().position(|block| block.start == start)?;
     let mut translator = Translator::new(cache, assembler, start, mode);
     for block in &mut guest.blocks {
         block.label = Some(translator.a.label());

@@ -47,3 +47,54 @@ programs! {
     code_changes exec_self fault_blocks files fork_wait ipc memory no_way_up return_loop return_to_odd seen_by_others sigaction_info sigaltstack sigill_context signal_stack_full sigrestart sigsegv
     sigstorm sigsuspend thread_signals threads vfork_spawn
 }
+
+/// With `--check` the same comes out, more slowly.
+#[test]
+fn blocks_are_the_same_interpreted_and_translated() {
+    let directory = tempfile::tempdir().expect("a directory for programs");
+    for name in ["code_changes", "exec_self", "fork_wait", "memory", "sigaction_info", "sigsegv"] {
+        let program = directory.path().join(name);
+        compile(CROSS, &sources().join(format!("{name}.c")), &program);
+        let plain = verdict(&run(Command::new(EMULATOR).arg(&program)));
+        let checked = run(Command::new(EMULATOR).arg("--check").arg(&program));
+        let errors = String::from_utf8_lossy(&checked.stderr);
+        assert_eq!(verdict(&checked), plain, "{name} differs; standard error: {errors}");
+    }
+}
+
+/// Reads what another process changes between the two runs of a block.
+const CHANGING: &str = r#"
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <time.h>
+#include <unistd.h>
+int main(void) {
+    volatile long *p = mmap(0, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    int parent = getpid();
+    if (fork() == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        while (getppid() == parent) for (int n = 0; n < 1000; n++) ++*p;
+        return 0;
+    }
+    long sum = 0;
+    for (time_t end = time(0) + 60; time(0) < end;) for (int n = 0; n < 1000; n++) sum += *p;
+    return sum == 1;
+}
+"#;
+
+#[test]
+fn a_block_that_differs_is_told() {
+    let directory = tempfile::tempdir().expect("a directory for programs");
+    let source = directory.path().join("changing.c");
+    fs::write(&source, CHANGING).expect("the source is written");
+    let program = directory.path().join("changing");
+    compile(CROSS, &source, &program);
+    let output = run(Command::new(EMULATOR).arg("--check").arg(&program));
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(70), "{errors}");
+    for text in ["crossdock-emu: --check: near ", "/changing+0x", "differs (instructions [", "translated 0x"]
+    {
+        assert!(errors.contains(text), "no {text:?} in {errors}");
+    }
+}

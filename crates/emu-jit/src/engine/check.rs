@@ -1,0 +1,227 @@
+//! A block interpreted, undone and run translated, and the results compared: what `crossdock-emu --check` does.
+//!
+//! What the interpreter may write is known from the addresses of its loads and stores: the 64 bytes from each are kept and
+//! restored. So the translated block starts from the same registers and memory, and must end with the same.
+
+use super::{Engine, Run, mode_of};
+use crate::cache::FLUSH;
+use crate::translate;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use crossdock_emu_guest::a64::{Exit, Host, State};
+
+/// Most bytes that one instruction accesses: ST4 of whole registers, DC ZVA.
+const ACCESS_MAX: u64 = 64;
+
+const UFC: u32 = 1 << 3;
+const IXC: u32 = 1 << 4;
+const IDC: u32 = 1 << 7;
+
+/// CNTVCT_EL0 while both run.
+static COUNTER: AtomicU64 = AtomicU64::new(0);
+
+fn counter() -> u64 {
+    COUNTER.load(Ordering::Relaxed)
+}
+
+/// Where a load or store (manual C4.1.94) or DC ZVA accesses memory; `None` for other words and for literals, which are only
+/// read.
+fn accessed(word: u32, state: &State) -> Option<u64> {
+    let bits = |high: u32, low: u32| word >> low & (u32::MAX >> (31 - (high - low)));
+    let signed = |high: u32, low: u32| i64::from((word << (31 - high)) as i32 >> (31 - high + low));
+    if word & 0xffff_ffe0 == 0xd50b_7420 {
+        return Some(state.x(bits(4, 0) as usize) & !63);
+    }
+    if word >> 25 & 0b0101 != 0b0100 {
+        return None;
+    }
+    let base = state.gpr[bits(9, 5) as usize];
+    let vector = bits(26, 26) == 1;
+    let size = if vector && bits(23, 23) == 1 { 4 } else { bits(31, 30) };
+    let offset = match bits(29, 28) {
+        0 => 0,
+        1 => return None,
+        2 if bits(24, 23) == 1 => 0,
+        2 => signed(21, 15) << if vector { 2 + bits(31, 30) } else { 2 + bits(31, 31) },
+        _ if bits(24, 24) == 1 => i64::from(bits(21, 10)) << size,
+        _ if bits(21, 21) == 0 && bits(11, 10) == 1 => 0,
+        _ if bits(21, 21) == 0 => signed(20, 12),
+        _ if bits(11, 10) == 2 => {
+            let index = state.x(bits(20, 16) as usize);
+            let index = match bits(15, 13) {
+                2 => i64::from(index as u32),
+                6 => i64::from(index as i32),
+                _ => index as i64,
+            };
+            index << if bits(12, 12) == 1 { size } else { 0 }
+        }
+        _ => 0,
+    };
+    Some(base.wrapping_add_signed(offset))
+}
+
+/// What differs, as text; empty where nothing does.
+fn differences(translated: &State, interpreted: &State) -> String {
+    let mut text = String::new();
+    let mut compare = |name: String, ours: u128, theirs: u128| {
+        if ours != theirs {
+            text += &format!("\n  {name}: translated {ours:#x}, interpreted {theirs:#x}");
+        }
+    };
+    for n in 0..32 {
+        let name = if n == 31 { "SP".into() } else { format!("X{n}") };
+        compare(name, translated.gpr[n].into(), interpreted.gpr[n].into());
+    }
+    for n in 0..32 {
+        compare(format!("V{n}"), translated.v[n], interpreted.v[n]);
+    }
+    // docs/dev/emulator.md lists these.
+    let ignored = UFC | if mode_of(translated.fpcr) == FLUSH { IXC | IDC } else { 0 };
+    let words = |state: &State| {
+        [
+            ("PC", state.pc.into()),
+            ("NZCV", state.nzcv.into()),
+            ("FPCR", state.fpcr.into()),
+            ("FPSR", (state.fpsr & !ignored).into()),
+            ("TPIDR_EL0", state.tpidr_el0.into()),
+            ("address of the reservation", state.exclusive_address.into()),
+            ("size of the reservation", state.exclusive_size.into()),
+            ("value of the reservation", state.exclusive_value),
+        ]
+    };
+    for ((name, ours), (_, theirs)) in words(translated).into_iter().zip(words(interpreted)) {
+        compare(name.into(), ours, theirs);
+    }
+    text
+}
+
+impl Engine {
+    /// Runs one block both ways. The error says how the results differ.
+    ///
+    /// Where the process has several threads, whose stores may come between, or nothing can be translated, it runs as
+    /// [`Engine::run`] does.
+    pub fn check(&mut self, state: &mut State, host: &Host, interrupt: &AtomicU32) -> Result<Exit, String> {
+        let Some(jit) = self.jit.filter(|jit| jit.threads.load(Ordering::Relaxed) == 1) else {
+            return Ok(self.run(state, host, interrupt));
+        };
+        if interrupt.load(Ordering::Relaxed) != 0 || state.pc & 3 != 0 {
+            return Ok(self.run(state, host, interrupt));
+        }
+        COUNTER.store((host.counter)(), Ordering::Relaxed);
+        let host = &Host { memory: host.memory, counter };
+        let start = state.pc;
+        let mut interpreted = state.clone();
+        let mut kept = Vec::new();
+        let mut words = Vec::new();
+        let expected = loop {
+            let pc = interpreted.pc;
+            let Ok(word) = host.memory.fetch(pc) else { break Exit::Budget };
+            words.push(word);
+            if let Some(address) = accessed(word, &interpreted) {
+                for address in (0..ACCESS_MAX).map(|n| address.wrapping_add(n)) {
+                    kept.extend(host.memory.load(address, 0).ok().map(|old| (address, old)));
+                }
+            }
+            match self.interpreter.step(&mut interpreted, host) {
+                Exit::Budget if !translate::ends_block(word, pc, words.len()) => {}
+                exit => break exit,
+            }
+        };
+        if words.is_empty() {
+            return Ok(self.interpreter.step(state, host));
+        }
+        let byte = |address: u64| host.memory.load(address, 0).unwrap_or(0);
+        let after: Vec<u64> = kept.iter().map(|&(address, _)| byte(address)).collect();
+        for &(address, old) in kept.iter().rev() {
+            // What cannot be written has not changed.
+            if byte(address) != old {
+                let _ = host.memory.store(address, 0, old);
+            }
+        }
+        let exit = self.run_alone(jit, state, host, interrupt);
+        let mut text = differences(state, &interpreted);
+        if exit != expected {
+            text += &format!("\n  leaves for: translated {exit:?}, interpreted {expected:?}");
+        }
+        for (&(address, _), &value) in kept.iter().zip(&after) {
+            if byte(address) != value {
+                text += &format!(
+                    "\n  byte at {address:#x}: translated {:#x}, interpreted {value:#x}",
+                    byte(address)
+                );
+            }
+        }
+        if text.is_empty() {
+            return Ok(exit);
+        }
+        Err(format!("the block at {start:#x} differs (instructions {words:08x?}){text}"))
+    }
+
+    /// Translates the block at `pc` alone, runs it and drops it.
+    fn run_alone(&mut self, jit: &super::Jit, state: &mut State, host: &Host, interrupt: &AtomicU32) -> Exit {
+        let mode = mode_of(state.fpcr);
+        let pc = state.pc;
+        {
+            let mut cache = jit.cache.lock();
+            let room = !cache.is_full() || jit.make_room(&mut cache);
+            assert!(room, "no other thread is in the code");
+        }
+        self.use_slots(state, interrupt);
+        self.catch_up(jit, state, mode);
+        self.reset_stack(jit, state);
+        let code = {
+            let mut cache = jit.cache.lock();
+            let mut assembler = core::mem::take(&mut cache.assembler);
+            let unit = translate::translate_alone(&cache, &mut assembler, host, pc, mode);
+            cache.assembler = assembler;
+            cache.add(unit.expect("the first word was just read"));
+            let entry = cache.entry(pc | mode).expect("the unit begins there");
+            cache.address(entry)
+        };
+        let mut run = Run { host: *host, left: Exit::Budget };
+        let exit = self.enter(jit, state, &mut run, code);
+        jit.cache.lock().drop_last();
+        exit.unwrap_or(Exit::Budget)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_those_of_the_access() {
+        let mut state = State::default();
+        (state.gpr[1], state.gpr[2], state.gpr[31]) = (0x1000, 0xffff_fffe, 0x2000);
+        for (word, address) in [
+            (0xf940_0420, 0x1008),        // ldr x0, [x1, #8]
+            (0xf81f_8c20, 0xff8),         // str x0, [x1, #-8]!
+            (0xf81f_8420, 0x1000),        // str x0, [x1], #-8
+            (0xa9bf_7bfd, 0x1ff0),        // stp x29, x30, [sp, #-16]!
+            (0x3d80_0420, 0x1010),        // str q0, [x1, #16]
+            (0xf822_d820, 0xff0),         // str x0, [x1, w2, sxtw #3]
+            (0xb822_4820, 0x1_0000_0ffe), // str w0, [x1, w2, uxtw]
+            (0xc89f_fc20, 0x1000),        // stlr x0, [x1]
+            (0xf820_0020, 0x1000),        // ldadd x0, x0, [x1]
+            (0x4c00_0020, 0x1000),        // st4 {v0.16b-v3.16b}, [x1]
+        ] {
+            assert_eq!(accessed(word, &state), Some(address), "{word:08x}");
+        }
+        assert_eq!(accessed(0x9100_0420, &state), None);
+    }
+
+    #[test]
+    fn differences_are_named() {
+        let mut translated = State::default();
+        let mut interpreted = translated.clone();
+        (translated.gpr[3], translated.v[4], translated.fpsr) = (1, 2, UFC);
+        assert_eq!(
+            differences(&translated, &interpreted),
+            "\n  X3: translated 0x1, interpreted 0x0\n  V4: translated 0x2, interpreted 0x0"
+        );
+        (interpreted.gpr[3], interpreted.v[4]) = (1, 2);
+        assert_eq!(differences(&translated, &interpreted), "");
+    }
+}
