@@ -49,6 +49,8 @@ pub struct Options {
     pub trace_calls: bool,
     /// Print the address of each block of code that runs.
     pub trace_blocks: bool,
+    /// Translate nothing.
+    pub interpret: bool,
     /// Write /tmp/perf-PID.map.
     pub perf_map: bool,
     /// Which missing system calls are printed.
@@ -64,6 +66,7 @@ impl Options {
     pub const NONE: Options = Options {
         trace_calls: false,
         trace_blocks: false,
+        interpret: false,
         perf_map: false,
         log: Log::Unknown,
         sysroot: Vec::new(),
@@ -76,6 +79,7 @@ impl Options {
         for (set, letter) in [
             (self.trace_calls, 't'),
             (self.trace_blocks, 'b'),
+            (self.interpret, 'i'),
             (self.perf_map, 'p'),
             (self.log == Log::Quiet, 'q'),
             (self.log == Log::Refused, 'l'),
@@ -105,6 +109,10 @@ impl Options {
                 }
                 'b' => {
                     options.trace_blocks = true;
+                    continue;
+                }
+                'i' => {
+                    options.interpret = true;
                     continue;
                 }
                 'p' => {
@@ -138,6 +146,7 @@ mod tests {
     fn options_come_back() {
         let options = Options {
             trace_calls: true,
+            interpret: true,
             perf_map: true,
             log: Log::Quiet,
             sysroot: b"/a b".to_vec(),
@@ -146,7 +155,7 @@ mod tests {
         };
         let (letters, texts) = options.encode();
         let texts: Vec<Vec<u8>> = texts.iter().map(|text| text.to_vec()).collect();
-        assert_eq!(letters, "tpqLr");
+        assert_eq!(letters, "tipqLr");
         assert_eq!(Options::decode(&letters, &texts), Some((options, 2)));
         assert_eq!(Options::decode("L", &[]), None);
         assert_eq!(Options::decode("x", &texts), None);
