@@ -312,6 +312,17 @@ pub struct EmulateArgs {
     /// Root with the loader and libraries of a dynamic program
     #[arg(short = 'L', long, value_name = "DIR")]
     pub sysroot: Option<PathBuf>,
+    /// Print to standard error what the program does
+    #[arg(long, value_name = "WHAT")]
+    pub trace: Option<Trace>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Trace {
+    /// System calls, with their arguments and results
+    Syscalls,
+    /// The address of each block of code (builtin only)
+    Blocks,
 }
 
 #[derive(clap::Args)]

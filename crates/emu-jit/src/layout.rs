@@ -103,6 +103,8 @@ pub const fn vector(guest: u8) -> Mem {
 
 /// `State::pc`.
 pub const PC: Mem = state(272);
+/// `State::fpcr`.
+pub const FPCR: Mem = state(284);
 /// `State::fpsr`.
 pub const FPSR: Mem = state(288);
 /// `State::tpidr_el0`.
@@ -180,6 +182,7 @@ mod tests {
         assert_eq!(general(3), at(offset_of!(State, gpr) + 24));
         assert_eq!(vector(5), at(offset_of!(State, v) + 80));
         assert_eq!(PC, at(offset_of!(State, pc)));
+        assert_eq!(FPCR, at(offset_of!(State, fpcr)));
         assert_eq!(FPSR, at(offset_of!(State, fpsr)));
         assert_eq!(TPIDR, at(offset_of!(State, tpidr_el0)));
         assert_eq!(EXCLUSIVE_ADDRESS, at(offset_of!(State, exclusive_address)));

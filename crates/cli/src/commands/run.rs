@@ -20,7 +20,7 @@ use crossdock_sandbox::{
 
 use super::ExitWith;
 use super::source::{self, Source};
-use crate::args::{EmulateArgs, ProgressMode, RunArgs, UnshareArgs};
+use crate::args::{EmulateArgs, ProgressMode, RunArgs, Trace, UnshareArgs};
 use crate::progress::Display;
 use crate::session::{self, Session};
 
@@ -327,6 +327,9 @@ pub fn emulate(args: EmulateArgs) -> Result<u8> {
     };
     let choice = session::emulator_choice(&args.emulator)?;
     let error = match session::emulator_for(&platform, &choice)? {
+        None if args.trace.is_some() => {
+            bail!("{shown} runs on this CPU without an emulator: trace it with strace")
+        }
         None => std::process::Command::new(&program).args(&args.args).exec(),
         Some(emulator) => {
             if let (Some(interpreter), None) = (&elf.interpreter, &args.sysroot)
@@ -339,6 +342,16 @@ pub fn emulate(args: EmulateArgs) -> Result<u8> {
             let mut command = std::process::Command::new(&emulator.path);
             if let Some(sysroot) = &args.sysroot {
                 command.arg("-L").arg(sysroot);
+            }
+            match args.trace {
+                None => {}
+                // The option of both emulators.
+                Some(Trace::Syscalls) => {
+                    command.arg("-strace");
+                }
+                Some(Trace::Blocks) => {
+                    command.args(["--trace", "blocks"]);
+                }
             }
             command.arg(&program).args(&args.args).exec()
         }

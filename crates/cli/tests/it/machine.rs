@@ -300,7 +300,19 @@ fn single_programs_are_emulated() {
         let program = world.text("context/hello");
         let ran = world.run(&["emulate", "--emulator", choice, &program]);
         assert_eq!((ran.code, ran.out.as_str()), (Some(42), program.as_str()), "{choice}: {}", ran.err);
+        let traced = world.run(&["emulate", "--emulator", choice, "--trace", "syscalls", &program]);
+        assert_eq!(
+            (traced.code, traced.out.as_str()),
+            (Some(42), program.as_str()),
+            "{choice}: {}",
+            traced.err
+        );
+        assert!(traced.err.contains("write(1,"), "{choice}: {}", traced.err);
     }
+    let program = world.text("context/hello");
+    let traced = world.run(&["emulate", "--emulator", "builtin", "--trace", "blocks", &program]);
+    assert!(traced.code == Some(42) && traced.err.contains("(/"), "{}", traced.err);
+    world.run(&["emulate", "--trace", "syscalls", "/bin/true"]).fails_with(&["/bin/true", "strace"]);
     let native = world.run(&["emulate", "/bin/sh", "-c", "exit 3"]);
     assert_eq!(native.code, Some(3), "{}", native.err);
     world.run(&["emulate", "/etc/passwd"]).fails_with(&["/etc/passwd", "ELF"]);

@@ -86,7 +86,7 @@ fn vectors() {
             ("SQRSHL", 1000),
             ("SQSHL", 523),
             ("SRSHL", 1000),
-            ("SSHL", 855),
+            ("SSHL", 263),
             ("SUQADD", 1000),
             ("UQRSHL", 1000),
             ("UQSHL", 520),

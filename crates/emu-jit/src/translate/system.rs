@@ -2,9 +2,9 @@
 
 use super::operands::{destination, source};
 use super::{Lowered, ONE, Translator, bits};
-use crate::layout::{EXCLUSIVE_SIZE, TPIDR, X0};
+use crate::layout::{EXCLUSIVE_SIZE, FPCR, FPSR, Slot, TPIDR, X0, slot};
 use crossdock_emu_guest::a64::features;
-use crossdock_emu_x64::{Alu, Mem, Reg, Size, Xmm};
+use crossdock_emu_x64::{Alu, Mem, Reg, Shift, Size, Xmm};
 
 impl Translator<'_> {
     /// What lies between blocks: branches are lowered elsewhere.
@@ -21,6 +21,28 @@ impl Translator<'_> {
             0xd51b_d040 => {
                 let t = self.get(source(word, 0), Reg::RAX);
                 self.a.mov_to(Size::Q, TPIDR, t);
+                return ONE;
+            }
+            // MRS FPCR, which mathematical functions look at first.
+            0xd53b_4400 => {
+                let rd = destination(word, 0);
+                let t = self.result(rd, Reg::RAX);
+                self.a.mov(Size::D, t, FPCR);
+                self.put(rd, t);
+                return ONE;
+            }
+            // MRS FPSR: IOC, DZC, OFC, UFC, IXC are IE, ZE, OE, UE, PE of MXCSR too.
+            0xd53b_4420 => {
+                self.clobber();
+                self.a.stmxcsr(slot(Slot::Mxcsr));
+                self.a.mov(Size::D, Reg::RCX, slot(Slot::Mxcsr));
+                self.a.mov(Size::D, Reg::RAX, Reg::RCX);
+                self.a.alu_imm(Alu::And, Size::D, Reg::RAX, 1);
+                self.a.shift_imm(Shift::Shr, Size::D, Reg::RCX, 1);
+                self.a.alu_imm(Alu::And, Size::D, Reg::RCX, 0x1e);
+                self.a.alu(Alu::Or, Size::D, Reg::RAX, Reg::RCX);
+                self.a.alu(Alu::Or, Size::D, Reg::RAX, FPSR);
+                self.put(destination(word, 0), Reg::RAX);
                 return ONE;
             }
             // MRS DCZID_EL0.

@@ -320,7 +320,7 @@ impl Translator<'_> {
     fn shift_by_register(&mut self, word: u32, size: usize, q: bool) -> Lowered {
         let (unsigned, wide) = (bit(word, 29), size == 3);
         if !unsigned && wide {
-            return Lowered::No;
+            return self.shift_signed_64(word, q);
         }
         let n = self.vget(vn(word), X0);
         let m = self.vget(vm(word), X1);
@@ -346,6 +346,35 @@ impl Translator<'_> {
             self.a.vshift_imm(0x72, 6, X1, X1, 24);
             self.a.vp3a(0x4a, X0, X0, X2, X1.0 << 4);
         }
+        self.finish(q, vd(word), X0);
+        ONE
+    }
+
+    /// SSHL of 64 bits. The host has no arithmetic shift of these: negative numbers are inverted before and after.
+    fn shift_signed_64(&mut self, word: u32, q: bool) -> Lowered {
+        // VPSLLVQ, VPSRLVQ.
+        let variable = |x: &mut Self, opcode: u8, d: Xmm, a: Xmm, count: Xmm| {
+            x.a.vex(Prefix::P66, Map::M0F38, true, opcode, d.0, a.0, count);
+        };
+        let ones = self.constant(u128::MAX);
+        let low = self.constant(lanes(3, 0xff));
+        let n = self.vget(vn(word), X0);
+        let m = self.vget(vm(word), X1);
+        self.zero(X2);
+        self.packed(GREATER[3], X2, X2, n);
+        self.a.vp(XOR, X0, n, X2);
+        self.a.vp(XOR, X1, m, ones);
+        self.packed(SUB[3], X1, X1, ones);
+        self.a.vp(AND, X1, X1, low);
+        variable(self, 0x45, X0, X0, X1);
+        self.a.vp(XOR, X0, X0, X2);
+        let m = self.vget(vm(word), X1);
+        self.a.vp(AND, X1, m, low);
+        let n = self.vget(vn(word), X2);
+        variable(self, 0x47, X2, n, X1);
+        // The sign of the count selects.
+        self.a.vshift_imm(0x73, 6, X1, X1, 56);
+        self.a.vp3a(0x4b, X0, X2, X0, X1.0 << 4);
         self.finish(q, vd(word), X0);
         ONE
     }

@@ -7,4 +7,5 @@
 mod cases;
 mod differ;
 mod host;
+mod status;
 mod threads;
