@@ -43,6 +43,9 @@ fn placed(guest: u64, code: u64, length: u64) {
 /// executable is refused: then everything is interpreted.
 pub(crate) fn jit() -> Option<&'static Jit> {
     *JIT.lock().get_or_insert_with(|| {
+        if options::get().interpret {
+            return None;
+        }
         let (code, size) = region::code_arena()?;
         let placed = options::get().perf_map.then_some(placed as fn(u64, u64, u64));
         let system = System { wait, ready: region::code_ready, placed };

@@ -51,6 +51,8 @@ pub struct Options {
     pub trace_blocks: bool,
     /// Compare translated blocks with interpreted ones.
     pub check: bool,
+    /// Translate nothing.
+    pub interpret: bool,
     /// Write /tmp/perf-PID.map.
     pub perf_map: bool,
     /// Which missing system calls are printed.
@@ -67,6 +69,7 @@ impl Options {
         trace_calls: false,
         trace_blocks: false,
         check: false,
+        interpret: false,
         perf_map: false,
         log: Log::Unknown,
         sysroot: Vec::new(),
@@ -80,6 +83,7 @@ impl Options {
             (self.trace_calls, 't'),
             (self.trace_blocks, 'b'),
             (self.check, 'c'),
+            (self.interpret, 'i'),
             (self.perf_map, 'p'),
             (self.log == Log::Quiet, 'q'),
             (self.log == Log::Refused, 'l'),
@@ -115,6 +119,10 @@ impl Options {
                     options.check = true;
                     continue;
                 }
+                'i' => {
+                    options.interpret = true;
+                    continue;
+                }
                 'p' => {
                     options.perf_map = true;
                     continue;
@@ -146,6 +154,7 @@ mod tests {
     fn options_come_back() {
         let options = Options {
             trace_calls: true,
+            interpret: true,
             perf_map: true,
             log: Log::Quiet,
             sysroot: b"/a b".to_vec(),
@@ -154,7 +163,7 @@ mod tests {
         };
         let (letters, texts) = options.encode();
         let texts: Vec<Vec<u8>> = texts.iter().map(|text| text.to_vec()).collect();
-        assert_eq!(letters, "tpqLr");
+        assert_eq!(letters, "tipqLr");
         assert_eq!(Options::decode(&letters, &texts), Some((options, 2)));
         assert_eq!(Options::decode("L", &[]), None);
         assert_eq!(Options::decode("x", &texts), None);

@@ -214,6 +214,8 @@ const CONTEXT_RCX: usize = 5 + 14;
 const CONTEXT_RBP: usize = 5 + 10;
 const CONTEXT_RIP: usize = 5 + 16;
 const CONTEXT_EFLAGS: usize = 5 + 17;
+const CONTEXT_TRAP: usize = 5 + 20;
+const CONTEXT_CR2: usize = 5 + 22;
 const CONTEXT_MASK: usize = 37;
 
 /// Where the handler continues a memory access of the guest, interpreted or translated, that faulted at `pc`.
@@ -229,6 +231,23 @@ unsafe fn resume(pc: u64, context: *const u64) -> Option<u64> {
     unsafe { jit::resume_after_fault(pc, *context.add(CONTEXT_RBP), *context.add(CONTEXT_EFLAGS)) }
 }
 
+/// Whether a SIGSEGV or SIGBUS comes from the interrupted instruction. The code alone does not say: that of a child's end,
+/// which may be any signal, is positive, too.
+///
+/// # Safety
+///
+/// `context` is the ucontext_t of the signal.
+unsafe fn is_fault(code: i32, address: u64, context: *const u64) -> bool {
+    const SI_KERNEL: i32 = 0x80;
+    const PAGE_FAULT: u64 = 14;
+    const ALIGNMENT_CHECK: u64 = 17;
+    // SAFETY: the caller's promise; the layout is that of the kernel.
+    let (trap, cr2) = unsafe { (*context.add(CONTEXT_TRAP), *context.add(CONTEXT_CR2)) };
+    // For a signal from elsewhere, trap and CR2 are those of the thread's last fault.
+    code == SI_KERNEL
+        || code > 0 && (trap == PAGE_FAULT && cr2 == address || trap == ALIGNMENT_CHECK && address == 0)
+}
+
 /// The handler of all signals. Runs on the thread's signal stack with everything blocked.
 extern "C" fn on_host_signal(signal: u32, info: *const SigInfo, context: *mut u64) {
     let here = 0u8;
@@ -238,7 +257,7 @@ extern "C" fn on_host_signal(signal: u32, info: *const SigInfo, context: *mut u6
     unsafe {
         let code = (*info)[1] as i32;
         let pc = *context.add(CONTEXT_RIP);
-        if OURS & bit(signal) != 0 && code > 0 {
+        if OURS & bit(signal) != 0 && is_fault(code, (*info)[2], context) {
             match resume(pc, context) {
                 Some(next) => {
                     *shared.fault.get() = *info;

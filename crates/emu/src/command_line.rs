@@ -18,6 +18,7 @@ usage: crossdock-emu [options] program [arguments]
   -s BYTES                 size of the stack (with k, M or G)
   --trace syscalls|blocks  print system calls, or the address of each block of code, to standard error
   --check                  run each block of code interpreted and translated, and compare (slow)
+  --interpret              translate nothing: whether a fault is the translator's
   --perf-map               write /tmp/perf-PID.map, for perf
   --cpu-features           print what the emulated CPU can do
   --version                print the version
@@ -135,6 +136,7 @@ impl Wanted {
                 b"cpu" => check_cpu(&value()?)?,
                 b"strace" => self.options.trace_calls = true,
                 b"check" => self.options.check = true,
+                b"interpret" => self.options.interpret = true,
                 b"perf-map" => self.options.perf_map = true,
                 b"trace" => match value()?.as_slice() {
                     b"syscalls" => self.options.trace_calls = true,
@@ -228,9 +230,10 @@ mod tests {
 
     #[test]
     fn options_of_both_kinds_are_taken() {
-        let wanted = by_hand("-0 x -E A=1,B=2 -U C --strace -s 2M -r 6.1 -cpu max,sve=off -- -p -q")
-            .expect("they are known");
-        assert!(wanted.options.trace_calls && !wanted.options.trace_blocks);
+        let wanted =
+            by_hand("--interpret -0 x -E A=1,B=2 -U C --strace -s 2M -r 6.1 -cpu max,sve=off -- -p -q")
+                .expect("they are known");
+        assert!(wanted.options.interpret && wanted.options.trace_calls && !wanted.options.trace_blocks);
         assert_eq!((wanted.name, wanted.stack), (Some(b"x".to_vec()), Some(2 << 20)));
         assert_eq!(wanted.options.release, b"6.1");
         assert_eq!(wanted.program, list("-p -q"));

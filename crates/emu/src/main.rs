@@ -8,6 +8,7 @@ use crossdock_emu::command_line::{Ending, Wanted};
 use crossdock_emu_linux::start::give_up;
 use crossdock_emu_linux::sys::{complain, errno};
 use crossdock_emu_linux::{Heap, Invocation, exec, options, start, syscall, take_region};
+use std::arch::{asm, global_asm};
 use std::ffi::{CStr, c_char, c_int};
 
 #[global_allocator]
@@ -78,6 +79,44 @@ unsafe fn again_without_compatible_layout(
     }
 }
 
+// __rseq_offset of the C library (glibc 2.35), or 0 where it has none.
+global_asm!(
+    ".weak __rseq_offset",
+    ".globl crossdock_emu_rseq_offset",
+    ".hidden crossdock_emu_rseq_offset",
+    "crossdock_emu_rseq_offset:",
+    "mov rax, [rip + __rseq_offset@GOTPCREL]",
+    "ret",
+);
+
+unsafe extern "C" {
+    fn crossdock_emu_rseq_offset() -> *const isize;
+}
+
+/// Gives up the restartable sequences that the C library has asked for: the kernel would write to them again and again,
+/// and they lie below our region, where the guest maps and unmaps.
+fn unregister_restartable_sequences() {
+    const RSEQ: u64 = 334;
+    const UNREGISTER: u64 = 1;
+    const SIGNATURE: u64 = 0x5305_3053;
+    // SAFETY: the symbol's address, if it has one, is that of the C library's variable; fs:0 holds its own address.
+    unsafe {
+        let offset = crossdock_emu_rseq_offset();
+        if !offset.is_null() {
+            let thread: u64;
+            asm!("mov {}, fs:[0]", out(reg) thread, options(nostack, readonly, preserves_flags));
+            // The size is what was registered: 32 bytes, or more with later kernels and C libraries.
+            for size in [32, 28, 40, 48, 64] {
+                if syscall!(RSEQ, thread.wrapping_add_signed(*offset as i64), size, UNREGISTER, SIGNATURE)
+                    == 0
+                {
+                    break;
+                }
+            }
+        }
+    }
+}
+
 /// What the C library calls.
 ///
 /// # Safety
@@ -89,6 +128,7 @@ pub unsafe extern "C" fn main(
     arguments: *const *const c_char,
     environment: *const *const c_char,
 ) -> c_int {
+    unregister_restartable_sequences();
     if !take_region() {
         // SAFETY: the vectors of the kernel.
         unsafe { again_without_compatible_layout(arguments, environment) };

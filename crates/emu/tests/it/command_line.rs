@@ -261,3 +261,14 @@ fn the_map_for_perf_names_guest_code() {
     assert!(offsets.clone().any(|offset| (start..start + 64).contains(&offset)), "{start:#x}: {text}");
     assert!(text.lines().all(|line| line.split(' ').nth(2) == Some("arm64")), "{text}");
 }
+
+#[test]
+fn nothing_is_translated_when_asked() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let program = program(directory.path(), LOOP);
+    let child =
+        Command::new(EMULATOR).args(["--interpret", "--perf-map"]).arg(&program).spawn().expect("it starts");
+    let map = format!("/tmp/perf-{}.map", child.id());
+    let output = child.wait_with_output().expect("it ends");
+    assert!(output.status.success() && !std::path::Path::new(&map).exists());
+}

@@ -22,6 +22,7 @@ pub fn for_a_while(mut one: impl FnMut(u64)) {
         one(seed);
         seed += 1;
     }
+    println!("seeds up to {seed}");
 }
 
 /// Neither the message of an own fault nor of a panic, nor an end by timeout(1).

@@ -44,8 +44,8 @@ macro_rules! programs {
 }
 
 programs! {
-    code_changes exec_self fault_blocks files fork_wait ipc memory no_way_up return_loop return_to_odd seen_by_others sigaction_info sigaltstack sigill_context signal_stack_full sigrestart sigsegv
-    sigstorm sigsuspend thread_signals threads vfork_spawn
+    code_changes exec_self exit_signal fault_blocks files fork_wait ipc memory no_way_up return_loop return_to_odd seen_by_others sigaction_info sigaltstack sigill_context signal_stack_full sigrestart sigsegv
+    sigstorm sigsuspend thread_signals threads unmap_below vfork_spawn
 }
 
 /// With `--check` the same comes out, more slowly.
