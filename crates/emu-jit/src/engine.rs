@@ -465,9 +465,11 @@ impl Engine {
             return;
         }
         let mut assembler = core::mem::take(&mut cache.assembler);
-        let interpreter = &self.interpreter;
+        let (interpreter, alone) = (&self.interpreter, jit.threads.load(Ordering::Relaxed) == 1);
         let unit = translate::translate(cache, &mut assembler, host, pc, mode, |other| {
-            interpreter.heat(other) >= WARM && cache.entry(other | mode).is_none()
+            let heat = interpreter.heat(other);
+            // Only a block that this thread knows as translated, or another thread may have met, is looked for.
+            heat >= WARM && (heat < TRANSLATED && alone || cache.entry(other | mode).is_none())
         });
         cache.assembler = assembler;
         let Some(unit) = unit else { return };

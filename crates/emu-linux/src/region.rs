@@ -38,8 +38,8 @@ pub(crate) const MAP_NORESERVE: u64 = 0x4000;
 const PAGE: u64 = 4096;
 
 static START: AtomicU64 = AtomicU64::new(0);
-static HEAP: Lock<Bump> = Lock::new(Bump { next: 0, accessible: 0, end: 0, ready: Ready { from: 0, to: 0 } });
-static CODE_READY: Lock<Ready> = Lock::new(Ready { from: 0, to: 0 });
+static HEAP: Lock<Bump> = Lock::new(Bump { next: 0, accessible: 0, end: 0, ready: Ready::NONE });
+static CODE_READY: Lock<Ready> = Lock::new(Ready::NONE);
 static BLOCKS: AtomicU64 = AtomicU64::new(0);
 static BLOCKS_END: AtomicU64 = AtomicU64::new(0);
 static CODE: AtomicU64 = AtomicU64::new(0);
@@ -57,37 +57,51 @@ struct Bump {
 struct Ready {
     from: u64,
     to: u64,
+    /// From here on, huge pages are tried; the end of memory where there are none.
+    huge: u64,
 }
 
 /// Least bytes that get pages at once; a quarter of what there is, at most [`STEP`].
 const READY_MIN: u64 = 64 << 10;
+/// Huge pages for translated code begin after so much, so that small programs stay small.
+const CODE_HUGE: u64 = 1 << 20;
 /// A huge page, which costs as much as a few small ones.
 const HUGE: u64 = 2 << 20;
-/// Huge pages begin after so much, so that small programs stay small.
-const HUGE_FROM: u64 = 1 << 20;
 
 impl Ready {
+    const NONE: Ready = Ready { from: 0, to: 0, huge: 0 };
+
     /// Asks the kernel for pages below `end` and some more, not beyond `limit`.
     fn extend(&mut self, end: u64, limit: u64) {
-        if end <= self.to {
-            return;
-        }
-        let huge = (self.from + HUGE_FROM).next_multiple_of(HUGE).min(limit);
-        if self.to < huge {
+        while end > self.to {
+            if self.to >= self.huge && self.to.is_multiple_of(HUGE) && limit - self.to >= HUGE {
+                if get_huge_page(self.to) {
+                    self.to += HUGE;
+                    continue;
+                }
+                self.huge = u64::MAX;
+            }
+            let border =
+                if self.huge == u64::MAX { limit } else { limit.min((self.to + 1).next_multiple_of(HUGE)) };
             let more = ((self.to - self.from) / 4).clamp(READY_MIN, STEP) & !(PAGE - 1);
-            let to = end.next_multiple_of(PAGE).max(self.to + more).min(huge);
-            populate(self.to, to - self.to);
-            self.to = to;
-        }
-        if end > self.to {
-            let to = end.next_multiple_of(HUGE).min(limit);
-            const MADV_HUGEPAGE: u64 = 14;
-            // SAFETY: advice about memory of our own that nothing has been written to yet.
-            unsafe { syscall!(nr::MADVISE, self.to, to - self.to, MADV_HUGEPAGE) };
+            let to = end.next_multiple_of(PAGE).max(self.to + more).min(border);
             populate(self.to, to - self.to);
             self.to = to;
         }
     }
+}
+
+/// Asks for a huge page at an address of ours that nothing has been written to yet; false where the host has none.
+fn get_huge_page(address: u64) -> bool {
+    const MADV_HUGEPAGE: u64 = 14;
+    let mut resident = 0u8;
+    // SAFETY: the first byte of the range becomes the zero that it is; MINCORE writes a byte to a local.
+    unsafe {
+        syscall!(nr::MADVISE, address, HUGE, MADV_HUGEPAGE);
+        (address as *mut u8).write_volatile(0);
+        syscall!(nr::MINCORE, address + PAGE, PAGE, &raw mut resident);
+    }
+    resident & 1 == 1
 }
 
 /// First address that is not the guest's.
@@ -178,14 +192,18 @@ pub(crate) fn init() -> bool {
         return false;
     }
     fill_gaps(start);
-    let heap = start + guard;
+    let heap = (start + guard) & !(HUGE - 1);
     let blocks = (heap + half).next_multiple_of(BLOCK);
-    *HEAP.lock() =
-        Bump { next: heap, accessible: heap, end: heap + half, ready: Ready { from: heap, to: heap } };
+    *HEAP.lock() = Bump {
+        next: heap,
+        accessible: heap,
+        end: heap + half,
+        ready: Ready { from: heap, to: heap, huge: heap },
+    };
     BLOCKS.store(blocks, Ordering::Relaxed);
     let code_size = CODE_SIZE_MAX.min(half / 2) & !(BLOCK - 1);
     let code = (heap + 2 * half - code_size) & !(HUGE - 1);
-    *CODE_READY.lock() = Ready { from: code, to: code };
+    *CODE_READY.lock() = Ready { from: code, to: code, huge: code + CODE_HUGE };
     BLOCKS_END.store(code, Ordering::Relaxed);
     CODE.store(code, Ordering::Relaxed);
     CODE_SIZE.store(code_size, Ordering::Relaxed);

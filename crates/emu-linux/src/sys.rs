@@ -21,6 +21,7 @@ pub mod nr {
     pub const PREAD64: u64 = 17;
     pub const SCHED_YIELD: u64 = 24;
     pub const MREMAP: u64 = 25;
+    pub const MINCORE: u64 = 27;
     pub const MADVISE: u64 = 28;
     pub const SHMAT: u64 = 30;
     pub const GETPID: u64 = 39;
