@@ -517,7 +517,7 @@ fn file_name(url: &str) -> Option<String> {
 }
 
 /// The URL without user and password, for messages.
-fn without_password(url: &str) -> String {
+pub fn without_password(url: &str) -> String {
     match url.split_once("://") {
         Some((scheme, rest)) => {
             let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));

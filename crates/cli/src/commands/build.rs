@@ -185,7 +185,7 @@ impl Remote<'_> {
             true => format!("https://{text}"),
             false => text.to_string(),
         };
-        let shown = git::without_password(&address);
+        let shown = crossdock_build::without_password(&address);
         let is_repository = is_git(&address) || address.starts_with("file://") || address != *text;
         let fetched = match is_repository {
             true => self.repository(&address),

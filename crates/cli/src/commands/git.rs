@@ -91,7 +91,8 @@ impl Checkout<'_> {
         };
         if !output.status.success() {
             let said = String::from_utf8_lossy(&output.stderr);
-            let said = said.replace(&self.source.remote, &without_password(&self.source.remote));
+            let said =
+                said.replace(&self.source.remote, &crossdock_build::without_password(&self.source.remote));
             let lines: Vec<&str> = said.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
             let last = lines[lines.len().saturating_sub(3)..].join("; ");
             bail!(
@@ -121,16 +122,4 @@ fn remove_git(directory: &Path) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// The address without user and password, for messages.
-pub fn without_password(url: &str) -> String {
-    match url.split_once("://") {
-        Some((scheme, rest)) => {
-            let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
-            let host = authority.rsplit('@').next().unwrap_or(authority);
-            format!("{scheme}://{host}/{path}")
-        }
-        None => url.to_string(),
-    }
 }

@@ -4,17 +4,10 @@
 //! instruction that faults half-way can be run again.
 
 use super::operands::sp;
-use super::vector::{OR, bytes};
+use super::vector::{OR, UNPACK_HIGH, UNPACK_LOW, bytes};
 use super::{Lowered, ONE, Translator, bit, bits};
 use crate::layout::{X0, X1, X2, vector, vector_host};
 use crossdock_emu_x64::{Map, Mem, Prefix, Reg, Size, Xmm};
-
-const UNPACK_LOW_64: u8 = 0x6c;
-const UNPACK_HIGH_64: u8 = 0x6d;
-/// By size of the elements.
-const UNPACK_LOW: [u8; 4] = [0x60, 0x61, 0x62, UNPACK_LOW_64];
-/// See [`UNPACK_LOW`].
-const UNPACK_HIGH: [u8; 4] = [0x68, 0x69, 0x6a, UNPACK_HIGH_64];
 
 /// PSHUFB's operand that takes byte `p` of the result from byte `from(p)` of 16-byte block `block`; what comes from other
 /// blocks, or is at `end` or behind it, is zero.
@@ -172,7 +165,7 @@ impl Translator<'_> {
 
     /// The even (or odd) elements of two registers that have been split.
     fn halves(&mut self, odd: bool, d: Xmm, a: Xmm, b: Xmm) {
-        self.a.vp(if odd { UNPACK_HIGH_64 } else { UNPACK_LOW_64 }, d, a, b);
+        self.a.vp(if odd { UNPACK_HIGH[3] } else { UNPACK_LOW[3] }, d, a, b);
     }
 
     /// Registers `first` and `second` = the even and odd elements of xmm0, with xmm1 behind it where `q` is set.

@@ -30,6 +30,10 @@ pub(super) const MAX_SIGNED: BySize = [0x13c, 0xee, 0x13d, 0];
 pub(super) const MAX_UNSIGNED: BySize = [0xde, 0x13e, 0x13f, 0];
 pub(super) const MIN_SIGNED: BySize = [0x138, 0xea, 0x139, 0];
 pub(super) const MIN_UNSIGNED: BySize = [0xda, 0x13a, 0x13b, 0];
+/// The lower halves of two registers, element by element; by size of the elements.
+pub(super) const UNPACK_LOW: [u8; 4] = [0x60, 0x61, 0x62, 0x6c];
+/// The upper halves.
+pub(super) const UNPACK_HIGH: [u8; 4] = [0x68, 0x69, 0x6a, 0x6d];
 pub(super) const AND: u8 = 0xdb;
 pub(super) const AND_NOT: u8 = 0xdf;
 pub(super) const OR: u8 = 0xeb;

@@ -2,7 +2,7 @@
 
 use super::float::{expand_immediate, vd, vm, vn};
 use super::operands::{ZERO, destination, source};
-use super::vector::{AND, AND_NOT, EQUAL, MIN_UNSIGNED, OR, SUB, bytes, lanes};
+use super::vector::{AND, AND_NOT, EQUAL, MIN_UNSIGNED, OR, SUB, UNPACK_HIGH, UNPACK_LOW, bytes, lanes};
 use super::{Lowered, ONE, Translator, bit, bits};
 use crate::layout::{X0, X1, X2, vector, vector_host};
 use crossdock_emu_x64::{Map, Mem, Prefix, Reg, Rm, Size, Xmm};
@@ -323,8 +323,7 @@ impl Translator<'_> {
     fn zip(&mut self, word: u32, size: usize, q: bool, second: bool, t: Xmm) {
         let n = self.vget(vn(word), X0);
         let m = self.vrm(vm(word));
-        let low = [0x60, 0x61, 0x62, 0x6c][size];
-        let high = [0x68, 0x69, 0x6a, 0x6d][size];
+        let (low, high) = (UNPACK_LOW[size], UNPACK_HIGH[size]);
         self.a.vp(if second && q { high } else { low }, t, n, m);
         if second && !q {
             self.a.vshift_imm(0x73, 3, t, t, 8);
