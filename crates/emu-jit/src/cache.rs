@@ -6,6 +6,7 @@
 //! ISB.
 
 use crate::engine::Presence;
+use crate::layout::Assignment;
 use crate::thunks::Thunks;
 use crate::translate::{Features, FlagForm};
 use alloc::boxed::Box;
@@ -61,7 +62,12 @@ pub struct Mark {
     pub guest: i32,
     /// Where the guest's flags are.
     pub flags: FlagForm,
+    /// Where its registers are: [`STANDARD`], or one more than the index of the unit's assignment.
+    pub assignment: u8,
 }
+
+/// The number of [`Assignment::STANDARD`].
+pub const STANDARD: u8 = 0;
 
 /// What the translator returns.
 #[derive(Default)]
@@ -78,6 +84,8 @@ pub struct Unit {
     pub marks: Vec<Mark>,
     /// Instructions for the interpreter.
     pub records: Vec<Box<Record>>,
+    /// Where loops have the guest's registers.
+    pub assignments: Vec<Assignment>,
     /// Its branches are not to be linked.
     pub alone: bool,
 }
@@ -88,6 +96,7 @@ struct Placed {
     code: Range<u32>,
     start: u64,
     marks: Vec<Mark>,
+    assignments: Vec<Assignment>,
     /// Its blocks, by key and end, those that cannot be entered with the others; empty once it is dropped.
     blocks: Vec<(u64, u64)>,
     /// Read by the code.
@@ -251,6 +260,7 @@ impl Cache {
             code,
             start: unit.start,
             marks: unit.marks,
+            assignments: unit.assignments,
             blocks,
             _records: unit.records,
         });
@@ -279,8 +289,8 @@ impl Cache {
         self.links[link as usize].target
     }
 
-    /// The guest instruction whose translation holds the host address `pc`, and where its flags are.
-    pub fn guest_of(&self, pc: u64) -> Option<(u64, FlagForm)> {
+    /// The guest instruction whose translation holds the host address `pc`, and where its flags and registers are.
+    pub fn guest_of(&self, pc: u64) -> Option<(u64, FlagForm, &Assignment)> {
         let offset = u32::try_from(pc.checked_sub(self.arena as u64)?).ok()?;
         let index = self.units.partition_point(|unit| unit.code.start <= offset).checked_sub(1)?;
         let unit = &self.units[index];
@@ -289,7 +299,11 @@ impl Cache {
         }
         let mark = unit.marks.partition_point(|mark| mark.code <= offset).checked_sub(1)?;
         let mark = unit.marks[mark];
-        Some((unit.start.wrapping_add_signed(i64::from(mark.guest)), mark.flags))
+        let assignment = match mark.assignment {
+            STANDARD => &Assignment::STANDARD,
+            number => &unit.assignments[usize::from(number) - 1],
+        };
+        Some((unit.start.wrapping_add_signed(i64::from(mark.guest)), mark.flags, assignment))
     }
 
     /// Entries of the log that have been heeded.

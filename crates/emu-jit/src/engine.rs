@@ -529,7 +529,10 @@ impl Engine {
     /// wrong. It may find nothing: an address with a tag, or the return stack was full.
     fn fault(&mut self, jit: &Jit, state: &mut State, host: &Host) -> Option<Exit> {
         let pc = state.generated[Slot::FaultPc as usize];
-        let (guest, form) = jit.cache.lock().guest_of(pc).expect("generated code has marks");
+        let cache = jit.cache.lock();
+        let (guest, form, assignment) = cache.guest_of(pc).expect("generated code has marks");
+        assignment.take_saved(state);
+        drop(cache);
         let eflags = state.generated[Slot::FaultFlags as usize];
         state.pc = guest;
         state.nzcv = nzcv_of_slot(form.slot_of(eflags, state.generated[Slot::Flags as usize]));

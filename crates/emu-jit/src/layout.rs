@@ -1,10 +1,12 @@
 //! Where generated code finds the guest's registers.
 //!
 //! rbp points into the thread's [`State`], [`BIAS`] bytes from its start, so that X0 to X31 are within a displacement
-//! of 8 bits. Eleven general registers and thirteen vector registers of the guest live in host registers wherever
-//! generated code runs; the others are memory operands. rsp is the return stack. rax, rcx, rdx, xmm0, xmm1 and xmm15
-//! hold nothing between guest instructions.
+//! of 8 bits. Eleven general registers and thirteen vector registers of the guest live in host registers; the others are
+//! memory operands. Wherever code is entered, left, or calls, these are the ones of [`GENERAL`] and [`VECTOR`]; inside a
+//! loop they may be others ([`Assignment`]). rsp is the return stack. rax, rcx, rdx, xmm0, xmm1 and xmm15 hold nothing
+//! between guest instructions.
 
+use crossdock_emu_guest::a64::State;
 use crossdock_emu_x64::{Mem, Reg, Xmm};
 
 /// Bytes from the start of the state to where rbp points.
@@ -51,40 +53,97 @@ pub const X1: Xmm = Xmm(1);
 /// See [`X0`].
 pub const X2: Xmm = Xmm(15);
 
+/// Where the guest's registers are: which of them live in the host's registers of [`GENERAL`] and [`VECTOR`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Assignment {
+    /// The guest register in each of [`GENERAL`]'s host registers.
+    general: [u8; GENERAL.len()],
+    /// The guest vector register in each of [`VECTOR`]'s host registers.
+    vector: [u8; VECTOR.len()],
+    /// Host registers by guest register, or [`NO_REG`].
+    general_host: [u8; 34],
+    vector_host: [u8; 32],
+}
+
 const NO_REG: u8 = 255;
 
-const fn index_general() -> [u8; 34] {
-    let mut index = [NO_REG; 34];
-    let mut i = 0;
-    while i < GENERAL.len() {
-        index[GENERAL[i].0 as usize] = GENERAL[i].1.0;
-        i += 1;
+impl Assignment {
+    /// The one with which code is entered and left: that of the tables.
+    pub const STANDARD: Assignment = {
+        let mut standard = Assignment {
+            general: [0; GENERAL.len()],
+            vector: [0; VECTOR.len()],
+            general_host: [NO_REG; 34],
+            vector_host: [NO_REG; 32],
+        };
+        let mut i = 0;
+        while i < GENERAL.len() {
+            standard.general[i] = GENERAL[i].0;
+            standard.general_host[GENERAL[i].0 as usize] = GENERAL[i].1.0;
+            i += 1;
+        }
+        let mut i = 0;
+        while i < VECTOR.len() {
+            standard.vector[i] = VECTOR[i].0;
+            standard.vector_host[VECTOR[i].0 as usize] = VECTOR[i].1.0;
+            i += 1;
+        }
+        standard
+    };
+
+    /// The host register of a guest register (index in `State::gpr`).
+    pub fn general_host(&self, guest: u8) -> Option<Reg> {
+        let host = self.general_host[guest as usize];
+        (host != NO_REG).then_some(Reg(host))
     }
-    index
-}
 
-const fn index_vector() -> [u8; 32] {
-    let mut index = [NO_REG; 32];
-    let mut i = 0;
-    while i < VECTOR.len() {
-        index[VECTOR[i].0 as usize] = VECTOR[i].1.0;
-        i += 1;
+    /// The host register of a guest vector register.
+    pub fn vector_host(&self, guest: u8) -> Option<Xmm> {
+        let host = self.vector_host[guest as usize];
+        (host != NO_REG).then_some(Xmm(host))
     }
-    index
-}
 
-/// The host register of a guest register (index in `State::gpr`).
-pub fn general_host(guest: u8) -> Option<Reg> {
-    const INDEX: [u8; 34] = index_general();
-    let host = INDEX[guest as usize];
-    (host != NO_REG).then_some(Reg(host))
-}
+    /// Gives the host register of `old` to `new`, which has none.
+    pub fn replace_general(&mut self, old: u8, new: u8) {
+        let place =
+            self.general.iter().position(|&guest| guest == old).expect("the old register has a place");
+        debug_assert_eq!(self.general_host[new as usize], NO_REG);
+        self.general[place] = new;
+        self.general_host[new as usize] = core::mem::replace(&mut self.general_host[old as usize], NO_REG);
+    }
 
-/// The host register of a guest vector register.
-pub fn vector_host(guest: u8) -> Option<Xmm> {
-    const INDEX: [u8; 32] = index_vector();
-    let host = INDEX[guest as usize];
-    (host != NO_REG).then_some(Xmm(host))
+    /// The same for vector registers.
+    pub fn replace_vector(&mut self, old: u8, new: u8) {
+        let place = self.vector.iter().position(|&guest| guest == old).expect("the old register has a place");
+        debug_assert_eq!(self.vector_host[new as usize], NO_REG);
+        self.vector[place] = new;
+        self.vector_host[new as usize] = core::mem::replace(&mut self.vector_host[old as usize], NO_REG);
+    }
+
+    /// General host registers with the guest registers in them here and in `other`, where these differ.
+    pub fn general_changes(&self, other: &Assignment) -> impl Iterator<Item = (Reg, u8, u8)> {
+        (0..GENERAL.len())
+            .map(|i| (GENERAL[i].1, self.general[i], other.general[i]))
+            .filter(|(_, here, there)| here != there)
+    }
+
+    /// The same for vector registers.
+    pub fn vector_changes(&self, other: &Assignment) -> impl Iterator<Item = (Xmm, u8, u8)> {
+        (0..VECTOR.len())
+            .map(|i| (VECTOR[i].1, self.vector[i], other.vector[i]))
+            .filter(|(_, here, there)| here != there)
+    }
+
+    /// Puts what the thunk of faults has saved where the guest's registers are.
+    pub fn take_saved(&self, state: &mut State) {
+        for (i, &guest) in self.general.iter().enumerate() {
+            state.gpr[guest as usize] = state.generated[SAVED_GENERAL + i];
+        }
+        for (i, &guest) in self.vector.iter().enumerate() {
+            let [low, high] = [0, 1].map(|half| u128::from(state.generated[SAVED_VECTOR + 2 * i + half]));
+            state.v[guest as usize] = high << 64 | low;
+        }
+    }
 }
 
 const fn state(offset: i32) -> Mem {
@@ -146,7 +205,29 @@ pub enum Slot {
 
 /// A word of `State::generated`.
 pub const fn slot(slot: Slot) -> Mem {
-    state(848 + slot as i32 * 8)
+    word(slot as usize)
+}
+
+const fn word(index: usize) -> Mem {
+    state(848 + index as i32 * 8)
+}
+
+/// Words of `State::generated` behind the slots: 16 bytes of scratch, and the host's registers at a fault.
+const SCRATCH: usize = 12;
+const SAVED_VECTOR: usize = 14;
+const SAVED_GENERAL: usize = SAVED_VECTOR + 2 * VECTOR.len();
+
+/// 16 bytes that hold nothing between guest instructions.
+pub const SCRATCH_MEMORY: Mem = word(SCRATCH);
+
+/// Where the thunk of faults saves the `i`th register of [`GENERAL`].
+pub const fn saved_general(i: usize) -> Mem {
+    word(SAVED_GENERAL + i)
+}
+
+/// The same of [`VECTOR`].
+pub const fn saved_vector(i: usize) -> Mem {
+    word(SAVED_VECTOR + 2 * i)
 }
 
 /// Why generated code returned to the dispatcher.
@@ -173,8 +254,8 @@ pub const JUMP_CACHE: usize = 4096;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::vec::Vec;
     use core::mem::offset_of;
-    use crossdock_emu_guest::a64::State;
 
     #[test]
     fn offsets_are_those_of_the_state() {
@@ -189,5 +270,30 @@ mod tests {
         assert_eq!(EXCLUSIVE_SIZE, at(offset_of!(State, exclusive_size)));
         assert_eq!(EXCLUSIVE_VALUE, at(offset_of!(State, exclusive_value)));
         assert_eq!(slot(Slot::Exit), at(offset_of!(State, generated) + 8));
+        assert!((Slot::Epoch as usize) < SCRATCH);
+        assert_eq!((offset_of!(State, generated) + SCRATCH * 8) % 16, 0);
+        assert!(SAVED_GENERAL + GENERAL.len() <= State::default().generated.len());
+    }
+
+    #[test]
+    fn saved_registers_return_to_their_guests() {
+        let mut assignment = Assignment::STANDARD;
+        assignment.replace_general(31, 6);
+        assignment.replace_vector(0, 31);
+        assert_eq!(assignment.general_host(6), Assignment::STANDARD.general_host(31));
+        assert_eq!(assignment.vector_host(0), None);
+        let mut state = State::default();
+        (state.gpr[31], state.v[0]) = (1, 2);
+        for (i, word) in state.generated.iter_mut().enumerate() {
+            *word = i as u64;
+        }
+        assignment.take_saved(&mut state);
+        assert_eq!((state.gpr[31], state.v[0]), (1, 2));
+        assert_eq!(state.gpr[6], SAVED_GENERAL as u64 + 10);
+        assert_eq!(state.v[31], (SAVED_VECTOR as u128 + 1) << 64 | SAVED_VECTOR as u128);
+        let general: Vec<_> = Assignment::STANDARD.general_changes(&assignment).collect();
+        assert_eq!(general, [(Reg::R13, 31, 6)]);
+        let vector: Vec<_> = Assignment::STANDARD.vector_changes(&assignment).collect();
+        assert_eq!(vector, [(Xmm(2), 0, 31)]);
     }
 }

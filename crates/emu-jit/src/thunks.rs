@@ -1,6 +1,9 @@
 //! The code at the start of the arena through which generated code is entered and left.
 
-use crate::layout::{BIAS, ExitKind, GENERAL, JUMP_CACHE, PC, STATE, Slot, VECTOR, general, slot, vector};
+use crate::layout::{
+    BIAS, ExitKind, GENERAL, JUMP_CACHE, PC, STATE, Slot, VECTOR, general, saved_general, saved_vector, slot,
+    vector,
+};
 use crossdock_emu_x64::{Alu, Assembler, Cc, Mem, Reg, Size};
 
 /// Offsets in the arena.
@@ -80,10 +83,21 @@ impl Thunks {
         fill(a);
         a.jump_indirect(Reg::RAX);
 
+        // Which guest registers these hold, the dispatcher knows by the mark.
         thunks.fault = next(a);
         a.mov_imm32(Size::D, slot(Slot::Exit), ExitKind::Fault as i32);
-        thunks.exit = a.position();
+        for (i, (_, host)) in GENERAL.into_iter().enumerate() {
+            a.mov_to(Size::Q, saved_general(i), host);
+        }
+        for (i, (_, host)) in VECTOR.into_iter().enumerate() {
+            a.vstore(saved_vector(i), host);
+        }
+        let saved = a.label();
+        a.jump(saved);
+
+        thunks.exit = next(a);
         spill(a);
+        a.bind(saved);
         a.mov_to(Size::Q, slot(Slot::ReturnStack), Reg::RSP);
         a.mov(Size::Q, Reg::RSP, slot(Slot::HostStack));
         a.stmxcsr(slot(Slot::Mxcsr));

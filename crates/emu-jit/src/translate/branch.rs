@@ -7,7 +7,7 @@
 
 use super::operands::{ZERO, size, source};
 use super::{Cold, Translator, bit, bits};
-use crate::layout::{ExitKind, PC, Slot, general_host, slot};
+use crate::layout::{ExitKind, PC, Slot, slot};
 use crate::thunks;
 use crossdock_emu_x64::{Alu, Cc, Mem, Reg, Size};
 
@@ -88,14 +88,14 @@ impl Translator<'_> {
         self.clobber();
         if !bit(word, 25) {
             let size = size(word);
-            match general_host(rt) {
+            match self.general_host(rt) {
                 Some(host) => self.a.test(size, host, host),
                 None => self.a.alu_imm(Alu::Cmp, size, self.rm(rt), 0),
             }
             return if not { Cc::Ne } else { Cc::E };
         }
         let number = (word >> 31 << 5 | bits(word, 23, 19)) as u8;
-        match (number, general_host(rt)) {
+        match (number, self.general_host(rt)) {
             (31, Some(host)) => self.a.test(Size::D, host, host),
             (63, Some(host)) => self.a.test(Size::Q, host, host),
             (0..=7, _) => self.a.test_imm8(self.rm(rt), 1 << number),

@@ -7,7 +7,7 @@
 use super::flags::{Condition, Flags, flag_use, wants_swap};
 use super::operands::{ZERO, destination, source};
 use super::{Lowered, ONE, Translator, bit, bits};
-use crate::layout::{Slot, X0, X1, X2, slot, vector, vector_host};
+use crate::layout::{Slot, X0, X1, X2, slot, vector};
 use crossdock_emu_x64::{Alu, Cc, Label, Map, Prefix, Reg, Shift, Size, Xmm};
 
 /// Vd.
@@ -82,7 +82,7 @@ impl Translator<'_> {
             0x0027_ab80 => {
                 let rd = destination(word, 0);
                 let t = self.result(rd, Reg::RAX);
-                match vector_host(vn(word)) {
+                match self.vector_host(vn(word)) {
                     // VPEXTRQ.
                     Some(host) => {
                         self.a.vex(Prefix::P66, Map::M0F3A, true, 0x16, host.0, 0, t);
@@ -95,7 +95,7 @@ impl Translator<'_> {
             }
             0x0027_abc0 => {
                 let n = self.get(source(word, 5), Reg::RAX);
-                match vector_host(vd(word)) {
+                match self.vector_host(vd(word)) {
                     // VPINSRQ.
                     Some(host) => {
                         self.a.vex(Prefix::P66, Map::M0F3A, true, 0x22, host.0, host.0, n);
@@ -270,7 +270,7 @@ impl Translator<'_> {
         match opcode {
             // FMOV.
             0 => {
-                if vector_host(n).is_none() {
+                if self.vector_host(n).is_none() {
                     let t = self.vresult(d);
                     self.a.vmov_from(scalar_size(double), t, vector(n));
                     self.vput_scalar(double, d, t, true);
@@ -495,7 +495,7 @@ impl Translator<'_> {
 
     /// `reg` = the bits of a scalar.
     pub(super) fn scalar_bits(&mut self, double: bool, reg: Reg, n: u8) {
-        match vector_host(n) {
+        match self.vector_host(n) {
             Some(host) => self.a.vmov_to(scalar_size(double), reg, host),
             None => self.a.mov(scalar_size(double), reg, vector(n)),
         }

@@ -6,9 +6,7 @@
 
 use super::operands::{SINK, ZERO, destination, source, sp};
 use super::{Lowered, ONE, Translator, bit, bits};
-use crate::layout::{
-    EXCLUSIVE_ADDRESS, EXCLUSIVE_SIZE, EXCLUSIVE_VALUE, X0, general_host, vector, vector_host,
-};
+use crate::layout::{EXCLUSIVE_ADDRESS, EXCLUSIVE_SIZE, EXCLUSIVE_VALUE, X0, vector};
 use crossdock_emu_x64::{Alu, Cc, Mem, Reg, Size};
 
 /// What an access moves.
@@ -119,7 +117,7 @@ impl Translator<'_> {
     fn store_vector(&mut self, log2: u8, vt: u8, mem: Mem) {
         match log2 {
             0 | 1 => {
-                if vector_host(vt).is_some() {
+                if self.vector_host(vt).is_some() {
                     let v = self.vget(vt, X0);
                     self.a.vmov_to(Size::D, Reg::RAX, v);
                 } else {
@@ -129,7 +127,7 @@ impl Translator<'_> {
             }
             2 | 3 => {
                 let size = if log2 == 3 { Size::Q } else { Size::D };
-                match vector_host(vt) {
+                match self.vector_host(vt) {
                     Some(host) if log2 == 3 => self.a.vstore_q(mem, host),
                     Some(host) => self.a.vmov_to(size, mem, host),
                     None => {
@@ -276,7 +274,7 @@ impl Translator<'_> {
             return Lowered::No;
         }
         let mut base = self.base(rn);
-        if load && overlaps(rt) && general_host(rn).is_some() {
+        if load && overlaps(rt) && self.general_host(rn).is_some() {
             // The first load must not change the base of the second.
             self.a.mov(Size::Q, Reg::RDX, base);
             base = Reg::RDX;

@@ -1,8 +1,8 @@
 //! From A64 blocks to x86-64 code.
 //!
 //! A unit is what is translated at once: the blocks that direct branches reach from a start, as far as the interpreter
-//! has met them. Guest registers are where [`crate::layout`] says at every guest instruction, so blocks need no
-//! agreement about registers; only the flags wander ([`flags`]). Each instruction is lowered by itself, with the words
+//! has met them. Guest registers are where [`crate::layout`] says at every guest instruction outside of loops, so blocks
+//! need no agreement about registers; in a loop they may be elsewhere ([`loops`]). The flags wander ([`flags`]). Each instruction is lowered by itself, with the words
 //! after it in sight for a few pairs. What has no lowering is handed to the interpreter ([`Translator::fallback`]).
 
 mod branch;
@@ -12,6 +12,7 @@ mod flags;
 mod float;
 mod integer;
 mod load_store;
+mod loops;
 mod operands;
 mod structures;
 mod system;
@@ -28,8 +29,8 @@ mod vector_wide;
 pub use flags::{FlagForm, nzcv_of_slot, slot_of_nzcv};
 pub use unit::{ends_block, translate, translate_alone};
 
-use crate::cache::{Cache, EXACT, FLUSH, Link, Mark, NO_LINK, Record, Unit};
-use crate::layout::{ExitKind, FPSR, PC, Slot, slot};
+use crate::cache::{Cache, EXACT, FLUSH, Link, Mark, NO_LINK, Record, STANDARD, Unit};
+use crate::layout::{Assignment, ExitKind, FPSR, PC, Slot, slot};
 use crate::thunks::Thunks;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -67,11 +68,16 @@ enum Cold {
     Saturated { back: Label },
     /// Hand an instruction to the interpreter and come back.
     Fallback { word: u32, pc: u64, back: Label },
+    /// Go on at a block of the unit that has the guest's registers elsewhere.
+    Reassign { to: u8, block: Label },
+    /// The entry of a block that has the guest's registers elsewhere.
+    Entry { start: u64, end: u64, to: u8, block: Label },
 }
 
 struct Stub {
     label: Label,
     flags: Flags,
+    assigned: u8,
     cold: Cold,
 }
 
@@ -100,6 +106,9 @@ struct Translator<'t> {
     end_word: u32,
     /// What is known of the guest's vector registers.
     zeros: Zeros,
+    /// Where the guest's registers are, and its number in the unit.
+    assignment: Assignment,
+    assigned: u8,
     /// What the host has beyond x86-64-v3.
     features: Features,
     /// Constants behind the unit's code.
@@ -153,6 +162,8 @@ impl<'t> Translator<'t> {
             words: &[],
             end_word: 0,
             zeros: Zeros::default(),
+            assignment: Assignment::STANDARD,
+            assigned: STANDARD,
             features: cache.features,
             constants: Vec::new(),
         }
@@ -162,7 +173,7 @@ impl<'t> Translator<'t> {
     fn mark(&mut self) {
         let guest = self.pc.wrapping_sub(self.unit.start) as i32;
         let code = self.base + self.a.position();
-        self.unit.marks.push(Mark { code, guest, flags: self.flags.form() });
+        self.unit.marks.push(Mark { code, guest, flags: self.flags.form(), assignment: self.assigned });
     }
 
     /// Whether floating point may use the host's.
@@ -224,10 +235,10 @@ impl<'t> Translator<'t> {
         self.exit(ExitKind::Link, id);
     }
 
-    /// A place behind the blocks, reached with the flags as they are now.
+    /// A place behind the blocks, reached with the flags and registers as they are now.
     fn stub(&mut self, cold: Cold) -> Label {
         let label = self.a.label();
-        self.stubs.push(Stub { label, flags: self.flags, cold });
+        self.stubs.push(Stub { label, flags: self.flags, assigned: self.assigned, cold });
         label
     }
 
@@ -235,8 +246,10 @@ impl<'t> Translator<'t> {
         while let Some(stub) = self.stubs.pop() {
             self.a.bind(stub.label);
             self.flags = stub.flags;
+            self.assume(stub.assigned);
             match stub.cold {
                 Cold::Link { target, from } => {
+                    self.reassign(STANDARD);
                     self.save_flags();
                     if target <= from {
                         self.check_interrupt_here(target);
@@ -252,6 +265,7 @@ impl<'t> Translator<'t> {
                 Cold::Return => self.indirect_interruptible(),
                 Cold::InterruptedAtRax => self.leave_interrupted(),
                 Cold::Interrupted { pc } => {
+                    self.reassign(STANDARD);
                     self.save_flags();
                     self.set_pc(pc);
                     self.exit(ExitKind::Interrupted, 0);
@@ -262,15 +276,28 @@ impl<'t> Translator<'t> {
                 }
                 Cold::Fallback { word, pc, back } => {
                     self.pc = pc;
+                    self.reassign(STANDARD);
                     self.mark();
                     self.record_call(word, pc);
+                    self.reassign(stub.assigned);
                     self.a.jump(back);
+                }
+                Cold::Reassign { to, block } => {
+                    self.reassign(to);
+                    self.a.jump(block);
+                }
+                Cold::Entry { start, end, to, block } => {
+                    let code = self.base + self.a.position();
+                    self.unit.blocks.push((start | self.mode, end, code));
+                    self.reassign(to);
+                    self.a.jump(block);
                 }
             }
         }
     }
 
-    /// Calls the interpreter for one instruction. The flags are in memory or dead.
+    /// Calls the interpreter for one instruction. The flags are in memory or dead, the registers where the standard assignment
+    /// has them.
     fn record_call(&mut self, word: u32, pc: u64) {
         let (op, _) = a64::decode(word, pc);
         let record = Box::new(Record { op, pc });
@@ -284,9 +311,12 @@ impl<'t> Translator<'t> {
         self.save_flags();
         self.flags = Flags::Memory;
         self.zeros = Zeros::default();
+        let assigned = self.assigned;
+        self.reassign(STANDARD);
         // The call may find the return stack full.
         self.mark();
         self.record_call(self.words[0], self.pc);
+        self.reassign(assigned);
     }
 
     /// A place behind the blocks that hands the current instruction to the interpreter and returns to `back`. The flags

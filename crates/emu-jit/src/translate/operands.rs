@@ -3,7 +3,8 @@
 //! Register numbers are indexes in `State::gpr`: 31 is SP, [`ZERO`] reads as zero, [`SINK`] takes what is written to XZR.
 
 use super::{Translator, bits};
-use crate::layout::{X0, general, general_host, vector, vector_host};
+use crate::cache::STANDARD;
+use crate::layout::{Assignment, X0, general, vector};
 use crossdock_emu_guest::a64;
 use crossdock_emu_x64::{Reg, Rm, Size, Xmm};
 
@@ -39,9 +40,53 @@ pub(super) fn size(word: u32) -> Size {
 }
 
 impl Translator<'_> {
+    /// The host register of a general register, if it has one here.
+    pub(super) fn general_host(&self, guest: u8) -> Option<Reg> {
+        self.assignment.general_host(guest)
+    }
+
+    /// The host register of a vector register, if it has one here.
+    pub(super) fn vector_host(&self, guest: u8) -> Option<Xmm> {
+        self.assignment.vector_host(guest)
+    }
+
+    /// Moves the guest's registers to where the unit's assignment `number` has them. Leaves EFLAGS and the scratch registers
+    /// alone.
+    pub(super) fn reassign(&mut self, number: u8) {
+        if number == self.assigned {
+            return;
+        }
+        let before = self.assignment.clone();
+        self.assume(number);
+        for (host, old, _) in before.general_changes(&self.assignment) {
+            self.a.mov_to(Size::Q, general(old), host);
+        }
+        for (host, old, _) in before.vector_changes(&self.assignment) {
+            self.a.vstore(vector(old), host);
+        }
+        for (host, _, new) in before.general_changes(&self.assignment) {
+            self.a.mov(Size::Q, host, general(new));
+        }
+        for (host, _, new) in before.vector_changes(&self.assignment) {
+            self.a.vload(host, vector(new));
+        }
+    }
+
+    /// The guest's registers are where the unit's assignment `number` has them.
+    pub(super) fn assume(&mut self, number: u8) {
+        if number == self.assigned {
+            return;
+        }
+        self.assigned = number;
+        self.assignment = match number {
+            STANDARD => Assignment::STANDARD,
+            _ => self.unit.assignments[usize::from(number) - 1].clone(),
+        };
+    }
+
     /// A register as a register or memory operand.
     pub(super) fn rm(&self, guest: u8) -> Rm {
-        match general_host(guest) {
+        match self.general_host(guest) {
             Some(host) => host.into(),
             None => general(guest).into(),
         }
@@ -49,7 +94,7 @@ impl Translator<'_> {
 
     /// A host register that holds the guest's: its own, or `scratch`, loaded. Leaves EFLAGS alone.
     pub(super) fn get(&mut self, guest: u8, scratch: Reg) -> Reg {
-        match general_host(guest) {
+        match self.general_host(guest) {
             Some(host) => host,
             None => {
                 self.copy(Size::Q, scratch, guest);
@@ -62,14 +107,14 @@ impl Translator<'_> {
     pub(super) fn copy(&mut self, size: Size, reg: Reg, guest: u8) {
         if guest == ZERO {
             self.a.mov_imm(reg, 0);
-        } else if general_host(guest) != Some(reg) || size == Size::D {
+        } else if self.general_host(guest) != Some(reg) || size == Size::D {
             self.a.mov(size, reg, self.rm(guest));
         }
     }
 
     /// Where to compute a result: the guest register's host register, or `scratch`. [`Translator::put`] finishes it.
     pub(super) fn result(&self, guest: u8, scratch: Reg) -> Reg {
-        general_host(guest).unwrap_or(scratch)
+        self.general_host(guest).unwrap_or(scratch)
     }
 
     /// As [`Translator::result`], for code that writes the result before it has read `reads`.
@@ -82,7 +127,7 @@ impl Translator<'_> {
         if guest == SINK {
             return;
         }
-        match general_host(guest) {
+        match self.general_host(guest) {
             Some(host) if host == reg => {}
             Some(host) => self.a.mov(Size::Q, host, reg),
             None => self.a.mov_to(Size::Q, general(guest), reg),
@@ -91,7 +136,7 @@ impl Translator<'_> {
 
     /// `guest = value`. Changes rax.
     pub(super) fn put_constant(&mut self, guest: u8, value: u64) {
-        match general_host(guest) {
+        match self.general_host(guest) {
             Some(host) => self.a.mov_imm(host, value),
             None => match i32::try_from(value as i64) {
                 Ok(value) => self.a.mov_imm32(Size::Q, general(guest), value),
@@ -105,7 +150,7 @@ impl Translator<'_> {
 
     /// A vector register as a register or memory operand.
     pub(super) fn vrm(&self, guest: u8) -> Rm {
-        match vector_host(guest) {
+        match self.vector_host(guest) {
             Some(host) => host.into(),
             None => vector(guest).into(),
         }
@@ -113,7 +158,7 @@ impl Translator<'_> {
 
     /// A host register that holds the guest's vector register: its own, or `scratch`, loaded.
     pub(super) fn vget(&mut self, guest: u8, scratch: Xmm) -> Xmm {
-        match vector_host(guest) {
+        match self.vector_host(guest) {
             Some(host) => host,
             None => {
                 self.a.vload(scratch, vector(guest));
@@ -124,7 +169,7 @@ impl Translator<'_> {
 
     /// Where to compute a vector result: the guest register's host register, or xmm0.
     pub(super) fn vresult(&self, guest: u8) -> Xmm {
-        vector_host(guest).unwrap_or(X0)
+        self.vector_host(guest).unwrap_or(X0)
     }
 
     /// Whether the bits above a scalar of 32 or 64 bits are known to be zero.
@@ -167,7 +212,7 @@ impl Translator<'_> {
     pub(super) fn vput(&mut self, guest: u8, from: Xmm) {
         self.zeros.from_32 &= !(1 << guest);
         self.zeros.from_64 &= !(1 << guest);
-        match vector_host(guest) {
+        match self.vector_host(guest) {
             Some(host) if host == from => {}
             Some(host) => self.a.vload(host, from),
             None => self.a.vstore(vector(guest), from),

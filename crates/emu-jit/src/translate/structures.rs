@@ -6,7 +6,7 @@
 use super::operands::sp;
 use super::vector::{OR, UNPACK_HIGH, UNPACK_LOW, bytes};
 use super::{Lowered, ONE, Translator, bit, bits};
-use crate::layout::{X0, X1, X2, vector, vector_host};
+use crate::layout::{X0, X1, X2, vector};
 use crossdock_emu_x64::{Map, Mem, Prefix, Reg, Size, Xmm};
 
 /// PSHUFB's operand that takes byte `p` of the result from byte `from(p)` of 16-byte block `block`; what comes from other
@@ -131,7 +131,7 @@ impl Translator<'_> {
     }
 
     fn store_lane(&mut self, log2: u8, v: u8, lane: u8, mem: Mem) {
-        let Some(host) = vector_host(v) else {
+        let Some(host) = self.vector_host(v) else {
             let from = vector(v).plus(i32::from(lane) << log2);
             match log2 {
                 0 => self.a.movzx8(Reg::RAX, from),
@@ -175,7 +175,7 @@ impl Translator<'_> {
             self.split(size, X1);
         }
         for (v, odd) in [(first, false), (second, true)] {
-            let t = vector_host(v).unwrap_or(X2);
+            let t = self.vector_host(v).unwrap_or(X2);
             match (q, odd) {
                 (true, _) => self.halves(odd, t, X0, X1),
                 (false, false) => self.a.vmovq(t, X0),

@@ -1,9 +1,11 @@
 //! What is translated at once, and in which order.
 
-use super::branch::{End, end_of};
+pub(super) use super::branch::End;
+use super::branch::end_of;
 use super::flags::{Condition, Flags, flag_use};
-use super::{Cold, Translator, Zeros, bits};
-use crate::cache::{Cache, Unit};
+use super::{Cold, Stub, Translator, Zeros, bits};
+use crate::cache::{Cache, STANDARD, Unit};
+use crate::layout::Assignment;
 use alloc::vec::Vec;
 use crossdock_emu_guest::a64::Host;
 use crossdock_emu_guest::addresses::PAGE;
@@ -15,19 +17,23 @@ const BLOCK_LENGTH_MAX: usize = 128;
 const UNIT_LENGTH_MAX: usize = 512;
 
 /// A block of guest code.
-struct Block {
-    start: u64,
+pub(super) struct Block {
+    pub(super) start: u64,
     /// Its words in [`Guest::words`].
-    words: core::ops::Range<usize>,
-    end: End,
+    pub(super) words: core::ops::Range<usize>,
+    pub(super) end: End,
     /// Whether somebody reads the flags from before it.
     live_in: bool,
     /// Branches and calls of the unit that lead to it.
     arrivals: u32,
     /// A branch backwards leads to it.
-    loop_head: bool,
+    pub(super) loop_head: bool,
     label: Option<Label>,
     placed: bool,
+    /// Where it has the guest's registers: [`STANDARD`], or that of a loop ([`super::loops`]).
+    pub(super) assignment: u8,
+    /// Whether it is in the middle of a loop with an assignment, and not to be entered from outside of the unit.
+    pub(super) hidden: bool,
 }
 
 impl Block {
@@ -37,12 +43,12 @@ impl Block {
     }
 
     /// Address of its last instruction.
-    fn last(&self) -> u64 {
+    pub(super) fn last(&self) -> u64 {
         self.next().wrapping_sub(4)
     }
 
     /// The blocks that it leads to by direct branches or by the return of a call.
-    fn successors(&self) -> [Option<u64>; 2] {
+    pub(super) fn successors(&self) -> [Option<u64>; 2] {
         match self.end {
             End::Next | End::Call(_) | End::CallRegister => [Some(self.next()), None],
             End::Jump(target) => [Some(target), None],
@@ -53,18 +59,25 @@ impl Block {
 }
 
 /// The guest code of a unit.
-struct Guest {
-    words: Vec<u32>,
+pub(super) struct Guest {
+    pub(super) words: Vec<u32>,
     /// By rising address; none begins inside another.
-    blocks: Vec<Block>,
+    pub(super) blocks: Vec<Block>,
     /// There is one block, and branches lead out of it even where they lead to it.
-    alone: bool,
+    pub(super) alone: bool,
+    /// What is numbered from 1 in [`Block::assignment`].
+    pub(super) assignments: Vec<Assignment>,
 }
 
 impl Guest {
     /// Finds the blocks from `start` on; `wanted` says which of the others belong to the unit.
     fn find(start: u64, host: &Host, alone: bool, mut wanted: impl FnMut(u64) -> bool) -> Guest {
-        let mut guest = Guest { words: Vec::with_capacity(64), blocks: Vec::with_capacity(16), alone };
+        let mut guest = Guest {
+            words: Vec::with_capacity(64),
+            blocks: Vec::with_capacity(16),
+            alone,
+            assignments: Vec::new(),
+        };
         let mut waiting = alloc::vec![start];
         while let Some(pc) = waiting.pop() {
             let known = guest.blocks.iter().any(|block| block.start == pc);
@@ -80,6 +93,7 @@ impl Guest {
         guest.cut();
         guest.connect(start);
         guest.find_live();
+        guest.assign(start);
         guest
     }
 
@@ -109,6 +123,8 @@ impl Guest {
             loop_head: false,
             label: None,
             placed: false,
+            assignment: STANDARD,
+            hidden: false,
         })
     }
 
@@ -125,7 +141,7 @@ impl Guest {
     }
 
     /// The block at `pc`, for what leads to it.
-    fn index(&self, pc: u64) -> Option<usize> {
+    pub(super) fn index(&self, pc: u64) -> Option<usize> {
         if self.alone {
             return None;
         }
@@ -239,6 +255,7 @@ fn translate_guest(
 ) -> Option<Unit> {
     let first = guest.blocks.iter().position(|block| block.start == start)?;
     let mut translator = Translator::new(cache, assembler, start, mode);
+    translator.unit.assignments = core::mem::take(&mut guest.assignments);
     for block in &mut guest.blocks {
         block.label = Some(translator.a.label());
     }
@@ -272,14 +289,12 @@ where {
         let inner = block.arrivals == 1 && !block.loop_head && block.live_in && self.flags != Flags::Memory;
         let label = block.label.expect("all blocks have labels");
         self.a.bind(label);
-        if inner {
-            self.unit.inner.push((block.start, block.next()));
-        } else {
+        self.assume(block.assignment);
+        if !inner {
             self.flags = Flags::Memory;
             self.zeros = Zeros::default();
-            let code = self.base + self.a.position();
-            self.unit.blocks.push((block.start | self.mode, block.next(), code));
         }
+        self.enter(block, inner, label);
         self.pc = block.start;
         if block.loop_head {
             self.check_interrupt(block.start);
@@ -312,6 +327,21 @@ where {
             self.mark();
         }
         self.end(guest, block, waiting)
+    }
+
+    /// Says where the block is entered, if it can be.
+    fn enter(&mut self, block: &Block, inner: bool, label: Label) {
+        let (start, end) = (block.start, block.next());
+        if inner || block.hidden {
+            self.unit.inner.push((start, end));
+        } else if block.assignment == STANDARD {
+            let code = self.base + self.a.position();
+            self.unit.blocks.push((start | self.mode, end, code));
+        } else {
+            let cold = Cold::Entry { start, end, to: block.assignment, block: label };
+            let stub = self.a.label();
+            self.stubs.push(Stub { label: stub, flags: Flags::Memory, assigned: STANDARD, cold });
+        }
     }
 
     fn end(&mut self, guest: &Guest, block: &Block, waiting: &mut Vec<usize>) -> Option<usize> {
@@ -354,6 +384,7 @@ where {
     /// Goes on at `pc`: falls into the block if it is not placed yet, which is then returned.
     fn go(&mut self, guest: &Guest, pc: u64) -> Option<usize> {
         let Some(index) = guest.index(pc) else {
+            self.reassign(STANDARD);
             self.save_flags();
             if pc <= self.pc {
                 self.check_interrupt(pc);
@@ -366,6 +397,7 @@ where {
         if block.live_in && !alone {
             self.save_flags();
         }
+        self.reassign(block.assignment);
         if block.placed {
             self.a.jump(block.label.expect("all blocks have labels"));
             return None;
@@ -395,7 +427,11 @@ where {
         let label = match inside {
             Some(index) => {
                 waiting.push(index);
-                guest.blocks[index].label.expect("all blocks have labels")
+                let label = guest.blocks[index].label.expect("all blocks have labels");
+                match guest.blocks[index].assignment {
+                    to if to == self.assigned => label,
+                    to => self.stub(Cold::Reassign { to, block: label }),
+                }
             }
             None => self.stub(Cold::Link { target, from: self.pc }),
         };

@@ -7,7 +7,7 @@
 use super::float::{vd, vm, vn};
 use super::vector::{AND, EQUAL, GREATER, OR, XOR, lanes};
 use super::{Lowered, ONE, Translator, bit, bits};
-use crate::layout::{X0, X1, X2, vector, vector_host};
+use crate::layout::{X0, X1, X2, vector};
 use crossdock_emu_x64::{Cc, Label, Map, Prefix, Reg, Rm, Size, Xmm};
 
 /// The host's arithmetic (map 0F).
@@ -581,7 +581,7 @@ impl Translator<'_> {
     /// FCVTL.
     fn widen_lanes(&mut self, word: u32) -> Lowered {
         let (n, high) = (vn(word), bit(word, 30));
-        let from: Rm = match vector_host(n) {
+        let from: Rm = match self.vector_host(n) {
             Some(host) if high => {
                 self.a.vpshufd(X0, host, 0xee);
                 X0.into()
@@ -660,7 +660,7 @@ impl Translator<'_> {
             self.unsigned_to_xmm0(l.double, l.double);
             return;
         }
-        let from: Rm = match vector_host(n) {
+        let from: Rm = match self.vector_host(n) {
             Some(host) => {
                 self.a.vmov_to(size, Reg::RAX, host);
                 Reg::RAX.into()

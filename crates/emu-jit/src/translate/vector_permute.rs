@@ -4,7 +4,7 @@ use super::float::{expand_immediate, vd, vm, vn};
 use super::operands::{ZERO, destination, source};
 use super::vector::{AND, AND_NOT, EQUAL, MIN_UNSIGNED, OR, SUB, UNPACK_HIGH, UNPACK_LOW, bytes, lanes};
 use super::{Lowered, ONE, Translator, bit, bits};
-use crate::layout::{X0, X1, X2, vector, vector_host};
+use crate::layout::{SCRATCH_MEMORY, X0, X1, X2, vector};
 use crossdock_emu_x64::{Map, Mem, Prefix, Reg, Rm, Size, Xmm};
 
 /// AdvSIMDExpandImm, in both halves.
@@ -141,7 +141,7 @@ impl Translator<'_> {
                 let rd = destination(word, 0);
                 let t = self.result(rd, Reg::RAX);
                 let operand_size = if q { Size::Q } else { Size::D };
-                let from: Rm = match vector_host(vn(word)) {
+                let from: Rm = match self.vector_host(vn(word)) {
                     Some(host) => {
                         self.extract_lane(size, Reg::RAX, host, lane);
                         Reg::RAX.into()
@@ -180,7 +180,7 @@ impl Translator<'_> {
 
     /// A general register = an element.
     pub(super) fn element_to(&mut self, to: Reg, size: u8, n: u8, lane: u8) {
-        match vector_host(n) {
+        match self.vector_host(n) {
             Some(host) => self.extract_lane(size, to, host, lane),
             None => {
                 let mem = vector(n).plus(i32::from(lane) << size);
@@ -200,7 +200,7 @@ impl Translator<'_> {
 
     /// `t` = an element in all lanes.
     pub(super) fn duplicate(&mut self, size: u8, t: Xmm, n: u8, lane: u8) {
-        let Some(host) = vector_host(n) else {
+        let Some(host) = self.vector_host(n) else {
             return self.a.vbroadcast(size, t, vector(n).plus(i32::from(lane) << size));
         };
         match size {
@@ -217,7 +217,7 @@ impl Translator<'_> {
 
     /// Element `lane` of `d` = the low bits of `from`, a general register or memory.
     pub(super) fn insert(&mut self, size: u8, d: u8, lane: u8, from: Rm) {
-        if let (None, Rm::R(reg)) = (vector_host(d), from) {
+        if let (None, Rm::R(reg)) = (self.vector_host(d), from) {
             let (mem, reg) = (vector(d).plus(i32::from(lane) << size), Reg(reg));
             match size {
                 0 => self.a.store8(mem, reg),
@@ -240,8 +240,8 @@ impl Translator<'_> {
     /// INS (element).
     fn insert_element(&mut self, word: u32, size: u8, lane: u8) -> Lowered {
         let (d, n, from) = (vd(word), vn(word), (bits(word, 14, 11) >> size) as u8);
-        let (Some(_), Some(source)) = (vector_host(d), vector_host(n)) else {
-            if vector_host(d).is_some() {
+        let (Some(_), Some(source)) = (self.vector_host(d), self.vector_host(n)) else {
+            if self.vector_host(d).is_some() {
                 let mem: Mem = vector(n).plus(i32::from(from) << size);
                 self.insert(size, d, lane, mem.into());
             } else {
@@ -380,7 +380,7 @@ impl Translator<'_> {
                 continue;
             }
             // The table is the first operand: one in memory needs a register, and all are in use.
-            let Some(table) = vector_host(n) else {
+            let Some(table) = self.vector_host(n) else {
                 self.a.vstore(SCRATCH_MEMORY, X0);
                 self.a.vload(X0, vector(n));
                 self.a.vp38(0x00, X2, X0, index);
@@ -404,5 +404,3 @@ impl Translator<'_> {
 }
 
 const X0_OR_X1: [Xmm; 2] = [X0, X1];
-/// The place of V0 in the state, which lives in a host register.
-const SCRATCH_MEMORY: Mem = vector(0);

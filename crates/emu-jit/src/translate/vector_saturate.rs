@@ -6,7 +6,7 @@
 use super::float::{vd, vm, vn};
 use super::vector::{ADD, AND, AND_NOT, EQUAL, GREATER, MAX_UNSIGNED, MIN_UNSIGNED, OR, SUB, XOR, lanes};
 use super::{Cold, Lowered, ONE, Translator, bit, bits};
-use crate::layout::{X0, X1, X2, vector_host};
+use crate::layout::{X0, X1, X2};
 use crossdock_emu_x64::{Cc, Map, Prefix, Size, Xmm};
 
 /// The smallest signed number of `8 << size` bits, in all lanes.
@@ -27,7 +27,7 @@ impl Translator<'_> {
                 let lane = self.constant(u128::from(u64::MAX >> (64 - (8 << size))));
                 self.a.vp(AND, scratch, a, lane);
             }
-            (true, 2) => match vector_host(n) {
+            (true, 2) => match self.vector_host(n) {
                 Some(host) => self.vclear(false, scratch, host),
                 None => self.a.vmov_from(Size::D, scratch, self.vrm(n)),
             },

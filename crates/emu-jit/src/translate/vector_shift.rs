@@ -3,7 +3,7 @@
 use super::float::{vd, vn};
 use super::vector::{ADD, AND, OR, SUB, XOR, bytes, lanes};
 use super::{Lowered, ONE, Translator, bit, bits};
-use crate::layout::{X0, X1, X2, vector, vector_host};
+use crate::layout::{X0, X1, X2, vector};
 use crossdock_emu_x64::{Map, Prefix, Rm, Xmm};
 
 impl Translator<'_> {
@@ -229,7 +229,7 @@ impl Translator<'_> {
 
     /// `t` = the lanes of the low or high half of Vn, extended to twice their width.
     pub(super) fn widen(&mut self, size: usize, unsigned: bool, high: bool, t: Xmm, n: u8) {
-        let from: Rm = match vector_host(n) {
+        let from: Rm = match self.vector_host(n) {
             Some(host) if high => {
                 self.a.vpshufd(t, host, 0xee);
                 t.into()

@@ -1,0 +1,398 @@
+//! Which guest registers live in host registers in a loop.
+//!
+//! A loop here is a set of blocks that reach each other by direct branches, as large as it can be without a call. Where it
+//! uses registers that the standard assignment leaves in memory more often than others that this has in host registers, it
+//! gets an assignment of its own, in which these change places; the others stay where they are. What enters the loop and
+//! what leaves it moves the registers, so a change must pay within a few rounds. Uses count by how deep in inner loops they are.
+//!
+//! The counts need not be exact: a wrong one costs time and nothing else.
+
+use super::unit::{End, Guest};
+use super::{bit, bits};
+use crate::cache::STANDARD;
+use crate::layout::{Assignment, GENERAL, VECTOR};
+use alloc::vec::Vec;
+
+/// How much more often a register must be used in a round than the one whose place it takes.
+const GAIN_MIN: u32 = 2;
+/// How much all changes together must gain in a round.
+const GAIN_ALL_MIN: u32 = 4;
+/// Weight of a use in an inner loop to one around it.
+const ROUNDS: u32 = 8;
+/// No deeper loops are told apart.
+const DEPTH_MAX: u32 = 4;
+/// What is not a block.
+const NONE: usize = usize::MAX;
+
+/// How often registers are used.
+struct Uses {
+    general: [u32; 32],
+    vector: [u32; 32],
+}
+
+impl Guest {
+    /// Gives loops the assignments that pay. The unit is entered at `start`.
+    pub(super) fn assign(&mut self, start: u64) {
+        if self.alone || !self.blocks.iter().any(|block| block.loop_head) {
+            return;
+        }
+        let next = self.direct_successors();
+        for members in components(&next) {
+            let Some(assignment) = self.assignment_for(&members) else { continue };
+            self.assignments.push(assignment);
+            for &i in &members {
+                self.blocks[i].assignment = self.assignments.len() as u8;
+            }
+            if self.assignments.len() == usize::from(u8::MAX) {
+                break;
+            }
+        }
+        if !self.assignments.is_empty() {
+            self.hide(start);
+        }
+    }
+
+    /// The blocks to which direct branches lead from each; none where a call comes between.
+    fn direct_successors(&self) -> Vec<[usize; 2]> {
+        let to = |pc: Option<u64>| pc.and_then(|pc| self.index(pc)).unwrap_or(NONE);
+        self.blocks
+            .iter()
+            .map(|block| match block.end {
+                End::Call(_) | End::CallRegister => [NONE; 2],
+                _ => block.successors().map(to),
+            })
+            .collect()
+    }
+
+    /// Blocks in the middle of a loop with an assignment need no entry.
+    fn hide(&mut self, start: u64) {
+        for block in &mut self.blocks {
+            block.hidden = block.assignment != STANDARD && !block.loop_head && block.start != start;
+        }
+        for i in 0..self.blocks.len() {
+            let from = self.blocks[i].assignment;
+            let called = match self.blocks[i].end {
+                End::Call(target) => Some(target),
+                _ => None,
+            };
+            for to in self.blocks[i].successors().into_iter().chain([called]).flatten() {
+                if let Some(to) = self.index(to)
+                    && (self.blocks[to].assignment != from || called.is_some())
+                {
+                    self.blocks[to].hidden = false;
+                }
+            }
+        }
+    }
+
+    /// The assignment for a loop, if it is to have one.
+    fn assignment_for(&self, members: &[usize]) -> Option<Assignment> {
+        let uses = self.uses(members);
+        let mut assignment = Assignment::STANDARD;
+        let general: Vec<u8> = GENERAL.iter().map(|&(guest, _)| guest).collect();
+        let vector: Vec<u8> = VECTOR.iter().map(|&(guest, _)| guest).collect();
+        let mut gain = 0;
+        for (old, new, more) in changes(&uses.general, &general) {
+            assignment.replace_general(old, new);
+            gain += more;
+        }
+        for (old, new, more) in changes(&uses.vector, &vector) {
+            assignment.replace_vector(old, new);
+            gain += more;
+        }
+        (gain >= GAIN_ALL_MIN).then_some(assignment)
+    }
+
+    fn uses(&self, members: &[usize]) -> Uses {
+        let mut uses = Uses { general: [0; 32], vector: [0; 32] };
+        for &i in members {
+            let block = &self.blocks[i];
+            let weight = ROUNDS.pow(self.depth(members, i).min(DEPTH_MAX));
+            for &word in &self.words[block.words.clone()] {
+                uses.count(word, weight);
+            }
+        }
+        uses
+    }
+
+    /// How many loops inside of the outermost one hold the block: branches backwards over it to heads of their own. Compilers
+    /// place loops in one piece.
+    fn depth(&self, members: &[usize], block: usize) -> u32 {
+        let at = self.blocks[block].start;
+        let mut heads = 0;
+        for &head in members {
+            let start = self.blocks[head].start;
+            if !self.blocks[head].loop_head || start > at {
+                continue;
+            }
+            let around = |from: &usize| {
+                let from = &self.blocks[*from];
+                from.last() >= at && from.successors().contains(&Some(start))
+            };
+            heads += u32::from(members.iter().any(around));
+        }
+        heads.saturating_sub(1)
+    }
+}
+
+/// Registers that give up their places, those that take them, and what each pair gains: `standing` have places.
+fn changes(uses: &[u32; 32], standing: &[u8]) -> Vec<(u8, u8, u32)> {
+    let of = |guest: u8| uses[usize::from(guest)];
+    let mut wanting: Vec<u8> =
+        (0..32).filter(|guest| of(*guest) >= GAIN_MIN && !standing.contains(guest)).collect();
+    if wanting.is_empty() {
+        return Vec::new();
+    }
+    let mut standing = standing.to_vec();
+    wanting.sort_by_key(|&guest| core::cmp::Reverse(of(guest)));
+    standing.sort_by_key(|&guest| of(guest));
+    standing
+        .into_iter()
+        .zip(wanting)
+        .map(|(old, new)| (old, new, of(new).saturating_sub(of(old))))
+        .take_while(|&(_, _, gain)| gain >= GAIN_MIN)
+        .collect()
+}
+
+/// The strongly connected components of a graph that hold an edge (Tarjan's algorithm, with a stack of its own).
+fn components(next: &[[usize; 2]]) -> Vec<Vec<usize>> {
+    const DONE: usize = NONE - 1;
+    let mut number = alloc::vec![NONE; next.len()];
+    let mut low = alloc::vec![NONE; next.len()];
+    let (mut path, mut work) = (Vec::new(), Vec::new());
+    let mut found = Vec::new();
+    let mut count = 0;
+    for root in 0..next.len() {
+        if number[root] != NONE {
+            continue;
+        }
+        work.push((root, 0));
+        while let Some((node, edge)) = work.pop() {
+            if edge == 0 {
+                (number[node], low[node]) = (count, count);
+                count += 1;
+                path.push(node);
+            }
+            if let Some(&to) = next[node].get(edge) {
+                work.push((node, edge + 1));
+                if to != NONE && number[to] == NONE {
+                    work.push((to, 0));
+                }
+                continue;
+            }
+            // All below it has been seen.
+            for &to in &next[node] {
+                if to != NONE && low[to] != DONE {
+                    low[node] = low[node].min(low[to]);
+                }
+            }
+            if low[node] == number[node] {
+                let at = path.iter().rposition(|&on_path| on_path == node).expect("the node is on the path");
+                let members = path.split_off(at);
+                for &member in &members {
+                    low[member] = DONE;
+                }
+                if members.len() > 1 || next[node].contains(&node) {
+                    found.push(members);
+                }
+            }
+        }
+    }
+    found
+}
+
+impl Uses {
+    fn general(&mut self, field: u32, weight: u32) {
+        // Mostly XZR; those that mean SP are counted by `pointer`.
+        if field != 31 {
+            self.general[field as usize] += weight;
+        }
+    }
+
+    fn pointer(&mut self, field: u32, weight: u32) {
+        self.general[field as usize] += weight;
+    }
+
+    fn vector(&mut self, field: u32, weight: u32) {
+        self.vector[field as usize] += weight;
+    }
+
+    /// Counts the registers of a word.
+    fn count(&mut self, word: u32, weight: u32) {
+        let [d, n, m, a] = [(4, 0), (9, 5), (20, 16), (14, 10)].map(|(high, low)| bits(word, high, low));
+        match word >> 25 & 15 {
+            0b1000 | 0b1001 => match bits(word, 25, 23) {
+                0 | 1 | 5 => self.general(d, weight),
+                2 => {
+                    self.pointer(n, weight);
+                    if bit(word, 29) { self.general(d, weight) } else { self.pointer(d, weight) }
+                }
+                opcode => {
+                    self.general(d, weight);
+                    self.general(n, weight);
+                    if opcode == 7 {
+                        self.general(m, weight);
+                    }
+                }
+            },
+            // CBZ, CBNZ, TBZ, TBNZ.
+            0b1010 | 0b1011 if bits(word, 30, 26) >> 1 == 0b0110 || bits(word, 30, 25) == 0b01_1011 => {
+                self.general(d, weight);
+            }
+            0b0101 | 0b1101 => {
+                self.general(n, weight);
+                let compares = bit(word, 28) && bits(word, 24, 21) == 0b0010;
+                if !compares {
+                    self.general(d, weight);
+                }
+                let one = bit(word, 30) && bit(word, 28) && bits(word, 24, 21) == 0b0110;
+                if !(one || compares && bit(word, 11)) {
+                    self.general(m, weight);
+                }
+                if bits(word, 28, 24) == 0b1_1011 {
+                    self.general(a, weight);
+                }
+            }
+            0b0100 | 0b0110 | 0b1100 | 0b1110 => self.count_access(word, weight),
+            0b0111 | 0b1111 => self.count_vector(word, weight),
+            _ => {}
+        }
+    }
+
+    /// Counts the registers of a load or store.
+    fn count_access(&mut self, word: u32, weight: u32) {
+        let [t, n, m, t2] = [(4, 0), (9, 5), (20, 16), (14, 10)].map(|(high, low)| bits(word, high, low));
+        let is_vector = bit(word, 26);
+        let class = bits(word, 29, 28);
+        if is_vector {
+            self.vector(t, weight)
+        } else {
+            self.general(t, weight)
+        }
+        if class != 1 {
+            self.pointer(n, weight);
+        }
+        match class {
+            2 if is_vector => self.vector(t2, weight),
+            2 => self.general(t2, weight),
+            3 if !bit(word, 24) && bit(word, 21) => self.general(m, weight),
+            0 if is_vector && !bit(word, 24) => {
+                let more = match bits(word, 15, 12) {
+                    0b0111 => 0,
+                    0b1010 | 0b1000 => 1,
+                    0b0110 | 0b0100 => 2,
+                    _ => 3,
+                };
+                (1..=more).for_each(|i| self.vector(t + i & 31, weight));
+            }
+            0 if !is_vector && m != 31 => self.general(m, weight),
+            _ => {}
+        }
+    }
+
+    /// Counts the registers of scalar floating point and Advanced SIMD.
+    fn count_vector(&mut self, word: u32, weight: u32) {
+        let [d, n, m, a] = [(4, 0), (9, 5), (20, 16), (14, 10)].map(|(high, low)| bits(word, high, low));
+        let scalar = bit(word, 28) && !bit(word, 30);
+        if scalar && bit(word, 24) {
+            [d, n, m, a].into_iter().for_each(|v| self.vector(v, weight));
+            return;
+        }
+        // Conversions between float and integer, and FMOV.
+        if scalar && bit(word, 21) && bits(word, 15, 10) == 0 {
+            let to_vector = matches!(bits(word, 18, 16), 2 | 3 | 7);
+            let (v, x) = if to_vector { (d, n) } else { (n, d) };
+            self.vector(v, weight);
+            return self.general(x, weight);
+        }
+        // DUP, INS (general); SMOV, UMOV.
+        if !scalar && bits(word, 28, 21) & 0xf9 == 0b0111_0000 & 0xf9 && bits(word, 15, 10) & 1 == 1 {
+            match bits(word, 14, 11) {
+                0b0001 | 0b0011 if !bit(word, 29) => {
+                    self.vector(d, weight);
+                    return self.general(n, weight);
+                }
+                0b0101 | 0b0111 if !bit(word, 29) => {
+                    self.vector(n, weight);
+                    return self.general(d, weight);
+                }
+                _ => {}
+            }
+        }
+        let immediate = scalar && bits(word, 12, 10) == 0b100;
+        let compares = scalar && bits(word, 13, 10) == 0b1000;
+        let one = scalar && bits(word, 14, 10) == 0b1_0000
+            || !scalar && bits(word, 11, 10) == 2 && bits(word, 20, 19) & 1 == 0 && bits(word, 18, 17) == 0;
+        if !compares {
+            self.vector(d, weight);
+        }
+        if !immediate {
+            self.vector(n, weight);
+            if !one {
+                self.vector(m, weight);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn components_are_the_loops() {
+        // 0 -> 1 <-> 2 -> 3 -> 3, 3 -> 4 -> 0 would be all; here 4 ends.
+        let next = [[1, NONE], [2, NONE], [1, 3], [3, 4], [NONE, NONE]];
+        let mut found = components(&next);
+        found.iter_mut().for_each(|members| members.sort_unstable());
+        found.sort();
+        assert_eq!(found, [alloc::vec![1, 2], alloc::vec![3]]);
+        // An outer loop is one with what is inside.
+        let next = [[1, NONE], [1, 2], [0, 3], [NONE, NONE]];
+        let mut found = components(&next);
+        found.iter_mut().for_each(|members| members.sort_unstable());
+        assert_eq!(found, [alloc::vec![0, 1, 2]]);
+        // Two ways that meet again are no loop.
+        assert!(components(&[[1, 2], [3, NONE], [3, NONE], [NONE, NONE]]).is_empty());
+    }
+
+    #[test]
+    fn the_most_used_take_the_places_of_the_least_used() {
+        let mut uses = [0; 32];
+        (uses[6], uses[7], uses[8], uses[0], uses[1]) = (10, 5, 6, 6, 20);
+        assert_eq!(changes(&uses, &[1, 0, 2]), [(2, 6, 10)]);
+        uses[0] = 1;
+        assert_eq!(changes(&uses, &[1, 0, 2]), [(2, 6, 10), (0, 8, 5)]);
+    }
+
+    #[test]
+    fn registers_of_words_are_counted() {
+        let uses = |word: u32| {
+            let mut uses = Uses { general: [0; 32], vector: [0; 32] };
+            uses.count(word, 1);
+            let numbers = |counts: [u32; 32]| -> Vec<usize> {
+                (0..32).flat_map(|i| core::iter::repeat_n(i, counts[i] as usize)).collect()
+            };
+            (numbers(uses.general), numbers(uses.vector))
+        };
+        for (word, general, vector) in [
+            (0x8b0d_018b_u32, &[11, 12, 13][..], &[][..]), // add x11, x12, x13
+            (0xf100_05ce, &[14, 14], &[]),                 // subs x14, x14, #1
+            (0x9100_43ff, &[31, 31], &[]),                 // add sp, sp, #16
+            (0xb500_000e, &[14], &[]),                     // cbnz x14, .
+            (0x3728_000e, &[14], &[]),                     // tbnz w14, #5, .
+            (0x5400_000e, &[], &[]),                       // b.al .
+            (0xf86d_7989, &[9, 12, 13], &[]),              // ldr x9, [x12, x13, lsl #3]
+            (0xa940_2989, &[9, 10, 12], &[]),              // ldp x9, x10, [x12]
+            (0x9b0d_398b, &[11, 12, 13, 14], &[]),         // madd x11, x12, x13, x14
+            (0x6e6b_d549, &[], &[9, 10, 11]),              // fadd v9.2d, v10.2d, v11.2d
+            (0x1e6b_0949, &[], &[9, 10, 11]),              // fmul d9, d10, d11
+            (0x1f4b_3149, &[], &[9, 10, 11, 12]),          // fmadd d9, d10, d11, d12
+            (0x9e67_0189, &[12], &[9]),                    // fmov d9, x12
+            (0xfd40_0589, &[12], &[9]),                    // ldr d9, [x12, #8]
+            (0x4c40_2189, &[12], &[9, 10, 11, 12]),        // ld1 {v9.16b-v12.16b}, [x12]
+        ] {
+            assert_eq!(uses(word), (general.to_vec(), vector.to_vec()), "{word:08x}");
+        }
+    }
+}
