@@ -382,6 +382,11 @@ impl Cache {
         }
     }
 
+    /// Loops that have the guest's registers elsewhere, in code that has not been dropped.
+    pub fn assigned_loops(&self) -> usize {
+        self.units.iter().filter(|unit| !unit.blocks.is_empty()).map(|unit| unit.assignments.len()).sum()
+    }
+
     /// Bytes of code and number of units.
     pub fn size(&self) -> (u32, usize) {
         (self.used, self.units.len())

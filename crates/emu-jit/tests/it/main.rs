@@ -7,5 +7,6 @@
 mod cases;
 mod differ;
 mod host;
+mod loops;
 mod status;
 mod threads;
