@@ -1,6 +1,6 @@
 //! Which guest registers live in host registers in a loop.
 //!
-//! A loop here is a set of blocks that reach each other by direct branches, as large as it can be without a call. Where it
+//! A loop here is what lies between a branch backwards and where it leads to, without a call in it. Where it, with the loops in it,
 //! uses registers that the standard assignment leaves in memory more often than others that this has in host registers, it
 //! gets an assignment of its own, in which these change places; the others stay where they are. What enters the loop and
 //! what leaves it moves the registers, so a change must pay within a few rounds. Uses count by how deep in inner loops they are.
@@ -12,6 +12,7 @@ use super::{bit, bits};
 use crate::cache::STANDARD;
 use crate::layout::{Assignment, GENERAL, VECTOR};
 use alloc::vec::Vec;
+use core::ops::Range;
 
 /// How much more often a register must be used in a round than the one whose place it takes.
 const GAIN_MIN: u32 = 2;
@@ -21,8 +22,6 @@ const GAIN_ALL_MIN: u32 = 4;
 const ROUNDS: u32 = 8;
 /// No deeper loops are told apart.
 const DEPTH_MAX: u32 = 4;
-/// What is not a block.
-const NONE: usize = usize::MAX;
 
 /// How often registers are used.
 struct Uses {
@@ -33,18 +32,25 @@ struct Uses {
 impl Guest {
     /// Gives loops the assignments that pay. The unit is entered at `start`.
     pub(super) fn assign(&mut self, start: u64) {
-        if self.alone || !self.blocks.iter().any(|block| block.loop_head) {
-            return;
-        }
-        let next = self.direct_successors();
-        for members in components(&next) {
-            let Some(assignment) = self.assignment_for(&members) else { continue };
-            self.assignments.push(assignment);
-            for &i in &members {
-                self.blocks[i].assignment = self.assignments.len() as u8;
-            }
-            if self.assignments.len() == usize::from(u8::MAX) {
-                break;
+        let loops = self.loops();
+        let mut rest = &loops[..];
+        while let Some(outer) = rest.first() {
+            let mut region = outer.clone();
+            let inside = rest.iter().take_while(|inner| {
+                let within = inner.start < region.end;
+                region.end = if within { region.end.max(inner.end) } else { region.end };
+                within
+            });
+            let (all, others) = rest.split_at(inside.count());
+            rest = others;
+            if let Some(assignment) = self.assignment_for(&region, all)
+                && self.assignments.len() < usize::from(u8::MAX)
+            {
+                self.assignments.push(assignment);
+                let number = self.assignments.len() as u8;
+                for block in self.blocks[region].iter_mut().filter(|block| block.end != End::Return) {
+                    block.assignment = number;
+                }
             }
         }
         if !self.assignments.is_empty() {
@@ -52,16 +58,21 @@ impl Guest {
         }
     }
 
-    /// The blocks to which direct branches lead from each; none where a call comes between.
-    fn direct_successors(&self) -> Vec<[usize; 2]> {
-        let to = |pc: Option<u64>| pc.and_then(|pc| self.index(pc)).unwrap_or(NONE);
-        self.blocks
-            .iter()
-            .map(|block| match block.end {
-                End::Call(_) | End::CallRegister => [NONE; 2],
-                _ => block.successors().map(to),
-            })
-            .collect()
+    /// The loops without calls, as blocks from the head to the last that branches back to it: compilers place loops in one
+    /// piece, and what lies elsewhere is rarely run. What returns is
+    /// run once. By rising heads.
+    fn loops(&self) -> Vec<Range<usize>> {
+        let mut loops: Vec<Range<usize>> = Vec::new();
+        for &(head, from) in &self.back {
+            match loops.iter_mut().find(|known| known.start == head) {
+                Some(known) => known.end = known.end.max(from + 1),
+                None => loops.push(head..from + 1),
+            }
+        }
+        let stays = |end: End| matches!(end, End::Next | End::Jump(_) | End::Branch(_) | End::Return);
+        loops.retain(|one| self.blocks[one.clone()].iter().all(|block| stays(block.end)));
+        loops.sort_unstable_by_key(|one| one.start);
+        loops
     }
 
     /// Blocks in the middle of a loop with an assignment need no entry.
@@ -77,6 +88,7 @@ impl Guest {
             };
             for to in self.blocks[i].successors().into_iter().chain([called]).flatten() {
                 if let Some(to) = self.index(to)
+                    && self.blocks[to].hidden
                     && (self.blocks[to].assignment != from || called.is_some())
                 {
                     self.blocks[to].hidden = false;
@@ -85,120 +97,42 @@ impl Guest {
         }
     }
 
-    /// The assignment for a loop, if it is to have one.
-    fn assignment_for(&self, members: &[usize]) -> Option<Assignment> {
-        let uses = self.uses(members);
-        let mut assignment = Assignment::STANDARD;
-        let general: Vec<u8> = GENERAL.iter().map(|&(guest, _)| guest).collect();
-        let vector: Vec<u8> = VECTOR.iter().map(|&(guest, _)| guest).collect();
-        let mut gain = 0;
-        for (old, new, more) in changes(&uses.general, &general) {
-            assignment.replace_general(old, new);
-            gain += more;
-        }
-        for (old, new, more) in changes(&uses.vector, &vector) {
-            assignment.replace_vector(old, new);
-            gain += more;
-        }
-        (gain >= GAIN_ALL_MIN).then_some(assignment)
-    }
-
-    fn uses(&self, members: &[usize]) -> Uses {
+    /// The assignment for blocks with these loops in them, if they are to have one.
+    fn assignment_for(&self, region: &Range<usize>, loops: &[Range<usize>]) -> Option<Assignment> {
         let mut uses = Uses { general: [0; 32], vector: [0; 32] };
-        for &i in members {
-            let block = &self.blocks[i];
-            let weight = ROUNDS.pow(self.depth(members, i).min(DEPTH_MAX));
-            for &word in &self.words[block.words.clone()] {
+        for i in region.clone() {
+            let around = loops.iter().filter(|one| one.contains(&i)).count() as u32;
+            let weight = ROUNDS.pow(around.saturating_sub(1).min(DEPTH_MAX));
+            for &word in &self.words[self.blocks[i].words.clone()] {
                 uses.count(word, weight);
             }
         }
-        uses
-    }
-
-    /// How many loops inside of the outermost one hold the block: branches backwards over it to heads of their own. Compilers
-    /// place loops in one piece.
-    fn depth(&self, members: &[usize], block: usize) -> u32 {
-        let at = self.blocks[block].start;
-        let mut heads = 0;
-        for &head in members {
-            let start = self.blocks[head].start;
-            if !self.blocks[head].loop_head || start > at {
-                continue;
-            }
-            let around = |from: &usize| {
-                let from = &self.blocks[*from];
-                from.last() >= at && from.successors().contains(&Some(start))
-            };
-            heads += u32::from(members.iter().any(around));
-        }
-        heads.saturating_sub(1)
+        let mut assignment = Assignment::STANDARD;
+        let general = changes(&uses.general, GENERAL.map(|(guest, _)| guest));
+        let vector = changes(&uses.vector, VECTOR.map(|(guest, _)| guest));
+        general.iter().for_each(|&(old, new, _)| assignment.replace_general(old, new));
+        vector.iter().for_each(|&(old, new, _)| assignment.replace_vector(old, new));
+        let gain: u32 = general.iter().chain(&vector).map(|(_, _, gain)| gain).sum();
+        (gain >= GAIN_ALL_MIN).then_some(assignment)
     }
 }
 
 /// Registers that give up their places, those that take them, and what each pair gains: `standing` have places.
-fn changes(uses: &[u32; 32], standing: &[u8]) -> Vec<(u8, u8, u32)> {
+fn changes<const N: usize>(uses: &[u32; 32], mut standing: [u8; N]) -> Vec<(u8, u8, u32)> {
     let of = |guest: u8| uses[usize::from(guest)];
     let mut wanting: Vec<u8> =
         (0..32).filter(|guest| of(*guest) >= GAIN_MIN && !standing.contains(guest)).collect();
     if wanting.is_empty() {
         return Vec::new();
     }
-    let mut standing = standing.to_vec();
-    wanting.sort_by_key(|&guest| core::cmp::Reverse(of(guest)));
-    standing.sort_by_key(|&guest| of(guest));
+    wanting.sort_unstable_by_key(|&guest| (core::cmp::Reverse(of(guest)), guest));
+    standing.sort_unstable_by_key(|&guest| (of(guest), guest));
     standing
         .into_iter()
         .zip(wanting)
         .map(|(old, new)| (old, new, of(new).saturating_sub(of(old))))
         .take_while(|&(_, _, gain)| gain >= GAIN_MIN)
         .collect()
-}
-
-/// The strongly connected components of a graph that hold an edge (Tarjan's algorithm, with a stack of its own).
-fn components(next: &[[usize; 2]]) -> Vec<Vec<usize>> {
-    const DONE: usize = NONE - 1;
-    let mut number = alloc::vec![NONE; next.len()];
-    let mut low = alloc::vec![NONE; next.len()];
-    let (mut path, mut work) = (Vec::new(), Vec::new());
-    let mut found = Vec::new();
-    let mut count = 0;
-    for root in 0..next.len() {
-        if number[root] != NONE {
-            continue;
-        }
-        work.push((root, 0));
-        while let Some((node, edge)) = work.pop() {
-            if edge == 0 {
-                (number[node], low[node]) = (count, count);
-                count += 1;
-                path.push(node);
-            }
-            if let Some(&to) = next[node].get(edge) {
-                work.push((node, edge + 1));
-                if to != NONE && number[to] == NONE {
-                    work.push((to, 0));
-                }
-                continue;
-            }
-            // All below it has been seen.
-            for &to in &next[node] {
-                if to != NONE && low[to] != DONE {
-                    low[node] = low[node].min(low[to]);
-                }
-            }
-            if low[node] == number[node] {
-                let at = path.iter().rposition(|&on_path| on_path == node).expect("the node is on the path");
-                let members = path.split_off(at);
-                for &member in &members {
-                    low[member] = DONE;
-                }
-                if members.len() > 1 || next[node].contains(&node) {
-                    found.push(members);
-                }
-            }
-        }
-    }
-    found
 }
 
 impl Uses {
@@ -340,29 +274,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn components_are_the_loops() {
-        // 0 -> 1 <-> 2 -> 3 -> 3, 3 -> 4 -> 0 would be all; here 4 ends.
-        let next = [[1, NONE], [2, NONE], [1, 3], [3, 4], [NONE, NONE]];
-        let mut found = components(&next);
-        found.iter_mut().for_each(|members| members.sort_unstable());
-        found.sort();
-        assert_eq!(found, [alloc::vec![1, 2], alloc::vec![3]]);
-        // An outer loop is one with what is inside.
-        let next = [[1, NONE], [1, 2], [0, 3], [NONE, NONE]];
-        let mut found = components(&next);
-        found.iter_mut().for_each(|members| members.sort_unstable());
-        assert_eq!(found, [alloc::vec![0, 1, 2]]);
-        // Two ways that meet again are no loop.
-        assert!(components(&[[1, 2], [3, NONE], [3, NONE], [NONE, NONE]]).is_empty());
-    }
-
-    #[test]
     fn the_most_used_take_the_places_of_the_least_used() {
         let mut uses = [0; 32];
         (uses[6], uses[7], uses[8], uses[0], uses[1]) = (10, 5, 6, 6, 20);
-        assert_eq!(changes(&uses, &[1, 0, 2]), [(2, 6, 10)]);
+        assert_eq!(changes(&uses, [1, 0, 2]), [(2, 6, 10)]);
         uses[0] = 1;
-        assert_eq!(changes(&uses, &[1, 0, 2]), [(2, 6, 10), (0, 8, 5)]);
+        assert_eq!(changes(&uses, [1, 0, 2]), [(2, 6, 10), (0, 8, 5)]);
     }
 
     #[test]

@@ -65,6 +65,8 @@ pub(super) struct Guest {
     pub(super) blocks: Vec<Block>,
     /// There is one block, and branches lead out of it even where they lead to it.
     pub(super) alone: bool,
+    /// Branches backwards: the indexes of where they lead to and of where they are.
+    pub(super) back: Vec<(usize, usize)>,
     /// What is numbered from 1 in [`Block::assignment`].
     pub(super) assignments: Vec<Assignment>,
 }
@@ -76,6 +78,7 @@ impl Guest {
             words: Vec::with_capacity(64),
             blocks: Vec::with_capacity(16),
             alone,
+            back: Vec::new(),
             assignments: Vec::new(),
         };
         let mut waiting = alloc::vec![start];
@@ -154,7 +157,10 @@ impl Guest {
             for to in self.blocks[i].successors().into_iter().flatten() {
                 let Some(to) = self.index(to) else { continue };
                 self.blocks[to].arrivals += 1;
-                self.blocks[to].loop_head |= self.blocks[to].start <= last;
+                if self.blocks[to].start <= last {
+                    self.blocks[to].loop_head = true;
+                    self.back.push((to, i));
+                }
             }
             // What a call returns to, and what it calls, is reached with the flags in memory.
             let also = match end {
@@ -351,9 +357,9 @@ where {
             End::Jump(target) => self.go(guest, target),
             End::Branch(target) => self.branch(guest, target, next, waiting),
             End::Call(target) => {
-                let label = guest.index(target).and_then(|index| {
+                let label = guest.index(target).map(|index| {
                     waiting.push(index);
-                    guest.blocks[index].label
+                    self.way_to(&guest.blocks[index])
                 });
                 self.call(target, label);
                 self.go(guest, next)
@@ -378,6 +384,15 @@ where {
                 self.look();
                 None
             }
+        }
+    }
+
+    /// Where a jump or call to the block leads: to it, or to what moves the registers before.
+    fn way_to(&mut self, block: &Block) -> Label {
+        let label = block.label.expect("all blocks have labels");
+        match block.assignment {
+            to if to == self.assigned => label,
+            to => self.stub(Cold::Reassign { to, block: label }),
         }
     }
 
@@ -427,11 +442,7 @@ where {
         let label = match inside {
             Some(index) => {
                 waiting.push(index);
-                let label = guest.blocks[index].label.expect("all blocks have labels");
-                match guest.blocks[index].assignment {
-                    to if to == self.assigned => label,
-                    to => self.stub(Cold::Reassign { to, block: label }),
-                }
+                self.way_to(&guest.blocks[index])
             }
             None => self.stub(Cold::Link { target, from: self.pc }),
         };

@@ -320,6 +320,11 @@ impl Program {
         self.words.push(0xd280_0000 | rounds << 5 | counter);
         let head = self.here();
         self.statements(depth + 1);
+        self.close(counter, head);
+    }
+
+    /// Branches back to `head` as long as there is something to count.
+    fn close(&mut self, counter: u32, head: usize) {
         // subs counter, counter, #1; b.gt: also from anywhere else it ends. Or sub and tbz of the sign.
         if self.one_in(2) {
             self.words.extend([0xf100_0400 | counter << 5 | counter, 0x5400_000c]);
@@ -336,6 +341,11 @@ impl Program {
         while self.here() < 30 {
             self.a_loop(0);
         }
+        // adr x30, .+8; b to a function, so that it is in the unit that calls it.
+        let mut jump = (!self.calls.is_empty()).then(|| {
+            self.words.extend([0x1000_005e, B]);
+            self.here() - 1
+        });
         let end = self.here();
         self.words.push(BRK);
         for from in std::mem::take(&mut self.exits) {
@@ -352,7 +362,16 @@ impl Program {
         for from in std::mem::take(&mut self.calls) {
             let to = self.here();
             self.lead(from, to);
-            self.instructions(3);
+            if let Some(jump) = jump.take() {
+                self.lead(jump, to);
+            }
+            self.instructions(4);
+            if self.one_in(2) {
+                // The head of a loop is what is called.
+                let counter = self.counters[3];
+                self.close(counter, to);
+                self.words.push(0xd280_0080 | counter); // movz counter, #4
+            }
             self.words.push(RET);
         }
         self
