@@ -30,11 +30,16 @@ struct Uses {
 }
 
 impl Guest {
-    /// Gives loops the assignments that pay. The unit is entered at `start`.
+    /// Gives the loop that the unit starts in an assignment of its own, if that pays. Of others there is little to gain: where
+    /// a loop goes round often, its blocks are hot before what leads to it.
     pub(super) fn assign(&mut self, start: u64) {
+        if self.back.is_empty() {
+            return;
+        }
+        let Some(first) = self.index(start) else { return };
         let loops = self.loops();
         let mut rest = &loops[..];
-        while let Some(outer) = rest.first() {
+        while let Some(outer) = rest.first().filter(|outer| outer.start <= first) {
             let mut region = outer.clone();
             let inside = rest.iter().take_while(|inner| {
                 let within = inner.start < region.end;
@@ -43,18 +48,15 @@ impl Guest {
             });
             let (all, others) = rest.split_at(inside.count());
             rest = others;
-            if let Some(assignment) = self.assignment_for(&region, all)
-                && self.assignments.len() < usize::from(u8::MAX)
+            if region.contains(&first)
+                && let Some(assignment) = self.assignment_for(&region, all)
             {
                 self.assignments.push(assignment);
-                let number = self.assignments.len() as u8;
                 for block in self.blocks[region].iter_mut().filter(|block| block.end != End::Return) {
-                    block.assignment = number;
+                    block.assignment = self.assignments.len() as u8;
                 }
+                return self.hide(start);
             }
-        }
-        if !self.assignments.is_empty() {
-            self.hide(start);
         }
     }
 
