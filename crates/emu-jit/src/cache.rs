@@ -63,11 +63,11 @@ pub struct Mark {
     /// Where the guest's flags are.
     pub flags: FlagForm,
     /// Where its registers are: [`STANDARD`], or one more than the index of the unit's assignment.
-    pub assignment: u8,
+    pub assignment: u16,
 }
 
 /// The number of [`Assignment::STANDARD`].
-pub const STANDARD: u8 = 0;
+pub const STANDARD: u16 = 0;
 
 /// What the translator returns.
 #[derive(Default)]
@@ -84,8 +84,11 @@ pub struct Unit {
     pub marks: Vec<Mark>,
     /// Instructions for the interpreter.
     pub records: Vec<Box<Record>>,
-    /// Where loops have the guest's registers.
+    /// Where loops have the guest's registers, then where they are at instructions in blocks with many.
     pub assignments: Vec<Assignment>,
+    /// How many of these are loops', and how many blocks have plans.
+    pub loops: usize,
+    pub planned: usize,
     /// Its branches are not to be linked.
     pub alone: bool,
 }
@@ -97,6 +100,8 @@ struct Placed {
     start: u64,
     marks: Vec<Mark>,
     assignments: Vec<Assignment>,
+    loops: usize,
+    planned: usize,
     /// Its blocks, by key and end, those that cannot be entered with the others; empty once it is dropped.
     blocks: Vec<(u64, u64)>,
     /// Read by the code.
@@ -261,6 +266,8 @@ impl Cache {
             start: unit.start,
             marks: unit.marks,
             assignments: unit.assignments,
+            loops: unit.loops,
+            planned: unit.planned,
             blocks,
             _records: unit.records,
         });
@@ -382,9 +389,14 @@ impl Cache {
         }
     }
 
+    /// Blocks whose assignment changes within, in code that has not been dropped.
+    pub fn planned_blocks(&self) -> usize {
+        self.units.iter().filter(|unit| !unit.blocks.is_empty()).map(|unit| unit.planned).sum()
+    }
+
     /// Loops that have the guest's registers elsewhere, in code that has not been dropped.
     pub fn assigned_loops(&self) -> usize {
-        self.units.iter().filter(|unit| !unit.blocks.is_empty()).map(|unit| unit.assignments.len()).sum()
+        self.units.iter().filter(|unit| !unit.blocks.is_empty()).map(|unit| unit.loops).sum()
     }
 
     /// Bytes of code and number of units.

@@ -103,6 +103,11 @@ impl Assignment {
         (host != NO_REG).then_some(Xmm(host))
     }
 
+    /// The guest registers in the host registers of [`GENERAL`].
+    pub fn general(&self) -> &[u8; GENERAL.len()] {
+        &self.general
+    }
+
     /// Gives the host register of `old` to `new`, which has none.
     pub fn replace_general(&mut self, old: u8, new: u8) {
         let place =
@@ -120,14 +125,14 @@ impl Assignment {
         self.vector_host[new as usize] = core::mem::replace(&mut self.vector_host[old as usize], NO_REG);
     }
 
-    /// General host registers with the guest registers in them here and in `other`, where these differ.
-    pub fn general_changes(&self, other: &Assignment) -> impl Iterator<Item = (Reg, u8, u8)> {
+    /// Index in [`GENERAL`], host register, and the guest registers in it here and in `other`, where these differ.
+    pub fn general_changes(&self, other: &Assignment) -> impl Iterator<Item = (usize, Reg, u8, u8)> {
         (0..GENERAL.len())
-            .map(|i| (GENERAL[i].1, self.general[i], other.general[i]))
-            .filter(|(_, here, there)| here != there)
+            .map(|i| (i, GENERAL[i].1, self.general[i], other.general[i]))
+            .filter(|(_, _, here, there)| here != there)
     }
 
-    /// The same for vector registers.
+    /// Vector host registers with the guest registers in them here and in `other`, where these differ.
     pub fn vector_changes(&self, other: &Assignment) -> impl Iterator<Item = (Xmm, u8, u8)> {
         (0..VECTOR.len())
             .map(|i| (VECTOR[i].1, self.vector[i], other.vector[i]))
@@ -292,7 +297,7 @@ mod tests {
         assert_eq!(state.gpr[6], SAVED_GENERAL as u64 + 10);
         assert_eq!(state.v[31], (SAVED_VECTOR as u128 + 1) << 64 | SAVED_VECTOR as u128);
         let general: Vec<_> = Assignment::STANDARD.general_changes(&assignment).collect();
-        assert_eq!(general, [(Reg::R13, 31, 6)]);
+        assert_eq!(general, [(10, Reg::R13, 31, 6)]);
         let vector: Vec<_> = Assignment::STANDARD.vector_changes(&assignment).collect();
         assert_eq!(vector, [(Xmm(2), 0, 31)]);
     }

@@ -22,7 +22,7 @@ fn ones(count: u32) -> u64 {
 }
 
 /// DecodeBitMasks of the manual (shared pseudo-code), the immediate mask; `None` where reserved.
-fn logical_immediate(word: u32) -> Option<u64> {
+pub(super) fn logical_immediate(word: u32) -> Option<u64> {
     let (n, immr, imms) = (bits(word, 22, 22), bits(word, 21, 16), bits(word, 15, 10));
     if n == 1 && word >> 31 == 0 {
         return None;

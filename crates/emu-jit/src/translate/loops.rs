@@ -53,7 +53,7 @@ impl Guest {
             {
                 self.assignments.push(assignment);
                 for block in self.blocks[region].iter_mut().filter(|block| block.end != End::Return) {
-                    block.assignment = self.assignments.len() as u8;
+                    block.assignment = self.assignments.len() as u16;
                 }
                 return self.hide(start);
             }

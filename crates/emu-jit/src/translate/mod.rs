@@ -14,6 +14,7 @@ mod integer;
 mod load_store;
 mod loops;
 mod operands;
+mod pressure;
 mod structures;
 mod system;
 mod unit;
@@ -69,15 +70,16 @@ enum Cold {
     /// Hand an instruction to the interpreter and come back.
     Fallback { word: u32, pc: u64, back: Label },
     /// Go on at a block of the unit that has the guest's registers elsewhere.
-    Reassign { to: u8, block: Label },
+    Reassign { to: u16, block: Label },
     /// The entry of a block that has the guest's registers elsewhere.
-    Entry { start: u64, end: u64, to: u8, block: Label },
+    Entry { start: u64, end: u64, to: u16, block: Label },
 }
 
 struct Stub {
     label: Label,
     flags: Flags,
-    assigned: u8,
+    assigned: u16,
+    dirty: u16,
     cold: Cold,
 }
 
@@ -108,7 +110,13 @@ struct Translator<'t> {
     zeros: Zeros,
     /// Where the guest's registers are, and its number in the unit.
     assignment: Assignment,
-    assigned: u8,
+    assigned: u16,
+    /// Bit per place of [`crate::layout::GENERAL`]: whether it may differ from memory.
+    dirty: u16,
+    /// Whether the assignment of the current block changes within it ([`pressure`]).
+    plans: bool,
+    /// Whether the next block is only fallen into and goes on with the current assignment.
+    inherits: bool,
     /// What the host has beyond x86-64-v3.
     features: Features,
     /// Constants behind the unit's code.
@@ -164,6 +172,9 @@ impl<'t> Translator<'t> {
             zeros: Zeros::default(),
             assignment: Assignment::STANDARD,
             assigned: STANDARD,
+            dirty: pressure::ALL,
+            plans: false,
+            inherits: false,
             features: cache.features,
             constants: Vec::new(),
         }
@@ -173,7 +184,8 @@ impl<'t> Translator<'t> {
     fn mark(&mut self) {
         let guest = self.pc.wrapping_sub(self.unit.start) as i32;
         let code = self.base + self.a.position();
-        self.unit.marks.push(Mark { code, guest, flags: self.flags.form(), assignment: self.assigned });
+        let assignment = self.number();
+        self.unit.marks.push(Mark { code, guest, flags: self.flags.form(), assignment });
     }
 
     /// Whether floating point may use the host's.
@@ -238,7 +250,8 @@ impl<'t> Translator<'t> {
     /// A place behind the blocks, reached with the flags and registers as they are now.
     fn stub(&mut self, cold: Cold) -> Label {
         let label = self.a.label();
-        self.stubs.push(Stub { label, flags: self.flags, assigned: self.assigned, cold });
+        let assigned = self.number();
+        self.stubs.push(Stub { label, flags: self.flags, assigned, dirty: self.dirty, cold });
         label
     }
 
@@ -247,6 +260,7 @@ impl<'t> Translator<'t> {
             self.a.bind(stub.label);
             self.flags = stub.flags;
             self.assume(stub.assigned);
+            self.dirty = stub.dirty;
             match stub.cold {
                 Cold::Link { target, from } => {
                     self.reassign(STANDARD);
@@ -311,7 +325,7 @@ impl<'t> Translator<'t> {
         self.save_flags();
         self.flags = Flags::Memory;
         self.zeros = Zeros::default();
-        let assigned = self.assigned;
+        let assigned = self.number();
         self.reassign(STANDARD);
         // The call may find the return stack full.
         self.mark();

@@ -2,14 +2,18 @@
 //!
 //! Register numbers are indexes in `State::gpr`: 31 is SP, [`ZERO`] reads as zero, [`SINK`] takes what is written to XZR.
 
+use super::pressure::{ALL, Change};
 use super::{Translator, bits};
 use crate::cache::STANDARD;
-use crate::layout::{Assignment, X0, general, vector};
+use crate::layout::{Assignment, GENERAL, X0, general, vector};
 use crossdock_emu_guest::a64;
 use crossdock_emu_x64::{Reg, Rm, Size, Xmm};
 
 /// XZR as a source.
 pub(super) const ZERO: u8 = a64::ZERO as u8;
+/// What [`Translator::number`] gives a number.
+const UNNUMBERED: u16 = u16::MAX;
+
 /// XZR as a destination.
 pub(super) const SINK: u8 = a64::SINK as u8;
 
@@ -52,28 +56,36 @@ impl Translator<'_> {
 
     /// Moves the guest's registers to where the unit's assignment `number` has them. Leaves EFLAGS and the scratch registers
     /// alone.
-    pub(super) fn reassign(&mut self, number: u8) {
+    pub(super) fn reassign(&mut self, number: u16) {
         if number == self.assigned {
             return;
         }
-        let before = self.assignment.clone();
+        let (before, dirty) = (self.assignment.clone(), self.dirty);
         self.assume(number);
-        for (host, old, _) in before.general_changes(&self.assignment) {
-            self.a.mov_to(Size::Q, general(old), host);
+        self.dirty = dirty;
+        for (place, host, old, _) in before.general_changes(&self.assignment) {
+            if dirty >> place & 1 == 1 {
+                self.a.mov_to(Size::Q, general(old), host);
+            }
         }
         for (host, old, _) in before.vector_changes(&self.assignment) {
             self.a.vstore(vector(old), host);
         }
-        for (host, _, new) in before.general_changes(&self.assignment) {
+        for (place, host, _, new) in before.general_changes(&self.assignment) {
             self.a.mov(Size::Q, host, general(new));
+            self.dirty &= !(1 << place);
         }
         for (host, _, new) in before.vector_changes(&self.assignment) {
             self.a.vload(host, vector(new));
         }
+        if !self.plans {
+            self.dirty = ALL;
+        }
     }
 
-    /// The guest's registers are where the unit's assignment `number` has them.
-    pub(super) fn assume(&mut self, number: u8) {
+    /// The guest's registers are where the unit's assignment `number` has them, and may all differ from memory.
+    pub(super) fn assume(&mut self, number: u16) {
+        self.dirty = ALL;
         if number == self.assigned {
             return;
         }
@@ -82,6 +94,47 @@ impl Translator<'_> {
             STANDARD => Assignment::STANDARD,
             _ => self.unit.assignments[usize::from(number) - 1].clone(),
         };
+    }
+
+    /// Whether the guest's registers are where the unit's assignment `number` has them.
+    pub(super) fn holds(&self, number: u16) -> bool {
+        number == self.assigned
+            || self.assignment
+                == match number {
+                    STANDARD => Assignment::STANDARD,
+                    _ => self.unit.assignments[usize::from(number) - 1].clone(),
+                }
+    }
+
+    /// The number of the current assignment, which gets one if it has none.
+    pub(super) fn number(&mut self) -> u16 {
+        if self.assigned == UNNUMBERED {
+            self.unit.assignments.push(self.assignment.clone());
+            self.assigned = self.unit.assignments.len() as u16;
+        }
+        self.assigned
+    }
+
+    /// Moves registers ahead of an instruction that reads them.
+    pub(super) fn load_place(&mut self, change: &Change) {
+        self.store_place(change);
+        self.take_place(change);
+        self.a.mov(Size::Q, GENERAL[change.place].1, general(change.guest));
+    }
+
+    /// Stores the register that gives up its place, if need be.
+    pub(super) fn store_place(&mut self, change: &Change) {
+        if change.store {
+            let old = self.assignment.general()[change.place];
+            self.a.mov_to(Size::Q, general(old), GENERAL[change.place].1);
+        }
+    }
+
+    /// The place is another register's from here on.
+    pub(super) fn take_place(&mut self, change: &Change) {
+        let old = self.assignment.general()[change.place];
+        self.assignment.replace_general(old, change.guest);
+        self.assigned = UNNUMBERED;
     }
 
     /// A register as a register or memory operand.

@@ -3,6 +3,7 @@
 pub(super) use super::branch::End;
 use super::branch::end_of;
 use super::flags::{Condition, Flags, flag_use};
+use super::pressure::{self, ALL, Plan};
 use super::{Cold, Stub, Translator, Zeros, bits};
 use crate::cache::{Cache, STANDARD, Unit};
 use crate::layout::Assignment;
@@ -31,7 +32,7 @@ pub(super) struct Block {
     label: Option<Label>,
     placed: bool,
     /// Where it has the guest's registers: [`STANDARD`], or that of a loop ([`super::loops`]).
-    pub(super) assignment: u8,
+    pub(super) assignment: u16,
     /// Whether it is in the middle of a loop with an assignment, and not to be entered from outside of the unit.
     pub(super) hidden: bool,
 }
@@ -262,6 +263,7 @@ fn translate_guest(
     let first = guest.blocks.iter().position(|block| block.start == start)?;
     let mut translator = Translator::new(cache, assembler, start, mode);
     translator.unit.assignments = core::mem::take(&mut guest.assignments);
+    translator.unit.loops = translator.unit.assignments.len();
     for block in &mut guest.blocks {
         block.label = Some(translator.a.label());
     }
@@ -295,12 +297,15 @@ where {
         let inner = block.arrivals == 1 && !block.loop_head && block.live_in && self.flags != Flags::Memory;
         let label = block.label.expect("all blocks have labels");
         self.a.bind(label);
-        self.assume(block.assignment);
+        let inherits = core::mem::take(&mut self.inherits);
+        if !inherits {
+            self.assume(block.assignment);
+        }
         if !inner {
             self.flags = Flags::Memory;
             self.zeros = Zeros::default();
         }
-        self.enter(block, inner, label);
+        self.enter(block, inner || inherits, label);
         self.pc = block.start;
         if block.loop_head {
             self.check_interrupt(block.start);
@@ -316,23 +321,80 @@ where {
         }
         let straight = if block.end == End::Next { words.len() } else { words.len() - 1 };
         self.end_word = words.get(straight).copied().unwrap_or(0);
+        let plan = self.plan(guest, block, &words[..straight]);
+        self.plans = plan.is_some();
+        self.unit.planned += usize::from(self.plans);
+        if !self.plans {
+            self.dirty = ALL;
+        }
+        let plan = plan.unwrap_or_default();
+        let mut changes = &plan.changes[..];
         let mut i = 0;
         while i < straight {
             self.pc = block.start.wrapping_add(i as u64 * 4);
-            self.words = &words[i..straight];
+            let here = changes.iter().take_while(|change| change.at == i).count();
+            let (now, later) = changes.split_at(here);
+            changes = later;
+            // Instructions are lowered together only where the assignment stays.
+            let end = changes.first().map_or(straight, |change| change.at);
+            self.words = &words[i..end];
             (self.live, self.live_before) = (live[i + 1], live_before[i]);
+            for change in now {
+                if change.load { self.load_place(change) } else { self.store_place(change) }
+            }
             if may_fault(words[i]) {
                 self.mark();
             }
+            now.iter().filter(|change| !change.load).for_each(|change| self.take_place(change));
+            if self.plans {
+                self.dirty = plan.dirty[(i + 3).min(end - 1)];
+            }
             i += self.instruction();
+            if self.plans {
+                self.dirty = plan.dirty[i - 1];
+            }
         }
         if straight < words.len() {
+            if !matches!(block.end, End::Jump(_) | End::Branch(_)) {
+                self.reassign(STANDARD);
+            }
             self.pc = block.last();
             self.words = &words[straight..];
             (self.live, self.live_before) = (live[words.len()], live_before[straight]);
             self.mark();
         }
         self.end(guest, block, waiting)
+    }
+
+    /// What becomes of the assignment in the block, if it has many registers.
+    fn plan(&self, guest: &Guest, block: &Block, words: &[u32]) -> Option<Plan> {
+        let next = match block.end {
+            End::Next | End::Branch(_) => Some(block.next()),
+            End::Jump(target) => Some(target),
+            _ => None,
+        };
+        let assignment = |pc| guest.index(pc).map_or(STANDARD, |index| guest.blocks[index].assignment);
+        let standard = Assignment::STANDARD;
+        let to = match next {
+            Some(pc) if self.may_inherit(guest, pc) => None,
+            Some(pc) => match assignment(pc) {
+                STANDARD => Some(&standard),
+                number => Some(&self.unit.assignments[usize::from(number) - 1]),
+            },
+            None => Some(&standard),
+        };
+        pressure::plan(words, &self.assignment, self.dirty, to)
+    }
+
+    /// Whether the block at `pc` may go on with what the one that falls into it has in registers.
+    fn may_inherit(&self, guest: &Guest, pc: u64) -> bool {
+        guest.index(pc).is_some_and(|index| {
+            let block = &guest.blocks[index];
+            block.arrivals == 1
+                && !block.placed
+                && !block.loop_head
+                && block.words.len() > pressure::LENGTH_MIN
+        })
     }
 
     /// Says where the block is entered, if it can be.
@@ -346,7 +408,7 @@ where {
         } else {
             let cold = Cold::Entry { start, end, to: block.assignment, block: label };
             let stub = self.a.label();
-            self.stubs.push(Stub { label: stub, flags: Flags::Memory, assigned: STANDARD, cold });
+            self.stubs.push(Stub { label: stub, flags: Flags::Memory, assigned: STANDARD, dirty: ALL, cold });
         }
     }
 
@@ -391,7 +453,7 @@ where {
     fn way_to(&mut self, block: &Block) -> Label {
         let label = block.label.expect("all blocks have labels");
         match block.assignment {
-            to if to == self.assigned => label,
+            to if self.holds(to) => label,
             to => self.stub(Cold::Reassign { to, block: label }),
         }
     }
@@ -412,7 +474,11 @@ where {
         if block.live_in && !alone {
             self.save_flags();
         }
-        self.reassign(block.assignment);
+        if self.plans && self.may_inherit(guest, pc) {
+            self.inherits = true;
+        } else {
+            self.reassign(block.assignment);
+        }
         if block.placed {
             self.a.jump(block.label.expect("all blocks have labels"));
             return None;

@@ -256,6 +256,13 @@ impl Program {
         }
     }
 
+    /// Many instructions without a branch.
+    fn straight(&mut self) {
+        for _ in 0..20 + self.below(160) {
+            self.instruction();
+        }
+    }
+
     /// A conditional branch that is to be led somewhere.
     fn branch(&mut self) -> usize {
         let x = self.x();
@@ -287,6 +294,7 @@ impl Program {
     fn statements(&mut self, depth: usize) {
         for _ in 0..1 + self.below(4) {
             match self.below(if self.here() > 500 { 8 } else { 16 }) {
+                0 if self.one_in(2) => self.straight(),
                 0..=5 => self.instructions(6),
                 6 => {
                     let from = self.branch();
@@ -519,7 +527,7 @@ fn compare_programs(seeds: Range<u64>, flag: &AtomicU32, late: &AtomicBool) {
     // SAFETY: the window holds the mappings alone.
     let host = Host { memory: unsafe { Memory::new(CODE, END) }, counter: || 0 };
     let (mut engine, mut interpreter) = (engine(), Interpreter::new(&LOG));
-    let (mut faults, mut interrupts, mut assigned) = (0, 0u64, 0);
+    let (mut faults, mut interrupts, mut assigned, mut planned) = (0, 0u64, 0, 0);
     for seed in seeds {
         let mut program = Program::new(seed).finish();
         assert!(program.words.len() * 4 <= CODE_SIZE);
@@ -559,9 +567,12 @@ fn compare_programs(seeds: Range<u64>, flag: &AtomicU32, late: &AtomicBool) {
             }
         }
         assigned += jit().hold().assigned_loops();
+        planned += jit().hold().planned_blocks();
     }
     println!(
-        "{cases} programs, {assigned} loops with registers of their own, {faults} faults, {interrupts} interrupts"
+        "{cases} programs, {assigned} loops with registers of their own, {planned} blocks that change them, \
+         {faults} faults, {interrupts} interrupts"
     );
+    assert!(planned > cases as usize / 4);
     assert!(assigned > cases as usize / 4 && u64::from(faults) > cases && interrupts > cases);
 }
