@@ -15,11 +15,12 @@ use super::{bit, bits};
 use crate::layout::{Assignment, GENERAL};
 use alloc::vec::Vec;
 
-/// Blocks with fewer instructions are left alone.
-pub(super) const LENGTH_MIN: usize = 20;
+/// Blocks with fewer instructions are left alone: in loops, and elsewhere.
+const LENGTH_MIN_IN_LOOP: usize = 20;
+const LENGTH_MIN: usize = 32;
 /// The least number of memory operands that a plan must save, and of the eighths of all that there were.
-const GAIN_MIN: usize = 8;
-const GAIN_EIGHTHS: usize = 2;
+const GAIN_MIN: u32 = 8;
+const GAIN_EIGHTHS: u32 = 2;
 /// All places may differ from memory.
 pub(super) const ALL: u16 = (1 << PLACES) - 1;
 
@@ -44,6 +45,11 @@ pub(super) struct Change {
     pub load: bool,
     /// Whether the one that it takes the place of is stored.
     pub store: bool,
+}
+
+/// Whether a block of so many instructions is worth a plan.
+pub(super) fn is_long(length: usize, in_loop: bool) -> bool {
+    length >= if in_loop { LENGTH_MIN_IN_LOOP } else { LENGTH_MIN }
 }
 
 /// What happens to the assignment in a block.
@@ -227,20 +233,26 @@ impl Accesses {
         }
     }
 
-    /// Its registers, each once.
-    fn all(&self) -> impl Iterator<Item = u8> {
-        let [a, b, c] = self.reads;
-        let distinct = [a, if b == a { NO } else { b }, if c == a || c == b { NO } else { c }];
-        let write = if self.reads.contains(&self.write) { NO } else { self.write };
-        distinct.into_iter().chain([write]).filter(|&register| register != NO)
+    /// Bit per register: those that it names.
+    fn all(&self) -> u32 {
+        self.reads.iter().fold(mask(self.write), |all, &register| all | mask(register))
     }
+}
+
+/// The registers in a mask.
+fn registers(mut all: u32) -> impl Iterator<Item = u8> {
+    core::iter::from_fn(move || {
+        let register = all.trailing_zeros() as u8;
+        all &= all.wrapping_sub(1);
+        (register < 32).then_some(register)
+    })
 }
 
 /// The places of a block's registers while a plan is made.
 struct Places {
     guests: [u8; PLACES],
-    /// By register: the place, or [`NO`].
-    of: [u8; 32],
+    /// Bit per register: whether it has a place.
+    placed: u32,
     dirty: u16,
     /// By register: the instruction that uses it next.
     next: [u16; 32],
@@ -248,98 +260,91 @@ struct Places {
 }
 
 impl Places {
-    /// Gives `guest` a place if there is one whose register is used later than it is used again.
-    fn bring(&mut self, at: usize, guest: u8, load: bool, accesses: &Accesses) {
-        let again = self.next[usize::from(guest)];
-        let farthest = (0..PLACES)
-            .filter(|&place| !accesses.all().any(|used| used == self.guests[place]))
-            .max_by_key(|&place| self.next[usize::from(self.guests[place])]);
-        let Some(place) = farthest else { return };
-        let old = self.guests[place];
-        if self.next[usize::from(old)] <= again {
+    /// Gives `guest` a place if there is one whose register is used later than it is used again, and not now (`used`).
+    fn bring(&mut self, at: usize, guest: u8, load: bool, used: u32) {
+        let (mut place, mut farthest) = (NO, self.next[usize::from(guest)]);
+        for (i, &old) in self.guests.iter().enumerate() {
+            let next = self.next[usize::from(old)];
+            if next > farthest && used >> old & 1 == 0 {
+                (place, farthest) = (i as u8, next);
+            }
+        }
+        if place == NO {
             return;
         }
+        let place = usize::from(place);
         let store = self.dirty >> place & 1 == 1;
         self.changes.push(Change { at, place, guest, load, store });
-        self.guests[place] = guest;
-        self.of[usize::from(old)] = NO;
-        self.of[usize::from(guest)] = place as u8;
+        let old = core::mem::replace(&mut self.guests[place], guest);
+        self.placed = self.placed & !mask(old) | mask(guest);
         self.dirty &= !(1 << place);
     }
 
-    fn is_in_memory(&self, guest: u8) -> bool {
-        self.of[usize::from(guest)] == NO
-    }
-
-    fn written(&mut self, guest: u8) {
-        if guest != NO && !self.is_in_memory(guest) {
-            self.dirty |= 1 << self.of[usize::from(guest)];
+    /// Some registers are written.
+    fn write(&mut self, written: u32) {
+        if written & self.placed == 0 {
+            return;
+        }
+        for (place, &guest) in self.guests.iter().enumerate() {
+            self.dirty |= ((written >> guest & 1) as u16) << place;
         }
     }
 }
 
-/// The plan for a block's instructions without its branch, if one pays: `from` is the assignment before it, of which `dirty` may differ from memory, `to`
-/// the one that is wanted behind it, if one is.
+/// The plan for a block's instructions without its branch, if one pays: `from` is the assignment before it, of which `dirty`
+/// may differ from memory, `to` the one that is wanted behind it, if one is.
 pub(super) fn plan(words: &[u32], from: &Assignment, dirty: u16, to: Option<&Assignment>) -> Option<Plan> {
-    if words.len() < LENGTH_MIN {
-        return None;
-    }
-    let accesses: Vec<Accesses> = words.iter().map(|&word| Accesses::of(word)).collect();
-    let operands =
-        |accesses: &Accesses| accesses.all().filter(|&guest| from.general_host(guest).is_none()).count();
-    let before: usize = accesses.iter().map(operands).sum();
+    let placed = from.general().iter().fold(0, |placed, &guest| placed | mask(guest));
+    let mut before = 0;
+    let accesses: Vec<Accesses> = words
+        .iter()
+        .map(|&word| {
+            let accesses = Accesses::of(word);
+            before += (accesses.all() & !placed).count_ones();
+            accesses
+        })
+        .collect();
     if before < GAIN_MIN {
         return None;
     }
     let mut places =
-        Places { guests: *from.general(), of: [NO; 32], dirty, next: [NEVER; 32], changes: Vec::new() };
-    for (place, &guest) in places.guests.iter().enumerate() {
-        places.of[usize::from(guest)] = place as u8;
-    }
+        Places { guests: *from.general(), placed, dirty, next: [NEVER; 32], changes: Vec::new() };
     for &guest in to.iter().flat_map(|to| to.general()) {
         places.next[usize::from(guest)] = AT_END;
     }
-    // By instruction, the next uses of what it uses, in the order of `Accesses::all`.
+    // By instruction, the next uses of what it uses, by rising register.
     let mut nexts = alloc::vec![[NEVER; 4]; words.len()];
     for (i, accesses) in accesses.iter().enumerate().rev() {
-        for (guest, next) in accesses.all().zip(&mut nexts[i]) {
+        for (guest, next) in registers(accesses.all()).zip(&mut nexts[i]) {
             *next = core::mem::replace(&mut places.next[usize::from(guest)], i as u16);
         }
     }
     let mut plan = Plan { changes: Vec::new(), dirty: Vec::with_capacity(words.len()) };
     let mut after = 0;
     for (i, accesses) in accesses.iter().enumerate() {
-        for (guest, next) in accesses.all().zip(nexts[i]) {
+        let used = accesses.all();
+        for (guest, next) in registers(used).zip(nexts[i]) {
             places.next[usize::from(guest)] = next;
         }
-        for guest in accesses.all().filter(|&guest| guest != accesses.write) {
-            if places.is_in_memory(guest) {
-                places.bring(i, guest, true, accesses);
-            }
+        let only_written = if accesses.reads.contains(&accesses.write) { 0 } else { mask(accesses.write) };
+        for guest in registers(used & !only_written & !places.placed) {
+            places.bring(i, guest, true, used);
         }
-        let write = accesses.write;
-        if write != NO && places.is_in_memory(write) {
-            // One that is read, too, is not brought in for the write alone.
-            if accesses.reads.contains(&write) {
-                places.bring(i, write, true, accesses);
-            } else {
-                places.bring(i, write, false, accesses);
-            }
+        for guest in registers(only_written & !places.placed) {
+            places.bring(i, guest, false, used);
         }
-        after += accesses.all().filter(|&guest| places.is_in_memory(guest)).count();
-        places.written(write);
-        (0..32).filter(|guest| accesses.also >> guest & 1 == 1).for_each(|guest| places.written(guest));
+        after += (used & !places.placed).count_ones();
+        places.write(mask(accesses.write) | accesses.also);
         if accesses.unknown {
             places.dirty = ALL;
         }
         plan.dirty.push(places.dirty);
     }
-    let moves = |change: &Change| usize::from(change.load) + usize::from(change.store);
-    after += places.changes.iter().map(moves).sum::<usize>();
+    let moves = |change: &Change| u32::from(change.load) + u32::from(change.store);
+    after += places.changes.iter().map(moves).sum::<u32>();
     if let Some(to) = to {
         let back = |place: &usize| places.guests[*place] != to.general()[*place];
-        after +=
-            (0..PLACES).filter(back).map(|place| 1 + usize::from(places.dirty >> place & 1)).sum::<usize>();
+        after += (0..PLACES).filter(back).map(|place| 1 + u32::from(places.dirty >> place & 1)).sum::<u32>();
     }
     plan.changes = places.changes;
     (after + GAIN_MIN.max(before * GAIN_EIGHTHS / 8) <= before).then_some(plan)

@@ -368,6 +368,9 @@ where {
 
     /// What becomes of the assignment in the block, if it has many registers.
     fn plan(&self, guest: &Guest, block: &Block, words: &[u32]) -> Option<Plan> {
+        if !pressure::is_long(words.len(), block.assignment != STANDARD) {
+            return None;
+        }
         let next = match block.end {
             End::Next | End::Branch(_) => Some(block.next()),
             End::Jump(target) => Some(target),
@@ -393,7 +396,7 @@ where {
             block.arrivals == 1
                 && !block.placed
                 && !block.loop_head
-                && block.words.len() > pressure::LENGTH_MIN
+                && pressure::is_long(block.words.len(), block.assignment != STANDARD)
         })
     }
 
