@@ -1,47 +1,149 @@
 //! Finding code by its address: exactly, and by the pages that a change of memory touches.
 
-use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
-use core::hash::{BuildHasherDefault, Hasher};
 use core::ops::Range;
 
 /// Blocks of code lie in one page each, so that they are found from any address in it.
 pub const PAGE: u64 = 4096;
 
-/// Spreads addresses of instructions over the buckets of a map: multiplication by 2^64 divided by the golden ratio.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct AddressHasher(u64);
+/// No item.
+pub const NONE: u32 = u32::MAX;
 
-impl Hasher for AddressHasher {
-    fn finish(&self) -> u64 {
-        self.0
+/// Spreads addresses of instructions: multiplication by 2^64 divided by the golden ratio, of which the high bits are good.
+fn spread(key: u64) -> u32 {
+    (key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32
+}
+
+/// Numbers of items by keys that the items know themselves: open addressing, 8 bytes per slot, so that a look-up costs one
+/// line of memory here and one of the item.
+#[derive(Debug, Default)]
+pub struct AddressTable {
+    /// Spread key and number.
+    slots: Vec<(u32, u32)>,
+    /// How far the spread key is shifted to be a slot's number.
+    shift: u32,
+    used: usize,
+}
+
+/// Slots of a table that has any.
+const SLOTS_MIN: usize = 1 << 10;
+/// Slots below which a table grows faster.
+const SLOTS_FEW: usize = 1 << 14;
+
+impl AddressTable {
+    fn slot(&self, spread: u32) -> usize {
+        (spread >> self.shift) as usize
     }
 
-    fn write(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.write_u64(u64::from(byte));
+    /// The item of `key`; `is` says whether an item has it.
+    #[inline]
+    pub fn find(&self, key: u64, is: impl Fn(u32) -> bool) -> Option<u32> {
+        self.find_slot(key, is).map(|slot| self.slots[slot].1)
+    }
+
+    #[inline]
+    fn find_slot(&self, key: u64, is: impl Fn(u32) -> bool) -> Option<usize> {
+        let spread = spread(key);
+        let mask = self.slots.len().wrapping_sub(1);
+        let mut slot = self.slot(spread);
+        loop {
+            let &(known, item) = self.slots.get(slot & mask)?;
+            if item == NONE {
+                return None;
+            }
+            if known == spread && is(item) {
+                return Some(slot & mask);
+            }
+            slot += 1;
         }
     }
 
-    fn write_u64(&mut self, value: u64) {
-        let spread = (self.0 ^ value).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        self.0 = spread ^ spread >> 32;
+    /// Adds the item of a key that has none.
+    pub fn insert(&mut self, key: u64, item: u32) {
+        if self.used >= self.slots.len() / 4 * 3 {
+            self.grow();
+        }
+        self.used += 1;
+        self.put(spread(key), item);
+    }
+
+    fn put(&mut self, spread: u32, item: u32) {
+        let mask = self.slots.len() - 1;
+        let mut slot = self.slot(spread);
+        while self.slots[slot & mask].1 != NONE {
+            slot += 1;
+        }
+        self.slots[slot & mask] = (spread, item);
+    }
+
+    #[cold]
+    fn grow(&mut self) {
+        let more = if self.slots.len() < SLOTS_FEW { 4 } else { 2 };
+        let size = (self.slots.len() * more).max(SLOTS_MIN);
+        self.shift = 32 - size.trailing_zeros();
+        let old = core::mem::replace(&mut self.slots, alloc::vec![(0, NONE); size]);
+        for (spread, item) in old {
+            if item != NONE {
+                self.put(spread, item);
+            }
+        }
+    }
+
+    /// Forgets the item of `key`; `is` says whether an item has it.
+    pub fn remove(&mut self, key: u64, is: impl Fn(u32) -> bool) {
+        let Some(mut hole) = self.find_slot(key, is) else { return };
+        self.used -= 1;
+        let mask = self.slots.len() - 1;
+        let mut slot = hole;
+        // What follows and would not be found behind an empty slot moves up.
+        loop {
+            slot = (slot + 1) & mask;
+            let (spread, item) = self.slots[slot];
+            if item == NONE {
+                break;
+            }
+            let wanted = self.slot(spread);
+            if (slot.wrapping_sub(wanted) & mask) >= (slot.wrapping_sub(hole) & mask) {
+                self.slots[hole] = self.slots[slot];
+                hole = slot;
+            }
+        }
+        self.slots[hole].1 = NONE;
+    }
+
+    /// Forgets all.
+    pub fn clear(&mut self) {
+        *self = AddressTable::default();
     }
 }
 
-/// A map by address.
-pub type AddressMap<T> = hashbrown::HashMap<u64, T, BuildHasherDefault<AddressHasher>>;
-
 /// Numbers of blocks by the page they begin in.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct PageIndex {
-    pages: BTreeMap<u64, Vec<u32>>,
+    table: AddressTable,
+    /// Page numbers, and the blocks that begin there.
+    pages: Vec<(u64, Vec<u32>)>,
+    /// The page that was asked for last, for runs of blocks.
+    last: usize,
 }
 
 impl PageIndex {
+    /// The list of a page, if it has one.
+    fn find(&self, page: u64) -> Option<usize> {
+        self.table.find(page, |item| self.pages[item as usize].0 == page).map(|item| item as usize)
+    }
+
     /// Adds block `number` at `address`.
     pub fn insert(&mut self, address: u64, number: u32) {
-        self.pages.entry(address / PAGE).or_default().push(number);
+        let page = address / PAGE;
+        if self.pages.get(self.last).is_none_or(|known| known.0 != page) {
+            self.last = self.find(page).unwrap_or_else(|| {
+                self.pages.push((page, Vec::new()));
+                self.table.insert(page, self.pages.len() as u32 - 1);
+                self.pages.len() - 1
+            });
+        }
+        self.pages[self.last].1.push(number);
     }
 
     /// Asks `keep` for each block in the pages that `range` touches, and forgets those that it refuses.
@@ -49,21 +151,25 @@ impl PageIndex {
         if range.is_empty() {
             return;
         }
-        let mut empty = Vec::new();
-        for (&page, numbers) in self.pages.range_mut(range.start / PAGE..=(range.end - 1) / PAGE) {
-            numbers.retain(|&number| keep(number));
-            if numbers.is_empty() {
-                empty.push(page);
+        let (first, last) = (range.start / PAGE, (range.end - 1) / PAGE);
+        if last - first < self.pages.len() as u64 {
+            for page in first..=last {
+                if let Some(index) = self.find(page) {
+                    self.pages[index].1.retain(|&number| keep(number));
+                }
             }
-        }
-        for page in empty {
-            self.pages.remove(&page);
+        } else {
+            for (page, numbers) in &mut self.pages {
+                if (first..=last).contains(page) {
+                    numbers.retain(|&number| keep(number));
+                }
+            }
         }
     }
 
     /// Forgets all.
     pub fn clear(&mut self) {
-        self.pages.clear();
+        *self = PageIndex::default();
     }
 }
 
@@ -90,5 +196,39 @@ mod tests {
         });
         assert_eq!(seen, [2, 3]);
         index.retain(0x2000..0x2000, |_| unreachable!("an empty range"));
+    }
+
+    #[test]
+    fn items_are_found_until_they_are_removed() {
+        // Keys that collide in a table of the least size, and others.
+        let mut keys: Vec<u64> = (0..6000).map(|i| 0x5555_0000_0000 + i * 4).collect();
+        let slot = |key: u64| spread(key) >> 22;
+        let first = slot(keys[0]);
+        keys.extend(
+            (6000..4_000_000u64)
+                .map(|i| 0x5555_0000_0000 + i * 4)
+                .filter(|&key| slot(key) == first)
+                .take(500),
+        );
+        let mut table = AddressTable::default();
+        let is = |key: u64| move |item: u32| keys_at(item) == key;
+        fn keys_at(item: u32) -> u64 {
+            0x5555_0000_0000 + u64::from(item) * 4
+        }
+        let item = |key: u64| ((key - 0x5555_0000_0000) / 4) as u32;
+        for &key in &keys {
+            assert_eq!(table.find(key, is(key)), None);
+            table.insert(key, item(key));
+        }
+        for (number, &key) in keys.iter().enumerate() {
+            assert_eq!(table.find(key, is(key)), Some(item(key)));
+            if number % 3 == 0 {
+                table.remove(key, is(key));
+            }
+        }
+        for (number, &key) in keys.iter().enumerate() {
+            let left = (number % 3 != 0).then(|| item(key));
+            assert_eq!(table.find(key, is(key)), left);
+        }
     }
 }

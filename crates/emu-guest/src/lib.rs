@@ -16,3 +16,4 @@ compile_error!("guest memory is accessed by x86-64 instructions; other hosts nee
 pub mod a64;
 pub mod addresses;
 pub mod memory;
+pub mod pieces;

@@ -8,15 +8,15 @@
 use crate::engine::Presence;
 use crate::layout::Assignment;
 use crate::thunks::Thunks;
-use crate::translate::{Features, FlagForm};
+use crate::translate::{Buffers, Features, FlagForm};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::ops::Range;
 use core::sync::atomic::{AtomicI32, Ordering};
 use crossdock_emu_guest::a64::{Invalidations, LOG, Op};
-use crossdock_emu_guest::addresses::{AddressMap, PAGE, PageIndex};
+use crossdock_emu_guest::addresses::{AddressTable, NONE, PAGE, PageIndex};
 use crossdock_emu_guest::memory::untagged;
-use crossdock_emu_x64::Assembler;
+use crossdock_emu_guest::pieces::{Lists, Pieces, Place};
 
 /// An instruction that generated code hands to the interpreter.
 #[derive(Clone, Copy)]
@@ -28,13 +28,16 @@ pub struct Record {
     pub pc: u64,
 }
 
-/// A block of guest code and where its translation begins.
+/// A block of guest code that is translated, or that links lead to.
 #[derive(Clone, Copy, Debug)]
-pub struct Entry {
-    /// Offset in the arena.
-    pub code: u32,
+struct Entry {
+    key: u64,
+    /// Where its translation begins, an offset in the arena, or [`NONE`].
+    code: u32,
     /// Number of its unit.
     unit: u32,
+    /// The first of the links that lead to it, or [`NONE`]; the others follow by `next`.
+    incoming: u32,
 }
 
 /// A direct branch out of a unit.
@@ -46,12 +49,9 @@ pub struct Link {
     pub site: u32,
     /// Where it leads while it is not linked.
     pub unlinked: u32,
-    /// The next link to the same block, or [`NO_LINK`].
+    /// The next link to the same block, or [`NONE`].
     pub next: u32,
 }
-
-/// The end of a list of links.
-pub const NO_LINK: u32 = u32::MAX;
 
 /// Where a guest instruction that may fault begins.
 #[derive(Clone, Copy, Debug)]
@@ -93,17 +93,28 @@ pub struct Unit {
     pub alone: bool,
 }
 
+impl Unit {
+    /// Makes it empty, but for what is kept for the next unit.
+    fn clear(&mut self) {
+        self.blocks.clear();
+        self.inner.clear();
+        self.links.clear();
+        self.marks.clear();
+        self.planned = 0;
+    }
+}
+
 /// A unit in the arena.
 struct Placed {
     /// Offsets of its code.
     code: Range<u32>,
     start: u64,
-    marks: Vec<Mark>,
+    marks: Place,
     assignments: Vec<Assignment>,
     loops: usize,
     planned: usize,
     /// Its blocks, by key and end, those that cannot be entered with the others; empty once it is dropped.
-    blocks: Vec<(u64, u64)>,
+    blocks: Place,
     /// Read by the code.
     _records: Vec<Box<Record>>,
 }
@@ -122,13 +133,16 @@ pub struct Cache {
     ready: fn(end: u64) -> u64,
     /// The entry and exit code.
     pub thunks: Thunks,
-    units: Vec<Placed>,
-    blocks: AddressMap<Entry>,
+    units: Pieces<Placed>,
+    /// What [`Placed::marks`] and [`Placed::blocks`] are in.
+    marks: Lists<Mark>,
+    blocks: Lists<(u64, u64)>,
+    /// Blocks by number, and numbers by key.
+    entries: Pieces<Entry>,
+    keys: AddressTable,
     /// Units by the pages of their blocks.
     pages: PageIndex,
-    links: Vec<Link>,
-    /// The first of the links that lead to a block, translated or not; the others follow by `next`.
-    incoming: AddressMap<u32>,
+    links: Pieces<Link>,
     /// Entries of the log of changes that have been heeded.
     seen: u64,
     /// Changes when a unit is dropped.
@@ -137,8 +151,8 @@ pub struct Cache {
     pub(crate) emptying: bool,
     /// The process's threads.
     pub(crate) presences: Vec<&'static Presence>,
-    /// The translator's buffer.
-    pub assembler: Assembler,
+    /// The translator's buffers.
+    pub buffers: Buffers,
     /// What the host has beyond x86-64-v3.
     pub features: Features,
 }
@@ -164,8 +178,8 @@ impl Cache {
         log: &Invalidations,
         ready: fn(end: u64) -> u64,
     ) -> Cache {
-        let mut assembler = Assembler::new();
-        let thunks = Thunks::write(&mut assembler, fallback);
+        let mut buffers = Buffers::default();
+        let thunks = Thunks::write(&mut buffers.assembler, fallback);
         let mut cache = Cache {
             arena,
             size,
@@ -174,16 +188,18 @@ impl Cache {
             told: 0,
             ready,
             thunks,
-            units: Vec::new(),
-            blocks: AddressMap::default(),
+            units: Pieces::default(),
+            marks: Lists::default(),
+            blocks: Lists::default(),
+            entries: Pieces::default(),
+            keys: AddressTable::default(),
             pages: PageIndex::default(),
-            links: Vec::new(),
-            incoming: AddressMap::default(),
+            links: Pieces::default(),
             seen: log.head(),
             epoch: 1,
             emptying: false,
             presences: Vec::new(),
-            assembler,
+            buffers,
             features: Features::of_host(),
         };
         cache.first = cache.place_assembled().end;
@@ -207,77 +223,91 @@ impl Cache {
 
     /// The number of the next link.
     pub fn next_link(&self) -> u32 {
-        self.links.len() as u32
+        self.links.len()
     }
 
     /// Copies the assembler's code to [`Cache::next_offset`].
     fn place_assembled(&mut self) -> Range<u32> {
         let start = self.next_offset();
-        let end = start + self.assembler.position();
+        let end = start + self.buffers.assembler.position();
         if self.address(end) > self.told {
             self.told = (self.ready)(self.address(end));
         }
         assert!(end <= self.size, "the translator was asked for code although the cache is full");
-        let code = self.assembler.finish();
+        let code = self.buffers.assembler.finish();
         // SAFETY: the range is inside the arena and nobody runs it yet.
         unsafe { core::ptr::copy_nonoverlapping(code.as_ptr(), self.arena.add(start as usize), code.len()) };
         self.used = end;
-        self.assembler.clear();
+        self.buffers.assembler.clear();
         start..end
     }
 
     /// The block of a key.
     pub fn entry(&self, key: u64) -> Option<u32> {
-        self.blocks.get(&key).map(|entry| entry.code)
+        let number = self.keys.find(key, |number| self.entries[number].key == key)?;
+        Some(self.entries[number].code).filter(|&code| code != NONE)
     }
 
-    /// Takes the assembler's code as a unit and links it with the others.
-    pub fn add(&mut self, unit: Unit) {
+    /// The number of a key, which is made if there is none.
+    fn number(&mut self, key: u64) -> u32 {
+        self.keys.find(key, |number| self.entries[number].key == key).unwrap_or_else(|| {
+            let number = self.entries.push(Entry { key, code: NONE, unit: NONE, incoming: NONE });
+            self.keys.insert(key, number);
+            number
+        })
+    }
+
+    /// Takes what the translator has made, and links it with the rest.
+    pub fn add(&mut self, buffers: Buffers) {
+        self.buffers = buffers;
+        let mut unit = core::mem::take(&mut self.buffers.unit);
         let code = self.place_assembled();
-        let number = self.units.len() as u32;
-        let mut blocks = unit.inner;
-        blocks.reserve_exact(unit.blocks.len());
-        for (key, end, offset) in unit.blocks {
-            self.blocks.insert(key, Entry { code: offset, unit: number });
-            blocks.push((key, end));
-            self.patch_incoming(key, |_| offset);
+        let number = self.units.len();
+        for &(key, end, offset) in &unit.blocks {
+            let entry = self.number(key);
+            (self.entries[entry].code, self.entries[entry].unit) = (offset, number);
+            unit.inner.push((key, end));
+            self.patch_incoming(entry, |_| offset);
         }
         let mut page = u64::MAX;
-        for &(key, _) in &blocks {
+        for &(key, _) in &unit.inner {
             if key / PAGE != page {
                 page = key / PAGE;
                 self.pages.insert(key, number);
             }
         }
-        for link in unit.links {
-            let id = self.links.len() as u32;
+        for &link in &unit.links {
+            let id = self.links.push(link);
             if unit.alone {
-                self.links.push(link);
                 continue;
             }
-            let next = self.incoming.insert(link.target, id).unwrap_or(NO_LINK);
-            self.links.push(Link { next, ..link });
-            if let Some(entry) = self.blocks.get(&link.target) {
-                self.patch(link.site, entry.code);
+            let entry = self.number(link.target);
+            let entry = &mut self.entries[entry];
+            self.links[id].next = core::mem::replace(&mut entry.incoming, id);
+            if entry.code != NONE {
+                let code = entry.code;
+                self.patch(link.site, code);
             }
         }
         self.units.push(Placed {
             code,
             start: unit.start,
-            marks: unit.marks,
-            assignments: unit.assignments,
+            marks: self.marks.add(&unit.marks),
+            assignments: core::mem::take(&mut unit.assignments),
             loops: unit.loops,
             planned: unit.planned,
-            blocks,
-            _records: unit.records,
+            blocks: self.blocks.add(&unit.inner),
+            _records: core::mem::take(&mut unit.records),
         });
+        unit.clear();
+        self.buffers.unit = unit;
     }
 
     /// Makes all links to a block lead to what `to` says.
-    fn patch_incoming(&self, key: u64, to: impl Fn(&Link) -> u32) {
-        let mut next = self.incoming.get(&key).copied().unwrap_or(NO_LINK);
-        while next != NO_LINK {
-            let link = &self.links[next as usize];
+    fn patch_incoming(&self, entry: u32, to: impl Fn(&Link) -> u32) {
+        let mut next = self.entries[entry].incoming;
+        while next != NONE {
+            let link = &self.links[next];
             self.patch(link.site, to(link));
             next = link.next;
         }
@@ -293,7 +323,7 @@ impl Cache {
 
     /// The target of a link.
     pub fn link_target(&self, link: u32) -> u64 {
-        self.links[link as usize].target
+        self.links[link].target
     }
 
     /// The guest instruction whose translation holds the host address `pc`, and where its flags and registers are.
@@ -304,8 +334,8 @@ impl Cache {
         if !unit.code.contains(&offset) {
             return None;
         }
-        let mark = unit.marks.partition_point(|mark| mark.code <= offset).checked_sub(1)?;
-        let mark = unit.marks[mark];
+        let marks = self.marks.get(unit.marks);
+        let mark = marks[marks.partition_point(|mark| mark.code <= offset).checked_sub(1)?];
         let assignment = match mark.assignment {
             STANDARD => &Assignment::STANDARD,
             number => &unit.assignments[usize::from(number) - 1],
@@ -342,20 +372,22 @@ impl Cache {
     pub(crate) fn reset(&mut self) {
         self.used = self.first;
         self.units.clear();
+        self.marks.clear();
         self.blocks.clear();
+        self.entries.clear();
+        self.keys.clear();
         self.pages.clear();
         self.links.clear();
-        self.incoming.clear();
         self.emptying = false;
     }
 
     fn drop_range(&mut self, range: Range<u64>) {
         let start = untagged(range.start);
         let end = if range.end == u64::MAX { u64::MAX } else { untagged(range.end).max(start) };
-        let units = &self.units;
+        let (units, lists) = (&self.units, &self.blocks);
         let mut hit: Vec<u32> = Vec::new();
         self.pages.retain(start..end, |number| {
-            let blocks = &units[number as usize].blocks;
+            let blocks = lists.get(units[number].blocks);
             if blocks.iter().any(|&(key, block_end)| key < end && block_end > start) {
                 hit.push(number);
             }
@@ -375,32 +407,39 @@ impl Cache {
     /// Drops the unit that was added last.
     pub(crate) fn drop_last(&mut self) {
         if let Some(last) = self.units.len().checked_sub(1) {
-            self.drop_unit(last as u32);
+            self.drop_unit(last);
         }
     }
 
     fn drop_unit(&mut self, number: u32) {
-        for (key, _) in core::mem::take(&mut self.units[number as usize].blocks) {
+        let blocks = core::mem::take(&mut self.units[number].blocks);
+        for i in 0..self.blocks.get(blocks).len() {
+            let key = self.blocks.get(blocks)[i].0;
             // A later unit may have the key now; those that cannot be entered have none.
-            if self.blocks.get(&key).is_some_and(|entry| entry.unit == number) {
-                self.blocks.remove(&key);
-                self.patch_incoming(key, |link| link.unlinked);
+            let entry = self.keys.find(key, |number| self.entries[number].key == key);
+            if let Some(entry) = entry.filter(|&entry| self.entries[entry].unit == number) {
+                (self.entries[entry].code, self.entries[entry].unit) = (NONE, NONE);
+                self.patch_incoming(entry, |link| link.unlinked);
             }
         }
     }
 
     /// Blocks whose assignment changes within, in code that has not been dropped.
     pub fn planned_blocks(&self) -> usize {
-        self.units.iter().filter(|unit| !unit.blocks.is_empty()).map(|unit| unit.planned).sum()
+        self.units
+            .iter()
+            .filter(|unit| !self.blocks.get(unit.blocks).is_empty())
+            .map(|unit| unit.planned)
+            .sum()
     }
 
     /// Loops that have the guest's registers elsewhere, in code that has not been dropped.
     pub fn assigned_loops(&self) -> usize {
-        self.units.iter().filter(|unit| !unit.blocks.is_empty()).map(|unit| unit.loops).sum()
+        self.units.iter().filter(|unit| !self.blocks.get(unit.blocks).is_empty()).map(|unit| unit.loops).sum()
     }
 
     /// Bytes of code and number of units.
     pub fn size(&self) -> (u32, usize) {
-        (self.used, self.units.len())
+        (self.used, self.units.len() as usize)
     }
 }

@@ -464,22 +464,24 @@ impl Engine {
         if cache.is_full() && !jit.make_room(cache) {
             return;
         }
-        let mut assembler = core::mem::take(&mut cache.assembler);
+        let mut buffers = core::mem::take(&mut cache.buffers);
         let (interpreter, alone) = (&self.interpreter, jit.threads.load(Ordering::Relaxed) == 1);
-        let unit = translate::translate(cache, &mut assembler, host, pc, mode, |other| {
+        let done = translate::translate(cache, &mut buffers, host, pc, mode, |other| {
             let heat = interpreter.heat(other);
             // Only a block that this thread knows as translated, or another thread may have met, is looked for.
             heat >= WARM && (heat < TRANSLATED && alone || cache.entry(other | mode).is_none())
         });
-        cache.assembler = assembler;
-        let Some(unit) = unit else { return };
-        for &(key, _, _) in &unit.blocks {
+        if !done {
+            cache.buffers = buffers;
+            return;
+        }
+        for &(key, _, _) in &buffers.unit.blocks {
             self.interpreter.set_heat(key & !3, TRANSLATED);
         }
-        for &(start, _) in &unit.inner {
+        for &(start, _) in &buffers.unit.inner {
             self.interpreter.set_heat(start, TRANSLATED);
         }
-        cache.add(unit);
+        cache.add(buffers);
     }
 
     /// Runs generated code until it exits; what it exits for, if that is the caller's.

@@ -188,30 +188,62 @@ const UNBOUND: u32 = u32::MAX;
 
 /// The longest instruction (SDM volume 2, chapter 2.3.11), and one more byte.
 const LENGTH_MAX: usize = 16;
+/// Room behind the buffer's end for an instruction: a store at any length up to [`LENGTH_MAX`] is inside.
+const ROOM: usize = 2 * LENGTH_MAX;
 
-/// An instruction on its way to the buffer, which takes it in one store.
-#[derive(Clone, Copy)]
-struct Encoding {
-    bytes: [u8; LENGTH_MAX],
+/// An instruction that is being written behind the buffer's end.
+struct Encoding<'a> {
+    bytes: &'a mut [u8; ROOM],
     length: usize,
-    /// What the displacement that ends it leads to.
-    label: Option<Label>,
+    /// What the displacement that ends here leads to.
+    fixup: Option<(usize, Label)>,
 }
 
-impl Encoding {
-    const EMPTY: Encoding = Encoding { bytes: [0; LENGTH_MAX], length: 0, label: None };
-
+impl Encoding<'_> {
     #[inline(always)]
     fn byte(&mut self, byte: u8) {
-        self.bytes[self.length & (LENGTH_MAX - 1)] = byte;
+        self.bytes[self.length % LENGTH_MAX] = byte;
         self.length += 1;
     }
 
     #[inline(always)]
+    fn store<const N: usize>(&mut self, bytes: [u8; N]) {
+        let at = self.length % LENGTH_MAX;
+        self.bytes[at..at + N].copy_from_slice(&bytes);
+        self.length += N;
+    }
+
+    #[inline(always)]
     fn dword(&mut self, value: i32) {
-        for byte in value.to_le_bytes() {
-            self.byte(byte);
+        self.store(value.to_le_bytes());
+    }
+
+    /// An opcode of one to three bytes; those of more than one begin with 0F.
+    #[inline(always)]
+    fn opcode(&mut self, opcode: u32) {
+        if opcode > 0xffff {
+            self.byte((opcode >> 16) as u8);
         }
+        if opcode > 0xff {
+            self.byte((opcode >> 8) as u8);
+        }
+        self.byte(opcode as u8);
+    }
+
+    #[inline(always)]
+    fn immediate(&mut self, immediate: Immediate) {
+        match immediate {
+            Immediate::None => {}
+            Immediate::Byte(value) => self.byte(value),
+            Immediate::Dword(value) => self.dword(value),
+        }
+    }
+
+    /// Four bytes that lead to a label from their end.
+    #[inline(always)]
+    fn label(&mut self, label: Label) {
+        self.dword(0);
+        self.fixup = Some((self.length, label));
     }
 
     /// ModRM, SIB and displacement. The REX or VEX bits have been written.
@@ -222,8 +254,7 @@ impl Encoding {
             Rm::R(register) => return self.byte(0xc0 | reg | register & 7),
             Rm::L(label) => {
                 self.byte(reg | 5);
-                self.label = Some(label);
-                return self.dword(0);
+                return self.label(label);
             }
             Rm::M(mem) => mem,
         };
@@ -253,6 +284,14 @@ impl Encoding {
             _ => {}
         }
     }
+}
+
+/// What ends an instruction.
+#[derive(Clone, Copy)]
+enum Immediate {
+    None,
+    Byte(u8),
+    Dword(i32),
 }
 
 /// A buffer of code.
@@ -316,25 +355,20 @@ impl Assembler {
         Some(self.labels[label.0 as usize]).filter(|&offset| offset != UNBOUND)
     }
 
-    /// One byte as it is.
-    #[inline]
-    pub fn byte(&mut self, byte: u8) {
-        let mut encoding = Encoding::EMPTY;
-        encoding.byte(byte);
-        self.put(encoding);
-    }
-
     /// Appends an instruction, or a part of one.
     #[inline(always)]
-    fn put(&mut self, encoding: Encoding) {
-        if self.code.len() - self.length < LENGTH_MAX {
+    fn put(&mut self, write: impl FnOnce(&mut Encoding<'_>)) {
+        if self.code.len() - self.length < ROOM {
             self.grow();
         }
-        self.code[self.length..self.length + LENGTH_MAX].copy_from_slice(&encoding.bytes);
-        self.length += encoding.length;
-        if let Some(label) = encoding.label {
-            self.fixups.push((self.position(), label));
+        let bytes = self.code[self.length..].first_chunk_mut().expect("there is room");
+        let mut encoding = Encoding { bytes, length: 0, fixup: None };
+        write(&mut encoding);
+        let Encoding { length, fixup, .. } = encoding;
+        if let Some((end, label)) = fixup {
+            self.fixups.push(((self.length + end) as u32, label));
         }
+        self.length += length;
     }
 
     #[cold]
@@ -343,20 +377,22 @@ impl Assembler {
         self.code.resize(size, 0);
     }
 
+    /// One byte as it is.
+    #[inline]
+    pub fn byte(&mut self, byte: u8) {
+        self.put(|encoding| encoding.byte(byte));
+    }
+
     /// Bytes as they are.
     pub fn bytes(&mut self, bytes: &[u8]) {
         for part in bytes.chunks(LENGTH_MAX) {
-            let mut encoding = Encoding::EMPTY;
-            for &byte in part {
-                encoding.byte(byte);
-            }
-            self.put(encoding);
+            self.put(|encoding| part.iter().for_each(|&byte| encoding.byte(byte)));
         }
     }
 
     /// Data of 8 bytes.
     pub fn quad(&mut self, value: u64) {
-        self.bytes(&value.to_le_bytes());
+        self.put(|encoding| encoding.store(value.to_le_bytes()));
     }
 
     /// NOPs until the position plus `ahead` is a multiple of `align` (a power of two).
@@ -364,10 +400,6 @@ impl Assembler {
         while !(self.position() + ahead).is_multiple_of(align) {
             self.byte(0x90);
         }
-    }
-
-    fn dword(&mut self, value: i32) {
-        self.bytes(&value.to_le_bytes());
     }
 
     /// REX prefix bits R, X and B.
@@ -380,224 +412,233 @@ impl Assembler {
         }
     }
 
-    /// A legacy instruction: optional prefix, REX, opcode bytes, ModRM. `byte_reg` says that `reg` (or a register
-    /// `rm`) is an 8-bit register, which needs a REX prefix for SPL to DIL.
+    /// A legacy instruction: optional prefix, REX, opcode, ModRM. `byte_reg` says that `reg` (or a register `rm`) is an
+    /// 8-bit register, which needs a REX prefix for SPL to DIL.
     pub(crate) fn legacy(
         &mut self,
         prefix: Option<u8>,
         size: Size,
-        opcode: &[u8],
+        opcode: u32,
         reg: u8,
         rm: Rm,
         byte_reg: bool,
     ) {
-        let mut encoding = Encoding::EMPTY;
-        if let Some(prefix) = prefix {
-            encoding.byte(prefix);
-        }
-        let rex = Self::rex_bits(reg, rm) | if size == Size::Q { 8 } else { 0 };
         let low_byte = byte_reg && (reg >= 4 || matches!(rm, Rm::R(4..)));
-        if rex != 0 || low_byte {
-            encoding.byte(0x40 | rex);
-        }
-        for &byte in opcode {
-            encoding.byte(byte);
-        }
-        encoding.modrm(reg, rm);
-        self.put(encoding);
+        self.put(|encoding| {
+            if let Some(prefix) = prefix {
+                encoding.byte(prefix);
+            }
+            let rex = Self::rex_bits(reg, rm) | if size == Size::Q { 8 } else { 0 };
+            if rex != 0 || low_byte {
+                encoding.byte(0x40 | rex);
+            }
+            encoding.opcode(opcode);
+            encoding.modrm(reg, rm);
+        });
+    }
+
+    /// An instruction without prefix: REX, opcode, ModRM, immediate.
+    fn with_immediate(&mut self, size: Size, opcode: u32, reg: u8, rm: Rm, immediate: Immediate) {
+        self.put(|encoding| {
+            let rex = Self::rex_bits(reg, rm) | if size == Size::Q { 8 } else { 0 };
+            if rex != 0 {
+                encoding.byte(0x40 | rex);
+            }
+            encoding.opcode(opcode);
+            encoding.modrm(reg, rm);
+            encoding.immediate(immediate);
+        });
+    }
+
+    /// The usual instruction: REX, opcode, ModRM.
+    #[inline]
+    fn plain(&mut self, size: Size, opcode: u32, reg: u8, rm: Rm) {
+        self.with_immediate(size, opcode, reg, rm, Immediate::None);
     }
 
     /// `reg = reg op rm` (for CMP, the flags only).
     pub fn alu(&mut self, op: Alu, size: Size, reg: Reg, rm: impl Into<Rm>) {
-        self.legacy(None, size, &[(op as u8) << 3 | 3], reg.0, rm.into(), false);
+        self.plain(size, (op as u32) << 3 | 3, reg.0, rm.into());
     }
 
     /// `rm = rm op reg`.
     pub fn alu_to(&mut self, op: Alu, size: Size, rm: impl Into<Rm>, reg: Reg) {
-        self.legacy(None, size, &[(op as u8) << 3 | 1], reg.0, rm.into(), false);
+        self.plain(size, (op as u32) << 3 | 1, reg.0, rm.into());
     }
 
     /// `rm = rm op imm`, the immediate sign-extended.
     pub fn alu_imm(&mut self, op: Alu, size: Size, rm: impl Into<Rm>, imm: i32) {
         if let Ok(imm) = i8::try_from(imm) {
-            self.legacy(None, size, &[0x83], op as u8, rm.into(), false);
-            self.byte(imm as u8);
+            self.with_immediate(size, 0x83, op as u8, rm.into(), Immediate::Byte(imm as u8));
         } else {
-            self.legacy(None, size, &[0x81], op as u8, rm.into(), false);
-            self.dword(imm);
+            self.with_immediate(size, 0x81, op as u8, rm.into(), Immediate::Dword(imm));
         }
     }
 
     /// TEST: flags of `rm & reg`.
     pub fn test(&mut self, size: Size, rm: impl Into<Rm>, reg: Reg) {
-        self.legacy(None, size, &[0x85], reg.0, rm.into(), false);
+        self.plain(size, 0x85, reg.0, rm.into());
     }
 
     /// TEST with a sign-extended immediate.
     pub fn test_imm(&mut self, size: Size, rm: impl Into<Rm>, imm: i32) {
-        self.legacy(None, size, &[0xf7], 0, rm.into(), false);
-        self.dword(imm);
+        self.with_immediate(size, 0xf7, 0, rm.into(), Immediate::Dword(imm));
     }
 
     /// TEST of a byte of memory, or of the low byte of a register.
     pub fn test_imm8(&mut self, rm: impl Into<Rm>, imm: u8) {
-        self.legacy(None, Size::D, &[0xf6], 0, rm.into(), true);
+        self.legacy(None, Size::D, 0xf6, 0, rm.into(), true);
         self.byte(imm);
     }
 
     /// BT: carry = bit `bit` of `rm`.
     pub fn bit_test(&mut self, size: Size, rm: impl Into<Rm>, bit: u8) {
-        self.legacy(None, size, &[0x0f, 0xba], 4, rm.into(), false);
-        self.byte(bit);
+        self.with_immediate(size, 0x0fba, 4, rm.into(), Immediate::Byte(bit));
     }
 
     /// `reg = rm`.
     pub fn mov(&mut self, size: Size, reg: Reg, rm: impl Into<Rm>) {
-        self.legacy(None, size, &[0x8b], reg.0, rm.into(), false);
+        self.plain(size, 0x8b, reg.0, rm.into());
     }
 
     /// `rm = reg`.
     pub fn mov_to(&mut self, size: Size, rm: impl Into<Rm>, reg: Reg) {
-        self.legacy(None, size, &[0x89], reg.0, rm.into(), false);
+        self.plain(size, 0x89, reg.0, rm.into());
     }
 
     /// `reg = imm` in the shortest form; leaves the flags alone.
     pub fn mov_imm(&mut self, reg: Reg, imm: u64) {
         if let Ok(imm) = u32::try_from(imm) {
-            if reg.0 >= 8 {
-                self.byte(0x41);
-            }
-            self.byte(0xb8 | reg.0 & 7);
-            self.dword(imm as i32);
+            self.put(|encoding| {
+                if reg.0 >= 8 {
+                    encoding.byte(0x41);
+                }
+                encoding.byte(0xb8 | reg.0 & 7);
+                encoding.dword(imm as i32);
+            });
         } else if let Ok(imm) = i32::try_from(imm as i64) {
             self.mov_imm32(Size::Q, reg, imm);
         } else {
-            self.byte(0x48 | reg.0 >> 3);
-            self.byte(0xb8 | reg.0 & 7);
-            self.quad(imm);
+            self.put(|encoding| {
+                encoding.byte(0x48 | reg.0 >> 3);
+                encoding.byte(0xb8 | reg.0 & 7);
+                encoding.store(imm.to_le_bytes());
+            });
         }
     }
 
     /// `rm = imm`, sign-extended.
     pub fn mov_imm32(&mut self, size: Size, rm: impl Into<Rm>, imm: i32) {
-        self.legacy(None, size, &[0xc7], 0, rm.into(), false);
-        self.dword(imm);
+        self.with_immediate(size, 0xc7, 0, rm.into(), Immediate::Dword(imm));
     }
 
     /// Stores the low byte of a register.
     pub fn store8(&mut self, mem: Mem, reg: Reg) {
-        self.legacy(None, Size::D, &[0x88], reg.0, mem.into(), true);
+        self.legacy(None, Size::D, 0x88, reg.0, mem.into(), true);
     }
 
     /// Stores the low 16 bits of a register.
     pub fn store16(&mut self, mem: Mem, reg: Reg) {
-        self.legacy(Some(0x66), Size::D, &[0x89], reg.0, mem.into(), false);
+        self.legacy(Some(0x66), Size::D, 0x89, reg.0, mem.into(), false);
     }
 
     /// MOVZX of a byte.
     pub fn movzx8(&mut self, reg: Reg, rm: impl Into<Rm>) {
-        self.extend8(Size::D, &[0x0f, 0xb6], reg, rm.into());
+        self.extend8(Size::D, 0x0fb6, reg, rm.into());
     }
 
     /// MOVZX of 16 bits.
     pub fn movzx16(&mut self, reg: Reg, rm: impl Into<Rm>) {
-        self.legacy(None, Size::D, &[0x0f, 0xb7], reg.0, rm.into(), false);
+        self.plain(Size::D, 0x0fb7, reg.0, rm.into());
     }
 
     /// MOVSX of a byte.
     pub fn movsx8(&mut self, size: Size, reg: Reg, rm: impl Into<Rm>) {
-        self.extend8(size, &[0x0f, 0xbe], reg, rm.into());
+        self.extend8(size, 0x0fbe, reg, rm.into());
     }
 
     /// MOVSX of 16 bits.
     pub fn movsx16(&mut self, size: Size, reg: Reg, rm: impl Into<Rm>) {
-        self.legacy(None, size, &[0x0f, 0xbf], reg.0, rm.into(), false);
+        self.plain(size, 0x0fbf, reg.0, rm.into());
     }
 
     /// MOVSXD: 32 bits to 64.
     pub fn movsxd(&mut self, reg: Reg, rm: impl Into<Rm>) {
-        self.legacy(None, Size::Q, &[0x63], reg.0, rm.into(), false);
+        self.plain(Size::Q, 0x63, reg.0, rm.into());
     }
 
-    fn extend8(&mut self, size: Size, opcode: &[u8], reg: Reg, rm: Rm) {
+    fn extend8(&mut self, size: Size, opcode: u32, reg: Reg, rm: Rm) {
         // Only the source is an 8-bit register.
         let low_byte = matches!(rm, Rm::R(4..));
-        let rex = Self::rex_bits(reg.0, rm) | if size == Size::Q { 8 } else { 0 };
-        if rex != 0 || low_byte {
-            self.byte(0x40 | rex);
-        }
-        self.bytes(opcode);
-        self.modrm(reg.0, rm);
-    }
-
-    fn modrm(&mut self, reg: u8, rm: Rm) {
-        let mut encoding = Encoding::EMPTY;
-        encoding.modrm(reg, rm);
-        self.put(encoding);
+        self.put(|encoding| {
+            let rex = Self::rex_bits(reg.0, rm) | if size == Size::Q { 8 } else { 0 };
+            if rex != 0 || low_byte {
+                encoding.byte(0x40 | rex);
+            }
+            encoding.opcode(opcode);
+            encoding.modrm(reg.0, rm);
+        });
     }
 
     /// `reg = address of mem`; leaves the flags alone.
     pub fn lea(&mut self, size: Size, reg: Reg, mem: Mem) {
-        self.legacy(None, size, &[0x8d], reg.0, mem.into(), false);
+        self.plain(size, 0x8d, reg.0, mem.into());
     }
 
     /// `reg = address of label`.
     pub fn lea_label(&mut self, reg: Reg, label: Label) {
-        self.bytes(&[0x48 | reg.0 >> 3 << 2, 0x8d, (reg.0 & 7) << 3 | 5]);
-        self.label32(label);
+        self.plain(Size::Q, 0x8d, reg.0, Rm::L(label));
     }
 
     /// A shift of `rm` by an immediate.
     pub fn shift_imm(&mut self, op: Shift, size: Size, rm: impl Into<Rm>, count: u8) {
-        self.legacy(None, size, &[0xc1], op as u8, rm.into(), false);
-        self.byte(count);
+        self.with_immediate(size, 0xc1, op as u8, rm.into(), Immediate::Byte(count));
     }
 
     /// A rotation of `rm` by CL (or a shift).
     pub fn shift_cl(&mut self, op: Shift, size: Size, rm: impl Into<Rm>) {
-        self.legacy(None, size, &[0xd3], op as u8, rm.into(), false);
+        self.plain(size, 0xd3, op as u8, rm.into());
     }
 
     /// ROL of the low 16 bits of a register.
     pub fn rol16(&mut self, reg: Reg, count: u8) {
-        self.legacy(Some(0x66), Size::D, &[0xc1], 0, reg.into(), false);
+        self.legacy(Some(0x66), Size::D, 0xc1, 0, reg.into(), false);
         self.byte(count);
     }
 
     /// SHRD: `rm` shifted right by `count`, filled from `reg`.
     pub fn shrd(&mut self, size: Size, rm: impl Into<Rm>, reg: Reg, count: u8) {
-        self.legacy(None, size, &[0x0f, 0xac], reg.0, rm.into(), false);
-        self.byte(count);
+        self.with_immediate(size, 0x0fac, reg.0, rm.into(), Immediate::Byte(count));
     }
 
     /// NOT; leaves the flags alone.
     pub fn not(&mut self, size: Size, rm: impl Into<Rm>) {
-        self.legacy(None, size, &[0xf7], 2, rm.into(), false);
+        self.plain(size, 0xf7, 2, rm.into());
     }
 
     /// NEG.
     pub fn neg(&mut self, size: Size, rm: impl Into<Rm>) {
-        self.legacy(None, size, &[0xf7], 3, rm.into(), false);
+        self.plain(size, 0xf7, 3, rm.into());
     }
 
     /// `rdx:rax = rax * rm`, unsigned.
     pub fn mul(&mut self, size: Size, rm: impl Into<Rm>) {
-        self.legacy(None, size, &[0xf7], 4, rm.into(), false);
+        self.plain(size, 0xf7, 4, rm.into());
     }
 
     /// `rdx:rax = rax * rm`, signed.
     pub fn imul_wide(&mut self, size: Size, rm: impl Into<Rm>) {
-        self.legacy(None, size, &[0xf7], 5, rm.into(), false);
+        self.plain(size, 0xf7, 5, rm.into());
     }
 
     /// `rax, rdx = rdx:rax / rm, remainder`, unsigned.
     pub fn div(&mut self, size: Size, rm: impl Into<Rm>) {
-        self.legacy(None, size, &[0xf7], 6, rm.into(), false);
+        self.plain(size, 0xf7, 6, rm.into());
     }
 
     /// `rax, rdx = rdx:rax / rm, remainder`, signed.
     pub fn idiv(&mut self, size: Size, rm: impl Into<Rm>) {
-        self.legacy(None, size, &[0xf7], 7, rm.into(), false);
+        self.plain(size, 0xf7, 7, rm.into());
     }
 
     /// CDQ, CQO: the sign of rax in rdx.
@@ -610,33 +651,34 @@ impl Assembler {
 
     /// `reg = reg * rm`.
     pub fn imul(&mut self, size: Size, reg: Reg, rm: impl Into<Rm>) {
-        self.legacy(None, size, &[0x0f, 0xaf], reg.0, rm.into(), false);
+        self.plain(size, 0x0faf, reg.0, rm.into());
     }
 
     /// LZCNT.
     pub fn lzcnt(&mut self, size: Size, reg: Reg, rm: impl Into<Rm>) {
-        self.legacy(Some(0xf3), size, &[0x0f, 0xbd], reg.0, rm.into(), false);
+        self.legacy(Some(0xf3), size, 0x0fbd, reg.0, rm.into(), false);
     }
 
     /// POPCNT.
     pub fn popcnt(&mut self, size: Size, reg: Reg, rm: impl Into<Rm>) {
-        self.legacy(Some(0xf3), size, &[0x0f, 0xb8], reg.0, rm.into(), false);
+        self.legacy(Some(0xf3), size, 0x0fb8, reg.0, rm.into(), false);
     }
 
     /// CRC32 (Castagnoli) of 1, 2, 4 or 8 bytes (`log2` 0 to 3) of `rm` into `reg`.
     pub fn crc32(&mut self, reg: Reg, rm: impl Into<Rm>, log2: u8) {
         let rm = rm.into();
-        if log2 == 1 {
-            self.byte(0x66);
-        }
-        let size = if log2 == 3 { Size::Q } else { Size::D };
-        self.byte(0xf2);
-        let rex = Self::rex_bits(reg.0, rm) | if size == Size::Q { 8 } else { 0 };
-        if rex != 0 || log2 == 0 && matches!(rm, Rm::R(4..)) {
-            self.byte(0x40 | rex);
-        }
-        self.bytes(&[0x0f, 0x38, if log2 == 0 { 0xf0 } else { 0xf1 }]);
-        self.modrm(reg.0, rm);
+        self.put(|encoding| {
+            if log2 == 1 {
+                encoding.byte(0x66);
+            }
+            encoding.byte(0xf2);
+            let rex = Self::rex_bits(reg.0, rm) | if log2 == 3 { 8 } else { 0 };
+            if rex != 0 || log2 == 0 && matches!(rm, Rm::R(4..)) {
+                encoding.byte(0x40 | rex);
+            }
+            encoding.opcode(if log2 == 0 { 0x0f_38f0 } else { 0x0f_38f1 });
+            encoding.modrm(reg.0, rm);
+        });
     }
 
     /// BSWAP.
@@ -650,12 +692,12 @@ impl Assembler {
 
     /// CMOVcc.
     pub fn cmov(&mut self, cc: Cc, size: Size, reg: Reg, rm: impl Into<Rm>) {
-        self.legacy(None, size, &[0x0f, 0x40 | cc as u8], reg.0, rm.into(), false);
+        self.plain(size, 0x0f40 | cc as u32, reg.0, rm.into());
     }
 
     /// SETcc of the low byte of a register.
     pub fn set(&mut self, cc: Cc, reg: Reg) {
-        self.legacy(None, Size::D, &[0x0f, 0x90 | cc as u8], 0, reg.into(), true);
+        self.legacy(None, Size::D, 0x0f90 | cc as u32, 0, reg.into(), true);
     }
 
     /// LAHF: ah = SF ZF 0 AF 0 PF 1 CF.
@@ -701,30 +743,27 @@ impl Assembler {
 
     /// `jmp rm`.
     pub fn jump_indirect(&mut self, rm: impl Into<Rm>) {
-        self.legacy(None, Size::D, &[0xff], 4, rm.into(), false);
+        self.plain(Size::D, 0xff, 4, rm.into());
     }
 
     /// `call rm`.
     pub fn call_indirect(&mut self, rm: impl Into<Rm>) {
-        self.legacy(None, Size::D, &[0xff], 2, rm.into(), false);
+        self.plain(Size::D, 0xff, 2, rm.into());
     }
 
     /// `jmp label`, 5 bytes.
     pub fn jump(&mut self, label: Label) {
-        self.byte(0xe9);
-        self.label32(label);
+        self.leading_to(0xe9, label);
     }
 
     /// `call label`, 5 bytes.
     pub fn call(&mut self, label: Label) {
-        self.byte(0xe8);
-        self.label32(label);
+        self.leading_to(0xe8, label);
     }
 
     /// `jcc label`, 6 bytes.
     pub fn jump_if(&mut self, cc: Cc, label: Label) {
-        self.bytes(&[0x0f, 0x80 | cc as u8]);
-        self.label32(label);
+        self.leading_to(0x0f80 | cc as u32, label);
     }
 
     /// `jcc` over at most 127 bytes; [`Assembler::land`] says where to.
@@ -752,44 +791,51 @@ impl Assembler {
 
     /// `jmp` by a displacement from its end. Returns the offset of the displacement.
     pub fn jump_rel(&mut self, displacement: i32) -> u32 {
-        self.byte(0xe9);
-        self.dword(displacement);
+        self.relative(0xe9, displacement);
         self.position() - 4
     }
 
     /// `call` by a displacement from its end. Returns the offset of the displacement.
     pub fn call_rel(&mut self, displacement: i32) -> u32 {
-        self.byte(0xe8);
-        self.dword(displacement);
+        self.relative(0xe8, displacement);
         self.position() - 4
     }
 
-    fn label32(&mut self, label: Label) {
-        self.dword(0);
-        self.fixups.push((self.position(), label));
+    fn leading_to(&mut self, opcode: u32, label: Label) {
+        self.put(|encoding| {
+            encoding.opcode(opcode);
+            encoding.label(label);
+        });
+    }
+
+    fn relative(&mut self, opcode: u32, displacement: i32) {
+        self.put(|encoding| {
+            encoding.opcode(opcode);
+            encoding.dword(displacement);
+        });
     }
 
     /// `lock` and an instruction that reads and writes memory: XADD (`mem`, `reg` = old).
     pub fn lock_xadd(&mut self, log2: u8, mem: Mem, reg: Reg) {
-        self.locked(log2, mem, reg, &[0x0f, 0xc0], &[0x0f, 0xc1]);
+        self.locked(log2, mem, reg, 0x0fc0, 0x0fc1);
     }
 
     /// `lock cmpxchg`: memory that equals rax becomes `reg`; rax = what was seen.
     pub fn lock_cmpxchg(&mut self, log2: u8, mem: Mem, reg: Reg) {
-        self.locked(log2, mem, reg, &[0x0f, 0xb0], &[0x0f, 0xb1]);
+        self.locked(log2, mem, reg, 0x0fb0, 0x0fb1);
     }
 
     /// XCHG of memory and `reg`; atomic without a prefix.
     pub fn xchg(&mut self, log2: u8, mem: Mem, reg: Reg) {
-        self.sized(log2, mem, reg, &[0x86], &[0x87]);
+        self.sized(log2, mem, reg, 0x86, 0x87);
     }
 
-    fn locked(&mut self, log2: u8, mem: Mem, reg: Reg, byte: &[u8], other: &[u8]) {
+    fn locked(&mut self, log2: u8, mem: Mem, reg: Reg, byte: u32, other: u32) {
         self.byte(0xf0);
         self.sized(log2, mem, reg, byte, other);
     }
 
-    fn sized(&mut self, log2: u8, mem: Mem, reg: Reg, byte: &[u8], other: &[u8]) {
+    fn sized(&mut self, log2: u8, mem: Mem, reg: Reg, byte: u32, other: u32) {
         let size = if log2 == 3 { Size::Q } else { Size::D };
         let prefix = (log2 == 1).then_some(0x66);
         self.legacy(prefix, size, if log2 == 0 { byte } else { other }, reg.0, mem.into(), log2 == 0);
@@ -807,12 +853,12 @@ impl Assembler {
 
     /// LDMXCSR.
     pub fn ldmxcsr(&mut self, mem: Mem) {
-        self.legacy(None, Size::D, &[0x0f, 0xae], 2, mem.into(), false);
+        self.plain(Size::D, 0x0fae, 2, mem.into());
     }
 
     /// STMXCSR.
     pub fn stmxcsr(&mut self, mem: Mem) {
-        self.legacy(None, Size::D, &[0x0f, 0xae], 3, mem.into(), false);
+        self.plain(Size::D, 0x0fae, 3, mem.into());
     }
 }
 

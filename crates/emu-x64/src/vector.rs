@@ -1,6 +1,6 @@
 //! VEX-encoded instructions: AVX, AVX2, FMA, BMI (Intel SDM volume 2, chapter 2.3).
 
-use crate::{Assembler, Encoding, Mem, Reg, Rm, Size, Xmm};
+use crate::{Assembler, Mem, Reg, Rm, Size, Xmm};
 
 /// The implied prefix of a VEX instruction (field `pp`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,18 +42,18 @@ impl Assembler {
         // R, X and B are stored inverted.
         let (r, x, b) = (bits >> 2 & 1, bits >> 1 & 1, bits & 1);
         let last = (!vvvv & 15) << 3 | prefix as u8;
-        let mut encoding = Encoding::EMPTY;
-        if map == M0F && !wide && x == 0 && b == 0 {
-            encoding.byte(0xc5);
-            encoding.byte((r ^ 1) << 7 | last);
-        } else {
-            encoding.byte(0xc4);
-            encoding.byte((r ^ 1) << 7 | (x ^ 1) << 6 | (b ^ 1) << 5 | map as u8);
-            encoding.byte(if wide { 0x80 } else { 0 } | last);
-        }
-        encoding.byte(opcode);
-        encoding.modrm(reg, rm);
-        self.put(encoding);
+        self.put(|encoding| {
+            if map == M0F && !wide && x == 0 && b == 0 {
+                encoding.byte(0xc5);
+                encoding.byte((r ^ 1) << 7 | last);
+            } else {
+                encoding.byte(0xc4);
+                encoding.byte((r ^ 1) << 7 | (x ^ 1) << 6 | (b ^ 1) << 5 | map as u8);
+                encoding.byte(if wide { 0x80 } else { 0 } | last);
+            }
+            encoding.byte(opcode);
+            encoding.modrm(reg, rm);
+        });
     }
 
     /// A packed integer instruction of map 0F with prefix 66: `d = a op b`.
@@ -185,12 +185,12 @@ impl Assembler {
     /// SHA1MSG1, SHA1MSG2, SHA1NEXTE, SHA256RNDS2, SHA256MSG1, SHA256MSG2 (opcodes C8 to CD of map 0F38, without VEX):
     /// `d = d op b`; SHA256RNDS2 reads xmm0 too.
     pub fn sha(&mut self, opcode: u8, d: Xmm, b: Xmm) {
-        self.legacy(None, Size::D, &[0x0f, 0x38, opcode], d.0, Rm::R(b.0), false);
+        self.legacy(None, Size::D, 0x0f_3800 | u32::from(opcode), d.0, Rm::R(b.0), false);
     }
 
     /// SHA1RNDS4 with the function of that number: `d` holds a to d from the top, `b` the words with e added to the first.
     pub fn sha1_rounds(&mut self, d: Xmm, b: Xmm, function: u8) {
-        self.legacy(None, Size::D, &[0x0f, 0x3a, 0xcc], d.0, Rm::R(b.0), false);
+        self.legacy(None, Size::D, 0x0f_3acc, d.0, Rm::R(b.0), false);
         self.byte(function);
     }
 

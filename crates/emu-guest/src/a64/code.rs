@@ -1,10 +1,9 @@
 //! Decoded code: blocks by address, and the news that code has changed.
 
 use super::{Host, Op, decode};
-use crate::addresses::PAGE;
-use crate::addresses::{AddressMap, PageIndex};
+use crate::addresses::{AddressTable, NONE, PAGE, PageIndex};
 use crate::memory::{Fault, untagged};
-use alloc::boxed::Box;
+use crate::pieces::Pieces;
 use alloc::vec::Vec;
 use core::cell::Cell;
 use core::ops::Range;
@@ -14,12 +13,8 @@ use core::sync::atomic::{AtomicU64, Ordering};
 const BLOCK_LENGTH_MAX: usize = 128;
 /// Blocks kept before all are dropped: about 100 MB of decoded code.
 const BLOCKS_MAX: usize = 1 << 19;
-/// Slots of the direct-mapped table in front of the map.
-const FRONT: usize = 1 << 12;
 /// Entries that the log keeps: a thread that lags further behind drops all its code.
 pub const LOG: usize = 64;
-/// No block.
-const NONE: u32 = u32::MAX;
 
 /// The log of changed code that the threads of a guest process share.
 ///
@@ -88,15 +83,15 @@ impl Default for Invalidations {
 pub(crate) struct Block {
     /// Address of the first; [`NOWHERE`] for a block that is free.
     pub(crate) pc: u64,
-    /// Where the decoded instructions are: chunk, first, and how many.
-    chunk: u32,
-    first: u16,
-    count: u16,
+    /// Number of its first decoded instruction.
+    first: u32,
     /// The two successors found last, valid while `epoch` is that of the [`Code`].
     successors: [u32; 2],
     epoch: u32,
     /// How often the block was run by [`super::Interpreter::run_cold`].
     pub(crate) heat: Cell<u32>,
+    /// How many instructions it has.
+    count: u16,
 }
 
 impl Block {
@@ -113,16 +108,16 @@ const CHUNK: usize = (64 << 10) / size_of::<Op>();
 
 /// The decoded code of one thread.
 pub(crate) struct Code {
-    blocks: Vec<Block>,
+    blocks: Pieces<Block>,
     free: Vec<u32>,
     /// Decoded instructions of all blocks. Those of dropped blocks stay until everything is dropped.
     chunks: Vec<Vec<Op>>,
     /// How many of them belong to dropped blocks.
     dead: usize,
-    /// Recently used blocks by hash of the address.
-    front: Box<[(u64, u32)]>,
+    /// How many blocks there are.
+    count: usize,
     /// All blocks by address.
-    map: AddressMap<u32>,
+    map: AddressTable,
     /// The same by page.
     pages: PageIndex,
     /// Entries of the log that have been heeded.
@@ -134,12 +129,12 @@ pub(crate) struct Code {
 impl Code {
     pub(crate) fn new(log: &Invalidations) -> Self {
         Code {
-            blocks: Vec::new(),
+            blocks: Pieces::default(),
             free: Vec::new(),
             chunks: Vec::new(),
             dead: 0,
-            front: alloc::vec![(NOWHERE, NONE); FRONT].into_boxed_slice(),
-            map: AddressMap::default(),
+            count: 0,
+            map: AddressTable::default(),
             pages: PageIndex::default(),
             seen: log.head(),
             epoch: 0,
@@ -175,7 +170,7 @@ impl Code {
         self.blocks.clear();
         self.free.clear();
         self.chunks.clear();
-        self.dead = 0;
+        (self.dead, self.count) = (0, 0);
         self.map.clear();
         self.pages.clear();
         self.forget_links();
@@ -188,12 +183,12 @@ impl Code {
         let before = free.len();
         let dead = &mut self.dead;
         self.pages.retain(start..end, |index| {
-            let block = &mut blocks[index as usize];
+            let Some(block) = blocks.get_mut(index) else { return false };
             let outside = block.pc >= end || block.end() <= start;
             if !outside {
-                map.remove(&block.pc);
-                block.pc = NOWHERE;
+                let pc = core::mem::replace(&mut block.pc, NOWHERE);
                 *dead += usize::from(block.count);
+                map.remove(pc, |other| other == index);
                 free.push(index);
             }
             outside
@@ -201,6 +196,7 @@ impl Code {
         if self.free.len() == before {
             return;
         }
+        self.count -= self.free.len() - before;
         self.forget_links();
         if self.dead > 16 * CHUNK && self.dead > self.chunks.len() * CHUNK / 2 {
             self.clear();
@@ -208,7 +204,6 @@ impl Code {
     }
 
     fn forget_links(&mut self) {
-        self.front.fill((NOWHERE, NONE));
         self.epoch = self.epoch.wrapping_add(1);
         if self.epoch == 0 {
             self.clear();
@@ -218,11 +213,11 @@ impl Code {
     /// The block at `pc`, which was reached from block `from`.
     #[inline(always)]
     pub(crate) fn follow(&mut self, from: u32, pc: u64, host: &Host) -> Result<u32, Fault> {
-        if let Some(block) = self.blocks.get(from as usize)
+        if let Some(block) = self.blocks.get(from)
             && block.epoch == self.epoch
         {
             for next in block.successors {
-                if self.blocks.get(next as usize).is_some_and(|block| block.pc == pc) {
+                if self.is_at(next, pc) {
                     return Ok(next);
                 }
             }
@@ -233,9 +228,12 @@ impl Code {
     #[inline(never)]
     fn link(&mut self, from: u32, pc: u64, host: &Host) -> Result<u32, Fault> {
         let epoch = self.epoch;
-        let index = self.find(pc, host)?;
+        let index = match self.find(pc) {
+            Some(index) => index,
+            None => self.decode(pc, host)?,
+        };
         if self.epoch == epoch
-            && let Some(block) = self.blocks.get_mut(from as usize)
+            && let Some(block) = self.blocks.get_mut(from)
         {
             block.successors[1] = if block.epoch == epoch { block.successors[0] } else { NONE };
             block.successors[0] = index;
@@ -244,22 +242,19 @@ impl Code {
         Ok(index)
     }
 
-    /// The block at `pc`, decoded if it is not known.
-    pub(crate) fn find(&mut self, pc: u64, host: &Host) -> Result<u32, Fault> {
-        let slot = (pc >> 2 ^ pc >> 14) as usize % FRONT;
-        if self.front[slot].0 == pc {
-            return Ok(self.front[slot].1);
-        }
-        let index = match self.map.get(&pc) {
-            Some(&index) => index,
-            None => self.decode(pc, host)?,
-        };
-        self.front[slot] = (pc, index);
-        Ok(index)
+    /// The block at `pc`, if it is known.
+    #[inline]
+    pub(crate) fn find(&self, pc: u64) -> Option<u32> {
+        self.map.find(pc, |index| self.is_at(index, pc))
+    }
+
+    #[inline(always)]
+    fn is_at(&self, index: u32, pc: u64) -> bool {
+        self.blocks.get(index).is_some_and(|block| block.pc == pc)
     }
 
     fn decode(&mut self, pc: u64, host: &Host) -> Result<u32, Fault> {
-        if self.map.len() >= BLOCKS_MAX {
+        if self.count >= BLOCKS_MAX {
             self.clear();
         }
         let mut word = host.memory.fetch(pc)?;
@@ -284,8 +279,7 @@ impl Code {
         }
         let block = Block {
             pc,
-            chunk: chunk as u32,
-            first: first as u16,
+            first: (chunk * CHUNK + first) as u32,
             count: (ops.len() - first) as u16,
             successors: [NONE; 2],
             epoch: self.epoch,
@@ -293,14 +287,14 @@ impl Code {
         };
         let index = match self.free.pop() {
             Some(index) => {
-                self.blocks[index as usize] = block;
+                if let Some(old) = self.blocks.get_mut(index) {
+                    *old = block;
+                }
                 index
             }
-            None => {
-                self.blocks.push(block);
-                self.blocks.len() as u32 - 1
-            }
+            None => self.blocks.push(block),
         };
+        self.count += 1;
         self.map.insert(pc, index);
         self.pages.insert(pc, index);
         Ok(index)
@@ -308,21 +302,20 @@ impl Code {
 
     /// How often the block at `pc` was run cold; `None` where it is not known.
     pub(crate) fn heat(&self, pc: u64) -> Option<&Cell<u32>> {
-        let &index = self.map.get(&pc)?;
-        Some(&self.block(index)?.heat)
+        Some(&self.block(self.find(pc)?)?.heat)
     }
 
-    /// A block that [`Code::follow`] or [`Code::find`] returned since the last news.
+    /// A block that [`Code::follow`] or [`Code::find`] returned.
     #[inline(always)]
     pub(crate) fn block(&self, index: u32) -> Option<&Block> {
-        self.blocks.get(index as usize)
+        self.blocks.get(index)
     }
 
     /// Its decoded instructions.
     #[inline(always)]
     pub(crate) fn ops(&self, block: &Block) -> &[Op] {
-        let first = usize::from(block.first);
-        &self.chunks[block.chunk as usize][first..first + usize::from(block.count)]
+        let (chunk, first) = (block.first as usize / CHUNK, block.first as usize % CHUNK);
+        &self.chunks[chunk][first..first + usize::from(block.count)]
     }
 }
 

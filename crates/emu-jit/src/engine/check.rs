@@ -177,10 +177,10 @@ impl Engine {
         self.reset_stack(jit, state);
         let code = {
             let mut cache = jit.cache.lock();
-            let mut assembler = core::mem::take(&mut cache.assembler);
-            let unit = translate::translate_alone(&cache, &mut assembler, host, pc, mode);
-            cache.assembler = assembler;
-            cache.add(unit.expect("the first word was just read"));
+            let mut buffers = core::mem::take(&mut cache.buffers);
+            let done = translate::translate_alone(&cache, &mut buffers, host, pc, mode);
+            assert!(done, "the first word was just read");
+            cache.add(buffers);
             let entry = cache.entry(pc | mode).expect("the unit begins there");
             cache.address(entry)
         };

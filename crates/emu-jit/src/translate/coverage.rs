@@ -1,12 +1,11 @@
 //! Counts what is left to the interpreter, so that no lowering is lost unnoticed.
 
-use super::{Features, Lowered, Translator};
+use super::{Buffers, Features, Lowered, Translator};
 use crate::cache::Cache;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use crossdock_emu_guest::a64::{Class, Host, Invalidations, State, TABLE, decode};
 use crossdock_emu_guest::memory::Memory;
-use crossdock_emu_x64::Assembler;
 
 extern crate std;
 
@@ -36,8 +35,8 @@ fn left(class: Class) -> BTreeMap<&'static str, u32> {
             .filter(|&word| decode(word, 0x1000).0.execute(&mut State::default(), &host).is_ok())
             .collect();
         for word in valid {
-            let mut assembler = Assembler::new();
-            let mut translator = Translator::new(&cache, &mut assembler, 0x1000, 0);
+            let mut buffers = Buffers::default();
+            let mut translator = Translator::new(&cache, &mut buffers, 0x1000, 0);
             let words = [word];
             translator.words = &words;
             translator.features = Features { pclmul: true, aes: true, sha: true };

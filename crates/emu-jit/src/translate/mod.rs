@@ -30,14 +30,16 @@ mod vector_wide;
 pub use flags::{FlagForm, nzcv_of_slot, slot_of_nzcv};
 pub use unit::{ends_block, translate, translate_alone};
 
-use crate::cache::{Cache, EXACT, FLUSH, Link, Mark, NO_LINK, Record, STANDARD, Unit};
+use crate::cache::{Cache, EXACT, FLUSH, Link, Mark, Record, STANDARD, Unit};
 use crate::layout::{Assignment, ExitKind, FPSR, PC, Slot, slot};
 use crate::thunks::Thunks;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use crossdock_emu_guest::a64;
+use crossdock_emu_guest::addresses::NONE;
 use crossdock_emu_x64::{Alu, Assembler, Label, Reg, Rm, Size};
 use flags::Flags;
+use unit::Guest;
 
 /// What becomes of an instruction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,8 +93,10 @@ struct Translator<'t> {
     base: u32,
     /// Number of the unit's first link.
     first_link: u32,
-    unit: Unit,
-    stubs: Vec<Stub>,
+    unit: &'t mut Unit,
+    stubs: &'t mut Vec<Stub>,
+    /// Blocks of the unit that are to be placed.
+    waiting: &'t mut Vec<usize>,
     /// 0, or [`EXACT`]: floating point is left to the interpreter, or [`FLUSH`]: subnormal numbers are zeros.
     mode: u64,
     flags: Flags,
@@ -120,6 +124,19 @@ struct Translator<'t> {
     /// What the host has beyond x86-64-v3.
     features: Features,
     /// Constants behind the unit's code.
+    constants: &'t mut Vec<(u128, Label)>,
+}
+
+/// Memory of the translator, which is kept from unit to unit.
+#[derive(Default)]
+pub struct Buffers {
+    /// The code.
+    pub assembler: Assembler,
+    /// What the cache needs to know of it.
+    pub unit: Unit,
+    guest: Guest,
+    stubs: Vec<Stub>,
+    waiting: Vec<usize>,
     constants: Vec<(u128, Label)>,
 }
 
@@ -154,14 +171,16 @@ struct Zeros {
 }
 
 impl<'t> Translator<'t> {
-    fn new(cache: &Cache, a: &'t mut Assembler, start: u64, mode: u64) -> Self {
+    fn new(cache: &Cache, buffers: &'t mut Buffers, start: u64, mode: u64) -> Self {
+        buffers.unit.start = start;
         Translator {
-            a,
+            a: &mut buffers.assembler,
             thunks: cache.thunks,
             base: cache.next_offset(),
             first_link: cache.next_link(),
-            unit: Unit { start, ..Unit::default() },
-            stubs: Vec::new(),
+            unit: &mut buffers.unit,
+            stubs: &mut buffers.stubs,
+            waiting: &mut buffers.waiting,
             mode,
             flags: Flags::Memory,
             live: true,
@@ -176,7 +195,7 @@ impl<'t> Translator<'t> {
             plans: false,
             inherits: false,
             features: cache.features,
-            constants: Vec::new(),
+            constants: &mut buffers.constants,
         }
     }
 
@@ -233,7 +252,7 @@ impl<'t> Translator<'t> {
             target: target | self.mode,
             site: self.base + site,
             unlinked: self.base + unlinked,
-            next: NO_LINK,
+            next: NONE,
         };
         self.unit.links.push(link);
     }
@@ -385,7 +404,7 @@ impl<'t> Translator<'t> {
         if !self.constants.is_empty() {
             self.a.align(16, 0);
         }
-        for (value, label) in core::mem::take(&mut self.constants) {
+        for (value, label) in self.constants.drain(..) {
             self.a.bind(label);
             self.a.bytes(&value.to_le_bytes());
         }

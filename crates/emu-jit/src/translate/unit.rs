@@ -4,13 +4,13 @@ pub(super) use super::branch::End;
 use super::branch::end_of;
 use super::flags::{Condition, Flags, flag_use};
 use super::pressure::{self, ALL, Plan};
-use super::{Cold, Stub, Translator, Zeros, bits};
-use crate::cache::{Cache, STANDARD, Unit};
+use super::{Buffers, Cold, Stub, Translator, Zeros, bits};
+use crate::cache::{Cache, STANDARD};
 use crate::layout::Assignment;
 use alloc::vec::Vec;
 use crossdock_emu_guest::a64::Host;
 use crossdock_emu_guest::addresses::PAGE;
-use crossdock_emu_x64::{Assembler, Label};
+use crossdock_emu_x64::Label;
 
 /// Most instructions of a block, so that the time between interrupts is bounded.
 const BLOCK_LENGTH_MAX: usize = 128;
@@ -23,8 +23,14 @@ pub(super) struct Block {
     /// Its words in [`Guest::words`].
     pub(super) words: core::ops::Range<usize>,
     pub(super) end: End,
+    /// The block behind it, where it leads there, in the unit.
+    next: Option<usize>,
+    /// The block that its branch or call leads to, in the unit.
+    target: Option<usize>,
     /// Whether somebody reads the flags from before it.
     live_in: bool,
+    /// Whether it leaves the flags alone.
+    keeps_flags: bool,
     /// Branches and calls of the unit that lead to it.
     arrivals: u32,
     /// A branch backwards leads to it.
@@ -59,11 +65,20 @@ impl Block {
     }
 }
 
+/// Slots of [`Guest::table`]: more than a unit has blocks.
+const SLOTS: usize = 1 << 10;
+const _: () = assert!(SLOTS > UNIT_LENGTH_MAX + BLOCK_LENGTH_MAX);
+
 /// The guest code of a unit.
+#[derive(Default)]
 pub(super) struct Guest {
     pub(super) words: Vec<u32>,
     /// By rising address; none begins inside another.
     pub(super) blocks: Vec<Block>,
+    /// Numbers of blocks from 1 by a hash of their start; 0 is nothing.
+    table: Vec<u16>,
+    /// Starts of blocks that are to be looked at.
+    waiting: Vec<u64>,
     /// There is one block, and branches lead out of it even where they lead to it.
     pub(super) alone: bool,
     /// Branches backwards: the indexes of where they lead to and of where they are.
@@ -74,31 +89,54 @@ pub(super) struct Guest {
 
 impl Guest {
     /// Finds the blocks from `start` on; `wanted` says which of the others belong to the unit.
-    fn find(start: u64, host: &Host, alone: bool, mut wanted: impl FnMut(u64) -> bool) -> Guest {
-        let mut guest = Guest {
-            words: Vec::with_capacity(64),
-            blocks: Vec::with_capacity(16),
-            alone,
-            back: Vec::new(),
-            assignments: Vec::new(),
-        };
-        let mut waiting = alloc::vec![start];
+    fn find(&mut self, start: u64, host: &Host, alone: bool, mut wanted: impl FnMut(u64) -> bool) {
+        self.words.clear();
+        self.blocks.clear();
+        self.back.clear();
+        self.assignments.clear();
+        self.clear_table();
+        self.alone = alone;
+        let mut waiting = core::mem::take(&mut self.waiting);
+        waiting.push(start);
         while let Some(pc) = waiting.pop() {
-            let known = guest.blocks.iter().any(|block| block.start == pc);
-            if known || guest.words.len() >= UNIT_LENGTH_MAX || pc != start && !wanted(pc) {
+            let slot = self.slot(pc);
+            let known = self.table[slot] != 0;
+            if known || self.words.len() >= UNIT_LENGTH_MAX || pc != start && !wanted(pc) {
                 continue;
             }
-            if let Some(block) = guest.read(pc, host) {
+            if let Some(block) = self.read(pc, host) {
                 waiting.extend(block.successors().into_iter().rev().flatten());
-                guest.blocks.push(block);
+                self.blocks.push(block);
+                self.table[slot] = self.blocks.len() as u16;
             }
         }
-        guest.blocks.sort_unstable_by_key(|block| block.start);
-        guest.cut();
-        guest.connect(start);
-        guest.find_live();
-        guest.assign(start);
-        guest
+        self.waiting = waiting;
+        if !self.blocks.is_sorted_by_key(|block| block.start) {
+            self.blocks.sort_unstable_by_key(|block| block.start);
+            self.clear_table();
+            for index in 0..self.blocks.len() {
+                let slot = self.slot(self.blocks[index].start);
+                self.table[slot] = index as u16 + 1;
+            }
+        }
+        self.cut();
+        self.connect(start);
+        self.find_live();
+        self.assign(start);
+    }
+
+    fn clear_table(&mut self) {
+        self.table.clear();
+        self.table.resize(SLOTS, 0);
+    }
+
+    /// The slot of the block at `pc`, or the empty one where it would be.
+    fn slot(&self, pc: u64) -> usize {
+        let mut slot = (pc >> 2) as usize % SLOTS;
+        while self.table[slot] != 0 && self.blocks[usize::from(self.table[slot]) - 1].start != pc {
+            slot = (slot + 1) % SLOTS;
+        }
+        slot
     }
 
     /// The block at `pc`; `None` where its first word cannot be read.
@@ -122,7 +160,10 @@ impl Guest {
             start: pc,
             words,
             end,
+            next: None,
+            target: None,
             live_in: false,
+            keeps_flags: true,
             arrivals: 0,
             loop_head: false,
             label: None,
@@ -149,29 +190,37 @@ impl Guest {
         if self.alone {
             return None;
         }
-        self.blocks.binary_search_by_key(&pc, |block| block.start).ok()
+        usize::from(self.table[self.slot(pc)]).checked_sub(1)
     }
 
     fn connect(&mut self, start: u64) {
         for i in 0..self.blocks.len() {
-            let (last, end) = (self.blocks[i].last(), self.blocks[i].end);
-            for to in self.blocks[i].successors().into_iter().flatten() {
-                let Some(to) = self.index(to) else { continue };
-                self.blocks[to].arrivals += 1;
-                if self.blocks[to].start <= last {
-                    self.blocks[to].loop_head = true;
-                    self.back.push((to, i));
-                }
-            }
-            // What a call returns to, and what it calls, is reached with the flags in memory.
-            let also = match end {
-                End::Call(target) => [Some(target), Some(self.blocks[i].next())],
-                End::CallRegister => [Some(self.blocks[i].next()), None],
-                _ => [None, None],
+            let block = &self.blocks[i];
+            let (last, end) = (block.last(), block.end);
+            let next = match end {
+                End::Next | End::Branch(_) | End::Call(_) | End::CallRegister => self.index(block.next()),
+                _ => None,
             };
-            for to in also.into_iter().flatten() {
-                if let Some(to) = self.index(to) {
-                    self.blocks[to].arrivals += 2;
+            let target = match end {
+                End::Jump(target) | End::Branch(target) | End::Call(target) => self.index(target),
+                _ => None,
+            };
+            (self.blocks[i].next, self.blocks[i].target) = (next, target);
+            // What a call returns to, and what it calls, is reached with the flags in memory.
+            let by_next = if matches!(end, End::Call(_) | End::CallRegister) { 3 } else { 1 };
+            if let Some(next) = next {
+                self.blocks[next].arrivals += by_next;
+            }
+            if let Some(target) = target {
+                let to = &mut self.blocks[target];
+                if let End::Call(_) = end {
+                    to.arrivals += 2;
+                } else {
+                    to.arrivals += 1;
+                    if to.start <= last {
+                        to.loop_head = true;
+                        self.back.push((target, i));
+                    }
                 }
             }
         }
@@ -180,33 +229,37 @@ impl Guest {
         }
     }
 
-    fn live_in(&self, pc: u64) -> bool {
-        self.index(pc).is_none_or(|block| self.blocks[block].live_in)
+    /// Whether somebody reads the flags at a block; what is not in the unit may.
+    fn live_in(&self, block: Option<usize>) -> bool {
+        block.is_none_or(|block| self.blocks[block].live_in)
     }
 
     /// Whether somebody reads the flags after the block's last instruction.
     fn live_out(&self, block: &Block) -> bool {
         match block.end {
-            End::Next => self.live_in(block.next()),
-            End::Jump(target) => self.live_in(target),
-            End::Branch(target) => self.live_in(block.next()) || self.live_in(target),
+            End::Next => self.live_in(block.next),
+            End::Jump(_) => self.live_in(block.target),
+            End::Branch(_) => self.live_in(block.next) || self.live_in(block.target),
             _ => true,
         }
     }
 
     /// Finds `live_in` of all blocks, from the last to the first until nothing changes.
     fn find_live(&mut self) {
+        for block in &mut self.blocks {
+            let mut uses = self.words[block.words.clone()].iter().map(|&word| flag_use(word));
+            let first = uses.find(|&(reads, writes)| reads || writes);
+            block.live_in = first.is_some_and(|(reads, _)| reads);
+            block.keeps_flags = first.is_none();
+        }
         loop {
             let mut changed = false;
             for i in (0..self.blocks.len()).rev() {
                 let block = &self.blocks[i];
-                let mut live = self.live_out(block);
-                for &word in self.words[block.words.clone()].iter().rev() {
-                    let (reads, writes) = flag_use(word);
-                    live = reads || live && !writes;
+                if !block.live_in && block.keeps_flags && self.live_out(block) {
+                    self.blocks[i].live_in = true;
+                    changed = true;
                 }
-                changed |= live != block.live_in;
-                self.blocks[i].live_in = live;
             }
             if !changed {
                 return;
@@ -221,31 +274,24 @@ fn may_fault(word: u32) -> bool {
     word >> 25 & 0b0101 == 0b0100 || bits(word, 31, 22) == 0b11_0101_0100
 }
 
-/// Translates the unit at `start` into `assembler`: `None` where nothing can be read there. `wanted` says which blocks
-/// that it leads to belong to it.
+/// Translates the unit at `start` into `buffers`: false where nothing can be read there. `wanted` says which blocks that
+/// it leads to belong to it.
 pub fn translate(
     cache: &Cache,
-    assembler: &mut Assembler,
+    buffers: &mut Buffers,
     host: &Host,
     start: u64,
     mode: u64,
     wanted: impl FnMut(u64) -> bool,
-) -> Option<Unit> {
-    let guest = Guest::find(start, host, false, wanted);
-    translate_guest(cache, assembler, start, mode, guest)
+) -> bool {
+    buffers.guest.find(start, host, false, wanted);
+    translate_guest(cache, buffers, start, mode)
 }
 
 /// Translates the block at `start` without those that it leads to: it leaves at its end, also where that leads to itself.
-pub fn translate_alone(
-    cache: &Cache,
-    assembler: &mut Assembler,
-    host: &Host,
-    start: u64,
-    mode: u64,
-) -> Option<Unit> {
-    let guest = Guest::find(start, host, true, |_| false);
-    let unit = translate_guest(cache, assembler, start, mode, guest)?;
-    Some(Unit { alone: true, ..unit })
+pub fn translate_alone(cache: &Cache, buffers: &mut Buffers, host: &Host, start: u64, mode: u64) -> bool {
+    buffers.guest.find(start, host, true, |_| false);
+    translate_guest(cache, buffers, start, mode)
 }
 
 /// Whether a block ends behind `word` at `pc`, its instruction number `length` from 1.
@@ -253,36 +299,42 @@ pub fn ends_block(word: u32, pc: u64, length: usize) -> bool {
     length == BLOCK_LENGTH_MAX || pc.wrapping_add(4).is_multiple_of(PAGE) || end_of(word, pc).is_some()
 }
 
-fn translate_guest(
-    cache: &Cache,
-    assembler: &mut Assembler,
-    start: u64,
-    mode: u64,
-    mut guest: Guest,
-) -> Option<Unit> {
-    let first = guest.blocks.iter().position(|block| block.start == start)?;
-    let mut translator = Translator::new(cache, assembler, start, mode);
-    translator.unit.assignments = core::mem::take(&mut guest.assignments);
-    translator.unit.loops = translator.unit.assignments.len();
-    for block in &mut guest.blocks {
-        block.label = Some(translator.a.label());
-    }
+fn translate_guest(cache: &Cache, buffers: &mut Buffers, start: u64, mode: u64) -> bool {
+    let mut guest = core::mem::take(&mut buffers.guest);
     let words = core::mem::take(&mut guest.words);
-    let mut waiting = alloc::vec![first];
-    while let Some(next) = waiting.pop() {
-        let mut next = Some(next);
-        while let Some(index) = next.filter(|&index| !guest.blocks[index].placed) {
-            guest.blocks[index].placed = true;
-            next = translator.block(&guest, &words, index, &mut waiting);
+    let first = guest.blocks.iter().position(|block| block.start == start);
+    if let Some(first) = first {
+        buffers.unit.alone = guest.alone;
+        buffers.unit.assignments.append(&mut guest.assignments);
+        buffers.unit.loops = buffers.unit.assignments.len();
+        let mut translator = Translator::new(cache, buffers, start, mode);
+        for block in &mut guest.blocks {
+            block.label = Some(translator.a.label());
         }
-        translator.flags = Flags::Memory;
+        translator.blocks(&mut guest, &words, first);
+        translator.write_stubs();
+        translator.write_constants();
     }
-    translator.write_stubs();
-    translator.write_constants();
-    Some(translator.unit)
+    buffers.guest = Guest { words, ..guest };
+    first.is_some()
 }
 
 impl<'t> Translator<'t> {
+    /// Writes all blocks, each behind the one that falls into it, if one does.
+    fn blocks(&mut self, guest: &mut Guest, words: &'t [u32], first: usize) {
+        let mut waiting = core::mem::take(self.waiting);
+        waiting.push(first);
+        while let Some(next) = waiting.pop() {
+            let mut next = Some(next);
+            while let Some(index) = next.filter(|&index| !guest.blocks[index].placed) {
+                guest.blocks[index].placed = true;
+                next = self.block(guest, words, index, &mut waiting);
+            }
+            self.flags = Flags::Memory;
+        }
+        *self.waiting = waiting;
+    }
+
     /// Writes a block. Returns the one to be placed behind it, to which it falls through.
     fn block(
         &mut self,
@@ -290,8 +342,7 @@ impl<'t> Translator<'t> {
         words: &'t [u32],
         index: usize,
         waiting: &mut Vec<usize>,
-    ) -> Option<usize>
-where {
+    ) -> Option<usize> {
         let block = &guest.blocks[index];
         // One that is only fallen into may take over flags in EFLAGS, and cannot be entered from elsewhere then.
         let inner = block.arrivals == 1 && !block.loop_head && block.live_in && self.flags != Flags::Memory;
