@@ -9,9 +9,16 @@ pub const PAGE: u64 = 4096;
 /// No item.
 pub const NONE: u32 = u32::MAX;
 
+/// Bits of an address below those that are spread over the table: what is near each other shares a line of the host's cache.
+const NEAR: u32 = 7;
+/// Slots of such a line.
+const LINE: u32 = 8;
+
 /// Spreads addresses of instructions: multiplication by 2^64 divided by the golden ratio, of which the high bits are good.
+/// The low bits tell those apart that are near each other.
 fn spread(key: u64) -> u32 {
-    (key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32
+    let high = ((key >> NEAR).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32;
+    high & !31 | (key >> 2) as u32 & 31
 }
 
 /// Numbers of items by keys that the items know themselves: open addressing, 8 bytes per slot, so that a look-up costs one
@@ -32,7 +39,7 @@ const SLOTS_FEW: usize = 1 << 14;
 
 impl AddressTable {
     fn slot(&self, spread: u32) -> usize {
-        (spread >> self.shift) as usize
+        (spread >> self.shift & !(LINE - 1) | spread & (LINE - 1)) as usize
     }
 
     /// The item of `key`; `is` says whether an item has it.
@@ -202,7 +209,7 @@ mod tests {
     fn items_are_found_until_they_are_removed() {
         // Keys that collide in a table of the least size, and others.
         let mut keys: Vec<u64> = (0..6000).map(|i| 0x5555_0000_0000 + i * 4).collect();
-        let slot = |key: u64| spread(key) >> 22;
+        let slot = |key: u64| spread(key) >> 22 & !7;
         let first = slot(keys[0]);
         keys.extend(
             (6000..4_000_000u64)
