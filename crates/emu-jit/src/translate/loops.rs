@@ -1,7 +1,6 @@
 //! Which guest registers live in host registers in a loop.
 //!
-//! A loop here is what lies between a branch backwards and where it leads to, without a call in it. Where it, with the loops in it,
-//! uses registers that the standard assignment leaves in memory more often than others that this has in host registers, it
+//! A loop here is all blocks that reach each other by direct branches, without a call between. Where it uses registers that the standard assignment leaves in memory more often than others that this has in host registers, it
 //! gets an assignment of its own, in which these change places; the others stay where they are. What enters the loop and
 //! what leaves it moves the registers, so a change must pay within a few rounds. Uses count by how deep in inner loops they are.
 //!
@@ -37,43 +36,70 @@ impl Guest {
             return;
         }
         let Some(first) = self.index(start) else { return };
-        let loops = self.loops();
-        let mut rest = &loops[..];
-        while let Some(outer) = rest.first().filter(|outer| outer.start <= first) {
-            let mut region = outer.clone();
-            let inside = rest.iter().take_while(|inner| {
-                let within = inner.start < region.end;
-                region.end = if within { region.end.max(inner.end) } else { region.end };
-                within
-            });
-            let (all, others) = rest.split_at(inside.count());
-            rest = others;
-            if region.contains(&first)
-                && let Some(assignment) = self.assignment_for(&region, all)
-            {
-                self.assignments.push(assignment);
-                for block in self.blocks[region].iter_mut().filter(|block| block.end != End::Return) {
-                    block.assignment = self.assignments.len() as u16;
-                }
-                return self.hide(start);
-            }
+        if !self.back.iter().any(|&(head, from)| (head..=from).contains(&first)) {
+            return;
         }
+        let Some(members) = self.loop_of(first) else { return };
+        let Some(assignment) = self.assignment_for(&members) else { return };
+        self.assignments.push(assignment);
+        for i in members {
+            self.blocks[i].assignment = self.assignments.len() as u16;
+        }
+        self.hide(start);
     }
 
-    /// The loops without calls, as blocks from the head to the last that branches back to it: compilers place loops in one
-    /// piece, and what lies elsewhere is rarely run. What returns is
-    /// run once. By rising heads.
-    fn loops(&self) -> Vec<Range<usize>> {
+    /// The blocks that direct branches lead to from `start`, and from there back to it; none where there are none. Calls
+    /// and what they return to are left out.
+    fn loop_of(&self, start: usize) -> Option<Vec<usize>> {
+        const NONE: usize = usize::MAX;
+        let to = |pc: Option<u64>| pc.and_then(|pc| self.index(pc)).unwrap_or(NONE);
+        let next: Vec<[usize; 2]> = self
+            .blocks
+            .iter()
+            .map(|block| match block.end {
+                End::Call(_) | End::CallRegister => [NONE; 2],
+                _ => block.successors().map(to),
+            })
+            .collect();
+        let mut leads_back = alloc::vec![false; next.len()];
+        // Mostly a block leads to one behind it.
+        loop {
+            let mut changed = false;
+            for i in (0..next.len()).rev() {
+                if leads_back[i] {
+                    continue;
+                }
+                let leads = next[i].iter().any(|&to| to == start || to != NONE && leads_back[to]);
+                changed |= leads;
+                leads_back[i] = leads;
+            }
+            if !changed {
+                break;
+            }
+        }
+        let (mut members, mut at) = (alloc::vec![start], 0);
+        while let Some(&member) = members.get(at) {
+            for to in next[member] {
+                if to != NONE && leads_back[to] && !members.contains(&to) {
+                    members.push(to);
+                }
+            }
+            at += 1;
+        }
+        leads_back[start].then_some(members)
+    }
+
+    /// The loops among these blocks, from the head to the last that branches back to it: compilers place loops in one piece.
+    fn loops(&self, members: &[usize]) -> Vec<Range<usize>> {
         let mut loops: Vec<Range<usize>> = Vec::new();
-        for &(head, from) in &self.back {
+        for &(head, from) in
+            self.back.iter().filter(|(head, from)| members.contains(head) && members.contains(from))
+        {
             match loops.iter_mut().find(|known| known.start == head) {
                 Some(known) => known.end = known.end.max(from + 1),
                 None => loops.push(head..from + 1),
             }
         }
-        let stays = |end: End| matches!(end, End::Next | End::Jump(_) | End::Branch(_) | End::Return);
-        loops.retain(|one| self.blocks[one.clone()].iter().all(|block| stays(block.end)));
-        loops.sort_unstable_by_key(|one| one.start);
         loops
     }
 
@@ -99,11 +125,12 @@ impl Guest {
         }
     }
 
-    /// The assignment for blocks with these loops in them, if they are to have one.
-    fn assignment_for(&self, region: &Range<usize>, loops: &[Range<usize>]) -> Option<Assignment> {
+    /// The assignment for a loop of these blocks, if it is to have one.
+    fn assignment_for(&self, members: &[usize]) -> Option<Assignment> {
         let mut uses = Uses { general: [0; 32], vector: [0; 32] };
-        for i in region.clone() {
-            let around = loops.iter().filter(|one| one.contains(&i)).count() as u32;
+        let inner: Vec<Range<usize>> = self.loops(members);
+        for &i in members {
+            let around = inner.iter().filter(|one| one.contains(&i)).count() as u32;
             let weight = ROUNDS.pow(around.saturating_sub(1).min(DEPTH_MAX));
             for &word in &self.words[self.blocks[i].words.clone()] {
                 uses.count(word, weight);
