@@ -147,6 +147,9 @@ pub struct Cache {
     seen: u64,
     /// Changes when a unit is dropped.
     pub epoch: u64,
+    /// Addresses of blocks that have been dropped, each with the epoch since which it is: all of those after `listed`.
+    dropped: Vec<(u64, u64)>,
+    listed: u64,
     /// Everything has been dropped, and [`Cache::reset`] is to come.
     pub(crate) emptying: bool,
     /// The process's threads.
@@ -159,6 +162,9 @@ pub struct Cache {
 
 // SAFETY: the arena belongs to the cache, which is reached under a lock.
 unsafe impl Send for Cache {}
+
+/// Most blocks in [`Cache::dropped`]: to empty a jump cache is cheaper than to look for more.
+const DROPPED_MAX: usize = 256;
 
 /// Bit of a key that says the translation leaves floating point to the interpreter; addresses are multiples of 4.
 pub const EXACT: u64 = 1;
@@ -197,6 +203,8 @@ impl Cache {
             links: Pieces::default(),
             seen: log.head(),
             epoch: 1,
+            dropped: Vec::new(),
+            listed: 1,
             emptying: false,
             presences: Vec::new(),
             buffers,
@@ -366,6 +374,14 @@ impl Cache {
     pub(crate) fn drop_all(&mut self) {
         self.drop_range(0..u64::MAX);
         self.epoch += 1;
+        self.dropped.clear();
+        self.listed = self.epoch;
+    }
+
+    /// The addresses of the blocks that have been dropped after `epoch`, or `None` where too many have been.
+    pub(crate) fn dropped_since(&self, epoch: u64) -> Option<impl Iterator<Item = u64>> {
+        (epoch >= self.listed)
+            .then(|| self.dropped.iter().filter(move |(since, _)| *since > epoch).map(|&(_, pc)| pc))
     }
 
     /// Gives all memory back. Everything has been dropped, and no thread is in generated code of an epoch before.
@@ -413,8 +429,14 @@ impl Cache {
 
     fn drop_unit(&mut self, number: u32) {
         let blocks = core::mem::take(&mut self.units[number].blocks);
+        if self.dropped.len() > DROPPED_MAX {
+            self.dropped.clear();
+            self.listed = self.epoch + 1;
+        }
         for i in 0..self.blocks.get(blocks).len() {
             let key = self.blocks.get(blocks)[i].0;
+            // Also where a later unit has the key: a jump cache may still lead to this one.
+            self.dropped.push((self.epoch + 1, key & !(EXACT | FLUSH)));
             // A later unit may have the key now; those that cannot be entered have none.
             let entry = self.keys.find(key, |number| self.entries[number].key == key);
             if let Some(entry) = entry.filter(|&entry| self.entries[entry].unit == number) {
@@ -441,5 +463,52 @@ impl Cache {
     /// Bytes of code and number of units.
     pub fn size(&self) -> (u32, usize) {
         (self.used, self.units.len() as usize)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn add(cache: &mut Cache, pc: u64) {
+        let mut buffers = core::mem::take(&mut cache.buffers);
+        buffers.assembler.byte(0xc3);
+        buffers.unit.blocks.push((pc, pc + 4, cache.next_offset()));
+        cache.add(buffers);
+    }
+
+    fn dropped(cache: &Cache, epoch: u64) -> Option<Vec<u64>> {
+        cache.dropped_since(epoch).map(Iterator::collect)
+    }
+
+    #[test]
+    fn what_is_dropped_is_listed_until_it_is_much() {
+        let arena = alloc::vec![0u8; 2 << 20].leak();
+        let log = Invalidations::new();
+        // SAFETY: the memory is this cache's, whose code is not run.
+        let mut cache = unsafe { Cache::new(arena.as_mut_ptr(), 2 << 20, 0, &log, |_| u64::MAX) };
+        // The second has the key, but what was found before leads to the first.
+        add(&mut cache, 0x1000);
+        add(&mut cache, 0x1000);
+        add(&mut cache, 0x3000);
+        let first = cache.epoch;
+        log.invalidate(0x1000..0x1001);
+        cache.catch_up(&log);
+        assert_eq!(cache.entry(0x1000), None);
+        assert!(cache.entry(0x3000).is_some());
+        assert_eq!(dropped(&cache, first).as_deref(), Some(&[0x1000, 0x1000][..]));
+        let second = cache.epoch;
+        assert_eq!(dropped(&cache, second).as_deref(), Some(&[][..]));
+        assert_eq!(dropped(&cache, 0), None);
+        for pc in (0x10_0000..).step_by(4).take(2 * DROPPED_MAX) {
+            add(&mut cache, pc);
+        }
+        log.invalidate(0x10_0000..0x20_0000);
+        cache.catch_up(&log);
+        assert_eq!(dropped(&cache, second), None);
+        assert!(dropped(&cache, cache.epoch).is_some());
+        let third = cache.epoch;
+        cache.drop_all();
+        assert_eq!(dropped(&cache, third), None);
     }
 }

@@ -414,12 +414,31 @@ impl Engine {
         }
         self.epoch = jit.epoch.load(Ordering::Acquire);
         let epoch = self.epoch << 2 | mode;
-        if state.generated[Slot::Epoch as usize] != epoch {
+        let before = state.generated[Slot::Epoch as usize];
+        if before != epoch {
             state.generated[Slot::Epoch as usize] = epoch;
-            self.jump_cache.fill([0, 0]);
-            // No address is in the slot of another: 4 is not in slot 0, and 0 in no other.
-            self.jump_cache[0][0] = 4;
+            let cache = jit.cache.lock();
+            match cache.dropped_since(before >> 2).filter(|_| before & 3 == mode) {
+                Some(dropped) => dropped.for_each(|pc| self.forget(pc)),
+                None => self.forget_all(),
+            }
+            drop(cache);
             self.reset_stack(jit, state);
+        }
+    }
+
+    /// Empties the jump cache.
+    fn forget_all(&mut self) {
+        self.jump_cache.fill([0, 0]);
+        // No address is in the slot of another: 4 is not in slot 0, and 0 in no other.
+        self.jump_cache[0][0] = 4;
+    }
+
+    /// Takes a block out of the jump cache.
+    fn forget(&mut self, pc: u64) {
+        let slot = (pc >> 2) as usize % JUMP_CACHE;
+        if self.jump_cache[slot][0] == pc {
+            self.jump_cache[slot] = [if slot == 0 { 4 } else { 0 }, 0];
         }
     }
 
