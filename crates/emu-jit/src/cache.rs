@@ -10,6 +10,7 @@ use crate::layout::Assignment;
 use crate::thunks::Thunks;
 use crate::translate::{Buffers, Features, FlagForm};
 use alloc::boxed::Box;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::ops::Range;
 use core::sync::atomic::{AtomicI32, Ordering};
@@ -54,7 +55,7 @@ pub struct Link {
 }
 
 /// Where a guest instruction that may fault begins.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mark {
     /// Offset in the arena.
     pub code: u32,
@@ -68,6 +69,37 @@ pub struct Mark {
 
 /// The number of [`Assignment::STANDARD`].
 pub const STANDARD: u16 = 0;
+
+/// Traps of one instruction within [`TRAPS_PERIOD`] by which it becomes wary. A trap costs microseconds, so that those of an
+/// instruction that is not cost a twentieth of the time at most.
+const TRAPS_MAX: u32 = 16;
+/// Ticks of the host's time stamp counter: a millisecond or so.
+const TRAPS_PERIOD: u64 = 1 << 22;
+/// Instructions whose traps are counted.
+const TRAPS_LENGTH_MAX: usize = 4096;
+/// Most wary instructions.
+const WARY_LENGTH_MAX: usize = 1 << 16;
+
+/// Floating-point instructions that often signal invalid operations, by their addresses.
+#[derive(Default)]
+pub struct WarySet {
+    at: BTreeSet<u64>,
+    /// All are, for tests.
+    pub(crate) everywhere: bool,
+}
+
+impl WarySet {
+    /// Whether the instruction at an address is one.
+    pub fn contains(&self, pc: u64) -> bool {
+        self.everywhere || self.at.contains(&pc)
+    }
+}
+
+/// The invalid operations that an instruction has signalled lately.
+struct Traps {
+    since: u64,
+    count: u32,
+}
 
 /// What the translator returns.
 #[derive(Default)]
@@ -145,6 +177,10 @@ pub struct Cache {
     links: Pieces<Link>,
     /// Entries of the log of changes that have been heeded.
     seen: u64,
+    /// Instructions that look for invalid operations themselves.
+    pub(crate) wary: WarySet,
+    /// The traps of others.
+    traps: BTreeMap<u64, Traps>,
     /// Changes when a unit is dropped.
     pub epoch: u64,
     /// Addresses of blocks that have been dropped, each with the epoch since which it is: all of those after `listed`.
@@ -202,6 +238,8 @@ impl Cache {
             pages: PageIndex::default(),
             links: Pieces::default(),
             seen: log.head(),
+            wary: WarySet::default(),
+            traps: BTreeMap::default(),
             epoch: 1,
             dropped: Vec::new(),
             listed: 1,
@@ -336,12 +374,8 @@ impl Cache {
 
     /// The guest instruction whose translation holds the host address `pc`, and where its flags and registers are.
     pub fn guest_of(&self, pc: u64) -> Option<(u64, FlagForm, &Assignment)> {
-        let offset = u32::try_from(pc.checked_sub(self.arena as u64)?).ok()?;
-        let index = self.units.partition_point(|unit| unit.code.start <= offset).checked_sub(1)?;
+        let (index, offset) = self.unit_of(pc)?;
         let unit = &self.units[index];
-        if !unit.code.contains(&offset) {
-            return None;
-        }
         let marks = self.marks.get(unit.marks);
         let mark = marks[marks.partition_point(|mark| mark.code <= offset).checked_sub(1)?];
         let assignment = match mark.assignment {
@@ -349,6 +383,41 @@ impl Cache {
             number => &unit.assignments[usize::from(number) - 1],
         };
         Some((unit.start.wrapping_add_signed(i64::from(mark.guest)), mark.flags, assignment))
+    }
+
+    /// The unit that holds the host address `pc`, and its offset.
+    fn unit_of(&self, pc: u64) -> Option<(u32, u32)> {
+        let offset = u32::try_from(pc.checked_sub(self.arena as u64)?).ok()?;
+        let index = self.units.partition_point(|unit| unit.code.start <= offset).checked_sub(1)?;
+        self.units[index].code.contains(&offset).then_some((index, offset))
+    }
+
+    /// The instruction at `guest` has signalled an invalid operation, at host address `pc` and at a time. Where this happens
+    /// often, its unit is dropped, and in the next the instruction is wary. Returns whether that is so.
+    pub(crate) fn trapped(&mut self, guest: u64, pc: u64, now: u64) -> bool {
+        if self.traps.len() >= TRAPS_LENGTH_MAX {
+            self.traps.clear();
+        }
+        let traps = self.traps.entry(guest).or_insert(Traps { since: now, count: 0 });
+        if now.wrapping_sub(traps.since) > TRAPS_PERIOD {
+            *traps = Traps { since: now, count: 0 };
+        }
+        traps.count += 1;
+        if traps.count < TRAPS_MAX {
+            return false;
+        }
+        if self.wary.at.len() >= WARY_LENGTH_MAX {
+            self.wary.at.clear();
+        }
+        // Those that have begun to trap are likely to go on.
+        let more = self.traps.iter().filter(|(_, traps)| traps.count > 1).map(|(&guest, _)| guest);
+        self.wary.at.extend(more);
+        self.traps.remove(&guest);
+        if let Some((unit, _)) = self.unit_of(pc) {
+            self.drop_unit(unit);
+            self.epoch += 1;
+        }
+        true
     }
 
     /// Entries of the log that have been heeded.

@@ -49,10 +49,12 @@ impl Presence {
     }
 }
 
-/// MXCSR at the start of a process: all exceptions masked, round to nearest, no flag.
+/// MXCSR at the start of a process, and wherever Rust code runs: all exceptions masked, round to nearest, no flag.
 const MXCSR: u32 = 0x1f80;
+/// What generated code that computes runs with: invalid operations are signalled (SIGFPE), and left to the interpreter.
+const MXCSR_SIGNALS: u32 = MXCSR & !(translate::INVALID_MASK as u32);
 /// DAZ and FTZ: subnormal operands and results are zeros.
-const MXCSR_FLUSH: u32 = MXCSR | 1 << 6 | 1 << 15;
+const MXCSR_FLUSH: u32 = MXCSR_SIGNALS | 1 << 6 | 1 << 15;
 /// FPCR with FZ alone.
 const FPCR_FZ: u32 = 1 << 24;
 
@@ -67,7 +69,11 @@ fn mode_of(fpcr: u32) -> u64 {
 
 /// What generated code runs with.
 fn mxcsr_of(fpcr: u32) -> u32 {
-    if fpcr == FPCR_FZ { MXCSR_FLUSH } else { MXCSR }
+    match mode_of(fpcr) {
+        0 => MXCSR_SIGNALS,
+        FLUSH => MXCSR_FLUSH,
+        _ => MXCSR,
+    }
 }
 
 /// Where generated code lies and where its faults continue, for the handler of signals.
@@ -189,8 +195,8 @@ unsafe fn xgetbv() -> u64 {
     u64::from(high) << 32 | u64::from(low)
 }
 
-/// Where a SIGSEGV or SIGBUS handler continues generated code that faulted, from the host's registers at the fault; it
-/// stores the result as the new instruction pointer and returns. `None` says that the fault is not generated code's.
+/// Where a handler of SIGSEGV, SIGBUS or SIGFPE continues generated code that faulted, from the host's registers at the
+/// fault; it stores the result as the new instruction pointer and returns. `None` says that the fault is not generated code's.
 ///
 /// # Safety
 ///
@@ -225,9 +231,10 @@ fn set_mxcsr(value: u32) {
     }
 }
 
-/// Adds the host's floating-point flags to the guest's: IOC, DZC, OFC, UFC, IXC are IE, ZE, OE, UE, PE.
+/// Adds the host's floating-point flags to the guest's: DZC, OFC, UFC, IXC are ZE, OE, UE, PE. IE says that an instruction
+/// is left to the interpreter, which finds whether it sets IOC.
 fn merge_mxcsr(state: &mut State, mxcsr: u32) {
-    state.fpsr |= mxcsr & 1 | mxcsr >> 1 & 0x1e;
+    state.fpsr |= mxcsr >> 1 & 0x1e;
 }
 
 /// What a run needs in [`run_record`].
@@ -332,6 +339,17 @@ impl Engine {
     /// translated.
     pub fn translate_after(&mut self, runs: u32) {
         self.hot = runs;
+    }
+
+    /// Translates all floating-point instructions as those that often signal invalid operations, in all engines of the
+    /// process, for tests.
+    pub fn be_wary(&mut self, everywhere: bool) {
+        if let Some(jit) = self.jit {
+            let mut cache = jit.cache.lock();
+            cache.wary.everywhere = everywhere;
+            cache.drop_all();
+            jit.announce(&cache);
+        }
     }
 
     /// The process has forked, and this is the engine of the child's thread: there are no others.
@@ -550,9 +568,16 @@ impl Engine {
     /// wrong. It may find nothing: an address with a tag, or the return stack was full.
     fn fault(&mut self, jit: &Jit, state: &mut State, host: &Host) -> Option<Exit> {
         let pc = state.generated[Slot::FaultPc as usize];
-        let cache = jit.cache.lock();
+        let mut cache = jit.cache.lock();
         let (guest, form, assignment) = cache.guest_of(pc).expect("generated code has marks");
         assignment.take_saved(state);
+        // IE is set by what is signalled alone.
+        let invalid = state.generated[Slot::Mxcsr as usize] & 1 == 1;
+        // SAFETY: reads a counter.
+        let now = unsafe { core::arch::x86_64::_rdtsc() };
+        if invalid && cache.trapped(guest, pc, now) {
+            jit.announce(&cache);
+        }
         drop(cache);
         let eflags = state.generated[Slot::FaultFlags as usize];
         state.pc = guest;

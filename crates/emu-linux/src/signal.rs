@@ -1,6 +1,6 @@
 //! Signals: the host's handler queues, the thread delivers between blocks and around system calls.
 //!
-//! The host's mask of a thread is the guest's, without SIGSEGV and SIGBUS: the kernel does blocking, pending signals,
+//! The host's mask of a thread is the guest's, without SIGSEGV, SIGBUS and SIGFPE, which the emulator needs: the kernel does blocking, pending signals,
 //! sigwait and signalfd. A signal the guest ignores or leaves to its default is so on the host too. For one with a
 //! handler, ours puts the siginfo into the thread's [`Shared`] and blocks everything, so that one asynchronous signal is
 //! on its way at a time and the kernel keeps the order of the others.
@@ -24,6 +24,7 @@ pub mod number {
     pub const TRAP: u32 = 5;
     pub const ABRT: u32 = 6;
     pub const BUS: u32 = 7;
+    pub const FPE: u32 = 8;
     pub const KILL: u32 = 9;
     pub const SEGV: u32 = 11;
     pub const CHLD: u32 = 17;
@@ -40,8 +41,11 @@ pub const fn bit(signal: u32) -> u64 {
     1 << (signal - 1)
 }
 
-/// Signals the host never blocks: the emulator needs them for the guest's memory accesses.
-const OURS: u64 = bit(SEGV) | bit(BUS);
+/// Signals the host never blocks: the emulator needs them for the guest's memory accesses, and for what translated code
+/// leaves to the interpreter (an invalid operation of floating point; for the guest that is no signal).
+const OURS: u64 = bit(SEGV) | bit(BUS) | bit(FPE);
+/// The same as a list.
+const OUR_SIGNALS: [u32; 3] = [SEGV, BUS, FPE];
 const UNBLOCKABLE: u64 = bit(KILL) | bit(STOP);
 
 /// SIG_DFL and SIG_IGN.
@@ -189,7 +193,7 @@ pub(crate) fn init(task: &mut Task) {
     task.shared.use_signal_stack();
     task.mask = block_all();
     let mut table = task.actions.hold();
-    for signal in [SEGV, BUS] {
+    for signal in OUR_SIGNALS {
         let action = Action { handler: IGNORE + 1, ..Action::default() };
         let old = host_action(signal, Some(host_form(action))).handler;
         table.known |= bit(signal);
@@ -199,9 +203,12 @@ pub(crate) fn init(task: &mut Task) {
     use_mask(task.mask);
 }
 
-/// Makes the host ignore SIGSEGV and SIGBUS where the guest does, for execve; `back` undoes it.
+/// Makes the host ignore and block our signals where the guest does, for execve; `back` undoes it.
 pub(crate) fn prepare_exec(task: &Task, back: bool) {
-    for signal in [SEGV, BUS] {
+    if task.mask & OURS != 0 {
+        set_host_mask(if back { host_mask(task.mask) } else { task.mask });
+    }
+    for signal in OUR_SIGNALS {
         if task.actions.get(signal).handler == IGNORE {
             let handler = if back { IGNORE + 1 } else { IGNORE };
             host_action(signal, Some(host_form(Action { handler, ..Action::default() })));
@@ -231,18 +238,23 @@ unsafe fn resume(pc: u64, context: *const u64) -> Option<u64> {
     unsafe { jit::resume_after_fault(pc, *context.add(CONTEXT_RBP), *context.add(CONTEXT_EFLAGS)) }
 }
 
-/// Whether a SIGSEGV or SIGBUS comes from the interrupted instruction. The code alone does not say: that of a child's end,
+/// Whether a signal of ours comes from the interrupted instruction. The code alone does not say: that of a child's end,
 /// which may be any signal, is positive, too.
 ///
 /// # Safety
 ///
 /// `context` is the ucontext_t of the signal.
-unsafe fn is_fault(code: i32, address: u64, context: *const u64) -> bool {
+unsafe fn is_fault(signal: u32, code: i32, address: u64, context: *const u64) -> bool {
     const SI_KERNEL: i32 = 0x80;
     const PAGE_FAULT: u64 = 14;
     const ALIGNMENT_CHECK: u64 = 17;
+    const SIMD_FLOATING_POINT: u64 = 19;
     // SAFETY: the caller's promise; the layout is that of the kernel.
-    let (trap, cr2) = unsafe { (*context.add(CONTEXT_TRAP), *context.add(CONTEXT_CR2)) };
+    let (trap, cr2, pc) =
+        unsafe { (*context.add(CONTEXT_TRAP), *context.add(CONTEXT_CR2), *context.add(CONTEXT_RIP)) };
+    if signal == FPE {
+        return code > 0 && trap == SIMD_FLOATING_POINT && address == pc;
+    }
     // For a signal from elsewhere, trap and CR2 are those of the thread's last fault.
     code == SI_KERNEL
         || code > 0 && (trap == PAGE_FAULT && cr2 == address || trap == ALIGNMENT_CHECK && address == 0)
@@ -257,7 +269,7 @@ extern "C" fn on_host_signal(signal: u32, info: *const SigInfo, context: *mut u6
     unsafe {
         let code = (*info)[1] as i32;
         let pc = *context.add(CONTEXT_RIP);
-        if OURS & bit(signal) != 0 && is_fault(code, (*info)[2], context) {
+        if OURS & bit(signal) != 0 && is_fault(signal, code, (*info)[2], context) {
             match resume(pc, context) {
                 Some(next) => {
                     *shared.fault.get() = *info;
@@ -343,7 +355,7 @@ impl Alternate {
     }
 }
 
-/// Delivers what waits. Ends with an empty queue, but for SIGSEGV and SIGBUS that the guest blocks.
+/// Delivers what waits. Ends with an empty queue, but for signals of ours that the guest blocks.
 pub fn deliver(task: &mut Task) {
     block_all();
     task.shared.interrupt.store(0, Ordering::SeqCst);

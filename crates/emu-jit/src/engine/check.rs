@@ -3,7 +3,7 @@
 //! What the interpreter may write is known from the addresses of its loads and stores: the 64 bytes from each are kept and
 //! restored. So the translated block starts from the same registers and memory, and must end with the same.
 
-use super::{Engine, Run, mode_of};
+use super::{Engine, ExitKind, Run, Slot, mode_of};
 use crate::cache::FLUSH;
 use crate::translate;
 use alloc::format;
@@ -141,6 +141,7 @@ impl Engine {
             }
         }
         let exit = self.run_alone(jit, state, host, interrupt);
+        let exit = self.finish_block(state, host, start, words.len() as u64, exit);
         if matches!(exit, Exit::Fault(_)) {
             // Flags that are overwritten before somebody reads them may be old ones.
             interpreted.nzcv = state.nzcv;
@@ -161,6 +162,24 @@ impl Engine {
             return Ok(exit);
         }
         Err(format!("the block at {start:#x} differs (instructions {words:08x?}){text}"))
+    }
+
+    /// Where the block was left since an instruction in it signalled an invalid operation, or accessed an address with a
+    /// tag, the interpreter has run that; it runs those behind it, too.
+    fn finish_block(&mut self, state: &mut State, host: &Host, start: u64, length: u64, exit: Exit) -> Exit {
+        let left = state.generated[Slot::Exit as usize] & 7 == ExitKind::Fault as u64;
+        if exit != Exit::Budget || !left {
+            return exit;
+        }
+        for n in 1..length {
+            if state.pc == start.wrapping_add(4 * n) {
+                match self.interpreter.step(state, host) {
+                    Exit::Budget => {}
+                    exit => return exit,
+                }
+            }
+        }
+        Exit::Budget
     }
 
     /// Translates the block at `pc` alone, runs it and drops it.

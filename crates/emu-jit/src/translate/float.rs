@@ -1,8 +1,10 @@
 //! Scalar floating point (manual C4.1.97), single and double precision.
 //!
-//! The host computes, with the guest's rounding (FPCR is 0 here) and flags. What it does differently is found afterwards
-//! and left to the interpreter: a result that is a NaN, an integer that does not fit. An instruction writes its result
-//! after that, so that the interpreter finds the operands.
+//! The host computes, with the guest's rounding (FPCR is 0 here) and flags. What it does differently is left to the
+//! interpreter: the host signals invalid operations, signalling NaNs and integers that do not fit before it writes a
+//! result ([`Translator::host_float`]). A quiet NaN passes through an operation of two operands as on Arm, the first before
+//! the second; fused operations look at it first. An instruction that is wary ([`Translator::wary`]) finds the same by
+//! comparisons. No operand is overwritten before all this is known.
 
 use super::flags::{Condition, Flags, flag_use, wants_swap};
 use super::operands::{ZERO, destination, source};
@@ -36,6 +38,9 @@ pub(super) fn expand_immediate(double: bool, imm8: u32) -> u64 {
         sign << 31 | exponent | low << 19
     }
 }
+
+/// The end of the fast way and the slow one, where an instruction has one.
+pub(super) type Way = Option<(Label, Label)>;
 
 /// The operand size of a scalar's bits.
 fn scalar_size(double: bool) -> Size {
@@ -135,22 +140,23 @@ impl Translator<'_> {
         ONE
     }
 
-    /// Where to compute a scalar: the host register of `d` unless an operand is there, which a slow path needs.
-    pub(super) fn scalar_target(&self, d: u8, operands: &[u8]) -> Xmm {
-        if operands.contains(&d) { X0 } else { self.vresult(d) }
-    }
-
-    /// Leads to the interpreter where `t` is a NaN.
-    fn unless_nan(&mut self, double: bool, t: Xmm, slow: Label) {
-        self.a.vucomis(double, t, t);
-        self.a.jump_if(Cc::P, slow);
+    /// Leads to the interpreter where `t` is a NaN and the instruction is wary.
+    fn unless_nan(&mut self, double: bool, t: Xmm, way: Way) {
+        if self.wary
+            && let Some((_, slow)) = way
+        {
+            self.a.vucomis(double, t, t);
+            self.a.jump_if(Cc::P, slow);
+        }
     }
 
     /// The same for a product, quotient or narrower number: where subnormal numbers are flushed, the smallest normal number
     /// goes to the interpreter too, since Arm looks before rounding, and the host after it. Changes rax and rcx.
-    fn unless_scalar_special(&mut self, double: bool, t: Xmm, slow: Label) {
-        self.unless_nan(double, t, slow);
-        if self.flushes() {
+    fn unless_scalar_special(&mut self, double: bool, t: Xmm, way: Way) {
+        self.unless_nan(double, t, way);
+        if self.flushes()
+            && let Some((_, slow)) = way
+        {
             let size = scalar_size(double);
             self.a.vmov_to(size, Reg::RAX, t);
             self.a.alu(Alu::Add, size, Reg::RAX, Reg::RAX);
@@ -163,8 +169,32 @@ impl Translator<'_> {
     /// EFLAGS are free from here: where to go on, and the way there through the interpreter.
     pub(super) fn slow_way(&mut self) -> (Label, Label) {
         self.clobber();
+        // The flags may have moved.
+        self.mark();
         let back = self.a.label();
         (back, self.slow_path(back))
+    }
+
+    /// The same for an instruction that needs it only where it is wary, for NaNs.
+    pub(super) fn nan_way(&mut self) -> Way {
+        self.wary.then(|| self.slow_way())
+    }
+
+    /// The same for one that needs it also where subnormal numbers are flushed.
+    pub(super) fn special_way(&mut self) -> Way {
+        (self.wary || self.flushes()).then(|| self.slow_way())
+    }
+
+    /// The end of the fast way.
+    pub(super) fn way_ends(&mut self, way: Way) {
+        if let Some((back, _)) = way {
+            self.a.bind(back);
+        }
+    }
+
+    /// Where to compute a result: its own register, unless a slow way needs the operand there.
+    pub(super) fn target(&self, way: Way, d: u8, operands: &[u8]) -> Xmm {
+        if way.is_some() && operands.contains(&d) { X0 } else { self.vresult(d) }
     }
 
     fn float_two_source(&mut self, word: u32, double: bool) -> Lowered {
@@ -180,14 +210,14 @@ impl Translator<'_> {
             4 | 6 => self.scalar_extreme(double, true, d, n, m),
             5 | 7 => self.scalar_extreme(double, false, d, n, m),
             8 => {
-                let (back, slow) = self.slow_way();
+                let way = self.special_way();
                 let a = self.vget(n, X0);
                 self.a.vscalar(double, 0x59, X0, a, self.vrm(m));
-                self.unless_scalar_special(double, X0, slow);
+                self.unless_scalar_special(double, X0, way);
                 let sign = self.sign_mask(double);
                 self.a.vp(0xef, X0, X0, sign);
                 self.vput_scalar(double, d, X0, self.vclean(double, n));
-                self.a.bind(back);
+                self.way_ends(way);
             }
             _ => return Lowered::No,
         }
@@ -201,31 +231,31 @@ impl Translator<'_> {
 
     /// FADD, FSUB, FMUL, FDIV by the host's opcode.
     pub(super) fn scalar_arithmetic(&mut self, double: bool, opcode: u8, d: u8, n: u8, m: u8) {
-        // The upper bits are the first operand's.
-        let commutes = matches!(opcode, 0x58 | 0x59);
-        let swap = commutes && !self.vclean(double, n) && (self.vclean(double, m) || m == d);
-        let (n, m) = if swap { (m, n) } else { (n, m) };
-        let (back, slow) = self.slow_way();
-        let t = self.scalar_target(d, &[n, m]);
+        let scales = matches!(opcode, 0x59 | 0x5e);
+        let way = if scales { self.special_way() } else { self.nan_way() };
+        let t = self.target(way, d, &[n, m]);
         let a = self.vget(n, X0);
         self.a.vscalar(double, opcode, t, a, self.vrm(m));
-        if matches!(opcode, 0x59 | 0x5e) {
-            self.unless_scalar_special(double, t, slow);
+        if scales {
+            self.unless_scalar_special(double, t, way);
         } else {
-            self.unless_nan(double, t, slow);
+            self.unless_nan(double, t, way);
         }
+        // The upper bits are the first operand's.
         self.vput_scalar(double, d, t, self.vclean(double, n));
-        self.a.bind(back);
+        self.way_ends(way);
     }
 
     /// FMAX, FMIN, FMAXNM, FMINNM. The host's give the second operand where both are zero: both ways round, and the
-    /// sign of the result is that of both zeros (FMAX), or of one of them (FMIN).
+    /// sign of the result is that of both zeros (FMAX), or of one of them (FMIN). They signal quiet NaNs too.
     fn scalar_extreme(&mut self, double: bool, max: bool, d: u8, n: u8, m: u8) {
-        let (back, slow) = self.slow_way();
+        let way = self.nan_way();
         let a = self.vget(n, X0);
         let b = self.vget(m, X1);
-        self.a.vucomis(double, a, b);
-        self.a.jump_if(Cc::P, slow);
+        if let Some((_, slow)) = way {
+            self.a.vucomis(double, a, b);
+            self.a.jump_if(Cc::P, slow);
+        }
         let opcode = if max { 0x5f } else { 0x5d };
         self.a.vscalar(double, opcode, X2, a, b);
         self.a.vscalar(double, opcode, X0, b, a);
@@ -237,7 +267,7 @@ impl Translator<'_> {
         }
         let clean = self.vclean(double, n) && self.vclean(double, m);
         self.vput_scalar(double, d, X0, clean);
-        self.a.bind(back);
+        self.way_ends(way);
     }
 
     /// FMADD, FMSUB, FNMADD, FNMSUB.
@@ -246,7 +276,7 @@ impl Translator<'_> {
             return Lowered::No;
         }
         let (d, n, m, a) = (vd(word), vn(word), vm(word), bits(word, 14, 10) as u8);
-        let (back, slow) = self.slow_way();
+        let way = self.special_way();
         // VFMADD231, VFNMADD231, VFNMSUB231, VFMSUB231.
         let opcode = match (bit(word, 21), bit(word, 15)) {
             (false, false) => 0xb9,
@@ -254,13 +284,23 @@ impl Translator<'_> {
             (true, false) => 0xbf,
             (true, true) => 0xbb,
         };
-        let t = self.scalar_target(d, &[n, m, a]);
-        self.a.vload(t, self.vrm(a));
+        let t = if d != a && [n, m].contains(&d) { X0 } else { self.target(way, d, &[n, m, a]) };
         let first = self.vget(n, X1);
+        let addend = self.vget(a, t);
+        // Of two NaNs Arm takes the addend, the host a factor; where Arm negates a factor it negates that NaN. VCMP UNORD_S
+        // signals those.
+        if !self.wary {
+            let negates = bit(word, 15) != bit(word, 21);
+            self.a.vscalar(double, 0xc2, X2, addend, if negates { first } else { addend });
+            self.a.byte(0x13);
+        }
+        if addend != t {
+            self.a.vload(t, addend);
+        }
         self.a.vfused(double, opcode, t, first, self.vrm(m));
-        self.unless_scalar_special(double, t, slow);
+        self.unless_scalar_special(double, t, way);
         self.vput_scalar(double, d, t, self.vclean(double, a));
-        self.a.bind(back);
+        self.way_ends(way);
         ONE
     }
 
@@ -299,13 +339,13 @@ impl Translator<'_> {
             _ if !self.host_float() => Lowered::No,
             // FSQRT.
             3 => {
-                let (back, slow) = self.slow_way();
-                let t = self.scalar_target(d, &[n]);
+                let way = self.nan_way();
+                let t = self.target(way, d, &[n]);
                 let a = self.vget(n, X0);
                 self.a.vscalar(double, 0x51, t, a, a);
-                self.unless_nan(double, t, slow);
+                self.unless_nan(double, t, way);
                 self.vput_scalar(double, d, t, clean);
-                self.a.bind(back);
+                self.way_ends(way);
                 ONE
             }
             // FCVT between single and double precision: NaNs keep their payload on both.
@@ -313,14 +353,10 @@ impl Translator<'_> {
                 let way = self.flushes().then(|| self.slow_way());
                 let a = self.vget(n, X0);
                 self.a.vscalar(true, 0x5a, X0, a, a);
-                if let Some((_, slow)) = way {
-                    self.unless_scalar_special(false, X0, slow);
-                }
+                self.unless_scalar_special(false, X0, way);
                 // The second quarter is that of the operand.
                 self.vput_scalar(false, d, X0, false);
-                if let Some((back, _)) = way {
-                    self.a.bind(back);
-                }
+                self.way_ends(way);
                 ONE
             }
             5 if !double => {
@@ -433,6 +469,8 @@ impl Translator<'_> {
 
     fn compare(&mut self, word: u32, double: bool, swapped: bool, with_zero: bool) {
         let n = vn(word);
+        // The flags may have moved.
+        self.mark();
         if with_zero {
             self.a.vp(0xef, X1, X1, X1);
         }
@@ -563,9 +601,8 @@ impl Translator<'_> {
     fn javascript_convert(&mut self, word: u32) -> Lowered {
         let (back, slow) = self.slow_way();
         let a = self.vget(vn(word), X0);
-        self.a.vconvert(true, Size::D, 0x2c, Reg::RAX.0, 0, a);
-        self.a.alu_imm(Alu::Cmp, Size::D, Reg::RAX, 1);
-        self.a.jump_if(Cc::O, slow);
+        self.convert_in_one(true, false, true, Reg::RAX, a);
+        self.unless_too_large(Size::D, slow);
         if self.live {
             self.a.vp(0xef, X1, X1, X1);
             self.a.vconvert(true, Size::D, 0x2a, X1.0, X1.0, Reg::RAX);
@@ -673,12 +710,32 @@ impl Translator<'_> {
         n: u8,
         rd: u8,
     ) -> Lowered {
+        if !self.wary && !unsigned && matches!(mode, Some(0 | 3)) {
+            let (a, t) = (self.vget(n, X0), self.result(rd, Reg::RAX));
+            self.convert_in_one(double, wide, mode == Some(3), t, a);
+            self.put(rd, t);
+            return ONE;
+        }
         let (back, slow) = self.slow_way();
         let a = self.vget(n, X0);
         self.convert_to_rax(double, wide, unsigned, mode, a, slow);
         self.put(rd, Reg::RAX);
         self.a.bind(back);
         ONE
+    }
+
+    /// `reg` = `a`, truncated or rounded to nearest. What does not fit is signalled; where that is masked the result is
+    /// 2^63 or 2^31.
+    fn convert_in_one(&mut self, double: bool, wide: bool, truncate: bool, reg: Reg, a: Xmm) {
+        self.a.vconvert(double, scalar_size(wide), if truncate { 0x2c } else { 0x2d }, reg.0, 0, a);
+    }
+
+    /// Leads to the interpreter where the result of [`Translator::convert_in_one`] does not fit, if that is masked.
+    fn unless_too_large(&mut self, size: Size, slow: Label) {
+        if self.wary {
+            self.a.alu_imm(Alu::Cmp, size, Reg::RAX, 1);
+            self.a.jump_if(Cc::O, slow);
+        }
     }
 
     /// rax = a converted, zero-extended from 32 bits where it is not `wide`; what does not fit leads to `slow`. Raises no
@@ -694,12 +751,9 @@ impl Translator<'_> {
     ) {
         let size = scalar_size(wide);
         match (mode, unsigned) {
-            // Truncation, or the host's rounding, in one instruction: 2^63 or 2^31 says that the result does not fit.
             (Some(mode @ (0 | 3)), false) => {
-                let opcode = if mode == 3 { 0x2c } else { 0x2d };
-                self.a.vconvert(double, size, opcode, Reg::RAX.0, 0, a);
-                self.a.alu_imm(Alu::Cmp, size, Reg::RAX, 1);
-                self.a.jump_if(Cc::O, slow);
+                self.convert_in_one(double, wide, mode == 3, Reg::RAX, a);
+                self.unless_too_large(size, slow);
             }
             // From 0 up and within the signed numbers of 64 bits.
             (Some(3), true) => {

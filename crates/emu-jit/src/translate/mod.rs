@@ -30,7 +30,7 @@ mod vector_wide;
 pub use flags::{FlagForm, nzcv_of_slot, slot_of_nzcv};
 pub use unit::{ends_block, translate, translate_alone};
 
-use crate::cache::{Cache, EXACT, FLUSH, Link, Mark, Record, STANDARD, Unit};
+use crate::cache::{Cache, EXACT, FLUSH, Link, Mark, Record, STANDARD, Unit, WarySet};
 use crate::layout::{Assignment, ExitKind, FPSR, PC, Slot, slot};
 use crate::thunks::Thunks;
 use alloc::boxed::Box;
@@ -49,6 +49,9 @@ enum Lowered {
     /// There is no lowering.
     No,
 }
+
+/// IM of MXCSR: invalid operations are not signalled.
+pub(crate) const INVALID_MASK: i32 = 1 << 7;
 
 /// One instruction done.
 const ONE: Lowered = Lowered::Words(1);
@@ -121,6 +124,10 @@ struct Translator<'t> {
     plans: bool,
     /// Whether the next block is only fallen into and goes on with the current assignment.
     inherits: bool,
+    /// Instructions that often signal invalid operations.
+    wary_at: &'t WarySet,
+    /// The current instruction is one of them: it runs with these masked and looks for them itself.
+    wary: bool,
     /// What the host has beyond x86-64-v3.
     features: Features,
     /// Constants behind the unit's code.
@@ -171,7 +178,7 @@ struct Zeros {
 }
 
 impl<'t> Translator<'t> {
-    fn new(cache: &Cache, buffers: &'t mut Buffers, start: u64, mode: u64) -> Self {
+    fn new(cache: &'t Cache, buffers: &'t mut Buffers, start: u64, mode: u64) -> Self {
         buffers.unit.start = start;
         Translator {
             a: &mut buffers.assembler,
@@ -194,6 +201,8 @@ impl<'t> Translator<'t> {
             dirty: pressure::ALL,
             plans: false,
             inherits: false,
+            wary_at: &cache.wary,
+            wary: false,
             features: cache.features,
             constants: &mut buffers.constants,
         }
@@ -204,12 +213,42 @@ impl<'t> Translator<'t> {
         let guest = self.pc.wrapping_sub(self.unit.start) as i32;
         let code = self.base + self.a.position();
         let assignment = self.number();
-        self.unit.marks.push(Mark { code, guest, flags: self.flags.form(), assignment });
+        let mark = Mark { code, guest, flags: self.flags.form(), assignment };
+        if self.unit.marks.last() != Some(&mark) {
+            self.unit.marks.push(mark);
+        }
     }
 
-    /// Whether floating point may use the host's.
-    fn host_float(&self) -> bool {
-        self.mode & EXACT == 0
+    /// Whether floating point may use the host's. If so, the code of the current instruction begins here: it is left, as at a
+    /// fault, where the host signals an invalid operation.
+    fn host_float(&mut self) -> bool {
+        let able = self.mode & EXACT == 0;
+        if able {
+            self.mark();
+        }
+        able
+    }
+
+    /// Masks invalid operations for the current instruction.
+    fn begin_wary(&mut self) {
+        self.clobber();
+        self.a.stmxcsr(slot(Slot::Mxcsr));
+        self.a.alu_imm(Alu::Or, Size::D, slot(Slot::Mxcsr), INVALID_MASK);
+        self.a.ldmxcsr(slot(Slot::Mxcsr));
+        self.wary = true;
+    }
+
+    /// They are signalled again; one that has been found is in FPSR.IOC.
+    fn end_wary(&mut self) {
+        self.save_flags();
+        self.flags = Flags::Memory;
+        self.a.stmxcsr(slot(Slot::Mxcsr));
+        self.a.mov(Size::D, Reg::RAX, slot(Slot::Mxcsr));
+        self.a.alu_imm(Alu::And, Size::D, Reg::RAX, 1);
+        self.a.alu_to(Alu::Or, Size::D, FPSR, Reg::RAX);
+        self.a.alu_imm(Alu::And, Size::D, slot(Slot::Mxcsr), !(INVALID_MASK | 1));
+        self.a.ldmxcsr(slot(Slot::Mxcsr));
+        self.wary = false;
     }
 
     /// Whether subnormal numbers are zeros.
@@ -362,6 +401,10 @@ impl<'t> Translator<'t> {
     /// Lowers the current instruction, a branch excepted.
     fn instruction(&mut self) -> usize {
         let word = self.words[0];
+        let wary = word >> 25 & 7 == 7 && self.mode & EXACT == 0 && self.wary_at.contains(self.pc);
+        if wary {
+            self.begin_wary();
+        }
         let lowered = match word >> 25 & 15 {
             0b1000 | 0b1001 => self.data_immediate(word),
             0b1010 | 0b1011 => self.system(word),
@@ -370,13 +413,17 @@ impl<'t> Translator<'t> {
             0b0111 | 0b1111 => self.data_vector(word),
             _ => Lowered::No,
         };
-        match lowered {
+        let count = match lowered {
             Lowered::Words(count) => count,
             Lowered::No => {
                 self.fallback();
                 1
             }
+        };
+        if wary {
+            self.end_wary();
         }
+        count
     }
 
     /// Scalar floating point and Advanced SIMD (C4.1.97): bit 28 is set for scalars, bit 30 in Advanced SIMD's.

@@ -31,16 +31,13 @@ impl Translator<'_> {
                 self.put(rd, t);
                 return ONE;
             }
-            // MRS FPSR: IOC, DZC, OFC, UFC, IXC are IE, ZE, OE, UE, PE of MXCSR too.
+            // MRS FPSR: DZC, OFC, UFC, IXC are ZE, OE, UE, PE of MXCSR too; IOC is set when the host signals it.
             0xd53b_4420 => {
                 self.clobber();
                 self.a.stmxcsr(slot(Slot::Mxcsr));
-                self.a.mov(Size::D, Reg::RCX, slot(Slot::Mxcsr));
-                self.a.mov(Size::D, Reg::RAX, Reg::RCX);
-                self.a.alu_imm(Alu::And, Size::D, Reg::RAX, 1);
-                self.a.shift_imm(Shift::Shr, Size::D, Reg::RCX, 1);
-                self.a.alu_imm(Alu::And, Size::D, Reg::RCX, 0x1e);
-                self.a.alu(Alu::Or, Size::D, Reg::RAX, Reg::RCX);
+                self.a.mov(Size::D, Reg::RAX, slot(Slot::Mxcsr));
+                self.a.shift_imm(Shift::Shr, Size::D, Reg::RAX, 1);
+                self.a.alu_imm(Alu::And, Size::D, Reg::RAX, 0x1e);
                 self.a.alu(Alu::Or, Size::D, Reg::RAX, FPSR);
                 self.put(destination(word, 0), Reg::RAX);
                 return ONE;

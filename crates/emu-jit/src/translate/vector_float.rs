@@ -1,10 +1,10 @@
 //! Advanced SIMD floating point, and the scalar forms in its encoding space (manual C4.1.97).
 //!
-//! As with scalars ([`super::float`]) the host computes, and what it does differently goes to the interpreter: results that
-//! are NaN, found by one comparison of the whole vector, and operands that would raise a flag on the host alone. Forms of
-//! 64 bits compute the low half twice, so that the upper half raises nothing else.
+//! As with scalars ([`super::float`]) the host computes, and what it does differently goes to the interpreter: what the host
+//! signals, NaNs that it passes on in another order, and operands that would raise a flag on the host alone. Forms of 64
+//! bits compute the low half twice, so that the upper half raises nothing else.
 
-use super::float::{vd, vm, vn};
+use super::float::{Way, vd, vm, vn};
 use super::vector::{AND, EQUAL, GREATER, OR, XOR, lanes};
 use super::{Lowered, ONE, Translator, bit, bits};
 use crate::layout::{X0, X1, X2, vector};
@@ -27,6 +27,7 @@ const EQUAL_QUIET: u8 = 0x00;
 const LESS: u8 = 0x01;
 const LESS_EQUAL: u8 = 0x02;
 const UNORDERED_QUIET: u8 = 0x03;
+const UNORDERED: u8 = 0x13;
 const ORDERED_QUIET: u8 = 0x07;
 const GREATER_EQUAL: u8 = 0x0d;
 const GREATER_THAN: u8 = 0x0e;
@@ -156,8 +157,9 @@ impl Translator<'_> {
         self.a.jump_if(Cc::Ne, slow);
     }
 
-    /// Leads to the interpreter where a lane of `a` or `b` is a NaN. Changes rax and `scratch`.
-    fn unless_unordered(&mut self, l: Lanes, a: Xmm, b: Xmm, scratch: Xmm, slow: Label) {
+    /// Leads to the interpreter where a lane of `a` or `b` is a NaN and the instruction is wary. Changes rax and `scratch`.
+    fn unless_unordered(&mut self, l: Lanes, a: Xmm, b: Xmm, scratch: Xmm, way: Way) {
+        let Some((_, slow)) = way.filter(|_| self.wary) else { return };
         if l.scalar {
             self.a.vucomis(l.double, a, b);
             self.a.jump_if(Cc::P, slow);
@@ -167,16 +169,18 @@ impl Translator<'_> {
         self.unless_any(l, scratch, slow);
     }
 
-    /// Leads to the interpreter where a lane of `t` is a NaN. Changes rax and xmm1.
-    fn unless_any_nan(&mut self, l: Lanes, t: Xmm, slow: Label) {
-        self.unless_unordered(l, t, t, X1, slow);
+    /// Leads to the interpreter where a lane of `t` is a NaN and the instruction is wary. Changes rax and xmm1.
+    fn unless_any_nan(&mut self, l: Lanes, t: Xmm, way: Way) {
+        self.unless_unordered(l, t, t, X1, way);
     }
 
     /// The same for products, quotients and narrower numbers: where subnormal numbers are flushed, the smallest normal
     /// number goes to the interpreter too, since Arm looks before rounding, and the host after it.
-    fn unless_special(&mut self, l: Lanes, t: Xmm, slow: Label) {
-        self.unless_any_nan(l, t, slow);
-        if self.flushes() {
+    fn unless_special(&mut self, l: Lanes, t: Xmm, way: Way) {
+        self.unless_any_nan(l, t, way);
+        if self.flushes()
+            && let Some((_, slow)) = way
+        {
             let magnitude = self.lanes_constant(l, l.sign() - 1);
             self.a.vp(AND, X1, t, magnitude);
             let smallest = self.lanes_constant(l, l.power(if l.double { -1022 } else { -126 }));
@@ -249,50 +253,55 @@ impl Translator<'_> {
 
     fn lanes_arithmetic(&mut self, word: u32, l: Lanes, opcode: u8) -> Lowered {
         let (d, n) = (vd(word), vn(word));
-        let (back, slow) = self.slow_way();
-        let t = self.scalar_target(d, &[n, vm(word)]);
+        let scales = matches!(opcode, MULTIPLY | DIVIDE);
+        let way = if scales { self.special_way() } else { self.nan_way() };
+        let t = self.target(way, d, &[n, vm(word)]);
         let a = self.lanes_get(l, n, X0);
         let b = self.lanes_second(word, l);
         self.lanes_op(l, opcode, t, a, b);
-        if matches!(opcode, MULTIPLY | DIVIDE) {
-            self.unless_special(l, t, slow);
+        if scales {
+            self.unless_special(l, t, way);
         } else {
-            self.unless_any_nan(l, t, slow);
+            self.unless_any_nan(l, t, way);
         }
         self.lanes_put(l, d, t, self.vclean(l.double, n));
-        self.a.bind(back);
+        self.way_ends(way);
         ONE
     }
 
     /// FMLA, FMLS.
     fn lanes_multiply_add(&mut self, word: u32, l: Lanes, opcode: u8) -> Lowered {
         let d = vd(word);
-        let (back, slow) = self.slow_way();
-        if l.q || l.scalar {
-            self.a.vload(X2, self.vrm(d));
-        } else {
-            self.lanes_get(l, d, X2);
-        }
+        let way = self.special_way();
+        let mut t = self.lanes_get(l, d, X2);
         let a = self.lanes_get(l, vn(word), X0);
+        // Of two NaNs Arm takes the addend, the host a factor; FMLS negates a factor that is a NaN, too. Those are signalled.
+        if !self.wary {
+            self.lanes_compare(l, UNORDERED, X1, t, if opcode == FUSED { t } else { a });
+        }
+        if way.is_some() && t != X2 {
+            self.a.vload(X2, t);
+            t = X2;
+        }
         let b = self.lanes_second(word, l);
-        self.lanes_fused(l, opcode, X2, a, b);
-        self.unless_special(l, X2, slow);
-        self.lanes_put(l, d, X2, self.vclean(l.double, d));
-        self.a.bind(back);
+        self.lanes_fused(l, opcode, t, a, b);
+        self.unless_special(l, t, way);
+        self.lanes_put(l, d, t, self.vclean(l.double, d));
+        self.way_ends(way);
         ONE
     }
 
     /// FABD.
     fn absolute_difference(&mut self, word: u32, l: Lanes) -> Lowered {
-        let (back, slow) = self.slow_way();
+        let way = self.nan_way();
         let a = self.lanes_get(l, vn(word), X0);
         let b = self.lanes_second(word, l);
         self.lanes_op(l, SUBTRACT, X0, a, b);
-        self.unless_any_nan(l, X0, slow);
+        self.unless_any_nan(l, X0, way);
         let magnitude = self.lanes_constant(l, l.sign() - 1);
         self.a.vp(AND, X0, X0, magnitude);
         self.lanes_put(l, vd(word), X0, self.vclean(l.double, vn(word)));
-        self.a.bind(back);
+        self.way_ends(way);
         ONE
     }
 
@@ -304,7 +313,7 @@ impl Translator<'_> {
         self.unless_below(l, a, l.infinity(), false, slow);
         self.unless_below(l, b, l.infinity(), false, slow);
         self.lanes_op(l, MULTIPLY, X0, a, b);
-        self.unless_special(l, X0, slow);
+        self.unless_special(l, X0, Some((back, slow)));
         self.lanes_put(l, vd(word), X0, self.vclean(l.double, vn(word)));
         self.a.bind(back);
         ONE
@@ -350,13 +359,13 @@ impl Translator<'_> {
 
     /// FMAX, FMIN, FMAXNM, FMINNM.
     fn lanes_extreme(&mut self, word: u32, l: Lanes, max: bool) -> Lowered {
-        let (back, slow) = self.slow_way();
+        let way = self.nan_way();
         let a = self.lanes_get(l, vn(word), X0);
         let b = self.lanes_second_register(word, l);
-        self.unless_unordered(l, a, b, X2, slow);
+        self.unless_unordered(l, a, b, X2, way);
         self.extreme(l, max, a, b, X2);
         self.lanes_put(l, vd(word), X0, false);
-        self.a.bind(back);
+        self.way_ends(way);
         ONE
     }
 
@@ -370,23 +379,23 @@ impl Translator<'_> {
 
     /// FADDP.
     fn pairs_add(&mut self, word: u32, l: Lanes) -> Lowered {
-        let (back, slow) = self.slow_way();
+        let way = self.nan_way();
         self.lanes_of_pairs(word, l);
         self.lanes_op(l, ADD, X0, X2, X0);
-        self.unless_any_nan(l, X0, slow);
+        self.unless_any_nan(l, X0, way);
         self.finish(l.q, vd(word), X0);
-        self.a.bind(back);
+        self.way_ends(way);
         ONE
     }
 
     /// FMAXP, FMINP, FMAXNMP, FMINNMP.
     fn pairs_extreme(&mut self, word: u32, l: Lanes, max: bool) -> Lowered {
-        let (back, slow) = self.slow_way();
+        let way = self.nan_way();
         self.lanes_of_pairs(word, l);
-        self.unless_unordered(l, X2, X0, X1, slow);
+        self.unless_unordered(l, X2, X0, X1, way);
         self.extreme(l, max, X2, X0, X1);
         self.finish(l.q, vd(word), X0);
-        self.a.bind(back);
+        self.way_ends(way);
         ONE
     }
 
@@ -401,18 +410,18 @@ impl Translator<'_> {
             0b0_1100 | 0b0_1111 => {}
             _ => return Lowered::No,
         }
-        let (back, slow) = self.slow_way();
+        let way = self.nan_way();
         let a = self.vget(vn(word), X0);
         self.a.vpshufd(X1, a, if l.double { 0xee } else { 0x55 });
         if bits(word, 16, 12) == 0b0_1101 {
             self.lanes_op(l, ADD, X0, a, X1);
-            self.unless_any_nan(l, X0, slow);
+            self.unless_any_nan(l, X0, way);
         } else {
-            self.unless_unordered(l, a, X1, X2, slow);
+            self.unless_unordered(l, a, X1, X2, way);
             self.extreme(l, !less, a, X1, X2);
         }
         self.lanes_put(l, vd(word), X0, false);
-        self.a.bind(back);
+        self.way_ends(way);
         ONE
     }
 
@@ -422,15 +431,15 @@ impl Translator<'_> {
             return Lowered::No;
         }
         let l = Lanes { double: false, scalar: false, q: true };
-        let (back, slow) = self.slow_way();
+        let way = self.nan_way();
         let a = self.vget(vn(word), X0);
-        self.unless_any_nan(l, a, slow);
+        self.unless_any_nan(l, a, way);
         self.a.vpshufd(X1, a, 0xb1);
         self.extreme(l, !bit(word, 23), a, X1, X2);
         self.a.vpshufd(X1, X0, 0x4e);
         self.extreme(l, !bit(word, 23), X0, X1, X2);
         self.vput_scalar(false, vd(word), X0, false);
-        self.a.bind(back);
+        self.way_ends(way);
         ONE
     }
 
@@ -506,13 +515,13 @@ impl Translator<'_> {
 
     /// FSQRT.
     fn lanes_root(&mut self, word: u32, l: Lanes) -> Lowered {
-        let (back, slow) = self.slow_way();
+        let way = self.nan_way();
         let a = self.lanes_get(l, vn(word), X0);
-        let t = self.scalar_target(vd(word), &[vn(word)]);
+        let t = self.target(way, vd(word), &[vn(word)]);
         self.lanes_op(l, ROOT, t, Xmm(0), a);
-        self.unless_any_nan(l, t, slow);
+        self.unless_any_nan(l, t, way);
         self.finish(l.q, vd(word), t);
-        self.a.bind(back);
+        self.way_ends(way);
         ONE
     }
 
@@ -563,10 +572,10 @@ impl Translator<'_> {
         if bit(word, 22) {
             let way = self.flushes().then(|| self.slow_way());
             self.a.vpacked(true, 0x5a, X0, Xmm(0), self.vrm(vn(word)));
-            if let Some((back, slow)) = way {
-                self.unless_special(Lanes { double: false, scalar: false, q: false }, X0, slow);
+            if way.is_some() {
+                self.unless_special(Lanes { double: false, scalar: false, q: false }, X0, way);
                 self.write_half(word, X0);
-                self.a.bind(back);
+                self.way_ends(way);
                 return ONE;
             }
         } else {
@@ -770,8 +779,8 @@ impl Translator<'_> {
         }
     }
 
-    /// Signed integers of 32 bits. The host gives -2^31 for what does not fit: too large numbers have that inverted, NaNs
-    /// cleared.
+    /// Signed integers of 32 bits. The host signals what does not fit; where that is masked, it gives -2^31: too large numbers
+    /// have that inverted, NaNs cleared.
     fn singles_to_signed(&mut self, word: u32, l: Lanes, mode: Mode, fraction: u32) {
         let way = (mode.is_none() || fraction != 0).then(|| self.slow_way());
         let mut a = self.lanes_get(l, vn(word), X0);
@@ -785,7 +794,7 @@ impl Translator<'_> {
         let a = self.round_for_conversion(l, a, mode);
         // VCVTTPS2DQ.
         self.a.vex(Prefix::F3, Map::M0F, false, 0x5b, X2.0, 0, a);
-        if fraction == 0 {
+        if fraction == 0 && self.wary {
             self.load_constant(X1, lanes(2, l.power(31)));
             self.lanes_compare(l, GREATER_EQUAL_QUIET, X1, a, X1);
             self.a.vp(XOR, X2, X2, X1);

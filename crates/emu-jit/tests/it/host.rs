@@ -46,7 +46,7 @@ pub(crate) fn jit() -> &'static Jit {
             let mut action: libc::sigaction = std::mem::zeroed();
             action.sa_sigaction = on_fault as *const () as usize;
             action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_NODEFER;
-            for signal in [libc::SIGSEGV, libc::SIGBUS] {
+            for signal in [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE] {
                 assert_eq!(libc::sigaction(signal, &action, std::ptr::null_mut()), 0);
             }
             // Little, so that the tests fill it more than once.
