@@ -481,6 +481,29 @@ fn settle(task: &Task) {
     }
 }
 
+/// Signals of ours in `set` that wait since the guest blocks them.
+fn blocked(task: &Task, set: u64) -> u64 {
+    task.shared.queued.load(Ordering::SeqCst) & task.mask & OURS & set
+}
+
+/// Whether one of `set` waits that the guest blocks and the host does not.
+pub(crate) fn has_blocked(task: &Task, set: u64) -> bool {
+    blocked(task, set) != 0
+}
+
+/// Takes it.
+pub(crate) fn take_blocked(task: &Task, set: u64) -> Option<(u32, SigInfo)> {
+    let ready = blocked(task, set);
+    if ready == 0 {
+        return None;
+    }
+    let signal = ready.trailing_zeros() + 1;
+    // SAFETY: the handler wrote it before it set the bit; one that comes now is the same signal.
+    let info = unsafe { (*task.shared.info.get())[signal as usize] };
+    task.shared.queued.fetch_and(!bit(signal), Ordering::SeqCst);
+    Some((signal, info))
+}
+
 /// Whether a signal is on its way; if not, everything is blocked now.
 fn waits(task: &Task) -> bool {
     block_all();
@@ -514,6 +537,10 @@ pub fn rt_sigaction(task: &Task, signal: u64, new: u64, old: u64, size: u64) -> 
         let before = table.get(signal);
         if let Some(action) = action {
             table.set(signal, action);
+            // The kernel forgets those that are pending; of ours it knows nothing.
+            if action.handler == IGNORE && OURS & bit(signal) != 0 {
+                task.shared.queued.fetch_and(!bit(signal), Ordering::SeqCst);
+            }
         }
         before
     };

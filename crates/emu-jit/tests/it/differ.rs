@@ -14,6 +14,11 @@ use std::sync::atomic::AtomicU32;
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 fn differ(class: Class, slot: u64) {
+    differ_where(class, slot, false);
+}
+
+/// `wary`: floating-point instructions are translated as those that often signal invalid operations.
+fn differ_where(class: Class, slot: u64, wary: bool) {
     let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let variable = |name: &str| std::env::var(name).ok();
     let total: usize =
@@ -30,6 +35,7 @@ fn differ(class: Class, slot: u64) {
     let mut done = 0;
     let mut engine = engine();
     engine.translate_after(0);
+    engine.be_wary(wary);
     while done < total && !rows.is_empty() {
         let layout = Layout { base: 0x10_0000_0000 * (slot + 1), cases: BATCH.min(total - done) };
         let in_turn = only.is_some() || total > 4 * rows.len();
@@ -142,6 +148,16 @@ fn scalar_floating_point() {
 #[test]
 fn vector_instructions() {
     differ(Class::Simd, 6);
+}
+
+#[test]
+fn wary_scalar_floating_point() {
+    differ_where(Class::Float, 8, true);
+}
+
+#[test]
+fn wary_vector_instructions() {
+    differ_where(Class::Simd, 10, true);
 }
 
 #[test]

@@ -32,7 +32,7 @@ calls! {
     BRK "brk" CLOCK_GETTIME "clock_gettime" CLONE "clone" CLONE3 "clone3" EXECVE "execve" EXECVEAT "execveat" EXIT "exit" GETRLIMIT "getrlimit"
     MADVISE "madvise" MLOCK "mlock" MLOCK2 "mlock2" MMAP "mmap" MPROTECT "mprotect" MREMAP "mremap" MSYNC "msync"
     MUNMAP "munmap" PKEY_ALLOC "pkey_alloc" PKEY_FREE "pkey_free" PKEY_MPROTECT "pkey_mprotect" PRCTL "prctl"
-    PRLIMIT "prlimit64" PWRITE64 "pwrite64" WRITE "write" REMAP_FILE_PAGES "remap_file_pages" RT_SIGACTION "rt_sigaction" RT_SIGPENDING "rt_sigpending"
+    PRLIMIT "prlimit64" PWRITE64 "pwrite64" WRITE "write" REMAP_FILE_PAGES "remap_file_pages" RT_SIGACTION "rt_sigaction" RT_SIGPENDING "rt_sigpending" RT_SIGTIMEDWAIT "rt_sigtimedwait"
     RT_SIGPROCMASK "rt_sigprocmask" RT_SIGRETURN "rt_sigreturn" RT_SIGSUSPEND "rt_sigsuspend" SECCOMP "seccomp"
     SEMCTL "semctl" SETRLIMIT "setrlimit" SHMAT "shmat" SIGALTSTACK "sigaltstack" UNAME "uname"
     BPF "bpf" IO_URING_SETUP "io_uring_setup" IO_URING_ENTER "io_uring_enter" IO_URING_REGISTER "io_uring_register"
@@ -150,6 +150,7 @@ fn dispatch(task: &mut Task, number: u64, host_number: u16, a: &[u64; 6]) -> Res
         RT_SIGACTION => signal::rt_sigaction(task, a[0], a[1], a[2], a[3]),
         RT_SIGPROCMASK => signal::rt_sigprocmask(task, a[0], a[1], a[2], a[3]),
         RT_SIGPENDING => signal::rt_sigpending(task, a[0], a[1]),
+        RT_SIGTIMEDWAIT => rt_sigtimedwait(task, a),
         RT_SIGSUSPEND => {
             let mask = with_mask(task, a[0], a[1])?.ok_or(errno::EFAULT)?;
             let result = host(task, nr::RT_SIGSUSPEND, &[&raw const mask as u64, 8, 0, 0, 0, 0]);
@@ -177,6 +178,29 @@ fn dispatch(task: &mut Task, number: u64, host_number: u16, a: &[u64; 6]) -> Res
             Err(errno::ENOSYS)
         }
         _ => host(task, u64::from(host_number), a),
+    }
+}
+
+/// rt_sigtimedwait(2). Signals that the host does not block for the guest may be in the queue already, or come while it
+/// waits: the host is interrupted then.
+fn rt_sigtimedwait(task: &mut Task, a: &[u64; 6]) -> Result<i64, i64> {
+    if a[3] != 8 {
+        return Err(errno::EINVAL);
+    }
+    let set = guest::read64(a[0])?;
+    loop {
+        if let Some((signal, info)) = signal::take_blocked(task, set) {
+            if a[1] != 0 {
+                for (n, word) in (0..).zip(info) {
+                    guest::write64(a[1].wrapping_add(8 * n), word)?;
+                }
+            }
+            return Ok(i64::from(signal));
+        }
+        let result = host(task, nr::RT_SIGTIMEDWAIT, a);
+        if result != Err(errno::EINTR) || !signal::has_blocked(task, set) {
+            return result;
+        }
     }
 }
 
