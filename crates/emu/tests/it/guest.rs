@@ -17,6 +17,7 @@ pub fn compile(compiler: &str, source: &Path, program: &Path) {
     let result = Command::new(compiler)
         .args(["-O1", "-w", "-static", "-pthread", "-o"])
         .args([program, source])
+        .arg("-lm")
         .stdin(Stdio::null())
         .output();
     match result {
