@@ -157,7 +157,10 @@ fn in_storm(soak: &Soak, test: &Path, storm: &Path, place: &Path) -> Result<Verd
         let program = place.join(name).join("program");
         std::fs::create_dir_all(place.join(name))?;
         let mut command = Command::new(compiler);
-        command.args(["-O1", "-w", "-static", "-pthread", "-o"]).args([&program, &test.to_path_buf()]).arg("-lm");
+        command
+            .args(["-O1", "-w", "-static", "-pthread", "-o"])
+            .args([&program, &test.to_path_buf()])
+            .arg("-lm");
         let output = command.args(storm).arg(format!("-DSIGNALS={signals}")).output();
         let output = output.with_context(|| format!("run {compiler}"))?;
         if !output.status.success() {
