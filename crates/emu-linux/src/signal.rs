@@ -13,7 +13,7 @@ use crate::lock::{Held, Lock};
 use crate::sys::{self, errno, nr};
 use crate::syscall;
 use crate::task::{self, Shared, SigInfo, Task};
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicU64, Ordering};
 use crossdock_emu_guest::memory;
 use crossdock_emu_jit as jit;
 
@@ -276,6 +276,7 @@ extern "C" fn on_host_signal(signal: u32, info: *const SigInfo, context: *mut u6
                     *context.add(CONTEXT_RIP) = next;
                     return;
                 }
+                None if may_be_childs_end(code, pc, (*info)[2]) => {}
                 None => own_fault(signal, pc, (*info)[2]),
             }
         }
@@ -287,6 +288,19 @@ extern "C" fn on_host_signal(signal: u32, info: *const SigInfo, context: *mut u6
             *context.add(CONTEXT_RIP) = next;
         }
     }
+}
+
+/// Whether what looks like a fault of the emulator may be the end of a child whose exit signal is one of ours: its process
+/// id stands where a fault has its address, and may be the address of the thread's last fault. A fault comes again at once.
+fn may_be_childs_end(code: i32, pc: u64, address: u64) -> bool {
+    const CLD_EXITED: i32 = 1;
+    const CLD_CONTINUED: i32 = 6;
+    const PROCESS_ID_MAX: u32 = 1 << 22;
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    let this = pc ^ address.rotate_left(48);
+    (CLD_EXITED..=CLD_CONTINUED).contains(&code)
+        && address as u32 <= PROCESS_ID_MAX
+        && LAST.swap(this, Ordering::SeqCst) != this
 }
 
 /// A fault of the emulator itself: says so and dies of it.
