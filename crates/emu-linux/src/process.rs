@@ -76,6 +76,7 @@ fn make(task: &mut Task, request: Request) -> Result<i64, i64> {
     if run::interrupted(task) {
         return Err(errno::NOT_STARTED);
     }
+    signal::tells_end((request.flags & 0xff) as u32);
     let result = if request.flags & CLONE_VM == 0 { fork(task, request) } else { spawn(task, request) };
     signal::use_mask(task.mask);
     match result {

@@ -13,7 +13,7 @@ use crate::lock::{Held, Lock};
 use crate::sys::{self, errno, nr};
 use crate::syscall;
 use crate::task::{self, Shared, SigInfo, Task};
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crossdock_emu_guest::memory;
 use crossdock_emu_jit as jit;
 
@@ -269,15 +269,18 @@ extern "C" fn on_host_signal(signal: u32, info: *const SigInfo, context: *mut u6
     unsafe {
         let code = (*info)[1] as i32;
         let pc = *context.add(CONTEXT_RIP);
-        if OURS & bit(signal) != 0 && is_fault(signal, code, (*info)[2], context) {
+        let address = (*info)[2];
+        if OURS & bit(signal) != 0
+            && is_fault(signal, code, address, context)
+            && !is_childs_end(code, pc, address)
+        {
             match resume(pc, context) {
                 Some(next) => {
                     *shared.fault.get() = *info;
                     *context.add(CONTEXT_RIP) = next;
                     return;
                 }
-                None if may_be_childs_end(code, pc, (*info)[2]) => {}
-                None => own_fault(signal, pc, (*info)[2]),
+                None => own_fault(signal, pc, address),
             }
         }
         (*shared.info.get())[signal as usize] = *info;
@@ -290,17 +293,38 @@ extern "C" fn on_host_signal(signal: u32, info: *const SigInfo, context: *mut u6
     }
 }
 
-/// Whether what looks like a fault of the emulator may be the end of a child whose exit signal is one of ours: its process
-/// id stands where a fault has its address, and may be the address of the thread's last fault. A fault comes again at once.
-fn may_be_childs_end(code: i32, pc: u64, address: u64) -> bool {
+/// A child has been made whose end is told by a signal of [`OURS`].
+static TOLD_BY_OURS: AtomicBool = AtomicBool::new(false);
+
+/// A child is about to be made whose end is told by `signal`.
+pub(crate) fn tells_end(signal: u32) {
+    if (1..=64).contains(&signal) && OURS & bit(signal) != 0 {
+        TOLD_BY_OURS.store(true, Ordering::SeqCst);
+    }
+}
+
+/// Whether what looks like a fault is the end (or stop) of a child that is told by one of our signals: its number stands
+/// where a fault has its address, and may be the address of the thread's last fault. A fault comes again at once.
+fn is_childs_end(code: i32, pc: u64, address: u64) -> bool {
     const CLD_EXITED: i32 = 1;
     const CLD_CONTINUED: i32 = 6;
-    const PROCESS_ID_MAX: u32 = 1 << 22;
+    const P_PID: u64 = 1;
+    const WSTOPPED: u64 = 2;
+    const WEXITED: u64 = 4;
+    const WCONTINUED: u64 = 8;
+    const WNOWAIT: u64 = 0x0100_0000;
+    const WNOHANG: u64 = 1;
+    const ALL_CHILDREN: u64 = 0x4000_0000;
     static LAST: AtomicU64 = AtomicU64::new(0);
+    if !TOLD_BY_OURS.load(Ordering::SeqCst) || !(CLD_EXITED..=CLD_CONTINUED).contains(&code) {
+        return false;
+    }
     let this = pc ^ address.rotate_left(48);
-    (CLD_EXITED..=CLD_CONTINUED).contains(&code)
-        && address as u32 <= PROCESS_ID_MAX
-        && LAST.swap(this, Ordering::SeqCst) != this
+    let (child, mut info) = (address as u32, SigInfo::default());
+    let options = WEXITED | WSTOPPED | WCONTINUED | WNOWAIT | WNOHANG | ALL_CHILDREN;
+    // SAFETY: the kernel writes to a local.
+    let found = unsafe { syscall!(nr::WAITID, P_PID, child, &raw mut info, options, 0) };
+    found == 0 && info[0] as u32 != 0 && LAST.swap(this, Ordering::SeqCst) != this
 }
 
 /// A fault of the emulator itself: says so and dies of it.

@@ -43,6 +43,7 @@ pub mod nr {
     pub const EXIT_GROUP: u64 = 231;
     pub const EPOLL_CTL: u64 = 233;
     pub const TGKILL: u64 = 234;
+    pub const WAITID: u64 = 247;
     pub const OPENAT: u64 = 257;
     pub const NEWFSTATAT: u64 = 262;
     pub const READLINKAT: u64 = 267;
