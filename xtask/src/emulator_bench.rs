@@ -32,7 +32,7 @@ const PROGRAMS: [(&str, &str, &str); 16] = [
 ];
 
 /// What is run in a Debian root: name, times in a row, command.
-const USERLAND: [(&str, u32, &str); 12] = [
+const USERLAND: [(&str, u32, &str); 13] = [
     ("/bin/true", 50, "/bin/true"),
     ("sh, 200 times /bin/true", 1, "sh -c 'n=0; while [ $n -lt 200 ]; do /bin/true; n=$((n+1)); done'"),
     ("script like configure", 1, "sh /bench/session.sh 40"),
@@ -44,8 +44,9 @@ const USERLAND: [(&str, u32, &str); 12] = [
     ("xz", 1, "sh -c 'head -c 700000 /bench/text | xz -6 | cksum'"),
     ("unxz", 1, "sh -c 'xz -dc /bench/text.xz | cksum'"),
     ("sort", 1, "sh -c 'head -c 4000000 /bench/text | sort | cksum'"),
+    ("gcc -O2 -c, sixty functions", 1, "sh -c 'cd /tmp && gcc -O2 -c /bench/sixty.c && ls sixty.o'"),
     (
-        "gcc -O2 -c",
+        "gcc -O2 -c, three small files",
         1,
         "sh -c 'cd /tmp && gcc -O2 -c /bench/integer.c /bench/compress.c /bench/linpack.c && ls *.o'",
     ),
@@ -82,7 +83,7 @@ pub fn emulator(args: &[&str]) -> Result<()> {
     let mut handlers = vec![Handler { name: "crossdock-emu".into(), path: Some(release("crossdock-emu")?) }];
     for peer in peers {
         let path = peer.canonicalize().with_context(|| format!("find {}", peer.display()))?;
-        handlers.push(Handler { name: peer.display().to_string(), path: Some(path) });
+        handlers.push(Handler { name: version(&path)?, path: Some(path) });
     }
     let qemu = PathBuf::from("/usr/bin/qemu-aarch64-static");
     handlers.push(Handler { name: version(&qemu)?, path: Some(qemu) });
@@ -91,11 +92,13 @@ pub fn emulator(args: &[&str]) -> Result<()> {
     table(&works, &handlers, rounds)
 }
 
-/// What QEMU calls itself, in short.
+/// What an emulator calls itself, in short: QEMU and its number, or its path.
 fn version(path: &Path) -> Result<String> {
     let text = crate::tools::output(Command::new(path).arg("--version"))?;
-    let number = text.split_whitespace().nth(2).unwrap_or_default().to_string();
-    Ok(format!("QEMU {number}"))
+    Ok(match text.split_whitespace().collect::<Vec<_>>()[..] {
+        [name, "version", number, ..] if name.starts_with("qemu-") => format!("QEMU {number}"),
+        _ => path.display().to_string(),
+    })
 }
 
 /// Whether the command line asks for a row.
@@ -142,6 +145,7 @@ fn userland(wanted: &[String]) -> Result<Vec<Work>> {
             std::fs::copy(&path, place.join(path.file_name().expect("an entry has a name")))?;
         }
         std::fs::write(place.join("text"), text(16 << 20))?;
+        std::fs::write(place.join("sixty.c"), functions(60))?;
         run(Command::new("xz").args(["-k", "-f", "-1"]).arg(place.join("text")))?;
         Ok(root)
     };
@@ -161,6 +165,41 @@ fn userland(wanted: &[String]) -> Result<Vec<Work>> {
         guest: (guest.clone(), split(command)),
     };
     Ok(chosen.into_iter().map(work).collect())
+}
+
+/// C source of so many functions, each a little different.
+fn functions(count: usize) -> String {
+    let mut source = String::from("#include <stdint.h>\n#include <string.h>\n");
+    for n in 0..count {
+        let (cases, name, shift, divisor) = (5 + n % 4, 8 + n % 5 * 8, n % 13, n + 3);
+        let (first, factor, limit) = (n * 37 % 1000, 3 + n * 11 % 97, 10_000 + n * 1_237);
+        let before = match n {
+            0 => String::new(),
+            _ => format!(" + f{}((struct s{} *)p, text, n / 2)", n - 1, n - 1),
+        };
+        source += &format!(
+            "
+struct s{n} {{ int64_t a, b; double d; struct s{n} *next; unsigned char name[{name}]; }};
+int64_t f{n}(struct s{n} *p, const char *text, int n) {{
+    int64_t sum = {first};
+    for (int i = 0; i < n; i++) {{
+        switch (text[i] % {cases}) {{
+        case 0: sum += p->a * {factor}; break;
+        case 1: sum ^= p->b << {shift}; break;
+        case 2: p->d = p->d * 0.{factor} + sum; break;
+        case 3: if (p->next) p = p->next; else sum--; break;
+        case 4: memcpy(p->name, text + i, n - i < 8 ? n - i : 8); break;
+        default: sum = (sum >> {cases}) + text[i] / {divisor};
+        }}
+        if (sum > {limit}) sum %= {divisor};
+    }}
+    for (struct s{n} *q = p; q; q = q->next) {{ sum += (int64_t)q->d; q->a = sum & 255; q->b += q->a * n; }}
+    return sum{before};
+}}
+"
+        );
+    }
+    source
 }
 
 /// Lines of words, the same every time.

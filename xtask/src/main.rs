@@ -42,6 +42,10 @@ fn main() -> ExitCode {
 fn run() -> Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
+    if words.iter().any(|&word| matches!(word, "--help" | "-h")) {
+        println!("{USAGE}{}", soak::usage());
+        return Ok(());
+    }
     match words[..] {
         ["demo", ref rest @ ..] => demo::demo(&demo::Options::parse(rest)?),
         ["test", ref rest @ ..] => tests::test(rest),
