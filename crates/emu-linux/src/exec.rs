@@ -119,8 +119,9 @@ pub(crate) fn link_of(descriptor: i32) -> Option<Vec<u8>> {
 
 /// How a file is executed.
 enum Kind {
-    /// By us; the path of execve's first argument stays AT_EXECFN.
-    Guest { descriptor: i32, arguments: Vec<Vec<u8>> },
+    /// By us; the path of execve's first argument stays AT_EXECFN. `raises` says that the file gives other rights than the
+    /// caller has.
+    Guest { descriptor: i32, arguments: Vec<Vec<u8>>, raises: bool },
     /// By the kernel.
     Native,
 }
@@ -147,6 +148,7 @@ pub fn execveat(
             }
         }
     }
+    let mut elsewhere = false;
     let (name, descriptor) = if given == b"\0" {
         if flags & AT_EMPTY_PATH == 0 {
             return Err(errno::ENOENT);
@@ -157,6 +159,7 @@ pub fn execveat(
     } else {
         let own = crate::proc::followed_exe(&given);
         let in_sysroot = sysroot::lookup(&given, flags & AT_SYMLINK_NOFOLLOW == 0);
+        elsewhere = own.is_some() || in_sysroot.is_some();
         let real = own.as_deref().or(in_sysroot.as_deref()).unwrap_or(&given);
         let nofollow = if flags & AT_SYMLINK_NOFOLLOW != 0 { O_NOFOLLOW } else { 0 };
         let descriptor = match open(directory, real, nofollow) {
@@ -178,13 +181,17 @@ pub fn execveat(
     };
     match examine(descriptor, &name)? {
         Kind::Native => Err(run_native(task, directory, path, argv, envp, flags)),
-        Kind::Guest { descriptor, arguments } => {
-            // Without /proc and out of reach of our own path, a handler of binfmt_misc may still know us.
-            let result = if program::descriptor() < 0 {
-                run_native(task, directory, path, argv, envp, flags)
-            } else {
-                run_guest(task, descriptor, &name, &arguments, &pointers, envp)
-            };
+        Kind::Guest { descriptor, arguments, raises } => {
+            // The kernel alone can give the rights of the file, by a handler of binfmt_misc with flag C. Without /proc and out
+            // of reach of our own path, a handler may still know us.
+            let out_of_reach = program::descriptor() < 0;
+            let mut result = errno::ENOEXEC;
+            if raises && !elsewhere || out_of_reach {
+                result = run_native(task, directory, path, argv, envp, flags);
+            }
+            if result == errno::ENOEXEC && !out_of_reach {
+                result = run_guest(task, descriptor, &name, &arguments, &pointers, envp);
+            }
             close(descriptor);
             Err(result)
         }
@@ -239,7 +246,7 @@ fn examine(mut descriptor: i32, name: &[u8]) -> Result<Kind, i64> {
     for _ in 0..6 {
         let kind = look(descriptor);
         match kind {
-            Ok(Look::Guest) => return Ok(Kind::Guest { descriptor, arguments }),
+            Ok(Look::Guest { raises }) => return Ok(Kind::Guest { descriptor, arguments, raises }),
             Ok(Look::Native) => {
                 // The kernel follows a script itself.
                 close(descriptor);
@@ -268,7 +275,7 @@ fn examine(mut descriptor: i32, name: &[u8]) -> Result<Kind, i64> {
 }
 
 enum Look {
-    Guest,
+    Guest { raises: bool },
     Native,
     Script { interpreter: Vec<u8>, argument: Option<Vec<u8>> },
 }
@@ -304,11 +311,28 @@ fn look(descriptor: i32) -> Result<Look, i64> {
             close(loader);
             found.map_err(|_| errno::ELIBBAD)?;
         }
-        return Ok(Look::Guest);
+        return Ok(Look::Guest { raises: raises_rights(descriptor, &stat) });
     }
     match start.strip_prefix(b"#!") {
         Some(line) => script_line(line),
         None => Ok(Look::Native),
+    }
+}
+
+/// Whether a program that the caller executes has other rights than the caller: by its setuid or setgid bit, or by
+/// capabilities (which root has anyway).
+fn raises_rights(descriptor: i32, stat: &[u8; 144]) -> bool {
+    const S_ISUID: u32 = 0o4000;
+    const S_ISGID_AND_EXECUTABLE: u32 = 0o2010;
+    let field = |at: usize| u32::from_le_bytes([stat[at], stat[at + 1], stat[at + 2], stat[at + 3]]);
+    let (mode, owner, group) = (field(24), field(28), field(32));
+    // SAFETY: no memory is involved; fgetxattr only asks for a length.
+    unsafe {
+        let user = syscall!(nr::GETEUID);
+        mode & S_ISUID != 0 && i64::from(owner) != user
+            || mode & S_ISGID_AND_EXECUTABLE == S_ISGID_AND_EXECUTABLE
+                && i64::from(group) != syscall!(nr::GETEGID)
+            || user != 0 && syscall!(nr::FGETXATTR, descriptor, c"security.capability".as_ptr(), 0, 0) > 0
     }
 }
 
@@ -334,7 +358,7 @@ fn script_line(line: &[u8]) -> Result<Look, i64> {
 pub fn open_program(path: &[u8], arguments: &mut Vec<Vec<u8>>) -> Result<i32, i64> {
     match examine(open(AT_FDCWD, path, 0)?, path)? {
         Kind::Native => Err(errno::ENOEXEC),
-        Kind::Guest { descriptor, arguments: script } => {
+        Kind::Guest { descriptor, arguments: script, .. } => {
             if !script.is_empty() {
                 let without_nul = |mut text: Vec<u8>| {
                     text.pop();

@@ -16,6 +16,8 @@ pub mod nr {
     pub const MUNMAP: u64 = 11;
     pub const RT_SIGACTION: u64 = 13;
     pub const RT_SIGPROCMASK: u64 = 14;
+    pub const GETEUID: u64 = 107;
+    pub const GETEGID: u64 = 108;
     pub const RT_SIGPENDING: u64 = 127;
     pub const RT_SIGTIMEDWAIT: u64 = 128;
     pub const RT_SIGSUSPEND: u64 = 130;
@@ -37,6 +39,7 @@ pub mod nr {
     pub const SIGALTSTACK: u64 = 131;
     pub const PRCTL: u64 = 157;
     pub const GETTID: u64 = 186;
+    pub const FGETXATTR: u64 = 193;
     pub const GETRANDOM: u64 = 318;
     pub const FUTEX: u64 = 202;
     pub const CLOCK_GETTIME: u64 = 228;

@@ -16,6 +16,7 @@ static HEAP: Heap = Heap;
 
 const AT_EXECFD: u64 = 2;
 const AT_FLAGS: u64 = 8;
+const AT_SECURE: u64 = 23;
 const AT_FLAGS_PRESERVE_ARGV0: u64 = 1;
 
 /// The strings of a null-terminated array.
@@ -142,12 +143,13 @@ pub unsafe extern "C" fn main(
         unsafe { (strings(arguments), strings(environment), auxiliary(environment)) };
     let value = |kind| auxiliary.iter().find(|pair| pair.0 == kind).map(|pair| pair.1);
 
-    let (wanted, mut invocation) =
-        match invocation(arguments, &environment, value(AT_FLAGS), value(AT_EXECFD)) {
-            Ok(both) => both,
-            Err(Ending::Print(text)) => print(&text),
-            Err(Ending::Refuse(text)) => give_up(&text, 127),
-        };
+    // A program with other rights than its caller's takes no orders from the caller's environment.
+    let heeded = if value(AT_SECURE).unwrap_or(0) == 0 { &environment[..] } else { &[] };
+    let (wanted, mut invocation) = match invocation(arguments, heeded, value(AT_FLAGS), value(AT_EXECFD)) {
+        Ok(both) => both,
+        Err(Ending::Print(text)) => print(&text),
+        Err(Ending::Refuse(text)) => give_up(&text, 127),
+    };
     invocation.stack = wanted.stack;
     invocation.environment = environment;
     invocation.auxiliary = auxiliary;
@@ -165,7 +167,10 @@ fn invocation(
     flags: Option<u64>,
     descriptor: Option<u64>,
 ) -> Result<(Wanted, Invocation), Ending> {
-    if arguments.get(1).is_some_and(|mark| mark == exec::MARK.as_bytes()) {
+    let preserves = flags.unwrap_or(0) & AT_FLAGS_PRESERVE_ARGV0 != 0;
+    // Not where the kernel's binfmt_misc has started us: the words are a path and arguments then, whatever they look like.
+    let by_us = descriptor.is_none() && !preserves;
+    if by_us && arguments.get(1).is_some_and(|mark| mark == exec::MARK.as_bytes()) {
         let Some(passed) = exec::passed(&arguments[2..]) else {
             return Err(Ending::Refuse("crossdock-emu: --guest-exec is for the emulator itself\n".into()));
         };
@@ -181,8 +186,7 @@ fn invocation(
     }
     let mut wanted = Wanted::from_environment(environment)?;
     // Before Linux 5.12 the flags are silent; Debian names the interpreter so where it registers it with flag P.
-    let preserved = flags.unwrap_or(0) & AT_FLAGS_PRESERVE_ARGV0 != 0
-        || arguments.first().is_some_and(|name| name.ends_with(b"-binfmt-P"));
+    let preserved = preserves || arguments.first().is_some_and(|name| name.ends_with(b"-binfmt-P"));
     let mut rest = arguments.into_iter().skip(1).collect::<Vec<_>>();
     if (preserved || descriptor.is_some()) && !rest.is_empty() {
         // The program's path, then its argv with flag P, or what follows argv[0].

@@ -1,9 +1,12 @@
 //! Ordinary users, with ranges of ids and with a single one.
 
+use std::path::Path;
+use std::process::Command;
+
 use crossdock_testkit::LayerTar;
 use crossdock_testkit::foreign::{self, Cpu};
 
-use crate::support::{Registry, Who, World, host_handlers, require};
+use crate::support::{Registry, Who, World, host_handlers, our_emulator, require};
 
 #[test]
 fn ordinary_users_build_run_and_publish() {
@@ -78,6 +81,62 @@ fn changes_of_user_are_pretended_with_a_single_id() {
     world.file("a.tar", archive);
     world.build("FROM base\nADD a.tar /\n", &["-t", "t"]).ok();
     assert_eq!(world.sh("t", "stat -c %u:%g /f"), "0:0\n");
+}
+
+/// sudo, su, ping: setuid and setgid bits and capabilities of foreign programs count as those of native ones, whoever executes
+/// them, and what they may do is out of reach of the caller's environment and arguments.
+#[test]
+fn foreign_programs_have_the_rights_of_their_files() {
+    our_emulator();
+    let world = World::new();
+    for (compiler, package, platform) in
+        [("gcc", "gcc", "linux/amd64"), ("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu", "linux/arm64")]
+    {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/setuid.c");
+        let compiled = Command::new(require(compiler, package))
+            .args(["-static", "-O1", "-w", "-o"])
+            .args([world.path("context/program"), source])
+            .status();
+        assert!(compiled.expect("the compiler runs").success());
+        let dockerfile = "FROM scratch
+COPY --chmod=755 program /plain
+COPY --chmod=755 program /capable
+COPY --chmod=4755 program /setuid
+COPY --chmod=4755 program /--guest-exec
+COPY --chmod=2755 --chown=0:7 program /setgid
+RUN [\"/plain\", \"give\"]
+USER 1000:1001
+ENV QEMU_SET_ENV=SET_BY_EMULATOR=yes
+RUN [\"/plain\"]
+RUN [\"/setuid\"]
+RUN [\"/plain\", \"/setuid\"]
+RUN [\"/plain\", \"/setgid\"]
+RUN [\"/plain\", \"/capable\"]
+RUN [\"/plain\", \"/plain\"]
+RUN [\"/plain\", \"pretend\"]
+";
+        let built = world.build(dockerfile, &["--platform", platform, "--emulator", "builtin"]);
+        assert_eq!(built.code, Some(0), "{}", built.err);
+        let lines: Vec<&str> = built.err.lines().filter_map(|line| Some(line.split_once(" /")?.1)).collect();
+        let lines: Vec<&str> = lines.into_iter().filter(|line| line.contains(": ids ")).collect();
+        // The environment of a step is the emulator's where that starts with the step's own rights.
+        let heeded = if platform == "linux/arm64" { "yes" } else { "none" };
+        let first = format!("plain: ids 1000 1000 1001 1001, capabilities 0, secure 0, variable {heeded}");
+        assert_eq!(
+            lines,
+            [
+                first.as_str(),
+                "setuid: ids 1000 0 1001 1001, capabilities a80425fb, secure 1, variable none",
+                "setuid: ids 1000 0 1001 1001, capabilities a80425fb, secure 1, variable none",
+                "setgid: ids 1000 1000 1001 7, capabilities 0, secure 1, variable none",
+                "capable: ids 1000 1000 1001 1001, capabilities 400, secure 1, variable none",
+                "plain: ids 1000 1000 1001 1001, capabilities 0, secure 0, variable none",
+                "--guest-exec: ids 1000 0 1001 1001, capabilities a80425fb, secure 1, variable none",
+            ],
+            "{platform}: {}",
+            built.err
+        );
+    }
 }
 
 #[test]
