@@ -83,7 +83,7 @@ fn changes_of_user_are_pretended_with_a_single_id() {
     assert_eq!(world.sh("t", "stat -c %u:%g /f"), "0:0\n");
 }
 
-/// sudo, su, ping: setuid and setgid bits and capabilities of foreign programs count as those of native ones, whoever executes
+/// sudo and su: setuid and setgid bits and capabilities of foreign programs count as those of native ones, whoever executes
 /// them, and what they may do is out of reach of the caller's environment and arguments.
 #[test]
 fn foreign_programs_have_the_rights_of_their_files() {
