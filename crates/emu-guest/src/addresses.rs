@@ -1,6 +1,7 @@
 //! Finding code by its address: exactly, and by the pages that a change of memory touches.
 
 use alloc::vec::Vec;
+use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
 use core::ops::Range;
 
 /// Blocks of code lie in one page each, so that they are found from any address in it.
@@ -35,7 +36,7 @@ pub struct AddressTable {
 /// Slots of a table that has any.
 const SLOTS_MIN: usize = 1 << 10;
 /// Slots below which a table grows faster.
-const SLOTS_FEW: usize = 1 << 14;
+const SLOTS_FEW: usize = 1 << 16;
 
 impl AddressTable {
     fn slot(&self, spread: u32) -> usize {
@@ -62,6 +63,16 @@ impl AddressTable {
                 return Some(slot & mask);
             }
             slot += 1;
+        }
+    }
+
+    /// Says that `key` is likely to be asked for soon.
+    #[allow(unsafe_code)]
+    #[inline]
+    pub fn expect(&self, key: u64) {
+        if let Some(slot) = self.slots.get(self.slot(spread(key))) {
+            // SAFETY: it is never wrong to have memory in the cache.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(core::ptr::from_ref(slot).cast()) };
         }
     }
 
@@ -180,14 +191,17 @@ impl PageIndex {
     }
 }
 
+/// Pages that [`PageSet::insert`] knows without looking for them.
+const RECENT: usize = 32;
+
 /// Pages.
 #[derive(Debug, Default)]
 pub struct PageSet {
     table: AddressTable,
     /// Numbers of pages, and whether they are in the set.
     pages: Vec<(u64, bool)>,
-    /// The number of the one that was added last, plus one.
-    last: u64,
+    /// Numbers plus one of those that were added lately, by their low bits.
+    recent: [u64; RECENT],
 }
 
 impl PageSet {
@@ -198,13 +212,14 @@ impl PageSet {
     /// Adds the page of `address`.
     #[inline]
     pub fn insert(&mut self, address: u64) {
-        if self.last != address / PAGE + 1 {
-            self.insert_page(address / PAGE);
+        let page = address / PAGE;
+        if self.recent[page as usize % RECENT] != page + 1 {
+            self.insert_page(page);
         }
     }
 
     fn insert_page(&mut self, page: u64) {
-        self.last = page + 1;
+        self.recent[page as usize % RECENT] = page + 1;
         match self.find(page) {
             Some(index) => self.pages[index].1 = true,
             None => {
@@ -219,7 +234,7 @@ impl PageSet {
         if range.is_empty() {
             return;
         }
-        self.last = 0;
+        self.recent = [0; RECENT];
         let (first, last) = (range.start / PAGE, (range.end - 1) / PAGE);
         if last - first < self.pages.len() as u64 {
             for page in first..=last {

@@ -392,25 +392,47 @@ impl Engine {
             }
             let mode = mode_of(state.fpcr);
             self.catch_up(jit, state, mode);
-            let Some(code) = self.known(state.pc) else {
-                // Other threads may have translated what is new here.
-                let announce = jit.threads.load(Ordering::Relaxed) > 1;
-                match self.interpreter.run_cold(state, host, interrupt, self.hot, announce) {
-                    // Perhaps only poked.
-                    Some(Exit::Interrupted) => {}
-                    Some(exit) => return exit,
-                    None => match self.interpreter.code() {
-                        // As valid as what else is in the jump cache, which is looked at before it is used.
-                        Some(code) => self.remember(state.pc, jit.arena + u64::from(code)),
-                        None => self.prepare(jit, state.pc, mode, host),
-                    },
-                }
-                continue;
+            let code = match self.known(state.pc) {
+                Some(code) => code,
+                None => match self.run_cold(jit, state, host, interrupt, mode) {
+                    Ok(Some(code)) => code,
+                    Ok(None) => continue,
+                    Err(exit) => return exit,
+                },
             };
             if let Some(exit) = self.enter(jit, state, &mut run, code) {
                 return exit;
             }
         }
+    }
+
+    /// Interprets until there is generated code. Returns where that is, or `None` where the caller has to look again, or what
+    /// it is to return.
+    #[inline(always)]
+    fn run_cold(
+        &mut self,
+        jit: &Jit,
+        state: &mut State,
+        host: &Host,
+        interrupt: &AtomicU32,
+        mode: u64,
+    ) -> Result<Option<u64>, Exit> {
+        // Other threads may have translated what is new here.
+        let announce = jit.threads.load(Ordering::Relaxed) > 1;
+        match self.interpreter.run_cold(state, host, interrupt, self.hot, announce) {
+            // Perhaps only poked.
+            Some(Exit::Interrupted) => return Ok(None),
+            Some(exit) => return Err(exit),
+            None => {}
+        }
+        let Some(code) = self.interpreter.code() else {
+            self.prepare(jit, state.pc, mode, host);
+            return Ok(None);
+        };
+        // As valid as what else is in the jump cache.
+        let code = jit.arena + u64::from(code);
+        self.remember(state.pc, code);
+        Ok(Some(code).filter(|_| self.is_caught_up(jit, state, mode)))
     }
 
     /// Leads generated code to what is this thread's.
@@ -427,6 +449,13 @@ impl Engine {
     /// Interprets until something is for the caller to do, or a block has run; see [`Interpreter::run`].
     pub fn interpret_block(&mut self, state: &mut State, host: &Host, interrupt: &AtomicU32) -> Exit {
         self.interpreter.run(state, host, interrupt, 1)
+    }
+
+    /// Whether nothing has changed since [`Engine::catch_up`].
+    fn is_caught_up(&self, jit: &Jit, state: &State, mode: u64) -> bool {
+        jit.log.head() == jit.seen.load(Ordering::Acquire)
+            && jit.epoch.load(Ordering::Acquire) == self.epoch
+            && mode_of(state.fpcr) == mode
     }
 
     /// Heeds the log of changes, and empties what leads to code that is not to be run any more.

@@ -2,7 +2,7 @@
 
 use super::{Host, Op, decode};
 use crate::addresses::{AddressTable, PAGE, PageSet};
-use crate::memory::{Fault, untagged};
+use crate::memory::{Fault, Memory, untagged};
 use alloc::vec::Vec;
 use core::ops::Range;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -173,6 +173,8 @@ pub(crate) struct Code {
     map: AddressTable,
     /// The pages that they are in.
     pages: PageSet,
+    /// How many instructions the longest has.
+    longest: usize,
     /// Blocks whose other code is known, and perhaps others.
     translated: Vec<u32>,
     /// Entries of the log that have been heeded.
@@ -186,6 +188,7 @@ impl Code {
             dead: 0,
             map: AddressTable::default(),
             pages: PageSet::default(),
+            longest: 0,
             translated: Vec::new(),
             seen: log.head(),
         }
@@ -220,6 +223,7 @@ impl Code {
         self.dead = 0;
         self.map.clear();
         self.pages.clear();
+        self.longest = 0;
         self.translated.clear();
     }
 
@@ -227,9 +231,11 @@ impl Code {
         let start = untagged(range.start);
         let end = untagged(range.end).max(start);
         let mut pages = core::mem::take(&mut self.pages);
+        // Where a block that begins before the range may begin.
+        let before = start.saturating_sub(self.longest as u64 * 4) & !3;
         pages.retain(start..end, |page| {
             // Blocks lie in one page each.
-            let first = start.saturating_sub(BLOCK_LENGTH_MAX as u64 * 4).next_multiple_of(4).max(page);
+            let first = before.max(page);
             let last = end.min(page.saturating_add(PAGE));
             for pc in (first..last).step_by(4) {
                 self.drop_block(pc, start);
@@ -290,7 +296,8 @@ impl Code {
     }
 
     fn decode(&mut self, pc: u64, host: &Host) -> Result<u32, Fault> {
-        let mut word = host.memory.fetch(pc)?;
+        let mut words = Words { memory: &host.memory, at: NOWHERE, group: [0; 2] };
+        let mut word = words.fetch(pc)?;
         if self.chunks.last().is_none_or(|chunk| chunk.len() + 1 + BLOCK_LENGTH_MAX > CHUNK) {
             if self.chunks.len() == CHUNKS_MAX {
                 self.clear();
@@ -309,13 +316,21 @@ impl Code {
             if ends || slots.len() - first > BLOCK_LENGTH_MAX || at.is_multiple_of(PAGE) {
                 break;
             }
-            match host.memory.fetch(at) {
+            match words.fetch(at) {
                 Ok(next) => word = next,
                 Err(_) => break,
             }
         }
         let count = slots.len() - first - 1;
+        // Where a direct branch leads to; other instructions that end blocks have nothing there.
+        if let Some(Slot::Op(op)) = slots.last()
+            && op.imm != 0
+        {
+            self.map.expect(op.imm);
+            host.memory.expect(op.imm);
+        }
         slots[first] = Slot::Head(Head::new(pc, count));
+        self.longest = self.longest.max(count);
         let number = (chunk << CHUNK_BITS | first) as u32;
         self.map.insert(pc, number);
         self.pages.insert(pc);
@@ -397,6 +412,26 @@ impl Code {
             [Slot::Head(head), ops @ ..] => Some((head, Ops(ops))),
             _ => None,
         }
+    }
+}
+
+/// Instruction words that are read by four.
+struct Words<'h> {
+    memory: &'h Memory,
+    /// Address of the group, or [`NOWHERE`].
+    at: u64,
+    group: [u64; 2],
+}
+
+impl Words<'_> {
+    #[inline(always)]
+    fn fetch(&mut self, pc: u64) -> Result<u32, Fault> {
+        if self.at != pc & !15 {
+            // The window may begin or end inside of the group.
+            let Ok(group) = self.memory.load128(pc & !15) else { return self.memory.fetch(pc) };
+            (self.at, self.group) = (pc & !15, [group as u64, (group >> 64) as u64]);
+        }
+        Ok((self.group[pc as usize >> 3 & 1] >> (pc << 3 & 32)) as u32)
     }
 }
 
