@@ -26,7 +26,7 @@ const OUTSIDE: u64 = u64::MAX;
 
 /// Where a thread is, for the others.
 pub(crate) struct Presence {
-    /// The epoch of the generated code that the thread may be in, or [`OUTSIDE`], also where there are no other threads. It is stored before the thread looks at
+    /// The epoch of the generated code that the thread may be in, or [`OUTSIDE`]. It is stored before the thread looks at
     /// [`Jit::epoch`] for the last time, so that who changes that and then looks here misses nobody.
     running: AtomicU64,
     /// The interrupt flag of the run, or null.
@@ -104,8 +104,7 @@ pub struct Jit {
     underflow: u64,
     /// See [`System`].
     placed: Option<fn(guest: u64, code: u64, length: u64)>,
-    /// How many engines there are. A thread counts the engine of another that it starts before that runs, so one that reads
-    /// 1 here is alone until it does something outside of generated code.
+    /// How many engines there are. A thread that reads 1 here is alone until it leaves [`Engine::run`].
     threads: AtomicUsize,
     enter: unsafe extern "C" fn(state: u64, code: u64),
 }
@@ -317,7 +316,8 @@ impl Engine {
     ///
     /// # Safety
     ///
-    /// The return stack is writable and nobody else's.
+    /// The return stack is writable and nobody else's. Where there is one other engine, it is not running meanwhile: a thread
+    /// makes the engines of the threads that it starts.
     pub unsafe fn new(log: &'static Invalidations, jit: Option<&'static Jit>, stack: ReturnStack) -> Engine {
         let slots = if jit.is_some() { JUMP_CACHE } else { 0 };
         let presence: &Presence = Box::leak(Box::new(Presence {
@@ -571,12 +571,11 @@ impl Engine {
 
     /// Runs generated code until it exits; what it exits for, if that is the caller's.
     fn enter(&mut self, jit: &Jit, state: &mut State, run: &mut Run, code: u64) -> Option<Exit> {
-        // Others come by what this thread does outside of generated code, and are counted before they run.
+        // Where there are no others, nobody looks: they come by what this thread does outside of generated code.
         let alone = jit.threads.load(Ordering::Relaxed) == 1;
-        if !alone {
-            self.presence.running.store(self.epoch, Ordering::SeqCst);
-        }
-        let exit = if alone || jit.epoch.load(Ordering::SeqCst) == self.epoch {
+        let order = if alone { Ordering::Relaxed } else { Ordering::SeqCst };
+        self.presence.running.store(self.epoch, order);
+        let exit = if jit.epoch.load(Ordering::SeqCst) == self.epoch {
             self.enter_present(jit, state, run, code)
         } else {
             None
