@@ -1,6 +1,7 @@
 //! Finding code by its address: exactly, and by the pages that a change of memory touches.
 
 use alloc::vec::Vec;
+use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
 use core::ops::Range;
 
 /// Blocks of code lie in one page each, so that they are found from any address in it.
@@ -35,7 +36,7 @@ pub struct AddressTable {
 /// Slots of a table that has any.
 const SLOTS_MIN: usize = 1 << 10;
 /// Slots below which a table grows faster.
-const SLOTS_FEW: usize = 1 << 14;
+const SLOTS_FEW: usize = 1 << 16;
 
 impl AddressTable {
     fn slot(&self, spread: u32) -> usize {
@@ -62,6 +63,16 @@ impl AddressTable {
                 return Some(slot & mask);
             }
             slot += 1;
+        }
+    }
+
+    /// Says that `key` is likely to be asked for soon.
+    #[allow(unsafe_code)]
+    #[inline]
+    pub fn expect(&self, key: u64) {
+        if let Some(slot) = self.slots.get(self.slot(spread(key))) {
+            // SAFETY: it is never wrong to have memory in the cache.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(core::ptr::from_ref(slot).cast()) };
         }
     }
 
@@ -180,6 +191,73 @@ impl PageIndex {
     }
 }
 
+/// Pages that [`PageSet::insert`] knows without looking for them.
+const RECENT: usize = 32;
+
+/// Pages.
+#[derive(Debug, Default)]
+pub struct PageSet {
+    table: AddressTable,
+    /// Numbers of pages, and whether they are in the set.
+    pages: Vec<(u64, bool)>,
+    /// Numbers plus one of those that were added lately, by their low bits.
+    recent: [u64; RECENT],
+}
+
+impl PageSet {
+    fn find(&self, page: u64) -> Option<usize> {
+        self.table.find(page, |item| self.pages[item as usize].0 == page).map(|item| item as usize)
+    }
+
+    /// Adds the page of `address`.
+    #[inline]
+    pub fn insert(&mut self, address: u64) {
+        let page = address / PAGE;
+        if self.recent[page as usize % RECENT] != page + 1 {
+            self.insert_page(page);
+        }
+    }
+
+    fn insert_page(&mut self, page: u64) {
+        self.recent[page as usize % RECENT] = page + 1;
+        match self.find(page) {
+            Some(index) => self.pages[index].1 = true,
+            None => {
+                self.pages.push((page, true));
+                self.table.insert(page, self.pages.len() as u32 - 1);
+            }
+        }
+    }
+
+    /// Asks `keep` for the first address of each page that `range` touches, and forgets those that it refuses.
+    pub fn retain(&mut self, range: Range<u64>, mut keep: impl FnMut(u64) -> bool) {
+        if range.is_empty() {
+            return;
+        }
+        self.recent = [0; RECENT];
+        let (first, last) = (range.start / PAGE, (range.end - 1) / PAGE);
+        if last - first < self.pages.len() as u64 {
+            for page in first..=last {
+                if let Some(index) = self.find(page) {
+                    let there = &mut self.pages[index].1;
+                    *there = *there && keep(page * PAGE);
+                }
+            }
+        } else {
+            for (page, there) in &mut self.pages {
+                if (first..=last).contains(page) {
+                    *there = *there && keep(*page * PAGE);
+                }
+            }
+        }
+    }
+
+    /// Forgets all.
+    pub fn clear(&mut self) {
+        *self = PageSet::default();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -203,6 +281,28 @@ mod tests {
         });
         assert_eq!(seen, [2, 3]);
         index.retain(0x2000..0x2000, |_| unreachable!("an empty range"));
+    }
+
+    #[test]
+    fn pages_are_known_until_they_are_refused() {
+        let mut pages = PageSet::default();
+        for address in [0x1000, 0x1ffc, 0x2000, 0x7000, 0x1004] {
+            pages.insert(address);
+        }
+        let asked = |pages: &mut PageSet, range: Range<u64>, kept: u64| {
+            let mut asked = Vec::new();
+            pages.retain(range, |page| {
+                asked.push(page);
+                page == kept
+            });
+            asked
+        };
+        assert_eq!(asked(&mut pages, 0x1ffc..0x2004, 0x1000), [0x1000, 0x2000]);
+        assert_eq!(asked(&mut pages, 0..u64::MAX, 0x1000), [0x1000, 0x7000]);
+        assert!(asked(&mut pages, 0x1000..0x1000, 0).is_empty());
+        pages.insert(0x7ffc);
+        assert_eq!(asked(&mut pages, 0..u64::MAX, 0), [0x1000, 0x7000]);
+        assert!(asked(&mut pages, 0..u64::MAX, 0).is_empty());
     }
 
     #[test]

@@ -309,6 +309,12 @@ impl Cache {
         let mut unit = core::mem::take(&mut self.buffers.unit);
         let code = self.place_assembled();
         let number = self.units.len();
+        for &(key, _, _) in &unit.blocks {
+            self.keys.expect(key);
+        }
+        for link in &unit.links {
+            self.keys.expect(link.target);
+        }
         for &(key, end, offset) in &unit.blocks {
             let entry = self.number(key);
             (self.entries[entry].code, self.entries[entry].unit) = (offset, number);

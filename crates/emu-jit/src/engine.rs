@@ -17,8 +17,6 @@ use crossdock_emu_guest::a64::{Exit, Flow, Host, Interpreter, Invalidations, Sta
 const HOT: u32 = 8;
 /// Runs of a block before it becomes part of a unit that begins elsewhere.
 const WARM: u32 = 1;
-/// A heat that says a block has been translated.
-const TRANSLATED: u32 = u32::MAX;
 
 /// Bit of an engine's interrupt flag by which other threads make it look at what has changed. The engine clears it; to
 /// others it means nothing.
@@ -100,11 +98,13 @@ pub struct Jit {
     epoch: AtomicU64,
     /// Entries of the log that the cache has heeded.
     seen: AtomicU64,
+    /// Host address of the offset 0 in [`Cache`].
+    arena: u64,
     /// What the bottom of a return stack returns to.
     underflow: u64,
     /// See [`System`].
     placed: Option<fn(guest: u64, code: u64, length: u64)>,
-    /// How many engines there are.
+    /// How many engines there are. A thread that reads 1 here is alone until it leaves [`Engine::run`].
     threads: AtomicUsize,
     enter: unsafe extern "C" fn(state: u64, code: u64),
 }
@@ -130,10 +130,10 @@ impl Jit {
         let enter = unsafe { transmute::<u64, unsafe extern "C" fn(u64, u64)>(enter) };
         let epoch = AtomicU64::new(cache.epoch);
         let seen = AtomicU64::new(cache.seen());
-        let underflow = cache.address(cache.thunks.underflow);
+        let (arena, underflow) = (cache.address(0), cache.address(cache.thunks.underflow));
         let cache = Lock::new(cache, system.wait);
         let threads = AtomicUsize::new(0);
-        Some(Jit { cache, log, epoch, seen, underflow, placed: system.placed, threads, enter })
+        Some(Jit { cache, log, epoch, seen, arena, underflow, placed: system.placed, threads, enter })
     }
 
     /// Keeps the code from changing, for a fork.
@@ -226,9 +226,13 @@ fn reset_mxcsr() {
 
 fn set_mxcsr(value: u32) {
     if read_mxcsr() != value {
-        // SAFETY: the value is the one that Rust code runs with, or generated code is entered before any.
-        unsafe { asm!("ldmxcsr [{}]", in(reg) &raw const value, options(nostack, readonly)) };
+        load_mxcsr(value);
     }
+}
+
+fn load_mxcsr(value: u32) {
+    // SAFETY: the value is the one that Rust code runs with, or generated code is entered before any.
+    unsafe { asm!("ldmxcsr [{}]", in(reg) &raw const value, options(nostack, readonly)) };
 }
 
 /// Adds the host's floating-point flags to the guest's: DZC, OFC, UFC, IXC are ZE, OE, UE, PE. IE says that an instruction
@@ -312,7 +316,8 @@ impl Engine {
     ///
     /// # Safety
     ///
-    /// The return stack is writable and nobody else's.
+    /// The return stack is writable and nobody else's. Where there is one other engine, it is not running meanwhile: a thread
+    /// makes the engines of the threads that it starts.
     pub unsafe fn new(log: &'static Invalidations, jit: Option<&'static Jit>, stack: ReturnStack) -> Engine {
         let slots = if jit.is_some() { JUMP_CACHE } else { 0 };
         let presence: &Presence = Box::leak(Box::new(Presence {
@@ -387,21 +392,47 @@ impl Engine {
             }
             let mode = mode_of(state.fpcr);
             self.catch_up(jit, state, mode);
-            let Some(code) = self.known(state.pc) else {
-                // Other threads may have translated what is new here.
-                let announce = jit.threads.load(Ordering::Relaxed) > 1;
-                match self.interpreter.run_cold(state, host, interrupt, self.hot, announce) {
-                    // Perhaps only poked.
-                    Some(Exit::Interrupted) => {}
-                    Some(exit) => return exit,
-                    None => self.prepare(jit, state.pc, mode, host),
-                }
-                continue;
+            let code = match self.known(state.pc) {
+                Some(code) => code,
+                None => match self.run_cold(jit, state, host, interrupt, mode) {
+                    Ok(Some(code)) => code,
+                    Ok(None) => continue,
+                    Err(exit) => return exit,
+                },
             };
             if let Some(exit) = self.enter(jit, state, &mut run, code) {
                 return exit;
             }
         }
+    }
+
+    /// Interprets until there is generated code. Returns where that is, or `None` where the caller has to look again, or what
+    /// it is to return.
+    #[inline(always)]
+    fn run_cold(
+        &mut self,
+        jit: &Jit,
+        state: &mut State,
+        host: &Host,
+        interrupt: &AtomicU32,
+        mode: u64,
+    ) -> Result<Option<u64>, Exit> {
+        // Other threads may have translated what is new here.
+        let announce = jit.threads.load(Ordering::Relaxed) > 1;
+        match self.interpreter.run_cold(state, host, interrupt, self.hot, announce) {
+            // Perhaps only poked.
+            Some(Exit::Interrupted) => return Ok(None),
+            Some(exit) => return Err(exit),
+            None => {}
+        }
+        let Some(code) = self.interpreter.code() else {
+            self.prepare(jit, state.pc, mode, host);
+            return Ok(None);
+        };
+        // As valid as what else is in the jump cache.
+        let code = jit.arena + u64::from(code);
+        self.remember(state.pc, code);
+        Ok(Some(code).filter(|_| self.is_caught_up(jit, state, mode)))
     }
 
     /// Leads generated code to what is this thread's.
@@ -418,6 +449,13 @@ impl Engine {
     /// Interprets until something is for the caller to do, or a block has run; see [`Interpreter::run`].
     pub fn interpret_block(&mut self, state: &mut State, host: &Host, interrupt: &AtomicU32) -> Exit {
         self.interpreter.run(state, host, interrupt, 1)
+    }
+
+    /// Whether nothing has changed since [`Engine::catch_up`].
+    fn is_caught_up(&self, jit: &Jit, state: &State, mode: u64) -> bool {
+        jit.log.head() == jit.seen.load(Ordering::Acquire)
+            && jit.epoch.load(Ordering::Acquire) == self.epoch
+            && mode_of(state.fpcr) == mode
     }
 
     /// Heeds the log of changes, and empties what leads to code that is not to be run any more.
@@ -445,15 +483,17 @@ impl Engine {
         }
     }
 
-    /// Empties the jump cache.
+    /// Empties the jump cache, and what the interpreter knows.
     fn forget_all(&mut self) {
+        self.interpreter.forget_codes();
         self.jump_cache.fill([0, 0]);
         // No address is in the slot of another: 4 is not in slot 0, and 0 in no other.
         self.jump_cache[0][0] = 4;
     }
 
-    /// Takes a block out of the jump cache.
+    /// Takes a block out of the jump cache, and out of what the interpreter knows.
     fn forget(&mut self, pc: u64) {
+        self.interpreter.forget_code(pc);
         let slot = (pc >> 2) as usize % JUMP_CACHE;
         if self.jump_cache[slot][0] == pc {
             self.jump_cache[slot] = [if slot == 0 { 4 } else { 0 }, 0];
@@ -474,25 +514,33 @@ impl Engine {
         (guest == pc).then_some(host)
     }
 
+    /// Puts code into the jump cache.
+    fn remember(&mut self, pc: u64, host: u64) {
+        self.jump_cache[(pc >> 2) as usize % JUMP_CACHE] = [pc, host];
+    }
+
     /// Puts the code for `pc` into the jump cache, translated if need be and if the block is hot.
     fn prepare(&mut self, jit: &Jit, pc: u64, mode: u64, host: &Host) {
         let mut cache = jit.cache.lock();
-        if cache.entry(pc | mode).is_none() {
-            if self.interpreter.heat(pc) < self.hot {
-                return;
-            }
-            let before = cache.next_offset();
-            self.translate(jit, &mut cache, pc, mode, host);
-            if let Some(placed) = jit.placed
-                && cache.size().0 > before
-            {
-                placed(pc, cache.address(before), u64::from(cache.size().0 - before));
-            }
+        if let Some(code) = cache.entry(pc | mode) {
+            self.interpreter.set_code(pc, Some(code));
+            self.remember(pc, cache.address(code));
+            return;
+        }
+        if self.interpreter.heat(pc) < self.hot {
+            return;
+        }
+        let before = cache.next_offset();
+        self.translate(jit, &mut cache, pc, mode, host);
+        if let Some(placed) = jit.placed
+            && cache.size().0 > before
+        {
+            placed(pc, cache.address(before), u64::from(cache.size().0 - before));
         }
         match cache.entry(pc | mode) {
-            Some(code) => self.jump_cache[(pc >> 2) as usize % JUMP_CACHE] = [pc, cache.address(code)],
+            Some(code) => self.remember(pc, cache.address(code)),
             // Not to be asked for again at once.
-            None => self.interpreter.set_heat(pc, 1),
+            None => self.interpreter.cool(pc),
         }
     }
 
@@ -506,24 +554,27 @@ impl Engine {
         let done = translate::translate(cache, &mut buffers, host, pc, mode, |other| {
             let heat = interpreter.heat(other);
             // Only a block that this thread knows as translated, or another thread may have met, is looked for.
-            heat >= WARM && (heat < TRANSLATED && alone || cache.entry(other | mode).is_none())
+            heat >= WARM && (heat < Interpreter::TRANSLATED && alone || cache.entry(other | mode).is_none())
         });
         if !done {
             cache.buffers = buffers;
             return;
         }
-        for &(key, _, _) in &buffers.unit.blocks {
-            self.interpreter.set_heat(key & !3, TRANSLATED);
+        for &(key, _, code) in &buffers.unit.blocks {
+            self.interpreter.set_code(key & !3, Some(code));
         }
         for &(start, _) in &buffers.unit.inner {
-            self.interpreter.set_heat(start, TRANSLATED);
+            self.interpreter.set_code(start, None);
         }
         cache.add(buffers);
     }
 
     /// Runs generated code until it exits; what it exits for, if that is the caller's.
     fn enter(&mut self, jit: &Jit, state: &mut State, run: &mut Run, code: u64) -> Option<Exit> {
-        self.presence.running.store(self.epoch, Ordering::SeqCst);
+        // Where there are no others, nobody looks: they come by what this thread does outside of generated code.
+        let alone = jit.threads.load(Ordering::Relaxed) == 1;
+        let order = if alone { Ordering::Relaxed } else { Ordering::SeqCst };
+        self.presence.running.store(self.epoch, order);
         let exit = if jit.epoch.load(Ordering::SeqCst) == self.epoch {
             self.enter_present(jit, state, run, code)
         } else {
@@ -542,17 +593,21 @@ impl Engine {
         }
         state.generated[Slot::Flags as usize] = slot_of_nzcv(state.nzcv);
         state.generated[Slot::Host as usize] = core::ptr::from_mut(run) as u64;
-        set_mxcsr(mxcsr_of(state.fpcr));
+        load_mxcsr(mxcsr_of(state.fpcr));
         // SAFETY: the code was translated for this state; the slots that it uses are set.
         unsafe { (jit.enter)((state as *mut State).cast::<u8>().add(BIAS as usize) as u64, code) };
         state.nzcv = nzcv_of_slot(state.generated[Slot::Flags as usize]);
-        merge_mxcsr(state, state.generated[Slot::Mxcsr as usize] as u32);
-        reset_mxcsr();
+        let mxcsr = state.generated[Slot::Mxcsr as usize] as u32;
+        merge_mxcsr(state, mxcsr);
+        if mxcsr != MXCSR {
+            load_mxcsr(MXCSR);
+        }
         let exit = state.generated[Slot::Exit as usize] as u32;
         let number = exit >> 3;
         match exit & 7 {
             kind if kind == ExitKind::Link as u32 => {
                 state.pc = jit.cache.lock().link_target(number) & !3;
+                self.interpreter.forget_place();
                 None
             }
             kind if kind == ExitKind::Indirect as u32 => None,

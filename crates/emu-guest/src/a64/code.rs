@@ -1,18 +1,14 @@
 //! Decoded code: blocks by address, and the news that code has changed.
 
 use super::{Host, Op, decode};
-use crate::addresses::{AddressTable, NONE, PAGE, PageIndex};
-use crate::memory::{Fault, untagged};
-use crate::pieces::Pieces;
+use crate::addresses::{AddressTable, PAGE, PageSet};
+use crate::memory::{Fault, Memory, untagged};
 use alloc::vec::Vec;
-use core::cell::Cell;
 use core::ops::Range;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 /// Most instructions in a block. Bounds the time to an interrupt and the waste after a branch into the middle.
 const BLOCK_LENGTH_MAX: usize = 128;
-/// Blocks kept before all are dropped: about 100 MB of decoded code.
-const BLOCKS_MAX: usize = 1 << 19;
 /// Entries that the log keeps: a thread that lags further behind drops all its code.
 pub const LOG: usize = 64;
 
@@ -79,75 +75,131 @@ impl Default for Invalidations {
     }
 }
 
-/// Instructions that follow each other in one page, up to and including the first branch.
-pub(crate) struct Block {
-    /// Address of the first; [`NOWHERE`] for a block that is free.
-    pub(crate) pc: u64,
-    /// Number of its first decoded instruction.
-    first: u32,
-    /// The two successors found last, valid while `epoch` is that of the [`Code`].
-    successors: [u32; 2],
-    epoch: u32,
-    /// How often the block was run by [`super::Interpreter::run_cold`].
-    pub(crate) heat: Cell<u32>,
-    /// How many instructions it has.
-    count: u16,
+/// An element of [`Code::chunks`]: the instructions of a block follow its head, so that both are in the same lines of the
+/// host's cache.
+enum Slot {
+    Head(Head),
+    Op(Op),
 }
 
-impl Block {
+// The head lies beside the niche of the handler.
+const _: () = assert!(size_of::<Slot>() == size_of::<Op>());
+
+/// Of instructions that follow each other in one page, up to and including the first branch.
+pub(crate) struct Head {
+    /// Address of the first; [`NOWHERE`] for a block that is dropped.
+    pub(crate) pc: u64,
+    /// From the lowest bits: how many instructions it has (8), its heat (8); then the numbers of the two successors found
+    /// last (24 each), or, where the heat is [`TRANSLATED`], where its other code is (32).
+    facts: u64,
+}
+
+/// A heat that says that there is other code for a block; all others are lower.
+pub(crate) const TRANSLATED: u32 = 255;
+/// Where other code is that is not known.
+const UNKNOWN: u64 = u32::MAX as u64;
+/// The facts of two successors that are not known.
+const NO_SUCCESSORS: u64 = u64::MAX << 16;
+
+impl Head {
+    fn new(pc: u64, count: usize) -> Head {
+        Head { pc, facts: NO_SUCCESSORS | count as u64 }
+    }
+
     /// The address after it.
     fn end(&self) -> u64 {
-        self.pc.wrapping_add(u64::from(self.count) * 4)
+        self.pc.wrapping_add(self.count() as u64 * 4)
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        (self.facts & 255) as usize
+    }
+
+    fn heat(&self) -> u32 {
+        (self.facts >> 8) as u32 & 255
+    }
+
+    /// Counts a run of the block, unless it has had `threshold`. Returns how many it has had.
+    #[inline(always)]
+    pub(crate) fn warm(&mut self, threshold: u32) -> u32 {
+        let heat = self.heat();
+        if heat < threshold {
+            self.facts += 1 << 8;
+        }
+        heat
+    }
+
+    /// Whatever is there: who uses the number of a block looks whether it is the right one.
+    #[inline(always)]
+    fn successors(&self) -> [u32; 2] {
+        [self.facts >> 16, self.facts >> 40].map(|number| number as u32 & NUMBER_MAX)
+    }
+
+    fn add_successor(&mut self, number: u32) {
+        if self.heat() != TRANSLATED {
+            let older = self.facts >> 16 & u64::from(NUMBER_MAX);
+            self.facts = self.facts & 0xffff | u64::from(number) << 16 | older << 40;
+        }
+    }
+
+    fn code(&self) -> Option<u32> {
+        let code = self.facts >> 16 & UNKNOWN;
+        (self.heat() == TRANSLATED && code != UNKNOWN).then_some(code as u32)
+    }
+
+    fn set_code(&mut self, code: u64) {
+        self.facts = self.facts & 255 | u64::from(TRANSLATED) << 8 | code << 16;
     }
 }
 
 /// No instruction's address.
 const NOWHERE: u64 = u64::MAX;
-/// Instructions of a chunk: 64 KiB of them.
-const CHUNK: usize = (64 << 10) / size_of::<Op>();
+/// Slots of a chunk: 64 KiB of them. The number of a block is that of its chunk and, in the low bits, that of its slot.
+const CHUNK: usize = (64 << 10) / size_of::<Slot>();
+const CHUNK_BITS: u32 = CHUNK.next_power_of_two().trailing_zeros();
+/// Highest number of a block.
+const NUMBER_MAX: u32 = (1 << 24) - 1;
+/// Chunks before all are dropped: about 100 MB of decoded code.
+const CHUNKS_MAX: usize = 1600;
+const _: () = assert!(CHUNKS_MAX << CHUNK_BITS <= NUMBER_MAX as usize);
 
 /// The decoded code of one thread.
 pub(crate) struct Code {
-    blocks: Pieces<Block>,
-    free: Vec<u32>,
-    /// Decoded instructions of all blocks. Those of dropped blocks stay until everything is dropped.
-    chunks: Vec<Vec<Op>>,
-    /// How many of them belong to dropped blocks.
+    /// All blocks. Those that are dropped stay until everything is dropped.
+    chunks: Vec<Vec<Slot>>,
+    /// How many slots belong to dropped blocks.
     dead: usize,
-    /// How many blocks there are.
-    count: usize,
     /// All blocks by address.
     map: AddressTable,
-    /// The same by page.
-    pages: PageIndex,
+    /// The pages that they are in.
+    pages: PageSet,
+    /// How many instructions the longest has.
+    longest: usize,
+    /// Blocks whose other code is known, and perhaps others.
+    translated: Vec<u32>,
     /// Entries of the log that have been heeded.
     seen: u64,
-    /// Changes when blocks are dropped, which makes all links void.
-    epoch: u32,
 }
 
 impl Code {
     pub(crate) fn new(log: &Invalidations) -> Self {
         Code {
-            blocks: Pieces::default(),
-            free: Vec::new(),
             chunks: Vec::new(),
             dead: 0,
-            count: 0,
             map: AddressTable::default(),
-            pages: PageIndex::default(),
+            pages: PageSet::default(),
+            longest: 0,
+            translated: Vec::new(),
             seen: log.head(),
-            epoch: 0,
         }
     }
 
-    /// Drops what the log says has changed. Returns whether there was news.
+    /// Drops what the log says has changed.
     #[inline(always)]
-    pub(crate) fn catch_up(&mut self, log: &Invalidations) -> bool {
+    pub(crate) fn catch_up(&mut self, log: &Invalidations) {
         let head = log.head();
-        head != self.seen && {
+        if head != self.seen {
             self.heed(log, head);
-            true
         }
     }
 
@@ -167,56 +219,50 @@ impl Code {
     }
 
     fn clear(&mut self) {
-        self.blocks.clear();
-        self.free.clear();
         self.chunks.clear();
-        (self.dead, self.count) = (0, 0);
+        self.dead = 0;
         self.map.clear();
         self.pages.clear();
-        self.forget_links();
+        self.longest = 0;
+        self.translated.clear();
     }
 
     fn drop_range(&mut self, range: Range<u64>) {
         let start = untagged(range.start);
         let end = untagged(range.end).max(start);
-        let (blocks, map, free) = (&mut self.blocks, &mut self.map, &mut self.free);
-        let before = free.len();
-        let dead = &mut self.dead;
-        self.pages.retain(start..end, |index| {
-            let Some(block) = blocks.get_mut(index) else { return false };
-            let outside = block.pc >= end || block.end() <= start;
-            if !outside {
-                let pc = core::mem::replace(&mut block.pc, NOWHERE);
-                *dead += usize::from(block.count);
-                map.remove(pc, |other| other == index);
-                free.push(index);
+        let mut pages = core::mem::take(&mut self.pages);
+        // Where a block that begins before the range may begin.
+        let before = start.saturating_sub(self.longest as u64 * 4) & !3;
+        pages.retain(start..end, |page| {
+            // Blocks lie in one page each.
+            let first = before.max(page);
+            let last = end.min(page.saturating_add(PAGE));
+            for pc in (first..last).step_by(4) {
+                self.drop_block(pc, start);
             }
-            outside
+            first > page || last - page < PAGE
         });
-        if self.free.len() == before {
-            return;
-        }
-        self.count -= self.free.len() - before;
-        self.forget_links();
+        self.pages = pages;
         if self.dead > 16 * CHUNK && self.dead > self.chunks.len() * CHUNK / 2 {
             self.clear();
         }
     }
 
-    fn forget_links(&mut self) {
-        self.epoch = self.epoch.wrapping_add(1);
-        if self.epoch == 0 {
-            self.clear();
-        }
+    /// Drops the block at `pc`, if there is one and it ends behind `start`.
+    fn drop_block(&mut self, pc: u64, start: u64) {
+        let Some(number) = self.find(pc) else { return };
+        let Some(head) = self.head_mut(number).filter(|head| head.end() > start) else { return };
+        head.pc = NOWHERE;
+        let slots = 1 + head.count();
+        self.dead += slots;
+        self.map.remove(pc, |other| other == number);
     }
 
     /// The block at `pc`, which was reached from block `from`.
     #[inline(always)]
     pub(crate) fn follow(&mut self, from: u32, pc: u64, host: &Host) -> Result<u32, Fault> {
-        if let Some(block) = self.blocks.get(from)
-            && block.epoch == self.epoch
-        {
-            for next in block.successors {
+        if let Some(head) = self.head(from) {
+            for next in head.successors() {
                 if self.is_at(next, pc) {
                     return Ok(next);
                 }
@@ -227,95 +273,182 @@ impl Code {
 
     #[inline(never)]
     fn link(&mut self, from: u32, pc: u64, host: &Host) -> Result<u32, Fault> {
-        let epoch = self.epoch;
-        let index = match self.find(pc) {
-            Some(index) => index,
+        let number = match self.find(pc) {
+            Some(number) => number,
             None => self.decode(pc, host)?,
         };
-        if self.epoch == epoch
-            && let Some(block) = self.blocks.get_mut(from)
-        {
-            block.successors[1] = if block.epoch == epoch { block.successors[0] } else { NONE };
-            block.successors[0] = index;
-            block.epoch = epoch;
+        // If all has been dropped, this may be another block; what its successors are is looked at whenever they are used.
+        if let Some(head) = self.head_mut(from) {
+            head.add_successor(number);
         }
-        Ok(index)
+        Ok(number)
     }
 
     /// The block at `pc`, if it is known.
     #[inline]
-    pub(crate) fn find(&self, pc: u64) -> Option<u32> {
-        self.map.find(pc, |index| self.is_at(index, pc))
+    fn find(&self, pc: u64) -> Option<u32> {
+        self.map.find(pc, |number| self.is_at(number, pc))
     }
 
     #[inline(always)]
-    fn is_at(&self, index: u32, pc: u64) -> bool {
-        self.blocks.get(index).is_some_and(|block| block.pc == pc)
+    fn is_at(&self, number: u32, pc: u64) -> bool {
+        self.head(number).is_some_and(|head| head.pc == pc)
     }
 
     fn decode(&mut self, pc: u64, host: &Host) -> Result<u32, Fault> {
-        if self.count >= BLOCKS_MAX {
-            self.clear();
-        }
-        let mut word = host.memory.fetch(pc)?;
-        if self.chunks.last().is_none_or(|chunk| chunk.len() + BLOCK_LENGTH_MAX > CHUNK) {
+        let mut words = Words { memory: &host.memory, at: NOWHERE, group: [0; 2] };
+        let mut word = words.fetch(pc)?;
+        if self.chunks.last().is_none_or(|chunk| chunk.len() + 1 + BLOCK_LENGTH_MAX > CHUNK) {
+            if self.chunks.len() == CHUNKS_MAX {
+                self.clear();
+            }
             self.chunks.push(Vec::with_capacity(CHUNK));
         }
         let chunk = self.chunks.len() - 1;
-        let ops = &mut self.chunks[chunk];
-        let first = ops.len();
+        let slots = &mut self.chunks[chunk];
+        let first = slots.len();
+        slots.push(Slot::Head(Head::new(pc, 0)));
         let mut at = pc;
         loop {
             let (op, ends) = decode::decode(word, at);
-            ops.push(op);
+            slots.push(Slot::Op(op));
             at = at.wrapping_add(4);
-            if ends || ops.len() - first == BLOCK_LENGTH_MAX || at.is_multiple_of(PAGE) {
+            if ends || slots.len() - first > BLOCK_LENGTH_MAX || at.is_multiple_of(PAGE) {
                 break;
             }
-            match host.memory.fetch(at) {
+            match words.fetch(at) {
                 Ok(next) => word = next,
                 Err(_) => break,
             }
         }
-        let block = Block {
-            pc,
-            first: (chunk * CHUNK + first) as u32,
-            count: (ops.len() - first) as u16,
-            successors: [NONE; 2],
-            epoch: self.epoch,
-            heat: Cell::new(0),
-        };
-        let index = match self.free.pop() {
-            Some(index) => {
-                if let Some(old) = self.blocks.get_mut(index) {
-                    *old = block;
-                }
-                index
-            }
-            None => self.blocks.push(block),
-        };
-        self.count += 1;
-        self.map.insert(pc, index);
-        self.pages.insert(pc, index);
-        Ok(index)
+        let count = slots.len() - first - 1;
+        // Where a direct branch leads to; other instructions that end blocks have nothing there.
+        if let Some(Slot::Op(op)) = slots.last()
+            && op.imm != 0
+        {
+            self.map.expect(op.imm);
+            host.memory.expect(op.imm);
+        }
+        slots[first] = Slot::Head(Head::new(pc, count));
+        self.longest = self.longest.max(count);
+        let number = (chunk << CHUNK_BITS | first) as u32;
+        self.map.insert(pc, number);
+        self.pages.insert(pc);
+        Ok(number)
+    }
+
+    #[inline(always)]
+    fn head(&self, number: u32) -> Option<&Head> {
+        match self.chunks.get((number >> CHUNK_BITS) as usize)?.get(number as usize % (1 << CHUNK_BITS))? {
+            Slot::Head(head) => Some(head),
+            Slot::Op(_) => None,
+        }
+    }
+
+    #[inline(always)]
+    fn head_mut(&mut self, number: u32) -> Option<&mut Head> {
+        let chunk = self.chunks.get_mut((number >> CHUNK_BITS) as usize)?;
+        match chunk.get_mut(number as usize % (1 << CHUNK_BITS))? {
+            Slot::Head(head) => Some(head),
+            Slot::Op(_) => None,
+        }
     }
 
     /// How often the block at `pc` was run cold; `None` where it is not known.
-    pub(crate) fn heat(&self, pc: u64) -> Option<&Cell<u32>> {
-        Some(&self.block(self.find(pc)?)?.heat)
+    pub(crate) fn heat(&self, pc: u64) -> Option<u32> {
+        Some(self.head(self.find(pc)?)?.heat())
     }
 
-    /// A block that [`Code::follow`] or [`Code::find`] returned.
-    #[inline(always)]
-    pub(crate) fn block(&self, index: u32) -> Option<&Block> {
-        self.blocks.get(index)
+    /// There is other code for the block at `pc`, and where it is; `None` says that this is not known.
+    pub(crate) fn set_code(&mut self, pc: u64, code: Option<u32>) {
+        let Some(number) = self.find(pc) else { return };
+        let Some(head) = self.head_mut(number) else { return };
+        let new = code.is_some() && head.code().is_none();
+        head.set_code(code.map_or(UNKNOWN, u64::from));
+        if new {
+            self.translated.push(number);
+        }
     }
 
-    /// Its decoded instructions.
+    /// There is no other code for the block at `pc`: it has run once.
+    pub(crate) fn cool(&mut self, pc: u64) {
+        let number = self.find(pc);
+        if let Some(head) = number.and_then(|number| self.head_mut(number)) {
+            head.facts = NO_SUCCESSORS | 1 << 8 | head.facts & 255;
+        }
+    }
+
+    /// Where the other code of the block at `pc` is is not known any more.
+    pub(crate) fn forget_code(&mut self, pc: u64) {
+        let number = self.find(pc);
+        if let Some(head) = number.and_then(|number| self.head_mut(number))
+            && head.heat() == TRANSLATED
+        {
+            head.set_code(UNKNOWN);
+        }
+    }
+
+    /// The same for all.
+    pub(crate) fn forget_codes(&mut self) {
+        for number in core::mem::take(&mut self.translated) {
+            if let Some(head) = self.head_mut(number)
+                && head.heat() == TRANSLATED
+            {
+                head.set_code(UNKNOWN);
+            }
+        }
+    }
+
+    /// Where the other code of a block is.
+    pub(crate) fn code(&self, number: u32) -> Option<u32> {
+        self.head(number)?.code()
+    }
+
+    /// A block that [`Code::follow`] returned, and its instructions.
     #[inline(always)]
-    pub(crate) fn ops(&self, block: &Block) -> &[Op] {
-        let (chunk, first) = (block.first as usize / CHUNK, block.first as usize % CHUNK);
-        &self.chunks[chunk][first..first + usize::from(block.count)]
+    pub(crate) fn block(&mut self, number: u32) -> Option<(&mut Head, Ops<'_>)> {
+        let chunk = self.chunks.get_mut((number >> CHUNK_BITS) as usize)?;
+        match chunk.get_mut(number as usize % (1 << CHUNK_BITS)..)? {
+            [Slot::Head(head), ops @ ..] => Some((head, Ops(ops))),
+            _ => None,
+        }
+    }
+}
+
+/// Instruction words that are read by four.
+struct Words<'h> {
+    memory: &'h Memory,
+    /// Address of the group, or [`NOWHERE`].
+    at: u64,
+    group: [u64; 2],
+}
+
+impl Words<'_> {
+    #[inline(always)]
+    fn fetch(&mut self, pc: u64) -> Result<u32, Fault> {
+        if self.at != pc & !15 {
+            // The window may begin or end inside of the group.
+            let Ok(group) = self.memory.load128(pc & !15) else { return self.memory.fetch(pc) };
+            (self.at, self.group) = (pc & !15, [group as u64, (group >> 64) as u64]);
+        }
+        Ok((self.group[pc as usize >> 3 & 1] >> (pc << 3 & 32)) as u32)
+    }
+}
+
+/// The instructions of a block.
+pub(crate) struct Ops<'c>(&'c [Slot]);
+
+impl<'c> Iterator for Ops<'c> {
+    type Item = &'c Op;
+    #[inline(always)]
+    fn next(&mut self) -> Option<&'c Op> {
+        match self.0 {
+            [Slot::Op(op), rest @ ..] => {
+                self.0 = rest;
+                Some(op)
+            }
+            _ => None,
+        }
     }
 }
 

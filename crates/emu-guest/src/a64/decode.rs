@@ -3,8 +3,10 @@
 use super::table::{Decode, Row, TABLE};
 use super::{Handler, Host, Op, SINK, State, Step, ZERO};
 
-/// Rows are indexed by bits 28 to 21 of the word.
-const BUCKETS: usize = 256;
+/// Rows are indexed by bits 31 to 21 of the word: of what compilers make, the first row of a bucket is then nearly always
+/// the right one.
+const BUCKETS: usize = 1 << 11;
+const LOW: u32 = 21;
 
 /// For each bucket the rows that may match, in the order of the table.
 struct Index {
@@ -12,45 +14,66 @@ struct Index {
     rows: [u16; INDEX_LENGTH],
 }
 
-const fn may_match(row: &Row, bucket: usize) -> bool {
-    let mask = row.mask >> 21 & 0xff;
-    (row.value >> 21 ^ bucket as u32) & mask == 0
+/// The bits of a bucket that a row leaves open.
+const fn open(row: &Row) -> u32 {
+    !row.mask >> LOW
 }
 
 const INDEX_LENGTH: usize = {
-    let (mut length, mut bucket) = (0, 0);
-    while bucket < BUCKETS {
-        let mut i = 0;
-        while i < TABLE.len() {
-            length += may_match(&TABLE[i], bucket) as usize;
-            i += 1;
-        }
-        bucket += 1;
+    let (mut length, mut i) = (0, 0);
+    while i < TABLE.len() {
+        length += 1 << open(&TABLE[i]).count_ones();
+        i += 1;
     }
     length
 };
 
 static INDEX: Index = {
     let mut index = Index { start: [0; BUCKETS + 1], rows: [0; INDEX_LENGTH] };
-    let (mut length, mut bucket) = (0, 0);
-    while bucket < BUCKETS {
-        let mut i = 0;
-        while i < TABLE.len() {
-            if may_match(&TABLE[i], bucket) {
-                index.rows[length] = i as u16;
-                length += 1;
+    // How long the buckets are; then, as they are filled, where the next row goes.
+    let mut next = [0u16; BUCKETS];
+    let mut i = 0;
+    while i < TABLE.len() {
+        let (fixed, open) = (TABLE[i].value >> LOW, open(&TABLE[i]));
+        let mut some = 0;
+        loop {
+            next[(fixed | some) as usize] += 1;
+            if some == open {
+                break;
             }
-            i += 1;
+            // The next of the subsets of `open`.
+            some = (some.wrapping_sub(open)) & open;
         }
+        i += 1;
+    }
+    let mut bucket = 0;
+    while bucket < BUCKETS {
+        index.start[bucket + 1] = index.start[bucket] + next[bucket];
+        next[bucket] = index.start[bucket];
         bucket += 1;
-        index.start[bucket] = length as u16;
+    }
+    let mut i = 0;
+    while i < TABLE.len() {
+        let (fixed, open) = (TABLE[i].value >> LOW, open(&TABLE[i]));
+        let mut some = 0;
+        loop {
+            let bucket = (fixed | some) as usize;
+            index.rows[next[bucket] as usize] = i as u16;
+            next[bucket] += 1;
+            if some == open {
+                break;
+            }
+            some = (some.wrapping_sub(open)) & open;
+        }
+        i += 1;
     }
     index
 };
 
 /// The row of the table that `word` belongs to. Reserved combinations of its other fields may still be undefined.
+#[inline(always)]
 pub fn classify(word: u32) -> Option<&'static Row> {
-    let bucket = (word >> 21 & 0xff) as usize;
+    let bucket = (word >> LOW) as usize;
     let rows = INDEX.start[bucket] as usize..INDEX.start[bucket + 1] as usize;
     INDEX.rows[rows].iter().map(|&row| &TABLE[row as usize]).find(|row| word & row.mask == row.value)
 }
@@ -95,6 +118,7 @@ fn undefined(state: &mut State, _: &Host, op: &Op) -> Step {
 }
 
 /// Decodes `word` at `pc`. The second value says whether a block ends after it.
+#[inline(always)]
 pub fn decode(word: u32, pc: u64) -> (Op, bool) {
     let Some(row) = classify(word) else { return (op(undefined, word), true) };
     match row.decode {

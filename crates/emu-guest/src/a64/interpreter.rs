@@ -1,19 +1,29 @@
 //! The dispatcher: runs decoded blocks.
 
-use super::code::{Code, Invalidations};
-use super::{Exit, Flow, Host, Leave, State, decode};
+use super::code::{Code, Invalidations, TRANSLATED};
+use super::{Exit, Flow, Host, Leave, Op, State, decode};
 use core::sync::atomic::{AtomicU32, Ordering};
 
 /// Runs the instructions of one guest thread.
 pub struct Interpreter<'log> {
     code: Code,
     log: &'log Invalidations,
+    /// The block that [`Interpreter::run_cold`] has run last, from which it follows the next; any number does no harm.
+    last: u32,
+    /// The block before which it returned.
+    next: u32,
 }
 
+/// No block.
+const NO_BLOCK: u32 = u32::MAX;
+
 impl<'log> Interpreter<'log> {
+    /// What [`Interpreter::heat`] says of a block for which there is other code.
+    pub const TRANSLATED: u32 = TRANSLATED;
+
     /// An interpreter without decoded code, for a thread of the process that `log` belongs to.
     pub fn new(log: &'log Invalidations) -> Self {
-        Interpreter { code: Code::new(log), log }
+        Interpreter { code: Code::new(log), log, last: NO_BLOCK, next: NO_BLOCK }
     }
 
     /// Runs until something is for the caller to do, and returns what.
@@ -23,7 +33,7 @@ impl<'log> Interpreter<'log> {
     /// which `run` returns, give or take a block.
     pub fn run(&mut self, state: &mut State, host: &Host, interrupt: &AtomicU32, budget: u64) -> Exit {
         let mut left = budget;
-        let mut current = u32::MAX;
+        let mut current = NO_BLOCK;
         loop {
             if interrupt.load(Ordering::Relaxed) != 0 {
                 return Exit::Interrupted;
@@ -31,9 +41,7 @@ impl<'log> Interpreter<'log> {
             if left == 0 {
                 return Exit::Budget;
             }
-            if self.code.catch_up(self.log) {
-                current = u32::MAX;
-            }
+            self.code.catch_up(self.log);
             if state.pc & 3 != 0 {
                 return Exit::UnalignedPc;
             }
@@ -41,18 +49,17 @@ impl<'log> Interpreter<'log> {
                 Ok(block) => block,
                 Err(fault) => return Exit::Fault(fault),
             };
-            let Some(block) = self.code.block(current) else { continue };
-            let ops = self.code.ops(block);
-            left = left.saturating_sub(ops.len() as u64);
-            if let Some(exit) = run_block(state, host, block.pc, ops) {
+            let Some((head, ops)) = self.code.block(current) else { continue };
+            left = left.saturating_sub(head.count() as u64);
+            if let Some(exit) = run_block(state, host, head.pc, ops) {
                 return exit;
             }
         }
     }
 
-    /// Runs blocks until one has been run `threshold` times, for a caller that then has something faster for it:
-    /// returns `None` before such a block, and before each block that is new if `announce` is set. Otherwise as
-    /// [`Interpreter::run`].
+    /// Runs blocks until one has been run `threshold` times (at most 254), or has other code, for a caller that then has
+    /// something faster for it: returns `None` before such a block, and before each block that is new if `announce` is set.
+    /// Otherwise as [`Interpreter::run`].
     pub fn run_cold(
         &mut self,
         state: &mut State,
@@ -61,46 +68,66 @@ impl<'log> Interpreter<'log> {
         threshold: u32,
         announce: bool,
     ) -> Option<Exit> {
-        let mut current = u32::MAX;
+        let threshold = threshold.min(TRANSLATED - 1);
         loop {
             if interrupt.load(Ordering::Relaxed) != 0 {
                 return Some(Exit::Interrupted);
             }
-            if self.code.catch_up(self.log) {
-                current = u32::MAX;
-            }
+            self.code.catch_up(self.log);
             if state.pc & 3 != 0 {
                 return Some(Exit::UnalignedPc);
             }
-            current = match self.code.follow(current, state.pc, host) {
+            let block = match self.code.follow(self.last, state.pc, host) {
                 Ok(block) => block,
                 Err(fault) => return Some(Exit::Fault(fault)),
             };
-            let Some(block) = self.code.block(current) else { continue };
-            let heat = block.heat.get();
-            if heat >= threshold {
+            let Some((head, ops)) = self.code.block(block) else { continue };
+            let heat = head.warm(threshold);
+            if heat >= threshold || heat == 0 && announce {
+                self.next = block;
                 return None;
             }
-            block.heat.set(heat + 1);
-            if heat == 0 && announce {
-                return None;
-            }
-            if let Some(exit) = run_block(state, host, block.pc, self.code.ops(block)) {
+            self.last = block;
+            if let Some(exit) = run_block(state, host, head.pc, ops) {
                 return Some(exit);
             }
         }
     }
 
-    /// How often [`Interpreter::run_cold`] has met the block at `pc`; 0 where it never did.
-    pub fn heat(&self, pc: u64) -> u32 {
-        self.code.heat(pc).map_or(0, core::cell::Cell::get)
+    /// What [`Interpreter::run_cold`] runs next is not reached from the block that it has run last.
+    pub fn forget_place(&mut self) {
+        self.last = NO_BLOCK;
     }
 
-    /// Makes the block at `pc`, if it is known, as hot as `heat`.
-    pub fn set_heat(&self, pc: u64, heat: u32) {
-        if let Some(known) = self.code.heat(pc) {
-            known.set(heat);
-        }
+    /// Where the other code of the block is before which [`Interpreter::run_cold`] returned, if that is known.
+    pub fn code(&self) -> Option<u32> {
+        self.code.code(self.next)
+    }
+
+    /// How often [`Interpreter::run_cold`] has met the block at `pc`; 0 where it never did.
+    pub fn heat(&self, pc: u64) -> u32 {
+        self.code.heat(pc).unwrap_or(0)
+    }
+
+    /// There is other code for the block at `pc`, if that is known; and where that code is, which is whatever the caller
+    /// says, or not known.
+    pub fn set_code(&mut self, pc: u64, code: Option<u32>) {
+        self.code.set_code(pc, code);
+    }
+
+    /// There is no other code for the block at `pc`: it is as if it had been run once.
+    pub fn cool(&mut self, pc: u64) {
+        self.code.cool(pc);
+    }
+
+    /// Where the other code for the block at `pc` is is not known any more.
+    pub fn forget_code(&mut self, pc: u64) {
+        self.code.forget_code(pc);
+    }
+
+    /// The same for all blocks.
+    pub fn forget_codes(&mut self) {
+        self.code.forget_codes();
     }
 
     /// Runs one instruction. Returns [`Exit::Budget`] where nothing is for the caller to do.
@@ -115,12 +142,17 @@ impl<'log> Interpreter<'log> {
             Err(fault) => return Exit::Fault(fault),
         };
         let (op, _) = decode::decode(word, state.pc);
-        run_block(state, host, state.pc, &[op]).unwrap_or(Exit::Budget)
+        run_block(state, host, state.pc, [op].iter()).unwrap_or(Exit::Budget)
     }
 }
 
 #[inline(always)]
-fn run_block(state: &mut State, host: &Host, start: u64, ops: &[super::Op]) -> Option<Exit> {
+fn run_block<'c>(
+    state: &mut State,
+    host: &Host,
+    start: u64,
+    ops: impl Iterator<Item = &'c Op>,
+) -> Option<Exit> {
     let mut pc = start;
     for op in ops {
         // Stored before each instruction, so that a fault finds it.

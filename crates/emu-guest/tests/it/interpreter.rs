@@ -78,6 +78,61 @@ fn code_that_has_changed_is_decoded_again_after_its_invalidation() {
 }
 
 #[test]
+fn a_change_in_the_middle_of_a_block_is_seen() {
+    // mov x0, #1; add x0, x0, #1; nop; svc #0
+    let mut guest = Guest::new(&[0xd280_0020, 0x9100_0400, 0xd503_201f, SVC]);
+    let (host, start) = (guest.host(), guest.start());
+    let log = Invalidations::new();
+    let mut interpreter = Interpreter::new(&log);
+    let mut run = |state: &mut State, from: u64| {
+        state.pc = start + from;
+        assert_eq!(interpreter.run(state, &host, &AtomicU32::new(0), 100), Exit::Syscall(0));
+        state.x(0)
+    };
+    assert_eq!(run(&mut guest.state, 0), 2);
+    assert_eq!(run(&mut guest.state, 4), 3);
+    // add x0, x0, #8
+    guest.words[1] = 0x9100_2000;
+    log.invalidate(start + 4..start + 8);
+    assert_eq!(run(&mut guest.state, 0), 9);
+    assert_eq!(run(&mut guest.state, 4), 17);
+    guest.words[2] = 0x9100_2000;
+    log.invalidate(0..u64::MAX);
+    assert_eq!(run(&mut guest.state, 0), 17);
+    assert_eq!(run(&mut guest.state, 8), 25);
+}
+
+#[test]
+fn a_block_knows_its_other_code_until_that_is_forgotten() {
+    // b .
+    let mut guest = Guest::new(&[0x1400_0000]);
+    let (host, start) = (guest.host(), guest.start());
+    let log = Invalidations::new();
+    let mut interpreter = Interpreter::new(&log);
+    let mut run = |interpreter: &mut Interpreter| {
+        let exit = interpreter.run_cold(&mut guest.state, &host, &AtomicU32::new(0), 3, false);
+        assert_eq!(exit, None);
+        (interpreter.heat(start), interpreter.code())
+    };
+    assert_eq!(run(&mut interpreter), (3, None));
+    interpreter.set_code(start, Some(7));
+    assert_eq!(run(&mut interpreter), (Interpreter::TRANSLATED, Some(7)));
+    interpreter.forget_code(start);
+    assert_eq!(run(&mut interpreter), (Interpreter::TRANSLATED, None));
+    interpreter.set_code(start, Some(8));
+    interpreter.forget_codes();
+    assert_eq!(run(&mut interpreter), (Interpreter::TRANSLATED, None));
+    interpreter.set_code(start, Some(0));
+    assert_eq!(run(&mut interpreter), (Interpreter::TRANSLATED, Some(0)));
+    interpreter.cool(start);
+    assert_eq!((interpreter.heat(start), interpreter.code()), (1, None));
+    assert_eq!(run(&mut interpreter), (3, None));
+    interpreter.set_code(start, Some(9));
+    log.invalidate(start..start + 4);
+    assert_eq!(run(&mut interpreter), (3, None));
+}
+
+#[test]
 fn the_interrupt_flag_and_the_budget_stop_an_endless_loop() {
     // b .
     let mut guest = Guest::new(&[0x1400_0000]);

@@ -51,6 +51,8 @@ const LOOP: [u32; 5] = [0xf940_0001, 0x9100_0421, 0xf900_0001, 0x17ff_fffd, BRK]
 #[test]
 fn a_thread_that_spins_in_code_that_another_changes_sees_the_change() {
     static COUNTER: AtomicU64 = AtomicU64::new(0);
+    // An engine is made before a thread runs alone with another.
+    let _second = engine();
     let base = 0x20_0000_0000;
     let code = mapping(base, &LOOP, 0x2000);
     // The whole address space, for the counter.
@@ -76,6 +78,7 @@ fn a_thread_that_spins_in_code_that_another_changes_sees_the_change() {
 #[test]
 fn a_full_arena_is_emptied_while_another_thread_spins() {
     static COUNTER: AtomicU64 = AtomicU64::new(0);
+    let _second = engine();
     let base = 0x21_0000_0000;
     let code = mapping(base, &LOOP, 0x1000);
     // SAFETY: the guest's program stays within the mapping and the counter.
