@@ -116,7 +116,7 @@ impl Condition {
 }
 
 /// Whether an instruction reads the flags and whether it writes all of them (manual C4.1).
-pub(super) fn flag_use(word: u32) -> (bool, bool) {
+pub(super) const fn flag_use(word: u32) -> (bool, bool) {
     let sets = bits(word, 29, 29) == 1;
     match bits(word, 28, 23) {
         // Add and subtract, immediate.
@@ -147,6 +147,11 @@ pub(super) fn flag_use(word: u32) -> (bool, bool) {
         },
         _ => (false, false),
     }
+}
+
+/// Whether bits below 21 matter to [`flag_use`]: the word is scalar floating point.
+pub(super) const fn flag_use_needs_all(word: u32) -> bool {
+    bits(word, 28, 24) == 0b11110 && word >> 29 & 7 == 0 && word >> 21 & 1 == 1
 }
 
 /// Whether a guest condition needs UCOMIS of the operands the other way round.

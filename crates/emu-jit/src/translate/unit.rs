@@ -1,8 +1,8 @@
 //! What is translated at once, and in which order.
 
 pub(super) use super::branch::End;
-use super::branch::end_of;
-use super::flags::{Condition, Flags, flag_use};
+use super::branch::{end_of, may_end};
+use super::flags::{Condition, Flags, flag_use, flag_use_needs_all};
 use super::pressure::{self, ALL, Plan};
 use super::{Buffers, Cold, Stub, Translator, Zeros, bits};
 use crate::cache::{Cache, STANDARD};
@@ -17,22 +17,78 @@ const BLOCK_LENGTH_MAX: usize = 128;
 /// Most instructions of a unit.
 const UNIT_LENGTH_MAX: usize = 512;
 
+/// What is known of a word by its high bits, which is looked up once: [`READS`] and the others.
+#[derive(Clone, Copy)]
+struct Class(u8);
+
+/// Bits of a [`Class`]: it reads the flags; it writes all of them; its code may touch the guest's memory; it may end a
+/// block; the lower bits of the word say more of the flags.
+const READS: u8 = 1 << 0;
+const WRITES: u8 = 1 << 1;
+const FAULTS: u8 = 1 << 2;
+const ENDS: u8 = 1 << 3;
+const MORE: u8 = 1 << 4;
+/// Where a word of a unit has two bits more: whether somebody reads the flags from before it, where nobody reads those after
+/// its block, and where somebody does.
+const LIVE: u32 = 6;
+
+impl Class {
+    const fn new(reads: bool, writes: bool, more: u8) -> Class {
+        Class(reads as u8 * READS | writes as u8 * WRITES | more)
+    }
+
+    /// By bits 31 to 21.
+    const TABLE: [Class; 1 << 11] = {
+        let mut table = [Class(0); 1 << 11];
+        let mut high = 0;
+        while high < table.len() {
+            let word = (high as u32) << 21;
+            let (reads, writes) = flag_use(word);
+            let faults = if may_fault(word) { FAULTS } else { 0 };
+            let ends = if may_end(word) { ENDS } else { 0 };
+            let more = if flag_use_needs_all(word) { MORE } else { 0 };
+            table[high] = Class::new(reads, writes, faults | ends | more);
+            high += 1;
+        }
+        table
+    };
+
+    fn of(word: u32) -> Class {
+        let class = Self::TABLE[(word >> 21) as usize];
+        if class.has(MORE) {
+            let (reads, writes) = flag_use(word);
+            return Class::new(reads, writes, class.0 & (FAULTS | ENDS));
+        }
+        class
+    }
+
+    const fn has(self, bit: u8) -> bool {
+        self.0 & bit != 0
+    }
+
+    /// Whether somebody reads the flags from before the word, where somebody reads those after its block or not.
+    fn live(self, out: bool) -> bool {
+        self.0 >> (LIVE + u32::from(out)) & 1 == 1
+    }
+}
+
 /// A block of guest code.
 pub(super) struct Block {
     pub(super) start: u64,
-    /// Its words in [`Guest::words`].
-    pub(super) words: core::ops::Range<usize>,
     pub(super) end: End,
+    /// Its words in [`Guest::words`]: the first, and how many.
+    first: u16,
+    length: u16,
     /// The block behind it, where it leads there, in the unit.
-    next: Option<usize>,
+    next: Option<Index>,
     /// The block that its branch or call leads to, in the unit.
-    target: Option<usize>,
+    target: Option<Index>,
     /// Whether somebody reads the flags from before it.
     live_in: bool,
     /// Whether it leaves the flags alone.
     keeps_flags: bool,
     /// Branches and calls of the unit that lead to it.
-    arrivals: u32,
+    arrivals: u16,
     /// A branch backwards leads to it.
     pub(super) loop_head: bool,
     label: Option<Label>,
@@ -43,10 +99,23 @@ pub(super) struct Block {
     pub(super) hidden: bool,
 }
 
+/// The number of a block in its unit, from 1.
+type Index = core::num::NonZeroU16;
+
+fn of_index(index: Index) -> usize {
+    usize::from(index.get()) - 1
+}
+
 impl Block {
+    /// Its words in [`Guest::words`].
+    pub(super) fn words(&self) -> core::ops::Range<usize> {
+        let first = usize::from(self.first);
+        first..first + usize::from(self.length)
+    }
+
     /// The address after it.
     fn next(&self) -> u64 {
-        self.start.wrapping_add(self.words.len() as u64 * 4)
+        self.start.wrapping_add(u64::from(self.length) * 4)
     }
 
     /// Address of its last instruction.
@@ -54,8 +123,18 @@ impl Block {
         self.next().wrapping_sub(4)
     }
 
+    /// The block behind it, where it leads there, in the unit.
+    pub(super) fn next_index(&self) -> Option<usize> {
+        self.next.map(of_index)
+    }
+
+    /// The block that its branch or call leads to, in the unit.
+    pub(super) fn target_index(&self) -> Option<usize> {
+        self.target.map(of_index)
+    }
+
     /// The blocks that it leads to by direct branches or by the return of a call.
-    pub(super) fn successors(&self) -> [Option<u64>; 2] {
+    fn successors(&self) -> [Option<u64>; 2] {
         match self.end {
             End::Next | End::Call(_) | End::CallRegister => [Some(self.next()), None],
             End::Jump(target) => [Some(target), None],
@@ -73,6 +152,7 @@ const _: () = assert!(SLOTS > UNIT_LENGTH_MAX + BLOCK_LENGTH_MAX);
 #[derive(Default)]
 pub(super) struct Guest {
     pub(super) words: Vec<u32>,
+    classes: Vec<Class>,
     /// By rising address; none begins inside another.
     pub(super) blocks: Vec<Block>,
     /// Numbers of blocks from 1 by a hash of their start; 0 is nothing.
@@ -91,6 +171,7 @@ impl Guest {
     /// Finds the blocks from `start` on; `wanted` says which of the others belong to the unit.
     fn find(&mut self, start: u64, host: &Host, alone: bool, mut wanted: impl FnMut(u64) -> bool) {
         self.words.clear();
+        self.classes.clear();
         self.blocks.clear();
         self.back.clear();
         self.assignments.clear();
@@ -144,9 +225,14 @@ impl Guest {
         let first = self.words.len();
         let mut at = pc;
         let mut end = End::Next;
-        while let Ok(word) = host.memory.fetch(at) {
+        let mut reader = Reader { host, line: [0; 4], at: UNREAD };
+        while let Some(word) = reader.word(at) {
+            let class = Class::of(word);
             self.words.push(word);
-            if let Some(found) = end_of(word, at) {
+            self.classes.push(class);
+            if class.has(ENDS)
+                && let Some(found) = end_of(word, at)
+            {
                 end = found;
                 break;
             }
@@ -155,11 +241,12 @@ impl Guest {
                 break;
             }
         }
-        let words = first..self.words.len();
-        (!words.is_empty()).then_some(Block {
+        let length = self.words.len() - first;
+        (length != 0).then_some(Block {
             start: pc,
-            words,
             end,
+            first: first as u16,
+            length: length as u16,
             next: None,
             target: None,
             live_in: false,
@@ -179,18 +266,23 @@ impl Guest {
             let start = self.blocks[i].start;
             let before = &mut self.blocks[i - 1];
             if before.next() > start {
-                before.words.end = before.words.start + ((start - before.start) / 4) as usize;
+                before.length = ((start - before.start) / 4) as u16;
                 before.end = End::Next;
             }
         }
     }
 
     /// The block at `pc`, for what leads to it.
-    pub(super) fn index(&self, pc: u64) -> Option<usize> {
+    fn find_index(&self, pc: u64) -> Option<Index> {
         if self.alone {
             return None;
         }
-        usize::from(self.table[self.slot(pc)]).checked_sub(1)
+        Index::new(self.table[self.slot(pc)])
+    }
+
+    /// The block that begins the unit, if anything leads there.
+    pub(super) fn index(&self, pc: u64) -> Option<usize> {
+        self.find_index(pc).map(of_index)
     }
 
     fn connect(&mut self, start: u64) {
@@ -198,20 +290,22 @@ impl Guest {
             let block = &self.blocks[i];
             let (last, end) = (block.last(), block.end);
             let next = match end {
-                End::Next | End::Branch(_) | End::Call(_) | End::CallRegister => self.index(block.next()),
+                End::Next | End::Branch(_) | End::Call(_) | End::CallRegister => {
+                    self.find_index(block.next())
+                }
                 _ => None,
             };
             let target = match end {
-                End::Jump(target) | End::Branch(target) | End::Call(target) => self.index(target),
+                End::Jump(target) | End::Branch(target) | End::Call(target) => self.find_index(target),
                 _ => None,
             };
             (self.blocks[i].next, self.blocks[i].target) = (next, target);
             // What a call returns to, and what it calls, is reached with the flags in memory.
             let by_next = if matches!(end, End::Call(_) | End::CallRegister) { 3 } else { 1 };
             if let Some(next) = next {
-                self.blocks[next].arrivals += by_next;
+                self.blocks[of_index(next)].arrivals += by_next;
             }
-            if let Some(target) = target {
+            if let Some(target) = target.map(of_index) {
                 let to = &mut self.blocks[target];
                 if let End::Call(_) = end {
                     to.arrivals += 2;
@@ -230,8 +324,8 @@ impl Guest {
     }
 
     /// Whether somebody reads the flags at a block; what is not in the unit may.
-    fn live_in(&self, block: Option<usize>) -> bool {
-        block.is_none_or(|block| self.blocks[block].live_in)
+    fn live_in(&self, block: Option<Index>) -> bool {
+        block.is_none_or(|block| self.blocks[of_index(block)].live_in)
     }
 
     /// Whether somebody reads the flags after the block's last instruction.
@@ -244,14 +338,18 @@ impl Guest {
         }
     }
 
-    /// Finds `live_in` of all blocks, from the last to the first until nothing changes.
+    /// Finds where somebody reads the flags, in all blocks.
     fn find_live(&mut self) {
         for block in &mut self.blocks {
-            let mut uses = self.words[block.words.clone()].iter().map(|&word| flag_use(word));
-            let first = uses.find(|&(reads, writes)| reads || writes);
-            block.live_in = first.is_some_and(|(reads, _)| reads);
-            block.keeps_flags = first.is_none();
+            // The two bits of [`LIVE`].
+            let mut live = 0b10;
+            for class in self.classes[block.words()].iter_mut().rev() {
+                live = if class.has(READS | WRITES) { 0b11 * u8::from(class.has(READS)) } else { live };
+                class.0 |= live << LIVE;
+            }
+            (block.live_in, block.keeps_flags) = (live & 1 == 1, live == 0b10);
         }
+        // From the last to the first until nothing changes.
         loop {
             let mut changed = false;
             for i in (0..self.blocks.len()).rev() {
@@ -261,16 +359,38 @@ impl Guest {
                     changed = true;
                 }
             }
-            if !changed {
+            if !changed || self.back.is_empty() {
                 return;
             }
         }
     }
 }
 
+/// Reads words one after another, by aligned 16 bytes: these lie in one page.
+struct Reader<'h> {
+    host: &'h Host,
+    line: [u32; 4],
+    /// The address of `line`, or [`UNREAD`].
+    at: u64,
+}
+
+const UNREAD: u64 = 1;
+
+impl Reader<'_> {
+    fn word(&mut self, at: u64) -> Option<u32> {
+        let line = at & !15;
+        if self.at != line {
+            let Ok(read) = self.host.memory.load128(line) else { return self.host.memory.fetch(at).ok() };
+            self.line = core::array::from_fn(|i| (read >> (32 * i)) as u32);
+            self.at = line;
+        }
+        Some(self.line[(at >> 2) as usize % 4])
+    }
+}
+
 /// Whether the code of a word that is no branch may touch the guest's memory: loads, stores, and system instructions
 /// (DC ZVA). What is left to the interpreter has a mark of its own.
-fn may_fault(word: u32) -> bool {
+const fn may_fault(word: u32) -> bool {
     word >> 25 & 0b0101 == 0b0100 || bits(word, 31, 22) == 0b11_0101_0100
 }
 
@@ -302,6 +422,7 @@ pub fn ends_block(word: u32, pc: u64, length: usize) -> bool {
 fn translate_guest(cache: &Cache, buffers: &mut Buffers, start: u64, mode: u64) -> bool {
     let mut guest = core::mem::take(&mut buffers.guest);
     let words = core::mem::take(&mut guest.words);
+    let classes = core::mem::take(&mut guest.classes);
     let first = guest.blocks.iter().position(|block| block.start == start);
     if let Some(first) = first {
         buffers.unit.alone = guest.alone;
@@ -311,24 +432,26 @@ fn translate_guest(cache: &Cache, buffers: &mut Buffers, start: u64, mode: u64) 
         for block in &mut guest.blocks {
             block.label = Some(translator.a.label());
         }
-        translator.blocks(&mut guest, &words, first);
+        translator.blocks(&mut guest, &words, &classes, first);
         translator.write_stubs();
         translator.write_constants();
     }
-    buffers.guest = Guest { words, ..guest };
+    buffers.guest = Guest { words, classes, ..guest };
     first.is_some()
 }
 
 impl<'t> Translator<'t> {
     /// Writes all blocks, each behind the one that falls into it, if one does.
-    fn blocks(&mut self, guest: &mut Guest, words: &'t [u32], first: usize) {
+    fn blocks(&mut self, guest: &mut Guest, words: &'t [u32], classes: &[Class], first: usize) {
         let mut waiting = core::mem::take(self.waiting);
         waiting.push(first);
         while let Some(next) = waiting.pop() {
             let mut next = Some(next);
             while let Some(index) = next.filter(|&index| !guest.blocks[index].placed) {
-                guest.blocks[index].placed = true;
-                next = self.block(guest, words, index, &mut waiting);
+                let block = &mut guest.blocks[index];
+                block.placed = true;
+                let range = block.words();
+                next = self.block(guest, &words[range.clone()], &classes[range], index, &mut waiting);
             }
             self.flags = Flags::Memory;
         }
@@ -340,6 +463,7 @@ impl<'t> Translator<'t> {
         &mut self,
         guest: &Guest,
         words: &'t [u32],
+        classes: &[Class],
         index: usize,
         waiting: &mut Vec<usize>,
     ) -> Option<usize> {
@@ -361,60 +485,70 @@ impl<'t> Translator<'t> {
         if block.loop_head {
             self.check_interrupt(block.start);
         }
-        let words = &words[block.words.clone()];
-        let mut live = [false; BLOCK_LENGTH_MAX + 1];
-        live[words.len()] = guest.live_out(block);
-        let mut live_before = [false; BLOCK_LENGTH_MAX + 1];
-        for (i, &word) in words.iter().enumerate().rev() {
-            let (reads, writes) = flag_use(word);
-            live_before[i] = reads || live[i + 1] && !writes;
-            live[i] = live_before[i];
-        }
         let straight = if block.end == End::Next { words.len() } else { words.len() - 1 };
         self.end_word = words.get(straight).copied().unwrap_or(0);
         let plan = self.plan(guest, block, &words[..straight]);
         self.plans = plan.is_some();
-        self.unit.planned += usize::from(self.plans);
-        if !self.plans {
-            self.dirty = ALL;
-        }
-        let plan = plan.unwrap_or_default();
-        let mut changes = &plan.changes[..];
-        let mut i = 0;
-        while i < straight {
-            self.pc = block.start.wrapping_add(i as u64 * 4);
-            let here = changes.iter().take_while(|change| change.at == i).count();
-            let (now, later) = changes.split_at(here);
-            changes = later;
-            // Instructions are lowered together only where the assignment stays.
-            let end = changes.first().map_or(straight, |change| change.at);
-            self.words = &words[i..end];
-            (self.live, self.live_before) = (live[i + 1], live_before[i]);
-            for change in now {
-                if change.load { self.load_place(change) } else { self.store_place(change) }
+        let out = guest.live_out(block);
+        match plan {
+            None => {
+                self.dirty = ALL;
+                let mut i = 0;
+                while i < straight {
+                    self.set_place(block, classes, i, out);
+                    self.words = &words[i..straight];
+                    if classes[i].has(FAULTS) {
+                        self.mark();
+                    }
+                    i += self.instruction();
+                }
             }
-            if may_fault(words[i]) {
-                self.mark();
-            }
-            now.iter().filter(|change| !change.load).for_each(|change| self.take_place(change));
-            if self.plans {
-                self.dirty = plan.dirty[(i + 3).min(end - 1)];
-            }
-            i += self.instruction();
-            if self.plans {
-                self.dirty = plan.dirty[i - 1];
+            Some(plan) => {
+                self.unit.planned += 1;
+                self.planned(block, &words[..straight], classes, out, &plan);
             }
         }
         if straight < words.len() {
             if !matches!(block.end, End::Jump(_) | End::Branch(_)) {
                 self.reassign(STANDARD);
             }
-            self.pc = block.last();
+            self.set_place(block, classes, straight, out);
             self.words = &words[straight..];
-            (self.live, self.live_before) = (live[words.len()], live_before[straight]);
             self.mark();
         }
         self.end(guest, block, waiting)
+    }
+
+    /// The instruction `i` of the block comes next; `out` says whether somebody reads the flags after the last.
+    fn set_place(&mut self, block: &Block, classes: &[Class], i: usize, out: bool) {
+        self.pc = block.start.wrapping_add(i as u64 * 4);
+        self.live_before = classes[i].live(out);
+        self.live = classes.get(i + 1).map_or(out, |next| next.live(out));
+    }
+
+    /// Writes a block's instructions but for its branch, with an assignment that changes.
+    fn planned(&mut self, block: &Block, words: &'t [u32], classes: &[Class], out: bool, plan: &Plan) {
+        let mut changes = &plan.changes[..];
+        let mut i = 0;
+        while i < words.len() {
+            self.set_place(block, classes, i, out);
+            let here = changes.iter().take_while(|change| change.at == i).count();
+            let (now, later) = changes.split_at(here);
+            changes = later;
+            // Instructions are lowered together only where the assignment stays.
+            let end = changes.first().map_or(words.len(), |change| change.at);
+            self.words = &words[i..end];
+            for change in now {
+                if change.load { self.load_place(change) } else { self.store_place(change) }
+            }
+            if classes[i].has(FAULTS) {
+                self.mark();
+            }
+            now.iter().filter(|change| !change.load).for_each(|change| self.take_place(change));
+            self.dirty = plan.dirty[(i + 3).min(end - 1)];
+            i += self.instruction();
+            self.dirty = plan.dirty[i - 1];
+        }
     }
 
     /// What becomes of the assignment in the block, if it has many registers.
@@ -423,32 +557,28 @@ impl<'t> Translator<'t> {
             return None;
         }
         let next = match block.end {
-            End::Next | End::Branch(_) => Some(block.next()),
-            End::Jump(target) => Some(target),
+            End::Next | End::Branch(_) => Some(block.next_index()),
+            End::Jump(_) => Some(block.target_index()),
             _ => None,
         };
-        let assignment = |pc| guest.index(pc).map_or(STANDARD, |index| guest.blocks[index].assignment);
         let standard = Assignment::STANDARD;
         let to = match next {
-            Some(pc) if self.may_inherit(guest, pc) => None,
-            Some(pc) => match assignment(pc) {
+            Some(Some(next)) if self.may_inherit(&guest.blocks[next]) => None,
+            Some(Some(next)) => match guest.blocks[next].assignment {
                 STANDARD => Some(&standard),
                 number => Some(&self.unit.assignments[usize::from(number) - 1]),
             },
-            None => Some(&standard),
+            _ => Some(&standard),
         };
         pressure::plan(words, &self.assignment, self.dirty, to)
     }
 
-    /// Whether the block at `pc` may go on with what the one that falls into it has in registers.
-    fn may_inherit(&self, guest: &Guest, pc: u64) -> bool {
-        guest.index(pc).is_some_and(|index| {
-            let block = &guest.blocks[index];
-            block.arrivals == 1
-                && !block.placed
-                && !block.loop_head
-                && pressure::is_long(block.words.len(), block.assignment != STANDARD)
-        })
+    /// Whether the block may go on with what the one that falls into it has in registers.
+    fn may_inherit(&self, block: &Block) -> bool {
+        block.arrivals == 1
+            && !block.placed
+            && !block.loop_head
+            && pressure::is_long(usize::from(block.length), block.assignment != STANDARD)
     }
 
     /// Says where the block is entered, if it can be.
@@ -467,22 +597,22 @@ impl<'t> Translator<'t> {
     }
 
     fn end(&mut self, guest: &Guest, block: &Block, waiting: &mut Vec<usize>) -> Option<usize> {
-        let next = block.next();
+        let (next, next_index, target_index) = (block.next(), block.next_index(), block.target_index());
         match block.end {
-            End::Next => self.go(guest, next),
-            End::Jump(target) => self.go(guest, target),
-            End::Branch(target) => self.branch(guest, target, next, waiting),
+            End::Next => self.go(guest, next_index, next),
+            End::Jump(target) => self.go(guest, target_index, target),
+            End::Branch(target) => self.branch(guest, block, target, waiting),
             End::Call(target) => {
-                let label = guest.index(target).map(|index| {
+                let label = target_index.map(|index| {
                     waiting.push(index);
                     self.way_to(&guest.blocks[index])
                 });
                 self.call(target, label);
-                self.go(guest, next)
+                self.go(guest, next_index, next)
             }
             End::CallRegister => {
                 self.call_register(self.words[0]);
-                self.go(guest, next)
+                self.go(guest, next_index, next)
             }
             End::JumpRegister => {
                 self.jump_register(self.words[0]);
@@ -512,9 +642,10 @@ impl<'t> Translator<'t> {
         }
     }
 
-    /// Goes on at `pc`: falls into the block if it is not placed yet, which is then returned.
-    fn go(&mut self, guest: &Guest, pc: u64) -> Option<usize> {
-        let Some(index) = guest.index(pc) else {
+    /// Goes on at `pc`, the block `index` if it is in the unit: falls into the block if it is not placed yet, which is then
+    /// returned.
+    fn go(&mut self, guest: &Guest, index: Option<usize>, pc: u64) -> Option<usize> {
+        let Some(index) = index else {
             self.reassign(STANDARD);
             self.save_flags();
             if pc <= self.pc {
@@ -528,7 +659,7 @@ impl<'t> Translator<'t> {
         if block.live_in && !alone {
             self.save_flags();
         }
-        if self.plans && self.may_inherit(guest, pc) {
+        if self.plans && self.may_inherit(block) {
             self.inherits = true;
         } else {
             self.reassign(block.assignment);
@@ -544,9 +675,15 @@ impl<'t> Translator<'t> {
     }
 
     /// B.cond, CBZ, CBNZ, TBZ, TBNZ.
-    fn branch(&mut self, guest: &Guest, target: u64, next: u64, waiting: &mut Vec<usize>) -> Option<usize> {
+    fn branch(
+        &mut self,
+        guest: &Guest,
+        block: &Block,
+        target: u64,
+        waiting: &mut Vec<usize>,
+    ) -> Option<usize> {
         let word = self.words[0];
-        let inside = guest.index(target);
+        let inside = block.target_index();
         // Who arrives by a jump finds the flags in memory.
         if inside.is_some_and(|index| guest.blocks[index].live_in) {
             self.save_flags();
@@ -557,7 +694,7 @@ impl<'t> Translator<'t> {
             Condition::One(self.branch_test(word))
         };
         if condition == Condition::Always {
-            return self.go(guest, target);
+            return self.go(guest, inside, target);
         }
         let label = match inside {
             Some(index) => {
@@ -567,6 +704,6 @@ impl<'t> Translator<'t> {
             None => self.stub(Cold::Link { target, from: self.pc }),
         };
         self.jump_on(condition, label);
-        self.go(guest, next)
+        self.go(guest, block.next_index(), block.next())
     }
 }
