@@ -218,6 +218,39 @@ impl Encoding<'_> {
         self.store(value.to_le_bytes());
     }
 
+    /// Up to 8 bytes, the first in the low bits.
+    #[inline(always)]
+    fn few(&mut self, bytes: u64, length: usize) {
+        self.store(bytes.to_le_bytes());
+        self.length -= 8 - length;
+    }
+
+    /// REX if it is needed, opcode and ModRM of an instruction with a register operand. Without branches, which would often
+    /// be mispredicted: what is not needed is written over.
+    #[inline(always)]
+    fn register_form(&mut self, code: Code, reg: u8, rm: u8) {
+        let modrm = 0xc0 | (reg & 7) << 3 | rm & 7;
+        let (head, length) = code.head(reg >> 3 << 2 | rm >> 3, modrm.into(), 1);
+        self.few(head, length);
+    }
+
+    /// The same of one with a memory operand.
+    #[inline(always)]
+    fn memory_form(&mut self, code: Code, reg: u8, mem: Mem) {
+        let operand = Operand::of(reg, mem);
+        let index = mem.index.map_or(0, |(index, _)| index.0 >> 3 << 1);
+        let bits = reg >> 3 << 2 | index | mem.base.0 >> 3;
+        let (head, length) = code.head(bits, operand.head, operand.head_bytes);
+        self.few(head, length);
+        self.displacement(mem, operand);
+    }
+
+    #[inline(always)]
+    fn displacement(&mut self, mem: Mem, operand: Operand) {
+        self.dword(mem.disp);
+        self.length -= 4 - operand.displacement_bytes;
+    }
+
     /// An opcode of one to three bytes; those of more than one begin with 0F.
     #[inline(always)]
     fn opcode(&mut self, opcode: u32) {
@@ -232,10 +265,21 @@ impl Encoding<'_> {
 
     #[inline(always)]
     fn immediate(&mut self, immediate: Immediate) {
-        match immediate {
-            Immediate::None => {}
-            Immediate::Byte(value) => self.byte(value),
-            Immediate::Dword(value) => self.dword(value),
+        self.dword(immediate.value);
+        self.length -= 4 - immediate.bytes;
+    }
+
+    /// REX if it is needed, opcode, operand.
+    #[inline(always)]
+    fn instruction(&mut self, code: Code, reg: u8, rm: Rm) {
+        match rm {
+            Rm::R(rm) => self.register_form(code, reg, rm),
+            Rm::M(mem) => self.memory_form(code, reg, mem),
+            Rm::L(label) => {
+                let (head, length) = code.head(reg >> 3 << 2, u64::from((reg & 7) << 3 | 5), 1);
+                self.few(head, length);
+                self.label(label);
+            }
         }
     }
 
@@ -246,52 +290,105 @@ impl Encoding<'_> {
         self.fixup = Some((self.length, label));
     }
 
-    /// ModRM, SIB and displacement. The REX or VEX bits have been written.
+    /// ModRM, SIB and displacement. The VEX bits have been written.
     #[inline(always)]
     fn modrm(&mut self, reg: u8, rm: Rm) {
-        let reg = (reg & 7) << 3;
-        let mem = match rm {
-            Rm::R(register) => return self.byte(0xc0 | reg | register & 7),
+        match rm {
+            Rm::R(register) => self.byte(0xc0 | (reg & 7) << 3 | register & 7),
             Rm::L(label) => {
-                self.byte(reg | 5);
-                return self.label(label);
+                self.byte((reg & 7) << 3 | 5);
+                self.label(label);
             }
-            Rm::M(mem) => mem,
-        };
-        let base = mem.base.0 & 7;
-        // rbp and r13 as base have no form without displacement.
-        let mode = match mem.disp {
-            0 if base != 5 => 0x00,
-            -128..=127 => 0x40,
-            _ => 0x80,
-        };
-        match mem.index {
-            None if base != 4 => self.byte(mode | reg | base),
-            // rsp and r12 as base need a SIB byte.
-            None => {
-                self.byte(mode | reg | 4);
-                self.byte(0x20 | base);
+            Rm::M(mem) => {
+                let operand = Operand::of(reg, mem);
+                self.few(operand.head, operand.head_bytes);
+                self.displacement(mem, operand);
             }
-            Some((index, shift)) => {
-                debug_assert!(index != Reg::RSP && shift < 4);
-                self.byte(mode | reg | 4);
-                self.byte(shift << 6 | (index.0 & 7) << 3 | base);
-            }
-        }
-        match mode {
-            0x40 => self.byte(mem.disp as u8),
-            0x80 => self.dword(mem.disp),
-            _ => {}
         }
     }
 }
 
-/// What ends an instruction.
+/// How a memory operand is written.
 #[derive(Clone, Copy)]
-enum Immediate {
-    None,
-    Byte(u8),
-    Dword(i32),
+struct Operand {
+    /// ModRM and SIB.
+    head: u64,
+    head_bytes: usize,
+    displacement_bytes: usize,
+}
+
+impl Operand {
+    #[inline(always)]
+    fn of(reg: u8, mem: Mem) -> Operand {
+        let base = mem.base.0 & 7;
+        // rbp and r13 as base have no form without displacement.
+        let (mode, displacement_bytes) = match mem.disp {
+            0 if base != 5 => (0x00, 0),
+            disp if disp == i32::from(disp as i8) => (0x40, 1),
+            _ => (0x80, 4),
+        };
+        let mode = mode | (reg & 7) << 3;
+        if let Some((index, shift)) = mem.index {
+            debug_assert!(index != Reg::RSP && shift < 4);
+            let sib = shift << 6 | (index.0 & 7) << 3 | base;
+            let head = u64::from(mode | 4) | u64::from(sib) << 8;
+            return Operand { head, head_bytes: 2, displacement_bytes };
+        }
+        // rsp and r12 as base, 4 in ModRM, need a SIB byte, which has 4 for no index.
+        let head = u64::from(mode | base) | 0x2400;
+        Operand { head, head_bytes: 1 + usize::from(base == 4), displacement_bytes }
+    }
+}
+
+/// What ends an instruction: the low 0 to 4 bytes of a value.
+#[derive(Clone, Copy)]
+struct Immediate {
+    value: i32,
+    bytes: usize,
+}
+
+impl Immediate {
+    fn byte(value: u8) -> Immediate {
+        Immediate { value: value.into(), bytes: 1 }
+    }
+
+    fn dword(value: i32) -> Immediate {
+        Immediate { value, bytes: 4 }
+    }
+}
+
+/// An opcode with what goes before it: its bytes in the order in which they are written, from bit 24 their number, in bit 27
+/// REX.W, in bit 28 whether REX is there in any case.
+#[derive(Clone, Copy)]
+struct Code(u32);
+
+impl Code {
+    /// Of one to three bytes; those of more than one begin with 0F.
+    #[inline(always)]
+    const fn new(size: Size, opcode: u32) -> Code {
+        let wide = (size as u32) << 27;
+        Code(match opcode {
+            0..=0xff => opcode | 1 << 24 | wide,
+            0x100..=0xffff => opcode >> 8 | (opcode & 0xff) << 8 | 2 << 24 | wide,
+            _ => opcode >> 16 | opcode & 0xff00 | (opcode & 0xff) << 16 | 3 << 24 | wide,
+        })
+    }
+
+    #[inline(always)]
+    fn with_rex(self, always: bool) -> Code {
+        Code(self.0 | u32::from(always) << 28)
+    }
+
+    /// REX if it is needed, opcode and operand, and how many bytes these are: at most 6.
+    #[inline(always)]
+    fn head(self, bits: u8, operand: u64, operand_bytes: usize) -> (u64, usize) {
+        let high = (self.0 >> 24) as u8;
+        let opcode_bytes = high & 3;
+        let rex = 0x40 | high & 8 | bits;
+        let needed = high & 0x18 | bits != 0;
+        let all = (u64::from(self.0 & 0xff_ffff) | operand << (8 * opcode_bytes)) << 8 | u64::from(rex);
+        (if needed { all } else { all >> 8 }, usize::from(needed) + usize::from(opcode_bytes) + operand_bytes)
+    }
 }
 
 /// A buffer of code.
@@ -358,23 +455,17 @@ impl Assembler {
     /// Appends an instruction, or a part of one.
     #[inline(always)]
     fn put(&mut self, write: impl FnOnce(&mut Encoding<'_>)) {
-        if self.code.len() - self.length < ROOM {
-            self.grow();
-        }
-        let bytes = self.code[self.length..].first_chunk_mut().expect("there is room");
+        let length = self.length;
+        let bytes = match self.code.get_mut(length..).and_then(|rest| rest.first_chunk_mut()) {
+            Some(bytes) => bytes,
+            None => grow(&mut self.code, length),
+        };
         let mut encoding = Encoding { bytes, length: 0, fixup: None };
         write(&mut encoding);
-        let Encoding { length, fixup, .. } = encoding;
-        if let Some((end, label)) = fixup {
-            self.fixups.push(((self.length + end) as u32, label));
+        if let Some((end, label)) = encoding.fixup {
+            self.fixups.push(((length + end) as u32, label));
         }
-        self.length += length;
-    }
-
-    #[cold]
-    fn grow(&mut self) {
-        let size = (self.code.len() * 2).max(8 << 10);
-        self.code.resize(size, 0);
+        self.length = length + encoding.length;
     }
 
     /// One byte as it is.
@@ -423,37 +514,45 @@ impl Assembler {
         rm: Rm,
         byte_reg: bool,
     ) {
-        let low_byte = byte_reg && (reg >= 4 || matches!(rm, Rm::R(4..)));
+        let code = Code::new(size, opcode).with_rex(byte_reg && (reg >= 4 || matches!(rm, Rm::R(4..))));
         self.put(|encoding| {
             if let Some(prefix) = prefix {
                 encoding.byte(prefix);
             }
-            let rex = Self::rex_bits(reg, rm) | if size == Size::Q { 8 } else { 0 };
-            if rex != 0 || low_byte {
-                encoding.byte(0x40 | rex);
-            }
-            encoding.opcode(opcode);
-            encoding.modrm(reg, rm);
+            encoding.instruction(code, reg, rm);
         });
     }
 
     /// An instruction without prefix: REX, opcode, ModRM, immediate.
+    #[inline(always)]
     fn with_immediate(&mut self, size: Size, opcode: u32, reg: u8, rm: Rm, immediate: Immediate) {
+        self.code_with_immediate(Code::new(size, opcode), reg, rm, immediate);
+    }
+
+    fn code_with_immediate(&mut self, code: Code, reg: u8, rm: Rm, immediate: Immediate) {
         self.put(|encoding| {
-            let rex = Self::rex_bits(reg, rm) | if size == Size::Q { 8 } else { 0 };
-            if rex != 0 {
-                encoding.byte(0x40 | rex);
-            }
-            encoding.opcode(opcode);
-            encoding.modrm(reg, rm);
+            encoding.instruction(code, reg, rm);
             encoding.immediate(immediate);
         });
     }
 
-    /// The usual instruction: REX, opcode, ModRM.
-    #[inline]
+    /// The usual instruction: REX, opcode, ModRM. What the operand is is mostly known where this is called.
+    #[inline(always)]
     fn plain(&mut self, size: Size, opcode: u32, reg: u8, rm: Rm) {
-        self.with_immediate(size, opcode, reg, rm, Immediate::None);
+        let code = Code::new(size, opcode);
+        match rm {
+            Rm::R(rm) => self.plain_register(code, reg, rm),
+            Rm::M(mem) => self.plain_memory(code, reg, mem),
+            Rm::L(_) => self.put(|encoding| encoding.instruction(code, reg, rm)),
+        }
+    }
+
+    fn plain_register(&mut self, code: Code, reg: u8, rm: u8) {
+        self.put(|encoding| encoding.register_form(code, reg, rm));
+    }
+
+    fn plain_memory(&mut self, code: Code, reg: u8, mem: Mem) {
+        self.put(|encoding| encoding.memory_form(code, reg, mem));
     }
 
     /// `reg = reg op rm` (for CMP, the flags only).
@@ -469,9 +568,9 @@ impl Assembler {
     /// `rm = rm op imm`, the immediate sign-extended.
     pub fn alu_imm(&mut self, op: Alu, size: Size, rm: impl Into<Rm>, imm: i32) {
         if let Ok(imm) = i8::try_from(imm) {
-            self.with_immediate(size, 0x83, op as u8, rm.into(), Immediate::Byte(imm as u8));
+            self.with_immediate(size, 0x83, op as u8, rm.into(), Immediate::byte(imm as u8));
         } else {
-            self.with_immediate(size, 0x81, op as u8, rm.into(), Immediate::Dword(imm));
+            self.with_immediate(size, 0x81, op as u8, rm.into(), Immediate::dword(imm));
         }
     }
 
@@ -482,7 +581,7 @@ impl Assembler {
 
     /// TEST with a sign-extended immediate.
     pub fn test_imm(&mut self, size: Size, rm: impl Into<Rm>, imm: i32) {
-        self.with_immediate(size, 0xf7, 0, rm.into(), Immediate::Dword(imm));
+        self.with_immediate(size, 0xf7, 0, rm.into(), Immediate::dword(imm));
     }
 
     /// TEST of a byte of memory, or of the low byte of a register.
@@ -493,7 +592,7 @@ impl Assembler {
 
     /// BT: carry = bit `bit` of `rm`.
     pub fn bit_test(&mut self, size: Size, rm: impl Into<Rm>, bit: u8) {
-        self.with_immediate(size, 0x0fba, 4, rm.into(), Immediate::Byte(bit));
+        self.with_immediate(size, 0x0fba, 4, rm.into(), Immediate::byte(bit));
     }
 
     /// `reg = rm`.
@@ -529,7 +628,7 @@ impl Assembler {
 
     /// `rm = imm`, sign-extended.
     pub fn mov_imm32(&mut self, size: Size, rm: impl Into<Rm>, imm: i32) {
-        self.with_immediate(size, 0xc7, 0, rm.into(), Immediate::Dword(imm));
+        self.with_immediate(size, 0xc7, 0, rm.into(), Immediate::dword(imm));
     }
 
     /// Stores the low byte of a register.
@@ -569,15 +668,8 @@ impl Assembler {
 
     fn extend8(&mut self, size: Size, opcode: u32, reg: Reg, rm: Rm) {
         // Only the source is an 8-bit register.
-        let low_byte = matches!(rm, Rm::R(4..));
-        self.put(|encoding| {
-            let rex = Self::rex_bits(reg.0, rm) | if size == Size::Q { 8 } else { 0 };
-            if rex != 0 || low_byte {
-                encoding.byte(0x40 | rex);
-            }
-            encoding.opcode(opcode);
-            encoding.modrm(reg.0, rm);
-        });
+        let code = Code::new(size, opcode).with_rex(matches!(rm, Rm::R(4..)));
+        self.put(|encoding| encoding.instruction(code, reg.0, rm));
     }
 
     /// `reg = address of mem`; leaves the flags alone.
@@ -592,7 +684,7 @@ impl Assembler {
 
     /// A shift of `rm` by an immediate.
     pub fn shift_imm(&mut self, op: Shift, size: Size, rm: impl Into<Rm>, count: u8) {
-        self.with_immediate(size, 0xc1, op as u8, rm.into(), Immediate::Byte(count));
+        self.with_immediate(size, 0xc1, op as u8, rm.into(), Immediate::byte(count));
     }
 
     /// A rotation of `rm` by CL (or a shift).
@@ -608,7 +700,7 @@ impl Assembler {
 
     /// SHRD: `rm` shifted right by `count`, filled from `reg`.
     pub fn shrd(&mut self, size: Size, rm: impl Into<Rm>, reg: Reg, count: u8) {
-        self.with_immediate(size, 0x0fac, reg.0, rm.into(), Immediate::Byte(count));
+        self.with_immediate(size, 0x0fac, reg.0, rm.into(), Immediate::byte(count));
     }
 
     /// NOT; leaves the flags alone.
@@ -672,12 +764,9 @@ impl Assembler {
                 encoding.byte(0x66);
             }
             encoding.byte(0xf2);
-            let rex = Self::rex_bits(reg.0, rm) | if log2 == 3 { 8 } else { 0 };
-            if rex != 0 || log2 == 0 && matches!(rm, Rm::R(4..)) {
-                encoding.byte(0x40 | rex);
-            }
-            encoding.opcode(if log2 == 0 { 0x0f_38f0 } else { 0x0f_38f1 });
-            encoding.modrm(reg.0, rm);
+            let size = if log2 == 3 { Size::Q } else { Size::D };
+            let code = Code::new(size, if log2 == 0 { 0x0f_38f0 } else { 0x0f_38f1 });
+            encoding.instruction(code.with_rex(log2 == 0 && matches!(rm, Rm::R(4..))), reg.0, rm);
         });
     }
 
@@ -860,6 +949,14 @@ impl Assembler {
     pub fn stmxcsr(&mut self, mem: Mem) {
         self.plain(Size::D, 0x0fae, 3, mem.into());
     }
+}
+
+/// Makes room behind the code's end.
+#[cold]
+fn grow(code: &mut Vec<u8>, length: usize) -> &mut [u8; ROOM] {
+    let size = (code.len() * 2).max(8 << 10);
+    code.resize(size, 0);
+    code[length..].first_chunk_mut().expect("there is room")
 }
 
 /// A short jump whose target is yet to come.
