@@ -238,10 +238,21 @@ impl Encoding<'_> {
     #[inline(always)]
     fn memory_form(&mut self, code: Code, reg: u8, mem: Mem) {
         let operand = Operand::of(reg, mem);
-        let index = mem.index.map_or(0, |(index, _)| index.0 >> 3 << 1);
-        let bits = reg >> 3 << 2 | index | mem.base.0 >> 3;
-        let (head, length) = code.head(bits, operand.head, operand.head_bytes);
-        self.few(head, length);
+        let bits = reg >> 3 << 2 | mem.base.0 >> 3;
+        match mem.index {
+            None => {
+                // rsp and r12 as base, 4 in ModRM, need a SIB byte, which has 4 for no index.
+                let sib = usize::from(operand.modrm & 7 == 4);
+                let (head, length) = code.head(bits, u64::from(operand.modrm) | 0x2400, 1 + sib);
+                self.few(head, length);
+            }
+            Some(index) => {
+                let modrm = operand.modrm & !7 | 4;
+                let all = u64::from(modrm) | u64::from(sib(mem.base, index)) << 8;
+                let (head, length) = code.head(bits | index.0.0 >> 3 << 1, all, 2);
+                self.few(head, length);
+            }
+        }
         self.displacement(mem, operand);
     }
 
@@ -261,12 +272,6 @@ impl Encoding<'_> {
             self.byte((opcode >> 8) as u8);
         }
         self.byte(opcode as u8);
-    }
-
-    #[inline(always)]
-    fn immediate(&mut self, immediate: Immediate) {
-        self.dword(immediate.value);
-        self.length -= 4 - immediate.bytes;
     }
 
     /// REX if it is needed, opcode, operand.
@@ -301,19 +306,26 @@ impl Encoding<'_> {
             }
             Rm::M(mem) => {
                 let operand = Operand::of(reg, mem);
-                self.few(operand.head, operand.head_bytes);
+                match mem.index {
+                    None => {
+                        let base = operand.modrm & 7;
+                        self.few(u64::from(operand.modrm) | 0x2400, 1 + usize::from(base == 4));
+                    }
+                    Some(index) => {
+                        self.byte(operand.modrm & !7 | 4);
+                        self.byte(sib(mem.base, index));
+                    }
+                }
                 self.displacement(mem, operand);
             }
         }
     }
 }
 
-/// How a memory operand is written.
+/// How a memory operand is written: ModRM as it is without index, and the displacement.
 #[derive(Clone, Copy)]
 struct Operand {
-    /// ModRM and SIB.
-    head: u64,
-    head_bytes: usize,
+    modrm: u8,
     displacement_bytes: usize,
 }
 
@@ -321,23 +333,16 @@ impl Operand {
     #[inline(always)]
     fn of(reg: u8, mem: Mem) -> Operand {
         let base = mem.base.0 & 7;
-        // rbp and r13 as base have no form without displacement.
-        let (mode, displacement_bytes) = match mem.disp {
-            0 if base != 5 => (0x00, 0),
-            disp if disp == i32::from(disp as i8) => (0x40, 1),
-            _ => (0x80, 4),
-        };
-        let mode = mode | (reg & 7) << 3;
-        if let Some((index, shift)) = mem.index {
-            debug_assert!(index != Reg::RSP && shift < 4);
-            let sib = shift << 6 | (index.0 & 7) << 3 | base;
-            let head = u64::from(mode | 4) | u64::from(sib) << 8;
-            return Operand { head, head_bytes: 2, displacement_bytes };
-        }
-        // rsp and r12 as base, 4 in ModRM, need a SIB byte, which has 4 for no index.
-        let head = u64::from(mode | base) | 0x2400;
-        Operand { head, head_bytes: 1 + usize::from(base == 4), displacement_bytes }
+        // No displacement, 8 bits or 32; rbp and r13 as base have no form without.
+        let form = u8::from(mem.disp != 0 || base == 5) + u8::from(mem.disp != i32::from(mem.disp as i8));
+        Operand { modrm: form << 6 | (reg & 7) << 3 | base, displacement_bytes: usize::from(form * form) }
     }
+}
+
+#[inline(always)]
+fn sib(base: Reg, (index, shift): (Reg, u8)) -> u8 {
+    debug_assert!(index != Reg::RSP && shift < 4);
+    shift << 6 | (index.0 & 7) << 3 | base.0 & 7
 }
 
 /// What ends an instruction: the low 0 to 4 bytes of a value.
@@ -382,12 +387,13 @@ impl Code {
     /// REX if it is needed, opcode and operand, and how many bytes these are: at most 6.
     #[inline(always)]
     fn head(self, bits: u8, operand: u64, operand_bytes: usize) -> (u64, usize) {
-        let high = (self.0 >> 24) as u8;
-        let opcode_bytes = high & 3;
-        let rex = 0x40 | high & 8 | bits;
-        let needed = high & 0x18 | bits != 0;
-        let all = (u64::from(self.0 & 0xff_ffff) | operand << (8 * opcode_bytes)) << 8 | u64::from(rex);
-        (if needed { all } else { all >> 8 }, usize::from(needed) + usize::from(opcode_bytes) + operand_bytes)
+        let high = self.0 >> 24;
+        let bits = high & 0x18 | u32::from(bits);
+        let needed = usize::from(bits != 0);
+        let opcode_bytes = high as usize & 3;
+        let all = u64::from(self.0 & 0xff_ffff) | operand << (8 * opcode_bytes);
+        let rex = u64::from(0x40 | bits & 15);
+        ((all << 8 | rex) >> (8 - 8 * needed), needed + opcode_bytes + operand_bytes)
     }
 }
 
@@ -532,7 +538,8 @@ impl Assembler {
     fn code_with_immediate(&mut self, code: Code, reg: u8, rm: Rm, immediate: Immediate) {
         self.put(|encoding| {
             encoding.instruction(code, reg, rm);
-            encoding.immediate(immediate);
+            encoding.dword(immediate.value);
+            encoding.length -= 4 - immediate.bytes;
         });
     }
 
