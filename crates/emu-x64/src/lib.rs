@@ -494,9 +494,12 @@ impl Assembler {
 
     /// NOPs until the position plus `ahead` is a multiple of `align` (a power of two).
     pub fn align(&mut self, align: u32, ahead: u32) {
-        while !(self.position() + ahead).is_multiple_of(align) {
-            self.byte(0x90);
-        }
+        let count = (self.position() + ahead).wrapping_neg() & (align - 1);
+        debug_assert!(align.is_power_of_two() && align as usize <= LENGTH_MAX);
+        self.put(|encoding| {
+            *encoding.bytes = [0x90; ROOM];
+            encoding.length = count as usize;
+        });
     }
 
     /// REX prefix bits R, X and B.

@@ -210,13 +210,26 @@ impl<'t> Translator<'t> {
 
     /// The current instruction begins here, or the flags have moved within it, ahead of an access to memory.
     fn mark(&mut self) {
-        let guest = self.pc.wrapping_sub(self.unit.start) as i32;
-        let code = self.base + self.a.position();
-        let assignment = self.number();
-        let mark = Mark { code, guest, flags: self.flags.form(), assignment };
+        let mark = self.mark_here();
         if self.unit.marks.last() != Some(&mark) {
             self.unit.marks.push(mark);
         }
+    }
+
+    fn mark_here(&mut self) -> Mark {
+        let guest = self.pc.wrapping_sub(self.unit.start) as i32;
+        let code = self.base + self.a.position();
+        let assignment = self.number();
+        Mark { code, guest, flags: self.flags.form(), assignment }
+    }
+
+    /// The current instruction begins here, and may fault. Which do and which don't is hard to predict for the host: the mark
+    /// is written in any case.
+    fn mark_if(&mut self, faults: bool) {
+        let mark = self.mark_here();
+        let before = self.unit.marks.len();
+        self.unit.marks.push(mark);
+        self.unit.marks.truncate(before + usize::from(faults));
     }
 
     /// Whether floating point may use the host's. If so, the code of the current instruction begins here: it is left, as at a

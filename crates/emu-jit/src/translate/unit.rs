@@ -28,9 +28,6 @@ const WRITES: u8 = 1 << 1;
 const FAULTS: u8 = 1 << 2;
 const ENDS: u8 = 1 << 3;
 const MORE: u8 = 1 << 4;
-/// Where a word of a unit has two bits more: whether somebody reads the flags from before it, where nobody reads those after
-/// its block, and where somebody does.
-const LIVE: u32 = 6;
 
 impl Class {
     const fn new(reads: bool, writes: bool, more: u8) -> Class {
@@ -65,10 +62,44 @@ impl Class {
     const fn has(self, bit: u8) -> bool {
         self.0 & bit != 0
     }
+}
 
-    /// Whether somebody reads the flags from before the word, where somebody reads those after its block or not.
-    fn live(self, out: bool) -> bool {
-        self.0 >> (LIVE + u32::from(out)) & 1 == 1
+/// Which words of a block read and write the flags: bit 0 is the last.
+#[derive(Clone, Copy, Default)]
+struct FlagUses {
+    reads: u128,
+    writes: u128,
+}
+
+impl FlagUses {
+    /// Adds a word behind the others.
+    fn push(&mut self, class: Class) {
+        self.reads = self.reads << 1 | u128::from(class.0 / READS & 1);
+        self.writes = self.writes << 1 | u128::from(class.0 / WRITES & 1);
+    }
+
+    /// Forgets the last words, not all.
+    fn cut(&mut self, count: u32) {
+        self.reads >>= count;
+        self.writes >>= count;
+    }
+
+    /// Whether somebody in the block reads the flags from before it.
+    fn live_in(self) -> bool {
+        self.reads != 0 && self.reads.leading_zeros() <= self.writes.leading_zeros()
+    }
+
+    /// Whether the block leaves the flags alone.
+    fn keeps(self) -> bool {
+        self.reads | self.writes == 0
+    }
+
+    /// Bit by word: whether somebody reads the flags after it; `out` says so of the last. This is how carries go through a
+    /// sum: a word that reads makes one, whatever is behind it, and one that neither reads nor writes passes it on.
+    fn live(self, out: bool) -> u128 {
+        let passes = !(self.reads | self.writes);
+        let sum = self.reads.wrapping_add(self.reads | passes).wrapping_add(u128::from(out));
+        sum ^ passes
     }
 }
 
@@ -85,8 +116,7 @@ pub(super) struct Block {
     target: Option<Index>,
     /// Whether somebody reads the flags from before it.
     live_in: bool,
-    /// Whether it leaves the flags alone.
-    keeps_flags: bool,
+    flag_uses: FlagUses,
     /// Branches and calls of the unit that lead to it.
     arrivals: u16,
     /// A branch backwards leads to it.
@@ -152,7 +182,6 @@ const _: () = assert!(SLOTS > UNIT_LENGTH_MAX + BLOCK_LENGTH_MAX);
 #[derive(Default)]
 pub(super) struct Guest {
     pub(super) words: Vec<u32>,
-    classes: Vec<Class>,
     /// By rising address; none begins inside another.
     pub(super) blocks: Vec<Block>,
     /// Numbers of blocks from 1 by a hash of their start; 0 is nothing.
@@ -171,7 +200,6 @@ impl Guest {
     /// Finds the blocks from `start` on; `wanted` says which of the others belong to the unit.
     fn find(&mut self, start: u64, host: &Host, alone: bool, mut wanted: impl FnMut(u64) -> bool) {
         self.words.clear();
-        self.classes.clear();
         self.blocks.clear();
         self.back.clear();
         self.assignments.clear();
@@ -225,11 +253,12 @@ impl Guest {
         let first = self.words.len();
         let mut at = pc;
         let mut end = End::Next;
+        let mut flag_uses = FlagUses::default();
         let mut reader = Reader { host, line: [0; 4], at: UNREAD };
         while let Some(word) = reader.word(at) {
             let class = Class::of(word);
             self.words.push(word);
-            self.classes.push(class);
+            flag_uses.push(class);
             if class.has(ENDS)
                 && let Some(found) = end_of(word, at)
             {
@@ -250,7 +279,7 @@ impl Guest {
             next: None,
             target: None,
             live_in: false,
-            keeps_flags: true,
+            flag_uses,
             arrivals: 0,
             loop_head: false,
             label: None,
@@ -266,7 +295,9 @@ impl Guest {
             let start = self.blocks[i].start;
             let before = &mut self.blocks[i - 1];
             if before.next() > start {
-                before.length = ((start - before.start) / 4) as u16;
+                let length = ((start - before.start) / 4) as u16;
+                before.flag_uses.cut(u32::from(before.length - length));
+                before.length = length;
                 before.end = End::Next;
             }
         }
@@ -323,41 +354,38 @@ impl Guest {
         }
     }
 
-    /// Whether somebody reads the flags at a block; what is not in the unit may.
-    fn live_in(&self, block: Option<Index>) -> bool {
-        block.is_none_or(|block| self.blocks[of_index(block)].live_in)
+    /// The blocks that the flags after a block's last instruction reach, from 1; 0 is what is not in the unit, and may read
+    /// them.
+    fn flag_successors(block: &Block) -> [u16; 2] {
+        let number = |index: Option<Index>| index.map_or(0, Index::get);
+        let (next, target) = (number(block.next), number(block.target));
+        match block.end {
+            End::Next => [next; 2],
+            End::Jump(_) => [target; 2],
+            End::Branch(_) => [next, target],
+            _ => [0; 2],
+        }
     }
 
     /// Whether somebody reads the flags after the block's last instruction.
     fn live_out(&self, block: &Block) -> bool {
-        match block.end {
-            End::Next => self.live_in(block.next),
-            End::Jump(_) => self.live_in(block.target),
-            End::Branch(_) => self.live_in(block.next) || self.live_in(block.target),
-            _ => true,
-        }
+        let live = |number: u16| number == 0 || self.blocks[usize::from(number) - 1].live_in;
+        let [one, other] = Self::flag_successors(block);
+        live(one) | live(other)
     }
 
-    /// Finds where somebody reads the flags, in all blocks.
+    /// Finds `live_in` of all blocks, from the last to the first until nothing changes.
     fn find_live(&mut self) {
         for block in &mut self.blocks {
-            // The two bits of [`LIVE`].
-            let mut live = 0b10;
-            for class in self.classes[block.words()].iter_mut().rev() {
-                live = if class.has(READS | WRITES) { 0b11 * u8::from(class.has(READS)) } else { live };
-                class.0 |= live << LIVE;
-            }
-            (block.live_in, block.keeps_flags) = (live & 1 == 1, live == 0b10);
+            block.live_in = block.flag_uses.live_in();
         }
-        // From the last to the first until nothing changes.
         loop {
             let mut changed = false;
             for i in (0..self.blocks.len()).rev() {
                 let block = &self.blocks[i];
-                if !block.live_in && block.keeps_flags && self.live_out(block) {
-                    self.blocks[i].live_in = true;
-                    changed = true;
-                }
+                let live = block.live_in | block.flag_uses.keeps() & self.live_out(block);
+                changed |= live != block.live_in;
+                self.blocks[i].live_in = live;
             }
             if !changed || self.back.is_empty() {
                 return;
@@ -422,7 +450,6 @@ pub fn ends_block(word: u32, pc: u64, length: usize) -> bool {
 fn translate_guest(cache: &Cache, buffers: &mut Buffers, start: u64, mode: u64) -> bool {
     let mut guest = core::mem::take(&mut buffers.guest);
     let words = core::mem::take(&mut guest.words);
-    let classes = core::mem::take(&mut guest.classes);
     let first = guest.blocks.iter().position(|block| block.start == start);
     if let Some(first) = first {
         buffers.unit.alone = guest.alone;
@@ -432,17 +459,17 @@ fn translate_guest(cache: &Cache, buffers: &mut Buffers, start: u64, mode: u64) 
         for block in &mut guest.blocks {
             block.label = Some(translator.a.label());
         }
-        translator.blocks(&mut guest, &words, &classes, first);
+        translator.blocks(&mut guest, &words, first);
         translator.write_stubs();
         translator.write_constants();
     }
-    buffers.guest = Guest { words, classes, ..guest };
+    buffers.guest = Guest { words, ..guest };
     first.is_some()
 }
 
 impl<'t> Translator<'t> {
     /// Writes all blocks, each behind the one that falls into it, if one does.
-    fn blocks(&mut self, guest: &mut Guest, words: &'t [u32], classes: &[Class], first: usize) {
+    fn blocks(&mut self, guest: &mut Guest, words: &'t [u32], first: usize) {
         let mut waiting = core::mem::take(self.waiting);
         waiting.push(first);
         while let Some(next) = waiting.pop() {
@@ -451,7 +478,7 @@ impl<'t> Translator<'t> {
                 let block = &mut guest.blocks[index];
                 block.placed = true;
                 let range = block.words();
-                next = self.block(guest, &words[range.clone()], &classes[range], index, &mut waiting);
+                next = self.block(guest, &words[range], index, &mut waiting);
             }
             self.flags = Flags::Memory;
         }
@@ -463,7 +490,6 @@ impl<'t> Translator<'t> {
         &mut self,
         guest: &Guest,
         words: &'t [u32],
-        classes: &[Class],
         index: usize,
         waiting: &mut Vec<usize>,
     ) -> Option<usize> {
@@ -489,49 +515,48 @@ impl<'t> Translator<'t> {
         self.end_word = words.get(straight).copied().unwrap_or(0);
         let plan = self.plan(guest, block, &words[..straight]);
         self.plans = plan.is_some();
-        let out = guest.live_out(block);
+        let live = block.flag_uses.live(guest.live_out(block));
         match plan {
             None => {
                 self.dirty = ALL;
                 let mut i = 0;
                 while i < straight {
-                    self.set_place(block, classes, i, out);
+                    self.set_place(block, live, i);
                     self.words = &words[i..straight];
-                    if classes[i].has(FAULTS) {
-                        self.mark();
-                    }
+                    self.mark_if(Class::of(words[i]).has(FAULTS));
                     i += self.instruction();
                 }
             }
             Some(plan) => {
                 self.unit.planned += 1;
-                self.planned(block, &words[..straight], classes, out, &plan);
+                self.planned(block, &words[..straight], live, &plan);
             }
         }
         if straight < words.len() {
             if !matches!(block.end, End::Jump(_) | End::Branch(_)) {
                 self.reassign(STANDARD);
             }
-            self.set_place(block, classes, straight, out);
+            self.set_place(block, live, straight);
             self.words = &words[straight..];
-            self.mark();
+            self.mark_if(true);
         }
         self.end(guest, block, waiting)
     }
 
-    /// The instruction `i` of the block comes next; `out` says whether somebody reads the flags after the last.
-    fn set_place(&mut self, block: &Block, classes: &[Class], i: usize, out: bool) {
+    /// The instruction `i` of the block comes next; `live` is that of [`FlagUses::live`].
+    fn set_place(&mut self, block: &Block, live: u128, i: usize) {
         self.pc = block.start.wrapping_add(i as u64 * 4);
-        self.live_before = classes[i].live(out);
-        self.live = classes.get(i + 1).map_or(out, |next| next.live(out));
+        let after = live >> (usize::from(block.length) - 1 - i);
+        self.live = after & 1 == 1;
+        self.live_before = if i == 0 { block.live_in } else { after >> 1 & 1 == 1 };
     }
 
     /// Writes a block's instructions but for its branch, with an assignment that changes.
-    fn planned(&mut self, block: &Block, words: &'t [u32], classes: &[Class], out: bool, plan: &Plan) {
+    fn planned(&mut self, block: &Block, words: &'t [u32], live: u128, plan: &Plan) {
         let mut changes = &plan.changes[..];
         let mut i = 0;
         while i < words.len() {
-            self.set_place(block, classes, i, out);
+            self.set_place(block, live, i);
             let here = changes.iter().take_while(|change| change.at == i).count();
             let (now, later) = changes.split_at(here);
             changes = later;
@@ -541,7 +566,7 @@ impl<'t> Translator<'t> {
             for change in now {
                 if change.load { self.load_place(change) } else { self.store_place(change) }
             }
-            if classes[i].has(FAULTS) {
+            if Class::of(words[i]).has(FAULTS) {
                 self.mark();
             }
             now.iter().filter(|change| !change.load).for_each(|change| self.take_place(change));
