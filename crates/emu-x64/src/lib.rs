@@ -274,6 +274,12 @@ impl Encoding<'_> {
         self.byte(opcode as u8);
     }
 
+    #[inline(always)]
+    fn immediate(&mut self, immediate: Immediate) {
+        self.dword(immediate.value);
+        self.length -= 4 - usize::from(immediate.bytes);
+    }
+
     /// REX if it is needed, opcode, operand.
     #[inline(always)]
     fn instruction(&mut self, code: Code, reg: u8, rm: Rm) {
@@ -345,11 +351,11 @@ fn sib(base: Reg, (index, shift): (Reg, u8)) -> u8 {
     shift << 6 | (index.0 & 7) << 3 | base.0 & 7
 }
 
-/// What ends an instruction: the low 0 to 4 bytes of a value.
+/// What ends an instruction: the low 1 or 4 bytes of a value.
 #[derive(Clone, Copy)]
 struct Immediate {
     value: i32,
-    bytes: usize,
+    bytes: u8,
 }
 
 impl Immediate {
@@ -406,6 +412,8 @@ pub struct Assembler {
     labels: Vec<u32>,
     /// Displacements of 4 bytes that end at the position and lead to the label.
     fixups: Vec<(u32, Label)>,
+    /// Room for an instruction before `code` has any.
+    first: [u8; ROOM],
 }
 
 impl Assembler {
@@ -458,20 +466,36 @@ impl Assembler {
         Some(self.labels[label.0 as usize]).filter(|&offset| offset != UNBOUND)
     }
 
-    /// Appends an instruction, or a part of one.
+    /// Appends an instruction, or a part of one. There is room for it but in the beginning, so that nothing has to be kept
+    /// for a call that makes some.
     #[inline(always)]
     fn put(&mut self, write: impl FnOnce(&mut Encoding<'_>)) {
-        let length = self.length;
-        let bytes = match self.code.get_mut(length..).and_then(|rest| rest.first_chunk_mut()) {
+        let start = self.length;
+        let bytes = match self.code.get_mut(start..).and_then(|rest| rest.first_chunk_mut()) {
             Some(bytes) => bytes,
-            None => grow(&mut self.code, length),
+            None => &mut self.first,
         };
         let mut encoding = Encoding { bytes, length: 0, fixup: None };
         write(&mut encoding);
-        if let Some((end, label)) = encoding.fixup {
-            self.fixups.push(((length + end) as u32, label));
+        let fixup = encoding.fixup;
+        self.length = start + encoding.length;
+        if let Some((end, label)) = fixup {
+            self.fixups.push(((start + end) as u32, label));
         }
-        self.length = length + encoding.length;
+        if self.code.len() < self.length + ROOM {
+            self.grow(start);
+        }
+    }
+
+    /// Makes room for the next instruction; the last began at `start`.
+    #[cold]
+    #[inline(never)]
+    fn grow(&mut self, start: usize) {
+        let before = self.code.len();
+        self.code.resize((before * 2).max(8 << 10), 0);
+        if before < start + ROOM {
+            self.code[start..start + ROOM].copy_from_slice(&self.first);
+        }
     }
 
     /// One byte as it is.
@@ -535,14 +559,26 @@ impl Assembler {
     /// An instruction without prefix: REX, opcode, ModRM, immediate.
     #[inline(always)]
     fn with_immediate(&mut self, size: Size, opcode: u32, reg: u8, rm: Rm, immediate: Immediate) {
-        self.code_with_immediate(Code::new(size, opcode), reg, rm, immediate);
+        let code = Code::new(size, opcode);
+        match rm {
+            Rm::R(rm) => self.register_with_immediate(code, reg, rm, immediate),
+            Rm::M(mem) => self.memory_with_immediate(code, reg, mem, immediate),
+            // `Rm::L` is not for these.
+            Rm::L(_) => unreachable!("an immediate behind an operand at a label"),
+        }
     }
 
-    fn code_with_immediate(&mut self, code: Code, reg: u8, rm: Rm, immediate: Immediate) {
+    fn register_with_immediate(&mut self, code: Code, reg: u8, rm: u8, immediate: Immediate) {
         self.put(|encoding| {
-            encoding.instruction(code, reg, rm);
-            encoding.dword(immediate.value);
-            encoding.length -= 4 - immediate.bytes;
+            encoding.register_form(code, reg, rm);
+            encoding.immediate(immediate);
+        });
+    }
+
+    fn memory_with_immediate(&mut self, code: Code, reg: u8, mem: Mem, immediate: Immediate) {
+        self.put(|encoding| {
+            encoding.memory_form(code, reg, mem);
+            encoding.immediate(immediate);
         });
     }
 
@@ -894,6 +930,30 @@ impl Assembler {
         self.position() - 4
     }
 
+    /// `mov dword [base + disp], imm; jmp` by a displacement from its end, as one; the base is none that needs REX or SIB.
+    pub fn mov_imm32_and_jump_rel(&mut self, base: Reg, disp: i32, imm: i32, displacement: i32) {
+        debug_assert!(base.0 < 8 && base != Reg::RSP);
+        self.put(|encoding| {
+            encoding.store([0xc7, 0x80 | base.0 & 7]);
+            encoding.dword(disp);
+            encoding.dword(imm);
+            encoding.byte(0xe9);
+            encoding.dword(displacement);
+        });
+    }
+
+    /// `jmp` whose displacement of 0 is aligned to 4 bytes, behind NOPs. Returns the offset of the displacement.
+    pub fn aligned_jump(&mut self) -> u32 {
+        let count = (self.position() + 1).wrapping_neg() as usize & 3;
+        self.put(|encoding| {
+            encoding.store([0x90; 4]);
+            encoding.length = count;
+            encoding.byte(0xe9);
+            encoding.dword(0);
+        });
+        self.position() - 4
+    }
+
     /// `call` by a displacement from its end. Returns the offset of the displacement.
     pub fn call_rel(&mut self, displacement: i32) -> u32 {
         self.relative(0xe8, displacement);
@@ -959,14 +1019,6 @@ impl Assembler {
     pub fn stmxcsr(&mut self, mem: Mem) {
         self.plain(Size::D, 0x0fae, 3, mem.into());
     }
-}
-
-/// Makes room behind the code's end.
-#[cold]
-fn grow(code: &mut Vec<u8>, length: usize) -> &mut [u8; ROOM] {
-    let size = (code.len() * 2).max(8 << 10);
-    code.resize(size, 0);
-    code[length..].first_chunk_mut().expect("there is room")
 }
 
 /// A short jump whose target is yet to come.

@@ -245,10 +245,13 @@ fn jumps_land_where_they_should() {
         a.call(back);
         a.lea_label(Reg::R9, back);
         a.jump_rel(-5);
+        a.mov_imm32_and_jump_rel(Reg::RBP, 0x300, -2, 0x10);
+        assert_eq!(a.aligned_jump(), 48);
     };
     assert_eq!(
         text(jumps),
-        "jne short 7; jmp 000000000000000dh; jg near 0; call 0; lea r9,[rel 0]; jmp 0000000000000019h"
+        "jne short 7; jmp 000000000000000dh; jg near 0; call 0; lea r9,[rel 0]; jmp 0000000000000019h; \
+         mov dword [rbp+300h],0fffffffeh; jmp 000000000000003dh; nop; nop; jmp 0000000000000034h"
     );
 }
 
