@@ -732,3 +732,65 @@ impl<'t> Translator<'t> {
         self.go(guest, block.next_index(), block.next())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// SplitMix64.
+    fn random(state: &mut u64) -> u64 {
+        *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (*state ^ *state >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ z >> 31
+    }
+
+    /// A word of an instruction that there is, its fields random.
+    fn random_word(seed: &mut u64) -> u32 {
+        let table = crossdock_emu_guest::a64::TABLE;
+        let row = &table[random(seed) as usize % table.len()];
+        row.value | random(seed) as u32 & !row.mask
+    }
+
+    #[test]
+    fn classes_are_those_of_the_whole_words() {
+        let mut seed = 1;
+        let mut ends = 0;
+        for i in 0..400_000 {
+            let word = if i % 4 == 0 { random(&mut seed) as u32 } else { random_word(&mut seed) };
+            let class = Class::of(word);
+            assert_eq!((class.has(READS), class.has(WRITES)), flag_use(word), "{word:08x}");
+            assert_eq!(class.has(FAULTS), may_fault(word), "{word:08x}");
+            let end = end_of(word, 0x1000);
+            assert!(class.has(ENDS) || end.is_none(), "{word:08x} ends a block: {end:?}");
+            ends += u32::from(end.is_some());
+        }
+        assert!(ends > 10_000, "{ends}");
+    }
+
+    #[test]
+    fn flags_are_live_where_a_word_behind_reads_them() {
+        let mut seed = 2;
+        for _ in 0..20_000 {
+            let length = 1 + random(&mut seed) as usize % BLOCK_LENGTH_MAX;
+            // Some blocks have few words that use flags.
+            let rare = random(&mut seed) % 40 + 1;
+            let classes: Vec<Class> = (0..length)
+                .map(|_| if random(&mut seed) % rare == 0 { random(&mut seed) as u8 % 4 } else { 0 })
+                .map(Class)
+                .collect();
+            let kept = 1 + random(&mut seed) as usize % length;
+            let mut uses = FlagUses::default();
+            classes.iter().for_each(|&class| uses.push(class));
+            uses.cut((length - kept) as u32);
+            for out in [false, true] {
+                let mut live = out;
+                for (i, class) in classes[..kept].iter().enumerate().rev() {
+                    assert_eq!(uses.live(out) >> (kept - 1 - i) & 1 == 1, live, "{i} of {kept}");
+                    live = class.has(READS) || live && !class.has(WRITES);
+                }
+                assert_eq!(uses.live_in() || out && uses.keeps(), live);
+            }
+        }
+    }
+}
