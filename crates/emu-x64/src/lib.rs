@@ -835,12 +835,15 @@ impl Assembler {
         self.legacy(None, Size::D, 0x0f90 | cc as u32, 0, reg.into(), true);
     }
 
-    /// LAHF: ah = SF ZF 0 AF 0 PF 1 CF.
-    pub fn lahf(&mut self) {
-        self.byte(0x9f);
+    /// LAHF (ah = SF ZF 0 AF 0 PF 1 CF), SETO of al, and ax to memory.
+    pub fn store_lahf_seto(&mut self, mem: Mem) {
+        self.put(|encoding| {
+            encoding.store([0x9f, 0x0f, 0x90, 0xc0, 0x66]);
+            encoding.memory_form(Code::new(Size::D, 0x89), Reg::RAX.0, mem);
+        });
     }
 
-    /// SAHF, its inverse.
+    /// SAHF, the inverse of LAHF.
     pub fn sahf(&mut self) {
         self.byte(0x9e);
     }

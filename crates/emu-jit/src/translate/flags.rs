@@ -172,9 +172,7 @@ impl Translator<'_> {
                 if !borrow {
                     self.a.cmc();
                 }
-                self.a.lahf();
-                self.a.set(Cc::O, Reg::RAX);
-                self.a.store16(slot(Slot::Flags), Reg::RAX);
+                self.a.store_lahf_seto(slot(Slot::Flags));
                 self.flags = Flags::Host { borrow: true, saved: true };
             }
             Flags::Compare { swapped, .. } => {

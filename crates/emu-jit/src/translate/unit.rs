@@ -186,6 +186,8 @@ pub(super) struct Guest {
     pub(super) blocks: Vec<Block>,
     /// Numbers of blocks from 1 by a hash of their start; 0 is nothing.
     table: Vec<u16>,
+    /// Slots that are not empty.
+    used: Vec<u16>,
     /// Starts of blocks that are to be looked at.
     waiting: Vec<u64>,
     /// There is one block, and branches lead out of it even where they lead to it.
@@ -216,7 +218,7 @@ impl Guest {
             if let Some(block) = self.read(pc, host) {
                 waiting.extend(block.successors().into_iter().rev().flatten());
                 self.blocks.push(block);
-                self.table[slot] = self.blocks.len() as u16;
+                self.fill_slot(slot, self.blocks.len());
             }
         }
         self.waiting = waiting;
@@ -225,7 +227,7 @@ impl Guest {
             self.clear_table();
             for index in 0..self.blocks.len() {
                 let slot = self.slot(self.blocks[index].start);
-                self.table[slot] = index as u16 + 1;
+                self.fill_slot(slot, index + 1);
             }
         }
         self.cut();
@@ -235,8 +237,15 @@ impl Guest {
     }
 
     fn clear_table(&mut self) {
-        self.table.clear();
         self.table.resize(SLOTS, 0);
+        for slot in self.used.drain(..) {
+            self.table[usize::from(slot)] = 0;
+        }
+    }
+
+    fn fill_slot(&mut self, slot: usize, number: usize) {
+        self.table[slot] = number as u16;
+        self.used.push(slot as u16);
     }
 
     /// The slot of the block at `pc`, or the empty one where it would be.
@@ -776,7 +785,7 @@ mod tests {
             // Some blocks have few words that use flags.
             let rare = random(&mut seed) % 40 + 1;
             let classes: Vec<Class> = (0..length)
-                .map(|_| if random(&mut seed) % rare == 0 { random(&mut seed) as u8 % 4 } else { 0 })
+                .map(|_| if random(&mut seed).is_multiple_of(rare) { random(&mut seed) as u8 % 4 } else { 0 })
                 .map(Class)
                 .collect();
             let kept = 1 + random(&mut seed) as usize % length;
