@@ -317,9 +317,11 @@ impl Cache {
         }
         for &(key, end, offset) in &unit.blocks {
             let entry = self.number(key);
-            (self.entries[entry].code, self.entries[entry].unit) = (offset, number);
+            let entry = &mut self.entries[entry];
+            (entry.code, entry.unit) = (offset, number);
+            let incoming = entry.incoming;
             unit.inner.push((key, end));
-            self.patch_incoming(entry, |_| offset);
+            self.patch_all(incoming, |_| offset);
         }
         let mut page = u64::MAX;
         for &(key, _) in &unit.inner {
@@ -329,15 +331,15 @@ impl Cache {
             }
         }
         for &link in &unit.links {
-            let id = self.links.push(link);
             if unit.alone {
+                self.links.push(link);
                 continue;
             }
-            let entry = self.number(link.target);
+            let (id, entry) = (self.links.len(), self.number(link.target));
             let entry = &mut self.entries[entry];
-            self.links[id].next = core::mem::replace(&mut entry.incoming, id);
-            if entry.code != NONE {
-                let code = entry.code;
+            let (next, code) = (core::mem::replace(&mut entry.incoming, id), entry.code);
+            self.links.push(Link { next, ..link });
+            if code != NONE {
                 self.patch(link.site, code);
             }
         }
@@ -355,9 +357,8 @@ impl Cache {
         self.buffers.unit = unit;
     }
 
-    /// Makes all links to a block lead to what `to` says.
-    fn patch_incoming(&self, entry: u32, to: impl Fn(&Link) -> u32) {
-        let mut next = self.entries[entry].incoming;
+    /// Makes the link `next` and those that follow it lead to what `to` says.
+    fn patch_all(&self, mut next: u32, to: impl Fn(&Link) -> u32) {
         while next != NONE {
             let link = &self.links[next];
             self.patch(link.site, to(link));
@@ -515,8 +516,10 @@ impl Cache {
             // A later unit may have the key now; those that cannot be entered have none.
             let entry = self.keys.find(key, |number| self.entries[number].key == key);
             if let Some(entry) = entry.filter(|&entry| self.entries[entry].unit == number) {
-                (self.entries[entry].code, self.entries[entry].unit) = (NONE, NONE);
-                self.patch_incoming(entry, |link| link.unlinked);
+                let entry = &mut self.entries[entry];
+                (entry.code, entry.unit) = (NONE, NONE);
+                let incoming = entry.incoming;
+                self.patch_all(incoming, |link| link.unlinked);
             }
         }
     }

@@ -218,6 +218,50 @@ impl Encoding<'_> {
         self.store(value.to_le_bytes());
     }
 
+    /// Up to 8 bytes, the first in the low bits.
+    #[inline(always)]
+    fn few(&mut self, bytes: u64, length: usize) {
+        self.store(bytes.to_le_bytes());
+        self.length -= 8 - length;
+    }
+
+    /// REX if it is needed, opcode and ModRM of an instruction with a register operand. Without branches, which would often
+    /// be mispredicted: what is not needed is written over.
+    #[inline(always)]
+    fn register_form(&mut self, code: Code, reg: u8, rm: u8) {
+        let modrm = 0xc0 | (reg & 7) << 3 | rm & 7;
+        let (head, length) = code.head(reg >> 3 << 2 | rm >> 3, modrm.into(), 1);
+        self.few(head, length);
+    }
+
+    /// The same of one with a memory operand.
+    #[inline(always)]
+    fn memory_form(&mut self, code: Code, reg: u8, mem: Mem) {
+        let operand = Operand::of(reg, mem);
+        let bits = reg >> 3 << 2 | mem.base.0 >> 3;
+        match mem.index {
+            None => {
+                // rsp and r12 as base, 4 in ModRM, need a SIB byte, which has 4 for no index.
+                let sib = usize::from(operand.modrm & 7 == 4);
+                let (head, length) = code.head(bits, u64::from(operand.modrm) | 0x2400, 1 + sib);
+                self.few(head, length);
+            }
+            Some(index) => {
+                let modrm = operand.modrm & !7 | 4;
+                let all = u64::from(modrm) | u64::from(sib(mem.base, index)) << 8;
+                let (head, length) = code.head(bits | index.0.0 >> 3 << 1, all, 2);
+                self.few(head, length);
+            }
+        }
+        self.displacement(mem, operand);
+    }
+
+    #[inline(always)]
+    fn displacement(&mut self, mem: Mem, operand: Operand) {
+        self.dword(mem.disp);
+        self.length -= 4 - operand.displacement_bytes;
+    }
+
     /// An opcode of one to three bytes; those of more than one begin with 0F.
     #[inline(always)]
     fn opcode(&mut self, opcode: u32) {
@@ -232,10 +276,21 @@ impl Encoding<'_> {
 
     #[inline(always)]
     fn immediate(&mut self, immediate: Immediate) {
-        match immediate {
-            Immediate::None => {}
-            Immediate::Byte(value) => self.byte(value),
-            Immediate::Dword(value) => self.dword(value),
+        self.dword(immediate.value);
+        self.length -= 4 - usize::from(immediate.bytes);
+    }
+
+    /// REX if it is needed, opcode, operand.
+    #[inline(always)]
+    fn instruction(&mut self, code: Code, reg: u8, rm: Rm) {
+        match rm {
+            Rm::R(rm) => self.register_form(code, reg, rm),
+            Rm::M(mem) => self.memory_form(code, reg, mem),
+            Rm::L(label) => {
+                let (head, length) = code.head(reg >> 3 << 2, u64::from((reg & 7) << 3 | 5), 1);
+                self.few(head, length);
+                self.label(label);
+            }
         }
     }
 
@@ -246,52 +301,106 @@ impl Encoding<'_> {
         self.fixup = Some((self.length, label));
     }
 
-    /// ModRM, SIB and displacement. The REX or VEX bits have been written.
+    /// ModRM, SIB and displacement. The VEX bits have been written.
     #[inline(always)]
     fn modrm(&mut self, reg: u8, rm: Rm) {
-        let reg = (reg & 7) << 3;
-        let mem = match rm {
-            Rm::R(register) => return self.byte(0xc0 | reg | register & 7),
+        match rm {
+            Rm::R(register) => self.byte(0xc0 | (reg & 7) << 3 | register & 7),
             Rm::L(label) => {
-                self.byte(reg | 5);
-                return self.label(label);
+                self.byte((reg & 7) << 3 | 5);
+                self.label(label);
             }
-            Rm::M(mem) => mem,
-        };
-        let base = mem.base.0 & 7;
-        // rbp and r13 as base have no form without displacement.
-        let mode = match mem.disp {
-            0 if base != 5 => 0x00,
-            -128..=127 => 0x40,
-            _ => 0x80,
-        };
-        match mem.index {
-            None if base != 4 => self.byte(mode | reg | base),
-            // rsp and r12 as base need a SIB byte.
-            None => {
-                self.byte(mode | reg | 4);
-                self.byte(0x20 | base);
+            Rm::M(mem) => {
+                let operand = Operand::of(reg, mem);
+                match mem.index {
+                    None => {
+                        let base = operand.modrm & 7;
+                        self.few(u64::from(operand.modrm) | 0x2400, 1 + usize::from(base == 4));
+                    }
+                    Some(index) => {
+                        self.byte(operand.modrm & !7 | 4);
+                        self.byte(sib(mem.base, index));
+                    }
+                }
+                self.displacement(mem, operand);
             }
-            Some((index, shift)) => {
-                debug_assert!(index != Reg::RSP && shift < 4);
-                self.byte(mode | reg | 4);
-                self.byte(shift << 6 | (index.0 & 7) << 3 | base);
-            }
-        }
-        match mode {
-            0x40 => self.byte(mem.disp as u8),
-            0x80 => self.dword(mem.disp),
-            _ => {}
         }
     }
 }
 
-/// What ends an instruction.
+/// How a memory operand is written: ModRM as it is without index, and the displacement.
 #[derive(Clone, Copy)]
-enum Immediate {
-    None,
-    Byte(u8),
-    Dword(i32),
+struct Operand {
+    modrm: u8,
+    displacement_bytes: usize,
+}
+
+impl Operand {
+    #[inline(always)]
+    fn of(reg: u8, mem: Mem) -> Operand {
+        let base = mem.base.0 & 7;
+        // No displacement, 8 bits or 32; rbp and r13 as base have no form without.
+        let form = u8::from(mem.disp != 0 || base == 5) + u8::from(mem.disp != i32::from(mem.disp as i8));
+        Operand { modrm: form << 6 | (reg & 7) << 3 | base, displacement_bytes: usize::from(form * form) }
+    }
+}
+
+#[inline(always)]
+fn sib(base: Reg, (index, shift): (Reg, u8)) -> u8 {
+    debug_assert!(index != Reg::RSP && shift < 4);
+    shift << 6 | (index.0 & 7) << 3 | base.0 & 7
+}
+
+/// What ends an instruction: the low 1 or 4 bytes of a value.
+#[derive(Clone, Copy)]
+struct Immediate {
+    value: i32,
+    bytes: u8,
+}
+
+impl Immediate {
+    fn byte(value: u8) -> Immediate {
+        Immediate { value: value.into(), bytes: 1 }
+    }
+
+    fn dword(value: i32) -> Immediate {
+        Immediate { value, bytes: 4 }
+    }
+}
+
+/// An opcode with what goes before it: its bytes in the order in which they are written, from bit 24 their number, in bit 27
+/// REX.W, in bit 28 whether REX is there in any case.
+#[derive(Clone, Copy)]
+struct Code(u32);
+
+impl Code {
+    /// Of one to three bytes; those of more than one begin with 0F.
+    #[inline(always)]
+    const fn new(size: Size, opcode: u32) -> Code {
+        let wide = (size as u32) << 27;
+        Code(match opcode {
+            0..=0xff => opcode | 1 << 24 | wide,
+            0x100..=0xffff => opcode >> 8 | (opcode & 0xff) << 8 | 2 << 24 | wide,
+            _ => opcode >> 16 | opcode & 0xff00 | (opcode & 0xff) << 16 | 3 << 24 | wide,
+        })
+    }
+
+    #[inline(always)]
+    fn with_rex(self, always: bool) -> Code {
+        Code(self.0 | u32::from(always) << 28)
+    }
+
+    /// REX if it is needed, opcode and operand, and how many bytes these are: at most 6.
+    #[inline(always)]
+    fn head(self, bits: u8, operand: u64, operand_bytes: usize) -> (u64, usize) {
+        let high = self.0 >> 24;
+        let bits = high & 0x18 | u32::from(bits);
+        let needed = usize::from(bits != 0);
+        let opcode_bytes = high as usize & 3;
+        let all = u64::from(self.0 & 0xff_ffff) | operand << (8 * opcode_bytes);
+        let rex = u64::from(0x40 | bits & 15);
+        ((all << 8 | rex) >> (8 - 8 * needed), needed + opcode_bytes + operand_bytes)
+    }
 }
 
 /// A buffer of code.
@@ -303,6 +412,8 @@ pub struct Assembler {
     labels: Vec<u32>,
     /// Displacements of 4 bytes that end at the position and lead to the label.
     fixups: Vec<(u32, Label)>,
+    /// Room for an instruction before `code` has any.
+    first: [u8; ROOM],
 }
 
 impl Assembler {
@@ -355,26 +466,36 @@ impl Assembler {
         Some(self.labels[label.0 as usize]).filter(|&offset| offset != UNBOUND)
     }
 
-    /// Appends an instruction, or a part of one.
+    /// Appends an instruction, or a part of one. There is room for it but in the beginning, so that nothing has to be kept
+    /// for a call that makes some.
     #[inline(always)]
     fn put(&mut self, write: impl FnOnce(&mut Encoding<'_>)) {
-        if self.code.len() - self.length < ROOM {
-            self.grow();
-        }
-        let bytes = self.code[self.length..].first_chunk_mut().expect("there is room");
+        let start = self.length;
+        let bytes = match self.code.get_mut(start..).and_then(|rest| rest.first_chunk_mut()) {
+            Some(bytes) => bytes,
+            None => &mut self.first,
+        };
         let mut encoding = Encoding { bytes, length: 0, fixup: None };
         write(&mut encoding);
-        let Encoding { length, fixup, .. } = encoding;
+        let fixup = encoding.fixup;
+        self.length = start + encoding.length;
         if let Some((end, label)) = fixup {
-            self.fixups.push(((self.length + end) as u32, label));
+            self.fixups.push(((start + end) as u32, label));
         }
-        self.length += length;
+        if self.code.len() < self.length + ROOM {
+            self.grow(start);
+        }
     }
 
+    /// Makes room for the next instruction; the last began at `start`.
     #[cold]
-    fn grow(&mut self) {
-        let size = (self.code.len() * 2).max(8 << 10);
-        self.code.resize(size, 0);
+    #[inline(never)]
+    fn grow(&mut self, start: usize) {
+        let before = self.code.len();
+        self.code.resize((before * 2).max(8 << 10), 0);
+        if before < start + ROOM {
+            self.code[start..start + ROOM].copy_from_slice(&self.first);
+        }
     }
 
     /// One byte as it is.
@@ -397,9 +518,12 @@ impl Assembler {
 
     /// NOPs until the position plus `ahead` is a multiple of `align` (a power of two).
     pub fn align(&mut self, align: u32, ahead: u32) {
-        while !(self.position() + ahead).is_multiple_of(align) {
-            self.byte(0x90);
-        }
+        let count = (self.position() + ahead).wrapping_neg() & (align - 1);
+        debug_assert!(align.is_power_of_two() && align as usize <= LENGTH_MAX);
+        self.put(|encoding| {
+            *encoding.bytes = [0x90; ROOM];
+            encoding.length = count as usize;
+        });
     }
 
     /// REX prefix bits R, X and B.
@@ -423,37 +547,58 @@ impl Assembler {
         rm: Rm,
         byte_reg: bool,
     ) {
-        let low_byte = byte_reg && (reg >= 4 || matches!(rm, Rm::R(4..)));
+        let code = Code::new(size, opcode).with_rex(byte_reg && (reg >= 4 || matches!(rm, Rm::R(4..))));
         self.put(|encoding| {
             if let Some(prefix) = prefix {
                 encoding.byte(prefix);
             }
-            let rex = Self::rex_bits(reg, rm) | if size == Size::Q { 8 } else { 0 };
-            if rex != 0 || low_byte {
-                encoding.byte(0x40 | rex);
-            }
-            encoding.opcode(opcode);
-            encoding.modrm(reg, rm);
+            encoding.instruction(code, reg, rm);
         });
     }
 
     /// An instruction without prefix: REX, opcode, ModRM, immediate.
+    #[inline(always)]
     fn with_immediate(&mut self, size: Size, opcode: u32, reg: u8, rm: Rm, immediate: Immediate) {
+        let code = Code::new(size, opcode);
+        match rm {
+            Rm::R(rm) => self.register_with_immediate(code, reg, rm, immediate),
+            Rm::M(mem) => self.memory_with_immediate(code, reg, mem, immediate),
+            // `Rm::L` is not for these.
+            Rm::L(_) => unreachable!("an immediate behind an operand at a label"),
+        }
+    }
+
+    fn register_with_immediate(&mut self, code: Code, reg: u8, rm: u8, immediate: Immediate) {
         self.put(|encoding| {
-            let rex = Self::rex_bits(reg, rm) | if size == Size::Q { 8 } else { 0 };
-            if rex != 0 {
-                encoding.byte(0x40 | rex);
-            }
-            encoding.opcode(opcode);
-            encoding.modrm(reg, rm);
+            encoding.register_form(code, reg, rm);
             encoding.immediate(immediate);
         });
     }
 
-    /// The usual instruction: REX, opcode, ModRM.
-    #[inline]
+    fn memory_with_immediate(&mut self, code: Code, reg: u8, mem: Mem, immediate: Immediate) {
+        self.put(|encoding| {
+            encoding.memory_form(code, reg, mem);
+            encoding.immediate(immediate);
+        });
+    }
+
+    /// The usual instruction: REX, opcode, ModRM. What the operand is is mostly known where this is called.
+    #[inline(always)]
     fn plain(&mut self, size: Size, opcode: u32, reg: u8, rm: Rm) {
-        self.with_immediate(size, opcode, reg, rm, Immediate::None);
+        let code = Code::new(size, opcode);
+        match rm {
+            Rm::R(rm) => self.plain_register(code, reg, rm),
+            Rm::M(mem) => self.plain_memory(code, reg, mem),
+            Rm::L(_) => self.put(|encoding| encoding.instruction(code, reg, rm)),
+        }
+    }
+
+    fn plain_register(&mut self, code: Code, reg: u8, rm: u8) {
+        self.put(|encoding| encoding.register_form(code, reg, rm));
+    }
+
+    fn plain_memory(&mut self, code: Code, reg: u8, mem: Mem) {
+        self.put(|encoding| encoding.memory_form(code, reg, mem));
     }
 
     /// `reg = reg op rm` (for CMP, the flags only).
@@ -469,9 +614,9 @@ impl Assembler {
     /// `rm = rm op imm`, the immediate sign-extended.
     pub fn alu_imm(&mut self, op: Alu, size: Size, rm: impl Into<Rm>, imm: i32) {
         if let Ok(imm) = i8::try_from(imm) {
-            self.with_immediate(size, 0x83, op as u8, rm.into(), Immediate::Byte(imm as u8));
+            self.with_immediate(size, 0x83, op as u8, rm.into(), Immediate::byte(imm as u8));
         } else {
-            self.with_immediate(size, 0x81, op as u8, rm.into(), Immediate::Dword(imm));
+            self.with_immediate(size, 0x81, op as u8, rm.into(), Immediate::dword(imm));
         }
     }
 
@@ -482,7 +627,7 @@ impl Assembler {
 
     /// TEST with a sign-extended immediate.
     pub fn test_imm(&mut self, size: Size, rm: impl Into<Rm>, imm: i32) {
-        self.with_immediate(size, 0xf7, 0, rm.into(), Immediate::Dword(imm));
+        self.with_immediate(size, 0xf7, 0, rm.into(), Immediate::dword(imm));
     }
 
     /// TEST of a byte of memory, or of the low byte of a register.
@@ -493,7 +638,7 @@ impl Assembler {
 
     /// BT: carry = bit `bit` of `rm`.
     pub fn bit_test(&mut self, size: Size, rm: impl Into<Rm>, bit: u8) {
-        self.with_immediate(size, 0x0fba, 4, rm.into(), Immediate::Byte(bit));
+        self.with_immediate(size, 0x0fba, 4, rm.into(), Immediate::byte(bit));
     }
 
     /// `reg = rm`.
@@ -529,7 +674,7 @@ impl Assembler {
 
     /// `rm = imm`, sign-extended.
     pub fn mov_imm32(&mut self, size: Size, rm: impl Into<Rm>, imm: i32) {
-        self.with_immediate(size, 0xc7, 0, rm.into(), Immediate::Dword(imm));
+        self.with_immediate(size, 0xc7, 0, rm.into(), Immediate::dword(imm));
     }
 
     /// Stores the low byte of a register.
@@ -569,15 +714,8 @@ impl Assembler {
 
     fn extend8(&mut self, size: Size, opcode: u32, reg: Reg, rm: Rm) {
         // Only the source is an 8-bit register.
-        let low_byte = matches!(rm, Rm::R(4..));
-        self.put(|encoding| {
-            let rex = Self::rex_bits(reg.0, rm) | if size == Size::Q { 8 } else { 0 };
-            if rex != 0 || low_byte {
-                encoding.byte(0x40 | rex);
-            }
-            encoding.opcode(opcode);
-            encoding.modrm(reg.0, rm);
-        });
+        let code = Code::new(size, opcode).with_rex(matches!(rm, Rm::R(4..)));
+        self.put(|encoding| encoding.instruction(code, reg.0, rm));
     }
 
     /// `reg = address of mem`; leaves the flags alone.
@@ -592,7 +730,7 @@ impl Assembler {
 
     /// A shift of `rm` by an immediate.
     pub fn shift_imm(&mut self, op: Shift, size: Size, rm: impl Into<Rm>, count: u8) {
-        self.with_immediate(size, 0xc1, op as u8, rm.into(), Immediate::Byte(count));
+        self.with_immediate(size, 0xc1, op as u8, rm.into(), Immediate::byte(count));
     }
 
     /// A rotation of `rm` by CL (or a shift).
@@ -608,7 +746,7 @@ impl Assembler {
 
     /// SHRD: `rm` shifted right by `count`, filled from `reg`.
     pub fn shrd(&mut self, size: Size, rm: impl Into<Rm>, reg: Reg, count: u8) {
-        self.with_immediate(size, 0x0fac, reg.0, rm.into(), Immediate::Byte(count));
+        self.with_immediate(size, 0x0fac, reg.0, rm.into(), Immediate::byte(count));
     }
 
     /// NOT; leaves the flags alone.
@@ -672,12 +810,9 @@ impl Assembler {
                 encoding.byte(0x66);
             }
             encoding.byte(0xf2);
-            let rex = Self::rex_bits(reg.0, rm) | if log2 == 3 { 8 } else { 0 };
-            if rex != 0 || log2 == 0 && matches!(rm, Rm::R(4..)) {
-                encoding.byte(0x40 | rex);
-            }
-            encoding.opcode(if log2 == 0 { 0x0f_38f0 } else { 0x0f_38f1 });
-            encoding.modrm(reg.0, rm);
+            let size = if log2 == 3 { Size::Q } else { Size::D };
+            let code = Code::new(size, if log2 == 0 { 0x0f_38f0 } else { 0x0f_38f1 });
+            encoding.instruction(code.with_rex(log2 == 0 && matches!(rm, Rm::R(4..))), reg.0, rm);
         });
     }
 
@@ -700,12 +835,15 @@ impl Assembler {
         self.legacy(None, Size::D, 0x0f90 | cc as u32, 0, reg.into(), true);
     }
 
-    /// LAHF: ah = SF ZF 0 AF 0 PF 1 CF.
-    pub fn lahf(&mut self) {
-        self.byte(0x9f);
+    /// LAHF (ah = SF ZF 0 AF 0 PF 1 CF), SETO of al, and ax to memory.
+    pub fn store_lahf_seto(&mut self, mem: Mem) {
+        self.put(|encoding| {
+            encoding.store([0x9f, 0x0f, 0x90, 0xc0, 0x66]);
+            encoding.memory_form(Code::new(Size::D, 0x89), Reg::RAX.0, mem);
+        });
     }
 
-    /// SAHF, its inverse.
+    /// SAHF, the inverse of LAHF.
     pub fn sahf(&mut self) {
         self.byte(0x9e);
     }
@@ -792,6 +930,30 @@ impl Assembler {
     /// `jmp` by a displacement from its end. Returns the offset of the displacement.
     pub fn jump_rel(&mut self, displacement: i32) -> u32 {
         self.relative(0xe9, displacement);
+        self.position() - 4
+    }
+
+    /// `mov dword [base + disp], imm; jmp` by a displacement from its end, as one; the base is none that needs REX or SIB.
+    pub fn mov_imm32_and_jump_rel(&mut self, base: Reg, disp: i32, imm: i32, displacement: i32) {
+        debug_assert!(base.0 < 8 && base != Reg::RSP);
+        self.put(|encoding| {
+            encoding.store([0xc7, 0x80 | base.0 & 7]);
+            encoding.dword(disp);
+            encoding.dword(imm);
+            encoding.byte(0xe9);
+            encoding.dword(displacement);
+        });
+    }
+
+    /// `jmp` whose displacement of 0 is aligned to 4 bytes, behind NOPs. Returns the offset of the displacement.
+    pub fn aligned_jump(&mut self) -> u32 {
+        let count = (self.position() + 1).wrapping_neg() as usize & 3;
+        self.put(|encoding| {
+            encoding.store([0x90; 4]);
+            encoding.length = count;
+            encoding.byte(0xe9);
+            encoding.dword(0);
+        });
         self.position() - 4
     }
 

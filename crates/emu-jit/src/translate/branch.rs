@@ -34,6 +34,14 @@ pub(super) enum End {
     Look,
 }
 
+/// Whether a word may end a block, by its bits 31 to 21: [`end_of`] says whether it does.
+pub(super) const fn may_end(word: u32) -> bool {
+    matches!(
+        word >> 24,
+        0x14..=0x17 | 0x94..=0x97 | 0x34..=0x37 | 0xb4..=0xb7 | 0x54 | 0xd4 | 0xd6
+    ) || matches!(word >> 21, 0x000 | 0x6a8)
+}
+
 /// How a block ends with `word` at `pc`; `None` where it goes on.
 pub(super) fn end_of(word: u32, pc: u64) -> Option<End> {
     let offset = |high: u32, low: u32| {

@@ -116,7 +116,7 @@ impl Condition {
 }
 
 /// Whether an instruction reads the flags and whether it writes all of them (manual C4.1).
-pub(super) fn flag_use(word: u32) -> (bool, bool) {
+pub(super) const fn flag_use(word: u32) -> (bool, bool) {
     let sets = bits(word, 29, 29) == 1;
     match bits(word, 28, 23) {
         // Add and subtract, immediate.
@@ -149,6 +149,11 @@ pub(super) fn flag_use(word: u32) -> (bool, bool) {
     }
 }
 
+/// Whether bits below 21 matter to [`flag_use`]: the word is scalar floating point.
+pub(super) const fn flag_use_needs_all(word: u32) -> bool {
+    bits(word, 28, 24) == 0b11110 && word >> 29 & 7 == 0 && word >> 21 & 1 == 1
+}
+
 /// Whether a guest condition needs UCOMIS of the operands the other way round.
 pub(super) fn wants_swap(condition: u32) -> bool {
     // CS, CC, MI, PL, HI, LS.
@@ -167,9 +172,7 @@ impl Translator<'_> {
                 if !borrow {
                     self.a.cmc();
                 }
-                self.a.lahf();
-                self.a.set(Cc::O, Reg::RAX);
-                self.a.store16(slot(Slot::Flags), Reg::RAX);
+                self.a.store_lahf_seto(slot(Slot::Flags));
                 self.flags = Flags::Host { borrow: true, saved: true };
             }
             Flags::Compare { swapped, .. } => {

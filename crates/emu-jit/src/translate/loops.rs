@@ -52,13 +52,13 @@ impl Guest {
     /// and what they return to are left out.
     fn loop_of(&self, start: usize) -> Option<Vec<usize>> {
         const NONE: usize = usize::MAX;
-        let to = |pc: Option<u64>| pc.and_then(|pc| self.index(pc)).unwrap_or(NONE);
+        let to = |index: Option<usize>| index.unwrap_or(NONE);
         let next: Vec<[usize; 2]> = self
             .blocks
             .iter()
             .map(|block| match block.end {
                 End::Call(_) | End::CallRegister => [NONE; 2],
-                _ => block.successors().map(to),
+                _ => [block.next_index(), block.target_index()].map(to),
             })
             .collect();
         let mut leads_back = alloc::vec![false; next.len()];
@@ -109,16 +109,10 @@ impl Guest {
             block.hidden = block.assignment != STANDARD && !block.loop_head && block.start != start;
         }
         for i in 0..self.blocks.len() {
-            let from = self.blocks[i].assignment;
-            let called = match self.blocks[i].end {
-                End::Call(target) => Some(target),
-                _ => None,
-            };
-            for to in self.blocks[i].successors().into_iter().chain([called]).flatten() {
-                if let Some(to) = self.index(to)
-                    && self.blocks[to].hidden
-                    && (self.blocks[to].assignment != from || called.is_some())
-                {
+            let block = &self.blocks[i];
+            let (from, calls) = (block.assignment, matches!(block.end, End::Call(_)));
+            for to in [block.next_index(), block.target_index()].into_iter().flatten() {
+                if self.blocks[to].hidden && (self.blocks[to].assignment != from || calls) {
                     self.blocks[to].hidden = false;
                 }
             }
@@ -132,7 +126,7 @@ impl Guest {
         for &i in members {
             let around = inner.iter().filter(|one| one.contains(&i)).count() as u32;
             let weight = ROUNDS.pow(around.saturating_sub(1).min(DEPTH_MAX));
-            for &word in &self.words[self.blocks[i].words.clone()] {
+            for &word in &self.words[self.blocks[i].words()] {
                 uses.count(word, weight);
             }
         }

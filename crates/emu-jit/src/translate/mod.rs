@@ -37,7 +37,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use crossdock_emu_guest::a64;
 use crossdock_emu_guest::addresses::NONE;
-use crossdock_emu_x64::{Alu, Assembler, Label, Reg, Rm, Size};
+use crossdock_emu_x64::{Alu, Assembler, Label, Mem, Reg, Rm, Size};
 use flags::Flags;
 use unit::Guest;
 
@@ -210,13 +210,26 @@ impl<'t> Translator<'t> {
 
     /// The current instruction begins here, or the flags have moved within it, ahead of an access to memory.
     fn mark(&mut self) {
-        let guest = self.pc.wrapping_sub(self.unit.start) as i32;
-        let code = self.base + self.a.position();
-        let assignment = self.number();
-        let mark = Mark { code, guest, flags: self.flags.form(), assignment };
+        let mark = self.mark_here();
         if self.unit.marks.last() != Some(&mark) {
             self.unit.marks.push(mark);
         }
+    }
+
+    fn mark_here(&mut self) -> Mark {
+        let guest = self.pc.wrapping_sub(self.unit.start) as i32;
+        let code = self.base + self.a.position();
+        let assignment = self.number();
+        Mark { code, guest, flags: self.flags.form(), assignment }
+    }
+
+    /// The current instruction begins here, and may fault. Which do and which don't is hard to predict for the host: the mark
+    /// is written in any case.
+    fn mark_if(&mut self, faults: bool) {
+        let mark = self.mark_here();
+        let before = self.unit.marks.len();
+        self.unit.marks.push(mark);
+        self.unit.marks.truncate(before + usize::from(faults));
     }
 
     /// Whether floating point may use the host's. If so, the code of the current instruction begins here: it is left, as at a
@@ -269,8 +282,13 @@ impl<'t> Translator<'t> {
 
     /// Sets why generated code returns, and leaves.
     fn exit(&mut self, kind: ExitKind, number: u32) {
-        self.a.mov_imm32(Size::D, slot(Slot::Exit), (number << 3 | kind as u32) as i32);
-        self.jump_to(self.thunks.exit);
+        const EXIT: Mem = slot(Slot::Exit);
+        // The displacement from the state has more than 8 bits.
+        const LENGTH: u32 = 15;
+        let end = self.base + self.a.position() + LENGTH;
+        let displacement = self.thunks.exit.wrapping_sub(end) as i32;
+        let why = (number << 3 | kind as u32) as i32;
+        self.a.mov_imm32_and_jump_rel(EXIT.base, EXIT.disp, why, displacement);
     }
 
     /// `State::pc = pc`. Changes rax.
@@ -298,8 +316,7 @@ impl<'t> Translator<'t> {
 
     /// A jump to a block that may not be translated yet. The flags are in memory.
     fn link(&mut self, target: u64) {
-        self.a.align(4, 1);
-        let site = self.a.jump_rel(0);
+        let site = self.a.aligned_jump();
         let id = self.first_link + self.unit.links.len() as u32;
         self.new_link(target, site, site + 4);
         self.exit(ExitKind::Link, id);
@@ -398,32 +415,43 @@ impl<'t> Translator<'t> {
         self.stub(Cold::Fallback { word, pc, back })
     }
 
-    /// Lowers the current instruction, a branch excepted.
+    /// Lowers the current instruction, a branch excepted. Returns of how many words the code is.
     fn instruction(&mut self) -> usize {
         let word = self.words[0];
-        let wary = word >> 25 & 7 == 7 && self.mode & EXACT == 0 && self.wary_at.contains(self.pc);
-        if wary {
-            self.begin_wary();
-        }
         let lowered = match word >> 25 & 15 {
             0b1000 | 0b1001 => self.data_immediate(word),
             0b1010 | 0b1011 => self.system(word),
             0b0100 | 0b0110 | 0b1100 | 0b1110 => self.load_store(word),
             0b0101 | 0b1101 => self.data_register(word),
-            0b0111 | 0b1111 => self.data_vector(word),
+            0b0111 | 0b1111 => return self.vector_instruction(word),
             _ => Lowered::No,
         };
-        let count = match lowered {
+        self.done(lowered)
+    }
+
+    /// The same of scalar floating point and Advanced SIMD.
+    fn vector_instruction(&mut self, word: u32) -> usize {
+        let wary = self.mode & EXACT == 0 && self.wary_at.contains(self.pc);
+        if wary {
+            self.begin_wary();
+        }
+        let lowered = self.data_vector(word);
+        let count = self.done(lowered);
+        if wary {
+            self.end_wary();
+        }
+        count
+    }
+
+    /// Of how many words the code is, which is the interpreter's if the current one has no lowering.
+    fn done(&mut self, lowered: Lowered) -> usize {
+        match lowered {
             Lowered::Words(count) => count,
             Lowered::No => {
                 self.fallback();
                 1
             }
-        };
-        if wary {
-            self.end_wary();
         }
-        count
     }
 
     /// Scalar floating point and Advanced SIMD (C4.1.97): bit 28 is set for scalars, bit 30 in Advanced SIMD's.

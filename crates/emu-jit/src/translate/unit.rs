@@ -1,8 +1,8 @@
 //! What is translated at once, and in which order.
 
 pub(super) use super::branch::End;
-use super::branch::end_of;
-use super::flags::{Condition, Flags, flag_use};
+use super::branch::{end_of, may_end};
+use super::flags::{Condition, Flags, flag_use, flag_use_needs_all};
 use super::pressure::{self, ALL, Plan};
 use super::{Buffers, Cold, Stub, Translator, Zeros, bits};
 use crate::cache::{Cache, STANDARD};
@@ -17,22 +17,108 @@ const BLOCK_LENGTH_MAX: usize = 128;
 /// Most instructions of a unit.
 const UNIT_LENGTH_MAX: usize = 512;
 
+/// What is known of a word by its high bits, which is looked up once: [`READS`] and the others.
+#[derive(Clone, Copy)]
+struct Class(u8);
+
+/// Bits of a [`Class`]: it reads the flags; it writes all of them; its code may touch the guest's memory; it may end a
+/// block; the lower bits of the word say more of the flags.
+const READS: u8 = 1 << 0;
+const WRITES: u8 = 1 << 1;
+const FAULTS: u8 = 1 << 2;
+const ENDS: u8 = 1 << 3;
+const MORE: u8 = 1 << 4;
+
+impl Class {
+    const fn new(reads: bool, writes: bool, more: u8) -> Class {
+        Class(reads as u8 * READS | writes as u8 * WRITES | more)
+    }
+
+    /// By bits 31 to 21.
+    const TABLE: [Class; 1 << 11] = {
+        let mut table = [Class(0); 1 << 11];
+        let mut high = 0;
+        while high < table.len() {
+            let word = (high as u32) << 21;
+            let (reads, writes) = flag_use(word);
+            let faults = if may_fault(word) { FAULTS } else { 0 };
+            let ends = if may_end(word) { ENDS } else { 0 };
+            let more = if flag_use_needs_all(word) { MORE } else { 0 };
+            table[high] = Class::new(reads, writes, faults | ends | more);
+            high += 1;
+        }
+        table
+    };
+
+    fn of(word: u32) -> Class {
+        let class = Self::TABLE[(word >> 21) as usize];
+        if class.has(MORE) {
+            let (reads, writes) = flag_use(word);
+            return Class::new(reads, writes, class.0 & (FAULTS | ENDS));
+        }
+        class
+    }
+
+    const fn has(self, bit: u8) -> bool {
+        self.0 & bit != 0
+    }
+}
+
+/// Which words of a block read and write the flags: bit 0 is the last.
+#[derive(Clone, Copy, Default)]
+struct FlagUses {
+    reads: u128,
+    writes: u128,
+}
+
+impl FlagUses {
+    /// Adds a word behind the others.
+    fn push(&mut self, class: Class) {
+        self.reads = self.reads << 1 | u128::from(class.0 / READS & 1);
+        self.writes = self.writes << 1 | u128::from(class.0 / WRITES & 1);
+    }
+
+    /// Forgets the last words, not all.
+    fn cut(&mut self, count: u32) {
+        self.reads >>= count;
+        self.writes >>= count;
+    }
+
+    /// Whether somebody in the block reads the flags from before it.
+    fn live_in(self) -> bool {
+        self.reads != 0 && self.reads.leading_zeros() <= self.writes.leading_zeros()
+    }
+
+    /// Whether the block leaves the flags alone.
+    fn keeps(self) -> bool {
+        self.reads | self.writes == 0
+    }
+
+    /// Bit by word: whether somebody reads the flags after it; `out` says so of the last. This is how carries go through a
+    /// sum: a word that reads makes one, whatever is behind it, and one that neither reads nor writes passes it on.
+    fn live(self, out: bool) -> u128 {
+        let passes = !(self.reads | self.writes);
+        let sum = self.reads.wrapping_add(self.reads | passes).wrapping_add(u128::from(out));
+        sum ^ passes
+    }
+}
+
 /// A block of guest code.
 pub(super) struct Block {
     pub(super) start: u64,
-    /// Its words in [`Guest::words`].
-    pub(super) words: core::ops::Range<usize>,
     pub(super) end: End,
+    /// Its words in [`Guest::words`]: the first, and how many.
+    first: u16,
+    length: u16,
     /// The block behind it, where it leads there, in the unit.
-    next: Option<usize>,
+    next: Option<Index>,
     /// The block that its branch or call leads to, in the unit.
-    target: Option<usize>,
+    target: Option<Index>,
     /// Whether somebody reads the flags from before it.
     live_in: bool,
-    /// Whether it leaves the flags alone.
-    keeps_flags: bool,
+    flag_uses: FlagUses,
     /// Branches and calls of the unit that lead to it.
-    arrivals: u32,
+    arrivals: u16,
     /// A branch backwards leads to it.
     pub(super) loop_head: bool,
     label: Option<Label>,
@@ -43,10 +129,23 @@ pub(super) struct Block {
     pub(super) hidden: bool,
 }
 
+/// The number of a block in its unit, from 1.
+type Index = core::num::NonZeroU16;
+
+fn of_index(index: Index) -> usize {
+    usize::from(index.get()) - 1
+}
+
 impl Block {
+    /// Its words in [`Guest::words`].
+    pub(super) fn words(&self) -> core::ops::Range<usize> {
+        let first = usize::from(self.first);
+        first..first + usize::from(self.length)
+    }
+
     /// The address after it.
     fn next(&self) -> u64 {
-        self.start.wrapping_add(self.words.len() as u64 * 4)
+        self.start.wrapping_add(u64::from(self.length) * 4)
     }
 
     /// Address of its last instruction.
@@ -54,8 +153,18 @@ impl Block {
         self.next().wrapping_sub(4)
     }
 
+    /// The block behind it, where it leads there, in the unit.
+    pub(super) fn next_index(&self) -> Option<usize> {
+        self.next.map(of_index)
+    }
+
+    /// The block that its branch or call leads to, in the unit.
+    pub(super) fn target_index(&self) -> Option<usize> {
+        self.target.map(of_index)
+    }
+
     /// The blocks that it leads to by direct branches or by the return of a call.
-    pub(super) fn successors(&self) -> [Option<u64>; 2] {
+    fn successors(&self) -> [Option<u64>; 2] {
         match self.end {
             End::Next | End::Call(_) | End::CallRegister => [Some(self.next()), None],
             End::Jump(target) => [Some(target), None],
@@ -77,6 +186,8 @@ pub(super) struct Guest {
     pub(super) blocks: Vec<Block>,
     /// Numbers of blocks from 1 by a hash of their start; 0 is nothing.
     table: Vec<u16>,
+    /// Slots that are not empty.
+    used: Vec<u16>,
     /// Starts of blocks that are to be looked at.
     waiting: Vec<u64>,
     /// There is one block, and branches lead out of it even where they lead to it.
@@ -107,7 +218,7 @@ impl Guest {
             if let Some(block) = self.read(pc, host) {
                 waiting.extend(block.successors().into_iter().rev().flatten());
                 self.blocks.push(block);
-                self.table[slot] = self.blocks.len() as u16;
+                self.fill_slot(slot, self.blocks.len());
             }
         }
         self.waiting = waiting;
@@ -116,7 +227,7 @@ impl Guest {
             self.clear_table();
             for index in 0..self.blocks.len() {
                 let slot = self.slot(self.blocks[index].start);
-                self.table[slot] = index as u16 + 1;
+                self.fill_slot(slot, index + 1);
             }
         }
         self.cut();
@@ -126,8 +237,15 @@ impl Guest {
     }
 
     fn clear_table(&mut self) {
-        self.table.clear();
         self.table.resize(SLOTS, 0);
+        for slot in self.used.drain(..) {
+            self.table[usize::from(slot)] = 0;
+        }
+    }
+
+    fn fill_slot(&mut self, slot: usize, number: usize) {
+        self.table[slot] = number as u16;
+        self.used.push(slot as u16);
     }
 
     /// The slot of the block at `pc`, or the empty one where it would be.
@@ -144,9 +262,15 @@ impl Guest {
         let first = self.words.len();
         let mut at = pc;
         let mut end = End::Next;
-        while let Ok(word) = host.memory.fetch(at) {
+        let mut flag_uses = FlagUses::default();
+        let mut reader = Reader { host, line: [0; 4], at: UNREAD };
+        while let Some(word) = reader.word(at) {
+            let class = Class::of(word);
             self.words.push(word);
-            if let Some(found) = end_of(word, at) {
+            flag_uses.push(class);
+            if class.has(ENDS)
+                && let Some(found) = end_of(word, at)
+            {
                 end = found;
                 break;
             }
@@ -155,15 +279,16 @@ impl Guest {
                 break;
             }
         }
-        let words = first..self.words.len();
-        (!words.is_empty()).then_some(Block {
+        let length = self.words.len() - first;
+        (length != 0).then_some(Block {
             start: pc,
-            words,
             end,
+            first: first as u16,
+            length: length as u16,
             next: None,
             target: None,
             live_in: false,
-            keeps_flags: true,
+            flag_uses,
             arrivals: 0,
             loop_head: false,
             label: None,
@@ -179,18 +304,25 @@ impl Guest {
             let start = self.blocks[i].start;
             let before = &mut self.blocks[i - 1];
             if before.next() > start {
-                before.words.end = before.words.start + ((start - before.start) / 4) as usize;
+                let length = ((start - before.start) / 4) as u16;
+                before.flag_uses.cut(u32::from(before.length - length));
+                before.length = length;
                 before.end = End::Next;
             }
         }
     }
 
     /// The block at `pc`, for what leads to it.
-    pub(super) fn index(&self, pc: u64) -> Option<usize> {
+    fn find_index(&self, pc: u64) -> Option<Index> {
         if self.alone {
             return None;
         }
-        usize::from(self.table[self.slot(pc)]).checked_sub(1)
+        Index::new(self.table[self.slot(pc)])
+    }
+
+    /// The block that begins the unit, if anything leads there.
+    pub(super) fn index(&self, pc: u64) -> Option<usize> {
+        self.find_index(pc).map(of_index)
     }
 
     fn connect(&mut self, start: u64) {
@@ -198,20 +330,22 @@ impl Guest {
             let block = &self.blocks[i];
             let (last, end) = (block.last(), block.end);
             let next = match end {
-                End::Next | End::Branch(_) | End::Call(_) | End::CallRegister => self.index(block.next()),
+                End::Next | End::Branch(_) | End::Call(_) | End::CallRegister => {
+                    self.find_index(block.next())
+                }
                 _ => None,
             };
             let target = match end {
-                End::Jump(target) | End::Branch(target) | End::Call(target) => self.index(target),
+                End::Jump(target) | End::Branch(target) | End::Call(target) => self.find_index(target),
                 _ => None,
             };
             (self.blocks[i].next, self.blocks[i].target) = (next, target);
             // What a call returns to, and what it calls, is reached with the flags in memory.
             let by_next = if matches!(end, End::Call(_) | End::CallRegister) { 3 } else { 1 };
             if let Some(next) = next {
-                self.blocks[next].arrivals += by_next;
+                self.blocks[of_index(next)].arrivals += by_next;
             }
-            if let Some(target) = target {
+            if let Some(target) = target.map(of_index) {
                 let to = &mut self.blocks[target];
                 if let End::Call(_) = end {
                     to.arrivals += 2;
@@ -229,48 +363,71 @@ impl Guest {
         }
     }
 
-    /// Whether somebody reads the flags at a block; what is not in the unit may.
-    fn live_in(&self, block: Option<usize>) -> bool {
-        block.is_none_or(|block| self.blocks[block].live_in)
+    /// The blocks that the flags after a block's last instruction reach, from 1; 0 is what is not in the unit, and may read
+    /// them.
+    fn flag_successors(block: &Block) -> [u16; 2] {
+        let number = |index: Option<Index>| index.map_or(0, Index::get);
+        let (next, target) = (number(block.next), number(block.target));
+        match block.end {
+            End::Next => [next; 2],
+            End::Jump(_) => [target; 2],
+            End::Branch(_) => [next, target],
+            _ => [0; 2],
+        }
     }
 
     /// Whether somebody reads the flags after the block's last instruction.
     fn live_out(&self, block: &Block) -> bool {
-        match block.end {
-            End::Next => self.live_in(block.next),
-            End::Jump(_) => self.live_in(block.target),
-            End::Branch(_) => self.live_in(block.next) || self.live_in(block.target),
-            _ => true,
-        }
+        let live = |number: u16| number == 0 || self.blocks[usize::from(number) - 1].live_in;
+        let [one, other] = Self::flag_successors(block);
+        live(one) | live(other)
     }
 
     /// Finds `live_in` of all blocks, from the last to the first until nothing changes.
     fn find_live(&mut self) {
         for block in &mut self.blocks {
-            let mut uses = self.words[block.words.clone()].iter().map(|&word| flag_use(word));
-            let first = uses.find(|&(reads, writes)| reads || writes);
-            block.live_in = first.is_some_and(|(reads, _)| reads);
-            block.keeps_flags = first.is_none();
+            block.live_in = block.flag_uses.live_in();
         }
         loop {
             let mut changed = false;
             for i in (0..self.blocks.len()).rev() {
                 let block = &self.blocks[i];
-                if !block.live_in && block.keeps_flags && self.live_out(block) {
-                    self.blocks[i].live_in = true;
-                    changed = true;
-                }
+                let live = block.live_in | block.flag_uses.keeps() & self.live_out(block);
+                changed |= live != block.live_in;
+                self.blocks[i].live_in = live;
             }
-            if !changed {
+            if !changed || self.back.is_empty() {
                 return;
             }
         }
     }
 }
 
+/// Reads words one after another, by aligned 16 bytes: these lie in one page.
+struct Reader<'h> {
+    host: &'h Host,
+    line: [u32; 4],
+    /// The address of `line`, or [`UNREAD`].
+    at: u64,
+}
+
+const UNREAD: u64 = 1;
+
+impl Reader<'_> {
+    fn word(&mut self, at: u64) -> Option<u32> {
+        let line = at & !15;
+        if self.at != line {
+            let Ok(read) = self.host.memory.load128(line) else { return self.host.memory.fetch(at).ok() };
+            self.line = core::array::from_fn(|i| (read >> (32 * i)) as u32);
+            self.at = line;
+        }
+        Some(self.line[(at >> 2) as usize % 4])
+    }
+}
+
 /// Whether the code of a word that is no branch may touch the guest's memory: loads, stores, and system instructions
 /// (DC ZVA). What is left to the interpreter has a mark of its own.
-fn may_fault(word: u32) -> bool {
+const fn may_fault(word: u32) -> bool {
     word >> 25 & 0b0101 == 0b0100 || bits(word, 31, 22) == 0b11_0101_0100
 }
 
@@ -327,8 +484,10 @@ impl<'t> Translator<'t> {
         while let Some(next) = waiting.pop() {
             let mut next = Some(next);
             while let Some(index) = next.filter(|&index| !guest.blocks[index].placed) {
-                guest.blocks[index].placed = true;
-                next = self.block(guest, words, index, &mut waiting);
+                let block = &mut guest.blocks[index];
+                block.placed = true;
+                let range = block.words();
+                next = self.block(guest, &words[range], index, &mut waiting);
             }
             self.flags = Flags::Memory;
         }
@@ -361,60 +520,69 @@ impl<'t> Translator<'t> {
         if block.loop_head {
             self.check_interrupt(block.start);
         }
-        let words = &words[block.words.clone()];
-        let mut live = [false; BLOCK_LENGTH_MAX + 1];
-        live[words.len()] = guest.live_out(block);
-        let mut live_before = [false; BLOCK_LENGTH_MAX + 1];
-        for (i, &word) in words.iter().enumerate().rev() {
-            let (reads, writes) = flag_use(word);
-            live_before[i] = reads || live[i + 1] && !writes;
-            live[i] = live_before[i];
-        }
         let straight = if block.end == End::Next { words.len() } else { words.len() - 1 };
         self.end_word = words.get(straight).copied().unwrap_or(0);
         let plan = self.plan(guest, block, &words[..straight]);
         self.plans = plan.is_some();
-        self.unit.planned += usize::from(self.plans);
-        if !self.plans {
-            self.dirty = ALL;
-        }
-        let plan = plan.unwrap_or_default();
-        let mut changes = &plan.changes[..];
-        let mut i = 0;
-        while i < straight {
-            self.pc = block.start.wrapping_add(i as u64 * 4);
-            let here = changes.iter().take_while(|change| change.at == i).count();
-            let (now, later) = changes.split_at(here);
-            changes = later;
-            // Instructions are lowered together only where the assignment stays.
-            let end = changes.first().map_or(straight, |change| change.at);
-            self.words = &words[i..end];
-            (self.live, self.live_before) = (live[i + 1], live_before[i]);
-            for change in now {
-                if change.load { self.load_place(change) } else { self.store_place(change) }
+        let live = block.flag_uses.live(guest.live_out(block));
+        match plan {
+            None => {
+                self.dirty = ALL;
+                let mut i = 0;
+                while i < straight {
+                    self.set_place(block, live, i);
+                    self.words = &words[i..straight];
+                    self.mark_if(Class::of(words[i]).has(FAULTS));
+                    i += self.instruction();
+                }
             }
-            if may_fault(words[i]) {
-                self.mark();
-            }
-            now.iter().filter(|change| !change.load).for_each(|change| self.take_place(change));
-            if self.plans {
-                self.dirty = plan.dirty[(i + 3).min(end - 1)];
-            }
-            i += self.instruction();
-            if self.plans {
-                self.dirty = plan.dirty[i - 1];
+            Some(plan) => {
+                self.unit.planned += 1;
+                self.planned(block, &words[..straight], live, &plan);
             }
         }
         if straight < words.len() {
             if !matches!(block.end, End::Jump(_) | End::Branch(_)) {
                 self.reassign(STANDARD);
             }
-            self.pc = block.last();
+            self.set_place(block, live, straight);
             self.words = &words[straight..];
-            (self.live, self.live_before) = (live[words.len()], live_before[straight]);
-            self.mark();
+            self.mark_if(true);
         }
         self.end(guest, block, waiting)
+    }
+
+    /// The instruction `i` of the block comes next; `live` is that of [`FlagUses::live`].
+    fn set_place(&mut self, block: &Block, live: u128, i: usize) {
+        self.pc = block.start.wrapping_add(i as u64 * 4);
+        let after = live >> (usize::from(block.length) - 1 - i);
+        self.live = after & 1 == 1;
+        self.live_before = if i == 0 { block.live_in } else { after >> 1 & 1 == 1 };
+    }
+
+    /// Writes a block's instructions but for its branch, with an assignment that changes.
+    fn planned(&mut self, block: &Block, words: &'t [u32], live: u128, plan: &Plan) {
+        let mut changes = &plan.changes[..];
+        let mut i = 0;
+        while i < words.len() {
+            self.set_place(block, live, i);
+            let here = changes.iter().take_while(|change| change.at == i).count();
+            let (now, later) = changes.split_at(here);
+            changes = later;
+            // Instructions are lowered together only where the assignment stays.
+            let end = changes.first().map_or(words.len(), |change| change.at);
+            self.words = &words[i..end];
+            for change in now {
+                if change.load { self.load_place(change) } else { self.store_place(change) }
+            }
+            if Class::of(words[i]).has(FAULTS) {
+                self.mark();
+            }
+            now.iter().filter(|change| !change.load).for_each(|change| self.take_place(change));
+            self.dirty = plan.dirty[(i + 3).min(end - 1)];
+            i += self.instruction();
+            self.dirty = plan.dirty[i - 1];
+        }
     }
 
     /// What becomes of the assignment in the block, if it has many registers.
@@ -423,32 +591,28 @@ impl<'t> Translator<'t> {
             return None;
         }
         let next = match block.end {
-            End::Next | End::Branch(_) => Some(block.next()),
-            End::Jump(target) => Some(target),
+            End::Next | End::Branch(_) => Some(block.next_index()),
+            End::Jump(_) => Some(block.target_index()),
             _ => None,
         };
-        let assignment = |pc| guest.index(pc).map_or(STANDARD, |index| guest.blocks[index].assignment);
         let standard = Assignment::STANDARD;
         let to = match next {
-            Some(pc) if self.may_inherit(guest, pc) => None,
-            Some(pc) => match assignment(pc) {
+            Some(Some(next)) if self.may_inherit(&guest.blocks[next]) => None,
+            Some(Some(next)) => match guest.blocks[next].assignment {
                 STANDARD => Some(&standard),
                 number => Some(&self.unit.assignments[usize::from(number) - 1]),
             },
-            None => Some(&standard),
+            _ => Some(&standard),
         };
         pressure::plan(words, &self.assignment, self.dirty, to)
     }
 
-    /// Whether the block at `pc` may go on with what the one that falls into it has in registers.
-    fn may_inherit(&self, guest: &Guest, pc: u64) -> bool {
-        guest.index(pc).is_some_and(|index| {
-            let block = &guest.blocks[index];
-            block.arrivals == 1
-                && !block.placed
-                && !block.loop_head
-                && pressure::is_long(block.words.len(), block.assignment != STANDARD)
-        })
+    /// Whether the block may go on with what the one that falls into it has in registers.
+    fn may_inherit(&self, block: &Block) -> bool {
+        block.arrivals == 1
+            && !block.placed
+            && !block.loop_head
+            && pressure::is_long(usize::from(block.length), block.assignment != STANDARD)
     }
 
     /// Says where the block is entered, if it can be.
@@ -467,22 +631,22 @@ impl<'t> Translator<'t> {
     }
 
     fn end(&mut self, guest: &Guest, block: &Block, waiting: &mut Vec<usize>) -> Option<usize> {
-        let next = block.next();
+        let (next, next_index, target_index) = (block.next(), block.next_index(), block.target_index());
         match block.end {
-            End::Next => self.go(guest, next),
-            End::Jump(target) => self.go(guest, target),
-            End::Branch(target) => self.branch(guest, target, next, waiting),
+            End::Next => self.go(guest, next_index, next),
+            End::Jump(target) => self.go(guest, target_index, target),
+            End::Branch(target) => self.branch(guest, block, target, waiting),
             End::Call(target) => {
-                let label = guest.index(target).map(|index| {
+                let label = target_index.map(|index| {
                     waiting.push(index);
                     self.way_to(&guest.blocks[index])
                 });
                 self.call(target, label);
-                self.go(guest, next)
+                self.go(guest, next_index, next)
             }
             End::CallRegister => {
                 self.call_register(self.words[0]);
-                self.go(guest, next)
+                self.go(guest, next_index, next)
             }
             End::JumpRegister => {
                 self.jump_register(self.words[0]);
@@ -512,9 +676,10 @@ impl<'t> Translator<'t> {
         }
     }
 
-    /// Goes on at `pc`: falls into the block if it is not placed yet, which is then returned.
-    fn go(&mut self, guest: &Guest, pc: u64) -> Option<usize> {
-        let Some(index) = guest.index(pc) else {
+    /// Goes on at `pc`, the block `index` if it is in the unit: falls into the block if it is not placed yet, which is then
+    /// returned.
+    fn go(&mut self, guest: &Guest, index: Option<usize>, pc: u64) -> Option<usize> {
+        let Some(index) = index else {
             self.reassign(STANDARD);
             self.save_flags();
             if pc <= self.pc {
@@ -528,7 +693,7 @@ impl<'t> Translator<'t> {
         if block.live_in && !alone {
             self.save_flags();
         }
-        if self.plans && self.may_inherit(guest, pc) {
+        if self.plans && self.may_inherit(block) {
             self.inherits = true;
         } else {
             self.reassign(block.assignment);
@@ -544,9 +709,15 @@ impl<'t> Translator<'t> {
     }
 
     /// B.cond, CBZ, CBNZ, TBZ, TBNZ.
-    fn branch(&mut self, guest: &Guest, target: u64, next: u64, waiting: &mut Vec<usize>) -> Option<usize> {
+    fn branch(
+        &mut self,
+        guest: &Guest,
+        block: &Block,
+        target: u64,
+        waiting: &mut Vec<usize>,
+    ) -> Option<usize> {
         let word = self.words[0];
-        let inside = guest.index(target);
+        let inside = block.target_index();
         // Who arrives by a jump finds the flags in memory.
         if inside.is_some_and(|index| guest.blocks[index].live_in) {
             self.save_flags();
@@ -557,7 +728,7 @@ impl<'t> Translator<'t> {
             Condition::One(self.branch_test(word))
         };
         if condition == Condition::Always {
-            return self.go(guest, target);
+            return self.go(guest, inside, target);
         }
         let label = match inside {
             Some(index) => {
@@ -567,6 +738,68 @@ impl<'t> Translator<'t> {
             None => self.stub(Cold::Link { target, from: self.pc }),
         };
         self.jump_on(condition, label);
-        self.go(guest, next)
+        self.go(guest, block.next_index(), block.next())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// SplitMix64.
+    fn random(state: &mut u64) -> u64 {
+        *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (*state ^ *state >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ z >> 31
+    }
+
+    /// A word of an instruction that there is, its fields random.
+    fn random_word(seed: &mut u64) -> u32 {
+        let table = crossdock_emu_guest::a64::TABLE;
+        let row = &table[random(seed) as usize % table.len()];
+        row.value | random(seed) as u32 & !row.mask
+    }
+
+    #[test]
+    fn classes_are_those_of_the_whole_words() {
+        let mut seed = 1;
+        let mut ends = 0;
+        for i in 0..400_000 {
+            let word = if i % 4 == 0 { random(&mut seed) as u32 } else { random_word(&mut seed) };
+            let class = Class::of(word);
+            assert_eq!((class.has(READS), class.has(WRITES)), flag_use(word), "{word:08x}");
+            assert_eq!(class.has(FAULTS), may_fault(word), "{word:08x}");
+            let end = end_of(word, 0x1000);
+            assert!(class.has(ENDS) || end.is_none(), "{word:08x} ends a block: {end:?}");
+            ends += u32::from(end.is_some());
+        }
+        assert!(ends > 10_000, "{ends}");
+    }
+
+    #[test]
+    fn flags_are_live_where_a_word_behind_reads_them() {
+        let mut seed = 2;
+        for _ in 0..20_000 {
+            let length = 1 + random(&mut seed) as usize % BLOCK_LENGTH_MAX;
+            // Some blocks have few words that use flags.
+            let rare = random(&mut seed) % 40 + 1;
+            let classes: Vec<Class> = (0..length)
+                .map(|_| if random(&mut seed).is_multiple_of(rare) { random(&mut seed) as u8 % 4 } else { 0 })
+                .map(Class)
+                .collect();
+            let kept = 1 + random(&mut seed) as usize % length;
+            let mut uses = FlagUses::default();
+            classes.iter().for_each(|&class| uses.push(class));
+            uses.cut((length - kept) as u32);
+            for out in [false, true] {
+                let mut live = out;
+                for (i, class) in classes[..kept].iter().enumerate().rev() {
+                    assert_eq!(uses.live(out) >> (kept - 1 - i) & 1 == 1, live, "{i} of {kept}");
+                    live = class.has(READS) || live && !class.has(WRITES);
+                }
+                assert_eq!(uses.live_in() || out && uses.keeps(), live);
+            }
+        }
     }
 }

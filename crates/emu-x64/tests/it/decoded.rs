@@ -160,7 +160,7 @@ fn register_operands() {
 #[test]
 fn the_rest() {
     let m = Mem::at(Reg::RBP, 16);
-    let cases: [(&str, &dyn Fn(&mut Assembler)); 42] = [
+    let cases: [(&str, &dyn Fn(&mut Assembler)); 43] = [
         ("lock xadd [rbp+10h],cl", &|x| x.lock_xadd(0, m, Reg::RCX)),
         ("lock xadd [rbp+10h],sil", &|x| x.lock_xadd(0, m, Reg::RSI)),
         ("lock xadd [rbp+10h],r9w", &|x| x.lock_xadd(1, m, Reg::R9)),
@@ -171,8 +171,8 @@ fn the_rest() {
         ("cmp dword [rbp+10h],0", &|x| x.alu_imm(Alu::Cmp, Size::D, m, 0)),
         ("and rcx,0fffffffffffff000h", &|x| x.alu_imm(Alu::And, Size::Q, Reg::RCX, -4096)),
         ("test dword [rbp+10h],100h", &|x| x.test_imm(Size::D, m, 256)),
-        ("lahf; sahf; cmc; ret", &|x| {
-            x.lahf();
+        ("lahf; seto al; mov [rbp+10h],ax", &|x| x.store_lahf_seto(m)),
+        ("sahf; cmc; ret", &|x| {
             x.sahf();
             x.cmc();
             x.ret();
@@ -245,10 +245,13 @@ fn jumps_land_where_they_should() {
         a.call(back);
         a.lea_label(Reg::R9, back);
         a.jump_rel(-5);
+        a.mov_imm32_and_jump_rel(Reg::RBP, 0x300, -2, 0x10);
+        assert_eq!(a.aligned_jump(), 48);
     };
     assert_eq!(
         text(jumps),
-        "jne short 7; jmp 000000000000000dh; jg near 0; call 0; lea r9,[rel 0]; jmp 0000000000000019h"
+        "jne short 7; jmp 000000000000000dh; jg near 0; call 0; lea r9,[rel 0]; jmp 0000000000000019h; \
+         mov dword [rbp+300h],0fffffffeh; jmp 000000000000003dh; nop; nop; jmp 0000000000000034h"
     );
 }
 
