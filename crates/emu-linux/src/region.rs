@@ -116,6 +116,7 @@ pub fn is_guest(address: u64, length: u64) -> bool {
 
 unsafe extern "C" {
     static __executable_start: u8;
+    static _end: u8;
 }
 
 /// Where the executable begins.
@@ -135,8 +136,10 @@ fn release(address: u64, length: u64) {
     unsafe { syscall!(nr::MUNMAP, address, length) };
 }
 
-/// Fills the gaps above `start`: what the kernel would choose for the guest before anything below it. Most are less than
-/// 2 MiB, since the kernel aligns large mappings to that.
+/// Fills the gaps above `start`: what the kernel would choose for the guest before anything below it.
+///
+/// There is one as a rule, from the executable's end up to where the kernel begins to look for places: less than 2 MiB,
+/// since it aligns large files to that.
 fn fill_gaps(start: u64) {
     let fill = |size| {
         let filler = reserve(size);
@@ -144,18 +147,25 @@ fn fill_gaps(start: u64) {
         if filler > 0 && !above {
             release(filler as u64, size);
         }
-        above
+        if above { Some(filler as u64) } else { None }
     };
-    if !fill(PAGE) {
+    let Some(highest) = fill(PAGE) else { return };
+    let end = (&raw const _end as u64).next_multiple_of(PAGE);
+    if end < highest {
+        let flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE;
+        // SAFETY: a new mapping, which replaces nothing.
+        unsafe { syscall!(nr::MMAP, end, highest - end, PROT_NONE, flags, u64::MAX, 0) };
+    }
+    if fill(PAGE).is_none() {
         return;
     }
     let mut size = 2 << 20;
-    while fill(size) {
+    while fill(size).is_some() {
         size *= 2;
     }
     while size > PAGE {
         size /= 2;
-        while fill(size) {}
+        while fill(size).is_some() {}
     }
 }
 
