@@ -46,6 +46,17 @@ _start:
     cmp r12, r13
     jb 3b
 
+    # All pages to be written at once (madvise, MADV_POPULATE_WRITE): from the first relocation up to the end of what is in the file.
+    mov rdi, [rbx + r14]
+    and rdi, -4096
+    add rdi, rbx
+    lea rsi, [rip + _edata + 4095]
+    and rsi, -4096
+    sub rsi, rdi
+    mov edx, 23
+    mov eax, 28
+    syscall
+
     # DT_RELR: an even word is the address of a relocation; an odd one has a bit for each of the 63 words that follow.
     add r14, rbx
     add r15, r14
