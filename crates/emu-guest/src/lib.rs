@@ -17,3 +17,4 @@ pub mod a64;
 pub mod addresses;
 pub mod memory;
 pub mod pieces;
+pub mod short;

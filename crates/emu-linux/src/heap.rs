@@ -5,6 +5,7 @@ use crate::region;
 use crate::sys::nr;
 use crate::syscall;
 use core::alloc::{GlobalAlloc, Layout};
+use core::ops::Range;
 
 /// Smallest size, as a power of two.
 const SMALLEST: u32 = 4;
@@ -14,10 +15,19 @@ const CLASSES: usize = 33;
 /// From this size on, the pages of freed memory go back to the kernel.
 const GIVE_BACK: u64 = 1 << 18;
 
-/// Heads of the lists of free memory; the first word of each free piece points to the next.
-pub(crate) struct Free([u64; CLASSES]);
+/// Pieces smaller than a page are cut from so much: what is allocated together lies together, so that few pages are touched,
+/// and copied after a fork.
+const CHUNK: u64 = 4 * PAGE;
 
-static FREE: Lock<Free> = Lock::new(Free([0; CLASSES]));
+/// What can be handed out.
+pub(crate) struct Free {
+    /// Heads of the lists of free memory; the first word of each free piece points to the next.
+    lists: [u64; CLASSES],
+    /// The rest of a chunk.
+    chunk: Range<u64>,
+}
+
+static FREE: Lock<Free> = Lock::new(Free { lists: [0; CLASSES], chunk: 0..0 });
 
 /// Keeps the heap consistent, for a fork.
 pub(crate) fn hold() -> Held<'static, Free> {
@@ -32,8 +42,26 @@ fn class(layout: &Layout) -> (usize, u64) {
     ((size.trailing_zeros() - SMALLEST) as usize, size)
 }
 
-// SAFETY: pieces are disjoint, of at least the size asked for; sizes are powers of two and batches begin at pages, so
-// that each piece is aligned to its size or a page.
+impl Free {
+    /// New memory of a size; 0 where there is none left.
+    fn take(&mut self, size: u64) -> u64 {
+        if size >= PAGE {
+            return region::heap_take(size, PAGE);
+        }
+        let mut at = self.chunk.start.next_multiple_of(size);
+        if at + size > self.chunk.end {
+            at = region::heap_take(CHUNK, PAGE);
+            if at == 0 {
+                return 0;
+            }
+            self.chunk = at..at + CHUNK;
+        }
+        self.chunk.start = at + size;
+        at
+    }
+}
+
+// SAFETY: pieces are disjoint, of at least the size asked for, which is a power of two, and aligned to it or to a page.
 unsafe impl GlobalAlloc for Heap {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let (class, size) = class(&layout);
@@ -41,25 +69,13 @@ unsafe impl GlobalAlloc for Heap {
             return core::ptr::null_mut();
         }
         let mut free = FREE.lock();
-        let head = free.0[class];
+        let head = free.lists[class];
         if head != 0 {
             // SAFETY: a free piece's first word is the link.
-            free.0[class] = unsafe { *(head as *const u64) };
+            free.lists[class] = unsafe { *(head as *const u64) };
             return head as *mut u8;
         }
-        // Small pieces come by the page, so that the bump pointer's lock is rarely taken.
-        let batch = if size < PAGE { PAGE / size } else { 1 };
-        let first = region::heap_take(size * batch, PAGE);
-        if first == 0 {
-            return core::ptr::null_mut();
-        }
-        for number in (1..batch).rev() {
-            let piece = first + number * size;
-            // SAFETY: new memory of ours.
-            unsafe { *(piece as *mut u64) = free.0[class] };
-            free.0[class] = piece;
-        }
-        first as *mut u8
+        free.take(size) as *mut u8
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
@@ -73,7 +89,7 @@ unsafe impl GlobalAlloc for Heap {
         }
         let mut free = FREE.lock();
         // SAFETY: as above.
-        unsafe { *(piece as *mut u64) = free.0[class] };
-        free.0[class] = piece;
+        unsafe { *(piece as *mut u64) = free.lists[class] };
+        free.lists[class] = piece;
     }
 }

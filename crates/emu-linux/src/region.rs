@@ -1,15 +1,19 @@
 //! The emulator's own part of the address space, above everything of the guest.
 //!
 //! ```text
-//! 0 ........ guest ........ | gap | heap | blocks of threads | translated code | our executable, the host's stack, vDSO | end
+//! 0 ........ guest ........ | gap | heap | blocks of threads | start of the heap, translated code | our executable, the host's stack, vDSO | end
 //!                           ^ start(), end of the window of guest memory
 //! ```
+//!
+//! The heap starts in the first half of the huge page that translated code starts in the second half of: small programs need
+//! no more than that one, which costs less than a hundred small ones.
 //!
 //! All gaps above `start` are filled, so that the kernel finds places for the guest's mappings only below it.
 
 use crate::lock::{Held, Lock};
 use crate::sys::{errno, nr};
 use crate::syscall;
+use core::ops::Range;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 /// Bytes for the heap, and as many for blocks of threads.
@@ -38,11 +42,12 @@ pub(crate) const MAP_NORESERVE: u64 = 0x4000;
 const PAGE: u64 = 4096;
 
 static START: AtomicU64 = AtomicU64::new(0);
-static HEAP: Lock<Bump> = Lock::new(Bump { next: 0, accessible: 0, end: 0, ready: Ready::NONE });
+static HEAP: Lock<Bump> = Lock::new(Bump { next: 0, accessible: 0, end: 0, ready: Ready::NONE, then: 0..0 });
 static CODE_READY: Lock<Ready> = Lock::new(Ready::NONE);
 static BLOCKS: AtomicU64 = AtomicU64::new(0);
 static BLOCKS_END: AtomicU64 = AtomicU64::new(0);
 static CODE: AtomicU64 = AtomicU64::new(0);
+/// 0 where memory that is writable and executable is refused.
 static CODE_SIZE: AtomicU64 = AtomicU64::new(0);
 
 struct Bump {
@@ -51,6 +56,8 @@ struct Bump {
     accessible: u64,
     end: u64,
     ready: Ready,
+    /// What follows when this is used up.
+    then: Range<u64>,
 }
 
 /// Memory that is used from `from` upwards and has pages below `to`.
@@ -63,8 +70,8 @@ struct Ready {
 
 /// Least bytes that get pages at once; a quarter of what there is, at most [`STEP`].
 const READY_MIN: u64 = 64 << 10;
-/// Huge pages for translated code begin after so much, so that small programs stay small.
-const CODE_HUGE: u64 = 1 << 20;
+/// Bytes of the first huge page for the heap; translated code has the others.
+const HEAP_FIRST: u64 = 1 << 20;
 /// A huge page, which costs as much as a few small ones.
 const HUGE: u64 = 2 << 20;
 
@@ -116,6 +123,7 @@ pub fn is_guest(address: u64, length: u64) -> bool {
 
 unsafe extern "C" {
     static __executable_start: u8;
+    static _end: u8;
 }
 
 /// Where the executable begins.
@@ -135,8 +143,10 @@ fn release(address: u64, length: u64) {
     unsafe { syscall!(nr::MUNMAP, address, length) };
 }
 
-/// Fills the gaps above `start`: what the kernel would choose for the guest before anything below it. Most are less than
-/// 2 MiB, since the kernel aligns large mappings to that.
+/// Fills the gaps above `start`: what the kernel would choose for the guest before anything below it.
+///
+/// There is one as a rule, from the executable's end up to where the kernel begins to look for places: less than 2 MiB,
+/// since it aligns large files to that.
 fn fill_gaps(start: u64) {
     let fill = |size| {
         let filler = reserve(size);
@@ -144,18 +154,25 @@ fn fill_gaps(start: u64) {
         if filler > 0 && !above {
             release(filler as u64, size);
         }
-        above
+        if above { Some(filler as u64) } else { None }
     };
-    if !fill(PAGE) {
+    let Some(highest) = fill(PAGE) else { return };
+    let end = (&raw const _end as u64).next_multiple_of(PAGE);
+    if end < highest {
+        let flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE;
+        // SAFETY: a new mapping, which replaces nothing.
+        unsafe { syscall!(nr::MMAP, end, highest - end, PROT_NONE, flags, u64::MAX, 0) };
+    }
+    if fill(PAGE).is_none() {
         return;
     }
     let mut size = 2 << 20;
-    while fill(size) {
+    while fill(size).is_some() {
         size *= 2;
     }
     while size > PAGE {
         size /= 2;
-        while fill(size) {}
+        while fill(size).is_some() {}
     }
 }
 
@@ -194,19 +211,29 @@ pub(crate) fn init() -> bool {
     fill_gaps(start);
     let heap = (start + guard) & !(HUGE - 1);
     let blocks = (heap + half).next_multiple_of(BLOCK);
+    let size = CODE_SIZE_MAX.min(half / 2) & !(BLOCK - 1);
+    let shared = (heap + 2 * half - size) & !(HUGE - 1);
+    let first = shared..shared + HEAP_FIRST;
+    // SAFETY: pages of our own region that nothing uses yet.
+    let executable = unsafe { syscall!(nr::MPROTECT, shared, size, PROT_READ_WRITE_EXECUTE) == 0 };
+    // SAFETY: as above.
+    if !executable && unsafe { syscall!(nr::MPROTECT, shared, HEAP_FIRST, PROT_READ_WRITE) } != 0 {
+        return false;
+    }
+    let huge = executable && get_huge_page(shared);
     *HEAP.lock() = Bump {
-        next: heap,
-        accessible: heap,
-        end: heap + half,
-        ready: Ready { from: heap, to: heap, huge: heap },
+        next: first.start,
+        accessible: first.end,
+        end: first.end,
+        ready: Ready { from: first.start, to: if huge { first.end } else { first.start }, huge: u64::MAX },
+        then: heap..heap + half,
     };
     BLOCKS.store(blocks, Ordering::Relaxed);
-    let code_size = CODE_SIZE_MAX.min(half / 2) & !(BLOCK - 1);
-    let code = (heap + 2 * half - code_size) & !(HUGE - 1);
-    *CODE_READY.lock() = Ready { from: code, to: code, huge: code + CODE_HUGE };
-    BLOCKS_END.store(code, Ordering::Relaxed);
-    CODE.store(code, Ordering::Relaxed);
-    CODE_SIZE.store(code_size, Ordering::Relaxed);
+    BLOCKS_END.store(shared, Ordering::Relaxed);
+    *CODE_READY.lock() =
+        Ready { from: first.end, to: if huge { shared + HUGE } else { first.end }, huge: shared + HUGE };
+    CODE.store(first.end, Ordering::Relaxed);
+    CODE_SIZE.store(if executable { size - HEAP_FIRST } else { 0 }, Ordering::Relaxed);
     START.store(start, Ordering::Relaxed);
     true
 }
@@ -224,11 +251,20 @@ fn populate(address: u64, length: u64) {
 /// Memory for the heap: `length` bytes, never given back, at a multiple of `align`. 0 where there is none left.
 pub(crate) fn heap_take(length: u64, align: u64) -> u64 {
     let mut heap = HEAP.lock();
+    let fits = |heap: &Bump| heap.next.next_multiple_of(align).saturating_add(length) <= heap.end;
+    if !fits(&heap) {
+        let Range { start, end } = core::mem::take(&mut heap.then);
+        if start == end {
+            return 0;
+        }
+        let ready = Ready { from: start, to: start, huge: start };
+        *heap = Bump { next: start, accessible: start, end, ready, then: 0..0 };
+        if !fits(&heap) {
+            return 0;
+        }
+    }
     let at = heap.next.next_multiple_of(align);
     let next = at + length;
-    if next > heap.end {
-        return 0;
-    }
     if next > heap.accessible {
         let to = next.next_multiple_of(STEP).min(heap.end);
         // SAFETY: pages of our own region that nothing uses yet.
@@ -243,12 +279,10 @@ pub(crate) fn heap_take(length: u64, align: u64) -> u64 {
     at
 }
 
-/// The memory for translated code, made executable: its start and size. `None` where the host refuses that.
+/// The memory for translated code, which is executable: its start and size. `None` where the host refuses that.
 pub(crate) fn code_arena() -> Option<(u64, u64)> {
     let (code, size) = (CODE.load(Ordering::Relaxed), CODE_SIZE.load(Ordering::Relaxed));
-    // SAFETY: pages of our own region that nothing uses yet.
-    let made = unsafe { syscall!(nr::MPROTECT, code, size, PROT_READ_WRITE_EXECUTE) };
-    (made == 0).then_some((code, size))
+    (size != 0).then_some((code, size))
 }
 
 /// Gives pages to the memory for translated code below `end`, and some more: returns up to where.

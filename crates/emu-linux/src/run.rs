@@ -108,9 +108,9 @@ pub(crate) fn explain_undefined(task: &Task) {
     let word = guest::read32(pc).unwrap_or(0);
     let program = program::get();
     let name = match (a64::refused(word), a64::classify(word)) {
-        (_, Some(row)) => format!("{} with reserved fields", row.name),
-        (Some(row), None) if row.name.is_empty() => row.feature.into(),
-        (Some(row), None) => format!("{}, {}", row.name, row.feature),
+        (_, Some(row)) => format!("{} with reserved fields", row.name()),
+        (Some(row), None) if row.name().is_empty() => row.feature().into(),
+        (Some(row), None) => format!("{}, {}", row.name(), row.feature()),
         (None, None) => "unallocated".into(),
     };
     let [a, b, c, d] = word.to_le_bytes();

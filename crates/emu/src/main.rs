@@ -1,15 +1,15 @@
 //! `crossdock-emu`: runs a Linux program of another CPU. By hand, from binfmt_misc, in a sandbox.
 //!
-//! The C library's start-up code runs before `main`; nothing of it is used afterwards. Rust's own start-up is left out:
-//! it would ignore SIGPIPE and take SIGSEGV.
+//! Neither the C library's start-up code nor Rust's runs, see `entry.rs`. Rust's would ignore SIGPIPE and take SIGSEGV.
 #![no_main]
 
 use crossdock_emu::command_line::{Ending, Wanted};
 use crossdock_emu_linux::start::give_up;
-use crossdock_emu_linux::sys::{complain, errno};
+use crossdock_emu_linux::sys::{complain, errno, exit_group};
 use crossdock_emu_linux::{Heap, Invocation, exec, options, start, syscall, take_region};
-use std::arch::{asm, global_asm};
-use std::ffi::{CStr, c_char, c_int};
+use std::ffi::{CStr, c_char};
+
+mod entry;
 
 #[global_allocator]
 static HEAP: Heap = Heap;
@@ -80,56 +80,16 @@ unsafe fn again_without_compatible_layout(
     }
 }
 
-// __rseq_offset of the C library (glibc 2.35), or 0 where it has none.
-global_asm!(
-    ".weak __rseq_offset",
-    ".globl crossdock_emu_rseq_offset",
-    ".hidden crossdock_emu_rseq_offset",
-    "crossdock_emu_rseq_offset:",
-    "mov rax, [rip + __rseq_offset@GOTPCREL]",
-    "ret",
-);
-
-unsafe extern "C" {
-    fn crossdock_emu_rseq_offset() -> *const isize;
-}
-
-/// Gives up the restartable sequences that the C library has asked for: the kernel would write to them again and again,
-/// and they lie below our region, where the guest maps and unmaps.
-fn unregister_restartable_sequences() {
-    const RSEQ: u64 = 334;
-    const UNREGISTER: u64 = 1;
-    const SIGNATURE: u64 = 0x5305_3053;
-    // SAFETY: the symbol's address, if it has one, is that of the C library's variable; fs:0 holds its own address.
-    unsafe {
-        let offset = crossdock_emu_rseq_offset();
-        if !offset.is_null() {
-            let thread: u64;
-            asm!("mov {}, fs:[0]", out(reg) thread, options(nostack, readonly, preserves_flags));
-            // The size is what was registered: 32 bytes, or more with later kernels and C libraries.
-            for size in [32, 28, 40, 48, 64] {
-                if syscall!(RSEQ, thread.wrapping_add_signed(*offset as i64), size, UNREGISTER, SIGNATURE)
-                    == 0
-                {
-                    break;
-                }
-            }
-        }
-    }
-}
-
-/// What the C library calls.
+/// What [`entry`] calls.
 ///
 /// # Safety
 ///
-/// Called once, by the C library, with the vectors of the kernel.
+/// Called once, with what the kernel has left on the stack: the number of arguments, arguments, null, environment, null,
+/// auxiliary vector.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn main(
-    _count: c_int,
-    arguments: *const *const c_char,
-    environment: *const *const c_char,
-) -> c_int {
-    unregister_restartable_sequences();
+unsafe extern "C" fn crossdock_emu_main(stack: *const *const c_char) -> ! {
+    // SAFETY: the kernel's layout.
+    let (arguments, environment) = unsafe { (stack.add(1), stack.add(2 + stack.cast::<usize>().read())) };
     if !take_region() {
         // SAFETY: the vectors of the kernel.
         unsafe { again_without_compatible_layout(arguments, environment) };
@@ -138,7 +98,8 @@ pub unsafe extern "C" fn main(
             127,
         );
     }
-    // SAFETY: the vectors of the kernel; libc passes `environ` from the initial stack.
+    entry::prepare_for_panics();
+    // SAFETY: the vectors of the kernel.
     let (arguments, environment, auxiliary) =
         unsafe { (strings(arguments), strings(environment), auxiliary(environment)) };
     let value = |kind| auxiliary.iter().find(|pair| pair.0 == kind).map(|pair| pair.1);
@@ -157,7 +118,7 @@ pub unsafe extern "C" fn main(
     let path = String::from_utf8_lossy(&invocation.path).into_owned();
     let error = start(invocation);
     complain(&format!("crossdock-emu: {path}: {}\n", describe(error)));
-    if error == errno::ENOENT { 127 } else { 126 }
+    exit_group(if error == errno::ENOENT { 127 } else { 126 })
 }
 
 /// What is to be started: by the emulator itself, by binfmt_misc, or by hand.
@@ -183,6 +144,10 @@ fn invocation(
             ..Invocation::default()
         };
         return Ok((Wanted::default(), invocation));
+    }
+    if arguments.get(1).is_some_and(|mark| mark == b"--panic") {
+        // For the test of what becomes of one.
+        panic!("asked to, number {}", arguments.len() - 1);
     }
     let mut wanted = Wanted::from_environment(environment)?;
     // Before Linux 5.12 the flags are silent; Debian names the interpreter so where it registers it with flag P.
@@ -232,7 +197,7 @@ fn open_program(invocation: &mut Invocation) -> i32 {
 fn print(text: &str) -> ! {
     // SAFETY: write only reads the text.
     unsafe { syscall!(1, 1, text.as_ptr(), text.len()) };
-    crossdock_emu_linux::sys::exit_group(0)
+    exit_group(0)
 }
 
 fn describe(error: i64) -> String {

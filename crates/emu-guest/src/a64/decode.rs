@@ -1,6 +1,6 @@
 //! From an instruction word to a decoded instruction.
 
-use super::table::{Decode, Row, TABLE};
+use super::table::{DECODE, Decode, Row, TABLE};
 use super::{Handler, Host, Op, SINK, State, Step, ZERO};
 
 /// Rows are indexed by bits 31 to 21 of the word: of what compilers make, the first row of a bucket is then nearly always
@@ -70,17 +70,22 @@ static INDEX: Index = {
     index
 };
 
-/// The row of the table that `word` belongs to. Reserved combinations of its other fields may still be undefined.
+/// The number of the row of the table that `word` belongs to.
 #[inline(always)]
-pub fn classify(word: u32) -> Option<&'static Row> {
+fn find(word: u32) -> Option<usize> {
     let bucket = (word >> LOW) as usize;
     let rows = INDEX.start[bucket] as usize..INDEX.start[bucket + 1] as usize;
-    INDEX.rows[rows].iter().map(|&row| &TABLE[row as usize]).find(|row| word & row.mask == row.value)
+    INDEX.rows[rows].iter().map(|&row| row as usize).find(|&row| word & TABLE[row].mask == TABLE[row].value)
+}
+
+/// The row of the table that `word` belongs to. Reserved combinations of its other fields may still be undefined.
+pub fn classify(word: u32) -> Option<&'static Row> {
+    find(word).map(|row| &TABLE[row])
 }
 
 /// The mnemonic of `word`, for messages.
 pub fn name(word: u32) -> &'static str {
-    classify(word).map_or("unallocated", |row| row.name)
+    classify(word).map_or("unallocated", Row::name)
 }
 
 /// Whether `word` is implemented.
@@ -97,9 +102,9 @@ pub enum Support {
 impl Support {
     /// Looks `word` up.
     pub fn of(word: u32) -> Support {
-        match classify(word) {
+        match find(word) {
             None => Support::Absent,
-            Some(row) => match row.decode {
+            Some(row) => match DECODE[row] {
                 Decode::Run(_) => Support::Implemented,
                 Decode::With(decode) | Decode::Ends(decode) => {
                     if decode(word, 0x1000).is_some() {
@@ -120,8 +125,8 @@ fn undefined(state: &mut State, _: &Host, op: &Op) -> Step {
 /// Decodes `word` at `pc`. The second value says whether a block ends after it.
 #[inline(always)]
 pub fn decode(word: u32, pc: u64) -> (Op, bool) {
-    let Some(row) = classify(word) else { return (op(undefined, word), true) };
-    match row.decode {
+    let Some(row) = find(word) else { return (op(undefined, word), true) };
+    match DECODE[row] {
         Decode::Run(handler) => (op(handler, word), false),
         Decode::With(decode) => match decode(word, pc) {
             Some(op) => (op, false),

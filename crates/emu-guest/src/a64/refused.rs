@@ -1,18 +1,30 @@
 //! Encodings that this CPU does not have, and the feature that each belongs to: for messages.
 
+use crate::short::Short;
+
 /// An encoding that is refused on purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refused {
     mask: u32,
     value: u32,
-    /// The mnemonic of the manual; `...` ends what several have in common.
-    pub name: &'static str,
-    /// The feature of the architecture, or why else it is refused.
-    pub feature: &'static str,
+    name: Short<11>,
+    feature: Short<42>,
 }
 
-const fn row(mask: u32, value: u32, name: &'static str, feature: &'static str) -> Refused {
-    Refused { mask, value, name, feature }
+impl Refused {
+    /// The mnemonic of the manual; `...` ends what several have in common.
+    pub fn name(&self) -> &str {
+        self.name.as_str()
+    }
+
+    /// The feature of the architecture, or why else it is refused.
+    pub fn feature(&self) -> &str {
+        self.feature.as_str()
+    }
+}
+
+const fn row(mask: u32, value: u32, name: &str, feature: &str) -> Refused {
+    Refused { mask, value, name: Short::new(name), feature: Short::new(feature) }
 }
 
 /// The refused encoding that `word` belongs to, where it is one of Arm's list; SVE and SME as a whole.

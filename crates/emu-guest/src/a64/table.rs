@@ -3,6 +3,7 @@
 use super::{
     Handler, Op, branch, crypto, fp, integer, load_store, simd, simd_float, simd_permute, simd_shift, system,
 };
+use crate::short::Short;
 use Class::{Branch, Crypto, Float, Integer, LoadStore, Simd, System};
 use Decode::{Ends, Run, With};
 
@@ -26,6 +27,7 @@ pub enum Class {
 }
 
 /// How the code of an instruction is found.
+#[derive(Clone, Copy)]
 pub(crate) enum Decode {
     /// The handler takes the fields from the instruction word as it runs.
     Run(Handler),
@@ -36,20 +38,26 @@ pub(crate) enum Decode {
 }
 
 /// One encoding: words that equal `value` under `mask`.
+#[derive(Clone, Copy)]
 pub struct Row {
     /// Bits that are fixed.
     pub mask: u32,
     /// Their values.
     pub value: u32,
-    /// The mnemonic of the manual.
-    pub name: &'static str,
+    name: Short<9>,
     /// The chapter.
     pub class: Class,
-    pub(crate) decode: Decode,
+}
+
+impl Row {
+    /// The mnemonic of the manual.
+    pub fn name(&self) -> &str {
+        self.name.as_str()
+    }
 }
 
 /// Reads a pattern of 32 characters `0`, `1` and `x`, high bit first; spaces are for the eye.
-const fn row(pattern: &str, name: &'static str, class: Class, decode: Decode) -> Row {
+const fn row(pattern: &str, name: &str, class: Class, decode: Decode) -> (Row, Decode) {
     let bytes = pattern.as_bytes();
     let (mut mask, mut value, mut count, mut i) = (0u32, 0u32, 0, 0);
     while i < bytes.len() {
@@ -73,12 +81,32 @@ const fn row(pattern: &str, name: &'static str, class: Class, decode: Decode) ->
         i += 1;
     }
     assert!(count == 32, "a pattern has 32 digits");
-    Row { mask, value, name, class, decode }
+    (Row { mask, value, name: Short::new(name), class }, decode)
 }
 
 /// All encodings, the more specific ones first.
+pub static TABLE: &[Row] = &{
+    let (mut rows, mut at) = ([ROWS[0].0; ROWS.len()], 0);
+    while at < rows.len() {
+        rows[at] = ROWS[at].0;
+        at += 1;
+    }
+    rows
+};
+
+/// How the code of each row of [`TABLE`] is found. By itself, since addresses are relocated when the executable starts: the
+/// fewer pages they are in, the better.
+pub(crate) static DECODE: [Decode; ROWS.len()] = {
+    let (mut list, mut at) = ([ROWS[0].1; ROWS.len()], 0);
+    while at < list.len() {
+        list[at] = ROWS[at].1;
+        at += 1;
+    }
+    list
+};
+
 #[rustfmt::skip]
-pub static TABLE: &[Row] = &[
+const ROWS: &[(Row, Decode)] = &[
     // C4.1.92: data processing, immediate
     row("0xx10000xxxxxxxxxxxxxxxxxxxxxxxx", "ADR", Integer, With(integer::pc_relative)),
     row("1xx10000xxxxxxxxxxxxxxxxxxxxxxxx", "ADRP", Integer, With(integer::pc_relative)),

@@ -325,7 +325,7 @@ fn case(random: &mut Random, row: &Row, layout: &Layout, i: usize) -> Option<Cas
         v: std::array::from_fn(|_| random.vector()),
     };
     before.x[30] = snippet;
-    if row.name == "FJCVTZS" {
+    if row.name() == "FJCVTZS" {
         // QEMU before 9.0.2 (its issue 2375) calls a subnormal number that FZ flushes exact.
         before.fpcr &= !(1 << 24);
     }
@@ -337,23 +337,23 @@ fn case(random: &mut Random, row: &Row, layout: &Layout, i: usize) -> Option<Cas
     let mut second = NOP;
     let (rt, rn, rm, rt2) = (field(word, 4, 0), field(word, 9, 5), field(word, 20, 16), field(word, 14, 10));
     match row.class {
-        Class::Branch => match row.name {
+        Class::Branch => match row.name() {
             "B" | "BL" if row.mask == 0xfc00_0000 => set(&mut word, 25, 0, 3),
             "B" | "CBZ" | "CBNZ" => set(&mut word, 23, 5, 3),
             "TBZ" | "TBNZ" => set(&mut word, 18, 5, 3),
             _ if rn >= 30 => return None,
             _ => before.x[rn as usize] = snippet + 12,
         },
-        Class::System => match row.name {
+        Class::System => match row.name() {
             "SVC" | "BRK" => return None,
             "MRS" | "MSR" => {
                 // NZCV, FPCR, FPSR.
                 let register = random.pick(&[0xda10, 0xda20, 0xda21]);
                 set(&mut word, 20, 5, register);
-                if row.name == "MSR" && rt == 30 {
+                if row.name() == "MSR" && rt == 30 {
                     return None;
                 }
-                if row.name == "MSR" && rt < 31 {
+                if row.name() == "MSR" && rt < 31 {
                     before.x[rt as usize] &= match register {
                         0xda20 => 0x07c0_0000,
                         0xda21 => 0x0800_009f,
@@ -419,9 +419,9 @@ fn case(random: &mut Random, row: &Row, layout: &Layout, i: usize) -> Option<Cas
             if structures && rm == rn && word >> 23 & 1 == 1 {
                 return None;
             }
-            if exclusive && row.name.contains('X') {
-                let pair = row.name.contains('P');
-                if row.name.starts_with("LD") {
+            if exclusive && row.name().contains('X') {
+                let pair = row.name().contains('P');
+                if row.name().starts_with("LD") {
                     if pair && rt == rt2 {
                         return None;
                     }
@@ -448,7 +448,7 @@ fn case(random: &mut Random, row: &Row, layout: &Layout, i: usize) -> Option<Cas
                     word = load;
                 }
             }
-            if exclusive && row.name.starts_with("CASP") {
+            if exclusive && row.name().starts_with("CASP") {
                 // Make success likely enough.
                 set(&mut word, 0, 0, 0);
                 set(&mut word, 16, 16, 0);
@@ -458,7 +458,7 @@ fn case(random: &mut Random, row: &Row, layout: &Layout, i: usize) -> Option<Cas
             }
         }
         // Half-precision conversions and constants, which QEMU's CPU has and ours has not.
-        Class::Simd if row.name.contains("CVT") && word >> 10 & 1 == 1 && field(word, 22, 20) <= 1 => {
+        Class::Simd if row.name().contains("CVT") && word >> 10 & 1 == 1 && field(word, 22, 20) <= 1 => {
             return None;
         }
         Class::Integer | Class::Float | Class::Simd | Class::Crypto => {}
@@ -594,7 +594,7 @@ pub(crate) fn ours(
 fn follower(random: &mut Random, case: &Case, row: &Row, rows: &[&Row]) -> u32 {
     let vd = field(case.words[0], 4, 0);
     // The mixing of columns that belongs to the round, of the same register.
-    let mix = match row.name {
+    let mix = match row.name() {
         "AESE" => 0x4e28_6800,
         "AESD" => 0x4e28_7800,
         _ => 0,
@@ -605,14 +605,14 @@ fn follower(random: &mut Random, case: &Case, row: &Row, rows: &[&Row]) -> u32 {
     let next = random.pick(rows);
     let registers_only = |row: &Row| {
         matches!(row.class, Class::Integer | Class::Float | Class::Simd | Class::Crypto)
-            && row.name != "FJCVTZS"
+            && row.name() != "FJCVTZS"
     };
     let mut word = next.value | random.next() as u32 & !next.mask;
     if random.one_in(2) {
         // What the first writes is an operand.
         set(&mut word, 9, 5, vd);
     }
-    let half = next.name.contains("CVT") && word >> 10 & 1 == 1 && field(word, 22, 20) <= 1;
+    let half = next.name().contains("CVT") && word >> 10 & 1 == 1 && field(word, 22, 20) <= 1;
     let possible = registers_only(row) && registers_only(next) && !half;
     if possible && Support::of(word) == Support::Implemented { word } else { NOP }
 }
@@ -643,7 +643,7 @@ pub(crate) fn batch<'r>(
         }
         if tries == 50 {
             // A row without a predictable case takes no turn.
-            *idle.entry(row.name).or_default() += 1;
+            *idle.entry(row.name()).or_default() += 1;
             cases.push(Case { words: [NOP, NOP], before: Record::from_bytes(&[0; RECORD]) });
             let snippet = layout.snippet(cases.len() - 1);
             cases.last_mut().expect("just pushed").before.x[30] = snippet;

@@ -261,7 +261,7 @@ fn every_encoding_is_implemented_or_refused_on_purpose() {
         let mut own = words(encoding).filter(|&word| !claimed_by_another(encoding, word));
         let found = own.any(|word| {
             Support::of(word) == Support::Implemented
-                && classify(word).is_some_and(|row| row.name == mnemonic(encoding))
+                && classify(word).is_some_and(|row| row.name() == mnemonic(encoding))
         });
         match (found, refused(encoding)) {
             (true, None) => implemented += 1,
@@ -286,10 +286,10 @@ fn refused_encodings_decode_to_nothing() {
             let row = classify(word);
             assert!(
                 Support::of(word) != Support::Implemented
-                    || row.is_some_and(|row| row.name != mnemonic(encoding)),
+                    || row.is_some_and(|row| row.name() != mnemonic(encoding)),
                 "{word:08x} {} decodes to {:?}",
                 encoding.name,
-                row.map(|row| row.name)
+                row.map(|row| row.name())
             );
         }
     }
@@ -302,7 +302,7 @@ fn messages_name_what_is_refused() {
             if Support::of(word) == Support::Implemented {
                 continue;
             }
-            let named = a64::refused(word).map(|row| (row.name, row.feature));
+            let named = a64::refused(word).map(|row| (row.name(), row.feature()));
             let right = match refused(encoding) {
                 None => true,
                 Some(feature) => named.is_some_and(|(name, found)| {
@@ -316,7 +316,7 @@ fn messages_name_what_is_refused() {
             assert!(right, "{word:08x} {}: {named:?}", encoding.name);
         }
     }
-    let feature = |word| a64::refused(word).map(|row| row.feature);
+    let feature = |word| a64::refused(word).map(|row| row.feature());
     // PTRUE P0.B; RDSVL X0, #1; nothing.
     assert_eq!(feature(0x2518_e3e0), Some("FEAT_SVE"));
     assert_eq!(feature(0xc080_0000), Some("FEAT_SME"));
@@ -330,6 +330,6 @@ fn every_row_is_reachable() {
             let fill = i.wrapping_mul(0x9e37_79b9);
             classify(row.value | fill & !row.mask).is_some_and(|found| std::ptr::eq(found, row))
         });
-        assert!(reached, "{} {:08x}/{:08x} is shadowed by rows before it", row.name, row.value, row.mask);
+        assert!(reached, "{} {:08x}/{:08x} is shadowed by rows before it", row.name(), row.value, row.mask);
     }
 }

@@ -41,7 +41,7 @@ fn left(class: Class) -> BTreeMap<&'static str, u32> {
             translator.words = &words;
             translator.features = Features { pclmul: true, aes: true, sha: true };
             let lowered = translator.data_vector(word) != Lowered::No;
-            let [all, no] = counts.entry(row.name).or_default();
+            let [all, no] = counts.entry(row.name()).or_default();
             (*all, *no) = (*all + 1, *no + u32::from(!lowered));
         }
     }

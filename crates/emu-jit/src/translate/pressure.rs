@@ -395,15 +395,15 @@ mod tests {
                 for x in 0..32 {
                     let written = after.gpr[x] != before.gpr[x];
                     let known = accesses.write == x as u8 || accesses.also >> x & 1 == 1;
-                    assert!(known || !written, "{} {word:08x} writes X{x}", row.name);
+                    assert!(known || !written, "{} {word:08x} writes X{x}", row.name());
                 }
                 let write = accesses.write;
                 if write != NO && !accesses.reads.contains(&write) {
                     let mut other = before.clone();
                     other.gpr[usize::from(write)] ^= random(&mut seed);
                     let other = run(other).expect("it ran before");
-                    assert_eq!(other.gpr[..32], after.gpr[..32], "{} {word:08x} reads X{write}", row.name);
-                    *named.entry(row.name).or_default() += 1;
+                    assert_eq!(other.gpr[..32], after.gpr[..32], "{} {word:08x} reads X{write}", row.name());
+                    *named.entry(row.name()).or_default() += 1;
                 }
             }
         }

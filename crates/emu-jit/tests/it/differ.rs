@@ -27,7 +27,7 @@ fn differ_where(class: Class, slot: u64, wary: bool) {
     let only = variable("CROSSDOCK_DIFFER_NAME");
     let rows: Vec<&Row> = TABLE
         .iter()
-        .filter(|row| row.class == class && only.as_ref().is_none_or(|only| only == row.name))
+        .filter(|row| row.class == class && only.as_ref().is_none_or(|only| only == row.name()))
         .collect();
     let mut failures: BTreeMap<String, (usize, String)> = BTreeMap::new();
     let mut data_differs = String::new();

@@ -86,7 +86,7 @@ fn in_sysroot(task: &Task, call: u64, a: &[u64; 6]) -> Option<Result<i64, i64>> 
     Some(match call {
         OPENAT => host(task, nr::OPENAT, &[a[0], with[1], to_host(a[2]), a[3], 0, 0]),
         FSTATAT => fstatat(task, &with),
-        _ => host(task, u64::from(super::table::find(call)?.2), &with),
+        _ => host(task, u64::from(super::table::find(call)?.host), &with),
     })
 }
 

@@ -55,7 +55,8 @@ pub fn answer(task: &mut Task) {
             if trace {
                 trace::begin(row, &arguments);
             }
-            let result = check(row.3, &arguments).and_then(|()| dispatch(task, number, row.2, &arguments));
+            let result = check(row.arguments(), &arguments)
+                .and_then(|()| dispatch(task, number, row.host, &arguments));
             let result = result.unwrap_or_else(|error| error);
             if trace {
                 trace::end(row, &arguments, result);
@@ -174,7 +175,7 @@ fn dispatch(task: &mut Task, number: u64, host_number: u16, a: &[u64; 6]) -> Res
         BPF | IO_URING_SETUP | IO_URING_ENTER | IO_URING_REGISTER | MAP_SHADOW_STACK | PERF_EVENT_OPEN
         | PTRACE | RSEQ | USERFAULTFD | MEMFD_SECRET | SECCOMP | REMAP_FILE_PAGES | RESTART_SYSCALL
         | PROCESS_MADVISE | KEXEC_LOAD | KEXEC_FILE_LOAD => {
-            missing(number, table::find(number).map(|row| row.1), a);
+            missing(number, table::find(number).map(table::Row::name), a);
             Err(errno::ENOSYS)
         }
         _ => host(task, u64::from(host_number), a),

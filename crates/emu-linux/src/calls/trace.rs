@@ -9,7 +9,7 @@ use alloc::string::String;
 
 /// Before a call: those that may not return are printed now.
 pub(super) fn begin(row: &Row, arguments: &[u64; 6]) {
-    if matches!(row.1, "exit" | "exit_group" | "execve" | "execveat") {
+    if matches!(row.name(), "exit" | "exit_group" | "execve" | "execveat") {
         sys::complain(&format!("{} {}\n", task::thread_id(), call(row, arguments)));
     }
 }
@@ -28,7 +28,7 @@ pub(super) fn end(row: &Row, arguments: &[u64; 6], result: i64) {
 
 fn call(row: &Row, arguments: &[u64; 6]) -> String {
     let list: alloc::vec::Vec<String> = row
-        .3
+        .arguments()
         .chars()
         .zip(arguments)
         .map(|(kind, &value)| match kind {
@@ -42,5 +42,5 @@ fn call(row: &Row, arguments: &[u64; 6]) -> String {
             _ => format!("{value:#x}"),
         })
         .collect();
-    format!("{}({})", row.1, list.join(", "))
+    format!("{}({})", row.name(), list.join(", "))
 }

@@ -14,7 +14,7 @@ const LEFT_OUT: [&str; 3] = ["MRS", "MSR", "SVC"];
 /// The rows of the table as C.
 fn rows() -> String {
     let mut text = String::from("static const unsigned rows[][2] = {\n");
-    for row in TABLE.iter().filter(|row| !LEFT_OUT.contains(&row.name)) {
+    for row in TABLE.iter().filter(|row| !LEFT_OUT.contains(&row.name())) {
         writeln!(text, "{{{:#x}, {:#x}}},", row.mask, row.value).expect("a string has room");
     }
     text + "};\n"

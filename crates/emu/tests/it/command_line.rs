@@ -3,6 +3,7 @@
 use crate::guest::{CROSS, EMULATOR, compile, run, verdict};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
 
 fn hello(directory: &std::path::Path) -> std::path::PathBuf {
@@ -21,6 +22,15 @@ fn arguments_and_status_pass() {
     let path = program.to_str().expect("a path in UTF-8");
     let output = run(Command::new(EMULATOR).args(["-0", "name", path, "--version", ""]));
     assert_eq!(verdict(&output), "name\n--version\n\nexit status 3\n");
+}
+
+#[test]
+fn a_panic_says_where_and_aborts() {
+    let output = run(Command::new(EMULATOR).arg("--panic"));
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(errors.starts_with("crossdock-emu: panicked at crates/emu/src/main.rs:"), "{errors}");
+    assert!(errors.ends_with(": asked to, number 1\n") && errors.lines().count() == 1, "{errors}");
+    assert_eq!(output.status.signal(), Some(6));
 }
 
 /// Prints a variable and the release, and the same again from a process that it executes.

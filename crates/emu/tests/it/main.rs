@@ -5,4 +5,5 @@ mod code;
 mod command_line;
 mod fuzz;
 mod guest;
+mod memory;
 mod programs;

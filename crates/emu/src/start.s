@@ -1,0 +1,94 @@
+# _start: relocates the executable (System V ABI for x86-64, "Relocation"; generic ABI, DT_RELR), then calls
+# crossdock_emu_main(stack), where `stack` is what the kernel has left: count and vectors.
+#
+# rbx: the distance from the addresses in the file. r12, r13: DT_RELA and its size, then its end. r14, r15: the same of DT_RELR.
+# rbp: the stack.
+
+.pushsection .text.crossdock_emu_start,"ax",@progbits
+.globl _start
+.hidden _DYNAMIC
+.hidden __ehdr_start
+_start:
+    mov rbp, rsp
+    and rsp, -16
+    lea rbx, [rip + __ehdr_start]
+    lea rdx, [rip + _DYNAMIC]
+    xor r13d, r13d
+    xor r15d, r15d
+2:
+    mov rax, [rdx]
+    mov rcx, [rdx + 8]
+    add rdx, 16
+    cmp rax, 7  # DT_RELA
+    cmove r12, rcx
+    cmp rax, 8  # DT_RELASZ
+    cmove r13, rcx
+    cmp rax, 36  # DT_RELR
+    cmove r14, rcx
+    cmp rax, 35  # DT_RELRSZ
+    cmove r15, rcx
+    test rax, rax
+    jnz 2b
+
+    # DT_RELA: triples of offset, type and addend. R_X86_64_RELATIVE is the only one for us.
+    add r12, rbx
+    add r13, r12
+    jmp 4f
+3:
+    mov rdx, [r12]
+    cmp dword ptr [r12 + 8], 8
+    mov rax, [r12 + 16]
+    lea r12, [r12 + 24]
+    jne 4f
+    add rax, rbx
+    mov [rbx + rdx], rax
+4:
+    cmp r12, r13
+    jb 3b
+
+    # All pages to be written at once (madvise, MADV_POPULATE_WRITE): from the first relocation up to the end of what is in the file.
+    mov rdi, [rbx + r14]
+    and rdi, -4096
+    add rdi, rbx
+    lea rsi, [rip + _edata + 4095]
+    and rsi, -4096
+    sub rsi, rdi
+    mov edx, 23
+    mov eax, 28
+    syscall
+
+    # DT_RELR: an even word is the address of a relocation; an odd one has a bit for each of the 63 words that follow.
+    add r14, rbx
+    add r15, r14
+    jmp 9f
+5:
+    mov rax, [r14]
+    add r14, 8
+    test al, 1
+    jnz 6f
+    add rax, rbx
+    add [rax], rbx
+    lea rdx, [rax + 8]
+    jmp 9f
+6:
+    shr rax
+    mov rsi, rdx
+    jmp 8f
+7:
+    bsf rcx, rax
+    add [rsi + 8 * rcx], rbx
+    lea rcx, [rax - 1]
+    and rax, rcx
+8:
+    test rax, rax
+    jnz 7b
+    add rdx, 8 * 63
+9:
+    cmp r14, r15
+    jb 5b
+
+    mov rdi, rbp
+    xor ebp, ebp
+    call crossdock_emu_main
+    ud2
+.popsection
