@@ -9,7 +9,6 @@
 #![allow(unsafe_code)]
 
 use core::arch::global_asm;
-use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
 
 /// The kind of an access.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -277,13 +276,6 @@ impl Memory {
         self.load(address, 2)
             .map(|word| word as u32)
             .map_err(|fault| Fault { access: Access::Execute, ..fault })
-    }
-
-    /// Says that the memory at `address` is likely to be read soon, if it can be.
-    #[inline(always)]
-    pub fn expect(&self, address: u64) {
-        // SAFETY: reads nothing that anybody sees, and never faults.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(untagged(address) as *const i8) };
     }
 
     /// Loads 16 bytes; two accesses of 8 bytes as far as other threads can tell.

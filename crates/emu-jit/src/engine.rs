@@ -307,8 +307,10 @@ pub struct Engine {
     hot: u32,
     /// Where the thread is; freed with the engine.
     presence: &'static Presence,
-    /// The epoch that the jump cache and the return stack are of.
+    /// The epoch of the code that may be run.
     epoch: u64,
+    /// The epoch and the mode that the jump cache is of. Those that the return stack is of are in the thread's registers.
+    tables: u64,
 }
 
 impl Engine {
@@ -337,6 +339,7 @@ impl Engine {
             hot: HOT,
             presence,
             epoch: 0,
+            tables: 0,
         }
     }
 
@@ -470,15 +473,18 @@ impl Engine {
         }
         self.epoch = jit.epoch.load(Ordering::Acquire);
         let epoch = self.epoch << 2 | mode;
-        let before = state.generated[Slot::Epoch as usize];
-        if before != epoch {
-            state.generated[Slot::Epoch as usize] = epoch;
+        let (tables, stack) = (self.tables, state.generated[Slot::Epoch as usize]);
+        if tables != epoch {
+            self.tables = epoch;
             let cache = jit.cache.lock();
-            match cache.dropped_since(before >> 2).filter(|_| before & 3 == mode) {
+            match cache.dropped_since(tables >> 2).filter(|_| tables & 3 == mode) {
                 Some(dropped) => dropped.for_each(|pc| self.forget(pc)),
                 None => self.forget_all(),
             }
-            drop(cache);
+        }
+        // A child of vfork, whose registers are a copy, may have been here in between.
+        if tables != epoch || stack != epoch {
+            state.generated[Slot::Epoch as usize] = epoch;
             self.reset_stack(jit, state);
         }
     }

@@ -204,7 +204,7 @@ pub enum Slot {
     Host,
     /// MXCSR at the exit.
     Mxcsr,
-    /// The epoch of the code that the return stack and the jump cache lead to.
+    /// The epoch and the mode of the code that the return stack leads to.
     Epoch,
 }
 

@@ -322,13 +322,6 @@ impl Code {
             }
         }
         let count = slots.len() - first - 1;
-        // Where a direct branch leads to; other instructions that end blocks have nothing there.
-        if let Some(Slot::Op(op)) = slots.last()
-            && op.imm != 0
-        {
-            self.map.expect(op.imm);
-            host.memory.expect(op.imm);
-        }
         slots[first] = Slot::Head(Head::new(pc, count));
         self.longest = self.longest.max(count);
         let number = (chunk << CHUNK_BITS | first) as u32;

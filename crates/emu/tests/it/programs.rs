@@ -47,7 +47,7 @@ macro_rules! programs {
 
 programs! {
     child_after_fault code_changes exec_self exit_signal fault_blocks files fork_wait ipc memory no_way_up return_loop return_to_odd seen_by_others sigaction_info sigaltstack sigfpe sigill_context signal_stack_full sigrestart sigsegv
-    sigstorm sigsuspend thread_signals threads unmap_below vfork_spawn
+    sigstorm sigsuspend thread_signals threads unmap_below vfork_fpcr vfork_spawn
 }
 
 /// With `--check` the same comes out, more slowly.
