@@ -320,7 +320,7 @@ fn look(descriptor: i32) -> Result<Look, i64> {
 }
 
 /// Whether a program that the caller executes has other rights than the caller: by its setuid or setgid bit, or by
-/// capabilities (which root has anyway).
+/// capabilities, which root has anyway (execve(2), capabilities(7)).
 fn raises_rights(descriptor: i32, stat: &[u8; 144]) -> bool {
     const S_ISUID: u32 = 0o4000;
     const S_ISGID_AND_EXECUTABLE: u32 = 0o2010;

@@ -304,7 +304,8 @@ pub(crate) fn tells_end(signal: u32) {
 }
 
 /// Whether what looks like a fault is the end (or stop) of a child that is told by one of our signals: its number stands
-/// where a fault has its address, and may be the address of the thread's last fault. A fault comes again at once.
+/// where a fault has its address (sigaction(2)), and may be the address of the thread's last fault. The kernel is asked for such a
+/// child (waitid(2)); a fault comes again at once.
 fn is_childs_end(code: i32, pc: u64, address: u64) -> bool {
     const CLD_EXITED: i32 = 1;
     const CLD_CONTINUED: i32 = 6;
