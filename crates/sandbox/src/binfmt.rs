@@ -3,11 +3,13 @@
 //! Source: Documentation/admin-guide/binfmt-misc.rst. Since Linux 6.7 every user namespace may have an instance of its own;
 //! it lives as long as a mount of it, and hides the instances of namespaces above.
 
+#![expect(clippy::disallowed_methods, reason = "files of the host")]
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::io::{self, Write};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -21,7 +23,8 @@ use rustix::mount::{
 };
 
 use crate::emulator::Emulator;
-use crate::error::{Doing, SandboxError};
+use crate::error::{Doing, Failure, SandboxError};
+use crate::overlay::{clone_tree, set_read_only};
 
 /// What an ELF file of an architecture begins with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -401,6 +404,8 @@ fn write_file(path: &Path, content: &[u8]) -> io::Result<()> {
 struct Private {
     mount: OwnedFd,
     registered: BTreeMap<String, PathBuf>,
+    /// Mounts of the registered emulators. The kernel has the files open itself; but to end such a mount is slow.
+    emulators: Vec<OwnedFd>,
 }
 
 static PRIVATE: Mutex<Option<Private>> = Mutex::new(None);
@@ -453,11 +458,10 @@ fn open_private() -> Result<Option<Private>, SandboxError> {
         Err(Errno::PERM | Errno::INVAL | Errno::NODEV | Errno::NOSYS) => return Ok(None),
         Err(error) => return Err(error).doing(|| "mount a private binfmt_misc".into()),
     };
-    let private = Private { mount, registered: BTreeMap::new() };
+    let mut private = Private { mount, registered: BTreeMap::new(), emulators: Vec::new() };
     for entry in host.entries.iter().filter(|e| e.enabled && e.offset == 0 && !e.magic.is_empty()) {
-        let line = registration(&entry.name, &entry.magic, &entry.mask, &entry.interpreter, entry.flags);
         // An emulator that was removed since cannot be opened; programs of its kind did not run before either.
-        let _ = private.write("register", &line);
+        let _ = private.copy(entry);
     }
     Ok(Some(private))
 }
@@ -479,7 +483,7 @@ impl Private {
         }
         let architecture = Architecture::named(&emulator.architecture)
             .ok_or_else(|| SandboxError::UnknownArchitecture(emulator.architecture.clone()))?;
-        let file = emulator.open()?;
+        let file = unchangeable(&emulator.path)?;
         // The descriptor, since a path may have characters or a length that the format does not allow.
         let interpreter = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
         let line = registration_of(architecture, &interpreter, emulator.flags());
@@ -489,8 +493,34 @@ impl Private {
         self.write("register", &line)
             .doing(|| format!("register {} for {}", emulator.path.display(), architecture.name))?;
         self.registered.insert(emulator.architecture.clone(), emulator.path.clone());
+        self.emulators.push(file);
         Ok(())
     }
+
+    /// Registers an entry of the host here.
+    fn copy(&mut self, entry: &Entry) -> Result<(), SandboxError> {
+        let line = |interpreter: &Path| {
+            registration(&entry.name, &entry.magic, &entry.mask, interpreter, entry.flags)
+        };
+        let doing = || format!("register {} of the host", entry.name);
+        if !entry.flags.fix_binary {
+            // The file is looked up where the program runs.
+            return self.write("register", &line(&entry.interpreter)).doing(doing);
+        }
+        let file = unchangeable(&entry.interpreter)?;
+        let interpreter = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
+        self.write("register", &line(&interpreter)).doing(doing)?;
+        self.emulators.push(file);
+        Ok(())
+    }
+}
+
+/// A file of the host on a mount of its own, which is read-only: whoever reaches it, as every guest does by `/proc/PID/exe`, can
+/// neither write to it nor change its mode, owner, times and attributes.
+fn unchangeable(path: &Path) -> Result<OwnedFd, Failure> {
+    let file = clone_tree(path, false)?;
+    set_read_only(file.as_fd(), false)?;
+    Ok(file)
 }
 
 /// Whether the host runs the emulator's architecture inside images.

@@ -2,26 +2,25 @@
 
 use std::ffi::{CString, OsStr, OsString};
 use std::io::{Read, Write};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{
-    AtFlags, CWD, FileType, Mode, OFlags, StatxFlags, fstat, mkdirat, openat, statx, symlinkat,
-};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, StatxFlags, fstat, fstatfs, major, minor, statx};
 use rustix::io::Errno;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, UnmountFlags,
-    fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, mount_change, move_mount,
-    unmount,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string,
+    fsmount, fsopen,
 };
-use rustix::process::{Signal, chdir, fchdir, pivot_root, set_parent_process_death_signal, setsid, umask};
+use rustix::process::{Signal, fchdir, set_parent_process_death_signal, setsid, umask};
 
 use crate::capabilities;
+use crate::dir::{Dir, FileId, attach, clone_mount};
 use crate::error::{Doing, Failure};
+use crate::host;
 use crate::idmap::IdMapping;
-use crate::mountpoints::open_in;
+use crate::mountpoints;
 use crate::overlay::{clone_tree, set_read_only};
 use crate::seccomp;
 use crate::spec::{Network, Root, Security, Spec};
@@ -32,24 +31,34 @@ use crate::wire::{self, Report, Window};
 /// Search path where the environment has none, as Docker's.
 const PATH_DEFAULT: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// Paths that tell of the host, hidden as Docker hides them.
-const MASKED: &[&str] = &[
-    "proc/acpi",
-    "proc/asound",
-    "proc/interrupts",
-    "proc/kcore",
-    "proc/keys",
-    "proc/latency_stats",
-    "proc/sched_debug",
-    "proc/scsi",
-    "proc/timer_list",
-    "proc/timer_stats",
-    "sys/devices/virtual/powercap",
-    "sys/firmware",
+/// Files of `/proc` that tell of the host, hidden as Docker hides them.
+const PROC_MASKED: &[&str] = &[
+    "acpi",
+    "asound",
+    "interrupts",
+    "kcore",
+    "keys",
+    "latency_stats",
+    "sched_debug",
+    "scsi",
+    "timer_list",
+    "timer_stats",
 ];
 
-/// Paths through which the host could be changed, read-only as Docker has them.
-const READ_ONLY: &[&str] = &["proc/bus", "proc/fs", "proc/irq", "proc/sys", "proc/sysrq-trigger"];
+/// The same of `/sys`.
+const SYS_MASKED: &[&str] = &["devices/virtual/powercap", "firmware"];
+
+/// Files of `/proc` through which the host could be changed, read-only as Docker has them.
+const PROC_READ_ONLY: &[&str] = &["bus", "fs", "irq", "sys", "sysrq-trigger"];
+
+/// Files of `/proc` in whose place another may be mounted, as runc allows it for lxcfs, which tells of a container's share. All else
+/// would take the place of what programs, and we, believe the kernel to say.
+const PROC_REPLACEABLE: &[&str] =
+    &["cpuinfo", "diskstats", "loadavg", "meminfo", "slabinfo", "stat", "swaps", "uptime"];
+
+/// The devices of every container: name, major and minor number (devices.txt of the kernel's documentation).
+const DEVICES: &[(&str, u32, u32)] =
+    &[("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
 
 /// Something to be mounted, prepared by the monitor.
 pub struct Prepared {
@@ -100,6 +109,9 @@ pub struct Inside<'a> {
     pub control: &'a OwnedFd,
     /// Hangs up when the monitor is gone.
     pub alive: OwnedFd,
+    /// Closed by the execution of the command: the monitor then knows that signals reach it. With an init, the command's pidfd is
+    /// sent over it before.
+    pub started: OwnedFd,
 }
 
 /// Becomes the command. Returns only if that fails.
@@ -113,12 +125,11 @@ pub fn run(inside: Inside<'_>) -> Failure {
 enum Never {}
 
 fn enter(inside: Inside<'_>) -> Result<Never, Failure> {
-    let Inside { spec, root, mounts, stdin, terminal, control, alive } = inside;
+    let Inside { spec, root, mounts, stdin, terminal, control, alive, started } = inside;
     die_with_monitor(&alive)?;
     setsid().failing(|| "start a session".into())?;
     let _ = sys::new_session_keyring();
-    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
-        .failing(|| "make mounts private".into())?;
+    host::make_mounts_private().failing(|| "make mounts private".into())?;
     let mapping = IdMapping::current().failing(|| "read /proc/self/uid_map".into())?;
 
     let mut tree = Tree::new(root, spec, &mapping)?;
@@ -132,23 +143,25 @@ fn enter(inside: Inside<'_>) -> Result<Never, Failure> {
         Some(window) => Some(tree.terminal(window)?),
         None => None,
     };
+    let null = tree.null()?;
     if spec.read_only_root || matches!(spec.root, Root::OverlayReadOnly { .. }) {
         set_read_only(tree.root.as_fd(), false)?;
     }
-    tree.pivot()?;
+    let root = tree.pivot()?;
+
+    let own_terminal = pty.is_some();
+    standard_streams(stdin, &null, pty, control)?;
+    drop(null);
+    // Nothing of the monitor's may be within reach when paths of the image are looked up.
+    let kept = [control.as_raw_fd(), alive.as_raw_fd(), started.as_raw_fd(), root.as_fd().as_raw_fd()];
+    sys::close_all_but(&kept).failing(|| "close descriptors".into())?;
 
     rustix::system::sethostname(spec.hostname.as_bytes())
         .failing(|| format!("set the host name {}", spec.hostname))?;
     if spec.network == Network::None {
         sys::loopback_up().failing(|| "start the loopback interface".into())?;
     }
-    let user = {
-        let root = openat(CWD, "/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
-            .failing(|| "open the root".into())?;
-        user::resolve(root.as_fd(), &spec.user).map_err(|error| Failure::User(error.to_string()))?
-    };
-    let own_terminal = pty.is_some();
-    standard_streams(stdin, pty, control)?;
+    let user = user::resolve(root.as_fd(), &spec.user).map_err(|error| Failure::User(error.to_string()))?;
     give_streams(&user, own_terminal);
     for limit in &spec.limits {
         sys::set_limit(limit.resource, limit.soft, limit.hard).failing(|| {
@@ -159,12 +172,15 @@ fn enter(inside: Inside<'_>) -> Result<Never, Failure> {
         })?;
     }
     umask(Mode::from_raw_mode(0o022));
-    enter_directory(&spec.cwd)?;
+    enter_directory(&root, &spec.cwd)?;
     let command = Command::new(spec, &user)?;
     sys::reset_signals();
     sys::close_on_exec_from(3).failing(|| "close descriptors".into())?;
+    if spec.security == Security::Sandbox {
+        sys::limit_scope().failing(|| "keep to the sandbox's own sockets and signals (Landlock)".into())?;
+    }
     if spec.init {
-        return run_init(spec, &mapping, &user, &command, &alive);
+        return run_init(spec, &mapping, &user, &command, &alive, started);
     }
     drop_privileges(spec, &mapping, &user)?;
     die_with_monitor(&alive)?;
@@ -210,21 +226,17 @@ const NOSUID: u64 = libc::MOUNT_ATTR_NOSUID;
 const NODEV: u64 = libc::MOUNT_ATTR_NODEV;
 const NOEXEC: u64 = libc::MOUNT_ATTR_NOEXEC;
 
-fn attach(mount: BorrowedFd<'_>, directory: BorrowedFd<'_>, name: &OsStr) -> Result<(), Failure> {
-    let mut flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
-    if name.is_empty() {
-        flags |= MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
-    }
-    move_mount(mount, "", directory, name, flags).failing(|| format!("attach a mount at {}", name.display()))
-}
-
 /// The mount tree while it is being built.
 struct Tree<'a> {
-    root: OwnedFd,
+    root: Dir,
     /// The new `/proc` until it is mounted.
-    proc: Option<OwnedFd>,
+    new_proc: Option<OwnedFd>,
+    /// The file systems of the kernel once they are mounted: what is done to them does not depend on where the image has put them.
+    proc: Option<Dir>,
+    dev: Option<Dir>,
+    sys: Option<Dir>,
     /// A tmpfs over the old `/proc`, which goes away with the old root. Holds the files and the empty directory for binds.
-    scratch: OwnedFd,
+    scratch: Dir,
     files: usize,
     spec: &'a Spec,
     mapping: &'a IdMapping,
@@ -232,49 +244,64 @@ struct Tree<'a> {
 
 impl<'a> Tree<'a> {
     fn new(root: OwnedFd, spec: &'a Spec, mapping: &'a IdMapping) -> Result<Tree<'a>, Failure> {
+        let doing = || "prepare the root".to_string();
         // First of all, since the scratch covers what the kernel takes for a permission.
-        let proc = proc()?;
-        let scratch = tmpfs(None, 0o755)?;
+        let new_proc = Some(proc()?);
+        let scratch = Dir::from(tmpfs(None, 0o755)?);
         // A directory that is everywhere. (Over "/", it would take a second unmount to go, and each waits for all CPUs.)
-        attach(scratch.as_fd(), CWD, OsStr::new("/proc"))?;
+        let place = host::proc().failing(doing)?;
+        attach(scratch.as_fd(), place.as_fd()).failing(doing)?;
         for name in ["root", "empty"] {
-            mkdirat(&scratch, name, Mode::from_raw_mode(0o755)).failing(|| "prepare the root".into())?;
+            scratch.make_dir(OsStr::new(name)).failing(doing)?;
         }
-        attach(root.as_fd(), scratch.as_fd(), OsStr::new("root"))?;
-        Ok(Tree { root, proc: Some(proc), scratch, files: 0, spec, mapping })
+        attach(root.as_fd(), scratch.dir("root").failing(doing)?.as_fd()).failing(doing)?;
+        let (proc, dev, sys) = (None, None, None);
+        Ok(Tree { root: root.into(), new_proc, proc, dev, sys, scratch, files: 0, spec, mapping })
     }
 
     fn mount(&mut self, mount: Prepared) -> Result<(), Failure> {
         let Prepared { target, directory, what } = mount;
         let place = self.place(&target, directory)?;
+        self.check_place(&place, &target)?;
         let here = |tree: &OwnedFd| {
-            attach(tree.as_fd(), place.as_fd(), OsStr::new("")).map_err(|failure| Failure::Target {
+            attach(tree.as_fd(), place.as_fd()).map_err(|error| Failure::Target {
                 target: format!("/{}", target.display()),
-                reason: failure.to_string(),
+                reason: error.to_string(),
             })
         };
         match what {
             What::Tree(tree) => here(&tree),
-            What::Proc => match self.proc.take() {
-                Some(proc) => here(&proc),
+            What::Proc => match self.new_proc.take() {
+                Some(proc) => {
+                    here(&proc)?;
+                    self.proc = Some(proc.into());
+                    Ok(())
+                }
                 None => Ok(()),
             },
             What::Sys => {
-                let own = self.spec.network == Network::None;
-                here(&sys_tree(own)?)?;
-                if own {
-                    // Only where the host has the unified hierarchy; nobody needs it.
-                    let _ = detached("cgroup2", &[], NOSUID | NODEV | NOEXEC | libc::MOUNT_ATTR_RDONLY)
-                        .and_then(|tree| {
-                            attach(tree.as_fd(), self.root.as_fd(), OsStr::new("sys/fs/cgroup"))
-                        });
+                let own = self.spec.network != Network::Host;
+                let tree = sys_tree(own)?;
+                here(&tree)?;
+                let sys = Dir::from(tree);
+                self.cover_below(&sys)?;
+                // Only where the host has the unified hierarchy; nobody needs it.
+                if let (Ok(tree), Ok(place)) = (
+                    detached("cgroup2", &[], NOSUID | NODEV | NOEXEC | libc::MOUNT_ATTR_RDONLY),
+                    sys.open_real("fs/cgroup", OFlags::PATH),
+                ) {
+                    let _ = attach(tree.as_fd(), place.as_fd());
                 }
+                self.sys = Some(sys);
                 Ok(())
             }
             What::Dev => {
                 let dev = detached("tmpfs", &[("mode", "755"), ("size", "65536k")], NOSUID)?;
                 here(&dev)?;
-                self.fill_dev(&dev)
+                let dev = Dir::from(dev);
+                self.fill_dev(&dev)?;
+                self.dev = Some(dev);
+                Ok(())
             }
             What::File { content, mode, owner, read_only } => {
                 let file = self.file(&content, mode, owner)?;
@@ -292,28 +319,43 @@ impl<'a> Tree<'a> {
             target: format!("/{}", target.display()),
             reason: format!("{error}"),
         };
-        match open_in(self.root.as_fd(), target, OFlags::PATH) {
+        match self.root.open(target, OFlags::PATH) {
             Err(Errno::NOENT) => {}
             other => return other.map_err(refuse),
         }
         let names: Vec<_> = target.iter().collect();
         let mut path = PathBuf::new();
         for (n, name) in names.iter().enumerate() {
-            let parent =
-                open_in(self.root.as_fd(), &path, OFlags::PATH | OFlags::DIRECTORY).map_err(refuse)?;
-            let made = if n + 1 < names.len() || directory {
-                mkdirat(&parent, *name, Mode::from_raw_mode(0o755))
-            } else {
-                let flags =
-                    OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                openat(&parent, *name, flags, Mode::from_raw_mode(0o644)).map(drop)
-            };
-            match made {
+            let parent = self.root.open(&path, OFlags::PATH | OFlags::DIRECTORY).map_err(refuse)?;
+            match Dir::from(parent).make_place(name, directory || n + 1 < names.len()) {
                 Ok(()) | Err(Errno::EXIST) => path.push(name),
                 Err(error) => return Err(refuse(error)),
             }
         }
-        open_in(self.root.as_fd(), target, OFlags::PATH).map_err(refuse)
+        self.root.open(target, OFlags::PATH).map_err(refuse)
+    }
+
+    /// Nothing is mounted over `/proc` or in it, whichever links of the image lead there. (A command with all power could do it itself.)
+    fn check_place(&self, place: &OwnedFd, target: &Path) -> Result<(), Failure> {
+        let doing = || format!("look at /{}", target.display());
+        let Some(proc) = self.proc.as_ref().filter(|_| self.spec.security == Security::Sandbox) else {
+            return Ok(());
+        };
+        if mount_id(place.as_fd()).failing(doing)? != mount_id(proc.as_fd()).failing(doing)? {
+            return Ok(());
+        }
+        let id = FileId::of(&fstat(place).failing(doing)?);
+        let replaceable = PROC_REPLACEABLE.iter().any(|name| {
+            let file = proc.stat(OsStr::new(name));
+            file.is_ok_and(|stat| FileId::of(&stat) == id)
+        });
+        if replaceable {
+            return Ok(());
+        }
+        Err(Failure::Target {
+            target: format!("/{}", target.display()),
+            reason: "it is in /proc, where nothing but the kernel's own files may be".into(),
+        })
     }
 
     /// A detached bind of a new file in memory.
@@ -321,10 +363,7 @@ impl<'a> Tree<'a> {
         let doing = || "make a file for the sandbox".to_string();
         self.files += 1;
         let name = format!("file{}", self.files);
-        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
-        let mut file = std::fs::File::from(
-            openat(&self.scratch, &name, flags, Mode::from_raw_mode(0o600)).failing(doing)?,
-        );
+        let mut file = std::fs::File::from(self.scratch.make_file(OsStr::new(&name), 0o600).failing(doing)?);
         file.write_all(content).failing(doing)?;
         if (uid, gid) != (0, 0) {
             let changed = rustix::fs::fchown(
@@ -337,20 +376,16 @@ impl<'a> Tree<'a> {
             }
         }
         rustix::fs::fchmod(&file, Mode::from_raw_mode(mode)).failing(doing)?;
-        clone_tree(self.scratch.as_fd(), OsStr::new(&name), false)
+        self.scratch.clone_mount(&name, false).failing(doing)
     }
 
-    fn fill_dev(&self, dev: &OwnedFd) -> Result<(), Failure> {
+    fn fill_dev(&self, dev: &Dir) -> Result<(), Failure> {
         let doing = || "fill /dev".to_string();
-        for name in ["null", "zero", "full", "random", "urandom", "tty"] {
-            let source = match clone_tree(CWD, OsStr::new(&format!("/dev/{name}")), false) {
-                Ok(source) => source,
-                Err(Failure::Step { errno: libc::ENOENT, .. }) => continue,
-                Err(failure) => return Err(failure),
-            };
-            openat(dev, name, OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC, Mode::from_raw_mode(0o666))
-                .failing(doing)?;
-            attach(source.as_fd(), dev.as_fd(), OsStr::new(name))?;
+        for (name, major, minor) in DEVICES {
+            let Some(source) = device(name, *major, *minor)? else { continue };
+            drop(dev.make_file(OsStr::new(name), 0o666).failing(doing)?);
+            let place = dev.open_real(name, OFlags::PATH).failing(doing)?;
+            attach(source.as_fd(), place.as_fd()).failing(doing)?;
         }
         for (name, to) in [
             ("fd", "/proc/self/fd"),
@@ -360,7 +395,7 @@ impl<'a> Tree<'a> {
             ("core", "/proc/kcore"),
             ("ptmx", "pts/ptmx"),
         ] {
-            symlinkat(to, dev, name).failing(doing)?;
+            dev.make_link(name, to).failing(doing)?;
         }
         let mut pts = vec![("newinstance", ""), ("ptmxmode", "0666"), ("mode", "0620")];
         if self.mapping.has_gid(5) {
@@ -372,33 +407,68 @@ impl<'a> Tree<'a> {
             ("shm", detached("tmpfs", &shm, NOSUID | NODEV | NOEXEC)?),
             ("mqueue", detached("mqueue", &[], NOSUID | NODEV | NOEXEC)?),
         ] {
-            mkdirat(dev, name, Mode::from_raw_mode(0o755)).failing(doing)?;
-            attach(tree.as_fd(), dev.as_fd(), OsStr::new(name))?;
+            dev.make_dir(OsStr::new(name)).failing(doing)?;
+            attach(tree.as_fd(), dev.dir(name).failing(doing)?.as_fd()).failing(doing)?;
         }
         Ok(())
     }
 
-    /// Hides and protects what Docker hides and protects.
+    /// Hides and protects what Docker hides and protects. What the kernel does not have needs no mask; all else that fails is an
+    /// error.
     fn mask(&self) -> Result<(), Failure> {
-        for path in READ_ONLY {
-            let tree = match clone_tree(self.root.as_fd(), OsStr::new(path), true) {
-                Ok(tree) => tree,
-                Err(Failure::Step { errno: libc::ENOENT, .. }) => continue,
-                Err(failure) => return Err(failure),
+        let (Some(proc), Some(sys)) = (&self.proc, &self.sys) else {
+            return Err(Failure::Specification("/proc and /sys are not mounted".into()));
+        };
+        for name in PROC_READ_ONLY {
+            let doing = || format!("make /proc/{name} read-only");
+            let tree = match proc.clone_mount(name, true) {
+                Err(Errno::NOENT) => continue,
+                other => other.failing(doing)?,
             };
             set_read_only(tree.as_fd(), true)?;
-            attach(tree.as_fd(), self.root.as_fd(), OsStr::new(path))?;
+            let place = proc.open_real(name, OFlags::PATH).failing(doing)?;
+            attach(tree.as_fd(), place.as_fd()).failing(doing)?;
         }
-        for path in MASKED {
-            let Ok(place) = open_in(self.root.as_fd(), Path::new(path), OFlags::PATH) else { continue };
-            let stat = fstat(&place).failing(|| format!("look at /{path}"))?;
-            let cover = if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
-                clone_tree(self.scratch.as_fd(), OsStr::new("empty"), false)?
-            } else {
-                clone_tree(CWD, OsStr::new("/dev/null"), false)?
-            };
-            set_read_only(cover.as_fd(), false)?;
-            attach(cover.as_fd(), place.as_fd(), OsStr::new(""))?;
+        let null = device("null", 1, 3)?;
+        for (of, directory, names) in [("proc", proc, PROC_MASKED), ("sys", sys, SYS_MASKED)] {
+            for name in names {
+                let doing = || format!("hide /{of}/{name}");
+                let place = match directory.open_real(name, OFlags::PATH) {
+                    Err(Errno::NOENT) => continue,
+                    other => other.failing(doing)?,
+                };
+                self.cover(&place, null.as_ref()).failing(doing)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts an empty directory over a directory and the null device over a file, both read-only.
+    fn cover(&self, place: &OwnedFd, null: Option<&OwnedFd>) -> Result<(), Errno> {
+        let stat = fstat(place)?;
+        let cover = match (FileType::from_raw_mode(stat.st_mode), null) {
+            (FileType::Directory, _) => self.scratch.clone_mount("empty", false)?,
+            (_, Some(null)) => clone_mount(null.as_fd(), false)?,
+            (_, None) => return Err(Errno::NXIO),
+        };
+        sys::mount_set_attributes(cover.as_fd(), libc::MOUNT_ATTR_RDONLY, false)
+            .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+        attach(cover.as_fd(), place.as_fd())
+    }
+
+    /// Covers what the host has mounted on its `/sys`: debugfs, tracefs, other containers' cgroups. The kernel gives user namespaces
+    /// no `/sys` without it.
+    fn cover_below(&self, sys: &Dir) -> Result<(), Failure> {
+        let doing = || "hide what is mounted below /sys".to_string();
+        let Some(proc) = &self.proc else { return Ok(()) };
+        let own = mount_id(sys.as_fd()).failing(doing)?;
+        let mut text = String::new();
+        let file = proc.open_real("1/mountinfo", OFlags::RDONLY).failing(doing)?;
+        std::fs::File::from(file).read_to_string(&mut text).failing(doing)?;
+        let null = device("null", 1, 3)?;
+        for path in below(&text, own) {
+            let place = sys.open_real(&path, OFlags::PATH).failing(doing)?;
+            self.cover(&place, null.as_ref()).failing(doing)?;
         }
         Ok(())
     }
@@ -406,8 +476,9 @@ impl<'a> Tree<'a> {
     /// A pseudo-terminal of the container: both ends, the inner one also at `/dev/console`.
     fn terminal(&self, window: Window) -> Result<(OwnedFd, OwnedFd), Failure> {
         let doing = || "make a terminal".to_string();
-        let outer = open_in(self.root.as_fd(), Path::new("dev/pts/ptmx"), OFlags::RDWR | OFlags::NOCTTY)
-            .failing(doing)?;
+        let dev = self.dev.as_ref().ok_or_else(|| Failure::Specification("/dev is not mounted".into()))?;
+        let flags = OFlags::RDWR | OFlags::NOCTTY;
+        let outer = dev.open_real("pts/ptmx", flags).failing(doing)?;
         rustix::pty::unlockpt(&outer).failing(doing)?;
         let size = rustix::termios::Winsize {
             ws_row: window.rows,
@@ -418,48 +489,110 @@ impl<'a> Tree<'a> {
         if window.rows > 0 && window.columns > 0 {
             rustix::termios::tcsetwinsize(&outer, size).failing(doing)?;
         }
-        let inner = open_in(self.root.as_fd(), Path::new("dev/pts/0"), OFlags::RDWR | OFlags::NOCTTY)
-            .failing(doing)?;
-        openat(
-            &self.root,
-            "dev/console",
-            OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC,
-            Mode::from_raw_mode(0o600),
-        )
-        .failing(doing)?;
-        let console = clone_tree(self.root.as_fd(), OsStr::new("dev/pts/0"), false)?;
-        attach(console.as_fd(), self.root.as_fd(), OsStr::new("dev/console"))?;
+        // By the outer end itself, so that nothing can take the place of its name.
+        let flags = rustix::pty::OpenptFlags::RDWR
+            | rustix::pty::OpenptFlags::NOCTTY
+            | rustix::pty::OpenptFlags::CLOEXEC;
+        let inner = rustix::pty::ioctl_tiocgptpeer(&outer, flags).failing(doing)?;
+        let console = clone_mount(inner.as_fd(), false).failing(doing)?;
+        drop(dev.make_file(OsStr::new("console"), 0o600).failing(doing)?);
+        let place = dev.open_real("console", OFlags::PATH).failing(doing)?;
+        attach(console.as_fd(), place.as_fd()).failing(doing)?;
         Ok((outer, inner))
     }
 
-    /// Makes the tree the root of this mount namespace and forgets everything else.
-    fn pivot(self) -> Result<(), Failure> {
+    /// The null device for standard streams, from a mount on which nothing of it can be changed.
+    fn null(&self) -> Result<OwnedFd, Failure> {
+        let doing = || "open /dev/null".to_string();
+        let dev = self.dev.as_ref().ok_or_else(|| Failure::Specification("/dev is not mounted".into()))?;
+        dev.open_real("null", OFlags::RDWR).failing(doing)
+    }
+
+    /// Makes the tree the root of this mount namespace and forgets everything else. Returns the root directory.
+    fn pivot(self) -> Result<Dir, Failure> {
         let doing = || "change the root directory".to_string();
         fchdir(&self.root).failing(doing)?;
-        // With both arguments the same, the old root ends on top of the new one, from where it is detached. pivot_root(2)
-        pivot_root(".", ".").failing(doing)?;
+        host::pivot_here().failing(doing)?;
         let root = mount_id(self.root.as_fd()).failing(doing)?;
         // What is stacked on "/" is where ".." would lead to, so one by one it must go.
         for _ in 0..8 {
-            let above = openat(CWD, "..", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).failing(doing)?;
-            if mount_id(above.as_fd()).failing(doing)? == root {
-                return chdir("/").failing(doing);
+            if host::mount_above().failing(doing)? == root {
+                fchdir(&self.root).failing(doing)?;
+                return Ok(self.root);
             }
-            unmount(".", UnmountFlags::DETACH).failing(doing)?;
+            host::detach_above().failing(doing)?;
         }
         Err(Failure::Step { doing: doing(), errno: libc::EBUSY })
     }
 }
 
 /// Number of the mount that a path is on (Linux 5.8).
-fn mount_id(mount: BorrowedFd<'_>) -> Result<u64, Errno> {
+pub fn mount_id(mount: BorrowedFd<'_>) -> Result<u64, Errno> {
     Ok(statx(mount, "", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID)?.stx_mnt_id)
+}
+
+/// A detached, read-only bind of a device of the host, which can be used but not changed. `None` if the host lacks it.
+///
+/// A read-only mount forbids no writing to a device, but changes of its mode, owner, times and attributes, which would be those of
+/// the host where crossdock is run by root.
+fn device(name: &str, device_major: u32, device_minor: u32) -> Result<Option<OwnedFd>, Failure> {
+    let doing = || format!("use the device /dev/{name}");
+    let found = match host::device(name) {
+        Err(Errno::NOENT) => return Ok(None),
+        other => other.failing(doing)?,
+    };
+    let stat = fstat(&found).failing(doing)?;
+    let is_it = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice
+        && (major(stat.st_rdev), minor(stat.st_rdev)) == (device_major, device_minor);
+    if !is_it {
+        return Err(Failure::Specification(format!(
+            "/dev/{name} of this machine is not the device {device_major}:{device_minor}; restore it: rm /dev/{name}; mknod -m 666 /dev/{name} c {device_major} {device_minor}"
+        )));
+    }
+    let bind = clone_mount(found.as_fd(), false).failing(doing)?;
+    set_read_only(bind.as_fd(), false)?;
+    Ok(Some(bind))
+}
+
+/// Paths of the mounts directly on the mount with this number, relative to its root, from the text of `/proc/PID/mountinfo`
+/// (proc_pid_mountinfo(5)).
+fn below(text: &str, id: u64) -> Vec<PathBuf> {
+    let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split(' ').collect()).collect();
+    let id = id.to_string();
+    let field = |line: &[&str], n: usize| line.get(n).map(|text| unescape(text));
+    let Some(own) = lines.iter().find(|line| line.first() == Some(&id.as_str())) else { return Vec::new() };
+    let Some(own) = field(own, 4) else { return Vec::new() };
+    lines
+        .iter()
+        .filter(|line| line.get(1) == Some(&id.as_str()))
+        .filter_map(|line| Some(field(line, 4)?.strip_prefix(&own).ok()?.to_path_buf()))
+        .collect()
+}
+
+/// A path of mountinfo, in which blanks and the like are `\ooo`.
+fn unescape(text: &str) -> PathBuf {
+    let mut bytes = Vec::new();
+    let mut rest = text.as_bytes();
+    while let Some((&byte, after)) = rest.split_first() {
+        let octal = (byte == b'\\').then(|| after.get(..3)).flatten();
+        let octal = octal.and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok());
+        bytes.push(octal.unwrap_or(byte));
+        rest = if octal.is_some() { &after[3..] } else { after };
+    }
+    PathBuf::from(OsString::from_vec(bytes))
 }
 
 fn proc() -> Result<OwnedFd, Failure> {
     match detached("proc", &[], NOSUID | NODEV | NOEXEC) {
         // Parts of the /proc that we can see are covered, so the kernel refuses one that is not: inside other containers.
-        Err(Failure::Step { errno: libc::EPERM, .. }) => clone_tree(CWD, OsStr::new("/proc"), true),
+        Err(Failure::Step { errno: libc::EPERM, .. }) => {
+            let tree = clone_tree(Path::new("/proc"), true)?;
+            let of = fstatfs(&tree).failing(|| "look at /proc".into())?;
+            if of.f_type != libc::PROC_SUPER_MAGIC {
+                return Err(Failure::Specification("what is mounted at /proc here is not procfs".into()));
+            }
+            Ok(tree)
+        }
         other => other,
     }
 }
@@ -469,13 +602,15 @@ fn sys_tree(own_network: bool) -> Result<OwnedFd, Failure> {
     if own_network && let Ok(tree) = detached("sysfs", &[], attributes) {
         return Ok(tree);
     }
-    let tree = clone_tree(CWD, OsStr::new("/sys"), true)?;
+    let tree = clone_tree(Path::new("/sys"), true)?;
     sys::mount_set_attributes(tree.as_fd(), attributes, true).failing(|| "make /sys read-only".into())?;
     Ok(tree)
 }
 
+/// What is not a terminal or a stream of the caller's is the null device of the container.
 fn standard_streams(
     stdin: Option<OwnedFd>,
+    null: &OwnedFd,
     pty: Option<(OwnedFd, OwnedFd)>,
     control: &OwnedFd,
 ) -> Result<(), Failure> {
@@ -487,34 +622,52 @@ fn standard_streams(
         rustix::stdio::dup2_stdout(&inner).failing(doing)?;
         return rustix::stdio::dup2_stderr(&inner).failing(doing);
     }
-    let stdin = match stdin {
-        Some(stdin) => stdin,
-        None => openat(CWD, "/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).failing(doing)?,
-    };
-    rustix::stdio::dup2_stdin(&stdin).failing(doing)
+    match &stdin {
+        Some(stdin) => rustix::stdio::dup2_stdin(stdin).failing(doing)?,
+        None => rustix::stdio::dup2_stdin(null).failing(doing)?,
+    }
+    if !is_pipe(rustix::stdio::stdout()) {
+        rustix::stdio::dup2_stdout(null).failing(doing)?;
+    }
+    if !is_pipe(rustix::stdio::stderr()) {
+        rustix::stdio::dup2_stderr(null).failing(doing)?;
+    }
+    Ok(())
 }
 
-/// Makes pipes and the terminal belong to the user, so that `/dev/stdout` can be opened. Files and terminals of the host stay
-/// whose they are.
+fn is_pipe(stream: BorrowedFd<'_>) -> bool {
+    fstat(stream).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Fifo)
+}
+
+/// Makes pipes and the terminal belong to the user, so that `/dev/stdout` can be opened.
 fn give_streams(user: &User, own_terminal: bool) {
     for stream in [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()] {
-        let pipe = fstat(stream).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Fifo);
-        if pipe || own_terminal {
+        if is_pipe(stream) || own_terminal {
             // Refused for pipes of somebody else, who then knows what he does.
             let _ = rustix::fs::fchown(stream, Some(rustix::fs::Uid::from_raw(user.uid)), None);
         }
     }
 }
 
-/// Changes to the working directory and makes it, as Docker does.
-fn enter_directory(path: &Path) -> Result<(), Failure> {
+/// Changes to the working directory and makes it, as Docker does. Links of the image lead to directories of the image, and those of
+/// `/proc` nowhere.
+fn enter_directory(root: &Dir, path: &Path) -> Result<(), Failure> {
     let doing = || format!("enter the working directory {}", path.display());
-    match chdir(path) {
+    let flags = OFlags::PATH | OFlags::DIRECTORY;
+    let directory = match root.open(path, flags) {
         Err(Errno::NOENT) => {
-            std::fs::create_dir_all(path).failing(doing).and_then(|()| chdir(path).failing(doing))
+            let place = mountpoints::locate(root, path)?;
+            let names: Vec<_> = place.path.iter().collect();
+            let mut made: PathBuf = names[..names.len() - place.missing].iter().collect();
+            for name in &names[names.len() - place.missing..] {
+                root.dir(&made).and_then(|parent| parent.make_dir(name)).failing(doing)?;
+                made.push(name);
+            }
+            root.open_real(&made, flags).failing(doing)?
         }
-        other => other.failing(doing),
-    }
+        other => other.failing(doing)?,
+    };
+    fchdir(&directory).failing(doing)
 }
 
 /// Seccomp while CAP_SYS_ADMIN is there, then capabilities and user. The order is that of what each step needs.
@@ -615,15 +768,19 @@ impl Command {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "as the command, with its root and its rights")]
 fn exists(path: &CString) -> bool {
     rustix::fs::stat(path.as_c_str()).is_ok()
 }
 
 /// Why the kernel may not know the format of a file.
+#[expect(clippy::disallowed_methods, reason = "as the command, with its root and its rights")]
 fn describe(path: &CString) -> String {
     let mut header = [0; 20];
-    let read = std::fs::File::open(OsStr::from_bytes(path.as_bytes()))
-        .and_then(|mut file| file.read_exact(&mut header));
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let read = rustix::fs::open(path.as_c_str(), flags, Mode::empty())
+        .map_err(std::io::Error::from)
+        .and_then(|file| std::fs::File::from(file).read_exact(&mut header));
     let name = path.to_string_lossy();
     match crate::binfmt::architecture_of(&header) {
         _ if read.is_err() => format!("{name} is neither an ELF file nor a script with #!"),
@@ -637,16 +794,25 @@ fn describe(path: &CString) -> String {
     }
 }
 
-/// Pid 1 that starts the command as its child, passes signals to it and reaps what is orphaned.
+/// Pid 1 that starts the command as its child, passes signals to it and reaps what is orphaned. It has no capabilities, the filter
+/// of the command, and cannot be looked into; so the monitor, which has the rights, sends signals to the command itself.
 fn run_init(
     spec: &Spec,
     mapping: &IdMapping,
     user: &User,
     command: &Command,
     alive: &OwnedFd,
+    started: OwnedFd,
 ) -> Result<Never, Failure> {
     sys::block_all_signals();
-    let pid = match sys::clone_process(0).failing(|| "start the command".into())? {
+    // Nobody inside shall reach our executable and descriptors through /proc/1. The command's process has this, too, until it is
+    // executed.
+    let closed = || {
+        rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
+            .failing(|| "close /proc/1".into())
+    };
+    closed()?;
+    let pid = match sys::fork_from_pid_1().failing(|| "start the command".into())? {
         Cloned::Parent(pid) => pid,
         Cloned::Child => {
             // A group of its own in the foreground of the terminal, as a shell starts a job, so that keys reach it and not us.
@@ -663,8 +829,11 @@ fn run_init(
             return Err(command.execute());
         }
     };
-    // Nobody inside shall reach our executable through /proc/1/exe.
-    let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
+    // The child reports what keeps the command from being executed; what fails here ends everything with it.
+    become_harmless(spec, mapping, user, started, pid)?;
+    // A change of user ids undoes it where fs.suid_dumpable is set, and the death signal in any case.
+    closed()?;
+    die_with_monitor(alive)?;
     loop {
         let signal = sys::wait_signal().failing(|| "wait for signals".into())?;
         if signal != libc::SIGCHLD {
@@ -681,5 +850,38 @@ fn run_init(
                 });
             }
         }
+    }
+}
+
+/// Hands the command's pidfd to the monitor and gives up everything that an init does not need.
+fn become_harmless(
+    spec: &Spec,
+    mapping: &IdMapping,
+    user: &User,
+    started: OwnedFd,
+    command: i32,
+) -> Result<(), Failure> {
+    let doing = || "hand over the command".to_string();
+    let process = rustix::process::Pid::from_raw(command).expect("clone returned a process id above 0");
+    let pidfd = rustix::process::pidfd_open(process, rustix::process::PidfdFlags::empty()).failing(doing)?;
+    wire::send(started.as_fd(), &(), &[pidfd.as_fd()]).failing(doing)?;
+    drop((started, pidfd));
+    drop_privileges(spec, mapping, user)?;
+    sys::set_capabilities(0).failing(|| "give up the capabilities".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mounts_directly_below_are_found() {
+        let text = "20 1 0:5 / / rw - ext4 /dev/root rw\n30 20 0:6 / /proc/root/sys ro - sysfs sysfs rw\n\
+            31 30 0:7 / /proc/root/sys/kernel/debug rw - debugfs debugfs rw\n32 31 0:8 / /proc/root/sys/kernel/debug/tracing rw - t t rw\n\
+            33 30 0:9 / /proc/root/sys/a\\040b rw - tmpfs t rw\n34 20 0:9 / /proc/root/sysx rw - tmpfs t rw\n";
+        assert_eq!(below(text, 30), [Path::new("kernel/debug"), Path::new("a b")]);
+        assert_eq!(below(text, 34), [] as [&Path; 0]);
+        assert_eq!(below("", 30), [] as [&Path; 0]);
+        assert_eq!(unescape("a\\040\\"), Path::new("a \\"));
     }
 }

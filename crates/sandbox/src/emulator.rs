@@ -1,5 +1,7 @@
 //! An emulator is an executable for a guest architecture: how it is found, and what it is asked.
 
+#![expect(clippy::disallowed_methods, reason = "files of the host")]
+
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -10,7 +12,7 @@ use std::sync::OnceLock;
 use crossdock_platform::Platform;
 
 use crate::binfmt::{Architecture, Flags, known_architectures};
-use crate::error::{Doing, SandboxError};
+use crate::error::SandboxError;
 
 /// Name of our own emulator's executable.
 const BUILTIN: &str = "crossdock-emu";
@@ -98,10 +100,6 @@ impl Emulator {
             Command::new(&self.path).arg("--version").stdin(Stdio::null()).stderr(Stdio::null()).output();
         let text = String::from_utf8_lossy(&output.ok()?.stdout).into_owned();
         text.lines().next().map(str::to_string).filter(|line| !line.is_empty())
-    }
-
-    pub(crate) fn open(&self) -> Result<fs::File, SandboxError> {
-        fs::File::open(&self.path).doing(|| format!("open the emulator {}", self.path.display()))
     }
 }
 

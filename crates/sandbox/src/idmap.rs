@@ -2,6 +2,8 @@
 //!
 //! Sources: user_namespaces(7), subuid(5).
 
+#![expect(clippy::disallowed_methods, reason = "files of the host")]
+
 use std::fs;
 use std::io;
 use std::path::Path;

@@ -10,13 +10,16 @@
 pub mod binfmt;
 pub mod capabilities;
 mod container;
+mod dir;
 pub mod doctor;
 pub mod emulator;
 mod error;
+mod host;
 pub mod idmap;
 mod monitor;
 mod mountpoints;
 mod overlay;
+mod relay;
 mod run;
 mod seccomp;
 mod spec;

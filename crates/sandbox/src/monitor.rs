@@ -2,19 +2,26 @@
 //!
 //! Single-threaded, in the namespaces of its parent. See `docs/dev/sandbox.md`.
 
-use std::ffi::OsStr;
+#![expect(
+    clippy::disallowed_methods,
+    reason = "paths of the store, of the caller and of the host's /etc; what is inside a root goes through Dir"
+)]
+
 use std::fs;
 use std::io::{Read, Seek};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, StatxFlags, statx};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, StatxFlags, statx};
 use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use crate::container::{self, Prepared, What};
+use crate::dir::{Dir, clone_mount};
 use crate::error::{Doing, Failure};
+use crate::host;
 use crate::idmap::IdMapping;
 use crate::mountpoints::{self, Created, Plan, Wanted};
 use crate::overlay::{self, Upper, clone_tree, forget_volatile, mount_overlay, set_read_only};
@@ -105,9 +112,7 @@ fn run(
             MountKind::Bind { source: Source::Descriptor(_), recursive } => {
                 Some(open_descriptor(descriptors.next().ok_or_else(lost)?, *recursive)?)
             }
-            MountKind::Bind { source: Source::Path(path), recursive } => {
-                Some(clone_tree(CWD, path.as_os_str(), *recursive)?)
-            }
+            MountKind::Bind { source: Source::Path(path), recursive } => Some(clone_tree(path, *recursive)?),
             MountKind::Overlay { lower, upper, work } => {
                 let upper = Upper { upper: upper.clone(), work: work.clone(), volatile: false };
                 Some(mount_overlay(lower, Some(&upper))?)
@@ -143,10 +148,10 @@ fn run(
 
 /// A detached mount of something the parent has open.
 fn open_descriptor(descriptor: OwnedFd, recursive: bool) -> Result<OwnedFd, Failure> {
-    match clone_tree(descriptor.as_fd(), OsStr::new(""), recursive) {
+    match clone_mount(descriptor.as_fd(), recursive) {
         // A detached mount cannot be cloned before Linux 6.15; it is then used itself.
-        Err(Failure::Step { errno: libc::EINVAL, .. }) => Ok(descriptor),
-        other => other,
+        Err(Errno::INVAL) => Ok(descriptor),
+        other => other.failing(|| "bind an open file or directory".into()),
     }
 }
 
@@ -191,10 +196,12 @@ fn has_apt(spec: &Spec) -> bool {
         Root::Overlay { lower, upper, .. } => lower.iter().chain([upper]).collect(),
         Root::OverlayReadOnly { lower } => lower.iter().collect(),
     };
-    // Not followed: a link would lead out of the layer.
-    let is_there =
-        |layer: &&PathBuf| layer.join("etc/apt/apt.conf.d").symlink_metadata().is_ok_and(|m| m.is_dir());
-    layers.iter().any(is_there)
+    // Links are not followed: what is in a layer is not the whole of the root.
+    layers.iter().any(|layer| {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let layer = rustix::fs::open(layer.as_path(), flags, Mode::empty()).map(Dir::from);
+        layer.is_ok_and(|layer| layer.dir("etc/apt/apt.conf.d").is_ok())
+    })
 }
 
 /// Text of `/etc/hosts`: names of this container, those asked for, and in the host's network the host's own.
@@ -229,7 +236,7 @@ fn prepare_root(
     spec: &Spec,
     prepared: &mut [Prepared],
     cleanup: &mut Cleanup,
-) -> Result<(OwnedFd, Option<OwnedFd>), Failure> {
+) -> Result<(OwnedFd, Option<Dir>), Failure> {
     let wanted: Vec<Wanted> =
         prepared.iter().map(|p| Wanted { target: p.target.clone(), directory: p.directory }).collect();
     let place = |prepared: &mut [Prepared], paths: Vec<PathBuf>| {
@@ -246,10 +253,11 @@ fn prepare_root(
         }
         Root::OverlayReadOnly { lower } => (lower, None, None),
     };
-    if let Some(base) = base {
-        let root = clone_tree(CWD, base.as_os_str(), false)?;
-        let Plan { paths, absent } = mountpoints::plan(root.as_fd(), &wanted)?;
-        cleanup.created = Created::make(root.as_fd(), base, &absent)?;
+    if let Some(base_path) = base {
+        let root = clone_tree(base_path, false)?;
+        let base = Dir::from(root.try_clone().failing(|| "prepare the root".into())?);
+        let Plan { paths, absent } = mountpoints::plan(&base, &wanted)?;
+        cleanup.created = Created::make(&base, &opened(base_path)?, &absent)?;
         place(prepared, paths);
         return Ok((root, None));
     }
@@ -267,44 +275,57 @@ fn prepare_root(
         lower.iter().map(PathBuf::as_path).chain(top).map(Path::to_path_buf).collect::<Vec<_>>()
     };
     let changed = upper.as_ref().map(|upper| upper.upper.as_path()).filter(|upper| !is_empty(upper));
-    let view = mount_overlay(&with(changed), None)?;
-    let Plan { mut paths, mut absent } = mountpoints::plan(view.as_fd(), &wanted)?;
+    let view = Dir::from(mount_overlay(&with(changed), None)?);
+    let Plan { mut paths, mut absent } = mountpoints::plan(&view, &wanted)?;
     let root = if absent.is_empty() {
         mount_overlay(lower, upper.as_ref())?
     } else {
         let skeleton = skeleton_path(upper.as_ref())?;
+        rustix::fs::mkdir(&skeleton, Mode::from_raw_mode(0o700))
+            .failing(|| format!("create {}", skeleton.display()))?;
         cleanup.skeleton = Some(skeleton.clone());
-        mountpoints::make_skeleton(&skeleton, view.as_fd(), &absent)?;
+        mountpoints::make_skeleton(&opened(&skeleton)?, &view, &absent)?;
         mount_overlay(&with(Some(&skeleton)), upper.as_ref())?
     };
+    let mounted = Dir::from(root.try_clone().failing(|| "prepare the root".into())?);
     if cleanup.skeleton.is_some() {
-        Plan { paths, absent } = mountpoints::plan(root.as_fd(), &wanted)?;
+        Plan { paths, absent } = mountpoints::plan(&mounted, &wanted)?;
     }
     if let (false, Some(upper)) = (absent.is_empty(), &upper) {
-        cleanup.created = Created::make(root.as_fd(), &upper.upper, &absent)?;
+        cleanup.created = Created::make(&mounted, &opened(&upper.upper)?, &absent)?;
     }
     place(prepared, paths);
     Ok((root, Some(view)))
+}
+
+/// A directory of the store or of the caller.
+fn opened(path: &Path) -> Result<Dir, Failure> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open(path, flags, Mode::empty()).map(Dir::from).failing(|| format!("open {}", path.display()))
 }
 
 fn is_empty(directory: &Path) -> bool {
     fs::read_dir(directory).is_ok_and(|mut entries| entries.next().is_none())
 }
 
-/// Beside `work`, on the same file system; without upper somewhere temporary.
+/// Beside `work`, on the same file system; without upper somewhere temporary, under a name that is nobody else's.
 fn skeleton_path(upper: Option<&Upper>) -> Result<PathBuf, Failure> {
     match upper {
         Some(upper) => {
             let mut name = upper.work.file_name().unwrap_or_default().to_os_string();
             name.push(".mounts");
-            Ok(upper.work.with_file_name(name))
+            let path = upper.work.with_file_name(name);
+            // Left behind by a monitor that was killed.
+            match fs::remove_dir_all(&path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    Err(error).failing(|| format!("remove {}", path.display()))
+                }
+                _ => Ok(path),
+            }
         }
         None => {
-            let path = std::env::temp_dir().join(format!("crossdock-mounts-{}", std::process::id()));
-            let _ = fs::remove_dir_all(&path);
-            rustix::fs::mkdir(&path, Mode::from_raw_mode(0o700))
-                .failing(|| format!("create {}", path.display()))?;
-            Ok(path)
+            let random = sys::random().failing(|| "name a temporary directory".into())?;
+            Ok(std::env::temp_dir().join(format!("crossdock-mounts-{random:016x}")))
         }
     }
 }
@@ -313,19 +334,22 @@ fn skeleton_path(upper: Option<&Upper>) -> Result<PathBuf, Failure> {
 fn start(
     control: &OwnedFd,
     spec: &Spec,
-    (root, view): (OwnedFd, Option<OwnedFd>),
+    (root, view): (OwnedFd, Option<Dir>),
     prepared: Vec<Prepared>,
     stdin: Option<OwnedFd>,
     terminal: Option<wire::Window>,
 ) -> Result<i32, Failure> {
     let mut namespaces = libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
     namespaces |= libc::CLONE_NEWCGROUP;
-    if spec.network == Network::None {
+    if spec.network != Network::Host {
         namespaces |= libc::CLONE_NEWNET;
     }
     // Closed when the monitor is gone: by it, pid 1 notices a death before it asked to be told of one.
     let (alive, _alive) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
         .failing(|| "make a pipe for the sandbox".into())?;
+    let (watched, started) =
+        socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+            .failing(|| "make a socket for the sandbox".into())?;
     let clone = sys::clone_process(namespaces).or_else(|error| match error.raw_os_error() {
         Some(libc::EINVAL) => sys::clone_process(namespaces & !libc::CLONE_NEWCGROUP),
         _ => Err(error),
@@ -334,18 +358,19 @@ fn start(
         Cloned::Parent(pid) => pid,
         Cloned::Child => {
             // Soon, so that the monitor is the last to close the view, and it is the monitor that waits for the kernel.
-            drop((view, _alive));
-            let inside = container::Inside { spec, root, mounts: prepared, stdin, terminal, control, alive };
+            drop((view, _alive, watched));
+            let inside =
+                container::Inside { spec, root, mounts: prepared, stdin, terminal, control, alive, started };
             let failure = container::run(inside);
             let _ = wire::send(control.as_fd(), &Report::Failed(failure), &[]);
             sys::exit_now(125)
         }
     };
     // Without these the mounts and pipes live exactly as long as the container.
-    drop((root, prepared, stdin));
+    drop((root, prepared, stdin, started));
     close_standard_streams();
     drop(view);
-    watch(control, pid)
+    Watch { pid, started: Some(watched), command: None, killed_for: None }.serve(control)
 }
 
 /// The container's output must end when the container does, not when the monitor does.
@@ -357,36 +382,102 @@ fn close_standard_streams() {
     }
 }
 
-/// Passes signals on until pid 1 ends; kills it when the parent is gone. Returns its raw wait status.
-fn watch(control: &OwnedFd, pid: i32) -> Result<i32, Failure> {
-    let doing = || "watch the sandbox".to_string();
-    let process = Pid::from_raw(pid).expect("clone returned a process id above 0 to its parent");
-    let pidfd = pidfd_open(process, PidfdFlags::empty()).failing(doing)?;
-    let mut parent_is_there = true;
-    loop {
-        let mut watched = vec![PollFd::new(&pidfd, PollFlags::IN)];
-        if parent_is_there {
-            watched.push(PollFd::new(control, PollFlags::IN));
-        }
-        match poll(&mut watched, None) {
-            Err(Errno::INTR) => continue,
-            other => other.failing(doing)?,
-        };
-        let ready: Vec<bool> = watched.iter().map(|fd| !fd.revents().is_empty()).collect();
-        if ready[0] {
-            return sys::wait(pid).map(|(_, status)| status).failing(doing);
-        }
-        if ready.get(1) == Some(&true) {
-            match wire::receive::<Order>(control) {
-                Ok(Some((Order::Signal(signal), _))) => {
-                    let _ = sys::kill(pid, signal);
-                }
-                Ok(Some(_)) => {}
-                Ok(None) | Err(_) => {
-                    parent_is_there = false;
-                    let _ = sys::kill(pid, libc::SIGKILL);
+/// The container as the monitor sees it.
+struct Watch {
+    /// Pid 1, by its number here.
+    pid: i32,
+    /// Hangs up when the command is executed.
+    started: Option<OwnedFd>,
+    /// The command below an init.
+    command: Option<OwnedFd>,
+    /// The signal that pid 1 was killed in the name of.
+    killed_for: Option<i32>,
+}
+
+impl Watch {
+    /// Passes signals on until pid 1 ends; kills it when the parent is gone. Returns its raw wait status.
+    fn serve(mut self, control: &OwnedFd) -> Result<i32, Failure> {
+        let doing = || "watch the sandbox".to_string();
+        let process = Pid::from_raw(self.pid).expect("clone returned a process id above 0 to its parent");
+        let pidfd = pidfd_open(process, PidfdFlags::empty()).failing(doing)?;
+        let mut parent = Some(control);
+        loop {
+            let mut watched = vec![PollFd::new(&pidfd, PollFlags::IN)];
+            for socket in [self.started.as_ref(), parent].into_iter().flatten() {
+                watched.push(PollFd::new(socket, PollFlags::IN));
+            }
+            match poll(&mut watched, None) {
+                Err(Errno::INTR) => continue,
+                other => other.failing(doing)?,
+            };
+            let ready: Vec<bool> = watched.iter().map(|fd| !fd.revents().is_empty()).collect();
+            drop(watched);
+            if ready[0] {
+                let (_, status) = sys::wait(self.pid).failing(doing)?;
+                return Ok(match self.killed_for {
+                    // As if pid 1 were not immune: the raw status of a process that a signal killed is its number.
+                    Some(signal) if libc::WIFSIGNALED(status) => signal,
+                    _ => status,
+                });
+            }
+            // First what became of the command, since that decides about a signal.
+            if self.started.is_some() && ready[1] {
+                self.note_start();
+                continue;
+            }
+            if let Some(socket) = parent.filter(|_| ready.last() == Some(&true)) {
+                match wire::receive::<Order>(socket) {
+                    Ok(Some((Order::Signal(signal), _))) => self.signal(signal),
+                    Ok(Some(_)) => {}
+                    Ok(None) | Err(_) => {
+                        parent = None;
+                        let _ = sys::kill(self.pid, libc::SIGKILL);
+                    }
                 }
             }
         }
     }
+
+    fn note_start(&mut self) {
+        let Some(socket) = &self.started else { return };
+        match wire::receive::<()>(socket) {
+            Ok(Some(((), descriptors))) => self.command = descriptors.into_iter().next(),
+            Ok(None) | Err(_) => self.started = None,
+        }
+    }
+
+    /// Sends a signal to the command. What would end every other process ends pid 1, too, though the kernel makes it immune to what
+    /// it has no handler for; and a command that is not executed yet does not have to be.
+    fn signal(&mut self, signal: i32) {
+        let ends = ends_by_default(signal);
+        if ends && self.started.is_some() {
+            self.killed_for = Some(signal);
+            let _ = sys::kill(self.pid, libc::SIGKILL);
+        } else if signal == libc::SIGKILL {
+            let _ = sys::kill(self.pid, signal);
+        } else if let Some(command) = &self.command {
+            let _ = sys::signal_process(command.as_fd(), signal);
+        } else if ends && host::takes_default_action(self.pid, signal) {
+            self.killed_for = Some(signal);
+            let _ = sys::kill(self.pid, libc::SIGKILL);
+        } else {
+            let _ = sys::kill(self.pid, signal);
+        }
+    }
+}
+
+/// Whether the default action of a signal is the end of the process, signal(7).
+fn ends_by_default(signal: i32) -> bool {
+    const OTHERS: [i32; 9] = [
+        libc::SIGCHLD,
+        libc::SIGCONT,
+        libc::SIGKILL,
+        libc::SIGSTOP,
+        libc::SIGTSTP,
+        libc::SIGTTIN,
+        libc::SIGTTOU,
+        libc::SIGURG,
+        libc::SIGWINCH,
+    ];
+    (1..=64).contains(&signal) && !OTHERS.contains(&signal)
 }

@@ -4,16 +4,17 @@
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{
-    AtFlags, CWD, FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Timespec, Timestamps, Uid, XattrFlags,
-    fstat, openat, openat2, readlinkat, utimensat,
+    FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid, XattrFlags, fchmod, fchown, fstat,
+    futimens, readlinkat,
 };
 use rustix::io::Errno;
 
+use crate::dir::{Dir, FileId};
 use crate::error::{Doing, Failure};
 
 /// Symbolic links followed at most, as in the kernel (`MAXSYMLINKS`).
@@ -36,30 +37,12 @@ impl Place {
     }
 }
 
-/// Opens an existing path of the root, as the container would see it; never outside of it.
-pub fn open_in(root: BorrowedFd<'_>, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
-    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
-    loop {
-        // EAGAIN: something was renamed during the walk, see openat2(2).
-        match openat2(
-            root,
-            path,
-            flags | OFlags::CLOEXEC,
-            Mode::empty(),
-            ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS,
-        ) {
-            Err(Errno::AGAIN) => continue,
-            other => return other,
-        }
-    }
-}
-
 /// Finds where `target` leads in `root`.
-pub fn locate(root: BorrowedFd<'_>, target: &Path) -> Result<Place, Failure> {
+pub fn locate(root: &Dir, target: &Path) -> Result<Place, Failure> {
     let refuse = |reason: String| Failure::Target { target: target.display().to_string(), reason };
     let mut pending: VecDeque<OsString> = components(target);
     // Directories entered so far, by name; the root itself is not in the list.
-    let mut entered: Vec<(OsString, OwnedFd)> = Vec::new();
+    let mut entered: Vec<(OsString, Dir)> = Vec::new();
     let mut missing: Vec<OsString> = Vec::new();
     let mut file: Option<OsString> = None;
     let mut links = 0;
@@ -74,19 +57,18 @@ pub fn locate(root: BorrowedFd<'_>, target: &Path) -> Result<Place, Failure> {
             missing.push(name);
             continue;
         }
-        let current = entered.last().map_or(root, |(_, fd)| fd.as_fd());
-        let found =
-            match openat(current, &name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()) {
-                Ok(found) => found,
-                Err(Errno::NOENT) => {
-                    missing.push(name);
-                    continue;
-                }
-                Err(error) => return Err(refuse(format!("{}: {error}", name.display()))),
-            };
+        let current = entered.last().map_or(root, |(_, directory)| directory);
+        let found = match current.open_real(&name, OFlags::PATH | OFlags::NOFOLLOW) {
+            Ok(found) => found,
+            Err(Errno::NOENT) => {
+                missing.push(name);
+                continue;
+            }
+            Err(error) => return Err(refuse(format!("{}: {error}", name.display()))),
+        };
         let stat = fstat(&found).failing(|| format!("look at {}", target.display()))?;
         match FileType::from_raw_mode(stat.st_mode) {
-            FileType::Directory => entered.push((name, found)),
+            FileType::Directory => entered.push((name, found.into())),
             FileType::Symlink => {
                 links += 1;
                 if links > SYMLINKS_MAX {
@@ -153,7 +135,7 @@ pub struct Plan {
 /// Finds all wanted places, in the order in which they will be mounted.
 ///
 /// A place below one that comes earlier will be on that mount, so its absence from the root does not matter.
-pub fn plan(root: BorrowedFd<'_>, wanted: &[Wanted]) -> Result<Plan, Failure> {
+pub fn plan(root: &Dir, wanted: &[Wanted]) -> Result<Plan, Failure> {
     let mut paths: Vec<PathBuf> = Vec::new();
     let mut absent: Vec<Absent> = Vec::new();
     for Wanted { target, directory } in wanted {
@@ -183,29 +165,20 @@ pub fn plan(root: BorrowedFd<'_>, wanted: &[Wanted]) -> Result<Plan, Failure> {
     Ok(Plan { paths, absent })
 }
 
-/// Makes a directory tree with the absent places, whose existing parents have the metadata that they have in `root`.
-pub fn make_skeleton(skeleton: &Path, root: BorrowedFd<'_>, absent: &[Absent]) -> Result<(), Failure> {
-    let doing = || format!("make mount points in {}", skeleton.display());
-    match rustix::fs::mkdir(skeleton, Mode::from_raw_mode(0o755)) {
-        Ok(()) | Err(Errno::EXIST) => {}
-        Err(error) => return Err(error).failing(doing),
-    }
-    let mut times: Vec<(PathBuf, Timestamps)> =
-        vec![(skeleton.into(), copy_metadata(root, Path::new(""), skeleton)?)];
+/// Fills an empty directory with the absent places; its directories have the metadata of those of `root` that they cover.
+pub fn make_skeleton(skeleton: &Dir, root: &Dir, absent: &[Absent]) -> Result<(), Failure> {
+    let doing = || "make mount points beside the layers".to_string();
+    let mut times: Vec<(PathBuf, Timestamps)> = vec![(PathBuf::new(), copy_metadata(root, "", skeleton)?)];
     for Absent { place, directory } in absent {
         let names: Vec<_> = place.path.iter().collect();
-        let mut inner = PathBuf::new();
+        let mut path = PathBuf::new();
         for (n, name) in names.iter().enumerate() {
-            inner.push(name);
-            let outer = skeleton.join(&inner);
-            if n + 1 == names.len() && !directory {
-                let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                openat(CWD, &outer, flags, Mode::from_raw_mode(0o644)).failing(doing)?;
-                continue;
-            }
-            match rustix::fs::mkdir(&outer, Mode::from_raw_mode(0o755)) {
+            let parent = skeleton.dir(&path).failing(doing)?;
+            path.push(name);
+            match parent.make_place(name, *directory || n + 1 < names.len()) {
                 Ok(()) if n < names.len() - place.missing => {
-                    times.push((outer.clone(), copy_metadata(root, &inner, &outer)?));
+                    let made = skeleton.dir(&path).failing(doing)?;
+                    times.push((path.clone(), copy_metadata(root, &path, &made)?));
                 }
                 Ok(()) | Err(Errno::EXIST) => {}
                 Err(error) => return Err(error).failing(doing),
@@ -213,18 +186,22 @@ pub fn make_skeleton(skeleton: &Path, root: BorrowedFd<'_>, absent: &[Absent]) -
         }
     }
     for (path, times) in times {
-        utimensat(CWD, &path, &times, AtFlags::SYMLINK_NOFOLLOW).failing(doing)?;
+        let made = skeleton.open_real(&path, OFlags::RDONLY | OFlags::DIRECTORY).failing(doing)?;
+        futimens(&made, &times).failing(doing)?;
     }
     Ok(())
 }
 
-/// Gives the directory `to` mode, owner and attributes of a directory of the root, and returns the times it should get.
-fn copy_metadata(root: BorrowedFd<'_>, inner: &Path, to: &Path) -> Result<Timestamps, Failure> {
-    let doing = || format!("copy the metadata of /{} of the image", inner.display());
-    let from = open_in(root, inner, OFlags::RDONLY | OFlags::DIRECTORY).failing(doing)?;
+/// Gives a directory the mode, owner and attributes of one of the root, and returns the times it should get.
+fn copy_metadata(root: &Dir, path: impl AsRef<Path>, to: &Dir) -> Result<Timestamps, Failure> {
+    let path = path.as_ref();
+    let doing = || format!("copy the metadata of /{} of the image", path.display());
+    let readable = OFlags::RDONLY | OFlags::DIRECTORY;
+    let from = root.open_real(path, readable).failing(doing)?;
+    let to = to.open_real(".", readable).failing(doing)?;
     let stat = fstat(&from).failing(doing)?;
-    let _ = rustix::fs::chown(to, Some(Uid::from_raw(stat.st_uid)), Some(Gid::from_raw(stat.st_gid)));
-    rustix::fs::chmod(to, Mode::from_raw_mode(stat.st_mode)).failing(doing)?;
+    let _ = fchown(&to, Some(Uid::from_raw(stat.st_uid)), Some(Gid::from_raw(stat.st_gid)));
+    fchmod(&to, Mode::from_raw_mode(stat.st_mode)).failing(doing)?;
     let mut names = vec![0u8; 64 << 10];
     let length = rustix::fs::flistxattr(&from, names.as_mut_slice()).unwrap_or(0);
     for name in names[..length].split(|&b| b == 0).filter(|name| !name.is_empty()) {
@@ -234,7 +211,7 @@ fn copy_metadata(root: BorrowedFd<'_>, inner: &Path, to: &Path) -> Result<Timest
         }
         let mut value = vec![0u8; 64 << 10];
         if let Ok(length) = rustix::fs::fgetxattr(&from, name, value.as_mut_slice()) {
-            let _ = rustix::fs::setxattr(to, name, &value[..length], XattrFlags::empty());
+            let _ = rustix::fs::fsetxattr(&to, name, &value[..length], XattrFlags::empty());
         }
     }
     Ok(times_of(&stat))
@@ -248,91 +225,94 @@ fn times_of(stat: &Stat) -> Timestamps {
 }
 
 /// Mount points made in the root itself, to be taken away after the run.
+///
+/// A command can rename what is above them and put something else in its place. So each is known by the directory that it was
+/// made in, open since, and by its inode; a path is not looked up again.
 #[derive(Debug, Default)]
-pub struct Created {
-    /// Directory whose children they are: the root directory, or upper.
-    base: PathBuf,
-    items: Vec<Item>,
-}
+pub struct Created(Vec<Item>);
 
 #[derive(Debug)]
 struct Item {
-    path: PathBuf,
+    /// Open for reading, so that its times can be set.
+    parent: Dir,
+    name: OsString,
+    /// What was made. Open, so that its inode number is nobody else's.
+    made: OwnedFd,
     directory: bool,
     /// Something was deleted here by the layer in upper before.
     whiteout: bool,
     /// Times of the parent before and after.
-    parent: Option<(Timestamps, Timestamps)>,
+    times: (Timestamps, Timestamps),
 }
 
 impl Created {
-    /// Makes the absent places in `root`, whose changes go to the directory `base`.
-    pub fn make(root: BorrowedFd<'_>, base: &Path, absent: &[Absent]) -> Result<Created, Failure> {
-        let mut created = Created { base: base.into(), items: Vec::new() };
-        let result = absent.iter().try_for_each(|absent| created.make_one(root, absent));
+    /// Makes the absent places in `root`, whose changes go to the directory `base`: the root itself, or upper.
+    pub fn make(root: &Dir, base: &Dir, absent: &[Absent]) -> Result<Created, Failure> {
+        let mut created = Created::default();
+        let result = absent.iter().try_for_each(|absent| created.make_one(root, base, absent));
         if result.is_err() {
             created.remove();
         }
         result.map(|()| created)
     }
 
-    fn make_one(&mut self, root: BorrowedFd<'_>, absent: &Absent) -> Result<(), Failure> {
+    fn make_one(&mut self, root: &Dir, base: &Dir, absent: &Absent) -> Result<(), Failure> {
         let Absent { place, directory } = absent;
         let doing = || format!("make the mount point /{}", place.path.display());
         let names: Vec<_> = place.path.iter().collect();
         let mut path: PathBuf = names[..names.len() - place.missing].iter().collect();
         for (n, name) in names.iter().enumerate().skip(names.len() - place.missing) {
-            let parent = open_in(root, &path, OFlags::PATH | OFlags::DIRECTORY).failing(doing)?;
-            let above = self.base.join(&path);
-            path.push(name);
-            let times = || rustix::fs::lstat(&above).ok().map(|stat| times_of(&stat));
-            let whiteout = rustix::fs::lstat(above.join(name)).is_ok_and(|stat| is_whiteout(&stat));
-            let before = times();
+            let parent = root.dir(&path).failing(doing)?;
             let is_directory = *directory || n + 1 < names.len();
-            let made = if is_directory {
-                rustix::fs::mkdirat(&parent, *name, Mode::from_raw_mode(0o755))
-            } else {
-                let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
-                openat(&parent, *name, flags, Mode::from_raw_mode(0o644)).map(drop)
-            };
-            let after = times();
-            match made {
-                Ok(()) => self.items.push(Item {
-                    path: path.clone(),
-                    directory: is_directory,
-                    whiteout,
-                    parent: before.zip(after),
-                }),
+            let before = fstat(parent.as_fd()).failing(doing)?;
+            // Upper has the directory already only if something in it was changed before.
+            let above = |path: &Path| base.open_real(path, OFlags::RDONLY | OFlags::DIRECTORY).map(Dir::from);
+            let earlier = above(&path).ok().and_then(|directory| directory.stat(name).ok());
+            let whiteout = earlier.is_some_and(|stat| is_whiteout(&stat));
+            match parent.make_place(name, is_directory) {
+                Ok(()) => {}
                 // Made for an earlier place.
-                Err(Errno::EXIST) => {}
+                Err(Errno::EXIST) => {
+                    path.push(name);
+                    continue;
+                }
                 Err(error) => return Err(error).failing(doing),
             }
+            let parent = above(&path).failing(doing)?;
+            let after = fstat(parent.as_fd()).failing(doing)?;
+            self.0.push(Item {
+                made: parent.open_real(name, OFlags::PATH | OFlags::NOFOLLOW).failing(doing)?,
+                parent,
+                name: name.to_os_string(),
+                directory: is_directory,
+                whiteout,
+                times: (times_of(&before), times_of(&after)),
+            });
+            path.push(name);
         }
         Ok(())
     }
 
-    /// Takes them away again, as far as the command did not put something there.
+    /// Takes them away again, as far as the command did not put something there or in their place.
     pub fn remove(&self) {
-        for item in self.items.iter().rev() {
-            let path = self.base.join(&item.path);
-            let Some(parent) = path.parent() else { continue };
-            let unchanged = item.parent.as_ref().is_some_and(|(_, after)| {
-                rustix::fs::lstat(parent).is_ok_and(|stat| {
-                    let now = times_of(&stat).last_modification;
-                    (now.tv_sec, now.tv_nsec)
-                        == (after.last_modification.tv_sec, after.last_modification.tv_nsec)
-                })
+        for item in self.0.iter().rev() {
+            let Ok(now) = item.parent.stat(&item.name) else { continue };
+            let same = fstat(&item.made).is_ok_and(|made| FileId::of(&made) == FileId::of(&now));
+            if !same || (!item.directory && now.st_size != 0) {
+                continue;
+            }
+            let unchanged = fstat(item.parent.as_fd()).is_ok_and(|stat| {
+                let (now, then) = (times_of(&stat).last_modification, item.times.1.last_modification);
+                (now.tv_sec, now.tv_nsec) == (then.tv_sec, then.tv_nsec)
             });
-            let empty = item.directory || rustix::fs::lstat(&path).is_ok_and(|stat| stat.st_size == 0);
-            let flags = if item.directory { AtFlags::REMOVEDIR } else { AtFlags::empty() };
-            if !empty || rustix::fs::unlinkat(CWD, &path, flags).is_err() {
+            if item.parent.remove(&item.name, item.directory).is_err() {
                 continue;
             }
             if item.whiteout {
-                let _ = rustix::fs::mknodat(CWD, &path, FileType::CharacterDevice, Mode::empty(), 0);
+                let _ = item.parent.make_whiteout(&item.name);
             }
-            if let Some((before, _)) = item.parent.as_ref().filter(|_| unchanged) {
-                let _ = utimensat(CWD, parent, before, AtFlags::SYMLINK_NOFOLLOW);
+            if unchanged {
+                let _ = futimens(item.parent.as_fd(), &item.times.0);
             }
         }
     }
@@ -344,13 +324,18 @@ pub fn is_whiteout(stat: &Stat) -> bool {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "files of the test")]
 mod tests {
     use super::*;
     use std::os::unix::fs::symlink;
 
+    fn opened(path: &Path) -> Dir {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        rustix::fs::open(path, flags, Mode::empty()).expect("the root opens").into()
+    }
+
     fn place(root: &Path, target: &str) -> (String, usize) {
-        let fd = openat(CWD, root, OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).expect("the root opens");
-        let place = locate(fd.as_fd(), Path::new(target)).expect("the target is found");
+        let place = locate(&opened(root), Path::new(target)).expect("the target is found");
         (place.path.display().to_string(), place.missing)
     }
 
@@ -375,8 +360,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a temporary directory");
         symlink("b", dir.path().join("a")).expect("a link");
         symlink("a", dir.path().join("b")).expect("a link");
-        let fd = openat(CWD, dir.path(), OFlags::PATH, Mode::empty()).expect("the root opens");
-        let error = locate(fd.as_fd(), Path::new("/a")).expect_err("a loop").to_string();
+        let error = locate(&opened(dir.path()), Path::new("/a")).expect_err("a loop").to_string();
         assert!(error.contains("too many symbolic links"), "{error}");
     }
 
@@ -386,12 +370,12 @@ mod tests {
         let root = dir.path();
         std::fs::create_dir(root.join("etc")).expect("a directory");
         let before = rustix::fs::stat(root.join("etc")).expect("metadata");
-        let fd = openat(CWD, root, OFlags::PATH, Mode::empty()).expect("the root opens");
+        let fd = opened(root);
         let wanted = ["/etc/hosts", "/a/b/c"]
             .map(|target| Wanted { target: target.into(), directory: target.starts_with("/a") });
-        let Plan { absent, .. } = plan(fd.as_fd(), &wanted).expect("a plan");
+        let Plan { absent, .. } = plan(&fd, &wanted).expect("a plan");
         assert_eq!(absent.len(), 2);
-        let created = Created::make(fd.as_fd(), root, &absent).expect("mount points");
+        let created = Created::make(&fd, &fd, &absent).expect("mount points");
         assert!(root.join("etc/hosts").is_file() && root.join("a/b/c").is_dir());
         std::fs::write(root.join("a/kept"), "x").expect("a file");
         created.remove();
@@ -399,5 +383,31 @@ mod tests {
         assert!(root.join("a/kept").exists() && !root.join("a/b").exists(), "what the command made stays");
         let after = rustix::fs::stat(root.join("etc")).expect("metadata");
         assert_eq!((before.st_mtime, before.st_mtime_nsec), (after.st_mtime, after.st_mtime_nsec));
+    }
+
+    #[test]
+    fn what_a_command_put_in_their_place_stays() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let (root, host) = (dir.path().join("root"), dir.path().join("host"));
+        std::fs::create_dir_all(host.join("empty")).expect("a directory");
+        std::fs::write(host.join("hosts"), "").expect("a file");
+        std::fs::create_dir(&root).expect("a directory");
+        let fd = opened(&root);
+        let wanted = ["/etc/hosts", "/etc/empty", "/y/empty", "/own/x"]
+            .map(|target| Wanted { target: target.into(), directory: !target.ends_with("hosts") });
+        let Plan { absent, .. } = plan(&fd, &wanted).expect("a plan");
+        let created = Created::make(&fd, &fd, &absent).expect("mount points");
+        for name in ["etc", "y"] {
+            std::fs::rename(root.join(name), root.join(format!("{name}2"))).expect("renamed");
+            symlink(&host, root.join(name)).expect("a link");
+        }
+        // Another file of the same name is not the one that was made.
+        std::fs::remove_dir(root.join("own/x")).expect("removed");
+        std::fs::create_dir(root.join("own/x")).expect("a directory");
+        created.remove();
+        assert!(host.join("empty").exists() && host.join("hosts").exists(), "the host's files stay");
+        assert!(!root.join("etc2/hosts").exists() && !root.join("y2/empty").exists(), "ours go");
+        assert!(root.join("etc").is_symlink() && root.join("y").is_symlink());
+        assert!(root.join("own/x").exists(), "the command's own directory stays");
     }
 }

@@ -4,17 +4,23 @@
 //! devices 0/0 and opaque directories carry `user.overlay.opaque=y`. Sources: Documentation/filesystems/overlayfs.rst,
 //! fsopen(2).
 
-use std::ffi::{OsStr, OsString};
+#![expect(
+    clippy::disallowed_methods,
+    reason = "layers are directories of the store, whose paths nobody inside can change"
+)]
+
+use std::ffi::OsString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::fs::{Mode, OFlags};
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, OpenTreeFlags, UnmountFlags, fsconfig_create,
-    fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, mount, open_tree, unmount,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, UnmountFlags, fsconfig_create, fsconfig_set_flag,
+    fsconfig_set_string, fsmount, fsopen, mount, unmount,
 };
 
+use crate::dir::clone_mount;
 use crate::error::{Doing, Failure, SandboxError};
 use crate::sys;
 
@@ -50,9 +56,9 @@ pub fn overlay_fd_legacy(lower: &[PathBuf], upper: Option<&Upper>) -> Result<Own
 pub(crate) fn mount_overlay(lower: &[PathBuf], upper: Option<&Upper>) -> Result<OwnedFd, Failure> {
     match (lower, upper) {
         ([], None) => Err(Failure::Specification("an overlay needs at least one directory".into())),
-        ([], Some(upper)) => clone_tree(CWD, upper.upper.as_os_str(), false),
+        ([], Some(upper)) => clone_tree(&upper.upper, false),
         ([only], None) => {
-            let tree = clone_tree(CWD, only.as_os_str(), false)?;
+            let tree = clone_tree(only, false)?;
             set_read_only(tree.as_fd(), false)?;
             Ok(tree)
         }
@@ -67,20 +73,12 @@ pub(crate) fn mount_overlay(lower: &[PathBuf], upper: Option<&Upper>) -> Result<
     }
 }
 
-/// A detached copy of the mount at a path, with the mounts below it when `recursive`.
-pub(crate) fn clone_tree(
-    directory: BorrowedFd<'_>,
-    path: &OsStr,
-    recursive: bool,
-) -> Result<OwnedFd, Failure> {
-    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    if recursive {
-        flags |= OpenTreeFlags::AT_RECURSIVE;
-    }
-    if path.is_empty() {
-        flags |= OpenTreeFlags::AT_EMPTY_PATH;
-    }
-    open_tree(directory, path, flags).failing(|| format!("bind {}", path.display()))
+/// A detached copy of the mount at a path of the host, with the mounts below it when `recursive`. What an image or a command has
+/// a part in is reached through [`crate::dir::Dir`] instead.
+pub(crate) fn clone_tree(path: &Path, recursive: bool) -> Result<OwnedFd, Failure> {
+    let doing = || format!("bind {}", path.display());
+    let file = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).failing(doing)?;
+    clone_mount(file.as_fd(), recursive).failing(doing)
 }
 
 pub(crate) fn set_read_only(mount: BorrowedFd<'_>, recursive: bool) -> Result<(), Failure> {
@@ -172,7 +170,7 @@ fn legacy_here(lower: &[PathBuf], upper: Option<&Upper>) -> Result<OwnedFd, Fail
         .map_err(|_| Failure::Specification("a layer's path contains a zero byte".into()))?;
     mount("overlay", &place, "overlay", MountFlags::empty(), Some(options.as_c_str()))
         .failing(|| describe(&lower, upper))?;
-    let tree = clone_tree(CWD, place.as_os_str(), false);
+    let tree = clone_tree(&place, false);
     unmount(&place, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW)
         .failing(|| format!("unmount {}", place.display()))?;
     tree
@@ -215,6 +213,7 @@ pub(crate) fn forget_volatile(work: &Path) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::ffi::OsStr;
 
     #[test]
     fn the_common_parent_is_above_every_path() {

@@ -1,17 +1,21 @@
 //! The parent's side: starts the monitor, talks to it, and returns how the command ended.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::fs::{MemfdFlags, OFlags, memfd_create};
 use rustix::net::{AddressFamily, Shutdown, SocketFlags, SocketType, shutdown, socketpair};
 
 use crate::binfmt;
 use crate::error::{Doing, Failure, SandboxError};
+use crate::host;
 use crate::monitor;
+use crate::overlay::{clone_tree, set_read_only};
+use crate::relay::{self, Relays};
 use crate::spec::{MountKind, Source, Spec};
 use crate::wire::{self, Order, Report, Window};
 
@@ -21,12 +25,10 @@ pub enum Stream {
     /// `/dev/null`.
     #[default]
     Null,
-    /// That of this process.
+    /// That of this process, by a pipe: see [`crate::relay`].
     Inherit,
     /// A pipe whose other end is in [`Running`]; for the output streams.
     Pipe,
-    /// This file.
-    File(OwnedFd),
 }
 
 /// The streams of a command.
@@ -98,6 +100,7 @@ pub struct Running {
     pub stderr: Option<ChildStderr>,
     /// Outer end of the terminal.
     pub terminal: Option<OwnedFd>,
+    relays: Relays,
     failure: Option<Failure>,
     ended: Option<ExitStatus>,
 }
@@ -131,21 +134,18 @@ pub fn spawn(spec: &Spec, io: Io) -> Result<Running, SandboxError> {
     let mut file = std::fs::File::from(memory);
     serde_json::to_writer(io::BufWriter::new(&mut file), spec).map_err(io::Error::from).doing(doing)?;
 
-    let output = |stream: Stream| match stream {
-        Stream::Null => Stdio::null(),
-        Stream::Inherit => Stdio::inherit(),
-        Stream::Pipe => Stdio::piped(),
-        Stream::File(file) => file.into(),
-    };
     let Io { stdin, stdout, stderr, terminal } = io;
     // With a terminal the monitor needs no streams, and must not keep ours open.
     let (stdout, stderr) = if terminal.is_some() { (Stream::Null, Stream::Null) } else { (stdout, stderr) };
-    let mut monitor = Command::new("/proc/self/exe")
+    let mut relays = Relays::default();
+    let [stdout, stderr] = outputs(&mut relays, stdout, stderr).doing(doing)?;
+    relays.seal();
+    let mut monitor = Command::new(own_executable()?)
         .arg0("crossdock")
         .arg(monitor::ARGUMENT)
         .stdin(theirs)
-        .stdout(output(stdout))
-        .stderr(output(stderr))
+        .stdout(stdout)
+        .stderr(stderr)
         .spawn()
         .doing(doing)?;
     let mut running = Running {
@@ -154,16 +154,21 @@ pub fn spawn(spec: &Spec, io: Io) -> Result<Running, SandboxError> {
         monitor,
         control: Arc::new(control),
         terminal: None,
+        relays,
         failure: None,
         ended: None,
     };
 
     let inherited = rustix::stdio::stdin();
+    let relayed = match &stdin {
+        Stream::Inherit if terminal.is_none() && !relay::is_pipe(inherited, OFlags::RDONLY) => {
+            Some(relay::input(inherited).doing(doing)?)
+        }
+        _ => None,
+    };
     let stdin: Option<BorrowedFd<'_>> = match &stdin {
-        _ if terminal.is_some() => None,
-        Stream::Null | Stream::Pipe => None,
-        Stream::Inherit => Some(inherited),
-        Stream::File(file) => Some(file.as_fd()),
+        Stream::Inherit if terminal.is_none() => Some(relayed.as_ref().map_or(inherited, OwnedFd::as_fd)),
+        _ => None,
     };
     let mut descriptors = vec![file.as_fd()];
     descriptors.extend(stdin);
@@ -181,6 +186,50 @@ pub fn spawn(spec: &Spec, io: Io) -> Result<Running, SandboxError> {
     Ok(running)
 }
 
+/// The two output streams for the monitor.
+fn outputs(relays: &mut Relays, stdout: Stream, stderr: Stream) -> io::Result<[Stdio; 2]> {
+    let inherited = [rustix::stdio::stdout(), rustix::stdio::stderr()];
+    let mut first: Option<OwnedFd> = None;
+    let mut made = Vec::new();
+    for (stream, own) in [stdout, stderr].into_iter().zip(inherited) {
+        made.push(match stream {
+            Stream::Null => Stdio::null(),
+            Stream::Pipe => Stdio::piped(),
+            Stream::Inherit if relay::is_pipe(own, OFlags::WRONLY) => own.try_clone_to_owned()?.into(),
+            Stream::Inherit => {
+                let pipe = match &first {
+                    Some(first) if relay::is_same(inherited[0], inherited[1]) => first.try_clone()?,
+                    _ => relays.output(own)?,
+                };
+                first = Some(pipe.try_clone()?);
+                pipe.into()
+            }
+        });
+    }
+    let [stdout, stderr] = made.try_into().expect("one for each of two streams");
+    Ok([stdout, stderr])
+}
+
+/// A path of this executable for the monitor, under which it cannot be changed: pid 1 of a sandbox is a process of it, and has a
+/// link to it in `/proc`.
+fn own_executable() -> Result<&'static Path, SandboxError> {
+    static FILE: OnceLock<(OwnedFd, PathBuf)> = OnceLock::new();
+    if let Some((_, path)) = FILE.get() {
+        return Ok(path);
+    }
+    let file = match host::own_executable() {
+        Some(path) => {
+            let mount = clone_tree(&path, false)?;
+            set_read_only(mount.as_fd(), false)?;
+            mount
+        }
+        // It was replaced or removed since it was started.
+        None => host::copy_of_executable().doing(|| "read this program".into())?,
+    };
+    let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
+    Ok(&FILE.get_or_init(|| (file, path)).1)
+}
+
 impl Running {
     /// A handle for signals.
     pub fn killer(&self) -> Killer {
@@ -194,11 +243,17 @@ impl Running {
         while self.ended.is_none() {
             self.receive()?;
         }
+        self.relays.wait();
+        self.finish()
+    }
+
+    /// [`Running::wait`] after the end, without waiting for output that is still to be written.
+    pub(crate) fn finish(mut self) -> Result<ExitStatus, SandboxError> {
         let _ = self.monitor.wait();
         match (self.failure.take(), self.ended) {
             (Some(failure), _) => Err(failure.into()),
             (None, Some(status)) => Ok(status),
-            (None, None) => unreachable!("the loop above ends with a status"),
+            (None, None) => Err(SandboxError::Lost("no word of its end".into())),
         }
     }
 
@@ -224,6 +279,11 @@ impl Running {
             }
         }
         Ok(())
+    }
+
+    /// Hangs up when all output is written; `None` if none is copied.
+    pub(crate) fn output_ended(&self) -> Option<BorrowedFd<'_>> {
+        self.relays.ended()
     }
 
     pub(crate) fn has_ended(&self) -> bool {

@@ -34,7 +34,17 @@ pub fn clone_process(namespaces: c_int) -> io::Result<Cloned> {
     Ok(if pid == 0 { Cloned::Child } else { Cloned::Parent(pid as i32) })
 }
 
+/// fork(2) in pid 1 of a sandbox, where `/proc` is the image's matter and cannot be asked for the number of threads.
+///
+/// The caller is a process that [`clone_process`] made, and has started no thread since.
+pub fn fork_from_pid_1() -> io::Result<Cloned> {
+    // SAFETY: as in clone_process; a process made by it has one thread, and this crate starts none in pid 1.
+    let pid = check(unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD as c_long, 0, 0, 0, 0) })?;
+    Ok(if pid == 0 { Cloned::Child } else { Cloned::Parent(pid as i32) })
+}
+
 /// How many threads this process has.
+#[expect(clippy::disallowed_methods, reason = "/proc of the host")]
 pub fn thread_count() -> io::Result<usize> {
     Ok(std::fs::read_dir("/proc/self/task")?.count())
 }
@@ -68,6 +78,91 @@ pub fn close_on_exec_from(first: u32) -> io::Result<()> {
     // SAFETY: with CLOSE_RANGE_CLOEXEC nothing is closed now, so owned descriptors stay valid.
     check(unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) })
         .map(drop)
+}
+
+/// Closes every descriptor from 3 on but these. Linux 5.9.
+///
+/// The caller never uses or drops what is closed: it goes on to `execve` or `_exit`.
+pub fn close_all_but(kept: &[RawFd]) -> io::Result<()> {
+    let mut kept: Vec<u32> = kept.iter().filter_map(|fd| u32::try_from(*fd).ok()).collect();
+    kept.sort_unstable();
+    let close = |first: u32, last: u32| {
+        // SAFETY: whoever owns one of these descriptors neither uses nor drops it again, see above.
+        check(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) })
+    };
+    let mut first = 3;
+    for fd in kept.into_iter().filter(|fd| *fd >= 3) {
+        if first < fd {
+            close(first, fd - 1)?;
+        }
+        first = fd + 1;
+    }
+    close(first, u32::MAX).map(drop)
+}
+
+/// Keeps the calling thread and what it starts from abstract Unix sockets and from signals to processes outside of what it starts.
+/// Needs CAP_SYS_ADMIN in the user namespace. `false` where the kernel cannot: Landlock is off or older than Linux 6.12.
+pub fn limit_scope() -> io::Result<bool> {
+    /// `struct landlock_ruleset_attr` of linux/landlock.h.
+    #[repr(C)]
+    struct Ruleset {
+        handled_access_fs: u64,
+        handled_access_net: u64,
+        scoped: u64,
+    }
+    const SCOPE_ABSTRACT_UNIX_SOCKET: u64 = 1;
+    const SCOPE_SIGNAL: u64 = 2;
+    if !scope_available() {
+        return Ok(false);
+    }
+    let scoped = SCOPE_ABSTRACT_UNIX_SOCKET | SCOPE_SIGNAL;
+    let ruleset = Ruleset { handled_access_fs: 0, handled_access_net: 0, scoped };
+    // SAFETY: the attributes live across the call and their size is passed; the descriptor is owned from here on.
+    let ruleset = unsafe {
+        let size = size_of::<Ruleset>();
+        OwnedFd::from_raw_fd(
+            check(libc::syscall(libc::SYS_landlock_create_ruleset, &ruleset, size, 0))? as RawFd
+        )
+    };
+    // SAFETY: integer arguments only.
+    match check(unsafe { libc::syscall(libc::SYS_landlock_restrict_self, ruleset.as_raw_fd(), 0) }) {
+        // Sixteen such limits are the most: in a sandbox in a sandbox ..., the others hold.
+        Err(error) if error.raw_os_error() == Some(libc::E2BIG) => Ok(true),
+        other => other.map(|_| true),
+    }
+}
+
+/// Whether the kernel can limit the scope of abstract sockets and signals (Landlock, ABI 6, Linux 6.12).
+pub fn scope_available() -> bool {
+    const CREATE_RULESET_VERSION: u32 = 1;
+    // SAFETY: with this flag, the null pointer and the size 0 are what the call wants.
+    let abi = unsafe {
+        libc::syscall(libc::SYS_landlock_create_ruleset, std::ptr::null::<u8>(), 0, CREATE_RULESET_VERSION)
+    };
+    abi >= 6
+}
+
+/// pidfd_send_signal(2).
+pub fn signal_process(pidfd: BorrowedFd<'_>, signal: c_int) -> io::Result<()> {
+    // SAFETY: the null pointer asks for the usual siginfo.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            pidfd.as_raw_fd(),
+            signal,
+            std::ptr::null::<libc::siginfo_t>(),
+            0,
+        )
+    })
+    .map(drop)
+}
+
+/// 64 bits that nobody can guess.
+pub fn random() -> io::Result<u64> {
+    let mut bytes = [0u8; 8];
+    // SAFETY: pointer and length are those of one array. Fewer than 256 bytes are never cut short, getrandom(2).
+    check(unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) } as c_long)?;
+    Ok(u64::from_ne_bytes(bytes))
 }
 
 /// Installs a seccomp filter in the calling thread, which needs CAP_SYS_ADMIN in its user namespace.

@@ -5,8 +5,9 @@
 
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize};
@@ -30,10 +31,20 @@ pub struct Attach {
 const PASSED_ON: &[i32] =
     &[libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT, libc::SIGUSR1, libc::SIGUSR2];
 
+/// How many requests to end, by SIGINT or SIGTERM, a command may ignore: the next one kills it, as with docker's client.
+const IGNORED_MAX: u32 = 2;
+
+/// How long a command has after SIGTERM before it is killed, as `docker stop` gives it.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// How long the kernel may take for the end of a killed command before we end without it.
+const KILL_TIME_MAX: Duration = Duration::from_secs(5);
+
 /// Ctrl-D, which a terminal in its usual mode takes for the end of input.
 const END_OF_INPUT: u8 = 4;
 
-/// Runs a command to its end with the streams of this process. Signals sent to this process go to the command.
+/// Runs a command to its end with the streams of this process. Signals sent to this process go to the command; the third SIGINT or
+/// SIGTERM kills it, and so does the end of [`GRACE`] after the first SIGTERM.
 ///
 /// Only one at a time in a process: signals and the terminal are the process'.
 pub fn run_attached(spec: &Spec, attach: Attach) -> Result<ExitStatus, SandboxError> {
@@ -45,8 +56,7 @@ pub fn run_attached(spec: &Spec, attach: Attach) -> Result<ExitStatus, SandboxEr
     if !attach.terminal {
         let stdin = if attach.stdin { Stream::Inherit } else { Stream::Null };
         let running = spawn(spec, Io { stdin, ..Io::inherit() })?;
-        return Session { running, signals: &signals, terminal: None, stdin: false, to_terminal: Vec::new() }
-            .serve();
+        return Session::new(running, &signals, None, false).serve();
     }
     let window = window().unwrap_or(Window { rows: 0, columns: 0 });
     let mut running = spawn(spec, Io { terminal: Some(window), ..Io::default() })?;
@@ -56,9 +66,7 @@ pub fn run_attached(spec: &Spec, attach: Attach) -> Result<ExitStatus, SandboxEr
             .doing(|| "set up the terminal".into())?;
     }
     let raw = if attach.stdin { RawMode::enter(rustix::stdio::stdin()) } else { None };
-    let session =
-        Session { running, signals: &signals, terminal, stdin: attach.stdin, to_terminal: Vec::new() };
-    let status = session.serve();
+    let status = Session::new(running, &signals, terminal, attach.stdin).serve();
     drop(raw);
     status
 }
@@ -106,62 +114,148 @@ struct Session<'a> {
     stdin: bool,
     /// Read from standard input, but not yet taken by the terminal.
     to_terminal: Vec<u8>,
+    /// How often SIGINT or SIGTERM came.
+    asked: u32,
+    /// When the command is killed, or, once it was, when it is given up.
+    deadline: Option<Instant>,
+    killed: bool,
+}
+
+/// What a [`Session`] has to look after.
+#[derive(Default)]
+struct Ready {
+    control: bool,
+    signal: bool,
+    terminal: bool,
+    stdin: bool,
+    output_ended: bool,
 }
 
 impl Session<'_> {
+    fn new(running: Running, signals: &SignalPipe, terminal: Option<OwnedFd>, stdin: bool) -> Session<'_> {
+        Session {
+            running,
+            signals,
+            terminal,
+            stdin,
+            to_terminal: Vec::new(),
+            asked: 0,
+            deadline: None,
+            killed: false,
+        }
+    }
+
     fn serve(mut self) -> Result<ExitStatus, SandboxError> {
         while !self.running.has_ended() {
-            let [control, signal, terminal, stdin] = self.wait()?;
-            if signal {
+            let ready = self.wait()?;
+            if ready.signal {
                 self.pass_signals();
             }
-            if terminal {
+            if ready.terminal {
                 self.serve_terminal();
             }
-            if stdin {
+            if ready.stdin {
                 self.read_stdin();
             }
-            if control {
+            if ready.control {
                 self.running.receive()?;
             }
+            if self.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+                if self.killed {
+                    return Err(SandboxError::Lost("the kernel does not end it".into()));
+                }
+                self.kill();
+            }
         }
-        // What the command wrote last may still be in the terminal.
+        // What the command wrote last may still be in the terminal, or on its way to a stream that nobody reads: then a request to
+        // end is for us.
         while self.copy_output() {}
-        self.running.wait()
+        let asked = self.asked;
+        while self.running.output_ended().is_some() && self.asked == asked {
+            let ready = self.wait()?;
+            if ready.signal {
+                self.pass_signals();
+            }
+            if ready.output_ended {
+                break;
+            }
+        }
+        self.running.finish()
     }
 
     /// Waits until something is ready.
-    fn wait(&self) -> Result<[bool; 4], SandboxError> {
-        let mut watched = vec![
-            PollFd::new(&self.signals.read, PollFlags::IN),
-            PollFd::from_borrowed_fd(self.running.control(), PollFlags::IN),
-        ];
-        if let Some(terminal) = &self.terminal {
-            let out = if self.to_terminal.is_empty() { PollFlags::empty() } else { PollFlags::OUT };
-            watched.push(PollFd::new(terminal, PollFlags::IN | out));
-            if self.stdin && self.to_terminal.is_empty() {
-                watched.push(PollFd::from_borrowed_fd(rustix::stdio::stdin(), PollFlags::IN));
+    fn wait(&self) -> Result<Ready, SandboxError> {
+        let mut watched = vec![PollFd::new(&self.signals.read, PollFlags::IN)];
+        let mut watch = |fd| {
+            watched.push(fd);
+            Some(watched.len() - 1)
+        };
+        let (mut control, mut terminal, mut stdin, mut output_ended) = (None, None, None, None);
+        if self.running.has_ended() {
+            output_ended = self
+                .running
+                .output_ended()
+                .and_then(|output| watch(PollFd::from_borrowed_fd(output, PollFlags::IN)));
+        } else {
+            control = watch(PollFd::from_borrowed_fd(self.running.control(), PollFlags::IN));
+            if let Some(outer) = &self.terminal {
+                let out = if self.to_terminal.is_empty() { PollFlags::empty() } else { PollFlags::OUT };
+                terminal = watch(PollFd::new(outer, PollFlags::IN | out));
+                if self.stdin && self.to_terminal.is_empty() {
+                    stdin = watch(PollFd::from_borrowed_fd(rustix::stdio::stdin(), PollFlags::IN));
+                }
             }
         }
-        match poll(&mut watched, None) {
-            Err(Errno::INTR) => return Ok([false; 4]),
+        let left = self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let left = left
+            .map(|left| Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) });
+        match poll(&mut watched, left.as_ref()) {
+            Err(Errno::INTR) => return Ok(Ready::default()),
             other => other.doing(|| "wait for the command".into())?,
         };
-        let ready = |n: usize| watched.get(n).is_some_and(|fd| !fd.revents().is_empty());
-        Ok([ready(1), ready(0), ready(2), ready(3)])
+        let ready = |place: Option<usize>| place.is_some_and(|n| !watched[n].revents().is_empty());
+        Ok(Ready {
+            control: ready(control),
+            signal: ready(Some(0)),
+            terminal: ready(terminal),
+            stdin: ready(stdin),
+            output_ended: ready(output_ended),
+        })
     }
 
-    fn pass_signals(&self) {
+    fn pass_signals(&mut self) {
         let mut buffer = [0; 64];
         let Ok(count) = rustix::io::read(&self.signals.read, &mut buffer) else { return };
-        for &signal in &buffer[..count] {
-            if i32::from(signal) != libc::SIGWINCH {
-                self.running.killer().kill(signal.into());
-            } else if let (Some(terminal), Ok(size)) = (&self.terminal, tcgetwinsize(rustix::stdio::stdin()))
-            {
-                // The kernel tells the programs on the terminal.
-                let _ = tcsetwinsize(terminal, size);
+        for signal in buffer[..count].iter().map(|signal| i32::from(*signal)) {
+            match signal {
+                libc::SIGWINCH => {
+                    if let (Some(terminal), Ok(size)) = (&self.terminal, tcgetwinsize(rustix::stdio::stdin()))
+                    {
+                        // The kernel tells the programs on the terminal.
+                        let _ = tcsetwinsize(terminal, size);
+                    }
+                }
+                libc::SIGINT | libc::SIGTERM => {
+                    self.asked += 1;
+                    if self.asked > IGNORED_MAX {
+                        self.kill();
+                        continue;
+                    }
+                    if signal == libc::SIGTERM && self.deadline.is_none() {
+                        self.deadline = Some(Instant::now() + GRACE);
+                    }
+                    self.running.killer().kill(signal);
+                }
+                other => self.running.killer().kill(other),
             }
+        }
+    }
+
+    fn kill(&mut self) {
+        if !self.killed {
+            self.running.killer().kill(libc::SIGKILL);
+            self.killed = true;
+            self.deadline = Some(Instant::now() + KILL_TIME_MAX);
         }
     }
 

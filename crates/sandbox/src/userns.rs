@@ -3,6 +3,8 @@
 //! Must happen at the start of a program, before other threads exist. All that touches layers happens inside. See
 //! `docs/dev/sandbox.md`, user_namespaces(7) and newuidmap(1).
 
+#![expect(clippy::disallowed_methods, reason = "files of the host")]
+
 use std::fs;
 use std::io::{self, Read, Write};
 use std::process::{Command, Stdio};
