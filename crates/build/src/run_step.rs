@@ -150,6 +150,7 @@ impl StageRun<'_, '_, '_> {
             spec.hostname = "buildkitsandbox".to_string();
             spec.network = if has_network { sandbox::Network::Host } else { sandbox::Network::None };
             spec.security = if insecure { sandbox::Security::Insecure } else { sandbox::Security::Sandbox };
+            spec.x86 = platform.architecture == "386";
             spec.extra_hosts = engine.request.add_hosts.clone();
             spec.limits = engine.request.limits.clone();
             if let Some(size) = engine.request.shm_size {

@@ -16,6 +16,7 @@ pub fn report() -> i32 {
             ("mount", answer(libc::syscall(libc::SYS_mount, 0, 0, 0, 0, 0))),
             ("io_uring_setup", answer(libc::syscall(libc::SYS_io_uring_setup, 1, 0))),
             ("vsock", answer(libc::syscall(libc::SYS_socket, libc::AF_VSOCK, libc::SOCK_STREAM, 0))),
+            ("alg", answer(libc::syscall(libc::SYS_socket, libc::AF_ALG, libc::SOCK_SEQPACKET, 0))),
             ("unknown", answer(libc::syscall(100_000))),
             ("chown", answer(libc::syscall(libc::SYS_chown, c"/".as_ptr(), 12345, 12345))),
             ("setgroups", answer(libc::syscall(libc::SYS_setgroups, 0, 0))),

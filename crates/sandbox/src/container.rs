@@ -22,7 +22,7 @@ use crate::host;
 use crate::idmap::IdMapping;
 use crate::mountpoints;
 use crate::overlay::{clone_tree, set_read_only};
-use crate::seccomp;
+use crate::seccomp::{self, Filter};
 use crate::spec::{Network, Root, Security, Spec};
 use crate::sys::{self, Cloned};
 use crate::user::{self, User};
@@ -677,7 +677,7 @@ fn drop_privileges(spec: &Spec, mapping: &IdMapping, user: &User) -> Result<(), 
     if sandbox {
         capabilities::limit_bounding().failing(|| "limit the capabilities".into())?;
     }
-    if let Some(filter) = seccomp::filter(sandbox, single) {
+    if let Some(filter) = seccomp::filter(Filter { sandbox, single, x86: spec.x86 }) {
         sys::install_seccomp(&filter).failing(|| "install the seccomp filter".into())?;
     }
     // With one id only, the filter makes these calls succeed without effect.

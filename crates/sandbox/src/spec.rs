@@ -37,6 +37,8 @@ pub struct Spec {
     pub network: Network,
     /// Limits of the command.
     pub security: Security,
+    /// The programs are for 32-bit x86, which make sockets in a way that the filter cannot look into.
+    pub x86: bool,
     /// Lines for `/etc/hosts`.
     pub extra_hosts: Vec<(String, IpAddr)>,
     /// Text of `/etc/resolv.conf`; `None` takes the host's.
@@ -68,6 +70,7 @@ impl Spec {
             hostname: "localhost".into(),
             network: Network::Host,
             security: Security::Sandbox,
+            x86: false,
             extra_hosts: Vec::new(),
             resolv_conf: None,
             shm_size: 64 << 20,

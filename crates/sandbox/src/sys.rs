@@ -196,7 +196,12 @@ pub fn drop_bounding(capability: u32) -> io::Result<()> {
 }
 
 /// setgroups(2), setresgid(2) and setresuid(2) of the calling process, which must have one thread.
+///
+/// Errors: also EINVAL for an id of -1, which the kernel takes for "as it is".
 pub fn become_user(uid: u32, gid: u32, groups: Option<&[u32]>) -> io::Result<()> {
+    if uid == u32::MAX || gid == u32::MAX || groups.is_some_and(|groups| groups.contains(&u32::MAX)) {
+        return Err(io::Error::from_raw_os_error(libc::EINVAL));
+    }
     if let Some(groups) = groups {
         // SAFETY: pointer and length come from one slice. Raw, since libc's wrapper is for all threads of a process.
         check(unsafe { libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()) })?;

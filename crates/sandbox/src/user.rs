@@ -113,9 +113,12 @@ pub fn resolve_in(specification: &str, passwd: &str, group: &str) -> Result<User
     let mut found = User { uid: 0, gid: 0, groups: Vec::new(), home: "/".into() };
     let has_number =
         |entry: &Entry<'_>| matches!((&number, entry.id(2, "user id")), (Ok(Some(n)), Ok(id)) if *n == id);
-    let entry = entries(PASSWD, passwd)
-        .find(|entry| entry.name() == user)
-        .or_else(|| entries(PASSWD, passwd).find(has_number));
+    // A number is never a name, also where a line of the image has it as one: it would make another user of it.
+    let entry = match &number {
+        Ok(Some(_)) => entries(PASSWD, passwd).find(has_number),
+        Ok(None) => entries(PASSWD, passwd).find(|entry| entry.name() == user),
+        Err(_) => None,
+    };
     let mut primary = Ok(0);
     match &entry {
         Some(entry) => {
@@ -138,9 +141,12 @@ pub fn resolve_in(specification: &str, passwd: &str, group: &str) -> Result<User
             found.groups = groups.collect::<Result<_, _>>()?;
         }
     } else {
-        found.gid = match entries(GROUP, group).find(|entry| entry.name() == group_name) {
-            Some(entry) => entry.id(2, "group id")?,
-            None => id(group_name)?.ok_or_else(|| UserError::NoGroup(group_name.into()))?,
+        found.gid = match id(group_name)? {
+            Some(number) => number,
+            None => entries(GROUP, group)
+                .find(|entry| entry.name() == group_name)
+                .ok_or_else(|| UserError::NoGroup(group_name.into()))?
+                .id(2, "group id")?,
         };
     }
     found.groups.retain(|gid| *gid != found.gid);
@@ -200,7 +206,7 @@ mod tests {
 
     const PASSWD: &str =
         "root:x:0:0:root:/root:/bin/sh\nann:x:1000:1001::/home/ann:/bin/sh\n7:x:77:78::/seven:\n";
-    const GROUP: &str = "root:x:0:\nstaff:x:50:ann,bob\naudio:x:29:ann\nusers:x:1001:\n";
+    const GROUP: &str = "root:x:0:\n50:x:0:\nstaff:x:50:ann,bob\naudio:x:29:ann\nusers:x:1001:\n";
 
     #[test]
     fn users_and_groups_resolve_as_docker_does() {
@@ -213,7 +219,9 @@ mod tests {
             ("1234", 1234, 0, vec![0], "/"),
             ("1234:5678", 1234, 5678, vec![5678], "/"),
             (":staff", 0, 50, vec![50], "/root"),
-            ("7", 77, 78, vec![78], "/seven"),
+            ("7", 7, 0, vec![0], "/"),
+            ("77", 77, 78, vec![78], "/seven"),
+            ("1:50", 1, 50, vec![50], "/"),
         ] {
             let user = resolve_in(input, PASSWD, GROUP).expect(input);
             assert_eq!(user, User { uid, gid, groups, home: home.into() }, "{input}");

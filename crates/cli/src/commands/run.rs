@@ -73,6 +73,7 @@ fn run_image(session: &Session, args: RunArgs) -> Result<u8> {
     spec.read_only_root = args.read_only;
     spec.init = args.init;
     spec.security = if args.privileged { Security::Insecure } else { Security::Sandbox };
+    spec.x86 = platform.architecture == "386";
     spec.extra_hosts = hosts(&args.add_hosts)?;
     spec.limits = limits(&args.ulimits)?;
     if let Some(text) = &args.shm_size {

@@ -43,8 +43,8 @@ pub enum Decision {
     Errno(i32),
     /// EPERM if the argument has one of the bits.
     RefuseBits { argument: u32, bits: u32 },
-    /// EPERM if the argument is the value.
-    RefuseValue { argument: u32, value: u32 },
+    /// EPERM if the argument is one of the values.
+    RefuseValues { argument: u32, values: &'static [u32] },
     /// EPERM unless the argument is one of the values.
     AllowValues { argument: u32, values: &'static [u32] },
 }
@@ -116,10 +116,12 @@ impl Assembler {
                 self.decide(&REFUSE);
                 self.decide(&Decision::Allow);
             }
-            Decision::RefuseValue { argument, value } => {
+            Decision::RefuseValues { argument, values } => {
                 self.load(Field::Argument(*argument));
-                self.push(JUMP_EQUAL, *value, 0, 1);
-                self.decide(&REFUSE);
+                for value in *values {
+                    self.push(JUMP_EQUAL, *value, 0, 1);
+                    self.decide(&REFUSE);
+                }
                 self.decide(&Decision::Allow);
             }
             Decision::AllowValues { argument, values } => {

@@ -23,10 +23,20 @@ const ARCH_I386: u32 = 0x4000_0003;
 /// Numbers from here on are calls of the x32 ABI (`__X32_SYSCALL_BIT`), which differs in the sizes of arguments.
 const X32_BIT: u32 = 0x4000_0000;
 
-/// The filter for a command: the profile if `sandbox`, and pretended changes of ids if there is only a `single` one.
-/// `None` where nothing is to be filtered.
-pub(crate) fn filter(sandbox: bool, single: bool) -> Option<Vec<libc::sock_filter>> {
-    if !sandbox && !single {
+/// What a filter is to do.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Filter {
+    /// The profile.
+    pub sandbox: bool,
+    /// Pretended changes of ids, since there is only one.
+    pub single: bool,
+    /// The commands are programs for 32-bit x86, see [`profile::SOCKETCALL`].
+    pub x86: bool,
+}
+
+/// The filter for a command; `None` where nothing is to be filtered.
+pub(crate) fn filter(filter: Filter) -> Option<Vec<libc::sock_filter>> {
+    if !filter.sandbox && !filter.single {
         return None;
     }
     let mut assembler = Assembler::default();
@@ -34,20 +44,20 @@ pub(crate) fn filter(sandbox: bool, single: bool) -> Option<Vec<libc::sock_filte
     let other = assembler.jump_unless_equal(ARCH_X86_64);
     assembler.load(Field::Number);
     let x32 = assembler.jump_if_at_least(X32_BIT);
-    assembler.search(&decisions(Abi::X86_64, sandbox, single));
+    assembler.search(&decisions(Abi::X86_64, filter));
     assembler.land(x32);
     assembler.decide(&Decision::Errno(libc::ENOSYS));
     assembler.land(other);
     let foreign = assembler.jump_unless_equal(ARCH_I386);
     assembler.load(Field::Number);
-    assembler.search(&decisions(Abi::I386, sandbox, single));
+    assembler.search(&decisions(Abi::I386, filter));
     assembler.land(foreign);
     assembler.decide(&Decision::Errno(libc::ENOSYS));
     Some(assembler.finish())
 }
 
 /// What happens to each number: ranges by their first number, which begin at 0 and go on to the last number there is.
-fn decisions(abi: Abi, sandbox: bool, single: bool) -> Vec<(u32, Decision)> {
+fn decisions(abi: Abi, filter: Filter) -> Vec<(u32, Decision)> {
     let mut numbered: Vec<(u32, &str)> = table::SYSCALLS
         .iter()
         .filter_map(|(name, x86_64, i386)| {
@@ -65,13 +75,13 @@ fn decisions(abi: Abi, sandbox: bool, single: bool) -> Vec<(u32, Decision)> {
             ranges.push((first, decision));
         }
     };
-    let unknown = || if sandbox { Decision::Errno(libc::ENOSYS) } else { Decision::Allow };
+    let unknown = || if filter.sandbox { Decision::Errno(libc::ENOSYS) } else { Decision::Allow };
     let mut next = 0;
     for (number, name) in numbered {
         if number > next {
             add(next, unknown());
         }
-        add(number, decision(name, &refused, sandbox, single));
+        add(number, decision(name, &refused, filter));
         next = number + 1;
     }
     add(next, unknown());
@@ -79,14 +89,15 @@ fn decisions(abi: Abi, sandbox: bool, single: bool) -> Vec<(u32, Decision)> {
 }
 
 /// `refused` is [`profile::REFUSED`] in order.
-fn decision(name: &str, refused: &[&str], sandbox: bool, single: bool) -> Decision {
-    use profile::{ABSENT, CLONE_REFUSED, PERSONALITY_ALLOWED, PRETENDED, SOCKET_REFUSED};
+fn decision(name: &str, refused: &[&str], filter: Filter) -> Decision {
+    use profile::{ABSENT, CLONE_REFUSED, PERSONALITY_ALLOWED, PRETENDED, SOCKET_REFUSED, SOCKETCALL};
     match name {
-        _ if single && PRETENDED.contains(&name) => Decision::Errno(0),
-        _ if !sandbox => Decision::Allow,
+        _ if filter.single && PRETENDED.contains(&name) => Decision::Errno(0),
+        _ if !filter.sandbox => Decision::Allow,
         "clone" => Decision::RefuseBits { argument: 0, bits: CLONE_REFUSED },
         "personality" => Decision::AllowValues { argument: 0, values: PERSONALITY_ALLOWED },
-        "socket" => Decision::RefuseValue { argument: 0, value: SOCKET_REFUSED },
+        "socket" | "socketpair" => Decision::RefuseValues { argument: 0, values: SOCKET_REFUSED },
+        SOCKETCALL if !filter.x86 => Decision::Errno(libc::ENOSYS),
         _ if ABSENT.contains(&name) => Decision::Errno(libc::ENOSYS),
         _ if refused.binary_search(&name).is_ok() => Decision::Errno(libc::EPERM),
         _ => Decision::Allow,
@@ -119,10 +130,11 @@ mod tests {
     }
 
     const NO: [u64; 6] = [0; 6];
+    const SANDBOX: Filter = Filter { sandbox: true, single: false, x86: false };
 
     #[test]
     fn the_profile_answers_as_dockers() {
-        let filter = filter(true, false).expect("a filter");
+        let filter = filter(SANDBOX).expect("a filter");
         assert!(filter.len() < 4096, "BPF_MAXINSNS, {}", filter.len());
         for arch in [ARCH_X86_64, ARCH_I386] {
             for name in ["read", "execve", "ptrace", "chown", "chroot", "setgroups", "seccomp", "fchmodat2"] {
@@ -139,7 +151,8 @@ mod tests {
             assert_eq!((personality(0), personality(8)), (Ok(()), Ok(())));
             assert_eq!(personality(0x40000), Err(libc::EPERM));
             let socket = |family: u64| answer(&filter, arch, "socket", [family, 0, 0, 0, 0, 0]);
-            assert_eq!((socket(2), socket(40)), (Ok(()), Err(libc::EPERM)));
+            assert_eq!((socket(1), socket(2), socket(10), socket(16)), (Ok(()), Ok(()), Ok(()), Ok(())));
+            assert_eq!((socket(38), socket(40)), (Err(libc::EPERM), Err(libc::EPERM)), "AF_ALG, AF_VSOCK");
             assert_eq!(number_answer(&filter, arch, 5000, NO), Err(libc::ENOSYS));
         }
         assert_eq!(number_answer(&filter, ARCH_X86_64, X32_BIT, NO), Err(libc::ENOSYS));
@@ -149,12 +162,12 @@ mod tests {
     /// Every call, one by one, against the lists: the search tree leaves none out.
     #[test]
     fn every_call_gets_its_own_answer() {
-        let filter = filter(true, false).expect("a filter");
+        let filter = filter(SANDBOX).expect("a filter");
         for (name, x86_64, i386) in table::SYSCALLS {
             for (arch, number) in [(ARCH_X86_64, x86_64), (ARCH_I386, i386)] {
                 let Some(number) = number else { continue };
                 let expect = match *name {
-                    "clone3" => Err(libc::ENOSYS),
+                    "clone3" | "socketcall" => Err(libc::ENOSYS),
                     name if profile::REFUSED.contains(&name) => Err(libc::EPERM),
                     _ => Ok(()),
                 };
@@ -172,13 +185,21 @@ mod tests {
 
     #[test]
     fn with_a_single_id_changes_of_ids_are_pretended() {
-        let alone = filter(false, true).expect("a filter");
+        let alone = filter(Filter { single: true, ..Filter::default() }).expect("a filter");
         assert_eq!(answer(&alone, ARCH_X86_64, "fchownat", NO), Err(0));
         assert_eq!(answer(&alone, ARCH_X86_64, "mount", NO), Ok(()));
         assert_eq!(number_answer(&alone, ARCH_I386, 5000, NO), Ok(()));
-        let both = filter(true, true).expect("a filter");
+        let both = filter(Filter { single: true, ..SANDBOX }).expect("a filter");
         assert_eq!(answer(&both, ARCH_I386, "setuid32", NO), Err(0));
         assert_eq!(answer(&both, ARCH_X86_64, "mount", NO), Err(libc::EPERM));
-        assert!(filter(false, false).is_none());
+        assert!(filter(Filter::default()).is_none());
+    }
+
+    #[test]
+    fn only_programs_for_32_bit_x86_have_socketcall() {
+        let theirs = filter(Filter { x86: true, ..SANDBOX }).expect("a filter");
+        let others = filter(SANDBOX).expect("a filter");
+        assert_eq!(answer(&theirs, ARCH_I386, "socketcall", NO), Ok(()));
+        assert_eq!(answer(&others, ARCH_I386, "socketcall", NO), Err(libc::ENOSYS));
     }
 }

@@ -49,6 +49,7 @@ fn the_profile_answers_calls() {
             ("mount", libc::EPERM),
             ("io_uring_setup", libc::EPERM),
             ("vsock", libc::EPERM),
+            ("alg", libc::EPERM),
             ("unknown", libc::ENOSYS),
             ("chown", 0),
             ("setgroups", 0),
