@@ -346,7 +346,7 @@ impl StageRun<'_, '_, '_> {
     fn repository(&self, transfer: &Transfer, url: &str, found: &mut Sources) -> Result<(), String> {
         let mut source = GitSource::parse(url)?;
         if let Some(checksum) = &transfer.checksum {
-            let env = &self.state.config.config.env;
+            let env = &self.state.env;
             source.commit = Some(self.state.scope.expand(checksum, env).map_err(|e| e.to_string())?.text);
         }
         let directory = self.engine.temporary().map_err(|e| e.to_string())?;
@@ -395,7 +395,7 @@ impl StageRun<'_, '_, '_> {
         for heredoc in &transfer.heredocs {
             let mut text = heredoc.text();
             if heredoc.expand {
-                let env = &self.state.config.config.env;
+                let env = &self.state.env;
                 text = self.state.scope.expand_heredoc(&text, env).map_err(|e| shell_error(e, lines))?;
             }
             let name = heredoc.name.trim_start_matches('/');
