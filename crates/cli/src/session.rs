@@ -2,11 +2,11 @@
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result, bail};
 use crossdock_build::BuildError;
-use crossdock_oci::store::Owners;
+use crossdock_oci::store::{Owners, Warnings};
 use crossdock_oci::{Reference, Store};
 use crossdock_platform::Platform;
 use crossdock_registry::{Client, ClientOptions, Environment, Progress};
@@ -32,6 +32,8 @@ pub struct Session {
     single_id: bool,
     /// Why there is only one id.
     note: Option<String>,
+    /// Of the stores that were opened.
+    warnings: Mutex<Vec<Warnings>>,
 }
 
 impl Session {
@@ -49,6 +51,7 @@ impl Session {
             insecure: global.insecure.clone(),
             single_id: false,
             note: None,
+            warnings: Mutex::default(),
         };
         if needs == Needs::Namespace {
             let single_id = std::env::var_os("CROSSDOCK_SINGLE_ID").is_some_and(|v| v == "1");
@@ -67,7 +70,14 @@ impl Session {
     /// Opens the store.
     pub fn store(&self) -> Result<Store> {
         let store = Store::open(&self.root)?;
+        self.warnings.lock().unwrap_or_else(PoisonError::into_inner).push(store.warnings());
         Ok(store.with_owners(if self.single_id { Owners::Ignore } else { Owners::Keep }))
+    }
+
+    /// Tells what the command has put right in the store.
+    pub fn tell_warnings(&self) {
+        let stores = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
+        stores.iter().flat_map(Warnings::take).for_each(|warning| eprintln!("warning: {warning}"));
     }
 
     /// Tells once why files cannot have other owners, where that is so.

@@ -110,7 +110,7 @@ fn image(session: &Session, store: &Store, args: &RunArgs) -> Result<Descriptor>
             Ok(found) => {
                 return Ok(source::choose(&found, &args.image)?.manifest.clone());
             }
-            Err(error) if args.pull == "never" => return Err(error),
+            Err(error) if args.pull == "never" || !source::is_absence(&error) => return Err(error),
             Err(_) => {}
         }
     }

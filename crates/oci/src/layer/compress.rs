@@ -133,10 +133,10 @@ impl ReadAhead {
         scope: &'scope Scope<'scope, '_>,
         mut stream: impl Read + Send + 'scope,
         hasher: Hasher,
-    ) -> ReadAhead {
+    ) -> io::Result<ReadAhead> {
         let (send_full, full) = sync_channel(CHUNKS);
         let (empty, receive_empty) = sync_channel::<Vec<u8>>(CHUNKS + 2);
-        scope.spawn(move || {
+        let read = move || {
             loop {
                 let mut chunk = receive_empty.try_recv().unwrap_or_default();
                 chunk.resize(BUFFER, 0);
@@ -149,8 +149,9 @@ impl ReadAhead {
                     return;
                 }
             }
-        });
-        ReadAhead { full, empty, chunk: Vec::new(), position: 0, hasher, ended: false }
+        };
+        std::thread::Builder::new().spawn_scoped(scope, read)?;
+        Ok(ReadAhead { full, empty, chunk: Vec::new(), position: 0, hasher, ended: false })
     }
 
     /// The digest of all that was consumed.

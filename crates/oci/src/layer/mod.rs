@@ -52,10 +52,12 @@ pub fn copy_tree(
 ) -> Result<Vec<String>> {
     let (reader, writer) = std::io::pipe().map_err(|e| StoreError::io("open a pipe to", target, e))?;
     std::thread::scope(|scope| {
-        let writing = scope.spawn(move || {
+        let write = move || {
             let writer = std::io::BufWriter::with_capacity(64 * 1024, writer);
             export_tar(trees, timestamps, writer)
-        });
+        };
+        let writing = std::thread::Builder::new().spawn_scoped(scope, write);
+        let writing = writing.map_err(|e| StoreError::io("start a thread to copy to", target, e))?;
         let read = extract_tar(reader, target, owners, "copy");
         // Its panic goes on here.
         let written = writing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
