@@ -9,8 +9,9 @@ use crossdock_dockerfile::Lines;
 use crossdock_dockerfile::ignore::{Ignore, clean};
 use crossdock_dockerfile::instruction::{Instruction, Transfer};
 use crossdock_oci::Digest;
+use crossdock_oci::Store;
 use crossdock_oci::layer::extract_tar;
-use crossdock_oci::store::{Owners, Scratch, TemporaryDirectory};
+use crossdock_oci::store::{Scratch, TemporaryDirectory};
 use crossdock_sandbox::{Upper, overlay_fd};
 use rustix::fs::{FileType, OFlags};
 
@@ -158,9 +159,9 @@ impl StageRun<'_, '_, '_> {
         }
         let key = self.engine.timed(shape.finish());
         let lower = if transfer.link { Vec::new() } else { self.state.lower() };
-        let owners = self.engine.env.store.owners();
+        let store = self.engine.env.store;
         let mut execute =
-            |scratch: &Scratch, _| place(&found, scratch, &lower, (&directory, is_directory), owners);
+            |scratch: &Scratch, _| place(&found, scratch, &lower, (&directory, is_directory), store);
         self.layer_step(&title, key.clone(), created_by, lines, &mut execute)?;
         match quick {
             Some(quick) => self.engine.remember_quick(&quick, &key).map_err(|e| e.at(lines)),
@@ -449,7 +450,7 @@ fn place(
     scratch: &Scratch,
     lower: &[PathBuf],
     (destination, is_directory): (&str, bool),
-    owners: Owners,
+    store: &Store,
 ) -> Result<(), ErrorKind> {
     let root = open_root(scratch, lower)?;
     let destination = destination.trim_start_matches('/').as_bytes();
@@ -461,7 +462,7 @@ fn place(
     for item in &found.items {
         let (tree, options) = (&found.trees[item.tree], &found.options[item.options]);
         if item.unpack {
-            unpack(tree, &item.entry, &root, destination, options, owners)?;
+            unpack(tree, &item.entry, &root, destination, options, store)?;
             continue;
         }
         match &item.keep {
@@ -486,17 +487,18 @@ fn unpack(
     root: &OwnedFd,
     destination: &[u8],
     options: &CopyOptions,
-    owners: Owners,
+    store: &Store,
 ) -> Result<(), ErrorKind> {
     let failed = |e: std::io::Error| ErrorKind::io(format!("read {}", entry.shown()), e);
     copy::make_directories(root, destination, options.owner)?;
     let target =
         crate::tree::open_in_root(root, destination, OFlags::RDONLY | OFlags::DIRECTORY).map_err(failed)?;
     let file = tree.open_at(&entry.path, OFlags::RDONLY).map_err(failed)?;
-    let stream: Box<dyn Read + Send> = archive::open(File::from(file)).map_err(failed)?;
+    let limit = store.unpack_limit();
+    let stream: Box<dyn Read + Send> = archive::open(File::from(file), limit).map_err(failed)?;
     // The directory has no path of its own: its mount is attached nowhere.
     let path = format!("/proc/self/fd/{}/.", target.as_raw_fd());
-    extract_tar(stream, Path::new(&path), owners, &entry.shown())?;
+    extract_tar(stream, Path::new(&path), store.owners(), &entry.shown(), &limit.inside())?;
     Ok(())
 }
 

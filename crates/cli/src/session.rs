@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result, bail};
 use crossdock_build::BuildError;
+use crossdock_oci::layer::UnpackLimit;
 use crossdock_oci::store::{Owners, Warnings};
 use crossdock_oci::{Reference, Store};
 use crossdock_platform::Platform;
@@ -32,6 +33,7 @@ pub struct Session {
     single_id: bool,
     /// Why there is only one id.
     note: Option<String>,
+    unpack_limit: UnpackLimit,
     /// Of the stores that were opened.
     warnings: Mutex<Vec<Warnings>>,
 }
@@ -51,6 +53,7 @@ impl Session {
             insecure: global.insecure.clone(),
             single_id: false,
             note: None,
+            unpack_limit: unpack_limit(global.unpack_max.as_deref())?,
             warnings: Mutex::default(),
         };
         if needs == Needs::Namespace {
@@ -71,6 +74,7 @@ impl Session {
     pub fn store(&self) -> Result<Store> {
         let store = Store::open(&self.root)?;
         self.warnings.lock().unwrap_or_else(PoisonError::into_inner).push(store.warnings());
+        let store = store.with_unpack_limit(self.unpack_limit.clone());
         Ok(store.with_owners(if self.single_id { Owners::Ignore } else { Owners::Keep }))
     }
 
@@ -97,6 +101,18 @@ impl Session {
         options.insecure = self.insecure.clone();
         options.progress = progress;
         Ok(Client::new(options))
+    }
+}
+
+/// `--unpack-max`: a size, or `unlimited`.
+fn unpack_limit(given: Option<&str>) -> Result<UnpackLimit> {
+    match given {
+        None | Some("") => Ok(UnpackLimit::default()),
+        Some("unlimited") => Ok(UnpackLimit::bytes(u64::MAX)),
+        Some(text) => {
+            let size = crossdock_dockerfile::mount::bytes(text);
+            Ok(UnpackLimit::bytes(size.with_context(|| format!("--unpack-max {text}: not a size"))?))
+        }
     }
 }
 

@@ -231,7 +231,7 @@ impl Remote<'_> {
             return Ok(Fetched::File(bytes));
         }
         std::fs::create_dir(&unpacked)?;
-        extract_tar(stream, &unpacked, Owners::Ignore, "context")?;
+        extract_tar(stream, &unpacked, Owners::Ignore, "context", self.store.unpack_limit())?;
         Ok(Fetched::Directory(directory, unpacked))
     }
 }
@@ -278,7 +278,7 @@ fn input(remote: &Remote<'_>, args: &BuildArgs) -> Result<Input> {
         }
         let directory = remote.store.temporary_directory()?;
         let stream = std::io::Cursor::new(head).chain(rest);
-        extract_tar(stream, directory.path(), Owners::Ignore, "context")?;
+        extract_tar(stream, directory.path(), Owners::Ignore, "context", remote.store.unpack_limit())?;
         context = Some(directory.path().to_path_buf());
         temporary = Some(directory);
     }

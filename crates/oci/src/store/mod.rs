@@ -26,6 +26,7 @@ pub use snapshot::{CommittedLayer, Frozen, LayerOptions, Scratch, Unpacked};
 
 use crate::digest::Digest;
 use crate::error::{Context, Result, StoreError};
+use crate::layer::limit::UnpackLimit;
 use lease::{Lease, Use};
 
 /// A store on disk, and a lease on all that was touched through it.
@@ -39,6 +40,7 @@ pub struct Store {
     lease: Arc<Lease>,
     /// What was put right and should be told.
     warnings: Warnings,
+    pub(crate) unpack_limit: UnpackLimit,
 }
 
 /// Sentences for the user, collected by all clones of a [`Store`].
@@ -126,6 +128,7 @@ impl Store {
             root: root.into(),
             owners: Owners::Keep,
             warnings: Warnings::default(),
+            unpack_limit: UnpackLimit::default(),
         })
     }
 
@@ -142,6 +145,16 @@ impl Store {
     /// The same handle, unpacking files with or without their owners.
     pub fn with_owners(&self, owners: Owners) -> Store {
         Store { owners, ..self.clone() }
+    }
+
+    /// What streams may unpack to through this handle and its clones, and those of `extract_tar` that are given it.
+    pub fn unpack_limit(&self) -> &UnpackLimit {
+        &self.unpack_limit
+    }
+
+    /// The same handle with another limit.
+    pub fn with_unpack_limit(&self, unpack_limit: UnpackLimit) -> Store {
+        Store { unpack_limit, ..self.clone() }
     }
 
     /// The directory of the store, absolute.

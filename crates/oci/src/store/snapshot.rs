@@ -295,9 +295,10 @@ impl Store {
             owners: self.owners,
             lower: &lower_trees,
             trash: &self.dir("tmp"),
+            limit: &self.unpack_limit,
         };
         let (applied, found) = std::thread::scope(|scope| {
-            let (stream, _) = decoder(blob).map_err(|e| fail(LayerProblem::Read(e)))?;
+            let (stream, _) = decoder(blob, &self.unpack_limit).map_err(|e| fail(LayerProblem::Read(e)))?;
             let stream = ReadAhead::start(scope, stream, diff_id.hasher());
             let mut stream = stream.map_err(|e| fail(LayerProblem::Read(e)))?;
             let applied = apply(&mut stream, target, &options).map_err(|e| match e {

@@ -248,7 +248,9 @@ fn a_damaged_record_hinders_nobody_who_gives_the_name() {
         assert!(matches!(store.image(&reference("app")), Err(StoreError::Record { .. })), "{how}");
         let (readable, damaged) = store.readable_images().expect("the others");
         assert_eq!((readable.len(), damaged.len()), (1, 1), "{how}");
-        store.put_image(&reference("app"), &"linux/amd64".parse().expect("valid"), &image.manifest).expect(how);
+        store
+            .put_image(&reference("app"), &"linux/amd64".parse().expect("valid"), &image.manifest)
+            .expect(how);
         assert_eq!(store.image(&reference("app")).expect(how).expect("there").images.len(), 1);
         let told = store.warnings().take();
         assert!(told.len() == 1 && told[0].contains("app:latest"), "{told:?}");
