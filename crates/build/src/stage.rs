@@ -266,7 +266,7 @@ impl<'scope, 'env, 'a> StageRun<'scope, 'env, 'a> {
                     let State { scope, env, weight, .. } = &mut self.state;
                     let before = scope.size();
                     scope.declare(definition, env).map_err(|e| shell_error(e, lines))?;
-                    weight.add(scope.size().saturating_sub(before)).map_err(|e| e.at(lines))?;
+                    weight.add_memory(scope.size().saturating_sub(before)).map_err(|e| e.at(lines))?;
                 }
                 let shown = definitions.iter().map(|d| match &d.default {
                     Some(default) => format!("{}={default}", d.name),

@@ -33,41 +33,50 @@ pub struct State {
     pub platform: Platform,
 }
 
-/// Configurations of all stages of a build may take so many bytes together.
-pub const STAGES_SIZE_MAX: usize = 256 * 1024 * 1024;
+/// Memory that the configurations and ARGs of all stages of a build may take, in bytes.
+pub const STAGES_SIZE_MAX: usize = 1024 * 1024 * 1024;
 
-/// About the bytes of a line of history beside its text, and of a layer.
+/// About the bytes of a line of history in JSON beside its text, and of a layer.
 const ENTRY_SIZE: usize = 100;
+/// About the memory that a byte of JSON takes: strings, and the index of the environment.
+const MEMORY_PER_BYTE: usize = 4;
 
-/// The bytes that a state's configuration takes, and those of all states of the build.
+/// The bytes that a state's configuration takes in JSON, and the memory that all states of the build take.
 pub struct Weight {
     all: Arc<AtomicUsize>,
-    own: usize,
+    json: usize,
+    memory: usize,
 }
 
 impl Weight {
     /// Nothing, counted in `all`.
     pub fn new(all: &Arc<AtomicUsize>) -> Weight {
-        Weight { all: all.clone(), own: 0 }
+        Weight { all: all.clone(), json: 0, memory: 0 }
     }
 
-    /// Adds `bytes`.
+    /// Adds `bytes` of the configuration.
     ///
     /// # Errors
     ///
     /// A configuration that nobody could read, see [`DOCUMENT_SIZE_MAX`]; more than [`STAGES_SIZE_MAX`] in all stages.
     pub fn add(&mut self, bytes: usize) -> Result<(), ErrorKind> {
-        self.own += bytes;
-        let all = self.all.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        if self.own as u64 > DOCUMENT_SIZE_MAX {
+        self.json += bytes;
+        if self.json as u64 > DOCUMENT_SIZE_MAX {
             let message = format!(
                 "the configuration of the image (environment, labels, history) takes more than {DOCUMENT_SIZE_MAX} bytes, the limit"
             );
             return Err(ErrorKind::Dockerfile(message));
         }
+        self.add_memory(bytes * MEMORY_PER_BYTE)
+    }
+
+    /// Adds memory that does not show in the configuration.
+    pub fn add_memory(&mut self, bytes: usize) -> Result<(), ErrorKind> {
+        self.memory += bytes;
+        let all = self.all.fetch_add(bytes, Ordering::Relaxed) + bytes;
         if all > STAGES_SIZE_MAX {
             let message = format!(
-                "the configurations of all stages (environment, labels, history) take more than {STAGES_SIZE_MAX} bytes, the limit"
+                "ENV, ARG, labels and history of all stages take more than {STAGES_SIZE_MAX} bytes together, the limit"
             );
             return Err(ErrorKind::Dockerfile(message));
         }
@@ -77,14 +86,14 @@ impl Weight {
 
 impl Clone for Weight {
     fn clone(&self) -> Weight {
-        self.all.fetch_add(self.own, Ordering::Relaxed);
-        Weight { all: self.all.clone(), own: self.own }
+        self.all.fetch_add(self.memory, Ordering::Relaxed);
+        Weight { all: self.all.clone(), json: self.json, memory: self.memory }
     }
 }
 
 impl Drop for Weight {
     fn drop(&mut self) {
-        self.all.fetch_sub(self.own, Ordering::Relaxed);
+        self.all.fetch_sub(self.memory, Ordering::Relaxed);
     }
 }
 

@@ -530,6 +530,23 @@ pub fn without_password(url: &str) -> String {
     }
 }
 
+/// A text of another program without the users and passwords of the URLs in it.
+pub fn without_passwords(text: &str) -> String {
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("://") {
+        out.push_str(before);
+        out.push_str("://");
+        let end =
+            after.find(|c: char| c.is_whitespace() || matches!(c, '/' | '\'' | '"')).unwrap_or(after.len());
+        let authority = &after[..end];
+        out.push_str(authority.rsplit('@').next().unwrap_or(authority));
+        rest = &after[end..];
+    }
+    out.push_str(rest);
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -545,5 +562,8 @@ mod tests {
         assert_eq!(file_name("https://h/a/b.tgz?x=/y").as_deref(), Some("b.tgz"));
         assert_eq!(file_name("https://h/").as_deref(), None);
         assert_eq!(without_password("https://u:p@h:1/a@b"), "https://h:1/a@b");
+        let said = "fatal: 'https://u:p@h/a.git/': refused; see ssh://t0ken@g and git@h:a, https://h/x@y";
+        let shown = "fatal: 'https://h/a.git/': refused; see ssh://g and git@h:a, https://h/x@y";
+        assert_eq!(without_passwords(said), shown);
     }
 }

@@ -12,18 +12,31 @@ pub const SIZE_MAX: usize = 16 * 1024 * 1024;
 
 /// The rules of one ignore file.
 ///
-/// Looking a path up costs what its own rules cost: those that are plain paths are found by hash, those that begin with a plain
-/// directory are tried only below it, and the search goes backwards, since the last match decides.
+/// Looking a path up costs what rules like it cost: those that are plain paths are found by hash; of many patterns only those are
+/// tried that begin and end as the path does. The search goes backwards, since the last match decides.
 #[derive(Clone, Default)]
 pub struct Ignore {
     rules: Vec<Rule>,
     /// The last rule of each plain path.
     plain: HashMap<Vec<u8>, usize>,
-    /// Rules with special characters behind a plain first directory, by that directory.
-    below: HashMap<Vec<u8>, Vec<usize>>,
-    /// The other rules with special characters.
-    anywhere: Vec<usize>,
+    /// The rules with special characters.
+    patterns: Vec<usize>,
+    /// The same by the plain directory that they begin with and the plain bytes that they end with, see [`group`].
+    groups: HashMap<Vec<u8>, Vec<usize>>,
     steps: Arc<Steps>,
+}
+
+/// So many patterns are tried one by one, which is quicker than looking for their groups.
+const FEW: usize = 32;
+/// Longest ending that groups patterns, in bytes.
+const ENDING_SIZE_MAX: usize = 4;
+
+/// The key of a group: a directory and an ending, each of them perhaps empty, with a byte between that no path has.
+fn group(key: &mut Vec<u8>, directory: &[u8], ending: &[u8]) {
+    key.clear();
+    key.extend_from_slice(directory);
+    key.push(0);
+    key.extend_from_slice(ending);
 }
 
 /// Only the rules: cache keys are made of this.
@@ -82,13 +95,18 @@ impl Ignore {
 
     fn add(&mut self, rule: Rule) {
         let number = self.rules.len();
-        let beginning = Pattern::beginning(&rule.text);
-        match (&rule.pattern, beginning.iter().position(|byte| *byte == b'/')) {
-            (None, _) => drop(self.plain.insert(rule.text.clone(), number)),
-            (Some(_), Some(slash)) => {
-                self.below.entry(beginning[..slash].to_vec()).or_default().push(number);
-            }
-            (Some(_), None) => self.anywhere.push(number),
+        if rule.pattern.is_none() {
+            self.plain.insert(rule.text.clone(), number);
+        } else {
+            let beginning = Pattern::beginning(&rule.text);
+            let directory =
+                beginning.iter().position(|byte| *byte == b'/').map_or(&[][..], |at| &beginning[..at]);
+            let ending = Pattern::ending(&rule.text);
+            let ending = &ending[ending.len().saturating_sub(ENDING_SIZE_MAX)..];
+            let mut key = Vec::new();
+            group(&mut key, directory, ending);
+            self.groups.entry(key).or_default().push(number);
+            self.patterns.push(number);
         }
         self.rules.push(rule);
     }
@@ -102,18 +120,38 @@ impl Ignore {
     /// one of its parents decides. Once [`Ignore::is_exhausted`] the answer means nothing.
     pub fn excludes(&self, path: impl AsRef<[u8]>) -> bool {
         let path = path.as_ref();
+        let parents = || path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(i, _)| &path[..i]);
         let mut last = None;
         if !self.plain.is_empty() {
-            let parents = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(i, _)| &path[..i]);
-            last = parents.chain([path]).filter_map(|path| self.plain.get(path).copied()).max();
+            last = parents().chain([path]).filter_map(|path| self.plain.get(path).copied()).max();
         }
-        let first = path.split(|byte| *byte == b'/').next().unwrap_or_default();
-        let below = self.below.get(first).map_or(&[][..], Vec::as_slice);
-        for rules in [below, &self.anywhere] {
-            let later = rules.iter().rev().copied().take_while(|rule| last.is_none_or(|last| *rule > last));
-            last = later.into_iter().find(|rule| self.matches(*rule, path)).or(last);
+        if self.patterns.len() <= FEW {
+            last = self.last_match(&self.patterns, last, path);
+        } else {
+            let first = path.split(|byte| *byte == b'/').next().unwrap_or_default();
+            let mut key = Vec::new();
+            for directory in [first, b""] {
+                for path_or_parent in parents().chain([path]) {
+                    for length in 1..=ENDING_SIZE_MAX.min(path_or_parent.len()) {
+                        group(&mut key, directory, &path_or_parent[path_or_parent.len() - length..]);
+                        last = self.last_match_of(&key, last, path);
+                    }
+                }
+                group(&mut key, directory, b"");
+                last = self.last_match_of(&key, last, path);
+            }
         }
         last.is_some_and(|rule| !self.rules[rule].include)
+    }
+
+    fn last_match_of(&self, key: &[u8], last: Option<usize>, path: &[u8]) -> Option<usize> {
+        self.groups.get(key).map_or(last, |rules| self.last_match(rules, last, path))
+    }
+
+    /// The last of these rules that matches the path or a parent and comes behind `last`; else that.
+    fn last_match(&self, rules: &[usize], last: Option<usize>, path: &[u8]) -> Option<usize> {
+        let mut later = rules.iter().rev().copied().take_while(|rule| last.is_none_or(|last| *rule > last));
+        later.find(|rule| self.matches(*rule, path)).or(last)
     }
 
     fn matches(&self, rule: usize, path: &[u8]) -> bool {
@@ -247,17 +285,33 @@ mod tests {
 
     #[test]
     fn many_rules_on_many_paths() {
-        let rules: String = (0..20_000).map(|i| format!("dir{i}/file\ndir{i}/*.o\n")).collect();
+        let rule = |i: u32| format!("dir{i}/file\ndir{i}/*.o\n*z{i}\n**/y{i}\n");
+        let rules: String = (0..5000).map(rule).collect();
         let ignore = Ignore::parse(rules).expect("valid");
-        let excluded = (0..20_000)
-            .filter(|i| ignore.excludes(format!("dir{i}/x.{}", if i % 2 == 0 { "o" } else { "c" })));
-        assert_eq!(excluded.count(), 10_000);
+        for (path, expect) in [
+            ("az7", true),
+            ("az7/b", true),
+            ("a/z7", false),
+            ("a/y4999", true),
+            ("y7", true),
+            ("y", false),
+            ("a/y7/b", true),
+            ("ay7", false),
+            ("z5000", false),
+            ("dir7/x/y.o", false),
+            ("dir7/x.o", true),
+        ] {
+            assert_eq!(ignore.excludes(path), expect, "{path}");
+        }
+        let excluded =
+            (0..5000).filter(|i| ignore.excludes(format!("dir{i}/x.{}", if i % 2 == 0 { "o" } else { "c" })));
+        assert_eq!(excluded.count(), 2500);
         assert!(!ignore.is_exhausted());
     }
 
     #[test]
     fn rules_that_cost_too_much_are_noticed() {
-        let ignore = Ignore::parse("*a*a*a*a*b\n".repeat(1000)).expect("valid").with_steps(1_000_000);
+        let ignore = Ignore::parse("*a*a*a*a*b*\n".repeat(1000)).expect("valid").with_steps(1_000_000);
         assert!(!ignore.is_exhausted());
         assert!((0..100).all(|_| !ignore.excludes("a".repeat(100))));
         assert!(ignore.is_exhausted());
