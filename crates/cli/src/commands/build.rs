@@ -375,6 +375,9 @@ fn request(
             None => drop(std::env::var(text).map(|value| build_args.insert(text.clone(), value))),
         }
     }
+    // A command may print its environment.
+    let proxies = build_args.iter().filter(|(name, _)| name.to_ascii_lowercase().ends_with("_proxy"));
+    proxies.filter_map(|(_, address)| password_of(address)).for_each(|password| display.hide(password));
     let network = match args.network.as_str() {
         "default" | "host" => true,
         "none" => false,
@@ -414,6 +417,13 @@ fn request(
         jobs: args.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)),
         source_date_epoch: epoch.transpose()?,
     })
+}
+
+/// The password in `SCHEME://USER:PASSWORD@HOST`.
+fn password_of(address: &str) -> Option<&str> {
+    let (_, rest) = address.split_once("://")?;
+    let (user, _) = rest.split('/').next()?.rsplit_once('@')?;
+    user.split_once(':').map(|(_, password)| password)
 }
 
 /// `NAME=VALUE` options.

@@ -168,19 +168,33 @@ fn a_damaged_record_is_replaced_by_who_gives_the_name() {
     let record = || {
         let records = fs::read_dir(world.store().join("images")).expect("a store");
         let mut paths = records.map(|entry| entry.expect("an entry").path());
-        paths.find(|path| path.to_string_lossy().contains("base")).expect("a record")
+        paths.find(|path| path.to_string_lossy().contains("library%2fbase")).expect("a record")
     };
     let archive = world.text("base.tar");
     world.run(&["save", "-o", &archive, "base"]).ok();
     world.build("FROM scratch\nCOPY Dockerfile /\n", &["-t", "other"]).ok();
     let registry = Registry::start(&world);
-    let pushed = format!("{}/base", registry.host);
-    world.run(&["tag", "base", &pushed]).ok();
-    world.run(&["push", &pushed]).ok();
-    world.run(&["rmi", &pushed]).ok();
-    world.run(&["pull", &pushed]).ok();
-    world.run(&["tag", &pushed, "base"]).ok();
-    world.run(&["rmi", &pushed]).ok();
+    let elsewhere = format!("{}/base", registry.host);
+    for args in [["tag", "base", &elsewhere], ["push", "--quiet", &elsewhere], ["rmi", "--force", &elsewhere]]
+    {
+        world.run(&args).ok();
+    }
+    let damage = |name: &str| {
+        world.run(&["tag", "other", name]).ok();
+        let records = fs::read_dir(world.store().join("images")).expect("a store");
+        let hex = name.replace(['/', ':'], "%");
+        let is_it = |path: &std::path::PathBuf| {
+            path.to_string_lossy().replace("%2f", "%").replace("%3a", "%").contains(&hex)
+        };
+        let path = records.map(|entry| entry.expect("an entry").path()).find(is_it).expect("a record");
+        fs::write(path, "{").expect("written");
+    };
+    for args in [&["pull", &elsewhere][..], &["manifest", "create", &elsewhere, "other"]] {
+        damage(&elsewhere);
+        let ran = world.run(args);
+        assert_eq!(ran.code, Some(0), "{args:?}: {}", ran.err);
+        assert!(ran.err.contains("was replaced"), "{}", ran.err);
+    }
     for args in [
         &["build", "-q", "-t", "base", "context"][..],
         &["tag", "other", "base"],
@@ -246,4 +260,10 @@ fn passwords_in_addresses_are_not_repeated() {
         let told: String = error.lines().filter(own).collect();
         assert!(!told.contains("s3cret"), "{args:?}: {error}");
     }
+    let world = World::with_base();
+    let proxy = "http_proxy=http://u:s3cret@127.0.0.1:1/";
+    let shown =
+        world.build("FROM base\nRUN env && echo \"$http_proxy\"\n", &["--build-arg", proxy, "-t", "t"]);
+    assert!(shown.err.contains("u:***@127.0.0.1") && !shown.err.contains("s3cret"), "{}", shown.err);
+    assert!(!world.run(&["history", "--no-trunc", "t"]).ok().contains("s3cret"));
 }
