@@ -3,6 +3,8 @@
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 
+use crossdock_oci::layer::UnpackLimit;
+
 /// How a tar archive is compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Archive {
@@ -47,27 +49,31 @@ pub fn detect(file: &mut File) -> io::Result<Option<Archive>> {
         None | Some(Archive::Tar) => Ok(kind),
         Some(compressed) => {
             // A file that only begins like a compressed one is no archive.
-            let inner = decoder(compressed, file.try_clone()?).and_then(|mut stream| head(&mut stream));
+            let inner = decoder(compressed, file.try_clone()?, &UnpackLimit::default())
+                .and_then(|mut stream| head(&mut stream));
             file.seek(SeekFrom::Start(0))?;
             Ok(kind.filter(|_| inner.is_ok_and(|inner| by_magic(&inner) == Some(Archive::Tar))))
         }
     }
 }
 
-/// The uncompressed archive.
-pub fn open(mut file: File) -> io::Result<Box<dyn Read + Send>> {
+/// Memory that an .xz file may ask for, in KiB; that of `xz -9` needs 65 MiB.
+const XZ_MEMORY_MAX: u32 = 256 * 1024;
+
+/// The uncompressed archive, which ends with an error at the limit.
+pub fn open(mut file: File, limit: &UnpackLimit) -> io::Result<Box<dyn Read + Send>> {
     let kind = by_magic(&head(&mut file)?).unwrap_or(Archive::Tar);
     file.seek(SeekFrom::Start(0))?;
-    decoder(kind, file)
+    decoder(kind, file, limit)
 }
 
-fn decoder(kind: Archive, file: File) -> io::Result<Box<dyn Read + Send>> {
-    let file = BufReader::with_capacity(64 * 1024, file);
+fn decoder(kind: Archive, file: File, limit: &UnpackLimit) -> io::Result<Box<dyn Read + Send>> {
+    let file = BufReader::with_capacity(64 * 1024, limit.input_of(file));
     Ok(match kind {
-        Archive::Tar => Box::new(file),
-        Archive::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(file)),
-        Archive::Bzip2 => Box::new(bzip2::bufread::MultiBzDecoder::new(file)),
-        Archive::Xz => Box::new(lzma_rust2::XzReader::new(file, true)),
-        Archive::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(file)?),
+        Archive::Tar => Box::new(limit.output(file)),
+        Archive::Gzip => Box::new(limit.output(flate2::bufread::MultiGzDecoder::new(file))),
+        Archive::Bzip2 => Box::new(limit.output(bzip2::bufread::MultiBzDecoder::new(file))),
+        Archive::Xz => Box::new(limit.output(lzma_rust2::XzReader::new_mem_limit(file, true, XZ_MEMORY_MAX))),
+        Archive::Zstd => Box::new(limit.output(zstd::stream::read::Decoder::with_buffer(file)?)),
     })
 }

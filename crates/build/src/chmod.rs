@@ -37,6 +37,11 @@ impl ModeChange {
             let mode = u32::from_str_radix(text, 8).map_err(|_| error())?;
             return if mode <= 0o7777 { Ok(ModeChange::Octal(mode)) } else { Err(error()) };
         }
+        // Each is applied to each file.
+        const SIZE_MAX: usize = 1000;
+        if text.len() > SIZE_MAX {
+            return Err(ModeError(format!("{}...", text.chars().take(50).collect::<String>())));
+        }
         let mut clauses = Vec::new();
         for part in text.split(',') {
             let operator_at = part.find(['+', '-', '=']).ok_or_else(error)?;
@@ -124,6 +129,7 @@ mod tests {
         ] {
             assert_eq!(ModeChange::parse(text).expect(text).apply(mode, is_dir), expect, "{text}");
         }
+        assert!(ModeChange::parse(&vec!["u+r"; 1000].join(",")).is_err());
         for bad in ["", "8", "77777", "u", "z+x", "u+q", "07778"] {
             assert!(ModeChange::parse(bad).is_err(), "{bad}");
         }

@@ -110,7 +110,11 @@ pub fn add_to_key(
         };
         Ok(())
     });
-    at(&start.path, result)
+    at(&start.path, result)?;
+    match options.exclude.is_exhausted() {
+        true => at(&start.path, Err(crate::tree::rules_are_slow())),
+        false => Ok(()),
+    }
 }
 
 /// First names of files that have several.
@@ -209,50 +213,72 @@ struct Walk<'a> {
     links: Links,
 }
 
+/// What is still to be done of a directory.
+enum Todo {
+    Copy(Entry, Vec<u8>),
+    /// Mode, owner and time of a directory that was made, once all is in it.
+    Finish(Entry, Vec<u8>),
+}
+
 /// Copies the content of `source` into the existing directory `target`.
 fn copy_directory(walk: &Walk<'_>, source: &[u8], target: &[u8]) -> Result<(), CopyError> {
-    let fd = at(source, walk.tree.open_at(source, OFlags::DIRECTORY | OFlags::RDONLY))?;
-    for name in at(source, crate::tree::names_in(&fd))? {
-        let path = join(source, &name);
-        let stat = at(
-            &path,
-            rustix::fs::statat(&fd, &name[..], AtFlags::SYMLINK_NOFOLLOW).map_err(io::Error::from),
-        )?;
-        let entry = Entry { path, stat };
-        let target = join(target, &name);
+    // Neither stack nor open files limit the depth: what is still to be done waits in a list.
+    let content = |source: &[u8], target: &[u8]| -> Result<Vec<Todo>, CopyError> {
+        let entries = at(source, walk.tree.entries_in(source))?.into_iter().rev();
+        let todo = |entry: Entry| {
+            let target = join(target, entry.name());
+            Todo::Copy(entry, target)
+        };
+        Ok(entries.map(todo).collect())
+    };
+    let mut open = content(source, target)?;
+    while let Some(todo) = open.pop() {
+        let (entry, target) = match todo {
+            Todo::Copy(entry, target) => (entry, target),
+            Todo::Finish(entry, target) => {
+                let fd = open_in_root(walk.root, &target, OFlags::DIRECTORY | OFlags::RDONLY);
+                set_metadata(walk.options, &entry, &at(&target, fd)?, &target)?;
+                continue;
+            }
+        };
         let excluded = walk.tree.excludes(&entry.path) || (walk.excluded)(&entry.path);
+        if walk.tree.is_exhausted() || walk.options.exclude.is_exhausted() {
+            return at(&entry.path, Err(crate::tree::rules_are_slow()));
+        }
         if !entry.is_dir() {
             if !excluded {
                 copy_one(walk, &entry, &target)?;
             }
-            continue;
-        }
-        if excluded {
-            // Something below may be included again; its parents are made as they come.
-            if has_included(walk, &entry)? {
-                make_directories(walk.root, &target, walk.options.owner)?;
-                copy_directory(walk, &entry.path, &target)?;
+        } else if !excluded {
+            let made = make_directory(walk, &target)?;
+            let inside = content(&entry.path, &target)?;
+            if made {
+                open.push(Todo::Finish(entry, target));
             }
-            continue;
-        }
-        let made = make_directory(walk, &target)?;
-        copy_directory(walk, &entry.path, &target)?;
-        if made {
-            let fd = at(&target, open_in_root(walk.root, &target, OFlags::DIRECTORY | OFlags::RDONLY))?;
-            set_metadata(walk.options, &entry, &fd, &target)?;
+            open.extend(inside);
+        } else if has_included(walk, &entry)? {
+            // Something below may be included again; its parents are made as they come.
+            make_directories(walk.root, &target, walk.options.owner)?;
+            open.extend(content(&entry.path, &target)?);
         }
     }
     Ok(())
 }
 
 fn has_included(walk: &Walk<'_>, directory: &Entry) -> Result<bool, CopyError> {
+    if !walk.tree.may_include_again() && !walk.options.exclude.may_include_again() {
+        return Ok(false);
+    }
     let mut any = false;
     let result = walk.tree.walk(directory, walk.excluded, &mut |_| {
         any = true;
-        Ok(())
+        // Enough is known.
+        Err(io::ErrorKind::Interrupted.into())
     });
-    at(&directory.path, result)?;
-    Ok(any)
+    match result {
+        Err(_) if any => Ok(true),
+        other => at(&directory.path, other).map(|()| false),
+    }
 }
 
 /// Makes the directory `target`, whose parent exists; returns whether it was not there before.

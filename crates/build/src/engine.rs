@@ -1,13 +1,13 @@
 //! Runs stages on threads, looks steps up in the cache, packs layers in the background.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::Scope as Threads;
 use std::time::Instant;
 
-use crossdock_dockerfile::{Dockerfile, Lines};
-use crossdock_oci::store::{LayerOptions, Scratch, Store, TemporaryDirectory};
+use crossdock_dockerfile::Dockerfile;
+use crossdock_oci::store::{Frozen, LayerOptions, Scratch, Store, TemporaryDirectory};
 use crossdock_oci::{Descriptor, Digest, Reference};
 use crossdock_platform::Platform;
 use crossdock_sandbox::{Emulator, Killer};
@@ -20,7 +20,7 @@ use crate::graph::Names;
 use crate::key::Key;
 use crate::request::BuildRequest;
 use crate::scope::Scope;
-use crate::stage::StageRun;
+use crate::stage::{StageRun, shell_error};
 use crate::stat_cache::StatCache;
 use crate::state::{Layer, Packed, Record, State, StepResult};
 use crate::sync::{Flights, Promise, Slots};
@@ -64,8 +64,14 @@ pub(crate) struct Engine<'a> {
     pub request: &'a BuildRequest,
     pub file: Dockerfile,
     pub stat_cache: Option<StatCache>,
+    /// What the configurations of all stages take, in bytes.
+    pub weight: Arc<AtomicUsize>,
+    /// ONBUILD triggers run so far.
+    triggers: AtomicUsize,
     slots: Slots,
-    packers: Slots,
+    /// Threads that may pack at once.
+    packers: usize,
+    backlog: Mutex<Backlog>,
     flights: Flights<Digest>,
     done: Mutex<HashMap<Digest, StepResult>>,
     quick: Mutex<BTreeMap<Digest, Digest>>,
@@ -75,6 +81,27 @@ pub(crate) struct Engine<'a> {
     cancelled: AtomicBool,
     running: Mutex<Vec<(StepId, Killer)>>,
     steps: AtomicUsize,
+}
+
+/// Threads that stage runs share. A thread that waits costs little, but not nothing.
+const STAGE_THREADS_MAX: usize = 64;
+
+/// ONBUILD triggers that one build may run: those of one stage run again in every stage that is built on it.
+pub(crate) const TRIGGERS_MAX: usize = 100_000;
+
+/// A step's directory that is to become a layer.
+struct Packing {
+    key: Digest,
+    created: String,
+    frozen: Frozen,
+    promise: Arc<Promise<Result<Packed, String>>>,
+}
+
+/// Directories that wait to be packed, and the threads that do it.
+#[derive(Default)]
+struct Backlog {
+    waiting: VecDeque<Packing>,
+    threads: usize,
 }
 
 /// The end of a stage run; `None` if it or another one failed.
@@ -96,9 +123,7 @@ pub(crate) fn run(
     let scopes = global_scopes(request, &file, target, &build_platform)?;
     let bases = |scope: &Scope, index: usize| -> Result<String, BuildError> {
         let stage = &file.stages[index];
-        let base = scope
-            .expand_global(&stage.base)
-            .map_err(|e| ErrorKind::Dockerfile(e.to_string()).at(stage.lines))?;
+        let base = scope.expand_global(&stage.base).map_err(|e| shell_error(e, stage.lines))?;
         if base.text.trim().is_empty() {
             let message = format!("base name ({}) should not be blank", stage.base);
             return Err(ErrorKind::Dockerfile(message).at(stage.lines));
@@ -127,7 +152,10 @@ pub(crate) fn run(
         request,
         stat_cache,
         slots: Slots::new(request.jobs),
-        packers: Slots::new(cpus),
+        weight: Arc::default(),
+        triggers: AtomicUsize::new(0),
+        packers: cpus,
+        backlog: Mutex::default(),
         flights: Flights::new(),
         done: Mutex::default(),
         quick: Mutex::default(),
@@ -139,11 +167,23 @@ pub(crate) fn run(
         steps: AtomicUsize::new(0),
         file,
     };
+    let runs: Vec<_> = base_names.iter().collect();
+    let next = AtomicUsize::new(0);
     std::thread::scope(|threads| {
-        for (key, base) in &base_names {
-            let (engine, scope) = (&engine, &scopes[key.1]);
-            threads.spawn(move || engine.stage_thread(threads, *key, base, scope));
+        let (engine, runs, next, scopes) = (&engine, &runs, &next, &scopes);
+        // In order: a stage needs only earlier ones, so of those that were begun the earliest never waits for one that was
+        // not, however few threads there are. This thread is one of them, and enough if there can be no other.
+        let work = move || {
+            while let Some((key, base)) = runs.get(next.fetch_add(1, Ordering::Relaxed)) {
+                engine.stage_run(threads, **key, base, &scopes[key.1]);
+            }
+        };
+        for _ in 1..runs.len().min(STAGE_THREADS_MAX) {
+            if std::thread::Builder::new().spawn_scoped(threads, work).is_err() {
+                break;
+            }
         }
+        work();
     });
     if let Some(cache) = &engine.stat_cache {
         // Without it the next build reads the files again, nothing worse.
@@ -166,13 +206,11 @@ fn global_scopes(
     target: usize,
     build: &Platform,
 ) -> Result<Vec<Scope>, BuildError> {
-    let definitions: Vec<_> = file.global_args.iter().map(|(definition, _)| definition.clone()).collect();
-    let lines = file.global_args.first().map_or(Lines::default(), |(_, lines)| *lines);
     let target_stage = file.stages[target].name.clone().unwrap_or_else(|| "default".to_string());
     let escape = file.directives.escape;
     let scope = |platform: &Platform| {
-        Scope::global(&request.build_args, &definitions, build, platform, &target_stage, escape)
-            .map_err(|e| ErrorKind::Dockerfile(e.to_string()).at(lines))
+        Scope::global(&request.build_args, &file.global_args, build, platform, &target_stage, escape)
+            .map_err(|(e, lines)| shell_error(e, lines))
     };
     request.platforms.iter().map(scope).collect()
 }
@@ -195,14 +233,14 @@ fn warn_of_unused_arguments(env: &Environment<'_>, file: &Dockerfile, scope: &Sc
 }
 
 impl<'a> Engine<'a> {
-    fn stage_thread<'scope, 'env>(
+    fn stage_run<'scope, 'env>(
         &'scope self,
         threads: &'scope Threads<'scope, 'env>,
         key: (usize, usize),
         base: &str,
         scope: &Scope,
     ) {
-        /// Keeps the promise even if the thread panics, so that nobody waits for ever.
+        /// Keeps the promise even if the run panics, so that nobody waits for ever.
         struct Keep<'p>(&'p StagePromise, Option<Arc<State>>);
         impl Drop for Keep<'_> {
             fn drop(&mut self) {
@@ -210,6 +248,9 @@ impl<'a> Engine<'a> {
             }
         }
         let mut keep = Keep(&self.stages[&key], None);
+        if self.check_cancelled().is_err() {
+            return;
+        }
         let target = &self.request.platforms[key.1];
         match StageRun::new(self, threads, key, base, scope).run() {
             Ok(state) => keep.1 = Some(Arc::new(state)),
@@ -382,20 +423,63 @@ impl<'a> Engine<'a> {
         } else {
             let promise = Arc::new(Promise::new());
             result.layer = Some(Layer { fs: frozen.path(), packed: promise.clone() });
-            let (key, created) = (key.clone(), result.created.clone());
-            threads.spawn(move || {
-                let _packer = self.packers.take();
-                let packed = self.env.store.commit_frozen(&frozen, &self.env.layers).map_err(ErrorKind::from);
-                let packed = packed.and_then(|layer| {
-                    let packed = Packed { diff_id: layer.diff_id, descriptor: layer.descriptor };
-                    self.remember(&key, &Record { layer: Some(packed.clone()), created })?;
-                    Ok(packed)
-                });
-                promise.keep(packed.map_err(|e| e.to_string()));
-            });
+            let created = result.created.clone();
+            self.pack_later(threads, Packing { key: key.clone(), created, frozen, promise });
         }
         lock(&self.done).insert(key.clone(), result.clone());
         Ok(result)
+    }
+
+    /// Leaves the directory to a thread that packs; this thread does it if there is none.
+    fn pack_later<'scope, 'env>(&'scope self, threads: &'scope Threads<'scope, 'env>, packing: Packing) {
+        let is_needed = {
+            let mut backlog = lock(&self.backlog);
+            backlog.waiting.push_back(packing);
+            let is_needed = backlog.threads < self.packers;
+            backlog.threads += usize::from(is_needed);
+            is_needed
+        };
+        if is_needed && std::thread::Builder::new().spawn_scoped(threads, || self.pack_all()).is_err() {
+            self.pack_all();
+        }
+    }
+
+    /// Packs until nothing waits.
+    fn pack_all(&self) {
+        loop {
+            let packing = {
+                let mut backlog = lock(&self.backlog);
+                match backlog.waiting.pop_front() {
+                    Some(packing) => packing,
+                    None => {
+                        backlog.threads -= 1;
+                        return;
+                    }
+                }
+            };
+            let Packing { key, created, frozen, promise } = packing;
+            let packed = self.env.store.commit_frozen(&frozen, &self.env.layers).map_err(ErrorKind::from);
+            let packed = packed.and_then(|layer| {
+                let packed = Packed { diff_id: layer.diff_id, descriptor: layer.descriptor };
+                self.remember(&key, &Record { layer: Some(packed.clone()), created })?;
+                Ok(packed)
+            });
+            promise.keep(packed.map_err(|e| e.to_string()));
+        }
+    }
+
+    /// Counts triggers that are about to run.
+    ///
+    /// # Errors
+    ///
+    /// More than [`TRIGGERS_MAX`] in the whole build.
+    pub fn count_triggers(&self, count: usize) -> Result<(), ErrorKind> {
+        let all = self.triggers.fetch_add(count, Ordering::Relaxed) + count;
+        if all > TRIGGERS_MAX {
+            let message = format!("more than {TRIGGERS_MAX} ONBUILD triggers run in this build, the limit");
+            return Err(ErrorKind::Dockerfile(message));
+        }
+        Ok(())
     }
 
     fn remember(&self, key: &Digest, record: &Record) -> Result<(), ErrorKind> {

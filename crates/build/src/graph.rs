@@ -1,6 +1,6 @@
 //! Which stages a target needs, and what the names in a Dockerfile mean.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use crossdock_dockerfile::instruction::{Kind, instruction};
 use crossdock_dockerfile::mount::{self, MountKind};
@@ -8,6 +8,7 @@ use crossdock_dockerfile::parser::parse_trigger;
 use crossdock_dockerfile::{Dockerfile, Lines, Stage};
 use crossdock_oci::Reference;
 
+use crate::engine::TRIGGERS_MAX;
 use crate::error::{BuildError, ErrorKind};
 use crate::request::NamedContext;
 
@@ -64,6 +65,9 @@ impl Names<'_> {
 
     /// The named context that overrides `name`, by the name as written or as a full image reference.
     fn context(&self, name: &str) -> Option<&NamedContext> {
+        if self.contexts.is_empty() {
+            return None;
+        }
         self.contexts.get(name).or_else(|| {
             let wanted = name.parse::<Reference>().ok()?;
             let same = |key: &String| key.parse::<Reference>().is_ok_and(|reference| reference == wanted);
@@ -81,9 +85,14 @@ impl Names<'_> {
     }
 
     fn unknown(&self, name: &str) -> BuildError {
+        /// As many as anybody reads.
+        const SHOWN_MAX: usize = 50;
         let stages = self.file.stages.iter().enumerate();
-        let known: Vec<String> =
-            stages.map(|(i, s)| s.name.clone().unwrap_or_else(|| i.to_string())).collect();
+        let known = stages.map(|(i, s)| s.name.clone().unwrap_or_else(|| i.to_string()));
+        let mut known: Vec<String> = known.take(SHOWN_MAX).collect();
+        if self.file.stages.len() > SHOWN_MAX {
+            known.push("...".to_string());
+        }
         ErrorKind::UnknownTarget { name: name.to_string(), known: known.join(", ") }.into()
     }
 
@@ -95,12 +104,15 @@ impl Names<'_> {
     ) -> Result<BTreeSet<usize>, BuildError> {
         let mut needed = BTreeSet::new();
         let mut open = vec![target];
+        let mut triggers: HashMap<usize, Vec<String>> = HashMap::new();
+        let mut triggered = 0;
         while let Some(index) = open.pop() {
             if !needed.insert(index) {
                 continue;
             }
             let stage = &self.file.stages[index];
-            let mut names = vec![(base_of(index)?, stage.lines)];
+            let base = base_of(index)?;
+            let mut names = vec![(base.clone(), stage.lines)];
             for instruction in &stage.instructions {
                 names.extend(origins(&instruction.kind).into_iter().map(|name| (name, instruction.lines)));
             }
@@ -110,9 +122,16 @@ impl Names<'_> {
                 }
             }
             // Triggers of the stage that this one is built on run here.
-            if let Origin::Stage(base) = self.resolve(&base_of(index)?, index, stage.lines)? {
-                for name in trigger_origins(&self.file.stages[base]) {
-                    if let Origin::Stage(earlier) = self.resolve(&name, index, stage.lines)? {
+            if let Origin::Stage(base) = self.resolve(&base, index, stage.lines)? {
+                let names = triggers.entry(base).or_insert_with(|| trigger_origins(&self.file.stages[base]));
+                triggered += names.len();
+                if triggered > TRIGGERS_MAX {
+                    let message =
+                        format!("more than {TRIGGERS_MAX} ONBUILD triggers run in this build, the limit");
+                    return Err(ErrorKind::Dockerfile(message).at(stage.lines));
+                }
+                for name in names {
+                    if let Origin::Stage(earlier) = self.resolve(name, index, stage.lines)? {
                         open.push(earlier);
                     }
                 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crossdock_oci::manifest::{Annotations, MANIFEST_SIZE_MAX};
+use crossdock_oci::store::DOCUMENT_SIZE_MAX;
 use crossdock_oci::{Descriptor, Digest, ImageConfig, Index, Manifest, media_type};
 use crossdock_platform::Platform;
 
@@ -63,6 +64,7 @@ fn assemble(
     platform: &Platform,
 ) -> Result<BuiltImage, BuildError> {
     let mut config = state.config.clone();
+    config.config.env = state.env.entries().to_vec();
     add_labels(&mut config, &request.labels);
     if let Some(seconds) = request.source_date_epoch {
         clamp(&mut config, &rfc3339(seconds));
@@ -76,6 +78,13 @@ fn assemble(
         layers.push(packed.1);
     }
     let bytes = config.to_bytes();
+    if bytes.len() as u64 > DOCUMENT_SIZE_MAX {
+        let message = format!(
+            "the configuration of the image would have {} bytes, the limit is {DOCUMENT_SIZE_MAX}",
+            bytes.len()
+        );
+        return Err(ErrorKind::Dockerfile(message).into());
+    }
     let id = env.store.write_blob(&bytes)?;
     let manifest = Manifest {
         schema_version: 2,

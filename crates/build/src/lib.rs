@@ -33,4 +33,4 @@ pub use event::{Event, Events, Silent, StepId};
 pub use image::{Built, BuiltImage, build};
 pub use request::{BuildRequest, NamedContext, Secret};
 pub use state::{Packed, Record};
-pub use transfer::without_password;
+pub use transfer::{without_password, without_passwords};

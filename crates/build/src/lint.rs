@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 
 use crossdock_dockerfile::instruction::{CommandLine, Kind, Transfer};
 use crossdock_dockerfile::parser::Node;
+use crossdock_dockerfile::shell::ShellError;
 use crossdock_dockerfile::{Dockerfile, Instruction, Lines, Stage};
 use crossdock_oci::{ImageConfig, Reference};
 use crossdock_platform::Platform;
@@ -13,7 +14,9 @@ use crossdock_platform::Platform;
 use crate::error::{BuildError, ErrorKind};
 use crate::graph::{Names, Origin};
 use crate::request::BuildRequest;
-use crate::scope::{Scope, env_value, set_env};
+use crate::scope::{Env, Scope};
+use crate::stage::shell_error;
+use crate::state::STAGES_SIZE_MAX;
 
 /// Rules that are checked only where `# check=experimental=` asks for them.
 const EXPERIMENTAL: [&str; 1] = ["InvalidDefinitionDescription"];
@@ -115,8 +118,8 @@ pub struct Findings {
 /// The directive `# check=skip=A,B;error=true;experimental=all`, or the build argument that overrides it.
 #[derive(Default)]
 struct Settings {
-    skip: Vec<String>,
-    experimental: Vec<String>,
+    skip: BTreeSet<String>,
+    experimental: BTreeSet<String>,
     error: bool,
 }
 
@@ -127,7 +130,7 @@ impl Settings {
         let mut settings = Settings::default();
         for part in text.split(';').map(str::trim).filter(|part| !part.is_empty()) {
             let (name, value) = part.split_once('=').unwrap_or((part, ""));
-            let names = || value.split(',').map(|name| name.trim().to_string()).collect();
+            let names = || value.split(',').map(|name| name.trim().to_ascii_lowercase()).collect();
             match (name.trim(), value.trim()) {
                 ("skip", _) => settings.skip = names(),
                 ("experimental", _) => settings.experimental = names(),
@@ -144,7 +147,7 @@ impl Settings {
     }
 
     fn wants(&self, rule: &str) -> bool {
-        let has = |list: &[String]| list.iter().any(|name| name == "all" || name.eq_ignore_ascii_case(rule));
+        let has = |list: &BTreeSet<String>| list.contains("all") || list.contains(&rule.to_ascii_lowercase());
         !has(&self.skip) && (!EXPERIMENTAL.contains(&rule) || has(&self.experimental))
     }
 }
@@ -156,7 +159,7 @@ pub type Known<'a> = &'a dyn Fn(&Reference, &Platform) -> Option<ImageConfig>;
 pub fn check(request: &BuildRequest, known: Known<'_>) -> Result<Findings, BuildError> {
     let file = Dockerfile::parse(&request.dockerfile)?;
     let settings = Settings::of(&file, request)?;
-    let mut check = Check { file: &file, request, known, found: Vec::new() };
+    let mut check = Check { file: &file, request, known, found: Vec::new(), error: None };
     check.text();
     check.stages()?;
     let mut warnings = check.found;
@@ -171,13 +174,15 @@ struct Check<'a> {
     request: &'a BuildRequest,
     known: Known<'a>,
     found: Vec<Warning>,
+    /// What ends the checks.
+    error: Option<BuildError>,
 }
 
 /// What is known of a stage at its end, for those that are built on it.
 #[derive(Clone)]
 struct Ground {
     scope: Scope,
-    env: Vec<String>,
+    env: Env,
     /// Whether `env` is all there is.
     env_is_known: bool,
     has_workdir: bool,
@@ -187,6 +192,14 @@ struct Ground {
 impl Check<'_> {
     fn warn(&mut self, rule: &'static str, lines: Lines, detail: String) {
         self.found.push(Warning { rule, detail, lines });
+    }
+
+    /// Takes note of a word that cannot be expanded. Most are the build's to tell; those that take too much end the checks.
+    fn failed(&mut self, error: ShellError, lines: Lines) {
+        use ShellError::{PatternSteps, TooLarge, TooMuch};
+        if matches!(error, TooLarge { .. } | TooMuch { .. } | PatternSteps { .. }) {
+            self.error.get_or_insert(shell_error(error, lines));
+        }
     }
 
     /// What the nodes show without any value.
@@ -285,20 +298,30 @@ impl Check<'_> {
     fn stages(&mut self) -> Result<(), BuildError> {
         let host = Platform::host();
         let target = self.request.platforms.first().unwrap_or(&host);
-        let definitions: Vec<_> = self.file.global_args.iter().map(|(arg, _)| arg.clone()).collect();
         let global = |given| {
             let escape = self.file.directives.escape;
-            Scope::global(given, &definitions, &host, target, "default", escape)
-                .map_err(|error| BuildError::from(ErrorKind::Dockerfile(error.to_string())))
+            Scope::global(given, &self.file.global_args, &host, target, "default", escape)
+                .map_err(|(error, lines)| shell_error(error, lines))
         };
         let (scope, defaults) = (global(&self.request.build_args)?, global(&Default::default())?);
         let mut grounds = Vec::new();
+        let mut size = 0;
         for (index, stage) in self.file.stages.iter().enumerate() {
             let mut ground = self.ground(stage, index, &scope, &defaults, &grounds, target)?;
             let mut seen = Vec::new();
             for instruction in &stage.instructions {
                 self.repeated(instruction, &mut seen);
                 self.instruction(instruction, &mut ground);
+                if let Some(error) = self.error.take() {
+                    return Err(error);
+                }
+            }
+            size += ground.env.size() + ground.scope.size();
+            if size > STAGES_SIZE_MAX {
+                let message = format!(
+                    "ENV and ARG of all stages take more than {STAGES_SIZE_MAX} bytes together, the limit"
+                );
+                return Err(ErrorKind::Dockerfile(message).at(stage.lines));
             }
             grounds.push(ground);
         }
@@ -316,15 +339,16 @@ impl Check<'_> {
         target: &Platform,
     ) -> Result<Ground, BuildError> {
         let lines = stage.lines;
-        let at = |error: crossdock_dockerfile::shell::ShellError| {
-            ErrorKind::Dockerfile(error.to_string()).at(lines)
-        };
+        let at = |error: ShellError| shell_error(error, lines);
         let base = scope.expand_global(&stage.base).map_err(at)?;
         let platform =
             stage.platform.as_deref().map(|text| scope.expand_global(text)).transpose().map_err(at)?;
         let unset = base.unset.iter().chain(platform.iter().flat_map(|expanded| &expanded.unset));
-        let known: Vec<&str> = self.file.global_args.iter().map(|(arg, _)| arg.name.as_str()).collect();
-        for name in unset.filter(|name| !known.contains(&name.as_str())) {
+        for name in unset {
+            let known: Vec<&str> = self.file.global_args.iter().map(|(arg, _)| arg.name.as_str()).collect();
+            if known.contains(&name.as_str()) {
+                continue;
+            }
             let detail = format!("FROM argument '{name}' is not declared{}", meant(name, &known, ""));
             self.warn("UndefinedArgInFrom", lines, detail);
         }
@@ -342,7 +366,7 @@ impl Check<'_> {
         }
         let mut ground = Ground {
             scope: scope.stage(None),
-            env: Vec::new(),
+            env: Env::default(),
             env_is_known: false,
             has_workdir: false,
             has_shell: false,
@@ -368,14 +392,14 @@ impl Check<'_> {
                         self.warn("InvalidBaseImagePlatform", lines, detail);
                     }
                     ground.has_shell = config.config.shell.is_some();
-                    ground.env = config.config.env;
+                    ground.env = Env::new(config.config.env);
                     ground.env_is_known = true;
                 }
             }
             _ => {}
         }
-        if env_value(&ground.env, "PATH").is_none() {
-            set_env(&mut ground.env, "PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+        if ground.env.get("PATH").is_none() {
+            ground.env.set("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
         }
         Ok(ground)
     }
@@ -418,15 +442,19 @@ impl Check<'_> {
         self.undefined(instruction, ground);
         match &instruction.kind {
             Kind::Arg(definitions) => {
-                let env = ground.env.clone();
-                // What cannot be expanded is the build's error to tell.
-                definitions.iter().for_each(|definition| drop(ground.scope.declare(definition, &env)));
+                let Ground { scope, env, .. } = ground;
+                for definition in definitions {
+                    if let Err(error) = scope.declare(definition, env) {
+                        self.failed(error, lines);
+                    }
+                }
             }
             Kind::Env(pairs) => {
-                let env = ground.env.clone();
-                for (name, value) in pairs {
-                    let value = ground.scope.expand(value, &env).map(|expanded| expanded.text);
-                    set_env(&mut ground.env, name, &value.unwrap_or_default());
+                let expand = |value: &String| ground.scope.expand(value, &ground.env);
+                let values: Vec<_> = pairs.iter().map(|(_, value)| expand(value)).collect();
+                for ((name, _), value) in pairs.iter().zip(values) {
+                    let value = value.map_err(|error| self.failed(error, lines));
+                    ground.env.set(name, &value.map(|expanded| expanded.text).unwrap_or_default());
                 }
             }
             Kind::Cmd(CommandLine::Shell(_)) if !ground.has_shell => self.shell_form("CMD", lines),
@@ -495,12 +523,15 @@ impl Check<'_> {
         }
         let mut unset = BTreeSet::new();
         for word in words(&instruction.kind) {
-            if let Ok(expanded) = ground.scope.expand(word, &ground.env) {
-                unset.extend(expanded.unset);
+            match ground.scope.expand(word, &ground.env) {
+                Ok(expanded) => unset.extend(expanded.unset),
+                Err(error) => self.failed(error, instruction.lines),
             }
         }
+        if unset.is_empty() {
+            return;
+        }
         let known = ground.scope.names(&ground.env);
-        let known: Vec<&str> = known.iter().map(String::as_str).collect();
         for name in unset {
             let detail = format!("Usage of undefined variable '${name}'{}", meant(&name, &known, "$"));
             self.warn("UndefinedVar", instruction.lines, detail);
@@ -529,6 +560,10 @@ fn words(kind: &Kind) -> Vec<&str> {
 
 /// ` (did you mean X?)`, or nothing.
 fn meant(name: &str, known: &[&str], sigil: &str) -> String {
+    if known.len() > 1000 {
+        // Nothing is suggested where there is so much to choose from.
+        return String::new();
+    }
     let lower: Vec<String> = known.iter().map(|known| known.to_lowercase()).collect();
     let lower: Vec<&str> = lower.iter().map(String::as_str).collect();
     let near = crossdock_dockerfile::error::suggestion(name, &lower);

@@ -1,16 +1,17 @@
 //! What a Dockerfile offers to those who build it: stages, arguments, secrets. Nothing is executed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use crossdock_dockerfile::instruction::{ArgDefinition, Kind};
 use crossdock_dockerfile::mount::{self, MountKind};
 use crossdock_dockerfile::{Dockerfile, Lines};
 use crossdock_platform::Platform;
 
-use crate::error::{BuildError, ErrorKind};
+use crate::error::BuildError;
 use crate::graph::Names;
 use crate::request::BuildRequest;
-use crate::scope::Scope;
+use crate::scope::{Env, Scope};
+use crate::stage::shell_error;
 
 /// One stage with a name, or the last one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,14 +87,12 @@ pub fn outline(request: &BuildRequest) -> Result<Outline, BuildError> {
     let index = names.target(request.target.as_deref())?;
     let host = Platform::host();
     let platform = request.platforms.first().unwrap_or(&host);
-    let definitions: Vec<_> = file.global_args.iter().map(|(arg, _)| arg.clone()).collect();
     let escape = file.directives.escape;
-    let failed = |e: crossdock_dockerfile::shell::ShellError| ErrorKind::Dockerfile(e.to_string());
-    let scope = Scope::global(&request.build_args, &definitions, &host, platform, "default", escape)
-        .map_err(failed)?;
+    let scope = Scope::global(&request.build_args, &file.global_args, &host, platform, "default", escape)
+        .map_err(|(e, lines)| shell_error(e, lines))?;
     let base_of = |index: usize| -> Result<String, BuildError> {
         let stage = &file.stages[index];
-        let base = scope.expand_global(&stage.base).map_err(|e| failed(e).at(stage.lines))?;
+        let base = scope.expand_global(&stage.base).map_err(|e| shell_error(e, stage.lines))?;
         Ok(base.text)
     };
     let needed = names.needed(index, &base_of)?;
@@ -103,8 +102,10 @@ pub fn outline(request: &BuildRequest) -> Result<Outline, BuildError> {
         secrets: BTreeMap::new(),
         ssh: BTreeMap::new(),
     };
+    let mut known = HashMap::new();
+    let none = Env::default();
     for (definition, lines) in &file.global_args {
-        outline.argument(&file, definition, *lines, scope.value(&definition.name));
+        outline.argument(&file, &mut known, definition, *lines, scope.value(&definition.name));
     }
     for stage in needed.iter().map(|index| &file.stages[*index]) {
         let mut inside = scope.stage(None);
@@ -113,9 +114,10 @@ pub fn outline(request: &BuildRequest) -> Result<Outline, BuildError> {
                 Kind::Arg(definitions) => {
                     for definition in definitions {
                         // What cannot be expanded has no value to show.
-                        let _ = inside.declare(definition, &[]);
+                        let _ = inside.declare(definition, &none);
                         outline.argument(
                             &file,
+                            &mut known,
                             definition,
                             instruction.lines,
                             inside.argument(&definition.name),
@@ -131,17 +133,21 @@ pub fn outline(request: &BuildRequest) -> Result<Outline, BuildError> {
 }
 
 impl Outline {
-    /// The first ARG of a name is shown; later ones may know a default or a description.
+    /// The first ARG of a name is shown; later ones may know a default or a description. `known` says where a name is in
+    /// the list.
     fn argument(
         &mut self,
         file: &Dockerfile,
+        known: &mut HashMap<String, usize>,
         definition: &ArgDefinition,
         lines: Lines,
         value: Option<String>,
     ) {
-        let node = file.parsed.nodes.iter().find(|node| node.lines == lines);
+        // Nodes stand in the order of lines.
+        let nodes = &file.parsed.nodes;
+        let node = nodes.get(nodes.partition_point(|node| node.lines.start < lines.start));
         let description = node.map(|node| describe(&node.comments, &definition.name)).unwrap_or_default();
-        match self.arguments.iter_mut().find(|known| known.name == definition.name) {
+        match known.get(&definition.name).map(|place| &mut self.arguments[*place]) {
             Some(known) => {
                 known.value = known.value.take().or(value);
                 if known.description.is_empty() {
@@ -149,6 +155,7 @@ impl Outline {
                 }
             }
             None => {
+                known.insert(definition.name.clone(), self.arguments.len());
                 self.arguments.push(Argument { name: definition.name.clone(), value, description, lines })
             }
         }

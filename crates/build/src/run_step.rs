@@ -128,7 +128,7 @@ impl StageRun<'_, '_, '_> {
         // Proxies reach the command but not the key: a build behind another proxy is the same build.
         env.extend(proxies);
 
-        let arguments = self.state.scope.run_args(&self.state.config.config.env);
+        let arguments = self.state.scope.run_args(&self.state.env);
         let created_by = match arguments.len() {
             0 => format!("RUN {}", args.join(" ")),
             n => format!("RUN |{n} {} {}", arguments.join(" "), args.join(" ")),
@@ -455,10 +455,16 @@ fn execute(
     let (stdout, stderr) = (running.stdout.take(), running.stderr.take());
     let heard = Mutex::new(Heard::default());
     let killer = running.killer();
+    let stop = killer.clone();
+    let mut no_thread = None;
     let status = engine.while_running(step, killer, || {
         std::thread::scope(|threads| {
             if let Some(stderr) = stderr {
-                threads.spawn(|| pass_on(engine, step, true, stderr, &heard));
+                let pass = || pass_on(engine, step, true, stderr, &heard);
+                if let Err(error) = std::thread::Builder::new().spawn_scoped(threads, pass) {
+                    no_thread = Some(error);
+                    stop.kill(9);
+                }
             }
             if let Some(stdout) = stdout {
                 pass_on(engine, step, false, stdout, &heard);
@@ -466,6 +472,9 @@ fn execute(
         });
         running.wait()
     });
+    if let Some(error) = no_thread {
+        return Err(ErrorKind::io(format!("start a thread for the output of {command:?}"), error));
+    }
     engine.check_cancelled()?;
     match status.map_err(failed)? {
         status if status.success() => Ok(()),

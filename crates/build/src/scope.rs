@@ -3,10 +3,12 @@
 //! Dockerfile reference, "ARG": ENV beats ARG; an ARG takes the value of `--build-arg`, else its own default, else the
 //! value of the ARG before the first FROM; ARGs are per stage and inherited by stages built FROM the stage.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
+use crossdock_dockerfile::Lines;
 use crossdock_dockerfile::instruction::ArgDefinition;
-use crossdock_dockerfile::shell::{Expanded, Lexer, ShellError};
+use crossdock_dockerfile::shell::{Budget, Expanded, Lexer, ShellError, WORD_SIZE_MAX};
 use crossdock_platform::Platform;
 
 /// Build arguments that may be given without ARG, and that enter neither history nor cache keys.
@@ -23,59 +25,151 @@ const PREDEFINED: [&str; 10] = [
     "all_proxy",
 ];
 
-/// ARGs and ENVs of one stage run.
+/// About the memory that a variable takes beside its text, in bytes: two strings and places in two lists.
+const VARIABLE_SIZE: usize = 200;
+
+/// The environment of an image: `NAME=value` in order, found by name without a search.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Env {
+    entries: Vec<String>,
+    /// Where a name is; of several entries the last counts.
+    places: HashMap<String, usize>,
+    size: usize,
+}
+
+impl Env {
+    /// The environment of an image's configuration.
+    pub fn new(entries: Vec<String>) -> Env {
+        let name = |(i, entry): (usize, &String)| Some((entry.split_once('=')?.0.to_string(), i));
+        let places = entries.iter().enumerate().filter_map(name).collect();
+        let size = entries.iter().map(String::len).sum();
+        Env { entries, places, size }
+    }
+
+    /// The value of `name`.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        let entry = &self.entries[*self.places.get(name)?];
+        entry.split_once('=').map(|(_, value)| value)
+    }
+
+    /// Sets `name`, in its place if it is there.
+    pub fn set(&mut self, name: &str, value: &str) {
+        let entry = format!("{name}={value}");
+        self.size += entry.len();
+        match self.places.get(name) {
+            Some(place) => {
+                self.size -= self.entries[*place].len();
+                self.entries[*place] = entry;
+            }
+            None => {
+                self.places.insert(name.to_string(), self.entries.len());
+                self.entries.push(entry);
+            }
+        }
+    }
+
+    /// `NAME=value`, in order.
+    pub fn entries(&self) -> &[String] {
+        &self.entries
+    }
+
+    /// About the memory that it takes, in bytes.
+    pub fn size(&self) -> usize {
+        self.size + self.entries.len() * VARIABLE_SIZE
+    }
+}
+
+/// ARGs of a stage in the order of their last declaration.
+#[derive(Clone, Debug, Default)]
+struct Args {
+    /// Numbers ascend; a declaration again takes a new one.
+    names: BTreeMap<usize, String>,
+    values: HashMap<String, (usize, Option<String>)>,
+    last: usize,
+    size: usize,
+}
+
+impl Args {
+    fn get(&self, name: &str) -> Option<&str> {
+        self.values.get(name)?.1.as_deref()
+    }
+
+    fn declare(&mut self, name: &str, value: Option<String>) {
+        let length = |value: &Option<String>| name.len() + value.as_ref().map_or(0, String::len);
+        self.last += 1;
+        self.size += length(&value);
+        if let Some((earlier, before)) = self.values.insert(name.to_string(), (self.last, value)) {
+            self.names.remove(&earlier);
+            self.size -= length(&before);
+        }
+        self.names.insert(self.last, name.to_string());
+    }
+}
+
+/// ARGs of one stage run, and what they were given; cheap to clone but for the stage's own.
 #[derive(Clone, Debug, Default)]
 pub struct Scope {
     /// `--build-arg`.
-    given: BTreeMap<String, String>,
+    given: Arc<BTreeMap<String, String>>,
     /// Values of the ARGs before the first FROM, and the platform ARGs.
-    global: BTreeMap<String, String>,
-    /// ARGs declared in the stage, in order, with their value if they have one.
-    args: Vec<(String, Option<String>)>,
+    global: Arc<BTreeMap<String, String>>,
+    /// ARGs declared in the stage.
+    args: Args,
     escape: char,
+    /// What expansions of the whole build may still cost.
+    budget: Arc<Budget>,
 }
 
 impl Scope {
     /// The scope of the lines before the first FROM: values of `--build-arg` and of the global ARGs.
+    ///
+    /// # Errors
+    ///
+    /// An ARG that cannot be expanded, with its lines.
     pub fn global(
         given: &BTreeMap<String, String>,
-        definitions: &[ArgDefinition],
+        definitions: &[(ArgDefinition, Lines)],
         build: &Platform,
         target: &Platform,
         target_stage: &str,
         escape: char,
-    ) -> Result<Scope, ShellError> {
-        let mut scope = Scope { given: given.clone(), global: BTreeMap::new(), args: Vec::new(), escape };
+    ) -> Result<Scope, (ShellError, Lines)> {
+        let mut global = BTreeMap::new();
+        let mut set = |name: &str, value: &str| {
+            let value = given.get(name).map_or(value, String::as_str).to_string();
+            global.insert(name.to_string(), value);
+        };
         for (prefix, platform) in [("BUILD", build), ("TARGET", target)] {
-            scope.set_global(&format!("{prefix}PLATFORM"), &platform.to_string());
-            scope.set_global(&format!("{prefix}OS"), &platform.os);
-            scope.set_global(&format!("{prefix}OSVERSION"), platform.os_version.as_deref().unwrap_or(""));
-            scope.set_global(&format!("{prefix}ARCH"), &platform.architecture);
-            scope.set_global(&format!("{prefix}VARIANT"), platform.variant.as_deref().unwrap_or(""));
+            set(&format!("{prefix}PLATFORM"), &platform.to_string());
+            set(&format!("{prefix}OS"), &platform.os);
+            set(&format!("{prefix}OSVERSION"), platform.os_version.as_deref().unwrap_or(""));
+            set(&format!("{prefix}ARCH"), &platform.architecture);
+            set(&format!("{prefix}VARIANT"), platform.variant.as_deref().unwrap_or(""));
         }
-        scope.set_global("TARGETSTAGE", target_stage);
-        for definition in definitions {
-            let value = match (scope.given.get(&definition.name), &definition.default) {
+        set("TARGETSTAGE", target_stage);
+        let budget = Arc::new(Budget::default());
+        for (definition, lines) in definitions {
+            let value = match (given.get(&definition.name), &definition.default) {
                 (Some(value), _) => Some(value.clone()),
-                (None, Some(default)) => Some(scope.expand_global(default)?.text),
+                (None, Some(default)) => {
+                    let known = |name: &str| global.get(name).cloned();
+                    let expanded = Lexer::new(escape).expand(default, &known, &budget);
+                    Some(expanded.map_err(|error| (error, *lines))?.text)
+                }
                 // `ARG TARGETARCH` before FROM keeps the platform's value.
-                (None, None) => scope.global.get(&definition.name).cloned(),
+                (None, None) => global.get(&definition.name).cloned(),
             };
             if let Some(value) = value {
-                scope.global.insert(definition.name.clone(), value);
+                global.insert(definition.name.clone(), value);
             }
         }
-        Ok(scope)
-    }
-
-    fn set_global(&mut self, name: &str, value: &str) {
-        let value = self.given.get(name).map_or(value, String::as_str).to_string();
-        self.global.insert(name.to_string(), value);
+        let given = Arc::new(given.clone());
+        Ok(Scope { given, global: Arc::new(global), args: Args::default(), escape, budget })
     }
 
     /// Expands a word of FROM.
     pub fn expand_global(&self, word: &str) -> Result<Expanded, ShellError> {
-        Lexer::new(self.escape).expand(word, &|name: &str| self.global.get(name).cloned())
+        Lexer::new(self.escape).expand(word, &|name: &str| self.global.get(name).cloned(), &self.budget)
     }
 
     /// The scope at the start of a stage: the global one, and the ARGs inherited from the stage it is built FROM.
@@ -84,24 +178,29 @@ impl Scope {
     }
 
     /// Executes ARG.
-    pub fn declare(&mut self, definition: &ArgDefinition, env: &[String]) -> Result<(), ShellError> {
+    pub fn declare(&mut self, definition: &ArgDefinition, env: &Env) -> Result<(), ShellError> {
         let value = match (self.given.get(&definition.name), &definition.default) {
             (Some(value), _) => Some(value.clone()),
             (None, Some(default)) => Some(self.expand(default, env)?.text),
             (None, None) => self.global.get(&definition.name).cloned(),
         };
-        self.args.retain(|(name, _)| *name != definition.name);
-        self.args.push((definition.name.clone(), value));
+        self.args.declare(&definition.name, value);
         Ok(())
     }
 
     /// Expands a word of an instruction; `env` is the image's environment.
-    pub fn expand(&self, word: &str, env: &[String]) -> Result<Expanded, ShellError> {
-        Lexer::new(self.escape).expand(word, &|name: &str| self.lookup(name, env))
+    pub fn expand(&self, word: &str, env: &Env) -> Result<Expanded, ShellError> {
+        self.expand_within(word, env, WORD_SIZE_MAX)
     }
 
-    /// Expands the content of a heredoc: quotes are content.
-    pub fn expand_heredoc(&self, text: &str, env: &[String]) -> Result<String, ShellError> {
+    fn expand_within(&self, word: &str, env: &Env, size_max: usize) -> Result<Expanded, ShellError> {
+        let lexer = Lexer { size_max, ..Lexer::new(self.escape) };
+        let known = |name: &str| env.get(name).or_else(|| self.args.get(name)).map(str::to_string);
+        lexer.expand(word, &known, &self.budget)
+    }
+
+    /// Expands the content of a heredoc: quotes are content. It may become as long as a Dockerfile.
+    pub fn expand_heredoc(&self, text: &str, env: &Env) -> Result<String, ShellError> {
         // Quotes have no meaning in a heredoc, so they must not open anything: they pass as escaped characters.
         let mut quoted = String::with_capacity(text.len());
         for c in text.chars() {
@@ -110,7 +209,7 @@ impl Scope {
             }
             quoted.push(c);
         }
-        Ok(self.expand(&quoted, env)?.text)
+        Ok(self.expand_within(&quoted, env, crossdock_dockerfile::parser::SIZE_MAX)?.text)
     }
 
     /// The value that a name has before the first FROM.
@@ -120,35 +219,31 @@ impl Scope {
 
     /// The value of an ARG of the stage.
     pub fn argument(&self, name: &str) -> Option<String> {
-        self.args.iter().find(|(arg, _)| arg == name).and_then(|(_, value)| value.clone())
+        self.args.get(name).map(str::to_string)
+    }
+
+    /// About the memory that the stage's ARGs take, in bytes.
+    pub fn size(&self) -> usize {
+        self.args.size + self.args.names.len() * VARIABLE_SIZE
     }
 
     /// All names that have a meaning in the stage.
-    pub fn names(&self, env: &[String]) -> Vec<String> {
-        let of_env = env.iter().map(|entry| entry.split('=').next().unwrap_or_default().to_string());
-        self.args.iter().map(|(name, _)| name.clone()).chain(of_env).collect()
-    }
-
-    fn lookup(&self, name: &str, env: &[String]) -> Option<String> {
-        env_value(env, name)
-            .map(str::to_string)
-            .or_else(|| self.args.iter().find(|(arg, _)| arg == name).and_then(|(_, value)| value.clone()))
+    pub fn names<'a>(&'a self, env: &'a Env) -> Vec<&'a str> {
+        let of_env = env.entries.iter().map(|entry| entry.split('=').next().unwrap_or_default());
+        self.args.names.values().map(String::as_str).chain(of_env).collect()
     }
 
     /// The ARGs that a RUN sees in its environment beside the image's ENV, as `NAME=value`.
-    pub fn run_args(&self, env: &[String]) -> Vec<String> {
-        self.args
-            .iter()
-            .filter(|(name, _)| env_value(env, name).is_none())
-            .filter_map(|(name, value)| value.as_ref().map(|value| format!("{name}={value}")))
-            .collect()
+    pub fn run_args(&self, env: &Env) -> Vec<String> {
+        let not_env = self.args.names.values().filter(|name| env.get(name).is_none());
+        not_env.filter_map(|name| Some(format!("{name}={}", self.args.get(name)?))).collect()
     }
 
     /// The predefined proxy arguments that were given and not declared, as `NAME=value`; they must stay out of keys.
     pub fn proxy_args(&self) -> Vec<String> {
         PREDEFINED
             .iter()
-            .filter(|name| !self.args.iter().any(|(arg, _)| arg == *name))
+            .filter(|name| !self.args.values.contains_key(**name))
             .filter_map(|name| self.given.get(*name).map(|value| format!("{name}={value}")))
             .collect()
     }
@@ -162,22 +257,6 @@ impl Scope {
             .filter(|name| !name.starts_with("BUILDKIT_") && *name != "SOURCE_DATE_EPOCH")
             .filter(|name| !self.global.contains_key(*name))
             .collect()
-    }
-}
-
-/// The value of `name` in a list of `NAME=value`; the last one counts.
-pub fn env_value<'a>(env: &'a [String], name: &str) -> Option<&'a str> {
-    env.iter()
-        .rev()
-        .find_map(|entry| entry.split_once('=').filter(|(n, _)| *n == name).map(|(_, value)| value))
-}
-
-/// Sets `name` in a list of `NAME=value`, in its place if it is there.
-pub fn set_env(env: &mut Vec<String>, name: &str, value: &str) {
-    let entry = format!("{name}={value}");
-    match env.iter_mut().find(|e| e.split_once('=').is_some_and(|(n, _)| n == name)) {
-        Some(existing) => *existing = entry,
-        None => env.push(entry),
     }
 }
 
@@ -195,7 +274,7 @@ mod tests {
 
     fn global(given: &[(&str, &str)], definitions: &[&str]) -> Scope {
         let given = given.iter().map(|(n, v)| (n.to_string(), v.to_string())).collect();
-        let definitions: Vec<ArgDefinition> = definitions.iter().map(|d| arg(d)).collect();
+        let definitions: Vec<_> = definitions.iter().map(|d| (arg(d), Lines::default())).collect();
         let (build, target) = ("linux/amd64".parse().expect("valid"), "linux/arm/v7".parse().expect("valid"));
         Scope::global(&given, &definitions, &build, &target, "default", '\\').expect("valid")
     }
@@ -209,15 +288,16 @@ mod tests {
     #[test]
     fn stages_see_only_what_they_declare() {
         let global = global(&[("GIVEN", "g")], &["V=1"]);
+        let (none, v) = (Env::default(), Env::new(vec!["V=env".into()]));
         let mut stage = global.stage(None);
-        assert_eq!(stage.expand("[$V$GIVEN$TARGETARCH]", &[]).expect("valid").text, "[]");
+        assert_eq!(stage.expand("[$V$GIVEN$TARGETARCH]", &none).expect("valid").text, "[]");
         for definition in ["V", "GIVEN=x", "TARGETARCH", "W=d$V"] {
-            stage.declare(&arg(definition), &[]).expect("valid");
+            stage.declare(&arg(definition), &none).expect("valid");
         }
-        assert_eq!(stage.expand("$V $GIVEN $TARGETARCH $W", &[]).expect("valid").text, "1 g arm d1");
-        assert_eq!(stage.run_args(&["V=env".into()]), ["GIVEN=g", "TARGETARCH=arm", "W=d1"]);
-        assert_eq!(stage.expand("$V", &["V=env".into()]).expect("valid").text, "env");
-        assert_eq!(global.stage(Some(&stage)).expand("$W", &[]).expect("valid").text, "d1");
+        assert_eq!(stage.expand("$V $GIVEN $TARGETARCH $W", &none).expect("valid").text, "1 g arm d1");
+        assert_eq!(stage.run_args(&v), ["GIVEN=g", "TARGETARCH=arm", "W=d1"]);
+        assert_eq!(stage.expand("$V", &v).expect("valid").text, "env");
+        assert_eq!(global.stage(Some(&stage)).expand("$W", &none).expect("valid").text, "d1");
     }
 
     #[test]
@@ -230,7 +310,54 @@ mod tests {
     #[test]
     fn heredocs_keep_their_quotes() {
         let scope = global(&[], &[]);
-        let text = scope.expand_heredoc("it's \"$A\" \\$A\n", &["A=1".into()]).expect("valid");
+        let text = scope.expand_heredoc("it's \"$A\" \\$A\n", &Env::new(vec!["A=1".into()])).expect("valid");
         assert_eq!(text, "it's \"1\" $A\n");
+    }
+
+    #[test]
+    fn environments_keep_their_order() {
+        let mut env = Env::new(["A=1", "B", "C=3", "A=4"].map(String::from).to_vec());
+        assert_eq!((env.get("A"), env.get("B"), env.get("C")), (Some("4"), None, Some("3")));
+        env.set("C", "");
+        env.set("D", "x=y");
+        env.set("A", "5");
+        assert_eq!(env.entries(), ["A=1", "B", "C=", "A=5", "D=x=y"]);
+        assert_eq!((env.get("D"), env.size), (Some("x=y"), env.entries().concat().len()));
+    }
+
+    #[test]
+    fn a_declaration_again_comes_last() {
+        let mut scope = global(&[], &[]).stage(None);
+        for definition in ["A=1", "B=2", "A=3", "C"] {
+            scope.declare(&arg(definition), &Env::default()).expect("valid");
+        }
+        assert_eq!(scope.run_args(&Env::default()), ["B=2", "A=3"]);
+        assert_eq!((scope.argument("C"), scope.args.size), (None, "B2A3C".len()));
+    }
+
+    #[test]
+    fn a_hundred_thousand_variables() {
+        let mut scope = global(&[], &[]).stage(None);
+        let mut env = Env::default();
+        for i in 0..100_000 {
+            env.set(&format!("E{i}"), "x");
+            scope.declare(&arg(&format!("A{i}=$E{i}")), &env).expect("valid");
+        }
+        assert_eq!(scope.expand("$A99999$E0", &env).expect("valid").text, "xx");
+    }
+
+    #[test]
+    fn growing_values_end_at_their_line() {
+        let lines = |n| Lines { start: n, end: n };
+        let definitions: Vec<_> = std::iter::once((arg("A0=0123456789"), lines(1)))
+            .chain(
+                (1..20)
+                    .map(|n| (arg(&format!("A{n}=${{A{m}}}${{A{m}}}$A{m}$A{m}", m = n - 1)), lines(n + 1))),
+            )
+            .collect();
+        let host = Platform::host();
+        let result = Scope::global(&BTreeMap::new(), &definitions, &host, &host, "default", '\\');
+        let (error, at) = result.expect_err("4^20 times as long");
+        assert!(at == lines(10) && error.to_string().contains("${A8}"), "{error} {at:?}");
     }
 }

@@ -19,8 +19,8 @@ use crate::event::{Event, StepId};
 use crate::graph::{Names, Origin};
 use crate::key::Key;
 use crate::request::NamedContext;
-use crate::scope::{Scope, env_value, set_env};
-use crate::state::{Layer, Packed, State};
+use crate::scope::{Env, Scope};
+use crate::state::{Layer, Packed, State, Weight};
 use crate::sync::Promise;
 
 /// `PATH` of images that have none.
@@ -75,7 +75,9 @@ impl<'scope, 'env, 'a> StageRun<'scope, 'env, 'a> {
                 digest: Digest::of(b""),
                 layers: Vec::new(),
                 config: ImageConfig::default(),
+                env: Env::default(),
                 scope: scope.stage(None),
+                weight: Weight::new(&engine.weight),
                 platform,
             },
         }
@@ -86,10 +88,11 @@ impl<'scope, 'env, 'a> StageRun<'scope, 'env, 'a> {
         let stage = &engine.file.stages[self.index];
         self.from(stage)?;
         // Every image has a PATH, as in BuildKit: `ENV PATH=$PATH:/more` counts on it.
-        if env_value(&self.state.config.config.env, "PATH").is_none() {
-            self.process().env.push(format!("PATH={DEFAULT_PATH}"));
+        if self.state.env.get("PATH").is_none() {
+            self.state.env.set("PATH", DEFAULT_PATH);
         }
         let triggers = self.state.config.config.on_build.take().unwrap_or_default();
+        engine.count_triggers(triggers.len()).map_err(|e| e.at(stage.lines))?;
         for trigger in triggers {
             let node = parse_trigger(&trigger)
                 .and_then(|node| crossdock_dockerfile::instruction::instruction(&node, '\\'))
@@ -148,6 +151,7 @@ impl<'scope, 'env, 'a> StageRun<'scope, 'env, 'a> {
                 self.shown += 1;
                 let inherited = engine.stage(index, self.target).map_err(|e| e.at(stage.lines))?;
                 self.state = (*inherited).clone();
+                self.state.weight.add(0).map_err(|e| e.at(stage.lines))?;
                 self.state.scope = self.scope.stage(Some(&inherited.scope));
             }
             Origin::Image(reference) => self.image_base(&reference, &base, stage.lines)?,
@@ -221,7 +225,9 @@ impl<'scope, 'env, 'a> StageRun<'scope, 'env, 'a> {
         name: &str,
         lines: Lines,
     ) -> Result<(), BuildError> {
-        let (config, layers) = image_layers(self.engine, manifest).map_err(|e| e.at(lines))?;
+        let (mut config, layers) = image_layers(self.engine, manifest).map_err(|e| e.at(lines))?;
+        self.state.weight.add(config.to_bytes().len()).map_err(|e| e.at(lines))?;
+        self.state.env = Env::new(std::mem::take(&mut config.config.env));
         let found = config.platform();
         if self.state.platform.rank(&found).is_none() {
             let message = format!("{name} is an image for {found}, not for {}", self.state.platform);
@@ -249,8 +255,7 @@ impl<'scope, 'env, 'a> StageRun<'scope, 'env, 'a> {
             _ => {}
         }
         let history = self.metadata(&instruction.kind, lines)?;
-        self.state.note_metadata(history);
-        Ok(())
+        self.state.note_metadata(history).map_err(|e| e.at(lines))
     }
 
     /// Changes the configuration; returns the line for the history.
@@ -258,8 +263,10 @@ impl<'scope, 'env, 'a> StageRun<'scope, 'env, 'a> {
         Ok(match kind {
             Kind::Arg(definitions) => {
                 for definition in definitions {
-                    let env = self.state.config.config.env.clone();
-                    self.state.scope.declare(definition, &env).map_err(|e| shell_error(e, lines))?;
+                    let State { scope, env, weight, .. } = &mut self.state;
+                    let before = scope.size();
+                    scope.declare(definition, env).map_err(|e| shell_error(e, lines))?;
+                    weight.add_memory(scope.size().saturating_sub(before)).map_err(|e| e.at(lines))?;
                 }
                 let shown = definitions.iter().map(|d| match &d.default {
                     Some(default) => format!("{}={default}", d.name),
@@ -270,7 +277,7 @@ impl<'scope, 'env, 'a> StageRun<'scope, 'env, 'a> {
             Kind::Env(pairs) => {
                 let pairs = self.expand_pairs(pairs, lines)?;
                 for (name, value) in &pairs {
-                    set_env(&mut self.state.config.config.env, name, value);
+                    self.state.env.set(name, value);
                 }
                 format!("ENV {}", shown_pairs(&pairs))
             }
@@ -302,6 +309,8 @@ impl<'scope, 'env, 'a> StageRun<'scope, 'env, 'a> {
                         let ports = expose(&word).map_err(|m| ErrorKind::Dockerfile(m).at(lines))?;
                         let exposed = self.process().exposed_ports.get_or_insert_default();
                         exposed.extend(ports.iter().map(|p| (p.clone(), serde_json::json!({}))));
+                        let length = ports.iter().map(String::len).sum();
+                        self.state.weight.add(length).map_err(|e| e.at(lines))?;
                         shown.extend(ports);
                     }
                 }
@@ -376,11 +385,7 @@ impl<'scope, 'env, 'a> StageRun<'scope, 'env, 'a> {
 
     /// Expands a word and warns of variables that are not set.
     pub fn expand(&self, word: &str, lines: Lines) -> Result<String, BuildError> {
-        let expanded = self
-            .state
-            .scope
-            .expand(word, &self.state.config.config.env)
-            .map_err(|e| shell_error(e, lines))?;
+        let expanded = self.state.scope.expand(word, &self.state.env).map_err(|e| shell_error(e, lines))?;
         for name in &expanded.unset {
             let message = format!("variable ${name} is not set");
             self.engine.env.events.event(Event::Warning { message, lines: Some(lines) });
@@ -389,8 +394,7 @@ impl<'scope, 'env, 'a> StageRun<'scope, 'env, 'a> {
     }
 
     fn expand_words(&self, word: &str, lines: Lines) -> Result<Vec<String>, BuildError> {
-        let env = &self.state.config.config.env;
-        Ok(self.state.scope.expand(word, env).map_err(|e| shell_error(e, lines))?.words)
+        Ok(self.state.scope.expand(word, &self.state.env).map_err(|e| shell_error(e, lines))?.words)
     }
 
     fn expand_pairs(
@@ -421,8 +425,7 @@ impl<'scope, 'env, 'a> StageRun<'scope, 'env, 'a> {
         match result {
             Ok((result, cached)) => {
                 engine.finish(step, started, cached);
-                self.state.push(key, &result, created_by);
-                Ok(())
+                self.state.push(key, &result, created_by).map_err(|e| e.at(lines))
             }
             Err(error) => {
                 engine.env.events.event(Event::Failed { step });
@@ -484,8 +487,8 @@ impl<'scope, 'env, 'a> StageRun<'scope, 'env, 'a> {
 
     /// `NAME=value` of everything a command of this stage sees: the image's ENV and the stage's ARGs.
     pub fn environment(&self) -> Vec<String> {
-        let mut env = self.state.config.config.env.clone();
-        env.extend(self.state.scope.run_args(&self.state.config.config.env));
+        let mut env = self.state.env.entries().to_vec();
+        env.extend(self.state.scope.run_args(&self.state.env));
         env
     }
 }

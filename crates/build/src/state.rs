@@ -2,13 +2,16 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crossdock_oci::config::History;
+use crossdock_oci::store::DOCUMENT_SIZE_MAX;
 use crossdock_oci::{Descriptor, Digest, ImageConfig};
 use crossdock_platform::Platform;
 use serde::{Deserialize, Serialize};
 
-use crate::scope::Scope;
+use crate::error::ErrorKind;
+use crate::scope::{Env, Scope};
 use crate::sync::Promise;
 
 /// What the instructions so far have made.
@@ -18,12 +21,80 @@ pub struct State {
     pub digest: Digest,
     /// Layers, the lowest first.
     pub layers: Vec<Layer>,
-    /// The image's configuration; `rootfs` stays empty until the end.
+    /// The image's configuration; `rootfs` and the environment stay empty until the end.
     pub config: ImageConfig,
+    /// The environment of the configuration.
+    pub env: Env,
     /// ARGs.
     pub scope: Scope,
+    /// What the configuration takes.
+    pub weight: Weight,
     /// Platform of the stage.
     pub platform: Platform,
+}
+
+/// Memory that the configurations and ARGs of all stages of a build may take, in bytes.
+pub const STAGES_SIZE_MAX: usize = 1024 * 1024 * 1024;
+
+/// About the bytes of a line of history in JSON beside its text, and of a layer.
+const ENTRY_SIZE: usize = 100;
+/// About the memory that a byte of JSON takes: strings, and the index of the environment.
+const MEMORY_PER_BYTE: usize = 4;
+
+/// The bytes that a state's configuration takes in JSON, and the memory that all states of the build take.
+pub struct Weight {
+    all: Arc<AtomicUsize>,
+    json: usize,
+    memory: usize,
+}
+
+impl Weight {
+    /// Nothing, counted in `all`.
+    pub fn new(all: &Arc<AtomicUsize>) -> Weight {
+        Weight { all: all.clone(), json: 0, memory: 0 }
+    }
+
+    /// Adds `bytes` of the configuration.
+    ///
+    /// # Errors
+    ///
+    /// A configuration that nobody could read, see [`DOCUMENT_SIZE_MAX`]; more than [`STAGES_SIZE_MAX`] in all stages.
+    pub fn add(&mut self, bytes: usize) -> Result<(), ErrorKind> {
+        self.json += bytes;
+        if self.json as u64 > DOCUMENT_SIZE_MAX {
+            let message = format!(
+                "the configuration of the image (environment, labels, history) takes more than {DOCUMENT_SIZE_MAX} bytes, the limit"
+            );
+            return Err(ErrorKind::Dockerfile(message));
+        }
+        self.add_memory(bytes * MEMORY_PER_BYTE)
+    }
+
+    /// Adds memory that does not show in the configuration.
+    pub fn add_memory(&mut self, bytes: usize) -> Result<(), ErrorKind> {
+        self.memory += bytes;
+        let all = self.all.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        if all > STAGES_SIZE_MAX {
+            let message = format!(
+                "ENV, ARG, labels and history of all stages take more than {STAGES_SIZE_MAX} bytes together, the limit"
+            );
+            return Err(ErrorKind::Dockerfile(message));
+        }
+        Ok(())
+    }
+}
+
+impl Clone for Weight {
+    fn clone(&self) -> Weight {
+        self.all.fetch_add(self.memory, Ordering::Relaxed);
+        Weight { all: self.all.clone(), json: self.json, memory: self.memory }
+    }
+}
+
+impl Drop for Weight {
+    fn drop(&mut self) {
+        self.all.fetch_sub(self.memory, Ordering::Relaxed);
+    }
 }
 
 /// One layer of a state.
@@ -69,16 +140,20 @@ impl State {
     }
 
     /// Adds a step's result and its line of history.
-    pub fn push(&mut self, key: Digest, result: &StepResult, created_by: String) {
+    pub fn push(&mut self, key: Digest, result: &StepResult, created_by: String) -> Result<(), ErrorKind> {
+        self.weight.add(created_by.len() + 2 * ENTRY_SIZE)?;
         self.digest = key;
         self.note(created_by, Some(&result.created), result.layer.is_none());
         self.layers.extend(result.layer.clone());
+        Ok(())
     }
 
-    /// Adds a line of history for a change of the configuration.
-    pub fn note_metadata(&mut self, created_by: String) {
+    /// Adds a line of history for a change of the configuration, which has about the same text once more.
+    pub fn note_metadata(&mut self, created_by: String) -> Result<(), ErrorKind> {
+        self.weight.add(2 * created_by.len() + ENTRY_SIZE)?;
         let created = self.config.created.clone();
         self.note(created_by, created.as_deref(), true);
+        Ok(())
     }
 
     fn note(&mut self, created_by: String, created: Option<&str>, empty: bool) {

@@ -9,8 +9,9 @@ use crossdock_dockerfile::Lines;
 use crossdock_dockerfile::ignore::{Ignore, clean};
 use crossdock_dockerfile::instruction::{Instruction, Transfer};
 use crossdock_oci::Digest;
+use crossdock_oci::Store;
 use crossdock_oci::layer::extract_tar;
-use crossdock_oci::store::{Owners, Scratch, TemporaryDirectory};
+use crossdock_oci::store::{Scratch, TemporaryDirectory};
 use crossdock_sandbox::{Upper, overlay_fd};
 use rustix::fs::{FileType, OFlags};
 
@@ -158,9 +159,9 @@ impl StageRun<'_, '_, '_> {
         }
         let key = self.engine.timed(shape.finish());
         let lower = if transfer.link { Vec::new() } else { self.state.lower() };
-        let owners = self.engine.env.store.owners();
+        let store = self.engine.env.store;
         let mut execute =
-            |scratch: &Scratch, _| place(&found, scratch, &lower, (&directory, is_directory), owners);
+            |scratch: &Scratch, _| place(&found, scratch, &lower, (&directory, is_directory), store);
         self.layer_step(&title, key.clone(), created_by, lines, &mut execute)?;
         match quick {
             Some(quick) => self.engine.remember_quick(&quick, &key).map_err(|e| e.at(lines)),
@@ -346,7 +347,7 @@ impl StageRun<'_, '_, '_> {
     fn repository(&self, transfer: &Transfer, url: &str, found: &mut Sources) -> Result<(), String> {
         let mut source = GitSource::parse(url)?;
         if let Some(checksum) = &transfer.checksum {
-            let env = &self.state.config.config.env;
+            let env = &self.state.env;
             source.commit = Some(self.state.scope.expand(checksum, env).map_err(|e| e.to_string())?.text);
         }
         let directory = self.engine.temporary().map_err(|e| e.to_string())?;
@@ -395,7 +396,7 @@ impl StageRun<'_, '_, '_> {
         for heredoc in &transfer.heredocs {
             let mut text = heredoc.text();
             if heredoc.expand {
-                let env = &self.state.config.config.env;
+                let env = &self.state.env;
                 text = self.state.scope.expand_heredoc(&text, env).map_err(|e| shell_error(e, lines))?;
             }
             let name = heredoc.name.trim_start_matches('/');
@@ -449,7 +450,7 @@ fn place(
     scratch: &Scratch,
     lower: &[PathBuf],
     (destination, is_directory): (&str, bool),
-    owners: Owners,
+    store: &Store,
 ) -> Result<(), ErrorKind> {
     let root = open_root(scratch, lower)?;
     let destination = destination.trim_start_matches('/').as_bytes();
@@ -461,7 +462,7 @@ fn place(
     for item in &found.items {
         let (tree, options) = (&found.trees[item.tree], &found.options[item.options]);
         if item.unpack {
-            unpack(tree, &item.entry, &root, destination, options, owners)?;
+            unpack(tree, &item.entry, &root, destination, options, store)?;
             continue;
         }
         match &item.keep {
@@ -486,17 +487,18 @@ fn unpack(
     root: &OwnedFd,
     destination: &[u8],
     options: &CopyOptions,
-    owners: Owners,
+    store: &Store,
 ) -> Result<(), ErrorKind> {
     let failed = |e: std::io::Error| ErrorKind::io(format!("read {}", entry.shown()), e);
     copy::make_directories(root, destination, options.owner)?;
     let target =
         crate::tree::open_in_root(root, destination, OFlags::RDONLY | OFlags::DIRECTORY).map_err(failed)?;
     let file = tree.open_at(&entry.path, OFlags::RDONLY).map_err(failed)?;
-    let stream: Box<dyn Read + Send> = archive::open(File::from(file)).map_err(failed)?;
+    let limit = store.unpack_limit();
+    let stream: Box<dyn Read + Send> = archive::open(File::from(file), limit).map_err(failed)?;
     // The directory has no path of its own: its mount is attached nowhere.
     let path = format!("/proc/self/fd/{}/.", target.as_raw_fd());
-    extract_tar(stream, Path::new(&path), owners, &entry.shown())?;
+    extract_tar(stream, Path::new(&path), store.owners(), &entry.shown(), &limit.inside())?;
     Ok(())
 }
 
@@ -528,6 +530,23 @@ pub fn without_password(url: &str) -> String {
     }
 }
 
+/// A text of another program without the users and passwords of the URLs in it.
+pub fn without_passwords(text: &str) -> String {
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("://") {
+        out.push_str(before);
+        out.push_str("://");
+        let end =
+            after.find(|c: char| c.is_whitespace() || matches!(c, '/' | '\'' | '"')).unwrap_or(after.len());
+        let authority = &after[..end];
+        out.push_str(authority.rsplit('@').next().unwrap_or(authority));
+        rest = &after[end..];
+    }
+    out.push_str(rest);
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -543,5 +562,8 @@ mod tests {
         assert_eq!(file_name("https://h/a/b.tgz?x=/y").as_deref(), Some("b.tgz"));
         assert_eq!(file_name("https://h/").as_deref(), None);
         assert_eq!(without_password("https://u:p@h:1/a@b"), "https://h:1/a@b");
+        let said = "fatal: 'https://u:p@h/a.git/': refused; see ssh://t0ken@g and git@h:a, https://h/x@y";
+        let shown = "fatal: 'https://h/a.git/': refused; see ssh://g and git@h:a, https://h/x@y";
+        assert_eq!(without_passwords(said), shown);
     }
 }

@@ -3,6 +3,7 @@
 //! Every look-up goes through `openat2(2)` with `RESOLVE_IN_ROOT`, so symbolic links, `..` and absolute names stay
 //! inside the root, whatever they say. Names are bytes, as the kernel has them.
 
+use std::collections::HashSet;
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -10,14 +11,20 @@ use std::path::Path;
 use std::str::Utf8Chunk;
 
 use crossdock_dockerfile::ignore::{Ignore, clean_bytes};
-use crossdock_dockerfile::pattern::{Pattern, PatternError};
+use crossdock_dockerfile::pattern::{Pattern, PatternError, STEPS_MAX, Steps};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Stat};
+use rustix::io::Errno;
 
 /// A root directory and the rules for what in it is seen.
 pub struct Tree {
     root: OwnedFd,
     ignore: Ignore,
+    /// What patterns of sources may still cost.
+    steps: Steps,
 }
+
+/// Files that one source of COPY or ADD may name, directories that `**` passes included.
+const SELECTED_MAX: usize = 1_000_000;
 
 /// One file, directory or link below a [`Tree`].
 #[derive(Clone, Debug)]
@@ -53,13 +60,14 @@ impl Entry {
 impl Tree {
     /// The tree below an open directory, everything in it seen.
     pub fn new(root: OwnedFd) -> Tree {
-        Tree { root, ignore: Ignore::default() }
+        Tree { root, ignore: Ignore::default(), steps: Steps::default() }
     }
 
     /// The tree below a directory of the host, without what `ignore` leaves out.
     pub fn open(directory: &Path, ignore: Ignore) -> io::Result<Tree> {
         let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::RDONLY;
-        Ok(Tree { root: rustix::fs::open(directory, flags, Mode::empty())?, ignore })
+        let root = rustix::fs::open(directory, flags, Mode::empty())?;
+        Ok(Tree { root, ignore, steps: Steps::default() })
     }
 
     /// The root directory.
@@ -75,6 +83,16 @@ impl Tree {
     /// Whether the ignore rules leave out `path`.
     pub fn excludes(&self, path: &[u8]) -> bool {
         self.ignore.excludes(path)
+    }
+
+    /// Whether what the ignore rules leave out may be included again further down.
+    pub fn may_include_again(&self) -> bool {
+        self.ignore.may_include_again()
+    }
+
+    /// Whether the ignore rules have taken more steps than they may.
+    pub fn is_exhausted(&self) -> bool {
+        self.ignore.is_exhausted()
     }
 
     /// Opens `path` inside the root. With `NOFOLLOW` in `flags` a link at the end is not followed.
@@ -104,11 +122,16 @@ impl Tree {
             };
         }
         let mut found: Vec<Vec<u8>> = vec![Vec::new()];
+        let failed = |e| SelectError::Io(source.to_string(), e);
         for segment in path.split(|byte| *byte == b'/') {
             let pattern = Pattern::new(segment)?;
             let mut next = Vec::new();
             if deep && segment == b"**" {
-                found.iter().for_each(|base| self.directories(base, &mut next));
+                // A directory is below several others, but named once.
+                let mut known = HashSet::new();
+                for base in &found {
+                    self.directories(base, &mut known, &mut next).map_err(failed)?;
+                }
                 found = next;
                 continue;
             }
@@ -121,7 +144,14 @@ impl Tree {
                     continue;
                 }
                 let Ok(names) = self.names(base) else { continue };
-                next.extend(names.iter().filter(|n| pattern.matches(n)).map(|n| join(base, n)));
+                let matches = |name: &&Vec<u8>| pattern.matches_within(name, &self.steps);
+                next.extend(names.iter().filter(matches).map(|n| join(base, n)));
+                if self.steps.are_used_up() {
+                    return Err(SelectError::TooSlow(source.to_string()));
+                }
+                if next.len() > SELECTED_MAX {
+                    return Err(failed(too_many()));
+                }
             }
             found = next;
         }
@@ -142,16 +172,34 @@ impl Tree {
         self.ignore.excludes(&entry.path) && !below
     }
 
-    /// `base` and all directories below it, links not followed.
-    fn directories(&self, base: &[u8], all: &mut Vec<Vec<u8>>) {
+    /// `base` and all directories below it that are not `known`, links not followed, each before those in it.
+    fn directories(
+        &self,
+        base: &[u8],
+        known: &mut HashSet<Vec<u8>>,
+        all: &mut Vec<Vec<u8>>,
+    ) -> io::Result<()> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW;
-        if self.open_at(base, flags).is_err() {
-            return;
+        let mut open = vec![base.to_vec()];
+        while let Some(path) = open.pop() {
+            match self.open_at(&path, flags) {
+                Ok(_) => {}
+                Err(e) if e.raw_os_error() == Some(Errno::NAMETOOLONG.raw_os_error()) => {
+                    return Err(too_deep(&path));
+                }
+                Err(_) => continue,
+            }
+            if !known.insert(path.clone()) {
+                continue;
+            }
+            if known.len() > SELECTED_MAX {
+                return Err(too_many());
+            }
+            let names = self.names(&path).unwrap_or_default();
+            open.extend(names.iter().rev().map(|name| join(&path, name)));
+            all.push(path);
         }
-        all.push(base.to_vec());
-        for name in self.names(base).unwrap_or_default() {
-            self.directories(&join(base, &name), all);
-        }
+        Ok(())
     }
 
     /// Names in a directory, sorted by bytes.
@@ -163,27 +211,49 @@ impl Tree {
     /// `start` and everything below it in a fixed order: a directory before its content, names sorted. `visit` gets
     /// each entry that is not left out; a directory that is left out is not visited but entered where something
     /// below may be included again.
+    ///
+    /// # Errors
+    ///
+    /// What the system or `visit` says; ignore rules that take too long.
     pub fn walk(
         &self,
         start: &Entry,
         also_excluded: &dyn Fn(&[u8]) -> bool,
         visit: &mut dyn FnMut(&Entry) -> io::Result<()>,
     ) -> io::Result<()> {
-        let excluded =
-            !start.path.is_empty() && (self.ignore.excludes(&start.path) || also_excluded(&start.path));
-        if !excluded {
-            visit(start)?;
-        } else if !start.is_dir() || !self.ignore.may_include_again() {
-            return Ok(());
-        }
-        if start.is_dir() {
-            let fd = self.open_at(&start.path, OFlags::DIRECTORY | OFlags::RDONLY)?;
-            for name in names_in(&fd)? {
-                let stat = rustix::fs::statat(&fd, &name[..], AtFlags::SYMLINK_NOFOLLOW)?;
-                self.walk(&Entry { path: join(&start.path, &name), stat }, also_excluded, visit)?;
+        // Neither stack nor open files limit the depth: what is still to be visited waits in a list.
+        let mut open = vec![start.clone()];
+        while let Some(entry) = open.pop() {
+            let path = &entry.path;
+            let excluded = !path.is_empty() && (self.ignore.excludes(path) || also_excluded(path));
+            if self.ignore.is_exhausted() {
+                return Err(rules_are_slow());
+            }
+            if !excluded {
+                visit(&entry)?;
+            } else if !entry.is_dir() || !self.ignore.may_include_again() {
+                continue;
+            }
+            if entry.is_dir() {
+                open.extend(self.entries_in(path)?.into_iter().rev());
             }
         }
         Ok(())
+    }
+
+    /// What is in a directory, sorted by the bytes of names; links are not followed.
+    pub fn entries_in(&self, directory: &[u8]) -> io::Result<Vec<Entry>> {
+        let fd = match self.open_at(directory, OFlags::DIRECTORY | OFlags::RDONLY) {
+            Err(e) if e.raw_os_error() == Some(Errno::NAMETOOLONG.raw_os_error()) => {
+                return Err(too_deep(directory));
+            }
+            other => other?,
+        };
+        let entry = |name: Vec<u8>| {
+            let stat = rustix::fs::statat(&fd, &name[..], AtFlags::SYMLINK_NOFOLLOW)?;
+            Ok(Entry { path: join(directory, &name), stat })
+        };
+        names_in(&fd)?.into_iter().map(entry).collect()
     }
 
     /// The target of the symbolic link at `path`.
@@ -191,6 +261,25 @@ impl Tree {
         let fd = self.open_at(path, OFlags::PATH | OFlags::NOFOLLOW)?;
         Ok(rustix::fs::readlinkat(&fd, c"", Vec::new())?)
     }
+}
+
+/// The error of a path that the kernel does not take.
+fn too_deep(path: &[u8]) -> io::Error {
+    io::Error::other(format!(
+        "directories are nested too deeply: a path of {} bytes, the limit is 4095",
+        path.len()
+    ))
+}
+
+fn too_many() -> io::Error {
+    io::Error::other(format!("the pattern leads to more than {SELECTED_MAX} files"))
+}
+
+/// The error of ignore rules that cost more than they may.
+pub fn rules_are_slow() -> io::Error {
+    io::Error::other(format!(
+        "the rules of .dockerignore or --exclude take more than {STEPS_MAX} steps on these files: use fewer \"*\" and \"**\""
+    ))
 }
 
 /// Opens `path` below `root`, never outside, close-on-exec.
@@ -257,6 +346,9 @@ pub enum SelectError {
     /// The pattern matches nothing.
     #[error("no file matches \"{0}\"")]
     NoMatch(String),
+    /// The pattern takes too long.
+    #[error("\"{0}\": the pattern takes more than {STEPS_MAX} steps on these files")]
+    TooSlow(String),
     /// The pattern is malformed.
     #[error(transparent)]
     Pattern(#[from] PatternError),
@@ -311,6 +403,49 @@ mod tests {
     fn walks_leave_out_what_is_ignored() {
         let (_keep, tree) = tree(&["a/1", "a/2", "b/c/1", "b/c/2"], "b\n!b/c/2\na/1");
         assert_eq!(walked(&tree, ""), ["", "a", "a/2", "b/c/2"]);
+    }
+
+    #[test]
+    fn several_double_stars_name_each_file_once() {
+        let (_keep, tree) = tree(&["a/b/c/d/x", "a/y"], "");
+        let select = |s: &str| -> Vec<String> {
+            tree.select(s, true).expect("found").into_iter().map(|e| e.shown()).collect()
+        };
+        assert_eq!(select("**/**/**/**/**/**/**/**/x"), ["a/b/c/d/x"]);
+        assert_eq!(select("**/b/**/?"), ["a/b/c", "a/b/c/d", "a/b/c/d/x"]);
+    }
+
+    #[test]
+    fn depth_is_no_danger() {
+        let (keep, tree) = tree(&["x"], "");
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+        let mut directory = rustix::fs::open(keep.path(), flags, Mode::empty()).expect("opened");
+        for depth in 0..2500 {
+            if depth == 1500 {
+                assert_eq!(walked(&tree, "").len(), 1502, "more than files may be open");
+            }
+            rustix::fs::mkdirat(&directory, "d", Mode::RWXU).expect("created");
+            directory = rustix::fs::openat(&directory, "d", flags, Mode::empty()).expect("opened");
+        }
+        let start = tree.entry("").expect("there");
+        let error = tree.walk(&start, &|_| false, &mut |_| Ok(())).expect_err("too deep").to_string();
+        assert!(error.contains("nested too deeply"), "{error}");
+        let error = tree.select("**/x", true).expect_err("too deep").to_string();
+        assert!(error.contains("nested too deeply"), "{error}");
+        // std removes by path, which is too long, too.
+        let remove = std::process::Command::new("rm").arg("-rf").arg(keep.path()).status().expect("rm runs");
+        assert!(remove.success());
+    }
+
+    #[test]
+    fn slow_rules_end_the_walk() {
+        let (keep, tree) = tree(&["aaaaaaaa/aaaaaaaaaaaa"], "*a*a*a*a*a*b");
+        assert_eq!(walked(&tree, "").len(), 3);
+        let ignore = Ignore::parse("*a*a*a*a*a*b").expect("valid").with_steps(50);
+        let slow = Tree::open(keep.path(), ignore).expect("readable");
+        let start = slow.entry("").expect("there");
+        let error = slow.walk(&start, &|_| false, &mut |_| Ok(())).expect_err("too slow").to_string();
+        assert!(error.contains(".dockerignore"), "{error}");
     }
 
     #[test]

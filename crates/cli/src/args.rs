@@ -31,6 +31,9 @@ pub struct Global {
     /// Registries that may be reached by plain http or without a verified certificate (HOST[:PORT]; alone: all)
     #[arg(long, global = true, value_name = "HOST", num_args = 0..=1, default_missing_value = "*", require_equals = true)]
     pub insecure: Vec<String>,
+    /// What layers and archives may unpack to in all [default: 1 GiB and 100 times their size, at most 1 TiB]
+    #[arg(long, global = true, value_name = "SIZE", env = "CROSSDOCK_UNPACK_MAX", hide_env_values = true)]
+    pub unpack_max: Option<String>,
 }
 
 #[derive(Subcommand)]
@@ -744,7 +747,7 @@ pub fn with_aliases(mut args: Vec<OsString>) -> Vec<OsString> {
     // Options for all commands may stand before the command.
     let mut at = 1;
     while word(at).starts_with('-') {
-        at += if word(at) == "--root" { 2 } else { 1 };
+        at += if matches!(word(at).as_str(), "--root" | "--unpack-max") { 2 } else { 1 };
     }
     let replacement: &[&str] = match (word(at).as_str(), word(at + 1).as_str()) {
         ("buildx" | "image" | "builder", "build") => &["build"],

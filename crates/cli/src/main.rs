@@ -2,6 +2,7 @@
 
 mod args;
 mod commands;
+mod input;
 mod progress;
 mod session;
 mod template;
@@ -21,8 +22,11 @@ fn main() -> ExitCode {
     crossdock_sandbox::init_main_if_requested();
     let args = Args::parse_from(args::with_aliases(std::env::args_os().collect()));
     let needs = args.command.needs();
-    let result =
-        Session::start(&args.global, needs).and_then(|session| commands::run(&session, args.command));
+    let result = Session::start(&args.global, needs).and_then(|session| {
+        let result = commands::run(&session, args.command);
+        session.tell_warnings();
+        result
+    });
     match result {
         Ok(code) => ExitCode::from(code),
         Err(error) => {

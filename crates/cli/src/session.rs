@@ -2,11 +2,12 @@
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result, bail};
 use crossdock_build::BuildError;
-use crossdock_oci::store::Owners;
+use crossdock_oci::layer::UnpackLimit;
+use crossdock_oci::store::{Owners, Warnings};
 use crossdock_oci::{Reference, Store};
 use crossdock_platform::Platform;
 use crossdock_registry::{Client, ClientOptions, Environment, Progress};
@@ -32,6 +33,9 @@ pub struct Session {
     single_id: bool,
     /// Why there is only one id.
     note: Option<String>,
+    unpack_limit: UnpackLimit,
+    /// Of the stores that were opened.
+    warnings: Mutex<Vec<Warnings>>,
 }
 
 impl Session {
@@ -49,6 +53,8 @@ impl Session {
             insecure: global.insecure.clone(),
             single_id: false,
             note: None,
+            unpack_limit: unpack_limit(global.unpack_max.as_deref())?,
+            warnings: Mutex::default(),
         };
         if needs == Needs::Namespace {
             let single_id = std::env::var_os("CROSSDOCK_SINGLE_ID").is_some_and(|v| v == "1");
@@ -67,7 +73,15 @@ impl Session {
     /// Opens the store.
     pub fn store(&self) -> Result<Store> {
         let store = Store::open(&self.root)?;
+        self.warnings.lock().unwrap_or_else(PoisonError::into_inner).push(store.warnings());
+        let store = store.with_unpack_limit(self.unpack_limit.clone());
         Ok(store.with_owners(if self.single_id { Owners::Ignore } else { Owners::Keep }))
+    }
+
+    /// Tells what the command has put right in the store.
+    pub fn tell_warnings(&self) {
+        let stores = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
+        stores.iter().flat_map(Warnings::take).for_each(|warning| eprintln!("warning: {warning}"));
     }
 
     /// Tells once why files cannot have other owners, where that is so.
@@ -87,6 +101,18 @@ impl Session {
         options.insecure = self.insecure.clone();
         options.progress = progress;
         Ok(Client::new(options))
+    }
+}
+
+/// `--unpack-max`: a size, or `unlimited`.
+fn unpack_limit(given: Option<&str>) -> Result<UnpackLimit> {
+    match given {
+        None | Some("") => Ok(UnpackLimit::default()),
+        Some("unlimited") => Ok(UnpackLimit::bytes(u64::MAX)),
+        Some(text) => {
+            let size = crossdock_dockerfile::mount::bytes(text);
+            Ok(UnpackLimit::bytes(size.with_context(|| format!("--unpack-max {text}: not a size"))?))
+        }
     }
 }
 

@@ -32,30 +32,46 @@ impl Error {
 ///
 /// `context` is the number of lines before and after. Empty if the range lies outside the text.
 pub fn excerpt(file: &str, source: &str, lines: Lines, context: usize) -> String {
-    if lines.start == 0 {
+    excerpt_of(file, &source.lines().collect::<Vec<_>>(), lines, context)
+}
+
+/// The most lines of one excerpt, context included: an instruction may have a million.
+const EXCERPT_LINES_MAX: usize = 50;
+
+/// The same of a text that is split into lines already, for those who show many.
+pub fn excerpt_of(file: &str, all: &[&str], lines: Lines, context: usize) -> String {
+    if lines.start == 0 || lines.start > all.len() {
         return String::new();
     }
-    let all: Vec<&str> = source.lines().collect();
     let first = lines.start.saturating_sub(context).max(1);
     let last = (lines.end + context).min(all.len());
-    if lines.start > all.len() {
-        return String::new();
-    }
+    let shown = last.min(first + EXCERPT_LINES_MAX - 1);
     let mut text = format!("{file}:{}\n--------------------\n", lines.start);
-    for number in first..=last {
+    for number in first..=shown {
         let mark = if (lines.start..=lines.end).contains(&number) { ">>>" } else { "   " };
         let line: String =
             all[number - 1].chars().filter(|c| !c.is_control() || *c == '\t').take(400).collect();
         writeln!(text, "{number:4} | {mark} {line}").expect("a String takes all");
+    }
+    if shown < last {
+        writeln!(text, "     |     ({} more lines)", last - shown).expect("a String takes all");
     }
     text.push_str("--------------------");
     text
 }
 
 /// The candidate nearest to `word`, if it is near enough to be what was meant (Levenshtein distance at most 2).
+///
+/// Nobody mistypes words that are longer than 64 bytes or has more than 1,000 to mistype; there nothing is suggested.
 pub fn suggestion<'a>(word: &str, candidates: &[&'a str]) -> Option<&'a str> {
+    const LENGTH_MAX: usize = 64;
+    const CANDIDATES_MAX: usize = 1000;
+    if word.len() > LENGTH_MAX || candidates.len() > CANDIDATES_MAX {
+        return None;
+    }
     candidates
         .iter()
+        .filter(|candidate| candidate.len() <= LENGTH_MAX)
         .map(|candidate| (distance(&word.to_ascii_lowercase(), candidate), *candidate))
         .filter(|(distance, candidate)| *distance <= 2 && *distance < candidate.len())
         .min()
@@ -94,6 +110,8 @@ mod tests {
             "Dockerfile:2\n--------------------\n   1 |     FROM a\n   2 | >>> RUN x \\\n   3 | >>>  y\n   4 |     CMD z\n--------------------"
         );
         assert_eq!(excerpt("f", "a\n", Lines { start: 9, end: 9 }, 2), "");
+        let long = excerpt("f", &"a\n".repeat(1000), Lines { start: 2, end: 900 }, 1);
+        assert!(long.lines().count() < 60 && long.contains("(851 more lines)"), "{long}");
     }
 
     #[test]
@@ -101,5 +119,7 @@ mod tests {
         assert_eq!(suggestion("FORM", &["from", "run"]), Some("from"));
         assert_eq!(suggestion("targt", &["target", "type"]), Some("target"));
         assert_eq!(suggestion("xyz", &["from", "run"]), None);
+        let long = "x".repeat(1_000_000);
+        assert_eq!(suggestion(&long, &[&long]), None);
     }
 }

@@ -1,17 +1,64 @@
 //! `.dockerignore` files, as moby's `patternmatcher` reads them.
 
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
 use crate::error::{Error, Lines};
-use crate::pattern::Pattern;
+use crate::pattern::{Pattern, Steps};
+
+/// Ignore files larger than this, in bytes, are refused.
+pub const SIZE_MAX: usize = 16 * 1024 * 1024;
 
 /// The rules of one ignore file.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+///
+/// Looking a path up costs what rules like it cost: those that are plain paths are found by hash; of many patterns only those are
+/// tried that begin and end as the path does. The search goes backwards, since the last match decides.
+#[derive(Clone, Default)]
 pub struct Ignore {
     rules: Vec<Rule>,
+    /// The last rule of each plain path.
+    plain: HashMap<Vec<u8>, usize>,
+    /// The rules with special characters.
+    patterns: Vec<usize>,
+    /// The same by the plain directory that they begin with and the plain bytes that they end with, see [`group`].
+    groups: HashMap<Vec<u8>, Vec<usize>>,
+    steps: Arc<Steps>,
 }
+
+/// So many patterns are tried one by one, which is quicker than looking for their groups.
+const FEW: usize = 32;
+/// Longest ending that groups patterns, in bytes.
+const ENDING_SIZE_MAX: usize = 4;
+
+/// The key of a group: a directory and an ending, each of them perhaps empty, with a byte between that no path has.
+fn group(key: &mut Vec<u8>, directory: &[u8], ending: &[u8]) {
+    key.clear();
+    key.extend_from_slice(directory);
+    key.push(0);
+    key.extend_from_slice(ending);
+}
+
+/// Only the rules: cache keys are made of this.
+impl fmt::Debug for Ignore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ignore").field("rules", &self.rules).finish()
+    }
+}
+
+impl PartialEq for Ignore {
+    fn eq(&self, other: &Ignore) -> bool {
+        self.rules == other.rules
+    }
+}
+
+impl Eq for Ignore {}
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Rule {
-    pattern: Pattern,
+    text: Vec<u8>,
+    /// `None` for a plain path.
+    pattern: Option<Pattern>,
     /// `!pattern`: a match includes the file again.
     include: bool,
 }
@@ -20,22 +67,48 @@ impl Ignore {
     /// Reads an ignore file; errors name the line.
     pub fn parse(text: impl AsRef<[u8]>) -> Result<Ignore, Error> {
         let text = text.as_ref();
+        if text.len() > SIZE_MAX {
+            let message = format!("the ignore file is {} bytes long, the limit is {SIZE_MAX}", text.len());
+            return Err(Error::new(message, Lines::default()));
+        }
         let text = text.strip_prefix("\u{feff}".as_bytes()).unwrap_or(text);
-        let mut rules = Vec::new();
+        let mut ignore = Ignore::default();
         for (i, line) in text.split(|byte| *byte == b'\n').enumerate() {
             let at = Lines { start: i + 1, end: i + 1 };
             let trimmed = trim(line);
             if line.starts_with(b"#") || trimmed.is_empty() {
                 continue;
             }
-            rules.push(rule(trimmed).map_err(|message| Error::new(message, at))?);
+            ignore.add(rule(trimmed).map_err(|message| Error::new(message, at))?);
         }
-        Ok(Ignore { rules })
+        Ok(ignore)
     }
 
     /// Rules from single patterns, as `--exclude` of COPY gives them.
     pub fn of_patterns<'a>(patterns: impl IntoIterator<Item = &'a str>) -> Result<Ignore, String> {
-        Ok(Ignore { rules: patterns.into_iter().map(|p| rule(p.as_bytes())).collect::<Result<_, _>>()? })
+        let mut ignore = Ignore::default();
+        for pattern in patterns {
+            ignore.add(rule(pattern.as_bytes())?);
+        }
+        Ok(ignore)
+    }
+
+    fn add(&mut self, rule: Rule) {
+        let number = self.rules.len();
+        if rule.pattern.is_none() {
+            self.plain.insert(rule.text.clone(), number);
+        } else {
+            let beginning = Pattern::beginning(&rule.text);
+            let directory =
+                beginning.iter().position(|byte| *byte == b'/').map_or(&[][..], |at| &beginning[..at]);
+            let ending = Pattern::ending(&rule.text);
+            let ending = &ending[ending.len().saturating_sub(ENDING_SIZE_MAX)..];
+            let mut key = Vec::new();
+            group(&mut key, directory, ending);
+            self.groups.entry(key).or_default().push(number);
+            self.patterns.push(number);
+        }
+        self.rules.push(rule);
     }
 
     /// Whether there are no rules.
@@ -44,16 +117,56 @@ impl Ignore {
     }
 
     /// Whether `path` (relative, `/`-separated, without `.` and `..`) is left out: the last rule that matches it or
-    /// one of its parents decides.
+    /// one of its parents decides. Once [`Ignore::is_exhausted`] the answer means nothing.
     pub fn excludes(&self, path: impl AsRef<[u8]>) -> bool {
         let path = path.as_ref();
-        let mut excluded = false;
-        for rule in &self.rules {
-            if rule.include == excluded && matches_or_parent(&rule.pattern, path) {
-                excluded = !rule.include;
+        let parents = || path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(i, _)| &path[..i]);
+        let mut last = None;
+        if !self.plain.is_empty() {
+            last = parents().chain([path]).filter_map(|path| self.plain.get(path).copied()).max();
+        }
+        if self.patterns.len() <= FEW {
+            last = self.last_match(&self.patterns, last, path);
+        } else {
+            let first = path.split(|byte| *byte == b'/').next().unwrap_or_default();
+            let mut key = Vec::new();
+            for directory in [first, b""] {
+                for path_or_parent in parents().chain([path]) {
+                    for length in 1..=ENDING_SIZE_MAX.min(path_or_parent.len()) {
+                        group(&mut key, directory, &path_or_parent[path_or_parent.len() - length..]);
+                        last = self.last_match_of(&key, last, path);
+                    }
+                }
+                group(&mut key, directory, b"");
+                last = self.last_match_of(&key, last, path);
             }
         }
-        excluded
+        last.is_some_and(|rule| !self.rules[rule].include)
+    }
+
+    fn last_match_of(&self, key: &[u8], last: Option<usize>, path: &[u8]) -> Option<usize> {
+        self.groups.get(key).map_or(last, |rules| self.last_match(rules, last, path))
+    }
+
+    /// The last of these rules that matches the path or a parent and comes behind `last`; else that.
+    fn last_match(&self, rules: &[usize], last: Option<usize>, path: &[u8]) -> Option<usize> {
+        let mut later = rules.iter().rev().copied().take_while(|rule| last.is_none_or(|last| *rule > last));
+        later.find(|rule| self.matches(*rule, path)).or(last)
+    }
+
+    fn matches(&self, rule: usize, path: &[u8]) -> bool {
+        let pattern = self.rules[rule].pattern.as_ref();
+        pattern.is_some_and(|pattern| pattern.matches_or_parent(path, &self.steps))
+    }
+
+    /// Whether the rules have taken more steps than they may, [`crate::pattern::STEPS_MAX`] for all paths together.
+    pub fn is_exhausted(&self) -> bool {
+        self.steps.are_used_up()
+    }
+
+    /// The same rules, for so many steps.
+    pub fn with_steps(self, steps: u64) -> Ignore {
+        Ignore { steps: Arc::new(Steps::new(steps)), ..self }
     }
 
     /// Whether directories that are left out must still be entered, because a rule may include something in them.
@@ -75,17 +188,13 @@ fn rule(text: &[u8]) -> Result<Rule, String> {
         clean = clean.strip_prefix(b"/").unwrap_or(clean);
     }
     let pattern = Pattern::with_double_star(clean).map_err(|e| e.to_string())?;
-    Ok(Rule { pattern, include })
+    let pattern = Some(pattern).filter(|_| Pattern::is_pattern(clean));
+    Ok(Rule { text: clean.to_vec(), pattern, include })
 }
 
 /// Without blanks at both ends, those of Unicode where the line is text.
 fn trim(line: &[u8]) -> &[u8] {
     std::str::from_utf8(line).map_or(line.trim_ascii(), |text| text.trim().as_bytes())
-}
-
-fn matches_or_parent(pattern: &Pattern, path: &[u8]) -> bool {
-    let parents = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(i, _)| &path[..i]);
-    pattern.matches(path) || parents.into_iter().any(|parent| pattern.matches(parent))
 }
 
 /// The path with `.`, `..` and repeated slashes resolved, as Go's `path.Clean` does.
@@ -162,5 +271,51 @@ mod tests {
         {
             assert_eq!(clean(path), expect, "{path}");
         }
+    }
+
+    #[test]
+    fn plain_rules_and_patterns_keep_their_order() {
+        check("a/b\n!a/*\na/b/c", "a/b", false);
+        check("a/b\n!a/*\na/b/c", "a/b/c", true);
+        check("a/b\n!a/*\na/b/c", "a/b/d", false);
+        check("!a/*\na", "a/b", true);
+        check("a/*\n!*/b\na/b*", "a/bx", true);
+        check("a/*\n!*/b\na/c*", "a/b", false);
+    }
+
+    #[test]
+    fn many_rules_on_many_paths() {
+        let rule = |i: u32| format!("dir{i}/file\ndir{i}/*.o\n*z{i}\n**/y{i}\n");
+        let rules: String = (0..5000).map(rule).collect();
+        let ignore = Ignore::parse(rules).expect("valid");
+        for (path, expect) in [
+            ("az7", true),
+            ("az7/b", true),
+            ("a/z7", false),
+            ("a/y4999", true),
+            ("y7", true),
+            ("y", false),
+            ("a/y7/b", true),
+            ("ay7", false),
+            ("z5000", false),
+            ("dir7/x/y.o", false),
+            ("dir7/x.o", true),
+        ] {
+            assert_eq!(ignore.excludes(path), expect, "{path}");
+        }
+        let excluded =
+            (0..5000).filter(|i| ignore.excludes(format!("dir{i}/x.{}", if i % 2 == 0 { "o" } else { "c" })));
+        assert_eq!(excluded.count(), 2500);
+        assert!(!ignore.is_exhausted());
+    }
+
+    #[test]
+    fn rules_that_cost_too_much_are_noticed() {
+        let ignore = Ignore::parse("*a*a*a*a*b*\n".repeat(1000)).expect("valid").with_steps(1_000_000);
+        assert!(!ignore.is_exhausted());
+        assert!((0..100).all(|_| !ignore.excludes("a".repeat(100))));
+        assert!(ignore.is_exhausted());
+        let long = Ignore::parse(format!("a\n{}*\n", "b".repeat(5000))).expect_err("too long");
+        assert!(long.lines.start == 2 && long.message.contains("the limit is 4096"), "{long}");
     }
 }

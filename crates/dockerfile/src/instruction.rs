@@ -2,6 +2,8 @@
 //!
 //! Words keep their variables: what they expand to depends on the ARGs and ENVs before them, which the builder knows.
 
+use std::collections::{HashMap, HashSet};
+
 use crate::error::{Error, Lines, did_you_mean};
 use crate::mount::boolean;
 use crate::parser::{Directives, Form, Heredoc, Node, Parsed, heredoc_of_word, parse};
@@ -17,6 +19,8 @@ pub struct Dockerfile {
     pub stages: Vec<Stage>,
     /// The parsed text, for the lint rules.
     pub parsed: Parsed,
+    /// Stages by name, in order, so that a chain of a million stages needs no million look-ups of each.
+    names: HashMap<String, Vec<usize>>,
 }
 
 /// FROM and what follows it.
@@ -199,18 +203,23 @@ impl Dockerfile {
         if stages.is_empty() {
             return Err(Error::new("dockerfile contains no stages to build", Lines::default()));
         }
-        Ok(Dockerfile { directives: parsed.directives.clone(), global_args, stages, parsed })
+        let mut names: HashMap<String, Vec<usize>> = HashMap::new();
+        for (index, name) in stages.iter().enumerate().filter_map(|(i, stage)| Some((i, stage.name.clone()?)))
+        {
+            names.entry(name).or_default().push(index);
+        }
+        Ok(Dockerfile { directives: parsed.directives.clone(), global_args, stages, parsed, names })
     }
 
     /// Index of the stage that a name or number means, looked up among the first `before` stages; the last of that
     /// name wins.
     pub fn stage_index(&self, name: &str, before: usize) -> Option<usize> {
-        let lower = name.to_ascii_lowercase();
-        let stages = &self.stages[..before.min(self.stages.len())];
-        stages
-            .iter()
-            .rposition(|s| s.name.as_deref() == Some(&lower))
-            .or_else(|| name.parse().ok().filter(|i| *i < stages.len()))
+        let before = before.min(self.stages.len());
+        let named = self.names.get(&name.to_ascii_lowercase()).and_then(|all| {
+            let earlier = all.partition_point(|index| *index < before);
+            all[..earlier].last().copied()
+        });
+        named.or_else(|| name.parse().ok().filter(|i| *i < before))
     }
 }
 
@@ -404,10 +413,10 @@ fn transfer(node: &Node, is_add: bool, escape: char) -> Result<Transfer, Error> 
     };
     transfer.destination = destination.clone();
     transfer.heredocs = node.heredocs.clone();
+    let own: HashSet<&str> = node.heredocs.iter().map(|heredoc| heredoc.name.as_str()).collect();
     let is_heredoc = |word: &str| {
         node.form == Form::Plain
-            && heredoc_of_word(word, escape)
-                .is_some_and(|h| node.heredocs.iter().any(|own| own.name == h.name))
+            && heredoc_of_word(word, escape).is_some_and(|heredoc| own.contains(heredoc.name.as_str()))
     };
     transfer.sources = sources.iter().filter(|word| !is_heredoc(word)).cloned().collect();
     if is_heredoc(destination) {

@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 
 use crate::error::{Error, Lines, did_you_mean};
-use crate::shell::Lexer;
+use crate::shell::{Budget, Lexer};
 
 /// Dockerfiles larger than this, in bytes, are refused.
 pub const SIZE_MAX: usize = 16 * 1024 * 1024;
@@ -327,8 +327,8 @@ fn is_blank(c: char) -> bool {
 
 /// The heredocs that a logical line announces, without content.
 fn heredocs_in(line: &str, escape: char) -> Vec<Heredoc> {
-    let lexer = Lexer { escape, raw_quotes: true, raw_escapes: true, skip_unset: true };
-    let Ok(expanded) = lexer.expand(line, &|_: &str| None) else { return Vec::new() };
+    let lexer = Lexer { escape, raw_quotes: true, raw_escapes: true, skip_unset: true, size_max: SIZE_MAX };
+    let Ok(expanded) = lexer.expand(line, &|_: &str| None, &Budget::default()) else { return Vec::new() };
     expanded.words.iter().filter_map(|word| heredoc_of_word(word, escape)).collect()
 }
 
@@ -342,8 +342,8 @@ pub fn heredoc_of_word(word: &str, escape: char) -> Option<Heredoc> {
     if rest.is_empty() || rest.contains('<') {
         return None;
     }
-    let lexer = Lexer { escape, raw_quotes: false, raw_escapes: false, skip_unset: true };
-    let words = lexer.expand(rest, &|_: &str| None).ok()?.words;
+    let lexer = Lexer { escape, raw_quotes: false, raw_escapes: false, skip_unset: true, size_max: SIZE_MAX };
+    let words = lexer.expand(rest, &|_: &str| None, &Budget::default()).ok()?.words;
     let [name] = &words[..] else { return None };
     if name.is_empty() {
         return None;

@@ -3,6 +3,8 @@
 //! File names are bytes. What is UTF-8 in them is taken as characters, any other byte as one character of its own, which
 //! equals that byte only.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 /// A compiled pattern over `/`-separated paths.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pattern {
@@ -34,10 +36,51 @@ enum Token {
     },
 }
 
-/// A pattern with an open `[` or a `\` at the end.
+/// Longest pattern, in bytes: the kernel's `PATH_MAX`, since no longer path can be asked for.
+pub const PATTERN_SIZE_MAX: usize = 4096;
+/// Steps that all matching with one [`Steps`] may take: a step looks at one character of a path in one place of a pattern. It is
+/// about ten seconds.
+pub const STEPS_MAX: u64 = 2_000_000_000;
+
+/// Why a text is no pattern.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("syntax error in pattern \"{0}\"")]
-pub struct PatternError(pub String);
+pub enum PatternError {
+    /// An open `[` or a `\` at the end.
+    #[error("syntax error in pattern \"{0}\"")]
+    Syntax(String),
+    /// Longer than [`PATTERN_SIZE_MAX`].
+    #[error("a pattern of {0} bytes, the limit is {PATTERN_SIZE_MAX}")]
+    TooLong(usize),
+}
+
+/// What matching may still cost.
+#[derive(Debug)]
+pub struct Steps(AtomicU64);
+
+impl Default for Steps {
+    fn default() -> Steps {
+        Steps(AtomicU64::new(STEPS_MAX))
+    }
+}
+
+impl Steps {
+    /// So many steps instead of [`STEPS_MAX`].
+    pub fn new(count: u64) -> Steps {
+        Steps(AtomicU64::new(count))
+    }
+
+    /// Whether there are none left; what matched since then may be wrong.
+    pub fn are_used_up(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == 0
+    }
+
+    /// Takes `count` steps; `false` if there were not so many.
+    pub(crate) fn take(&self, count: u64) -> bool {
+        let take = |left: u64| Some(left.saturating_sub(count));
+        let before = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).unwrap_or(0);
+        before > count
+    }
+}
 
 impl Pattern {
     /// Compiles a pattern of Go's `filepath.Match`; `**` means the same as `*`.
@@ -56,7 +99,10 @@ impl Pattern {
     }
 
     fn compile(text: &[u8], double_star: bool) -> Result<Pattern, PatternError> {
-        let error = || PatternError(String::from_utf8_lossy(text).into_owned());
+        if text.len() > PATTERN_SIZE_MAX {
+            return Err(PatternError::TooLong(text.len()));
+        }
+        let error = || PatternError::Syntax(String::from_utf8_lossy(text).into_owned());
         let mut tokens = Vec::new();
         let is = |special: char| move |c: &Character| *c == special as Character;
         let mut chars = characters(text).peekable();
@@ -86,7 +132,7 @@ impl Pattern {
                         };
                         ranges.push((low, high));
                     }
-                    Token::Class { negated, ranges }
+                    Token::Class { negated, ranges: merged(ranges) }
                 }
                 _ => Token::Literal(c),
             });
@@ -96,67 +142,160 @@ impl Pattern {
 
     /// Whether the whole of `path` matches.
     pub fn matches(&self, path: impl AsRef<[u8]>) -> bool {
+        self.matches_within(path, &Steps::default())
+    }
+
+    /// The same; once there are no steps left the answer is `false` and means nothing.
+    pub fn matches_within(&self, path: impl AsRef<[u8]>, steps: &Steps) -> bool {
+        self.run(path.as_ref(), false, steps)
+    }
+
+    /// Whether `path` or one of the directories above it matches, within steps as above.
+    pub fn matches_or_parent(&self, path: impl AsRef<[u8]>, steps: &Steps) -> bool {
+        self.run(path.as_ref(), true, steps)
+    }
+
+    /// What every path that matches begins with: the characters before the first special one.
+    pub(crate) fn beginning(text: &[u8]) -> &[u8] {
+        let special = text.iter().position(|byte| b"*?[\\".contains(byte));
+        &text[..special.unwrap_or(text.len())]
+    }
+
+    /// What every path that matches ends with: the characters behind the last special one and the last `/`, which `**/` may
+    /// match nothing with.
+    pub(crate) fn ending(text: &[u8]) -> &[u8] {
+        let special = text.iter().rposition(|byte| b"*?[]\\/".contains(byte));
+        &text[special.map_or(0, |at| at + 1)..]
+    }
+
+    fn run(&self, path: &[u8], or_parent: bool, steps: &Steps) -> bool {
         // The set of places in the pattern that the path so far can have reached: linear in pattern times path,
         // whatever the pattern.
-        let mut reached = vec![false; self.tokens.len() + 1];
-        reached[0] = true;
-        self.skip_optional(&mut reached);
-        for c in characters(path.as_ref()) {
-            let mut next = vec![false; self.tokens.len() + 1];
-            for (i, token) in self.tokens.iter().enumerate() {
-                if !reached[i] {
-                    continue;
-                }
-                match token {
-                    Token::Literal(expected) => next[i + 1] |= c == *expected,
-                    Token::One => next[i + 1] |= c != SLASH,
-                    Token::Star => next[i] |= c != SLASH,
-                    Token::DoubleStar => next[i] = true,
-                    // Stays inside until a `/` was taken; only behind one may the pattern go on.
-                    Token::Directories => {
-                        next[i] = true;
-                        next[i + 1] |= c == SLASH;
-                    }
-                    Token::Class { negated, ranges } => {
-                        let inside = ranges.iter().any(|(low, high)| (*low..=*high).contains(&c));
-                        next[i + 1] |= inside != *negated && c != SLASH;
-                    }
+        let (mut reached, mut next) = (self.nowhere(), self.nowhere());
+        reached.add(0);
+        self.skip_optional(&mut reached, None);
+        // To begin costs something, too.
+        let mut taken = 8;
+        let mut matched = false;
+        for c in characters(path) {
+            let Some((low, high)) = reached.range() else { break };
+            if or_parent && c == SLASH && reached.has(self.tokens.len()) {
+                matched = true;
+                break;
+            }
+            taken += (high - low + 1) as u64;
+            next.clear();
+            for i in low..(high + 1).min(self.tokens.len()) {
+                if reached.has(i) {
+                    self.tokens[i].step(i, c, &mut next);
                 }
             }
-            self.skip_optional_after(&mut next, c);
-            reached = next;
+            self.skip_optional(&mut next, Some(c));
+            std::mem::swap(&mut reached, &mut next);
         }
-        reached[self.tokens.len()]
+        let matched = matched || reached.has(self.tokens.len());
+        steps.take(taken) && matched
     }
 
-    /// Steps over tokens that match nothing, at the start of a path.
-    fn skip_optional(&self, reached: &mut [bool]) {
-        for (i, token) in self.tokens.iter().enumerate() {
-            if reached[i] && matches!(token, Token::Star | Token::DoubleStar | Token::Directories) {
-                reached[i + 1] = true;
-            }
-        }
+    fn nowhere(&self) -> Places {
+        Places { is: vec![false; self.tokens.len() + 1], low: usize::MAX, high: 0 }
     }
 
-    /// Steps over tokens that match nothing, behind `c`. A `**/` that has begun to take characters must take a `/`;
-    /// one that was just reached may take none, which is so exactly if `c` is not its own.
-    fn skip_optional_after(&self, reached: &mut [bool], c: Character) {
-        for (i, token) in self.tokens.iter().enumerate() {
-            let may_skip = match token {
+    /// Steps over tokens that match nothing, behind `c` or at the start of a path. A `**/` that has begun to take characters must
+    /// take a `/`; one that was just reached may take none, which is so exactly if `c` is not its own.
+    fn skip_optional(&self, reached: &mut Places, c: Option<Character>) {
+        let Some((low, _)) = reached.range() else { return };
+        let mut i = low;
+        // The upper end moves while tokens are skipped.
+        while i <= reached.high && i < self.tokens.len() {
+            let may_skip = match &self.tokens[i] {
                 Token::Star | Token::DoubleStar => true,
                 Token::Directories => {
-                    c == SLASH
+                    c.is_none_or(|c| c == SLASH)
                         || (i > 0
-                            && reached[i]
+                            && reached.has(i)
                             && matches!(self.tokens[i - 1], Token::Star | Token::DoubleStar))
                 }
                 _ => false,
             };
-            if reached[i] && may_skip {
-                reached[i + 1] = true;
+            if may_skip && reached.has(i) {
+                reached.add(i + 1);
             }
+            i += 1;
         }
     }
+}
+
+/// A set of places in a pattern; all are in `low..=high`.
+struct Places {
+    is: Vec<bool>,
+    low: usize,
+    high: usize,
+}
+
+impl Places {
+    fn add(&mut self, place: usize) {
+        self.is[place] = true;
+        self.low = self.low.min(place);
+        self.high = self.high.max(place);
+    }
+
+    fn has(&self, place: usize) -> bool {
+        self.is[place]
+    }
+
+    /// The ends of the set, `None` if it is empty.
+    fn range(&self) -> Option<(usize, usize)> {
+        (self.low <= self.high).then_some((self.low, self.high))
+    }
+
+    fn clear(&mut self) {
+        if let Some((low, high)) = self.range() {
+            self.is[low..=high].fill(false);
+        }
+        (self.low, self.high) = (usize::MAX, 0);
+    }
+}
+
+impl Token {
+    /// Adds the places that follow from place `i` of this token and the character `c`.
+    fn step(&self, i: usize, c: Character, next: &mut Places) {
+        match self {
+            Token::Literal(expected) if c == *expected => next.add(i + 1),
+            Token::One if c != SLASH => next.add(i + 1),
+            Token::Star if c != SLASH => next.add(i),
+            Token::DoubleStar => next.add(i),
+            // Stays inside until a `/` was taken; only behind one may the pattern go on.
+            Token::Directories => {
+                next.add(i);
+                if c == SLASH {
+                    next.add(i + 1);
+                }
+            }
+            Token::Class { negated, ranges } if c != SLASH => {
+                let at = ranges.partition_point(|(low, _)| *low <= c);
+                let inside = at > 0 && c <= ranges[at - 1].1;
+                if inside != *negated {
+                    next.add(i + 1);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The same ranges in order and apart, so that one look finds a character's; those that hold nothing left out.
+fn merged(mut ranges: Vec<(Character, Character)>) -> Vec<(Character, Character)> {
+    ranges.retain(|(low, high)| low <= high);
+    ranges.sort_unstable();
+    let mut all: Vec<(Character, Character)> = Vec::new();
+    for (low, high) in ranges {
+        match all.last_mut() {
+            Some(last) if low <= last.1 => last.1 = last.1.max(high),
+            _ => all.push((low, high)),
+        }
+    }
+    all
 }
 
 /// One end of a range in a class.
@@ -251,5 +390,31 @@ mod tests {
     fn long_patterns_stay_quick() {
         check(&"*a".repeat(200), false, &"a".repeat(5000), true);
         check(&format!("{}b", "*a".repeat(200)), false, &"a".repeat(5000), false);
+    }
+
+    #[test]
+    fn patterns_have_limits() {
+        let error = Pattern::new("a".repeat(5000)).expect_err("too long").to_string();
+        assert_eq!(error, "a pattern of 5000 bytes, the limit is 4096");
+        let steps = Steps::new(100_000);
+        let pattern = Pattern::new("*a".repeat(1000)).expect("valid");
+        assert!(pattern.matches("a".repeat(1000)));
+        assert!(!pattern.matches_within("a".repeat(1000), &steps) && steps.are_used_up());
+        assert!(!Pattern::new("a").expect("valid").matches_within("a", &steps));
+    }
+
+    #[test]
+    fn parents_match_in_one_go() {
+        for (pattern, path, expect) in [
+            ("a/b", "a/b/c/d", true),
+            ("a/b", "a/bc/d", false),
+            ("**/b", "x/b/y", true),
+            ("*", "x/b/y", true),
+            ("x/*", "x/b/y", true),
+            ("x/*/z", "x/b/y", false),
+        ] {
+            let compiled = Pattern::with_double_star(pattern).expect("valid");
+            assert_eq!(compiled.matches_or_parent(path, &Steps::default()), expect, "{pattern} on {path}");
+        }
     }
 }

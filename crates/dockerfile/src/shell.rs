@@ -2,6 +2,45 @@
 //! the POSIX shell language (chapter 2.6), with bash's `${v/p/r}`.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Longest word that variables may make, in bytes. Linux takes no argument and no environment entry of more than 128 KiB
+/// (`MAX_ARG_STRLEN`, execve(2)); labels may be longer, and this is what all of an image's configuration has room for several
+/// times.
+pub const WORD_SIZE_MAX: usize = 1024 * 1024;
+/// Bytes of values that all expansions of one build, or of one check, may look up and make together.
+pub const EXPANDED_SIZE_MAX: usize = 128 * 1024 * 1024;
+/// Steps that patterns such as `${v//p/r}` may take in all of one build: a step looks at one character of a value in one place
+/// of a pattern. It is about two seconds.
+pub const PATTERN_STEPS_MAX: usize = 1_000_000_000;
+
+/// What expansions may still cost; shared by all of one build.
+#[derive(Debug)]
+pub struct Budget {
+    bytes: AtomicUsize,
+    steps: AtomicUsize,
+}
+
+impl Default for Budget {
+    fn default() -> Budget {
+        Budget { bytes: AtomicUsize::new(EXPANDED_SIZE_MAX), steps: AtomicUsize::new(PATTERN_STEPS_MAX) }
+    }
+}
+
+impl Budget {
+    /// Takes steps of patterns; `None` if there are not so many left.
+    fn steps(&self, count: usize) -> Option<()> {
+        take(&self.steps, count)
+    }
+
+    fn bytes(&self, count: usize) -> Option<()> {
+        take(&self.bytes, count)
+    }
+}
+
+fn take(left: &AtomicUsize, count: usize) -> Option<()> {
+    left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(count)).ok().map(drop)
+}
 
 /// Values of variables by name.
 pub trait Variables {
@@ -26,6 +65,8 @@ pub struct Lexer {
     pub raw_escapes: bool,
     /// Leave references to unset variables as they are written.
     pub skip_unset: bool,
+    /// Longest result, in bytes.
+    pub size_max: usize,
 }
 
 /// A word that cannot be expanded.
@@ -51,6 +92,36 @@ pub enum ShellError {
         /// The message given, or a default.
         message: String,
     },
+    /// The word would become too long.
+    #[error("${{{name}}} makes this word {size} bytes long or longer, the limit is {limit}")]
+    TooLarge {
+        /// The variable that made it so long.
+        name: String,
+        /// Bytes that it would have at least.
+        size: usize,
+        /// The limit, in bytes.
+        limit: usize,
+    },
+    /// All words of the build together became too long.
+    #[error(
+        "${{{name}}} takes the text that variables make in this build over the limit of {EXPANDED_SIZE_MAX} bytes"
+    )]
+    TooMuch {
+        /// The variable that was expanded last.
+        name: String,
+    },
+    /// The patterns of the build cost too much.
+    #[error(
+        "the pattern of ${{{name}}}, {pattern} bytes on a value of {value}, takes the patterns of this build over the limit of {PATTERN_STEPS_MAX} steps"
+    )]
+    PatternSteps {
+        /// The variable.
+        name: String,
+        /// Length of the pattern, in bytes.
+        pattern: usize,
+        /// Length of the value, in bytes.
+        value: usize,
+    },
 }
 
 /// What a word became, and which variables it named that were not set.
@@ -67,16 +138,24 @@ pub struct Expanded {
 impl Lexer {
     /// The lexer of ordinary instructions with the given escape character.
     pub fn new(escape: char) -> Lexer {
-        Lexer { escape, raw_quotes: false, raw_escapes: false, skip_unset: false }
+        Lexer { escape, raw_quotes: false, raw_escapes: false, skip_unset: false, size_max: WORD_SIZE_MAX }
     }
 
     /// Expands the variables in `word` and removes quotes and escapes.
-    pub fn expand(&self, word: &str, variables: &dyn Variables) -> Result<Expanded, ShellError> {
+    ///
+    /// A word without variables may have any length. What variables make is taken from `budget`.
+    pub fn expand(
+        &self,
+        word: &str,
+        variables: &dyn Variables,
+        budget: &Budget,
+    ) -> Result<Expanded, ShellError> {
         let mut walk = Walk {
             chars: word.chars().collect(),
             at: 0,
             lexer: *self,
             variables,
+            budget,
             unset: BTreeSet::new(),
             depth: 0,
         };
@@ -93,6 +172,7 @@ struct Walk<'a> {
     at: usize,
     lexer: Lexer,
     variables: &'a dyn Variables,
+    budget: &'a Budget,
     unset: BTreeSet<String>,
     depth: usize,
 }
@@ -161,12 +241,13 @@ impl Walk<'_> {
             }
             match c {
                 '\'' | '"' => {
-                    let quoted = if c == '\'' { self.single_quoted()? } else { self.double_quoted()? };
+                    let quoted =
+                        if c == '\'' { self.single_quoted()? } else { self.double_quoted(text.len())? };
                     text.push_str(&quoted);
                     words.keep(&quoted);
                 }
                 '$' => {
-                    let value = self.dollar()?;
+                    let value = self.dollar(text.len())?;
                     text.push_str(&value);
                     words.split(&value);
                 }
@@ -212,7 +293,8 @@ impl Walk<'_> {
         Ok(text)
     }
 
-    fn double_quoted(&mut self) -> Result<String, ShellError> {
+    /// `before` is the length of what stands before the quote, in bytes.
+    fn double_quoted(&mut self, before: usize) -> Result<String, ShellError> {
         let mut text = String::new();
         let quote = self.next().expect("called at a quote");
         if self.lexer.raw_quotes {
@@ -225,7 +307,10 @@ impl Walk<'_> {
                     self.at += 1;
                     break;
                 }
-                Some('$') => text.push_str(&self.dollar()?),
+                Some('$') => {
+                    let value = self.dollar(before + text.len())?;
+                    text.push_str(&value);
+                }
                 Some(c) if c == self.lexer.escape => {
                     self.at += 1;
                     let Some(escaped) = self.next() else { return Err(ShellError::UnclosedQuote("double")) };
@@ -247,18 +332,20 @@ impl Walk<'_> {
         Ok(text)
     }
 
-    fn dollar(&mut self) -> Result<String, ShellError> {
+    /// The value of a reference; `before` is the length of the text that it is added to, in bytes.
+    fn dollar(&mut self, before: usize) -> Result<String, ShellError> {
         self.at += 1;
         if self.peek() != Some('{') {
             let name = self.name();
             if name.is_empty() {
                 return Ok("$".to_string());
             }
-            return Ok(match self.value(&name, true) {
+            let value = match self.value(&name, true)? {
                 Some(value) => value,
                 None if self.lexer.skip_unset => format!("${name}"),
                 None => String::new(),
-            });
+            };
+            return self.counted(&name, value, before);
         }
         self.at += 1;
         match self.peek() {
@@ -270,9 +357,23 @@ impl Walk<'_> {
         if self.depth > DEPTH_MAX {
             return Err(ShellError::BadSubstitution);
         }
+        let start = self.at;
         let value = self.braced();
         self.depth -= 1;
-        value
+        let name: String = self.chars[start..].iter().take_while(|c| is_name(**c)).take(100).collect();
+        self.counted(&name, value?, before)
+    }
+
+    /// The value, if there is room for it in the word and in the budget.
+    fn counted(&self, name: &str, value: String, before: usize) -> Result<String, ShellError> {
+        let (size, limit) = (before + value.len(), self.lexer.size_max);
+        if size > limit {
+            return Err(ShellError::TooLarge { name: shortened(name), size, limit });
+        }
+        match self.budget.bytes(value.len()) {
+            Some(()) => Ok(value),
+            None => Err(ShellError::TooMuch { name: shortened(name) }),
+        }
     }
 
     /// The inside of `${...}`, from the name to the closing brace.
@@ -288,14 +389,14 @@ impl Walk<'_> {
             modifier = self.next().ok_or(ShellError::MissingBrace)?;
         }
         match modifier {
-            '}' if !null_is_unset => Ok(match self.value(&name, true) {
+            '}' if !null_is_unset => Ok(match self.value(&name, true)? {
                 Some(value) => value,
                 None if self.lexer.skip_unset => format!("${{{name}}}"),
                 None => String::new(),
             }),
             '-' | '+' | '?' => {
                 let (word, _) = self.until(Some('}'), false)?;
-                let value = self.value(&name, false);
+                let value = self.value(&name, false)?;
                 if value.is_none() && self.lexer.skip_unset {
                     return Ok(self.written(start));
                 }
@@ -316,24 +417,31 @@ impl Walk<'_> {
             }
             '#' | '%' if !null_is_unset => {
                 let (word, _) = self.until(Some('}'), true)?;
-                let Some(value) = self.value(&name, true) else {
+                let Some(value) = self.value(&name, true)? else {
                     return Ok(if self.lexer.skip_unset { self.written(start) } else { String::new() });
                 };
                 let (pattern, longest) = match word.strip_prefix(modifier) {
                     Some(rest) => (rest, true),
                     None => (word.as_str(), false),
                 };
-                Ok(trim(&value, pattern, modifier == '#', longest))
+                trim(&value, pattern, modifier == '#', longest, self.budget)
+                    .ok_or_else(|| pattern_steps(&name, pattern, &value))
             }
             '/' if !null_is_unset => {
                 let all = self.peek() == Some('/');
                 self.at += usize::from(all);
                 let (pattern, _) = self.until(Some('/'), true)?;
                 let (replacement, _) = self.until(Some('}'), false)?;
-                let Some(value) = self.value(&name, true) else {
+                let Some(value) = self.value(&name, true)? else {
                     return Ok(if self.lexer.skip_unset { self.written(start) } else { String::new() });
                 };
-                Ok(replace(&value, &pattern, &replacement, all))
+                let limit = self.lexer.size_max;
+                replace(&value, &pattern, &replacement, all, limit, self.budget).map_err(
+                    |excess| match excess {
+                        Excess::Steps => pattern_steps(&name, &pattern, &value),
+                        Excess::Size(size) => ShellError::TooLarge { name: shortened(&name), size, limit },
+                    },
+                )
             }
             _ => {
                 let shown = if null_is_unset { format!(":{modifier}") } else { modifier.to_string() };
@@ -358,7 +466,7 @@ impl Walk<'_> {
                 }
             }
             Some(c) if c == '_' || c.is_alphabetic() => {
-                while self.peek().is_some_and(|c| c == '_' || c.is_alphanumeric()) {
+                while self.peek().is_some_and(is_name) {
                     self.at += 1;
                 }
             }
@@ -368,87 +476,212 @@ impl Walk<'_> {
         self.chars[start..self.at].iter().collect()
     }
 
-    fn value(&mut self, name: &str, note_unset: bool) -> Option<String> {
+    fn value(&mut self, name: &str, note_unset: bool) -> Result<Option<String>, ShellError> {
         let value = self.variables.get(name);
-        if value.is_none() && note_unset {
-            self.unset.insert(name.to_string());
+        match &value {
+            // Also a value of which nothing is used was copied.
+            Some(value) => match self.budget.bytes(value.len()) {
+                Some(()) => {}
+                None => return Err(ShellError::TooMuch { name: shortened(name) }),
+            },
+            None if note_unset => drop(self.unset.insert(name.to_string())),
+            None => {}
         }
-        value
+        Ok(value)
     }
 }
 
-/// Whether `text` matches a shell pattern of `*`, `?` and escaped characters; `*` also matches `/`.
-fn glob(pattern: &[char], text: &[char]) -> bool {
-    // The classic two-pointer walk: on a mismatch go back to the last star and let it take one more character.
-    let (mut p, mut t) = (0, 0);
-    let mut star: Option<(usize, usize)> = None;
-    while t < text.len() {
-        let step = match pattern.get(p) {
-            Some('*') => {
-                star = Some((p + 1, t));
-                p += 1;
-                continue;
-            }
-            Some('?') => Some(1),
-            Some('\\') if pattern.get(p + 1) == Some(&text[t]) => Some(2),
-            Some('\\') if p + 1 < pattern.len() => None,
-            Some(c) if *c == text[t] => Some(1),
-            _ => None,
-        };
-        match (step, star) {
-            (Some(n), _) => {
-                p += n;
-                t += 1;
-            }
-            (None, Some((after, taken))) => {
-                star = Some((after, taken + 1));
-                p = after;
-                t = taken + 1;
-            }
-            (None, None) => return false,
-        }
+fn is_name(c: char) -> bool {
+    c == '_' || c.is_alphanumeric()
+}
+
+/// A name for messages.
+fn shortened(name: &str) -> String {
+    name.chars().take(100).collect()
+}
+
+fn pattern_steps(name: &str, pattern: &str, value: &str) -> ShellError {
+    ShellError::PatternSteps { name: shortened(name), pattern: pattern.len(), value: value.len() }
+}
+
+/// `${v#p}` and its relatives; `None` if the pattern took too many steps.
+fn trim(value: &str, pattern: &str, prefix: bool, longest: bool, budget: &Budget) -> Option<String> {
+    let mut characters: Vec<char> = value.chars().collect();
+    let mut glob = Glob::new(pattern);
+    if !prefix {
+        characters.reverse();
+        glob.tokens.reverse();
     }
-    pattern[p..].iter().all(|c| *c == '*')
+    let length = glob.prefix(&characters, longest, budget)?.unwrap_or(0);
+    let mut rest = characters.split_off(length);
+    if !prefix {
+        rest.reverse();
+    }
+    Some(rest.into_iter().collect())
 }
 
-/// `${v#p}` and its relatives.
-fn trim(value: &str, pattern: &str, prefix: bool, longest: bool) -> String {
-    let value: Vec<char> = value.chars().collect();
-    let pattern: Vec<char> = pattern.chars().collect();
-    let lengths = 0..=value.len();
-    let fits = |n: &usize| {
-        let part = if prefix { &value[..*n] } else { &value[value.len() - n..] };
-        glob(&pattern, part)
-    };
-    let length = if longest { lengths.rev().find(fits) } else { { lengths }.find(fits) }.unwrap_or(0);
-    let rest = if prefix { &value[length..] } else { &value[..value.len() - length] };
-    rest.iter().collect()
-}
-
-/// `${v/p/r}` and `${v//p/r}`: the longest match at the earliest place.
-fn replace(value: &str, pattern: &str, replacement: &str, all: bool) -> String {
-    let value: Vec<char> = value.chars().collect();
-    let pattern: Vec<char> = pattern.chars().collect();
+/// `${v/p/r}` and `${v//p/r}`: the longest match at the earliest place. `None` if the pattern took too many steps or the
+/// result would be longer than `size_max` bytes.
+fn replace(
+    value: &str,
+    pattern: &str,
+    replacement: &str,
+    all: bool,
+    size_max: usize,
+    budget: &Budget,
+) -> Result<String, Excess> {
+    let characters: Vec<char> = value.chars().collect();
+    let glob = Glob::new(pattern);
     let mut out = String::new();
     let mut at = 0;
-    while at < value.len() {
-        let found = (at + 1..=value.len()).rev().find(|end| glob(&pattern, &value[at..*end]));
-        match found {
-            Some(end) => {
-                out.push_str(replacement);
-                at = end;
-                if !all {
-                    break;
-                }
-            }
-            None => {
-                out.push(value[at]);
-                at += 1;
+    while at < characters.len() {
+        let Some((start, end)) = glob.find(&characters[at..], budget).ok_or(Excess::Steps)? else { break };
+        out.extend(&characters[at..at + start]);
+        out.push_str(replacement);
+        if out.len() > size_max {
+            return Err(Excess::Size(out.len()));
+        }
+        at += end;
+        if !all {
+            break;
+        }
+    }
+    out.extend(&characters[at..]);
+    Ok(out)
+}
+
+/// What there was too much of.
+enum Excess {
+    Steps,
+    /// At least so many bytes.
+    Size(usize),
+}
+
+/// A shell pattern of `*`, `?` and escaped characters; `*` also matches `/`.
+struct Glob {
+    tokens: Vec<Token>,
+}
+
+#[derive(Clone, Copy)]
+enum Token {
+    Star,
+    Any,
+    Literal(char),
+}
+
+/// No match has come so far.
+const DEAD: usize = usize::MAX;
+
+/// Where matching stands: for each place in the pattern the earliest start of a match that has come so far, or [`DEAD`]. Only
+/// places in `low..=high` can be alive, so that a pattern without stars costs what it looks at.
+struct Places {
+    start: Vec<usize>,
+    low: usize,
+    high: usize,
+}
+
+impl Places {
+    fn alive(&self) -> &[usize] {
+        &self.start[self.low..=self.high]
+    }
+}
+
+impl Glob {
+    fn new(pattern: &str) -> Glob {
+        let mut tokens = Vec::new();
+        let mut characters = pattern.chars();
+        while let Some(c) = characters.next() {
+            tokens.push(match c {
+                // Several stars are one.
+                '*' if matches!(tokens.last(), Some(Token::Star)) => continue,
+                '*' => Token::Star,
+                '?' => Token::Any,
+                '\\' => Token::Literal(characters.next().unwrap_or('\\')),
+                c => Token::Literal(c),
+            });
+        }
+        Glob { tokens }
+    }
+
+    fn nowhere(&self) -> Places {
+        Places { start: vec![DEAD; self.tokens.len() + 1], low: DEAD, high: 0 }
+    }
+
+    /// Puts a match that began at `start` to place `at`, and behind the star that stands there, which may match nothing.
+    fn reach(&self, places: &mut Places, mut at: usize, start: usize) {
+        loop {
+            places.start[at] = places.start[at].min(start);
+            places.low = places.low.min(at);
+            places.high = places.high.max(at);
+            match self.tokens.get(at) {
+                Some(Token::Star) => at += 1,
+                _ => return,
             }
         }
     }
-    out.extend(&value[at..]);
-    out
+
+    /// Moves all that is alive in `from` over the character `c` to `to`, which is emptied first.
+    fn step(&self, from: &Places, to: &mut Places, c: char) {
+        if to.low <= to.high {
+            to.start[to.low..=to.high].fill(DEAD);
+        }
+        (to.low, to.high) = (DEAD, 0);
+        for at in from.low..(from.high + 1).min(self.tokens.len()) {
+            let start = from.start[at];
+            if start == DEAD {
+                continue;
+            }
+            match self.tokens[at] {
+                Token::Star => self.reach(to, at, start),
+                Token::Any => self.reach(to, at + 1, start),
+                Token::Literal(expected) if expected == c => self.reach(to, at + 1, start),
+                Token::Literal(_) => {}
+            }
+        }
+    }
+
+    /// Length of the shortest or longest beginning of `text` that matches as a whole.
+    fn prefix(&self, text: &[char], longest: bool, budget: &Budget) -> Option<Option<usize>> {
+        let end = self.tokens.len();
+        let (mut now, mut next) = (self.nowhere(), self.nowhere());
+        self.reach(&mut now, 0, 0);
+        let mut found = (now.start[end] != DEAD).then_some(0);
+        for (i, c) in text.iter().enumerate() {
+            if now.low == DEAD || (found.is_some() && !longest) {
+                break;
+            }
+            budget.steps(now.alive().len())?;
+            self.step(&now, &mut next, *c);
+            std::mem::swap(&mut now, &mut next);
+            if now.start[end] != DEAD {
+                found = Some(i + 1);
+            }
+        }
+        Some(found)
+    }
+
+    /// Start and end of the longest match, of at least one character, at the earliest place of `text`.
+    fn find(&self, text: &[char], budget: &Budget) -> Option<Option<(usize, usize)>> {
+        let end = self.tokens.len();
+        let (mut now, mut next) = (self.nowhere(), self.nowhere());
+        let mut found: Option<(usize, usize)> = None;
+        for (i, c) in text.iter().enumerate() {
+            match found {
+                // Nothing that began as early is under way any more.
+                Some((start, _)) if now.low == DEAD || now.alive().iter().all(|s| *s > start) => break,
+                Some(_) => {}
+                None => self.reach(&mut now, 0, i),
+            }
+            budget.steps(now.alive().len())?;
+            self.step(&now, &mut next, *c);
+            std::mem::swap(&mut now, &mut next);
+            let start = now.start[end];
+            if start != DEAD && found.is_none_or(|(earliest, _)| start <= earliest) {
+                found = Some((start, i + 1));
+            }
+        }
+        Some(found)
+    }
 }
 
 #[cfg(test)]
@@ -466,7 +699,7 @@ mod tests {
     }
 
     fn check(input: &str, expect: &str) {
-        let got = Lexer::new('\\').expand(input, &variables).map(|e| e.text);
+        let got = Lexer::new('\\').expand(input, &variables, &Budget::default()).map(|e| e.text);
         assert_eq!(got.as_deref(), Ok(expect), "{input}");
     }
 
@@ -482,16 +715,17 @@ mod tests {
 
     #[test]
     fn errors_name_the_variable() {
-        let got = Lexer::new('\\').expand("${X:?give X}", &variables);
+        let got = Lexer::new('\\').expand("${X:?give X}", &variables, &Budget::default());
         assert_eq!(got.expect_err("X is unset").to_string(), "X: give X");
         for bad in ["${", "${}", "${X", "'a", "\"a", "${X:=y}", "${X^}"] {
-            assert!(Lexer::new('\\').expand(bad, &variables).is_err(), "{bad}");
+            assert!(Lexer::new('\\').expand(bad, &variables, &Budget::default()).is_err(), "{bad}");
         }
     }
 
     #[test]
     fn words_split_outside_quotes_only() {
-        let words = |s: &str| Lexer::new('\\').expand(s, &variables).expect("valid").words;
+        let words =
+            |s: &str| Lexer::new('\\').expand(s, &variables, &Budget::default()).expect("valid").words;
         assert_eq!(words("a$SPACE\"$SPACE\" 'b c'"), ["ax", "yx  y", "b c"]);
         assert_eq!(words("  "), Vec::<String>::new());
         assert_eq!(words("''"), [""]);
@@ -499,9 +733,72 @@ mod tests {
 
     #[test]
     fn unset_variables_are_reported_and_deep_nesting_refused() {
-        let expanded = Lexer::new('\\').expand("$A ${B} ${C:-x}", &variables).expect("valid");
+        let expanded =
+            Lexer::new('\\').expand("$A ${B} ${C:-x}", &variables, &Budget::default()).expect("valid");
         assert_eq!(expanded.unset.into_iter().collect::<Vec<_>>(), ["A", "B"]);
         let deep = "${A:-".repeat(5000);
-        assert!(Lexer::new('\\').expand(&deep, &variables).is_err());
+        assert!(Lexer::new('\\').expand(&deep, &variables, &Budget::default()).is_err());
+    }
+
+    #[test]
+    fn patterns_match_as_the_shell_does() {
+        let value = |_: &str| Some("abcabc\\x*".to_string());
+        for (input, expect) in [
+            ("${V#a*b}", "cabc\\x*"),
+            ("${V##a*b}", "c\\x*"),
+            ("${V##*}", ""),
+            ("${V#*}", "abcabc\\x*"),
+            ("${V%b*}", "abca"),
+            ("${V%%b*}", "a"),
+            ("${V%\\*}", "abcabc\\x"),
+            ("${V%x}", "abcabc\\x*"),
+            ("${V/b*/-}", "a-"),
+            ("${V/b?a/-}", "a-bc\\x*"),
+            ("${V//b/-}", "a-ca-c\\x*"),
+            ("${V//[/-}", "abcabc\\x*"),
+            ("${V//?/-}", "---------"),
+            ("${V//*/-}", "-"),
+            ("${V/*c/-}", "-\\x*"),
+            ("${V//c*a/-}", "ab-bc\\x*"),
+            ("${V///-}", "abcabc\\x*"),
+            ("${V#}", "abcabc\\x*"),
+            ("${V//z/-}", "abcabc\\x*"),
+        ] {
+            let got = Lexer::new('\\').expand(input, &value, &Budget::default()).map(|e| e.text);
+            assert_eq!(got.as_deref(), Ok(expect), "{input}");
+        }
+    }
+
+    #[test]
+    fn patterns_take_linear_time() {
+        let value = |_: &str| Some("a".repeat(20_000));
+        for input in ["${A/*a*ab/x}", "${A//a*a*b/x}", "${A%%b*a*a}", "${A##*a*a*b}", "${A#*a*a*b}"] {
+            let got = Lexer::new('\\').expand(input, &value, &Budget::default()).expect("within the budget");
+            assert_eq!(got.text.len(), 20_000, "{input}");
+        }
+        let pattern = "*a".repeat(500);
+        let budget = Budget { steps: AtomicUsize::new(1_000_000), ..Budget::default() };
+        let error = Lexer::new('\\').expand(&format!("${{A//{pattern}b/x}}"), &value, &budget);
+        let error = error.expect_err("more steps than there are").to_string();
+        assert!(error.contains("${A}") && error.contains("1001 bytes on a value of 20000"), "{error}");
+    }
+
+    #[test]
+    fn words_do_not_grow_without_end() {
+        let value = |_: &str| Some("a".repeat(400_000));
+        let budget = Budget::default();
+        let expand = |input: &str| Lexer::new('\\').expand(input, &value, &budget);
+        assert_eq!(expand("$A$A").expect("fits").text.len(), 800_000);
+        for input in
+            ["$A$B$C", "\"$A$B$C\"", "${X+$A$B$C}", "x\"$A${X+\"$B$C\"}\"", "${C//a/xyz}", "${X+$A$B}$C"]
+        {
+            let error = expand(input).expect_err(input).to_string();
+            assert!(error.contains("the limit is 1048576"), "{error}");
+        }
+        assert!(expand("$A$B$C").expect_err("too long").to_string().contains("${C}"));
+        let long = "x".repeat(2 * WORD_SIZE_MAX);
+        assert_eq!(expand(&long).expect("as it is written").text.len(), long.len());
+        let error = (0..2000).find_map(|_| expand("$A$A").err()).expect("the budget ends");
+        assert!(matches!(error, ShellError::TooMuch { .. }), "{error}");
     }
 }

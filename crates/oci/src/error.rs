@@ -37,6 +37,14 @@ pub enum StoreError {
         /// Bytes that an ordinary user may still write.
         free: u64,
     },
+    /// This user cannot write to the store, and had to.
+    #[error("the store {} is read-only ({reason}): make it writable for this user, or use another --root", root.display())]
+    ReadOnly {
+        /// The store.
+        root: PathBuf,
+        /// What could not be done, and the system's reason.
+        reason: String,
+    },
     /// The directory belongs to another version of the program, or is no store.
     #[error("{} is a store of version {found:?}, this program knows version 1: use another --root", path.display())]
     Version {
@@ -130,7 +138,7 @@ pub enum StoreError {
         candidates: Vec<String>,
     },
     /// An image record cannot be read.
-    #[error("image record {} is damaged ({reason}): remove this file, then pull or build the image again", path.display())]
+    #[error("image record {} is damaged ({reason}): pull or build the image again, or remove its name with \"crossdock rmi\"", path.display())]
     Record {
         /// The file.
         path: PathBuf,
@@ -256,6 +264,11 @@ impl<T, E: Into<io::Error>> Context<T> for Result<T, E> {
     fn context(self, action: &'static str, path: impl AsRef<Path>) -> Result<T> {
         self.map_err(|e| StoreError::io(action, path, e))
     }
+}
+
+/// Whether the system refuses to write rather than fails to.
+pub(crate) fn is_read_only(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied)
 }
 
 pub(crate) fn is_full(error: &io::Error) -> bool {

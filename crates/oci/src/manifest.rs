@@ -125,6 +125,16 @@ pub struct Index {
 }
 
 impl Manifest {
+    /// Bytes of all layers as the manifest states them; a hostile one may state anything.
+    pub fn layers_size(&self) -> u64 {
+        self.layers.iter().fold(0, |all, layer| all.saturating_add(layer.size))
+    }
+
+    /// The same with the configuration.
+    pub fn size(&self) -> u64 {
+        self.layers_size().saturating_add(self.config.size)
+    }
+
     /// The bytes to store: compact JSON.
     pub fn to_bytes(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("string keys always serialise")

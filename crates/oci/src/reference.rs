@@ -127,12 +127,20 @@ impl Reference {
     }
 }
 
+/// A text that is no name, for messages: what stands before `@` in an address may be a password. Digests have a colon.
+fn without_user(text: &str) -> String {
+    match text.rsplit_once('@') {
+        Some((before, host)) if before.contains("://") || !host.contains(':') => format!("***@{host}"),
+        _ => text.to_string(),
+    }
+}
+
 impl FromStr for Reference {
     type Err = ParseReferenceError;
 
     fn from_str(name: &str) -> Result<Reference, ParseReferenceError> {
         let invalid = |part: &'static str, text: &str| ParseReferenceError::Invalid {
-            name: name.to_string(),
+            name: without_user(name),
             part,
             text: text.to_string(),
         };
@@ -319,5 +327,15 @@ mod tests {
             assert!(bad.parse::<Reference>().is_err(), "{bad:?}");
         }
         assert!(matches!("Alpine".parse::<Reference>(), Err(ParseReferenceError::UpperCase(_))));
+    }
+
+    #[test]
+    fn passwords_in_what_is_no_name_are_not_repeated() {
+        for text in ["https://u:s3cret@h/x", "u:s3cret@h/x", "https://u:s3cret@h:5000/x:1"] {
+            let error = text.parse::<Reference>().expect_err(text);
+            assert!(!format!("{error} {error:?}").contains("s3cret"), "{error}");
+        }
+        let error = "app:1@sha256:short".parse::<Reference>().expect_err("a short digest").to_string();
+        assert!(error.contains("app:1@sha256:short"), "{error}");
     }
 }

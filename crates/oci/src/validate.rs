@@ -135,7 +135,8 @@ impl Checker<'_> {
             what: format!("layer {}", layer.digest),
             problem: format!("it cannot be decompressed: {e}"),
         };
-        let (stream, compression) = decoder(self.store.open_blob(&layer.digest)?).map_err(problem)?;
+        let (stream, compression) =
+            decoder(self.store.open_blob(&layer.digest)?, &self.store.unpack_limit).map_err(problem)?;
         let stated = Compression::of_media_type(&layer.media_type);
         if compression != stated {
             return invalid(

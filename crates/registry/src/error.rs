@@ -191,7 +191,7 @@ pub enum Error {
         helper: String,
         /// `get`, `store`, `erase` or `list`.
         action: &'static str,
-        /// What it said, or how it ended.
+        /// How it ended; never what it said.
         reason: String,
     },
     /// Nobody is logged in there.

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use crossdock_build::git::{GitSource, is_git};
 use crossdock_build::{BuildError, BuildRequest, Built, Environment, NamedContext, Secret};
-use crossdock_dockerfile::ignore::Ignore;
+use crossdock_dockerfile::ignore::{self, Ignore};
 use crossdock_dockerfile::mount::{bytes, csv};
+use crossdock_dockerfile::parser;
 use crossdock_oci::archive::SaveItem;
 use crossdock_oci::layer::{Timestamps, copy_tree, export_tar, extract_tar};
 use crossdock_oci::media_type::Compression;
@@ -26,6 +27,7 @@ use super::run::{hosts, limits};
 use super::source::Source;
 use super::{ExitWith, print};
 use crate::args::{BuildArgs, ProgressMode};
+use crate::input::{Kinds, read_if_there, read_whole};
 use crate::progress::Display;
 use crate::session::{self, Session};
 
@@ -106,8 +108,12 @@ pub fn build(session: &Session, args: BuildArgs) -> Result<u8> {
 /// Shows the lines of the Dockerfile that an error is about.
 fn tell(error: &anyhow::Error, display: &Display, input: &Input, args: &BuildArgs) {
     display.clear();
-    let lines = error.downcast_ref::<BuildError>().and_then(|error| error.lines);
-    if let Some(lines) = lines.filter(|_| !args.quiet) {
+    let Some(lines) = error.downcast_ref::<BuildError>().and_then(|error| error.lines) else { return };
+    if args.quiet {
+        if lines.start > 0 {
+            eprintln!("{}:{}", input.name, lines.start);
+        }
+    } else {
         let text = String::from_utf8_lossy(&input.dockerfile);
         let excerpt = crossdock_dockerfile::error::excerpt(&input.name, &text, lines, 3);
         if !excerpt.is_empty() {
@@ -221,11 +227,11 @@ impl Remote<'_> {
         let stream = std::io::Cursor::new(head.clone()).chain(file);
         if !is_archive(&head) {
             let mut bytes = Vec::new();
-            stream.take(crossdock_dockerfile::parser::SIZE_MAX as u64).read_to_end(&mut bytes)?;
+            read_dockerfile(stream, &mut bytes, "the address")?;
             return Ok(Fetched::File(bytes));
         }
         std::fs::create_dir(&unpacked)?;
-        extract_tar(stream, &unpacked, Owners::Ignore, "context")?;
+        extract_tar(stream, &unpacked, Owners::Ignore, "context", self.store.unpack_limit())?;
         Ok(Fetched::Directory(directory, unpacked))
     }
 }
@@ -267,12 +273,12 @@ fn input(remote: &Remote<'_>, args: &BuildArgs) -> Result<Input> {
         let (head, rest) = read_head()?;
         if !is_archive(&head) {
             let mut dockerfile = head;
-            rest.take(crossdock_dockerfile::parser::SIZE_MAX as u64).read_to_end(&mut dockerfile)?;
+            read_dockerfile(rest, &mut dockerfile, "standard input")?;
             return without_context(args, dockerfile, "standard input");
         }
         let directory = remote.store.temporary_directory()?;
         let stream = std::io::Cursor::new(head).chain(rest);
-        extract_tar(stream, directory.path(), Owners::Ignore, "context")?;
+        extract_tar(stream, directory.path(), Owners::Ignore, "context", remote.store.unpack_limit())?;
         context = Some(directory.path().to_path_buf());
         temporary = Some(directory);
     }
@@ -285,7 +291,7 @@ fn input(remote: &Remote<'_>, args: &BuildArgs) -> Result<Input> {
     let context = std::fs::canonicalize(&directory).with_context(|| directory.display().to_string())?;
     if file_is_stdin {
         let mut dockerfile = Vec::new();
-        std::io::stdin().take(crossdock_dockerfile::parser::SIZE_MAX as u64).read_to_end(&mut dockerfile)?;
+        read_dockerfile(std::io::stdin(), &mut dockerfile, "standard input")?;
         let ignore = read_ignore(&[context.join(".dockerignore")])?;
         return Ok(Input {
             dockerfile,
@@ -305,9 +311,11 @@ fn input(remote: &Remote<'_>, args: &BuildArgs) -> Result<Input> {
             names.iter().find(|path| path.exists()).unwrap_or(&names[0]).clone()
         }
     };
-    let dockerfile = std::fs::read(&path).with_context(|| {
+    // What the user names may be a pipe; what a context holds is a file.
+    let kinds = if args.file.is_some() && temporary.is_none() { Kinds::Any } else { Kinds::Regular };
+    let dockerfile = read_whole(&path, parser::SIZE_MAX as u64, kinds).with_context(|| {
         let hint = if args.file.is_none() { " (give another one with --file)" } else { "" };
-        format!("read the Dockerfile {}{hint}", path.display())
+        format!("the Dockerfile {}{hint}", path.display())
     })?;
     let mut own_ignore = path.clone().into_os_string();
     own_ignore.push(".dockerignore");
@@ -319,16 +327,23 @@ fn input(remote: &Remote<'_>, args: &BuildArgs) -> Result<Input> {
 /// The first ignore file that is there.
 fn read_ignore(paths: &[PathBuf]) -> Result<Ignore> {
     for path in paths {
-        match std::fs::read(path) {
-            Ok(text) => {
-                return Ignore::parse(&text)
-                    .map_err(|e| anyhow::anyhow!("{}:{}: {e}", path.display(), e.lines.start));
-            }
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
-            Err(e) => return Err(e).with_context(|| format!("read {}", path.display())),
+        if let Some(text) = read_if_there(path, ignore::SIZE_MAX as u64, Kinds::Regular)? {
+            return Ignore::parse(&text)
+                .map_err(|e| anyhow::anyhow!("{}:{}: {e}", path.display(), e.lines.start));
         }
     }
     Ok(Ignore::default())
+}
+
+/// Reads a Dockerfile from a stream behind what `dockerfile` has of it; one that is too large is not read to its end.
+fn read_dockerfile(stream: impl Read, dockerfile: &mut Vec<u8>, from: &str) -> Result<()> {
+    let limit = parser::SIZE_MAX;
+    let rest = (limit + 1).saturating_sub(dockerfile.len()) as u64;
+    stream.take(rest).read_to_end(dockerfile).with_context(|| format!("read {from}"))?;
+    if dockerfile.len() > limit {
+        bail!("the Dockerfile from {from} is larger than {limit} bytes, the limit");
+    }
+    Ok(())
 }
 
 fn read_head() -> Result<(Vec<u8>, std::io::Stdin)> {
@@ -360,6 +375,9 @@ fn request(
             None => drop(std::env::var(text).map(|value| build_args.insert(text.clone(), value))),
         }
     }
+    // A command may print its environment.
+    let proxies = build_args.iter().filter(|(name, _)| name.to_ascii_lowercase().ends_with("_proxy"));
+    proxies.filter_map(|(_, address)| password_of(address)).for_each(|password| display.hide(password));
     let network = match args.network.as_str() {
         "default" | "host" => true,
         "none" => false,
@@ -399,6 +417,13 @@ fn request(
         jobs: args.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)),
         source_date_epoch: epoch.transpose()?,
     })
+}
+
+/// The password in `SCHEME://USER:PASSWORD@HOST`.
+fn password_of(address: &str) -> Option<&str> {
+    let (_, rest) = address.split_once("://")?;
+    let (user, _) = rest.split('/').next()?.rsplit_once('@')?;
+    user.split_once(':').map(|(_, password)| password)
 }
 
 /// `NAME=VALUE` options.
@@ -490,29 +515,21 @@ fn secrets(given: &[String]) -> Result<BTreeMap<String, Secret>> {
         let id = id.or(file_name).or_else(|| variable.clone()).ok_or_else(|| wrong("no id"))?;
         let from_env = |name: &str| std::env::var_os(name).map(std::os::unix::ffi::OsStringExt::into_vec);
         let value = match (file, variable) {
-            (Some(path), _) => read_secret(&path, SECRET_SIZE_MAX)
-                .with_context(|| format!("--secret id={id}: read {path}"))?,
+            (Some(path), _) => read_whole(Path::new(&path), SECRET_SIZE_MAX, Kinds::Any)
+                .with_context(|| format!("--secret id={id}"))?,
             (None, Some(name)) => {
                 from_env(&name).ok_or_else(|| wrong(&format!("the variable {name} is not set")))?
             }
             (None, None) => match from_env(&id) {
                 Some(value) => value,
-                None => read_secret(&id, SECRET_SIZE_MAX)
-                    .map_err(|_| wrong("neither a variable nor a file of that name is there"))?,
+                None => read_if_there(Path::new(&id), SECRET_SIZE_MAX, Kinds::Any)
+                    .with_context(|| format!("--secret {text}"))?
+                    .ok_or_else(|| wrong("neither a variable nor a file of that name is there"))?,
             },
         };
         all.insert(id, Secret(value));
     }
     Ok(all)
-}
-
-fn read_secret(path: &str, limit: u64) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    std::fs::File::open(path)?.take(limit + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > limit {
-        bail!("larger than {limit} bytes");
-    }
-    Ok(bytes)
 }
 
 fn agents(given: &[String]) -> Result<BTreeMap<String, PathBuf>> {

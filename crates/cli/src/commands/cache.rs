@@ -13,12 +13,14 @@ use crossdock_build::cache::{Imported, StepCache};
 use crossdock_build::{Built, BuiltImage};
 use crossdock_dockerfile::mount::csv;
 use crossdock_oci::manifest::MANIFEST_SIZE_MAX;
+use crossdock_oci::store::DOCUMENT_SIZE_MAX;
 use crossdock_oci::{Descriptor, Digest, Document, Index, Manifest, Reference, Store, media_type};
 use crossdock_platform::Platform;
 use crossdock_registry::transfer::{PushOptions, push};
 use serde_json::Value;
 
 use super::source::Source;
+use crate::input::{Kinds, read_whole};
 use crate::progress::Display;
 use crate::session;
 
@@ -177,7 +179,8 @@ fn from_registry(
 
 fn from_layout(path: &Path, tag: Option<&str>) -> Result<Vec<StepCache>> {
     let shown = || path.display().to_string();
-    let index = fs::read(path.join("index.json")).with_context(shown)?;
+    let index =
+        read_whole(&path.join("index.json"), DOCUMENT_SIZE_MAX, Kinds::Regular).with_context(shown)?;
     let index: Index =
         serde_json::from_slice(&index).with_context(|| format!("{}/index.json", path.display()))?;
     let is_it =
@@ -232,9 +235,7 @@ fn blob_path(layout: &Path, digest: &Digest) -> PathBuf {
 fn layout_blob(layout: &Path, descriptor: &Descriptor) -> Result<Vec<u8>> {
     check_size(descriptor)?;
     let path = blob_path(layout, &descriptor.digest);
-    let mut bytes = Vec::new();
-    let file = fs::File::open(&path).with_context(|| path.display().to_string())?;
-    file.take(descriptor.size + 1).read_to_end(&mut bytes).with_context(|| path.display().to_string())?;
+    let bytes = read_whole(&path, descriptor.size, Kinds::Regular)?;
     if !is_of(&descriptor.digest, &bytes) {
         bail!("{} is not what its name says", path.display());
     }
@@ -362,8 +363,8 @@ fn write_layout(store: &Store, manifest: &Descriptor, path: &Path, tag: Option<&
             write_new(&target, &mut store.open_blob(&blob.digest)?)?;
         }
     }
-    let old =
-        fs::read(path.join("index.json")).ok().and_then(|bytes| serde_json::from_slice::<Index>(&bytes).ok());
+    let old = read_whole(&path.join("index.json"), DOCUMENT_SIZE_MAX, Kinds::Regular);
+    let old = old.ok().and_then(|bytes| serde_json::from_slice::<Index>(&bytes).ok());
     let mut index = old.unwrap_or_else(|| Index::new(Vec::new()));
     index.manifests.retain(|entry| entry.annotations.get(REF_NAME).is_none_or(|name| name != tag));
     let mut entry = manifest.clone();

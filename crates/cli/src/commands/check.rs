@@ -6,7 +6,7 @@ use crossdock_build::lint::{self, Findings, Warning};
 use crossdock_build::outline::{self, Outline, Target};
 use crossdock_build::{BuildError, BuildRequest};
 use crossdock_dockerfile::Lines;
-use crossdock_dockerfile::error::excerpt;
+use crossdock_dockerfile::error::{excerpt, excerpt_of};
 use crossdock_oci::{ImageConfig, Reference, Store};
 use crossdock_platform::Platform;
 use serde_json::{Value, json};
@@ -119,9 +119,10 @@ fn print_findings(findings: &Findings, file: &str, dockerfile: &[u8]) {
         count => print(&format!("Check complete, {count} warnings have been found!")),
     }
     let text = String::from_utf8_lossy(dockerfile);
+    let lines: Vec<&str> = text.lines().collect();
     for warning in &findings.warnings {
         print(&format!("\nWARNING: {} - {}\n{}", warning.rule, warning.url(), warning.detail));
-        print(&excerpt(file, &text, warning.lines, 3));
+        print(&excerpt_of(file, &lines, warning.lines, 3));
     }
 }
 

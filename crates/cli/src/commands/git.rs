@@ -91,8 +91,8 @@ impl Checkout<'_> {
         };
         if !output.status.success() {
             let said = String::from_utf8_lossy(&output.stderr);
-            let said =
-                said.replace(&self.source.remote, &crossdock_build::without_password(&self.source.remote));
+            // Git repeats addresses, its own and those of submodules and redirects.
+            let said = crossdock_build::without_passwords(&said);
             let lines: Vec<&str> = said.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
             let last = lines[lines.len().saturating_sub(3)..].join("; ");
             bail!(

@@ -190,8 +190,7 @@ pub fn images(session: &Session, args: ImagesArgs) -> Result<u8> {
                 }
             };
             let id = &loaded.manifest.config.digest;
-            let bytes: u64 =
-                loaded.manifest.layers.iter().map(|l| l.size).sum::<u64>() + loaded.manifest.config.size;
+            let bytes: u64 = loaded.manifest.size();
             let created = loaded.config.created.as_deref().and_then(seconds);
             ids.insert(if args.no_trunc { id.to_string() } else { id.short().to_string() });
             let familiar = record.reference.with_tag(record.reference.tag().unwrap_or("latest"))?.familiar();
@@ -303,7 +302,7 @@ pub fn inspect(session: &Session, args: InspectArgs) -> Result<u8> {
         for image in &found.images {
             let loaded = store.load_image(&image.manifest)?;
             let config: serde_json::Value = serde_json::from_slice(&loaded.config_bytes)?;
-            let bytes: u64 = loaded.manifest.layers.iter().map(|l| l.size).sum();
+            let bytes = loaded.manifest.layers_size();
             let platform = &image.platform;
             all.push(serde_json::json!({
                 "Id": loaded.manifest.config.digest,

@@ -65,7 +65,7 @@ fn inspect(session: &Session, image: &str, verbose: bool) -> Result<u8> {
             }
         }
         Document::Manifest(manifest) => {
-            let bytes_all: u64 = manifest.layers.iter().map(|l| l.size).sum();
+            let bytes_all = manifest.layers_size();
             rows.push(vec!["-".into(), Digest::of(&bytes).to_string(), size(bytes_all), "image".into()]);
         }
     }

@@ -76,9 +76,11 @@ pub fn print(line: &str) {
 
 /// Columns aligned by spaces, three between them, as docker prints tables.
 pub fn table(rows: &[Vec<String>]) {
+    /// One long value must not pad all other rows to its length.
+    const WIDTH_MAX: usize = 200;
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| {
-        rows.iter().filter_map(|r| r.get(column)).map(|c| c.chars().count()).max().unwrap_or(0)
+        rows.iter().filter_map(|r| r.get(column)).map(|c| c.chars().count().min(WIDTH_MAX)).max().unwrap_or(0)
     };
     let widths: Vec<usize> = (0..columns).map(width).collect();
     for row in rows {

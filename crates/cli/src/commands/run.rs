@@ -1,5 +1,6 @@
 //! run, emulate and unshare.
 
+use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::net::IpAddr;
@@ -21,8 +22,13 @@ use crossdock_sandbox::{
 use super::ExitWith;
 use super::source::{self, Source};
 use crate::args::{EmulateArgs, ProgressMode, RunArgs, Trace, UnshareArgs};
+use crate::input::{Kinds, read_whole};
 use crate::progress::Display;
 use crate::session::{self, Session};
+
+/// An `--env-file` larger than this, in bytes, is refused; the kernel gives no program an environment of more than 6 MiB
+/// (execve(2)).
+const ENV_FILE_SIZE_MAX: u64 = 8 * 1024 * 1024;
 
 /// Docker's exit code for a container that could not be made.
 const NOT_STARTED: u8 = 125;
@@ -105,7 +111,7 @@ fn image(session: &Session, store: &Store, args: &RunArgs) -> Result<Descriptor>
             Ok(found) => {
                 return Ok(source::choose(&found, &args.image)?.manifest.clone());
             }
-            Err(error) if args.pull == "never" => return Err(error),
+            Err(error) if args.pull == "never" || !source::is_absence(&error) => return Err(error),
             Err(_) => {}
         }
     }
@@ -140,11 +146,16 @@ fn command(image: &LoadedImage, args: &RunArgs) -> Result<Vec<OsString>> {
 }
 
 fn environment(image: &LoadedImage, args: &RunArgs) -> Result<Vec<OsString>> {
-    let mut env: Vec<OsString> = Vec::new();
+    // A name that is set again takes its place at the end.
+    let mut env: BTreeMap<usize, OsString> = BTreeMap::new();
+    let mut places: HashMap<Vec<u8>, usize> = HashMap::new();
     let mut set = |entry: OsString| {
         let name = entry.as_bytes().split(|b| *b == b'=').next().unwrap_or_default().to_vec();
-        env.retain(|e| e.as_bytes().split(|b| *b == b'=').next() != Some(&name));
-        env.push(entry);
+        let place = env.last_key_value().map_or(0, |(last, _)| last + 1);
+        if let Some(before) = places.insert(name, place) {
+            env.remove(&before);
+        }
+        env.insert(place, entry);
     };
     set(OsString::from("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"));
     if args.tty {
@@ -162,13 +173,15 @@ fn environment(image: &LoadedImage, args: &RunArgs) -> Result<Vec<OsString>> {
         }
     };
     for file in &args.env_files {
-        let text = std::fs::read_to_string(file).with_context(|| format!("--env-file {}", file.display()))?;
+        let text = read_whole(file, ENV_FILE_SIZE_MAX, Kinds::Any).context("--env-file")?;
+        let text = String::from_utf8(text);
+        let text = text.with_context(|| format!("--env-file {}: not UTF-8 text", file.display()))?;
         for line in text.lines().map(str::trim_start).filter(|l| !l.is_empty() && !l.starts_with('#')) {
             given(std::ffi::OsStr::new(line));
         }
     }
     args.env.iter().for_each(|entry| given(entry));
-    Ok(env)
+    Ok(env.into_values().collect())
 }
 
 fn mounts(args: &RunArgs) -> Result<Vec<Mount>> {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use crossdock_build::Images;
 use crossdock_build::git::GitSource;
+use crossdock_oci::error::StoreError;
 use crossdock_oci::store::{IdMatch, ImageEntry};
 use crossdock_oci::{Descriptor, Digest, Reference, Store};
 use crossdock_platform::Platform;
@@ -146,10 +147,27 @@ pub fn find(store: &Store, text: &str, platform: Option<&Platform>) -> Result<Fo
     }
     // Says what is wrong with a name that is none.
     let reference = crate::session::reference(text)?;
-    anyhow::bail!(
-        "no image {} in the store: pull or build it, or see \"crossdock images\"",
-        reference.familiar()
-    )
+    Err(NotThere(reference.familiar()).into())
+}
+
+/// The store knows no image of that name.
+#[derive(Debug)]
+struct NotThere(String);
+
+impl std::fmt::Display for NotThere {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "no image {} in the store: pull or build it, or see \"crossdock images\"", self.0)
+    }
+}
+
+impl std::error::Error for NotThere {}
+
+/// Whether an error of [`find`] says that the image is not in the store, so that a registry may have it. Any other failure is
+/// one of this store, and no registry's to mend.
+pub fn is_absence(error: &anyhow::Error) -> bool {
+    let no_platform =
+        |e: &StoreError| matches!(e, StoreError::NoPlatform { .. } | StoreError::UnknownImage(_));
+    error.is::<NotThere>() || error.downcast_ref::<StoreError>().is_some_and(no_platform)
 }
 
 /// The one image to use where no platform was given: this machine's, else the only one.

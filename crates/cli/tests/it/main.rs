@@ -3,6 +3,7 @@
 mod add;
 mod cache;
 mod check;
+mod containment;
 mod copy;
 mod dependencies;
 mod dockerd;

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use crossdock_dockerfile::parser::{Node, parse};
-use crossdock_dockerfile::shell::Lexer;
+use crossdock_dockerfile::shell::{Budget, Lexer};
 
 fn corpus(part: &str) -> Option<PathBuf> {
     let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/corpus");
@@ -76,7 +76,7 @@ fn expansion_agrees() {
             continue;
         }
         let (input, expect) = case.split_once('|').expect("a case");
-        let got = Lexer::new('\\').expand(input.trim(), &variables);
+        let got = Lexer::new('\\').expand(input.trim(), &variables, &Budget::default());
         match expect.trim() {
             "error" => assert!(got.is_err(), "{input}: {got:?}"),
             expect => assert_eq!(got.expect(input).text, expect, "{input}"),
@@ -101,7 +101,7 @@ fn word_splitting_agrees() {
         }
         let (input, expect) = line.split_once('|').expect("a case");
         let lookup = |name: &str| env.iter().find(|(n, _)| n == name).map(|(_, v)| v.clone());
-        let got = Lexer::new('\\').expand(input.trim(), &lookup);
+        let got = Lexer::new('\\').expand(input.trim(), &lookup, &Budget::default());
         match expect.trim() {
             "error" => assert!(got.is_err(), "{line}: {got:?}"),
             _ => {

@@ -37,7 +37,7 @@ impl Store {
     /// for blobs that are not what their name says.
     pub fn load(&self, stream: impl Read + Send, layers: &LayerOptions, name: &str) -> Result<Vec<Loaded>> {
         let mut loader = Loader::new(self, name);
-        let (stream, _) = decoder(stream).map_err(|e| loader.io(e))?;
+        let (stream, _) = decoder(stream, &self.unpack_limit).map_err(|e| loader.io(e))?;
         let mut reader = Reader::new(BufReader::with_capacity(256 * 1024, stream));
         loop {
             match reader.next() {
@@ -388,7 +388,8 @@ impl<'a> Loader<'a> {
 
     /// Finds compression and `diff_id` of a blob that is used as a layer.
     fn inspect_layer(&self, blob: Descriptor, diff_id: &Digest) -> Result<(Descriptor, Digest)> {
-        let (stream, compression) = decoder(self.store.open_blob(&blob.digest)?).map_err(|e| self.io(e))?;
+        let (stream, compression) =
+            decoder(self.store.open_blob(&blob.digest)?, &self.store.unpack_limit).map_err(|e| self.io(e))?;
         let mut stream = Hashing::with(stream, diff_id.hasher());
         io::copy(&mut stream, &mut io::sink()).map_err(|e| self.io(e))?;
         Ok((Descriptor { media_type: compression.oci_layer().into(), ..blob }, stream.finish().1))

@@ -65,7 +65,9 @@ impl Store {
             Ok(e) => e,
             Err(e) => fail(LayerProblem::Read(e)),
         };
-        let open = || -> Result<_> { Ok(decoder(self.open_blob(&layer.digest)?).map_err(read)?.0) };
+        let open = || -> Result<_> {
+            Ok(decoder(self.open_blob(&layer.digest)?, &self.unpack_limit).map_err(read)?.0)
+        };
         let size = io::copy(&mut open()?, &mut io::sink()).map_err(read)?;
         let mut stream = open()?;
         begin_file(&mut tar.writer, name, size).map_err(write_error)?;

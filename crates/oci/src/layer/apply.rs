@@ -16,6 +16,7 @@ use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Stat, Timespec, Time
 use rustix::io::Errno;
 
 use crate::error::{LayerProblem, Result as StoreResult, free_space, is_full};
+use crate::layer::limit::UnpackLimit;
 use crate::layer::read::{Entry, Kind, Reader, TarError};
 use crate::layer::tree;
 use crate::store::Owners;
@@ -45,7 +46,14 @@ pub(crate) struct ApplyOptions<'a> {
     pub lower: &'a dyn Fn() -> StoreResult<Vec<PathBuf>>,
     /// A directory on the same file system for [`tree::remove`].
     pub trash: &'a Path,
+    /// Takes the holes of sparse files, which cost nothing here and all their length whoever copies them.
+    pub limit: &'a UnpackLimit,
 }
+
+/// Entries of one archive above this number are refused: each may take an inode.
+const ENTRIES_MAX: u64 = 10_000_000;
+/// Names of directories that are remembered to the end of an archive, in bytes: those in one archive may be longer than the memory.
+const DIRECTORY_NAMES_MAX: usize = 256 * 1024 * 1024;
 
 /// What came of it.
 #[derive(Debug, Default)]
@@ -82,6 +90,10 @@ pub(crate) fn apply(
             Err(e) => return Err(problem(Fault::Tar(e), &applier.last, target).at(reader.entries)),
         };
         applier.last.clone_from(&entry.path);
+        if reader.entries > ENTRIES_MAX {
+            let fault = Fault::Refused(format!("more than {ENTRIES_MAX} entries"));
+            return Err(problem(fault, &entry.path, target));
+        }
         applier
             .entry(&entry, &mut reader)
             .map_err(|fault| problem(fault, &entry.path, target).at(reader.entries))?;
@@ -173,6 +185,8 @@ struct Applier<'a> {
     /// Real directories from the top to the one entered last, each open.
     stack: Vec<(Vec<u8>, OwnedFd)>,
     directories: BTreeMap<Vec<u8>, DirectoryEnd>,
+    /// Bytes of names that were put there.
+    directory_names: usize,
     /// Directories that no entry has named yet.
     implicit: BTreeSet<Vec<u8>>,
     lower: Option<Vec<PathBuf>>,
@@ -192,6 +206,7 @@ impl<'a> Applier<'a> {
             root: rustix::fs::openat(CWD, target, OPEN_DIRECTORY, Mode::empty()).to("open")?,
             stack: Vec::new(),
             directories: BTreeMap::new(),
+            directory_names: 0,
             implicit: BTreeSet::new(),
             lower: None,
             is_root: rustix::process::geteuid().is_root() && rustix::process::getegid().is_root(),
@@ -303,10 +318,20 @@ impl<'a> Applier<'a> {
             set_opaque(fd.as_fd())?;
         }
         let path = self.path_of(&name);
+        self.count_name(&path)?;
         self.directories.insert(path.clone(), DirectoryEnd { mode: 0o755, mtime: (0, 0) });
         self.implicit.insert(path);
         self.stack.push((name, fd));
         Ok(())
+    }
+
+    /// Counts a name that is about to be remembered.
+    fn count_name(&mut self, path: &[u8]) -> Outcome {
+        self.directory_names += path.len();
+        match self.directory_names > DIRECTORY_NAMES_MAX {
+            true => refused(format!("names of directories take more than {DIRECTORY_NAMES_MAX} bytes")),
+            false => Ok(()),
+        }
     }
 
     fn stat(&self, name: &[u8]) -> Outcome<Stat> {
@@ -357,6 +382,7 @@ impl<'a> Applier<'a> {
     fn directory(&mut self, entry: &Entry, name: &[u8]) -> Outcome {
         let text = OsStr::from_bytes(name);
         let path = self.path_of(name);
+        self.count_name(&path)?;
         if self.stack.len() >= DEPTH_MAX {
             return refused(format!("deeper than {DEPTH_MAX} directories"));
         }
@@ -385,6 +411,10 @@ impl<'a> Applier<'a> {
     }
 
     fn file<R: BufRead>(&mut self, entry: &Entry, name: &[u8], reader: &mut Reader<R>) -> Outcome {
+        if let Some(map) = &entry.sparse {
+            let stored: u64 = map.iter().map(|(_, length)| length).sum();
+            self.options.limit.made(entry.size.saturating_sub(stored)).map_err(TarError::Io)?;
+        }
         let (fd, _) = self.replace(name, |dir| create_file(dir, name))?;
         let mut file = File::from(fd);
         write_content(&mut file, entry, reader)?;

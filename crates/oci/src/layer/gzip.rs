@@ -86,19 +86,25 @@ impl<W: Write> ParallelGzip<W> {
         Ok(self.inner)
     }
 
-    fn start(&mut self) {
+    fn start(&mut self) -> io::Result<()> {
         let (send, receive) = sync_channel::<Job>(self.threads);
         let receive = Arc::new(Mutex::new(receive));
         for _ in 0..self.threads {
             let (receive, level) = (Arc::clone(&receive), self.level);
-            self.workers.push(std::thread::spawn(move || work(&receive, level)));
+            match std::thread::Builder::new().spawn(move || work(&receive, level)) {
+                Ok(worker) => self.workers.push(worker),
+                // Those there are do all of it.
+                Err(_) if !self.workers.is_empty() => break,
+                Err(e) => return Err(e),
+            }
         }
         self.jobs = Some(send);
+        Ok(())
     }
 
     fn submit(&mut self, last: bool) -> io::Result<()> {
         if self.jobs.is_none() {
-            self.start();
+            self.start()?;
         }
         // Bounds memory: two blocks per thread on their way.
         if self.waiting.len() >= 2 * self.threads {

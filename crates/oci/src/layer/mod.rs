@@ -7,6 +7,7 @@
 pub(crate) mod apply;
 pub(crate) mod compress;
 pub(crate) mod gzip;
+pub(crate) mod limit;
 pub(crate) mod read;
 pub(crate) mod tree;
 pub(crate) mod walk;
@@ -16,6 +17,7 @@ use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
 pub use compress::{GZIP_LEVEL, ZSTD_LEVEL};
+pub use limit::{UNPACKED_FREE, UNPACKED_MAX, UNPACKED_RATIO, UnpackLimit, UnpackedTooMuch};
 pub use write::{Timestamps, export_tar, write_layer};
 
 use crate::error::{LayerProblem, Result, StoreError};
@@ -23,7 +25,7 @@ use crate::store::Owners;
 use apply::{ApplyError, ApplyOptions};
 
 /// Extracts a plain tar archive (not a layer: `.wh.` names are just names) into a directory, replacing what is there.
-/// `name` is for messages. Returns warnings.
+/// `name` is for messages. What comes out counts for `limit`. Returns warnings.
 ///
 /// The stream is compressed or not, by its first bytes. No entry can reach outside of the directory.
 pub fn extract_tar(
@@ -31,10 +33,11 @@ pub fn extract_tar(
     target: &Path,
     owners: Owners,
     name: &str,
+    limit: &UnpackLimit,
 ) -> Result<Vec<String>> {
     let fail = |problem| StoreError::Layer { layer: name.to_string(), problem };
-    let (stream, _) = compress::decoder(stream).map_err(|e| fail(LayerProblem::Read(e)))?;
-    let options = ApplyOptions { whiteouts: false, owners, lower: &|| Ok(Vec::new()), trash: target };
+    let (stream, _) = compress::decoder(stream, limit).map_err(|e| fail(LayerProblem::Read(e)))?;
+    let options = ApplyOptions { whiteouts: false, owners, lower: &|| Ok(Vec::new()), trash: target, limit };
     match apply::apply(BufReader::with_capacity(256 * 1024, stream), target, &options) {
         Ok(applied) => Ok(applied.warnings),
         Err(ApplyError::Lower(e)) => Err(e),
@@ -52,11 +55,13 @@ pub fn copy_tree(
 ) -> Result<Vec<String>> {
     let (reader, writer) = std::io::pipe().map_err(|e| StoreError::io("open a pipe to", target, e))?;
     std::thread::scope(|scope| {
-        let writing = scope.spawn(move || {
+        let write = move || {
             let writer = std::io::BufWriter::with_capacity(64 * 1024, writer);
             export_tar(trees, timestamps, writer)
-        });
-        let read = extract_tar(reader, target, owners, "copy");
+        };
+        let writing = std::thread::Builder::new().spawn_scoped(scope, write);
+        let writing = writing.map_err(|e| StoreError::io("start a thread to copy to", target, e))?;
+        let read = extract_tar(reader, target, owners, "copy", &UnpackLimit::bytes(u64::MAX));
         // Its panic goes on here.
         let written = writing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         // The reader's failure is the cause of a writer's broken pipe, not the other way round.

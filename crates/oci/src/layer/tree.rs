@@ -9,6 +9,7 @@ use std::path::Path;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, Timespec, Timestamps};
 use rustix::io::Errno;
 
+use crate::layer::apply::DEPTH_MAX as LAYER_DEPTH_MAX;
 use crate::store::lease::random_name;
 
 /// Directories nested deeper than this are moved up before they are removed, so that neither stack nor descriptors run
@@ -60,11 +61,14 @@ fn path_name(path: &Path) -> io::Result<CString> {
 /// Makes no file of a tree later than `latest`, in seconds since 1970; links themselves, not what they point to.
 pub(crate) fn clamp_times(root: &Path, latest: i64) -> io::Result<()> {
     let dir = open_dir(rustix::fs::CWD, path_name(root)?.as_c_str())?;
-    clamp_below(dir.as_fd(), latest)?;
+    clamp_below(dir.as_fd(), latest, 0)?;
     clamp(dir.as_fd(), c"", &rustix::fs::fstat(&dir)?, latest)
 }
 
-fn clamp_below(dir: BorrowedFd<'_>, latest: i64) -> io::Result<()> {
+fn clamp_below(dir: BorrowedFd<'_>, latest: i64, depth: usize) -> io::Result<()> {
+    if depth > LAYER_DEPTH_MAX {
+        return Err(io::Error::other(format!("directories are nested deeper than {LAYER_DEPTH_MAX}")));
+    }
     for entry in Dir::read_from(dir)? {
         let entry = entry?;
         let name = entry.file_name();
@@ -74,7 +78,8 @@ fn clamp_below(dir: BorrowedFd<'_>, latest: i64) -> io::Result<()> {
         let stat = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
         if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            clamp_below(rustix::fs::openat(dir, name, flags, Mode::empty())?.as_fd(), latest)?;
+            let child = rustix::fs::openat(dir, name, flags, Mode::empty())?;
+            clamp_below(child.as_fd(), latest, depth + 1)?;
         }
         clamp(dir, name, &stat, latest)?;
     }

@@ -11,7 +11,7 @@ use crate::error::{Context, Result, StoreError};
 use crate::manifest::{Descriptor, Document};
 use crate::store::lease::Use;
 use crate::store::lock::{self, Mode};
-use crate::store::{Store, file_name, sync_parent};
+use crate::store::{Store, file_name, open_regular, sync_parent};
 
 /// Documents (manifests, indexes, configurations) larger than this, in bytes, are not read into memory.
 pub const DOCUMENT_SIZE_MAX: u64 = 8 * 1024 * 1024;
@@ -32,6 +32,8 @@ impl Store {
         let path = self.blob_path(digest);
         let mut guard = self.lease.guard()?;
         match path.metadata() {
+            // Set aside when the blob comes.
+            Ok(meta) if !meta.is_file() => Ok(None),
             Ok(meta) => {
                 guard.hold(&[Use::Blob(digest.clone())])?;
                 Ok(Some(meta.len()))
@@ -44,7 +46,7 @@ impl Store {
     fn open_file(&self, digest: &Digest) -> Result<(File, u64)> {
         self.hold(digest)?;
         let path = self.blob_path(digest);
-        match File::open(&path) {
+        match open_regular(&path) {
             Ok(file) => {
                 let length = file.metadata().context("read", &path)?.len();
                 Ok((file, length))
@@ -201,9 +203,13 @@ impl Store {
         {
             let mut guard = self.lease.guard()?;
             guard.hold(&[Use::Blob(digest.clone())])?;
-            if path.metadata().is_ok_and(|meta| meta.len() == length) {
-                fs::remove_file(temporary).context("remove", temporary)?;
-                return Ok(());
+            match path.metadata() {
+                Ok(meta) if meta.is_file() && meta.len() == length => {
+                    fs::remove_file(temporary).context("remove", temporary)?;
+                    return Ok(());
+                }
+                Ok(meta) if !meta.is_file() => self.set_aside(&path)?,
+                _ => {}
             }
             fs::rename(temporary, &path).context("create", &path)?;
         }
@@ -279,7 +285,8 @@ impl WriteBehind {
         self.unsynced = 0;
         self.join();
         if let Ok(file) = file.try_clone() {
-            self.syncing = Some(std::thread::spawn(move || file.sync_data()));
+            // Without a thread all is left for the end.
+            self.syncing = std::thread::Builder::new().spawn(move || file.sync_data()).ok();
         }
     }
 

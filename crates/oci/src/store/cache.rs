@@ -11,7 +11,7 @@ use crate::digest::Digest;
 use crate::error::{Context, Result, StoreError};
 use crate::store::lease::Use;
 use crate::store::lock::{self, Mode};
-use crate::store::{Store, file_name, make_dir};
+use crate::store::{Store, file_name, make_dir, read_regular};
 
 /// First line of a record's file; the caller's bytes follow.
 #[derive(Debug, Serialize, Deserialize)]
@@ -23,6 +23,9 @@ pub(crate) struct RecordHead {
     /// Of the caller's bytes: records are not synced, so a power loss may leave half of one.
     pub sum: Digest,
 }
+
+/// A record larger than this, in bytes, is damage.
+const RECORD_SIZE_MAX: u64 = 8 * 1024 * 1024;
 
 impl Store {
     /// The bytes recorded for a build step, if they and all blobs they refer to are here. Those, and the unpacked layers,
@@ -61,17 +64,27 @@ impl Store {
         content.extend_from_slice(bytes);
         let temporary = self.lease.temporary()?;
         let path = self.dir("cache").join(file_name(key));
-        let write = || -> io::Result<()> {
-            File::create_new(&temporary)?.write_all(&content)?;
-            fs::rename(&temporary, &path)
+        let write = || -> Result<()> {
+            File::create_new(&temporary)
+                .and_then(|mut file| file.write_all(&content))
+                .context("write", &path)?;
+            match fs::rename(&temporary, &path) {
+                // A directory is no record.
+                Err(e) if e.kind() == io::ErrorKind::IsADirectory => {
+                    self.set_aside(&path)?;
+                    fs::rename(&temporary, &path).context("write", &path)
+                }
+                other => other.context("write", &path),
+            }
         };
-        write().context("write", &path).inspect_err(|_| {
+        write().inspect_err(|_| {
             let _ = fs::remove_file(&temporary);
         })
     }
 
     /// The directory of a cache mount, locked as `sharing` says until the result is dropped. Waits for others.
     pub fn cache_mount(&self, id: &str, sharing: Sharing) -> Result<CacheMount> {
+        self.lease.require_writable()?;
         let base = self.dir("cachemounts").join(mount_name(id));
         for n in 0u32.. {
             let dir = if n == 0 { base.clone() } else { base.with_added_extension(n.to_string()) };
@@ -138,9 +151,13 @@ fn mount_name(id: &str) -> String {
 
 /// Reads a record; `None` if there is none or it is damaged.
 pub(crate) fn read_record(path: &Path) -> Result<Option<(RecordHead, Vec<u8>)>> {
-    let mut content = match fs::read(path) {
+    let mut content = match read_regular(path, RECORD_SIZE_MAX) {
         Ok(content) => content,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData) => {
+            return Ok(None);
+        }
+        // A socket, or a link to itself.
+        Err(e) if matches!(e.raw_os_error(), Some(6 | 40)) => return Ok(None),
         Err(e) => return Err(StoreError::io("read", path, e)),
     };
     let Some(end) = content.iter().position(|b| *b == b'\n') else { return Ok(None) };

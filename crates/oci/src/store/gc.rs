@@ -18,7 +18,7 @@ use crate::manifest::MANIFEST_SIZE_MAX;
 use crate::store::lease::{self, Use, owner_of_temporary};
 use crate::store::lock::{self, Mode};
 use crate::store::snapshot::{TreeId, TreeMeta, dependent_key, read_link};
-use crate::store::{Store, cache, digest_of_file_name, image};
+use crate::store::{Store, cache, digest_of_file_name, image, open_regular, read_regular};
 
 /// What a collection may take beyond what nothing refers to.
 #[derive(Clone, Copy, Debug, Default)]
@@ -98,6 +98,7 @@ impl Store {
     /// Removes what neither an image, nor the build cache, nor a live process uses. Safe at any time; holds others up
     /// while it marks, not while it deletes. Damaged images are reported and hinder nothing else.
     pub fn gc(&self, options: &GcOptions) -> Result<GcReport> {
+        self.lease.require_writable()?;
         let mut report = GcReport::default();
         let lock_path = self.dir("gc.lock");
         let lock = lock::lock(&lock_path, Mode::Exclusive).context("lock", &lock_path)?;
@@ -386,9 +387,11 @@ fn digest_in(value: Option<&Value>) -> Option<Digest> {
 
 /// The JSON object in a blob, if it is one. A missing or other blob is none.
 fn read_object(path: &Path) -> Result<Option<Value>> {
-    let mut file = match fs::File::open(path) {
+    let mut file = match open_regular(path) {
         Ok(file) => file,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData) => {
+            return Ok(None);
+        }
         Err(e) => return Err(StoreError::io("read", path, e)),
     };
     // Most small blobs are layers, which their first bytes tell.
@@ -419,6 +422,8 @@ impl Trash<'_> {
             return Ok(());
         }
         match fs::remove_file(path) {
+            // Damage: a directory where a file should be.
+            Err(e) if e.kind() == io::ErrorKind::IsADirectory => self.tree(path),
             Err(e) if e.kind() != io::ErrorKind::NotFound => Err(StoreError::io("remove", path, e)),
             _ => Ok(()),
         }
@@ -536,7 +541,7 @@ fn age_of(path: &Path) -> Duration {
 
 /// Bytes of a tree as written down when it was made; counted where that is missing.
 fn tree_size(dir: &Path) -> u64 {
-    fs::read(dir.join("meta"))
+    read_regular(&dir.join("meta"), 64 * 1024)
         .ok()
         .and_then(|bytes| serde_json::from_slice::<TreeMeta>(&bytes).ok())
         .map_or_else(|| walk_size(dir), |meta| meta.bytes)

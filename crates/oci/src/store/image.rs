@@ -15,7 +15,7 @@ use crate::manifest::{Descriptor, Document, Manifest};
 use crate::reference::Reference;
 use crate::store::lease::Use;
 use crate::store::lock::{self, Mode};
-use crate::store::{Store, now, replace_file, sync_parent};
+use crate::store::{DOCUMENT_SIZE_MAX, Store, now, read_regular, replace_file, sync_parent};
 
 /// What a reference means in this store.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -171,6 +171,11 @@ impl Store {
     pub fn remove(&self, reference: &Reference, platform: Option<&Platform>) -> Result<()> {
         let Some(platform) = platform else { return self.remove_record(reference) };
         self.change(reference, |record| {
+            // Of a damaged record nothing can stay; saying so is better than taking all of it.
+            let record = match record {
+                None => read_record(&self.record_path(reference))?,
+                record => record,
+            };
             let mut record = record.ok_or_else(|| StoreError::UnknownImage(reference.familiar()))?;
             let before = record.images.len();
             record.images.retain(|i| !i.platform.matches(platform));
@@ -192,6 +197,7 @@ impl Store {
 
     /// Removes a whole record, also one that cannot be read.
     fn remove_record(&self, reference: &Reference) -> Result<()> {
+        self.lease.require_writable()?;
         let lock_path = self.dir("images.lock");
         let _lock = lock::lock(&lock_path, Mode::Exclusive).context("lock", &lock_path)?;
         let path = self.record_path(reference);
@@ -200,6 +206,7 @@ impl Store {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
                 Err(StoreError::UnknownImage(reference.familiar()))
             }
+            Err(e) if e.kind() == io::ErrorKind::IsADirectory => self.set_aside(&path),
             Err(e) => Err(StoreError::io("remove", &path, e)),
         }
     }
@@ -268,19 +275,31 @@ impl Store {
         }
     }
 
-    /// Changes one record while no other process changes any; `None` removes it.
+    /// Changes one record while no other process changes any; `None` removes it. A record that cannot be read counts as absent and
+    /// is set aside once there is a new one: giving a name is what puts it right.
     fn change(
         &self,
         reference: &Reference,
         edit: impl FnOnce(Option<ImageRecord>) -> Result<Option<ImageRecord>>,
     ) -> Result<()> {
+        self.lease.require_writable()?;
         let lock_path = self.dir("images.lock");
         let _lock = lock::lock(&lock_path, Mode::Exclusive).context("lock", &lock_path)?;
         let path = self.record_path(reference);
-        match edit(read_record(&path)?)? {
+        let (record, damage) = match read_record(&path) {
+            Ok(record) => (record, None),
+            Err(StoreError::Record { reason, .. }) => (None, Some(reason)),
+            Err(e) => return Err(e),
+        };
+        match edit(record)? {
             Some(mut record) => {
                 record.updated = now();
                 let bytes = serde_json::to_vec_pretty(&record).expect("string keys always serialise");
+                if let Some(reason) = damage {
+                    self.set_aside(&path)?;
+                    let name = reference.familiar();
+                    self.warnings.add(format!("the damaged record of {name} was replaced ({reason})"));
+                }
                 replace_file(&path, &self.lease.temporary()?, &bytes)
             }
             None => {
@@ -323,11 +342,13 @@ fn record_name(reference: &Reference) -> String {
 }
 
 fn read_record(path: &Path) -> Result<Option<ImageRecord>> {
-    match fs::read(path) {
-        Ok(bytes) => serde_json::from_slice(&bytes)
-            .map(Some)
-            .map_err(|e| StoreError::Record { path: path.to_path_buf(), reason: e.to_string() }),
+    let damaged = |reason: String| StoreError::Record { path: path.to_path_buf(), reason };
+    match read_regular(path, DOCUMENT_SIZE_MAX) {
+        Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|e| damaged(e.to_string())),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) if e.kind() == io::ErrorKind::InvalidData => Err(damaged(e.to_string())),
+        // A link to itself, or a socket.
+        Err(e) if matches!(e.raw_os_error(), Some(6 | 40)) => Err(damaged(e.to_string())),
         Err(e) => Err(StoreError::io("read", path, e)),
     }
 }

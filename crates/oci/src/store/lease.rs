@@ -3,12 +3,13 @@
 use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
 
 use crate::digest::Digest;
-use crate::error::{Context, Result};
+use crate::error::{Context, Result, StoreError, is_read_only};
+use crate::store::open_regular;
 use crate::store::snapshot::TreeId;
 
 /// One thing that is in use.
@@ -51,6 +52,8 @@ pub(crate) struct Lease {
 struct State {
     file: Option<File>,
     gc_lock: Option<File>,
+    /// Why nothing can be written down; `gc_lock` is then held as long as the lease lives, so that no collector runs.
+    read_only: Option<String>,
     held: HashSet<Use>,
     temporaries: u64,
     /// Trees of this lease that got no name and are removed with it.
@@ -82,11 +85,32 @@ impl Lease {
         let mut state = self.state();
         let path = self.root.join("gc.lock");
         if state.gc_lock.is_none() {
-            let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
-            state.gc_lock = Some(file.context("open", &path)?);
+            let file =
+                match OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path) {
+                    Err(e) if is_read_only(&e) => {
+                        let reason = format!("cannot write {}: {e}", path.display());
+                        state.read_only = Some(reason.clone());
+                        open_regular(&path).map_err(|_| self.read_only(reason))?
+                    }
+                    other => other.context("open", &path)?,
+                };
+            state.gc_lock = Some(file);
         }
         state.gc_lock.as_ref().expect("set above").lock_shared().context("lock", &path)?;
         Ok(Guard { lease: self, state })
+    }
+
+    fn read_only(&self, reason: String) -> StoreError {
+        StoreError::ReadOnly { root: self.root.clone(), reason }
+    }
+
+    /// Makes sure that something can be written.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::ReadOnly`].
+    pub(crate) fn require_writable(&self) -> Result<()> {
+        self.guard()?.require_writable()
     }
 
     /// Writes down that `uses` are in use.
@@ -104,6 +128,7 @@ impl Lease {
     pub(crate) fn temporary(&self) -> Result<PathBuf> {
         let mut guard = self.guard()?;
         guard.ensure_file()?;
+        guard.require_writable()?;
         guard.state.temporaries += 1;
         Ok(self.root.join("tmp").join(format!("{}.{}", self.id, guard.state.temporaries)))
     }
@@ -126,26 +151,44 @@ impl Guard<'_> {
         }
         let lines: String = new.iter().map(|u| u.line()).collect();
         let path = self.lease.path();
-        self.ensure_file()?.write_all(lines.as_bytes()).context("write", &path)?;
+        if let Some(file) = self.ensure_file()? {
+            file.write_all(lines.as_bytes()).context("write", &path)?;
+        }
         self.state.held.extend(new.into_iter().cloned());
         Ok(())
     }
 
-    fn ensure_file(&mut self) -> Result<&mut File> {
-        if self.state.file.is_none() {
-            let path = self.lease.path();
-            let file =
-                OpenOptions::new().append(true).create_new(true).open(&path).context("create", &path)?;
-            file.lock().context("lock", &path)?;
-            self.state.file = Some(file);
+    fn require_writable(&self) -> Result<()> {
+        match &self.state.read_only {
+            Some(reason) => Err(self.lease.read_only(reason.clone())),
+            None => Ok(()),
         }
-        Ok(self.state.file.as_mut().expect("set above"))
+    }
+
+    /// The lease's file, made if it is not there; `None` where nothing can be written.
+    fn ensure_file(&mut self) -> Result<Option<&mut File>> {
+        if self.state.file.is_none() && self.state.read_only.is_none() {
+            let path = self.lease.path();
+            match OpenOptions::new().append(true).create_new(true).open(&path) {
+                Err(e) if is_read_only(&e) => {
+                    self.state.read_only = Some(format!("cannot create {}: {e}", path.display()));
+                }
+                other => {
+                    let file = other.context("create", &path)?;
+                    file.lock().context("lock", &path)?;
+                    self.state.file = Some(file);
+                }
+            }
+        }
+        Ok(self.state.file.as_mut())
     }
 }
 
 impl Drop for Guard<'_> {
     fn drop(&mut self) {
-        if let Some(file) = &self.state.gc_lock {
+        if let Some(file) = &self.state.gc_lock
+            && self.state.read_only.is_none()
+        {
             // Fails only for a bad descriptor, and closing would unlock as well.
             let _ = file.unlock();
         }
@@ -178,8 +221,10 @@ pub(crate) fn live(root: &Path) -> Result<(HashSet<String>, Vec<Use>)> {
     let (mut live, mut uses) = (HashSet::new(), Vec::new());
     for entry in fs::read_dir(&dir).context("read", &dir)? {
         let path = entry.context("read", &dir)?.path();
-        let file = match File::open(&path) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
+        let file = match open_regular(&path) {
+            // What is no file is no lease.
+            Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData) => continue,
+            Err(e) if matches!(e.raw_os_error(), Some(6 | 40)) => continue,
             other => other.context("open", &path)?,
         };
         if file.try_lock().is_ok() {
@@ -189,7 +234,9 @@ pub(crate) fn live(root: &Path) -> Result<(HashSet<String>, Vec<Use>)> {
             }
             continue;
         }
-        let text = io::read_to_string(&file).context("read", &path)?;
+        let mut bytes = Vec::new();
+        (&file).read_to_end(&mut bytes).context("read", &path)?;
+        let text = String::from_utf8_lossy(&bytes);
         uses.extend(text.lines().filter_map(Use::parse));
         if let Some(name) = path.file_name() {
             live.insert(name.to_string_lossy().into_owned());

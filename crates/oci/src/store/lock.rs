@@ -5,6 +5,8 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use crate::error::is_read_only;
+
 /// How to lock.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {
@@ -17,7 +19,11 @@ pub(crate) enum Mode {
 /// A holder may unlink the file before it lets go: the lock counts only while the path still names the locked inode.
 pub(crate) fn lock(path: &Path, mode: Mode) -> io::Result<File> {
     loop {
-        let file = open(path)?;
+        let file = match open(path) {
+            // Who only reads can lock without the right to write.
+            Err(e) if mode == Mode::Shared && is_read_only(&e) => File::open(path)?,
+            other => other?,
+        };
         match mode {
             Mode::Shared => file.lock_shared()?,
             Mode::Exclusive => file.lock()?,

@@ -12,10 +12,10 @@ pub(crate) mod snapshot;
 
 use std::fmt;
 use std::fs::{self, File};
-use std::io::{self, Write};
-use std::os::unix::fs::DirBuilderExt;
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 pub use blob::{BlobReader, BlobWriter, DOCUMENT_SIZE_MAX, Ingest, Partial, WriteBehind};
@@ -26,6 +26,7 @@ pub use snapshot::{CommittedLayer, Frozen, LayerOptions, Scratch, Unpacked};
 
 use crate::digest::Digest;
 use crate::error::{Context, Result, StoreError};
+use crate::layer::limit::UnpackLimit;
 use lease::{Lease, Use};
 
 /// A store on disk, and a lease on all that was touched through it.
@@ -37,6 +38,24 @@ pub struct Store {
     root: Arc<Path>,
     owners: Owners,
     lease: Arc<Lease>,
+    /// What was put right and should be told.
+    warnings: Warnings,
+    pub(crate) unpack_limit: UnpackLimit,
+}
+
+/// Sentences for the user, collected by all clones of a [`Store`].
+#[derive(Clone, Debug, Default)]
+pub struct Warnings(Arc<Mutex<Vec<String>>>);
+
+impl Warnings {
+    /// Takes them out.
+    pub fn take(&self) -> Vec<String> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn add(&self, text: String) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(text);
+    }
 }
 
 /// Whether unpacked files get the owners that their archive names.
@@ -88,19 +107,29 @@ impl Store {
     /// [`StoreError::Version`] for a directory of another version, or the system's reason.
     pub fn open(root: &Path) -> Result<Store> {
         let version = root.join("version");
-        match fs::read_to_string(&version) {
-            Ok(text) if text == VERSION => {}
+        match read_regular(&version, 1024) {
+            Ok(text) if text == VERSION.as_bytes() => {}
             // Empty: another process is making it, or died while it did.
             Ok(text) if text.is_empty() => create(root)?,
             Ok(text) => {
-                return Err(StoreError::Version { path: version, found: text.trim_end().to_string() });
+                let found = String::from_utf8_lossy(&text).trim_end().to_string();
+                return Err(StoreError::Version { path: version, found });
+            }
+            Err(e) if e.kind() == io::ErrorKind::InvalidData => {
+                return Err(StoreError::Version { path: version, found: e.to_string() });
             }
             Err(e) if e.kind() == io::ErrorKind::NotFound => create(root)?,
             Err(e) => return Err(StoreError::io("read", &version, e)),
         }
         // Overlay and children in other directories need absolute paths.
         let root = std::path::absolute(root).context("resolve", root)?;
-        Ok(Store { lease: Arc::new(Lease::new(&root)), root: root.into(), owners: Owners::Keep })
+        Ok(Store {
+            lease: Arc::new(Lease::new(&root)),
+            root: root.into(),
+            owners: Owners::Keep,
+            warnings: Warnings::default(),
+            unpack_limit: UnpackLimit::default(),
+        })
     }
 
     /// The same store with a lease of its own, for one piece of work of a long-lived process.
@@ -116,6 +145,16 @@ impl Store {
     /// The same handle, unpacking files with or without their owners.
     pub fn with_owners(&self, owners: Owners) -> Store {
         Store { owners, ..self.clone() }
+    }
+
+    /// What streams may unpack to through this handle and its clones, and those of `extract_tar` that are given it.
+    pub fn unpack_limit(&self) -> &UnpackLimit {
+        &self.unpack_limit
+    }
+
+    /// The same handle with another limit.
+    pub fn with_unpack_limit(&self, unpack_limit: UnpackLimit) -> Store {
+        Store { unpack_limit, ..self.clone() }
     }
 
     /// The directory of the store, absolute.
@@ -134,6 +173,22 @@ impl Store {
         let path = self.lease.temporary()?;
         fs::create_dir(&path).context("create", &path)?;
         Ok(TemporaryDirectory { path, store: self.clone() })
+    }
+
+    /// What was put right in the store through this handle and its clones, for the user.
+    pub fn warnings(&self) -> Warnings {
+        self.warnings.clone()
+    }
+
+    /// Moves damage out of the way, to `corrupt/`, where the next collection removes it.
+    pub(crate) fn set_aside(&self, path: &Path) -> Result<()> {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name: String = name.chars().rev().take(80).collect::<Vec<_>>().into_iter().rev().collect();
+        let target = self.dir("corrupt").join(format!("{name}.{}", lease::random_name()));
+        match fs::rename(path, &target) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(StoreError::io("set aside", path, e)),
+            _ => Ok(()),
+        }
     }
 
     pub(crate) fn dir(&self, name: &str) -> PathBuf {
@@ -184,6 +239,26 @@ fn make_dir(path: &Path) -> Result<()> {
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         other => other.context("create", path),
     }
+}
+
+/// Opens a regular file of the store; whatever else lies there is damage, and never waited for.
+pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
+    let nonblocking = rustix::fs::OFlags::NONBLOCK.bits() as i32;
+    let file = File::options().read(true).custom_flags(nonblocking).open(path)?;
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(io::Error::new(io::ErrorKind::InvalidData, "it is not a regular file")),
+    }
+}
+
+/// All bytes of a regular file of at most `limit` bytes.
+pub(crate) fn read_regular(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open_regular(path)?.take(limit + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > limit {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, format!("it has more than {limit} bytes")));
+    }
+    Ok(bytes)
 }
 
 /// Writes `bytes` to `path` through `temporary`: synced, then renamed, then the directory synced.

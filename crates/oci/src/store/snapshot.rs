@@ -245,6 +245,7 @@ impl Store {
         if let Some(path) = self.snapshot(diff_id, lower)? {
             return Ok(known(path));
         }
+        self.lease.require_writable()?;
         let lock_path = self.dir("snapshots").join(format!("{}.lock", file_name(diff_id)));
         let _lock = lock::lock(&lock_path, Mode::Exclusive).context("lock", &lock_path)?;
         let result = match self.snapshot(diff_id, lower)? {
@@ -294,10 +295,12 @@ impl Store {
             owners: self.owners,
             lower: &lower_trees,
             trash: &self.dir("tmp"),
+            limit: &self.unpack_limit,
         };
         let (applied, found) = std::thread::scope(|scope| {
-            let (stream, _) = decoder(blob).map_err(|e| fail(LayerProblem::Read(e)))?;
-            let mut stream = ReadAhead::start(scope, stream, diff_id.hasher());
+            let (stream, _) = decoder(blob, &self.unpack_limit).map_err(|e| fail(LayerProblem::Read(e)))?;
+            let stream = ReadAhead::start(scope, stream, diff_id.hasher());
+            let mut stream = stream.map_err(|e| fail(LayerProblem::Read(e)))?;
             let applied = apply(&mut stream, target, &options).map_err(|e| match e {
                 ApplyError::Lower(e) => e,
                 ApplyError::Problem(LayerProblem::Read(e)) => match e.downcast::<StoreError>() {
@@ -336,7 +339,10 @@ impl Store {
         };
         std::thread::scope(|scope| {
             for _ in 1..threads_or_all(threads).min(layers.len()) {
-                scope.spawn(work);
+                // Those there are do all of it.
+                if std::thread::Builder::new().spawn_scoped(scope, work).is_err() {
+                    break;
+                }
             }
             work();
         });
@@ -365,6 +371,7 @@ impl Store {
     fn new_tree(&self) -> Result<Scratch> {
         let id = TreeId::new(self.owners);
         self.lease.hold(&[Use::Tree(id.clone())])?;
+        self.lease.require_writable()?;
         self.lease.doom(&id);
         let scratch = Scratch { store: self.clone(), id, frozen: false };
         let upper = scratch.upper();
@@ -476,7 +483,14 @@ impl Store {
         let link = self.dir("snapshots").join(file_name(key));
         let target = Path::new("../trees").join(&id.0);
         std::os::unix::fs::symlink(&target, &temporary).context("create", &temporary)?;
-        fs::rename(&temporary, &link).context("create", &link)?;
+        match fs::rename(&temporary, &link) {
+            // A directory is no link to a tree.
+            Err(e) if e.kind() == io::ErrorKind::IsADirectory => {
+                self.set_aside(&link)?;
+                fs::rename(&temporary, &link).context("create", &link)?;
+            }
+            other => other.context("create", &link)?,
+        }
         drop(guard);
         self.lease.spare(id);
         Ok(id.fs(&self.root))

@@ -476,7 +476,8 @@ fn gnu_tar_agrees() {
         let bytes = fs::read(&file).expect("read");
         let target = store.scratch().join(format);
         fs::create_dir(&target).expect("created");
-        layer::extract_tar(bytes.as_slice(), &target, Owners::Keep, "gnu.tar").expect("extracted");
+        layer::extract_tar(bytes.as_slice(), &target, Owners::Keep, "gnu.tar", &Default::default())
+            .expect("extracted");
         assert_eq!(listing(&target), expected, "{format}");
     }
     let mut ours = Vec::new();

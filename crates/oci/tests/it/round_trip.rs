@@ -239,7 +239,7 @@ proptest! {
         let target = store.scratch().join("target");
         fs::create_dir(&target).expect("created");
         // Links to themselves are refused, all else is confined.
-        let _ = layer::extract_tar(tar.finish().as_slice(), &target, Owners::Keep, "x");
+        let _ = layer::extract_tar(tar.finish().as_slice(), &target, Owners::Keep, "x", &Default::default());
         let outside: Vec<_> = fs::read_dir(store.scratch()).expect("read").collect();
         prop_assert_eq!(outside.len(), 2);
     }

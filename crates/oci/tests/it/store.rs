@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::sync::mpsc;
 
-use crossdock_oci::store::Ingest;
+use crossdock_oci::store::{GcOptions, Ingest};
 use crossdock_oci::{Digest, Reference, Store, StoreError};
 use crossdock_platform::Platform;
 use crossdock_testkit::{LayerTar, TempStore, TinyImage};
@@ -205,10 +205,98 @@ fn damaged_records_and_foreign_directories_are_named() {
     let record = store.root().join("images").join(&files_in(&store, "images")[0]);
     fs::write(&record, "{").expect("damaged");
     let error = store.images().expect_err("damaged").to_string();
-    assert!(error.contains(record.to_str().expect("UTF-8")) && error.contains("remove this file"), "{error}");
+    assert!(error.contains(record.to_str().expect("UTF-8")) && error.contains("crossdock rmi"), "{error}");
 
     fs::write(store.root().join("version"), "7\n").expect("changed");
     assert!(matches!(Store::open(store.root()), Err(StoreError::Version { .. })));
     fs::write(store.scratch().join("something"), "").expect("written");
     assert!(matches!(Store::open(store.scratch()), Err(StoreError::Version { .. })));
+}
+
+/// What may lie where a file of the store should be.
+const DAMAGE: [&str; 5] = ["empty", "garbage", "directory", "pipe", "loop"];
+
+fn damage(path: &std::path::Path, how: &str) {
+    match how {
+        "empty" => fs::write(path, "").expect("written"),
+        "garbage" => fs::write(path, [0xff; 5000]).expect("written"),
+        other => {
+            let _ = fs::remove_file(path);
+            match other {
+                "directory" => fs::create_dir_all(path.join("x")).expect("created"),
+                "loop" => std::os::unix::fs::symlink(path, path).expect("linked"),
+                _ => {
+                    let made = std::process::Command::new("mkfifo").arg(path).status();
+                    assert!(made.expect("mkfifo runs").success());
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_damaged_record_hinders_nobody_who_gives_the_name() {
+    for how in DAMAGE {
+        let store = TempStore::new();
+        let image = TinyImage::named(&store, "app", "linux/amd64", vec![]);
+        TinyImage::named(&store, "other", "linux/amd64", vec![]);
+        let record = store
+            .root()
+            .join("images")
+            .join(files_in(&store, "images").into_iter().find(|name| name.contains("app")).expect("there"));
+        damage(&record, how);
+        assert!(matches!(store.image(&reference("app")), Err(StoreError::Record { .. })), "{how}");
+        let (readable, damaged) = store.readable_images().expect("the others");
+        assert_eq!((readable.len(), damaged.len()), (1, 1), "{how}");
+        store
+            .put_image(&reference("app"), &"linux/amd64".parse().expect("valid"), &image.manifest)
+            .expect(how);
+        assert_eq!(store.image(&reference("app")).expect(how).expect("there").images.len(), 1);
+        let told = store.warnings().take();
+        assert!(told.len() == 1 && told[0].contains("app:latest"), "{told:?}");
+        damage(&record, how);
+        store.tag(&reference("other"), &reference("app")).expect(how);
+        assert!(store.image(&reference("app")).expect(how).is_some());
+        damage(&record, how);
+        store.remove(&reference("app"), None).expect(how);
+        assert_eq!(store.images().expect("all is well").len(), 1, "{how}");
+        store.gc(&GcOptions::default()).expect(how);
+    }
+}
+
+#[test]
+fn damaged_cache_records_leases_and_snapshots_are_as_good_as_none() {
+    for how in DAMAGE {
+        let store = TempStore::new();
+        let key = Digest::of(b"step");
+        store.cache_put(&key, b"result", &[], &[]).expect("stored");
+        let record = store.root().join("cache").join(&files_in(&store, "cache")[0]);
+        damage(&record, how);
+        assert_eq!(store.cache_get(&key).expect(how), None, "{how}");
+        store.cache_put(&key, b"again", &[], &[]).expect(how);
+        assert_eq!(store.cache_get(&key).expect(how).as_deref(), Some(&b"again"[..]), "{how}");
+        damage(&record, how);
+        damage(&store.root().join("leases/0123456789abcdef"), how);
+        damage(&store.root().join("snapshots").join(format!("sha256-{}", key.hex())), how);
+        assert_eq!(store.snapshot(&key, &[]).expect(how), None);
+        store.disk_usage().expect(how);
+        store
+            .gc(&GcOptions { cache_unused_for: Some(Default::default()), ..GcOptions::default() })
+            .expect(how);
+        assert_eq!(store.cache_get(&key).expect(how), None, "{how}");
+    }
+}
+
+#[test]
+fn what_is_no_file_is_no_blob() {
+    for how in ["directory", "pipe"] {
+        let store = TempStore::new();
+        let digest = store.write_blob(b"content").expect("stored");
+        damage(&store.blob_path(&digest), how);
+        assert!(!store.contains(&digest).expect(how), "{how}");
+        assert!(store.read_blob(&digest).is_err(), "{how}");
+        store.gc(&GcOptions::default()).expect(how);
+        assert_eq!(store.write_blob(b"content").expect(how), digest);
+        assert_eq!(store.read_blob(&digest).expect(how), b"content");
+    }
 }

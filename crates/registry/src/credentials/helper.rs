@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::Credential;
-use crate::error::{Error, Result, excerpt};
+use crate::error::{Error, Result};
 use crate::secret::Secret;
 
 /// The user name that marks an identity token.
@@ -57,14 +57,13 @@ impl Helper {
 
     /// Asks for the credentials of a server.
     pub(super) fn get(&self, server: &str) -> Result<Option<Credential>> {
-        let (success, output) = self.run("get", server.as_bytes())?;
-        if !success {
-            let said = excerpt(&output);
+        let (status, output) = self.run("get", server.as_bytes())?;
+        if !status.success() {
+            let said = String::from_utf8_lossy(&output).to_lowercase();
             let nothing = ["credentials not found", "no credentials", "not found in native keychain"];
-            return if nothing.iter().any(|text| said.to_lowercase().contains(text)) {
-                Ok(None)
-            } else {
-                Err(self.failed("get", said))
+            return match nothing.iter().any(|text| said.contains(text)) {
+                true => Ok(None),
+                false => Err(self.ended("get", status)),
             };
         }
         // The output holds a secret: it is not quoted if it cannot be read.
@@ -95,9 +94,9 @@ impl Helper {
 
     /// Servers and user names.
     pub(super) fn list(&self) -> Result<Vec<(String, String)>> {
-        let (success, output) = self.run("list", b"")?;
-        if !success {
-            return Err(self.failed("list", excerpt(&output)));
+        let (status, output) = self.run("list", b"")?;
+        if !status.success() {
+            return Err(self.ended("list", status));
         }
         let all: std::collections::BTreeMap<String, String> = serde_json::from_slice(&output)
             .map_err(|_| self.failed("list", "its answer is not the JSON of a credential helper"))?;
@@ -106,17 +105,23 @@ impl Helper {
 
     fn run_or_fail(&self, action: &'static str, input: &[u8]) -> Result<()> {
         match self.run(action, input)? {
-            (true, _) => Ok(()),
-            (false, output) => Err(self.failed(action, excerpt(&output))),
+            (status, _) if status.success() => Ok(()),
+            (status, _) => Err(self.ended(action, status)),
         }
+    }
+
+    /// The error of a helper that did not succeed: how it ended, and never what it said, which may hold the secret.
+    fn ended(&self, action: &'static str, status: ExitStatus) -> Error {
+        let program = &self.program;
+        self.failed(action, format!("{status}; run \"{program} {action}\" by hand to see what it says"))
     }
 
     fn failed(&self, action: &'static str, reason: impl Into<String>) -> Error {
         Error::HelperFailed { helper: self.program.clone(), action, reason: reason.into() }
     }
 
-    /// Runs the helper; whether it succeeded, and its output.
-    fn run(&self, action: &'static str, input: &[u8]) -> Result<(bool, Vec<u8>)> {
+    /// Runs the helper; how it ended, and its output.
+    fn run(&self, action: &'static str, input: &[u8]) -> Result<(ExitStatus, Vec<u8>)> {
         let program = self.find_program().ok_or_else(|| Error::HelperMissing {
             helper: self.program.clone(),
             path: self.named_in.clone(),
@@ -133,7 +138,7 @@ impl Helper {
             let _ = child.kill();
         }
         let status = child.wait().map_err(|e| self.failed(action, e.to_string()))?;
-        result.map(|output| (status.success(), output))
+        result.map(|output| (status, output))
     }
 
     fn converse(&self, child: &mut Child, action: &'static str, input: &[u8]) -> Result<Vec<u8>> {
@@ -144,11 +149,13 @@ impl Helper {
         let _ = stdin.write_all(input);
         drop(stdin);
         let (sender, receiver) = mpsc::channel();
-        std::thread::spawn(move || {
+        let read = move || {
             let mut output = Vec::new();
             let result = stdout.take(ANSWER_SIZE_MAX).read_to_end(&mut output).map(|_| output);
             let _ = sender.send(result);
-        });
+        };
+        let reader = std::thread::Builder::new().spawn(read);
+        reader.map_err(|e| self.failed(action, format!("no thread for its answer: {e}")))?;
         match receiver.recv_timeout(self.timeout) {
             Ok(Ok(output)) => Ok(output),
             Ok(Err(e)) => Err(self.failed(action, e.to_string())),

@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 
 use crossdock_oci::error::StoreError;
 use crossdock_oci::manifest::{Descriptor, Document, Manifest, ParseDocumentError};
-use crossdock_oci::store::Ingest;
+use crossdock_oci::store::{DOCUMENT_SIZE_MAX, Ingest};
 use crossdock_oci::{Digest, ImageConfig, Reference, Store};
 use crossdock_platform::Platform;
 
@@ -227,6 +227,12 @@ impl Pull<'_> {
 
     /// Fetches the configuration, which tells the platform and the layers' uncompressed digests.
     fn configured(&self, descriptor: Descriptor, manifest: Manifest, named: bool) -> Result<Image> {
+        let Descriptor { digest, size, .. } = &manifest.config;
+        if *size > DOCUMENT_SIZE_MAX {
+            // Nobody could read it, so it is not fetched.
+            let (digest, size) = (digest.clone(), *size);
+            return Err(StoreError::TooLarge { digest, size, limit: DOCUMENT_SIZE_MAX }.into());
+        }
         self.download(&manifest.config, "config", &Stop::never())?;
         let bytes = self.store.read_descriptor(&manifest.config)?;
         // Artifacts have configurations of their own, which say nothing here.
