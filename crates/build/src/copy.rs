@@ -8,7 +8,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 
 use crossdock_oci::digest::{Digest, Hasher};
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid};
@@ -370,12 +370,24 @@ fn copy_one(walk: &Walk<'_>, entry: &Entry, target: &[u8]) -> Result<(), CopyErr
         FileType::Fifo => {
             let made = rustix::fs::mknodat(&parent, name, FileType::Fifo, Mode::from(0o600), 0);
             at(target, made.map_err(io::Error::from))?;
-            let mode = Mode::from_raw_mode(walk.options.mode_of(entry));
+            // Not by its name, which would follow a link that somebody has put there since.
+            let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let fifo =
+                at(target, rustix::fs::openat(&parent, name, flags, Mode::empty()).map_err(io::Error::from))?;
+            let stat = at(target, rustix::fs::fstat(&fifo).map_err(io::Error::from))?;
+            if FileType::from_raw_mode(stat.st_mode) != FileType::Fifo {
+                return at(
+                    target,
+                    Err(io::Error::other("somebody has replaced the FIFO that was made here")),
+                );
+            }
             let (uid, gid) = walk.options.owner_of(entry);
             let owner = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
-            let result = rustix::fs::chownat(&parent, name, owner.0, owner.1, AtFlags::SYMLINK_NOFOLLOW);
+            let result = rustix::fs::chownat(&fifo, "", owner.0, owner.1, AtFlags::EMPTY_PATH);
             at(target, tolerate_unmapped(result))?;
-            at(target, rustix::fs::chmodat(&parent, name, mode, AtFlags::empty()).map_err(io::Error::from))
+            let mode = Mode::from_raw_mode(walk.options.mode_of(entry));
+            let itself = format!("/proc/self/fd/{}", fifo.as_raw_fd());
+            at(target, rustix::fs::chmod(itself, mode).map_err(io::Error::from))
         }
         // A socket is an address of a running process and nothing without it.
         FileType::Socket => Ok(()),

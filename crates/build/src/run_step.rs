@@ -2,9 +2,12 @@
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
-use std::io::{BufRead, BufReader, Read};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::{PermissionsExt, chown, fchown};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use crossdock_dockerfile::Lines;
 use crossdock_dockerfile::ignore::{Ignore, clean};
@@ -14,7 +17,7 @@ use crossdock_dockerfile::parser::heredoc_of_word;
 use crossdock_oci::store::TemporaryDirectory;
 use crossdock_oci::store::{CacheMount, Scratch, Sharing as CacheSharing};
 use crossdock_sandbox as sandbox;
-use rustix::fs::CWD;
+use rustix::fs::{CWD, FileType};
 use rustix::mount::{MoveMountFlags, UnmountFlags, move_mount, unmount};
 
 use crate::copy::{self, CopyOptions, Placement};
@@ -33,7 +36,7 @@ const PIPES: &str = "/dev/pipes";
 /// What a mount needs while the command runs.
 enum Prepared {
     Bind {
-        source: PathBuf,
+        source: Bound,
         writable: bool,
     },
     Cache {
@@ -41,7 +44,7 @@ enum Prepared {
         sharing: Sharing,
         mode: u32,
         owner: (u32, u32),
-        initial: Option<PathBuf>,
+        initial: Option<Bound>,
     },
     Tmpfs {
         size: Option<u64>,
@@ -57,6 +60,10 @@ enum Prepared {
     /// Nothing: a secret that is not required and was not given, or that goes to the environment only.
     Nothing,
 }
+
+/// A file or directory that was looked up inside its tree. It stays the same one until the command runs, whatever its path leads to
+/// by then.
+type Bound = Arc<OwnedFd>;
 
 struct PreparedMount {
     what: Prepared,
@@ -280,7 +287,7 @@ impl StageRun<'_, '_, '_> {
         Ok(PreparedMount { what, target, read_only: mount.read_only })
     }
 
-    /// The path of a bind source on this machine; its content enters `key` where one is given.
+    /// The source of a bind; its content enters `key` where one is given.
     fn bind_source(
         &self,
         from: Option<&str>,
@@ -288,7 +295,7 @@ impl StageRun<'_, '_, '_> {
         key: Option<&mut Key>,
         kept: &mut Kept,
         lines: Lines,
-    ) -> Result<PathBuf, BuildError> {
+    ) -> Result<Bound, BuildError> {
         let origin = from.map(|from| self.origin(from, lines)).transpose()?;
         let relative = clean(&format!("/{}", source.unwrap_or_default())).split_off(1);
         let layers = match &origin {
@@ -297,9 +304,10 @@ impl StageRun<'_, '_, '_> {
         };
         if matches!(origin, Some(Origin::Scratch)) {
             let directory = self.engine.temporary().map_err(|e| e.at(lines))?;
-            let path = directory.path().to_path_buf();
+            let empty =
+                Tree::open(directory.path(), Ignore::default()).and_then(|tree| tree.root().try_clone());
             kept.directories.push(directory);
-            return Ok(path);
+            return Ok(Arc::new(empty.map_err(|e| ErrorKind::io("mount scratch", e).at(lines))?));
         }
         let tree = self.tree(origin.as_ref(), layers.as_ref().map(|(layers, _)| layers.as_slice()), lines)?;
         let shown = from.map_or("the build context".to_string(), |from| format!("\"{from}\""));
@@ -351,9 +359,7 @@ impl StageRun<'_, '_, '_> {
         };
         // Resolved inside the root again, so that a link in the tree cannot name a file of this machine.
         let inside = Tree::open(&base, Ignore::default()).map_err(failed)?;
-        let fd = inside.open_at(&relative, rustix::fs::OFlags::PATH).map_err(failed)?;
-        let real = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&fd));
-        std::fs::read_link(real).map_err(failed)
+        inside.open_at(&relative, rustix::fs::OFlags::PATH).map(Arc::new).map_err(failed)
     }
 }
 
@@ -362,6 +368,7 @@ impl StageRun<'_, '_, '_> {
 struct Guards {
     caches: Vec<CacheMount>,
     scratches: Vec<Scratch>,
+    directories: Vec<TemporaryDirectory>,
 }
 
 impl Guards {
@@ -373,22 +380,14 @@ impl Guards {
         let target = PathBuf::from(&mount.target);
         let kind = match &mount.what {
             Prepared::Nothing => return Ok(None),
-            Prepared::Bind { source, writable: true } if source.is_dir() => {
-                // `rw`: the command may write, and what it writes is dropped.
-                let scratch = engine.env.store.new_scratch()?;
-                let kind = sandbox::MountKind::Overlay {
-                    lower: vec![source.clone()],
-                    upper: scratch.upper(),
-                    work: scratch.work(),
-                };
-                self.scratches.push(scratch);
-                kind
-            }
+            Prepared::Bind { source, writable: true } => self.writable(engine, source)?,
             Prepared::Bind { source, .. } => {
-                sandbox::MountKind::Bind { source: source.clone().into(), recursive: true }
+                sandbox::MountKind::Bind { source: opened(source)?.into(), recursive: true }
             }
             Prepared::Socket { path } => {
-                sandbox::MountKind::Bind { source: path.clone().into(), recursive: false }
+                // To connect, nobody has to change the socket's file.
+                let kind = sandbox::MountKind::Bind { source: path.clone().into(), recursive: false };
+                return Ok(Some(sandbox::Mount { kind, target, read_only: true }));
             }
             Prepared::Tmpfs { size } => sandbox::MountKind::Tmpfs { size: *size, mode: 0o1777 },
             Prepared::File { content, mode, owner: (uid, gid) } => sandbox::MountKind::File {
@@ -403,43 +402,70 @@ impl Guards {
                     Sharing::Private => CacheSharing::Private,
                     Sharing::Locked => CacheSharing::Locked,
                 };
-                let cache = engine.env.store.cache_mount(id, sharing)?;
+                let fill = |path: &Path| fill_cache(path, *mode, *owner, initial.as_ref());
+                let cache = engine.env.store.cache_mount(id, sharing, fill)?;
                 let path = cache.path().to_path_buf();
-                if is_empty(&path)? {
-                    prepare_cache(&path, *mode, *owner, initial.as_deref())?;
-                }
                 self.caches.push(cache);
                 sandbox::MountKind::Bind { source: path.into(), recursive: false }
             }
         };
         Ok(Some(sandbox::Mount { kind, target, read_only: mount.read_only }))
     }
+
+    /// `rw`: the command may write, and what it writes is dropped.
+    fn writable(&mut self, engine: &Engine<'_>, source: &Bound) -> Result<sandbox::MountKind, ErrorKind> {
+        let failed = |e: io::Error| ErrorKind::io("prepare a writable mount", e);
+        let stat = rustix::fs::fstat(source).map_err(|e| failed(e.into()))?;
+        let itself = PathBuf::from(format!("/proc/self/fd/{}", source.as_raw_fd()));
+        let mount = match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Directory => {
+                let scratch = engine.env.store.new_scratch()?;
+                let upper = sandbox::Upper { upper: scratch.upper(), work: scratch.work(), volatile: false };
+                let mount = sandbox::overlay_fd(&[itself], Some(&upper)).map_err(ErrorKind::Overlay)?;
+                self.scratches.push(scratch);
+                mount
+            }
+            FileType::RegularFile => {
+                let directory = engine.temporary()?;
+                let mut copy = File::create_new(directory.path().join("file")).map_err(failed)?;
+                File::open(itself).and_then(|mut file| io::copy(&mut file, &mut copy)).map_err(failed)?;
+                // A single id cannot give files away.
+                let _ = fchown(&copy, Some(stat.st_uid), Some(stat.st_gid));
+                let mode = rustix::fs::Mode::from_raw_mode(stat.st_mode);
+                rustix::fs::fchmod(&copy, mode).map_err(|e| failed(e.into()))?;
+                self.directories.push(directory);
+                copy.into()
+            }
+            _ => {
+                let kind = "a device, FIFO or socket cannot be mounted writable: leave out rw".to_string();
+                return Err(ErrorKind::Dockerfile(kind));
+            }
+        };
+        Ok(sandbox::MountKind::Bind { source: mount.into(), recursive: false })
+    }
 }
 
-fn is_empty(directory: &Path) -> Result<bool, ErrorKind> {
-    let mut entries = std::fs::read_dir(directory)
-        .map_err(|e| ErrorKind::io(format!("read the cache {}", directory.display()), e))?;
-    Ok(entries.next().is_none())
+fn opened(source: &Bound) -> Result<OwnedFd, ErrorKind> {
+    source.try_clone().map_err(|e| ErrorKind::io("keep a mount's source open", e))
 }
 
-/// Content, owner and mode of a cache directory that was just made.
-fn prepare_cache(
+/// First content, owner and mode of a cache directory that was just made.
+fn fill_cache(
     path: &Path,
     mode: u32,
     (uid, gid): (u32, u32),
-    initial: Option<&Path>,
+    initial: Option<&Bound>,
 ) -> Result<(), ErrorKind> {
-    let failed = |e: std::io::Error| ErrorKind::io(format!("prepare the cache {}", path.display()), e);
+    let failed = |e: io::Error| ErrorKind::io(format!("prepare the cache {}", path.display()), e);
     if let Some(initial) = initial {
-        let source = Tree::open(initial, Ignore::default()).map_err(failed)?;
+        let source = Tree::new(opened(initial)?);
         let target = Tree::open(path, Ignore::default()).map_err(failed)?;
         let start = source.entry("").map_err(failed)?;
         copy::copy(&source, &start, target.root(), b"", Placement::Exact, &CopyOptions::default())?;
     }
     // A single id cannot give files away; the cache then belongs to the only user there is.
-    let _ = std::os::unix::fs::chown(path, Some(uid), Some(gid));
-    let permissions = std::os::unix::fs::PermissionsExt::from_mode(mode);
-    std::fs::set_permissions(path, permissions).map_err(failed)
+    let _ = chown(path, Some(uid), Some(gid));
+    std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).map_err(failed)
 }
 
 /// Runs the command, passing on its output line by line.

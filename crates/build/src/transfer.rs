@@ -179,9 +179,11 @@ impl StageRun<'_, '_, '_> {
 
     /// `--chown` and USER: ids by number or by the names in the image.
     pub fn owner(&self, text: &str, lines: Lines) -> Result<(u32, u32), BuildError> {
-        let numeric = |text: &str| text.parse::<u32>().ok();
+        let numeric = |text: &str| {
+            crossdock_sandbox::user::id(text).map_err(|e| ErrorKind::Dockerfile(e.to_string()).at(lines))
+        };
         let (user, group) = text.split_once(':').unwrap_or((text, text));
-        if let (Some(uid), Some(gid)) = (numeric(user), numeric(group)) {
+        if let (Some(uid), Some(gid)) = (numeric(user)?, numeric(group)?) {
             return Ok((uid, gid));
         }
         let user = match self.state.layers.is_empty() {

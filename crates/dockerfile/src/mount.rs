@@ -109,7 +109,7 @@ const KEYS: [&str; 17] = [
 /// Parses the value of `--mount`. The error is a sentence without place.
 pub fn parse(value: &str) -> Result<Mount, String> {
     let mut kind = "bind".to_string();
-    let (mut from, mut source, mut target, mut id, mut env, mut sharing) =
+    let (mut from, mut source, mut target, mut name, mut env, mut sharing) =
         (None, None, None, None, None, None);
     let (mut read_only, mut required, mut size, mut mode, mut uid, mut gid) =
         (None, None, None, None, None, None);
@@ -127,6 +127,11 @@ pub fn parse(value: &str) -> Result<Mount, String> {
             let v = text()?;
             u32::from_str_radix(&v, radix).map_err(|_| format!("invalid value {v} for {key}"))
         };
+        // As for USER: larger ones are "no id", or negative, to the kernel or its tools.
+        let id = |n: u32| match n {
+            0..=0x7fff_ffff => Ok(n),
+            _ => Err(format!("{key} {n} is out of range (0 to 2147483647)")),
+        };
         match key.as_str() {
             "type" => kind = text()?.to_ascii_lowercase(),
             "from" => from = Some(text()?),
@@ -135,12 +140,12 @@ pub fn parse(value: &str) -> Result<Mount, String> {
             "readonly" | "ro" => read_only = Some(flag()?),
             "readwrite" | "rw" => read_only = Some(!flag()?),
             "required" => required = Some(flag()?),
-            "id" => id = Some(text()?),
+            "id" => name = Some(text()?),
             "env" => env = Some(text()?),
             "size" => size = Some(bytes(&text()?).ok_or_else(|| format!("invalid value for {key}"))?),
             "mode" => mode = Some(number(8)?),
-            "uid" => uid = Some(number(10)?),
-            "gid" => gid = Some(number(10)?),
+            "uid" => uid = Some(id(number(10)?)?),
+            "gid" => gid = Some(id(number(10)?)?),
             "sharing" => {
                 sharing = Some(match text()?.to_ascii_lowercase().as_str() {
                     "shared" => Sharing::Shared,
@@ -169,6 +174,7 @@ pub fn parse(value: &str) -> Result<Mount, String> {
     only(required.is_some(), "required", &["secret", "ssh"])?;
     only(mode.is_some(), "mode", &["cache", "secret", "ssh"])?;
     only(uid.is_some() || gid.is_some(), "uid and gid", &["cache", "secret", "ssh"])?;
+    let id = name;
     only(id.is_some(), "id", &["cache", "secret", "ssh"])?;
     let (uid, gid) = (uid.unwrap_or(0), gid.unwrap_or(0));
     let needs_target = matches!(kind.as_str(), "bind" | "cache" | "tmpfs");
@@ -293,6 +299,10 @@ mod tests {
         let mount = parse("type=cache,dst=/c,sharing=locked,mode=0700,uid=5").expect("cache");
         let MountKind::Cache { sharing, mode, uid, .. } = mount.kind else { panic!("a cache was written") };
         assert_eq!((sharing, mode, uid, mount.read_only), (Sharing::Locked, 0o700, 5, false));
+        for bad in ["uid=4294967295", "gid=2147483648", "uid=-1", "uid=99999999999"] {
+            let error = parse(&format!("type=cache,dst=/c,{bad}")).expect_err(bad);
+            assert!(error.contains("out of range") || error.contains("invalid value"), "{error}");
+        }
         assert_eq!(
             parse("type=tmpfs,target=/t,size=2m").expect("tmpfs").kind,
             MountKind::Tmpfs { size: Some(2 << 20) }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Read};
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -18,6 +19,7 @@ use crossdock_oci::{Descriptor, Index, Reference, Store, media_type};
 use crossdock_platform::Platform;
 use crossdock_registry::transfer::{PushOptions, push};
 use crossdock_sandbox::emulator;
+use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 
 use super::cache;
 use super::check::{self, Method};
@@ -292,7 +294,9 @@ fn input(remote: &Remote<'_>, args: &BuildArgs) -> Result<Input> {
     if file_is_stdin {
         let mut dockerfile = Vec::new();
         read_dockerfile(std::io::stdin(), &mut dockerfile, "standard input")?;
-        let ignore = read_ignore(&[context.join(".dockerignore")])?;
+        let path = context.join(".dockerignore");
+        let path = if temporary.is_some() { within(&context, &path) } else { Some(path) };
+        let ignore = read_ignore(path.as_slice())?;
         return Ok(Input {
             dockerfile,
             name: "-".into(),
@@ -301,16 +305,23 @@ fn input(remote: &Remote<'_>, args: &BuildArgs) -> Result<Input> {
             _temporary: temporary,
         });
     }
+    // Links of a context from elsewhere must not lead to files of this machine, whose lines an error would show.
+    let inside = |path: PathBuf| if temporary.is_some() { within(&context, &path) } else { Some(path) };
     let path = match &args.file {
         // In a context from elsewhere, --file is a path in it; else a path here, as buildx has it.
-        Some(file) if temporary.is_some() => context.join(file),
+        Some(file) if temporary.is_some() => inside(context.join(file))
+            .with_context(|| format!("the context has no Dockerfile {}", file.display()))?,
         Some(file) => file.clone(),
         None => {
             // The first that is there: buildx's names, then podman's.
             let names = ["Dockerfile", "dockerfile", "Containerfile"].map(|name| context.join(name));
-            names.iter().find(|path| path.exists()).unwrap_or(&names[0]).clone()
+            let mut there = names.iter().filter(|path| path.exists()).filter_map(|path| inside(path.clone()));
+            there.next().unwrap_or_else(|| context.join("Dockerfile"))
         }
     };
+    if args.file.is_none() && temporary.is_some() && inside(path.clone()).is_none() {
+        bail!("the context has no Dockerfile (give the path of another one in it with --file)");
+    }
     // What the user names may be a pipe; what a context holds is a file.
     let kinds = if args.file.is_some() && temporary.is_none() { Kinds::Any } else { Kinds::Regular };
     let dockerfile = read_whole(&path, parser::SIZE_MAX as u64, kinds).with_context(|| {
@@ -319,9 +330,20 @@ fn input(remote: &Remote<'_>, args: &BuildArgs) -> Result<Input> {
     })?;
     let mut own_ignore = path.clone().into_os_string();
     own_ignore.push(".dockerignore");
-    let ignore = read_ignore(&[PathBuf::from(own_ignore), context.join(".dockerignore")])?;
+    let ignores = [PathBuf::from(own_ignore), context.join(".dockerignore")];
+    let ignore = read_ignore(&ignores.into_iter().filter_map(inside).collect::<Vec<_>>())?;
     let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
     Ok(Input { dockerfile, name, context: Some(context), ignore, _temporary: temporary })
+}
+
+/// Where a path of a context leads when the context is the root of all its links; `None` if nowhere.
+fn within(context: &Path, path: &Path) -> Option<PathBuf> {
+    let relative = path.strip_prefix(context).unwrap_or(path);
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    let root = rustix::fs::open(context, flags, Mode::empty()).ok()?;
+    let file = openat2(&root, relative, flags, Mode::empty(), resolve).ok()?;
+    std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).ok()
 }
 
 /// The first ignore file that is there.

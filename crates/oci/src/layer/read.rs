@@ -230,8 +230,8 @@ impl<R: BufRead> Reader<R> {
             path,
             link: until_nul(&header[157..257]).to_vec(),
             mode: (field(100..108) & 0o7777) as u32,
-            uid: field(108..116) as u32,
-            gid: field(116..124) as u32,
+            uid: id(field(108..116)),
+            gid: id(field(116..124)),
             mtime: (field(136..148), 0),
             device: (field(329..337) as u32, field(337..345) as u32),
             size,
@@ -241,6 +241,10 @@ impl<R: BufRead> Reader<R> {
         entry.path = extended.path.unwrap_or(entry.path);
         entry.link = extended.link.unwrap_or(entry.link);
         let sparse = apply_records(&mut entry, &extended.records)?;
+        if [entry.uid, entry.gid].contains(&NO_ID) {
+            let path = String::from_utf8_lossy(&entry.path).into_owned();
+            return bad(format!("{path:?} has a user or group id that is out of range (0 to {})", NO_ID - 1));
+        }
         // The whole name decides: that in the header may be cut behind a slash.
         entry.kind = kind(header[156], &entry.path);
         let sparse = sparse.filter(|_| entry.kind == Kind::File);
@@ -389,8 +393,8 @@ fn apply_records(entry: &mut Entry, records: &[(Vec<u8>, Vec<u8>)]) -> Result<Op
             b"path" => entry.path = value.clone(),
             b"linkpath" => entry.link = value.clone(),
             b"size" => entry.size = decimal()?,
-            b"uid" => entry.uid = u32::try_from(decimal()?).unwrap_or(u32::MAX - 1),
-            b"gid" => entry.gid = u32::try_from(decimal()?).unwrap_or(u32::MAX - 1),
+            b"uid" => entry.uid = id(decimal()?),
+            b"gid" => entry.gid = id(decimal()?),
             b"mtime" => match text().and_then(parse_time) {
                 Some(time) => entry.mtime = time,
                 None => return bad("extended header mtime is not a time"),
@@ -480,9 +484,26 @@ fn number(field: &[u8]) -> Option<i64> {
     if text.is_empty() { Some(0) } else { i64::from_str_radix(text, 8).ok() }
 }
 
+/// What chown(2) takes for "as it is"; no id.
+const NO_ID: u32 = u32::MAX;
+
+/// A user or group id of an archive; [`NO_ID`] for what is out of range.
+fn id(number: impl TryInto<u32>) -> u32 {
+    number.try_into().unwrap_or(NO_ID)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ids_out_of_range_do_not_become_others() {
+        assert_eq!((id(0i64), id(1000i64), id(4_294_967_294i64)), (0, 1000, 4_294_967_294));
+        for number in [-1i64, 1 << 32, (1 << 32) + 5, i64::MAX] {
+            assert_eq!(id(number), NO_ID, "{number}");
+        }
+        assert_eq!(id(u64::MAX), NO_ID);
+    }
 
     #[test]
     fn numbers_of_all_kinds() {

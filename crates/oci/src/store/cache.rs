@@ -83,7 +83,15 @@ impl Store {
     }
 
     /// The directory of a cache mount, locked as `sharing` says until the result is dropped. Waits for others.
-    pub fn cache_mount(&self, id: &str, sharing: Sharing) -> Result<CacheMount> {
+    ///
+    /// `fill` gives a new directory its owner, mode and first content. It works where no command has the directory mounted, since
+    /// that could put links in its way; what it has made is moved to its place when it is complete.
+    pub fn cache_mount<E: From<StoreError>>(
+        &self,
+        id: &str,
+        sharing: Sharing,
+        fill: impl FnOnce(&Path) -> Result<(), E>,
+    ) -> Result<CacheMount, E> {
         self.lease.require_writable()?;
         let base = self.dir("cachemounts").join(mount_name(id));
         for n in 0u32.. {
@@ -104,12 +112,39 @@ impl Store {
             };
             let Some(lock) = lock else { continue };
             let path = dir.join("data");
-            make_dir(&path)?;
+            if !path.exists() {
+                self.fill_cache_mount(&dir, &path, fill)?;
+            }
             // When it was last used, for collections.
             let _ = lock.set_times(FileTimes::new().set_modified(SystemTime::now()));
             return Ok(CacheMount { path, _lock: lock });
         }
         unreachable!("each number was locked by another process")
+    }
+
+    fn fill_cache_mount<E: From<StoreError>>(
+        &self,
+        dir: &Path,
+        path: &Path,
+        fill: impl FnOnce(&Path) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let lock_path = dir.join("fill.lock");
+        let _lock = lock::lock(&lock_path, Mode::Exclusive).context("lock", &lock_path)?;
+        // Another process may have done it meanwhile.
+        if path.exists() {
+            return Ok(());
+        }
+        let new = dir.join("new");
+        // Of one that was killed.
+        match fs::remove_dir_all(&new) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                return Err(StoreError::io("remove", &new, e).into());
+            }
+            _ => {}
+        }
+        make_dir(&new)?;
+        fill(&new)?;
+        Ok(fs::rename(&new, path).context("create", path)?)
     }
 }
 
@@ -133,7 +168,7 @@ pub struct CacheMount {
 }
 
 impl CacheMount {
-    /// The directory to mount; made with mode 0700, the caller sets mode and owner.
+    /// The directory to mount.
     pub fn path(&self) -> &Path {
         &self.path
     }

@@ -199,14 +199,14 @@ fn the_least_recently_used_cache_goes_first() {
 #[test]
 fn cache_mounts_are_shared_as_asked() {
     let store = TempStore::new();
-    let first = store.cache_mount("/root/.cache", Sharing::Shared).expect("locked");
-    let second = store.cache_mount("/root/.cache", Sharing::Shared).expect("locked");
+    let first = store.cache_mount("/root/.cache", Sharing::Shared, unfilled).expect("locked");
+    let second = store.cache_mount("/root/.cache", Sharing::Shared, unfilled).expect("locked");
     assert_eq!(first.path(), second.path());
     fs::write(first.path().join("f"), "1").expect("written");
-    let private = store.cache_mount("/root/.cache", Sharing::Private).expect("locked");
+    let private = store.cache_mount("/root/.cache", Sharing::Private, unfilled).expect("locked");
     assert_ne!(private.path(), first.path());
     assert!(private.path().starts_with(store.root()));
-    let other = store.cache_mount("../../etc", Sharing::Shared).expect("locked");
+    let other = store.cache_mount("../../etc", Sharing::Shared, unfilled).expect("locked");
     assert!(
         other.path().canonicalize().expect("there").starts_with(store.root().canonicalize().expect("there"))
     );
@@ -218,7 +218,7 @@ fn cache_mounts_are_shared_as_asked() {
     let (send, receive) = std::sync::mpsc::channel();
     let session = store.session();
     let waiting = std::thread::spawn(move || {
-        let locked = session.cache_mount("/root/.cache", Sharing::Locked).expect("locked");
+        let locked = session.cache_mount("/root/.cache", Sharing::Locked, unfilled).expect("locked");
         send.send(()).expect("received");
         fs::read_to_string(locked.path().join("f")).expect("what the first wrote")
     });
@@ -256,4 +256,32 @@ fn a_tree_of_another_boot_counts_only_if_it_was_settled() {
     assert_eq!((report.snapshots, report.blobs), (1, 0));
     store.settle().expect("synced");
     assert!(again.path.with_file_name("synced").exists());
+}
+
+/// A cache mount without first content.
+fn unfilled(_: &std::path::Path) -> Result<(), crossdock_oci::error::StoreError> {
+    Ok(())
+}
+
+#[test]
+fn a_cache_mount_is_filled_once_and_never_in_place() {
+    let session = TempStore::new();
+    let fill = |text: &'static str| {
+        move |path: &std::path::Path| -> Result<(), crossdock_oci::error::StoreError> {
+            assert_ne!(path.file_name().expect("a name"), "data", "nobody may have it mounted");
+            std::fs::write(path.join("first"), text).expect("written");
+            Ok(())
+        }
+    };
+    let failed = session.cache_mount("c", Sharing::Shared, |path| {
+        std::fs::write(path.join("half"), "").expect("written");
+        Err(crossdock_oci::error::StoreError::UnknownImage("x".into()))
+    });
+    assert!(failed.is_err());
+    let path = session.cache_mount("c", Sharing::Shared, fill("1")).expect("filled").path().to_path_buf();
+    assert!(!path.join("half").exists(), "what a failed attempt has left is gone");
+    // Also one that a command has emptied.
+    std::fs::remove_file(path.join("first")).expect("removed");
+    session.cache_mount("c", Sharing::Shared, fill("2")).expect("there");
+    assert!(!path.join("first").exists());
 }
