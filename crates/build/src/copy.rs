@@ -78,6 +78,7 @@ pub enum CopyError {
 }
 
 fn at<T>(path: &[u8], result: io::Result<T>) -> Result<T, CopyError> {
+    let path = if path.is_empty() { b"." } else { path };
     result.map_err(|error| CopyError::Io { path: shown(path), error })
 }
 
