@@ -18,6 +18,7 @@ mod machine;
 mod manifest;
 mod mounts;
 mod outputs;
+mod reach;
 mod remote;
 mod robustness;
 mod run;
