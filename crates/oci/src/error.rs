@@ -225,7 +225,7 @@ pub enum LayerProblem {
 
 impl StoreError {
     /// An I/O failure with its path; a full file system gets its own kind.
-    pub(crate) fn io(
+    pub fn io(
         action: &'static str,
         path: impl AsRef<Path>,
         source: impl Into<io::Error>,

@@ -79,6 +79,17 @@ fn load_names_nothing_that_is_not_whole() {
 }
 
 #[test]
+fn a_copy_without_room_names_the_store() {
+    let world = world();
+    world.file("other/noise", noise(8_000_000));
+    world.file("other/Dockerfile", "FROM scratch\nCOPY noise /\n");
+    let build = "small build -q -t copied $D/../context/other";
+    let ran = script(&world, 4, &format!("{build}; echo $?; more; {build} >/dev/null; echo $?"));
+    assert_eq!(ran.out, "1\n0\n", "{ran:?}");
+    assert!(ran.err.contains("disk/store") && ran.err.contains("/noise (0 bytes free"), "{ran:?}");
+}
+
+#[test]
 fn a_pull_goes_on_when_there_is_room() {
     let world = world();
     let registry = Registry::start(&world);
