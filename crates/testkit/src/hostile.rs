@@ -3,6 +3,7 @@
 //! Every input is a function of a seed and a number, so that a failure can be repeated from what it prints. The tests
 //! try inputs for a second; `cargo xtask soak hostile/parsers` sets [`INPUTS`] and tries thousands.
 
+use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -298,7 +299,8 @@ impl Watch {
             let taken = self.milliseconds().saturating_sub(self.since.load(Ordering::SeqCst));
             if !self.idle.load(Ordering::SeqCst) && taken > limit {
                 let number = self.number.load(Ordering::SeqCst);
-                eprintln!("{name}: input {number} of seed {seed} hangs");
+                // Not by a macro, whose output the test harness keeps until the test ends.
+                let _ = writeln!(std::io::stderr(), "{name}: input {number} of seed {seed} hangs");
                 std::process::abort();
             }
         }
