@@ -15,8 +15,25 @@ pub struct Line {
 }
 
 pub const KINDS: &[&str] = &[
-    "pull", "build", "build-push", "build-tar", "build-local", "push", "prune", "prune-all", "load-docker", "load-oci",
-    "save", "rmi", "tag", "create", "annotate", "manifest-push", "manifest-rm", "run", "copy",
+    "pull",
+    "build",
+    "build-push",
+    "build-tar",
+    "build-local",
+    "push",
+    "prune",
+    "prune-all",
+    "load-docker",
+    "load-oci",
+    "save",
+    "rmi",
+    "tag",
+    "create",
+    "annotate",
+    "manifest-push",
+    "manifest-rm",
+    "run",
+    "copy",
 ];
 
 /// Names that the commands share.

@@ -127,6 +127,7 @@ fn resize(disk: &Path, kib: u64) -> Result<()> {
 }
 
 fn used_kib(disk: &Path) -> Result<u64> {
-    let stat = rustix::fs::statvfs(disk).with_context(|| format!("ask for the room of {}", disk.display()))?;
+    let stat =
+        rustix::fs::statvfs(disk).with_context(|| format!("ask for the room of {}", disk.display()))?;
     Ok((stat.f_blocks - stat.f_bfree) * stat.f_frsize / 1024)
 }

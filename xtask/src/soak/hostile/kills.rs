@@ -53,14 +53,24 @@ pub fn kills(world: &World, seed: u64, moments: u64) -> Result<()> {
         let latest = usual[kind].as_micros() as u64 * 11 / 10;
         let moment = Duration::from_micros(random.below(latest));
         let again = moment_of(world, &line, kill, moment, &mut random)
-            .and_then(|time| if number % PRUNE_EVERY == 0 { world.check_pruned().map(|()| time) } else { Ok(time) })
-            .with_context(|| format!("moment {number} of seed {seed}: {kill:?} after {moment:?} of {:?}", line.args))?;
+            .and_then(
+                |time| if number % PRUNE_EVERY == 0 { world.check_pruned().map(|()| time) } else { Ok(time) },
+            )
+            .with_context(|| {
+                format!("moment {number} of seed {seed}: {kill:?} after {moment:?} of {:?}", line.args)
+            })?;
         usual.insert(*kind, (usual[kind] + again) / 2);
     }
     world.check_pruned().with_context(|| format!("after all moments of seed {seed}"))
 }
 
-fn moment_of(world: &World, line: &Line, kill: Kill, moment: Duration, random: &mut Random) -> Result<Duration> {
+fn moment_of(
+    world: &World,
+    line: &Line,
+    kill: Kill,
+    moment: Duration,
+    random: &mut Random,
+) -> Result<Duration> {
     prepare(world, line)?;
     let mut second = match kill {
         Kill::Registry => Some(Server::start(&world.crossdock, &world.directory, "victim")?),

@@ -17,7 +17,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use super::{Case, Verdict, ending, kept, limited, run_job};
-use crate::tools::{build_release, checkout, require};
+use crate::tools::{checkout, release, require};
 use world::World;
 
 /// How much is done.
@@ -46,7 +46,7 @@ pub fn soak(wanted: &[&str], seed: u64, is_quick: bool, again: bool) -> Result<V
     let size = if is_quick { QUICK } else { FULL };
     let directory = checkout().join("target/soak/hostile");
     std::fs::create_dir_all(&directory)?;
-    let crossdock = kept(&build_release()?, &directory)?;
+    let crossdock = kept(&release("crossdock")?, &directory)?;
     let place = Place { crossdock, directory, myself: std::env::current_exe()? };
     let mut cases = Vec::new();
     for (job, count) in [("kills", size.kills.0), ("crowd", size.crowds), ("disk", size.disks)] {
@@ -102,7 +102,9 @@ impl Place {
 
 /// `hostile JOB SEED MOMENTS CROSSDOCK DIRECTORY`: one case, in a process of its own.
 pub fn case(args: &[&str]) -> Result<()> {
-    let &[job, seed, moments, crossdock, directory] = args else { bail!("hostile: wrong number of arguments") };
+    let &[job, seed, moments, crossdock, directory] = args else {
+        bail!("hostile: wrong number of arguments")
+    };
     let seed: u64 = seed.parse().context("the seed is no number")?;
     let moments: u64 = moments.parse().context("the number of moments is no number")?;
     let directory = Path::new(directory);
