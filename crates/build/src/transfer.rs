@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use crossdock_dockerfile::Lines;
 use crossdock_dockerfile::ignore::{Ignore, clean};
 use crossdock_dockerfile::instruction::{Instruction, Transfer};
-use crossdock_oci::{Digest, StoreError};
 use crossdock_oci::layer::extract_tar;
 use crossdock_oci::store::{Owners, Scratch, TemporaryDirectory};
+use crossdock_oci::{Digest, StoreError};
 use crossdock_sandbox::{Upper, overlay_fd};
 use rustix::fs::{FileType, OFlags};
 

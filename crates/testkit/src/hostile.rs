@@ -87,8 +87,21 @@ const NUMBERS: &[&str] = &[
 ];
 
 /// The same as bytes in either order, cut to the length that fits.
-const BORDERS: &[u64] =
-    &[0, 1, 0x7f, 0x80, 0xff, 0x7fff, 0xffff, 0x7fff_ffff, 0x8000_0000, 0xffff_ffff, 1 << 63, u64::MAX >> 1, u64::MAX];
+const BORDERS: &[u64] = &[
+    0,
+    1,
+    0x7f,
+    0x80,
+    0xff,
+    0x7fff,
+    0xffff,
+    0x7fff_ffff,
+    0x8000_0000,
+    0xffff_ffff,
+    1 << 63,
+    u64::MAX >> 1,
+    u64::MAX,
+];
 
 /// Bytes with a meaning to some parser.
 const PIECES: &[&[u8]] = &[
@@ -189,7 +202,8 @@ fn damage(random: &mut Random, bytes: &mut Vec<u8>, seeds: &[Vec<u8>]) {
         }
         // Deep nesting.
         12 => {
-            let open: &[u8] = random.of(&[&b"["[..], b"{\"a\":", b"(", b"${a:-", b"\"", b"a/", b"../", b"\\"]);
+            let open: &[u8] =
+                random.of(&[&b"["[..], b"{\"a\":", b"(", b"${a:-", b"\"", b"a/", b"../", b"\\"]);
             bytes.splice(at..at, open.repeat(1 << random.below(14)));
         }
         // Two inputs in one.

@@ -33,11 +33,12 @@ impl Root for Damaged {
 #[test]
 fn elf_files() {
     // The heads of real programs, as far as they are here, and a tail for the sections.
-    let mut seeds: Vec<Vec<u8>> = ["/bin/sh", "/usr/bin/env", "/usr/bin/busybox", "/lib64/ld-linux-x86-64.so.2"]
-        .iter()
-        .filter_map(|path| std::fs::read(path).ok())
-        .map(|bytes| bytes[..bytes.len().min(64 * 1024)].to_vec())
-        .collect();
+    let mut seeds: Vec<Vec<u8>> =
+        ["/bin/sh", "/usr/bin/env", "/usr/bin/busybox", "/lib64/ld-linux-x86-64.so.2"]
+            .iter()
+            .filter_map(|path| std::fs::read(path).ok())
+            .map(|bytes| bytes[..bytes.len().min(64 * 1024)].to_vec())
+            .collect();
     seeds.extend(std::fs::read("/usr/bin/env"));
     seeds.push(crossdock_testkit::foreign::hello(crossdock_testkit::foreign::Cpu::Arm64));
     try_inputs("ELF files", &seeds, |input| {

@@ -36,7 +36,8 @@ fn references() {
 
 #[test]
 fn platforms() {
-    let seeds = texts(&["linux/amd64", "linux/arm/v7,linux/arm64/v8", "aarch64", "windows(10.0)/amd64", "linux/386"]);
+    let seeds =
+        texts(&["linux/amd64", "linux/arm/v7,linux/arm64/v8", "aarch64", "windows(10.0)/amd64", "linux/386"]);
     try_inputs("platforms", &seeds, |input| {
         let input = String::from_utf8_lossy(input);
         let _ = parse_list(&input);
@@ -99,7 +100,12 @@ fn layers() -> Vec<Vec<u8>> {
         .raw(kind(tar::EntryType::Block, "block"), b"");
     let long = "n".repeat(250);
     let pax = LayerTar::new()
-        .pax(&[("path", long.as_bytes()), ("mtime", b"1.5"), ("uid", b"70000"), ("SCHILY.xattr.user.a", b"b")])
+        .pax(&[
+            ("path", long.as_bytes()),
+            ("mtime", b"1.5"),
+            ("uid", b"70000"),
+            ("SCHILY.xattr.user.a", b"b"),
+        ])
         .file("x", "text")
         .pax(&[("linkpath", b"../../canary"), ("size", b"3")])
         .file("y", "abc")
@@ -183,7 +189,8 @@ fn layers_of_images() {
     try_inputs("layers", &seeds, |input| {
         let session = store.session();
         let digest = session.write_blob(input).expect("written");
-        let kind = if input.first() == Some(&0x1f) { media_type::OCI_LAYER_GZIP } else { media_type::OCI_LAYER_TAR };
+        let kind =
+            if input.first() == Some(&0x1f) { media_type::OCI_LAYER_GZIP } else { media_type::OCI_LAYER_TAR };
         // Right for plain archives, wrong for the rest.
         let _ = session.unpack(&Descriptor::new(kind, digest.clone(), input.len() as u64), &digest, &[]);
         let _ = session.verify_blob(&digest);
@@ -323,8 +330,7 @@ fn files_of_the_store() {
         let entries = fs::read_dir(store.root().join(directory)).expect("readable").flatten();
         entries.map(|entry| entry.path()).next().expect("a file")
     };
-    let (record, cached, manifest) =
-        (file("images"), file("cache"), store.blob_path(&image.manifest.digest));
+    let (record, cached, manifest) = (file("images"), file("cache"), store.blob_path(&image.manifest.digest));
     let (record_bytes, cached_bytes) = (fs::read(&record).expect("there"), fs::read(&cached).expect("there"));
     let manifest_bytes = fs::read(&manifest).expect("there");
     let lease = store.root().join("leases/0123456789abcdef");
@@ -353,4 +359,3 @@ fn files_of_the_store() {
         session.image(&name).expect("readable").expect("there");
     });
 }
-

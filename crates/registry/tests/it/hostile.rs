@@ -56,7 +56,9 @@ fn requests() -> Vec<Vec<u8>> {
         ),
         format!("GET /v2/a/b/blobs/{DIGEST} HTTP/1.1\r\n{head}Range: bytes=1-2\r\n\r\n"),
         format!("POST /v2/a/b/blobs/uploads/?digest={DIGEST} HTTP/1.1\r\n{head}Content-Length: 3\r\n\r\nfoo"),
-        format!("POST /v2/a/b/blobs/uploads/?mount={DIGEST}&from=c/d HTTP/1.1\r\n{head}Content-Length: 0\r\n\r\n"),
+        format!(
+            "POST /v2/a/b/blobs/uploads/?mount={DIGEST}&from=c/d HTTP/1.1\r\n{head}Content-Length: 0\r\n\r\n"
+        ),
         format!(
             "PATCH /v2/a/b/blobs/uploads/00000000-0000-4000-8000-000000000000 HTTP/1.1\r\n{head}Content-Range: 0-2\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nfoo\r\n0\r\n\r\n"
         ),
@@ -193,8 +195,11 @@ fn impatient(nowhere: &std::path::Path) -> Client {
 fn answers_to_the_client() {
     let nowhere = tempfile::tempdir().expect("a temporary directory");
     // Nobody answers there.
-    std::fs::write(nowhere.path().join("resolv.conf"), "nameserver [127.0.0.1]:1\noptions timeout:1 attempts:1\n")
-        .expect("written");
+    std::fs::write(
+        nowhere.path().join("resolv.conf"),
+        "nameserver [127.0.0.1]:1\noptions timeout:1 attempts:1\n",
+    )
+    .expect("written");
     let parrot = Parrot::start();
     let store = TempStore::new();
     let reference: Reference = format!("127.0.0.1:{}/a/b:t", parrot.port).parse().expect("valid");
@@ -239,7 +244,9 @@ fn credential_files() {
     try_inputs("credential files", &seeds, |input| {
         std::fs::write(&file, input).expect("written");
         let credentials = Credentials::from_environment(&environment);
-        for (registry, repository) in [("h", "a/b/c"), ("docker.io", "library/x"), ("g", "y"), ("[::1]:80", "z")] {
+        for (registry, repository) in
+            [("h", "a/b/c"), ("docker.io", "library/x"), ("g", "y"), ("[::1]:80", "z")]
+        {
             let _ = credentials.find(registry, repository);
         }
         let _ = credentials.list();
