@@ -25,8 +25,8 @@ tasks:
       the builder beside buildah and dockerd: times, ratios and peak memory; rows whose name has TEXT
   bench emulator [--quick] [--with EMULATOR] [WORKLOAD...]
       our emulator, others of that form, and QEMU beside the host: CPU time as a table
-  soak [--again] [--emulator PATH] [JOB[/CASE]...]
-      long runs of the emulator, resumed where they were left:
+  soak [--again] [--emulator PATH] [--seed N] [--quick] [JOB[/CASE]...]
+      long runs, resumed where they were left:
 ";
 
 fn main() -> ExitCode {
@@ -52,6 +52,8 @@ fn run() -> Result<()> {
         ["bench", "build", ref rest @ ..] => bench::build(rest),
         ["bench", "emulator", ref rest @ ..] => emulator_bench::emulator(rest),
         ["soak", ref rest @ ..] => soak::soak(rest),
+        // By `soak hostile`, a process per case.
+        ["hostile", ref rest @ ..] => soak::hostile::case(rest),
         // By `bench emulator`, inside of a root.
         ["measure", ref rest @ ..] => roots::measure(rest),
         _ => bail!("{USAGE}{}", soak::usage()),

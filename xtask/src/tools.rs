@@ -87,6 +87,11 @@ pub fn output(command: &mut Command) -> Result<String> {
 /// Runs cargo in the checkout.
 pub fn cargo(args: &[&str]) -> Result<()> {
     println!("cargo {}", args.join(" "));
+    run(cargo_command().args(args))
+}
+
+/// Cargo in the checkout, as if it were not started by cargo.
+pub fn cargo_command() -> Command {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     // What cargo has set for us would look like a change to build scripts that read it, and all would be built again.
@@ -96,7 +101,8 @@ pub fn cargo(args: &[&str]) -> Result<()> {
             command.env_remove(name.as_ref());
         }
     }
-    run(command.args(args).current_dir(checkout()))
+    command.current_dir(checkout());
+    command
 }
 
 /// Builds the release executables and returns the path of crossdock; crossdock-emu is beside it, where it is looked for.

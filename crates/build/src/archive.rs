@@ -77,3 +77,56 @@ fn decoder(kind: Archive, file: File, limit: &UnpackLimit) -> io::Result<Box<dyn
         Archive::Zstd => Box::new(limit.output(zstd::stream::read::Decoder::with_buffer(file)?)),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+    use crossdock_testkit::LayerTar;
+    use crossdock_testkit::hostile::try_inputs;
+
+    /// One archive, compressed in each way.
+    fn archives() -> Vec<Vec<u8>> {
+        let tar = LayerTar::new().dir("d/").file("d/f", "text".repeat(500)).finish();
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gzip.write_all(&tar).expect("memory");
+        let mut bzip2 = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::fast());
+        bzip2.write_all(&tar).expect("memory");
+        let mut xz =
+            lzma_rust2::XzWriter::new(Vec::new(), lzma_rust2::XzOptions::with_preset(1)).expect("options");
+        xz.write_all(&tar).expect("memory");
+        let compressed = [gzip.finish().expect("memory"), bzip2.finish().expect("memory")];
+        let mut all =
+            vec![tar.clone(), zstd::encode_all(&tar[..], 1).expect("memory"), xz.finish().expect("memory")];
+        all.extend(compressed);
+        all
+    }
+
+    /// What hostile streams expand to, at most.
+    const READ_MAX: u64 = 64 * 1024 * 1024;
+
+    #[test]
+    fn hostile() {
+        let archives = archives();
+        for (bytes, kind) in
+            archives.iter().zip([Archive::Tar, Archive::Zstd, Archive::Xz, Archive::Gzip, Archive::Bzip2])
+        {
+            let mut file = tempfile::tempfile().expect("a temporary file");
+            file.write_all(bytes).expect("written");
+            file.seek(SeekFrom::Start(0)).expect("a file");
+            assert_eq!(detect(&mut file).expect("readable"), Some(kind));
+        }
+        let file = tempfile::tempfile().expect("a temporary file");
+        try_inputs("compressed streams", &archives, |input| {
+            file.set_len(0).expect("a file");
+            (&file).seek(SeekFrom::Start(0)).expect("a file");
+            (&file).write_all(input).expect("written");
+            (&file).seek(SeekFrom::Start(0)).expect("a file");
+            let _ = detect(&mut file.try_clone().expect("another descriptor"));
+            if let Ok(stream) = open(file.try_clone().expect("another descriptor"), &UnpackLimit::default()) {
+                let _ = io::copy(&mut stream.take(READ_MAX), &mut io::sink());
+            }
+        });
+    }
+}

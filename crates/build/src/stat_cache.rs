@@ -42,6 +42,9 @@ impl Identity {
     }
 }
 
+/// How the names of unfinished caches begin.
+const UNFINISHED: &str = ".tmp-";
+
 /// By path.
 type Digests = HashMap<Vec<u8>, (Identity, [u8; 32])>;
 
@@ -94,12 +97,38 @@ impl StatCache {
         all.extend(fresh.iter().map(|(path, value)| (path.clone(), *value)));
         let directory = self.path.parent().expect("has a directory");
         std::fs::create_dir_all(directory)?;
-        let mut file = tempfile::NamedTempFile::new_in(directory)?;
+        let mut file = tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(directory)?;
         file.write_all(&encode(&all))?;
         // No sync: a torn file fails its checksum and counts as empty.
         file.persist(&self.path).map_err(|e| e.error)?;
         Ok(())
     }
+}
+
+/// A cache that is still unfinished after this time belongs to a process that was killed.
+const UNFINISHED_MAX: Duration = Duration::from_secs(86_400);
+
+/// Removes the caches in `directory` that were not written for `unused_for`, none without, and what killed processes have left
+/// unfinished. A build that loses its cache reads its files again.
+pub fn prune(directory: &Path, unused_for: Option<Duration>) -> io::Result<()> {
+    let entries = match std::fs::read_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        other => other?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        let is_unfinished = entry.file_name().as_encoded_bytes().starts_with(UNFINISHED.as_bytes());
+        let limit = unused_for.or(is_unfinished.then_some(UNFINISHED_MAX));
+        // Another process may have removed it, or finished it under its name.
+        let Ok(written) = entry.metadata().and_then(|metadata| metadata.modified()) else { continue };
+        if limit.is_some_and(|limit| written.elapsed().unwrap_or_default() >= limit) {
+            match std::fs::remove_file(entry.path()) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+    }
+    Ok(())
 }
 
 fn encode(all: &Digests) -> Vec<u8> {
@@ -151,6 +180,33 @@ fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn old_and_unfinished_caches_go() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let write = |name: &str, age: Duration| {
+            let file = std::fs::File::create(directory.path().join(name)).expect("created");
+            file.set_modified(SystemTime::now() - age).expect("an open file");
+        };
+        let names = || {
+            let entries = std::fs::read_dir(directory.path()).expect("readable").flatten();
+            let mut names: Vec<_> = entries.map(|entry| entry.file_name()).collect();
+            names.sort();
+            names
+        };
+        let hour = Duration::from_secs(3600);
+        write(".tmp-killed", 48 * hour);
+        write(".tmp-running", Duration::ZERO);
+        write("0123", 48 * hour);
+        write("4567", 2 * hour);
+        prune(directory.path(), None).expect("pruned");
+        assert_eq!(names(), [".tmp-running", "0123", "4567"]);
+        prune(directory.path(), Some(24 * hour)).expect("pruned");
+        assert_eq!(names(), [".tmp-running", "4567"]);
+        prune(directory.path(), Some(Duration::ZERO)).expect("pruned");
+        assert_eq!(names(), [""; 0]);
+        prune(&directory.path().join("none"), None).expect("nothing to do");
+    }
 
     #[test]
     fn remembers_until_the_file_changes() {

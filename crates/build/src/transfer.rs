@@ -8,16 +8,15 @@ use std::path::{Path, PathBuf};
 use crossdock_dockerfile::Lines;
 use crossdock_dockerfile::ignore::{Ignore, clean};
 use crossdock_dockerfile::instruction::{Instruction, Transfer};
-use crossdock_oci::Digest;
-use crossdock_oci::Store;
 use crossdock_oci::layer::extract_tar;
 use crossdock_oci::store::{Scratch, TemporaryDirectory};
+use crossdock_oci::{Digest, Store, StoreError};
 use crossdock_sandbox::{Upper, overlay_fd};
 use rustix::fs::{FileType, OFlags};
 
 use crate::archive::{self, Archive};
 use crate::chmod::ModeChange;
-use crate::copy::{self, CopyOptions, Placement};
+use crate::copy::{self, CopyError, CopyOptions, Placement};
 use crate::error::{BuildError, ErrorKind};
 use crate::git::{GitSource, is_git};
 use crate::graph::Origin;
@@ -467,14 +466,25 @@ fn place(
             unpack(tree, &item.entry, &root, destination, options, store)?;
             continue;
         }
-        match &item.keep {
+        let copied = match &item.keep {
             Some(path) => {
-                copy::copy(tree, &item.entry, &root, &join(destination, path), Placement::Exact, options)?
+                copy::copy(tree, &item.entry, &root, &join(destination, path), Placement::Exact, options)
             }
-            None => copy::copy(tree, &item.entry, &root, destination, placement, options)?,
-        }
+            None => copy::copy(tree, &item.entry, &root, destination, placement, options),
+        };
+        copied.map_err(|error| on_disk(error, scratch))?;
     }
     Ok(())
+}
+
+/// A full disk is the store's: the message names it and its room, not only the file that did not fit.
+fn on_disk(error: CopyError, scratch: &Scratch) -> ErrorKind {
+    match error {
+        CopyError::Io { path, error } if error.kind() == std::io::ErrorKind::StorageFull => {
+            StoreError::io("copy to", scratch.upper().join(path), error).into()
+        }
+        other => other.into(),
+    }
 }
 
 fn kind_of(tree: &Tree, entry: &Entry) -> Result<Option<Archive>, ErrorKind> {

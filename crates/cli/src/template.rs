@@ -567,4 +567,21 @@ mod tests {
             let _ = render(&template, &value());
         }
     }
+
+    #[test]
+    fn hostile() {
+        use crossdock_testkit::hostile::{texts, try_inputs};
+        let seeds = texts(&[
+            "{{range $i, $e := .Config.Cmd}}{{if $i}},{{else}}{{end}}{{json $e}}{{end}}",
+            "{{with index .Config.Labels \"a\"}}{{. | printf \"%q\" | upper}}{{- end -}} x",
+            "{{(index .RepoTags 0) | len}}{{join .Config.Cmd \" \"}}{{split .Id \":\"}}{{.None}}{{$.Size}}",
+            "{{printf \"%s %d %v %05d\" .Id .Size . 99999999}}{{/* c */}}{{`raw`}}",
+        ]);
+        let value = value();
+        try_inputs("templates", &seeds, |input| {
+            if let Ok(text) = render(&String::from_utf8_lossy(input), &value) {
+                assert!(text.len() < 64 * 1024 * 1024, "{} bytes", text.len());
+            }
+        });
+    }
 }

@@ -1,6 +1,7 @@
 //! Needed libraries and where they are found in a root, as the dynamic loader would look: ld.so(8) of glibc, and the
 //! simpler rules of musl. Nothing is executed.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::{Class, Elf, ReadAt};
@@ -37,6 +38,13 @@ pub struct Resolution {
 
 /// Libraries beyond this number are not followed.
 const LIBRARIES_MAX: usize = 4096;
+/// Files that are tried for all libraries together. Hostile search paths multiply: thousands of libraries, each in thousands of
+/// directories.
+const TRIES_MAX: usize = 200_000;
+/// `include` lines of `ld.so.conf` that are followed.
+const INCLUDES_MAX: usize = 1000;
+/// Directories of `ld.so.conf`, or of all DT_RPATHs on the way to an object, beyond this number are not searched.
+const DIRECTORIES_MAX: usize = 4096;
 
 /// Resolves what the program at `path` needs, directly and through its libraries.
 ///
@@ -56,6 +64,8 @@ pub fn resolve(root: &dyn Root, path: &str, elf: &Elf, library_path: &[String]) 
         if object.runpath.is_none() {
             rpaths.extend(directories(object.rpath.as_deref(), &object_path, elf));
             rpaths.extend(inherited);
+            // Each level adds its own to those of the levels above.
+            rpaths.truncate(DIRECTORIES_MAX);
         }
         let runpaths = directories(object.runpath.as_deref(), &object_path, elf);
         for name in &object.needed {
@@ -112,6 +122,8 @@ struct Search<'a> {
     library_path: Vec<String>,
     cache: BTreeMap<String, Vec<String>>,
     defaults: Vec<String>,
+    /// Files that may still be tried.
+    tries: Cell<usize>,
 }
 
 impl<'a> Search<'a> {
@@ -123,7 +135,7 @@ impl<'a> Search<'a> {
             let cache = root.text("/etc/ld.so.cache").map(|bytes| parse_cache(&bytes)).unwrap_or_default();
             // The cache already holds the directories of ld.so.conf; without it they are searched one by one.
             let mut directories =
-                if cache.is_empty() { configured(root, "/etc/ld.so.conf", 0) } else { Vec::new() };
+                if cache.is_empty() { Configuration::read(root, "/etc/ld.so.conf") } else { Vec::new() };
             let trusted: &[&str] = match program.class {
                 Class::Elf64 => &["/lib64", "/usr/lib64", "/lib", "/usr/lib"],
                 Class::Elf32 => &["/lib", "/usr/lib"],
@@ -131,10 +143,14 @@ impl<'a> Search<'a> {
             directories.extend(trusted.iter().map(|d| d.to_string()));
             (cache, directories)
         };
-        Search { root, program, library_path: library_path.to_vec(), cache, defaults }
+        let tries = Cell::new(TRIES_MAX);
+        Search { root, program, library_path: library_path.to_vec(), cache, defaults, tries }
     }
 
     fn find(&self, name: &str, rpaths: &[String], runpaths: &[String]) -> Option<(String, Elf)> {
+        if self.tries.get() == 0 {
+            return None;
+        }
         if name.contains('/') {
             return self.usable(name).map(|elf| (name.to_string(), elf));
         }
@@ -157,6 +173,7 @@ impl<'a> Search<'a> {
 
     /// The file at `path` if the program can load it: same class, machine and byte order.
     fn usable(&self, path: &str) -> Option<Elf> {
+        self.tries.set(self.tries.get().checked_sub(1)?);
         let file = self.root.open(path)?;
         let elf = Elf::read(&*file).ok()?;
         let same = elf.class == self.program.class
@@ -176,38 +193,57 @@ fn musl_directories(root: &dyn Root, interpreter: &str) -> Vec<String> {
     text.split([':', '\n']).filter(|d| !d.is_empty()).map(str::to_string).collect()
 }
 
-/// Directories of `ld.so.conf` and the files it includes.
-fn configured(root: &dyn Root, path: &str, depth: usize) -> Vec<String> {
-    let Some(text) = root.text(path).filter(|_| depth < 8) else { return Vec::new() };
-    let text = String::from_utf8_lossy(&text).into_owned();
-    let mut found = Vec::new();
-    for line in text.lines() {
-        let line = line.split('#').next().unwrap_or_default().trim();
-        match line.strip_prefix("include") {
-            Some(pattern) => {
-                let pattern = pattern.trim();
-                let pattern =
-                    if pattern.starts_with('/') { pattern.to_string() } else { format!("/etc/{pattern}") };
-                let (directory, name) = pattern.rsplit_once('/').unwrap_or(("", &pattern));
-                let (prefix, suffix) = name.split_once('*').unwrap_or((name, ""));
-                let exact = !name.contains('*');
-                let mut names = root.names(directory);
-                names.sort_unstable();
-                for candidate in names {
-                    let matches = match exact {
-                        true => candidate == name,
-                        false => candidate.starts_with(prefix) && candidate.ends_with(suffix),
-                    };
-                    if matches {
-                        found.extend(configured(root, &format!("{directory}/{candidate}"), depth + 1));
-                    }
+/// Directories of `ld.so.conf` and the files it includes, each of which is read once: files may include each other.
+struct Configuration<'a> {
+    root: &'a dyn Root,
+    read: BTreeSet<String>,
+    includes: usize,
+    directories: Vec<String>,
+}
+
+impl Configuration<'_> {
+    fn read(root: &dyn Root, path: &str) -> Vec<String> {
+        let mut configuration =
+            Configuration { root, read: BTreeSet::new(), includes: 0, directories: Vec::new() };
+        configuration.file(path, 0);
+        configuration.directories
+    }
+
+    fn file(&mut self, path: &str, depth: usize) {
+        if depth >= 8 || !self.read.insert(path.to_string()) {
+            return;
+        }
+        let Some(text) = self.root.text(path) else { return };
+        for line in String::from_utf8_lossy(&text).lines() {
+            let line = line.split('#').next().unwrap_or_default().trim();
+            match line.strip_prefix("include") {
+                Some(pattern) => self.include(pattern.trim(), depth),
+                None if line.starts_with('/') && self.directories.len() < DIRECTORIES_MAX => {
+                    self.directories.push(line.to_string());
                 }
+                None => {}
             }
-            None if line.starts_with('/') => found.push(line.to_string()),
-            None => {}
         }
     }
-    found
+
+    fn include(&mut self, pattern: &str, depth: usize) {
+        if self.includes == INCLUDES_MAX {
+            return;
+        }
+        self.includes += 1;
+        let pattern = if pattern.starts_with('/') { pattern.to_string() } else { format!("/etc/{pattern}") };
+        let (directory, name) = pattern.rsplit_once('/').unwrap_or(("", &pattern));
+        let matches = |candidate: &String| match name.split_once('*') {
+            None => candidate == name,
+            Some((prefix, suffix)) => candidate.starts_with(prefix) && candidate.ends_with(suffix),
+        };
+        let mut names = self.root.names(directory);
+        names.retain(matches);
+        names.sort_unstable();
+        for name in names {
+            self.file(&format!("{directory}/{name}"), depth + 1);
+        }
+    }
 }
 
 /// Libraries and paths of `/etc/ld.so.cache`, format `glibc-ld.so.cache1.1`, in the order of the file; empty if it is in
@@ -229,6 +265,8 @@ fn parse_cache(bytes: &[u8]) -> BTreeMap<String, Vec<String>> {
         Some(String::from_utf8_lossy(&rest[..end]).into_owned())
     };
     let count = number(20).unwrap_or(0).min(cache.len() / 24);
+    // A library's name is the end of its path, so strings are used twice at most. Hostile entries share long ones.
+    let mut room = cache.len() * 2;
     for i in 0..count {
         // flags, key, value, os version, hwcap (8 bytes): 24 bytes; the header has 48.
         let at = 48 + i * 24;
@@ -236,6 +274,8 @@ fn parse_cache(bytes: &[u8]) -> BTreeMap<String, Vec<String>> {
         else {
             break;
         };
+        let Some(rest) = room.checked_sub(key.len() + value.len()) else { break };
+        room = rest;
         // Entries for better CPUs (glibc-hwcaps) are not for every CPU.
         let hwcap_is_plain = cache.get(at + 16..at + 24).is_some_and(|h| h.iter().all(|b| *b == 0));
         if hwcap_is_plain {
@@ -295,6 +335,42 @@ mod tests {
         let paths: Vec<Option<&str>> = result.libraries.iter().map(|l| l.path.as_deref()).collect();
         assert_eq!(paths, [Some("/opt/b/liba.so"), Some("/app/lib/libo.so"), None]);
         assert_eq!(result.interpreter, Some(("/lib/ld-linux-aarch64.so.1".into(), false)));
+    }
+
+    #[test]
+    fn configurations_that_include_themselves_are_read_once() {
+        let root = Fake(HashMap::from([
+            ("/etc/ld.so.conf".to_string(), b"/opt/a\ninclude ld.so.conf\ninclude *.conf\n".repeat(50)),
+            ("/etc/b.conf".to_string(), b"include /etc/*.conf\n/opt/b\n".repeat(50)),
+        ]));
+        let mut directories = Configuration::read(&root, "/etc/ld.so.conf");
+        directories.dedup();
+        assert_eq!(directories, ["/opt/a", "/opt/b", "/opt/a"]);
+    }
+
+    #[test]
+    fn hostile_search_paths_end() {
+        let names: Vec<String> = (0..LIBRARIES_MAX).map(|n| format!("lib{n}.so")).collect();
+        let mut elf = program(&names.iter().map(String::as_str).collect::<Vec<_>>());
+        elf.runpath = Some("/a:".repeat(10_000));
+        let result = resolve(&Fake(HashMap::new()), "/p", &elf, &[]);
+        assert_eq!(result.libraries.len(), LIBRARIES_MAX);
+        assert!(result.libraries.iter().all(|library| library.path.is_none()));
+    }
+
+    #[test]
+    fn entries_of_a_cache_that_share_long_strings_are_bounded() {
+        let mut cache = b"glibc-ld.so.cache1.1".to_vec();
+        cache.extend(1000u32.to_le_bytes());
+        cache.resize(48, 0);
+        let strings = 48 + 1000 * 24_u32;
+        for _ in 0..1000 {
+            cache.extend([0u32, strings, strings, 0, 0, 0].iter().flat_map(|field| field.to_le_bytes()));
+        }
+        cache.extend(b"x".repeat(4000));
+        cache.push(0);
+        let kept: usize = parse_cache(&cache).values().flatten().map(String::len).sum();
+        assert!(0 < kept && kept <= cache.len(), "{kept} bytes of {}", cache.len());
     }
 
     #[test]

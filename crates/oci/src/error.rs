@@ -233,11 +233,7 @@ pub enum LayerProblem {
 
 impl StoreError {
     /// An I/O failure with its path; a full file system gets its own kind.
-    pub(crate) fn io(
-        action: &'static str,
-        path: impl AsRef<Path>,
-        source: impl Into<io::Error>,
-    ) -> StoreError {
+    pub fn io(action: &'static str, path: impl AsRef<Path>, source: impl Into<io::Error>) -> StoreError {
         let path = path.as_ref().to_path_buf();
         let source = source.into();
         if is_full(&source) {

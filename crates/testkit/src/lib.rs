@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod foreign;
+pub mod hostile;
 pub mod image;
 pub mod peer;
 pub mod store;

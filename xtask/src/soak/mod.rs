@@ -1,5 +1,6 @@
-//! Long runs of the emulator: each job is many cases, done two at a time, resumed where they were left.
+//! Long runs: each job is many cases, done two at a time, resumed where they were left.
 
+pub mod hostile;
 mod packages;
 mod torture;
 mod userland;
@@ -22,7 +23,7 @@ const WORKERS: usize = 2;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     Pass,
-    /// The emulator is wrong, or cannot be told to be right.
+    /// The program is wrong, or cannot be told to be right.
     Fail(String),
     /// QEMU or the host fails there too, or it cannot be compiled: says nothing about us.
     Skip(String),
@@ -57,28 +58,57 @@ const JOBS: [Job; 8] = [
 ];
 
 pub fn usage() -> String {
-    JOBS.iter().map(|(name, what, _)| format!("      {name:10}{what}\n")).collect()
+    let jobs: String = JOBS.iter().map(|(name, what, _)| format!("      {name:10}{what}\n")).collect();
+    jobs + hostile::USAGE
 }
 
-/// `soak [--again] [--emulator PATH] [NAME[/CASE]...]`
+/// `soak [--again] [--emulator PATH] [--seed N] [--quick] [NAME[/CASE]...]`
 pub fn soak(args: &[&str]) -> Result<()> {
     let (mut again, mut emulator, mut names) = (false, None, Vec::new());
+    let (mut seed, mut is_quick) = (1, false);
     let mut rest = args.iter();
     while let Some(arg) = rest.next() {
         match *arg {
             "--again" => again = true,
             "--help" | "-h" => {
-                print!("cargo xtask soak [--again] [--emulator PATH] [JOB[/CASE]...]\n{}", usage());
+                print!(
+                    "cargo xtask soak [--again] [--emulator PATH] [--seed N] [--quick] [JOB[/CASE]...]\n{}",
+                    usage()
+                );
                 return Ok(());
+            }
+            "--quick" => is_quick = true,
+            "--seed" => {
+                let value = rest.next().context("--seed needs a number")?;
+                seed = value.parse().with_context(|| format!("--seed {value}: no number"))?;
             }
             "--emulator" => emulator = Some(PathBuf::from(rest.next().context("--emulator needs a path")?)),
             option if option.starts_with('-') => bail!("soak: unknown option {option}"),
             name => names.push(name),
         }
     }
-    if let Some(wrong) = names.iter().find(|name| !JOBS.iter().any(|job| job.0 == part(name).0)) {
+    let is_job = |name: &str| name == "hostile" || JOBS.iter().any(|job| job.0 == name);
+    if let Some(wrong) = names.iter().find(|name| !is_job(part(name).0)) {
         bail!("soak: no job is called {wrong}; there are\n{}", usage());
     }
+    let (of_hostile, of_emulator): (Vec<&str>, Vec<&str>) =
+        names.iter().partition(|name| part(name).0 == "hostile");
+    let mut failures = Vec::new();
+    if names.is_empty() || !of_emulator.is_empty() {
+        failures.extend(emulator_jobs(emulator, &of_emulator, again)?);
+    }
+    if names.is_empty() || !of_hostile.is_empty() {
+        let cases: Vec<&str> = of_hostile.iter().map(|name| part(name).1).collect();
+        failures.extend(hostile::soak(&cases, seed, is_quick, again)?);
+    }
+    if !failures.is_empty() {
+        bail!("{} cases failed:\n{}", failures.len(), failures.join("\n"));
+    }
+    Ok(())
+}
+
+/// The jobs of these names, or all, with our emulator. Returns the failures.
+fn emulator_jobs(emulator: Option<PathBuf>, names: &[&str], again: bool) -> Result<Vec<String>> {
     require(&[
         ("qemu-aarch64-static", "qemu-user-static"),
         ("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu"),
@@ -92,7 +122,7 @@ pub fn soak(args: &[&str]) -> Result<()> {
     let directory = checkout().join("target/soak");
     std::fs::create_dir_all(&directory)?;
     let soak = Soak {
-        emulator: kept(&emulator, &directory)?,
+        emulator: kept(&emulator, &directory.join("emulators"))?,
         qemu: "/usr/bin/qemu-aarch64-static".into(),
         directory,
     };
@@ -105,12 +135,10 @@ pub fn soak(args: &[&str]) -> Result<()> {
         }
         let mut cases = cases(&soak).with_context(|| format!("prepare {job}"))?;
         cases.retain(|case| wanted.is_empty() || wanted.iter().any(|part| case.name.contains(part)));
-        failures.extend(run_job(&soak, job, &cases, again)?);
+        let results = soak.emulator.parent().context("the copy is in a directory")?;
+        failures.extend(run_job(results, job, &cases, again)?);
     }
-    if !failures.is_empty() {
-        bail!("{} cases failed:\n{}", failures.len(), failures.join("\n"));
-    }
-    Ok(())
+    Ok(failures)
 }
 
 /// `python/test_signal` is the job python and cases with test_signal in their names.
@@ -118,22 +146,23 @@ fn part(name: &str) -> (&str, &str) {
     name.split_once('/').unwrap_or((name, ""))
 }
 
-/// A copy of the emulator of this very content, which a later build does not replace during the run.
-fn kept(emulator: &Path, directory: &Path) -> Result<PathBuf> {
-    let text = crate::tools::output(Command::new("sha256sum").arg(emulator))?;
-    let place = directory.join("emulators").join(&text[..16]);
+/// A copy of an executable of this very content, which a later build does not replace during the run.
+fn kept(executable: &Path, directory: &Path) -> Result<PathBuf> {
+    let text = crate::tools::output(Command::new("sha256sum").arg(executable))?;
+    let place = directory.join(&text[..16]);
     std::fs::create_dir_all(&place)?;
-    let copy = place.join("crossdock-emu");
+    let copy = place.join(executable.file_name().context("an executable has a name")?);
     if !copy.exists() {
-        std::fs::copy(emulator, &copy).with_context(|| format!("copy {}", emulator.display()))?;
+        std::fs::copy(executable, &copy).with_context(|| format!("copy {}", executable.display()))?;
     }
     Ok(copy)
 }
 
-/// Runs the cases that this emulator has not passed yet, and prints what came out. Returns the failures of all.
-fn run_job(soak: &Soak, job: &str, cases: &[Case], again: bool) -> Result<Vec<String>> {
+/// Runs the cases that have not passed yet by the results in a directory, which is that of one executable, and prints what
+/// came out. Returns the failures of all.
+fn run_job(directory: &Path, job: &str, cases: &[Case], again: bool) -> Result<Vec<String>> {
     let started = Instant::now();
-    let file = soak.emulator.with_file_name(format!("{job}.results"));
+    let file = directory.join(format!("{job}.results"));
     if again {
         let _ = std::fs::remove_file(&file);
     }

@@ -84,7 +84,11 @@ fn prune(session: &Session, all: bool, force: bool, age: Option<u64>, keep: Opti
         partials_unused_for: Some(if all { Duration::ZERO } else { DAY }),
         dry_run: false,
     };
-    let report = session.store()?.gc(&options)?;
+    let store = session.store()?;
+    let report = store.gc(&options)?;
+    let digests = store.root().join("statcache");
+    crossdock_build::stat_cache::prune(&digests, unused_for)
+        .with_context(|| format!("remove from {}", digests.display()))?;
     print(&format!(
         "removed {} blobs, {} unpacked layers, {} build cache records, {} cache mounts, {} partial downloads: {}",
         report.blobs,

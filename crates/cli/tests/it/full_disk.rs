@@ -79,6 +79,33 @@ fn load_names_nothing_that_is_not_whole() {
 }
 
 #[test]
+fn room_can_be_made_where_there_is_none() {
+    let world = world();
+    world.run(&["save", "-o", &world.text("archive"), "big"]).ok();
+    let ran = script(
+        &world,
+        40,
+        "small load -q -i $D/../archive; small tag big other; cat /dev/zero > $D/rest 2>/dev/null; \
+         small images -q | wc -l; small inspect --format '{{.Architecture}}' big; small rmi other >/dev/null; echo $?; \
+         small rmi big >/dev/null; echo $?; small system prune -f >/dev/null; echo $?; \
+         rm $D/rest; ls $D/store/blobs/sha256 $D/store/trees | grep -c '[0-9a-f]\\{10\\}$'",
+    );
+    let architecture = if cfg!(target_arch = "x86_64") { "amd64" } else { "arm64" };
+    assert_eq!(ran.out, format!("big:latest\n1\n{architecture}\n0\n0\n0\n0\n"), "{ran:?}");
+}
+
+#[test]
+fn a_copy_without_room_names_the_store() {
+    let world = world();
+    world.file("other/noise", noise(8_000_000));
+    world.file("other/Dockerfile", "FROM scratch\nCOPY noise /\n");
+    let build = "small build -q -t copied $D/../context/other";
+    let ran = script(&world, 4, &format!("{build}; echo $?; more; {build} >/dev/null; echo $?"));
+    assert_eq!(ran.out, "1\n0\n", "{ran:?}");
+    assert!(ran.err.contains("disk/store") && ran.err.contains("/noise (0 bytes free"), "{ran:?}");
+}
+
+#[test]
 fn a_pull_goes_on_when_there_is_room() {
     let world = world();
     let registry = Registry::start(&world);

@@ -10,6 +10,7 @@ mod dockerd;
 mod errors;
 mod exchange;
 mod full_disk;
+mod hostile;
 mod images;
 mod instructions;
 mod interop;

@@ -251,10 +251,7 @@ fn what_a_command_can_reach_is_in_the_list() {
         let dockerfile = "FROM scratch\nCOPY native /reach\nRUN [\"/reach\"]\n";
         let built = world.build(dockerfile, &[]);
         assert_eq!(built.code, Some(0), "{}", built.err);
-        let said = built
-            .err
-            .lines()
-            .filter_map(|line| line.split_once(' ')?.1.split_once(' ').map(|(time, rest)| (time, rest)));
+        let said = built.err.lines().filter_map(|line| line.split_once(' ')?.1.split_once(' '));
         let said: Vec<&str> =
             said.filter(|(time, _)| time.parse::<f64>().is_ok()).map(|(_, rest)| rest).collect();
         check(&format!("{who:?}, a step"), &said.join("\n"));

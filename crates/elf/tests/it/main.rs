@@ -1,5 +1,7 @@
 //! Agreement with file(1) and ldd(1) on this machine's own programs.
 
+mod hostile;
+
 use std::fs::File;
 use std::io::Read;
 use std::process::Command;

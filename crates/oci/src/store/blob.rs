@@ -45,6 +45,10 @@ impl Store {
 
     fn open_file(&self, digest: &Digest) -> Result<(File, u64)> {
         self.hold(digest)?;
+        self.open_unheld(digest)
+    }
+
+    fn open_unheld(&self, digest: &Digest) -> Result<(File, u64)> {
         let path = self.blob_path(digest);
         match open_regular(&path) {
             Ok(file) => {
@@ -63,7 +67,13 @@ impl Store {
     /// [`StoreError::TooLarge`] above [`DOCUMENT_SIZE_MAX`]; [`StoreError::CorruptBlob`], after which the blob is no
     /// longer here; [`StoreError::MissingBlob`].
     pub fn read_blob(&self, digest: &Digest) -> Result<Vec<u8>> {
-        let (mut file, size) = self.open_file(digest)?;
+        let opened = match self.open_file(digest) {
+            // A full disk takes no lease. Lists and removals, which make room again, need only this document, and an open
+            // file can be read even when a collector removes its name; who needs more holds that itself, and fails.
+            Err(e) if e.is_no_space() => self.open_unheld(digest),
+            other => other,
+        };
+        let (mut file, size) = opened?;
         if size > DOCUMENT_SIZE_MAX {
             return Err(StoreError::TooLarge { digest: digest.clone(), size, limit: DOCUMENT_SIZE_MAX });
         }

@@ -115,8 +115,16 @@ impl Store {
         })
     }
 
-    /// The record of a reference.
+    /// The record of a reference. Its manifests are held, unless the disk is full.
     pub fn image(&self, reference: &Reference) -> Result<Option<ImageRecord>> {
+        match self.held_image(reference) {
+            // A full disk takes no lease. Who makes room there needs the record; who needs content fails when it is held.
+            Err(e) if e.is_no_space() => read_record(&self.record_path(reference)),
+            other => other,
+        }
+    }
+
+    fn held_image(&self, reference: &Reference) -> Result<Option<ImageRecord>> {
         let mut guard = self.lease.guard()?;
         let record = read_record(&self.record_path(reference))?;
         if let Some(record) = &record {
@@ -159,7 +167,7 @@ impl Store {
 
     /// Gives all images of `source` a second name, in place of what that name meant.
     pub fn tag(&self, source: &Reference, name: &Reference) -> Result<()> {
-        let record = self.image(source)?.ok_or_else(|| StoreError::UnknownImage(source.familiar()))?;
+        let record = self.held_image(source)?.ok_or_else(|| StoreError::UnknownImage(source.familiar()))?;
         self.change(name, |_| Ok(Some(ImageRecord { reference: name.clone(), ..record })))
     }
 

@@ -2,6 +2,7 @@
 
 mod archive;
 mod gc;
+mod hostile;
 mod layer;
 mod processes;
 mod round_trip;

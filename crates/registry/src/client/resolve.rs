@@ -459,4 +459,28 @@ mod tests {
         assert_eq!(conf.candidates("x.y.z")[0], "x.y.z");
         assert_eq!(ResolvConf::parse("").servers, ["127.0.0.1:53".parse().expect("address")]);
     }
+
+    #[test]
+    fn hostile_answers_and_files() {
+        use crossdock_testkit::hostile::{texts, try_inputs};
+        let request = encode_query([1, 2], "alias.test", TYPE_A).expect("a name");
+        let mut message = request.clone();
+        (message[2], message[7]) = (0x81, 2);
+        message.extend([0xc0, 12, 0, 5, 0, 1, 0, 0, 0, 9, 0, 4, 1, b'x', 0xc0, 18]);
+        message.extend([0xc0, 40, 0, 1, 0, 1, 0, 0, 0, 9, 0, 4, 192, 0, 2, 7]);
+        try_inputs("answers of name servers", &[message.clone()], |input| {
+            let _ = decode_answer(input, &request);
+            // Only what follows the question is damaged.
+            let _ = decode_answer(&[&message[..request.len()], input].concat(), &request);
+        });
+        let files = texts(&[
+            "127.0.0.1 localhost a # c\n::1 ip6 b\nfe80::1%eth0 c\n",
+            "nameserver [127.0.0.1]:5353\nnameserver ::1\nsearch a b\noptions ndots:3 timeout:1 attempts:9 rotate\n",
+        ]);
+        try_inputs("files of names", &files, |input| {
+            let input = String::from_utf8_lossy(input);
+            let _ = (parse_hosts(&input, "a"), ResolvConf::parse(&input), parse_server(&input));
+            let _ = encode_query([0, 0], &input, TYPE_A);
+        });
+    }
 }

@@ -5,6 +5,7 @@ mod crash;
 mod credentials;
 mod endpoints;
 mod faults;
+mod hostile;
 mod hosts;
 mod interop;
 mod support;
