@@ -8,7 +8,7 @@ use crate::demo::{self, Options};
 use crate::tools::{cargo, is_root, require};
 
 /// Programs that tests compare with or run under.
-const PROGRAMS: [(&str, &str); 18] = [
+const PROGRAMS: [(&str, &str); 21] = [
     ("mmdebstrap", "mmdebstrap"),
     ("newuidmap", "uidmap"),
     ("qemu-aarch64-static", "qemu-user-static"),
@@ -25,6 +25,9 @@ const PROGRAMS: [(&str, &str); 18] = [
     ("setfattr", "attr"),
     ("setcap", "libcap2-bin"),
     ("setpriv", "util-linux"),
+    ("ip", "iproute2"),
+    ("pasta", "passt"),
+    ("slirp4netns", "slirp4netns"),
     ("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu"),
     ("/usr/aarch64-linux-gnu/lib/libc.a", "libc6-dev-arm64-cross"),
 ];

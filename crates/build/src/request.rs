@@ -38,8 +38,9 @@ pub struct BuildRequest {
     pub no_cache_filter: Vec<String>,
     /// Ask the registry for base images even if they are in the store.
     pub pull: bool,
-    /// Network of RUN steps that do not say otherwise: whether they have one.
-    pub network: bool,
+    /// Network of RUN steps that do not say otherwise. If it is not the host's, they cannot have that either without
+    /// `allow_network_host`.
+    pub network: crossdock_sandbox::Network,
     /// `--add-host`.
     pub add_hosts: Vec<(String, IpAddr)>,
     /// `--shm-size` in bytes.
@@ -48,6 +49,8 @@ pub struct BuildRequest {
     pub limits: Vec<crossdock_sandbox::Limit>,
     /// `--allow security.insecure`.
     pub allow_insecure: bool,
+    /// `--allow network.host`.
+    pub allow_network_host: bool,
     /// Steps that may execute at once.
     pub jobs: usize,
     /// `SOURCE_DATE_EPOCH`: seconds since 1970 for all times in the image.
@@ -71,11 +74,12 @@ impl BuildRequest {
             no_cache: false,
             no_cache_filter: Vec::new(),
             pull: false,
-            network: true,
+            network: crossdock_sandbox::Network::Host,
             add_hosts: Vec::new(),
             shm_size: None,
             limits: Vec::new(),
             allow_insecure: false,
+            allow_network_host: false,
             jobs: 1,
             source_date_epoch: None,
         }

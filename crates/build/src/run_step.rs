@@ -99,11 +99,17 @@ impl StageRun<'_, '_, '_> {
             "" => "/".to_string(),
             directory => directory.to_string(),
         };
-        let has_network = match run.network.as_deref() {
-            Some("none") => false,
-            Some("host") => true,
+        let network = match run.network.as_deref() {
+            Some("none") => sandbox::Network::None,
+            Some("host") => sandbox::Network::Host,
             _ => engine.request.network,
         };
+        // A Dockerfile must not take back what was asked for on the command line.
+        let allowed = [engine.request.network, sandbox::Network::None];
+        if !allowed.contains(&network) && !engine.request.allow_network_host {
+            let message = "RUN --network=host needs the permission --allow network.host, since this build's --network is another";
+            return Err(ErrorKind::Dockerfile(message.to_string()).at(lines));
+        }
         let insecure = run.security.as_deref() == Some("insecure");
         if insecure && !engine.request.allow_insecure {
             let message = "RUN --security=insecure needs the permission --allow security.insecure";
@@ -115,7 +121,7 @@ impl StageRun<'_, '_, '_> {
             .list(&env)
             .field(&self.state.config.config.user)
             .field(&cwd)
-            .field(format!("{has_network} {insecure}"))
+            .field(format!("{} {insecure}", key_of(network)))
             .field(self.state.platform.to_string())
             .field(script.as_deref().unwrap_or_default());
         let mut kept = Kept::default();
@@ -155,7 +161,7 @@ impl StageRun<'_, '_, '_> {
             spec.cwd = PathBuf::from(&cwd);
             spec.user = user.clone();
             spec.hostname = "buildkitsandbox".to_string();
-            spec.network = if has_network { sandbox::Network::Host } else { sandbox::Network::None };
+            spec.network = network;
             spec.security = if insecure { sandbox::Security::Insecure } else { sandbox::Security::Sandbox };
             spec.x86 = platform.architecture == "386";
             spec.extra_hosts = engine.request.add_hosts.clone();
@@ -360,6 +366,16 @@ impl StageRun<'_, '_, '_> {
         // Resolved inside the root again, so that a link in the tree cannot name a file of this machine.
         let inside = Tree::open(&base, Ignore::default()).map_err(failed)?;
         inside.open_at(&relative, rustix::fs::OFlags::PATH).map(Arc::new).map_err(failed)
+    }
+}
+
+/// What enters the key of a step: the network decides what a command finds, but not which program connects it. The words are those of
+/// when there were two, so that what is cached stays known.
+fn key_of(network: sandbox::Network) -> &'static str {
+    match network {
+        sandbox::Network::Host => "true",
+        sandbox::Network::None => "false",
+        sandbox::Network::Private(_) => "private",
     }
 }
 

@@ -151,7 +151,7 @@ pub struct BuildArgs {
     /// Ask the registry for newer base images
     #[arg(long)]
     pub pull: bool,
-    /// Network of RUN: default, host or none
+    /// Network of RUN: host (the default), private or none
     #[arg(long, value_name = "MODE", default_value = "default")]
     pub network: String,
     /// More lines for /etc/hosts
@@ -261,7 +261,7 @@ pub struct RunArgs {
     /// Program instead of the image's ENTRYPOINT
     #[arg(long, value_name = "PROGRAM")]
     pub entrypoint: Option<String>,
-    /// Network: host or none
+    /// Network: host, private or none
     #[arg(long, visible_alias = "net", value_name = "MODE", default_value = "host")]
     pub network: String,
     /// Host name inside
@@ -297,7 +297,7 @@ pub struct RunArgs {
     /// Accepted for docker; containers have no names
     #[arg(long, hide = true)]
     pub name: Option<String>,
-    /// Accepted for docker; with the host's network every port is reachable
+    /// Accepted for docker with the host's network, in which every port is reachable
     #[arg(short, long = "publish", hide = true)]
     pub publish: Vec<String>,
 }

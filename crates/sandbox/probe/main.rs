@@ -30,9 +30,57 @@ fn main() {
             0
         }
         Some("calls") => calls::report(),
+        Some("answer") => answer(&args[2]),
+        Some("ask") => ask(&args[2], &args[3]),
+        Some("get") => get(&args[2], &args[3]),
         other => panic!("unknown probe {other:?}"),
     };
     std::process::exit(code);
+}
+
+/// Plays a name server: answers each datagram at port 53 of an address with that address.
+fn answer(address: &str) -> i32 {
+    let socket = std::net::UdpSocket::bind((address, 53)).expect("the port is free");
+    loop {
+        let (_, from) = socket.recv_from(&mut [0; 512]).expect("a datagram");
+        socket.send_to(address.as_bytes(), from).expect("the way back");
+    }
+}
+
+/// Prints the answer from port 53 of an address, for which it waits so many milliseconds.
+fn ask(address: &str, timeout: &str) -> i32 {
+    let mut buffer = [0; 512];
+    let answer = std::net::UdpSocket::bind("0.0.0.0:0").and_then(|socket| {
+        socket.set_read_timeout(Some(milliseconds(timeout)))?;
+        socket.send_to(b"twelve bytes and more", (address, 53))?;
+        socket.recv(&mut buffer)
+    });
+    match answer {
+        Ok(length) => println!("{}", String::from_utf8_lossy(&buffer[..length])),
+        Err(_) => println!("no answer"),
+    }
+    0
+}
+
+fn milliseconds(text: &str) -> std::time::Duration {
+    std::time::Duration::from_millis(text.parse().expect("a number"))
+}
+
+/// Prints the last line of the file "word" of a web server, `ADDRESS:PORT`, for which it waits so many milliseconds.
+fn get(server: &str, timeout: &str) -> i32 {
+    let timeout = milliseconds(timeout);
+    let mut text = String::new();
+    let got = std::net::TcpStream::connect_timeout(&server.parse().expect("an address and a port"), timeout)
+        .and_then(|mut stream| {
+            stream.set_read_timeout(Some(timeout))?;
+            stream.write_all(b"GET /word HTTP/1.0\r\n\r\n")?;
+            stream.read_to_string(&mut text)
+        });
+    match got {
+        Ok(_) => println!("{}", text.lines().last().unwrap_or_default()),
+        Err(_) => println!("refused"),
+    }
+    0
 }
 
 /// `drive SPEC.json [--single-id] [--attach] [--terminal] [--lines] [--directory PATH=TARGET] [--emulator ARCH]...`

@@ -112,6 +112,8 @@ pub struct Inside<'a> {
     /// Closed by the execution of the command: the monitor then knows that signals reach it. With an init, the command's pidfd is
     /// sent over it before.
     pub started: OwnedFd,
+    /// A byte comes when the network is connected; `None` if there is nothing to wait for.
+    pub connected: Option<OwnedFd>,
 }
 
 /// Becomes the command. Returns only if that fails.
@@ -125,7 +127,7 @@ pub fn run(inside: Inside<'_>) -> Failure {
 enum Never {}
 
 fn enter(inside: Inside<'_>) -> Result<Never, Failure> {
-    let Inside { spec, root, mounts, stdin, terminal, control, alive, started } = inside;
+    let Inside { spec, root, mounts, stdin, terminal, control, alive, started, connected } = inside;
     die_with_monitor(&alive)?;
     setsid().failing(|| "start a session".into())?;
     let _ = sys::new_session_keyring();
@@ -153,12 +155,14 @@ fn enter(inside: Inside<'_>) -> Result<Never, Failure> {
     standard_streams(stdin, &null, pty, control)?;
     drop(null);
     // Nothing of the monitor's may be within reach when paths of the image are looked up.
-    let kept = [control.as_raw_fd(), alive.as_raw_fd(), started.as_raw_fd(), root.as_fd().as_raw_fd()];
+    let mut kept =
+        vec![control.as_raw_fd(), alive.as_raw_fd(), started.as_raw_fd(), root.as_fd().as_raw_fd()];
+    kept.extend(connected.as_ref().map(AsRawFd::as_raw_fd));
     sys::close_all_but(&kept).failing(|| "close descriptors".into())?;
 
     rustix::system::sethostname(spec.hostname.as_bytes())
         .failing(|| format!("set the host name {}", spec.hostname))?;
-    if spec.network == Network::None {
+    if spec.network != Network::Host {
         sys::loopback_up().failing(|| "start the loopback interface".into())?;
     }
     let user = user::resolve(root.as_fd(), &spec.user).map_err(|error| Failure::User(error.to_string()))?;
@@ -175,6 +179,10 @@ fn enter(inside: Inside<'_>) -> Result<Never, Failure> {
     enter_directory(&root, &spec.cwd)?;
     let command = Command::new(spec, &user)?;
     sys::reset_signals();
+    if let Some(connected) = connected {
+        let mut byte = [0];
+        std::fs::File::from(connected).read_exact(&mut byte).failing(|| "wait for the network".into())?;
+    }
     sys::close_on_exec_from(3).failing(|| "close descriptors".into())?;
     if spec.security == Security::Sandbox {
         sys::limit_scope().failing(|| "keep to the sandbox's own sockets and signals (Landlock)".into())?;
@@ -187,8 +195,8 @@ fn enter(inside: Inside<'_>) -> Result<Never, Failure> {
     Err(command.execute())
 }
 
-/// SIGKILL at the monitor's death. A change of user ids resets it, so it is asked for twice.
-fn die_with_monitor(alive: &OwnedFd) -> Result<(), Failure> {
+/// SIGKILL at the death of the monitor, which is the parent. A change of user ids resets it, so it is asked for twice.
+pub fn die_with_monitor(alive: &OwnedFd) -> Result<(), Failure> {
     set_parent_process_death_signal(Some(Signal::KILL))
         .failing(|| "ask for the parent's death signal".into())?;
     let mut watched = [PollFd::new(alive, PollFlags::IN)];

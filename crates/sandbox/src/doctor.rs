@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::binfmt::{ARCHITECTURES, Host};
 use crate::emulator::{self, Choice, Emulator};
-use crate::{overlay_fd, sys, userns};
+use crate::{network, overlay_fd, sys, userns};
 
 /// First argument by which the executable knows that it is to try namespaces out.
 pub(crate) const ARGUMENT: &str = "crossdock-sandbox-probe";
@@ -62,6 +62,8 @@ pub fn probe() -> Vec<Check> {
         let fix = "use a kernel with CONFIG_SECCOMP_FILTER";
         Check::new("seccomp", Health::Fail, "the kernel has no system call filters", Some(fix))
     });
+    checks.push(private_network());
+    checks.push(abstract_sockets(sys::scope_available()));
     checks.push(cgroups());
     checks
 }
@@ -229,6 +231,30 @@ fn found(name: &str, emulator: &Emulator, translates: bool) -> Check {
     Check::new(name, Health::Warn, what, Some(fix))
 }
 
+fn private_network() -> Check {
+    let name = "private network";
+    match network::available() {
+        Ok(programs) => {
+            let programs: Vec<String> = programs.iter().map(|path| path.display().to_string()).collect();
+            Check::new(name, Health::Ok, format!("{} for --network private", programs.join(", ")), None)
+        }
+        Err(lack) => {
+            Check::new(name, Health::Warn, format!("no --network private: {}", lack.what), Some(&lack.fix))
+        }
+    }
+}
+
+/// Abstract sockets belong to a network namespace, so without Landlock's scope they are those of the host.
+fn abstract_sockets(scoped: bool) -> Check {
+    let name = "abstract sockets";
+    if scoped {
+        return Check::new(name, Health::Ok, "those of this machine cannot be reached by commands", None);
+    }
+    let what = "commands in the machine's network can reach this machine's abstract Unix sockets (the kernel has no Landlock of ABI 6)";
+    let fix = "choose --network private or none, or use Linux 6.12 or later with landlock in lsm= on its command line";
+    Check::new(name, Health::Warn, what, Some(fix))
+}
+
 fn cgroups() -> Check {
     let unified = PathBuf::from("/sys/fs/cgroup/cgroup.controllers").exists();
     let what = if unified {
@@ -265,5 +291,16 @@ mod tests {
         for check in lacks.iter().chain(&emulators()).filter(|check| check.status == Health::Fail) {
             assert!(check.fix.is_some(), "{check:?}");
         }
+        let check = private_network();
+        assert_eq!(check.fix.is_some(), check.status == Health::Warn, "{check:?}");
+    }
+
+    #[test]
+    fn sockets_within_reach_are_told() {
+        assert_eq!(abstract_sockets(true).status, Health::Ok);
+        let check = abstract_sockets(false);
+        assert!(
+            check.status == Health::Warn && check.fix.is_some_and(|fix| fix.contains("--network private"))
+        );
     }
 }

@@ -114,6 +114,14 @@ pub enum Failure {
     /// The user or group of the command is not in the image.
     #[error("{0}")]
     User(String),
+    /// A network namespace could not be connected.
+    #[error("cannot connect a private network: {reason}; {fix}")]
+    Network {
+        /// What is missing, or what each program said.
+        reason: String,
+        /// What to do.
+        fix: String,
+    },
     /// The specification is one that cannot be run.
     #[error("{0}")]
     Specification(String),

@@ -18,6 +18,7 @@ mod host;
 pub mod idmap;
 mod monitor;
 mod mountpoints;
+mod network;
 mod overlay;
 mod relay;
 mod run;
@@ -33,7 +34,7 @@ pub use emulator::Emulator;
 pub use error::{Failure, SandboxError};
 pub use overlay::{LOWER_MAX, Upper, overlay_fd, overlay_fd_legacy};
 pub use run::{ExitStatus, Io, Killer, Running, Stream, run, spawn};
-pub use spec::{Content, Descriptor, Limit, Mount, MountKind, Network, Root, Security, Source, Spec};
+pub use spec::{Content, Descriptor, Limit, Mount, MountKind, Network, Root, Security, Source, Spec, Uplink};
 pub use terminal::{Attach, run_attached};
 pub use wire::Window;
 

@@ -11,8 +11,9 @@ use std::fs;
 use std::io::{Read, Seek};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, StatxFlags, statx};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
@@ -24,6 +25,7 @@ use crate::error::{Doing, Failure};
 use crate::host;
 use crate::idmap::IdMapping;
 use crate::mountpoints::{self, Created, Plan, Wanted};
+use crate::network::{self, Connection};
 use crate::overlay::{self, Upper, clone_tree, forget_volatile, mount_overlay, set_read_only};
 use crate::spec::{MountKind, Network, Root, Source, Spec};
 use crate::sys::{self, Cloned};
@@ -169,10 +171,10 @@ fn prepare_generated(spec: &Spec) -> Vec<Prepared> {
         directory: false,
         what: What::File { content: content.into_bytes(), mode: 0o644, owner: (0, 0), read_only: true },
     };
-    let resolv_conf = spec
-        .resolv_conf
-        .clone()
-        .unwrap_or_else(|| fs::read_to_string("/etc/resolv.conf").unwrap_or_default());
+    let resolv_conf = spec.resolv_conf.clone().unwrap_or_else(|| {
+        let host = fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+        if let Network::Private(_) = spec.network { network::resolv_conf(&host) } else { host }
+    });
     let mut all = vec![
         directory("/proc", What::Proc),
         directory("/dev", What::Dev),
@@ -350,6 +352,12 @@ fn start(
     let (watched, started) =
         socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
             .failing(|| "make a socket for the sandbox".into())?;
+    let (connected, connect) = match spec.network {
+        Network::Private(_) => rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
+            .failing(|| "make a pipe for the sandbox".into())
+            .map(|(read, write)| (Some(read), Some(write)))?,
+        Network::Host | Network::None => (None, None),
+    };
     let clone = sys::clone_process(namespaces).or_else(|error| match error.raw_os_error() {
         Some(libc::EINVAL) => sys::clone_process(namespaces & !libc::CLONE_NEWCGROUP),
         _ => Err(error),
@@ -358,19 +366,37 @@ fn start(
         Cloned::Parent(pid) => pid,
         Cloned::Child => {
             // Soon, so that the monitor is the last to close the view, and it is the monitor that waits for the kernel.
-            drop((view, _alive, watched));
-            let inside =
-                container::Inside { spec, root, mounts: prepared, stdin, terminal, control, alive, started };
+            drop((view, _alive, watched, connect));
+            let inside = container::Inside {
+                spec,
+                root,
+                mounts: prepared,
+                stdin,
+                terminal,
+                control,
+                alive,
+                started,
+                connected,
+            };
             let failure = container::run(inside);
             let _ = wire::send(control.as_fd(), &Report::Failed(failure), &[]);
             sys::exit_now(125)
         }
     };
     // Without these the mounts and pipes live exactly as long as the container.
-    drop((root, prepared, stdin, started));
+    drop((root, prepared, stdin, started, connected));
     close_standard_streams();
+    // While pid 1 mounts, and before the view is closed: a copy in another process would leave the closing to that.
+    let mut watch =
+        Watch { pid, started: Some(watched), command: None, killed_for: None, connection: None, connect };
+    if let Network::Private(uplink) = spec.network {
+        match Connection::start(uplink, pid, alive) {
+            Ok(connection) => watch.connection = Some(connection),
+            Err(failure) => return Err(watch.give_up(failure)),
+        }
+    }
     drop(view);
-    Watch { pid, started: Some(watched), command: None, killed_for: None }.serve(control)
+    watch.serve(control)
 }
 
 /// The container's output must end when the container does, not when the monitor does.
@@ -392,6 +418,10 @@ struct Watch {
     command: Option<OwnedFd>,
     /// The signal that pid 1 was killed in the name of.
     killed_for: Option<i32>,
+    /// What connects the network, which ends with the container.
+    connection: Option<Connection>,
+    /// To tell pid 1 that the network is connected.
+    connect: Option<OwnedFd>,
 }
 
 impl Watch {
@@ -403,10 +433,13 @@ impl Watch {
         let mut parent = Some(control);
         loop {
             let mut watched = vec![PollFd::new(&pidfd, PollFlags::IN)];
-            for socket in [self.started.as_ref(), parent].into_iter().flatten() {
-                watched.push(PollFd::new(socket, PollFlags::IN));
+            let connection = self.connection.as_ref().and_then(Connection::watched);
+            let sockets = [self.started.as_ref().map(OwnedFd::as_fd), connection, parent.map(OwnedFd::as_fd)];
+            for socket in sockets.into_iter().flatten() {
+                watched.push(PollFd::from_borrowed_fd(socket, PollFlags::IN));
             }
-            match poll(&mut watched, None) {
+            let deadline = self.connection.as_ref().and_then(Connection::deadline);
+            match poll(&mut watched, deadline.map(until).as_ref()) {
                 Err(Errno::INTR) => continue,
                 other => other.failing(doing)?,
             };
@@ -425,6 +458,14 @@ impl Watch {
                 self.note_start();
                 continue;
             }
+            // It looks itself whether there is something to do; in time, too, when signals come all the time.
+            if let Some(connection) = &mut self.connection {
+                match connection.advance() {
+                    Ok(true) => self.let_go(),
+                    Ok(false) => {}
+                    Err(failure) => return Err(self.give_up(failure)),
+                }
+            }
             if let Some(socket) = parent.filter(|_| ready.last() == Some(&true)) {
                 match wire::receive::<Order>(socket) {
                     Ok(Some((Order::Signal(signal), _))) => self.signal(signal),
@@ -436,6 +477,21 @@ impl Watch {
                 }
             }
         }
+    }
+
+    /// Lets pid 1 execute the command.
+    fn let_go(&mut self) {
+        if let Some(connect) = self.connect.take() {
+            // It may have ended.
+            let _ = rustix::io::write(&connect, b"1");
+        }
+    }
+
+    /// Ends a container that cannot be what was asked for.
+    fn give_up(&mut self, failure: Failure) -> Failure {
+        let _ = sys::kill(self.pid, libc::SIGKILL);
+        let _ = sys::wait(self.pid);
+        failure
     }
 
     fn note_start(&mut self) {
@@ -464,6 +520,13 @@ impl Watch {
             let _ = sys::kill(self.pid, signal);
         }
     }
+}
+
+/// The time from now on, in the form of poll(2).
+fn until(deadline: Instant) -> Timespec {
+    let left = deadline.saturating_duration_since(Instant::now());
+    // A deadline is some seconds away.
+    Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) }
 }
 
 /// Whether the default action of a signal is the end of the process, signal(7).

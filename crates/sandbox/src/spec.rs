@@ -208,6 +208,19 @@ pub enum Network {
     Host,
     /// A new one with nothing but `lo`.
     None,
+    /// A new one that a program connects to the outside, where the host's loopback cannot be reached.
+    Private(Uplink),
+}
+
+/// The program that connects [`Network::Private`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Uplink {
+    /// The first that is installed and works.
+    Any,
+    /// pasta, of the package passt.
+    Pasta,
+    /// slirp4netns.
+    Slirp4netns,
 }
 
 /// Limits of the command.

@@ -25,7 +25,7 @@ use super::cache;
 use super::check::{self, Method};
 use super::git;
 use super::registry::{open_special, write_whole};
-use super::run::{hosts, limits};
+use super::run::{hosts, limits, network};
 use super::source::Source;
 use super::{ExitWith, print};
 use crate::args::{BuildArgs, ProgressMode};
@@ -400,11 +400,12 @@ fn request(
     // A command may print its environment.
     let proxies = build_args.iter().filter(|(name, _)| name.to_ascii_lowercase().ends_with("_proxy"));
     proxies.filter_map(|(_, address)| password_of(address)).for_each(|password| display.hide(password));
-    let network = match args.network.as_str() {
-        "default" | "host" => true,
-        "none" => false,
-        other => bail!("--network {other}: it must be default, host or none"),
-    };
+    let network = network(&args.network)?;
+    if let Some(other) =
+        args.allow.iter().find(|a| !["security.insecure", "network.host"].contains(&a.as_str()))
+    {
+        bail!("--allow {other}: it must be security.insecure or network.host");
+    }
     let epoch =
         build_args.get("SOURCE_DATE_EPOCH").cloned().or_else(|| std::env::var("SOURCE_DATE_EPOCH").ok());
     let epoch = epoch.filter(|text| !text.is_empty()).map(|text| {
@@ -432,10 +433,11 @@ fn request(
         no_cache_filter: args.no_cache_filter.clone(),
         pull: args.pull,
         network,
-        add_hosts: hosts(&args.add_hosts)?,
+        add_hosts: hosts(&args.add_hosts, network)?,
         shm_size: shm_size.transpose()?,
         limits: limits(&args.ulimits)?,
         allow_insecure: args.allow.iter().any(|a| a == "security.insecure"),
+        allow_network_host: args.allow.iter().any(|a| a == "network.host"),
         jobs: args.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)),
         source_date_epoch: epoch.transpose()?,
     })

@@ -15,7 +15,7 @@ use crossdock_oci::store::LoadedImage;
 use crossdock_oci::{Descriptor, Store};
 use crossdock_platform::Platform;
 use crossdock_sandbox::{
-    Attach, Limit, Mount, MountKind, Network, Root, SandboxError, Security, Spec, binfmt, emulator,
+    Attach, Limit, Mount, MountKind, Network, Root, SandboxError, Security, Spec, Uplink, binfmt, emulator,
     run_attached,
 };
 
@@ -70,17 +70,17 @@ fn run_image(session: &Session, args: RunArgs) -> Result<u8> {
     }));
     spec.user = args.user.clone().unwrap_or_else(|| process.user.clone());
     spec.hostname = args.hostname.clone().unwrap_or_else(|| manifest.digest.short().to_string());
-    spec.network = match args.network.as_str() {
-        "none" => Network::None,
-        "host" | "default" => Network::Host,
-        "bridge" => bail!("--network bridge is not supported: host (the default) or none"),
-        other => bail!("--network {other}: host or none"),
-    };
+    spec.network = network(&args.network)?;
+    if let (Network::Private(_), Some(ports)) = (spec.network, args.publish.first()) {
+        bail!(
+            "--publish {ports}: no port of this machine leads to a private network; with --network host every port is reachable"
+        );
+    }
     spec.read_only_root = args.read_only;
     spec.init = args.init;
     spec.security = if args.privileged { Security::Insecure } else { Security::Sandbox };
     spec.x86 = platform.architecture == "386";
-    spec.extra_hosts = hosts(&args.add_hosts)?;
+    spec.extra_hosts = hosts(&args.add_hosts, spec.network)?;
     spec.limits = limits(&args.ulimits)?;
     if let Some(text) = &args.shm_size {
         spec.shm_size = bytes(text).with_context(|| format!("--shm-size {text}: not a size"))?;
@@ -270,11 +270,28 @@ fn bind(source: &str, target: &str, read_only: bool, flag: &str) -> Result<Mount
     })
 }
 
-/// `--add-host NAME:IP`, also `NAME=IP`; `host-gateway` is this machine.
-pub fn hosts(given: &[String]) -> Result<Vec<(String, IpAddr)>> {
+/// `--network`. Docker's `bridge` is what we call private, a network of its own with a way out; podman's names choose the program.
+pub fn network(text: &str) -> Result<Network> {
+    Ok(match text {
+        "host" | "default" => Network::Host,
+        "none" => Network::None,
+        "private" | "bridge" => Network::Private(Uplink::Any),
+        "pasta" => Network::Private(Uplink::Pasta),
+        "slirp4netns" => Network::Private(Uplink::Slirp4netns),
+        other => bail!(
+            "--network {other}: it must be host (the default), private or none; pasta or slirp4netns is a private one by that program"
+        ),
+    })
+}
+
+/// `--add-host NAME:IP`, also `NAME=IP`; `host-gateway` is this machine, which a private network does not lead to.
+pub fn hosts(given: &[String], network: Network) -> Result<Vec<(String, IpAddr)>> {
     let host = |text: &String| {
         let (name, address) = text.split_once('=').or_else(|| text.split_once(':')).unwrap_or((text, ""));
         let address = match address {
+            "host-gateway" if matches!(network, Network::Private(_)) => bail!(
+                "--add-host {text}: the loopback of this machine cannot be reached from a private network: give an address, or choose --network host"
+            ),
             "host-gateway" => "127.0.0.1",
             other => other.trim_start_matches('[').trim_end_matches(']'),
         };

@@ -262,6 +262,34 @@ fn network_and_hosts_of_steps() {
     let dockerfile = "FROM base\nRUN --security=insecure true\n";
     world.build(dockerfile, &[]).fails_with(&["--allow security.insecure", "Dockerfile:2"]);
     world.build(dockerfile, &["--allow", "security.insecure"]).ok();
+    world.build(dockerfile, &["--allow", "everything"]).fails_with(&["--allow everything", "network.host"]);
+}
+
+#[test]
+fn a_step_has_the_hosts_network_only_with_the_builds_or_a_permission() {
+    let world = World::with_base();
+    let dockerfile = "FROM base\nRUN --network=host ls /sys/class/net > /n\n";
+    world.build(dockerfile, &["-t", "host"]).ok();
+    for network in ["none", "private", "slirp4netns"] {
+        let ran = world.build(dockerfile, &["--network", network]);
+        ran.fails_with(&["--allow network.host", "Dockerfile:2"]);
+        let ran =
+            world.build(dockerfile, &["-t", "allowed", "--network", network, "--allow", "network.host"]);
+        assert_eq!(ran.executed(), [] as [&str; 0], "it is the step of before");
+    }
+    world.build(dockerfile, &["--network", "mine"]).fails_with(&["--network mine", "private"]);
+
+    let dockerfile = "FROM base\nRUN ls /sys/class/net > /n\n";
+    world.build(dockerfile, &["-t", "t"]).ok();
+    let ran = world.build(dockerfile, &["-t", "t", "--network", "private"]);
+    if ran.err.contains("cannot connect a private network: ") {
+        return assert!(ran.err.contains("sudo "), "{}", ran.err);
+    }
+    assert_eq!(ran.executed().len(), 1, "another network is another step: {}", ran.err);
+    assert_eq!(world.sh("t", "cat /n"), "eth0\nlo\n");
+    let ran = world.build(dockerfile, &["-t", "t", "--network", "slirp4netns"]);
+    assert_eq!(ran.executed(), [] as [&str; 0], "which program it is makes no difference");
+    world.build("FROM base\nRUN --network=none true\n", &["--network", "private"]).ok();
 }
 
 #[test]

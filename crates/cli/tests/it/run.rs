@@ -6,7 +6,7 @@ use std::process::Stdio;
 use crossdock_testkit::foreign;
 use rustix::process::Signal;
 
-use crate::support::{Running, World, eventually, our_emulator, require};
+use crate::support::{Ran, Running, World, eventually, our_emulator, require};
 
 #[test]
 fn environment_directory_user_and_host_name() {
@@ -50,7 +50,9 @@ fn exit_codes_are_dockers() {
     let directory = world.run(&["run", "base", "/etc"]).fails(126);
     assert!(directory.contains("/etc"), "{directory}");
     for args in [
-        &["--network", "bridge", "base", "true"][..],
+        &["--network", "mine", "base", "true"][..],
+        &["--network", "private", "-p", "8080:80", "base", "true"],
+        &["--network", "private", "--add-host", "me:host-gateway", "base", "true"],
         &["-v", "name:/x", "base", "true"],
         &["--user", "nobody-here", "base", "true"],
         &["--pull", "never", "absent", "true"],
@@ -121,6 +123,34 @@ fn networks() {
     let script = format!("nc -w 5 there {port} < /dev/null");
     let ran = world.run(&["run", "--add-host", "there:127.0.0.1", "base", "sh", "-c", &script]);
     assert_eq!(ran.ok(), "from the host\n");
+}
+
+/// Whether this machine lets its tests have a private network; if not, the error must say why.
+fn has_private_network(ran: &Ran) -> bool {
+    if ran.code == Some(125) {
+        for part in ["cannot connect a private network: ", "sudo "] {
+            assert!(ran.err.contains(part), "{}", ran.err);
+        }
+    }
+    ran.code != Some(125)
+}
+
+#[test]
+fn a_private_network_does_not_lead_to_the_hosts_loopback() {
+    let world = World::with_base();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = listener.local_addr().expect("bound").port();
+    for network in ["private", "bridge", "pasta", "slirp4netns"] {
+        let script = format!(
+            "ls /sys/class/net; cat /etc/hosts | wc -l; nc -w 1 127.0.0.1 {port} < /dev/null || echo refused"
+        );
+        let ran = world.run(&["run", "--network", network, "--hostname", "box", "base", "sh", "-c", &script]);
+        if has_private_network(&ran) {
+            assert_eq!(ran.ok(), "eth0\nlo\n3\nrefused\n", "{network}");
+        }
+    }
+    listener.set_nonblocking(true).expect("it is ours");
+    assert!(listener.accept().is_err(), "somebody came");
 }
 
 #[test]

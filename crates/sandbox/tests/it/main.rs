@@ -9,6 +9,7 @@ mod ends;
 mod isolation;
 mod mounts;
 mod nested;
+mod network;
 mod overlay;
 mod security;
 mod support;
