@@ -29,6 +29,14 @@ fn main() {
             println!("{}", rustix::process::geteuid().as_raw());
             0
         }
+        Some("abstract") => {
+            use std::os::linux::net::SocketAddrExt;
+            use std::os::unix::net::{SocketAddr, UnixStream};
+            let address = SocketAddr::from_abstract_name(&args[2]).expect("an address");
+            let error = UnixStream::connect_addr(&address).err();
+            println!("{}", error.map_or(0, |error| error.raw_os_error().unwrap_or(-1)));
+            0
+        }
         Some("calls") => calls::report(),
         Some("answer") => answer(&args[2]),
         Some("ask") => ask(&args[2], &args[3]),

@@ -68,6 +68,11 @@ pub fn probe() -> Vec<Check> {
     checks
 }
 
+/// Whether commands are kept from abstract sockets and from processes outside of their container (Landlock, Linux 6.12).
+pub fn scope_available() -> bool {
+    sys::scope_available()
+}
+
 fn kernel() -> Check {
     let release = rustix::system::uname().release().to_string_lossy().into_owned();
     let version = version(&release);

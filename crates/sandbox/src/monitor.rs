@@ -386,6 +386,12 @@ fn start(
     // Without these the mounts and pipes live exactly as long as the container.
     drop((root, prepared, stdin, started, connected));
     close_standard_streams();
+    // A command can take back that it dies with us; the parent then kills it, should we end without a word.
+    if let Some(process) = Pid::from_raw(pid)
+        && let Ok(pidfd) = pidfd_open(process, PidfdFlags::empty())
+    {
+        let _ = wire::send(control.as_fd(), &Report::Container, &[pidfd.as_fd()]);
+    }
     // While pid 1 mounts, and before the view is closed: a copy in another process would leave the closing to that.
     let mut watch =
         Watch { pid, started: Some(watched), command: None, killed_for: None, connection: None, connect };

@@ -60,6 +60,13 @@ impl Relays {
         Ok(to_us)
     }
 
+    /// The same for output of our own: the writing end never blocks.
+    pub fn output_of_ours(&mut self, stream: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+        let end = self.output(stream)?;
+        rustix::fs::fcntl_setfl(&end, OFlags::WRONLY | OFlags::NONBLOCK)?;
+        Ok(end)
+    }
+
     /// No further output will be copied by this.
     pub fn seal(&mut self) {
         self.running = None;

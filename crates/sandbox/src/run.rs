@@ -17,6 +17,7 @@ use crate::monitor;
 use crate::overlay::{clone_tree, set_read_only};
 use crate::relay::{self, Relays};
 use crate::spec::{MountKind, Source, Spec};
+use crate::sys;
 use crate::wire::{self, Order, Report, Window};
 
 /// Where a stream of the command leads.
@@ -100,6 +101,8 @@ pub struct Running {
     pub stderr: Option<ChildStderr>,
     /// Outer end of the terminal.
     pub terminal: Option<OwnedFd>,
+    /// Pid 1 of the sandbox.
+    container: Option<OwnedFd>,
     relays: Relays,
     failure: Option<Failure>,
     ended: Option<ExitStatus>,
@@ -154,6 +157,7 @@ pub fn spawn(spec: &Spec, io: Io) -> Result<Running, SandboxError> {
         monitor,
         control: Arc::new(control),
         terminal: None,
+        container: None,
         relays,
         failure: None,
         ended: None,
@@ -266,6 +270,7 @@ impl Running {
     pub(crate) fn receive(&mut self) -> Result<(), SandboxError> {
         match wire::receive::<Report>(&*self.control).doing(|| "talk to the sandbox".into())? {
             Some((Report::Failed(failure), _)) => self.failure = self.failure.take().or(Some(failure)),
+            Some((Report::Container, descriptors)) => self.container = descriptors.into_iter().next(),
             Some((Report::Terminal, descriptors)) => self.terminal = descriptors.into_iter().next(),
             Some((Report::Exited { code, signal }, _)) => {
                 self.ended = Some(match signal {
@@ -274,6 +279,7 @@ impl Running {
                 });
             }
             None => {
+                self.kill_container();
                 let status = self.monitor.wait().doing(|| "wait for the sandbox".into())?;
                 return Err(self.failure.take().map_or(SandboxError::Lost(status.to_string()), Into::into));
             }
@@ -284,6 +290,13 @@ impl Running {
     /// Hangs up when all output is written; `None` if none is copied.
     pub(crate) fn output_ended(&self) -> Option<BorrowedFd<'_>> {
         self.relays.ended()
+    }
+
+    /// Kills pid 1 of a sandbox whose monitor cannot do it any more.
+    fn kill_container(&self) {
+        if let Some(container) = &self.container {
+            let _ = sys::signal_process(container.as_fd(), libc::SIGKILL);
+        }
     }
 
     pub(crate) fn has_ended(&self) -> bool {

@@ -3,7 +3,6 @@
 //! The command gets a pseudo-terminal of its own; the user's terminal is in raw mode meanwhile, so that every key goes through,
 //! and is put back on return, error and panic.
 
-use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -13,6 +12,7 @@ use rustix::io::Errno;
 use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize};
 
 use crate::error::{Doing, SandboxError};
+use crate::relay::Relays;
 use crate::run::{ExitStatus, Io, Running, Stream, spawn};
 use crate::spec::Spec;
 use crate::sys::SignalPipe;
@@ -56,7 +56,7 @@ pub fn run_attached(spec: &Spec, attach: Attach) -> Result<ExitStatus, SandboxEr
     if !attach.terminal {
         let stdin = if attach.stdin { Stream::Inherit } else { Stream::Null };
         let running = spawn(spec, Io { stdin, ..Io::inherit() })?;
-        return Session::new(running, &signals, None, false).serve();
+        return Session::new(running, &signals, None, false).serve().0;
     }
     let window = window().unwrap_or(Window { rows: 0, columns: 0 });
     let mut running = spawn(spec, Io { terminal: Some(window), ..Io::default() })?;
@@ -65,8 +65,20 @@ pub fn run_attached(spec: &Spec, attach: Attach) -> Result<ExitStatus, SandboxEr
         rustix::fs::fcntl_setfl(terminal, OFlags::RDWR | OFlags::NONBLOCK)
             .doing(|| "set up the terminal".into())?;
     }
-    let raw = if attach.stdin { RawMode::enter(rustix::stdio::stdin()) } else { None };
-    let status = Session::new(running, &signals, terminal, attach.stdin).serve();
+    let mut relays = Relays::default();
+    let output = relays.output_of_ours(rustix::stdio::stdout()).doing(|| "set up the terminal".into())?;
+    relays.seal();
+    let outer = terminal.map(|terminal| Outer {
+        terminal: Some(terminal),
+        output: Some(output),
+        relays,
+        seen: Vec::new(),
+    });
+    let mut raw = if attach.stdin { RawMode::enter(rustix::stdio::stdin()) } else { None };
+    let (status, asked) = Session::new(running, &signals, outer, attach.stdin).serve();
+    if let Some(raw) = &mut raw {
+        raw.at_once = asked;
+    }
     drop(raw);
     status
 }
@@ -83,6 +95,8 @@ fn window() -> Option<Window> {
 struct RawMode {
     terminal: BorrowedFd<'static>,
     before: Termios,
+    /// Put it back without waiting for what is still to be shown: nobody may be looking.
+    at_once: bool,
 }
 
 impl RawMode {
@@ -94,13 +108,14 @@ impl RawMode {
         let mut raw = before.clone();
         raw.make_raw();
         tcsetattr(terminal, OptionalActions::Now, &raw).ok()?;
-        Some(RawMode { terminal, before })
+        Some(RawMode { terminal, before, at_once: false })
     }
 }
 
 impl Drop for RawMode {
     fn drop(&mut self) {
-        let _ = tcsetattr(self.terminal, OptionalActions::Drain, &self.before);
+        let when = if self.at_once { OptionalActions::Now } else { OptionalActions::Drain };
+        let _ = tcsetattr(self.terminal, when, &self.before);
     }
 }
 
@@ -108,8 +123,8 @@ impl Drop for RawMode {
 struct Session<'a> {
     running: Running,
     signals: &'a SignalPipe,
-    /// Outer end of the command's terminal, until it is closed inside.
-    terminal: Option<OwnedFd>,
+    /// The command's terminal.
+    outer: Option<Outer>,
     /// Whether our standard input still gives something.
     stdin: bool,
     /// Read from standard input, but not yet taken by the terminal.
@@ -121,22 +136,71 @@ struct Session<'a> {
     killed: bool,
 }
 
+/// A terminal of the command, and its way to our standard output. That goes over a thread, since nobody may be reading there, and
+/// signals must be heard all the same.
+struct Outer {
+    /// Outer end, until every inner one is closed.
+    terminal: Option<OwnedFd>,
+    /// To the copying thread; closed when all was written.
+    output: Option<OwnedFd>,
+    relays: Relays,
+    /// Read from the terminal, but not yet taken by the thread.
+    seen: Vec<u8>,
+}
+
+impl Outer {
+    /// Passes on one piece of output; `false` if there is none now, or no room for it.
+    fn copy(&mut self) -> bool {
+        if self.seen.is_empty()
+            && let Some(terminal) = &self.terminal
+        {
+            let mut buffer = [0; 16 << 10];
+            match rustix::io::read(terminal, &mut buffer) {
+                Err(Errno::AGAIN | Errno::INTR) => {}
+                // EIO: every inner end is closed.
+                Ok(0) | Err(_) => self.terminal = None,
+                Ok(count) => self.seen.extend_from_slice(&buffer[..count]),
+            }
+        }
+        match &self.output {
+            _ if self.seen.is_empty() => false,
+            // Nobody to tell that our output is closed; the command goes on, as with a closed terminal window.
+            None => {
+                self.seen.clear();
+                true
+            }
+            Some(output) => match rustix::io::write(output, &self.seen) {
+                Ok(count) => {
+                    self.seen.drain(..count);
+                    true
+                }
+                Err(Errno::AGAIN | Errno::INTR) => false,
+                Err(_) => {
+                    self.output = None;
+                    true
+                }
+            },
+        }
+    }
+}
+
 /// What a [`Session`] has to look after.
 #[derive(Default)]
 struct Ready {
     control: bool,
     signal: bool,
     terminal: bool,
+    output: bool,
     stdin: bool,
     output_ended: bool,
 }
 
 impl Session<'_> {
-    fn new(running: Running, signals: &SignalPipe, terminal: Option<OwnedFd>, stdin: bool) -> Session<'_> {
+    fn new(running: Running, signals: &SignalPipe, outer: Option<Outer>, stdin: bool) -> Session<'_> {
         Session {
             running,
             signals,
-            terminal,
+            outer,
             stdin,
             to_terminal: Vec::new(),
             asked: 0,
@@ -145,13 +209,20 @@ impl Session<'_> {
         }
     }
 
-    fn serve(mut self) -> Result<ExitStatus, SandboxError> {
+    /// How the command ended, and whether it was asked to.
+    fn serve(mut self) -> (Result<ExitStatus, SandboxError>, bool) {
+        let served = self.serve_command().and_then(|()| self.finish_output());
+        let asked = self.asked > 0;
+        (served.and_then(|()| self.running.finish()), asked)
+    }
+
+    fn serve_command(&mut self) -> Result<(), SandboxError> {
         while !self.running.has_ended() {
             let ready = self.wait()?;
             if ready.signal {
                 self.pass_signals();
             }
-            if ready.terminal {
+            if ready.terminal || ready.output {
                 self.serve_terminal();
             }
             if ready.stdin {
@@ -167,20 +238,36 @@ impl Session<'_> {
                 self.kill();
             }
         }
-        // What the command wrote last may still be in the terminal, or on its way to a stream that nobody reads: then a request to
-        // end is for us.
-        while self.copy_output() {}
+        Ok(())
+    }
+
+    /// What the command wrote last may still be in the terminal, or on its way to a stream that nobody reads. A request to end is for us
+    /// then.
+    fn finish_output(&mut self) -> Result<(), SandboxError> {
         let asked = self.asked;
-        while self.running.output_ended().is_some() && self.asked == asked {
+        loop {
+            if let Some(outer) = &mut self.outer {
+                while outer.copy() {}
+                if outer.seen.is_empty() {
+                    outer.output = None;
+                }
+            }
+            if self.output_ended().is_none() || self.asked > asked || (asked > 0 && self.killed) {
+                return Ok(());
+            }
             let ready = self.wait()?;
             if ready.signal {
                 self.pass_signals();
             }
             if ready.output_ended {
-                break;
+                return Ok(());
             }
         }
-        self.running.finish()
+    }
+
+    /// Hangs up when all output is written; `None` if none is copied.
+    fn output_ended(&self) -> Option<BorrowedFd<'_>> {
+        self.outer.as_ref().map_or_else(|| self.running.output_ended(), |outer| outer.relays.ended())
     }
 
     /// Waits until something is ready.
@@ -190,17 +277,28 @@ impl Session<'_> {
             watched.push(fd);
             Some(watched.len() - 1)
         };
-        let (mut control, mut terminal, mut stdin, mut output_ended) = (None, None, None, None);
+        let (mut control, mut terminal, mut output, mut stdin, mut output_ended) =
+            (None, None, None, None, None);
+        if let Some(outer) = &self.outer
+            && let (Some(pipe), false) = (&outer.output, outer.seen.is_empty())
+        {
+            output = watch(PollFd::new(pipe, PollFlags::OUT));
+        }
         if self.running.has_ended() {
-            output_ended = self
-                .running
-                .output_ended()
-                .and_then(|output| watch(PollFd::from_borrowed_fd(output, PollFlags::IN)));
+            output_ended =
+                self.output_ended().and_then(|ended| watch(PollFd::from_borrowed_fd(ended, PollFlags::IN)));
         } else {
             control = watch(PollFd::from_borrowed_fd(self.running.control(), PollFlags::IN));
-            if let Some(outer) = &self.terminal {
-                let out = if self.to_terminal.is_empty() { PollFlags::empty() } else { PollFlags::OUT };
-                terminal = watch(PollFd::new(outer, PollFlags::IN | out));
+            if let Some(outer) = &self.outer
+                && let Some(outer_end) = &outer.terminal
+            {
+                // What cannot be passed on is not read either.
+                let mut flags = PollFlags::empty();
+                flags.set(PollFlags::IN, outer.seen.is_empty());
+                flags.set(PollFlags::OUT, !self.to_terminal.is_empty());
+                if !flags.is_empty() {
+                    terminal = watch(PollFd::new(outer_end, flags));
+                }
                 if self.stdin && self.to_terminal.is_empty() {
                     stdin = watch(PollFd::from_borrowed_fd(rustix::stdio::stdin(), PollFlags::IN));
                 }
@@ -218,6 +316,7 @@ impl Session<'_> {
             control: ready(control),
             signal: ready(Some(0)),
             terminal: ready(terminal),
+            output: ready(output),
             stdin: ready(stdin),
             output_ended: ready(output_ended),
         })
@@ -229,8 +328,8 @@ impl Session<'_> {
         for signal in buffer[..count].iter().map(|signal| i32::from(*signal)) {
             match signal {
                 libc::SIGWINCH => {
-                    if let (Some(terminal), Ok(size)) = (&self.terminal, tcgetwinsize(rustix::stdio::stdin()))
-                    {
+                    let terminal = self.outer.as_ref().and_then(|outer| outer.terminal.as_ref());
+                    if let (Some(terminal), Ok(size)) = (terminal, tcgetwinsize(rustix::stdio::stdin())) {
                         // The kernel tells the programs on the terminal.
                         let _ = tcsetwinsize(terminal, size);
                     }
@@ -260,32 +359,13 @@ impl Session<'_> {
     }
 
     fn serve_terminal(&mut self) {
-        if let (Some(terminal), false) = (&self.terminal, self.to_terminal.is_empty())
+        let Some(outer) = &mut self.outer else { return };
+        if let (Some(terminal), false) = (&outer.terminal, self.to_terminal.is_empty())
             && let Ok(count) = rustix::io::write(terminal, &self.to_terminal)
         {
             self.to_terminal.drain(..count);
         }
-        self.copy_output();
-    }
-
-    /// Copies one piece of output; `false` if there is none now.
-    fn copy_output(&mut self) -> bool {
-        let Some(terminal) = &self.terminal else { return false };
-        let mut buffer = [0; 16 << 10];
-        match rustix::io::read(terminal, &mut buffer) {
-            Err(Errno::AGAIN | Errno::INTR) => false,
-            // EIO: every inner end is closed.
-            Ok(0) | Err(_) => {
-                self.terminal = None;
-                false
-            }
-            Ok(count) => {
-                // Nobody to tell that our output is closed; the command goes on, as with a closed terminal window.
-                let _ = io::Write::write_all(&mut io::stdout(), &buffer[..count]);
-                let _ = io::Write::flush(&mut io::stdout());
-                true
-            }
-        }
+        outer.copy();
     }
 
     fn read_stdin(&mut self) {

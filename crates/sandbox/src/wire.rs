@@ -47,6 +47,8 @@ pub struct Window {
 pub enum Report {
     /// The command was not started. `Exited` follows.
     Failed(Failure),
+    /// The descriptor is the pidfd of pid 1, to be killed if the monitor ends without a word.
+    Container,
     /// The descriptor is the terminal's outer end.
     Terminal,
     /// The last message: the container is gone, and so is what it must not leave behind.

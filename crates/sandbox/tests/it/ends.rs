@@ -70,6 +70,52 @@ fn signals_reach_the_command() {
 }
 
 #[test]
+fn a_signal_without_a_handler_ends_the_command() {
+    for who in Who::all() {
+        for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143), (Signal::HUP, 129)] {
+            let mut sandbox = Sandbox::new(who, "");
+            sandbox.spec.args = ["sh", "-c", "echo ready; exec sleep 1000"].map(Into::into).into();
+            let mut running = Started::new(&sandbox, &["--attach"]);
+            assert_eq!(running.line(), "ready");
+            running.signal(signal);
+            assert_eq!(running.child.wait().expect("the end").code(), Some(code), "as {who:?}");
+        }
+    }
+}
+
+#[test]
+fn the_third_request_ends_a_command_that_ignores_two() {
+    for who in Who::all() {
+        for init in [false, true] {
+            let script = "trap '' INT TERM; echo ready; while :; do sleep 1000; done";
+            let mut sandbox = Sandbox::new(who, script);
+            sandbox.spec.init = init;
+            let mut running = Started::new(&sandbox, &["--attach"]);
+            assert_eq!(running.line(), "ready");
+            for _ in 0..2 {
+                // One by one: equal signals that wait are one.
+                running.signal(Signal::INT);
+                running.until_taken(Signal::INT);
+            }
+            running.signal(Signal::TERM);
+            assert_eq!(running.child.wait().expect("the end").code(), Some(137), "as {who:?}, init {init}");
+        }
+    }
+}
+
+#[test]
+fn a_signal_at_any_moment_of_the_start_ends_everything() {
+    for who in Who::all() {
+        let sandbox = Sandbox::new(who, "sleep 1000");
+        let mut running = Started::new(&sandbox, &["--attach"]);
+        running.signal(Signal::TERM);
+        let code = running.child.wait().expect("the end").code();
+        // By the default action of the driver itself, or in the command's name.
+        assert!(code.is_none() || code == Some(143), "as {who:?}: {code:?}");
+    }
+}
+
+#[test]
 fn an_init_passes_signals_and_reaps() {
     for who in Who::all() {
         let script = "echo $$; trap 'exit 5' TERM; (sleep 0 & sleep 0 &); sleep 1000 & echo ready; while :; do wait; done";
@@ -123,6 +169,22 @@ impl Started {
     fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(self.child.id() as i32).expect("a process id");
         kill_process(pid, signal).expect("the driver is there");
+    }
+
+    /// Waits until the driver has taken a signal: it is no more pending.
+    fn until_taken(&self, signal: Signal) {
+        let status = format!("/proc/{}/status", self.child.id());
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+        loop {
+            let text = std::fs::read_to_string(&status).expect("it runs");
+            let pending = text.lines().find_map(|line| line.strip_prefix("ShdPnd:")).expect("a mask");
+            let mask = u64::from_str_radix(pending.trim(), 16).expect("hexadecimal");
+            if mask & (1 << (signal.as_raw() - 1)) == 0 {
+                return;
+            }
+            assert!(std::time::Instant::now() < deadline, "the signal stays pending");
+            std::thread::yield_now();
+        }
     }
 
     /// Waits until nobody has the output open; fails after a long while.

@@ -6,6 +6,7 @@
 mod binfmt;
 mod doctor;
 mod ends;
+mod escapes;
 mod isolation;
 mod mounts;
 mod nested;
