@@ -651,7 +651,7 @@ fn is_pipe(stream: BorrowedFd<'_>) -> bool {
 fn give_streams(user: &User, own_terminal: bool) {
     for stream in [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()] {
         if is_pipe(stream) || own_terminal {
-            // Refused for pipes of somebody else, who then knows what he does.
+            // They are pipes that crossdock has made for this command.
             let _ = rustix::fs::fchown(stream, Some(rustix::fs::Uid::from_raw(user.uid)), None);
         }
     }
@@ -820,6 +820,9 @@ fn run_init(
             .failing(|| "close /proc/1".into())
     };
     closed()?;
+    // The command is not executed before its init has given up everything.
+    let (harmless, giving_up) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
+        .failing(|| "make a pipe for the init".into())?;
     let pid = match sys::fork_from_pid_1().failing(|| "start the command".into())? {
         Cloned::Parent(pid) => pid,
         Cloned::Child => {
@@ -834,6 +837,9 @@ fn run_init(
                 .failing(|| "ask for a death signal".into())?;
             drop_privileges(spec, mapping, user)?;
             die_with_monitor(alive)?;
+            drop(giving_up);
+            // No byte ever comes; if the init fails, it ends everything.
+            let _ = std::fs::File::from(harmless).read(&mut [0]);
             return Err(command.execute());
         }
     };
@@ -842,6 +848,7 @@ fn run_init(
     // A change of user ids undoes it where fs.suid_dumpable is set, and the death signal in any case.
     closed()?;
     die_with_monitor(alive)?;
+    drop((harmless, giving_up));
     loop {
         let signal = sys::wait_signal().failing(|| "wait for signals".into())?;
         if signal != libc::SIGCHLD {

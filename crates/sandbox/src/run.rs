@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
 use std::sync::{Arc, OnceLock};
 
-use rustix::fs::{MemfdFlags, OFlags, memfd_create};
+use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::net::{AddressFamily, Shutdown, SocketFlags, SocketType, shutdown, socketpair};
 
 use crate::binfmt;
@@ -165,15 +165,10 @@ pub fn spawn(spec: &Spec, io: Io) -> Result<Running, SandboxError> {
 
     let inherited = rustix::stdio::stdin();
     let relayed = match &stdin {
-        Stream::Inherit if terminal.is_none() && !relay::is_pipe(inherited, OFlags::RDONLY) => {
-            Some(relay::input(inherited).doing(doing)?)
-        }
+        Stream::Inherit if terminal.is_none() => Some(relay::input(inherited).doing(doing)?),
         _ => None,
     };
-    let stdin: Option<BorrowedFd<'_>> = match &stdin {
-        Stream::Inherit if terminal.is_none() => Some(relayed.as_ref().map_or(inherited, OwnedFd::as_fd)),
-        _ => None,
-    };
+    let stdin = relayed.as_ref().map(OwnedFd::as_fd);
     let mut descriptors = vec![file.as_fd()];
     descriptors.extend(stdin);
     descriptors.extend(spec.mounts.iter().filter_map(|mount| match &mount.kind {
@@ -199,7 +194,6 @@ fn outputs(relays: &mut Relays, stdout: Stream, stderr: Stream) -> io::Result<[S
         made.push(match stream {
             Stream::Null => Stdio::null(),
             Stream::Pipe => Stdio::piped(),
-            Stream::Inherit if relay::is_pipe(own, OFlags::WRONLY) => own.try_clone_to_owned()?.into(),
             Stream::Inherit => {
                 let pipe = match &first {
                     Some(first) if relay::is_same(inherited[0], inherited[1]) => first.try_clone()?,
