@@ -9,6 +9,7 @@
     reason = "layers are directories of the store, whose paths nobody inside can change"
 )]
 
+use std::collections::HashSet;
 use std::ffi::OsString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -54,6 +55,7 @@ pub fn overlay_fd_legacy(lower: &[PathBuf], upper: Option<&Upper>) -> Result<Own
 }
 
 pub(crate) fn mount_overlay(lower: &[PathBuf], upper: Option<&Upper>) -> Result<OwnedFd, Failure> {
+    let lower = &different(lower)[..];
     match (lower, upper) {
         ([], None) => Err(Failure::Specification("an overlay needs at least one directory".into())),
         ([], Some(upper)) => clone_tree(&upper.upper, false),
@@ -71,6 +73,15 @@ pub(crate) fn mount_overlay(lower: &[PathBuf], upper: Option<&Upper>) -> Result<
             other => other,
         },
     }
+}
+
+/// The layers without those that come again above: the kernel refuses a directory that is given twice (ELOOP), and an image may
+/// have a layer twice. All that the lower one has is also in the upper one, so nothing of it would be seen.
+fn different(lower: &[PathBuf]) -> Vec<PathBuf> {
+    let mut seen = HashSet::new();
+    let mut kept: Vec<PathBuf> = lower.iter().rev().filter(|path| seen.insert(*path)).cloned().collect();
+    kept.reverse();
+    kept
 }
 
 /// A detached copy of the mount at a path of the host, with the mounts below it when `recursive`. What an image or a command has
@@ -222,6 +233,13 @@ mod tests {
         assert_eq!(common_parent(&paths(&["/s/a/fs"])), Path::new("/s/a"));
         assert_eq!(common_parent(&paths(&["/s/a", "/t/b"])), Path::new("/"));
         assert_eq!(common_parent(&paths(&["/s/a/b", "/s/a"])), Path::new("/s"));
+    }
+
+    #[test]
+    fn a_layer_that_comes_again_is_used_once_at_the_top() {
+        let paths = |list: &[&str]| list.iter().map(PathBuf::from).collect::<Vec<_>>();
+        assert_eq!(different(&paths(&["/a", "/b", "/a", "/c", "/c"])), paths(&["/b", "/a", "/c"]));
+        assert_eq!(different(&[]), [] as [PathBuf; 0]);
     }
 
     #[test]

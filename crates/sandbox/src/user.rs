@@ -12,6 +12,9 @@ pub const ID_MAX: u32 = 0x7fff_ffff;
 /// Largest `/etc/passwd` or `/etc/group` of an image that is read, in bytes: some 200,000 users.
 const FILE_SIZE_MAX: u64 = 16 << 20;
 
+/// Fields of a line that are told apart: those of passwd(5). A hostile line can have millions.
+const FIELDS_MAX: usize = 7;
+
 /// Most supplementary groups of a process (`NGROUPS_MAX`).
 const GROUPS_MAX: usize = 65_536;
 
@@ -187,7 +190,7 @@ fn entries<'a>(file: &'static str, text: &'a str) -> impl Iterator<Item = Entry<
         .enumerate()
         .map(|(n, line)| (n + 1, line.trim()))
         .filter(|(_, line)| !line.is_empty() && !line.starts_with('#'))
-        .map(move |(line, text)| Entry { file, line, fields: text.split(':').collect() })
+        .map(move |(line, text)| Entry { file, line, fields: text.splitn(FIELDS_MAX, ':').collect() })
 }
 
 /// As much of a text of an image as a message should repeat.
@@ -207,6 +210,15 @@ mod tests {
     const PASSWD: &str =
         "root:x:0:0:root:/root:/bin/sh\nann:x:1000:1001::/home/ann:/bin/sh\n7:x:77:78::/seven:\n";
     const GROUP: &str = "root:x:0:\n50:x:0:\nstaff:x:50:ann,bob\naudio:x:29:ann\nusers:x:1001:\n";
+
+    #[test]
+    fn a_line_of_millions_of_fields_is_not_taken_apart() {
+        let line = ":".repeat(1000);
+        assert_eq!(entries("/etc/passwd", &line).next().map(|entry| entry.fields.len()), Some(FIELDS_MAX));
+        let user =
+            resolve_in("ann", &format!("ann:x:5:6::/home/ann:/bin/sh{line}"), "").expect("it is a line");
+        assert_eq!((user.uid, user.gid, user.home.as_str()), (5, 6, "/home/ann"));
+    }
 
     #[test]
     fn users_and_groups_resolve_as_docker_does() {
