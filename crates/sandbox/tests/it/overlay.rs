@@ -44,6 +44,13 @@ fn many_layers_with_awkward_names_work() {
 #[test]
 fn more_layers_than_the_kernel_stacks_are_refused() {
     let sandbox = Sandbox::new(Who::all()[0], "");
-    let ran = Ran::from(args(&sandbox, "new", &["base"; 501]).output().expect("the probe runs"));
+    let names: Vec<String> = (0..501).map(|n| format!("base/{n}")).collect();
+    names.iter().for_each(|name| fs::create_dir(sandbox.path(name)).expect("a directory"));
+    let lower: Vec<&str> = names.iter().map(String::as_str).collect();
+    let ran = Ran::from(args(&sandbox, "new", &lower).output().expect("the probe runs"));
     assert!(ran.err.contains("501 layers are more than the 500"), "{ran:?}");
+    // The same one many times is one.
+    let many = [&["base"; 600][..], &["etc"; 2]].concat();
+    let out = Ran::from(args(&sandbox, "new", &many).output().expect("the probe runs")).ok();
+    assert!(out.starts_with("root:x:0:0"), "{out}");
 }
