@@ -4,11 +4,11 @@ use std::ffi::OsStr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
-use crate::tools::{build_release, checkout, is_root, output, require, run};
+use crate::tools::{address_of, build_release, checkout, is_root, output, require, run};
 
 /// Platform, Debian architecture, and what `uname -m` says there.
 const PLATFORMS: [(&str, &str, &str); 3] = [
@@ -287,20 +287,8 @@ impl Registry {
             .stdout(Stdio::null())
             .spawn()
             .context("start the registry")?;
-        let deadline = Instant::now() + Duration::from_secs(20);
-        loop {
-            if let Ok(address) = std::fs::read_to_string(&file) {
-                return Ok(Registry { child, address });
-            }
-            if let Some(status) = child.try_wait()? {
-                bail!("the registry ended: {status}");
-            }
-            if Instant::now() > deadline {
-                let _ = child.kill();
-                bail!("the registry does not answer");
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        let address = address_of(&mut child, &file)?;
+        Ok(Registry { child, address })
     }
 }
 

@@ -1,7 +1,8 @@
 //! Programs that the tasks need, and how to run them.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
@@ -121,4 +122,24 @@ fn executable(name: &str) -> PathBuf {
     let target =
         std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| checkout().join("target"), PathBuf::from);
     target.join("x86_64-unknown-linux-gnu/release").join(name)
+}
+
+/// Waits until a registry that was started has written its address to `file`.
+pub fn address_of(registry: &mut Child, file: &Path) -> Result<String> {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        if let Ok(address) = std::fs::read_to_string(file)
+            && !address.is_empty()
+        {
+            return Ok(address.trim().to_string());
+        }
+        if let Some(status) = registry.try_wait()? {
+            bail!("the registry ended: {status}");
+        }
+        if Instant::now() > deadline {
+            let _ = registry.kill();
+            bail!("the registry does not answer");
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }

@@ -171,8 +171,9 @@ pub(crate) fn run(
     let next = AtomicUsize::new(0);
     std::thread::scope(|threads| {
         let (engine, runs, next, scopes) = (&engine, &runs, &next, &scopes);
-        // In order: a stage needs only earlier ones, so of those that were begun the earliest never waits for one that was
-        // not, however few threads there are. This thread is one of them, and enough if there can be no other.
+        // In order: a stage needs only earlier ones, so of those that were begun the earliest never waits for
+        // one that was not, however few threads there are. This thread is one of them, and enough if there
+        // can be no other.
         let work = move || {
             while let Some((key, base)) = runs.get(next.fetch_add(1, Ordering::Relaxed)) {
                 engine.stage_run(threads, **key, base, &scopes[key.1]);

@@ -194,7 +194,8 @@ impl Check<'_> {
         self.found.push(Warning { rule, detail, lines });
     }
 
-    /// Takes note of a word that cannot be expanded. Most are the build's to tell; those that take too much end the checks.
+    /// Takes note of a word that cannot be expanded. Most are the build's to tell; those that take too much
+    /// end the checks.
     fn failed(&mut self, error: ShellError, lines: Lines) {
         use ShellError::{PatternSteps, TooLarge, TooMuch};
         if matches!(error, TooLarge { .. } | TooMuch { .. } | PatternSteps { .. }) {

@@ -133,8 +133,8 @@ pub fn outline(request: &BuildRequest) -> Result<Outline, BuildError> {
 }
 
 impl Outline {
-    /// The first ARG of a name is shown; later ones may know a default or a description. `known` says where a name is in
-    /// the list.
+    /// The first ARG of a name is shown; later ones may know a default or a description. `known` says where a
+    /// name is in the list.
     fn argument(
         &mut self,
         file: &Dockerfile,

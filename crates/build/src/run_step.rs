@@ -61,8 +61,8 @@ enum Prepared {
     Nothing,
 }
 
-/// A file or directory that was looked up inside its tree. It stays the same one until the command runs, whatever its path leads to
-/// by then.
+/// A file or directory that was looked up inside its tree. It stays the same one until the command runs,
+/// whatever its path leads to by then.
 type Bound = Arc<OwnedFd>;
 
 struct PreparedMount {
@@ -369,8 +369,8 @@ impl StageRun<'_, '_, '_> {
     }
 }
 
-/// What enters the key of a step: the network decides what a command finds, but not which program connects it. The words are those of
-/// when there were two, so that what is cached stays known.
+/// What enters the key of a step: the network decides what a command finds, but not which program connects
+/// it. The words are those of when there were two, so that what is cached stays known.
 fn key_of(network: sandbox::Network) -> &'static str {
     match network {
         sandbox::Network::Host => "true",

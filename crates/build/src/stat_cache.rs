@@ -108,8 +108,8 @@ impl StatCache {
 /// A cache that is still unfinished after this time belongs to a process that was killed.
 const UNFINISHED_MAX: Duration = Duration::from_secs(86_400);
 
-/// Removes the caches in `directory` that were not written for `unused_for`, none without, and what killed processes have left
-/// unfinished. A build that loses its cache reads its files again.
+/// Removes the caches in `directory` that were not written for `unused_for`, none without, and what killed
+/// processes have left unfinished. A build that loses its cache reads its files again.
 pub fn prune(directory: &Path, unused_for: Option<Duration>) -> io::Result<()> {
     let entries = match std::fs::read_dir(directory) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),

@@ -58,7 +58,8 @@ impl Weight {
     ///
     /// # Errors
     ///
-    /// A configuration that nobody could read, see [`DOCUMENT_SIZE_MAX`]; more than [`STAGES_SIZE_MAX`] in all stages.
+    /// A configuration that nobody could read, see [`DOCUMENT_SIZE_MAX`]; more than [`STAGES_SIZE_MAX`] in
+    /// all stages.
     pub fn add(&mut self, bytes: usize) -> Result<(), ErrorKind> {
         self.json += bytes;
         if self.json as u64 > DOCUMENT_SIZE_MAX {

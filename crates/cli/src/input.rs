@@ -1,4 +1,5 @@
-//! Files that a user names or a context holds, read whole: never more than a limit, and never waiting for what will not come.
+//! Files that a user names or a context holds, read whole: never more than a limit, and never waiting for
+//! what will not come.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -20,7 +21,8 @@ pub enum Kinds {
 ///
 /// # Errors
 ///
-/// They name the file: not readable, larger than `limit`, not of these kinds, a named pipe that nobody writes to.
+/// They name the file: not readable, larger than `limit`, not of these kinds, a named pipe that nobody writes
+/// to.
 pub fn read_if_there(path: &Path, limit: u64, kinds: Kinds) -> Result<Option<Vec<u8>>> {
     match open(path) {
         Ok(file) => read(file, path, limit, kinds).map(Some),

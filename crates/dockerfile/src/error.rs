@@ -62,7 +62,8 @@ pub fn excerpt_of(file: &str, all: &[&str], lines: Lines, context: usize) -> Str
 
 /// The candidate nearest to `word`, if it is near enough to be what was meant (Levenshtein distance at most 2).
 ///
-/// Nobody mistypes words that are longer than 64 bytes or has more than 1,000 to mistype; there nothing is suggested.
+/// Nobody mistypes words that are longer than 64 bytes or has more than 1,000 to mistype; there nothing is
+/// suggested.
 pub fn suggestion<'a>(word: &str, candidates: &[&'a str]) -> Option<&'a str> {
     const LENGTH_MAX: usize = 64;
     const CANDIDATES_MAX: usize = 1000;

@@ -12,8 +12,9 @@ pub const SIZE_MAX: usize = 16 * 1024 * 1024;
 
 /// The rules of one ignore file.
 ///
-/// Looking a path up costs what rules like it cost: those that are plain paths are found by hash; of many patterns only those are
-/// tried that begin and end as the path does. The search goes backwards, since the last match decides.
+/// Looking a path up costs what rules like it cost: those that are plain paths are found by hash; of many
+/// patterns only those are tried that begin and end as the path does. The search goes backwards, since the
+/// last match decides.
 #[derive(Clone, Default)]
 pub struct Ignore {
     rules: Vec<Rule>,
@@ -21,7 +22,8 @@ pub struct Ignore {
     plain: HashMap<Vec<u8>, usize>,
     /// The rules with special characters.
     patterns: Vec<usize>,
-    /// The same by the plain directory that they begin with and the plain bytes that they end with, see [`group`].
+    /// The same by the plain directory that they begin with and the plain bytes that they end with, see
+    /// [`group`].
     groups: HashMap<Vec<u8>, Vec<usize>>,
     steps: Arc<Steps>,
 }
@@ -31,7 +33,8 @@ const FEW: usize = 32;
 /// Longest ending that groups patterns, in bytes.
 const ENDING_SIZE_MAX: usize = 4;
 
-/// The key of a group: a directory and an ending, each of them perhaps empty, with a byte between that no path has.
+/// The key of a group: a directory and an ending, each of them perhaps empty, with a byte between that no
+/// path has.
 fn group(key: &mut Vec<u8>, directory: &[u8], ending: &[u8]) {
     key.clear();
     key.extend_from_slice(directory);
@@ -159,7 +162,8 @@ impl Ignore {
         pattern.is_some_and(|pattern| pattern.matches_or_parent(path, &self.steps))
     }
 
-    /// Whether the rules have taken more steps than they may, [`crate::pattern::STEPS_MAX`] for all paths together.
+    /// Whether the rules have taken more steps than they may, [`crate::pattern::STEPS_MAX`] for all paths
+    /// together.
     pub fn is_exhausted(&self) -> bool {
         self.steps.are_used_up()
     }

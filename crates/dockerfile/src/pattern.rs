@@ -38,8 +38,8 @@ enum Token {
 
 /// Longest pattern, in bytes: the kernel's `PATH_MAX`, since no longer path can be asked for.
 pub const PATTERN_SIZE_MAX: usize = 4096;
-/// Steps that all matching with one [`Steps`] may take: a step looks at one character of a path in one place of a pattern. It is
-/// about ten seconds.
+/// Steps that all matching with one [`Steps`] may take: a step looks at one character of a path in one place
+/// of a pattern. It is about ten seconds.
 pub const STEPS_MAX: u64 = 1_000_000_000;
 
 /// Why a text is no pattern.
@@ -161,8 +161,8 @@ impl Pattern {
         &text[..special.unwrap_or(text.len())]
     }
 
-    /// What every path that matches ends with: the characters behind the last special one and the last `/`, which `**/` may
-    /// match nothing with.
+    /// What every path that matches ends with: the characters behind the last special one and the last `/`,
+    /// which `**/` may match nothing with.
     pub(crate) fn ending(text: &[u8]) -> &[u8] {
         let special = text.iter().rposition(|byte| b"*?[]\\/".contains(byte));
         &text[special.map_or(0, |at| at + 1)..]
@@ -201,8 +201,9 @@ impl Pattern {
         Places { is: vec![false; self.tokens.len() + 1], low: usize::MAX, high: 0 }
     }
 
-    /// Steps over tokens that match nothing, behind `c` or at the start of a path. A `**/` that has begun to take characters must
-    /// take a `/`; one that was just reached may take none, which is so exactly if `c` is not its own.
+    /// Steps over tokens that match nothing, behind `c` or at the start of a path. A `**/` that has begun to
+    /// take characters must take a `/`; one that was just reached may take none, which is so exactly if `c`
+    /// is not its own.
     fn skip_optional(&self, reached: &mut Places, c: Option<Character>) {
         let Some((low, _)) = reached.range() else { return };
         let mut i = low;
@@ -284,7 +285,8 @@ impl Token {
     }
 }
 
-/// The same ranges in order and apart, so that one look finds a character's; those that hold nothing left out.
+/// The same ranges in order and apart, so that one look finds a character's; those that hold nothing left
+/// out.
 fn merged(mut ranges: Vec<(Character, Character)>) -> Vec<(Character, Character)> {
     ranges.retain(|(low, high)| low <= high);
     ranges.sort_unstable();

@@ -4,14 +4,14 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Longest word that variables may make, in bytes. Linux takes no argument and no environment entry of more than 128 KiB
-/// (`MAX_ARG_STRLEN`, execve(2)); labels may be longer, and this is what all of an image's configuration has room for several
-/// times.
+/// Longest word that variables may make, in bytes. Linux takes no argument and no environment entry of more
+/// than 128 KiB (`MAX_ARG_STRLEN`, execve(2)); labels may be longer, and this is what all of an image's
+/// configuration has room for several times.
 pub const WORD_SIZE_MAX: usize = 1024 * 1024;
 /// Bytes of values that all expansions of one build, or of one check, may look up and make together.
 pub const EXPANDED_SIZE_MAX: usize = 128 * 1024 * 1024;
-/// Steps that patterns such as `${v//p/r}` may take in all of one build: a step looks at one character of a value in one place
-/// of a pattern. It is about two seconds.
+/// Steps that patterns such as `${v//p/r}` may take in all of one build: a step looks at one character of a
+/// value in one place of a pattern. It is about two seconds.
 pub const PATTERN_STEPS_MAX: usize = 1_000_000_000;
 
 /// What expansions may still cost; shared by all of one build.
@@ -520,8 +520,8 @@ fn trim(value: &str, pattern: &str, prefix: bool, longest: bool, budget: &Budget
     Some(rest.into_iter().collect())
 }
 
-/// `${v/p/r}` and `${v//p/r}`: the longest match at the earliest place. `None` if the pattern took too many steps or the
-/// result would be longer than `size_max` bytes.
+/// `${v/p/r}` and `${v//p/r}`: the longest match at the earliest place. `None` if the pattern took too many
+/// steps or the result would be longer than `size_max` bytes.
 fn replace(
     value: &str,
     pattern: &str,
@@ -572,8 +572,9 @@ enum Token {
 /// No match has come so far.
 const DEAD: usize = usize::MAX;
 
-/// Where matching stands: for each place in the pattern the earliest start of a match that has come so far, or [`DEAD`]. Only
-/// places in `low..=high` can be alive, so that a pattern without stars costs what it looks at.
+/// Where matching stands: for each place in the pattern the earliest start of a match that has come so far,
+/// or [`DEAD`]. Only places in `low..=high` can be alive, so that a pattern without stars costs what it looks
+/// at.
 struct Places {
     start: Vec<usize>,
     low: usize,
@@ -607,7 +608,8 @@ impl Glob {
         Places { start: vec![DEAD; self.tokens.len() + 1], low: DEAD, high: 0 }
     }
 
-    /// Puts a match that began at `start` to place `at`, and behind the star that stands there, which may match nothing.
+    /// Puts a match that began at `start` to place `at`, and behind the star that stands there, which may
+    /// match nothing.
     fn reach(&self, places: &mut Places, mut at: usize, start: usize) {
         loop {
             places.start[at] = places.start[at].min(start);

@@ -38,12 +38,13 @@ pub struct Resolution {
 
 /// Libraries beyond this number are not followed.
 const LIBRARIES_MAX: usize = 4096;
-/// Files that are tried for all libraries together. Hostile search paths multiply: thousands of libraries, each in thousands of
-/// directories.
+/// Files that are tried for all libraries together. Hostile search paths multiply: thousands of libraries,
+/// each in thousands of directories.
 const TRIES_MAX: usize = 200_000;
 /// `include` lines of `ld.so.conf` that are followed.
 const INCLUDES_MAX: usize = 1000;
-/// Directories of `ld.so.conf`, or of all DT_RPATHs on the way to an object, beyond this number are not searched.
+/// Directories of `ld.so.conf`, or of all DT_RPATHs on the way to an object, beyond this number are not
+/// searched.
 const DIRECTORIES_MAX: usize = 4096;
 
 /// Resolves what the program at `path` needs, directly and through its libraries.
@@ -193,7 +194,8 @@ fn musl_directories(root: &dyn Root, interpreter: &str) -> Vec<String> {
     text.split([':', '\n']).filter(|d| !d.is_empty()).map(str::to_string).collect()
 }
 
-/// Directories of `ld.so.conf` and the files it includes, each of which is read once: files may include each other.
+/// Directories of `ld.so.conf` and the files it includes, each of which is read once: files may include each
+/// other.
 struct Configuration<'a> {
     root: &'a dyn Root,
     read: BTreeSet<String>,
@@ -265,7 +267,8 @@ fn parse_cache(bytes: &[u8]) -> BTreeMap<String, Vec<String>> {
         Some(String::from_utf8_lossy(&rest[..end]).into_owned())
     };
     let count = number(20).unwrap_or(0).min(cache.len() / 24);
-    // A library's name is the end of its path, so strings are used twice at most. Hostile entries share long ones.
+    // A library's name is the end of its path, so strings are used twice at most. Hostile entries share long
+    // ones.
     let mut room = cache.len() * 2;
     for i in 0..count {
         // flags, key, value, os version, hwcap (8 bytes): 24 bytes; the header has 48.

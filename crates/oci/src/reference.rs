@@ -127,7 +127,8 @@ impl Reference {
     }
 }
 
-/// A text that is no name, for messages: what stands before `@` in an address may be a password. Digests have a colon.
+/// A text that is no name, for messages: what stands before `@` in an address may be a password. Digests have
+/// a colon.
 fn without_user(text: &str) -> String {
     match text.rsplit_once('@') {
         Some((before, host)) if before.contains("://") || !host.contains(':') => format!("***@{host}"),

@@ -74,7 +74,8 @@ fn milliseconds(text: &str) -> std::time::Duration {
     std::time::Duration::from_millis(text.parse().expect("a number"))
 }
 
-/// Prints the last line of the file "word" of a web server, `ADDRESS:PORT`, for which it waits so many milliseconds.
+/// Prints the last line of the file "word" of a web server, `ADDRESS:PORT`, for which it waits so many
+/// milliseconds.
 fn get(server: &str, timeout: &str) -> i32 {
     let timeout = milliseconds(timeout);
     let mut text = String::new();

@@ -404,7 +404,8 @@ fn write_file(path: &Path, content: &[u8]) -> io::Result<()> {
 struct Private {
     mount: OwnedFd,
     registered: BTreeMap<String, PathBuf>,
-    /// Mounts of the registered emulators. The kernel has the files open itself; but to end such a mount is slow.
+    /// Mounts of the registered emulators. The kernel has the files open itself; but to end such a mount is
+    /// slow.
     emulators: Vec<OwnedFd>,
 }
 
@@ -515,8 +516,8 @@ impl Private {
     }
 }
 
-/// A file of the host on a mount of its own, which is read-only: whoever reaches it, as every guest does by `/proc/PID/exe`, can
-/// neither write to it nor change its mode, owner, times and attributes.
+/// A file of the host on a mount of its own, which is read-only: whoever reaches it, as every guest does by
+/// `/proc/PID/exe`, can neither write to it nor change its mode, owner, times and attributes.
 fn unchangeable(path: &Path) -> Result<OwnedFd, Failure> {
     let file = clone_tree(path, false)?;
     set_read_only(file.as_fd(), false)?;

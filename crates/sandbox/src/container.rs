@@ -51,8 +51,8 @@ const SYS_MASKED: &[&str] = &["devices/virtual/powercap", "firmware"];
 /// Files of `/proc` through which the host could be changed, read-only as Docker has them.
 const PROC_READ_ONLY: &[&str] = &["bus", "fs", "irq", "sys", "sysrq-trigger"];
 
-/// Files of `/proc` in whose place another may be mounted, as runc allows it for lxcfs, which tells of a container's share. All else
-/// would take the place of what programs, and we, believe the kernel to say.
+/// Files of `/proc` in whose place another may be mounted, as runc allows it for lxcfs, which tells of a
+/// container's share. All else would take the place of what programs, and we, believe the kernel to say.
 const PROC_REPLACEABLE: &[&str] =
     &["cpuinfo", "diskstats", "loadavg", "meminfo", "slabinfo", "stat", "swaps", "uptime"];
 
@@ -109,8 +109,8 @@ pub struct Inside<'a> {
     pub control: &'a OwnedFd,
     /// Hangs up when the monitor is gone.
     pub alive: OwnedFd,
-    /// Closed by the execution of the command: the monitor then knows that signals reach it. With an init, the command's pidfd is
-    /// sent over it before.
+    /// Closed by the execution of the command: the monitor then knows that signals reach it. With an init,
+    /// the command's pidfd is sent over it before.
     pub started: OwnedFd,
     /// A byte comes when the network is connected; `None` if there is nothing to wait for.
     pub connected: Option<OwnedFd>,
@@ -195,7 +195,8 @@ fn enter(inside: Inside<'_>) -> Result<Never, Failure> {
     Err(command.execute())
 }
 
-/// SIGKILL at the death of the monitor, which is the parent. A change of user ids resets it, so it is asked for twice.
+/// SIGKILL at the death of the monitor, which is the parent. A change of user ids resets it, so it is asked
+/// for twice.
 pub fn die_with_monitor(alive: &OwnedFd) -> Result<(), Failure> {
     set_parent_process_death_signal(Some(Signal::KILL))
         .failing(|| "ask for the parent's death signal".into())?;
@@ -239,7 +240,8 @@ struct Tree<'a> {
     root: Dir,
     /// The new `/proc` until it is mounted.
     new_proc: Option<OwnedFd>,
-    /// The file systems of the kernel once they are mounted: what is done to them does not depend on where the image has put them.
+    /// The file systems of the kernel once they are mounted: what is done to them does not depend on where
+    /// the image has put them.
     proc: Option<Dir>,
     dev: Option<Dir>,
     sys: Option<Dir>,
@@ -343,7 +345,8 @@ impl<'a> Tree<'a> {
         self.root.open(target, OFlags::PATH).map_err(refuse)
     }
 
-    /// Nothing is mounted over `/proc` or in it, whichever links of the image lead there. (A command with all power could do it itself.)
+    /// Nothing is mounted over `/proc` or in it, whichever links of the image lead there. (A command with all
+    /// power could do it itself.)
     fn check_place(&self, place: &OwnedFd, target: &Path) -> Result<(), Failure> {
         let doing = || format!("look at /{}", target.display());
         let Some(proc) = self.proc.as_ref().filter(|_| self.spec.security == Security::Sandbox) else {
@@ -421,8 +424,8 @@ impl<'a> Tree<'a> {
         Ok(())
     }
 
-    /// Hides and protects what Docker hides and protects. What the kernel does not have needs no mask; all else that fails is an
-    /// error.
+    /// Hides and protects what Docker hides and protects. What the kernel does not have needs no mask; all
+    /// else that fails is an error.
     fn mask(&self) -> Result<(), Failure> {
         let (Some(proc), Some(sys)) = (&self.proc, &self.sys) else {
             return Err(Failure::Specification("/proc and /sys are not mounted".into()));
@@ -464,8 +467,8 @@ impl<'a> Tree<'a> {
         attach(cover.as_fd(), place.as_fd())
     }
 
-    /// Covers what the host has mounted on its `/sys`: debugfs, tracefs, other containers' cgroups. The kernel gives user namespaces
-    /// no `/sys` without it.
+    /// Covers what the host has mounted on its `/sys`: debugfs, tracefs, other containers' cgroups. The
+    /// kernel gives user namespaces no `/sys` without it.
     fn cover_below(&self, sys: &Dir) -> Result<(), Failure> {
         let doing = || "hide what is mounted below /sys".to_string();
         let Some(proc) = &self.proc else { return Ok(()) };
@@ -516,7 +519,8 @@ impl<'a> Tree<'a> {
         dev.open_real("null", OFlags::RDWR).failing(doing)
     }
 
-    /// Makes the tree the root of this mount namespace and forgets everything else. Returns the root directory.
+    /// Makes the tree the root of this mount namespace and forgets everything else. Returns the root
+    /// directory.
     fn pivot(self) -> Result<Dir, Failure> {
         let doing = || "change the root directory".to_string();
         fchdir(&self.root).failing(doing)?;
@@ -539,10 +543,11 @@ pub fn mount_id(mount: BorrowedFd<'_>) -> Result<u64, Errno> {
     Ok(statx(mount, "", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID)?.stx_mnt_id)
 }
 
-/// A detached, read-only bind of a device of the host, which can be used but not changed. `None` if the host lacks it.
+/// A detached, read-only bind of a device of the host, which can be used but not changed. `None` if the host
+/// lacks it.
 ///
-/// A read-only mount forbids no writing to a device, but changes of its mode, owner, times and attributes, which would be those of
-/// the host where crossdock is run by root.
+/// A read-only mount forbids no writing to a device, but changes of its mode, owner, times and attributes,
+/// which would be those of the host where crossdock is run by root.
 fn device(name: &str, device_major: u32, device_minor: u32) -> Result<Option<OwnedFd>, Failure> {
     let doing = || format!("use the device /dev/{name}");
     let found = match host::device(name) {
@@ -562,8 +567,8 @@ fn device(name: &str, device_major: u32, device_minor: u32) -> Result<Option<Own
     Ok(Some(bind))
 }
 
-/// Paths of the mounts directly on the mount with this number, relative to its root, from the text of `/proc/PID/mountinfo`
-/// (proc_pid_mountinfo(5)).
+/// Paths of the mounts directly on the mount with this number, relative to its root, from the text of
+/// `/proc/PID/mountinfo` (proc_pid_mountinfo(5)).
 fn below(text: &str, id: u64) -> Vec<PathBuf> {
     let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split(' ').collect()).collect();
     let id = id.to_string();
@@ -657,8 +662,8 @@ fn give_streams(user: &User, own_terminal: bool) {
     }
 }
 
-/// Changes to the working directory and makes it, as Docker does. Links of the image lead to directories of the image, and those of
-/// `/proc` nowhere.
+/// Changes to the working directory and makes it, as Docker does. Links of the image lead to directories of
+/// the image, and those of `/proc` nowhere.
 fn enter_directory(root: &Dir, path: &Path) -> Result<(), Failure> {
     let doing = || format!("enter the working directory {}", path.display());
     let flags = OFlags::PATH | OFlags::DIRECTORY;
@@ -802,8 +807,9 @@ fn describe(path: &CString) -> String {
     }
 }
 
-/// Pid 1 that starts the command as its child, passes signals to it and reaps what is orphaned. It has no capabilities, the filter
-/// of the command, and cannot be looked into; so the monitor, which has the rights, sends signals to the command itself.
+/// Pid 1 that starts the command as its child, passes signals to it and reaps what is orphaned. It has no
+/// capabilities, the filter of the command, and cannot be looked into; so the monitor, which has the rights,
+/// sends signals to the command itself.
 fn run_init(
     spec: &Spec,
     mapping: &IdMapping,
@@ -813,8 +819,8 @@ fn run_init(
     started: OwnedFd,
 ) -> Result<Never, Failure> {
     sys::block_all_signals();
-    // Nobody inside shall reach our executable and descriptors through /proc/1. The command's process has this, too, until it is
-    // executed.
+    // Nobody inside shall reach our executable and descriptors through /proc/1. The command's process has
+    // this, too, until it is executed.
     let closed = || {
         rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
             .failing(|| "close /proc/1".into())

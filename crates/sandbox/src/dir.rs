@@ -1,8 +1,8 @@
 //! Directories whose inside belongs to an image or to a command: reached through descriptors only.
 //!
-//! A path that such a tree has part in must never be given to the kernel as a path of this process: its links could lead to the
-//! host. [`Dir`] is the only way in, and the lint in this crate's `clippy.toml` refuses the others. Sources: openat2(2),
-//! open_tree(2), move_mount(2).
+//! A path that such a tree has part in must never be given to the kernel as a path of this process: its links
+//! could lead to the host. [`Dir`] is the only way in, and the lint in this crate's `clippy.toml` refuses the
+//! others. Sources: openat2(2), open_tree(2), move_mount(2).
 
 #![expect(clippy::disallowed_methods, reason = "here they are given single names or openat2's rules")]
 
@@ -70,7 +70,8 @@ impl From<Errno> for ReadError {
 }
 
 impl Dir {
-    /// Opens a path. Links are followed as the command sees them: their root is this directory (`RESOLVE_IN_ROOT`).
+    /// Opens a path. Links are followed as the command sees them: their root is this directory
+    /// (`RESOLVE_IN_ROOT`).
     pub fn open(&self, path: impl AsRef<Path>, flags: OFlags) -> Result<OwnedFd, Errno> {
         let path = path.as_ref().as_os_str().as_bytes();
         // An absolute path begins at this directory, too; so does one with nothing but slashes.
@@ -130,8 +131,8 @@ impl Dir {
         clone_mount(self.open_real(path, OFlags::PATH)?.as_fd(), recursive)
     }
 
-    /// The text of a regular file of an image, which may be hostile: neither a device, nor a FIFO, nor more than `size_max`
-    /// bytes. `None` if there is no such file.
+    /// The text of a regular file of an image, which may be hostile: neither a device, nor a FIFO, nor more
+    /// than `size_max` bytes. `None` if there is no such file.
     pub fn read_text(&self, path: &str, size_max: u64) -> Result<Option<String>, ReadError> {
         // First without opening it for reading, since that alone does something to a device or a FIFO.
         let found = match self.open(path, OFlags::PATH) {

@@ -127,6 +127,30 @@ pub enum Failure {
     Specification(String),
 }
 
+/// Characters of a text that a failure repeats, which an image or a caller may have made as long as it likes.
+const TEXT_MAX: usize = 2000;
+
+impl Failure {
+    /// With texts of a length that a message has room for.
+    pub(crate) fn shortened(mut self) -> Failure {
+        let texts = match &mut self {
+            Failure::Step { doing, .. } => vec![doing],
+            Failure::Target { target, reason } => vec![target, reason],
+            Failure::CommandNotFound { command, reason }
+            | Failure::CommandNotExecutable { command, reason } => vec![command, reason],
+            Failure::Network { reason, fix } => vec![reason, fix],
+            Failure::User(text) | Failure::Specification(text) => vec![text],
+        };
+        for text in texts {
+            if let Some((end, _)) = text.char_indices().nth(TEXT_MAX) {
+                text.truncate(end);
+                text.push_str("...");
+            }
+        }
+        self
+    }
+}
+
 /// Adds what was being done to an error of the kernel.
 pub(crate) trait Doing<T> {
     /// As [`SandboxError::Step`].
@@ -145,5 +169,20 @@ impl<T, E: Into<io::Error>> Doing<T> for Result<T, E> {
             let error: io::Error = error.into();
             Failure::Step { doing: doing(), errno: error.raw_os_error().unwrap_or(libc::EIO) }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_fits_in_a_message() {
+        let long = "\u{1}".repeat(1 << 20);
+        let failure = Failure::CommandNotFound { command: long.clone(), reason: long }.shortened();
+        let json = serde_json::to_vec(&failure).expect("serialisable");
+        assert!(json.len() < 64 << 10, "{}", json.len());
+        let short = Failure::User("no such user".into());
+        assert_eq!(short.clone().shortened(), short);
     }
 }

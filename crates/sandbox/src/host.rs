@@ -1,5 +1,5 @@
-//! The few paths of the host that crossdock, the monitor and pid 1 use, while the host's root is still their root: constants, in which no
-//! image has a part.
+//! The few paths of the host that crossdock, the monitor and pid 1 use, while the host's root is still their
+//! root: constants, in which no image has a part.
 
 #![expect(
     clippy::disallowed_methods,
@@ -35,7 +35,8 @@ pub fn device(name: &str) -> Result<OwnedFd, Errno> {
 
 /// Makes the working directory, the root of a mount, the root directory. The old root is then on top of it.
 pub fn pivot_here() -> Result<(), Errno> {
-    // With both arguments the same, the old root ends on top of the new one, from where it is detached. pivot_root(2)
+    // With both arguments the same, the old root ends on top of the new one, from where it is detached.
+    // pivot_root(2)
     pivot_root(".", ".")
 }
 
@@ -49,8 +50,8 @@ pub fn detach_above() -> Result<(), Errno> {
     unmount(".", UnmountFlags::DETACH)
 }
 
-/// Whether a signal would do to a process what it does by default: it neither catches, ignores nor blocks it. Pid of this
-/// namespace; `false` if it is gone.
+/// Whether a signal would do to a process what it does by default: it neither catches, ignores nor blocks it.
+/// Pid of this namespace; `false` if it is gone.
 pub fn takes_default_action(pid: i32, signal: i32) -> bool {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let mask = |name: &str| {
@@ -65,8 +66,8 @@ pub fn takes_default_action(pid: i32, signal: i32) -> bool {
     }
 }
 
-/// The path of this executable, if what is there now is still the file that is running. (A link in `/proc` cannot be bound: its
-/// file is on a mount of the namespace in which the program was started.)
+/// The path of this executable, if what is there now is still the file that is running. (A link in `/proc`
+/// cannot be bound: its file is on a mount of the namespace in which the program was started.)
 pub fn own_executable() -> Option<PathBuf> {
     let path = std::fs::read_link(OWN).ok()?;
     let is = |path: &Path| rustix::fs::stat(path).ok().map(|stat| FileId::of(&stat));

@@ -51,7 +51,7 @@ fn serve(control: &OwnedFd) -> Option<()> {
     let Order::Run { stdin, terminal } = order else { return None };
     let mut cleanup = Cleanup::default();
     let status = run(control, stdin, terminal, descriptors, &mut cleanup).unwrap_or_else(|failure| {
-        let _ = wire::send(control.as_fd(), &Report::Failed(failure), &[]);
+        let _ = wire::send(control.as_fd(), &Report::Failed(failure.shortened()), &[]);
         125 << 8
     });
     cleanup.run();
@@ -310,7 +310,8 @@ fn is_empty(directory: &Path) -> bool {
     fs::read_dir(directory).is_ok_and(|mut entries| entries.next().is_none())
 }
 
-/// Beside `work`, on the same file system; without upper somewhere temporary, under a name that is nobody else's.
+/// Beside `work`, on the same file system; without upper somewhere temporary, under a name that is nobody
+/// else's.
 fn skeleton_path(upper: Option<&Upper>) -> Result<PathBuf, Failure> {
     match upper {
         Some(upper) => {
@@ -379,7 +380,7 @@ fn start(
                 connected,
             };
             let failure = container::run(inside);
-            let _ = wire::send(control.as_fd(), &Report::Failed(failure), &[]);
+            let _ = wire::send(control.as_fd(), &Report::Failed(failure.shortened()), &[]);
             sys::exit_now(125)
         }
     };
@@ -392,7 +393,8 @@ fn start(
     {
         let _ = wire::send(control.as_fd(), &Report::Container, &[pidfd.as_fd()]);
     }
-    // While pid 1 mounts, and before the view is closed: a copy in another process would leave the closing to that.
+    // While pid 1 mounts, and before the view is closed: a copy in another process would leave the closing to
+    // that.
     let mut watch =
         Watch { pid, started: Some(watched), command: None, killed_for: None, connection: None, connect };
     if let Network::Private(uplink) = spec.network {
@@ -454,7 +456,8 @@ impl Watch {
             if ready[0] {
                 let (_, status) = sys::wait(self.pid).failing(doing)?;
                 return Ok(match self.killed_for {
-                    // As if pid 1 were not immune: the raw status of a process that a signal killed is its number.
+                    // As if pid 1 were not immune: the raw status of a process that a signal killed is its
+                    // number.
                     Some(signal) if libc::WIFSIGNALED(status) => signal,
                     _ => status,
                 });
@@ -508,8 +511,9 @@ impl Watch {
         }
     }
 
-    /// Sends a signal to the command. What would end every other process ends pid 1, too, though the kernel makes it immune to what
-    /// it has no handler for; and a command that is not executed yet does not have to be.
+    /// Sends a signal to the command. What would end every other process ends pid 1, too, though the kernel
+    /// makes it immune to what it has no handler for; and a command that is not executed yet does not have to
+    /// be.
     fn signal(&mut self, signal: i32) {
         let ends = ends_by_default(signal);
         if ends && self.started.is_some() {

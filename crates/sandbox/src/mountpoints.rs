@@ -165,7 +165,8 @@ pub fn plan(root: &Dir, wanted: &[Wanted]) -> Result<Plan, Failure> {
     Ok(Plan { paths, absent })
 }
 
-/// Fills an empty directory with the absent places; its directories have the metadata of those of `root` that they cover.
+/// Fills an empty directory with the absent places; its directories have the metadata of those of `root` that
+/// they cover.
 pub fn make_skeleton(skeleton: &Dir, root: &Dir, absent: &[Absent]) -> Result<(), Failure> {
     let doing = || "make mount points beside the layers".to_string();
     let mut times: Vec<(PathBuf, Timestamps)> = vec![(PathBuf::new(), copy_metadata(root, "", skeleton)?)];
@@ -226,8 +227,8 @@ fn times_of(stat: &Stat) -> Timestamps {
 
 /// Mount points made in the root itself, to be taken away after the run.
 ///
-/// A command can rename what is above them and put something else in its place. So each is known by the directory that it was
-/// made in, open since, and by its inode; a path is not looked up again.
+/// A command can rename what is above them and put something else in its place. So each is known by the
+/// directory that it was made in, open since, and by its inode; a path is not looked up again.
 #[derive(Debug, Default)]
 pub struct Created(Vec<Item>);
 
@@ -246,7 +247,8 @@ struct Item {
 }
 
 impl Created {
-    /// Makes the absent places in `root`, whose changes go to the directory `base`: the root itself, or upper.
+    /// Makes the absent places in `root`, whose changes go to the directory `base`: the root itself, or
+    /// upper.
     pub fn make(root: &Dir, base: &Dir, absent: &[Absent]) -> Result<Created, Failure> {
         let mut created = Created::default();
         let result = absent.iter().try_for_each(|absent| created.make_one(root, base, absent));

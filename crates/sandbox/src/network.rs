@@ -1,18 +1,18 @@
-//! The way out of a network namespace of its own: pasta or slirp4netns, programs that take what is sent there from a tap device and
-//! send it on through ordinary sockets in our namespaces.
+//! The way out of a network namespace of its own: pasta or slirp4netns, programs that take what is sent there
+//! from a tap device and send it on through ordinary sockets in our namespaces.
 //!
 //! ```text
 //! monitor ─ clone(NEWPID) ─► holder: pid 1 of a pid namespace, so that its end is the end of all below it
-//!                              ├─ fork ─► pasta or slirp4netns, in the namespaces of the monitor but for the pid namespace
+//!                              ├─ fork ─► pasta or slirp4netns, in the monitor's namespaces but for that
 //!                              └─ enters the container's network namespace and gives up every capability
 //! ```
 //!
-//! The program gets the namespace as `/proc/HOLDER/ns/net`, not as that of the container: pasta drops capabilities before it opens
-//! the path, and the kernel lets nobody look at a process that has more of them (ptrace(2), PTRACE_MODE_READ). For the holder, which
-//! has none, that always holds.
+//! The program gets the namespace as `/proc/HOLDER/ns/net`, not as that of the container: pasta drops
+//! capabilities before it opens the path, and the kernel lets nobody look at a process that has more of them
+//! (ptrace(2), PTRACE_MODE_READ). For the holder, which has none, that always holds.
 //!
-//! The options are those of the oldest versions in use, pasta of March 2023 and slirp4netns 0.4. A version that lacks one says so, and
-//! the next program is tried.
+//! The options are those of the oldest versions in use, pasta of March 2023 and slirp4netns 0.4. A version
+//! that lacks one says so, and the next program is tried.
 
 #![expect(
     clippy::disallowed_methods,
@@ -44,8 +44,8 @@ pub const NAME_SERVER: &str = "10.0.2.3";
 /// Name of the interface inside, as Docker has it.
 const INTERFACE: &str = "eth0";
 
-/// How long a program may take to be ready. It takes some milliseconds; but pasta of 2023 waits without end for a device that it
-/// cannot open.
+/// How long a program may take to be ready. It takes some milliseconds; but pasta of 2023 waits without end
+/// for a device that it cannot open.
 const READY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What the programs take packets from.
@@ -58,8 +58,8 @@ const NAME_SERVERS_MAX: usize = 3;
 struct Program {
     name: &'static str,
     package: &'static str,
-    /// Everything but the namespace. No port leads from the host to the inside, and none from the inside to the host's loopback,
-    /// neither by its own addresses nor by that of the gateway.
+    /// Everything but the namespace. No port leads from the host to the inside, and none from the inside to
+    /// the host's loopback, neither by its own addresses nor by that of the gateway.
     options: &'static [&'static str],
     ready: Ready,
 }
@@ -93,8 +93,8 @@ const PASTA: Program = Program {
         "--dns-forward",
         NAME_SERVER,
         "--no-netns-quit",
-        // In a user namespace with all ids, pasta takes itself for the machine's root and would become "nobody", who may not open
-        // the network namespace.
+        // In a user namespace with all ids, pasta takes itself for the machine's root and would become
+        // "nobody", who may not open the network namespace.
         "--runas",
         "0:0",
     ],
@@ -172,9 +172,9 @@ fn open_tun() -> Result<(), Lack> {
     Err(Lack { what: format!("{TUN} cannot be opened: {error}"), fix })
 }
 
-/// Text of `/etc/resolv.conf` from that of the host. The forwarder is asked first, since the host's name servers may be on its loopback
-/// or have an address that the inside has, too. Those that can be reached otherwise stay behind it: the forwarder knows only one, and
-/// that of old versions of pasta no TCP.
+/// Text of `/etc/resolv.conf` from that of the host. The forwarder is asked first, since the host's name
+/// servers may be on its loopback or have an address that the inside has, too. Those that can be reached
+/// otherwise stay behind it: the forwarder knows only one, and that of old versions of pasta no TCP.
 pub fn resolv_conf(host: &str) -> String {
     let mut servers = vec![NAME_SERVER.to_string()];
     let mut rest = String::new();
@@ -217,7 +217,8 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Starts to connect the network namespace of a process, given by its id here. The pipe `alive` hangs up when the caller is gone.
+    /// Starts to connect the network namespace of a process, given by its id here. The pipe `alive` hangs up
+    /// when the caller is gone.
     ///
     /// Errors: no program is installed, or the device that they need cannot be opened.
     pub fn start(choice: Uplink, pid: i32, alive: OwnedFd) -> Result<Connection, Failure> {
@@ -243,7 +244,8 @@ impl Connection {
         self.attempt.as_ref().filter(|attempt| attempt.ready.is_some()).map(|attempt| attempt.deadline)
     }
 
-    /// Looks at what the program has said. `true` when the namespace is connected; a program that failed is followed by the next.
+    /// Looks at what the program has said. `true` when the namespace is connected; a program that failed is
+    /// followed by the next.
     ///
     /// Errors: none is left; the message has each one's own last words.
     pub fn advance(&mut self) -> Result<bool, Failure> {
@@ -277,7 +279,8 @@ impl Connection {
 struct Attempt {
     program: &'static Program,
     holder: i32,
-    /// A byte comes when the namespace is connected, or the end when the program has ended; `None` afterwards.
+    /// A byte comes when the namespace is connected, or the end when the program has ended; `None`
+    /// afterwards.
     ready: Option<OwnedFd>,
     /// What it writes. Kept open, so that it never dies of writing.
     output: File,

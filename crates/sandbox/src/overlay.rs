@@ -75,8 +75,9 @@ pub(crate) fn mount_overlay(lower: &[PathBuf], upper: Option<&Upper>) -> Result<
     }
 }
 
-/// The layers without those that come again above: the kernel refuses a directory that is given twice (ELOOP), and an image may
-/// have a layer twice. All that the lower one has is also in the upper one, so nothing of it would be seen.
+/// The layers without those that come again above: the kernel refuses a directory that is given twice
+/// (ELOOP), and an image may have a layer twice. All that the lower one has is also in the upper one, so
+/// nothing of it would be seen.
 fn different(lower: &[PathBuf]) -> Vec<PathBuf> {
     let mut seen = HashSet::new();
     let mut kept: Vec<PathBuf> = lower.iter().rev().filter(|path| seen.insert(*path)).cloned().collect();
@@ -84,8 +85,8 @@ fn different(lower: &[PathBuf]) -> Vec<PathBuf> {
     kept
 }
 
-/// A detached copy of the mount at a path of the host, with the mounts below it when `recursive`. What an image or a command has
-/// a part in is reached through [`crate::dir::Dir`] instead.
+/// A detached copy of the mount at a path of the host, with the mounts below it when `recursive`. What an
+/// image or a command has a part in is reached through [`crate::dir::Dir`] instead.
 pub(crate) fn clone_tree(path: &Path, recursive: bool) -> Result<OwnedFd, Failure> {
     let doing = || format!("bind {}", path.display());
     let file = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).failing(doing)?;

@@ -1,8 +1,9 @@
 //! Streams of this process for a command inside: never the file, device or terminal itself.
 //!
-//! Through `/proc/self/fd` a command can open again what it has as a stream, whatever the mode: truncate the log that it was to
-//! append to, change the file that it was to read, read the keyboard of the terminal that it was to write to, read from the pipe that
-//! others write to. So it gets pipes of its own, and threads here copy.
+//! Through `/proc/self/fd` a command can open again what it has as a stream, whatever the mode: truncate the
+//! log that it was to append to, change the file that it was to read, read the keyboard of the terminal that
+//! it was to write to, read from the pipe that others write to. So it gets pipes of its own, and threads here
+//! copy.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
@@ -79,7 +80,8 @@ impl Relays {
 
 /// A pipe for the command, into which the content of `stream` goes.
 ///
-/// The thread that copies is not waited for: it may be in a read that nobody will answer, and ends with this process.
+/// The thread that copies is not waited for: it may be in a read that nobody will answer, and ends with this
+/// process.
 pub fn input(stream: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     let (theirs, to) = pipe_with(PipeFlags::CLOEXEC)?;
     let from = stream.try_clone_to_owned()?;
@@ -87,8 +89,8 @@ pub fn input(stream: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     Ok(theirs)
 }
 
-/// Copies to the end of either side. Whoever writes to a pipe that is no more read learns it as usual, since it is closed with the
-/// return.
+/// Copies to the end of either side. Whoever writes to a pipe that is no more read learns it as usual, since
+/// it is closed with the return.
 fn copy(mut from: File, mut to: File) {
     let mut piece = vec![0; PIECE];
     loop {

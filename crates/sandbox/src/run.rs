@@ -208,8 +208,8 @@ fn outputs(relays: &mut Relays, stdout: Stream, stderr: Stream) -> io::Result<[S
     Ok([stdout, stderr])
 }
 
-/// A path of this executable for the monitor, under which it cannot be changed: pid 1 of a sandbox is a process of it, and has a
-/// link to it in `/proc`.
+/// A path of this executable for the monitor, under which it cannot be changed: pid 1 of a sandbox is a
+/// process of it, and has a link to it in `/proc`.
 fn own_executable() -> Result<&'static Path, SandboxError> {
     static FILE: OnceLock<(OwnedFd, PathBuf)> = OnceLock::new();
     if let Some((_, path)) = FILE.get() {

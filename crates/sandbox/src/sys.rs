@@ -34,7 +34,8 @@ pub fn clone_process(namespaces: c_int) -> io::Result<Cloned> {
     Ok(if pid == 0 { Cloned::Child } else { Cloned::Parent(pid as i32) })
 }
 
-/// fork(2) in pid 1 of a sandbox, where `/proc` is the image's matter and cannot be asked for the number of threads.
+/// fork(2) in pid 1 of a sandbox, where `/proc` is the image's matter and cannot be asked for the number of
+/// threads.
 ///
 /// The caller is a process that [`clone_process`] made, and has started no thread since.
 pub fn fork_from_pid_1() -> io::Result<Cloned> {
@@ -100,8 +101,9 @@ pub fn close_all_but(kept: &[RawFd]) -> io::Result<()> {
     close(first, u32::MAX).map(drop)
 }
 
-/// Keeps the calling thread and what it starts from abstract Unix sockets and from signals to processes outside of what it starts.
-/// Needs CAP_SYS_ADMIN in the user namespace. `false` where the kernel cannot: Landlock is off or older than Linux 6.12.
+/// Keeps the calling thread and what it starts from abstract Unix sockets and from signals to processes
+/// outside of what it starts. Needs CAP_SYS_ADMIN in the user namespace. `false` where the kernel cannot:
+/// Landlock is off or older than Linux 6.12.
 pub fn limit_scope() -> io::Result<bool> {
     /// `struct landlock_ruleset_attr` of linux/landlock.h.
     #[repr(C)]
@@ -117,7 +119,8 @@ pub fn limit_scope() -> io::Result<bool> {
     }
     let scoped = SCOPE_ABSTRACT_UNIX_SOCKET | SCOPE_SIGNAL;
     let ruleset = Ruleset { handled_access_fs: 0, handled_access_net: 0, scoped };
-    // SAFETY: the attributes live across the call and their size is passed; the descriptor is owned from here on.
+    // SAFETY: the attributes live across the call and their size is passed; the descriptor is owned from here
+    // on.
     let ruleset = unsafe {
         let size = size_of::<Ruleset>();
         OwnedFd::from_raw_fd(
@@ -160,7 +163,8 @@ pub fn signal_process(pidfd: BorrowedFd<'_>, signal: c_int) -> io::Result<()> {
 /// 64 bits that nobody can guess.
 pub fn random() -> io::Result<u64> {
     let mut bytes = [0u8; 8];
-    // SAFETY: pointer and length are those of one array. Fewer than 256 bytes are never cut short, getrandom(2).
+    // SAFETY: pointer and length are those of one array. Fewer than 256 bytes are never cut short,
+    // getrandom(2).
     check(unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) } as c_long)?;
     Ok(u64::from_ne_bytes(bytes))
 }

@@ -31,7 +31,8 @@ pub struct Attach {
 const PASSED_ON: &[i32] =
     &[libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT, libc::SIGUSR1, libc::SIGUSR2];
 
-/// How many requests to end, by SIGINT or SIGTERM, a command may ignore: the next one kills it, as with docker's client.
+/// How many requests to end, by SIGINT or SIGTERM, a command may ignore: the next one kills it, as with
+/// docker's client.
 const IGNORED_MAX: u32 = 2;
 
 /// How long a command has after SIGTERM before it is killed, as `docker stop` gives it.
@@ -40,11 +41,14 @@ const GRACE: Duration = Duration::from_secs(10);
 /// How long the kernel may take for the end of a killed command before we end without it.
 const KILL_TIME_MAX: Duration = Duration::from_secs(5);
 
+/// How long a reader may take for the last output of a command that was asked to end.
+const OUTPUT_TIME_MAX: Duration = Duration::from_secs(2);
+
 /// Ctrl-D, which a terminal in its usual mode takes for the end of input.
 const END_OF_INPUT: u8 = 4;
 
-/// Runs a command to its end with the streams of this process. Signals sent to this process go to the command; the third SIGINT or
-/// SIGTERM kills it, and so does the end of [`GRACE`] after the first SIGTERM.
+/// Runs a command to its end with the streams of this process. Signals sent to this process go to the
+/// command; the third SIGINT or SIGTERM kills it, and so does the end of [`GRACE`] after the first SIGTERM.
 ///
 /// Only one at a time in a process: signals and the terminal are the process'.
 pub fn run_attached(spec: &Spec, attach: Attach) -> Result<ExitStatus, SandboxError> {
@@ -136,8 +140,8 @@ struct Session<'a> {
     killed: bool,
 }
 
-/// A terminal of the command, and its way to our standard output. That goes over a thread, since nobody may be reading there, and
-/// signals must be heard all the same.
+/// A terminal of the command, and its way to our standard output. That goes over a thread, since nobody may
+/// be reading there, and signals must be heard all the same.
 struct Outer {
     /// Outer end, until every inner one is closed.
     terminal: Option<OwnedFd>,
@@ -164,7 +168,8 @@ impl Outer {
         }
         match &self.output {
             _ if self.seen.is_empty() => false,
-            // Nobody to tell that our output is closed; the command goes on, as with a closed terminal window.
+            // Nobody to tell that our output is closed; the command goes on, as with a closed terminal
+            // window.
             None => {
                 self.seen.clear();
                 true
@@ -241,10 +246,11 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// What the command wrote last may still be in the terminal, or on its way to a stream that nobody reads. A request to end is for us
-    /// then.
+    /// What the command wrote last may still be in the terminal, or on its way to a stream that nobody reads.
+    /// A request to end is for us then.
     fn finish_output(&mut self) -> Result<(), SandboxError> {
         let asked = self.asked;
+        self.deadline = (asked > 0).then(|| Instant::now() + OUTPUT_TIME_MAX);
         loop {
             if let Some(outer) = &mut self.outer {
                 while outer.copy() {}
@@ -252,7 +258,8 @@ impl Session<'_> {
                     outer.output = None;
                 }
             }
-            if self.output_ended().is_none() || self.asked > asked || (asked > 0 && self.killed) {
+            let is_late = self.deadline.is_some_and(|deadline| deadline <= Instant::now());
+            if self.output_ended().is_none() || self.asked > asked || self.killed || is_late {
                 return Ok(());
             }
             let ready = self.wait()?;

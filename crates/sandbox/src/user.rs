@@ -6,7 +6,8 @@ use std::os::fd::BorrowedFd;
 
 use crate::dir::{Dir, ReadError};
 
-/// Largest user or group id: above it are numbers that the kernel or its tools take for "no id" (-1) or as negative. As Docker.
+/// Largest user or group id: above it are numbers that the kernel or its tools take for "no id" (-1) or as
+/// negative. As Docker.
 pub const ID_MAX: u32 = 0x7fff_ffff;
 
 /// Largest `/etc/passwd` or `/etc/group` of an image that is read, in bytes: some 200,000 users.
@@ -116,7 +117,8 @@ pub fn resolve_in(specification: &str, passwd: &str, group: &str) -> Result<User
     let mut found = User { uid: 0, gid: 0, groups: Vec::new(), home: "/".into() };
     let has_number =
         |entry: &Entry<'_>| matches!((&number, entry.id(2, "user id")), (Ok(Some(n)), Ok(id)) if *n == id);
-    // A number is never a name, also where a line of the image has it as one: it would make another user of it.
+    // A number is never a name, also where a line of the image has it as one: it would make another user of
+    // it.
     let entry = match &number {
         Ok(Some(_)) => entries(PASSWD, passwd).find(has_number),
         Ok(None) => entries(PASSWD, passwd).find(|entry| entry.name() == user),

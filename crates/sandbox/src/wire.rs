@@ -61,13 +61,17 @@ pub enum Report {
 }
 
 /// Sends one message.
+///
+/// Errors: also for a message of more than [`MESSAGE_MAX`] bytes, of which the other side could read nothing.
 pub fn send(
     socket: BorrowedFd<'_>,
     message: &impl Serialize,
     descriptors: &[BorrowedFd<'_>],
 ) -> io::Result<()> {
-    let mut json = serde_json::to_vec(message)?;
-    json.truncate(MESSAGE_MAX);
+    let json = serde_json::to_vec(message)?;
+    if json.len() > MESSAGE_MAX {
+        return Err(io::Error::other(format!("a message of {} bytes for a sandbox", json.len())));
+    }
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     if !descriptors.is_empty() && !control.push(SendAncillaryMessage::ScmRights(descriptors)) {

@@ -1,7 +1,7 @@
 //! Hostile inputs: valid ones, damaged in the ways that break parsers.
 //!
-//! Every input is a function of a seed and a number, so that a failure can be repeated from what it prints. The tests
-//! try inputs for a second; `cargo xtask soak hostile/parsers` sets [`INPUTS`] and tries thousands.
+//! Every input is a function of a seed and a number, so that a failure can be repeated from what it prints.
+//! The tests try inputs for a second; `cargo xtask soak hostile/parsers` sets [`INPUTS`] and tries thousands.
 
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -15,7 +15,8 @@ pub const INPUTS: &str = "CROSSDOCK_HOSTILE_INPUTS";
 pub const SEED: &str = "CROSSDOCK_HOSTILE_SEED";
 /// Environment variable with the number of the only input to try.
 pub const ONLY: &str = "CROSSDOCK_HOSTILE_ONLY";
-/// Environment variable with a file in which the input stands while it is tried. It is there after a crash, too.
+/// Environment variable with a file in which the input stands while it is tried. It is there after a crash,
+/// too.
 pub const KEPT: &str = "CROSSDOCK_HOSTILE_KEPT";
 
 /// Without [`INPUTS`], inputs are tried for so long.
@@ -229,8 +230,8 @@ fn replace_number(random: &mut Random, bytes: &mut Vec<u8>, at: usize) {
     bytes.splice(start..start + length, random.of(NUMBERS).bytes());
 }
 
-/// Tries damaged seeds on `body`, which accepts or refuses them: it must not panic, take longer than five seconds or need a
-/// gigabyte. `body` checks what else must hold, and panics where it does not.
+/// Tries damaged seeds on `body`, which accepts or refuses them: it must not panic, take longer than five
+/// seconds or need a gigabyte. `body` checks what else must hold, and panics where it does not.
 pub fn try_inputs(name: &str, seeds: &[Vec<u8>], body: impl Fn(&[u8])) {
     try_numbered(name, |random| mutate(random, seeds), body);
 }

@@ -158,8 +158,8 @@ fn kept(executable: &Path, directory: &Path) -> Result<PathBuf> {
     Ok(copy)
 }
 
-/// Runs the cases that have not passed yet by the results in a directory, which is that of one executable, and prints what
-/// came out. Returns the failures of all.
+/// Runs the cases that have not passed yet by the results in a directory, which is that of one executable,
+/// and prints what came out. Returns the failures of all.
 fn run_job(directory: &Path, job: &str, cases: &[Case], again: bool) -> Result<Vec<String>> {
     let started = Instant::now();
     let file = directory.join(format!("{job}.results"));

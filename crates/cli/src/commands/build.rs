@@ -305,7 +305,8 @@ fn input(remote: &Remote<'_>, args: &BuildArgs) -> Result<Input> {
             _temporary: temporary,
         });
     }
-    // Links of a context from elsewhere must not lead to files of this machine, whose lines an error would show.
+    // Links of a context from elsewhere must not lead to files of this machine, whose lines an error would
+    // show.
     let inside = |path: PathBuf| if temporary.is_some() { within(&context, &path) } else { Some(path) };
     let path = match &args.file {
         // In a context from elsewhere, --file is a path in it; else a path here, as buildx has it.
@@ -357,7 +358,8 @@ fn read_ignore(paths: &[PathBuf]) -> Result<Ignore> {
     Ok(Ignore::default())
 }
 
-/// Reads a Dockerfile from a stream behind what `dockerfile` has of it; one that is too large is not read to its end.
+/// Reads a Dockerfile from a stream behind what `dockerfile` has of it; one that is too large is not read to
+/// its end.
 fn read_dockerfile(stream: impl Read, dockerfile: &mut Vec<u8>, from: &str) -> Result<()> {
     let limit = parser::SIZE_MAX;
     let rest = (limit + 1).saturating_sub(dockerfile.len()) as u64;

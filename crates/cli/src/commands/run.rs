@@ -26,8 +26,8 @@ use crate::input::{Kinds, read_whole};
 use crate::progress::Display;
 use crate::session::{self, Session};
 
-/// An `--env-file` larger than this, in bytes, is refused; the kernel gives no program an environment of more than 6 MiB
-/// (execve(2)).
+/// An `--env-file` larger than this, in bytes, is refused; the kernel gives no program an environment of more
+/// than 6 MiB (execve(2)).
 const ENV_FILE_SIZE_MAX: u64 = 8 * 1024 * 1024;
 
 /// Docker's exit code for a container that could not be made.
@@ -270,7 +270,8 @@ fn bind(source: &str, target: &str, read_only: bool, flag: &str) -> Result<Mount
     })
 }
 
-/// `--network`. Docker's `bridge` is what we call private, a network of its own with a way out; podman's names choose the program.
+/// `--network`. Docker's `bridge` is what we call private, a network of its own with a way out; podman's
+/// names choose the program.
 pub fn network(text: &str) -> Result<Network> {
     Ok(match text {
         "host" | "default" => Network::Host,
@@ -284,7 +285,8 @@ pub fn network(text: &str) -> Result<Network> {
     })
 }
 
-/// `--add-host NAME:IP`, also `NAME=IP`; `host-gateway` is this machine, which a private network does not lead to.
+/// `--add-host NAME:IP`, also `NAME=IP`; `host-gateway` is this machine, which a private network does not
+/// lead to.
 pub fn hosts(given: &[String], network: Network) -> Result<Vec<(String, IpAddr)>> {
     let host = |text: &String| {
         let (name, address) = text.split_once('=').or_else(|| text.split_once(':')).unwrap_or((text, ""));

@@ -162,8 +162,8 @@ impl std::fmt::Display for NotThere {
 
 impl std::error::Error for NotThere {}
 
-/// Whether an error of [`find`] says that the image is not in the store, so that a registry may have it. Any other failure is
-/// one of this store, and no registry's to mend.
+/// Whether an error of [`find`] says that the image is not in the store, so that a registry may have it. Any
+/// other failure is one of this store, and no registry's to mend.
 pub fn is_absence(error: &anyhow::Error) -> bool {
     let no_platform =
         |e: &StoreError| matches!(e, StoreError::NoPlatform { .. } | StoreError::UnknownImage(_));

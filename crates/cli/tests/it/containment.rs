@@ -1,4 +1,5 @@
-//! Inputs that want all memory, all time, all threads or all of the disk; damage in the store; secrets in messages.
+//! Inputs that want all memory, all time, all threads or all of the disk; damage in the store; secrets in
+//! messages.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -6,7 +7,8 @@ use std::process::{Command, Stdio};
 
 use crate::support::{Ran, Registry, World, is_root, require};
 
-/// Address space of a command under test, in KiB: what wants more memory than this fails, whatever the machine has.
+/// Address space of a command under test, in KiB: what wants more memory than this fails, whatever the
+/// machine has.
 const MEMORY_MAX: &str = "3000000";
 
 /// Runs crossdock with bounded memory.
@@ -120,8 +122,8 @@ fn inputs_that_never_end_are_named() {
     }
 }
 
-/// A layer, archive or context of a few kilobytes that unpacks to more than it may; the tests' limit is lower than the default,
-/// which has a test of its own beside the code.
+/// A layer, archive or context of a few kilobytes that unpacks to more than it may; the tests' limit is lower
+/// than the default, which has a test of its own beside the code.
 #[test]
 fn what_unpacks_to_too_much_is_stopped() {
     let world = World::new();

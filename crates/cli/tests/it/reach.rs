@@ -1,12 +1,13 @@
-//! Everything of the host and the kernel that a command can reach is in a list that says why. What is not in it fails the test.
+//! Everything of the host and the kernel that a command can reach is in a list that says why. What is not in
+//! it fails the test.
 
 use std::path::Path;
 use std::process::Command;
 
 use crate::support::{Who, World, is_root, our_emulator, require};
 
-/// Lines of `reach.c`, and why each may be. `*` stands for anything at the end of a line, `N` for a number, `+` in front for what
-/// must be there.
+/// Lines of `reach.c`, and why each may be. `*` stands for anything at the end of a line, `N` for a number,
+/// `+` in front for what must be there.
 const LIST: &[(&str, &str)] = &[
     // Mounts: type, place, whether the command may write.
     ("+mount overlay / rw", "the image, with the changes of this run"),

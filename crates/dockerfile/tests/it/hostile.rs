@@ -1,4 +1,5 @@
-//! Damaged Dockerfiles, ignore files, patterns, words and mount options: accepted or refused, in time and without a panic.
+//! Damaged Dockerfiles, ignore files, patterns, words and mount options: accepted or refused, in time and
+//! without a panic.
 
 use crossdock_dockerfile::ignore::Ignore;
 use crossdock_dockerfile::pattern::Pattern;

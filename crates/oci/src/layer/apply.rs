@@ -52,7 +52,8 @@ pub(crate) struct ApplyOptions<'a> {
 
 /// Entries of one archive above this number are refused: each may take an inode.
 const ENTRIES_MAX: u64 = 10_000_000;
-/// Names of directories that are remembered to the end of an archive, in bytes: those in one archive may be longer than the memory.
+/// Names of directories that are remembered to the end of an archive, in bytes: those in one archive may be
+/// longer than the memory.
 const DIRECTORY_NAMES_MAX: usize = 256 * 1024 * 1024;
 
 /// What came of it.

@@ -66,7 +66,8 @@ impl<W: Write> Write for Encoder<W> {
     }
 }
 
-/// Decompresses a stream by its first bytes; plain where they are unknown. It ends with an error at the limit.
+/// Decompresses a stream by its first bytes; plain where they are unknown. It ends with an error at the
+/// limit.
 pub(crate) fn decoder<'a>(
     stream: impl Read + Send + 'a,
     limit: &UnpackLimit,

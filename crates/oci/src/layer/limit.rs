@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Bytes that are always allowed.
 pub const UNPACKED_FREE: u64 = 1 << 30;
-/// Bytes allowed beyond that for each byte that was read. Layers of programs unpack to 2 to 4 times their size, of text to
-/// 20 times; deflate can make 1,032, zstd and xz far more, of one byte repeated.
+/// Bytes allowed beyond that for each byte that was read. Layers of programs unpack to 2 to 4 times their
+/// size, of text to 20 times; deflate can make 1,032, zstd and xz far more, of one byte repeated.
 pub const UNPACKED_RATIO: u64 = 100;
 /// Bytes that nothing may exceed unless told otherwise.
 pub const UNPACKED_MAX: u64 = 1 << 40;

@@ -68,8 +68,9 @@ impl Store {
     /// longer here; [`StoreError::MissingBlob`].
     pub fn read_blob(&self, digest: &Digest) -> Result<Vec<u8>> {
         let opened = match self.open_file(digest) {
-            // A full disk takes no lease. Lists and removals, which make room again, need only this document, and an open
-            // file can be read even when a collector removes its name; who needs more holds that itself, and fails.
+            // A full disk takes no lease. Lists and removals, which make room again, need only this document,
+            // and an open file can be read even when a collector removes its name; who needs more holds that
+            // itself, and fails.
             Err(e) if e.is_no_space() => self.open_unheld(digest),
             other => other,
         };

@@ -84,8 +84,9 @@ impl Store {
 
     /// The directory of a cache mount, locked as `sharing` says until the result is dropped. Waits for others.
     ///
-    /// `fill` gives a new directory its owner, mode and first content. It works where no command has the directory mounted, since
-    /// that could put links in its way; what it has made is moved to its place when it is complete.
+    /// `fill` gives a new directory its owner, mode and first content. It works where no command has the
+    /// directory mounted, since that could put links in its way; what it has made is moved to its place when
+    /// it is complete.
     pub fn cache_mount<E: From<StoreError>>(
         &self,
         id: &str,

@@ -118,7 +118,8 @@ impl Store {
     /// The record of a reference. Its manifests are held, unless the disk is full.
     pub fn image(&self, reference: &Reference) -> Result<Option<ImageRecord>> {
         match self.held_image(reference) {
-            // A full disk takes no lease. Who makes room there needs the record; who needs content fails when it is held.
+            // A full disk takes no lease. Who makes room there needs the record; who needs content fails when
+            // it is held.
             Err(e) if e.is_no_space() => read_record(&self.record_path(reference)),
             other => other,
         }
@@ -283,8 +284,8 @@ impl Store {
         }
     }
 
-    /// Changes one record while no other process changes any; `None` removes it. A record that cannot be read counts as absent and
-    /// is set aside once there is a new one: giving a name is what puts it right.
+    /// Changes one record while no other process changes any; `None` removes it. A record that cannot be read
+    /// counts as absent and is set aside once there is a new one: giving a name is what puts it right.
     fn change(
         &self,
         reference: &Reference,

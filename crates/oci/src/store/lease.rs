@@ -52,7 +52,8 @@ pub(crate) struct Lease {
 struct State {
     file: Option<File>,
     gc_lock: Option<File>,
-    /// Why nothing can be written down; `gc_lock` is then held as long as the lease lives, so that no collector runs.
+    /// Why nothing can be written down; `gc_lock` is then held as long as the lease lives, so that no
+    /// collector runs.
     read_only: Option<String>,
     held: HashSet<Use>,
     temporaries: u64,

@@ -147,7 +147,8 @@ impl Store {
         Store { owners, ..self.clone() }
     }
 
-    /// What streams may unpack to through this handle and its clones, and those of `extract_tar` that are given it.
+    /// What streams may unpack to through this handle and its clones, and those of `extract_tar` that are
+    /// given it.
     pub fn unpack_limit(&self) -> &UnpackLimit {
         &self.unpack_limit
     }

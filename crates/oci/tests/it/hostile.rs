@@ -1,5 +1,5 @@
-//! Damaged names, documents, layers, archives and files of the store: refused in time, without a panic, and without a file
-//! outside of the target.
+//! Damaged names, documents, layers, archives and files of the store: refused in time, without a panic, and
+//! without a file outside of the target.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -251,7 +251,8 @@ fn mutate_text(random: &mut crossdock_testkit::hostile::Random, seeds: &[Vec<u8>
     bytes
 }
 
-/// Puts right the checksums of all headers, so that what is damaged in them is read. `None` at the first that is none.
+/// Puts right the checksums of all headers, so that what is damaged in them is read. `None` at the first that
+/// is none.
 fn fix_checksums(bytes: &mut [u8]) -> Option<()> {
     let mut at = 0;
     while at + 512 <= bytes.len() && bytes[at] != 0 {

@@ -110,7 +110,8 @@ impl Helper {
         }
     }
 
-    /// The error of a helper that did not succeed: how it ended, and never what it said, which may hold the secret.
+    /// The error of a helper that did not succeed: how it ended, and never what it said, which may hold the
+    /// secret.
     fn ended(&self, action: &'static str, status: ExitStatus) -> Error {
         let program = &self.program;
         self.failed(action, format!("{status}; run \"{program} {action}\" by hand to see what it says"))

@@ -129,13 +129,13 @@ pub const CLONE_REFUSED: u32 = 0x7e02_0000;
 /// `personality` may have these arguments: Linux, `ADDR_NO_RANDOMIZE`-free 32 bits (PER_LINUX32), both with UNAME26, and the query.
 pub const PERSONALITY_ALLOWED: &[u32] = &[0, 0x8, 0x2_0000, 0x2_0008, 0xffff_ffff];
 
-/// `socket` may not have these families: `AF_ALG`, the kernel's own cryptography, whose faults have let programs write to files that
-/// they may only read (Docker refuses it since 29), and `AF_VSOCK`, which reaches the host of a virtual machine, past every
-/// namespace.
+/// `socket` may not have these families: `AF_ALG`, the kernel's own cryptography, whose faults have let
+/// programs write to files that they may only read (Docker refuses it since 29), and `AF_VSOCK`, which
+/// reaches the host of a virtual machine, past every namespace.
 pub const SOCKET_REFUSED: &[u32] = &[38, 40];
 
-/// The older way to `socket` of 32-bit x86, whose family is in memory, where a filter cannot look: absent, unless the programs are
-/// for 32-bit x86, whose C libraries know no other.
+/// The older way to `socket` of 32-bit x86, whose family is in memory, where a filter cannot look: absent,
+/// unless the programs are for 32-bit x86, whose C libraries know no other.
 pub const SOCKETCALL: &str = "socketcall";
 
 /// Calls that do nothing and succeed in a user namespace with one id, where they could only fail.

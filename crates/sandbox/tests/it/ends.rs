@@ -104,6 +104,26 @@ fn the_third_request_ends_a_command_that_ignores_two() {
 }
 
 #[test]
+fn output_that_nobody_reads_does_not_keep_a_command_that_was_asked_to_end() {
+    for who in Who::all() {
+        let sandbox = Sandbox::new(who, "echo ready; seq 1 10000000");
+        let mut running = Started::new(&sandbox, &["--attach"]);
+        assert_eq!(running.line(), "ready");
+        running.signal(Signal::TERM);
+        assert_eq!(running.child.wait().expect("the end").code(), Some(143), "as {who:?}");
+    }
+}
+
+#[test]
+fn a_long_name_is_told_in_part() {
+    let mut sandbox = Sandbox::new(Who::all()[0], "");
+    sandbox.spec.user = "7".repeat(100_000);
+    let ran = sandbox.run();
+    assert_eq!(ran.code, Some(125));
+    assert!(ran.err.contains("user or group id 777") && ran.err.len() < 10_000, "{}", ran.err.len());
+}
+
+#[test]
 fn a_signal_at_any_moment_of_the_start_ends_everything() {
     for who in Who::all() {
         let sandbox = Sandbox::new(who, "sleep 1000");

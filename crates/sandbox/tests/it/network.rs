@@ -1,6 +1,8 @@
-//! A private network: what is outside can be reached, but nothing on the loopback of who runs it, and its program does not stay.
+//! A private network: what is outside can be reached, but nothing on the loopback of who runs it, and its
+//! program does not stay.
 //!
-//! "Outside" is a network namespace of the test's own, with one neighbour, so that no test uses the machine's network.
+//! "Outside" is a network namespace of the test's own, with one neighbour, so that no test uses the machine's
+//! network.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -32,7 +34,8 @@ fn is_root() -> bool {
 impl Outside {
     /// Runs a shell script of root's there, in which `$drive` runs the sandbox as the person in question.
     ///
-    /// A neighbour, 10.99.0.1, serves the file "word" at 8000, and the loopback at 8001; name servers answer with the address that they were asked at.
+    /// A neighbour, 10.99.0.1, serves the file "word" at 8000, and the loopback at 8001; name servers answer
+    /// with the address that they were asked at.
     fn run(&self, sandbox: &Sandbox, script: &str) -> Ran {
         for (program, package) in [("ip", "iproute2"), ("pasta", "passt"), ("slirp4netns", "slirp4netns")] {
             require(program, package);
@@ -98,7 +101,8 @@ fn private(who: Who, uplink: Uplink, script: &str) -> Sandbox {
     sandbox
 }
 
-/// Programs of networks that run, by the names of their processes: pasta executes a variant of itself, passt.avx2.
+/// Programs of networks that run, by the names of their processes: pasta executes a variant of itself,
+/// passt.avx2.
 const LEFT: &str = "cat /proc/[0-9]*/comm | grep -E '^(pasta|passt|slirp)'";
 
 #[test]

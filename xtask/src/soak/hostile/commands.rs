@@ -5,7 +5,8 @@ use anyhow::Result;
 use super::random::Random;
 use super::world::World;
 
-/// A command line, what must be done before it, and what it may fail with when others were faster or it was killed before.
+/// A command line, what must be done before it, and what it may fail with when others were faster or it was
+/// killed before.
 pub struct Line {
     pub args: Vec<String>,
     /// Makes what the command needs.

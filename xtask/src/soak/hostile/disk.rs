@@ -1,4 +1,5 @@
-//! Disks that fill, of every size: the error says so, what was there before stays whole, and with room the command succeeds.
+//! Disks that fill, of every size: the error says so, what was there before stays whole, and with room the
+//! command succeeds.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -8,7 +9,8 @@ use anyhow::{Context, Result, bail};
 use super::world::{HANG, Server, World, finished};
 use crate::tools::run;
 
-/// Room in KiB for the case of one seed: close steps where little fits, then wider ones up to where everything does.
+/// Room in KiB for the case of one seed: close steps where little fits, then wider ones up to where
+/// everything does.
 fn room_kib(seed: u64) -> u64 {
     let step = seed.saturating_sub(1);
     if step < 16 { step * 40 } else { 640 + (step - 16) * (step - 16) * 20 }
@@ -83,8 +85,8 @@ fn on_disk(world: &World, disk: &Path, command: &str, room_kib: u64) -> Result<(
             bail!("half an archive is left");
         }
     }
-    // Making room works on a full disk. What reads blobs may need some bytes, for the lease that keeps a prune from taking
-    // them.
+    // Making room works on a full disk. What reads blobs may need some bytes, for the lease that keeps a
+    // prune from taking them.
     good(small(&["rmi", &world.name("base:1")])?).context("on the full disk")?;
     good(small(&["system", "prune", "--force"])?).context("on the full disk")?;
     let list = small(&["images"])?;

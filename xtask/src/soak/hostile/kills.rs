@@ -1,5 +1,5 @@
-//! Commands that are killed at random moments. Afterwards no process and no mount is left, every image is whole, and the
-//! same command succeeds.
+//! Commands that are killed at random moments. Afterwards no process and no mount is left, every image is
+//! whole, and the same command succeeds.
 
 use std::collections::BTreeMap;
 use std::path::Path;

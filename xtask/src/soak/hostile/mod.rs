@@ -1,7 +1,9 @@
-//! What must not take the program down: kills at any moment, many processes at once, full disks, hostile inputs.
+//! What must not take the program down: kills at any moment, many processes at once, full disks, hostile
+//! inputs.
 //!
-//! Each case is a process of its own, so that it is the reaper of what its commands leave behind, can have mounts of its own,
-//! and can be ended when it hangs. Its name has the seed: `soak hostile/kills-0007` does the same again.
+//! Each case is a process of its own, so that it is the reaper of what its commands leave behind, can have
+//! mounts of its own, and can be ended when it hangs. Its name has the seed: `soak hostile/kills-0007` does
+//! the same again.
 
 mod commands;
 mod crowd;

@@ -1,4 +1,5 @@
-//! What the cases work on: a store, images in it, a context, archives, and a registry on the loopback interface.
+//! What the cases work on: a store, images in it, a context, archives, and a registry on the loopback
+//! interface.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -7,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use super::random::Random;
+use crate::tools::address_of;
 
 /// A finished command takes no longer than this, however busy the machine is.
 pub const HANG: Duration = Duration::from_secs(60);
@@ -107,8 +109,8 @@ impl World {
         Ok(String::from_utf8_lossy(&output.stdout).trim().to_string())
     }
 
-    /// What must hold at any moment: the list has no damage in it, every image in it can be read to the last byte, and
-    /// the kept one is what it was and runs.
+    /// What must hold at any moment: the list has no damage in it, every image in it can be read to the last
+    /// byte, and the kept one is what it was and runs.
     pub fn check(&self) -> Result<()> {
         let list = self.run(&["images", "--format", "{{.Repository}}:{{.Tag}}"])?;
         let error = String::from_utf8_lossy(&list.stderr).into_owned();
@@ -132,7 +134,8 @@ impl World {
         Ok(())
     }
 
-    /// What must hold when nobody works in the store and everything was pruned: nothing is left of those who were killed.
+    /// What must hold when nobody works in the store and everything was pruned: nothing is left of those who
+    /// were killed.
     pub fn check_pruned(&self) -> Result<()> {
         self.ok(&["system", "prune", "--all", "--force"])?;
         self.check()?;
@@ -233,27 +236,14 @@ impl Server {
     pub fn start(crossdock: &Path, directory: &Path, name: &str) -> Result<Server> {
         let file = directory.join(format!("{name}.address"));
         let _ = std::fs::remove_file(&file);
-        // A store of its own, else its lease would keep what the commands of the case should be able to prune.
+        // A store of its own, else its lease would keep what the commands of the case should be able to
+        // prune.
         let mut command = clean(crossdock, directory, &directory.join(format!("{name}.store")));
         command.args(["registry", "serve", "--addr", "127.0.0.1:0", "--dir"]).arg(directory.join(name));
         command.arg("--addr-file").arg(&file).stdin(Stdio::null()).stdout(Stdio::null());
         let mut child = command.stderr(Stdio::null()).spawn().context("start the registry")?;
-        let deadline = Instant::now() + Duration::from_secs(20);
-        loop {
-            if let Ok(address) = std::fs::read_to_string(&file)
-                && !address.is_empty()
-            {
-                return Ok(Server { child, address: address.trim().to_string() });
-            }
-            if let Some(status) = child.try_wait()? {
-                bail!("the registry ended: {status}");
-            }
-            if Instant::now() > deadline {
-                let _ = child.kill();
-                bail!("the registry does not answer");
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        let address = address_of(&mut child, &file)?;
+        Ok(Server { child, address })
     }
 }
 
