@@ -243,10 +243,14 @@ struct Tree<'a> {
     /// The file systems of the kernel once they are mounted: what is done to them does not depend on where
     /// the image has put them.
     proc: Option<Dir>,
+    /// Number of the mount of `proc`.
+    proc_id: u64,
     dev: Option<Dir>,
     sys: Option<Dir>,
     /// A tmpfs over the old `/proc`, which goes away with the old root. Holds the files and the empty directory for binds.
     scratch: Dir,
+    /// An empty directory on it, to cover others with.
+    empty: Dir,
     files: usize,
     spec: &'a Spec,
     mapping: &'a IdMapping,
@@ -265,8 +269,21 @@ impl<'a> Tree<'a> {
             scratch.make_dir(OsStr::new(name)).failing(doing)?;
         }
         attach(root.as_fd(), scratch.dir("root").failing(doing)?.as_fd()).failing(doing)?;
+        let empty = scratch.dir("empty").failing(doing)?;
         let (proc, dev, sys) = (None, None, None);
-        Ok(Tree { root: root.into(), new_proc, proc, dev, sys, scratch, files: 0, spec, mapping })
+        Ok(Tree {
+            root: root.into(),
+            new_proc,
+            proc,
+            proc_id: 0,
+            dev,
+            sys,
+            scratch,
+            empty,
+            files: 0,
+            spec,
+            mapping,
+        })
     }
 
     fn mount(&mut self, mount: Prepared) -> Result<(), Failure> {
@@ -284,6 +301,7 @@ impl<'a> Tree<'a> {
             What::Proc => match self.new_proc.take() {
                 Some(proc) => {
                     here(&proc)?;
+                    self.proc_id = mount_id(proc.as_fd()).failing(|| "look at /proc".into())?;
                     self.proc = Some(proc.into());
                     Ok(())
                 }
@@ -295,12 +313,14 @@ impl<'a> Tree<'a> {
                 here(&tree)?;
                 let sys = Dir::from(tree);
                 self.cover_below(&sys)?;
-                // Only where the host has the unified hierarchy; nobody needs it.
-                if let (Ok(tree), Ok(place)) = (
-                    detached("cgroup2", &[], NOSUID | NODEV | NOEXEC | libc::MOUNT_ATTR_RDONLY),
-                    sys.open_real("fs/cgroup", OFlags::PATH),
-                ) {
-                    let _ = attach(tree.as_fd(), place.as_fd());
+                if own {
+                    // Only where the host has the unified hierarchy; nobody needs it.
+                    if let (Ok(tree), Ok(place)) = (
+                        detached("cgroup2", &[], NOSUID | NODEV | NOEXEC | libc::MOUNT_ATTR_RDONLY),
+                        sys.open_real("fs/cgroup", OFlags::PATH),
+                    ) {
+                        let _ = attach(tree.as_fd(), place.as_fd());
+                    }
                 }
                 self.sys = Some(sys);
                 Ok(())
@@ -352,7 +372,7 @@ impl<'a> Tree<'a> {
         let Some(proc) = self.proc.as_ref().filter(|_| self.spec.security == Security::Sandbox) else {
             return Ok(());
         };
-        if mount_id(place.as_fd()).failing(doing)? != mount_id(proc.as_fd()).failing(doing)? {
+        if mount_id(place.as_fd()).failing(doing)? != self.proc_id {
             return Ok(());
         }
         let id = FileId::of(&fstat(place).failing(doing)?);
@@ -387,15 +407,14 @@ impl<'a> Tree<'a> {
             }
         }
         rustix::fs::fchmod(&file, Mode::from_raw_mode(mode)).failing(doing)?;
-        self.scratch.clone_mount(&name, false).failing(doing)
+        clone_mount(file.as_fd(), false).failing(doing)
     }
 
     fn fill_dev(&self, dev: &Dir) -> Result<(), Failure> {
         let doing = || "fill /dev".to_string();
         for (name, major, minor) in DEVICES {
             let Some(source) = device(name, *major, *minor)? else { continue };
-            drop(dev.make_file(OsStr::new(name), 0o666).failing(doing)?);
-            let place = dev.open_real(name, OFlags::PATH).failing(doing)?;
+            let place = dev.make_file(OsStr::new(name), 0o666).failing(doing)?;
             attach(source.as_fd(), place.as_fd()).failing(doing)?;
         }
         for (name, to) in [
@@ -432,12 +451,12 @@ impl<'a> Tree<'a> {
         };
         for name in PROC_READ_ONLY {
             let doing = || format!("make /proc/{name} read-only");
-            let tree = match proc.clone_mount(name, true) {
+            let place = match proc.open_real(name, OFlags::PATH) {
                 Err(Errno::NOENT) => continue,
                 other => other.failing(doing)?,
             };
+            let tree = clone_mount(place.as_fd(), true).failing(doing)?;
             set_read_only(tree.as_fd(), true)?;
-            let place = proc.open_real(name, OFlags::PATH).failing(doing)?;
             attach(tree.as_fd(), place.as_fd()).failing(doing)?;
         }
         let null = device("null", 1, 3)?;
@@ -458,7 +477,7 @@ impl<'a> Tree<'a> {
     fn cover(&self, place: &OwnedFd, null: Option<&OwnedFd>) -> Result<(), Errno> {
         let stat = fstat(place)?;
         let cover = match (FileType::from_raw_mode(stat.st_mode), null) {
-            (FileType::Directory, _) => self.scratch.clone_mount("empty", false)?,
+            (FileType::Directory, _) => clone_mount(self.empty.as_fd(), false)?,
             (_, Some(null)) => clone_mount(null.as_fd(), false)?,
             (_, None) => return Err(Errno::NXIO),
         };
@@ -506,8 +525,7 @@ impl<'a> Tree<'a> {
             | rustix::pty::OpenptFlags::CLOEXEC;
         let inner = rustix::pty::ioctl_tiocgptpeer(&outer, flags).failing(doing)?;
         let console = clone_mount(inner.as_fd(), false).failing(doing)?;
-        drop(dev.make_file(OsStr::new("console"), 0o600).failing(doing)?);
-        let place = dev.open_real("console", OFlags::PATH).failing(doing)?;
+        let place = dev.make_file(OsStr::new("console"), 0o600).failing(doing)?;
         attach(console.as_fd(), place.as_fd()).failing(doing)?;
         Ok((outer, inner))
     }

@@ -126,11 +126,6 @@ impl Dir {
         unlinkat(&self.0, single(name)?, flags)
     }
 
-    /// A detached copy of the mount at a path without links, with the mounts below it when `recursive`.
-    pub fn clone_mount(&self, path: impl AsRef<Path>, recursive: bool) -> Result<OwnedFd, Errno> {
-        clone_mount(self.open_real(path, OFlags::PATH)?.as_fd(), recursive)
-    }
-
     /// The text of a regular file of an image, which may be hostile: neither a device, nor a FIFO, nor more
     /// than `size_max` bytes. `None` if there is no such file.
     pub fn read_text(&self, path: &str, size_max: u64) -> Result<Option<String>, ReadError> {

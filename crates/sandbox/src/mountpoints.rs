@@ -170,20 +170,29 @@ pub fn plan(root: &Dir, wanted: &[Wanted]) -> Result<Plan, Failure> {
 pub fn make_skeleton(skeleton: &Dir, root: &Dir, absent: &[Absent]) -> Result<(), Failure> {
     let doing = || "make mount points beside the layers".to_string();
     let mut times: Vec<(PathBuf, Timestamps)> = vec![(PathBuf::new(), copy_metadata(root, "", skeleton)?)];
+    // Directories that were made, or are there for an earlier place.
+    let mut known: Vec<(PathBuf, Dir)> = vec![(PathBuf::new(), skeleton.dir("").failing(doing)?)];
     for Absent { place, directory } in absent {
         let names: Vec<_> = place.path.iter().collect();
-        let mut path = PathBuf::new();
+        let (mut path, mut parent) = (PathBuf::new(), 0);
         for (n, name) in names.iter().enumerate() {
-            let parent = skeleton.dir(&path).failing(doing)?;
             path.push(name);
-            match parent.make_place(name, *directory || n + 1 < names.len()) {
-                Ok(()) if n < names.len() - place.missing => {
-                    let made = skeleton.dir(&path).failing(doing)?;
-                    times.push((path.clone(), copy_metadata(root, &path, &made)?));
-                }
-                Ok(()) | Err(Errno::EXIST) => {}
+            if let Some(found) = known.iter().position(|(known, _)| *known == path) {
+                parent = found;
+                continue;
+            }
+            let is_directory = *directory || n + 1 < names.len();
+            match known[parent].1.make_place(name, is_directory) {
+                Ok(()) | Err(Errno::EXIST) if !is_directory => continue,
+                Ok(()) => {}
                 Err(error) => return Err(error).failing(doing),
             }
+            let made = known[parent].1.dir(name).failing(doing)?;
+            if n < names.len() - place.missing {
+                times.push((path.clone(), copy_metadata(root, &path, &made)?));
+            }
+            parent = known.len();
+            known.push((path.clone(), made));
         }
     }
     for (path, times) in times {
