@@ -28,6 +28,7 @@ mod sys;
 mod terminal;
 pub mod user;
 pub mod userns;
+mod watcher;
 mod wire;
 
 pub use emulator::Emulator;
@@ -38,7 +39,7 @@ pub use spec::{Content, Descriptor, Limit, Mount, MountKind, Network, Root, Secu
 pub use terminal::{Attach, run_attached};
 pub use wire::Window;
 
-/// Becomes the sandbox's monitor, or the child of [`doctor::probe`], if this process was started as one; then it does not
+/// Becomes the sandbox's monitor, its watcher, or the child of [`doctor::probe`], if this process was started as one; then it does not
 /// return.
 ///
 /// The sandbox starts the running executable again, so every program that uses it calls this first in `main`, before it
@@ -46,6 +47,7 @@ pub use wire::Window;
 pub fn init_main_if_requested() {
     match std::env::args_os().nth(1) {
         Some(argument) if argument == monitor::ARGUMENT => monitor::main(),
+        Some(argument) if argument == watcher::ARGUMENT => watcher::main(),
         Some(argument) if argument == doctor::ARGUMENT => doctor::main(),
         _ => {}
     }

@@ -26,6 +26,9 @@ use crate::store::{DOCUMENT_SIZE_MAX, LayerOptions, Store};
 /// Files in an archive above this number are refused.
 const FILES_MAX: usize = 100_000;
 
+/// Bytes that are read after the end of an archive. GNU tar pads to blocks of 10 KiB, or of what `-b` says.
+const PADDING_MAX: u64 = 16 << 20;
+
 impl Store {
     /// Reads a docker archive or an OCI layout from a stream, compressed or not. `layers` says how to store
     /// uncompressed layers of docker archives, `name` is for messages. The images get no names, see
@@ -46,8 +49,8 @@ impl Store {
                 Err(e) => return Err(loader.tar(e)),
             }
         }
-        // A pipe's writer should not die of a closed pipe.
-        let mut rest = reader.into_inner();
+        // A pipe's writer should not die of a closed pipe; but what follows need not end, as `/dev/zero`.
+        let mut rest = reader.into_inner().take(PADDING_MAX);
         io::copy(&mut rest, &mut io::sink()).map_err(|e| loader.io(e))?;
         loader.finish()
     }
