@@ -132,6 +132,17 @@ pub enum Error {
         /// Platforms in the index, separated by commas.
         offered: String,
     },
+    /// Something else than an image: a chart, a signature, a file.
+    #[error(
+        "{target} is not an image but an artifact of type {kind}, which has nothing to run or to build on; \
+         crossdock copy takes it to another registry, and a tool for its type reads it"
+    )]
+    Artifact {
+        /// The artifact.
+        target: String,
+        /// Its artifact type, else the media type of its configuration.
+        kind: String,
+    },
     /// A single image of another platform than asked for.
     #[error("{target} is a single image for {found}, not for {wanted}")]
     OtherPlatform {

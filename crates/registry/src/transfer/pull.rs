@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use crossdock_oci::error::StoreError;
 use crossdock_oci::manifest::{Descriptor, Document, Manifest, ParseDocumentError};
 use crossdock_oci::store::{DOCUMENT_SIZE_MAX, Ingest};
-use crossdock_oci::{Digest, ImageConfig, Reference, Store};
+use crossdock_oci::{Digest, ImageConfig, Reference, Store, media_type};
 use crossdock_platform::Platform;
 
 use super::parallel::{Stop, for_each};
@@ -92,12 +92,20 @@ struct Pull<'a> {
     reference: &'a Reference,
 }
 
+/// Whether a manifest is an image's. Old registries call the configuration a stream of bytes, as Docker still
+/// accepts it.
+fn is_image(manifest: &Manifest) -> bool {
+    const OLD_CONFIG: &str = "application/octet-stream";
+    let kind = manifest.config.media_type.as_str();
+    matches!(kind, media_type::OCI_CONFIG | media_type::DOCKER_CONFIG | OLD_CONFIG | "")
+}
+
 /// Brings images into the store and names them there. Partial downloads of earlier attempts are continued; what the store has
 /// is not moved.
 ///
 /// # Errors
 ///
-/// [`Error::NoPlatform`] with what is offered, [`Error::OtherPlatform`], and those of the registry and the store. Nothing is
+/// [`Error::NoPlatform`] with what is offered, [`Error::OtherPlatform`], [`Error::Artifact`], and those of the registry and the store. Nothing is
 /// named then.
 pub fn pull(client: &Client, store: &Store, reference: &Reference, options: &PullOptions) -> Result<Pulled> {
     let pull = Pull { client, store, reference };
@@ -107,7 +115,7 @@ pub fn pull(client: &Client, store: &Store, reference: &Reference, options: &Pul
     pull.choose(&top, document, options, true, 0, &mut chosen)?;
     let mut images = Vec::new();
     for (descriptor, manifest, named) in chosen {
-        images.push(pull.configured(descriptor, manifest, named)?);
+        images.push(pull.configured(descriptor, manifest, named, options)?);
     }
     pull.check_platforms(is_index, &images, options)?;
     let bytes_moved = pull.layers(&images, options)?;
@@ -226,12 +234,25 @@ impl Pull<'_> {
     }
 
     /// Fetches the configuration, which tells the platform and the layers' uncompressed digests.
-    fn configured(&self, descriptor: Descriptor, manifest: Manifest, named: bool) -> Result<Image> {
+    fn configured(
+        &self,
+        descriptor: Descriptor,
+        manifest: Manifest,
+        named: bool,
+        options: &PullOptions,
+    ) -> Result<Image> {
         let Descriptor { digest, size, .. } = &manifest.config;
         if *size > DOCUMENT_SIZE_MAX {
             // Nobody could read it, so it is not fetched.
             let (digest, size) = (digest.clone(), *size);
             return Err(StoreError::TooLarge { digest, size, limit: DOCUMENT_SIZE_MAX }.into());
+        }
+        if named && !options.any_platform && !is_image(&manifest) {
+            let kind = manifest.artifact_type.clone().unwrap_or_else(|| manifest.config.media_type.clone());
+            return Err(Error::Artifact {
+                target: self.reference.to_string(),
+                kind: kind.escape_debug().to_string(),
+            });
         }
         self.download(&manifest.config, "config", &Stop::never())?;
         let bytes = self.store.read_descriptor(&manifest.config)?;
