@@ -39,11 +39,19 @@ pub struct Check {
     pub what: String,
     /// The command that fixes it.
     pub fix: Option<String>,
+    /// What is known to go wrong with it, one sentence each.
+    pub notes: Vec<String>,
 }
 
 impl Check {
     fn new(name: &str, status: Health, what: impl Into<String>, fix: Option<&str>) -> Check {
-        Check { name: name.into(), status, what: what.into(), fix: fix.map(str::to_string) }
+        Check {
+            name: name.into(),
+            status,
+            what: what.into(),
+            fix: fix.map(str::to_string),
+            notes: Vec::new(),
+        }
     }
 }
 
@@ -215,7 +223,10 @@ fn emulators() -> Vec<Check> {
         .map(|architecture| {
             let name = format!("emulator for {architecture}");
             match emulator::find(architecture, &Choice::Auto) {
-                Ok(emulator) => found(&name, &emulator, emulator::translates()),
+                Ok(emulator) => Check {
+                    notes: faults(architecture, &emulator),
+                    ..found(&name, &emulator, emulator::translates())
+                },
                 Err(error) => {
                     let text = error.to_string();
                     let (what, fix) = text.rsplit_once("; ").unwrap_or((&text, ""));
@@ -224,6 +235,25 @@ fn emulators() -> Vec<Check> {
             }
         })
         .collect()
+}
+
+/// What programs meet in QEMU's user mode, seen with versions 7.2 (see the guide).
+fn faults(architecture: &str, emulator: &Emulator) -> Vec<String> {
+    if !emulator.is_qemu() {
+        return Vec::new();
+    }
+    let mut notes = vec![
+        "QEMU: posix_spawn says success where the program cannot be executed, so a build may miss an error",
+        "QEMU: no ptrace and no seccomp inside (gdb, strace, sandboxes)",
+    ];
+    if matches!(architecture, "arm" | "386") {
+        notes.insert(
+            0,
+            "QEMU: readdir of 32-bit programs fails with \"Value too large for defined data type\" on file systems \
+             with 64-bit directory offsets, as ext4 has them; a store on tmpfs (--root) has none",
+        );
+    }
+    notes.into_iter().map(str::to_string).collect()
 }
 
 fn found(name: &str, emulator: &Emulator, translates: bool) -> Check {

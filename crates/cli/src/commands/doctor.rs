@@ -21,6 +21,9 @@ pub fn doctor(args: DoctorArgs) -> Result<u8> {
             Health::Fail => "FAIL",
         };
         print(&format!("{word}  {:width$}  {}", check.name, check.what));
+        for note in &check.notes {
+            print(&format!("      {:width$}  note: {note}", ""));
+        }
         if let Some(fix) = &check.fix {
             print(&format!("      {:width$}  fix: {fix}", ""));
         }

@@ -242,7 +242,16 @@ fn the_doctor_speaks_json_too() {
     let text = world.run(&["doctor"]);
     assert!(text.out.contains("overlay") && text.out.contains("emulator"), "{text:?}");
     let json: Value = serde_json::from_str(&world.run(&["doctor", "--json"]).out).expect("JSON");
-    assert!(json.is_object() || json.is_array(), "{json}");
+    let checks = json.as_array().expect("a list");
+    let arm = checks.iter().find(|check| check["name"] == "emulator for arm").expect("there");
+    require("qemu-arm-static", "qemu-user-static");
+    assert!(arm["notes"].to_string().contains("Value too large"), "{arm}");
+    assert!(text.out.contains("note: QEMU: readdir of 32-bit programs fails"), "{text:?}");
+    let arm64 = checks.iter().find(|check| check["name"] == "emulator for arm64").expect("there");
+    assert!(
+        arm64["what"].to_string().contains("qemu-") || arm64["notes"] == serde_json::json!([]),
+        "{arm64}"
+    );
 }
 
 /// Where our emulator is not beside crossdock, QEMU's is taken; what is there is told by the doctor.
