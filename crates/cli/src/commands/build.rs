@@ -381,7 +381,7 @@ fn read_head() -> Result<(Vec<u8>, std::io::Stdin)> {
 }
 
 fn is_archive(head: &[u8]) -> bool {
-    head.get(257..262) == Some(b"ustar") || Compression::of_magic(head) != Compression::None
+    crossdock_oci::layer::may_be_archive(head)
 }
 
 fn request(

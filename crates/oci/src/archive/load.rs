@@ -17,7 +17,7 @@ use crate::digest::{Digest, Hashing};
 use crate::error::{Context, Result, StoreError};
 use crate::layer::apply::printable;
 use crate::layer::compress::decoder;
-use crate::layer::read::{Entry, Kind, Reader, TarError};
+use crate::layer::read::{Entry, Kind, Reader, TarError, is_tar_header};
 use crate::manifest::{Annotations, Descriptor, Document, Index, Manifest};
 use crate::media_type;
 use crate::reference::Reference;
@@ -177,8 +177,7 @@ impl<'a> Loader<'a> {
             other => {
                 let expected = blob_digest(other);
                 let head = self.head(reader)?;
-                // `ustar` at byte 257, POSIX and GNU.
-                let stored = if expected.is_none() && head.get(257..262) == Some(b"ustar") {
+                let stored = if expected.is_none() && is_tar_header(&head) {
                     self.layer(&head, reader, layers)?
                 } else {
                     self.blob(&head, entry.size, reader, expected.as_ref())?
