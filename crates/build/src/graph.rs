@@ -50,6 +50,7 @@ impl Names<'_> {
                         .at(lines)),
                     }
                 }
+                NamedContext::Image(image) if is_scratch(image) => Ok(Origin::Scratch),
                 other => Ok(Origin::Context(other.clone())),
             };
         }
@@ -139,6 +140,11 @@ impl Names<'_> {
         }
         Ok(needed)
     }
+}
+
+/// Whether a reference is to the name that stands for the empty image.
+fn is_scratch(image: &Reference) -> bool {
+    image.familiar() == "scratch:latest" || image.familiar() == "scratch"
 }
 
 /// Names that an instruction takes files from.

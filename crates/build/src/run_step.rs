@@ -27,7 +27,7 @@ use crate::event::{Event, StepId};
 use crate::graph::Origin;
 use crate::key::Key;
 use crate::request::NamedContext;
-use crate::stage::StageRun;
+use crate::stage::{StageRun, Step};
 use crate::tree::Tree;
 
 /// Where a shebang heredoc is mounted, as in BuildKit.
@@ -110,6 +110,12 @@ impl StageRun<'_, '_, '_> {
             let message = "RUN --network=host needs the permission --allow network.host, since this build's --network is another";
             return Err(ErrorKind::Dockerfile(message.to_string()).at(lines));
         }
+        if let Some(device) = run.devices.iter().find(|device| !device.contains("required=false")) {
+            let message = format!(
+                "RUN --device={device}: devices of the machine (CDI) are not handed to steps; leave it out, or say required=false"
+            );
+            return Err(ErrorKind::Dockerfile(message).at(lines));
+        }
         let insecure = run.security.as_deref() == Some("insecure");
         if insecure && !engine.request.allow_insecure {
             let message = "RUN --security=insecure needs the permission --allow security.insecure";
@@ -176,7 +182,8 @@ impl StageRun<'_, '_, '_> {
             }
             execute(engine, step, &spec, &args)
         };
-        self.layer_step(&title, engine.timed(key.finish()), created_by, lines, &mut execute)
+        let step = Step { title: &title, key: engine.timed(key.finish()), created_by, varies: true };
+        self.layer_step(step, lines, &mut execute)
     }
 
     /// Arguments, the text to show, and the script of a heredoc that begins with `#!`.
@@ -220,7 +227,8 @@ impl StageRun<'_, '_, '_> {
         lines: Lines,
     ) -> Result<PreparedMount, BuildError> {
         let engine = self.engine;
-        let target = mount.target.as_ref().map(|target| self.absolute(target));
+        let is_bind = matches!(mount.kind, MountKind::Bind { .. });
+        let target = mount.target.as_deref().or(is_bind.then_some(".")).map(|target| self.absolute(target));
         key.field(format!("mount {} {:?}", mount.read_only, target));
         let what = match &mount.kind {
             MountKind::Bind { from, source } => {
@@ -236,8 +244,12 @@ impl StageRun<'_, '_, '_> {
                         Some(self.bind_source(from.as_deref(), source.as_deref(), None, kept, lines)?)
                     }
                 };
-                // Caches of different platforms must not mix: package managers keep programs in them.
-                let id = format!("{} {id}", self.state.platform);
+                // Caches of different platforms must not mix: package managers keep programs in them. Those of another
+                // owner or mode are others, too, as with BuildKit.
+                let mut id = format!("{} {id}", self.state.platform);
+                if (*uid, *gid, *mode) != (0, 0, 0o755) {
+                    id.push_str(&format!(" {uid}:{gid} {mode:o}"));
+                }
                 Prepared::Cache { id, sharing: *sharing, mode: *mode, owner: (*uid, *gid), initial }
             }
             MountKind::Tmpfs { size } => {

@@ -24,7 +24,7 @@ use crate::git::{GitSource, is_git};
 use crate::graph::Origin;
 use crate::key::Key;
 use crate::request::NamedContext;
-use crate::stage::{StageRun, shell_error};
+use crate::stage::{StageRun, Step, shell_error};
 use crate::state::Layer;
 use crate::tree::{Entry, Tree, clean_relative, join};
 
@@ -125,7 +125,8 @@ impl StageRun<'_, '_, '_> {
                 && self.engine.is_known(&known).map_err(|e| e.at(lines))?
             {
                 let mut never = |_: &Scratch, _| -> Result<(), ErrorKind> { Err(ErrorKind::Cancelled) };
-                return self.layer_step(&title, known, created_by, lines, &mut never);
+                let step = Step { title: &title, key: known, created_by, varies: false };
+                return self.layer_step(step, lines, &mut never);
             }
             quick = Some(key);
         }
@@ -181,7 +182,8 @@ impl StageRun<'_, '_, '_> {
         let store = self.engine.env.store;
         let mut execute =
             |scratch: &Scratch, _| place(&found, scratch, &lower, (&directory, is_directory), store);
-        self.layer_step(&title, key.clone(), created_by, lines, &mut execute)?;
+        let step = Step { title: &title, key: key.clone(), created_by, varies: false };
+        self.layer_step(step, lines, &mut execute)?;
         match quick {
             Some(quick) => self.engine.remember_quick(&quick, &key).map_err(|e| e.at(lines)),
             None => Ok(()),
@@ -482,12 +484,14 @@ impl StageRun<'_, '_, '_> {
             let options = CopyOptions { owner, ..CopyOptions::default() };
             Ok(copy::make_directories(&root, directory.trim_start_matches('/').as_bytes(), &options)?)
         };
-        self.layer_step(&title.clone(), self.engine.timed(key.finish()), title, lines, &mut execute)
+        let key = self.engine.timed(key.finish());
+        let step = Step { title: &title, key, created_by: title.clone(), varies: false };
+        self.layer_step(step, lines, &mut execute)
     }
 }
 
 /// The root of a step that writes files itself: the layers below, changes going to the scratch directory.
-fn open_root(scratch: &Scratch, lower: &[PathBuf]) -> Result<OwnedFd, ErrorKind> {
+pub(crate) fn open_root(scratch: &Scratch, lower: &[PathBuf]) -> Result<OwnedFd, ErrorKind> {
     let upper = Upper { upper: scratch.upper(), work: scratch.work(), volatile: true };
     Ok(overlay_fd(lower, Some(&upper))?)
 }

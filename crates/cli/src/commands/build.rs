@@ -399,6 +399,10 @@ fn request(
             None => drop(std::env::var(text).map(|value| build_args.insert(text.clone(), value))),
         }
     }
+    // As buildx does: the variable is a build argument.
+    if let Some(seconds) = std::env::var("SOURCE_DATE_EPOCH").ok().filter(|seconds| !seconds.is_empty()) {
+        build_args.entry("SOURCE_DATE_EPOCH".to_string()).or_insert(seconds);
+    }
     // A command may print its environment.
     let proxies = build_args.iter().filter(|(name, _)| name.to_ascii_lowercase().ends_with("_proxy"));
     proxies.filter_map(|(_, address)| password_of(address)).for_each(|password| display.hide(password));
@@ -408,8 +412,7 @@ fn request(
     {
         bail!("--allow {other}: it must be security.insecure or network.host");
     }
-    let epoch =
-        build_args.get("SOURCE_DATE_EPOCH").cloned().or_else(|| std::env::var("SOURCE_DATE_EPOCH").ok());
+    let epoch = crossdock_build::source_date_epoch(&input.dockerfile, &build_args);
     let epoch = epoch.filter(|text| !text.is_empty()).map(|text| {
         text.parse::<i64>().with_context(|| format!("SOURCE_DATE_EPOCH={text}: not a number of seconds"))
     });
