@@ -148,7 +148,7 @@ fn is_scratch(image: &Reference) -> bool {
 }
 
 /// Names that an instruction takes files from.
-fn origins(kind: &Kind) -> Vec<String> {
+pub(crate) fn origins(kind: &Kind) -> Vec<String> {
     match kind {
         Kind::Copy(transfer) => transfer.from.iter().cloned().collect(),
         Kind::Run(run) => {

@@ -205,6 +205,11 @@ impl Scope {
 
     /// Expands the content of a heredoc: quotes are content. It may become as long as a Dockerfile.
     pub fn expand_heredoc(&self, text: &str, env: &Env) -> Result<String, ShellError> {
+        Ok(self.expanded_heredoc(text, env)?.text)
+    }
+
+    /// [`Scope::expand_heredoc`] with the names that were not set.
+    pub fn expanded_heredoc(&self, text: &str, env: &Env) -> Result<Expanded, ShellError> {
         // Quotes have no meaning in a heredoc, so they must not open anything: they pass as escaped characters.
         let mut quoted = String::with_capacity(text.len());
         for c in text.chars() {
@@ -213,7 +218,7 @@ impl Scope {
             }
             quoted.push(c);
         }
-        Ok(self.expand_within(&quoted, env, crossdock_dockerfile::parser::SIZE_MAX)?.text)
+        self.expand_within(&quoted, env, crossdock_dockerfile::parser::SIZE_MAX)
     }
 
     /// The value that a name has before the first FROM.
@@ -224,6 +229,11 @@ impl Scope {
     /// The value of an ARG of the stage.
     pub fn argument(&self, name: &str) -> Option<String> {
         self.args.get(name).map(str::to_string)
+    }
+
+    /// Whether an ARG of the stage names it, with a value or without.
+    pub fn declares(&self, name: &str) -> bool {
+        self.args.values.contains_key(name)
     }
 
     /// About the memory that the stage's ARGs take, in bytes.

@@ -399,6 +399,9 @@ impl<'scope, 'env, 'a> StageRun<'scope, 'env, 'a> {
             }
             Kind::Volume(paths) => {
                 let paths = paths.iter().map(|p| self.expand(p, lines)).collect::<Result<Vec<_>, _>>()?;
+                if paths.iter().any(String::is_empty) {
+                    return Err(ErrorKind::Dockerfile("VOLUME has an empty path".to_string()).at(lines));
+                }
                 let volumes = self.process().volumes.get_or_insert_default();
                 volumes.extend(paths.iter().map(|p| (p.clone(), serde_json::json!({}))));
                 format!("VOLUME {}", json(&paths))
@@ -432,7 +435,8 @@ impl<'scope, 'env, 'a> StageRun<'scope, 'env, 'a> {
     /// Expands a word and warns of variables that are not set.
     pub fn expand(&self, word: &str, lines: Lines) -> Result<String, BuildError> {
         let expanded = self.state.scope.expand(word, &self.state.env).map_err(|e| shell_error(e, lines))?;
-        for name in &expanded.unset {
+        // An ARG that nobody gave a value is meant to be empty.
+        for name in expanded.unset.iter().filter(|name| !self.state.scope.declares(name)) {
             let message = format!("variable ${name} is not set");
             self.engine.env.events.event(Event::Warning { message, lines: Some(lines) });
         }
@@ -571,7 +575,7 @@ fn shown_pairs(pairs: &[(String, String)]) -> String {
 }
 
 /// `80`, `80/udp`, `8000-8010/tcp`: the ports as the configuration lists them.
-fn expose(word: &str) -> Result<Vec<String>, String> {
+pub(crate) fn expose(word: &str) -> Result<Vec<String>, String> {
     let invalid = || {
         format!("invalid port {word:?}: it must be a number or a range, with /tcp, /udp or /sctp behind it")
     };
@@ -592,7 +596,7 @@ fn expose(word: &str) -> Result<Vec<String>, String> {
 }
 
 /// Signals as `kill -l` of Linux names them, with or without `SIG`, or numbers 1 to 64.
-fn check_signal(signal: &str) -> Result<(), String> {
+pub(crate) fn check_signal(signal: &str) -> Result<(), String> {
     const NAMES: [&str; 31] = [
         "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE",
         "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ",
