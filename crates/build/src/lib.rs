@@ -4,6 +4,7 @@
 
 #![forbid(unsafe_code)]
 
+mod agent;
 mod archive;
 pub mod cache;
 pub mod chmod;

@@ -553,8 +553,14 @@ impl Check<'_> {
                     self.tell(ErrorKind::Dockerfile(message).at(lines));
                 }
             }
-            Kind::Volume(paths) if paths.iter().any(String::is_empty) => {
-                self.tell(ErrorKind::Dockerfile("VOLUME has an empty path".to_string()).at(lines));
+            Kind::Volume(paths) => {
+                let is_empty = |path: &String| {
+                    ground.env_is_known
+                        && ground.scope.expand(path, &ground.env).is_ok_and(|path| path.text.is_empty())
+                };
+                if paths.iter().any(is_empty) {
+                    self.tell(ErrorKind::Dockerfile("VOLUME has an empty path".to_string()).at(lines));
+                }
             }
             Kind::Copy(transfer) if transfer.from.is_none() => self.ignored("Copy", transfer, ground, lines),
             Kind::Add(transfer) => self.ignored("Add", transfer, ground, lines),
@@ -723,6 +729,60 @@ mod tests {
         };
         let findings = check(request, &known).expect("a Dockerfile");
         findings.warnings.iter().map(|w| format!("{} {}: {}", w.lines.start, w.rule, w.detail)).collect()
+    }
+
+    #[test]
+    fn what_is_meant_is_not_told() {
+        for dockerfile in [
+            "FROM scratch\nARG V\nARG N\nLABEL v=$V\nCOPY ${N}file /x\n",
+            "FROM scratch\nENV DB_PASSWORD_FILE=/x AUTH_VERSION=3 X_PUBLIC_KEY=k\n",
+            "ARG TOKEN=x\nFROM scratch\n",
+            "FROM scratch\n# check=skip=LegacyKeyValueFormat\nENV a b\n",
+            "# check=skip=stagenamecasing\nFROM scratch AS Build\n",
+        ] {
+            assert_eq!(found(&request(dockerfile)), Vec::<String>::new(), "{dockerfile}");
+        }
+        let mut ignored = request("FROM scratch\nCOPY . /\n");
+        ignored.ignore = crossdock_dockerfile::ignore::Ignore::parse("*\n!a\n").expect("valid");
+        assert_eq!(found(&ignored), Vec::<String>::new());
+        ignored.ignore = crossdock_dockerfile::ignore::Ignore::parse("*\n").expect("valid");
+        assert!(found(&ignored)[0].contains("CopyIgnoredFile"));
+    }
+
+    #[test]
+    fn unset_variables_are_told_wherever_they_stand() {
+        for dockerfile in [
+            "FROM scratch\nLABEL a=${nosuch:-1}\n",
+            "FROM scratch\nLABEL a=${nosuch:+1}\n",
+            "FROM scratch\nCOPY <<E /x\n$nosuch\nE\n",
+        ] {
+            assert!(found(&request(dockerfile))[0].contains("UndefinedVar"), "{dockerfile}");
+        }
+        assert_eq!(found(&request("FROM scratch\nCOPY <<'E' /x\n$nosuch\nE\n")), Vec::<String>::new());
+        assert!(found(&request("FROM ${nosuch:-scratch}\n"))[0].contains("UndefinedArgInFrom"));
+        assert!(
+            found(&request("FROM --platform=${TARGETPLATFORM:-linux/amd64} a\n"))[0]
+                .contains("RedundantTargetPlatform")
+        );
+    }
+
+    #[test]
+    fn what_a_build_would_end_with_is_told() {
+        for (dockerfile, text, line) in [
+            ("ARG B\nFROM $B\n", "should not be blank", 2),
+            ("FROM UPPER:\n", "UPPER", 1),
+            ("FROM scratch AS a\nCOPY --from=b / /\nFROM scratch AS b\n", "does not come before", 2),
+            ("FROM scratch\nARG V\nCOPY --from=$V / /\n", "variables are not expanded", 3),
+            ("FROM scratch\nLABEL a=${x:i}\n", "failed to process", 2),
+            ("FROM scratch\nEXPOSE 80/http\n", "invalid port", 2),
+            ("FROM scratch\nSTOPSIGNAL SIGFOO\n", "invalid signal", 2),
+            ("FROM scratch\nVOLUME $nothing\n", "empty path", 2),
+        ] {
+            let findings = check(&request(dockerfile), &|_, _| None).expect("a Dockerfile");
+            let (message, lines) = findings.error.unwrap_or_else(|| panic!("nothing told of {dockerfile}"));
+            assert!(message.contains(text), "{dockerfile}: {message}");
+            assert_eq!(lines.map(|lines| lines.start), Some(line), "{dockerfile}");
+        }
     }
 
     #[test]

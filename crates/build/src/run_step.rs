@@ -20,6 +20,7 @@ use crossdock_sandbox as sandbox;
 use rustix::fs::{CWD, FileType};
 use rustix::mount::{MoveMountFlags, UnmountFlags, move_mount, unmount};
 
+use crate::agent::AgentSocket;
 use crate::copy::{self, CopyOptions, Placement};
 use crate::engine::Engine;
 use crate::error::{BuildError, ErrorKind};
@@ -54,8 +55,10 @@ enum Prepared {
         mode: u32,
         owner: (u32, u32),
     },
-    Socket {
+    Agent {
         path: PathBuf,
+        mode: u32,
+        owner: (u32, u32),
     },
     /// Nothing: a secret that is not required and was not given, or that goes to the environment only.
     Nothing,
@@ -281,9 +284,9 @@ impl StageRun<'_, '_, '_> {
                 let target = target.unwrap_or_else(|| format!("/run/secrets/{name}"));
                 return Ok(PreparedMount { what, target, read_only: true });
             }
-            MountKind::Ssh { id, required, .. } => {
+            MountKind::Ssh { id, required, mode, uid, gid } => {
                 let id = id.clone().unwrap_or_else(|| "default".to_string());
-                key.field("ssh").field(&id);
+                key.field("ssh").field(&id).field(format!("{uid} {gid} {mode:o}"));
                 let target = target.unwrap_or_else(|| "/run/buildkit/ssh_agent.0".to_string());
                 let what = match engine.request.ssh.get(&id) {
                     None if *required => {
@@ -294,7 +297,7 @@ impl StageRun<'_, '_, '_> {
                     None => Prepared::Nothing,
                     Some(path) => {
                         env.push(format!("SSH_AUTH_SOCK={target}"));
-                        Prepared::Socket { path: path.clone() }
+                        Prepared::Agent { path: path.clone(), mode: *mode, owner: (*uid, *gid) }
                     }
                 };
                 return Ok(PreparedMount { what, target, read_only: false });
@@ -397,6 +400,7 @@ struct Guards {
     caches: Vec<CacheMount>,
     scratches: Vec<Scratch>,
     directories: Vec<TemporaryDirectory>,
+    agents: Vec<AgentSocket>,
 }
 
 impl Guards {
@@ -412,9 +416,13 @@ impl Guards {
             Prepared::Bind { source, .. } => {
                 sandbox::MountKind::Bind { source: opened(source)?.into(), recursive: true }
             }
-            Prepared::Socket { path } => {
+            Prepared::Agent { path, mode, owner } => {
+                let failed = |e| ErrorKind::io(format!("lead to the SSH agent {}", path.display()), e);
+                let agent = AgentSocket::new(engine.temporary()?, path, *owner, *mode).map_err(failed)?;
+                let source = agent.path().into();
+                self.agents.push(agent);
                 // To connect, nobody has to change the socket's file.
-                let kind = sandbox::MountKind::Bind { source: path.clone().into(), recursive: false };
+                let kind = sandbox::MountKind::Bind { source, recursive: false };
                 return Ok(Some(sandbox::Mount { kind, target, read_only: true }));
             }
             Prepared::Tmpfs { size } => sandbox::MountKind::Tmpfs { size: *size, mode: 0o1777 },

@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use crossdock_build::git::{GitSource, is_git};
-use crossdock_build::{BuildError, BuildRequest, Built, Environment, NamedContext, Secret};
+use crossdock_build::{BuildError, BuildRequest, Built, BuiltImage, Environment, NamedContext, Secret};
 use crossdock_dockerfile::ignore::{self, Ignore};
 use crossdock_dockerfile::mount::{bytes, csv};
 use crossdock_dockerfile::parser;
 use crossdock_oci::archive::SaveItem;
-use crossdock_oci::layer::{Timestamps, copy_tree, export_tar, extract_tar};
+use crossdock_oci::layer::{Timestamps, copy_tree, export_tars, extract_tar};
 use crossdock_oci::media_type::Compression;
 use crossdock_oci::store::{LayerOptions, Owners, TemporaryDirectory};
 use crossdock_oci::{Descriptor, Index, Reference, Store, media_type};
@@ -713,18 +713,14 @@ fn write_output(
             store.write_layout(&items, path)?;
         }
         Output::Tar(path) => {
-            let [image] = &built.images[..] else {
-                bail!("type=tar holds one platform: use type=oci, or build one platform");
-            };
-            to_file(path.as_deref(), |writer| Ok(export_tar(&image.trees, Timestamps::Keep, writer)?))?;
+            let root = |image: &BuiltImage| (platform_directory(built, image), image.trees.clone());
+            let roots: Vec<_> = built.images.iter().map(root).collect();
+            let roots: Vec<_> = roots.iter().map(|(name, trees)| (name.clone(), trees.as_slice())).collect();
+            to_file(path.as_deref(), |writer| Ok(export_tars(&roots, Timestamps::Keep, writer)?))?;
         }
         Output::Local(path) => {
             for image in &built.images {
-                // Several platforms go to directories of their own, as in buildx.
-                let directory = match built.images.len() {
-                    1 => path.clone(),
-                    _ => path.join(image.platform.to_string().replace('/', "_")),
-                };
+                let directory = path.join(platform_directory(built, image));
                 std::fs::create_dir_all(&directory)
                     .with_context(|| format!("create {}", directory.display()))?;
                 for warning in copy_tree(&image.trees, Timestamps::Keep, &directory, Owners::Ignore)? {
@@ -736,17 +732,22 @@ fn write_output(
     Ok(())
 }
 
-/// Names the result in the store.
+/// The directory of an image's files in a result of several platforms, as in buildx; empty where there is one.
+fn platform_directory(built: &Built, image: &BuiltImage) -> String {
+    match built.images.len() {
+        1 => String::new(),
+        _ => image.platform.to_string().replace('/', "_"),
+    }
+}
+
+/// Names the result in the store: the name means this result alone, not also what an earlier build made for other
+/// platforms, which a push would publish with it.
 fn name(store: &Store, built: &Built, reference: &Reference) -> Result<()> {
     let images: Vec<(Platform, Descriptor)> =
         built.images.iter().map(|image| (image.platform.clone(), image.manifest.clone())).collect();
     match &built.index {
         Some(index) => store.put_index(reference, index, &images)?,
-        None => {
-            for (platform, manifest) in &images {
-                store.put_image(reference, platform, manifest)?;
-            }
-        }
+        None => store.replace_images(reference, &images)?,
     }
     Ok(())
 }

@@ -168,6 +168,9 @@ fn agents_are_passed_in() {
     let agent = format!("default={}", socket.display());
     world.build(dockerfile, &["-t", "t", "--ssh", &agent]).ok();
     assert_eq!(world.sh("t", "cat /yes; ls -A /run 2>/dev/null"), "yes\n");
+    let dockerfile = "FROM base\nUSER ann\nRUN --mount=type=ssh,uid=1000,gid=50,mode=640 stat -c '%u:%g %a' $SSH_AUTH_SOCK > /tmp/seen\n";
+    world.build(dockerfile, &["-t", "t", "--ssh", &agent]).ok();
+    assert_eq!(world.sh("t", "cat /tmp/seen"), "1000:50 640\n");
     world
         .build("FROM base\nRUN --mount=type=ssh,required true\n", &[])
         .fails_with(&["SSH agent \"default\"", "Dockerfile:2"]);

@@ -90,6 +90,20 @@ impl Store {
         })
     }
 
+    /// Makes the reference mean these images and no other, without an index.
+    pub fn replace_images(&self, reference: &Reference, images: &[(Platform, Descriptor)]) -> Result<()> {
+        for (_, manifest) in images {
+            self.hold(&manifest.digest)?;
+        }
+        self.change(reference, |_| {
+            let mut record = empty(reference);
+            for (platform, manifest) in images {
+                insert(&mut record.images, platform, manifest);
+            }
+            Ok(Some(record))
+        })
+    }
+
     /// Makes the reference mean an index of which `present` are the images that are here.
     ///
     /// Images that an earlier call recorded for the same index stay, those of another index go.
