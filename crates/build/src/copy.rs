@@ -27,6 +27,8 @@ pub struct CopyOptions {
     pub owner_is_given: bool,
     /// Change of permission bits.
     pub mode: Option<ModeChange>,
+    /// The same for directories that are made since the destination needs them: `--chmod`, and no default.
+    pub mode_of_made: Option<ModeChange>,
     /// `--exclude`: paths below the source that are left out.
     pub exclude: crossdock_dockerfile::ignore::Ignore,
     /// Whether extended attributes come along: from images, not from the context.
@@ -343,7 +345,7 @@ fn make_directory(root: &OwnedFd, target: &[u8]) -> Result<bool, CopyError> {
 /// followed inside the root, also those whose targets are missing.
 pub fn make_directories(root: &OwnedFd, path: &[u8], options: &CopyOptions) -> Result<(), CopyError> {
     let path = at(path, resolve(root, path))?;
-    let mode = options.mode.as_ref().map_or(0o755, |change| change.apply(0o755, true));
+    let mode = options.mode_of_made.as_ref().map_or(0o755, |change| change.apply(0o755, true));
     let mut done = Vec::new();
     for part in path.split(|byte| *byte == b'/').filter(|part| !part.is_empty()) {
         let next = join(&done, part);

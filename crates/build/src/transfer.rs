@@ -135,6 +135,7 @@ impl StageRun<'_, '_, '_> {
             // Files of the context belong to root, those of an image to whom they belong there.
             owner: owner.or(if origin_layers.is_none() { Some((0, 0)) } else { None }),
             owner_is_given: owner.is_some(),
+            mode_of_made: mode.clone(),
             mode,
             exclude,
             xattrs: origin_layers.is_some(),
@@ -359,7 +360,9 @@ impl StageRun<'_, '_, '_> {
             let entry = tree.entry(&name).map_err(io)?;
             // Dockerfile reference, "ADD": downloaded files have mode 0600.
             let mode = found.options[0].mode.clone().or(Some(ModeChange::Octal(0o600)));
-            let options = CopyOptions { owner: found.options[0].owner, mode, ..CopyOptions::default() };
+            let CopyOptions { owner, mode_of_made, .. } = &found.options[0];
+            let (owner, mode_of_made) = (*owner, mode_of_made.clone());
+            let options = CopyOptions { owner, mode, mode_of_made, ..CopyOptions::default() };
             found.options.push(options);
             let unpack =
                 transfer.unpack == Some(true) && is_archive(&tree, &entry).map_err(|e| e.at(lines))?;
@@ -424,6 +427,7 @@ impl StageRun<'_, '_, '_> {
         let options = CopyOptions {
             owner: found.options[0].owner.or(Some((0, 0))),
             mode,
+            mode_of_made: found.options[0].mode_of_made.clone(),
             mtime_max: Some(self.engine.request.source_date_epoch.unwrap_or(0)),
             ..CopyOptions::default()
         };

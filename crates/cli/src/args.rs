@@ -692,6 +692,9 @@ pub enum BinfmtCommand {
         /// Also after the next boot: write a file for systemd's binfmt.d
         #[arg(long)]
         persist: bool,
+        /// In a user namespace: change the machine around it
+        #[arg(long)]
+        host: bool,
     },
     /// Remove handlers that were registered by "install"; needs root
     Uninstall {
@@ -701,6 +704,9 @@ pub enum BinfmtCommand {
         /// Also the file for systemd's binfmt.d
         #[arg(long)]
         persist: bool,
+        /// In a user namespace: change the machine around it
+        #[arg(long)]
+        host: bool,
     },
     /// Print the registration of each architecture, and what its flags mean
     Print {

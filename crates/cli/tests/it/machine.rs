@@ -181,6 +181,35 @@ fn our_emulator_is_registered_for_everybody() {
     assert_eq!(host_handlers(), before);
 }
 
+/// A user namespace that sees the machine's handlers changes them only where it is told to.
+#[test]
+fn the_machines_handlers_are_not_changed_from_a_user_namespace_by_accident() {
+    let world = World::new();
+    for program in [Path::new(env!("CARGO_BIN_EXE_crossdock")), our_emulator()] {
+        let copied = Command::new("cp").arg(program).arg(world.directory.path()).status();
+        assert!(copied.expect("cp runs").success());
+    }
+    // The outer namespace stands for the machine.
+    let script = r#"
+        cd "$1"
+        mount -t binfmt_misc binfmt /proc/sys/fs/binfmt_misc || exit 1
+        ./crossdock binfmt install --emulator builtin arm64
+        unshare --user --map-root-user --mount sh -c '
+            ./crossdock binfmt uninstall arm64 2>&1; ./crossdock binfmt install --emulator builtin arm64 2>&1
+            ./crossdock binfmt uninstall --host arm64 2>&1
+            mount -t binfmt_misc binfmt /proc/sys/fs/binfmt_misc && ./crossdock binfmt install --emulator builtin arm64'
+        ls /proc/sys/fs/binfmt_misc | grep -c crossdock; true
+    "#;
+    let text = in_user_namespace(script, &world);
+    let here = world.text("crossdock-emu");
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines[0], format!("registered {here} for arm64"), "{text}");
+    for line in &lines[1..3] {
+        assert!(line.starts_with("error: this user namespace has no binfmt_misc of its own"), "{text}");
+    }
+    assert_eq!(lines[3..], ["removed the handler for arm64", &lines[0], "0"], "{text}");
+}
+
 /// What is written for systemd, and that the file named there is one that only root can change.
 #[test]
 fn a_registration_for_every_start_names_a_file_that_stays() {
@@ -225,8 +254,10 @@ fn a_registration_for_every_start_names_a_file_that_stays() {
 
 /// The output of a script that is root in namespaces of its own, `$1` being the world's directory.
 fn in_user_namespace(script: &str, world: &World) -> String {
+    // What the machine has mounted there is covered, so that it is neither expected nor changed.
+    let script = format!("mount -t tmpfs tmpfs /proc/sys/fs/binfmt_misc || exit 1\n{script}");
     let output = Command::new("unshare")
-        .args(["--user", "--map-root-user", "--mount", "sh", "-c", script, "sh"])
+        .args(["--user", "--map-root-user", "--mount", "sh", "-c", &script, "sh"])
         .arg(world.directory.path())
         .env("XDG_DATA_HOME", world.path("data"))
         .output()
