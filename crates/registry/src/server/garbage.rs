@@ -45,7 +45,7 @@ pub fn collect_garbage(directory: &Path, options: &GarbageOptions) -> Result<Col
 }
 
 fn collect(storage: &Storage, options: &GarbageOptions) -> io::Result<Collected> {
-    let _lock = storage.lock(true)?;
+    let _lock = storage.lock_alone()?;
     let mut collected = Collected::default();
     let repositories = storage.all_directories()?;
     let mut live = HashSet::new();

@@ -2,25 +2,31 @@
 //! `docs/dev/registry.md`.
 
 mod auth;
-mod body;
+mod blobs;
+mod connection;
 pub mod faults;
 mod garbage;
 mod handler;
+mod listen;
+mod manifests;
+mod range;
+mod receive;
 mod reply;
+mod reply_body;
 mod route;
+mod socket;
 mod storage;
+mod uploads;
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::runtime::Runtime;
 
 use crate::error::{Error, Result};
+use connection::Gate;
 use handler::Handler;
 use storage::Storage;
 
@@ -37,8 +43,13 @@ pub struct ServerOptions {
     /// Content is synced to the disk before it is acknowledged. Without, a power failure may lose it; a killed process does
     /// not.
     pub sync: bool,
-    /// A request that sends nothing for that long is given up.
+    /// A client that takes or sends less than a kilobyte per second for that long is given up.
     pub stall: Duration,
+    /// Connections of one address (of one /64 of IPv6); `None` is 1000, and no limit for this machine, where a reverse
+    /// proxy may be.
+    pub connections_per_address: Option<usize>,
+    /// Uploads that nobody touched for that long are dropped.
+    pub upload_expiry: Duration,
     /// For tests: spoils requests.
     pub faults: Option<faults::Hook>,
 }
@@ -50,10 +61,15 @@ impl Default for ServerOptions {
             read_only: false,
             sync: true,
             stall: Duration::from_secs(60),
+            connections_per_address: None,
+            upload_expiry: Duration::from_secs(24 * 3600),
             faults: None,
         }
     }
 }
+
+/// Threads that touch the disk at once. A transfer holds none of them while it waits for its client.
+const DISK_THREADS: usize = 64;
 
 /// A running server. Dropped, it stops.
 pub struct RegistryServer {
@@ -62,29 +78,33 @@ pub struct RegistryServer {
 }
 
 impl RegistryServer {
-    /// Serves `directory`, which is made if it is not there, at `address` (port 0 takes a free one).
+    /// Serves `directory`, which is made if it is not there, at `address`: `HOST:PORT`, or `:PORT` for all addresses of the
+    /// machine; port 0 takes a free one. This process may have as many open files as the system allows from then on.
     ///
     /// # Errors
     ///
-    /// [`Error::Listen`] if the address is taken; [`Error::File`] if the directory holds something else.
+    /// [`Error::Listen`] if the address is taken or no address; [`Error::File`] if the directory holds something else.
     pub fn bind(address: &str, directory: &Path, options: ServerOptions) -> Result<RegistryServer> {
         let storage = Storage::open(directory, options.sync)?;
         let failed = |source| Error::Listen { address: address.to_string(), source };
-        let listener = TcpListener::bind(address).map_err(failed)?;
-        listener.set_nonblocking(true).map_err(failed)?;
-        let address_bound = listener.local_addr().map_err(failed)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
+            .max_blocking_threads(DISK_THREADS)
             .thread_name("registry")
             .enable_all()
             .build()
             .map_err(failed)?;
         let listener = {
             let _inside = runtime.enter();
-            tokio::net::TcpListener::from_std(listener).map_err(failed)?
+            listen::listen(address).map_err(failed)?
         };
+        let address_bound = listener.local_addr().map_err(failed)?;
+        let gate = Arc::new(Gate::new(listen::connections_max(), options.connections_per_address));
         let handler = Arc::new(Handler::new(storage, options));
-        runtime.spawn(accept(listener, handler));
+        if !handler.options().read_only {
+            runtime.spawn(handler.clone().sweep_uploads());
+        }
+        runtime.spawn(connection::accept(listener, gate, handler));
         Ok(RegistryServer { address: address_bound, runtime: Some(runtime) })
     }
 
@@ -108,32 +128,5 @@ impl RegistryServer {
 impl Drop for RegistryServer {
     fn drop(&mut self) {
         self.stop();
-    }
-}
-
-async fn accept(listener: tokio::net::TcpListener, handler: Arc<Handler>) {
-    loop {
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
-            Err(_) => {
-                // Out of descriptors, mostly: others must end first.
-                tokio::time::sleep(Duration::from_millis(50)).await;
-                continue;
-            }
-        };
-        let _ = stream.set_nodelay(true);
-        let handler = handler.clone();
-        tokio::spawn(async move {
-            let service = service_fn(move |request| {
-                let handler = handler.clone();
-                async move { handler.handle(request).await }
-            });
-            let connection = http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(Duration::from_secs(120))
-                .serve_connection(TokioIo::new(stream), service);
-            // A client that goes away is its own business.
-            let _ = connection.await;
-        });
     }
 }

@@ -60,6 +60,19 @@ impl Route {
         }
     }
 
+    /// Methods of the endpoint, or those of them that change nothing.
+    pub(super) fn methods(&self, read_only: bool) -> Vec<&'static str> {
+        let all: &[&str] = match self {
+            Route::Ping | Route::Catalog | Route::Tags { .. } | Route::Referrers { .. } => &["GET", "HEAD"],
+            Route::Token => &["GET", "POST"],
+            Route::Manifest { .. } => &["GET", "HEAD", "PUT", "DELETE"],
+            Route::Blob { .. } => &["GET", "HEAD", "DELETE"],
+            Route::Uploads { .. } => &["POST"],
+            Route::Upload { .. } => &["GET", "PATCH", "PUT", "DELETE"],
+        };
+        all.iter().copied().filter(|method| !read_only || matches!(*method, "GET" | "HEAD")).collect()
+    }
+
     /// The repository that the request is about.
     pub(super) fn name(&self) -> Option<&str> {
         match self {
@@ -87,7 +100,7 @@ pub(super) fn parse_digest(text: &str) -> Result<Digest, Problem> {
     text.parse().map_err(|_| Problem::new(400, "DIGEST_INVALID", "not a sha256 or sha512 digest"))
 }
 
-fn identifier(text: &str) -> Result<Identifier, Problem> {
+pub(super) fn identifier(text: &str) -> Result<Identifier, Problem> {
     if text.contains(':') {
         return parse_digest(text).map(Identifier::Digest);
     }
@@ -119,6 +132,20 @@ pub(super) fn percent_decode(text: &str) -> Option<String> {
         }
     }
     String::from_utf8(bytes).ok()
+}
+
+/// A text as the value of a parameter: all but letters, digits and `-._~:` is escaped.
+pub(super) fn percent_encode(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b':' => {
+                encoded.push(char::from(byte));
+            }
+            _ => encoded.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    encoded
 }
 
 /// A parameter of a query.

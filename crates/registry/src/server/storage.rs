@@ -1,13 +1,13 @@
 //! The registry's directory; its layout is explained in `docs/dev/registry.md`. All calls block.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use crossdock_oci::digest::Hasher;
-use crossdock_oci::manifest::{Descriptor, Document};
-use crossdock_oci::{Digest, Manifest, media_type};
+use crossdock_oci::manifest::{Descriptor, Document, MANIFEST_SIZE_MAX, ParseDocumentError};
+use crossdock_oci::{Digest, Manifest};
 
 use super::reply::Problem;
 use super::route::Identifier;
@@ -17,6 +17,14 @@ const VERSION: &str = "crossdock-registry 1\n";
 
 /// A blob that was asked for counts as new again, unless that happened within this time.
 const TOUCH_AFTER: Duration = Duration::from_secs(60);
+
+/// Who waits for a garbage collection looks so often.
+const LOCK_EVERY: Duration = Duration::from_millis(20);
+
+/// Proof that no garbage collection runs.
+pub(super) struct Writing {
+    _file: File,
+}
 
 /// The directory.
 #[derive(Clone)]
@@ -67,16 +75,33 @@ impl Storage {
         }
     }
 
-    /// Keeps garbage collection out, or everybody else for it, until the file is dropped.
-    pub(super) fn lock(&self, exclusive: bool) -> io::Result<File> {
-        let file =
-            OpenOptions::new().create(true).truncate(false).write(true).open(self.root.join("lock"))?;
-        if exclusive {
-            file.lock()?
-        } else {
-            file.lock_shared()?
-        }
+    fn lock_file(&self) -> io::Result<File> {
+        OpenOptions::new().create(true).truncate(false).write(true).open(self.root.join("lock"))
+    }
+
+    /// Keeps everybody out, for garbage collection, until the file is dropped.
+    pub(super) fn lock_alone(&self) -> io::Result<File> {
+        let file = self.lock_file()?;
+        file.lock()?;
         Ok(file)
+    }
+
+    /// Keeps garbage collection out until the value is dropped. Who waits for one holds no thread.
+    pub(super) async fn writing(&self) -> io::Result<Writing> {
+        let file = self.lock_file()?;
+        loop {
+            match file.try_lock_shared() {
+                Ok(()) => return Ok(Writing { _file: file }),
+                Err(TryLockError::WouldBlock) => tokio::time::sleep(LOCK_EVERY).await,
+                Err(TryLockError::Error(e)) => return Err(e),
+            }
+        }
+    }
+
+    /// Bytes that can still be written.
+    pub(super) fn room(&self) -> io::Result<u64> {
+        let room = rustix::fs::statvfs(&self.root)?;
+        Ok(room.f_bavail.saturating_mul(room.f_frsize))
     }
 
     pub(super) fn blobs(&self) -> PathBuf {
@@ -118,8 +143,7 @@ impl Storage {
     }
 
     /// Lets a repository have a blob that another one has.
-    pub(super) fn mount(&self, from: &str, to: &str, digest: &Digest) -> io::Result<bool> {
-        let _lock = self.lock(false)?;
+    pub(super) fn mount(&self, _: &Writing, from: &str, to: &str, digest: &Digest) -> io::Result<bool> {
         let known = self.blob_size(from, digest)?.is_some();
         if known {
             self.write_file(&self.in_repository(to, "_blobs", digest), b"")?;
@@ -149,6 +173,7 @@ impl Storage {
     /// Makes an upload of `length` bytes a blob of the repository. `hasher` has seen all of them, or is `None`.
     pub(super) fn commit_upload(
         &self,
+        _: &Writing,
         name: &str,
         id: &str,
         digest: &Digest,
@@ -168,7 +193,6 @@ impl Storage {
         if self.sync {
             file.sync_data()?;
         }
-        let _lock = self.lock(false)?;
         self.rename(&path, &self.blob_path(digest))?;
         self.write_file(&self.in_repository(name, "_blobs", digest), b"")?;
         Ok(())
@@ -176,36 +200,36 @@ impl Storage {
 
     // Manifests.
 
-    /// Stores a manifest whose parts are there, and points the tag at it. Returns its digest and that of its subject.
+    /// Stores a manifest whose parts are there, and points the tags at it. Returns its digest and that of its subject.
+    /// Without `expected` the digest is of SHA-256.
     pub(super) fn put_manifest(
         &self,
+        _: &Writing,
         name: &str,
-        identifier: &Identifier,
+        expected: Option<&Digest>,
+        tags: &[String],
         announced: Option<&str>,
         bytes: &[u8],
     ) -> Result<(Digest, Option<Digest>), Problem> {
         let invalid = |message: String| Problem::new(400, "MANIFEST_INVALID", message);
         let document = Document::parse(bytes, announced).map_err(|e| invalid(e.to_string()))?;
-        let digest = match identifier {
-            Identifier::Digest(expected) => {
-                let mut hasher = expected.hasher();
-                hasher.update(bytes);
-                let found = hasher.finish();
-                if found != *expected {
-                    return Err(Problem::new(
-                        400,
-                        "DIGEST_INVALID",
-                        format!("the manifest has digest {found}"),
-                    ));
-                }
-                found
-            }
-            Identifier::Tag(_) => Digest::of(bytes),
-        };
-        let _lock = self.lock(false)?;
+        let media_type = document.media_type();
+        // The type that is announced is what a reader will be told, so it must be that of the document.
+        if let Some(announced) = announced.filter(|announced| *announced != media_type) {
+            let found = ParseDocumentError::TypeMismatch {
+                announced: announced.to_string(),
+                found: media_type.to_string(),
+            };
+            return Err(invalid(found.to_string()));
+        }
+        let mut hasher = expected.map_or_else(Hasher::sha256, Digest::hasher);
+        hasher.update(bytes);
+        let digest = hasher.finish();
+        if expected.is_some_and(|expected| *expected != digest) {
+            let message = format!("the manifest has digest {digest}");
+            return Err(Problem::new(400, "DIGEST_INVALID", message));
+        }
         self.check_children(name, &document)?;
-        let stated = announced.filter(|t| media_type::is_manifest(t) || media_type::is_index(t));
-        let media_type = stated.unwrap_or(document.media_type());
         let blob = self.blob_path(&digest);
         if !blob.exists() {
             self.write_file(&blob, bytes)?;
@@ -215,8 +239,8 @@ impl Storage {
         if let Some(subject) = &subject {
             self.write_file(&self.referrer_path(name, subject, &digest), b"")?;
         }
-        if let Identifier::Tag(tag) = identifier {
-            self.write_file(&self.repository(name).join("_tags").join(tag), digest.as_str().as_bytes())?;
+        for tag in tags {
+            self.write_file(&self.tag_path(name, tag), digest.as_str().as_bytes())?;
         }
         Ok((digest, subject))
     }
@@ -270,23 +294,32 @@ impl Storage {
         Ok(bytes.map(|bytes| StoredManifest { digest, media_type, bytes }))
     }
 
+    fn tag_path(&self, name: &str, tag: &str) -> PathBuf {
+        self.repository(name).join("_tags").join(tag)
+    }
+
     fn tag(&self, name: &str, tag: &str) -> io::Result<Option<Digest>> {
-        let text = found(fs::read_to_string(self.repository(name).join("_tags").join(tag)))?;
+        let text = found(fs::read_to_string(self.tag_path(name, tag)))?;
         Ok(text.and_then(|text| text.trim().parse().ok()))
     }
 
     /// Deletes a tag, or a manifest with all its tags; false if there was none.
-    pub(super) fn delete_manifest(&self, name: &str, identifier: &Identifier) -> io::Result<bool> {
-        let _lock = self.lock(false)?;
-        let tags = self.repository(name).join("_tags");
+    pub(super) fn delete_manifest(
+        &self,
+        _: &Writing,
+        name: &str,
+        identifier: &Identifier,
+    ) -> Result<bool, Problem> {
         let digest = match identifier {
-            Identifier::Tag(tag) => return Ok(found(fs::remove_file(tags.join(tag)))?.is_some()),
+            Identifier::Tag(tag) => {
+                return Ok(found(fs::remove_file(self.tag_path(name, tag)))?.is_some());
+            }
             Identifier::Digest(digest) => digest,
         };
         let Some(stored) = self.manifest(name, identifier)? else { return Ok(false) };
         for tag in self.tags(name)?.unwrap_or_default() {
             if self.tag(name, &tag)?.as_ref() == Some(digest) {
-                found(fs::remove_file(tags.join(tag)))?;
+                found(fs::remove_file(self.tag_path(name, &tag)))?;
             }
         }
         if let Ok(document) = Document::parse(&stored.bytes, None)
@@ -303,22 +336,51 @@ impl Storage {
         self.in_repository(name, "_referrers", subject).join(file)
     }
 
-    /// Descriptors of the manifests that refer to `subject`, as the referrers endpoint gives them.
-    pub(super) fn referrers(&self, name: &str, subject: &Digest) -> io::Result<Vec<Descriptor>> {
+    /// Descriptors of the manifests that refer to `subject`, as the referrers endpoint gives them: those after `last` of one
+    /// type or all, at most `number`, and as many as fit in an index of [`MANIFEST_SIZE_MAX`]. True if there are more.
+    pub(super) fn referrers(
+        &self,
+        name: &str,
+        subject: &Digest,
+        artifact_type: Option<&str>,
+        last: Option<&Digest>,
+        number: usize,
+    ) -> io::Result<(Vec<Descriptor>, bool)> {
         let mut descriptors = Vec::new();
+        let mut size = INDEX_FRAME;
         for file in names_in(&self.in_repository(name, "_referrers", subject))? {
             let Ok(digest) = file.replacen('-', ":", 1).parse::<Digest>() else { continue };
-            let Some(stored) = self.manifest(name, &Identifier::Digest(digest))? else { continue };
-            let Ok(document) = Document::parse(&stored.bytes, None) else { continue };
-            let mut descriptor =
-                Descriptor::new(&stored.media_type, stored.digest, stored.bytes.len() as u64);
-            (descriptor.artifact_type, descriptor.annotations) = match document {
-                Document::Manifest(m) => (Some(artifact_type(&m)), m.annotations),
-                Document::Index(i) => (i.artifact_type, i.annotations),
-            };
+            if last.is_some_and(|last| digest <= *last) {
+                continue;
+            }
+            let Some(mut descriptor) = self.referrer(name, &digest)? else { continue };
+            if artifact_type.is_some_and(|wanted| descriptor.artifact_type.as_deref() != Some(wanted)) {
+                continue;
+            }
+            let mut own = json_size(&descriptor);
+            if own + INDEX_FRAME > MANIFEST_SIZE_MAX {
+                // What fits in no page is left to those who read the manifest.
+                descriptor.annotations.clear();
+                own = json_size(&descriptor);
+            }
+            if descriptors.len() == number || size + own > MANIFEST_SIZE_MAX {
+                return Ok((descriptors, true));
+            }
+            size += own;
             descriptors.push(descriptor);
         }
-        Ok(descriptors)
+        Ok((descriptors, false))
+    }
+
+    fn referrer(&self, name: &str, digest: &Digest) -> io::Result<Option<Descriptor>> {
+        let Some(stored) = self.manifest(name, &Identifier::Digest(digest.clone()))? else { return Ok(None) };
+        let Ok(document) = Document::parse(&stored.bytes, None) else { return Ok(None) };
+        let mut descriptor = Descriptor::new(&stored.media_type, stored.digest, stored.bytes.len() as u64);
+        (descriptor.artifact_type, descriptor.annotations) = match document {
+            Document::Manifest(m) => (Some(artifact_type(&m)), m.annotations),
+            Document::Index(i) => (i.artifact_type, i.annotations),
+        };
+        Ok(Some(descriptor))
     }
 
     // Lists.
@@ -385,6 +447,27 @@ impl Storage {
         Ok(names_in(&directory)?.into_iter().map(|id| directory.join(id)).collect())
     }
 
+    /// Removes uploads that were not touched for `age` and are not `busy`; their identifiers.
+    pub(super) fn remove_old_uploads(
+        &self,
+        age: Duration,
+        busy: impl Fn(&str) -> bool,
+    ) -> io::Result<Vec<String>> {
+        let mut gone = Vec::new();
+        for name in self.all_directories()? {
+            for path in self.uploads(&name)? {
+                let id = path.file_name().map(|id| id.to_string_lossy().into_owned()).unwrap_or_default();
+                let Some(metadata) = found(fs::metadata(&path))? else { continue };
+                let old = SystemTime::now().duration_since(metadata.modified()?).unwrap_or_default();
+                if old >= age && !busy(&id) {
+                    found(fs::remove_file(&path))?;
+                    gone.push(id);
+                }
+            }
+        }
+        Ok(gone)
+    }
+
     // Writing.
 
     /// Writes a file so that it is there whole or not at all.
@@ -425,6 +508,19 @@ impl Storage {
     fn sync_directory(&self, directory: &Path) -> io::Result<()> {
         if self.sync { File::open(directory)?.sync_all() } else { Ok(()) }
     }
+}
+
+/// Whether a write failed for want of room.
+pub(super) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// Bytes of an index without entries, generously.
+const INDEX_FRAME: u64 = 1024;
+
+/// Bytes of a descriptor in a list.
+fn json_size(descriptor: &Descriptor) -> u64 {
+    serde_json::to_vec(descriptor).map_or(u64::MAX / 4, |bytes| bytes.len() as u64 + 1)
 }
 
 fn subject_of(document: &Document) -> Option<&Descriptor> {
