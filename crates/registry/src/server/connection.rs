@@ -10,8 +10,10 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
 
 use super::handler::Handler;
+use super::metrics::add;
 use super::socket::{Socket, Wire};
 
 /// A request's line and headers may take so many bytes. podman asks for a thousand ranges in one header.
@@ -20,6 +22,11 @@ const HEAD_SIZE_MAX: usize = 64 * 1024;
 /// Time for the line and headers of a request, which includes the wait for the next request.
 const HEAD_TIME: Duration = Duration::from_secs(120);
 
+/// Time for a TLS handshake.
+const HANDSHAKE_TIME: Duration = Duration::from_secs(20);
+
+const PLAIN_HTTP: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: 45\r\nConnection: close\r\n\r\nthis registry speaks https; plain http came.\n";
+
 /// Connections of one address, unless the options say otherwise. Behind a router there may be many machines.
 const PER_ADDRESS: usize = 1000;
 
@@ -27,6 +34,8 @@ const PER_ADDRESS: usize = 1000;
 #[derive(Clone)]
 pub(super) struct Client {
     pub(super) address: SocketAddr,
+    /// It speaks TLS with us.
+    pub(super) secure: bool,
     pub(super) socket: Arc<Socket>,
 }
 
@@ -116,7 +125,7 @@ fn household(address: IpAddr) -> IpAddr {
 }
 
 /// Accepts clients for ever.
-pub(super) async fn accept(listener: TcpListener, gate: Arc<Gate>, handler: Arc<Handler>) {
+pub(super) async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, handler: Arc<Handler>) {
     loop {
         let (stream, address) = match listener.accept().await {
             Ok(accepted) => accepted,
@@ -127,15 +136,16 @@ pub(super) async fn accept(listener: TcpListener, gate: Arc<Gate>, handler: Arc<
             }
         };
         let address = SocketAddr::new(address.ip().to_canonical(), address.port());
-        match gate.enter(address.ip()) {
+        match handler.gate.enter(address.ip()) {
             Ok(pass) => {
-                let handler = handler.clone();
+                let (handler, tls) = (handler.clone(), tls.clone());
                 tokio::spawn(async move {
-                    serve(stream, address, handler).await;
+                    serve(stream, address, tls, handler).await;
                     drop(pass);
                 });
             }
             Err(refused) => {
+                add(&handler.metrics.connections_refused, 1);
                 refuse(&stream, &refused);
                 if let Refused::TooMany(_) = refused {
                     let socket = Socket::new(stream);
@@ -167,16 +177,41 @@ fn refuse(stream: &TcpStream, refused: &Refused) {
     );
 }
 
-async fn serve(stream: TcpStream, address: SocketAddr, handler: Arc<Handler>) {
-    let client = Client { address, socket: Arc::new(Socket::new(stream)) };
+async fn serve(stream: TcpStream, address: SocketAddr, tls: Option<TlsAcceptor>, handler: Arc<Handler>) {
+    let client = Client { address, secure: tls.is_some(), socket: Arc::new(Socket::new(stream)) };
     let socket = client.socket.clone();
-    let stall = handler.options().stall;
+    let (stall, metrics) = (handler.options().stall, handler.metrics.clone());
     let wire = Wire(socket.clone());
+    let talk = async {
+        match tls {
+            None => converse(wire, client, handler).await,
+            Some(tls) => secured(wire, &tls, client, handler).await,
+        }
+    };
     tokio::select! {
-        () = converse(wire, client, handler) => {}
-        () = socket.too_slow(stall) => return,
+        () = talk => {}
+        () = socket.too_slow(stall) => {
+            add(&metrics.clients_given_up, 1);
+            return;
+        }
     }
     socket.finish().await;
+}
+
+/// The same with TLS. Who speaks plain HTTP is told so.
+async fn secured(wire: Wire, tls: &TlsAcceptor, client: Client, handler: Arc<Handler>) {
+    let socket = client.socket.clone();
+    let begin = async {
+        if !socket.begins_tls().await? {
+            socket.answer(PLAIN_HTTP);
+            socket.linger();
+            return Err(std::io::ErrorKind::InvalidData.into());
+        }
+        tls.accept(wire).await
+    };
+    if let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE_TIME, begin).await {
+        converse(stream, client, handler).await;
+    }
 }
 
 /// Requests and answers, until one side has enough.

@@ -1,25 +1,31 @@
 //! Requests to answers: which endpoint, who may, what comes back, and what becomes of the rest of a body.
 
 use std::io;
+use std::sync::Arc;
+use std::time::Instant;
 
 use crossdock_oci::Digest;
 use hyper::body::{Body, Incoming};
 use hyper::header::{
     ALLOW, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_RANGE, EXPECT, HeaderMap, HeaderValue, RANGE,
+    USER_AGENT,
 };
 use hyper::{Method, Request};
 use serde_json::json;
 
 use super::ServerOptions;
+use super::access_log::{AccessLog, Entry};
 use super::auth::Auth;
-use super::connection::Client;
+use super::connection::{Client, Gate};
 use super::faults::{Fault, Seen};
+use super::metrics::{Metrics, add};
 use super::receive::{CollectError, collect, skip_rest};
 use super::reply::{Problem, Reply, reply};
 use super::reply_body::ReplyBody;
 use super::route::Route;
 use super::storage::Storage;
 use super::uploads::Uploads;
+use crate::error::Result;
 
 /// Everything that requests share.
 pub(super) struct Handler {
@@ -27,6 +33,9 @@ pub(super) struct Handler {
     options: ServerOptions,
     pub(super) auth: Auth,
     pub(super) uploads: Uploads,
+    pub(super) gate: Arc<Gate>,
+    pub(super) metrics: Arc<Metrics>,
+    access_log: Option<AccessLog>,
     /// Large bodies that are in memory at the same time; the others wait.
     pub(super) large: tokio::sync::Semaphore,
 }
@@ -40,6 +49,22 @@ pub(super) struct Head<'a> {
     pub(super) headers: &'a HeaderMap,
     pub(super) query: &'a str,
     pub(super) fault: Option<&'a Fault>,
+}
+
+/// What is noted of a request for the figures and the log.
+#[derive(Default)]
+pub(super) struct Noted {
+    endpoint: Option<&'static str>,
+    user: Option<String>,
+}
+
+/// One request that is counted as in flight until dropped.
+struct InFlight<'a>(&'a Metrics);
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
+    }
 }
 
 /// The connection is closed without (the rest of) an answer.
@@ -66,21 +91,70 @@ impl<P: Into<Problem>> From<P> for Failure {
     }
 }
 
-pub(super) type Handled = Result<Reply, Failure>;
+pub(super) type Handled = std::result::Result<Reply, Failure>;
 
 impl Handler {
-    pub(super) fn new(storage: Storage, options: ServerOptions) -> Handler {
-        let auth = Auth::new(options.auth.clone());
+    pub(super) fn new(storage: Storage, mut options: ServerOptions, gate: Arc<Gate>) -> Result<Handler> {
+        let auth = Auth::new(&options.auth, &options.notice)?;
         let large = tokio::sync::Semaphore::new(LARGE_MAX);
-        Handler { storage, options, auth, uploads: Uploads::default(), large }
+        let access_log = options.access_log.take().map(|log| AccessLog::new(log.open()));
+        let (uploads, metrics) = (Uploads::default(), Arc::default());
+        Ok(Handler { storage, options, auth, uploads, gate, metrics, access_log, large })
     }
 
     pub(super) fn options(&self) -> &ServerOptions {
         &self.options
     }
 
+    /// Answers a request, counts it and logs it.
+    pub(super) async fn handle(
+        &self,
+        request: Request<Incoming>,
+        client: Client,
+    ) -> std::result::Result<Reply, Aborted> {
+        let began = Instant::now();
+        add(&self.metrics.in_flight, 1);
+        let _in_flight = InFlight(&self.metrics);
+        let method = request.method().to_string();
+        let path = request.uri().path().to_string();
+        let agent = text_header(request.headers(), USER_AGENT.as_str()).unwrap_or_default().to_string();
+        let address = client.address.ip();
+        let mut noted = Noted::default();
+        let answer = self.spoil(request, client, &mut noted).await;
+        // What web servers write for a client that went away.
+        let status = answer.as_ref().map_or(499, |answer| answer.status().as_u16());
+        self.metrics.answered(&method, noted.endpoint.unwrap_or("other"), status, began.elapsed());
+        let (metrics, log) = (self.metrics.clone(), self.access_log.clone());
+        let finish = move |bytes| {
+            add(&metrics.bytes_sent, bytes);
+            if let Some(log) = log {
+                let duration = began.elapsed();
+                let user = noted.user;
+                let entry = Entry { address, user, method, path, agent, status, bytes, duration };
+                if !log.write(&entry) {
+                    add(&metrics.log_lines_lost, 1);
+                }
+            }
+        };
+        match answer {
+            Ok(mut answer) => {
+                answer.body_mut().at_end(finish);
+                Ok(answer)
+            }
+            Err(aborted) => {
+                finish(0);
+                Err(aborted)
+            }
+        }
+    }
+
     /// Answers a request, spoiled if a hook wants that.
-    pub(super) async fn handle(&self, request: Request<Incoming>, client: Client) -> Result<Reply, Aborted> {
+    async fn spoil(
+        &self,
+        request: Request<Incoming>,
+        client: Client,
+        noted: &mut Noted,
+    ) -> std::result::Result<Reply, Aborted> {
         let fault = self.options.faults.as_ref().and_then(|hook| hook(&seen(&request)));
         match &fault {
             Some(Fault::Close) => return Err(Aborted),
@@ -104,7 +178,8 @@ impl Handler {
             query: parts.uri.query().unwrap_or(""),
             fault: fault.as_ref(),
         };
-        let mut answer = match self.answer(&head, parts.uri.path(), &mut body).await {
+        let secure = client.secure;
+        let mut answer = match self.answer(&head, parts.uri.path(), &mut body, secure, noted).await {
             Ok(answer) => answer,
             Err(Failure::Problem(problem)) => self.explain(problem).reply(),
             Err(Failure::Aborted) => return Err(Aborted),
@@ -139,17 +214,24 @@ impl Handler {
         problem
     }
 
-    async fn answer(&self, head: &Head<'_>, path: &str, body: &mut Incoming) -> Handled {
+    async fn answer(
+        &self,
+        head: &Head<'_>,
+        path: &str,
+        body: &mut Incoming,
+        secure: bool,
+        noted: &mut Noted,
+    ) -> Handled {
         let reads = matches!(*head.method, Method::GET | Method::HEAD);
         let route = Route::parse(path)
             .map_err(|problem| problem.when_reading(reads || *head.method == Method::DELETE))?;
-        if route == Route::Token {
-            return self.token(head, body).await;
-        }
-        self.auth.check(head.method, &route, head.headers)?;
+        noted.endpoint = Some(route.endpoint());
+        let caller = self.auth.check(head.method, &route, head.headers, secure).await?;
+        noted.user = caller.user.clone();
         let allowed = route.methods(self.options.read_only);
+        let changes = !reads && route != Route::Token;
         if !allowed.contains(&head.method.as_str()) {
-            let message = match self.options.read_only && !reads {
+            let message = match self.options.read_only && changes {
                 true => "this registry is read-only",
                 false => "the endpoint does not do that",
             };
@@ -159,8 +241,14 @@ impl Handler {
         }
         match route {
             Route::Ping => Ok(reply(200).json(&json!({}))),
-            Route::Token => unreachable!("answered above"),
-            Route::Catalog => self.catalog(head.query).await,
+            Route::Token => self.token(head, body).await,
+            Route::Health => self.health().await,
+            Route::Metrics => {
+                let text = self.metrics.text(self.gate.open(), self.storage.room().ok());
+                let version = "text/plain; version=0.0.4; charset=utf-8";
+                Ok(reply(200).with("content-type", version).body(text.into_bytes()))
+            }
+            Route::Catalog => self.catalog(&caller, head.query).await,
             Route::Tags { name } => self.tags(name, head.query).await,
             Route::Referrers { name, digest } => self.referrers(name, digest, head.query).await,
             Route::Manifest { name, identifier } => match *head.method {
@@ -172,13 +260,25 @@ impl Handler {
                 Method::DELETE => self.delete_blob(name, digest).await,
                 _ => self.blob(head, name, digest).await,
             },
-            Route::Uploads { name } => self.begin_upload(head, name, body).await,
+            Route::Uploads { name } => self.begin_upload(head, &caller, name, body).await,
             Route::Upload { name, id } => match *head.method {
                 Method::PATCH => self.patch_upload(head, &name, &id, body).await,
                 Method::PUT => self.finish_upload(head, &name, &id, body).await,
                 Method::DELETE => self.cancel_upload(&name, &id).await,
                 _ => self.upload_status(&name, &id).await,
             },
+        }
+    }
+
+    /// Whether the directory is there and can be written to.
+    async fn health(&self) -> Handled {
+        let (storage, read_only) = (self.storage.clone(), self.options.read_only);
+        match blocking(move || Ok(storage.check(read_only)?)).await {
+            Ok(()) => Ok(reply(200).json(&json!({"status": "ok"}))),
+            Err(problem) => {
+                let problem = self.explain(problem);
+                Ok(reply(503).json(&json!({"status": "failing", "reason": problem.message})))
+            }
         }
     }
 
@@ -190,11 +290,15 @@ impl Handler {
             }
             _ => None,
         };
-        Ok(self.auth.token(head.headers, head.query, form.as_deref())?)
+        Ok(self.auth.token(head.headers, head.query, form.as_deref()).await?)
     }
 
     /// A body that is held in memory.
-    pub(super) async fn small_body(&self, body: &mut Incoming, limit: usize) -> Result<Vec<u8>, Failure> {
+    pub(super) async fn small_body(
+        &self,
+        body: &mut Incoming,
+        limit: usize,
+    ) -> std::result::Result<Vec<u8>, Failure> {
         match collect(body, limit, self.options.stall, &self.large).await {
             Ok(bytes) => Ok(bytes),
             Err(CollectError::TooLarge) => {
@@ -223,8 +327,8 @@ pub(super) fn text_header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a 
 
 /// Runs what touches the disk on a thread for that.
 pub(super) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
-) -> Result<T, Problem> {
+    work: impl FnOnce() -> std::result::Result<T, Problem> + Send + 'static,
+) -> std::result::Result<T, Problem> {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
         Err(e) => Err(Problem::from(io::Error::other(e))),

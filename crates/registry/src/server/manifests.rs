@@ -7,6 +7,7 @@ use hyper::body::Incoming;
 use hyper::header::CONTENT_TYPE;
 use serde_json::json;
 
+use super::auth::Caller;
 use super::blobs::another_content;
 use super::handler::{Handled, Handler, Head, blocking, not_modified, text_header};
 use super::range::{Condition, check_conditions};
@@ -88,9 +89,11 @@ impl Handler {
         }
     }
 
-    pub(super) async fn catalog(&self, query: &str) -> Handled {
+    /// The repositories that the caller may pull from.
+    pub(super) async fn catalog(&self, caller: &Caller, query: &str) -> Handled {
         let storage = self.storage.clone();
-        let all = blocking(move || Ok(storage.repositories()?)).await?;
+        let mut all = blocking(move || Ok(storage.repositories()?)).await?;
+        all.retain(|name| self.auth.may_see(caller, name));
         Ok(page(&all, query, "/v2/_catalog", |names| json!({"repositories": names})))
     }
 

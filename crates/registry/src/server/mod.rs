@@ -1,6 +1,7 @@
 //! The embedded registry: distribution specification 1.1 over a directory. Its layout on disk is explained in
 //! `docs/dev/registry.md`.
 
+mod access_log;
 mod auth;
 mod blobs;
 mod connection;
@@ -9,6 +10,7 @@ mod garbage;
 mod handler;
 mod listen;
 mod manifests;
+mod metrics;
 mod range;
 mod receive;
 mod reply;
@@ -16,11 +18,14 @@ mod reply_body;
 mod route;
 mod socket;
 mod storage;
+mod tls;
 mod uploads;
+mod watched;
 
+use std::io::Write;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::runtime::Runtime;
@@ -30,8 +35,10 @@ use connection::Gate;
 use handler::Handler;
 use storage::Storage;
 
-pub use auth::{AuthOptions, BearerOptions};
+pub use auth::{AuthFiles, AuthOptions, BearerOptions, htpasswd_line};
 pub use garbage::{Collected, GarbageOptions, collect_garbage};
+pub use tls::TlsFiles;
+pub use watched::Notice;
 
 /// Settings of a server.
 #[derive(Clone)]
@@ -40,6 +47,8 @@ pub struct ServerOptions {
     pub auth: AuthOptions,
     /// Nothing can be changed.
     pub read_only: bool,
+    /// A tag that is there is neither moved nor removed.
+    pub immutable_tags: bool,
     /// Content is synced to the disk before it is acknowledged. Without, a power failure may lose it; a killed process does
     /// not.
     pub sync: bool,
@@ -50,6 +59,12 @@ pub struct ServerOptions {
     pub connections_per_address: Option<usize>,
     /// Uploads that nobody touched for that long are dropped.
     pub upload_expiry: Duration,
+    /// TLS; plain HTTP without.
+    pub tls: Option<TlsFiles>,
+    /// Takes a line per request.
+    pub access_log: Option<LogOutput>,
+    /// Is told what the operator should know while the server runs.
+    pub notice: Notice,
     /// For tests: spoils requests.
     pub faults: Option<faults::Hook>,
 }
@@ -59,12 +74,32 @@ impl Default for ServerOptions {
         ServerOptions {
             auth: AuthOptions::None,
             read_only: false,
+            immutable_tags: false,
             sync: true,
             stall: Duration::from_secs(60),
             connections_per_address: None,
             upload_expiry: Duration::from_secs(24 * 3600),
+            tls: None,
+            access_log: None,
+            notice: Arc::new(|_| {}),
             faults: None,
         }
+    }
+}
+
+/// Where lines of a log go. Clones share it; the first server takes it.
+#[derive(Clone)]
+pub struct LogOutput(Arc<Mutex<Option<Box<dyn Write + Send>>>>);
+
+impl LogOutput {
+    /// An output that is written to line by line.
+    pub fn new(output: impl Write + Send + 'static) -> LogOutput {
+        LogOutput(Arc::new(Mutex::new(Some(Box::new(output)))))
+    }
+
+    fn open(self) -> Box<dyn Write + Send> {
+        let output = self.0.lock().unwrap_or_else(|e| e.into_inner()).take();
+        output.unwrap_or_else(|| Box::new(std::io::sink()))
     }
 }
 
@@ -85,7 +120,8 @@ impl RegistryServer {
     ///
     /// [`Error::Listen`] if the address is taken or no address; [`Error::File`] if the directory holds something else.
     pub fn bind(address: &str, directory: &Path, options: ServerOptions) -> Result<RegistryServer> {
-        let storage = Storage::open(directory, options.sync)?;
+        let storage = Storage::open(directory, options.sync)?.with_immutable_tags(options.immutable_tags);
+        let tls = options.tls.as_ref().map(|files| tls::acceptor(files, &options.notice)).transpose()?;
         let failed = |source| Error::Listen { address: address.to_string(), source };
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
@@ -100,11 +136,11 @@ impl RegistryServer {
         };
         let address_bound = listener.local_addr().map_err(failed)?;
         let gate = Arc::new(Gate::new(listen::connections_max(), options.connections_per_address));
-        let handler = Arc::new(Handler::new(storage, options));
+        let handler = Arc::new(Handler::new(storage, options, gate)?);
         if !handler.options().read_only {
             runtime.spawn(handler.clone().sweep_uploads());
         }
-        runtime.spawn(connection::accept(listener, gate, handler));
+        runtime.spawn(connection::accept(listener, tls, handler));
         Ok(RegistryServer { address: address_bound, runtime: Some(runtime) })
     }
 

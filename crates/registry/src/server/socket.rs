@@ -15,6 +15,9 @@ use tokio::net::TcpStream;
 /// Bytes per second below which a client is too slow. A modem of 1998 is faster.
 pub(super) const RATE_MIN: u64 = 1024;
 
+/// Bytes that wait in the kernel to be sent; those under way do not count.
+const NOT_SENT_MAX: u32 = 128 * 1024;
+
 /// Looks at a slow client within its time.
 const LOOKS: usize = 4;
 
@@ -37,6 +40,8 @@ pub(super) struct Socket {
 impl Socket {
     pub(super) fn new(stream: TcpStream) -> Socket {
         let _ = stream.set_nodelay(true);
+        // The kernel's buffer grows to megabytes by itself, which a client that reads nothing would fill.
+        let _ = socket2::SockRef::from(&stream).set_tcp_notsent_lowat(NOT_SENT_MAX);
         Socket {
             stream,
             sent: AtomicU64::new(0),
@@ -77,10 +82,22 @@ impl Socket {
         }
     }
 
-    /// Bytes that surely fit once there is room: the kernel says so when a third of its buffer is free (tcp_poll).
+    /// Bytes that surely fit once there is room: the kernel says so when a third of its buffer is free, and when less than a
+    /// half of [`NOT_SENT_MAX`] waits.
     pub(super) fn room(&self) -> u64 {
         let buffer = rustix::net::sockopt::socket_send_buffer_size(&self.stream).unwrap_or(0);
-        (buffer as u64 / 4).max(4096)
+        (buffer as u64 / 4).clamp(4096, u64::from(NOT_SENT_MAX / 2))
+    }
+
+    /// Whether the first byte is that of a TLS handshake (RFC 8446, section 5.1); it stays unread.
+    pub(super) async fn begins_tls(&self) -> io::Result<bool> {
+        let mut first = [0];
+        Ok(self.stream.peek(&mut first).await? == 1 && first[0] == 22)
+    }
+
+    /// Sends some bytes as far as the kernel takes them.
+    pub(super) fn answer(&self, bytes: &[u8]) {
+        let _ = self.stream.try_write(bytes);
     }
 
     /// Returns once the client took less than [`RATE_MIN`] for `time` although there was something to take.

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use crossdock_oci::digest::Hasher;
 use crossdock_oci::manifest::{Descriptor, Document, MANIFEST_SIZE_MAX, ParseDocumentError};
 use crossdock_oci::{Digest, Manifest};
+use tempfile::NamedTempFile;
 
 use super::reply::Problem;
 use super::route::Identifier;
@@ -21,6 +22,9 @@ const TOUCH_AFTER: Duration = Duration::from_secs(60);
 /// Who waits for a garbage collection looks so often.
 const LOCK_EVERY: Duration = Duration::from_millis(20);
 
+/// Names of files that are being written begin so.
+pub(super) const TEMPORARY: &str = ".tmp-";
+
 /// Proof that no garbage collection runs.
 pub(super) struct Writing {
     _file: File,
@@ -31,6 +35,8 @@ pub(super) struct Writing {
 pub(super) struct Storage {
     root: PathBuf,
     sync: bool,
+    /// A tag that is there is neither moved nor removed.
+    immutable_tags: bool,
 }
 
 /// A manifest as it is stored.
@@ -44,7 +50,7 @@ impl Storage {
     /// Opens a directory, making it if it is not there or empty.
     pub(super) fn open(root: &Path, sync: bool) -> Result<Storage> {
         let version = root.join("version");
-        let storage = Storage { root: root.to_path_buf(), sync };
+        let storage = Storage { root: root.to_path_buf(), sync, immutable_tags: false };
         match fs::read_to_string(&version) {
             Ok(text) if text == VERSION => Ok(storage),
             Ok(_) => {
@@ -56,7 +62,7 @@ impl Storage {
                     // What an interrupted first start left is no obstacle.
                     let foreign = fs::read_dir(root)?.flatten().any(|entry| {
                         let name = entry.file_name();
-                        name != "lock" && !name.to_string_lossy().starts_with(".tmp-")
+                        name != "lock" && !name.to_string_lossy().starts_with(TEMPORARY)
                     });
                     if !foreign {
                         storage.write_file(&version, VERSION.as_bytes())?;
@@ -73,6 +79,19 @@ impl Storage {
             }
             Err(e) => Err(Error::io(version)(e)),
         }
+    }
+
+    /// The same directory with tags that do not change.
+    pub(super) fn with_immutable_tags(self, immutable_tags: bool) -> Storage {
+        Storage { immutable_tags, ..self }
+    }
+
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub(super) fn repositories_directory(&self) -> PathBuf {
+        self.root.join("repositories")
     }
 
     fn lock_file(&self) -> io::Result<File> {
@@ -98,6 +117,18 @@ impl Storage {
         }
     }
 
+    /// Fails unless the directory is there and, where that is wanted, takes a new file.
+    pub(super) fn check(&self, read_only: bool) -> io::Result<()> {
+        let version = fs::read_to_string(self.root.join("version"))?;
+        if version != VERSION {
+            return Err(io::Error::other("the directory is not that of this registry any more"));
+        }
+        if !read_only {
+            tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(&self.root)?.write_all(b"x")?;
+        }
+        Ok(())
+    }
+
     /// Bytes that can still be written.
     pub(super) fn room(&self) -> io::Result<u64> {
         let room = rustix::fs::statvfs(&self.root)?;
@@ -113,10 +144,10 @@ impl Storage {
     }
 
     fn repository(&self, name: &str) -> PathBuf {
-        self.root.join("repositories").join(name)
+        self.repositories_directory().join(name)
     }
 
-    fn in_repository(&self, name: &str, kind: &str, digest: &Digest) -> PathBuf {
+    pub(super) fn in_repository(&self, name: &str, kind: &str, digest: &Digest) -> PathBuf {
         self.repository(name).join(kind).join(digest.algorithm()).join(digest.hex())
     }
 
@@ -230,6 +261,9 @@ impl Storage {
             return Err(Problem::new(400, "DIGEST_INVALID", message));
         }
         self.check_children(name, &document)?;
+        for tag in tags {
+            self.check_tag(name, tag, &digest)?;
+        }
         let blob = self.blob_path(&digest);
         if !blob.exists() {
             self.write_file(&blob, bytes)?;
@@ -240,9 +274,29 @@ impl Storage {
             self.write_file(&self.referrer_path(name, subject, &digest), b"")?;
         }
         for tag in tags {
-            self.write_file(&self.tag_path(name, tag), digest.as_str().as_bytes())?;
+            self.write_tag(name, tag, &digest)?;
         }
         Ok((digest, subject))
+    }
+
+    /// Fails if the tag names something else and must not be moved.
+    fn check_tag(&self, name: &str, tag: &str, digest: &Digest) -> Result<(), Problem> {
+        match self.tag(name, tag)? {
+            Some(there) if self.immutable_tags && there != *digest => Err(immutable(tag)),
+            _ => Ok(()),
+        }
+    }
+
+    fn write_tag(&self, name: &str, tag: &str, digest: &Digest) -> Result<(), Problem> {
+        let path = self.tag_path(name, tag);
+        if !self.immutable_tags {
+            return Ok(self.write_file(&path, digest.as_str().as_bytes())?);
+        }
+        // Of two pushes at the same time one is first.
+        match self.write_new_file(&path, digest.as_str().as_bytes()) {
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => self.check_tag(name, tag, digest),
+            other => Ok(other?),
+        }
     }
 
     fn check_children(&self, name: &str, document: &Document) -> Result<(), Problem> {
@@ -298,7 +352,7 @@ impl Storage {
         self.repository(name).join("_tags").join(tag)
     }
 
-    fn tag(&self, name: &str, tag: &str) -> io::Result<Option<Digest>> {
+    pub(super) fn tag(&self, name: &str, tag: &str) -> io::Result<Option<Digest>> {
         let text = found(fs::read_to_string(self.tag_path(name, tag)))?;
         Ok(text.and_then(|text| text.trim().parse().ok()))
     }
@@ -311,6 +365,9 @@ impl Storage {
         identifier: &Identifier,
     ) -> Result<bool, Problem> {
         let digest = match identifier {
+            Identifier::Tag(tag) if self.immutable_tags && self.tag(name, tag)?.is_some() => {
+                return Err(immutable(tag));
+            }
             Identifier::Tag(tag) => {
                 return Ok(found(fs::remove_file(self.tag_path(name, tag)))?.is_some());
             }
@@ -319,6 +376,9 @@ impl Storage {
         let Some(stored) = self.manifest(name, identifier)? else { return Ok(false) };
         for tag in self.tags(name)?.unwrap_or_default() {
             if self.tag(name, &tag)?.as_ref() == Some(digest) {
+                if self.immutable_tags {
+                    return Err(immutable(&tag));
+                }
                 found(fs::remove_file(self.tag_path(name, &tag)))?;
             }
         }
@@ -331,9 +391,23 @@ impl Storage {
         Ok(true)
     }
 
-    fn referrer_path(&self, name: &str, subject: &Digest, referrer: &Digest) -> PathBuf {
+    pub(super) fn referrer_path(&self, name: &str, subject: &Digest, referrer: &Digest) -> PathBuf {
         let file = format!("{}-{}", referrer.algorithm(), referrer.hex());
         self.in_repository(name, "_referrers", subject).join(file)
+    }
+
+    /// All links of a repository to manifests that refer to another one: the link, and the digest of the manifest.
+    pub(super) fn referrer_links(&self, name: &str) -> io::Result<Vec<(PathBuf, Digest)>> {
+        let mut links = Vec::new();
+        for subject in self.digests(name, "_referrers")? {
+            let directory = self.in_repository(name, "_referrers", &subject);
+            for file in names_in(&directory)? {
+                if let Ok(digest) = file.replacen('-', ":", 1).parse() {
+                    links.push((directory.join(file), digest));
+                }
+            }
+        }
+        Ok(links)
     }
 
     /// Descriptors of the manifests that refer to `subject`, as the referrers endpoint gives them: those after `last` of one
@@ -472,15 +546,25 @@ impl Storage {
 
     /// Writes a file so that it is there whole or not at all.
     fn write_file(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        self.write_temporary(path, bytes)?.persist(path)?;
+        self.sync_directory(path.parent().expect("files lie in a directory"))
+    }
+
+    /// The same, but fails if the file is there.
+    fn write_new_file(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        self.write_temporary(path, bytes)?.persist_noclobber(path)?;
+        self.sync_directory(path.parent().expect("files lie in a directory"))
+    }
+
+    fn write_temporary(&self, path: &Path, bytes: &[u8]) -> io::Result<NamedTempFile> {
         let directory = path.parent().expect("files lie in a directory");
         self.make_directory(directory)?;
-        let mut file = tempfile::Builder::new().prefix(".tmp-").tempfile_in(directory)?;
+        let mut file = tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(directory)?;
         file.write_all(bytes)?;
         if self.sync {
             file.as_file().sync_data()?;
         }
-        file.persist(path)?;
-        self.sync_directory(directory)
+        Ok(file)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -510,6 +594,15 @@ impl Storage {
     }
 }
 
+/// The answer to a change of a tag that must stay as it is.
+fn immutable(tag: &str) -> Problem {
+    Problem::new(
+        409,
+        "DENIED",
+        format!("the tag {tag} is there already, and tags are immutable in this registry"),
+    )
+}
+
 /// Whether a write failed for want of room.
 pub(super) fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
@@ -523,7 +616,7 @@ fn json_size(descriptor: &Descriptor) -> u64 {
     serde_json::to_vec(descriptor).map_or(u64::MAX / 4, |bytes| bytes.len() as u64 + 1)
 }
 
-fn subject_of(document: &Document) -> Option<&Descriptor> {
+pub(super) fn subject_of(document: &Document) -> Option<&Descriptor> {
     match document {
         Document::Manifest(m) => m.subject.as_ref(),
         Document::Index(i) => i.subject.as_ref(),
@@ -536,7 +629,7 @@ fn artifact_type(manifest: &Manifest) -> String {
 }
 
 /// `None` for what does not exist.
-fn found<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+pub(super) fn found<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     match result {
         Ok(value) => Ok(Some(value)),
         Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),

@@ -11,8 +11,10 @@ use crossdock_oci::digest::Hasher;
 use hyper::body::{Body, Incoming};
 use hyper::header::CONTENT_RANGE;
 
+use super::auth::Caller;
 use super::faults::Fault;
 use super::handler::{Failure, Handled, Handler, Head, blocking, text_header};
+use super::metrics::add;
 use super::receive::{Received, Sink, receive};
 use super::reply::{Builder, Problem, Reply, reply};
 use super::route::{parameter, parse_digest, repository};
@@ -53,12 +55,18 @@ impl Uploads {
 }
 
 impl Handler {
-    pub(super) async fn begin_upload(&self, head: &Head<'_>, name: String, body: &mut Incoming) -> Handled {
+    pub(super) async fn begin_upload(
+        &self,
+        head: &Head<'_>,
+        caller: &Caller,
+        name: String,
+        body: &mut Incoming,
+    ) -> Handled {
         if let (Some(digest), Some(from)) = (parameter(head.query, "mount"), parameter(head.query, "from")) {
             let digest = parse_digest(&digest)?;
             let from = repository(&from.split('/').collect::<Vec<_>>())?;
             let allowed =
-                !matches!(head.fault, Some(Fault::RefuseMount)) && self.auth.may_pull(head.headers, &from);
+                !matches!(head.fault, Some(Fault::RefuseMount)) && self.auth.may_pull(caller, &from);
             if allowed {
                 let lock = self.storage.writing().await?;
                 let (storage, to, wanted) = (self.storage.clone(), name.clone(), digest.clone());
@@ -188,6 +196,7 @@ impl Handler {
         let options = self.options();
         let sink = Sink::new(file, hasher, options.sync);
         let (end, hasher, written) = receive(body, sink, options.stall, limit).await;
+        add(&self.metrics.bytes_received, written);
         // Without a hash the state stays behind the file, which makes the end hash the file.
         if let Some(hasher) = hasher {
             *state = UploadState { hasher, length: length + written };
@@ -205,6 +214,7 @@ impl Handler {
     }
 
     async fn drop_upload(&self, name: &str, id: &str) {
+        add(&self.metrics.uploads_dropped, 1);
         let path = self.storage.upload_path(name, id);
         let _ = tokio::task::spawn_blocking(move || std::fs::remove_file(path)).await;
         self.uploads.forget(id);
@@ -219,6 +229,7 @@ impl Handler {
                 handler.storage.remove_old_uploads(expiry, |id| handler.uploads.is_busy(id))
             });
             if let Ok(Ok(gone)) = swept.await {
+                add(&self.metrics.uploads_dropped, gone.len() as u64);
                 gone.iter().for_each(|id| self.uploads.forget(id));
             }
             tokio::time::sleep(SWEEP_EVERY.min(self.options().upload_expiry)).await;

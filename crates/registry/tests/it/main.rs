@@ -1,5 +1,6 @@
 //! The client against the embedded server, against Debian's `docker-registry`, and `skopeo` against the server.
 
+mod access;
 mod auth;
 mod crash;
 mod credentials;
@@ -10,6 +11,7 @@ mod hosts;
 mod http;
 mod interop;
 mod load;
+mod operator;
 mod raw;
 mod support;
 mod transfer;
