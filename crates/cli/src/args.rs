@@ -391,6 +391,10 @@ pub struct CopyArgs {
     /// Only the images of these platforms; several get an index of their own
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     pub platform: Vec<String>,
+    /// Copy what refers to the images: signatures, SBOMs. By default what the registry lists; alone also cosign's tags, and
+    /// it is an error if there is no list; with "=false" nothing
+    #[arg(short, long, visible_alias = "recursive", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub referrers: Option<bool>,
     /// Print only the digest
     #[arg(short, long)]
     pub quiet: bool,

@@ -2,6 +2,7 @@
 
 mod access;
 mod auth;
+mod copies;
 mod crash;
 mod credentials;
 mod endpoints;
