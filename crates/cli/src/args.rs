@@ -651,6 +651,9 @@ pub struct ServeArgs {
     /// Refuse to move or remove tags
     #[arg(long)]
     pub immutable_tags: bool,
+    /// Be a cache of another registry: what is not here is fetched from it; changes are refused
+    #[arg(long, value_name = "URL", conflicts_with = "immutable_tags")]
+    pub proxy: Option<String>,
     /// Append a line per request to this file; "-" is standard error
     #[arg(long, value_name = "FILE")]
     pub access_log: Option<PathBuf>,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use crossdock_registry::server::{
-    AuthFiles, AuthOptions, GarbageOptions, LogOutput, RegistryServer, ServerOptions, TlsFiles,
+    AuthFiles, AuthOptions, GarbageOptions, LogOutput, ProxyOptions, RegistryServer, ServerOptions, TlsFiles,
     collect_garbage, htpasswd_line,
 };
 use crossdock_registry::{Credential, NoProgress};
@@ -177,6 +177,7 @@ fn serve(session: &Session, args: &ServeArgs) -> Result<u8> {
         immutable_tags: args.immutable_tags,
         connections_per_address: args.connections_per_address,
         upload_expiry: Duration::from_secs(age_seconds("--upload-expiry", &args.upload_expiry)?.max(1)),
+        proxy: args.proxy.as_deref().map(|url| proxy(session, url)).transpose()?,
         tls: tls.map(|(certificate, key)| TlsFiles { certificate, key }),
         access_log: args.access_log.as_deref().map(log).transpose()?,
         notice: Arc::new(|text| eprintln!("warning: {text}")),
@@ -184,7 +185,7 @@ fn serve(session: &Session, args: &ServeArgs) -> Result<u8> {
     };
     let server = RegistryServer::bind(&args.addr, &directory, options)?;
     let address = server.addr();
-    if is_open && !args.read_only && !address.ip().is_loopback() {
+    if is_open && !args.read_only && args.proxy.is_none() && !address.ip().is_loopback() {
         eprintln!(
             "warning: everybody who reaches {address} can change this registry: see --users and --read-only"
         );
@@ -201,6 +202,16 @@ fn serve(session: &Session, args: &ServeArgs) -> Result<u8> {
     loop {
         std::thread::park();
     }
+}
+
+/// The registry of a URL, asked with the credentials that are at hand for it.
+fn proxy(session: &Session, url: &str) -> Result<ProxyOptions> {
+    let host = url.trim_start_matches("https://").trim_start_matches("http://").trim_end_matches('/');
+    if host.is_empty() || host.contains(['/', '@', '?']) {
+        bail!("--proxy: not the URL of a registry, such as https://registry.example.com");
+    }
+    let client = session.client(Arc::new(NoProgress))?;
+    Ok(ProxyOptions { client, registry: server(Some(host)) })
 }
 
 /// Where the lines of a log go.

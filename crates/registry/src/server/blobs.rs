@@ -8,8 +8,9 @@ use hyper::header::RANGE;
 
 use super::faults::Fault;
 use super::handler::{Failure, Handled, Handler, Head, blocking, not_modified, text_header};
+use super::metrics::add;
 use super::range::{Condition, Wanted, check_conditions, parse_ranges, range_counts};
-use super::reply::{Problem, reply};
+use super::reply::{Builder, Problem, reply};
 use super::reply_body::ReplyBody;
 use super::storage::random_hex;
 
@@ -17,23 +18,30 @@ use super::storage::random_hex;
 const BLOB_TYPE: &str = "application/octet-stream";
 
 impl Handler {
-    pub(super) async fn blob(&self, head: &Head<'_>, name: String, digest: Digest) -> Handled {
-        let storage = self.storage.clone();
+    pub(super) async fn blob(self: &Arc<Handler>, head: &Head<'_>, name: String, digest: Digest) -> Handled {
+        let (storage, repository) = (self.storage.clone(), name.clone());
         let wanted = digest.clone();
-        let found = blocking(move || Ok(storage.open_blob(&name, &wanted)?)).await?;
-        let (file, size) = found.ok_or_else(blob_unknown)?;
+        let found = blocking(move || Ok(storage.open_blob(&repository, &wanted)?)).await?;
+        let (file, size, filled) = match (found, &self.cache) {
+            (Some((file, size)), cache) => {
+                add(&self.metrics.cache_hits, u64::from(cache.is_some()));
+                (Arc::new(file), size, None)
+            }
+            (None, Some(cache)) if head.method == Method::HEAD => {
+                let size = self.remote_size(cache, &name, &digest).await?.ok_or_else(blob_unknown)?;
+                return Ok(described(200, &digest).with("content-length", &size.to_string()).empty());
+            }
+            (None, _) => {
+                let fetch = self.fetch_blob(&name, &digest).await?.ok_or_else(blob_unknown)?;
+                (fetch.file, fetch.size, Some(fetch.filled))
+            }
+        };
         match check_conditions(head.headers, digest.as_str()) {
             Condition::Holds => {}
             Condition::NotModified => return Ok(not_modified(&digest)),
             Condition::Failed => return Err(another_content().into()),
         }
-        let answer = |status| {
-            reply(status)
-                .with("content-type", BLOB_TYPE)
-                .with("docker-content-digest", digest.as_str())
-                .with("etag", &format!("\"{digest}\""))
-                .with("accept-ranges", "bytes")
-        };
+        let answer = |status| described(status, &digest);
         if head.method == Method::HEAD {
             return Ok(answer(200).with("content-length", &size.to_string()).empty());
         }
@@ -43,11 +51,14 @@ impl Handler {
             _ => text_header(head.headers, RANGE.as_str())
                 .map_or(Wanted::Whole, |text| parse_ranges(text, size)),
         };
-        let file = Arc::new(file);
         let mut body = ReplyBody::empty();
+        let add_part = |body: &mut ReplyBody, start, length| match &filled {
+            None => body.add_file(&file, start, length),
+            Some(filled) => body.add_growing(&file, start, length, filled.clone()),
+        };
         match ranges {
             Wanted::Whole => {
-                body.add_file(&file, 0, size);
+                add_part(&mut body, 0, size);
                 Ok(answer(200).stream(body))
             }
             Wanted::Nothing => Err(Problem::new(416, "RANGE_INVALID", "no such bytes")
@@ -55,7 +66,7 @@ impl Handler {
                 .into()),
             Wanted::Parts(parts) => match parts[..] {
                 [(start, length)] => {
-                    body.add_file(&file, start, length);
+                    add_part(&mut body, start, length);
                     Ok(answer(206).with("content-range", &content_range(start, length, size)).stream(body))
                 }
                 // One part for each range and in their order: clients count them.
@@ -67,7 +78,7 @@ impl Handler {
                             "\r\n--{boundary}\r\nContent-Type: {BLOB_TYPE}\r\nContent-Range: {range}\r\n\r\n"
                         );
                         body.add_bytes(head.into_bytes());
-                        body.add_file(&file, start, length);
+                        add_part(&mut body, start, length);
                     }
                     body.add_bytes(format!("\r\n--{boundary}--\r\n").into_bytes());
                     let content_type = format!("multipart/byteranges; boundary={boundary}");
@@ -84,6 +95,15 @@ impl Handler {
             false => Err(Failure::from(blob_unknown())),
         }
     }
+}
+
+/// The beginning of an answer about a blob.
+fn described(status: u16, digest: &Digest) -> Builder {
+    reply(status)
+        .with("content-type", BLOB_TYPE)
+        .with("docker-content-digest", digest.as_str())
+        .with("etag", &format!("\"{digest}\""))
+        .with("accept-ranges", "bytes")
 }
 
 fn content_range(start: u64, length: u64, size: u64) -> String {

@@ -16,8 +16,9 @@ use super::handler::Handler;
 use super::metrics::add;
 use super::socket::{Socket, Wire};
 
-/// A request's line and headers may take so many bytes. podman asks for a thousand ranges in one header.
-const HEAD_SIZE_MAX: usize = 64 * 1024;
+/// A request's line and headers may take so many bytes; so large is the read buffer of a connection, too. podman asks for 1024
+/// ranges in one header, of at most 22 bytes each.
+const HEAD_SIZE_MAX: usize = 32 * 1024;
 
 /// Time for the line and headers of a request, which includes the wait for the next request.
 const HEAD_TIME: Duration = Duration::from_secs(120);

@@ -16,6 +16,7 @@ use serde_json::json;
 use super::ServerOptions;
 use super::access_log::{AccessLog, Entry};
 use super::auth::Auth;
+use super::cache::Cache;
 use super::connection::{Client, Gate};
 use super::faults::{Fault, Seen};
 use super::metrics::{Metrics, add};
@@ -36,6 +37,7 @@ pub(super) struct Handler {
     pub(super) gate: Arc<Gate>,
     pub(super) metrics: Arc<Metrics>,
     access_log: Option<AccessLog>,
+    pub(super) cache: Option<Cache>,
     /// Large bodies that are in memory at the same time; the others wait.
     pub(super) large: tokio::sync::Semaphore,
 }
@@ -99,7 +101,10 @@ impl Handler {
         let large = tokio::sync::Semaphore::new(LARGE_MAX);
         let access_log = options.access_log.take().map(|log| AccessLog::new(log.open()));
         let (uploads, metrics) = (Uploads::default(), Arc::default());
-        Ok(Handler { storage, options, auth, uploads, gate, metrics, access_log, large })
+        let cache = options.proxy.take().map(Cache::new);
+        // A cache changes by itself only.
+        options.read_only |= cache.is_some();
+        Ok(Handler { storage, options, auth, uploads, gate, metrics, access_log, cache, large })
     }
 
     pub(super) fn options(&self) -> &ServerOptions {
@@ -108,7 +113,7 @@ impl Handler {
 
     /// Answers a request, counts it and logs it.
     pub(super) async fn handle(
-        &self,
+        self: &Arc<Handler>,
         request: Request<Incoming>,
         client: Client,
     ) -> std::result::Result<Reply, Aborted> {
@@ -150,7 +155,7 @@ impl Handler {
 
     /// Answers a request, spoiled if a hook wants that.
     async fn spoil(
-        &self,
+        self: &Arc<Handler>,
         request: Request<Incoming>,
         client: Client,
         noted: &mut Noted,
@@ -215,7 +220,7 @@ impl Handler {
     }
 
     async fn answer(
-        &self,
+        self: &Arc<Handler>,
         head: &Head<'_>,
         path: &str,
         body: &mut Incoming,
@@ -232,6 +237,9 @@ impl Handler {
         let changes = !reads && route != Route::Token;
         if !allowed.contains(&head.method.as_str()) {
             let message = match self.options.read_only && changes {
+                true if self.cache.is_some() => {
+                    "this registry is a cache of another one and takes no changes"
+                }
                 true => "this registry is read-only",
                 false => "the endpoint does not do that",
             };
@@ -272,7 +280,7 @@ impl Handler {
 
     /// Whether the directory is there and can be written to.
     async fn health(&self) -> Handled {
-        let (storage, read_only) = (self.storage.clone(), self.options.read_only);
+        let (storage, read_only) = (self.storage.clone(), self.options.read_only && self.cache.is_none());
         match blocking(move || Ok(storage.check(read_only)?)).await {
             Ok(()) => Ok(reply(200).json(&json!({"status": "ok"}))),
             Err(problem) => {

@@ -23,8 +23,13 @@ const TYPES_WITHOUT_MEANING: &[&str] =
 
 impl Handler {
     pub(super) async fn manifest(&self, head: &Head<'_>, name: String, identifier: Identifier) -> Handled {
-        let storage = self.storage.clone();
-        let stored = blocking(move || Ok(storage.manifest(&name, &identifier)?)).await?;
+        let stored = match &self.cache {
+            Some(cache) => self.cached_manifest(cache, &name, identifier).await?,
+            None => {
+                let storage = self.storage.clone();
+                blocking(move || Ok(storage.manifest(&name, &identifier)?)).await?
+            }
+        };
         let stored = stored.ok_or_else(manifest_unknown)?;
         match check_conditions(head.headers, stored.digest.as_str()) {
             Condition::Holds => {}
@@ -100,7 +105,15 @@ impl Handler {
     pub(super) async fn tags(&self, name: String, query: &str) -> Handled {
         let storage = self.storage.clone();
         let wanted = name.clone();
-        match blocking(move || Ok(storage.tags(&wanted)?)).await? {
+        let remote = match &self.cache {
+            Some(cache) => self.remote_tags(cache, &name).await?,
+            None => None,
+        };
+        let tags = match remote {
+            None => blocking(move || Ok(storage.tags(&wanted)?)).await?,
+            remote => remote,
+        };
+        match tags {
             Some(tags) => Ok(page(
                 &tags,
                 query,
@@ -113,6 +126,9 @@ impl Handler {
 
     /// A page of referrers, which is a manifest and must not be larger than one.
     pub(super) async fn referrers(&self, name: String, digest: Digest, query: &str) -> Handled {
+        if let Some(cache) = &self.cache {
+            self.cache_referrers(cache, &name, &digest).await?;
+        }
         let artifact_type = parameter(query, "artifactType");
         let number = parameter(query, "n").and_then(|n| n.parse::<usize>().ok()).filter(|n| *n > 0);
         let last = parameter(query, "last").and_then(|last| last.parse::<Digest>().ok());

@@ -4,6 +4,7 @@
 mod access_log;
 mod auth;
 mod blobs;
+mod cache;
 mod connection;
 pub mod faults;
 mod garbage;
@@ -36,6 +37,7 @@ use handler::Handler;
 use storage::Storage;
 
 pub use auth::{AuthFiles, AuthOptions, BearerOptions, htpasswd_line};
+pub use cache::ProxyOptions;
 pub use garbage::{Collected, GarbageOptions, collect_garbage};
 pub use tls::TlsFiles;
 pub use watched::Notice;
@@ -59,6 +61,8 @@ pub struct ServerOptions {
     pub connections_per_address: Option<usize>,
     /// Uploads that nobody touched for that long are dropped.
     pub upload_expiry: Duration,
+    /// Another registry, of which this one is a cache that takes no changes.
+    pub proxy: Option<ProxyOptions>,
     /// TLS; plain HTTP without.
     pub tls: Option<TlsFiles>,
     /// Takes a line per request.
@@ -79,6 +83,7 @@ impl Default for ServerOptions {
             stall: Duration::from_secs(60),
             connections_per_address: None,
             upload_expiry: Duration::from_secs(24 * 3600),
+            proxy: None,
             tls: None,
             access_log: None,
             notice: Arc::new(|_| {}),
@@ -104,7 +109,7 @@ impl LogOutput {
 }
 
 /// Threads that touch the disk at once. A transfer holds none of them while it waits for its client.
-const DISK_THREADS: usize = 64;
+const DISK_THREADS: usize = 32;
 
 /// A running server. Dropped, it stops.
 pub struct RegistryServer {
@@ -137,7 +142,7 @@ impl RegistryServer {
         let address_bound = listener.local_addr().map_err(failed)?;
         let gate = Arc::new(Gate::new(listen::connections_max(), options.connections_per_address));
         let handler = Arc::new(Handler::new(storage, options, gate)?);
-        if !handler.options().read_only {
+        if !handler.options().read_only || handler.cache.is_some() {
             runtime.spawn(handler.clone().sweep_uploads());
         }
         runtime.spawn(connection::accept(listener, tls, handler));

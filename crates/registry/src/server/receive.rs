@@ -15,8 +15,9 @@ use tokio::time::Instant;
 
 use super::socket::RATE_MIN;
 
-/// Bytes that are taken from the client while others are written.
-const AHEAD: usize = 64 * 1024;
+/// Bytes that are taken from the client while others are written; with what is being written and the connection's buffer
+/// an upload takes some 160 KiB of memory.
+const AHEAD: usize = 32 * 1024;
 
 /// Bodies of more bytes are not held in memory by everybody at once.
 const LARGE: usize = 64 * 1024;

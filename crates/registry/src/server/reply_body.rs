@@ -12,6 +12,7 @@ use std::task::{Context, Poll, Waker, ready};
 
 use hyper::body::{Body, Bytes, Frame, SizeHint};
 use rustix::io::{Errno, ReadWriteFlags, preadv2};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::socket::Socket;
@@ -20,13 +21,15 @@ use super::socket::Socket;
 const READ_SIZE: u64 = 64 * 1024;
 
 /// The body of an answer.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct ReplyBody {
     parts: VecDeque<Part>,
     /// Bytes that will still come.
     left: u64,
     /// Where the body goes to.
     socket: Option<Arc<Socket>>,
+    /// A wait for bytes of a file that is still being written.
+    waiting: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     /// A read that had to wait for the disk.
     reading: Option<JoinHandle<io::Result<Vec<u8>>>>,
     outstanding: Arc<Outstanding>,
@@ -35,10 +38,18 @@ pub(super) struct ReplyBody {
     at_end: Option<AtEnd>,
 }
 
-#[derive(Debug)]
 enum Part {
     Bytes(Bytes),
-    File { file: Arc<File>, offset: u64, length: u64 },
+    File { file: Arc<File>, offset: u64, length: u64, filled: Option<watch::Receiver<Filled>> },
+}
+
+/// How much of a file is there that is still being written.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Filled {
+    /// Bytes from its start that may be read.
+    pub(super) available: u64,
+    /// No more will come.
+    pub(super) failed: bool,
 }
 
 /// What is done to a body on purpose.
@@ -133,7 +144,19 @@ impl ReplyBody {
     /// Adds `length` bytes of a file, from `offset` on.
     pub(super) fn add_file(&mut self, file: &Arc<File>, offset: u64, length: u64) {
         self.left += length;
-        self.parts.push_back(Part::File { file: file.clone(), offset, length });
+        self.parts.push_back(Part::File { file: file.clone(), offset, length, filled: None });
+    }
+
+    /// The same of a file that is still being written.
+    pub(super) fn add_growing(
+        &mut self,
+        file: &Arc<File>,
+        offset: u64,
+        length: u64,
+        filled: watch::Receiver<Filled>,
+    ) {
+        self.left += length;
+        self.parts.push_back(Part::File { file: file.clone(), offset, length, filled: Some(filled) });
     }
 
     /// Bytes that will still come.
@@ -183,7 +206,29 @@ impl ReplyBody {
                     self.parts.pop_front();
                     continue;
                 }
-                Some(Part::File { file, offset, length }) => (file.clone(), *offset, *length),
+                Some(Part::File { file, offset, length, filled }) => {
+                    if let Some(waiting) = &mut self.waiting {
+                        ready!(waiting.as_mut().poll(context));
+                        self.waiting = None;
+                    }
+                    let mut there = *length;
+                    if let Some(filled) = filled {
+                        let now = *filled.borrow();
+                        let closed = filled.has_changed().is_err();
+                        if now.available <= *offset && (now.failed || closed) {
+                            return Poll::Ready(Err(io::Error::other("the content could not be fetched")));
+                        }
+                        if now.available <= *offset {
+                            let (mut filled, offset) = (filled.clone(), *offset);
+                            self.waiting = Some(Box::pin(async move {
+                                let _ = filled.wait_for(|now| now.failed || now.available > offset).await;
+                            }));
+                            continue;
+                        }
+                        there = there.min(now.available - *offset);
+                    }
+                    (file.clone(), *offset, there)
+                }
             };
             ready!(self.outstanding.poll_sent(context));
             let mut wanted = length.min(READ_SIZE);

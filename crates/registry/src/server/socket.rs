@@ -63,7 +63,7 @@ impl Socket {
     /// Waits until the kernel has room for more, so that nothing is read from the disk for a client that takes nothing.
     pub(super) fn poll_room(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
-            if let Poll::Pending = self.stream.poll_write_ready(context)? {
+            if self.stream.poll_write_ready(context)?.is_pending() {
                 self.blocked.store(true, Ordering::Relaxed);
                 return Poll::Pending;
             }

@@ -40,6 +40,7 @@ pub(super) struct Storage {
 }
 
 /// A manifest as it is stored.
+#[derive(Clone)]
 pub(super) struct StoredManifest {
     pub(super) digest: Digest,
     pub(super) media_type: String,
@@ -117,6 +118,13 @@ impl Storage {
         }
     }
 
+    /// The same for a thread that may wait.
+    pub(super) fn writing_blocking(&self) -> io::Result<Writing> {
+        let file = self.lock_file()?;
+        file.lock_shared()?;
+        Ok(Writing { _file: file })
+    }
+
     /// Fails unless the directory is there and, where that is wanted, takes a new file.
     pub(super) fn check(&self, read_only: bool) -> io::Result<()> {
         let version = fs::read_to_string(self.root.join("version"))?;
@@ -177,7 +185,8 @@ impl Storage {
     pub(super) fn mount(&self, _: &Writing, from: &str, to: &str, digest: &Digest) -> io::Result<bool> {
         let known = self.blob_size(from, digest)?.is_some();
         if known {
-            self.write_file(&self.in_repository(to, "_blobs", digest), b"")?;
+            let link = self.link(to, digest)?;
+            self.sync_directory(&link)?;
         }
         Ok(known)
     }
@@ -224,8 +233,14 @@ impl Storage {
         if self.sync {
             file.sync_data()?;
         }
-        self.rename(&path, &self.blob_path(digest))?;
-        self.write_file(&self.in_repository(name, "_blobs", digest), b"")?;
+        // Both names in one go of the file system's journal. A link without its blob counts as none.
+        let blob = self.blob_path(digest);
+        let directory = blob.parent().expect("blobs lie in a directory");
+        self.make_directory(directory)?;
+        fs::rename(&path, &blob)?;
+        let link = self.link(name, digest)?;
+        self.sync_directory(directory)?;
+        self.sync_directory(&link)?;
         Ok(())
     }
 
@@ -277,6 +292,28 @@ impl Storage {
             self.write_tag(name, tag, &digest)?;
         }
         Ok((digest, subject))
+    }
+
+    /// Keeps a manifest of another registry, whose parts need not be here.
+    pub(super) fn keep_manifest(
+        &self,
+        _: &Writing,
+        name: &str,
+        tag: Option<&str>,
+        manifest: &StoredManifest,
+    ) -> io::Result<()> {
+        let digest = &manifest.digest;
+        self.write_file(&self.blob_path(digest), &manifest.bytes)?;
+        self.write_file(&self.in_repository(name, "_manifests", digest), manifest.media_type.as_bytes())?;
+        if let Ok(document) = Document::parse(&manifest.bytes, None)
+            && let Some(subject) = subject_of(&document)
+        {
+            self.write_file(&self.referrer_path(name, &subject.digest, digest), b"")?;
+        }
+        if let Some(tag) = tag {
+            self.write_file(&self.tag_path(name, tag), digest.as_str().as_bytes())?;
+        }
+        Ok(())
     }
 
     /// Fails if the tag names something else and must not be moved.
@@ -567,11 +604,13 @@ impl Storage {
         Ok(file)
     }
 
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        let directory = to.parent().expect("files lie in a directory");
-        self.make_directory(directory)?;
-        fs::rename(from, to)?;
-        self.sync_directory(directory)
+    /// Lets a repository have a blob, by an empty file; the directory that is to be synced.
+    fn link(&self, name: &str, digest: &Digest) -> io::Result<PathBuf> {
+        let mut path = self.in_repository(name, "_blobs", digest);
+        self.make_directory(path.parent().expect("links lie in a directory"))?;
+        File::create(&path)?;
+        path.pop();
+        Ok(path)
     }
 
     /// Makes directories whose own names are synced, too.

@@ -14,11 +14,13 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// Tells the operator something, such as a file that cannot be read any more.
 pub type Notice = Arc<dyn Fn(&str) + Send + Sync>;
 
+type Read<T> = dyn Fn(&[Vec<u8>]) -> Result<T> + Send + Sync;
+
 /// What some files say. A new version that is wrong is told, and the old one stays in force.
 pub(super) struct Watched<T> {
     paths: Vec<PathBuf>,
     /// Makes a value of the files' contents; the error names the file.
-    read: Box<dyn Fn(&[Vec<u8>]) -> Result<T> + Send + Sync>,
+    read: Box<Read<T>>,
     notice: Notice,
     state: Mutex<State<T>>,
 }

@@ -125,11 +125,11 @@ fn passwords_are_compared_with_their_hashes() {
 fn files_of_other_programs_are_read() {
     let lines: Vec<String> = OTHERS.iter().enumerate().map(|(n, hash)| format!("user{n}:{hash}\n")).collect();
     let guarded = Guarded::new(&lines.concat(), None, false);
-    for number in 0..OTHERS.len() {
+    for (number, hash) in OTHERS.iter().enumerate() {
         let user = format!("user{number}");
         assert_eq!(guarded.ask(Some((&user, "correct horse")), "GET /v2/", b"").status, 200, "{user}");
         assert_eq!(guarded.ask(Some((&user, "correct hors")), "GET /v2/", b"").status, 401, "{user}");
-        assert_eq!(guarded.ask(Some((&user, OTHERS[number])), "GET /v2/", b"").status, 401, "{user}");
+        assert_eq!(guarded.ask(Some((&user, hash)), "GET /v2/", b"").status, 401, "{user}");
     }
 }
 

@@ -13,6 +13,7 @@ mod http;
 mod interop;
 mod load;
 mod operator;
+mod proxy;
 mod raw;
 mod support;
 mod transfer;

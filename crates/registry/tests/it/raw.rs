@@ -59,9 +59,14 @@ impl Wire {
 
     /// Number of bytes that still come until the server closes.
     pub fn read_to_end(&mut self) -> usize {
+        self.rest().len()
+    }
+
+    /// The bytes that still come until the server closes.
+    pub fn rest(&mut self) -> Vec<u8> {
         let mut bytes = Vec::new();
         let _ = self.stream.read_to_end(&mut bytes);
-        bytes.len()
+        bytes
     }
 
     /// Sends a request's head without a body.
