@@ -38,9 +38,14 @@ pub(super) struct Handler {
     pub(super) metrics: Arc<Metrics>,
     access_log: Option<AccessLog>,
     pub(super) cache: Option<Cache>,
+    /// Pieces of uploads that are hashed and written at the same time; more would only take memory.
+    pub(super) disk: Arc<tokio::sync::Semaphore>,
     /// Large bodies that are in memory at the same time; the others wait.
     pub(super) large: tokio::sync::Semaphore,
 }
+
+/// Pieces of uploads that are written at the same time for each CPU core: some hash while others wait for the disk.
+const WRITES_PER_CORE: usize = 4;
 
 /// Manifests of more than 64 KiB that are received at once.
 const LARGE_MAX: usize = 16;
@@ -99,12 +104,14 @@ impl Handler {
     pub(super) fn new(storage: Storage, mut options: ServerOptions, gate: Arc<Gate>) -> Result<Handler> {
         let auth = Auth::new(&options.auth, &options.notice)?;
         let large = tokio::sync::Semaphore::new(LARGE_MAX);
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let disk = Arc::new(tokio::sync::Semaphore::new(WRITES_PER_CORE * cores));
         let access_log = options.access_log.take().map(|log| AccessLog::new(log.open()));
         let (uploads, metrics) = (Uploads::default(), Arc::default());
         let cache = options.proxy.take().map(Cache::new);
         // A cache changes by itself only.
         options.read_only |= cache.is_some();
-        Ok(Handler { storage, options, auth, uploads, gate, metrics, access_log, cache, large })
+        Ok(Handler { storage, options, auth, uploads, gate, metrics, access_log, cache, disk, large })
     }
 
     pub(super) fn options(&self) -> &ServerOptions {
@@ -161,15 +168,13 @@ impl Handler {
         noted: &mut Noted,
     ) -> std::result::Result<Reply, Aborted> {
         let fault = self.options.faults.as_ref().and_then(|hook| hook(&seen(&request)));
+        let mut instead = None;
         match &fault {
             Some(Fault::Close) => return Err(Aborted),
             Some(Fault::Silence) => std::future::pending().await,
             Some(Fault::Answer { status, headers, body }) => {
-                let mut builder = reply(*status);
-                for (name, value) in headers {
-                    builder = builder.with(name, value);
-                }
-                return Ok(builder.body(body.clone().into_bytes()));
+                let builder = headers.iter().fold(reply(*status), |b, (name, value)| b.with(name, value));
+                instead = Some(builder.body(body.clone().into_bytes()));
             }
             Some(Fault::ExpireTokens) => self.auth.expire_all(),
             _ => {}
@@ -184,7 +189,11 @@ impl Handler {
             fault: fault.as_ref(),
         };
         let secure = client.secure;
-        let mut answer = match self.answer(&head, parts.uri.path(), &mut body, secure, noted).await {
+        let answered = match instead {
+            Some(answer) => Ok(answer),
+            None => self.answer(&head, parts.uri.path(), &mut body, secure, noted).await,
+        };
+        let mut answer = match answered {
             Ok(answer) => answer,
             Err(Failure::Problem(problem)) => self.explain(problem).reply(),
             Err(Failure::Aborted) => return Err(Aborted),

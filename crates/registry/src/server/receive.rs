@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io::{self, Write};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crossdock_oci::digest::Hasher;
@@ -15,8 +16,7 @@ use tokio::time::Instant;
 
 use super::socket::RATE_MIN;
 
-/// Bytes that are taken from the client while others are written; with what is being written and the connection's buffer
-/// an upload takes some 160 KiB of memory.
+/// Bytes that are taken from the client while others are written.
 const AHEAD: usize = 32 * 1024;
 
 /// Bodies of more bytes are not held in memory by everybody at once.
@@ -94,13 +94,14 @@ impl Pace {
     }
 }
 
-/// Appends a request's body to a file and feeds the hash. At most `limit` bytes are taken. Returns how it ended, the hash of
-/// all that is in the file, and the number of bytes written.
+/// Appends a request's body to a file and feeds the hash; a piece is written when there is a place in `disk`. At most `limit`
+/// bytes are taken. Returns how it ended, the hash of all that is in the file, and the number of bytes written.
 pub(super) async fn receive(
     body: &mut Incoming,
     sink: Sink,
     stall: Duration,
     limit: Option<u64>,
+    disk: &Arc<Semaphore>,
 ) -> (io::Result<Received>, Option<Hasher>, u64) {
     let mut left = limit.unwrap_or(u64::MAX);
     let mut pace = Pace::new(stall);
@@ -113,9 +114,19 @@ pub(super) async fn receive(
         if size > 0
             && let Some(sink) = sink.take()
         {
+            // Nothing more is taken meanwhile: what the client has sent by then waits in the kernel.
+            let asked = Instant::now();
+            let Ok(place) = disk.clone().acquire_owned().await else {
+                return (Err(io::Error::other("the server stops")), None, sink.written);
+            };
             let pieces = std::mem::take(&mut gathered);
             size = 0;
-            writing = Some(tokio::task::spawn_blocking(move || sink.write(&pieces)));
+            writing = Some(tokio::task::spawn_blocking(move || {
+                let _place = place;
+                sink.write(&pieces)
+            }));
+            // Nor is the wait the client's fault.
+            pace.since += asked.elapsed();
         }
         let takes = ended.is_none() && size < AHEAD;
         tokio::select! {
