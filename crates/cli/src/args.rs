@@ -391,6 +391,10 @@ pub struct CopyArgs {
     /// Only the images of these platforms; several get an index of their own
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     pub platform: Vec<String>,
+    /// Copy what refers to the images: signatures, SBOMs. By default what the registry lists; alone also cosign's tags, and
+    /// it is an error if there is no list; with "=false" nothing
+    #[arg(short, long, visible_alias = "recursive", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub referrers: Option<bool>,
     /// Print only the digest
     #[arg(short, long)]
     pub quiet: bool,
@@ -592,29 +596,73 @@ pub struct LogoutArgs {
 #[derive(Subcommand)]
 pub enum RegistryCommand {
     /// Serve a registry until interrupted
-    Serve(ServeArgs),
-    /// Remove blobs of a served directory that no manifest needs; the server must not run
-    Gc {
-        /// Directory of the registry
-        #[arg(long, value_name = "DIR")]
-        dir: Option<PathBuf>,
+    Serve(Box<ServeArgs>),
+    /// Remove what no manifest of a served directory needs; it may be served meanwhile
+    Gc(GcArgs),
+    /// Print a line for the file of --users, with the password from standard input
+    Htpasswd {
+        /// The user's name
+        user: String,
     },
 }
 
 #[derive(clap::Args)]
+pub struct GcArgs {
+    /// Directory of the registry [default: that of "registry serve"]
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+    /// Keep what was touched within this time, since a push may be under way: 0, 30m, 24h, 7d
+    #[arg(long, value_name = "AGE", default_value = "24h")]
+    pub grace: String,
+    /// Remove nothing, only say what would be removed
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+    /// Also manifests that no tag leads to
+    #[arg(long)]
+    pub untagged: bool,
+}
+
+#[derive(clap::Args)]
 pub struct ServeArgs {
-    /// Address to listen on; port 0 takes a free one
-    #[arg(long, default_value = "127.0.0.1:5000")]
+    /// Address to listen on, or :PORT for all addresses of the machine; port 0 takes a free one
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:5000")]
     pub addr: String,
-    /// Directory of the registry [default: registry/ in the store's directory]
+    /// Directory of the registry [default: the store's directory with -registry at its end]
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
     /// Refuse changes
     #[arg(long)]
     pub read_only: bool,
-    /// File of USER:PASSWORD lines; without it everybody may do everything
+    /// File of users as "htpasswd -B" writes it; without it everybody may do everything
     #[arg(long, value_name = "FILE")]
     pub users: Option<PathBuf>,
+    /// File of rights, lines of WHO ACTIONS REPOSITORY...; without it each user may do everything
+    #[arg(long, value_name = "FILE", requires = "users")]
+    pub rights: Option<PathBuf>,
+    /// Everybody may pull everything; users of --users may do the rest
+    #[arg(long, requires = "users")]
+    pub anonymous_pull: bool,
+    /// Speak https with this certificate, a PEM file with those between it and the root
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// The certificate's key, a PEM file
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+    /// Refuse to move or remove tags
+    #[arg(long)]
+    pub immutable_tags: bool,
+    /// Be a cache of another registry: what is not here is fetched from it; changes are refused
+    #[arg(long, value_name = "URL", conflicts_with = "immutable_tags")]
+    pub proxy: Option<String>,
+    /// Append a line per request to this file; "-" is standard error
+    #[arg(long, value_name = "FILE")]
+    pub access_log: Option<PathBuf>,
+    /// Connections that one address may have [default: 1000, and no limit for this machine]
+    #[arg(long, value_name = "N")]
+    pub connections_per_address: Option<usize>,
+    /// Drop uploads that nobody touched for this time: 30m, 24h, 7d
+    #[arg(long, value_name = "AGE", default_value = "24h")]
+    pub upload_expiry: String,
     /// Write the address to a file once the registry serves
     #[arg(long, value_name = "FILE")]
     pub addr_file: Option<PathBuf>,

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use crossdock_oci::store::GcOptions;
 use crossdock_oci::{Descriptor, Reference, Store, StoreError};
 use crossdock_platform::Platform;
-use crossdock_registry::transfer::{Platforms, PullOptions, PushOptions, push as push_image};
+use crossdock_registry::transfer::{Platforms, PullOptions, PushOptions, WithReferrers, push as push_image};
 
 use super::source::{self, Source};
 use super::{print, table};
@@ -120,13 +120,18 @@ pub fn copy(session: &Session, args: CopyArgs) -> Result<u8> {
         true => Platforms::All,
         false => Platforms::Only(session::platforms(&args.platform)?),
     };
+    let referrers = match args.referrers {
+        None => WithReferrers::Listed,
+        Some(true) => WithReferrers::All,
+        Some(false) => WithReferrers::No,
+    };
     let display = display(args.quiet);
     let client = session.client(std::sync::Arc::new(display.clone()))?;
     let mut digest = None;
     for to in &targets {
         let existing = args.append.then(|| client.head_manifest(to)).transpose()?.flatten();
         let from: Vec<&Reference> = existing.map(|_| to).into_iter().chain(&sources).collect();
-        let copied = crossdock_registry::transfer::copy(&client, &from, to, &platforms)?;
+        let copied = crossdock_registry::transfer::copy(&client, &from, to, &platforms, referrers)?;
         if !args.quiet {
             display.say(&format!(
                 "copied {} to {}: {} blobs and {} moved, {} mounted, {} already there",
@@ -137,6 +142,9 @@ pub fn copy(session: &Session, args: CopyArgs) -> Result<u8> {
                 copied.mounted,
                 copied.existed
             ));
+            if copied.referrers > 0 || args.referrers == Some(true) {
+                display.say(&format!("with {} manifests that refer to it", copied.referrers));
+            }
         }
         digest = Some(copied.digest);
     }

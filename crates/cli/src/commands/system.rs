@@ -23,20 +23,23 @@ pub fn system(session: &Session, command: SystemCommand) -> Result<u8> {
                         .with_context(|| format!("--keep-storage {text}: not a size"))
                 })
                 .transpose()?;
-            let age = older_than.map(|text| age_seconds(&text)).transpose()?;
+            let age = older_than.map(|text| age_seconds("--older-than", &text)).transpose()?;
             prune(session, all, force, age, keep)
         }
     }
 }
 
 /// `30m`, `24h`, `7d`: seconds.
-fn age_seconds(text: &str) -> Result<u64> {
+pub(super) fn age_seconds(option: &str, text: &str) -> Result<u64> {
+    if text == "0" {
+        return Ok(0);
+    }
     if let Some(days) = text.strip_suffix('d').and_then(|n| n.parse::<u64>().ok()) {
         return Ok(days * 86_400);
     }
     match crossdock_dockerfile::instruction::duration_ns(text) {
         Some(ns) if ns >= 0 => Ok(ns as u64 / 1_000_000_000),
-        _ => bail!("--older-than {text}: not an age such as 30m, 24h or 7d"),
+        _ => bail!("{option} {text}: not an age such as 30m, 24h or 7d"),
     }
 }
 

@@ -5,7 +5,13 @@ use crate::support::{Registry, World, eventually};
 #[test]
 fn only_known_users_are_served() {
     let world = World::with_base();
-    std::fs::write(world.path("users"), "# people\nann:correct horse\nbob:b0b-secret\n").expect("written");
+    let line = |user: &str, password: &str| {
+        let made = world.crossdock(&["registry", "htpasswd", user]).input(password.as_bytes());
+        assert!(made.out.starts_with(&format!("{user}:$2y$")), "{made:?}");
+        made.out
+    };
+    let users = format!("# people\n{}{}", line("ann", "correct horse\n"), line("bob", "b0b-secret"));
+    std::fs::write(world.path("users"), users).expect("written");
     let registry = Registry::with(&world, &["--users", &world.text("users")]);
     let name = registry.image("app:1");
     let refused = world.run(&["push", "base", &name]).fails(1);
@@ -41,6 +47,13 @@ fn the_address_goes_to_a_file_and_a_taken_port_is_named() {
     world.run(&["registry", "serve", "--addr", &address, "--dir", &other]).fails_with(&[&address]);
     world.run(&["registry", "serve", "--addr", "nonsense", "--dir", &other]).fails_with(&["nonsense"]);
     world.run(&["registry", "serve", "--users", "absent"]).fails_with(&["absent"]);
+    std::fs::write(world.path("plain"), "ann:in-clear\n").expect("written");
+    let plain = world.run(&["registry", "serve", "--users", &world.text("plain"), "--dir", &other]);
+    assert!(!plain.err.contains("in-clear"), "{plain:?}");
+    plain.fails_with(&["plain: line 1", "ann is not hashed", "htpasswd -B"]);
+    world.run(&["registry", "serve", "--anonymous-pull"]).fails_with(&["--users"]);
+    world.run(&["registry", "serve", "--tls-cert", "x"]).fails_with(&["--tls-key"]);
+    world.run(&["registry", "serve", "--addr", "5000", "--dir", &other]).fails_with(&["HOST:PORT", ":5000"]);
 }
 
 #[test]

@@ -11,6 +11,7 @@ use crossdock_platform::Platform;
 use super::parallel::for_each;
 use super::pull::{DEPTH_MAX, Platforms, offered};
 use super::push::Pushed;
+use super::referrers::{Referrers, WithReferrers};
 use crate::client::{BlobReader, BlobSource, Client, FetchedManifest};
 use crate::error::{Error, Result};
 use crate::progress::Outcome;
@@ -26,12 +27,19 @@ struct Content {
 
 /// Copies what `from` names to `to`: an index with all that it lists, attestations too, or the images of some platforms.
 /// Several of them get an index of their own, and so do several sources: of images for the same platform the last counts.
-/// Blobs go first, the name comes last. What the target has is not moved, and on one registry blobs are mounted.
+/// Blobs go first, the name comes last. What the target has is not moved, and on one registry blobs are mounted. What
+/// refers to the copied comes along as `referrers` says: signatures and SBOMs.
 ///
 /// # Errors
 ///
 /// [`Error::NoPlatform`]; those of all registries.
-pub fn copy(client: &Client, from: &[&Reference], to: &Reference, platforms: &Platforms) -> Result<Pushed> {
+pub fn copy(
+    client: &Client,
+    from: &[&Reference],
+    to: &Reference,
+    platforms: &Platforms,
+    referrers: WithReferrers,
+) -> Result<Pushed> {
     let mut content = Content::default();
     let top = match from {
         [one] => {
@@ -41,7 +49,17 @@ pub fn copy(client: &Client, from: &[&Reference], to: &Reference, platforms: &Pl
         }
         several => content.joined(client, several, platforms)?,
     };
-    content.move_all(client, to, top)
+    let mut attached = Referrers::default();
+    if referrers != WithReferrers::No {
+        let subjects = content.manifests.iter().chain([&top]).map(|m| m.digest.clone()).collect();
+        attached = Referrers::find(client, from, subjects, referrers, |from, manifest| {
+            content.gather(client, from, manifest, 0)
+        })?;
+    }
+    let mut pushed = content.move_all(client, to, top)?;
+    pushed.referrers = attached.count();
+    attached.push(client, to)?;
+    Ok(pushed)
 }
 
 /// What a source names, or the part of it that is for some platforms.
@@ -119,6 +137,7 @@ impl Content {
             bytes_moved: 0,
             mounted: 0,
             existed: 0,
+            referrers: 0,
         });
         let blobs = std::mem::take(&mut self.blobs);
         for_each(client.options().max_parallel, blobs, |(from, blob, label), stop| {
