@@ -3,11 +3,11 @@
 mod check;
 
 use crate::cache::{Cache, EXACT, FLUSH, Record};
-use crate::layout::{BIAS, ExitKind, JUMP_CACHE, Slot};
+use crate::jump_cache::JumpCache;
+use crate::layout::{BIAS, ExitKind, Slot};
 use crate::lock::{Held, Lock};
 use crate::translate::{self, nzcv_of_slot, slot_of_nzcv};
 use alloc::boxed::Box;
-use alloc::vec;
 use core::arch::asm;
 use core::mem::transmute;
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
@@ -301,7 +301,7 @@ impl Drop for Engine {
 pub struct Engine {
     interpreter: Interpreter<'static>,
     jit: Option<&'static Jit>,
-    jump_cache: Box<[[u64; 2]]>,
+    jump_cache: JumpCache,
     stack: ReturnStack,
     /// Runs of a block in the interpreter before it is translated.
     hot: u32,
@@ -321,7 +321,6 @@ impl Engine {
     /// The return stack is writable and nobody else's. Where there is one other engine, it is not running meanwhile: a thread
     /// makes the engines of the threads that it starts.
     pub unsafe fn new(log: &'static Invalidations, jit: Option<&'static Jit>, stack: ReturnStack) -> Engine {
-        let slots = if jit.is_some() { JUMP_CACHE } else { 0 };
         let presence: &Presence = Box::leak(Box::new(Presence {
             running: AtomicU64::new(OUTSIDE),
             interrupt: AtomicPtr::new(core::ptr::null_mut()),
@@ -334,7 +333,7 @@ impl Engine {
         Engine {
             interpreter: Interpreter::new(log),
             jit,
-            jump_cache: vec![[0, 0]; slots].into_boxed_slice(),
+            jump_cache: if jit.is_some() { JumpCache::new() } else { JumpCache::none() },
             stack,
             hot: HOT,
             presence,
@@ -395,6 +394,10 @@ impl Engine {
             }
             let mode = mode_of(state.fpcr);
             self.catch_up(jit, state, mode);
+            if self.jump_cache.is_small() {
+                self.jump_cache.grow();
+                self.use_jump_cache(state);
+            }
             let code = match self.known(state.pc) {
                 Some(code) => code,
                 None => match self.run_cold(jit, state, host, interrupt, mode) {
@@ -440,13 +443,17 @@ impl Engine {
 
     /// Leads generated code to what is this thread's.
     fn use_slots(&self, state: &mut State, interrupt: &AtomicU32) {
-        let jump_cache = self.jump_cache.as_ptr() as u64;
-        if state.generated[Slot::JumpCache as usize] != jump_cache {
-            // The registers of another thread, copied.
-            state.generated[Slot::JumpCache as usize] = jump_cache;
+        if state.generated[Slot::JumpCache as usize] != self.jump_cache.address() {
+            // The registers of another thread, copied, or of one whose jump cache has grown since.
             state.generated[Slot::Epoch as usize] = 0;
+            self.use_jump_cache(state);
         }
         state.generated[Slot::Interrupt as usize] = core::ptr::from_ref(interrupt) as u64;
+    }
+
+    fn use_jump_cache(&self, state: &mut State) {
+        state.generated[Slot::JumpCache as usize] = self.jump_cache.address();
+        state.generated[Slot::JumpCacheMask as usize] = self.jump_cache.mask();
     }
 
     /// Interprets until something is for the caller to do, or a block has run; see [`Interpreter::run`].
@@ -492,18 +499,13 @@ impl Engine {
     /// Empties the jump cache, and what the interpreter knows.
     fn forget_all(&mut self) {
         self.interpreter.forget_codes();
-        self.jump_cache.fill([0, 0]);
-        // No address is in the slot of another: 4 is not in slot 0, and 0 in no other.
-        self.jump_cache[0][0] = 4;
+        self.jump_cache.clear();
     }
 
     /// Takes a block out of the jump cache, and out of what the interpreter knows.
     fn forget(&mut self, pc: u64) {
         self.interpreter.forget_code(pc);
-        let slot = (pc >> 2) as usize % JUMP_CACHE;
-        if self.jump_cache[slot][0] == pc {
-            self.jump_cache[slot] = [if slot == 0 { 4 } else { 0 }, 0];
-        }
+        self.jump_cache.remove(pc);
     }
 
     /// Empties the return stack. Its bottom is a pair that no return matches: its guest address is odd.
@@ -516,13 +518,12 @@ impl Engine {
 
     /// Host address of the code for `pc`, if it is in the jump cache.
     fn known(&self, pc: u64) -> Option<u64> {
-        let [guest, host] = self.jump_cache[(pc >> 2) as usize % JUMP_CACHE];
-        (guest == pc).then_some(host)
+        self.jump_cache.find(pc)
     }
 
     /// Puts code into the jump cache.
     fn remember(&mut self, pc: u64, host: u64) {
-        self.jump_cache[(pc >> 2) as usize % JUMP_CACHE] = [pc, host];
+        self.jump_cache.insert(pc, host);
     }
 
     /// Puts the code for `pc` into the jump cache, translated if need be and if the block is hot.

@@ -14,6 +14,7 @@ extern crate alloc;
 
 mod cache;
 mod engine;
+mod jump_cache;
 mod layout;
 mod lock;
 mod thunks;

@@ -7,6 +7,7 @@
 mod cases;
 mod differ;
 mod host;
+mod indirect;
 mod loops;
 mod status;
 mod threads;
