@@ -14,7 +14,7 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::ops::Range;
 use core::sync::atomic::{AtomicI32, Ordering};
-use crossdock_emu_guest::a64::{Invalidations, LOG, Op};
+use crossdock_emu_guest::a64::{CodeLines, Invalidations, LOG, Op};
 use crossdock_emu_guest::addresses::{AddressTable, NONE, PAGE, PageIndex};
 use crossdock_emu_guest::memory::untagged;
 use crossdock_emu_guest::pieces::{Lists, Pieces, Place};
@@ -194,6 +194,8 @@ pub struct Cache {
     pub buffers: Buffers,
     /// What the host has beyond x86-64-v3.
     pub features: Features,
+    /// Where code was ever read.
+    pub lines: &'static CodeLines,
 }
 
 // SAFETY: the arena belongs to the cache, which is reached under a lock.
@@ -217,7 +219,7 @@ impl Cache {
         arena: *mut u8,
         size: u32,
         fallback: u64,
-        log: &Invalidations,
+        log: &'static Invalidations,
         ready: fn(end: u64) -> u64,
     ) -> Cache {
         let mut buffers = Buffers::default();
@@ -247,6 +249,7 @@ impl Cache {
             presences: Vec::new(),
             buffers,
             features: Features::of_host(),
+            lines: log.lines(),
         };
         cache.first = cache.place_assembled().end;
         cache
@@ -562,16 +565,17 @@ mod tests {
     #[test]
     fn what_is_dropped_is_listed_until_it_is_much() {
         let arena = alloc::vec![0u8; 2 << 20].leak();
-        let log = Invalidations::new();
+        static LOG: Invalidations = Invalidations::new();
+        let log = &LOG;
         // SAFETY: the memory is this cache's, whose code is not run.
-        let mut cache = unsafe { Cache::new(arena.as_mut_ptr(), 2 << 20, 0, &log, |_| u64::MAX) };
+        let mut cache = unsafe { Cache::new(arena.as_mut_ptr(), 2 << 20, 0, log, |_| u64::MAX) };
         // The second has the key, but what was found before leads to the first.
         add(&mut cache, 0x1000);
         add(&mut cache, 0x1000);
         add(&mut cache, 0x3000);
         let first = cache.epoch;
         log.invalidate(0x1000..0x1001);
-        cache.catch_up(&log);
+        cache.catch_up(log);
         assert_eq!(cache.entry(0x1000), None);
         assert!(cache.entry(0x3000).is_some());
         assert_eq!(dropped(&cache, first).as_deref(), Some(&[0x1000, 0x1000][..]));
@@ -582,7 +586,7 @@ mod tests {
             add(&mut cache, pc);
         }
         log.invalidate(0x10_0000..0x20_0000);
-        cache.catch_up(&log);
+        cache.catch_up(log);
         assert_eq!(dropped(&cache, second), None);
         assert!(dropped(&cache, cache.epoch).is_some());
         let third = cache.epoch;

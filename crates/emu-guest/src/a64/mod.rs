@@ -3,6 +3,7 @@
 
 mod branch;
 mod code;
+mod code_lines;
 mod crypto;
 mod decode;
 pub mod features;
@@ -22,6 +23,7 @@ mod system;
 mod table;
 
 pub use code::{Invalidations, LOG};
+pub use code_lines::CodeLines;
 pub use decode::{Support, classify, decode, name};
 pub use interpreter::Interpreter;
 pub use refused::{Refused, refused};

@@ -130,6 +130,8 @@ struct Translator<'t> {
     wary: bool,
     /// What the host has beyond x86-64-v3.
     features: Features,
+    /// Where code was ever read.
+    lines: &'t a64::CodeLines,
     /// Constants behind the unit's code.
     constants: &'t mut Vec<(u128, Label)>,
 }
@@ -204,6 +206,7 @@ impl<'t> Translator<'t> {
             wary_at: &cache.wary,
             wary: false,
             features: cache.features,
+            lines: cache.lines,
             constants: &mut buffers.constants,
         }
     }

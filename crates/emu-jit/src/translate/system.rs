@@ -60,6 +60,13 @@ impl Translator<'_> {
                 }
                 return ONE;
             }
+            // DC CVAC, CVAU, CIVAC: the host keeps coherent what they clean. They fault like a load.
+            0xd50b_7a20 | 0xd50b_7b20 | 0xd50b_7e20 => {
+                self.copy(Size::Q, Reg::RAX, source(word, 0));
+                self.mark();
+                self.a.movzx8(Reg::RAX, Mem::at(Reg::RAX, 0));
+                return ONE;
+            }
             _ => {}
         }
         // Hints: NOP, PAC, BTI; YIELD.

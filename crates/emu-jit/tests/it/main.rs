@@ -5,6 +5,7 @@
 #[allow(dead_code)]
 #[path = "../../../emu-guest/tests/it/cases.rs"]
 mod cases;
+mod changed;
 mod differ;
 mod host;
 mod indirect;
