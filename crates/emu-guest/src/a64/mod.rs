@@ -28,6 +28,7 @@ pub use decode::{Support, classify, decode, name};
 pub use interpreter::Interpreter;
 pub use refused::{Refused, refused};
 pub use state::{SINK, SP, State, ZERO};
+pub use system::{FPCR_MASK, FPSR_MASK, constant_register};
 pub use table::{Class, Row, TABLE};
 
 use crate::memory::{Fault, Memory};

@@ -7,9 +7,9 @@
 
 use super::operands::{ZERO, size, source};
 use super::{Cold, Translator, bit, bits};
-use crate::layout::{ExitKind, PC, Slot, slot};
+use crate::layout::{ExitKind, FPCR, PC, Slot, slot};
 use crate::thunks;
-use crossdock_emu_guest::a64::CodeLines;
+use crossdock_emu_guest::a64::{CodeLines, FPCR_MASK};
 use crossdock_emu_x64::{Alu, Cc, Mem, Reg, Shift, Size};
 
 /// How a block ends.
@@ -35,7 +35,9 @@ pub(super) enum End {
     Synchronize,
     /// IC IVAU.
     Invalidate,
-    /// An instruction for the interpreter after which the dispatcher looks again: MSR FPCR, and what leaves.
+    /// MSR FPCR.
+    SetMode,
+    /// An instruction for the interpreter after which the dispatcher looks again: what leaves.
     Look,
 }
 
@@ -70,7 +72,7 @@ pub(super) fn end_of(word: u32, pc: u64) -> Option<End> {
         },
         0xd5 if word & 0xffff_f0ff == 0xd503_30df => End::Synchronize,
         0xd5 if word & 0xffff_ffe0 == 0xd50b_7520 => End::Invalidate,
-        0xd5 if word & 0xffff_ffe0 == 0xd51b_4400 => End::Look,
+        0xd5 if word & 0xffff_ffe0 == 0xd51b_4400 => End::SetMode,
         0x00 if word >> 16 == 0 => End::Look,
         _ => return None,
     })
@@ -239,6 +241,17 @@ impl Translator<'_> {
         self.a.test_imm8(Reg::RAX, 1);
         self.a.jump_if(Cc::Ne, slow);
         self.a.bind(back);
+    }
+
+    /// MSR FPCR: what follows is translated for the mode that there is; for another one the dispatcher looks for code.
+    pub(super) fn set_mode(&mut self, word: u32) {
+        self.save_flags();
+        self.flags = super::Flags::Memory;
+        let other = self.stub(Cold::Look { word, pc: self.pc });
+        self.copy(Size::Q, Reg::RAX, source(word, 0));
+        self.a.alu_imm(Alu::And, Size::D, Reg::RAX, FPCR_MASK as i32);
+        self.a.alu(Alu::Cmp, Size::D, Reg::RAX, FPCR);
+        self.a.jump_if(Cc::Ne, other);
     }
 
     /// The interpreter's instruction, and back to the dispatcher.

@@ -166,9 +166,12 @@ impl Block {
     /// The blocks that it leads to by direct branches or by the return of a call.
     fn successors(&self) -> [Option<u64>; 2] {
         match self.end {
-            End::Next | End::Synchronize | End::Invalidate | End::Call(_) | End::CallRegister => {
-                [Some(self.next()), None]
-            }
+            End::Next
+            | End::Synchronize
+            | End::Invalidate
+            | End::SetMode
+            | End::Call(_)
+            | End::CallRegister => [Some(self.next()), None],
             End::Jump(target) => [Some(target), None],
             End::Branch(target) => [Some(self.next()), Some(target)],
             End::JumpRegister | End::Return | End::Syscall | End::Look => [None, None],
@@ -342,6 +345,7 @@ impl Guest {
                 End::Next
                 | End::Synchronize
                 | End::Invalidate
+                | End::SetMode
                 | End::Branch(_)
                 | End::Call(_)
                 | End::CallRegister => self.find_index(block.next()),
@@ -381,7 +385,7 @@ impl Guest {
         let number = |index: Option<Index>| index.map_or(0, Index::get);
         let (next, target) = (number(block.next), number(block.target));
         match block.end {
-            End::Next | End::Synchronize | End::Invalidate => [next; 2],
+            End::Next | End::Synchronize | End::Invalidate | End::SetMode => [next; 2],
             End::Jump(_) => [target; 2],
             End::Branch(_) => [next, target],
             _ => [0; 2],
@@ -654,6 +658,10 @@ impl<'t> Translator<'t> {
             }
             End::Invalidate => {
                 self.invalidate(self.words[0]);
+                self.go(guest, next_index, next)
+            }
+            End::SetMode => {
+                self.set_mode(self.words[0]);
                 self.go(guest, next_index, next)
             }
             End::Jump(target) => self.go(guest, target_index, target),
