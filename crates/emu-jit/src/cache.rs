@@ -5,6 +5,7 @@
 //! each thread has seen the new epoch; until then a thread may finish what it has begun, as on hardware before its next
 //! ISB.
 
+use crate::breakpoints::Breakpoints;
 use crate::engine::Presence;
 use crate::layout::Assignment;
 use crate::thunks::Thunks;
@@ -188,6 +189,8 @@ pub struct Cache {
     listed: u64,
     /// Everything has been dropped, and [`Cache::reset`] is to come.
     pub(crate) emptying: bool,
+    /// Where threads leave for signals.
+    breakpoints: Breakpoints,
     /// The process's threads.
     pub(crate) presences: Vec<&'static Presence>,
     /// The translator's buffers.
@@ -246,6 +249,7 @@ impl Cache {
             dropped: Vec::new(),
             listed: 1,
             emptying: false,
+            breakpoints: Breakpoints::new(),
             presences: Vec::new(),
             buffers,
             features: Features::of_host(),
@@ -395,6 +399,33 @@ impl Cache {
         Some((unit.start.wrapping_add_signed(i64::from(mark.guest)), mark.flags, assignment))
     }
 
+    /// Makes the thread whose state is at `owner`, and which is at the host address `pc`, leave generated code at the next
+    /// mark. Returns how many breakpoints there are. Takes no memory.
+    pub(crate) fn set_breakpoint(&mut self, pc: u64, owner: u64) -> usize {
+        if let Some((index, offset)) = self.unit_of(pc) {
+            let unit = &self.units[index];
+            let marks = self.marks.get(unit.marks);
+            let next = marks.get(marks.partition_point(|mark| mark.code < offset));
+            if let Some(mark) = next.filter(|mark| mark.code < unit.code.end) {
+                // SAFETY: marks stand where instructions begin.
+                unsafe { self.breakpoints.set(self.arena, mark.code, owner) };
+            }
+        }
+        self.breakpoints.len()
+    }
+
+    /// Removes the breakpoints of a thread, or all. Returns how many are left.
+    pub(crate) fn remove_breakpoints(&mut self, owner: Option<u64>) -> usize {
+        // SAFETY: the arena's code is only replaced where `reset` has forgotten all.
+        unsafe { self.breakpoints.remove(self.arena, owner) };
+        self.breakpoints.len()
+    }
+
+    /// Whether there is a breakpoint at a host address.
+    pub(crate) fn is_breakpoint(&self, pc: u64) -> bool {
+        pc.checked_sub(self.arena as u64).is_some_and(|offset| self.breakpoints.contains(offset as u32))
+    }
+
     /// The unit that holds the host address `pc`, and its offset.
     fn unit_of(&self, pc: u64) -> Option<(u32, u32)> {
         let offset = u32::try_from(pc.checked_sub(self.arena as u64)?).ok()?;
@@ -473,6 +504,7 @@ impl Cache {
         self.keys.clear();
         self.pages.clear();
         self.links.clear();
+        self.breakpoints.clear();
         self.emptying = false;
     }
 

@@ -10,5 +10,6 @@ mod differ;
 mod host;
 mod indirect;
 mod loops;
+mod signals;
 mod status;
 mod threads;
