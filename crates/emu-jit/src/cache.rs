@@ -5,6 +5,7 @@
 //! each thread has seen the new epoch; until then a thread may finish what it has begun, as on hardware before its next
 //! ISB.
 
+use crate::breakpoints::Breakpoints;
 use crate::engine::Presence;
 use crate::layout::Assignment;
 use crate::thunks::Thunks;
@@ -14,7 +15,7 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::ops::Range;
 use core::sync::atomic::{AtomicI32, Ordering};
-use crossdock_emu_guest::a64::{Invalidations, LOG, Op};
+use crossdock_emu_guest::a64::{CodeLines, Invalidations, LOG, Op};
 use crossdock_emu_guest::addresses::{AddressTable, NONE, PAGE, PageIndex};
 use crossdock_emu_guest::memory::untagged;
 use crossdock_emu_guest::pieces::{Lists, Pieces, Place};
@@ -188,12 +189,16 @@ pub struct Cache {
     listed: u64,
     /// Everything has been dropped, and [`Cache::reset`] is to come.
     pub(crate) emptying: bool,
+    /// Where threads leave for signals.
+    breakpoints: Breakpoints,
     /// The process's threads.
     pub(crate) presences: Vec<&'static Presence>,
     /// The translator's buffers.
     pub buffers: Buffers,
     /// What the host has beyond x86-64-v3.
     pub features: Features,
+    /// Where code was ever read.
+    pub lines: &'static CodeLines,
 }
 
 // SAFETY: the arena belongs to the cache, which is reached under a lock.
@@ -217,7 +222,7 @@ impl Cache {
         arena: *mut u8,
         size: u32,
         fallback: u64,
-        log: &Invalidations,
+        log: &'static Invalidations,
         ready: fn(end: u64) -> u64,
     ) -> Cache {
         let mut buffers = Buffers::default();
@@ -244,9 +249,11 @@ impl Cache {
             dropped: Vec::new(),
             listed: 1,
             emptying: false,
+            breakpoints: Breakpoints::new(),
             presences: Vec::new(),
             buffers,
             features: Features::of_host(),
+            lines: log.lines(),
         };
         cache.first = cache.place_assembled().end;
         cache
@@ -392,6 +399,33 @@ impl Cache {
         Some((unit.start.wrapping_add_signed(i64::from(mark.guest)), mark.flags, assignment))
     }
 
+    /// Makes the thread whose state is at `owner`, and which is at the host address `pc`, leave generated code at the next
+    /// mark. Returns how many breakpoints there are. Takes no memory.
+    pub(crate) fn set_breakpoint(&mut self, pc: u64, owner: u64) -> usize {
+        if let Some((index, offset)) = self.unit_of(pc) {
+            let unit = &self.units[index];
+            let marks = self.marks.get(unit.marks);
+            let next = marks.get(marks.partition_point(|mark| mark.code < offset));
+            if let Some(mark) = next.filter(|mark| mark.code < unit.code.end) {
+                // SAFETY: marks stand where instructions begin.
+                unsafe { self.breakpoints.set(self.arena, mark.code, owner) };
+            }
+        }
+        self.breakpoints.len()
+    }
+
+    /// Removes the breakpoints of a thread, or all. Returns how many are left.
+    pub(crate) fn remove_breakpoints(&mut self, owner: Option<u64>) -> usize {
+        // SAFETY: the arena's code is only replaced where `reset` has forgotten all.
+        unsafe { self.breakpoints.remove(self.arena, owner) };
+        self.breakpoints.len()
+    }
+
+    /// Whether there is a breakpoint at a host address.
+    pub(crate) fn is_breakpoint(&self, pc: u64) -> bool {
+        pc.checked_sub(self.arena as u64).is_some_and(|offset| self.breakpoints.contains(offset as u32))
+    }
+
     /// The unit that holds the host address `pc`, and its offset.
     fn unit_of(&self, pc: u64) -> Option<(u32, u32)> {
         let offset = u32::try_from(pc.checked_sub(self.arena as u64)?).ok()?;
@@ -470,6 +504,7 @@ impl Cache {
         self.keys.clear();
         self.pages.clear();
         self.links.clear();
+        self.breakpoints.clear();
         self.emptying = false;
     }
 
@@ -562,16 +597,17 @@ mod tests {
     #[test]
     fn what_is_dropped_is_listed_until_it_is_much() {
         let arena = alloc::vec![0u8; 2 << 20].leak();
-        let log = Invalidations::new();
+        static LOG: Invalidations = Invalidations::new();
+        let log = &LOG;
         // SAFETY: the memory is this cache's, whose code is not run.
-        let mut cache = unsafe { Cache::new(arena.as_mut_ptr(), 2 << 20, 0, &log, |_| u64::MAX) };
+        let mut cache = unsafe { Cache::new(arena.as_mut_ptr(), 2 << 20, 0, log, |_| u64::MAX) };
         // The second has the key, but what was found before leads to the first.
         add(&mut cache, 0x1000);
         add(&mut cache, 0x1000);
         add(&mut cache, 0x3000);
         let first = cache.epoch;
         log.invalidate(0x1000..0x1001);
-        cache.catch_up(&log);
+        cache.catch_up(log);
         assert_eq!(cache.entry(0x1000), None);
         assert!(cache.entry(0x3000).is_some());
         assert_eq!(dropped(&cache, first).as_deref(), Some(&[0x1000, 0x1000][..]));
@@ -582,7 +618,7 @@ mod tests {
             add(&mut cache, pc);
         }
         log.invalidate(0x10_0000..0x20_0000);
-        cache.catch_up(&log);
+        cache.catch_up(log);
         assert_eq!(dropped(&cache, second), None);
         assert!(dropped(&cache, cache.epoch).is_some());
         let third = cache.epoch;

@@ -3,11 +3,11 @@
 mod check;
 
 use crate::cache::{Cache, EXACT, FLUSH, Record};
-use crate::layout::{BIAS, ExitKind, JUMP_CACHE, Slot};
+use crate::jump_cache::JumpCache;
+use crate::layout::{BIAS, ExitKind, Slot};
 use crate::lock::{Held, Lock};
 use crate::translate::{self, nzcv_of_slot, slot_of_nzcv};
 use alloc::boxed::Box;
-use alloc::vec;
 use core::arch::asm;
 use core::mem::transmute;
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
@@ -78,6 +78,8 @@ fn mxcsr_of(fpcr: u32) -> u32 {
 static ARENA_START: AtomicU64 = AtomicU64::new(0);
 static ARENA_END: AtomicU64 = AtomicU64::new(0);
 static FAULT_THUNK: AtomicU64 = AtomicU64::new(0);
+/// The process's code, for the same.
+static JIT: AtomicPtr<Jit> = AtomicPtr::new(core::ptr::null_mut());
 
 /// What the translator asks of the operating system.
 #[derive(Clone, Copy, Debug)]
@@ -104,6 +106,8 @@ pub struct Jit {
     underflow: u64,
     /// See [`System`].
     placed: Option<fn(guest: u64, code: u64, length: u64)>,
+    /// How many breakpoints there are; written under the lock.
+    breakpoints: AtomicUsize,
     /// How many engines there are. A thread that reads 1 here is alone until it leaves [`Engine::run`].
     threads: AtomicUsize,
     enter: unsafe extern "C" fn(state: u64, code: u64),
@@ -132,8 +136,9 @@ impl Jit {
         let seen = AtomicU64::new(cache.seen());
         let (arena, underflow) = (cache.address(0), cache.address(cache.thunks.underflow));
         let cache = Lock::new(cache, system.wait);
-        let threads = AtomicUsize::new(0);
-        Some(Jit { cache, log, epoch, seen, arena, underflow, placed: system.placed, threads, enter })
+        let (threads, breakpoints) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let placed = system.placed;
+        Some(Jit { cache, log, epoch, seen, arena, underflow, placed, breakpoints, threads, enter })
     }
 
     /// Keeps the code from changing, for a fork.
@@ -212,6 +217,25 @@ pub unsafe fn resume_after_fault(pc: u64, rbp: u64, eflags: u64) -> Option<u64> 
     Some(FAULT_THUNK.load(Ordering::Relaxed))
 }
 
+/// A signal has interrupted the thread, and its interrupt flag is set: makes it leave generated code at an instruction nearby,
+/// if it is there, and not only at the next loop's head. For a handler of signals that returns to where it came from.
+///
+/// # Safety
+///
+/// The registers are those of the interrupted thread, which does not run meanwhile.
+pub unsafe fn interrupt_soon(pc: u64, rbp: u64) {
+    if pc < ARENA_START.load(Ordering::Relaxed) || pc >= ARENA_END.load(Ordering::Acquire) {
+        return;
+    }
+    // SAFETY: there is an engine, since there is generated code, and what it refers to stays.
+    let Some(jit) = (unsafe { JIT.load(Ordering::Acquire).as_ref() }) else { return };
+    // The thread holds no lock while it is in generated code.
+    if let Some(mut cache) = jit.cache.lock_soon() {
+        let count = cache.set_breakpoint(pc, rbp);
+        jit.breakpoints.store(count, Ordering::Relaxed);
+    }
+}
+
 fn read_mxcsr() -> u32 {
     let mut value = 0u32;
     // SAFETY: stores 4 bytes to a local.
@@ -241,6 +265,11 @@ fn merge_mxcsr(state: &mut State, mxcsr: u32) {
     state.fpsr |= mxcsr >> 1 & 0x1e;
 }
 
+/// What generated code has in rbp for a state.
+fn owner_of(state: &State) -> u64 {
+    core::ptr::from_ref(state) as u64 + BIAS as u64
+}
+
 /// What a run needs in [`run_record`].
 struct Run {
     host: Host,
@@ -262,7 +291,16 @@ unsafe extern "C" fn run_record(state: *mut State, record: *const Record) -> u64
     state.generated[Slot::Flags as usize] = slot_of_nzcv(state.nzcv);
     set_mxcsr(mxcsr_of(state.fpcr));
     match result {
-        Ok(Flow::Next) => 0,
+        Ok(Flow::Next) => {
+            let interrupt = state.generated[Slot::Interrupt as usize] as *const AtomicU32;
+            // SAFETY: the flag of the run.
+            if unsafe { &*interrupt }.load(Ordering::Relaxed) == 0 {
+                return 0;
+            }
+            state.pc = record.pc.wrapping_add(4);
+            run.left = Exit::Budget;
+            1
+        }
         // Branches are lowered; ISB is not, and goes on where `pc` says.
         Ok(Flow::Jump) => {
             run.left = Exit::Budget;
@@ -301,7 +339,7 @@ impl Drop for Engine {
 pub struct Engine {
     interpreter: Interpreter<'static>,
     jit: Option<&'static Jit>,
-    jump_cache: Box<[[u64; 2]]>,
+    jump_cache: JumpCache,
     stack: ReturnStack,
     /// Runs of a block in the interpreter before it is translated.
     hot: u32,
@@ -321,12 +359,12 @@ impl Engine {
     /// The return stack is writable and nobody else's. Where there is one other engine, it is not running meanwhile: a thread
     /// makes the engines of the threads that it starts.
     pub unsafe fn new(log: &'static Invalidations, jit: Option<&'static Jit>, stack: ReturnStack) -> Engine {
-        let slots = if jit.is_some() { JUMP_CACHE } else { 0 };
         let presence: &Presence = Box::leak(Box::new(Presence {
             running: AtomicU64::new(OUTSIDE),
             interrupt: AtomicPtr::new(core::ptr::null_mut()),
         }));
         if let Some(jit) = jit {
+            JIT.store(core::ptr::from_ref(jit).cast_mut(), Ordering::Release);
             let mut cache = jit.cache.lock();
             cache.presences.push(presence);
             jit.threads.store(cache.presences.len(), Ordering::Relaxed);
@@ -334,7 +372,7 @@ impl Engine {
         Engine {
             interpreter: Interpreter::new(log),
             jit,
-            jump_cache: vec![[0, 0]; slots].into_boxed_slice(),
+            jump_cache: if jit.is_some() { JumpCache::new() } else { JumpCache::none() },
             stack,
             hot: HOT,
             presence,
@@ -366,6 +404,7 @@ impl Engine {
         let mut cache = jit.cache.lock();
         cache.presences.retain(|presence| core::ptr::eq(*presence, self.presence));
         jit.threads.store(1, Ordering::Relaxed);
+        jit.breakpoints.store(cache.remove_breakpoints(None), Ordering::Relaxed);
     }
 
     /// Runs until something is for the caller to do; see [`Interpreter::run`]. Bit [`POKE`] of `interrupt` is for the
@@ -374,6 +413,13 @@ impl Engine {
         let flag = core::ptr::from_ref(interrupt).cast_mut();
         self.presence.interrupt.store(flag, Ordering::SeqCst);
         let exit = self.run_until_exit(state, host, interrupt);
+        if let Some(jit) = self.jit
+            && jit.breakpoints.load(Ordering::Relaxed) != 0
+        {
+            let mut cache = jit.cache.lock();
+            let left = cache.remove_breakpoints(Some(owner_of(state)));
+            jit.breakpoints.store(left, Ordering::Relaxed);
+        }
         self.presence.interrupt.store(core::ptr::null_mut(), Ordering::Release);
         exit
     }
@@ -395,6 +441,10 @@ impl Engine {
             }
             let mode = mode_of(state.fpcr);
             self.catch_up(jit, state, mode);
+            if self.jump_cache.is_small() {
+                self.jump_cache.grow();
+                self.use_jump_cache(state);
+            }
             let code = match self.known(state.pc) {
                 Some(code) => code,
                 None => match self.run_cold(jit, state, host, interrupt, mode) {
@@ -440,13 +490,17 @@ impl Engine {
 
     /// Leads generated code to what is this thread's.
     fn use_slots(&self, state: &mut State, interrupt: &AtomicU32) {
-        let jump_cache = self.jump_cache.as_ptr() as u64;
-        if state.generated[Slot::JumpCache as usize] != jump_cache {
-            // The registers of another thread, copied.
-            state.generated[Slot::JumpCache as usize] = jump_cache;
+        if state.generated[Slot::JumpCache as usize] != self.jump_cache.address() {
+            // The registers of another thread, copied, or of one whose jump cache has grown since.
             state.generated[Slot::Epoch as usize] = 0;
+            self.use_jump_cache(state);
         }
         state.generated[Slot::Interrupt as usize] = core::ptr::from_ref(interrupt) as u64;
+    }
+
+    fn use_jump_cache(&self, state: &mut State) {
+        state.generated[Slot::JumpCache as usize] = self.jump_cache.address();
+        state.generated[Slot::JumpCacheMask as usize] = self.jump_cache.mask();
     }
 
     /// Interprets until something is for the caller to do, or a block has run; see [`Interpreter::run`].
@@ -492,18 +546,13 @@ impl Engine {
     /// Empties the jump cache, and what the interpreter knows.
     fn forget_all(&mut self) {
         self.interpreter.forget_codes();
-        self.jump_cache.fill([0, 0]);
-        // No address is in the slot of another: 4 is not in slot 0, and 0 in no other.
-        self.jump_cache[0][0] = 4;
+        self.jump_cache.clear();
     }
 
     /// Takes a block out of the jump cache, and out of what the interpreter knows.
     fn forget(&mut self, pc: u64) {
         self.interpreter.forget_code(pc);
-        let slot = (pc >> 2) as usize % JUMP_CACHE;
-        if self.jump_cache[slot][0] == pc {
-            self.jump_cache[slot] = [if slot == 0 { 4 } else { 0 }, 0];
-        }
+        self.jump_cache.remove(pc);
     }
 
     /// Empties the return stack. Its bottom is a pair that no return matches: its guest address is odd.
@@ -516,13 +565,12 @@ impl Engine {
 
     /// Host address of the code for `pc`, if it is in the jump cache.
     fn known(&self, pc: u64) -> Option<u64> {
-        let [guest, host] = self.jump_cache[(pc >> 2) as usize % JUMP_CACHE];
-        (guest == pc).then_some(host)
+        self.jump_cache.find(pc)
     }
 
     /// Puts code into the jump cache.
     fn remember(&mut self, pc: u64, host: u64) {
-        self.jump_cache[(pc >> 2) as usize % JUMP_CACHE] = [pc, host];
+        self.jump_cache.insert(pc, host);
     }
 
     /// Puts the code for `pc` into the jump cache, translated if need be and if the block is hot.
@@ -634,6 +682,7 @@ impl Engine {
         assignment.take_saved(state);
         // IE is set by what is signalled alone.
         let invalid = state.generated[Slot::Mxcsr as usize] & 1 == 1;
+        let breakpoint = cache.is_breakpoint(pc);
         // SAFETY: reads a counter.
         let now = unsafe { core::arch::x86_64::_rdtsc() };
         if invalid && cache.trapped(guest, pc, now) {
@@ -645,6 +694,12 @@ impl Engine {
         state.nzcv = nzcv_of_slot(form.slot_of(eflags, state.generated[Slot::Flags as usize]));
         if state.generated[Slot::ReturnStack as usize] < self.stack.low + 64 {
             self.reset_stack(jit, state);
+        }
+        let interrupt = state.generated[Slot::Interrupt as usize] as *const AtomicU32;
+        // SAFETY: the flag of the run.
+        if breakpoint && unsafe { &*interrupt }.load(Ordering::SeqCst) & !POKE != 0 {
+            // The caller looks at the flag.
+            return None;
         }
         Some(self.interpreter.step(state, host)).filter(|&exit| exit != Exit::Budget)
     }

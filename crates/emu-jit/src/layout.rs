@@ -194,6 +194,8 @@ pub enum Slot {
     ReturnStack,
     /// Address of the thread's jump cache.
     JumpCache,
+    /// Its mask: see `JumpCache::mask`.
+    JumpCacheMask,
     /// Address of the interrupt flag.
     Interrupt,
     /// Host address of a faulting instruction.
@@ -252,9 +254,6 @@ pub enum ExitKind {
     /// SVC; the number is its immediate, `State::pc` that of the next instruction.
     Syscall = 5,
 }
-
-/// Slots of a thread's jump cache, pairs of guest and host address.
-pub const JUMP_CACHE: usize = 4096;
 
 #[cfg(test)]
 mod tests {

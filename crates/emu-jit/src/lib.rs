@@ -12,13 +12,15 @@
 
 extern crate alloc;
 
+mod breakpoints;
 mod cache;
 mod engine;
+mod jump_cache;
 mod layout;
 mod lock;
 mod thunks;
 mod translate;
 
 pub use cache::Cache;
-pub use engine::{Engine, Jit, POKE, ReturnStack, System, host_is_able, resume_after_fault};
+pub use engine::{Engine, Jit, POKE, ReturnStack, System, host_is_able, interrupt_soon, resume_after_fault};
 pub use lock::Held;

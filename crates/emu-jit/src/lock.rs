@@ -21,6 +21,17 @@ impl<T> Lock<T> {
         Lock { held: AtomicBool::new(false), wait, value: UnsafeCell::new(value) }
     }
 
+    /// The lock, if it is free soon: for a handler of signals, which must not wait for long.
+    pub fn lock_soon(&self) -> Option<Held<'_, T>> {
+        for _ in 0..2000 {
+            if !self.held.swap(true, Ordering::Acquire) {
+                return Some(Held { lock: self });
+            }
+            core::hint::spin_loop();
+        }
+        None
+    }
+
     /// Waits for the lock.
     pub fn lock(&self) -> Held<'_, T> {
         loop {

@@ -1,8 +1,7 @@
 //! The code at the start of the arena through which generated code is entered and left.
 
 use crate::layout::{
-    BIAS, ExitKind, GENERAL, JUMP_CACHE, PC, STATE, Slot, VECTOR, general, saved_general, saved_vector, slot,
-    vector,
+    BIAS, ExitKind, GENERAL, PC, STATE, Slot, VECTOR, general, saved_general, saved_vector, slot, vector,
 };
 use crossdock_emu_x64::{Alu, Assembler, Cc, Mem, Reg, Size};
 
@@ -13,7 +12,8 @@ pub struct Thunks {
     pub enter: u32,
     /// Leaves; the exit slot is set.
     pub exit: u32,
-    /// A branch to rax: through the jump cache, else leaves.
+    /// A branch to rax whose set of the jump cache is at rcx, and which is not the first pair of it: by the second pair, else
+    /// leaves.
     pub indirect: u32,
     /// Called with the address of a `Record` in rax: runs it and returns, or leaves.
     pub fallback: u32,
@@ -43,21 +43,26 @@ fn fill(a: &mut Assembler) {
     }
 }
 
-/// A branch to the guest address in rax by the jump cache; goes on behind the code where it is not there. Changes rcx,
-/// rdx and the flags.
+/// A branch to the guest address in rax by the first pair of its set of the jump cache; goes on behind the code where it is
+/// another's, with the address of the set in rcx. Changes the flags.
 ///
 /// ```text
-/// rcx = rax & (4 * JUMP_CACHE - 4)        slot * 4; a pair has 16 bytes
-/// if cache[rcx * 4].guest == rax { goto cache[rcx * 4].host }
+/// rcx = cache + (crc32(rax) & mask)
+/// if rcx[0].guest == rax { goto rcx[0].host }
 /// ```
 pub fn jump_by_cache(a: &mut Assembler) {
-    a.mov(Size::Q, Reg::RDX, slot(Slot::JumpCache));
-    a.mov(Size::D, Reg::RCX, Reg::RAX);
-    a.alu_imm(Alu::And, Size::D, Reg::RCX, JUMP_CACHE as i32 * 4 - 4);
-    let pair = Mem { base: Reg::RDX, index: Some((Reg::RCX, 2)), disp: 0 };
-    a.alu(Alu::Cmp, Size::Q, Reg::RAX, pair);
+    a.alu(Alu::Xor, Size::D, Reg::RCX, Reg::RCX);
+    a.crc32(Reg::RCX, Reg::RAX, 3);
+    a.alu(Alu::And, Size::Q, Reg::RCX, slot(Slot::JumpCacheMask));
+    a.alu(Alu::Add, Size::Q, Reg::RCX, slot(Slot::JumpCache));
+    jump_by_pair(a, 0);
+}
+
+/// The same by a pair of the set at rcx, so many bytes from it.
+fn jump_by_pair(a: &mut Assembler, offset: i32) {
+    a.alu(Alu::Cmp, Size::Q, Reg::RAX, Mem::at(Reg::RCX, offset));
     let miss = a.skip_if(Cc::Ne);
-    a.jump_indirect(pair.plus(8));
+    a.jump_indirect(Mem::at(Reg::RCX, offset + 8));
     a.land(miss);
 }
 
@@ -111,8 +116,9 @@ impl Thunks {
         // word above is still there.
         thunks.underflow = next(a);
         a.lea(Size::Q, Reg::RSP, Mem::at(Reg::RSP, -8));
-        thunks.indirect = a.position();
         jump_by_cache(a);
+        thunks.indirect = a.position();
+        jump_by_pair(a, 16);
         a.mov_to(Size::Q, PC, Reg::RAX);
         a.mov_imm32(Size::D, slot(Slot::Exit), ExitKind::Indirect as i32);
         let to_exit = a.position();

@@ -301,6 +301,7 @@ extern "C" fn on_host_signal(signal: u32, info: *const SigInfo, context: *mut u6
         if let Some(next) = sys::leave_call(pc, *context.add(CONTEXT_RCX)) {
             *context.add(CONTEXT_RIP) = next;
         }
+        jit::interrupt_soon(pc, *context.add(CONTEXT_RBP));
     }
 }
 

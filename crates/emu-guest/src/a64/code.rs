@@ -1,5 +1,6 @@
 //! Decoded code: blocks by address, and the news that code has changed.
 
+use super::code_lines::CodeLines;
 use super::{Host, Op, decode};
 use crate::addresses::{AddressTable, PAGE, PageSet};
 use crate::memory::{Access, Fault, Memory, untagged};
@@ -21,6 +22,7 @@ pub struct Invalidations {
     /// How many entries were ever claimed.
     head: AtomicU64,
     entries: [Entry; LOG],
+    lines: CodeLines,
 }
 
 #[derive(Debug)]
@@ -39,7 +41,13 @@ impl Invalidations {
             entries: [const {
                 Entry { sequence: AtomicU64::new(0), start: AtomicU64::new(0), end: AtomicU64::new(0) }
             }; LOG],
+            lines: CodeLines::new(),
         }
+    }
+
+    /// Where code was ever read.
+    pub fn lines(&self) -> &CodeLines {
+        &self.lines
     }
 
     /// Makes all threads forget code decoded from `range` before their next block: after IC IVAU, munmap, mmap over
@@ -264,7 +272,13 @@ impl Code {
 
     /// The block at `pc`, which was reached from block `from`.
     #[inline(always)]
-    pub(crate) fn follow(&mut self, from: u32, pc: u64, host: &Host) -> Result<u32, Fault> {
+    pub(crate) fn follow(
+        &mut self,
+        from: u32,
+        pc: u64,
+        host: &Host,
+        lines: &CodeLines,
+    ) -> Result<u32, Fault> {
         if let Some(head) = self.head(from) {
             for next in head.successors() {
                 if self.is_at(next, pc) {
@@ -272,14 +286,14 @@ impl Code {
                 }
             }
         }
-        self.link(from, pc, host)
+        self.link(from, pc, host, lines)
     }
 
     #[inline(never)]
-    fn link(&mut self, from: u32, pc: u64, host: &Host) -> Result<u32, Fault> {
+    fn link(&mut self, from: u32, pc: u64, host: &Host, lines: &CodeLines) -> Result<u32, Fault> {
         let number = match self.find(pc) {
             Some(number) => number,
-            None => self.decode(pc, host)?,
+            None => self.decode(pc, host, lines)?,
         };
         // If all has been dropped, this may be another block; what its successors are is looked at whenever they are used.
         if let Some(head) = self.head_mut(from) {
@@ -299,7 +313,7 @@ impl Code {
         self.head(number).is_some_and(|head| head.pc == pc)
     }
 
-    fn decode(&mut self, pc: u64, host: &Host) -> Result<u32, Fault> {
+    fn decode(&mut self, pc: u64, host: &Host, lines: &CodeLines) -> Result<u32, Fault> {
         // A block lies in one page.
         let address = untagged(pc);
         if !self.executable.contains(&address) {
@@ -309,7 +323,7 @@ impl Code {
                 host_signal: false,
             })?;
         }
-        let mut words = Words { memory: &host.memory, at: NOWHERE, group: [0; 2] };
+        let mut words = Words { memory: &host.memory, lines, at: NOWHERE, group: [0; 4] };
         let mut word = words.fetch(pc)?;
         if self.chunks.last().is_none_or(|chunk| chunk.len() + 1 + BLOCK_LENGTH_MAX > CHUNK) {
             if self.chunks.len() == CHUNKS_MAX {
@@ -424,9 +438,10 @@ impl Code {
 /// Instruction words that are read by four.
 struct Words<'h> {
     memory: &'h Memory,
+    lines: &'h CodeLines,
     /// Address of the group, or [`NOWHERE`].
     at: u64,
-    group: [u64; 2],
+    group: [u32; 4],
 }
 
 impl Words<'_> {
@@ -434,10 +449,10 @@ impl Words<'_> {
     fn fetch(&mut self, pc: u64) -> Result<u32, Fault> {
         if self.at != pc & !15 {
             // The window may begin or end inside of the group.
-            let Ok(group) = self.memory.load128(pc & !15) else { return self.memory.fetch(pc) };
-            (self.at, self.group) = (pc & !15, [group as u64, (group >> 64) as u64]);
+            let Some(group) = self.lines.read(self.memory, pc & !15) else { return self.memory.fetch(pc) };
+            (self.at, self.group) = (pc & !15, group);
         }
-        Ok((self.group[pc as usize >> 3 & 1] >> (pc << 3 & 32)) as u32)
+        Ok(self.group[(pc >> 2) as usize % 4])
     }
 }
 

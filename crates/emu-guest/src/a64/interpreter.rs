@@ -45,7 +45,7 @@ impl<'log> Interpreter<'log> {
             if state.pc & 3 != 0 {
                 return Exit::UnalignedPc;
             }
-            current = match self.code.follow(current, state.pc, host) {
+            current = match self.code.follow(current, state.pc, host, self.log.lines()) {
                 Ok(block) => block,
                 Err(fault) => return Exit::Fault(fault),
             };
@@ -77,7 +77,7 @@ impl<'log> Interpreter<'log> {
             if state.pc & 3 != 0 {
                 return Some(Exit::UnalignedPc);
             }
-            let block = match self.code.follow(self.last, state.pc, host) {
+            let block = match self.code.follow(self.last, state.pc, host, self.log.lines()) {
                 Ok(block) => block,
                 Err(fault) => return Some(Exit::Fault(fault)),
             };

@@ -3,6 +3,7 @@
 
 mod branch;
 mod code;
+mod code_lines;
 mod crypto;
 mod decode;
 pub mod features;
@@ -22,10 +23,12 @@ mod system;
 mod table;
 
 pub use code::{Invalidations, LOG};
+pub use code_lines::CodeLines;
 pub use decode::{Support, classify, decode, name};
 pub use interpreter::Interpreter;
 pub use refused::{Refused, refused};
 pub use state::{SINK, SP, State, ZERO};
+pub use system::{FPCR_MASK, FPSR_MASK, constant_register};
 pub use table::{Class, Row, TABLE};
 
 use crate::memory::{Fault, Memory};

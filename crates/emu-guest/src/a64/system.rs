@@ -62,11 +62,12 @@ const FPCR: u32 = selector(3, 4, 4, 0);
 const FPSR: u32 = selector(3, 4, 4, 1);
 const TPIDR_EL0: u32 = selector(3, 13, 0, 2);
 const TPIDRRO_EL0: u32 = selector(3, 13, 0, 3);
+const CNTVCT_EL0: u32 = selector(3, 14, 0, 2);
 
 /// Bits of FPCR that exist: AHP, DN, FZ, RMode.
-pub(crate) const FPCR_MASK: u32 = 0x07c0_0000;
+pub const FPCR_MASK: u32 = 0x07c0_0000;
 /// Bits of FPSR that exist: QC, IDC, IXC, UFC, OFC, DZC, IOC.
-pub(crate) const FPSR_MASK: u32 = 0x0800_009f;
+pub const FPSR_MASK: u32 = 0x0800_009f;
 
 fn read_nzcv(s: &mut State, _: &Host, op: &Op) -> Step {
     s.gpr[op.rd as usize] = u64::from(s.nzcv);
@@ -100,28 +101,46 @@ fn read_constant(s: &mut State, _: &Host, op: &Op) -> Step {
 
 /// MRS (op0 = 3).
 pub(crate) fn mrs(code: u32, _: u64) -> Option<Op> {
-    let constant = |value| Some(op(read_constant, code).imm(value));
-    let (crn, crm, op2) = (bits(code, 15, 12), bits(code, 11, 8), bits(code, 7, 5));
     match bits(code, 18, 5) {
         NZCV => Some(op(read_nzcv, code)),
         FPCR => Some(op(read_fpcr, code)),
         FPSR => Some(op(read_fpsr, code)),
         TPIDR_EL0 => Some(op(read_tpidr, code)),
-        TPIDRRO_EL0 => constant(0),
-        selected if selected == selector(3, 0, 0, 1) => constant(features::CTR_EL0),
-        selected if selected == selector(3, 0, 0, 7) => constant(features::DCZID_EL0),
-        selected if selected == selector(3, 14, 0, 0) => constant(features::CNTFRQ_EL0),
-        selected if selected == selector(3, 14, 0, 2) => Some(op(read_counter, code)),
-        selected if selected == selector(0, 0, 0, 0) => constant(features::MIDR_EL1),
-        selected if selected == selector(0, 0, 0, 5) => constant(features::MPIDR_EL1),
-        selected if selected == selector(0, 0, 0, 6) => constant(features::REVIDR_EL1),
-        selected if selected == selector(0, 0, 4, 0) => constant(features::ID_AA64PFR0_EL1),
-        selected if selected == selector(0, 0, 6, 0) => constant(features::ID_AA64ISAR0_EL1),
-        selected if selected == selector(0, 0, 6, 1) => constant(features::ID_AA64ISAR1_EL1),
-        // The rest of the identification space that Linux emulates reads as zero.
-        _ if bits(code, 18, 16) == 0 && crn == 0 && (2..=7).contains(&crm) && op2 <= 7 => constant(0),
-        _ => None,
+        CNTVCT_EL0 => Some(op(read_counter, code)),
+        _ => constant_register(code).map(|value| op(read_constant, code).imm(value)),
     }
+}
+
+/// What MRS reads from a register that never changes; `None` for all other words.
+pub fn constant_register(word: u32) -> Option<u64> {
+    const MIDR_EL1: u32 = selector(0, 0, 0, 0);
+    const MPIDR_EL1: u32 = selector(0, 0, 0, 5);
+    const REVIDR_EL1: u32 = selector(0, 0, 0, 6);
+    const ID_AA64PFR0_EL1: u32 = selector(0, 0, 4, 0);
+    const ID_AA64ISAR0_EL1: u32 = selector(0, 0, 6, 0);
+    const ID_AA64ISAR1_EL1: u32 = selector(0, 0, 6, 1);
+    const CTR_EL0: u32 = selector(3, 0, 0, 1);
+    const DCZID_EL0: u32 = selector(3, 0, 0, 7);
+    const CNTFRQ_EL0: u32 = selector(3, 14, 0, 0);
+    if bits(word, 31, 20) != 0xd53 {
+        return None;
+    }
+    let (crn, crm) = (bits(word, 15, 12), bits(word, 11, 8));
+    Some(match bits(word, 18, 5) {
+        MIDR_EL1 => features::MIDR_EL1,
+        MPIDR_EL1 => features::MPIDR_EL1,
+        REVIDR_EL1 => features::REVIDR_EL1,
+        ID_AA64PFR0_EL1 => features::ID_AA64PFR0_EL1,
+        ID_AA64ISAR0_EL1 => features::ID_AA64ISAR0_EL1,
+        ID_AA64ISAR1_EL1 => features::ID_AA64ISAR1_EL1,
+        CTR_EL0 => features::CTR_EL0,
+        DCZID_EL0 => features::DCZID_EL0,
+        CNTFRQ_EL0 => features::CNTFRQ_EL0,
+        TPIDRRO_EL0 => 0,
+        // The rest of the identification space that Linux emulates reads as zero.
+        _ if bits(word, 18, 16) == 0 && crn == 0 && (2..=7).contains(&crm) => 0,
+        _ => return None,
+    })
 }
 
 fn write_nzcv(s: &mut State, _: &Host, op: &Op) -> Step {

@@ -7,9 +7,10 @@
 
 use super::operands::{ZERO, size, source};
 use super::{Cold, Translator, bit, bits};
-use crate::layout::{ExitKind, PC, Slot, slot};
+use crate::layout::{ExitKind, FPCR, PC, Slot, slot};
 use crate::thunks;
-use crossdock_emu_x64::{Alu, Cc, Mem, Reg, Size};
+use crossdock_emu_guest::a64::{CodeLines, FPCR_MASK};
+use crossdock_emu_x64::{Alu, Cc, Mem, Reg, Shift, Size};
 
 /// How a block ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +31,13 @@ pub(super) enum End {
     Return,
     /// SVC.
     Syscall,
-    /// An instruction for the interpreter after which the dispatcher looks again: ISB, MSR FPCR, and what leaves.
+    /// ISB.
+    Synchronize,
+    /// IC IVAU.
+    Invalidate,
+    /// MSR FPCR.
+    SetMode,
+    /// An instruction for the interpreter after which the dispatcher looks again: what leaves.
     Look,
 }
 
@@ -63,8 +70,9 @@ pub(super) fn end_of(word: u32, pc: u64) -> Option<End> {
             0xd65f_0000 => End::Return,
             _ => End::Look,
         },
-        0xd5 if word & 0xffff_f0ff == 0xd503_30df => End::Look,
-        0xd5 if matches!(word & 0xffff_ffe0, 0xd50b_7520 | 0xd51b_4400) => End::Look,
+        0xd5 if word & 0xffff_f0ff == 0xd503_30df => End::Synchronize,
+        0xd5 if word & 0xffff_ffe0 == 0xd50b_7520 => End::Invalidate,
+        0xd5 if word & 0xffff_ffe0 == 0xd51b_4400 => End::SetMode,
         0x00 if word >> 16 == 0 => End::Look,
         _ => return None,
     })
@@ -201,6 +209,49 @@ impl Translator<'_> {
         self.save_flags();
         self.set_pc(self.pc.wrapping_add(4));
         self.exit(ExitKind::Syscall, bits(word, 20, 5));
+    }
+
+    /// ISB: leaves where code has been dropped that is not to be run any more. Who has changed code drops it, and sets the
+    /// interrupt flag of the threads that are in generated code, before its next instruction.
+    pub(super) fn synchronize(&mut self) {
+        self.save_flags();
+        self.flags = super::Flags::Memory;
+        self.check_interrupt(self.pc.wrapping_add(4));
+    }
+
+    /// IC IVAU: leaves to have what was made of the line dropped, if code was ever read from it.
+    ///
+    /// ```text
+    /// if lines[x >> 11 & MASK] >> (x >> 6 & 31) & 1 { interpreter }
+    /// ```
+    pub(super) fn invalidate(&mut self, word: u32) {
+        self.save_flags();
+        self.flags = super::Flags::Memory;
+        let back = self.a.label();
+        let slow = self.slow_path(back);
+        self.copy(Size::Q, Reg::RCX, source(word, 0));
+        self.a.shift_imm(Shift::Shr, Size::Q, Reg::RCX, 6);
+        self.a.mov(Size::D, Reg::RAX, Reg::RCX);
+        self.a.shift_imm(Shift::Shr, Size::D, Reg::RAX, 5);
+        self.a.alu_imm(Alu::And, Size::D, Reg::RAX, CodeLines::MASK as i32);
+        self.a.mov_imm(Reg::RDX, self.lines.address());
+        self.a.mov(Size::D, Reg::RAX, Mem { base: Reg::RDX, index: Some((Reg::RAX, 2)), disp: 0 });
+        // The count is modulo 32.
+        self.a.shift_cl(Shift::Shr, Size::D, Reg::RAX);
+        self.a.test_imm8(Reg::RAX, 1);
+        self.a.jump_if(Cc::Ne, slow);
+        self.a.bind(back);
+    }
+
+    /// MSR FPCR: what follows is translated for the mode that there is; for another one the dispatcher looks for code.
+    pub(super) fn set_mode(&mut self, word: u32) {
+        self.save_flags();
+        self.flags = super::Flags::Memory;
+        let other = self.stub(Cold::Look { word, pc: self.pc });
+        self.copy(Size::Q, Reg::RAX, source(word, 0));
+        self.a.alu_imm(Alu::And, Size::D, Reg::RAX, FPCR_MASK as i32);
+        self.a.alu(Alu::Cmp, Size::D, Reg::RAX, FPCR);
+        self.a.jump_if(Cc::Ne, other);
     }
 
     /// The interpreter's instruction, and back to the dispatcher.

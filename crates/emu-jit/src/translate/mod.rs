@@ -74,6 +74,8 @@ enum Cold {
     Saturated { back: Label },
     /// Hand an instruction to the interpreter and come back.
     Fallback { word: u32, pc: u64, back: Label },
+    /// Hand an instruction to the interpreter and leave.
+    Look { word: u32, pc: u64 },
     /// Go on at a block of the unit that has the guest's registers elsewhere.
     Reassign { to: u16, block: Label },
     /// The entry of a block that has the guest's registers elsewhere.
@@ -130,6 +132,8 @@ struct Translator<'t> {
     wary: bool,
     /// What the host has beyond x86-64-v3.
     features: Features,
+    /// Where code was ever read.
+    lines: &'t a64::CodeLines,
     /// Constants behind the unit's code.
     constants: &'t mut Vec<(u128, Label)>,
 }
@@ -204,6 +208,7 @@ impl<'t> Translator<'t> {
             wary_at: &cache.wary,
             wary: false,
             features: cache.features,
+            lines: cache.lines,
             constants: &mut buffers.constants,
         }
     }
@@ -370,6 +375,13 @@ impl<'t> Translator<'t> {
                     self.record_call(word, pc);
                     self.reassign(stub.assigned);
                     self.a.jump(back);
+                }
+                Cold::Look { word, pc } => {
+                    self.pc = pc;
+                    self.mark();
+                    self.record_call(word, pc);
+                    self.set_pc(pc.wrapping_add(4));
+                    self.exit(ExitKind::Indirect, 0);
                 }
                 Cold::Reassign { to, block } => {
                     self.reassign(to);

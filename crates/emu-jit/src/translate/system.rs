@@ -2,8 +2,8 @@
 
 use super::operands::{destination, source};
 use super::{Lowered, ONE, Translator, bits};
-use crate::layout::{EXCLUSIVE_SIZE, FPCR, FPSR, Slot, TPIDR, X0, slot};
-use crossdock_emu_guest::a64::features;
+use crate::layout::{EXCLUSIVE_SIZE, FPCR, FPSR, SCRATCH_MEMORY, Slot, TPIDR, X0, slot};
+use crossdock_emu_guest::a64::{FPSR_MASK, constant_register, features};
 use crossdock_emu_x64::{Alu, Mem, Reg, Shift, Size, Xmm};
 
 impl Translator<'_> {
@@ -42,9 +42,15 @@ impl Translator<'_> {
                 self.put(destination(word, 0), Reg::RAX);
                 return ONE;
             }
-            // MRS DCZID_EL0.
-            0xd53b_00e0 => {
-                self.put_constant(destination(word, 0), features::DCZID_EL0);
+            // MSR FPSR: the host's flags begin anew.
+            0xd51b_4420 => {
+                self.clobber();
+                self.copy(Size::Q, Reg::RAX, source(word, 0));
+                self.a.alu_imm(Alu::And, Size::D, Reg::RAX, FPSR_MASK as i32);
+                self.a.mov_to(Size::D, FPSR, Reg::RAX);
+                self.a.stmxcsr(slot(Slot::Mxcsr));
+                self.a.alu_imm(Alu::And, Size::D, slot(Slot::Mxcsr), !0x3f);
+                self.a.ldmxcsr(slot(Slot::Mxcsr));
                 return ONE;
             }
             // DC ZVA.
@@ -60,13 +66,22 @@ impl Translator<'_> {
                 }
                 return ONE;
             }
+            // DC CVAC, CVAU, CIVAC: the host keeps coherent what they clean. They fault like a load.
+            0xd50b_7a20 | 0xd50b_7b20 | 0xd50b_7e20 => {
+                self.copy(Size::Q, Reg::RAX, source(word, 0));
+                self.mark();
+                self.a.movzx8(Reg::RAX, Mem::at(Reg::RAX, 0));
+                return ONE;
+            }
             _ => {}
         }
-        // Hints: NOP, PAC, BTI; YIELD.
+        if let Some(value) = constant_register(word) {
+            self.put_constant(destination(word, 0), value);
+            return ONE;
+        }
+        // Hints: NOP, PAC, BTI, YIELD. The latter is nothing on Arm's cores either, where programs count how often they wait;
+        // PAUSE is 60 cycles.
         if word & 0xffff_f01f == 0xd503_201f {
-            if bits(word, 11, 5) == 1 {
-                self.a.pause();
-            }
             return ONE;
         }
         match word & 0xffff_f0ff {
@@ -78,7 +93,8 @@ impl Translator<'_> {
             // DSB and DMB; of loads alone, and of stores alone, the host needs none.
             0xd503_30bf | 0xd503_309f => {
                 if bits(word, 9, 8) & 3 != 1 && bits(word, 9, 8) & 3 != 2 {
-                    self.a.mfence();
+                    // Cheaper than MFENCE, and orders what ordinary memory sees as well.
+                    self.a.xchg(3, SCRATCH_MEMORY, Reg::RAX);
                 }
                 ONE
             }

@@ -8,7 +8,7 @@ use super::{Buffers, Cold, Stub, Translator, Zeros, bits};
 use crate::cache::{Cache, STANDARD};
 use crate::layout::Assignment;
 use alloc::vec::Vec;
-use crossdock_emu_guest::a64::Host;
+use crossdock_emu_guest::a64::{CodeLines, Host};
 use crossdock_emu_guest::addresses::PAGE;
 use crossdock_emu_x64::Label;
 
@@ -166,7 +166,12 @@ impl Block {
     /// The blocks that it leads to by direct branches or by the return of a call.
     fn successors(&self) -> [Option<u64>; 2] {
         match self.end {
-            End::Next | End::Call(_) | End::CallRegister => [Some(self.next()), None],
+            End::Next
+            | End::Synchronize
+            | End::Invalidate
+            | End::SetMode
+            | End::Call(_)
+            | End::CallRegister => [Some(self.next()), None],
             End::Jump(target) => [Some(target), None],
             End::Branch(target) => [Some(self.next()), Some(target)],
             End::JumpRegister | End::Return | End::Syscall | End::Look => [None, None],
@@ -200,7 +205,14 @@ pub(super) struct Guest {
 
 impl Guest {
     /// Finds the blocks from `start` on; `wanted` says which of the others belong to the unit.
-    fn find(&mut self, start: u64, host: &Host, alone: bool, mut wanted: impl FnMut(u64) -> bool) {
+    fn find(
+        &mut self,
+        start: u64,
+        host: &Host,
+        lines: &CodeLines,
+        alone: bool,
+        mut wanted: impl FnMut(u64) -> bool,
+    ) {
         self.words.clear();
         self.blocks.clear();
         self.back.clear();
@@ -215,7 +227,7 @@ impl Guest {
             if known || self.words.len() >= UNIT_LENGTH_MAX || pc != start && !wanted(pc) {
                 continue;
             }
-            if let Some(block) = self.read(pc, host) {
+            if let Some(block) = self.read(pc, host, lines) {
                 waiting.extend(block.successors().into_iter().rev().flatten());
                 self.blocks.push(block);
                 self.fill_slot(slot, self.blocks.len());
@@ -258,12 +270,12 @@ impl Guest {
     }
 
     /// The block at `pc`; `None` where its first word cannot be read.
-    fn read(&mut self, pc: u64, host: &Host) -> Option<Block> {
+    fn read(&mut self, pc: u64, host: &Host, lines: &CodeLines) -> Option<Block> {
         let first = self.words.len();
         let mut at = pc;
         let mut end = End::Next;
         let mut flag_uses = FlagUses::default();
-        let mut reader = Reader { host, line: [0; 4], at: UNREAD };
+        let mut reader = Reader { host, lines, line: [0; 4], at: UNREAD };
         while let Some(word) = reader.word(at) {
             let class = Class::of(word);
             self.words.push(word);
@@ -330,9 +342,13 @@ impl Guest {
             let block = &self.blocks[i];
             let (last, end) = (block.last(), block.end);
             let next = match end {
-                End::Next | End::Branch(_) | End::Call(_) | End::CallRegister => {
-                    self.find_index(block.next())
-                }
+                End::Next
+                | End::Synchronize
+                | End::Invalidate
+                | End::SetMode
+                | End::Branch(_)
+                | End::Call(_)
+                | End::CallRegister => self.find_index(block.next()),
                 _ => None,
             };
             let target = match end {
@@ -369,7 +385,7 @@ impl Guest {
         let number = |index: Option<Index>| index.map_or(0, Index::get);
         let (next, target) = (number(block.next), number(block.target));
         match block.end {
-            End::Next => [next; 2],
+            End::Next | End::Synchronize | End::Invalidate | End::SetMode => [next; 2],
             End::Jump(_) => [target; 2],
             End::Branch(_) => [next, target],
             _ => [0; 2],
@@ -406,6 +422,7 @@ impl Guest {
 /// Reads words one after another, by aligned 16 bytes: these lie in one page.
 struct Reader<'h> {
     host: &'h Host,
+    lines: &'h CodeLines,
     line: [u32; 4],
     /// The address of `line`, or [`UNREAD`].
     at: u64,
@@ -417,9 +434,10 @@ impl Reader<'_> {
     fn word(&mut self, at: u64) -> Option<u32> {
         let line = at & !15;
         if self.at != line {
-            let Ok(read) = self.host.memory.load128(line) else { return self.host.memory.fetch(at).ok() };
-            self.line = core::array::from_fn(|i| (read >> (32 * i)) as u32);
-            self.at = line;
+            let Some(read) = self.lines.read(&self.host.memory, line) else {
+                return self.host.memory.fetch(at).ok();
+            };
+            (self.line, self.at) = (read, line);
         }
         Some(self.line[(at >> 2) as usize % 4])
     }
@@ -441,13 +459,13 @@ pub fn translate(
     mode: u64,
     wanted: impl FnMut(u64) -> bool,
 ) -> bool {
-    buffers.guest.find(start, host, false, wanted);
+    buffers.guest.find(start, host, cache.lines, false, wanted);
     translate_guest(cache, buffers, start, mode)
 }
 
 /// Translates the block at `start` without those that it leads to: it leaves at its end, also where that leads to itself.
 pub fn translate_alone(cache: &Cache, buffers: &mut Buffers, host: &Host, start: u64, mode: u64) -> bool {
-    buffers.guest.find(start, host, true, |_| false);
+    buffers.guest.find(start, host, cache.lines, true, |_| false);
     translate_guest(cache, buffers, start, mode)
 }
 
@@ -634,6 +652,18 @@ impl<'t> Translator<'t> {
         let (next, next_index, target_index) = (block.next(), block.next_index(), block.target_index());
         match block.end {
             End::Next => self.go(guest, next_index, next),
+            End::Synchronize => {
+                self.synchronize();
+                self.go(guest, next_index, next)
+            }
+            End::Invalidate => {
+                self.invalidate(self.words[0]);
+                self.go(guest, next_index, next)
+            }
+            End::SetMode => {
+                self.set_mode(self.words[0]);
+                self.go(guest, next_index, next)
+            }
             End::Jump(target) => self.go(guest, target_index, target),
             End::Branch(target) => self.branch(guest, block, target, waiting),
             End::Call(target) => {

@@ -5,8 +5,11 @@
 #[allow(dead_code)]
 #[path = "../../../emu-guest/tests/it/cases.rs"]
 mod cases;
+mod changed;
 mod differ;
 mod host;
+mod indirect;
 mod loops;
+mod signals;
 mod status;
 mod threads;

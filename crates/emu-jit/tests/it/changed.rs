@@ -1,0 +1,86 @@
+//! Programs that write code and invalidate the instruction cache.
+
+use crate::cases::Mapping;
+use crate::host::{LOG, engine};
+use crossdock_emu_guest::a64::{Exit, Host, State};
+use crossdock_emu_guest::memory::Memory;
+use std::sync::atomic::AtomicU32;
+
+/// `loop: str w1, [x0]; dc cvau, x0; dsb ish; ic ivau, x0; dsb ish; isb; blr x0; add w1, w1, #0x400; subs x2, x2, #1;
+/// b.ne loop; brk #0`.
+const REWRITE: [u32; 11] = [
+    0xb900_0001,
+    0xd50b_7b20,
+    0xd503_3b9f,
+    0xd50b_7520,
+    0xd503_3b9f,
+    0xd503_3fdf,
+    0xd63f_0000,
+    0x1110_0021,
+    0xf100_0442,
+    0x54ff_fee1,
+    0xd420_0000,
+];
+/// `loop: dc cvau, x0; ic ivau, x0; add x0, x0, #64; subs x2, x2, #1; b.ne loop; dsb ish; isb; brk #0`.
+const CLEAR: [u32; 8] =
+    [0xd50b_7b20, 0xd50b_7520, 0x9101_0000, 0xf100_0442, 0x54ff_ff81, 0xd503_3b9f, 0xd503_3fdf, 0xd420_0000];
+/// `add x3, x3, #1`, whose immediate is in bits 21 to 10.
+const ADD: u32 = 0x9100_0463;
+const RET: u32 = 0xd65f_03c0;
+const SIZE: usize = 1 << 20;
+
+/// Runs the program at the start of a mapping with X0 `code` bytes behind, until its BRK. Returns X3, and how often it left
+/// to have code dropped.
+fn run(mapping: &Mapping, hot: u32, code: usize, x2: u64) -> (u64, usize) {
+    // SAFETY: the window holds the mapping alone.
+    let memory = unsafe { Memory::new(mapping.0, mapping.0 + SIZE as u64) };
+    let host = Host { memory, counter: || 0, executable: Host::anywhere };
+    let mut engine = engine();
+    engine.translate_after(hot);
+    let mut state = State::default();
+    (state.pc, state.gpr[0], state.gpr[1], state.gpr[2]) =
+        (mapping.0, mapping.0 + code as u64, ADD.into(), x2);
+    let mut left = 0;
+    loop {
+        match engine.run(&mut state, &host, &AtomicU32::new(0)) {
+            Exit::CodeModified { address } => LOG.invalidate(address..address + 64),
+            exit => {
+                assert_eq!(exit, Exit::Breakpoint(0));
+                return (state.gpr[3], left);
+            }
+        }
+        left += 1;
+    }
+}
+
+fn mapping(base: u64, program: &[u32]) -> Mapping {
+    let bytes: Vec<u8> = program.iter().flat_map(|word| word.to_le_bytes()).collect();
+    let mapping = Mapping::new(base, &bytes, SIZE);
+    LOG.invalidate(base..base + SIZE as u64);
+    mapping
+}
+
+#[test]
+fn code_that_is_written_again_and_again_is_run_as_it_is() {
+    let mapping = mapping(0x49_0000_0000, &REWRITE);
+    for (hot, code) in [(0, 0x1000), (8, 0x2000), (2, 0x40), (2, 0x3ffc)] {
+        // SAFETY: the word is in the mapping.
+        unsafe { *((mapping.0 as usize + code + 4) as *mut u32) = RET };
+        let times = 500;
+        let (sum, left) = run(&mapping, hot, code, times);
+        assert_eq!(sum, times * (times + 1) / 2, "translated after {hot}, code at {code:#x}");
+        // But for the first time, there is code to drop.
+        assert!(left as u64 >= times - 1, "{left}");
+    }
+}
+
+#[test]
+fn lines_without_code_are_invalidated_without_leaving() {
+    let mapping = mapping(0x4a_0500_0000, &CLEAR);
+    let lines = (SIZE - 0x1000) as u64 / 64;
+    let (_, left) = run(&mapping, 0, 0x1000, lines);
+    assert_eq!(left, 0);
+    // With the line of the program itself.
+    let (_, left) = run(&mapping, 0, 0, lines);
+    assert_eq!(left, 1);
+}
