@@ -142,7 +142,7 @@ fn an_upload_that_does_not_fit_leaves_room_for_others() {
                 "rm -f $D/../address; \"$EXE\" registry serve --addr 127.0.0.1:0 --addr-file $D/../address --dir $D/registry >/dev/null 2>&1 &\n\
                  until A=$(cat $D/../address 2>/dev/null) && test -n \"$A\"; do sleep 0.05; done\n\
                  L=$(curl -si -X POST $A/v2/a/blobs/uploads/ | tr -d '\\r' | sed -n 's/^location: //p')\n\
-                 curl -s -H expect: -H '{encoding}' -X PATCH --data-binary @$D/../raw $A$L; echo\n\
+                 curl -s -H expect: -H '{encoding}' -X PATCH --data-binary @$D/../context/raw $A$L; echo\n\
                  curl -s -o /dev/null -w '%{{http_code}}\\n' $A$L\n\
                  S=$(printf hello | sha256sum | cut -d' ' -f1)\n\
                  curl -s -o /dev/null -w '%{{http_code}}\\n' --data-binary hello \"$A/v2/a/blobs/uploads/?digest=sha256:$S\"; kill $!"

@@ -219,7 +219,8 @@ async fn secured(wire: Wire, tls: &TlsAcceptor, client: Client, handler: Arc<Han
 async fn converse(wire: impl AsyncRead + AsyncWrite + Unpin, client: Client, handler: Arc<Handler>) {
     let service = service_fn(move |request| {
         let (handler, client) = (handler.clone(), client.clone());
-        async move { handler.handle(request, client).await }
+        // In a box, which is gone when the body of the answer is all that is left: clients may take their time for that.
+        Box::pin(async move { handler.handle(request, client).await })
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())

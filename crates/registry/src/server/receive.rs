@@ -9,7 +9,7 @@ use std::time::Duration;
 use crossdock_oci::digest::Hasher;
 use crossdock_oci::store::WriteBehind;
 use http_body_util::BodyExt;
-use hyper::body::{Body, Bytes, Incoming};
+use hyper::body::{Body, Incoming};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -51,20 +51,18 @@ impl Sink {
         Sink { file, hasher, behind: WriteBehind::default(), sync, written: 0 }
     }
 
-    fn write(mut self, pieces: &[Bytes]) -> (Sink, io::Result<()>) {
-        for piece in pieces {
-            if let Err(e) = self.file.write_all(piece) {
-                self.hasher = None;
-                return (self, Err(e));
-            }
-            if self.sync {
-                self.behind.wrote(&self.file, piece.len());
-            }
-            if let Some(hasher) = &mut self.hasher {
-                hasher.update(piece);
-            }
-            self.written += piece.len() as u64;
+    fn write(mut self, piece: &[u8]) -> (Sink, io::Result<()>) {
+        if let Err(e) = self.file.write_all(piece) {
+            self.hasher = None;
+            return (self, Err(e));
         }
+        if self.sync {
+            self.behind.wrote(&self.file, piece.len());
+        }
+        if let Some(hasher) = &mut self.hasher {
+            hasher.update(piece);
+        }
+        self.written += piece.len() as u64;
         (self, Ok(()))
     }
 }
@@ -106,12 +104,12 @@ pub(super) async fn receive(
     let mut left = limit.unwrap_or(u64::MAX);
     let mut pace = Pace::new(stall);
     let mut ended = None;
-    let mut gathered: Vec<Bytes> = Vec::new();
-    let mut size = 0;
+    // A copy, since the pieces that HTTP gives are parts of its read buffer, and each would keep all of that in memory.
+    let mut gathered: Vec<u8> = Vec::new();
     let mut sink = Some(sink);
     let mut writing: Option<JoinHandle<(Sink, io::Result<()>)>> = None;
     loop {
-        if size > 0
+        if !gathered.is_empty()
             && let Some(sink) = sink.take()
         {
             // Nothing more is taken meanwhile: what the client has sent by then waits in the kernel.
@@ -119,16 +117,15 @@ pub(super) async fn receive(
             let Ok(place) = disk.clone().acquire_owned().await else {
                 return (Err(io::Error::other("the server stops")), None, sink.written);
             };
-            let pieces = std::mem::take(&mut gathered);
-            size = 0;
+            let piece = std::mem::take(&mut gathered);
             writing = Some(tokio::task::spawn_blocking(move || {
                 let _place = place;
-                sink.write(&pieces)
+                sink.write(&piece)
             }));
             // Nor is the wait the client's fault.
             pace.since += asked.elapsed();
         }
-        let takes = ended.is_none() && size < AHEAD;
+        let takes = ended.is_none() && gathered.len() < AHEAD;
         tokio::select! {
             done = async { writing.as_mut().expect("checked").await }, if writing.is_some() => {
                 writing = None;
@@ -147,8 +144,7 @@ pub(super) async fn receive(
                     bytes.truncate(usize::try_from(left).unwrap_or(usize::MAX));
                     left -= bytes.len() as u64;
                     pace.came(bytes.len());
-                    size += bytes.len();
-                    gathered.push(bytes);
+                    gathered.extend_from_slice(&bytes);
                     if left == 0 {
                         ended = Some(Received::Cut);
                     }
