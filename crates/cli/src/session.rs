@@ -15,6 +15,7 @@ use crossdock_sandbox::emulator::{self, Choice};
 use crossdock_sandbox::userns::{self, EnterOptions};
 
 use crate::args::Global;
+use crate::progress::say;
 
 /// What must be set up before a command runs.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -81,15 +82,25 @@ impl Session {
     /// Tells what the command has put right in the store.
     pub fn tell_warnings(&self) {
         let stores = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
-        stores.iter().flat_map(Warnings::take).for_each(|warning| eprintln!("warning: {warning}"));
+        stores.iter().flat_map(Warnings::take).for_each(|warning| say(&format!("warning: {warning}")));
+    }
+
+    /// Whether only one user id exists in the namespace.
+    pub fn single_id(&self) -> bool {
+        self.single_id
+    }
+
+    /// Why there is only one, and what to do.
+    pub fn single_id_note(&self) -> Option<&str> {
+        self.note.as_deref()
     }
 
     /// Tells once why files cannot have other owners, where that is so.
     pub fn warn_of_single_id(&self) {
         if let Some(note) = &self.note {
-            eprintln!(
+            say(&format!(
                 "warning: only one user id is available, so all files in images belong to root: {note}"
-            );
+            ));
         }
     }
 
@@ -171,10 +182,10 @@ pub fn print_error(error: &anyhow::Error) {
         return;
     }
     if let Some(build) = error.downcast_ref::<BuildError>() {
-        eprintln!("error: failed to build: {build}");
+        say(&format!("error: failed to build: {build}"));
         return;
     }
-    eprintln!("error: {}", chain(error));
+    say(&format!("error: {}", chain(error)));
 }
 
 /// An error with its causes in one line; what a message already says of its cause is not said twice.

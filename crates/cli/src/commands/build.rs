@@ -30,7 +30,7 @@ use super::source::Source;
 use super::{ExitWith, print};
 use crate::args::{BuildArgs, ProgressMode};
 use crate::input::{Kinds, read_if_there, read_whole};
-use crate::progress::Display;
+use crate::progress::{Display, say};
 use crate::session::{self, Session};
 
 pub fn build(session: &Session, args: BuildArgs) -> Result<u8> {
@@ -113,13 +113,13 @@ fn tell(error: &anyhow::Error, display: &Display, input: &Input, args: &BuildArg
     let Some(lines) = error.downcast_ref::<BuildError>().and_then(|error| error.lines) else { return };
     if args.quiet {
         if lines.start > 0 {
-            eprintln!("{}:{}", input.name, lines.start);
+            say(&format!("{}:{}", input.name, lines.start));
         }
     } else {
         let text = String::from_utf8_lossy(&input.dockerfile);
         let excerpt = crossdock_dockerfile::error::excerpt(&input.name, &text, lines, 3);
         if !excerpt.is_empty() {
-            eprintln!("{excerpt}");
+            say(&excerpt);
         }
     }
 }
@@ -147,7 +147,7 @@ fn report(args: &BuildArgs, built: &Built, target: &Descriptor, tags: &[Referenc
         return Ok(());
     }
     for image in &built.images {
-        eprintln!("built {} {}", image.platform, image.manifest.digest);
+        say(&format!("built {} {}", image.platform, image.manifest.digest));
     }
     match tags {
         [] => print(target.digest.as_str()),

@@ -3,6 +3,7 @@
 mod archive;
 mod binfmt;
 mod build;
+mod buildx;
 mod cache;
 mod check;
 mod doctor;
@@ -16,6 +17,8 @@ mod source;
 mod system;
 
 use anyhow::Result;
+
+pub use run::NOT_STARTED;
 
 use crate::args::Command;
 use crate::session::Session;
@@ -54,6 +57,7 @@ pub fn run(session: &Session, command: Command) -> Result<u8> {
         Command::Logout(args) => registry::logout(session, args),
         Command::Registry(command) => registry::registry(session, command),
         Command::System(command) => system::system(session, command),
+        Command::Buildx(command) => buildx::buildx(command),
         Command::File(args) => elf::file(session, args),
         Command::Ldd(args) => elf::ldd(session, args),
         Command::Binfmt(command) => binfmt::binfmt(command),
