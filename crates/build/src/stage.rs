@@ -179,9 +179,9 @@ impl<'scope, 'env, 'a> StageRun<'scope, 'env, 'a> {
         let result = resolved
             .map_err(|reason| ErrorKind::BaseImage { name: reference.familiar(), reason }.at(lines))
             .and_then(|manifest| self.load_base(&manifest, name, lines));
-        match result {
+        match &result {
             Ok(()) => engine.finish(step, started, false),
-            Err(_) => engine.env.events.event(Event::Failed { step }),
+            Err(error) => engine.give_up(step, &error.kind),
         }
         result
     }
@@ -428,7 +428,7 @@ impl<'scope, 'env, 'a> StageRun<'scope, 'env, 'a> {
                 self.state.push(key, &result, created_by).map_err(|e| e.at(lines))
             }
             Err(error) => {
-                engine.env.events.event(Event::Failed { step });
+                engine.give_up(step, &error);
                 Err(error.at(lines))
             }
         }

@@ -222,6 +222,18 @@ impl Inner {
                     _ => {}
                 }
             }
+            Event::Cancelled { step } => {
+                let Some(state) = self.steps.remove(&step) else { return };
+                if let Some(bar) = &state.bar {
+                    bar.finish_and_clear();
+                }
+                match &self.mode {
+                    Mode::Plain => self.print(&format!("#{step} CANCELED")),
+                    // Those that never ran have nothing to tell.
+                    Mode::Tty(_) if state.executing => self.print(&format!(" => CANCELED {}", state.name)),
+                    _ => {}
+                }
+            }
             Event::Failed { step } => {
                 let Some(state) = self.steps.remove(&step) else { return };
                 if let Some(bar) = &state.bar {
@@ -229,7 +241,6 @@ impl Inner {
                 }
                 match &self.mode {
                     Mode::Plain => self.print(&format!("#{step} ERROR")),
-                    // Cancelled steps that never ran have nothing to tell.
                     Mode::Tty(_) if state.executing => {
                         self.print(&format!(" => ERROR {}", state.name));
                         for line in &state.last {
@@ -262,6 +273,9 @@ impl Inner {
             }
             Event::Done { step, cached, duration } => {
                 serde_json::json!({"time": time, "event": "done", "step": step, "cached": cached, "seconds": duration.as_secs_f64()})
+            }
+            Event::Cancelled { step } => {
+                serde_json::json!({"time": time, "event": "cancelled", "step": step})
             }
             Event::Failed { step } => serde_json::json!({"time": time, "event": "failed", "step": step}),
             Event::Warning { message, lines } => {

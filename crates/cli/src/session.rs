@@ -10,6 +10,7 @@ use crossdock_oci::layer::UnpackLimit;
 use crossdock_oci::store::{Owners, Warnings};
 use crossdock_oci::{Reference, Store};
 use crossdock_platform::Platform;
+use crossdock_registry::credentials::container_proxies;
 use crossdock_registry::{Client, ClientOptions, Environment, Progress};
 use crossdock_sandbox::emulator::{self, Choice};
 use crossdock_sandbox::userns::{self, EnterOptions};
@@ -102,6 +103,16 @@ impl Session {
                 "warning: only one user id is available, so all files in images belong to root: {note}"
             ));
         }
+    }
+
+    /// Variables with the proxies of docker's `config.json`, for commands in builds and containers. A file that
+    /// cannot be read is told and has none.
+    pub fn container_proxies(&self) -> Vec<(String, String)> {
+        let environment = Environment::from_vars(|name| std::env::var_os(name));
+        container_proxies(&environment).unwrap_or_else(|error| {
+            say(&format!("warning: no proxies for containers are known: {error}"));
+            Vec::new()
+        })
     }
 
     /// A client of registries that reports to `progress`.

@@ -100,15 +100,19 @@ pub(crate) fn free_range(text: &str) -> Option<(u32, u32)> {
     let mut given: Vec<(u64, u64)> = text
         .lines()
         .filter_map(|line| {
-            let mut numbers = line.trim().split(':').skip(1).map(|n| u64::from(n.parse::<u32>().unwrap_or(0)));
+            let mut numbers =
+                line.trim().split(':').skip(1).map(|n| u64::from(n.parse::<u32>().unwrap_or(0)));
             let (first, count) = (numbers.next()?, numbers.next()?);
             (count > 0).then_some((first, first + count))
         })
         .collect();
     given.sort_unstable();
-    let free = given.into_iter().fold(FIRST, |free, (first, end)| {
-        if first < free + COUNT { free.max(end) } else { free }
-    });
+    let free = given.into_iter().fold(
+        FIRST,
+        |free, (first, end)| {
+            if first < free + COUNT { free.max(end) } else { free }
+        },
+    );
     Some((u32::try_from(free).ok()?, u32::try_from(free + COUNT - 1).ok()?))
 }
 

@@ -144,10 +144,7 @@ pub(crate) fn subordinate(uid: u32, gid: u32) -> Result<IdMapping, String> {
         };
         let options: Vec<String> =
             lacking.iter().map(|(kind, _)| format!("--add-sub{kind} {first}-{last}")).collect();
-        return Err(format!(
-            "{paths} {have} no range for {who}: sudo usermod {} {who}",
-            options.join(" ")
-        ));
+        return Err(format!("{paths} {have} no range for {who}: sudo usermod {} {who}", options.join(" ")));
     }
     Ok(IdMapping { uids: idmap::stack(uid, &uids), gids: idmap::stack(gid, &gids) })
 }

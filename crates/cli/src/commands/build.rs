@@ -55,7 +55,7 @@ pub fn build(session: &Session, args: BuildArgs) -> Result<u8> {
     let remote = Remote { store: &store, source: &source, keep_git: keeps_git(&args) };
     let input = input(&remote, &args)?;
     let (contexts, _directories) = contexts(&remote, &args.build_contexts)?;
-    let request = request(&args, &input, contexts, &display)?;
+    let request = request(session, &args, &input, contexts, &display)?;
     let told = match method {
         Method::Build => check::before_build(&store, &request, &input.name, &display).map(|()| None),
         other => check::call(&store, &request, &input.name, other, is_json).map(Some),
@@ -385,13 +385,15 @@ fn is_archive(head: &[u8]) -> bool {
 }
 
 fn request(
+    session: &Session,
     args: &BuildArgs,
     input: &Input,
     contexts: BTreeMap<String, NamedContext>,
     display: &Display,
 ) -> Result<BuildRequest> {
     let platforms = session::platforms(&args.platform)?;
-    let mut build_args = BTreeMap::new();
+    // What is given comes before docker's configuration.
+    let mut build_args = BTreeMap::from_iter(session.container_proxies());
     for text in &args.build_args {
         match text.split_once('=') {
             Some((name, value)) => drop(build_args.insert(name.to_string(), value.to_string())),

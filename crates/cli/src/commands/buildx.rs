@@ -36,7 +36,8 @@ fn platforms() -> Vec<String> {
     let mut all = vec![Platform::host()];
     for specifier in ["amd64", "arm64", "arm/v7", "386", "riscv64", "ppc64le", "s390x"] {
         let platform: Platform = format!("linux/{specifier}").parse().expect("a platform");
-        let runs = emulator::is_native(&platform) || emulator::find(&platform.architecture, &Choice::Auto).is_ok();
+        let runs =
+            emulator::is_native(&platform) || emulator::find(&platform.architecture, &Choice::Auto).is_ok();
         if runs && !all.contains(&platform) {
             all.push(platform);
         }

@@ -63,7 +63,7 @@ fn run_image(session: &Session, args: RunArgs) -> Result<u8> {
     let root = Root::Overlay { lower, upper: scratch.upper(), work: scratch.work(), volatile: true };
     let mut spec = Spec::new(root, command(&loaded, &args)?);
     let process = &loaded.config.config;
-    spec.env = environment(&loaded, &args)?;
+    spec.env = environment(&loaded, &args, session.container_proxies())?;
     spec.cwd = PathBuf::from(args.workdir.as_deref().unwrap_or(match process.working_dir.as_str() {
         "" => "/",
         directory => directory,
@@ -110,7 +110,9 @@ fn tell_what_is_not_done(session: &Session, args: &RunArgs, spec: &Spec) {
         ));
     }
     if let Some(name) = &args.name {
-        say(&format!("warning: --name {name} does nothing: containers have no names and end with this command"));
+        say(&format!(
+            "warning: --name {name} does nothing: containers have no names and end with this command"
+        ));
     }
     let user = spec.user.split(':').next().unwrap_or_default();
     if session.single_id() && !matches!(user, "" | "0" | "root") {
@@ -169,7 +171,7 @@ fn command(image: &LoadedImage, args: &RunArgs) -> Result<Vec<OsString>> {
     Ok(line)
 }
 
-fn environment(image: &LoadedImage, args: &RunArgs) -> Result<Vec<OsString>> {
+fn environment(image: &LoadedImage, args: &RunArgs, proxies: Vec<(String, String)>) -> Result<Vec<OsString>> {
     // A name that is set again takes its place at the end.
     let mut env: BTreeMap<usize, OsString> = BTreeMap::new();
     let mut places: HashMap<Vec<u8>, usize> = HashMap::new();
@@ -186,6 +188,7 @@ fn environment(image: &LoadedImage, args: &RunArgs) -> Result<Vec<OsString>> {
         set(OsString::from("TERM=xterm"));
     }
     image.config.config.env.iter().for_each(|entry| set(OsString::from(entry)));
+    proxies.into_iter().for_each(|(name, value)| set(OsString::from(format!("{name}={value}"))));
     let mut given = |entry: &std::ffi::OsStr| {
         if entry.as_bytes().contains(&b'=') {
             set(entry.to_owned());
@@ -208,9 +211,8 @@ fn environment(image: &LoadedImage, args: &RunArgs) -> Result<Vec<OsString>> {
             }
             let name = line.split('=').next().unwrap_or_default();
             // The value may be a secret, so it is not shown.
-            let wrong = |what: &str| {
-                anyhow::anyhow!("--env-file {}, line {}: {what}", file.display(), number + 1)
-            };
+            let wrong =
+                |what: &str| anyhow::anyhow!("--env-file {}, line {}: {what}", file.display(), number + 1);
             if name.is_empty() {
                 return Err(wrong("no name stands before \"=\""));
             }
@@ -259,18 +261,16 @@ fn tmpfs(text: &str, single_id: bool) -> Result<Mount> {
             // These two always hold, and times and propagation make no difference in a container of its own.
             ("nosuid" | "nodev" | "noatime" | "relatime" | "nodiratime" | "private" | "rprivate", "") => {}
             _ => {
-                return Err(wrong("not one of size=, mode=, uid=, gid=, ro, rw, exec, noexec, nosuid, nodev"));
+                return Err(wrong(
+                    "not one of size=, mode=, uid=, gid=, ro, rw, exec, noexec, nosuid, nodev",
+                ));
             }
         }
     }
     if single_id {
         owner = (0, 0);
     }
-    Ok(Mount {
-        kind: MountKind::Tmpfs { size, mode, owner, executable },
-        target: target.into(),
-        read_only,
-    })
+    Ok(Mount { kind: MountKind::Tmpfs { size, mode, owner, executable }, target: target.into(), read_only })
 }
 
 fn mounts(args: &RunArgs, single_id: bool) -> Result<Vec<Mount>> {

@@ -3,6 +3,7 @@
 mod add;
 mod cache;
 mod check;
+mod command_line;
 mod containment;
 mod copy;
 mod dependencies;
