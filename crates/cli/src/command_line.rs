@@ -4,7 +4,7 @@
 use std::ffi::OsString;
 
 use clap::builder::ValueParser;
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgAction, CommandFactory, FromArgMatches};
 
 use crate::args::{Args, switch};
@@ -22,7 +22,7 @@ const REFUSED: u8 = 2;
 pub fn parse(words: Vec<OsString>) -> Result<Args, (clap::Error, u8)> {
     let words = with_aliases(words);
     let command = with_values(Args::command());
-    let error = match command.try_get_matches_from(&words).and_then(|m| Args::from_arg_matches(&m)) {
+    let mut error = match command.try_get_matches_from(&words).and_then(|m| Args::from_arg_matches(&m)) {
         Ok(args) => return Ok(args),
         Err(error) => error,
     };
@@ -33,6 +33,10 @@ pub fn parse(words: Vec<OsString>) -> Result<Args, (clap::Error, u8)> {
             _ => Err((error, 0)),
         },
         ErrorKind::DisplayVersion => Err((error, 0)),
+        ErrorKind::InvalidSubcommand => {
+            suggest(&mut error, &words);
+            Err((error, REFUSED))
+        }
         _ if words.get(command_at(&words)).is_some_and(|word| word == "run") => Err((error, RUN_REFUSED)),
         _ => Err((error, REFUSED)),
     }
@@ -52,6 +56,24 @@ fn with_values(command: clap::Command) -> clap::Command {
         _ => arg,
     };
     command.mut_args(with_value).mut_subcommands(with_values)
+}
+
+/// Suggests the command that was probably meant. The parser's own measure does not know letters that stand in
+/// each other's place.
+fn suggest(error: &mut clap::Error, words: &[OsString]) {
+    let Some(ContextValue::String(wrong)) = error.get(ContextKind::InvalidSubcommand) else { return };
+    let mut command = Args::command();
+    for word in words.iter().skip(command_at(words)).map_while(|word| word.to_str()) {
+        match command.find_subcommand(word) {
+            Some(inner) => command = inner.clone(),
+            None => break,
+        }
+    }
+    let names: Vec<&str> = command.get_subcommands().filter(|c| !c.is_hide_set()).map(|c| c.get_name()).collect();
+    if let Some(meant) = crossdock_dockerfile::error::suggestion(wrong, &names) {
+        let meant = vec![meant.to_string()];
+        error.insert(ContextKind::SuggestedSubcommand, ContextValue::Strings(meant));
+    }
 }
 
 /// The place of the command's word: options for all commands may stand before it.
@@ -170,6 +192,16 @@ mod tests {
             assert_eq!(given(&line), (value.map(str::to_string), "c".to_string()), "{line}");
         }
         assert!(parse("crossdock build --provenance .").is_err());
+    }
+
+    #[test]
+    fn letters_in_each_others_place_are_recognised() {
+        for (line, meant) in
+            [("crossdock rnu a", "'run'"), ("crossdock biuld .", "'build'"), ("crossdock manifest craete", "'create'")]
+        {
+            let Err((error, REFUSED)) = parse(line) else { panic!("{line}") };
+            assert!(error.to_string().contains(meant), "{line}: {error}");
+        }
     }
 
     #[test]
