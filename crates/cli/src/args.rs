@@ -649,7 +649,36 @@ pub struct ServeArgs {
 pub enum SystemCommand {
     /// Show the space that the store uses
     Df,
-    /// Remove what nothing needs
+    /// Remove images: those without a name, or all
+    #[command(name = "prune-images", hide = true)]
+    PruneImages {
+        /// All images, not only those without a name
+        #[arg(short, long)]
+        all: bool,
+        /// Do not ask
+        #[arg(short, long)]
+        force: bool,
+        /// Only images of which this is true: until=AGE, label=NAME[=VALUE], label!=NAME[=VALUE]
+        #[arg(long = "filter", value_name = "NAME=VALUE")]
+        filters: Vec<String>,
+    },
+    /// Remove the build cache and cache mounts
+    #[command(name = "prune-cache", hide = true)]
+    PruneCache {
+        /// Accepted for docker: the whole cache is removed anyhow
+        #[arg(short, long)]
+        all: bool,
+        /// Do not ask
+        #[arg(short, long)]
+        force: bool,
+        /// Only what was not used for this time: until=24h
+        #[arg(long = "filter", value_name = "NAME=VALUE")]
+        filters: Vec<String>,
+        /// Build cache to keep, in bytes; the least recently used goes first
+        #[arg(long, visible_aliases = ["max-used-space", "reserved-space"], value_name = "BYTES")]
+        keep_storage: Option<String>,
+    },
+    /// Remove what nothing needs, and images without a name
     Prune {
         /// Also the build cache and images without a use
         #[arg(short, long)]

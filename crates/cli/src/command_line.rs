@@ -69,7 +69,8 @@ fn suggest(error: &mut clap::Error, words: &[OsString]) {
             None => break,
         }
     }
-    let names: Vec<&str> = command.get_subcommands().filter(|c| !c.is_hide_set()).map(|c| c.get_name()).collect();
+    let names: Vec<&str> =
+        command.get_subcommands().filter(|c| !c.is_hide_set()).map(|c| c.get_name()).collect();
     if let Some(meant) = crossdock_dockerfile::error::suggestion(wrong, &names) {
         let meant = vec![meant.to_string()];
         error.insert(ContextKind::SuggestedSubcommand, ContextValue::Strings(meant));
@@ -100,7 +101,8 @@ fn with_aliases(mut args: Vec<OsString>) -> Vec<OsString> {
         ("image", "load") => &["load"],
         ("image", "pull") => &["pull"],
         ("image", "push") => &["push"],
-        ("image" | "builder" | "buildx", "prune") => &["system", "prune"],
+        ("image", "prune") => &["system", "prune-images"],
+        ("builder" | "buildx", "prune") => &["system", "prune-cache"],
         ("buildx" | "builder", "du") => &["system", "df"],
         ("buildx", "version") => &["version"],
         ("container", "run") => &["run"],
@@ -196,9 +198,11 @@ mod tests {
 
     #[test]
     fn letters_in_each_others_place_are_recognised() {
-        for (line, meant) in
-            [("crossdock rnu a", "'run'"), ("crossdock biuld .", "'build'"), ("crossdock manifest craete", "'create'")]
-        {
+        for (line, meant) in [
+            ("crossdock rnu a", "'run'"),
+            ("crossdock biuld .", "'build'"),
+            ("crossdock manifest craete", "'create'"),
+        ] {
             let Err((error, REFUSED)) = parse(line) else { panic!("{line}") };
             assert!(error.to_string().contains(meant), "{line}: {error}");
         }

@@ -208,7 +208,8 @@ impl Platform {
         match all[0].architecture.as_str() {
             "amd64" => all.push(Platform { architecture: "386".into(), variant: None, ..all[0].clone() }),
             "arm64" => {
-                let arm = Platform { architecture: "arm".into(), variant: Some("v8".into()), ..all[0].clone() };
+                let arm =
+                    Platform { architecture: "arm".into(), variant: Some("v8".into()), ..all[0].clone() };
                 all.extend(arm.only());
             }
             _ => {}
@@ -254,7 +255,8 @@ impl Platform {
     pub fn is_native(&self) -> bool {
         let host = Platform::host();
         let own = self.normalised();
-        host.runs().iter().any(|platform| platform.matches(&own)) || (own.os == host.os && own.architecture == host.architecture)
+        host.runs().iter().any(|platform| platform.matches(&own))
+            || (own.os == host.os && own.architecture == host.architecture)
     }
 }
 

@@ -14,7 +14,7 @@ use crossdock_dockerfile::parser;
 use crossdock_oci::archive::SaveItem;
 use crossdock_oci::layer::{Timestamps, copy_tree, export_tar, extract_tar};
 use crossdock_oci::media_type::Compression;
-use crossdock_oci::store::{LayerOptions, Owners, TemporaryDirectory};
+use crossdock_oci::store::{ImageEntry, LayerOptions, Owners, TemporaryDirectory};
 use crossdock_oci::{Descriptor, Index, Reference, Store, media_type};
 use crossdock_platform::Platform;
 use crossdock_registry::transfer::{PushOptions, push};
@@ -688,6 +688,14 @@ fn write_output(
         Output::Store { names } => {
             for reference in names.iter().chain(tags) {
                 name(store, built, reference)?;
+            }
+            if names.is_empty() && tags.is_empty() {
+                // Its id names it, as in "run $(build -q .)".
+                let entry = |image: &crossdock_build::BuiltImage| ImageEntry {
+                    platform: image.platform.normalised(),
+                    manifest: image.manifest.clone(),
+                };
+                store.put_untagged(target, &built.images.iter().map(entry).collect::<Vec<_>>())?;
             }
         }
         Output::Push { names } => {

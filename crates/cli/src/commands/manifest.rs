@@ -11,6 +11,7 @@ use crossdock_platform::Platform;
 use crossdock_registry::transfer::{Platforms, PullOptions, PushOptions, pull, push};
 use crossdock_registry::{Client, NoProgress};
 
+use super::source;
 use super::{print, table};
 use crate::args::{AnnotateArgs, ManifestCommand, ProgressMode};
 use crate::progress::Display;
@@ -28,28 +29,31 @@ pub fn manifest(session: &Session, command: ManifestCommand) -> Result<u8> {
     }
 }
 
-/// The document of a name: in the store if it is there, else of the registry.
-fn document(session: &Session, store: &Store, reference: &Reference) -> Result<(Vec<u8>, String)> {
-    if let Some(record) = store.image(reference)? {
-        if let Some(index) = &record.index {
-            return Ok((store.read_descriptor(index)?, index.media_type.clone()));
+/// The document of a name, digest or id, and its media type: in the store if it is there, else of the registry.
+fn document(session: &Session, store: &Store, text: &str) -> Result<(Vec<u8>, String)> {
+    let found = match source::find(store, text, None) {
+        Ok(found) => found,
+        Err(error) if !source::is_absence(&error) || source::is_id(text) => return Err(error),
+        Err(_) => {
+            let fetched = session.client(Arc::new(NoProgress))?.manifest(&session::reference(text)?)?;
+            return Ok((fetched.bytes, fetched.media_type));
         }
-        if let [only] = &record.images[..] {
-            return Ok((store.read_descriptor(&only.manifest)?, only.manifest.media_type.clone()));
+    };
+    let whole = match (&found.index, &found.images[..]) {
+        (Some(index), _) => index,
+        (None, [only]) => &only.manifest,
+        (None, several) => {
+            let entries = several.iter().map(|i| i.manifest.clone().with_platform(i.platform.clone()));
+            let index = Index::new(entries.collect());
+            return Ok((serde_json::to_vec(&index)?, media_type::OCI_INDEX.to_string()));
         }
-        let entries = record.images.iter().map(|i| i.manifest.clone().with_platform(i.platform.clone()));
-        let index = Index::new(entries.collect());
-        return Ok((serde_json::to_vec(&index)?, media_type::OCI_INDEX.to_string()));
-    }
-    let client = session.client(Arc::new(NoProgress))?;
-    let fetched = client.manifest(reference)?;
-    Ok((fetched.bytes, fetched.media_type))
+    };
+    Ok((store.read_descriptor(whole)?, whole.media_type.clone()))
 }
 
 fn inspect(session: &Session, image: &str, verbose: bool) -> Result<u8> {
     let store = session.store()?;
-    let reference = session::reference(image)?;
-    let (bytes, media_type) = document(session, &store, &reference)?;
+    let (bytes, media_type) = document(session, &store, image)?;
     if !verbose {
         let value: serde_json::Value = serde_json::from_slice(&bytes).context("read the manifest")?;
         print(&serde_json::to_string_pretty(&value)?);
@@ -69,7 +73,7 @@ fn inspect(session: &Session, image: &str, verbose: bool) -> Result<u8> {
             rows.push(vec!["-".into(), Digest::of(&bytes).to_string(), size(bytes_all), "image".into()]);
         }
     }
-    print(&format!("{} {}", reference.familiar(), Digest::of(&bytes)));
+    print(&format!("{image} {}", Digest::of(&bytes)));
     table(&rows);
     Ok(0)
 }
@@ -174,17 +178,30 @@ fn entries_of(
     let fetched = client.manifest(source)?;
     match fetched.document(source)? {
         Document::Index(index) => {
-            let with_platform = |d: &Descriptor| Some((d.platform.clone()?, d.clone(), false));
-            Ok(index.images().filter_map(with_platform).collect())
+            let mut entries = Vec::new();
+            for entry in index.images() {
+                let platform = match &entry.platform {
+                    Some(platform) => platform.clone(),
+                    None => platform_of(client, &source.with_digest(entry.digest.clone()))?,
+                };
+                entries.push((platform, entry.clone(), false));
+            }
+            Ok(entries)
         }
-        Document::Manifest(manifest) => {
-            let mut reader = client.blob(source, &manifest.config, 0)?;
-            let mut bytes = Vec::new();
-            std::io::Read::read_to_end(&mut reader, &mut bytes).context("read the configuration")?;
-            let config = crossdock_oci::ImageConfig::parse(&bytes).map_err(ParseDocumentError::Json)?;
-            Ok(vec![(config.platform(), fetched.descriptor(), false)])
-        }
+        Document::Manifest(_) => Ok(vec![(platform_of(client, source)?, fetched.descriptor(), false)]),
     }
+}
+
+/// The platform that the configuration of an image in a registry names.
+fn platform_of(client: &Client, reference: &Reference) -> Result<Platform> {
+    let Document::Manifest(manifest) = client.manifest(reference)?.document(reference)? else {
+        bail!("{} is an index in an index, and nothing says for which platform", reference.familiar());
+    };
+    let mut reader = client.blob(reference, &manifest.config, 0)?;
+    let mut bytes = Vec::new();
+    std::io::Read::read_to_end(&mut reader, &mut bytes).context("read the configuration")?;
+    let config = crossdock_oci::ImageConfig::parse(&bytes).map_err(ParseDocumentError::Json)?;
+    Ok(config.platform())
 }
 
 fn annotate(session: &Session, args: AnnotateArgs) -> Result<u8> {

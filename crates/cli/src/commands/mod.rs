@@ -10,6 +10,7 @@ mod doctor;
 mod elf;
 mod git;
 mod images;
+mod listing;
 mod manifest;
 mod registry;
 mod run;
@@ -45,7 +46,7 @@ pub fn run(session: &Session, command: Command) -> Result<u8> {
         Command::Pull(args) => images::pull(session, args),
         Command::Push(args) => images::push(session, args),
         Command::Copy(args) => images::copy(session, args),
-        Command::Images(args) => images::images(session, args),
+        Command::Images(args) => listing::images(session, args),
         Command::Tag(args) => images::tag(session, args),
         Command::Rmi(args) => images::rmi(session, args),
         Command::Inspect(args) => images::inspect(session, args),

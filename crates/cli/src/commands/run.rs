@@ -55,6 +55,9 @@ fn run_image(session: &Session, args: RunArgs) -> Result<u8> {
     let loaded = store.load_image(&manifest)?;
     // What the image says of itself, not what it was filed under: this decides about the emulator.
     let platform = loaded.config.platform();
+    if args.platform.is_none() {
+        source::warn_of_foreign(&args.image(), &platform);
+    }
     let lower: Vec<PathBuf> = store.unpack_image(&loaded, 0)?.into_iter().map(|u| u.path).collect();
     if lower.is_empty() {
         bail!("{} has no files", args.image());
@@ -137,15 +140,21 @@ fn image(session: &Session, store: &Store, args: &RunArgs) -> Result<Descriptor>
             Ok(found) => {
                 return Ok(source::choose(&found, &args.image())?.manifest.clone());
             }
-            Err(error) if args.pull == "never" || !source::is_absence(&error) => return Err(error),
+            Err(error)
+                if args.pull == "never" || !source::is_absence(&error) || source::is_id(&args.image()) =>
+            {
+                return Err(error);
+            }
             Err(_) => {}
         }
     }
     let reference = session::reference(&args.image())?;
-    let wanted = platform.unwrap_or_else(Platform::host);
     let display = Display::new(ProgressMode::Auto);
     let source = Source::new(session, store, display.clone());
-    let manifest = source.resolve(&reference, &wanted, true);
+    let manifest = match platform {
+        Some(platform) => source.resolve(&reference, &platform, true),
+        None => source.fetch_for_machine(&reference),
+    };
     display.clear();
     manifest
 }

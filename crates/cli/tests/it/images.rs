@@ -27,7 +27,8 @@ fn names_come_and_go() {
     assert_eq!(world.sh("by-id:3", "cat /x"), "x\n");
     assert_eq!(world.run(&["rmi", "other"]).ok(), "Untagged: other:latest\n");
     assert_eq!(world.sh("app:1", "cat /x"), "x\n");
-    let gone = world.run(&["rmi", short]).ok();
+    world.run(&["rmi", short]).fails_with(&["3 names", "--force"]);
+    let gone = world.run(&["rmi", "--force", short]).ok();
     assert_eq!(gone.lines().count(), 3, "{gone}");
     world.run(&["rmi", "app:1"]).fails_with(&["no image app:1"]);
     world.run(&["rmi", "-f", "app:1"]).ok();

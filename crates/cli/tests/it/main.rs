@@ -19,6 +19,7 @@ mod logins;
 mod machine;
 mod manifest;
 mod mounts;
+mod names;
 mod outputs;
 mod reach;
 mod remote;
