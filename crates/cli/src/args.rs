@@ -529,7 +529,7 @@ pub enum ManifestCommand {
     Inspect {
         /// The name
         image: String,
-        /// Show the platforms and digests only as a table
+        /// Show each manifest with its name and descriptor, as docker does
         #[arg(short, long)]
         verbose: bool,
     },
@@ -537,15 +537,23 @@ pub enum ManifestCommand {
     Create {
         /// Name of the index
         index: String,
-        /// The images
-        #[arg(required = true)]
+        /// The images; without any the index is empty until "manifest add"
         images: Vec<String>,
         /// Add to an index of that name instead of replacing it
         #[arg(short, long)]
         amend: bool,
     },
+    /// Add images to an index
+    Add(AnnotateArgs),
     /// Change the platform or annotations of an entry
     Annotate(AnnotateArgs),
+    /// Take an entry out of an index
+    Remove {
+        /// Name of the index
+        index: String,
+        /// The entry: a digest, an image name or a platform
+        image: String,
+    },
     /// Send an index and its images to its registry
     Push {
         /// Name of the index
@@ -571,7 +579,7 @@ pub enum ManifestCommand {
 pub struct AnnotateArgs {
     /// Name of the index
     pub index: String,
-    /// The entry: an image name or a digest
+    /// The entry: an image name, a digest, an id, or a platform
     pub image: String,
     /// Operating system
     #[arg(long)]
@@ -591,6 +599,19 @@ pub struct AnnotateArgs {
     /// Annotation of the entry
     #[arg(long = "annotation", value_name = "NAME=VALUE")]
     pub annotations: Vec<String>,
+    /// Accepted for podman: all images of an index are always added
+    #[arg(long, hide = true)]
+    pub all: bool,
+}
+
+impl AnnotateArgs {
+    /// Whether anything is said of the entry.
+    pub fn changes_something(&self) -> bool {
+        let texts = [&self.os, &self.arch, &self.variant, &self.os_version];
+        texts.iter().any(|text| text.is_some())
+            || !self.os_features.is_empty()
+            || !self.annotations.is_empty()
+    }
 }
 
 #[derive(clap::Args)]
@@ -751,10 +772,28 @@ pub enum BuildxCommand {
         #[arg(short, long)]
         force: bool,
     },
+    /// Images of registries
+    #[command(subcommand)]
+    Imagetools(ImagetoolsCommand),
     /// Accepted for buildx
     Stop {
         /// Accepted for buildx
         name: Option<String>,
+    },
+}
+
+#[derive(Subcommand)]
+pub enum ImagetoolsCommand {
+    /// Show an image or index of a registry, else of the store
+    Inspect {
+        /// The name
+        image: String,
+        /// Show the manifest or index byte for byte
+        #[arg(long)]
+        raw: bool,
+        /// A template such as '{{json .Manifest}}' or '{{.Name}}'; .Image is the configuration, by platform for an index
+        #[arg(long, value_name = "FORMAT", conflicts_with = "raw")]
+        format: Option<String>,
     },
 }
 

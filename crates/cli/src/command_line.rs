@@ -108,7 +108,6 @@ fn with_aliases(mut args: Vec<OsString>) -> Vec<OsString> {
         ("container", "run") => &["run"],
         ("buildx", "imagetools") => match word(at + 2).as_str() {
             "create" => &["copy"],
-            "inspect" => &["manifest", "inspect"],
             _ => return args,
         },
         _ => return args,

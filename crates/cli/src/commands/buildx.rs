@@ -4,14 +4,16 @@ use anyhow::Result;
 use crossdock_platform::Platform;
 use crossdock_sandbox::emulator::{self, Choice};
 
-use super::{print, table};
+use super::{imagetools, print, table};
 use crate::args::BuildxCommand;
+use crate::session::Session;
 
 /// The name of docker's own builder.
 const NAME: &str = "default";
 
-pub fn buildx(command: BuildxCommand) -> Result<u8> {
+pub fn buildx(session: &Session, command: BuildxCommand) -> Result<u8> {
     match command {
+        BuildxCommand::Imagetools(command) => return imagetools::imagetools(session, command),
         BuildxCommand::Ls => {
             let rows = [
                 ["NAME/NODE", "DRIVER/ENDPOINT", "STATUS", "PLATFORMS"].map(str::to_string).to_vec(),

@@ -256,7 +256,10 @@ pub fn inspect(session: &Session, args: InspectArgs) -> Result<u8> {
     for text in &args.images {
         let found = source::find(&store, text, platform.as_ref())?;
         // That of this machine first; alone for a template, which people expect one line of.
-        let first = source::choose(&found, text).map_or(&found.images[0], |image| image);
+        let first = match (source::choose(&found, text), found.images.first()) {
+            (Ok(first), _) | (Err(_), Some(first)) => first,
+            (Err(error), None) => return Err(error),
+        };
         let others = found.images.iter().filter(|image| *image != first);
         let is_alone = args.format.as_deref().is_some_and(|f| f != "json") && !args.all_platforms;
         let names: Vec<&Reference> = found.reference.iter().chain(&found.names).collect();

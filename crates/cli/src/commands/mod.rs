@@ -10,6 +10,7 @@ mod doctor;
 mod elf;
 mod git;
 mod images;
+mod imagetools;
 mod listing;
 mod manifest;
 mod registry;
@@ -58,7 +59,7 @@ pub fn run(session: &Session, command: Command) -> Result<u8> {
         Command::Logout(args) => registry::logout(session, args),
         Command::Registry(command) => registry::registry(session, command),
         Command::System(command) => system::system(session, command),
-        Command::Buildx(command) => buildx::buildx(command),
+        Command::Buildx(command) => buildx::buildx(session, command),
         Command::File(args) => elf::file(session, args),
         Command::Ldd(args) => elf::ldd(session, args),
         Command::Binfmt(command) => binfmt::binfmt(command),

@@ -136,10 +136,9 @@ fn image(session: &Session, store: &Store, args: &RunArgs) -> Result<Descriptor>
     };
     let platform = session::platform(args.platform.as_ref())?;
     if !always {
-        match source::find(store, &args.image(), platform.as_ref()) {
-            Ok(found) => {
-                return Ok(source::choose(&found, &args.image())?.manifest.clone());
-            }
+        let found = source::find(store, &args.image(), platform.as_ref());
+        match found.and_then(|found| Ok(source::choose(&found, &args.image())?.manifest.clone())) {
+            Ok(manifest) => return Ok(manifest),
             Err(error)
                 if args.pull == "never" || !source::is_absence(&error) || source::is_id(&args.image()) =>
             {

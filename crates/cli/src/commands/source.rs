@@ -275,12 +275,30 @@ impl std::fmt::Display for NotThere {
 
 impl std::error::Error for NotThere {}
 
+/// The store has an index, and none of its images.
+#[derive(Debug)]
+struct NoImages(String);
+
+impl std::fmt::Display for NoImages {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{0} is an index of which no image is in the store: \"crossdock pull {0}\" fetches it",
+            self.0
+        )
+    }
+}
+
+impl std::error::Error for NoImages {}
+
 /// Whether an error of [`find`] says that the image is not in the store, so that a registry may have it. Any
 /// other failure is one of this store, and no registry's to mend.
 pub fn is_absence(error: &anyhow::Error) -> bool {
     let no_platform =
         |e: &StoreError| matches!(e, StoreError::NoPlatform { .. } | StoreError::UnknownImage(_));
-    error.is::<NotThere>() || error.downcast_ref::<StoreError>().is_some_and(no_platform)
+    error.is::<NotThere>()
+        || error.is::<NoImages>()
+        || error.downcast_ref::<StoreError>().is_some_and(no_platform)
 }
 
 /// The one image to use where no platform was given: the best for this machine, else the only one.
@@ -291,6 +309,7 @@ pub fn choose<'f>(found: &'f Found, text: &str) -> Result<&'f ImageEntry> {
     }
     match &found.images[..] {
         [only] => Ok(only),
+        [] => Err(NoImages(text.to_string()).into()),
         several => {
             let names: Vec<String> = several.iter().map(|image| image.platform.to_string()).collect();
             anyhow::bail!("{text} is there for {}: choose one with --platform", names.join(", "))

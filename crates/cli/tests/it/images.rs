@@ -131,7 +131,7 @@ fn platforms_live_side_by_side() {
     fresh.run(&["push", "--platform", "linux/arm64", &name, &registry.image("copy:arm64")]).ok();
     fresh.run(&["pull", "-a", &name]).ok();
     fresh.run(&["push", &name, &registry.image("copy:1")]).ok();
-    let index = |world: &World, name: &str| world.run(&["manifest", "inspect", "-v", name]).ok();
+    let index = |world: &World, name: &str| world.run(&["buildx", "imagetools", "inspect", name]).ok();
     for platform in platforms.split(' ') {
         assert!(index(&World::new(), &registry.image("copy:1")).contains(platform));
     }
