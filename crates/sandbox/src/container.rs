@@ -607,7 +607,7 @@ fn below(text: &str, id: u64) -> Vec<PathBuf> {
 }
 
 /// A path of mountinfo, in which blanks and the like are `\ooo`.
-fn unescape(text: &str) -> PathBuf {
+pub(crate) fn unescape(text: &str) -> PathBuf {
     let mut bytes = Vec::new();
     let mut rest = text.as_bytes();
     while let Some((&byte, after)) = rest.split_first() {

@@ -20,6 +20,7 @@ mod monitor;
 mod mountpoints;
 mod network;
 mod overlay;
+mod places;
 mod relay;
 mod run;
 mod seccomp;

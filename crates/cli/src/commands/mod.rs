@@ -63,7 +63,7 @@ pub fn run(session: &Session, command: Command) -> Result<u8> {
         Command::File(args) => elf::file(session, args),
         Command::Ldd(args) => elf::ldd(session, args),
         Command::Binfmt(command) => binfmt::binfmt(command),
-        Command::Doctor(args) => doctor::doctor(args),
+        Command::Doctor(args) => doctor::doctor(session, args),
         Command::Version => {
             println!("crossdock {}", env!("CARGO_PKG_VERSION"));
             Ok(0)

@@ -6,7 +6,7 @@ use std::process::Command;
 use crossdock_testkit::foreign::{self, Cpu};
 use serde_json::Value;
 
-use crate::support::{World, host_handlers, our_emulator, require};
+use crate::support::{World, host_handlers, is_root, our_emulator, require};
 
 #[test]
 fn files_are_described() {
@@ -332,4 +332,38 @@ fn single_programs_are_emulated() {
     // In a namespace where such programs just run.
     let ran = world.run(&["unshare", "--platform", "linux/arm64", "sh", "-c", &format!("id -u; {program}")]);
     assert_eq!((ran.code, ran.out), (Some(42), format!("0\n{program}")), "{}", ran.err);
+}
+
+/// Inside of a container the root is on overlayfs, which takes no changes of another overlay.
+#[test]
+fn a_store_on_overlayfs_is_told_with_a_place_that_works() {
+    let world = World::new();
+    world.busybox();
+    world.file("Dockerfile", "FROM scratch\nCOPY busybox /bin/sh\nRUN true\n");
+    for part in ["lower", "upper", "work", "inside"] {
+        std::fs::create_dir(world.path(part)).expect("a directory");
+    }
+    let crossdock = env!("CARGO_BIN_EXE_crossdock");
+    let script = format!(
+        "mount -t overlay -o lowerdir=lower,upperdir=upper,workdir=work overlay inside || exit 9
+         export CROSSDOCK_ROOT=$PWD/inside/store
+         {crossdock} doctor
+         {crossdock} build context 2>&1; echo \"built: $?\""
+    );
+    let flags = if is_root() { "-m" } else { "-Urm" };
+    let mut ran = std::process::Command::new("unshare");
+    ran.args([flags, "sh", "-c", &script]).current_dir(world.directory.path());
+    let ran = ran.output().expect("unshare runs");
+    let out = String::from_utf8_lossy(&ran.stdout);
+    assert!(out.contains("built: 1"), "{out}{}", String::from_utf8_lossy(&ran.stderr));
+    let line = out.lines().find(|line| line.contains("  overlay  ")).expect("doctor tells");
+    assert!(line.starts_with("FAIL") && line.contains("inside/store is on overlay"), "{line}");
+    let error = out.lines().find(|line| line.starts_with("error: ")).expect("the build fails");
+    assert!(error.contains("on overlay") && error.contains("--root DIR or CROSSDOCK_ROOT=DIR"), "{error}");
+    // The place that is named works.
+    if let Some(place) = error.split("for example ").nth(1).filter(|_| is_root()) {
+        let store = format!("{place}-test-{}", std::process::id());
+        world.crossdock_at(std::path::Path::new(&store), &["build", "context"]).run().ok();
+        std::fs::remove_dir_all(&store).expect("removed");
+    }
 }
