@@ -11,7 +11,7 @@ use crossdock_dockerfile::instruction::{Instruction, Transfer};
 use crossdock_oci::layer::extract_tar;
 use crossdock_oci::store::{Scratch, TemporaryDirectory};
 use crossdock_oci::{Digest, Store, StoreError};
-use crossdock_sandbox::{Upper, overlay_fd};
+use crossdock_sandbox::{Stack, Upper, overlay_fd};
 use rustix::fs::{FileType, OFlags};
 
 use crate::archive::{self, Archive};
@@ -433,17 +433,18 @@ impl StageRun<'_, '_, '_> {
         let lower = self.state.lower();
         let title = format!("WORKDIR {directory}");
         let mut execute = |scratch: &Scratch, _| {
-            let root = open_root(scratch, &lower)?;
-            Ok(copy::make_directories(&root, directory.trim_start_matches('/').as_bytes(), owner)?)
+            let stack = open_root(scratch, &lower)?;
+            copy::make_directories(stack.root(), directory.trim_start_matches('/').as_bytes(), owner)?;
+            Ok(stack.finish()?)
         };
         self.layer_step(&title.clone(), self.engine.timed(key.finish()), title, lines, &mut execute)
     }
 }
 
 /// The root of a step that writes files itself: the layers below, changes going to the scratch directory.
-fn open_root(scratch: &Scratch, lower: &[PathBuf]) -> Result<OwnedFd, ErrorKind> {
+fn open_root(scratch: &Scratch, lower: &[PathBuf]) -> Result<Stack, ErrorKind> {
     let upper = Upper { upper: scratch.upper(), work: scratch.work(), volatile: true };
-    Ok(overlay_fd(lower, Some(&upper))?)
+    Ok(Stack::new(lower, &upper)?)
 }
 
 fn place(
@@ -453,9 +454,10 @@ fn place(
     (destination, is_directory): (&str, bool),
     store: &Store,
 ) -> Result<(), ErrorKind> {
-    let root = open_root(scratch, lower)?;
+    let stack = open_root(scratch, lower)?;
+    let root = stack.root();
     let destination = destination.trim_start_matches('/').as_bytes();
-    let exists = crate::tree::open_in_root(&root, destination, OFlags::PATH | OFlags::DIRECTORY).is_ok();
+    let exists = crate::tree::open_in_root(root, destination, OFlags::PATH | OFlags::DIRECTORY).is_ok();
     let placement = match is_directory || exists || found.items.len() > 1 {
         true => Placement::Into,
         false => Placement::Exact,
@@ -463,18 +465,18 @@ fn place(
     for item in &found.items {
         let (tree, options) = (&found.trees[item.tree], &found.options[item.options]);
         if item.unpack {
-            unpack(tree, &item.entry, &root, destination, options, store)?;
+            unpack(tree, &item.entry, root, destination, options, store)?;
             continue;
         }
         let copied = match &item.keep {
             Some(path) => {
-                copy::copy(tree, &item.entry, &root, &join(destination, path), Placement::Exact, options)
+                copy::copy(tree, &item.entry, root, &join(destination, path), Placement::Exact, options)
             }
-            None => copy::copy(tree, &item.entry, &root, destination, placement, options),
+            None => copy::copy(tree, &item.entry, root, destination, placement, options),
         };
         copied.map_err(|error| on_disk(error, scratch))?;
     }
-    Ok(())
+    Ok(stack.finish()?)
 }
 
 /// A full disk is the store's: the message names it and its room, not only the file that did not fit.

@@ -914,17 +914,16 @@ impl Command {
     /// What must be set up before the command runs.
     pub fn needs(&self) -> Needs {
         match self {
+            Command::Run(_) | Command::Unshare(_) => Needs::Namespace,
             Command::Build(_)
-            | Command::Run(_)
             | Command::Pull(_)
             | Command::Load(_)
             | Command::Rmi(_)
             | Command::System(_)
-            | Command::Unshare(_) => Needs::Namespace,
-            Command::File(FileArgs { image: Some(_), .. }) | Command::Ldd(LddArgs { image: Some(_), .. }) => {
-                Needs::Namespace
+            | Command::Manifest(ManifestCommand::Push { purge: true, .. } | ManifestCommand::Rm { .. }) => {
+                Needs::NamespaceIfAllowed
             }
-            Command::Manifest(ManifestCommand::Push { purge: true, .. } | ManifestCommand::Rm { .. }) => {
+            Command::File(FileArgs { image: Some(_), .. }) | Command::Ldd(LddArgs { image: Some(_), .. }) => {
                 Needs::Namespace
             }
             _ => Needs::Nothing,

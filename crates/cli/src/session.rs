@@ -23,8 +23,10 @@ use crate::progress::say;
 pub enum Needs {
     /// Nothing: the command reads blobs and talks to registries.
     Nothing,
-    /// An own user and mount namespace: the command touches unpacked layers.
+    /// An own user and mount namespace: the command starts commands, or stacks layers.
     Namespace,
+    /// The same where it is allowed: the command touches unpacked layers, and can do most of it without.
+    NamespaceIfAllowed,
 }
 
 /// The surroundings of one command.
@@ -58,11 +60,20 @@ impl Session {
             unpack_limit: unpack_limit(global.unpack_max.as_deref())?,
             warnings: Mutex::default(),
         };
-        if needs == Needs::Namespace {
+        if needs != Needs::Nothing {
             let single_id = std::env::var_os("CROSSDOCK_SINGLE_ID").is_some_and(|v| v == "1");
-            let entered = userns::enter(&EnterOptions { single_id })?;
-            session.single_id = entered.mapping.is_single();
-            session.note = entered.note;
+            match userns::enter(&EnterOptions { single_id }) {
+                Ok(entered) => {
+                    session.single_id = entered.mapping.is_single();
+                    session.note = entered.note;
+                }
+                Err(error) if needs == Needs::NamespaceIfAllowed && userns::go_without(&error) => {
+                    // Who may give files away needs no namespace for that.
+                    session.single_id = !may_change_owners();
+                    session.note = Some(error.to_string());
+                }
+                Err(error) => return Err(error.into()),
+            }
         }
         Ok(session)
     }
@@ -98,7 +109,7 @@ impl Session {
 
     /// Tells once why files cannot have other owners, where that is so.
     pub fn warn_of_single_id(&self) {
-        if let Some(note) = &self.note {
+        if let Some(note) = self.note.as_ref().filter(|_| self.single_id) {
             say(&format!(
                 "warning: only one user id is available, so all files in images belong to root: {note}"
             ));
@@ -124,6 +135,12 @@ impl Session {
         options.progress = progress;
         Ok(Client::new(options))
     }
+}
+
+/// Whether this process may give files to other owners (CAP_CHOWN).
+fn may_change_owners() -> bool {
+    let sets = rustix::thread::capabilities(None);
+    sets.is_ok_and(|sets| sets.effective.contains(rustix::thread::CapabilitySet::CHOWN))
 }
 
 /// `--unpack-max`: a size, or `unlimited`.

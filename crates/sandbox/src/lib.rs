@@ -25,6 +25,7 @@ mod relay;
 mod run;
 mod seccomp;
 mod spec;
+mod stack;
 mod sys;
 mod terminal;
 pub mod user;
@@ -37,6 +38,7 @@ pub use error::{Failure, SandboxError};
 pub use overlay::{LOWER_MAX, Upper, overlay_fd, overlay_fd_legacy};
 pub use run::{ExitStatus, Io, Killer, Running, Stream, run, spawn};
 pub use spec::{Content, Descriptor, Limit, Mount, MountKind, Network, Root, Security, Source, Spec, Uplink};
+pub use stack::Stack;
 pub use terminal::{Attach, run_attached};
 pub use wire::Window;
 

@@ -24,7 +24,7 @@ use rustix::mount::{
 
 use crate::dir::clone_mount;
 use crate::error::{Doing, Failure, SandboxError};
-use crate::{places, sys};
+use crate::{places, stack, sys, userns};
 
 /// Most lower layers that the kernel stacks (`OVL_MAX_STACK`).
 pub const LOWER_MAX: usize = 500;
@@ -57,6 +57,9 @@ pub fn overlay_fd_legacy(lower: &[PathBuf], upper: Option<&Upper>) -> Result<Own
 
 pub(crate) fn mount_overlay(lower: &[PathBuf], upper: Option<&Upper>) -> Result<OwnedFd, Failure> {
     let lower = &different(lower)[..];
+    if let Some(error) = userns::forbidden() {
+        return stack::single(lower, upper).unwrap_or_else(|| Err(Failure::Specification(error.to_string())));
+    }
     match (lower, upper) {
         ([], None) => Err(Failure::Specification("an overlay needs at least one directory".into())),
         ([], Some(upper)) => clone_tree(&upper.upper, false),

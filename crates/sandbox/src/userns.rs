@@ -38,6 +38,23 @@ pub struct Entered {
 
 static ENTERED: OnceLock<Entered> = OnceLock::new();
 
+/// Why there is no user namespace, where a command goes on without: the reason and what to do.
+static FORBIDDEN: OnceLock<(String, String)> = OnceLock::new();
+
+/// Goes on without a user namespace after [`enter`] has failed. No command can be started then and layers cannot be
+/// stacked by the kernel, see [`crate::Stack`]. False for errors of another kind, after which nothing can go on.
+pub fn go_without(error: &SandboxError) -> bool {
+    let SandboxError::UserNamespaces { reason, fix } = error else { return false };
+    FORBIDDEN.get_or_init(|| (reason.clone(), fix.clone()));
+    true
+}
+
+/// The error of [`enter`] in a process that goes on without.
+pub(crate) fn forbidden() -> Option<SandboxError> {
+    let (reason, fix) = FORBIDDEN.get()?.clone();
+    Some(SandboxError::UserNamespaces { reason, fix })
+}
+
 /// What [`enter`] returned in this process, if it was called.
 pub fn entered() -> Option<&'static Entered> {
     ENTERED.get()

@@ -334,6 +334,62 @@ fn single_programs_are_emulated() {
     assert_eq!((ran.code, ran.out), (Some(42), format!("0\n{program}")), "{}", ran.err);
 }
 
+/// A world whose commands may make no user namespace.
+fn forbidden(world: &World, script: &str) -> String {
+    let crossdock = env!("CARGO_BIN_EXE_crossdock");
+    // The limit of a namespace holds for those in it, and nobody in it has the right to lift it.
+    let outer = "echo 0 > /proc/sys/user/max_user_namespaces || exit 9
+        exec setpriv --inh-caps=-all --bounding-set=-all --no-new-privs sh -c \"$1\"";
+    let mut command = Command::new(require("unshare", "util-linux"));
+    command.args(["-Ur", "sh", "-c", outer, "sh", &format!("alias crossdock={crossdock}\n{script}")]);
+    command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("HOME", world.path("home"));
+    command.env("CROSSDOCK_ROOT", world.store()).current_dir(world.directory.path());
+    let ran = command.output().expect("unshare runs");
+    format!("{}{}", String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr))
+}
+
+#[test]
+fn where_user_namespaces_are_forbidden_files_can_still_be_copied() {
+    let allowed = World::with_base();
+    let base = "FROM base\nRUN mkdir -p /data/deep /gone/x && ln -s data /link && chmod 750 /data\n\
+        RUN rm -r /gone && mkdir -p /usr/share && echo old > /z\n";
+    allowed.build(base, &["-t", "below", "--load", "-o", "type=oci,dest=below.tar"]).ok();
+    let dockerfile = "FROM below\nCOPY file /link/deep/\nCOPY tree /usr/share/tree\nADD file /new/dir/f\n\
+        WORKDIR /gone/x\nCOPY file /z\nCMD [\"cat\", \"/z\"]\n";
+    let copies = |world: &World| {
+        world.file("file", "new\n").file("tree/leaf", "leaf\n").file("Dockerfile", dockerfile);
+    };
+    copies(&allowed);
+    let archive = allowed.path("below.tar");
+    let world = World::new();
+    copies(&world);
+    let out = forbidden(
+        &world,
+        &format!(
+            "crossdock load -q -i {} && crossdock build -q -t app context && crossdock save -o app.tar app && echo saved
+             crossdock run app; echo \"run: $?\"; printf 'FROM below\\nRUN true\\n' | crossdock build -; echo \"build: $?\"",
+            archive.display()
+        ),
+    );
+    assert!(out.contains("saved") && out.contains("run: 125") && out.contains("build: 1"), "{out}");
+    assert_eq!(out.matches("error: failed to build: cannot run").count(), 1, "{out}");
+    assert!(out.contains("user.max_user_namespaces is 0"), "{out}");
+    // What was made is what is made with namespaces.
+    allowed.run(&["load", "-q", "-i", &world.text("app.tar")]).ok();
+    assert_eq!(allowed.run(&["run", "app"]).ok(), "new\n");
+    let seen =
+        "stat -c '%a %n' /data /data/deep /gone /gone/x /new/dir; cat /link/deep/file /usr/share/tree/leaf";
+    assert_eq!(
+        allowed.sh("app", seen),
+        "750 /data\n755 /data/deep\n755 /gone\n755 /gone/x\n755 /new/dir\nnew\nleaf\n"
+    );
+    allowed.build(dockerfile, &["-t", "peer"]).ok();
+    let count = allowed.inspect("peer")["Manifest"]["layers"].as_array().expect("layers").len();
+    for layer in 0..count {
+        assert_eq!(allowed.layer("app", layer), allowed.layer("peer", layer), "layer {layer}");
+    }
+}
+
 /// Inside of a container the root is on overlayfs, which takes no changes of another overlay.
 #[test]
 fn a_store_on_overlayfs_is_told_with_a_place_that_works() {
