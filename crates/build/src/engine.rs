@@ -356,6 +356,14 @@ impl<'a> Engine<'a> {
         result
     }
 
+    /// Tells that a step has no result.
+    pub fn give_up(&self, step: StepId, why: &ErrorKind) {
+        self.env.events.event(match why {
+            ErrorKind::Cancelled => Event::Cancelled { step },
+            _ => Event::Failed { step },
+        });
+    }
+
     /// The number of a new step, announced.
     pub fn announce(&self, name: String, platform: &Platform) -> (StepId, Instant) {
         let step = self.steps.fetch_add(1, Ordering::SeqCst) + 1;

@@ -425,7 +425,9 @@ impl Guards {
                 let kind = sandbox::MountKind::Bind { source, recursive: false };
                 return Ok(Some(sandbox::Mount { kind, target, read_only: true }));
             }
-            Prepared::Tmpfs { size } => sandbox::MountKind::Tmpfs { size: *size, mode: 0o1777 },
+            Prepared::Tmpfs { size } => {
+                sandbox::MountKind::Tmpfs { size: *size, mode: 0o1777, owner: (0, 0), executable: true }
+            }
             Prepared::File { content, mode, owner: (uid, gid) } => sandbox::MountKind::File {
                 content: sandbox::Content(content.clone()),
                 mode: *mode,

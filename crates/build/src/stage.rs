@@ -208,8 +208,9 @@ impl<'scope, 'env, 'a> StageRun<'scope, 'env, 'a> {
             .map_err(|e| ErrorKind::Copy(e).at(lines))?;
         let key = self.engine.timed(key.finish());
         let mut execute = |scratch: &Scratch, _| {
-            let root = crate::transfer::open_root(scratch, &[])?;
-            Ok(copy::copy(&tree, &start, &root, b"", Placement::Exact, &options)?)
+            let stack = crate::transfer::open_root(scratch, &[])?;
+            copy::copy(&tree, &start, stack.root(), b"", Placement::Exact, &options)?;
+            Ok(stack.finish()?)
         };
         let title = format!("FROM {name}");
         let step = Step { title: &title, key, created_by: title.clone(), varies: false };
@@ -225,9 +226,9 @@ impl<'scope, 'env, 'a> StageRun<'scope, 'env, 'a> {
         let result = resolved
             .map_err(|reason| ErrorKind::BaseImage { name: reference.familiar(), reason }.at(lines))
             .and_then(|manifest| self.load_base(&manifest, name, lines));
-        match result {
+        match &result {
             Ok(()) => engine.finish(step, started, false),
-            Err(_) => engine.env.events.event(Event::Failed { step }),
+            Err(error) => engine.give_up(step, &error.kind),
         }
         result
     }
@@ -476,7 +477,7 @@ impl<'scope, 'env, 'a> StageRun<'scope, 'env, 'a> {
                 self.state.push(key, &result, created_by).map_err(|e| e.at(lines))
             }
             Err(error) => {
-                engine.env.events.event(Event::Failed { step });
+                engine.give_up(step, &error);
                 Err(error.at(lines))
             }
         }

@@ -12,7 +12,7 @@ use crossdock_oci::store::Owners;
 use crossdock_oci::store::{Scratch, TemporaryDirectory};
 use crossdock_oci::{Digest, Store, StoreError};
 use crossdock_sandbox::user::{User, UserError};
-use crossdock_sandbox::{Upper, overlay_fd};
+use crossdock_sandbox::{Stack, Upper, overlay_fd};
 use rustix::fs::{FileType, OFlags};
 
 use crate::archive;
@@ -484,9 +484,11 @@ impl StageRun<'_, '_, '_> {
         let lower = self.state.lower();
         let title = format!("WORKDIR {directory}");
         let mut execute = |scratch: &Scratch, _| {
-            let root = open_root(scratch, &lower)?;
+            let stack = open_root(scratch, &lower)?;
             let options = CopyOptions { owner, ..CopyOptions::default() };
-            Ok(copy::make_directories(&root, directory.trim_start_matches('/').as_bytes(), &options)?)
+            let path = directory.trim_start_matches('/').as_bytes();
+            copy::make_directories(stack.root(), path, &options)?;
+            Ok(stack.finish()?)
         };
         let key = self.engine.timed(key.finish());
         let step = Step { title: &title, key, created_by: title.clone(), varies: false };
@@ -495,9 +497,9 @@ impl StageRun<'_, '_, '_> {
 }
 
 /// The root of a step that writes files itself: the layers below, changes going to the scratch directory.
-pub(crate) fn open_root(scratch: &Scratch, lower: &[PathBuf]) -> Result<OwnedFd, ErrorKind> {
+pub(crate) fn open_root(scratch: &Scratch, lower: &[PathBuf]) -> Result<Stack, ErrorKind> {
     let upper = Upper { upper: scratch.upper(), work: scratch.work(), volatile: true };
-    Ok(overlay_fd(lower, Some(&upper))?)
+    Ok(Stack::new(lower, &upper)?)
 }
 
 fn place(
@@ -507,10 +509,11 @@ fn place(
     (destination, is_directory): (&str, bool),
     store: &Store,
 ) -> Result<(), ErrorKind> {
-    let root = open_root(scratch, lower)?;
+    let stack = open_root(scratch, lower)?;
+    let root = stack.root();
     let destination = destination.trim_start_matches('/').as_bytes();
     let mut parents = Vec::new();
-    let exists = crate::tree::open_in_root(&root, destination, OFlags::PATH | OFlags::DIRECTORY).is_ok();
+    let exists = crate::tree::open_in_root(root, destination, OFlags::PATH | OFlags::DIRECTORY).is_ok();
     let placement = match is_directory || exists || found.items.len() > 1 {
         true => Placement::Into,
         false => Placement::Exact,
@@ -518,22 +521,23 @@ fn place(
     for item in &found.items {
         let (tree, options) = (&found.trees[item.tree], &found.options[item.options]);
         if item.unpack {
-            unpack(tree, &item.entry, &root, destination, options, store)?;
+            unpack(tree, &item.entry, root, destination, options, store)?;
             continue;
         }
         let copied = match &item.keep {
             Some(path) => {
-                copy::make_parents(tree, &item.entry, path, &root, destination, options).and_then(|made| {
+                copy::make_parents(tree, &item.entry, path, root, destination, options).and_then(|made| {
                     parents.extend(made.into_iter().map(|parent| (tree, options, parent)));
                     let target = join(destination, path);
-                    copy::copy(tree, &item.entry, &root, &target, Placement::Exact, options)
+                    copy::copy(tree, &item.entry, root, &target, Placement::Exact, options)
                 })
             }
-            None => copy::copy(tree, &item.entry, &root, destination, placement, options),
+            None => copy::copy(tree, &item.entry, root, destination, placement, options),
         };
         copied.map_err(|error| on_disk(error, scratch))?;
     }
-    copy::finish_parents(&parents, &root).map_err(|error| on_disk(error, scratch))
+    copy::finish_parents(&parents, root).map_err(|error| on_disk(error, scratch))?;
+    Ok(stack.finish()?)
 }
 
 /// A full disk is the store's: the message names it and its room, not only the file that did not fit.

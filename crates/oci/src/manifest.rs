@@ -166,6 +166,19 @@ impl Index {
         self.manifests.iter().filter(|d| !d.is_attestation())
     }
 
+    /// The entry for this machine where nobody asked for a platform: the best that it runs, see
+    /// [`Platform::best_to_run`], else the only image of the index.
+    pub fn select_for_machine(&self) -> Option<&Descriptor> {
+        let images: Vec<&Descriptor> = self.images().collect();
+        let known: Vec<&Descriptor> = images.iter().filter(|d| d.platform.is_some()).copied().collect();
+        let best = Platform::machine().best_to_run(known.iter().filter_map(|d| d.platform.as_ref()));
+        match (best, &images[..]) {
+            (Some(best), _) => Some(known[best]),
+            (None, [only]) => Some(only),
+            (None, _) => None,
+        }
+    }
+
     /// The entry that serves `platform` best, see [`Platform::rank`]. An entry without a platform serves only when
     /// it is the sole image of the index.
     pub fn select(&self, platform: &Platform) -> Option<&Descriptor> {

@@ -49,6 +49,9 @@ pub enum Error {
     /// 401 in spite of the credentials at hand, or without any.
     #[error("{}: not allowed without credentials that the registry accepts, or not there; run \"crossdock login {}\": {answer}", .0.target, .0.registry, answer = .0)]
     Unauthorized(Box<Answer>),
+    /// 401 or 403 to the credentials of a login.
+    #[error("{}: wrong user name or password; nothing was stored: {answer}", .0.registry, answer = .0)]
+    WrongCredentials(Box<Answer>),
     /// 403.
     #[error("{}: access denied; check the name and your rights to it, or run \"crossdock login {}\": {answer}", .0.target, .0.registry, answer = .0)]
     Denied(Box<Answer>),

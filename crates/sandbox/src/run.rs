@@ -130,6 +130,9 @@ pub fn run(spec: &Spec, io: Io) -> Result<ExitStatus, SandboxError> {
 ///
 /// The process must have called [`crate::userns::enter`], and its `main` [`crate::init_main_if_requested`].
 pub fn spawn(spec: &Spec, io: Io) -> Result<Running, SandboxError> {
+    if let Some(error) = crate::userns::forbidden() {
+        return Err(error);
+    }
     binfmt::register_private(&spec.emulators)?;
     let doing = || "start the sandbox".to_string();
     let (control, theirs) =

@@ -14,7 +14,7 @@ use crossdock_dockerfile::parser;
 use crossdock_oci::archive::SaveItem;
 use crossdock_oci::layer::{Timestamps, copy_tree, export_tars, extract_tar};
 use crossdock_oci::media_type::Compression;
-use crossdock_oci::store::{LayerOptions, Owners, TemporaryDirectory};
+use crossdock_oci::store::{ImageEntry, LayerOptions, Owners, TemporaryDirectory};
 use crossdock_oci::{Descriptor, Index, Reference, Store, media_type};
 use crossdock_platform::Platform;
 use crossdock_registry::transfer::{PushOptions, push};
@@ -30,7 +30,7 @@ use super::source::Source;
 use super::{ExitWith, print};
 use crate::args::{BuildArgs, ProgressMode};
 use crate::input::{Kinds, read_if_there, read_whole};
-use crate::progress::Display;
+use crate::progress::{Display, say};
 use crate::session::{self, Session};
 
 pub fn build(session: &Session, args: BuildArgs) -> Result<u8> {
@@ -55,7 +55,7 @@ pub fn build(session: &Session, args: BuildArgs) -> Result<u8> {
     let remote = Remote { store: &store, source: &source, keep_git: keeps_git(&args) };
     let input = input(&remote, &args)?;
     let (contexts, _directories) = contexts(&remote, &args.build_contexts)?;
-    let request = request(&args, &input, contexts, &display)?;
+    let request = request(session, &args, &input, contexts, &display)?;
     let told = match method {
         Method::Build => check::before_build(&store, &request, &input.name, &display).map(|()| None),
         other => check::call(&store, &request, &input.name, other, is_json).map(Some),
@@ -113,13 +113,13 @@ fn tell(error: &anyhow::Error, display: &Display, input: &Input, args: &BuildArg
     let Some(lines) = error.downcast_ref::<BuildError>().and_then(|error| error.lines) else { return };
     if args.quiet {
         if lines.start > 0 {
-            eprintln!("{}:{}", input.name, lines.start);
+            say(&format!("{}:{}", input.name, lines.start));
         }
     } else {
         let text = String::from_utf8_lossy(&input.dockerfile);
         let excerpt = crossdock_dockerfile::error::excerpt(&input.name, &text, lines, 3);
         if !excerpt.is_empty() {
-            eprintln!("{excerpt}");
+            say(&excerpt);
         }
     }
 }
@@ -147,7 +147,7 @@ fn report(args: &BuildArgs, built: &Built, target: &Descriptor, tags: &[Referenc
         return Ok(());
     }
     for image in &built.images {
-        eprintln!("built {} {}", image.platform, image.manifest.digest);
+        say(&format!("built {} {}", image.platform, image.manifest.digest));
     }
     match tags {
         [] => print(target.digest.as_str()),
@@ -385,13 +385,15 @@ fn is_archive(head: &[u8]) -> bool {
 }
 
 fn request(
+    session: &Session,
     args: &BuildArgs,
     input: &Input,
     contexts: BTreeMap<String, NamedContext>,
     display: &Display,
 ) -> Result<BuildRequest> {
     let platforms = session::platforms(&args.platform)?;
-    let mut build_args = BTreeMap::new();
+    // What is given comes before docker's configuration.
+    let mut build_args = BTreeMap::from_iter(session.container_proxies());
     for text in &args.build_args {
         match text.split_once('=') {
             Some((name, value)) => drop(build_args.insert(name.to_string(), value.to_string())),
@@ -689,6 +691,14 @@ fn write_output(
         Output::Store { names } => {
             for reference in names.iter().chain(tags) {
                 name(store, built, reference)?;
+            }
+            if names.is_empty() && tags.is_empty() {
+                // Its id names it, as in "run $(build -q .)".
+                let entry = |image: &crossdock_build::BuiltImage| ImageEntry {
+                    platform: image.platform.normalised(),
+                    manifest: image.manifest.clone(),
+                };
+                store.put_untagged(target, &built.images.iter().map(entry).collect::<Vec<_>>())?;
             }
         }
         Output::Push { names } => {

@@ -104,7 +104,7 @@ pub fn registry(session: &Session, command: RegistryCommand) -> Result<u8> {
 
 fn gc(session: &Session, args: GcArgs) -> Result<u8> {
     let directory = args.dir.unwrap_or_else(|| default_directory(session));
-    let grace = Duration::from_secs(age_seconds("--grace", &args.grace)?);
+    let grace = Duration::from_secs(age_seconds(&args.grace).context("--grace")?);
     let options = GarbageOptions { grace, dry_run: args.dry_run, untagged: args.untagged };
     let collected = collect_garbage(&directory, &options)?;
     let done = if args.dry_run { "would remove" } else { "removed" };
@@ -176,7 +176,9 @@ fn serve(session: &Session, args: &ServeArgs) -> Result<u8> {
         read_only: args.read_only,
         immutable_tags: args.immutable_tags,
         connections_per_address: args.connections_per_address,
-        upload_expiry: Duration::from_secs(age_seconds("--upload-expiry", &args.upload_expiry)?.max(1)),
+        upload_expiry: Duration::from_secs(
+            age_seconds(&args.upload_expiry).context("--upload-expiry")?.max(1),
+        ),
         proxy: args.proxy.as_deref().map(|url| proxy(session, url)).transpose()?,
         tls: tls.map(|(certificate, key)| TlsFiles { certificate, key }),
         access_log: args.access_log.as_deref().map(log).transpose()?,

@@ -20,6 +20,7 @@ fn only_known_users_are_served() {
         world.crossdock(&["login", "-u", user, "--password-stdin", &registry.host]).input(password.as_bytes())
     };
     let wrong = login("ann", "wrong-guess").fails(1);
+    assert!(wrong.contains("wrong user name or password"), "{wrong}");
     assert!(!wrong.contains("wrong-guess"), "{wrong}");
     let good = login("ann", "correct horse\n");
     assert!(good.out.contains("Login Succeeded") && !good.err.contains("correct horse"), "{good:?}");

@@ -9,7 +9,7 @@ use crossdock_oci::{ImageConfig, Reference, media_type};
 use crossdock_platform::Platform;
 
 use super::parallel::for_each;
-use super::pull::{DEPTH_MAX, Platforms, offered};
+use super::pull::{DEPTH_MAX, Platforms, select};
 use super::push::Pushed;
 use super::referrers::{Referrers, WithReferrers};
 use crate::client::{BlobReader, BlobSource, Client, FetchedManifest};
@@ -65,17 +65,18 @@ pub fn copy(
 /// What a source names, or the part of it that is for some platforms.
 fn chosen(client: &Client, from: &Reference, platforms: &Platforms) -> Result<FetchedManifest> {
     let top = client.manifest(from)?;
-    let (Document::Index(index), Platforms::Only(wanted)) = (top.document(from)?, platforms) else {
+    let Document::Index(index) = top.document(from)? else { return Ok(top) };
+    if *platforms == Platforms::All {
         return Ok(top);
+    }
+    let judged = |entry: &Descriptor| {
+        let child = from.with_digest(entry.digest.clone());
+        match client.manifest(&child)?.document(&child)? {
+            Document::Manifest(manifest) => platform_of(client, from, &manifest).map(Some),
+            Document::Index(_) => Ok(None),
+        }
     };
-    let select = |platform| {
-        index.select(platform).ok_or_else(|| Error::NoPlatform {
-            target: from.to_string(),
-            wanted: format!("{platform}"),
-            offered: offered(index.images()),
-        })
-    };
-    let entries: Vec<Descriptor> = wanted.iter().map(|p| select(p).cloned()).collect::<Result<_>>()?;
+    let entries = select(index.clone(), platforms, from, &judged)?;
     match &entries[..] {
         [one] => client.manifest(&from.with_digest(one.digest.clone())),
         _ => Ok(new_index(Index { manifests: entries, ..index })),

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::io::{Read, Write};
 
 use crossdock_oci::error::StoreError;
-use crossdock_oci::manifest::{Descriptor, Document, Manifest, ParseDocumentError};
+use crossdock_oci::manifest::{Descriptor, Document, Index, Manifest, ParseDocumentError};
 use crossdock_oci::store::{DOCUMENT_SIZE_MAX, Ingest};
 use crossdock_oci::{Digest, ImageConfig, Reference, Store, media_type};
 use crossdock_platform::Platform;
@@ -24,6 +24,8 @@ pub(super) const DEPTH_MAX: u32 = 4;
 pub enum Platforms {
     /// The best for each of these.
     Only(Vec<Platform>),
+    /// Nobody asked for one: the best for this machine, or the only image that there is.
+    Machine,
     /// All, and attestations, too, so that the index can be pushed again as it is.
     All,
 }
@@ -56,6 +58,11 @@ impl PullOptions<'_> {
     /// The image for one platform.
     pub fn platform(platform: Platform) -> PullOptions<'static> {
         PullOptions { platforms: Platforms::Only(vec![platform]), any_platform: false, on_layer_ready: None }
+    }
+
+    /// The best image for this machine, or the only one.
+    pub fn machine() -> PullOptions<'static> {
+        PullOptions { platforms: Platforms::Machine, any_platform: false, on_layer_ready: None }
     }
 
     /// Everything that the index lists.
@@ -213,24 +220,22 @@ impl Pull<'_> {
                 source: ParseDocumentError::Neither(Some("indexes within indexes without end".to_string())),
             });
         }
-        let entries: Vec<&Descriptor> = match &options.platforms {
-            Platforms::All => index.manifests.iter().collect(),
-            Platforms::Only(wanted) => {
-                let select = |platform: &Platform| {
-                    index.select(platform).ok_or_else(|| Error::NoPlatform {
-                        target: self.reference.to_string(),
-                        wanted: platform.to_string(),
-                        offered: offered(index.images()),
-                    })
-                };
-                wanted.iter().map(select).collect::<Result<_>>()?
-            }
-        };
-        for entry in entries {
-            let document = self.entry(entry)?;
-            self.choose(entry, document, options, named && !entry.is_attestation(), depth + 1, chosen)?;
+        for entry in select(index, &options.platforms, self.reference, &|entry| self.platform_of(entry))? {
+            let document = self.entry(&entry)?;
+            self.choose(&entry, document, options, named && !entry.is_attestation(), depth + 1, chosen)?;
         }
         Ok(())
+    }
+
+    /// The platform that the configuration of an index's entry names; `None` if the entry is no image.
+    fn platform_of(&self, entry: &Descriptor) -> Result<Option<Platform>> {
+        let Document::Manifest(manifest) = self.entry(entry)? else { return Ok(None) };
+        if !is_image(&manifest) || manifest.config.size > DOCUMENT_SIZE_MAX {
+            return Ok(None);
+        }
+        self.download(&manifest.config, "config", &Stop::never())?;
+        let config = ImageConfig::parse(&self.store.read_descriptor(&manifest.config)?);
+        Ok(config.ok().map(|config| config.platform()))
     }
 
     /// Fetches the configuration, which tells the platform and the layers' uncompressed digests.
@@ -364,6 +369,46 @@ impl Pull<'_> {
             }),
             Err(e) => Err(e.into()),
         }
+    }
+}
+
+/// The entries of an index for what is wanted. One without a platform is judged by what `platform_of` says of it,
+/// which may have to be fetched.
+///
+/// # Errors
+///
+/// [`Error::NoPlatform`], and those of `platform_of`.
+pub(super) fn select(
+    mut index: Index,
+    wanted: &Platforms,
+    target: &Reference,
+    platform_of: &dyn Fn(&Descriptor) -> Result<Option<Platform>>,
+) -> Result<Vec<Descriptor>> {
+    /// Nobody makes larger indexes without platforms; more of their entries are not looked at.
+    const UNKNOWN_MAX: usize = 64;
+    if *wanted == Platforms::All {
+        return Ok(index.manifests);
+    }
+    let unknown = |entry: &&mut Descriptor| entry.platform.is_none() && !entry.is_attestation();
+    for entry in index.manifests.iter_mut().filter(unknown).take(UNKNOWN_MAX) {
+        entry.platform = platform_of(entry)?;
+    }
+    let lacks = |wanted: String| Error::NoPlatform {
+        target: target.to_string(),
+        wanted,
+        offered: offered(index.images()),
+    };
+    match wanted {
+        Platforms::All => Ok(index.manifests),
+        Platforms::Only(wanted) => {
+            let select =
+                |platform| index.select(platform).cloned().ok_or_else(|| lacks(format!("{platform}")));
+            wanted.iter().map(select).collect()
+        }
+        Platforms::Machine => match index.select_for_machine() {
+            Some(entry) => Ok(vec![entry.clone()]),
+            None => Err(lacks(format!("{} (this machine)", Platform::host()))),
+        },
     }
 }
 
