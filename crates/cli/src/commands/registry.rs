@@ -104,7 +104,8 @@ pub fn registry(session: &Session, command: RegistryCommand) -> Result<u8> {
 
 fn gc(session: &Session, args: GcArgs) -> Result<u8> {
     let directory = args.dir.unwrap_or_else(|| default_directory(session));
-    let grace = Duration::from_secs(age_seconds(&args.grace).context("--grace")?);
+    let grace =
+        Duration::from_secs(age_seconds(&args.grace).with_context(|| format!("--grace {}", args.grace))?);
     let options = GarbageOptions { grace, dry_run: args.dry_run, untagged: args.untagged };
     let collected = collect_garbage(&directory, &options)?;
     let done = if args.dry_run { "would remove" } else { "removed" };

@@ -70,9 +70,9 @@ pub fn export_tars(roots: &[(String, &[PathBuf])], timestamps: Timestamps, write
                 })
             }
         };
-        result.context("archive", &at(trees))?;
+        result.context("archive", at(trees))?;
     }
-    archive.finish().context("archive", &roots.last().map_or_else(|| at(&[]), |(_, trees)| at(trees)))
+    archive.finish().context("archive", roots.last().map_or_else(|| at(&[]), |(_, trees)| at(trees)))
 }
 
 /// Begins a plain file in an archive; `size` bytes and [`pad`] follow.
