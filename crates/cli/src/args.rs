@@ -1,4 +1,5 @@
-//! The command line. Names and short forms are those of docker, buildx and podman where they have the command.
+//! The command line. Names and short forms are those of docker, buildx and podman where they have the
+//! command.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -28,7 +29,8 @@ pub struct Global {
     /// Directory of the store [default: $XDG_DATA_HOME/crossdock or ~/.local/share/crossdock]
     #[arg(long, global = true, value_name = "DIR", env = "CROSSDOCK_ROOT", hide_env_values = true)]
     pub root: Option<PathBuf>,
-    /// Registries that may be reached by plain http or without a verified certificate (HOST[:PORT]; alone: all)
+    /// Registries that may be reached by plain http or without a verified certificate (HOST[:PORT]; alone:
+    /// all)
     #[arg(long, global = true, value_name = "HOST", num_args = 0..=1, default_missing_value = "*", require_equals = true)]
     pub insecure: Vec<String>,
     /// What layers and archives may unpack to in all [default: 1 GiB and 100 times their size, at most 1 TiB]
@@ -187,7 +189,8 @@ pub struct BuildArgs {
     /// Results of other builds: type=registry,ref=NAME, type=local,src=DIR, or an image with an inline cache
     #[arg(long = "cache-from", value_name = "SPEC")]
     pub cache_from: Vec<String>,
-    /// Where results of steps go, for other machines: type=registry,ref=NAME, type=local,dest=DIR (both with mode=max), type=inline
+    /// Where results of steps go, for other machines: type=registry,ref=NAME, type=local,dest=DIR (both with
+    /// mode=max), type=inline
     #[arg(long = "cache-to", value_name = "SPEC")]
     pub cache_to: Vec<String>,
     /// Accepted for buildx; no attestation is made
@@ -378,8 +381,8 @@ pub struct PushArgs {
 
 #[derive(clap::Args)]
 pub struct CopyArgs {
-    /// What to copy, and its name there; skopeo's docker:// may stand before them. With --tag, all are sources: of several
-    /// an index is made, in which the last image for a platform counts
+    /// What to copy, and its name there; skopeo's docker:// may stand before them. With --tag, all are
+    /// sources: of several an index is made, in which the last image for a platform counts
     #[arg(required = true, value_names = ["SOURCE", "DESTINATION"])]
     pub names: Vec<String>,
     /// Its name there, as "docker buildx imagetools create" has it; may be given several times
@@ -391,8 +394,8 @@ pub struct CopyArgs {
     /// Only the images of these platforms; several get an index of their own
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     pub platform: Vec<String>,
-    /// Copy what refers to the images: signatures, SBOMs. By default what the registry lists; alone also cosign's tags, and
-    /// it is an error if there is no list; with "=false" nothing
+    /// Copy what refers to the images: signatures, SBOMs. By default what the registry lists; alone also
+    /// cosign's tags, and it is an error if there is no list; with "=false" nothing
     #[arg(short, long, visible_alias = "recursive", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub referrers: Option<bool>,
     /// Print only the digest

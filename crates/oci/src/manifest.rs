@@ -166,8 +166,8 @@ impl Index {
         self.manifests.iter().filter(|d| !d.is_attestation())
     }
 
-    /// The entry that serves `platform` best, see [`Platform::rank`]. An entry without a platform serves only when
-    /// it is the sole image of the index.
+    /// The entry that serves `platform` best, see [`Platform::rank`]. An entry without a platform serves only
+    /// when it is the sole image of the index.
     pub fn select(&self, platform: &Platform) -> Option<&Descriptor> {
         let images: Vec<&Descriptor> = self.images().collect();
         if let [only] = images[..]
@@ -224,8 +224,8 @@ pub enum ParseDocumentError {
 impl Document {
     /// Reads a manifest or index; `announced` is the type its descriptor or `Content-Type` gave, if any.
     ///
-    /// The kind is decided by the document's own `mediaType`, else by its members, and must not contradict a known
-    /// announced type (OCI image specification, `manifest.md`, on content-type confusion).
+    /// The kind is decided by the document's own `mediaType`, else by its members, and must not contradict a
+    /// known announced type (OCI image specification, `manifest.md`, on content-type confusion).
     pub fn parse(bytes: &[u8], announced: Option<&str>) -> Result<Document, ParseDocumentError> {
         if bytes.len() as u64 > MANIFEST_SIZE_MAX {
             return Err(ParseDocumentError::TooLarge(bytes.len() as u64));
