@@ -1,5 +1,5 @@
-//! The embedded registry beside Debian's docker-registry, alternating in one run: clients that stall, uploads that are aborted,
-//! pushes at the same time, and the memory that each takes.
+//! The embedded registry beside Debian's docker-registry, alternating in one run: clients that stall, uploads
+//! that are aborted, pushes at the same time, and the memory that each takes.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -41,7 +41,8 @@ struct Server {
 /// What one registry took.
 #[derive(Clone, Copy)]
 struct Figures {
-    /// Longest and median time of a GET of a manifest while clients stall, in seconds; none if it was not answered.
+    /// Longest and median time of a GET of a manifest while clients stall, in seconds; none if it was not
+    /// answered.
     manifest: Option<(f64, f64)>,
     aborted_seconds: f64,
     pushed_bytes_per_second: f64,

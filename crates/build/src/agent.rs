@@ -1,5 +1,5 @@
-//! The socket of an SSH agent for a step: owned by the user whom the mount names, where the agent's own socket is
-//! only for the one who builds. What is written to one goes to the other.
+//! The socket of an SSH agent for a step: owned by the user whom the mount names, where the agent's own
+//! socket is only for the one who builds. What is written to one goes to the other.
 
 use std::fs::File;
 use std::io;
@@ -20,7 +20,8 @@ const CONNECTIONS_MAX: usize = 64;
 /// A socket that leads to an agent until it is dropped.
 pub struct AgentSocket {
     directory: TemporaryDirectory,
-    /// The directory, open: a socket's address has room for 107 bytes (unix(7)), and a path of the store may be longer.
+    /// The directory, open: a socket's address has room for 107 bytes (unix(7)), and a path of the store may
+    /// be longer.
     open: File,
     is_over: Arc<AtomicBool>,
     listening: Option<JoinHandle<()>>,

@@ -1,8 +1,9 @@
 //! Copying files between trees, and the digest of what would be copied.
 //!
 //! Dockerfile reference, "COPY": a directory's content is copied, not the directory; a destination that ends in `/`,
-//! exists as a directory, or takes several sources is a directory; missing parents are made. The destination itself keeps
-//! its owner and mode; directories in it get those of the copied ones, as with BuildKit. Existing files are replaced.
+//! exists as a directory, or takes several sources is a directory; missing parents are made. The destination
+//! itself keeps its owner and mode; directories in it get those of the copied ones, as with BuildKit.
+//! Existing files are replaced.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -186,8 +187,8 @@ pub enum Placement {
     Into,
 }
 
-/// Copies `start` and everything below it to `destination` below `root`. Links that the destination leads through are
-/// followed: what they lead to is written, not replaced.
+/// Copies `start` and everything below it to `destination` below `root`. Links that the destination leads
+/// through are followed: what they lead to is written, not replaced.
 pub fn copy(
     tree: &Tree,
     start: &Entry,
@@ -215,15 +216,15 @@ pub fn copy(
     copy_one(&walk, start, &target)
 }
 
-/// A directory that was made for what is in it (`--parents`), to be given its source's owner, mode and time once all is
-/// in it.
+/// A directory that was made for what is in it (`--parents`), to be given its source's owner, mode and time
+/// once all is in it.
 pub struct MadeParent {
     entry: Entry,
     target: Vec<u8>,
 }
 
-/// Makes the directories that `kept`, the end of a source's path, lies in, below `destination`, as `--parents` wants
-/// them. Those that were not there before are returned.
+/// Makes the directories that `kept`, the end of a source's path, lies in, below `destination`, as
+/// `--parents` wants them. Those that were not there before are returned.
 pub fn make_parents(
     tree: &Tree,
     source: &Entry,
@@ -244,7 +245,8 @@ pub fn make_parents(
     Ok(made)
 }
 
-/// The directories that `kept`, the end of a source's path, lies in: each with the part of `kept` that leads to it.
+/// The directories that `kept`, the end of a source's path, lies in: each with the part of `kept` that leads
+/// to it.
 pub fn parents(tree: &Tree, source: &Entry, kept: &[u8]) -> Result<Vec<(Entry, Vec<u8>)>, CopyError> {
     let dropped = source.path.len() - kept.len();
     let ends = kept.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(end, _)| end);
@@ -277,7 +279,8 @@ struct Walk<'a> {
 /// What is still to be done of a directory.
 enum Todo {
     Copy(Entry, Vec<u8>),
-    /// Owner, mode and time of a directory, once all is in it. Also of one that was there: as other builders do.
+    /// Owner, mode and time of a directory, once all is in it. Also of one that was there: as other builders
+    /// do.
     Finish(Entry, Vec<u8>),
 }
 
@@ -341,8 +344,8 @@ fn make_directory(root: &OwnedFd, target: &[u8]) -> Result<bool, CopyError> {
     }
 }
 
-/// Makes `path` and its missing parents with the owner and mode of the options, else root's with mode 0755. Links are
-/// followed inside the root, also those whose targets are missing.
+/// Makes `path` and its missing parents with the owner and mode of the options, else root's with mode 0755.
+/// Links are followed inside the root, also those whose targets are missing.
 pub fn make_directories(root: &OwnedFd, path: &[u8], options: &CopyOptions) -> Result<(), CopyError> {
     let path = at(path, resolve(root, path))?;
     let mode = options.mode_of_made.as_ref().map_or(0o755, |change| change.apply(0o755, true));
@@ -459,8 +462,8 @@ fn set_metadata(
     set_times(options, entry, fd, target)
 }
 
-/// Owner, then mode. A change of owner clears set-user-ID and file capabilities (chown(2), capabilities(7)), so the
-/// mode and attributes come after it; and a write clears them, so content comes first.
+/// Owner, then mode. A change of owner clears set-user-ID and file capabilities (chown(2), capabilities(7)),
+/// so the mode and attributes come after it; and a write clears them, so content comes first.
 fn set_owner_and_mode(
     options: &CopyOptions,
     entry: &Entry,

@@ -211,8 +211,8 @@ pub(crate) fn run(
     Ok((states?, engine.steps_made()))
 }
 
-/// What SOURCE_DATE_EPOCH is in a build: what was given, else the value of an ARG before the first FROM. A Dockerfile
-/// that cannot be read says nothing here; the build tells what is wrong with it.
+/// What SOURCE_DATE_EPOCH is in a build: what was given, else the value of an ARG before the first FROM. A
+/// Dockerfile that cannot be read says nothing here; the build tells what is wrong with it.
 pub fn source_date_epoch(dockerfile: &[u8], given: &BTreeMap<String, String>) -> Option<String> {
     const NAME: &str = "SOURCE_DATE_EPOCH";
     if let Some(value) = given.get(NAME) {
@@ -377,8 +377,8 @@ impl<'a> Engine<'a> {
     }
 
     /// The result of the step with this key: known from the cache, from another thread, or made by `execute`, which
-    /// writes into a scratch directory. Returns whether it was known. `how` says whether the cache is looked at, and
-    /// whether the step may make something else each time.
+    /// writes into a scratch directory. Returns whether it was known. `how` says whether the cache is looked
+    /// at, and whether the step may make something else each time.
     pub fn step<'scope, 'env>(
         &'scope self,
         threads: &'scope Threads<'scope, 'env>,

@@ -247,8 +247,8 @@ impl StageRun<'_, '_, '_> {
                         Some(self.bind_source(from.as_deref(), source.as_deref(), None, kept, lines)?)
                     }
                 };
-                // Caches of different platforms must not mix: package managers keep programs in them. Those of another
-                // owner or mode are others, too, as with BuildKit.
+                // Caches of different platforms must not mix: package managers keep programs in them. Those
+                // of another owner or mode are others, too, as with BuildKit.
                 let mut id = format!("{} {id}", self.state.platform);
                 if (*uid, *gid, *mode) != (0, 0, 0o755) {
                     id.push_str(&format!(" {uid}:{gid} {mode:o}"));

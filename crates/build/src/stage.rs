@@ -192,7 +192,8 @@ impl<'scope, 'env, 'a> StageRun<'scope, 'env, 'a> {
         }
     }
 
-    /// A directory as the root file system of a stage: its files are one layer and belong to root, as with COPY.
+    /// A directory as the root file system of a stage: its files are one layer and belong to root, as with
+    /// COPY.
     fn directory_base(&mut self, context: &NamedContext, name: &str, lines: Lines) -> Result<(), BuildError> {
         let origin = Origin::Context(context.clone());
         let tree = self.tree(Some(&origin), None, lines)?;

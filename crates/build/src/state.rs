@@ -141,9 +141,9 @@ pub struct StepResult {
 }
 
 impl StepResult {
-    /// What names the content for the steps that build on it: the step's key. A command that ran again although its
-    /// result was known (`--no-cache`) has made something else under the same key, so then another digest: what was
-    /// made from the earlier result must not be found.
+    /// What names the content for the steps that build on it: the step's key. A command that ran again
+    /// although its result was known (`--no-cache`) has made something else under the same key, so then
+    /// another digest: what was made from the earlier result must not be found.
     fn digest(&self, key: Digest) -> Digest {
         match &self.renewal {
             None => key,

@@ -460,8 +460,8 @@ impl StageRun<'_, '_, '_> {
         Ok(())
     }
 
-    /// Whom a directory that WORKDIR makes belongs to. A user that the image does not know yet is no error while
-    /// nothing runs: the directory is root's then.
+    /// Whom a directory that WORKDIR makes belongs to. A user that the image does not know yet is no error
+    /// while nothing runs: the directory is root's then.
     fn owner_of_workdir(&self, user: &str, lines: Lines) -> Result<Option<(u32, u32)>, BuildError> {
         if user.is_empty() {
             return Ok(None);

@@ -107,9 +107,9 @@ impl Tree {
         Ok(Entry { path: clean_relative(path), stat: rustix::fs::fstat(&fd)? })
     }
 
-    /// Entries that a source of COPY names: the path itself, or what its pattern matches, perhaps nothing, in the order of
-    /// names. With
-    /// `deep`, `**` in the pattern is any number of directories, as with `COPY --parents`; else it means `*`.
+    /// Entries that a source of COPY names: the path itself, or what its pattern matches, perhaps nothing, in
+    /// the order of names. With `deep`, `**` in the pattern is any number of directories, as with `COPY
+    /// --parents`; else it means `*`.
     pub fn select(&self, source: &str, deep: bool) -> Result<Vec<Entry>, SelectError> {
         let path = clean_relative(source.as_bytes());
         if !Pattern::is_pattern(&path) {
@@ -354,7 +354,8 @@ pub fn resolve(root: impl AsFd, path: &[u8]) -> io::Result<Vec<u8>> {
                 }
                 pending.extend(target.split(|b| *b == b'/').rev().map(<[u8]>::to_vec));
             }
-            // Not a link: readlinkat(2) says ENOENT or EINVAL; or not there, or below a file, which others tell.
+            // Not a link: readlinkat(2) says ENOENT or EINVAL; or not there, or below a file, which others
+            // tell.
             Err(e)
                 if matches!(Errno::from_io_error(&e), Some(Errno::NOENT | Errno::INVAL | Errno::NOTDIR)) =>
             {

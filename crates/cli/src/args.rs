@@ -1,4 +1,5 @@
-//! The command line. Names and short forms are those of docker, buildx and podman where they have the command.
+//! The command line. Names and short forms are those of docker, buildx and podman where they have the
+//! command.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -28,7 +29,8 @@ pub struct Global {
     /// Directory of the store [default: $XDG_DATA_HOME/crossdock or ~/.local/share/crossdock]
     #[arg(long, global = true, value_name = "DIR", env = "CROSSDOCK_ROOT", hide_env_values = true)]
     pub root: Option<PathBuf>,
-    /// Registries that may be reached by plain http or without a verified certificate (HOST[:PORT]; alone: all)
+    /// Registries that may be reached by plain http or without a verified certificate (HOST[:PORT]; alone:
+    /// all)
     #[arg(long, global = true, value_name = "HOST", num_args = 0..=1, default_missing_value = "*", require_equals = true)]
     pub insecure: Vec<String>,
     /// What layers and archives may unpack to in all [default: 1 GiB and 100 times their size, at most 1 TiB]
@@ -190,7 +192,8 @@ pub struct BuildArgs {
     /// Results of other builds: type=registry,ref=NAME, type=local,src=DIR, or an image with an inline cache
     #[arg(long = "cache-from", value_name = "SPEC")]
     pub cache_from: Vec<String>,
-    /// Where results of steps go, for other machines: type=registry,ref=NAME, type=local,dest=DIR (both with mode=max), type=inline
+    /// Where results of steps go, for other machines: type=registry,ref=NAME, type=local,dest=DIR (both with
+    /// mode=max), type=inline
     #[arg(long = "cache-to", value_name = "SPEC")]
     pub cache_to: Vec<String>,
     /// Accepted for buildx; no attestation is made: true, false, or settings such as mode=max
@@ -232,7 +235,8 @@ pub enum ProgressMode {
 #[derive(clap::Args)]
 #[command(disable_help_flag = true, override_usage = "crossdock run [OPTIONS] IMAGE [COMMAND]...")]
 pub struct RunArgs {
-    /// The image, then the command and its arguments instead of the image's; no option of crossdock follows the image
+    /// The image, then the command and its arguments instead of the image's; no option of crossdock follows
+    /// the image
     #[arg(required = true, trailing_var_arg = true, value_name = "IMAGE [COMMAND]")]
     pub words: Vec<OsString>,
     /// Print help
@@ -318,7 +322,8 @@ pub struct RunArgs {
 #[derive(clap::Args)]
 #[command(override_usage = "crossdock emulate [OPTIONS] PROGRAM [ARGUMENT]...")]
 pub struct EmulateArgs {
-    /// The program, an ELF file for another CPU, then its arguments; no option of crossdock follows the program
+    /// The program, an ELF file for another CPU, then its arguments; no option of crossdock follows the
+    /// program
     #[arg(required = true, trailing_var_arg = true, value_name = "PROGRAM [ARGUMENT]")]
     pub words: Vec<OsString>,
     /// What runs it: auto, builtin, qemu or a path
@@ -390,8 +395,8 @@ pub struct PushArgs {
 
 #[derive(clap::Args)]
 pub struct CopyArgs {
-    /// What to copy, and its name there; skopeo's docker:// may stand before them. With --tag, all are sources: of several
-    /// an index is made, in which the last image for a platform counts
+    /// What to copy, and its name there; skopeo's docker:// may stand before them. With --tag, all are
+    /// sources: of several an index is made, in which the last image for a platform counts
     #[arg(required = true, value_names = ["SOURCE", "DESTINATION"])]
     pub names: Vec<String>,
     /// Its name there, as "docker buildx imagetools create" has it; may be given several times
@@ -403,8 +408,8 @@ pub struct CopyArgs {
     /// Only the images of these platforms; several get an index of their own
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     pub platform: Vec<String>,
-    /// Copy what refers to the images: signatures, SBOMs. By default what the registry lists; alone also cosign's tags, and
-    /// it is an error if there is no list; with "=false" nothing
+    /// Copy what refers to the images: signatures, SBOMs. By default what the registry lists; alone also
+    /// cosign's tags, and it is an error if there is no list; with "=false" nothing
     #[arg(short, long, visible_alias = "recursive", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub referrers: Option<bool>,
     /// Print only the digest
@@ -425,8 +430,8 @@ pub struct ImagesArgs {
     /// Accepted for docker; all images are always shown
     #[arg(short, long, hide = true)]
     pub all: bool,
-    /// Only images of which this is true: reference=PATTERN, dangling=true|false, label=NAME[=VALUE], before=IMAGE,
-    /// since=IMAGE, until=AGE
+    /// Only images of which this is true: reference=PATTERN, dangling=true|false, label=NAME[=VALUE],
+    /// before=IMAGE, since=IMAGE, until=AGE
     #[arg(short, long = "filter", value_name = "NAME=VALUE")]
     pub filters: Vec<String>,
     /// Show whole ids
@@ -839,7 +844,8 @@ pub enum ImagetoolsCommand {
         /// Show the manifest or index byte for byte
         #[arg(long)]
         raw: bool,
-        /// A template such as '{{json .Manifest}}' or '{{.Name}}'; .Image is the configuration, by platform for an index
+        /// A template such as '{{json .Manifest}}' or '{{.Name}}'; .Image is the configuration, by platform
+        /// for an index
         #[arg(long, value_name = "FORMAT", conflicts_with = "raw")]
         format: Option<String>,
     },

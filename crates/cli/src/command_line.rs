@@ -1,5 +1,5 @@
-//! From words to [`Args`]: docker's other forms of commands, `--switch=true|false`, and what is said of a command
-//! line that is wrong.
+//! From words to [`Args`]: docker's other forms of commands, `--switch=true|false`, and what is said of a
+//! command line that is wrong.
 
 use std::ffi::OsString;
 

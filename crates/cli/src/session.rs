@@ -116,8 +116,8 @@ impl Session {
         }
     }
 
-    /// Variables with the proxies of docker's `config.json`, for commands in builds and containers. A file that
-    /// cannot be read is told and has none.
+    /// Variables with the proxies of docker's `config.json`, for commands in builds and containers. A file
+    /// that cannot be read is told and has none.
     pub fn container_proxies(&self) -> Vec<(String, String)> {
         let environment = Environment::from_vars(|name| std::env::var_os(name));
         container_proxies(&environment).unwrap_or_else(|error| {

@@ -333,7 +333,8 @@ fn is_end(heredoc: &Heredoc, line: &str) -> bool {
     line == heredoc.name
 }
 
-/// Words of which `<<` and the name behind it are one, where a blank parts them, as in sh; second, whether it does.
+/// Words of which `<<` and the name behind it are one, where a blank parts them, as in sh; second, whether it
+/// does.
 pub(crate) fn joined_heredocs(words: &[String]) -> Vec<(String, bool)> {
     let is_operator = |word: &str| {
         let rest = word.trim_start_matches(|c: char| c.is_ascii_digit());

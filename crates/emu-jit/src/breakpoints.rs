@@ -1,11 +1,14 @@
-//! Places at which a thread leaves generated code for a signal: as a fault of an instruction that is not there.
+//! Places at which a thread leaves generated code for a signal: as a fault of an instruction that is not
+//! there.
 //!
-//! Where the guest's registers and flags are is known at marks ([`crate::cache::Mark`]) alone. So a signal that interrupts
-//! generated code puts HLT on the first byte of the next mark's code: the thread faults there, its registers are found as for
-//! any other fault, and the signal is taken at that guest instruction. Other threads that run into a HLT fault, too: the
-//! interpreter runs the instruction for them, and they go on.
+//! Where the guest's registers and flags are is known at marks ([`crate::cache::Mark`]) alone. So a signal
+//! that interrupts generated code puts HLT on the first byte of the next mark's code: the thread faults
+//! there, its registers are found as for any other fault, and the signal is taken at that guest instruction.
+//! Other threads that run into a HLT fault, too: the interpreter runs the instruction for them, and they go
+//! on.
 
-/// HLT: a privileged instruction, which faults by SIGSEGV. Of one byte, so that other threads see the old code or the new.
+/// HLT: a privileged instruction, which faults by SIGSEGV. Of one byte, so that other threads see the old
+/// code or the new.
 const HLT: u8 = 0xf4;
 
 /// Most of them at a time; a signal that finds no room is taken at the next loop's head.

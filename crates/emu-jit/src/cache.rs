@@ -399,8 +399,8 @@ impl Cache {
         Some((unit.start.wrapping_add_signed(i64::from(mark.guest)), mark.flags, assignment))
     }
 
-    /// Makes the thread whose state is at `owner`, and which is at the host address `pc`, leave generated code at the next
-    /// mark. Returns how many breakpoints there are. Takes no memory.
+    /// Makes the thread whose state is at `owner`, and which is at the host address `pc`, leave generated
+    /// code at the next mark. Returns how many breakpoints there are. Takes no memory.
     pub(crate) fn set_breakpoint(&mut self, pc: u64, owner: u64) -> usize {
         if let Some((index, offset)) = self.unit_of(pc) {
             let unit = &self.units[index];

@@ -217,8 +217,9 @@ pub unsafe fn resume_after_fault(pc: u64, rbp: u64, eflags: u64) -> Option<u64> 
     Some(FAULT_THUNK.load(Ordering::Relaxed))
 }
 
-/// A signal has interrupted the thread, and its interrupt flag is set: makes it leave generated code at an instruction nearby,
-/// if it is there, and not only at the next loop's head. For a handler of signals that returns to where it came from.
+/// A signal has interrupted the thread, and its interrupt flag is set: makes it leave generated code at an
+/// instruction nearby, if it is there, and not only at the next loop's head. For a handler of signals that
+/// returns to where it came from.
 ///
 /// # Safety
 ///

@@ -1,9 +1,10 @@
-//! A thread's table from guest addresses to generated code, for branches whose target is known only when they run.
+//! A thread's table from guest addresses to generated code, for branches whose target is known only when they
+//! run.
 //!
-//! It is a set-associative cache: a hash of the address chooses a set of two pairs of guest and host address. The hash is
-//! the host's CRC32 instruction, so that targets at regular distances (aligned functions, stubs, code of a JIT) spread
-//! over the sets. A program with many targets gets a bigger table. Generated code reads the table
-//! ([`crate::thunks::jump_by_cache`]).
+//! It is a set-associative cache: a hash of the address chooses a set of two pairs of guest and host address.
+//! The hash is the host's CRC32 instruction, so that targets at regular distances (aligned functions, stubs,
+//! code of a JIT) spread over the sets. A program with many targets gets a bigger table. Generated code reads
+//! the table ([`crate::thunks::jump_by_cache`]).
 
 use alloc::boxed::Box;
 use alloc::vec;
@@ -22,7 +23,8 @@ const GROWTH: usize = 4;
 
 type Set = [[u64; 2]; WAYS];
 
-/// A place without code. No branch leads to it: the guest address 4 does not belong to set 0, nor 0 to any other set.
+/// A place without code. No branch leads to it: the guest address 4 does not belong to set 0, nor 0 to any
+/// other set.
 const fn nothing(set: usize) -> [u64; 2] {
     [if set == 0 { 4 } else { 0 }, 0]
 }
@@ -107,8 +109,8 @@ impl JumpCache {
         self.sets[0] = [nothing(0); WAYS];
     }
 
-    /// Whether pairs have had to make room so often that a bigger table is worth its memory. A branch that finds nothing
-    /// costs about 70 ns, a bigger table as much as some thousand of these.
+    /// Whether pairs have had to make room so often that a bigger table is worth its memory. A branch that
+    /// finds nothing costs about 70 ns, a bigger table as much as some thousand of these.
     #[inline(always)]
     pub fn is_small(&self) -> bool {
         self.evictions > 2 * self.sets.len() && self.sets.len() < SETS_MAX

@@ -12,8 +12,8 @@ pub struct Thunks {
     pub enter: u32,
     /// Leaves; the exit slot is set.
     pub exit: u32,
-    /// A branch to rax whose set of the jump cache is at rcx, and which is not the first pair of it: by the second pair, else
-    /// leaves.
+    /// A branch to rax whose set of the jump cache is at rcx, and which is not the first pair of it: by the
+    /// second pair, else leaves.
     pub indirect: u32,
     /// Called with the address of a `Record` in rax: runs it and returns, or leaves.
     pub fallback: u32,
@@ -43,8 +43,8 @@ fn fill(a: &mut Assembler) {
     }
 }
 
-/// A branch to the guest address in rax by the first pair of its set of the jump cache; goes on behind the code where it is
-/// another's, with the address of the set in rcx. Changes the flags.
+/// A branch to the guest address in rax by the first pair of its set of the jump cache; goes on behind the
+/// code where it is another's, with the address of the set in rcx. Changes the flags.
 ///
 /// ```text
 /// rcx = cache + (crc32(rax) & mask)

@@ -1,5 +1,5 @@
-//! The image configuration: OCI image specification `config.md`, with Docker's members (`Healthcheck`, `OnBuild`,
-//! `Shell`, ...) and everything unknown kept.
+//! The image configuration: OCI image specification `config.md`, with Docker's members (`Healthcheck`,
+//! `OnBuild`, `Shell`, ...) and everything unknown kept.
 
 use std::collections::BTreeMap;
 

@@ -237,8 +237,8 @@ pub enum ParseDocumentError {
 impl Document {
     /// Reads a manifest or index; `announced` is the type its descriptor or `Content-Type` gave, if any.
     ///
-    /// The kind is decided by the document's own `mediaType`, else by its members, and must not contradict a known
-    /// announced type (OCI image specification, `manifest.md`, on content-type confusion).
+    /// The kind is decided by the document's own `mediaType`, else by its members, and must not contradict a
+    /// known announced type (OCI image specification, `manifest.md`, on content-type confusion).
     pub fn parse(bytes: &[u8], announced: Option<&str>) -> Result<Document, ParseDocumentError> {
         if bytes.len() as u64 > MANIFEST_SIZE_MAX {
             return Err(ParseDocumentError::TooLarge(bytes.len() as u64));

@@ -1,5 +1,5 @@
-//! Media types of manifests, configs and layers: OCI image specification `media-types.md`, Docker image manifest
-//! version 2, schema 2.
+//! Media types of manifests, configs and layers: OCI image specification `media-types.md`, Docker image
+//! manifest version 2, schema 2.
 
 /// OCI image index.
 pub const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
@@ -59,8 +59,8 @@ impl std::fmt::Display for Compression {
 }
 
 impl Compression {
-    /// Compression that a layer's media type announces; unknown types count as `None` here, the bytes decide in
-    /// the end.
+    /// Compression that a layer's media type announces; unknown types count as `None` here, the bytes decide
+    /// in the end.
     pub fn of_media_type(media_type: &str) -> Compression {
         if media_type.ends_with("+gzip") || media_type.ends_with(".gzip") {
             Compression::Gzip

@@ -1,5 +1,5 @@
-//! Image references: `[registry/]repository[:tag][@digest]`, the grammar of the distribution project's `reference`
-//! package, with the defaults that Docker gives (`docker.io`, `library/`, `latest`).
+//! Image references: `[registry/]repository[:tag][@digest]`, the grammar of the distribution project's
+//! `reference` package, with the defaults that Docker gives (`docker.io`, `library/`, `latest`).
 
 use std::fmt;
 use std::str::FromStr;
@@ -155,8 +155,8 @@ impl FromStr for Reference {
             Some((rest, digest)) => (rest, Some(digest.parse().map_err(|_| invalid("digest", digest))?)),
             None => (name, None),
         };
-        // The registry is the part before the first slash if it looks like a host: a dot, a colon, `localhost`, or
-        // an upper-case letter, which a repository cannot have.
+        // The registry is the part before the first slash if it looks like a host: a dot, a colon,
+        // `localhost`, or an upper-case letter, which a repository cannot have.
         let (registry, path) = match rest.split_once('/') {
             Some((host, path)) if looks_like_host(host) => (host, path),
             _ => (DEFAULT_REGISTRY, rest),

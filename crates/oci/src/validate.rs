@@ -1,6 +1,8 @@
-//! Whether an image or index in a store holds together: digests, sizes, media types, `diff_id`s, history, platforms.
+//! Whether an image or index in a store holds together: digests, sizes, media types, `diff_id`s, history,
+//! platforms.
 //!
-//! Everything that this program writes must pass (OCI image specification; Docker image manifest version 2, schema 2).
+//! Everything that this program writes must pass (OCI image specification; Docker image manifest version 2,
+//! schema 2).
 
 use std::collections::HashSet;
 use std::io::{self, BufRead, BufReader, Read};

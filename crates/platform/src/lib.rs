@@ -136,8 +136,8 @@ impl Platform {
         Platform::new("linux", std::env::consts::ARCH, None)
     }
 
-    /// The platform of this machine with the level of its CPU: `linux/amd64/v3`. It chooses among the images of an
-    /// index where nobody asked for a platform; what is built is for [`Platform::host`].
+    /// The platform of this machine with the level of its CPU: `linux/amd64/v3`. It chooses among the images
+    /// of an index where nobody asked for a platform; what is built is for [`Platform::host`].
     pub fn machine() -> Platform {
         match cpu_level() {
             1 => Platform::host(),
@@ -168,9 +168,9 @@ impl Platform {
 
     /// The platforms whose programs this platform's CPU runs, the best first; the first is this platform itself.
     ///
-    /// `amd64/vN` takes lower levels down to plain `amd64`; `arm/v7` takes `v7`, `v6`, `v5`; `arm64/vN` takes `arm64`. A
-    /// 32-bit image never stands in for a 64-bit one that was asked for, as it does with containerd's
-    /// `platforms.Only`; for a machine see [`Platform::runs`].
+    /// `amd64/vN` takes lower levels down to plain `amd64`; `arm/v7` takes `v7`, `v6`, `v5`; `arm64/vN` takes
+    /// `arm64`. A 32-bit image never stands in for a 64-bit one that was asked for, as it does with
+    /// containerd's `platforms.Only`; for a machine see [`Platform::runs`].
     pub fn only(&self) -> Vec<Platform> {
         let own = self.normalised();
         let with = |architecture: &str, variant: Option<String>| Platform {
@@ -201,8 +201,8 @@ impl Platform {
         all
     }
 
-    /// What a machine of this platform runs, the best first: [`Platform::only`], then the programs of the 32-bit
-    /// mode that its CPUs can have. For a machine, where nobody asked for a platform.
+    /// What a machine of this platform runs, the best first: [`Platform::only`], then the programs of the
+    /// 32-bit mode that its CPUs can have. For a machine, where nobody asked for a platform.
     pub fn runs(&self) -> Vec<Platform> {
         let mut all = self.only();
         match all[0].architecture.as_str() {
@@ -217,8 +217,8 @@ impl Platform {
         all
     }
 
-    /// Position of the best of `offered` for a machine of this platform, see [`Platform::runs`]; of equals the
-    /// first wins.
+    /// Position of the best of `offered` for a machine of this platform, see [`Platform::runs`]; of equals
+    /// the first wins.
     pub fn best_to_run<'a>(&self, offered: impl IntoIterator<Item = &'a Platform>) -> Option<usize> {
         let runs = self.runs();
         let rank = |offered: &Platform| runs.iter().position(|platform| platform.matches(offered));
@@ -250,8 +250,8 @@ impl Platform {
 
     /// Whether this machine's kernel and CPU run the platform's programs without an emulator.
     ///
-    /// Only what [`Platform::runs`] of the host contains; higher `amd64` levels are taken as native, since a CPU's
-    /// level is not part of the host's platform.
+    /// Only what [`Platform::runs`] of the host contains; higher `amd64` levels are taken as native, since a
+    /// CPU's level is not part of the host's platform.
     pub fn is_native(&self) -> bool {
         let host = Platform::host();
         let own = self.normalised();
@@ -365,8 +365,9 @@ impl FromStr for Platform {
     type Err = ParseError;
 
     /// Reads `os`, `architecture` or `os/architecture[/variant]` and normalises it. A single operating system takes
-    /// the host's architecture, a single architecture takes `linux`. Operating systems and architectures are those
-    /// of Go, variants those that exist: anything else is a typing error, which no registry needs to be asked about.
+    /// the host's architecture, a single architecture takes `linux`. Operating systems and architectures are
+    /// those of Go, variants those that exist: anything else is a typing error, which no registry needs to be
+    /// asked about.
     fn from_str(specifier: &str) -> Result<Platform, ParseError> {
         let parts: Vec<&str> = specifier.split('/').collect();
         for part in &parts {

@@ -86,8 +86,8 @@ pub fn scope_available() -> bool {
     sys::scope_available()
 }
 
-/// The oldest kernel that works: mount_setattr(2), which makes mounts read-only, is of Linux 5.12; overlayfs in a
-/// user namespace of 5.11. The README says the same.
+/// The oldest kernel that works: mount_setattr(2), which makes mounts read-only, is of Linux 5.12; overlayfs
+/// in a user namespace of 5.11. The README says the same.
 const OLDEST: (u32, u32) = (5, 12);
 
 fn kernel() -> Check {

@@ -42,8 +42,8 @@ pub use stack::Stack;
 pub use terminal::{Attach, run_attached};
 pub use wire::Window;
 
-/// Becomes the sandbox's monitor, its watcher, or the child of [`doctor::probe`], if this process was started as one; then it does not
-/// return.
+/// Becomes the sandbox's monitor, its watcher, or the child of [`doctor::probe`], if this process was started
+/// as one; then it does not return.
 ///
 /// The sandbox starts the running executable again, so every program that uses it calls this first in `main`, before it
 /// reads arguments or starts threads.

@@ -81,8 +81,8 @@ pub(crate) fn mount_overlay(lower: &[PathBuf], upper: Option<&Upper>) -> Result<
     }
 }
 
-/// Says of an upper directory on a file system that overlayfs cannot write to where it would work. Inside of a
-/// container that is overlayfs itself.
+/// Says of an upper directory on a file system that overlayfs cannot write to where it would work. Inside of
+/// a container that is overlayfs itself.
 fn explain_upper(failure: Failure, upper: Option<&Upper>) -> Failure {
     let (Failure::Step { errno: libc::EINVAL, .. }, Some(upper)) = (&failure, upper) else { return failure };
     let Some(mount) = fs::read_to_string("/proc/self/mountinfo")

@@ -1,9 +1,9 @@
 //! The root of a step that writes files itself, also where user namespaces are forbidden.
 //!
-//! With them it is an overlay. Without them nothing can be mounted: the directories and symbolic links of the layers
-//! below, which decide where a path leads, are made in the directory for changes, and those that are as they were are
-//! taken away at the end. What is left is what overlayfs would have left: a file that is written hides the one below,
-//! and a directory that got an entry was copied up.
+//! With them it is an overlay. Without them nothing can be mounted: the directories and symbolic links of the
+//! layers below, which decide where a path leads, are made in the directory for changes, and those that are
+//! as they were are taken away at the end. What is left is what overlayfs would have left: a file that is
+//! written hides the one below, and a directory that got an entry was copied up.
 
 #![expect(clippy::disallowed_methods, reason = "names in open directories of the store")]
 
@@ -22,8 +22,8 @@ use crate::error::{Doing, Failure, SandboxError};
 use crate::overlay::{Upper, overlay_fd};
 use crate::userns;
 
-/// Directories within directories that are followed: each is open meanwhile. Paths have at most 4096 bytes, so no
-/// program reaches deeper ones.
+/// Directories within directories that are followed: each is open meanwhile. Paths have at most 4096 bytes,
+/// so no program reaches deeper ones.
 const DEPTH_MAX: usize = 2048;
 
 const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);

@@ -41,8 +41,9 @@ static ENTERED: OnceLock<Entered> = OnceLock::new();
 /// Why there is no user namespace, where a command goes on without: the reason and what to do.
 static FORBIDDEN: OnceLock<(String, String)> = OnceLock::new();
 
-/// Goes on without a user namespace after [`enter`] has failed. No command can be started then and layers cannot be
-/// stacked by the kernel, see [`crate::Stack`]. False for errors of another kind, after which nothing can go on.
+/// Goes on without a user namespace after [`enter`] has failed. No command can be started then and layers
+/// cannot be stacked by the kernel, see [`crate::Stack`]. False for errors of another kind, after which
+/// nothing can go on.
 pub fn go_without(error: &SandboxError) -> bool {
     let SandboxError::UserNamespaces { reason, fix } = error else { return false };
     FORBIDDEN.get_or_init(|| (reason.clone(), fix.clone()));

@@ -1,7 +1,7 @@
 //! A process that kills the containers of a crossdock that is gone.
 //!
-//! Pid 1 of a container dies with its monitor (`PR_SET_PDEATHSIG`), and the monitor kills it when crossdock is
-//! gone. The kernel forgets the first when pid 1 changes its user, as `gosu` and `sudo` do, and the second
+//! Pid 1 of a container dies with its monitor (`PR_SET_PDEATHSIG`), and the monitor kills it when crossdock
+//! is gone. The kernel forgets the first when pid 1 changes its user, as `gosu` and `sudo` do, and the second
 //! needs a living monitor. So that the end of both at once leaves nothing, one watcher for each crossdock has
 //! the pidfds of its containers. See `docs/dev/sandbox.md`.
 

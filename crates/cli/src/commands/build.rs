@@ -742,7 +742,8 @@ fn write_output(
     Ok(())
 }
 
-/// The directory of an image's files in a result of several platforms, as in buildx; empty where there is one.
+/// The directory of an image's files in a result of several platforms, as in buildx; empty where there is
+/// one.
 fn platform_directory(built: &Built, image: &BuiltImage) -> String {
     match built.images.len() {
         1 => String::new(),
@@ -750,8 +751,8 @@ fn platform_directory(built: &Built, image: &BuiltImage) -> String {
     }
 }
 
-/// Names the result in the store: the name means this result alone, not also what an earlier build made for other
-/// platforms, which a push would publish with it.
+/// Names the result in the store: the name means this result alone, not also what an earlier build made for
+/// other platforms, which a push would publish with it.
 fn name(store: &Store, built: &Built, reference: &Reference) -> Result<()> {
     let images: Vec<(Platform, Descriptor)> =
         built.images.iter().map(|image| (image.platform.clone(), image.manifest.clone())).collect();

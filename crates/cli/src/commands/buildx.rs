@@ -1,4 +1,5 @@
-//! buildx: builders. A build needs none here; scripts that create, choose and inspect one find the one that is.
+//! buildx: builders. A build needs none here; scripts that create, choose and inspect one find the one that
+//! is.
 
 use anyhow::Result;
 use crossdock_platform::Platform;

@@ -34,7 +34,8 @@ pub fn manifest(session: &Session, command: ManifestCommand) -> Result<u8> {
     }
 }
 
-/// The document of a name, digest or id, and its media type: in the store if it is there, else of the registry.
+/// The document of a name, digest or id, and its media type: in the store if it is there, else of the
+/// registry.
 pub fn document(session: &Session, store: &Store, text: &str) -> Result<(Vec<u8>, String)> {
     let found = match source::find(store, text, None) {
         Ok(found) => found,

@@ -226,8 +226,8 @@ fn log(path: &Path) -> Result<LogOutput> {
     Ok(LogOutput::new(file.with_context(|| format!("open the access log {}", path.display()))?))
 }
 
-/// Opens a device or pipe, such as `/dev/null` or `/dev/stdout`: it is written to, never replaced by a new file. `None`
-/// for a regular file or none.
+/// Opens a device or pipe, such as `/dev/null` or `/dev/stdout`: it is written to, never replaced by a new
+/// file. `None` for a regular file or none.
 pub fn open_special(path: &Path) -> std::io::Result<Option<std::fs::File>> {
     match std::fs::metadata(path) {
         Ok(there) if !there.is_file() && !there.is_dir() => {

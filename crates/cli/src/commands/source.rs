@@ -71,8 +71,8 @@ impl<'a> Source<'a> {
         Ok(pulled)
     }
 
-    /// The manifest for a platform: from the store, else from the registry, or always from there. What is named by
-    /// an id is only in the store.
+    /// The manifest for a platform: from the store, else from the registry, or always from there. What is
+    /// named by an id is only in the store.
     pub fn resolve(&self, reference: &Reference, platform: &Platform, always: bool) -> Result<Descriptor> {
         let name = reference.familiar();
         if !always && let Some(manifest) = self.store.find(reference, platform)? {
@@ -161,8 +161,8 @@ const ID_PREFIX: &str = "sha256:";
 /// Digits of an id that a Dockerfile may give without [`ID_PREFIX`]; fewer could be a name.
 const ID_DIGITS_MIN: usize = 12;
 
-/// Finds what `text` names in the store: a name, a name and a digest, or the first digits of an id (the digest of a
-/// configuration, manifest or index), with or without `sha256:`.
+/// Finds what `text` names in the store: a name, a name and a digest, or the first digits of an id (the
+/// digest of a configuration, manifest or index), with or without `sha256:`.
 pub fn find(store: &Store, text: &str, platform: Option<&Platform>) -> Result<Found> {
     let mut found = None;
     if let Ok(reference) = text.parse::<Reference>() {

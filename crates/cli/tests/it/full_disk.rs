@@ -1,4 +1,5 @@
-//! A disk that fills in the middle of things: the message says so, nothing half done stays, and with room it works.
+//! A disk that fills in the middle of things: the message says so, nothing half done stays, and with room it
+//! works.
 
 use std::process::{Command, Stdio};
 
@@ -22,8 +23,8 @@ fn world() -> World {
     world
 }
 
-/// Runs a script in a mount namespace in which `$D` is a disk of `megabytes`; `crossdock` in it uses the store of the
-/// world, `small` one on that disk, and `more` makes the disk large.
+/// Runs a script in a mount namespace in which `$D` is a disk of `megabytes`; `crossdock` in it uses the
+/// store of the world, `small` one on that disk, and `more` makes the disk large.
 fn script(world: &World, megabytes: usize, script: &str) -> Ran {
     std::fs::create_dir_all(world.path("disk")).expect("a directory");
     let prelude = format!(

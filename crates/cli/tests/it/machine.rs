@@ -207,7 +207,7 @@ fn the_machines_handlers_are_not_changed_from_a_user_namespace_by_accident() {
     for line in &lines[1..3] {
         assert!(line.starts_with("error: this user namespace has no binfmt_misc of its own"), "{text}");
     }
-    assert_eq!(lines[3..], ["removed the handler for arm64", &lines[0], "0"], "{text}");
+    assert_eq!(lines[3..], ["removed the handler for arm64", lines[0], "0"], "{text}");
 }
 
 /// What is written for systemd, and that the file named there is one that only root can change.

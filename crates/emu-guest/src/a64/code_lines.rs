@@ -6,14 +6,14 @@ use core::sync::atomic::{AtomicU32, Ordering};
 /// Bytes of a line, as a power of two: what IC IVAU invalidates (CTR_EL0.IminLine).
 const LINE_BITS: u32 = 6;
 const _: () = assert!(super::features::CACHE_LINE == 1 << LINE_BITS);
-/// Lines, after which another one has the same bit: those of 128 MiB. Code that lies together has its bits together, so
-/// that a program touches few pages of the table.
+/// Lines, after which another one has the same bit: those of 128 MiB. Code that lies together has its bits
+/// together, so that a program touches few pages of the table.
 const LINES: usize = 1 << 21;
 
 /// A set of lines: a bit for each. It may say of a line that it has code because another one has.
 ///
-/// Who reads code marks its line before. Who changes code changes it, executes DSB and asks then (manual B2.4.4). So
-/// either the mark is seen, or what is read is new.
+/// Who reads code marks its line before. Who changes code changes it, executes DSB and asks then (manual
+/// B2.4.4). So either the mark is seen, or what is read is new.
 #[derive(Debug)]
 pub struct CodeLines {
     words: [AtomicU32; LINES / 32],
@@ -24,7 +24,8 @@ impl CodeLines {
         CodeLines { words: [const { AtomicU32::new(0) }; LINES / 32] }
     }
 
-    /// For generated code: the bit of `address` is bit `address >> 6 & 31` of the word `address >> 11 & MASK` of this table.
+    /// For generated code: the bit of `address` is bit `address >> 6 & 31` of the word `address >> 11 & MASK`
+    /// of this table.
     pub fn address(&self) -> u64 {
         self.words.as_ptr() as u64
     }

@@ -211,8 +211,8 @@ impl Translator<'_> {
         self.exit(ExitKind::Syscall, bits(word, 20, 5));
     }
 
-    /// ISB: leaves where code has been dropped that is not to be run any more. Who has changed code drops it, and sets the
-    /// interrupt flag of the threads that are in generated code, before its next instruction.
+    /// ISB: leaves where code has been dropped that is not to be run any more. Who has changed code drops it,
+    /// and sets the interrupt flag of the threads that are in generated code, before its next instruction.
     pub(super) fn synchronize(&mut self) {
         self.save_flags();
         self.flags = super::Flags::Memory;
@@ -243,7 +243,8 @@ impl Translator<'_> {
         self.a.bind(back);
     }
 
-    /// MSR FPCR: what follows is translated for the mode that there is; for another one the dispatcher looks for code.
+    /// MSR FPCR: what follows is translated for the mode that there is; for another one the dispatcher looks
+    /// for code.
     pub(super) fn set_mode(&mut self, word: u32) {
         self.save_flags();
         self.flags = super::Flags::Memory;

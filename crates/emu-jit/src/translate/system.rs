@@ -79,8 +79,8 @@ impl Translator<'_> {
             self.put_constant(destination(word, 0), value);
             return ONE;
         }
-        // Hints: NOP, PAC, BTI, YIELD. The latter is nothing on Arm's cores either, where programs count how often they wait;
-        // PAUSE is 60 cycles.
+        // Hints: NOP, PAC, BTI, YIELD. The latter is nothing on Arm's cores either, where programs count how
+        // often they wait; PAUSE is 60 cycles.
         if word & 0xffff_f01f == 0xd503_201f {
             return ONE;
         }

@@ -6,8 +6,8 @@ use crossdock_emu_guest::a64::{Exit, Host, State};
 use crossdock_emu_guest::memory::Memory;
 use std::sync::atomic::AtomicU32;
 
-/// `loop: str w1, [x0]; dc cvau, x0; dsb ish; ic ivau, x0; dsb ish; isb; blr x0; add w1, w1, #0x400; subs x2, x2, #1;
-/// b.ne loop; brk #0`.
+/// `loop: str w1, [x0]; dc cvau, x0; dsb ish; ic ivau, x0; dsb ish; isb; blr x0; add w1, w1, #0x400; subs x2,
+/// x2, #1; b.ne loop; brk #0`.
 const REWRITE: [u32; 11] = [
     0xb900_0001,
     0xd50b_7b20,
@@ -29,8 +29,8 @@ const ADD: u32 = 0x9100_0463;
 const RET: u32 = 0xd65f_03c0;
 const SIZE: usize = 1 << 20;
 
-/// Runs the program at the start of a mapping with X0 `code` bytes behind, until its BRK. Returns X3, and how often it left
-/// to have code dropped.
+/// Runs the program at the start of a mapping with X0 `code` bytes behind, until its BRK. Returns X3, and how
+/// often it left to have code dropped.
 fn run(mapping: &Mapping, hot: u32, code: usize, x2: u64) -> (u64, usize) {
     // SAFETY: the window holds the mapping alone.
     let memory = unsafe { Memory::new(mapping.0, mapping.0 + SIZE as u64) };

@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 const SIZE: usize = 0x2000;
 /// Where the function begins in the program.
 const FUNCTION: u64 = 7 * 4;
-/// A loop that calls a function X2 times, at X1 memory that both use; flags and carries live from one to the next.
+/// A loop that calls a function X2 times, at X1 memory that both use; flags and carries live from one to the
+/// next.
 #[rustfmt::skip]
 const PROGRAM: [u32; 24] = [
     0x9400_0007, // bl 1c <work>

@@ -67,8 +67,8 @@ impl<W: Write> Write for Encoder<W> {
     }
 }
 
-/// How the content of a stream is found: layers are made in the first three ways, archives of others also in the
-/// last two.
+/// How the content of a stream is found: layers are made in the first three ways, archives of others also in
+/// the last two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Packing {
     Layer(Compression),
@@ -92,14 +92,14 @@ const MAGIC_SIZE: usize = 6;
 /// Memory that an .xz stream may ask for, in KiB; that of `xz -9` needs 65 MiB.
 const XZ_MEMORY_MAX: u32 = 256 * 1024;
 
-/// Whether a file that begins so may be a tar archive, compressed in one of the ways that are read here or not at
-/// all. `head` is its first 512 bytes.
+/// Whether a file that begins so may be a tar archive, compressed in one of the ways that are read here or
+/// not at all. `head` is its first 512 bytes.
 pub fn may_be_archive(head: &[u8]) -> bool {
     Packing::of_magic(head) != Packing::Layer(Compression::None) || is_tar_header(head)
 }
 
-/// Whether `head` is that of an archive, see [`may_be_archive`], and where it is compressed, whether one is in it.
-/// `stream` is the whole file.
+/// Whether `head` is that of an archive, see [`may_be_archive`], and where it is compressed, whether one is
+/// in it. `stream` is the whole file.
 pub fn is_archive(head: &[u8], stream: impl Read + Send) -> io::Result<bool> {
     if Packing::of_magic(head) == Packing::Layer(Compression::None) {
         return Ok(is_tar_header(head));

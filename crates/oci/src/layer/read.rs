@@ -89,8 +89,8 @@ fn has_right_sum(header: &[u8; BLOCK]) -> bool {
     number(&header[148..156]).is_some_and(|sum| sum == unsigned || sum == signed)
 }
 
-/// Whether a block is the header of an archive's first file: of ustar, GNU, or of the seventh edition, which has no
-/// magic and is told by its sum.
+/// Whether a block is the header of an archive's first file: of ustar, GNU, or of the seventh edition, which
+/// has no magic and is told by its sum.
 pub(crate) fn is_tar_header(block: &[u8]) -> bool {
     let Some(header) = block.first_chunk::<BLOCK>() else { return false };
     header[257..262] == *b"ustar" || header[0] != 0 && has_right_sum(header)

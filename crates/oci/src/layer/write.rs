@@ -53,7 +53,8 @@ pub fn export_tar(trees: &[PathBuf], timestamps: Timestamps, writer: impl Write)
     export_tars(&[(String::new(), trees)], timestamps, writer)
 }
 
-/// As [`export_tar`], for several roots: each below a directory of the name beside it, or at the top if that is empty.
+/// As [`export_tar`], for several roots: each below a directory of the name beside it, or at the top if that
+/// is empty.
 pub fn export_tars(roots: &[(String, &[PathBuf])], timestamps: Timestamps, writer: impl Write) -> Result<()> {
     let mut archive = Archive::new(writer, timestamps);
     let at = |trees: &[PathBuf]| trees.last().map_or(Path::new("/"), PathBuf::as_path).to_path_buf();

@@ -254,9 +254,9 @@ impl Store {
         })
     }
 
-    /// What has a digest that begins with `prefix`, at least four hexadecimal digits with or without `sha256:`: images
-    /// by the digest of their manifest or configuration, and indexes by theirs. All results have the same id, one for
-    /// each name; none means that there is no such image.
+    /// What has a digest that begins with `prefix`, at least four hexadecimal digits with or without
+    /// `sha256:`: images by the digest of their manifest or configuration, and indexes by theirs. All results
+    /// have the same id, one for each name; none means that there is no such image.
     ///
     /// # Errors
     ///

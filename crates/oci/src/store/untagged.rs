@@ -1,8 +1,8 @@
-//! Images without a name: what a build without `--tag` made, and what an archive has without a name. They are found
-//! by their ids and stay until they get a name, are removed, or are pruned.
+//! Images without a name: what a build without `--tag` made, and what an archive has without a name. They are
+//! found by their ids and stay until they get a name, are removed, or are pruned.
 //!
-//! `untagged/ALGORITHM-HEX.json` is named by the digest of the image's manifest or index, so that a collection keeps
-//! the image without reading the file.
+//! `untagged/ALGORITHM-HEX.json` is named by the digest of the image's manifest or index, so that a
+//! collection keeps the image without reading the file.
 
 use std::fs;
 use std::io;
@@ -72,8 +72,8 @@ impl Store {
         Ok(records)
     }
 
-    /// Forgets an image without a name; the content goes with the next collection. False if there is none of that
-    /// manifest or index.
+    /// Forgets an image without a name; the content goes with the next collection. False if there is none of
+    /// that manifest or index.
     pub fn remove_untagged(&self, target: &Digest) -> Result<bool> {
         self.lease.require_writable()?;
         let lock_path = self.dir("images.lock");

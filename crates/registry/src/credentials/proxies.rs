@@ -16,8 +16,8 @@ const VARIABLES: [(&str, &str); 5] = [
     ("allProxy", "ALL_PROXY"),
 ];
 
-/// Names and values of the variables that docker gives to every build and container, in both spellings. Only the
-/// entry `default` counts: the others are those of daemons. Addresses may hold passwords.
+/// Names and values of the variables that docker gives to every build and container, in both spellings. Only
+/// the entry `default` counts: the others are those of daemons. Addresses may hold passwords.
 ///
 /// # Errors
 ///

@@ -1,5 +1,6 @@
-//! The access log: a line per request in the "combined" format of Apache and nginx, and the time in milliseconds behind it.
-//! Queries and headers other than the client's name are left out, since they may carry secrets.
+//! The access log: a line per request in the "combined" format of Apache and nginx, and the time in
+//! milliseconds behind it. Queries and headers other than the client's name are left out, since they may
+//! carry secrets.
 
 use std::io::Write;
 use std::net::IpAddr;

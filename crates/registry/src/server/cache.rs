@@ -1,4 +1,5 @@
-//! A pull-through cache: what is not here is fetched from another registry, kept, and passed on while it comes.
+//! A pull-through cache: what is not here is fetched from another registry, kept, and passed on while it
+//! comes.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -79,8 +80,8 @@ impl Cache {
 }
 
 impl Handler {
-    /// A manifest that is here, or of the registry that is cached. A tag is asked for each time; what it named before is given
-    /// only while that registry cannot be reached.
+    /// A manifest that is here, or of the registry that is cached. A tag is asked for each time; what it
+    /// named before is given only while that registry cannot be reached.
     pub(super) async fn cached_manifest(
         &self,
         cache: &Cache,
@@ -288,7 +289,8 @@ impl Handler {
         }
     }
 
-    /// Fetches what refers to a manifest, so that it is listed here; a registry that cannot be reached is no failure.
+    /// Fetches what refers to a manifest, so that it is listed here; a registry that cannot be reached is no
+    /// failure.
     pub(super) async fn cache_referrers(
         &self,
         cache: &Cache,

@@ -16,8 +16,8 @@ use super::handler::Handler;
 use super::metrics::add;
 use super::socket::{Socket, Wire};
 
-/// A request's line and headers may take so many bytes; so large is the read buffer of a connection, too. podman asks for 1024
-/// ranges in one header, of at most 22 bytes each.
+/// A request's line and headers may take so many bytes; so large is the read buffer of a connection, too.
+/// podman asks for 1024 ranges in one header, of at most 22 bytes each.
 const HEAD_SIZE_MAX: usize = 32 * 1024;
 
 /// Time for the line and headers of a request, which includes the wait for the next request.
@@ -219,7 +219,8 @@ async fn secured(wire: Wire, tls: &TlsAcceptor, client: Client, handler: Arc<Han
 async fn converse(wire: impl AsyncRead + AsyncWrite + Unpin, client: Client, handler: Arc<Handler>) {
     let service = service_fn(move |request| {
         let (handler, client) = (handler.clone(), client.clone());
-        // In a box, which is gone when the body of the answer is all that is left: clients may take their time for that.
+        // In a box, which is gone when the body of the answer is all that is left: clients may take their
+        // time for that.
         Box::pin(async move { handler.handle(request, client).await })
     });
     let connection = http1::Builder::new()

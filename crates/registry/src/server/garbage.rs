@@ -49,8 +49,9 @@ pub struct Collected {
     pub bytes_spared: u64,
 }
 
-/// Removes blobs that no manifest of any repository reaches, abandoned uploads, and what interrupted writes left behind.
-/// Manifests without a tag stay unless the options say otherwise, since they can be pulled by digest.
+/// Removes blobs that no manifest of any repository reaches, abandoned uploads, and what interrupted writes
+/// left behind. Manifests without a tag stay unless the options say otherwise, since they can be pulled by
+/// digest.
 pub fn collect_garbage(directory: &Path, options: &GarbageOptions) -> Result<Collected> {
     let version = directory.join("version");
     // A directory that is not there has no garbage; to make it would hide a wrong name.

@@ -44,7 +44,8 @@ pub(super) struct Handler {
     pub(super) large: tokio::sync::Semaphore,
 }
 
-/// Pieces of uploads that are written at the same time for each CPU core: some hash while others wait for the disk.
+/// Pieces of uploads that are written at the same time for each CPU core: some hash while others wait for the
+/// disk.
 const WRITES_PER_CORE: usize = 4;
 
 /// Manifests of more than 64 KiB that are received at once.

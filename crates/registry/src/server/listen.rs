@@ -1,4 +1,5 @@
-//! The listening socket: what `--addr` means, its backlog, and the number of descriptors that clients may use.
+//! The listening socket: what `--addr` means, its backlog, and the number of descriptors that clients may
+//! use.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
@@ -51,8 +52,8 @@ fn addresses(text: &str) -> io::Result<Vec<SocketAddr>> {
     })
 }
 
-/// Raises this process's soft limit of open files to the hard limit and returns how many connections fit: each has a socket
-/// and perhaps a file.
+/// Raises this process's soft limit of open files to the hard limit and returns how many connections fit:
+/// each has a socket and perhaps a file.
 pub(super) fn connections_max() -> usize {
     let mut limit = getrlimit(Resource::Nofile);
     if limit.current != limit.maximum {

@@ -57,7 +57,8 @@ pub(super) fn add(figure: &AtomicU64, number: u64) {
 }
 
 impl Metrics {
-    /// Counts an answer; `duration` is the time to its head, in which no client can be slow but by its own body.
+    /// Counts an answer; `duration` is the time to its head, in which no client can be slow but by its own
+    /// body.
     pub(super) fn answered(&self, method: &str, endpoint: &'static str, status: u16, duration: Duration) {
         // A client may send any word as the method; what is unknown gets one line.
         let known = ["GET", "HEAD", "PUT", "POST", "PATCH", "DELETE"];

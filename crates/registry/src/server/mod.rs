@@ -51,13 +51,13 @@ pub struct ServerOptions {
     pub read_only: bool,
     /// A tag that is there is neither moved nor removed.
     pub immutable_tags: bool,
-    /// Content is synced to the disk before it is acknowledged. Without, a power failure may lose it; a killed process does
-    /// not.
+    /// Content is synced to the disk before it is acknowledged. Without, a power failure may lose it; a
+    /// killed process does not.
     pub sync: bool,
     /// A client that takes or sends less than a kilobyte per second for that long is given up.
     pub stall: Duration,
-    /// Connections of one address (of one /64 of IPv6); `None` is 1000, and no limit for this machine, where a reverse
-    /// proxy may be.
+    /// Connections of one address (of one /64 of IPv6); `None` is 1000, and no limit for this machine, where
+    /// a reverse proxy may be.
     pub connections_per_address: Option<usize>,
     /// Uploads that nobody touched for that long are dropped.
     pub upload_expiry: Duration,
@@ -118,12 +118,14 @@ pub struct RegistryServer {
 }
 
 impl RegistryServer {
-    /// Serves `directory`, which is made if it is not there, at `address`: `HOST:PORT`, or `:PORT` for all addresses of the
-    /// machine; port 0 takes a free one. This process may have as many open files as the system allows from then on.
+    /// Serves `directory`, which is made if it is not there, at `address`: `HOST:PORT`, or `:PORT` for all
+    /// addresses of the machine; port 0 takes a free one. This process may have as many open files as the
+    /// system allows from then on.
     ///
     /// # Errors
     ///
-    /// [`Error::Listen`] if the address is taken or no address; [`Error::File`] if the directory holds something else.
+    /// [`Error::Listen`] if the address is taken or no address; [`Error::File`] if the directory holds
+    /// something else.
     pub fn bind(address: &str, directory: &Path, options: ServerOptions) -> Result<RegistryServer> {
         let storage = Storage::open(directory, options.sync)?.with_immutable_tags(options.immutable_tags);
         let tls = options.tls.as_ref().map(|files| tls::acceptor(files, &options.notice)).transpose()?;

@@ -16,8 +16,8 @@ pub(super) enum Wanted {
     Nothing,
 }
 
-/// Reads a `Range` for a body of `size` bytes. What cannot be understood is ignored, and so is what would make the answer
-/// larger than the whole body.
+/// Reads a `Range` for a body of `size` bytes. What cannot be understood is ignored, and so is what would
+/// make the answer larger than the whole body.
 pub(super) fn parse_ranges(text: &str, size: u64) -> Wanted {
     let Some((unit, list)) = text.trim().split_once('=') else { return Wanted::Whole };
     if !unit.eq_ignore_ascii_case("bytes") {
@@ -43,7 +43,8 @@ pub(super) fn parse_ranges(text: &str, size: u64) -> Wanted {
     }
 }
 
-/// `A-B`, `A-` or `-N` as start and length; `None` if it is not one of these, `Some(None)` if there are no such bytes.
+/// `A-B`, `A-` or `-N` as start and length; `None` if it is not one of these, `Some(None)` if there are no
+/// such bytes.
 fn parse_range(text: &str, size: u64) -> Option<Option<(u64, u64)>> {
     let number = |text: &str| {
         let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());

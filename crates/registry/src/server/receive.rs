@@ -1,5 +1,5 @@
-//! Bodies of requests. A client that sends nothing costs no thread: a piece that came is hashed and written by a thread that
-//! ends with it, while the next one comes.
+//! Bodies of requests. A client that sends nothing costs no thread: a piece that came is hashed and written
+//! by a thread that ends with it, while the next one comes.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -22,7 +22,8 @@ const AHEAD: usize = 32 * 1024;
 /// Bodies of more bytes are not held in memory by everybody at once.
 const LARGE: usize = 64 * 1024;
 
-/// After an early answer so many bytes of the request's body are read, so that the connection can be used again.
+/// After an early answer so many bytes of the request's body are read, so that the connection can be used
+/// again.
 const REST_MAX: usize = 64 * 1024;
 /// And for so long.
 const REST_TIME: Duration = Duration::from_millis(200);
@@ -92,8 +93,9 @@ impl Pace {
     }
 }
 
-/// Appends a request's body to a file and feeds the hash; a piece is written when there is a place in `disk`. At most `limit`
-/// bytes are taken. Returns how it ended, the hash of all that is in the file, and the number of bytes written.
+/// Appends a request's body to a file and feeds the hash; a piece is written when there is a place in `disk`.
+/// At most `limit` bytes are taken. Returns how it ended, the hash of all that is in the file, and the number
+/// of bytes written.
 pub(super) async fn receive(
     body: &mut Incoming,
     sink: Sink,
@@ -104,7 +106,8 @@ pub(super) async fn receive(
     let mut left = limit.unwrap_or(u64::MAX);
     let mut pace = Pace::new(stall);
     let mut ended = None;
-    // A copy, since the pieces that HTTP gives are parts of its read buffer, and each would keep all of that in memory.
+    // A copy, since the pieces that HTTP gives are parts of its read buffer, and each would keep all of that
+    // in memory.
     let mut gathered: Vec<u8> = Vec::new();
     let mut sink = Some(sink);
     let mut writing: Option<JoinHandle<(Sink, io::Result<()>)>> = None;
@@ -174,7 +177,8 @@ pub(super) enum CollectError {
     Cut,
 }
 
-/// A body that fits in memory, of at most `limit` bytes. One of more than [`LARGE`] waits for a place in `large`.
+/// A body that fits in memory, of at most `limit` bytes. One of more than [`LARGE`] waits for a place in
+/// `large`.
 pub(super) async fn collect(
     body: &mut Incoming,
     limit: usize,

@@ -1,5 +1,5 @@
-//! Bodies of answers. A client that takes nothing costs no thread and no buffer: the next piece is read only when the one
-//! before it was sent and the kernel has room.
+//! Bodies of answers. A client that takes nothing costs no thread and no buffer: the next piece is read only
+//! when the one before it was sent and the kernel has room.
 
 use std::collections::VecDeque;
 use std::fs::File;

@@ -46,7 +46,8 @@ pub(super) enum Route {
 }
 
 impl Route {
-    /// Reads a path. The endpoint's name is found from the right, since a repository may have a component `blobs`, too.
+    /// Reads a path. The endpoint's name is found from the right, since a repository may have a component
+    /// `blobs`, too.
     pub(super) fn parse(path: &str) -> Result<Route, Problem> {
         let path = percent_decode(path).ok_or_else(|| Problem::not_found("bad escape in the path"))?;
         match path.as_str() {

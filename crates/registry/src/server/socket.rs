@@ -1,5 +1,5 @@
-//! A client's socket, shared by the HTTP connection that reads and writes it, the body that waits for room in it, and the
-//! watch over slow clients.
+//! A client's socket, shared by the HTTP connection that reads and writes it, the body that waits for room in
+//! it, and the watch over slow clients.
 
 use std::io;
 use std::pin::Pin;
@@ -21,8 +21,8 @@ const NOT_SENT_MAX: u32 = 128 * 1024;
 /// Looks at a slow client within its time.
 const LOOKS: usize = 4;
 
-/// After an early answer, what the client still sends is thrown away for so long, so that it can read the answer: the kernel
-/// resets a connection that is closed with unread bytes.
+/// After an early answer, what the client still sends is thrown away for so long, so that it can read the
+/// answer: the kernel resets a connection that is closed with unread bytes.
 const LINGER: Duration = Duration::from_secs(2);
 
 /// A client's socket.
@@ -60,14 +60,16 @@ impl Socket {
         self.lingers.store(true, Ordering::Relaxed);
     }
 
-    /// Waits until the kernel has room for more, so that nothing is read from the disk for a client that takes nothing.
+    /// Waits until the kernel has room for more, so that nothing is read from the disk for a client that
+    /// takes nothing.
     pub(super) fn poll_room(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
             if self.stream.poll_write_ready(context)?.is_pending() {
                 self.blocked.store(true, Ordering::Relaxed);
                 return Poll::Pending;
             }
-            // The runtime believes in room until a write fails; poll(2) asks the kernel, and makes it tell of new room.
+            // The runtime believes in room until a write fails; poll(2) asks the kernel, and makes it tell of
+            // new room.
             let asked = self.stream.try_io(Interest::WRITABLE, || {
                 let mut set = [PollFd::new(&self.stream, PollFlags::OUT)];
                 match poll(&mut set, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))? {
@@ -82,8 +84,8 @@ impl Socket {
         }
     }
 
-    /// Bytes that surely fit once there is room: the kernel says so when a third of its buffer is free, and when less than a
-    /// half of [`NOT_SENT_MAX`] waits.
+    /// Bytes that surely fit once there is room: the kernel says so when a third of its buffer is free, and
+    /// when less than a half of [`NOT_SENT_MAX`] waits.
     pub(super) fn room(&self) -> u64 {
         let buffer = rustix::net::sockopt::socket_send_buffer_size(&self.stream).unwrap_or(0);
         (buffer as u64 / 4).clamp(4096, u64::from(NOT_SENT_MAX / 2))
@@ -103,7 +105,8 @@ impl Socket {
     /// Returns once the client took less than [`RATE_MIN`] for `time` although there was something to take.
     pub(super) async fn too_slow(&self, time: Duration) {
         let wanted = (RATE_MIN * time.as_secs()).max(1);
-        // What was sent at the last looks; an element is there only while the client was seen blocked all the time.
+        // What was sent at the last looks; an element is there only while the client was seen blocked all the
+        // time.
         let mut sent = Vec::with_capacity(LOOKS + 1);
         loop {
             tokio::time::sleep(time / LOOKS as u32).await;

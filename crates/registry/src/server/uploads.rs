@@ -159,8 +159,8 @@ impl Handler {
         Ok(reply(204).empty())
     }
 
-    /// Appends a body to an upload; returns the upload's length in bytes. On a full disk the upload is dropped, since nobody
-    /// else can write before it is gone.
+    /// Appends a body to an upload; returns the upload's length in bytes. On a full disk the upload is
+    /// dropped, since nobody else can write before it is gone.
     async fn append(
         &self,
         head: &Head<'_>,

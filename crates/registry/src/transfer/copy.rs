@@ -25,10 +25,11 @@ struct Content {
     seen: HashSet<String>,
 }
 
-/// Copies what `from` names to `to`: an index with all that it lists, attestations too, or the images of some platforms.
-/// Several of them get an index of their own, and so do several sources: of images for the same platform the last counts.
-/// Blobs go first, the name comes last. What the target has is not moved, and on one registry blobs are mounted. What
-/// refers to the copied comes along as `referrers` says: signatures and SBOMs.
+/// Copies what `from` names to `to`: an index with all that it lists, attestations too, or the images of some
+/// platforms. Several of them get an index of their own, and so do several sources: of images for the same
+/// platform the last counts. Blobs go first, the name comes last. What the target has is not moved, and on
+/// one registry blobs are mounted. What refers to the copied comes along as `referrers` says: signatures and
+/// SBOMs.
 ///
 /// # Errors
 ///

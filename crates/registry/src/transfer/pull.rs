@@ -112,8 +112,8 @@ fn is_image(manifest: &Manifest) -> bool {
 ///
 /// # Errors
 ///
-/// [`Error::NoPlatform`] with what is offered, [`Error::OtherPlatform`], [`Error::Artifact`], and those of the registry and the store. Nothing is
-/// named then.
+/// [`Error::NoPlatform`] with what is offered, [`Error::OtherPlatform`], [`Error::Artifact`], and those of
+/// the registry and the store. Nothing is named then.
 pub fn pull(client: &Client, store: &Store, reference: &Reference, options: &PullOptions) -> Result<Pulled> {
     let pull = Pull { client, store, reference };
     let (top, document) = pull.top()?;
@@ -372,8 +372,8 @@ impl Pull<'_> {
     }
 }
 
-/// The entries of an index for what is wanted. One without a platform is judged by what `platform_of` says of it,
-/// which may have to be fetched.
+/// The entries of an index for what is wanted. One without a platform is judged by what `platform_of` says of
+/// it, which may have to be fetched.
 ///
 /// # Errors
 ///

@@ -15,8 +15,8 @@ use crate::progress::Outcome;
 /// Settings of a push.
 #[derive(Clone, Debug, Default)]
 pub struct PushOptions {
-    /// Names whose repositories may have the same blobs, such as that of a base image. Those on other registries are of no
-    /// use and are left out.
+    /// Names whose repositories may have the same blobs, such as that of a base image. Those on other
+    /// registries are of no use and are left out.
     pub mount_from: Vec<Reference>,
 }
 
@@ -48,12 +48,13 @@ struct Content {
     missing: Vec<String>,
 }
 
-/// Pushes a manifest or index of the store with all that belongs to it. Blobs go first, several at once; then manifests; the
-/// name comes last, so that nobody sees it incomplete.
+/// Pushes a manifest or index of the store with all that belongs to it. Blobs go first, several at once; then
+/// manifests; the name comes last, so that nobody sees it incomplete.
 ///
 /// # Errors
 ///
-/// [`Error::Incomplete`] if the store lacks something that an index lists; those of the registry and the store.
+/// [`Error::Incomplete`] if the store lacks something that an index lists; those of the registry and the
+/// store.
 pub fn push(
     client: &Client,
     store: &Store,
@@ -100,8 +101,8 @@ pub fn push(
     Ok(Pushed { digest: source.digest.clone(), moved, bytes_moved, mounted, existed, referrers: 0 })
 }
 
-/// Pushes one blob of the store, for example a layer that is ready while others are still being made; a later [`push`] by
-/// the same client finds it there without asking. Tells of its progress.
+/// Pushes one blob of the store, for example a layer that is ready while others are still being made; a later
+/// [`push`] by the same client finds it there without asking. Tells of its progress.
 pub fn push_blob(
     client: &Client,
     store: &Store,
@@ -122,8 +123,8 @@ pub fn push_blob(
     result
 }
 
-/// If the registry finds a blob damaged, the store may be the one that damaged it: reading it through tells, and sets it
-/// aside.
+/// If the registry finds a blob damaged, the store may be the one that damaged it: reading it through tells,
+/// and sets it aside.
 fn blame(store: &Store, blob: &Descriptor, error: Error) -> Error {
     let refused = error.answer().is_some_and(|answer| answer.code == "DIGEST_INVALID");
     if !refused && !matches!(error, Error::Source { .. }) {

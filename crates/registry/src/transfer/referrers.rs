@@ -1,5 +1,5 @@
-//! What refers to an image, such as signatures and SBOMs, is copied with it: OCI distribution specification, "Listing
-//! Referrers" and "Pushing Manifests with Subject", and the tags that cosign gives.
+//! What refers to an image, such as signatures and SBOMs, is copied with it: OCI distribution specification,
+//! "Listing Referrers" and "Pushing Manifests with Subject", and the tags that cosign gives.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -34,8 +34,8 @@ pub(super) struct Referrers {
 }
 
 impl Referrers {
-    /// Finds what refers to `subjects` in the sources, and what refers to that. Each that is found is given to `gather` with
-    /// the name of its repository, for its parts.
+    /// Finds what refers to `subjects` in the sources, and what refers to that. Each that is found is given
+    /// to `gather` with the name of its repository, for its parts.
     pub(super) fn find(
         client: &Client,
         sources: &[&Reference],
@@ -93,8 +93,8 @@ impl Referrers {
         (self.attached.len() + self.tagged.len()) as u64
     }
 
-    /// Pushes them to the repository of `to`, whose registry has their parts. Where it has no list of referrers, the tag of
-    /// the specification's "Referrers Tag Schema" is written.
+    /// Pushes them to the repository of `to`, whose registry has their parts. Where it has no list of
+    /// referrers, the tag of the specification's "Referrers Tag Schema" is written.
     pub(super) fn push(self, client: &Client, to: &Reference) -> Result<()> {
         let mut listed: BTreeMap<Digest, Vec<Descriptor>> = BTreeMap::new();
         for (subject, descriptor, manifest) in self.attached {

@@ -1,4 +1,5 @@
-//! Users of htpasswd files, rights by repository, pulls without a name, TLS; and what changes while the server runs.
+//! Users of htpasswd files, rights by repository, pulls without a name, TLS; and what changes while the
+//! server runs.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};

@@ -19,7 +19,8 @@ fn put(client: &Client, name: &Reference, tag: Option<&str>, bytes: &[u8]) -> De
     Descriptor::of(media_type::OCI_MANIFEST, bytes)
 }
 
-/// An image in an index, a signature of each, an SBOM of the image, a signature of the SBOM, and cosign's tag of the index.
+/// An image in an index, a signature of each, an SBOM of the image, a signature of the SBOM, and cosign's tag
+/// of the index.
 fn signed(client: &Client, name: &Reference) -> [Descriptor; 6] {
     let image = put(client, name, None, &small_manifest(None, "x/image"));
     let bytes = Index::new(vec![image.clone()]).to_bytes();

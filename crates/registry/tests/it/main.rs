@@ -1,4 +1,5 @@
-//! The client against the embedded server, against Debian's `docker-registry`, and `skopeo` against the server.
+//! The client against the embedded server, against Debian's `docker-registry`, and `skopeo` against the
+//! server.
 
 mod access;
 mod auth;

@@ -1,5 +1,6 @@
-//! Files of user names and passwords as Apache's `htpasswd -B` writes them: `USER:HASH`, with the hash of bcrypt. htpasswd(1)
-//! has other forms; each is refused by its name, since none of them keeps a password secret for long.
+//! Files of user names and passwords as Apache's `htpasswd -B` writes them: `USER:HASH`, with the hash of
+//! bcrypt. htpasswd(1) has other forms; each is refused by its name, since none of them keeps a password
+//! secret for long.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -23,8 +24,8 @@ pub(super) struct Htpasswd {
 ///
 /// # Errors
 ///
-/// A user name with a colon or a control character, an empty password, or one of more than 72 bytes, of which bcrypt would
-/// look at no more than 72.
+/// A user name with a colon or a control character, an empty password, or one of more than 72 bytes, of which
+/// bcrypt would look at no more than 72.
 pub fn htpasswd_line(user: &str, password: &str) -> std::result::Result<String, String> {
     if user.is_empty() || user.contains(|c: char| c == ':' || c.is_control()) || user.starts_with('#') {
         return Err("a user name is not empty, has no colon and does not begin with #".to_string());
@@ -67,8 +68,8 @@ impl Htpasswd {
         Ok(Htpasswd { users })
     }
 
-    /// The hash to compare a password of `user` with, and whether there is such a user. A name that is not there gets the
-    /// hash of another user, always the same one, so that it takes as long.
+    /// The hash to compare a password of `user` with, and whether there is such a user. A name that is not
+    /// there gets the hash of another user, always the same one, so that it takes as long.
     pub(super) fn hash(&self, user: &str, key: &[u8]) -> Option<(&str, bool)> {
         if let Some(hash) = self.users.get(user) {
             return Some((hash, true));

@@ -1,5 +1,5 @@
-//! Who may do what: everybody everything, or users by Basic or by Bearer tokens of the distribution project's token
-//! authentication, with rights by repository.
+//! Who may do what: everybody everything, or users by Basic or by Bearer tokens of the distribution project's
+//! token authentication, with rights by repository.
 
 mod htpasswd;
 mod passwords;
@@ -276,8 +276,8 @@ impl Guard {
 
     fn challenge(&self, need: &Need, headers: &HeaderMap, secure: bool, caller: &Caller) -> Problem {
         let refused = Problem::new(401, "UNAUTHORIZED", "authentication required");
-        // Docker asks for a password only where it is told that one is needed, and never pulls without one where Basic is
-        // offered; so tokens are offered where some may pull without a name.
+        // Docker asks for a password only where it is told that one is needed, and never pulls without one
+        // where Basic is offered; so tokens are offered where some may pull without a name.
         if !self.prefers_tokens && !self.rights.get().know_anonymous() {
             return refused.header("www-authenticate", "Basic realm=\"crossdock registry\"");
         }

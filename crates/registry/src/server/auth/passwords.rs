@@ -1,5 +1,5 @@
-//! Passwords are compared. bcrypt takes some 50 ms of CPU on purpose, so it runs on threads of its own, few at a time, and a
-//! pair that was right is remembered for a while.
+//! Passwords are compared. bcrypt takes some 50 ms of CPU on purpose, so it runs on threads of its own, few
+//! at a time, and a pair that was right is remembered for a while.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -21,8 +21,8 @@ pub(in crate::server) struct StoredManifest {
 }
 
 impl Storage {
-    /// Stores a manifest whose parts are there, and points the tags at it. Returns its digest and that of its subject.
-    /// Without `expected` the digest is of SHA-256.
+    /// Stores a manifest whose parts are there, and points the tags at it. Returns its digest and that of its
+    /// subject. Without `expected` the digest is of SHA-256.
     pub(in crate::server) fn put_manifest(
         &self,
         _: &Writing,
@@ -217,7 +217,8 @@ impl Storage {
         self.in_repository(name, "_referrers", subject).join(file)
     }
 
-    /// All links of a repository to manifests that refer to another one: the link, and the digest of the manifest.
+    /// All links of a repository to manifests that refer to another one: the link, and the digest of the
+    /// manifest.
     pub(in crate::server) fn referrer_links(&self, name: &str) -> io::Result<Vec<(PathBuf, Digest)>> {
         let mut links = Vec::new();
         for subject in self.digests(name, "_referrers")? {
@@ -231,8 +232,9 @@ impl Storage {
         Ok(links)
     }
 
-    /// Descriptors of the manifests that refer to `subject`, as the referrers endpoint gives them: those after `last` of one
-    /// type or all, at most `number`, and as many as fit in an index of [`MANIFEST_SIZE_MAX`]. True if there are more.
+    /// Descriptors of the manifests that refer to `subject`, as the referrers endpoint gives them: those
+    /// after `last` of one type or all, at most `number`, and as many as fit in an index of
+    /// [`MANIFEST_SIZE_MAX`]. True if there are more.
     pub(in crate::server) fn referrers(
         &self,
         name: &str,

@@ -204,7 +204,8 @@ impl Storage {
         Ok(id)
     }
 
-    /// Makes an upload of `length` bytes a blob of the repository. `hasher` has seen all of them, or is `None`.
+    /// Makes an upload of `length` bytes a blob of the repository. `hasher` has seen all of them, or is
+    /// `None`.
     pub(super) fn commit_upload(
         &self,
         _: &Writing,
