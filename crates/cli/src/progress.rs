@@ -1,6 +1,6 @@
 //! How the course of builds and transfers is shown: live lines, plain text, JSON, or not at all.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -50,6 +50,8 @@ struct Inner {
     mode: Mode,
     started: Instant,
     steps: BTreeMap<StepId, Step>,
+    /// Steps that have begun and not ended.
+    running: BTreeSet<StepId>,
     transfers: BTreeMap<String, Transfer>,
     /// Transfers that were shown, for plain numbering.
     secrets: Vec<String>,
@@ -98,6 +100,7 @@ impl Display {
             mode,
             started: Instant::now(),
             steps: BTreeMap::new(),
+            running: BTreeSet::new(),
             transfers: BTreeMap::new(),
             secrets: Vec::new(),
         })))
@@ -121,6 +124,18 @@ impl Display {
         if let Mode::Tty(bars) = &self.lock().mode {
             let _ = bars.clear();
         }
+    }
+
+    /// Tells that a signal ends the build: the steps that run are cancelled.
+    pub fn cancelled(&self, signal: &str) {
+        let mut inner = self.lock();
+        std::mem::take(&mut inner.running)
+            .into_iter()
+            .for_each(|step| inner.event(Event::Cancelled { step }));
+        if let Mode::Tty(bars) = &inner.mode {
+            let _ = bars.clear();
+        }
+        say(&format!("error: the build was cancelled by {signal}"));
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -168,6 +183,13 @@ impl Inner {
     }
 
     fn event(&mut self, event: Event) {
+        match &event {
+            Event::Started { step, .. } => drop(self.running.insert(*step)),
+            Event::Done { step, .. } | Event::Failed { step } | Event::Cancelled { step } => {
+                self.running.remove(step);
+            }
+            _ => {}
+        }
         if let Mode::Json = self.mode {
             return self.json_event(event);
         }

@@ -16,6 +16,7 @@ pub mod emulator;
 mod error;
 mod host;
 pub mod idmap;
+mod interrupt;
 mod monitor;
 mod mountpoints;
 mod network;
@@ -35,6 +36,7 @@ mod wire;
 
 pub use emulator::Emulator;
 pub use error::{Failure, SandboxError};
+pub use interrupt::before_end_by_signal;
 pub use overlay::{LOWER_MAX, Upper, overlay_fd, overlay_fd_legacy};
 pub use run::{ExitStatus, Io, Killer, Running, Stream, run, spawn};
 pub use spec::{Content, Descriptor, Limit, Mount, MountKind, Network, Root, Security, Source, Spec, Uplink};

@@ -39,6 +39,9 @@ pub fn build(session: &Session, args: BuildArgs) -> Result<u8> {
     let (method, is_json) = check::method(args.call.as_deref(), args.check)?;
     let mode = if args.quiet { ProgressMode::Quiet } else { args.progress };
     let display = Display::new(mode);
+    let teller = display.clone();
+    // Without it a signal ends the build all the same.
+    let _ = crossdock_sandbox::before_end_by_signal(move |signal| teller.cancelled(signal));
     let tags = args.tags.iter().map(|t| session::reference(t)).collect::<Result<Vec<_>>>()?;
     let outputs = outputs(&args)?;
     let needs_name = outputs.iter().any(|o| matches!(o, Output::Push { names } if names.is_empty()));

@@ -79,8 +79,11 @@ pub fn push(session: &Session, args: PushArgs) -> Result<u8> {
     let store = session.store()?;
     let platform = session::platform(args.platform.as_ref())?;
     let target = push_target(&store, &args.image, platform.as_ref())?;
-    if args.destination.is_none() && source::is_id(&args.image) {
-        bail!("push {0}: an id says not where to: crossdock push {0} REGISTRY/NAME:TAG", args.image);
+    // Digits that name an image here would name a repository there.
+    let by_id = source::find(&store, &args.image, None)
+        .is_ok_and(|found| found.reference.is_none() && !args.image.contains('@'));
+    if args.destination.is_none() && by_id {
+        bail!("push {0}: an id does not say where to: crossdock push {0} REGISTRY/NAME:TAG", args.image);
     }
     let destination = args.destination.as_deref().unwrap_or(&args.image);
     let reference = session::reference(destination.strip_prefix("docker://").unwrap_or(destination))?;

@@ -123,6 +123,14 @@ impl Filter {
     }
 }
 
+/// Whether an image passes all filters; of those for names one is enough, as with docker.
+pub fn match_all(filters: &[Filter], listed: &Listed) -> bool {
+    let (names, others): (Vec<&Filter>, Vec<&Filter>) =
+        filters.iter().partition(|filter| matches!(filter, Filter::Reference(_)));
+    (names.is_empty() || names.iter().any(|filter| filter.matches(listed)))
+        && others.iter().all(|filter| filter.matches(listed))
+}
+
 /// Whether a text is like a pattern of Go's `path.Match`: `*` and `?` stand for anything but `/`.
 fn is_like(pattern: &str, text: &str) -> bool {
     let (pattern, text): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
@@ -149,18 +157,26 @@ fn is_like(pattern: &str, text: &str) -> bool {
 
 pub fn images(session: &Session, args: ImagesArgs) -> Result<u8> {
     let store = session.store()?;
-    let wanted = args.name.as_deref().map(session::reference).transpose()?;
-    let tag_was_given =
-        args.name.as_deref().is_some_and(|n| n.rsplit('/').next().is_some_and(|n| n.contains([':', '@'])));
+    let mut filters =
+        args.filters.iter().map(|text| Filter::parse(&store, text)).collect::<Result<Vec<_>>>()?;
+    let name = match args.name.as_deref() {
+        // A pattern of names, as docker takes it.
+        Some(pattern) if pattern.contains(['*', '?']) => {
+            filters.push(Filter::Reference(pattern.to_string()));
+            None
+        }
+        name => name,
+    };
+    let wanted = name.map(session::reference).transpose()?;
+    let tag_was_given = name.is_some_and(|n| n.rsplit('/').next().is_some_and(|n| n.contains([':', '@'])));
     let has_name = |listed: &Listed| match (&wanted, &listed.reference) {
         (None, _) => true,
         (Some(wanted), Some(reference)) if tag_was_given => reference == wanted,
         (Some(wanted), Some(reference)) => reference.name() == wanted.name(),
         (Some(_), None) => false,
     };
-    let filters = args.filters.iter().map(|text| Filter::parse(&store, text)).collect::<Result<Vec<_>>>()?;
     let mut listed = all(&store)?;
-    listed.retain(|one| has_name(one) && filters.iter().all(|filter| filter.matches(one)));
+    listed.retain(|one| has_name(one) && match_all(&filters, one));
     if args.quiet {
         let id = |listed: &Listed| shown_id(listed, args.no_trunc);
         listed.iter().map(id).collect::<BTreeSet<_>>().iter().for_each(|id| print(id));

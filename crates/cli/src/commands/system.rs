@@ -90,7 +90,7 @@ fn prune_images(session: &Session, all: bool, force: bool, filters: &[String]) -
     let store = session.store()?;
     let filters = filters.iter().map(|text| Filter::parse(&store, text)).collect::<Result<Vec<_>>>()?;
     for listed in listing::all(&store)? {
-        if !filters.iter().all(|filter| filter.matches(&listed)) {
+        if !listing::match_all(&filters, &listed) {
             continue;
         }
         let manifest = &listed.entry.manifest.digest;
@@ -105,6 +105,14 @@ fn prune_images(session: &Session, all: bool, force: bool, filters: &[String]) -
                 if store.remove_untagged(target)? {
                     print(&format!("deleted: {target}"));
                 }
+            }
+        }
+    }
+    if filters.is_empty() {
+        // Those that cannot be listed, too.
+        for target in store.untagged_digests()? {
+            if store.remove_untagged(&target)? {
+                print(&format!("deleted: {target}"));
             }
         }
     }
@@ -151,8 +159,8 @@ fn prune(session: &Session, all: bool, force: bool, age: Option<u64>, keep: Opti
         return Ok(1);
     }
     let store = session.store()?;
-    for record in store.untagged()? {
-        store.remove_untagged(&record.target.digest)?;
+    for target in store.untagged_digests()? {
+        store.remove_untagged(&target)?;
     }
     drop(store);
     let unused_for = age.map(Duration::from_secs).or(if all { Some(Duration::ZERO) } else { None });

@@ -1,5 +1,7 @@
 //! Words that scripts for docker, buildx and podman use, and what is said of those that mean less here.
 
+use rustix::process::Signal;
+
 use crate::support::{World, is_root};
 
 #[test]
@@ -207,4 +209,23 @@ fn builders_of_buildx_are_accepted() {
     assert!(world.run(&["buildx", "inspect", "--bootstrap"]).ok().contains("linux/amd64"));
     world.run(&["buildx", "create", "--name", "b", "--driver", "docker-container", "--use"]).ok();
     world.build("FROM base\n", &["--builder", "b", "--attest", "type=provenance,disabled=true"]).ok();
+}
+
+#[test]
+fn a_build_that_a_signal_ends_is_cancelled() {
+    let world = World::with_base();
+    let dockerfile = "FROM base\nRUN echo running; sleep 30\n";
+    for (signal, name) in [(Signal::INT, "SIGINT"), (Signal::TERM, "SIGTERM")] {
+        for mode in ["plain", "json"] {
+            let mut running = world.building(dockerfile, &["--no-cache", "--progress", mode]).start();
+            // Not the step's name, in which it stands, too.
+            running.until_err(if mode == "json" { "\"output\"" } else { " running\n" });
+            running.signal(signal);
+            let ended = running.finish();
+            assert_eq!(ended.code, None, "it ends by the signal: {}", ended.err);
+            assert!(ended.err.contains(&format!("the build was cancelled by {name}")), "{}", ended.err);
+            let step = if mode == "json" { "\"event\":\"cancelled\"" } else { "CANCELED" };
+            assert!(ended.err.contains(step), "{}", ended.err);
+        }
+    }
 }

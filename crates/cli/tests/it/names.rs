@@ -29,6 +29,12 @@ fn an_image_without_a_name_is_used_by_its_id() {
         assert!(world.run(&["manifest", "inspect", name]).ok().contains(&id));
     }
     world.run(&["save", "-o", "archive", &hex[..12]]).ok();
+    for name in [&id, &hex[..12]] {
+        world.run(&["push", name]).fails_with(&["does not say where to", "REGISTRY/NAME:TAG"]);
+    }
+    let registry = Registry::start(&world);
+    world.run(&["push", &hex[..12], &registry.image("by/id:1")]).ok();
+    assert!(World::new().run(&["manifest", "inspect", &registry.image("by/id:1")]).ok().contains(&id));
     for from in [id.as_str(), &hex[..12], &manifest] {
         assert_eq!(
             world.build_and_sh(&format!("FROM {from}\nRUN cat /f > /g\n"), "cat /g"),
@@ -183,6 +189,8 @@ fn lists_are_filtered_and_shown_as_asked() {
     };
     assert_eq!(names(&["reference=app"]), ["app:2"]);
     assert_eq!(names(&["reference=*/app"]), ["team/app:1"]);
+    assert_eq!(names(&["reference=*/app", "reference=base"]), ["base:latest", "team/app:1"]);
+    assert_eq!(world.run(&["images", "--format", "{{.Tag}}", "a*"]).ok(), "2\n");
     assert_eq!(names(&["reference=*:latest"]), ["base:latest"]);
     assert_eq!(names(&["label=kind"]), ["app:2", "team/app:1"]);
     assert_eq!(names(&["label=kind=tool", "reference=a*"]), ["app:2"]);

@@ -94,7 +94,7 @@ impl Store {
     }
 
     /// The digests of all manifests and indexes that are kept without a name, damaged records included.
-    pub(crate) fn untagged_digests(&self) -> Result<Vec<Digest>> {
+    pub fn untagged_digests(&self) -> Result<Vec<Digest>> {
         let dir = self.dir("untagged");
         let entries = match fs::read_dir(&dir) {
             Ok(entries) => entries,

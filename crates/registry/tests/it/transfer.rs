@@ -106,6 +106,77 @@ fn a_single_image_of_another_platform_is_told() {
     assert_eq!(validate(&there, &descriptor), (1, 1));
 }
 
+/// A server with an index whose entries do not say for which platform they are, and one store with its images.
+fn published_without_platforms(site: &Site, platforms: &[&str]) -> crossdock_oci::Reference {
+    let (_directory, here) = store();
+    let reference = site.reference("plain:1");
+    let entries = platforms.iter().map(|text| {
+        let mut descriptor = image(&here, &platform(text), &[text.len() as u64]);
+        descriptor.platform = None;
+        let by_digest = reference.with_digest(descriptor.digest.clone());
+        push(&client(), &here, &by_digest, &descriptor, &PushOptions::default()).expect("pushed");
+        descriptor
+    });
+    let index = crossdock_oci::Index::new(entries.collect());
+    let media_type = crossdock_oci::media_type::OCI_INDEX;
+    client().put_manifest(&reference, media_type, &index.to_bytes()).expect("put");
+    reference
+}
+
+#[test]
+fn an_entry_without_a_platform_is_judged_by_its_configuration() {
+    let site = Site::new();
+    let reference = published_without_platforms(&site, &["linux/amd64", "linux/arm64"]);
+    for wanted in ["linux/amd64", "linux/arm64"] {
+        let (_directory, there) = store();
+        let pulled = pull(&client(), &there, &reference, &PullOptions::platform(platform(wanted)));
+        let images = pulled.expect("found").images;
+        assert_eq!((images.len(), images[0].0.to_string().as_str()), (1, wanted));
+    }
+    let (_directory, there) = store();
+    let error = pull(&client(), &there, &reference, &PullOptions::platform(platform("linux/s390x")));
+    let text = error.expect_err("not offered").to_string();
+    assert!(text.ends_with("it offers: linux/amd64, linux/arm64"), "{text}");
+    let only = |text| Platforms::Only(vec![platform(text)]);
+    let to = site.reference("copied:1");
+    crossdock_registry::transfer::copy(&client(), &[&reference], &to, &only("linux/arm64")).expect("copied");
+    let pulled =
+        pull(&client(), &there, &to, &PullOptions::platform(platform("linux/arm64"))).expect("pulled");
+    assert_eq!(pulled.images.len(), 1);
+    let none = crossdock_registry::transfer::copy(&client(), &[&reference], &to, &only("linux/arm/v7"));
+    assert!(matches!(none, Err(Error::NoPlatform { .. })), "{none:?}");
+
+    // The only entry is no exception.
+    let site = Site::new();
+    let reference = published_without_platforms(&site, &["linux/s390x"]);
+    let (_directory, there) = store();
+    let error = pull(&client(), &there, &reference, &PullOptions::platform(platform("linux/arm64")));
+    assert!(matches!(error, Err(Error::NoPlatform { .. })), "{error:?}");
+    // Where nobody asked for a platform it is taken.
+    let pulled = pull(&client(), &there, &reference, &PullOptions::machine()).expect("the only one");
+    assert_eq!(pulled.images[0].0.to_string(), "linux/s390x");
+}
+
+#[test]
+fn without_a_platform_this_machine_chooses() {
+    let site = Site::new();
+    let (_directory, here) = store();
+    let host = crossdock_platform::Platform::host().to_string();
+    let foreign = if host == "linux/s390x" { "linux/riscv64" } else { "linux/s390x" };
+    let reference = site.reference("choice:1");
+    let top = index(&here, &[foreign, &host]);
+    push(&client(), &here, &reference, &top, &PushOptions::default()).expect("pushed");
+    let (_directory, there) = store();
+    let pulled = pull(&client(), &there, &reference, &PullOptions::machine()).expect("pulled");
+    assert_eq!(pulled.images[0].0.to_string(), host);
+    // Several, none of which it runs.
+    let reference = site.reference("foreign:1");
+    let top = index(&here, &[foreign, "linux/mips64le"]);
+    push(&client(), &here, &reference, &top, &PushOptions::default()).expect("pushed");
+    let text = pull(&client(), &there, &reference, &PullOptions::machine()).expect_err("none").to_string();
+    assert!(text.contains("this machine") && text.contains(foreign), "{text}");
+}
+
 #[test]
 fn an_artifact_is_told_and_not_taken_for_an_image() {
     let site = Site::new();
