@@ -34,7 +34,7 @@ const SIZE: usize = 1 << 20;
 fn run(mapping: &Mapping, hot: u32, code: usize, x2: u64) -> (u64, usize) {
     // SAFETY: the window holds the mapping alone.
     let memory = unsafe { Memory::new(mapping.0, mapping.0 + SIZE as u64) };
-    let host = Host { memory, counter: || 0 };
+    let host = Host { memory, counter: || 0, executable: Host::anywhere };
     let mut engine = engine();
     engine.translate_after(hot);
     let mut state = State::default();
