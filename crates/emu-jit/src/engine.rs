@@ -652,6 +652,11 @@ impl Engine {
         // SAFETY: the code was translated for this state; the slots that it uses are set.
         unsafe { (jit.enter)((state as *mut State).cast::<u8>().add(BIAS as usize) as u64, code) };
         state.nzcv = nzcv_of_slot(state.generated[Slot::Flags as usize]);
+        let [start, end] = [Slot::Invalid, Slot::InvalidEnd].map(|slot| state.generated[slot as usize]);
+        if start != end {
+            state.generated[Slot::Invalid as usize] = end;
+            jit.log.invalidate(start..end);
+        }
         let mxcsr = state.generated[Slot::Mxcsr as usize] as u32;
         merge_mxcsr(state, mxcsr);
         if mxcsr != MXCSR {

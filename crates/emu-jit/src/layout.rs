@@ -208,6 +208,10 @@ pub enum Slot {
     Mxcsr,
     /// The epoch and the mode of the code that the return stack leads to.
     Epoch,
+    /// Where lines begin that IC IVAU has invalidated and that the log of changes does not have yet.
+    Invalid,
+    /// Where they end: there are none where it is the same.
+    InvalidEnd,
 }
 
 /// A word of `State::generated`.
@@ -220,8 +224,8 @@ const fn word(index: usize) -> Mem {
 }
 
 /// Words of `State::generated` behind the slots: 16 bytes of scratch, and the host's registers at a fault.
-const SCRATCH: usize = 12;
-const SAVED_VECTOR: usize = 14;
+const SCRATCH: usize = 14;
+const SAVED_VECTOR: usize = 16;
 const SAVED_GENERAL: usize = SAVED_VECTOR + 2 * VECTOR.len();
 
 /// 16 bytes that hold nothing between guest instructions.
@@ -274,7 +278,7 @@ mod tests {
         assert_eq!(EXCLUSIVE_SIZE, at(offset_of!(State, exclusive_size)));
         assert_eq!(EXCLUSIVE_VALUE, at(offset_of!(State, exclusive_value)));
         assert_eq!(slot(Slot::Exit), at(offset_of!(State, generated) + 8));
-        assert!((Slot::Epoch as usize) < SCRATCH);
+        assert!((Slot::InvalidEnd as usize) < SCRATCH);
         assert_eq!((offset_of!(State, generated) + SCRATCH * 8) % 16, 0);
         assert!(SAVED_GENERAL + GENERAL.len() <= State::default().generated.len());
     }

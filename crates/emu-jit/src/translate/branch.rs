@@ -10,7 +10,7 @@ use super::{Cold, Translator, bit, bits};
 use crate::layout::{ExitKind, FPCR, PC, Slot, slot};
 use crate::thunks;
 use crossdock_emu_guest::a64::{CodeLines, FPCR_MASK};
-use crossdock_emu_x64::{Alu, Cc, Mem, Reg, Shift, Size};
+use crossdock_emu_x64::{Alu, Cc, Label, Mem, Reg, Shift, Size};
 
 /// How a block ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -216,19 +216,38 @@ impl Translator<'_> {
     pub(super) fn synchronize(&mut self) {
         self.save_flags();
         self.flags = super::Flags::Memory;
+        self.complete_invalidations();
         self.check_interrupt(self.pc.wrapping_add(4));
     }
 
-    /// IC IVAU: leaves to have what was made of the line dropped, if code was ever read from it.
+    /// DSB and ISB: leaves behind the instruction where lines have been invalidated. The guest's flags are in memory or dead.
+    /// Changes rax.
+    pub(super) fn complete_invalidations(&mut self) {
+        let stub = self.stub(Cold::Interrupted { pc: self.pc.wrapping_add(4) });
+        self.a.mov(Size::Q, Reg::RAX, slot(Slot::Invalid));
+        self.a.alu(Alu::Cmp, Size::Q, Reg::RAX, slot(Slot::InvalidEnd));
+        self.a.jump_if(Cc::Ne, stub);
+    }
+
+    /// IC IVAU: nothing, unless code was ever read from the line. Lines that follow each other are collected until DSB or ISB;
+    /// for others it leaves, to have what was made of them dropped.
     ///
     /// ```text
-    /// if lines[x >> 11 & MASK] >> (x >> 6 & 31) & 1 { interpreter }
+    /// if lines[x >> 11 & MASK] >> (x >> 6 & 31) & 1 {
+    ///     line = x & !63
+    ///     if line != invalid_end {
+    ///         if invalid != invalid_end { interpreter, which leaves }
+    ///         invalid = line
+    ///     }
+    ///     invalid_end = line + 64
+    /// }
     /// ```
     pub(super) fn invalidate(&mut self, word: u32) {
         self.save_flags();
         self.flags = super::Flags::Memory;
         let back = self.a.label();
         let slow = self.slow_path(back);
+        let marked = self.stub(Cold::Invalidate { register: source(word, 0), slow, back });
         self.copy(Size::Q, Reg::RCX, source(word, 0));
         self.a.shift_imm(Shift::Shr, Size::Q, Reg::RCX, 6);
         self.a.mov(Size::D, Reg::RAX, Reg::RCX);
@@ -239,8 +258,24 @@ impl Translator<'_> {
         // The count is modulo 32.
         self.a.shift_cl(Shift::Shr, Size::D, Reg::RAX);
         self.a.test_imm8(Reg::RAX, 1);
-        self.a.jump_if(Cc::Ne, slow);
+        self.a.jump_if(Cc::Ne, marked);
         self.a.bind(back);
+    }
+
+    /// The line of a register has code: see [`Translator::invalidate`].
+    pub(super) fn invalidate_marked(&mut self, register: u8, slow: Label, back: Label) {
+        self.copy(Size::Q, Reg::RAX, register);
+        self.a.alu_imm(Alu::And, Size::Q, Reg::RAX, -64);
+        self.a.mov(Size::Q, Reg::RCX, slot(Slot::InvalidEnd));
+        self.a.alu(Alu::Cmp, Size::Q, Reg::RAX, Reg::RCX);
+        let follows = self.a.skip_if(Cc::E);
+        self.a.alu(Alu::Cmp, Size::Q, Reg::RCX, slot(Slot::Invalid));
+        self.a.jump_if(Cc::Ne, slow);
+        self.a.mov_to(Size::Q, slot(Slot::Invalid), Reg::RAX);
+        self.a.land(follows);
+        self.a.alu_imm(Alu::Add, Size::Q, Reg::RAX, 64);
+        self.a.mov_to(Size::Q, slot(Slot::InvalidEnd), Reg::RAX);
+        self.a.jump(back);
     }
 
     /// MSR FPCR: what follows is translated for the mode that there is; for another one the dispatcher looks

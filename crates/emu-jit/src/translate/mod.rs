@@ -74,6 +74,8 @@ enum Cold {
     Saturated { back: Label },
     /// Hand an instruction to the interpreter and come back.
     Fallback { word: u32, pc: u64, back: Label },
+    /// IC IVAU of the line of a register from which code was read.
+    Invalidate { register: u8, slow: Label, back: Label },
     /// Hand an instruction to the interpreter and leave.
     Look { word: u32, pc: u64 },
     /// Go on at a block of the unit that has the guest's registers elsewhere.
@@ -376,6 +378,7 @@ impl<'t> Translator<'t> {
                     self.reassign(stub.assigned);
                     self.a.jump(back);
                 }
+                Cold::Invalidate { register, slow, back } => self.invalidate_marked(register, slow, back),
                 Cold::Look { word, pc } => {
                     self.pc = pc;
                     self.mark();

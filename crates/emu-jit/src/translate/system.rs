@@ -96,6 +96,10 @@ impl Translator<'_> {
                     // Cheaper than MFENCE, and orders what ordinary memory sees as well.
                     self.a.xchg(3, SCRATCH_MEMORY, Reg::RAX);
                 }
+                if word & 0xffff_f0ff == 0xd503_309f {
+                    self.clobber();
+                    self.complete_invalidations();
+                }
                 ONE
             }
             _ => Lowered::No,

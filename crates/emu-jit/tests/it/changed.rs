@@ -67,10 +67,11 @@ fn code_that_is_written_again_and_again_is_run_as_it_is() {
         // SAFETY: the word is in the mapping.
         unsafe { *((mapping.0 as usize + code + 4) as *mut u32) = RET };
         let times = 500;
-        let (sum, left) = run(&mapping, hot, code, times);
+        let before = LOG.head();
+        let (sum, _) = run(&mapping, hot, code, times);
         assert_eq!(sum, times * (times + 1) / 2, "translated after {hot}, code at {code:#x}");
         // But for the first time, there is code to drop.
-        assert!(left as u64 >= times - 1, "{left}");
+        assert!(LOG.head() - before >= times - 1, "{}", LOG.head() - before);
     }
 }
 
@@ -80,7 +81,54 @@ fn lines_without_code_are_invalidated_without_leaving() {
     let lines = (SIZE - 0x1000) as u64 / 64;
     let (_, left) = run(&mapping, 0, 0x1000, lines);
     assert_eq!(left, 0);
-    // With the line of the program itself.
-    let (_, left) = run(&mapping, 0, 0, lines);
-    assert_eq!(left, 1);
+}
+
+/// `add x3, x3, #1; ret` in lines whose number is divisible by `step`, each run once.
+fn fill(mapping: &Mapping, step: usize) {
+    // SAFETY: the window holds the mapping alone.
+    let memory = unsafe { Memory::new(mapping.0, mapping.0 + SIZE as u64) };
+    let host = Host { memory, counter: || 0 };
+    let mut engine = engine();
+    engine.translate_after(0);
+    for at in (0x1000..SIZE).step_by(64 * step) {
+        // SAFETY: the words are in the mapping.
+        unsafe { *((mapping.0 as usize + at) as *mut [u32; 2]) = [ADD, 0xd420_0000] };
+        let mut state = State::default();
+        state.pc = mapping.0 + at as u64;
+        assert_eq!(engine.run(&mut state, &host, &AtomicU32::new(0)), Exit::Breakpoint(0));
+        assert_eq!(state.gpr[3], 1);
+    }
+}
+
+#[test]
+fn lines_with_code_that_follow_each_other_are_invalidated_at_once() {
+    let mapping = mapping(0x4c_0300_0000, &CLEAR);
+    let lines = (SIZE - 0x1000) as u64 / 64;
+    fill(&mapping, 1);
+    let before = LOG.head();
+    let (_, left) = run(&mapping, 0, 0x1000, lines);
+    // Other tests log changes, too.
+    assert!(left == 0 && LOG.head() - before < lines / 2, "{left}, {}", LOG.head() - before);
+    // All of them are new now, also what was translated.
+    // SAFETY: the words are in the mapping.
+    unsafe { *((mapping.0 as usize + SIZE - 64) as *mut u32) = ADD + (1 << 10) };
+    let (_, left) = run(&mapping, 0, 0x1000, lines);
+    assert_eq!(left, 0);
+    // SAFETY: the window holds the mapping alone.
+    let memory = unsafe { Memory::new(mapping.0, mapping.0 + SIZE as u64) };
+    let mut state = State::default();
+    state.pc = mapping.0 + SIZE as u64 - 64;
+    let host = Host { memory, counter: || 0 };
+    assert_eq!(engine().run(&mut state, &host, &AtomicU32::new(0)), Exit::Breakpoint(0));
+    assert_eq!(state.gpr[3], 2);
+}
+
+#[test]
+fn lines_with_code_that_lie_apart_are_all_invalidated() {
+    let mapping = mapping(0x4d_0400_0000, &CLEAR);
+    let lines = (SIZE - 0x1000) as u64 / 64;
+    fill(&mapping, 3);
+    let (_, left) = run(&mapping, 0, 0x1000, lines);
+    // The first waits for the second, which leaves, and so on.
+    assert!((lines / 7..=lines / 3).contains(&(left as u64)), "{left} of {lines}");
 }
