@@ -27,11 +27,7 @@ pub fn parse(words: Vec<OsString>) -> Result<Args, (clap::Error, u8)> {
         Err(error) => error,
     };
     match error.kind() {
-        // Help of the plain definition, in which "--push" is not written "--push[=BOOL]".
-        ErrorKind::DisplayHelp => match Args::command().try_get_matches_from(&words) {
-            Err(plain) if plain.kind() == ErrorKind::DisplayHelp => Err((plain, 0)),
-            _ => Err((error, 0)),
-        },
+        ErrorKind::DisplayHelp => Err((plain_help(&words).unwrap_or(error), 0)),
         ErrorKind::DisplayVersion => Err((error, 0)),
         ErrorKind::InvalidSubcommand => {
             suggest(&mut error, &words);
@@ -40,6 +36,16 @@ pub fn parse(words: Vec<OsString>) -> Result<Args, (clap::Error, u8)> {
         _ if words.get(command_at(&words)).is_some_and(|word| word == "run") => Err((error, RUN_REFUSED)),
         _ => Err((error, REFUSED)),
     }
+}
+
+/// Help of the plain definition, in which "--push" is not written "--push[=true|false]".
+fn plain_help(words: &[OsString]) -> Option<clap::Error> {
+    let without_value = |word: &OsString| match word.to_str().and_then(|text| text.split_once('=')) {
+        Some((name, value)) if name.starts_with('-') && switch(value).is_ok() => name.into(),
+        _ => word.clone(),
+    };
+    let parsed = Args::command().try_get_matches_from(words.iter().map(without_value));
+    parsed.err().filter(|error| error.kind() == ErrorKind::DisplayHelp)
 }
 
 /// The same commands, in which each option without a value takes `=true` and `=false`, as docker's do.
