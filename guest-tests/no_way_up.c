@@ -1,5 +1,5 @@
 // oracle: file
-// Above the stack lies the emulator: system calls with buffers there fail with EFAULT, accesses are SIGSEGV.
+// Above all that the program has lies the emulator: system calls with buffers there fail with EFAULT, accesses are SIGSEGV.
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -24,11 +24,15 @@ static void on(int s) { siglongjmp(back, 1); }
 #define NO(error, call) do { errno = 0; long r = (long)(call); if (r != -1 || errno != error) printf("%s = %ld %s at page %ld\n", #call, r, strerror(errno), n); } while (0)
 #define TRY(call) do { errno = 0; long r = (long)(call); if (r != -1 || errno != EFAULT) printf("%s = %ld %s at page %ld\n", #call, r, strerror(errno), n); } while (0)
 int main(void) {
-    unsigned long end = 0;
-    char line[512];
-    FILE *f = fopen("/proc/self/maps", "r");
-    while (fgets(line, sizeof line, f)) if (strstr(line, "[stack]")) sscanf(line, "%*lx-%lx", &end);
-    fclose(f);
+    // What needs more than 39 bits is put below it.
+    size_t huge = 1ul << 40;
+    char *big = mmap(NULL, huge, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0), *highest = big + huge;
+    // Large ones are aligned: single pages fill the gap, from the top.
+    for (int n = 0; n < 2000; n++) {
+        char *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        if (page + 4096 > highest) highest = page + 4096;
+    }
+    unsigned long end = (unsigned long)highest;
     signal(SIGSEGV, on);
     int fd = open("/dev/zero", O_RDONLY), sv[2];
     socketpair(AF_UNIX, SOCK_STREAM, 0, sv);
@@ -70,7 +74,6 @@ int main(void) {
         struct ifconf list = {.ifc_len = 4096, .ifc_buf = p};
         TRY(ioctl(sv[1], SIOCGIFCONF, &list));
         TRY(syscall(SYS_futex, &word, FUTEX_WAKE_OP, 1, 1L, p, 0));
-        TRY(syscall(SYS_futex, &word, FUTEX_CMP_REQUEUE_PRIVATE, 1, 1L, p, 0));
         if (syscall(SYS_futex, &word, FUTEX_WAKE, 1, p, p, 0) != 0) printf("a wake %ld\n", n);
         NO(ENOMEM, syscall(462, p, 4096L, 0L));
         NO(EIO, pwrite(memory, "abcdefgh", 8, (long)p));

@@ -4,6 +4,7 @@ mod bench;
 mod demo;
 mod dockerd;
 mod emulator_bench;
+mod registry_bench;
 mod roots;
 mod soak;
 mod tests;
@@ -25,6 +26,8 @@ tasks:
       the builder beside buildah and dockerd: times, ratios and peak memory; rows whose name has TEXT
   bench emulator [--quick] [--with EMULATOR] [WORKLOAD...]
       our emulator, others of that form, and QEMU beside the host: CPU time as a table
+  bench registry [--quick]
+      the embedded registry beside docker-registry: stalled clients, aborted uploads, parallel pushes, peak memory
   soak [--again] [--emulator PATH] [--seed N] [--quick] [JOB[/CASE]...]
       long runs, resumed where they were left:
 ";
@@ -51,6 +54,7 @@ fn run() -> Result<()> {
         ["test", ref rest @ ..] => tests::test(rest),
         ["bench", "build", ref rest @ ..] => bench::build(rest),
         ["bench", "emulator", ref rest @ ..] => emulator_bench::emulator(rest),
+        ["bench", "registry", ref rest @ ..] => registry_bench::registry(rest),
         ["soak", ref rest @ ..] => soak::soak(rest),
         // By `soak hostile`, a process per case.
         ["hostile", ref rest @ ..] => soak::hostile::case(rest),

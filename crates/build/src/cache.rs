@@ -88,6 +88,7 @@ mod tests {
                     ),
                 }),
                 created: "2026-01-01T00:00:00Z".into(),
+                renewal: None,
             },
         };
         let cache = StepCache {

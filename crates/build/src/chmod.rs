@@ -9,7 +9,7 @@ pub enum ModeChange {
     Symbolic(Vec<Clause>),
 }
 
-/// `[ugoa...][+-=][rwxXst...]`.
+/// `[ugoa...][+-=][rwxXst...]`, or `[ugoa...][+-=][ugo]`, which copies the bits of a class.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Clause {
     who: u32,
@@ -64,7 +64,8 @@ impl ModeChange {
                 let after = &rest[1..];
                 let end = after.find(['+', '-', '=']).unwrap_or(after.len());
                 let permissions = &after[..end];
-                if !permissions.chars().all(|c| "rwxXst".contains(c)) {
+                let copies = matches!(permissions, "u" | "g" | "o");
+                if !copies && !permissions.chars().all(|c| "rwxXst".contains(c)) {
                     return Err(error());
                 }
                 clauses.push(Clause { who, operator, permissions: permissions.to_string() });
@@ -90,6 +91,9 @@ impl Clause {
         let mut bits = 0;
         for c in self.permissions.chars() {
             bits |= match c {
+                'u' => (mode >> 6 & 7) * 0o111,
+                'g' => (mode >> 3 & 7) * 0o111,
+                'o' => (mode & 7) * 0o111,
                 'r' => 0o444,
                 'w' => 0o222,
                 'x' => 0o111,
@@ -126,11 +130,15 @@ mod tests {
             ("g+s", 0o755, true, 0o2755),
             ("+t", 0o777, true, 0o1777),
             ("u+r-w", 0o200, false, 0o400),
+            ("g=u", 0o640, false, 0o660),
+            ("o=g-w", 0o664, false, 0o664),
+            ("o=g-w", 0o660, false, 0o664),
+            ("a+o", 0o701, false, 0o711),
         ] {
             assert_eq!(ModeChange::parse(text).expect(text).apply(mode, is_dir), expect, "{text}");
         }
         assert!(ModeChange::parse(&vec!["u+r"; 1000].join(",")).is_err());
-        for bad in ["", "8", "77777", "u", "z+x", "u+q", "07778"] {
+        for bad in ["", "8", "77777", "u", "z+x", "u+q", "07778", "g=uo", "g=ur"] {
             assert!(ModeChange::parse(bad).is_err(), "{bad}");
         }
     }

@@ -1,14 +1,14 @@
 //! Copying files between trees, and the digest of what would be copied.
 //!
 //! Dockerfile reference, "COPY": a directory's content is copied, not the directory; a destination that ends in `/`,
-//! exists as a directory, or takes several sources is a directory; missing parents are made. Existing directories keep
-//! their owner and mode; existing files are replaced.
+//! exists as a directory, or takes several sources is a directory; missing parents are made. The destination itself keeps
+//! its owner and mode; directories in it get those of the copied ones, as with BuildKit. Existing files are replaced.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use crossdock_oci::digest::{Digest, Hasher};
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid};
@@ -16,15 +16,19 @@ use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid
 use crate::chmod::ModeChange;
 use crate::key::Key;
 use crate::stat_cache::StatCache;
-use crate::tree::{Entry, Tree, clean_relative, join, open_in_root, shown, split_name};
+use crate::tree::{Entry, Tree, join, open_in_root, resolve, shown, split_name};
 
 /// How copied files differ from their sources.
 #[derive(Default)]
 pub struct CopyOptions {
     /// Owner and group of everything copied or made; `None` keeps those of the source.
     pub owner: Option<(u32, u32)>,
+    /// Whether `--chown` names the owner: then also that of what is in an archive.
+    pub owner_is_given: bool,
     /// Change of permission bits.
     pub mode: Option<ModeChange>,
+    /// The same for directories that are made since the destination needs them: `--chmod`, and no default.
+    pub mode_of_made: Option<ModeChange>,
     /// `--exclude`: paths below the source that are left out.
     pub exclude: crossdock_dockerfile::ignore::Ignore,
     /// Whether extended attributes come along: from images, not from the context.
@@ -34,6 +38,12 @@ pub struct CopyOptions {
 }
 
 impl CopyOptions {
+    /// What of a directory reaches the image, for a key.
+    pub fn described(&self, entry: &Entry) -> String {
+        let (uid, gid) = self.owner_of(entry);
+        format!("{:?} {:o} {uid} {gid}", entry.file_type(), self.mode_of(entry))
+    }
+
     fn mode_of(&self, entry: &Entry) -> u32 {
         let mode = entry.stat.st_mode & 0o7777;
         match &self.mode {
@@ -97,9 +107,8 @@ pub fn add_to_key(
     let result = tree.walk(start, &excluded, &mut |entry| {
         // The name of a single file matters only through the destination, which the caller adds.
         let relative = entry.path.strip_prefix(&start.path[..]).unwrap_or(&entry.path);
-        let (uid, gid) = options.owner_of(entry);
         key.field(relative);
-        key.field(format!("{:?} {:o} {uid} {gid}", entry.file_type(), options.mode_of(entry)));
+        key.field(options.described(entry));
         if let Some(first) = links.first(entry, relative) {
             key.field(b"hard link").field(first);
             return Ok(());
@@ -177,7 +186,8 @@ pub enum Placement {
     Into,
 }
 
-/// Copies `start` and everything below it to `destination` below `root`.
+/// Copies `start` and everything below it to `destination` below `root`. Links that the destination leads through are
+/// followed: what they lead to is written, not replaced.
 pub fn copy(
     tree: &Tree,
     start: &Entry,
@@ -186,23 +196,73 @@ pub fn copy(
     placement: Placement,
     options: &CopyOptions,
 ) -> Result<(), CopyError> {
-    let destination = clean_relative(destination);
+    let destination = at(destination, resolve(root, destination))?;
     let target = match placement {
         _ if start.is_dir() => destination,
         Placement::Exact => destination,
         Placement::Into => join(&destination, start.name()),
     };
-    make_directories(root, split_name(&target).0, options.owner)?;
+    make_directories(root, split_name(&target).0, options)?;
     let excluded = |path: &[u8]| options.excludes(&start.path, path);
     let walk = Walk { tree, root, options, excluded: &excluded, links: Links::default() };
     if start.is_dir() {
-        make_directories(root, &target, options.owner)?;
+        make_directories(root, &target, options)?;
         return copy_directory(&walk, &start.path, &target);
     }
     if excluded(&start.path) {
         return Ok(());
     }
     copy_one(&walk, start, &target)
+}
+
+/// A directory that was made for what is in it (`--parents`), to be given its source's owner, mode and time once all is
+/// in it.
+pub struct MadeParent {
+    entry: Entry,
+    target: Vec<u8>,
+}
+
+/// Makes the directories that `kept`, the end of a source's path, lies in, below `destination`, as `--parents` wants
+/// them. Those that were not there before are returned.
+pub fn make_parents(
+    tree: &Tree,
+    source: &Entry,
+    kept: &[u8],
+    root: &OwnedFd,
+    destination: &[u8],
+    options: &CopyOptions,
+) -> Result<Vec<MadeParent>, CopyError> {
+    make_directories(root, destination, options)?;
+    let destination = at(destination, resolve(root, destination))?;
+    let mut made = Vec::new();
+    for (entry, kept) in parents(tree, source, kept)? {
+        let target = join(&destination, &kept);
+        if make_directory(root, &target)? {
+            made.push(MadeParent { entry, target });
+        }
+    }
+    Ok(made)
+}
+
+/// The directories that `kept`, the end of a source's path, lies in: each with the part of `kept` that leads to it.
+pub fn parents(tree: &Tree, source: &Entry, kept: &[u8]) -> Result<Vec<(Entry, Vec<u8>)>, CopyError> {
+    let dropped = source.path.len() - kept.len();
+    let ends = kept.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(end, _)| end);
+    ends.map(|end| {
+        let path = &source.path[..dropped + end];
+        Ok((at(path, tree.entry(path))?, kept[..end].to_vec()))
+    })
+    .collect()
+}
+
+/// Gives directories that [`make_parents`] has made what their sources have.
+pub fn finish_parents(made: &[(&Tree, &CopyOptions, MadeParent)], root: &OwnedFd) -> Result<(), CopyError> {
+    // Those within others first, since they change the time of these.
+    for (tree, options, MadeParent { entry, target }) in made.iter().rev() {
+        let fd = at(target, open_in_root(root, target, OFlags::DIRECTORY | OFlags::RDONLY))?;
+        set_metadata(options, tree, entry, &fd, target)?;
+    }
+    Ok(())
 }
 
 struct Walk<'a> {
@@ -217,7 +277,7 @@ struct Walk<'a> {
 /// What is still to be done of a directory.
 enum Todo {
     Copy(Entry, Vec<u8>),
-    /// Mode, owner and time of a directory that was made, once all is in it.
+    /// Owner, mode and time of a directory, once all is in it. Also of one that was there: as other builders do.
     Finish(Entry, Vec<u8>),
 }
 
@@ -238,7 +298,7 @@ fn copy_directory(walk: &Walk<'_>, source: &[u8], target: &[u8]) -> Result<(), C
             Todo::Copy(entry, target) => (entry, target),
             Todo::Finish(entry, target) => {
                 let fd = open_in_root(walk.root, &target, OFlags::DIRECTORY | OFlags::RDONLY);
-                set_metadata(walk.options, &entry, &at(&target, fd)?, &target)?;
+                set_metadata(walk.options, walk.tree, &entry, &at(&target, fd)?, &target)?;
                 continue;
             }
         };
@@ -250,17 +310,11 @@ fn copy_directory(walk: &Walk<'_>, source: &[u8], target: &[u8]) -> Result<(), C
             if !excluded {
                 copy_one(walk, &entry, &target)?;
             }
-        } else if !excluded {
-            let made = make_directory(walk, &target)?;
+        } else if !excluded || has_included(walk, &entry)? {
+            make_directory(walk.root, &target)?;
             let inside = content(&entry.path, &target)?;
-            if made {
-                open.push(Todo::Finish(entry, target));
-            }
+            open.push(Todo::Finish(entry, target));
             open.extend(inside);
-        } else if has_included(walk, &entry)? {
-            // Something below may be included again; its parents are made as they come.
-            make_directories(walk.root, &target, walk.options.owner)?;
-            open.extend(content(&entry.path, &target)?);
         }
     }
     Ok(())
@@ -270,36 +324,28 @@ fn has_included(walk: &Walk<'_>, directory: &Entry) -> Result<bool, CopyError> {
     if !walk.tree.may_include_again() && !walk.options.exclude.may_include_again() {
         return Ok(false);
     }
-    let mut any = false;
-    let result = walk.tree.walk(directory, walk.excluded, &mut |_| {
-        any = true;
-        // Enough is known.
-        Err(io::ErrorKind::Interrupted.into())
-    });
-    match result {
-        Err(_) if any => Ok(true),
-        other => at(&directory.path, other).map(|()| false),
-    }
+    at(&directory.path, walk.tree.has_included(directory, walk.excluded))
 }
 
 /// Makes the directory `target`, whose parent exists; returns whether it was not there before.
-fn make_directory(walk: &Walk<'_>, target: &[u8]) -> Result<bool, CopyError> {
+fn make_directory(root: &OwnedFd, target: &[u8]) -> Result<bool, CopyError> {
     let (parent, name) = split_name(target);
-    let parent = at(target, open_in_root(walk.root, parent, OFlags::PATH | OFlags::DIRECTORY))?;
+    let parent = at(target, open_in_root(root, parent, OFlags::PATH | OFlags::DIRECTORY))?;
     match rustix::fs::mkdirat(&parent, name, Mode::from(0o700)) {
         Ok(()) => Ok(true),
-        Err(rustix::io::Errno::EXIST) => {
-            match open_in_root(walk.root, target, OFlags::PATH | OFlags::DIRECTORY) {
-                Ok(_) => Ok(false),
-                Err(_) => Err(CopyError::OverFile(shown(target))),
-            }
-        }
+        Err(rustix::io::Errno::EXIST) => match open_in_root(root, target, OFlags::PATH | OFlags::DIRECTORY) {
+            Ok(_) => Ok(false),
+            Err(_) => Err(CopyError::OverFile(shown(target))),
+        },
         Err(error) => at(target, Err(error.into())),
     }
 }
 
-/// Makes `path` and its missing parents with mode 0755, links followed inside the root.
-pub fn make_directories(root: &OwnedFd, path: &[u8], owner: Option<(u32, u32)>) -> Result<(), CopyError> {
+/// Makes `path` and its missing parents with the owner and mode of the options, else root's with mode 0755. Links are
+/// followed inside the root, also those whose targets are missing.
+pub fn make_directories(root: &OwnedFd, path: &[u8], options: &CopyOptions) -> Result<(), CopyError> {
+    let path = at(path, resolve(root, path))?;
+    let mode = options.mode_of_made.as_ref().map_or(0o755, |change| change.apply(0o755, true));
     let mut done = Vec::new();
     for part in path.split(|byte| *byte == b'/').filter(|part| !part.is_empty()) {
         let next = join(&done, part);
@@ -308,15 +354,15 @@ pub fn make_directories(root: &OwnedFd, path: &[u8], owner: Option<(u32, u32)>) 
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
                 let parent = at(&done, open_in_root(root, &done, OFlags::PATH | OFlags::DIRECTORY))?;
                 match rustix::fs::mkdirat(&parent, part, Mode::from(0o755)) {
-                    // Only a dangling link is there and still not found.
+                    // Somebody else has put a link there since.
                     Err(rustix::io::Errno::EXIST) => return Err(CopyError::OverFile(shown(&next))),
                     result => at(&next, result.map_err(io::Error::from))?,
                 }
                 let fd = at(&next, open_in_root(root, &next, OFlags::DIRECTORY | OFlags::RDONLY))?;
-                let (uid, gid) = owner.unwrap_or((0, 0));
+                let (uid, gid) = options.owner.unwrap_or((0, 0));
                 let result = rustix::fs::fchown(&fd, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
                 at(&next, tolerate_unmapped(result))?;
-                at(&next, rustix::fs::fchmod(&fd, Mode::from(0o755)).map_err(io::Error::from))?;
+                at(&next, rustix::fs::fchmod(&fd, Mode::from(mode)).map_err(io::Error::from))?;
             }
             Err(e) if e.raw_os_error() == Some(rustix::io::Errno::NOTDIR.raw_os_error()) => {
                 return Err(CopyError::OverFile(shown(&next)));
@@ -352,10 +398,11 @@ fn copy_one(walk: &Walk<'_>, entry: &Entry, target: &[u8]) -> Result<(), CopyErr
             let made = rustix::fs::openat(&parent, name, flags, Mode::from(0o600)).map_err(io::Error::from);
             let mut destination = File::from(at(target, made)?);
             at(&entry.path, io::copy(&mut source, &mut destination))?;
+            set_owner_and_mode(walk.options, entry, &destination, target)?;
             if walk.options.xattrs {
                 at(&entry.path, copy_xattrs(&source, &destination))?;
             }
-            set_metadata(walk.options, entry, &OwnedFd::from(destination), target)
+            set_times(walk.options, entry, &destination, target)
         }
         FileType::Symlink => {
             let link = at(&entry.path, walk.tree.read_link(&entry.path))?;
@@ -396,13 +443,38 @@ fn copy_one(walk: &Walk<'_>, entry: &Entry, target: &[u8]) -> Result<(), CopyErr
     }
 }
 
-/// Owner, then mode (a change of owner clears set-user-ID), then times.
-fn set_metadata(options: &CopyOptions, entry: &Entry, fd: &OwnedFd, target: &[u8]) -> Result<(), CopyError> {
+/// What a directory has beside its content.
+fn set_metadata(
+    options: &CopyOptions,
+    tree: &Tree,
+    entry: &Entry,
+    fd: &OwnedFd,
+    target: &[u8],
+) -> Result<(), CopyError> {
+    set_owner_and_mode(options, entry, fd, target)?;
+    if options.xattrs {
+        let source = tree.open_at(&entry.path, OFlags::RDONLY | OFlags::DIRECTORY);
+        at(&entry.path, source.and_then(|source| copy_xattrs(source, fd)))?;
+    }
+    set_times(options, entry, fd, target)
+}
+
+/// Owner, then mode. A change of owner clears set-user-ID and file capabilities (chown(2), capabilities(7)), so the
+/// mode and attributes come after it; and a write clears them, so content comes first.
+fn set_owner_and_mode(
+    options: &CopyOptions,
+    entry: &Entry,
+    fd: impl AsFd + Copy,
+    target: &[u8],
+) -> Result<(), CopyError> {
     let (uid, gid) = options.owner_of(entry);
     let owned = rustix::fs::fchown(fd, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
     at(target, tolerate_unmapped(owned))?;
     let mode = Mode::from_raw_mode(options.mode_of(entry));
-    at(target, rustix::fs::fchmod(fd, mode).map_err(io::Error::from))?;
+    at(target, rustix::fs::fchmod(fd, mode).map_err(io::Error::from))
+}
+
+fn set_times(options: &CopyOptions, entry: &Entry, fd: impl AsFd, target: &[u8]) -> Result<(), CopyError> {
     at(target, rustix::fs::futimens(fd, &times(options, entry)).map_err(io::Error::from))
 }
 
@@ -425,8 +497,9 @@ fn times(options: &CopyOptions, entry: &Entry) -> Timestamps {
 }
 
 /// File capabilities and user attributes; those of overlayfs itself stay behind.
-fn copy_xattrs(source: &File, destination: &File) -> io::Result<()> {
-    let mut names = vec![0u8; 4096];
+fn copy_xattrs(source: impl AsFd, destination: impl AsFd) -> io::Result<()> {
+    let (source, destination) = (source.as_fd(), destination.as_fd());
+    let mut names = vec![0u8; 65536];
     let length = match rustix::fs::flistxattr(source, &mut names[..]) {
         Ok(length) => length,
         Err(rustix::io::Errno::OPNOTSUPP) => return Ok(()),
@@ -546,7 +619,7 @@ mod tests {
         symlink(outside.path(), to.path().join("out")).expect("writable");
         symlink(outside.path().join("f"), to.path().join("final")).expect("writable");
         let _ = run(from.path(), "f", to.path(), "out/", Placement::Into, &own());
-        run(from.path(), "f", to.path(), "final", Placement::Exact, &own()).expect("replaces the link");
+        run(from.path(), "f", to.path(), "final", Placement::Exact, &own()).expect("writes inside the root");
         let _ = run(from.path(), "f", to.path(), "../../f", Placement::Exact, &own());
         assert_eq!(std::fs::read(outside.path().join("f")).expect("there"), b"old");
         assert_eq!(std::fs::read(to.path().join("f")).expect("stays inside"), b"new");

@@ -77,6 +77,8 @@ pub(crate) struct Engine<'a> {
     quick: Mutex<BTreeMap<Digest, Digest>>,
     pub emulators: OnceLock<Vec<Emulator>>,
     stages: BTreeMap<(usize, usize), StagePromise>,
+    /// Stages that only an ONBUILD trigger of a base image needs, which was not known before.
+    late: Mutex<BTreeMap<(usize, usize), Arc<StagePromise>>>,
     failure: Mutex<Option<BuildError>>,
     cancelled: AtomicBool,
     running: Mutex<Vec<(StepId, Killer)>>,
@@ -93,6 +95,7 @@ pub(crate) const TRIGGERS_MAX: usize = 100_000;
 struct Packing {
     key: Digest,
     created: String,
+    renewal: Option<String>,
     frozen: Frozen,
     promise: Arc<Promise<Result<Packed, String>>>,
 }
@@ -102,6 +105,21 @@ struct Packing {
 struct Backlog {
     waiting: VecDeque<Packing>,
     threads: usize,
+}
+
+/// How a step is looked up.
+#[derive(Clone, Copy)]
+pub(crate) struct How {
+    /// Whether an earlier result will do.
+    pub use_cache: bool,
+    /// Whether it may make something else each time, as commands do.
+    pub varies: bool,
+}
+
+/// A name that nobody else has.
+fn random_name() -> String {
+    use std::hash::{BuildHasher, Hasher, RandomState};
+    format!("{:016x}", RandomState::new().build_hasher().finish())
 }
 
 /// The end of a stage run; `None` if it or another one failed.
@@ -120,20 +138,11 @@ pub(crate) fn run(
     let names = Names { file: &file, contexts: &request.contexts };
     let target = names.target(request.target.as_deref())?;
     let build_platform = Platform::host();
-    let scopes = global_scopes(request, &file, target, &build_platform)?;
-    let bases = |scope: &Scope, index: usize| -> Result<String, BuildError> {
-        let stage = &file.stages[index];
-        let base = scope.expand_global(&stage.base).map_err(|e| shell_error(e, stage.lines))?;
-        if base.text.trim().is_empty() {
-            let message = format!("base name ({}) should not be blank", stage.base);
-            return Err(ErrorKind::Dockerfile(message).at(stage.lines));
-        }
-        Ok(base.text)
-    };
+    let scopes = global_scopes(request, &file, &build_platform)?;
     let mut stages = BTreeMap::new();
     let mut base_names = BTreeMap::new();
     for (platform, scope) in scopes.iter().enumerate() {
-        let base_of = |index: usize| bases(scope, index);
+        let base_of = |index: usize| base_name(&file, scope, index);
         for index in names.needed(target, &base_of)? {
             base_names.insert((index, platform), base_of(index)?);
             stages.insert((index, platform), Promise::new());
@@ -161,6 +170,7 @@ pub(crate) fn run(
         quick: Mutex::default(),
         emulators: OnceLock::new(),
         stages,
+        late: Mutex::default(),
         failure: Mutex::default(),
         cancelled: AtomicBool::new(false),
         running: Mutex::default(),
@@ -176,7 +186,7 @@ pub(crate) fn run(
         // can be no other.
         let work = move || {
             while let Some((key, base)) = runs.get(next.fetch_add(1, Ordering::Relaxed)) {
-                engine.stage_run(threads, **key, base, &scopes[key.1]);
+                engine.stage_run(threads, **key, base, &scopes[key.1], &engine.stages[key]);
             }
         };
         for _ in 1..runs.len().min(STAGE_THREADS_MAX) {
@@ -201,13 +211,37 @@ pub(crate) fn run(
     Ok((states?, engine.steps_made()))
 }
 
+/// What SOURCE_DATE_EPOCH is in a build: what was given, else the value of an ARG before the first FROM. A Dockerfile
+/// that cannot be read says nothing here; the build tells what is wrong with it.
+pub fn source_date_epoch(dockerfile: &[u8], given: &BTreeMap<String, String>) -> Option<String> {
+    const NAME: &str = "SOURCE_DATE_EPOCH";
+    if let Some(value) = given.get(NAME) {
+        return Some(value.clone());
+    }
+    let file = Dockerfile::parse(dockerfile).ok()?;
+    file.global_args.iter().find(|(definition, _)| definition.name == NAME)?;
+    let host = Platform::host();
+    let escape = file.directives.escape;
+    Scope::global(given, &file.global_args, &host, &host, "default", escape).ok()?.value(NAME)
+}
+
+/// What a stage is built on, expanded.
+pub(crate) fn base_name(file: &Dockerfile, scope: &Scope, index: usize) -> Result<String, BuildError> {
+    let stage = &file.stages[index];
+    let base = scope.expand_global(&stage.base).map_err(|e| shell_error(e, stage.lines))?;
+    if base.text.trim().is_empty() {
+        let message = format!("base name ({}) should not be blank", stage.base);
+        return Err(ErrorKind::Dockerfile(message).at(stage.lines));
+    }
+    Ok(base.text)
+}
+
 fn global_scopes(
     request: &BuildRequest,
     file: &Dockerfile,
-    target: usize,
     build: &Platform,
 ) -> Result<Vec<Scope>, BuildError> {
-    let target_stage = file.stages[target].name.clone().unwrap_or_else(|| "default".to_string());
+    let target_stage = request.target.clone().unwrap_or_else(|| "default".to_string());
     let escape = file.directives.escape;
     let scope = |platform: &Platform| {
         Scope::global(&request.build_args, &file.global_args, build, platform, &target_stage, escape)
@@ -240,6 +274,7 @@ impl<'a> Engine<'a> {
         key: (usize, usize),
         base: &str,
         scope: &Scope,
+        promise: &StagePromise,
     ) {
         /// Keeps the promise even if the run panics, so that nobody waits for ever.
         struct Keep<'p>(&'p StagePromise, Option<Arc<State>>);
@@ -248,7 +283,7 @@ impl<'a> Engine<'a> {
                 self.0.keep(self.1.take());
             }
         }
-        let mut keep = Keep(&self.stages[&key], None);
+        let mut keep = Keep(promise, None);
         if self.check_cancelled().is_err() {
             return;
         }
@@ -279,15 +314,34 @@ impl<'a> Engine<'a> {
         if self.cancelled.load(Ordering::SeqCst) { Err(ErrorKind::Cancelled) } else { Ok(()) }
     }
 
-    /// Waits for an earlier stage of the same target platform.
-    pub fn stage(&self, index: usize, platform: usize) -> Result<Arc<State>, ErrorKind> {
-        let Some(promise) = self.stages.get(&(index, platform)) else {
-            let stage = &self.file.stages[index];
-            let name = stage.name.clone().unwrap_or_else(|| index.to_string());
-            return Err(ErrorKind::Dockerfile(format!(
-                "an ONBUILD trigger of the base image uses stage \"{name}\", which nothing else here needs: name it in a COPY --from of this stage, too"
-            )));
-        };
+    /// Waits for an earlier stage of the same target platform; runs it where nobody knew that it is needed.
+    pub fn stage<'scope, 'env>(
+        &'scope self,
+        threads: &'scope Threads<'scope, 'env>,
+        (index, platform): (usize, usize),
+        scope: &Scope,
+    ) -> Result<Arc<State>, ErrorKind> {
+        if let Some(promise) = self.stages.get(&(index, platform)) {
+            return promise.wait().ok_or(ErrorKind::Cancelled);
+        }
+        // A stage needs only earlier ones, so nobody waits for itself here.
+        let mut is_new = false;
+        let promise = lock(&self.late)
+            .entry((index, platform))
+            .or_insert_with(|| {
+                is_new = true;
+                Arc::new(Promise::new())
+            })
+            .clone();
+        if is_new {
+            match base_name(&self.file, scope, index) {
+                Ok(base) => self.stage_run(threads, (index, platform), &base, scope, &promise),
+                Err(error) => {
+                    self.fail(error);
+                    promise.keep(None);
+                }
+            }
+        }
         promise.wait().ok_or(ErrorKind::Cancelled)
     }
 
@@ -300,6 +354,14 @@ impl<'a> Engine<'a> {
         let result = work();
         lock(&self.running).retain(|(id, _)| *id != step);
         result
+    }
+
+    /// Tells that a step has no result.
+    pub fn give_up(&self, step: StepId, why: &ErrorKind) {
+        self.env.events.event(match why {
+            ErrorKind::Cancelled => Event::Cancelled { step },
+            _ => Event::Failed { step },
+        });
     }
 
     /// The number of a new step, announced.
@@ -315,12 +377,13 @@ impl<'a> Engine<'a> {
     }
 
     /// The result of the step with this key: known from the cache, from another thread, or made by `execute`, which
-    /// writes into a scratch directory. Returns whether it was known.
+    /// writes into a scratch directory. Returns whether it was known. `how` says whether the cache is looked at, and
+    /// whether the step may make something else each time.
     pub fn step<'scope, 'env>(
         &'scope self,
         threads: &'scope Threads<'scope, 'env>,
         key: &Digest,
-        use_cache: bool,
+        How { use_cache, varies }: How,
         step: StepId,
         execute: &mut dyn FnMut(&Scratch) -> Result<(), ErrorKind>,
     ) -> Result<(StepResult, bool), ErrorKind> {
@@ -339,7 +402,8 @@ impl<'a> Engine<'a> {
             self.env.events.event(Event::Executing { step });
             let scratch = self.env.store.new_scratch()?;
             execute(&scratch)?;
-            let result = self.finish_step(threads, key, scratch)?;
+            let is_renewed = varies && !use_cache && self.record(key)?.is_some();
+            let result = self.finish_step(threads, key, scratch, is_renewed.then(random_name))?;
             return Ok((result, false));
         }
     }
@@ -356,10 +420,16 @@ impl<'a> Engine<'a> {
         Ok(Some(result))
     }
 
+    /// What the store notes of a step.
+    fn record(&self, key: &Digest) -> Result<Option<Record>, ErrorKind> {
+        let bytes = self.env.store.cache_get(key)?;
+        Ok(bytes.and_then(|bytes| serde_json::from_slice::<Record>(&bytes).ok()))
+    }
+
     /// A cache record whose layer is still there, or that another build has exported.
     fn cached(&self, key: &Digest) -> Result<Option<StepResult>, ErrorKind> {
         let store = self.env.store;
-        let record = store.cache_get(key)?.and_then(|bytes| serde_json::from_slice::<Record>(&bytes).ok());
+        let record = self.record(key)?;
         if let Some(result) = record.map(|record| self.restored(record)).transpose()?.flatten() {
             return Ok(Some(result));
         }
@@ -384,7 +454,8 @@ impl<'a> Engine<'a> {
     fn restored(&self, record: Record) -> Result<Option<StepResult>, ErrorKind> {
         let store = self.env.store;
         let Some(packed) = record.layer else {
-            return Ok(Some(StepResult { layer: None, created: record.created }));
+            let Record { created, renewal, .. } = record;
+            return Ok(Some(StepResult { layer: None, created, renewal }));
         };
         if !store.contains(&packed.descriptor.digest)? {
             return Ok(None);
@@ -392,14 +463,15 @@ impl<'a> Engine<'a> {
         // Layers of steps come from an upper directory, so they never depend on lower ones.
         let Ok(unpacked) = store.unpack(&packed.descriptor, &packed.diff_id, &[]) else { return Ok(None) };
         let layer = Layer { fs: unpacked.path, packed: Arc::new(Promise::kept(Ok(packed))) };
-        Ok(Some(StepResult { layer: Some(layer), created: record.created }))
+        Ok(Some(StepResult { layer: Some(layer), created: record.created, renewal: record.renewal }))
     }
 
     /// Every step of this build with its result. Once all threads have ended, so that all layers are packed.
     fn steps_made(&self) -> StepCache {
         let made = |(key, result): (&Digest, &StepResult)| {
             let layer = result.layer.as_ref().map(|layer| layer.packed.wait()).transpose().ok()?;
-            Some(CachedStep { key: key.clone(), record: Record { layer, created: result.created.clone() } })
+            let (created, renewal) = (result.created.clone(), result.renewal.clone());
+            Some(CachedStep { key: key.clone(), record: Record { layer, created, renewal } })
         };
         let mut steps: Vec<CachedStep> = lock(&self.done).iter().filter_map(made).collect();
         steps.sort_by(|a, b| a.key.cmp(&b.key));
@@ -411,6 +483,7 @@ impl<'a> Engine<'a> {
         threads: &'scope Threads<'scope, 'env>,
         key: &Digest,
         scratch: Scratch,
+        renewal: Option<String>,
     ) -> Result<StepResult, ErrorKind> {
         let created = self.now();
         let is_empty = scratch.is_empty()?;
@@ -418,14 +491,14 @@ impl<'a> Engine<'a> {
             scratch.clamp_times(latest)?;
         }
         let frozen = scratch.freeze()?;
-        let mut result = StepResult { layer: None, created };
+        let mut result = StepResult { layer: None, created, renewal: renewal.clone() };
         if is_empty {
-            self.remember(key, &Record { layer: None, created: result.created.clone() })?;
+            self.remember(key, &Record { layer: None, created: result.created.clone(), renewal })?;
         } else {
             let promise = Arc::new(Promise::new());
             result.layer = Some(Layer { fs: frozen.path(), packed: promise.clone() });
             let created = result.created.clone();
-            self.pack_later(threads, Packing { key: key.clone(), created, frozen, promise });
+            self.pack_later(threads, Packing { key: key.clone(), created, renewal, frozen, promise });
         }
         lock(&self.done).insert(key.clone(), result.clone());
         Ok(result)
@@ -458,11 +531,11 @@ impl<'a> Engine<'a> {
                     }
                 }
             };
-            let Packing { key, created, frozen, promise } = packing;
+            let Packing { key, created, renewal, frozen, promise } = packing;
             let packed = self.env.store.commit_frozen(&frozen, &self.env.layers).map_err(ErrorKind::from);
             let packed = packed.and_then(|layer| {
                 let packed = Packed { diff_id: layer.diff_id, descriptor: layer.descriptor };
-                self.remember(&key, &Record { layer: Some(packed.clone()), created })?;
+                self.remember(&key, &Record { layer: Some(packed.clone()), created, renewal })?;
                 Ok(packed)
             });
             promise.keep(packed.map_err(|e| e.to_string()));

@@ -43,6 +43,11 @@ pub enum Event {
         /// Time since it started.
         duration: Duration,
     },
+    /// The step was ended, or not begun, since another one failed.
+    Cancelled {
+        /// Its number.
+        step: StepId,
+    },
     /// The step failed; the build's error says why.
     Failed {
         /// Its number.

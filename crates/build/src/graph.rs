@@ -50,6 +50,7 @@ impl Names<'_> {
                         .at(lines)),
                     }
                 }
+                NamedContext::Image(image) if is_scratch(image) => Ok(Origin::Scratch),
                 other => Ok(Origin::Context(other.clone())),
             };
         }
@@ -141,8 +142,13 @@ impl Names<'_> {
     }
 }
 
+/// Whether a reference is to the name that stands for the empty image.
+fn is_scratch(image: &Reference) -> bool {
+    image.familiar() == "scratch:latest" || image.familiar() == "scratch"
+}
+
 /// Names that an instruction takes files from.
-fn origins(kind: &Kind) -> Vec<String> {
+pub(crate) fn origins(kind: &Kind) -> Vec<String> {
     match kind {
         Kind::Copy(transfer) => transfer.from.iter().cloned().collect(),
         Kind::Run(run) => {

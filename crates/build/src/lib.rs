@@ -4,6 +4,7 @@
 
 #![forbid(unsafe_code)]
 
+mod agent;
 mod archive;
 pub mod cache;
 pub mod chmod;
@@ -27,7 +28,7 @@ mod sync;
 mod transfer;
 pub mod tree;
 
-pub use engine::{Environment, Images};
+pub use engine::{Environment, Images, source_date_epoch};
 pub use error::{BuildError, ErrorKind};
 pub use event::{Event, Events, Silent, StepId};
 pub use image::{Built, BuiltImage, build};

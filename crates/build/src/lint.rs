@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use crossdock_dockerfile::instruction::{CommandLine, Kind, Transfer};
-use crossdock_dockerfile::parser::Node;
+use crossdock_dockerfile::parser::{Heredoc, Node};
 use crossdock_dockerfile::shell::ShellError;
 use crossdock_dockerfile::{Dockerfile, Instruction, Lines, Stage};
 use crossdock_oci::{ImageConfig, Reference};
@@ -15,7 +15,7 @@ use crate::error::{BuildError, ErrorKind};
 use crate::graph::{Names, Origin};
 use crate::request::BuildRequest;
 use crate::scope::{Env, Scope};
-use crate::stage::shell_error;
+use crate::stage::{check_signal, expose, shell_error};
 use crate::state::STAGES_SIZE_MAX;
 
 /// Rules that are checked only where `# check=experimental=` asks for them.
@@ -113,6 +113,8 @@ pub struct Findings {
     pub warnings: Vec<Warning>,
     /// `# check=error=true`: warnings make a build fail.
     pub are_errors: bool,
+    /// What a build would end with, as far as that shows without one: a sentence, and where.
+    pub error: Option<(String, Option<Lines>)>,
 }
 
 /// The directive `# check=skip=A,B;error=true;experimental=all`, or the build argument that overrides it.
@@ -146,6 +148,13 @@ impl Settings {
         Ok(settings)
     }
 
+    /// Whether a comment `check=skip=A,B` above an instruction leaves the rule out there.
+    fn is_skipped_by(comments: &[String], rule: &str) -> bool {
+        let lists = comments.iter().filter_map(|comment| comment.trim().strip_prefix("check=skip="));
+        let mut names = lists.flat_map(|list| list.split([',', ';'])).map(str::trim);
+        names.any(|name| name.eq_ignore_ascii_case("all") || name.eq_ignore_ascii_case(rule))
+    }
+
     fn wants(&self, rule: &str) -> bool {
         let has = |list: &BTreeSet<String>| list.contains("all") || list.contains(&rule.to_ascii_lowercase());
         !has(&self.skip) && (!EXPERIMENTAL.contains(&rule) || has(&self.experimental))
@@ -159,14 +168,21 @@ pub type Known<'a> = &'a dyn Fn(&Reference, &Platform) -> Option<ImageConfig>;
 pub fn check(request: &BuildRequest, known: Known<'_>) -> Result<Findings, BuildError> {
     let file = Dockerfile::parse(&request.dockerfile)?;
     let settings = Settings::of(&file, request)?;
-    let mut check = Check { file: &file, request, known, found: Vec::new(), error: None };
+    let mut check = Check { file: &file, request, known, found: Vec::new(), told: None, error: None };
     check.text();
     check.stages()?;
     let mut warnings = check.found;
-    warnings.retain(|warning| settings.wants(warning.rule));
+    let nodes = &file.parsed.nodes;
+    let is_skipped = |warning: &Warning| {
+        let line = warning.lines.start;
+        let node = nodes.get(nodes.partition_point(|node| node.lines.end < line));
+        node.filter(|node| node.lines.start <= line)
+            .is_some_and(|node| Settings::is_skipped_by(&node.comments, warning.rule))
+    };
+    warnings.retain(|warning| settings.wants(warning.rule) && !is_skipped(warning));
     warnings.sort_by_key(|warning| warning.lines);
     warnings.dedup();
-    Ok(Findings { warnings, are_errors: settings.error })
+    Ok(Findings { warnings, are_errors: settings.error, error: check.told })
 }
 
 struct Check<'a> {
@@ -174,6 +190,8 @@ struct Check<'a> {
     request: &'a BuildRequest,
     known: Known<'a>,
     found: Vec<Warning>,
+    /// What a build would end with.
+    told: Option<(String, Option<Lines>)>,
     /// What ends the checks.
     error: Option<BuildError>,
 }
@@ -194,12 +212,18 @@ impl Check<'_> {
         self.found.push(Warning { rule, detail, lines });
     }
 
-    /// Takes note of a word that cannot be expanded. Most are the build's to tell; those that take too much
-    /// end the checks.
+    /// Takes note of what a build would end with.
+    fn tell(&mut self, error: BuildError) {
+        self.told.get_or_insert_with(|| (error.to_string(), error.lines));
+    }
+
+    /// Takes note of a word that cannot be expanded. Those that take too much end the checks.
     fn failed(&mut self, error: ShellError, lines: Lines) {
         use ShellError::{PatternSteps, TooLarge, TooMuch};
         if matches!(error, TooLarge { .. } | TooMuch { .. } | PatternSteps { .. }) {
             self.error.get_or_insert(shell_error(error, lines));
+        } else {
+            self.tell(shell_error(error, lines));
         }
     }
 
@@ -213,7 +237,9 @@ impl Check<'_> {
         let lower = file.parsed.nodes.iter().filter(is_lower).count();
         let upper = file.parsed.nodes.iter().filter(|node| node.name == node.name.to_uppercase()).count();
         let mut names = BTreeSet::new();
+        let mut is_global = true;
         for node in &file.parsed.nodes {
+            is_global &= node.keyword() != "from";
             let (wanted, majority) = match lower > upper {
                 true => (node.name.to_lowercase(), "lowercase"),
                 false => (node.name.to_uppercase(), "uppercase"),
@@ -244,7 +270,10 @@ impl Check<'_> {
                 }
                 _ => {}
             }
-            self.secrets(node);
+            // What stands before the first FROM reaches no image.
+            if !is_global {
+                self.secrets(node);
+            }
         }
     }
 
@@ -272,8 +301,11 @@ impl Check<'_> {
     }
 
     fn description(&mut self, node: &Node, what: &str, names: Vec<&str>) {
-        let Some(comment) = node.comments.last() else { return };
-        let follows = |name: &&str| comment.split_whitespace().next() == Some(name);
+        if node.comments.iter().all(|comment| comment.trim().starts_with("check=")) {
+            return;
+        }
+        let follows =
+            |name: &&str| node.comments.iter().any(|comment| comment.split_whitespace().next() == Some(name));
         if !names.iter().any(follows) {
             let name = names.first().copied().unwrap_or_default();
             let detail = format!("Comment for {what} should follow the format: `# {name} <description>`");
@@ -312,6 +344,7 @@ impl Check<'_> {
             let mut seen = Vec::new();
             for instruction in &stage.instructions {
                 self.repeated(instruction, &mut seen);
+                self.sources(index, instruction);
                 self.instruction(instruction, &mut ground);
                 if let Some(error) = self.error.take() {
                     return Err(error);
@@ -340,11 +373,19 @@ impl Check<'_> {
         target: &Platform,
     ) -> Result<Ground, BuildError> {
         let lines = stage.lines;
-        let at = |error: ShellError| shell_error(error, lines);
-        let base = scope.expand_global(&stage.base).map_err(at)?;
-        let platform =
-            stage.platform.as_deref().map(|text| scope.expand_global(text)).transpose().map_err(at)?;
-        let unset = base.unset.iter().chain(platform.iter().flat_map(|expanded| &expanded.unset));
+        let base = scope.expand_global(&stage.base).unwrap_or_else(|error| {
+            self.failed(error, lines);
+            Default::default()
+        });
+        let platform = stage.platform.as_deref().map(|text| scope.expand_global(text)).transpose();
+        let platform = platform.unwrap_or_else(|error| {
+            self.failed(error, lines);
+            None
+        });
+        if let Some(error) = self.error.take() {
+            return Err(error);
+        }
+        let unset = base.unknown.iter().chain(platform.iter().flat_map(|expanded| &expanded.unknown));
         for name in unset {
             let known: Vec<&str> = self.file.global_args.iter().map(|(arg, _)| arg.name.as_str()).collect();
             if known.contains(&name.as_str()) {
@@ -374,6 +415,8 @@ impl Check<'_> {
         };
         let names = Names { file: self.file, contexts: &self.request.contexts };
         if base.text.trim().is_empty() {
+            let message = format!("base name ({}) should not be blank", stage.base);
+            self.tell(ErrorKind::Dockerfile(message).at(lines));
             return Ok(ground);
         }
         match names.resolve(&base.text, index, lines) {
@@ -397,7 +440,8 @@ impl Check<'_> {
                     ground.env_is_known = true;
                 }
             }
-            _ => {}
+            Ok(_) => {}
+            Err(error) => self.tell(error),
         }
         if ground.env.get("PATH").is_none() {
             ground.env.set("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
@@ -406,7 +450,9 @@ impl Check<'_> {
     }
 
     fn platform(&mut self, text: &str, expected: &Platform, stage: &Stage) {
-        if matches!(text, "$TARGETPLATFORM" | "${TARGETPLATFORM}") {
+        let with_default =
+            ["${TARGETPLATFORM:-", "${TARGETPLATFORM-"].iter().any(|start| text.starts_with(start));
+        if matches!(text, "$TARGETPLATFORM" | "${TARGETPLATFORM}") || with_default {
             let detail = format!(
                 "Setting platform to predefined {text} in FROM is redundant as this is the default behavior"
             );
@@ -417,6 +463,32 @@ impl Check<'_> {
         if !text.contains('$') && !stage.name.as_ref().is_some_and(names_it) {
             let detail = format!("FROM --platform flag should not use constant value \"{text}\"");
             self.warn("FromPlatformFlagConstDisallowed", stage.lines, detail);
+        }
+    }
+
+    /// `--from` and the `from` of mounts.
+    fn sources(&mut self, index: usize, instruction: &Instruction) {
+        let lines = instruction.lines;
+        let names = Names { file: self.file, contexts: &self.request.contexts };
+        for name in crate::graph::origins(&instruction.kind) {
+            if name.contains('$') {
+                let message = format!(
+                    "from={name}: variables are not expanded here; a stage with FROM {name} and an ARG before the first FROM can be named instead"
+                );
+                self.tell(ErrorKind::Dockerfile(message).at(lines));
+                continue;
+            }
+            let is_it = |stage: &Stage| stage.name.as_deref() == Some(&name.to_lowercase());
+            match names.resolve(&name, index, lines) {
+                Ok(Origin::Image(_)) if self.file.stages[index..].iter().any(is_it) => {
+                    let message = format!(
+                        "stage \"{name}\" does not come before this one; only earlier stages can be used"
+                    );
+                    self.tell(ErrorKind::Dockerfile(message).at(lines));
+                }
+                Ok(_) => {}
+                Err(error) => self.tell(error),
+            }
         }
     }
 
@@ -475,6 +547,21 @@ impl Check<'_> {
                 ground.has_workdir = true;
             }
             Kind::Expose(ports) => ports.iter().for_each(|port| self.port(port, ground, lines)),
+            Kind::StopSignal(signal) => {
+                let signal = ground.scope.expand(signal, &ground.env).map(|expanded| expanded.text);
+                if let Some(Err(message)) = signal.ok().map(|signal| check_signal(&signal)) {
+                    self.tell(ErrorKind::Dockerfile(message).at(lines));
+                }
+            }
+            Kind::Volume(paths) => {
+                let is_empty = |path: &String| {
+                    ground.env_is_known
+                        && ground.scope.expand(path, &ground.env).is_ok_and(|path| path.text.is_empty())
+                };
+                if paths.iter().any(is_empty) {
+                    self.tell(ErrorKind::Dockerfile("VOLUME has an empty path".to_string()).at(lines));
+                }
+            }
             Kind::Copy(transfer) if transfer.from.is_none() => self.ignored("Copy", transfer, ground, lines),
             Kind::Add(transfer) => self.ignored("Add", transfer, ground, lines),
             _ => {}
@@ -491,6 +578,9 @@ impl Check<'_> {
     fn port(&mut self, text: &str, ground: &Ground, lines: Lines) {
         let words = ground.scope.expand(text, &ground.env).map(|expanded| expanded.words).unwrap_or_default();
         for word in words {
+            if let Err(message) = expose(&word) {
+                self.tell(ErrorKind::Dockerfile(message).at(lines));
+            }
             let (port, protocol) = word.split_once('/').unwrap_or((&word, ""));
             if protocol != protocol.to_lowercase() {
                 let detail = format!("Defined protocol '{word}' in EXPOSE instruction should be lowercase");
@@ -510,7 +600,13 @@ impl Check<'_> {
             let Ok(expanded) = ground.scope.expand(source, &ground.env) else { continue };
             let path = expanded.text;
             let is_local = !path.contains("://") && !crate::git::is_git(&path);
-            if is_local && self.request.ignore.excludes(crate::tree::clean_relative(path.as_bytes())) {
+            // What the rules bring back is copied, so the whole context, or a directory, is not ignored.
+            let is_part = crate::tree::clean_relative(path.as_bytes()).is_empty()
+                && self.request.ignore.may_include_again();
+            if is_local
+                && !is_part
+                && self.request.ignore.excludes(crate::tree::clean_relative(path.as_bytes()))
+            {
                 let detail =
                     format!("Attempting to {verb} file \"{path}\" that is excluded by .dockerignore");
                 self.warn("CopyIgnoredFile", lines, detail);
@@ -525,10 +621,18 @@ impl Check<'_> {
         let mut unset = BTreeSet::new();
         for word in words(&instruction.kind) {
             match ground.scope.expand(word, &ground.env) {
-                Ok(expanded) => unset.extend(expanded.unset),
+                Ok(expanded) => unset.extend(expanded.unknown),
                 Err(error) => self.failed(error, instruction.lines),
             }
         }
+        for heredoc in heredocs(&instruction.kind).iter().filter(|heredoc| heredoc.expand) {
+            match ground.scope.expanded_heredoc(&heredoc.content, &ground.env) {
+                Ok(expanded) => unset.extend(expanded.unknown),
+                Err(error) => self.failed(error, instruction.lines),
+            }
+        }
+        // An ARG is declared, with a value or without.
+        unset.retain(|name| !ground.scope.declares(name));
         if unset.is_empty() {
             return;
         }
@@ -537,6 +641,14 @@ impl Check<'_> {
             let detail = format!("Usage of undefined variable '${name}'{}", meant(&name, &known, "$"));
             self.warn("UndefinedVar", instruction.lines, detail);
         }
+    }
+}
+
+/// The heredocs of an instruction in which variables are expanded.
+fn heredocs(kind: &Kind) -> &[Heredoc] {
+    match kind {
+        Kind::Add(transfer) | Kind::Copy(transfer) => &transfer.heredocs,
+        _ => &[],
     }
 }
 
@@ -572,7 +684,8 @@ fn meant(name: &str, known: &[&str], sigil: &str) -> String {
     near.map(|at| format!(" (did you mean {sigil}{}?)", known[at])).unwrap_or_default()
 }
 
-/// Whether a variable's name tells a secret, as in `DB_PASSWORD`, and not a `PUBLIC_KEY`.
+/// Whether a variable's name tells a secret, as in `DB_PASSWORD`, and not a `PUBLIC_KEY` or where one is, as
+/// `DB_PASSWORD_FILE`.
 fn is_secret(name: &str) -> bool {
     const WORDS: [&str; 10] = [
         "apikey",
@@ -588,7 +701,7 @@ fn is_secret(name: &str) -> bool {
     ];
     let lower = name.to_lowercase();
     let mut parts = lower.split('_');
-    let is_public = lower.split('_').any(|part| part == "public");
+    let is_public = lower.split('_').any(|part| matches!(part, "public" | "file" | "version"));
     !is_public && parts.any(|part| WORDS.contains(&part))
 }
 
@@ -616,6 +729,60 @@ mod tests {
         };
         let findings = check(request, &known).expect("a Dockerfile");
         findings.warnings.iter().map(|w| format!("{} {}: {}", w.lines.start, w.rule, w.detail)).collect()
+    }
+
+    #[test]
+    fn what_is_meant_is_not_told() {
+        for dockerfile in [
+            "FROM scratch\nARG V\nARG N\nLABEL v=$V\nCOPY ${N}file /x\n",
+            "FROM scratch\nENV DB_PASSWORD_FILE=/x AUTH_VERSION=3 X_PUBLIC_KEY=k\n",
+            "ARG TOKEN=x\nFROM scratch\n",
+            "FROM scratch\n# check=skip=LegacyKeyValueFormat\nENV a b\n",
+            "# check=skip=stagenamecasing\nFROM scratch AS Build\n",
+        ] {
+            assert_eq!(found(&request(dockerfile)), Vec::<String>::new(), "{dockerfile}");
+        }
+        let mut ignored = request("FROM scratch\nCOPY . /\n");
+        ignored.ignore = crossdock_dockerfile::ignore::Ignore::parse("*\n!a\n").expect("valid");
+        assert_eq!(found(&ignored), Vec::<String>::new());
+        ignored.ignore = crossdock_dockerfile::ignore::Ignore::parse("*\n").expect("valid");
+        assert!(found(&ignored)[0].contains("CopyIgnoredFile"));
+    }
+
+    #[test]
+    fn unset_variables_are_told_wherever_they_stand() {
+        for dockerfile in [
+            "FROM scratch\nLABEL a=${nosuch:-1}\n",
+            "FROM scratch\nLABEL a=${nosuch:+1}\n",
+            "FROM scratch\nCOPY <<E /x\n$nosuch\nE\n",
+        ] {
+            assert!(found(&request(dockerfile))[0].contains("UndefinedVar"), "{dockerfile}");
+        }
+        assert_eq!(found(&request("FROM scratch\nCOPY <<'E' /x\n$nosuch\nE\n")), Vec::<String>::new());
+        assert!(found(&request("FROM ${nosuch:-scratch}\n"))[0].contains("UndefinedArgInFrom"));
+        assert!(
+            found(&request("FROM --platform=${TARGETPLATFORM:-linux/amd64} a\n"))[0]
+                .contains("RedundantTargetPlatform")
+        );
+    }
+
+    #[test]
+    fn what_a_build_would_end_with_is_told() {
+        for (dockerfile, text, line) in [
+            ("ARG B\nFROM $B\n", "should not be blank", 2),
+            ("FROM UPPER:\n", "UPPER", 1),
+            ("FROM scratch AS a\nCOPY --from=b / /\nFROM scratch AS b\n", "does not come before", 2),
+            ("FROM scratch\nARG V\nCOPY --from=$V / /\n", "variables are not expanded", 3),
+            ("FROM scratch\nLABEL a=${x:i}\n", "failed to process", 2),
+            ("FROM scratch\nEXPOSE 80/http\n", "invalid port", 2),
+            ("FROM scratch\nSTOPSIGNAL SIGFOO\n", "invalid signal", 2),
+            ("FROM scratch\nVOLUME $nothing\n", "empty path", 2),
+        ] {
+            let findings = check(&request(dockerfile), &|_, _| None).expect("a Dockerfile");
+            let (message, lines) = findings.error.unwrap_or_else(|| panic!("nothing told of {dockerfile}"));
+            assert!(message.contains(text), "{dockerfile}: {message}");
+            assert_eq!(lines.map(|lines| lines.start), Some(line), "{dockerfile}");
+        }
     }
 
     #[test]

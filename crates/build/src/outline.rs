@@ -1,14 +1,16 @@
 //! What a Dockerfile offers to those who build it: stages, arguments, secrets. Nothing is executed.
 
-use std::collections::{BTreeMap, HashMap};
+use std::cell::RefCell;
+use std::collections::{BTreeSet, HashMap};
 
 use crossdock_dockerfile::instruction::{ArgDefinition, Kind};
 use crossdock_dockerfile::mount::{self, MountKind};
+use crossdock_dockerfile::shell::{Budget, Lexer};
 use crossdock_dockerfile::{Dockerfile, Lines};
 use crossdock_platform::Platform;
 
 use crate::error::BuildError;
-use crate::graph::Names;
+use crate::graph::{Names, Origin};
 use crate::request::BuildRequest;
 use crate::scope::{Env, Scope};
 use crate::stage::shell_error;
@@ -24,6 +26,8 @@ pub struct Target {
     pub description: String,
     /// What it is built on, as written.
     pub base: String,
+    /// Its `--platform`, as written.
+    pub platform: Option<String>,
     /// Its FROM.
     pub lines: Lines,
 }
@@ -33,12 +37,23 @@ pub struct Target {
 pub struct Outline {
     /// The target.
     pub target: Target,
-    /// Build arguments in the order of their first ARG: name, value, description.
+    /// Build arguments that the target's stages use, in the order of their ARGs.
     pub arguments: Vec<Argument>,
-    /// Secrets by id, and whether a mount requires them.
-    pub secrets: BTreeMap<String, bool>,
-    /// SSH agents by id, and whether a mount requires them.
-    pub ssh: BTreeMap<String, bool>,
+    /// Secrets, in the order of their mounts.
+    pub secrets: Vec<Taken>,
+    /// SSH agents, in the order of their mounts.
+    pub ssh: Vec<Taken>,
+}
+
+/// A secret or an SSH agent that mounts take.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Taken {
+    /// Its id.
+    pub id: String,
+    /// Whether a mount requires it.
+    pub is_required: bool,
+    /// The first RUN that takes it.
+    pub lines: Lines,
 }
 
 /// One build argument.
@@ -57,8 +72,7 @@ pub struct Argument {
 /// The stages that can be asked for.
 pub fn targets(request: &BuildRequest) -> Result<Vec<Target>, BuildError> {
     let file = Dockerfile::parse(&request.dockerfile)?;
-    let named = (0..file.stages.len()).map(|index| target(&file, index));
-    Ok(named.filter(|target| target.name.is_some() || target.is_default).collect())
+    Ok((0..file.stages.len()).map(|index| target(&file, index)).collect())
 }
 
 fn target(file: &Dockerfile, index: usize) -> Target {
@@ -68,16 +82,29 @@ fn target(file: &Dockerfile, index: usize) -> Target {
         description: describe(&stage.comments, name.as_deref().unwrap_or_default()),
         is_default: index + 1 == file.stages.len(),
         base: stage.base.clone(),
+        platform: stage.platform.clone(),
         lines: stage.lines,
         name,
     }
 }
 
-/// The text of the last comment line if it begins with the name.
+/// The text of the last comment line that begins with the name.
 fn describe(comments: &[String], name: &str) -> String {
-    let text = comments.last().and_then(|comment| comment.strip_prefix(name));
-    let text = text.filter(|text| !name.is_empty() && text.starts_with(char::is_whitespace));
-    text.map(|text| text.trim().to_string()).unwrap_or_default()
+    let texts = comments.iter().rev().filter_map(|comment| comment.strip_prefix(name));
+    let mut texts = texts.filter(|text| !name.is_empty() && text.starts_with(char::is_whitespace));
+    texts.next().map(|text| text.trim().to_string()).unwrap_or_default()
+}
+
+/// Names of variables in a text, as they are asked for.
+fn used_in(text: &str, escape: char) -> Vec<String> {
+    let used = RefCell::new(Vec::new());
+    let note = |name: &str| {
+        used.borrow_mut().push(name.to_string());
+        None
+    };
+    // What cannot be expanded uses what it names up to there.
+    let _ = Lexer::new(escape).expand(text, &note, &Budget::default());
+    used.into_inner()
 }
 
 /// What the target of the request takes, with all stages that it needs.
@@ -96,72 +123,83 @@ pub fn outline(request: &BuildRequest) -> Result<Outline, BuildError> {
         Ok(base.text)
     };
     let needed = names.needed(index, &base_of)?;
-    let mut outline = Outline {
-        target: target(&file, index),
-        arguments: Vec::new(),
-        secrets: BTreeMap::new(),
-        ssh: BTreeMap::new(),
-    };
-    let mut known = HashMap::new();
+    let mut outline =
+        Outline { target: target(&file, index), arguments: Vec::new(), secrets: Vec::new(), ssh: Vec::new() };
+    let mut found = Vec::new();
+    let mut used = BTreeSet::new();
     let none = Env::default();
-    for (definition, lines) in &file.global_args {
-        outline.argument(&file, &mut known, definition, *lines, scope.value(&definition.name));
-    }
-    for stage in needed.iter().map(|index| &file.stages[*index]) {
-        let mut inside = scope.stage(None);
+    // Scopes of the stages, for those that are built on them.
+    let mut scopes: HashMap<usize, Scope> = HashMap::new();
+    for index in &needed {
+        let stage = &file.stages[*index];
+        let texts = [Some(&stage.base), stage.platform.as_ref()].into_iter().flatten();
+        used.extend(texts.flat_map(|text| used_in(text, escape)));
+        let base = match names.resolve(&base_of(*index)?, *index, stage.lines) {
+            Ok(Origin::Stage(base)) => scopes.get(&base),
+            _ => None,
+        };
+        let mut inside = scope.stage(base);
         for instruction in &stage.instructions {
             match &instruction.kind {
                 Kind::Arg(definitions) => {
                     for definition in definitions {
                         // What cannot be expanded has no value to show.
                         let _ = inside.declare(definition, &none);
-                        outline.argument(
-                            &file,
-                            &mut known,
-                            definition,
-                            instruction.lines,
-                            inside.argument(&definition.name),
-                        );
+                        used.insert(definition.name.clone());
+                        let value = inside.argument(&definition.name);
+                        found.push((definition, instruction.lines, value));
                     }
                 }
-                Kind::Run(run) => run.mounts.iter().for_each(|text| outline.mount(text)),
+                Kind::Run(run) => run.mounts.iter().for_each(|text| outline.mount(text, instruction.lines)),
                 _ => {}
             }
         }
+        scopes.insert(*index, inside);
     }
-    Ok(outline)
-}
-
-impl Outline {
-    /// The first ARG of a name is shown; later ones may know a default or a description. `known` says where a
-    /// name is in the list.
-    fn argument(
-        &mut self,
-        file: &Dockerfile,
-        known: &mut HashMap<String, usize>,
-        definition: &ArgDefinition,
-        lines: Lines,
-        value: Option<String>,
-    ) {
-        // Nodes stand in the order of lines.
-        let nodes = &file.parsed.nodes;
-        let node = nodes.get(nodes.partition_point(|node| node.lines.start < lines.start));
-        let description = node.map(|node| describe(&node.comments, &definition.name)).unwrap_or_default();
-        match known.get(&definition.name).map(|place| &mut self.arguments[*place]) {
-            Some(known) => {
-                known.value = known.value.take().or(value);
+    // What a global ARG is made of is used with it.
+    for (definition, _) in file.global_args.iter().rev().filter(|(d, _)| d.default.is_some()) {
+        if used.contains(&definition.name) {
+            used.extend(used_in(definition.default.as_deref().unwrap_or_default(), escape));
+        }
+    }
+    let global = file.global_args.iter().filter(|(definition, _)| used.contains(&definition.name));
+    let global = global.map(|(definition, lines)| (definition, *lines, scope.value(&definition.name)));
+    // The last ARG that says what the default is counts; else the one before the first FROM; else the first.
+    let all: Vec<_> = global.chain(found).collect();
+    let mut places: HashMap<&str, usize> = HashMap::new();
+    for (definition, lines, value) in all {
+        let description = description(&file, definition, lines);
+        match places.get(definition.name.as_str()) {
+            None => {
+                places.insert(&definition.name, outline.arguments.len());
+                let name = definition.name.clone();
+                outline.arguments.push(Argument { name, value, description, lines });
+            }
+            Some(place) => {
+                let known = &mut outline.arguments[*place];
+                if definition.default.is_some() || known.value.is_none() && value.is_some() {
+                    (known.value, known.lines) = (value, lines);
+                }
                 if known.description.is_empty() {
                     known.description = description;
                 }
             }
-            None => {
-                known.insert(definition.name.clone(), self.arguments.len());
-                self.arguments.push(Argument { name: definition.name.clone(), value, description, lines })
-            }
         }
     }
+    outline.arguments.sort_by_key(|argument| argument.lines.start);
+    Ok(outline)
+}
 
-    fn mount(&mut self, text: &str) {
+/// From the comment above an ARG.
+fn description(file: &Dockerfile, definition: &ArgDefinition, lines: Lines) -> String {
+    // Nodes stand in the order of lines.
+    let nodes = &file.parsed.nodes;
+    let node = nodes.get(nodes.partition_point(|node| node.lines.start < lines.start));
+    node.map(|node| describe(&node.comments, &definition.name)).unwrap_or_default()
+}
+
+impl Outline {
+    fn mount(&mut self, text: &str, lines: Lines) {
         let Ok(mount) = mount::parse(text) else { return };
         let (list, id, required) = match &mount.kind {
             MountKind::Secret { id, env, required, .. } => {
@@ -174,7 +212,10 @@ impl Outline {
             }
             _ => return,
         };
-        *list.entry(id).or_default() |= required;
+        match list.iter_mut().find(|taken| taken.id == id) {
+            Some(taken) => taken.is_required |= required,
+            None => list.push(Taken { id, is_required: required, lines }),
+        }
     }
 }
 
@@ -226,11 +267,17 @@ mod tests {
                 ("NAME", Some("ann"), "whom it greets", 12)
             ]
         );
-        assert_eq!(outline.secrets, BTreeMap::from([("token".into(), true), ("other".into(), false)]));
-        assert_eq!(outline.ssh, BTreeMap::from([("default".into(), false)]));
+        let taken = |list: &[Taken]| -> Vec<_> {
+            list.iter().map(|t| (t.id.clone(), t.is_required, t.lines.start)).collect()
+        };
+        assert_eq!(
+            taken(&outline.secrets),
+            [("token".to_string(), true, 6), ("other".to_string(), false, 6)]
+        );
+        assert_eq!(taken(&outline.ssh), [("default".to_string(), false, 15)]);
         request.target = Some("unrelated".into());
         let names: Vec<_> =
             super::outline(&request).expect("valid").arguments.into_iter().map(|a| a.name).collect();
-        assert_eq!(names, ["TAG", "NOT_SHOWN"]);
+        assert_eq!(names, ["NOT_SHOWN"]);
     }
 }

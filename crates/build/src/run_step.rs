@@ -20,6 +20,7 @@ use crossdock_sandbox as sandbox;
 use rustix::fs::{CWD, FileType};
 use rustix::mount::{MoveMountFlags, UnmountFlags, move_mount, unmount};
 
+use crate::agent::AgentSocket;
 use crate::copy::{self, CopyOptions, Placement};
 use crate::engine::Engine;
 use crate::error::{BuildError, ErrorKind};
@@ -27,7 +28,7 @@ use crate::event::{Event, StepId};
 use crate::graph::Origin;
 use crate::key::Key;
 use crate::request::NamedContext;
-use crate::stage::StageRun;
+use crate::stage::{StageRun, Step};
 use crate::tree::Tree;
 
 /// Where a shebang heredoc is mounted, as in BuildKit.
@@ -54,8 +55,10 @@ enum Prepared {
         mode: u32,
         owner: (u32, u32),
     },
-    Socket {
+    Agent {
         path: PathBuf,
+        mode: u32,
+        owner: (u32, u32),
     },
     /// Nothing: a secret that is not required and was not given, or that goes to the environment only.
     Nothing,
@@ -109,6 +112,12 @@ impl StageRun<'_, '_, '_> {
         if !allowed.contains(&network) && !engine.request.allow_network_host {
             let message = "RUN --network=host needs the permission --allow network.host, since this build's --network is another";
             return Err(ErrorKind::Dockerfile(message.to_string()).at(lines));
+        }
+        if let Some(device) = run.devices.iter().find(|device| !device.contains("required=false")) {
+            let message = format!(
+                "RUN --device={device}: devices of the machine (CDI) are not handed to steps; leave it out, or say required=false"
+            );
+            return Err(ErrorKind::Dockerfile(message).at(lines));
         }
         let insecure = run.security.as_deref() == Some("insecure");
         if insecure && !engine.request.allow_insecure {
@@ -176,7 +185,8 @@ impl StageRun<'_, '_, '_> {
             }
             execute(engine, step, &spec, &args)
         };
-        self.layer_step(&title, engine.timed(key.finish()), created_by, lines, &mut execute)
+        let step = Step { title: &title, key: engine.timed(key.finish()), created_by, varies: true };
+        self.layer_step(step, lines, &mut execute)
     }
 
     /// Arguments, the text to show, and the script of a heredoc that begins with `#!`.
@@ -220,7 +230,8 @@ impl StageRun<'_, '_, '_> {
         lines: Lines,
     ) -> Result<PreparedMount, BuildError> {
         let engine = self.engine;
-        let target = mount.target.as_ref().map(|target| self.absolute(target));
+        let is_bind = matches!(mount.kind, MountKind::Bind { .. });
+        let target = mount.target.as_deref().or(is_bind.then_some(".")).map(|target| self.absolute(target));
         key.field(format!("mount {} {:?}", mount.read_only, target));
         let what = match &mount.kind {
             MountKind::Bind { from, source } => {
@@ -236,8 +247,12 @@ impl StageRun<'_, '_, '_> {
                         Some(self.bind_source(from.as_deref(), source.as_deref(), None, kept, lines)?)
                     }
                 };
-                // Caches of different platforms must not mix: package managers keep programs in them.
-                let id = format!("{} {id}", self.state.platform);
+                // Caches of different platforms must not mix: package managers keep programs in them. Those of another
+                // owner or mode are others, too, as with BuildKit.
+                let mut id = format!("{} {id}", self.state.platform);
+                if (*uid, *gid, *mode) != (0, 0, 0o755) {
+                    id.push_str(&format!(" {uid}:{gid} {mode:o}"));
+                }
                 Prepared::Cache { id, sharing: *sharing, mode: *mode, owner: (*uid, *gid), initial }
             }
             MountKind::Tmpfs { size } => {
@@ -269,9 +284,9 @@ impl StageRun<'_, '_, '_> {
                 let target = target.unwrap_or_else(|| format!("/run/secrets/{name}"));
                 return Ok(PreparedMount { what, target, read_only: true });
             }
-            MountKind::Ssh { id, required, .. } => {
+            MountKind::Ssh { id, required, mode, uid, gid } => {
                 let id = id.clone().unwrap_or_else(|| "default".to_string());
-                key.field("ssh").field(&id);
+                key.field("ssh").field(&id).field(format!("{uid} {gid} {mode:o}"));
                 let target = target.unwrap_or_else(|| "/run/buildkit/ssh_agent.0".to_string());
                 let what = match engine.request.ssh.get(&id) {
                     None if *required => {
@@ -282,7 +297,7 @@ impl StageRun<'_, '_, '_> {
                     None => Prepared::Nothing,
                     Some(path) => {
                         env.push(format!("SSH_AUTH_SOCK={target}"));
-                        Prepared::Socket { path: path.clone() }
+                        Prepared::Agent { path: path.clone(), mode: *mode, owner: (*uid, *gid) }
                     }
                 };
                 return Ok(PreparedMount { what, target, read_only: false });
@@ -385,6 +400,7 @@ struct Guards {
     caches: Vec<CacheMount>,
     scratches: Vec<Scratch>,
     directories: Vec<TemporaryDirectory>,
+    agents: Vec<AgentSocket>,
 }
 
 impl Guards {
@@ -400,12 +416,18 @@ impl Guards {
             Prepared::Bind { source, .. } => {
                 sandbox::MountKind::Bind { source: opened(source)?.into(), recursive: true }
             }
-            Prepared::Socket { path } => {
+            Prepared::Agent { path, mode, owner } => {
+                let failed = |e| ErrorKind::io(format!("lead to the SSH agent {}", path.display()), e);
+                let agent = AgentSocket::new(engine.temporary()?, path, *owner, *mode).map_err(failed)?;
+                let source = agent.path().into();
+                self.agents.push(agent);
                 // To connect, nobody has to change the socket's file.
-                let kind = sandbox::MountKind::Bind { source: path.clone().into(), recursive: false };
+                let kind = sandbox::MountKind::Bind { source, recursive: false };
                 return Ok(Some(sandbox::Mount { kind, target, read_only: true }));
             }
-            Prepared::Tmpfs { size } => sandbox::MountKind::Tmpfs { size: *size, mode: 0o1777 },
+            Prepared::Tmpfs { size } => {
+                sandbox::MountKind::Tmpfs { size: *size, mode: 0o1777, owner: (0, 0), executable: true }
+            }
             Prepared::File { content, mode, owner: (uid, gid) } => sandbox::MountKind::File {
                 content: sandbox::Content(content.clone()),
                 mode: *mode,

@@ -182,7 +182,11 @@ impl Scope {
         let value = match (self.given.get(&definition.name), &definition.default) {
             (Some(value), _) => Some(value.clone()),
             (None, Some(default)) => Some(self.expand(default, env)?.text),
-            (None, None) => self.global.get(&definition.name).cloned(),
+            // Declared again without a value, it keeps what it has had before, here or in the stage below.
+            (None, None) => {
+                let global = self.global.get(&definition.name).cloned();
+                global.or_else(|| self.args.get(&definition.name).map(str::to_string))
+            }
         };
         self.args.declare(&definition.name, value);
         Ok(())
@@ -201,6 +205,11 @@ impl Scope {
 
     /// Expands the content of a heredoc: quotes are content. It may become as long as a Dockerfile.
     pub fn expand_heredoc(&self, text: &str, env: &Env) -> Result<String, ShellError> {
+        Ok(self.expanded_heredoc(text, env)?.text)
+    }
+
+    /// [`Scope::expand_heredoc`] with the names that were not set.
+    pub fn expanded_heredoc(&self, text: &str, env: &Env) -> Result<Expanded, ShellError> {
         // Quotes have no meaning in a heredoc, so they must not open anything: they pass as escaped characters.
         let mut quoted = String::with_capacity(text.len());
         for c in text.chars() {
@@ -209,7 +218,7 @@ impl Scope {
             }
             quoted.push(c);
         }
-        Ok(self.expand_within(&quoted, env, crossdock_dockerfile::parser::SIZE_MAX)?.text)
+        self.expand_within(&quoted, env, crossdock_dockerfile::parser::SIZE_MAX)
     }
 
     /// The value that a name has before the first FROM.
@@ -220,6 +229,11 @@ impl Scope {
     /// The value of an ARG of the stage.
     pub fn argument(&self, name: &str) -> Option<String> {
         self.args.get(name).map(str::to_string)
+    }
+
+    /// Whether an ARG of the stage names it, with a value or without.
+    pub fn declares(&self, name: &str) -> bool {
+        self.args.values.contains_key(name)
     }
 
     /// About the memory that the stage's ARGs take, in bytes.
@@ -241,10 +255,15 @@ impl Scope {
 
     /// The predefined proxy arguments that were given and not declared, as `NAME=value`; they must stay out of keys.
     pub fn proxy_args(&self) -> Vec<String> {
+        // Programs look at one case or the other: what is given in one is set in both.
+        let of = |name: &str| {
+            let other = |given: &&String| given.eq_ignore_ascii_case(name);
+            self.given.get(name).or_else(|| self.given.get(self.given.keys().find(other)?))
+        };
         PREDEFINED
             .iter()
             .filter(|name| !self.args.values.contains_key(**name))
-            .filter_map(|name| self.given.get(*name).map(|value| format!("{name}={value}")))
+            .filter_map(|name| Some(format!("{name}={}", of(name)?)))
             .collect()
     }
 
@@ -303,7 +322,9 @@ mod tests {
     #[test]
     fn proxies_are_known_and_unused_arguments_are_found() {
         let scope = global(&[("http_proxy", "p"), ("TYPO", "x"), ("USED", "y")], &[]);
-        assert_eq!(scope.proxy_args(), ["http_proxy=p"]);
+        assert_eq!(scope.proxy_args(), ["HTTP_PROXY=p", "http_proxy=p"]);
+        let both = global(&[("NO_PROXY", "a"), ("no_proxy", "b")], &[]);
+        assert_eq!(both.proxy_args(), ["NO_PROXY=a", "no_proxy=b"]);
         assert_eq!(scope.unused(&BTreeSet::from(["USED".to_string()])), ["TYPO"]);
     }
 

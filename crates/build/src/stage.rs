@@ -13,7 +13,8 @@ use crossdock_oci::store::Scratch;
 use crossdock_oci::{Digest, ImageConfig, Reference};
 use crossdock_platform::Platform;
 
-use crate::engine::Engine;
+use crate::copy::{self, CopyOptions, Placement};
+use crate::engine::{Engine, How};
 use crate::error::{BuildError, ErrorKind};
 use crate::event::{Event, StepId};
 use crate::graph::{Names, Origin};
@@ -28,6 +29,18 @@ const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/s
 
 /// The shell of the shell forms where no SHELL was given.
 const DEFAULT_SHELL: [&str; 2] = ["/bin/sh", "-c"];
+
+/// A step that makes a layer.
+pub(crate) struct Step<'a> {
+    /// For progress.
+    pub title: &'a str,
+    /// What it depends on.
+    pub key: Digest,
+    /// Its line of history.
+    pub created_by: String,
+    /// Whether it may make something else each time.
+    pub varies: bool,
+}
 
 pub(crate) struct StageRun<'scope, 'env, 'a> {
     pub engine: &'scope Engine<'a>,
@@ -138,18 +151,12 @@ impl<'scope, 'env, 'a> StageRun<'scope, 'env, 'a> {
         match origin {
             Origin::Scratch => {
                 self.shown += 1;
-                let platform = self.state.platform.clone();
-                self.state.config.os = platform.os;
-                self.state.config.architecture = platform.architecture;
-                self.state.config.variant = platform.variant;
-                self.state.config.config.working_dir = "/".to_string();
-                if engine.request.source_date_epoch.is_some() {
-                    self.state.config.created = Some(engine.now());
-                }
+                self.scratch();
             }
             Origin::Stage(index) => {
                 self.shown += 1;
-                let inherited = engine.stage(index, self.target).map_err(|e| e.at(stage.lines))?;
+                let inherited = engine.stage(self.threads, (index, self.target), &self.scope);
+                let inherited = inherited.map_err(|e| e.at(stage.lines))?;
                 self.state = (*inherited).clone();
                 self.state.weight.add(0).map_err(|e| e.at(stage.lines))?;
                 self.state.scope = self.scope.stage(Some(&inherited.scope));
@@ -162,12 +169,52 @@ impl<'scope, 'env, 'a> StageRun<'scope, 'env, 'a> {
                 let manifest = self.layout_image(&path, name.as_deref(), stage.lines)?;
                 self.load_base(&manifest, &base, stage.lines)?;
             }
-            Origin::Context(_) => {
-                let message = format!("build context \"{base}\" is a directory and cannot be a base image");
-                return Err(ErrorKind::Dockerfile(message).at(stage.lines));
+            Origin::Context(NamedContext::Directory { path, ignore }) => {
+                self.scratch();
+                self.directory_base(&NamedContext::Directory { path, ignore }, &base, stage.lines)?;
+            }
+            Origin::Context(NamedContext::Stage(_)) => {
+                unreachable!("a name of a stage is resolved to the stage")
             }
         }
         Ok(())
+    }
+
+    /// The configuration of an image without anything.
+    fn scratch(&mut self) {
+        let platform = self.state.platform.clone();
+        self.state.config.os = platform.os;
+        self.state.config.architecture = platform.architecture;
+        self.state.config.variant = platform.variant;
+        self.state.config.config.working_dir = "/".to_string();
+        if self.engine.request.source_date_epoch.is_some() {
+            self.state.config.created = Some(self.engine.now());
+        }
+    }
+
+    /// A directory as the root file system of a stage: its files are one layer and belong to root, as with COPY.
+    fn directory_base(&mut self, context: &NamedContext, name: &str, lines: Lines) -> Result<(), BuildError> {
+        let origin = Origin::Context(context.clone());
+        let tree = self.tree(Some(&origin), None, lines)?;
+        let start =
+            tree.entry("").map_err(|e| ErrorKind::io(format!("read build context {name}"), e).at(lines))?;
+        let options = CopyOptions {
+            owner: Some((0, 0)),
+            mtime_max: self.engine.request.source_date_epoch,
+            ..CopyOptions::default()
+        };
+        let mut key = Key::new("context", &Digest::of(b""));
+        copy::add_to_key(&mut key, &tree, &start, &options, None)
+            .map_err(|e| ErrorKind::Copy(e).at(lines))?;
+        let key = self.engine.timed(key.finish());
+        let mut execute = |scratch: &Scratch, _| {
+            let stack = crate::transfer::open_root(scratch, &[])?;
+            copy::copy(&tree, &start, stack.root(), b"", Placement::Exact, &options)?;
+            Ok(stack.finish()?)
+        };
+        let title = format!("FROM {name}");
+        let step = Step { title: &title, key, created_by: title.clone(), varies: false };
+        self.layer_step(step, lines, &mut execute)
     }
 
     fn image_base(&mut self, reference: &Reference, name: &str, lines: Lines) -> Result<(), BuildError> {
@@ -179,9 +226,9 @@ impl<'scope, 'env, 'a> StageRun<'scope, 'env, 'a> {
         let result = resolved
             .map_err(|reason| ErrorKind::BaseImage { name: reference.familiar(), reason }.at(lines))
             .and_then(|manifest| self.load_base(&manifest, name, lines));
-        match result {
+        match &result {
             Ok(()) => engine.finish(step, started, false),
-            Err(_) => engine.env.events.event(Event::Failed { step }),
+            Err(error) => engine.give_up(step, &error.kind),
         }
         result
     }
@@ -353,6 +400,9 @@ impl<'scope, 'env, 'a> StageRun<'scope, 'env, 'a> {
             }
             Kind::Volume(paths) => {
                 let paths = paths.iter().map(|p| self.expand(p, lines)).collect::<Result<Vec<_>, _>>()?;
+                if paths.iter().any(String::is_empty) {
+                    return Err(ErrorKind::Dockerfile("VOLUME has an empty path".to_string()).at(lines));
+                }
                 let volumes = self.process().volumes.get_or_insert_default();
                 volumes.extend(paths.iter().map(|p| (p.clone(), serde_json::json!({}))));
                 format!("VOLUME {}", json(&paths))
@@ -386,7 +436,8 @@ impl<'scope, 'env, 'a> StageRun<'scope, 'env, 'a> {
     /// Expands a word and warns of variables that are not set.
     pub fn expand(&self, word: &str, lines: Lines) -> Result<String, BuildError> {
         let expanded = self.state.scope.expand(word, &self.state.env).map_err(|e| shell_error(e, lines))?;
-        for name in &expanded.unset {
+        // An ARG that nobody gave a value is meant to be empty.
+        for name in expanded.unset.iter().filter(|name| !self.state.scope.declares(name)) {
             let message = format!("variable ${name} is not set");
             self.engine.env.events.event(Event::Warning { message, lines: Some(lines) });
         }
@@ -411,24 +462,22 @@ impl<'scope, 'env, 'a> StageRun<'scope, 'env, 'a> {
     /// Executes or looks up a step that makes a layer.
     pub fn layer_step(
         &mut self,
-        title: &str,
-        key: Digest,
-        created_by: String,
+        Step { title, key, created_by, varies }: Step<'_>,
         lines: Lines,
         execute: &mut dyn FnMut(&Scratch, StepId) -> Result<(), ErrorKind>,
     ) -> Result<(), BuildError> {
         let engine = self.engine;
         let title = self.title(title);
         let (step, started) = engine.announce(title, &self.state.platform);
-        let result =
-            engine.step(self.threads, &key, self.use_cache, step, &mut |scratch| execute(scratch, step));
+        let how = How { use_cache: self.use_cache, varies };
+        let result = engine.step(self.threads, &key, how, step, &mut |scratch| execute(scratch, step));
         match result {
             Ok((result, cached)) => {
                 engine.finish(step, started, cached);
                 self.state.push(key, &result, created_by).map_err(|e| e.at(lines))
             }
             Err(error) => {
-                engine.env.events.event(Event::Failed { step });
+                engine.give_up(step, &error);
                 Err(error.at(lines))
             }
         }
@@ -451,7 +500,8 @@ impl<'scope, 'env, 'a> StageRun<'scope, 'env, 'a> {
         match origin {
             Origin::Scratch => Ok((Vec::new(), Digest::of(b""))),
             Origin::Stage(index) => {
-                let state = self.engine.stage(*index, self.target).map_err(|e| e.at(lines))?;
+                let state = self.engine.stage(self.threads, (*index, self.target), &self.scope);
+                let state = state.map_err(|e| e.at(lines))?;
                 Ok((state.layers.clone(), state.digest.clone()))
             }
             Origin::Image(reference) | Origin::Context(NamedContext::Image(reference)) => {
@@ -526,7 +576,7 @@ fn shown_pairs(pairs: &[(String, String)]) -> String {
 }
 
 /// `80`, `80/udp`, `8000-8010/tcp`: the ports as the configuration lists them.
-fn expose(word: &str) -> Result<Vec<String>, String> {
+pub(crate) fn expose(word: &str) -> Result<Vec<String>, String> {
     let invalid = || {
         format!("invalid port {word:?}: it must be a number or a range, with /tcp, /udp or /sctp behind it")
     };
@@ -547,7 +597,7 @@ fn expose(word: &str) -> Result<Vec<String>, String> {
 }
 
 /// Signals as `kill -l` of Linux names them, with or without `SIG`, or numbers 1 to 64.
-fn check_signal(signal: &str) -> Result<(), String> {
+pub(crate) fn check_signal(signal: &str) -> Result<(), String> {
     const NAMES: [&str; 31] = [
         "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE",
         "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ",

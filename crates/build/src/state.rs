@@ -11,6 +11,7 @@ use crossdock_platform::Platform;
 use serde::{Deserialize, Serialize};
 
 use crate::error::ErrorKind;
+use crate::key::Key;
 use crate::scope::{Env, Scope};
 use crate::sync::Promise;
 
@@ -123,6 +124,9 @@ pub struct Record {
     pub layer: Option<Packed>,
     /// When it was made, RFC 3339.
     pub created: String,
+    /// Tells a result that was made anew from the one before under the same key, see [`StepResult::digest`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renewal: Option<String>,
 }
 
 /// Result of a step.
@@ -132,6 +136,24 @@ pub struct StepResult {
     pub layer: Option<Layer>,
     /// When it was made, RFC 3339.
     pub created: String,
+    /// See [`Record::renewal`].
+    pub renewal: Option<String>,
+}
+
+impl StepResult {
+    /// What names the content for the steps that build on it: the step's key. A command that ran again although its
+    /// result was known (`--no-cache`) has made something else under the same key, so then another digest: what was
+    /// made from the earlier result must not be found.
+    fn digest(&self, key: Digest) -> Digest {
+        match &self.renewal {
+            None => key,
+            Some(renewal) => {
+                let mut renewed = Key::new("renewed", &key);
+                renewed.field(renewal);
+                renewed.finish()
+            }
+        }
+    }
 }
 
 impl State {
@@ -143,7 +165,7 @@ impl State {
     /// Adds a step's result and its line of history.
     pub fn push(&mut self, key: Digest, result: &StepResult, created_by: String) -> Result<(), ErrorKind> {
         self.weight.add(created_by.len() + 2 * ENTRY_SIZE)?;
-        self.digest = key;
+        self.digest = result.digest(key);
         self.note(created_by, Some(&result.created), result.layer.is_none());
         self.layers.extend(result.layer.clone());
         Ok(())

@@ -1,7 +1,6 @@
 //! COPY, ADD and WORKDIR.
 
 use std::fs::File;
-use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -9,20 +8,23 @@ use crossdock_dockerfile::Lines;
 use crossdock_dockerfile::ignore::{Ignore, clean};
 use crossdock_dockerfile::instruction::{Instruction, Transfer};
 use crossdock_oci::layer::extract_tar;
+use crossdock_oci::store::Owners;
 use crossdock_oci::store::{Scratch, TemporaryDirectory};
 use crossdock_oci::{Digest, Store, StoreError};
-use crossdock_sandbox::{Upper, overlay_fd};
+use crossdock_sandbox::user::{User, UserError};
+use crossdock_sandbox::{Stack, Upper, overlay_fd};
 use rustix::fs::{FileType, OFlags};
 
-use crate::archive::{self, Archive};
+use crate::archive;
 use crate::chmod::ModeChange;
 use crate::copy::{self, CopyError, CopyOptions, Placement};
 use crate::error::{BuildError, ErrorKind};
+use crate::event::Event;
 use crate::git::{GitSource, is_git};
 use crate::graph::Origin;
 use crate::key::Key;
 use crate::request::NamedContext;
-use crate::stage::{StageRun, shell_error};
+use crate::stage::{StageRun, Step, shell_error};
 use crate::state::Layer;
 use crate::tree::{Entry, Tree, clean_relative, join};
 
@@ -66,7 +68,7 @@ impl StageRun<'_, '_, '_> {
             |words: &[String]| words.iter().map(|w| self.expand(w, lines)).collect::<Result<Vec<_>, _>>();
         let sources = expand_all(&transfer.sources)?;
         let destination = self.expand(&transfer.destination, lines)?;
-        let is_directory = matches!(destination.as_str(), "." | "..")
+        let is_directory = matches!(destination.as_str(), "" | "." | "..")
             || destination.ends_with('/')
             || destination.ends_with("/.")
             || transfer.parents;
@@ -74,6 +76,13 @@ impl StageRun<'_, '_, '_> {
             let message = format!(
                 "when using {name} with more than one source file, the destination must be a directory and end with a /"
             );
+            return Err(error(message));
+        }
+        if transfer.checksum.is_some() && !matches!(&sources[..], [one] if is_remote(one)) {
+            let message = match sources.len() {
+                1 => format!("--checksum is for what ADD downloads: \"{}\" is no address", sources[0]),
+                _ => "--checksum is for a single download".to_string(),
+            };
             return Err(error(message));
         }
         let mode = transfer.chmod.as_ref().map(|m| self.expand(m, lines)).transpose()?;
@@ -116,7 +125,8 @@ impl StageRun<'_, '_, '_> {
                 && self.engine.is_known(&known).map_err(|e| e.at(lines))?
             {
                 let mut never = |_: &Scratch, _| -> Result<(), ErrorKind> { Err(ErrorKind::Cancelled) };
-                return self.layer_step(&title, known, created_by, lines, &mut never);
+                let step = Step { title: &title, key: known, created_by, varies: false };
+                return self.layer_step(step, lines, &mut never);
             }
             quick = Some(key);
         }
@@ -124,6 +134,8 @@ impl StageRun<'_, '_, '_> {
         let options = CopyOptions {
             // Files of the context belong to root, those of an image to whom they belong there.
             owner: owner.or(if origin_layers.is_none() { Some((0, 0)) } else { None }),
+            owner_is_given: owner.is_some(),
+            mode_of_made: mode.clone(),
             mode,
             exclude,
             xattrs: origin_layers.is_some(),
@@ -136,8 +148,12 @@ impl StageRun<'_, '_, '_> {
             self.downloads(transfer, &sources, &mut found, lines)?;
         }
         self.heredoc_sources(transfer, &mut found, lines)?;
-        if found.items.is_empty() {
+        if sources.is_empty() && found.items.is_empty() {
             return Err(error(format!("{name} has no source")));
+        }
+        if found.items.is_empty() {
+            let message = format!("no file matches {}, so nothing is copied", shown.join(" "));
+            self.engine.env.events.event(Event::Warning { message, lines: Some(lines) });
         }
 
         for item in &found.items {
@@ -145,6 +161,12 @@ impl StageRun<'_, '_, '_> {
             shape.field(format!("{} {}", item.entry.is_dir(), item.unpack)).option(item.keep.as_ref());
             if !item.entry.is_dir() {
                 shape.field(item.entry.name());
+            }
+            if let Some(kept) = &item.keep {
+                let parents = copy::parents(&found.trees[item.tree], &item.entry, kept);
+                for (parent, _) in parents.map_err(|e| ErrorKind::Copy(e).at(lines))? {
+                    shape.field(options.described(&parent));
+                }
             }
             if let Some(identity) = &item.identity {
                 shape
@@ -161,7 +183,8 @@ impl StageRun<'_, '_, '_> {
         let store = self.engine.env.store;
         let mut execute =
             |scratch: &Scratch, _| place(&found, scratch, &lower, (&directory, is_directory), store);
-        self.layer_step(&title, key.clone(), created_by, lines, &mut execute)?;
+        let step = Step { title: &title, key: key.clone(), created_by, varies: false };
+        self.layer_step(step, lines, &mut execute)?;
         match quick {
             Some(quick) => self.engine.remember_quick(&quick, &key).map_err(|e| e.at(lines)),
             None => Ok(()),
@@ -176,7 +199,7 @@ impl StageRun<'_, '_, '_> {
         }
     }
 
-    /// `--chown` and USER: ids by number or by the names in the image.
+    /// `--chown` and USER: ids by number or by the names in the image. A name alone is a group, too.
     pub fn owner(&self, text: &str, lines: Lines) -> Result<(u32, u32), BuildError> {
         let numeric = |text: &str| {
             crossdock_sandbox::user::id(text).map_err(|e| ErrorKind::Dockerfile(e.to_string()).at(lines))
@@ -185,7 +208,14 @@ impl StageRun<'_, '_, '_> {
         if let (Some(uid), Some(gid)) = (numeric(user)?, numeric(group)?) {
             return Ok((uid, gid));
         }
-        let user = match self.state.layers.is_empty() {
+        let user = self.find_user(text, lines)?;
+        let user = user.map_err(|e| ErrorKind::Dockerfile(e.to_string()).at(lines))?;
+        Ok((user.uid, user.gid))
+    }
+
+    /// A user of the image. root is 0 also where nothing says so.
+    fn find_user(&self, text: &str, lines: Lines) -> Result<Result<User, UserError>, BuildError> {
+        let found = match self.state.layers.is_empty() {
             true => crossdock_sandbox::user::resolve_in(text, "", ""),
             false => {
                 let root =
@@ -193,8 +223,12 @@ impl StageRun<'_, '_, '_> {
                 crossdock_sandbox::user::resolve(root.as_fd(), text)
             }
         };
-        let user = user.map_err(|e| ErrorKind::Dockerfile(e.to_string()).at(lines))?;
-        Ok((user.uid, user.gid))
+        Ok(match (found, text.split_once(':').unwrap_or((text, ""))) {
+            (Err(UserError::NoUser(_) | UserError::NoGroup(_)), ("root" | "0", "root" | "0" | "")) => {
+                crossdock_sandbox::user::resolve_in("0:0", "", "")
+            }
+            (other, _) => other,
+        })
     }
 
     #[allow(clippy::too_many_arguments)]
@@ -238,7 +272,7 @@ impl StageRun<'_, '_, '_> {
                 let unpack = is_add
                     && transfer.unpack != Some(false)
                     && entry.file_type() == FileType::RegularFile
-                    && kind_of(&tree, &entry).map_err(|e| e.at(lines))?.is_some();
+                    && is_archive(&tree, &entry).map_err(|e| e.at(lines))?;
                 found.items.push(Item {
                     tree: found.trees.len(),
                     entry,
@@ -302,7 +336,8 @@ impl StageRun<'_, '_, '_> {
                 self.repository(transfer, url, found).map_err(failed)?;
                 continue;
             }
-            let name = file_name(url).ok_or_else(|| failed("the address has no file name".to_string()))?;
+            // As BuildKit calls it: of use where the destination names a file.
+            let name = file_name(url).unwrap_or_else(|| "__unnamed__".to_string());
             let directory = self.engine.temporary().map_err(|e| e.at(lines))?;
             let path = directory.path().join(&name);
             let modified = self.engine.env.images.download(url, &path).map_err(failed)?;
@@ -325,10 +360,12 @@ impl StageRun<'_, '_, '_> {
             let entry = tree.entry(&name).map_err(io)?;
             // Dockerfile reference, "ADD": downloaded files have mode 0600.
             let mode = found.options[0].mode.clone().or(Some(ModeChange::Octal(0o600)));
-            let options = CopyOptions { owner: found.options[0].owner, mode, ..CopyOptions::default() };
+            let CopyOptions { owner, mode_of_made, .. } = &found.options[0];
+            let (owner, mode_of_made) = (*owner, mode_of_made.clone());
+            let options = CopyOptions { owner, mode, mode_of_made, ..CopyOptions::default() };
             found.options.push(options);
             let unpack =
-                transfer.unpack == Some(true) && kind_of(&tree, &entry).map_err(|e| e.at(lines))?.is_some();
+                transfer.unpack == Some(true) && is_archive(&tree, &entry).map_err(|e| e.at(lines))?;
             found.items.push(Item {
                 tree: found.trees.len(),
                 entry,
@@ -390,6 +427,7 @@ impl StageRun<'_, '_, '_> {
         let options = CopyOptions {
             owner: found.options[0].owner.or(Some((0, 0))),
             mode,
+            mode_of_made: found.options[0].mode_of_made.clone(),
             mtime_max: Some(self.engine.request.source_date_epoch.unwrap_or(0)),
             ..CopyOptions::default()
         };
@@ -422,6 +460,19 @@ impl StageRun<'_, '_, '_> {
         Ok(())
     }
 
+    /// Whom a directory that WORKDIR makes belongs to. A user that the image does not know yet is no error while
+    /// nothing runs: the directory is root's then.
+    fn owner_of_workdir(&self, user: &str, lines: Lines) -> Result<Option<(u32, u32)>, BuildError> {
+        if user.is_empty() {
+            return Ok(None);
+        }
+        match self.find_user(user, lines)? {
+            Ok(user) => Ok(Some((user.uid, user.gid))),
+            Err(UserError::NoUser(_) | UserError::NoGroup(_)) => Ok(None),
+            Err(error) => Err(ErrorKind::Dockerfile(error.to_string()).at(lines)),
+        }
+    }
+
     pub fn workdir_step(&mut self, path: &str, instruction: &Instruction) -> Result<(), BuildError> {
         let lines = instruction.lines;
         let directory = self.absolute(path);
@@ -429,21 +480,26 @@ impl StageRun<'_, '_, '_> {
         let user = self.state.config.config.user.clone();
         let mut key = Key::new("workdir", &self.state.digest);
         key.field(&directory).field(&user);
-        let owner = if user.is_empty() { None } else { Some(self.owner(&user, lines)?) };
+        let owner = self.owner_of_workdir(&user, lines)?;
         let lower = self.state.lower();
         let title = format!("WORKDIR {directory}");
         let mut execute = |scratch: &Scratch, _| {
-            let root = open_root(scratch, &lower)?;
-            Ok(copy::make_directories(&root, directory.trim_start_matches('/').as_bytes(), owner)?)
+            let stack = open_root(scratch, &lower)?;
+            let options = CopyOptions { owner, ..CopyOptions::default() };
+            let path = directory.trim_start_matches('/').as_bytes();
+            copy::make_directories(stack.root(), path, &options)?;
+            Ok(stack.finish()?)
         };
-        self.layer_step(&title.clone(), self.engine.timed(key.finish()), title, lines, &mut execute)
+        let key = self.engine.timed(key.finish());
+        let step = Step { title: &title, key, created_by: title.clone(), varies: false };
+        self.layer_step(step, lines, &mut execute)
     }
 }
 
 /// The root of a step that writes files itself: the layers below, changes going to the scratch directory.
-fn open_root(scratch: &Scratch, lower: &[PathBuf]) -> Result<OwnedFd, ErrorKind> {
+pub(crate) fn open_root(scratch: &Scratch, lower: &[PathBuf]) -> Result<Stack, ErrorKind> {
     let upper = Upper { upper: scratch.upper(), work: scratch.work(), volatile: true };
-    Ok(overlay_fd(lower, Some(&upper))?)
+    Ok(Stack::new(lower, &upper)?)
 }
 
 fn place(
@@ -453,9 +509,11 @@ fn place(
     (destination, is_directory): (&str, bool),
     store: &Store,
 ) -> Result<(), ErrorKind> {
-    let root = open_root(scratch, lower)?;
+    let stack = open_root(scratch, lower)?;
+    let root = stack.root();
     let destination = destination.trim_start_matches('/').as_bytes();
-    let exists = crate::tree::open_in_root(&root, destination, OFlags::PATH | OFlags::DIRECTORY).is_ok();
+    let mut parents = Vec::new();
+    let exists = crate::tree::open_in_root(root, destination, OFlags::PATH | OFlags::DIRECTORY).is_ok();
     let placement = match is_directory || exists || found.items.len() > 1 {
         true => Placement::Into,
         false => Placement::Exact,
@@ -463,18 +521,23 @@ fn place(
     for item in &found.items {
         let (tree, options) = (&found.trees[item.tree], &found.options[item.options]);
         if item.unpack {
-            unpack(tree, &item.entry, &root, destination, options, store)?;
+            unpack(tree, &item.entry, root, destination, options, store)?;
             continue;
         }
         let copied = match &item.keep {
             Some(path) => {
-                copy::copy(tree, &item.entry, &root, &join(destination, path), Placement::Exact, options)
+                copy::make_parents(tree, &item.entry, path, root, destination, options).and_then(|made| {
+                    parents.extend(made.into_iter().map(|parent| (tree, options, parent)));
+                    let target = join(destination, path);
+                    copy::copy(tree, &item.entry, root, &target, Placement::Exact, options)
+                })
             }
-            None => copy::copy(tree, &item.entry, &root, destination, placement, options),
+            None => copy::copy(tree, &item.entry, root, destination, placement, options),
         };
         copied.map_err(|error| on_disk(error, scratch))?;
     }
-    Ok(())
+    copy::finish_parents(&parents, root).map_err(|error| on_disk(error, scratch))?;
+    Ok(stack.finish()?)
 }
 
 /// A full disk is the store's: the message names it and its room, not only the file that did not fit.
@@ -487,7 +550,7 @@ fn on_disk(error: CopyError, scratch: &Scratch) -> ErrorKind {
     }
 }
 
-fn kind_of(tree: &Tree, entry: &Entry) -> Result<Option<Archive>, ErrorKind> {
+fn is_archive(tree: &Tree, entry: &Entry) -> Result<bool, ErrorKind> {
     let failed = |e: std::io::Error| ErrorKind::io(format!("read {}", entry.shown()), e);
     let file = tree.open_at(&entry.path, OFlags::RDONLY | OFlags::NONBLOCK).map_err(failed)?;
     archive::detect(&mut File::from(file)).map_err(failed)
@@ -502,15 +565,18 @@ fn unpack(
     store: &Store,
 ) -> Result<(), ErrorKind> {
     let failed = |e: std::io::Error| ErrorKind::io(format!("read {}", entry.shown()), e);
-    copy::make_directories(root, destination, options.owner)?;
+    copy::make_directories(root, destination, options)?;
     let target =
         crate::tree::open_in_root(root, destination, OFlags::RDONLY | OFlags::DIRECTORY).map_err(failed)?;
     let file = tree.open_at(&entry.path, OFlags::RDONLY).map_err(failed)?;
     let limit = store.unpack_limit();
-    let stream: Box<dyn Read + Send> = archive::open(File::from(file), limit).map_err(failed)?;
+    let owners = match (store.owners(), options.owner) {
+        (Owners::Keep, Some((uid, gid))) if options.owner_is_given => Owners::Given(uid, gid),
+        (owners, _) => owners,
+    };
     // The directory has no path of its own: its mount is attached nowhere.
     let path = format!("/proc/self/fd/{}/.", target.as_raw_fd());
-    extract_tar(stream, Path::new(&path), store.owners(), &entry.shown(), &limit.inside())?;
+    extract_tar(File::from(file), Path::new(&path), owners, &entry.shown(), limit)?;
     Ok(())
 }
 

@@ -107,7 +107,8 @@ impl Tree {
         Ok(Entry { path: clean_relative(path), stat: rustix::fs::fstat(&fd)? })
     }
 
-    /// Entries that a source of COPY names: the path itself, or what its pattern matches, in the order of names. With
+    /// Entries that a source of COPY names: the path itself, or what its pattern matches, perhaps nothing, in the order of
+    /// names. With
     /// `deep`, `**` in the pattern is any number of directories, as with `COPY --parents`; else it means `*`.
     pub fn select(&self, source: &str, deep: bool) -> Result<Vec<Entry>, SelectError> {
         let path = clean_relative(source.as_bytes());
@@ -155,21 +156,34 @@ impl Tree {
             }
             found = next;
         }
-        let entries: Vec<Entry> = found
-            .into_iter()
-            .filter_map(|path| self.entry(&path).ok())
-            .filter(|entry| !self.hides(entry))
-            .collect();
-        if entries.is_empty() {
-            return Err(SelectError::NoMatch(source.to_string()));
-        }
-        Ok(entries)
+        let entries = found.into_iter().filter_map(|path| self.entry(&path).ok());
+        Ok(entries.filter(|entry| !self.hides(entry)).collect())
     }
 
-    /// Whether the ignore rules leave out the entry and all that may be in it.
+    /// Whether the ignore rules leave out the entry and all that is in it. The root is always there.
     fn hides(&self, entry: &Entry) -> bool {
-        let below = entry.is_dir() && self.ignore.may_include_again();
-        self.ignore.excludes(&entry.path) && !below
+        if entry.path.is_empty() || !self.ignore.excludes(&entry.path) {
+            return false;
+        }
+        !entry.is_dir() || !self.has_included(entry, &|_| false).unwrap_or(true)
+    }
+
+    /// Whether something below a directory is included again.
+    ///
+    /// # Errors
+    ///
+    /// As [`Tree::walk`].
+    pub fn has_included(&self, directory: &Entry, excluded: &dyn Fn(&[u8]) -> bool) -> io::Result<bool> {
+        let mut any = false;
+        let result = self.walk(directory, excluded, &mut |_| {
+            any = true;
+            // Enough is known.
+            Err(io::ErrorKind::Interrupted.into())
+        });
+        match result {
+            Err(_) if any => Ok(true),
+            other => other.map(|()| false),
+        }
     }
 
     /// `base` and all directories below it that are not `known`, links not followed, each before those in it.
@@ -209,8 +223,7 @@ impl Tree {
     }
 
     /// `start` and everything below it in a fixed order: a directory before its content, names sorted. `visit` gets
-    /// each entry that is not left out; a directory that is left out is not visited but entered where something
-    /// below may be included again.
+    /// each entry that is not left out, and each directory above one, since it is needed for it.
     ///
     /// # Errors
     ///
@@ -223,16 +236,26 @@ impl Tree {
     ) -> io::Result<()> {
         // Neither stack nor open files limit the depth: what is still to be visited waits in a list.
         let mut open = vec![start.clone()];
+        // Directories on the way here that are left out themselves.
+        let mut above: Vec<Entry> = Vec::new();
         while let Some(entry) = open.pop() {
             let path = &entry.path;
+            above.retain(|directory| {
+                path.starts_with(&directory.path) && path.get(directory.path.len()) == Some(&b'/')
+            });
             let excluded = !path.is_empty() && (self.ignore.excludes(path) || also_excluded(path));
             if self.ignore.is_exhausted() {
                 return Err(rules_are_slow());
             }
             if !excluded {
+                for directory in above.drain(..) {
+                    visit(&directory)?;
+                }
                 visit(&entry)?;
             } else if !entry.is_dir() || !self.ignore.may_include_again() {
                 continue;
+            } else {
+                above.push(entry.clone());
             }
             if entry.is_dir() {
                 open.extend(self.entries_in(path)?.into_iter().rev());
@@ -296,6 +319,53 @@ pub fn open_in_root(root: impl AsFd, path: impl AsRef<[u8]>, flags: OFlags) -> i
     }
 }
 
+/// Symbolic links followed in one path, as in the kernel (`MAXSYMLINKS`).
+const LINKS_MAX: usize = 40;
+
+/// Where `path` leads below `root`: without `.`, `..` and symbolic links, whose targets need not be there.
+///
+/// # Errors
+///
+/// Too many links, and what the system says.
+pub fn resolve(root: impl AsFd, path: &[u8]) -> io::Result<Vec<u8>> {
+    let mut pending: Vec<Vec<u8>> = path.split(|b| *b == b'/').rev().map(<[u8]>::to_vec).collect();
+    let (mut found, mut links) = (Vec::new(), 0);
+    while let Some(name) = pending.pop() {
+        match &name[..] {
+            b"" | b"." => continue,
+            b".." => {
+                found = split_name(&found).0.to_vec();
+                continue;
+            }
+            _ => {}
+        }
+        let next = join(&found, &name);
+        let link = open_in_root(&root, &next, OFlags::PATH | OFlags::NOFOLLOW)
+            .and_then(|fd| Ok(rustix::fs::readlinkat(&fd, c"", Vec::new())?));
+        match link {
+            Ok(target) => {
+                links += 1;
+                if links > LINKS_MAX {
+                    return Err(Errno::LOOP.into());
+                }
+                let target = target.as_bytes();
+                if target.starts_with(b"/") {
+                    found.clear();
+                }
+                pending.extend(target.split(|b| *b == b'/').rev().map(<[u8]>::to_vec));
+            }
+            // Not a link: readlinkat(2) says ENOENT or EINVAL; or not there, or below a file, which others tell.
+            Err(e)
+                if matches!(Errno::from_io_error(&e), Some(Errno::NOENT | Errno::INVAL | Errno::NOTDIR)) =>
+            {
+                found = next;
+            }
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(found)
+}
+
 /// Names in an open directory, sorted by bytes.
 pub fn names_in(directory: impl AsFd) -> io::Result<Vec<Vec<u8>>> {
     let mut names = Vec::new();
@@ -343,9 +413,6 @@ pub enum SelectError {
     /// Left out by the ignore file.
     #[error("\"{0}\": excluded by .dockerignore")]
     Ignored(String),
-    /// The pattern matches nothing.
-    #[error("no file matches \"{0}\"")]
-    NoMatch(String),
     /// The pattern takes too long.
     #[error("\"{0}\": the pattern takes more than {STEPS_MAX} steps on these files")]
     TooSlow(String),
@@ -392,7 +459,7 @@ mod tests {
         assert_eq!(select("/a/../b/./z.h").expect("found"), ["b/z.h"]);
         assert_eq!(select("../../a").expect("stays inside"), ["a"]);
         assert!(matches!(select("nothing"), Err(SelectError::NotFound(_))));
-        assert!(matches!(select("n*"), Err(SelectError::NoMatch(_))));
+        assert!(select("n*").expect("no error").is_empty());
         assert!(matches!(select("skip.c"), Err(SelectError::Ignored(_))));
         assert!(matches!(select("["), Err(SelectError::Pattern(_))));
         let deep = tree.select("**/x.c", true).expect("found");
@@ -402,7 +469,7 @@ mod tests {
     #[test]
     fn walks_leave_out_what_is_ignored() {
         let (_keep, tree) = tree(&["a/1", "a/2", "b/c/1", "b/c/2"], "b\n!b/c/2\na/1");
-        assert_eq!(walked(&tree, ""), ["", "a", "a/2", "b/c/2"]);
+        assert_eq!(walked(&tree, ""), ["", "a", "a/2", "b", "b/c", "b/c/2"]);
     }
 
     #[test]

@@ -79,6 +79,9 @@ pub enum Command {
     /// Space used and space to be had back
     #[command(subcommand)]
     System(SystemCommand),
+    /// What buildx says of its builders; here there is one
+    #[command(subcommand, hide = true)]
+    Buildx(BuildxCommand),
     /// Say what ELF files are, for every CPU
     File(FileArgs),
     /// Show which libraries an ELF file needs and where they are found
@@ -190,12 +193,18 @@ pub struct BuildArgs {
     /// Where results of steps go, for other machines: type=registry,ref=NAME, type=local,dest=DIR (both with mode=max), type=inline
     #[arg(long = "cache-to", value_name = "SPEC")]
     pub cache_to: Vec<String>,
-    /// Accepted for buildx; no attestation is made
-    #[arg(long, value_name = "SPEC", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    /// Accepted for buildx; no attestation is made: true, false, or settings such as mode=max
+    #[arg(long, value_name = "SPEC", num_args = 0..=1, default_missing_value = "true", value_parser = attestation)]
     pub provenance: Option<String>,
-    /// Accepted for buildx; no attestation is made
-    #[arg(long, value_name = "SPEC", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    /// Accepted for buildx; no attestation is made: true, false, or settings such as generator=IMAGE
+    #[arg(long, value_name = "SPEC", num_args = 0..=1, default_missing_value = "true", value_parser = attestation)]
     pub sbom: Option<String>,
+    /// Accepted for buildx; no attestation is made
+    #[arg(long = "attest", value_name = "SPEC", hide = true)]
+    pub attests: Vec<String>,
+    /// Accepted for buildx; there is one builder
+    #[arg(long, value_name = "NAME", hide = true)]
+    pub builder: Option<String>,
     /// Accepted for buildx
     #[arg(long, hide = true)]
     pub rm: bool,
@@ -213,18 +222,22 @@ pub enum ProgressMode {
     /// Every line of output, numbered by step
     Plain,
     /// One JSON object a line
+    #[value(alias = "rawjson")]
     Json,
     /// Nothing
     Quiet,
 }
 
+// "-h" is docker's short form of --hostname.
 #[derive(clap::Args)]
+#[command(disable_help_flag = true, override_usage = "crossdock run [OPTIONS] IMAGE [COMMAND]...")]
 pub struct RunArgs {
-    /// The image
-    pub image: String,
-    /// Command and arguments instead of the image's
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-    pub command: Vec<OsString>,
+    /// The image, then the command and its arguments instead of the image's; no option of crossdock follows the image
+    #[arg(required = true, trailing_var_arg = true, value_name = "IMAGE [COMMAND]")]
+    pub words: Vec<OsString>,
+    /// Print help
+    #[arg(long, action = clap::ArgAction::Help)]
+    pub help: Option<bool>,
     /// Platform of the image [default: this machine's if the image has it, else the only one in the store]
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     pub platform: Option<String>,
@@ -265,7 +278,7 @@ pub struct RunArgs {
     #[arg(long, visible_alias = "net", value_name = "MODE", default_value = "host")]
     pub network: String,
     /// Host name inside
-    #[arg(long, value_name = "NAME")]
+    #[arg(short = 'h', long, value_name = "NAME")]
     pub hostname: Option<String>,
     /// More lines for /etc/hosts
     #[arg(long = "add-host", value_name = "NAME:IP")]
@@ -297,18 +310,17 @@ pub struct RunArgs {
     /// Accepted for docker; containers have no names
     #[arg(long, hide = true)]
     pub name: Option<String>,
-    /// Accepted for docker with the host's network, in which every port is reachable
+    /// Accepted for docker with the host's network, in which every port is reachable as it is
     #[arg(short, long = "publish", hide = true)]
     pub publish: Vec<String>,
 }
 
 #[derive(clap::Args)]
+#[command(override_usage = "crossdock emulate [OPTIONS] PROGRAM [ARGUMENT]...")]
 pub struct EmulateArgs {
-    /// The program, an ELF file for another CPU
-    pub program: PathBuf,
-    /// Its arguments
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-    pub args: Vec<OsString>,
+    /// The program, an ELF file for another CPU, then its arguments; no option of crossdock follows the program
+    #[arg(required = true, trailing_var_arg = true, value_name = "PROGRAM [ARGUMENT]")]
+    pub words: Vec<OsString>,
     /// What runs it: auto, builtin, qemu or a path
     #[arg(long, value_name = "EMULATOR", default_value = "auto")]
     pub emulator: String,
@@ -391,6 +403,10 @@ pub struct CopyArgs {
     /// Only the images of these platforms; several get an index of their own
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     pub platform: Vec<String>,
+    /// Copy what refers to the images: signatures, SBOMs. By default what the registry lists; alone also cosign's tags, and
+    /// it is an error if there is no list; with "=false" nothing
+    #[arg(short, long, visible_alias = "recursive", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub referrers: Option<bool>,
     /// Print only the digest
     #[arg(short, long)]
     pub quiet: bool,
@@ -409,13 +425,17 @@ pub struct ImagesArgs {
     /// Accepted for docker; all images are always shown
     #[arg(short, long, hide = true)]
     pub all: bool,
+    /// Only images of which this is true: reference=PATTERN, dangling=true|false, label=NAME[=VALUE], before=IMAGE,
+    /// since=IMAGE, until=AGE
+    #[arg(short, long = "filter", value_name = "NAME=VALUE")]
+    pub filters: Vec<String>,
     /// Show whole ids
     #[arg(long)]
     pub no_trunc: bool,
     /// Show digests
     #[arg(long)]
     pub digests: bool,
-    /// table, json, or a template such as '{{.ID}}'
+    /// table, json, or a template such as '{{.ID}}' or 'table {{.Repository}}\t{{.ID}}'
     #[arg(long, value_name = "FORMAT", default_value = "table")]
     pub format: String,
 }
@@ -436,9 +456,12 @@ pub struct RmiArgs {
     /// Only the image of this platform
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     pub platform: Option<String>,
-    /// No error for an image that is not there
+    /// No error for an image that is not there; all names of an id
     #[arg(short, long)]
     pub force: bool,
+    /// Accepted for docker
+    #[arg(long, hide = true)]
+    pub no_prune: bool,
 }
 
 #[derive(clap::Args)]
@@ -449,6 +472,12 @@ pub struct InspectArgs {
     /// Only the image of this platform
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     pub platform: Option<String>,
+    /// With --format, the images of all platforms, one line each [default: the one that "run" takes]
+    #[arg(short, long, conflicts_with = "platform")]
+    pub all_platforms: bool,
+    /// Accepted for docker: there are only images
+    #[arg(long = "type", value_name = "TYPE", value_parser = ["image"], hide = true)]
+    pub kind: Option<String>,
     /// json, or a template such as '{{.Config.Cmd}}' or '{{json .}}'
     #[arg(short, long, value_name = "FORMAT")]
     pub format: Option<String>,
@@ -464,7 +493,7 @@ pub struct HistoryArgs {
     /// Show whole lines
     #[arg(long)]
     pub no_trunc: bool,
-    /// table, json, or a template such as '{{.ID}}'
+    /// table, json, or a template such as '{{.ID}}' or 'table {{.Repository}}\t{{.ID}}'
     #[arg(long, value_name = "FORMAT", default_value = "table")]
     pub format: String,
 }
@@ -504,7 +533,7 @@ pub enum ManifestCommand {
     Inspect {
         /// The name
         image: String,
-        /// Show the platforms and digests only as a table
+        /// Show each manifest with its name and descriptor, as docker does
         #[arg(short, long)]
         verbose: bool,
     },
@@ -512,15 +541,23 @@ pub enum ManifestCommand {
     Create {
         /// Name of the index
         index: String,
-        /// The images
-        #[arg(required = true)]
+        /// The images; without any the index is empty until "manifest add"
         images: Vec<String>,
         /// Add to an index of that name instead of replacing it
         #[arg(short, long)]
         amend: bool,
     },
+    /// Add images to an index
+    Add(AnnotateArgs),
     /// Change the platform or annotations of an entry
     Annotate(AnnotateArgs),
+    /// Take an entry out of an index
+    Remove {
+        /// Name of the index
+        index: String,
+        /// The entry: a digest, an image name or a platform
+        image: String,
+    },
     /// Send an index and its images to its registry
     Push {
         /// Name of the index
@@ -546,7 +583,7 @@ pub enum ManifestCommand {
 pub struct AnnotateArgs {
     /// Name of the index
     pub index: String,
-    /// The entry: an image name or a digest
+    /// The entry: an image name, a digest, an id, or a platform
     pub image: String,
     /// Operating system
     #[arg(long)]
@@ -566,6 +603,19 @@ pub struct AnnotateArgs {
     /// Annotation of the entry
     #[arg(long = "annotation", value_name = "NAME=VALUE")]
     pub annotations: Vec<String>,
+    /// Accepted for podman: all images of an index are always added
+    #[arg(long, hide = true)]
+    pub all: bool,
+}
+
+impl AnnotateArgs {
+    /// Whether anything is said of the entry.
+    pub fn changes_something(&self) -> bool {
+        let texts = [&self.os, &self.arch, &self.variant, &self.os_version];
+        texts.iter().any(|text| text.is_some())
+            || !self.os_features.is_empty()
+            || !self.annotations.is_empty()
+    }
 }
 
 #[derive(clap::Args)]
@@ -592,29 +642,73 @@ pub struct LogoutArgs {
 #[derive(Subcommand)]
 pub enum RegistryCommand {
     /// Serve a registry until interrupted
-    Serve(ServeArgs),
-    /// Remove blobs of a served directory that no manifest needs; the server must not run
-    Gc {
-        /// Directory of the registry
-        #[arg(long, value_name = "DIR")]
-        dir: Option<PathBuf>,
+    Serve(Box<ServeArgs>),
+    /// Remove what no manifest of a served directory needs; it may be served meanwhile
+    Gc(GcArgs),
+    /// Print a line for the file of --users, with the password from standard input
+    Htpasswd {
+        /// The user's name
+        user: String,
     },
 }
 
 #[derive(clap::Args)]
+pub struct GcArgs {
+    /// Directory of the registry [default: that of "registry serve"]
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+    /// Keep what was touched within this time, since a push may be under way: 0, 30m, 24h, 7d
+    #[arg(long, value_name = "AGE", default_value = "24h")]
+    pub grace: String,
+    /// Remove nothing, only say what would be removed
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+    /// Also manifests that no tag leads to
+    #[arg(long)]
+    pub untagged: bool,
+}
+
+#[derive(clap::Args)]
 pub struct ServeArgs {
-    /// Address to listen on; port 0 takes a free one
-    #[arg(long, default_value = "127.0.0.1:5000")]
+    /// Address to listen on, or :PORT for all addresses of the machine; port 0 takes a free one
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:5000")]
     pub addr: String,
-    /// Directory of the registry [default: registry/ in the store's directory]
+    /// Directory of the registry [default: the store's directory with -registry at its end]
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
     /// Refuse changes
     #[arg(long)]
     pub read_only: bool,
-    /// File of USER:PASSWORD lines; without it everybody may do everything
+    /// File of users as "htpasswd -B" writes it; without it everybody may do everything
     #[arg(long, value_name = "FILE")]
     pub users: Option<PathBuf>,
+    /// File of rights, lines of WHO ACTIONS REPOSITORY...; without it each user may do everything
+    #[arg(long, value_name = "FILE", requires = "users")]
+    pub rights: Option<PathBuf>,
+    /// Everybody may pull everything; users of --users may do the rest
+    #[arg(long, requires = "users")]
+    pub anonymous_pull: bool,
+    /// Speak https with this certificate, a PEM file with those between it and the root
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// The certificate's key, a PEM file
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+    /// Refuse to move or remove tags
+    #[arg(long)]
+    pub immutable_tags: bool,
+    /// Be a cache of another registry: what is not here is fetched from it; changes are refused
+    #[arg(long, value_name = "URL", conflicts_with = "immutable_tags")]
+    pub proxy: Option<String>,
+    /// Append a line per request to this file; "-" is standard error
+    #[arg(long, value_name = "FILE")]
+    pub access_log: Option<PathBuf>,
+    /// Connections that one address may have [default: 1000, and no limit for this machine]
+    #[arg(long, value_name = "N")]
+    pub connections_per_address: Option<usize>,
+    /// Drop uploads that nobody touched for this time: 30m, 24h, 7d
+    #[arg(long, value_name = "AGE", default_value = "24h")]
+    pub upload_expiry: String,
     /// Write the address to a file once the registry serves
     #[arg(long, value_name = "FILE")]
     pub addr_file: Option<PathBuf>,
@@ -624,7 +718,36 @@ pub struct ServeArgs {
 pub enum SystemCommand {
     /// Show the space that the store uses
     Df,
-    /// Remove what nothing needs
+    /// Remove images: those without a name, or all
+    #[command(name = "prune-images", hide = true)]
+    PruneImages {
+        /// All images, not only those without a name
+        #[arg(short, long)]
+        all: bool,
+        /// Do not ask
+        #[arg(short, long)]
+        force: bool,
+        /// Only images of which this is true: until=AGE, label=NAME[=VALUE], label!=NAME[=VALUE]
+        #[arg(long = "filter", value_name = "NAME=VALUE")]
+        filters: Vec<String>,
+    },
+    /// Remove the build cache and cache mounts
+    #[command(name = "prune-cache", hide = true)]
+    PruneCache {
+        /// Accepted for docker: the whole cache is removed anyhow
+        #[arg(short, long)]
+        all: bool,
+        /// Do not ask
+        #[arg(short, long)]
+        force: bool,
+        /// Only what was not used for this time: until=24h
+        #[arg(long = "filter", value_name = "NAME=VALUE")]
+        filters: Vec<String>,
+        /// Build cache to keep, in bytes; the least recently used goes first
+        #[arg(long, visible_aliases = ["max-used-space", "reserved-space"], value_name = "BYTES")]
+        keep_storage: Option<String>,
+    },
+    /// Remove what nothing needs, and images without a name
     Prune {
         /// Also the build cache and images without a use
         #[arg(short, long)]
@@ -638,6 +761,87 @@ pub enum SystemCommand {
         /// Build cache to keep, in bytes; the least recently used goes first
         #[arg(long, value_name = "BYTES")]
         keep_storage: Option<String>,
+    },
+}
+
+/// Commands of `docker buildx` that scripts call before they build. Nothing is created, since builds need no
+/// builder.
+#[derive(Subcommand)]
+pub enum BuildxCommand {
+    /// List builders
+    Ls,
+    /// Show the builder
+    Inspect {
+        /// Accepted for buildx
+        name: Option<String>,
+        /// Accepted for buildx; there is nothing to start
+        #[arg(long)]
+        bootstrap: bool,
+    },
+    /// Accepted for buildx
+    Create {
+        /// Accepted for buildx
+        endpoint: Option<String>,
+        /// Accepted for buildx
+        #[arg(long)]
+        name: Option<String>,
+        /// Accepted for buildx
+        #[arg(long)]
+        driver: Option<String>,
+        /// Accepted for buildx
+        #[arg(long)]
+        driver_opt: Vec<String>,
+        /// Accepted for buildx
+        #[arg(long)]
+        platform: Vec<String>,
+        /// Accepted for buildx
+        #[arg(long)]
+        bootstrap: bool,
+        /// Accepted for buildx
+        #[arg(long = "use")]
+        used: bool,
+    },
+    /// Accepted for buildx
+    Use {
+        /// Accepted for buildx
+        name: String,
+        /// Accepted for buildx
+        #[arg(long)]
+        default: bool,
+        /// Accepted for buildx
+        #[arg(long)]
+        global: bool,
+    },
+    /// Accepted for buildx
+    Rm {
+        /// Accepted for buildx
+        names: Vec<String>,
+        /// Accepted for buildx
+        #[arg(short, long)]
+        force: bool,
+    },
+    /// Images of registries
+    #[command(subcommand)]
+    Imagetools(ImagetoolsCommand),
+    /// Accepted for buildx
+    Stop {
+        /// Accepted for buildx
+        name: Option<String>,
+    },
+}
+
+#[derive(Subcommand)]
+pub enum ImagetoolsCommand {
+    /// Show an image or index of a registry, else of the store
+    Inspect {
+        /// The name
+        image: String,
+        /// Show the manifest or index byte for byte
+        #[arg(long)]
+        raw: bool,
+        /// A template such as '{{json .Manifest}}' or '{{.Name}}'; .Image is the configuration, by platform for an index
+        #[arg(long, value_name = "FORMAT", conflicts_with = "raw")]
+        format: Option<String>,
     },
 }
 
@@ -692,6 +896,9 @@ pub enum BinfmtCommand {
         /// Also after the next boot: write a file for systemd's binfmt.d
         #[arg(long)]
         persist: bool,
+        /// In a user namespace: change the machine around it
+        #[arg(long)]
+        host: bool,
     },
     /// Remove handlers that were registered by "install"; needs root
     Uninstall {
@@ -701,6 +908,9 @@ pub enum BinfmtCommand {
         /// Also the file for systemd's binfmt.d
         #[arg(long)]
         persist: bool,
+        /// In a user namespace: change the machine around it
+        #[arg(long)]
+        host: bool,
     },
     /// Print the registration of each architecture, and what its flags mean
     Print {
@@ -719,89 +929,58 @@ pub struct DoctorArgs {
     pub json: bool,
 }
 
+impl RunArgs {
+    /// The image as it was given; an image's name is text.
+    pub fn image(&self) -> std::borrow::Cow<'_, str> {
+        self.words.first().map(|word| word.to_string_lossy()).unwrap_or_default()
+    }
+
+    /// The words after the image.
+    pub fn command(&self) -> &[OsString] {
+        self.words.get(1..).unwrap_or_default()
+    }
+}
+
+/// The value of `--provenance` and `--sbom`: a truth value of Go, or settings. What makes no attestation is
+/// `false`.
+fn attestation(text: &str) -> Result<String, String> {
+    if let Ok(wanted) = switch(text) {
+        return Ok(wanted.to_string());
+    }
+    let settings: Vec<&str> = text.split(',').collect();
+    if !settings.iter().all(|setting| setting.split_once('=').is_some_and(|(name, _)| !name.is_empty())) {
+        return Err("it is true, false, or settings such as mode=max".to_string());
+    }
+    let disabled = |setting: &&str| setting.strip_prefix("disabled=").is_some_and(|v| switch(v) == Ok(true));
+    Ok(if settings.iter().any(disabled) { "false".to_string() } else { text.to_string() })
+}
+
+/// A truth value as docker reads it, `strconv.ParseBool` of Go.
+pub fn switch(text: &str) -> Result<bool, String> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+        _ => Err("it is true or false".to_string()),
+    }
+}
+
 impl Command {
     /// What must be set up before the command runs.
     pub fn needs(&self) -> Needs {
         match self {
+            Command::Run(_) | Command::Unshare(_) => Needs::Namespace,
             Command::Build(_)
-            | Command::Run(_)
             | Command::Pull(_)
             | Command::Load(_)
             | Command::Rmi(_)
             | Command::System(_)
-            | Command::Unshare(_) => Needs::Namespace,
+            | Command::Manifest(ManifestCommand::Push { purge: true, .. } | ManifestCommand::Rm { .. }) => {
+                Needs::NamespaceIfAllowed
+            }
             Command::File(FileArgs { image: Some(_), .. }) | Command::Ldd(LddArgs { image: Some(_), .. }) => {
                 Needs::Namespace
             }
-            Command::Manifest(ManifestCommand::Push { purge: true, .. } | ManifestCommand::Rm { .. }) => {
-                Needs::Namespace
-            }
             _ => Needs::Nothing,
-        }
-    }
-}
-
-/// Docker's grouped forms, `buildx build`, `image ls`, ..., in the words used here.
-pub fn with_aliases(mut args: Vec<OsString>) -> Vec<OsString> {
-    let word = |i: usize| args.get(i).and_then(|a| a.to_str()).unwrap_or_default().to_string();
-    // Options for all commands may stand before the command.
-    let mut at = 1;
-    while word(at).starts_with('-') {
-        at += if matches!(word(at).as_str(), "--root" | "--unpack-max") { 2 } else { 1 };
-    }
-    let replacement: &[&str] = match (word(at).as_str(), word(at + 1).as_str()) {
-        ("buildx" | "image" | "builder", "build") => &["build"],
-        ("image", "ls" | "list") => &["images"],
-        ("image", "rm" | "remove") => &["rmi"],
-        ("image", "inspect") => &["inspect"],
-        ("image", "history") => &["history"],
-        ("image", "tag") => &["tag"],
-        ("image", "save") => &["save"],
-        ("image", "load") => &["load"],
-        ("image", "pull") => &["pull"],
-        ("image", "push") => &["push"],
-        ("image" | "builder" | "buildx", "prune") => &["system", "prune"],
-        ("buildx", "du") => &["system", "df"],
-        ("container", "run") => &["run"],
-        ("buildx", "imagetools") => match word(at + 2).as_str() {
-            "create" => &["copy"],
-            "inspect" => &["manifest", "inspect"],
-            _ => return args,
-        },
-        _ => return args,
-    };
-    let words = if word(at + 1) == "imagetools" { 3 } else { 2 };
-    args.splice(at..at + words, replacement.iter().map(OsString::from));
-    args
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use clap::CommandFactory;
-
-    #[test]
-    fn the_definition_is_consistent() {
-        Args::command().debug_assert();
-    }
-
-    #[test]
-    fn dockers_groups_are_understood() {
-        let parse =
-            |line: &str| Args::try_parse_from(with_aliases(line.split(' ').map(OsString::from).collect()));
-        for line in [
-            "crossdock buildx build --platform linux/amd64,linux/arm64 -t a --push .",
-            "crossdock image ls",
-            "crossdock --root /r --insecure=h image ls",
-            "crossdock builder prune -f",
-            "crossdock run --rm -it --platform linux/arm/v7 a:b sh -c true",
-            "crossdock build -t x --build-arg A=b --secret id=a,src=b -f Dockerfile -",
-        ] {
-            assert!(
-                parse(line).is_ok(),
-                "{line}: {}",
-                parse(line).err().map(|e| e.to_string()).unwrap_or_default()
-            );
         }
     }
 }

@@ -1,6 +1,7 @@
 //! `crossdock`: arguments in, text and an exit code out. Everything else happens in the other rooms.
 
 mod args;
+mod command_line;
 mod commands;
 mod input;
 mod progress;
@@ -9,9 +10,7 @@ mod template;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
-use crate::args::Args;
+use crate::args::Command;
 use crate::session::Session;
 
 /// Exit code of a failed command, other than `run`.
@@ -20,8 +19,22 @@ const FAILED: u8 = 1;
 fn main() -> ExitCode {
     // Before anything else: the sandbox starts this executable again as its monitor.
     crossdock_sandbox::init_main_if_requested();
-    let args = Args::parse_from(args::with_aliases(std::env::args_os().collect()));
+    let args = match command_line::parse(std::env::args_os().collect()) {
+        Ok(args) => args,
+        Err((message, code)) => {
+            // A closed standard output or error is no reason to say more.
+            let _ = message.print();
+            return ExitCode::from(code);
+        }
+    };
+    if let Command::Build(build) = &args.command
+        && build.progress == args::ProgressMode::Json
+        && !build.quiet
+    {
+        progress::say_json();
+    }
     let needs = args.command.needs();
+    let failed = if matches!(args.command, Command::Run(_)) { commands::NOT_STARTED } else { FAILED };
     let result = Session::start(&args.global, needs).and_then(|session| {
         let result = commands::run(&session, args.command);
         session.tell_warnings();
@@ -31,7 +44,7 @@ fn main() -> ExitCode {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             session::print_error(&error);
-            let code = error.downcast_ref::<commands::ExitWith>().map_or(FAILED, |exit| exit.0);
+            let code = error.downcast_ref::<commands::ExitWith>().map_or(failed, |exit| exit.0);
             ExitCode::from(code)
         }
     }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -17,6 +18,29 @@ const LINES_KEPT: usize = 40;
 
 /// Waits for a registry that are told again.
 const LONG_WAIT: Duration = Duration::from_secs(15);
+
+/// Whether standard error has nothing but JSON.
+static JSON_ONLY: AtomicBool = AtomicBool::new(false);
+
+/// From now on [`say`] writes JSON, too.
+pub fn say_json() {
+    JSON_ONLY.store(true, Ordering::Relaxed);
+}
+
+/// A line of talk on standard error: a message, or text of several lines. With `--progress json` it is an
+/// object, whose event is `error`, `warning` or `message`.
+pub fn say(text: &str) {
+    if !JSON_ONLY.load(Ordering::Relaxed) {
+        // A closed standard error is no reason to stop.
+        let _ = writeln!(std::io::stderr(), "{text}");
+        return;
+    }
+    let (event, message) = match text.split_once(": ") {
+        Some((event @ ("error" | "warning"), message)) => (event, message),
+        _ => ("message", text),
+    };
+    let _ = writeln!(std::io::stderr(), "{}", serde_json::json!({"event": event, "message": message}));
+}
 
 /// Shows progress on standard error. Cheap to clone.
 #[derive(Clone)]
@@ -112,7 +136,8 @@ impl Inner {
             }
             // A closed standard error is no reason to stop.
             Mode::Plain => drop(writeln!(std::io::stderr(), "{line}")),
-            Mode::Json | Mode::Quiet => {}
+            Mode::Json => say(line),
+            Mode::Quiet => {}
         }
     }
 
@@ -197,6 +222,18 @@ impl Inner {
                     _ => {}
                 }
             }
+            Event::Cancelled { step } => {
+                let Some(state) = self.steps.remove(&step) else { return };
+                if let Some(bar) = &state.bar {
+                    bar.finish_and_clear();
+                }
+                match &self.mode {
+                    Mode::Plain => self.print(&format!("#{step} CANCELED")),
+                    // Those that never ran have nothing to tell.
+                    Mode::Tty(_) if state.executing => self.print(&format!(" => CANCELED {}", state.name)),
+                    _ => {}
+                }
+            }
             Event::Failed { step } => {
                 let Some(state) = self.steps.remove(&step) else { return };
                 if let Some(bar) = &state.bar {
@@ -204,7 +241,6 @@ impl Inner {
                 }
                 match &self.mode {
                     Mode::Plain => self.print(&format!("#{step} ERROR")),
-                    // Cancelled steps that never ran have nothing to tell.
                     Mode::Tty(_) if state.executing => {
                         self.print(&format!(" => ERROR {}", state.name));
                         for line in &state.last {
@@ -237,6 +273,9 @@ impl Inner {
             }
             Event::Done { step, cached, duration } => {
                 serde_json::json!({"time": time, "event": "done", "step": step, "cached": cached, "seconds": duration.as_secs_f64()})
+            }
+            Event::Cancelled { step } => {
+                serde_json::json!({"time": time, "event": "cancelled", "step": step})
             }
             Event::Failed { step } => serde_json::json!({"time": time, "event": "failed", "step": step}),
             Event::Warning { message, lines } => {

@@ -10,19 +10,23 @@ use crossdock_oci::layer::UnpackLimit;
 use crossdock_oci::store::{Owners, Warnings};
 use crossdock_oci::{Reference, Store};
 use crossdock_platform::Platform;
+use crossdock_registry::credentials::container_proxies;
 use crossdock_registry::{Client, ClientOptions, Environment, Progress};
 use crossdock_sandbox::emulator::{self, Choice};
 use crossdock_sandbox::userns::{self, EnterOptions};
 
 use crate::args::Global;
+use crate::progress::say;
 
 /// What must be set up before a command runs.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Needs {
     /// Nothing: the command reads blobs and talks to registries.
     Nothing,
-    /// An own user and mount namespace: the command touches unpacked layers.
+    /// An own user and mount namespace: the command starts commands, or stacks layers.
     Namespace,
+    /// The same where it is allowed: the command touches unpacked layers, and can do most of it without.
+    NamespaceIfAllowed,
 }
 
 /// The surroundings of one command.
@@ -56,11 +60,20 @@ impl Session {
             unpack_limit: unpack_limit(global.unpack_max.as_deref())?,
             warnings: Mutex::default(),
         };
-        if needs == Needs::Namespace {
+        if needs != Needs::Nothing {
             let single_id = std::env::var_os("CROSSDOCK_SINGLE_ID").is_some_and(|v| v == "1");
-            let entered = userns::enter(&EnterOptions { single_id })?;
-            session.single_id = entered.mapping.is_single();
-            session.note = entered.note;
+            match userns::enter(&EnterOptions { single_id }) {
+                Ok(entered) => {
+                    session.single_id = entered.mapping.is_single();
+                    session.note = entered.note;
+                }
+                Err(error) if needs == Needs::NamespaceIfAllowed && userns::go_without(&error) => {
+                    // Who may give files away needs no namespace for that.
+                    session.single_id = !may_change_owners();
+                    session.note = Some(error.to_string());
+                }
+                Err(error) => return Err(error.into()),
+            }
         }
         Ok(session)
     }
@@ -81,16 +94,36 @@ impl Session {
     /// Tells what the command has put right in the store.
     pub fn tell_warnings(&self) {
         let stores = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
-        stores.iter().flat_map(Warnings::take).for_each(|warning| eprintln!("warning: {warning}"));
+        stores.iter().flat_map(Warnings::take).for_each(|warning| say(&format!("warning: {warning}")));
+    }
+
+    /// Whether only one user id exists in the namespace.
+    pub fn single_id(&self) -> bool {
+        self.single_id
+    }
+
+    /// Why there is only one, and what to do.
+    pub fn single_id_note(&self) -> Option<&str> {
+        self.note.as_deref()
     }
 
     /// Tells once why files cannot have other owners, where that is so.
     pub fn warn_of_single_id(&self) {
-        if let Some(note) = &self.note {
-            eprintln!(
+        if let Some(note) = self.note.as_ref().filter(|_| self.single_id) {
+            say(&format!(
                 "warning: only one user id is available, so all files in images belong to root: {note}"
-            );
+            ));
         }
+    }
+
+    /// Variables with the proxies of docker's `config.json`, for commands in builds and containers. A file that
+    /// cannot be read is told and has none.
+    pub fn container_proxies(&self) -> Vec<(String, String)> {
+        let environment = Environment::from_vars(|name| std::env::var_os(name));
+        container_proxies(&environment).unwrap_or_else(|error| {
+            say(&format!("warning: no proxies for containers are known: {error}"));
+            Vec::new()
+        })
     }
 
     /// A client of registries that reports to `progress`.
@@ -102,6 +135,12 @@ impl Session {
         options.progress = progress;
         Ok(Client::new(options))
     }
+}
+
+/// Whether this process may give files to other owners (CAP_CHOWN).
+fn may_change_owners() -> bool {
+    let sets = rustix::thread::capabilities(None);
+    sets.is_ok_and(|sets| sets.effective.contains(rustix::thread::CapabilitySet::CHOWN))
 }
 
 /// `--unpack-max`: a size, or `unlimited`.
@@ -171,10 +210,10 @@ pub fn print_error(error: &anyhow::Error) {
         return;
     }
     if let Some(build) = error.downcast_ref::<BuildError>() {
-        eprintln!("error: failed to build: {build}");
+        say(&format!("error: failed to build: {build}"));
         return;
     }
-    eprintln!("error: {}", chain(error));
+    say(&format!("error: {}", chain(error)));
 }
 
 /// An error with its causes in one line; what a message already says of its cause is not said twice.

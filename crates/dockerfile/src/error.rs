@@ -84,19 +84,23 @@ pub(crate) fn did_you_mean(word: &str, candidates: &[&str]) -> String {
     suggestion(word, candidates).map(|c| format!(", did you mean {c}?")).unwrap_or_default()
 }
 
+/// Letters to add, to leave out, to replace, or to exchange with their neighbour (optimal string alignment).
 fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let substituted = diagonal + usize::from(x != *y);
-            diagonal = row[j + 1];
-            row[j + 1] = substituted.min(diagonal + 1).min(row[j] + 1);
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    // Row i holds the distances of the first i letters of `a`.
+    let mut rows = vec![vec![0; b.len() + 1]; a.len() + 1];
+    rows[0] = (0..=b.len()).collect();
+    for i in 1..=a.len() {
+        rows[i][0] = i;
+        for j in 1..=b.len() {
+            let replaced = rows[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
+            rows[i][j] = replaced.min(rows[i - 1][j] + 1).min(rows[i][j - 1] + 1);
+            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
+                rows[i][j] = rows[i][j].min(rows[i - 2][j - 2] + 1);
+            }
         }
     }
-    row[b.len()]
+    rows[a.len()][b.len()]
 }
 
 #[cfg(test)]
@@ -118,6 +122,8 @@ mod tests {
     #[test]
     fn near_words_are_suggested() {
         assert_eq!(suggestion("FORM", &["from", "run"]), Some("from"));
+        // Two letters in each other's place are one mistake: "env" is two away.
+        assert_eq!(suggestion("RNU", &["env", "run"]), Some("run"));
         assert_eq!(suggestion("targt", &["target", "type"]), Some("target"));
         assert_eq!(suggestion("xyz", &["from", "run"]), None);
         let long = "x".repeat(1_000_000);

@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 
 use crate::error::{Error, Lines, did_you_mean};
 use crate::mount::boolean;
-use crate::parser::{Directives, Form, Heredoc, Node, Parsed, heredoc_of_word, parse};
+use crate::parser::{Directives, Form, Heredoc, Node, Parsed, heredoc_of_word, joined_heredocs, parse};
 
 /// A whole Dockerfile.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -403,21 +403,24 @@ fn transfer(node: &Node, is_add: bool, escape: char) -> Result<Transfer, Error> 
         transfer.parents = flags.boolean("parents")?.unwrap_or(false);
     }
     flags.finish()?;
-    let Some((destination, sources)) = node.args.split_last().filter(|(_, sources)| !sources.is_empty())
-    else {
-        let message = format!(
-            "{name} requires at least two arguments, but only {} provided. Destination could not be determined",
-            node.args.len()
-        );
-        return Err(Error::new(message, node.lines));
-    };
-    transfer.destination = destination.clone();
-    transfer.heredocs = node.heredocs.clone();
     let own: HashSet<&str> = node.heredocs.iter().map(|heredoc| heredoc.name.as_str()).collect();
     let is_heredoc = |word: &str| {
         node.form == Form::Plain
             && heredoc_of_word(word, escape).is_some_and(|heredoc| own.contains(heredoc.name.as_str()))
     };
+    let args: Vec<String> = match own.is_empty() {
+        true => node.args.clone(),
+        false => joined_heredocs(&node.args).into_iter().map(|(word, _)| word).collect(),
+    };
+    let Some((destination, sources)) = args.split_last().filter(|(_, sources)| !sources.is_empty()) else {
+        let message = format!(
+            "{name} requires at least two arguments, but only {} provided. Destination could not be determined",
+            args.len()
+        );
+        return Err(Error::new(message, node.lines));
+    };
+    transfer.destination = destination.clone();
+    transfer.heredocs = node.heredocs.clone();
     transfer.sources = sources.iter().filter(|word| !is_heredoc(word)).cloned().collect();
     if is_heredoc(destination) {
         return Err(Error::new(format!("{name} cannot accept a heredoc as a destination"), node.lines));

@@ -7,7 +7,7 @@ use crate::error::did_you_mean;
 pub struct Mount {
     /// What is mounted.
     pub kind: MountKind,
-    /// Where; may be relative to the working directory.
+    /// Where; may be relative to the working directory, which it is for a bind without one.
     pub target: Option<String>,
     /// Whether writes fail.
     pub read_only: bool,
@@ -177,7 +177,8 @@ pub fn parse(value: &str) -> Result<Mount, String> {
     let id = name;
     only(id.is_some(), "id", &["cache", "secret", "ssh"])?;
     let (uid, gid) = (uid.unwrap_or(0), gid.unwrap_or(0));
-    let needs_target = matches!(kind.as_str(), "bind" | "cache" | "tmpfs");
+    // A bind mount without one is at the working directory.
+    let needs_target = matches!(kind.as_str(), "cache" | "tmpfs");
     if needs_target && target.as_deref().unwrap_or_default().is_empty() {
         return Err(format!("a {kind} mount needs a target"));
     }
@@ -317,7 +318,7 @@ mod tests {
             ("type=cache,targt=/x", "did you mean target?"),
             ("type=cahce,target=/x", "did you mean cache?"),
             ("type=cache,target=/x,sharing=lock", "unsupported sharing"),
-            ("type=bind", "needs a target"),
+            ("type=cache", "needs a target"),
             ("type=tmpfs,target=/x,from=y", "not allowed"),
             ("type=secret", "one of id"),
             ("type=cache,target=/x,mode=9", "invalid value 9"),

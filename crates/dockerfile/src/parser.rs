@@ -283,17 +283,17 @@ impl Parser<'_> {
         if !may_have || !node.original.contains("<<") {
             return Ok(());
         }
-        let mut heredocs = heredocs_in(&node.original, self.escape);
-        for heredoc in &mut heredocs {
+        let mut heredocs = Vec::new();
+        for (mut heredoc, is_apart) in heredocs_in(&node.original, self.escape) {
+            // `$((1 << bits))` begins none, so with a blank the end decides.
+            if is_apart && !self.lines[self.at..].iter().any(|line| is_end(&heredoc, line)) {
+                continue;
+            }
             let mut terminated = false;
             while self.at < self.lines.len() {
                 let raw = self.lines[self.at];
                 self.at += 1;
-                let mut candidate = trim_newline(raw);
-                if heredoc.chomp {
-                    candidate = candidate.trim_start_matches('\t');
-                }
-                if candidate == heredoc.name {
+                if is_end(&heredoc, raw) {
                     terminated = true;
                     break;
                 }
@@ -303,6 +303,7 @@ impl Parser<'_> {
                 let message = format!("unterminated heredoc: no line with only \"{}\" follows", heredoc.name);
                 return Err(Error::new(message, Lines { start, end: self.at.max(start) }));
             }
+            heredocs.push(heredoc);
         }
         match &mut node.child {
             Some(child) => child.heredocs = heredocs,
@@ -325,11 +326,36 @@ fn is_blank(c: char) -> bool {
     matches!(c, ' ' | '\t' | '\r' | '\x0b' | '\x0c')
 }
 
-/// The heredocs that a logical line announces, without content.
-fn heredocs_in(line: &str, escape: char) -> Vec<Heredoc> {
+/// Whether a line ends the heredoc.
+fn is_end(heredoc: &Heredoc, line: &str) -> bool {
+    let line = trim_newline(line);
+    let line = if heredoc.chomp { line.trim_start_matches('\t') } else { line };
+    line == heredoc.name
+}
+
+/// Words of which `<<` and the name behind it are one, where a blank parts them, as in sh; second, whether it does.
+pub(crate) fn joined_heredocs(words: &[String]) -> Vec<(String, bool)> {
+    let is_operator = |word: &str| {
+        let rest = word.trim_start_matches(|c: char| c.is_ascii_digit());
+        matches!(rest, "<<" | "<<-")
+    };
+    let mut joined = Vec::new();
+    let mut words = words.iter().peekable();
+    while let Some(word) = words.next() {
+        match words.next_if(|_| is_operator(word)) {
+            Some(name) => joined.push((format!("{word}{name}"), true)),
+            None => joined.push((word.clone(), false)),
+        }
+    }
+    joined
+}
+
+/// The heredocs that a logical line announces, without content; second, whether a blank is before the name.
+fn heredocs_in(line: &str, escape: char) -> Vec<(Heredoc, bool)> {
     let lexer = Lexer { escape, raw_quotes: true, raw_escapes: true, skip_unset: true, size_max: SIZE_MAX };
     let Ok(expanded) = lexer.expand(line, &|_: &str| None, &Budget::default()) else { return Vec::new() };
-    expanded.words.iter().filter_map(|word| heredoc_of_word(word, escape)).collect()
+    let words = joined_heredocs(&expanded.words).into_iter();
+    words.filter_map(|(word, is_apart)| Some((heredoc_of_word(&word, escape)?, is_apart))).collect()
 }
 
 /// Reads `<<NAME`, `<<-NAME`, `3<<"NAME"`.

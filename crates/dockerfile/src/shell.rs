@@ -133,6 +133,8 @@ pub struct Expanded {
     pub words: Vec<String>,
     /// Names that were used unset, without default.
     pub unset: BTreeSet<String>,
+    /// All names that were used unset, also those with a default (`${v:-default}`).
+    pub unknown: BTreeSet<String>,
 }
 
 impl Lexer {
@@ -157,10 +159,11 @@ impl Lexer {
             variables,
             budget,
             unset: BTreeSet::new(),
+            unknown: BTreeSet::new(),
             depth: 0,
         };
         let (text, words) = walk.until(None, self.raw_escapes)?;
-        Ok(Expanded { text, words, unset: walk.unset })
+        Ok(Expanded { text, words, unset: walk.unset, unknown: walk.unknown })
     }
 }
 
@@ -174,6 +177,7 @@ struct Walk<'a> {
     variables: &'a dyn Variables,
     budget: &'a Budget,
     unset: BTreeSet<String>,
+    unknown: BTreeSet<String>,
     depth: usize,
 }
 
@@ -484,8 +488,12 @@ impl Walk<'_> {
                 Some(()) => {}
                 None => return Err(ShellError::TooMuch { name: shortened(name) }),
             },
-            None if note_unset => drop(self.unset.insert(name.to_string())),
-            None => {}
+            None => {
+                self.unknown.insert(name.to_string());
+                if note_unset {
+                    self.unset.insert(name.to_string());
+                }
+            }
         }
         Ok(value)
     }

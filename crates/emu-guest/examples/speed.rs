@@ -36,7 +36,7 @@ fn main() {
         let start = words.as_mut_ptr() as u64;
         // SAFETY: the window is the buffer, which nobody else uses while the interpreter runs.
         let memory = unsafe { Memory::new(start, start + words.len() as u64 * 4) };
-        let host = Host { memory, counter: || 0 };
+        let host = Host { memory, counter: || 0, executable: Host::anywhere };
         let log = Invalidations::new();
         let mut interpreter = Interpreter::new(&log);
         let mut state = State::default();

@@ -19,6 +19,8 @@ pub const MINSIGSTKSZ: u64 = 5120;
 pub const MACHINE: &str = "aarch64";
 /// e_machine, EM_AARCH64.
 pub const ELF_MACHINE: u16 = 183;
+/// AUDIT_ARCH_AARCH64 (Linux, include/uapi/linux/audit.h): the machine, 64 bits, little-endian.
+pub const AUDIT_ARCHITECTURE: u32 = 0xc000_0000 | ELF_MACHINE as u32;
 
 /// What a handler returns to: `mov x8, #139; svc #0`, as the kernel's vDSO has it. Unwinders look for these bytes.
 pub const TRAMPOLINE: [u32; 2] = [0xd280_1168, 0xd400_0001];

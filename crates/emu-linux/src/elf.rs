@@ -1,7 +1,9 @@
 //! ELF files of the guest: the header, and mapping them as the kernel does (Linux, fs/binfmt_elf.c).
 
 use crate::abi;
+use crate::executable;
 use crate::guest;
+use crate::memory;
 use crate::region::{self, MAP_ANONYMOUS, MAP_FIXED, MAP_FIXED_NOREPLACE, MAP_NORESERVE, MAP_PRIVATE};
 use crate::sys::{errno, nr};
 use crate::syscall;
@@ -10,6 +12,8 @@ use alloc::vec::Vec;
 const PAGE: u64 = 4096;
 const PT_LOAD: u32 = 1;
 const PT_INTERP: u32 = 3;
+/// Its flags are those of the stack.
+const PT_GNU_STACK: u32 = 0x6474_e551;
 const ET_EXEC: u16 = 2;
 const ET_DYN: u16 = 3;
 
@@ -144,13 +148,19 @@ impl Elf {
         Ok(Some(path))
     }
 
+    /// Whether the program asks for an executable stack. On arm64 one that says nothing does not (Linux,
+    /// arch/arm64/include/asm/elf.h).
+    pub fn has_executable_stack(&self) -> bool {
+        self.segments.iter().any(|segment| segment.kind == PT_GNU_STACK && segment.flags & 1 != 0)
+    }
+
     /// Lowest and highest address that the file takes, by pages.
     fn extent(&self) -> Result<(u64, u64), i64> {
         let mut low = u64::MAX;
         let mut high = 0;
         for segment in self.loads() {
             let end = segment.address.checked_add(segment.memory_size).ok_or(errno::ENOEXEC)?;
-            if segment.file_size > segment.memory_size || end > region::start() {
+            if segment.file_size > segment.memory_size || !region::could_be_guest(end, 0) {
                 return Err(errno::ENOEXEC);
             }
             low = low.min(segment.address & !(PAGE - 1));
@@ -184,6 +194,7 @@ impl Elf {
             trim(at + length, got as u64 + length + slack);
             at.wrapping_sub(low)
         } else {
+            memory::reach(low, length);
             let got = place(low, length, MAP_FIXED_NOREPLACE);
             if got != low as i64 {
                 return Err(if got < 0 { got } else { errno::ENOMEM });
@@ -238,6 +249,7 @@ fn map_segment(descriptor: i32, segment: &Segment, bias: u64) -> Result<(), i64>
     let file_end = start + segment.file_size;
     let end = (start + segment.memory_size).next_multiple_of(PAGE);
     let check = |result: i64| if result < 0 { Err(result) } else { Ok(()) };
+    executable::set(start - within..end, segment.flags & 1 != 0);
     if segment.file_size > 0 {
         let length = (segment.file_size + within).next_multiple_of(PAGE);
         let offset = segment.offset.checked_sub(within).ok_or(errno::ENOEXEC)?;

@@ -7,6 +7,7 @@ use crate::elf::{self, Elf};
 use crate::guest;
 use crate::options::{self, Options};
 use crate::program;
+use crate::seccomp;
 use crate::signal;
 use crate::sys::{errno, nr};
 use crate::syscall;
@@ -135,18 +136,9 @@ pub fn execveat(
     envp: u64,
     flags: u64,
 ) -> Result<i64, i64> {
+    let given = guest::read_path(path)?;
     if flags & !(AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW) != 0 {
         return Err(errno::EINVAL);
-    }
-    let given = guest::read_path(path)?;
-    let mut pointers = Vec::new();
-    if argv != 0 {
-        loop {
-            match guest::read64(argv.wrapping_add(8 * pointers.len() as u64))? {
-                0 => break,
-                pointer => pointers.push(pointer),
-            }
-        }
     }
     let mut elsewhere = false;
     let (name, descriptor) = if given == b"\0" {
@@ -179,6 +171,8 @@ pub fn execveat(
         };
         (name, descriptor)
     };
+    // After the file was opened, as the kernel does since 6.9.
+    let pointers = read_pointers(argv).inspect_err(|_| close(descriptor))?;
     match examine(descriptor, &name)? {
         Kind::Native => Err(run_native(task, directory, path, argv, envp, flags)),
         Kind::Guest { descriptor, arguments, raises } => {
@@ -186,7 +180,9 @@ pub fn execveat(
             // of reach of our own path, a handler may still know us.
             let out_of_reach = program::descriptor() < 0;
             let mut result = errno::ENOEXEC;
-            if raises && !elsewhere || out_of_reach {
+            // Which filters of system calls the kernel's way would lose.
+            let is_filtered = seccomp::mode(task) != 0;
+            if (raises && !elsewhere || out_of_reach) && !is_filtered {
                 result = run_native(task, directory, path, argv, envp, flags);
             }
             if result == errno::ENOEXEC && !out_of_reach {
@@ -194,6 +190,20 @@ pub fn execveat(
             }
             close(descriptor);
             Err(result)
+        }
+    }
+}
+
+/// The pointers of an array that ends with a null pointer; no pointer at all is an empty array.
+fn read_pointers(array: u64) -> Result<Vec<u64>, i64> {
+    let mut pointers = Vec::new();
+    if array == 0 {
+        return Ok(pointers);
+    }
+    loop {
+        match guest::read64(array.wrapping_add(8 * pointers.len() as u64))? {
+            0 => return Ok(pointers),
+            pointer => pointers.push(pointer),
         }
     }
 }
@@ -211,7 +221,12 @@ fn run_native(task: &Task, directory: i32, path: u64, argv: u64, envp: u64, flag
 fn run_guest(task: &Task, descriptor: i32, name: &[u8], script: &[Vec<u8>], argv: &[u64], envp: u64) -> i64 {
     let own = program::descriptor();
     let (letters, texts) = options::get().encode();
-    let options = alloc::format!("{descriptor},{own},{letters}\0");
+    let filters = match seccomp::save(task) {
+        Ok(filters) => filters,
+        Err(error) => return error,
+    };
+    let passed = filters.map_or(alloc::string::String::new(), |filters| alloc::format!(".{filters}"));
+    let options = alloc::format!("{descriptor}{passed},{own},{letters}\0");
     let texts: Vec<Vec<u8>> = texts.iter().map(|text| [text, &b"\0"[..]].concat()).collect();
     let mark = alloc::format!("{MARK}\0");
     let mut pointers: Vec<*const u8> =
@@ -236,6 +251,7 @@ fn run_guest(task: &Task, descriptor: i32, name: &[u8], script: &[Vec<u8>], argv
         result
     };
     signal::prepare_exec(task, true);
+    filters.into_iter().for_each(close);
     result
 }
 
@@ -377,6 +393,8 @@ pub fn open_program(path: &[u8], arguments: &mut Vec<Vec<u8>>) -> Result<i32, i6
 pub struct Passed {
     /// The program's file.
     pub descriptor: i32,
+    /// The file with filters of system calls, where there are any.
+    pub filters: Option<i32>,
     /// The emulator's file.
     pub own: i32,
     /// What the user has asked for.
@@ -394,8 +412,13 @@ pub fn passed(arguments: &[Vec<u8>]) -> Option<Passed> {
     let (descriptor, own, letters) = (words.next()?, words.next()?, words.next()?);
     let (options, taken) = Options::decode(letters, &arguments[1..])?;
     let rest = &arguments[1 + taken..];
+    let (descriptor, filters) = match descriptor.split_once('.') {
+        Some((descriptor, filters)) => (descriptor, Some(filters.parse().ok()?)),
+        None => (descriptor, None),
+    };
     Some(Passed {
         descriptor: descriptor.parse().ok()?,
+        filters,
         own: own.parse().ok()?,
         options,
         path: rest.first()?.clone(),
@@ -426,12 +449,14 @@ mod tests {
         let list = [&b"7,960,tL"[..], b"/root", b"/bin/x", b"x", b"y"].map(<[u8]>::to_vec);
         let expected = Passed {
             descriptor: 7,
+            filters: None,
             own: 960,
             options: Options { trace_calls: true, sysroot: b"/root".to_vec(), ..Options::NONE },
             path: b"/bin/x".to_vec(),
             arguments: alloc::vec![b"x".to_vec(), b"y".to_vec()],
         };
         assert_eq!(passed(&list), Some(expected));
+        assert_eq!(passed(&[b"7.8,9,".to_vec(), b"x".to_vec()]).and_then(|passed| passed.filters), Some(8));
         assert_eq!(passed(&[]), None);
         assert_eq!(passed(&list[..2]), None);
     }

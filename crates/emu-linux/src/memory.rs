@@ -1,7 +1,9 @@
 //! Calls that map memory: as the host's, but never over the emulator's own part; and brk.
 
+use crate::executable;
 use crate::lock::{Held, Lock};
-use crate::region::{self, MAP_FIXED_NOREPLACE, is_guest};
+use crate::proc;
+use crate::region::{self, MAP_FIXED_NOREPLACE, could_be_guest, is_guest};
 use crate::sys::{errno, nr};
 use crate::syscall;
 use crate::task::CHANGES;
@@ -13,6 +15,7 @@ const MREMAP_FIXED: u64 = 2;
 /// Read, write, execute, and growth; arm64 has others (BTI, MTE) that the host does not know.
 const PROTECTION: u64 = 7 | 0x0300_0000;
 const PROT_BTI: u64 = 0x10;
+const PROT_EXEC: u64 = 4;
 
 /// The program break.
 #[derive(Debug)]
@@ -42,6 +45,35 @@ fn changed(start: u64, length: u64) {
     CHANGES.invalidate(start..start.saturating_add(length));
 }
 
+/// The rights of a part of memory are those of `prot`.
+fn set_rights(start: u64, length: u64, prot: u64) {
+    if let Some(length) = length.checked_next_multiple_of(PAGE) {
+        executable::set(start..start.saturating_add(length), prot & PROT_EXEC != 0);
+    }
+}
+
+/// An address beyond the host's, at the same place in its page: the kernel refuses it where it refuses what
+/// is not the guest's, after what it looks at before.
+fn outside(address: u64) -> u64 {
+    1 << 47 | address & (PAGE - 1)
+}
+
+/// Makes room for a mapping of `length` bytes that the kernel has found none for. False where addresses are
+/// not what it lacks.
+fn make_room(length: u64) -> bool {
+    // The break's lock is what only one thread holds; fork waits for it.
+    let _held = BREAK.lock();
+    region::is_full(length) && region::raise_limit()
+}
+
+/// Raises the limit where a range needs that.
+pub(crate) fn reach(address: u64, length: u64) {
+    if !is_guest(address, length) && could_be_guest(address, length) {
+        let _held = BREAK.lock();
+        region::raise_limit();
+    }
+}
+
 /// brk(2): the old break where it cannot be moved.
 pub fn brk(wanted: u64) -> i64 {
     let mut heap = BREAK.lock();
@@ -63,6 +95,7 @@ pub fn brk(wanted: u64) -> i64 {
     } else if new_end < old_end {
         // SAFETY: part of the guest's heap.
         unsafe { syscall!(nr::MUNMAP, new_end, old_end - new_end) };
+        set_rights(new_end, old_end - new_end, 0);
         changed(new_end, old_end - new_end);
     }
     heap.now = wanted;
@@ -74,21 +107,27 @@ pub fn mmap([address, length, prot, flags, descriptor, offset]: [u64; 6]) -> Res
     let fixed = flags & (MAP_FIXED | MAP_FIXED_NOREPLACE) != 0;
     let pages = length.checked_next_multiple_of(PAGE).ok_or(errno::ENOMEM)?;
     let mut address = address;
+    if fixed {
+        reach(address, pages);
+    }
     if !is_guest(address, pages) {
-        if fixed {
-            return Err(errno::ENOMEM);
-        }
-        address = 0;
+        address = if fixed { outside(address) } else { 0 };
     }
     let prot = if prot & PROT_BTI != 0 { prot & !PROT_BTI } else { prot };
-    // SAFETY: guest memory only, see above; without an address the kernel finds a place below our region.
-    let got =
-        result(unsafe { syscall!(nr::MMAP, address, length, prot, flags & !MAP_32BIT, descriptor, offset) })?;
+    let map = || {
+        // SAFETY: guest memory only, see above; without an address the kernel finds a place below our region.
+        result(unsafe { syscall!(nr::MMAP, address, length, prot, flags & !MAP_32BIT, descriptor, offset) })
+    };
+    let got = match map() {
+        Err(errno::ENOMEM) if !fixed && make_room(pages) => map()?,
+        other => other?,
+    };
     if !is_guest(got as u64, pages) {
         // SAFETY: just made.
         unsafe { syscall!(nr::MUNMAP, got, length) };
         return Err(errno::ENOMEM);
     }
+    set_rights(got as u64, pages, prot);
     if fixed {
         changed(got as u64, pages);
     }
@@ -102,34 +141,63 @@ pub fn munmap(address: u64, length: u64) -> Result<i64, i64> {
     }
     // SAFETY: guest memory.
     let got = result(unsafe { syscall!(nr::MUNMAP, address, length) });
+    if got.is_ok() {
+        set_rights(address, length, 0);
+    }
     changed(address, length);
     got
 }
 
 /// mprotect(2), and pkey_mprotect(2) without key.
 pub fn mprotect(address: u64, length: u64, prot: u64) -> Result<i64, i64> {
-    if !is_guest(address, length) {
+    // In the kernel's order (mm/mprotect.c, do_mprotect_pkey).
+    if address & (PAGE - 1) != 0 {
+        return Err(errno::EINVAL);
+    }
+    if length == 0 {
+        return Ok(0);
+    }
+    let end = length.checked_next_multiple_of(PAGE).and_then(|length| address.checked_add(length));
+    if end.is_none_or(|end| end <= address) {
         return Err(errno::ENOMEM);
     }
     if prot & !(PROTECTION | PROT_BTI) != 0 {
         return Err(errno::EINVAL);
     }
+    if !is_guest(address, length) {
+        return Err(errno::ENOMEM);
+    }
+    // Whatever it changes of a range with a gap, what it takes back is no longer known.
+    set_rights(address, length, 0);
     // SAFETY: guest memory.
     let got = result(unsafe { syscall!(nr::MPROTECT, address, length, prot & PROTECTION) });
+    if got.is_ok() {
+        set_rights(address, length, prot);
+    }
     changed(address, length);
     got
 }
 
 /// mremap(2).
 pub fn mremap([old, old_length, new_length, flags, new, _]: [u64; 6]) -> Result<i64, i64> {
-    if !is_guest(old, old_length) {
-        return Err(errno::EFAULT);
+    const MREMAP_MAYMOVE: u64 = 1;
+    let old = if is_guest(old, old_length) { old } else { outside(old) };
+    let fixed = flags & MREMAP_FIXED != 0;
+    if fixed {
+        reach(new, new_length);
+        if !is_guest(new, new_length) {
+            return Err(errno::EINVAL);
+        }
     }
-    if flags & MREMAP_FIXED != 0 && !is_guest(new, new_length) {
-        return Err(errno::EINVAL);
-    }
+    let is_executable = executable::find_known(old);
     // SAFETY: guest memory; the kernel's own choice is below our region.
-    let got = result(unsafe { syscall!(nr::MREMAP, old, old_length, new_length, flags, new) })?;
+    let remap = || result(unsafe { syscall!(nr::MREMAP, old, old_length, new_length, flags, new) });
+    let got = match remap() {
+        Err(errno::ENOMEM) if !fixed && flags & MREMAP_MAYMOVE != 0 && make_room(new_length) => remap()?,
+        other => other?,
+    };
+    set_rights(old, old_length, 0);
+    set_rights(got as u64, new_length, if is_executable { PROT_EXEC } else { 0 });
     changed(old, old_length);
     changed(got as u64, new_length);
     Ok(got)
@@ -137,7 +205,7 @@ pub fn mremap([old, old_length, new_length, flags, new, _]: [u64; 6]) -> Result<
 
 /// shmat(2).
 pub fn shmat(id: u64, address: u64, flags: u64) -> Result<i64, i64> {
-    if address >= region::start() {
+    if address >= region::limit() {
         return Err(errno::EINVAL);
     }
     // SAFETY: guest memory; a segment that reached into our region would need SHM_REMAP and is refused below.
@@ -149,9 +217,51 @@ pub fn shmat(id: u64, address: u64, flags: u64) -> Result<i64, i64> {
     result(unsafe { syscall!(nr::SHMAT, id, address, flags) })
 }
 
-/// madvise(2), mlock(2) and others that take a range: whether it is the guest's.
-pub fn check(address: u64, length: u64) -> Result<(), i64> {
-    if is_guest(address, length) { Ok(()) } else { Err(errno::ENOMEM) }
+/// The address for a call that takes a range: the guest's own, or one that the kernel refuses.
+pub(crate) fn own_range(address: u64, length: u64) -> u64 {
+    if is_guest(address, length) { address } else { outside(address) }
+}
+
+/// mlockall(2): of what is there, the guest's memory alone, which is what RLIMIT_MEMLOCK is for. An error
+/// leaves what was locked before it.
+pub(crate) fn mlockall(flags: u64) -> Result<i64, i64> {
+    const MCL_CURRENT: u64 = 1;
+    const MCL_FUTURE: u64 = 2;
+    const MCL_ONFAULT: u64 = 4;
+    const MLOCK_ONFAULT: u64 = 1;
+    if flags & !(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) != 0 || flags & (MCL_CURRENT | MCL_FUTURE) == 0 {
+        return Err(errno::EINVAL);
+    }
+    if flags & MCL_CURRENT != 0 {
+        let on_fault = if flags & MCL_ONFAULT != 0 { MLOCK_ONFAULT } else { 0 };
+        for range in proc::mappings() {
+            // SAFETY: guest memory. What has gone meanwhile, or has no pages to lock, is not an error of the
+            // call.
+            match unsafe { syscall!(nr::MLOCK2, range.start, range.end - range.start, on_fault) } {
+                errno::ENOMEM if !is_lockable(range.end - range.start) => return Err(errno::ENOMEM),
+                errno::EPERM => return Err(errno::EPERM),
+                _ => {}
+            }
+        }
+    }
+    if flags & MCL_FUTURE == 0 {
+        return Ok(0);
+    }
+    // SAFETY: concerns mappings to come.
+    result(unsafe { syscall!(nr::MLOCKALL, flags & !MCL_CURRENT) })
+}
+
+/// Whether RLIMIT_MEMLOCK leaves room for `length` bytes: a mapping of so many can be made and locked.
+fn is_lockable(length: u64) -> bool {
+    const MAP_LOCKED: u64 = 0x2000;
+    let flags = region::MAP_PRIVATE | region::MAP_ANONYMOUS | MAP_LOCKED;
+    // SAFETY: a new mapping without rights, whose pages nobody needs.
+    let got = unsafe { syscall!(nr::MMAP, 0, length, 0, flags, u64::MAX, 0) };
+    if got > 0 {
+        // SAFETY: just made.
+        unsafe { syscall!(nr::MUNMAP, got, length) };
+    }
+    got > 0
 }
 
 /// The heap that brk made.

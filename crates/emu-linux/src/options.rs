@@ -76,6 +76,21 @@ impl Options {
         release: Vec::new(),
     };
 
+    /// These, and `others` where these ask for nothing.
+    pub fn or(self, others: Options) -> Options {
+        let text = |this: Vec<u8>, other: Vec<u8>| if this.is_empty() { other } else { this };
+        Options {
+            trace_calls: self.trace_calls || others.trace_calls,
+            trace_blocks: self.trace_blocks || others.trace_blocks,
+            check: self.check || others.check,
+            interpret: self.interpret || others.interpret,
+            perf_map: self.perf_map || others.perf_map,
+            log: if self.log == Log::Unknown { others.log } else { self.log },
+            sysroot: text(self.sysroot, others.sysroot),
+            release: text(self.release, others.release),
+        }
+    }
+
     /// As letters, and the texts that go with them.
     pub(crate) fn encode(&self) -> (String, Vec<&[u8]>) {
         let (mut letters, mut texts) = (String::new(), Vec::new());
@@ -149,6 +164,15 @@ impl Options {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn options_of_both_are_heeded() {
+        let this = Options { trace_calls: true, release: b"5".to_vec(), ..Options::NONE };
+        let other = Options { interpret: true, log: Log::Quiet, release: b"6".to_vec(), ..Options::NONE };
+        let both = this.or(other);
+        assert!(both.trace_calls && both.interpret && !both.check);
+        assert_eq!((both.log, both.release.as_slice()), (Log::Quiet, &b"5"[..]));
+    }
 
     #[test]
     fn options_come_back() {

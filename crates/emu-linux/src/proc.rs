@@ -9,6 +9,7 @@ use crate::task;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::ops::Range;
 use crossdock_emu_guest::a64::features;
 
 /// A file that we answer for.
@@ -91,6 +92,9 @@ pub fn exe_path() -> Vec<u8> {
     [&program::get().file, &b"\0"[..]].concat()
 }
 
+/// How the link of a file that [`open`] has made of mappings begins.
+pub(crate) const MAPS_LINK: &[u8] = b"/memfd:maps ";
+
 /// Opens one of them as a file in memory.
 pub fn open(file: File, flags: u64) -> Result<i64, i64> {
     const O_CLOEXEC: u64 = 0o2_000_000;
@@ -106,7 +110,8 @@ pub fn open(file: File, flags: u64) -> Result<i64, i64> {
     let close_on_exec = u64::from(flags & O_CLOEXEC != 0);
     // SAFETY: the name ends with NUL; writes read the vector.
     unsafe {
-        let descriptor = syscall!(nr::MEMFD_CREATE, c"proc".as_ptr(), close_on_exec);
+        let name = if file == File::Maps { c"maps" } else { c"proc" };
+        let descriptor = syscall!(nr::MEMFD_CREATE, name.as_ptr(), close_on_exec);
         if descriptor < 0 {
             return Err(descriptor);
         }
@@ -146,29 +151,33 @@ fn parse(line: &str) -> Option<(u64, u64, &str)> {
     Some((u64::from_str_radix(start, 16).ok()?, u64::from_str_radix(end, 16).ok()?, rest))
 }
 
+/// The kernel's name for a mapping without a file; empty for none.
+pub(crate) fn name_of(start: u64, end: u64) -> &'static str {
+    let stack = &program::get().stack;
+    let heap = crate::memory::range();
+    if start >= stack.start && end <= stack.end {
+        "[stack]"
+    } else if start >= heap.start && end <= heap.end && start < end {
+        "[heap]"
+    } else if start == program::trampoline() {
+        "[vdso]"
+    } else {
+        ""
+    }
+}
+
 /// The mappings of the guest: without the emulator's, and with the kernel's names for stack, heap and vDSO.
 fn maps() -> Vec<u8> {
     let host = read_all(b"/proc/self/maps\0");
     let host = String::from_utf8_lossy(&host);
-    let stack = &program::get().stack;
     let heap = crate::memory::range();
     let mut text = String::new();
     for line in host.lines() {
         let Some((start, end, _)) = parse(line) else { continue };
-        if end > region::start() || line.ends_with("[heap]") && !(heap.start..heap.end).contains(&start) {
+        if end > region::limit() || line.ends_with("[heap]") && !(heap.start..heap.end).contains(&start) {
             continue;
         }
-        let name = if line.ends_with(']') {
-            ""
-        } else if start >= stack.start && end <= stack.end {
-            "[stack]"
-        } else if start >= heap.start && end <= heap.end && start < end {
-            "[heap]"
-        } else if start == program::trampoline() {
-            "[vdso]"
-        } else {
-            ""
-        };
+        let name = if line.ends_with(']') { "" } else { name_of(start, end) };
         text.push_str(line);
         if !name.is_empty() {
             while text.len() - text.rfind('\n').map_or(0, |at| at + 1) < 73 {
@@ -179,6 +188,35 @@ fn maps() -> Vec<u8> {
         text.push('\n');
     }
     text.into_bytes()
+}
+
+/// A mapping of this process.
+pub(crate) struct Mapping {
+    pub(crate) range: Range<u64>,
+    pub(crate) is_executable: bool,
+}
+
+/// The mapping that an address is in. Without /proc, every page is one and executable.
+pub(crate) fn mapping(address: u64) -> Option<Mapping> {
+    let maps = read_all(b"/proc/self/maps\0");
+    if maps.is_empty() {
+        let start = address & !0xfff;
+        return Some(Mapping { range: start..start + 0x1000, is_executable: true });
+    }
+    let maps = String::from_utf8_lossy(&maps);
+    let mut found = maps.lines().filter_map(|line| {
+        let (start, end, rest) = parse(line)?;
+        Some(Mapping { range: start..end, is_executable: rest.as_bytes().get(2) == Some(&b'x') })
+    });
+    found.find(|mapping| mapping.range.contains(&address))
+}
+
+/// The guest's mappings.
+pub(crate) fn mappings() -> Vec<Range<u64>> {
+    let maps = read_all(b"/proc/self/maps\0");
+    let maps = String::from_utf8_lossy(&maps);
+    let all = maps.lines().filter_map(parse).map(|(start, end, _)| start..end);
+    all.filter(|range| range.end <= region::limit()).collect()
 }
 
 /// The files that are mapped, as they were looked up last.

@@ -4,11 +4,13 @@
 //! waits in the kernel, the child uses its parent's decoded code, and what it does to memory is seen by the parent.
 
 use crate::code;
+use crate::executable;
 use crate::guest;
 use crate::heap;
 use crate::memory;
 use crate::region;
 use crate::run;
+use crate::seccomp;
 use crate::signal::{self, Actions, Alternate};
 use crate::sys::{self, errno, nr};
 use crate::syscall;
@@ -20,55 +22,135 @@ const CLONE_VM: u64 = 0x100;
 const CLONE_SIGHAND: u64 = 0x800;
 const CLONE_PIDFD: u64 = 0x1000;
 const CLONE_VFORK: u64 = 0x4000;
+const CLONE_PARENT: u64 = 0x8000;
+const CLONE_THREAD: u64 = 0x1_0000;
 const CLONE_SETTLS: u64 = 0x8_0000;
-/// What clone(2) does not take.
-const CLONE3_ONLY: u64 = !0xffff_ffff;
+const CLONE_PARENT_SETTID: u64 = 0x10_0000;
+const CLONE_CHILD_CLEARTID: u64 = 0x20_0000;
+const CLONE_DETACHED: u64 = 0x40_0000;
+const CLONE_CHILD_SETTID: u64 = 0x100_0000;
+const CLONE_CLEAR_SIGHAND: u64 = 0x1_0000_0000;
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+/// Of clone3 only: in clone(2), the bit belongs to the exit signal.
+const CLONE_NEWTIME: u64 = 0x80;
+/// The exit signal in the flags of clone(2).
+const CSIGNAL: u64 = 0xff;
 
-/// The arguments of clone and clone3 that differ between guest and host.
-#[derive(Clone, Copy, Debug)]
+/// What a child is asked to be: the arguments of clone and clone3 in the guest's form.
+#[derive(Clone, Copy, Debug, Default)]
 struct Request {
-    /// Flags and exit signal.
+    /// Flags without the exit signal.
     flags: u64,
+    exit_signal: u64,
+    /// The highest address of the child's stack, or 0.
     stack: u64,
-    /// CLONE_PARENT_SETTID, or CLONE_PIDFD.
+    pidfd: u64,
     parent: u64,
-    /// CLONE_CHILD_SETTID, CLONE_CHILD_CLEARTID.
     child: u64,
     tls: u64,
+    /// Ids that the child is to have, and how many.
+    set_tid: (u64, u64),
+    cgroup: u64,
+}
+
+impl Request {
+    /// Whether clone(2) cannot do it.
+    fn needs_clone3(&self) -> bool {
+        const PIDFD_AND_PARENT: u64 = CLONE_PIDFD | CLONE_PARENT_SETTID;
+        self.flags & (CLONE_INTO_CGROUP | CLONE_NEWTIME) != 0
+            || self.flags & PIDFD_AND_PARENT == PIDFD_AND_PARENT
+            || self.set_tid != (0, 0)
+    }
+
+    /// The flags for the host: registers and actions of signals are ours to set.
+    fn host_flags(&self) -> u64 {
+        self.flags & !(CLONE_SETTLS | CLONE_CLEAR_SIGHAND)
+    }
+
+    /// Of the pointers, those that the flags ask for: C libraries and raw calls leave anything in the others.
+    fn parent(&self) -> u64 {
+        if self.flags & CLONE_PIDFD != 0 {
+            self.pidfd
+        } else if self.flags & CLONE_PARENT_SETTID != 0 {
+            self.parent
+        } else {
+            0
+        }
+    }
+
+    fn child(&self) -> u64 {
+        if self.flags & (CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID) != 0 { self.child } else { 0 }
+    }
+
+    /// A `struct clone_args` for the host, with the child's stack from `stack.0` on, of `stack.1` bytes.
+    fn arguments(&self, stack: (u64, u64)) -> [u64; 11] {
+        [
+            self.host_flags(),
+            self.pidfd,
+            self.child(),
+            self.parent,
+            self.exit_signal,
+            stack.0,
+            stack.1,
+            0,
+            self.set_tid.0,
+            self.set_tid.1,
+            self.cgroup,
+        ]
+    }
 }
 
 /// clone(2), with arm64's order of arguments.
 pub fn clone(task: &mut Task, [flags, stack, parent, tls, child, _]: [u64; 6]) -> Result<i64, i64> {
-    make(task, Request { flags, stack, parent, child, tls })
+    if flags & (CLONE_PIDFD | CLONE_PARENT_SETTID) == CLONE_PIDFD | CLONE_PARENT_SETTID {
+        return Err(errno::EINVAL);
+    }
+    // The kernel takes 32 bits of the flags; the file descriptor's place is the parent's.
+    let (flags, exit_signal) = (flags & 0xffff_ffff & !CSIGNAL, flags & CSIGNAL);
+    let [parent, child] = [parent, child].map(region::harmless);
+    make(task, Request { flags, exit_signal, stack, pidfd: parent, parent, child, tls, ..Request::default() })
 }
 
-/// clone3(2), as far as clone can do it; ENOSYS otherwise, after which C libraries use clone.
+/// clone3(2).
 pub fn clone3(task: &mut Task, arguments: u64, size: u64) -> Result<i64, i64> {
+    const KNOWN: u64 = 88;
+    const LEGACY: u64 = 0xffff_ffff & !CSIGNAL | CLONE_NEWTIME;
     if size < 64 {
         return Err(errno::EINVAL);
     }
-    let [flags, pidfd, child, parent, exit_signal, stack, stack_size, tls] =
-        guest::read_words::<8>(arguments)?;
-    for offset in (64..size.min(4096)).step_by(8) {
+    if size > 4096 {
+        return Err(errno::E2BIG);
+    }
+    let mut words = [0u64; 11];
+    for (word, offset) in words.iter_mut().zip((0..size / 8 * 8).step_by(8)) {
+        *word = guest::read64(arguments.wrapping_add(offset))?;
+    }
+    for offset in (KNOWN..size / 8 * 8).step_by(8) {
         if guest::read64(arguments.wrapping_add(offset))? != 0 {
-            return Err(errno::ENOSYS);
+            return Err(errno::E2BIG);
         }
     }
-    const CLONE_PARENT_SETTID: u64 = 0x10_0000;
-    let both = flags & CLONE_PIDFD != 0 && flags & CLONE_PARENT_SETTID != 0;
-    if flags & CLONE3_ONLY != 0 || both {
-        return Err(errno::ENOSYS);
-    }
-    if flags & 0xff != 0 || exit_signal > 64 || (stack == 0) != (stack_size == 0) {
+    let [flags, pidfd, child, parent, exit_signal, stack, stack_size, tls, tids, tid_count, cgroup] = words;
+    // In the kernel's order (kernel/fork.c, copy_clone_args_from_user and clone3_args_valid).
+    let clears_and_shares = flags & CLONE_CLEAR_SIGHAND != 0 && flags & CLONE_SIGHAND != 0;
+    if tid_count > 32
+        || (tids == 0) != (tid_count == 0)
+        || exit_signal > 64
+        || flags & CLONE_INTO_CGROUP != 0 && cgroup > i32::MAX as u64
+        || flags & !(LEGACY | CLONE_CLEAR_SIGHAND | CLONE_INTO_CGROUP) != 0
+        || flags & CLONE_DETACHED != 0
+        || clears_and_shares
+        || flags & (CLONE_THREAD | CLONE_PARENT) != 0 && exit_signal != 0
+        || (stack == 0) != (stack_size == 0)
+    {
         return Err(errno::EINVAL);
     }
-    let parent = if flags & CLONE_PIDFD != 0 { pidfd } else { parent };
     // The kernel writes there: only to the guest's memory.
-    if parent >= region::start() || child >= region::start() {
-        return Err(errno::EFAULT);
-    }
+    let [pidfd, parent, child, tids] = [pidfd, parent, child, tids].map(region::harmless);
     let stack = stack.wrapping_add(stack_size);
-    make(task, Request { flags: flags | exit_signal, stack, parent, child, tls })
+    let cgroup = if flags & CLONE_INTO_CGROUP != 0 { cgroup } else { 0 };
+    let set_tid = (tids, tid_count);
+    make(task, Request { flags, exit_signal, stack, pidfd, parent, child, tls, set_tid, cgroup })
 }
 
 fn make(task: &mut Task, request: Request) -> Result<i64, i64> {
@@ -76,7 +158,7 @@ fn make(task: &mut Task, request: Request) -> Result<i64, i64> {
     if run::interrupted(task) {
         return Err(errno::NOT_STARTED);
     }
-    signal::tells_end((request.flags & 0xff) as u32);
+    signal::tells_end(request.exit_signal as u32);
     let result = if request.flags & CLONE_VM == 0 { fork(task, request) } else { spawn(task, request) };
     signal::use_mask(task.mask);
     match result {
@@ -87,16 +169,35 @@ fn make(task: &mut Task, request: Request) -> Result<i64, i64> {
 
 /// A child with a copy of memory continues on a copy of this very stack.
 fn fork(task: &mut Task, request: Request) -> i64 {
-    let held = (task.actions.hold(), memory::hold(), region::hold_blocks(), code::hold(), heap::hold());
-    let flags = request.flags & !CLONE_SETTLS;
+    let held = (
+        task.actions.hold(),
+        memory::hold(),
+        executable::hold(),
+        seccomp::hold(),
+        region::hold_blocks(),
+        code::hold(),
+        heap::hold(),
+    );
     // SAFETY: no other thread is inside what the locks guard, so the copy is usable.
-    let id = unsafe { syscall!(nr::CLONE, flags, 0, request.parent, request.child, 0) };
+    let id = unsafe {
+        if request.needs_clone3() {
+            let arguments = request.arguments((0, 0));
+            syscall!(nr::CLONE3, arguments.as_ptr(), size_of_val(&arguments))
+        } else {
+            let flags = request.host_flags() | request.exit_signal;
+            syscall!(nr::CLONE, flags, 0, request.parent(), request.child(), 0)
+        }
+    };
     drop(held);
     if id == 0 {
         region::free_other_blocks(task.shared);
+        task.shared.note_ids();
         // SAFETY: the thread's engine, which nobody else uses.
         unsafe { &*task.engine }.is_alone();
         enter_child(task, &request);
+        if request.flags & CLONE_CLEAR_SIGHAND != 0 {
+            task.actions.reset_handlers();
+        }
     }
     id
 }
@@ -124,6 +225,8 @@ fn spawn(task: &mut Task, request: Request) -> i64 {
         if shares_actions { task.actions } else { Box::leak(Box::new(task.actions.copy())) };
     let mut child = Box::new(Task::new(shared, task.state.clone(), actions));
     child.mask = task.mask;
+    child.tagged = task.tagged;
+    child.clears_handlers = request.flags & CLONE_CLEAR_SIGHAND != 0;
     child.alternate = if vfork { task.alternate } else { Alternate::default() };
     if vfork {
         child.engine = task.engine;
@@ -132,10 +235,20 @@ fn spawn(task: &mut Task, request: Request) -> i64 {
     }
     enter_child(&mut child, &request);
     let child = Box::into_raw(child);
-    let flags = request.flags & !CLONE_SETTLS;
+    let (stack, argument) = (shared.stack_end(), child as u64);
+    let held = seccomp::hold();
+    shared.filters.store(task.shared.filters.load(Ordering::Relaxed), Ordering::Relaxed);
+    shared.process.store(task.shared.process.load(Ordering::Relaxed), Ordering::Relaxed);
+    drop(held);
     // SAFETY: the block's stack is the child's alone; `child` is its to free, or ours after a vfork.
     let id = unsafe {
-        sys::thread_start(flags, shared.stack_end(), request.parent, request.child, child_main, child as u64)
+        if request.needs_clone3() {
+            let arguments = request.arguments(shared.stack());
+            sys::thread_start3(arguments, child_main, argument)
+        } else {
+            let flags = request.host_flags() | request.exit_signal;
+            sys::thread_start(flags, stack, request.parent(), request.child(), child_main, argument)
+        }
     };
     if id < 0 || vfork {
         // SAFETY: there is no child, or it has left this memory by execve or exit.
@@ -155,6 +268,10 @@ unsafe extern "C" fn child_main(task: u64) -> ! {
     // SAFETY: the box that `spawn` made for this child.
     let task = unsafe { &mut *(task as *mut Task) };
     task.shared.use_signal_stack();
+    task.shared.note_ids();
+    if task.clears_handlers {
+        task.actions.reset_handlers();
+    }
     signal::use_mask(task.mask);
     run::run(task)
 }

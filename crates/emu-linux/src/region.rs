@@ -1,18 +1,26 @@
 //! The emulator's own part of the address space, above everything of the guest.
 //!
 //! ```text
-//! 0 ........ guest ........ | gap | heap | blocks of threads | start of the heap, translated code | our executable, the host's stack, vDSO | end
-//!                           ^ start(), end of the window of guest memory
+//! 0 ........ guest ........ | free | gap | heap | blocks of threads | start of the heap, translated code |
+//! our executable, the host's stack, vDSO | end
+//!                           ^ limit()
+//!                                  ^ start(), end of the window of guest memory
 //! ```
+//!
+//! The guest sees 39 bits of addresses, as with Linux on many arm64 boards: programs that divide their
+//! address space by a table (ThreadSanitizer and its kin) know 39, 42 and 48 bits, and the host has 47. What
+//! lies above is kept free until a program needs more ([`raise_limit`]).
 //!
 //! The heap starts in the first half of the huge page that translated code starts in the second half of: small programs need
 //! no more than that one, which costs less than a hundred small ones.
 //!
-//! All gaps above `start` are filled, so that the kernel finds places for the guest's mappings only below it.
+//! All gaps above the limit are filled, so that the kernel finds places for the guest's mappings only below
+//! it.
 
 use crate::lock::{Held, Lock};
 use crate::sys::{errno, nr};
 use crate::syscall;
+use crate::task::Shared;
 use core::ops::Range;
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -41,7 +49,14 @@ pub(crate) const MAP_FIXED_NOREPLACE: u64 = 0x10_0000;
 pub(crate) const MAP_NORESERVE: u64 = 0x4000;
 const PAGE: u64 = 4096;
 
+/// Address bits that the guest sees: one less than the number of the highest bit of `TASK_SIZE` (arm64,
+/// CONFIG_ARM64_VA_BITS_39).
+const BITS: u32 = 39;
+/// Random bits of the highest address, in pages (arm64, CONFIG_ARCH_MMAP_RND_BITS with 39 bits).
+pub(crate) const RANDOM_BITS: u32 = 18;
+
 static START: AtomicU64 = AtomicU64::new(0);
+static LIMIT: AtomicU64 = AtomicU64::new(0);
 static HEAP: Lock<Bump> = Lock::new(Bump { next: 0, accessible: 0, end: 0, ready: Ready::NONE, then: 0..0 });
 static CODE_READY: Lock<Ready> = Lock::new(Ready::NONE);
 static BLOCKS: AtomicU64 = AtomicU64::new(0);
@@ -116,9 +131,64 @@ pub fn start() -> u64 {
     START.load(Ordering::Relaxed)
 }
 
-/// Whether all of `[address, address + length)` may be the guest's.
+/// End of the addresses that the guest's mappings have; at most [`start`].
+pub fn limit() -> u64 {
+    LIMIT.load(Ordering::Relaxed)
+}
+
+/// Whether all of `[address, address + length)` may be the guest's now.
 pub fn is_guest(address: u64, length: u64) -> bool {
+    address.checked_add(length).is_some_and(|end| end <= limit())
+}
+
+/// Whether all of `[address, address + length)` could be the guest's, perhaps with a higher limit.
+pub fn could_be_guest(address: u64, length: u64) -> bool {
     address.checked_add(length).is_some_and(|end| end <= start())
+}
+
+/// A pointer for the kernel: where it leads to the region, one that never can be read or written, so that the
+/// kernel refuses it when it comes to it, after what it looks at before.
+pub(crate) fn harmless(address: u64) -> u64 {
+    if address >= start() && address >> 47 == 0 { start() } else { address }
+}
+
+/// Keeps what lies between the guest's highest address and the region, so that nothing is placed there. Where
+/// that is refused (`ulimit -v`), the guest sees all addresses.
+fn take_limit(start: u64, random: u64) {
+    let random = random & ((1 << RANDOM_BITS) - 1);
+    let limit = (1 << BITS) - (1 + random) * PAGE;
+    let flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE;
+    let got = if limit < start {
+        // SAFETY: a new mapping, which replaces nothing.
+        unsafe { syscall!(nr::MMAP, limit, start - limit, PROT_NONE, flags, u64::MAX, 0) }
+    } else {
+        errno::ENOMEM
+    };
+    LIMIT.store(if got == limit as i64 { limit } else { start }, Ordering::Relaxed);
+}
+
+/// Whether the guest's mappings end below [`BITS`] bits.
+pub(crate) fn is_small() -> bool {
+    limit() < 1 << BITS
+}
+
+/// Gives the guest all addresses below the region. False where it has them. One thread at a time.
+pub(crate) fn raise_limit() -> bool {
+    let (limit, start) = (limit(), start());
+    if limit < start {
+        release(limit, start - limit);
+        LIMIT.store(start, Ordering::Relaxed);
+    }
+    limit < start
+}
+
+/// Whether there is no room for `length` bytes anywhere.
+pub(crate) fn is_full(length: u64) -> bool {
+    let got = reserve(length);
+    if got > 0 {
+        release(got as u64, length);
+    }
+    got < 0
 }
 
 unsafe extern "C" {
@@ -235,6 +305,7 @@ pub(crate) fn init() -> bool {
     CODE.store(first.end, Ordering::Relaxed);
     CODE_SIZE.store(if executable { size - HEAP_FIRST } else { 0 }, Ordering::Relaxed);
     START.store(start, Ordering::Relaxed);
+    take_limit(start, random);
     true
 }
 
@@ -329,6 +400,22 @@ pub(crate) fn take_block(usable: &[(u64, u64)]) -> Result<u64, i64> {
     used(at).store(1, Ordering::Release);
     *known += 1;
     Ok(at)
+}
+
+/// The blocks of the other threads of a thread's process.
+pub(crate) fn other_threads(mine: &Shared) -> impl Iterator<Item = &'static Shared> {
+    let known = *BLOCKS_KNOWN.lock();
+    let first = BLOCKS.load(Ordering::Relaxed);
+    let process = mine.process.load(Ordering::Relaxed);
+    let own = core::ptr::from_ref(mine) as u64;
+    (0..known).map(move |number| first + number * BLOCK).filter(move |&at| at != own).filter_map(move |at| {
+        // SAFETY: a block below `known` is mapped and begins with a Shared, all of whose fields that are read
+        // here are atomics.
+        let shared = unsafe { &*(at as *const Shared) };
+        let is_thread =
+            shared.used.load(Ordering::Acquire) != 0 && shared.process.load(Ordering::Relaxed) == process;
+        is_thread.then_some(shared)
+    })
 }
 
 /// In the child of a fork: the other threads do not exist there.

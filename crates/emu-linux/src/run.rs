@@ -1,10 +1,12 @@
 //! The loop of a thread: runs guest code, answers what it leaves for.
 
 use crate::calls;
+use crate::executable;
 use crate::guest;
 use crate::options;
 use crate::proc;
 use crate::program;
+use crate::region;
 use crate::signal::{self, fault_info, number};
 use crate::sys::{self, nr};
 use crate::syscall;
@@ -16,6 +18,7 @@ use crossdock_emu_guest::a64::{self, Exit, Host};
 use crossdock_emu_guest::memory::{Access, Fault};
 
 const SEGV_MAPERR: i32 = 1;
+const SEGV_ACCERR: i32 = 2;
 const BUS_ADRALN: i32 = 1;
 const ILL_ILLOPC: i32 = 1;
 const TRAP_BRKPT: i32 = 1;
@@ -37,7 +40,7 @@ fn counter() -> u64 {
 
 /// Runs the thread to its end.
 pub fn run(task: &mut Task) -> ! {
-    let host = Host { memory: guest::memory(), counter };
+    let host = Host { memory: guest::memory(), counter, executable: executable::find };
     // SAFETY: valid while the thread lives; a vfork child's parent does not run.
     let engine = unsafe { &mut *task.engine };
     let (trace, check) = (options::get().trace_blocks, options::get().check);
@@ -89,7 +92,15 @@ fn raise_fault(task: &mut Task, fault: Fault) {
     let (signal, code, address) = if fault.host_signal {
         // SAFETY: the handler wrote it before the access returned, on this thread.
         let info = unsafe { *task.shared.fault.get() };
-        (info[0] as u32, info[1] as i32, info[2])
+        // What lies beyond the guest's limit is mapped by us, and nothing to the guest.
+        let code = if info[0] as u32 == number::SEGV && info[2] >= region::limit() {
+            SEGV_MAPERR
+        } else {
+            info[1] as i32
+        };
+        (info[0] as u32, code, info[2])
+    } else if fault.access == Access::Execute && proc::mapping(fault.address).is_some() {
+        (number::SEGV, SEGV_ACCERR, fault.address)
     } else {
         (number::SEGV, SEGV_MAPERR, fault.address)
     };

@@ -33,6 +33,7 @@ pub mod number {
     pub const TTOU: u32 = 22;
     pub const URG: u32 = 23;
     pub const WINCH: u32 = 28;
+    pub const SYS: u32 = 31;
 }
 use number::*;
 
@@ -101,6 +102,16 @@ impl Actions {
     /// A copy, for a process that shares memory but not actions.
     pub fn copy(&self) -> Self {
         Actions { table: Lock::new(self.table.lock().clone()) }
+    }
+
+    /// Gives up all handlers, and keeps what is ignored (CLONE_CLEAR_SIGHAND, clone(2)).
+    pub(crate) fn reset_handlers(&self) {
+        let mut table = self.table.lock();
+        for signal in 1..=64 {
+            if table.known & bit(signal) != 0 && table.actions[signal as usize].handler > IGNORE {
+                table.set(signal, Action::default());
+            }
+        }
     }
 
     /// Keeps them consistent, for a fork.
@@ -562,7 +573,7 @@ pub fn fault_info(signal: u32, code: i32, address: u64) -> SigInfo {
 /// rt_sigaction(2).
 pub fn rt_sigaction(task: &Task, signal: u64, new: u64, old: u64, size: u64) -> Result<i64, i64> {
     let signal = signal as u32;
-    if size != 8 || !(1..=64).contains(&signal) || new != 0 && UNBLOCKABLE & bit(signal) != 0 {
+    if size != 8 {
         return Err(errno::EINVAL);
     }
     let action = match new {
@@ -572,6 +583,9 @@ pub fn rt_sigaction(task: &Task, signal: u64, new: u64, old: u64, size: u64) -> 
             Some(Action { handler, flags, restorer, mask: mask & !UNBLOCKABLE })
         }
     };
+    if !(1..=64).contains(&signal) || action.is_some() && UNBLOCKABLE & bit(signal) != 0 {
+        return Err(errno::EINVAL);
+    }
     let before = {
         let mut table = task.actions.hold();
         let before = table.get(signal);

@@ -3,11 +3,13 @@
 use crate::abi;
 use crate::elf::{Elf, Mapped};
 use crate::exec;
+use crate::executable;
 use crate::guest;
 use crate::memory;
 use crate::program::{self, Program};
 use crate::region::{self, MAP_ANONYMOUS, MAP_NORESERVE, MAP_PRIVATE};
 use crate::run;
+use crate::seccomp;
 use crate::signal::{self, Actions};
 use crate::sys::{self, errno, nr};
 use crate::syscall;
@@ -17,6 +19,7 @@ use crate::vdso;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::ops::Range;
+use core::sync::atomic::Ordering;
 use crossdock_emu_guest::a64::{State, features};
 
 /// What to start.
@@ -26,6 +29,8 @@ pub struct Invocation {
     pub descriptor: i32,
     /// The emulator's own file, where the emulator that executed us has left it open.
     pub own: Option<i32>,
+    /// A file with the filters of system calls that the program before this one had.
+    pub filters: Option<i32>,
     /// The path it was started by, for AT_EXECFN.
     pub path: Vec<u8>,
     /// Its arguments, with argv\[0\].
@@ -56,6 +61,10 @@ fn prepare(invocation: Invocation) -> Result<&'static mut Task, i64> {
     let shared = task::new_shared()?;
     let task = Box::leak(Box::new(Task::new(shared, State::default(), &ACTIONS)));
     signal::init(task);
+    shared.note_ids();
+    if let Some(descriptor) = invocation.filters {
+        shared.filters.store(seccomp::load(descriptor), Ordering::Relaxed);
+    }
     exec::open_own_executable(invocation.own, &invocation.auxiliary);
     let host = |kind: u64| invocation.auxiliary.iter().find(|pair| pair.0 == kind).map_or(0, |pair| pair.1);
     vdso::init(host(33));
@@ -69,8 +78,13 @@ fn prepare(invocation: Invocation) -> Result<&'static mut Task, i64> {
     let descriptor = invocation.descriptor;
     let elf = Elf::read(descriptor)?;
     let interpreter = elf.interpreter(descriptor)?;
-    // Two thirds of the address space, as the kernel has it; 28 bits of randomness.
-    let image = elf.map(descriptor, 0x5555_5500_0000 + random_pages(random[2], 28))?;
+    // Two thirds of the address space, as the kernel has it.
+    let wanted = if region::is_small() {
+        0x55_5555_5000 + random_pages(random[2], region::RANDOM_BITS)
+    } else {
+        0x5555_5500_0000 + random_pages(random[2], 28)
+    };
+    let image = elf.map(descriptor, wanted)?;
     let mut entry = image.entry;
     let mut base = 0;
     if let Some(path) = interpreter {
@@ -93,7 +107,7 @@ fn prepare(invocation: Invocation) -> Result<&'static mut Task, i64> {
         && invocation.path.iter().filter(|&&b| b == b'/').count() == 3;
     set_name(file.as_deref().filter(|_| by_descriptor).unwrap_or(&invocation.path));
 
-    let stack = map_stack(invocation.stack)?;
+    let stack = map_stack(invocation.stack, elf.has_executable_stack())?;
     let Filled { sp, auxiliary, arguments, environment } =
         fill_stack(&stack, &invocation, &elf, &image, base, &random)?;
     let described = describe(&image, sp, arguments, environment, &auxiliary);
@@ -135,12 +149,13 @@ fn map_trampoline() -> Result<(), i64> {
     }
     // SAFETY: the page just made.
     unsafe { syscall!(nr::MPROTECT, page, 4096, 5) };
+    executable::set(page as u64..page as u64 + 4096, true);
     program::set_trampoline(page as u64);
     Ok(())
 }
 
 /// The stack, as large as it may grow (RLIMIT_STACK; 1 GiB where there is no limit), above a gap that faults.
-fn map_stack(wanted: Option<u64>) -> Result<Range<u64>, i64> {
+fn map_stack(wanted: Option<u64>, is_executable: bool) -> Result<Range<u64>, i64> {
     const GAP: u64 = 1 << 20;
     let mut limit = [0u64; 2];
     // SAFETY: the kernel fills the array.
@@ -154,8 +169,12 @@ fn map_stack(wanted: Option<u64>) -> Result<Range<u64>, i64> {
     }
     let start = low as u64 + GAP;
     // SAFETY: the mapping just made.
-    let result = unsafe { syscall!(nr::MPROTECT, start, length, 3) };
-    if result < 0 { Err(result) } else { Ok(start..start + length) }
+    let result = unsafe { syscall!(nr::MPROTECT, start, length, if is_executable { 7 } else { 3 }) };
+    if result < 0 {
+        return Err(result);
+    }
+    executable::set(start..start + length, is_executable);
+    Ok(start..start + length)
 }
 
 /// What [`fill_stack`] has laid out.

@@ -21,6 +21,7 @@ pub mod nr {
     pub const RT_SIGPENDING: u64 = 127;
     pub const RT_SIGTIMEDWAIT: u64 = 128;
     pub const RT_SIGSUSPEND: u64 = 130;
+    pub const IOCTL: u64 = 16;
     pub const PREAD64: u64 = 17;
     pub const SCHED_YIELD: u64 = 24;
     pub const MREMAP: u64 = 25;
@@ -59,9 +60,12 @@ pub mod nr {
     pub const FANOTIFY_INIT: u64 = 300;
     pub const PRLIMIT64: u64 = 302;
     pub const OPEN_BY_HANDLE_AT: u64 = 304;
+    pub const MLOCKALL: u64 = 151;
     pub const MEMFD_CREATE: u64 = 319;
+    pub const MLOCK2: u64 = 325;
     pub const EXECVEAT: u64 = 322;
     pub const IO_PGETEVENTS: u64 = 333;
+    pub const CLONE3: u64 = 435;
     pub const CLOSE_RANGE: u64 = 436;
     pub const OPENAT2: u64 = 437;
     pub const FACCESSAT2: u64 = 439;
@@ -73,6 +77,7 @@ pub mod nr {
 pub mod errno {
     pub const EPERM: i64 = -1;
     pub const ENOENT: i64 = -2;
+    pub const ESRCH: i64 = -3;
     pub const EINTR: i64 = -4;
     pub const E2BIG: i64 = -7;
     pub const ENOEXEC: i64 = -8;
@@ -85,7 +90,9 @@ pub mod errno {
     pub const ELOOP: i64 = -40;
     pub const ENAMETOOLONG: i64 = -36;
     pub const ENOSYS: i64 = -38;
+    pub const ENOTTY: i64 = -25;
     pub const ELIBBAD: i64 = -80;
+    pub const EOPNOTSUPP: i64 = -95;
     /// The kernel would restart the call if the signal's action has SA_RESTART. Never reaches the guest.
     pub const RESTART: i64 = -512;
     /// A signal came before the call was made: deliver it and make the call afterwards. Never reaches the guest.
@@ -140,7 +147,7 @@ macro_rules! syscall {
 #[rustfmt::skip]
 global_asm!(
     ".pushsection .text.crossdock_emu_syscall,\"ax\",@progbits",
-    ".irp name,interruptible,call_begin,call_syscall,call_end,call_before,call_again,restorer,thread_start,thread_exit",
+    ".irp name,interruptible,call_begin,call_syscall,call_end,call_before,call_again,restorer,thread_start,thread_start3,thread_exit",
     ".globl crossdock_emu_\\name",
     ".hidden crossdock_emu_\\name",
     ".endr",
@@ -197,6 +204,21 @@ global_asm!(
     "call rax",
     "ud2",
 
+    // crossdock_emu_thread_start3(clone_args, size) -> tid or error: clone3, whose child finds `main` and its
+    // argument on top of its stack.
+    ".p2align 4",
+    "crossdock_emu_thread_start3:",
+    "mov eax, 435",
+    "syscall",
+    "test rax, rax",
+    "jz 1f",
+    "ret",
+    "1: xor ebp, ebp",
+    "pop rax",
+    "pop rdi",
+    "call rax",
+    "ud2",
+
     // crossdock_emu_thread_exit(flag, status): ends the thread after it has given back its own stack.
     ".p2align 4",
     "crossdock_emu_thread_exit:",
@@ -224,6 +246,7 @@ unsafe extern "C" {
         main: unsafe extern "C" fn(u64) -> !,
         argument: u64,
     ) -> i64;
+    fn crossdock_emu_thread_start3(arguments: *const u64, size: usize) -> i64;
     fn crossdock_emu_thread_exit(flag: *const AtomicU32, status: u64) -> !;
 }
 
@@ -271,6 +294,27 @@ pub(crate) unsafe fn thread_start(
 ) -> i64 {
     // SAFETY: the caller's promise.
     unsafe { crossdock_emu_thread_start(flags, stack, ptid, ctid, main, argument) }
+}
+
+/// [`thread_start`] by clone3(2), with the words of a `struct clone_args`.
+///
+/// # Safety
+///
+/// As [`thread_start`], for the stack in the arguments.
+pub(crate) unsafe fn thread_start3(
+    mut arguments: [u64; 11],
+    main: unsafe extern "C" fn(u64) -> !,
+    argument: u64,
+) -> i64 {
+    const STACK_SIZE: usize = 6;
+    arguments[STACK_SIZE] -= 16;
+    let top = (arguments[STACK_SIZE - 1] + arguments[STACK_SIZE]) as *mut u64;
+    // SAFETY: the caller's promise: the stack is unused memory.
+    unsafe {
+        top.write(main as *const () as u64);
+        top.add(1).write(argument);
+        crossdock_emu_thread_start3(arguments.as_ptr(), size_of_val(&arguments))
+    }
 }
 
 /// Ends the calling thread; sets `flag` to 0 when its stack is no longer used.

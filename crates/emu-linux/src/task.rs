@@ -39,6 +39,12 @@ pub struct Shared {
     pub interrupt: AtomicU32,
     /// Signals that wait: bit n - 1 for signal n.
     pub queued: AtomicU64,
+    /// Where the thread's filters of system calls are, for [`crate::seccomp`]; 0 for none.
+    pub filters: AtomicU64,
+    /// The host's ids of the thread and of its process.
+    pub thread: AtomicU32,
+    /// See `thread`.
+    pub process: AtomicU32,
     /// Their siginfo.
     pub info: UnsafeCell<[SigInfo; 65]>,
     /// siginfo of the last memory access of the guest that the host refused.
@@ -67,6 +73,10 @@ pub struct Task {
     pub syndrome: u64,
     /// See `syndrome`.
     pub fault_address: u64,
+    /// Pointers with a tag may be given to system calls (PR_SET_TAGGED_ADDR_CTRL).
+    pub tagged: bool,
+    /// A new thread gives up its handlers of signals first (CLONE_CLEAR_SIGHAND).
+    pub clears_handlers: bool,
     /// Frees the engine at the end.
     pub owns_engine: bool,
 }
@@ -78,6 +88,9 @@ pub fn new_shared() -> Result<&'static Shared, i64> {
     let shared = unsafe { &*(block as *const Shared) };
     shared.interrupt.store(0, Ordering::Relaxed);
     shared.queued.store(0, Ordering::Relaxed);
+    shared.filters.store(0, Ordering::Relaxed);
+    shared.thread.store(0, Ordering::Relaxed);
+    shared.process.store(0, Ordering::Relaxed);
     Ok(shared)
 }
 
@@ -92,6 +105,12 @@ impl Shared {
         unsafe { &*((address & !(BLOCK - 1)) as *const Shared) }
     }
 
+    /// Notes the ids of the calling thread, whose block this is.
+    pub(crate) fn note_ids(&self) {
+        self.thread.store(thread_id(), Ordering::Relaxed);
+        self.process.store(process_id(), Ordering::Relaxed);
+    }
+
     /// Whether signals wait for delivery.
     pub(crate) fn interrupted(&self) -> bool {
         self.interrupt.load(Ordering::SeqCst) & !POKE != 0
@@ -99,6 +118,11 @@ impl Shared {
 
     fn block(&self) -> u64 {
         self as *const Shared as u64
+    }
+
+    /// The host stack: where it starts, and its bytes.
+    pub(crate) fn stack(&self) -> (u64, u64) {
+        (self.block() + STACK.0, STACK.1)
     }
 
     /// End of the host stack.
@@ -128,6 +152,8 @@ impl Task {
             alternate: Alternate::default(),
             syndrome: 0,
             fault_address: 0,
+            tagged: false,
+            clears_handlers: false,
             owns_engine: false,
         }
     }

@@ -135,15 +135,19 @@ fn invocation(
         let Some(passed) = exec::passed(&arguments[2..]) else {
             return Err(Ending::Refuse("crossdock-emu: --guest-exec is for the emulator itself\n".into()));
         };
-        options::set(passed.options);
+        // The guest's own shell may have set some of them: `QEMU_STRACE=1 ls`.
+        let mut wanted = Wanted::from_environment(environment)?;
+        wanted.options = core::mem::take(&mut wanted.options).or(passed.options);
+        options::set(wanted.options.clone());
         let invocation = Invocation {
             descriptor: passed.descriptor,
             own: Some(passed.own),
+            filters: passed.filters,
             path: passed.path,
             arguments: passed.arguments,
             ..Invocation::default()
         };
-        return Ok((Wanted::default(), invocation));
+        return Ok((wanted, invocation));
     }
     if arguments.get(1).is_some_and(|mark| mark == b"--panic") {
         // For the test of what becomes of one.

@@ -7,6 +7,7 @@ use crossdock_platform::Platform;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::config::null_is_default;
 use crate::digest::Digest;
 use crate::media_type;
 
@@ -28,10 +29,10 @@ pub struct Descriptor {
     /// Length of the content in bytes.
     pub size: u64,
     /// Other places to fetch the content from.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "null_is_default")]
     pub urls: Vec<String>,
     /// Annotations of the pointer, not of the content.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "null_is_default")]
     pub annotations: Annotations,
     /// Platform of the image, in an index.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -92,13 +93,13 @@ pub struct Manifest {
     /// The image configuration.
     pub config: Descriptor,
     /// The layers, the lowest first.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     pub layers: Vec<Descriptor>,
     /// The manifest that this one belongs to (referrers).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<Descriptor>,
     /// Annotations of the image.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "null_is_default")]
     pub annotations: Annotations,
 }
 
@@ -115,12 +116,13 @@ pub struct Index {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub artifact_type: Option<String>,
     /// The entries in order.
+    #[serde(deserialize_with = "null_is_default")]
     pub manifests: Vec<Descriptor>,
     /// The manifest that this one belongs to (referrers).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<Descriptor>,
     /// Annotations of the index.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "null_is_default")]
     pub annotations: Annotations,
 }
 
@@ -164,6 +166,19 @@ impl Index {
         self.manifests.iter().filter(|d| !d.is_attestation())
     }
 
+    /// The entry for this machine where nobody asked for a platform: the best that it runs, see
+    /// [`Platform::best_to_run`], else the only image of the index.
+    pub fn select_for_machine(&self) -> Option<&Descriptor> {
+        let images: Vec<&Descriptor> = self.images().collect();
+        let known: Vec<&Descriptor> = images.iter().filter(|d| d.platform.is_some()).copied().collect();
+        let best = Platform::machine().best_to_run(known.iter().filter_map(|d| d.platform.as_ref()));
+        match (best, &images[..]) {
+            (Some(best), _) => Some(known[best]),
+            (None, [only]) => Some(only),
+            (None, _) => None,
+        }
+    }
+
     /// The entry that serves `platform` best, see [`Platform::rank`]. An entry without a platform serves only when
     /// it is the sole image of the index.
     pub fn select(&self, platform: &Platform) -> Option<&Descriptor> {
@@ -204,7 +219,7 @@ pub enum ParseDocumentError {
     )]
     Schema1,
     /// Neither `config` nor `manifests`, or both.
-    #[error("neither an image manifest nor an index (media type {0:?})")]
+    #[error("neither an image manifest nor an index ({})", .0.as_deref().unwrap_or("no media type"))]
     Neither(Option<String>),
     /// The media type of the transport or descriptor contradicts that in the document.
     #[error("announced as {announced} but the document says {found}")]
@@ -233,7 +248,10 @@ impl Document {
             return Err(ParseDocumentError::Schema1);
         }
         let found = value.get("mediaType").and_then(Value::as_str).map(str::to_string);
-        let is_index = match (value.get("config").is_some(), value.get("manifests").is_some()) {
+        // Programs in Go write an empty list as null; a null config is none.
+        let has_config = value.get("config").is_some_and(|config| !config.is_null());
+        let has_list = value.get("manifests").is_some_and(|list| !has_config || !list.is_null());
+        let is_index = match (has_config, has_list) {
             (true, false) => false,
             (false, true) => true,
             _ => return Err(ParseDocumentError::Neither(found)),
@@ -311,6 +329,26 @@ mod tests {
             panic!("an index was written");
         };
         assert_eq!(serde_json::to_string(&index).expect("serialises"), text);
+    }
+
+    #[test]
+    fn lists_may_be_null() {
+        let config = r#"{"mediaType":"x","digest":"DIGEST","size":2,"urls":null,"annotations":null}"#
+            .replace("DIGEST", Digest::of(b"{}").as_str());
+        for members in ["\"layers\":null,\"annotations\":null", "\"manifests\":null", "\"subject\":null"] {
+            let text = format!("{{\"schemaVersion\":2,\"config\":{config},{members}}}");
+            let Document::Manifest(manifest) = Document::parse(text.as_bytes(), None).expect(members) else {
+                panic!("{members}: taken for an index");
+            };
+            assert_eq!((manifest.layers.len(), manifest.subject.is_none()), (0, true));
+        }
+        let text = br#"{"schemaVersion":2,"config":null,"manifests":null,"annotations":null}"#;
+        let Document::Index(index) = Document::parse(text, None).expect("an index") else {
+            panic!("taken for a manifest");
+        };
+        assert!(index.manifests.is_empty());
+        let error = Document::parse(br#"{"schemaVersion":2,"config":null}"#, None).expect_err("neither");
+        assert_eq!(error.to_string(), "neither an image manifest nor an index (no media type)");
     }
 
     #[test]

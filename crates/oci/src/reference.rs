@@ -13,6 +13,9 @@ pub const DEFAULT_REGISTRY: &str = "docker.io";
 /// The tag of names without tag and digest.
 pub const DEFAULT_TAG: &str = "latest";
 
+/// Characters of a repository's name, without its registry.
+const REPOSITORY_LENGTH_MAX: usize = 255;
+
 /// A name of an image: registry, repository, and a tag or a digest or both.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -42,8 +45,8 @@ pub enum ParseReferenceError {
         /// The offending text.
         text: String,
     },
-    /// The repository is longer than 255 characters.
-    #[error("invalid image name \"{0}\": longer than 255 characters")]
+    /// The repository is longer than 255 characters; the host does not count.
+    #[error("invalid image name \"{0}\": the repository is longer than 255 characters")]
     TooLong(String),
 }
 
@@ -180,7 +183,7 @@ impl FromStr for Reference {
         } else {
             repository.to_string()
         };
-        if registry.len() + 1 + repository.len() > 255 {
+        if repository.len() > REPOSITORY_LENGTH_MAX {
             return Err(ParseReferenceError::TooLong(name.to_string()));
         }
         let tag = match (tag, &digest) {
@@ -274,6 +277,16 @@ fn is_tag(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_repository_has_255_characters_without_its_host() {
+        let longest = format!("{}abcde", "abcd/".repeat(50));
+        let read = |name: &str| name.parse::<Reference>();
+        assert_eq!(longest.len(), 255);
+        assert!(read(&format!("registry.example.com:5000/{longest}:tag")).is_ok());
+        let error = read(&format!("registry.example.com:5000/{longest}f")).expect_err("too long").to_string();
+        assert!(error.contains("longer than 255 characters"), "{error}");
+    }
 
     #[test]
     fn names_get_dockers_defaults() {

@@ -139,10 +139,7 @@ impl Checker<'_> {
             decoder(self.store.open_blob(&layer.digest)?, &self.store.unpack_limit).map_err(problem)?;
         let stated = Compression::of_media_type(&layer.media_type);
         if compression != stated {
-            return invalid(
-                &layer.digest,
-                format!("its bytes are {compression:?}, its type says {stated:?}"),
-            );
+            return invalid(&layer.digest, format!("its bytes are {compression}, its type says {stated}"));
         }
         let mut stream = BufReader::with_capacity(256 * 1024, Hashing::with(stream, diff_id.hasher()));
         let mut reader = Reader::new(&mut stream);

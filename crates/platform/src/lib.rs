@@ -52,14 +52,21 @@ pub enum ParseError {
     /// More than `os/architecture/variant`.
     #[error("\"{0}\" is not a platform: at most os/architecture/variant")]
     TooManyParts(String),
-    /// A single word that is neither an operating system nor an architecture.
+    /// A part that no platform has.
     #[error(
-        "unknown platform \"{0}\": neither an operating system nor an architecture (try linux/amd64, linux/arm64, linux/arm/v7, ...)"
+        "unknown platform \"{specifier}\": {reason} (try {hint}linux/amd64, linux/arm64, linux/arm/v7, ...)"
     )]
-    Unknown(String),
+    Unknown {
+        /// The whole specifier.
+        specifier: String,
+        /// Which part is of no kind that is known.
+        reason: String,
+        /// What was probably meant, with a comma and a space behind it; or nothing.
+        hint: String,
+    },
 }
 
-/// Operating systems by their `GOOS` names, for the one-word form of a specifier.
+/// Operating systems by their `GOOS` names, that a specifier can have.
 const KNOWN_OS: &[&str] = &[
     "aix",
     "android",
@@ -76,12 +83,13 @@ const KNOWN_OS: &[&str] = &[
     "openbsd",
     "plan9",
     "solaris",
+    "wasi",
     "wasip1",
     "windows",
     "zos",
 ];
 
-/// Architectures by their `GOARCH` names, for the one-word form of a specifier.
+/// Architectures by their `GOARCH` names, that a specifier can have.
 const KNOWN_ARCHITECTURES: &[&str] = &[
     "386",
     "amd64",
@@ -107,6 +115,7 @@ const KNOWN_ARCHITECTURES: &[&str] = &[
     "sparc",
     "sparc64",
     "wasm",
+    "wasm32",
 ];
 
 impl Platform {
@@ -125,6 +134,15 @@ impl Platform {
     /// The platform of this machine: `linux` with the architecture this program was compiled for.
     pub fn host() -> Platform {
         Platform::new("linux", std::env::consts::ARCH, None)
+    }
+
+    /// The platform of this machine with the level of its CPU: `linux/amd64/v3`. It chooses among the images of an
+    /// index where nobody asked for a platform; what is built is for [`Platform::host`].
+    pub fn machine() -> Platform {
+        match cpu_level() {
+            1 => Platform::host(),
+            level => Platform { variant: Some(format!("v{level}")), ..Platform::host() },
+        }
     }
 
     /// This platform in containerd's normal form: `aarch64` becomes `arm64`, `armhf` becomes `arm/v7`, `arm` without a
@@ -150,8 +168,9 @@ impl Platform {
 
     /// The platforms whose programs this platform's CPU runs, the best first; the first is this platform itself.
     ///
-    /// containerd's `platforms.Only`: `amd64/vN` takes lower levels down to plain `amd64`, then `386`; `arm/v7` takes
-    /// `v7`, `v6`, `v5`; `arm64` takes `arm64`, then `arm/v8` down to `arm/v5`.
+    /// `amd64/vN` takes lower levels down to plain `amd64`; `arm/v7` takes `v7`, `v6`, `v5`; `arm64/vN` takes `arm64`. A
+    /// 32-bit image never stands in for a 64-bit one that was asked for, as it does with containerd's
+    /// `platforms.Only`; for a machine see [`Platform::runs`].
     pub fn only(&self) -> Vec<Platform> {
         let own = self.normalised();
         let with = |architecture: &str, variant: Option<String>| Platform {
@@ -174,18 +193,37 @@ impl Platform {
                 if top > 1 {
                     all.push(with("amd64", None));
                 }
-                all.push(with("386", None));
             }
             "arm" => all.extend((5..level(7).min(16)).rev().map(|n| with("arm", Some(format!("v{n}"))))),
+            "arm64" if own.variant.is_some() => all.push(with("arm64", None)),
+            _ => {}
+        }
+        all
+    }
+
+    /// What a machine of this platform runs, the best first: [`Platform::only`], then the programs of the 32-bit
+    /// mode that its CPUs can have. For a machine, where nobody asked for a platform.
+    pub fn runs(&self) -> Vec<Platform> {
+        let mut all = self.only();
+        match all[0].architecture.as_str() {
+            "amd64" => all.push(Platform { architecture: "386".into(), variant: None, ..all[0].clone() }),
             "arm64" => {
-                if own.variant.is_some() {
-                    all.push(with("arm64", None));
-                }
-                all.extend((5..=8).rev().map(|n| with("arm", Some(format!("v{n}")))));
+                let arm =
+                    Platform { architecture: "arm".into(), variant: Some("v8".into()), ..all[0].clone() };
+                all.extend(arm.only());
             }
             _ => {}
         }
         all
+    }
+
+    /// Position of the best of `offered` for a machine of this platform, see [`Platform::runs`]; of equals the
+    /// first wins.
+    pub fn best_to_run<'a>(&self, offered: impl IntoIterator<Item = &'a Platform>) -> Option<usize> {
+        let runs = self.runs();
+        let rank = |offered: &Platform| runs.iter().position(|platform| platform.matches(offered));
+        let ranked = offered.into_iter().enumerate().filter_map(|(i, p)| Some((rank(p)?, i)));
+        ranked.min().map(|(_, i)| i)
     }
 
     /// How well `offered` serves this platform: 0 is exact, larger is worse, `None` is not at all.
@@ -212,12 +250,95 @@ impl Platform {
 
     /// Whether this machine's kernel and CPU run the platform's programs without an emulator.
     ///
-    /// Only what [`Platform::only`] of the host contains; higher `amd64` levels are taken as native, since a CPU's
+    /// Only what [`Platform::runs`] of the host contains; higher `amd64` levels are taken as native, since a CPU's
     /// level is not part of the host's platform.
     pub fn is_native(&self) -> bool {
         let host = Platform::host();
         let own = self.normalised();
-        host.rank(&own).is_some() || (own.os == host.os && own.architecture == host.architecture)
+        host.runs().iter().any(|platform| platform.matches(&own))
+            || (own.os == host.os && own.architecture == host.architecture)
+    }
+}
+
+/// The level of this machine's CPU, x86-64 psABI section 3.1.1: 1 to 4. 1 for other architectures.
+fn cpu_level() -> u32 {
+    #[cfg(target_arch = "x86_64")]
+    {
+        let v2 = is_x86_feature_detected!("cmpxchg16b")
+            && is_x86_feature_detected!("popcnt")
+            && is_x86_feature_detected!("sse3")
+            && is_x86_feature_detected!("sse4.1")
+            && is_x86_feature_detected!("sse4.2")
+            && is_x86_feature_detected!("ssse3");
+        // AVX is only reported where the kernel saves its registers.
+        let v3 = v2
+            && is_x86_feature_detected!("avx")
+            && is_x86_feature_detected!("avx2")
+            && is_x86_feature_detected!("bmi1")
+            && is_x86_feature_detected!("bmi2")
+            && is_x86_feature_detected!("f16c")
+            && is_x86_feature_detected!("fma")
+            && is_x86_feature_detected!("lzcnt")
+            && is_x86_feature_detected!("movbe");
+        let v4 = v3
+            && is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512cd")
+            && is_x86_feature_detected!("avx512dq")
+            && is_x86_feature_detected!("avx512vl");
+        1 + u32::from(v2) + u32::from(v3) + u32::from(v4)
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        1
+    }
+}
+
+/// Whether an architecture has a variant, in normal form. Only of the common ones all are known.
+fn is_variant(architecture: &str, variant: &str) -> bool {
+    let number = |text: &str| text.parse::<u32>().ok().filter(|n| n.to_string() == text);
+    let Some(level) = variant.strip_prefix('v') else {
+        return !matches!(architecture, "amd64" | "arm" | "arm64");
+    };
+    match architecture {
+        "amd64" => number(level).is_some_and(|n| (1..=4).contains(&n)),
+        "arm" => number(level).is_some_and(|n| (5..=8).contains(&n)),
+        "arm64" => {
+            let (major, minor) = level.split_once('.').unwrap_or((level, "0"));
+            number(major).is_some_and(|n| n == 8 || n == 9) && number(minor).is_some()
+        }
+        _ => true,
+    }
+}
+
+/// Refuses a platform, in normal form, that has a part of no kind that is known: it was probably mistyped.
+fn check(platform: Platform, specifier: &str) -> Result<Platform, ParseError> {
+    let unknown = |reason: String, hint: &str| {
+        let hint = if hint.is_empty() { String::new() } else { format!("{hint}, ") };
+        Err(ParseError::Unknown { specifier: specifier.to_string(), reason, hint })
+    };
+    let Platform { os, architecture, variant, .. } = &platform;
+    if !KNOWN_OS.contains(&os.as_str()) {
+        return unknown(format!("\"{os}\" is no operating system"), "");
+    }
+    if !KNOWN_ARCHITECTURES.contains(&architecture.as_str()) {
+        // Names of Docker Hub's organisations for architectures, and of other tools.
+        let hint = match architecture.as_str() {
+            "arm32v5" => "linux/arm/v5",
+            "arm32v6" => "linux/arm/v6",
+            "arm32v7" | "armv7" | "armv7l" | "arm32" => "linux/arm/v7",
+            "arm64v8" | "armv8" => "linux/arm64",
+            "i386" | "x86" => "linux/386",
+            "ppc64el" => "linux/ppc64le",
+            _ => "",
+        };
+        return unknown(format!("\"{architecture}\" is no architecture"), hint);
+    }
+    match variant {
+        Some(variant) if !is_variant(architecture, variant) => {
+            unknown(format!("{architecture} has no variant \"{variant}\""), "")
+        }
+        _ => Ok(platform),
     }
 }
 
@@ -244,7 +365,8 @@ impl FromStr for Platform {
     type Err = ParseError;
 
     /// Reads `os`, `architecture` or `os/architecture[/variant]` and normalises it. A single operating system takes
-    /// the host's architecture, a single architecture takes `linux`.
+    /// the host's architecture, a single architecture takes `linux`. Operating systems and architectures are those
+    /// of Go, variants those that exist: anything else is a typing error, which no registry needs to be asked about.
     fn from_str(specifier: &str) -> Result<Platform, ParseError> {
         let parts: Vec<&str> = specifier.split('/').collect();
         for part in &parts {
@@ -270,10 +392,14 @@ impl FromStr for Platform {
                 if KNOWN_ARCHITECTURES.contains(&own.architecture.as_str()) {
                     return Ok(own);
                 }
-                Err(ParseError::Unknown(specifier.to_string()))
+                if own.architecture.contains("arm") {
+                    return check(own, specifier);
+                }
+                let reason = "it is neither an operating system nor an architecture".to_string();
+                Err(ParseError::Unknown { specifier: specifier.to_string(), reason, hint: String::new() })
             }
-            [os, architecture] => Ok(Platform::new(os, architecture, None)),
-            [os, architecture, variant] => Ok(Platform::new(os, architecture, Some(variant))),
+            [os, architecture] => check(Platform::new(os, architecture, None), specifier),
+            [os, architecture, variant] => check(Platform::new(os, architecture, Some(variant)), specifier),
             _ => Err(ParseError::TooManyParts(specifier.to_string())),
         }
     }
@@ -343,6 +469,23 @@ mod tests {
         {
             assert!(input.parse::<Platform>().is_err(), "{input:?}");
         }
+        for (input, hint) in [
+            ("lniux/amd64", "no operating system"),
+            ("linux/foo", "\"foo\" is no architecture"),
+            ("linux/arm32v7", "try linux/arm/v7,"),
+            ("arm64v8", "try linux/arm64,"),
+            ("linux/arm64/v7", "no variant"),
+            ("linux/arm/v9", "no variant"),
+            ("linux/amd64/v5", "no variant"),
+            ("linux/amd64/3", "no variant"),
+        ] {
+            let message = input.parse::<Platform>().expect_err(input).to_string();
+            assert!(message.starts_with(&format!("unknown platform \"{input}\"")), "{message}");
+            assert!(message.contains(hint), "{message}");
+        }
+        for input in ["linux/riscv64/rva22u64", "linux/mips64le/softfloat", "wasi/wasm", "linux/arm64/v8.2"] {
+            assert!(input.parse::<Platform>().is_ok(), "{input}");
+        }
         let message = "linux/amd64,linux/arm64".parse::<Platform>().expect_err("two platforms").to_string();
         assert!(message.contains("give one platform here"), "{message}");
     }
@@ -350,14 +493,12 @@ mod tests {
     #[test]
     fn only_ranks_what_a_cpu_runs() {
         let names = |s: &str| p(s).only().iter().map(ToString::to_string).collect::<Vec<_>>();
-        assert_eq!(names("linux/amd64"), ["linux/amd64", "linux/386"]);
-        assert_eq!(names("linux/amd64/v3"), ["linux/amd64/v3", "linux/amd64/v2", "linux/amd64", "linux/386"]);
+        assert_eq!(names("linux/amd64"), ["linux/amd64"]);
+        assert_eq!(names("linux/amd64/v3"), ["linux/amd64/v3", "linux/amd64/v2", "linux/amd64"]);
         assert_eq!(names("linux/arm/v7"), ["linux/arm/v7", "linux/arm/v6", "linux/arm/v5"]);
         assert_eq!(names("linux/arm/v6"), ["linux/arm/v6", "linux/arm/v5"]);
-        assert_eq!(
-            names("linux/arm64"),
-            ["linux/arm64", "linux/arm/v8", "linux/arm/v7", "linux/arm/v6", "linux/arm/v5"]
-        );
+        assert_eq!(names("linux/arm64"), ["linux/arm64"]);
+        assert_eq!(names("linux/arm64/v9"), ["linux/arm64/v9", "linux/arm64"]);
         assert_eq!(names("linux/riscv64"), ["linux/riscv64"]);
     }
 
@@ -366,7 +507,13 @@ mod tests {
         let offered: Vec<Platform> = ["linux/arm/v6", "linux/arm/v7", "linux/amd64"].map(p).to_vec();
         assert_eq!(p("linux/arm/v7").best(&offered), Some(1));
         assert_eq!(p("linux/arm/v6").best(&offered), Some(0));
-        assert_eq!(p("linux/arm64").best(&offered), Some(1));
+        // Nobody who asks for 64 bits gets 32; a machine without a better image takes them.
+        assert_eq!(p("linux/arm64").best(&offered), None);
+        assert_eq!(p("linux/arm64").best_to_run(&offered), Some(1));
+        assert_eq!(p("linux/amd64/v3").best_to_run(&offered), Some(2));
+        assert_eq!(p("linux/amd64").best_to_run(&[p("linux/386"), p("linux/arm64")]), Some(0));
+        let levels = ["linux/amd64", "linux/amd64/v2", "linux/amd64/v4"].map(p);
+        assert_eq!(p("linux/amd64/v3").best_to_run(&levels), Some(1));
         assert_eq!(p("linux/riscv64").best(&offered), None);
         assert_eq!(p("linux/arm/v5").best(&offered), None);
     }

@@ -49,6 +49,9 @@ pub enum Error {
     /// 401 in spite of the credentials at hand, or without any.
     #[error("{}: not allowed without credentials that the registry accepts, or not there; run \"crossdock login {}\": {answer}", .0.target, .0.registry, answer = .0)]
     Unauthorized(Box<Answer>),
+    /// 401 or 403 to the credentials of a login.
+    #[error("{}: wrong user name or password; nothing was stored: {answer}", .0.registry, answer = .0)]
+    WrongCredentials(Box<Answer>),
     /// 403.
     #[error("{}: access denied; check the name and your rights to it, or run \"crossdock login {}\": {answer}", .0.target, .0.registry, answer = .0)]
     Denied(Box<Answer>),
@@ -131,6 +134,17 @@ pub enum Error {
         wanted: String,
         /// Platforms in the index, separated by commas.
         offered: String,
+    },
+    /// Something else than an image: a chart, a signature, a file.
+    #[error(
+        "{target} is not an image but an artifact of type {kind}, which has nothing to run or to build on; \
+         crossdock copy takes it to another registry, and a tool for its type reads it"
+    )]
+    Artifact {
+        /// The artifact.
+        target: String,
+        /// Its artifact type, else the media type of its configuration.
+        kind: String,
     },
     /// A single image of another platform than asked for.
     #[error("{target} is a single image for {found}, not for {wanted}")]

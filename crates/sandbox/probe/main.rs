@@ -22,7 +22,11 @@ fn main() {
         Some("drive") => drive(&args[2..]),
         Some("overlay") => overlay(&args[2..]),
         Some("doctor") => {
-            println!("{}", serde_json::to_string(&doctor::probe()).expect("checks are serialisable"));
+            println!(
+                "{}",
+                serde_json::to_string(&doctor::probe(&std::env::temp_dir()))
+                    .expect("checks are serialisable")
+            );
             0
         }
         Some("euid") => {

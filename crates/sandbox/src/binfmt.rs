@@ -315,6 +315,21 @@ impl Host {
         Ok(status)
     }
 
+    /// Whether the caller is in a user namespace, and what is mounted is not that namespace's own: changes would be for
+    /// the machine around it.
+    ///
+    /// Who has power over a file system's namespace may ask it to be configured again; nothing changes by that.
+    pub fn is_of_outside(&self) -> bool {
+        use rustix::mount::{FsPickFlags, fsconfig_reconfigure, fspick};
+        // One range that is everything, user_namespaces(7).
+        let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+        if map.split_whitespace().eq(["0", "0", "4294967295"]) {
+            return false;
+        }
+        let picked = fspick(rustix::fs::CWD, &self.directory, FsPickFlags::FSPICK_CLOEXEC);
+        picked.and_then(|fs| fsconfig_reconfigure(fs)).is_err()
+    }
+
     /// Registers an emulator for an architecture, instead of what we registered for it before.
     pub fn install(&self, architecture: &str, emulator: &Path, flags: Flags) -> Result<(), SandboxError> {
         let line = self.line(architecture, emulator, flags)?;

@@ -223,12 +223,18 @@ fn detached(name: &str, options: &[(&str, &str)], attributes: u64) -> Result<Own
         .failing(doing)
 }
 
-/// A detached tmpfs.
-pub fn tmpfs(size: Option<u64>, mode: u32) -> Result<OwnedFd, Failure> {
+/// A detached tmpfs, tmpfs(5).
+pub fn tmpfs(
+    size: Option<u64>,
+    mode: u32,
+    (uid, gid): (u32, u32),
+    executable: bool,
+) -> Result<OwnedFd, Failure> {
     let (mode, size) = (format!("{mode:o}"), size.map(|size| size.to_string()));
-    let mut options = vec![("mode", mode.as_str())];
+    let (uid, gid) = (uid.to_string(), gid.to_string());
+    let mut options = vec![("mode", mode.as_str()), ("uid", &uid), ("gid", &gid)];
     options.extend(size.as_deref().map(|size| ("size", size)));
-    detached("tmpfs", &options, NOSUID | NODEV)
+    detached("tmpfs", &options, NOSUID | NODEV | if executable { 0 } else { NOEXEC })
 }
 
 const NOSUID: u64 = libc::MOUNT_ATTR_NOSUID;
@@ -261,7 +267,7 @@ impl<'a> Tree<'a> {
         let doing = || "prepare the root".to_string();
         // First of all, since the scratch covers what the kernel takes for a permission.
         let new_proc = Some(proc()?);
-        let scratch = Dir::from(tmpfs(None, 0o755)?);
+        let scratch = Dir::from(tmpfs(None, 0o755, (0, 0), true)?);
         // A directory that is everywhere. (Over "/", it would take a second unmount to go, and each waits for all CPUs.)
         let place = host::proc().failing(doing)?;
         attach(scratch.as_fd(), place.as_fd()).failing(doing)?;
@@ -601,7 +607,7 @@ fn below(text: &str, id: u64) -> Vec<PathBuf> {
 }
 
 /// A path of mountinfo, in which blanks and the like are `\ooo`.
-fn unescape(text: &str) -> PathBuf {
+pub(crate) fn unescape(text: &str) -> PathBuf {
     let mut bytes = Vec::new();
     let mut rest = text.as_bytes();
     while let Some((&byte, after)) = rest.split_first() {

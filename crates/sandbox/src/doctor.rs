@@ -4,14 +4,16 @@
 
 use std::fs;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde::{Deserialize, Serialize};
 
 use crate::binfmt::{ARCHITECTURES, Host};
 use crate::emulator::{self, Choice, Emulator};
-use crate::{network, overlay_fd, sys, userns};
+use crate::error::{Failure, SandboxError};
+use crate::overlay::try_upper;
+use crate::{network, places, sys, userns};
 
 /// First argument by which the executable knows that it is to try namespaces out.
 pub(crate) const ARGUMENT: &str = "crossdock-sandbox-probe";
@@ -39,11 +41,19 @@ pub struct Check {
     pub what: String,
     /// The command that fixes it.
     pub fix: Option<String>,
+    /// What is known to go wrong with it, one sentence each.
+    pub notes: Vec<String>,
 }
 
 impl Check {
     fn new(name: &str, status: Health, what: impl Into<String>, fix: Option<&str>) -> Check {
-        Check { name: name.into(), status, what: what.into(), fix: fix.map(str::to_string) }
+        Check {
+            name: name.into(),
+            status,
+            what: what.into(),
+            fix: fix.map(str::to_string),
+            notes: Vec::new(),
+        }
     }
 }
 
@@ -51,9 +61,11 @@ impl Check {
 ///
 /// Namespaces are tried out by a child (this executable again, so `main` must call [`crate::init_main_if_requested`]);
 /// may be called before and after [`userns::enter`].
-pub fn probe() -> Vec<Check> {
+///
+/// `root` is the directory of the store, which need not exist.
+pub fn probe(root: &Path) -> Vec<Check> {
     let mut checks = vec![kernel(), identifiers()];
-    checks.extend(tried_out());
+    checks.extend(tried_out(root));
     checks.push(host_binfmt());
     checks.extend(emulators());
     checks.push(if sys::seccomp_available() {
@@ -74,6 +86,10 @@ pub fn scope_available() -> bool {
     sys::scope_available()
 }
 
+/// The oldest kernel that works: mount_setattr(2), which makes mounts read-only, is of Linux 5.12; overlayfs in a
+/// user namespace of 5.11. The README says the same.
+const OLDEST: (u32, u32) = (5, 12);
+
 fn kernel() -> Check {
     let release = rustix::system::uname().release().to_string_lossy().into_owned();
     let version = version(&release);
@@ -81,11 +97,14 @@ fn kernel() -> Check {
     let what = format!("Linux {release}");
     match version {
         v if v >= (6, 7) => Check::new("kernel", Health::Ok, what, None),
-        v if v >= (5, 12) => {
+        v if v >= OLDEST => {
             let what = format!("{what}: emulators need a registration on the host, since 6.7 none");
             Check::new("kernel", Health::Warn, what, upgrade)
         }
-        _ => Check::new("kernel", Health::Fail, format!("{what}: 5.12 is the oldest that works"), upgrade),
+        _ => {
+            let what = format!("{what}: {}.{} is the oldest that works", OLDEST.0, OLDEST.1);
+            Check::new("kernel", Health::Fail, what, upgrade)
+        }
     }
 }
 
@@ -117,8 +136,8 @@ fn identifiers() -> Check {
 }
 
 /// Runs this executable again, which enters namespaces and reports.
-fn tried_out() -> Vec<Check> {
-    let output = Command::new("/proc/self/exe").arg(ARGUMENT).output();
+fn tried_out(root: &Path) -> Vec<Check> {
+    let output = Command::new("/proc/self/exe").arg(ARGUMENT).arg(root).output();
     let failed = |what: String| vec![Check::new("user namespaces", Health::Fail, what, None)];
     match output {
         Ok(output) => serde_json::from_slice(&output.stdout)
@@ -129,7 +148,8 @@ fn tried_out() -> Vec<Check> {
 
 /// The child of [`tried_out`].
 pub(crate) fn main() -> ! {
-    let checks = try_out();
+    let root = std::env::args_os().nth(2).map(PathBuf::from).unwrap_or_default();
+    let checks = try_out(&root);
     // At once: leaving this way writes out no buffer.
     let written = serde_json::to_string(&checks).is_ok_and(|json| {
         let mut out = io::stdout();
@@ -138,7 +158,7 @@ pub(crate) fn main() -> ! {
     sys::exit_now(i32::from(!written))
 }
 
-fn try_out() -> Vec<Check> {
+fn try_out(root: &Path) -> Vec<Check> {
     let entered = match userns::enter(&userns::EnterOptions::default()) {
         Ok(entered) => entered,
         Err(error) => {
@@ -150,24 +170,54 @@ fn try_out() -> Vec<Check> {
     let ids = if entered.mapping.is_single() { "with one id" } else { "with a range of ids" };
     vec![
         Check::new("user namespaces", Health::Ok, format!("can be created, {ids}"), None),
-        overlay(),
+        overlay(root),
         private_binfmt(),
     ]
 }
 
-fn overlay() -> Check {
+/// Whether layers can be stacked, and changes be written where the store is or will be.
+fn overlay(root: &Path) -> Check {
     let name = "overlay";
-    let directory = std::env::temp_dir().join(format!("crossdock-doctor-{}", std::process::id()));
-    let made = ["lower", "second"].map(|part| directory.join(part));
-    let result = made
-        .iter()
-        .try_for_each(fs::create_dir_all)
-        .map_err(|error| format!("cannot create directories in {}: {error}", directory.display()))
-        .and_then(|()| overlay_fd(&made, None).map_err(|error| error.to_string()));
-    let _ = fs::remove_dir_all(&directory);
-    match result {
-        Ok(_) => Check::new(name, Health::Ok, "overlayfs can be mounted in a user namespace", None),
-        Err(what) => Check::new(name, Health::Fail, what, Some("sudo modprobe overlay")),
+    // The store's own directory may not be there yet.
+    let Some(directory) = root.ancestors().find(|directory| directory.is_dir()) else {
+        return Check::new(name, Health::Fail, format!("{} is no directory", root.display()), None);
+    };
+    let on = || {
+        let mount =
+            fs::read_to_string("/proc/self/mountinfo").ok().and_then(|text| places::of(&text, directory));
+        mount.map_or_else(|| "an unknown file system".to_string(), |mount| mount.kind)
+    };
+    match try_upper(directory) {
+        Ok(()) => {
+            let what = format!(
+                "overlayfs can be mounted in a user namespace, with the store in {} ({})",
+                root.display(),
+                on()
+            );
+            Check::new(name, Health::Ok, what, None)
+        }
+        Err(SandboxError::Failure(Failure::Upper { kind, place, .. })) => {
+            let what = format!(
+                "the store in {} is on {kind}, to which overlayfs cannot write: run, and RUN, COPY and ADD of builds, fail",
+                root.display()
+            );
+            let fix = format!(
+                "put the store on another file system with --root DIR or CROSSDOCK_ROOT=DIR, {place}"
+            );
+            Check::new(name, Health::Fail, what, Some(&fix))
+        }
+        Err(SandboxError::Step { doing, source }) => {
+            let what = format!("cannot {doing}: {source}");
+            Check::new(
+                name,
+                Health::Fail,
+                what,
+                Some("give a directory that can be written to with --root DIR"),
+            )
+        }
+        Err(error) => {
+            Check::new(name, Health::Fail, format!("{error} ({})", on()), Some("sudo modprobe overlay"))
+        }
     }
 }
 
@@ -215,7 +265,10 @@ fn emulators() -> Vec<Check> {
         .map(|architecture| {
             let name = format!("emulator for {architecture}");
             match emulator::find(architecture, &Choice::Auto) {
-                Ok(emulator) => found(&name, &emulator, emulator::translates()),
+                Ok(emulator) => Check {
+                    notes: faults(architecture, &emulator),
+                    ..found(&name, &emulator, emulator::translates())
+                },
                 Err(error) => {
                     let text = error.to_string();
                     let (what, fix) = text.rsplit_once("; ").unwrap_or((&text, ""));
@@ -224,6 +277,25 @@ fn emulators() -> Vec<Check> {
             }
         })
         .collect()
+}
+
+/// What programs meet in QEMU's user mode, seen with versions 7.2 (see the guide).
+fn faults(architecture: &str, emulator: &Emulator) -> Vec<String> {
+    if !emulator.is_qemu() {
+        return Vec::new();
+    }
+    let mut notes = vec![
+        "QEMU: posix_spawn says success where the program cannot be executed, so a build may miss an error",
+        "QEMU: no ptrace and no seccomp inside (gdb, strace, sandboxes)",
+    ];
+    if matches!(architecture, "arm" | "386") {
+        notes.insert(
+            0,
+            "QEMU: readdir of 32-bit programs fails with \"Value too large for defined data type\" on file systems \
+             with 64-bit directory offsets, as ext4 has them; a store on tmpfs (--root) has none",
+        );
+    }
+    notes.into_iter().map(str::to_string).collect()
 }
 
 fn found(name: &str, emulator: &Emulator, translates: bool) -> Check {
@@ -280,6 +352,12 @@ mod tests {
         assert_eq!(version("6.18.44-fc-v782"), (6, 18));
         assert_eq!(version("5.15.0-91-generic"), (5, 15));
         assert_eq!(version("rubbish"), (0, 0));
+    }
+
+    #[test]
+    fn the_readme_names_the_same_kernel() {
+        let readme = include_str!("../../../README.md");
+        assert!(readme.contains(&format!("You need Linux {}.{} or later", OLDEST.0, OLDEST.1)));
     }
 
     #[test]

@@ -85,12 +85,17 @@ impl Emulator {
         self.name() == BUILTIN
     }
 
+    /// Whether it is QEMU's user mode.
+    pub fn is_qemu(&self) -> bool {
+        self.name().starts_with("qemu-")
+    }
+
     /// Flags for its registration: F and C always, P for those that know `AT_FLAGS` (QEMU 6.0, ours). Another emulator would
     /// take the preserved `argv[0]` for the first argument.
     pub fn flags(&self) -> Flags {
         let name = self.name();
         // Debian's wrapper names say so themselves: aarch64-binfmt-P.
-        let knows = name.starts_with("qemu-") || self.is_builtin() || name.ends_with("-binfmt-P");
+        let knows = self.is_qemu() || self.is_builtin() || name.ends_with("-binfmt-P");
         Flags { preserve_argv0: knows, ..Flags::ALL }
     }
 

@@ -114,6 +114,18 @@ pub enum Failure {
     /// The user or group of the command is not in the image.
     #[error("{0}")]
     User(String),
+    /// Changes cannot go to a directory, since overlayfs does not take its file system.
+    #[error(
+        "cannot write changes to {upper}: it is on {kind}, which overlayfs cannot write to; put the store on another file system with --root DIR or CROSSDOCK_ROOT=DIR, {place}"
+    )]
+    Upper {
+        /// The directory.
+        upper: String,
+        /// Name of its file system.
+        kind: String,
+        /// Where it would work.
+        place: String,
+    },
     /// A network namespace could not be connected.
     #[error("cannot connect a private network: {reason}; {fix}")]
     Network {
@@ -139,6 +151,7 @@ impl Failure {
             Failure::CommandNotFound { command, reason }
             | Failure::CommandNotExecutable { command, reason } => vec![command, reason],
             Failure::Network { reason, fix } => vec![reason, fix],
+            Failure::Upper { upper, kind, place } => vec![upper, kind, place],
             Failure::User(text) | Failure::Specification(text) => vec![text],
         };
         for text in texts {

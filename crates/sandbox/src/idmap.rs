@@ -92,6 +92,30 @@ pub(crate) fn parse_subordinate(text: &str, name: Option<&str>, uid: u32) -> Vec
         .collect()
 }
 
+/// The first and last of 65536 ids that no line of `/etc/subuid` and `/etc/subgid`, both in `text`, gives to
+/// anybody; from 100000 on, as useradd(8) has it. `None` if there are none.
+pub(crate) fn free_range(text: &str) -> Option<(u32, u32)> {
+    const FIRST: u64 = 100_000;
+    const COUNT: u64 = 65_536;
+    let mut given: Vec<(u64, u64)> = text
+        .lines()
+        .filter_map(|line| {
+            let mut numbers =
+                line.trim().split(':').skip(1).map(|n| u64::from(n.parse::<u32>().unwrap_or(0)));
+            let (first, count) = (numbers.next()?, numbers.next()?);
+            (count > 0).then_some((first, first + count))
+        })
+        .collect();
+    given.sort_unstable();
+    let free = given.into_iter().fold(
+        FIRST,
+        |free, (first, end)| {
+            if first < free + COUNT { free.max(end) } else { free }
+        },
+    );
+    Some((u32::try_from(free).ok()?, u32::try_from(free + COUNT - 1).ok()?))
+}
+
 /// Own id as 0, then the ranges one after the other from 1 on.
 pub(crate) fn stack(own: u32, ranges: &[(u32, u32)]) -> Vec<IdRange> {
     let mut map = vec![IdRange { inside: 0, outside: own, count: 1 }];
@@ -149,6 +173,17 @@ mod tests {
                 .collect::<Vec<_>>(),
             [(0, 1000, 1), (1, 100000, 65536), (65537, 300000, 5)]
         );
+    }
+
+    #[test]
+    fn advice_names_a_range_that_nobody_has() {
+        assert_eq!(free_range(""), Some((100_000, 165_535)));
+        assert_eq!(free_range("ann:100000:65536"), Some((165_536, 231_071)));
+        // A gap that is large enough is used, one that is not is passed.
+        assert_eq!(free_range("ann:200000:65536\nbob:100000:10\nrubbish\n"), Some((100_010, 165_545)));
+        assert_eq!(free_range("ann:140000:10\nbob:100000:10\ncarl:140010:5"), Some((140_015, 205_550)));
+        assert_eq!(free_range("ann:1000:99500"), Some((100_500, 166_035)));
+        assert_eq!(free_range("ann:100000:4294867295"), None);
     }
 
     #[test]

@@ -20,14 +20,17 @@ mod monitor;
 mod mountpoints;
 mod network;
 mod overlay;
+mod places;
 mod relay;
 mod run;
 mod seccomp;
 mod spec;
+mod stack;
 mod sys;
 mod terminal;
 pub mod user;
 pub mod userns;
+mod watcher;
 mod wire;
 
 pub use emulator::Emulator;
@@ -35,10 +38,11 @@ pub use error::{Failure, SandboxError};
 pub use overlay::{LOWER_MAX, Upper, overlay_fd, overlay_fd_legacy};
 pub use run::{ExitStatus, Io, Killer, Running, Stream, run, spawn};
 pub use spec::{Content, Descriptor, Limit, Mount, MountKind, Network, Root, Security, Source, Spec, Uplink};
+pub use stack::Stack;
 pub use terminal::{Attach, run_attached};
 pub use wire::Window;
 
-/// Becomes the sandbox's monitor, or the child of [`doctor::probe`], if this process was started as one; then it does not
+/// Becomes the sandbox's monitor, its watcher, or the child of [`doctor::probe`], if this process was started as one; then it does not
 /// return.
 ///
 /// The sandbox starts the running executable again, so every program that uses it calls this first in `main`, before it
@@ -46,6 +50,7 @@ pub use wire::Window;
 pub fn init_main_if_requested() {
     match std::env::args_os().nth(1) {
         Some(argument) if argument == monitor::ARGUMENT => monitor::main(),
+        Some(argument) if argument == watcher::ARGUMENT => watcher::main(),
         Some(argument) if argument == doctor::ARGUMENT => doctor::main(),
         _ => {}
     }

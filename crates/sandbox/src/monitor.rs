@@ -119,7 +119,9 @@ fn run(
                 let upper = Upper { upper: upper.clone(), work: work.clone(), volatile: false };
                 Some(mount_overlay(lower, Some(&upper))?)
             }
-            MountKind::Tmpfs { size, mode } => Some(container::tmpfs(*size, *mode)?),
+            MountKind::Tmpfs { size, mode, owner, executable } => {
+                Some(container::tmpfs(*size, *mode, *owner, *executable)?)
+            }
             MountKind::File { .. } => None,
         });
     }

@@ -2,7 +2,7 @@
 //!
 //! See "Mount points leave no trace" in `docs/dev/sandbox.md`.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -170,29 +170,31 @@ pub fn plan(root: &Dir, wanted: &[Wanted]) -> Result<Plan, Failure> {
 pub fn make_skeleton(skeleton: &Dir, root: &Dir, absent: &[Absent]) -> Result<(), Failure> {
     let doing = || "make mount points beside the layers".to_string();
     let mut times: Vec<(PathBuf, Timestamps)> = vec![(PathBuf::new(), copy_metadata(root, "", skeleton)?)];
-    // Directories that were made, or are there for an earlier place.
-    let mut known: Vec<(PathBuf, Dir)> = vec![(PathBuf::new(), skeleton.dir("").failing(doing)?)];
+    // Directories that were made, or are there for an earlier place, by their paths.
+    let mut known: Vec<Dir> = vec![skeleton.dir("").failing(doing)?];
+    let mut numbers: HashMap<OsString, usize> = HashMap::new();
     for Absent { place, directory } in absent {
         let names: Vec<_> = place.path.iter().collect();
         let (mut path, mut parent) = (PathBuf::new(), 0);
         for (n, name) in names.iter().enumerate() {
             path.push(name);
-            if let Some(found) = known.iter().position(|(known, _)| *known == path) {
-                parent = found;
+            if let Some(found) = numbers.get(path.as_os_str()) {
+                parent = *found;
                 continue;
             }
             let is_directory = *directory || n + 1 < names.len();
-            match known[parent].1.make_place(name, is_directory) {
+            match known[parent].make_place(name, is_directory) {
                 Ok(()) | Err(Errno::EXIST) if !is_directory => continue,
                 Ok(()) => {}
                 Err(error) => return Err(error).failing(doing),
             }
-            let made = known[parent].1.dir(name).failing(doing)?;
+            let made = known[parent].dir(name).failing(doing)?;
             if n < names.len() - place.missing {
                 times.push((path.clone(), copy_metadata(root, &path, &made)?));
             }
             parent = known.len();
-            known.push((path.clone(), made));
+            known.push(made);
+            numbers.insert(path.clone().into_os_string(), parent);
         }
     }
     for (path, times) in times {

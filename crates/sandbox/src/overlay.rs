@@ -11,6 +11,7 @@
 
 use std::collections::HashSet;
 use std::ffi::OsString;
+use std::fs;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
@@ -23,7 +24,7 @@ use rustix::mount::{
 
 use crate::dir::clone_mount;
 use crate::error::{Doing, Failure, SandboxError};
-use crate::sys;
+use crate::{places, stack, sys, userns};
 
 /// Most lower layers that the kernel stacks (`OVL_MAX_STACK`).
 pub const LOWER_MAX: usize = 500;
@@ -56,6 +57,9 @@ pub fn overlay_fd_legacy(lower: &[PathBuf], upper: Option<&Upper>) -> Result<Own
 
 pub(crate) fn mount_overlay(lower: &[PathBuf], upper: Option<&Upper>) -> Result<OwnedFd, Failure> {
     let lower = &different(lower)[..];
+    if let Some(error) = userns::forbidden() {
+        return stack::single(lower, upper).unwrap_or_else(|| Err(Failure::Specification(error.to_string())));
+    }
     match (lower, upper) {
         ([], None) => Err(Failure::Specification("an overlay needs at least one directory".into())),
         ([], Some(upper)) => clone_tree(&upper.upper, false),
@@ -69,10 +73,41 @@ pub(crate) fn mount_overlay(lower: &[PathBuf], upper: Option<&Upper>) -> Result<
             lower.len()
         ))),
         _ => match modern(lower, upper) {
-            Err(Failure::Step { errno: libc::EINVAL | libc::ENOSYS, .. }) => legacy(lower, upper),
+            Err(Failure::Step { errno: libc::EINVAL | libc::ENOSYS, .. }) => {
+                legacy(lower, upper).map_err(|failure| explain_upper(failure, upper))
+            }
             other => other,
         },
     }
+}
+
+/// Says of an upper directory on a file system that overlayfs cannot write to where it would work. Inside of a
+/// container that is overlayfs itself.
+fn explain_upper(failure: Failure, upper: Option<&Upper>) -> Failure {
+    let (Failure::Step { errno: libc::EINVAL, .. }, Some(upper)) = (&failure, upper) else { return failure };
+    let Some(mount) = fs::read_to_string("/proc/self/mountinfo")
+        .ok()
+        .and_then(|text| places::of(&text, &upper.upper))
+        .filter(|mount| places::cannot_take_changes(&mount.kind))
+    else {
+        return failure;
+    };
+    let upper = upper.upper.display().to_string();
+    Failure::Upper { upper, kind: mount.kind, place: places::advice() }
+}
+
+/// Tries an overlay with its changes in a directory, which must exist.
+///
+/// Errors: as [`overlay_fd`]. What was made for the trial is gone afterwards.
+pub fn try_upper(directory: &Path) -> Result<(), SandboxError> {
+    let own = directory.join(format!(".crossdock-trial-{}", std::process::id()));
+    let parts = ["lower", "second", "upper", "work"].map(|part| own.join(part));
+    let made = parts.iter().try_for_each(fs::create_dir_all).doing(|| format!("create {}", own.display()));
+    let [lower, second, upper, work] = parts;
+    let upper = Upper { upper, work, volatile: false };
+    let result = made.and_then(|()| overlay_fd(&[lower, second], Some(&upper)).map(drop));
+    let _ = fs::remove_dir_all(&own);
+    result
 }
 
 /// The layers without those that come again above: the kernel refuses a directory that is given twice

@@ -18,6 +18,7 @@ use crate::overlay::{clone_tree, set_read_only};
 use crate::relay::{self, Relays};
 use crate::spec::{MountKind, Source, Spec};
 use crate::sys;
+use crate::watcher;
 use crate::wire::{self, Order, Report, Window};
 
 /// Where a stream of the command leads.
@@ -129,6 +130,9 @@ pub fn run(spec: &Spec, io: Io) -> Result<ExitStatus, SandboxError> {
 ///
 /// The process must have called [`crate::userns::enter`], and its `main` [`crate::init_main_if_requested`].
 pub fn spawn(spec: &Spec, io: Io) -> Result<Running, SandboxError> {
+    if let Some(error) = crate::userns::forbidden() {
+        return Err(error);
+    }
     binfmt::register_private(&spec.emulators)?;
     let doing = || "start the sandbox".to_string();
     let (control, theirs) =
@@ -264,7 +268,12 @@ impl Running {
     pub(crate) fn receive(&mut self) -> Result<(), SandboxError> {
         match wire::receive::<Report>(&*self.control).doing(|| "talk to the sandbox".into())? {
             Some((Report::Failed(failure), _)) => self.failure = self.failure.take().or(Some(failure)),
-            Some((Report::Container, descriptors)) => self.container = descriptors.into_iter().next(),
+            Some((Report::Container, descriptors)) => {
+                self.container = descriptors.into_iter().next();
+                if let Some(container) = &self.container {
+                    watcher::watch(container.as_fd(), own_executable()?);
+                }
+            }
             Some((Report::Terminal, descriptors)) => self.terminal = descriptors.into_iter().next(),
             Some((Report::Exited { code, signal }, _)) => {
                 self.ended = Some(match signal {

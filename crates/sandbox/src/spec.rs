@@ -137,6 +137,10 @@ pub enum MountKind {
         size: Option<u64>,
         /// Permissions of its root.
         mode: u32,
+        /// User and group id of its root, inside.
+        owner: (u32, u32),
+        /// Whether programs on it can be executed.
+        executable: bool,
     },
     /// Directories seen through an overlay: writes go to `upper`.
     Overlay {

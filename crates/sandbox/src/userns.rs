@@ -38,6 +38,23 @@ pub struct Entered {
 
 static ENTERED: OnceLock<Entered> = OnceLock::new();
 
+/// Why there is no user namespace, where a command goes on without: the reason and what to do.
+static FORBIDDEN: OnceLock<(String, String)> = OnceLock::new();
+
+/// Goes on without a user namespace after [`enter`] has failed. No command can be started then and layers cannot be
+/// stacked by the kernel, see [`crate::Stack`]. False for errors of another kind, after which nothing can go on.
+pub fn go_without(error: &SandboxError) -> bool {
+    let SandboxError::UserNamespaces { reason, fix } = error else { return false };
+    FORBIDDEN.get_or_init(|| (reason.clone(), fix.clone()));
+    true
+}
+
+/// The error of [`enter`] in a process that goes on without.
+pub(crate) fn forbidden() -> Option<SandboxError> {
+    let (reason, fix) = FORBIDDEN.get()?.clone();
+    Some(SandboxError::UserNamespaces { reason, fix })
+}
+
 /// What [`enter`] returned in this process, if it was called.
 pub fn entered() -> Option<&'static Entered> {
     ENTERED.get()
@@ -127,18 +144,24 @@ pub(crate) fn subordinate(uid: u32, gid: u32) -> Result<IdMapping, String> {
         }
     }
     let name = idmap::login_name(uid);
-    let ranges = |path: &str| {
-        let text = fs::read_to_string(path).unwrap_or_default();
-        idmap::parse_subordinate(&text, name.as_deref(), uid)
-    };
-    let (uids, gids) = (ranges("/etc/subuid"), ranges("/etc/subgid"));
-    let who = name.clone().unwrap_or_else(|| uid.to_string());
-    for (path, ranges) in [("/etc/subuid", &uids), ("/etc/subgid", &gids)] {
-        if ranges.is_empty() {
-            return Err(format!(
-                "{path} has no range for {who}: sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {who}"
-            ));
-        }
+    let files = ["/etc/subuid", "/etc/subgid"];
+    let texts = files.map(|path| fs::read_to_string(path).unwrap_or_default());
+    let [uids, gids] = texts.each_ref().map(|text| idmap::parse_subordinate(text, name.as_deref(), uid));
+    let lacking: Vec<(&str, &str)> = [("uids", files[0], &uids), ("gids", files[1], &gids)]
+        .into_iter()
+        .filter(|(_, _, ranges)| ranges.is_empty())
+        .map(|(kind, path, _)| (kind, path))
+        .collect();
+    if !lacking.is_empty() {
+        let who = name.clone().unwrap_or_else(|| uid.to_string());
+        let paths: Vec<&str> = lacking.iter().map(|(_, path)| *path).collect();
+        let (paths, have) = (paths.join(" and "), if paths.len() == 1 { "has" } else { "have" });
+        let Some((first, last)) = idmap::free_range(&texts.join("\n")) else {
+            return Err(format!("{paths} {have} no range for {who}: free 65536 ids there, all are given"));
+        };
+        let options: Vec<String> =
+            lacking.iter().map(|(kind, _)| format!("--add-sub{kind} {first}-{last}")).collect();
+        return Err(format!("{paths} {have} no range for {who}: sudo usermod {} {who}", options.join(" ")));
     }
     Ok(IdMapping { uids: idmap::stack(uid, &uids), gids: idmap::stack(gid, &gids) })
 }

@@ -3,8 +3,10 @@
 use std::io::{IsTerminal, Read};
 
 use anyhow::{Context, Result, bail};
+use crossdock_oci::Descriptor;
 use crossdock_oci::archive::SaveItem;
-use crossdock_oci::store::LayerOptions;
+use crossdock_oci::store::{ImageEntry, LayerOptions};
+use crossdock_platform::Platform;
 
 use super::build::to_file;
 use super::{print, source};
@@ -67,10 +69,12 @@ pub fn load(session: &Session, args: LoadArgs) -> Result<u8> {
             }
         }
         if names.is_empty() {
-            print(&format!(
-                "Loaded image ID: {} (it has no name and will be removed: load it again with --tag)",
-                image.target.digest
-            ));
+            let entry = |(platform, manifest): &(Platform, Descriptor)| ImageEntry {
+                platform: platform.normalised(),
+                manifest: manifest.clone(),
+            };
+            store.put_untagged(&image.target, &image.images.iter().map(entry).collect::<Vec<_>>())?;
+            print(&format!("Loaded image ID: {}", image.target.digest));
         }
     }
     Ok(0)

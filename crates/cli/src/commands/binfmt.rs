@@ -14,10 +14,11 @@ pub fn binfmt(command: BinfmtCommand) -> Result<u8> {
     let host = Host::default();
     match command {
         BinfmtCommand::Status => status(&host),
-        BinfmtCommand::Install { platforms, emulator, persist } => {
+        BinfmtCommand::Install { platforms, emulator, persist, host: for_host } => {
             let choice = session::emulator_choice(&emulator)?;
             let chosen = chosen(&platforms, &choice)?;
             check(&host, chosen.iter().map(|(_, emulator)| emulator), persist)?;
+            check_namespace(&host, for_host)?;
             for (architecture, emulator) in chosen {
                 host.install(architecture.name, &emulator.path, emulator.flags())?;
                 print(&format!("registered {} for {}", emulator.path.display(), architecture.name));
@@ -28,7 +29,8 @@ pub fn binfmt(command: BinfmtCommand) -> Result<u8> {
             }
             Ok(0)
         }
-        BinfmtCommand::Uninstall { platforms, persist } => {
+        BinfmtCommand::Uninstall { platforms, persist, host: for_host } => {
+            check_namespace(&host, for_host)?;
             let mut missing = false;
             for name in &platforms {
                 let architecture = architecture(name)?;
@@ -73,6 +75,16 @@ fn check<'a>(host: &Host, emulators: impl Iterator<Item = &'a Emulator>, persist
                 emulator.path.display()
             );
         }
+    }
+    Ok(())
+}
+
+/// A user namespace is meant to keep its changes to itself.
+fn check_namespace(host: &Host, for_host: bool) -> Result<()> {
+    if !for_host && host.status()?.mounted && host.is_of_outside() {
+        bail!(
+            "this user namespace has no binfmt_misc of its own, so the handlers of the whole machine would be changed: mount one over it (mount -t binfmt_misc binfmt_misc /proc/sys/fs/binfmt_misc, Linux 6.7), or say --host"
+        );
     }
     Ok(())
 }

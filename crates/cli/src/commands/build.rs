@@ -7,14 +7,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use crossdock_build::git::{GitSource, is_git};
-use crossdock_build::{BuildError, BuildRequest, Built, Environment, NamedContext, Secret};
+use crossdock_build::{BuildError, BuildRequest, Built, BuiltImage, Environment, NamedContext, Secret};
 use crossdock_dockerfile::ignore::{self, Ignore};
 use crossdock_dockerfile::mount::{bytes, csv};
 use crossdock_dockerfile::parser;
 use crossdock_oci::archive::SaveItem;
-use crossdock_oci::layer::{Timestamps, copy_tree, export_tar, extract_tar};
+use crossdock_oci::layer::{Timestamps, copy_tree, export_tars, extract_tar};
 use crossdock_oci::media_type::Compression;
-use crossdock_oci::store::{LayerOptions, Owners, TemporaryDirectory};
+use crossdock_oci::store::{ImageEntry, LayerOptions, Owners, TemporaryDirectory};
 use crossdock_oci::{Descriptor, Index, Reference, Store, media_type};
 use crossdock_platform::Platform;
 use crossdock_registry::transfer::{PushOptions, push};
@@ -30,7 +30,7 @@ use super::source::Source;
 use super::{ExitWith, print};
 use crate::args::{BuildArgs, ProgressMode};
 use crate::input::{Kinds, read_if_there, read_whole};
-use crate::progress::Display;
+use crate::progress::{Display, say};
 use crate::session::{self, Session};
 
 pub fn build(session: &Session, args: BuildArgs) -> Result<u8> {
@@ -55,7 +55,7 @@ pub fn build(session: &Session, args: BuildArgs) -> Result<u8> {
     let remote = Remote { store: &store, source: &source, keep_git: keeps_git(&args) };
     let input = input(&remote, &args)?;
     let (contexts, _directories) = contexts(&remote, &args.build_contexts)?;
-    let request = request(&args, &input, contexts, &display)?;
+    let request = request(session, &args, &input, contexts, &display)?;
     let told = match method {
         Method::Build => check::before_build(&store, &request, &input.name, &display).map(|()| None),
         other => check::call(&store, &request, &input.name, other, is_json).map(Some),
@@ -113,13 +113,13 @@ fn tell(error: &anyhow::Error, display: &Display, input: &Input, args: &BuildArg
     let Some(lines) = error.downcast_ref::<BuildError>().and_then(|error| error.lines) else { return };
     if args.quiet {
         if lines.start > 0 {
-            eprintln!("{}:{}", input.name, lines.start);
+            say(&format!("{}:{}", input.name, lines.start));
         }
     } else {
         let text = String::from_utf8_lossy(&input.dockerfile);
         let excerpt = crossdock_dockerfile::error::excerpt(&input.name, &text, lines, 3);
         if !excerpt.is_empty() {
-            eprintln!("{excerpt}");
+            say(&excerpt);
         }
     }
 }
@@ -147,7 +147,7 @@ fn report(args: &BuildArgs, built: &Built, target: &Descriptor, tags: &[Referenc
         return Ok(());
     }
     for image in &built.images {
-        eprintln!("built {} {}", image.platform, image.manifest.digest);
+        say(&format!("built {} {}", image.platform, image.manifest.digest));
     }
     match tags {
         [] => print(target.digest.as_str()),
@@ -381,23 +381,29 @@ fn read_head() -> Result<(Vec<u8>, std::io::Stdin)> {
 }
 
 fn is_archive(head: &[u8]) -> bool {
-    head.get(257..262) == Some(b"ustar") || Compression::of_magic(head) != Compression::None
+    crossdock_oci::layer::may_be_archive(head)
 }
 
 fn request(
+    session: &Session,
     args: &BuildArgs,
     input: &Input,
     contexts: BTreeMap<String, NamedContext>,
     display: &Display,
 ) -> Result<BuildRequest> {
     let platforms = session::platforms(&args.platform)?;
-    let mut build_args = BTreeMap::new();
+    // What is given comes before docker's configuration.
+    let mut build_args = BTreeMap::from_iter(session.container_proxies());
     for text in &args.build_args {
         match text.split_once('=') {
             Some((name, value)) => drop(build_args.insert(name.to_string(), value.to_string())),
             // Not set here either: as if it was not given.
             None => drop(std::env::var(text).map(|value| build_args.insert(text.clone(), value))),
         }
+    }
+    // As buildx does: the variable is a build argument.
+    if let Some(seconds) = std::env::var("SOURCE_DATE_EPOCH").ok().filter(|seconds| !seconds.is_empty()) {
+        build_args.entry("SOURCE_DATE_EPOCH".to_string()).or_insert(seconds);
     }
     // A command may print its environment.
     let proxies = build_args.iter().filter(|(name, _)| name.to_ascii_lowercase().ends_with("_proxy"));
@@ -408,8 +414,7 @@ fn request(
     {
         bail!("--allow {other}: it must be security.insecure or network.host");
     }
-    let epoch =
-        build_args.get("SOURCE_DATE_EPOCH").cloned().or_else(|| std::env::var("SOURCE_DATE_EPOCH").ok());
+    let epoch = crossdock_build::source_date_epoch(&input.dockerfile, &build_args);
     let epoch = epoch.filter(|text| !text.is_empty()).map(|text| {
         text.parse::<i64>().with_context(|| format!("SOURCE_DATE_EPOCH={text}: not a number of seconds"))
     });
@@ -687,6 +692,14 @@ fn write_output(
             for reference in names.iter().chain(tags) {
                 name(store, built, reference)?;
             }
+            if names.is_empty() && tags.is_empty() {
+                // Its id names it, as in "run $(build -q .)".
+                let entry = |image: &crossdock_build::BuiltImage| ImageEntry {
+                    platform: image.platform.normalised(),
+                    manifest: image.manifest.clone(),
+                };
+                store.put_untagged(target, &built.images.iter().map(entry).collect::<Vec<_>>())?;
+            }
         }
         Output::Push { names } => {
             let names = if names.is_empty() { tags } else { names };
@@ -710,18 +723,14 @@ fn write_output(
             store.write_layout(&items, path)?;
         }
         Output::Tar(path) => {
-            let [image] = &built.images[..] else {
-                bail!("type=tar holds one platform: use type=oci, or build one platform");
-            };
-            to_file(path.as_deref(), |writer| Ok(export_tar(&image.trees, Timestamps::Keep, writer)?))?;
+            let root = |image: &BuiltImage| (platform_directory(built, image), image.trees.clone());
+            let roots: Vec<_> = built.images.iter().map(root).collect();
+            let roots: Vec<_> = roots.iter().map(|(name, trees)| (name.clone(), trees.as_slice())).collect();
+            to_file(path.as_deref(), |writer| Ok(export_tars(&roots, Timestamps::Keep, writer)?))?;
         }
         Output::Local(path) => {
             for image in &built.images {
-                // Several platforms go to directories of their own, as in buildx.
-                let directory = match built.images.len() {
-                    1 => path.clone(),
-                    _ => path.join(image.platform.to_string().replace('/', "_")),
-                };
+                let directory = path.join(platform_directory(built, image));
                 std::fs::create_dir_all(&directory)
                     .with_context(|| format!("create {}", directory.display()))?;
                 for warning in copy_tree(&image.trees, Timestamps::Keep, &directory, Owners::Ignore)? {
@@ -733,17 +742,22 @@ fn write_output(
     Ok(())
 }
 
-/// Names the result in the store.
+/// The directory of an image's files in a result of several platforms, as in buildx; empty where there is one.
+fn platform_directory(built: &Built, image: &BuiltImage) -> String {
+    match built.images.len() {
+        1 => String::new(),
+        _ => image.platform.to_string().replace('/', "_"),
+    }
+}
+
+/// Names the result in the store: the name means this result alone, not also what an earlier build made for other
+/// platforms, which a push would publish with it.
 fn name(store: &Store, built: &Built, reference: &Reference) -> Result<()> {
     let images: Vec<(Platform, Descriptor)> =
         built.images.iter().map(|image| (image.platform.clone(), image.manifest.clone())).collect();
     match &built.index {
         Some(index) => store.put_index(reference, index, &images)?,
-        None => {
-            for (platform, manifest) in &images {
-                store.put_image(reference, platform, manifest)?;
-            }
-        }
+        None => store.replace_images(reference, &images)?,
     }
     Ok(())
 }

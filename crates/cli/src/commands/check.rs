@@ -53,7 +53,7 @@ pub fn call(store: &Store, request: &BuildRequest, file: &str, method: Method, i
         Method::Build => bail!("--call build builds"),
         Method::Check => {
             let findings = findings(store, request)?;
-            let code = u8::from(!findings.warnings.is_empty());
+            let code = u8::from(!findings.warnings.is_empty() || findings.error.is_some());
             match is_json {
                 true => print_json(&check_json(&findings, file, &request.dockerfile)),
                 false => print_findings(&findings, file, &request.dockerfile),
@@ -114,6 +114,7 @@ fn findings(store: &Store, request: &BuildRequest) -> Result<Findings, BuildErro
 
 fn print_findings(findings: &Findings, file: &str, dockerfile: &[u8]) {
     match findings.warnings.len() {
+        0 if findings.error.is_some() => {}
         0 => return print("Check complete, no warnings found."),
         1 => print("Check complete, 1 warning has been found!"),
         count => print(&format!("Check complete, {count} warnings have been found!")),
@@ -123,6 +124,12 @@ fn print_findings(findings: &Findings, file: &str, dockerfile: &[u8]) {
     for warning in &findings.warnings {
         print(&format!("\nWARNING: {} - {}\n{}", warning.rule, warning.url(), warning.detail));
         print(&excerpt_of(file, &lines, warning.lines, 3));
+    }
+    if let Some((message, at)) = &findings.error {
+        print(&format!("\nERROR: {message}"));
+        if let Some(at) = at {
+            print(&excerpt_of(file, &lines, *at, 3));
+        }
     }
 }
 
@@ -141,10 +148,14 @@ fn check_json(findings: &Findings, file: &str, dockerfile: &[u8]) -> Value {
         })
     };
     let data = base64::engine::general_purpose::STANDARD.encode(dockerfile);
-    json!({
+    let mut found = json!({
         "warnings": findings.warnings.iter().map(warning).collect::<Vec<_>>(),
         "sources": [{ "filename": file, "language": "Dockerfile", "data": data }],
-    })
+    });
+    if let Some((message, at)) = &findings.error {
+        found["buildError"] = json!({ "message": message, "location": at.map(location) });
+    }
+    found
 }
 
 fn name(target: &Target) -> &str {
@@ -152,13 +163,18 @@ fn name(target: &Target) -> &str {
 }
 
 fn target_json(target: &Target) -> Value {
-    json!({
-        "name": target.name,
+    let mut json = json!({
         "default": target.is_default,
         "description": target.description,
         "base": target.base,
         "location": location(target.lines),
-    })
+    });
+    for (key, value) in [("name", &target.name), ("platform", &target.platform)] {
+        if let Some(value) = value {
+            json[key] = json!(value);
+        }
+    }
+    json
 }
 
 fn outline_json(outline: &Outline) -> Value {
@@ -170,7 +186,7 @@ fn outline_json(outline: &Outline) -> Value {
             "location": location(argument.lines),
         })
     };
-    let required = |(name, required): (&String, &bool)| json!({ "name": name, "required": required });
+    let required = |taken: &outline::Taken| json!({ "name": taken.id, "required": taken.is_required, "location": location(taken.lines) });
     json!({
         "name": outline.target.name,
         "description": outline.target.description,
@@ -205,8 +221,8 @@ fn print_outline(outline: &Outline) {
     for (head, list) in [("SECRET", &outline.secrets), ("SSH", &outline.ssh)] {
         if !list.is_empty() {
             let mut all = rows(&[head, "REQUIRED"]);
-            let row = |(id, required): (&String, &bool)| {
-                vec![id.clone(), if *required { "true".into() } else { String::new() }]
+            let row = |taken: &outline::Taken| {
+                vec![taken.id.clone(), if taken.is_required { "true".into() } else { String::new() }]
             };
             all.extend(list.iter().map(row));
             print("");

@@ -5,9 +5,10 @@ use crossdock_sandbox::doctor::{Health, probe};
 
 use super::print;
 use crate::args::DoctorArgs;
+use crate::session::Session;
 
-pub fn doctor(args: DoctorArgs) -> Result<u8> {
-    let checks = probe();
+pub fn doctor(session: &Session, args: DoctorArgs) -> Result<u8> {
+    let checks = probe(session.root());
     let failed = checks.iter().any(|check| check.status == Health::Fail);
     if args.json {
         print(&serde_json::to_string_pretty(&checks)?);
@@ -21,6 +22,9 @@ pub fn doctor(args: DoctorArgs) -> Result<u8> {
             Health::Fail => "FAIL",
         };
         print(&format!("{word}  {:width$}  {}", check.name, check.what));
+        for note in &check.notes {
+            print(&format!("      {:width$}  note: {note}", ""));
+        }
         if let Some(fix) = &check.fix {
             print(&format!("      {:width$}  fix: {fix}", ""));
         }

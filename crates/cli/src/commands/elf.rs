@@ -40,11 +40,14 @@ impl Place {
         let platform = session::platform(platform)?;
         let manifest = match (source::find(&store, image, platform.as_ref()), platform) {
             (Ok(found), _) => source::choose(&found, image)?.manifest.clone(),
-            (Err(error), _) if !source::is_absence(&error) => return Err(error),
+            (Err(error), _) if !source::is_absence(&error) || source::is_id(image) => return Err(error),
             (Err(_), platform) => {
-                let platform = platform.unwrap_or_else(crossdock_platform::Platform::host);
                 let source = Source::new(session, &store, Display::new(ProgressMode::Auto));
-                source.resolve(&session::reference(image)?, &platform, false)?
+                let reference = session::reference(image)?;
+                match platform {
+                    Some(platform) => source.resolve(&reference, &platform, false)?,
+                    None => source.fetch_for_machine(&reference)?,
+                }
             }
         };
         let loaded = store.load_image(&manifest)?;

@@ -1,20 +1,17 @@
-//! pull, push, images, tag, rmi, inspect, history.
-
-use std::collections::BTreeSet;
+//! pull, push, tag, rmi, inspect, history.
 
 use anyhow::{Context, Result, bail};
 use crossdock_oci::store::GcOptions;
-use crossdock_oci::{Descriptor, Reference, Store, StoreError};
+use crossdock_oci::{Descriptor, Digest, Reference, Store, StoreError};
 use crossdock_platform::Platform;
-use crossdock_registry::transfer::{Platforms, PullOptions, PushOptions, push as push_image};
+use crossdock_registry::transfer::{Platforms, PullOptions, PushOptions, WithReferrers, push as push_image};
 
+use super::listing::{filled, formatted};
+use super::print;
 use super::source::{self, Source};
-use super::{print, table};
-use crate::args::{
-    CopyArgs, HistoryArgs, ImagesArgs, InspectArgs, ProgressMode, PullArgs, PushArgs, RmiArgs, TagArgs,
-};
+use crate::args::{CopyArgs, HistoryArgs, InspectArgs, ProgressMode, PullArgs, PushArgs, RmiArgs, TagArgs};
 use crate::progress::Display;
-use crate::session::{self, Session, ago, seconds, size};
+use crate::session::{self, Session, size};
 
 fn display(quiet: bool) -> Display {
     Display::new(if quiet { ProgressMode::Quiet } else { ProgressMode::Auto })
@@ -26,9 +23,10 @@ pub fn pull(session: &Session, args: PullArgs) -> Result<u8> {
     let store = session.store()?;
     let display = display(args.quiet);
     let source = Source::new(session, &store, display.clone());
-    let options = match args.all_platforms {
-        true => PullOptions::all(),
-        false => PullOptions {
+    let options = match (args.all_platforms, args.platform.is_empty()) {
+        (true, _) => PullOptions::all(),
+        (false, true) => PullOptions::machine(),
+        (false, false) => PullOptions {
             platforms: Platforms::Only(session::platforms(&args.platform)?),
             any_platform: false,
             on_layer_ready: None,
@@ -36,6 +34,10 @@ pub fn pull(session: &Session, args: PullArgs) -> Result<u8> {
     };
     let pulled = source.pull(&reference, options, !args.no_unpack)?;
     display.clear();
+    if let ([(platform, _)], true, false) = (&pulled.images[..], args.platform.is_empty(), args.all_platforms)
+    {
+        source::warn_of_foreign(&reference.familiar(), platform);
+    }
     let digest = match (&pulled.index, pulled.images.first()) {
         (Some(index), _) => &index.digest,
         (None, Some((_, manifest))) => &manifest.digest,
@@ -77,6 +79,9 @@ pub fn push(session: &Session, args: PushArgs) -> Result<u8> {
     let store = session.store()?;
     let platform = session::platform(args.platform.as_ref())?;
     let target = push_target(&store, &args.image, platform.as_ref())?;
+    if args.destination.is_none() && source::is_id(&args.image) {
+        bail!("push {0}: an id says not where to: crossdock push {0} REGISTRY/NAME:TAG", args.image);
+    }
     let destination = args.destination.as_deref().unwrap_or(&args.image);
     let reference = session::reference(destination.strip_prefix("docker://").unwrap_or(destination))?;
     let display = display(args.quiet);
@@ -120,13 +125,18 @@ pub fn copy(session: &Session, args: CopyArgs) -> Result<u8> {
         true => Platforms::All,
         false => Platforms::Only(session::platforms(&args.platform)?),
     };
+    let referrers = match args.referrers {
+        None => WithReferrers::Listed,
+        Some(true) => WithReferrers::All,
+        Some(false) => WithReferrers::No,
+    };
     let display = display(args.quiet);
     let client = session.client(std::sync::Arc::new(display.clone()))?;
     let mut digest = None;
     for to in &targets {
         let existing = args.append.then(|| client.head_manifest(to)).transpose()?.flatten();
         let from: Vec<&Reference> = existing.map(|_| to).into_iter().chain(&sources).collect();
-        let copied = crossdock_registry::transfer::copy(&client, &from, to, &platforms)?;
+        let copied = crossdock_registry::transfer::copy(&client, &from, to, &platforms, referrers)?;
         if !args.quiet {
             display.say(&format!(
                 "copied {} to {}: {} blobs and {} moved, {} mounted, {} already there",
@@ -137,6 +147,9 @@ pub fn copy(session: &Session, args: CopyArgs) -> Result<u8> {
                 copied.mounted,
                 copied.existed
             ));
+            if copied.referrers > 0 || args.referrers == Some(true) {
+                display.say(&format!("with {} manifests that refer to it", copied.referrers));
+            }
         }
         digest = Some(copied.digest);
     }
@@ -155,74 +168,6 @@ fn explain_missing(error: anyhow::Error, image: &str) -> anyhow::Error {
     }
 }
 
-pub fn images(session: &Session, args: ImagesArgs) -> Result<u8> {
-    let store = session.store()?;
-    let wanted = args.name.as_deref().map(session::reference).transpose()?;
-    let tag_was_given =
-        args.name.as_deref().is_some_and(|n| n.rsplit('/').next().is_some_and(|n| n.contains([':', '@'])));
-    let mut rows = Vec::new();
-    let mut json = Vec::new();
-    let mut ids = BTreeSet::new();
-    let (records, damaged) = store.readable_images()?;
-    damaged.iter().for_each(|problem| eprintln!("warning: {problem}"));
-    for record in records {
-        if let Some(wanted) = &wanted {
-            let same = if tag_was_given {
-                record.reference == *wanted
-            } else {
-                record.reference.name() == wanted.name()
-            };
-            if !same {
-                continue;
-            }
-        }
-        for image in &record.images {
-            let loaded = match store.load_image(&image.manifest) {
-                Ok(loaded) => loaded,
-                Err(problem) => {
-                    let name = record.reference.familiar();
-                    let remove = format!("or remove its name with \"crossdock rmi {name}\"");
-                    eprintln!(
-                        "warning: image {name} for {} cannot be listed: {problem}, {remove}",
-                        image.platform
-                    );
-                    continue;
-                }
-            };
-            let id = &loaded.manifest.config.digest;
-            let bytes: u64 = loaded.manifest.size();
-            let created = loaded.config.created.as_deref().and_then(seconds);
-            ids.insert(if args.no_trunc { id.to_string() } else { id.short().to_string() });
-            let familiar = record.reference.with_tag(record.reference.tag().unwrap_or("latest"))?.familiar();
-            let (repository, tag) = familiar.rsplit_once(':').unwrap_or((&familiar, ""));
-            let tag = record.reference.tag().map_or("<none>", |_| tag);
-            json.push(serde_json::json!({
-                "Repository": repository, "Tag": tag, "Platform": image.platform.to_string(), "ID": id, "Digest": image.manifest.digest,
-                "Index": record.index.as_ref().map(|i| &i.digest), "Created": loaded.config.created, "Size": bytes,
-            }));
-            let mut row = vec![repository.to_string(), tag.to_string(), image.platform.to_string()];
-            if args.digests {
-                row.push(image.manifest.digest.to_string());
-            }
-            row.push(if args.no_trunc { id.to_string() } else { id.short().to_string() });
-            row.push(created.map(ago).unwrap_or_else(|| "N/A".to_string()));
-            row.push(size(bytes));
-            rows.push(row);
-        }
-    }
-    if args.quiet {
-        ids.iter().for_each(|id| print(id));
-    } else if !formatted(&args.format, &json)? {
-        let mut head = vec!["REPOSITORY", "TAG", "PLATFORM", "IMAGE ID", "CREATED", "SIZE"];
-        if args.digests {
-            head.insert(3, "DIGEST");
-        }
-        rows.insert(0, head.into_iter().map(str::to_string).collect());
-        table(&rows);
-    }
-    Ok(0)
-}
-
 pub fn tag(session: &Session, args: TagArgs) -> Result<u8> {
     let store = session.store()?;
     let target = session::reference(&args.target)?;
@@ -230,8 +175,11 @@ pub fn tag(session: &Session, args: TagArgs) -> Result<u8> {
     match &found.reference {
         Some(reference) => store.tag(reference, &target)?,
         None => {
-            for image in &found.images {
-                store.put_image(&target, &image.platform, &image.manifest)?;
+            let images: Vec<(Platform, Descriptor)> =
+                found.images.iter().map(|i| (i.platform.clone(), i.manifest.clone())).collect();
+            match &found.index {
+                Some(index) => store.put_index(&target, index, &images)?,
+                None => images.iter().try_for_each(|(p, manifest)| store.put_image(&target, p, manifest))?,
             }
         }
     }
@@ -243,8 +191,8 @@ pub fn rmi(session: &Session, args: RmiArgs) -> Result<u8> {
     let platform = session::platform(args.platform.as_ref())?;
     let mut failed = false;
     for text in &args.images {
-        if let Err(error) = remove(&store, text, platform.as_ref()) {
-            if args.force && error.to_string().starts_with("no image") {
+        if let Err(error) = remove(&store, text, platform.as_ref(), args.force) {
+            if args.force && source::is_absence(&error) {
                 continue;
             }
             session::print_error(&error);
@@ -258,7 +206,7 @@ pub fn rmi(session: &Session, args: RmiArgs) -> Result<u8> {
     Ok(u8::from(failed))
 }
 
-fn remove(store: &Store, text: &str, platform: Option<&Platform>) -> Result<()> {
+fn remove(store: &Store, text: &str, platform: Option<&Platform>, force: bool) -> Result<()> {
     let found = match source::find(store, text, platform) {
         Ok(found) => found,
         // A name whose record is damaged can still go.
@@ -270,21 +218,37 @@ fn remove(store: &Store, text: &str, platform: Option<&Platform>) -> Result<()> 
         }
         Err(e) => return Err(e),
     };
-    let references: Vec<Reference> = match found.reference {
-        Some(reference) => vec![reference],
-        // By id: every name of that image goes.
-        None => {
-            let digests: Vec<_> = found.images.iter().map(|i| &i.manifest.digest).collect();
-            let (records, _) = store.readable_images()?;
-            let named = records
-                .into_iter()
-                .filter(|r| r.images.iter().any(|i| digests.contains(&&i.manifest.digest)));
-            named.map(|r| r.reference).collect()
-        }
-    };
-    for reference in references {
-        store.remove(&reference, platform)?;
+    if let Some(reference) = &found.reference {
+        store.remove(reference, platform)?;
         print(&format!("Untagged: {}", reference.familiar()));
+        return Ok(());
+    }
+    // By id: of each name only that image goes, and nothing if it is not clear which name is meant.
+    if found.names.len() > 1 && !force {
+        let names: Vec<String> = found.names.iter().map(Reference::familiar).collect();
+        bail!(
+            "{text} has {} names: remove one of {}, or all of them with --force",
+            names.len(),
+            names.join(", ")
+        );
+    }
+    let manifests: Vec<Digest> = found.images.iter().map(|image| image.manifest.digest.clone()).collect();
+    for reference in &found.names {
+        let has_others = store.image(reference)?.is_some_and(|record| record.images.len() > manifests.len());
+        store.remove_manifests(reference, &manifests)?;
+        let platforms: Vec<String> = found.images.iter().map(|image| image.platform.to_string()).collect();
+        match has_others {
+            true => print(&format!("Untagged: {} for {}", reference.familiar(), platforms.join(", "))),
+            false => print(&format!("Untagged: {}", reference.familiar())),
+        }
+    }
+    for record in store.untagged()? {
+        let target = &record.target.digest;
+        let is_meant = found.index.as_ref().is_some_and(|index| index.digest == *target)
+            || record.images.iter().any(|image| manifests.contains(&image.manifest.digest));
+        if is_meant && store.remove_untagged(target)? {
+            print(&format!("Deleted: {target}"));
+        }
     }
     Ok(())
 }
@@ -299,15 +263,23 @@ pub fn inspect(session: &Session, args: InspectArgs) -> Result<u8> {
     let mut all = Vec::new();
     for text in &args.images {
         let found = source::find(&store, text, platform.as_ref())?;
-        for image in &found.images {
+        // That of this machine first; alone for a template, which people expect one line of.
+        let first = match (source::choose(&found, text), found.images.first()) {
+            (Ok(first), _) | (Err(_), Some(first)) => first,
+            (Err(error), None) => return Err(error),
+        };
+        let others = found.images.iter().filter(|image| *image != first);
+        let is_alone = args.format.as_deref().is_some_and(|f| f != "json") && !args.all_platforms;
+        let names: Vec<&Reference> = found.reference.iter().chain(&found.names).collect();
+        for image in std::iter::once(first).chain(others.filter(|_| !is_alone)) {
             let loaded = store.load_image(&image.manifest)?;
             let config: serde_json::Value = serde_json::from_slice(&loaded.config_bytes)?;
             let bytes = loaded.manifest.layers_size();
             let platform = &image.platform;
             all.push(serde_json::json!({
                 "Id": loaded.manifest.config.digest,
-                "RepoTags": found.reference.iter().map(Reference::familiar).collect::<Vec<_>>(),
-                "RepoDigests": found.reference.iter().map(|r| r.with_digest(image.manifest.digest.clone()).familiar()).collect::<Vec<_>>(),
+                "RepoTags": names.iter().map(|name| name.familiar()).collect::<Vec<_>>(),
+                "RepoDigests": names.iter().map(|r| r.with_digest(image.manifest.digest.clone()).familiar()).collect::<Vec<_>>(),
                 "Platform": platform.to_string(),
                 "Os": platform.os,
                 "Architecture": platform.architecture,
@@ -362,31 +334,6 @@ fn complete(config: &mut serde_json::Value) {
     }
 }
 
-/// Prints a list as `--format` says; false for the table, which the caller makes.
-fn formatted(format: &str, rows: &[serde_json::Value]) -> Result<bool> {
-    match format {
-        "table" => return Ok(false),
-        "json" => print(&serde_json::to_string_pretty(rows)?),
-        template if template.contains("{{") => {
-            for row in rows {
-                // For people, as docker has them.
-                let mut row = row.clone();
-                let created = row["Created"].as_str().map(str::to_string);
-                row["CreatedSince"] = created.as_deref().and_then(seconds).map(ago).into();
-                row["CreatedAt"] = created.into();
-                row["Size"] = row["Size"].as_u64().map(size).into();
-                print(&filled(template, &row)?);
-            }
-        }
-        other => bail!("--format {other}: it must be table, json, or a template such as '{{{{.ID}}}}'"),
-    }
-    Ok(true)
-}
-
-fn filled(template: &str, value: &serde_json::Value) -> Result<String> {
-    crate::template::render(template, value).with_context(|| format!("--format {template}"))
-}
-
 pub fn history(session: &Session, args: HistoryArgs) -> Result<u8> {
     let store = session.store()?;
     let platform = session::platform(args.platform.as_ref())?;
@@ -395,26 +342,22 @@ pub fn history(session: &Session, args: HistoryArgs) -> Result<u8> {
     let loaded = store.load_image(&image.manifest)?;
     let mut sizes = loaded.manifest.layers.iter().map(|l| l.size);
     let mut rows = Vec::new();
-    let mut json = Vec::new();
     for entry in &loaded.config.history {
         let bytes = if entry.empty_layer == Some(true) { 0 } else { sizes.next().unwrap_or(0) };
-        let created =
-            entry.created.as_deref().and_then(seconds).map(ago).unwrap_or_else(|| "N/A".to_string());
         let by = entry.created_by.clone().unwrap_or_default();
-        let shown: String = match args.no_trunc || by.chars().count() <= 60 {
-            true => by.clone(),
+        let is_table = args.format.starts_with("table");
+        let shown = match args.no_trunc || !is_table || by.chars().count() <= 60 {
+            true => by,
             false => by.chars().take(59).chain(['…']).collect(),
         };
-        json.push(serde_json::json!({"Created": entry.created, "CreatedBy": by, "Size": bytes, "Comment": entry.comment}));
-        rows.push(vec![created, shown, size(bytes), entry.comment.clone().unwrap_or_default()]);
+        let comment = entry.comment.clone().unwrap_or_default();
+        rows.push(serde_json::json!({
+            "Created": entry.created, "CreatedBy": shown, "Size": bytes, "Comment": comment,
+        }));
     }
     // The newest first, as docker shows them.
     rows.reverse();
-    json.reverse();
-    if formatted(&args.format, &json)? {
-        return Ok(0);
-    }
-    rows.insert(0, ["CREATED", "CREATED BY", "SIZE", "COMMENT"].map(str::to_string).to_vec());
-    table(&rows);
+    let table = "{{.CreatedSince}}\t{{.CreatedBy}}\t{{.Size}}\t{{.Comment}}";
+    formatted(&args.format, table, &rows, args.no_trunc)?;
     Ok(0)
 }

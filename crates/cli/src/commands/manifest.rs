@@ -1,20 +1,24 @@
 //! manifest: indexes without a state of their own. The store's record of the index is the only one; everything else is
 //! asked of the registry.
 
+use std::io::Read;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
+use base64::Engine as _;
 use crossdock_oci::manifest::ParseDocumentError;
-use crossdock_oci::store::GcOptions;
+use crossdock_oci::store::{DOCUMENT_SIZE_MAX, GcOptions};
 use crossdock_oci::{Descriptor, Digest, Document, Index, Reference, Store, media_type};
 use crossdock_platform::Platform;
 use crossdock_registry::transfer::{Platforms, PullOptions, PushOptions, pull, push};
 use crossdock_registry::{Client, NoProgress};
+use serde_json::{Value, json};
 
-use super::{print, table};
+use super::print;
+use super::source;
 use crate::args::{AnnotateArgs, ManifestCommand, ProgressMode};
-use crate::progress::Display;
-use crate::session::{self, Session, size};
+use crate::progress::{Display, say};
+use crate::session::{self, Session};
 
 pub fn manifest(session: &Session, command: ManifestCommand) -> Result<u8> {
     match command {
@@ -24,54 +28,110 @@ pub fn manifest(session: &Session, command: ManifestCommand) -> Result<u8> {
         ManifestCommand::Push { index, destination, purge, all: _ } => {
             push_index(session, &index, destination.as_deref(), purge)
         }
+        ManifestCommand::Add(args) => add(session, args),
+        ManifestCommand::Remove { index, image } => remove_entry(session, &index, &image),
         ManifestCommand::Rm { indexes } => remove(session, &indexes),
     }
 }
 
-/// The document of a name: in the store if it is there, else of the registry.
-fn document(session: &Session, store: &Store, reference: &Reference) -> Result<(Vec<u8>, String)> {
-    if let Some(record) = store.image(reference)? {
-        if let Some(index) = &record.index {
-            return Ok((store.read_descriptor(index)?, index.media_type.clone()));
+/// The document of a name, digest or id, and its media type: in the store if it is there, else of the registry.
+pub fn document(session: &Session, store: &Store, text: &str) -> Result<(Vec<u8>, String)> {
+    let found = match source::find(store, text, None) {
+        Ok(found) => found,
+        Err(error) if !source::is_absence(&error) || source::is_id(text) => return Err(error),
+        Err(_) => {
+            let fetched = session.client(Arc::new(NoProgress))?.manifest(&session::reference(text)?)?;
+            return Ok((fetched.bytes, fetched.media_type));
         }
-        if let [only] = &record.images[..] {
-            return Ok((store.read_descriptor(&only.manifest)?, only.manifest.media_type.clone()));
+    };
+    let whole = match (&found.index, &found.images[..]) {
+        (Some(index), _) => index,
+        (None, [only]) => &only.manifest,
+        (None, several) => {
+            let entries = several.iter().map(|i| i.manifest.clone().with_platform(i.platform.clone()));
+            let index = Index::new(entries.collect());
+            return Ok((serde_json::to_vec(&index)?, media_type::OCI_INDEX.to_string()));
         }
-        let entries = record.images.iter().map(|i| i.manifest.clone().with_platform(i.platform.clone()));
-        let index = Index::new(entries.collect());
-        return Ok((serde_json::to_vec(&index)?, media_type::OCI_INDEX.to_string()));
-    }
-    let client = session.client(Arc::new(NoProgress))?;
-    let fetched = client.manifest(reference)?;
-    Ok((fetched.bytes, fetched.media_type))
+    };
+    Ok((store.read_descriptor(whole)?, whole.media_type.clone()))
 }
 
 fn inspect(session: &Session, image: &str, verbose: bool) -> Result<u8> {
     let store = session.store()?;
-    let reference = session::reference(image)?;
-    let (bytes, media_type) = document(session, &store, &reference)?;
+    let (bytes, media_type) = document(session, &store, image)?;
     if !verbose {
         let value: serde_json::Value = serde_json::from_slice(&bytes).context("read the manifest")?;
         print(&serde_json::to_string_pretty(&value)?);
         return Ok(0);
     }
-    let mut rows = vec![["PLATFORM", "DIGEST", "SIZE", "TYPE"].map(str::to_string).to_vec()];
-    match Document::parse(&bytes, Some(&media_type))? {
+    let name = session::reference(image).ok().filter(|_| !source::is_id(image));
+    let source = Verbose { session, store: &store, name };
+    let shown = match Document::parse(&bytes, Some(&media_type))? {
         Document::Index(index) => {
-            for entry in &index.manifests {
-                let platform = entry.platform.as_ref().map_or("-".to_string(), Platform::to_string);
-                let kind = if entry.is_attestation() { "attestation" } else { "image" };
-                rows.push(vec![platform, entry.digest.to_string(), size(entry.size), kind.to_string()]);
-            }
+            json!(index.manifests.iter().map(|entry| source.entry(entry)).collect::<Result<Vec<_>>>()?)
         }
-        Document::Manifest(manifest) => {
-            let bytes_all = manifest.layers_size();
-            rows.push(vec!["-".into(), Digest::of(&bytes).to_string(), size(bytes_all), "image".into()]);
-        }
-    }
-    print(&format!("{} {}", reference.familiar(), Digest::of(&bytes)));
-    table(&rows);
+        Document::Manifest(_) => source.described(&Descriptor::of(&media_type, &bytes), &bytes)?,
+    };
+    print(&serde_json::to_string_pretty(&shown)?);
     Ok(0)
+}
+
+/// What `docker manifest inspect --verbose` shows of each manifest.
+struct Verbose<'a> {
+    session: &'a Session,
+    store: &'a Store,
+    /// Where the manifests are that are not here.
+    name: Option<Reference>,
+}
+
+impl Verbose<'_> {
+    /// An entry of an index, with the manifest that it names.
+    fn entry(&self, entry: &Descriptor) -> Result<Value> {
+        if self.store.contains(&entry.digest)? {
+            return self.described(entry, &self.store.read_descriptor(entry)?);
+        }
+        let Some(name) = &self.name else { bail!("manifest {} is not in the store", entry.digest) };
+        let client = self.session.client(Arc::new(NoProgress))?;
+        self.described(entry, &client.manifest(&name.with_digest(entry.digest.clone()))?.bytes)
+    }
+
+    fn described(&self, descriptor: &Descriptor, bytes: &[u8]) -> Result<Value> {
+        let mut descriptor = descriptor.clone();
+        let manifest: Value = serde_json::from_slice(bytes).context("read the manifest")?;
+        if let (None, Ok(Document::Manifest(document))) = (&descriptor.platform, Document::parse(bytes, None))
+        {
+            // A single image says it only in its configuration.
+            let config = match (self.store.contains(&document.config.digest)?, &self.name) {
+                (true, _) => Some(self.store.read_descriptor(&document.config)?),
+                (false, Some(name)) => {
+                    let client = self.session.client(Arc::new(NoProgress))?;
+                    Some(read_config(&client, name, &document.config)?)
+                }
+                (false, None) => None,
+            };
+            let config = config.and_then(|bytes| crossdock_oci::ImageConfig::parse(&bytes).ok());
+            descriptor.platform = config.map(|config| config.platform());
+        }
+        let member = match descriptor.media_type.as_str() {
+            media_type::DOCKER_MANIFEST => "SchemaV2Manifest",
+            other if media_type::is_index(other) => "OCIIndex",
+            _ => "OCIManifest",
+        };
+        let name = self.name.as_ref().map(|name| match name.tag() {
+            Some(tag) => format!("{}:{tag}@{}", name.name(), descriptor.digest),
+            None => format!("{}@{}", name.name(), descriptor.digest),
+        });
+        let raw = base64::engine::general_purpose::STANDARD.encode(bytes);
+        Ok(json!({"Ref": name, "Descriptor": descriptor, "Raw": raw, member: manifest}))
+    }
+}
+
+/// The configuration of an image in a registry.
+pub fn read_config(client: &Client, reference: &Reference, config: &Descriptor) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let mut reader = client.blob(reference, config, 0)?.take(DOCUMENT_SIZE_MAX);
+    reader.read_to_end(&mut bytes).with_context(|| format!("read the configuration {}", config.digest))?;
+    Ok(bytes)
 }
 
 /// An index, and those of its images that are in the store.
@@ -121,8 +181,8 @@ fn create(session: &Session, name: &str, images: &[String], amend: bool) -> Resu
         None => (Index::new(Vec::new()), Vec::new()),
     };
     for text in images {
-        let source = session::reference(text.strip_prefix("docker://").unwrap_or(text))?;
-        let entries = entries_of(&store, &client, &source, &reference)?;
+        let text = text.strip_prefix("docker://").unwrap_or(text);
+        let entries = entries_of(&store, &client, text, &reference)?;
         if entries.is_empty() {
             bail!("{text} has no images");
         }
@@ -141,7 +201,7 @@ fn create(session: &Session, name: &str, images: &[String], amend: bool) -> Resu
     }
     let digest = put(&store, &reference, &index, &present)?;
     display.clear();
-    eprintln!("created {} with {} images", reference.familiar(), index.manifests.len());
+    say(&format!("created {} with {} images", reference.familiar(), index.manifests.len()));
     print(digest.as_str());
     Ok(0)
 }
@@ -151,16 +211,17 @@ fn create(session: &Session, name: &str, images: &[String], amend: bool) -> Resu
 fn entries_of(
     store: &Store,
     client: &Client,
-    source: &Reference,
+    text: &str,
     target: &Reference,
 ) -> Result<Vec<(Platform, Descriptor, bool)>> {
-    let local = |store: &Store| -> Result<Option<Vec<(Platform, Descriptor, bool)>>> {
-        let Some(record) = store.image(source)? else { return Ok(None) };
-        Ok(Some(record.images.into_iter().map(|i| (i.platform, i.manifest, true)).collect()))
-    };
-    if let Some(entries) = local(store)? {
-        return Ok(entries);
+    match source::find(store, text, None) {
+        Ok(found) if !found.images.is_empty() => {
+            return Ok(found.images.into_iter().map(|i| (i.platform, i.manifest, true)).collect());
+        }
+        Err(error) if !source::is_absence(&error) || source::is_id(text) => return Err(error),
+        _ => {}
     }
+    let source = &session::reference(text)?;
     if source.name() != target.name() {
         // Pushing the index must bring the images along.
         let options = PullOptions { platforms: Platforms::All, any_platform: true, on_layer_ready: None };
@@ -174,17 +235,28 @@ fn entries_of(
     let fetched = client.manifest(source)?;
     match fetched.document(source)? {
         Document::Index(index) => {
-            let with_platform = |d: &Descriptor| Some((d.platform.clone()?, d.clone(), false));
-            Ok(index.images().filter_map(with_platform).collect())
+            let mut entries = Vec::new();
+            for entry in index.images() {
+                let platform = match &entry.platform {
+                    Some(platform) => platform.clone(),
+                    None => platform_of(client, &source.with_digest(entry.digest.clone()))?,
+                };
+                entries.push((platform, entry.clone(), false));
+            }
+            Ok(entries)
         }
-        Document::Manifest(manifest) => {
-            let mut reader = client.blob(source, &manifest.config, 0)?;
-            let mut bytes = Vec::new();
-            std::io::Read::read_to_end(&mut reader, &mut bytes).context("read the configuration")?;
-            let config = crossdock_oci::ImageConfig::parse(&bytes).map_err(ParseDocumentError::Json)?;
-            Ok(vec![(config.platform(), fetched.descriptor(), false)])
-        }
+        Document::Manifest(_) => Ok(vec![(platform_of(client, source)?, fetched.descriptor(), false)]),
     }
+}
+
+/// The platform that the configuration of an image in a registry names.
+fn platform_of(client: &Client, reference: &Reference) -> Result<Platform> {
+    let Document::Manifest(manifest) = client.manifest(reference)?.document(reference)? else {
+        bail!("{} is an index in an index, and nothing says for which platform", reference.familiar());
+    };
+    let bytes = read_config(client, reference, &manifest.config)?;
+    let config = crossdock_oci::ImageConfig::parse(&bytes).map_err(ParseDocumentError::Json)?;
+    Ok(config.platform())
 }
 
 fn annotate(session: &Session, args: AnnotateArgs) -> Result<u8> {
@@ -193,7 +265,7 @@ fn annotate(session: &Session, args: AnnotateArgs) -> Result<u8> {
     let Some((mut index, present)) = local_index(&store, &reference)? else {
         bail!("no index {} in the store: make it with \"crossdock manifest create\"", reference.familiar());
     };
-    let wanted = wanted_digest(&store, &index, &args.image)?;
+    let wanted = wanted_digest(session, &store, &index, &args.image)?;
     let entry = index.manifests.iter_mut().find(|m| m.digest == wanted).expect("found above");
     let mut platform = entry.platform.clone().unwrap_or_else(|| Platform::new("linux", "", None));
     if let Some(os) = args.os {
@@ -227,27 +299,28 @@ fn annotate(session: &Session, args: AnnotateArgs) -> Result<u8> {
     Ok(0)
 }
 
-/// The entry that a digest, a name or a platform means.
-fn wanted_digest(store: &Store, index: &Index, text: &str) -> Result<Digest> {
+/// The entry that a digest, an id, a name of the store, a platform, or a name of a registry means.
+fn wanted_digest(session: &Session, store: &Store, index: &Index, text: &str) -> Result<Digest> {
     let listed = |digest: &Digest| index.manifests.iter().any(|m| m.digest == *digest);
+    let text = text.strip_prefix("docker://").unwrap_or(text);
     if let Ok(digest) = text.parse::<Digest>()
         && listed(&digest)
     {
         return Ok(digest);
     }
-    if let Ok(reference) = text.parse::<Reference>() {
-        if let Some(digest) = reference.digest().filter(|d| listed(d)) {
-            return Ok(digest.clone());
-        }
-        if let Some(record) = store.image(&reference)? {
-            let of_record: Vec<&Digest> =
-                record.images.iter().map(|i| &i.manifest.digest).filter(|d| listed(d)).collect();
-            match of_record[..] {
-                [one] => return Ok(one.clone()),
-                [] => {}
-                _ => bail!("{text} is several images of the index: give a digest"),
+    let reference = text.parse::<Reference>().ok().filter(|_| !source::is_id(text));
+    if let Some(digest) = reference.as_ref().and_then(|r| r.digest()).filter(|d| listed(d)) {
+        return Ok(digest.clone());
+    }
+    match source::find(store, text, None) {
+        Ok(found) => {
+            let images = found.images.iter().map(|i| i.manifest.digest.clone());
+            if let Some(digest) = the_one(text, images.filter(|d| listed(d)).collect())? {
+                return Ok(digest);
             }
         }
+        Err(error) if !source::is_absence(&error) => return Err(error),
+        Err(_) => {}
     }
     if let Ok(platform) = text.parse::<Platform>() {
         let found =
@@ -257,7 +330,55 @@ fn wanted_digest(store: &Store, index: &Index, text: &str) -> Result<Digest> {
         }
     }
     let known: Vec<String> = index.manifests.iter().map(|m| m.digest.to_string()).collect();
-    bail!("{text} is not in the index; it has {}", known.join(", "))
+    let absent = || format!("{text} is not in the index; it has {}", known.join(", "));
+    let Some(reference) = reference else { bail!(absent()) };
+    // Images of which only the manifest was read when the index was made are in their registry.
+    let fetched = session.client(Arc::new(NoProgress))?.manifest(&reference).with_context(absent)?;
+    let digests = match fetched.document(&reference)? {
+        Document::Manifest(_) => vec![fetched.digest],
+        Document::Index(index) => index.images().map(|entry| entry.digest.clone()).collect(),
+    };
+    the_one(text, digests.into_iter().filter(|d| listed(d)).collect())?.with_context(absent)
+}
+
+/// The digest that a text means, if there is one.
+fn the_one(text: &str, mut digests: Vec<Digest>) -> Result<Option<Digest>> {
+    digests.dedup();
+    match digests.len() {
+        0 | 1 => Ok(digests.pop()),
+        _ => bail!("{text} is several images of the index: give a digest"),
+    }
+}
+
+/// Takes an entry out of an index.
+fn remove_entry(session: &Session, name: &str, image: &str) -> Result<u8> {
+    let store = session.store()?;
+    let reference = session::reference(name)?;
+    let Some((mut index, present)) = local_index(&store, &reference)? else {
+        bail!("no index {} in the store: make it with \"crossdock manifest create\"", reference.familiar());
+    };
+    let wanted = wanted_digest(session, &store, &index, image)?;
+    index.manifests.retain(|entry| entry.digest != wanted);
+    let present: Vec<_> = present.into_iter().filter(|(_, manifest)| manifest.digest != wanted).collect();
+    // Without the old record, which would keep the image.
+    store.remove(&reference, None)?;
+    print(put(&store, &reference, &index, &present)?.as_str());
+    Ok(0)
+}
+
+/// Adds images to an index, and says of them what was given.
+fn add(session: &Session, args: AnnotateArgs) -> Result<u8> {
+    let store = session.store()?;
+    let reference = session::reference(&args.index)?;
+    if store.image(&reference)?.is_none() {
+        bail!("no index {} in the store: make it with \"crossdock manifest create\"", reference.familiar());
+    }
+    drop(store);
+    create(session, &args.index, std::slice::from_ref(&args.image), true)?;
+    match args.changes_something() {
+        true => annotate(session, args),
+        false => Ok(0),
+    }
 }
 
 fn push_index(session: &Session, name: &str, destination: Option<&str>, purge: bool) -> Result<u8> {
@@ -270,6 +391,9 @@ fn push_index(session: &Session, name: &str, destination: Option<&str>, purge: b
     let Some((index, present)) = local_index(&store, &reference)? else {
         bail!("no index {} in the store: make it with \"crossdock manifest create\"", reference.familiar());
     };
+    if index.manifests.is_empty() {
+        bail!("{} has no images: add some with \"crossdock manifest add\"", reference.familiar());
+    }
     let display = Display::new(ProgressMode::Auto);
     let client = session.client(Arc::new(display.clone()))?;
     // Images that are only in the registry stay there; the others are sent.

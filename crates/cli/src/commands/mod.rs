@@ -3,12 +3,15 @@
 mod archive;
 mod binfmt;
 mod build;
+mod buildx;
 mod cache;
 mod check;
 mod doctor;
 mod elf;
 mod git;
 mod images;
+mod imagetools;
+mod listing;
 mod manifest;
 mod registry;
 mod run;
@@ -16,6 +19,8 @@ mod source;
 mod system;
 
 use anyhow::Result;
+
+pub use run::NOT_STARTED;
 
 use crate::args::Command;
 use crate::session::Session;
@@ -42,7 +47,7 @@ pub fn run(session: &Session, command: Command) -> Result<u8> {
         Command::Pull(args) => images::pull(session, args),
         Command::Push(args) => images::push(session, args),
         Command::Copy(args) => images::copy(session, args),
-        Command::Images(args) => images::images(session, args),
+        Command::Images(args) => listing::images(session, args),
         Command::Tag(args) => images::tag(session, args),
         Command::Rmi(args) => images::rmi(session, args),
         Command::Inspect(args) => images::inspect(session, args),
@@ -54,10 +59,11 @@ pub fn run(session: &Session, command: Command) -> Result<u8> {
         Command::Logout(args) => registry::logout(session, args),
         Command::Registry(command) => registry::registry(session, command),
         Command::System(command) => system::system(session, command),
+        Command::Buildx(command) => buildx::buildx(session, command),
         Command::File(args) => elf::file(session, args),
         Command::Ldd(args) => elf::ldd(session, args),
         Command::Binfmt(command) => binfmt::binfmt(command),
-        Command::Doctor(args) => doctor::doctor(args),
+        Command::Doctor(args) => doctor::doctor(session, args),
         Command::Version => {
             println!("crossdock {}", env!("CARGO_PKG_VERSION"));
             Ok(0)

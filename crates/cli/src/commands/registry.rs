@@ -1,18 +1,20 @@
 //! login, logout, and the embedded registry.
 
-use std::collections::BTreeMap;
 use std::io::{IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use crossdock_registry::server::{
-    AuthOptions, GarbageOptions, RegistryServer, ServerOptions, collect_garbage,
+    AuthFiles, AuthOptions, GarbageOptions, LogOutput, ProxyOptions, RegistryServer, ServerOptions, TlsFiles,
+    collect_garbage, htpasswd_line,
 };
-use crossdock_registry::{Credential, NoProgress, Secret};
+use crossdock_registry::{Credential, NoProgress};
 
 use super::print;
-use crate::args::{LoginArgs, LogoutArgs, RegistryCommand, ServeArgs};
+use super::system::age_seconds;
+use crate::args::{GcArgs, LoginArgs, LogoutArgs, RegistryCommand, ServeArgs};
 use crate::session::{Session, size};
 
 const DEFAULT_REGISTRY: &str = "docker.io";
@@ -40,14 +42,7 @@ pub fn login(session: &Session, args: LoginArgs) -> Result<u8> {
             eprintln!("warning: a password on the command line can be seen by others; use --password-stdin");
             password
         }
-        None if args.password_stdin => {
-            let mut text = String::new();
-            std::io::stdin()
-                .take(1 << 16)
-                .read_to_string(&mut text)
-                .context("read the password from standard input")?;
-            text.trim_end_matches(['\r', '\n']).to_string()
-        }
+        None if args.password_stdin => password_of_stdin()?,
         None if ask => prompt("Password: ", false)?,
         None => bail!("no password: give --password-stdin and write it to standard input"),
     };
@@ -59,6 +54,15 @@ pub fn login(session: &Session, args: LoginArgs) -> Result<u8> {
     eprintln!("logged in to {server}; the credentials are kept in {stored}");
     print("Login Succeeded");
     Ok(0)
+}
+
+fn password_of_stdin() -> Result<String> {
+    let mut text = String::new();
+    std::io::stdin()
+        .take(1 << 16)
+        .read_to_string(&mut text)
+        .context("read the password from standard input")?;
+    Ok(text.trim_end_matches(['\r', '\n']).to_string())
 }
 
 /// Asks on the terminal; without `echo` the answer is not shown.
@@ -92,14 +96,61 @@ pub fn logout(session: &Session, args: LogoutArgs) -> Result<u8> {
 
 pub fn registry(session: &Session, command: RegistryCommand) -> Result<u8> {
     match command {
-        RegistryCommand::Serve(args) => serve(session, args),
-        RegistryCommand::Gc { dir } => {
-            let directory = dir.unwrap_or_else(|| default_directory(session));
-            let collected = collect_garbage(&directory, &GarbageOptions::default())?;
-            print(&format!("removed {} blobs, {}", collected.blobs, size(collected.bytes)));
-            Ok(0)
+        RegistryCommand::Serve(args) => serve(session, &args),
+        RegistryCommand::Gc(args) => gc(session, args),
+        RegistryCommand::Htpasswd { user } => htpasswd(&user),
+    }
+}
+
+fn gc(session: &Session, args: GcArgs) -> Result<u8> {
+    let directory = args.dir.unwrap_or_else(|| default_directory(session));
+    let grace =
+        Duration::from_secs(age_seconds(&args.grace).with_context(|| format!("--grace {}", args.grace))?);
+    let options = GarbageOptions { grace, dry_run: args.dry_run, untagged: args.untagged };
+    let collected = collect_garbage(&directory, &options)?;
+    let done = if args.dry_run { "would remove" } else { "removed" };
+    let mut text = format!("{done} {}, {}", number(collected.blobs, "blob"), size(collected.bytes));
+    for (count, what) in [
+        (collected.manifests, "manifest without a tag"),
+        (collected.uploads, "abandoned upload"),
+        (collected.leftovers, "leftover of an interrupted write"),
+    ] {
+        if count > 0 {
+            text.push_str(&format!("; {}", number(count, what)));
         }
     }
+    print(&text);
+    if collected.spared > 0 {
+        print(&format!(
+            "kept {} that nothing needs, {}: touched within {}, so a push may be under way; --grace 0 takes them, too",
+            number(collected.spared, "file"),
+            size(collected.bytes_spared),
+            args.grace,
+        ));
+    }
+    Ok(0)
+}
+
+/// `1 blob`, `2 blobs`; the plural goes to the first word.
+fn number(count: u64, what: &str) -> String {
+    match what.split_once(' ') {
+        _ if count == 1 => format!("1 {what}"),
+        Some(("abandoned", noun)) => format!("{count} abandoned {noun}s"),
+        Some((noun, rest)) => format!("{count} {noun}s {rest}"),
+        None => format!("{count} {what}s"),
+    }
+}
+
+fn htpasswd(user: &str) -> Result<u8> {
+    let password = match std::io::stdin().is_terminal() {
+        true => prompt("Password: ", false)?,
+        false => password_of_stdin()?,
+    };
+    match htpasswd_line(user, &password) {
+        Ok(line) => print(&line),
+        Err(reason) => bail!("{reason}"),
+    }
+    Ok(0)
 }
 
 fn default_directory(session: &Session) -> PathBuf {
@@ -108,22 +159,44 @@ fn default_directory(session: &Session) -> PathBuf {
     PathBuf::from(name)
 }
 
-fn serve(session: &Session, args: ServeArgs) -> Result<u8> {
+fn serve(session: &Session, args: &ServeArgs) -> Result<u8> {
     let directory = args.dir.clone().unwrap_or_else(|| default_directory(session));
     let auth = match &args.users {
         None => AuthOptions::None,
-        Some(path) => AuthOptions::Basic(users(path)?),
+        Some(htpasswd) => AuthOptions::Files(AuthFiles {
+            htpasswd: htpasswd.clone(),
+            rights: args.rights.clone(),
+            anonymous_pull: args.anonymous_pull,
+        }),
     };
     let is_open = matches!(auth, AuthOptions::None);
-    let options = ServerOptions { auth, read_only: args.read_only, ..ServerOptions::default() };
+    let tls = args.tls_cert.clone().zip(args.tls_key.clone());
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let options = ServerOptions {
+        auth,
+        read_only: args.read_only,
+        immutable_tags: args.immutable_tags,
+        connections_per_address: args.connections_per_address,
+        upload_expiry: Duration::from_secs(
+            age_seconds(&args.upload_expiry).context("--upload-expiry")?.max(1),
+        ),
+        proxy: args.proxy.as_deref().map(|url| proxy(session, url)).transpose()?,
+        tls: tls.map(|(certificate, key)| TlsFiles { certificate, key }),
+        access_log: args.access_log.as_deref().map(log).transpose()?,
+        notice: Arc::new(|text| eprintln!("warning: {text}")),
+        ..ServerOptions::default()
+    };
     let server = RegistryServer::bind(&args.addr, &directory, options)?;
     let address = server.addr();
-    if is_open && !args.read_only && !address.ip().is_loopback() {
+    if is_open && !args.read_only && args.proxy.is_none() && !address.ip().is_loopback() {
         eprintln!(
             "warning: everybody who reaches {address} can change this registry: see --users and --read-only"
         );
     }
-    eprintln!("serving {} on http://{address}; stop with Ctrl-C", directory.display());
+    if !is_open && scheme == "http" && !address.ip().is_loopback() {
+        eprintln!("warning: passwords can be read on the way to {address}: see --tls-cert and --tls-key");
+    }
+    eprintln!("serving {} on {scheme}://{address}; stop with Ctrl-C", directory.display());
     if let Some(path) = &args.addr_file {
         write_whole(path, address.to_string().as_bytes())?;
     }
@@ -132,6 +205,25 @@ fn serve(session: &Session, args: ServeArgs) -> Result<u8> {
     loop {
         std::thread::park();
     }
+}
+
+/// The registry of a URL, asked with the credentials that are at hand for it.
+fn proxy(session: &Session, url: &str) -> Result<ProxyOptions> {
+    let host = url.trim_start_matches("https://").trim_start_matches("http://").trim_end_matches('/');
+    if host.is_empty() || host.contains(['/', '@', '?']) {
+        bail!("--proxy: not the URL of a registry, such as https://registry.example.com");
+    }
+    let client = session.client(Arc::new(NoProgress))?;
+    Ok(ProxyOptions { client, registry: server(Some(host)) })
+}
+
+/// Where the lines of a log go.
+fn log(path: &Path) -> Result<LogOutput> {
+    if path == Path::new("-") {
+        return Ok(LogOutput::new(std::io::stderr()));
+    }
+    let file = std::fs::File::options().create(true).append(true).open(path);
+    Ok(LogOutput::new(file.with_context(|| format!("open the access log {}", path.display()))?))
 }
 
 /// Opens a device or pipe, such as `/dev/null` or `/dev/stdout`: it is written to, never replaced by a new file. `None`
@@ -159,23 +251,4 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     file.as_file().set_permissions(readable).with_context(doing)?;
     file.persist(path).map_err(|e| e.error).with_context(doing)?;
     Ok(())
-}
-
-/// Reads `USER:PASSWORD` lines.
-fn users(path: &Path) -> Result<BTreeMap<String, Secret>> {
-    let text = std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
-    let mut all = BTreeMap::new();
-    for (i, line) in text.lines().enumerate() {
-        let line = line.trim();
-        if line.is_empty() || line.starts_with('#') {
-            continue;
-        }
-        match line.split_once(':') {
-            Some((user, password)) if !user.is_empty() => {
-                all.insert(user.to_string(), Secret::new(password));
-            }
-            _ => bail!("{}:{}: not USER:PASSWORD", path.display(), i + 1),
-        }
-    }
-    Ok(all)
 }

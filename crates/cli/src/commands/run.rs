@@ -23,7 +23,7 @@ use super::ExitWith;
 use super::source::{self, Source};
 use crate::args::{EmulateArgs, ProgressMode, RunArgs, Trace, UnshareArgs};
 use crate::input::{Kinds, read_whole};
-use crate::progress::Display;
+use crate::progress::{Display, say};
 use crate::session::{self, Session};
 
 /// An `--env-file` larger than this, in bytes, is refused; the kernel gives no program an environment of more
@@ -31,7 +31,7 @@ use crate::session::{self, Session};
 const ENV_FILE_SIZE_MAX: u64 = 8 * 1024 * 1024;
 
 /// Docker's exit code for a container that could not be made.
-const NOT_STARTED: u8 = 125;
+pub const NOT_STARTED: u8 = 125;
 
 pub fn run(session: &Session, args: RunArgs) -> Result<u8> {
     run_image(session, args).map_err(|error| match error.downcast_ref::<ExitWith>() {
@@ -55,15 +55,18 @@ fn run_image(session: &Session, args: RunArgs) -> Result<u8> {
     let loaded = store.load_image(&manifest)?;
     // What the image says of itself, not what it was filed under: this decides about the emulator.
     let platform = loaded.config.platform();
+    if args.platform.is_none() {
+        source::warn_of_foreign(&args.image(), &platform);
+    }
     let lower: Vec<PathBuf> = store.unpack_image(&loaded, 0)?.into_iter().map(|u| u.path).collect();
     if lower.is_empty() {
-        bail!("{} has no files", args.image);
+        bail!("{} has no files", args.image());
     }
     let scratch = store.new_scratch()?;
     let root = Root::Overlay { lower, upper: scratch.upper(), work: scratch.work(), volatile: true };
     let mut spec = Spec::new(root, command(&loaded, &args)?);
     let process = &loaded.config.config;
-    spec.env = environment(&loaded, &args)?;
+    spec.env = environment(&loaded, &args, session.container_proxies())?;
     spec.cwd = PathBuf::from(args.workdir.as_deref().unwrap_or(match process.working_dir.as_str() {
         "" => "/",
         directory => directory,
@@ -85,7 +88,8 @@ fn run_image(session: &Session, args: RunArgs) -> Result<u8> {
     if let Some(text) = &args.shm_size {
         spec.shm_size = bytes(text).with_context(|| format!("--shm-size {text}: not a size"))?;
     }
-    spec.mounts = mounts(&args)?;
+    spec.mounts = mounts(&args, session.single_id())?;
+    tell_what_is_not_done(session, &args, &spec);
     let choice = session::emulator_choice(&args.emulator)?;
     spec.emulators = session::emulator_for(&platform, &choice)?.into_iter().collect();
     if args.tty && args.interactive && !std::io::stdin().is_terminal() {
@@ -95,6 +99,31 @@ fn run_image(session: &Session, args: RunArgs) -> Result<u8> {
     let status = run_attached(&spec, attach)?;
     drop(scratch);
     Ok(status.code() as u8)
+}
+
+/// Options that docker has and that mean less here.
+fn tell_what_is_not_done(session: &Session, args: &RunArgs, spec: &Spec) {
+    for ports in &args.publish {
+        say(&format!(
+            "warning: --publish {ports} does nothing: the command is in {}",
+            match spec.network {
+                Network::None => "no network",
+                _ => "this machine's network, where its ports are open under their own numbers",
+            }
+        ));
+    }
+    if let Some(name) = &args.name {
+        say(&format!(
+            "warning: --name {name} does nothing: containers have no names and end with this command"
+        ));
+    }
+    let user = spec.user.split(':').next().unwrap_or_default();
+    if session.single_id() && !matches!(user, "" | "0" | "root") {
+        say(&format!(
+            "warning: the command stays root and does not become user {user}: only one user id is available{}",
+            session.single_id_note().map(|note| format!(": {note}")).unwrap_or_default()
+        ));
+    }
 }
 
 /// The image to run.
@@ -107,19 +136,24 @@ fn image(session: &Session, store: &Store, args: &RunArgs) -> Result<Descriptor>
     };
     let platform = session::platform(args.platform.as_ref())?;
     if !always {
-        match source::find(store, &args.image, platform.as_ref()) {
-            Ok(found) => {
-                return Ok(source::choose(&found, &args.image)?.manifest.clone());
+        let found = source::find(store, &args.image(), platform.as_ref());
+        match found.and_then(|found| Ok(source::choose(&found, &args.image())?.manifest.clone())) {
+            Ok(manifest) => return Ok(manifest),
+            Err(error)
+                if args.pull == "never" || !source::is_absence(&error) || source::is_id(&args.image()) =>
+            {
+                return Err(error);
             }
-            Err(error) if args.pull == "never" || !source::is_absence(&error) => return Err(error),
             Err(_) => {}
         }
     }
-    let reference = session::reference(&args.image)?;
-    let wanted = platform.unwrap_or_else(Platform::host);
+    let reference = session::reference(&args.image())?;
     let display = Display::new(ProgressMode::Auto);
     let source = Source::new(session, store, display.clone());
-    let manifest = source.resolve(&reference, &wanted, true);
+    let manifest = match platform {
+        Some(platform) => source.resolve(&reference, &platform, true),
+        None => source.fetch_for_machine(&reference),
+    };
     display.clear();
     manifest
 }
@@ -134,18 +168,18 @@ fn command(image: &LoadedImage, args: &RunArgs) -> Result<Vec<OsString>> {
         Some(program) => vec![OsString::from(program)],
         None => words(&process.entrypoint),
     };
-    if !args.command.is_empty() {
-        line.extend(args.command.iter().cloned());
+    if !args.command().is_empty() {
+        line.extend(args.command().iter().cloned());
     } else if args.entrypoint.is_none() {
         line.extend(words(&process.cmd));
     }
     if line.is_empty() {
-        bail!("{} has no command: give one", args.image);
+        bail!("{} has no command: give one", args.image());
     }
     Ok(line)
 }
 
-fn environment(image: &LoadedImage, args: &RunArgs) -> Result<Vec<OsString>> {
+fn environment(image: &LoadedImage, args: &RunArgs, proxies: Vec<(String, String)>) -> Result<Vec<OsString>> {
     // A name that is set again takes its place at the end.
     let mut env: BTreeMap<usize, OsString> = BTreeMap::new();
     let mut places: HashMap<Vec<u8>, usize> = HashMap::new();
@@ -162,6 +196,7 @@ fn environment(image: &LoadedImage, args: &RunArgs) -> Result<Vec<OsString>> {
         set(OsString::from("TERM=xterm"));
     }
     image.config.config.env.iter().for_each(|entry| set(OsString::from(entry)));
+    proxies.into_iter().for_each(|(name, value)| set(OsString::from(format!("{name}={value}"))));
     let mut given = |entry: &std::ffi::OsStr| {
         if entry.as_bytes().contains(&b'=') {
             set(entry.to_owned());
@@ -176,15 +211,77 @@ fn environment(image: &LoadedImage, args: &RunArgs) -> Result<Vec<OsString>> {
         let text = read_whole(file, ENV_FILE_SIZE_MAX, Kinds::Any).context("--env-file")?;
         let text = String::from_utf8(text);
         let text = text.with_context(|| format!("--env-file {}: not UTF-8 text", file.display()))?;
-        for line in text.lines().map(str::trim_start).filter(|l| !l.is_empty() && !l.starts_with('#')) {
+        // Editors of other systems put a byte order mark before the first line.
+        for (number, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
+            let line = line.trim_start();
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let name = line.split('=').next().unwrap_or_default();
+            // The value may be a secret, so it is not shown.
+            let wrong =
+                |what: &str| anyhow::anyhow!("--env-file {}, line {}: {what}", file.display(), number + 1);
+            if name.is_empty() {
+                return Err(wrong("no name stands before \"=\""));
+            }
+            if name.contains(char::is_whitespace) {
+                return Err(wrong(&format!("the name \"{name}\" has a space: write NAME=VALUE")));
+            }
+            if line.contains('\0') {
+                return Err(wrong("it holds a byte 0, which no variable can"));
+            }
             given(std::ffi::OsStr::new(line));
         }
     }
-    args.env.iter().for_each(|entry| given(entry));
+    for entry in &args.env {
+        if entry.is_empty() || entry.as_bytes().starts_with(b"=") {
+            bail!("--env {}: no name stands before \"=\"", entry.to_string_lossy());
+        }
+        given(entry);
+    }
     Ok(env.into_values().collect())
 }
 
-fn mounts(args: &RunArgs) -> Result<Vec<Mount>> {
+/// `--tmpfs TARGET[:OPTION,...]`; the options are those of tmpfs(5) and mount(8). With a single id everything
+/// belongs to root.
+fn tmpfs(text: &str, single_id: bool) -> Result<Mount> {
+    let (target, options) = text.split_once(':').unwrap_or((text, ""));
+    let (mut size, mut mode, mut owner, mut read_only, mut executable) = (None, 0o1777, (0, 0), false, true);
+    for option in options.split(',').filter(|option| !option.is_empty()) {
+        let wrong = |what: &str| anyhow::anyhow!("--tmpfs {text}: {option}: {what}");
+        let id = |value: &str| match crossdock_sandbox::user::id(value) {
+            Ok(Some(id)) => Ok(id),
+            Ok(None) => Err(wrong("not a number")),
+            Err(error) => Err(wrong(&error.to_string())),
+        };
+        match option.split_once('=').unwrap_or((option, "")) {
+            ("size", value) => size = Some(bytes(value).ok_or_else(|| wrong("not a size"))?),
+            ("mode", value) => {
+                let bits = u32::from_str_radix(value, 8).ok().filter(|bits| *bits <= 0o7777);
+                mode = bits.ok_or_else(|| wrong("not an octal mode"))?;
+            }
+            ("uid", value) => owner.0 = id(value)?,
+            ("gid", value) => owner.1 = id(value)?,
+            ("ro", "") => read_only = true,
+            ("rw", "") => read_only = false,
+            ("noexec", "") => executable = false,
+            ("exec", "") => executable = true,
+            // These two always hold, and times and propagation make no difference in a container of its own.
+            ("nosuid" | "nodev" | "noatime" | "relatime" | "nodiratime" | "private" | "rprivate", "") => {}
+            _ => {
+                return Err(wrong(
+                    "not one of size=, mode=, uid=, gid=, ro, rw, exec, noexec, nosuid, nodev",
+                ));
+            }
+        }
+    }
+    if single_id {
+        owner = (0, 0);
+    }
+    Ok(Mount { kind: MountKind::Tmpfs { size, mode, owner, executable }, target: target.into(), read_only })
+}
+
+fn mounts(args: &RunArgs, single_id: bool) -> Result<Vec<Mount>> {
     let mut all = Vec::new();
     for text in &args.volumes {
         let fields: Vec<&str> = text.split(':').collect();
@@ -238,18 +335,16 @@ fn mounts(args: &RunArgs) -> Result<Vec<Mount>> {
         all.push(match (kind.as_str(), source) {
             ("bind", Some(source)) => bind(&source, &target, read_only, &flag)?,
             ("bind", None) => bail!("{flag}: no source"),
-            ("tmpfs", _) => Mount { kind: MountKind::Tmpfs { size, mode }, target: target.into(), read_only },
+            ("tmpfs", _) => Mount {
+                kind: MountKind::Tmpfs { size, mode, owner: (0, 0), executable: true },
+                target: target.into(),
+                read_only,
+            },
             (other, _) => bail!("{flag}: type {other} is not supported, only bind and tmpfs"),
         });
     }
     for text in &args.tmpfs {
-        let (target, options) = text.split_once(':').unwrap_or((text, ""));
-        let size = options.split(',').find_map(|o| o.strip_prefix("size=")).and_then(bytes);
-        all.push(Mount {
-            kind: MountKind::Tmpfs { size, mode: 0o1777 },
-            target: target.into(),
-            read_only: false,
-        });
+        all.push(tmpfs(text, single_id)?);
     }
     if let Some(bad) = all.iter().find(|m| !m.target.is_absolute()) {
         bail!("the target {} of a mount must be absolute", bad.target.display());
@@ -344,17 +439,22 @@ pub fn limits(given: &[String]) -> Result<Vec<Limit>> {
 
 /// Replaces this process by the emulator, or by the program itself if this machine runs it.
 pub fn emulate(args: EmulateArgs) -> Result<u8> {
-    let shown = args.program.display();
-    let program = if args.program.components().count() > 1 || args.program.exists() {
-        args.program.clone()
+    let (word, arguments) = args.words.split_first().expect("a program is required");
+    let given = Path::new(word);
+    let shown = given.display();
+    let program = if given.components().count() > 1 || given.exists() {
+        given.to_path_buf()
     } else {
         let found = std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())
-            .map(|directory| directory.join(&args.program))
+            .map(|directory| directory.join(given))
             .find(|path| path.is_file());
-        found.with_context(|| format!("{shown}: no such program"))?
+        found.ok_or_else(|| ExitWith(127, format!("{shown}: no such program")))?
     };
-    let file = std::fs::File::open(&program).with_context(|| shown.to_string())?;
-    let elf = Elf::read(&file).with_context(|| shown.to_string())?;
+    let file = std::fs::File::open(&program).map_err(|error| {
+        let code = if error.kind() == std::io::ErrorKind::NotFound { 127 } else { 126 };
+        ExitWith(code, format!("{shown}: {error}"))
+    })?;
+    let elf = Elf::read(&file).map_err(|error| ExitWith(126, format!("{shown}: {error}")))?;
     let Some(platform) = elf.platform() else {
         bail!("{shown}: {}: no emulator knows this machine", crossdock_elf::describe::describe(&elf));
     };
@@ -363,7 +463,7 @@ pub fn emulate(args: EmulateArgs) -> Result<u8> {
         None if args.trace.is_some() => {
             bail!("{shown} runs on this CPU without an emulator: trace it with strace")
         }
-        None => std::process::Command::new(&program).args(&args.args).exec(),
+        None => std::process::Command::new(&program).args(arguments).exec(),
         Some(emulator) => {
             if let (Some(interpreter), None) = (&elf.interpreter, &args.sysroot)
                 && !Path::new(interpreter).exists()
@@ -386,7 +486,7 @@ pub fn emulate(args: EmulateArgs) -> Result<u8> {
                     command.args(["--trace", "blocks"]);
                 }
             }
-            command.arg(&program).args(&args.args).exec()
+            command.arg(&program).args(arguments).exec()
         }
     };
     Err(error).with_context(|| format!("run {shown}"))

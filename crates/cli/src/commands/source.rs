@@ -16,8 +16,8 @@ use crossdock_registry::transfer::{PullOptions, Pulled, pull};
 
 use super::cache::{self, Place};
 use super::git::Checkout;
-use crate::progress::Display;
-use crate::session::Session;
+use crate::progress::{Display, say};
+use crate::session::{self, Session};
 
 /// Fetches images into the store.
 pub struct Source<'a> {
@@ -71,21 +71,53 @@ impl<'a> Source<'a> {
         Ok(pulled)
     }
 
-    /// The manifest for a platform: from the store, else from the registry, or always from there.
+    /// The manifest for a platform: from the store, else from the registry, or always from there. What is named by
+    /// an id is only in the store.
     pub fn resolve(&self, reference: &Reference, platform: &Platform, always: bool) -> Result<Descriptor> {
+        let name = reference.familiar();
         if !always && let Some(manifest) = self.store.find(reference, platform)? {
             return Ok(manifest);
         }
+        let id = id_of(reference);
+        let only_here = is_id(&name);
+        if !always || only_here {
+            let found = match find_by_digest(self.store, reference)? {
+                None => id.as_deref().map_or(Ok(None), |id| find_by_id(self.store, id))?,
+                found => found,
+            };
+            match found.map(|found| for_platform(&found.images, &name, platform).cloned()) {
+                Some(Ok(entry)) => return Ok(entry.manifest),
+                // Of what a name and digest mean the registry may have more.
+                Some(Err(error)) if only_here => return Err(error),
+                _ => {}
+            }
+        }
+        if only_here {
+            return Err(NotThere(name).into());
+        }
         let pulled = self.pull(reference, PullOptions::platform(platform.clone()), false);
-        let pulled = pulled.with_context(|| match self.store.image(reference) {
+        let pulled = pulled.with_context(|| self.for_whom(reference, &platform.to_string()))?;
+        let (_, manifest) = pulled.images.into_iter().next().context("the registry sent no image")?;
+        Ok(manifest)
+    }
+
+    /// The manifest for this machine from the registry, where nobody asked for a platform.
+    pub fn fetch_for_machine(&self, reference: &Reference) -> Result<Descriptor> {
+        let pulled = self.pull(reference, PullOptions::machine(), false);
+        let pulled = pulled.with_context(|| self.for_whom(reference, "this machine"))?;
+        let (_, manifest) = pulled.images.into_iter().next().context("the registry sent no image")?;
+        Ok(manifest)
+    }
+
+    /// What was looked for, and what the store has instead.
+    fn for_whom(&self, reference: &Reference, platform: &str) -> String {
+        match self.store.image(reference) {
             Ok(Some(record)) => {
                 let here: Vec<String> = record.images.iter().map(|i| i.platform.to_string()).collect();
                 format!("{} for {platform}: the store has it for {}", reference.familiar(), here.join(", "))
             }
             _ => format!("{} for {platform}", reference.familiar()),
-        })?;
-        let (_, manifest) = pulled.images.into_iter().next().context("the registry sent no image")?;
-        Ok(manifest)
+        }
     }
 }
 
@@ -111,43 +143,124 @@ impl Images for Source<'_> {
     }
 }
 
-/// An image of the store that a user named: by reference, or by the first digits of its id.
+/// What a user named in the store: by name, by name and digest, or by id.
 pub struct Found {
-    /// Its name, if it was found by one.
+    /// Its name, if that is how it was found.
     pub reference: Option<Reference>,
+    /// Where it was found by a digest or id: all names of it.
+    pub names: Vec<Reference>,
     /// The images.
     pub images: Vec<ImageEntry>,
-    /// The index of a name.
+    /// The index of a name, digest or id.
     pub index: Option<Descriptor>,
 }
 
-/// Finds what `text` names in the store: a reference, else an id.
+/// What stands before an id that cannot be taken for a name.
+const ID_PREFIX: &str = "sha256:";
+
+/// Digits of an id that a Dockerfile may give without [`ID_PREFIX`]; fewer could be a name.
+const ID_DIGITS_MIN: usize = 12;
+
+/// Finds what `text` names in the store: a name, a name and a digest, or the first digits of an id (the digest of a
+/// configuration, manifest or index), with or without `sha256:`.
 pub fn find(store: &Store, text: &str, platform: Option<&Platform>) -> Result<Found> {
-    if let Ok(reference) = text.parse::<Reference>()
-        && let Some(record) = store.image(&reference)?
-    {
-        let images = match platform {
-            None => record.images,
-            Some(platform) => vec![store.require(&reference, platform)?],
-        };
-        return Ok(Found { reference: Some(reference), images, index: record.index });
-    }
-    let hex = text.strip_prefix("sha256:").unwrap_or(text);
-    if hex.len() >= 4 && hex.bytes().all(|b| b.is_ascii_hexdigit()) {
-        let matches: Vec<IdMatch> = store.find_by_id(hex)?;
-        let mut manifests: Vec<Digest> = matches.iter().map(|m| m.manifest.digest.clone()).collect();
-        manifests.dedup();
-        if let Some(first) = matches.first() {
-            if manifests.iter().any(|digest| *digest != first.manifest.digest) {
-                anyhow::bail!("the id {text} is ambiguous: give more digits");
-            }
-            let entry = ImageEntry { platform: first.platform.clone(), manifest: first.manifest.clone() };
-            return Ok(Found { reference: None, images: vec![entry], index: None });
+    let mut found = None;
+    if let Ok(reference) = text.parse::<Reference>() {
+        if let Some(record) = store.image(&reference)? {
+            let (images, index) = (record.images, record.index);
+            found = Some(Found { reference: Some(reference), names: Vec::new(), images, index });
+        } else {
+            found = find_by_digest(store, &reference)?;
         }
     }
-    // Says what is wrong with a name that is none.
-    let reference = crate::session::reference(text)?;
-    Err(NotThere(reference.familiar()).into())
+    if found.is_none() {
+        found = find_by_id(store, text)?;
+    }
+    let Some(mut found) = found else {
+        if text.starts_with(ID_PREFIX) {
+            return Err(NotThere(text.to_string()).into());
+        }
+        // Says what is wrong with a name that is none.
+        return Err(NotThere(session::reference(text)?.familiar()).into());
+    };
+    if let Some(platform) = platform {
+        found.images = vec![for_platform(&found.images, text, platform)?.clone()];
+    }
+    Ok(found)
+}
+
+/// Whether a text can only be an id, which no registry knows.
+pub fn is_id(text: &str) -> bool {
+    text.strip_prefix(ID_PREFIX).is_some_and(is_hex)
+}
+
+fn is_hex(text: &str) -> bool {
+    text.len() >= 4 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+/// The id that a reference of a Dockerfile can be: `sha256:HEX` reads as a repository with a tag.
+fn id_of(reference: &Reference) -> Option<String> {
+    let repository = reference.repository().strip_prefix("library/")?;
+    match (repository, reference.tag(), reference.digest()) {
+        _ if reference.registry() != crossdock_oci::reference::DEFAULT_REGISTRY => None,
+        ("sha256", Some(hex), None) if is_hex(hex) => Some(format!("{ID_PREFIX}{hex}")),
+        (hex, Some("latest"), None) if hex.len() >= ID_DIGITS_MIN && is_hex(hex) => Some(hex.to_string()),
+        _ => None,
+    }
+}
+
+/// By the digest of a name: images and indexes of that repository.
+fn find_by_digest(store: &Store, reference: &Reference) -> Result<Option<Found>> {
+    let Some(digest) = reference.digest() else { return Ok(None) };
+    let mut matches = store.find_by_id(digest.hex())?;
+    matches.retain(|found| {
+        found.id == *digest && found.reference.as_ref().is_some_and(|r| r.name() == reference.name())
+    });
+    Ok(joined(matches))
+}
+
+fn find_by_id(store: &Store, text: &str) -> Result<Option<Found>> {
+    let hex = text.strip_prefix(ID_PREFIX).unwrap_or(text);
+    if !is_hex(hex) {
+        return Ok(None);
+    }
+    Ok(joined(store.find_by_id(hex)?))
+}
+
+/// One result of the matches of an id: they differ in their names, and where a configuration is in several
+/// manifests, in those.
+fn joined(matches: Vec<IdMatch>) -> Option<Found> {
+    let mut matches = matches.into_iter();
+    let first = matches.next()?;
+    let mut found = Found {
+        reference: None,
+        names: first.reference.into_iter().collect(),
+        images: first.images,
+        index: first.index,
+    };
+    for one in matches {
+        let named = one.reference.filter(|name| !found.names.contains(name));
+        found.names.extend(named);
+        if found.index.is_some() {
+            // Under one of the names more images of the index may be here.
+            let more = one.images.into_iter().filter(|image| !found.images.contains(image));
+            found.images.extend(more.collect::<Vec<_>>());
+        }
+    }
+    Some(found)
+}
+
+/// The image that serves a platform.
+fn for_platform<'i>(images: &'i [ImageEntry], text: &str, platform: &Platform) -> Result<&'i ImageEntry> {
+    match platform.best(images.iter().map(|image| &image.platform)) {
+        Some(best) => Ok(&images[best]),
+        None => Err(StoreError::NoPlatform {
+            image: text.to_string(),
+            platform: platform.to_string(),
+            offered: images.iter().map(|i| i.platform.to_string()).collect::<Vec<_>>().join(", "),
+        }
+        .into()),
+    }
 }
 
 /// The store knows no image of that name.
@@ -162,25 +275,54 @@ impl std::fmt::Display for NotThere {
 
 impl std::error::Error for NotThere {}
 
+/// The store has an index, and none of its images.
+#[derive(Debug)]
+struct NoImages(String);
+
+impl std::fmt::Display for NoImages {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{0} is an index of which no image is in the store: \"crossdock pull {0}\" fetches it",
+            self.0
+        )
+    }
+}
+
+impl std::error::Error for NoImages {}
+
 /// Whether an error of [`find`] says that the image is not in the store, so that a registry may have it. Any
 /// other failure is one of this store, and no registry's to mend.
 pub fn is_absence(error: &anyhow::Error) -> bool {
     let no_platform =
         |e: &StoreError| matches!(e, StoreError::NoPlatform { .. } | StoreError::UnknownImage(_));
-    error.is::<NotThere>() || error.downcast_ref::<StoreError>().is_some_and(no_platform)
+    error.is::<NotThere>()
+        || error.is::<NoImages>()
+        || error.downcast_ref::<StoreError>().is_some_and(no_platform)
 }
 
-/// The one image to use where no platform was given: this machine's, else the only one.
+/// The one image to use where no platform was given: the best for this machine, else the only one.
 pub fn choose<'f>(found: &'f Found, text: &str) -> Result<&'f ImageEntry> {
     let platforms = found.images.iter().map(|image| &image.platform);
-    if let Some(best) = Platform::host().best(platforms) {
+    if let Some(best) = Platform::machine().best_to_run(platforms) {
         return Ok(&found.images[best]);
     }
     match &found.images[..] {
         [only] => Ok(only),
+        [] => Err(NoImages(text.to_string()).into()),
         several => {
             let names: Vec<String> = several.iter().map(|image| image.platform.to_string()).collect();
             anyhow::bail!("{text} is there for {}: choose one with --platform", names.join(", "))
         }
+    }
+}
+
+/// Tells that an image for another machine was taken where no platform was asked for.
+pub fn warn_of_foreign(name: &str, platform: &Platform) {
+    let host = Platform::host();
+    if Platform::machine().best_to_run([platform]).is_none() && platform.architecture != host.architecture {
+        say(&format!(
+            "warning: {name} is for {platform} and not for this machine ({host}); --platform {platform} asks for it without this warning"
+        ));
     }
 }

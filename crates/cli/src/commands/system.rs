@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use crossdock_oci::store::GcOptions;
 
+use super::listing::{self, Filter};
 use super::{print, table};
 use crate::args::SystemCommand;
 use crate::session::{Session, size};
@@ -16,27 +17,34 @@ const DAY: Duration = Duration::from_secs(86_400);
 pub fn system(session: &Session, command: SystemCommand) -> Result<u8> {
     match command {
         SystemCommand::Df => df(session),
+        SystemCommand::PruneImages { all, force, filters } => prune_images(session, all, force, &filters),
+        SystemCommand::PruneCache { all: _, force, filters, keep_storage } => {
+            prune_cache(session, force, &filters, keep_storage.as_deref())
+        }
         SystemCommand::Prune { all, force, older_than, keep_storage } => {
-            let keep = keep_storage
-                .map(|text| {
-                    crossdock_dockerfile::mount::bytes(&text)
-                        .with_context(|| format!("--keep-storage {text}: not a size"))
-                })
-                .transpose()?;
-            let age = older_than.map(|text| age_seconds(&text)).transpose()?;
+            let keep = keep_storage.as_deref().map(kept).transpose()?;
+            let age = older_than.map(|text| age_seconds(&text)).transpose().context("--older-than")?;
             prune(session, all, force, age, keep)
         }
     }
 }
 
+/// `--keep-storage`: bytes.
+fn kept(text: &str) -> Result<u64> {
+    crossdock_dockerfile::mount::bytes(text).with_context(|| format!("--keep-storage {text}: not a size"))
+}
+
 /// `30m`, `24h`, `7d`: seconds.
-fn age_seconds(text: &str) -> Result<u64> {
+pub fn age_seconds(text: &str) -> Result<u64> {
+    if text == "0" {
+        return Ok(0);
+    }
     if let Some(days) = text.strip_suffix('d').and_then(|n| n.parse::<u64>().ok()) {
         return Ok(days * 86_400);
     }
     match crossdock_dockerfile::instruction::duration_ns(text) {
         Some(ns) if ns >= 0 => Ok(ns as u64 / 1_000_000_000),
-        _ => bail!("--older-than {text}: not an age such as 30m, 24h or 7d"),
+        _ => bail!("{text} is no age such as 30m, 24h or 7d"),
     }
 }
 
@@ -58,24 +66,95 @@ fn df(session: &Session) -> Result<u8> {
     Ok(0)
 }
 
-fn prune(session: &Session, all: bool, force: bool, age: Option<u64>, keep: Option<u64>) -> Result<u8> {
-    if !force {
-        let what = if all {
-            "the whole build cache, cache mounts, and everything that no image needs"
-        } else {
-            "everything that neither an image nor the build cache needs"
-        };
-        if !std::io::stdin().is_terminal() {
-            bail!("this removes {what}: confirm with --force");
+/// Asks before something is removed; false if the answer is no.
+fn confirmed(what: &str, force: bool) -> Result<bool> {
+    if force {
+        return Ok(true);
+    }
+    if !std::io::stdin().is_terminal() {
+        bail!("this removes {what}: confirm with --force");
+    }
+    eprint!("This removes {what}. Continue? [y/N] ");
+    std::io::stderr().flush().context("ask on the terminal")?;
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer).context("read the answer")?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}
+
+/// Removes images and nothing else: the build cache keeps what it has.
+fn prune_images(session: &Session, all: bool, force: bool, filters: &[String]) -> Result<u8> {
+    let what = if all { "all images" } else { "all images without a name" };
+    if !confirmed(what, force)? {
+        return Ok(1);
+    }
+    let store = session.store()?;
+    let filters = filters.iter().map(|text| Filter::parse(&store, text)).collect::<Result<Vec<_>>>()?;
+    for listed in listing::all(&store)? {
+        if !filters.iter().all(|filter| filter.matches(&listed)) {
+            continue;
         }
-        eprint!("This removes {what}. Continue? [y/N] ");
-        std::io::stderr().flush().context("ask on the terminal")?;
-        let mut answer = String::new();
-        std::io::stdin().read_line(&mut answer).context("read the answer")?;
-        if !matches!(answer.trim(), "y" | "Y" | "yes") {
-            return Ok(1);
+        let manifest = &listed.entry.manifest.digest;
+        match &listed.reference {
+            Some(reference) if all => {
+                store.remove_manifests(reference, std::slice::from_ref(manifest))?;
+                print(&format!("untagged: {} for {}", reference.familiar(), listed.entry.platform));
+            }
+            Some(_) => {}
+            None => {
+                let target = listed.index.as_ref().map_or(manifest, |index| &index.digest);
+                if store.remove_untagged(target)? {
+                    print(&format!("deleted: {target}"));
+                }
+            }
         }
     }
+    // The handle's lease holds what it looked at; another one collects.
+    drop(store);
+    collect(session, &GcOptions::default())
+}
+
+/// Removes the build cache and cache mounts; images stay, also those without a name.
+fn prune_cache(session: &Session, force: bool, filters: &[String], keep: Option<&str>) -> Result<u8> {
+    let mut age = None;
+    for text in filters {
+        match text.split_once('=') {
+            Some(("until" | "unused-for", value)) => {
+                let seconds = age_seconds(value).with_context(|| format!("--filter {text}"))?;
+                age = Some(Duration::from_secs(seconds));
+            }
+            _ => bail!("--filter {text}: only until=AGE is known"),
+        }
+    }
+    let keep = keep.map(kept).transpose()?;
+    if !confirmed("the build cache and cache mounts", force)? {
+        return Ok(1);
+    }
+    // With a size to keep, age alone removes nothing.
+    let unused_for = age.or(keep.is_none().then_some(Duration::ZERO));
+    prune_stat_cache(session, unused_for)?;
+    let options = GcOptions {
+        cache_unused_for: unused_for,
+        cache_bytes_max: keep,
+        cache_mounts_unused_for: unused_for,
+        ..GcOptions::default()
+    };
+    collect(session, &options)
+}
+
+fn prune(session: &Session, all: bool, force: bool, age: Option<u64>, keep: Option<u64>) -> Result<u8> {
+    let what = if all {
+        "the whole build cache, cache mounts, images without a name, and everything that no image needs"
+    } else {
+        "images without a name, and everything that neither an image nor the build cache needs"
+    };
+    if !confirmed(what, force)? {
+        return Ok(1);
+    }
+    let store = session.store()?;
+    for record in store.untagged()? {
+        store.remove_untagged(&record.target.digest)?;
+    }
+    drop(store);
     let unused_for = age.map(Duration::from_secs).or(if all { Some(Duration::ZERO) } else { None });
     let options = GcOptions {
         cache_unused_for: unused_for,
@@ -84,11 +163,20 @@ fn prune(session: &Session, all: bool, force: bool, age: Option<u64>, keep: Opti
         partials_unused_for: Some(if all { Duration::ZERO } else { DAY }),
         dry_run: false,
     };
-    let store = session.store()?;
-    let report = store.gc(&options)?;
-    let digests = store.root().join("statcache");
+    prune_stat_cache(session, unused_for)?;
+    collect(session, &options)
+}
+
+/// Removes the notes of files' digests.
+fn prune_stat_cache(session: &Session, unused_for: Option<Duration>) -> Result<()> {
+    let digests = session.store()?.root().join("statcache");
     crossdock_build::stat_cache::prune(&digests, unused_for)
-        .with_context(|| format!("remove from {}", digests.display()))?;
+        .with_context(|| format!("remove from {}", digests.display()))
+}
+
+/// Collects, and tells what was removed.
+fn collect(session: &Session, options: &GcOptions) -> Result<u8> {
+    let report = session.store()?.gc(options)?;
     print(&format!(
         "removed {} blobs, {} unpacked layers, {} build cache records, {} cache mounts, {} partial downloads: {}",
         report.blobs,

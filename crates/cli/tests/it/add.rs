@@ -2,10 +2,11 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
+use std::process::Command;
 
 use crossdock_testkit::LayerTar;
 
-use crate::support::World;
+use crate::support::{World, require};
 
 fn archive() -> Vec<u8> {
     LayerTar::new().dir("in/").file("in/f", "content\n").symlink("in/link", "f").finish()
@@ -127,7 +128,57 @@ fn downloads_have_their_time_mode_and_checksum() {
     world
         .build(&format!("FROM base\nADD http://u:secret-pw@{address}/missing /x\n"), &[])
         .fails_with(&["404", "Dockerfile:2"]);
-    world.build(&format!("FROM base\nADD http://{address}/ /x/\n"), &[]).fails_with(&["no file name"]);
+    // An address without a file name is of use where the destination has one.
+    let dockerfile = format!("FROM base\nADD http://{address}/ /name\nADD http://{address}/ /in/\n");
+    assert_eq!(world.build_and_sh(&dockerfile, "cat /name; ls /in"), "downloaded__unnamed__\n");
+    for (sources, text) in [("file", "is no address"), ("http://h/a http://h/b", "single download")] {
+        world.file("file", "x");
+        let dockerfile = format!("FROM base\nADD --checksum={good} {sources} /x/\n");
+        world.build(&dockerfile, &[]).fails_with(&[text, "Dockerfile:2"]);
+    }
+}
+
+#[test]
+fn archives_of_all_kinds_are_unpacked_and_given_away() {
+    let world = World::with_base();
+    let tar = require("tar", "tar");
+    world.file("d/f", "x");
+    for (name, options) in
+        [("v7", &["--format=v7"][..]), ("volume", &["--format=gnu", "-V", "v"]), ("pax", &["--format=pax"])]
+    {
+        let archive = world.path(&format!("context/{name}.tar"));
+        let mut made = Command::new(&tar);
+        made.args(options).arg("-C").arg(world.path("context")).arg("-cf").arg(archive).arg("d");
+        assert!({ made }.status().expect("tar runs").success());
+    }
+    let dockerfile = "FROM base\nADD v7.tar /v7/\nADD --chown=7:8 volume.tar /volume/\nADD pax.tar /pax/\n";
+    let script = "cat /v7/d/f /pax/d/f; stat -c ' %u:%g' /volume/d /volume/d/f";
+    assert_eq!(world.build_and_sh(dockerfile, script), "xx 7:8\n 7:8\n");
+    // As a context, too.
+    world.file("d/Dockerfile", "FROM scratch\nCOPY f /\n");
+    for compress in ["--gzip", "--bzip2", "--xz"] {
+        let made =
+            Command::new(&tar).arg("-C").arg(world.path("context/d")).args([compress, "-c", "."]).output();
+        let archive = made.expect("tar runs").stdout;
+        world.crossdock(&["build", "-t", "t", "-"]).input(&archive).ok();
+    }
+}
+
+#[test]
+fn a_file_of_an_archive_replaces_a_directory_of_a_lower_layer() {
+    let world = World::with_base();
+    world.file("one", "file");
+    let archive = world.path("context/a.tar");
+    let made = Command::new(require("tar", "tar"))
+        .arg("-C")
+        .arg(world.path("context"))
+        .arg("-cf")
+        .arg(archive)
+        .arg("one")
+        .status();
+    assert!(made.expect("tar runs").success());
+    let dockerfile = "FROM base\nRUN mkdir -p /one/two && echo x > /one/two/three\nADD a.tar /\n";
+    assert_eq!(world.build_and_sh(dockerfile, "cat /one"), "file");
 }
 
 #[test]

@@ -109,6 +109,7 @@ fn inputs_that_never_end_are_named() {
     for (args, text) in [
         (&["build", "-f", "/dev/zero", "context"][..], "/dev/zero: larger than 16777216 bytes"),
         (&["build", "-f", &pipe, "context"], "pipe: it is a named pipe"),
+        (&["load", "-i", "/dev/zero"], "/dev/zero: it has neither index.json nor manifest.json"),
         (&["build", "--secret", "id=x,src=/dev/zero", "context"], "/dev/zero: larger than 512000 bytes"),
     ] {
         bounded(&world, args).fails_with(&[text]);

@@ -158,10 +158,82 @@ fn missing_sources_point_at_their_line() {
     for text in ["Dockerfile:4", "COPY nothing /x", ">>>", "\"nothing\": not found", "the build context"] {
         assert!(error.contains(text), "no {text:?} in {error}");
     }
-    world.build("FROM base\nCOPY no* /x\n", &[]).fails_with(&["no file matches \"no*\""]);
     world
         .build("FROM base AS a\nFROM base\nCOPY --from=a /nothing /x\n", &[])
         .fails_with(&["stage a", "\"/nothing\": not found"]);
+}
+
+#[test]
+fn patterns_that_match_nothing_are_no_error() {
+    let world = World::with_base();
+    world.file("package.json", "{}").file("d/f", "x");
+    let dockerfile = "FROM base\nCOPY package.json yarn.lock* ./app/\nCOPY no* /nothing/\nCOPY --parents x*/y* /nothing/\n";
+    let built = world.build(dockerfile, &["-t", "t"]);
+    assert!(built.err.contains("no file matches no*, so nothing is copied"), "{}", built.err);
+    built.ok();
+    assert_eq!(world.sh("t", "ls /app; ls -d /nothing 2>/dev/null"), "package.json\n");
+}
+
+#[test]
+fn directories_get_owner_and_mode_of_what_is_copied() {
+    let world = World::with_base();
+    let dockerfile = "FROM base AS made\nRUN mkdir -p /tree/data /tree/new && chown 77:78 /tree/data && chmod 2711 /tree/data\n\
+        FROM base\nRUN mkdir -m 700 /data /kept\nCOPY --from=made /tree/ /\nCOPY --from=made /tree/data/ /kept/\n\
+        COPY --chmod=750 d/ /a/b/\nCOPY --chmod=700 d/f /p/q/f\n";
+    world.file("d/f", "x");
+    let script = "stat -c '%n %u:%g %a' /data /new /kept /a/b /p/q";
+    let expect = "/data 77:78 2711\n/new 0:0 755\n/kept 0:0 700\n/a/b 0:0 750\n/p/q 0:0 700\n";
+    assert_eq!(world.build_and_sh(dockerfile, script), expect);
+}
+
+#[test]
+fn directories_above_what_is_taken_keep_their_mode() {
+    let world = World::with_base();
+    world.file("tree/in/f", "x").file("tree/in/g", "x").file("gone/x", "x");
+    world.file(".dockerignore", "*\n!tree/in/f\n");
+    for (path, mode) in [("tree", 0o700), ("tree/in", 0o2777)] {
+        let permissions = std::os::unix::fs::PermissionsExt::from_mode(mode);
+        std::fs::set_permissions(world.path("context").join(path), permissions).expect("mode");
+    }
+    let dockerfile = "FROM base\nCOPY . /all/\nCOPY --parents tree/in/f /parents/\n";
+    let script = "stat -c '%n %a' /all/tree /all/tree/in /parents/tree /parents/tree/in; ls /all/tree/in";
+    let expect = "/all/tree 700\n/all/tree/in 2777\n/parents/tree 700\n/parents/tree/in 2777\nf\n";
+    assert_eq!(world.build_and_sh(dockerfile, script), expect);
+    // A change of such a mode is a change of what is copied.
+    let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(world.path("context/tree"), permissions).expect("mode");
+    assert_eq!(world.build_and_sh(dockerfile, "stat -c %a /all/tree /parents/tree"), "755\n755\n");
+    world.build("FROM base\nCOPY gone /x\n", &[]).fails_with(&["excluded by .dockerignore"]);
+    world.file(".dockerignore", "*\n");
+    assert_eq!(world.build_and_sh("FROM base\nCOPY . /all\n", "ls -A /all"), "");
+}
+
+#[test]
+fn links_are_followed_at_the_destination_and_replaced_below_it() {
+    let world = World::with_base();
+    world.file("f", "new").file("d/l", "new");
+    let dockerfile = "FROM base\nRUN echo old > /real && ln -s real /l && ln -s /later/dir /dangling && mkdir /in && ln -s ../real /in/l\n\
+        COPY f /l\nCOPY f /dangling/\nCOPY d/ /in/\nWORKDIR /dangling/work\nWORKDIR /plain\nENV none=\nCOPY --link f $none\n";
+    let script =
+        "cat /real /later/dir/f /in/l; ls -l /l /in/l | cut -c1; ls -d /later/dir/work; cat /plain/f";
+    assert_eq!(world.build_and_sh(dockerfile, script), "newnewnew-\nl\n/later/dir/work\nnew");
+}
+
+#[test]
+fn capabilities_of_files_come_along() {
+    // struct vfs_cap_data, version 2: effective, permitted CAP_NET_BIND_SERVICE.
+    const CAPABILITY: [u8; 20] = [1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    let world = World::with_base();
+    let archive = crossdock_testkit::LayerTar::new()
+        .pax(&[("SCHILY.xattr.security.capability", &CAPABILITY)])
+        .file("program", "x");
+    world.file("caps.tar", archive.finish());
+    let dockerfile = "FROM scratch AS made\nADD caps.tar /\nFROM scratch\nCOPY --from=made --chown=7:8 --chmod=755 /program /copied\n";
+    let output = world.text("out.tar");
+    world.build(dockerfile, &["-o", &format!("type=tar,dest={output}")]).ok();
+    let bytes = std::fs::read(output).expect("an archive");
+    let name = b"SCHILY.xattr.security.capability=";
+    assert!(bytes.windows(name.len()).any(|window| window == name), "the capability is lost");
 }
 
 #[test]

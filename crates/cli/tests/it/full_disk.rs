@@ -130,6 +130,31 @@ fn a_pull_goes_on_when_there_is_room() {
 }
 
 #[test]
+fn an_upload_that_does_not_fit_leaves_room_for_others() {
+    let world = world();
+    world.file("raw", noise(8_000_000));
+    // The length is known before, or not; the disk is full either way, and then it is not.
+    for encoding in ["content-length: 8000000", "transfer-encoding: chunked"] {
+        let ran = script(
+            &world,
+            4,
+            &format!(
+                "rm -f $D/../address; \"$EXE\" registry serve --addr 127.0.0.1:0 --addr-file $D/../address --dir $D/registry >/dev/null 2>&1 &\n\
+                 until A=$(cat $D/../address 2>/dev/null) && test -n \"$A\"; do sleep 0.05; done\n\
+                 L=$(curl -si -X POST $A/v2/a/blobs/uploads/ | tr -d '\\r' | sed -n 's/^location: //p')\n\
+                 curl -s -H expect: -H '{encoding}' -X PATCH --data-binary @$D/../context/raw $A$L; echo\n\
+                 curl -s -o /dev/null -w '%{{http_code}}\\n' $A$L\n\
+                 S=$(printf hello | sha256sum | cut -d' ' -f1)\n\
+                 curl -s -o /dev/null -w '%{{http_code}}\\n' --data-binary hello \"$A/v2/a/blobs/uploads/?digest=sha256:$S\"; kill $!"
+            ),
+        );
+        let [message, upload, small] = ran.out.lines().collect::<Vec<_>>()[..] else { panic!("{ran:?}") };
+        assert!(message.contains("disk is full (") && message.contains("bytes free)"), "{message}");
+        assert_eq!((upload, small), ("404", "201"), "{encoding}: {ran:?}");
+    }
+}
+
+#[test]
 fn pushes_from_and_to_a_full_disk() {
     let world = world();
     world.run(&["save", "-o", &world.text("archive"), "big"]).ok();
@@ -142,6 +167,7 @@ fn pushes_from_and_to_a_full_disk() {
     );
     assert_eq!(ran.out, "1\n0\n", "{ran:?}");
     assert!(ran.err.contains("127.0.0.1") && ran.err.contains("big"), "{ran:?}");
+    assert!(ran.err.contains("507") && ran.err.contains("disk is full ("), "{ran:?}");
     let registry = Registry::start(&world);
     let name = registry.image("from:1");
     let ran = script(

@@ -27,7 +27,8 @@ fn names_come_and_go() {
     assert_eq!(world.sh("by-id:3", "cat /x"), "x\n");
     assert_eq!(world.run(&["rmi", "other"]).ok(), "Untagged: other:latest\n");
     assert_eq!(world.sh("app:1", "cat /x"), "x\n");
-    let gone = world.run(&["rmi", short]).ok();
+    world.run(&["rmi", short]).fails_with(&["3 names", "--force"]);
+    let gone = world.run(&["rmi", "--force", short]).ok();
     assert_eq!(gone.lines().count(), 3, "{gone}");
     world.run(&["rmi", "app:1"]).fails_with(&["no image app:1"]);
     world.run(&["rmi", "-f", "app:1"]).ok();
@@ -130,7 +131,7 @@ fn platforms_live_side_by_side() {
     fresh.run(&["push", "--platform", "linux/arm64", &name, &registry.image("copy:arm64")]).ok();
     fresh.run(&["pull", "-a", &name]).ok();
     fresh.run(&["push", &name, &registry.image("copy:1")]).ok();
-    let index = |world: &World, name: &str| world.run(&["manifest", "inspect", "-v", name]).ok();
+    let index = |world: &World, name: &str| world.run(&["buildx", "imagetools", "inspect", name]).ok();
     for platform in platforms.split(' ') {
         assert!(index(&World::new(), &registry.image("copy:1")).contains(platform));
     }

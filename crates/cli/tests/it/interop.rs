@@ -159,7 +159,7 @@ fn indexes_that_we_push_are_read_by_platform() {
     );
     let fresh = World::new();
     fresh.run(&["pull", "--all-platforms", &list]).ok();
-    let shown = fresh.run(&["manifest", "inspect", "-v", &list]).ok();
+    let shown = fresh.run(&["buildx", "imagetools", "inspect", &list]).ok();
     for platform in ["linux/amd64", "linux/arm64", "linux/arm/v7"] {
         assert!(shown.contains(platform), "{shown}");
     }

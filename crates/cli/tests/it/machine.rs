@@ -6,7 +6,7 @@ use std::process::Command;
 use crossdock_testkit::foreign::{self, Cpu};
 use serde_json::Value;
 
-use crate::support::{World, host_handlers, our_emulator, require};
+use crate::support::{World, host_handlers, is_root, our_emulator, require};
 
 #[test]
 fn files_are_described() {
@@ -181,6 +181,35 @@ fn our_emulator_is_registered_for_everybody() {
     assert_eq!(host_handlers(), before);
 }
 
+/// A user namespace that sees the machine's handlers changes them only where it is told to.
+#[test]
+fn the_machines_handlers_are_not_changed_from_a_user_namespace_by_accident() {
+    let world = World::new();
+    for program in [Path::new(env!("CARGO_BIN_EXE_crossdock")), our_emulator()] {
+        let copied = Command::new("cp").arg(program).arg(world.directory.path()).status();
+        assert!(copied.expect("cp runs").success());
+    }
+    // The outer namespace stands for the machine.
+    let script = r#"
+        cd "$1"
+        mount -t binfmt_misc binfmt /proc/sys/fs/binfmt_misc || exit 1
+        ./crossdock binfmt install --emulator builtin arm64
+        unshare --user --map-root-user --mount sh -c '
+            ./crossdock binfmt uninstall arm64 2>&1; ./crossdock binfmt install --emulator builtin arm64 2>&1
+            ./crossdock binfmt uninstall --host arm64 2>&1
+            mount -t binfmt_misc binfmt /proc/sys/fs/binfmt_misc && ./crossdock binfmt install --emulator builtin arm64'
+        ls /proc/sys/fs/binfmt_misc | grep -c crossdock; true
+    "#;
+    let text = in_user_namespace(script, &world);
+    let here = world.text("crossdock-emu");
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines[0], format!("registered {here} for arm64"), "{text}");
+    for line in &lines[1..3] {
+        assert!(line.starts_with("error: this user namespace has no binfmt_misc of its own"), "{text}");
+    }
+    assert_eq!(lines[3..], ["removed the handler for arm64", &lines[0], "0"], "{text}");
+}
+
 /// What is written for systemd, and that the file named there is one that only root can change.
 #[test]
 fn a_registration_for_every_start_names_a_file_that_stays() {
@@ -225,8 +254,10 @@ fn a_registration_for_every_start_names_a_file_that_stays() {
 
 /// The output of a script that is root in namespaces of its own, `$1` being the world's directory.
 fn in_user_namespace(script: &str, world: &World) -> String {
+    // What the machine has mounted there is covered, so that it is neither expected nor changed.
+    let script = format!("mount -t tmpfs tmpfs /proc/sys/fs/binfmt_misc || exit 1\n{script}");
     let output = Command::new("unshare")
-        .args(["--user", "--map-root-user", "--mount", "sh", "-c", script, "sh"])
+        .args(["--user", "--map-root-user", "--mount", "sh", "-c", &script, "sh"])
         .arg(world.directory.path())
         .env("XDG_DATA_HOME", world.path("data"))
         .output()
@@ -242,7 +273,16 @@ fn the_doctor_speaks_json_too() {
     let text = world.run(&["doctor"]);
     assert!(text.out.contains("overlay") && text.out.contains("emulator"), "{text:?}");
     let json: Value = serde_json::from_str(&world.run(&["doctor", "--json"]).out).expect("JSON");
-    assert!(json.is_object() || json.is_array(), "{json}");
+    let checks = json.as_array().expect("a list");
+    let arm = checks.iter().find(|check| check["name"] == "emulator for arm").expect("there");
+    require("qemu-arm-static", "qemu-user-static");
+    assert!(arm["notes"].to_string().contains("Value too large"), "{arm}");
+    assert!(text.out.contains("note: QEMU: readdir of 32-bit programs fails"), "{text:?}");
+    let arm64 = checks.iter().find(|check| check["name"] == "emulator for arm64").expect("there");
+    assert!(
+        arm64["what"].to_string().contains("qemu-") || arm64["notes"] == serde_json::json!([]),
+        "{arm64}"
+    );
 }
 
 /// Where our emulator is not beside crossdock, QEMU's is taken; what is there is told by the doctor.
@@ -315,11 +355,102 @@ fn single_programs_are_emulated() {
     world.run(&["emulate", "--trace", "syscalls", "/bin/true"]).fails_with(&["/bin/true", "strace"]);
     let native = world.run(&["emulate", "/bin/sh", "-c", "exit 3"]);
     assert_eq!(native.code, Some(3), "{}", native.err);
-    world.run(&["emulate", "/etc/passwd"]).fails_with(&["/etc/passwd", "ELF"]);
-    world.run(&["emulate", "/no/such"]).fails_with(&["/no/such"]);
+    let no_program = world.run(&["emulate", "/etc/passwd"]).fails(126);
+    assert!(no_program.contains("/etc/passwd") && no_program.contains("ELF"), "{no_program}");
+    assert!(world.run(&["emulate", "/no/such"]).fails(127).contains("/no/such"));
     let program = world.text("context/hello");
     world.run(&["emulate", "--emulator", "/no/such", &program]).fails_with(&["/no/such"]);
     // In a namespace where such programs just run.
     let ran = world.run(&["unshare", "--platform", "linux/arm64", "sh", "-c", &format!("id -u; {program}")]);
     assert_eq!((ran.code, ran.out), (Some(42), format!("0\n{program}")), "{}", ran.err);
+}
+
+/// A world whose commands may make no user namespace.
+fn forbidden(world: &World, script: &str) -> String {
+    let crossdock = env!("CARGO_BIN_EXE_crossdock");
+    // The limit of a namespace holds for those in it, and nobody in it has the right to lift it.
+    let outer = "echo 0 > /proc/sys/user/max_user_namespaces || exit 9
+        exec setpriv --inh-caps=-all --bounding-set=-all --no-new-privs sh -c \"$1\"";
+    let mut command = Command::new(require("unshare", "util-linux"));
+    command.args(["-Ur", "sh", "-c", outer, "sh", &format!("alias crossdock={crossdock}\n{script}")]);
+    command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("HOME", world.path("home"));
+    command.env("CROSSDOCK_ROOT", world.store()).current_dir(world.directory.path());
+    let ran = command.output().expect("unshare runs");
+    format!("{}{}", String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr))
+}
+
+#[test]
+fn where_user_namespaces_are_forbidden_files_can_still_be_copied() {
+    let allowed = World::with_base();
+    let base = "FROM base\nRUN mkdir -p /data/deep /gone/x && ln -s data /link && chmod 750 /data\n\
+        RUN rm -r /gone && mkdir -p /usr/share && echo old > /z\n";
+    allowed.build(base, &["-t", "below", "--load", "-o", "type=oci,dest=below.tar"]).ok();
+    let dockerfile = "FROM below\nCOPY file /link/deep/\nCOPY tree /usr/share/tree\nADD file /new/dir/f\n\
+        WORKDIR /gone/x\nCOPY file /z\nCMD [\"cat\", \"/z\"]\n";
+    let copies = |world: &World| {
+        world.file("file", "new\n").file("tree/leaf", "leaf\n").file("Dockerfile", dockerfile);
+    };
+    copies(&allowed);
+    let archive = allowed.path("below.tar");
+    let world = World::new();
+    copies(&world);
+    let out = forbidden(
+        &world,
+        &format!(
+            "crossdock load -q -i {} && crossdock build -q -t app context && crossdock save -o app.tar app && echo saved
+             crossdock run app; echo \"run: $?\"; printf 'FROM below\\nRUN true\\n' | crossdock build -; echo \"build: $?\"",
+            archive.display()
+        ),
+    );
+    assert!(out.contains("saved") && out.contains("run: 125") && out.contains("build: 1"), "{out}");
+    assert_eq!(out.matches("error: failed to build: cannot run").count(), 1, "{out}");
+    assert!(out.contains("user.max_user_namespaces is 0"), "{out}");
+    // What was made is what is made with namespaces.
+    allowed.run(&["load", "-q", "-i", &world.text("app.tar")]).ok();
+    assert_eq!(allowed.run(&["run", "app"]).ok(), "new\n");
+    let seen =
+        "stat -c '%a %n' /data /data/deep /gone /gone/x /new/dir; cat /link/deep/file /usr/share/tree/leaf";
+    assert_eq!(
+        allowed.sh("app", seen),
+        "750 /data\n755 /data/deep\n755 /gone\n755 /gone/x\n755 /new/dir\nnew\nleaf\n"
+    );
+    allowed.build(dockerfile, &["-t", "peer"]).ok();
+    let count = allowed.inspect("peer")["Manifest"]["layers"].as_array().expect("layers").len();
+    for layer in 0..count {
+        assert_eq!(allowed.layer("app", layer), allowed.layer("peer", layer), "layer {layer}");
+    }
+}
+
+/// Inside of a container the root is on overlayfs, which takes no changes of another overlay.
+#[test]
+fn a_store_on_overlayfs_is_told_with_a_place_that_works() {
+    let world = World::new();
+    world.busybox();
+    world.file("Dockerfile", "FROM scratch\nCOPY busybox /bin/sh\nRUN true\n");
+    for part in ["lower", "upper", "work", "inside"] {
+        std::fs::create_dir(world.path(part)).expect("a directory");
+    }
+    let crossdock = env!("CARGO_BIN_EXE_crossdock");
+    let script = format!(
+        "mount -t overlay -o lowerdir=lower,upperdir=upper,workdir=work overlay inside || exit 9
+         export CROSSDOCK_ROOT=$PWD/inside/store
+         {crossdock} doctor
+         {crossdock} build context 2>&1; echo \"built: $?\""
+    );
+    let flags = if is_root() { "-m" } else { "-Urm" };
+    let mut ran = std::process::Command::new("unshare");
+    ran.args([flags, "sh", "-c", &script]).current_dir(world.directory.path());
+    let ran = ran.output().expect("unshare runs");
+    let out = String::from_utf8_lossy(&ran.stdout);
+    assert!(out.contains("built: 1"), "{out}{}", String::from_utf8_lossy(&ran.stderr));
+    let line = out.lines().find(|line| line.contains("  overlay  ")).expect("doctor tells");
+    assert!(line.starts_with("FAIL") && line.contains("inside/store is on overlay"), "{line}");
+    let error = out.lines().find(|line| line.starts_with("error: ")).expect("the build fails");
+    assert!(error.contains("on overlay") && error.contains("--root DIR or CROSSDOCK_ROOT=DIR"), "{error}");
+    // The place that is named works.
+    if let Some(place) = error.split("for example ").nth(1).filter(|_| is_root()) {
+        let store = format!("{place}-test-{}", std::process::id());
+        world.crossdock_at(std::path::Path::new(&store), &["build", "context"]).run().ok();
+        std::fs::remove_dir_all(&store).expect("removed");
+    }
 }

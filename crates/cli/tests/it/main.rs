@@ -3,6 +3,7 @@
 mod add;
 mod cache;
 mod check;
+mod command_line;
 mod containment;
 mod copy;
 mod dependencies;
@@ -18,6 +19,7 @@ mod logins;
 mod machine;
 mod manifest;
 mod mounts;
+mod names;
 mod outputs;
 mod reach;
 mod remote;

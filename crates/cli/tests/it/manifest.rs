@@ -112,8 +112,95 @@ fn one_image_is_inspected_too() {
     let one: Value =
         serde_json::from_str(&World::new().run(&["manifest", "inspect", &names[0]]).ok()).expect("JSON");
     assert!(one["config"]["digest"].is_string(), "{one}");
-    let table = World::new().run(&["manifest", "inspect", "--verbose", &names[0]]).ok();
-    assert!(table.contains("sha256:") && table.contains("image"), "{table}");
+    let verbose = World::new().run(&["manifest", "inspect", "--verbose", &names[0]]).ok();
+    let verbose: Value = serde_json::from_str(&verbose).expect("JSON");
+    assert_eq!(verbose["Descriptor"]["platform"]["architecture"], "amd64");
+    assert_eq!(verbose["OCIManifest"], one);
+}
+
+#[test]
+fn each_manifest_of_an_index_is_shown_as_docker_does() {
+    let world = World::new();
+    let registry = Registry::start(&world);
+    let names = images(&world, &registry);
+    let list = registry.image("app:1");
+    world.run(&["manifest", "create", &list, &names[0], &names[1]]).ok();
+    let digest = world.run(&["manifest", "push", &list]).ok().trim().to_string();
+    for world in [&world, &World::new()] {
+        let shown = world.run(&["manifest", "inspect", "-v", &list]).ok();
+        let shown: Value = serde_json::from_str(&shown).expect("JSON");
+        let entries = shown.as_array().expect("a list");
+        assert_eq!(entries.len(), 2);
+        for entry in entries {
+            let descriptor = &entry["Descriptor"];
+            let digest = descriptor["digest"].as_str().expect("a digest");
+            assert_eq!(entry["Ref"], format!("{list}@{digest}"));
+            assert!(descriptor["platform"]["architecture"].is_string() && descriptor["size"].is_u64());
+            assert!(entry["OCIManifest"]["layers"].is_array() && entry["Raw"].is_string());
+        }
+    }
+    let imagetools =
+        |args: &[&str]| World::new().run(&[&["buildx", "imagetools", "inspect"], args].concat()).ok();
+    let text = imagetools(&[&list]);
+    assert!(text.contains(&digest) && text.contains("Platform:  linux/arm64"), "{text}");
+    let raw = imagetools(&["--raw", &list]);
+    assert_eq!(crossdock_oci::Digest::of(raw.as_bytes()).as_str(), digest);
+    assert_eq!(
+        imagetools(&["--format", "{{.Manifest.Digest}} {{.Name}}", &list]),
+        format!("{digest} {list}\n")
+    );
+    let manifest: Value =
+        serde_json::from_str(&imagetools(&["--format", "{{json .Manifest}}", &list])).expect("JSON");
+    assert_eq!(
+        (&manifest["digest"], manifest["manifests"].as_array().map(Vec::len)),
+        (&digest.into(), Some(2))
+    );
+    let image: Value =
+        serde_json::from_str(&imagetools(&["--format", "{{json .Image}}", &list])).expect("JSON");
+    assert_eq!(image["linux/arm64"]["architecture"], "arm64");
+    // Names that no registry has.
+    world.run(&["tag", &list, &registry.image("only/here:1")]).ok();
+    world.run(&["buildx", "imagetools", "inspect", "--raw", &registry.image("only/here:1")]).ok();
+    world.run(&["buildx", "imagetools", "inspect", &registry.image("not/even:1")]).fails(1);
+}
+
+#[test]
+fn entries_are_added_annotated_and_removed() {
+    let world = World::new();
+    let registry = Registry::start(&world);
+    let names = images(&world, &registry);
+    // The names of another world's images: only the registry has them.
+    let world = World::new();
+    let list = registry.image(&format!("{}:all", repository(&names[0])));
+    world.run(&["manifest", "push", &list]).fails_with(&["no index"]);
+    world.run(&["manifest", "add", &list, &names[0]]).fails_with(&["no index"]);
+    world.run(&["manifest", "create", &list]).ok();
+    world.run(&["manifest", "push", &list]).fails_with(&["no images", "manifest add"]);
+    world.run(&["manifest", "add", &list, &names[0]]).ok();
+    let args = ["manifest", "add", &list, &names[1], "--variant", "v8", "--annotation", "a=b"];
+    world.run(&args).ok();
+    let index = |world: &World| -> Value {
+        serde_json::from_str(&world.run(&["manifest", "inspect", &list]).ok()).expect("JSON")
+    };
+    let entry = &index(&world)["manifests"][1];
+    assert_eq!((&entry["platform"]["variant"], &entry["annotations"]["a"]), (&"v8".into(), &"b".into()));
+    world.run(&["manifest", "annotate", &list, &names[0], "--os-version", "9"]).ok();
+    assert_eq!(index(&world)["manifests"][0]["platform"]["os.version"], "9");
+    world
+        .run(&["manifest", "annotate", &list, &registry.image("absent:1"), "--variant", "v8"])
+        .fails_with(&["is not in the index", "absent"]);
+    world.run(&["manifest", "push", &list]).ok();
+    world.run(&["manifest", "remove", &list, &names[0]]).ok();
+    assert_eq!(index(&world)["manifests"].as_array().map(Vec::len), Some(1));
+    // An index of which nothing is here is fetched where an image is needed, and said to be one elsewhere.
+    let err = world.run(&["inspect", &list]).fails(1);
+    assert!(err.contains("no image is in the store") && err.contains("pull"), "{err}");
+}
+
+/// `team/app` of `HOST/team/app:TAG`.
+fn repository(name: &str) -> &str {
+    let (_, path) = name.split_once('/').expect("a host");
+    path.rsplit_once(':').expect("a tag").0
 }
 
 #[test]

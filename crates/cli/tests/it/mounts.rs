@@ -46,9 +46,27 @@ fn caches_last_and_stay_out_of_the_image() {
     }
     let dockerfile = "FROM base AS files\nRUN mkdir /d && echo first > /d/f\nFROM base\nUSER ann\n\
         RUN --mount=type=cache,target=/c,id=own,uid=1000,gid=50,mode=700 stat -c '%u:%g %a' /c > /tmp/s; touch /c/w\n\
-        RUN --mount=type=cache,target=/r,id=own,ro ls /r >> /tmp/s; touch /r/x 2>/dev/null || echo ro >> /tmp/s\n\
+        RUN --mount=type=cache,target=/r,id=own,uid=1000,gid=50,mode=700,ro ls /r >> /tmp/s; touch /r/x 2>/dev/null || echo ro >> /tmp/s\n\
         RUN --mount=type=cache,target=/c,id=filled,from=files,source=/d cat /c/f >> /tmp/s\n";
     assert_eq!(world.build_and_sh(dockerfile, "cat /tmp/s"), "1000:50 700\nw\nro\nfirst\n");
+}
+
+#[test]
+fn a_bind_without_target_is_at_the_working_directory() {
+    let world = World::with_base();
+    world.file("data", "x");
+    let dockerfile = "FROM base AS tool\nRUN echo tool > /t\nFROM base\nWORKDIR /src\n\
+        RUN --mount=type=bind cat data > /seen\nRUN --mount=from=tool cat t >> /seen\nRUN --mount=target=. cat data >> /seen\n";
+    assert_eq!(world.build_and_sh(dockerfile, "cat /seen; ls /src"), "xtool\nx");
+}
+
+#[test]
+fn devices_are_refused_unless_they_are_not_required() {
+    let world = World::with_base();
+    world
+        .build("FROM base\nRUN --device=vendor.example/device=one true\n", &[])
+        .fails_with(&["RUN --device=vendor.example/device=one", "Dockerfile:2"]);
+    world.build("FROM base\nRUN --device=vendor.example/device=one,required=false true\n", &[]).ok();
 }
 
 #[test]
@@ -150,6 +168,9 @@ fn agents_are_passed_in() {
     let agent = format!("default={}", socket.display());
     world.build(dockerfile, &["-t", "t", "--ssh", &agent]).ok();
     assert_eq!(world.sh("t", "cat /yes; ls -A /run 2>/dev/null"), "yes\n");
+    let dockerfile = "FROM base\nUSER ann\nRUN --mount=type=ssh,uid=1000,gid=50,mode=640 stat -c '%u:%g %a' $SSH_AUTH_SOCK > /tmp/seen\n";
+    world.build(dockerfile, &["-t", "t", "--ssh", &agent]).ok();
+    assert_eq!(world.sh("t", "cat /tmp/seen"), "1000:50 640\n");
     world
         .build("FROM base\nRUN --mount=type=ssh,required true\n", &[])
         .fails_with(&["SSH agent \"default\"", "Dockerfile:2"]);

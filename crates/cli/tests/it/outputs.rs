@@ -126,7 +126,20 @@ fn several_platforms() {
     let loaded = other.run(&["load", "-i", &world.text("a.oci")]).ok();
     assert!(loaded.contains("linux/amd64") && loaded.contains("linux/arm64"), "{loaded}");
     build(&["-o", "type=docker,dest=a.docker"]).fails_with(&["one platform", "type=oci"]);
-    build(&["-o", "type=tar,dest=a.tar"]).fails_with(&["one platform"]);
+    build(&["-o", "type=tar,dest=a.tar"]).ok();
+    let mut tar = tar::Archive::new(std::fs::File::open(world.path("a.tar")).expect("an archive"));
+    let names = tar
+        .entries()
+        .expect("entries")
+        .map(|entry| entry.expect("an entry").path().expect("a path").display().to_string());
+    assert_eq!(
+        names.collect::<Vec<_>>(),
+        ["linux_amd64/", "linux_amd64/mkdir", "linux_arm64/", "linux_arm64/mkdir"]
+    );
+    // A later build for one platform is what the name means.
+    build(&["-t", "t"]).ok();
+    world.build(dockerfile, &["-t", "t", "--platform", "linux/arm64"]).ok();
+    assert_eq!(world.run(&["images", "--format", "{{.Platform}}"]).ok(), "linux/arm64\n");
 }
 
 #[test]

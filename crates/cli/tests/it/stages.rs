@@ -44,12 +44,82 @@ fn named_contexts_override_images_and_stages() {
         ["--build-context", "absent:9=docker-image://other", "--build-context", "build=docker-image://other"];
     world.build(dockerfile, &[&["-t", "t"], &contexts[..]].concat()).ok();
     assert_eq!(world.sh("t", "cat /seen /copied"), "replaced\nreplaced\n");
-    world
-        .build("FROM dir\n", &["--build-context", "dir=context"])
-        .fails_with(&["\"dir\" is a directory", "Dockerfile:1"]);
+    // A directory is a root file system.
+    world.file("f", "of the directory");
+    world.build("FROM dir\nLABEL a=b\n", &["-t", "d", "--build-context", "dir=context"]).ok();
+    world.build("FROM base\nCOPY --from=d /f /\n", &["-t", "t"]).ok();
+    assert_eq!(world.sh("t", "cat /f"), "of the directory");
+    let empty = ["--build-context", "nothing=docker-image://scratch"];
+    world.build("FROM nothing\nCOPY f /\n", &empty).ok();
     world
         .run(&["build", "--build-context", "x=/does/not/exist", "context"])
         .fails_with(&["x=/does/not/exist"]);
+}
+
+#[test]
+fn a_trigger_finds_a_stage_that_nothing_else_needs() {
+    let world = World::with_base();
+    world.file("hello", "hello");
+    world.build("FROM base\nONBUILD COPY --from=maker /hello /\nONBUILD RUN --mount=from=maker,target=/m cat /m/hello >> /hello\n", &["-t", "with-triggers"]).ok();
+    let dockerfile = "FROM scratch AS ground\nCOPY hello /\nFROM ground AS maker\nFROM with-triggers\n";
+    assert_eq!(world.build_and_sh(dockerfile, "cat /hello"), "hellohello");
+}
+
+#[test]
+fn arguments_of_the_stage_below_are_kept() {
+    let world = World::with_base();
+    let dockerfile = "ARG global=g\nFROM base AS one\nARG flag=baz\nARG global=own\nFROM one\nARG flag\nARG global\nARG TARGETSTAGE\n\
+        RUN echo $flag $global $TARGETSTAGE > /seen\n";
+    assert_eq!(world.build_and_sh(dockerfile, "cat /seen"), "baz g default\n");
+}
+
+#[test]
+fn a_step_that_ran_anew_is_another_step() {
+    let world = World::with_base();
+    let dockerfile = "FROM base AS again\nRUN head -c 16 /dev/urandom | od -An -tx1 > /a\nFROM again AS on-top\nRUN cp /a /b\n\
+        FROM base\nCOPY --from=again /a /\nCOPY --from=on-top /b /\n";
+    let run = |options: &[&str]| {
+        world.build(dockerfile, &[&["-t", "t"], options].concat()).ok();
+        let seen = world.sh("t", "cat /a /b");
+        let (a, b) = seen.split_once('\n').expect("two lines");
+        assert_eq!(a, b.trim_end(), "both are of one run");
+        a.to_string()
+    };
+    let first = run(&[]);
+    assert_eq!(run(&[]), first);
+    let second = run(&["--no-cache-filter", "again"]);
+    assert_ne!(second, first);
+    assert_eq!(run(&[]), second);
+}
+
+#[test]
+fn users_that_the_image_does_not_know() {
+    let world = World::with_base();
+    let dockerfile = "FROM base\nUSER nobody-knows\nWORKDIR /made\nUSER root\n";
+    assert_eq!(world.build_and_sh(dockerfile, "stat -c %u /made"), "0\n");
+    world.file("f", "x");
+    world
+        .build(
+            "FROM scratch\nCOPY --chown=root f /a\nCOPY --chown=root:root f /b\nCOPY --chown=0:root f /c\n",
+            &[],
+        )
+        .ok();
+    world.build("FROM scratch\nCOPY --chown=ann f /a\n", &[]).fails_with(&["unable to find user ann"]);
+}
+
+#[test]
+fn the_environments_epoch_and_proxies_of_both_cases_reach_commands() {
+    let world = World::with_base();
+    let dockerfile = "FROM base\nARG SOURCE_DATE_EPOCH\nRUN echo $SOURCE_DATE_EPOCH $HTTP_PROXY $http_proxy $no_proxy > /seen\n";
+    let arguments =
+        ["build", "-t", "t", "--build-arg", "http_proxy=http://p:1", "--build-arg", "NO_PROXY=n", "context"];
+    world.file("Dockerfile", dockerfile);
+    world.crossdock(&arguments).env("SOURCE_DATE_EPOCH", "5").run().ok();
+    assert_eq!(world.sh("t", "cat /seen"), "5 http://p:1 http://p:1 n\n");
+    // A default in the Dockerfile holds, too.
+    world.build("ARG SOURCE_DATE_EPOCH=7\nFROM base\nRUN touch /f\n", &["-t", "t"]).ok();
+    assert_eq!(world.sh("t", "stat -c %Y /f"), "7\n");
+    world.build("ARG SOURCE_DATE_EPOCH=soon\nFROM base\n", &[]).fails_with(&["SOURCE_DATE_EPOCH=soon"]);
 }
 
 /// The programs of three platforms in the context.

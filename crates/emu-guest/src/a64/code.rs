@@ -3,7 +3,7 @@
 use super::code_lines::CodeLines;
 use super::{Host, Op, decode};
 use crate::addresses::{AddressTable, PAGE, PageSet};
-use crate::memory::{Fault, Memory, untagged};
+use crate::memory::{Access, Fault, Memory, untagged};
 use alloc::vec::Vec;
 use core::ops::Range;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -185,6 +185,8 @@ pub(crate) struct Code {
     longest: usize,
     /// Blocks whose other code is known, and perhaps others.
     translated: Vec<u32>,
+    /// Where code may be run, as it was found last.
+    executable: Range<u64>,
     /// Entries of the log that have been heeded.
     seen: u64,
 }
@@ -198,6 +200,7 @@ impl Code {
             pages: PageSet::default(),
             longest: 0,
             translated: Vec::new(),
+            executable: 0..0,
             seen: log.head(),
         }
     }
@@ -213,6 +216,7 @@ impl Code {
 
     #[cold]
     fn heed(&mut self, log: &Invalidations, head: u64) {
+        self.executable = 0..0;
         if head - self.seen > LOG as u64 {
             self.clear();
         } else {
@@ -310,6 +314,15 @@ impl Code {
     }
 
     fn decode(&mut self, pc: u64, host: &Host, lines: &CodeLines) -> Result<u32, Fault> {
+        // A block lies in one page.
+        let address = untagged(pc);
+        if !self.executable.contains(&address) {
+            self.executable = (host.executable)(address).ok_or(Fault {
+                address,
+                access: Access::Execute,
+                host_signal: false,
+            })?;
+        }
         let mut words = Words { memory: &host.memory, lines, at: NOWHERE, group: [0; 4] };
         let mut word = words.fetch(pc)?;
         if self.chunks.last().is_none_or(|chunk| chunk.len() + 1 + BLOCK_LENGTH_MAX > CHUNK) {

@@ -32,6 +32,7 @@ pub use system::{FPCR_MASK, FPSR_MASK, constant_register};
 pub use table::{Class, Row, TABLE};
 
 use crate::memory::{Fault, Memory};
+use core::ops::Range;
 
 /// What the guest's instructions use besides the registers.
 #[derive(Clone, Copy, Debug)]
@@ -40,6 +41,17 @@ pub struct Host {
     pub memory: Memory,
     /// The value of CNTVCT_EL0: nanoseconds, never going back, the same on all threads.
     pub counter: fn() -> u64,
+    /// The addresses around one, which has no tag, whose code may be run, or a part of them; `None` where
+    /// none may. It is asked when code is decoded: what takes the right back is a change of code
+    /// ([`Invalidations::invalidate`]).
+    pub executable: fn(u64) -> Option<Range<u64>>,
+}
+
+impl Host {
+    /// For [`Host::executable`]: code may be run wherever it can be read.
+    pub fn anywhere(_address: u64) -> Option<Range<u64>> {
+        Some(0..u64::MAX)
+    }
 }
 
 /// Why [`Interpreter::run`] returned.

@@ -559,7 +559,7 @@ pub(crate) fn ours(
     let data = Mapping::new(layout.data(), &data(seed), (DATA_SIZE + PRIVATE_SIZE) as usize);
     // SAFETY: the window holds the two mappings and otherwise nothing.
     let memory = unsafe { Memory::new(layout.base, layout.base + 0x3000_0000) };
-    let host = Host { memory, counter: || 0 };
+    let host = Host { memory, counter: || 0, executable: Host::anywhere };
     let mut output = vec![0; cases.len() * RECORD];
     for (i, case) in cases.iter().enumerate() {
         let mut state = State::default();

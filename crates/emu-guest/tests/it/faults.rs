@@ -15,7 +15,7 @@ fn fault(word: u32, x1: u64) -> (State, Exit) {
     let page = Mapping::new(BASE, &word.to_le_bytes(), 0x2000);
     // SAFETY: the window holds the mapping and a page that is not mapped.
     let memory = unsafe { Memory::new(BASE, BARRED + 0x1000) };
-    let host = Host { memory, counter: || 0 };
+    let host = Host { memory, counter: || 0, executable: Host::anywhere };
     let log = Invalidations::new();
     let mut state = State::default();
     for n in 0..31 {

@@ -17,7 +17,7 @@ fn random_code_stays_in_its_window() {
     let start = buffer.as_mut_ptr() as u64 + 8 * 1024;
     // SAFETY: the window is the middle third of the buffer, which is looked at between runs only.
     let memory = unsafe { Memory::new(start, start + 8 * 1024) };
-    let host = Host { memory, counter: || 7 };
+    let host = Host { memory, counter: || 7, executable: Host::anywhere };
     let log = Invalidations::new();
     let mut interpreter = Interpreter::new(&log);
     let mut exits = [0u64; 3];

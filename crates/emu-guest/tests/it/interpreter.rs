@@ -27,7 +27,7 @@ impl Guest {
         let start = self.words.as_mut_ptr() as u64;
         // SAFETY: the window is the buffer, which the test accesses between runs only.
         let memory = unsafe { Memory::new(start, start + self.words.len() as u64 * 4) };
-        Host { memory, counter: || 42 }
+        Host { memory, counter: || 42, executable: Host::anywhere }
     }
 
     fn run(&mut self) -> Exit {

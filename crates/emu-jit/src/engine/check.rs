@@ -110,7 +110,7 @@ impl Engine {
             return Ok(self.run(state, host, interrupt));
         }
         COUNTER.store((host.counter)(), Ordering::Relaxed);
-        let host = &Host { memory: host.memory, counter };
+        let host = &Host { memory: host.memory, counter, executable: host.executable };
         let start = state.pc;
         let mut interpreted = state.clone();
         let mut kept = Vec::new();

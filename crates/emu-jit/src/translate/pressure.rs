@@ -374,7 +374,7 @@ mod tests {
         let start = data.as_mut_ptr() as u64;
         // SAFETY: the window is that memory.
         let memory = unsafe { Memory::new(start, start + 8 * data.len() as u64) };
-        let host = Host { memory, counter: || 0 };
+        let host = Host { memory, counter: || 0, executable: Host::anywhere };
         let mut named: BTreeMap<&str, u32> = BTreeMap::new();
         for row in TABLE {
             for _ in 0..400 {

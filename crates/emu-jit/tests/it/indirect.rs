@@ -33,7 +33,7 @@ fn go_to_all(program: &[u32], count: usize, distance: usize) {
     LOG.invalidate(base..base + size as u64);
     // SAFETY: the window holds the mapping alone.
     let memory = unsafe { Memory::new(mapping.0, mapping.0 + size as u64) };
-    let host = Host { memory, counter: || 0 };
+    let host = Host { memory, counter: || 0, executable: Host::anywhere };
     let mut engine = engine();
     engine.translate_after(0);
     let mut state = State::default();

@@ -525,7 +525,7 @@ fn compare_programs(seeds: Range<u64>, flag: &AtomicU32, late: &AtomicBool) {
     let code = Mapping::new(CODE, &[], CODE_SIZE);
     let _data = Mapping::new(DATA, &[], DATA_SIZE);
     // SAFETY: the window holds the mappings alone.
-    let host = Host { memory: unsafe { Memory::new(CODE, END) }, counter: || 0 };
+    let host = Host { memory: unsafe { Memory::new(CODE, END) }, counter: || 0, executable: Host::anywhere };
     let (mut engine, mut interpreter) = (engine(), Interpreter::new(&LOG));
     let (mut faults, mut interrupts, mut assigned, mut planned) = (0, 0u64, 0, 0);
     for seed in seeds {

@@ -65,7 +65,7 @@ fn run(base: u64, memory: &Mapping, number: usize, rounds: u64, taken: &AtomicU6
     NUMBER.set(number);
     // SAFETY: the window holds the mapping of the program, and this thread's.
     let window = unsafe { Memory::new(base, memory.0 + SIZE as u64) };
-    let host = Host { memory: window, counter: || 0 };
+    let host = Host { memory: window, counter: || 0, executable: Host::anywhere };
     let mut engine = engine();
     engine.translate_after(0);
     let mut state = State::default();

@@ -18,7 +18,7 @@ fn mapping(address: u64, words: &[u32], size: usize) -> Mapping {
 fn host(mapping: &Mapping, size: u64) -> Host {
     // SAFETY: the window holds the mapping alone.
     let memory = unsafe { Memory::new(mapping.0, mapping.0 + size) };
-    Host { memory, counter: || 0 }
+    Host { memory, counter: || 0, executable: Host::anywhere }
 }
 
 fn run_at(pc: u64, x0: u64, host: &Host) -> (Exit, u64) {
@@ -58,7 +58,7 @@ fn a_thread_that_spins_in_code_that_another_changes_sees_the_change() {
     // The whole address space, for the counter.
     // SAFETY: the guest's program stays within the mapping and the counter.
     let memory = unsafe { Memory::new(0, 1 << 47) };
-    let host = Host { memory, counter: || 0 };
+    let host = Host { memory, counter: || 0, executable: Host::anywhere };
     let thread = spinning(base, &COUNTER, host);
     // NOP instead of the branch: the loop ends.
     // SAFETY: the word is in the mapping.
@@ -83,7 +83,7 @@ fn a_full_arena_is_emptied_while_another_thread_spins() {
     let code = mapping(base, &LOOP, 0x1000);
     // SAFETY: the guest's program stays within the mapping and the counter.
     let memory = unsafe { Memory::new(0, 1 << 47) };
-    let spinning = spinning(base, &COUNTER, Host { memory, counter: || 0 });
+    let spinning = spinning(base, &COUNTER, Host { memory, counter: || 0, executable: Host::anywhere });
 
     // Pages of functions: add x1, x1, #1, 1,000 times; brk.
     const FUNCTIONS: usize = 3000;

@@ -6,7 +6,9 @@ use crate::guest;
 use crate::options;
 use crate::proc;
 use crate::program;
+use crate::region;
 use crate::sys::{errno, nr};
+use crate::syscall;
 use crate::sysroot;
 use crate::task::Task;
 use alloc::vec::Vec;
@@ -17,7 +19,7 @@ macro_rules! calls {
 
 calls! {
     CLOSE_RANGE "close_range" DUP3 "dup3" EPOLL_CTL "epoll_ctl" EPOLL_PWAIT "epoll_pwait"
-    EPOLL_PWAIT2 "epoll_pwait2" FANOTIFY_INIT "fanotify_init" FCNTL "fcntl" FSTAT "fstat" GETDENTS64 "getdents64" FSTATAT "newfstatat"
+    EPOLL_PWAIT2 "epoll_pwait2" FANOTIFY_INIT "fanotify_init" FCNTL "fcntl" FSTAT "fstat" GETDENTS64 "getdents64" IOCTL "ioctl" FSTATAT "newfstatat"
     IO_PGETEVENTS "io_pgetevents" OPEN_BY_HANDLE_AT "open_by_handle_at" OPENAT "openat" OPENAT2 "openat2"
     PIPE2 "pipe2" PPOLL "ppoll" PSELECT6 "pselect6" READLINKAT "readlinkat" STATX "statx" FACCESSAT "faccessat"
     FACCESSAT2 "faccessat2" STATFS "statfs"
@@ -43,6 +45,7 @@ pub(super) fn dispatch(task: &mut Task, call: u64, a: &[u64; 6]) -> Option<Resul
                 .and_then(|_| put_stat(&stat, a[1]))
         }
         FSTATAT => fstatat(task, a),
+        IOCTL if a[1] as u32 == PROCMAP_QUERY => procmap_query(task, a),
         STATX | FACCESSAT | FACCESSAT2 => with_exe(task, call, a)?,
         READLINKAT => readlinkat(task, a),
         EPOLL_CTL => epoll_ctl(task, a),
@@ -150,8 +153,11 @@ fn open_special(task: &Task, file: proc::File, flags: u64) -> Result<i64, i64> {
 
 fn openat2(task: &Task, a: &[u64; 6]) -> Result<i64, i64> {
     let size = a[3];
-    if !(24..=4096).contains(&size) {
+    if size < 24 {
         return Err(errno::EINVAL);
+    }
+    if size > 4096 {
+        return Err(errno::E2BIG);
     }
     let mut how = alloc::vec![0u8; size as usize];
     guest::read(a[2], &mut how)?;
@@ -161,13 +167,65 @@ fn openat2(task: &Task, a: &[u64; 6]) -> Result<i64, i64> {
     {
         indirect::opened(&path);
     }
+    how[..8].copy_from_slice(&to_host(flags).to_le_bytes());
+    let opened = host(task, nr::OPENAT2, &[a[0], a[1], how.as_ptr() as u64, size, 0, 0]);
+    // Whether the path may be followed as asked for (RESOLVE_NO_MAGICLINKS and others) is the kernel's to
+    // say.
     if let Some(path) = special(a[1])
         && let Some(file) = proc::file(&path)
+        && (opened.is_ok() || opened == Err(errno::EACCES))
     {
+        if let Ok(descriptor) = opened {
+            // SAFETY: just opened.
+            unsafe { syscall!(nr::CLOSE, descriptor) };
+        }
         return open_special(task, file, to_host(flags));
     }
-    how[..8].copy_from_slice(&to_host(flags).to_le_bytes());
-    host(task, nr::OPENAT2, &[a[0], a[1], how.as_ptr() as u64, size, 0, 0])
+    opened
+}
+
+/// ioctl on `/proc/PID/maps`: which mapping is at an address (Linux 6.11, include/uapi/linux/fs.h).
+const PROCMAP_QUERY: u32 = 0xc068_6611;
+
+/// The query, for the file that we have made of our own mappings.
+fn procmap_query(task: &Task, a: &[u64; 6]) -> Result<i64, i64> {
+    // struct procmap_query, in words: its size, flags, address; start, end, flags, page size, offset, inode,
+    // device, sizes of the name and the build id, where they go.
+    const START: usize = 3;
+    const END: usize = 4;
+    const SIZES: usize = 10;
+    const NAME: usize = 11;
+    const WORDS: usize = 13;
+    let is_ours = exec::link_of(a[0] as i32).is_some_and(|link| link.starts_with(proc::MAPS_LINK));
+    if !is_ours {
+        return host(task, nr::IOCTL, a);
+    }
+    let descriptor = exec::open(exec::AT_FDCWD, b"/proc/self/maps\0", 0)?;
+    let query = |at: u64| {
+        let result = host(task, nr::IOCTL, &[descriptor as u64, a[1], at, 0, 0, 0]);
+        // SAFETY: our own descriptor.
+        unsafe { syscall!(nr::CLOSE, descriptor) };
+        result
+    };
+    let words = guest::read_words::<WORDS>(a[2]);
+    let Some(mut words) = words.ok().filter(|words| words[0] == 8 * WORDS as u64) else {
+        // Shorter ones have no place for what would be ours, and longer ones are the kernel's to refuse.
+        return query(a[2]);
+    };
+    let wanted = words[SIZES] as u32;
+    let result = query(words.as_mut_ptr() as u64)?;
+    if words[START] >= region::limit() {
+        return Err(errno::ENOENT);
+    }
+    let name = proc::name_of(words[START], words[END]);
+    if words[SIZES] as u32 == 0 && wanted as usize > name.len() && !name.is_empty() {
+        guest::write(words[NAME], &[name.as_bytes(), b"\0"].concat())?;
+        words[SIZES] |= name.len() as u64 + 1;
+    }
+    for (n, word) in (0..).zip(words) {
+        guest::write64(a[2].wrapping_add(8 * n), word)?;
+    }
+    Ok(result)
 }
 
 fn dup3(task: &Task, a: &[u64; 6]) -> Result<i64, i64> {

@@ -6,9 +6,8 @@
 use super::number;
 use crate::exec;
 use crate::guest;
-use crate::memory;
 use crate::region;
-use crate::sys::{errno, nr};
+use crate::sys::nr;
 use crate::syscall;
 use crate::task::{self, CHANGES};
 use alloc::format;
@@ -20,61 +19,56 @@ macro_rules! calls {
 
 calls! {
     FUTEX "futex" GETSOCKOPT "getsockopt" GETXATTRAT "getxattrat" IOCTL "ioctl" IO_SUBMIT "io_submit"
-    MBIND "mbind" MSEAL "mseal" MUNLOCK "munlock"
     PREADV "preadv" PREADV2 "preadv2" PROCESS_VM_READV "process_vm_readv" PROCESS_VM_WRITEV "process_vm_writev"
     READV "readv" RECVMSG "recvmsg" RECVMMSG "recvmmsg" VMSPLICE "vmsplice"
 }
 
-/// Refuses a call that would lead the kernel to the emulator's memory.
-pub(super) fn check(call: u64, a: &[u64; 6]) -> Result<(), i64> {
+/// The argument of a call that would lead the kernel to the emulator's memory: it is to be replaced by one
+/// that leads nowhere ([`region::harmless`]), so that the kernel says what is wrong, in its order.
+pub(super) fn leads_to_us(call: u64, a: &[u64; 6]) -> Option<usize> {
+    let vector = |at: usize| is_vector_ours(a[at], a[at + 1]).then_some(at);
     match call {
-        READV | PREADV | PREADV2 | VMSPLICE => check_vector(a[1], a[2]),
+        READV | PREADV | PREADV2 | VMSPLICE => vector(1),
         PROCESS_VM_READV | PROCESS_VM_WRITEV => {
-            check_vector(a[1], a[2])?;
-            if shares_memory(a[0]) { check_vector(a[3], a[4]) } else { Ok(()) }
+            vector(1).or_else(|| if shares_memory(a[0]) { vector(3) } else { None })
         }
-        RECVMSG => check_message(a[1]),
+        RECVMSG => is_message_ours(a[1]).then_some(1),
         // struct mmsghdr: a msghdr and a length, 64 bytes.
-        RECVMMSG => (0..a[2].min(1024)).try_for_each(|n| check_message(a[1].wrapping_add(64 * n))),
-        IO_SUBMIT => check_submission(a[1], a[2]),
-        FUTEX => check_futex(a),
-        IOCTL => check_ioctl(a[1] as u32, a[2]),
+        RECVMMSG => {
+            let mut messages = (0..a[2].min(1024)).map(|n| a[1].wrapping_add(64 * n));
+            messages.any(is_message_ours).then_some(1)
+        }
+        IO_SUBMIT => is_submission_ours(a[1], a[2]).then_some(2),
+        FUTEX => futex(a),
+        IOCTL => is_ioctl_ours(a[1] as u32, a[2]).then_some(2),
         // TCP_ZEROCOPY_RECEIVE has addresses; no option is longer than this.
-        GETSOCKOPT => check_words(a[3], 64),
+        GETSOCKOPT => are_words_ours(a[3], 64).then_some(3),
         // struct xattr_args: where the value goes, and its size.
-        GETXATTRAT => check_words(a[4], 8),
-        MSEAL | MBIND | MUNLOCK => memory::check(a[0], a[1]),
-        _ => Ok(()),
+        GETXATTRAT => are_words_ours(a[4], 8).then_some(4),
+        _ => None,
     }
 }
 
 /// Whether an address is in the emulator's part of the address space.
 fn is_ours(address: u64) -> bool {
-    address >= region::start() && address >> 47 == 0
-}
-
-fn check_pointer(address: u64) -> Result<(), i64> {
-    if is_ours(address) { Err(errno::EFAULT) } else { Ok(()) }
+    region::harmless(address) != address || address == region::start()
 }
 
 /// The pieces of an iovec. What the kernel refuses anyway passes.
-fn check_vector(at: u64, count: u64) -> Result<(), i64> {
-    for n in 0..count.min(1024) {
-        let [base, length] = guest::read_words::<2>(at.wrapping_add(16 * n))?;
-        if length > 0 && base >= region::start() {
-            return Err(errno::EFAULT);
-        }
-    }
-    Ok(())
+fn is_vector_ours(at: u64, count: u64) -> bool {
+    const UIO_MAXIOV: u64 = 1024;
+    count <= UIO_MAXIOV
+        && (0..count).any(|n| {
+            guest::read_words::<2>(at.wrapping_add(16 * n))
+                .is_ok_and(|[base, length]| length > 0 && is_ours(base))
+        })
 }
 
 /// A msghdr: name, its length, iovec, its count, control data.
-fn check_message(at: u64) -> Result<(), i64> {
-    let [name, _, vector, count, control] = guest::read_words::<5>(at)?;
-    if name >= region::start() || control >= region::start() {
-        return Err(errno::EFAULT);
-    }
-    check_vector(vector, count)
+fn is_message_ours(at: u64) -> bool {
+    guest::read_words::<5>(at).is_ok_and(|[name, _, vector, count, control]| {
+        is_ours(name) || is_ours(control) || is_vector_ours(vector, count)
+    })
 }
 
 /// Whether a process has this very memory: a thread of ours, or one of a vfork.
@@ -89,24 +83,25 @@ fn shares_memory(process: u64) -> bool {
 
 /// io_submit(2): an array of pointers to struct iocb. The kernel writes the key at 8; the operation is at 16, the
 /// buffer, or an iovec, at 24.
-fn check_submission(count: u64, list: u64) -> Result<(), i64> {
+fn is_submission_ours(count: u64, list: u64) -> bool {
     const PREAD: u64 = 0;
     const PREADV: u64 = 7;
-    for n in 0..(count as i64).clamp(0, 1 << 16) as u64 {
-        let block = guest::read64(list.wrapping_add(8 * n))?;
-        let [_, _, operation, buffer, length] = guest::read_words::<5>(block)?;
-        match operation & 0xffff {
-            PREAD => check_pointer(buffer)?,
-            PREADV => check_vector(buffer, length)?,
-            _ => {}
-        }
-    }
-    Ok(())
+    (0..(count as i64).clamp(0, 1 << 16) as u64).any(|n| {
+        let block = guest::read64(list.wrapping_add(8 * n)).unwrap_or(0);
+        guest::read_words::<5>(block).is_ok_and(|[_, _, operation, buffer, length]| {
+            is_ours(block)
+                || match operation & 0xffff {
+                    PREAD => is_ours(buffer),
+                    PREADV => is_vector_ours(buffer, length),
+                    _ => false,
+                }
+        })
+    })
 }
 
 /// futex(2): what the fourth and fifth argument are depends on the operation. Where they are not used, C libraries leave
 /// in them what was there.
-fn check_futex(a: &[u64; 6]) -> Result<(), i64> {
+fn futex(a: &[u64; 6]) -> Option<usize> {
     const WAIT: u64 = 0;
     const REQUEUE: u64 = 3;
     const CMP_REQUEUE: u64 = 4;
@@ -116,36 +111,32 @@ fn check_futex(a: &[u64; 6]) -> Result<(), i64> {
     const WAIT_REQUEUE_PI: u64 = 11;
     const CMP_REQUEUE_PI: u64 = 12;
     const LOCK_PI2: u64 = 13;
-    match a[1] & 0x7f {
-        WAIT | LOCK_PI | LOCK_PI2 | WAIT_BITSET => check_pointer(a[3]),
-        REQUEUE | CMP_REQUEUE | CMP_REQUEUE_PI | WAKE_OP => check_pointer(a[4]),
-        WAIT_REQUEUE_PI => check_pointer(a[3]).and(check_pointer(a[4])),
-        _ => Ok(()),
-    }
+    let pointers: &[usize] = match a[1] & 0x7f {
+        WAIT | LOCK_PI | LOCK_PI2 | WAIT_BITSET => &[3],
+        REQUEUE | CMP_REQUEUE | CMP_REQUEUE_PI | WAKE_OP => &[4],
+        WAIT_REQUEUE_PI => &[3, 4],
+        _ => &[],
+    };
+    pointers.iter().copied().find(|&at| is_ours(a[at]))
 }
 
 /// ioctl(2): any word of the structure may be a pointer. Requests say in their bits how long it is and whether it is read;
 /// of the old ones that do not, those of sockets and of SCSI have pointers in them.
-fn check_ioctl(request: u32, at: u64) -> Result<(), i64> {
+fn is_ioctl_ours(request: u32, at: u64) -> bool {
     const READ_BY_KERNEL: u32 = 1 << 30;
     let length = match request >> 8 {
         0x89 => 40,
         0x22 => 88,
         _ if request & READ_BY_KERNEL != 0 => request >> 16 & 0x3fff,
-        _ => return Ok(()),
+        _ => return false,
     };
-    check_words(at, u64::from(length))
+    are_words_ours(at, u64::from(length))
 }
 
-/// Refuses a structure with a word that could be a pointer to us. What cannot be read is the kernel's to refuse.
-fn check_words(at: u64, length: u64) -> Result<(), i64> {
-    for n in 0..length / 8 {
-        match guest::read64(at.wrapping_add(8 * n)) {
-            Ok(word) => check_pointer(word)?,
-            Err(_) => break,
-        }
-    }
-    Ok(())
+/// Whether a structure has a word that could be a pointer to us. What cannot be read is the kernel's to
+/// refuse.
+fn are_words_ours(at: u64, length: u64) -> bool {
+    (0..length / 8).map_while(|n| guest::read64(at.wrapping_add(8 * n)).ok()).any(is_ours)
 }
 
 /// Whether the guest has ever opened its own memory as a file for writing.

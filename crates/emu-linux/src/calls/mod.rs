@@ -5,6 +5,7 @@
 mod files;
 mod indirect;
 pub mod table;
+mod tagged;
 mod trace;
 
 use crate::abi;
@@ -16,6 +17,7 @@ use crate::options::{self, Log};
 use crate::process;
 use crate::program;
 use crate::region;
+use crate::seccomp::{self, Verdict};
 use crate::signal;
 use crate::sys::{self, errno, nr};
 use crate::task::{self, Task};
@@ -30,7 +32,7 @@ macro_rules! calls {
 
 calls! {
     BRK "brk" CLOCK_GETTIME "clock_gettime" CLONE "clone" CLONE3 "clone3" EXECVE "execve" EXECVEAT "execveat" EXIT "exit" GETRLIMIT "getrlimit"
-    MADVISE "madvise" MLOCK "mlock" MLOCK2 "mlock2" MMAP "mmap" MPROTECT "mprotect" MREMAP "mremap" MSYNC "msync"
+    MADVISE "madvise" MBIND "mbind" MINCORE "mincore" MLOCKALL "mlockall" MSEAL "mseal" MUNLOCK "munlock" MLOCK "mlock" MLOCK2 "mlock2" MMAP "mmap" MPROTECT "mprotect" MREMAP "mremap" MSYNC "msync"
     MUNMAP "munmap" PKEY_ALLOC "pkey_alloc" PKEY_FREE "pkey_free" PKEY_MPROTECT "pkey_mprotect" PRCTL "prctl"
     PRLIMIT "prlimit64" PWRITE64 "pwrite64" WRITE "write" REMAP_FILE_PAGES "remap_file_pages" RT_SIGACTION "rt_sigaction" RT_SIGPENDING "rt_sigpending" RT_SIGTIMEDWAIT "rt_sigtimedwait"
     RT_SIGPROCMASK "rt_sigprocmask" RT_SIGRETURN "rt_sigreturn" RT_SIGSUSPEND "rt_sigsuspend" SECCOMP "seccomp"
@@ -44,20 +46,23 @@ calls! {
 /// Answers the call that the thread has made, unless a signal has to be delivered first.
 pub fn answer(task: &mut Task) {
     let number = task.state.x(8);
+    let arguments = core::array::from_fn(|n| task.state.x(n));
+    match seccomp::ask(task, number, &arguments) {
+        Verdict::Allowed => {}
+        Verdict::Result(result) => return task.state.set_x(0, result as u64),
+        Verdict::Trapped => return,
+    }
     if number == RT_SIGRETURN {
         signal::rt_sigreturn(task);
         return;
     }
-    let arguments = core::array::from_fn(|n| task.state.x(n));
     let trace = options::get().trace_calls;
     let result = match table::find(number) {
         Some(row) => {
             if trace {
                 trace::begin(row, &arguments);
             }
-            let result = check(row.arguments(), &arguments)
-                .and_then(|()| dispatch(task, number, row.host, &arguments));
-            let result = result.unwrap_or_else(|error| error);
+            let result = make(task, number, row, arguments).unwrap_or_else(|error| error);
             if trace {
                 trace::end(row, &arguments, result);
             }
@@ -75,17 +80,37 @@ pub fn answer(task: &mut Task) {
     }
 }
 
+/// Makes a call with the guest's arguments.
+fn make(task: &mut Task, number: u64, row: &table::Row, mut a: [u64; 6]) -> Result<i64, i64> {
+    let mut copies = tagged::Copies::default();
+    let is_tagged = task.tagged;
+    if is_tagged {
+        for (kind, argument) in row.arguments().bytes().zip(&mut a) {
+            if kind == b'p' || kind == b's' {
+                *argument = tagged::without_tag(*argument);
+            }
+        }
+    }
+    check(row.arguments(), &mut a)?;
+    if is_tagged {
+        tagged::untag(number, &mut a, &mut copies);
+    }
+    let result = dispatch(task, number, row.host, &a);
+    if is_tagged && result.is_ok() {
+        tagged::give_back(number, &copies)?;
+    }
+    result
+}
+
 /// Keeps the kernel from reading or writing the emulator's own memory for the guest, and the emulator's descriptor from
 /// being used.
-fn check(kinds: &str, arguments: &[u64; 6]) -> Result<(), i64> {
-    let start = region::start();
+fn check(kinds: &str, arguments: &mut [u64; 6]) -> Result<(), i64> {
     let own = program::descriptor();
-    for (kind, &argument) in kinds.bytes().zip(arguments) {
-        if kind == b'f' && argument as i32 == own && own >= 0 {
-            return Err(errno::EBADF);
-        }
-        if argument >= start && (kind == b'p' || kind == b's') && argument <= i64::MAX as u64 {
-            return Err(errno::EFAULT);
+    for (kind, argument) in kinds.bytes().zip(arguments) {
+        match kind {
+            b'f' if *argument as i32 == own && own >= 0 => return Err(errno::EBADF),
+            b'p' | b's' => *argument = region::harmless(*argument),
+            _ => {}
         }
     }
     Ok(())
@@ -123,7 +148,19 @@ fn host(task: &Task, number: u64, arguments: &[u64; 6]) -> Result<i64, i64> {
 }
 
 fn dispatch(task: &mut Task, number: u64, host_number: u16, a: &[u64; 6]) -> Result<i64, i64> {
-    indirect::check(number, a)?;
+    if let Some(at) = indirect::leads_to_us(number, a) {
+        let mut with = *a;
+        let mut copies = tagged::Copies::default();
+        if !tagged::untag(number, &mut with, &mut copies) {
+            with[at] = region::start();
+        }
+        let result = dispatch_checked(task, number, host_number, &with)?;
+        return tagged::give_back(number, &copies).map(|()| result);
+    }
+    dispatch_checked(task, number, host_number, a)
+}
+
+fn dispatch_checked(task: &mut Task, number: u64, host_number: u16, a: &[u64; 6]) -> Result<i64, i64> {
     if let Some(offset) = indirect::memory_written(number, a) {
         let simple = matches!(number, WRITE | PWRITE64);
         return indirect::write_memory(a, simple, offset, |a| host(task, u64::from(host_number), a));
@@ -139,10 +176,12 @@ fn dispatch(task: &mut Task, number: u64, host_number: u16, a: &[u64; 6]) -> Res
         PKEY_MPROTECT if a[3] as i32 == -1 => memory::mprotect(a[0], a[1], a[2]),
         MREMAP => memory::mremap(*a),
         SHMAT => memory::shmat(a[0], a[1], a[2]),
-        MADVISE | MLOCK | MLOCK2 | MSYNC => {
-            memory::check(a[0], a[1])?;
-            host(task, u64::from(host_number), a)
+        MADVISE | MLOCK | MLOCK2 | MSYNC | MUNLOCK | MINCORE | MBIND | MSEAL => {
+            let at = memory::own_range(a[0], a[1]);
+            host(task, u64::from(host_number), &[at, a[1], a[2], a[3], a[4], a[5]])
         }
+        MLOCKALL => memory::mlockall(a[0]),
+        SECCOMP => seccomp::seccomp(task, a[0], a[1], a[2]),
         CLONE => process::clone(task, *a),
         CLONE3 => process::clone3(task, a[0], a[1]),
         EXECVE => exec::execveat(task, exec::AT_FDCWD, a[0], a[1], a[2], 0),
@@ -153,6 +192,9 @@ fn dispatch(task: &mut Task, number: u64, host_number: u16, a: &[u64; 6]) -> Res
         RT_SIGPENDING => signal::rt_sigpending(task, a[0], a[1]),
         RT_SIGTIMEDWAIT => rt_sigtimedwait(task, a),
         RT_SIGSUSPEND => {
+            if a[1] != 8 {
+                return Err(errno::EINVAL);
+            }
             let mask = with_mask(task, a[0], a[1])?.ok_or(errno::EFAULT)?;
             let result = host(task, nr::RT_SIGSUSPEND, &[&raw const mask as u64, 8, 0, 0, 0, 0]);
             after_mask(task, result)
@@ -173,7 +215,7 @@ fn dispatch(task: &mut Task, number: u64, host_number: u16, a: &[u64; 6]) -> Res
         PRLIMIT => rlimit(task, a[0], a[1], a[2], a[3]),
         PKEY_ALLOC | PKEY_FREE | PKEY_MPROTECT => Err(errno::EINVAL),
         BPF | IO_URING_SETUP | IO_URING_ENTER | IO_URING_REGISTER | MAP_SHADOW_STACK | PERF_EVENT_OPEN
-        | PTRACE | RSEQ | USERFAULTFD | MEMFD_SECRET | SECCOMP | REMAP_FILE_PAGES | RESTART_SYSCALL
+        | PTRACE | RSEQ | USERFAULTFD | MEMFD_SECRET | REMAP_FILE_PAGES | RESTART_SYSCALL
         | PROCESS_MADVISE | KEXEC_LOAD | KEXEC_FILE_LOAD => {
             missing(number, table::find(number).map(table::Row::name), a);
             Err(errno::ENOSYS)
@@ -248,6 +290,9 @@ fn semctl(task: &Task, a: &[u64; 6]) -> Result<i64, i64> {
     const IPC_STAT: u64 = 2;
     const SEM_STAT: u64 = 18;
     const SEM_STAT_ANY: u64 = 20;
+    if (a[0] as i32) < 0 {
+        return Err(errno::EINVAL);
+    }
     // Words: ipc_perm 6, sem_otime, gap, sem_ctime, gap, sem_nsems, 2 unused.
     let mut set = [0u64; 13];
     match a[2] & 0xff {
@@ -266,7 +311,7 @@ fn semctl(task: &Task, a: &[u64; 6]) -> Result<i64, i64> {
     }
 }
 
-fn prctl(task: &Task, a: &[u64; 6]) -> Result<i64, i64> {
+fn prctl(task: &mut Task, a: &[u64; 6]) -> Result<i64, i64> {
     const PR_GET_SECCOMP: u64 = 21;
     const PR_SET_SECCOMP: u64 = 22;
     const PR_GET_TSC: u64 = 25;
@@ -275,16 +320,31 @@ fn prctl(task: &Task, a: &[u64; 6]) -> Result<i64, i64> {
     const PR_SVE_SET_VL: u64 = 50;
     const PR_SVE_GET_VL: u64 = 51;
     const PR_PAC_RESET_KEYS: u64 = 54;
+    const PR_SET_TAGGED_ADDR_CTRL: u64 = 55;
+    const PR_TAGGED_ADDR_ENABLE: u64 = 1;
     const PR_GET_TAGGED_ADDR_CTRL: u64 = 56;
     const PR_SET_SYSCALL_USER_DISPATCH: u64 = 59;
     const PR_PAC_GET_ENABLED_KEYS: u64 = 61;
     match a[0] as u32 as u64 {
-        PR_GET_SECCOMP => Ok(0),
-        // A filter of the guest knows the guest's numbers; installed on the host it would kill us.
-        PR_SET_SECCOMP | PR_GET_TSC | PR_SET_TSC | PR_SET_MM | PR_SVE_SET_VL | PR_SVE_GET_VL => {
-            Err(errno::EINVAL)
+        PR_GET_SECCOMP => Ok(seccomp::mode(task)),
+        PR_SET_SECCOMP => seccomp::prctl(task, a[1], a[2]),
+        // Without the Memory Tagging Extension there is nothing else to set.
+        PR_SET_TAGGED_ADDR_CTRL => {
+            if a[1] & !PR_TAGGED_ADDR_ENABLE != 0 || a[2..5] != [0; 3] {
+                return Err(errno::EINVAL);
+            }
+            task.tagged = a[1] == PR_TAGGED_ADDR_ENABLE;
+            Ok(0)
         }
-        PR_PAC_RESET_KEYS..=PR_GET_TAGGED_ADDR_CTRL => Err(errno::EINVAL),
+        PR_GET_TAGGED_ADDR_CTRL => {
+            if a[1..5] == [0; 4] {
+                Ok(i64::from(task.tagged))
+            } else {
+                Err(errno::EINVAL)
+            }
+        }
+        PR_GET_TSC | PR_SET_TSC | PR_SET_MM | PR_SVE_SET_VL | PR_SVE_GET_VL => Err(errno::EINVAL),
+        PR_PAC_RESET_KEYS => Err(errno::EINVAL),
         PR_SET_SYSCALL_USER_DISPATCH..=PR_PAC_GET_ENABLED_KEYS => Err(errno::EINVAL),
         _ => host(task, nr::PRCTL, a),
     }

@@ -252,7 +252,7 @@ pub const TABLE: &[Row] = &[
     row(217, "add_key", 248, "sspdd"),
     row(218, "request_key", 249, "sspd"),
     row(219, "keyctl", 250, "dpppp"),
-    row(220, "clone", 56, "xpppp"),
+    row(220, "clone", 56, "xxxxx"),
     row(221, "execve", 59, "spp"),
     row(222, "mmap", 9, "xxdxfx"),
     row(223, "fadvise64", 221, "fddd"),

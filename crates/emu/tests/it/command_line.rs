@@ -49,6 +49,36 @@ int main(int c, char **v) {
 }
 "#;
 
+/// Executes itself once with a variable of the emulator's set, as a shell inside does.
+const SETS: &str = r#"
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+int main(int c, char **v) {
+    struct utsname u;
+    uname(&u);
+    printf("%s\n", u.release);
+    fflush(stdout);
+    if (c == 1) {
+        setenv("QEMU_UNAME", "7.8.9", 1);
+        setenv("QEMU_STRACE", "1", 1);
+        execl(v[0], v[0], "again", NULL);
+    }
+    return 0;
+}
+"#;
+
+#[test]
+fn settings_that_the_guest_makes_are_heeded() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let program = program(directory.path(), SETS);
+    let output = run(Command::new(EMULATOR).args(["-r", "4.5.6"]).arg(&program));
+    assert_eq!(verdict(&output), "4.5.6\n7.8.9\n");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(errors.contains("uname(") && !errors.contains("execve("), "{errors}");
+}
+
 #[test]
 fn variables_and_release_pass_to_the_programs_it_executes() {
     let directory = tempfile::tempdir().expect("a directory");

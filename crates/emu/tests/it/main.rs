@@ -7,3 +7,4 @@ mod fuzz;
 mod guest;
 mod memory;
 mod programs;
+mod sanitizers;

@@ -17,7 +17,7 @@ use crate::digest::{Digest, Hashing};
 use crate::error::{Context, Result, StoreError};
 use crate::layer::apply::printable;
 use crate::layer::compress::decoder;
-use crate::layer::read::{Entry, Kind, Reader, TarError};
+use crate::layer::read::{Entry, Kind, Reader, TarError, is_tar_header};
 use crate::manifest::{Annotations, Descriptor, Document, Index, Manifest};
 use crate::media_type;
 use crate::reference::Reference;
@@ -25,6 +25,9 @@ use crate::store::{DOCUMENT_SIZE_MAX, LayerOptions, Store};
 
 /// Files in an archive above this number are refused.
 const FILES_MAX: usize = 100_000;
+
+/// Bytes that are read after the end of an archive. GNU tar pads to blocks of 10 KiB, or of what `-b` says.
+const PADDING_MAX: u64 = 16 << 20;
 
 impl Store {
     /// Reads a docker archive or an OCI layout from a stream, compressed or not. `layers` says how to store
@@ -46,8 +49,8 @@ impl Store {
                 Err(e) => return Err(loader.tar(e)),
             }
         }
-        // A pipe's writer should not die of a closed pipe.
-        let mut rest = reader.into_inner();
+        // A pipe's writer should not die of a closed pipe; but what follows need not end, as `/dev/zero`.
+        let mut rest = reader.into_inner().take(PADDING_MAX);
         io::copy(&mut rest, &mut io::sink()).map_err(|e| loader.io(e))?;
         loader.finish()
     }
@@ -174,8 +177,7 @@ impl<'a> Loader<'a> {
             other => {
                 let expected = blob_digest(other);
                 let head = self.head(reader)?;
-                // `ustar` at byte 257, POSIX and GNU.
-                let stored = if expected.is_none() && head.get(257..262) == Some(b"ustar") {
+                let stored = if expected.is_none() && is_tar_header(&head) {
                     self.layer(&head, reader, layers)?
                 } else {
                     self.blob(&head, entry.size, reader, expected.as_ref())?

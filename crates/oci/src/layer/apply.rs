@@ -626,6 +626,9 @@ impl<'a> Applier<'a> {
 
     /// The owner to set, if one must be.
     fn owner(&self, entry: &Entry) -> Outcome<Option<(Uid, Gid)>> {
+        if let Owners::Given(uid, gid) = self.options.owners {
+            return Ok(Some((Uid::from_raw(uid), Gid::from_raw(gid))));
+        }
         if self.options.owners == Owners::Ignore || (self.is_root && entry.uid == 0 && entry.gid == 0) {
             return Ok(None);
         }

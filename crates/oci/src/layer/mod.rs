@@ -16,9 +16,9 @@ pub(crate) mod write;
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
-pub use compress::{GZIP_LEVEL, ZSTD_LEVEL};
+pub use compress::{GZIP_LEVEL, ZSTD_LEVEL, is_archive, may_be_archive};
 pub use limit::{UNPACKED_FREE, UNPACKED_MAX, UNPACKED_RATIO, UnpackLimit, UnpackedTooMuch};
-pub use write::{Timestamps, export_tar, write_layer};
+pub use write::{Timestamps, export_tar, export_tars, write_layer};
 
 use crate::error::{LayerProblem, Result, StoreError};
 use crate::store::Owners;

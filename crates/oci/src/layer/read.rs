@@ -5,7 +5,7 @@
 
 use std::io::{self, BufRead};
 
-const BLOCK: usize = 512;
+pub(crate) const BLOCK: usize = 512;
 /// Extended headers larger than this, in bytes, are refused; the kernel allows 64 KiB for one attribute.
 const EXTENDED_SIZE_MAX: u64 = 1024 * 1024;
 /// Segments of a sparse file above this number are refused.
@@ -79,6 +79,21 @@ struct Extended {
     path: Option<Vec<u8>>,
     link: Option<Vec<u8>>,
     records: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+/// Whether a header block has the sum of its bytes in it; old programs added them with their signs.
+fn has_right_sum(header: &[u8; BLOCK]) -> bool {
+    let blanked = |i: usize, b: u8| if (148..156).contains(&i) { b' ' } else { b };
+    let unsigned: i64 = header.iter().enumerate().map(|(i, b)| i64::from(blanked(i, *b))).sum();
+    let signed: i64 = header.iter().enumerate().map(|(i, b)| i64::from(blanked(i, *b) as i8)).sum();
+    number(&header[148..156]).is_some_and(|sum| sum == unsigned || sum == signed)
+}
+
+/// Whether a block is the header of an archive's first file: of ustar, GNU, or of the seventh edition, which has no
+/// magic and is told by its sum.
+pub(crate) fn is_tar_header(block: &[u8]) -> bool {
+    let Some(header) = block.first_chunk::<BLOCK>() else { return false };
+    header[257..262] == *b"ustar" || header[0] != 0 && has_right_sum(header)
 }
 
 impl<R: BufRead> Reader<R> {
@@ -173,13 +188,7 @@ impl<R: BufRead> Reader<R> {
         if header.iter().all(|b| *b == 0) {
             return Ok(false);
         }
-        let blanked = |i: usize, b: u8| if (148..156).contains(&i) { b' ' } else { b };
-        let unsigned: i64 = header.iter().enumerate().map(|(i, b)| i64::from(blanked(i, *b))).sum();
-        let signed: i64 = header.iter().enumerate().map(|(i, b)| i64::from(blanked(i, *b) as i8)).sum();
-        match number(&header[148..156]) {
-            Some(sum) if sum == unsigned || sum == signed => Ok(true),
-            _ => bad("a header's checksum is wrong"),
-        }
+        if has_right_sum(header) { Ok(true) } else { bad("a header's checksum is wrong") }
     }
 
     fn read_extended(&mut self, size: u64) -> Result<Vec<u8>> {

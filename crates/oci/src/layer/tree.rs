@@ -49,8 +49,37 @@ pub(crate) fn remove(path: &Path, trash: &Path) -> io::Result<()> {
 pub(crate) fn remove_at(parent: BorrowedFd<'_>, name: &[u8], trash: &Path) -> io::Result<()> {
     let name = CString::new(name)?;
     let target = trash.join(random_name());
-    rustix::fs::renameat(parent, &name, rustix::fs::CWD, &target)?;
-    remove(&target, trash)
+    match rustix::fs::renameat(parent, &name, rustix::fs::CWD, &target) {
+        // A directory of a lower layer cannot be renamed in an overlay without redirect_dir (Linux,
+        // Documentation/filesystems/overlayfs.rst).
+        Err(rustix::io::Errno::XDEV) => remove_in_place(parent, &name, 0),
+        other => {
+            other?;
+            remove(&target, trash)
+        }
+    }
+}
+
+/// As [`remove_at`], without a place to move it to: a failure leaves a part of it.
+fn remove_in_place(parent: BorrowedFd<'_>, name: &CStr, depth: usize) -> io::Result<()> {
+    if depth > LAYER_DEPTH_MAX {
+        return Err(io::Error::other(format!("directories are nested deeper than {LAYER_DEPTH_MAX}")));
+    }
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let dir = rustix::fs::openat(parent, name, flags, Mode::empty())?;
+    // All names first: to remove while reading may skip some.
+    let entries: Vec<_> = Dir::read_from(&dir)?.collect::<Result<_, _>>()?;
+    for entry in entries {
+        let name = entry.file_name();
+        if matches!(name.to_bytes(), b"." | b"..") {
+            continue;
+        }
+        match rustix::fs::unlinkat(&dir, name, AtFlags::empty()) {
+            Err(rustix::io::Errno::ISDIR) => remove_in_place(dir.as_fd(), name, depth + 1)?,
+            other => other?,
+        }
+    }
+    Ok(rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR)?)
 }
 
 fn path_name(path: &Path) -> io::Result<CString> {

@@ -50,12 +50,29 @@ pub fn write_layer(tree: &Path, timestamps: Timestamps, writer: impl Write) -> R
 ///
 /// A single path to a mounted root does as well.
 pub fn export_tar(trees: &[PathBuf], timestamps: Timestamps, writer: impl Write) -> Result<()> {
-    let fds: Vec<OwnedFd> = trees.iter().map(|t| open(t)).collect::<Result<_>>()?;
+    export_tars(&[(String::new(), trees)], timestamps, writer)
+}
+
+/// As [`export_tar`], for several roots: each below a directory of the name beside it, or at the top if that is empty.
+pub fn export_tars(roots: &[(String, &[PathBuf])], timestamps: Timestamps, writer: impl Write) -> Result<()> {
     let mut archive = Archive::new(writer, timestamps);
-    let path = trees.last().map_or(Path::new("/"), PathBuf::as_path);
-    walk::merged(&fds, &mut |path, item| archive.item(path, item))
-        .and_then(|()| archive.finish())
-        .context("archive", path)
+    let at = |trees: &[PathBuf]| trees.last().map_or(Path::new("/"), PathBuf::as_path).to_path_buf();
+    for (directory, trees) in roots {
+        let fds: Vec<OwnedFd> = trees.iter().map(|t| open(t)).collect::<Result<_>>()?;
+        // Links lead to names of their own root.
+        archive.links.clear();
+        let result = match directory.is_empty() {
+            true => walk::merged(&fds, &mut |path, item| archive.item(path, item)),
+            false => {
+                let prefix = format!("{directory}/").into_bytes();
+                archive.directory(&prefix).and_then(|()| {
+                    walk::merged(&fds, &mut |path, item| archive.item(&[&prefix, path].concat(), item))
+                })
+            }
+        };
+        result.context("archive", at(trees))?;
+    }
+    archive.finish().context("archive", roots.last().map_or_else(|| at(&[]), |(_, trees)| at(trees)))
 }
 
 /// Begins a plain file in an archive; `size` bytes and [`pad`] follow.
@@ -138,6 +155,23 @@ impl<W: Write> Archive<W> {
             }
             Item::Other { dir, name, stat } => self.other(path, dir, name, stat),
         }
+    }
+
+    /// A directory that is nowhere but in the archive.
+    fn directory(&mut self, path: &[u8]) -> io::Result<()> {
+        let (mode, mtime) = (0o755, self.timestamps.of(0));
+        self.write_header(Header {
+            flag: b'5',
+            path,
+            link: b"",
+            mode,
+            uid: 0,
+            gid: 0,
+            size: 0,
+            mtime,
+            device: (0, 0),
+            xattrs: Vec::new(),
+        })
     }
 
     /// An empty file whose name is the message. Its owner and time mean nothing and are always the same.

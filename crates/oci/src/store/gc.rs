@@ -283,6 +283,10 @@ impl<'a> Marks<'a> {
                 }
             }
         }
+        for target in self.store.untagged_digests()? {
+            self.image_count += 1;
+            self.blob(&target)?;
+        }
         self.damaged.extend(unreadable.iter().map(ToString::to_string));
         Ok(unreadable.is_empty())
     }

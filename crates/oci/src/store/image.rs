@@ -62,15 +62,17 @@ pub struct LoadedImage {
     pub config_bytes: Vec<u8>,
 }
 
-/// An image found by its id.
+/// What an id names, under one of the names that it has.
 #[derive(Clone, Debug, PartialEq)]
 pub struct IdMatch {
-    /// A name that the image has.
-    pub reference: Reference,
-    /// Its platform.
-    pub platform: Platform,
-    /// Its manifest.
-    pub manifest: Descriptor,
+    /// The whole id.
+    pub id: Digest,
+    /// A name; absent for an image without one.
+    pub reference: Option<Reference>,
+    /// The index, if the id is that of an index.
+    pub index: Option<Descriptor>,
+    /// The image; those of the index that are here if it is one.
+    pub images: Vec<ImageEntry>,
 }
 
 impl Store {
@@ -85,6 +87,20 @@ impl Store {
                 && !self.lists(index, &manifest.digest)
             {
                 record.index = None;
+            }
+            Ok(Some(record))
+        })
+    }
+
+    /// Makes the reference mean these images and no other, without an index.
+    pub fn replace_images(&self, reference: &Reference, images: &[(Platform, Descriptor)]) -> Result<()> {
+        for (_, manifest) in images {
+            self.hold(&manifest.digest)?;
+        }
+        self.change(reference, |_| {
+            let mut record = empty(reference);
+            for (platform, manifest) in images {
+                insert(&mut record.images, platform, manifest);
             }
             Ok(Some(record))
         })
@@ -220,8 +236,27 @@ impl Store {
         }
     }
 
-    /// Images whose manifest's or configuration's digest begins with `prefix`: at least four hexadecimal digits, with
-    /// or without `sha256:`. All results have the same id; none means that there is no such image.
+    /// Takes the name from the images with one of these manifests. The content goes with the next collection.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::UnknownImage`] if the name has none of them.
+    pub fn remove_manifests(&self, reference: &Reference, manifests: &[Digest]) -> Result<()> {
+        self.change(reference, |record| {
+            let unknown = || StoreError::UnknownImage(reference.familiar());
+            let mut record = record.ok_or_else(unknown)?;
+            let before = record.images.len();
+            record.images.retain(|image| !manifests.contains(&image.manifest.digest));
+            if record.images.len() == before {
+                return Err(unknown());
+            }
+            Ok(if record.images.is_empty() { None } else { Some(record) })
+        })
+    }
+
+    /// What has a digest that begins with `prefix`, at least four hexadecimal digits with or without `sha256:`: images
+    /// by the digest of their manifest or configuration, and indexes by theirs. All results have the same id, one for
+    /// each name; none means that there is no such image.
     ///
     /// # Errors
     ///
@@ -231,32 +266,49 @@ impl Store {
         if digits.len() < 4 || !digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
             return Err(StoreError::BadId(prefix.to_string()));
         }
-        let mut matches: BTreeMap<Digest, Vec<IdMatch>> = BTreeMap::new();
         // A damaged record has no images to find.
-        for record in self.readable_images()?.0 {
-            for image in &record.images {
-                let id = if image.manifest.digest.hex().starts_with(digits) {
-                    image.manifest.digest.clone()
-                } else {
-                    match self.read_document(&image.manifest) {
-                        Ok((Document::Manifest(m), _)) if m.config.digest.hex().starts_with(digits) => {
-                            m.config.digest
-                        }
-                        _ => continue,
-                    }
+        let named = self.readable_images()?.0.into_iter().map(|r| (Some(r.reference), r.index, r.images));
+        let untagged = self.untagged()?.into_iter().map(|r| (None, r.index().cloned(), r.images));
+        let mut matches: BTreeMap<Digest, Vec<IdMatch>> = BTreeMap::new();
+        let mut add = |found: IdMatch| {
+            let same = matches.entry(found.id.clone()).or_default();
+            if !same.contains(&found) {
+                same.push(found);
+            }
+        };
+        for (reference, index, images) in named.chain(untagged) {
+            if let Some(index) = index.filter(|index| index.digest.hex().starts_with(digits)) {
+                let (id, reference, images) = (index.digest.clone(), reference.clone(), images.clone());
+                add(IdMatch { id, reference, index: Some(index), images });
+            }
+            for image in &images {
+                let found = |id| IdMatch {
+                    id,
+                    reference: reference.clone(),
+                    index: None,
+                    images: vec![image.clone()],
                 };
-                matches.entry(id).or_default().push(IdMatch {
-                    reference: record.reference.clone(),
-                    platform: image.platform.clone(),
-                    manifest: image.manifest.clone(),
-                });
+                if image.manifest.digest.hex().starts_with(digits) {
+                    add(found(image.manifest.digest.clone()));
+                } else if let Ok((Document::Manifest(manifest), _)) = self.read_document(&image.manifest)
+                    && manifest.config.digest.hex().starts_with(digits)
+                {
+                    add(found(manifest.config.digest));
+                }
             }
         }
         if matches.len() > 1 {
             let candidates = matches.keys().map(|d| d.short().to_string()).collect();
             return Err(StoreError::AmbiguousId { prefix: prefix.to_string(), candidates });
         }
-        Ok(matches.into_values().next().unwrap_or_default())
+        let found: Vec<IdMatch> = matches.into_values().next().unwrap_or_default();
+        for one in &found {
+            let index = one.index.iter().map(|index| &index.digest);
+            for digest in index.chain(one.images.iter().map(|image| &image.manifest.digest)) {
+                self.hold(digest)?;
+            }
+        }
+        Ok(found)
     }
 
     /// Reads manifest and configuration of one image.
@@ -309,7 +361,13 @@ impl Store {
                     let name = reference.familiar();
                     self.warnings.add(format!("the damaged record of {name} was replaced ({reason})"));
                 }
-                replace_file(&path, &self.lease.temporary()?, &bytes)
+                replace_file(&path, &self.lease.temporary()?, &bytes)?;
+                // From now on the name keeps them.
+                let manifests = record.images.iter().map(|image| &image.manifest.digest);
+                for named in record.index.iter().map(|index| &index.digest).chain(manifests) {
+                    self.forget_untagged(named)?;
+                }
+                Ok(())
             }
             None => {
                 fs::remove_file(&path).context("remove", &path)?;

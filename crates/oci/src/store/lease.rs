@@ -153,7 +153,12 @@ impl Guard<'_> {
         let lines: String = new.iter().map(|u| u.line()).collect();
         let path = self.lease.path();
         if let Some(file) = self.ensure_file()? {
-            file.write_all(lines.as_bytes()).context("write", &path)?;
+            let whole = file.metadata().context("look at", &path)?.len();
+            if let Err(error) = file.write_all(lines.as_bytes()) {
+                // A part of a line, as a full disk leaves it, would spoil the next one.
+                let _ = file.set_len(whole);
+                return Err(error).context("write", &path);
+            }
         }
         self.state.held.extend(new.into_iter().cloned());
         Ok(())

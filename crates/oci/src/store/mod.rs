@@ -9,6 +9,7 @@ pub(crate) mod image;
 pub(crate) mod lease;
 pub(crate) mod lock;
 pub(crate) mod snapshot;
+pub(crate) mod untagged;
 
 use std::fmt;
 use std::fs::{self, File};
@@ -23,6 +24,7 @@ pub use cache::{CacheMount, Sharing};
 pub use gc::{DiskUsage, GcOptions, GcReport, Usage};
 pub use image::{IdMatch, ImageEntry, ImageRecord, LoadedImage};
 pub use snapshot::{CommittedLayer, Frozen, LayerOptions, Scratch, Unpacked};
+pub use untagged::UntaggedRecord;
 
 use crate::digest::Digest;
 use crate::error::{Context, Result, StoreError};
@@ -64,6 +66,8 @@ pub enum Owners {
     /// As the archive says; needs a user namespace with ranges of ids, or root.
     #[default]
     Keep,
+    /// These, user and group, whatever the archive says.
+    Given(u32, u32),
     /// All files belong to the process: a namespace with a single id cannot do better.
     Ignore,
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::sync::mpsc;
 
-use crossdock_oci::store::{GcOptions, Ingest};
+use crossdock_oci::store::{GcOptions, ImageEntry, Ingest};
 use crossdock_oci::{Digest, Reference, Store, StoreError};
 use crossdock_platform::Platform;
 use crossdock_testkit::{LayerTar, TempStore, TinyImage};
@@ -156,10 +156,56 @@ fn images_are_kept_by_reference_and_platform() {
     assert_eq!(loaded.config.platform(), amd.platform);
     for digest in [&loaded.manifest_digest, &loaded.manifest.config.digest] {
         let found = store.find_by_id(&digest.hex()[..12]).expect("looked up");
-        assert_eq!((found.len(), &found[0].manifest), (1, &amd.manifest));
+        assert_eq!((found.len(), &found[0].images[0].manifest), (1, &amd.manifest));
     }
     assert!(store.find_by_id("ffff0000ffff").expect("looked up").is_empty());
     assert!(matches!(store.find_by_id("abc"), Err(StoreError::BadId(_))));
+}
+
+#[test]
+fn images_without_a_name_stay_until_they_are_removed() {
+    let store = TempStore::new();
+    // What a handle wrote is kept by its lease, too, until it is dropped.
+    let writer = Store::open(store.root()).expect("a store");
+    let [arm, amd] = ["linux/arm64", "linux/amd64"]
+        .map(|platform| TinyImage::write(&writer, platform, vec![LayerTar::new().file("f", "1")]));
+    let entry =
+        |image: &TinyImage| ImageEntry { platform: image.platform.clone(), manifest: image.manifest.clone() };
+    for image in [&arm, &amd] {
+        writer.put_untagged(&image.manifest, &[entry(image)]).expect("put");
+    }
+    drop(writer);
+    let collect = || {
+        let other = Store::open(store.root()).expect("a store");
+        other.gc(&GcOptions::default()).expect("collected");
+        other
+    };
+    let find = |store: &Store, image: &TinyImage| {
+        let found = store.find_by_id(image.manifest.digest.as_str()).expect("looked up");
+        found.into_iter().map(|found| found.reference).collect::<Vec<_>>()
+    };
+    let other = collect();
+    assert_eq!(other.untagged().expect("read").len(), 2);
+    other.load_image(&arm.manifest).expect("kept");
+    assert_eq!(find(&other, &arm), [None]);
+    assert_eq!(other.disk_usage().expect("counted").images.count, 2);
+    // A name takes it over, and one that has a name needs no record.
+    other.put_image(&reference("app"), &arm.platform, &arm.manifest).expect("put");
+    other.put_untagged(&arm.manifest, &[entry(&arm)]).expect("put");
+    assert_eq!(find(&other, &arm), [Some(reference("app"))]);
+    assert_eq!(other.untagged().expect("read").len(), 1);
+    // A damaged record still keeps its image.
+    let record = store.root().join("untagged").join(format!("sha256-{}.json", amd.manifest.digest.hex()));
+    std::fs::write(&record, "{").expect("written");
+    drop(other);
+    let other = collect();
+    assert_eq!(other.untagged().expect("read"), []);
+    other.load_image(&amd.manifest).expect("kept");
+    assert!(other.remove_untagged(&amd.manifest.digest).expect("removed"));
+    assert!(!other.remove_untagged(&amd.manifest.digest).expect("nothing to do"));
+    assert!(!record.exists());
+    drop(other);
+    assert!(collect().load_image(&amd.manifest).is_err());
 }
 
 #[test]

@@ -85,7 +85,8 @@ impl Http {
         for (name, value) in headers {
             request = request.header(name, value);
         }
-        let failed = |e: ureq::Error| Ok(Err(explain(&e, url)));
+        let proxy = self.proxies.for_request(url.is_https(), url.authority());
+        let failed = |e: ureq::Error| Ok(Err(explain(&e, url, proxy)));
         let Some((reader, length)) = body else {
             let request = request.body(()).map_err(ureq::Error::from);
             return request.and_then(|r| agent.run(r)).map(Ok).or_else(failed);
@@ -237,9 +238,44 @@ fn pem_error(path: &Path, reason: &str) -> Error {
     Error::File { path: path.to_path_buf(), reason: reason.to_string() }
 }
 
+/// Host and port of a proxy's URL, which may hold a password.
+fn proxy_host(url: &str) -> &str {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    authority.rsplit_once('@').map_or(authority, |(_, host)| host)
+}
+
+/// What a failure of a connection through a proxy means, if it is the proxy's.
+fn explain_proxy(error: &ureq::Error, host: &str, proxy: &str) -> Option<Failure> {
+    let proxy = proxy_host(proxy);
+    let what = match error {
+        ureq::Error::Io(e) if e.kind() == io::ErrorKind::ConnectionRefused => {
+            "nothing listens there (connection refused)".to_string()
+        }
+        // The resolver's own messages.
+        ureq::Error::Io(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::TimedOut) => {
+            e.to_string()
+        }
+        ureq::Error::HostNotFound => "there is no such host".to_string(),
+        ureq::Error::Timeout(ureq::Timeout::Resolve | ureq::Timeout::Connect)
+        | ureq::Error::ConnectionFailed => {
+            format!("no connection ({error})")
+        }
+        ureq::Error::ConnectProxyFailed(text) => format!("it refuses to connect to {host} ({text})"),
+        _ => return None,
+    };
+    let reason = format!(
+        "cannot use the proxy {proxy} for {host}: {what}; correct HTTPS_PROXY, HTTP_PROXY or ALL_PROXY, or name {host} in NO_PROXY"
+    );
+    Some(Failure { reason, retryable: true, refused: false, source: None })
+}
+
 /// What a failure of the connection means, and what to do about it.
-fn explain(error: &ureq::Error, url: &Url) -> Failure {
+fn explain(error: &ureq::Error, url: &Url, proxy: Option<&str>) -> Failure {
     let host = url.authority();
+    if let Some(failure) = proxy.and_then(|proxy| explain_proxy(error, host, proxy)) {
+        return failure;
+    }
     let mut text = error.to_string();
     // Errors of TLS come from the handshake as input/output errors with the cause inside.
     if let ureq::Error::Io(e) = error {
@@ -267,9 +303,6 @@ fn explain(error: &ureq::Error, url: &Url) -> Failure {
     match error {
         ureq::Error::Timeout(_) => answer(format!("no answer from {host} in time ({text})"), true),
         ureq::Error::HostNotFound => answer(format!("there is no host {host}"), false),
-        ureq::Error::ConnectProxyFailed(_) => {
-            answer(format!("the proxy refuses to connect to {host} ({text})"), true)
-        }
         ureq::Error::Io(e) => match e.kind() {
             io::ErrorKind::NotFound => answer(text, false),
             io::ErrorKind::ConnectionRefused => {
@@ -287,4 +320,21 @@ fn explain(error: &ureq::Error, url: &Url) -> Failure {
 /// A header's value as text, if it is text.
 pub(crate) fn header_text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_proxy_is_named_without_its_password() {
+        for (url, host) in [
+            ("http://proxy:3128", "proxy:3128"),
+            ("http://user:p@ss@proxy.example:3128/", "proxy.example:3128"),
+            ("socks5://[::1]:1080", "[::1]:1080"),
+            ("proxy", "proxy"),
+        ] {
+            assert_eq!(proxy_host(url), host, "{url}");
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 use super::{Client, ClientOptions};
 use crate::credentials::Credential;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 impl Client {
     /// Verifies credentials at a registry, then keeps them where Docker and Podman find them. Returns the file, or the
@@ -10,14 +10,18 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`crate::Error::Unauthorized`] if the registry does not take them; nothing is stored then.
+    /// [`Error::WrongCredentials`] if the registry does not take them; nothing is stored then.
     pub fn login(&self, registry: &str, credential: &Credential) -> Result<String> {
         // A client of its own: cached tokens of other credentials would prove nothing.
         let options = ClientOptions {
             credentials: self.credentials().clone().with(registry, credential.clone()),
             ..self.options().clone()
         };
-        Client::new(options).ping(registry)?;
+        Client::new(options).ping(registry).map_err(|error| match error {
+            // Token servers answer either.
+            Error::Unauthorized(answer) | Error::Denied(answer) => Error::WrongCredentials(answer),
+            other => other,
+        })?;
         self.credentials().store(registry, credential)
     }
 

@@ -96,6 +96,11 @@ impl AuthFile {
         }
     }
 
+    /// A member that holds no credentials.
+    pub(super) fn member(&self, name: &str) -> Option<&Value> {
+        self.members.get(name)
+    }
+
     /// Whether `auths` has an entry of exactly this registry.
     pub(super) fn has(&self, registry: &str) -> bool {
         self.auths().any(|(key, _)| key == registry)

@@ -2,6 +2,7 @@
 
 mod file;
 mod helper;
+mod proxies;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::secret::Secret;
 use file::AuthFile;
 use helper::Helper;
+pub use proxies::container_proxies;
 
 /// The key under which credentials of Docker Hub are kept.
 pub const DOCKER_HUB_KEY: &str = "https://index.docker.io/v1/";
@@ -44,6 +46,13 @@ impl Credential {
     }
 }
 
+/// Docker's `config.json`.
+fn docker_config(environment: &Environment) -> Option<PathBuf> {
+    let directory = environment.docker_config.clone();
+    let directory = directory.or_else(|| Some(environment.home.as_ref()?.join(".docker")))?;
+    Some(directory.join("config.json"))
+}
+
 /// A way to find credentials: files in order, or fixed values.
 #[derive(Clone, Debug, Default)]
 pub struct Credentials {
@@ -61,11 +70,7 @@ impl Credentials {
 
     /// The files that Docker and Podman use. The order is that of the search; `login` writes to the first.
     pub fn from_environment(environment: &Environment) -> Credentials {
-        let docker = environment
-            .docker_config
-            .clone()
-            .or_else(|| Some(environment.home.as_ref()?.join(".docker")))
-            .map(|directory| directory.join("config.json"));
+        let docker = docker_config(environment);
         let runtime = environment.xdg_runtime_dir.as_ref().map(|d| d.join("containers/auth.json"));
         let config = environment.config_home().map(|d| d.join("containers/auth.json"));
         let files =

@@ -1,108 +1,234 @@
 //! Garbage collection of a registry's directory; may run while servers do.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use crossdock_oci::Digest;
 use crossdock_oci::manifest::Document;
 
 use super::route::Identifier;
-use super::storage::Storage;
+use super::storage::{Storage, TEMPORARY, found, subject_of};
 use crate::error::{Error, Result};
 
-/// What is spared.
+/// What is removed, and what is spared.
 #[derive(Clone, Debug)]
 pub struct GarbageOptions {
-    /// Blobs and uploads that were touched within this time are kept: a push may be under way.
+    /// What was touched within this time is kept: a push may be under way.
     pub grace: Duration,
+    /// Nothing is removed, only counted.
+    pub dry_run: bool,
+    /// Manifests go, too, that have no tag, are in no index that has one, and refer to nothing that stays.
+    pub untagged: bool,
 }
 
 impl Default for GarbageOptions {
     fn default() -> GarbageOptions {
-        GarbageOptions { grace: Duration::from_secs(24 * 3600) }
+        GarbageOptions { grace: Duration::from_secs(24 * 3600), dry_run: false, untagged: false }
     }
 }
 
 /// What was removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Collected {
-    /// Blobs.
+    /// Manifests without a tag.
+    pub manifests: u64,
+    /// Blobs, those of manifests too.
     pub blobs: u64,
     /// Abandoned uploads.
     pub uploads: u64,
-    /// Bytes of both.
+    /// Files of writes that were interrupted, and links to what is not there.
+    pub leftovers: u64,
+    /// Bytes of all that was removed.
     pub bytes: u64,
+    /// Blobs, uploads and manifests that nothing needs, but that were touched within the time of grace.
+    pub spared: u64,
+    /// Bytes of these.
+    pub bytes_spared: u64,
 }
 
-/// Removes blobs that no manifest of any repository reaches, and abandoned uploads. Untagged manifests stay, since they can be
-/// pulled by digest; delete them first.
+/// Removes blobs that no manifest of any repository reaches, abandoned uploads, and what interrupted writes left behind.
+/// Manifests without a tag stay unless the options say otherwise, since they can be pulled by digest.
 pub fn collect_garbage(directory: &Path, options: &GarbageOptions) -> Result<Collected> {
+    let version = directory.join("version");
+    // A directory that is not there has no garbage; to make it would hide a wrong name.
+    fs::metadata(&version).map_err(Error::io(&version))?;
     let storage = Storage::open(directory, true)?;
-    collect(&storage, options).map_err(Error::io(directory))
+    let collection = Collection { storage: &storage, options, collected: Collected::default() };
+    collection.run().map_err(Error::io(directory))
 }
 
-fn collect(storage: &Storage, options: &GarbageOptions) -> io::Result<Collected> {
-    let _lock = storage.lock(true)?;
-    let mut collected = Collected::default();
-    let repositories = storage.all_directories()?;
-    let mut live = HashSet::new();
-    for name in &repositories {
-        for digest in storage.digests(name, "_manifests")? {
-            if let Some(stored) = storage.manifest(name, &Identifier::Digest(digest.clone()))?
-                && let Ok(document) = Document::parse(&stored.bytes, None)
-            {
-                live.extend(document.children().into_iter().map(|child| child.digest.clone()));
+struct Collection<'a> {
+    storage: &'a Storage,
+    options: &'a GarbageOptions,
+    collected: Collected,
+}
+
+/// A manifest of a repository as far as it matters here.
+struct Entry {
+    children: Vec<Digest>,
+    subject: Option<Digest>,
+}
+
+impl Collection<'_> {
+    fn run(mut self) -> io::Result<Collected> {
+        let _lock = self.storage.lock_alone()?;
+        let repositories = self.storage.all_directories()?;
+        let mut live = HashSet::new();
+        for name in &repositories {
+            let mut entries = self.entries(name)?;
+            if self.options.untagged {
+                self.untagged(name, &mut entries)?;
             }
-            live.insert(digest);
-        }
-        for path in storage.uploads(name)? {
-            if let Some(bytes) = remove_if_old(&path, options.grace)? {
-                collected.uploads += 1;
-                collected.bytes += bytes;
+            for (digest, entry) in entries {
+                live.extend(entry.children);
+                live.insert(digest);
+            }
+            for path in self.storage.uploads(name)? {
+                if self.remove_if_old(&path)? {
+                    self.collected.uploads += 1;
+                }
             }
         }
+        let gone = self.blobs(&live)?;
+        for name in &repositories {
+            self.links(name, &gone)?;
+        }
+        for directory in [self.storage.root(), &self.storage.blobs(), &self.storage.repositories_directory()]
+        {
+            self.temporary(directory, directory != self.storage.root())?;
+        }
+        Ok(self.collected)
     }
-    let mut gone: HashSet<Digest> = HashSet::new();
-    for algorithm in ["sha256", "sha512"] {
-        let entries = match fs::read_dir(storage.blobs().join(algorithm)) {
-            Ok(entries) => entries,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
-            Err(e) => return Err(e),
-        };
-        for entry in entries {
-            let entry = entry?;
-            let name = entry.file_name().to_string_lossy().into_owned();
-            let digest = format!("{algorithm}:{name}").parse::<Digest>().ok();
-            if digest.as_ref().is_some_and(|digest| live.contains(digest)) {
+
+    fn entries(&self, name: &str) -> io::Result<HashMap<Digest, Entry>> {
+        let mut entries = HashMap::new();
+        for digest in self.storage.digests(name, "_manifests")? {
+            let stored = self.storage.manifest(name, &Identifier::Digest(digest.clone()))?;
+            let document = stored.and_then(|stored| Document::parse(&stored.bytes, None).ok());
+            let entry = match document {
+                Some(document) => Entry {
+                    children: document.children().into_iter().map(|child| child.digest.clone()).collect(),
+                    subject: subject_of(&document).map(|subject| subject.digest.clone()),
+                },
+                None => Entry { children: Vec::new(), subject: None },
+            };
+            entries.insert(digest, entry);
+        }
+        Ok(entries)
+    }
+
+    /// Removes manifests that no tag leads to, from the repository and from `entries`.
+    fn untagged(&mut self, name: &str, entries: &mut HashMap<Digest, Entry>) -> io::Result<()> {
+        let mut referrers: HashMap<&Digest, Vec<&Digest>> = HashMap::new();
+        for (digest, entry) in &*entries {
+            if let Some(subject) = &entry.subject {
+                referrers.entry(subject).or_default().push(digest);
+            }
+        }
+        let mut kept: HashSet<Digest> = HashSet::new();
+        let mut pending = Vec::new();
+        for tag in self.storage.tags(name)?.unwrap_or_default() {
+            pending.extend(self.storage.tag(name, &tag)?);
+        }
+        while let Some(digest) = pending.pop() {
+            if let Some(entry) = entries.get(&digest)
+                && kept.insert(digest.clone())
+            {
+                pending.extend(entry.children.iter().cloned());
+                pending.extend(referrers.get(&digest).into_iter().flatten().map(|d| (*d).clone()));
+            }
+        }
+        let doomed: Vec<Digest> = entries.keys().filter(|digest| !kept.contains(digest)).cloned().collect();
+        for digest in doomed {
+            let link = self.storage.in_repository(name, "_manifests", &digest);
+            if !self.remove_if_old(&link)? {
                 continue;
             }
-            if let Some(bytes) = remove_if_old(&entry.path(), options.grace)? {
-                collected.blobs += 1;
-                collected.bytes += bytes;
-                gone.extend(digest);
+            self.collected.manifests += 1;
+            let entry = entries.remove(&digest);
+            if let (Some(subject), false) = (entry.and_then(|e| e.subject), self.options.dry_run) {
+                found(fs::remove_file(self.storage.referrer_path(name, &subject, &digest)))?;
             }
         }
+        Ok(())
     }
-    for name in &repositories {
-        for digest in storage.digests(name, "_blobs")? {
-            if gone.contains(&digest) {
-                storage.unlink_blob(name, &digest)?;
-            }
-        }
-    }
-    Ok(collected)
-}
 
-/// Removes a file that was not touched for some time; its size in bytes if so.
-fn remove_if_old(path: &Path, grace: Duration) -> io::Result<Option<u64>> {
-    let metadata = fs::metadata(path)?;
-    let age = SystemTime::now().duration_since(metadata.modified()?).unwrap_or_default();
-    if age < grace {
-        return Ok(None);
+    /// Removes blobs that nothing needs, and says which.
+    fn blobs(&mut self, live: &HashSet<Digest>) -> io::Result<HashSet<Digest>> {
+        let mut gone = HashSet::new();
+        for algorithm in ["sha256", "sha512"] {
+            for entry in found(fs::read_dir(self.storage.blobs().join(algorithm)))?.into_iter().flatten() {
+                let entry = entry?;
+                let name = entry.file_name().to_string_lossy().into_owned();
+                // Temporary files are found later.
+                let Ok(digest) = format!("{algorithm}:{name}").parse::<Digest>() else { continue };
+                if !live.contains(&digest) && self.remove_if_old(&entry.path())? {
+                    self.collected.blobs += 1;
+                    gone.insert(digest);
+                }
+            }
+        }
+        Ok(gone)
     }
-    fs::remove_file(path)?;
-    Ok(Some(metadata.len()))
+
+    /// Removes a repository's links to blobs and referrers that are not there.
+    fn links(&mut self, name: &str, gone: &HashSet<Digest>) -> io::Result<()> {
+        for digest in self.storage.digests(name, "_blobs")? {
+            let dangles = gone.contains(&digest) || !self.storage.blob_path(&digest).exists();
+            if dangles && !self.options.dry_run {
+                self.storage.unlink_blob(name, &digest)?;
+            }
+        }
+        for (path, referrer) in self.storage.referrer_links(name)? {
+            if !self.storage.in_repository(name, "_manifests", &referrer).exists() {
+                self.collected.leftovers += 1;
+                if !self.options.dry_run {
+                    found(fs::remove_file(path))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes what writes left that were interrupted: nobody writes now.
+    fn temporary(&mut self, directory: &Path, below: bool) -> io::Result<()> {
+        let mut pending: Vec<PathBuf> = vec![directory.to_path_buf()];
+        while let Some(directory) = pending.pop() {
+            for entry in found(fs::read_dir(&directory))?.into_iter().flatten() {
+                let entry = entry?;
+                if entry.file_type()?.is_dir() {
+                    if below {
+                        pending.push(entry.path());
+                    }
+                } else if entry.file_name().to_string_lossy().starts_with(TEMPORARY) {
+                    let Some(metadata) = found(entry.metadata())? else { continue };
+                    self.collected.leftovers += 1;
+                    self.collected.bytes += metadata.len();
+                    if !self.options.dry_run {
+                        found(fs::remove_file(entry.path()))?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes a file that was not touched for some time, or would; false for one that is spared.
+    fn remove_if_old(&mut self, path: &Path) -> io::Result<bool> {
+        let Some(metadata) = found(fs::metadata(path))? else { return Ok(false) };
+        let age = SystemTime::now().duration_since(metadata.modified()?).unwrap_or_default();
+        if age < self.options.grace {
+            self.collected.spared += 1;
+            self.collected.bytes_spared += metadata.len();
+            return Ok(false);
+        }
+        self.collected.bytes += metadata.len();
+        if !self.options.dry_run {
+            found(fs::remove_file(path))?;
+        }
+        Ok(true)
+    }
 }

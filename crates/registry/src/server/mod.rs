@@ -1,31 +1,46 @@
 //! The embedded registry: distribution specification 1.1 over a directory. Its layout on disk is explained in
 //! `docs/dev/registry.md`.
 
+mod access_log;
 mod auth;
-mod body;
+mod blobs;
+mod cache;
+mod connection;
 pub mod faults;
 mod garbage;
 mod handler;
+mod listen;
+mod manifests;
+mod metrics;
+mod range;
+mod receive;
 mod reply;
+mod reply_body;
 mod route;
+mod socket;
 mod storage;
+mod tls;
+mod uploads;
+mod watched;
 
-use std::net::{SocketAddr, TcpListener};
+use std::io::Write;
+use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::runtime::Runtime;
 
 use crate::error::{Error, Result};
+use connection::Gate;
 use handler::Handler;
 use storage::Storage;
 
-pub use auth::{AuthOptions, BearerOptions};
+pub use auth::{AuthFiles, AuthOptions, BearerOptions, htpasswd_line};
+pub use cache::ProxyOptions;
 pub use garbage::{Collected, GarbageOptions, collect_garbage};
+pub use tls::TlsFiles;
+pub use watched::Notice;
 
 /// Settings of a server.
 #[derive(Clone)]
@@ -34,11 +49,26 @@ pub struct ServerOptions {
     pub auth: AuthOptions,
     /// Nothing can be changed.
     pub read_only: bool,
+    /// A tag that is there is neither moved nor removed.
+    pub immutable_tags: bool,
     /// Content is synced to the disk before it is acknowledged. Without, a power failure may lose it; a killed process does
     /// not.
     pub sync: bool,
-    /// A request that sends nothing for that long is given up.
+    /// A client that takes or sends less than a kilobyte per second for that long is given up.
     pub stall: Duration,
+    /// Connections of one address (of one /64 of IPv6); `None` is 1000, and no limit for this machine, where a reverse
+    /// proxy may be.
+    pub connections_per_address: Option<usize>,
+    /// Uploads that nobody touched for that long are dropped.
+    pub upload_expiry: Duration,
+    /// Another registry, of which this one is a cache that takes no changes.
+    pub proxy: Option<ProxyOptions>,
+    /// TLS; plain HTTP without.
+    pub tls: Option<TlsFiles>,
+    /// Takes a line per request.
+    pub access_log: Option<LogOutput>,
+    /// Is told what the operator should know while the server runs.
+    pub notice: Notice,
     /// For tests: spoils requests.
     pub faults: Option<faults::Hook>,
 }
@@ -48,12 +78,38 @@ impl Default for ServerOptions {
         ServerOptions {
             auth: AuthOptions::None,
             read_only: false,
+            immutable_tags: false,
             sync: true,
             stall: Duration::from_secs(60),
+            connections_per_address: None,
+            upload_expiry: Duration::from_secs(24 * 3600),
+            proxy: None,
+            tls: None,
+            access_log: None,
+            notice: Arc::new(|_| {}),
             faults: None,
         }
     }
 }
+
+/// Where lines of a log go. Clones share it; the first server takes it.
+#[derive(Clone)]
+pub struct LogOutput(Arc<Mutex<Option<Box<dyn Write + Send>>>>);
+
+impl LogOutput {
+    /// An output that is written to line by line.
+    pub fn new(output: impl Write + Send + 'static) -> LogOutput {
+        LogOutput(Arc::new(Mutex::new(Some(Box::new(output)))))
+    }
+
+    fn open(self) -> Box<dyn Write + Send> {
+        let output = self.0.lock().unwrap_or_else(|e| e.into_inner()).take();
+        output.unwrap_or_else(|| Box::new(std::io::sink()))
+    }
+}
+
+/// Threads that touch the disk at once. A transfer holds none of them while it waits for its client.
+const DISK_THREADS: usize = 32;
 
 /// A running server. Dropped, it stops.
 pub struct RegistryServer {
@@ -62,29 +118,34 @@ pub struct RegistryServer {
 }
 
 impl RegistryServer {
-    /// Serves `directory`, which is made if it is not there, at `address` (port 0 takes a free one).
+    /// Serves `directory`, which is made if it is not there, at `address`: `HOST:PORT`, or `:PORT` for all addresses of the
+    /// machine; port 0 takes a free one. This process may have as many open files as the system allows from then on.
     ///
     /// # Errors
     ///
-    /// [`Error::Listen`] if the address is taken; [`Error::File`] if the directory holds something else.
+    /// [`Error::Listen`] if the address is taken or no address; [`Error::File`] if the directory holds something else.
     pub fn bind(address: &str, directory: &Path, options: ServerOptions) -> Result<RegistryServer> {
-        let storage = Storage::open(directory, options.sync)?;
+        let storage = Storage::open(directory, options.sync)?.with_immutable_tags(options.immutable_tags);
+        let tls = options.tls.as_ref().map(|files| tls::acceptor(files, &options.notice)).transpose()?;
         let failed = |source| Error::Listen { address: address.to_string(), source };
-        let listener = TcpListener::bind(address).map_err(failed)?;
-        listener.set_nonblocking(true).map_err(failed)?;
-        let address_bound = listener.local_addr().map_err(failed)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
+            .max_blocking_threads(DISK_THREADS)
             .thread_name("registry")
             .enable_all()
             .build()
             .map_err(failed)?;
         let listener = {
             let _inside = runtime.enter();
-            tokio::net::TcpListener::from_std(listener).map_err(failed)?
+            listen::listen(address).map_err(failed)?
         };
-        let handler = Arc::new(Handler::new(storage, options));
-        runtime.spawn(accept(listener, handler));
+        let address_bound = listener.local_addr().map_err(failed)?;
+        let gate = Arc::new(Gate::new(listen::connections_max(), options.connections_per_address));
+        let handler = Arc::new(Handler::new(storage, options, gate)?);
+        if !handler.options().read_only || handler.cache.is_some() {
+            runtime.spawn(handler.clone().sweep_uploads());
+        }
+        runtime.spawn(connection::accept(listener, tls, handler));
         Ok(RegistryServer { address: address_bound, runtime: Some(runtime) })
     }
 
@@ -108,32 +169,5 @@ impl RegistryServer {
 impl Drop for RegistryServer {
     fn drop(&mut self) {
         self.stop();
-    }
-}
-
-async fn accept(listener: tokio::net::TcpListener, handler: Arc<Handler>) {
-    loop {
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
-            Err(_) => {
-                // Out of descriptors, mostly: others must end first.
-                tokio::time::sleep(Duration::from_millis(50)).await;
-                continue;
-            }
-        };
-        let _ = stream.set_nodelay(true);
-        let handler = handler.clone();
-        tokio::spawn(async move {
-            let service = service_fn(move |request| {
-                let handler = handler.clone();
-                async move { handler.handle(request).await }
-            });
-            let connection = http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(Duration::from_secs(120))
-                .serve_connection(TokioIo::new(stream), service);
-            // A client that goes away is its own business.
-            let _ = connection.await;
-        });
     }
 }

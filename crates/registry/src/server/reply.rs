@@ -4,7 +4,8 @@ use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::{Response, StatusCode};
 use serde_json::json;
 
-use super::body::ReplyBody;
+use super::reply_body::ReplyBody;
+use super::storage::is_full;
 
 /// An answer.
 pub(super) type Reply = Response<ReplyBody>;
@@ -32,6 +33,14 @@ impl Problem {
         self
     }
 
+    /// Who only asks for something with an impossible name is told that it is not there.
+    pub(super) fn when_reading(mut self, reads: bool) -> Problem {
+        if reads && matches!(self.code, "NAME_INVALID" | "TAG_INVALID") {
+            self.status = 404;
+        }
+        self
+    }
+
     pub(super) fn reply(self) -> Reply {
         let body =
             json!({"errors": [{"code": self.code, "message": self.message, "detail": null}]}).to_string();
@@ -45,9 +54,11 @@ impl Problem {
 
 impl From<std::io::Error> for Problem {
     fn from(error: std::io::Error) -> Problem {
-        let full =
-            matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded);
-        Problem::new(if full { 507 } else { 500 }, "UNKNOWN", format!("the registry's disk: {error}"))
+        Problem::new(
+            if is_full(&error) { 507 } else { 500 },
+            "UNKNOWN",
+            format!("the registry's disk: {error}"),
+        )
     }
 }
 
@@ -68,6 +79,14 @@ impl Builder {
     pub(super) fn with(mut self, name: &str, value: &str) -> Builder {
         if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::from_str(value)) {
             self.0.headers_mut().insert(name, value);
+        }
+        self
+    }
+
+    /// Adds a header that may be there several times.
+    pub(super) fn and(mut self, name: &'static str, value: &str) -> Builder {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            self.0.headers_mut().append(name, value);
         }
         self
     }

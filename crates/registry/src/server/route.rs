@@ -14,26 +14,47 @@ pub(super) enum Identifier {
 /// What a request is about. Names and digests are checked, so they can be used as paths.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Route {
+    /// Whether the server is well; nobody needs a password to ask.
+    Health,
+    /// Figures for Prometheus.
+    Metrics,
     Ping,
     Token,
     Catalog,
-    Tags { name: String },
-    Manifest { name: String, identifier: Identifier },
-    Blob { name: String, digest: Digest },
-    Uploads { name: String },
-    Upload { name: String, id: String },
-    Referrers { name: String, digest: Digest },
+    Tags {
+        name: String,
+    },
+    Manifest {
+        name: String,
+        identifier: Identifier,
+    },
+    Blob {
+        name: String,
+        digest: Digest,
+    },
+    Uploads {
+        name: String,
+    },
+    Upload {
+        name: String,
+        id: String,
+    },
+    Referrers {
+        name: String,
+        digest: Digest,
+    },
 }
 
 impl Route {
     /// Reads a path. The endpoint's name is found from the right, since a repository may have a component `blobs`, too.
     pub(super) fn parse(path: &str) -> Result<Route, Problem> {
         let path = percent_decode(path).ok_or_else(|| Problem::not_found("bad escape in the path"))?;
-        if path == "/token" {
-            return Ok(Route::Token);
-        }
-        if path == "/v2" {
-            return Ok(Route::Ping);
+        match path.as_str() {
+            "/token" => return Ok(Route::Token),
+            "/healthz" => return Ok(Route::Health),
+            "/metrics" => return Ok(Route::Metrics),
+            "/v2" => return Ok(Route::Ping),
+            _ => {}
         }
         let rest = path.strip_prefix("/v2/").ok_or_else(|| Problem::not_found("only /v2/ is served"))?;
         let segments: Vec<&str> = rest.split('/').collect();
@@ -60,10 +81,45 @@ impl Route {
         }
     }
 
+    /// Methods of the endpoint, or those of them that change nothing.
+    pub(super) fn methods(&self, read_only: bool) -> Vec<&'static str> {
+        let all: &[&str] = match self {
+            Route::Health
+            | Route::Metrics
+            | Route::Ping
+            | Route::Catalog
+            | Route::Tags { .. }
+            | Route::Referrers { .. } => &["GET", "HEAD"],
+            Route::Token => &["GET", "POST"],
+            Route::Manifest { .. } => &["GET", "HEAD", "PUT", "DELETE"],
+            Route::Blob { .. } => &["GET", "HEAD", "DELETE"],
+            Route::Uploads { .. } => &["POST"],
+            Route::Upload { .. } => &["GET", "PATCH", "PUT", "DELETE"],
+        };
+        let changes = |method: &str| !matches!(method, "GET" | "HEAD") && *self != Route::Token;
+        all.iter().copied().filter(|method| !read_only || !changes(method)).collect()
+    }
+
+    /// The endpoint's name for figures.
+    pub(super) fn endpoint(&self) -> &'static str {
+        match self {
+            Route::Health => "health",
+            Route::Metrics => "metrics",
+            Route::Ping => "ping",
+            Route::Token => "token",
+            Route::Catalog => "catalog",
+            Route::Tags { .. } => "tags",
+            Route::Manifest { .. } => "manifest",
+            Route::Blob { .. } => "blob",
+            Route::Uploads { .. } | Route::Upload { .. } => "upload",
+            Route::Referrers { .. } => "referrers",
+        }
+    }
+
     /// The repository that the request is about.
     pub(super) fn name(&self) -> Option<&str> {
         match self {
-            Route::Ping | Route::Token | Route::Catalog => None,
+            Route::Health | Route::Metrics | Route::Ping | Route::Token | Route::Catalog => None,
             Route::Tags { name }
             | Route::Manifest { name, .. }
             | Route::Blob { name, .. }
@@ -87,7 +143,7 @@ pub(super) fn parse_digest(text: &str) -> Result<Digest, Problem> {
     text.parse().map_err(|_| Problem::new(400, "DIGEST_INVALID", "not a sha256 or sha512 digest"))
 }
 
-fn identifier(text: &str) -> Result<Identifier, Problem> {
+pub(super) fn identifier(text: &str) -> Result<Identifier, Problem> {
     if text.contains(':') {
         return parse_digest(text).map(Identifier::Digest);
     }
@@ -119,6 +175,20 @@ pub(super) fn percent_decode(text: &str) -> Option<String> {
         }
     }
     String::from_utf8(bytes).ok()
+}
+
+/// A text as the value of a parameter: all but letters, digits and `-._~:` is escaped.
+pub(super) fn percent_encode(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b':' => {
+                encoded.push(char::from(byte));
+            }
+            _ => encoded.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    encoded
 }
 
 /// A parameter of a query.

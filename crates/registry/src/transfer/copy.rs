@@ -9,8 +9,9 @@ use crossdock_oci::{ImageConfig, Reference, media_type};
 use crossdock_platform::Platform;
 
 use super::parallel::for_each;
-use super::pull::{DEPTH_MAX, Platforms, offered};
+use super::pull::{DEPTH_MAX, Platforms, select};
 use super::push::Pushed;
+use super::referrers::{Referrers, WithReferrers};
 use crate::client::{BlobReader, BlobSource, Client, FetchedManifest};
 use crate::error::{Error, Result};
 use crate::progress::Outcome;
@@ -26,12 +27,19 @@ struct Content {
 
 /// Copies what `from` names to `to`: an index with all that it lists, attestations too, or the images of some platforms.
 /// Several of them get an index of their own, and so do several sources: of images for the same platform the last counts.
-/// Blobs go first, the name comes last. What the target has is not moved, and on one registry blobs are mounted.
+/// Blobs go first, the name comes last. What the target has is not moved, and on one registry blobs are mounted. What
+/// refers to the copied comes along as `referrers` says: signatures and SBOMs.
 ///
 /// # Errors
 ///
 /// [`Error::NoPlatform`]; those of all registries.
-pub fn copy(client: &Client, from: &[&Reference], to: &Reference, platforms: &Platforms) -> Result<Pushed> {
+pub fn copy(
+    client: &Client,
+    from: &[&Reference],
+    to: &Reference,
+    platforms: &Platforms,
+    referrers: WithReferrers,
+) -> Result<Pushed> {
     let mut content = Content::default();
     let top = match from {
         [one] => {
@@ -41,23 +49,34 @@ pub fn copy(client: &Client, from: &[&Reference], to: &Reference, platforms: &Pl
         }
         several => content.joined(client, several, platforms)?,
     };
-    content.move_all(client, to, top)
+    let mut attached = Referrers::default();
+    if referrers != WithReferrers::No {
+        let subjects = content.manifests.iter().chain([&top]).map(|m| m.digest.clone()).collect();
+        attached = Referrers::find(client, from, subjects, referrers, |from, manifest| {
+            content.gather(client, from, manifest, 0)
+        })?;
+    }
+    let mut pushed = content.move_all(client, to, top)?;
+    pushed.referrers = attached.count();
+    attached.push(client, to)?;
+    Ok(pushed)
 }
 
 /// What a source names, or the part of it that is for some platforms.
 fn chosen(client: &Client, from: &Reference, platforms: &Platforms) -> Result<FetchedManifest> {
     let top = client.manifest(from)?;
-    let (Document::Index(index), Platforms::Only(wanted)) = (top.document(from)?, platforms) else {
+    let Document::Index(index) = top.document(from)? else { return Ok(top) };
+    if *platforms == Platforms::All {
         return Ok(top);
+    }
+    let judged = |entry: &Descriptor| {
+        let child = from.with_digest(entry.digest.clone());
+        match client.manifest(&child)?.document(&child)? {
+            Document::Manifest(manifest) => platform_of(client, from, &manifest).map(Some),
+            Document::Index(_) => Ok(None),
+        }
     };
-    let select = |platform| {
-        index.select(platform).ok_or_else(|| Error::NoPlatform {
-            target: from.to_string(),
-            wanted: format!("{platform}"),
-            offered: offered(index.images()),
-        })
-    };
-    let entries: Vec<Descriptor> = wanted.iter().map(|p| select(p).cloned()).collect::<Result<_>>()?;
+    let entries = select(index.clone(), platforms, from, &judged)?;
     match &entries[..] {
         [one] => client.manifest(&from.with_digest(one.digest.clone())),
         _ => Ok(new_index(Index { manifests: entries, ..index })),
@@ -119,6 +138,7 @@ impl Content {
             bytes_moved: 0,
             mounted: 0,
             existed: 0,
+            referrers: 0,
         });
         let blobs = std::mem::take(&mut self.blobs);
         for_each(client.options().max_parallel, blobs, |(from, blob, label), stop| {

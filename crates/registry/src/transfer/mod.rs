@@ -4,7 +4,9 @@ mod copy;
 mod parallel;
 mod pull;
 mod push;
+mod referrers;
 
 pub use copy::copy;
 pub use pull::{LayerReady, Platforms, PullOptions, Pulled, pull};
 pub use push::{PushOptions, Pushed, push, push_blob};
+pub use referrers::WithReferrers;

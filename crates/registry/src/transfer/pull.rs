@@ -4,9 +4,9 @@ use std::collections::HashSet;
 use std::io::{Read, Write};
 
 use crossdock_oci::error::StoreError;
-use crossdock_oci::manifest::{Descriptor, Document, Manifest, ParseDocumentError};
+use crossdock_oci::manifest::{Descriptor, Document, Index, Manifest, ParseDocumentError};
 use crossdock_oci::store::{DOCUMENT_SIZE_MAX, Ingest};
-use crossdock_oci::{Digest, ImageConfig, Reference, Store};
+use crossdock_oci::{Digest, ImageConfig, Reference, Store, media_type};
 use crossdock_platform::Platform;
 
 use super::parallel::{Stop, for_each};
@@ -24,6 +24,8 @@ pub(super) const DEPTH_MAX: u32 = 4;
 pub enum Platforms {
     /// The best for each of these.
     Only(Vec<Platform>),
+    /// Nobody asked for one: the best for this machine, or the only image that there is.
+    Machine,
     /// All, and attestations, too, so that the index can be pushed again as it is.
     All,
 }
@@ -56,6 +58,11 @@ impl PullOptions<'_> {
     /// The image for one platform.
     pub fn platform(platform: Platform) -> PullOptions<'static> {
         PullOptions { platforms: Platforms::Only(vec![platform]), any_platform: false, on_layer_ready: None }
+    }
+
+    /// The best image for this machine, or the only one.
+    pub fn machine() -> PullOptions<'static> {
+        PullOptions { platforms: Platforms::Machine, any_platform: false, on_layer_ready: None }
     }
 
     /// Everything that the index lists.
@@ -92,12 +99,20 @@ struct Pull<'a> {
     reference: &'a Reference,
 }
 
+/// Whether a manifest is an image's. Old registries call the configuration a stream of bytes, as Docker still
+/// accepts it.
+fn is_image(manifest: &Manifest) -> bool {
+    const OLD_CONFIG: &str = "application/octet-stream";
+    let kind = manifest.config.media_type.as_str();
+    matches!(kind, media_type::OCI_CONFIG | media_type::DOCKER_CONFIG | OLD_CONFIG | "")
+}
+
 /// Brings images into the store and names them there. Partial downloads of earlier attempts are continued; what the store has
 /// is not moved.
 ///
 /// # Errors
 ///
-/// [`Error::NoPlatform`] with what is offered, [`Error::OtherPlatform`], and those of the registry and the store. Nothing is
+/// [`Error::NoPlatform`] with what is offered, [`Error::OtherPlatform`], [`Error::Artifact`], and those of the registry and the store. Nothing is
 /// named then.
 pub fn pull(client: &Client, store: &Store, reference: &Reference, options: &PullOptions) -> Result<Pulled> {
     let pull = Pull { client, store, reference };
@@ -107,7 +122,7 @@ pub fn pull(client: &Client, store: &Store, reference: &Reference, options: &Pul
     pull.choose(&top, document, options, true, 0, &mut chosen)?;
     let mut images = Vec::new();
     for (descriptor, manifest, named) in chosen {
-        images.push(pull.configured(descriptor, manifest, named)?);
+        images.push(pull.configured(descriptor, manifest, named, options)?);
     }
     pull.check_platforms(is_index, &images, options)?;
     let bytes_moved = pull.layers(&images, options)?;
@@ -205,33 +220,44 @@ impl Pull<'_> {
                 source: ParseDocumentError::Neither(Some("indexes within indexes without end".to_string())),
             });
         }
-        let entries: Vec<&Descriptor> = match &options.platforms {
-            Platforms::All => index.manifests.iter().collect(),
-            Platforms::Only(wanted) => {
-                let select = |platform: &Platform| {
-                    index.select(platform).ok_or_else(|| Error::NoPlatform {
-                        target: self.reference.to_string(),
-                        wanted: platform.to_string(),
-                        offered: offered(index.images()),
-                    })
-                };
-                wanted.iter().map(select).collect::<Result<_>>()?
-            }
-        };
-        for entry in entries {
-            let document = self.entry(entry)?;
-            self.choose(entry, document, options, named && !entry.is_attestation(), depth + 1, chosen)?;
+        for entry in select(index, &options.platforms, self.reference, &|entry| self.platform_of(entry))? {
+            let document = self.entry(&entry)?;
+            self.choose(&entry, document, options, named && !entry.is_attestation(), depth + 1, chosen)?;
         }
         Ok(())
     }
 
+    /// The platform that the configuration of an index's entry names; `None` if the entry is no image.
+    fn platform_of(&self, entry: &Descriptor) -> Result<Option<Platform>> {
+        let Document::Manifest(manifest) = self.entry(entry)? else { return Ok(None) };
+        if !is_image(&manifest) || manifest.config.size > DOCUMENT_SIZE_MAX {
+            return Ok(None);
+        }
+        self.download(&manifest.config, "config", &Stop::never())?;
+        let config = ImageConfig::parse(&self.store.read_descriptor(&manifest.config)?);
+        Ok(config.ok().map(|config| config.platform()))
+    }
+
     /// Fetches the configuration, which tells the platform and the layers' uncompressed digests.
-    fn configured(&self, descriptor: Descriptor, manifest: Manifest, named: bool) -> Result<Image> {
+    fn configured(
+        &self,
+        descriptor: Descriptor,
+        manifest: Manifest,
+        named: bool,
+        options: &PullOptions,
+    ) -> Result<Image> {
         let Descriptor { digest, size, .. } = &manifest.config;
         if *size > DOCUMENT_SIZE_MAX {
             // Nobody could read it, so it is not fetched.
             let (digest, size) = (digest.clone(), *size);
             return Err(StoreError::TooLarge { digest, size, limit: DOCUMENT_SIZE_MAX }.into());
+        }
+        if named && !options.any_platform && !is_image(&manifest) {
+            let kind = manifest.artifact_type.clone().unwrap_or_else(|| manifest.config.media_type.clone());
+            return Err(Error::Artifact {
+                target: self.reference.to_string(),
+                kind: kind.escape_debug().to_string(),
+            });
         }
         self.download(&manifest.config, "config", &Stop::never())?;
         let bytes = self.store.read_descriptor(&manifest.config)?;
@@ -343,6 +369,46 @@ impl Pull<'_> {
             }),
             Err(e) => Err(e.into()),
         }
+    }
+}
+
+/// The entries of an index for what is wanted. One without a platform is judged by what `platform_of` says of it,
+/// which may have to be fetched.
+///
+/// # Errors
+///
+/// [`Error::NoPlatform`], and those of `platform_of`.
+pub(super) fn select(
+    mut index: Index,
+    wanted: &Platforms,
+    target: &Reference,
+    platform_of: &dyn Fn(&Descriptor) -> Result<Option<Platform>>,
+) -> Result<Vec<Descriptor>> {
+    /// Nobody makes larger indexes without platforms; more of their entries are not looked at.
+    const UNKNOWN_MAX: usize = 64;
+    if *wanted == Platforms::All {
+        return Ok(index.manifests);
+    }
+    let unknown = |entry: &&mut Descriptor| entry.platform.is_none() && !entry.is_attestation();
+    for entry in index.manifests.iter_mut().filter(unknown).take(UNKNOWN_MAX) {
+        entry.platform = platform_of(entry)?;
+    }
+    let lacks = |wanted: String| Error::NoPlatform {
+        target: target.to_string(),
+        wanted,
+        offered: offered(index.images()),
+    };
+    match wanted {
+        Platforms::All => Ok(index.manifests),
+        Platforms::Only(wanted) => {
+            let select =
+                |platform| index.select(platform).cloned().ok_or_else(|| lacks(format!("{platform}")));
+            wanted.iter().map(select).collect()
+        }
+        Platforms::Machine => match index.select_for_machine() {
+            Some(entry) => Ok(vec![entry.clone()]),
+            None => Err(lacks(format!("{} (this machine)", Platform::host()))),
+        },
     }
 }
 

@@ -33,6 +33,8 @@ pub struct Pushed {
     pub mounted: u64,
     /// Blobs that were there.
     pub existed: u64,
+    /// Manifests that refer to what was copied, copied too.
+    pub referrers: u64,
 }
 
 /// All that belongs to what is pushed.
@@ -95,7 +97,7 @@ pub fn push(
         });
     }
     let [moved, bytes_moved, mounted, existed] = counts.map(AtomicU64::into_inner);
-    Ok(Pushed { digest: source.digest.clone(), moved, bytes_moved, mounted, existed })
+    Ok(Pushed { digest: source.digest.clone(), moved, bytes_moved, mounted, existed, referrers: 0 })
 }
 
 /// Pushes one blob of the store, for example a layer that is ready while others are still being made; a later [`push`] by

@@ -282,7 +282,7 @@ fn login_verifies_before_it_stores() {
     options.credentials = Credentials::from_environment(&environment);
     let client = Client::new(options.clone());
     let wrong = client.login(&site.host(), &Credential::password("alice", "wrong-password-1"));
-    assert!(matches!(wrong, Err(Error::Unauthorized(_))), "{wrong:?}");
+    assert!(matches!(wrong, Err(Error::WrongCredentials(_))), "{wrong:?}");
     assert!(!home.path().join(".docker").exists());
     let place = client.login(&site.host(), &Credential::password("alice", PASSWORD)).expect("accepted");
     assert!(place.ends_with(".docker/config.json"), "{place}");

@@ -107,6 +107,35 @@ fn a_single_image_of_another_platform_is_told() {
 }
 
 #[test]
+fn an_artifact_is_told_and_not_taken_for_an_image() {
+    let site = Site::new();
+    let (_one, here) = store();
+    let reference = site.reference("chart:1");
+    let mut descriptor = image(&here, &platform("linux/amd64"), &[1]);
+    let (document, _) = here.read_document(&descriptor).expect("a manifest");
+    let crossdock_oci::manifest::Document::Manifest(mut manifest) = document else { panic!("an index") };
+    for (own, kind) in
+        [(None, "application/vnd.cncf.helm.config.v1+json"), (Some("application/vnd.x"), "application/vnd.x")]
+    {
+        manifest.artifact_type = own.map(str::to_string);
+        manifest.config.media_type = "application/vnd.cncf.helm.config.v1+json".into();
+        let bytes = manifest.to_bytes();
+        let mut writer = here.blob_writer().expect("a writer");
+        std::io::Write::write_all(&mut writer, &bytes).expect("written");
+        (descriptor.digest, descriptor.size) = writer.commit(None).expect("stored");
+        push(&client(), &here, &reference, &descriptor, &PushOptions::default()).expect("pushed");
+        let (_two, there) = store();
+        let options = PullOptions::platform(platform("linux/amd64"));
+        let text = pull(&client(), &there, &reference, &options).expect_err("no image").to_string();
+        assert!(
+            text.contains(&format!("{reference} is not an image but an artifact of type {kind}")),
+            "{text}"
+        );
+        assert!(there.image(&reference).expect("readable").is_none());
+    }
+}
+
+#[test]
 fn layers_are_told_as_they_come() {
     let site = Site::new();
     published(&site);

@@ -1,10 +1,8 @@
 //! How commands end, and that nothing of them stays.
 
-use std::io::{BufRead, BufReader, Read};
-use std::os::fd::AsFd;
+use std::io::{BufRead, BufReader};
 use std::process::{Child, Stdio};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::{Ran, Sandbox, Who, everybody};
@@ -153,17 +151,62 @@ fn an_init_passes_signals_and_reaps() {
 
 #[test]
 fn kill_9_of_crossdock_kills_everything() {
-    for who in Who::all() {
+    for (case, who) in Who::all().into_iter().enumerate() {
         for (options, init) in [(&["--attach"][..], false), (&["--lines"], false), (&["--attach"], true)] {
-            let mut sandbox = Sandbox::new(who, "trap '' TERM HUP INT; sleep 1000 & echo ready; wait");
+            let time = unusual_time(case as u32);
+            let script = format!("trap '' TERM HUP INT; sleep {time} & sleep {time} & echo ready; wait");
+            let mut sandbox = Sandbox::new(who, &script);
             sandbox.spec.init = init;
             let mut running = Started::new(&sandbox, options);
             assert!(running.line().ends_with("ready"));
+            assert_ne!(processes_with(&time), 0, "the command runs");
             running.signal(Signal::KILL);
-            // Every process of the container has the pipe open, or the other end of one that has.
-            running.end_of_output();
             running.child.wait().expect("the end");
+            until_none_has(&time);
         }
+    }
+}
+
+#[test]
+fn kill_9_of_crossdock_and_its_monitor_at_once_kills_a_command_that_changed_its_user() {
+    for who in Who::all().into_iter().filter(|who| *who != Who::SingleId) {
+        // With the change of user, the kernel forgets that pid 1 is to die with its parent.
+        let time = unusual_time(7);
+        let script = format!("exec su ann -s /bin/sh -c 'echo ready; trap : TERM HUP INT; sleep {time}; :'");
+        let sandbox = Sandbox::new(who, &script);
+        let mut running = Started::new(&sandbox, &["--attach"]);
+        assert_eq!(running.line(), "ready", "as {who:?}");
+        let children = running.children();
+        let monitor = children.iter().find(|(name, _)| name != "container-watch").expect("a monitor").1;
+        assert!(children.iter().any(|(name, _)| name == "container-watch"), "{children:?}");
+        // Stopped, so that neither sees the end of the other.
+        let monitor = Pid::from_raw(monitor).expect("a process id");
+        kill_process(monitor, Signal::STOP).expect("the monitor is there");
+        running.signal(Signal::KILL);
+        kill_process(monitor, Signal::KILL).expect("the monitor is there");
+        running.child.wait().expect("the end");
+        until_none_has(&time);
+    }
+}
+
+/// A time in seconds for `sleep` that no other test on this machine sleeps.
+fn unusual_time(case: u32) -> String {
+    format!("{}.{case}", 1_000_000 + std::process::id())
+}
+
+/// Number of processes of the machine that have this text among their arguments.
+fn processes_with(text: &str) -> usize {
+    let all = std::fs::read_dir("/proc").expect("processes");
+    let commands = all.filter_map(|entry| std::fs::read(entry.ok()?.path().join("cmdline")).ok());
+    commands.filter(|command| String::from_utf8_lossy(command).contains(text)).count()
+}
+
+/// Waits until no process has this text among its arguments; fails after a long while.
+fn until_none_has(text: &str) {
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    while processes_with(text) > 0 {
+        assert!(std::time::Instant::now() < deadline, "something of the container still runs");
+        std::thread::sleep(std::time::Duration::from_millis(5));
     }
 }
 
@@ -191,6 +234,27 @@ impl Started {
         kill_process(pid, signal).expect("the driver is there");
     }
 
+    /// Name and number of the driver's children, when there are two.
+    fn children(&self) -> Vec<(String, i32)> {
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+        loop {
+            let mut found = Vec::new();
+            for task in std::fs::read_dir(format!("/proc/{}/task", self.child.id())).expect("it runs") {
+                let path = task.expect("a thread").path().join("children");
+                let text = std::fs::read_to_string(path).unwrap_or_default();
+                for pid in text.split_whitespace() {
+                    let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+                    found.push((name.trim().to_string(), pid.parse().expect("a number")));
+                }
+            }
+            if found.len() >= 2 && found.iter().any(|(name, _)| name == "container-watch") {
+                return found;
+            }
+            assert!(std::time::Instant::now() < deadline, "there is no watcher: {found:?}");
+            std::thread::yield_now();
+        }
+    }
+
     /// Waits until the driver has taken a signal: it is no more pending.
     fn until_taken(&self, signal: Signal) {
         let status = format!("/proc/{}/status", self.child.id());
@@ -204,19 +268,6 @@ impl Started {
             }
             assert!(std::time::Instant::now() < deadline, "the signal stays pending");
             std::thread::yield_now();
-        }
-    }
-
-    /// Waits until nobody has the output open; fails after a long while.
-    fn end_of_output(&mut self) {
-        loop {
-            let mut watched = [PollFd::from_borrowed_fd(self.out.get_ref().as_fd(), PollFlags::IN)];
-            let ready = poll(&mut watched, Some(&Timespec { tv_sec: 30, tv_nsec: 0 })).expect("poll");
-            assert_eq!(ready, 1, "something still has the output open");
-            let mut buffer = [0; 256];
-            if self.out.get_mut().read(&mut buffer).expect("readable") == 0 {
-                return;
-            }
         }
     }
 }

@@ -59,7 +59,7 @@ fn a_dev_that_leads_to_the_host_gets_nothing() {
 #[test]
 fn nothing_is_mounted_in_proc_by_a_name_or_a_link() {
     let tmpfs = |target: &str| Mount {
-        kind: MountKind::Tmpfs { size: None, mode: 0o755 },
+        kind: MountKind::Tmpfs { size: None, mode: 0o755, owner: (0, 0), executable: true },
         target: target.into(),
         read_only: false,
     };
@@ -144,7 +144,7 @@ fn mount_points_are_removed_where_they_were_made_only() {
             .or_else(|error| if error.kind() == std::io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
             .expect("no /etc");
         sandbox.spec.root = Root::Directory(sandbox.path("base"));
-        let kind = MountKind::Tmpfs { size: None, mode: 0o755 };
+        let kind = MountKind::Tmpfs { size: None, mode: 0o755, owner: (0, 0), executable: true };
         sandbox.spec.mounts.push(Mount { kind, target: "/b/c".into(), read_only: false });
         let ran = sandbox.run();
         assert_eq!(ran.code, Some(0), "as {who:?}: {ran:?}");

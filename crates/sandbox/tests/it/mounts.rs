@@ -83,7 +83,7 @@ fn a_tmpfs_has_mode_and_size() {
         let mut sandbox =
             Sandbox::new(who, "stat -c %a /scratch; df -k /scratch | sed -n 2p | tr -s ' ' | cut -d' ' -f2");
         sandbox.spec.mounts = vec![Mount {
-            kind: MountKind::Tmpfs { size: Some(1 << 20), mode: 0o1777 },
+            kind: MountKind::Tmpfs { size: Some(1 << 20), mode: 0o1777, owner: (0, 0), executable: true },
             target: "/scratch".into(),
             read_only: false,
         }];
@@ -122,7 +122,7 @@ fn parents_are_mounted_before_children_in_any_order() {
         sandbox.spec.mounts = vec![
             bind(sandbox.path("volume"), "/a/b", true),
             Mount {
-                kind: MountKind::Tmpfs { size: None, mode: 0o755 },
+                kind: MountKind::Tmpfs { size: None, mode: 0o755, owner: (0, 0), executable: true },
                 target: "/a".into(),
                 read_only: false,
             },
@@ -150,7 +150,7 @@ fn a_read_only_root_leaves_mounts_writable() {
         let mut sandbox = Sandbox::new(who, "touch /scratch/x && touch /dev/shm/x && touch /x");
         sandbox.spec.read_only_root = true;
         sandbox.spec.mounts = vec![Mount {
-            kind: MountKind::Tmpfs { size: None, mode: 0o755 },
+            kind: MountKind::Tmpfs { size: None, mode: 0o755, owner: (0, 0), executable: true },
             target: "/scratch".into(),
             read_only: false,
         }];

@@ -5,7 +5,11 @@ use crossdock_sandbox::{Mount, MountKind, Root, Security, Spec};
 use crate::support::{Sandbox, Who};
 
 fn tmpfs(target: &str) -> Mount {
-    Mount { kind: MountKind::Tmpfs { size: None, mode: 0o755 }, target: target.into(), read_only: false }
+    Mount {
+        kind: MountKind::Tmpfs { size: None, mode: 0o755, owner: (0, 0), executable: true },
+        target: target.into(),
+        read_only: false,
+    }
 }
 
 /// A root whose command is the driver again, with a specification of its own.

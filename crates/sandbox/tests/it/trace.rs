@@ -118,7 +118,11 @@ fn a_failed_start_leaves_nothing_either() {
 }
 
 fn tmpfs(target: &str) -> Mount {
-    Mount { kind: MountKind::Tmpfs { size: None, mode: 0o755 }, target: target.into(), read_only: false }
+    Mount {
+        kind: MountKind::Tmpfs { size: None, mode: 0o755, owner: (0, 0), executable: true },
+        target: target.into(),
+        read_only: false,
+    }
 }
 
 fn file(target: &str, mode: u32, uid: u32) -> Mount {

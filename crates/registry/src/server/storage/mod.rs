@@ -1,16 +1,19 @@
-//! The registry's directory; its layout is explained in `docs/dev/registry.md`. All calls block.
+//! The registry's directory; its layout is explained in `docs/dev/registry.md`. All calls
+//! block but [`Storage::writing`].
 
-use std::fs::{self, File, OpenOptions};
+mod manifests;
+
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use crossdock_oci::Digest;
 use crossdock_oci::digest::Hasher;
-use crossdock_oci::manifest::{Descriptor, Document};
-use crossdock_oci::{Digest, Manifest, media_type};
+use tempfile::NamedTempFile;
 
+pub(super) use self::manifests::{StoredManifest, subject_of};
 use super::reply::Problem;
-use super::route::Identifier;
 use crate::error::{Error, Result};
 
 const VERSION: &str = "crossdock-registry 1\n";
@@ -18,25 +21,31 @@ const VERSION: &str = "crossdock-registry 1\n";
 /// A blob that was asked for counts as new again, unless that happened within this time.
 const TOUCH_AFTER: Duration = Duration::from_secs(60);
 
+/// Who waits for a garbage collection looks so often.
+const LOCK_EVERY: Duration = Duration::from_millis(20);
+
+/// Names of files that are being written begin so.
+pub(super) const TEMPORARY: &str = ".tmp-";
+
+/// Proof that no garbage collection runs.
+pub(super) struct Writing {
+    _file: File,
+}
+
 /// The directory.
 #[derive(Clone)]
 pub(super) struct Storage {
     root: PathBuf,
     sync: bool,
-}
-
-/// A manifest as it is stored.
-pub(super) struct StoredManifest {
-    pub(super) digest: Digest,
-    pub(super) media_type: String,
-    pub(super) bytes: Vec<u8>,
+    /// A tag that is there is neither moved nor removed.
+    immutable_tags: bool,
 }
 
 impl Storage {
     /// Opens a directory, making it if it is not there or empty.
     pub(super) fn open(root: &Path, sync: bool) -> Result<Storage> {
         let version = root.join("version");
-        let storage = Storage { root: root.to_path_buf(), sync };
+        let storage = Storage { root: root.to_path_buf(), sync, immutable_tags: false };
         match fs::read_to_string(&version) {
             Ok(text) if text == VERSION => Ok(storage),
             Ok(_) => {
@@ -48,7 +57,7 @@ impl Storage {
                     // What an interrupted first start left is no obstacle.
                     let foreign = fs::read_dir(root)?.flatten().any(|entry| {
                         let name = entry.file_name();
-                        name != "lock" && !name.to_string_lossy().starts_with(".tmp-")
+                        name != "lock" && !name.to_string_lossy().starts_with(TEMPORARY)
                     });
                     if !foreign {
                         storage.write_file(&version, VERSION.as_bytes())?;
@@ -67,16 +76,65 @@ impl Storage {
         }
     }
 
-    /// Keeps garbage collection out, or everybody else for it, until the file is dropped.
-    pub(super) fn lock(&self, exclusive: bool) -> io::Result<File> {
-        let file =
-            OpenOptions::new().create(true).truncate(false).write(true).open(self.root.join("lock"))?;
-        if exclusive {
-            file.lock()?
-        } else {
-            file.lock_shared()?
-        }
+    /// The same directory with tags that do not change.
+    pub(super) fn with_immutable_tags(self, immutable_tags: bool) -> Storage {
+        Storage { immutable_tags, ..self }
+    }
+
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub(super) fn repositories_directory(&self) -> PathBuf {
+        self.root.join("repositories")
+    }
+
+    fn lock_file(&self) -> io::Result<File> {
+        OpenOptions::new().create(true).truncate(false).write(true).open(self.root.join("lock"))
+    }
+
+    /// Keeps everybody out, for garbage collection, until the file is dropped.
+    pub(super) fn lock_alone(&self) -> io::Result<File> {
+        let file = self.lock_file()?;
+        file.lock()?;
         Ok(file)
+    }
+
+    /// Keeps garbage collection out until the value is dropped. Who waits for one holds no thread.
+    pub(super) async fn writing(&self) -> io::Result<Writing> {
+        let file = self.lock_file()?;
+        loop {
+            match file.try_lock_shared() {
+                Ok(()) => return Ok(Writing { _file: file }),
+                Err(TryLockError::WouldBlock) => tokio::time::sleep(LOCK_EVERY).await,
+                Err(TryLockError::Error(e)) => return Err(e),
+            }
+        }
+    }
+
+    /// The same for a thread that may wait.
+    pub(super) fn writing_blocking(&self) -> io::Result<Writing> {
+        let file = self.lock_file()?;
+        file.lock_shared()?;
+        Ok(Writing { _file: file })
+    }
+
+    /// Fails unless the directory is there and, where that is wanted, takes a new file.
+    pub(super) fn check(&self, read_only: bool) -> io::Result<()> {
+        let version = fs::read_to_string(self.root.join("version"))?;
+        if version != VERSION {
+            return Err(io::Error::other("the directory is not that of this registry any more"));
+        }
+        if !read_only {
+            tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(&self.root)?.write_all(b"x")?;
+        }
+        Ok(())
+    }
+
+    /// Bytes that can still be written.
+    pub(super) fn room(&self) -> io::Result<u64> {
+        let room = rustix::fs::statvfs(&self.root)?;
+        Ok(room.f_bavail.saturating_mul(room.f_frsize))
     }
 
     pub(super) fn blobs(&self) -> PathBuf {
@@ -88,10 +146,10 @@ impl Storage {
     }
 
     fn repository(&self, name: &str) -> PathBuf {
-        self.root.join("repositories").join(name)
+        self.repositories_directory().join(name)
     }
 
-    fn in_repository(&self, name: &str, kind: &str, digest: &Digest) -> PathBuf {
+    pub(super) fn in_repository(&self, name: &str, kind: &str, digest: &Digest) -> PathBuf {
         self.repository(name).join(kind).join(digest.algorithm()).join(digest.hex())
     }
 
@@ -118,11 +176,11 @@ impl Storage {
     }
 
     /// Lets a repository have a blob that another one has.
-    pub(super) fn mount(&self, from: &str, to: &str, digest: &Digest) -> io::Result<bool> {
-        let _lock = self.lock(false)?;
+    pub(super) fn mount(&self, _: &Writing, from: &str, to: &str, digest: &Digest) -> io::Result<bool> {
         let known = self.blob_size(from, digest)?.is_some();
         if known {
-            self.write_file(&self.in_repository(to, "_blobs", digest), b"")?;
+            let link = self.link(to, digest)?;
+            self.sync_directory(&link)?;
         }
         Ok(known)
     }
@@ -149,6 +207,7 @@ impl Storage {
     /// Makes an upload of `length` bytes a blob of the repository. `hasher` has seen all of them, or is `None`.
     pub(super) fn commit_upload(
         &self,
+        _: &Writing,
         name: &str,
         id: &str,
         digest: &Digest,
@@ -168,157 +227,15 @@ impl Storage {
         if self.sync {
             file.sync_data()?;
         }
-        let _lock = self.lock(false)?;
-        self.rename(&path, &self.blob_path(digest))?;
-        self.write_file(&self.in_repository(name, "_blobs", digest), b"")?;
+        // Both names in one go of the file system's journal. A link without its blob counts as none.
+        let blob = self.blob_path(digest);
+        let directory = blob.parent().expect("blobs lie in a directory");
+        self.make_directory(directory)?;
+        fs::rename(&path, &blob)?;
+        let link = self.link(name, digest)?;
+        self.sync_directory(directory)?;
+        self.sync_directory(&link)?;
         Ok(())
-    }
-
-    // Manifests.
-
-    /// Stores a manifest whose parts are there, and points the tag at it. Returns its digest and that of its subject.
-    pub(super) fn put_manifest(
-        &self,
-        name: &str,
-        identifier: &Identifier,
-        announced: Option<&str>,
-        bytes: &[u8],
-    ) -> Result<(Digest, Option<Digest>), Problem> {
-        let invalid = |message: String| Problem::new(400, "MANIFEST_INVALID", message);
-        let document = Document::parse(bytes, announced).map_err(|e| invalid(e.to_string()))?;
-        let digest = match identifier {
-            Identifier::Digest(expected) => {
-                let mut hasher = expected.hasher();
-                hasher.update(bytes);
-                let found = hasher.finish();
-                if found != *expected {
-                    return Err(Problem::new(
-                        400,
-                        "DIGEST_INVALID",
-                        format!("the manifest has digest {found}"),
-                    ));
-                }
-                found
-            }
-            Identifier::Tag(_) => Digest::of(bytes),
-        };
-        let _lock = self.lock(false)?;
-        self.check_children(name, &document)?;
-        let stated = announced.filter(|t| media_type::is_manifest(t) || media_type::is_index(t));
-        let media_type = stated.unwrap_or(document.media_type());
-        let blob = self.blob_path(&digest);
-        if !blob.exists() {
-            self.write_file(&blob, bytes)?;
-        }
-        self.write_file(&self.in_repository(name, "_manifests", &digest), media_type.as_bytes())?;
-        let subject = subject_of(&document).map(|subject| subject.digest.clone());
-        if let Some(subject) = &subject {
-            self.write_file(&self.referrer_path(name, subject, &digest), b"")?;
-        }
-        if let Identifier::Tag(tag) = identifier {
-            self.write_file(&self.repository(name).join("_tags").join(tag), digest.as_str().as_bytes())?;
-        }
-        Ok((digest, subject))
-    }
-
-    fn check_children(&self, name: &str, document: &Document) -> Result<(), Problem> {
-        let is_index = matches!(document, Document::Index(_));
-        for child in document.children() {
-            let size = match is_index {
-                true => {
-                    let known = self.in_repository(name, "_manifests", &child.digest).exists();
-                    if known {
-                        found(fs::metadata(self.blob_path(&child.digest)))?.map(|m| m.len())
-                    } else {
-                        None
-                    }
-                }
-                false => self.blob_size(name, &child.digest)?,
-            };
-            match size {
-                Some(size) if size != child.size => {
-                    let message = format!("{} has {size} bytes and not {}", child.digest, child.size);
-                    return Err(Problem::new(400, "MANIFEST_INVALID", message));
-                }
-                Some(_) => {}
-                // Foreign layers are kept elsewhere.
-                None if !child.urls.is_empty() => {}
-                None => {
-                    let code = if is_index { "MANIFEST_UNKNOWN" } else { "MANIFEST_BLOB_UNKNOWN" };
-                    return Err(Problem::new(
-                        404,
-                        code,
-                        format!("{} is not in this repository", child.digest),
-                    ));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    pub(super) fn manifest(&self, name: &str, identifier: &Identifier) -> io::Result<Option<StoredManifest>> {
-        let digest = match identifier {
-            Identifier::Digest(digest) => digest.clone(),
-            Identifier::Tag(tag) => match self.tag(name, tag)? {
-                Some(digest) => digest,
-                None => return Ok(None),
-            },
-        };
-        let link = self.in_repository(name, "_manifests", &digest);
-        let Some(media_type) = found(fs::read_to_string(link))? else { return Ok(None) };
-        let bytes = found(fs::read(self.blob_path(&digest)))?;
-        Ok(bytes.map(|bytes| StoredManifest { digest, media_type, bytes }))
-    }
-
-    fn tag(&self, name: &str, tag: &str) -> io::Result<Option<Digest>> {
-        let text = found(fs::read_to_string(self.repository(name).join("_tags").join(tag)))?;
-        Ok(text.and_then(|text| text.trim().parse().ok()))
-    }
-
-    /// Deletes a tag, or a manifest with all its tags; false if there was none.
-    pub(super) fn delete_manifest(&self, name: &str, identifier: &Identifier) -> io::Result<bool> {
-        let _lock = self.lock(false)?;
-        let tags = self.repository(name).join("_tags");
-        let digest = match identifier {
-            Identifier::Tag(tag) => return Ok(found(fs::remove_file(tags.join(tag)))?.is_some()),
-            Identifier::Digest(digest) => digest,
-        };
-        let Some(stored) = self.manifest(name, identifier)? else { return Ok(false) };
-        for tag in self.tags(name)?.unwrap_or_default() {
-            if self.tag(name, &tag)?.as_ref() == Some(digest) {
-                found(fs::remove_file(tags.join(tag)))?;
-            }
-        }
-        if let Ok(document) = Document::parse(&stored.bytes, None)
-            && let Some(subject) = subject_of(&document)
-        {
-            found(fs::remove_file(self.referrer_path(name, &subject.digest, digest)))?;
-        }
-        found(fs::remove_file(self.in_repository(name, "_manifests", digest)))?;
-        Ok(true)
-    }
-
-    fn referrer_path(&self, name: &str, subject: &Digest, referrer: &Digest) -> PathBuf {
-        let file = format!("{}-{}", referrer.algorithm(), referrer.hex());
-        self.in_repository(name, "_referrers", subject).join(file)
-    }
-
-    /// Descriptors of the manifests that refer to `subject`, as the referrers endpoint gives them.
-    pub(super) fn referrers(&self, name: &str, subject: &Digest) -> io::Result<Vec<Descriptor>> {
-        let mut descriptors = Vec::new();
-        for file in names_in(&self.in_repository(name, "_referrers", subject))? {
-            let Ok(digest) = file.replacen('-', ":", 1).parse::<Digest>() else { continue };
-            let Some(stored) = self.manifest(name, &Identifier::Digest(digest))? else { continue };
-            let Ok(document) = Document::parse(&stored.bytes, None) else { continue };
-            let mut descriptor =
-                Descriptor::new(&stored.media_type, stored.digest, stored.bytes.len() as u64);
-            (descriptor.artifact_type, descriptor.annotations) = match document {
-                Document::Manifest(m) => (Some(artifact_type(&m)), m.annotations),
-                Document::Index(i) => (i.artifact_type, i.annotations),
-            };
-            descriptors.push(descriptor);
-        }
-        Ok(descriptors)
     }
 
     // Lists.
@@ -385,26 +302,59 @@ impl Storage {
         Ok(names_in(&directory)?.into_iter().map(|id| directory.join(id)).collect())
     }
 
+    /// Removes uploads that were not touched for `age` and are not `busy`; their identifiers.
+    pub(super) fn remove_old_uploads(
+        &self,
+        age: Duration,
+        busy: impl Fn(&str) -> bool,
+    ) -> io::Result<Vec<String>> {
+        let mut gone = Vec::new();
+        for name in self.all_directories()? {
+            for path in self.uploads(&name)? {
+                let id = path.file_name().map(|id| id.to_string_lossy().into_owned()).unwrap_or_default();
+                let Some(metadata) = found(fs::metadata(&path))? else { continue };
+                let old = SystemTime::now().duration_since(metadata.modified()?).unwrap_or_default();
+                if old >= age && !busy(&id) {
+                    found(fs::remove_file(&path))?;
+                    gone.push(id);
+                }
+            }
+        }
+        Ok(gone)
+    }
+
     // Writing.
 
     /// Writes a file so that it is there whole or not at all.
     fn write_file(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        self.write_temporary(path, bytes)?.persist(path)?;
+        self.sync_directory(path.parent().expect("files lie in a directory"))
+    }
+
+    /// The same, but fails if the file is there.
+    fn write_new_file(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        self.write_temporary(path, bytes)?.persist_noclobber(path)?;
+        self.sync_directory(path.parent().expect("files lie in a directory"))
+    }
+
+    fn write_temporary(&self, path: &Path, bytes: &[u8]) -> io::Result<NamedTempFile> {
         let directory = path.parent().expect("files lie in a directory");
         self.make_directory(directory)?;
-        let mut file = tempfile::Builder::new().prefix(".tmp-").tempfile_in(directory)?;
+        let mut file = tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(directory)?;
         file.write_all(bytes)?;
         if self.sync {
             file.as_file().sync_data()?;
         }
-        file.persist(path)?;
-        self.sync_directory(directory)
+        Ok(file)
     }
 
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        let directory = to.parent().expect("files lie in a directory");
-        self.make_directory(directory)?;
-        fs::rename(from, to)?;
-        self.sync_directory(directory)
+    /// Lets a repository have a blob, by an empty file; the directory that is to be synced.
+    fn link(&self, name: &str, digest: &Digest) -> io::Result<PathBuf> {
+        let mut path = self.in_repository(name, "_blobs", digest);
+        self.make_directory(path.parent().expect("links lie in a directory"))?;
+        File::create(&path)?;
+        path.pop();
+        Ok(path)
     }
 
     /// Makes directories whose own names are synced, too.
@@ -427,20 +377,13 @@ impl Storage {
     }
 }
 
-fn subject_of(document: &Document) -> Option<&Descriptor> {
-    match document {
-        Document::Manifest(m) => m.subject.as_ref(),
-        Document::Index(i) => i.subject.as_ref(),
-    }
-}
-
-/// The artifact's type: its own, else that of the config (distribution specification, "Listing Referrers").
-fn artifact_type(manifest: &Manifest) -> String {
-    manifest.artifact_type.clone().unwrap_or_else(|| manifest.config.media_type.clone())
+/// Whether a write failed for want of room.
+pub(super) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// `None` for what does not exist.
-fn found<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+pub(super) fn found<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     match result {
         Ok(value) => Ok(Some(value)),
         Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),

@@ -1,0 +1,147 @@
+//! buildx imagetools: what a registry has under a name.
+
+use std::io::Write;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail};
+use crossdock_oci::{Descriptor, Document, Reference, Store};
+use crossdock_platform::Platform;
+use crossdock_registry::{Client, NoProgress};
+use serde_json::{Map, Value, json};
+
+use super::manifest::{document, read_config};
+use super::{listing, print, source};
+use crate::args::ImagetoolsCommand;
+use crate::session::{self, Session};
+
+pub fn imagetools(session: &Session, command: ImagetoolsCommand) -> Result<u8> {
+    let ImagetoolsCommand::Inspect { image, raw, format } = command;
+    inspect(session, &image, raw, format.as_deref())
+}
+
+/// A manifest or index, and where the rest of it is.
+struct Inspected<'a> {
+    store: &'a Store,
+    client: Client,
+    reference: Reference,
+    bytes: Vec<u8>,
+    descriptor: Descriptor,
+}
+
+fn inspect(session: &Session, image: &str, raw: bool, format: Option<&str>) -> Result<u8> {
+    let store = session.store()?;
+    let client = session.client(Arc::new(NoProgress))?;
+    let reference = session::reference(image)?;
+    // Docker's asks the registry: what was pushed matters. Names that are only here are shown, too.
+    let fetched = if source::is_id(image) { None } else { Some(client.manifest(&reference)) };
+    let (bytes, media_type) = match fetched {
+        Some(Ok(fetched)) => (fetched.bytes, fetched.media_type),
+        Some(Err(error)) => match source::find(&store, image, None) {
+            Ok(_) => document(session, &store, image)?,
+            Err(_) => return Err(error.into()),
+        },
+        None => document(session, &store, image)?,
+    };
+    if raw {
+        let mut out = std::io::stdout().lock();
+        return out
+            .write_all(&bytes)
+            .and_then(|()| out.flush())
+            .map(|()| 0)
+            .context("write to standard output");
+    }
+    let descriptor = Descriptor::of(&media_type, &bytes);
+    let inspected = Inspected { store: &store, client, reference, bytes, descriptor };
+    match format {
+        None => inspected.text()?,
+        Some(template) => print(&listing::filled(template, &inspected.value(template)?)?),
+    }
+    Ok(0)
+}
+
+impl Inspected<'_> {
+    fn document(&self) -> Result<Document> {
+        Ok(Document::parse(&self.bytes, Some(&self.descriptor.media_type))?)
+    }
+
+    fn text(&self) -> Result<()> {
+        let name = |digest| self.reference.with_digest(digest).to_string();
+        print(&format!("Name:      {}", self.reference));
+        print(&format!("MediaType: {}", self.descriptor.media_type));
+        print(&format!("Digest:    {}", self.descriptor.digest));
+        let Document::Index(index) = self.document()? else { return Ok(()) };
+        print("\nManifests:");
+        for entry in &index.manifests {
+            let platform = entry.platform.as_ref().map_or("unknown".to_string(), Platform::to_string);
+            print(&format!("  Name:      {}", name(entry.digest.clone())));
+            print(&format!("  MediaType: {}", entry.media_type));
+            print(&format!("  Platform:  {platform}"));
+            for (name, value) in &entry.annotations {
+                print(&format!("  Annotation: {name}={value}"));
+            }
+            print("");
+        }
+        Ok(())
+    }
+
+    /// What templates see. Configurations are fetched only where a template asks for them.
+    fn value(&self, template: &str) -> Result<Value> {
+        let document = self.document()?;
+        let mut manifest: Value = serde_json::from_slice(&self.bytes).context("read the manifest")?;
+        if let Document::Manifest(_) = document {
+            // Of a single image docker shows its descriptor.
+            manifest = json!({"mediaType": self.descriptor.media_type});
+        }
+        manifest["digest"] = json!(self.descriptor.digest);
+        manifest["size"] = json!(self.descriptor.size);
+        // Both spellings: of JSON, and of the fields of Go.
+        for (member, field) in
+            [("mediaType", "MediaType"), ("digest", "Digest"), ("size", "Size"), ("manifests", "Manifests")]
+        {
+            let wants = template.contains(&format!(".{field}")) && !manifest[member].is_null();
+            if wants {
+                manifest[field] = manifest[member].clone();
+            }
+        }
+        let image = match template.contains(".Image") || template.contains("json .}") {
+            true => self.configurations(&document)?,
+            false => Value::Null,
+        };
+        Ok(json!({
+            "Name": self.reference.to_string(), "Manifest": manifest, "Image": image,
+            "Provenance": {}, "SBOM": {},
+        }))
+    }
+
+    /// The configuration of an image; of an index those of all its images, by platform.
+    fn configurations(&self, document: &Document) -> Result<Value> {
+        match document {
+            Document::Manifest(manifest) => self.configuration(&self.reference, &manifest.config),
+            Document::Index(index) => {
+                let mut all = Map::new();
+                for entry in index.images() {
+                    let child = self.reference.with_digest(entry.digest.clone());
+                    let bytes = match self.store.contains(&entry.digest)? {
+                        true => self.store.read_descriptor(entry)?,
+                        false => self.client.manifest(&child)?.bytes,
+                    };
+                    let Document::Manifest(manifest) = Document::parse(&bytes, Some(&entry.media_type))?
+                    else {
+                        bail!("{child} is an index in an index");
+                    };
+                    let platform = entry.platform.as_ref().map_or("unknown".to_string(), Platform::to_string);
+                    all.insert(platform, self.configuration(&child, &manifest.config)?);
+                }
+                Ok(Value::Object(all))
+            }
+        }
+    }
+
+    fn configuration(&self, reference: &Reference, config: &Descriptor) -> Result<Value> {
+        let bytes = match self.store.contains(&config.digest)? {
+            true => self.store.read_descriptor(config)?,
+            false => read_config(&self.client, reference, config)?,
+        };
+        serde_json::from_slice(&bytes).with_context(|| format!("read the configuration {}", config.digest))
+    }
+}

@@ -1,0 +1,284 @@
+//! images: the list, its filters, and `--format` of lists.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Context, Result, bail};
+use crossdock_oci::store::{ImageEntry, LoadedImage};
+use crossdock_oci::{Descriptor, Reference, Store};
+use serde_json::{Value, json};
+
+use super::system::age_seconds;
+use super::{print, source, table};
+use crate::args::ImagesArgs;
+use crate::progress::say;
+use crate::session::{self, Session, ago, seconds, size};
+
+/// An image of one platform under one of its names, or without one.
+pub struct Listed {
+    pub reference: Option<Reference>,
+    pub index: Option<Descriptor>,
+    pub entry: ImageEntry,
+    pub image: LoadedImage,
+}
+
+impl Listed {
+    /// When it was made, in seconds since 1970.
+    fn created(&self) -> Option<i64> {
+        self.image.config.created.as_deref().and_then(seconds)
+    }
+}
+
+/// All images, by name, then those without a name. What cannot be read is told and left out.
+pub fn all(store: &Store) -> Result<Vec<Listed>> {
+    let (records, damaged) = store.readable_images()?;
+    damaged.iter().for_each(|problem| say(&format!("warning: {problem}")));
+    let named = records.into_iter().map(|r| (Some(r.reference), r.index, r.images));
+    let untagged = store.untagged()?.into_iter().map(|r| (None, r.index().cloned(), r.images));
+    let mut listed = Vec::new();
+    for (reference, index, images) in named.chain(untagged) {
+        for entry in images {
+            match store.load_image(&entry.manifest) {
+                Ok(image) => {
+                    listed.push(Listed { reference: reference.clone(), index: index.clone(), entry, image });
+                }
+                Err(problem) => {
+                    let name =
+                        reference.as_ref().map_or(entry.manifest.digest.to_string(), Reference::familiar);
+                    say(&format!(
+                        "warning: image {name} for {} cannot be listed: {problem}, or remove its name with \"crossdock rmi {name}\"",
+                        entry.platform
+                    ));
+                }
+            }
+        }
+    }
+    Ok(listed)
+}
+
+/// One `--filter`; docker's names.
+pub enum Filter {
+    Dangling(bool),
+    Reference(String),
+    /// A label, and its value if one was given; with `false`, images without it.
+    Label(String, Option<String>, bool),
+    /// Made before that time, in seconds since 1970.
+    Before(i64),
+    Since(i64),
+}
+
+impl Filter {
+    /// Reads `NAME=VALUE`.
+    pub fn parse(store: &Store, text: &str) -> Result<Filter> {
+        let Some((name, value)) = text.split_once('=') else { bail!("--filter {text}: not NAME=VALUE") };
+        let (name, wanted) = name.strip_suffix('!').map_or((name, true), |name| (name, false));
+        let made = |name: &str| -> Result<i64> {
+            let found = source::find(store, name, None).with_context(|| format!("--filter {text}"))?;
+            let image = store.load_image(&source::choose(&found, name)?.manifest)?;
+            let created = image.config.created.as_deref().and_then(seconds);
+            created.with_context(|| format!("--filter {text}: the image does not say when it was made"))
+        };
+        Ok(match name {
+            "label" => {
+                let (label, value) =
+                    value.split_once('=').map_or((value, None), |(l, v)| (l, Some(v.into())));
+                Filter::Label(label.to_string(), value, wanted)
+            }
+            _ if !wanted => bail!("--filter {text}: only a label can be excluded"),
+            "dangling" => {
+                let value = crate::args::switch(value);
+                Filter::Dangling(value.map_err(|e| anyhow::anyhow!("--filter {text}: {e}"))?)
+            }
+            "reference" => Filter::Reference(value.to_string()),
+            "before" => Filter::Before(made(value)?),
+            "since" => Filter::Since(made(value)?),
+            "until" => Filter::Before(match seconds(value) {
+                Some(time) => time,
+                None => {
+                    let age = age_seconds(value).with_context(|| format!("--filter {text}"))?;
+                    jiff::Timestamp::now().as_second() - i64::try_from(age).unwrap_or(i64::MAX)
+                }
+            }),
+            other => bail!(
+                "--filter {text}: unknown filter {other} (reference, dangling, label, before, since, until)"
+            ),
+        })
+    }
+
+    pub fn matches(&self, listed: &Listed) -> bool {
+        match self {
+            Filter::Dangling(wanted) => listed.reference.is_none() == *wanted,
+            Filter::Reference(pattern) => listed.reference.as_ref().is_some_and(|reference| {
+                let whole = reference.familiar();
+                let name = reference.with_tag("x").map(|r| r.familiar()).unwrap_or_default();
+                is_like(pattern, &whole) || is_like(pattern, name.trim_end_matches(":x"))
+            }),
+            Filter::Label(name, value, wanted) => {
+                let found = listed.image.config.config.labels.as_ref().and_then(|labels| labels.get(name));
+                let has = found.is_some_and(|found| value.as_ref().is_none_or(|value| found == value));
+                has == *wanted
+            }
+            Filter::Before(time) => listed.created().is_some_and(|created| created < *time),
+            Filter::Since(time) => listed.created().is_some_and(|created| created > *time),
+        }
+    }
+}
+
+/// Whether a text is like a pattern of Go's `path.Match`: `*` and `?` stand for anything but `/`.
+fn is_like(pattern: &str, text: &str) -> bool {
+    let (pattern, text): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
+    // The place after the last `*`, and what it has taken so far.
+    let (mut p, mut t, mut star) = (0, 0, None);
+    while t < text.len() {
+        match pattern.get(p) {
+            Some('*') => {
+                star = Some((p + 1, t));
+                p += 1;
+            }
+            Some(c) if *c == text[t] || (*c == '?' && text[t] != '/') => (p, t) = (p + 1, t + 1),
+            _ => match star {
+                Some((after, taken)) if text[taken] != '/' => {
+                    star = Some((after, taken + 1));
+                    (p, t) = (after, taken + 1);
+                }
+                _ => return false,
+            },
+        }
+    }
+    pattern[p..].iter().all(|c| *c == '*')
+}
+
+pub fn images(session: &Session, args: ImagesArgs) -> Result<u8> {
+    let store = session.store()?;
+    let wanted = args.name.as_deref().map(session::reference).transpose()?;
+    let tag_was_given =
+        args.name.as_deref().is_some_and(|n| n.rsplit('/').next().is_some_and(|n| n.contains([':', '@'])));
+    let has_name = |listed: &Listed| match (&wanted, &listed.reference) {
+        (None, _) => true,
+        (Some(wanted), Some(reference)) if tag_was_given => reference == wanted,
+        (Some(wanted), Some(reference)) => reference.name() == wanted.name(),
+        (Some(_), None) => false,
+    };
+    let filters = args.filters.iter().map(|text| Filter::parse(&store, text)).collect::<Result<Vec<_>>>()?;
+    let mut listed = all(&store)?;
+    listed.retain(|one| has_name(one) && filters.iter().all(|filter| filter.matches(one)));
+    if args.quiet {
+        let id = |listed: &Listed| shown_id(listed, args.no_trunc);
+        listed.iter().map(id).collect::<BTreeSet<_>>().iter().for_each(|id| print(id));
+        return Ok(0);
+    }
+    let rows = listed.iter().map(row).collect::<Result<Vec<_>>>()?;
+    let digests = if args.digests { "\t{{.Digest}}" } else { "" };
+    let table = format!(
+        "{{{{.Repository}}}}\t{{{{.Tag}}}}\t{{{{.Platform}}}}{digests}\t{{{{.ID}}}}\t{{{{.CreatedSince}}}}\t{{{{.Size}}}}"
+    );
+    formatted(&args.format, &table, &rows, args.no_trunc)?;
+    Ok(0)
+}
+
+fn shown_id(listed: &Listed, whole: bool) -> String {
+    let id = &listed.image.manifest.config.digest;
+    if whole { id.to_string() } else { id.short().to_string() }
+}
+
+fn row(listed: &Listed) -> Result<Value> {
+    let (repository, tag) = match &listed.reference {
+        None => ("<none>".to_string(), "<none>".to_string()),
+        Some(reference) => {
+            let tag = reference.tag().unwrap_or("latest");
+            let familiar = reference.with_tag(tag)?.familiar();
+            let repository = familiar.rsplit_once(':').map_or(familiar.as_str(), |(name, _)| name);
+            (repository.to_string(), reference.tag().unwrap_or("<none>").to_string())
+        }
+    };
+    Ok(json!({
+        "Repository": repository, "Tag": tag, "Platform": listed.entry.platform.to_string(),
+        "ID": listed.image.manifest.config.digest, "Digest": listed.entry.manifest.digest,
+        "Index": listed.index.as_ref().map(|i| &i.digest), "Created": listed.image.config.created,
+        "Size": listed.image.manifest.size(),
+    }))
+}
+
+/// The heads of docker's columns.
+const HEADS: [(&str, &str); 10] = [
+    ("Repository", "REPOSITORY"),
+    ("Tag", "TAG"),
+    ("Platform", "PLATFORM"),
+    ("ID", "IMAGE ID"),
+    ("Digest", "DIGEST"),
+    ("CreatedSince", "CREATED"),
+    ("CreatedAt", "CREATED AT"),
+    ("CreatedBy", "CREATED BY"),
+    ("Size", "SIZE"),
+    ("Comment", "COMMENT"),
+];
+
+/// Prints a list as `--format` says: `table`, with the columns of `own` between tabs; `table` and a template;
+/// `json`; or a template. `whole` ids are not cut.
+pub fn formatted(format: &str, own: &str, rows: &[Value], whole: bool) -> Result<()> {
+    if format == "json" {
+        print(&serde_json::to_string_pretty(rows)?);
+        return Ok(());
+    }
+    let (template, is_table) = match format.strip_prefix("table") {
+        Some("") => (own, true),
+        Some(rest) if rest.starts_with([' ', '\t']) => (rest.trim_start(), true),
+        _ => (format, false),
+    };
+    if !template.contains("{{") {
+        bail!("--format {format}: it must be table, json, or a template such as '{{{{.ID}}}}'");
+    }
+    // As docker, which reads these two in what a shell left as it was.
+    let template = template.replace("\\t", "\t").replace("\\n", "\n");
+    let rows =
+        rows.iter().map(|row| filled(&template, &for_people(row, whole))).collect::<Result<Vec<_>>>()?;
+    if !is_table {
+        rows.iter().for_each(|row| print(row));
+        return Ok(());
+    }
+    let heads = Value::Object(HEADS.iter().map(|(name, head)| (name.to_string(), json!(head))).collect());
+    let cells = |text: &str| text.split('\t').map(str::to_string).collect::<Vec<_>>();
+    let lines = std::iter::once(filled(&template, &heads)?).chain(rows);
+    table(&lines.map(|line| cells(&line)).collect::<Vec<_>>());
+    Ok(())
+}
+
+/// A row with sizes, times and ids as docker shows them.
+fn for_people(row: &Value, whole: bool) -> Value {
+    let mut row = row.clone();
+    let created = row["Created"].as_str().map(str::to_string);
+    let since = created.as_deref().and_then(seconds).map(ago);
+    row["CreatedSince"] = since.unwrap_or_else(|| "N/A".to_string()).into();
+    row["CreatedAt"] = created.into();
+    row["Size"] = row["Size"].as_u64().map(size).into();
+    if let Some(hex) = row["ID"].as_str().and_then(|id| id.strip_prefix("sha256:")).filter(|_| !whole) {
+        row["ID"] = hex[..hex.len().min(12)].to_string().into();
+    }
+    row
+}
+
+pub fn filled(template: &str, value: &Value) -> Result<String> {
+    crate::template::render(template, value).with_context(|| format!("--format {template}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_of_names() {
+        for (pattern, text, like) in [
+            ("app", "app", true),
+            ("app*", "app:1", true),
+            ("*:1", "app:1", true),
+            ("a?p:*", "app:1.2", true),
+            ("*", "team/app:1", false),
+            ("*/*:1", "team/app:1", true),
+            ("team/*", "team/app", true),
+            ("*/app", "x/team/app", false),
+            ("app", "apple", false),
+            ("", "a", false),
+        ] {
+            assert_eq!(is_like(pattern, text), like, "{pattern} {text}");
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! What names an image: names, digests, ids; and which platform is meant where none is given.
+
+use crossdock_testkit::foreign::{self, Cpu};
+use serde_json::{Value, json};
+
+use crate::support::{Registry, World};
+
+/// `count` images for platforms of which no command is run, under one name.
+fn build_for(world: &World, name: &str, platforms: &str) {
+    world.file("f", name);
+    world.build("FROM scratch\nCOPY f /\n", &["--platform", platforms, "-t", name]).ok();
+}
+
+#[test]
+fn an_image_without_a_name_is_used_by_its_id() {
+    let world = World::with_base();
+    let dockerfile = "FROM base\nRUN echo built > /f\nCMD [\"cat\", \"/f\"]\n";
+    let id = world.building(dockerfile, &["-q", "--iidfile", "iid"]).run().ok().trim().to_string();
+    assert_eq!(std::fs::read_to_string(world.path("iid")).expect("written"), id);
+    let hex = id.strip_prefix("sha256:").expect("an id").to_string();
+    let manifest = world.inspect(&id)["Descriptor"]["digest"].as_str().expect("a digest").to_string();
+    // A collection leaves it, and every command finds it by each of its names.
+    world.run(&["rmi", "-f", "nothing-of-that-name"]).ok();
+    for name in [id.as_str(), &hex, &hex[..12], &hex[..5], &manifest, &manifest[..20]] {
+        assert_eq!(world.run(&["run", "--rm", name]).ok(), "built\n", "{name}");
+        assert_eq!(world.run(&["inspect", "-f", "{{.Id}}", name]).ok().trim(), id);
+        assert!(world.run(&["history", name]).ok().contains("echo built"));
+        assert!(world.run(&["file", "--image", name, "/f"]).ok().contains("data"));
+        assert!(world.run(&["manifest", "inspect", name]).ok().contains(&id));
+    }
+    world.run(&["save", "-o", "archive", &hex[..12]]).ok();
+    for from in [id.as_str(), &hex[..12], &manifest] {
+        assert_eq!(
+            world.build_and_sh(&format!("FROM {from}\nRUN cat /f > /g\n"), "cat /g"),
+            "built\n",
+            "{from}"
+        );
+        let from = format!("FROM base\nCOPY --from={from} /f /copied\n");
+        assert_eq!(world.build_and_sh(&from, "cat /copied"), "built\n");
+    }
+    let listed = world.run(&["images"]).ok();
+    assert!(listed.lines().any(|l| l.starts_with("<none>") && l.contains(&hex[..12])), "{listed}");
+    let dangling = ["images", "--filter", "dangling=true", "-q"];
+    assert_eq!(world.run(&dangling).ok().trim(), &hex[..12]);
+    // A name takes it over; without one it goes when it is pruned.
+    world.run(&["tag", &hex[..12], "named"]).ok();
+    assert_eq!(world.run(&dangling).ok(), "");
+    world.run(&["image", "prune", "-f"]).ok();
+    assert_eq!(world.run(&["run", "named"]).ok(), "built\n");
+    world.run(&["rmi", "named"]).ok();
+    let gone = world.run(&["run", &id]).fails(125);
+    assert!(gone.contains("no image sha256:") && !gone.contains("http"), "{gone}");
+    let gone = world.build(&format!("FROM {id}\n"), &[]).fails(1);
+    assert!(gone.contains("no image sha256:") && !gone.contains("http"), "{gone}");
+    let id = world.building(dockerfile, &["-q"]).run().ok();
+    assert!(world.run(&["image", "prune", "-f"]).ok().contains("deleted: sha256:"));
+    world.run(&["run", id.trim()]).fails(125);
+    let id = world.building(dockerfile, &["-q"]).run().ok();
+    assert!(world.run(&["rmi", id.trim()]).ok().contains("Deleted: sha256:"));
+    assert_eq!(world.run(&dangling).ok(), "");
+}
+
+#[test]
+fn an_index_without_a_name_has_all_its_images() {
+    let world = World::new();
+    world.file("f", "x");
+    let platforms = ["--platform", "linux/amd64,linux/arm64", "-q"];
+    let id = world.building("FROM scratch\nCOPY f /\n", &platforms).run().ok().trim().to_string();
+    let arch = |name: &str, platform: &str| {
+        let args = ["inspect", "--platform", platform, "-f", "{{.Architecture}}", name];
+        world.run(&args).ok().trim().to_string()
+    };
+    assert_eq!((arch(&id, "linux/arm64"), arch(&id, "linux/amd64")), ("arm64".into(), "amd64".into()));
+    world.run(&["inspect", "--platform", "linux/arm/v7", &id]).fails_with(&["linux/amd64, linux/arm64"]);
+    world.run(&["tag", &id, "two"]).ok();
+    assert_eq!(world.inspect("two")["Index"]["digest"], id.as_str());
+    assert_eq!(arch("two", "linux/arm64"), "arm64");
+    // The index' digest names it also behind its name.
+    assert_eq!(arch(&format!("two@{id}"), "linux/arm64"), "arm64");
+    world.run(&["inspect", &format!("other@{id}")]).fails(1);
+    world.run(&["rmi", &id[..20]]).ok();
+    world.run(&["inspect", "two"]).fails(1);
+}
+
+#[test]
+fn rmi_of_an_id_takes_no_more_than_that_image() {
+    let world = World::new();
+    build_for(&world, "app", "linux/amd64,linux/arm64");
+    world.run(&["tag", "app", "other:1"]).ok();
+    let id = |platform: &str| {
+        let args = ["inspect", "--platform", platform, "-f", "{{.Id}}", "app"];
+        world.run(&args).ok().trim().to_string()
+    };
+    let (amd, arm) = (id("linux/amd64"), id("linux/arm64"));
+    world.run(&["rmi", &amd]).fails_with(&["2 names", "app:latest, other:1", "--force"]);
+    world.run(&["rmi", "other:1"]).ok();
+    assert_eq!(world.run(&["rmi", &amd]).ok(), "Untagged: app:latest for linux/amd64\n");
+    assert_eq!(world.run(&["images", "-q", "--no-trunc"]).ok().trim(), arm);
+    world.run(&["tag", "app", "other:1"]).ok();
+    assert_eq!(world.run(&["rmi", "--force", &arm]).ok(), "Untagged: app:latest\nUntagged: other:1\n");
+    assert_eq!(world.run(&["images", "-q"]).ok(), "");
+}
+
+#[test]
+fn a_platform_is_what_was_asked_for() {
+    let world = World::with_base();
+    for platform in ["lniux/amd64", "linux/foo", "linux/arm32v7", "linux/amd64/v9"] {
+        for command in [
+            &["run", "--platform", platform, "docker.io/x", "true"][..],
+            &["pull", "--platform", platform, "docker.io/x"],
+        ] {
+            let err = world.run(command).err;
+            assert!(err.contains("unknown platform") && !err.contains("blocked"), "{err}");
+        }
+        let err = world.build("FROM docker.io/x\n", &["--platform", platform]).fails(1);
+        assert!(err.contains("unknown platform"), "{err}");
+        let err = world.build(&format!("FROM --platform={platform} docker.io/x\n"), &[]).fails(1);
+        assert!(err.contains("unknown platform"), "{err}");
+    }
+    build_for(&world, "arm", "linux/arm/v7");
+    build_for(&world, "i386", "linux/386");
+    for (name, platform) in [("arm", "linux/arm64"), ("i386", "linux/amd64")] {
+        let err = world.run(&["run", "--platform", platform, "--pull", "never", name, "/f"]).fails(125);
+        assert!(err.contains(&format!("not in the store for {platform}")), "{err}");
+        world.build(&format!("FROM {name}\n"), &["--platform", platform]).fails(1);
+    }
+    // Several, of which the machine runs one; and the level of its own CPU.
+    build_for(&world, "several", "linux/386,linux/arm64");
+    assert_eq!(world.run(&["inspect", "-f", "{{.Architecture}}", "several"]).ok(), "386\n");
+    build_for(&world, "levels", "linux/amd64,linux/amd64/v2,linux/arm64");
+    let chosen = world.run(&["inspect", "-f", "{{.Platform}}", "levels"]).ok();
+    let is_v2 = std::is_x86_feature_detected!("sse4.2") && std::is_x86_feature_detected!("popcnt");
+    assert_eq!(chosen.trim(), if is_v2 { "linux/amd64/v2" } else { "linux/amd64" });
+    assert_eq!(world.run(&["inspect", "-a", "-f", "{{.Platform}}", "levels"]).ok().lines().count(), 3);
+    let all: Value = serde_json::from_str(&world.run(&["inspect", "levels"]).ok()).expect("JSON");
+    assert_eq!((all.as_array().expect("a list").len(), &all[0]["Platform"]), (3, &json!(chosen.trim())));
+}
+
+#[test]
+fn a_single_image_for_another_cpu_runs_with_a_warning() {
+    let world = World::new();
+    world.file_mode("hello", foreign::hello(Cpu::Arm64), 0o755);
+    world
+        .build(
+            "FROM scratch\nCOPY hello /\nCMD [\"/hello\"]\n",
+            &["--platform", "linux/arm64", "-t", "hello"],
+        )
+        .ok();
+    let registry = Registry::start(&world);
+    let name = registry.image("arm64v8/hello:1");
+    world.run(&["push", "hello", &name]).ok();
+    // Also as the only image of an index.
+    let index = registry.image("hello/index:1");
+    world.run(&["manifest", "create", &index, "hello"]).ok();
+    world.run(&["manifest", "push", &index]).ok();
+    for (number, name) in [name, index].iter().enumerate() {
+        let store = world.path(&format!("store{number}"));
+        for _ in ["from the registry", "from the store"] {
+            let ran = world.crossdock_at(&store, &["run", "--rm", name]).run();
+            assert_eq!(ran.code, Some(42), "{}", ran.err);
+            assert!(ran.err.contains(&format!("warning: {name} is for linux/arm64")), "{}", ran.err);
+        }
+        let asked = world.crossdock_at(&store, &["run", "--platform", "linux/arm64", name]).run();
+        assert_eq!((asked.code, asked.err.contains("warning")), (Some(42), false), "{}", asked.err);
+        let refused =
+            world.crossdock_at(&world.path("other"), &["pull", "--platform", "linux/amd64", name]).run();
+        assert!(refused.fails(1).contains("linux/arm64"));
+        let pulled = world.crossdock_at(&world.path("other"), &["pull", name]).run();
+        assert!(pulled.err.contains("is for linux/arm64"), "{}", pulled.err);
+        pulled.ok();
+    }
+}
+
+#[test]
+fn lists_are_filtered_and_shown_as_asked() {
+    let world = World::with_base();
+    world.build("FROM base\nLABEL kind=tool\nRUN true\n", &["-t", "team/app:1", "-t", "app:2"]).ok();
+    let names = |filters: &[&str]| {
+        let args = filters.iter().flat_map(|f| ["--filter", f]);
+        let args: Vec<&str> =
+            ["images", "--format", "{{.Repository}}:{{.Tag}}"].into_iter().chain(args).collect();
+        world.run(&args).ok().lines().map(str::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(names(&["reference=app"]), ["app:2"]);
+    assert_eq!(names(&["reference=*/app"]), ["team/app:1"]);
+    assert_eq!(names(&["reference=*:latest"]), ["base:latest"]);
+    assert_eq!(names(&["label=kind"]), ["app:2", "team/app:1"]);
+    assert_eq!(names(&["label=kind=tool", "reference=a*"]), ["app:2"]);
+    assert_eq!(names(&["label!=kind"]), ["base:latest"]);
+    assert_eq!(names(&["dangling=false"]).len(), 3);
+    assert_eq!(names(&["since=base"]), ["app:2", "team/app:1"]);
+    assert_eq!(names(&["before=app:2"]), ["base:latest"]);
+    assert!(names(&["until=24h"]).is_empty());
+    for wrong in ["kind", "nosuch=1", "dangling=perhaps", "until=soon", "before=absent"] {
+        world.run(&["images", "--filter", wrong]).fails_with(&["--filter"]);
+    }
+    let table = world.run(&["images", "app", "--format", "table {{.Repository}}\\t{{.ID}}"]).ok();
+    let (head, row) = table.trim_end().split_once('\n').expect("two lines");
+    assert_eq!(head, "REPOSITORY   IMAGE ID");
+    let cells: Vec<&str> = row.split_whitespace().collect();
+    assert_eq!((cells[0], cells[1].len()), ("app", 12), "{row}");
+    let history = world.run(&["history", "--format", "table {{.CreatedBy}}\t{{.Size}}", "app:2"]).ok();
+    assert!(history.starts_with("CREATED BY"), "{history}");
+}
+
+#[test]
+fn pruning_images_leaves_the_cache() {
+    let world = World::with_base();
+    let dockerfile = "FROM base\nRUN --mount=type=cache,target=/c echo x > /c/x\n";
+    world.build(dockerfile, &["-t", "app"]).ok();
+    world.building("FROM base\nRUN echo other\n", &["-q"]).run().ok();
+    let df = || {
+        let table = world.run(&["system", "df"]).ok();
+        let count = |name: &str| {
+            let line = table.lines().find(|line| line.starts_with(name)).expect("a line");
+            line[name.len()..].split_whitespace().next().expect("a number").parse::<u32>().expect("a number")
+        };
+        (count("Images"), count("Build cache"), count("Cache mounts"))
+    };
+    let before = df();
+    assert_eq!((before.0, before.2), (3, 1));
+    world.run(&["image", "prune"]).fails_with(&["without a name", "--force"]);
+    world.run(&["image", "prune", "-f", "--filter", "until=24h"]).ok();
+    assert_eq!(df(), before);
+    world.run(&["image", "prune", "-f"]).ok();
+    assert_eq!(df(), (2, before.1, 1));
+    world.run(&["image", "prune", "-a", "-f"]).ok();
+    assert_eq!(df(), (0, before.1, 1));
+    let world = world.load_base();
+    assert!(world.build(dockerfile, &["-t", "app"]).err.contains("CACHED"));
+    let df = world.run(&["system", "df"]).ok();
+    world.run(&["builder", "prune", "-f"]).ok();
+    let after = world.run(&["system", "df"]).ok();
+    assert_ne!(df, after);
+    assert!(after.lines().any(|line| line.starts_with("Images              2")), "{after}");
+    assert!(after.lines().any(|line| line.starts_with("Cache mounts        0")), "{after}");
+}

@@ -1,0 +1,104 @@
+//! Pointers with a tag in their top byte, which a thread may give to system calls once it has asked for that
+//! (PR_SET_TAGGED_ADDR_CTRL; Linux, Documentation/arch/arm64/tagged-address-abi.rst). The host knows no tags:
+//! they are taken off, also from pointers in memory.
+
+use super::number;
+use crate::guest;
+use crate::region;
+use crate::sys::errno;
+use alloc::vec::Vec;
+
+macro_rules! calls {
+    ($($constant:ident $name:literal)*) => { $(const $constant: u64 = number($name);)* };
+}
+
+calls! {
+    READV "readv" WRITEV "writev" PREADV "preadv" PWRITEV "pwritev" PREADV2 "preadv2" PWRITEV2 "pwritev2"
+    VMSPLICE "vmsplice" PROCESS_VM_READV "process_vm_readv" PROCESS_VM_WRITEV "process_vm_writev"
+    SENDMSG "sendmsg" RECVMSG "recvmsg" MADVISE "madvise" MPROTECT "mprotect" MUNMAP "munmap" MLOCK "mlock"
+    MLOCK2 "mlock2" MUNLOCK "munlock" MSYNC "msync" MINCORE "mincore" MBIND "mbind"
+}
+
+/// Largest number of pieces of an iovec (Linux, UIO_MAXIOV).
+const PIECES_MAX: u64 = 1024;
+
+/// A pointer of the user's half without its tag.
+pub(super) fn without_tag(address: u64) -> u64 {
+    const USER_HALF: u64 = 1 << 55;
+    if address & USER_HALF == 0 { address & ((1 << 56) - 1) } else { address }
+}
+
+/// A pointer in memory, for the kernel: without its tag, and not to the emulator's memory. Nobody looks at it
+/// again.
+fn pointer(address: u64) -> u64 {
+    region::harmless(without_tag(address))
+}
+
+/// Structures in the emulator's memory that stand for the guest's in one call.
+#[derive(Default)]
+pub(super) struct Copies {
+    vectors: [Vec<u64>; 2],
+    message: Option<(u64, [u64; 7])>,
+}
+
+/// Takes the tags off pointers that a call finds in memory: its arguments, which have none any more, then
+/// lead to copies, in which nothing leads to the emulator's memory either. False for calls that have no such
+/// pointers.
+pub(super) fn untag(call: u64, a: &mut [u64; 6], copies: &mut Copies) -> bool {
+    match call {
+        // The kernel takes tags off these whatever the thread has asked for.
+        MADVISE | MPROTECT | MUNMAP | MLOCK | MLOCK2 | MUNLOCK | MSYNC | MINCORE | MBIND => {
+            a[0] = without_tag(a[0]);
+        }
+        READV | WRITEV | PREADV | PWRITEV | PREADV2 | PWRITEV2 | VMSPLICE => {
+            vector(&mut a[1..3], &mut copies.vectors[0]);
+        }
+        PROCESS_VM_READV | PROCESS_VM_WRITEV => {
+            let [local, remote] = &mut copies.vectors;
+            vector(&mut a[1..3], local);
+            vector(&mut a[3..5], remote);
+        }
+        SENDMSG | RECVMSG => {
+            // struct msghdr: name, its length, iovec, its count, control data, its length, flags.
+            let Ok(mut words) = guest::read_words::<7>(a[1]) else { return true };
+            words[0] = pointer(words[0]);
+            words[4] = pointer(words[4]);
+            vector(&mut words[2..4], &mut copies.vectors[0]);
+            let (_, message) = copies.message.insert((a[1], words));
+            a[1] = message.as_ptr() as u64;
+        }
+        _ => return false,
+    }
+    true
+}
+
+/// Gives the guest what the kernel has written to a copy of a msghdr: lengths and flags.
+pub(super) fn give_back(call: u64, copies: &Copies) -> Result<(), i64> {
+    match &copies.message {
+        Some((at, words)) if call == RECVMSG => {
+            for n in [1, 5, 6] {
+                guest::write64(at.wrapping_add(8 * n), words[n as usize]).map_err(|_| errno::EFAULT)?;
+            }
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// An iovec, `pair[0]` with `pair[1]` pieces: replaced by a copy where a piece has another address there.
+/// What the kernel refuses is left to it.
+fn vector(pair: &mut [u64], copy: &mut Vec<u64>) {
+    pair[0] = pointer(pair[0]);
+    if pair[1] > PIECES_MAX {
+        return;
+    }
+    let mut changes = false;
+    for n in 0..pair[1] {
+        let Ok([base, length]) = guest::read_words::<2>(pair[0].wrapping_add(16 * n)) else { return };
+        changes |= pointer(base) != base;
+        copy.extend([pointer(base), length]);
+    }
+    if changes {
+        pair[0] = copy.as_ptr() as u64;
+    }
+}

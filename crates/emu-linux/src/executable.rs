@@ -1,0 +1,96 @@
+//! Where the guest's memory may be executed.
+//!
+//! The host's rights of a page are those that the guest gave it, but the host executes nothing there: they
+//! are looked up when code is decoded. Known ranges are kept, and those that are not known are looked for in
+//! the host's list of mappings; so what makes memory executable may forget to say so, what takes it back may
+//! not.
+
+use crate::lock::{Held, Lock};
+use crate::proc;
+use alloc::vec::Vec;
+use core::ops::Range;
+
+/// Ranges that are executable, ascending, apart from each other.
+#[derive(Debug)]
+pub(crate) struct Known(Vec<Range<u64>>);
+
+static KNOWN: Lock<Known> = Lock::new(Known(Vec::new()));
+
+impl Known {
+    fn find(&self, address: u64) -> Option<Range<u64>> {
+        let at = self.0.partition_point(|range| range.end <= address);
+        self.0.get(at).filter(|range| range.start <= address).cloned()
+    }
+
+    fn remove(&mut self, gone: &Range<u64>) {
+        let first = self.0.partition_point(|range| range.end <= gone.start);
+        let last = self.0.partition_point(|range| range.start < gone.end);
+        if first >= last {
+            return;
+        }
+        let left = self.0[first].start..gone.start;
+        let right = gone.end..self.0[last - 1].end;
+        self.0.splice(first..last, [left, right].into_iter().filter(|range| !range.is_empty()));
+    }
+
+    fn add(&mut self, new: Range<u64>) {
+        if new.is_empty() {
+            return;
+        }
+        self.remove(&new);
+        let at = self.0.partition_point(|range| range.end <= new.start);
+        self.0.insert(at, new);
+    }
+}
+
+/// Keeps it consistent, for a fork.
+pub(crate) fn hold() -> Held<'static, Known> {
+    KNOWN.lock()
+}
+
+/// The rights of a range have been set.
+pub(crate) fn set(range: Range<u64>, is_executable: bool) {
+    let mut known = KNOWN.lock();
+    if is_executable { known.add(range) } else { known.remove(&range) }
+}
+
+/// Whether an address is known to be executable.
+pub(crate) fn find_known(address: u64) -> bool {
+    KNOWN.lock().find(address).is_some()
+}
+
+/// The executable range around an address, or a part of it; `None` where nothing may be executed.
+pub(crate) fn find(address: u64) -> Option<Range<u64>> {
+    if let Some(range) = KNOWN.lock().find(address) {
+        return Some(range);
+    }
+    let range = proc::mapping(address).filter(|mapping| mapping.is_executable)?.range;
+    // Another thread may have taken the right back since it was read: it is used once and not kept.
+    Some(range)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_are_cut_and_found() {
+        let mut known = Known(Vec::new());
+        known.add(10..20);
+        known.add(30..40);
+        known.add(20..30);
+        assert_eq!((known.find(9), known.find(10), known.find(19)), (None, Some(10..20), Some(10..20)));
+        assert_eq!((known.find(25), known.find(40)), (Some(20..30), None));
+        known.remove(&(15..35));
+        assert_eq!(known.0, [10..15, 35..40]);
+        known.remove(&(11..12));
+        assert_eq!(known.0, [10..11, 12..15, 35..40]);
+        known.add(0..100);
+        assert_eq!((known.0.len(), known.find(50)), (1, Some(0..100)));
+        known.remove(&(0..0));
+        known.remove(&(100..200));
+        assert_eq!((known.0.len(), known.find(50)), (1, Some(0..100)));
+        known.remove(&(0..100));
+        assert!(known.0.is_empty());
+    }
+}

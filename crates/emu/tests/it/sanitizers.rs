@@ -1,0 +1,84 @@
+//! Programs that divide the address space by tables of their own run, and find what they are made to find.
+
+use crate::guest::{CROSS, EMULATOR, run};
+use std::fs;
+use std::process::Command;
+
+/// Debian's cross libraries.
+const SYSROOT: &str = "/usr/aarch64-linux-gnu";
+
+/// Runs a program that a sanitizer of gcc watches, and returns what it says.
+fn report(sanitizer: &str, text: &str) -> String {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (source, program) = (directory.path().join("program.c"), directory.path().join("program"));
+    fs::write(&source, text).expect("the source is written");
+    let option = format!("-fsanitize={sanitizer}");
+    let compiled = run(Command::new(CROSS).args(["-g", "-pthread", &option, "-o"]).args([&program, &source]));
+    assert!(compiled.status.success(), "{compiled:?}");
+    let output = run(Command::new(EMULATOR).args(["-L", SYSROOT]).arg(&program));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "hello\n", "{said}");
+    assert!(!output.status.success(), "{said}");
+    said
+}
+
+#[test]
+fn thread_sanitizer_finds_a_race() {
+    let said = report(
+        "thread",
+        r#"
+#include <pthread.h>
+#include <stdio.h>
+static int shared;
+static void *add(void *p) { for (int n = 0; n < 1000; n++) shared++; return p; }
+int main(void) {
+    pthread_t a, b;
+    pthread_create(&a, 0, add, 0);
+    pthread_create(&b, 0, add, 0);
+    pthread_join(a, 0);
+    pthread_join(b, 0);
+    puts("hello");
+    return 0;
+}
+"#,
+    );
+    assert!(said.contains("ThreadSanitizer: data race") && said.contains("'shared'"), "{said}");
+}
+
+#[test]
+fn hardware_address_sanitizer_finds_a_use_after_free() {
+    let said = report(
+        "hwaddress",
+        r#"
+#include <stdio.h>
+#include <stdlib.h>
+int main(int c, char **v) {
+    char *p = malloc(16);
+    p[0] = 1;
+    puts("hello");
+    fflush(stdout);
+    free(p);
+    return p[c - 1];
+}
+"#,
+    );
+    assert!(said.contains("HWAddressSanitizer: tag-mismatch") && said.contains("use-after-free"), "{said}");
+}
+
+#[test]
+fn address_sanitizer_finds_an_overflow() {
+    let said = report(
+        "address",
+        r#"
+#include <stdio.h>
+#include <stdlib.h>
+int main(int c, char **v) {
+    char *p = malloc(16);
+    puts("hello");
+    fflush(stdout);
+    return p[16 + c];
+}
+"#,
+    );
+    assert!(said.contains("AddressSanitizer: heap-buffer-overflow"), "{said}");
+}

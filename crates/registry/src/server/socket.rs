@@ -1,0 +1,221 @@
+//! A client's socket, shared by the HTTP connection that reads and writes it, the body that waits for room in it, and the
+//! watch over slow clients.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::net::TcpStream;
+
+/// Bytes per second below which a client is too slow. A modem of 1998 is faster.
+pub(super) const RATE_MIN: u64 = 1024;
+
+/// Bytes that wait in the kernel to be sent; those under way do not count.
+const NOT_SENT_MAX: u32 = 128 * 1024;
+
+/// Looks at a slow client within its time.
+const LOOKS: usize = 4;
+
+/// After an early answer, what the client still sends is thrown away for so long, so that it can read the answer: the kernel
+/// resets a connection that is closed with unread bytes.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// A client's socket.
+#[derive(Debug)]
+pub(super) struct Socket {
+    stream: TcpStream,
+    /// Bytes that the kernel took.
+    sent: AtomicU64,
+    /// Something is to be sent, and the kernel's buffer is full.
+    blocked: AtomicBool,
+    /// The client may still be sending when the connection ends.
+    lingers: AtomicBool,
+}
+
+impl Socket {
+    pub(super) fn new(stream: TcpStream) -> Socket {
+        let _ = stream.set_nodelay(true);
+        // The kernel's buffer grows to megabytes by itself, which a client that reads nothing would fill.
+        let _ = socket2::SockRef::from(&stream).set_tcp_notsent_lowat(NOT_SENT_MAX);
+        Socket {
+            stream,
+            sent: AtomicU64::new(0),
+            blocked: AtomicBool::new(false),
+            lingers: AtomicBool::new(false),
+        }
+    }
+
+    /// Bytes sent so far.
+    pub(super) fn sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
+    }
+
+    /// The connection will be closed although the client may still be sending.
+    pub(super) fn linger(&self) {
+        self.lingers.store(true, Ordering::Relaxed);
+    }
+
+    /// Waits until the kernel has room for more, so that nothing is read from the disk for a client that takes nothing.
+    pub(super) fn poll_room(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            if self.stream.poll_write_ready(context)?.is_pending() {
+                self.blocked.store(true, Ordering::Relaxed);
+                return Poll::Pending;
+            }
+            // The runtime believes in room until a write fails; poll(2) asks the kernel, and makes it tell of new room.
+            let asked = self.stream.try_io(Interest::WRITABLE, || {
+                let mut set = [PollFd::new(&self.stream, PollFlags::OUT)];
+                match poll(&mut set, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))? {
+                    0 => Err(io::ErrorKind::WouldBlock.into()),
+                    _ => Ok(()),
+                }
+            });
+            match asked {
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                other => return Poll::Ready(other),
+            }
+        }
+    }
+
+    /// Bytes that surely fit once there is room: the kernel says so when a third of its buffer is free, and when less than a
+    /// half of [`NOT_SENT_MAX`] waits.
+    pub(super) fn room(&self) -> u64 {
+        let buffer = rustix::net::sockopt::socket_send_buffer_size(&self.stream).unwrap_or(0);
+        (buffer as u64 / 4).clamp(4096, u64::from(NOT_SENT_MAX / 2))
+    }
+
+    /// Whether the first byte is that of a TLS handshake (RFC 8446, section 5.1); it stays unread.
+    pub(super) async fn begins_tls(&self) -> io::Result<bool> {
+        let mut first = [0];
+        Ok(self.stream.peek(&mut first).await? == 1 && first[0] == 22)
+    }
+
+    /// Sends some bytes as far as the kernel takes them.
+    pub(super) fn answer(&self, bytes: &[u8]) {
+        let _ = self.stream.try_write(bytes);
+    }
+
+    /// Returns once the client took less than [`RATE_MIN`] for `time` although there was something to take.
+    pub(super) async fn too_slow(&self, time: Duration) {
+        let wanted = (RATE_MIN * time.as_secs()).max(1);
+        // What was sent at the last looks; an element is there only while the client was seen blocked all the time.
+        let mut sent = Vec::with_capacity(LOOKS + 1);
+        loop {
+            tokio::time::sleep(time / LOOKS as u32).await;
+            if !self.blocked.load(Ordering::Relaxed) {
+                sent.clear();
+                continue;
+            }
+            sent.push(self.sent());
+            if sent.len() > LOOKS {
+                if sent[LOOKS] - sent[0] < wanted {
+                    return;
+                }
+                sent.remove(0);
+            }
+        }
+    }
+
+    /// Ends the sending half and lets the client finish, where it may still be sending.
+    pub(super) async fn finish(&self) {
+        if !self.lingers.load(Ordering::Relaxed) {
+            return;
+        }
+        let _ = rustix::net::shutdown(&self.stream, rustix::net::Shutdown::Write);
+        let drain = async {
+            let mut buffer = vec![0; 16 * 1024];
+            while self.stream.readable().await.is_ok() {
+                match self.stream.try_read(&mut buffer) {
+                    Ok(0) => return,
+                    Err(e) if e.kind() != io::ErrorKind::WouldBlock => return,
+                    _ => {}
+                }
+            }
+        };
+        let _ = tokio::time::timeout(LINGER, drain).await;
+    }
+
+    fn wrote(&self, result: &io::Result<usize>) {
+        match result {
+            Ok(n) => {
+                self.sent.fetch_add(*n as u64, Ordering::Relaxed);
+                self.blocked.store(false, Ordering::Relaxed);
+            }
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => self.blocked.store(true, Ordering::Relaxed),
+            Err(_) => {}
+        }
+    }
+
+    fn poll_send(
+        &self,
+        context: &mut Context<'_>,
+        send: impl Fn(&TcpStream) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.stream.poll_write_ready(context))?;
+            let result = send(&self.stream);
+            self.wrote(&result);
+            match result {
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                other => return Poll::Ready(other),
+            }
+        }
+    }
+}
+
+/// The socket as a stream of bytes, for HTTP and TLS.
+pub(super) struct Wire(pub(super) Arc<Socket>);
+
+impl AsyncRead for Wire {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        loop {
+            ready!(self.0.stream.poll_read_ready(context))?;
+            match self.0.stream.try_read(buffer.initialize_unfilled()) {
+                Ok(n) => {
+                    buffer.advance(n);
+                    return Poll::Ready(Ok(()));
+                }
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                Err(e) => return Poll::Ready(Err(e)),
+            }
+        }
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.0.poll_send(context, |stream| stream.try_write(bytes))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        pieces: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.0.poll_send(context, |stream| stream.try_write_vectored(pieces))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match rustix::net::shutdown(&self.0.stream, rustix::net::Shutdown::Write) {
+            Ok(()) | Err(rustix::io::Errno::NOTCONN) => Poll::Ready(Ok(())),
+            Err(e) => Poll::Ready(Err(e.into())),
+        }
+    }
+}

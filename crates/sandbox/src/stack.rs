@@ -1,0 +1,242 @@
+//! The root of a step that writes files itself, also where user namespaces are forbidden.
+//!
+//! With them it is an overlay. Without them nothing can be mounted: the directories and symbolic links of the layers
+//! below, which decide where a path leads, are made in the directory for changes, and those that are as they were are
+//! taken away at the end. What is left is what overlayfs would have left: a file that is written hides the one below,
+//! and a directory that got an entry was copied up.
+
+#![expect(clippy::disallowed_methods, reason = "names in open directories of the store")]
+
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{
+    AtFlags, Dir, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, UTIME_OMIT, Uid, chmodat, chownat,
+    fgetxattr, mkdirat, open, openat, readlinkat, statat, symlinkat, unlinkat, utimensat,
+};
+use rustix::io::Errno;
+
+use crate::error::{Doing, Failure, SandboxError};
+use crate::overlay::{Upper, overlay_fd};
+use crate::userns;
+
+/// Directories within directories that are followed: each is open meanwhile. Paths have at most 4096 bytes, so no
+/// program reaches deeper ones.
+const DEPTH_MAX: usize = 2048;
+
+const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+/// Layers as one tree, with changes going to the upper directory.
+#[derive(Debug)]
+pub struct Stack {
+    root: OwnedFd,
+    /// What was made of the layers below, each directory before what is in it; empty for an overlay.
+    made: Vec<(PathBuf, Stat)>,
+}
+
+impl Stack {
+    /// Stacks `lower`, the lowest first, below `upper`.
+    ///
+    /// # Errors
+    ///
+    /// As [`overlay_fd`].
+    pub fn new(lower: &[PathBuf], upper: &Upper) -> Result<Stack, SandboxError> {
+        if userns::forbidden().is_none() {
+            return Ok(Stack { root: overlay_fd(lower, Some(upper))?, made: Vec::new() });
+        }
+        let doing = || format!("make the directories of the layers below in {}", upper.upper.display());
+        let open_path = |path: &Path| open(path, OFlags::RDONLY | DIRECTORY, Mode::empty());
+        let root = open_path(&upper.upper).doing(doing)?;
+        for layer in lower {
+            let layer = open_path(layer).doing(|| format!("open {}", layer.display()))?;
+            add(layer.as_fd(), root.as_fd(), 0).doing(doing)?;
+        }
+        let mut made = Vec::new();
+        list(root.as_fd(), Path::new(""), &mut made).doing(doing)?;
+        Ok(Stack { root, made })
+    }
+
+    /// The root.
+    pub fn root(&self) -> &OwnedFd {
+        &self.root
+    }
+
+    /// To be called when all changes are made: takes away what is not a change.
+    pub fn finish(self) -> Result<(), SandboxError> {
+        let doing = || "take away directories that did not change".to_string();
+        // Whether a directory got or lost an entry, before entries that are no change go.
+        let mut left = Vec::new();
+        for (path, before) in &self.made {
+            match stat(&self.root, path) {
+                Ok(now) if is_same(&now, before) => {
+                    left.push((path, before, is_unchanged(&now, before), now))
+                }
+                // Something else has its place, or nothing.
+                Ok(_) | Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {}
+                Err(error) => return Err(error).doing(doing),
+            }
+        }
+        for (path, before, unchanged, now) in left.into_iter().rev() {
+            let is_directory = FileType::from_raw_mode(now.st_mode) == FileType::Directory;
+            let (parent, name) = within(&self.root, path).doing(doing)?;
+            if unchanged {
+                let flags = if is_directory { AtFlags::REMOVEDIR } else { AtFlags::empty() };
+                match unlinkat(&parent, name, flags) {
+                    Ok(()) => continue,
+                    Err(Errno::NOTEMPTY | Errno::EXIST) => {}
+                    Err(error) => return Err(error).doing(doing),
+                }
+            }
+            if is_directory {
+                let time = if unchanged { before } else { &now };
+                set_modified(&parent, name, time).doing(doing)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether it is the same file.
+fn is_same(now: &Stat, before: &Stat) -> bool {
+    (now.st_dev, now.st_ino, now.st_mode & 0o170_000)
+        == (before.st_dev, before.st_ino, before.st_mode & 0o170_000)
+}
+
+/// Whether nobody changed it.
+fn is_unchanged(now: &Stat, before: &Stat) -> bool {
+    let facts = |s: &Stat| (s.st_mode, s.st_uid, s.st_gid, s.st_mtime, s.st_mtime_nsec);
+    facts(now) == facts(before)
+}
+
+/// Makes the directories and links of `layer` in `upper`, over those that are there.
+fn add(layer: BorrowedFd<'_>, upper: BorrowedFd<'_>, depth: usize) -> Result<(), Errno> {
+    if depth > DEPTH_MAX {
+        return Err(Errno::NAMETOOLONG);
+    }
+    for name in names(layer)? {
+        let name = OsStr::from_bytes(&name);
+        let stat = statat(layer, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Directory => {
+                let below = openat(layer, name, OFlags::RDONLY | DIRECTORY, Mode::empty())?;
+                let there = statat(upper, name, AtFlags::SYMLINK_NOFOLLOW).ok();
+                let merges = there.is_some_and(|s| FileType::from_raw_mode(s.st_mode) == FileType::Directory)
+                    && !is_opaque(&below);
+                if !merges {
+                    remove(upper, name)?;
+                    mkdirat(upper, name, Mode::from_raw_mode(0o700))?;
+                }
+                let above = openat(upper, name, OFlags::RDONLY | DIRECTORY, Mode::empty())?;
+                add(below.as_fd(), above.as_fd(), depth + 1)?;
+                own(upper, name, &stat)?;
+                chmodat(upper, name, Mode::from_raw_mode(stat.st_mode & 0o7777), AtFlags::empty())?;
+                set_modified(&upper, name, &stat)?;
+            }
+            FileType::Symlink => {
+                remove(upper, name)?;
+                symlinkat(readlinkat(layer, name, Vec::new())?.as_c_str(), upper, name)?;
+                own(upper, name, &stat)?;
+                set_modified(&upper, name, &stat)?;
+            }
+            // A file, or a whiteout: nothing of below is there any more.
+            _ => remove(upper, name)?,
+        }
+    }
+    Ok(())
+}
+
+/// Gives it the owner that it has below, where that is not the one who makes it.
+fn own(directory: BorrowedFd<'_>, name: &OsStr, stat: &Stat) -> Result<(), Errno> {
+    let here = statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)?;
+    if (here.st_uid, here.st_gid) == (stat.st_uid, stat.st_gid) {
+        return Ok(());
+    }
+    let (uid, gid) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
+    chownat(directory, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
+}
+
+fn set_modified(directory: &impl AsFd, name: &OsStr, stat: &Stat) -> Result<(), Errno> {
+    let times = Timestamps {
+        last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT as _ },
+        last_modification: Timespec { tv_sec: stat.st_mtime as _, tv_nsec: stat.st_mtime_nsec as _ },
+    };
+    utimensat(directory, name, &times, AtFlags::SYMLINK_NOFOLLOW)
+}
+
+/// Whether a directory hides what is below it (overlayfs with `userxattr`).
+fn is_opaque(directory: &OwnedFd) -> bool {
+    let mut value = [0; 8];
+    // By descriptor: the name may be one that the kernel would follow.
+    fgetxattr(directory, "user.overlay.opaque", &mut value).is_ok_and(|n| &value[..n] == b"y")
+}
+
+/// Removes a name that this module made, with all that is in it.
+fn remove(directory: BorrowedFd<'_>, name: &OsStr) -> Result<(), Errno> {
+    let stat = match statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Err(Errno::NOENT) => return Ok(()),
+        other => other?,
+    };
+    if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
+        return unlinkat(directory, name, AtFlags::empty());
+    }
+    chmodat(directory, name, Mode::from_raw_mode(0o700), AtFlags::empty())?;
+    let inner = openat(directory, name, OFlags::RDONLY | DIRECTORY, Mode::empty())?;
+    for name in names(inner.as_fd())? {
+        remove(inner.as_fd(), OsStr::from_bytes(&name))?;
+    }
+    unlinkat(directory, name, AtFlags::REMOVEDIR)
+}
+
+/// All that is below a directory, each directory before what is in it.
+fn list(directory: BorrowedFd<'_>, path: &Path, all: &mut Vec<(PathBuf, Stat)>) -> Result<(), Errno> {
+    for name in names(directory)? {
+        let name = OsStr::from_bytes(&name);
+        let stat = statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        let is_directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+        all.push((path.join(name), stat));
+        if is_directory {
+            let inner = openat(directory, name, OFlags::RDONLY | DIRECTORY, Mode::empty())?;
+            list(inner.as_fd(), &path.join(name), all)?;
+        }
+    }
+    Ok(())
+}
+
+fn names(directory: BorrowedFd<'_>) -> Result<Vec<Vec<u8>>, Errno> {
+    let mut names = Vec::new();
+    for entry in Dir::read_from(directory)? {
+        let entry = entry?;
+        let name = entry.file_name().to_bytes();
+        if name != b"." && name != b".." {
+            names.push(name.to_vec());
+        }
+    }
+    Ok(names)
+}
+
+/// The directory that a path of [`list`] is in, opened name by name, and its last name.
+fn within<'p>(root: &OwnedFd, path: &'p Path) -> Result<(OwnedFd, &'p OsStr), Errno> {
+    let mut directory = openat(root, ".", OFlags::RDONLY | DIRECTORY, Mode::empty())?;
+    for part in path.parent().into_iter().flat_map(Path::iter) {
+        directory = openat(&directory, part, OFlags::RDONLY | DIRECTORY, Mode::empty())?;
+    }
+    Ok((directory, path.file_name().expect("paths of a list have names")))
+}
+
+fn stat(root: &OwnedFd, path: &Path) -> Result<Stat, Errno> {
+    let (directory, name) = within(root, path)?;
+    statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW)
+}
+
+/// [`overlay_fd`] without namespaces: one directory as it is.
+pub(crate) fn single(lower: &[PathBuf], upper: Option<&Upper>) -> Option<Result<OwnedFd, Failure>> {
+    let path = match (lower, upper) {
+        ([only], None) => only,
+        ([], Some(upper)) => &upper.upper,
+        _ => return None,
+    };
+    let opened = open(path, OFlags::RDONLY | DIRECTORY, Mode::empty());
+    Some(opened.failing(|| format!("open {}", path.display())))
+}
