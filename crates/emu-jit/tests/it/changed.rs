@@ -87,7 +87,7 @@ fn lines_without_code_are_invalidated_without_leaving() {
 fn fill(mapping: &Mapping, step: usize) {
     // SAFETY: the window holds the mapping alone.
     let memory = unsafe { Memory::new(mapping.0, mapping.0 + SIZE as u64) };
-    let host = Host { memory, counter: || 0 };
+    let host = Host { memory, counter: || 0, executable: Host::anywhere };
     let mut engine = engine();
     engine.translate_after(0);
     for at in (0x1000..SIZE).step_by(64 * step) {
@@ -118,7 +118,7 @@ fn lines_with_code_that_follow_each_other_are_invalidated_at_once() {
     let memory = unsafe { Memory::new(mapping.0, mapping.0 + SIZE as u64) };
     let mut state = State::default();
     state.pc = mapping.0 + SIZE as u64 - 64;
-    let host = Host { memory, counter: || 0 };
+    let host = Host { memory, counter: || 0, executable: Host::anywhere };
     assert_eq!(engine().run(&mut state, &host, &AtomicU32::new(0)), Exit::Breakpoint(0));
     assert_eq!(state.gpr[3], 2);
 }
