@@ -139,11 +139,24 @@ fn an_entry_without_a_platform_is_judged_by_its_configuration() {
     assert!(text.ends_with("it offers: linux/amd64, linux/arm64"), "{text}");
     let only = |text| Platforms::Only(vec![platform(text)]);
     let to = site.reference("copied:1");
-    crossdock_registry::transfer::copy(&client(), &[&reference], &to, &only("linux/arm64")).expect("copied");
+    crossdock_registry::transfer::copy(
+        &client(),
+        &[&reference],
+        &to,
+        &only("linux/arm64"),
+        crossdock_registry::transfer::WithReferrers::No,
+    )
+    .expect("copied");
     let pulled =
         pull(&client(), &there, &to, &PullOptions::platform(platform("linux/arm64"))).expect("pulled");
     assert_eq!(pulled.images.len(), 1);
-    let none = crossdock_registry::transfer::copy(&client(), &[&reference], &to, &only("linux/arm/v7"));
+    let none = crossdock_registry::transfer::copy(
+        &client(),
+        &[&reference],
+        &to,
+        &only("linux/arm/v7"),
+        crossdock_registry::transfer::WithReferrers::No,
+    );
     assert!(matches!(none, Err(Error::NoPlatform { .. })), "{none:?}");
 
     // The only entry is no exception.
