@@ -492,16 +492,19 @@ impl Engine {
     /// Leads generated code to what is this thread's.
     fn use_slots(&self, state: &mut State, interrupt: &AtomicU32) {
         if state.generated[Slot::JumpCache as usize] != self.jump_cache.address() {
-            // The registers of another thread, copied, or of one whose jump cache has grown since.
+            // The registers of another thread, copied.
             state.generated[Slot::Epoch as usize] = 0;
-            self.use_jump_cache(state);
         }
+        // It may have grown since, while a child of vfork had a copy of the registers.
+        self.use_jump_cache(state);
         state.generated[Slot::Interrupt as usize] = core::ptr::from_ref(interrupt) as u64;
     }
 
     fn use_jump_cache(&self, state: &mut State) {
         state.generated[Slot::JumpCache as usize] = self.jump_cache.address();
-        state.generated[Slot::JumpCacheMask as usize] = self.jump_cache.mask();
+        let (sets, mask) = self.jump_cache.second();
+        state.generated[Slot::JumpSets as usize] = sets;
+        state.generated[Slot::JumpSetsMask as usize] = mask;
     }
 
     /// Interprets until something is for the caller to do, or a block has run; see [`Interpreter::run`].

@@ -194,8 +194,10 @@ pub enum Slot {
     ReturnStack,
     /// Address of the thread's jump cache.
     JumpCache,
-    /// Its mask: see `JumpCache::mask`.
-    JumpCacheMask,
+    /// Address and mask of its second level: see `JumpCache::second`.
+    JumpSets,
+    /// See `JumpSets`.
+    JumpSetsMask,
     /// Address of the interrupt flag.
     Interrupt,
     /// Host address of a faulting instruction.
@@ -224,8 +226,8 @@ const fn word(index: usize) -> Mem {
 }
 
 /// Words of `State::generated` behind the slots: 16 bytes of scratch, and the host's registers at a fault.
-const SCRATCH: usize = 14;
-const SAVED_VECTOR: usize = 16;
+const SCRATCH: usize = 16;
+const SAVED_VECTOR: usize = 18;
 const SAVED_GENERAL: usize = SAVED_VECTOR + 2 * VECTOR.len();
 
 /// 16 bytes that hold nothing between guest instructions.

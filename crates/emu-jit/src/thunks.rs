@@ -1,5 +1,6 @@
 //! The code at the start of the arena through which generated code is entered and left.
 
+use crate::jump_cache::FIRST;
 use crate::layout::{
     BIAS, ExitKind, GENERAL, PC, STATE, Slot, VECTOR, general, saved_general, saved_vector, slot, vector,
 };
@@ -12,8 +13,7 @@ pub struct Thunks {
     pub enter: u32,
     /// Leaves; the exit slot is set.
     pub exit: u32,
-    /// A branch to rax whose set of the jump cache is at rcx, and which is not the first pair of it: by the
-    /// second pair, else leaves.
+    /// A branch to rax, which is not in the first level of the jump cache: through the second, else leaves.
     pub indirect: u32,
     /// Called with the address of a `Record` in rax: runs it and returns, or leaves.
     pub fallback: u32,
@@ -43,26 +43,41 @@ fn fill(a: &mut Assembler) {
     }
 }
 
-/// A branch to the guest address in rax by the first pair of its set of the jump cache; goes on behind the
-/// code where it is another's, with the address of the set in rcx. Changes the flags.
+/// A branch to the guest address in rax by the first level of the jump cache; goes on behind the code where it is not there.
+/// Changes rcx, rdx and the flags.
 ///
 /// ```text
-/// rcx = cache + (crc32(rax) & mask)
-/// if rcx[0].guest == rax { goto rcx[0].host }
+/// rcx = rax & (4 * FIRST - 4)        place * 4; a pair has 16 bytes
+/// if first[rcx * 4].guest == rax { goto first[rcx * 4].host }
 /// ```
 pub fn jump_by_cache(a: &mut Assembler) {
-    a.alu(Alu::Xor, Size::D, Reg::RCX, Reg::RCX);
-    a.crc32(Reg::RCX, Reg::RAX, 3);
-    a.alu(Alu::And, Size::Q, Reg::RCX, slot(Slot::JumpCacheMask));
-    a.alu(Alu::Add, Size::Q, Reg::RCX, slot(Slot::JumpCache));
-    jump_by_pair(a, 0);
+    a.mov(Size::Q, Reg::RDX, slot(Slot::JumpCache));
+    a.mov(Size::D, Reg::RCX, Reg::RAX);
+    a.alu_imm(Alu::And, Size::D, Reg::RCX, FIRST as i32 * 4 - 4);
+    jump_by_pair(a, Mem { base: Reg::RDX, index: Some((Reg::RCX, 2)), disp: 0 });
 }
 
-/// The same by a pair of the set at rcx, so many bytes from it.
-fn jump_by_pair(a: &mut Assembler, offset: i32) {
-    a.alu(Alu::Cmp, Size::Q, Reg::RAX, Mem::at(Reg::RCX, offset));
+/// The same by the second level.
+///
+/// ```text
+/// rcx = sets + (crc32(rax) & mask)
+/// if rcx[0].guest == rax { goto rcx[0].host }
+/// if rcx[1].guest == rax { goto rcx[1].host }
+/// ```
+fn jump_by_set(a: &mut Assembler) {
+    a.alu(Alu::Xor, Size::D, Reg::RCX, Reg::RCX);
+    a.crc32(Reg::RCX, Reg::RAX, 3);
+    a.alu(Alu::And, Size::Q, Reg::RCX, slot(Slot::JumpSetsMask));
+    a.alu(Alu::Add, Size::Q, Reg::RCX, slot(Slot::JumpSets));
+    jump_by_pair(a, Mem::at(Reg::RCX, 0));
+    jump_by_pair(a, Mem::at(Reg::RCX, 16));
+}
+
+/// The same by a pair.
+fn jump_by_pair(a: &mut Assembler, pair: Mem) {
+    a.alu(Alu::Cmp, Size::Q, Reg::RAX, pair);
     let miss = a.skip_if(Cc::Ne);
-    a.jump_indirect(Mem::at(Reg::RCX, offset + 8));
+    a.jump_indirect(pair.plus(8));
     a.land(miss);
 }
 
@@ -118,7 +133,7 @@ impl Thunks {
         a.lea(Size::Q, Reg::RSP, Mem::at(Reg::RSP, -8));
         jump_by_cache(a);
         thunks.indirect = a.position();
-        jump_by_pair(a, 16);
+        jump_by_set(a);
         a.mov_to(Size::Q, PC, Reg::RAX);
         a.mov_imm32(Size::D, slot(Slot::Exit), ExitKind::Indirect as i32);
         let to_exit = a.position();

@@ -22,7 +22,7 @@ pub const SINK: usize = 33;
 /// | 304 | `exclusive_address`, `exclusive_size` (bytes, 0 = no reservation) |
 /// | 320 | `exclusive_value` |
 /// | 336 | `v`: V0 to V31, 16 bytes each |
-/// | 848 | `generated`: 54 words of 8 bytes |
+/// | 848 | `generated`: 56 words of 8 bytes |
 #[repr(C, align(16))]
 #[derive(Clone, Debug)]
 pub struct State {
@@ -50,7 +50,7 @@ pub struct State {
     /// V0 to V31; the low byte is lane 0.
     pub v: [u128; 32],
     /// Room for what generated code keeps beside the registers; nothing here reads it.
-    pub generated: [u64; 54],
+    pub generated: [u64; 56],
     /// Why the last instruction left the interpreter.
     pub(crate) exit: Exit,
 }
@@ -69,7 +69,7 @@ impl Default for State {
             exclusive_size: 0,
             exclusive_value: 0,
             v: [0; 32],
-            generated: [0; 54],
+            generated: [0; 56],
             exit: Exit::Budget,
         }
     }

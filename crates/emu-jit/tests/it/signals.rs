@@ -118,7 +118,7 @@ fn install() {
 
 #[test]
 fn signals_are_taken_where_they_hit_and_change_nothing() {
-    const ROUNDS: u64 = 3_000_000;
+    const ROUNDS: u64 = 10_000_000;
     const COUNT: u64 = 3000;
     static TAKEN: [AtomicU64; 2] = [const { AtomicU64::new(0) }; 2];
     static ENDED: AtomicBool = AtomicBool::new(false);
@@ -160,7 +160,7 @@ fn signals_are_taken_where_they_hit_and_change_nothing() {
     let inside: u64 = places.range(FUNCTION..).map(|(_, count)| count).sum();
     let all: u64 = places.values().sum();
     assert!(
-        all >= 100 && inside > all / 4,
+        all >= 30 && inside > all / 4,
         "{inside} of {all} signals were taken in the function: {places:?}"
     );
     assert!(places.len() >= 5, "{places:?}");
