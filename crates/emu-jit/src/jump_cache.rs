@@ -1,10 +1,12 @@
-//! A thread's table from guest addresses to generated code, for branches whose target is known only when they run.
+//! A thread's table from guest addresses to generated code, for branches whose target is known only when they
+//! run.
 //!
-//! It has two levels. The first is found by the low bits of the address, at the least cost; targets whose low bits agree
-//! displace each other. What is displaced goes to the second, a set-associative cache: a hash of the address chooses a set of
-//! two pairs of guest and host address. The hash is the host's CRC32 instruction, so that targets at regular distances
-//! (aligned functions, stubs, code of a JIT) spread over the sets. The second level is made when it is needed, and grows
-//! where a program has many targets. Generated code reads both ([`crate::thunks`]).
+//! It has two levels. The first is found by the low bits of the address, at the least cost; targets whose low
+//! bits agree displace each other. What is displaced goes to the second, a set-associative cache: a hash of
+//! the address chooses a set of two pairs of guest and host address. The hash is the host's CRC32
+//! instruction, so that targets at regular distances (aligned functions, stubs, code of a JIT) spread over
+//! the sets. The second level is made when it is needed, and grows where a program has many targets.
+//! Generated code reads both ([`crate::thunks`]).
 
 use alloc::boxed::Box;
 use alloc::vec;
@@ -25,7 +27,8 @@ const GROWTH: usize = 4;
 
 type Set = [[u64; 2]; WAYS];
 
-/// A place without code. No branch leads to it: the guest address 4 does not belong to place 0, nor 0 to any other place.
+/// A place without code. No branch leads to it: the guest address 4 does not belong to place 0, nor 0 to any
+/// other place.
 const fn nothing(place: usize) -> [u64; 2] {
     [if place == 0 { 4 } else { 0 }, 0]
 }
@@ -109,8 +112,8 @@ impl JumpCache {
         self.second.clear();
     }
 
-    /// Whether pairs have had to make room so often that a bigger table is worth its memory. A branch that finds nothing
-    /// costs about 70 ns, a bigger table as much as some of these.
+    /// Whether pairs have had to make room so often that a bigger table is worth its memory. A branch that
+    /// finds nothing costs about 70 ns, a bigger table as much as some of these.
     #[inline(always)]
     pub fn is_small(&self) -> bool {
         self.second.evictions > 2 * self.second.sets.len() && self.second.sets.len() < SETS_MAX

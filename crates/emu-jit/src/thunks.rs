@@ -43,8 +43,8 @@ fn fill(a: &mut Assembler) {
     }
 }
 
-/// A branch to the guest address in rax by the first level of the jump cache; goes on behind the code where it is not there.
-/// Changes rcx, rdx and the flags.
+/// A branch to the guest address in rax by the first level of the jump cache; goes on behind the code where
+/// it is not there. Changes rcx, rdx and the flags.
 ///
 /// ```text
 /// rcx = rax & (4 * FIRST - 4)        place * 4; a pair has 16 bytes
