@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::{PermissionsExt, chown, fchown};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -522,9 +522,15 @@ fn execute(
     let stop = killer.clone();
     let mut no_thread = None;
     let status = engine.while_running(step, killer, || {
+        running.wait_for_start()?;
         std::thread::scope(|threads| {
             if let Some(stderr) = stderr {
-                let pass = || pass_on(engine, step, true, stderr, &heard);
+                let running = &running;
+                let heard = &heard;
+                let pass = move || {
+                    running.watch_if_it_lasts(stderr.as_fd());
+                    pass_on(engine, step, true, stderr, heard);
+                };
                 if let Err(error) = std::thread::Builder::new().spawn_scoped(threads, pass) {
                     no_thread = Some(error);
                     stop.kill(9);

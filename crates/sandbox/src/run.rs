@@ -5,8 +5,10 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::net::{AddressFamily, Shutdown, SocketFlags, SocketType, shutdown, socketpair};
 
@@ -104,6 +106,8 @@ pub struct Running {
     pub terminal: Option<OwnedFd>,
     /// Pid 1 of the sandbox.
     container: Option<OwnedFd>,
+    /// Whether it was handed to the watcher, or ended before that was worth while.
+    is_settled: AtomicBool,
     relays: Relays,
     failure: Option<Failure>,
     ended: Option<ExitStatus>,
@@ -162,6 +166,7 @@ pub fn spawn(spec: &Spec, io: Io) -> Result<Running, SandboxError> {
         control: Arc::new(control),
         terminal: None,
         container: None,
+        is_settled: AtomicBool::new(false),
         relays,
         failure: None,
         ended: None,
@@ -243,10 +248,51 @@ impl Running {
     /// Errors: the sandbox could not be made, or the command not be executed; [`SandboxError::exit_code`] has Docker's code.
     pub fn wait(mut self) -> Result<ExitStatus, SandboxError> {
         while self.ended.is_none() {
+            self.watch();
             self.receive()?;
         }
         self.relays.wait();
         self.finish()
+    }
+
+    /// Waits until the container is there, or will not be.
+    ///
+    /// Errors: as [`Running::wait`], for a monitor that is lost.
+    pub fn wait_for_start(&mut self) -> Result<(), SandboxError> {
+        while self.container.is_none() && self.failure.is_none() && self.ended.is_none() {
+            self.receive()?;
+        }
+        Ok(())
+    }
+
+    /// Hands the container to the watcher, once.
+    pub(crate) fn watch(&self) {
+        if let Some(container) = &self.container
+            && !self.is_settled.swap(true, Ordering::Relaxed)
+            && let Ok(executable) = own_executable()
+        {
+            watcher::watch(container.as_fd(), executable);
+        }
+    }
+
+    /// [`Running::watch`], unless the container ends within a moment, as most steps of builds do: then it is not
+    /// worth a message. Returns at once where `output` has something to read or has ended.
+    pub fn watch_if_it_lasts(&self, output: BorrowedFd<'_>) {
+        /// Until a command is taken for one that lasts.
+        const MOMENT: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
+        let Some(container) = &self.container else { return };
+        let of = |fd| PollFd::from_borrowed_fd(fd, PollFlags::IN);
+        let mut both = [of(container.as_fd()), of(output)];
+        let mut has_ended = poll(&mut both, Some(&MOMENT)).is_ok() && !both[0].revents().is_empty();
+        // Its output mostly ends just before a command does.
+        if !has_ended && both[1].revents() == PollFlags::HUP {
+            has_ended = poll(&mut [of(container.as_fd())], Some(&MOMENT)).is_ok_and(|ready| ready > 0);
+        }
+        if has_ended {
+            self.is_settled.store(true, Ordering::Relaxed);
+            return;
+        }
+        self.watch();
     }
 
     /// [`Running::wait`] after the end, without waiting for output that is still to be written.
@@ -270,9 +316,6 @@ impl Running {
             Some((Report::Failed(failure), _)) => self.failure = self.failure.take().or(Some(failure)),
             Some((Report::Container, descriptors)) => {
                 self.container = descriptors.into_iter().next();
-                if let Some(container) = &self.container {
-                    watcher::watch(container.as_fd(), own_executable()?);
-                }
             }
             Some((Report::Terminal, descriptors)) => self.terminal = descriptors.into_iter().next(),
             Some((Report::Exited { code, signal }, _)) => {

@@ -235,6 +235,7 @@ impl Session<'_> {
             }
             if ready.control {
                 self.running.receive()?;
+                self.running.watch();
             }
             if self.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
                 if self.killed {
