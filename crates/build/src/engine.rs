@@ -402,7 +402,7 @@ impl<'a> Engine<'a> {
             self.env.events.event(Event::Executing { step });
             let scratch = self.env.store.new_scratch()?;
             execute(&scratch)?;
-            let is_renewed = varies && !use_cache && self.record(key)?.is_some();
+            let is_renewed = varies && !use_cache && self.env.store.cache_has(key);
             let result = self.finish_step(threads, key, scratch, is_renewed.then(random_name))?;
             return Ok((result, false));
         }

@@ -52,6 +52,11 @@ impl Store {
         }
     }
 
+    /// Whether something is recorded for a build step, whatever it is worth by now.
+    pub fn cache_has(&self, key: &Digest) -> bool {
+        self.dir("cache").join(file_name(key)).exists()
+    }
+
     /// Records the outcome of a build step. `refs` are blobs and `snapshots` unpacked layers that garbage collection
     /// keeps as long as it keeps the record.
     pub fn cache_put(&self, key: &Digest, bytes: &[u8], refs: &[Digest], snapshots: &[Digest]) -> Result<()> {
