@@ -1,5 +1,6 @@
 // oracle: file
-// Code runs where memory has the right to be executed, and nowhere else: SIGSEGV, SEGV_ACCERR, the address of the instruction.
+// Code runs where memory has the right to be executed. Elsewhere it is SIGSEGV with SEGV_ACCERR and the
+// address of the instruction.
 #define _GNU_SOURCE
 #include <setjmp.h>
 #include <signal.h>

@@ -1,5 +1,6 @@
 // oracle: file
-// Above all that the program has lies the emulator: system calls with buffers there fail with EFAULT, accesses are SIGSEGV.
+// The emulator lies above all memory of the program: system calls with buffers there fail with EFAULT, and
+// accesses are SIGSEGV.
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>

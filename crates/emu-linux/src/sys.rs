@@ -194,21 +194,14 @@ global_asm!(
     "mov [rsi + 8], r9",
     "xor r8d, r8d",
     "mov eax, 56",
-    "syscall",
-    "test rax, rax",
-    "jz 1f",
-    "ret",
-    "1: xor ebp, ebp",
-    "pop rax",
-    "pop rdi",
-    "call rax",
-    "ud2",
+    "jmp crossdock_emu_thread_clone",
 
     // crossdock_emu_thread_start3(clone_args, size) -> tid or error: clone3, whose child finds `main` and its
     // argument on top of its stack.
     ".p2align 4",
     "crossdock_emu_thread_start3:",
     "mov eax, 435",
+    "crossdock_emu_thread_clone:",
     "syscall",
     "test rax, rax",
     "jz 1f",

@@ -118,8 +118,8 @@ pub struct Running {
 pub struct Killer(Arc<OwnedFd>);
 
 impl Killer {
-    /// Sends a signal to pid 1. As on every Linux, pid 1 ignores what it has no handler for, except SIGKILL and SIGSTOP. An
-    /// ended command is no error.
+    /// Sends a signal to pid 1. As on every Linux, pid 1 ignores what it has no handler for, except SIGKILL
+    /// and SIGSTOP. An ended command is no error.
     pub fn kill(&self, signal: i32) {
         let _ = wire::send(self.0.as_fd(), &Order::Signal(signal), &[]);
     }
@@ -245,7 +245,8 @@ impl Running {
 
     /// Waits for the end of the command and of everything it started.
     ///
-    /// Errors: the sandbox could not be made, or the command not be executed; [`SandboxError::exit_code`] has Docker's code.
+    /// Errors: the sandbox could not be made, or the command not be executed; [`SandboxError::exit_code`]
+    /// has Docker's code.
     pub fn wait(mut self) -> Result<ExitStatus, SandboxError> {
         while self.ended.is_none() {
             self.watch();
@@ -275,8 +276,11 @@ impl Running {
         }
     }
 
-    /// [`Running::watch`], unless the container ends within a moment, as most steps of builds do: then it is not
-    /// worth a message. Returns at once where `output` has something to read or has ended.
+    /// [`Running::watch`], unless the container ends within a moment, as most steps of builds do. A message
+    /// to the watcher would cost more than such a step is worth.
+    ///
+    /// `output` is one of the command's streams: as soon as it has something to read, this returns, so that
+    /// the caller can read it.
     pub fn watch_if_it_lasts(&self, output: BorrowedFd<'_>) {
         /// Until a command is taken for one that lasts.
         const MOMENT: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };

@@ -127,10 +127,7 @@ fn our_emulator_is_registered_for_everybody() {
     let before = host_handlers();
     let world = World::with_base();
     world.file_mode("hello", foreign::hello(Cpu::Arm64), 0o755);
-    for program in [Path::new(env!("CARGO_BIN_EXE_crossdock")), our_emulator()] {
-        let copied = Command::new("cp").arg(program).arg(world.directory.path()).status();
-        assert!(copied.expect("cp runs").success());
-    }
+    copy_programs(&world);
     let script = r#"
         cd "$1"
         ./crossdock binfmt install arm64 2>&1 && exit 1
@@ -185,10 +182,7 @@ fn our_emulator_is_registered_for_everybody() {
 #[test]
 fn the_machines_handlers_are_not_changed_from_a_user_namespace_by_accident() {
     let world = World::new();
-    for program in [Path::new(env!("CARGO_BIN_EXE_crossdock")), our_emulator()] {
-        let copied = Command::new("cp").arg(program).arg(world.directory.path()).status();
-        assert!(copied.expect("cp runs").success());
-    }
+    copy_programs(&world);
     // The outer namespace stands for the machine.
     let script = r#"
         cd "$1"
@@ -218,10 +212,7 @@ fn a_registration_for_every_start_names_a_file_that_stays() {
         return;
     }
     let world = World::new();
-    for program in [Path::new(env!("CARGO_BIN_EXE_crossdock")), our_emulator()] {
-        let copied = Command::new("cp").arg(program).arg(world.directory.path()).status();
-        assert!(copied.expect("cp runs").success());
-    }
+    copy_programs(&world);
     let script = r#"
         cd "$1"
         mount -t binfmt_misc binfmt /proc/sys/fs/binfmt_misc && mount -t tmpfs -o mode=755 tmpfs /mnt &&
@@ -250,6 +241,14 @@ fn a_registration_for_every_start_names_a_file_that_stays() {
         "error: /mnt/crossdock-emu: /mnt can be changed by others than root, and with --persist it would be registered at every start of the machine; install it first: sudo install /mnt/crossdock-emu /usr/local/bin/",
     ];
     assert_eq!(lines, expected, "{text}");
+}
+
+/// Puts crossdock and its emulator into the directory of the test, which a user namespace may change.
+fn copy_programs(world: &World) {
+    for program in [Path::new(env!("CARGO_BIN_EXE_crossdock")), our_emulator()] {
+        let copied = Command::new("cp").arg(program).arg(world.directory.path()).status();
+        assert!(copied.expect("cp runs").success());
+    }
 }
 
 /// The output of a script that is root in namespaces of its own, `$1` being the world's directory.

@@ -220,8 +220,8 @@ impl Translator<'_> {
         self.check_interrupt(self.pc.wrapping_add(4));
     }
 
-    /// DSB and ISB: leaves behind the instruction where lines have been invalidated. The guest's flags are in memory or dead.
-    /// Changes rax.
+    /// DSB and ISB: generated code leaves behind the instruction where lines have been invalidated. The
+    /// guest's flags are in memory or dead. Changes rax.
     pub(super) fn complete_invalidations(&mut self) {
         let stub = self.stub(Cold::Interrupted { pc: self.pc.wrapping_add(4) });
         self.a.mov(Size::Q, Reg::RAX, slot(Slot::Invalid));
@@ -229,8 +229,9 @@ impl Translator<'_> {
         self.a.jump_if(Cc::Ne, stub);
     }
 
-    /// IC IVAU: nothing, unless code was ever read from the line. Lines that follow each other are collected until DSB or ISB;
-    /// for others it leaves, to have what was made of them dropped.
+    /// IC IVAU: it does nothing where no code was ever read from the line. Lines that follow each other are
+    /// collected until DSB or ISB. For another line, generated code leaves, so that what was made of the
+    /// collected lines is dropped.
     ///
     /// ```text
     /// if lines[x >> 11 & MASK] >> (x >> 6 & 31) & 1 {

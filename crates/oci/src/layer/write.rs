@@ -160,26 +160,19 @@ impl<W: Write> Archive<W> {
 
     /// A directory that is nowhere but in the archive.
     fn directory(&mut self, path: &[u8]) -> io::Result<()> {
-        let (mode, mtime) = (0o755, self.timestamps.of(0));
-        self.write_header(Header {
-            flag: b'5',
-            path,
-            link: b"",
-            mode,
-            uid: 0,
-            gid: 0,
-            size: 0,
-            mtime,
-            device: (0, 0),
-            xattrs: Vec::new(),
-        })
+        self.bare(b'5', path, 0o755)
     }
 
     /// An empty file whose name is the message. Its owner and time mean nothing and are always the same.
     fn mark(&mut self, path: &[u8]) -> io::Result<()> {
-        let (mode, mtime) = (0o644, self.timestamps.of(0));
+        self.bare(b'0', path, 0o644)
+    }
+
+    /// An entry without content, of root.
+    fn bare(&mut self, flag: u8, path: &[u8], mode: u32) -> io::Result<()> {
+        let mtime = self.timestamps.of(0);
         self.write_header(Header {
-            flag: b'0',
+            flag,
             path,
             link: b"",
             mode,

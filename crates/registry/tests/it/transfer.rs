@@ -106,7 +106,7 @@ fn a_single_image_of_another_platform_is_told() {
     assert_eq!(validate(&there, &descriptor), (1, 1));
 }
 
-/// A server with an index whose entries do not say for which platform they are, and one store with its images.
+/// An index on the server whose entries do not say their platforms; its images are on the server, too.
 fn published_without_platforms(site: &Site, platforms: &[&str]) -> crossdock_oci::Reference {
     let (_directory, here) = store();
     let reference = site.reference("plain:1");
