@@ -69,6 +69,9 @@ pub enum Error {
     /// 413: the registry, or a proxy before it, takes no request of this size.
     #[error("{}: too large for the registry: {answer}", .0.target, answer = .0)]
     TooLarge(Box<Answer>),
+    /// 507 (RFC 4918 section 11.5): the registry's disk is full.
+    #[error("{}: no space left in the registry; make room there and try again: {answer}", .0.target, answer = .0)]
+    Full(Box<Answer>),
     /// Any other status, or an answer that is not of the protocol.
     #[error("{}: the registry gave no useful answer to {answer}", .0.target, answer = .0)]
     Unexpected(Box<Answer>),
@@ -265,6 +268,7 @@ impl Error {
             | Error::NotFound { answer, .. }
             | Error::RateLimited(answer)
             | Error::TooLarge(answer)
+            | Error::Full(answer)
             | Error::Unexpected(answer) => Some(answer),
             _ => None,
         }

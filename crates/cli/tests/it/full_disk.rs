@@ -169,6 +169,7 @@ fn pushes_from_and_to_a_full_disk() {
     assert_eq!(ran.out, "1\n0\n", "{ran:?}");
     assert!(ran.err.contains("127.0.0.1") && ran.err.contains("big"), "{ran:?}");
     assert!(ran.err.contains("507") && ran.err.contains("disk is full ("), "{ran:?}");
+    assert!(ran.err.contains("no space left in the registry; make room"), "{ran:?}");
     let registry = Registry::start(&world);
     let name = registry.image("from:1");
     let ran = script(

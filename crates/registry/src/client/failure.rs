@@ -127,6 +127,7 @@ fn error_of(mut response: Response<Body>, subject: &Subject, method: &Method, ur
         404 => Error::NotFound { answer, hint: String::new() },
         413 => Error::TooLarge(answer),
         429 => Error::RateLimited(answer),
+        507 => Error::Full(answer),
         _ => Error::Unexpected(answer),
     }
 }
