@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result, bail};
-use crossdock_build::BuildError;
+use crossdock_builder::BuildError;
 use crossdock_oci::layer::UnpackLimit;
 use crossdock_oci::store::{Owners, Warnings};
 use crossdock_oci::{Reference, Store};

@@ -6,8 +6,8 @@ use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use crossdock_build::git::{GitSource, is_git};
-use crossdock_build::{BuildError, BuildRequest, Built, BuiltImage, Environment, NamedContext, Secret};
+use crossdock_builder::git::{GitSource, is_git};
+use crossdock_builder::{BuildError, BuildRequest, Built, BuiltImage, Environment, NamedContext, Secret};
 use crossdock_dockerfile::ignore::{self, Ignore};
 use crossdock_dockerfile::mount::{bytes, csv};
 use crossdock_dockerfile::parser;
@@ -90,7 +90,7 @@ pub fn build(session: &Session, args: BuildArgs) -> Result<u8> {
         layers,
         emulator: &find,
     };
-    let built = match crossdock_build::build(&environment, &request) {
+    let built = match crossdock_builder::build(&environment, &request) {
         Ok(built) => built,
         Err(error) => {
             let error = error.into();
@@ -196,7 +196,7 @@ impl Remote<'_> {
             true => format!("https://{text}"),
             false => text.to_string(),
         };
-        let shown = crossdock_build::without_password(&address);
+        let shown = crossdock_builder::without_password(&address);
         let is_repository = is_git(&address) || address.starts_with("file://") || address != *text;
         let fetched = match is_repository {
             true => self.repository(&address),
@@ -417,7 +417,7 @@ fn request(
     {
         bail!("--allow {other}: it must be security.insecure or network.host");
     }
-    let epoch = crossdock_build::source_date_epoch(&input.dockerfile, &build_args);
+    let epoch = crossdock_builder::source_date_epoch(&input.dockerfile, &build_args);
     let epoch = epoch.filter(|text| !text.is_empty()).map(|text| {
         text.parse::<i64>().with_context(|| format!("SOURCE_DATE_EPOCH={text}: not a number of seconds"))
     });
@@ -697,7 +697,7 @@ fn write_output(
             }
             if names.is_empty() && tags.is_empty() {
                 // Its id names it, as in "run $(build -q .)".
-                let entry = |image: &crossdock_build::BuiltImage| ImageEntry {
+                let entry = |image: &crossdock_builder::BuiltImage| ImageEntry {
                     platform: image.platform.normalised(),
                     manifest: image.manifest.clone(),
                 };

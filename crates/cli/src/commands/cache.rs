@@ -9,8 +9,8 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use crossdock_build::cache::{Imported, StepCache};
-use crossdock_build::{Built, BuiltImage};
+use crossdock_builder::cache::{Imported, StepCache};
+use crossdock_builder::{Built, BuiltImage};
 use crossdock_dockerfile::mount::csv;
 use crossdock_oci::manifest::MANIFEST_SIZE_MAX;
 use crossdock_oci::store::DOCUMENT_SIZE_MAX;

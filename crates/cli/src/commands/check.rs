@@ -2,9 +2,9 @@
 
 use anyhow::{Result, bail};
 use base64::Engine as _;
-use crossdock_build::lint::{self, Findings, Warning};
-use crossdock_build::outline::{self, Outline, Target};
-use crossdock_build::{BuildError, BuildRequest};
+use crossdock_builder::lint::{self, Findings, Warning};
+use crossdock_builder::outline::{self, Outline, Target};
+use crossdock_builder::{BuildError, BuildRequest};
 use crossdock_dockerfile::Lines;
 use crossdock_dockerfile::error::{excerpt, excerpt_of};
 use crossdock_oci::{ImageConfig, Reference, Store};

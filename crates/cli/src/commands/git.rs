@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
-use crossdock_build::git::GitSource;
+use crossdock_builder::git::GitSource;
 
 /// What is needed of a repository, in a new directory.
 pub struct Checkout<'a> {
@@ -92,7 +92,7 @@ impl Checkout<'_> {
         if !output.status.success() {
             let said = String::from_utf8_lossy(&output.stderr);
             // Git repeats addresses, its own and those of submodules and redirects.
-            let said = crossdock_build::without_passwords(&said);
+            let said = crossdock_builder::without_passwords(&said);
             let lines: Vec<&str> = said.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
             let last = lines[lines.len().saturating_sub(3)..].join("; ");
             bail!(

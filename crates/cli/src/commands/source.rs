@@ -5,8 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use crossdock_build::Images;
-use crossdock_build::git::GitSource;
+use crossdock_builder::Images;
+use crossdock_builder::git::GitSource;
 use crossdock_oci::error::StoreError;
 use crossdock_oci::store::{IdMatch, ImageEntry};
 use crossdock_oci::{Descriptor, Digest, Reference, Store};

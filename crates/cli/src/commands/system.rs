@@ -178,7 +178,7 @@ fn prune(session: &Session, all: bool, force: bool, age: Option<u64>, keep: Opti
 /// Removes the notes of files' digests.
 fn prune_stat_cache(session: &Session, unused_for: Option<Duration>) -> Result<()> {
     let digests = session.store()?.root().join("statcache");
-    crossdock_build::stat_cache::prune(&digests, unused_for)
+    crossdock_builder::stat_cache::prune(&digests, unused_for)
         .with_context(|| format!("remove from {}", digests.display()))
 }
 

@@ -13,8 +13,8 @@ const ALLOWED: [(&str, &[&str]); 14] = [
     ("crossdock-registry", &["oci", "platform"]),
     ("crossdock-dockerfile", &[]),
     ("crossdock-sandbox", &["platform"]),
-    ("crossdock-build", &["dockerfile", "sandbox", "registry", "oci", "platform"]),
-    ("crossdock", &["build", "dockerfile", "sandbox", "registry", "oci", "elf", "platform"]),
+    ("crossdock-builder", &["dockerfile", "sandbox", "oci", "platform"]),
+    ("crossdock", &["builder", "dockerfile", "sandbox", "registry", "oci", "elf", "platform"]),
     ("crossdock-testkit", &["oci", "platform"]),
     // The emulator meets the builder only as a process.
     ("crossdock-emu-guest", &[]),

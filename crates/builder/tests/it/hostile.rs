@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use crossdock_build::chmod::ModeChange;
-use crossdock_build::git::{GitSource, is_git};
-use crossdock_build::stat_cache::StatCache;
-use crossdock_build::{BuildRequest, lint, outline, without_password};
+use crossdock_builder::chmod::ModeChange;
+use crossdock_builder::git::{GitSource, is_git};
+use crossdock_builder::stat_cache::StatCache;
+use crossdock_builder::{BuildRequest, lint, outline, without_password};
 use crossdock_platform::Platform;
 use crossdock_sandbox::user::resolve_in;
 use crossdock_testkit::hostile::{texts, try_inputs};
