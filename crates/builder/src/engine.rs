@@ -7,6 +7,7 @@ use std::thread::Scope as Threads;
 use std::time::Instant;
 
 use crossdock_dockerfile::Dockerfile;
+use crossdock_oci::name::random_name;
 use crossdock_oci::store::{Frozen, LayerOptions, Scratch, Store, TemporaryDirectory};
 use crossdock_oci::{Descriptor, Digest, Reference};
 use crossdock_platform::Platform;
@@ -114,12 +115,6 @@ pub(crate) struct How {
     pub use_cache: bool,
     /// Whether it may make something else each time, as commands do.
     pub varies: bool,
-}
-
-/// A name that nobody else has.
-fn random_name() -> String {
-    use std::hash::{BuildHasher, Hasher, RandomState};
-    format!("{:016x}", RandomState::new().build_hasher().finish())
 }
 
 /// The end of a stage run; `None` if it or another one failed.

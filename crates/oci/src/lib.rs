@@ -18,6 +18,7 @@ pub mod error;
 pub mod layer;
 pub mod manifest;
 pub mod media_type;
+pub mod name;
 pub mod reference;
 pub mod store;
 pub mod validate;

@@ -3,6 +3,7 @@
 mod add;
 mod cache;
 mod check;
+mod circles;
 mod command_line;
 mod containment;
 mod copy;

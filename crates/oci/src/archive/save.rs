@@ -12,8 +12,10 @@ use crate::layer::compress::decoder;
 use crate::layer::write::{begin_file, end_archive, pad};
 use crate::manifest::{Annotations, Descriptor, Document, Index, MANIFEST_SIZE_MAX};
 use crate::media_type;
+use crate::name::random_name;
 use crate::reference::Reference;
-use crate::store::{Store, replace_file};
+use crate::store::Store;
+use crate::store::files::replace_file;
 
 impl Store {
     /// Writes images as `docker save` does: `manifest.json`, configurations and uncompressed layers.
@@ -149,7 +151,7 @@ impl Store {
             }
         }
         let write = |name: &str, bytes: &[u8]| {
-            let temporary = dir.join(format!(".{name}.{}", crate::store::lease::random_name()));
+            let temporary = dir.join(format!(".{name}.{}", random_name()));
             replace_file(&dir.join(name), &temporary, bytes)
         };
         write("oci-layout", LAYOUT)?;

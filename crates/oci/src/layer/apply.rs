@@ -17,25 +17,18 @@ use rustix::io::Errno;
 
 use crate::error::{LayerProblem, Result as StoreResult, free_space, is_full};
 use crate::layer::limit::UnpackLimit;
+use crate::layer::owners::Owners;
 use crate::layer::read::{Entry, Kind, Reader, TarError};
-use crate::layer::tree;
-use crate::store::Owners;
+use crate::layer::tree::{self, DEPTH_MAX};
+use crate::layer::whiteout::{OPAQUE, WHITEOUT, WHITEOUT_OPAQUE, is_image_xattr, is_opaque, is_whiteout};
 
 /// Longest name of an entry, in bytes; the kernel's `PATH_MAX`.
 const PATH_SIZE_MAX: usize = 4096;
 /// Longest component of a name, in bytes; the kernel's `NAME_MAX`.
 const NAME_SIZE_MAX: usize = 255;
-/// Deepest directory. Each level of the current path is an open file here and in the walk that writes archives.
-pub(crate) const DEPTH_MAX: usize = 400;
+
 /// Symbolic links followed for one name, as in the kernel.
 const LINKS_MAX: usize = 40;
-
-/// Overlay's mark of a directory that hides the one below it, with `userxattr`.
-pub(crate) const OPAQUE: &str = "user.overlay.opaque";
-/// Names with this prefix in an archive delete what is below (OCI image specification, `layer.md`).
-pub(crate) const WHITEOUT: &[u8] = b".wh.";
-/// Marks the directory in which it lies as opaque.
-pub(crate) const WHITEOUT_OPAQUE: &[u8] = b".wh..wh..opq";
 
 /// How to apply an archive.
 pub(crate) struct ApplyOptions<'a> {
@@ -791,21 +784,6 @@ fn write_content<R: BufRead>(file: &mut File, entry: &Entry, reader: &mut Reader
 fn times(mtime: (i64, u32)) -> Timestamps {
     let time = Timespec { tv_sec: mtime.0, tv_nsec: mtime.1.into() };
     Timestamps { last_access: time, last_modification: time }
-}
-
-/// The attributes that layers carry: those of users, overlay's own excepted, and file capabilities.
-pub(crate) fn is_image_xattr(name: &str) -> bool {
-    name == "security.capability" || (name.starts_with("user.") && !name.starts_with("user.overlay."))
-}
-
-pub(crate) fn is_whiteout(stat: &Stat) -> bool {
-    FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && stat.st_rdev == 0
-}
-
-pub(crate) fn is_opaque(dir: BorrowedFd<'_>) -> bool {
-    let mut value = [0u8; 1];
-    // ENODATA is the usual case; a longer value is none of overlay's.
-    matches!(rustix::fs::fgetxattr(dir, OPAQUE, &mut value[..]), Ok(1)) && value[0] == b'y'
 }
 
 fn set_opaque(dir: BorrowedFd<'_>) -> Outcome {

@@ -8,9 +8,11 @@ pub(crate) mod apply;
 pub(crate) mod compress;
 pub(crate) mod gzip;
 pub(crate) mod limit;
+pub(crate) mod owners;
 pub(crate) mod read;
 pub(crate) mod tree;
 pub(crate) mod walk;
+pub(crate) mod whiteout;
 pub(crate) mod write;
 
 use std::io::{BufReader, Read};
@@ -18,10 +20,10 @@ use std::path::{Path, PathBuf};
 
 pub use compress::{GZIP_LEVEL, ZSTD_LEVEL, is_archive, may_be_archive};
 pub use limit::{UNPACKED_FREE, UNPACKED_MAX, UNPACKED_RATIO, UnpackLimit, UnpackedTooMuch};
+pub use owners::Owners;
 pub use write::{Timestamps, export_tar, export_tars, write_layer};
 
 use crate::error::{LayerProblem, Result, StoreError};
-use crate::store::Owners;
 use apply::{ApplyError, ApplyOptions};
 
 /// Extracts a plain tar archive (not a layer: `.wh.` names are just names) into a directory, replacing what is there.

@@ -9,12 +9,14 @@ use std::path::Path;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, Timespec, Timestamps};
 use rustix::io::Errno;
 
-use crate::layer::apply::DEPTH_MAX as LAYER_DEPTH_MAX;
-use crate::store::lease::random_name;
+use crate::name::random_name;
+
+/// Deepest directory. Each level of the current path is an open file here and in the walk that writes archives.
+pub(crate) const DEPTH_MAX: usize = 400;
 
 /// Directories nested deeper than this are moved up before they are removed, so that neither stack nor descriptors run
 /// out.
-const DEPTH_MAX: usize = 64;
+const MOVE_DEPTH: usize = 64;
 
 /// Removes `path` with all that is in it. Read-only directories are no obstacle; `trash`, a directory on the same
 /// file system, takes what is nested too deeply. A path that is not there is removed already.
@@ -62,8 +64,8 @@ pub(crate) fn remove_at(parent: BorrowedFd<'_>, name: &[u8], trash: &Path) -> io
 
 /// As [`remove_at`], without a place to move it to: a failure leaves a part of it.
 fn remove_in_place(parent: BorrowedFd<'_>, name: &CStr, depth: usize) -> io::Result<()> {
-    if depth > LAYER_DEPTH_MAX {
-        return Err(io::Error::other(format!("directories are nested deeper than {LAYER_DEPTH_MAX}")));
+    if depth > DEPTH_MAX {
+        return Err(io::Error::other(format!("directories are nested deeper than {DEPTH_MAX}")));
     }
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let dir = rustix::fs::openat(parent, name, flags, Mode::empty())?;
@@ -95,8 +97,8 @@ pub(crate) fn clamp_times(root: &Path, latest: i64) -> io::Result<()> {
 }
 
 fn clamp_below(dir: BorrowedFd<'_>, latest: i64, depth: usize) -> io::Result<()> {
-    if depth > LAYER_DEPTH_MAX {
-        return Err(io::Error::other(format!("directories are nested deeper than {LAYER_DEPTH_MAX}")));
+    if depth > DEPTH_MAX {
+        return Err(io::Error::other(format!("directories are nested deeper than {DEPTH_MAX}")));
     }
     for entry in Dir::read_from(dir)? {
         let entry = entry?;
@@ -168,7 +170,7 @@ fn empty(dir: BorrowedFd<'_>, depth: usize, move_up: MoveUp<'_>) -> io::Result<(
             if !is_dir {
                 return Ok(rustix::fs::unlinkat(dir, name, AtFlags::empty())?);
             }
-            if depth >= DEPTH_MAX {
+            if depth >= MOVE_DEPTH {
                 return move_up(dir, name);
             }
             let child = open_dir(dir, name)?;

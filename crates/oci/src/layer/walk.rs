@@ -10,7 +10,8 @@ use std::os::unix::ffi::OsStrExt;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-use crate::layer::apply::{DEPTH_MAX, is_image_xattr, is_opaque, is_whiteout};
+use crate::layer::tree::DEPTH_MAX;
+use crate::layer::whiteout::{is_image_xattr, is_opaque, is_whiteout};
 
 /// Something met on the way.
 pub(crate) enum Item<'a> {

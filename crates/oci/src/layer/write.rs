@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, FileType, Mode, OFlags, Stat};
 
 use crate::error::{Context, Result, StoreError};
-use crate::layer::apply::WHITEOUT;
 use crate::layer::walk::{self, Item};
+use crate::layer::whiteout::{WHITEOUT, WHITEOUT_OPAQUE};
 
 /// What to do with modification times.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -149,7 +149,7 @@ impl<W: Write> Archive<W> {
                 let header = self.header(b'5', &path, stat);
                 self.write_header(Header { xattrs, ..header })
             }
-            Item::Opaque => self.mark(&[path, b"/", crate::layer::apply::WHITEOUT_OPAQUE].concat()),
+            Item::Opaque => self.mark(&[path, b"/", WHITEOUT_OPAQUE].concat()),
             Item::Whiteout => {
                 let start = path.iter().rposition(|b| *b == b'/').map_or(0, |i| i + 1);
                 self.mark(&[&path[..start], WHITEOUT, &path[start..]].concat())

@@ -9,9 +9,10 @@ use std::thread::JoinHandle;
 use crate::digest::{Digest, Hasher};
 use crate::error::{Context, Result, StoreError};
 use crate::manifest::{Descriptor, Document};
+use crate::store::Store;
+use crate::store::files::{file_name, open_regular, sync_parent};
 use crate::store::lease::Use;
 use crate::store::lock::{self, Mode};
-use crate::store::{Store, file_name, open_regular, sync_parent};
 
 /// Documents (manifests, indexes, configurations) larger than this, in bytes, are not read into memory.
 pub const DOCUMENT_SIZE_MAX: u64 = 8 * 1024 * 1024;

@@ -9,9 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
 use crate::error::{Context, Result, StoreError};
+use crate::store::Store;
+use crate::store::files::{file_name, make_dir, read_regular};
 use crate::store::lease::Use;
 use crate::store::lock::{self, Mode};
-use crate::store::{Store, file_name, make_dir, read_regular};
 
 /// First line of a record's file; the caller's bytes follow.
 #[derive(Debug, Serialize, Deserialize)]

@@ -15,10 +15,13 @@ use crate::digest::Digest;
 use crate::error::{Context, Result, StoreError};
 use crate::layer::tree;
 use crate::manifest::MANIFEST_SIZE_MAX;
+use crate::name::random_name;
+use crate::store::files::{digest_of_file_name, file_name, open_regular, read_regular};
 use crate::store::lease::{self, Use, owner_of_temporary};
 use crate::store::lock::{self, Mode};
-use crate::store::snapshot::{TreeId, TreeMeta, dependent_key, read_link};
-use crate::store::{Store, cache, digest_of_file_name, image, open_regular, read_regular};
+use crate::store::snapshot::{dependent_key, read_link};
+use crate::store::tree_id::{TreeId, TreeMeta};
+use crate::store::{Store, cache, image};
 
 /// What a collection may take beyond what nothing refers to.
 #[derive(Clone, Copy, Debug, Default)]
@@ -373,7 +376,7 @@ impl<'a> Marks<'a> {
 
     fn snapshot(&mut self, key: &Digest) -> Result<()> {
         if self.snapshots.insert(key.clone()) {
-            let link = self.store.dir("snapshots").join(crate::store::file_name(key));
+            let link = self.store.dir("snapshots").join(file_name(key));
             if let Some(id) = read_link(&link)?
                 && id.is_whole(&self.store.root)
             {
@@ -437,7 +440,7 @@ impl Trash<'_> {
         if self.dry_run {
             return Ok(());
         }
-        let target = self.store.dir("tmp").join(format!("trash-{}", lease::random_name()));
+        let target = self.store.dir("tmp").join(format!("trash-{}", random_name()));
         match fs::rename(path, &target) {
             Ok(()) => self.trees.push(target),
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
@@ -462,7 +465,7 @@ impl Trash<'_> {
         for (key, id) in self.store.all_snapshots()? {
             let keep = marks.snapshots.contains(&key) && id.is_whole(&self.store.root);
             if !keep && !self.dry_run {
-                let link = self.store.dir("snapshots").join(crate::store::file_name(&key));
+                let link = self.store.dir("snapshots").join(file_name(&key));
                 fs::remove_file(&link).context("remove", &link)?;
             }
         }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use crossdock_platform::Platform;
 use serde::{Deserialize, Serialize};
@@ -13,9 +14,10 @@ use crate::digest::Digest;
 use crate::error::{Context, Result, StoreError};
 use crate::manifest::{Descriptor, Document, Manifest};
 use crate::reference::Reference;
+use crate::store::files::{read_regular, replace_file, sync_parent};
 use crate::store::lease::Use;
 use crate::store::lock::{self, Mode};
-use crate::store::{DOCUMENT_SIZE_MAX, Store, now, read_regular, replace_file, sync_parent};
+use crate::store::{DOCUMENT_SIZE_MAX, Store};
 
 /// What a reference means in this store.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -432,6 +434,11 @@ pub(crate) fn read_all(dir: &Path) -> Result<(Vec<ImageRecord>, Vec<StoreError>)
     }
     records.sort_by(|a, b| a.reference.cmp(&b.reference));
     Ok((records, damaged))
+}
+
+/// Seconds since 1970.
+pub(crate) fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs())
 }
 
 #[cfg(test)]

@@ -2,15 +2,15 @@
 
 use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
 
 use crate::digest::Digest;
 use crate::error::{Context, Result, StoreError, is_read_only};
-use crate::store::open_regular;
-use crate::store::snapshot::TreeId;
+use crate::name::random_name;
+use crate::store::files::open_regular;
+use crate::store::tree_id::TreeId;
 
 /// One thing that is in use.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -249,17 +249,4 @@ pub(crate) fn live(root: &Path) -> Result<(HashSet<String>, Vec<Use>)> {
         }
     }
     Ok((live, uses))
-}
-
-/// Sixteen hexadecimal digits that no other process chooses: the standard library seeds each `RandomState` from the system's
-/// random numbers, and whoever creates a file of this name does so exclusively.
-pub(crate) fn random_name() -> String {
-    let mut hasher = RandomState::new().build_hasher();
-    hasher.write_u32(std::process::id());
-    hasher.write_u128(
-        std::time::SystemTime::now()
-            .duration_since(std::time::UNIX_EPOCH)
-            .map_or(0, |elapsed| elapsed.as_nanos()),
-    );
-    format!("{:016x}", hasher.finish())
 }

@@ -4,20 +4,20 @@
 
 pub(crate) mod blob;
 pub(crate) mod cache;
+pub(crate) mod files;
 pub(crate) mod gc;
 pub(crate) mod image;
 pub(crate) mod lease;
 pub(crate) mod lock;
 pub(crate) mod snapshot;
+pub(crate) mod tree_id;
 pub(crate) mod untagged;
 
 use std::fmt;
-use std::fs::{self, File};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 pub use blob::{BlobReader, BlobWriter, DOCUMENT_SIZE_MAX, Ingest, Partial, WriteBehind};
 pub use cache::{CacheMount, Sharing};
@@ -26,9 +26,13 @@ pub use image::{IdMatch, ImageEntry, ImageRecord, LoadedImage};
 pub use snapshot::{CommittedLayer, Frozen, LayerOptions, Scratch, Unpacked};
 pub use untagged::UntaggedRecord;
 
+pub use crate::layer::Owners;
+
 use crate::digest::Digest;
 use crate::error::{Context, Result, StoreError};
 use crate::layer::limit::UnpackLimit;
+use crate::name::random_name;
+use files::{make_dir, read_regular, replace_file};
 use lease::{Lease, Use};
 
 /// A store on disk, and a lease on all that was touched through it.
@@ -58,18 +62,6 @@ impl Warnings {
     fn add(&self, text: String) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(text);
     }
-}
-
-/// Whether unpacked files get the owners that their archive names.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Owners {
-    /// As the archive says; needs a user namespace with ranges of ids, or root.
-    #[default]
-    Keep,
-    /// These, user and group, whatever the archive says.
-    Given(u32, u32),
-    /// All files belong to the process: a namespace with a single id cannot do better.
-    Ignore,
 }
 
 /// See [`Store::temporary_directory`].
@@ -189,7 +181,7 @@ impl Store {
     pub(crate) fn set_aside(&self, path: &Path) -> Result<()> {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let name: String = name.chars().rev().take(80).collect::<Vec<_>>().into_iter().rev().collect();
-        let target = self.dir("corrupt").join(format!("{name}.{}", lease::random_name()));
+        let target = self.dir("corrupt").join(format!("{name}.{}", random_name()));
         match fs::rename(path, &target) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => Err(StoreError::io("set aside", path, e)),
             _ => Ok(()),
@@ -235,69 +227,6 @@ fn create(root: &Path) -> Result<()> {
         make_dir(&root.join(name))?;
     }
     // Last, so that a store with a version is complete.
-    let temporary = root.join(format!("version.{}", lease::random_name()));
+    let temporary = root.join(format!("version.{}", random_name()));
     replace_file(&root.join("version"), &temporary, VERSION.as_bytes())
-}
-
-fn make_dir(path: &Path) -> Result<()> {
-    match fs::DirBuilder::new().mode(0o700).create(path) {
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        other => other.context("create", path),
-    }
-}
-
-/// Opens a regular file of the store; whatever else lies there is damage, and never waited for.
-pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
-    let nonblocking = rustix::fs::OFlags::NONBLOCK.bits() as i32;
-    let file = File::options().read(true).custom_flags(nonblocking).open(path)?;
-    match file.metadata()?.is_file() {
-        true => Ok(file),
-        false => Err(io::Error::new(io::ErrorKind::InvalidData, "it is not a regular file")),
-    }
-}
-
-/// All bytes of a regular file of at most `limit` bytes.
-pub(crate) fn read_regular(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    open_regular(path)?.take(limit + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > limit {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, format!("it has more than {limit} bytes")));
-    }
-    Ok(bytes)
-}
-
-/// Writes `bytes` to `path` through `temporary`: synced, then renamed, then the directory synced.
-pub(crate) fn replace_file(path: &Path, temporary: &Path, bytes: &[u8]) -> Result<()> {
-    let write = || -> Result<()> {
-        let mut file = File::create_new(temporary).context("create", temporary)?;
-        file.write_all(bytes).context("write", temporary)?;
-        file.sync_data().context("write", temporary)?;
-        fs::rename(temporary, path).context("create", path)?;
-        sync_parent(path)
-    };
-    write().inspect_err(|_| {
-        let _ = fs::remove_file(temporary);
-    })
-}
-
-/// Makes the names in the directory of `path` survive a power loss.
-pub(crate) fn sync_parent(path: &Path) -> Result<()> {
-    let parent = path.parent().expect("files of the store lie in its directories");
-    File::open(parent).and_then(|dir| dir.sync_all()).context("sync", parent)
-}
-
-/// Seconds since 1970.
-pub(crate) fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs())
-}
-
-/// `algorithm-hex`, the file name of a digest where all algorithms share a directory.
-pub(crate) fn file_name(digest: &Digest) -> String {
-    format!("{}-{}", digest.algorithm(), digest.hex())
-}
-
-/// The digest of a [`file_name`].
-pub(crate) fn digest_of_file_name(name: &str) -> Option<Digest> {
-    let (algorithm, hex) = name.split_once('-')?;
-    format!("{algorithm}:{hex}").parse().ok()
 }

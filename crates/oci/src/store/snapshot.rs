@@ -2,15 +2,13 @@
 //!
 //! `docs/dev/store.md` says how trees are named, when two layers may share one, and what a power loss does to them.
 
-use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, OnceLock};
 
-use serde::{Deserialize, Serialize};
 
 use crate::digest::{Digest, Hashing};
 use crate::error::{Context, LayerProblem, Result, StoreError};
@@ -21,75 +19,12 @@ use crate::layer::write::{Timestamps, write_layer};
 use crate::manifest::Descriptor;
 use crate::media_type::Compression;
 use crate::store::blob::check_size;
+use crate::store::files::file_name;
 use crate::store::image::LoadedImage;
-use crate::store::lease::{Use, random_name};
+use crate::store::lease::Use;
 use crate::store::lock::{self, Mode};
-use crate::store::{Owners, Store, file_name};
-
-/// Name of a directory in `trees/`: boot id, `-`, random digits, and `~` if owners were ignored.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct TreeId(String);
-
-impl TreeId {
-    fn new(owners: Owners) -> TreeId {
-        let mark = if owners == Owners::Ignore { "~" } else { "" };
-        TreeId(format!("{}-{}{mark}", boot_id().unwrap_or("0"), &random_name()[..10]))
-    }
-
-    /// Reads an id; anything that could lead out of `trees/` is none.
-    pub(crate) fn parse(text: &str) -> Option<TreeId> {
-        let ok = |b: u8| b.is_ascii_hexdigit() || matches!(b, b'-' | b'~');
-        (!text.is_empty() && text.bytes().all(ok)).then(|| TreeId(text.to_string()))
-    }
-
-    /// The directory that holds `fs`.
-    pub(crate) fn dir(&self, root: &Path) -> PathBuf {
-        root.join("trees").join(&self.0)
-    }
-
-    fn fs(&self, root: &Path) -> PathBuf {
-        self.dir(root).join("fs")
-    }
-
-    fn ignores_owners(&self) -> bool {
-        self.0.ends_with('~')
-    }
-
-    /// Whether no power loss can have taken parts of it.
-    pub(crate) fn is_whole(&self, root: &Path) -> bool {
-        let dir = self.dir(root);
-        if self.is_of_this_boot() { dir.join("fs").is_dir() } else { dir.join("synced").exists() }
-    }
-
-    fn is_of_this_boot(&self) -> bool {
-        boot_id().is_some_and(|boot| self.0.split_once('-').is_some_and(|(b, _)| b == boot))
-    }
-}
-
-impl fmt::Display for TreeId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-/// Eight digits of the kernel's boot id (random(4)); `None` where /proc is not there.
-fn boot_id() -> Option<&'static str> {
-    static BOOT: OnceLock<Option<String>> = OnceLock::new();
-    BOOT.get_or_init(|| {
-        let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
-        Some(text.trim().get(..8)?.to_string())
-    })
-    .as_deref()
-}
-
-/// What is known of a tree, in the file `meta` beside it.
-#[derive(Debug, Default, Serialize, Deserialize)]
-pub(crate) struct TreeMeta {
-    /// Of the layer.
-    pub diff_id: Option<Digest>,
-    /// Bytes of regular files, about.
-    pub bytes: u64,
-}
+use crate::store::tree_id::{TreeId, TreeMeta, boot_id};
+use crate::store::{Owners, Store};
 
 /// A layer that is unpacked.
 #[derive(Clone, Debug)]
@@ -481,7 +416,7 @@ impl Store {
         }
         guard.hold(&[Use::Snapshot(key.clone())])?;
         let link = self.dir("snapshots").join(file_name(key));
-        let target = Path::new("../trees").join(&id.0);
+        let target = Path::new("../trees").join(id.to_string());
         std::os::unix::fs::symlink(&target, &temporary).context("create", &temporary)?;
         match fs::rename(&temporary, &link) {
             // A directory is no link to a tree.

@@ -13,12 +13,12 @@ use serde::{Deserialize, Serialize};
 use crate::digest::Digest;
 use crate::error::{Context, Result, StoreError};
 use crate::manifest::Descriptor;
-use crate::store::image::{ImageEntry, read_all};
-use crate::store::lock::{self, Mode};
-use crate::store::{
-    DOCUMENT_SIZE_MAX, Store, digest_of_file_name, file_name, make_dir, now, read_regular, replace_file,
-    sync_parent,
+use crate::store::files::{
+    digest_of_file_name, file_name, make_dir, read_regular, replace_file, sync_parent,
 };
+use crate::store::image::{ImageEntry, now, read_all};
+use crate::store::lock::{self, Mode};
+use crate::store::{DOCUMENT_SIZE_MAX, Store};
 
 /// An image, or an index of images, that has no name.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -1,0 +1,68 @@
+//! Files of the store: read with a limit, replaced as a whole, named by digests.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+
+use crate::digest::Digest;
+use crate::error::{Context, Result};
+
+/// Makes a directory of the store, for its owner alone; one that is there is left as it is.
+pub(crate) fn make_dir(path: &Path) -> Result<()> {
+    match fs::DirBuilder::new().mode(0o700).create(path) {
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        other => other.context("create", path),
+    }
+}
+
+/// Opens a regular file of the store; whatever else lies there is damage, and never waited for.
+pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
+    let nonblocking = rustix::fs::OFlags::NONBLOCK.bits() as i32;
+    let file = File::options().read(true).custom_flags(nonblocking).open(path)?;
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(io::Error::new(io::ErrorKind::InvalidData, "it is not a regular file")),
+    }
+}
+
+/// All bytes of a regular file of at most `limit` bytes.
+pub(crate) fn read_regular(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open_regular(path)?.take(limit + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > limit {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, format!("it has more than {limit} bytes")));
+    }
+    Ok(bytes)
+}
+
+/// Writes `bytes` to `path` through `temporary`: synced, then renamed, then the directory synced.
+pub(crate) fn replace_file(path: &Path, temporary: &Path, bytes: &[u8]) -> Result<()> {
+    let write = || -> Result<()> {
+        let mut file = File::create_new(temporary).context("create", temporary)?;
+        file.write_all(bytes).context("write", temporary)?;
+        file.sync_data().context("write", temporary)?;
+        fs::rename(temporary, path).context("create", path)?;
+        sync_parent(path)
+    };
+    write().inspect_err(|_| {
+        let _ = fs::remove_file(temporary);
+    })
+}
+
+/// Makes the names in the directory of `path` survive a power loss.
+pub(crate) fn sync_parent(path: &Path) -> Result<()> {
+    let parent = path.parent().expect("files of the store lie in its directories");
+    File::open(parent).and_then(|dir| dir.sync_all()).context("sync", parent)
+}
+
+/// `algorithm-hex`, the file name of a digest where all algorithms share a directory.
+pub(crate) fn file_name(digest: &Digest) -> String {
+    format!("{}-{}", digest.algorithm(), digest.hex())
+}
+
+/// The digest of a [`file_name`].
+pub(crate) fn digest_of_file_name(name: &str) -> Option<Digest> {
+    let (algorithm, hex) = name.split_once('-')?;
+    format!("{algorithm}:{hex}").parse().ok()
+}
