@@ -7,7 +7,8 @@ use clap::builder::ValueParser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgAction, CommandFactory, FromArgMatches};
 
-use crate::args::{Args, switch};
+use crate::args::Args;
+use crate::values::switch;
 
 /// Exit code of `run` for a command line that is wrong; the others are those of commands (docker-run(1)).
 const RUN_REFUSED: u8 = 125;

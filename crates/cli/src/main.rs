@@ -4,9 +4,11 @@ mod args;
 mod command_line;
 mod commands;
 mod input;
+mod output;
 mod progress;
 mod session;
 mod template;
+mod values;
 
 use std::process::ExitCode;
 
@@ -28,10 +30,10 @@ fn main() -> ExitCode {
         }
     };
     if let Command::Build(build) = &args.command
-        && build.progress == args::ProgressMode::Json
+        && build.progress == progress::ProgressMode::Json
         && !build.quiet
     {
-        progress::say_json();
+        output::say_json();
     }
     let needs = args.command.needs();
     let failed = if matches!(args.command, Command::Run(_)) { commands::NOT_STARTED } else { FAILED };
@@ -43,8 +45,8 @@ fn main() -> ExitCode {
     match result {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            session::print_error(&error);
-            let code = error.downcast_ref::<commands::ExitWith>().map_or(failed, |exit| exit.0);
+            output::print_error(&error);
+            let code = error.downcast_ref::<output::ExitWith>().map_or(failed, |exit| exit.0);
             ExitCode::from(code)
         }
     }

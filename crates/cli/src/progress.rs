@@ -2,45 +2,36 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::Write;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use clap::ValueEnum;
 use crossdock_builder::{Event, Events, StepId};
 use crossdock_registry::{Outcome, Progress};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::args::ProgressMode;
-use crate::session::{is_terminal, size};
+use crate::output::{is_terminal, say, size};
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ProgressMode {
+    /// tty on a terminal, plain elsewhere
+    Auto,
+    /// Live lines
+    Tty,
+    /// Every line of output, numbered by step
+    Plain,
+    /// One JSON object a line
+    #[value(alias = "rawjson")]
+    Json,
+    /// Nothing
+    Quiet,
+}
 
 /// Lines of a step's output that are shown again when it fails, on a terminal.
 const LINES_KEPT: usize = 40;
 
 /// Waits for a registry that are told again.
 const LONG_WAIT: Duration = Duration::from_secs(15);
-
-/// Whether standard error has nothing but JSON.
-static JSON_ONLY: AtomicBool = AtomicBool::new(false);
-
-/// From now on [`say`] writes JSON, too.
-pub fn say_json() {
-    JSON_ONLY.store(true, Ordering::Relaxed);
-}
-
-/// A line of talk on standard error: a message, or text of several lines. With `--progress json` it is an
-/// object, whose event is `error`, `warning` or `message`.
-pub fn say(text: &str) {
-    if !JSON_ONLY.load(Ordering::Relaxed) {
-        // A closed standard error is no reason to stop.
-        let _ = writeln!(std::io::stderr(), "{text}");
-        return;
-    }
-    let (event, message) = match text.split_once(": ") {
-        Some((event @ ("error" | "warning"), message)) => (event, message),
-        _ => ("message", text),
-    };
-    let _ = writeln!(std::io::stderr(), "{}", serde_json::json!({"event": event, "message": message}));
-}
 
 /// Shows progress on standard error. Cheap to clone.
 #[derive(Clone)]

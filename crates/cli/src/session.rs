@@ -1,29 +1,38 @@
-//! What every command needs: the store, registries, the user namespace, and how errors are told.
+//! What every command needs: the store, registries and the user namespace.
 
-use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result, bail};
-use crossdock_builder::BuildError;
+use crossdock_oci::Store;
 use crossdock_oci::layer::UnpackLimit;
 use crossdock_oci::store::{Owners, Warnings};
-use crossdock_oci::{Reference, Store};
-use crossdock_platform::Platform;
 use crossdock_registry::credentials::container_proxies;
 use crossdock_registry::{Client, ClientOptions, Environment, Progress};
-use crossdock_sandbox::emulator::{self, Choice};
 use crossdock_sandbox::userns::{self, EnterOptions};
 
-use crate::args::Global;
-use crate::progress::say;
+use crate::output::say;
+
+#[derive(clap::Args)]
+pub struct Global {
+    /// Directory of the store [default: $XDG_DATA_HOME/crossdock or ~/.local/share/crossdock]
+    #[arg(long, global = true, value_name = "DIR", env = "CROSSDOCK_ROOT", hide_env_values = true)]
+    pub root: Option<PathBuf>,
+    /// Registries that may be reached by plain http or without a verified certificate (HOST[:PORT]; alone:
+    /// all)
+    #[arg(long, global = true, value_name = "HOST", num_args = 0..=1, default_missing_value = "*", require_equals = true)]
+    pub insecure: Vec<String>,
+    /// What layers and archives may unpack to in all [default: 1 GiB and 100 times their size, at most 1 TiB]
+    #[arg(long, global = true, value_name = "SIZE", env = "CROSSDOCK_UNPACK_MAX", hide_env_values = true)]
+    pub unpack_max: Option<String>,
+}
 
 /// What must be set up before a command runs.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Needs {
     /// Nothing: the command reads blobs and talks to registries.
     Nothing,
-    /// An own user and mount namespace: the command starts commands, or stacks layers.
+    /// Its own user and mount namespace: the command starts commands, or stacks layers.
     Namespace,
     /// The same where it is allowed: the command touches unpacked layers, and can do most of it without.
     NamespaceIfAllowed,
@@ -163,121 +172,5 @@ fn default_root() -> Result<PathBuf> {
     match set("HOME") {
         Some(home) => Ok(home.join(".local/share/crossdock")),
         None => bail!("neither HOME nor XDG_DATA_HOME is set: say where the store is with --root DIR"),
-    }
-}
-
-/// Reads an image name.
-pub fn reference(text: &str) -> Result<Reference> {
-    Ok(text.parse::<Reference>()?)
-}
-
-/// Reads `--platform` that may be given several times and with commas; this machine's if there is none.
-pub fn platforms(given: &[String]) -> Result<Vec<Platform>> {
-    if given.is_empty() {
-        return Ok(vec![Platform::host()]);
-    }
-    Ok(crossdock_platform::parse_list(&given.join(","))?)
-}
-
-/// Reads one `--platform`.
-pub fn platform(given: Option<&String>) -> Result<Option<Platform>> {
-    given.map(|text| text.parse::<Platform>().map_err(Into::into)).transpose()
-}
-
-/// Reads `--emulator`.
-pub fn emulator_choice(text: &str) -> Result<Choice> {
-    text.parse::<Choice>().map_err(anyhow::Error::msg)
-}
-
-/// The emulator for a platform, `None` if this machine runs its programs itself.
-pub fn emulator_for(platform: &Platform, choice: &Choice) -> Result<Option<crossdock_sandbox::Emulator>> {
-    if emulator::is_native(platform) {
-        return Ok(None);
-    }
-    Ok(Some(emulator::find(&platform.architecture, choice)?))
-}
-
-/// Whether standard error is a terminal that shows colours and moving lines.
-pub fn is_terminal() -> bool {
-    std::io::stderr().is_terminal() && std::env::var_os("TERM").is_some_and(|term| term != "dumb")
-}
-
-/// Prints an error with its causes; those that repeat their cause are not said twice.
-pub fn print_error(error: &anyhow::Error) {
-    if let Some(exit) = error.downcast_ref::<crate::commands::ExitWith>()
-        && exit.1.is_empty()
-    {
-        return;
-    }
-    if let Some(build) = error.downcast_ref::<BuildError>() {
-        say(&format!("error: failed to build: {build}"));
-        return;
-    }
-    say(&format!("error: {}", chain(error)));
-}
-
-/// An error with its causes in one line; what a message already says of its cause is not said twice.
-pub fn chain(error: &anyhow::Error) -> String {
-    let mut text = error.to_string();
-    for cause in error.chain().skip(1) {
-        let cause = cause.to_string();
-        if !text.contains(&cause) {
-            text = format!("{text}: {cause}");
-        }
-    }
-    text
-}
-
-/// A size for people: `12.3MB`, decimal units as docker prints them.
-pub fn size(bytes: u64) -> String {
-    let mut value = bytes as f64;
-    let mut unit = "B";
-    for next in ["kB", "MB", "GB", "TB"] {
-        if value < 1000.0 {
-            break;
-        }
-        value /= 1000.0;
-        unit = next;
-    }
-    match unit {
-        "B" => format!("{bytes}B"),
-        _ if value < 10.0 => format!("{value:.2}{unit}"),
-        _ if value < 100.0 => format!("{value:.1}{unit}"),
-        _ => format!("{value:.0}{unit}"),
-    }
-}
-
-/// How long ago a time in seconds since 1970 was, in docker's words.
-pub fn ago(seconds: i64) -> String {
-    let now = jiff::Timestamp::now().as_second();
-    let age = (now - seconds).max(0);
-    let text = |n: i64, unit: &str| format!("{n} {unit}{} ago", if n == 1 { "" } else { "s" });
-    match age {
-        0..60 => text(age, "second"),
-        60..3600 => text(age / 60, "minute"),
-        3600..172_800 => text(age / 3600, "hour"),
-        172_800..1_209_600 => text(age / 86_400, "day"),
-        1_209_600..5_184_000 => text(age / 604_800, "week"),
-        5_184_000..63_072_000 => text(age / 2_592_000, "month"),
-        _ => text(age / 31_536_000, "year"),
-    }
-}
-
-/// Seconds since 1970 of an RFC 3339 time.
-pub fn seconds(time: &str) -> Option<i64> {
-    time.parse::<jiff::Timestamp>().ok().map(|t| t.as_second())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes() {
-        for (bytes, text) in
-            [(0, "0B"), (999, "999B"), (1000, "1.00kB"), (12_345_678, "12.3MB"), (123_456_789_012, "123GB")]
-        {
-            assert_eq!(size(bytes), text);
-        }
     }
 }

@@ -1,6 +1,7 @@
 //! save and load.
 
 use std::io::{IsTerminal, Read};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use crossdock_oci::Descriptor;
@@ -8,14 +9,43 @@ use crossdock_oci::archive::SaveItem;
 use crossdock_oci::store::{ImageEntry, LayerOptions};
 use crossdock_platform::Platform;
 
-use super::build::to_file;
-use super::{print, source};
-use crate::args::{LoadArgs, SaveArgs};
-use crate::session::{self, Session};
+use super::source;
+use crate::output::{print, to_file};
+use crate::session::Session;
+use crate::values;
+
+#[derive(clap::Args)]
+pub struct SaveArgs {
+    /// The images
+    #[arg(required = true)]
+    pub images: Vec<String>,
+    /// The archive [default: standard output]
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// docker (one platform) or oci (all)
+    #[arg(long, value_name = "FORMAT", value_parser = ["docker", "oci", "docker-archive", "oci-archive"])]
+    pub format: Option<String>,
+    /// Only the image of this platform
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    pub platform: Option<String>,
+}
+
+#[derive(clap::Args)]
+pub struct LoadArgs {
+    /// The archive [default: standard input]
+    #[arg(short, long, value_name = "FILE")]
+    pub input: Option<PathBuf>,
+    /// Name for images that have none in the archive
+    #[arg(short, long, value_name = "NAME[:TAG]")]
+    pub tag: Option<String>,
+    /// Print only names
+    #[arg(short, long)]
+    pub quiet: bool,
+}
 
 pub fn save(session: &Session, args: SaveArgs) -> Result<u8> {
     let store = session.store()?;
-    let platform = session::platform(args.platform.as_ref())?;
+    let platform = values::platform(args.platform.as_ref())?;
     let is_oci = args.format.as_deref().is_some_and(|f| f.starts_with("oci"));
     let mut items = Vec::new();
     for text in &args.images {
@@ -49,7 +79,7 @@ pub fn load(session: &Session, args: LoadArgs) -> Result<u8> {
         }
         None => (Box::new(std::io::stdin()), "standard input".to_string()),
     };
-    let own = args.tag.as_deref().map(session::reference).transpose()?;
+    let own = args.tag.as_deref().map(values::reference).transpose()?;
     let loaded = store.load(stream, &LayerOptions::default(), &name)?;
     if loaded.is_empty() {
         bail!("{name} has no images");

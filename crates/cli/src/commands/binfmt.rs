@@ -1,21 +1,61 @@
 //! binfmt: handlers for programs of other CPUs on this machine.
 
 use anyhow::{Context, Result, bail};
+use clap::Subcommand;
 use crossdock_platform::Platform;
 use crossdock_sandbox::Emulator;
 use crossdock_sandbox::binfmt::{ARCHITECTURES, Architecture, Host};
 use crossdock_sandbox::emulator::{self, Choice};
 
-use super::{print, table};
-use crate::args::BinfmtCommand;
-use crate::session;
+use crate::output::{print, table};
+use crate::values;
+
+#[derive(Subcommand)]
+pub enum BinfmtCommand {
+    /// Show the handlers of this machine
+    Status,
+    /// Register emulators for everybody on this machine; needs root
+    Install {
+        /// Architectures or platforms [default: all with an emulator]
+        platforms: Vec<String>,
+        /// auto, builtin, qemu or a path
+        #[arg(long, value_name = "EMULATOR", default_value = "auto")]
+        emulator: String,
+        /// Also after the next boot: write a file for systemd's binfmt.d
+        #[arg(long)]
+        persist: bool,
+        /// In a user namespace: change the machine around it
+        #[arg(long)]
+        host: bool,
+    },
+    /// Remove handlers that were registered by "install"; needs root
+    Uninstall {
+        /// Architectures or platforms
+        #[arg(required = true)]
+        platforms: Vec<String>,
+        /// Also the file for systemd's binfmt.d
+        #[arg(long)]
+        persist: bool,
+        /// In a user namespace: change the machine around it
+        #[arg(long)]
+        host: bool,
+    },
+    /// Print the registration of each architecture, and what its flags mean
+    Print {
+        /// Architectures or platforms [default: all]
+        platforms: Vec<String>,
+        /// auto, builtin, qemu or a path
+        #[arg(long, value_name = "EMULATOR", default_value = "auto")]
+        emulator: String,
+    },
+}
 
 pub fn binfmt(command: BinfmtCommand) -> Result<u8> {
     let host = Host::default();
     match command {
         BinfmtCommand::Status => status(&host),
         BinfmtCommand::Install { platforms, emulator, persist, host: for_host } => {
-            let choice = session::emulator_choice(&emulator)?;
+            let choice = values::emulator_choice(&emulator)?;
             let chosen = chosen(&platforms, &choice)?;
             check(&host, chosen.iter().map(|(_, emulator)| emulator), persist)?;
             check_namespace(&host, for_host)?;
@@ -48,7 +88,7 @@ pub fn binfmt(command: BinfmtCommand) -> Result<u8> {
             Ok(u8::from(missing))
         }
         BinfmtCommand::Print { platforms, emulator } => {
-            let choice = session::emulator_choice(&emulator)?;
+            let choice = values::emulator_choice(&emulator)?;
             for (architecture, emulator) in chosen(&platforms, &choice)? {
                 let line = host.line(architecture.name, &emulator.path, emulator.flags())?;
                 print(&format!("# {}, flags:", architecture.name));

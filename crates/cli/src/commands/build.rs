@@ -13,25 +13,155 @@ use crossdock_dockerfile::mount::{bytes, csv};
 use crossdock_dockerfile::parser;
 use crossdock_oci::archive::SaveItem;
 use crossdock_oci::layer::{Timestamps, copy_tree, export_tars, extract_tar};
-use crossdock_oci::media_type::Compression;
+use crossdock_oci::media_type::{self, Compression};
 use crossdock_oci::store::{ImageEntry, LayerOptions, Owners, TemporaryDirectory};
-use crossdock_oci::{Descriptor, Index, Reference, Store, media_type};
+use crossdock_oci::{Descriptor, Index, Reference, Store};
 use crossdock_platform::Platform;
 use crossdock_registry::transfer::{PushOptions, push};
 use crossdock_sandbox::emulator;
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 
-use super::cache;
 use super::check::{self, Method};
-use super::git;
-use super::registry::{open_special, write_whole};
-use super::run::{hosts, limits, network};
 use super::source::Source;
-use super::{ExitWith, print};
-use crate::args::{BuildArgs, ProgressMode};
+use super::{cache, git};
 use crate::input::{Kinds, read_if_there, read_whole};
-use crate::progress::{Display, say};
-use crate::session::{self, Session};
+use crate::output::{ExitWith, print, say, to_file, write_whole};
+use crate::progress::{Display, ProgressMode};
+use crate::session::Session;
+use crate::values::{self, hosts, limits, network, switch};
+
+#[derive(clap::Args)]
+pub struct BuildArgs {
+    /// Directory of the build context, or "-" for a Dockerfile or a tar archive on standard input
+    #[arg(value_name = "PATH", default_value = ".")]
+    pub context: PathBuf,
+    /// The Dockerfile [default: PATH/Dockerfile], or "-" for standard input
+    #[arg(short, long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// Name of the result, may be given several times
+    #[arg(short, long = "tag", value_name = "NAME[:TAG]")]
+    pub tags: Vec<String>,
+    /// Platforms to build for, separated by commas [default: this machine's]
+    #[arg(long, value_name = "OS/ARCH[/VARIANT],...")]
+    pub platform: Vec<String>,
+    /// Send the result to the registry of its names
+    #[arg(long)]
+    pub push: bool,
+    /// Keep the result in the local store (the default)
+    #[arg(long)]
+    pub load: bool,
+    /// Where the result goes: type=image|registry|oci|docker|local|tar,dest=PATH; may be given several times
+    #[arg(short, long = "output", value_name = "SPEC")]
+    pub outputs: Vec<String>,
+    /// The stage to build
+    #[arg(long, value_name = "STAGE")]
+    pub target: Option<String>,
+    /// Value of an ARG; NAME alone takes it from the environment
+    #[arg(long = "build-arg", value_name = "NAME[=VALUE]")]
+    pub build_args: Vec<String>,
+    /// More contexts: NAME=PATH, NAME=docker-image://IMAGE, NAME=oci-layout://PATH, NAME=target:STAGE
+    #[arg(long = "build-context", value_name = "NAME=SOURCE")]
+    pub build_contexts: Vec<String>,
+    /// Label of the image
+    #[arg(long = "label", value_name = "NAME=VALUE")]
+    pub labels: Vec<String>,
+    /// Annotation of the manifests, or of the index with the prefix "index:"
+    #[arg(long = "annotation", value_name = "[index:|manifest:]NAME=VALUE")]
+    pub annotations: Vec<String>,
+    /// A secret for RUN --mount=type=secret: id=ID[,src=FILE|,env=NAME]
+    #[arg(long = "secret", value_name = "SPEC")]
+    pub secrets: Vec<String>,
+    /// An SSH agent for RUN --mount=type=ssh: default or ID=SOCKET
+    #[arg(long = "ssh", value_name = "ID[=SOCKET]")]
+    pub ssh: Vec<String>,
+    /// Only check the Dockerfile for what was probably not meant; the same as --call=check
+    #[arg(long)]
+    pub check: bool,
+    /// Instead of building: check, outline or targets, with ",format=json" for JSON
+    #[arg(long, value_name = "METHOD")]
+    pub call: Option<String>,
+    /// Execute every step
+    #[arg(long)]
+    pub no_cache: bool,
+    /// Execute every step of these stages
+    #[arg(long, value_name = "STAGE", value_delimiter = ',')]
+    pub no_cache_filter: Vec<String>,
+    /// Ask the registry for newer base images
+    #[arg(long)]
+    pub pull: bool,
+    /// Network of RUN: host (the default), private or none
+    #[arg(long, value_name = "MODE", default_value = "default")]
+    pub network: String,
+    /// More lines for /etc/hosts
+    #[arg(long = "add-host", value_name = "NAME:IP")]
+    pub add_hosts: Vec<String>,
+    /// Permission: security.insecure or network.host
+    #[arg(long = "allow", value_name = "WHAT")]
+    pub allow: Vec<String>,
+    /// Size of /dev/shm
+    #[arg(long, value_name = "BYTES")]
+    pub shm_size: Option<String>,
+    /// Resource limits: NAME=SOFT[:HARD]
+    #[arg(long = "ulimit", value_name = "LIMIT")]
+    pub ulimits: Vec<String>,
+    /// What runs programs of other CPUs: auto, builtin, qemu or a path
+    #[arg(long, value_name = "EMULATOR", default_value = "auto")]
+    pub emulator: String,
+    /// Steps to execute at once [default: number of CPUs]
+    #[arg(short, long, value_name = "N")]
+    pub jobs: Option<usize>,
+    /// How progress is shown
+    #[arg(long, value_enum, default_value_t = ProgressMode::Auto)]
+    pub progress: ProgressMode,
+    /// Print only the digest of the result
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// Write the image's digest to a file
+    #[arg(long, value_name = "FILE")]
+    pub iidfile: Option<PathBuf>,
+    /// Write the result's metadata as JSON to a file
+    #[arg(long, value_name = "FILE")]
+    pub metadata_file: Option<PathBuf>,
+    /// Results of other builds: type=registry,ref=NAME, type=local,src=DIR, or an image with an inline cache
+    #[arg(long = "cache-from", value_name = "SPEC")]
+    pub cache_from: Vec<String>,
+    /// Where results of steps go, for other machines: type=registry,ref=NAME, type=local,dest=DIR (both with
+    /// mode=max), type=inline
+    #[arg(long = "cache-to", value_name = "SPEC")]
+    pub cache_to: Vec<String>,
+    /// Accepted for buildx; no attestation is made: true, false, or settings such as mode=max
+    #[arg(long, value_name = "SPEC", num_args = 0..=1, default_missing_value = "true", value_parser = attestation)]
+    pub provenance: Option<String>,
+    /// Accepted for buildx; no attestation is made: true, false, or settings such as generator=IMAGE
+    #[arg(long, value_name = "SPEC", num_args = 0..=1, default_missing_value = "true", value_parser = attestation)]
+    pub sbom: Option<String>,
+    /// Accepted for buildx; no attestation is made
+    #[arg(long = "attest", value_name = "SPEC", hide = true)]
+    pub attests: Vec<String>,
+    /// Accepted for buildx; there is one builder
+    #[arg(long, value_name = "NAME", hide = true)]
+    pub builder: Option<String>,
+    /// Accepted for buildx
+    #[arg(long, hide = true)]
+    pub rm: bool,
+    /// Accepted for docker
+    #[arg(long, hide = true)]
+    pub force_rm: bool,
+}
+
+/// The value of `--provenance` and `--sbom`: a truth value of Go, or settings. What makes no attestation is
+/// `false`.
+fn attestation(text: &str) -> Result<String, String> {
+    if let Ok(wanted) = switch(text) {
+        return Ok(wanted.to_string());
+    }
+    let settings: Vec<&str> = text.split(',').collect();
+    if !settings.iter().all(|setting| setting.split_once('=').is_some_and(|(name, _)| !name.is_empty())) {
+        return Err("it is true, false, or settings such as mode=max".to_string());
+    }
+    let disabled = |setting: &&str| setting.strip_prefix("disabled=").is_some_and(|v| switch(v) == Ok(true));
+    Ok(if settings.iter().any(disabled) { "false".to_string() } else { text.to_string() })
+}
 
 pub fn build(session: &Session, args: BuildArgs) -> Result<u8> {
     session.warn_of_single_id();
@@ -42,7 +172,7 @@ pub fn build(session: &Session, args: BuildArgs) -> Result<u8> {
     let teller = display.clone();
     // Without it a signal ends the build all the same.
     let _ = crossdock_sandbox::before_end_by_signal(move |signal| teller.cancelled(signal));
-    let tags = args.tags.iter().map(|t| session::reference(t)).collect::<Result<Vec<_>>>()?;
+    let tags = args.tags.iter().map(|t| values::reference(t)).collect::<Result<Vec<_>>>()?;
     let outputs = outputs(&args)?;
     let needs_name = outputs.iter().any(|o| matches!(o, Output::Push { names } if names.is_empty()));
     if needs_name && tags.is_empty() {
@@ -66,7 +196,7 @@ pub fn build(session: &Session, args: BuildArgs) -> Result<u8> {
     if let Some(code) = told.inspect_err(|error| tell(error, &display, &input, &args))? {
         return Ok(code);
     }
-    let choice = session::emulator_choice(&args.emulator)?;
+    let choice = values::emulator_choice(&args.emulator)?;
     let find =
         |platform: &Platform| emulator::find(&platform.architecture, &choice).map_err(|e| e.to_string());
     let timestamps = match request.source_date_epoch {
@@ -394,7 +524,7 @@ fn request(
     contexts: BTreeMap<String, NamedContext>,
     display: &Display,
 ) -> Result<BuildRequest> {
-    let platforms = session::platforms(&args.platform)?;
+    let platforms = values::platforms(&args.platform)?;
     // What is given comes before docker's configuration.
     let mut build_args = BTreeMap::from_iter(session.container_proxies());
     for text in &args.build_args {
@@ -482,7 +612,7 @@ fn contexts(
             bail!("--build-context {text}: not NAME=SOURCE");
         };
         let context = if let Some(image) = source.strip_prefix("docker-image://") {
-            NamedContext::Image(session::reference(image)?)
+            NamedContext::Image(values::reference(image)?)
         } else if let Some(layout) = source.strip_prefix("oci-layout://") {
             layout_context(layout)
         } else if let Some(stage) = source.strip_prefix("target:") {
@@ -609,7 +739,7 @@ fn outputs(args: &BuildArgs) -> Result<Vec<Output>> {
                 Some(("type", value)) => kind = Some(value.to_string()),
                 Some(("dest", value)) => path = Some(PathBuf::from(value)).filter(|p| p.as_os_str() != "-"),
                 Some(("name", value)) => {
-                    names = value.split(',').map(session::reference).collect::<Result<_>>()?;
+                    names = value.split(',').map(values::reference).collect::<Result<_>>()?;
                 }
                 Some(("push", value)) => is_push = value == "true",
                 Some(("tar", value)) => is_tar = value != "false",
@@ -763,33 +893,6 @@ fn name(store: &Store, built: &Built, reference: &Reference) -> Result<()> {
         Some(index) => store.put_index(reference, index, &images)?,
         None => store.replace_images(reference, &images)?,
     }
-    Ok(())
-}
-
-/// Runs `write` on a new file that appears complete, or on standard output.
-pub fn to_file(path: Option<&Path>, write: impl FnOnce(&mut dyn std::io::Write) -> Result<()>) -> Result<()> {
-    use std::io::Write;
-    let Some(path) = path else {
-        let mut out = std::io::BufWriter::with_capacity(1 << 16, std::io::stdout().lock());
-        write(&mut out).context("write to standard output")?;
-        return out.flush().context("write to standard output");
-    };
-    let doing = || format!("write {}", path.display());
-    if let Some(device) = open_special(path).with_context(doing)? {
-        let mut out = std::io::BufWriter::with_capacity(1 << 16, device);
-        write(&mut out).with_context(doing)?;
-        return out.flush().with_context(doing);
-    }
-    let directory = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(directory).with_context(doing)?;
-    let mut out = std::io::BufWriter::with_capacity(1 << 16, &mut file);
-    write(&mut out).with_context(doing)?;
-    out.flush().with_context(doing)?;
-    drop(out);
-    let readable = std::os::unix::fs::PermissionsExt::from_mode(0o644);
-    file.as_file().set_permissions(readable).with_context(doing)?;
-    file.as_file().sync_all().with_context(doing)?;
-    file.persist(path).map_err(|e| e.error).with_context(doing)?;
     Ok(())
 }
 

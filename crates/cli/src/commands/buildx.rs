@@ -2,12 +2,79 @@
 //! is.
 
 use anyhow::Result;
+use clap::Subcommand;
 use crossdock_platform::Platform;
 use crossdock_sandbox::emulator::{self, Choice};
 
-use super::{imagetools, print, table};
-use crate::args::BuildxCommand;
+use super::imagetools::{self, ImagetoolsCommand};
+use crate::output::{print, table};
 use crate::session::Session;
+
+/// Commands of `docker buildx` that scripts call before they build. Nothing is created, since builds need no
+/// builder.
+#[derive(Subcommand)]
+pub enum BuildxCommand {
+    /// List builders
+    Ls,
+    /// Show the builder
+    Inspect {
+        /// Accepted for buildx
+        name: Option<String>,
+        /// Accepted for buildx; there is nothing to start
+        #[arg(long)]
+        bootstrap: bool,
+    },
+    /// Accepted for buildx
+    Create {
+        /// Accepted for buildx
+        endpoint: Option<String>,
+        /// Accepted for buildx
+        #[arg(long)]
+        name: Option<String>,
+        /// Accepted for buildx
+        #[arg(long)]
+        driver: Option<String>,
+        /// Accepted for buildx
+        #[arg(long)]
+        driver_opt: Vec<String>,
+        /// Accepted for buildx
+        #[arg(long)]
+        platform: Vec<String>,
+        /// Accepted for buildx
+        #[arg(long)]
+        bootstrap: bool,
+        /// Accepted for buildx
+        #[arg(long = "use")]
+        used: bool,
+    },
+    /// Accepted for buildx
+    Use {
+        /// Accepted for buildx
+        name: String,
+        /// Accepted for buildx
+        #[arg(long)]
+        default: bool,
+        /// Accepted for buildx
+        #[arg(long)]
+        global: bool,
+    },
+    /// Accepted for buildx
+    Rm {
+        /// Accepted for buildx
+        names: Vec<String>,
+        /// Accepted for buildx
+        #[arg(short, long)]
+        force: bool,
+    },
+    /// Images of registries
+    #[command(subcommand)]
+    Imagetools(ImagetoolsCommand),
+    /// Accepted for buildx
+    Stop {
+        /// Accepted for buildx
+        name: Option<String>,
+    },
+}
 
 /// The name of docker's own builder.
 const NAME: &str = "default";

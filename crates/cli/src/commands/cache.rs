@@ -6,7 +6,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::io::{Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use crossdock_builder::cache::{Imported, StepCache};
@@ -19,10 +19,10 @@ use crossdock_platform::Platform;
 use crossdock_registry::transfer::{PushOptions, push};
 use serde_json::Value;
 
-use super::source::Source;
+use super::source::{Place, Source, blob_path};
 use crate::input::{Kinds, read_whole};
 use crate::progress::Display;
-use crate::session;
+use crate::{output, values};
 
 /// Media type of the list of steps.
 const CONFIG: &str = "application/vnd.crossdock.cache.config.v1+json";
@@ -32,17 +32,6 @@ const INLINE: &str = "crossdock.cache.v1";
 
 /// Annotation of an entry of a layout that holds its tag (OCI image layout).
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
-
-/// Where a cache is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// A tag of a registry.
-    Registry(Reference),
-    /// An OCI layout.
-    Layout { path: PathBuf, tag: Option<String> },
-    /// The image that is built.
-    Inline,
-}
 
 /// One `--cache-to`.
 #[derive(Debug)]
@@ -60,7 +49,7 @@ fn parse(text: &str, flag: &str, display: &Display) -> Result<Option<Export>> {
     if let [only] = &fields[..]
         && !only.contains('=')
     {
-        let place = Place::Registry(session::reference(only)?);
+        let place = Place::Registry(values::reference(only)?);
         return Ok(Some(Export { place, all: false, ignore_error: false }));
     }
     let fields: HashMap<&str, &str> =
@@ -69,7 +58,7 @@ fn parse(text: &str, flag: &str, display: &Display) -> Result<Option<Export>> {
         |name: &str| fields.get(name).copied().with_context(|| format!("{flag} {text}: {name}= is missing"));
     let tag = fields.get("tag").map(ToString::to_string);
     let place = match fields.get("type").copied().unwrap_or_default() {
-        "registry" => Place::Registry(session::reference(needs("ref")?)?),
+        "registry" => Place::Registry(values::reference(needs("ref")?)?),
         "local" => {
             let path = needs(if flag == "--cache-to" { "dest" } else { "src" })?;
             Place::Layout { path: path.into(), tag }
@@ -131,8 +120,9 @@ pub fn import(
                     imported.add(cache);
                 }
             }
-            Err(error) => display
-                .say(&format!("warning: --cache-from {text} has no effect: {}", session::chain(&error))),
+            Err(error) => {
+                display.say(&format!("warning: --cache-from {text} has no effect: {}", output::chain(&error)))
+            }
         }
     }
     source.take_layers_from(places);
@@ -227,10 +217,6 @@ fn check_size(descriptor: &Descriptor) -> Result<()> {
     Ok(())
 }
 
-fn blob_path(layout: &Path, digest: &Digest) -> PathBuf {
-    layout.join("blobs").join(digest.as_str().replacen(':', "/", 1))
-}
-
 /// A small blob of a layout, verified.
 fn layout_blob(layout: &Path, descriptor: &Descriptor) -> Result<Vec<u8>> {
     check_size(descriptor)?;
@@ -240,24 +226,6 @@ fn layout_blob(layout: &Path, descriptor: &Descriptor) -> Result<Vec<u8>> {
         bail!("{} is not what its name says", path.display());
     }
     Ok(bytes)
-}
-
-/// Brings a layer into the store; what arrives must have the digest.
-pub fn fetch(source: &Source<'_>, store: &Store, place: &Place, layer: &Descriptor) -> Result<()> {
-    let mut reader: Box<dyn Read> = match place {
-        Place::Registry(reference) => Box::new(source.client()?.blob(reference, layer, 0)?),
-        Place::Layout { path, .. } => {
-            let path = blob_path(path, &layer.digest);
-            Box::new(fs::File::open(&path).with_context(|| path.display().to_string())?)
-        }
-        Place::Inline => bail!("an image that is being built has no layers to fetch"),
-    };
-    let mut writer = store.blob_writer_with(layer.digest.hasher())?;
-    // One byte more than there should be is enough to be told.
-    std::io::copy(&mut reader.by_ref().take(layer.size + 1), &mut writer)
-        .with_context(|| format!("fetch layer {}", layer.digest))?;
-    writer.commit(Some(&layer.digest))?;
-    Ok(())
 }
 
 /// Writes the list of steps into the configurations of the images that were built.
@@ -318,7 +286,7 @@ pub fn export(
         };
         match result.with_context(|| format!("export the cache to {shown}")) {
             Ok(()) => display.say(&format!("exported the cache of {steps} steps to {shown}")),
-            Err(error) if export.ignore_error => display.say(&format!("warning: {}", session::chain(&error))),
+            Err(error) if export.ignore_error => display.say(&format!("warning: {}", output::chain(&error))),
             Err(error) => return Err(error),
         }
     }

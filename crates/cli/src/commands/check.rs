@@ -11,7 +11,7 @@ use crossdock_oci::{ImageConfig, Reference, Store};
 use crossdock_platform::Platform;
 use serde_json::{Value, json};
 
-use super::{print, table};
+use crate::output::{print, table};
 use crate::progress::Display;
 
 /// What `build` is asked to do.

@@ -3,9 +3,15 @@
 use anyhow::Result;
 use crossdock_sandbox::doctor::{Health, probe};
 
-use super::print;
-use crate::args::DoctorArgs;
+use crate::output::print;
 use crate::session::Session;
+
+#[derive(clap::Args)]
+pub struct DoctorArgs {
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
+}
 
 pub fn doctor(session: &Session, args: DoctorArgs) -> Result<u8> {
     let checks = probe(session.root());

@@ -11,11 +11,48 @@ use crossdock_elf::{Elf, ElfError, ReadAt, describe::describe};
 use crossdock_sandbox::overlay_fd;
 use rustix::fs::OFlags;
 
-use super::print;
 use super::source::{self, Source};
-use crate::args::{FileArgs, LddArgs, ProgressMode};
-use crate::progress::Display;
-use crate::session::{self, Session};
+use crate::output::print;
+use crate::progress::{Display, ProgressMode};
+use crate::session::Session;
+use crate::values;
+
+#[derive(clap::Args)]
+pub struct FileArgs {
+    /// Files; paths in the image with --image
+    #[arg(required = true)]
+    pub paths: Vec<String>,
+    /// Look in this image
+    #[arg(long)]
+    pub image: Option<String>,
+    /// Platform of the image
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    pub platform: Option<String>,
+    /// Do not print the names
+    #[arg(short, long)]
+    pub brief: bool,
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(clap::Args)]
+pub struct LddArgs {
+    /// The program; a path in the image with --image
+    pub path: String,
+    /// Look in this image
+    #[arg(long)]
+    pub image: Option<String>,
+    /// Platform of the image
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    pub platform: Option<String>,
+    /// Look in this directory as the root
+    #[arg(long, value_name = "DIR", conflicts_with = "image")]
+    pub sysroot: Option<PathBuf>,
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
+}
 
 /// The root that paths are meant in: this machine's, a directory, or an image.
 struct Place(Tree);
@@ -37,13 +74,13 @@ impl Place {
             return Ok(Place(tree));
         };
         let store = session.store()?;
-        let platform = session::platform(platform)?;
+        let platform = values::platform(platform)?;
         let manifest = match (source::find(&store, image, platform.as_ref()), platform) {
             (Ok(found), _) => source::choose(&found, image)?.manifest.clone(),
             (Err(error), _) if !source::is_absence(&error) || source::is_id(image) => return Err(error),
             (Err(_), platform) => {
                 let source = Source::new(session, &store, Display::new(ProgressMode::Auto));
-                let reference = session::reference(image)?;
+                let reference = values::reference(image)?;
                 match platform {
                     Some(platform) => source.resolve(&reference, &platform, false)?,
                     None => source.fetch_for_machine(&reference)?,

@@ -7,11 +7,131 @@ use crossdock_platform::Platform;
 use crossdock_registry::transfer::{Platforms, PullOptions, PushOptions, WithReferrers, push as push_image};
 
 use super::listing::{filled, formatted};
-use super::print;
 use super::source::{self, Source};
-use crate::args::{CopyArgs, HistoryArgs, InspectArgs, ProgressMode, PullArgs, PushArgs, RmiArgs, TagArgs};
-use crate::progress::Display;
-use crate::session::{self, Session, size};
+use crate::output::{self, print, size};
+use crate::progress::{Display, ProgressMode};
+use crate::session::Session;
+use crate::values;
+
+#[derive(clap::Args)]
+pub struct PullArgs {
+    /// The image
+    pub image: String,
+    /// Platforms to fetch [default: this machine's]
+    #[arg(long, value_name = "OS/ARCH[/VARIANT],...")]
+    pub platform: Vec<String>,
+    /// Fetch the images of all platforms
+    #[arg(short, long, visible_alias = "all")]
+    pub all_platforms: bool,
+    /// Print only the digest
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// Do not unpack the layers yet
+    #[arg(long)]
+    pub no_unpack: bool,
+}
+
+#[derive(clap::Args)]
+pub struct PushArgs {
+    /// The image
+    pub image: String,
+    /// Where to, if not to the registry of its name
+    pub destination: Option<String>,
+    /// Send only the image of this platform
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    pub platform: Option<String>,
+    /// Print only the digest
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// Accepted for docker and podman
+    #[arg(short, long, hide = true, visible_alias = "all")]
+    pub all_tags: bool,
+}
+
+#[derive(clap::Args)]
+pub struct CopyArgs {
+    /// What to copy, and its name there; skopeo's docker:// may stand before them. With --tag, all are
+    /// sources: of several an index is made, in which the last image for a platform counts
+    #[arg(required = true, value_names = ["SOURCE", "DESTINATION"])]
+    pub names: Vec<String>,
+    /// Its name there, as "docker buildx imagetools create" has it; may be given several times
+    #[arg(short, long = "tag", value_name = "NAME")]
+    pub tags: Vec<String>,
+    /// Add the sources to what has the name of --tag already
+    #[arg(long, requires = "tags")]
+    pub append: bool,
+    /// Only the images of these platforms; several get an index of their own
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    pub platform: Vec<String>,
+    /// Copy what refers to the images: signatures, SBOMs. By default what the registry lists; alone also
+    /// cosign's tags, and it is an error if there is no list; with "=false" nothing
+    #[arg(short, long, visible_alias = "recursive", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub referrers: Option<bool>,
+    /// Print only the digest
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// Accepted for skopeo: everything is copied unless platforms are given
+    #[arg(short, long, hide = true)]
+    pub all: bool,
+}
+
+#[derive(clap::Args)]
+pub struct TagArgs {
+    /// The image
+    pub source: String,
+    /// The new name
+    pub target: String,
+}
+
+#[derive(clap::Args)]
+pub struct RmiArgs {
+    /// Names or ids
+    #[arg(required = true)]
+    pub images: Vec<String>,
+    /// Only the image of this platform
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    pub platform: Option<String>,
+    /// No error for an image that is not there; all names of an id
+    #[arg(short, long)]
+    pub force: bool,
+    /// Accepted for docker
+    #[arg(long, hide = true)]
+    pub no_prune: bool,
+}
+
+#[derive(clap::Args)]
+pub struct InspectArgs {
+    /// Names or ids
+    #[arg(required = true)]
+    pub images: Vec<String>,
+    /// Only the image of this platform
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    pub platform: Option<String>,
+    /// With --format, the images of all platforms, one line each [default: the one that "run" takes]
+    #[arg(short, long, conflicts_with = "platform")]
+    pub all_platforms: bool,
+    /// Accepted for docker: there are only images
+    #[arg(long = "type", value_name = "TYPE", value_parser = ["image"], hide = true)]
+    pub kind: Option<String>,
+    /// json, or a template such as '{{.Config.Cmd}}' or '{{json .}}'
+    #[arg(short, long, value_name = "FORMAT")]
+    pub format: Option<String>,
+}
+
+#[derive(clap::Args)]
+pub struct HistoryArgs {
+    /// The image
+    pub image: String,
+    /// Platform of the image
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    pub platform: Option<String>,
+    /// Show whole lines
+    #[arg(long)]
+    pub no_trunc: bool,
+    /// table, json, or a template such as '{{.ID}}' or 'table {{.Repository}}\t{{.ID}}'
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    pub format: String,
+}
 
 fn display(quiet: bool) -> Display {
     Display::new(if quiet { ProgressMode::Quiet } else { ProgressMode::Auto })
@@ -19,7 +139,7 @@ fn display(quiet: bool) -> Display {
 
 pub fn pull(session: &Session, args: PullArgs) -> Result<u8> {
     session.warn_of_single_id();
-    let reference = session::reference(&args.image)?;
+    let reference = values::reference(&args.image)?;
     let store = session.store()?;
     let display = display(args.quiet);
     let source = Source::new(session, &store, display.clone());
@@ -27,7 +147,7 @@ pub fn pull(session: &Session, args: PullArgs) -> Result<u8> {
         (true, _) => PullOptions::all(),
         (false, true) => PullOptions::machine(),
         (false, false) => PullOptions {
-            platforms: Platforms::Only(session::platforms(&args.platform)?),
+            platforms: Platforms::Only(values::platforms(&args.platform)?),
             any_platform: false,
             on_layer_ready: None,
         },
@@ -77,7 +197,7 @@ pub fn push_target(store: &Store, text: &str, platform: Option<&Platform>) -> Re
 
 pub fn push(session: &Session, args: PushArgs) -> Result<u8> {
     let store = session.store()?;
-    let platform = session::platform(args.platform.as_ref())?;
+    let platform = values::platform(args.platform.as_ref())?;
     let target = push_target(&store, &args.image, platform.as_ref())?;
     // Digits that name an image here would name a repository there.
     let by_id = source::find(&store, &args.image, None)
@@ -86,7 +206,7 @@ pub fn push(session: &Session, args: PushArgs) -> Result<u8> {
         bail!("push {0}: an id does not say where to: crossdock push {0} REGISTRY/NAME:TAG", args.image);
     }
     let destination = args.destination.as_deref().unwrap_or(&args.image);
-    let reference = session::reference(destination.strip_prefix("docker://").unwrap_or(destination))?;
+    let reference = values::reference(destination.strip_prefix("docker://").unwrap_or(destination))?;
     let display = display(args.quiet);
     let source = Source::new(session, &store, display.clone());
     let pushed = push_image(source.client()?, &store, &reference, &target, &PushOptions::default());
@@ -108,8 +228,8 @@ pub fn push(session: &Session, args: PushArgs) -> Result<u8> {
 
 pub fn copy(session: &Session, args: CopyArgs) -> Result<u8> {
     let name = |text: &str| match text.split_once("://") {
-        Some(("docker", name)) => session::reference(name),
-        None => session::reference(text),
+        Some(("docker", name)) => values::reference(name),
+        None => values::reference(text),
         Some((transport, _)) => bail!(
             "{text}: only registries, not {transport}: see \"crossdock load\", \"save\" and \"push\" for archives and the store"
         ),
@@ -126,7 +246,7 @@ pub fn copy(session: &Session, args: CopyArgs) -> Result<u8> {
     }
     let platforms = match args.platform.is_empty() || args.all {
         true => Platforms::All,
-        false => Platforms::Only(session::platforms(&args.platform)?),
+        false => Platforms::Only(values::platforms(&args.platform)?),
     };
     let referrers = match args.referrers {
         None => WithReferrers::Listed,
@@ -173,7 +293,7 @@ fn explain_missing(error: anyhow::Error, image: &str) -> anyhow::Error {
 
 pub fn tag(session: &Session, args: TagArgs) -> Result<u8> {
     let store = session.store()?;
-    let target = session::reference(&args.target)?;
+    let target = values::reference(&args.target)?;
     let found = source::find(&store, &args.source, None)?;
     match &found.reference {
         Some(reference) => store.tag(reference, &target)?,
@@ -191,14 +311,14 @@ pub fn tag(session: &Session, args: TagArgs) -> Result<u8> {
 
 pub fn rmi(session: &Session, args: RmiArgs) -> Result<u8> {
     let store = session.store()?;
-    let platform = session::platform(args.platform.as_ref())?;
+    let platform = values::platform(args.platform.as_ref())?;
     let mut failed = false;
     for text in &args.images {
         if let Err(error) = remove(&store, text, platform.as_ref(), args.force) {
             if args.force && source::is_absence(&error) {
                 continue;
             }
-            session::print_error(&error);
+            output::print_error(&error);
             failed = true;
         }
     }
@@ -214,7 +334,7 @@ fn remove(store: &Store, text: &str, platform: Option<&Platform>, force: bool) -
         Ok(found) => found,
         // A name whose record is damaged can still go.
         Err(e) if is_damaged_record(&e) && platform.is_none() => {
-            let reference = session::reference(text)?;
+            let reference = values::reference(text)?;
             store.remove(&reference, None)?;
             print(&format!("Untagged: {}", reference.familiar()));
             return Ok(());
@@ -262,7 +382,7 @@ fn is_damaged_record(error: &anyhow::Error) -> bool {
 
 pub fn inspect(session: &Session, args: InspectArgs) -> Result<u8> {
     let store = session.store()?;
-    let platform = session::platform(args.platform.as_ref())?;
+    let platform = values::platform(args.platform.as_ref())?;
     let mut all = Vec::new();
     for text in &args.images {
         let found = source::find(&store, text, platform.as_ref())?;
@@ -339,7 +459,7 @@ fn complete(config: &mut serde_json::Value) {
 
 pub fn history(session: &Session, args: HistoryArgs) -> Result<u8> {
     let store = session.store()?;
-    let platform = session::platform(args.platform.as_ref())?;
+    let platform = values::platform(args.platform.as_ref())?;
     let found = source::find(&store, &args.image, platform.as_ref())?;
     let image = source::choose(&found, &args.image)?;
     let loaded = store.load_image(&image.manifest)?;

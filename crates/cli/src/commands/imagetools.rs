@@ -4,15 +4,33 @@ use std::io::Write;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
+use clap::Subcommand;
 use crossdock_oci::{Descriptor, Document, Reference, Store};
 use crossdock_platform::Platform;
 use crossdock_registry::{Client, NoProgress};
 use serde_json::{Map, Value, json};
 
 use super::manifest::{document, read_config};
-use super::{listing, print, source};
-use crate::args::ImagetoolsCommand;
-use crate::session::{self, Session};
+use super::{listing, source};
+use crate::output::print;
+use crate::session::Session;
+use crate::values;
+
+#[derive(Subcommand)]
+pub enum ImagetoolsCommand {
+    /// Show an image or index of a registry, else of the store
+    Inspect {
+        /// The name
+        image: String,
+        /// Show the manifest or index byte for byte
+        #[arg(long)]
+        raw: bool,
+        /// A template such as '{{json .Manifest}}' or '{{.Name}}'; .Image is the configuration, by platform
+        /// for an index
+        #[arg(long, value_name = "FORMAT", conflicts_with = "raw")]
+        format: Option<String>,
+    },
+}
 
 pub fn imagetools(session: &Session, command: ImagetoolsCommand) -> Result<u8> {
     let ImagetoolsCommand::Inspect { image, raw, format } = command;
@@ -31,7 +49,7 @@ struct Inspected<'a> {
 fn inspect(session: &Session, image: &str, raw: bool, format: Option<&str>) -> Result<u8> {
     let store = session.store()?;
     let client = session.client(Arc::new(NoProgress))?;
-    let reference = session::reference(image)?;
+    let reference = values::reference(image)?;
     // Docker's asks the registry: what was pushed matters. Names that are only here are shown, too.
     let fetched = if source::is_id(image) { None } else { Some(client.manifest(&reference)) };
     let (bytes, media_type) = match fetched {

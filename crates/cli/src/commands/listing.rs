@@ -7,11 +7,35 @@ use crossdock_oci::store::{ImageEntry, LoadedImage};
 use crossdock_oci::{Descriptor, Reference, Store};
 use serde_json::{Value, json};
 
-use super::system::age_seconds;
-use super::{print, source, table};
-use crate::args::ImagesArgs;
-use crate::progress::say;
-use crate::session::{self, Session, ago, seconds, size};
+use super::source;
+use crate::output::{ago, print, say, seconds, size, table};
+use crate::session::Session;
+use crate::values::{self, age_seconds, switch};
+
+#[derive(clap::Args)]
+pub struct ImagesArgs {
+    /// Only images of this name
+    pub name: Option<String>,
+    /// Only ids
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// Accepted for docker; all images are always shown
+    #[arg(short, long, hide = true)]
+    pub all: bool,
+    /// Only images of which this is true: reference=PATTERN, dangling=true|false, label=NAME[=VALUE],
+    /// before=IMAGE, since=IMAGE, until=AGE
+    #[arg(short, long = "filter", value_name = "NAME=VALUE")]
+    pub filters: Vec<String>,
+    /// Show whole ids
+    #[arg(long)]
+    pub no_trunc: bool,
+    /// Show digests
+    #[arg(long)]
+    pub digests: bool,
+    /// table, json, or a template such as '{{.ID}}' or 'table {{.Repository}}\t{{.ID}}'
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    pub format: String,
+}
 
 /// An image of one platform under one of its names, or without one.
 pub struct Listed {
@@ -85,7 +109,7 @@ impl Filter {
             }
             _ if !wanted => bail!("--filter {text}: only a label can be excluded"),
             "dangling" => {
-                let value = crate::args::switch(value);
+                let value = switch(value);
                 Filter::Dangling(value.map_err(|e| anyhow::anyhow!("--filter {text}: {e}"))?)
             }
             "reference" => Filter::Reference(value.to_string()),
@@ -167,7 +191,7 @@ pub fn images(session: &Session, args: ImagesArgs) -> Result<u8> {
         }
         name => name,
     };
-    let wanted = name.map(session::reference).transpose()?;
+    let wanted = name.map(values::reference).transpose()?;
     let tag_was_given = name.is_some_and(|n| n.rsplit('/').next().is_some_and(|n| n.contains([':', '@'])));
     let has_name = |listed: &Listed| match (&wanted, &listed.reference) {
         (None, _) => true,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use base64::Engine as _;
+use clap::Subcommand;
 use crossdock_oci::manifest::ParseDocumentError;
 use crossdock_oci::store::{DOCUMENT_SIZE_MAX, GcOptions};
 use crossdock_oci::{Descriptor, Digest, Document, Index, Reference, Store, media_type};
@@ -14,11 +15,102 @@ use crossdock_registry::transfer::{Platforms, PullOptions, PushOptions, pull, pu
 use crossdock_registry::{Client, NoProgress};
 use serde_json::{Value, json};
 
-use super::print;
 use super::source;
-use crate::args::{AnnotateArgs, ManifestCommand, ProgressMode};
-use crate::progress::{Display, say};
-use crate::session::{self, Session};
+use crate::output::{print, say};
+use crate::progress::{Display, ProgressMode};
+use crate::session::Session;
+use crate::values;
+
+#[derive(Subcommand)]
+pub enum ManifestCommand {
+    /// Show an index or manifest, of the store or of a registry
+    Inspect {
+        /// The name
+        image: String,
+        /// Show each manifest with its name and descriptor, as docker does
+        #[arg(short, long)]
+        verbose: bool,
+    },
+    /// Make an index from images, which may be in the store or in registries
+    Create {
+        /// Name of the index
+        index: String,
+        /// The images; without any the index is empty until "manifest add"
+        images: Vec<String>,
+        /// Add to an index of that name instead of replacing it
+        #[arg(short, long)]
+        amend: bool,
+    },
+    /// Add images to an index
+    Add(AnnotateArgs),
+    /// Change the platform or annotations of an entry
+    Annotate(AnnotateArgs),
+    /// Take an entry out of an index
+    Remove {
+        /// Name of the index
+        index: String,
+        /// The entry: a digest, an image name or a platform
+        image: String,
+    },
+    /// Send an index and its images to its registry
+    Push {
+        /// Name of the index
+        index: String,
+        /// Where to, if not to the registry of its name
+        destination: Option<String>,
+        /// Remove the index from the store afterwards
+        #[arg(short, long)]
+        purge: bool,
+        /// Accepted for buildah; all images are always sent
+        #[arg(long, hide = true)]
+        all: bool,
+    },
+    /// Remove indexes from the store
+    Rm {
+        /// Names
+        #[arg(required = true)]
+        indexes: Vec<String>,
+    },
+}
+
+#[derive(clap::Args)]
+pub struct AnnotateArgs {
+    /// Name of the index
+    pub index: String,
+    /// The entry: an image name, a digest, an id, or a platform
+    pub image: String,
+    /// Operating system
+    #[arg(long)]
+    pub os: Option<String>,
+    /// Architecture
+    #[arg(long)]
+    pub arch: Option<String>,
+    /// Variant
+    #[arg(long)]
+    pub variant: Option<String>,
+    /// Operating system version
+    #[arg(long)]
+    pub os_version: Option<String>,
+    /// Operating system features
+    #[arg(long, value_delimiter = ',')]
+    pub os_features: Vec<String>,
+    /// Annotation of the entry
+    #[arg(long = "annotation", value_name = "NAME=VALUE")]
+    pub annotations: Vec<String>,
+    /// Accepted for podman: all images of an index are always added
+    #[arg(long, hide = true)]
+    pub all: bool,
+}
+
+impl AnnotateArgs {
+    /// Whether anything is said of the entry.
+    pub fn changes_something(&self) -> bool {
+        let texts = [&self.os, &self.arch, &self.variant, &self.os_version];
+        texts.iter().any(|text| text.is_some())
+            || !self.os_features.is_empty()
+            || !self.annotations.is_empty()
+    }
+}
 
 pub fn manifest(session: &Session, command: ManifestCommand) -> Result<u8> {
     match command {
@@ -41,7 +133,7 @@ pub fn document(session: &Session, store: &Store, text: &str) -> Result<(Vec<u8>
         Ok(found) => found,
         Err(error) if !source::is_absence(&error) || source::is_id(text) => return Err(error),
         Err(_) => {
-            let fetched = session.client(Arc::new(NoProgress))?.manifest(&session::reference(text)?)?;
+            let fetched = session.client(Arc::new(NoProgress))?.manifest(&values::reference(text)?)?;
             return Ok((fetched.bytes, fetched.media_type));
         }
     };
@@ -65,7 +157,7 @@ fn inspect(session: &Session, image: &str, verbose: bool) -> Result<u8> {
         print(&serde_json::to_string_pretty(&value)?);
         return Ok(0);
     }
-    let name = session::reference(image).ok().filter(|_| !source::is_id(image));
+    let name = values::reference(image).ok().filter(|_| !source::is_id(image));
     let source = Verbose { session, store: &store, name };
     let shown = match Document::parse(&bytes, Some(&media_type))? {
         Document::Index(index) => {
@@ -173,7 +265,7 @@ fn put(
 
 fn create(session: &Session, name: &str, images: &[String], amend: bool) -> Result<u8> {
     let store = session.store()?;
-    let reference = session::reference(name)?;
+    let reference = values::reference(name)?;
     let display = Display::new(ProgressMode::Auto);
     let client = session.client(Arc::new(display.clone()))?;
     let (mut index, mut present) = match amend.then(|| local_index(&store, &reference)).transpose()?.flatten()
@@ -222,7 +314,7 @@ fn entries_of(
         Err(error) if !source::is_absence(&error) || source::is_id(text) => return Err(error),
         _ => {}
     }
-    let source = &session::reference(text)?;
+    let source = &values::reference(text)?;
     if source.name() != target.name() {
         // Pushing the index must bring the images along.
         let options = PullOptions { platforms: Platforms::All, any_platform: true, on_layer_ready: None };
@@ -262,7 +354,7 @@ fn platform_of(client: &Client, reference: &Reference) -> Result<Platform> {
 
 fn annotate(session: &Session, args: AnnotateArgs) -> Result<u8> {
     let store = session.store()?;
-    let reference = session::reference(&args.index)?;
+    let reference = values::reference(&args.index)?;
     let Some((mut index, present)) = local_index(&store, &reference)? else {
         bail!("no index {} in the store: make it with \"crossdock manifest create\"", reference.familiar());
     };
@@ -354,7 +446,7 @@ fn the_one(text: &str, mut digests: Vec<Digest>) -> Result<Option<Digest>> {
 /// Takes an entry out of an index.
 fn remove_entry(session: &Session, name: &str, image: &str) -> Result<u8> {
     let store = session.store()?;
-    let reference = session::reference(name)?;
+    let reference = values::reference(name)?;
     let Some((mut index, present)) = local_index(&store, &reference)? else {
         bail!("no index {} in the store: make it with \"crossdock manifest create\"", reference.familiar());
     };
@@ -370,7 +462,7 @@ fn remove_entry(session: &Session, name: &str, image: &str) -> Result<u8> {
 /// Adds images to an index, and says of them what was given.
 fn add(session: &Session, args: AnnotateArgs) -> Result<u8> {
     let store = session.store()?;
-    let reference = session::reference(&args.index)?;
+    let reference = values::reference(&args.index)?;
     if store.image(&reference)?.is_none() {
         bail!("no index {} in the store: make it with \"crossdock manifest create\"", reference.familiar());
     }
@@ -384,9 +476,9 @@ fn add(session: &Session, args: AnnotateArgs) -> Result<u8> {
 
 fn push_index(session: &Session, name: &str, destination: Option<&str>, purge: bool) -> Result<u8> {
     let store = session.store()?;
-    let reference = session::reference(name)?;
+    let reference = values::reference(name)?;
     let target = match destination {
-        Some(text) => session::reference(text.strip_prefix("docker://").unwrap_or(text))?,
+        Some(text) => values::reference(text.strip_prefix("docker://").unwrap_or(text))?,
         None => reference.clone(),
     };
     let Some((index, present)) = local_index(&store, &reference)? else {
@@ -423,7 +515,7 @@ fn push_index(session: &Session, name: &str, destination: Option<&str>, purge: b
 fn remove(session: &Session, names: &[String]) -> Result<u8> {
     let store = session.store()?;
     for name in names {
-        let reference = session::reference(name)?;
+        let reference = values::reference(name)?;
         store.remove(&reference, None)?;
         print(&format!("Untagged: {}", reference.familiar()));
     }

@@ -6,16 +6,112 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use clap::Subcommand;
 use crossdock_registry::server::{
     AuthFiles, AuthOptions, GarbageOptions, LogOutput, ProxyOptions, RegistryServer, ServerOptions, TlsFiles,
     collect_garbage, htpasswd_line,
 };
 use crossdock_registry::{Credential, NoProgress};
 
-use super::print;
-use super::system::age_seconds;
-use crate::args::{GcArgs, LoginArgs, LogoutArgs, RegistryCommand, ServeArgs};
-use crate::session::{Session, size};
+use crate::output::{print, size, write_whole};
+use crate::session::Session;
+use crate::values::age_seconds;
+
+#[derive(clap::Args)]
+pub struct LoginArgs {
+    /// The registry [default: docker.io]
+    pub server: Option<String>,
+    /// User name
+    #[arg(short, long)]
+    pub username: Option<String>,
+    /// Password; better use --password-stdin
+    #[arg(short, long)]
+    pub password: Option<String>,
+    /// Read the password from standard input
+    #[arg(long)]
+    pub password_stdin: bool,
+}
+
+#[derive(clap::Args)]
+pub struct LogoutArgs {
+    /// The registry [default: docker.io]
+    pub server: Option<String>,
+}
+
+#[derive(Subcommand)]
+pub enum RegistryCommand {
+    /// Serve a registry until interrupted
+    Serve(Box<ServeArgs>),
+    /// Remove what no manifest of a served directory needs; it may be served meanwhile
+    Gc(GcArgs),
+    /// Print a line for the file of --users, with the password from standard input
+    Htpasswd {
+        /// The user's name
+        user: String,
+    },
+}
+
+#[derive(clap::Args)]
+pub struct GcArgs {
+    /// Directory of the registry [default: that of "registry serve"]
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+    /// Keep what was touched within this time, since a push may be under way: 0, 30m, 24h, 7d
+    #[arg(long, value_name = "AGE", default_value = "24h")]
+    pub grace: String,
+    /// Remove nothing, only say what would be removed
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+    /// Also manifests that no tag leads to
+    #[arg(long)]
+    pub untagged: bool,
+}
+
+#[derive(clap::Args)]
+pub struct ServeArgs {
+    /// Address to listen on, or :PORT for all addresses of the machine; port 0 takes a free one
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:5000")]
+    pub addr: String,
+    /// Directory of the registry [default: the store's directory with -registry at its end]
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+    /// Refuse changes
+    #[arg(long)]
+    pub read_only: bool,
+    /// File of users as "htpasswd -B" writes it; without it everybody may do everything
+    #[arg(long, value_name = "FILE")]
+    pub users: Option<PathBuf>,
+    /// File of rights, lines of WHO ACTIONS REPOSITORY...; without it each user may do everything
+    #[arg(long, value_name = "FILE", requires = "users")]
+    pub rights: Option<PathBuf>,
+    /// Everybody may pull everything; users of --users may do the rest
+    #[arg(long, requires = "users")]
+    pub anonymous_pull: bool,
+    /// Speak https with this certificate, a PEM file with those between it and the root
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// The certificate's key, a PEM file
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+    /// Refuse to move or remove tags
+    #[arg(long)]
+    pub immutable_tags: bool,
+    /// Be a cache of another registry: what is not here is fetched from it; changes are refused
+    #[arg(long, value_name = "URL", conflicts_with = "immutable_tags")]
+    pub proxy: Option<String>,
+    /// Append a line per request to this file; "-" is standard error
+    #[arg(long, value_name = "FILE")]
+    pub access_log: Option<PathBuf>,
+    /// Connections that one address may have [default: 1000, and no limit for this machine]
+    #[arg(long, value_name = "N")]
+    pub connections_per_address: Option<usize>,
+    /// Drop uploads that nobody touched for this time: 30m, 24h, 7d
+    #[arg(long, value_name = "AGE", default_value = "24h")]
+    pub upload_expiry: String,
+    /// Write the address to a file once the registry serves
+    #[arg(long, value_name = "FILE")]
+    pub addr_file: Option<PathBuf>,
+}
 
 const DEFAULT_REGISTRY: &str = "docker.io";
 
@@ -224,31 +320,4 @@ fn log(path: &Path) -> Result<LogOutput> {
     }
     let file = std::fs::File::options().create(true).append(true).open(path);
     Ok(LogOutput::new(file.with_context(|| format!("open the access log {}", path.display()))?))
-}
-
-/// Opens a device or pipe, such as `/dev/null` or `/dev/stdout`: it is written to, never replaced by a new
-/// file. `None` for a regular file or none.
-pub fn open_special(path: &Path) -> std::io::Result<Option<std::fs::File>> {
-    match std::fs::metadata(path) {
-        Ok(there) if !there.is_file() && !there.is_dir() => {
-            std::fs::File::options().write(true).open(path).map(Some)
-        }
-        _ => Ok(None),
-    }
-}
-
-/// Writes a file so that readers see nothing or all of it.
-pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
-    if let Some(mut device) = open_special(path).with_context(|| format!("write {}", path.display()))? {
-        return device.write_all(bytes).with_context(|| format!("write {}", path.display()));
-    }
-    let directory = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let doing = || format!("write {}", path.display());
-    let mut file = tempfile::NamedTempFile::new_in(directory).with_context(doing)?;
-    file.write_all(bytes).with_context(doing)?;
-    file.as_file().sync_all().with_context(doing)?;
-    let readable = std::os::unix::fs::PermissionsExt::from_mode(0o644);
-    file.as_file().set_permissions(readable).with_context(doing)?;
-    file.persist(path).map_err(|e| e.error).with_context(doing)?;
-    Ok(())
 }

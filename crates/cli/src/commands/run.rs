@@ -3,28 +3,166 @@
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
 use std::io::IsTerminal;
-use std::net::IpAddr;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
 use crossdock_dockerfile::mount::{bytes, csv};
 use crossdock_elf::Elf;
 use crossdock_oci::store::LoadedImage;
 use crossdock_oci::{Descriptor, Store};
 use crossdock_platform::Platform;
 use crossdock_sandbox::{
-    Attach, Limit, Mount, MountKind, Network, Root, SandboxError, Security, Spec, Uplink, binfmt, emulator,
-    run_attached,
+    Attach, Mount, MountKind, Network, Root, SandboxError, Security, Spec, binfmt, emulator, run_attached,
 };
 
-use super::ExitWith;
 use super::source::{self, Source};
-use crate::args::{EmulateArgs, ProgressMode, RunArgs, Trace, UnshareArgs};
 use crate::input::{Kinds, read_whole};
-use crate::progress::{Display, say};
-use crate::session::{self, Session};
+use crate::output::{self, ExitWith, say};
+use crate::progress::{Display, ProgressMode};
+use crate::session::Session;
+use crate::values::{self, hosts, limits, network};
+
+// "-h" is docker's short form of --hostname.
+#[derive(clap::Args)]
+#[command(disable_help_flag = true, override_usage = "crossdock run [OPTIONS] IMAGE [COMMAND]...")]
+pub struct RunArgs {
+    /// The image, then the command and its arguments instead of the image's; no option of crossdock follows
+    /// the image
+    #[arg(required = true, trailing_var_arg = true, value_name = "IMAGE [COMMAND]")]
+    pub words: Vec<OsString>,
+    /// Print help
+    #[arg(long, action = clap::ArgAction::Help)]
+    pub help: Option<bool>,
+    /// Platform of the image [default: this machine's if the image has it, else the only one in the store]
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    pub platform: Option<String>,
+    /// Keep standard input open
+    #[arg(short, long)]
+    pub interactive: bool,
+    /// Give the command a terminal
+    #[arg(short, long)]
+    pub tty: bool,
+    /// Accepted for docker; containers are always removed
+    #[arg(long)]
+    pub rm: bool,
+    /// Environment: NAME=VALUE, or NAME to take it from here
+    #[arg(short, long = "env", value_name = "NAME[=VALUE]")]
+    pub env: Vec<OsString>,
+    /// File of environment lines
+    #[arg(long = "env-file", value_name = "FILE")]
+    pub env_files: Vec<PathBuf>,
+    /// Working directory
+    #[arg(short, long, value_name = "DIR")]
+    pub workdir: Option<String>,
+    /// User and group, by name or number
+    #[arg(short, long, value_name = "USER[:GROUP]")]
+    pub user: Option<String>,
+    /// Bind a directory or file: SOURCE:TARGET[:ro]
+    #[arg(short, long = "volume", value_name = "SOURCE:TARGET[:ro]")]
+    pub volumes: Vec<String>,
+    /// Mounts: type=bind|tmpfs,source=...,target=...[,readonly]
+    #[arg(long = "mount", value_name = "SPEC")]
+    pub mounts: Vec<String>,
+    /// An empty file system in memory
+    #[arg(long = "tmpfs", value_name = "TARGET")]
+    pub tmpfs: Vec<String>,
+    /// Program instead of the image's ENTRYPOINT
+    #[arg(long, value_name = "PROGRAM")]
+    pub entrypoint: Option<String>,
+    /// Network: host, private or none
+    #[arg(long, visible_alias = "net", value_name = "MODE", default_value = "host")]
+    pub network: String,
+    /// Host name inside
+    #[arg(short = 'h', long, value_name = "NAME")]
+    pub hostname: Option<String>,
+    /// More lines for /etc/hosts
+    #[arg(long = "add-host", value_name = "NAME:IP")]
+    pub add_hosts: Vec<String>,
+    /// Refuse writes to the root
+    #[arg(long)]
+    pub read_only: bool,
+    /// Put a small init before the command
+    #[arg(long)]
+    pub init: bool,
+    /// All capabilities of the user namespace, no seccomp profile
+    #[arg(long)]
+    pub privileged: bool,
+    /// Size of /dev/shm
+    #[arg(long, value_name = "BYTES")]
+    pub shm_size: Option<String>,
+    /// Resource limits: NAME=SOFT[:HARD]
+    #[arg(long = "ulimit", value_name = "LIMIT")]
+    pub ulimits: Vec<String>,
+    /// When to ask the registry: missing, always or never
+    #[arg(long, value_name = "WHEN", default_value = "missing")]
+    pub pull: String,
+    /// What runs programs of other CPUs: auto, builtin, qemu or a path
+    #[arg(long, value_name = "EMULATOR", default_value = "auto")]
+    pub emulator: String,
+    /// Refused: containers end with this command
+    #[arg(short, long, hide = true)]
+    pub detach: bool,
+    /// Accepted for docker; containers have no names
+    #[arg(long, hide = true)]
+    pub name: Option<String>,
+    /// Accepted for docker with the host's network, in which every port is reachable as it is
+    #[arg(short, long = "publish", hide = true)]
+    pub publish: Vec<String>,
+}
+
+impl RunArgs {
+    /// The image as it was given; an image's name is text.
+    pub fn image(&self) -> std::borrow::Cow<'_, str> {
+        self.words.first().map(|word| word.to_string_lossy()).unwrap_or_default()
+    }
+
+    /// The words after the image.
+    pub fn command(&self) -> &[OsString] {
+        self.words.get(1..).unwrap_or_default()
+    }
+}
+
+#[derive(clap::Args)]
+#[command(override_usage = "crossdock emulate [OPTIONS] PROGRAM [ARGUMENT]...")]
+pub struct EmulateArgs {
+    /// The program, an ELF file for another CPU, then its arguments; no option of crossdock follows the
+    /// program
+    #[arg(required = true, trailing_var_arg = true, value_name = "PROGRAM [ARGUMENT]")]
+    pub words: Vec<OsString>,
+    /// What runs it: auto, builtin, qemu or a path
+    #[arg(long, value_name = "EMULATOR", default_value = "auto")]
+    pub emulator: String,
+    /// Root with the loader and libraries of a dynamic program
+    #[arg(short = 'L', long, value_name = "DIR")]
+    pub sysroot: Option<PathBuf>,
+    /// Print to standard error what the program does
+    #[arg(long, value_name = "WHAT")]
+    pub trace: Option<Trace>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Trace {
+    /// System calls, with their arguments and results
+    Syscalls,
+    /// The address of each block of code (builtin only)
+    Blocks,
+}
+
+#[derive(clap::Args)]
+pub struct UnshareArgs {
+    /// Command and arguments [default: $SHELL]
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub command: Vec<OsString>,
+    /// Platforms whose programs can be run inside [default: all with an emulator]
+    #[arg(long, value_name = "OS/ARCH[/VARIANT],...")]
+    pub platform: Vec<String>,
+    /// What runs programs of other CPUs: auto, builtin, qemu or a path
+    #[arg(long, value_name = "EMULATOR", default_value = "auto")]
+    pub emulator: String,
+}
 
 /// An `--env-file` larger than this, in bytes, is refused; the kernel gives no program an environment of more
 /// than 6 MiB (execve(2)).
@@ -39,7 +177,7 @@ pub fn run(session: &Session, args: RunArgs) -> Result<u8> {
         None => {
             let code =
                 error.downcast_ref::<SandboxError>().map_or(i32::from(NOT_STARTED), SandboxError::exit_code);
-            ExitWith(code as u8, session::chain(&error)).into()
+            ExitWith(code as u8, output::chain(&error)).into()
         }
     })
 }
@@ -90,8 +228,8 @@ fn run_image(session: &Session, args: RunArgs) -> Result<u8> {
     }
     spec.mounts = mounts(&args, session.single_id())?;
     tell_what_is_not_done(session, &args, &spec);
-    let choice = session::emulator_choice(&args.emulator)?;
-    spec.emulators = session::emulator_for(&platform, &choice)?.into_iter().collect();
+    let choice = values::emulator_choice(&args.emulator)?;
+    spec.emulators = values::emulator_for(&platform, &choice)?.into_iter().collect();
     if args.tty && args.interactive && !std::io::stdin().is_terminal() {
         bail!("--tty --interactive needs a terminal on standard input: leave out --tty");
     }
@@ -134,7 +272,7 @@ fn image(session: &Session, store: &Store, args: &RunArgs) -> Result<Descriptor>
         "never" => false,
         other => bail!("--pull {other}: missing, always or never"),
     };
-    let platform = session::platform(args.platform.as_ref())?;
+    let platform = values::platform(args.platform.as_ref())?;
     if !always {
         let found = source::find(store, &args.image(), platform.as_ref());
         match found.and_then(|found| Ok(source::choose(&found, &args.image())?.manifest.clone())) {
@@ -147,7 +285,7 @@ fn image(session: &Session, store: &Store, args: &RunArgs) -> Result<Descriptor>
             Err(_) => {}
         }
     }
-    let reference = session::reference(&args.image())?;
+    let reference = values::reference(&args.image())?;
     let display = Display::new(ProgressMode::Auto);
     let source = Source::new(session, store, display.clone());
     let manifest = match platform {
@@ -365,78 +503,6 @@ fn bind(source: &str, target: &str, read_only: bool, flag: &str) -> Result<Mount
     })
 }
 
-/// `--network`. Docker's `bridge` is what we call private, a network of its own with a way out; podman's
-/// names choose the program.
-pub fn network(text: &str) -> Result<Network> {
-    Ok(match text {
-        "host" | "default" => Network::Host,
-        "none" => Network::None,
-        "private" | "bridge" => Network::Private(Uplink::Any),
-        "pasta" => Network::Private(Uplink::Pasta),
-        "slirp4netns" => Network::Private(Uplink::Slirp4netns),
-        other => bail!(
-            "--network {other}: it must be host (the default), private or none; pasta or slirp4netns is a private one by that program"
-        ),
-    })
-}
-
-/// `--add-host NAME:IP`, also `NAME=IP`; `host-gateway` is this machine, which a private network does not
-/// lead to.
-pub fn hosts(given: &[String], network: Network) -> Result<Vec<(String, IpAddr)>> {
-    let host = |text: &String| {
-        let (name, address) = text.split_once('=').or_else(|| text.split_once(':')).unwrap_or((text, ""));
-        let address = match address {
-            "host-gateway" if matches!(network, Network::Private(_)) => bail!(
-                "--add-host {text}: the loopback of this machine cannot be reached from a private network: give an address, or choose --network host"
-            ),
-            "host-gateway" => "127.0.0.1",
-            other => other.trim_start_matches('[').trim_end_matches(']'),
-        };
-        match address.parse::<IpAddr>() {
-            Ok(address) if !name.is_empty() => Ok((name.to_string(), address)),
-            _ => bail!("--add-host {text}: the form is NAME:IP"),
-        }
-    };
-    given.iter().map(host).collect()
-}
-
-/// `--ulimit NAME=SOFT[:HARD]`, getrlimit(2).
-pub fn limits(given: &[String]) -> Result<Vec<Limit>> {
-    /// Names and numbers of Linux on every architecture that this program runs on.
-    const NAMES: [(&str, u32); 16] = [
-        ("cpu", 0),
-        ("fsize", 1),
-        ("data", 2),
-        ("stack", 3),
-        ("core", 4),
-        ("rss", 5),
-        ("nproc", 6),
-        ("nofile", 7),
-        ("memlock", 8),
-        ("as", 9),
-        ("locks", 10),
-        ("sigpending", 11),
-        ("msgqueue", 12),
-        ("nice", 13),
-        ("rtprio", 14),
-        ("rttime", 15),
-    ];
-    let limit = |text: &String| {
-        let wrong = || format!("--ulimit {text}: the form is NAME=SOFT[:HARD], for example nofile=1024:2048");
-        let (name, values) = text.split_once('=').with_context(wrong)?;
-        let (soft, hard) = values.split_once(':').unwrap_or((values, values));
-        let number = |text: &str| match text {
-            "-1" | "unlimited" => Ok(u64::MAX),
-            other => other.parse::<u64>().with_context(wrong),
-        };
-        let Some((_, resource)) = NAMES.iter().find(|(known, _)| *known == name) else {
-            bail!("--ulimit {text}: unknown limit {name}");
-        };
-        Ok(Limit { resource: *resource, soft: number(soft)?, hard: number(hard)? })
-    };
-    given.iter().map(limit).collect()
-}
-
 /// Replaces this process by the emulator, or by the program itself if this machine runs it.
 pub fn emulate(args: EmulateArgs) -> Result<u8> {
     let (word, arguments) = args.words.split_first().expect("a program is required");
@@ -458,8 +524,8 @@ pub fn emulate(args: EmulateArgs) -> Result<u8> {
     let Some(platform) = elf.platform() else {
         bail!("{shown}: {}: no emulator knows this machine", crossdock_elf::describe::describe(&elf));
     };
-    let choice = session::emulator_choice(&args.emulator)?;
-    let error = match session::emulator_for(&platform, &choice)? {
+    let choice = values::emulator_choice(&args.emulator)?;
+    let error = match values::emulator_for(&platform, &choice)? {
         None if args.trace.is_some() => {
             bail!("{shown} runs on this CPU without an emulator: trace it with strace")
         }
@@ -494,7 +560,7 @@ pub fn emulate(args: EmulateArgs) -> Result<u8> {
 
 /// Replaces this process, which is in its own namespaces already.
 pub fn unshare(args: UnshareArgs) -> Result<u8> {
-    let choice = session::emulator_choice(&args.emulator)?;
+    let choice = values::emulator_choice(&args.emulator)?;
     let emulators = if args.platform.is_empty() {
         let known = binfmt::ARCHITECTURES
             .iter()
@@ -503,8 +569,8 @@ pub fn unshare(args: UnshareArgs) -> Result<u8> {
         known.filter_map(|name| emulator::find(name, &choice).ok()).collect()
     } else {
         let mut all = Vec::new();
-        for platform in session::platforms(&args.platform)? {
-            all.extend(session::emulator_for(&platform, &choice)?);
+        for platform in values::platforms(&args.platform)? {
+            all.extend(values::emulator_for(&platform, &choice)?);
         }
         all
     };

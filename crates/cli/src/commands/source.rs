@@ -1,10 +1,12 @@
 //! Images by name: from the store, else from their registry.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use crossdock_builder::Images;
 use crossdock_builder::git::GitSource;
 use crossdock_oci::error::StoreError;
@@ -14,10 +16,22 @@ use crossdock_platform::Platform;
 use crossdock_registry::Client;
 use crossdock_registry::transfer::{PullOptions, Pulled, pull};
 
-use super::cache::{self, Place};
 use super::git::Checkout;
-use crate::progress::{Display, say};
-use crate::session::{self, Session};
+use crate::output::say;
+use crate::progress::Display;
+use crate::session::Session;
+use crate::values;
+
+/// Where a cache is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// A tag of a registry.
+    Registry(Reference),
+    /// An OCI layout.
+    Layout { path: PathBuf, tag: Option<String> },
+    /// The image that is built.
+    Inline,
+}
 
 /// Fetches images into the store.
 pub struct Source<'a> {
@@ -123,23 +137,23 @@ impl<'a> Source<'a> {
 
 impl Images for Source<'_> {
     fn resolve(&self, reference: &Reference, platform: &Platform, pull: bool) -> Result<Descriptor, String> {
-        Source::resolve(self, reference, platform, pull).map_err(|e| crate::session::chain(&e))
+        Source::resolve(self, reference, platform, pull).map_err(|e| crate::output::chain(&e))
     }
 
     fn download(&self, url: &str, to: &Path) -> Result<Option<i64>, String> {
-        let client = self.client().map_err(|e| crate::session::chain(&e))?;
+        let client = self.client().map_err(|e| crate::output::chain(&e))?;
         client.download(url, to).map_err(|e| e.to_string())
     }
 
     fn layer(&self, layer: &Descriptor) -> Result<(), String> {
         let place = self.layers.get().and_then(|places| places.get(&layer.digest));
         let place = place.ok_or_else(|| format!("nothing says where layer {} is", layer.digest))?;
-        cache::fetch(self, self.store, place, layer).map_err(|e| crate::session::chain(&e))
+        fetch(self, self.store, place, layer).map_err(|e| crate::output::chain(&e))
     }
 
     fn checkout(&self, source: &GitSource, keep_git: bool, to: &Path) -> Result<String, String> {
         let checkout = Checkout { source, keep_git, allow_file: false };
-        checkout.run(to).map_err(|e| crate::session::chain(&e))
+        checkout.run(to).map_err(|e| crate::output::chain(&e))
     }
 }
 
@@ -181,7 +195,7 @@ pub fn find(store: &Store, text: &str, platform: Option<&Platform>) -> Result<Fo
             return Err(NotThere(text.to_string()).into());
         }
         // Says what is wrong with a name that is none.
-        return Err(NotThere(session::reference(text)?.familiar()).into());
+        return Err(NotThere(values::reference(text)?.familiar()).into());
     };
     if let Some(platform) = platform {
         found.images = vec![for_platform(&found.images, text, platform)?.clone()];
@@ -325,4 +339,26 @@ pub fn warn_of_foreign(name: &str, platform: &Platform) {
             "warning: {name} is for {platform} and not for this machine ({host}); --platform {platform} asks for it without this warning"
         ));
     }
+}
+
+pub fn blob_path(layout: &Path, digest: &Digest) -> PathBuf {
+    layout.join("blobs").join(digest.as_str().replacen(':', "/", 1))
+}
+
+/// Brings a layer into the store; what arrives must have the digest.
+fn fetch(source: &Source<'_>, store: &Store, place: &Place, layer: &Descriptor) -> Result<()> {
+    let mut reader: Box<dyn Read> = match place {
+        Place::Registry(reference) => Box::new(source.client()?.blob(reference, layer, 0)?),
+        Place::Layout { path, .. } => {
+            let path = blob_path(path, &layer.digest);
+            Box::new(fs::File::open(&path).with_context(|| path.display().to_string())?)
+        }
+        Place::Inline => bail!("an image that is being built has no layers to fetch"),
+    };
+    let mut writer = store.blob_writer_with(layer.digest.hasher())?;
+    // One byte more than there should be is enough to be told.
+    std::io::copy(&mut reader.by_ref().take(layer.size + 1), &mut writer)
+        .with_context(|| format!("fetch layer {}", layer.digest))?;
+    writer.commit(Some(&layer.digest))?;
+    Ok(())
 }

@@ -4,12 +4,63 @@ use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use clap::Subcommand;
 use crossdock_oci::store::GcOptions;
 
 use super::listing::{self, Filter};
-use super::{print, table};
-use crate::args::SystemCommand;
-use crate::session::{Session, size};
+use crate::output::{print, size, table};
+use crate::session::Session;
+use crate::values::age_seconds;
+
+#[derive(Subcommand)]
+pub enum SystemCommand {
+    /// Show the space that the store uses
+    Df,
+    /// Remove images: those without a name, or all
+    #[command(name = "prune-images", hide = true)]
+    PruneImages {
+        /// All images, not only those without a name
+        #[arg(short, long)]
+        all: bool,
+        /// Do not ask
+        #[arg(short, long)]
+        force: bool,
+        /// Only images of which this is true: until=AGE, label=NAME[=VALUE], label!=NAME[=VALUE]
+        #[arg(long = "filter", value_name = "NAME=VALUE")]
+        filters: Vec<String>,
+    },
+    /// Remove the build cache and cache mounts
+    #[command(name = "prune-cache", hide = true)]
+    PruneCache {
+        /// Accepted for docker: the whole cache is removed anyhow
+        #[arg(short, long)]
+        all: bool,
+        /// Do not ask
+        #[arg(short, long)]
+        force: bool,
+        /// Only what was not used for this time: until=24h
+        #[arg(long = "filter", value_name = "NAME=VALUE")]
+        filters: Vec<String>,
+        /// Build cache to keep, in bytes; the least recently used goes first
+        #[arg(long, visible_aliases = ["max-used-space", "reserved-space"], value_name = "BYTES")]
+        keep_storage: Option<String>,
+    },
+    /// Remove what nothing needs, and images without a name
+    Prune {
+        /// Also the build cache and images without a use
+        #[arg(short, long)]
+        all: bool,
+        /// Do not ask
+        #[arg(short, long)]
+        force: bool,
+        /// Only build cache older than this: 30m, 24h, 7d
+        #[arg(long, value_name = "AGE")]
+        older_than: Option<String>,
+        /// Build cache to keep, in bytes; the least recently used goes first
+        #[arg(long, value_name = "BYTES")]
+        keep_storage: Option<String>,
+    },
+}
 
 /// Downloads that were not continued for that long count as given up.
 const DAY: Duration = Duration::from_secs(86_400);
@@ -32,20 +83,6 @@ pub fn system(session: &Session, command: SystemCommand) -> Result<u8> {
 /// `--keep-storage`: bytes.
 fn kept(text: &str) -> Result<u64> {
     crossdock_dockerfile::mount::bytes(text).with_context(|| format!("--keep-storage {text}: not a size"))
-}
-
-/// `30m`, `24h`, `7d`: seconds.
-pub fn age_seconds(text: &str) -> Result<u64> {
-    if text == "0" {
-        return Ok(0);
-    }
-    if let Some(days) = text.strip_suffix('d').and_then(|n| n.parse::<u64>().ok()) {
-        return Ok(days * 86_400);
-    }
-    match crossdock_dockerfile::instruction::duration_ns(text) {
-        Some(ns) if ns >= 0 => Ok(ns as u64 / 1_000_000_000),
-        _ => bail!("{text} is no age such as 30m, 24h or 7d"),
-    }
 }
 
 fn df(session: &Session) -> Result<u8> {

@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-
 use crate::digest::{Digest, Hashing};
 use crate::error::{Context, LayerProblem, Result, StoreError};
 use crate::layer::apply::{Applied, ApplyError, ApplyOptions, apply};

@@ -1,0 +1,207 @@
+//! What comes out: lines on standard output and standard error, files that are written as a whole, and numbers as
+//! people read them.
+
+use std::io::{IsTerminal, Write};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Context, Result};
+use crossdock_builder::BuildError;
+
+/// An error that ends the program with a code of its own; nothing is printed if the text is empty.
+#[derive(Debug)]
+pub struct ExitWith(pub u8, pub String);
+
+impl std::fmt::Display for ExitWith {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.1)
+    }
+}
+
+impl std::error::Error for ExitWith {}
+
+/// Whether standard error has nothing but JSON.
+static JSON_ONLY: AtomicBool = AtomicBool::new(false);
+
+/// From now on [`say`] writes JSON, too.
+pub fn say_json() {
+    JSON_ONLY.store(true, Ordering::Relaxed);
+}
+
+/// A line of talk on standard error: a message, or text of several lines. With `--progress json` it is an
+/// object, whose event is `error`, `warning` or `message`.
+pub fn say(text: &str) {
+    if !JSON_ONLY.load(Ordering::Relaxed) {
+        // A closed standard error is no reason to stop.
+        let _ = writeln!(std::io::stderr(), "{text}");
+        return;
+    }
+    let (event, message) = match text.split_once(": ") {
+        Some((event @ ("error" | "warning"), message)) => (event, message),
+        _ => ("message", text),
+    };
+    let _ = writeln!(std::io::stderr(), "{}", serde_json::json!({"event": event, "message": message}));
+}
+
+/// Prints a line to standard output; a closed pipe ends the program quietly, as it does for other tools.
+pub fn print(line: &str) {
+    use std::io::Write;
+    if let Err(error) = writeln!(std::io::stdout(), "{line}") {
+        let code = if error.kind() == std::io::ErrorKind::BrokenPipe { 0 } else { 1 };
+        std::process::exit(code);
+    }
+}
+
+/// Columns aligned by spaces, three between them, as docker prints tables.
+pub fn table(rows: &[Vec<String>]) {
+    /// One long value must not pad all other rows to its length.
+    const WIDTH_MAX: usize = 200;
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| {
+        rows.iter().filter_map(|r| r.get(column)).map(|c| c.chars().count().min(WIDTH_MAX)).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    for row in rows {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
+        print(cells.collect::<Vec<_>>().join("   ").trim_end());
+    }
+}
+
+/// Prints an error with its causes; those that repeat their cause are not said twice.
+pub fn print_error(error: &anyhow::Error) {
+    if let Some(exit) = error.downcast_ref::<ExitWith>()
+        && exit.1.is_empty()
+    {
+        return;
+    }
+    if let Some(build) = error.downcast_ref::<BuildError>() {
+        say(&format!("error: failed to build: {build}"));
+        return;
+    }
+    say(&format!("error: {}", chain(error)));
+}
+
+/// An error with its causes in one line; what a message already says of its cause is not said twice.
+pub fn chain(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1) {
+        let cause = cause.to_string();
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
+}
+
+/// Runs `write` on a new file that appears complete, or on standard output.
+pub fn to_file(path: Option<&Path>, write: impl FnOnce(&mut dyn std::io::Write) -> Result<()>) -> Result<()> {
+    use std::io::Write;
+    let Some(path) = path else {
+        let mut out = std::io::BufWriter::with_capacity(1 << 16, std::io::stdout().lock());
+        write(&mut out).context("write to standard output")?;
+        return out.flush().context("write to standard output");
+    };
+    let doing = || format!("write {}", path.display());
+    if let Some(device) = open_special(path).with_context(doing)? {
+        let mut out = std::io::BufWriter::with_capacity(1 << 16, device);
+        write(&mut out).with_context(doing)?;
+        return out.flush().with_context(doing);
+    }
+    let directory = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(directory).with_context(doing)?;
+    let mut out = std::io::BufWriter::with_capacity(1 << 16, &mut file);
+    write(&mut out).with_context(doing)?;
+    out.flush().with_context(doing)?;
+    drop(out);
+    let readable = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+    file.as_file().set_permissions(readable).with_context(doing)?;
+    file.as_file().sync_all().with_context(doing)?;
+    file.persist(path).map_err(|e| e.error).with_context(doing)?;
+    Ok(())
+}
+
+/// Writes a file so that readers see nothing or all of it.
+pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
+    if let Some(mut device) = open_special(path).with_context(|| format!("write {}", path.display()))? {
+        return device.write_all(bytes).with_context(|| format!("write {}", path.display()));
+    }
+    let directory = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let doing = || format!("write {}", path.display());
+    let mut file = tempfile::NamedTempFile::new_in(directory).with_context(doing)?;
+    file.write_all(bytes).with_context(doing)?;
+    file.as_file().sync_all().with_context(doing)?;
+    let readable = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+    file.as_file().set_permissions(readable).with_context(doing)?;
+    file.persist(path).map_err(|e| e.error).with_context(doing)?;
+    Ok(())
+}
+
+/// Opens a device or pipe, such as `/dev/null` or `/dev/stdout`: it is written to, never replaced by a new
+/// file. `None` for a regular file or none.
+pub fn open_special(path: &Path) -> std::io::Result<Option<std::fs::File>> {
+    match std::fs::metadata(path) {
+        Ok(there) if !there.is_file() && !there.is_dir() => {
+            std::fs::File::options().write(true).open(path).map(Some)
+        }
+        _ => Ok(None),
+    }
+}
+
+/// Whether standard error is a terminal that shows colours and moving lines.
+pub fn is_terminal() -> bool {
+    std::io::stderr().is_terminal() && std::env::var_os("TERM").is_some_and(|term| term != "dumb")
+}
+
+/// A size for people: `12.3MB`, decimal units as docker prints them.
+pub fn size(bytes: u64) -> String {
+    let mut value = bytes as f64;
+    let mut unit = "B";
+    for next in ["kB", "MB", "GB", "TB"] {
+        if value < 1000.0 {
+            break;
+        }
+        value /= 1000.0;
+        unit = next;
+    }
+    match unit {
+        "B" => format!("{bytes}B"),
+        _ if value < 10.0 => format!("{value:.2}{unit}"),
+        _ if value < 100.0 => format!("{value:.1}{unit}"),
+        _ => format!("{value:.0}{unit}"),
+    }
+}
+
+/// How long ago a time in seconds since 1970 was, in docker's words.
+pub fn ago(seconds: i64) -> String {
+    let now = jiff::Timestamp::now().as_second();
+    let age = (now - seconds).max(0);
+    let text = |n: i64, unit: &str| format!("{n} {unit}{} ago", if n == 1 { "" } else { "s" });
+    match age {
+        0..60 => text(age, "second"),
+        60..3600 => text(age / 60, "minute"),
+        3600..172_800 => text(age / 3600, "hour"),
+        172_800..1_209_600 => text(age / 86_400, "day"),
+        1_209_600..5_184_000 => text(age / 604_800, "week"),
+        5_184_000..63_072_000 => text(age / 2_592_000, "month"),
+        _ => text(age / 31_536_000, "year"),
+    }
+}
+
+/// Seconds since 1970 of an RFC 3339 time.
+pub fn seconds(time: &str) -> Option<i64> {
+    time.parse::<jiff::Timestamp>().ok().map(|t| t.as_second())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes() {
+        for (bytes, text) in
+            [(0, "0B"), (999, "999B"), (1000, "1.00kB"), (12_345_678, "12.3MB"), (123_456_789_012, "123GB")]
+        {
+            assert_eq!(size(bytes), text);
+        }
+    }
+}

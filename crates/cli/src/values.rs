@@ -1,0 +1,135 @@
+//! Values of options that several commands take, from text.
+
+use std::net::IpAddr;
+
+use anyhow::{Context, Result, bail};
+use crossdock_oci::Reference;
+use crossdock_platform::Platform;
+use crossdock_sandbox::emulator::{self, Choice};
+use crossdock_sandbox::{Limit, Network, Uplink};
+
+/// Reads an image name.
+pub fn reference(text: &str) -> Result<Reference> {
+    Ok(text.parse::<Reference>()?)
+}
+
+/// Reads `--platform` that may be given several times and with commas; this machine's if there is none.
+pub fn platforms(given: &[String]) -> Result<Vec<Platform>> {
+    if given.is_empty() {
+        return Ok(vec![Platform::host()]);
+    }
+    Ok(crossdock_platform::parse_list(&given.join(","))?)
+}
+
+/// Reads one `--platform`.
+pub fn platform(given: Option<&String>) -> Result<Option<Platform>> {
+    given.map(|text| text.parse::<Platform>().map_err(Into::into)).transpose()
+}
+
+/// Reads `--emulator`.
+pub fn emulator_choice(text: &str) -> Result<Choice> {
+    text.parse::<Choice>().map_err(anyhow::Error::msg)
+}
+
+/// The emulator for a platform, `None` if this machine runs its programs itself.
+pub fn emulator_for(platform: &Platform, choice: &Choice) -> Result<Option<crossdock_sandbox::Emulator>> {
+    if emulator::is_native(platform) {
+        return Ok(None);
+    }
+    Ok(Some(emulator::find(&platform.architecture, choice)?))
+}
+
+/// `--network`. Docker's `bridge` is what we call private, a network of its own with a way out; podman's
+/// names choose the program.
+pub fn network(text: &str) -> Result<Network> {
+    Ok(match text {
+        "host" | "default" => Network::Host,
+        "none" => Network::None,
+        "private" | "bridge" => Network::Private(Uplink::Any),
+        "pasta" => Network::Private(Uplink::Pasta),
+        "slirp4netns" => Network::Private(Uplink::Slirp4netns),
+        other => bail!(
+            "--network {other}: it must be host (the default), private or none; pasta or slirp4netns is a private one by that program"
+        ),
+    })
+}
+
+/// `--add-host NAME:IP`, also `NAME=IP`; `host-gateway` is this machine, which a private network does not
+/// lead to.
+pub fn hosts(given: &[String], network: Network) -> Result<Vec<(String, IpAddr)>> {
+    let host = |text: &String| {
+        let (name, address) = text.split_once('=').or_else(|| text.split_once(':')).unwrap_or((text, ""));
+        let address = match address {
+            "host-gateway" if matches!(network, Network::Private(_)) => bail!(
+                "--add-host {text}: the loopback of this machine cannot be reached from a private network: give an address, or choose --network host"
+            ),
+            "host-gateway" => "127.0.0.1",
+            other => other.trim_start_matches('[').trim_end_matches(']'),
+        };
+        match address.parse::<IpAddr>() {
+            Ok(address) if !name.is_empty() => Ok((name.to_string(), address)),
+            _ => bail!("--add-host {text}: the form is NAME:IP"),
+        }
+    };
+    given.iter().map(host).collect()
+}
+
+/// `--ulimit NAME=SOFT[:HARD]`, getrlimit(2).
+pub fn limits(given: &[String]) -> Result<Vec<Limit>> {
+    /// Names and numbers of Linux on every architecture that this program runs on.
+    const NAMES: [(&str, u32); 16] = [
+        ("cpu", 0),
+        ("fsize", 1),
+        ("data", 2),
+        ("stack", 3),
+        ("core", 4),
+        ("rss", 5),
+        ("nproc", 6),
+        ("nofile", 7),
+        ("memlock", 8),
+        ("as", 9),
+        ("locks", 10),
+        ("sigpending", 11),
+        ("msgqueue", 12),
+        ("nice", 13),
+        ("rtprio", 14),
+        ("rttime", 15),
+    ];
+    let limit = |text: &String| {
+        let wrong = || format!("--ulimit {text}: the form is NAME=SOFT[:HARD], for example nofile=1024:2048");
+        let (name, values) = text.split_once('=').with_context(wrong)?;
+        let (soft, hard) = values.split_once(':').unwrap_or((values, values));
+        let number = |text: &str| match text {
+            "-1" | "unlimited" => Ok(u64::MAX),
+            other => other.parse::<u64>().with_context(wrong),
+        };
+        let Some((_, resource)) = NAMES.iter().find(|(known, _)| *known == name) else {
+            bail!("--ulimit {text}: unknown limit {name}");
+        };
+        Ok(Limit { resource: *resource, soft: number(soft)?, hard: number(hard)? })
+    };
+    given.iter().map(limit).collect()
+}
+
+/// `30m`, `24h`, `7d`: seconds.
+pub fn age_seconds(text: &str) -> Result<u64> {
+    if text == "0" {
+        return Ok(0);
+    }
+    if let Some(days) = text.strip_suffix('d').and_then(|n| n.parse::<u64>().ok()) {
+        return Ok(days * 86_400);
+    }
+    match crossdock_dockerfile::instruction::duration_ns(text) {
+        Some(ns) if ns >= 0 => Ok(ns as u64 / 1_000_000_000),
+        _ => bail!("{text} is no age such as 30m, 24h or 7d"),
+    }
+}
+
+/// A truth value as docker reads it, `strconv.ParseBool` of Go.
+pub fn switch(text: &str) -> Result<bool, String> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+        _ => Err("it is true or false".to_string()),
+    }
+}
