@@ -1,6 +1,6 @@
-//! Runs stages on threads, looks steps up in the cache, packs layers in the background.
+//! Looks steps up in the cache, executes those that are new, packs layers in the background.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::Scope as Threads;
@@ -17,11 +17,9 @@ use crate::cache::{CachedStep, Imported, StepCache};
 use crate::error::{BuildError, ErrorKind};
 use crate::event::{Event, Events, StepId};
 use crate::git::GitSource;
-use crate::graph::Names;
+use crate::graph::TRIGGERS_MAX;
 use crate::key::Key;
 use crate::request::BuildRequest;
-use crate::scope::Scope;
-use crate::stage::{StageRun, shell_error};
 use crate::stat_cache::StatCache;
 use crate::state::{Layer, Packed, Record, State, StepResult};
 use crate::sync::{Flights, Promise, Slots};
@@ -77,7 +75,7 @@ pub(crate) struct Engine<'a> {
     done: Mutex<HashMap<Digest, StepResult>>,
     quick: Mutex<BTreeMap<Digest, Digest>>,
     pub emulators: OnceLock<Vec<Emulator>>,
-    stages: BTreeMap<(usize, usize), StagePromise>,
+    stages: BTreeMap<(usize, usize), Arc<StagePromise>>,
     /// Stages that only an ONBUILD trigger of a base image needs, which was not known before.
     late: Mutex<BTreeMap<(usize, usize), Arc<StagePromise>>>,
     failure: Mutex<Option<BuildError>>,
@@ -85,12 +83,6 @@ pub(crate) struct Engine<'a> {
     running: Mutex<Vec<(StepId, Killer)>>,
     steps: AtomicUsize,
 }
-
-/// Threads that stage runs share. A thread that waits costs little, but not nothing.
-const STAGE_THREADS_MAX: usize = 64;
-
-/// ONBUILD triggers that one build may run: those of one stage run again in every stage that is built on it.
-pub(crate) const TRIGGERS_MAX: usize = 100_000;
 
 /// A step's directory that is to become a layer.
 struct Packing {
@@ -118,185 +110,72 @@ pub(crate) struct How {
 }
 
 /// The end of a stage run; `None` if it or another one failed.
-type StagePromise = Promise<Option<Arc<State>>>;
+pub(crate) type StagePromise = Promise<Option<Arc<State>>>;
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The final states of the target stage, one for each platform asked for, in order; and all steps on the way to them.
-pub(crate) fn run(
-    env: &Environment<'_>,
-    request: &BuildRequest,
-) -> Result<(Vec<Arc<State>>, StepCache), BuildError> {
-    let file = Dockerfile::parse(&request.dockerfile)?;
-    let names = Names { file: &file, contexts: &request.contexts };
-    let target = names.target(request.target.as_deref())?;
-    let build_platform = Platform::host();
-    let scopes = global_scopes(request, &file, &build_platform)?;
-    let mut stages = BTreeMap::new();
-    let mut base_names = BTreeMap::new();
-    for (platform, scope) in scopes.iter().enumerate() {
-        let base_of = |index: usize| base_name(&file, scope, index);
-        for index in names.needed(target, &base_of)? {
-            base_names.insert((index, platform), base_of(index)?);
-            stages.insert((index, platform), Promise::new());
-        }
-    }
-    warn_of_unused_arguments(env, &file, &scopes[0]);
-    // A context that was fetched into the store is never there again under the same path.
-    let fetched = std::fs::canonicalize(env.store.root().join("tmp")).ok();
-    let is_kept =
-        |context: &&std::path::PathBuf| fetched.as_ref().is_none_or(|tmp| !context.starts_with(tmp));
-    let context = request.context.as_ref().filter(is_kept);
-    let stat_cache = context.map(|context| StatCache::open(&env.store.root().join("statcache"), context));
-    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
-    let engine = Engine {
-        env,
-        request,
-        stat_cache,
-        slots: Slots::new(request.jobs),
-        weight: Arc::default(),
-        triggers: AtomicUsize::new(0),
-        packers: cpus,
-        backlog: Mutex::default(),
-        flights: Flights::new(),
-        done: Mutex::default(),
-        quick: Mutex::default(),
-        emulators: OnceLock::new(),
-        stages,
-        late: Mutex::default(),
-        failure: Mutex::default(),
-        cancelled: AtomicBool::new(false),
-        running: Mutex::default(),
-        steps: AtomicUsize::new(0),
-        file,
-    };
-    let runs: Vec<_> = base_names.iter().collect();
-    let next = AtomicUsize::new(0);
-    std::thread::scope(|threads| {
-        let (engine, runs, next, scopes) = (&engine, &runs, &next, &scopes);
-        // In order: a stage needs only earlier ones, so of those that were begun the earliest never waits for
-        // one that was not, however few threads there are. This thread is one of them, and enough if there
-        // can be no other.
-        let work = move || {
-            while let Some((key, base)) = runs.get(next.fetch_add(1, Ordering::Relaxed)) {
-                engine.stage_run(threads, **key, base, &scopes[key.1], &engine.stages[key]);
-            }
-        };
-        for _ in 1..runs.len().min(STAGE_THREADS_MAX) {
-            if std::thread::Builder::new().spawn_scoped(threads, work).is_err() {
-                break;
-            }
-        }
-        work();
-    });
-    if let Some(cache) = &engine.stat_cache {
-        // Without it the next build reads the files again, nothing worse.
-        let _ = cache.save();
-    }
-    if let Some(error) = lock(&engine.failure).take() {
-        return Err(error);
-    }
-    let states: Result<_, _> = (0..request.platforms.len())
-        .map(|platform| {
-            engine.stages[&(target, platform)].wait().ok_or_else(|| BuildError::from(ErrorKind::Cancelled))
-        })
-        .collect();
-    Ok((states?, engine.steps_made()))
-}
-
-/// What SOURCE_DATE_EPOCH is in a build: what was given, else the value of an ARG before the first FROM. A
-/// Dockerfile that cannot be read says nothing here; the build tells what is wrong with it.
-pub fn source_date_epoch(dockerfile: &[u8], given: &BTreeMap<String, String>) -> Option<String> {
-    const NAME: &str = "SOURCE_DATE_EPOCH";
-    if let Some(value) = given.get(NAME) {
-        return Some(value.clone());
-    }
-    let file = Dockerfile::parse(dockerfile).ok()?;
-    file.global_args.iter().find(|(definition, _)| definition.name == NAME)?;
-    let host = Platform::host();
-    let escape = file.directives.escape;
-    Scope::global(given, &file.global_args, &host, &host, "default", escape).ok()?.value(NAME)
-}
-
-/// What a stage is built on, expanded.
-pub(crate) fn base_name(file: &Dockerfile, scope: &Scope, index: usize) -> Result<String, BuildError> {
-    let stage = &file.stages[index];
-    let base = scope.expand_global(&stage.base).map_err(|e| shell_error(e, stage.lines))?;
-    if base.text.trim().is_empty() {
-        let message = format!("base name ({}) should not be blank", stage.base);
-        return Err(ErrorKind::Dockerfile(message).at(stage.lines));
-    }
-    Ok(base.text)
-}
-
-fn global_scopes(
-    request: &BuildRequest,
-    file: &Dockerfile,
-    build: &Platform,
-) -> Result<Vec<Scope>, BuildError> {
-    let target_stage = request.target.clone().unwrap_or_else(|| "default".to_string());
-    let escape = file.directives.escape;
-    let scope = |platform: &Platform| {
-        Scope::global(&request.build_args, &file.global_args, build, platform, &target_stage, escape)
-            .map_err(|(e, lines)| shell_error(e, lines))
-    };
-    request.platforms.iter().map(scope).collect()
-}
-
-fn warn_of_unused_arguments(env: &Environment<'_>, file: &Dockerfile, scope: &Scope) {
-    let in_stages = file.stages.iter().flat_map(|s| &s.instructions).filter_map(|i| match &i.kind {
-        crossdock_dockerfile::instruction::Kind::Arg(all) => Some(all.iter()),
-        _ => None,
-    });
-    let declared: BTreeSet<String> = in_stages
-        .flatten()
-        .chain(file.global_args.iter().map(|(definition, _)| definition))
-        .map(|definition| definition.name.clone())
-        .collect();
-    for name in scope.unused(&declared) {
-        let message =
-            format!("build argument {name} was given, but no ARG of that name is in the Dockerfile");
-        env.events.event(Event::Warning { message, lines: None });
-    }
-}
-
 impl<'a> Engine<'a> {
-    fn stage_run<'scope, 'env>(
-        &'scope self,
-        threads: &'scope Threads<'scope, 'env>,
-        key: (usize, usize),
-        base: &str,
-        scope: &Scope,
-        promise: &StagePromise,
-    ) {
-        /// Keeps the promise even if the run panics, so that nobody waits for ever.
-        struct Keep<'p>(&'p StagePromise, Option<Arc<State>>);
-        impl Drop for Keep<'_> {
-            fn drop(&mut self) {
-                self.0.keep(self.1.take());
-            }
+    /// An engine for the stage runs that are known to be needed.
+    pub fn new(
+        env: &'a Environment<'a>,
+        request: &'a BuildRequest,
+        file: Dockerfile,
+        stat_cache: Option<StatCache>,
+        stages: BTreeMap<(usize, usize), Arc<StagePromise>>,
+    ) -> Engine<'a> {
+        Engine {
+            env,
+            request,
+            stat_cache,
+            slots: Slots::new(request.jobs),
+            weight: Arc::default(),
+            triggers: AtomicUsize::new(0),
+            packers: std::thread::available_parallelism().map_or(1, usize::from),
+            backlog: Mutex::default(),
+            flights: Flights::new(),
+            done: Mutex::default(),
+            quick: Mutex::default(),
+            emulators: OnceLock::new(),
+            stages,
+            late: Mutex::default(),
+            failure: Mutex::default(),
+            cancelled: AtomicBool::new(false),
+            running: Mutex::default(),
+            steps: AtomicUsize::new(0),
+            file,
         }
-        let mut keep = Keep(promise, None);
-        if self.check_cancelled().is_err() {
-            return;
+    }
+
+    /// The promise of a stage run, and whether nobody knew before that it is needed: the caller then keeps it.
+    pub fn promise(&self, key: (usize, usize)) -> (Arc<StagePromise>, bool) {
+        if let Some(promise) = self.stages.get(&key) {
+            return (promise.clone(), false);
         }
-        let target = &self.request.platforms[key.1];
-        match StageRun::new(self, threads, key, base, scope).run() {
-            Ok(state) => keep.1 = Some(Arc::new(state)),
-            Err(BuildError { kind: ErrorKind::Cancelled, .. }) => {}
-            Err(mut error) => {
-                if self.request.platforms.len() > 1 {
-                    error.platform = Some(target.clone());
-                }
-                self.fail(error);
-            }
-        }
+        let mut is_new = false;
+        let promise = lock(&self.late)
+            .entry(key)
+            .or_insert_with(|| {
+                is_new = true;
+                Arc::default()
+            })
+            .clone();
+        (promise, is_new)
+    }
+
+    /// Waits for the end of a stage run; `None` if it or another one failed.
+    pub fn state(&self, key: (usize, usize)) -> Option<Arc<State>> {
+        self.stages[&key].wait()
+    }
+
+    /// The first failure, once all threads have ended.
+    pub fn failure(&self) -> Option<BuildError> {
+        lock(&self.failure).take()
     }
 
     /// Notes the first failure and stops the rest of the build.
-    fn fail(&self, error: BuildError) {
+    pub fn fail(&self, error: BuildError) {
         lock(&self.failure).get_or_insert(error);
         self.cancelled.store(true, Ordering::SeqCst);
         for (_, killer) in lock(&self.running).iter() {
@@ -307,37 +186,6 @@ impl<'a> Engine<'a> {
     /// An error once another part of the build has failed.
     pub fn check_cancelled(&self) -> Result<(), ErrorKind> {
         if self.cancelled.load(Ordering::SeqCst) { Err(ErrorKind::Cancelled) } else { Ok(()) }
-    }
-
-    /// Waits for an earlier stage of the same target platform; runs it where nobody knew that it is needed.
-    pub fn stage<'scope, 'env>(
-        &'scope self,
-        threads: &'scope Threads<'scope, 'env>,
-        (index, platform): (usize, usize),
-        scope: &Scope,
-    ) -> Result<Arc<State>, ErrorKind> {
-        if let Some(promise) = self.stages.get(&(index, platform)) {
-            return promise.wait().ok_or(ErrorKind::Cancelled);
-        }
-        // A stage needs only earlier ones, so nobody waits for itself here.
-        let mut is_new = false;
-        let promise = lock(&self.late)
-            .entry((index, platform))
-            .or_insert_with(|| {
-                is_new = true;
-                Arc::new(Promise::new())
-            })
-            .clone();
-        if is_new {
-            match base_name(&self.file, scope, index) {
-                Ok(base) => self.stage_run(threads, (index, platform), &base, scope, &promise),
-                Err(error) => {
-                    self.fail(error);
-                    promise.keep(None);
-                }
-            }
-        }
-        promise.wait().ok_or(ErrorKind::Cancelled)
     }
 
     /// Lets a failure elsewhere kill this command while `work` waits for it.
@@ -462,7 +310,7 @@ impl<'a> Engine<'a> {
     }
 
     /// Every step of this build with its result. Once all threads have ended, so that all layers are packed.
-    fn steps_made(&self) -> StepCache {
+    pub fn steps_made(&self) -> StepCache {
         let made = |(key, result): (&Digest, &StepResult)| {
             let layer = result.layer.as_ref().map(|layer| layer.packed.wait()).transpose().ok()?;
             let (created, renewal) = (result.created.clone(), result.renewal.clone());

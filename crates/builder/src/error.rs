@@ -3,6 +3,7 @@
 use std::io;
 
 use crossdock_dockerfile::Lines;
+use crossdock_dockerfile::shell::ShellError;
 use crossdock_oci::error::StoreError;
 use crossdock_platform::Platform;
 
@@ -158,4 +159,9 @@ impl From<crossdock_dockerfile::Error> for BuildError {
         let lines = Some(error.lines).filter(|lines| lines.start > 0);
         BuildError { kind: ErrorKind::Dockerfile(error.message), lines, platform: None }
     }
+}
+
+/// The error of a word that cannot be expanded.
+pub(crate) fn shell_error(error: ShellError, lines: Lines) -> BuildError {
+    ErrorKind::Dockerfile(format!("failed to process a word: {error}")).at(lines)
 }

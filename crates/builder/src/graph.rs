@@ -8,9 +8,11 @@ use crossdock_dockerfile::parser::parse_trigger;
 use crossdock_dockerfile::{Dockerfile, Lines, Stage};
 use crossdock_oci::Reference;
 
-use crate::engine::TRIGGERS_MAX;
 use crate::error::{BuildError, ErrorKind};
 use crate::request::NamedContext;
+
+/// ONBUILD triggers that one build may run: those of one stage run again in every stage that is built on it.
+pub(crate) const TRIGGERS_MAX: usize = 100_000;
 
 /// What `FROM`, `COPY --from` or a mount's `from` names.
 #[derive(Clone, Debug, PartialEq, Eq)]

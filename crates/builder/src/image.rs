@@ -8,10 +8,11 @@ use crossdock_oci::{Descriptor, Digest, ImageConfig, Index, Manifest, media_type
 use crossdock_platform::Platform;
 
 use crate::cache::StepCache;
-use crate::engine::{self, Environment, rfc3339};
+use crate::engine::{Environment, rfc3339};
 use crate::error::{BuildError, ErrorKind};
 use crate::request::BuildRequest;
 use crate::stage::add_labels;
+use crate::stages;
 use crate::state::{Layer, State};
 
 /// What a build made.
@@ -40,7 +41,7 @@ pub struct BuiltImage {
 
 /// Builds and leaves the images in the store, without a name.
 pub fn build(env: &Environment<'_>, request: &BuildRequest) -> Result<Built, BuildError> {
-    let (states, steps) = engine::run(env, request)?;
+    let (states, steps) = stages::run(env, request)?;
     let mut images = Vec::new();
     for (state, platform) in states.iter().zip(&request.platforms) {
         images.push(assemble(env, request, state, platform)?);

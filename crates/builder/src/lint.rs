@@ -11,11 +11,11 @@ use crossdock_dockerfile::{Dockerfile, Instruction, Lines, Stage};
 use crossdock_oci::{ImageConfig, Reference};
 use crossdock_platform::Platform;
 
-use crate::error::{BuildError, ErrorKind};
+use crate::error::{BuildError, ErrorKind, shell_error};
 use crate::graph::{Names, Origin};
 use crate::request::BuildRequest;
 use crate::scope::{Env, Scope};
-use crate::stage::{check_signal, expose, shell_error};
+use crate::stage::{check_signal, expose};
 use crate::state::STAGES_SIZE_MAX;
 
 /// Rules that are checked only where `# check=experimental=` asks for them.

@@ -9,11 +9,10 @@ use crossdock_dockerfile::shell::{Budget, Lexer};
 use crossdock_dockerfile::{Dockerfile, Lines};
 use crossdock_platform::Platform;
 
-use crate::error::BuildError;
+use crate::error::{BuildError, shell_error};
 use crate::graph::{Names, Origin};
 use crate::request::BuildRequest;
 use crate::scope::{Env, Scope};
-use crate::stage::shell_error;
 
 /// One stage with a name, or the last one.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,22 +6,21 @@ use std::thread::Scope as Threads;
 
 use crossdock_dockerfile::instruction::{CommandLine, Instruction, Kind};
 use crossdock_dockerfile::parser::parse_trigger;
-use crossdock_dockerfile::shell::ShellError;
-use crossdock_dockerfile::{Lines, Stage};
+use crossdock_dockerfile::{Dockerfile, Lines, Stage};
 use crossdock_oci::config::{Healthcheck, ProcessConfig};
 use crossdock_oci::store::Scratch;
 use crossdock_oci::{Digest, ImageConfig, Reference};
 use crossdock_platform::Platform;
 
 use crate::copy::{self, CopyOptions, Placement};
-use crate::engine::{Engine, How};
-use crate::error::{BuildError, ErrorKind};
+use crate::engine::{Engine, How, StagePromise};
+use crate::error::{BuildError, ErrorKind, shell_error};
 use crate::event::{Event, StepId};
 use crate::graph::{Names, Origin};
 use crate::key::Key;
 use crate::request::NamedContext;
 use crate::scope::{Env, Scope};
-use crate::state::{Layer, Packed, State, Weight};
+use crate::state::{Layer, Packed, State, Weight, open_root};
 use crate::sync::Promise;
 
 /// `PATH` of images that have none.
@@ -60,6 +59,48 @@ pub(crate) struct StageRun<'scope, 'env, 'a> {
     pub state: State,
 }
 
+/// Runs a stage, and keeps the engine's promise of it.
+pub(crate) fn keep_promise<'scope, 'env>(
+    engine: &'scope Engine<'_>,
+    threads: &'scope Threads<'scope, 'env>,
+    key: (usize, usize),
+    base: &str,
+    scope: &Scope,
+) {
+    /// Keeps the promise even if the run panics, so that nobody waits for ever.
+    struct Keep(Arc<StagePromise>, Option<Arc<State>>);
+    impl Drop for Keep {
+        fn drop(&mut self) {
+            self.0.keep(self.1.take());
+        }
+    }
+    let mut keep = Keep(engine.promise(key).0, None);
+    if engine.check_cancelled().is_err() {
+        return;
+    }
+    match StageRun::new(engine, threads, key, base, scope).run() {
+        Ok(state) => keep.1 = Some(Arc::new(state)),
+        Err(BuildError { kind: ErrorKind::Cancelled, .. }) => {}
+        Err(mut error) => {
+            if engine.request.platforms.len() > 1 {
+                error.platform = Some(engine.request.platforms[key.1].clone());
+            }
+            engine.fail(error);
+        }
+    }
+}
+
+/// What a stage is built on, expanded.
+pub(crate) fn base_name(file: &Dockerfile, scope: &Scope, index: usize) -> Result<String, BuildError> {
+    let stage = &file.stages[index];
+    let base = scope.expand_global(&stage.base).map_err(|e| shell_error(e, stage.lines))?;
+    if base.text.trim().is_empty() {
+        let message = format!("base name ({}) should not be blank", stage.base);
+        return Err(ErrorKind::Dockerfile(message).at(stage.lines));
+    }
+    Ok(base.text)
+}
+
 impl<'scope, 'env, 'a> StageRun<'scope, 'env, 'a> {
     pub fn new(
         engine: &'scope Engine<'a>,
@@ -94,6 +135,23 @@ impl<'scope, 'env, 'a> StageRun<'scope, 'env, 'a> {
                 platform,
             },
         }
+    }
+
+    /// Waits for an earlier stage of the same target platform; runs it where nobody knew that it is needed.
+    fn stage(&self, index: usize) -> Result<Arc<State>, ErrorKind> {
+        let key = (index, self.target);
+        // A stage needs only earlier ones, so nobody waits for itself here.
+        let (promise, is_new) = self.engine.promise(key);
+        if is_new {
+            match base_name(&self.engine.file, &self.scope, index) {
+                Ok(base) => keep_promise(self.engine, self.threads, key, &base, &self.scope),
+                Err(error) => {
+                    self.engine.fail(error);
+                    promise.keep(None);
+                }
+            }
+        }
+        promise.wait().ok_or(ErrorKind::Cancelled)
     }
 
     pub fn run(mut self) -> Result<State, BuildError> {
@@ -155,7 +213,7 @@ impl<'scope, 'env, 'a> StageRun<'scope, 'env, 'a> {
             }
             Origin::Stage(index) => {
                 self.shown += 1;
-                let inherited = engine.stage(self.threads, (index, self.target), &self.scope);
+                let inherited = self.stage(index);
                 let inherited = inherited.map_err(|e| e.at(stage.lines))?;
                 self.state = (*inherited).clone();
                 self.state.weight.add(0).map_err(|e| e.at(stage.lines))?;
@@ -209,7 +267,7 @@ impl<'scope, 'env, 'a> StageRun<'scope, 'env, 'a> {
             .map_err(|e| ErrorKind::Copy(e).at(lines))?;
         let key = self.engine.timed(key.finish());
         let mut execute = |scratch: &Scratch, _| {
-            let stack = crate::transfer::open_root(scratch, &[])?;
+            let stack = open_root(scratch, &[])?;
             copy::copy(&tree, &start, stack.root(), b"", Placement::Exact, &options)?;
             Ok(stack.finish()?)
         };
@@ -501,7 +559,7 @@ impl<'scope, 'env, 'a> StageRun<'scope, 'env, 'a> {
         match origin {
             Origin::Scratch => Ok((Vec::new(), Digest::of(b""))),
             Origin::Stage(index) => {
-                let state = self.engine.stage(self.threads, (*index, self.target), &self.scope);
+                let state = self.stage(*index);
                 let state = state.map_err(|e| e.at(lines))?;
                 Ok((state.layers.clone(), state.digest.clone()))
             }
@@ -562,10 +620,6 @@ fn image_layers(
 
 fn makes_layer(kind: &Kind) -> bool {
     matches!(kind, Kind::Run(_) | Kind::Copy(_) | Kind::Add(_) | Kind::Workdir(_))
-}
-
-pub(crate) fn shell_error(error: ShellError, lines: Lines) -> BuildError {
-    ErrorKind::Dockerfile(format!("failed to process a word: {error}")).at(lines)
 }
 
 fn json(words: &[String]) -> String {

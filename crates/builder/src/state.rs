@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crossdock_oci::config::History;
-use crossdock_oci::store::DOCUMENT_SIZE_MAX;
+use crossdock_oci::store::{DOCUMENT_SIZE_MAX, Scratch};
 use crossdock_oci::{Descriptor, Digest, ImageConfig};
 use crossdock_platform::Platform;
+use crossdock_sandbox::{Stack, Upper};
 use serde::{Deserialize, Serialize};
 
 use crate::error::ErrorKind;
@@ -193,4 +194,10 @@ impl State {
             empty_layer: empty.then_some(true),
         });
     }
+}
+
+/// The root of a step that writes files itself: the layers below, changes going to the scratch directory.
+pub(crate) fn open_root(scratch: &Scratch, lower: &[PathBuf]) -> Result<Stack, ErrorKind> {
+    let upper = Upper { upper: scratch.upper(), work: scratch.work(), volatile: true };
+    Ok(Stack::new(lower, &upper)?)
 }

@@ -8,24 +8,23 @@ use crossdock_dockerfile::Lines;
 use crossdock_dockerfile::ignore::{Ignore, clean};
 use crossdock_dockerfile::instruction::{Instruction, Transfer};
 use crossdock_oci::layer::extract_tar;
-use crossdock_oci::store::Owners;
-use crossdock_oci::store::{Scratch, TemporaryDirectory};
+use crossdock_oci::store::{Owners, Scratch, TemporaryDirectory};
 use crossdock_oci::{Digest, Store, StoreError};
+use crossdock_sandbox::overlay_fd;
 use crossdock_sandbox::user::{User, UserError};
-use crossdock_sandbox::{Stack, Upper, overlay_fd};
 use rustix::fs::{FileType, OFlags};
 
 use crate::archive;
 use crate::chmod::ModeChange;
 use crate::copy::{self, CopyError, CopyOptions, Placement};
-use crate::error::{BuildError, ErrorKind};
+use crate::error::{BuildError, ErrorKind, shell_error};
 use crate::event::Event;
 use crate::git::{GitSource, is_git};
 use crate::graph::Origin;
 use crate::key::Key;
 use crate::request::NamedContext;
-use crate::stage::{StageRun, Step, shell_error};
-use crate::state::Layer;
+use crate::stage::{StageRun, Step};
+use crate::state::{Layer, open_root};
 use crate::tree::{Entry, Tree, clean_relative, join};
 
 /// A file, directory or download that an instruction names, with the tree it is in.
@@ -494,12 +493,6 @@ impl StageRun<'_, '_, '_> {
         let step = Step { title: &title, key, created_by: title.clone(), varies: false };
         self.layer_step(step, lines, &mut execute)
     }
-}
-
-/// The root of a step that writes files itself: the layers below, changes going to the scratch directory.
-pub(crate) fn open_root(scratch: &Scratch, lower: &[PathBuf]) -> Result<Stack, ErrorKind> {
-    let upper = Upper { upper: scratch.upper(), work: scratch.work(), volatile: true };
-    Ok(Stack::new(lower, &upper)?)
 }
 
 fn place(

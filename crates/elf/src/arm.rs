@@ -1,6 +1,13 @@
 //! Build attributes of 32-bit Arm: "Addenda to, and Errata in, the ABI for the Arm Architecture", section 3.
 
-use crate::FloatAbi;
+/// The floating-point calling convention of 32-bit Arm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FloatAbi {
+    /// Arguments in integer registers (`armel`).
+    Soft,
+    /// Arguments in VFP registers (`armhf`).
+    Hard,
+}
 
 /// The attributes that matter for images.
 #[derive(Default)]

@@ -12,6 +12,8 @@ mod arm;
 pub mod describe;
 pub mod ldd;
 
+pub use arm::FloatAbi;
+
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -75,15 +77,6 @@ pub enum Kind {
     Core,
     /// Anything else.
     Other(u16),
-}
-
-/// The floating-point calling convention of 32-bit Arm.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FloatAbi {
-    /// Arguments in integer registers (`armel`).
-    Soft,
-    /// Arguments in VFP registers (`armhf`).
-    Hard,
 }
 
 /// What an ELF file says of itself.

@@ -7,7 +7,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, StatxFlags, fstat, fstatfs, major, minor, statx};
+use rustix::fs::{FileType, Mode, OFlags, fstat, fstatfs, major, minor};
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string,
@@ -15,18 +15,16 @@ use rustix::mount::{
 };
 use rustix::process::{Signal, fchdir, set_parent_process_death_signal, setsid, umask};
 
-use crate::capabilities;
 use crate::dir::{Dir, FileId, attach, clone_mount};
 use crate::error::{Doing, Failure};
-use crate::host;
 use crate::idmap::IdMapping;
-use crate::mountpoints;
-use crate::overlay::{clone_tree, set_read_only};
+use crate::mounts::{clone_tree, mount_id, set_read_only, unescape};
 use crate::seccomp::{self, Filter};
 use crate::spec::{Network, Root, Security, Spec};
 use crate::sys::{self, Cloned};
 use crate::user::{self, User};
 use crate::wire::{self, Report, Window};
+use crate::{capabilities, host, mountpoints};
 
 /// Search path where the environment has none, as Docker's.
 const PATH_DEFAULT: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -562,11 +560,6 @@ impl<'a> Tree<'a> {
     }
 }
 
-/// Number of the mount that a path is on (Linux 5.8).
-pub fn mount_id(mount: BorrowedFd<'_>) -> Result<u64, Errno> {
-    Ok(statx(mount, "", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID)?.stx_mnt_id)
-}
-
 /// A detached, read-only bind of a device of the host, which can be used but not changed. `None` if the host
 /// lacks it.
 ///
@@ -604,19 +597,6 @@ fn below(text: &str, id: u64) -> Vec<PathBuf> {
         .filter(|line| line.get(1) == Some(&id.as_str()))
         .filter_map(|line| Some(field(line, 4)?.strip_prefix(&own).ok()?.to_path_buf()))
         .collect()
-}
-
-/// A path of mountinfo, in which blanks and the like are `\ooo`.
-pub(crate) fn unescape(text: &str) -> PathBuf {
-    let mut bytes = Vec::new();
-    let mut rest = text.as_bytes();
-    while let Some((&byte, after)) = rest.split_first() {
-        let octal = (byte == b'\\').then(|| after.get(..3)).flatten();
-        let octal = octal.and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok());
-        bytes.push(octal.unwrap_or(byte));
-        rest = if octal.is_some() { &after[3..] } else { after };
-    }
-    PathBuf::from(OsString::from_vec(bytes))
 }
 
 fn proc() -> Result<OwnedFd, Failure> {
@@ -819,7 +799,7 @@ fn describe(path: &CString) -> String {
         .map_err(std::io::Error::from)
         .and_then(|file| std::fs::File::from(file).read_exact(&mut header));
     let name = path.to_string_lossy();
-    match crate::binfmt::architecture_of(&header) {
+    match crate::architecture::architecture_of(&header) {
         _ if read.is_err() => format!("{name} is neither an ELF file nor a script with #!"),
         Some(architecture) => {
             format!("{name} is a program for {architecture}, and no emulator for it is registered")

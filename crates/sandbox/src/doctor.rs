@@ -9,10 +9,10 @@ use std::process::Command;
 
 use serde::{Deserialize, Serialize};
 
-use crate::binfmt::{ARCHITECTURES, Host};
+use crate::architecture::ARCHITECTURES;
+use crate::binfmt::Host;
 use crate::emulator::{self, Choice, Emulator};
 use crate::error::{Failure, SandboxError};
-use crate::overlay::try_upper;
 use crate::{network, places, sys, userns};
 
 /// First argument by which the executable knows that it is to try namespaces out.
@@ -187,7 +187,7 @@ fn overlay(root: &Path) -> Check {
             fs::read_to_string("/proc/self/mountinfo").ok().and_then(|text| places::of(&text, directory));
         mount.map_or_else(|| "an unknown file system".to_string(), |mount| mount.kind)
     };
-    match try_upper(directory) {
+    match places::try_place(directory) {
         Ok(()) => {
             let what = format!(
                 "overlayfs can be mounted in a user namespace, with the store in {} ({})",

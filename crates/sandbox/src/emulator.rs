@@ -3,16 +3,17 @@
 #![expect(clippy::disallowed_methods, reason = "files of the host")]
 
 use std::fs;
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::str::FromStr;
 use std::sync::OnceLock;
 
 use crossdock_platform::Platform;
 
-use crate::binfmt::{Architecture, Flags, known_architectures};
+use crate::architecture::{Architecture, known_architectures};
 use crate::error::SandboxError;
+use crate::programs::{find_program, is_static};
+use crate::registration::Flags;
 
 /// Name of our own emulator's executable.
 const BUILTIN: &str = "crossdock-emu";
@@ -23,10 +24,6 @@ const BUILTIN_ARCHITECTURES: &[&str] = &["arm64"];
 /// Where it was looked for, and what to do.
 const NO_BUILTIN: &str = "crossdock-emu is neither beside crossdock nor in PATH";
 const BUILTIN_FIX: &str = "copy crossdock-emu beside crossdock";
-
-/// Directories besides `PATH`.
-const DIRECTORIES: &[&str] =
-    &["/usr/local/bin", "/usr/bin", "/bin", "/usr/sbin", "/sbin", "/usr/libexec/qemu-binfmt"];
 
 /// An executable that runs programs of another architecture.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -210,16 +207,6 @@ fn qemu(architecture: &Architecture) -> Result<Emulator, SandboxError> {
     })
 }
 
-/// Looks for an executable in `PATH` and in the usual directories, which `PATH` of an ordinary user may lack.
-pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path)
-        .filter(|directory| directory.is_absolute())
-        .chain(DIRECTORIES.iter().map(PathBuf::from))
-        .map(|directory| directory.join(name))
-        .find(|path| rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok() && path.is_file())
-}
-
 /// Whether the kernel and CPU of this machine run programs of the platform themselves. 386 on amd64 is tried out, since
 /// kernels are built without it too.
 pub fn is_native(platform: &Platform) -> bool {
@@ -263,20 +250,6 @@ fn try_386() -> std::io::Result<bool> {
         .stderr(Stdio::null())
         .status()?;
     Ok(status.success())
-}
-
-/// Whether an ELF executable needs no dynamic loader (has no `PT_INTERP`).
-fn is_static(path: &Path) -> std::io::Result<bool> {
-    let mut head = Vec::new();
-    fs::File::open(path)?.take(4096).read_to_end(&mut head)?;
-    let half = |at: usize| head.get(at..at + 2).map_or(0, |b| usize::from(u16::from_le_bytes([b[0], b[1]])));
-    let word = |at: usize| head.get(at..at + 4).map_or(0, |b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]));
-    if !head.starts_with(b"\x7fELF\x02\x01") {
-        return Err(std::io::Error::other("not a 64-bit ELF executable"));
-    }
-    // Elf64_Ehdr: e_phoff at 32, e_phentsize at 54, e_phnum at 56. Elf64_Phdr begins with p_type; PT_INTERP is 3.
-    let (offset, size, count) = (word(32) as usize, half(54), half(56));
-    Ok((0..count).all(|n| word(offset.saturating_add(n * size)) != 3))
 }
 
 /// What [`Choice`] may name, for messages.

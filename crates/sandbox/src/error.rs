@@ -57,7 +57,7 @@ pub enum SandboxError {
         fix: String,
     },
     /// The architecture is none that we know the ELF header of.
-    #[error("unknown guest architecture \"{0}\" (known: {known})", known = crate::binfmt::known_architectures())]
+    #[error("unknown guest architecture \"{0}\" (known: {known})", known = crate::architecture::known_architectures())]
     UnknownArchitecture(String),
     /// A user or group that the image does not have.
     #[error(transparent)]

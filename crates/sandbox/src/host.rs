@@ -15,8 +15,8 @@ use rustix::io::Errno;
 use rustix::mount::{MountPropagationFlags, UnmountFlags, mount_change, unmount};
 use rustix::process::pivot_root;
 
-use crate::container::mount_id;
 use crate::dir::FileId;
+use crate::mounts::mount_id;
 
 /// Separates the mounts of this namespace from those of all others.
 pub fn make_mounts_private() -> Result<(), Errno> {

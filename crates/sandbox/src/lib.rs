@@ -7,6 +7,7 @@
 //! A program calls [`init_main_if_requested`] first of all, then [`userns::enter`] while it has one thread, and from then on
 //! [`run`], [`spawn`] and [`overlay_fd`] from any thread.
 
+pub mod architecture;
 pub mod binfmt;
 pub mod capabilities;
 mod container;
@@ -19,9 +20,12 @@ pub mod idmap;
 mod interrupt;
 mod monitor;
 mod mountpoints;
+mod mounts;
 mod network;
 mod overlay;
 mod places;
+mod programs;
+pub mod registration;
 mod relay;
 mod run;
 mod seccomp;
@@ -37,10 +41,10 @@ mod wire;
 pub use emulator::Emulator;
 pub use error::{Failure, SandboxError};
 pub use interrupt::before_end_by_signal;
-pub use overlay::{LOWER_MAX, Upper, overlay_fd, overlay_fd_legacy};
+pub use overlay::{LOWER_MAX, Upper};
 pub use run::{ExitStatus, Io, Killer, Running, Stream, run, spawn};
 pub use spec::{Content, Descriptor, Limit, Mount, MountKind, Network, Root, Security, Source, Spec, Uplink};
-pub use stack::Stack;
+pub use stack::{Stack, overlay_fd, overlay_fd_legacy};
 pub use terminal::{Attach, run_attached};
 pub use wire::Window;
 

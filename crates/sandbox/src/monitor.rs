@@ -25,9 +25,11 @@ use crate::error::{Doing, Failure};
 use crate::host;
 use crate::idmap::IdMapping;
 use crate::mountpoints::{self, Created, Plan, Wanted};
+use crate::mounts::{clone_tree, set_read_only};
 use crate::network::{self, Connection};
-use crate::overlay::{self, Upper, clone_tree, forget_volatile, mount_overlay, set_read_only};
+use crate::overlay::{self, Upper, forget_volatile};
 use crate::spec::{MountKind, Network, Root, Source, Spec};
+use crate::stack::mount_overlay;
 use crate::sys::{self, Cloned};
 use crate::wire::{self, Order, Report};
 

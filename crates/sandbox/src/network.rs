@@ -33,8 +33,8 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::container::die_with_monitor;
-use crate::emulator::find_program;
 use crate::error::{Doing, Failure};
+use crate::programs::find_program;
 use crate::spec::Uplink;
 use crate::sys::{self, Cloned};
 

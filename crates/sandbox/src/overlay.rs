@@ -9,7 +9,6 @@
     reason = "layers are directories of the store, whose paths nobody inside can change"
 )]
 
-use std::collections::HashSet;
 use std::ffi::OsString;
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -22,9 +21,9 @@ use rustix::mount::{
     fsconfig_set_string, fsmount, fsopen, mount, unmount,
 };
 
-use crate::dir::clone_mount;
 use crate::error::{Doing, Failure, SandboxError};
-use crate::{places, stack, sys, userns};
+use crate::mounts::{clone_tree, set_read_only};
+use crate::sys;
 
 /// Most lower layers that the kernel stacks (`OVL_MAX_STACK`).
 pub const LOWER_MAX: usize = 500;
@@ -40,26 +39,8 @@ pub struct Upper {
     pub volatile: bool,
 }
 
-/// Mounts `lower` (lowest first) and `upper` as one tree and returns the root of that detached mount.
-///
-/// Usable with `openat2` from any thread; gone when the descriptor is closed or the process ends. One lower directory
-/// without `upper` is a read-only bind of that directory, no lower directory a bind of `upper`. Needs CAP_SYS_ADMIN in
-/// the user namespace ([`crate::userns::enter`]) and Linux 5.11.
-pub fn overlay_fd(lower: &[PathBuf], upper: Option<&Upper>) -> Result<OwnedFd, SandboxError> {
-    Ok(mount_overlay(lower, upper)?)
-}
-
-/// [`overlay_fd`] as on kernels before 6.5, for tests on later ones.
-#[doc(hidden)]
-pub fn overlay_fd_legacy(lower: &[PathBuf], upper: Option<&Upper>) -> Result<OwnedFd, SandboxError> {
-    Ok(legacy(lower, upper)?)
-}
-
-pub(crate) fn mount_overlay(lower: &[PathBuf], upper: Option<&Upper>) -> Result<OwnedFd, Failure> {
-    let lower = &different(lower)[..];
-    if let Some(error) = userns::forbidden() {
-        return stack::single(lower, upper).unwrap_or_else(|| Err(Failure::Specification(error.to_string())));
-    }
+/// Mounts by the newest way that the kernel knows. A single directory is bound as it is.
+pub(crate) fn mount_layers(lower: &[PathBuf], upper: Option<&Upper>) -> Result<OwnedFd, Failure> {
     match (lower, upper) {
         ([], None) => Err(Failure::Specification("an overlay needs at least one directory".into())),
         ([], Some(upper)) => clone_tree(&upper.upper, false),
@@ -73,64 +54,24 @@ pub(crate) fn mount_overlay(lower: &[PathBuf], upper: Option<&Upper>) -> Result<
             lower.len()
         ))),
         _ => match modern(lower, upper) {
-            Err(Failure::Step { errno: libc::EINVAL | libc::ENOSYS, .. }) => {
-                legacy(lower, upper).map_err(|failure| explain_upper(failure, upper))
-            }
+            Err(Failure::Step { errno: libc::EINVAL | libc::ENOSYS, .. }) => legacy(lower, upper),
             other => other,
         },
     }
 }
 
-/// Says of an upper directory on a file system that overlayfs cannot write to where it would work. Inside of
-/// a container that is overlayfs itself.
-fn explain_upper(failure: Failure, upper: Option<&Upper>) -> Failure {
-    let (Failure::Step { errno: libc::EINVAL, .. }, Some(upper)) = (&failure, upper) else { return failure };
-    let Some(mount) = fs::read_to_string("/proc/self/mountinfo")
-        .ok()
-        .and_then(|text| places::of(&text, &upper.upper))
-        .filter(|mount| places::cannot_take_changes(&mount.kind))
-    else {
-        return failure;
-    };
-    let upper = upper.upper.display().to_string();
-    Failure::Upper { upper, kind: mount.kind, place: places::advice() }
-}
-
 /// Tries an overlay with its changes in a directory, which must exist.
 ///
-/// Errors: as [`overlay_fd`]. What was made for the trial is gone afterwards.
-pub fn try_upper(directory: &Path) -> Result<(), SandboxError> {
+/// What was made for the trial is gone afterwards.
+pub(crate) fn try_upper(directory: &Path) -> Result<(), SandboxError> {
     let own = directory.join(format!(".crossdock-trial-{}", std::process::id()));
     let parts = ["lower", "second", "upper", "work"].map(|part| own.join(part));
     let made = parts.iter().try_for_each(fs::create_dir_all).doing(|| format!("create {}", own.display()));
     let [lower, second, upper, work] = parts;
     let upper = Upper { upper, work, volatile: false };
-    let result = made.and_then(|()| overlay_fd(&[lower, second], Some(&upper)).map(drop));
+    let result = made.and_then(|()| Ok(mount_layers(&[lower, second], Some(&upper)).map(drop)?));
     let _ = fs::remove_dir_all(&own);
     result
-}
-
-/// The layers without those that come again above: the kernel refuses a directory that is given twice
-/// (ELOOP), and an image may have a layer twice. All that the lower one has is also in the upper one, so
-/// nothing of it would be seen.
-fn different(lower: &[PathBuf]) -> Vec<PathBuf> {
-    let mut seen = HashSet::new();
-    let mut kept: Vec<PathBuf> = lower.iter().rev().filter(|path| seen.insert(*path)).cloned().collect();
-    kept.reverse();
-    kept
-}
-
-/// A detached copy of the mount at a path of the host, with the mounts below it when `recursive`. What an
-/// image or a command has a part in is reached through [`crate::dir::Dir`] instead.
-pub(crate) fn clone_tree(path: &Path, recursive: bool) -> Result<OwnedFd, Failure> {
-    let doing = || format!("bind {}", path.display());
-    let file = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).failing(doing)?;
-    clone_mount(file.as_fd(), recursive).failing(doing)
-}
-
-pub(crate) fn set_read_only(mount: BorrowedFd<'_>, recursive: bool) -> Result<(), Failure> {
-    sys::mount_set_attributes(mount, libc::MOUNT_ATTR_RDONLY, recursive)
-        .failing(|| "make a mount read-only (needs Linux 5.12)".into())
 }
 
 /// By the mount API with one call per layer, so that the number and length of paths have no limit. Linux 6.5.
@@ -171,7 +112,7 @@ fn set_directory(context: BorrowedFd<'_>, key: &str, path: &Path) -> Result<(), 
 /// By mount(2), whose options must fit in a page: paths are given relative to their common parent.
 ///
 /// In a thread with a working directory of its own, since other threads of the process must not see it change.
-fn legacy(lower: &[PathBuf], upper: Option<&Upper>) -> Result<OwnedFd, Failure> {
+pub(crate) fn legacy(lower: &[PathBuf], upper: Option<&Upper>) -> Result<OwnedFd, Failure> {
     std::thread::scope(|scope| {
         scope
             .spawn(|| {
@@ -269,13 +210,6 @@ mod tests {
         assert_eq!(common_parent(&paths(&["/s/a/fs"])), Path::new("/s/a"));
         assert_eq!(common_parent(&paths(&["/s/a", "/t/b"])), Path::new("/"));
         assert_eq!(common_parent(&paths(&["/s/a/b", "/s/a"])), Path::new("/s"));
-    }
-
-    #[test]
-    fn a_layer_that_comes_again_is_used_once_at_the_top() {
-        let paths = |list: &[&str]| list.iter().map(PathBuf::from).collect::<Vec<_>>();
-        assert_eq!(different(&paths(&["/a", "/b", "/a", "/c", "/c"])), paths(&["/b", "/a", "/c"]));
-        assert_eq!(different(&[]), [] as [PathBuf; 0]);
     }
 
     #[test]

@@ -7,6 +7,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::error::{Failure, SandboxError};
+use crate::mounts::unescape;
 use crate::overlay::try_upper;
 
 /// A mount.
@@ -22,7 +24,7 @@ pub(crate) struct Mount {
 fn mounts(text: &str) -> Vec<Mount> {
     let mount = |line: &str| {
         let (before, after) = line.split_once(" - ")?;
-        let place = crate::container::unescape(before.split(' ').nth(4)?);
+        let place = unescape(before.split(' ').nth(4)?);
         Some(Mount { place, kind: after.split(' ').next()?.to_string() })
     };
     text.lines().filter_map(mount).collect()
@@ -35,7 +37,7 @@ pub(crate) fn of(mountinfo: &str, path: &Path) -> Option<Mount> {
 }
 
 /// Whether overlayfs is known to take no changes there.
-pub(crate) fn cannot_take_changes(kind: &str) -> bool {
+fn cannot_take_changes(kind: &str) -> bool {
     matches!(
         kind,
         "overlay" | "aufs" | "nfs" | "nfs4" | "cifs" | "smb3" | "9p" | "vfat" | "exfat" | "ntfs3" | "ramfs"
@@ -43,7 +45,7 @@ pub(crate) fn cannot_take_changes(kind: &str) -> bool {
 }
 
 /// Where a store works: a directory that was tried, or what to mount.
-pub(crate) fn advice() -> String {
+fn advice() -> String {
     let text = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     match working(&text) {
         Some(place) => format!("for example {}", place.join("crossdock").display()),
@@ -51,6 +53,32 @@ pub(crate) fn advice() -> String {
             "a volume or a bind mount of the host (docker run -v crossdock:/store ... --root /store)".into()
         }
     }
+}
+
+/// Tries whether changes can be written to a directory, which must exist.
+///
+/// # Errors
+///
+/// [`Failure::Upper`] says where it would work.
+pub(crate) fn try_place(directory: &Path) -> Result<(), SandboxError> {
+    try_upper(directory).map_err(|error| match error {
+        SandboxError::Failure(failure) => explained(failure, directory).into(),
+        other => other,
+    })
+}
+
+/// Says of a directory on a file system that overlayfs cannot write to where it would work. Inside of a
+/// container that is overlayfs itself.
+pub(crate) fn explained(failure: Failure, directory: &Path) -> Failure {
+    let Failure::Step { errno: libc::EINVAL, .. } = failure else { return failure };
+    let Some(mount) = fs::read_to_string("/proc/self/mountinfo")
+        .ok()
+        .and_then(|text| of(&text, directory))
+        .filter(|mount| cannot_take_changes(&mount.kind))
+    else {
+        return failure;
+    };
+    Failure::Upper { upper: directory.display().to_string(), kind: mount.kind, place: advice() }
 }
 
 /// A directory on which changes can be written, disks before memory.

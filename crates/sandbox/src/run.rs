@@ -12,16 +12,12 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::net::{AddressFamily, Shutdown, SocketFlags, SocketType, shutdown, socketpair};
 
-use crate::binfmt;
 use crate::error::{Doing, Failure, SandboxError};
-use crate::host;
-use crate::monitor;
-use crate::overlay::{clone_tree, set_read_only};
+use crate::mounts::{clone_tree, set_read_only};
 use crate::relay::{self, Relays};
 use crate::spec::{MountKind, Source, Spec};
-use crate::sys;
-use crate::watcher;
 use crate::wire::{self, Order, Report, Window};
+use crate::{binfmt, host, monitor, sys, watcher};
 
 /// Where a stream of the command leads.
 #[derive(Debug, Default)]

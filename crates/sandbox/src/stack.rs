@@ -7,6 +7,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "names in open directories of the store")]
 
+use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -19,8 +20,8 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use crate::error::{Doing, Failure, SandboxError};
-use crate::overlay::{Upper, overlay_fd};
-use crate::userns;
+use crate::overlay::{self, Upper, mount_layers};
+use crate::{places, userns};
 
 /// Directories within directories that are followed: each is open meanwhile. Paths have at most 4096 bytes,
 /// so no program reaches deeper ones.
@@ -230,8 +231,44 @@ fn stat(root: &OwnedFd, path: &Path) -> Result<Stat, Errno> {
     statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW)
 }
 
+/// Mounts `lower` (lowest first) and `upper` as one tree and returns the root of that detached mount.
+///
+/// Usable with `openat2` from any thread; gone when the descriptor is closed or the process ends. One lower directory
+/// without `upper` is a read-only bind of that directory, no lower directory a bind of `upper`. Needs CAP_SYS_ADMIN in
+/// the user namespace ([`crate::userns::enter`]) and Linux 5.11.
+pub fn overlay_fd(lower: &[PathBuf], upper: Option<&Upper>) -> Result<OwnedFd, SandboxError> {
+    Ok(mount_overlay(lower, upper)?)
+}
+
+/// [`overlay_fd`] as on kernels before 6.5, for tests on later ones.
+#[doc(hidden)]
+pub fn overlay_fd_legacy(lower: &[PathBuf], upper: Option<&Upper>) -> Result<OwnedFd, SandboxError> {
+    Ok(overlay::legacy(lower, upper)?)
+}
+
+pub(crate) fn mount_overlay(lower: &[PathBuf], upper: Option<&Upper>) -> Result<OwnedFd, Failure> {
+    let lower = &different(lower)[..];
+    if let Some(error) = userns::forbidden() {
+        return single(lower, upper).unwrap_or_else(|| Err(Failure::Specification(error.to_string())));
+    }
+    mount_layers(lower, upper).map_err(|failure| match upper {
+        Some(upper) => places::explained(failure, &upper.upper),
+        None => failure,
+    })
+}
+
+/// The layers without those that come again above: the kernel refuses a directory that is given twice
+/// (ELOOP), and an image may have a layer twice. All that the lower one has is also in the upper one, so
+/// nothing of it would be seen.
+fn different(lower: &[PathBuf]) -> Vec<PathBuf> {
+    let mut seen = HashSet::new();
+    let mut kept: Vec<PathBuf> = lower.iter().rev().filter(|path| seen.insert(*path)).cloned().collect();
+    kept.reverse();
+    kept
+}
+
 /// [`overlay_fd`] without namespaces: one directory as it is.
-pub(crate) fn single(lower: &[PathBuf], upper: Option<&Upper>) -> Option<Result<OwnedFd, Failure>> {
+fn single(lower: &[PathBuf], upper: Option<&Upper>) -> Option<Result<OwnedFd, Failure>> {
     let path = match (lower, upper) {
         ([only], None) => only,
         ([], Some(upper)) => &upper.upper,
@@ -239,4 +276,16 @@ pub(crate) fn single(lower: &[PathBuf], upper: Option<&Upper>) -> Option<Result<
     };
     let opened = open(path, OFlags::RDONLY | DIRECTORY, Mode::empty());
     Some(opened.failing(|| format!("open {}", path.display())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_layer_that_comes_again_is_used_once_at_the_top() {
+        let paths = |list: &[&str]| list.iter().map(PathBuf::from).collect::<Vec<_>>();
+        assert_eq!(different(&paths(&["/a", "/b", "/a", "/c", "/c"])), paths(&["/b", "/a", "/c"]));
+        assert_eq!(different(&[]), [] as [PathBuf; 0]);
+    }
 }

@@ -140,7 +140,7 @@ fn plan(options: &EnterOptions, uid: u32, gid: u32) -> Result<Plan, SandboxError
 /// The map for `newuidmap`, or why there is none and what to do.
 pub(crate) fn subordinate(uid: u32, gid: u32) -> Result<IdMapping, String> {
     for program in ["newuidmap", "newgidmap"] {
-        if crate::emulator::find_program(program).is_none() {
+        if crate::programs::find_program(program).is_none() {
             return Err(format!("{program} is not installed: apt-get install uidmap"));
         }
     }
@@ -222,7 +222,7 @@ fn write_maps(pid: u32, mapping: &IdMapping) -> Result<(), String> {
 
 fn run_programs(pid: u32, mapping: &IdMapping) -> Result<(), String> {
     let start = |program: &str, ranges: &[idmap::IdRange]| {
-        let path = crate::emulator::find_program(program).unwrap_or_else(|| program.into());
+        let path = crate::programs::find_program(program).unwrap_or_else(|| program.into());
         let mut command = Command::new(path);
         command.arg(pid.to_string()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         for range in ranges {

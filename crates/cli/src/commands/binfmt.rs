@@ -4,7 +4,8 @@ use anyhow::{Context, Result, bail};
 use clap::Subcommand;
 use crossdock_platform::Platform;
 use crossdock_sandbox::Emulator;
-use crossdock_sandbox::binfmt::{ARCHITECTURES, Architecture, Host};
+use crossdock_sandbox::architecture::{ARCHITECTURES, Architecture};
+use crossdock_sandbox::binfmt::Host;
 use crossdock_sandbox::emulator::{self, Choice};
 
 use crate::output::{print, table};

@@ -14,6 +14,7 @@ use crossdock_elf::Elf;
 use crossdock_oci::store::LoadedImage;
 use crossdock_oci::{Descriptor, Store};
 use crossdock_platform::Platform;
+use crossdock_sandbox::architecture::ARCHITECTURES;
 use crossdock_sandbox::{
     Attach, Mount, MountKind, Network, Root, SandboxError, Security, Spec, binfmt, emulator, run_attached,
 };
@@ -562,7 +563,7 @@ pub fn emulate(args: EmulateArgs) -> Result<u8> {
 pub fn unshare(args: UnshareArgs) -> Result<u8> {
     let choice = values::emulator_choice(&args.emulator)?;
     let emulators = if args.platform.is_empty() {
-        let known = binfmt::ARCHITECTURES
+        let known = ARCHITECTURES
             .iter()
             .map(|a| a.name)
             .filter(|name| !emulator::is_native(&Platform::new("linux", name, None)));

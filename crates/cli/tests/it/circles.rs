@@ -287,6 +287,12 @@ impl<'ast> Visit<'ast> for Paths {
         visit::visit_path(self, path);
     }
 
+    fn visit_attribute(&mut self, attribute: &'ast Attribute) {
+        if let Ok(list) = attribute.meta.require_list() {
+            self.visit_tokens(list.tokens.clone());
+        }
+    }
+
     fn visit_macro(&mut self, called: &'ast syn::Macro) {
         self.visit_path(&called.path);
         self.visit_tokens(called.tokens.clone());

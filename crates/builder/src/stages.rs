@@ -1,0 +1,128 @@
+//! From a Dockerfile to the stage runs that its target needs, on threads.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crossdock_dockerfile::Dockerfile;
+use crossdock_platform::Platform;
+
+use crate::cache::StepCache;
+use crate::engine::{Engine, Environment};
+use crate::error::{BuildError, ErrorKind, shell_error};
+use crate::event::Event;
+use crate::graph::Names;
+use crate::request::BuildRequest;
+use crate::scope::Scope;
+use crate::stage::{base_name, keep_promise};
+use crate::stat_cache::StatCache;
+use crate::state::State;
+
+/// Threads that stage runs share. A thread that waits costs little, but not nothing.
+const STAGE_THREADS_MAX: usize = 64;
+
+/// The final states of the target stage, one for each platform asked for, in order; and all steps on the way to them.
+pub(crate) fn run(
+    env: &Environment<'_>,
+    request: &BuildRequest,
+) -> Result<(Vec<Arc<State>>, StepCache), BuildError> {
+    let file = Dockerfile::parse(&request.dockerfile)?;
+    let names = Names { file: &file, contexts: &request.contexts };
+    let target = names.target(request.target.as_deref())?;
+    let build_platform = Platform::host();
+    let scopes = global_scopes(request, &file, &build_platform)?;
+    let mut stages = BTreeMap::new();
+    let mut base_names = BTreeMap::new();
+    for (platform, scope) in scopes.iter().enumerate() {
+        let base_of = |index: usize| base_name(&file, scope, index);
+        for index in names.needed(target, &base_of)? {
+            base_names.insert((index, platform), base_of(index)?);
+            stages.insert((index, platform), Arc::default());
+        }
+    }
+    warn_of_unused_arguments(env, &file, &scopes[0]);
+    // A context that was fetched into the store is never there again under the same path.
+    let fetched = std::fs::canonicalize(env.store.root().join("tmp")).ok();
+    let is_kept =
+        |context: &&std::path::PathBuf| fetched.as_ref().is_none_or(|tmp| !context.starts_with(tmp));
+    let context = request.context.as_ref().filter(is_kept);
+    let stat_cache = context.map(|context| StatCache::open(&env.store.root().join("statcache"), context));
+    let engine = Engine::new(env, request, file, stat_cache, stages);
+    let runs: Vec<_> = base_names.iter().collect();
+    let next = AtomicUsize::new(0);
+    std::thread::scope(|threads| {
+        let (engine, runs, next, scopes) = (&engine, &runs, &next, &scopes);
+        // In order: a stage needs only earlier ones, so of those that were begun the earliest never waits for
+        // one that was not, however few threads there are. This thread is one of them, and enough if there
+        // can be no other.
+        let work = move || {
+            while let Some((key, base)) = runs.get(next.fetch_add(1, Ordering::Relaxed)) {
+                keep_promise(engine, threads, **key, base, &scopes[key.1]);
+            }
+        };
+        for _ in 1..runs.len().min(STAGE_THREADS_MAX) {
+            if std::thread::Builder::new().spawn_scoped(threads, work).is_err() {
+                break;
+            }
+        }
+        work();
+    });
+    if let Some(cache) = &engine.stat_cache {
+        // Without it the next build reads the files again, nothing worse.
+        let _ = cache.save();
+    }
+    if let Some(error) = engine.failure() {
+        return Err(error);
+    }
+    let states: Result<_, _> = (0..request.platforms.len())
+        .map(|platform| {
+            engine.state((target, platform)).ok_or_else(|| BuildError::from(ErrorKind::Cancelled))
+        })
+        .collect();
+    Ok((states?, engine.steps_made()))
+}
+
+/// What SOURCE_DATE_EPOCH is in a build: what was given, else the value of an ARG before the first FROM. A
+/// Dockerfile that cannot be read says nothing here; the build tells what is wrong with it.
+pub fn source_date_epoch(dockerfile: &[u8], given: &BTreeMap<String, String>) -> Option<String> {
+    const NAME: &str = "SOURCE_DATE_EPOCH";
+    if let Some(value) = given.get(NAME) {
+        return Some(value.clone());
+    }
+    let file = Dockerfile::parse(dockerfile).ok()?;
+    file.global_args.iter().find(|(definition, _)| definition.name == NAME)?;
+    let host = Platform::host();
+    let escape = file.directives.escape;
+    Scope::global(given, &file.global_args, &host, &host, "default", escape).ok()?.value(NAME)
+}
+
+fn global_scopes(
+    request: &BuildRequest,
+    file: &Dockerfile,
+    build: &Platform,
+) -> Result<Vec<Scope>, BuildError> {
+    let target_stage = request.target.clone().unwrap_or_else(|| "default".to_string());
+    let escape = file.directives.escape;
+    let scope = |platform: &Platform| {
+        Scope::global(&request.build_args, &file.global_args, build, platform, &target_stage, escape)
+            .map_err(|(e, lines)| shell_error(e, lines))
+    };
+    request.platforms.iter().map(scope).collect()
+}
+
+fn warn_of_unused_arguments(env: &Environment<'_>, file: &Dockerfile, scope: &Scope) {
+    let in_stages = file.stages.iter().flat_map(|s| &s.instructions).filter_map(|i| match &i.kind {
+        crossdock_dockerfile::instruction::Kind::Arg(all) => Some(all.iter()),
+        _ => None,
+    });
+    let declared: BTreeSet<String> = in_stages
+        .flatten()
+        .chain(file.global_args.iter().map(|(definition, _)| definition))
+        .map(|definition| definition.name.clone())
+        .collect();
+    for name in scope.unused(&declared) {
+        let message =
+            format!("build argument {name} was given, but no ARG of that name is in the Dockerfile");
+        env.events.event(Event::Warning { message, lines: None });
+    }
+}
