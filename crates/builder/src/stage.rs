@@ -11,6 +11,7 @@ use crossdock_oci::config::{Healthcheck, ProcessConfig};
 use crossdock_oci::store::Scratch;
 use crossdock_oci::{Digest, ImageConfig, Reference};
 use crossdock_platform::Platform;
+use crossdock_sandbox::PATH_DEFAULT;
 
 use crate::copy::{self, CopyOptions, Placement};
 use crate::engine::{Engine, How, StagePromise};
@@ -22,9 +23,6 @@ use crate::request::NamedContext;
 use crate::scope::{Env, Scope};
 use crate::state::{Layer, Packed, State, Weight, open_root};
 use crate::sync::Promise;
-
-/// `PATH` of images that have none.
-const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// The shell of the shell forms where no SHELL was given.
 const DEFAULT_SHELL: [&str; 2] = ["/bin/sh", "-c"];
@@ -160,7 +158,7 @@ impl<'scope, 'env, 'a> StageRun<'scope, 'env, 'a> {
         self.from(stage)?;
         // Every image has a PATH, as in BuildKit: `ENV PATH=$PATH:/more` counts on it.
         if self.state.env.get("PATH").is_none() {
-            self.state.env.set("PATH", DEFAULT_PATH);
+            self.state.env.set("PATH", PATH_DEFAULT);
         }
         let triggers = self.state.config.config.on_build.take().unwrap_or_default();
         engine.count_triggers(triggers.len()).map_err(|e| e.at(stage.lines))?;

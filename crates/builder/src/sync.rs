@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// Locks; a panic elsewhere does not matter, since every value is replaced as a whole.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -10,37 +10,27 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// A value that another thread will give, once.
-pub struct Promise<T> {
-    slot: Mutex<Option<T>>,
-    ready: Condvar,
-}
+pub struct Promise<T>(OnceLock<T>);
 
 impl<T: Clone> Promise<T> {
     /// A promise that nobody has kept yet.
     pub fn new() -> Promise<T> {
-        Promise { slot: Mutex::new(None), ready: Condvar::new() }
+        Promise(OnceLock::new())
     }
 
     /// A promise that is kept already.
     pub fn kept(value: T) -> Promise<T> {
-        Promise { slot: Mutex::new(Some(value)), ready: Condvar::new() }
+        Promise(value.into())
     }
 
     /// Gives the value; of several the first counts.
     pub fn keep(&self, value: T) {
-        lock(&self.slot).get_or_insert(value);
-        self.ready.notify_all();
+        let _ = self.0.set(value);
     }
 
     /// Waits for the value.
     pub fn wait(&self) -> T {
-        let mut slot = lock(&self.slot);
-        loop {
-            match &*slot {
-                Some(value) => return value.clone(),
-                None => slot = self.ready.wait(slot).unwrap_or_else(PoisonError::into_inner),
-            }
-        }
+        self.0.wait().clone()
     }
 }
 

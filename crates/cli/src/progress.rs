@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 use crossdock_builder::{Event, Events, StepId};
+use crossdock_oci::size::size;
 use crossdock_registry::{Outcome, Progress};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::output::{is_terminal, say, size};
+use crate::output::{is_terminal, say};
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum ProgressMode {

@@ -158,7 +158,7 @@ fn unpack_limit(given: Option<&str>) -> Result<UnpackLimit> {
         None | Some("") => Ok(UnpackLimit::default()),
         Some("unlimited") => Ok(UnpackLimit::bytes(u64::MAX)),
         Some(text) => {
-            let size = crossdock_dockerfile::mount::bytes(text);
+            let size = crossdock_dockerfile::values::bytes(text);
             Ok(UnpackLimit::bytes(size.with_context(|| format!("--unpack-max {text}: not a size"))?))
         }
     }

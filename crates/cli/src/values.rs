@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use anyhow::{Context, Result, bail};
+use crossdock_dockerfile::values::boolean;
 use crossdock_oci::Reference;
 use crossdock_platform::Platform;
 use crossdock_sandbox::emulator::{self, Choice};
@@ -127,9 +128,5 @@ pub fn age_seconds(text: &str) -> Result<u64> {
 
 /// A truth value as docker reads it, `strconv.ParseBool` of Go.
 pub fn switch(text: &str) -> Result<bool, String> {
-    match text {
-        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
-        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
-        _ => Err("it is true or false".to_string()),
-    }
+    boolean(text).ok_or_else(|| "it is true or false".to_string())
 }

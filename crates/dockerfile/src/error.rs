@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use strsim::osa_distance;
+
 /// A range of lines, both ends included, counted from 1. Line 0 stands for the whole file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Lines {
@@ -73,7 +75,7 @@ pub fn suggestion<'a>(word: &str, candidates: &[&'a str]) -> Option<&'a str> {
     candidates
         .iter()
         .filter(|candidate| candidate.len() <= LENGTH_MAX)
-        .map(|candidate| (distance(&word.to_ascii_lowercase(), candidate), *candidate))
+        .map(|candidate| (osa_distance(&word.to_ascii_lowercase(), candidate), *candidate))
         .filter(|(distance, candidate)| *distance <= 2 && *distance < candidate.len())
         .min()
         .map(|(_, candidate)| candidate)
@@ -82,25 +84,6 @@ pub fn suggestion<'a>(word: &str, candidates: &[&'a str]) -> Option<&'a str> {
 /// `, did you mean X?`, or nothing.
 pub(crate) fn did_you_mean(word: &str, candidates: &[&str]) -> String {
     suggestion(word, candidates).map(|c| format!(", did you mean {c}?")).unwrap_or_default()
-}
-
-/// Letters to add, to leave out, to replace, or to exchange with their neighbour (optimal string alignment).
-fn distance(a: &str, b: &str) -> usize {
-    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
-    // Row i holds the distances of the first i letters of `a`.
-    let mut rows = vec![vec![0; b.len() + 1]; a.len() + 1];
-    rows[0] = (0..=b.len()).collect();
-    for i in 1..=a.len() {
-        rows[i][0] = i;
-        for j in 1..=b.len() {
-            let replaced = rows[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
-            rows[i][j] = replaced.min(rows[i - 1][j] + 1).min(rows[i][j - 1] + 1);
-            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
-                rows[i][j] = rows[i][j].min(rows[i - 2][j - 2] + 1);
-            }
-        }
-    }
-    rows[a.len()][b.len()]
 }
 
 #[cfg(test)]

@@ -5,8 +5,8 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::error::{Error, Lines, did_you_mean};
-use crate::mount::boolean;
 use crate::parser::{Directives, Form, Heredoc, Node, Parsed, heredoc_of_word, joined_heredocs, parse};
+use crate::values::boolean;
 
 /// A whole Dockerfile.
 #[derive(Clone, Debug, PartialEq, Eq)]

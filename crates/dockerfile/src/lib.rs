@@ -17,6 +17,7 @@ pub mod mount;
 pub mod parser;
 pub mod pattern;
 pub mod shell;
+pub mod values;
 
 pub use error::{Error, Lines};
 pub use instruction::{Dockerfile, Instruction, Stage};

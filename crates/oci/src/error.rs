@@ -1,11 +1,11 @@
 //! What can go wrong with the store, layers and archives, in the words of the person who has to act.
 
-use std::fmt::Display;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::digest::Digest;
 use crate::manifest::ParseDocumentError;
+use crate::size::size;
 
 /// Result of the store's operations.
 pub type Result<T, E = StoreError> = std::result::Result<T, E>;
@@ -27,7 +27,7 @@ pub enum StoreError {
     #[error(
         "no space left to {action} {} ({} free on that file system): make room, for example with \"crossdock system prune\"",
         path.display(),
-        size_text(*free)
+        size(*free)
     )]
     NoSpace {
         /// What was tried.
@@ -220,7 +220,7 @@ pub enum LayerProblem {
         found: Digest,
     },
     /// No room for the unpacked files.
-    #[error("entry \"{entry}\": no space left in {} ({} free): make room, for example with \"crossdock system prune\"", path.display(), size_text(*free))]
+    #[error("entry \"{entry}\": no space left in {} ({} free): make room, for example with \"crossdock system prune\"", path.display(), size(*free))]
     NoSpace {
         /// Name in the archive.
         entry: String,
@@ -276,14 +276,4 @@ pub(crate) fn free_space(path: &Path) -> u64 {
     path.ancestors()
         .find_map(|p| rustix::fs::statvfs(p).ok())
         .map_or(0, |s| s.f_bavail.saturating_mul(s.f_frsize))
-}
-
-/// A size in the unit that fits: `512 bytes`, `3.4 MB`.
-fn size_text(bytes: u64) -> impl Display {
-    match bytes {
-        0..=9_999 => format!("{bytes} bytes"),
-        10_000..=999_999 => format!("{} kB", bytes / 1000),
-        1_000_000..=999_999_999 => format!("{:.1} MB", bytes as f64 / 1e6),
-        _ => format!("{:.1} GB", bytes as f64 / 1e9),
-    }
 }

@@ -20,6 +20,7 @@ pub mod manifest;
 pub mod media_type;
 pub mod name;
 pub mod reference;
+pub mod size;
 pub mod store;
 pub mod validate;
 

@@ -16,6 +16,7 @@ pub mod credentials;
 mod environment;
 mod error;
 pub mod hosts;
+mod percent;
 mod progress;
 mod secret;
 pub mod server;

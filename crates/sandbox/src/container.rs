@@ -20,14 +20,11 @@ use crate::error::{Doing, Failure};
 use crate::idmap::IdMapping;
 use crate::mounts::{clone_tree, mount_id, set_read_only, unescape};
 use crate::seccomp::{self, Filter};
-use crate::spec::{Network, Root, Security, Spec};
+use crate::spec::{Network, PATH_DEFAULT, Root, Security, Spec};
 use crate::sys::{self, Cloned};
 use crate::user::{self, User};
 use crate::wire::{self, Report, Window};
 use crate::{capabilities, host, mountpoints};
-
-/// Search path where the environment has none, as Docker's.
-const PATH_DEFAULT: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Files of `/proc` that tell of the host, hidden as Docker hides them.
 const PROC_MASKED: &[&str] = &[

@@ -43,7 +43,9 @@ pub use error::{Failure, SandboxError};
 pub use interrupt::before_end_by_signal;
 pub use overlay::{LOWER_MAX, Upper};
 pub use run::{ExitStatus, Io, Killer, Running, Stream, run, spawn};
-pub use spec::{Content, Descriptor, Limit, Mount, MountKind, Network, Root, Security, Source, Spec, Uplink};
+pub use spec::{
+    Content, Descriptor, Limit, Mount, MountKind, Network, PATH_DEFAULT, Root, Security, Source, Spec, Uplink,
+};
 pub use stack::{Stack, overlay_fd, overlay_fd_legacy};
 pub use terminal::{Attach, run_attached};
 pub use wire::Window;

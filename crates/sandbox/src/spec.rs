@@ -10,6 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::emulator::Emulator;
 
+/// Search path where the environment has none, as Docker's.
+pub const PATH_DEFAULT: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
 /// One command in a root made of layers.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Spec {

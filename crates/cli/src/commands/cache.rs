@@ -11,7 +11,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use crossdock_builder::cache::{Imported, StepCache};
 use crossdock_builder::{Built, BuiltImage};
-use crossdock_dockerfile::mount::csv;
+use crossdock_dockerfile::values::csv;
 use crossdock_oci::manifest::MANIFEST_SIZE_MAX;
 use crossdock_oci::store::DOCUMENT_SIZE_MAX;
 use crossdock_oci::{Descriptor, Digest, Document, Index, Manifest, Reference, Store, media_type};

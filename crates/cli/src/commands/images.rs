@@ -1,6 +1,7 @@
 //! pull, push, tag, rmi, inspect, history.
 
 use anyhow::{Context, Result, bail};
+use crossdock_oci::size::size;
 use crossdock_oci::store::GcOptions;
 use crossdock_oci::{Descriptor, Digest, Reference, Store, StoreError};
 use crossdock_platform::Platform;
@@ -8,7 +9,7 @@ use crossdock_registry::transfer::{Platforms, PullOptions, PushOptions, WithRefe
 
 use super::listing::{filled, formatted};
 use super::source::{self, Source};
-use crate::output::{self, print, size};
+use crate::output::{self, print};
 use crate::progress::{Display, ProgressMode};
 use crate::session::Session;
 use crate::values;

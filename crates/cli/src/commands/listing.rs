@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Context, Result, bail};
+use crossdock_oci::size::size;
 use crossdock_oci::store::{ImageEntry, LoadedImage};
 use crossdock_oci::{Descriptor, Reference, Store};
 use serde_json::{Value, json};
 
 use super::source;
-use crate::output::{ago, print, say, seconds, size, table};
+use crate::output::{ago, print, say, seconds, table};
 use crate::session::Session;
 use crate::values::{self, age_seconds, switch};
 

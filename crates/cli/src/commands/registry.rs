@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::Subcommand;
+use crossdock_oci::size::size;
 use crossdock_registry::server::{
     AuthFiles, AuthOptions, GarbageOptions, LogOutput, ProxyOptions, RegistryServer, ServerOptions, TlsFiles,
     collect_garbage, htpasswd_line,
 };
 use crossdock_registry::{Credential, NoProgress};
 
-use crate::output::{print, size, write_whole};
+use crate::output::{print, write_whole};
 use crate::session::Session;
 use crate::values::age_seconds;
 

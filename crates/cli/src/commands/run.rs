@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
-use crossdock_dockerfile::mount::{bytes, csv};
+use crossdock_dockerfile::values::{bytes, csv};
 use crossdock_elf::Elf;
 use crossdock_oci::store::LoadedImage;
 use crossdock_oci::{Descriptor, Store};

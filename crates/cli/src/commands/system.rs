@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::Subcommand;
+use crossdock_oci::size::size;
 use crossdock_oci::store::GcOptions;
 
 use super::listing::{self, Filter};
-use crate::output::{print, size, table};
+use crate::output::{print, table};
 use crate::session::Session;
 use crate::values::age_seconds;
 
@@ -82,7 +83,7 @@ pub fn system(session: &Session, command: SystemCommand) -> Result<u8> {
 
 /// `--keep-storage`: bytes.
 fn kept(text: &str) -> Result<u64> {
-    crossdock_dockerfile::mount::bytes(text).with_context(|| format!("--keep-storage {text}: not a size"))
+    crossdock_dockerfile::values::bytes(text).with_context(|| format!("--keep-storage {text}: not a size"))
 }
 
 fn df(session: &Session) -> Result<u8> {

@@ -4,7 +4,7 @@
 use crossdock_dockerfile::ignore::Ignore;
 use crossdock_dockerfile::pattern::Pattern;
 use crossdock_dockerfile::shell::Lexer;
-use crossdock_dockerfile::{Dockerfile, error, instruction, mount, parser};
+use crossdock_dockerfile::{Dockerfile, error, instruction, mount, parser, values};
 use crossdock_testkit::hostile::{texts, try_inputs};
 
 const DOCKERFILES: [&str; 4] = [
@@ -97,7 +97,7 @@ fn mounts_and_values() {
     ]);
     try_inputs("mounts", &seeds, |input| {
         let input = String::from_utf8_lossy(input);
-        let _ = (mount::parse(&input), mount::csv(&input), mount::bytes(&input));
+        let _ = (mount::parse(&input), values::csv(&input), values::bytes(&input));
         let _ = (instruction::duration_ns(&input), parser::heredoc_of_word(&input, '\\'));
         let _ = error::suggestion(&input, &["RUN", "COPY", "ENTRYPOINT"]);
     });

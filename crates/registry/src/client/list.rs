@@ -9,10 +9,11 @@ use ureq::http::{HeaderMap, Method};
 use super::failure::Subject;
 use super::http::header_text;
 use super::session::Scopes;
-use super::url::{Url, encode};
+use super::url::Url;
 use super::{Answered, Call, Client, Target, read_limited, repository_subject};
 use crate::error::{Error, Result, excerpt};
 use crate::hosts::Endpoint;
+use crate::percent::encode;
 
 /// Entries asked for at once.
 const PAGE_SIZE: usize = 1000;

@@ -13,11 +13,12 @@ use ureq::http::{HeaderValue, Method, Response, header};
 use super::challenge::{Challenge, best_challenge};
 use super::failure::{Subject, check};
 use super::http::SendableBody;
-use super::url::{Url, encode};
+use super::url::Url;
 use super::{Client, read_limited};
 use crate::credentials::Credential;
 use crate::error::{Error, Result};
 use crate::hosts::{Endpoint, is_loopback};
+use crate::percent::encode;
 use crate::secret::Secret;
 
 /// Rights asked of a token server: `repository:NAME:ACTION`, one action each, so that sets can be compared.
@@ -141,8 +142,18 @@ impl Session {
         if let Some(url) = &*base {
             return Ok(url.clone());
         }
-        let https = Url::new(true, self.authority(), "/");
-        let http = Url::new(false, self.authority(), "/");
+        let candidate = |https| {
+            Url::of_host(https, self.authority()).ok_or_else(|| Error::Transport {
+                target: self.registry.clone(),
+                request: "connect".to_string(),
+                reason: format!(
+                    "{} is not HOST or HOST:PORT, with a port of at most 65535",
+                    self.authority()
+                ),
+                retryable: false,
+            })
+        };
+        let (https, http) = (candidate(true)?, candidate(false)?);
         let candidates = if is_loopback(self.authority()) {
             vec![http, https]
         } else if self.insecure {

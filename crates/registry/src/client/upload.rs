@@ -22,10 +22,11 @@ use super::blob::blob_subject;
 use super::failure::Subject;
 use super::http::{LARGE, header_text};
 use super::session::Scopes;
-use super::url::{Url, encode};
+use super::url::Url;
 use super::{Answered, Call, Client, Target};
 use crate::error::{Error, Result};
 use crate::hosts::Endpoint;
+use crate::percent::encode;
 use crate::progress::{Outcome, Progress};
 
 /// Chunks after a registry refused the whole as too large, in bytes; below the limits of common reverse proxies. Each further

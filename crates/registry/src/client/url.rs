@@ -2,39 +2,38 @@
 
 use std::fmt;
 
+use ureq::http::Uri;
+use ureq::http::uri::{Authority, PathAndQuery};
+
 /// An absolute http or https URL. `Display` and `Debug` leave out the query, which may carry a signature.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Url {
     https: bool,
     /// Host and port as written, without user information.
-    authority: String,
+    authority: Authority,
     /// Begins with a slash; with the query.
-    path_and_query: String,
+    path_and_query: PathAndQuery,
 }
 
 impl Url {
-    /// A URL from its parts; `path_and_query` begins with a slash.
-    pub(crate) fn new(https: bool, authority: &str, path_and_query: &str) -> Url {
-        Url { https, authority: authority.to_string(), path_and_query: path_and_query.to_string() }
+    /// The top of a host; `None` if `authority` is not `HOST[:PORT]`.
+    pub(crate) fn of_host(https: bool, authority: &str) -> Option<Url> {
+        let authority = authority_of(authority)?;
+        Some(Url { https, authority, path_and_query: PathAndQuery::from_static("/") })
     }
 
     /// Reads an absolute URL; user information and fragment are dropped.
     pub(crate) fn parse(text: &str) -> Option<Url> {
-        let (scheme, rest) = text.split_once("://")?;
-        let https = match scheme.to_ascii_lowercase().as_str() {
+        let uri = text.parse::<Uri>().ok()?;
+        let https = match uri.scheme_str()? {
             "https" => true,
             "http" => false,
             _ => return None,
         };
-        let rest = rest.split('#').next().unwrap_or(rest);
-        let (authority, path_and_query) = match rest.find(['/', '?']) {
-            Some(at) => rest.split_at(at),
-            None => (rest, "/"),
-        };
-        let authority = authority.rsplit('@').next().unwrap_or(authority);
-        let slash = if path_and_query.starts_with('/') { "" } else { "/" };
-        let url = Url::new(https, authority, &format!("{slash}{path_and_query}"));
-        (!authority.is_empty() && url.full().parse::<ureq::http::Uri>().is_ok()).then_some(url)
+        let authority = uri.authority()?.as_str();
+        let authority = authority_of(authority.rsplit('@').next().unwrap_or(authority))?;
+        let path_and_query = uri.path_and_query()?.clone();
+        Some(Url { https, authority, path_and_query })
     }
 
     /// Resolves a reference such as a `Location` header against this URL, section 5.2; dot segments are left to servers.
@@ -59,8 +58,10 @@ impl Url {
 
     /// The same with one more `name=value` (already encoded) in its query.
     pub(crate) fn with_query(&self, pair: &str) -> Url {
-        let separator = if self.path_and_query.contains('?') { '&' } else { '?' };
-        Url { path_and_query: format!("{}{separator}{pair}", self.path_and_query), ..self.clone() }
+        let separator = if self.path_and_query.query().is_some() { '&' } else { '?' };
+        let longer = format!("{}{separator}{pair}", self.path_and_query);
+        let path_and_query = longer.parse().expect("an encoded pair at the end of a query leaves it valid");
+        Url { path_and_query, ..self.clone() }
     }
 
     /// The whole URL, for the request itself.
@@ -73,22 +74,18 @@ impl Url {
     }
 
     pub(crate) fn authority(&self) -> &str {
-        &self.authority
+        self.authority.as_str()
     }
 
     fn path(&self) -> &str {
-        self.path_and_query.split('?').next().unwrap_or(&self.path_and_query)
+        self.path_and_query.path()
     }
 
     /// Whether scheme, host and port are the same, so that credentials may follow.
     pub(crate) fn same_origin(&self, other: &Url) -> bool {
-        let port = |url: &Url| {
-            let after_host = url.authority.rsplit(']').next().unwrap_or(&url.authority).to_string();
-            let given = after_host.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
-            given.unwrap_or(if url.https { 443 } else { 80 })
-        };
-        let host = |url: &Url| crate::hosts::bare_host(&url.authority).to_ascii_lowercase();
-        self.https == other.https && host(self) == host(other) && port(self) == port(other)
+        let port = |url: &Url| url.authority.port_u16().unwrap_or(if url.https { 443 } else { 80 });
+        let is_same_host = self.authority.host().eq_ignore_ascii_case(other.authority.host());
+        self.https == other.https && is_same_host && port(self) == port(other)
     }
 }
 
@@ -104,16 +101,12 @@ impl fmt::Debug for Url {
     }
 }
 
-/// Percent-encodes everything but unreserved characters, section 2.3.
-pub(crate) fn encode(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => encoded.push(byte.into()),
-            _ => encoded.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    encoded
+/// Reads `HOST[:PORT]`; a port that is no number of 16 bits makes it none.
+fn authority_of(text: &str) -> Option<Authority> {
+    let authority = text.parse::<Authority>().ok()?;
+    let after_host = authority.as_str().strip_prefix(authority.host())?;
+    let has_port = after_host.is_empty() || after_host == ":" || authority.port_u16().is_some();
+    (has_port && !authority.host().is_empty()).then_some(authority)
 }
 
 #[cfg(test)]
@@ -136,6 +129,8 @@ mod tests {
         }
         assert_eq!(base.join("ftp://x/y"), None);
         assert_eq!(base.join("https:///y"), None);
+        assert_eq!(base.join("https://h:99999/y"), None);
+        assert_eq!(base.join("https://h:443:80/y"), None);
         assert_eq!(
             base.with_query("digest=d").full(),
             "https://r.example:5000/v2/a/blobs/uploads/?x=1&digest=d"
@@ -152,10 +147,5 @@ mod tests {
         assert!(!url("https://a.b/").same_origin(&url("https://a.b.c/")));
         let secret = url("https://s3/x?signature=abc");
         assert!(!format!("{secret} {secret:?}").contains("abc"));
-    }
-
-    #[test]
-    fn encoding() {
-        assert_eq!(encode("repository:a/b:pull,push"), "repository%3Aa%2Fb%3Apull%2Cpush");
     }
 }

@@ -12,7 +12,8 @@ use super::blobs::another_content;
 use super::handler::{Handled, Handler, Head, blocking, not_modified, text_header};
 use super::range::{Condition, check_conditions};
 use super::reply::{Problem, Reply, reply};
-use super::route::{Identifier, identifier, parameter, parameters, percent_encode};
+use super::route::{Identifier, identifier, parameter, parameters};
+use crate::percent;
 
 /// Tags that one push may give; the specification asks for ten at least.
 const TAGS_MAX: usize = 100;
@@ -143,7 +144,7 @@ impl Handler {
         let mut next = format!("/v2/{name}/referrers/{digest}?");
         if let Some(artifact_type) = &artifact_type {
             answer = answer.with("oci-filters-applied", "artifactType");
-            next.push_str(&format!("artifactType={}&", percent_encode(artifact_type)));
+            next.push_str(&format!("artifactType={}&", percent::encode_value(artifact_type)));
         }
         if let Some(number) = number {
             next.push_str(&format!("n={number}&"));
@@ -185,7 +186,7 @@ fn page(all: &[String], query: &str, path: &str, json: impl Fn(&[String]) -> ser
     let answer = reply(200);
     match shown.last() {
         Some(last) if shown.len() < rest.len() => {
-            let last = percent_encode(last);
+            let last = percent::encode_value(last);
             answer.with("link", &format!("<{path}?last={last}&n={n}>; rel=\"next\"")).json(&json(shown))
         }
         _ => answer.json(&json(shown)),

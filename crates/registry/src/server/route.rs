@@ -3,6 +3,7 @@
 use crossdock_oci::{Digest, Reference};
 
 use super::reply::Problem;
+use crate::percent;
 
 /// A tag or a digest.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,7 +50,7 @@ impl Route {
     /// Reads a path. The endpoint's name is found from the right, since a repository may have a component
     /// `blobs`, too.
     pub(super) fn parse(path: &str) -> Result<Route, Problem> {
-        let path = percent_decode(path).ok_or_else(|| Problem::not_found("bad escape in the path"))?;
+        let path = percent::decode(path).ok_or_else(|| Problem::not_found("bad escape in the path"))?;
         match path.as_str() {
             "/token" => return Ok(Route::Token),
             "/healthz" => return Ok(Route::Health),
@@ -162,41 +163,11 @@ fn upload_id(text: &str) -> Result<String, Problem> {
     }
 }
 
-/// Undoes percent-encoding; `None` if it is broken or gives no UTF-8.
-pub(super) fn percent_decode(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        if byte == b'%' {
-            let high = char::from(rest.next()?).to_digit(16)?;
-            let low = char::from(rest.next()?).to_digit(16)?;
-            bytes.push(u8::try_from(high * 16 + low).ok()?);
-        } else {
-            bytes.push(byte);
-        }
-    }
-    String::from_utf8(bytes).ok()
-}
-
-/// A text as the value of a parameter: all but letters, digits and `-._~:` is escaped.
-pub(super) fn percent_encode(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b':' => {
-                encoded.push(char::from(byte));
-            }
-            _ => encoded.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    encoded
-}
-
 /// A parameter of a query.
 pub(super) fn parameter(query: &str, name: &str) -> Option<String> {
     query.split('&').find_map(|pair| {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-        (key == name).then(|| percent_decode(&value.replace('+', " "))).flatten()
+        (key == name).then(|| percent::decode(&value.replace('+', " "))).flatten()
     })
 }
 

@@ -1,0 +1,46 @@
+//! Percent-encoding, RFC 3986 section 2.1.
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+
+/// All but unreserved characters, section 2.3.
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// The same without the colon, which a query may hold as it is; so digests stay legible.
+const RESERVED_IN_QUERY: &AsciiSet = &RESERVED.remove(b':');
+
+/// Escapes everything but unreserved characters.
+pub(crate) fn encode(text: &str) -> String {
+    utf8_percent_encode(text, RESERVED).to_string()
+}
+
+/// A text as the value of a parameter of a query.
+pub(crate) fn encode_value(text: &str) -> String {
+    utf8_percent_encode(text, RESERVED_IN_QUERY).to_string()
+}
+
+/// Undoes the escapes; `None` if one is broken, or if they give no UTF-8.
+pub(crate) fn decode(text: &str) -> Option<String> {
+    // The crate leaves a broken escape as it is.
+    let is_whole =
+        |escape: &str| escape.as_bytes().get(..2).is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit));
+    let all_whole = text.split('%').skip(1).all(is_whole);
+    if !all_whole {
+        return None;
+    }
+    percent_decode_str(text).decode_utf8().ok().map(Into::into)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escapes() {
+        assert_eq!(encode("repository:a/b:pull,push"), "repository%3Aa%2Fb%3Apull%2Cpush");
+        assert_eq!(encode_value("sha256:ab/ä"), "sha256:ab%2F%C3%A4");
+        assert_eq!(decode("a%2Fb%c3%A4").as_deref(), Some("a/bä"));
+        for broken in ["%", "a%2", "%2g", "%%41", "%ff", "%+1"] {
+            assert_eq!(decode(broken), None, "{broken}");
+        }
+    }
+}
