@@ -171,11 +171,17 @@ fn place(options: &Options, built: &Path) -> Result<Demo> {
     if !is_root() {
         bail!("--as-user needs root");
     }
-    if !std::fs::read_to_string("/etc/passwd")?.lines().any(|line| line.split(':').next() == Some(user)) {
-        run(Command::new("useradd").args(["--create-home", "--shell", "/bin/sh", user]))?;
-    }
     let directory = PathBuf::from(format!("/var/tmp/crossdock-demo-{user}"));
     std::fs::create_dir_all(&directory)?;
+    if !std::fs::read_to_string("/etc/passwd")?.lines().any(|line| line.split(':').next() == Some(user)) {
+        run(Command::new("useradd").args(["--create-home", "--shell", "/bin/sh", user]))?;
+        // An earlier user of this name may have had another number. The Debian roots are worth keeping.
+        run(Command::new("find")
+            .arg(&directory)
+            .args(["-mindepth", "1", "-maxdepth", "1"])
+            .args(["!", "-name", "bases", "-exec", "rm", "-rf", "{}", "+"]))?;
+        run(Command::new("chown").arg("-R").arg(format!("{user}:")).arg(&directory))?;
+    }
     run(Command::new("chown").arg(format!("{user}:")).arg(&directory))?;
     for name in ["crossdock", "crossdock-emu"] {
         let (from, to) = (built.with_file_name(name), directory.join(name));

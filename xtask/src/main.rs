@@ -4,6 +4,7 @@ mod bench;
 mod demo;
 mod dockerd;
 mod emulator_bench;
+mod machine;
 mod registry_bench;
 mod roots;
 mod soak;

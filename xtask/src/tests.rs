@@ -5,6 +5,7 @@ use std::time::Instant;
 use anyhow::Result;
 
 use crate::demo::{self, Options};
+use crate::machine::Machine;
 use crate::tools::{cargo, is_root, require};
 
 /// Programs that tests compare with or run under.
@@ -35,6 +36,16 @@ const PROGRAMS: [(&str, &str); 21] = [
 pub fn test(filter: &[&str]) -> Result<()> {
     let started = Instant::now();
     require(&PROGRAMS)?;
+    let machine = Machine::before()?;
+    let result = check_all(filter);
+    let left = machine.check();
+    result?;
+    left?;
+    println!("all tests passed in {:.0} s", started.elapsed().as_secs_f64());
+    Ok(())
+}
+
+fn check_all(filter: &[&str]) -> Result<()> {
     if filter.is_empty() {
         cargo(&["fmt", "--all", "--check"])?;
         cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])?;
@@ -48,6 +59,5 @@ pub fn test(filter: &[&str]) -> Result<()> {
             demo::demo(&Options::of(Some("crossdock-demo")))?;
         }
     }
-    println!("all tests passed in {:.0} s", started.elapsed().as_secs_f64());
     Ok(())
 }

@@ -1,0 +1,113 @@
+//! The machine around the tests, which must be afterwards what it was before.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use crate::tools::{is_root, run};
+
+/// Users that tests and the demo make when root runs them.
+const USERS: [&str; 2] = ["crossdock-test", "crossdock-demo"];
+
+/// How long processes that are told to end may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What tests could leave behind, in lines for people.
+pub struct Machine {
+    lines: BTreeSet<String>,
+    users: Vec<&'static str>,
+}
+
+impl Machine {
+    /// The machine as it is. From now on orphans of our processes become children of this one, prctl(2)
+    /// `PR_SET_CHILD_SUBREAPER`, so that they can be found.
+    pub fn before() -> Result<Machine> {
+        rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
+            .context("become a subreaper")?;
+        Ok(Machine { lines: lines()?, users: USERS.into_iter().filter(|name| exists(name)).collect() })
+    }
+
+    /// Removes users that were not there before, and compares.
+    ///
+    /// # Errors
+    ///
+    /// Every handler, mount, user and process that is new, or gone.
+    pub fn check(&self) -> Result<()> {
+        let strays = strays()?;
+        for name in USERS.iter().filter(|name| is_root() && exists(name) && !self.users.contains(name)) {
+            run(Command::new("userdel").args(["--remove", name]).stderr(std::process::Stdio::null()))?;
+        }
+        let after = lines()?;
+        let gone = self.lines.difference(&after).map(|line| format!("gone: {line}"));
+        let new = after.difference(&self.lines).map(|line| format!("new: {line}"));
+        let changes: Vec<String> = gone.chain(new).chain(strays).collect();
+        if !changes.is_empty() {
+            bail!("the tests have changed the machine:\n{}", changes.join("\n"));
+        }
+        Ok(())
+    }
+}
+
+fn exists(user: &str) -> bool {
+    let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    passwd.lines().any(|line| line.split(':').next() == Some(user))
+}
+
+/// Handlers with what they say, mounts, and the files of users and groups.
+fn lines() -> Result<BTreeSet<String>> {
+    let mut lines = BTreeSet::new();
+    for entry in fs::read_dir("/proc/sys/fs/binfmt_misc").into_iter().flatten().flatten() {
+        // register(5) cannot be read; an entry may go meanwhile.
+        let text = fs::read_to_string(entry.path()).unwrap_or_default();
+        let text = text.lines().collect::<Vec<_>>().join(", ");
+        lines.insert(format!("binfmt_misc handler {}: {text}", entry.file_name().display()));
+    }
+    let mounts = fs::read_to_string("/proc/self/mountinfo").context("read /proc/self/mountinfo")?;
+    // proc_pid_mountinfo(5): the fifth field is the place, the first behind the dash the file system.
+    lines.extend(mounts.lines().filter_map(|line| {
+        let (mount, source) = line.split_once(" - ")?;
+        Some(format!("{} at {}", source.split(' ').next()?, mount.split(' ').nth(4)?))
+    }));
+    for file in ["/etc/passwd", "/etc/group", "/etc/subuid", "/etc/subgid"] {
+        let text = fs::read_to_string(file).unwrap_or_default();
+        lines.extend(text.lines().map(|line| format!("{file}: {line}")));
+    }
+    for directory in ["/etc/binfmt.d", "/run/binfmt.d"] {
+        let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+        lines.extend(entries.map(|entry| format!("file {}", entry.path().display())));
+    }
+    Ok(lines)
+}
+
+/// Processes that outlived the test that started them.
+fn strays() -> Result<Vec<String>> {
+    let started = Instant::now();
+    loop {
+        let strays = children()?;
+        if strays.is_empty() || started.elapsed() > PATIENCE {
+            return Ok(strays);
+        }
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
+/// Children of this process that still run.
+fn children() -> Result<Vec<String>> {
+    let own = rustix::process::getpid().as_raw_nonzero().to_string();
+    let mut children = Vec::new();
+    for entry in fs::read_dir("/proc").context("read /proc")?.flatten() {
+        // Whoever ends meanwhile is none.
+        let Ok(stat) = fs::read_to_string(entry.path().join("stat")) else { continue };
+        // proc_pid_stat(5): the name in parentheses, which may hold anything, the state, the parent.
+        let Some((name, after)) = stat.rsplit_once(')') else { continue };
+        let mut fields = after.split_whitespace();
+        let (state, parent) = (fields.next(), fields.next());
+        if parent == Some(&own) && state != Some("Z") {
+            children.push(format!("stray process {name})"));
+        }
+    }
+    Ok(children)
+}
