@@ -103,7 +103,7 @@ fn a_copy_without_room_names_the_store() {
     let build = "small build -q -t copied $D/../context/other";
     let ran = script(&world, 4, &format!("{build}; echo $?; more; {build} >/dev/null; echo $?"));
     assert_eq!(ran.out, "1\n0\n", "{ran:?}");
-    assert!(ran.err.contains("disk/store") && ran.err.contains("/noise (0 bytes free"), "{ran:?}");
+    assert!(ran.err.contains("disk/store") && ran.err.contains("/noise (0B free"), "{ran:?}");
 }
 
 #[test]
