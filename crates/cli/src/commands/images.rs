@@ -129,7 +129,7 @@ pub struct HistoryArgs {
     /// Show whole lines
     #[arg(long)]
     pub no_trunc: bool,
-    /// table, json, or a template such as '{{.ID}}' or 'table {{.Repository}}\t{{.ID}}'
+    /// table, json (an object a line), or a template such as '{{.ID}}' or 'table {{.Repository}}\t{{.ID}}'
     #[arg(long, value_name = "FORMAT", default_value = "table")]
     pub format: String,
 }

@@ -33,7 +33,7 @@ pub struct ImagesArgs {
     /// Show digests
     #[arg(long)]
     pub digests: bool,
-    /// table, json, or a template such as '{{.ID}}' or 'table {{.Repository}}\t{{.ID}}'
+    /// table, json (an object a line), or a template such as '{{.ID}}' or 'table {{.Repository}}\t{{.ID}}'
     #[arg(long, value_name = "FORMAT", default_value = "table")]
     pub format: String,
 }
@@ -257,7 +257,7 @@ const HEADS: [(&str, &str); 10] = [
 /// `json`; or a template. `whole` ids are not cut.
 pub fn formatted(format: &str, own: &str, rows: &[Value], whole: bool) -> Result<()> {
     if format == "json" {
-        print(&serde_json::to_string_pretty(rows)?);
+        rows.iter().for_each(|row| print(&for_people(row, whole).to_string()));
         return Ok(());
     }
     let (template, is_table) = match format.strip_prefix("table") {

@@ -15,9 +15,13 @@ fn names_come_and_go() {
     assert_eq!(lines[0][..3], ["REPOSITORY", "TAG", "PLATFORM"]);
     let names: Vec<String> = lines[1..].iter().map(|l| format!("{}:{}", l[0], l[1])).collect();
     assert_eq!(names, ["127.0.0.1:9/team/app:2", "app:1", "base:latest", "other:latest"]);
-    let all: Value =
-        serde_json::from_str(&world.run(&["image", "ls", "--format", "json", "app"]).ok()).expect("JSON");
-    assert_eq!((all.as_array().expect("a list").len(), &all[0]["Tag"]), (1, &"1".into()));
+    // An object a line, with docker's members.
+    let all = world.run(&["image", "ls", "--format", "json"]).ok();
+    let all: Vec<Value> = all.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let app = all.iter().find(|image| image["Repository"] == "app").expect("the image");
+    assert_eq!((all.len(), &app["Tag"]), (4, &"1".into()));
+    let size = app["Size"].as_str().expect("text");
+    assert!(size.ends_with('B') && app["ID"].as_str().is_some_and(|id| id.len() == 12), "{app}");
     let id = world.inspect("app:1")["Id"].as_str().expect("text").to_string();
     assert_eq!(world.run(&["images", "-q", "--no-trunc", "other"]).ok().trim(), id);
     let short = &id["sha256:".len()..][..12];
