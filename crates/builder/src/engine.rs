@@ -1,6 +1,7 @@
 //! Looks steps up in the cache, executes those that are new, packs layers in the background.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::Scope as Threads;
@@ -23,6 +24,7 @@ use crate::request::BuildRequest;
 use crate::stat_cache::StatCache;
 use crate::state::{Layer, Packed, Record, State, StepResult};
 use crate::sync::{Flights, Promise, Slots};
+use crate::view::View;
 
 /// Where base images come from.
 pub trait Images: Sync {
@@ -82,6 +84,8 @@ pub(crate) struct Engine<'a> {
     cancelled: AtomicBool,
     running: Mutex<Vec<(StepId, Killer)>>,
     steps: AtomicUsize,
+    /// Roots of several layers, as long as they are used again.
+    views: Mutex<HashMap<Vec<PathBuf>, Arc<View>>>,
 }
 
 /// A step's directory that is to become a layer.
@@ -144,6 +148,7 @@ impl<'a> Engine<'a> {
             cancelled: AtomicBool::new(false),
             running: Mutex::default(),
             steps: AtomicUsize::new(0),
+            views: Mutex::default(),
             file,
         }
     }
@@ -448,6 +453,18 @@ impl<'a> Engine<'a> {
                 timed.finish()
             }
         }
+    }
+
+    /// The root that layers make together, for reading. It is made once in a build: without overlayfs that costs
+    /// a hard link for every file.
+    pub fn view(&self, layers: &[PathBuf]) -> Result<Arc<View>, ErrorKind> {
+        let mut views = lock(&self.views);
+        if let Some(view) = views.get(layers) {
+            return Ok(view.clone());
+        }
+        let view = Arc::new(View::new(self.env.store, layers)?);
+        views.insert(layers.to_vec(), view.clone());
+        Ok(view)
     }
 
     /// A temporary directory in the store; its mounts and content go with it.

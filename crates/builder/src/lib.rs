@@ -28,6 +28,7 @@ mod state;
 mod sync;
 mod transfer;
 pub mod tree;
+pub mod view;
 
 pub use engine::{Environment, Images};
 pub use error::{BuildError, ErrorKind};

@@ -10,7 +10,6 @@ use crossdock_dockerfile::instruction::{Instruction, Transfer};
 use crossdock_oci::layer::extract_tar;
 use crossdock_oci::store::{Owners, Scratch, TemporaryDirectory};
 use crossdock_oci::{Digest, Store, StoreError};
-use crossdock_sandbox::overlay_fd;
 use crossdock_sandbox::user::{User, UserError};
 use rustix::fs::{FileType, OFlags};
 
@@ -217,9 +216,8 @@ impl StageRun<'_, '_, '_> {
         let found = match self.state.layers.is_empty() {
             true => crossdock_sandbox::user::resolve_in(text, "", ""),
             false => {
-                let root =
-                    overlay_fd(&self.state.lower(), None).map_err(|e| ErrorKind::Overlay(e).at(lines))?;
-                crossdock_sandbox::user::resolve(root.as_fd(), text)
+                let view = self.engine.view(&self.state.lower()).map_err(|e| e.at(lines))?;
+                crossdock_sandbox::user::resolve(view.root().as_fd(), text)
             }
         };
         Ok(match (found, text.split_once(':').unwrap_or((text, ""))) {
@@ -312,7 +310,9 @@ impl StageRun<'_, '_, '_> {
             }
             (Some(_), Some(layers)) if !layers.is_empty() => {
                 let lower: Vec<PathBuf> = layers.iter().map(|layer| layer.fs.clone()).collect();
-                Ok(Tree::new(overlay_fd(&lower, None).map_err(|e| ErrorKind::Overlay(e).at(lines))?))
+                let view = self.engine.view(&lower).map_err(|e| e.at(lines))?;
+                let root = view.root().try_clone();
+                Ok(Tree::new(root.map_err(|e| ErrorKind::io("use a root again".to_string(), e).at(lines))?))
             }
             (Some(_), _) => {
                 let message = "the stage or image to copy from has no files";

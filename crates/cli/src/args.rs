@@ -102,11 +102,10 @@ impl Command {
             | Command::Load(_)
             | Command::Rmi(_)
             | Command::System(_)
+            | Command::File(FileArgs { image: Some(_), .. })
+            | Command::Ldd(LddArgs { image: Some(_), .. })
             | Command::Manifest(ManifestCommand::Push { purge: true, .. } | ManifestCommand::Rm { .. }) => {
                 Needs::NamespaceIfAllowed
-            }
-            Command::File(FileArgs { image: Some(_), .. }) | Command::Ldd(LddArgs { image: Some(_), .. }) => {
-                Needs::Namespace
             }
             _ => Needs::Nothing,
         }

@@ -46,7 +46,7 @@ pub use run::{ExitStatus, Io, Killer, Running, Stream, run, spawn};
 pub use spec::{
     Content, Descriptor, Limit, Mount, MountKind, Network, PATH_DEFAULT, Root, Security, Source, Spec, Uplink,
 };
-pub use stack::{Stack, overlay_fd, overlay_fd_legacy};
+pub use stack::{Stack, can_stack, link_layers, overlay_fd, overlay_fd_legacy};
 pub use terminal::{Attach, run_attached};
 pub use wire::Window;
 

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{
     AtFlags, Dir, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, UTIME_OMIT, Uid, chmodat, chownat,
-    fgetxattr, mkdirat, open, openat, readlinkat, statat, symlinkat, unlinkat, utimensat,
+    fgetxattr, linkat, mkdirat, open, openat, readlinkat, statat, symlinkat, unlinkat, utimensat,
 };
 use rustix::io::Errno;
 
@@ -52,7 +52,7 @@ impl Stack {
         let root = open_path(&upper.upper).doing(doing)?;
         for layer in lower {
             let layer = open_path(layer).doing(|| format!("open {}", layer.display()))?;
-            add(layer.as_fd(), root.as_fd(), 0).doing(doing)?;
+            add(layer.as_fd(), root.as_fd(), Files::Hide, 0).doing(doing)?;
         }
         let mut made = Vec::new();
         list(root.as_fd(), Path::new(""), &mut made).doing(doing)?;
@@ -111,8 +111,39 @@ fn is_unchanged(now: &Stat, before: &Stat) -> bool {
     facts(now) == facts(before)
 }
 
+/// Whether [`overlay_fd`] can stack several layers: not where user namespaces are forbidden.
+pub fn can_stack() -> bool {
+    userns::forbidden().is_none()
+}
+
+/// Makes in an empty directory what an overlay of `lower`, the lowest first, would show: directories and symbolic
+/// links anew, files as hard links. For reading only: who writes to a file writes to the layer.
+///
+/// # Errors
+///
+/// The directory is on another file system than a layer, or cannot be written to.
+pub fn link_layers(lower: &[PathBuf], directory: &Path) -> Result<(), SandboxError> {
+    let doing = || format!("link the files of {} layers in {}", lower.len(), directory.display());
+    let root = open(directory, OFlags::RDONLY | DIRECTORY, Mode::empty()).doing(doing)?;
+    for layer in lower {
+        let layer = open(layer, OFlags::RDONLY | DIRECTORY, Mode::empty())
+            .doing(|| format!("open {}", layer.display()))?;
+        add(layer.as_fd(), root.as_fd(), Files::Link, 0).doing(doing)?;
+    }
+    Ok(())
+}
+
+/// What becomes of the files of a layer.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Files {
+    /// They are left out; they still hide what is below them.
+    Hide,
+    /// They are hard links.
+    Link,
+}
+
 /// Makes the directories and links of `layer` in `upper`, over those that are there.
-fn add(layer: BorrowedFd<'_>, upper: BorrowedFd<'_>, depth: usize) -> Result<(), Errno> {
+fn add(layer: BorrowedFd<'_>, upper: BorrowedFd<'_>, files: Files, depth: usize) -> Result<(), Errno> {
     if depth > DEPTH_MAX {
         return Err(Errno::NAMETOOLONG);
     }
@@ -130,7 +161,7 @@ fn add(layer: BorrowedFd<'_>, upper: BorrowedFd<'_>, depth: usize) -> Result<(),
                     mkdirat(upper, name, Mode::from_raw_mode(0o700))?;
                 }
                 let above = openat(upper, name, OFlags::RDONLY | DIRECTORY, Mode::empty())?;
-                add(below.as_fd(), above.as_fd(), depth + 1)?;
+                add(below.as_fd(), above.as_fd(), files, depth + 1)?;
                 own(upper, name, &stat)?;
                 chmodat(upper, name, Mode::from_raw_mode(stat.st_mode & 0o7777), AtFlags::empty())?;
                 set_modified(&upper, name, &stat)?;
@@ -141,8 +172,14 @@ fn add(layer: BorrowedFd<'_>, upper: BorrowedFd<'_>, depth: usize) -> Result<(),
                 own(upper, name, &stat)?;
                 set_modified(&upper, name, &stat)?;
             }
-            // A file, or a whiteout: nothing of below is there any more.
-            _ => remove(upper, name)?,
+            // Nothing of below is there any more.
+            kind => {
+                remove(upper, name)?;
+                let is_whiteout = kind == FileType::CharacterDevice && stat.st_rdev == 0;
+                if files == Files::Link && !is_whiteout {
+                    linkat(layer, name, upper, name, AtFlags::empty())?;
+                }
+            }
         }
     }
     Ok(())

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use crossdock_builder::tree::Tree;
+use crossdock_builder::view::View;
 use crossdock_elf::ldd::{Root, resolve};
 use crossdock_elf::{Elf, ElfError, ReadAt, describe::describe};
-use crossdock_sandbox::overlay_fd;
 use rustix::fs::OFlags;
 
 use super::source::{self, Source};
@@ -55,7 +55,11 @@ pub struct LddArgs {
 }
 
 /// The root that paths are meant in: this machine's, a directory, or an image.
-struct Place(Tree);
+struct Place {
+    tree: Tree,
+    /// Keeps the root of an image.
+    _view: Option<View>,
+}
 
 impl Place {
     fn new(
@@ -71,7 +75,7 @@ impl Place {
             let root = sysroot.unwrap_or(Path::new("/"));
             let tree =
                 Tree::open(root, Default::default()).with_context(|| format!("open {}", root.display()))?;
-            return Ok(Place(tree));
+            return Ok(Place { tree, _view: None });
         };
         let store = session.store()?;
         let platform = values::platform(platform)?;
@@ -92,12 +96,13 @@ impl Place {
         if lower.is_empty() {
             bail!("{image} has no files");
         }
-        Ok(Place(Tree::new(overlay_fd(&lower, None)?)))
+        let view = View::new(&store, &lower)?;
+        Ok(Place { tree: Tree::new(view.root().try_clone()?), _view: Some(view) })
     }
 
     fn file(&self, path: &str) -> std::io::Result<File> {
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
-        let file = File::from(self.0.open_at(path, flags)?);
+        let file = File::from(self.tree.open_at(path, flags)?);
         Ok(file)
     }
 }
@@ -116,7 +121,7 @@ impl Root for Place {
 
     fn names(&self, directory: &str) -> Vec<String> {
         // Those of libraries, which other files name, are text.
-        let names = self.0.names(directory.as_bytes()).unwrap_or_default();
+        let names = self.tree.names(directory.as_bytes()).unwrap_or_default();
         names.into_iter().filter_map(|name| String::from_utf8(name).ok()).collect()
     }
 }

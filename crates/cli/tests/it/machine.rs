@@ -382,10 +382,12 @@ fn forbidden(world: &World, script: &str) -> String {
 fn where_user_namespaces_are_forbidden_files_can_still_be_copied() {
     let allowed = World::with_base();
     let base = "FROM base\nRUN mkdir -p /data/deep /gone/x && ln -s data /link && chmod 750 /data\n\
-        RUN rm -r /gone && mkdir -p /usr/share && echo old > /z\n";
+        RUN rm -r /gone && mkdir -p /usr/share /etc && echo old > /z && echo app:x:7:7::/: > /etc/passwd\n\
+        RUN echo below > /data/file && rm /z && echo newer > /z && ln /z /data/hard\n";
     allowed.build(base, &["-t", "below", "--load", "-o", "type=oci,dest=below.tar"]).ok();
     let dockerfile = "FROM below\nCOPY file /link/deep/\nCOPY tree /usr/share/tree\nADD file /new/dir/f\n\
-        WORKDIR /gone/x\nCOPY file /z\nCMD [\"cat\", \"/z\"]\n";
+        WORKDIR /gone/x\nCOPY file /z\nCOPY --from=below /data/file /z /gon[e] /link /from/\nCOPY --from=below / /all/\n\
+        CMD [\"cat\", \"/z\"]\n";
     let copies = |world: &World| {
         world.file("file", "new\n").file("tree/leaf", "leaf\n").file("Dockerfile", dockerfile);
     };
@@ -397,11 +399,14 @@ fn where_user_namespaces_are_forbidden_files_can_still_be_copied() {
         &world,
         &format!(
             "crossdock load -q -i {} && crossdock build -q -t app context && crossdock save -o app.tar app && echo saved
+             printf 'FROM below\\nCOPY --chown=app file /c\\n' > context/chown; crossdock build -q -f context/chown context; echo \"chown: $?\"
+             crossdock file --image below /bin/busybox | grep -o 'ELF 64-bit'
              crossdock run app; echo \"run: $?\"; printf 'FROM below\\nRUN true\\n' | crossdock build -; echo \"build: $?\"",
             archive.display()
         ),
     );
     assert!(out.contains("saved") && out.contains("run: 125") && out.contains("build: 1"), "{out}");
+    assert!(out.contains("chown: 0\nELF 64-bit\n"), "{out}");
     assert_eq!(out.matches("error: failed to build: cannot run").count(), 1, "{out}");
     assert!(out.contains("user.max_user_namespaces is 0"), "{out}");
     // What was made is what is made with namespaces.
