@@ -244,6 +244,7 @@ fn ranges_are_served_and_refused() {
 
 #[test]
 fn garbage_goes_and_what_is_used_stays() {
+    assert_eq!(get("bytes=500-0").0, 416);
     let (site, client) = (Site::new(), client());
     let reference = site.reference("app:1");
     push_small(&client, &reference);
