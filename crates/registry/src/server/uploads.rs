@@ -195,7 +195,8 @@ impl Handler {
         };
         let options = self.options();
         let sink = Sink::new(file, hasher, options.sync);
-        let (end, hasher, written) = receive(body, sink, options.stall, limit, &self.disk).await;
+        let (end, hasher, written) =
+            receive(body, sink, head.socket, options.stall, limit, &self.places).await;
         add(&self.metrics.bytes_received, written);
         // Without a hash the state stays behind the file, which makes the end hash the file.
         if let Some(hasher) = hasher {
