@@ -222,8 +222,7 @@ fn log(path: &Path) -> Result<LogOutput> {
     if path == Path::new("-") {
         return Ok(LogOutput::new(std::io::stderr()));
     }
-    let file = std::fs::File::options().create(true).append(true).open(path);
-    Ok(LogOutput::new(file.with_context(|| format!("open the access log {}", path.display()))?))
+    LogOutput::file(path).context("open the access log")
 }
 
 /// Opens a device or pipe, such as `/dev/null` or `/dev/stdout`: it is written to, never replaced by a new

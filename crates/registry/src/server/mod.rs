@@ -103,6 +103,15 @@ impl LogOutput {
     }
 
     fn open(self) -> Box<dyn Write + Send> {
+    /// A file that is appended to, and begun anew when it was renamed or removed.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::File`] if it cannot be opened.
+    pub fn file(path: &Path) -> Result<LogOutput> {
+        Ok(LogOutput::new(access_log::LogFile::open(path).map_err(Error::io(path))?))
+    }
+
         let output = self.0.lock().unwrap_or_else(|e| e.into_inner()).take();
         output.unwrap_or_else(|| Box::new(std::io::sink()))
     }
