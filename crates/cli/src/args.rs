@@ -705,6 +705,9 @@ pub struct ServeArgs {
     /// Be a cache of another registry: what is not here is fetched from it; changes are refused
     #[arg(long, value_name = "URL", conflicts_with = "immutable_tags")]
     pub proxy: Option<String>,
+    /// Keep at most this much of the other registry (500m, 20g); what was used least recently goes first
+    #[arg(long, value_name = "SIZE", requires = "proxy")]
+    pub proxy_cache_max: Option<String>,
     /// Append a line per request to this file; "-" is standard error
     #[arg(long, value_name = "FILE")]
     pub access_log: Option<PathBuf>,

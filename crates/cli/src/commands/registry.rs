@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
+use crossdock_dockerfile::mount::bytes;
 use crossdock_registry::server::{
     AuthFiles, AuthOptions, GarbageOptions, LogOutput, ProxyOptions, RegistryServer, ServerOptions, TlsFiles,
     collect_garbage, htpasswd_line,
@@ -180,7 +181,7 @@ fn serve(session: &Session, args: &ServeArgs) -> Result<u8> {
         upload_expiry: Duration::from_secs(
             age_seconds(&args.upload_expiry).context("--upload-expiry")?.max(1),
         ),
-        proxy: args.proxy.as_deref().map(|url| proxy(session, url)).transpose()?,
+        proxy: args.proxy.as_deref().map(|url| proxy(session, url, args)).transpose()?,
         tls: tls.map(|(certificate, key)| TlsFiles { certificate, key }),
         access_log: args.access_log.as_deref().map(log).transpose()?,
         notice: Arc::new(|text| eprintln!("warning: {text}")),
@@ -208,13 +209,17 @@ fn serve(session: &Session, args: &ServeArgs) -> Result<u8> {
 }
 
 /// The registry of a URL, asked with the credentials that are at hand for it.
-fn proxy(session: &Session, url: &str) -> Result<ProxyOptions> {
+fn proxy(session: &Session, url: &str, args: &ServeArgs) -> Result<ProxyOptions> {
     let host = url.trim_start_matches("https://").trim_start_matches("http://").trim_end_matches('/');
     if host.is_empty() || host.contains(['/', '@', '?']) {
         bail!("--proxy: not the URL of a registry, such as https://registry.example.com");
     }
+    let max = args.proxy_cache_max.as_deref().map(|text| match bytes(text) {
+        Some(max) if max > 0 => Ok(max),
+        _ => Err(anyhow!("--proxy-cache-max {text}: not a size, such as 20g")),
+    });
     let client = session.client(Arc::new(NoProgress))?;
-    Ok(ProxyOptions { client, registry: server(Some(host)) })
+    Ok(ProxyOptions { client, registry: server(Some(host)), max: max.transpose()? })
 }
 
 /// Where the lines of a log go.

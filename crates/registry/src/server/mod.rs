@@ -4,6 +4,7 @@
 mod access_log;
 mod auth;
 mod blobs;
+mod bound;
 mod cache;
 mod connection;
 pub mod faults;
@@ -102,7 +103,6 @@ impl LogOutput {
         LogOutput(Arc::new(Mutex::new(Some(Box::new(output)))))
     }
 
-    fn open(self) -> Box<dyn Write + Send> {
     /// A file that is appended to, and begun anew when it was renamed or removed.
     ///
     /// # Errors
@@ -112,6 +112,7 @@ impl LogOutput {
         Ok(LogOutput::new(access_log::LogFile::open(path).map_err(Error::io(path))?))
     }
 
+    fn open(self) -> Box<dyn Write + Send> {
         let output = self.0.lock().unwrap_or_else(|e| e.into_inner()).take();
         output.unwrap_or_else(|| Box::new(std::io::sink()))
     }
@@ -156,6 +157,7 @@ impl RegistryServer {
         if !handler.options().read_only || handler.cache.is_some() {
             runtime.spawn(handler.clone().sweep_uploads());
         }
+        runtime.spawn(handler.clone().measure_cache());
         runtime.spawn(connection::accept(listener, tls, handler));
         Ok(RegistryServer { address: address_bound, runtime: Some(runtime) })
     }

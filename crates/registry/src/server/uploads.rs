@@ -12,6 +12,7 @@ use hyper::body::{Body, Incoming};
 use hyper::header::CONTENT_RANGE;
 
 use super::auth::Caller;
+use super::bound::FETCH_EXPIRY;
 use super::faults::Fault;
 use super::handler::{Failure, Handled, Handler, Head, blocking, text_header};
 use super::metrics::add;
@@ -225,7 +226,11 @@ impl Handler {
     pub(super) async fn sweep_uploads(self: Arc<Handler>) {
         loop {
             let handler = self.clone();
-            let expiry = self.options().upload_expiry;
+            let expiry = match self.cache {
+                // Nobody comes back for what was fetched by halves.
+                Some(_) => self.options().upload_expiry.min(FETCH_EXPIRY),
+                None => self.options().upload_expiry,
+            };
             let swept = tokio::task::spawn_blocking(move || {
                 handler.storage.remove_old_uploads(expiry, |id| handler.uploads.is_busy(id))
             });
@@ -233,7 +238,7 @@ impl Handler {
                 add(&self.metrics.uploads_dropped, gone.len() as u64);
                 gone.iter().for_each(|id| self.uploads.forget(id));
             }
-            tokio::time::sleep(SWEEP_EVERY.min(self.options().upload_expiry)).await;
+            tokio::time::sleep(SWEEP_EVERY.min(expiry)).await;
         }
     }
 }
