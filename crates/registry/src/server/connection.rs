@@ -227,6 +227,8 @@ async fn converse(wire: impl AsyncRead + AsyncWrite + Unpin, client: Client, han
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIME)
         .max_buf_size(HEAD_SIZE_MAX)
+        // Who has sent all requests may say so, and still wants the answers.
+        .half_close(true)
         .serve_connection(TokioIo::new(wire), service);
     // A client that goes away is its own business.
     let _ = connection.await;

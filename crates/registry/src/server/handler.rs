@@ -325,9 +325,15 @@ impl Handler {
             Err(CollectError::TooLarge) => {
                 Err(Problem::new(413, "SIZE_INVALID", format!("more than {limit} bytes")).into())
             }
+            Err(CollectError::Malformed) => Err(malformed_body().into()),
             Err(CollectError::Cut) => Err(Failure::Aborted),
         }
     }
+}
+
+/// The answer to a body that is not chunked as it says.
+pub(super) fn malformed_body() -> Problem {
+    Problem::new(400, "SIZE_INVALID", "the body is not chunked as RFC 9112 asks")
 }
 
 fn seen(request: &Request<Incoming>) -> Seen {

@@ -80,6 +80,8 @@ pub(super) enum Received {
     Whole,
     /// The client went away, or sent too little for too long; what came is written.
     Cut,
+    /// What came is not chunked as RFC 9112 says; what came before is written.
+    Malformed,
 }
 
 /// What a body is written to.
@@ -175,6 +177,7 @@ pub(super) async fn receive(
             match next {
                 None => break None,
                 Some(None) => break Some(Received::Whole),
+                Some(Some(Err(e))) if is_malformed(&e) => break Some(Received::Malformed),
                 Some(Some(Err(_))) => break Some(Received::Cut),
                 Some(Some(Ok(frame))) => {
                     if let Ok(mut bytes) = frame.into_data() {
@@ -212,12 +215,18 @@ pub(super) async fn receive(
     // What the disk was given already is of no interest where the client gave up.
     let settled = match end {
         Received::Whole => sink.behind.settle(),
-        Received::Cut => Ok(()),
+        Received::Cut | Received::Malformed => Ok(()),
     };
     match settled {
         Ok(()) => (Ok(end), sink.hasher, sink.written),
         Err(e) => (Err(e), None, sink.written),
     }
+}
+
+/// Whether the client is there but does not speak HTTP.
+fn is_malformed(error: &hyper::Error) -> bool {
+    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<io::Error>());
+    source.is_some_and(|e| matches!(e.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData))
 }
 
 /// The next part of a body if it came already: the connection gets one turn to read it from the socket.
@@ -239,6 +248,7 @@ async fn arrived(body: &mut Incoming) -> Option<Option<Result<Frame<Bytes>, hype
 /// Why a small body could not be had.
 pub(super) enum CollectError {
     TooLarge,
+    Malformed,
     Cut,
 }
 
@@ -271,6 +281,7 @@ pub(super) async fn collect(
                 collected.extend_from_slice(&bytes);
             }
             Ok(None) => return Ok(collected),
+            Ok(Some(Err(e))) if is_malformed(&e) => return Err(CollectError::Malformed),
             Ok(Some(Err(_))) | Err(_) => return Err(CollectError::Cut),
         }
     }
