@@ -37,7 +37,8 @@ impl Url {
         (!authority.is_empty() && url.full().parse::<ureq::http::Uri>().is_ok()).then_some(url)
     }
 
-    /// Resolves a reference such as a `Location` header against this URL, section 5.2; dot segments are left to servers.
+    /// Resolves a reference such as a `Location` header against this URL, section 5.2; dot segments are left
+    /// to servers.
     pub(crate) fn join(&self, reference: &str) -> Option<Url> {
         if reference.contains("://") && !reference.starts_with(['/', '?']) {
             return Url::parse(reference);

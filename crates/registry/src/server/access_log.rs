@@ -30,8 +30,8 @@ impl LogFile {
         Ok(LogFile { path: path.to_path_buf(), file: append_to(path)? })
     }
 
-    /// Looks whether the name still leads to the file. What cannot be opened is tried again with the next lines,
-    /// which go to the old file.
+    /// Looks whether the name still leads to the file. What cannot be opened is tried again with the next
+    /// lines, which go to the old file.
     fn follow(&mut self) {
         let Ok(ours) = self.file.metadata() else { return };
         let moved = match fs::metadata(&self.path) {

@@ -1,7 +1,7 @@
 //! The bound of a cache: what was used least recently goes first, and with it the manifests that need it.
 //!
-//! When a file was used is its time of modification, as for garbage collection, so that a restart knows the order. A
-//! transfer has its file open and ends whole, whatever is removed meanwhile.
+//! When a file was used is its time of modification, as for garbage collection, so that a restart knows the
+//! order. A transfer has its file open and ends whole, whatever is removed meanwhile.
 
 use std::collections::HashSet;
 use std::fs;
@@ -180,8 +180,8 @@ fn evict(storage: &Storage, bound: &Bound) -> io::Result<u64> {
     Ok(doomed.len() as u64)
 }
 
-/// Whether an image cannot be had without a blob that goes. An index can: its images are fetched when they are
-/// asked for.
+/// Whether an image cannot be had without a blob that goes. An index can: its images are fetched when they
+/// are asked for.
 fn needs_one_of(bytes: &[u8], doomed: &HashSet<Digest>) -> bool {
     match Document::parse(bytes, None) {
         Ok(Document::Manifest(manifest)) => {

@@ -45,8 +45,8 @@ pub(super) struct Handler {
     pub(super) large: tokio::sync::Semaphore,
 }
 
-/// Pieces of uploads that are written at the same time for each CPU core: one hashes while another waits for the
-/// disk.
+/// Pieces of uploads that are written at the same time for each CPU core: one hashes while another waits for
+/// the disk.
 const WRITES_PER_CORE: usize = 2;
 
 /// Manifests of more than 64 KiB that are received at once.

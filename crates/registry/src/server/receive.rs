@@ -1,5 +1,5 @@
-//! Bodies of requests. A client that sends nothing costs neither a thread nor memory: a piece that came is read,
-//! hashed and written when there is a place for it, by a thread that ends with it.
+//! Bodies of requests. A client that sends nothing costs neither a thread nor memory: a piece that came is
+//! read, hashed and written when there is a place for it, by a thread that ends with it.
 
 use std::fs::File;
 use std::future::poll_fn;
@@ -34,8 +34,8 @@ const REST_MAX: usize = 64 * 1024;
 /// And for so long.
 const REST_TIME: Duration = Duration::from_millis(200);
 
-/// Places for pieces of bodies, each with a buffer that is used again: buffers that come and go between those of
-/// connections would leave holes in the heap.
+/// Places for pieces of bodies, each with a buffer that is used again: buffers that come and go between those
+/// of connections would leave holes in the heap.
 pub(super) struct Places {
     free: Arc<Semaphore>,
     buffers: Mutex<Vec<Vec<u8>>>,

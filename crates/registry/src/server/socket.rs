@@ -18,8 +18,8 @@ pub(super) const RATE_MIN: u64 = 1024;
 /// Bytes that wait in the kernel to be sent; those under way do not count.
 const NOT_SENT_MAX: u32 = 128 * 1024;
 
-/// Bytes that are read at once. HTTP doubles its read buffer whenever a read of 8 KiB, then of 16 KiB, fills it,
-/// and keeps it as long as the connection; this is just too little for the second time.
+/// Bytes that are read at once. HTTP doubles its read buffer whenever a read of 8 KiB, then of 16 KiB, fills
+/// it, and keeps it as long as the connection; this is just too little for the second time.
 const READ_MAX: usize = 16 * 1024 - 1;
 
 /// Looks at a slow client within its time.
@@ -45,8 +45,8 @@ pub(super) struct Socket {
     reader: Mutex<Option<Waker>>,
 }
 
-/// While it is paused, HTTP takes nothing from the socket, and what the client sends waits in the kernel. Dropped,
-/// it lets HTTP go on.
+/// While it is paused, HTTP takes nothing from the socket, and what the client sends waits in the kernel.
+/// Dropped, it lets HTTP go on.
 pub(super) struct Reading<'a>(&'a Socket);
 
 impl Socket {
