@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::fs;
 use std::io;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use crossdock_oci::Digest;
 use crossdock_oci::manifest::Document;
@@ -21,9 +21,6 @@ use super::storage::{Storage, found};
 /// everything be looked through.
 const SHRINKS_TO: u64 = 9;
 
-/// What was fetched and not written to for that long was left by a server that was killed.
-pub(super) const FETCH_EXPIRY: Duration = Duration::from_secs(15 * 60);
-
 /// How large a cache may be, and how large it is.
 pub(super) struct Bound {
     /// Bytes.
@@ -34,9 +31,9 @@ pub(super) struct Bound {
 }
 
 /// Bytes.
-#[derive(Default)]
 struct Used {
-    /// Of files that are kept; rather too many than too few.
+    /// Of files that are kept; rather too many than too few. Before anybody looked it is too many for all
+    /// bounds.
     kept: u64,
     /// Of blobs that are on their way.
     coming: u64,
@@ -50,15 +47,21 @@ pub(super) struct Coming {
 
 impl Drop for Coming {
     fn drop(&mut self) {
-        if let Some(bound) = self.handler.bound() {
-            bound.used().coming -= self.size;
+        let Some(bound) = self.handler.bound() else { return };
+        bound.used().coming -= self.size;
+        // More came at the same time than there was room for.
+        if bound.used().kept > bound.max
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            runtime.spawn(self.handler.clone().bound_cache());
         }
     }
 }
 
 impl Bound {
     pub(super) fn new(max: u64) -> Bound {
-        Bound { max, used: Mutex::default(), turn: tokio::sync::Mutex::default() }
+        let used = Mutex::new(Used { kept: u64::MAX, coming: 0 });
+        Bound { max, used, turn: tokio::sync::Mutex::default() }
     }
 
     fn used(&self) -> std::sync::MutexGuard<'_, Used> {
@@ -67,7 +70,8 @@ impl Bound {
 
     /// Notes that a file was kept.
     pub(super) fn kept(&self, size: u64) {
-        self.used().kept += size;
+        let mut used = self.used();
+        used.kept = used.kept.saturating_add(size);
     }
 
     fn is_exceeded(&self) -> bool {
@@ -120,11 +124,11 @@ impl Handler {
         }
     }
 
-    /// Looks how large the cache is that an earlier server left, and makes it smaller if the bound says so.
-    pub(super) async fn measure_cache(self: Arc<Handler>) {
-        let Some(bound) = self.bound() else { return };
-        let _turn = bound.turn.lock().await;
-        self.evict().await;
+    /// Makes the cache smaller if the bound says so; the first time it looks how large it is.
+    pub(super) async fn bound_cache(self: Arc<Handler>) {
+        if let Some(bound) = self.bound() {
+            self.shrink(bound).await;
+        }
     }
 }
 

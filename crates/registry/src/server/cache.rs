@@ -207,6 +207,8 @@ impl Handler {
             }
             let id = storage.create_upload(&repository)?;
             let file = File::options().read(true).append(true).open(storage.upload_path(&repository, &id))?;
+            // Tells those who start later that somebody fetches. File systems without locks have one server.
+            let _ = file.try_lock();
             Ok((id, file))
         })
         .await?;

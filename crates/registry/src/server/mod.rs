@@ -157,7 +157,12 @@ impl RegistryServer {
         if !handler.options().read_only || handler.cache.is_some() {
             runtime.spawn(handler.clone().sweep_uploads());
         }
-        runtime.spawn(handler.clone().measure_cache());
+        if handler.cache.is_some() {
+            if let Err(e) = handler.storage.remove_abandoned_fetches() {
+                (handler.options().notice)(&format!("what was fetched by halves could not be removed: {e}"));
+            }
+            runtime.spawn(handler.clone().bound_cache());
+        }
         runtime.spawn(connection::accept(listener, tls, handler));
         Ok(RegistryServer { address: address_bound, runtime: Some(runtime) })
     }

@@ -12,7 +12,6 @@ use hyper::body::{Body, Incoming};
 use hyper::header::CONTENT_RANGE;
 
 use super::auth::Caller;
-use super::bound::FETCH_EXPIRY;
 use super::faults::Fault;
 use super::handler::{Failure, Handled, Handler, Head, blocking, malformed_body, text_header};
 use super::metrics::add;
@@ -234,11 +233,7 @@ impl Handler {
     pub(super) async fn sweep_uploads(self: Arc<Handler>) {
         loop {
             let handler = self.clone();
-            let expiry = match self.cache {
-                // Nobody comes back for what was fetched by halves.
-                Some(_) => self.options().upload_expiry.min(FETCH_EXPIRY),
-                None => self.options().upload_expiry,
-            };
+            let expiry = self.options().upload_expiry;
             let swept = tokio::task::spawn_blocking(move || {
                 handler.storage.remove_old_uploads(expiry, |id| handler.uploads.is_busy(id))
             });

@@ -292,7 +292,14 @@ fn a_cache_that_starts_anew_knows_the_order_and_the_bound() {
     }
     drop(server);
     assert_eq!(kept(directory.path()), 400_000);
+    // One fetch was cut by a kill, another one is that of a process that still runs.
+    let uploads = directory.path().join("repositories/a/_uploads");
+    let [cut, running] = [1, 2].map(|number| uploads.join(format!("{number:032x}")));
+    std::fs::write(&cut, [0; 1000]).expect("written");
+    let locked = File::create(&running).expect("made");
+    locked.lock().expect("locked");
     let _server = serve(Some(250_000));
+    assert!(!cut.exists() && running.exists());
     wait_until("it shrinks", || kept(directory.path()) <= 250_000);
     let left: Vec<bool> = blobs.iter().map(|digest| content(directory.path(), digest).exists()).collect();
     assert_eq!(left, [false, true, false, true]);

@@ -327,6 +327,19 @@ impl Storage {
         Ok(gone)
     }
 
+    /// Removes what was fetched by halves: whoever fetches has the file locked, unless he was killed.
+    pub(super) fn remove_abandoned_fetches(&self) -> io::Result<()> {
+        for name in self.all_directories()? {
+            for path in self.uploads(&name)? {
+                let Some(file) = found(File::open(&path))? else { continue };
+                if file.try_lock().is_ok() {
+                    found(fs::remove_file(&path))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
     // Writing.
 
     /// Writes a file so that it is there whole or not at all.
