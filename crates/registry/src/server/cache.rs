@@ -231,7 +231,7 @@ impl Handler {
         }
         let handler = self.clone();
         tokio::task::spawn_blocking(move || {
-            let (_permit, _room) = (permit, room);
+            let _permit = permit;
             let Some(cache) = &handler.cache else { return };
             let blob = Descriptor::new("application/octet-stream", key.1.clone(), size);
             let told = |available| sender.send_replace(Filled { available, failed: false });
@@ -244,6 +244,9 @@ impl Handler {
                 false if hasher.finish() != key.1 => Err(io::Error::other("the content has another digest")),
                 false => std::fs::remove_file(handler.storage.upload_path(&key.0, &id)),
             });
+            // Before anybody has the last byte: he may ask for the next blob, for which this would count
+            // twice.
+            drop(room);
             match result {
                 Ok(()) => {
                     told(size);
