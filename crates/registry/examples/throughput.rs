@@ -1,5 +1,5 @@
-//! Pushes and pulls one large layer on loopback, client and server in processes of their own; prints time, processor time and
-//! peak memory. `cargo run --release -p crossdock-registry --example throughput [MIB]`.
+//! Pushes and pulls one large layer on loopback, client and server in processes of their own; prints time,
+//! processor time and peak memory. `cargo run --release -p crossdock-registry --example throughput [MIB]`.
 
 use std::error::Error;
 use std::io::{BufRead, BufReader, Read, Write};

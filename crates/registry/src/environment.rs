@@ -29,8 +29,8 @@ pub struct Environment {
 }
 
 impl Environment {
-    /// Reads the variables through `get`, for example `|name| std::env::var_os(name)`. Empty values count as unset;
-    /// of the proxy variables the lower-case name comes first, as in curl.
+    /// Reads the variables through `get`, for example `|name| std::env::var_os(name)`. Empty values count as
+    /// unset; of the proxy variables the lower-case name comes first, as in curl.
     pub fn from_vars(get: impl Fn(&str) -> Option<OsString>) -> Environment {
         let get = |name: &str| get(name).filter(|value| !value.is_empty());
         let path = |name: &str| get(name).map(PathBuf::from);

@@ -280,7 +280,8 @@ impl Error {
     }
 }
 
-/// The start of an answer as it can be shown: at most 200 characters in one line, control characters left out.
+/// The start of an answer as it can be shown: at most 200 characters in one line, control characters left
+/// out.
 pub(crate) fn excerpt(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body);
     let mut line = String::new();

@@ -128,8 +128,8 @@ impl Hosts {
         Ok(Hosts { entries, certs_d: paths.certs_d.clone() })
     }
 
-    /// The places to ask for a repository, in order; the last is the registry itself. `by_digest` says whether the
-    /// reference has a digest, which decides about some mirrors.
+    /// The places to ask for a repository, in order; the last is the registry itself. `by_digest` says
+    /// whether the reference has a digest, which decides about some mirrors.
     pub fn endpoints(&self, registry: &str, repository: &str, by_digest: bool) -> Result<Vec<Endpoint>> {
         let name = format!("{registry}/{repository}");
         let best = self
@@ -191,7 +191,8 @@ impl Hosts {
     }
 }
 
-/// How many bytes of `name` a prefix covers, if it covers it: whole path components, or any subdomain for `*.example.com`.
+/// How many bytes of `name` a prefix covers, if it covers it: whole path components, or any subdomain for
+/// `*.example.com`.
 fn matched_length(prefix: &str, name: &str) -> Option<usize> {
     let at_boundary = |length: usize| matches!(name.as_bytes().get(length), None | Some(b'/' | b':' | b'@'));
     if let Some(domain) = prefix.strip_prefix("*.") {

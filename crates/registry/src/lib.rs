@@ -1,13 +1,14 @@
 //! Moves images between a registry and a store, and serves a registry from a directory.
 //!
-//! - [`client`]: the endpoints of the OCI distribution specification 1.1, with authentication, retries and resumption;
+//! - [`client`]: the endpoints of the OCI distribution specification 1.1, with authentication, retries and
+//!   resumption;
 //! - [`credentials`]: user names and passwords as Docker and Podman keep them, `login` and `logout`;
 //! - [`hosts`]: `registries.conf` and `certs.d`;
 //! - [`transfer`]: whole images between a registry and a store;
 //! - [`server`]: the embedded registry.
 //!
-//! The design is explained in `docs/dev/registry.md`. This room knows neither builds nor the command line; it reads no
-//! environment variable by itself (see [`Environment`]).
+//! The design is explained in `docs/dev/registry.md`. This room knows neither builds nor the command line; it
+//! reads no environment variable by itself (see [`Environment`]).
 
 #![forbid(unsafe_code)]
 

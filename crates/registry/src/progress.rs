@@ -23,7 +23,8 @@ pub trait Progress: Send + Sync {
     fn advance(&self, id: &str, position: u64);
     /// Work ended.
     fn done(&self, id: &str, outcome: Outcome);
-    /// A request failed for a reason that may pass: it is tried again after `delay`. `tried` counts the tries before.
+    /// A request failed for a reason that may pass: it is tried again after `delay`. `tried` counts the tries
+    /// before.
     fn waiting(&self, reason: &str, delay: Duration, tried: u32) {
         let _ = (reason, delay, tried);
     }

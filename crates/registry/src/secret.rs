@@ -4,7 +4,8 @@ use std::fmt;
 
 use zeroize::Zeroize;
 
-/// A password or token. `Debug` and `Display` give `***`; the memory is overwritten when the value is dropped.
+/// A password or token. `Debug` and `Display` give `***`; the memory is overwritten when the value is
+/// dropped.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 

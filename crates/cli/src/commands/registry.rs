@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use clap::Subcommand;
+use crossdock_dockerfile::values::bytes;
 use crossdock_oci::size::size;
 use crossdock_registry::server::{
     AuthFiles, AuthOptions, GarbageOptions, LogOutput, ProxyOptions, RegistryServer, ServerOptions, TlsFiles,
@@ -100,6 +101,9 @@ pub struct ServeArgs {
     /// Be a cache of another registry: what is not here is fetched from it; changes are refused
     #[arg(long, value_name = "URL", conflicts_with = "immutable_tags")]
     pub proxy: Option<String>,
+    /// Keep at most this much of the other registry (500m, 20g); what was used least recently goes first
+    #[arg(long, value_name = "SIZE", requires = "proxy")]
+    pub proxy_cache_max: Option<String>,
     /// Append a line per request to this file; "-" is standard error
     #[arg(long, value_name = "FILE")]
     pub access_log: Option<PathBuf>,
@@ -277,7 +281,7 @@ fn serve(session: &Session, args: &ServeArgs) -> Result<u8> {
         upload_expiry: Duration::from_secs(
             age_seconds(&args.upload_expiry).context("--upload-expiry")?.max(1),
         ),
-        proxy: args.proxy.as_deref().map(|url| proxy(session, url)).transpose()?,
+        proxy: args.proxy.as_deref().map(|url| proxy(session, url, args)).transpose()?,
         tls: tls.map(|(certificate, key)| TlsFiles { certificate, key }),
         access_log: args.access_log.as_deref().map(log).transpose()?,
         notice: Arc::new(|text| eprintln!("warning: {text}")),
@@ -305,13 +309,17 @@ fn serve(session: &Session, args: &ServeArgs) -> Result<u8> {
 }
 
 /// The registry of a URL, asked with the credentials that are at hand for it.
-fn proxy(session: &Session, url: &str) -> Result<ProxyOptions> {
+fn proxy(session: &Session, url: &str, args: &ServeArgs) -> Result<ProxyOptions> {
     let host = url.trim_start_matches("https://").trim_start_matches("http://").trim_end_matches('/');
     if host.is_empty() || host.contains(['/', '@', '?']) {
         bail!("--proxy: not the URL of a registry, such as https://registry.example.com");
     }
+    let max = args.proxy_cache_max.as_deref().map(|text| match bytes(text) {
+        Some(max) if max > 0 => Ok(max),
+        _ => Err(anyhow!("--proxy-cache-max {text}: not a size, such as 20g")),
+    });
     let client = session.client(Arc::new(NoProgress))?;
-    Ok(ProxyOptions { client, registry: server(Some(host)) })
+    Ok(ProxyOptions { client, registry: server(Some(host)), max: max.transpose()? })
 }
 
 /// Where the lines of a log go.
@@ -319,6 +327,5 @@ fn log(path: &Path) -> Result<LogOutput> {
     if path == Path::new("-") {
         return Ok(LogOutput::new(std::io::stderr()));
     }
-    let file = std::fs::File::options().create(true).append(true).open(path);
-    Ok(LogOutput::new(file.with_context(|| format!("open the access log {}", path.display()))?))
+    LogOutput::file(path).context("open the access log")
 }

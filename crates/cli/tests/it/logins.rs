@@ -114,7 +114,7 @@ fn everybody_pulls_through_a_cache_and_users_push_to_its_source() {
 
     let directory = world.text("cache");
     let url = format!("http://{}", source.host);
-    let cache = Registry::with(&world, &["--dir", &directory, "--proxy", &url]);
+    let cache = Registry::with(&world, &["--dir", &directory, "--proxy", &url, "--proxy-cache-max", "1g"]);
     world.run(&["pull", &cache.image("team/app:1")]).ok();
     drop(source);
     world.run(&["rmi", &cache.image("team/app:1")]).ok();
@@ -128,4 +128,9 @@ fn everybody_pulls_through_a_cache_and_users_push_to_its_source() {
     let wrong = world.run(&["registry", "serve", "--proxy", "https://user:word@host/path"]);
     assert!(!wrong.err.contains("word"), "{wrong:?}");
     wrong.fails_with(&["--proxy"]);
+    for size in ["much", "0", "-1"] {
+        let max = format!("--proxy-cache-max={size}");
+        world.run(&["registry", "serve", "--proxy", &url, &max]).fails_with(&["--proxy-cache-max", size]);
+    }
+    world.run(&["registry", "serve", "--proxy-cache-max", "1g"]).fails(2);
 }

@@ -45,8 +45,9 @@ impl Client {
         }
     }
 
-    /// A reader of a blob from `offset` bytes on. It yields exactly the rest of the descriptor's size, resuming after cuts;
-    /// the digest is for the receiver to verify. Its errors hold an [`Error`], see [`BlobReader::error`].
+    /// A reader of a blob from `offset` bytes on. It yields exactly the rest of the descriptor's size,
+    /// resuming after cuts; the digest is for the receiver to verify. Its errors hold an [`Error`], see
+    /// [`BlobReader::error`].
     ///
     /// # Errors
     ///

@@ -1,4 +1,5 @@
-//! `WWW-Authenticate`: RFC 9110 section 11.6.1, and the parameters of the distribution project's token authentication.
+//! `WWW-Authenticate`: RFC 9110 section 11.6.1, and the parameters of the distribution project's token
+//! authentication.
 
 /// How a registry wants to be told who asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,7 +47,8 @@ pub(crate) fn best_challenge<'a>(headers: impl IntoIterator<Item = &'a str>) -> 
 /// A scheme and its parameters.
 type Parsed = (String, Vec<(String, String)>);
 
-/// Reads `scheme [name=value, ...]` repeated. A token without `=` begins a new challenge; damage ends the reading.
+/// Reads `scheme [name=value, ...]` repeated. A token without `=` begins a new challenge; damage ends the
+/// reading.
 fn parse(header: &str) -> Vec<Parsed> {
     let mut challenges: Vec<Parsed> = Vec::new();
     let mut rest = header;

@@ -1,5 +1,5 @@
-//! Plain downloads, for `ADD https://...`: the same connections, trust, proxies and retries as for registries, no
-//! credentials.
+//! Plain downloads, for `ADD https://...`: the same connections, trust, proxies and retries as for
+//! registries, no credentials.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -14,7 +14,8 @@ use super::{Client, REDIRECTS_MAX, redirect};
 use crate::error::{Error, Result};
 
 impl Client {
-    /// Downloads `url` to the new file `to`. Returns the time of `Last-Modified` in seconds since 1970, if it was sent.
+    /// Downloads `url` to the new file `to`. Returns the time of `Last-Modified` in seconds since 1970, if it
+    /// was sent.
     ///
     /// # Errors
     ///

@@ -58,7 +58,8 @@ impl Subject {
     }
 }
 
-/// The errors that a registry sends, distribution specification "Error Codes"; `details` is what some token servers send.
+/// The errors that a registry sends, distribution specification "Error Codes"; `details` is what some token
+/// servers send.
 #[derive(Default, Deserialize)]
 struct ErrorsJson {
     #[serde(default)]

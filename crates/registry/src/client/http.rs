@@ -164,8 +164,8 @@ impl Http {
     }
 }
 
-/// Reads exactly the announced length, remembers its own error, and ends early with an error instead of an end of file,
-/// which would make the sender wait for ever.
+/// Reads exactly the announced length, remembers its own error, and ends early with an error instead of an
+/// end of file, which would make the sender wait for ever.
 struct ExactReader<'a> {
     reader: &'a mut (dyn Read + Send),
     left: u64,
@@ -195,7 +195,8 @@ impl Read for ExactReader<'_> {
     }
 }
 
-/// The roots to trust: the system's, and those of the host. Where there are none at all, Mozilla's as built in.
+/// The roots to trust: the system's, and those of the host. Where there are none at all, Mozilla's as built
+/// in.
 fn roots(certificates: &HostCertificates) -> Result<RootCerts> {
     // Reading and parsing the bundle takes milliseconds, so it is done once, and only for https.
     static SYSTEM: OnceLock<Vec<Certificate<'static>>> = OnceLock::new();

@@ -1,4 +1,5 @@
-//! Lists: distribution specification, "Listing Tags", "Listing Referrers", the catalog of the Docker registry, `GET /v2/`.
+//! Lists: distribution specification, "Listing Tags", "Listing Referrers", the catalog of the Docker
+//! registry, `GET /v2/`.
 
 use crossdock_oci::manifest::{Descriptor, Document, Index};
 use crossdock_oci::{Digest, Reference};
@@ -67,8 +68,8 @@ impl Client {
         })
     }
 
-    /// Manifests that refer to `subject` in the repository, of one artifact type or all; by the referrers endpoint, or the
-    /// tag `ALGORITHM-HEX` where the registry has none.
+    /// Manifests that refer to `subject` in the repository, of one artifact type or all; by the referrers
+    /// endpoint, or the tag `ALGORITHM-HEX` where the registry has none.
     pub fn referrers(
         &self,
         reference: &Reference,

@@ -5,8 +5,8 @@ use crate::credentials::Credential;
 use crate::error::{Error, Result};
 
 impl Client {
-    /// Verifies credentials at a registry, then keeps them where Docker and Podman find them. Returns the file, or the
-    /// helper's name, that has them now.
+    /// Verifies credentials at a registry, then keeps them where Docker and Podman find them. Returns the
+    /// file, or the helper's name, that has them now.
     ///
     /// # Errors
     ///

@@ -1,4 +1,5 @@
-//! Manifests and indexes: distribution specification, "Pulling manifests", "Pushing Manifests", "Deleting Manifests".
+//! Manifests and indexes: distribution specification, "Pulling manifests", "Pushing Manifests", "Deleting
+//! Manifests".
 
 use crossdock_oci::digest::Digest;
 use crossdock_oci::manifest::{Descriptor, Document, MANIFEST_SIZE_MAX};
@@ -50,7 +51,8 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`Error::NotFound`] with the tags that are there, if the registry lists them; [`Error::DigestMismatch`].
+    /// [`Error::NotFound`] with the tags that are there, if the registry lists them;
+    /// [`Error::DigestMismatch`].
     pub fn manifest(&self, reference: &Reference) -> Result<FetchedManifest> {
         self.read(reference, |endpoint| self.fetch_manifest(reference, endpoint))
             .map_err(|e| self.with_tags(reference, e))
@@ -85,8 +87,8 @@ impl Client {
         Ok(FetchedManifest { bytes, media_type, digest })
     }
 
-    /// Digest, size and type of a manifest or index without fetching it; `None` if there is none. The registry's word is
-    /// taken for it.
+    /// Digest, size and type of a manifest or index without fetching it; `None` if there is none. The
+    /// registry's word is taken for it.
     pub fn head_manifest(&self, reference: &Reference) -> Result<Option<Descriptor>> {
         let ask = |endpoint: &Endpoint| {
             let answered = self.call(
@@ -121,7 +123,8 @@ impl Client {
         }
     }
 
-    /// Stores a manifest or index under the reference's tag, or its digest if it has no tag. Returns the digest.
+    /// Stores a manifest or index under the reference's tag, or its digest if it has no tag. Returns the
+    /// digest.
     ///
     /// # Errors
     ///
@@ -170,7 +173,8 @@ impl Client {
         }
     }
 
-    /// Deletes a manifest by its digest, or a tag. Registries that keep tags and manifests apart need the digest.
+    /// Deletes a manifest by its digest, or a tag. Registries that keep tags and manifests apart need the
+    /// digest.
     pub fn delete_manifest(&self, reference: &Reference) -> Result<()> {
         let endpoint = self.writable(reference)?;
         let subject = subject_of(reference);
@@ -227,7 +231,8 @@ fn bare_type(text: &str) -> String {
     text.split(';').next().unwrap_or(text).trim().to_string()
 }
 
-/// The document's own media type if it has one, else that of the transport if it is one of an image, else by its kind.
+/// The document's own media type if it has one, else that of the transport if it is one of an image, else by
+/// its kind.
 fn media_type_of(bytes: &[u8], stated: &str) -> String {
     #[derive(serde::Deserialize)]
     #[serde(rename_all = "camelCase")]
@@ -247,7 +252,8 @@ fn media_type_of(bytes: &[u8], stated: &str) -> String {
     }
 }
 
-/// The digest of bytes that came for a reference: its own digest must fit, and the one that the registry names, too.
+/// The digest of bytes that came for a reference: its own digest must fit, and the one that the registry
+/// names, too.
 fn verified_digest(reference: &Reference, headers: &HeaderMap, bytes: &[u8]) -> Result<Digest> {
     let named: Option<Digest> =
         header_text(headers, "docker-content-digest").and_then(|text| text.parse().ok());

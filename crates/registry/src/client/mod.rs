@@ -1,6 +1,7 @@
 //! The client: every endpoint of the OCI distribution specification 1.1, blocking.
 //!
-//! How names become connections, how authentication goes and what is retried is explained in `docs/dev/registry.md`.
+//! How names become connections, how authentication goes and what is retried is explained in
+//! `docs/dev/registry.md`.
 
 mod blob;
 mod challenge;
@@ -42,7 +43,8 @@ pub use self::resolve::ResolverFiles;
 pub use self::retry::{Clock, SystemClock};
 pub use self::upload::{BlobSource, FileSource};
 
-/// Settings of a [`Client`]. The default uses nothing of the system's configuration but trust and name resolution.
+/// Settings of a [`Client`]. The default uses nothing of the system's configuration but trust and name
+/// resolution.
 #[derive(Clone)]
 pub struct ClientOptions {
     /// Where user names and passwords come from.
@@ -307,7 +309,8 @@ impl std::fmt::Debug for Client {
     }
 }
 
-/// Where an answer sends a request that may be repeated elsewhere; never from https to http, unless the user allows it.
+/// Where an answer sends a request that may be repeated elsewhere; never from https to http, unless the user
+/// allows it.
 fn redirect(response: &Response<Body>, method: &Method, url: &Url, insecure: bool) -> Option<Url> {
     if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308)
         || !matches!(*method, Method::GET | Method::HEAD)

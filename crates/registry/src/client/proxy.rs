@@ -42,7 +42,8 @@ impl std::fmt::Debug for Proxies {
     }
 }
 
-/// `*`, a host or domain with everything below it, an address, a network in CIDR form, each perhaps with a port.
+/// `*`, a host or domain with everything below it, an address, a network in CIDR form, each perhaps with a
+/// port.
 fn matches(rule: &str, authority: &str) -> bool {
     let host = bare_host(authority).to_ascii_lowercase();
     if rule == "*" || rule == authority.to_ascii_lowercase() {

@@ -1,7 +1,8 @@
-//! Host names to addresses without the C library: a statically linked glibc loads the NSS modules of whatever distribution it
-//! runs on, and fails or crashes where they are of another version.
+//! Host names to addresses without the C library: a statically linked glibc loads the NSS modules of whatever
+//! distribution it runs on, and fails or crashes where they are of another version.
 //!
-//! IP literals, `localhost`, `hosts(5)`, then DNS (RFC 1035) at the servers of `resolv.conf(5)`: UDP, TCP for what is truncated.
+//! IP literals, `localhost`, `hosts(5)`, then DNS (RFC 1035) at the servers of `resolv.conf(5)`: UDP, TCP for
+//! what is truncated.
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
@@ -137,7 +138,8 @@ impl ResolvConf {
         }
     }
 
-    /// Full names to try, in order: `ndots` decides whether the name itself comes before those with search domains.
+    /// Full names to try, in order: `ndots` decides whether the name itself comes before those with search
+    /// domains.
     fn candidates(&self, host: &str) -> Vec<String> {
         let mut names: Vec<String> = self.search.iter().map(|domain| format!("{host}.{domain}")).collect();
         let absolute_first = host.matches('.').count() >= self.ndots;
@@ -283,8 +285,8 @@ enum Reply {
     Failed(u8),
 }
 
-/// Reads an answer to `request`; `None` for anything else. Addresses of all records count: the server puts the chain of
-/// aliases (CNAME) before the addresses that it leads to.
+/// Reads an answer to `request`; `None` for anything else. Addresses of all records count: the server puts
+/// the chain of aliases (CNAME) before the addresses that it leads to.
 fn decode_answer(message: &[u8], request: &[u8]) -> Option<Reply> {
     let question = request.get(12..)?;
     let header = message.get(..12)?;
@@ -338,7 +340,8 @@ mod tests {
         Instant::now() + Duration::from_secs(20)
     }
 
-    /// Answers a query: `alias.test` is an alias with an address, `big.test` is truncated over UDP, others do not exist.
+    /// Answers a query: `alias.test` is an alias with an address, `big.test` is truncated over UDP, others do
+    /// not exist.
     fn answer(request: &[u8], tcp: bool) -> Vec<u8> {
         let mut message = request.to_vec();
         message[2] |= 0x80;

@@ -136,7 +136,8 @@ impl Session {
         self.auth.lock().unwrap_or_else(|e| e.into_inner())
     }
 
-    /// Scheme, host and port of the registry. Where http is a candidate, `GET /v2/` decides at the first call.
+    /// Scheme, host and port of the registry. Where http is a candidate, `GET /v2/` decides at the first
+    /// call.
     pub(crate) fn base(&self, client: &Client) -> Result<Url> {
         let mut base = self.base.lock().unwrap_or_else(|e| e.into_inner());
         if let Some(url) = &*base {
@@ -174,8 +175,8 @@ impl Session {
                     self.learn(&response);
                     return Ok(base.insert(candidate).clone());
                 }
-                // On this machine the answer is certain: a registry that was never there does not come by waiting. One that
-                // answered before may have been started again, and is waited for.
+                // On this machine the answer is certain: a registry that was never there does not come by
+                // waiting. One that answered before may have been started again, and is waited for.
                 Err(e) => {
                     let is_final = e.refused && is_loopback(self.authority());
                     failure = failure.or(Some((url, e.reason, e.retryable && !is_final)));
@@ -206,7 +207,8 @@ impl Session {
         scope
     }
 
-    /// Takes in a 401 to a request that carried `sent`. Returns the scopes to ask for, or `None` if another try is useless.
+    /// Takes in a 401 to a request that carried `sent`. Returns the scopes to ask for, or `None` if another
+    /// try is useless.
     pub(crate) fn refused(
         &self,
         response: &Response<Body>,

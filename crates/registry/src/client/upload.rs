@@ -29,8 +29,8 @@ use crate::hosts::Endpoint;
 use crate::percent::encode;
 use crate::progress::{Outcome, Progress};
 
-/// Chunks after a registry refused the whole as too large, in bytes; below the limits of common reverse proxies. Each further
-/// refusal divides them by four.
+/// Chunks after a registry refused the whole as too large, in bytes; below the limits of common reverse
+/// proxies. Each further refusal divides them by four.
 const CHUNK_SIZE_AFTER_413: u64 = 32 * 1024 * 1024;
 /// Chunks do not get smaller than that, in bytes.
 const CHUNK_SIZE_MIN: u64 = 1024 * 1024;
@@ -91,9 +91,9 @@ struct Upload<'a> {
 }
 
 impl Client {
-    /// Brings a blob into the repository of `reference`: nothing moves if it is there, or if the registry can mount it from
-    /// one of `mount_from`, repositories on the same registry. Progress is told only of bytes that move; see
-    /// [`crate::transfer::push_blob`].
+    /// Brings a blob into the repository of `reference`: nothing moves if it is there, or if the registry can
+    /// mount it from one of `mount_from`, repositories on the same registry. Progress is told only of bytes
+    /// that move; see [`crate::transfer::push_blob`].
     pub fn put_blob(
         &self,
         reference: &Reference,
@@ -302,8 +302,8 @@ impl Upload<'_> {
         let has_body = body.is_some() || method == Method::POST;
         let mut headers = headers;
         if length >= LARGE {
-            // Asks before it sends (RFC 9110 section 10.1.1): who answers 413 and closes the connection would not be
-            // heard by a client that is busy sending.
+            // Asks before it sends (RFC 9110 section 10.1.1): who answers 413 and closes the connection would
+            // not be heard by a client that is busy sending.
             headers.push((EXPECT, HeaderValue::from_static("100-continue")));
         }
         self.client.call(
@@ -338,7 +338,8 @@ impl Upload<'_> {
     }
 }
 
-/// Whether the registry knows nothing (any more) of the state that the request builds on, so that asking it helps.
+/// Whether the registry knows nothing (any more) of the state that the request builds on, so that asking it
+/// helps.
 fn is_lost(error: &Error) -> bool {
     match error {
         Error::NotFound { .. } => true,
@@ -353,8 +354,8 @@ fn is_lost(error: &Error) -> bool {
     }
 }
 
-/// Bytes that the registry has of an upload, by `Range: 0-LAST`. `0-0` is one byte or, with some registries, none; it counts
-/// as unknown.
+/// Bytes that the registry has of an upload, by `Range: 0-LAST`. `0-0` is one byte or, with some registries,
+/// none; it counts as unknown.
 fn received(headers: &HeaderMap) -> Option<u64> {
     let range = header_text(headers, "range")?;
     let last: u64 = range.trim().trim_start_matches("bytes=").strip_prefix("0-")?.parse().ok()?;

@@ -36,7 +36,8 @@ impl Url {
         Some(Url { https, authority, path_and_query })
     }
 
-    /// Resolves a reference such as a `Location` header against this URL, section 5.2; dot segments are left to servers.
+    /// Resolves a reference such as a `Location` header against this URL, section 5.2; dot segments are left
+    /// to servers.
     pub(crate) fn join(&self, reference: &str) -> Option<Url> {
         if reference.contains("://") && !reference.starts_with(['/', '?']) {
             return Url::parse(reference);

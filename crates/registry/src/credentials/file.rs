@@ -150,7 +150,8 @@ impl AuthFile {
         auths.into_iter().flatten().map(|(key, entry)| (normalise(key), entry))
     }
 
-    /// The credential of an entry; `None` for the empty entries that Docker leaves where a helper has the secret.
+    /// The credential of an entry; `None` for the empty entries that Docker leaves where a helper has the
+    /// secret.
     fn credential(&self, key: &str, entry: &Value) -> Result<Option<Credential>> {
         let text = |name: &str| entry.get(name).and_then(Value::as_str).filter(|t| !t.is_empty());
         if let Some(token) = text("identitytoken") {

@@ -1,5 +1,5 @@
-//! Programs that keep credentials: the protocol of `docker-credential-helpers`. The action is the argument, the request goes
-//! to standard input, the answer comes from standard output.
+//! Programs that keep credentials: the protocol of `docker-credential-helpers`. The action is the argument,
+//! the request goes to standard input, the answer comes from standard output.
 
 use std::ffi::OsString;
 use std::io::{Read, Write};
@@ -145,8 +145,8 @@ impl Helper {
     fn converse(&self, child: &mut Child, action: &'static str, input: &[u8]) -> Result<Vec<u8>> {
         let mut stdin = child.stdin.take().expect("standard input is piped");
         let stdout = child.stdout.take().expect("standard output is piped");
-        // Requests are far smaller than a pipe's buffer, so writing cannot block; a helper that reads nothing (EPIPE)
-        // may still answer.
+        // Requests are far smaller than a pipe's buffer, so writing cannot block; a helper that reads nothing
+        // (EPIPE) may still answer.
         let _ = stdin.write_all(input);
         drop(stdin);
         let (sender, receiver) = mpsc::channel();

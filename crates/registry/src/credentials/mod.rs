@@ -90,8 +90,8 @@ impl Credentials {
         self
     }
 
-    /// Credentials for a repository, the most specific entry first (`HOST/a/b`, `HOST/a`, `HOST`). `None` where there are
-    /// none; an error where a file or helper cannot be used.
+    /// Credentials for a repository, the most specific entry first (`HOST/a/b`, `HOST/a`, `HOST`). `None`
+    /// where there are none; an error where a file or helper cannot be used.
     pub fn find(&self, registry: &str, repository: &str) -> Result<Option<Credential>> {
         let registry = normalise(registry);
         if let Some((_, credential)) = self.fixed.iter().find(|(r, _)| *r == registry) {
@@ -111,8 +111,8 @@ impl Credentials {
         Ok(None)
     }
 
-    /// Keeps credentials without asking the registry; see [`crate::Client::login`] for the verified way. Returns the file,
-    /// or the helper's name, that has them now.
+    /// Keeps credentials without asking the registry; see [`crate::Client::login`] for the verified way.
+    /// Returns the file, or the helper's name, that has them now.
     pub fn store(&self, registry: &str, credential: &Credential) -> Result<String> {
         let registry = normalise(registry);
         let path = self.files.first().ok_or(Error::NoCredentialsFile)?;
@@ -176,8 +176,8 @@ impl Credentials {
     }
 }
 
-/// The registry that a key of a file means: `docker.io` for the many names of Docker Hub, else host and port (and a path,
-/// if the key is for a part of a registry).
+/// The registry that a key of a file means: `docker.io` for the many names of Docker Hub, else host and port
+/// (and a path, if the key is for a part of a registry).
 fn normalise(key: &str) -> String {
     let rest = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://")).unwrap_or(key);
     let rest = rest.trim_end_matches('/');

@@ -2,8 +2,11 @@
 //! milliseconds behind it. Queries and headers other than the client's name are left out, since they may
 //! carry secrets.
 
-use std::io::Write;
+use std::fs::{self, File};
+use std::io::{self, Write};
 use std::net::IpAddr;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Duration;
 
@@ -15,6 +18,50 @@ const LINES: usize = 4096;
 /// Takes lines.
 #[derive(Clone)]
 pub(super) struct AccessLog(SyncSender<String>);
+
+/// A file that lines are appended to. When it was renamed or removed a new one is begun under its name.
+pub(super) struct LogFile {
+    path: PathBuf,
+    file: File,
+}
+
+impl LogFile {
+    pub(super) fn open(path: &Path) -> io::Result<LogFile> {
+        Ok(LogFile { path: path.to_path_buf(), file: append_to(path)? })
+    }
+
+    /// Looks whether the name still leads to the file. What cannot be opened is tried again with the next
+    /// lines, which go to the old file.
+    fn follow(&mut self) {
+        let Ok(ours) = self.file.metadata() else { return };
+        let moved = match fs::metadata(&self.path) {
+            Ok(there) => (there.dev(), there.ino()) != (ours.dev(), ours.ino()),
+            Err(e) => e.kind() == io::ErrorKind::NotFound,
+        };
+        if moved
+            && ours.is_file()
+            && let Ok(file) = append_to(&self.path)
+        {
+            self.file = file;
+        }
+    }
+}
+
+fn append_to(path: &Path) -> io::Result<File> {
+    // Each write goes to the end that the file has then, also after it was truncated.
+    File::options().create(true).append(true).open(path)
+}
+
+impl Write for LogFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.follow();
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
 
 /// What is written of a request.
 pub(super) struct Entry {

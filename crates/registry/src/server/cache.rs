@@ -11,6 +11,7 @@ use crossdock_oci::manifest::Descriptor;
 use crossdock_oci::{Digest, Reference};
 use tokio::sync::{Semaphore, watch};
 
+use super::bound::Bound;
 use super::handler::{Handler, blocking};
 use super::metrics::add;
 use super::reply::Problem;
@@ -33,10 +34,13 @@ pub struct ProxyOptions {
     pub client: Client,
     /// Its name, `HOST[:PORT]`.
     pub registry: String,
+    /// Bytes that may be kept; what was used least recently goes first. A larger blob is passed on only.
+    pub max: Option<u64>,
 }
 
 pub(super) struct Cache {
     options: ProxyOptions,
+    bound: Option<Bound>,
     fetches: Mutex<HashMap<(String, Digest), Fetch>>,
     permits: Arc<Semaphore>,
 }
@@ -52,7 +56,19 @@ pub(super) struct Fetch {
 
 impl Cache {
     pub(super) fn new(options: ProxyOptions) -> Cache {
-        Cache { options, fetches: Mutex::default(), permits: Arc::new(Semaphore::new(AT_ONCE)) }
+        let bound = options.max.map(Bound::new);
+        Cache { options, bound, fetches: Mutex::default(), permits: Arc::new(Semaphore::new(AT_ONCE)) }
+    }
+
+    pub(super) fn bound(&self) -> Option<&Bound> {
+        self.bound.as_ref()
+    }
+
+    /// Notes that something was kept.
+    fn kept(&self, size: u64) {
+        if let Some(bound) = &self.bound {
+            bound.kept(size);
+        }
     }
 
     fn fetches(&self) -> std::sync::MutexGuard<'_, HashMap<(String, Digest), Fetch>> {
@@ -83,7 +99,7 @@ impl Handler {
     /// A manifest that is here, or of the registry that is cached. A tag is asked for each time; what it
     /// named before is given only while that registry cannot be reached.
     pub(super) async fn cached_manifest(
-        &self,
+        self: &Arc<Handler>,
         cache: &Cache,
         name: &str,
         identifier: Identifier,
@@ -92,6 +108,7 @@ impl Handler {
         let here = blocking(move || Ok(storage.manifest(&repository, &wanted)?)).await?;
         if let (Some(here), Identifier::Digest(_)) = (&here, &identifier) {
             add(&self.metrics.cache_hits, 1);
+            self.renew(&here.digest).await;
             return Ok(Some(here.clone()));
         }
         let reference = cache.reference(name, &identifier)?;
@@ -108,6 +125,9 @@ impl Handler {
         match (fetched.await?, here) {
             (Ok(None), here) => {
                 add(&self.metrics.cache_hits, 1);
+                if let Some(here) = &here {
+                    self.renew(&here.digest).await;
+                }
                 Ok(here)
             }
             (Ok(Some(fetched)), _) => {
@@ -121,13 +141,17 @@ impl Handler {
                     Identifier::Tag(tag) => Some(tag),
                     Identifier::Digest(_) => None,
                 };
+                let size = stored.bytes.len() as u64;
+                let _room = self.make_room(size).await;
                 let lock = self.storage.writing().await?;
                 let (storage, name) = (self.storage.clone(), name.to_string());
                 let kept = blocking(move || {
                     storage.keep_manifest(&lock, &name, tag.as_deref(), &stored)?;
                     Ok(stored)
                 });
-                Ok(Some(kept.await?))
+                let kept = kept.await?;
+                cache.kept(size);
+                Ok(Some(kept))
             }
             (Err(e), Some(here)) if is_unreachable(&e) => {
                 add(&self.metrics.cache_hits, 1);
@@ -137,6 +161,12 @@ impl Handler {
             (Err(Error::NotFound { .. }), _) => Ok(None),
             (Err(e), _) => Err(problem(&e)),
         }
+    }
+
+    /// Notes that a manifest is in use, which matters where the oldest content goes.
+    async fn renew(&self, digest: &Digest) {
+        let (storage, digest) = (self.storage.clone(), digest.clone());
+        let _ = blocking(move || Ok(storage.renew(&digest)?)).await;
     }
 
     /// Size of a blob of the registry that is cached.
@@ -167,6 +197,9 @@ impl Handler {
         let Some(size) = self.remote_size(cache, name, digest).await? else { return Ok(None) };
         let reference = cache.reference(name, &Identifier::Digest(digest.clone()))?;
         let permit = cache.permits.clone().acquire_owned().await.map_err(io::Error::other)?;
+        // What would fill the cache alone is passed on only.
+        let stays = cache.bound().is_none_or(|bound| size <= bound.max);
+        let room = if stays { self.make_room(size).await } else { None };
         let (storage, repository) = (self.storage.clone(), name.to_string());
         let (id, file) = blocking(move || {
             if storage.room()? < size {
@@ -174,6 +207,8 @@ impl Handler {
             }
             let id = storage.create_upload(&repository)?;
             let file = File::options().read(true).append(true).open(storage.upload_path(&repository, &id))?;
+            // Tells those who start later that somebody fetches. File systems without locks have one server.
+            let _ = file.try_lock();
             Ok((id, file))
         })
         .await?;
@@ -204,7 +239,14 @@ impl Handler {
                 // The last byte is for those only who get the right content.
                 told(written.min(size.saturating_sub(1)));
             })
-            .and_then(|hasher| keep(&handler.storage, &key.0, &id, &key.1, hasher));
+            .and_then(|hasher| match stays {
+                true => keep(&handler.storage, &key.0, &id, &key.1, hasher).map(|()| cache.kept(size)),
+                false if hasher.finish() != key.1 => Err(io::Error::other("the content has another digest")),
+                false => std::fs::remove_file(handler.storage.upload_path(&key.0, &id)),
+            });
+            // Before anybody has the last byte: he may ask for the next blob, for which this would count
+            // twice.
+            drop(room);
             match result {
                 Ok(()) => {
                     told(size);
@@ -292,7 +334,7 @@ impl Handler {
     /// Fetches what refers to a manifest, so that it is listed here; a registry that cannot be reached is no
     /// failure.
     pub(super) async fn cache_referrers(
-        &self,
+        self: &Arc<Handler>,
         cache: &Cache,
         name: &str,
         subject: &Digest,

@@ -18,7 +18,7 @@ use super::socket::{Socket, Wire};
 
 /// A request's line and headers may take so many bytes; so large is the read buffer of a connection, too.
 /// podman asks for 1024 ranges in one header, of at most 22 bytes each.
-const HEAD_SIZE_MAX: usize = 32 * 1024;
+pub(super) const HEAD_SIZE_MAX: usize = 32 * 1024;
 
 /// Time for the line and headers of a request, which includes the wait for the next request.
 const HEAD_TIME: Duration = Duration::from_secs(120);
@@ -227,6 +227,8 @@ async fn converse(wire: impl AsyncRead + AsyncWrite + Unpin, client: Client, han
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIME)
         .max_buf_size(HEAD_SIZE_MAX)
+        // Who has sent all requests may say so, and still wants the answers.
+        .half_close(true)
         .serve_connection(TokioIo::new(wire), service);
     // A client that goes away is its own business.
     let _ = connection.await;

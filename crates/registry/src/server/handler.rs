@@ -20,10 +20,11 @@ use super::cache::Cache;
 use super::connection::{Client, Gate};
 use super::faults::{Fault, Seen};
 use super::metrics::{Metrics, add};
-use super::receive::{CollectError, collect, skip_rest};
+use super::receive::{CollectError, Places, collect, skip_rest};
 use super::reply::{Problem, Reply, reply};
 use super::reply_body::ReplyBody;
 use super::route::Route;
+use super::socket::Socket;
 use super::storage::Storage;
 use super::uploads::Uploads;
 use crate::error::Result;
@@ -39,14 +40,14 @@ pub(super) struct Handler {
     access_log: Option<AccessLog>,
     pub(super) cache: Option<Cache>,
     /// Pieces of uploads that are hashed and written at the same time; more would only take memory.
-    pub(super) disk: Arc<tokio::sync::Semaphore>,
+    pub(super) places: Arc<Places>,
     /// Large bodies that are in memory at the same time; the others wait.
     pub(super) large: tokio::sync::Semaphore,
 }
 
-/// Pieces of uploads that are written at the same time for each CPU core: some hash while others wait for the
-/// disk.
-const WRITES_PER_CORE: usize = 4;
+/// Pieces of uploads that are written at the same time for each CPU core: one hashes while another waits for
+/// the disk.
+const WRITES_PER_CORE: usize = 2;
 
 /// Manifests of more than 64 KiB that are received at once.
 const LARGE_MAX: usize = 16;
@@ -56,6 +57,7 @@ pub(super) struct Head<'a> {
     pub(super) method: &'a Method,
     pub(super) headers: &'a HeaderMap,
     pub(super) query: &'a str,
+    pub(super) socket: &'a Socket,
     pub(super) fault: Option<&'a Fault>,
 }
 
@@ -106,13 +108,13 @@ impl Handler {
         let auth = Auth::new(&options.auth, &options.notice)?;
         let large = tokio::sync::Semaphore::new(LARGE_MAX);
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let disk = Arc::new(tokio::sync::Semaphore::new(WRITES_PER_CORE * cores));
+        let places = Arc::new(Places::new(WRITES_PER_CORE * cores));
         let access_log = options.access_log.take().map(|log| AccessLog::new(log.open()));
         let (uploads, metrics) = (Uploads::default(), Arc::default());
         let cache = options.proxy.take().map(Cache::new);
         // A cache changes by itself only.
         options.read_only |= cache.is_some();
-        Ok(Handler { storage, options, auth, uploads, gate, metrics, access_log, cache, disk, large })
+        Ok(Handler { storage, options, auth, uploads, gate, metrics, access_log, cache, places, large })
     }
 
     pub(super) fn options(&self) -> &ServerOptions {
@@ -187,6 +189,7 @@ impl Handler {
             method: &parts.method,
             headers: &parts.headers,
             query: parts.uri.query().unwrap_or(""),
+            socket: &client.socket,
             fault: fault.as_ref(),
         };
         let secure = client.secure;
@@ -322,9 +325,15 @@ impl Handler {
             Err(CollectError::TooLarge) => {
                 Err(Problem::new(413, "SIZE_INVALID", format!("more than {limit} bytes")).into())
             }
+            Err(CollectError::Malformed) => Err(malformed_body().into()),
             Err(CollectError::Cut) => Err(Failure::Aborted),
         }
     }
+}
+
+/// The answer to a body that is not chunked as it says.
+pub(super) fn malformed_body() -> Problem {
+    Problem::new(400, "SIZE_INVALID", "the body is not chunked as RFC 9112 asks")
 }
 
 fn seen(request: &Request<Incoming>) -> Seen {

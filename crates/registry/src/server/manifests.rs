@@ -1,5 +1,7 @@
 //! Manifests, and lists of them: tags, the catalog, referrers.
 
+use std::sync::Arc;
+
 use crossdock_oci::Digest;
 use crossdock_oci::manifest::{Index, MANIFEST_SIZE_MAX};
 use crossdock_oci::media_type::OCI_INDEX;
@@ -23,7 +25,12 @@ const TYPES_WITHOUT_MEANING: &[&str] =
     &["", "application/json", "application/octet-stream", "application/x-www-form-urlencoded", "text/plain"];
 
 impl Handler {
-    pub(super) async fn manifest(&self, head: &Head<'_>, name: String, identifier: Identifier) -> Handled {
+    pub(super) async fn manifest(
+        self: &Arc<Handler>,
+        head: &Head<'_>,
+        name: String,
+        identifier: Identifier,
+    ) -> Handled {
         let stored = match &self.cache {
             Some(cache) => self.cached_manifest(cache, &name, identifier).await?,
             None => {
@@ -126,7 +133,7 @@ impl Handler {
     }
 
     /// A page of referrers, which is a manifest and must not be larger than one.
-    pub(super) async fn referrers(&self, name: String, digest: Digest, query: &str) -> Handled {
+    pub(super) async fn referrers(self: &Arc<Handler>, name: String, digest: Digest, query: &str) -> Handled {
         if let Some(cache) = &self.cache {
             self.cache_referrers(cache, &name, &digest).await?;
         }

@@ -22,6 +22,7 @@ pub(super) struct Metrics {
     pub(super) clients_given_up: AtomicU64,
     pub(super) cache_hits: AtomicU64,
     pub(super) cache_misses: AtomicU64,
+    pub(super) cache_evictions: AtomicU64,
     pub(super) log_lines_lost: AtomicU64,
 }
 
@@ -46,6 +47,7 @@ impl Default for Metrics {
             clients_given_up: AtomicU64::new(0),
             cache_hits: AtomicU64::new(0),
             cache_misses: AtomicU64::new(0),
+            cache_evictions: AtomicU64::new(0),
             log_lines_lost: AtomicU64::new(0),
         }
     }
@@ -148,6 +150,12 @@ impl Metrics {
             "counter",
             "Content that was fetched from the other registry.",
             &read(&self.cache_misses),
+        );
+        family(
+            "cache_evictions_total",
+            "counter",
+            "Files that were removed to keep the cache within its bound.",
+            &read(&self.cache_evictions),
         );
         family(
             "access_log_lines_lost_total",

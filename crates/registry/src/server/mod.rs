@@ -4,6 +4,7 @@
 mod access_log;
 mod auth;
 mod blobs;
+mod bound;
 mod cache;
 mod connection;
 pub mod faults;
@@ -102,6 +103,15 @@ impl LogOutput {
         LogOutput(Arc::new(Mutex::new(Some(Box::new(output)))))
     }
 
+    /// A file that is appended to, and begun anew when it was renamed or removed.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::File`] if it cannot be opened.
+    pub fn file(path: &Path) -> Result<LogOutput> {
+        Ok(LogOutput::new(access_log::LogFile::open(path).map_err(Error::io(path))?))
+    }
+
     fn open(self) -> Box<dyn Write + Send> {
         let output = self.0.lock().unwrap_or_else(|e| e.into_inner()).take();
         output.unwrap_or_else(|| Box::new(std::io::sink()))
@@ -146,6 +156,12 @@ impl RegistryServer {
         let handler = Arc::new(Handler::new(storage, options, gate)?);
         if !handler.options().read_only || handler.cache.is_some() {
             runtime.spawn(handler.clone().sweep_uploads());
+        }
+        if handler.cache.is_some() {
+            if let Err(e) = handler.storage.remove_abandoned_fetches() {
+                (handler.options().notice)(&format!("what was fetched by halves could not be removed: {e}"));
+            }
+            runtime.spawn(handler.clone().bound_cache());
         }
         runtime.spawn(connection::accept(listener, tls, handler));
         Ok(RegistryServer { address: address_bound, runtime: Some(runtime) })

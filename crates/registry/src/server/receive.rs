@@ -1,23 +1,29 @@
-//! Bodies of requests. A client that sends nothing costs no thread: a piece that came is hashed and written
-//! by a thread that ends with it, while the next one comes.
+//! Bodies of requests. A client that sends nothing costs neither a thread nor memory: a piece that came is
+//! read, hashed and written when there is a place for it, by a thread that ends with it.
 
 use std::fs::File;
+use std::future::poll_fn;
 use std::io::{self, Write};
-use std::sync::Arc;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::Poll;
 use std::time::Duration;
 
 use crossdock_oci::digest::Hasher;
 use crossdock_oci::store::WriteBehind;
 use http_body_util::BodyExt;
-use hyper::body::{Body, Incoming};
-use tokio::sync::Semaphore;
-use tokio::task::JoinHandle;
+use hyper::body::{Body, Bytes, Frame, Incoming};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
-use super::socket::RATE_MIN;
+use super::connection::HEAD_SIZE_MAX;
+use super::socket::{RATE_MIN, Socket};
 
-/// Bytes that are taken from the client while others are written.
-const AHEAD: usize = 32 * 1024;
+/// Bytes that are hashed and written at once, if so many came.
+const PIECE: usize = 128 * 1024;
+
+/// Bytes that HTTP gives at once, at most: its read buffer.
+const FRAME: usize = HEAD_SIZE_MAX;
 
 /// Bodies of more bytes are not held in memory by everybody at once.
 const LARGE: usize = 64 * 1024;
@@ -28,12 +34,54 @@ const REST_MAX: usize = 64 * 1024;
 /// And for so long.
 const REST_TIME: Duration = Duration::from_millis(200);
 
+/// Places for pieces of bodies, each with a buffer that is used again: buffers that come and go between those
+/// of connections would leave holes in the heap.
+pub(super) struct Places {
+    free: Arc<Semaphore>,
+    buffers: Mutex<Vec<Vec<u8>>>,
+}
+
+impl Places {
+    pub(super) fn new(count: usize) -> Places {
+        Places { free: Arc::new(Semaphore::new(count)), buffers: Mutex::default() }
+    }
+
+    /// Waits for a place. `None` when the server stops.
+    async fn take(self: &Arc<Places>) -> Option<Place> {
+        let permit = self.free.clone().acquire_owned().await.ok()?;
+        let used = self.buffers().pop();
+        let buffer = used.unwrap_or_else(|| Vec::with_capacity(PIECE));
+        Some(Place { buffer, places: self.clone(), _permit: permit })
+    }
+
+    fn buffers(&self) -> std::sync::MutexGuard<'_, Vec<Vec<u8>>> {
+        self.buffers.lock().unwrap_or_else(|e| e.into_inner())
+    }
+}
+
+/// A place and what was gathered in it. Dropped, it is free for others.
+struct Place {
+    buffer: Vec<u8>,
+    places: Arc<Places>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        buffer.clear();
+        self.places.buffers().push(buffer);
+    }
+}
+
 /// How the reception of a body ended.
 pub(super) enum Received {
     /// To its end.
     Whole,
     /// The client went away, or sent too little for too long; what came is written.
     Cut,
+    /// What came is not chunked as RFC 9112 says; what came before is written.
+    Malformed,
 }
 
 /// What a body is written to.
@@ -93,77 +141,81 @@ impl Pace {
     }
 }
 
-/// Appends a request's body to a file and feeds the hash; a piece is written when there is a place in `disk`.
-/// At most `limit` bytes are taken. Returns how it ended, the hash of all that is in the file, and the number
-/// of bytes written.
+/// Appends a request's body to a file and feeds the hash. At most `limit` bytes are taken. Returns how it
+/// ended, the hash of all that is in the file, and the number of bytes written.
+///
+/// Nothing is read before there is a place, so that only so many uploads have bytes in memory; those
+/// of the others wait in the kernel. Nobody has a place while the client sends nothing.
 pub(super) async fn receive(
     body: &mut Incoming,
-    sink: Sink,
+    mut sink: Sink,
+    socket: &Socket,
     stall: Duration,
     limit: Option<u64>,
-    disk: &Arc<Semaphore>,
+    places: &Arc<Places>,
 ) -> (io::Result<Received>, Option<Hasher>, u64) {
     let mut left = limit.unwrap_or(u64::MAX);
     let mut pace = Pace::new(stall);
-    let mut ended = None;
-    // A copy, since the pieces that HTTP gives are parts of its read buffer, and each would keep all of that
-    // in memory.
-    let mut gathered: Vec<u8> = Vec::new();
-    let mut sink = Some(sink);
-    let mut writing: Option<JoinHandle<(Sink, io::Result<()>)>> = None;
-    loop {
-        if !gathered.is_empty()
-            && let Some(sink) = sink.take()
-        {
-            // Nothing more is taken meanwhile: what the client has sent by then waits in the kernel.
-            let asked = Instant::now();
-            let Ok(place) = disk.clone().acquire_owned().await else {
-                return (Err(io::Error::other("the server stops")), None, sink.written);
-            };
-            let piece = std::mem::take(&mut gathered);
-            writing = Some(tokio::task::spawn_blocking(move || {
-                let _place = place;
-                sink.write(&piece)
-            }));
-            // Nor is the wait the client's fault.
-            pace.since += asked.elapsed();
+    let reading = socket.pause();
+    let end = loop {
+        // The first bytes may have been read with the request's head.
+        let mut next = tokio::select! {
+            biased;
+            frame = body.frame() => Some(frame),
+            () = socket.readable() => None,
+            () = tokio::time::sleep_until(pace.deadline()) => break Received::Cut,
+        };
+        let asked = Instant::now();
+        let Some(mut place) = places.take().await else {
+            return (Err(io::Error::other("the server stops")), None, sink.written);
+        };
+        if next.is_none() {
+            reading.resume();
+            next = arrived(body).await;
         }
-        let takes = ended.is_none() && gathered.len() < AHEAD;
-        tokio::select! {
-            done = async { writing.as_mut().expect("checked").await }, if writing.is_some() => {
-                writing = None;
-                match done {
-                    Ok((back, Ok(()))) => sink = Some(back),
-                    Ok((back, Err(e))) => return (Err(e), None, back.written),
-                    Err(e) => return (Err(io::Error::other(e)), None, 0),
-                }
-                if !takes {
-                    // The disk was slow, not the client.
-                    pace = Pace::new(stall);
+        let end = loop {
+            match next {
+                None => break None,
+                Some(None) => break Some(Received::Whole),
+                Some(Some(Err(e))) if is_malformed(&e) => break Some(Received::Malformed),
+                Some(Some(Err(_))) => break Some(Received::Cut),
+                Some(Some(Ok(frame))) => {
+                    if let Ok(mut bytes) = frame.into_data() {
+                        bytes.truncate(usize::try_from(left).unwrap_or(usize::MAX));
+                        left -= bytes.len() as u64;
+                        place.buffer.extend_from_slice(&bytes);
+                    }
                 }
             }
-            frame = tokio::time::timeout_at(pace.deadline(), body.frame()), if takes => match frame {
-                Ok(Some(Ok(frame))) => if let Ok(mut bytes) = frame.into_data() {
-                    bytes.truncate(usize::try_from(left).unwrap_or(usize::MAX));
-                    left -= bytes.len() as u64;
-                    pace.came(bytes.len());
-                    gathered.extend_from_slice(&bytes);
-                    if left == 0 {
-                        ended = Some(Received::Cut);
-                    }
-                },
-                Ok(None) => ended = Some(Received::Whole),
-                Ok(Some(Err(_))) | Err(_) => ended = Some(Received::Cut),
-            },
-            else => break,
+            if left == 0 {
+                break Some(Received::Cut);
+            }
+            if place.buffer.len() + FRAME > PIECE {
+                break None;
+            }
+            reading.resume();
+            next = arrived(body).await;
+        };
+        reading.pause();
+        let came = place.buffer.len();
+        if came > 0 {
+            match tokio::task::spawn_blocking(move || sink.write(&place.buffer)).await {
+                Ok((back, Ok(()))) => sink = back,
+                Ok((back, Err(e))) => return (Err(e), None, back.written),
+                Err(e) => return (Err(io::Error::other(e)), None, 0),
+            }
         }
-    }
-    let sink = sink.expect("nothing is being written");
-    let end = ended.expect("the loop ends with the body");
+        // Neither the wait for a place nor the disk is the client's fault.
+        pace.since += asked.elapsed();
+        pace.came(came);
+        if let Some(end) = end {
+            break end;
+        }
+    };
     // What the disk was given already is of no interest where the client gave up.
     let settled = match end {
         Received::Whole => sink.behind.settle(),
-        Received::Cut => Ok(()),
+        Received::Cut | Received::Malformed => Ok(()),
     };
     match settled {
         Ok(()) => (Ok(end), sink.hasher, sink.written),
@@ -171,9 +223,32 @@ pub(super) async fn receive(
     }
 }
 
+/// Whether the client is there but does not speak HTTP.
+fn is_malformed(error: &hyper::Error) -> bool {
+    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<io::Error>());
+    source.is_some_and(|e| matches!(e.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData))
+}
+
+/// The next part of a body if it came already: the connection gets one turn to read it from the socket.
+/// `Some(None)` is the body's end.
+async fn arrived(body: &mut Incoming) -> Option<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    let mut turns = 1;
+    poll_fn(|context| match Pin::new(&mut *body).poll_frame(context) {
+        Poll::Ready(frame) => Poll::Ready(Some(frame)),
+        Poll::Pending if turns == 0 => Poll::Ready(None),
+        Poll::Pending => {
+            turns -= 1;
+            context.waker().wake_by_ref();
+            Poll::Pending
+        }
+    })
+    .await
+}
+
 /// Why a small body could not be had.
 pub(super) enum CollectError {
     TooLarge,
+    Malformed,
     Cut,
 }
 
@@ -206,6 +281,7 @@ pub(super) async fn collect(
                 collected.extend_from_slice(&bytes);
             }
             Ok(None) => return Ok(collected),
+            Ok(Some(Err(e))) if is_malformed(&e) => return Err(CollectError::Malformed),
             Ok(Some(Err(_))) | Err(_) => return Err(CollectError::Cut),
         }
     }

@@ -3,9 +3,9 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::task::{Context, Poll, ready};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -17,6 +17,10 @@ pub(super) const RATE_MIN: u64 = 1024;
 
 /// Bytes that wait in the kernel to be sent; those under way do not count.
 const NOT_SENT_MAX: u32 = 128 * 1024;
+
+/// Bytes that are read at once. HTTP doubles its read buffer whenever a read of 8 KiB, then of 16 KiB, fills
+/// it, and keeps it as long as the connection; this is just too little for the second time.
+const READ_MAX: usize = 16 * 1024 - 1;
 
 /// Looks at a slow client within its time.
 const LOOKS: usize = 4;
@@ -35,7 +39,15 @@ pub(super) struct Socket {
     blocked: AtomicBool,
     /// The client may still be sending when the connection ends.
     lingers: AtomicBool,
+    /// HTTP reads nothing.
+    paused: AtomicBool,
+    /// Who wanted to read meanwhile.
+    reader: Mutex<Option<Waker>>,
 }
+
+/// While it is paused, HTTP takes nothing from the socket, and what the client sends waits in the kernel.
+/// Dropped, it lets HTTP go on.
+pub(super) struct Reading<'a>(&'a Socket);
 
 impl Socket {
     pub(super) fn new(stream: TcpStream) -> Socket {
@@ -47,7 +59,26 @@ impl Socket {
             sent: AtomicU64::new(0),
             blocked: AtomicBool::new(false),
             lingers: AtomicBool::new(false),
+            paused: AtomicBool::new(false),
+            reader: Mutex::default(),
         }
+    }
+
+    /// Keeps HTTP from reading ahead.
+    pub(super) fn pause(&self) -> Reading<'_> {
+        let reading = Reading(self);
+        reading.pause();
+        reading
+    }
+
+    /// Waits until the client has sent something, or is gone.
+    pub(super) async fn readable(&self) {
+        // A failure is found again by who reads.
+        let _ = self.stream.readable().await;
+    }
+
+    fn reader(&self) -> std::sync::MutexGuard<'_, Option<Waker>> {
+        self.reader.lock().unwrap_or_else(|e| e.into_inner())
     }
 
     /// Bytes sent so far.
@@ -171,6 +202,25 @@ impl Socket {
     }
 }
 
+impl Reading<'_> {
+    pub(super) fn pause(&self) {
+        self.0.paused.store(true, Ordering::Release);
+    }
+
+    pub(super) fn resume(&self) {
+        self.0.paused.store(false, Ordering::Release);
+        if let Some(waker) = self.0.reader().take() {
+            waker.wake();
+        }
+    }
+}
+
+impl Drop for Reading<'_> {
+    fn drop(&mut self) {
+        self.resume();
+    }
+}
+
 /// The socket as a stream of bytes, for HTTP and TLS.
 pub(super) struct Wire(pub(super) Arc<Socket>);
 
@@ -180,9 +230,18 @@ impl AsyncRead for Wire {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.0.paused.load(Ordering::Acquire) {
+            // The lock comes before the second look: who resumes finds the waker, or we find that he did.
+            let mut reader = self.0.reader();
+            if self.0.paused.load(Ordering::Acquire) {
+                *reader = Some(context.waker().clone());
+                return Poll::Pending;
+            }
+        }
         loop {
             ready!(self.0.stream.poll_read_ready(context))?;
-            match self.0.stream.try_read(buffer.initialize_unfilled()) {
+            let size = buffer.remaining().min(READ_MAX);
+            match self.0.stream.try_read(buffer.initialize_unfilled_to(size)) {
                 Ok(n) => {
                     buffer.advance(n);
                     return Poll::Ready(Ok(()));

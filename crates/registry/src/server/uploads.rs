@@ -13,7 +13,7 @@ use hyper::header::CONTENT_RANGE;
 
 use super::auth::Caller;
 use super::faults::Fault;
-use super::handler::{Failure, Handled, Handler, Head, blocking, text_header};
+use super::handler::{Failure, Handled, Handler, Head, blocking, malformed_body, text_header};
 use super::metrics::add;
 use super::receive::{Received, Sink, receive};
 use super::reply::{Builder, Problem, Reply, reply};
@@ -171,12 +171,19 @@ impl Handler {
     ) -> Result<u64, Failure> {
         let length = self.upload_length(name, id).await?;
         let announced = text_header(head.headers, CONTENT_RANGE.as_str());
-        if let Some(range) = announced
-            && upload_range(range) != Some(length)
+        let range = announced.map(upload_range);
+        if let Some(range) = range
+            && range.is_none_or(|(start, _)| start != length)
         {
             let mut problem = Problem::new(416, "BLOB_UPLOAD_INVALID", format!("the next byte is {length}"));
             problem.headers = upload_headers(name, id, length);
             return Err(problem.into());
+        }
+        if let (Some(Some((start, end))), Some(size)) = (range, body.size_hint().exact())
+            && size.checked_sub(1) != Some(end - start)
+        {
+            let message = format!("the range {start}-{end} does not have the {size} bytes of the body");
+            return Err(Problem::new(400, "SIZE_INVALID", message).into());
         }
         if body.is_end_stream() {
             return Ok(length);
@@ -195,7 +202,8 @@ impl Handler {
         };
         let options = self.options();
         let sink = Sink::new(file, hasher, options.sync);
-        let (end, hasher, written) = receive(body, sink, options.stall, limit, &self.disk).await;
+        let (end, hasher, written) =
+            receive(body, sink, head.socket, options.stall, limit, &self.places).await;
         add(&self.metrics.bytes_received, written);
         // Without a hash the state stays behind the file, which makes the end hash the file.
         if let Some(hasher) = hasher {
@@ -204,6 +212,7 @@ impl Handler {
         match end {
             Ok(Received::Whole) => Ok(length + written),
             Ok(Received::Cut) => Err(Failure::Aborted),
+            Ok(Received::Malformed) => Err(malformed_body().into()),
             Err(e) => {
                 if is_full(&e) {
                     self.drop_upload(name, id).await;
@@ -232,17 +241,17 @@ impl Handler {
                 add(&self.metrics.uploads_dropped, gone.len() as u64);
                 gone.iter().for_each(|id| self.uploads.forget(id));
             }
-            tokio::time::sleep(SWEEP_EVERY.min(self.options().upload_expiry)).await;
+            tokio::time::sleep(SWEEP_EVERY.min(expiry)).await;
         }
     }
 }
 
-/// The start of a chunk's `Content-Range: START-END`.
-fn upload_range(text: &str) -> Option<u64> {
+/// The first and the last byte of a chunk's `Content-Range: START-END`.
+fn upload_range(text: &str) -> Option<(u64, u64)> {
     let text = text.trim().trim_start_matches("bytes").trim_start_matches(['=', ' ']);
     let (start, end) = text.split('/').next()?.split_once('-')?;
     let (start, end) = (start.parse::<u64>().ok()?, end.parse::<u64>().ok()?);
-    (start <= end).then_some(start)
+    (start <= end).then_some((start, end))
 }
 
 /// Where an upload goes on. An empty upload has the range `0-0`, as with Docker's registry.
@@ -273,8 +282,8 @@ mod tests {
 
     #[test]
     fn ranges_of_chunks() {
-        assert_eq!(upload_range("5-9"), Some(5));
-        assert_eq!(upload_range("bytes 5-9/*"), Some(5));
+        assert_eq!(upload_range("5-9"), Some((5, 9)));
+        assert_eq!(upload_range("bytes 5-9/*"), Some((5, 9)));
         assert_eq!(upload_range("9-5"), None);
         assert_eq!(upload_range("x"), None);
     }

@@ -49,8 +49,8 @@ pub struct PullOptions<'a> {
     pub platforms: Platforms,
     /// A single image of another platform than asked for is taken, too.
     pub any_platform: bool,
-    /// Called as soon as a layer is complete, on the thread that moved it; further downloads wait for it only if all threads
-    /// are in such calls. Each digest is told once.
+    /// Called as soon as a layer is complete, on the thread that moved it; further downloads wait for it only
+    /// if all threads are in such calls. Each digest is told once.
     pub on_layer_ready: Option<&'a (dyn Fn(LayerReady) + Sync)>,
 }
 
@@ -107,8 +107,8 @@ fn is_image(manifest: &Manifest) -> bool {
     matches!(kind, media_type::OCI_CONFIG | media_type::DOCKER_CONFIG | OLD_CONFIG | "")
 }
 
-/// Brings images into the store and names them there. Partial downloads of earlier attempts are continued; what the store has
-/// is not moved.
+/// Brings images into the store and names them there. Partial downloads of earlier attempts are continued;
+/// what the store has is not moved.
 ///
 /// # Errors
 ///

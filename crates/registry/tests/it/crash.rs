@@ -106,8 +106,8 @@ impl Progress for Told {
     fn done(&self, _: &str, _: Outcome) {}
 }
 
-/// A pull or push in a process of its own: `pull STORE REFERENCE` or `push STORE REFERENCE`. By itself it checks that there
-/// is nothing to push in an empty store.
+/// A pull or push in a process of its own: `pull STORE REFERENCE` or `push STORE REFERENCE`. By itself it
+/// checks that there is nothing to push in an empty store.
 #[test]
 fn transfer_process() {
     let client = Client::new(crossdock_registry::ClientOptions { progress: Arc::new(Told), ..options().0 });

@@ -265,3 +265,48 @@ fn referrers_come_in_pages() {
     assert_eq!(two.json()["manifests"].as_array().map(Vec::len), Some(2));
     assert!(two.header("link").contains("?n=2&last="), "{}", two.header("link"));
 }
+
+#[test]
+fn who_has_sent_all_and_says_so_is_answered() {
+    let site = Site::new();
+    let bytes = noise(1, 300_000);
+    let digest = Digest::of(&bytes);
+    let mut wire = Wire::connect(&site.host());
+    wire.head(
+        &format!("POST /v2/a/blobs/uploads/?digest={digest}"),
+        &[("content-length", "300000"), ("content-type", "application/octet-stream")],
+    );
+    wire.send(&bytes);
+    wire.finish();
+    assert_eq!(wire.answer(false).status, 201);
+    assert!(wire.is_closed());
+    let mut wire = Wire::connect(&site.host());
+    wire.head(&format!("GET /v2/a/blobs/{digest}"), &[]);
+    wire.finish();
+    assert!(wire.answer(false).body == bytes);
+    // Half a body is an upload that was given up; what came of it stays.
+    let begun = ask(&site.host(), "POST /v2/a/blobs/uploads/", &[], b"");
+    let location = begun.header("location");
+    let mut wire = Wire::connect(&site.host());
+    wire.head(&format!("PATCH {location}"), &[("content-length", "300000")]);
+    wire.send(&bytes[..100_000]);
+    wire.finish();
+    assert!(wire.is_closed());
+    assert_eq!(ask(&site.host(), &format!("GET {location}"), &[], b"").header("range"), "0-99999");
+}
+
+#[test]
+fn malformed_chunks_are_answered() {
+    let site = Site::new();
+    let location = ask(&site.host(), "POST /v2/a/blobs/uploads/", &[], b"").header("location");
+    for line in [format!("PATCH {location}"), "PUT /v2/a/manifests/v".to_string()] {
+        let mut wire = Wire::connect(&site.host());
+        wire.head(&line, &[("transfer-encoding", "chunked"), ("content-type", media_type::OCI_MANIFEST)]);
+        wire.send(b"3\r\nabc\r\nzz\r\nabc\r\n0\r\n\r\n");
+        let answer = wire.answer(false);
+        assert!(answer.status == 400 && answer.text().contains("chunked"), "{line}: {}", answer.text());
+        assert!(wire.is_closed());
+    }
+    // What came before the damage counts.
+    assert_eq!(ask(&site.host(), &format!("GET {location}"), &[], b"").header("range"), "0-2");
+}

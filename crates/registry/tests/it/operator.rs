@@ -1,5 +1,6 @@
 //! What whoever runs a registry needs: health, figures, the access log, garbage collection.
 
+use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -32,17 +33,66 @@ impl Write for Lines {
 impl Lines {
     /// Waits for a number of lines.
     fn wait(&self, number: usize) -> Vec<String> {
-        let began = Instant::now();
-        loop {
-            let text = String::from_utf8(self.0.lock().expect("not poisoned").clone()).expect("text");
-            let lines: Vec<String> = text.lines().map(str::to_string).collect();
-            if lines.len() >= number {
-                return lines;
-            }
-            assert!(began.elapsed() < Duration::from_secs(5), "{lines:?}");
-            std::thread::yield_now();
-        }
+        wait_for_lines(number, || self.0.lock().expect("not poisoned").clone())
     }
+}
+
+/// Waits for a number of lines of a text that grows.
+fn wait_for_lines(number: usize, text: impl Fn() -> Vec<u8>) -> Vec<String> {
+    let began = Instant::now();
+    loop {
+        let text = String::from_utf8(text()).expect("text");
+        let lines: Vec<String> = text.lines().map(str::to_string).collect();
+        if lines.len() >= number {
+            return lines;
+        }
+        assert!(began.elapsed() < Duration::from_secs(5), "{lines:?}");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_log_goes_on_after_it_was_rotated() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let path = directory.path().join("access.log");
+    let old = directory.path().join("access.log.1");
+    let options = ServerOptions {
+        access_log: Some(LogOutput::file(&path).expect("opened")),
+        ..ServerOptions::default()
+    };
+    let site = Site::with(options, |_, _| None);
+    let get = |name: &str| {
+        assert_eq!(ask(&site.host(), &format!("GET /v2/{name}/tags/list"), &[], b"").status, 404)
+    };
+    let lines =
+        |path: &Path, number: usize| wait_for_lines(number, || std::fs::read(path).unwrap_or_default());
+    get("first");
+    lines(&path, 1);
+    // As logrotate does: the file is renamed, and nobody is told.
+    std::fs::rename(&path, &old).expect("renamed");
+    get("second");
+    let now = lines(&path, 1);
+    assert!(now.len() == 1 && now[0].contains("/second/"), "{now:?}");
+    assert_eq!(lines(&old, 1).len(), 1);
+    // The same with a new file that is made at once.
+    std::fs::rename(&path, &old).expect("renamed");
+    std::fs::write(&path, b"").expect("made");
+    get("third");
+    assert!(lines(&path, 1)[0].contains("/third/"));
+    // "copytruncate": what follows is written to the file's new end, not behind a hole.
+    std::fs::copy(&path, &old).expect("copied");
+    File::options().write(true).truncate(true).open(&path).expect("truncated");
+    get("fourth");
+    let now = lines(&path, 1);
+    assert!(now[0].starts_with("127.0.0.1 ") && now[0].contains("/fourth/"), "{now:?}");
+    // A directory that is gone for a while costs no request.
+    let away = directory.path().with_extension("away");
+    std::fs::rename(directory.path(), &away).expect("renamed");
+    get("fifth");
+    lines(&away.join("access.log"), 2);
+    std::fs::rename(&away, directory.path()).expect("renamed back");
+    get("sixth");
+    assert_eq!(lines(&path, 3).len(), 3);
 }
 
 #[test]

@@ -1,11 +1,14 @@
 //! A registry that is a cache of another one.
 
+use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime};
 
 use crossdock_oci::Digest;
 use crossdock_registry::server::faults::Fault;
-use crossdock_registry::server::{ProxyOptions, ServerOptions};
+use crossdock_registry::server::{ProxyOptions, RegistryServer, ServerOptions};
 use crossdock_registry::transfer::{PullOptions, PushOptions, pull, push};
 use crossdock_registry::{Client, ClientOptions};
 
@@ -15,7 +18,7 @@ use crate::support::*;
 /// A cache of a site. Its client waits in no time and tries nothing twice.
 fn cache_of(site: &Site) -> Site {
     let client = Client::new(ClientOptions { retries: 0, ..options().0 });
-    let proxy = ProxyOptions { client, registry: site.host() };
+    let proxy = ProxyOptions { client, registry: site.host(), max: None };
     Site::with(ServerOptions { proxy: Some(proxy), ..ServerOptions::default() }, |_, _| None)
 }
 
@@ -120,4 +123,184 @@ fn what_is_damaged_on_the_way_is_neither_given_whole_nor_kept() {
     assert!(!cache.directory.path().join("blobs/sha256").join(digest.hex()).exists());
     let uploads = cache.directory.path().join("repositories/a/_uploads");
     assert_eq!(std::fs::read_dir(uploads).expect("there").count(), 0);
+}
+
+/// A bounded cache of a site.
+fn bounded_cache_of(site: &Site, max: u64) -> Site {
+    let client = Client::new(ClientOptions { retries: 0, ..options().0 });
+    let proxy = ProxyOptions { client, registry: site.host(), max: Some(max) };
+    Site::with(ServerOptions { proxy: Some(proxy), ..ServerOptions::default() }, |_, _| None)
+}
+
+fn content(directory: &Path, digest: &Digest) -> PathBuf {
+    directory.join("blobs").join(digest.algorithm()).join(digest.hex())
+}
+
+/// Lets content be used last some minutes ago.
+fn age(directory: &Path, digest: &Digest, minutes: u64) {
+    let file = File::options().append(true).open(content(directory, digest)).expect("it is kept");
+    file.set_modified(SystemTime::now() - Duration::from_secs(60 * minutes)).expect("set");
+}
+
+/// Bytes that a cache keeps.
+fn kept(directory: &Path) -> u64 {
+    let files = std::fs::read_dir(directory.join("blobs/sha256")).expect("a directory");
+    // A file may go while they are counted.
+    files.filter_map(|file| Some(file.ok()?.metadata().ok()?.len())).sum()
+}
+
+/// Waits until something is so.
+fn wait_until(what: &str, so: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !so() {
+        assert!(began.elapsed() < Duration::from_secs(10), "{what}");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_full_cache_drops_what_was_used_least_recently() {
+    let origin = Site::new();
+    let blobs: Vec<Digest> =
+        (0..5).map(|seed| push_blob(&origin.host(), "a", &noise(seed + 1, 100_000))).collect();
+    let cache = bounded_cache_of(&origin, 350_000);
+    let directory = cache.directory.path();
+    let get = |number: usize| {
+        let line = format!("GET /v2/a/blobs/{}", blobs[number]);
+        assert!(ask(&cache.host(), &line, &[], b"").body == noise(number as u64 + 1, 100_000));
+        assert!(kept(directory) <= 350_000, "{} bytes are kept", kept(directory));
+    };
+    let is_kept = |number: usize| content(directory, &blobs[number]).exists();
+    for (number, minutes) in [(0, 30), (1, 20), (2, 10)] {
+        get(number);
+        age(directory, &blobs[number], minutes);
+    }
+    // The first one is used again, so the second one is the oldest.
+    get(0);
+    get(3);
+    assert_eq!([0, 1, 2, 3].map(is_kept), [true, false, true, true]);
+    age(directory, &blobs[3], 5);
+    get(4);
+    assert_eq!([0, 1, 2, 3, 4].map(is_kept), [true, false, false, true, true]);
+    let before = origin.count("GET", "/blobs/");
+    get(1);
+    assert_eq!(origin.count("GET", "/blobs/"), before + 1);
+    let metrics = ask(&cache.host(), "GET /metrics", &[], b"").text();
+    assert!(metrics.contains("crossdock_registry_cache_evictions_total 3\n"), "{metrics}");
+}
+
+#[test]
+fn manifests_go_with_the_blobs_that_they_need() {
+    let away = Arc::new(AtomicBool::new(false));
+    let now = away.clone();
+    let origin = Site::faulty(move |_, _| now.load(Ordering::Relaxed).then(|| Fault::status(503, "away")));
+    let (_here, store_here) = store();
+    let top = index(&store_here, &["linux/amd64"]);
+    push(&client(), &store_here, &origin.reference("app:1"), &top, &PushOptions::default()).expect("pushed");
+    let large = push_blob(&origin.host(), "app", &noise(1, 100_000));
+    // The image has 42 kB.
+    let cache = bounded_cache_of(&origin, 130_000);
+    let directory = cache.directory.path();
+    let pulled = || {
+        let (_directory, there) = store();
+        pull(&client(), &there, &cache.reference("app:1"), &PullOptions::all())
+    };
+    pulled().expect("pulled");
+    let manifests = directory.join("repositories/app/_manifests/sha256");
+    let links = || std::fs::read_dir(&manifests).expect("a directory").count();
+    assert_eq!(links(), 2);
+    // All but the manifests themselves are old.
+    let name = cache.reference("app:1");
+    let document = client().manifest(&name).expect("an index").document(&name).expect("parses");
+    let image: Digest = document.children()[0].digest.clone();
+    for name in std::fs::read_dir(directory.join("blobs/sha256")).expect("a directory").flatten() {
+        let digest: Digest =
+            format!("sha256:{}", name.file_name().to_string_lossy()).parse().expect("a digest");
+        if digest != image && digest != top.digest {
+            age(directory, &digest, 10);
+        }
+    }
+    assert!(ask(&cache.host(), &format!("GET /v2/app/blobs/{large}"), &[], b"").status == 200);
+    assert!(!content(directory, &image).exists(), "its layers went");
+    assert_eq!(links(), 1, "the index stays");
+    // The image is not offered without its layers while they cannot be had.
+    away.store(true, Ordering::Relaxed);
+    let refused = ask(&cache.host(), &format!("GET /v2/app/manifests/{image}"), &[], b"");
+    assert_eq!(refused.status, 502, "{}", refused.text());
+    away.store(false, Ordering::Relaxed);
+    pulled().expect("pulled again");
+    assert!(kept(directory) <= 130_000);
+}
+
+#[test]
+fn a_blob_that_is_evicted_while_it_is_sent_arrives_whole() {
+    let origin = Site::new();
+    let bytes = noise(1, 8 << 20);
+    let digest = push_blob(&origin.host(), "a", &bytes);
+    let other = push_blob(&origin.host(), "a", &noise(2, 6 << 20));
+    let cache = bounded_cache_of(&origin, 10 << 20);
+    let directory = cache.directory.path();
+    let line = format!("GET /v2/a/blobs/{digest}");
+    assert!(ask(&cache.host(), &line, &[], b"").body == bytes);
+    age(directory, &digest, 10);
+    // More than the kernel takes for a client that does not read: the rest comes from the file.
+    let mut wire = crate::raw::Wire::connect(&cache.host());
+    wire.head(&line, &[("connection", "close")]);
+    assert_eq!(wire.peek_status(), 200);
+    age(directory, &digest, 10);
+    assert_eq!(ask(&cache.host(), &format!("GET /v2/a/blobs/{other}"), &[], b"").status, 200);
+    assert!(!content(directory, &digest).exists());
+    let rest = wire.rest();
+    let head = rest.windows(4).position(|window| window == b"\r\n\r\n").expect("a head") + 4;
+    assert!(rest[head..] == bytes[..], "{} of {} bytes", rest.len() - head, bytes.len());
+}
+
+#[test]
+fn what_is_larger_than_the_cache_is_passed_on_only() {
+    let origin = Site::new();
+    let small = push_blob(&origin.host(), "a", b"small");
+    let bytes = noise(1, 500_000);
+    let digest = push_blob(&origin.host(), "a", &bytes);
+    let cache = bounded_cache_of(&origin, 100_000);
+    let directory = cache.directory.path();
+    assert_eq!(ask(&cache.host(), &format!("GET /v2/a/blobs/{small}"), &[], b"").text(), "small");
+    for _ in 0..2 {
+        assert!(ask(&cache.host(), &format!("GET /v2/a/blobs/{digest}"), &[], b"").body == bytes);
+        assert!(content(directory, &small).exists() && !content(directory, &digest).exists());
+        let uploads = directory.join("repositories/a/_uploads");
+        wait_until("nothing is left", || std::fs::read_dir(&uploads).expect("there").count() == 0);
+    }
+}
+
+#[test]
+fn a_cache_that_starts_anew_knows_the_order_and_the_bound() {
+    let origin = Site::new();
+    let blobs: Vec<Digest> =
+        (0..4).map(|seed| push_blob(&origin.host(), "a", &noise(seed + 1, 100_000))).collect();
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let serve = |max| {
+        let client = Client::new(ClientOptions { retries: 0, ..options().0 });
+        let proxy = ProxyOptions { client, registry: origin.host(), max };
+        let options = ServerOptions { proxy: Some(proxy), sync: false, ..ServerOptions::default() };
+        RegistryServer::bind("127.0.0.1:0", directory.path(), options).expect("a free port")
+    };
+    let server = serve(None);
+    for (number, digest) in blobs.iter().enumerate() {
+        let line = format!("GET /v2/a/blobs/{digest}");
+        assert_eq!(ask(&server.addr().to_string(), &line, &[], b"").status, 200);
+        age(directory.path(), digest, [40, 10, 30, 20][number]);
+    }
+    drop(server);
+    assert_eq!(kept(directory.path()), 400_000);
+    // One fetch was cut by a kill, another one is that of a process that still runs.
+    let uploads = directory.path().join("repositories/a/_uploads");
+    let [cut, running] = [1, 2].map(|number| uploads.join(format!("{number:032x}")));
+    std::fs::write(&cut, [0; 1000]).expect("written");
+    let locked = File::create(&running).expect("made");
+    locked.lock().expect("locked");
+    let _server = serve(Some(250_000));
+    assert!(!cut.exists() && running.exists());
+    wait_until("it shrinks", || kept(directory.path()) <= 250_000);
+    let left: Vec<bool> = blobs.iter().map(|digest| content(directory.path(), digest).exists()).collect();
+    assert_eq!(left, [false, true, false, true]);
 }

@@ -1,7 +1,7 @@
 //! Requests as bytes, for what no client does: to stop in the middle, to read nothing, to ask twice.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
 /// An answer: status, headers with lower-case names in their order, body.
@@ -102,6 +102,11 @@ impl Wire {
             self.stream.read_exact(&mut answer.body).expect("a whole body");
         }
         answer
+    }
+
+    /// Says that nothing more will be sent.
+    pub fn finish(&mut self) {
+        self.stream.get_ref().shutdown(Shutdown::Write).expect("half-closed");
     }
 
     /// Whether the server has closed its side; waits for it.

@@ -202,7 +202,8 @@ pub fn index(store: &Store, platforms: &[&str]) -> Descriptor {
     Descriptor::of(media_type::OCI_INDEX, &bytes)
 }
 
-/// Checks that an image or index is complete and holds together; returns the numbers of images and of different layers.
+/// Checks that an image or index is complete and holds together; returns the numbers of images and of
+/// different layers.
 pub fn validate(store: &Store, top: &Descriptor) -> (usize, usize) {
     let validated = store.validate(top, Missing::Refuse).expect("valid");
     (validated.images, validated.layers)
@@ -241,7 +242,8 @@ pub fn require_program(name: &str) {
 /// An executable script.
 pub fn script(path: &Path, text: &str) {
     use std::os::unix::fs::OpenOptionsExt;
-    // Written by another process, so that no fork of a parallel test holds the file open for writing (ETXTBSY).
+    // Written by another process, so that no fork of a parallel test holds the file open for writing
+    // (ETXTBSY).
     let temporary = path.with_extension("new");
     let mut file = std::fs::OpenOptions::new()
         .write(true)

@@ -198,6 +198,12 @@ fn the_server_checks_chunks() {
         let answer = patch(bad, "abc");
         assert_eq!((answer.status().as_u16(), header(&answer, "range")), (416, "0-2"), "{bad}");
     }
+    // A range and a body of different length: one of them is wrong.
+    for bad in ["3-9", "3-4"] {
+        let mut answer = patch(bad, "def");
+        let text = answer.body_mut().read_to_string().expect("text");
+        assert!(answer.status() == 400 && text.contains("SIZE_INVALID"), "{bad}: {text}");
+    }
     assert_eq!(patch("3-5", "def").headers()["range"], "0-5");
     let status = agent.get(format!("{base}{location}")).call().expect("answers");
     assert_eq!((status.status().as_u16(), header(&status, "range")), (204, "0-5"));
@@ -238,6 +244,7 @@ fn ranges_are_served_and_refused() {
     assert_eq!((status, range.as_deref(), body.as_slice()), (206, Some("bytes 10-19/1000"), &bytes[10..20]));
     assert_eq!(get("bytes=-5").2, &bytes[995..]);
     assert_eq!(get("bytes=1-2,5-x").0, 200);
+    assert_eq!(get("bytes=500-0").0, 416);
     let (status, range, _) = get("bytes=1000-");
     assert_eq!((status, range.as_deref()), (416, Some("bytes */1000")));
 }

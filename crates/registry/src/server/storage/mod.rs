@@ -27,7 +27,7 @@ const LOCK_EVERY: Duration = Duration::from_millis(20);
 /// Names of files that are being written begin so.
 pub(super) const TEMPORARY: &str = ".tmp-";
 
-/// Proof that no garbage collection runs.
+/// Proof that nobody else collects garbage.
 pub(super) struct Writing {
     _file: File,
 }
@@ -93,11 +93,11 @@ impl Storage {
         OpenOptions::new().create(true).truncate(false).write(true).open(self.root.join("lock"))
     }
 
-    /// Keeps everybody out, for garbage collection, until the file is dropped.
-    pub(super) fn lock_alone(&self) -> io::Result<File> {
+    /// Keeps everybody out, for garbage collection and eviction, until the value is dropped.
+    pub(super) fn lock_alone(&self) -> io::Result<Writing> {
         let file = self.lock_file()?;
         file.lock()?;
-        Ok(file)
+        Ok(Writing { _file: file })
     }
 
     /// Keeps garbage collection out until the value is dropped. Who waits for one holds no thread.
@@ -166,13 +166,16 @@ impl Storage {
             return Ok(None);
         }
         let Some(file) = found(File::open(self.blob_path(digest)))? else { return Ok(None) };
-        let metadata = file.metadata()?;
-        let age = SystemTime::now().duration_since(metadata.modified()?).unwrap_or_default();
-        if age > TOUCH_AFTER {
-            // Fails on a read-only file system, where nothing is collected either.
-            let _ = file.set_modified(SystemTime::now());
+        let size = renew(&file)?;
+        Ok(Some((file, size)))
+    }
+
+    /// Renews the age of content.
+    pub(super) fn renew(&self, digest: &Digest) -> io::Result<()> {
+        if let Some(file) = found(File::open(self.blob_path(digest)))? {
+            renew(&file)?;
         }
-        Ok(Some((file, metadata.len())))
+        Ok(())
     }
 
     /// Lets a repository have a blob that another one has.
@@ -324,6 +327,19 @@ impl Storage {
         Ok(gone)
     }
 
+    /// Removes what was fetched by halves: whoever fetches has the file locked, unless he was killed.
+    pub(super) fn remove_abandoned_fetches(&self) -> io::Result<()> {
+        for name in self.all_directories()? {
+            for path in self.uploads(&name)? {
+                let Some(file) = found(File::open(&path))? else { continue };
+                if file.try_lock().is_ok() {
+                    found(fs::remove_file(&path))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
     // Writing.
 
     /// Writes a file so that it is there whole or not at all.
@@ -376,6 +392,17 @@ impl Storage {
     fn sync_directory(&self, directory: &Path) -> io::Result<()> {
         if self.sync { File::open(directory)?.sync_all() } else { Ok(()) }
     }
+}
+
+/// Lets a file count as new; its size in bytes.
+fn renew(file: &File) -> io::Result<u64> {
+    let metadata = file.metadata()?;
+    let age = SystemTime::now().duration_since(metadata.modified()?).unwrap_or_default();
+    if age > TOUCH_AFTER {
+        // Fails on a read-only file system, where nothing is collected either.
+        let _ = file.set_modified(SystemTime::now());
+    }
+    Ok(metadata.len())
 }
 
 /// Whether a write failed for want of room.

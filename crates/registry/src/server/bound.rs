@@ -1,0 +1,212 @@
+//! The bound of a cache: what was used least recently goes first, and with it the manifests that need it.
+//!
+//! When a file was used is its time of modification, as for garbage collection, so that a restart knows the
+//! order. A transfer has its file open and ends whole, whatever is removed meanwhile.
+
+use std::collections::HashSet;
+use std::fs;
+use std::io;
+use std::sync::{Arc, Mutex};
+use std::time::SystemTime;
+
+use crossdock_oci::Digest;
+use crossdock_oci::manifest::Document;
+
+use super::handler::Handler;
+use super::metrics::add;
+use super::route::Identifier;
+use super::storage::{Storage, found};
+
+/// A cache that is too large shrinks to so many tenths of its bound, so that not each blob that comes makes
+/// everything be looked through.
+const SHRINKS_TO: u64 = 9;
+
+/// How large a cache may be, and how large it is.
+pub(super) struct Bound {
+    /// Bytes.
+    pub(super) max: u64,
+    used: Mutex<Used>,
+    /// One eviction at a time.
+    turn: tokio::sync::Mutex<()>,
+}
+
+/// Bytes.
+struct Used {
+    /// Of files that are kept; rather too many than too few. Before anybody looked it is too many for all
+    /// bounds.
+    kept: u64,
+    /// Of blobs that are on their way.
+    coming: u64,
+}
+
+/// Room for a blob that is on its way, until dropped.
+pub(super) struct Coming {
+    handler: Arc<Handler>,
+    size: u64,
+}
+
+impl Drop for Coming {
+    fn drop(&mut self) {
+        let Some(bound) = self.handler.bound() else { return };
+        bound.used().coming -= self.size;
+        // More came at the same time than there was room for.
+        if bound.used().kept > bound.max
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            runtime.spawn(self.handler.clone().bound_cache());
+        }
+    }
+}
+
+impl Bound {
+    pub(super) fn new(max: u64) -> Bound {
+        let used = Mutex::new(Used { kept: u64::MAX, coming: 0 });
+        Bound { max, used, turn: tokio::sync::Mutex::default() }
+    }
+
+    fn used(&self) -> std::sync::MutexGuard<'_, Used> {
+        self.used.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// Notes that a file was kept.
+    pub(super) fn kept(&self, size: u64) {
+        let mut used = self.used();
+        used.kept = used.kept.saturating_add(size);
+    }
+
+    fn is_exceeded(&self) -> bool {
+        let used = self.used();
+        used.kept.saturating_add(used.coming) > self.max
+    }
+
+    /// What may stay, in bytes.
+    fn goal(&self) -> u64 {
+        let coming = self.used().coming;
+        (self.max / 10 * SHRINKS_TO).saturating_sub(coming)
+    }
+}
+
+impl Handler {
+    fn bound(&self) -> Option<&Bound> {
+        self.cache.as_ref()?.bound()
+    }
+
+    /// Makes room for a blob that is fetched; `None` where there is no bound.
+    pub(super) async fn make_room(self: &Arc<Handler>, size: u64) -> Option<Coming> {
+        let bound = self.bound()?;
+        bound.used().coming += size;
+        let coming = Coming { handler: self.clone(), size };
+        self.shrink(bound).await;
+        Some(coming)
+    }
+
+    /// Removes what was used least recently if there is too much.
+    async fn shrink(self: &Arc<Handler>, bound: &Bound) {
+        if !bound.is_exceeded() {
+            return;
+        }
+        let _turn = bound.turn.lock().await;
+        if bound.is_exceeded() {
+            self.evict().await;
+        }
+    }
+
+    async fn evict(self: &Arc<Handler>) {
+        let handler = self.clone();
+        let evicted = tokio::task::spawn_blocking(move || {
+            let bound = handler.bound()?;
+            Some(evict(&handler.storage, bound))
+        });
+        match evicted.await {
+            Ok(Some(Ok(count))) => add(&self.metrics.cache_evictions, count),
+            Ok(Some(Err(e))) => (self.options().notice)(&format!("the cache could not be made smaller: {e}")),
+            _ => {}
+        }
+    }
+
+    /// Makes the cache smaller if the bound says so; the first time it looks how large it is.
+    pub(super) async fn bound_cache(self: Arc<Handler>) {
+        if let Some(bound) = self.bound() {
+            self.shrink(bound).await;
+        }
+    }
+}
+
+/// A file of a cache.
+struct Kept {
+    used: SystemTime,
+    size: u64,
+    digest: Digest,
+}
+
+/// Counts what is kept and removes the oldest of it if it is more than the bound allows; how many files went.
+fn evict(storage: &Storage, bound: &Bound) -> io::Result<u64> {
+    let lock = storage.lock_alone()?;
+    let mut all = kept(storage)?;
+    let mut size: u64 = all.iter().map(|kept| kept.size).sum();
+    let mut doomed: HashSet<Digest> = HashSet::new();
+    if size.saturating_add(bound.used().coming) > bound.max {
+        let goal = bound.goal();
+        all.sort_by_key(|kept| kept.used);
+        for kept in &all {
+            if size <= goal {
+                break;
+            }
+            size -= kept.size;
+            doomed.insert(kept.digest.clone());
+        }
+    }
+    // Links first: a blob without one is evicted another time, if this process is killed before it is gone.
+    let repositories = if doomed.is_empty() { Vec::new() } else { storage.all_directories()? };
+    let mut manifests = HashSet::new();
+    for name in &repositories {
+        for digest in storage.digests(name, "_manifests")? {
+            let identifier = Identifier::Digest(digest.clone());
+            let needs = doomed.contains(&digest)
+                || storage.manifest(name, &identifier)?.is_some_and(|m| needs_one_of(&m.bytes, &doomed));
+            if needs {
+                storage.delete_manifest(&lock, name, &identifier).map_err(|p| io::Error::other(p.message))?;
+                manifests.insert(digest);
+            }
+        }
+        for digest in storage.digests(name, "_blobs")? {
+            if doomed.contains(&digest) {
+                storage.unlink_blob(name, &digest)?;
+            }
+        }
+    }
+    doomed.extend(manifests);
+    for digest in &doomed {
+        found(fs::remove_file(storage.blob_path(digest)))?;
+    }
+    bound.used().kept = size;
+    drop(lock);
+    Ok(doomed.len() as u64)
+}
+
+/// Whether an image cannot be had without a blob that goes. An index can: its images are fetched when they
+/// are asked for.
+fn needs_one_of(bytes: &[u8], doomed: &HashSet<Digest>) -> bool {
+    match Document::parse(bytes, None) {
+        Ok(Document::Manifest(manifest)) => {
+            let mut parts = std::iter::once(&manifest.config).chain(&manifest.layers);
+            parts.any(|part| doomed.contains(&part.digest))
+        }
+        _ => false,
+    }
+}
+
+fn kept(storage: &Storage) -> io::Result<Vec<Kept>> {
+    let mut all = Vec::new();
+    for algorithm in ["sha256", "sha512"] {
+        for entry in found(fs::read_dir(storage.blobs().join(algorithm)))?.into_iter().flatten() {
+            let entry = entry?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            // Temporary files are no content.
+            let Ok(digest) = format!("{algorithm}:{name}").parse() else { continue };
+            let Some(metadata) = found(entry.metadata())? else { continue };
+            all.push(Kept { used: metadata.modified()?, size: metadata.len(), digest });
+        }
+    }
+    Ok(all)
+}
