@@ -1,5 +1,5 @@
 // oracle: file
-// A program sees 39 bits of addresses, as on arm64 boards, until it asks for more than these have room for.
+// A program gets 39-bit addresses, as on arm64 boards, until it asks for more memory than they can name.
 #define _GNU_SOURCE
 #include <errno.h>
 #include <setjmp.h>

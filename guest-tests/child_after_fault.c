@@ -1,6 +1,6 @@
-// oracle: file
-// The end of a child whose exit signal is SIGSEGV, while its number is the address of the thread's last fault: the two
-// look alike, and the end must be neither lost nor taken for a fault. A process namespace makes the numbers small.
+// oracle: file A child with the exit signal SIGSEGV ends, and its process id equals the address of the
+// thread's last fault. This signal looks like a fault, and must be neither lost nor taken for one. A process
+// namespace makes the ids small.
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <sched.h>
@@ -49,7 +49,7 @@ static void first(void) {
             if (n & 1) usleep(300);
             _exit(0);
         }
-        // Memory is used while it comes, by code that is translated before long.
+        // The loop uses memory while the signal arrives, and is soon translated.
         for (long k = 0; ends == before && k < 2000000000; k++);
         if (p != n || address != n || ends != before + 1 || code != CLD_EXITED || number != n) {
             if (!wrong++)

@@ -1,5 +1,5 @@
 // oracle: native
-// clone3(2): what clone cannot do, and what is refused.
+// clone3(2): features that clone lacks, and refused arguments.
 #define _GNU_SOURCE
 #include <errno.h>
 #include <sched.h>

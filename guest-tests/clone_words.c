@@ -1,5 +1,5 @@
 // oracle: file
-// clone(2) looks at none of the words that no flag asks for: raw calls leave there what the registers hold.
+// clone(2) ignores the arguments that no flag asks for: raw calls leave old register values in them.
 #define _GNU_SOURCE
 #include <sched.h>
 #include <signal.h>
@@ -30,7 +30,7 @@ int main(void) {
     one("high addresses", 0, above, above, above);
     one("parent's word", CLONE_PARENT_SETTID, (unsigned long)&word, text, above);
     printf("%s\n", word > 0 ? "written" : "not written");
-    // What cannot be written is no error either (put_user's result is not looked at), but for a pidfd.
+    // A result that cannot be written is no error either (put_user's result is ignored), except for a pidfd.
     one("parent's word unwritable", CLONE_PARENT_SETTID, above, 0, 0);
     one("child's word unwritable", CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID, 0, 0, above);
     one("pidfd unwritable", CLONE_PIDFD, above, 0, 0);

@@ -1,4 +1,4 @@
-// Code that is written, announced and called; then replaced by mapping over it.
+// Code is written, announced and called, and then replaced by a new mapping.
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>

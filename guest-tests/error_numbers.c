@@ -1,5 +1,5 @@
 // oracle: native
-// Which of several errors of a call is told: the kernel's order, also for pointers that lead to the emulator.
+// Of several errors a call reports the one that the kernel finds first, also with pointers into the emulator.
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -19,7 +19,7 @@
 #define SAY(call) do { errno = 0; long r = (long)(call); printf("%s = %ld %s\n", #call, r < 0 ? -1L : r, r < 0 ? strerror(errno) : ""); } while (0)
 int main(void) {
     setbuf(stdout, NULL);
-    // The end of the addresses that a program has: what follows is nobody's, or the emulator's.
+    // The end of the program's addresses: beyond it there is nothing, or the emulator.
     size_t huge = 1ul << 40;
     char *big = mmap(NULL, huge, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     char *top = (char *)0x7ffffffff000;

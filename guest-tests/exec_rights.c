@@ -1,5 +1,4 @@
-// oracle: file
-// Code runs where memory has the right to be executed. Elsewhere it is SIGSEGV with SEGV_ACCERR and the
+// oracle: file Code runs only in executable memory. Elsewhere it causes SIGSEGV with SEGV_ACCERR and the
 // address of the instruction.
 #define _GNU_SOURCE
 #include <setjmp.h>
@@ -42,7 +41,7 @@ int main(void) {
     mprotect(p, 4096, PROT_READ | PROT_EXEC);
     for (int n = 0; n < 300; n++) ((int (*)(void))p)();
     call("allowed", p);
-    // Translated by now, and its block must be dropped.
+    // The code is translated by now; its block must be dropped.
     mprotect(p, 4096, PROT_READ);
     call("taken back", p);
     mprotect(p, 4096, PROT_EXEC);

@@ -1,5 +1,5 @@
 // oracle: native
-// A child that ends with SIGBUS or SIGSEGV to its parent: their codes look like those of faults.
+// A child whose exit signal is SIGBUS or SIGSEGV: the signal's code looks like that of a fault.
 #define _GNU_SOURCE
 #include <signal.h>
 #include <stdio.h>
@@ -27,7 +27,7 @@ int main(void) {
         pid_t p = syscall(SYS_clone, n & 1 ? SIGBUS : SIGSEGV, 0, 0, 0, 0);
         if (p == 0) { if (n & 2) usleep(500); _exit(n); }
         child = p;
-        // Memory is used while it comes.
+        // The loop uses memory while the signal arrives.
         while (signals <= n) for (volatile int k = 0; k < 1000; k++);
         if (code != CLD_EXITED || status != n || !same) printf("%d: code %d status %d pid %d\n", n, code, status, same);
         if (waitpid(p, NULL, __WALL) != p) printf("wait\n");

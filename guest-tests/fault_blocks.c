@@ -1,4 +1,4 @@
-// A signal that comes while an instruction faults is not delivered in the handler of the fault, which blocks it.
+// A signal that arrives while an instruction faults is not delivered in the fault's handler, which blocks it.
 #define _GNU_SOURCE
 #include <signal.h>
 #include <stdio.h>
@@ -29,7 +29,7 @@ int main(void) {
     sigaction(SIGALRM, &a, NULL);
     struct itimerval often = {{0, 100}, {0, 100}}, never = {0};
     setitimer(ITIMER_REAL, &often, NULL);
-    // Work before the fault in the same block, so that the alarm finds a place before it.
+    // The block does some work before its fault, so that the alarm can arrive before the fault.
     for (int n = 0; n < 30000; n++)
         asm volatile(".rept 60\n mul x1, x2, x1\n .endr\n mov x3, #0\n str x1, [x3]\n .word 0" ::: "x1", "x3", "memory");
     setitimer(ITIMER_REAL, &never, NULL);

@@ -11,7 +11,7 @@
 int main(int c, char **v) {
     struct rlimit stack = {1 << 20, 1 << 20}, lock = {8 << 20, 8 << 20}, small = {64 << 10, 64 << 10};
     if (c == 1) {
-        // The stack's limit counts from the next program on.
+        // The stack's limit takes effect with the next execve.
         setrlimit(RLIMIT_STACK, &stack);
         setrlimit(RLIMIT_MEMLOCK, &lock);
         if (setresgid(65534, 65534, 65534) || setresuid(65534, 65534, 65534)) errno = 0;

@@ -25,10 +25,10 @@ static void on(int s) { siglongjmp(back, 1); }
 #define NO(error, call) do { errno = 0; long r = (long)(call); if (r != -1 || errno != error) printf("%s = %ld %s at page %ld\n", #call, r, strerror(errno), n); } while (0)
 #define TRY(call) do { errno = 0; long r = (long)(call); if (r != -1 || errno != EFAULT) printf("%s = %ld %s at page %ld\n", #call, r, strerror(errno), n); } while (0)
 int main(void) {
-    // What needs more than 39 bits is put below it.
+    // A mapping that needs more than 39 bits is put below the emulator.
     size_t huge = 1ul << 40;
     char *big = mmap(NULL, huge, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0), *highest = big + huge;
-    // Large ones are aligned: single pages fill the gap, from the top.
+    // Large mappings are aligned; single pages fill the gap above, from the top.
     for (int n = 0; n < 2000; n++) {
         char *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         if (page + 4096 > highest) highest = page + 4096;
@@ -93,10 +93,10 @@ int main(void) {
     errno = 0;
     long r = read(fd, (char *)end - 8, 1 << 20);
     printf("crossing %d\n", r == 8 || r == -1 && errno == EFAULT);
-    // One's own memory as a file can be written.
+    // A program can write its own memory through /proc/self/mem.
     r = pwrite(memory, "\5\0\0", 4, (long)&mine);
     printf("by its file %ld %d\n", r, mine);
-    // What it holds already; guest memory of some pages may follow the stack.
+    // Writes what the memory already holds; some pages of guest memory may follow the stack.
     static char same[1 << 20];
     pread(memory, same, sizeof same, (long)end - 8);
     r = pwrite(memory, same, sizeof same, (long)end - 8);

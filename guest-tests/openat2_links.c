@@ -18,7 +18,7 @@ static void one(int directory, const char *path, uint64_t flags, uint64_t resolv
 int main(void) {
     const char *paths[] = {"/proc/self/exe", "/proc/self/maps", "/proc/thread-self/maps", "/proc/cpuinfo", "/proc/self/fd/0", "/proc/self/cwd/nothing", "/proc/self/nothing"};
     for (int n = 0; n < 7; n++)
-        // None, no other file system, no magic links, no links, beneath, in a root, only what is cached.
+        // No flag, NO_XDEV, NO_MAGICLINKS, NO_SYMLINKS, BENEATH, IN_ROOT.
         for (uint64_t resolve = 0; resolve < 0x20; resolve = resolve ? resolve * 2 : 1) one(AT_FDCWD, paths[n], O_RDONLY, resolve);
     one(AT_FDCWD, "/proc/self/exe", O_WRONLY, 2);
     int root = open("/", O_PATH | O_DIRECTORY);

@@ -1,5 +1,5 @@
 // oracle: native
-// PROCMAP_QUERY (Linux 6.11) on one's own maps says what the file says, and shows nothing of the emulator.
+// PROCMAP_QUERY (Linux 6.11) on a program's own maps agrees with the file, and hides the emulator.
 #include <errno.h>
 #include <fcntl.h>
 #include <stdint.h>
@@ -20,7 +20,7 @@ int main(void) {
         int r = ioctl(fd, QUERY, &q);
         printf("%d %s: rights %d, covers %d, %s\n", r, r ? strerror(errno) : "", (int)q.rights, q.start <= q.addr && q.addr < q.end, n == 2 ? name : *name == '/' ? "a file" : name);
     }
-    // All of them, one after the other.
+    // Query all mappings, one after the other.
     FILE *f = fopen("/proc/self/maps", "r");
     uint64_t next = 0;
     while (fgets(line, sizeof line, f)) {

@@ -1,5 +1,5 @@
 // oracle: file
-// A return to 1 by a register that is not X30, cold and hot, is a branch to an address that is no instruction's.
+// A return to address 1 by a register other than X30 is a misaligned branch, in cold and in hot code.
 #define _GNU_SOURCE
 #include <setjmp.h>
 #include <signal.h>

@@ -30,7 +30,7 @@ static long install(struct sock_filter *f, size_t n, unsigned flags) {
     struct sock_fprog program = {n, f};
     return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &program);
 }
-// On this call: this action.
+// Installs a filter that takes this action on this call.
 static long on(int call, unsigned action) {
     struct sock_filter f[] = {
         LOAD(offsetof(struct seccomp_data, arch)), UNLESS(ARCH, 3), LOAD(NR), UNLESS(call, 1), RET(action), RET(SECCOMP_RET_ALLOW)};
@@ -40,7 +40,7 @@ static void say(const char *what, long r) {
     printf("%s: %ld %s\n", what, r, r < 0 ? strerror(errno) : "");
     fflush(stdout);
 }
-// In a child: how it ends.
+// Runs code in a child, and prints how it ends.
 #define CHILD(name, ...) do { \
         fflush(stdout); \
         pid_t pid = fork(); \

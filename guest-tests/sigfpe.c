@@ -1,5 +1,5 @@
-// oracle: native
-// Invalid operations are no signals on arm64, whatever the program does with SIGFPE; SIGFPE that is sent behaves as any other.
+// oracle: native Invalid operations cause no signals on arm64, whatever the program does with SIGFPE; a
+// SIGFPE that is sent behaves like any other signal.
 #define _GNU_SOURCE
 #include <fenv.h>
 #include <math.h>
@@ -19,7 +19,7 @@ static void on(int s, siginfo_t *i, void *u) {
     in_handler = zero / zero;
     handled++;
 }
-// So many invalid operations, and as many NaNs that pass through. Returns how many results were NaNs.
+// Does `n` rounds of invalid operations and of operations on NaNs. Returns the number of right results.
 __attribute__((noinline)) static long invalid(long n) {
     long nans = 0;
     for (long i = 0; i < n; i++) {
@@ -96,7 +96,7 @@ int main(int argc, char **argv) {
     raise(SIGFPE);
     printf("code %d, NaN %d\n", code, isnan(in_handler));
     say("raised");
-    // Blocked: waits until it is fetched or let through.
+    // A blocked signal waits until it is fetched or unblocked.
     block(SIG_BLOCK);
     say("blocked");
     printf("pending %d\n", pending());
@@ -110,7 +110,7 @@ int main(int argc, char **argv) {
     raise(SIGFPE);
     block(SIG_UNBLOCK);
     say("unblocked");
-    // Sent by another process to one that waits.
+    // Another process sends the signal to a waiting one.
     block(SIG_BLOCK);
     pid_t pid = fork();
     if (pid == 0) {
@@ -121,7 +121,7 @@ int main(int argc, char **argv) {
     wait_for("from another", 20);
     waitpid(pid, NULL, 0);
     block(SIG_UNBLOCK);
-    // Ignored, also what was pending before.
+    // An ignored signal, also one that was pending before.
     block(SIG_BLOCK);
     raise(SIGFPE);
     signal(SIGFPE, SIG_IGN);
@@ -133,7 +133,7 @@ int main(int argc, char **argv) {
     child("default", dies);
     child("default, later", dies_later);
     child("executed", executes);
-    // While signals arrive.
+    // Results stay right while signals arrive.
     sigaction(SIGFPE, &a, NULL);
     handled = 0;
     pid = fork();
@@ -149,7 +149,7 @@ int main(int argc, char **argv) {
     pthread_create(&other, NULL, thread, NULL);
     pthread_join(other, &nans);
     printf("thread: %ld\n", (long)nans);
-    // The flag says which operations are invalid.
+    // FE_INVALID shows which operations are invalid.
     feclearexcept(FE_ALL_EXCEPT);
     volatile double result = fma(quiet_nan, one, quiet_nan);
     result = fma(one, zero, quiet_nan);
@@ -160,7 +160,7 @@ int main(int argc, char **argv) {
     feclearexcept(FE_ALL_EXCEPT);
     printf(", cleared: %d\n", fetestexcept(FE_INVALID) != 0);
     (void)result;
-    // NaNs are not slow: far below the time of a signal each.
+    // NaNs are not slow: each takes far less time than a signal.
     clock_t start = clock();
     long sum = invalid(2000000);
     printf("%ld %s\n", sum, clock() - start < 8 * CLOCKS_PER_SEC ? "in time" : "too slow");

@@ -19,7 +19,7 @@ static void on_fault(int signal, siginfo_t *info, void *context)
     siglongjmp(back, 1);
 }
 
-// Calls kill with a stack that ends here.
+// Calls kill with the stack pointer at `top`.
 static void kill_on(char *top)
 {
     long number = SIGUSR1, self = getpid();

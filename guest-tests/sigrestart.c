@@ -1,4 +1,5 @@
-// A read that a signal interrupts: EINTR without SA_RESTART, made again with it. nanosleep is never made again.
+// A read that a signal interrupts fails with EINTR, or is restarted with SA_RESTART. nanosleep is never
+// restarted.
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>

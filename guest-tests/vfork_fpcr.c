@@ -1,5 +1,5 @@
 // oracle: file
-// A vfork child that computes with FPCR.FZ, subnormal numbers as zeros, leaves its parent's arithmetic as it was.
+// A vfork child that sets FPCR.FZ (subnormal numbers count as zeros) does not change its parent's arithmetic.
 #include <stdio.h>
 #include <sys/wait.h>
 #include <unistd.h>

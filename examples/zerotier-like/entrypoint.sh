@@ -1,5 +1,5 @@
 #!/bin/sh
-# Says where it runs, or runs what it is given.
+# Prints where it runs, or runs the given command.
 set -e
 if [ "$1" = status ]; then
     echo "service on $(uname -m), $(curl --version | head -n 1)"

@@ -1,7 +1,7 @@
 // Makes system calls with random numbers and arguments. Usage: random_calls SEED COUNT
 //
-// Pointers are good, bad, at the edges of mappings, and in the part of the address space above the stack, which is the
-// emulator's. What would end or stop the program for sure is left out.
+// Pointers are good, bad, at the edges of mappings, and above the stack, where the emulator is. Calls that
+// would surely end or stop the program are left out.
 #define _GNU_SOURCE
 #include <signal.h>
 #include <stdint.h>
@@ -37,7 +37,7 @@ static const uint64_t edges[] = { 0, 1, 2, 3, 4, 8, 16, 64, 255, 4095, 4096, 409
     0x80000000, 0xffffffff, 1ull << 32, 1ull << 47, (1ull << 47) - 4096, 1ull << 48, 1ull << 55, 1ull << 63,
     0x7fffffffffffffff, -1ull, -2ull, -8ull, -100ull, -4096ull };
 
-// Addresses of the emulator's are most likely those above the stack.
+// An address above the stack, most likely one of the emulator.
 static uint64_t above(void)
 {
     uint64_t here = (uint64_t)&here;
@@ -59,7 +59,7 @@ static uint64_t argument(void)
     }
 }
 
-// Memory that holds words of every kind, or the end of it.
+// A pointer to memory with words of every kind, or to the end of that memory.
 static uint64_t pointer(void)
 {
     uint64_t *words = (uint64_t *)pages;
@@ -79,9 +79,9 @@ static uint64_t pointer(void)
 static int is_left_out(long number)
 {
     static const int list[] = {
-        57, 436, 24,    // close, close_range, dup3: standard error is to stay
+        57, 436, 24,    // close, close_range, dup3: standard error must stay
         93, 94, 139,    // exit, exit_group, rt_sigreturn
-        129, 130, 131, 138, 240, 424, // signals to others and oneself
+        129, 130, 131, 138, 240, 424, // signals to itself and others
         220, 435,       // clone, clone3: fuzzed with arguments of their own below
         142, 133,       // reboot, rt_sigsuspend
         215, 226, 216, 222, // munmap, mprotect, mremap, mmap: below
@@ -101,9 +101,9 @@ static void memory_call(void)
     uint64_t a[6];
     for (int n = 0; n < 6; n++)
         a[n] = next() % 3 ? next() % 64 : argument();
-    // Not our own program and pages: those of nobody, and the emulator's.
+    // Addresses outside our own program and pages: unused ones, and the emulator's.
     a[0] = next() % 2 ? above() & ~4095ull : next() % 2 ? edges[next() % 29] : 0x100000000ull + (next() % 256 << 12);
-    // At most 64 KiB, or far more than there is.
+    // A length of at most 64 KiB, or of far more than there is.
     a[1] = next() % 4 ? next() % 65536 : 1ull << (36 + next() % 28);
     if (number == 222 && !(a[3] & 32))
         a[4] = -1;
@@ -112,7 +112,7 @@ static void memory_call(void)
 
 static void process_call(void)
 {
-    // Without a new stack only a child with memory of its own.
+    // Without a new stack the child must have memory of its own.
     uint64_t a[6] = { 17, 0, argument(), argument(), argument(), 0 };
     a[0] |= next() % 2 ? 0x00100000 : 0;
     a[0] |= next() % 2 ? 0x01000000 : 0;

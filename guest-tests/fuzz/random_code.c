@@ -1,5 +1,5 @@
-// Runs random code again and again, so that it is first interpreted and then translated: all runs must end the same, with
-// the same registers and memory. Usage: random_code SEED COUNT; rows.h has the encodings.
+// Runs random code many times, so that it is first interpreted and then translated: all runs must end in the
+// same way, with the same registers and memory. Usage: random_code SEED COUNT; rows.h has the encodings.
 //
 // Everything happens in signal handlers: each run begins by returning to chosen registers, and ends with a signal.
 #define _GNU_SOURCE
@@ -70,7 +70,7 @@ static __uint128_t vector(void)
     return (__uint128_t)half[1] << 64 | half[0];
 }
 
-// Registers whose values are addresses of data, mostly; those of loads and stores.
+// Registers for loads and stores, whose values are mostly addresses of data.
 static const uint8_t bases[] = { 1, 2, 3, 9, 10, 19, 20, 31 };
 
 static uint32_t word(int at)
@@ -108,7 +108,7 @@ static void make_code(void)
         start.x[bases[n]] = (uint64_t)data + 2048 + next() % 256 * 16;
     for (int n = 15; n < 18; n++)
         start.x[n] = (uint64_t)(code + next() % length);
-    // Registers of offsets.
+    // Registers that hold offsets.
     for (int n = 4; n < 8; n++)
         start.x[n] = next() % 512;
     start.sp = (uint64_t)data + 2048 + next() % 256 * 16;
@@ -116,7 +116,7 @@ static void make_code(void)
     start.flags = next() & 0xf0000000;
     for (int n = 0; n < 32; n++)
         start.v[n] = vector();
-    // Mostly as programs have it; FZ; any rounding.
+    // FPCR is mostly 0, as in ordinary programs, else FZ or any rounding mode.
     start_fpcr = next() % 4 ? 0 : next() % 2 ? 1 << 24 : next() & 0x07c00000;
     for (int n = 0; n < DATA; n += 8) {
         uint64_t v = next() % 4 ? next() : value();
@@ -145,10 +145,10 @@ static void leave(ucontext_t *u, int signal, siginfo_t *info)
     memcpy(now.x, u->uc_mcontext.regs, sizeof now.x);
     now.sp = u->uc_mcontext.sp;
     now.pc = u->uc_mcontext.pc;
-    // After a fault, flags that nothing would have read are not kept.
+    // After a fault, flags that no instruction would have read may be lost.
     now.flags = signal == SIGTRAP ? u->uc_mcontext.pstate & 0xf0000000 : 0;
     memcpy(now.v, f->vregs, sizeof now.v);
-    // UFC is known to differ, and with FZ others.
+    // UFC is known to differ, and with FZ so are other flags.
     now.fpsr = start_fpcr & 1 << 24 ? 0 : f->fpsr & ~8;
     now.signal = signal;
     now.fault = signal == SIGSEGV || signal == SIGBUS ? (uint64_t)info->si_addr : 0;
@@ -189,7 +189,7 @@ static void on(int signal, siginfo_t *info, void *context)
         inside = 1;
         make_code();
     } else if (signal == SIGALRM) {
-        // In the middle of a run it changes nothing; what never ends is given up.
+        // An alarm in the middle of a run changes nothing; a run that never ends is given up.
         if (++now.alarms < LONGEST)
             return;
         endless++;
@@ -198,7 +198,8 @@ static void on(int signal, siginfo_t *info, void *context)
         make_code();
     } else {
         leave(u, signal, info);
-        // Whether memory may be executed is not checked, and what this program writes there is not announced.
+        // Code that ran into data is not compared: execute rights are not checked, and writes there are not
+        // announced.
         if (now.pc - (uint64_t)data < DATA)
             run = RUNS;
         else if (run == 0)

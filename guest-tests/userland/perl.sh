@@ -1,2 +1,2 @@
-# What Perl's own tests would show in small: numbers, text, regular expressions, processes, sockets, threads.
+# A small version of Perl's own tests: numbers, text, regular expressions, processes, sockets, threads.
 perl /soak/check.pl | grep -q '^all right$'

@@ -1,4 +1,4 @@
-# gcc compiles zlib, whose own tests pass.
+# gcc compiles zlib, and zlib's own tests pass.
 cp -r /soak/zlib zlib
 cd zlib
 ./configure

@@ -1,4 +1,4 @@
-# Every level and some options, there and back.
+# Compresses and decompresses with every level and some options.
 cat /bin/bash /usr/bin/perl | head -c 2000000 > data
 for level in 1 3 9 15 19; do
     zstd -q -f -$level -T2 data -o data.zst

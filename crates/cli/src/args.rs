@@ -1,4 +1,4 @@
-//! The command line. Names and short forms are those of docker, buildx and podman where they have the
+//! The command line. Names and short forms are those of docker, buildx and podman, where these have the
 //! command.
 
 use clap::{Parser, Subcommand};
@@ -41,7 +41,7 @@ pub enum Command {
     Run(Box<RunArgs>),
     /// Run a single program for another CPU on this machine
     Emulate(EmulateArgs),
-    /// Run a command as root of an own user namespace, with emulators registered there
+    /// Run a command as root of its own user namespace, with emulators registered there
     Unshare(UnshareArgs),
     /// Fetch an image for one, several or all platforms
     Pull(PullArgs),
@@ -73,10 +73,10 @@ pub enum Command {
     /// The embedded registry
     #[command(subcommand)]
     Registry(RegistryCommand),
-    /// Space used and space to be had back
+    /// Show the space used, and free some
     #[command(subcommand)]
     System(SystemCommand),
-    /// What buildx says of its builders; here there is one
+    /// What buildx says about its builders; here there is only one
     #[command(subcommand, hide = true)]
     Buildx(BuildxCommand),
     /// Say what ELF files are, for every CPU

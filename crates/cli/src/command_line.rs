@@ -1,5 +1,5 @@
-//! From words to [`Args`]: docker's other forms of commands, `--switch=true|false`, and what is said of a
-//! command line that is wrong.
+//! From words to [`Args`]: docker's other forms of commands, `--switch=true|false`, and the errors for a
+//! wrong command line.
 
 use std::ffi::OsString;
 
@@ -10,16 +10,16 @@ use clap::{ArgAction, CommandFactory, FromArgMatches};
 use crate::args::Args;
 use crate::values::switch;
 
-/// Exit code of `run` for a command line that is wrong; the others are those of commands (docker-run(1)).
+/// Exit code of `run` for a wrong command line; other codes are the container's command's (docker-run(1)).
 const RUN_REFUSED: u8 = 125;
-/// That of all other commands.
+/// Exit code of all other commands for a wrong command line.
 const REFUSED: u8 = 2;
 
 /// Reads a command line.
 ///
 /// # Errors
 ///
-/// The message, which is a page of help where that was asked for, and the exit code.
+/// The message and the exit code. The message is a page of help if help was asked for.
 pub fn parse(words: Vec<OsString>) -> Result<Args, (clap::Error, u8)> {
     let words = with_aliases(words);
     let command = with_values(Args::command());
@@ -39,7 +39,7 @@ pub fn parse(words: Vec<OsString>) -> Result<Args, (clap::Error, u8)> {
     }
 }
 
-/// Help of the plain definition, in which "--push" is not written "--push[=true|false]".
+/// Help from the plain definition, which shows "--push" and not "--push[=true|false]".
 fn plain_help(words: &[OsString]) -> Option<clap::Error> {
     let without_value = |word: &OsString| match word.to_str().and_then(|text| text.split_once('=')) {
         Some((name, value)) if name.starts_with('-') && switch(value).is_ok() => name.into(),
@@ -49,7 +49,7 @@ fn plain_help(words: &[OsString]) -> Option<clap::Error> {
     parsed.err().filter(|error| error.kind() == ErrorKind::DisplayHelp)
 }
 
-/// The same commands, in which each option without a value takes `=true` and `=false`, as docker's do.
+/// The same commands, where each option without a value also takes `=true` and `=false`, as docker's do.
 fn with_values(command: clap::Command) -> clap::Command {
     let with_value = |arg: clap::Arg| match arg.get_action() {
         ArgAction::SetTrue => arg
@@ -65,8 +65,7 @@ fn with_values(command: clap::Command) -> clap::Command {
     command.mut_args(with_value).mut_subcommands(with_values)
 }
 
-/// Suggests the command that was probably meant. The parser's own measure does not know letters that stand in
-/// each other's place.
+/// Suggests the command that was probably meant. The parser's own measure does not recognise swapped letters.
 fn suggest(error: &mut clap::Error, words: &[OsString]) {
     let Some(ContextValue::String(wrong)) = error.get(ContextKind::InvalidSubcommand) else { return };
     let mut command = Args::command();
@@ -84,7 +83,7 @@ fn suggest(error: &mut clap::Error, words: &[OsString]) {
     }
 }
 
-/// The place of the command's word: options for all commands may stand before it.
+/// The index of the word that names the command; global options may stand before it.
 fn command_at(words: &[OsString]) -> usize {
     let mut at = 1;
     while let Some(word) = words.get(at).and_then(|word| word.to_str()).filter(|word| word.starts_with('-')) {
@@ -93,7 +92,7 @@ fn command_at(words: &[OsString]) -> usize {
     at
 }
 
-/// Docker's grouped forms, `buildx build`, `image ls`, ..., in the words used here.
+/// Translates docker's grouped forms (`buildx build`, `image ls`, ...) to the commands used here.
 fn with_aliases(mut args: Vec<OsString>) -> Vec<OsString> {
     let at = command_at(&args);
     let word = |i: usize| args.get(i).and_then(|a| a.to_str()).unwrap_or_default().to_string();

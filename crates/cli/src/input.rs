@@ -1,5 +1,5 @@
-//! Files that a user names or a context holds, read whole: never more than a limit, and never waiting for
-//! what will not come.
+//! Reads whole files that a user names or a context holds, up to a limit, without waiting for a writer that
+//! never comes.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -8,21 +8,21 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
-/// What a file may be.
+/// Which kinds of file are accepted.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Kinds {
-    /// A regular file: it lies in a context, which somebody else may have made.
+    /// Only a regular file: for files of a context, which somebody else may have made.
     Regular,
-    /// Also what a user may name: a pipe, as `<(command)` of a shell makes it, or `/dev/stdin`.
+    /// Also what a user may name: a pipe, such as the shell's `<(command)`, or `/dev/stdin`.
     Any,
 }
 
-/// All bytes of a file of at most `limit` bytes. `Ok(None)` if it is not there.
+/// All bytes of a file of at most `limit` bytes. `Ok(None)` if there is no such file.
 ///
 /// # Errors
 ///
-/// They name the file: not readable, larger than `limit`, not of these kinds, a named pipe that nobody writes
-/// to.
+/// The file cannot be read, is larger than `limit`, is not of these kinds, or is a named pipe without a
+/// writer. The error names the file.
 pub fn read_if_there(path: &Path, limit: u64, kinds: Kinds) -> Result<Option<Vec<u8>>> {
     match open(path) {
         Ok(file) => read(file, path, limit, kinds).map(Some),
@@ -31,7 +31,7 @@ pub fn read_if_there(path: &Path, limit: u64, kinds: Kinds) -> Result<Option<Vec
     }
 }
 
-/// The same of a file that must be there.
+/// All bytes of a file that must exist.
 pub fn read_whole(path: &Path, limit: u64, kinds: Kinds) -> Result<Vec<u8>> {
     let file = open(path).with_context(|| format!("read {}", path.display()))?;
     read(file, path, limit, kinds)
@@ -53,7 +53,7 @@ fn read(file: File, path: &Path, limit: u64, kinds: Kinds) -> Result<Vec<u8>> {
     if !kind.is_file() && (kinds == Kinds::Regular || kind.is_block_device()) {
         bail!("read {shown}: it is not a regular file");
     }
-    // From here on reading waits for a writer that is there.
+    // From here on a read waits for an existing writer.
     let flags = rustix::fs::fcntl_getfl(&file).with_context(failed)?;
     rustix::fs::fcntl_setfl(&file, flags - rustix::fs::OFlags::NONBLOCK).with_context(failed)?;
     let mut bytes = Vec::new();
@@ -67,7 +67,7 @@ fn read(file: File, path: &Path, limit: u64, kinds: Kinds) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Whether a pipe has a name in a directory; one of a shell's `<(command)` has none.
+/// Whether a pipe has a name in a directory; the pipe of a shell's `<(command)` has none.
 fn has_name(pipe: &File) -> bool {
     let link = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(pipe));
     std::fs::read_link(link).is_ok_and(|target| target.is_absolute())

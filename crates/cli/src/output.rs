@@ -1,5 +1,5 @@
-//! What comes out: lines on standard output and standard error, files that are written as a whole, and numbers as
-//! people read them.
+//! Output: lines on standard output and standard error, files written as a whole, and times as people read
+//! them.
 
 use std::io::{IsTerminal, Write};
 use std::path::Path;
@@ -20,7 +20,7 @@ impl std::fmt::Display for ExitWith {
 
 impl std::error::Error for ExitWith {}
 
-/// Whether standard error has nothing but JSON.
+/// Whether only JSON may be written to standard error.
 static JSON_ONLY: AtomicBool = AtomicBool::new(false);
 
 /// From now on [`say`] writes JSON, too.
@@ -28,8 +28,8 @@ pub fn say_json() {
     JSON_ONLY.store(true, Ordering::Relaxed);
 }
 
-/// A line of talk on standard error: a message, or text of several lines. With `--progress json` it is an
-/// object, whose event is `error`, `warning` or `message`.
+/// Prints a message of one or more lines to standard error. With `--progress json` the message is an object
+/// whose event is `error`, `warning` or `message`.
 pub fn say(text: &str) {
     if !JSON_ONLY.load(Ordering::Relaxed) {
         // A closed standard error is no reason to stop.
@@ -67,7 +67,7 @@ pub fn table(rows: &[Vec<String>]) {
     }
 }
 
-/// Prints an error with its causes; those that repeat their cause are not said twice.
+/// Prints an error with its causes; a cause that the error already quotes is not repeated.
 pub fn print_error(error: &anyhow::Error) {
     if let Some(exit) = error.downcast_ref::<ExitWith>()
         && exit.1.is_empty()
@@ -81,7 +81,7 @@ pub fn print_error(error: &anyhow::Error) {
     say(&format!("error: {}", chain(error)));
 }
 
-/// An error with its causes in one line; what a message already says of its cause is not said twice.
+/// An error with its causes in one line; a cause that is already quoted is not repeated.
 pub fn chain(error: &anyhow::Error) -> String {
     let mut text = error.to_string();
     for cause in error.chain().skip(1) {
@@ -120,7 +120,7 @@ pub fn to_file(path: Option<&Path>, write: impl FnOnce(&mut dyn std::io::Write) 
     Ok(())
 }
 
-/// Writes a file so that readers see nothing or all of it.
+/// Writes a file so that readers see either nothing or all of it.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     if let Some(mut device) = open_special(path).with_context(|| format!("write {}", path.display()))? {
         return device.write_all(bytes).with_context(|| format!("write {}", path.display()));
@@ -136,8 +136,8 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// Opens a device or pipe, such as `/dev/null` or `/dev/stdout`: it is written to, never replaced by a new
-/// file. `None` for a regular file or none.
+/// Opens a device or pipe, such as `/dev/null` or `/dev/stdout`, to write to it instead of replacing it.
+/// `None` if `path` is a regular file, a directory or missing.
 pub fn open_special(path: &Path) -> std::io::Result<Option<std::fs::File>> {
     match std::fs::metadata(path) {
         Ok(there) if !there.is_file() && !there.is_dir() => {

@@ -1,4 +1,4 @@
-//! How the course of builds and transfers is shown: live lines, plain text, JSON, or not at all.
+//! Shows the progress of builds and transfers: as live lines, plain text, JSON, or not at all.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::Write;
@@ -28,10 +28,10 @@ pub enum ProgressMode {
     Quiet,
 }
 
-/// Lines of a step's output that are shown again when it fails, on a terminal.
+/// How many lines of a failed step's output are shown again, on a terminal.
 const LINES_KEPT: usize = 40;
 
-/// Waits for a registry that are told again.
+/// Longer waits for a registry are reported each time.
 const LONG_WAIT: Duration = Duration::from_secs(15);
 
 /// Shows progress on standard error. Cheap to clone.
@@ -45,7 +45,7 @@ struct Inner {
     /// Steps that have begun and not ended.
     running: BTreeSet<StepId>,
     transfers: BTreeMap<String, Transfer>,
-    /// Transfers that were shown, for plain numbering.
+    /// Texts that are replaced by `***`.
     secrets: Vec<String>,
 }
 
@@ -73,7 +73,7 @@ struct Transfer {
 }
 
 impl Display {
-    /// A display of the given kind; `Auto` looks at the terminal.
+    /// A display of the given kind; `Auto` depends on whether standard error is a terminal.
     pub fn new(mode: ProgressMode) -> Display {
         let mode = match mode {
             ProgressMode::Auto if is_terminal() => ProgressMode::Tty,
@@ -98,7 +98,7 @@ impl Display {
         })))
     }
 
-    /// Text that must never be shown, such as the values of build secrets: it is replaced by `***` in output.
+    /// Replaces a text that must never be shown, such as the value of a build secret, by `***` in output.
     pub fn hide(&self, secret: &str) {
         // Very short values would hide half of every line and protect nothing.
         if secret.len() >= 4 {
@@ -106,7 +106,7 @@ impl Display {
         }
     }
 
-    /// A line of talk, above the live lines.
+    /// Prints a message above the live lines.
     pub fn say(&self, line: &str) {
         self.lock().print(line);
     }
@@ -118,7 +118,7 @@ impl Display {
         }
     }
 
-    /// Tells that a signal ends the build: the steps that run are cancelled.
+    /// Reports that a signal ends the build: the running steps are cancelled.
     pub fn cancelled(&self, signal: &str) {
         let mut inner = self.lock();
         std::mem::take(&mut inner.running)
@@ -243,7 +243,7 @@ impl Inner {
                 }
                 match &self.mode {
                     Mode::Plain => self.print(&format!("#{step} CANCELED")),
-                    // Those that never ran have nothing to tell.
+                    // A step that never ran is not shown.
                     Mode::Tty(_) if state.executing => self.print(&format!(" => CANCELED {}", state.name)),
                     _ => {}
                 }
@@ -354,7 +354,7 @@ impl Progress for Display {
     }
 
     fn waiting(&self, reason: &str, delay: Duration, tried: u32) {
-        // Once for each piece of work; more often only where the registry asks for a long wait.
+        // Reported once per piece of work, and again only if the registry asks for a long wait.
         if tried == 0 || delay > LONG_WAIT {
             let seconds = delay.as_secs_f64();
             self.lock().print(&format!("{reason}; trying again, first in {seconds:.1} s"));

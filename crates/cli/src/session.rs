@@ -30,11 +30,11 @@ pub struct Global {
 /// What must be set up before a command runs.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Needs {
-    /// Nothing: the command reads blobs and talks to registries.
+    /// Nothing: the command only reads blobs and talks to registries.
     Nothing,
-    /// Its own user and mount namespace: the command starts commands, or stacks layers.
+    /// A user and mount namespace of its own: the command starts other commands, or stacks layers.
     Namespace,
-    /// The same where it is allowed: the command touches unpacked layers, and can do most of it without.
+    /// A namespace if the machine allows one: the command touches unpacked layers, and can mostly do without.
     NamespaceIfAllowed,
 }
 
@@ -47,12 +47,12 @@ pub struct Session {
     /// Why there is only one id.
     note: Option<String>,
     unpack_limit: UnpackLimit,
-    /// Of the stores that were opened.
+    /// Warnings of the stores that were opened.
     warnings: Mutex<Vec<Warnings>>,
 }
 
 impl Session {
-    /// Enters the namespaces, while there is only one thread.
+    /// Enters the namespaces. Call it while there is only one thread.
     pub fn start(global: &Global, needs: Needs) -> Result<Session> {
         // The umask must not change what ends up in images.
         rustix::process::umask(rustix::fs::Mode::from(0o022));
@@ -77,7 +77,7 @@ impl Session {
                     session.note = entered.note;
                 }
                 Err(error) if needs == Needs::NamespaceIfAllowed && userns::go_without(&error) => {
-                    // Who may give files away needs no namespace for that.
+                    // A process that may change owners needs no namespace for that.
                     session.single_id = !may_change_owners();
                     session.note = Some(error.to_string());
                 }
@@ -100,7 +100,7 @@ impl Session {
         Ok(store.with_owners(if self.single_id { Owners::Ignore } else { Owners::Keep }))
     }
 
-    /// Tells what the command has put right in the store.
+    /// Reports what the command has repaired in the store.
     pub fn tell_warnings(&self) {
         let stores = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
         stores.iter().flat_map(Warnings::take).for_each(|warning| say(&format!("warning: {warning}")));
@@ -111,12 +111,12 @@ impl Session {
         self.single_id
     }
 
-    /// Why there is only one, and what to do.
+    /// Why there is only one user id, and what to do about it.
     pub fn single_id_note(&self) -> Option<&str> {
         self.note.as_deref()
     }
 
-    /// Tells once why files cannot have other owners, where that is so.
+    /// Warns if files cannot have other owners, and says why.
     pub fn warn_of_single_id(&self) {
         if let Some(note) = self.note.as_ref().filter(|_| self.single_id) {
             say(&format!(
@@ -125,8 +125,8 @@ impl Session {
         }
     }
 
-    /// Variables with the proxies of docker's `config.json`, for commands in builds and containers. A file
-    /// that cannot be read is told and has none.
+    /// Variables with the proxies of docker's `config.json`, for commands in builds and containers. If the
+    /// file cannot be read, this warns and returns none.
     pub fn container_proxies(&self) -> Vec<(String, String)> {
         let environment = Environment::from_vars(|name| std::env::var_os(name));
         container_proxies(&environment).unwrap_or_else(|error| {

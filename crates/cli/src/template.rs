@@ -1,7 +1,8 @@
 //! `--format`: the part of Go's template language that people use with `docker inspect` and `docker images`.
 //!
-//! `{{.Config.Cmd}}`, `{{json .}}`, `{{index .RepoTags 0}}`, `{{range .Config.Env}}{{println .}}{{end}}`, `{{if}}`,
-//! `{{with}}`, `{{else}}`, pipelines, variables of `range`, and trimming with `{{-` and `-}}`. Values are JSON.
+//! `{{.Config.Cmd}}`, `{{json .}}`, `{{index .RepoTags 0}}`, `{{range .Config.Env}}{{println .}}{{end}}`,
+//! `{{if}}`, `{{with}}`, `{{else}}`, pipelines, variables of `range`, and trimming with `{{-` and `-}}`.
+//! Values are JSON.
 
 use std::collections::BTreeMap;
 
@@ -175,10 +176,10 @@ enum Block {
     With,
 }
 
-/// Blocks in blocks; also a limit for hostile templates.
+/// How deep blocks may be nested; a limit against hostile templates.
 const DEPTH_MAX: usize = 64;
 
-/// Parses up to `{{else}}` or `{{end}}`, which stay.
+/// Parses up to `{{else}}` or `{{end}}`, which stay in `tokens`.
 fn parse<'t>(tokens: &mut &[Token<'t>], depth: usize) -> Result<Vec<Node<'t>>> {
     if depth > DEPTH_MAX {
         bail!("more than {DEPTH_MAX} blocks in each other");
@@ -221,7 +222,7 @@ fn parse<'t>(tokens: &mut &[Token<'t>], depth: usize) -> Result<Vec<Node<'t>>> {
     Ok(nodes)
 }
 
-/// A block from behind its head up to its `{{end}}`, which stays.
+/// Parses a block from after its head up to its `{{end}}`, which stays in `tokens`.
 fn block<'t>(kind: Block, condition: Vec<Word>, tokens: &mut &[Token<'t>], depth: usize) -> Result<Node<'t>> {
     let then = parse(tokens, depth + 1)?;
     let mut otherwise = Vec::new();
@@ -304,7 +305,7 @@ fn range(
     Ok(())
 }
 
-/// The variables of `$a, $b := ...`, and the rest.
+/// The variables of `$a, $b := ...`, and the words after `:=`.
 fn assigned(words: &[Word]) -> (Vec<String>, &[Word]) {
     let Some(at) = words.iter().position(|w| *w == Word::Assign) else { return (Vec::new(), words) };
     let name = |word: &Word| match word {
@@ -389,7 +390,7 @@ fn field(value: &Value, path: &[String]) -> Result<Value> {
                     bail!("there is no \"{name}\"; there is: {}", known.join(", "))
                 }
             },
-            // As of a map that is not there.
+            // As Go does for a field of a missing map.
             Value::Null => return Ok(Value::Null),
             other => bail!("there is no \"{name}\" in {}", printed(other)),
         };
@@ -445,7 +446,7 @@ fn indexed(value: &Value, key: &Value) -> Result<Value> {
             let item = n.as_u64().and_then(|n| items.get(usize::try_from(n).ok()?));
             item.cloned().ok_or_else(|| anyhow::anyhow!("index {n} is not in a list of {}", items.len()))
         }
-        // As Go has it: a map gives the empty value of what it does not have.
+        // As in Go: a map gives the empty value for a missing key.
         (Value::Object(map), Value::String(key)) => {
             Ok(map.get(key).cloned().unwrap_or_else(|| Value::from("")))
         }
@@ -465,12 +466,12 @@ fn is_true(value: &Value) -> bool {
     }
 }
 
-/// Maps go by their keys, as in Go.
+/// The entries of a map in the order of their keys, as in Go.
 fn sorted(map: &serde_json::Map<String, Value>) -> impl Iterator<Item = (&str, &Value)> {
     map.iter().map(|(key, value)| (key.as_str(), value)).collect::<BTreeMap<_, _>>().into_iter()
 }
 
-/// As Go prints values.
+/// A value as Go prints it.
 fn printed(value: &Value) -> String {
     match value {
         Value::Null => "<no value>".to_string(),

@@ -1,4 +1,4 @@
-//! Values of options that several commands take, from text.
+//! Parses the values of options that several commands take.
 
 use std::net::IpAddr;
 
@@ -14,7 +14,7 @@ pub fn reference(text: &str) -> Result<Reference> {
     Ok(text.parse::<Reference>()?)
 }
 
-/// Reads `--platform` that may be given several times and with commas; this machine's if there is none.
+/// Reads `--platform`, which may be given several times and with commas; without it, this machine's platform.
 pub fn platforms(given: &[String]) -> Result<Vec<Platform>> {
     if given.is_empty() {
         return Ok(vec![Platform::host()]);
@@ -32,7 +32,7 @@ pub fn emulator_choice(text: &str) -> Result<Choice> {
     text.parse::<Choice>().map_err(anyhow::Error::msg)
 }
 
-/// The emulator for a platform, `None` if this machine runs its programs itself.
+/// The emulator for a platform; `None` if this machine runs the platform's programs itself.
 pub fn emulator_for(platform: &Platform, choice: &Choice) -> Result<Option<crossdock_sandbox::Emulator>> {
     if emulator::is_native(platform) {
         return Ok(None);
@@ -40,8 +40,8 @@ pub fn emulator_for(platform: &Platform, choice: &Choice) -> Result<Option<cross
     Ok(Some(emulator::find(&platform.architecture, choice)?))
 }
 
-/// `--network`. Docker's `bridge` is what we call private, a network of its own with a way out; podman's
-/// names choose the program.
+/// Reads `--network`. Docker's `bridge` is our `private`, a network of its own with a way out; podman's names
+/// choose the program.
 pub fn network(text: &str) -> Result<Network> {
     Ok(match text {
         "host" | "default" => Network::Host,
@@ -55,8 +55,8 @@ pub fn network(text: &str) -> Result<Network> {
     })
 }
 
-/// `--add-host NAME:IP`, also `NAME=IP`; `host-gateway` is this machine, which a private network does not
-/// lead to.
+/// Reads `--add-host NAME:IP`, also `NAME=IP`. `host-gateway` is this machine, which a private network cannot
+/// reach.
 pub fn hosts(given: &[String], network: Network) -> Result<Vec<(String, IpAddr)>> {
     let host = |text: &String| {
         let (name, address) = text.split_once('=').or_else(|| text.split_once(':')).unwrap_or((text, ""));
@@ -75,7 +75,7 @@ pub fn hosts(given: &[String], network: Network) -> Result<Vec<(String, IpAddr)>
     given.iter().map(host).collect()
 }
 
-/// `--ulimit NAME=SOFT[:HARD]`, getrlimit(2).
+/// Reads `--ulimit NAME=SOFT[:HARD]`, see getrlimit(2).
 pub fn limits(given: &[String]) -> Result<Vec<Limit>> {
     /// Names and numbers of Linux on every architecture that this program runs on.
     const NAMES: [(&str, u32); 16] = [
@@ -112,7 +112,7 @@ pub fn limits(given: &[String]) -> Result<Vec<Limit>> {
     given.iter().map(limit).collect()
 }
 
-/// `30m`, `24h`, `7d`: seconds.
+/// Reads an age such as `30m`, `24h` or `7d`, in seconds.
 pub fn age_seconds(text: &str) -> Result<u64> {
     if text == "0" {
         return Ok(0);

@@ -101,7 +101,8 @@ pub fn binfmt(command: BinfmtCommand) -> Result<u8> {
     }
 }
 
-/// Before anything is registered: whether it can be, and, with `persist`, whether the files will be there at the next start.
+/// Checks, before anything is registered, that it can be; with `persist` also that the files will exist at
+/// the next start.
 fn check<'a>(host: &Host, emulators: impl Iterator<Item = &'a Emulator>, persist: bool) -> Result<()> {
     if !host.status()?.mounted {
         bail!(
@@ -120,7 +121,7 @@ fn check<'a>(host: &Host, emulators: impl Iterator<Item = &'a Emulator>, persist
     Ok(())
 }
 
-/// A user namespace is meant to keep its changes to itself.
+/// Refuses to change the whole machine from inside a user namespace, unless `--host` asks for that.
 fn check_namespace(host: &Host, for_host: bool) -> Result<()> {
     if !for_host && host.status()?.mounted && host.is_of_outside() {
         bail!(
@@ -136,7 +137,8 @@ fn architecture(name: &str) -> Result<&'static Architecture> {
         .with_context(|| format!("no handler for {name}; known: {}", emulator::architectures()))
 }
 
-/// Architectures with their emulators: those named, else all foreign ones that have an emulator here.
+/// The named architectures with their emulators; if none is named, all foreign ones that have an emulator
+/// here.
 fn chosen(platforms: &[String], choice: &Choice) -> Result<Vec<(&'static Architecture, Emulator)>> {
     if !platforms.is_empty() {
         let mut all = Vec::new();

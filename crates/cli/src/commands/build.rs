@@ -74,7 +74,7 @@ pub struct BuildArgs {
     /// An SSH agent for RUN --mount=type=ssh: default or ID=SOCKET
     #[arg(long = "ssh", value_name = "ID[=SOCKET]")]
     pub ssh: Vec<String>,
-    /// Only check the Dockerfile for what was probably not meant; the same as --call=check
+    /// Only check the Dockerfile for probable mistakes; the same as --call=check
     #[arg(long)]
     pub check: bool,
     /// Instead of building: check, outline or targets, with ",format=json" for JSON
@@ -149,8 +149,8 @@ pub struct BuildArgs {
     pub force_rm: bool,
 }
 
-/// The value of `--provenance` and `--sbom`: a truth value of Go, or settings. What makes no attestation is
-/// `false`.
+/// The value of `--provenance` and `--sbom`: a truth value of Go, or settings; `false` if no attestation is
+/// asked for.
 fn attestation(text: &str) -> Result<String, String> {
     if let Ok(wanted) = switch(text) {
         return Ok(wanted.to_string());
@@ -170,7 +170,7 @@ pub fn build(session: &Session, args: BuildArgs) -> Result<u8> {
     let mode = if args.quiet { ProgressMode::Quiet } else { args.progress };
     let display = Display::new(mode);
     let teller = display.clone();
-    // Without it a signal ends the build all the same.
+    // If this fails, a signal still ends the build, only without a message.
     let _ = crossdock_sandbox::before_end_by_signal(move |signal| teller.cancelled(signal));
     let tags = args.tags.iter().map(|t| values::reference(t)).collect::<Result<Vec<_>>>()?;
     let outputs = outputs(&args)?;
@@ -240,7 +240,7 @@ pub fn build(session: &Session, args: BuildArgs) -> Result<u8> {
     Ok(0)
 }
 
-/// Shows the lines of the Dockerfile that an error is about.
+/// Shows the lines of the Dockerfile where an error is.
 fn tell(error: &anyhow::Error, display: &Display, input: &Input, args: &BuildArgs) {
     display.clear();
     let Some(lines) = error.downcast_ref::<BuildError>().and_then(|error| error.lines) else { return };
@@ -292,31 +292,31 @@ fn report(args: &BuildArgs, built: &Built, target: &Descriptor, tags: &[Referenc
 /// Where the Dockerfile and the context come from.
 struct Input {
     dockerfile: Vec<u8>,
-    /// Name for messages.
+    /// The Dockerfile's name in messages.
     name: String,
     context: Option<PathBuf>,
     ignore: Ignore,
-    /// A context that came from elsewhere.
+    /// The directory of a fetched or unpacked context, removed on drop.
     _temporary: Option<TemporaryDirectory>,
 }
 
-/// Brings contexts from elsewhere into temporary directories.
+/// Fetches remote contexts into temporary directories.
 struct Remote<'a> {
     store: &'a Store,
     source: &'a Source<'a>,
     keep_git: bool,
 }
 
-/// What an address leads to.
+/// What was found at an address.
 enum Fetched {
-    /// A directory, inside a temporary one.
+    /// A directory inside a temporary directory.
     Directory(TemporaryDirectory, PathBuf),
-    /// A file that is no archive.
+    /// A file that is not an archive.
     File(Vec<u8>),
 }
 
 impl Remote<'_> {
-    /// Whether a context is an address; docker takes names of GitHub without a scheme, too.
+    /// Whether a context is an address; like docker, this takes `github.com/...` without a scheme, too.
     fn is_address(text: &str) -> bool {
         text.contains("://") || text.starts_with("git@") || text.starts_with("github.com/")
     }
@@ -371,14 +371,14 @@ impl Remote<'_> {
     }
 }
 
-/// BuildKit's argument for contexts that are repositories.
+/// Whether BuildKit's build argument asks to keep `.git` in a context that is a repository.
 fn keeps_git(args: &BuildArgs) -> bool {
     args.build_args.iter().any(|arg| {
         matches!(arg.as_str(), "BUILDKIT_CONTEXT_KEEP_GIT_DIR=1" | "BUILDKIT_CONTEXT_KEEP_GIT_DIR=true")
     })
 }
 
-/// A build of a Dockerfile alone.
+/// The input of a build that has only a Dockerfile and no context.
 fn without_context(args: &BuildArgs, dockerfile: Vec<u8>, from: &str) -> Result<Input> {
     if let Some(file) = &args.file {
         bail!("--file {} needs a context with that file, but {from} is a Dockerfile", file.display());
@@ -438,16 +438,16 @@ fn input(remote: &Remote<'_>, args: &BuildArgs) -> Result<Input> {
             _temporary: temporary,
         });
     }
-    // Links of a context from elsewhere must not lead to files of this machine, whose lines an error would
-    // show.
+    // Links in a remote context must not lead to files of this machine: an error message would show their
+    // lines.
     let inside = |path: PathBuf| if temporary.is_some() { within(&context, &path) } else { Some(path) };
     let path = match &args.file {
-        // In a context from elsewhere, --file is a path in it; else a path here, as buildx has it.
+        // In a remote context, --file is a path inside it; otherwise a path on this machine, as in buildx.
         Some(file) if temporary.is_some() => inside(context.join(file))
             .with_context(|| format!("the context has no Dockerfile {}", file.display()))?,
         Some(file) => file.clone(),
         None => {
-            // The first that is there: buildx's names, then podman's.
+            // The first that exists: buildx's names, then podman's.
             let names = ["Dockerfile", "dockerfile", "Containerfile"].map(|name| context.join(name));
             let mut there = names.iter().filter(|path| path.exists()).filter_map(|path| inside(path.clone()));
             there.next().unwrap_or_else(|| context.join("Dockerfile"))
@@ -456,7 +456,7 @@ fn input(remote: &Remote<'_>, args: &BuildArgs) -> Result<Input> {
     if args.file.is_none() && temporary.is_some() && inside(path.clone()).is_none() {
         bail!("the context has no Dockerfile (give the path of another one in it with --file)");
     }
-    // What the user names may be a pipe; what a context holds is a file.
+    // A file that the user names may be a pipe; a file of a context may not.
     let kinds = if args.file.is_some() && temporary.is_none() { Kinds::Any } else { Kinds::Regular };
     let dockerfile = read_whole(&path, parser::SIZE_MAX as u64, kinds).with_context(|| {
         let hint = if args.file.is_none() { " (give another one with --file)" } else { "" };
@@ -470,7 +470,7 @@ fn input(remote: &Remote<'_>, args: &BuildArgs) -> Result<Input> {
     Ok(Input { dockerfile, name, context: Some(context), ignore, _temporary: temporary })
 }
 
-/// Where a path of a context leads when the context is the root of all its links; `None` if nowhere.
+/// Resolves a path inside a context, with the context as the root of all links; `None` if nothing is there.
 fn within(context: &Path, path: &Path) -> Option<PathBuf> {
     let relative = path.strip_prefix(context).unwrap_or(path);
     let flags = OFlags::PATH | OFlags::CLOEXEC;
@@ -480,7 +480,7 @@ fn within(context: &Path, path: &Path) -> Option<PathBuf> {
     std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).ok()
 }
 
-/// The first ignore file that is there.
+/// Reads the first ignore file that exists.
 fn read_ignore(paths: &[PathBuf]) -> Result<Ignore> {
     for path in paths {
         if let Some(text) = read_if_there(path, ignore::SIZE_MAX as u64, Kinds::Regular)? {
@@ -491,8 +491,7 @@ fn read_ignore(paths: &[PathBuf]) -> Result<Ignore> {
     Ok(Ignore::default())
 }
 
-/// Reads a Dockerfile from a stream behind what `dockerfile` has of it; one that is too large is not read to
-/// its end.
+/// Appends the rest of a Dockerfile from a stream to `dockerfile`; stops reading once it is too large.
 fn read_dockerfile(stream: impl Read, dockerfile: &mut Vec<u8>, from: &str) -> Result<()> {
     let limit = parser::SIZE_MAX;
     let rest = (limit + 1).saturating_sub(dockerfile.len()) as u64;
@@ -525,20 +524,20 @@ fn request(
     display: &Display,
 ) -> Result<BuildRequest> {
     let platforms = values::platforms(&args.platform)?;
-    // What is given comes before docker's configuration.
+    // Options override docker's configuration.
     let mut build_args = BTreeMap::from_iter(session.container_proxies());
     for text in &args.build_args {
         match text.split_once('=') {
             Some((name, value)) => drop(build_args.insert(name.to_string(), value.to_string())),
-            // Not set here either: as if it was not given.
+            // A variable that is not set here counts as not given.
             None => drop(std::env::var(text).map(|value| build_args.insert(text.clone(), value))),
         }
     }
-    // As buildx does: the variable is a build argument.
+    // As in buildx, the variable is a build argument.
     if let Some(seconds) = std::env::var("SOURCE_DATE_EPOCH").ok().filter(|seconds| !seconds.is_empty()) {
         build_args.entry("SOURCE_DATE_EPOCH".to_string()).or_insert(seconds);
     }
-    // A command may print its environment.
+    // A command may print its environment, so passwords of proxies are hidden.
     let proxies = build_args.iter().filter(|(name, _)| name.to_ascii_lowercase().ends_with("_proxy"));
     proxies.filter_map(|(_, address)| password_of(address)).for_each(|password| display.hide(password));
     let network = network(&args.network)?;
@@ -553,7 +552,7 @@ fn request(
     });
     let secrets = secrets(&args.secrets)?;
     for secret in secrets.values() {
-        // Output comes line by line, and so do keys.
+        // Output comes line by line, so a secret of several lines (a key) is hidden by line.
         String::from_utf8_lossy(&secret.0).lines().for_each(|line| display.hide(line.trim()));
     }
     let shm_size =
@@ -590,7 +589,7 @@ fn password_of(address: &str) -> Option<&str> {
     user.split_once(':').map(|(_, password)| password)
 }
 
-/// `NAME=VALUE` options.
+/// Reads options of the form `NAME=VALUE`.
 fn pairs(given: &[String], flag: &str) -> Result<BTreeMap<String, String>> {
     let pair = |text: &String| match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_string(), value.to_string())),
@@ -600,7 +599,7 @@ fn pairs(given: &[String], flag: &str) -> Result<BTreeMap<String, String>> {
     given.iter().map(pair).collect()
 }
 
-/// The `--build-context`s, and the directories of those from elsewhere.
+/// Reads the `--build-context`s; also returns the temporary directories of the remote ones.
 fn contexts(
     remote: &Remote<'_>,
     given: &[String],
@@ -641,7 +640,7 @@ fn contexts(
     Ok((all, directories))
 }
 
-/// `PATH[:TAG][@DIGEST]`.
+/// Reads `PATH[:TAG][@DIGEST]`.
 fn layout_context(text: &str) -> NamedContext {
     let (path, name) = match text.split_once('@') {
         Some((path, digest)) => (path.split(':').next().unwrap_or(path), Some(digest.to_string())),
@@ -653,13 +652,15 @@ fn layout_context(text: &str) -> NamedContext {
     NamedContext::OciLayout { path: PathBuf::from(path), name }
 }
 
-/// `id=ID,src=FILE`, `id=ID,env=NAME`, `id=ID` (the variable, else the file of that name).
+/// Reads `--secret`: `id=ID,src=FILE`, `id=ID,env=NAME`, or `id=ID` (the variable, else the file of that
+/// name).
 fn secrets(given: &[String]) -> Result<BTreeMap<String, Secret>> {
     /// BuildKit's limit, in bytes.
     const SECRET_SIZE_MAX: u64 = 500 * 1024;
     let mut all = BTreeMap::new();
     for text in given {
-        // The text itself may name files but never holds the secret.
+        // The option's text names files and variables but never holds the secret itself, so errors may show
+        // it.
         let wrong = |what: &str| anyhow::anyhow!("--secret {text}: {what}");
         let (mut id, mut file, mut variable) = (None, None, None);
         for field in csv(text).map_err(|e| wrong(&e))? {
@@ -715,17 +716,17 @@ fn agents(given: &[String]) -> Result<BTreeMap<String, PathBuf>> {
 
 /// One `--output`.
 enum Output {
-    /// Into the store, under the tags and these names.
+    /// The store, under the tags and these names.
     Store { names: Vec<Reference> },
-    /// To registries; the tags if no names are given.
+    /// Registries, under these names, or under the tags if there are none.
     Push { names: Vec<Reference> },
-    /// An archive; standard output without a path.
+    /// An archive; without a path, on standard output.
     Archive { is_oci: bool, path: Option<PathBuf> },
     /// An OCI layout directory.
     Layout(PathBuf),
-    /// The root as a tar archive.
+    /// The root file system as a tar archive.
     Tar(Option<PathBuf>),
-    /// The root as files.
+    /// The root file system as files.
     Local(PathBuf),
 }
 
@@ -765,7 +766,7 @@ fn outputs(args: &BuildArgs) -> Result<Vec<Output>> {
             Some("registry") => Output::Push { names },
             Some("oci") if !is_tar => Output::Layout(needs_path(path)?),
             Some("oci") => Output::Archive { is_oci: true, path },
-            // Without a path docker loads it into the local images, which is our store.
+            // Without a path docker loads the result into its local images; ours are the store.
             Some("docker") if path.is_none() && !text.contains("dest=") => Output::Store { names },
             Some("docker") => Output::Archive { is_oci: false, path },
             Some("tar") => Output::Tar(path),
@@ -791,7 +792,7 @@ fn outputs(args: &BuildArgs) -> Result<Vec<Output>> {
     Ok(all)
 }
 
-/// `compression=` and `compression-level=` of `--output`.
+/// The value of a field such as `compression=` in the `--output`s.
 fn output_field<'a>(args: &'a BuildArgs, name: &str) -> Option<&'a str> {
     args.outputs.iter().flat_map(|o| o.split(',')).find_map(|f| f.strip_prefix(name)?.strip_prefix('='))
 }
@@ -826,7 +827,7 @@ fn write_output(
                 name(store, built, reference)?;
             }
             if names.is_empty() && tags.is_empty() {
-                // Its id names it, as in "run $(build -q .)".
+                // The result can then be named by its id, as in "run $(build -q .)".
                 let entry = |image: &crossdock_builder::BuiltImage| ImageEntry {
                     platform: image.platform.normalised(),
                     manifest: image.manifest.clone(),
@@ -875,8 +876,8 @@ fn write_output(
     Ok(())
 }
 
-/// The directory of an image's files in a result of several platforms, as in buildx; empty where there is
-/// one.
+/// The directory of an image's files if the result has several platforms, as in buildx; empty for one
+/// platform.
 fn platform_directory(built: &Built, image: &BuiltImage) -> String {
     match built.images.len() {
         1 => String::new(),
@@ -884,8 +885,8 @@ fn platform_directory(built: &Built, image: &BuiltImage) -> String {
     }
 }
 
-/// Names the result in the store: the name means this result alone, not also what an earlier build made for
-/// other platforms, which a push would publish with it.
+/// Names the result in the store. The name then means only this result: images of an earlier build for other
+/// platforms lose it, or a push would publish them, too.
 fn name(store: &Store, built: &Built, reference: &Reference) -> Result<()> {
     let images: Vec<(Platform, Descriptor)> =
         built.images.iter().map(|image| (image.platform.clone(), image.manifest.clone())).collect();
@@ -896,7 +897,7 @@ fn name(store: &Store, built: &Built, reference: &Reference) -> Result<()> {
     Ok(())
 }
 
-/// Puts `--annotation` on the manifests and the index, and writes them again.
+/// Adds the `--annotation`s to the manifests and the index, and rewrites these.
 fn annotate(store: &Store, mut built: Built, annotations: &[String]) -> Result<Built> {
     if annotations.is_empty() {
         return Ok(built);

@@ -1,5 +1,5 @@
-//! buildx: builders. A build needs none here; scripts that create, choose and inspect one find the one that
-//! is.
+//! buildx: builders. A build needs none here; scripts that create, choose and inspect a builder get a fixed
+//! one.
 
 use anyhow::Result;
 use clap::Subcommand;

@@ -1,7 +1,8 @@
-//! build --cache-to and --cache-from: results of steps in a registry, a directory, or an image's own configuration.
+//! build --cache-to and --cache-from: results of steps in a registry, a directory, or an image's own
+//! configuration.
 //!
-//! A cache is stored as an OCI manifest: its configuration lists the steps, its layers are those of the steps. So every
-//! registry takes it, and `crossdock copy` moves it.
+//! A cache is stored as an OCI manifest whose configuration lists the steps and whose layers are the steps'
+//! layers. So every registry accepts it, and `crossdock copy` can copy it.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs;
@@ -27,10 +28,10 @@ use crate::{output, values};
 /// Media type of the list of steps.
 const CONFIG: &str = "application/vnd.crossdock.cache.config.v1+json";
 
-/// Member of an image's configuration that holds the list, for `type=inline`.
+/// Member of an image's configuration that holds the list of steps, for `type=inline`.
 const INLINE: &str = "crossdock.cache.v1";
 
-/// Annotation of an entry of a layout that holds its tag (OCI image layout).
+/// Annotation that holds the tag of an entry in a layout (OCI image layout).
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
 
 /// One `--cache-to`.
@@ -42,10 +43,10 @@ pub struct Export {
     ignore_error: bool,
 }
 
-/// One `--cache-from` or `--cache-to`; `None` for kinds that only docker's own services have.
+/// Reads one `--cache-from` or `--cache-to`; `None` for types that are not supported.
 fn parse(text: &str, flag: &str, display: &Display) -> Result<Option<Export>> {
     let fields = csv(text).map_err(anyhow::Error::msg)?;
-    // An image's name alone, as docker takes it.
+    // The name of an image alone, as docker accepts it.
     if let [only] = &fields[..]
         && !only.contains('=')
     {
@@ -83,7 +84,7 @@ fn parse(text: &str, flag: &str, display: &Display) -> Result<Option<Export>> {
     Ok(Some(Export { place, all, ignore_error }))
 }
 
-/// Reads `--cache-to`; `BUILDKIT_INLINE_CACHE=1` among the build arguments is `type=inline`.
+/// Reads the `--cache-to`s; the build argument `BUILDKIT_INLINE_CACHE=1` (`inline`) means `type=inline`.
 pub fn exports(given: &[String], inline: bool, display: &Display) -> Result<Vec<Export>> {
     let mut all = Vec::new();
     for text in given {
@@ -95,7 +96,8 @@ pub fn exports(given: &[String], inline: bool, display: &Display) -> Result<Vec<
     Ok(all)
 }
 
-/// What the caches of `--cache-from` hold. One that cannot be read is told and left out, as in a first build.
+/// Reads the caches of `--cache-from`. A cache that cannot be read (as before the first export) is skipped
+/// with a warning.
 pub fn import(
     source: &Source<'_>,
     given: &[String],
@@ -188,7 +190,7 @@ fn from_layout(path: &Path, tag: Option<&str>) -> Result<Vec<StepCache>> {
     Ok(caches)
 }
 
-/// The list of steps in a configuration, the bytes of which must be what the manifest says.
+/// The list of steps in a configuration; its bytes must have the digest that the manifest gives.
 fn list(manifest: &Manifest, bytes: &[u8]) -> Result<Option<StepCache>> {
     if !is_of(&manifest.config.digest, bytes) {
         bail!("the configuration {} is damaged", manifest.config.digest);
@@ -261,7 +263,7 @@ fn add_to_image(store: &Store, image: &mut BuiltImage, steps: &StepCache) -> Res
     Ok(())
 }
 
-/// Writes the caches that were asked for. One that may fail is told of only.
+/// Writes the caches that were asked for. A failure is only a warning for a cache with `ignore-error=true`.
 pub fn export(
     source: &Source<'_>,
     store: &Store,
@@ -293,7 +295,7 @@ pub fn export(
     Ok(())
 }
 
-/// The manifest of a cache, in the store; and the number of its steps.
+/// Writes the manifest of a cache to the store; also returns the number of its steps.
 fn write_manifest(store: &Store, built: &Built, all: bool) -> Result<(Descriptor, usize)> {
     let steps = match all {
         true => built.steps.clone(),
@@ -321,7 +323,7 @@ fn write_manifest(store: &Store, built: &Built, all: bool) -> Result<(Descriptor
     Ok((Descriptor::of(media_type::OCI_MANIFEST, &bytes), steps.steps.len()))
 }
 
-/// Writes a layout: blobs first, then the index that names them. What other tags of it name stays.
+/// Writes a layout: first the blobs, then the index that names them. Entries with other tags stay.
 fn write_layout(store: &Store, manifest: &Descriptor, path: &Path, tag: Option<&str>) -> Result<()> {
     let tag = tag.unwrap_or("latest");
     let document: Manifest = serde_json::from_slice(&store.read_descriptor(manifest)?)?;

@@ -1,4 +1,4 @@
-//! build --check and --call: what a Dockerfile offers, and what in it was probably not meant. Nothing is built.
+//! build --check and --call: shows what a Dockerfile offers and its probable mistakes. Nothing is built.
 
 use anyhow::{Result, bail};
 use base64::Engine as _;
@@ -23,7 +23,7 @@ pub enum Method {
     Targets,
 }
 
-/// `--call METHOD[,format=json|text]` and `--check`: the method, and whether the answer is JSON.
+/// Reads `--call METHOD[,format=json|text]` and `--check`: the method, and whether the answer is JSON.
 pub fn method(call: Option<&str>, check: bool) -> Result<(Method, bool)> {
     let mut fields = call.unwrap_or(if check { "check" } else { "build" }).split(',');
     let method = match fields.next().unwrap_or_default() {
@@ -81,10 +81,10 @@ pub fn call(store: &Store, request: &BuildRequest, file: &str, method: Method, i
     }
 }
 
-/// Before a build: what the checks find is told in short, and ends the build where the Dockerfile says so.
+/// Runs the checks before a build: findings are short warnings, or end the build if the Dockerfile says so.
 pub fn before_build(store: &Store, request: &BuildRequest, file: &str, display: &Display) -> Result<()> {
     let Ok(findings) = findings(store, request) else {
-        // The build will say it, with what is around.
+        // The build will report the error, with the lines around it.
         return Ok(());
     };
     if findings.are_errors && !findings.warnings.is_empty() {
@@ -96,7 +96,7 @@ pub fn before_build(store: &Store, request: &BuildRequest, file: &str, display: 
         bail!("lint violation found for rules: {}: {}", rules.join(", "), first.detail);
     }
     for Warning { rule, detail, lines } in &findings.warnings {
-        // The build tells of it, too, when it meets the image.
+        // The build itself warns of this when it gets to the image.
         if *rule != "InvalidBaseImagePlatform" {
             display.say(&format!("warning: {rule}: {detail} (line {})", lines.start));
         }

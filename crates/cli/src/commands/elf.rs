@@ -54,7 +54,7 @@ pub struct LddArgs {
     pub json: bool,
 }
 
-/// The root that paths are meant in: this machine's, a directory, or an image.
+/// The root in which paths are looked up: this machine's, a directory, or an image.
 struct Place {
     tree: Tree,
     /// Keeps the root of an image.
@@ -120,13 +120,13 @@ impl Root for Place {
     }
 
     fn names(&self, directory: &str) -> Vec<String> {
-        // Those of libraries, which other files name, are text.
+        // Names of libraries are text, since other files contain them.
         let names = self.tree.names(directory.as_bytes()).unwrap_or_default();
         names.into_iter().filter_map(|name| String::from_utf8(name).ok()).collect()
     }
 }
 
-/// A path as the root of this machine has it, for relative names.
+/// Makes a relative path absolute, unless it is a path in an image.
 fn absolute(path: &str, in_image: bool) -> Result<String> {
     if in_image || path.starts_with('/') {
         return Ok(path.to_string());
@@ -174,7 +174,7 @@ fn describe_path(place: &Place, path: &str) -> std::io::Result<(String, Option<E
     match Elf::read(&file) {
         Ok(elf) => {
             let mut text = describe(&elf);
-            // What file(1) does not say and matters for images: the calling convention of 32-bit Arm.
+            // The calling convention of 32-bit Arm matters for images, but file(1) does not show it.
             if let Some(float) = elf.float_abi {
                 let float = if float == crossdock_elf::FloatAbi::Hard { "hard-float" } else { "soft-float" };
                 text = format!("{text} [{float} ABI]");
@@ -190,7 +190,7 @@ fn describe_path(place: &Place, path: &str) -> std::io::Result<(String, Option<E
     }
 }
 
-/// Scripts are programs too; everything else is only data here.
+/// Describes a file that is not ELF: a script with its interpreter, empty, or data.
 fn other_kind(file: &File) -> String {
     let mut head = [0; 256];
     let n = std::os::unix::fs::FileExt::read_at(file, &mut head, 0).unwrap_or(0);

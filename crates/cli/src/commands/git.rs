@@ -1,4 +1,4 @@
-//! Checking Git repositories out with the user's `git`, whose credentials, proxies and keys then just work.
+//! Checks out Git repositories with the user's `git`, so that its credentials, proxies and keys work.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -6,12 +6,12 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 use crossdock_builder::git::GitSource;
 
-/// What is needed of a repository, in a new directory.
+/// A checkout of a repository into a new directory.
 pub struct Checkout<'a> {
     pub source: &'a GitSource,
-    /// Leaves `.git` there.
+    /// Whether `.git` is kept.
     pub keep_git: bool,
-    /// Whether a repository of this machine may be named, which only the user may, not a Dockerfile.
+    /// Whether the repository may be on this machine: the user may name such a one, a Dockerfile may not.
     pub allow_file: bool,
 }
 
@@ -40,8 +40,8 @@ impl Checkout<'_> {
         Ok(commit)
     }
 
-    /// Fetches only the one commit where the server gives it; else everything, for a commit that no name leads to.
-    /// Returns what to check out.
+    /// Fetches only the one commit if the server allows that; else everything, since no ref may point to the
+    /// commit. Returns what to check out.
     fn fetch(&self, to: &Path) -> Result<String> {
         const FETCHED: &str = "FETCH_HEAD";
         let source = self.source;
@@ -49,7 +49,7 @@ impl Checkout<'_> {
         let fetch = ["fetch", "--quiet", "--no-tags", "--update-head-ok"];
         let shallow = [&fetch[..], &["--depth=1", "--", &source.remote, wanted]].concat();
         let Err(mut first) = self.git(to, &shallow) else { return Ok(FETCHED.to_string()) };
-        // A web server without Git's own protocol has whole histories only.
+        // A plain web server without Git's protocol serves only whole histories.
         if first.to_string().contains("shallow") {
             match self.git(to, &[&fetch[..], &["--", &source.remote, wanted]].concat()) {
                 Ok(_) => return Ok(FETCHED.to_string()),
@@ -67,14 +67,14 @@ impl Checkout<'_> {
         Ok(commit.trim().to_string())
     }
 
-    /// Runs git there; returns its output.
+    /// Runs git in `directory`; returns its output.
     fn git(&self, directory: &Path, args: &[&str]) -> Result<String> {
-        // Submodules may name anything.
+        // Submodules may name any address, so the protocols are limited.
         let is_here = self.source.remote.starts_with("file://");
         let protocols = if is_here { "https:http:ssh:git:file" } else { "https:http:ssh:git" };
         let mut command = Command::new("git");
         command.arg("-C").arg(directory).args(args).stdin(Stdio::null());
-        // Nobody answers a question in the middle of a build; hooks of others do not run.
+        // Nobody can answer a prompt in the middle of a build; hooks of others do not run.
         command.env("GIT_TERMINAL_PROMPT", "0").env("GIT_ALLOW_PROTOCOL", protocols);
         for variable in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY"] {
             command.env_remove(variable);
@@ -91,7 +91,7 @@ impl Checkout<'_> {
         };
         if !output.status.success() {
             let said = String::from_utf8_lossy(&output.stderr);
-            // Git repeats addresses, its own and those of submodules and redirects.
+            // Git's messages quote addresses, also those of submodules and redirects.
             let said = crossdock_builder::without_passwords(&said);
             let lines: Vec<&str> = said.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
             let last = lines[lines.len().saturating_sub(3)..].join("; ");
@@ -105,7 +105,7 @@ impl Checkout<'_> {
     }
 }
 
-/// Removes `.git`, of submodules too: a file there.
+/// Removes `.git`, and the `.git` files of submodules.
 fn remove_git(directory: &Path) -> Result<()> {
     let doing = || format!("remove .git from {}", directory.display());
     std::fs::remove_dir_all(directory.join(".git")).with_context(doing)?;

@@ -51,21 +51,21 @@ pub struct PushArgs {
 
 #[derive(clap::Args)]
 pub struct CopyArgs {
-    /// What to copy, and its name there; skopeo's docker:// may stand before them. With --tag, all are
-    /// sources: of several an index is made, in which the last image for a platform counts
+    /// What to copy, and the name of the copy; skopeo's docker:// may stand before them. With --tag, all are
+    /// sources; several make one index, in which the last image for a platform counts
     #[arg(required = true, value_names = ["SOURCE", "DESTINATION"])]
     pub names: Vec<String>,
-    /// Its name there, as "docker buildx imagetools create" has it; may be given several times
+    /// Name of the copy, as with "docker buildx imagetools create"; may be given several times
     #[arg(short, long = "tag", value_name = "NAME")]
     pub tags: Vec<String>,
-    /// Add the sources to what has the name of --tag already
+    /// Add the sources to what --tag already names in the registry
     #[arg(long, requires = "tags")]
     pub append: bool,
     /// Only the images of these platforms; several get an index of their own
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     pub platform: Vec<String>,
-    /// Copy what refers to the images: signatures, SBOMs. By default what the registry lists; alone also
-    /// cosign's tags, and it is an error if there is no list; with "=false" nothing
+    /// Copy what refers to the images: signatures, SBOMs. By default what the registry lists; given without a
+    /// value, also cosign's tags, and a registry without a list is an error; with "=false" nothing
     #[arg(short, long, visible_alias = "recursive", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub referrers: Option<bool>,
     /// Print only the digest
@@ -92,7 +92,7 @@ pub struct RmiArgs {
     /// Only the image of this platform
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     pub platform: Option<String>,
-    /// No error for an image that is not there; all names of an id
+    /// No error for an image that is not there; with an id, remove all its names
     #[arg(short, long)]
     pub force: bool,
     /// Accepted for docker
@@ -177,14 +177,14 @@ pub fn pull(session: &Session, args: PullArgs) -> Result<u8> {
     Ok(0)
 }
 
-/// What a push of this name sends: the index if there is one and all its images are here, else the one image.
+/// What a push of this name sends: its index, its only image, or a new index of its images.
 pub fn push_target(store: &Store, text: &str, platform: Option<&Platform>) -> Result<Descriptor> {
     let found = source::find(store, text, platform)?;
     match (platform, &found.index, &found.images[..]) {
         (None, Some(index), _) => Ok(index.clone()),
         (_, _, [only]) => Ok(only.manifest.clone()),
         (None, None, several) => {
-            // Images of several platforms under one name, built or pulled one by one.
+            // The name has images of several platforms that were built or pulled one by one.
             let entries =
                 several.iter().map(|i| i.manifest.clone().with_platform(i.platform.clone())).collect();
             let index = crossdock_oci::Index::new(entries);
@@ -200,7 +200,7 @@ pub fn push(session: &Session, args: PushArgs) -> Result<u8> {
     let store = session.store()?;
     let platform = values::platform(args.platform.as_ref())?;
     let target = push_target(&store, &args.image, platform.as_ref())?;
-    // Digits that name an image here would name a repository there.
+    // An id that names an image here would be the name of a repository there.
     let by_id = source::find(&store, &args.image, None)
         .is_ok_and(|found| found.reference.is_none() && !args.image.contains('@'));
     if args.destination.is_none() && by_id {
@@ -282,7 +282,7 @@ pub fn copy(session: &Session, args: CopyArgs) -> Result<u8> {
     Ok(0)
 }
 
-/// An index of which only some images were pulled cannot be pushed as it is.
+/// Adds what to do if an index cannot be pushed because only some of its images were pulled.
 fn explain_missing(error: anyhow::Error, image: &str) -> anyhow::Error {
     match error.downcast_ref::<crossdock_registry::Error>() {
         Some(crossdock_registry::Error::Incomplete { .. }) => error.context(format!(
@@ -323,7 +323,7 @@ pub fn rmi(session: &Session, args: RmiArgs) -> Result<u8> {
             failed = true;
         }
     }
-    // The handle's lease holds what it looked at; another one collects.
+    // The handle's lease keeps everything it looked up, so a new handle collects.
     drop(store);
     let report = session.store()?.gc(&GcOptions::default())?;
     report.damaged.iter().for_each(|problem| eprintln!("warning: {problem}"));
@@ -347,7 +347,7 @@ fn remove(store: &Store, text: &str, platform: Option<&Platform>, force: bool) -
         print(&format!("Untagged: {}", reference.familiar()));
         return Ok(());
     }
-    // By id: of each name only that image goes, and nothing if it is not clear which name is meant.
+    // By id: removes only that image from each name, and nothing if it is not clear which name is meant.
     if found.names.len() > 1 && !force {
         let names: Vec<String> = found.names.iter().map(Reference::familiar).collect();
         bail!(
@@ -387,7 +387,7 @@ pub fn inspect(session: &Session, args: InspectArgs) -> Result<u8> {
     let mut all = Vec::new();
     for text in &args.images {
         let found = source::find(&store, text, platform.as_ref())?;
-        // That of this machine first; alone for a template, which people expect one line of.
+        // This machine's image comes first; a template shows only it, since users expect one line.
         let first = match (source::choose(&found, text), found.images.first()) {
             (Ok(first), _) | (Err(_), Some(first)) => first,
             (Err(error), None) => return Err(error),
@@ -432,7 +432,7 @@ pub fn inspect(session: &Session, args: InspectArgs) -> Result<u8> {
     Ok(0)
 }
 
-/// What docker's own configuration always has, so that templates may ask for it.
+/// Adds the members that docker's configurations always have, so that templates may name them.
 fn complete(config: &mut serde_json::Value) {
     use serde_json::json;
     if !config.is_object() {
@@ -479,7 +479,7 @@ pub fn history(session: &Session, args: HistoryArgs) -> Result<u8> {
             "Created": entry.created, "CreatedBy": shown, "Size": bytes, "Comment": comment,
         }));
     }
-    // The newest first, as docker shows them.
+    // The newest entry first, as docker shows them.
     rows.reverse();
     let table = "{{.CreatedSince}}\t{{.CreatedBy}}\t{{.Size}}\t{{.Comment}}";
     formatted(&args.format, table, &rows, args.no_trunc)?;

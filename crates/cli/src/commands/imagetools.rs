@@ -1,4 +1,4 @@
-//! buildx imagetools: what a registry has under a name.
+//! buildx imagetools: shows what a registry has under a name.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -37,7 +37,7 @@ pub fn imagetools(session: &Session, command: ImagetoolsCommand) -> Result<u8> {
     inspect(session, &image, raw, format.as_deref())
 }
 
-/// A manifest or index, and where the rest of it is.
+/// A manifest or index, and the store and registry that have its other parts.
 struct Inspected<'a> {
     store: &'a Store,
     client: Client,
@@ -50,7 +50,8 @@ fn inspect(session: &Session, image: &str, raw: bool, format: Option<&str>) -> R
     let store = session.store()?;
     let client = session.client(Arc::new(NoProgress))?;
     let reference = values::reference(image)?;
-    // Docker's asks the registry: what was pushed matters. Names that are only here are shown, too.
+    // As in docker, the registry comes first, since what was pushed matters. Names that only the store has
+    // are shown, too.
     let fetched = if source::is_id(image) { None } else { Some(client.manifest(&reference)) };
     let (bytes, media_type) = match fetched {
         Some(Ok(fetched)) => (fetched.bytes, fetched.media_type),
@@ -102,17 +103,18 @@ impl Inspected<'_> {
         Ok(())
     }
 
-    /// What templates see. Configurations are fetched only where a template asks for them.
+    /// The value that a template is filled with. Configurations are fetched only if the template asks for
+    /// them.
     fn value(&self, template: &str) -> Result<Value> {
         let document = self.document()?;
         let mut manifest: Value = serde_json::from_slice(&self.bytes).context("read the manifest")?;
         if let Document::Manifest(_) = document {
-            // Of a single image docker shows its descriptor.
+            // For a single image docker shows its descriptor.
             manifest = json!({"mediaType": self.descriptor.media_type});
         }
         manifest["digest"] = json!(self.descriptor.digest);
         manifest["size"] = json!(self.descriptor.size);
-        // Both spellings: of JSON, and of the fields of Go.
+        // Members have both spellings: that of JSON, and that of Go's fields.
         for (member, field) in
             [("mediaType", "MediaType"), ("digest", "Digest"), ("size", "Size"), ("manifests", "Manifests")]
         {
@@ -131,7 +133,7 @@ impl Inspected<'_> {
         }))
     }
 
-    /// The configuration of an image; of an index those of all its images, by platform.
+    /// The configuration of an image; for an index the configurations of all its images, by platform.
     fn configurations(&self, document: &Document) -> Result<Value> {
         match document {
             Document::Manifest(manifest) => self.configuration(&self.reference, &manifest.config),

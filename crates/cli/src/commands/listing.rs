@@ -1,4 +1,4 @@
-//! images: the list, its filters, and `--format` of lists.
+//! images: the list of images, its filters, and `--format` for lists.
 
 use std::collections::BTreeSet;
 
@@ -47,13 +47,13 @@ pub struct Listed {
 }
 
 impl Listed {
-    /// When it was made, in seconds since 1970.
+    /// When the image was made, in seconds since 1970.
     fn created(&self) -> Option<i64> {
         self.image.config.created.as_deref().and_then(seconds)
     }
 }
 
-/// All images, by name, then those without a name. What cannot be read is told and left out.
+/// All images, by name, then those without a name. An image that cannot be read is skipped with a warning.
 pub fn all(store: &Store) -> Result<Vec<Listed>> {
     let (records, damaged) = store.readable_images()?;
     damaged.iter().for_each(|problem| say(&format!("warning: {problem}")));
@@ -80,11 +80,11 @@ pub fn all(store: &Store) -> Result<Vec<Listed>> {
     Ok(listed)
 }
 
-/// One `--filter`; docker's names.
+/// One `--filter`, named as in docker.
 pub enum Filter {
     Dangling(bool),
     Reference(String),
-    /// A label, and its value if one was given; with `false`, images without it.
+    /// A label, and its value if one was given; with `false`, images that do not have it.
     Label(String, Option<String>, bool),
     /// Made before that time, in seconds since 1970.
     Before(i64),
@@ -148,7 +148,7 @@ impl Filter {
     }
 }
 
-/// Whether an image passes all filters; of those for names one is enough, as with docker.
+/// Whether an image passes all filters; of the filters for names one is enough, as with docker.
 pub fn match_all(filters: &[Filter], listed: &Listed) -> bool {
     let (names, others): (Vec<&Filter>, Vec<&Filter>) =
         filters.iter().partition(|filter| matches!(filter, Filter::Reference(_)));
@@ -156,10 +156,10 @@ pub fn match_all(filters: &[Filter], listed: &Listed) -> bool {
         && others.iter().all(|filter| filter.matches(listed))
 }
 
-/// Whether a text is like a pattern of Go's `path.Match`: `*` and `?` stand for anything but `/`.
+/// Whether a text matches a pattern of Go's `path.Match`: `*` and `?` stand for anything but `/`.
 fn is_like(pattern: &str, text: &str) -> bool {
     let (pattern, text): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
-    // The place after the last `*`, and what it has taken so far.
+    // `star`: the index after the last `*`, and the end of what that `*` has matched so far.
     let (mut p, mut t, mut star) = (0, 0, None);
     while t < text.len() {
         match pattern.get(p) {
@@ -185,7 +185,7 @@ pub fn images(session: &Session, args: ImagesArgs) -> Result<u8> {
     let mut filters =
         args.filters.iter().map(|text| Filter::parse(&store, text)).collect::<Result<Vec<_>>>()?;
     let name = match args.name.as_deref() {
-        // A pattern of names, as docker takes it.
+        // A pattern of names, as docker accepts it.
         Some(pattern) if pattern.contains(['*', '?']) => {
             filters.push(Filter::Reference(pattern.to_string()));
             None
@@ -239,7 +239,7 @@ fn row(listed: &Listed) -> Result<Value> {
     }))
 }
 
-/// The heads of docker's columns.
+/// The titles of docker's columns.
 const HEADS: [(&str, &str); 10] = [
     ("Repository", "REPOSITORY"),
     ("Tag", "TAG"),
@@ -253,8 +253,8 @@ const HEADS: [(&str, &str); 10] = [
     ("Comment", "COMMENT"),
 ];
 
-/// Prints a list as `--format` says: `table`, with the columns of `own` between tabs; `table` and a template;
-/// `json`; or a template. `whole` ids are not cut.
+/// Prints a list as `--format` says: `table`, with the tab-separated columns of `own`; `table` and a
+/// template; `json`; or a template. With `whole`, ids are not shortened.
 pub fn formatted(format: &str, own: &str, rows: &[Value], whole: bool) -> Result<()> {
     if format == "json" {
         rows.iter().for_each(|row| print(&for_people(row, whole).to_string()));
@@ -268,7 +268,7 @@ pub fn formatted(format: &str, own: &str, rows: &[Value], whole: bool) -> Result
     if !template.contains("{{") {
         bail!("--format {format}: it must be table, json, or a template such as '{{{{.ID}}}}'");
     }
-    // As docker, which reads these two in what a shell left as it was.
+    // The shell passes `\t` and `\n` on as two characters; like docker, read them here.
     let template = template.replace("\\t", "\t").replace("\\n", "\n");
     let rows =
         rows.iter().map(|row| filled(&template, &for_people(row, whole))).collect::<Result<Vec<_>>>()?;

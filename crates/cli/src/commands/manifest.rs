@@ -1,5 +1,5 @@
-//! manifest: indexes without a state of their own. The store's record of the index is the only one; everything else is
-//! asked of the registry.
+//! manifest: indexes. The only state is the store's record of an index; everything else is read from the
+//! registry.
 
 use std::io::Read;
 use std::sync::Arc;
@@ -103,7 +103,7 @@ pub struct AnnotateArgs {
 }
 
 impl AnnotateArgs {
-    /// Whether anything is said of the entry.
+    /// Whether any option changes the entry.
     pub fn changes_something(&self) -> bool {
         let texts = [&self.os, &self.arch, &self.variant, &self.os_version];
         texts.iter().any(|text| text.is_some())
@@ -126,7 +126,7 @@ pub fn manifest(session: &Session, command: ManifestCommand) -> Result<u8> {
     }
 }
 
-/// The document of a name, digest or id, and its media type: in the store if it is there, else of the
+/// The document of a name, digest or id, and its media type: from the store if it is there, else from the
 /// registry.
 pub fn document(session: &Session, store: &Store, text: &str) -> Result<(Vec<u8>, String)> {
     let found = match source::find(store, text, None) {
@@ -169,11 +169,11 @@ fn inspect(session: &Session, image: &str, verbose: bool) -> Result<u8> {
     Ok(0)
 }
 
-/// What `docker manifest inspect --verbose` shows of each manifest.
+/// Shows each manifest as `docker manifest inspect --verbose` does.
 struct Verbose<'a> {
     session: &'a Session,
     store: &'a Store,
-    /// Where the manifests are that are not here.
+    /// The name in the registry that has the manifests which are not in the store.
     name: Option<Reference>,
 }
 
@@ -193,7 +193,7 @@ impl Verbose<'_> {
         let manifest: Value = serde_json::from_slice(bytes).context("read the manifest")?;
         if let (None, Ok(Document::Manifest(document))) = (&descriptor.platform, Document::parse(bytes, None))
         {
-            // A single image says it only in its configuration.
+            // A single image names its platform only in its configuration.
             let config = match (self.store.contains(&document.config.digest)?, &self.name) {
                 (true, _) => Some(self.store.read_descriptor(&document.config)?),
                 (false, Some(name)) => {
@@ -219,7 +219,7 @@ impl Verbose<'_> {
     }
 }
 
-/// The configuration of an image in a registry.
+/// Reads the configuration of an image in a registry.
 pub fn read_config(client: &Client, reference: &Reference, config: &Descriptor) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let mut reader = client.blob(reference, config, 0)?.take(DOCUMENT_SIZE_MAX);
@@ -227,7 +227,7 @@ pub fn read_config(client: &Client, reference: &Reference, config: &Descriptor) 
     Ok(bytes)
 }
 
-/// An index, and those of its images that are in the store.
+/// An index, and which of its images are in the store.
 type LocalIndex = (Index, Vec<(Platform, Descriptor)>);
 
 /// The index that a name means in the store.
@@ -280,7 +280,7 @@ fn create(session: &Session, name: &str, images: &[String], amend: bool) -> Resu
             bail!("{text} has no images");
         }
         for (platform, descriptor, is_here) in entries {
-            // The same platform again replaces the older one: making an index twice gives the same index.
+            // A second image for a platform replaces the first: making an index twice gives the same index.
             index.manifests.retain(|m| {
                 m.digest != descriptor.digest && !m.platform.as_ref().is_some_and(|p| p.matches(&platform))
             });
@@ -299,8 +299,8 @@ fn create(session: &Session, name: &str, images: &[String], amend: bool) -> Resu
     Ok(0)
 }
 
-/// The images that a name stands for. Those of the store first; of a registry only manifests and configs are fetched,
-/// unless the images must be copied because the index is for another registry or repository.
+/// The images of a name, from the store if it has them. From a registry only manifests and configs are
+/// fetched, unless the images must be copied because the index is for another registry or repository.
 fn entries_of(
     store: &Store,
     client: &Client,
@@ -342,7 +342,7 @@ fn entries_of(
     }
 }
 
-/// The platform that the configuration of an image in a registry names.
+/// The platform in the configuration of an image in a registry.
 fn platform_of(client: &Client, reference: &Reference) -> Result<Platform> {
     let Document::Manifest(manifest) = client.manifest(reference)?.document(reference)? else {
         bail!("{} is an index in an index, and nothing says for which platform", reference.familiar());
@@ -425,7 +425,7 @@ fn wanted_digest(session: &Session, store: &Store, index: &Index, text: &str) ->
     let known: Vec<String> = index.manifests.iter().map(|m| m.digest.to_string()).collect();
     let absent = || format!("{text} is not in the index; it has {}", known.join(", "));
     let Some(reference) = reference else { bail!(absent()) };
-    // Images of which only the manifest was read when the index was made are in their registry.
+    // If only an image's manifest was read when the index was made, the image is in its registry.
     let fetched = session.client(Arc::new(NoProgress))?.manifest(&reference).with_context(absent)?;
     let digests = match fetched.document(&reference)? {
         Document::Manifest(_) => vec![fetched.digest],
@@ -453,13 +453,13 @@ fn remove_entry(session: &Session, name: &str, image: &str) -> Result<u8> {
     let wanted = wanted_digest(session, &store, &index, image)?;
     index.manifests.retain(|entry| entry.digest != wanted);
     let present: Vec<_> = present.into_iter().filter(|(_, manifest)| manifest.digest != wanted).collect();
-    // Without the old record, which would keep the image.
+    // The old record would keep the image.
     store.remove(&reference, None)?;
     print(put(&store, &reference, &index, &present)?.as_str());
     Ok(0)
 }
 
-/// Adds images to an index, and says of them what was given.
+/// Adds images to an index, and sets the given platform and annotations on them.
 fn add(session: &Session, args: AnnotateArgs) -> Result<u8> {
     let store = session.store()?;
     let reference = values::reference(&args.index)?;

@@ -89,7 +89,7 @@ pub struct ServeArgs {
     /// Everybody may pull everything; users of --users may do the rest
     #[arg(long, requires = "users")]
     pub anonymous_pull: bool,
-    /// Speak https with this certificate, a PEM file with those between it and the root
+    /// Speak https with this certificate, a PEM file that also has the intermediate ones
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     pub tls_cert: Option<PathBuf>,
     /// The certificate's key, a PEM file
@@ -120,7 +120,7 @@ pub struct ServeArgs {
 
 const DEFAULT_REGISTRY: &str = "docker.io";
 
-/// The registry of a server argument, which may be a URL as docker takes it.
+/// The registry that a server argument names; like docker, this accepts a URL, too.
 fn server(given: Option<&str>) -> String {
     let text = given.unwrap_or(DEFAULT_REGISTRY);
     let text = text.trim_start_matches("https://").trim_start_matches("http://");
@@ -232,7 +232,7 @@ fn gc(session: &Session, args: GcArgs) -> Result<u8> {
     Ok(0)
 }
 
-/// `1 blob`, `2 blobs`; the plural goes to the first word.
+/// A count and its noun, such as `1 blob` or `2 blobs`.
 fn number(count: u64, what: &str) -> String {
     match what.split_once(' ') {
         _ if count == 1 => format!("1 {what}"),
@@ -302,13 +302,13 @@ fn serve(session: &Session, args: &ServeArgs) -> Result<u8> {
         write_whole(path, address.to_string().as_bytes())?;
     }
     print(&address.to_string());
-    // The default action of SIGINT and SIGTERM ends the process; what was acknowledged is on disk.
+    // SIGINT and SIGTERM end the process by their default action; everything acknowledged is on disk.
     loop {
         std::thread::park();
     }
 }
 
-/// The registry of a URL, asked with the credentials that are at hand for it.
+/// The options of a cache of the registry at `url`, with the credentials that are stored for it.
 fn proxy(session: &Session, url: &str, args: &ServeArgs) -> Result<ProxyOptions> {
     let host = url.trim_start_matches("https://").trim_start_matches("http://").trim_end_matches('/');
     if host.is_empty() || host.contains(['/', '@', '?']) {
@@ -322,7 +322,7 @@ fn proxy(session: &Session, url: &str, args: &ServeArgs) -> Result<ProxyOptions>
     Ok(ProxyOptions { client, registry: server(Some(host)), max: max.transpose()? })
 }
 
-/// Where the lines of a log go.
+/// Opens the access log; `-` is standard error.
 fn log(path: &Path) -> Result<LogOutput> {
     if path == Path::new("-") {
         return Ok(LogOutput::new(std::io::stderr()));

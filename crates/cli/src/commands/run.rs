@@ -115,7 +115,7 @@ pub struct RunArgs {
 }
 
 impl RunArgs {
-    /// The image as it was given; an image's name is text.
+    /// The image as it was given, as text.
     pub fn image(&self) -> std::borrow::Cow<'_, str> {
         self.words.first().map(|word| word.to_string_lossy()).unwrap_or_default()
     }
@@ -169,7 +169,7 @@ pub struct UnshareArgs {
 /// than 6 MiB (execve(2)).
 const ENV_FILE_SIZE_MAX: u64 = 8 * 1024 * 1024;
 
-/// Docker's exit code for a container that could not be made.
+/// Docker's exit code for a container that could not be created.
 pub const NOT_STARTED: u8 = 125;
 
 pub fn run(session: &Session, args: RunArgs) -> Result<u8> {
@@ -192,7 +192,8 @@ fn run_image(session: &Session, args: RunArgs) -> Result<u8> {
     let store = session.store()?;
     let manifest = image(session, &store, &args)?;
     let loaded = store.load_image(&manifest)?;
-    // What the image says of itself, not what it was filed under: this decides about the emulator.
+    // The platform in the image's own configuration, not the one it is stored under, decides about the
+    // emulator.
     let platform = loaded.config.platform();
     if args.platform.is_none() {
         source::warn_of_foreign(&args.image(), &platform);
@@ -240,7 +241,7 @@ fn run_image(session: &Session, args: RunArgs) -> Result<u8> {
     Ok(status.code() as u8)
 }
 
-/// Options that docker has and that mean less here.
+/// Warns about docker's options that do less here.
 fn tell_what_is_not_done(session: &Session, args: &RunArgs, spec: &Spec) {
     for ports in &args.publish {
         say(&format!(
@@ -297,12 +298,12 @@ fn image(session: &Session, store: &Store, args: &RunArgs) -> Result<Descriptor>
     manifest
 }
 
-/// ENTRYPOINT and CMD, or what was given instead.
+/// ENTRYPOINT and CMD, or what the options give instead.
 fn command(image: &LoadedImage, args: &RunArgs) -> Result<Vec<OsString>> {
     let process = &image.config.config;
     let words = |list: &Option<Vec<String>>| list.iter().flatten().map(OsString::from).collect::<Vec<_>>();
     let mut line = match &args.entrypoint {
-        // An empty one removes the image's.
+        // An empty --entrypoint removes the image's.
         Some(program) if program.is_empty() => Vec::new(),
         Some(program) => vec![OsString::from(program)],
         None => words(&process.entrypoint),
@@ -319,7 +320,7 @@ fn command(image: &LoadedImage, args: &RunArgs) -> Result<Vec<OsString>> {
 }
 
 fn environment(image: &LoadedImage, args: &RunArgs, proxies: Vec<(String, String)>) -> Result<Vec<OsString>> {
-    // A name that is set again takes its place at the end.
+    // A name that is set again moves to the end.
     let mut env: BTreeMap<usize, OsString> = BTreeMap::new();
     let mut places: HashMap<Vec<u8>, usize> = HashMap::new();
     let mut set = |entry: OsString| {
@@ -350,7 +351,7 @@ fn environment(image: &LoadedImage, args: &RunArgs, proxies: Vec<(String, String
         let text = read_whole(file, ENV_FILE_SIZE_MAX, Kinds::Any).context("--env-file")?;
         let text = String::from_utf8(text);
         let text = text.with_context(|| format!("--env-file {}: not UTF-8 text", file.display()))?;
-        // Editors of other systems put a byte order mark before the first line.
+        // Some editors of other systems put a byte order mark before the first line.
         for (number, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
             let line = line.trim_start();
             if line.is_empty() || line.starts_with('#') {
@@ -381,7 +382,7 @@ fn environment(image: &LoadedImage, args: &RunArgs, proxies: Vec<(String, String
     Ok(env.into_values().collect())
 }
 
-/// `--tmpfs TARGET[:OPTION,...]`; the options are those of tmpfs(5) and mount(8). With a single id everything
+/// Reads `--tmpfs TARGET[:OPTION,...]` with the options of tmpfs(5) and mount(8). With a single id everything
 /// belongs to root.
 fn tmpfs(text: &str, single_id: bool) -> Result<Mount> {
     let (target, options) = text.split_once(':').unwrap_or((text, ""));
@@ -405,7 +406,8 @@ fn tmpfs(text: &str, single_id: bool) -> Result<Mount> {
             ("rw", "") => read_only = false,
             ("noexec", "") => executable = false,
             ("exec", "") => executable = true,
-            // These two always hold, and times and propagation make no difference in a container of its own.
+            // nosuid and nodev always hold; options for times and propagation make no difference in a
+            // container.
             ("nosuid" | "nodev" | "noatime" | "relatime" | "nodiratime" | "private" | "rprivate", "") => {}
             _ => {
                 return Err(wrong(
@@ -442,7 +444,7 @@ fn mounts(args: &RunArgs, single_id: bool) -> Result<Vec<Mount>> {
                 other => bail!("--volume {text}: unknown option {other}"),
             }
         }
-        // Docker makes a missing source directory.
+        // Like docker, create a missing source directory.
         if !Path::new(source).exists() {
             std::fs::create_dir_all(source).with_context(|| format!("--volume {text}: create {source}"))?;
         }
@@ -545,7 +547,7 @@ pub fn emulate(args: EmulateArgs) -> Result<u8> {
             }
             match args.trace {
                 None => {}
-                // The option of both emulators.
+                // Both emulators have this option.
                 Some(Trace::Syscalls) => {
                     command.arg("-strace");
                 }
@@ -559,7 +561,7 @@ pub fn emulate(args: EmulateArgs) -> Result<u8> {
     Err(error).with_context(|| format!("run {shown}"))
 }
 
-/// Replaces this process, which is in its own namespaces already.
+/// Replaces this process, which is already in its own namespaces, by the command.
 pub fn unshare(args: UnshareArgs) -> Result<u8> {
     let choice = values::emulator_choice(&args.emulator)?;
     let emulators = if args.platform.is_empty() {

@@ -1,4 +1,4 @@
-//! Images by name: from the store, else from their registry.
+//! Finds images by name in the store, or else fetches them from their registry.
 
 use std::collections::HashMap;
 use std::fs;
@@ -22,14 +22,14 @@ use crate::progress::Display;
 use crate::session::Session;
 use crate::values;
 
-/// Where a cache is.
+/// Where a build cache is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// A tag of a registry.
+    /// A tag in a registry.
     Registry(Reference),
     /// An OCI layout.
     Layout { path: PathBuf, tag: Option<String> },
-    /// The image that is built.
+    /// The image being built.
     Inline,
 }
 
@@ -48,7 +48,7 @@ impl<'a> Source<'a> {
         Source { session, store, display, client: Default::default(), layers: Default::default() }
     }
 
-    /// Notes where the layers of imported caches are; once.
+    /// Records where the layers of imported caches are. Only the first call counts.
     pub fn take_layers_from(&self, places: HashMap<Digest, Place>) {
         let _ = self.layers.set(places);
     }
@@ -61,11 +61,11 @@ impl<'a> Source<'a> {
         Ok(self.client.get_or_init(|| client))
     }
 
-    /// Pulls; with `unpack`, layers are unpacked while others are still on their way.
+    /// Pulls an image; with `unpack`, unpacks each layer while others are still being fetched.
     pub fn pull(&self, reference: &Reference, options: PullOptions<'_>, unpack: bool) -> Result<Pulled> {
         let ready = |layer: crossdock_registry::transfer::LayerReady<'_>| {
             if let Some(diff_id) = layer.diff_id {
-                // A failure shows again, with its message, when the whole image is unpacked.
+                // A failure occurs again, and is reported, when the whole image is unpacked.
                 let _ = self.store.unpack(layer.layer, diff_id, &[]);
             }
         };
@@ -85,8 +85,8 @@ impl<'a> Source<'a> {
         Ok(pulled)
     }
 
-    /// The manifest for a platform: from the store, else from the registry, or always from there. What is
-    /// named by an id is only in the store.
+    /// The manifest for a platform: from the store, else from the registry; with `always`, from the registry.
+    /// An id is looked up only in the store.
     pub fn resolve(&self, reference: &Reference, platform: &Platform, always: bool) -> Result<Descriptor> {
         let name = reference.familiar();
         if !always && let Some(manifest) = self.store.find(reference, platform)? {
@@ -101,7 +101,7 @@ impl<'a> Source<'a> {
             };
             match found.map(|found| for_platform(&found.images, &name, platform).cloned()) {
                 Some(Ok(entry)) => return Ok(entry.manifest),
-                // Of what a name and digest mean the registry may have more.
+                // The registry may have more images of a name and digest than the store.
                 Some(Err(error)) if only_here => return Err(error),
                 _ => {}
             }
@@ -115,7 +115,7 @@ impl<'a> Source<'a> {
         Ok(manifest)
     }
 
-    /// The manifest for this machine from the registry, where nobody asked for a platform.
+    /// Fetches the manifest for this machine from the registry, if no platform was asked for.
     pub fn fetch_for_machine(&self, reference: &Reference) -> Result<Descriptor> {
         let pulled = self.pull(reference, PullOptions::machine(), false);
         let pulled = pulled.with_context(|| self.for_whom(reference, "this machine"))?;
@@ -123,7 +123,7 @@ impl<'a> Source<'a> {
         Ok(manifest)
     }
 
-    /// What was looked for, and what the store has instead.
+    /// Text for errors: what was looked for, and what the store has instead.
     fn for_whom(&self, reference: &Reference, platform: &str) -> String {
         match self.store.image(reference) {
             Ok(Some(record)) => {
@@ -157,22 +157,22 @@ impl Images for Source<'_> {
     }
 }
 
-/// What a user named in the store: by name, by name and digest, or by id.
+/// What was found in the store by a name, by a name and digest, or by an id.
 pub struct Found {
-    /// Its name, if that is how it was found.
+    /// The name, if it was found by name.
     pub reference: Option<Reference>,
-    /// Where it was found by a digest or id: all names of it.
+    /// All its names, if it was found by a digest or id.
     pub names: Vec<Reference>,
     /// The images.
     pub images: Vec<ImageEntry>,
-    /// The index of a name, digest or id.
+    /// The index, if the name, digest or id means one.
     pub index: Option<Descriptor>,
 }
 
-/// What stands before an id that cannot be taken for a name.
+/// The prefix of an id that cannot be mistaken for a name.
 const ID_PREFIX: &str = "sha256:";
 
-/// Digits of an id that a Dockerfile may give without [`ID_PREFIX`]; fewer could be a name.
+/// The fewest digits of an id that a Dockerfile may give without [`ID_PREFIX`]; fewer could be a name.
 const ID_DIGITS_MIN: usize = 12;
 
 /// Finds what `text` names in the store: a name, a name and a digest, or the first digits of an id (the
@@ -194,7 +194,7 @@ pub fn find(store: &Store, text: &str, platform: Option<&Platform>) -> Result<Fo
         if text.starts_with(ID_PREFIX) {
             return Err(NotThere(text.to_string()).into());
         }
-        // Says what is wrong with a name that is none.
+        // For an invalid name, this is the error that says what is wrong.
         return Err(NotThere(values::reference(text)?.familiar()).into());
     };
     if let Some(platform) = platform {
@@ -203,7 +203,7 @@ pub fn find(store: &Store, text: &str, platform: Option<&Platform>) -> Result<Fo
     Ok(found)
 }
 
-/// Whether a text can only be an id, which no registry knows.
+/// Whether a text can only be an id, so that no registry need be asked.
 pub fn is_id(text: &str) -> bool {
     text.strip_prefix(ID_PREFIX).is_some_and(is_hex)
 }
@@ -212,7 +212,7 @@ fn is_hex(text: &str) -> bool {
     text.len() >= 4 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// The id that a reference of a Dockerfile can be: `sha256:HEX` reads as a repository with a tag.
+/// The id that a reference in a Dockerfile may mean: `sha256:HEX` is parsed as a repository with a tag.
 fn id_of(reference: &Reference) -> Option<String> {
     let repository = reference.repository().strip_prefix("library/")?;
     match (repository, reference.tag(), reference.digest()) {
@@ -223,7 +223,7 @@ fn id_of(reference: &Reference) -> Option<String> {
     }
 }
 
-/// By the digest of a name: images and indexes of that repository.
+/// Finds images and indexes of a repository by the digest in the reference.
 fn find_by_digest(store: &Store, reference: &Reference) -> Result<Option<Found>> {
     let Some(digest) = reference.digest() else { return Ok(None) };
     let mut matches = store.find_by_id(digest.hex())?;
@@ -241,8 +241,8 @@ fn find_by_id(store: &Store, text: &str) -> Result<Option<Found>> {
     Ok(joined(store.find_by_id(hex)?))
 }
 
-/// One result of the matches of an id: they differ in their names, and where a configuration is in several
-/// manifests, in those.
+/// Joins the matches of an id: they differ in their names, and in their manifests if several manifests have
+/// the same configuration.
 fn joined(matches: Vec<IdMatch>) -> Option<Found> {
     let mut matches = matches.into_iter();
     let first = matches.next()?;
@@ -256,7 +256,7 @@ fn joined(matches: Vec<IdMatch>) -> Option<Found> {
         let named = one.reference.filter(|name| !found.names.contains(name));
         found.names.extend(named);
         if found.index.is_some() {
-            // Under one of the names more images of the index may be here.
+            // Another name may have more images of the index.
             let more = one.images.into_iter().filter(|image| !found.images.contains(image));
             found.images.extend(more.collect::<Vec<_>>());
         }
@@ -264,7 +264,7 @@ fn joined(matches: Vec<IdMatch>) -> Option<Found> {
     Some(found)
 }
 
-/// The image that serves a platform.
+/// The image to use for a platform.
 fn for_platform<'i>(images: &'i [ImageEntry], text: &str, platform: &Platform) -> Result<&'i ImageEntry> {
     match platform.best(images.iter().map(|image| &image.platform)) {
         Some(best) => Ok(&images[best]),
@@ -289,7 +289,7 @@ impl std::fmt::Display for NotThere {
 
 impl std::error::Error for NotThere {}
 
-/// The store has an index, and none of its images.
+/// The store has an index but none of its images.
 #[derive(Debug)]
 struct NoImages(String);
 
@@ -306,7 +306,7 @@ impl std::fmt::Display for NoImages {
 impl std::error::Error for NoImages {}
 
 /// Whether an error of [`find`] says that the image is not in the store, so that a registry may have it. Any
-/// other failure is one of this store, and no registry's to mend.
+/// other error is a failure of the store, which no registry can mend.
 pub fn is_absence(error: &anyhow::Error) -> bool {
     let no_platform =
         |e: &StoreError| matches!(e, StoreError::NoPlatform { .. } | StoreError::UnknownImage(_));
@@ -315,7 +315,7 @@ pub fn is_absence(error: &anyhow::Error) -> bool {
         || error.downcast_ref::<StoreError>().is_some_and(no_platform)
 }
 
-/// The one image to use where no platform was given: the best for this machine, else the only one.
+/// The image to use if no platform was given: the best for this machine, else the only one.
 pub fn choose<'f>(found: &'f Found, text: &str) -> Result<&'f ImageEntry> {
     let platforms = found.images.iter().map(|image| &image.platform);
     if let Some(best) = Platform::machine().best_to_run(platforms) {
@@ -331,7 +331,7 @@ pub fn choose<'f>(found: &'f Found, text: &str) -> Result<&'f ImageEntry> {
     }
 }
 
-/// Tells that an image for another machine was taken where no platform was asked for.
+/// Warns that an image for another machine is used, although no platform was asked for.
 pub fn warn_of_foreign(name: &str, platform: &Platform) {
     let host = Platform::host();
     if Platform::machine().best_to_run([platform]).is_none() && platform.architecture != host.architecture {
@@ -345,7 +345,7 @@ pub fn blob_path(layout: &Path, digest: &Digest) -> PathBuf {
     layout.join("blobs").join(digest.as_str().replacen(':', "/", 1))
 }
 
-/// Brings a layer into the store; what arrives must have the digest.
+/// Fetches a layer into the store, and verifies its digest.
 fn fetch(source: &Source<'_>, store: &Store, place: &Place, layer: &Descriptor) -> Result<()> {
     let mut reader: Box<dyn Read> = match place {
         Place::Registry(reference) => Box::new(source.client()?.blob(reference, layer, 0)?),
@@ -356,7 +356,7 @@ fn fetch(source: &Source<'_>, store: &Store, place: &Place, layer: &Descriptor) 
         Place::Inline => bail!("an image that is being built has no layers to fetch"),
     };
     let mut writer = store.blob_writer_with(layer.digest.hasher())?;
-    // One byte more than there should be is enough to be told.
+    // One byte more than the size is enough to notice a layer that is too long.
     std::io::copy(&mut reader.by_ref().take(layer.size + 1), &mut writer)
         .with_context(|| format!("fetch layer {}", layer.digest))?;
     writer.commit(Some(&layer.digest))?;

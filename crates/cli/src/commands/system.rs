@@ -63,7 +63,7 @@ pub enum SystemCommand {
     },
 }
 
-/// Downloads that were not continued for that long count as given up.
+/// A partial download that was not continued for this long is removed.
 const DAY: Duration = Duration::from_secs(86_400);
 
 pub fn system(session: &Session, command: SystemCommand) -> Result<u8> {
@@ -81,7 +81,7 @@ pub fn system(session: &Session, command: SystemCommand) -> Result<u8> {
     }
 }
 
-/// `--keep-storage`: bytes.
+/// Reads `--keep-storage`, in bytes.
 fn kept(text: &str) -> Result<u64> {
     crossdock_dockerfile::values::bytes(text).with_context(|| format!("--keep-storage {text}: not a size"))
 }
@@ -119,7 +119,7 @@ fn confirmed(what: &str, force: bool) -> Result<bool> {
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
-/// Removes images and nothing else: the build cache keeps what it has.
+/// Removes images only; the build cache stays as it is.
 fn prune_images(session: &Session, all: bool, force: bool, filters: &[String]) -> Result<u8> {
     let what = if all { "all images" } else { "all images without a name" };
     if !confirmed(what, force)? {
@@ -147,14 +147,14 @@ fn prune_images(session: &Session, all: bool, force: bool, filters: &[String]) -
         }
     }
     if filters.is_empty() {
-        // Those that cannot be listed, too.
+        // Images that cannot be listed go, too.
         for target in store.untagged_digests()? {
             if store.remove_untagged(&target)? {
                 print(&format!("deleted: {target}"));
             }
         }
     }
-    // The handle's lease holds what it looked at; another one collects.
+    // The handle's lease keeps everything it looked up, so a new handle collects.
     drop(store);
     collect(session, &GcOptions::default())
 }
@@ -213,14 +213,14 @@ fn prune(session: &Session, all: bool, force: bool, age: Option<u64>, keep: Opti
     collect(session, &options)
 }
 
-/// Removes the notes of files' digests.
+/// Removes the recorded digests of context files.
 fn prune_stat_cache(session: &Session, unused_for: Option<Duration>) -> Result<()> {
     let digests = session.store()?.root().join("statcache");
     crossdock_builder::stat_cache::prune(&digests, unused_for)
         .with_context(|| format!("remove from {}", digests.display()))
 }
 
-/// Collects, and tells what was removed.
+/// Collects garbage, and prints what was removed.
 fn collect(session: &Session, options: &GcOptions) -> Result<u8> {
     let report = session.store()?.gc(options)?;
     print(&format!(

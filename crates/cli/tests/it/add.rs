@@ -45,7 +45,7 @@ fn archives_are_told_by_content_and_unpacked() {
         world.file(&format!("{kind}.data"), compress(kind, &archive()));
         dockerfile.push_str(&format!("ADD {kind}.data /{kind}/\n"));
     }
-    // Compressed, but no archive inside; an archive in name only; and COPY never unpacks.
+    // A compressed file that holds no archive, and an archive in name only, are copied; COPY never unpacks.
     world.file("not.tar.gz", compress("gz", b"no archive")).file("text.tar", "text");
     dockerfile.push_str(
         "ADD not.tar.gz text.tar /as-is/\nCOPY gz.data /copied\nADD --unpack=false gz.data /kept\n",
@@ -68,7 +68,7 @@ fn archives_cannot_leave_their_destination() {
         .finish();
     world.file("evil.tar", evil);
     let before = std::fs::read("/etc/passwd").expect("readable");
-    // Whether it is refused or kept inside, nothing outside may change.
+    // The archive may be refused or kept inside, but nothing outside may change.
     let built = world.build("FROM base\nADD evil.tar /d/\n", &["-t", "t"]);
     assert!(!built.err.contains("panicked"), "{}", built.err);
     if built.code == Some(0) {
@@ -82,7 +82,7 @@ fn archives_cannot_leave_their_destination() {
     world.build("FROM base\nADD torn.tar.gz /d/\n", &[]).fails_with(&["torn.tar.gz", "Dockerfile:2"]);
 }
 
-/// Answers every request with a file, or with what the path asks for; returns `HOST:PORT`.
+/// Serves `content` at every path but `/missing`; returns `HOST:PORT`.
 fn serve(content: &'static [u8]) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("bound").to_string();
@@ -128,7 +128,7 @@ fn downloads_have_their_time_mode_and_checksum() {
     world
         .build(&format!("FROM base\nADD http://u:secret-pw@{address}/missing /x\n"), &[])
         .fails_with(&["404", "Dockerfile:2"]);
-    // An address without a file name is of use where the destination has one.
+    // An address without a file name is accepted; the destination may have one.
     let dockerfile = format!("FROM base\nADD http://{address}/ /name\nADD http://{address}/ /in/\n");
     assert_eq!(world.build_and_sh(&dockerfile, "cat /name; ls /in"), "downloaded__unnamed__\n");
     for (sources, text) in [("file", "is no address"), ("http://h/a http://h/b", "single download")] {
@@ -154,7 +154,7 @@ fn archives_of_all_kinds_are_unpacked_and_given_away() {
     let dockerfile = "FROM base\nADD v7.tar /v7/\nADD --chown=7:8 volume.tar /volume/\nADD pax.tar /pax/\n";
     let script = "cat /v7/d/f /pax/d/f; stat -c ' %u:%g' /volume/d /volume/d/f";
     assert_eq!(world.build_and_sh(dockerfile, script), "xx 7:8\n 7:8\n");
-    // As a context, too.
+    // The same archives as a context.
     world.file("d/Dockerfile", "FROM scratch\nCOPY f /\n");
     for compress in ["--gzip", "--bzip2", "--xz"] {
         let made =

@@ -1,4 +1,4 @@
-//! What is executed again and what is not.
+//! Which steps are executed again and which come from the cache.
 
 use std::fs::File;
 use std::os::unix::fs::PermissionsExt;
@@ -68,7 +68,7 @@ fn no_cache_for_all_or_for_some_stages() {
     assert_eq!(executed(&[]), [""; 0]);
     assert_eq!(executed(&["--no-cache-filter", "two"]), ["[two 2/2] RUN echo 2 > /2"]);
     assert_eq!(executed(&["--no-cache"]), ["[one 2/2] RUN echo 1 > /1", "[two 2/2] RUN echo 2 > /2"]);
-    // What was executed again is known from then on.
+    // The results of these executions are in the cache from then on.
     assert_eq!(executed(&[]), [""; 0]);
 }
 
@@ -118,13 +118,14 @@ fn builds_with_an_epoch_are_reproducible_between_stores() {
         world.file("d/a", "A");
         let dockerfile = "FROM base AS make\nRUN echo made > /made\nFROM base\nCOPY d /d\nCOPY --from=make /made /\nRUN mkdir /r && echo x > /r/x\nWORKDIR /w\nCOPY <<h /h\nt\nh\n";
         if round == 2 {
-            // What an ordinary build left in the cache has other times.
+            // The results that an ordinary build left in the cache have other times.
             world.build(dockerfile, &[]).ok();
         }
         world.building(dockerfile, &["-t", "t"]).env("SOURCE_DATE_EPOCH", EPOCH).run().ok();
         let image = world.inspect("t");
         assert_eq!(image["Created"], "2001-09-09T01:46:40.000000000Z");
-        // Here, where the steps were executed, as elsewhere, where the layers are unpacked.
+        // The times are the same in this store, which executed the steps, and after the layers are unpacked
+        // again.
         let times = "stat -c %Y /d/a /made /r /r/x /w | sort -u";
         assert_eq!(world.sh("t", times), format!("{EPOCH}\n"));
         let archive = world.text("archive");
@@ -166,7 +167,7 @@ fn a_damaged_cache_is_made_again() {
     std::fs::remove_dir_all(snapshot.expect("a snapshot")).expect("removed");
     world.build(DOCKERFILE, &["-t", "t"]).ok();
     assert_eq!(world.sh("t", "cat /list"), "a\nb\n");
-    // Records that are not what they should be are misses, not failures.
+    // A damaged record is a miss, not a failure.
     let mut open = vec![world.store().join("cache")];
     let mut spoiled = 0;
     while let Some(directory) = open.pop() {

@@ -1,8 +1,8 @@
-//! Circles of files: inside a crate no file uses, through however many others, a file that uses it.
+//! Circles of files: inside a crate, no two files may use each other, directly or through other files.
 //!
-//! The picture is drawn from the sources. An edge goes from a file to each file whose items it names, in a `use` or in
-//! a path of code. A `pub use` that only passes a name on is no edge: who uses the name has an edge to the file that
-//! defines it. Tests inside the sources are left out.
+//! The graph is made from the sources. An edge goes from a file to each file whose items it names, in a `use`
+//! or in a path of code. A `pub use` that only passes a name on is no edge: a file that uses the name has an
+//! edge to the file that defines it. Tests inside the sources are left out.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -12,7 +12,7 @@ use proc_macro2::{TokenStream, TokenTree};
 use syn::visit::{self, Visit};
 use syn::{Attribute, Item, UseTree, Visibility};
 
-/// Files that are still in a circle, by crate. Who takes one out strikes it here; nobody adds one.
+/// Files that are still in a circle, by crate. Remove a file that has left its circle; never add one.
 const KNOWN: &[(&str, &[&str])] = &[
     (
         "emu-guest",
@@ -88,10 +88,10 @@ const KNOWN: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// A module by the names that lead to it from the crate's root.
+/// The path of a module from the crate's root.
 type ModulePath = Vec<String>;
 
-/// For each file the files that it uses, and by which names.
+/// The files that each file uses, and the names by which it does so.
 type Edges = BTreeMap<PathBuf, BTreeMap<PathBuf, BTreeSet<String>>>;
 
 /// The sources of one crate.
@@ -100,7 +100,7 @@ struct Sources {
     modules: BTreeMap<ModulePath, Module>,
 }
 
-/// What one module says of names.
+/// The names that one module defines, imports and uses.
 struct Module {
     file: PathBuf,
     /// Names that `pub use` passes on, and what they stand for.
@@ -140,7 +140,8 @@ fn files_of_a_crate_make_no_circles() {
     assert!(known.is_empty(), "these files are in no circle any more: strike them from KNOWN: {known:#?}");
 }
 
-/// The picture is right for a small crate: what is passed on is no edge of who passes it on, tests do not count.
+/// The graph of a small crate is right: a file that only passes a name on has no edge for it, and tests do
+/// not count.
 #[test]
 fn edges_of_a_small_crate() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -232,13 +233,13 @@ impl Sources {
         self.modules.insert(path, module);
     }
 
-    /// For each file the files whose items it names.
+    /// The files whose items each file names.
     fn edges(&self) -> Edges {
         let mut edges = Edges::new();
         for (path, module) in &self.modules {
             for named in module.named.iter().chain(module.imported.values()) {
                 let Some(absolute) = self.absolute(path, named) else { continue };
-                // A module that is imported is used where the code names something of it.
+                // An imported module makes an edge only where the code names one of its items.
                 let Some(file) = self.defined_in(&absolute, 0) else { continue };
                 if file != module.file {
                     let name = named.last().expect("a name").clone();
@@ -249,12 +250,12 @@ impl Sources {
         edges
     }
 
-    /// A path from the crate's root for one that stands in the module `at`; none if it leads to another crate.
+    /// Turns a path in the module `at` into one from the crate's root; none if it leads to another crate.
     fn absolute(&self, at: &[String], path: &[String]) -> Option<Vec<String>> {
         let (first, rest) = path.split_first()?;
         let joined = |start: &[String]| Some([start, rest].concat());
         match first.as_str() {
-            // A name alone may be a variable, or is one of this module or of its imports, which count themselves.
+            // A single name is a variable, an item of this module, or an import, which is counted by itself.
             name if rest.is_empty() => self.absolute(at, self.modules.get(at)?.passed_on.get(name)?),
             "crate" => joined(&[]),
             "self" => joined(at),
@@ -266,7 +267,7 @@ impl Sources {
                 }
                 let module = self.modules.get(at)?;
                 let imported = module.imported.get(name).or_else(|| module.passed_on.get(name))?;
-                // What imports itself, as `use name;` does, is another crate.
+                // A name imported by itself, as in `use name;`, is another crate.
                 let start = if imported.first() == Some(first) { None } else { self.absolute(at, imported) };
                 joined(&start?)
             }
@@ -329,14 +330,14 @@ impl Module {
                 names.insert(rename.rename.to_string(), target);
             }
             UseTree::Glob(_) if public => self.passed_on_whole.push(path.clone()),
-            // What a glob brings is in the file of the module that it names.
+            // The items of a glob are in the file of the module that it names.
             UseTree::Glob(_) => self.named.push([path.as_slice(), &["*".to_string()]].concat()),
             UseTree::Group(group) => group.items.iter().for_each(|tree| self.add_use(tree, path, public)),
         }
     }
 }
 
-/// The paths that code holds, also those inside macros.
+/// The paths that occur in code, also inside macros.
 #[derive(Default)]
 struct Paths {
     found: Vec<Vec<String>>,
@@ -413,7 +414,7 @@ fn is_test(attributes: &[Attribute]) -> bool {
     })
 }
 
-/// The circles: sets of files in which each leads to each other.
+/// The circles: sets of files in which each file leads to every other.
 fn circles(edges: &Edges) -> Vec<BTreeSet<PathBuf>> {
     let reached: BTreeMap<&PathBuf, BTreeSet<&PathBuf>> =
         edges.keys().map(|from| (from, reach(from, edges))).collect();

@@ -1,4 +1,4 @@
-//! Words that scripts for docker, buildx and podman use, and what is said of those that mean less here.
+//! Options that scripts for docker, buildx and podman use, and the warnings for those that do less here.
 
 use rustix::process::Signal;
 
@@ -35,7 +35,7 @@ fn exit_codes_of_what_never_ran() {
         assert_eq!(ran.code, Some(code), "{line:?}: {}", ran.err);
         assert!(ran.err.starts_with("error: "), "{}", ran.err);
     }
-    // The store cannot be made: that is no exit code of a command either.
+    // A store that cannot be created must not look like an exit code of the command either.
     let file = world.path("context/file");
     std::fs::write(&file, "").expect("written");
     assert_eq!(world.crossdock_at(&file, &["run", "x"]).run().code, Some(125));
@@ -150,7 +150,7 @@ fn the_proxies_of_dockers_configuration_reach_commands() {
     assert!(!built.err.contains("hunter2"), "{}", built.err);
     built.ok();
     assert_eq!(world.sh("t", "cat /seen"), "http://me:hunter2@p:1 http://me:hunter2@p:1 here\n");
-    // Nothing of it is in the image, and another proxy makes no other image.
+    // The image has no trace of the proxies, and another proxy does not make another image.
     let inspected = world.run(&["inspect", "t"]).ok();
     assert!(!inspected.contains("http://"), "{inspected}");
     std::fs::write(config.join("config.json"), "{}").expect("written");
@@ -218,7 +218,7 @@ fn a_build_that_a_signal_ends_is_cancelled() {
     for (signal, name) in [(Signal::INT, "SIGINT"), (Signal::TERM, "SIGTERM")] {
         for mode in ["plain", "json"] {
             let mut running = world.building(dockerfile, &["--no-cache", "--progress", mode]).start();
-            // Not the step's name, in which it stands, too.
+            // Wait for the output, not for the step's name, which also has the word.
             running.until_err(if mode == "json" { "\"output\"" } else { " running\n" });
             running.signal(signal);
             let ended = running.finish();

@@ -1,5 +1,4 @@
-//! Inputs that want all memory, all time, all threads or all of the disk; damage in the store; secrets in
-//! messages.
+//! Inputs that would use up memory, time, threads or disk; damage in the store; secrets in messages.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -7,8 +6,7 @@ use std::process::{Command, Stdio};
 
 use crate::support::{Ran, Registry, World, is_root, require};
 
-/// Address space of a command under test, in KiB: what wants more memory than this fails, whatever the
-/// machine has.
+/// Limit of a command's address space, in KiB: a command that needs more fails on any machine.
 const MEMORY_MAX: &str = "3000000";
 
 /// Runs crossdock with bounded memory.
@@ -46,7 +44,7 @@ fn values_that_grow_end_at_their_line() {
         bounded(&world, &["build", "-q", "context"]).fails_with(&[&format!("Dockerfile:{line}")]);
         bounded(&world, &["build", "--call", "outline", "context"]);
     }
-    // Each value is small enough, all of them are not.
+    // Each value is small enough, but not all of them together.
     let mut dockerfile = format!("FROM scratch\nENV A={}\n", "x".repeat(100_000));
     (0..100).for_each(|i| writeln!(dockerfile, "LABEL l{i}=$A").expect("a String takes all"));
     world.file("Dockerfile", dockerfile);
@@ -123,8 +121,8 @@ fn inputs_that_never_end_are_named() {
     }
 }
 
-/// A layer, archive or context of a few kilobytes that unpacks to more than it may; the tests' limit is lower
-/// than the default, which has a test of its own beside the code.
+/// A layer, archive or context of a few kilobytes that unpacks to more than the limit. The limit here is
+/// lower than the default, which has a test of its own beside the code.
 #[test]
 fn what_unpacks_to_too_much_is_stopped() {
     let world = World::new();
@@ -148,7 +146,7 @@ fn what_unpacks_to_too_much_is_stopped() {
     let context = fs::read(&layer).expect("there");
     world.crossdock(&["build", "-"]).env("CROSSDOCK_UNPACK_MAX", "10m").input(&context).fails_with(&too_much);
 
-    // A layer that comes from elsewhere is unpacked when it is used.
+    // A loaded layer is unpacked when it is used.
     let fresh = World::new();
     fresh.run(&["load", "-i", &archive]).ok();
     let used = |limit: &str| fresh.crossdock(&["run", "bomb", "/x"]).env("CROSSDOCK_UNPACK_MAX", limit).run();
@@ -156,7 +154,7 @@ fn what_unpacks_to_too_much_is_stopped() {
     assert!(used("30m").fails(127).contains("/x"));
     world.run(&["--unpack-max", "much", "images"]).fails_with(&["--unpack-max much: not a size"]);
 
-    // A hole costs its length when it is copied.
+    // A hole counts with its whole length, since copying writes it out.
     let sparse = fs::File::create(world.path("sparse")).expect("created");
     sparse.set_len(1 << 40).expect("a hole");
     let mut tar = Command::new(require("tar", "tar"));
@@ -258,7 +256,7 @@ fn passwords_in_addresses_are_not_repeated() {
     ] {
         world.file("Dockerfile", dockerfile);
         let error = world.run(args).fails(1);
-        // The lines of the Dockerfile itself are the user's own.
+        // The quoted lines of the Dockerfile may have it: they are the user's own.
         let own = |line: &&str| !line.contains(" | ");
         let told: String = error.lines().filter(own).collect();
         assert!(!told.contains("s3cret"), "{args:?}: {error}");

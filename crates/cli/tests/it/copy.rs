@@ -26,7 +26,7 @@ COPY d /etc
 "#;
     let script = "cat /renamed /both/a /both/b /d1/x /d1/sub/y /d2/link '/spaced name' /work/a /work/sub/a /up /etc/x; echo; \
         for d in globbed star mixed; do ls /$d | tr '\\n' ' '; done; echo; cat /star/link; readlink /d1/link; stat -c %u:%g:%a /renamed /d1";
-    // A directory that a pattern matches gives its content, as docker has it.
+    // As in docker, a directory that a pattern matches is copied as its content.
     assert_eq!(
         world.build_and_sh(dockerfile, script),
         "AABXYXSAAAX\na b link sub x link x y b link sub x \nXx\n0:0:644\n0:0:755\n"
@@ -39,7 +39,7 @@ fn several_sources_need_a_directory() {
     world.file("a", "A").file("b", "B");
     let message = "the destination must be a directory and end with a /";
     world.build("FROM base\nCOPY a b /x\n", &[]).fails_with(&[message, "Dockerfile:2"]);
-    // A pattern with several matches makes one.
+    // A pattern with several matches creates the directory.
     assert_eq!(world.build_and_sh("FROM base\nCOPY [ab] /x/\n", "ls /x"), "a\nb\n");
 }
 
@@ -131,7 +131,7 @@ fn destinations_follow_the_images_links() {
         COPY lib /lib/\nCOPY one /lib/sub/one\nCOPY one /up/two\nWORKDIR /lib/work\nCOPY one .\n";
     let script = "readlink /lib; readlink /up; cat /usr/lib/f /usr/lib/sub/one /usr/two /usr/lib/work/one; echo; ls -d /lib/work";
     assert_eq!(world.build_and_sh(dockerfile, script), "usr/lib\n../../../../../usr\nx111\n/lib/work\n");
-    // The layers hold the files where they really are, not directories in place of the links.
+    // The layers have the files at their real paths, and no directories in place of the links.
     for number in 4..9 {
         let names = world.layer("t", number);
         assert!(names.iter().all(|n| n.starts_with("usr")), "{names:?}");
@@ -199,7 +199,7 @@ fn directories_above_what_is_taken_keep_their_mode() {
     let script = "stat -c '%n %a' /all/tree /all/tree/in /parents/tree /parents/tree/in; ls /all/tree/in";
     let expect = "/all/tree 700\n/all/tree/in 2777\n/parents/tree 700\n/parents/tree/in 2777\nf\n";
     assert_eq!(world.build_and_sh(dockerfile, script), expect);
-    // A change of such a mode is a change of what is copied.
+    // A change of such a mode changes the key of the COPY.
     let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     std::fs::set_permissions(world.path("context/tree"), permissions).expect("mode");
     assert_eq!(world.build_and_sh(dockerfile, "stat -c %a /all/tree /parents/tree"), "755\n755\n");
@@ -261,7 +261,7 @@ fn ignored_files_do_not_exist() {
     let script = "cd /c; find . -type f | sort; cat /mounted";
     assert_eq!(world.build_and_sh(dockerfile, script), format!("{list}{list}"));
     world.build("FROM base\nCOPY skip.log /x\n", &[]).fails_with(&["excluded by .dockerignore"]);
-    // A file of the Dockerfile's own beats it.
+    // The Dockerfile's own ignore file comes first.
     world.file("Dockerfile.dockerignore", "*\n!keep\n");
     assert_eq!(world.build_and_sh("FROM base\nCOPY . /c/\n", "ls -A /c"), "keep\n");
     world.file("sub/Other", "FROM base\nCOPY . /c/\n").file("sub/Other.dockerignore", "*\n!out\n");
@@ -321,7 +321,7 @@ fn deletions_and_renames_hold_across_layers() {
     assert_eq!(world.build_and_sh(dockerfile, script), "/moved/sub/:\nc\n\n/tree:\nc\n/tree\nback\n");
     let names = world.layer("t", 4);
     assert!(names.iter().any(|n| n == ".wh.gone"), "{names:?}");
-    // The same after it went through an archive into another store.
+    // The same holds after a save and a load into another store.
     let archive = world.text("archive");
     world.run(&["save", "-o", &archive, "t"]).ok();
     let other = World::new();
@@ -336,7 +336,7 @@ fn hard_links_of_the_context_stay_hard_links() {
     std::fs::hard_link(world.path("context/d/a"), world.path("context/d/b")).expect("a link");
     let script = "stat -c %h:%i /x/a /x/b | sort -u | wc -l; stat -c %h /x/a";
     assert_eq!(world.build_and_sh("FROM base\nCOPY d /x\n", script), "1\n2\n");
-    // Through the archive, too.
+    // The same holds after a save and a load.
     let archive = world.text("archive");
     world.run(&["save", "-o", &archive, "t"]).ok();
     let fresh = World::new();
@@ -344,7 +344,7 @@ fn hard_links_of_the_context_stay_hard_links() {
     assert_eq!(fresh.sh("t", script), "1\n2\n");
 }
 
-/// Names are bytes: from a context, a named context, another stage, and in the rules of the ignore file.
+/// Names are bytes: in a context, a named context, another stage, and the rules of an ignore file.
 #[test]
 fn names_that_are_not_text() {
     use std::ffi::OsStr;
@@ -368,13 +368,13 @@ fn names_that_are_not_text() {
     world.build(dockerfile, &args).ok();
     let expected = "d/also.376kept\\nd/caf351latin\\nd/plainx\\np/other/xx\\np/other/342230half\\np/single/caf351latin\\nlatin3\n";
     assert_eq!(world.sh("t", script), expected);
-    // Known, until one of them changes.
+    // In the cache until one of the copied files changes.
     assert_eq!(world.build(dockerfile, &args).executed(), [""; 0]);
     write("d", b"skip\xff", b"other");
     assert_eq!(world.build(dockerfile, &args).executed(), [""; 0]);
     write("d", b"caf\xe9", b"LATIN");
     assert!(!world.build(dockerfile, &args).executed().is_empty());
-    // As a tar archive on standard input, and out again as files.
+    // The context as a tar archive on standard input, and the result as files.
     world.file("Dockerfile", "FROM scratch\nCOPY d /d\n");
     let mut tar = std::process::Command::new("tar");
     let packed = tar.args(["-c", "."]).current_dir(world.path("context")).output().expect("tar runs");
@@ -383,7 +383,7 @@ fn names_that_are_not_text() {
     let read = |name: &[u8]| std::fs::read(world.path("out/d").join(OsStr::from_bytes(name)));
     assert_eq!(read(b"caf\xe9").expect("there"), b"LATIN");
     assert!(read(b"skip\xff").is_err());
-    // What cannot be copied is named by its bytes.
+    // An error shows the bytes of a name that is not text.
     world
         .build("FROM base\nRUN mkdir -p /d/$(printf 'caf\\351')\nCOPY d /d\n", &[])
         .fails_with(&["caf\\xe9", "Dockerfile:3"]);

@@ -1,11 +1,11 @@
-//! The direction of dependencies in ARCHITECTURE.md.
+//! Checks the direction of dependencies that ARCHITECTURE.md gives.
 
 use std::collections::BTreeMap;
 use std::process::Command;
 
 use serde_json::Value;
 
-/// Who may use whom, tests left out.
+/// Which crates each crate may use, apart from tests.
 const ALLOWED: [(&str, &[&str]); 14] = [
     ("crossdock-platform", &[]),
     ("crossdock-elf", &["platform"]),
@@ -16,7 +16,7 @@ const ALLOWED: [(&str, &[&str]); 14] = [
     ("crossdock-builder", &["dockerfile", "sandbox", "oci", "platform"]),
     ("crossdock", &["builder", "dockerfile", "sandbox", "registry", "oci", "elf", "platform"]),
     ("crossdock-testkit", &["oci", "platform"]),
-    // The emulator meets the builder only as a process.
+    // The builder uses the emulator only as a process.
     ("crossdock-emu-guest", &[]),
     ("crossdock-emu-x64", &[]),
     ("crossdock-emu-jit", &["emu-guest", "emu-x64"]),

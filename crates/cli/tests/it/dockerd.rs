@@ -1,4 +1,4 @@
-//! Docker's daemon: it takes our archives and our registry's images, and we take its own.
+//! Docker's daemon takes our archives and the images of our registry, and we take its archives and images.
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -8,17 +8,17 @@ use std::thread::JoinHandle;
 use crate::interop::{DOCKERFILE, EXPECTED, SCRIPT};
 use crate::support::{Ran, Registry, World, is_root, require};
 
-/// Debian's dockerd with everything that it writes in a directory of its own: no bridge, no firewall rules, no socket that
-/// others see. Stopped when dropped.
+/// Debian's dockerd, which writes only to a directory of its own: no bridge, no firewall rules, no socket
+/// visible to others. Stopped when dropped.
 struct Dockerd {
     child: Child,
     directory: tempfile::TempDir,
-    /// Reads the log for as long as the daemon lives, since it blocks once the pipe is full.
+    /// Reads the log as long as the daemon lives: the daemon would block on a full pipe.
     _log: JoinHandle<()>,
 }
 
 impl Dockerd {
-    /// `None` for an ordinary user, whom it does not serve.
+    /// `None` for an ordinary user, for whom dockerd does not run.
     fn start() -> Option<Dockerd> {
         if !is_root() {
             return None;
@@ -65,7 +65,7 @@ impl Dockerd {
     }
 }
 
-/// Debian's client.
+/// The path of Debian's client.
 fn docker() -> PathBuf {
     let path = Path::new("/usr/bin/docker");
     if path.exists() { path.to_path_buf() } else { require("docker", "docker.io") }
@@ -73,7 +73,7 @@ fn docker() -> PathBuf {
 
 impl Drop for Dockerd {
     fn drop(&mut self) {
-        // It stops its containerd and takes its mounts away.
+        // On SIGTERM dockerd stops its containerd and removes its mounts.
         let pid = rustix::process::Pid::from_child(&self.child);
         let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
         let _ = self.child.wait();
@@ -119,7 +119,7 @@ fn docker_pulls_and_pushes_with_our_registry() {
     dockerd.docker(&["pull", "-q", &ours]);
     assert_eq!(dockerd.sh(&ours, SCRIPT), EXPECTED);
 
-    // A layer of its own, so that something is uploaded.
+    // The image gets a layer of its own, so that something is uploaded.
     dockerd.docker(&["run", "--name", "made", "--network=none", &ours, "sh", "-c", "echo docker > /made"]);
     let theirs = registry.image("team/theirs:1");
     dockerd.docker(&["commit", "made", &theirs]);

@@ -1,4 +1,4 @@
-//! What goes wrong, and whether the message helps.
+//! Failures, and whether their messages help.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -33,8 +33,8 @@ fn commands_that_fail_show_code_line_and_output() {
         .fails_with(&["/bin/sh", "Dockerfile:3"]);
 }
 
-/// An instruction that the emulated CPU does not have: what the emulator says of it stands in the error of the step, also where
-/// other output followed.
+/// An instruction that the emulated CPU does not have: the step's error quotes the emulator's message, also
+/// if other output follows it.
 #[test]
 fn what_the_emulator_cannot_do_is_named_at_the_line() {
     our_emulator();
@@ -49,7 +49,8 @@ fn what_the_emulator_cannot_do_is_named_at_the_line() {
     ] {
         assert!(error.contains(text), "no {text:?} in {error}");
     }
-    // A shell of this machine stands for the guest's, which goes on for a while. The stages for arm64 register the emulator.
+    // A shell of this machine stands for a guest's shell that goes on for a while. The stages for arm64
+    // register the emulator.
     let dockerfile =
         "FROM --platform=linux/arm64 scratch AS arm\nCOPY undefined /\nRUN [\"/undefined\", \"x\"]\n";
     let error = world.build(dockerfile, &["--emulator", "builtin"]).fails(1);
@@ -141,7 +142,7 @@ fn contexts_and_files_that_are_not_there() {
     std::fs::write(world.path("home/Containerfile"), "FROM base\nRUN exit 3\n").expect("written");
     world.run(&["build", "home"]).fails_with(&["Containerfile:2", "exit code: 3"]);
     world.run(&["build", "-f", "home/Other", "home"]).fails_with(&["home/Other"]);
-    // Nothing listens there.
+    // Nothing listens at this address.
     let url = "https://127.0.0.1:1/a.git";
     world.run(&["build", url]).fails_with(&["build context", url, "git fetch failed"]);
     world.run(&["build", "-t", "Not Valid", "home"]).fails_with(&["Not Valid"]);
@@ -151,7 +152,7 @@ fn contexts_and_files_that_are_not_there() {
 #[test]
 fn bases_that_cannot_be_had() {
     let world = World::new();
-    // The names of tests lead nowhere: registries.conf blocks them.
+    // Names of docker.io cannot be resolved in tests: registries.conf blocks them.
     let error = world.build("FROM none:1\n", &[]);
     error.fails_with(&["failed to resolve none:1", "docker.io is blocked", "Dockerfile:1"]);
 }
@@ -264,7 +265,7 @@ impl Drop for SmallDisk {
 #[test]
 fn a_full_disk_is_told_and_nothing_is_torn() {
     if !is_root() {
-        // Only root may mount a small file system for a process that then enters its own namespace.
+        // Only root may mount a small file system for a process that then enters a namespace of its own.
         return;
     }
     let world = World::new();
@@ -281,7 +282,7 @@ fn a_full_disk_is_told_and_nothing_is_torn() {
     let error = world.crossdock_at(&store, &["build", "-t", "t", "context"]).run().fails(1);
     assert!(error.contains("no space left to archive"), "{error}");
     world.crossdock_at(&store, &["inspect", "t"]).run().fails(1);
-    // What was there still works, and space comes back.
+    // Older images still work, and space is freed.
     world.crossdock_at(&store, &["system", "prune", "-f"]).run().ok();
     world.file("Dockerfile", "FROM base\nRUN echo small > /small\n");
     world.crossdock_at(&store, &["build", "-t", "t", "context"]).run().ok();

@@ -1,4 +1,4 @@
-//! build --cache-to and --cache-from: what one store has built, another need not.
+//! build --cache-to and --cache-from: a store need not build what another one has built.
 
 use std::fs;
 
@@ -7,14 +7,14 @@ use crate::support::{Registry, World};
 const DOCKERFILE: &str = "FROM base AS build\nRUN echo made > /made; touch /other\nRUN true\nFROM base\nCOPY --from=build /made /\n\
     COPY f /f\nRUN cat /made /f > /both\n";
 
-/// A world with the context; all have the same base.
+/// A world with the context and the same base as all others.
 fn world() -> World {
     let world = World::with_base();
     world.file("f", "content\n");
     world
 }
 
-/// Builds in a fresh store and returns the steps that were executed, and the digest.
+/// Builds in a fresh store; returns the executed steps, the digest, and standard error.
 fn elsewhere(dockerfile: &str, from: &str, args: &[&str]) -> (Vec<String>, String, String) {
     let world = world();
     let built = world.build(dockerfile, &[&["--cache-from", from, "-t", "t"], args].concat());
@@ -40,14 +40,14 @@ fn a_directory_carries_every_step() {
         (Vec::<String>::new(), digest),
         "all is known, and the same image comes out"
     );
-    // What only the image has: the first stage is built again, the rest is not.
+    // With only the image's layers in the cache, the first stage is built again and the rest is not.
     let least = here.text("least");
     here.build(DOCKERFILE, &["--cache-to", &format!("type=local,dest={least},tag=x"), "-t", "t"]).ok();
     let (executed, ..) = elsewhere(DOCKERFILE, &format!("type=local,src={least},tag=x"), &[]);
     assert_eq!(executed, ["[build 2/3] RUN echo made > /made; touch /other"]);
     let (executed, _, err) = elsewhere(DOCKERFILE, &format!("type=local,src={least},tag=y"), &[]);
     assert!(executed.len() > 3 && err.contains("has no effect") && err.contains("least"), "{err}");
-    // Other steps are other steps.
+    // A changed step is not found in the cache.
     let changed = DOCKERFILE.replace("/made /f >", "/f /made >");
     let (executed, ..) = elsewhere(&changed, &from, &[]);
     assert_eq!(executed, ["[stage-1 4/4] RUN cat /f /made > /both"]);
@@ -92,7 +92,7 @@ fn a_registry_carries_steps_and_images_carry_their_own() {
     assert_eq!((executed, there), (Vec::<String>::new(), digest));
     let (executed, ..) = elsewhere(DOCKERFILE, &cache, &["--no-cache"]);
     assert_eq!(executed.len(), 5, "--no-cache is for these, too: {executed:?}");
-    // Inline, for two platforms, whose images are in an index.
+    // An inline cache in the images of two platforms, which are in an index.
     let dockerfile = "FROM scratch\nARG TARGETARCH\nCOPY f /$TARGETARCH\nWORKDIR /of$TARGETARCH\n";
     let (name, args) = (registry.image("app:1"), ["--platform", "linux/amd64,linux/arm64"]);
     let built =
@@ -102,7 +102,7 @@ fn a_registry_carries_steps_and_images_carry_their_own() {
     let argument = registry.image("app:2");
     here.build(dockerfile, &["--build-arg", "BUILDKIT_INLINE_CACHE=1", "-t", &argument, "--push"]).ok();
     assert_eq!(elsewhere(dockerfile, &format!("type=registry,ref={argument}"), &[]).0, [""; 0]);
-    // An image without, and none at all.
+    // An image without a cache, and an image that does not exist.
     let plain = registry.image("app:3");
     here.build(dockerfile, &["-t", &plain, "--push"]).ok();
     for (from, what) in [(&plain, "no cache of this builder"), (&registry.image("absent:1"), "absent")] {

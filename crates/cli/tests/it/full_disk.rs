@@ -1,5 +1,5 @@
-//! A disk that fills in the middle of things: the message says so, nothing half done stays, and with room it
-//! works.
+//! A disk that fills up during a command: the message says so, nothing half done stays, and with more room
+//! the command works.
 
 use std::process::{Command, Stdio};
 
@@ -23,8 +23,8 @@ fn world() -> World {
     world
 }
 
-/// Runs a script in a mount namespace in which `$D` is a disk of `megabytes`; `crossdock` in it uses the
-/// store of the world, `small` one on that disk, and `more` makes the disk large.
+/// Runs a script in a mount namespace in which `$D` is a disk of `megabytes`. In the script, `crossdock` uses
+/// the store of the world, `small` uses one on that disk, and `more` makes the disk large.
 fn script(world: &World, megabytes: usize, script: &str) -> Ran {
     std::fs::create_dir_all(world.path("disk")).expect("a directory");
     let prelude = format!(
@@ -112,7 +112,7 @@ fn a_pull_goes_on_when_there_is_room() {
     let registry = Registry::start(&world);
     let name = registry.image("big:1");
     world.run(&["push", "big", &name]).ok();
-    // First no room for the layer itself, then for its files.
+    // In the first round the layer itself does not fit, in the second its files do not.
     for megabytes in [4, 12] {
         let ran = script(
             &world,
@@ -124,7 +124,7 @@ fn a_pull_goes_on_when_there_is_room() {
         );
         let [code, images, rest] = ran.out.splitn(3, '\n').collect::<Vec<_>>()[..] else { panic!("{ran:?}") };
         assert_eq!((code, rest), ("1", "/noise\n"), "{megabytes} MB: {ran:?}");
-        // Whole blobs without room for their files are an image all the same.
+        // If all blobs fit, the image is listed, although its files do not fit.
         assert_eq!(images, if megabytes == 4 { "0" } else { "1" }, "{ran:?}");
         assert!(ran.err.contains("disk/store") && ran.err.contains("o space left"), "{ran:?}");
     }
@@ -134,7 +134,7 @@ fn a_pull_goes_on_when_there_is_room() {
 fn an_upload_that_does_not_fit_leaves_room_for_others() {
     let world = world();
     world.file("raw", noise(8_000_000));
-    // The length is known before, or not; the disk is full either way, and then it is not.
+    // With and without a length announced, the upload fills the disk; afterwards there is room again.
     for encoding in ["content-length: 8000000", "transfer-encoding: chunked"] {
         let ran = script(
             &world,
@@ -179,7 +179,7 @@ fn pushes_from_and_to_a_full_disk() {
             "small load -q -i $D/../archive; cat /dev/zero > $D/rest 2>/dev/null; small push big {name}; echo $?; rm $D/rest; small push -q big {name} >/dev/null; echo $?"
         ),
     );
-    // The lease that keeps a prune from taking the blobs needs some bytes.
+    // A push needs some bytes for the lease that keeps a prune from taking the blobs.
     assert_eq!(ran.out, "big:latest\n1\n0\n", "{ran:?}");
     assert!(ran.err.contains("o space left") && ran.err.contains("disk/store"), "{ran:?}");
 }

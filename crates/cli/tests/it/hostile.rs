@@ -6,7 +6,7 @@ use crossdock_testkit::hostile::{Random, mutate, texts, try_numbered};
 
 use crate::support::World;
 
-/// An option and a good value.
+/// Options, each with a valid value.
 const OPTIONS: [(&str, &str); 14] = [
     ("--mount", "type=tmpfs,destination=/t,tmpfs-size=1m,tmpfs-mode=1777"),
     ("--mount", "type=bind,source=/etc/hostname,target=/t,readonly"),
@@ -30,7 +30,7 @@ fn options_of_run() {
     let make = |random: &mut Random| {
         let (option, value) = OPTIONS[random.below(OPTIONS.len())];
         let mut value = mutate(random, &texts(&[value]));
-        // The kernel takes neither NUL nor more than 128 KiB in an argument.
+        // The kernel accepts neither NUL nor more than 128 KiB in an argument.
         value.retain(|byte| *byte != 0);
         value.truncate(100_000);
         [option.as_bytes(), b"=", &value].concat()

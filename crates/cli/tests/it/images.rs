@@ -1,4 +1,4 @@
-//! images, tag, rmi, inspect, history, save, load, pull, push, system, and docker's other words for them.
+//! images, tag, rmi, inspect, history, save, load, pull, push, system, and docker's other names for them.
 
 use crossdock_testkit::foreign::{self, Cpu};
 use serde_json::Value;
@@ -15,7 +15,7 @@ fn names_come_and_go() {
     assert_eq!(lines[0][..3], ["REPOSITORY", "TAG", "PLATFORM"]);
     let names: Vec<String> = lines[1..].iter().map(|l| format!("{}:{}", l[0], l[1])).collect();
     assert_eq!(names, ["127.0.0.1:9/team/app:2", "app:1", "base:latest", "other:latest"]);
-    // An object a line, with docker's members.
+    // One object per line, with docker's members.
     let all = world.run(&["image", "ls", "--format", "json"]).ok();
     let all: Vec<Value> = all.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
     let app = all.iter().find(|image| image["Repository"] == "app").expect("the image");
@@ -94,7 +94,7 @@ fn archives_go_both_ways() {
         assert_eq!(loaded.lines().count(), 1 + more.len(), "{loaded}");
         assert_eq!(other.run(&["run", "t:9", "/x"]).ok(), "x\n");
         assert_eq!(other.inspect("t:9")["Id"], world.inspect("t:9")["Id"]);
-        // From a pipe, cut off: nothing appears.
+        // An archive that is cut off, from a pipe: no image appears.
         let bytes = std::fs::read(&file).expect("there");
         let torn = World::new();
         torn.crossdock(&["load"]).input(&bytes[..bytes.len() / 2]).fails(1);
@@ -129,7 +129,7 @@ fn platforms_live_side_by_side() {
         listed.contains("linux/amd64") && listed.contains("linux/arm64") && !listed.contains("arm/v7"),
         "{listed}"
     );
-    // Only part of the index is here, which is no reason to lose the rest of it.
+    // Only part of the index is in the store; a push must not drop the rest of it.
     let error = fresh.run(&["push", &name, &registry.image("copy:1")]).fails(1);
     assert!(error.contains("--all-platforms") && error.contains("--platform"), "{error}");
     fresh.run(&["push", "--platform", "linux/arm64", &name, &registry.image("copy:arm64")]).ok();
@@ -229,7 +229,7 @@ fn damaged_images_are_named_and_hinder_no_others() {
         assert!(ran.err.contains("manifest:latest") && ran.err.contains("record"), "{ran:?}");
     }
     assert_eq!(world.sh("base", "echo whole"), "whole\n");
-    // The advice helps.
+    // The advice in the warnings helps.
     world.run(&["rmi", "config", "manifest", "record"]).ok();
     let listed = world.run(&["images"]);
     assert_eq!((listed.out.lines().count(), listed.err.as_str()), (2, ""), "{listed:?}");

@@ -1,4 +1,4 @@
-//! What each instruction leaves in the image and what steps see.
+//! The effect of each instruction on the image, and what steps see.
 
 use serde_json::json;
 
@@ -88,7 +88,7 @@ fn triggers_run_in_the_child_but_not_in_its_child() {
     assert_eq!(world.inspect("child")["Config"]["OnBuild"], json!(null));
     world.build("FROM child\n", &["-t", "grandchild"]).ok();
     assert_eq!(world.sh("grandchild", "cat /ran"), "2\nown\n");
-    // Also between stages of one file, and with --from in a trigger.
+    // Triggers also run between stages of one file, and may have --from.
     let dockerfile = "FROM base AS files\nRUN echo f > /f\nFROM base AS parent\nONBUILD COPY --from=files /f /g\nFROM parent\n";
     assert_eq!(world.build_and_sh(dockerfile, "cat /g"), "f\n");
 }
@@ -119,7 +119,7 @@ fn arguments_have_scopes() {
         )
         .ok();
     assert_eq!(world.sh("t", "cat /one /two /three"), "g o given [] env plus\no\n[]\n");
-    // From the environment where only a name is given.
+    // If only a name is given, the value comes from the environment.
     let dockerfile = "FROM base\nARG HERE=no\nRUN echo $HERE > /here\n";
     world.building(dockerfile, &["-t", "t", "--build-arg", "HERE"]).env("HERE", "yes").run().ok();
     assert_eq!(world.sh("t", "cat /here"), "yes\n");
@@ -169,7 +169,7 @@ fn directories_of_workdir_belong_to_the_user() {
         world.build_and_sh(dockerfile, script),
         "/made/x/y\n1000:1001 755\n1000:1001 755\n0:0 755\n/made/x/y\n"
     );
-    // One that is there stays as it is.
+    // An existing directory stays as it is.
     assert_eq!(world.build_and_sh("FROM base\nWORKDIR /tmp\n", "stat -c %a /tmp"), "1777\n");
 }
 

@@ -1,4 +1,4 @@
-//! Others' programs, Debian's podman, buildah, skopeo and docker-registry: what we make they use, and the reverse.
+//! Debian's podman, buildah, skopeo and docker-registry use what we make, and we use what they make.
 
 use std::fs;
 use std::path::PathBuf;
@@ -23,7 +23,8 @@ impl Peers {
         let directory = tempfile::Builder::new().prefix("crossdock-peers-").tempdir().expect("a directory");
         let peers = Peers { directory };
         let write = |name: &str, text: &str| fs::write(peers.path(name), text).expect("written");
-        // As it runs in containers and virtual machines, too: without systemd and without the right to raise limits.
+        // Settings that also work in containers and virtual machines: without systemd and without the right
+        // to raise limits.
         write(
             "containers.conf",
             &format!(
@@ -79,7 +80,7 @@ impl Peers {
     }
 }
 
-/// An image with what layers can have: owners, modes, links, a deletion, an opaque directory.
+/// An image with everything that layers can hold: owners, modes, links, a deletion, an opaque directory.
 pub const DOCKERFILE: &str = "FROM base\nRUN mkdir -p /d/old /o && echo 1 > /d/f && chown 5:6 /d/f && chmod 4751 /d/f && ln /d/f /d/hard && ln -s f /d/soft && touch /o/gone /gone\n\
     RUN rm /gone && rmdir /d/old && rm -r /o && mkdir /o && touch /o/new\nENV A=env\nWORKDIR /d\nUSER 0:0\n";
 pub const SCRIPT: &str =
@@ -146,7 +147,7 @@ fn indexes_that_we_push_are_read_by_platform() {
     }
     peers.run("podman", &["pull", "-q", "--tls-verify=false", "--platform=linux/arm64", &name]);
     assert_eq!(peers.run("podman", &["inspect", "--format", "{{.Architecture}}", &name]).trim(), "arm64");
-    // An index that buildah makes of ours, for us again.
+    // An index that buildah makes from ours must be readable for us.
     let list = registry.reference("list:1").to_string();
     peers.run("buildah", &["manifest", "create", "made"]);
     peers.run(
@@ -195,7 +196,7 @@ fn what_podman_and_buildah_push_runs_here() {
         fresh.run(&["pull", &name]).ok();
         assert_eq!(fresh.sh(&name, SCRIPT), EXPECTED, "{format}");
         assert_eq!(fresh.validate(), 1);
-        // And serves as a base.
+        // The image also serves as a base.
         fresh.build(&format!("FROM {name}\nRUN cat /d/soft > /seen && rm /d/hard\n"), &["-t", "on-top"]).ok();
         assert_eq!(fresh.sh("on-top", "cat /seen; ls /d"), "1\nf\nsoft\n");
     }

@@ -1,4 +1,4 @@
-//! login, logout, and a registry that asks who is there.
+//! login, logout, and a registry with users.
 
 use crate::support::{Registry, World, eventually};
 
@@ -75,7 +75,8 @@ fn a_registry_can_be_read_only_and_collected() {
         collected.out
     };
     assert_eq!(gc(&[]), "removed 0 blobs, 0B\n");
-    // Without its tag the image stays as long as it can be pulled by digest, and some time more.
+    // Without its tag the image stays, since it can be pulled by digest; with --untagged the grace time still
+    // protects it.
     std::fs::rename(world.path("registry/repositories/app/_tags"), world.path("tags")).expect("renamed");
     assert_eq!(gc(&["--grace", "0"]), "removed 0 blobs, 0B\n");
     let spared = gc(&["--untagged"]);

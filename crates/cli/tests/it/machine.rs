@@ -1,4 +1,4 @@
-//! file, ldd, binfmt, doctor, emulate, unshare: what looks at programs and at this machine.
+//! file, ldd, binfmt, doctor, emulate, unshare: commands about programs and about this machine.
 
 use std::path::Path;
 use std::process::Command;
@@ -44,7 +44,7 @@ fn files_inside_images() {
     world.build("FROM scratch\nCOPY hello /bin/hello\n", &["-t", "t", "--platform", "linux/arm64"]).ok();
     let brief = world.run(&["file", "--image", "t", "--platform", "linux/arm64", "-b", "/bin/hello"]).ok();
     assert!(brief.contains("ARM aarch64"), "{brief}");
-    // Links are those of the image.
+    // Links are resolved inside the image.
     let text = world.run(&["file", "--image", "base", "/bin/sh", "bin/busybox", "/etc"]).ok();
     assert_eq!(text.matches("statically linked").count(), 2, "{text}");
     assert_eq!(world.run(&["ldd", "--image", "base", "/bin/sh"]).ok().trim(), "statically linked");
@@ -64,7 +64,7 @@ fn libraries_are_those_of_ldd() {
         let path = line.1.split(" (").next().expect("a path");
         assert!(ours.contains(&format!("{} => {path}", line.0)), "{ours} and {theirs}");
     }
-    // Copied into a root that lacks the libraries.
+    // The program is copied into a root that lacks the libraries.
     let root = world.path("root");
     std::fs::create_dir_all(root.join("bin")).expect("a directory");
     std::fs::copy(program, root.join("bin/sh")).expect("copied");
@@ -97,7 +97,7 @@ fn registrations_are_printed_and_not_made() {
     assert_eq!(host_handlers(), before);
 }
 
-/// A dynamic program whose loader and libraries lie in the root of another system.
+/// A dynamic program whose loader and libraries are in the root of another system.
 #[test]
 fn dynamic_programs_find_their_libraries_in_the_sysroot() {
     let world = World::new();
@@ -121,7 +121,7 @@ fn dynamic_programs_find_their_libraries_in_the_sysroot() {
     }
 }
 
-/// Everything in a user namespace, whose binfmt_misc (Linux 6.7) and /etc are its own.
+/// All commands run in a user namespace, which has its own binfmt_misc (Linux 6.7) and /etc.
 #[test]
 fn our_emulator_is_registered_for_everybody() {
     let before = host_handlers();
@@ -133,13 +133,13 @@ fn our_emulator_is_registered_for_everybody() {
         ./crossdock binfmt install arm64 2>&1 && exit 1
         mount -t binfmt_misc binfmt /proc/sys/fs/binfmt_misc || exit 1
         ./crossdock binfmt status
-        # Where everybody may write, nothing stays.
+        # A file in a directory that others may write to is refused.
         ./crossdock binfmt install --emulator builtin --persist arm64 2>&1 && exit 1
         ls /proc/sys/fs/binfmt_misc | grep crossdock
         ./crossdock binfmt install --emulator builtin linux/arm64 || exit 1
         ./crossdock binfmt status
         grep -E 'flags|magic' /proc/sys/fs/binfmt_misc/crossdock-arm64
-        # The file was opened at the registration.
+        # The kernel opened the file at the registration.
         mv crossdock-emu moved
         context/hello; echo " $?"
         mv moved crossdock-emu
@@ -178,7 +178,7 @@ fn our_emulator_is_registered_for_everybody() {
     assert_eq!(host_handlers(), before);
 }
 
-/// A user namespace that sees the machine's handlers changes them only where it is told to.
+/// From a user namespace that sees the machine's handlers, only --host changes them.
 #[test]
 fn the_machines_handlers_are_not_changed_from_a_user_namespace_by_accident() {
     let world = World::new();
@@ -204,11 +204,11 @@ fn the_machines_handlers_are_not_changed_from_a_user_namespace_by_accident() {
     assert_eq!(lines[3..], ["removed the handler for arm64", lines[0], "0"], "{text}");
 }
 
-/// What is written for systemd, and that the file named there is one that only root can change.
+/// The file written for systemd, whose emulator must be one that only root can change.
 #[test]
 fn a_registration_for_every_start_names_a_file_that_stays() {
     if !crate::support::is_root() {
-        // The directories of the system belong to somebody else in the namespace of an ordinary user.
+        // In an ordinary user's namespace the system's directories do not belong to its root.
         return;
     }
     let world = World::new();
@@ -243,7 +243,7 @@ fn a_registration_for_every_start_names_a_file_that_stays() {
     assert_eq!(lines, expected, "{text}");
 }
 
-/// Puts crossdock and its emulator into the directory of the test, which a user namespace may change.
+/// Copies crossdock and its emulator into the directory of the test, which a user namespace may change.
 fn copy_programs(world: &World) {
     for program in [Path::new(env!("CARGO_BIN_EXE_crossdock")), our_emulator()] {
         let copied = Command::new("cp").arg(program).arg(world.directory.path()).status();
@@ -251,9 +251,9 @@ fn copy_programs(world: &World) {
     }
 }
 
-/// The output of a script that is root in namespaces of its own, `$1` being the world's directory.
+/// Runs a script as root of namespaces of its own and returns its output; `$1` is the world's directory.
 fn in_user_namespace(script: &str, world: &World) -> String {
-    // What the machine has mounted there is covered, so that it is neither expected nor changed.
+    // Covers the machine's mount, so that the script neither sees nor changes it.
     let script = format!("mount -t tmpfs tmpfs /proc/sys/fs/binfmt_misc || exit 1\n{script}");
     let output = Command::new("unshare")
         .args(["--user", "--map-root-user", "--mount", "sh", "-c", &script, "sh"])
@@ -284,7 +284,7 @@ fn the_doctor_speaks_json_too() {
     );
 }
 
-/// Where our emulator is not beside crossdock, QEMU's is taken; what is there is told by the doctor.
+/// If our emulator is not beside crossdock, QEMU's is used; doctor shows which one it is.
 #[test]
 fn the_emulator_beside_crossdock_comes_first() {
     let qemu = require("qemu-aarch64-static", "qemu-user-static");
@@ -312,7 +312,7 @@ fn the_emulator_beside_crossdock_comes_first() {
     assert!(emulator_of("arm").starts_with(&canonical(&arm)));
     let refused = world.copied(&["binfmt", "print", "--emulator", "builtin", "arm"]).run();
     refused.fails_with(&["crossdock-emu runs programs for arm64 only", "--emulator qemu"]);
-    // A file that is none is as good as no file.
+    // A file that is no emulator counts as missing.
     std::fs::remove_file(world.path("crossdock-emu")).expect("removed");
     std::fs::write(world.path("crossdock-emu"), "#!/bin/sh\n").expect("a file");
     assert!(emulator_of("arm64").starts_with(&canonical(&qemu)));
@@ -359,15 +359,15 @@ fn single_programs_are_emulated() {
     assert!(world.run(&["emulate", "/no/such"]).fails(127).contains("/no/such"));
     let program = world.text("context/hello");
     world.run(&["emulate", "--emulator", "/no/such", &program]).fails_with(&["/no/such"]);
-    // In a namespace where such programs just run.
+    // `unshare` makes a namespace in which such programs just run.
     let ran = world.run(&["unshare", "--platform", "linux/arm64", "sh", "-c", &format!("id -u; {program}")]);
     assert_eq!((ran.code, ran.out), (Some(42), format!("0\n{program}")), "{}", ran.err);
 }
 
-/// A world whose commands may make no user namespace.
+/// Runs a script whose commands may not make user namespaces; returns its output.
 fn forbidden(world: &World, script: &str) -> String {
     let crossdock = env!("CARGO_BIN_EXE_crossdock");
-    // The limit of a namespace holds for those in it, and nobody in it has the right to lift it.
+    // The namespace's limit holds for its processes, and none of them has the right to lift it.
     let outer = "echo 0 > /proc/sys/user/max_user_namespaces || exit 9
         exec setpriv --inh-caps=-all --bounding-set=-all --no-new-privs sh -c \"$1\"";
     let mut command = Command::new(require("unshare", "util-linux"));
@@ -409,7 +409,7 @@ fn where_user_namespaces_are_forbidden_files_can_still_be_copied() {
     assert!(out.contains("chown: 0\nELF 64-bit\n"), "{out}");
     assert_eq!(out.matches("error: failed to build: cannot run").count(), 1, "{out}");
     assert!(out.contains("user.max_user_namespaces is 0"), "{out}");
-    // What was made is what is made with namespaces.
+    // The image is the same as one built with namespaces.
     allowed.run(&["load", "-q", "-i", &world.text("app.tar")]).ok();
     assert_eq!(allowed.run(&["run", "app"]).ok(), "new\n");
     let seen =
@@ -425,7 +425,7 @@ fn where_user_namespaces_are_forbidden_files_can_still_be_copied() {
     }
 }
 
-/// Inside of a container the root is on overlayfs, which takes no changes of another overlay.
+/// Inside a container the root is on overlayfs, which cannot hold the upper directory of another overlay.
 #[test]
 fn a_store_on_overlayfs_is_told_with_a_place_that_works() {
     let world = World::new();
@@ -451,7 +451,7 @@ fn a_store_on_overlayfs_is_told_with_a_place_that_works() {
     assert!(line.starts_with("FAIL") && line.contains("inside/store is on overlay"), "{line}");
     let error = out.lines().find(|line| line.starts_with("error: ")).expect("the build fails");
     assert!(error.contains("on overlay") && error.contains("--root DIR or CROSSDOCK_ROOT=DIR"), "{error}");
-    // The place that is named works.
+    // The directory that the error names works.
     if let Some(place) = error.split("for example ").nth(1).filter(|_| is_root()) {
         let store = format!("{place}-test-{}", std::process::id());
         world.crossdock_at(std::path::Path::new(&store), &["build", "context"]).run().ok();

@@ -1,4 +1,4 @@
-//! The executable as users meet it: arguments in, images, text and exit codes out.
+//! Tests of the executable as users see it: arguments in; images, text and exit codes out.
 
 mod add;
 mod cache;

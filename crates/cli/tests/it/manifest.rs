@@ -32,7 +32,7 @@ fn indexes_are_made_of_images_in_registries() {
     let registry = Registry::start(&world);
     let names = images(&world, &registry);
     let list = registry.image("app:1");
-    // A store that has none of them.
+    // A store that has none of the images.
     let other = World::new();
     let create = ["manifest", "create", &list, &names[0], &names[1]];
     let first = other.run(&create).ok();
@@ -158,7 +158,7 @@ fn each_manifest_of_an_index_is_shown_as_docker_does() {
     let image: Value =
         serde_json::from_str(&imagetools(&["--format", "{{json .Image}}", &list])).expect("JSON");
     assert_eq!(image["linux/arm64"]["architecture"], "arm64");
-    // Names that no registry has.
+    // Names that the registry does not have.
     world.run(&["tag", &list, &registry.image("only/here:1")]).ok();
     world.run(&["buildx", "imagetools", "inspect", "--raw", &registry.image("only/here:1")]).ok();
     world.run(&["buildx", "imagetools", "inspect", &registry.image("not/even:1")]).fails(1);
@@ -169,7 +169,7 @@ fn entries_are_added_annotated_and_removed() {
     let world = World::new();
     let registry = Registry::start(&world);
     let names = images(&world, &registry);
-    // The names of another world's images: only the registry has them.
+    // From here on another world, so that only the registry has the images.
     let world = World::new();
     let list = registry.image(&format!("{}:all", repository(&names[0])));
     world.run(&["manifest", "push", &list]).fails_with(&["no index"]);
@@ -192,12 +192,12 @@ fn entries_are_added_annotated_and_removed() {
     world.run(&["manifest", "push", &list]).ok();
     world.run(&["manifest", "remove", &list, &names[0]]).ok();
     assert_eq!(index(&world)["manifests"].as_array().map(Vec::len), Some(1));
-    // An index of which nothing is here is fetched where an image is needed, and said to be one elsewhere.
+    // The store has the index but none of its images: commands that need an image say so.
     let err = world.run(&["inspect", &list]).fails(1);
     assert!(err.contains("no image is in the store") && err.contains("pull"), "{err}");
 }
 
-/// `team/app` of `HOST/team/app:TAG`.
+/// The `team/app` in `HOST/team/app:TAG`.
 fn repository(name: &str) -> &str {
     let (_, path) = name.split_once('/').expect("a host");
     path.rsplit_once(':').expect("a tag").0
@@ -224,7 +224,7 @@ fn copies_go_from_registry_to_registry() {
     );
     let again = other.run(&["copy", &list, &copy]);
     assert!(again.err.contains("0 blobs and 0B moved, 0 mounted, 4 already there"), "{}", again.err);
-    // On one registry nothing moves.
+    // Within one registry nothing moves.
     let (two, three) = (registry.image("elsewhere:2"), registry.image("third:3"));
     let mounted = other.run(&["buildx", "imagetools", "create", "-t", &two, "-t", &three, &list]);
     assert_eq!(mounted.err.matches("0 blobs and 0B moved, 4 mounted").count(), 2, "{}", mounted.err);
@@ -246,7 +246,7 @@ fn copies_go_from_registry_to_registry() {
     other.run(&["copy", &registry.image("none:1"), &one]).fails_with(&["none:1", "not found"]);
 }
 
-/// `imagetools create` of several sources, from two registries.
+/// `imagetools create` with several sources, from two registries.
 #[test]
 fn several_sources_make_an_index() {
     let world = World::new();
@@ -260,7 +260,7 @@ fn several_sources_make_an_index() {
     other.run(&["buildx", "imagetools", "create", "-t", &list, &names[0], &elsewhere]).ok();
     other.run(&["pull", "--all-platforms", &list]).ok();
     assert_eq!((other.validate(), entries(&other, &list).len()), (1, 2));
-    // The same again is the same; indexes are sources, too; the last image for a platform counts.
+    // A second copy gives the same index; sources may be indexes; the last image for a platform counts.
     let again = peer.reference("team/list:2").to_string();
     let of_list = other.run(&["copy", "-t", &again, &list, &names[0]]);
     assert!(of_list.err.contains("0 blobs and 0B moved"), "{}", of_list.err);
@@ -286,7 +286,7 @@ fn several_sources_make_an_index() {
 fn copies_survive_faults_and_notice_damage() {
     let world = World::new();
     world.file("big", vec![7u8; 300_000]);
-    // Downloads that break off.
+    // Downloads that fail at first.
     let faulty = FaultyRegistry::start(&world, |seen, spoilt| {
         (spoilt < 2 && seen.method == "GET" && seen.path.contains("/blobs/"))
             .then(|| Fault::status(503, "busy"))
@@ -300,7 +300,7 @@ fn copies_survive_faults_and_notice_damage() {
     let peer = DockerRegistry::start("");
     let copy = peer.reference("copy:1").to_string();
     world.run(&["copy", &faulty.name, &copy]).ok();
-    // The registry's blob is damaged: no name at the target.
+    // The registry's blob is damaged: the target gets no name.
     let blobs = world.path("registry/blobs/sha256");
     let is_big = |path: &PathBuf| path.metadata().expect("a blob").len() > 100_000;
     let mut paths = fs::read_dir(&blobs).expect("blobs").map(|entry| entry.expect("an entry").path());

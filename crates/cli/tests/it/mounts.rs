@@ -121,7 +121,7 @@ RUN --mount=type=secret,id=pw,uid=1000 cat /run/secrets/pw > /dev/null
         format!("{}\n400 0\n440 1000:50\n15\n15\n", SECRET.len())
     );
     assert_eq!(grep(&world.store(), SECRET.as_bytes()), [""; 0].map(std::path::PathBuf::from));
-    // Another value is the same step.
+    // With another value of the secret it is still the same step.
     std::fs::write(world.path("pw"), "another value").expect("a file");
     let again = world.building(dockerfile, &args).env("FROM_ENV", "x").run();
     assert_eq!(again.executed(), [""; 0]);

@@ -1,11 +1,11 @@
-//! What names an image: names, digests, ids; and which platform is meant where none is given.
+//! How images are named (names, digests, ids), and which platform is used if none is given.
 
 use crossdock_testkit::foreign::{self, Cpu};
 use serde_json::{Value, json};
 
 use crate::support::{Registry, World};
 
-/// `count` images for platforms of which no command is run, under one name.
+/// Builds images for several platforms under one name; none of their commands is run.
 fn build_for(world: &World, name: &str, platforms: &str) {
     world.file("f", name);
     world.build("FROM scratch\nCOPY f /\n", &["--platform", platforms, "-t", name]).ok();
@@ -19,7 +19,7 @@ fn an_image_without_a_name_is_used_by_its_id() {
     assert_eq!(std::fs::read_to_string(world.path("iid")).expect("written"), id);
     let hex = id.strip_prefix("sha256:").expect("an id").to_string();
     let manifest = world.inspect(&id)["Descriptor"]["digest"].as_str().expect("a digest").to_string();
-    // A collection leaves it, and every command finds it by each of its names.
+    // A collection keeps the image, and every command finds it by each of its ids.
     world.run(&["rmi", "-f", "nothing-of-that-name"]).ok();
     for name in [id.as_str(), &hex, &hex[..12], &hex[..5], &manifest, &manifest[..20]] {
         assert_eq!(world.run(&["run", "--rm", name]).ok(), "built\n", "{name}");
@@ -48,7 +48,7 @@ fn an_image_without_a_name_is_used_by_its_id() {
     assert!(listed.lines().any(|l| l.starts_with("<none>") && l.contains(&hex[..12])), "{listed}");
     let dangling = ["images", "--filter", "dangling=true", "-q"];
     assert_eq!(world.run(&dangling).ok().trim(), &hex[..12]);
-    // A name takes it over; without one it goes when it is pruned.
+    // A name makes it an ordinary image; without a name it goes when it is pruned.
     world.run(&["tag", &hex[..12], "named"]).ok();
     assert_eq!(world.run(&dangling).ok(), "");
     world.run(&["image", "prune", "-f"]).ok();
@@ -81,7 +81,7 @@ fn an_index_without_a_name_has_all_its_images() {
     world.run(&["tag", &id, "two"]).ok();
     assert_eq!(world.inspect("two")["Index"]["digest"], id.as_str());
     assert_eq!(arch("two", "linux/arm64"), "arm64");
-    // The index' digest names it also behind its name.
+    // The index's digest also works after its name.
     assert_eq!(arch(&format!("two@{id}"), "linux/arm64"), "arm64");
     world.run(&["inspect", &format!("other@{id}")]).fails(1);
     world.run(&["rmi", &id[..20]]).ok();
@@ -130,7 +130,7 @@ fn a_platform_is_what_was_asked_for() {
         assert!(err.contains(&format!("not in the store for {platform}")), "{err}");
         world.build(&format!("FROM {name}\n"), &["--platform", platform]).fails(1);
     }
-    // Several, of which the machine runs one; and the level of its own CPU.
+    // Of several images the one that the machine runs is taken, and the one for the level of its CPU.
     build_for(&world, "several", "linux/386,linux/arm64");
     assert_eq!(world.run(&["inspect", "-f", "{{.Architecture}}", "several"]).ok(), "386\n");
     build_for(&world, "levels", "linux/amd64,linux/amd64/v2,linux/arm64");
@@ -155,7 +155,7 @@ fn a_single_image_for_another_cpu_runs_with_a_warning() {
     let registry = Registry::start(&world);
     let name = registry.image("arm64v8/hello:1");
     world.run(&["push", "hello", &name]).ok();
-    // Also as the only image of an index.
+    // The same image as the only one of an index.
     let index = registry.image("hello/index:1");
     world.run(&["manifest", "create", &index, "hello"]).ok();
     world.run(&["manifest", "push", &index]).ok();

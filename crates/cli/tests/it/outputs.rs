@@ -1,4 +1,4 @@
-//! Where results go.
+//! Where the results of builds go.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -37,7 +37,7 @@ fn trees_as_archives_and_directories() {
         assert_eq!(std::fs::read_to_string(directory.join("link")).expect("there"), "out\n");
         assert!(!directory.join("etc/group").exists());
     }
-    // To standard output, and nothing else there.
+    // Standard output gets the archive and nothing else.
     let out = world.building(DOCKERFILE, &["-o", "-"]).command.output().expect("runs");
     assert_eq!(names(&out.stdout), all);
 }
@@ -85,7 +85,7 @@ fn several_outputs_at_once_and_their_mistakes() {
 fn devices_and_pipes_are_written_to_and_not_replaced() {
     use std::os::unix::fs::FileTypeExt;
     let world = World::with_base();
-    // Not /dev/null itself: a test that fails must not break the machine.
+    // A pipe and not /dev/null: a test that fails must not break the machine.
     let pipe = world.path("pipe");
     let made = std::process::Command::new("mkfifo").arg(&pipe).status();
     assert!(made.expect("mkfifo runs").success());
@@ -136,7 +136,7 @@ fn several_platforms() {
         names.collect::<Vec<_>>(),
         ["linux_amd64/", "linux_amd64/mkdir", "linux_arm64/", "linux_arm64/mkdir"]
     );
-    // A later build for one platform is what the name means.
+    // After a later build for one platform the name means only that image.
     build(&["-t", "t"]).ok();
     world.build(dockerfile, &["-t", "t", "--platform", "linux/arm64"]).ok();
     assert_eq!(world.run(&["images", "--format", "{{.Platform}}"]).ok(), "linux/arm64\n");
@@ -207,7 +207,7 @@ fn pushes_go_to_the_registry_of_the_name() {
     let (one, two) = (registry.image("team/app:1"), registry.image("team/app:2"));
     let pushed = world.build(DOCKERFILE, &["-t", &one, "-t", &two, "--push"]).ok();
     let digest = pushed.trim().rsplit(' ').next().expect("a digest").to_string();
-    // buildx keeps nothing at home when it only pushes.
+    // buildx keeps no local image when it only pushes.
     let fresh = World::new();
     for name in [&one, &two, &format!("{}@{digest}", registry.image("team/app"))] {
         assert_eq!(fresh.run(&["pull", name]).ok().trim(), digest);

@@ -1,5 +1,5 @@
-// Says what of the kernel's and the host's files a command can reach, one line each, for reach.rs. Nothing is changed: files are
-// opened, and get the mode that they have.
+// Prints which files of the kernel and the host a command can reach, one line each, for reach.rs. Nothing is
+// changed: files are only opened, and chmod sets the mode that they already have.
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <errno.h>
@@ -33,7 +33,7 @@ static const char *kind(mode_t mode) {
          : S_ISCHR(mode) ? "character" : S_ISBLK(mode) ? "block" : "other";
 }
 
-// What can be done to an open file's inode by its owner.
+// Prints how the owner of an open file's inode can change it.
 static void change(const char *what, int fd, struct stat *st) {
     char path[64];
     snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
@@ -79,7 +79,7 @@ static void walk(const char *kind_of, char *path, size_t length, int depth) {
     struct dirent *e;
     while (d && (e = readdir(d))) {
         if (e->d_name[0] == '.' && (!e->d_name[1] || e->d_name[1] == '.')) continue;
-        // Processes, but for the walker itself, whose files are in /proc/self.
+        // Other processes are skipped; our own files are in /proc/self.
         if (depth == 0 && strcmp(kind_of, "proc") == 0 && digits(e->d_name)) continue;
         size_t added = strlen(e->d_name) + 1;
         if (length + added >= 4000) continue;
@@ -93,7 +93,8 @@ static void walk(const char *kind_of, char *path, size_t length, int depth) {
                 int fd = S_ISLNK(st.st_mode) ? -1 : open(path, O_PATH | O_NOFOLLOW);
                 if (fd >= 0) { change(path, fd, &st); close(fd); }
             } else if (S_ISREG(st.st_mode) && st.st_mode & 0222) {
-                // User 0 can open what nobody can write; only what has the bit has a way to take it.
+                // User 0 can open files that nobody can write; only a file with a write bit has a way to
+                // accept writes.
                 int fd = open(path, O_WRONLY | O_NONBLOCK);
                 if (fd >= 0) { printf("writable %s\n", path); close(fd); }
             }
@@ -108,7 +109,7 @@ int main(int count, char **args) {
     char path[4096];
     mounts();
     descriptors("self", "own");
-    // A program for this machine's CPU looks at the process of the emulator that it was started by.
+    // A program for this machine's CPU inspects the process of the emulator that started it.
     if (count > 1) {
         char parent[16];
         snprintf(parent, sizeof parent, "%d", getpid());

@@ -1,18 +1,18 @@
-//! Everything of the host and the kernel that a command can reach is in a list that says why. What is not in
-//! it fails the test.
+//! A list names everything of the host and the kernel that a command can reach, and why. Anything else fails
+//! the test.
 
 use std::path::Path;
 use std::process::Command;
 
 use crate::support::{Who, World, is_root, our_emulator, require};
 
-/// Lines of `reach.c`, and why each may be. `*` stands for anything at the end of a line, `N` for a number,
-/// `+` in front for what must be there.
+/// Lines that `reach.c` may print, and why. `*` stands for anything, `N` for a number; a line with `+` in
+/// front must occur.
 const LIST: &[(&str, &str)] = &[
     // Mounts: type, place, whether the command may write.
     ("+mount overlay / rw", "the image, with the changes of this run"),
-    ("+mount proc /proc rw", "own instance: the processes of this container"),
-    ("+mount tmpfs /dev rw", "own tmpfs, where nothing but links and places of mounts is"),
+    ("+mount proc /proc rw", "its own instance: the processes of this container"),
+    ("+mount tmpfs /dev rw", "its own tmpfs, where nothing but links and places of mounts is"),
     (
         "+mount * /dev/null ro",
         "the host's device: can be used; mode, owner and times are the host's and read-only",
@@ -22,12 +22,12 @@ const LIST: &[(&str, &str)] = &[
     ("+mount * /dev/random ro", "as null"),
     ("+mount * /dev/urandom ro", "as null"),
     ("mount * /dev/tty ro", "as null; opens the terminal of the session, which is the container's"),
-    ("+mount devpts /dev/pts rw", "own instance: terminals of this container"),
+    ("+mount devpts /dev/pts rw", "its own instance: terminals of this container"),
     ("mount devpts /dev/console rw", "the terminal of the container, with -t"),
-    ("+mount tmpfs /dev/shm rw", "own tmpfs"),
-    ("+mount mqueue /dev/mqueue rw", "of the own ipc namespace"),
+    ("+mount tmpfs /dev/shm rw", "its own tmpfs"),
+    ("+mount mqueue /dev/mqueue rw", "of the container's own ipc namespace"),
     ("+mount sysfs /sys ro", "the kernel's devices, read-only"),
-    ("mount cgroup2 /sys/fs/cgroup ro", "of the own cgroup namespace, read-only"),
+    ("mount cgroup2 /sys/fs/cgroup ro", "of the container's own cgroup namespace, read-only"),
     ("mount * /sys/* ro", "mounts of the host, each covered by an empty directory"),
     ("+mount tmpfs /etc/resolv.conf ro", "generated"),
     ("+mount tmpfs /etc/hosts ro", "generated"),
@@ -53,7 +53,7 @@ const LIST: &[(&str, &str)] = &[
     ("+own descriptor 1 pipe", "output, copied by crossdock"),
     ("+own descriptor 2 pipe", "output, copied by crossdock"),
     ("own descriptor N character 136:N", "with -t: the terminal of the container"),
-    ("own descriptor N character 136:N can get another mode", "of the own instance of devpts"),
+    ("own descriptor N character 136:N can get another mode", "of the container's own devpts"),
     ("+own executable", "a file of the image"),
     ("own executable can get another mode", "a file of the image"),
     ("own executable can be written", "a file of the image; without an emulator it is busy"),
@@ -72,18 +72,18 @@ const LIST: &[(&str, &str)] = &[
     ("+dev /dev/urandom character 1:9", "every container has it"),
     ("dev /dev/tty character 5:0", "every container has it"),
     ("dev /dev/console character 136:0", "the terminal of the container, with -t"),
-    ("/dev/console can get another mode", "of the own instance of devpts"),
+    ("/dev/console can get another mode", "of the container's own devpts"),
     ("dev /dev/pts/N character 136:N", "terminals of this container"),
-    ("/dev/pts/N can get another mode", "of the own instance of devpts"),
+    ("/dev/pts/N can get another mode", "of the container's own devpts"),
     ("dev /dev/pts/ptmx character 5:2", "makes terminals of this container"),
-    ("/dev/pts/ptmx can get another mode", "of the own instance of devpts"),
+    ("/dev/pts/ptmx can get another mode", "of the container's own devpts"),
     ("dev /dev/ptmx other 0:0", "link"),
     ("dev /dev/core other 0:0", "link"),
     ("dev /dev/fd other 0:0", "link"),
     ("dev /dev/stdin other 0:0", "link"),
     ("dev /dev/stdout other 0:0", "link"),
     ("dev /dev/stderr other 0:0", "link"),
-    // What is in /proc beside processes, and what of it the command may open for writing.
+    // The content of /proc beside processes, and which of its files the command may open for writing.
     ("writable /proc/pressure/*", "notifications of one's own pressure limits; changes nothing"),
     ("writable /proc/self/*", "the command's own process"),
     (
@@ -151,7 +151,7 @@ const LIST: &[(&str, &str)] = &[
     ("proc /proc/softirqs", "facts"),
     ("proc /proc/stat", "facts"),
     ("proc /proc/swaps", "facts"),
-    ("proc /proc/sysvipc", "of the own ipc namespace"),
+    ("proc /proc/sysvipc", "of the container's own ipc namespace"),
     ("proc /proc/tty", "facts"),
     ("proc /proc/uptime", "facts"),
     ("proc /proc/version", "facts"),
@@ -160,7 +160,7 @@ const LIST: &[(&str, &str)] = &[
     ("proc /proc/vmstat", "facts"),
     ("proc /proc/xen", "facts"),
     ("proc /proc/zoneinfo", "facts"),
-    // /sys: nothing is writable; its parts.
+    // The parts of /sys; nothing in it is writable.
     ("sys /sys/block", "facts about devices"),
     ("sys /sys/bus", "facts about devices"),
     ("sys /sys/class", "facts about devices"),
@@ -175,7 +175,7 @@ const LIST: &[(&str, &str)] = &[
     ("+end", "all was looked at"),
 ];
 
-/// Whether a line is as a pattern says.
+/// Whether a line matches a pattern.
 fn matches(pattern: &str, line: &str) -> bool {
     match pattern.chars().next() {
         None => line.is_empty(),
@@ -198,7 +198,7 @@ fn check(what: &str, said: &str) {
     assert!(unknown.is_empty(), "{what}: not in the list:\n{}", unknown.join("\n"));
     for (pattern, _) in LIST {
         if let Some(wanted) = pattern.strip_prefix('+') {
-            // With a terminal the streams are another thing.
+            // With a terminal the streams are not pipes.
             let terminal = what.contains("terminal") && wanted.starts_with("own descriptor");
             let there = terminal || said.lines().any(|line| matches(wanted, line));
             assert!(there, "{what}: \"{wanted}\" is missing in\n{said}");

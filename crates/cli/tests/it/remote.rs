@@ -1,4 +1,4 @@
-//! Contexts and sources of ADD from elsewhere: Git repositories, archives and Dockerfiles by http.
+//! Remote contexts and sources of ADD: Git repositories, archives and Dockerfiles by http.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -21,7 +21,7 @@ fn git(directory: &Path, args: &[&str]) -> String {
     Ran::from(command.output().expect("git runs")).ok()
 }
 
-/// A static web server for a directory, for as long as the test runs.
+/// Starts a static web server for a directory, which runs as long as the test; returns `HOST:PORT`.
 fn serve(root: PathBuf) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("bound").to_string();
@@ -52,11 +52,11 @@ struct Daemon {
 
 impl Daemon {
     fn start(base: &Path) -> Daemon {
-        // It cannot be told to choose a port and say which.
+        // git daemon cannot choose a free port and report it.
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("bound");
         drop(listener);
-        // Itself, not "git daemon", which would leave it behind when it is killed.
+        // git-daemon itself, since "git daemon" would leave it behind when killed.
         let programs = git(base, &["--exec-path"]);
         let child = Command::new(Path::new(programs.trim()).join("git-daemon"))
             .args(["--reuseaddr", "--export-all", "--listen=127.0.0.1"])
@@ -78,8 +78,8 @@ impl Drop for Daemon {
     }
 }
 
-/// A world with the bare repository `served/app.git`: a branch `main` and one `other`, a tag `v1` at the first commit, a
-/// directory `sub` with a Dockerfile of its own, a link that leads out, and a submodule.
+/// A world with the bare repository `served/app.git`. It has the branches `main` and `other`, a tag `v1` at
+/// the first commit, a directory `sub` with a Dockerfile of its own, a link that leads out, and a submodule.
 struct Repository {
     world: World,
     first: String,
@@ -125,7 +125,7 @@ impl Repository {
         Repository { world, first }
     }
 
-    /// Builds a context that is an address.
+    /// Builds with an address as the context.
     fn build(&self, context: &str, args: &[&str]) -> Ran {
         self.world.run(&[&["build", "--progress", "plain", "-t", "t"], args, &[context]].concat())
     }
@@ -153,7 +153,7 @@ fn contexts_are_repositories() {
         assert_eq!(of(&format!("#{}:sub", &repository.first[..10]), "cat /sub"), "first\n");
         assert_eq!(of(&format!("?ref=v1&commit={}&subdir=sub", repository.first), "cat /sub"), "first\n");
     }
-    // Nothing stays.
+    // No temporary files stay.
     assert_eq!(fs::read_dir(world.path("store/tmp")).expect("a directory").count(), 0);
     let local = &addresses[0];
     repository.build(&format!("{local}#other"), &[]).ok();
@@ -192,7 +192,7 @@ fn named_contexts_and_add_take_repositories() {
     let script = "cat /all/sub/f; ls -A /sub; stat -c %u /sub/f; test -d /git/.git && cat /git/sub/f";
     assert_eq!(world.build_and_sh(&dockerfile, script), "second\nf\n1000\nfirst\n");
     assert_eq!(world.build(&dockerfile, &["-t", "t"]).executed(), [""; 0], "known by content or commit");
-    // A Dockerfile does not read repositories of the machine.
+    // A Dockerfile cannot name repositories of this machine.
     let local = format!("file://{}", world.path("served/app.git").display());
     world
         .build(&format!("FROM base\nADD {local} /x\n"), &[])

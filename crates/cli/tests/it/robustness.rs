@@ -1,4 +1,4 @@
-//! kill -9 in the middle of things, and many processes at once.
+//! kill -9 at any moment, and many processes at once.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,7 +7,8 @@ use crossdock_registry::server::faults::{Fault, Seen};
 
 use crate::support::{Crossdock, FaultyRegistry, World, eventually};
 
-/// Kills the command once the registry stalls a request that `which` picks; the same command succeeds afterwards.
+/// Kills a command once the registry stalls a request that `which` picks; the same command must then succeed.
+/// Returns the image's name.
 fn kill_at(
     world: &World,
     which: fn(&Seen) -> bool,
@@ -66,7 +67,7 @@ fn a_killed_push_is_continued() {
             |_| {},
             |name| world.crossdock(&["push", "base", name]),
         );
-        // The registry that served it is gone, what it acknowledged is on its disk.
+        // The registry process is gone, but everything it acknowledged is on disk.
         let again = crate::support::Registry::start(&registry);
         let name = name.replace(name.split('/').next().expect("a host"), &again.host);
         fresh.run(&["pull", &name]).ok();

@@ -125,7 +125,7 @@ fn networks() {
     assert_eq!(ran.ok(), "from the host\n");
 }
 
-/// Whether this machine lets its tests have a private network; if not, the error must say why.
+/// Whether tests can have a private network on this machine; if not, the error must say why.
 fn has_private_network(ran: &Ran) -> bool {
     if ran.code == Some(125) {
         for part in ["cannot connect a private network: ", "sudo "] {
@@ -181,7 +181,7 @@ fn signals_are_passed_on() {
     }
 }
 
-/// Processes whose command line has a text that only this test uses.
+/// Counts the processes whose command line contains `text`.
 fn processes_with(text: &str) -> usize {
     let all = std::fs::read_dir("/proc").expect("a directory").filter_map(Result::ok);
     all.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok())
@@ -199,7 +199,7 @@ fn nothing_survives_a_killed_crossdock() {
     assert!(processes_with(&mark) > 0);
     running.kill();
     eventually("the end of the container", || processes_with(&mark) == 0);
-    // A step of a build, too.
+    // The same holds for a step of a build.
     let mark = format!("step-{}", std::process::id());
     let dockerfile = format!("FROM base\nRUN : {mark}; echo running; while :; do sleep 0.01; done\n");
     let mut running = world.building(&dockerfile, &[]).start();
@@ -225,7 +225,8 @@ fn an_interrupted_build_stops() {
     }
 }
 
-/// An emulated program that makes no system call, and one that ignores what it can, end with the build.
+/// A signal to the build also ends an emulated program that makes no system calls, and a program that ignores
+/// signals.
 #[test]
 fn a_step_without_progress_is_interrupted_at_once() {
     our_emulator();

@@ -1,4 +1,5 @@
-// What a program of a build step may do: its ids, capabilities and AT_SECURE, and whether an emulator heeds its environment.
+// Prints what a program of a build step may do: its ids, capabilities and AT_SECURE, and whether an emulator
+// heeds its environment.
 #include <fcntl.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -17,7 +18,7 @@ int main(int count, char **arguments) {
         uint32_t data[5] = {0x02000001, 1 << 10};
         if (setxattr("/capable", "security.capability", data, sizeof data, 0)) perror("setxattr");
     } else if (!strcmp(what, "pretend")) {
-        // A path and arguments that look like those which an emulator passes to itself.
+        // A path and arguments like those that an emulator passes to itself.
         char own[32];
         snprintf(own, sizeof own, "%d,%d,", open("/plain", O_RDONLY), open("/plain", O_RDONLY));
         chdir("/");

@@ -116,13 +116,13 @@ fn the_environments_epoch_and_proxies_of_both_cases_reach_commands() {
     world.file("Dockerfile", dockerfile);
     world.crossdock(&arguments).env("SOURCE_DATE_EPOCH", "5").run().ok();
     assert_eq!(world.sh("t", "cat /seen"), "5 http://p:1 http://p:1 n\n");
-    // A default in the Dockerfile holds, too.
+    // A default in the Dockerfile also counts.
     world.build("ARG SOURCE_DATE_EPOCH=7\nFROM base\nRUN touch /f\n", &["-t", "t"]).ok();
     assert_eq!(world.sh("t", "stat -c %Y /f"), "7\n");
     world.build("ARG SOURCE_DATE_EPOCH=soon\nFROM base\n", &[]).fails_with(&["SOURCE_DATE_EPOCH=soon"]);
 }
 
-/// The programs of three platforms in the context.
+/// Puts the programs of three platforms into the context.
 fn programs(world: &World) {
     for (cpu, name) in [(Cpu::Amd64, "amd64"), (Cpu::Arm64, "arm64"), (Cpu::Arm, "armv7")] {
         world.file_mode(&format!("mkdir-{name}"), foreign::mkdir(cpu), 0o755);
@@ -147,7 +147,7 @@ fn foreign_steps_run_and_the_machine_is_as_before() {
     for platform in ALL.split(',') {
         assert!(images.contains(platform), "{images}");
         let made = world.run(&["run", "--platform", platform, "--rm", "t", "/made"]);
-        // EEXIST is 17: it was made by the build, on every platform.
+        // EEXIST is 17: the build has made the directory, on every platform.
         let code = made.code.map(|code| if code > 128 { 256 - code } else { code });
         assert_eq!(code, Some(17), "{platform}: {made:?}");
     }
@@ -202,7 +202,7 @@ fn platforms_of_bases_are_chosen_and_missing_ones_named() {
     world.build(base, &["-t", "multi", "--platform", ALL]).ok();
     world.build("FROM --platform=linux/arm64 multi\n", &["-t", "t"]).ok();
     assert_eq!(world.inspect("t")["Architecture"], "arm64");
-    // An armv8 machine in 32-bit mode takes v7.
+    // An armv8 machine in 32-bit mode uses v7.
     world.build("FROM multi\n", &["-t", "t8", "--platform", "linux/arm/v8"]).ok();
     let registry = Registry::start(&world);
     let name = registry.image("multi:1");
@@ -231,7 +231,7 @@ fn without_an_emulator_the_message_names_platform_and_remedy() {
         "/does/not/exist",
         "Dockerfile:3",
     ]);
-    // Nothing to run, nothing needed.
+    // Without a step to run, no emulator is needed.
     world.build("FROM scratch\nCOPY mkdir-arm64 /mkdir\n", &args).ok();
 }
 

@@ -1,4 +1,4 @@
-//! Worlds to run crossdock in, and people to run it as.
+//! Worlds to run crossdock in, and users to run it as.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -16,17 +16,17 @@ use crossdock_testkit::test_user;
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// How long anything may take before a test gives up.
+/// How long a test waits for anything before it gives up.
 pub const DEADLINE: Duration = Duration::from_secs(60);
 
-/// Who runs crossdock.
+/// The user who runs crossdock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Who {
-    /// Whoever runs the tests.
+    /// The user who runs the tests.
     Tester,
     /// An ordinary user with ranges in `/etc/subuid`.
     User,
-    /// An ordinary user without.
+    /// An ordinary user without such ranges.
     SingleId,
 }
 
@@ -34,15 +34,15 @@ pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-/// A program that the tests need.
+/// The path of a program that the tests need; panics with the package to install.
 pub fn require(program: &str, package: &str) -> PathBuf {
     let directories = ["/usr/bin", "/usr/sbin", "/bin", "/sbin", "/usr/local/bin"];
     let found = directories.iter().map(|d| Path::new(d).join(program)).find(|p| p.exists());
     found.unwrap_or_else(|| panic!("{program} is missing: apt-get install --no-install-recommends {package}"))
 }
 
-/// Our own emulator, as cargo leaves it beside crossdock. `cargo test --workspace` has built it; a test of this package alone
-/// may not have.
+/// Our own emulator, beside crossdock in cargo's target directory. `cargo test --workspace` has built it; if
+/// only this package is tested, this builds it.
 pub fn our_emulator() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
     PATH.get_or_init(|| {
@@ -68,7 +68,7 @@ impl World {
         World::of(Who::Tester)
     }
 
-    /// An empty world of somebody.
+    /// An empty world of the given user.
     pub fn of(who: Who) -> World {
         let directory = tempfile::Builder::new().prefix("crossdock-it-").tempdir().expect("a directory");
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).expect("mode");
@@ -82,8 +82,8 @@ impl World {
         let blocked = "[[registry]]\nlocation = \"docker.io\"\nblocked = true\n";
         fs::write(configuration.join("tests.conf"), blocked).expect("a file");
         if world.user().is_some() {
-            // The user may not reach the directory that it was built in. By another process, as a file that is open
-            // for writing in a child of another test cannot be executed.
+            // The user may have no access to the directory that crossdock was built in. Another process
+            // copies it: a file that a child of another test holds open for writing could not be executed.
             let mut copy = Command::new("cp");
             copy.arg(env!("CARGO_BIN_EXE_crossdock")).arg(our_emulator()).arg(world.directory.path());
             assert!(copy.status().expect("cp runs").success());
@@ -107,10 +107,10 @@ impl World {
         (self.who != Who::Tester && is_root()).then(test_user)
     }
 
-    /// Gives everything to the user of this world.
+    /// Makes the user of this world the owner of everything but the store.
     pub fn give(&self) {
         if let Some(id) = self.user() {
-            // What is in the store has the owners that it must have.
+            // Files in the store already have the right owners.
             let parts = fs::read_dir(self.directory.path()).expect("a directory");
             lchown(self.directory.path(), Some(id), Some(id)).expect("chown");
             for part in parts.map(|part| part.expect("an entry").path()) {
@@ -151,7 +151,7 @@ impl World {
         self.file_mode("busybox", fs::read(require("busybox", "busybox-static")).expect("readable"), 0o755)
     }
 
-    /// crossdock with its own store, home and nothing of this process's environment.
+    /// crossdock with the world's store and home, and without this process's environment.
     pub fn crossdock(&self, args: &[&str]) -> Crossdock {
         self.crossdock_at(&self.store(), args)
     }
@@ -193,13 +193,13 @@ impl World {
         self.crossdock(args).run()
     }
 
-    /// Builds the context with this Dockerfile; plain progress.
+    /// Builds the context with this Dockerfile, with plain progress.
     pub fn build(&self, dockerfile: &str, args: &[&str]) -> Ran {
         self.building(dockerfile, args).run()
     }
 
     pub fn building(&self, dockerfile: &str, args: &[&str]) -> Crossdock {
-        // Another build may be reading it.
+        // Another build may be reading the file.
         if fs::read(self.path("context/Dockerfile")).ok().as_deref() != Some(dockerfile.as_bytes()) {
             self.file("Dockerfile", dockerfile);
         }
@@ -208,13 +208,13 @@ impl World {
         self.crossdock(&args)
     }
 
-    /// What a script says in an image.
+    /// Runs a script in an image; returns its output.
     #[track_caller]
     pub fn sh(&self, image: &str, script: &str) -> String {
         self.run(&["run", "--rm", image, "sh", "-c", &format!("{script}\ntrue")]).ok()
     }
 
-    /// Builds an image `t` and says what a script says in it.
+    /// Builds an image `t` and runs a script in it; returns its output.
     #[track_caller]
     pub fn build_and_sh(&self, dockerfile: &str, script: &str) -> String {
         self.build(dockerfile, &["-t", "t"]).ok();
@@ -228,7 +228,7 @@ impl World {
         all[0].take()
     }
 
-    /// Checks everything that every image of the store consists of; returns the number of images.
+    /// Checks all parts of all images in the store; returns the number of names.
     pub fn validate(&self) -> usize {
         let store = crossdock_oci::Store::open(&self.store()).expect("a store");
         let records = store.images().expect("readable");
@@ -243,7 +243,7 @@ impl World {
         records.len()
     }
 
-    /// Paths in a layer of an image, as its archive has them.
+    /// The paths in the archive of an image's layer.
     #[track_caller]
     pub fn layer(&self, image: &str, number: usize) -> Vec<String> {
         let manifest = &self.inspect(image)["Manifest"];
@@ -259,14 +259,14 @@ impl World {
 impl Drop for World {
     fn drop(&mut self) {
         if !is_root() && self.store().exists() {
-            // Files of other ids can only be removed inside of the user namespace.
+            // Files of other ids can only be removed inside the user namespace.
             let store = self.text("store");
             let _ = self.crossdock(&["unshare", "rm", "-rf", &store]).command.output();
         }
     }
 }
 
-/// Gives a tree to a user.
+/// Makes a user the owner of a tree.
 fn give(path: &Path, id: u32) {
     lchown(path, Some(id), Some(id)).expect("chown");
     if fs::symlink_metadata(path).expect("metadata").is_dir() {
@@ -328,14 +328,14 @@ impl Crossdock {
         let mut stdin = child.stdin.take().expect("piped");
         std::thread::scope(|threads| {
             threads.spawn(move || {
-                // The command may not want all of it.
+                // The command may not read all of the input.
                 let _ = stdin.write_all(bytes);
             });
             Ran::from(child.wait_with_output().expect("crossdock ends"))
         })
     }
 
-    /// Starts it with its output to be read.
+    /// Starts the command, with pipes for its output.
     pub fn start(mut self) -> Running {
         let child = self
             .command
@@ -348,7 +348,7 @@ impl Crossdock {
     }
 }
 
-/// A command under way; killed when dropped.
+/// A running command; killed when dropped.
 pub struct Running(pub Child);
 
 impl Running {
@@ -397,7 +397,7 @@ impl Drop for Running {
 }
 
 fn until(stream: &mut impl Read, text: &str) {
-    // Byte by byte: nothing after the line may be swallowed.
+    // Byte by byte: nothing after the text may be lost.
     let (mut seen, mut byte) = (Vec::new(), [0]);
     while !String::from_utf8_lossy(&seen).contains(text) {
         match stream.read(&mut byte) {
@@ -407,7 +407,7 @@ fn until(stream: &mut impl Read, text: &str) {
     }
 }
 
-/// Looks again and again until something is so.
+/// Waits until something is so.
 #[track_caller]
 pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     let start = Instant::now();
@@ -417,7 +417,7 @@ pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-/// How a command ended and what it said.
+/// How a command ended, and its output.
 #[derive(Debug)]
 pub struct Ran {
     pub code: Option<i32>,
@@ -440,7 +440,7 @@ impl Ran {
         self.out
     }
 
-    /// What a command that must fail says to standard error; it must not be a panic.
+    /// Standard error of a command that must fail, but not by a panic.
     #[track_caller]
     pub fn fails(self, code: i32) -> String {
         assert_eq!(self.code, Some(code), "{}\n{}", self.out, self.err);
@@ -448,7 +448,7 @@ impl Ran {
         self.err
     }
 
-    /// Fails with 1 and says all this.
+    /// Checks that the command failed with 1 and that its message has all these texts.
     #[track_caller]
     pub fn fails_with(self, texts: &[&str]) {
         let err = self.fails(1);
@@ -457,7 +457,7 @@ impl Ran {
         }
     }
 
-    /// Steps that were executed or known: (title, cached), in the order of their ends.
+    /// Steps that were executed or cached: (title, cached), in the order in which they ended.
     pub fn steps(&self) -> Vec<(String, bool)> {
         let mut names = std::collections::HashMap::new();
         let mut steps = Vec::new();
@@ -473,7 +473,7 @@ impl Ran {
         steps.into_iter().map(|(name, cached): (&str, bool)| (name.to_string(), cached)).collect()
     }
 
-    /// Titles of the steps that were executed, FROM left out.
+    /// Titles of the executed steps, without FROM.
     pub fn executed(&self) -> Vec<String> {
         let steps = self.steps().into_iter();
         steps.filter(|(name, cached)| !cached && !name.contains("] FROM")).map(|(name, _)| name).collect()
@@ -513,7 +513,7 @@ pub struct FaultyRegistry {
 }
 
 impl FaultyRegistry {
-    /// The hook also gets the number of requests that it spoiled before.
+    /// `fault` also gets the number of requests that it has spoiled so far.
     pub fn start(
         world: &World,
         fault: impl Fn(&Seen, usize) -> Option<Fault> + Send + Sync + 'static,
@@ -533,7 +533,7 @@ impl FaultyRegistry {
     }
 }
 
-/// What is registered with the machine's binfmt_misc.
+/// The handlers in the machine's binfmt_misc.
 pub fn host_handlers() -> Vec<String> {
     let list = fs::read_dir("/proc/sys/fs/binfmt_misc");
     let name = |entry: std::io::Result<fs::DirEntry>| entry.expect("an entry").file_name();
@@ -543,7 +543,7 @@ pub fn host_handlers() -> Vec<String> {
     names
 }
 
-/// Everything in a directory, in memory: finds bytes that must be nowhere.
+/// Files below a directory that have `needle` in their name or content, also inside gzip.
 pub fn grep(directory: &Path, needle: &[u8]) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut open = vec![directory.to_path_buf()];

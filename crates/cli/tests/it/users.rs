@@ -1,4 +1,4 @@
-//! Ordinary users, with ranges of ids and with a single one.
+//! Ordinary users, with ranges of ids and with a single id.
 
 use std::path::Path;
 use std::process::Command;
@@ -72,7 +72,7 @@ fn changes_of_user_are_pretended_with_a_single_id() {
             &[],
         )
         .ok();
-    // Owners in an archive, too, as those of a base image.
+    // Owners in an archive, such as a base image's layer, are ignored, too.
     let mut header = LayerTar::header(tar::EntryType::Regular, "f", 0o644);
     header.set_uid(5);
     header.set_gid(42);
@@ -83,8 +83,9 @@ fn changes_of_user_are_pretended_with_a_single_id() {
     assert_eq!(world.sh("t", "stat -c %u:%g /f"), "0:0\n");
 }
 
-/// sudo and su: setuid and setgid bits and capabilities of foreign programs count as those of native ones, whoever executes
-/// them, and what they may do is out of reach of the caller's environment and arguments.
+/// As for sudo and su: setuid bits, setgid bits and file capabilities of foreign programs count as those of
+/// native ones, whichever program executes them, and the caller's environment and arguments cannot misuse
+/// these rights.
 #[test]
 fn foreign_programs_have_the_rights_of_their_files() {
     our_emulator();
@@ -119,8 +120,8 @@ RUN [\"/plain\", \"pretend\"]
         assert_eq!(built.code, Some(0), "{}", built.err);
         let lines: Vec<&str> = built.err.lines().filter_map(|line| Some(line.split_once(" /")?.1)).collect();
         let lines: Vec<&str> = lines.into_iter().filter(|line| line.contains(": ids ")).collect();
-        // The environment of a step, or of a program in it, is the emulator's where that starts with its own
-        // rights.
+        // An emulator that starts without added rights heeds the environment of the step, or of the program
+        // in it.
         let heeded = if platform == "linux/arm64" { "yes" } else { "none" };
         let first = format!("plain: ids 1000 1000 1001 1001, capabilities 0, secure 0, variable {heeded}");
         assert_eq!(
