@@ -69,23 +69,6 @@ const KNOWN: &[(&str, &[&str])] = &[
             "task.rs",
         ],
     ),
-    (
-        "registry",
-        &[
-            "client/mod.rs",
-            "client/session.rs",
-            "credentials/file.rs",
-            "credentials/helper.rs",
-            "credentials/mod.rs",
-            "server/cache.rs",
-            "server/connection.rs",
-            "server/handler.rs",
-            "server/mod.rs",
-            "server/reply.rs",
-            "server/storage/mod.rs",
-            "server/uploads.rs",
-        ],
-    ),
 ];
 
 /// The path of a module from the crate's root.

@@ -7,11 +7,12 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use ureq::http::{HeaderMap, Method};
 
+use super::answer::read_limited;
 use super::failure::Subject;
 use super::http::header_text;
 use super::session::Scopes;
 use super::url::Url;
-use super::{Answered, Call, Client, Target, read_limited, repository_subject};
+use super::{Answered, Call, Client, Target, repository_subject};
 use crate::error::{Error, Result, excerpt};
 use crate::hosts::Endpoint;
 use crate::percent::encode;

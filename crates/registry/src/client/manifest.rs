@@ -7,9 +7,10 @@ use crossdock_oci::{Reference, media_type};
 use ureq::http::header::{ACCEPT, CONTENT_TYPE};
 use ureq::http::{HeaderMap, HeaderValue, Method};
 
+use super::answer::read_limited;
 use super::http::header_text;
 use super::session::Scopes;
-use super::{Call, Client, OpenedBody, Target, read_limited, subject_of};
+use super::{Call, Client, OpenedBody, Target, subject_of};
 use crate::error::{Answer, Error, Result, excerpt};
 use crate::hosts::Endpoint;
 

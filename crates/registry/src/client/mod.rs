@@ -3,6 +3,7 @@
 //! How names become connections, how authentication goes and what is retried is explained in
 //! `docs/dev/registry.md`.
 
+mod answer;
 mod blob;
 mod challenge;
 mod download;
@@ -31,7 +32,7 @@ use self::session::{Scopes, Session};
 use self::url::Url;
 use crate::credentials::Credentials;
 use crate::environment::Environment;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::hosts::{Endpoint, HostPaths, Hosts};
 use crate::progress::{NoProgress, Progress};
 
@@ -124,8 +125,6 @@ struct Inner {
 /// Registry, repository and digest.
 type PlacedBlob = (String, String, Digest);
 
-/// Answers that fit in memory are at most this long, in bytes.
-const ANSWER_SIZE_MAX: u64 = 32 * 1024 * 1024;
 /// Redirects that are followed for one request.
 const REDIRECTS_MAX: u32 = 5;
 
@@ -179,6 +178,11 @@ impl Client {
     /// The settings.
     pub fn options(&self) -> &ClientOptions {
         &self.inner.options
+    }
+
+    /// What sessions use of this client.
+    fn outside(&self) -> session::Outside<'_> {
+        session::Outside { http: self.http(), credentials: self.credentials(), clock: self.clock() }
     }
 
     fn http(&self) -> &Http {
@@ -256,7 +260,7 @@ impl Client {
     /// Sends a request with authentication and redirects, once.
     fn call(&self, endpoint: &Endpoint, call: &Call) -> Result<Answered> {
         let session = self.session(endpoint);
-        let base = session.base(self)?;
+        let base = session.base(self.outside())?;
         let mut url = match &call.target {
             Target::Path(path) => base.join(path).ok_or_else(|| {
                 call.subject.unexpected(&call.method, &base, 0, "its name makes no URL".to_string())
@@ -269,7 +273,7 @@ impl Client {
         loop {
             let ours = url.same_origin(&base);
             let authorization = match ours {
-                true => session.authorization(self, &base, endpoint, &scopes)?,
+                true => session.authorization(self.outside(), &base, endpoint, &scopes)?,
                 false => None,
             };
             let mut headers = call.headers.clone();
@@ -319,33 +323,6 @@ fn redirect(response: &Response<Body>, method: &Method, url: &Url, insecure: boo
     }
     let next = url.join(header_text(response.headers(), "location")?)?;
     (next.is_https() || !url.is_https() || insecure).then_some(next)
-}
-
-/// The body of an answer that fits in memory.
-fn read_limited(
-    response: &mut Response<Body>,
-    subject: &Subject,
-    method: &Method,
-    url: &Url,
-) -> Result<Vec<u8>> {
-    let announced = response.body().content_length();
-    response.body_mut().with_config().limit(ANSWER_SIZE_MAX).read_to_vec().map_err(|e| match e {
-        ureq::Error::BodyExceedsLimit(_) => subject.unexpected(
-            method,
-            url,
-            response.status().as_u16(),
-            format!("more than {} MiB", ANSWER_SIZE_MAX >> 20),
-        ),
-        e => Error::Transport {
-            target: subject.target.clone(),
-            request: format!("{method} {url}"),
-            reason: match announced {
-                Some(length) => format!("the answer of {length} bytes was cut short ({e})"),
-                None => format!("the answer was cut short ({e})"),
-            },
-            retryable: true,
-        },
-    })
 }
 
 /// What messages call a reference.

@@ -10,12 +10,13 @@ use serde::Deserialize;
 use ureq::Body;
 use ureq::http::{HeaderValue, Method, Response, header};
 
+use super::answer::read_limited;
 use super::challenge::{Challenge, best_challenge};
 use super::failure::{Subject, check};
-use super::http::SendableBody;
+use super::http::{Http, SendableBody};
+use super::retry::Clock;
 use super::url::Url;
-use super::{Client, read_limited};
-use crate::credentials::Credential;
+use crate::credentials::{Credential, Credentials};
 use crate::error::{Error, Result};
 use crate::hosts::{Endpoint, is_loopback};
 use crate::percent::encode;
@@ -82,6 +83,14 @@ impl Scopes {
     }
 }
 
+/// What a session uses of its client.
+#[derive(Clone, Copy)]
+pub(crate) struct Outside<'a> {
+    pub http: &'a Http,
+    pub credentials: &'a Credentials,
+    pub clock: &'a dyn Clock,
+}
+
 /// A registry as one endpoint names it.
 pub(crate) struct Session {
     pub(crate) registry: String,
@@ -138,7 +147,7 @@ impl Session {
 
     /// Scheme, host and port of the registry. Where http is a candidate, `GET /v2/` decides at the first
     /// call.
-    pub(crate) fn base(&self, client: &Client) -> Result<Url> {
+    pub(crate) fn base(&self, outside: Outside<'_>) -> Result<Url> {
         let mut base = self.base.lock().unwrap_or_else(|e| e.into_inner());
         if let Some(url) = &*base {
             return Ok(url.clone());
@@ -166,7 +175,7 @@ impl Session {
         let mut failure = None;
         for candidate in candidates {
             let url = candidate.join("/v2/").expect("a path joins every URL");
-            match client.http().send(&Method::GET, &url, &[], None, self.insecure)? {
+            match outside.http.send(&Method::GET, &url, &[], None, self.insecure)? {
                 // This is what TLS servers say to a request in the clear.
                 Ok(response) if response.status() == 400 && !candidate.is_https() => {
                     failure = failure.or(Some((url, "the server wants https".to_string(), false)));
@@ -230,7 +239,7 @@ impl Session {
     /// The `Authorization` header for a request to `base`, as far as one is known to be wanted.
     pub(crate) fn authorization(
         &self,
-        client: &Client,
+        outside: Outside<'_>,
         base: &Url,
         endpoint: &Endpoint,
         scopes: &Scopes,
@@ -240,7 +249,7 @@ impl Session {
         let value = match &auth.challenge {
             None => return Ok(None),
             Some(Challenge::Basic) => {
-                match client.credentials().find(&self.registry, &endpoint.repository)? {
+                match outside.credentials.find(&self.registry, &endpoint.repository)? {
                     Some(Credential::Password { username, password }) => {
                         self.require_privacy(base)?;
                         basic(&username, &password)
@@ -249,13 +258,13 @@ impl Session {
                 }
             }
             Some(Challenge::Bearer { realm, service, .. }) => {
-                let now = client.clock().now();
+                let now = outside.clock.now();
                 auth.tokens.retain(|token| token.stale_at > now);
                 let known = auth.tokens.iter().find(|token| token.scopes.0.is_superset(&scopes.0));
                 let value = match known {
                     Some(token) => token.value.clone(),
                     None => {
-                        let token = self.fetch_token(client, realm, service.as_deref(), endpoint, scopes)?;
+                        let token = self.fetch_token(outside, realm, service.as_deref(), endpoint, scopes)?;
                         let value = token.value.clone();
                         auth.tokens.push(token);
                         value
@@ -297,7 +306,7 @@ impl Session {
     /// Asks the token server; anonymously if there are no credentials or they cannot be read.
     fn fetch_token(
         &self,
-        client: &Client,
+        outside: Outside<'_>,
         realm: &str,
         service: Option<&str>,
         endpoint: &Endpoint,
@@ -311,11 +320,11 @@ impl Session {
         })?;
         self.require_privacy(&url)?;
         // A helper that is missing must not keep anybody from public images; it matters once anonymity fails.
-        let (credential, unreadable) = match client.credentials().find(&self.registry, &endpoint.repository) {
+        let (credential, unreadable) = match outside.credentials.find(&self.registry, &endpoint.repository) {
             Ok(credential) => (credential, None),
             Err(e) => (None, Some(e)),
         };
-        let result = self.ask_token_server(client, &url, service, scopes, credential.as_ref());
+        let result = self.ask_token_server(outside, &url, service, scopes, credential.as_ref());
         match (result, unreadable) {
             (Err(Error::Unauthorized(_) | Error::Denied(_)), Some(e)) => Err(e),
             (result, _) => result,
@@ -324,7 +333,7 @@ impl Session {
 
     fn ask_token_server(
         &self,
-        client: &Client,
+        outside: Outside<'_>,
         realm: &Url,
         service: Option<&str>,
         scopes: &Scopes,
@@ -355,12 +364,12 @@ impl Session {
         };
         // Whatever it sends may quote the secret that was sent to it.
         let subject = Subject::quiet(&self.registry);
-        let issued = client.clock().now();
+        let issued = outside.clock.now();
         let mut reader = form.as_ref().map_or(&[][..], |form| form.expose().as_bytes());
         let length = reader.len() as u64;
         let body: Option<SendableBody> = form.is_some().then_some((&mut reader, length));
-        let response = client
-            .http()
+        let response = outside
+            .http
             .send(&method, &url, &headers, body, self.insecure)?
             .map_err(|failure| subject.transport(&method, &url, failure))?;
         let mut response = check(response, &[200], &subject, &method, &url)?;

@@ -9,7 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
-use super::{Credential, normalise};
+use super::credential::{Credential, normalise};
 use crate::error::{Error, Result};
 use crate::secret::Secret;
 

@@ -12,12 +12,10 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::Credential;
+use super::credential::{Credential, TOKEN_USERNAME};
 use crate::error::{Error, Result};
 use crate::secret::Secret;
 
-/// The user name that marks an identity token.
-pub(super) const TOKEN_USERNAME: &str = "<token>";
 /// An answer longer than this, in bytes, is not one of a helper.
 const ANSWER_SIZE_MAX: u64 = 1024 * 1024;
 

@@ -1,7 +1,9 @@
 //! Credentials as Docker and Podman keep them: `config.json(5)`, `containers-auth.json(5)`.
 
+mod credential;
 mod file;
 mod helper;
+mod paths;
 mod proxies;
 
 use std::path::PathBuf;
@@ -9,49 +11,15 @@ use std::time::Duration;
 
 use crate::environment::Environment;
 use crate::error::{Error, Result};
-use crate::secret::Secret;
+pub use credential::Credential;
+use credential::normalise;
 use file::AuthFile;
 use helper::Helper;
+use paths::docker_config;
 pub use proxies::container_proxies;
 
 /// The key under which credentials of Docker Hub are kept.
 pub const DOCKER_HUB_KEY: &str = "https://index.docker.io/v1/";
-
-/// Something that proves who one is to a registry.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Credential {
-    /// User name and password (or access token used as such).
-    Password {
-        /// User name.
-        username: String,
-        /// Password.
-        password: Secret,
-    },
-    /// An OAuth2 refresh token that the registry's token server gave (`identitytoken`).
-    IdentityToken(Secret),
-}
-
-impl Credential {
-    /// A user name and password.
-    pub fn password(username: &str, password: &str) -> Credential {
-        Credential::Password { username: username.to_string(), password: Secret::new(password) }
-    }
-
-    /// The user name, or `<token>` as credential helpers write it.
-    pub fn username(&self) -> &str {
-        match self {
-            Credential::Password { username, .. } => username,
-            Credential::IdentityToken(_) => helper::TOKEN_USERNAME,
-        }
-    }
-}
-
-/// Docker's `config.json`.
-fn docker_config(environment: &Environment) -> Option<PathBuf> {
-    let directory = environment.docker_config.clone();
-    let directory = directory.or_else(|| Some(environment.home.as_ref()?.join(".docker")))?;
-    Some(directory.join("config.json"))
-}
 
 /// A way to find credentials: files in order, or fixed values.
 #[derive(Clone, Debug, Default)]
@@ -173,18 +141,6 @@ impl Credentials {
             self.search_path.clone(),
             self.helper_timeout.unwrap_or(Duration::from_secs(30)),
         )
-    }
-}
-
-/// The registry that a key of a file means: `docker.io` for the many names of Docker Hub, else host and port
-/// (and a path, if the key is for a part of a registry).
-fn normalise(key: &str) -> String {
-    let rest = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://")).unwrap_or(key);
-    let rest = rest.trim_end_matches('/');
-    let rest = rest.strip_suffix("/v1").or_else(|| rest.strip_suffix("/v2")).unwrap_or(rest);
-    match rest {
-        "index.docker.io" | "registry-1.docker.io" | "registry.hub.docker.com" => "docker.io".to_string(),
-        other => other.to_string(),
     }
 }
 

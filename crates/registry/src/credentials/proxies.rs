@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use super::docker_config;
 use super::file::AuthFile;
+use super::paths::docker_config;
 use crate::environment::Environment;
 use crate::error::Result;
 

@@ -7,11 +7,12 @@ use hyper::Method;
 use hyper::header::RANGE;
 
 use super::faults::Fault;
-use super::handler::{Failure, Handled, Handler, Head, blocking, not_modified, text_header};
+use super::handler::Handler;
 use super::metrics::add;
 use super::range::{Condition, Wanted, check_conditions, parse_ranges, range_counts};
 use super::reply::{Builder, Problem, reply};
 use super::reply_body::ReplyBody;
+use super::request::{Failure, Handled, Head, blocking, not_modified, text_header};
 use super::storage::random_hex;
 
 /// Blobs have no type of their own.

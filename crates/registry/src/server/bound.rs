@@ -4,16 +4,13 @@
 //! order. A transfer has its file open and ends whole, whatever is removed meanwhile.
 
 use std::collections::HashSet;
-use std::fs;
-use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 use std::time::SystemTime;
+use std::{fs, io};
 
 use crossdock_oci::Digest;
 use crossdock_oci::manifest::Document;
 
-use super::handler::Handler;
-use super::metrics::add;
 use super::route::Identifier;
 use super::storage::{Storage, found};
 
@@ -25,37 +22,18 @@ const SHRINKS_TO: u64 = 9;
 pub(super) struct Bound {
     /// Bytes.
     pub(super) max: u64,
-    used: Mutex<Used>,
+    pub(super) used: Mutex<Used>,
     /// One eviction at a time.
-    turn: tokio::sync::Mutex<()>,
+    pub(super) turn: tokio::sync::Mutex<()>,
 }
 
 /// Bytes.
-struct Used {
+pub(super) struct Used {
     /// Of files that are kept; rather too many than too few. Before anybody looked it is too many for all
     /// bounds.
-    kept: u64,
+    pub(super) kept: u64,
     /// Of blobs that are on their way.
-    coming: u64,
-}
-
-/// Room for a blob that is on its way, until dropped.
-pub(super) struct Coming {
-    handler: Arc<Handler>,
-    size: u64,
-}
-
-impl Drop for Coming {
-    fn drop(&mut self) {
-        let Some(bound) = self.handler.bound() else { return };
-        bound.used().coming -= self.size;
-        // More came at the same time than there was room for.
-        if bound.used().kept > bound.max
-            && let Ok(runtime) = tokio::runtime::Handle::try_current()
-        {
-            runtime.spawn(self.handler.clone().bound_cache());
-        }
-    }
+    pub(super) coming: u64,
 }
 
 impl Bound {
@@ -64,7 +42,7 @@ impl Bound {
         Bound { max, used, turn: tokio::sync::Mutex::default() }
     }
 
-    fn used(&self) -> std::sync::MutexGuard<'_, Used> {
+    pub(super) fn used(&self) -> std::sync::MutexGuard<'_, Used> {
         self.used.lock().unwrap_or_else(|e| e.into_inner())
     }
 
@@ -74,61 +52,15 @@ impl Bound {
         used.kept = used.kept.saturating_add(size);
     }
 
-    fn is_exceeded(&self) -> bool {
+    pub(super) fn is_exceeded(&self) -> bool {
         let used = self.used();
         used.kept.saturating_add(used.coming) > self.max
     }
 
     /// What may stay, in bytes.
-    fn goal(&self) -> u64 {
+    pub(super) fn goal(&self) -> u64 {
         let coming = self.used().coming;
         (self.max / 10 * SHRINKS_TO).saturating_sub(coming)
-    }
-}
-
-impl Handler {
-    fn bound(&self) -> Option<&Bound> {
-        self.cache.as_ref()?.bound()
-    }
-
-    /// Makes room for a blob that is fetched; `None` where there is no bound.
-    pub(super) async fn make_room(self: &Arc<Handler>, size: u64) -> Option<Coming> {
-        let bound = self.bound()?;
-        bound.used().coming += size;
-        let coming = Coming { handler: self.clone(), size };
-        self.shrink(bound).await;
-        Some(coming)
-    }
-
-    /// Removes what was used least recently if there is too much.
-    async fn shrink(self: &Arc<Handler>, bound: &Bound) {
-        if !bound.is_exceeded() {
-            return;
-        }
-        let _turn = bound.turn.lock().await;
-        if bound.is_exceeded() {
-            self.evict().await;
-        }
-    }
-
-    async fn evict(self: &Arc<Handler>) {
-        let handler = self.clone();
-        let evicted = tokio::task::spawn_blocking(move || {
-            let bound = handler.bound()?;
-            Some(evict(&handler.storage, bound))
-        });
-        match evicted.await {
-            Ok(Some(Ok(count))) => add(&self.metrics.cache_evictions, count),
-            Ok(Some(Err(e))) => (self.options().notice)(&format!("the cache could not be made smaller: {e}")),
-            _ => {}
-        }
-    }
-
-    /// Makes the cache smaller if the bound says so; the first time it looks how large it is.
-    pub(super) async fn bound_cache(self: Arc<Handler>) {
-        if let Some(bound) = self.bound() {
-            self.shrink(bound).await;
-        }
     }
 }
 
@@ -140,7 +72,7 @@ struct Kept {
 }
 
 /// Counts what is kept and removes the oldest of it if it is more than the bound allows; how many files went.
-fn evict(storage: &Storage, bound: &Bound) -> io::Result<u64> {
+pub(super) fn evict(storage: &Storage, bound: &Bound) -> io::Result<u64> {
     let lock = storage.lock_alone()?;
     let mut all = kept(storage)?;
     let mut size: u64 = all.iter().map(|kept| kept.size).sum();

@@ -1,99 +1,29 @@
 //! A pull-through cache: what is not here is fetched from another registry, kept, and passed on while it
 //! comes.
 
-use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use crossdock_oci::digest::Hasher;
 use crossdock_oci::manifest::Descriptor;
 use crossdock_oci::{Digest, Reference};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
-use super::bound::Bound;
-use super::handler::{Handler, blocking};
+use super::bound::{Bound, evict};
+use super::handler::Handler;
 use super::metrics::add;
+use super::proxy::{Cache, Fetch};
 use super::reply::Problem;
 use super::reply_body::Filled;
+use super::request::blocking;
 use super::route::Identifier;
 use super::storage::{Storage, StoredManifest};
 use crate::client::Client;
 use crate::error::Error;
 
-/// Requests to the other registry at the same time; each holds a thread. The others wait without one.
-const AT_ONCE: usize = 16;
-
 /// Bytes that are read at once.
 const READ_SIZE: usize = 256 * 1024;
-
-/// The registry that is cached.
-#[derive(Clone)]
-pub struct ProxyOptions {
-    /// Asks it, with the credentials and certificates for it.
-    pub client: Client,
-    /// Its name, `HOST[:PORT]`.
-    pub registry: String,
-    /// Bytes that may be kept; what was used least recently goes first. A larger blob is passed on only.
-    pub max: Option<u64>,
-}
-
-pub(super) struct Cache {
-    options: ProxyOptions,
-    bound: Option<Bound>,
-    fetches: Mutex<HashMap<(String, Digest), Fetch>>,
-    permits: Arc<Semaphore>,
-}
-
-/// A blob that is on its way.
-#[derive(Clone)]
-pub(super) struct Fetch {
-    pub(super) file: Arc<File>,
-    /// Size of the whole blob in bytes.
-    pub(super) size: u64,
-    pub(super) filled: watch::Receiver<Filled>,
-}
-
-impl Cache {
-    pub(super) fn new(options: ProxyOptions) -> Cache {
-        let bound = options.max.map(Bound::new);
-        Cache { options, bound, fetches: Mutex::default(), permits: Arc::new(Semaphore::new(AT_ONCE)) }
-    }
-
-    pub(super) fn bound(&self) -> Option<&Bound> {
-        self.bound.as_ref()
-    }
-
-    /// Notes that something was kept.
-    fn kept(&self, size: u64) {
-        if let Some(bound) = &self.bound {
-            bound.kept(size);
-        }
-    }
-
-    fn fetches(&self) -> std::sync::MutexGuard<'_, HashMap<(String, Digest), Fetch>> {
-        self.fetches.lock().unwrap_or_else(|e| e.into_inner())
-    }
-
-    fn reference(&self, name: &str, identifier: &Identifier) -> Result<Reference, Problem> {
-        let (tag, digest) = match identifier {
-            Identifier::Tag(tag) => (Some(tag.as_str()), None),
-            Identifier::Digest(digest) => (None, Some(digest.clone())),
-        };
-        Reference::new(&self.options.registry, name, tag, digest)
-            .map_err(|e| Problem::new(404, "NAME_INVALID", e.to_string()))
-    }
-
-    /// Asks the other registry something, on a thread.
-    async fn ask<T: Send + 'static>(
-        &self,
-        ask: impl FnOnce(&Client) -> Result<T, Error> + Send + 'static,
-    ) -> Result<Result<T, Error>, Problem> {
-        let _permit = self.permits.acquire().await.map_err(io::Error::other)?;
-        let client = self.options.client.clone();
-        blocking(move || Ok(ask(&client))).await
-    }
-}
 
 impl Handler {
     /// A manifest that is here, or of the registry that is cached. A tag is asked for each time; what it
@@ -350,6 +280,71 @@ impl Handler {
             }
             Err(e) if is_unreachable(&e) || matches!(e, Error::NotFound { .. }) => Ok(()),
             Err(e) => Err(problem(&e)),
+        }
+    }
+}
+
+/// Room for a blob that is on its way, until dropped.
+pub(super) struct Coming {
+    handler: Arc<Handler>,
+    size: u64,
+}
+
+impl Drop for Coming {
+    fn drop(&mut self) {
+        let Some(bound) = self.handler.bound() else { return };
+        bound.used().coming -= self.size;
+        // More came at the same time than there was room for.
+        if bound.used().kept > bound.max
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            runtime.spawn(self.handler.clone().bound_cache());
+        }
+    }
+}
+
+impl Handler {
+    fn bound(&self) -> Option<&Bound> {
+        self.cache.as_ref()?.bound()
+    }
+
+    /// Makes room for a blob that is fetched; `None` where there is no bound.
+    pub(super) async fn make_room(self: &Arc<Handler>, size: u64) -> Option<Coming> {
+        let bound = self.bound()?;
+        bound.used().coming += size;
+        let coming = Coming { handler: self.clone(), size };
+        self.shrink(bound).await;
+        Some(coming)
+    }
+
+    /// Removes what was used least recently if there is too much.
+    async fn shrink(self: &Arc<Handler>, bound: &Bound) {
+        if !bound.is_exceeded() {
+            return;
+        }
+        let _turn = bound.turn.lock().await;
+        if bound.is_exceeded() {
+            self.evict().await;
+        }
+    }
+
+    async fn evict(self: &Arc<Handler>) {
+        let handler = self.clone();
+        let evicted = tokio::task::spawn_blocking(move || {
+            let bound = handler.bound()?;
+            Some(evict(&handler.storage, bound))
+        });
+        match evicted.await {
+            Ok(Some(Ok(count))) => add(&self.metrics.cache_evictions, count),
+            Ok(Some(Err(e))) => (self.options().notice)(&format!("the cache could not be made smaller: {e}")),
+            _ => {}
+        }
+    }
+
+    /// Makes the cache smaller if the bound says so; the first time it looks how large it is.
+    pub(super) async fn bound_cache(self: Arc<Handler>) {
+        if let Some(bound) = self.bound() {
+            self.shrink(bound).await;
         }
     }
 }

@@ -1,32 +1,29 @@
 //! Requests to answers: which endpoint, who may, what comes back, and what becomes of the rest of a body.
 
-use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crossdock_oci::Digest;
 use hyper::body::{Body, Incoming};
 use hyper::header::{
-    ALLOW, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_RANGE, EXPECT, HeaderMap, HeaderValue, RANGE,
-    USER_AGENT,
+    ALLOW, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_RANGE, EXPECT, HeaderValue, RANGE, USER_AGENT,
 };
 use hyper::{Method, Request};
 use serde_json::json;
 
-use super::ServerOptions;
 use super::access_log::{AccessLog, Entry};
 use super::auth::Auth;
-use super::cache::Cache;
-use super::connection::{Client, Gate};
 use super::faults::{Fault, Seen};
+use super::gate::{Client, Gate};
 use super::metrics::{Metrics, add};
+use super::options::ServerOptions;
+use super::proxy::Cache;
 use super::receive::{CollectError, Places, collect, skip_rest};
 use super::reply::{Problem, Reply, reply};
 use super::reply_body::ReplyBody;
+use super::request::{Aborted, Failure, Handled, Head, blocking, malformed_body, text_header};
 use super::route::Route;
-use super::socket::Socket;
 use super::storage::Storage;
-use super::uploads::Uploads;
+use super::upload_states::Uploads;
 use crate::error::Result;
 
 /// Everything that requests share.
@@ -52,15 +49,6 @@ const WRITES_PER_CORE: usize = 2;
 /// Manifests of more than 64 KiB that are received at once.
 const LARGE_MAX: usize = 16;
 
-/// A request without its body.
-pub(super) struct Head<'a> {
-    pub(super) method: &'a Method,
-    pub(super) headers: &'a HeaderMap,
-    pub(super) query: &'a str,
-    pub(super) socket: &'a Socket,
-    pub(super) fault: Option<&'a Fault>,
-}
-
 /// What is noted of a request for the figures and the log.
 #[derive(Default)]
 pub(super) struct Noted {
@@ -76,32 +64,6 @@ impl Drop for InFlight<'_> {
         self.0.in_flight.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
     }
 }
-
-/// The connection is closed without (the rest of) an answer.
-#[derive(Debug)]
-pub(super) struct Aborted;
-
-impl std::fmt::Display for Aborted {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("the connection was given up")
-    }
-}
-
-impl std::error::Error for Aborted {}
-
-/// How a request fails.
-pub(super) enum Failure {
-    Problem(Problem),
-    Aborted,
-}
-
-impl<P: Into<Problem>> From<P> for Failure {
-    fn from(problem: P) -> Failure {
-        Failure::Problem(problem.into())
-    }
-}
-
-pub(super) type Handled = std::result::Result<Reply, Failure>;
 
 impl Handler {
     pub(super) fn new(storage: Storage, mut options: ServerOptions, gate: Arc<Gate>) -> Result<Handler> {
@@ -331,11 +293,6 @@ impl Handler {
     }
 }
 
-/// The answer to a body that is not chunked as it says.
-pub(super) fn malformed_body() -> Problem {
-    Problem::new(400, "SIZE_INVALID", "the body is not chunked as RFC 9112 asks")
-}
-
 fn seen(request: &Request<Incoming>) -> Seen {
     let text = |name: &str| text_header(request.headers(), name).map(str::to_string);
     Seen {
@@ -346,23 +303,4 @@ fn seen(request: &Request<Incoming>) -> Seen {
         range: text(RANGE.as_str()),
         content_range: text(CONTENT_RANGE.as_str()),
     }
-}
-
-pub(super) fn text_header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    headers.get(name)?.to_str().ok()
-}
-
-/// Runs what touches the disk on a thread for that.
-pub(super) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> std::result::Result<T, Problem> + Send + 'static,
-) -> std::result::Result<T, Problem> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(e) => Err(Problem::from(io::Error::other(e))),
-    }
-}
-
-/// The client has the content already.
-pub(super) fn not_modified(digest: &Digest) -> Reply {
-    reply(304).with("docker-content-digest", digest.as_str()).with("etag", &format!("\"{digest}\"")).empty()
 }

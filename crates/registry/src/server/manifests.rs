@@ -11,9 +11,10 @@ use serde_json::json;
 
 use super::auth::Caller;
 use super::blobs::another_content;
-use super::handler::{Handled, Handler, Head, blocking, not_modified, text_header};
+use super::handler::Handler;
 use super::range::{Condition, check_conditions};
 use super::reply::{Problem, Reply, reply};
+use super::request::{Handled, Head, blocking, not_modified, text_header};
 use super::route::{Identifier, identifier, parameter, parameters};
 use crate::percent;
 

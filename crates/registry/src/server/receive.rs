@@ -16,7 +16,7 @@ use hyper::body::{Body, Bytes, Frame, Incoming};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
-use super::connection::HEAD_SIZE_MAX;
+use super::gate::HEAD_SIZE_MAX;
 use super::socket::{RATE_MIN, Socket};
 
 /// Bytes that are hashed and written at once, if so many came.

@@ -1,11 +1,12 @@
 //! Answers, and the errors of the distribution specification, "Error Codes".
 
+use std::io;
+
 use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::{Response, StatusCode};
 use serde_json::json;
 
 use super::reply_body::ReplyBody;
-use super::storage::is_full;
 
 /// An answer.
 pub(super) type Reply = Response<ReplyBody>;
@@ -114,4 +115,9 @@ impl Builder {
     pub(super) fn empty(self) -> Reply {
         self.0
     }
+}
+
+/// Whether a write failed for want of room.
+pub(super) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }

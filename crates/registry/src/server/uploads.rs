@@ -1,58 +1,26 @@
 //! Uploads: whole, in chunks, mounted, cancelled, abandoned.
 
-use std::collections::HashMap;
 use std::fs::OpenOptions;
 use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crossdock_oci::Digest;
-use crossdock_oci::digest::Hasher;
 use hyper::body::{Body, Incoming};
 use hyper::header::CONTENT_RANGE;
 
 use super::auth::Caller;
 use super::faults::Fault;
-use super::handler::{Failure, Handled, Handler, Head, blocking, malformed_body, text_header};
+use super::handler::Handler;
 use super::metrics::add;
 use super::receive::{Received, Sink, receive};
-use super::reply::{Builder, Problem, Reply, reply};
+use super::reply::{Builder, Problem, Reply, is_full, reply};
+use super::request::{Failure, Handled, Head, blocking, malformed_body, text_header};
 use super::route::{parameter, parse_digest, repository};
-use super::storage::is_full;
+use super::upload_states::UploadState;
 
 /// Abandoned uploads are looked for so often.
 const SWEEP_EVERY: Duration = Duration::from_secs(600);
-
-/// Uploads that were touched since the start; one request at a time works on each.
-#[derive(Default)]
-pub(super) struct Uploads(Mutex<HashMap<String, Arc<tokio::sync::Mutex<UploadState>>>>);
-
-/// The hash of an upload's first `length` bytes, so that they need not be read again at its end.
-pub(super) struct UploadState {
-    hasher: Hasher,
-    length: u64,
-}
-
-impl Uploads {
-    fn all(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<tokio::sync::Mutex<UploadState>>>> {
-        self.0.lock().unwrap_or_else(|e| e.into_inner())
-    }
-
-    /// The state of an upload; empty after a restart of the server.
-    fn state(&self, id: &str) -> Arc<tokio::sync::Mutex<UploadState>> {
-        let fresh = || Arc::new(tokio::sync::Mutex::new(UploadState { hasher: Hasher::sha256(), length: 0 }));
-        self.all().entry(id.to_string()).or_insert_with(fresh).clone()
-    }
-
-    fn forget(&self, id: &str) {
-        self.all().remove(id);
-    }
-
-    /// Whether a request works on an upload right now.
-    fn is_busy(&self, id: &str) -> bool {
-        self.all().get(id).is_some_and(|state| state.try_lock().is_err())
-    }
-}
 
 impl Handler {
     pub(super) async fn begin_upload(

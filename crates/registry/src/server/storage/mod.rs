@@ -405,11 +405,6 @@ fn renew(file: &File) -> io::Result<u64> {
     Ok(metadata.len())
 }
 
-/// Whether a write failed for want of room.
-pub(super) fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
-}
-
 /// `None` for what does not exist.
 pub(super) fn found<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     match result {
