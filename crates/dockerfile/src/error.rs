@@ -19,7 +19,7 @@ pub struct Lines {
 pub struct Error {
     /// What happened and what to do, without the place.
     pub message: String,
-    /// Where.
+    /// The lines that are wrong.
     pub lines: Lines,
 }
 
@@ -30,7 +30,7 @@ impl Error {
     }
 }
 
-/// The lines of `source` around `lines`, numbered, the lines meant marked with `>>>`, as BuildKit prints them.
+/// The lines of `source` around `lines`, numbered, with `lines` marked by `>>>`, as BuildKit prints them.
 ///
 /// `context` is the number of lines before and after. Empty if the range lies outside the text.
 pub fn excerpt(file: &str, source: &str, lines: Lines, context: usize) -> String {
@@ -40,7 +40,7 @@ pub fn excerpt(file: &str, source: &str, lines: Lines, context: usize) -> String
 /// The most lines of one excerpt, context included: an instruction may have a million.
 const EXCERPT_LINES_MAX: usize = 50;
 
-/// The same of a text that is split into lines already, for those who show many.
+/// Like [`excerpt`], for a text that is already split into lines: for callers that show many excerpts.
 pub fn excerpt_of(file: &str, all: &[&str], lines: Lines, context: usize) -> String {
     if lines.start == 0 || lines.start > all.len() {
         return String::new();
@@ -62,10 +62,11 @@ pub fn excerpt_of(file: &str, all: &[&str], lines: Lines, context: usize) -> Str
     text
 }
 
-/// The candidate nearest to `word`, if it is near enough to be what was meant (Levenshtein distance at most 2).
+/// The candidate nearest to `word`, if it is near enough to be what was meant (Levenshtein distance at most
+/// 2).
 ///
-/// Nobody mistypes words that are longer than 64 bytes or has more than 1,000 to mistype; there nothing is
-/// suggested.
+/// Suggests nothing for a word longer than 64 bytes or more than 1,000 candidates: those are no typing
+/// errors.
 pub fn suggestion<'a>(word: &str, candidates: &[&'a str]) -> Option<&'a str> {
     const LENGTH_MAX: usize = 64;
     const CANDIDATES_MAX: usize = 1000;
@@ -105,7 +106,7 @@ mod tests {
     #[test]
     fn near_words_are_suggested() {
         assert_eq!(suggestion("FORM", &["from", "run"]), Some("from"));
-        // Two letters in each other's place are one mistake: "env" is two away.
+        // Two swapped letters are one mistake; "env" is two mistakes away.
         assert_eq!(suggestion("RNU", &["env", "run"]), Some("run"));
         assert_eq!(suggestion("targt", &["target", "type"]), Some("target"));
         assert_eq!(suggestion("xyz", &["from", "run"]), None);

@@ -12,9 +12,8 @@ pub const SIZE_MAX: usize = 16 * 1024 * 1024;
 
 /// The rules of one ignore file.
 ///
-/// Looking a path up costs what rules like it cost: those that are plain paths are found by hash; of many
-/// patterns only those are tried that begin and end as the path does. The search goes backwards, since the
-/// last match decides.
+/// Looking up a path tries few rules: plain paths are found by hash; of many patterns, only those that begin
+/// and end like the path are tried. The search goes backwards, since the last match decides.
 #[derive(Clone, Default)]
 pub struct Ignore {
     rules: Vec<Rule>,
@@ -22,19 +21,18 @@ pub struct Ignore {
     plain: HashMap<Vec<u8>, usize>,
     /// The rules with special characters.
     patterns: Vec<usize>,
-    /// The same by the plain directory that they begin with and the plain bytes that they end with, see
-    /// [`group`].
+    /// `patterns` by the plain directory they begin with and the plain bytes they end with, see [`group`].
     groups: HashMap<Vec<u8>, Vec<usize>>,
     steps: Arc<Steps>,
 }
 
-/// So many patterns are tried one by one, which is quicker than looking for their groups.
+/// Up to this many patterns are tried one by one, which is quicker than looking up their groups.
 const FEW: usize = 32;
 /// Longest ending that groups patterns, in bytes.
 const ENDING_SIZE_MAX: usize = 4;
 
-/// The key of a group: a directory and an ending, each of them perhaps empty, with a byte between that no
-/// path has.
+/// The key of a group: a directory and an ending, each possibly empty, separated by a byte that no path
+/// contains.
 fn group(key: &mut Vec<u8>, directory: &[u8], ending: &[u8]) {
     key.clear();
     key.extend_from_slice(directory);
@@ -42,7 +40,7 @@ fn group(key: &mut Vec<u8>, directory: &[u8], ending: &[u8]) {
     key.extend_from_slice(ending);
 }
 
-/// Only the rules: cache keys are made of this.
+/// Prints only the rules: cache keys are made from this.
 impl fmt::Debug for Ignore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Ignore").field("rules", &self.rules).finish()
@@ -119,8 +117,8 @@ impl Ignore {
         self.rules.is_empty()
     }
 
-    /// Whether `path` (relative, `/`-separated, without `.` and `..`) is left out: the last rule that matches it or
-    /// one of its parents decides. Once [`Ignore::is_exhausted`] the answer means nothing.
+    /// Whether `path` (relative, `/`-separated, without `.` and `..`) is left out: the last rule that matches
+    /// it or one of its parents decides. The answer means nothing once [`Ignore::is_exhausted`] is true.
     pub fn excludes(&self, path: impl AsRef<[u8]>) -> bool {
         let path = path.as_ref();
         let parents = || path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(i, _)| &path[..i]);
@@ -151,7 +149,8 @@ impl Ignore {
         self.groups.get(key).map_or(last, |rules| self.last_match(rules, last, path))
     }
 
-    /// The last of these rules that matches the path or a parent and comes behind `last`; else that.
+    /// The last of these rules that matches the path or a parent and comes after `last`; if none does,
+    /// `last`.
     fn last_match(&self, rules: &[usize], last: Option<usize>, path: &[u8]) -> Option<usize> {
         let mut later = rules.iter().rev().copied().take_while(|rule| last.is_none_or(|last| *rule > last));
         later.find(|rule| self.matches(*rule, path)).or(last)
@@ -168,12 +167,13 @@ impl Ignore {
         self.steps.are_used_up()
     }
 
-    /// The same rules, for so many steps.
+    /// The same rules with a budget of `steps` steps.
     pub fn with_steps(self, steps: u64) -> Ignore {
         Ignore { steps: Arc::new(Steps::new(steps)), ..self }
     }
 
-    /// Whether directories that are left out must still be entered, because a rule may include something in them.
+    /// Whether directories that are left out must still be entered, because a rule may include something in
+    /// them.
     pub fn may_include_again(&self) -> bool {
         self.rules.iter().any(|rule| rule.include)
     }
@@ -196,7 +196,7 @@ fn rule(text: &[u8]) -> Result<Rule, String> {
     Ok(Rule { text: clean.to_vec(), pattern, include })
 }
 
-/// Without blanks at both ends, those of Unicode where the line is text.
+/// The line without blanks at both ends; Unicode's blanks if the line is UTF-8.
 fn trim(line: &[u8]) -> &[u8] {
     std::str::from_utf8(line).map_or(line.trim_ascii(), |text| text.trim().as_bytes())
 }
@@ -206,7 +206,7 @@ pub fn clean(path: &str) -> String {
     String::from_utf8(clean_bytes(path.as_bytes())).expect("only whole parts between slashes were taken out")
 }
 
-/// The same of a path that need not be UTF-8.
+/// Like [`clean`], for a path that need not be UTF-8.
 pub fn clean_bytes(path: &[u8]) -> Vec<u8> {
     let rooted = path.starts_with(b"/");
     let mut parts: Vec<&[u8]> = Vec::new();

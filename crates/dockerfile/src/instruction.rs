@@ -1,6 +1,7 @@
 //! Typed instructions and stages.
 //!
-//! Words keep their variables: what they expand to depends on the ARGs and ENVs before them, which the builder knows.
+//! Words keep their variables: what they expand to depends on the ARGs and ENVs before them, which the
+//! builder knows.
 
 use std::collections::{HashMap, HashSet};
 
@@ -19,7 +20,8 @@ pub struct Dockerfile {
     pub stages: Vec<Stage>,
     /// The parsed text, for the lint rules.
     pub parsed: Parsed,
-    /// Stages by name, in order, so that a chain of a million stages needs no million look-ups of each.
+    /// Stages by name, in order, so that in a chain of a million stages, finding one does not search them
+    /// all.
     names: HashMap<String, Vec<usize>>,
 }
 
@@ -32,7 +34,7 @@ pub struct Stage {
     pub platform: Option<String>,
     /// `AS name`, in lower case.
     pub name: Option<String>,
-    /// Instructions behind FROM.
+    /// Instructions after FROM.
     pub instructions: Vec<Instruction>,
     /// Lines of FROM.
     pub lines: Lines,
@@ -47,7 +49,7 @@ pub struct Stage {
 pub struct Instruction {
     /// What to do.
     pub kind: Kind,
-    /// Where it stands.
+    /// Its lines in the file.
     pub lines: Lines,
     /// As written, on one line; heredocs are in the kind.
     pub original: String,
@@ -211,8 +213,8 @@ impl Dockerfile {
         Ok(Dockerfile { directives: parsed.directives.clone(), global_args, stages, parsed, names })
     }
 
-    /// Index of the stage that a name or number means, looked up among the first `before` stages; the last of that
-    /// name wins.
+    /// Index of the stage with this name or number among the first `before` stages; the last of that name
+    /// wins.
     pub fn stage_index(&self, name: &str, before: usize) -> Option<usize> {
         let before = before.min(self.stages.len());
         let named = self.names.get(&name.to_ascii_lowercase()).and_then(|all| {
@@ -526,7 +528,7 @@ pub fn duration_ns(text: &str) -> Option<i64> {
     (total < i64::MAX as f64).then_some(if negative { -(total as i64) } else { total as i64 })
 }
 
-/// The flags of one instruction, taken out one by one; what is left at the end is unknown.
+/// The flags of one instruction, taken out one by one; those left at the end are unknown.
 struct Flags<'a> {
     node: &'a Node,
     left: Vec<(String, Option<String>)>,

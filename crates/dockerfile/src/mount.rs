@@ -8,7 +8,8 @@ use crate::values::{boolean, bytes, csv};
 pub struct Mount {
     /// What is mounted.
     pub kind: MountKind,
-    /// Where; may be relative to the working directory, which it is for a bind without one.
+    /// Where it is mounted, possibly relative to the working directory; for a bind without one, that
+    /// directory.
     pub target: Option<String>,
     /// Whether writes fail.
     pub read_only: bool,
@@ -21,7 +22,7 @@ pub enum MountKind {
     Bind {
         /// Stage, image or context; the build context if absent.
         from: Option<String>,
-        /// Path in it.
+        /// Path in `from`.
         source: Option<String>,
     },
     /// A directory that stays between builds.
@@ -30,7 +31,7 @@ pub enum MountKind {
         id: Option<String>,
         /// Initial content.
         from: Option<String>,
-        /// Path in it.
+        /// Path in `from`.
         source: Option<String>,
         /// Use by several steps at once.
         sharing: Sharing,
@@ -81,9 +82,9 @@ pub enum MountKind {
 pub enum Sharing {
     /// All at once.
     Shared,
-    /// Each its own directory if the first is in use.
+    /// Each step has its own directory if the first is in use.
     Private,
-    /// One waits for the other.
+    /// One step waits for the other.
     Locked,
 }
 
@@ -107,7 +108,7 @@ const KEYS: [&str; 17] = [
     "env",
 ];
 
-/// Parses the value of `--mount`. The error is a sentence without place.
+/// Parses the value of `--mount`. The error is a sentence that names no line.
 pub fn parse(value: &str) -> Result<Mount, String> {
     let mut kind = "bind".to_string();
     let (mut from, mut source, mut target, mut name, mut env, mut sharing) =
@@ -128,7 +129,7 @@ pub fn parse(value: &str) -> Result<Mount, String> {
             let v = text()?;
             u32::from_str_radix(&v, radix).map_err(|_| format!("invalid value {v} for {key}"))
         };
-        // As for USER: larger ones are "no id", or negative, to the kernel or its tools.
+        // As for USER: larger ids are negative or "no id" to the kernel or its tools.
         let id = |n: u32| match n {
             0..=0x7fff_ffff => Ok(n),
             _ => Err(format!("{key} {n} is out of range (0 to 2147483647)")),
@@ -178,7 +179,7 @@ pub fn parse(value: &str) -> Result<Mount, String> {
     let id = name;
     only(id.is_some(), "id", &["cache", "secret", "ssh"])?;
     let (uid, gid) = (uid.unwrap_or(0), gid.unwrap_or(0));
-    // A bind mount without one is at the working directory.
+    // A bind mount without a target is at the working directory.
     let needs_target = matches!(kind.as_str(), "cache" | "tmpfs");
     if needs_target && target.as_deref().unwrap_or_default().is_empty() {
         return Err(format!("a {kind} mount needs a target"));
@@ -220,7 +221,7 @@ pub fn parse(value: &str) -> Result<Mount, String> {
             return Err(format!("unsupported mount type \"{other}\"{hint}"));
         }
     };
-    // A bind mount is read-only unless `rw` is said.
+    // A bind mount is read-only unless `rw` is given.
     let read_only = read_only.unwrap_or(matches!(mount_kind, MountKind::Bind { .. }));
     Ok(Mount { kind: mount_kind, target, read_only })
 }

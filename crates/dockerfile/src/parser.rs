@@ -1,5 +1,5 @@
-//! Text to nodes: parser directives, comments, continued lines, heredocs, flags, and the argument form of each
-//! instruction. The result agrees with BuildKit's parser, node by node.
+//! Text to nodes: parser directives, comments, continued lines, heredocs, flags, and the argument form of
+//! each instruction. The result agrees with BuildKit's parser, node by node.
 
 use std::fmt::Write as _;
 
@@ -34,7 +34,7 @@ pub const INSTRUCTIONS: [&str; 18] = [
 /// `# name=value` comments at the head of the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Directives {
-    /// `syntax`: the frontend asked for; this builder has one and only notes it.
+    /// `syntax`: the frontend asked for; only recorded, since this builder has just one.
     pub syntax: Option<String>,
     /// `escape`: `\` or a backtick.
     pub escape: char,
@@ -91,7 +91,7 @@ pub struct Node {
     pub heredocs: Vec<Heredoc>,
     /// The whole instruction on one line, continuation removed.
     pub original: String,
-    /// Where it stands.
+    /// Its lines in the file.
     pub lines: Lines,
     /// Comment lines directly above.
     pub comments: Vec<String>,
@@ -127,7 +127,7 @@ pub struct Parsed {
     pub directives: Directives,
     /// Instructions in order.
     pub nodes: Vec<Node>,
-    /// Lines on which a continued instruction has an empty line, which BuildKit warns of.
+    /// Lines of continued instructions that contain an empty line, which BuildKit warns about.
     pub empty_continuations: Vec<Lines>,
 }
 
@@ -263,8 +263,8 @@ impl Parser<'_> {
         Ok(None)
     }
 
-    /// The line without its trailing escape character, and whether it had one: an escape character that is not
-    /// itself escaped, followed only by blanks.
+    /// The line without its trailing escape character, and whether it had one: an escape character that is
+    /// not itself escaped, followed only by blanks.
     fn continuation(&self, line: &str) -> (String, bool) {
         let trimmed = line.trim_end_matches([' ', '\t']);
         match trimmed.strip_suffix(self.escape) {
@@ -285,7 +285,7 @@ impl Parser<'_> {
         }
         let mut heredocs = Vec::new();
         for (mut heredoc, is_apart) in heredocs_in(&node.original, self.escape) {
-            // `$((1 << bits))` begins none, so with a blank the end decides.
+            // `$((1 << bits))` is no heredoc: with a blank after `<<`, there must be an end line.
             if is_apart && !self.lines[self.at..].iter().any(|line| is_end(&heredoc, line)) {
                 continue;
             }
@@ -333,8 +333,8 @@ fn is_end(heredoc: &Heredoc, line: &str) -> bool {
     line == heredoc.name
 }
 
-/// Words of which `<<` and the name behind it are one, where a blank parts them, as in sh; second, whether it
-/// does.
+/// The words, with `<<` joined to the name after it where a blank separates them, as in sh; and for each word
+/// whether it was joined.
 pub(crate) fn joined_heredocs(words: &[String]) -> Vec<(String, bool)> {
     let is_operator = |word: &str| {
         let rest = word.trim_start_matches(|c: char| c.is_ascii_digit());
@@ -351,7 +351,7 @@ pub(crate) fn joined_heredocs(words: &[String]) -> Vec<(String, bool)> {
     joined
 }
 
-/// The heredocs that a logical line announces, without content; second, whether a blank is before the name.
+/// The heredocs that a logical line announces, without content, each with whether a blank precedes its name.
 fn heredocs_in(line: &str, escape: char) -> Vec<(Heredoc, bool)> {
     let lexer = Lexer { escape, raw_quotes: true, raw_escapes: true, skip_unset: true, size_max: SIZE_MAX };
     let Ok(expanded) = lexer.expand(line, &|_: &str| None, &Budget::default()) else { return Vec::new() };
@@ -467,7 +467,8 @@ fn split_flags(line: &str, escape: char) -> (Vec<String>, &str) {
     (flags, rest)
 }
 
-/// A JSON array of strings, or the text: as one argument, or split at blanks if `split`.
+/// Takes the arguments from a JSON array of strings, or from the text: as one argument, or split at blanks if
+/// `split`.
 fn maybe_json(node: &mut Node, args: &str, split: bool) -> Result<(), Error> {
     if args.is_empty() {
         return Ok(());

@@ -1,7 +1,7 @@
-//! File name patterns: Go's `filepath.Match`, and the same with `**` as `.dockerignore` has it.
+//! File name patterns: Go's `filepath.Match`, and the same with the `**` of `.dockerignore`.
 //!
-//! File names are bytes. What is UTF-8 in them is taken as characters, any other byte as one character of its own, which
-//! equals that byte only.
+//! File names are bytes. UTF-8 in them is read as characters; any other byte is a character of its own, which
+//! equals only that byte.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -11,7 +11,7 @@ pub struct Pattern {
     tokens: Vec<Token>,
 }
 
-/// A Unicode scalar value, or [`BYTE`] and a byte that belongs to none.
+/// A Unicode scalar value, or [`BYTE`] plus a byte that is part of none.
 type Character = u32;
 
 /// Above all of Unicode.
@@ -38,8 +38,8 @@ enum Token {
 
 /// Longest pattern, in bytes: the kernel's `PATH_MAX`, since no longer path can be asked for.
 pub const PATTERN_SIZE_MAX: usize = 4096;
-/// Steps that all matching with one [`Steps`] may take: a step looks at one character of a path in one place
-/// of a pattern. It is about ten seconds.
+/// Steps that all matching with one [`Steps`] may take, about ten seconds. A step checks one character of a
+/// path at one place of a pattern.
 pub const STEPS_MAX: u64 = 1_000_000_000;
 
 /// Why a text is no pattern.
@@ -53,7 +53,7 @@ pub enum PatternError {
     TooLong(usize),
 }
 
-/// What matching may still cost.
+/// The steps that matching may still take.
 #[derive(Debug)]
 pub struct Steps(AtomicU64);
 
@@ -64,17 +64,17 @@ impl Default for Steps {
 }
 
 impl Steps {
-    /// So many steps instead of [`STEPS_MAX`].
+    /// `count` steps instead of [`STEPS_MAX`].
     pub fn new(count: u64) -> Steps {
         Steps(AtomicU64::new(count))
     }
 
-    /// Whether there are none left; what matched since then may be wrong.
+    /// Whether no steps are left; results since then may be wrong.
     pub fn are_used_up(&self) -> bool {
         self.0.load(Ordering::Relaxed) == 0
     }
 
-    /// Takes `count` steps; `false` if there were not so many.
+    /// Takes `count` steps; `false` if there were not enough.
     pub(crate) fn take(&self, count: u64) -> bool {
         let take = |left: u64| Some(left.saturating_sub(count));
         let before = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).unwrap_or(0);
@@ -145,36 +145,37 @@ impl Pattern {
         self.matches_within(path, &Steps::default())
     }
 
-    /// The same; once there are no steps left the answer is `false` and means nothing.
+    /// Like [`Pattern::matches`], within `steps`; once none are left, the answer is `false` and means
+    /// nothing.
     pub fn matches_within(&self, path: impl AsRef<[u8]>, steps: &Steps) -> bool {
         self.run(path.as_ref(), false, steps)
     }
 
-    /// Whether `path` or one of the directories above it matches, within steps as above.
+    /// Whether `path` or a directory above it matches, with `steps` as in [`Pattern::matches_within`].
     pub fn matches_or_parent(&self, path: impl AsRef<[u8]>, steps: &Steps) -> bool {
         self.run(path.as_ref(), true, steps)
     }
 
-    /// What every path that matches begins with: the characters before the first special one.
+    /// The text that every matching path begins with: the characters before the first special one.
     pub(crate) fn beginning(text: &[u8]) -> &[u8] {
         let special = text.iter().position(|byte| b"*?[\\".contains(byte));
         &text[..special.unwrap_or(text.len())]
     }
 
-    /// What every path that matches ends with: the characters behind the last special one and the last `/`,
-    /// which `**/` may match nothing with.
+    /// The text that every matching path ends with: the characters after the last special one and the last
+    /// `/`, since `**/` may match nothing.
     pub(crate) fn ending(text: &[u8]) -> &[u8] {
         let special = text.iter().rposition(|byte| b"*?[]\\/".contains(byte));
         &text[special.map_or(0, |at| at + 1)..]
     }
 
     fn run(&self, path: &[u8], or_parent: bool, steps: &Steps) -> bool {
-        // The set of places in the pattern that the path so far can have reached: linear in pattern times path,
-        // whatever the pattern.
+        // The places in the pattern that the path so far can have reached. The cost is linear in pattern
+        // times path for every pattern.
         let (mut reached, mut next) = (self.nowhere(), self.nowhere());
         reached.add(0);
         self.skip_optional(&mut reached, None);
-        // To begin costs as much as some steps.
+        // Starting costs as much as some steps.
         let mut taken = 32;
         let mut matched = false;
         for c in characters(path) {
@@ -201,9 +202,9 @@ impl Pattern {
         Places { is: vec![false; self.tokens.len() + 1], low: usize::MAX, high: 0 }
     }
 
-    /// Steps over tokens that match nothing, behind `c` or at the start of a path. A `**/` that has begun to
-    /// take characters must take a `/`; one that was just reached may take none, which is so exactly if `c`
-    /// is not its own.
+    /// Steps over tokens that may match nothing, after `c` or at the start of a path. A `**/` that has begun
+    /// to take characters must take a `/`. A `**/` that was just reached may take none; it was just reached
+    /// exactly if it did not take `c`.
     fn skip_optional(&self, reached: &mut Places, c: Option<Character>) {
         let Some((low, _)) = reached.range() else { return };
         let mut i = low;
@@ -266,7 +267,7 @@ impl Token {
             Token::One if c != SLASH => next.add(i + 1),
             Token::Star if c != SLASH => next.add(i),
             Token::DoubleStar => next.add(i),
-            // Stays inside until a `/` was taken; only behind one may the pattern go on.
+            // Takes any character; the pattern may go on only after a `/`.
             Token::Directories => {
                 next.add(i);
                 if c == SLASH {
@@ -285,8 +286,7 @@ impl Token {
     }
 }
 
-/// The same ranges in order and apart, so that one look finds a character's; those that hold nothing left
-/// out.
+/// The ranges sorted, without overlaps and empty ranges, so that one look-up finds a character's range.
 fn merged(mut ranges: Vec<(Character, Character)>) -> Vec<(Character, Character)> {
     ranges.retain(|(low, high)| low <= high);
     ranges.sort_unstable();

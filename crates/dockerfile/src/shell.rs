@@ -1,20 +1,20 @@
-//! Variable expansion and word splitting of Dockerfile words, as BuildKit's shell lexer does them: a small part of
-//! the POSIX shell language (chapter 2.6), with bash's `${v/p/r}`.
+//! Variable expansion and word splitting of Dockerfile words, as BuildKit's shell lexer does them: a small
+//! part of the POSIX shell language (chapter 2.6), with bash's `${v/p/r}`.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Longest word that variables may make, in bytes. Linux takes no argument and no environment entry of more
-/// than 128 KiB (`MAX_ARG_STRLEN`, execve(2)); labels may be longer, and this is what all of an image's
-/// configuration has room for several times.
+/// than 128 KiB (`MAX_ARG_STRLEN`, execve(2)); labels may be longer, and an image's configuration has room
+/// for several words of this length.
 pub const WORD_SIZE_MAX: usize = 1024 * 1024;
-/// Bytes of values that all expansions of one build, or of one check, may look up and make together.
+/// Bytes of values that all expansions of one build, or of one check, may look up and produce in total.
 pub const EXPANDED_SIZE_MAX: usize = 128 * 1024 * 1024;
-/// Steps that patterns such as `${v//p/r}` may take in all of one build: a step looks at one character of a
-/// value in one place of a pattern. It is about two seconds.
+/// Steps that patterns such as `${v//p/r}` may take in one whole build, about two seconds. A step checks one
+/// character of a value at one place of a pattern.
 pub const PATTERN_STEPS_MAX: usize = 1_000_000_000;
 
-/// What expansions may still cost; shared by all of one build.
+/// What all expansions of one build may still cost.
 #[derive(Debug)]
 pub struct Budget {
     bytes: AtomicUsize,
@@ -28,7 +28,7 @@ impl Default for Budget {
 }
 
 impl Budget {
-    /// Takes steps of patterns; `None` if there are not so many left.
+    /// Takes steps of patterns; `None` if too few are left.
     fn steps(&self, count: usize) -> Option<()> {
         take(&self.steps, count)
     }
@@ -131,9 +131,9 @@ pub struct Expanded {
     pub text: String,
     /// The text split at unquoted white space.
     pub words: Vec<String>,
-    /// Names that were used unset, without default.
+    /// Names that were used unset and without a default.
     pub unset: BTreeSet<String>,
-    /// All names that were used unset, also those with a default (`${v:-default}`).
+    /// All names that were used unset, including those with a default (`${v:-default}`).
     pub unknown: BTreeSet<String>,
 }
 
@@ -145,7 +145,7 @@ impl Lexer {
 
     /// Expands the variables in `word` and removes quotes and escapes.
     ///
-    /// A word without variables may have any length. What variables make is taken from `budget`.
+    /// A word without variables may have any length. The text that variables produce is taken from `budget`.
     pub fn expand(
         &self,
         word: &str,
@@ -181,7 +181,8 @@ struct Walk<'a> {
     depth: usize,
 }
 
-/// Collects words: a word ends at unquoted white space, and exists once something quoted or not was added.
+/// Collects words. A word begins with any text, quoted or not, even empty quotes, and ends at unquoted white
+/// space.
 #[derive(Default)]
 struct Words {
     words: Vec<String>,
@@ -297,7 +298,7 @@ impl Walk<'_> {
         Ok(text)
     }
 
-    /// `before` is the length of what stands before the quote, in bytes.
+    /// `before` is the length of the text before the quote, in bytes.
     fn double_quoted(&mut self, before: usize) -> Result<String, ShellError> {
         let mut text = String::new();
         let quote = self.next().expect("called at a quote");
@@ -483,7 +484,7 @@ impl Walk<'_> {
     fn value(&mut self, name: &str, note_unset: bool) -> Result<Option<String>, ShellError> {
         let value = self.variables.get(name);
         match &value {
-            // Also a value of which nothing is used was copied.
+            // Even an unused value was copied.
             Some(value) => match self.budget.bytes(value.len()) {
                 Some(()) => {}
                 None => return Err(ShellError::TooMuch { name: shortened(name) }),
@@ -528,7 +529,7 @@ fn trim(value: &str, pattern: &str, prefix: bool, longest: bool, budget: &Budget
     Some(rest.into_iter().collect())
 }
 
-/// `${v/p/r}` and `${v//p/r}`: the longest match at the earliest place. `None` if the pattern took too many
+/// `${v/p/r}` and `${v//p/r}`: the longest match at the earliest place. Fails if the pattern took too many
 /// steps or the result would be longer than `size_max` bytes.
 fn replace(
     value: &str,
@@ -558,10 +559,10 @@ fn replace(
     Ok(out)
 }
 
-/// What there was too much of.
+/// What exceeded its limit.
 enum Excess {
     Steps,
-    /// At least so many bytes.
+    /// Least size of the result in bytes.
     Size(usize),
 }
 
@@ -577,12 +578,12 @@ enum Token {
     Literal(char),
 }
 
-/// No match has come so far.
+/// No match has reached the place.
 const DEAD: usize = usize::MAX;
 
-/// Where matching stands: for each place in the pattern the earliest start of a match that has come so far,
-/// or [`DEAD`]. Only places in `low..=high` can be alive, so that a pattern without stars costs what it looks
-/// at.
+/// The state of matching: for each place in the pattern, the earliest start of a match that has reached it,
+/// or [`DEAD`]. Only places in `low..=high` can be alive, so a pattern without stars costs only the places it
+/// checks.
 struct Places {
     start: Vec<usize>,
     low: usize,
@@ -616,8 +617,8 @@ impl Glob {
         Places { start: vec![DEAD; self.tokens.len() + 1], low: DEAD, high: 0 }
     }
 
-    /// Puts a match that began at `start` to place `at`, and behind the star that stands there, which may
-    /// match nothing.
+    /// Records that a match begun at `start` has reached place `at`, and the place after a star there, which
+    /// may match nothing.
     fn reach(&self, places: &mut Places, mut at: usize, start: usize) {
         loop {
             places.start[at] = places.start[at].min(start);
@@ -630,7 +631,7 @@ impl Glob {
         }
     }
 
-    /// Moves all that is alive in `from` over the character `c` to `to`, which is emptied first.
+    /// Moves all live places of `from` over the character `c` to `to`, which is emptied first.
     fn step(&self, from: &Places, to: &mut Places, c: char) {
         if to.low <= to.high {
             to.start[to.low..=to.high].fill(DEAD);
@@ -677,7 +678,7 @@ impl Glob {
         let mut found: Option<(usize, usize)> = None;
         for (i, c) in text.iter().enumerate() {
             match found {
-                // Nothing that began as early is under way any more.
+                // No match that began as early is still under way.
                 Some((start, _)) if now.low == DEAD || now.alive().iter().all(|s| *s > start) => break,
                 Some(_) => {}
                 None => self.reach(&mut now, 0, i),

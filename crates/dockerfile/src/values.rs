@@ -1,7 +1,7 @@
 //! Values of options as docker reads them, in Dockerfiles and on command lines.
 
-/// Splits one line of CSV (RFC 4180): fields may be quoted, `""` inside is a quote. Unlike the readers of
-/// most libraries it refuses a quote that is not closed and text behind one, as Go's `encoding/csv` does.
+/// Splits one line of CSV (RFC 4180): fields may be quoted, `""` inside is a quote. Unlike most libraries, it
+/// refuses an unclosed quote and text after a closing quote, as Go's `encoding/csv` does.
 pub fn csv(line: &str) -> Result<Vec<String>, String> {
     let mut fields = Vec::new();
     let mut rest = line.trim();

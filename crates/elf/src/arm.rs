@@ -53,7 +53,7 @@ fn number(bytes: &[u8], little_endian: bool) -> Option<usize> {
     Some(if little_endian { u32::from_le_bytes(four) } else { u32::from_be_bytes(four) } as usize)
 }
 
-/// A part that begins with its own size in four bytes, and what follows it.
+/// Splits off a part that begins with its own size in four bytes; returns its content and the rest.
 fn sized(bytes: &[u8], little_endian: bool) -> Option<(&[u8], &[u8])> {
     let size = number(bytes, little_endian).filter(|size| *size >= 4)?;
     Some((bytes.get(4..size)?, &bytes[size..]))

@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use crate::{Class, Elf, Kind, machine};
 
-/// The line that `file` prints behind the name, such as `ELF 64-bit LSB pie executable, ARM aarch64, version 1 (SYSV),
-/// dynamically linked, interpreter /lib/ld-linux-aarch64.so.1, ...`.
+/// The line that `file` prints after the name, such as `ELF 64-bit LSB pie executable, ARM aarch64, version 1
+/// (SYSV), dynamically linked, interpreter /lib/ld-linux-aarch64.so.1, ...`.
 pub fn describe(elf: &Elf) -> String {
     let bits = if elf.class == Class::Elf64 { "64-bit" } else { "32-bit" };
     let order = if elf.little_endian { "LSB" } else { "MSB" };

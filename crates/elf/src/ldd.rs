@@ -1,14 +1,14 @@
-//! Needed libraries and where they are found in a root, as the dynamic loader would look: ld.so(8) of glibc, and the
-//! simpler rules of musl. Nothing is executed.
+//! Needed libraries and where they are found in a root, as the dynamic loader would look: ld.so(8) of glibc,
+//! and the simpler rules of musl. Nothing is executed.
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::{Class, Elf, ReadAt};
 
-/// The file system of the program: a root directory that is never left.
+/// The file system of the program: a root directory that no look-up leaves.
 pub trait Root {
-    /// The content of a regular file, links followed inside the root; `None` if there is none.
+    /// The content of a regular file, with links followed inside the root; `None` if there is no such file.
     fn open(&self, path: &str) -> Option<Box<dyn ReadAt>>;
     /// A whole text file of at most 1 MiB.
     fn text(&self, path: &str) -> Option<Vec<u8>>;
@@ -30,7 +30,7 @@ pub struct Library {
 /// The result for one program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resolution {
-    /// The dynamic loader and whether it is there; `None` for a file without one.
+    /// The dynamic loader and whether it exists; `None` for a file without one.
     pub interpreter: Option<(String, bool)>,
     /// All libraries, in the order in which the loader would load them: breadth first.
     pub libraries: Vec<Library>,
@@ -58,14 +58,14 @@ pub fn resolve(root: &dyn Root, path: &str, elf: &Elf, library_path: &[String]) 
     });
     let mut libraries: Vec<Library> = Vec::new();
     let mut seen = BTreeSet::new();
-    // Objects whose needs are open, with the DT_RPATHs of those that brought them in.
+    // Objects whose libraries are still to be resolved, with the DT_RPATHs of the objects that needed them.
     let mut open = VecDeque::from([(path.to_string(), elf.clone(), Vec::<String>::new())]);
     while let Some((object_path, object, inherited)) = open.pop_front() {
         let mut rpaths = Vec::new();
         if object.runpath.is_none() {
             rpaths.extend(directories(object.rpath.as_deref(), &object_path, elf));
             rpaths.extend(inherited);
-            // Each level adds its own to those of the levels above.
+            // Each level adds its paths to those of the levels above.
             rpaths.truncate(DIRECTORIES_MAX);
         }
         let runpaths = directories(object.runpath.as_deref(), &object_path, elf);
@@ -194,8 +194,8 @@ fn musl_directories(root: &dyn Root, interpreter: &str) -> Vec<String> {
     text.split([':', '\n']).filter(|d| !d.is_empty()).map(str::to_string).collect()
 }
 
-/// Directories of `ld.so.conf` and the files it includes, each of which is read once: files may include each
-/// other.
+/// Directories of `ld.so.conf` and the files it includes. Each file is read once, since files may include
+/// each other.
 struct Configuration<'a> {
     root: &'a dyn Root,
     read: BTreeSet<String>,
@@ -248,14 +248,16 @@ impl Configuration<'_> {
     }
 }
 
-/// Libraries and paths of `/etc/ld.so.cache`, format `glibc-ld.so.cache1.1`, in the order of the file; empty if it is in
-/// another format. Entries for other architectures are told apart later, by the files themselves.
+/// Libraries and paths of `/etc/ld.so.cache`, format `glibc-ld.so.cache1.1`, in the order of the file; empty
+/// if it is in another format. Entries for other architectures are sorted out later, by reading the files
+/// themselves.
 fn parse_cache(bytes: &[u8]) -> BTreeMap<String, Vec<String>> {
     const MAGIC: &[u8] = b"glibc-ld.so.cache1.1";
     let mut all: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let Some(start) = bytes.windows(MAGIC.len()).position(|w| w == MAGIC) else { return all };
     let cache = &bytes[start..];
-    // Flags at 28 tell the byte order: 2 little, 3 big; old files have 0 and the byte order of their machine.
+    // Flags at 28 state the byte order: 2 little, 3 big; old files have 0 and the byte order of their
+    // machine.
     let big = cache.get(28).is_some_and(|flags| flags & 3 == 3);
     let number = |at: usize| -> Option<usize> {
         let four: [u8; 4] = cache.get(at..at.checked_add(4)?)?.try_into().ok()?;
@@ -267,8 +269,8 @@ fn parse_cache(bytes: &[u8]) -> BTreeMap<String, Vec<String>> {
         Some(String::from_utf8_lossy(&rest[..end]).into_owned())
     };
     let count = number(20).unwrap_or(0).min(cache.len() / 24);
-    // A library's name is the end of its path, so strings are used twice at most. Hostile entries share long
-    // ones.
+    // A library's name is the end of its path, so each string is used twice at most. Hostile entries share
+    // long strings.
     let mut room = cache.len() * 2;
     for i in 0..count {
         // flags, key, value, os version, hwcap (8 bytes): 24 bytes; the header has 48.
@@ -279,7 +281,7 @@ fn parse_cache(bytes: &[u8]) -> BTreeMap<String, Vec<String>> {
         };
         let Some(rest) = room.checked_sub(key.len() + value.len()) else { break };
         room = rest;
-        // Entries for better CPUs (glibc-hwcaps) are not for every CPU.
+        // Entries for better CPUs (glibc-hwcaps) are left out: not every CPU can use them.
         let hwcap_is_plain = cache.get(at + 16..at + 24).is_some_and(|h| h.iter().all(|b| *b == 0));
         if hwcap_is_plain {
             all.entry(key).or_default().push(value);

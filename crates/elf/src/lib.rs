@@ -1,6 +1,8 @@
-//! ELF files of every architecture, read without running anything: what they are and which libraries they need.
+//! ELF files of every architecture, read without running anything: what they are and which libraries they
+//! need.
 //!
-//! - [`Elf::read`]: class, machine, ABI, interpreter, needed libraries, notes (System V ABI, chapters 4 and 5);
+//! - [`Elf::read`]: class, machine, ABI, interpreter, needed libraries, notes (System V ABI, chapters 4 and
+//!   5);
 //! - [`describe`]: the words of file(1);
 //! - [`ldd`]: where each needed library is found in a root, as ld.so(8) would look.
 //!
@@ -79,12 +81,12 @@ pub enum Kind {
     Other(u16),
 }
 
-/// What an ELF file says of itself.
+/// What an ELF file says about itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Elf {
     /// Word size.
     pub class: Class,
-    /// Least significant byte first.
+    /// Whether the least significant byte comes first.
     pub little_endian: bool,
     /// `EI_OSABI`.
     pub os_abi: u8,
@@ -118,13 +120,13 @@ pub struct Elf {
     pub has_symbols: bool,
     /// Whether there is a section `.debug_info`.
     pub has_debug_info: bool,
-    /// 32-bit Arm: calling convention, where the file tells.
+    /// 32-bit Arm: calling convention, if the file states it.
     pub float_abi: Option<FloatAbi>,
-    /// 32-bit Arm: the architecture version that the code needs, 4 to 8, where the file tells.
+    /// 32-bit Arm: the architecture version that the code needs, 4 to 8, if the file states it.
     pub arm_version: Option<u8>,
 }
 
-/// `e_machine` values of the architectures that Linux images come for.
+/// `e_machine` values of the architectures that Linux images exist for.
 pub mod machine {
     /// Intel 80386.
     pub const I386: u16 = 3;
@@ -146,7 +148,7 @@ pub mod machine {
     pub const LOONGARCH: u16 = 258;
 }
 
-/// Headers, strings and notes longer than this, in bytes, are not followed: no real file has them.
+/// Headers, strings and notes longer than this, in bytes, are not read: real files have none.
 const TABLE_SIZE_MAX: u64 = 16 << 20;
 /// The longest string read from a string table, in bytes.
 const STRING_SIZE_MAX: usize = 4096;
@@ -421,7 +423,8 @@ impl Elf {
             (machine::I386, Class::Elf32, true) => ("386", None),
             (machine::AARCH64, Class::Elf64, true) => ("arm64", None),
             (machine::ARM, Class::Elf32, true) => {
-                // Hard float came with v7 in Debian; Raspberry Pi OS has it with v6, which the attributes tell.
+                // Hard float came with v7 in Debian; Raspberry Pi OS has it with v6, which the attributes
+                // state.
                 let version = self.arm_version.unwrap_or(match self.float_abi {
                     Some(FloatAbi::Soft) => 5,
                     _ => 7,

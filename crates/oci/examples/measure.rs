@@ -1,6 +1,6 @@
 //! Measures writing and unpacking layers: `measure DIRECTORY [none|gzip|zstd] [LEVEL]`.
 //!
-//! Copies the directory into a store beside it as a scratch, commits it, and unpacks the layer into a second store.
+//! Copies the directory into a scratch of a store, commits that, and unpacks the layer into a second store.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;

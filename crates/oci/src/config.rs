@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::digest::Digest;
 
-/// What an image is: platform, process defaults, layers and how they came about.
+/// What an image is: platform, process defaults, layers and their history.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ImageConfig {
     /// Time of creation, RFC 3339.
@@ -92,7 +92,7 @@ pub struct ProcessConfig {
     /// Instructions for images built from this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_build: Option<Vec<String>>,
-    /// Shell of the shell forms.
+    /// Shell for instructions in shell form.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shell: Option<Vec<String>>,
     /// Members that this program does not know.
@@ -141,7 +141,7 @@ impl Default for RootFs {
     }
 }
 
-/// How a layer, or a change of the configuration, came about.
+/// The origin of a layer or of a change of the configuration.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct History {
     /// Time of creation, RFC 3339.

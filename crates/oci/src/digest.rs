@@ -7,7 +7,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 
-/// A digest of some content, checked for form: `sha256:` with 64 or `sha512:` with 128 lower-case hexadecimal digits.
+/// A digest of some content, checked for form: `sha256:` with 64 or `sha512:` with 128 lower-case hexadecimal
+/// digits.
 ///
 /// Safe to use as a file name once split by [`Digest::algorithm`] and [`Digest::hex`].
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

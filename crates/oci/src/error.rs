@@ -37,7 +37,7 @@ pub enum StoreError {
         /// Bytes that an ordinary user may still write.
         free: u64,
     },
-    /// This user cannot write to the store, and had to.
+    /// This user cannot write to the store, but had to.
     #[error("the store {} is read-only ({reason}): make it writable for this user, or use another --root", root.display())]
     ReadOnly {
         /// The store.
@@ -50,7 +50,7 @@ pub enum StoreError {
     Version {
         /// The version file.
         path: PathBuf,
-        /// What stands in it.
+        /// What the file contains.
         found: String,
     },
     /// A blob is not there.
@@ -61,7 +61,7 @@ pub enum StoreError {
     CorruptBlob {
         /// The name.
         digest: Digest,
-        /// What its content is instead.
+        /// The actual content, in words.
         found: String,
         /// Where the bytes are now.
         moved_to: PathBuf,
@@ -74,14 +74,14 @@ pub enum StoreError {
         /// The digest of what came.
         found: Digest,
     },
-    /// A blob has not the size that a descriptor states.
+    /// A blob does not have the size that a descriptor states.
     #[error("{digest} should have {expected} bytes and has {found}")]
     SizeMismatch {
         /// The blob.
         digest: Digest,
-        /// Size by the descriptor, in bytes.
+        /// Size in the descriptor, in bytes.
         expected: u64,
-        /// Size in fact, in bytes.
+        /// Actual size, in bytes.
         found: u64,
     },
     /// A document is larger than this program reads into memory.
@@ -113,7 +113,7 @@ pub enum StoreError {
     /// An index where one image was needed.
     #[error("{0} is an index of several images, not one image: choose a platform")]
     IsIndex(Digest),
-    /// No record of that name.
+    /// There is no record of this name.
     #[error("no image {0} in the store")]
     UnknownImage(String),
     /// The reference is known, but not for that platform.
@@ -123,7 +123,7 @@ pub enum StoreError {
         image: String,
         /// The platform asked for.
         platform: String,
-        /// The platforms that are there, separated by commas.
+        /// The platforms that the store has, separated by commas.
         offered: String,
     },
     /// An id that is not hexadecimal or has fewer than four digits.
@@ -148,7 +148,7 @@ pub enum StoreError {
     /// A layer's archive is damaged or hostile.
     #[error("layer {layer}: {problem}")]
     Layer {
-        /// Digest of the layer's blob, or a name for a layer that is none.
+        /// Digest of the layer's blob, or a name for an archive that is no layer.
         layer: String,
         /// What is wrong, with the entry's name.
         problem: LayerProblem,
@@ -211,12 +211,12 @@ pub enum LayerProblem {
         /// The system's reason.
         source: io::Error,
     },
-    /// The uncompressed bytes are not those that the image promises.
+    /// The uncompressed bytes do not match the `diff_id` that the image promises.
     #[error("its content has diff_id {found}, the image says {expected}")]
     DiffId {
-        /// By the configuration.
+        /// The `diff_id` in the configuration.
         expected: Digest,
-        /// In fact.
+        /// The actual `diff_id`.
         found: Digest,
     },
     /// No room for the unpacked files.
@@ -232,7 +232,7 @@ pub enum LayerProblem {
 }
 
 impl StoreError {
-    /// An I/O failure with its path; a full file system gets its own kind.
+    /// An I/O failure with its path; a full file system gets its own variant.
     pub fn io(action: &'static str, path: impl AsRef<Path>, source: impl Into<io::Error>) -> StoreError {
         let path = path.as_ref().to_path_buf();
         let source = source.into();
@@ -262,7 +262,7 @@ impl<T, E: Into<io::Error>> Context<T> for Result<T, E> {
     }
 }
 
-/// Whether the system refuses to write rather than fails to.
+/// Whether the system forbids writing, rather than failed to write.
 pub(crate) fn is_read_only(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied)
 }

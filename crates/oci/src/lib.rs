@@ -2,8 +2,8 @@
 //!
 //! - [`digest`], [`mod@reference`], [`manifest`], [`config`]: the values of the OCI image and distribution
 //!   specifications, with everything that is not understood kept as it was read;
-//! - [`store`]: files named by their digest, images by reference *and platform*, unpacked layers, the build cache,
-//!   garbage collection;
+//! - [`store`]: files named by their digest, images by reference *and platform*, unpacked layers, the build
+//!   cache, garbage collection;
 //! - [`layer`]: layers as archives and as directories in overlay form;
 //! - [`archive`], [`validate`]: images in files, and whether an image holds together.
 //!

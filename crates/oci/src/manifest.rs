@@ -17,7 +17,7 @@ pub const MANIFEST_SIZE_MAX: u64 = 4 * 1024 * 1024;
 /// Annotations: sorted, so that equal content has equal bytes.
 pub type Annotations = BTreeMap<String, String>;
 
-/// A pointer to content: type, digest and size, with everything else that stood there.
+/// A pointer to content: type, digest and size, with all other members kept.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Descriptor {
@@ -65,7 +65,7 @@ impl Descriptor {
         }
     }
 
-    /// The same with a platform.
+    /// This descriptor with a platform.
     pub fn with_platform(mut self, platform: Platform) -> Descriptor {
         self.platform = Some(platform);
         self
@@ -132,7 +132,7 @@ impl Manifest {
         self.layers.iter().fold(0, |all, layer| all.saturating_add(layer.size))
     }
 
-    /// The same with the configuration.
+    /// Bytes of all layers and the configuration, as the manifest states them.
     pub fn size(&self) -> u64 {
         self.layers_size().saturating_add(self.config.size)
     }
@@ -166,7 +166,7 @@ impl Index {
         self.manifests.iter().filter(|d| !d.is_attestation())
     }
 
-    /// The entry for this machine where nobody asked for a platform: the best that it runs, see
+    /// The entry for this machine if no platform was asked for: the best that it runs, see
     /// [`Platform::best_to_run`], else the only image of the index.
     pub fn select_for_machine(&self) -> Option<&Descriptor> {
         let images: Vec<&Descriptor> = self.images().collect();
@@ -179,8 +179,8 @@ impl Index {
         }
     }
 
-    /// The entry that serves `platform` best, see [`Platform::rank`]. An entry without a platform serves only when
-    /// it is the sole image of the index.
+    /// The entry that serves `platform` best, see [`Platform::rank`]. An entry without a platform serves only
+    /// when it is the sole image of the index.
     pub fn select(&self, platform: &Platform) -> Option<&Descriptor> {
         let images: Vec<&Descriptor> = self.images().collect();
         if let [only] = images[..]
@@ -248,7 +248,7 @@ impl Document {
             return Err(ParseDocumentError::Schema1);
         }
         let found = value.get("mediaType").and_then(Value::as_str).map(str::to_string);
-        // Programs in Go write an empty list as null; a null config is none.
+        // Programs in Go write an empty list as null; a null config counts as missing.
         let has_config = value.get("config").is_some_and(|config| !config.is_null());
         let has_list = value.get("manifests").is_some_and(|list| !has_config || !list.is_null());
         let is_index = match (has_config, has_list) {

@@ -2,8 +2,8 @@
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 
-/// Sixteen hexadecimal digits that no other process chooses: the standard library seeds each `RandomState` from
-/// the system's random numbers, and whoever creates a file of this name does so exclusively.
+/// Sixteen hexadecimal digits that no other process chooses: the standard library seeds each `RandomState`
+/// from the system's random numbers, and callers create files of this name exclusively.
 pub fn random_name() -> String {
     let mut hasher = RandomState::new().build_hasher();
     hasher.write_u32(std::process::id());

@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
 
-/// The registry that names without one belong to.
+/// The registry of names without one.
 pub const DEFAULT_REGISTRY: &str = "docker.io";
-/// The tag of names without tag and digest.
+/// The tag of names without tag or digest.
 pub const DEFAULT_TAG: &str = "latest";
 
 /// Characters of a repository's name, without its registry.
@@ -88,7 +88,7 @@ impl Reference {
         self.digest.as_ref()
     }
 
-    /// What stands behind `/manifests/` in a registry's URL: the digest before the tag.
+    /// What follows `/manifests/` in a registry's URL: the digest if there is one, else the tag.
     pub fn identifier(&self) -> &str {
         self.digest
             .as_ref()
@@ -130,8 +130,8 @@ impl Reference {
     }
 }
 
-/// A text that is no name, for messages: what stands before `@` in an address may be a password. Digests have
-/// a colon.
+/// Hides the part before `@` of a text that is no name, for messages: that part may be a password. Digests
+/// have a colon.
 fn without_user(text: &str) -> String {
     match text.rsplit_once('@') {
         Some((before, host)) if before.contains("://") || !host.contains(':') => format!("***@{host}"),

@@ -27,7 +27,7 @@ pub struct Validated {
     pub missing: usize,
 }
 
-/// What to think of an index's images that are not in the store.
+/// How to judge images of an index that are not in the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Missing {
     /// The index is not valid.
@@ -41,7 +41,7 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`StoreError::Invalid`] with what is wrong; missing and corrupt blobs as they are.
+    /// [`StoreError::Invalid`] with what is wrong; the usual errors for missing and corrupt blobs.
     pub fn validate(&self, target: &Descriptor, missing: Missing) -> Result<Validated> {
         let mut checker =
             Checker { store: self, missing, layers: HashSet::new(), result: Validated::default() };
@@ -98,7 +98,7 @@ impl Checker<'_> {
         }
         let is_config = |t: &str| matches!(t, media_type::OCI_CONFIG | media_type::DOCKER_CONFIG);
         if !is_config(&manifest.config.media_type) {
-            // An artifact: its parts must be there, what they mean is not known.
+            // An artifact: its parts must be there; their meaning is not known.
             for part in manifest.layers.iter().chain([&manifest.config]) {
                 self.blob(part)?;
             }

@@ -1,7 +1,7 @@
 //! Platform specifiers such as `linux/arm/v7`: parsing, normalisation, matching and ranking.
 //!
-//! The rules are those of containerd's `platforms` package and of the `platform` object of the OCI image index
-//! specification. This room is pure: it reads no file and knows no network.
+//! The rules are those of containerd's `platforms` package and of the `platform` object of the OCI image
+//! index specification. This room is pure: it reads no file and knows no network.
 
 #![forbid(unsafe_code)]
 
@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 
 /// The operating system, CPU architecture and CPU variant that an image or a program is made for.
 ///
-/// Serialises as the `platform` object of an OCI index descriptor. A value read from an index is kept as it is
-/// written there; call [`Platform::normalised`] before comparing.
+/// Serialises as the `platform` object of an OCI index descriptor. A value read from an index is kept as it
+/// is written there; call [`Platform::normalised`] before comparing.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Platform {
     /// CPU architecture in Go's `GOARCH` words: `amd64`, `arm64`, `arm`, ...
@@ -59,14 +59,14 @@ pub enum ParseError {
     Unknown {
         /// The whole specifier.
         specifier: String,
-        /// Which part is of no kind that is known.
+        /// Which part is unknown.
         reason: String,
-        /// What was probably meant, with a comma and a space behind it; or nothing.
+        /// The platform probably meant, followed by a comma and a space; or nothing.
         hint: String,
     },
 }
 
-/// Operating systems by their `GOOS` names, that a specifier can have.
+/// `GOOS` names of the operating systems that a specifier can have.
 const KNOWN_OS: &[&str] = &[
     "aix",
     "android",
@@ -89,7 +89,7 @@ const KNOWN_OS: &[&str] = &[
     "zos",
 ];
 
-/// Architectures by their `GOARCH` names, that a specifier can have.
+/// `GOARCH` names of the architectures that a specifier can have.
 const KNOWN_ARCHITECTURES: &[&str] = &[
     "386",
     "amd64",
@@ -136,8 +136,8 @@ impl Platform {
         Platform::new("linux", std::env::consts::ARCH, None)
     }
 
-    /// The platform of this machine with the level of its CPU: `linux/amd64/v3`. It chooses among the images
-    /// of an index where nobody asked for a platform; what is built is for [`Platform::host`].
+    /// The platform of this machine with the level of its CPU: `linux/amd64/v3`. Chooses among the images of
+    /// an index if no platform was asked for; images are built for [`Platform::host`].
     pub fn machine() -> Platform {
         match cpu_level() {
             1 => Platform::host(),
@@ -145,8 +145,8 @@ impl Platform {
         }
     }
 
-    /// This platform in containerd's normal form: `aarch64` becomes `arm64`, `armhf` becomes `arm/v7`, `arm` without a
-    /// variant becomes `arm/v7`, `arm64/v8` loses its variant, `amd64/v1` too.
+    /// This platform in containerd's normal form: `aarch64` becomes `arm64`, `armhf` becomes `arm/v7`, `arm`
+    /// without a variant becomes `arm/v7`, `arm64/v8` loses its variant, `amd64/v1` too.
     pub fn normalised(&self) -> Platform {
         let os = match self.os.to_ascii_lowercase().as_str() {
             "macos" => "darwin".to_string(),
@@ -166,11 +166,12 @@ impl Platform {
         }
     }
 
-    /// The platforms whose programs this platform's CPU runs, the best first; the first is this platform itself.
+    /// The platforms whose programs this platform's CPU runs, the best first; the first is this platform
+    /// itself.
     ///
     /// `amd64/vN` takes lower levels down to plain `amd64`; `arm/v7` takes `v7`, `v6`, `v5`; `arm64/vN` takes
-    /// `arm64`. A 32-bit image never stands in for a 64-bit one that was asked for, as it does with
-    /// containerd's `platforms.Only`; for a machine see [`Platform::runs`].
+    /// `arm64`. Unlike in containerd's `platforms.Only`, a 32-bit image never stands in for a 64-bit one that
+    /// was asked for; for a machine see [`Platform::runs`].
     pub fn only(&self) -> Vec<Platform> {
         let own = self.normalised();
         let with = |architecture: &str, variant: Option<String>| Platform {
@@ -201,8 +202,8 @@ impl Platform {
         all
     }
 
-    /// What a machine of this platform runs, the best first: [`Platform::only`], then the programs of the
-    /// 32-bit mode that its CPUs can have. For a machine, where nobody asked for a platform.
+    /// The platforms that a machine of this platform runs, the best first: [`Platform::only`], then those of
+    /// the 32-bit mode that its CPUs can have. For use if no platform was asked for.
     pub fn runs(&self) -> Vec<Platform> {
         let mut all = self.only();
         match all[0].architecture.as_str() {
@@ -250,8 +251,8 @@ impl Platform {
 
     /// Whether this machine's kernel and CPU run the platform's programs without an emulator.
     ///
-    /// Only what [`Platform::runs`] of the host contains; higher `amd64` levels are taken as native, since a
-    /// CPU's level is not part of the host's platform.
+    /// True for the platforms in [`Platform::runs`] of the host; higher `amd64` levels count as native, since
+    /// a CPU's level is not part of the host's platform.
     pub fn is_native(&self) -> bool {
         let host = Platform::host();
         let own = self.normalised();
@@ -294,7 +295,8 @@ fn cpu_level() -> u32 {
     }
 }
 
-/// Whether an architecture has a variant, in normal form. Only of the common ones all are known.
+/// Whether an architecture has a variant, in normal form. All variants are known only for common
+/// architectures.
 fn is_variant(architecture: &str, variant: &str) -> bool {
     let number = |text: &str| text.parse::<u32>().ok().filter(|n| n.to_string() == text);
     let Some(level) = variant.strip_prefix('v') else {
@@ -311,7 +313,7 @@ fn is_variant(architecture: &str, variant: &str) -> bool {
     }
 }
 
-/// Refuses a platform, in normal form, that has a part of no kind that is known: it was probably mistyped.
+/// Refuses a platform, in normal form, with an unknown part: it was probably mistyped.
 fn check(platform: Platform, specifier: &str) -> Result<Platform, ParseError> {
     let unknown = |reason: String, hint: &str| {
         let hint = if hint.is_empty() { String::new() } else { format!("{hint}, ") };
@@ -322,7 +324,7 @@ fn check(platform: Platform, specifier: &str) -> Result<Platform, ParseError> {
         return unknown(format!("\"{os}\" is no operating system"), "");
     }
     if !KNOWN_ARCHITECTURES.contains(&architecture.as_str()) {
-        // Names of Docker Hub's organisations for architectures, and of other tools.
+        // Names of architectures in Docker Hub's organisations and in other tools.
         let hint = match architecture.as_str() {
             "arm32v5" => "linux/arm/v5",
             "arm32v6" => "linux/arm/v6",
@@ -364,10 +366,10 @@ fn normalise_architecture(architecture: &str, variant: &str) -> (String, String)
 impl FromStr for Platform {
     type Err = ParseError;
 
-    /// Reads `os`, `architecture` or `os/architecture[/variant]` and normalises it. A single operating system takes
-    /// the host's architecture, a single architecture takes `linux`. Operating systems and architectures are
-    /// those of Go, variants those that exist: anything else is a typing error, which no registry needs to be
-    /// asked about.
+    /// Reads `os`, `architecture` or `os/architecture[/variant]` and normalises it. A single operating system
+    /// takes the host's architecture, a single architecture takes `linux`. Only Go's operating systems and
+    /// architectures and existing variants are accepted: anything else is a typing error, and no registry
+    /// needs to be asked.
     fn from_str(specifier: &str) -> Result<Platform, ParseError> {
         let parts: Vec<&str> = specifier.split('/').collect();
         for part in &parts {
@@ -416,7 +418,8 @@ impl fmt::Display for Platform {
     }
 }
 
-/// Reads a comma-separated list such as `linux/amd64,linux/arm64`, dropping repetitions and keeping the order.
+/// Reads a comma-separated list such as `linux/amd64,linux/arm64`, dropping repetitions and keeping the
+/// order.
 pub fn parse_list(list: &str) -> Result<Vec<Platform>, ParseError> {
     let mut platforms = Vec::new();
     for specifier in list.split(',') {
@@ -508,7 +511,7 @@ mod tests {
         let offered: Vec<Platform> = ["linux/arm/v6", "linux/arm/v7", "linux/amd64"].map(p).to_vec();
         assert_eq!(p("linux/arm/v7").best(&offered), Some(1));
         assert_eq!(p("linux/arm/v6").best(&offered), Some(0));
-        // Nobody who asks for 64 bits gets 32; a machine without a better image takes them.
+        // A request for 64 bits never gets 32; a machine without a better image takes 32.
         assert_eq!(p("linux/arm64").best(&offered), None);
         assert_eq!(p("linux/arm64").best_to_run(&offered), Some(1));
         assert_eq!(p("linux/amd64/v3").best_to_run(&offered), Some(2));

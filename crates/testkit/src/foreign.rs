@@ -1,6 +1,6 @@
 //! Tiny static programs for several CPUs, assembled by hand: a header, one segment, a few instructions.
 
-/// A CPU that programs are here for.
+/// A CPU that this module has programs for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cpu {
     /// x86-64, `linux/amd64`.
@@ -77,7 +77,7 @@ pub fn undefined_arm64() -> Vec<u8> {
     elf_of_words(Cpu::Arm64, &[0x0000_0007])
 }
 
-/// Writes "running" and a newline, then runs for ever without a system call: A64.
+/// Writes "running" and a newline, then runs forever without a system call: A64.
 pub fn spin_arm64() -> Vec<u8> {
     elf_of_words(
         Cpu::Arm64,

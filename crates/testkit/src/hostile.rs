@@ -15,13 +15,13 @@ pub const INPUTS: &str = "CROSSDOCK_HOSTILE_INPUTS";
 pub const SEED: &str = "CROSSDOCK_HOSTILE_SEED";
 /// Environment variable with the number of the only input to try.
 pub const ONLY: &str = "CROSSDOCK_HOSTILE_ONLY";
-/// Environment variable with a file in which the input stands while it is tried. It is there after a crash,
-/// too.
+/// Environment variable with the path of a file that holds the input being tried, and still holds it after a
+/// crash.
 pub const KEPT: &str = "CROSSDOCK_HOSTILE_KEPT";
 
-/// Without [`INPUTS`], inputs are tried for so long.
+/// Without [`INPUTS`], inputs are tried for this long.
 const TIME: Duration = Duration::from_secs(1);
-/// An input that takes longer hangs.
+/// An input that takes longer counts as a hang.
 const HANG: Duration = Duration::from_secs(5);
 /// An input that makes the process larger than this, in KiB, takes too much memory.
 const MEMORY_MAX_KIB: u64 = 1024 * 1024;
@@ -55,7 +55,7 @@ impl Random {
         (self.next() % (end.max(1) as u64)) as usize
     }
 
-    /// One of them.
+    /// One of the choices.
     pub fn of<'a, T: ?Sized>(&mut self, choices: &[&'a T]) -> &'a T {
         choices[self.below(choices.len())]
     }
@@ -87,7 +87,7 @@ const NUMBERS: &[&str] = &[
     "99999999999999999999999999999999999999999",
 ];
 
-/// The same as bytes in either order, cut to the length that fits.
+/// Integers at the borders of types, as bytes in either order, cut to the length that fits.
 const BORDERS: &[u64] = &[
     0,
     1,
@@ -223,7 +223,7 @@ fn damage(random: &mut Random, bytes: &mut Vec<u8>, seeds: &[Vec<u8>]) {
     }
 }
 
-/// Replaces the first run of digits behind `at` by a number at some border.
+/// Replaces the first run of digits after `at` with a number at some border.
 fn replace_number(random: &mut Random, bytes: &mut Vec<u8>, at: usize) {
     let Some(start) = bytes[at..].iter().position(u8::is_ascii_digit).map(|n| at + n) else { return };
     let length = bytes[start..].iter().take_while(|byte| byte.is_ascii_digit()).count();
@@ -236,7 +236,7 @@ pub fn try_inputs(name: &str, seeds: &[Vec<u8>], body: impl Fn(&[u8])) {
     try_numbered(name, |random| mutate(random, seeds), body);
 }
 
-/// The same with inputs made by `make`.
+/// Like [`try_inputs`], with inputs made by `make`.
 pub fn try_numbered(name: &str, make: impl Fn(&mut Random) -> Vec<u8>, body: impl Fn(&[u8])) {
     let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a number"));
     let seed = number(SEED).unwrap_or(1);
@@ -322,7 +322,7 @@ impl Watch {
     }
 }
 
-/// Ends the watch also when an input panics.
+/// Ends the watch even when an input panics.
 struct Ended<'a>(&'a Watch);
 
 impl Drop for Ended<'_> {
@@ -337,7 +337,7 @@ fn shown(input: &[u8]) -> String {
     format!("{} bytes, \"{}\"", input.len(), head.escape_ascii())
 }
 
-/// Most memory that this process has used, proc_pid_status(5).
+/// Peak memory of this process in KiB, proc_pid_status(5).
 fn peak_kib() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").expect("Linux has it");
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("every process has it");

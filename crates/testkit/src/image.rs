@@ -5,7 +5,7 @@ use crossdock_oci::manifest::{Annotations, Descriptor, Index, Manifest};
 use crossdock_oci::{Digest, Reference, Store, media_type};
 use crossdock_platform::Platform;
 
-/// A layer's archive, entry by entry; also such archives as no honest program writes.
+/// A layer's archive, entry by entry, including archives that no honest program writes.
 #[derive(Default)]
 pub struct LayerTar {
     bytes: Vec<u8>,
@@ -140,7 +140,7 @@ impl TinyImage {
         TinyImage { manifest, platform, layers, diff_ids }
     }
 
-    /// The same under a name.
+    /// Like [`TinyImage::write`], under a name.
     pub fn named(store: &Store, name: &str, platform: &str, layers: Vec<LayerTar>) -> TinyImage {
         let image = TinyImage::write(store, platform, layers);
         let reference: Reference = name.parse().expect("a valid reference");

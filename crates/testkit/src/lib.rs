@@ -16,7 +16,7 @@ pub use peer::DockerRegistry;
 pub use store::TempStore;
 pub use user::test_user;
 
-/// An owner that this process may give to files: `wanted`, or one like it where the user namespace has fewer.
+/// An owner that this process may give to files: `wanted`, or a smaller one if the user namespace has fewer.
 pub fn usable_id(wanted: u32) -> u32 {
     let map = std::fs::read_to_string("/proc/self/uid_map").expect("Linux has it");
     let counts = map.lines().filter_map(|line| line.split_whitespace().nth(2)?.parse::<u64>().ok());

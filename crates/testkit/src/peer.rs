@@ -18,7 +18,7 @@ pub struct DockerRegistry {
 }
 
 impl DockerRegistry {
-    /// Starts it; `extra` is added to its configuration.
+    /// Starts the registry; `extra` is added to its configuration.
     pub fn start(extra: &str) -> DockerRegistry {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let config = format!(

@@ -4,11 +4,12 @@ use std::fs;
 use std::process::Command;
 use std::sync::OnceLock;
 
-/// The id of the ordinary user of the tests, with ranges in `/etc/subuid`; made if it is not there, which takes root.
+/// The id of the ordinary user of the tests, with ranges in `/etc/subuid`; created if missing, which needs
+/// root.
 ///
 /// # Panics
 ///
-/// If it cannot be made or has no ranges; the message says what to do.
+/// If the user cannot be created or has no ranges; the message says what to do.
 pub fn test_user() -> u32 {
     static USER: OnceLock<u32> = OnceLock::new();
     *USER.get_or_init(|| {

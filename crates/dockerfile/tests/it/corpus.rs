@@ -1,6 +1,6 @@
-//! Agreement with BuildKit's syntax trees and word lists. The data is not part of the project: the directory is named
-//! by `CROSSDOCK_CORPUS`, or is `shared/corpus` beside the checkout; without it each test says that it checked nothing
-//! of it and relies on the unit tests.
+//! Agreement with BuildKit's syntax trees and word lists. The data is not part of the project:
+//! `CROSSDOCK_CORPUS` names its directory, else it is `shared/corpus` beside the checkout. Without the data,
+//! each test says so, and only the unit tests check the code.
 
 use std::path::{Path, PathBuf};
 

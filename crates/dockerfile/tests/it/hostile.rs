@@ -73,7 +73,7 @@ fn words() {
         "${A#*/}${B%%.*}${C/a*/b}${D//x/y}${E:+z}${F:?no}",
         "$A$B \"${A}\" $1 $$",
     ]);
-    // Short values: what a value multiplies is the business of the limits on expansion.
+    // Short values, since growth is a matter of the limits on expansion.
     let variables = |name: &str| (name.len() < 2).then(|| format!("v/{name}.x"));
     try_inputs("words", &seeds, |input| {
         let input = String::from_utf8_lossy(input);

@@ -1,4 +1,4 @@
-//! The parser and lexer beside BuildKit's own test data, where that is at hand, and on noise.
+//! The parser and lexer, compared with BuildKit's own test data if that is available, and on noise.
 
 mod corpus;
 mod hostile;

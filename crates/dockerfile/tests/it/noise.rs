@@ -1,4 +1,4 @@
-//! Bytes that are no Dockerfile end in an error with a place, never in a panic or a hang.
+//! Bytes that are not a Dockerfile give an error with lines, never a panic or a hang.
 
 use crossdock_dockerfile::Dockerfile;
 use crossdock_dockerfile::ignore::Ignore;

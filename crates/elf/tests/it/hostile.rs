@@ -32,7 +32,7 @@ impl Root for Damaged {
 
 #[test]
 fn elf_files() {
-    // The heads of real programs, as far as they are here, and a tail for the sections.
+    // The heads of the real programs that exist here, and one whole program for its sections.
     let mut seeds: Vec<Vec<u8>> =
         ["/bin/sh", "/usr/bin/env", "/usr/bin/busybox", "/lib64/ld-linux-x86-64.so.2"]
             .iter()

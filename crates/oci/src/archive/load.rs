@@ -1,8 +1,8 @@
-//! Reading archives and layouts, whoever wrote them.
+//! Reading archives and layouts of any tool.
 //!
-//! An archive comes as a stream, in any order, and says only at its end what its files are. So everything is stored as
-//! it comes: blobs of layouts under the digest that their name states, other files under the digest they have. What
-//! turns out to be of no use goes with the next collection.
+//! An archive is a stream of files in any order, and says only at its end what they are. So everything is
+//! stored as it comes: blobs of layouts under the digest in their name, other files under their own digest.
+//! The next collection removes what turns out to be useless.
 
 use std::collections::HashMap;
 use std::fs;
@@ -23,10 +23,10 @@ use crate::media_type;
 use crate::reference::Reference;
 use crate::store::{DOCUMENT_SIZE_MAX, LayerOptions, Store};
 
-/// Files in an archive above this number are refused.
+/// Archives with more files than this are refused.
 const FILES_MAX: usize = 100_000;
 
-/// Bytes that are read after the end of an archive. GNU tar pads to blocks of 10 KiB, or of what `-b` says.
+/// Bytes that are read after the end of an archive. GNU tar pads to blocks of 10 KiB, or as `-b` says.
 const PADDING_MAX: u64 = 16 << 20;
 
 impl Store {
@@ -36,8 +36,8 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`StoreError::Archive`] for anything that is not such an archive or misses a part, [`StoreError::DigestMismatch`]
-    /// for blobs that are not what their name says.
+    /// [`StoreError::Archive`] for anything that is not such an archive or lacks a part,
+    /// [`StoreError::DigestMismatch`] for blobs that are not what their name says.
     pub fn load(&self, stream: impl Read + Send, layers: &LayerOptions, name: &str) -> Result<Vec<Loaded>> {
         let mut loader = Loader::new(self, name);
         let (stream, _) = decoder(stream, &self.unpack_limit).map_err(|e| loader.io(e))?;
@@ -49,13 +49,14 @@ impl Store {
                 Err(e) => return Err(loader.tar(e)),
             }
         }
-        // A pipe's writer should not die of a closed pipe; but what follows need not end, as `/dev/zero`.
+        // Reads on, so that a pipe's writer does not die of a closed pipe; but the input may be endless, as
+        // `/dev/zero`.
         let mut rest = reader.into_inner().take(PADDING_MAX);
         io::copy(&mut rest, &mut io::sink()).map_err(|e| loader.io(e))?;
         loader.finish()
     }
 
-    /// Reads an OCI image layout from a directory; only what `wanted` accepts, given the entries of `index.json`.
+    /// Reads an OCI image layout from a directory, only those entries of `index.json` that `wanted` accepts.
     pub fn read_layout(&self, dir: &Path, wanted: impl Fn(&Descriptor) -> bool) -> Result<Vec<Loaded>> {
         let name = dir.display().to_string();
         let mut loader = Loader::new(self, &name);
@@ -172,7 +173,7 @@ impl<'a> Loader<'a> {
                 self.manifest = Some(self.document(entry, reader)?);
                 Ok(())
             }
-            // Of the first version of the format; its layers' names say the same.
+            // Files of the first version of the format; the names of its layers say the same.
             other if other.ends_with("/VERSION") || other.ends_with("/json") => Ok(()),
             other => {
                 let expected = blob_digest(other);
@@ -209,7 +210,7 @@ impl<'a> Loader<'a> {
         }
     }
 
-    /// The first bytes of an entry's data, up to a block.
+    /// The first bytes of an entry's data, at most a block.
     fn head<R: BufRead>(&self, reader: &mut Reader<R>) -> Result<Vec<u8>> {
         let mut head = Vec::new();
         while head.len() < 512 {
@@ -382,7 +383,7 @@ impl<'a> Loader<'a> {
         self.store.write_blob(&bytes)?;
         let target = Descriptor::of(media_type::OCI_MANIFEST, &bytes);
         let tags = item.repo_tags.iter().flatten();
-        // Names that no registry would take are left out; the image is loaded all the same.
+        // Names that no registry would take are left out; the image is loaded anyway.
         let references = tags.filter_map(|t| t.parse().ok()).collect();
         let images = vec![(parsed.platform(), target.clone())];
         Ok(Loaded { references, target, is_index: false, images })
@@ -397,7 +398,7 @@ impl<'a> Loader<'a> {
         Ok((Descriptor { media_type: compression.oci_layer().into(), ..blob }, stream.finish().1))
     }
 
-    /// The file of that path, through links.
+    /// The file at this path, with links followed.
     fn find(&self, path: &str) -> Result<Stored> {
         let mut path = clean(path.as_bytes());
         for _ in 0..10 {
@@ -411,7 +412,7 @@ impl<'a> Loader<'a> {
     }
 }
 
-/// The name that an entry of `index.json` has: containerd's annotation, or the tag where that is a whole name.
+/// The name of an entry of `index.json`: containerd's annotation, or the tag if that is a whole name.
 fn name_of(entry: &Descriptor) -> Option<Reference> {
     let full = entry.annotations.get(IMAGE_NAME).and_then(|n| n.parse().ok());
     let tag = || entry.annotations.get(REF_NAME).filter(|n| n.contains(['/', ':']))?.parse().ok();

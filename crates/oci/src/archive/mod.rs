@@ -1,8 +1,8 @@
 //! Images in files: the archives of `docker save` and OCI image layouts, as tar or directory.
 //!
-//! [`save`](Store::save_docker) and [`Store::save_oci`] write, [`Store::load`] reads any of them from a stream,
-//! [`Store::write_layout`] and [`Store::read_layout`] do the same with directories (OCI image specification,
-//! `image-layout.md`; Docker image specification v1.2).
+//! [`save`](Store::save_docker) and [`Store::save_oci`] write, [`Store::load`] reads any of them from a
+//! stream, [`Store::write_layout`] and [`Store::read_layout`] do the same with directories (OCI image
+//! specification, `image-layout.md`; Docker image specification v1.2).
 
 mod load;
 mod save;
@@ -20,14 +20,14 @@ use crate::store::Store;
 pub struct SaveItem {
     /// Its names; may be none.
     pub references: Vec<Reference>,
-    /// What they mean: a manifest, or for OCI also an index.
+    /// What is saved: a manifest, or for OCI also an index.
     pub target: Descriptor,
 }
 
 /// An image or index that was loaded: its blobs are in the store, it has no name there yet.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Loaded {
-    /// Names by the archive.
+    /// Its names in the archive.
     pub references: Vec<Reference>,
     /// Manifest or index.
     pub target: Descriptor,

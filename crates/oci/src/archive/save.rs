@@ -40,7 +40,7 @@ impl Store {
                 layers.push(name);
             }
             let tagged = item.references.iter().filter(|r| r.digest().is_none());
-            // Whole names: podman takes short ones for its own, docker shortens them itself.
+            // Whole names: podman takes short names for its own, docker shortens them itself.
             let tags: Vec<String> = tagged.clone().map(Reference::to_string).collect();
             let top = image.config.rootfs.diff_ids.last().map_or("", Digest::hex);
             for reference in tagged {
@@ -54,7 +54,8 @@ impl Store {
         tar.finish()
     }
 
-    /// Writes a layer's archive. Its length must stand before it, so it is decompressed twice: once to count.
+    /// Writes a layer's archive. The archive's length comes before it, so the layer is decompressed twice:
+    /// once to count.
     fn save_uncompressed<W: Write>(
         &self,
         layer: &Descriptor,
@@ -90,8 +91,8 @@ impl Store {
         pad(&mut tar.writer, size).map_err(write_error)
     }
 
-    /// Writes images and indexes as a tar archive of an OCI image layout. Of an index, the images that are in the store
-    /// are written.
+    /// Writes images and indexes as a tar archive of an OCI image layout. Of an index, only the images in the
+    /// store are written.
     pub fn save_oci(&self, items: &[SaveItem], writer: impl Write) -> Result<()> {
         let mut tar = Tar { writer, written: HashSet::new() };
         tar.bytes("oci-layout", LAYOUT)?;
@@ -110,8 +111,8 @@ impl Store {
         tar.finish()
     }
 
-    /// Adds images and indexes to an OCI image layout in a directory, which is made if it is not there. Entries of the
-    /// same name are replaced.
+    /// Adds images and indexes to an OCI image layout in a directory, which is created if missing. Entries of
+    /// the same name are replaced.
     pub fn write_layout(&self, items: &[SaveItem], dir: &Path) -> Result<()> {
         fs::create_dir_all(dir).context("create", dir)?;
         let index_path = dir.join("index.json");
@@ -158,7 +159,7 @@ impl Store {
         write("index.json", &layout_index(items, existing).to_bytes())
     }
 
-    /// All blobs of the items that are here: an index's images may be missing, an image's parts may not.
+    /// All blobs of the items that are here: images of an index may be missing, parts of an image may not.
     fn closure(&self, items: &[SaveItem]) -> Result<Vec<Digest>> {
         let mut found = Vec::new();
         let mut seen = HashSet::new();
@@ -193,7 +194,7 @@ impl Store {
     }
 }
 
-/// `index.json`: one entry per name, those of other names kept.
+/// `index.json`: one entry per name; entries of other names are kept.
 fn layout_index(items: &[SaveItem], existing: Vec<Descriptor>) -> Index {
     let mut entries = Vec::new();
     for item in items {
@@ -232,7 +233,7 @@ struct Tar<W> {
 }
 
 impl<W: Write> Tar<W> {
-    /// Whether no file of that name was written so far.
+    /// Whether no file of this name was written before; remembers the name.
     fn is_new(&mut self, name: &str) -> bool {
         self.written.insert(name.to_string())
     }

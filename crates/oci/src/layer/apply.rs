@@ -1,8 +1,9 @@
 //! Applying a tar archive to a directory, in overlay form where wanted.
 //!
 //! The archive is hostile until proven otherwise. No path is ever handed to the kernel for resolution: every
-//! component is opened with `O_NOFOLLOW` below a directory that is already open, `..` never leaves the top, and
-//! symbolic links among the parents are resolved here, inside the tree. Nobody else works in the tree meanwhile.
+//! component is opened with `O_NOFOLLOW` below a directory that is already open, `..` never leaves the top,
+//! and symbolic links among the parents are resolved here, inside the tree. Nobody else works in the tree
+//! meanwhile.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ffi::OsStr;
@@ -35,27 +36,27 @@ pub(crate) struct ApplyOptions<'a> {
     /// Translate `.wh.` names to overlay's whiteouts.
     pub whiteouts: bool,
     pub owners: Owners,
-    /// The trees below, the lowest first; asked only when the archive cannot be understood without.
+    /// The trees below, the lowest first; called only for an archive that cannot be applied without them.
     pub lower: &'a dyn Fn() -> StoreResult<Vec<PathBuf>>,
     /// A directory on the same file system for [`tree::remove`].
     pub trash: &'a Path,
-    /// Takes the holes of sparse files, which cost nothing here and all their length whoever copies them.
+    /// Counts the holes of sparse files, which cost nothing here but their whole length when copied.
     pub limit: &'a UnpackLimit,
 }
 
-/// Entries of one archive above this number are refused: each may take an inode.
+/// Archives with more entries than this are refused: each entry may take an inode.
 const ENTRIES_MAX: u64 = 10_000_000;
-/// Names of directories that are remembered to the end of an archive, in bytes: those in one archive may be
-/// longer than the memory.
+/// Total length, in bytes, of the directory names remembered to the end of an archive: all names of one
+/// archive may not fit into memory.
 const DIRECTORY_NAMES_MAX: usize = 256 * 1024 * 1024;
 
-/// What came of it.
+/// What applying an archive did.
 #[derive(Debug, Default)]
 pub(crate) struct Applied {
     /// Bytes of regular files.
     pub bytes: u64,
     pub entries: u64,
-    /// Entries and attributes that could not be made, in words.
+    /// Entries and attributes that could not be created, in words.
     pub warnings: Vec<String>,
     /// Whether the result depends on the trees below.
     pub dependent: bool,
@@ -69,7 +70,7 @@ pub(crate) enum ApplyError {
     Lower(crate::error::StoreError),
 }
 
-/// Reads the archive to its end and makes its entries below `target`, an existing directory.
+/// Reads the archive to its end and creates its entries below `target`, an existing directory.
 pub(crate) fn apply(
     archive: impl BufRead,
     target: &Path,
@@ -93,7 +94,7 @@ pub(crate) fn apply(
             .map_err(|fault| problem(fault, &entry.path, target).at(reader.entries))?;
     }
     applier.result.entries = reader.entries;
-    // What stands behind the end belongs to the digest.
+    // Bytes after the end belong to the digest, too.
     drain(reader.into_inner()).map_err(|e| ApplyError::Problem(LayerProblem::Read(e)))?;
     applier.finish().map_err(|fault| problem(fault, b"/", target))
 }
@@ -166,7 +167,7 @@ pub(crate) fn printable(name: &[u8]) -> String {
     text
 }
 
-/// Mode and time that a directory gets when all is in it.
+/// Mode and time that a directory gets once its content is complete.
 #[derive(Clone, Copy)]
 struct DirectoryEnd {
     mode: u32,
@@ -179,7 +180,7 @@ struct Applier<'a> {
     /// Real directories from the top to the one entered last, each open.
     stack: Vec<(Vec<u8>, OwnedFd)>,
     directories: BTreeMap<Vec<u8>, DirectoryEnd>,
-    /// Bytes of names that were put there.
+    /// Bytes of all names put into `directories`.
     directory_names: usize,
     /// Directories that no entry has named yet.
     implicit: BTreeSet<Vec<u8>>,
@@ -247,7 +248,7 @@ impl<'a> Applier<'a> {
         parts.join(&b'/')
     }
 
-    /// Enters the directory of these components from the top, making what is missing if `create`.
+    /// Enters the directory of these components from the top, creating missing ones if `create`.
     fn enter(&mut self, components: &[&[u8]], create: bool) -> Outcome {
         let common = self.stack.iter().zip(components).take_while(|((a, _), b)| a == *b).count();
         self.stack.truncate(common);
@@ -288,7 +289,7 @@ impl<'a> Applier<'a> {
         Ok(())
     }
 
-    /// Puts the target of a symbolic link in front of what is still to be entered.
+    /// Puts the target of a symbolic link in front of the components still to be entered.
     fn follow(&mut self, name: &[u8], pending: &mut VecDeque<Vec<u8>>) -> Outcome {
         let target =
             rustix::fs::readlinkat(self.current(), OsStr::from_bytes(name), Vec::new()).to("read a link")?;
@@ -302,7 +303,7 @@ impl<'a> Applier<'a> {
         Ok(())
     }
 
-    /// Makes and enters a directory that the archive has not named so far.
+    /// Creates and enters a directory that the archive has not named so far.
     fn make_implicit(&mut self, name: Vec<u8>, opaque: bool) -> Outcome {
         let text = OsStr::from_bytes(&name);
         rustix::fs::mkdirat(self.current(), text, Mode::RWXU).to("create a parent")?;
@@ -332,7 +333,7 @@ impl<'a> Applier<'a> {
         rustix::fs::statat(self.current(), OsStr::from_bytes(name), AtFlags::SYMLINK_NOFOLLOW).to("look up")
     }
 
-    /// Removes what the current directory has under `name`; tells whether it was a whiteout.
+    /// Removes what the current directory has under `name`; returns whether it was a whiteout.
     fn clear(&mut self, name: &[u8]) -> Outcome<bool> {
         let stat = self.stat(name)?;
         let text = OsStr::from_bytes(name);
@@ -349,7 +350,8 @@ impl<'a> Applier<'a> {
         Ok(false)
     }
 
-    /// Runs `make`, and again with what was there removed if there was something. Tells whether it was a whiteout.
+    /// Runs `make`; if the name exists, removes it and runs `make` again. Also returns whether a whiteout was
+    /// removed.
     fn replace<T>(
         &mut self,
         name: &[u8],
@@ -399,7 +401,7 @@ impl<'a> Applier<'a> {
         self.set_xattrs(entry, |name, value| rustix::fs::fsetxattr(&fd, name, value, XattrFlags::empty()));
         self.implicit.remove(&path);
         self.directories.insert(path, DirectoryEnd { mode: entry.mode, mtime: entry.mtime });
-        // The next entry most often lies in it.
+        // The next entry is usually in this directory.
         self.stack.push((name.to_vec(), fd));
         Ok(())
     }
@@ -454,7 +456,7 @@ impl<'a> Applier<'a> {
         }
     }
 
-    /// Owner, attributes, mode and time of what cannot be opened.
+    /// Sets owner, attributes, mode and time of a file that cannot be opened.
     fn finish_by_name(&mut self, entry: &Entry, name: &[u8], mode: Option<u32>) -> Outcome {
         let text = OsStr::from_bytes(name);
         if let Some((uid, gid)) = self.owner(entry)? {
@@ -552,7 +554,8 @@ impl<'a> Applier<'a> {
         }
     }
 
-    /// Finds a path in the trees below as overlay would, without following links: its directory and what it is.
+    /// Finds a path in the trees below as overlay would, without following links; returns its directory and
+    /// its `Stat`.
     fn look_below(&mut self, path: &[&[u8]]) -> Outcome<Option<(OwnedFd, Stat)>> {
         if self.lower.is_none() {
             self.lower = Some((self.options.lower)().map_err(Fault::Lower)?);
@@ -606,7 +609,7 @@ impl<'a> Applier<'a> {
         let text = OsStr::from_bytes(name);
         match rustix::fs::mknodat(self.current(), text, FileType::CharacterDevice, Mode::empty(), 0) {
             Ok(()) => Ok(()),
-            // A deletion is of what lower layers have: what this layer has under that name stays, and hides them.
+            // A whiteout deletes only from lower layers: an entry of this layer stays, and hides theirs.
             Err(Errno::EXIST) => {
                 match rustix::fs::openat(self.current(), text, OPEN_DIRECTORY, Mode::empty()) {
                     Ok(dir) => set_opaque(dir.as_fd()),
@@ -644,7 +647,8 @@ impl<'a> Applier<'a> {
         }
     }
 
-    /// Sets the attributes that images may have; others, and those that the file system has no room for, are reported.
+    /// Sets the attributes that images may have; others, and those that the file system has no room for, are
+    /// reported.
     fn set_xattrs(&mut self, entry: &Entry, set: impl Fn(&str, &[u8]) -> rustix::io::Result<()>) {
         for (name, value) in &entry.xattrs {
             let name = String::from_utf8_lossy(name);
@@ -660,7 +664,7 @@ impl<'a> Applier<'a> {
     }
 
     fn warn(&mut self, entry: &[u8], reason: &str) {
-        // As many as anybody reads.
+        // Nobody reads more.
         if self.result.warnings.len() < 100 {
             self.result.warnings.push(format!("{}: {reason}", printable(entry)));
         }
@@ -672,7 +676,7 @@ impl<'a> Applier<'a> {
         for path in std::mem::take(&mut self.implicit) {
             self.like_below(&path)?;
         }
-        // Backwards: a directory comes after what is in it, in case its mode shuts others out.
+        // Backwards: a directory comes after its content, in case its mode bars access.
         for (path, end) in std::mem::take(&mut self.directories).into_iter().rev() {
             let components: Vec<&[u8]> = path.split(|b| *b == b'/').filter(|c| !c.is_empty()).collect();
             self.enter(&components, false)?;
@@ -683,7 +687,7 @@ impl<'a> Applier<'a> {
         Ok(self.result)
     }
 
-    /// Gives a directory that no entry named the mode, owner and time of the one below it.
+    /// Gives a directory that no entry named the mode, owner and time of the same one in the layers below.
     fn like_below(&mut self, path: &[u8]) -> Outcome {
         if !self.options.whiteouts {
             return Ok(());
@@ -790,7 +794,7 @@ fn set_opaque(dir: BorrowedFd<'_>) -> Outcome {
     rustix::fs::fsetxattr(dir, OPAQUE, b"y", XattrFlags::empty()).to("mark as opaque")
 }
 
-/// A path by which a name in an open directory can be given to calls that take only paths.
+/// A path to a name in an open directory, for calls that take only paths.
 pub(crate) fn proc_path(dir: BorrowedFd<'_>, name: &[u8]) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", dir.as_raw_fd())).join(OsStr::from_bytes(name))
 }

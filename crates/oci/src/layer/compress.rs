@@ -1,4 +1,4 @@
-//! Streams of layers: compression by choice on writing, by the first bytes on reading.
+//! Streams of layers: writers choose the compression, readers detect it by the first bytes.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -12,10 +12,10 @@ use crate::layer::limit::UnpackLimit;
 use crate::layer::read::{BLOCK, is_tar_header};
 use crate::media_type::Compression;
 
-/// Gzip level unless told otherwise. With zlib-rs on 700 MB of programs: level 2 takes 6.6 s of CPU time for 252 MB,
-/// 3 takes 7.9 s for 243 MB, 4 takes 8.7 s for 240 MB, and 6 twice that for 235 MB.
+/// Default gzip level. With zlib-rs on 700 MB of programs: level 2 takes 6.6 s of CPU time for 252 MB, 3
+/// takes 7.9 s for 243 MB, 4 takes 8.7 s for 240 MB, and 6 twice that for 235 MB.
 pub const GZIP_LEVEL: u32 = 3;
-/// Zstandard level unless told otherwise, its own default.
+/// Default Zstandard level, which is also Zstandard's own.
 pub const ZSTD_LEVEL: u32 = 3;
 
 /// A compressing writer.
@@ -67,8 +67,8 @@ impl<W: Write> Write for Encoder<W> {
     }
 }
 
-/// How the content of a stream is found: layers are made in the first three ways, archives of others also in
-/// the last two.
+/// How a stream is compressed: layers in the three ways of [`Compression`], archives of other programs also
+/// in the last two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Packing {
     Layer(Compression),
@@ -86,20 +86,20 @@ impl Packing {
     }
 }
 
-/// Bytes that tell how a stream is packed.
+/// First bytes that show how a stream is packed.
 const MAGIC_SIZE: usize = 6;
 
-/// Memory that an .xz stream may ask for, in KiB; that of `xz -9` needs 65 MiB.
+/// Memory that an .xz stream may ask for, in KiB; a stream of `xz -9` needs 65 MiB.
 const XZ_MEMORY_MAX: u32 = 256 * 1024;
 
-/// Whether a file that begins so may be a tar archive, compressed in one of the ways that are read here or
-/// not at all. `head` is its first 512 bytes.
+/// Whether a file with `head` as its first 512 bytes may be a tar archive, uncompressed or compressed in a
+/// supported way.
 pub fn may_be_archive(head: &[u8]) -> bool {
     Packing::of_magic(head) != Packing::Layer(Compression::None) || is_tar_header(head)
 }
 
-/// Whether `head` is that of an archive, see [`may_be_archive`], and where it is compressed, whether one is
-/// in it. `stream` is the whole file.
+/// Whether `stream`, a whole file that begins with `head`, is a tar archive. Unlike [`may_be_archive`], this
+/// looks into a compressed file.
 pub fn is_archive(head: &[u8], stream: impl Read + Send) -> io::Result<bool> {
     if Packing::of_magic(head) == Packing::Layer(Compression::None) {
         return Ok(is_tar_header(head));
@@ -111,8 +111,8 @@ pub fn is_archive(head: &[u8], stream: impl Read + Send) -> io::Result<bool> {
     Ok(read.is_ok() && is_tar_header(&inner))
 }
 
-/// Decompresses a stream by its first bytes; plain where they are unknown. It ends with an error at the
-/// limit. Second, how layers call it.
+/// Decompresses a stream by its first bytes; a stream with unknown ones is taken as uncompressed. The stream
+/// ends with an error at the limit. Also returns its compression as a layer.
 pub(crate) fn decoder<'a>(
     stream: impl Read + Send + 'a,
     limit: &UnpackLimit,
@@ -152,7 +152,7 @@ pub(crate) fn decoder<'a>(
 
 const BUFFER: usize = 256 * 1024;
 
-/// A stream whose first bytes were looked at.
+/// A stream whose first bytes were read ahead.
 struct Rewound<R> {
     head: Vec<u8>,
     inner: R,
@@ -234,7 +234,7 @@ impl BufRead for ReadAhead {
         if self.position == self.chunk.len() && !self.ended {
             let next = self.full.recv().map_err(|_| io::Error::other("the reading thread died"))??;
             let used = std::mem::replace(&mut self.chunk, next);
-            // The other side may have ended.
+            // The reading thread may have ended.
             let _ = self.empty.try_send(used);
             self.position = 0;
             self.ended = self.chunk.is_empty();

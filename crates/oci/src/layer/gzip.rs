@@ -1,8 +1,8 @@
 //! Gzip on several threads, as pigz does it: one member (RFC 1952) of blocks compressed side by side.
 //!
-//! Each block is primed with the 32 KiB before it and ends at a byte boundary, so that the blocks are joined by
-//! writing one after the other. Where blocks begin depends on the input alone: the output is the same for any number
-//! of threads.
+//! Each block is primed with the 32 KiB before it and ends at a byte boundary, so that the blocks are joined
+//! by writing one after the other. Where blocks begin depends on the input alone: the output is the same for
+//! any number of threads.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
@@ -13,12 +13,12 @@ use std::thread::JoinHandle;
 
 use flate2::{Compress, Compression, Crc, FlushCompress, Status};
 
-/// Bytes of input per block: large enough that ends of blocks cost less than 0.1 %, small enough for all cores to have
-/// work soon.
+/// Bytes of input per block: large enough that ends of blocks cost less than 0.1 %, small enough for all
+/// cores to have work soon.
 const BLOCK: usize = 256 * 1024;
-/// What deflate looks back at (RFC 1951).
+/// Bytes that deflate looks back at (RFC 1951).
 const WINDOW: usize = 32 * 1024;
-/// Magic, method deflate, no flags, no time, unknown system: the header that Go's writer makes.
+/// Magic, method deflate, no flags, no time, unknown system: the header that Go writes.
 const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
 
 struct Job {
@@ -78,7 +78,7 @@ impl<W: Write> ParallelGzip<W> {
         }
         self.jobs = None;
         for worker in self.workers.drain(..) {
-            // Their panics would have shown as missing replies.
+            // A panic would have shown as a missing reply.
             let _ = worker.join();
         }
         self.inner.write_all(&self.crc.sum().to_le_bytes())?;
@@ -93,7 +93,7 @@ impl<W: Write> ParallelGzip<W> {
             let (receive, level) = (Arc::clone(&receive), self.level);
             match std::thread::Builder::new().spawn(move || work(&receive, level)) {
                 Ok(worker) => self.workers.push(worker),
-                // Those there are do all of it.
+                // The threads that were started do all the work.
                 Err(_) if !self.workers.is_empty() => break,
                 Err(e) => return Err(e),
             }
@@ -106,7 +106,7 @@ impl<W: Write> ParallelGzip<W> {
         if self.jobs.is_none() {
             self.start()?;
         }
-        // Bounds memory: two blocks per thread on their way.
+        // Bounds memory: at most two blocks per thread are pending.
         if self.waiting.len() >= 2 * self.threads {
             self.collect()?;
         }
@@ -136,7 +136,7 @@ impl<W: Write> ParallelGzip<W> {
 
 impl<W: Write> Write for ParallelGzip<W> {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
-        // A full block is submitted when more follows, so that the last block is known as the last.
+        // A full block is submitted only when more follows, so that the last block can be marked as the last.
         if self.block.len() == BLOCK && !buffer.is_empty() {
             self.submit(false)?;
         }
@@ -159,21 +159,21 @@ fn work(jobs: &Mutex<Receiver<Job>>, level: u32) {
         };
         let Ok(job) = job else { return };
         let done = compressor.block(&job.data, &job.before, job.last);
-        // Nobody waits any more after an error elsewhere.
+        // After an error elsewhere, nobody waits for the reply.
         let _ = job.reply.send(done);
     }
 }
 
-/// Finds noise: what is compressed already, such as archives, images and films, on which deflate would only waste time.
-/// What is found depends on the data alone.
+/// Finds noise: data that is compressed already, such as archives, images and films, on which deflate would
+/// only waste time. The result depends on the data alone.
 struct Spotter {
-    /// Where four bytes with a hash were seen last in what may be noise.
+    /// For each hash, where four bytes with it were last seen in pieces that may be noise.
     seen: Vec<u32>,
 }
 
-/// Noise is told in pieces of this length, in bytes: small enough for the end of a small file.
+/// Length in bytes of the pieces that are tested for noise: small enough for the end of a small file.
 const PIECE: usize = 2048;
-/// Shorter runs are not worth the change of method: a flush, and what deflate looks back at entered anew.
+/// Shorter runs are not worth the change of method, which costs a flush and refilling deflate's window.
 const RUN_MIN: usize = 2 * PIECE;
 
 impl Spotter {
@@ -183,12 +183,13 @@ impl Spotter {
         Spotter { seen: vec![0; 1 << Spotter::HASH_BITS] }
     }
 
-    /// The runs of noise in `data` from `start` on, whole pieces each. Deflate could refer to what is before the start.
+    /// The runs of noise in `data` from `start` on, in whole pieces. Deflate can refer to bytes before the
+    /// start.
     fn runs(&mut self, data: &[u8], start: usize) -> Vec<Range<usize>> {
         self.seen.fill(0);
         let mut runs: Vec<Range<usize>> = Vec::new();
         for at in (0..data.len() / PIECE).map(|n| n * PIECE) {
-            // What is before the start only enters the table.
+            // Pieces before the start only enter the table.
             if !is_level(&data[at..at + PIECE]) || self.repeats(data, at) || at < start {
                 continue;
             }
@@ -201,11 +202,12 @@ impl Spotter {
         runs
     }
 
-    /// Whether the piece at `at` has much that was there before, as deflate would find it; remembers the piece.
+    /// Whether much of the piece at `at` also occurs earlier, where deflate would find it; remembers the
+    /// piece.
     fn repeats(&mut self, data: &[u8], at: usize) -> bool {
-        /// Every fourth place is remembered, so that of four places in a row one is found.
+        /// Every fourth position is remembered, so that one of four positions in a row is found.
         const STEP: usize = 4;
-        /// Four places in so many are looked up.
+        /// Four positions of this many are looked up.
         const GROUP: usize = 32;
         let word = |i: usize| u32::from_le_bytes(data[i..i + 4].try_into().expect("four bytes"));
         let slot = |word: u32| (word.wrapping_mul(0x9e37_79b1) >> (32 - Spotter::HASH_BITS)) as usize;
@@ -224,9 +226,9 @@ impl Spotter {
     }
 }
 
-/// Whether all bytes are about equally frequent, which compressed data has and programs and texts have not: the
-/// probability that two bytes are equal (Rényi's entropy of order 2) is at most that of 7.75 bits a byte; noise has 7.91
-/// in a piece of this length.
+/// Whether all byte values are about equally frequent, as in compressed data but not in programs and texts:
+/// the probability that two bytes are equal (Rényi's entropy of order 2) is at most that of 7.75 bits a
+/// byte; noise has 7.91 in a piece of this length.
 fn is_level(piece: &[u8]) -> bool {
     let is_level = |bytes: &[u8], symbols: u64| {
         let mut counts = [[0u16; 256]; 2];
@@ -238,11 +240,12 @@ fn is_level(piece: &[u8]) -> bool {
         let length = bytes.len() as u64;
         (equal - length) * symbols <= length * length
     };
-    // The first bytes tell most texts; they are few, so the bound is wider.
+    // The first bytes reveal most texts; they are few, so their bound is wider.
     is_level(&piece[..PIECE / 4], 180) && is_level(piece, 215)
 }
 
-/// Stored blocks (RFC 1951, section 3.2.4). Each begins at a byte boundary, since the block before ended at one.
+/// Stored blocks (RFC 1951, section 3.2.4). Each begins at a byte boundary, since the block before ended at
+/// one.
 fn store(data: &[u8], last: bool, out: &mut Vec<u8>) {
     const STORED_MAX: usize = 65535;
     out.reserve(data.len() + 5 * data.len().div_ceil(STORED_MAX));
@@ -295,7 +298,7 @@ impl Compressor {
         Ok(Done { compressed: out, crc })
     }
 
-    /// Deflates a part of `data`; what is before it can be referred to, whether it was deflated or stored.
+    /// Deflates a part of `data`, which can refer to the bytes before it, deflated or stored.
     fn deflate(&mut self, data: &[u8], part: Range<usize>, last: bool, out: &mut Vec<u8>) -> io::Result<()> {
         self.deflate.reset();
         let window = &data[part.start.saturating_sub(WINDOW)..part.start];
@@ -379,7 +382,7 @@ mod tests {
         let all = runs(&noise[..BLOCK], 0);
         assert!(all.len() == 1 && all[0] == (0..BLOCK), "{all:?}");
         assert!(runs(&text[..BLOCK], 0).is_empty());
-        // Noise that comes again soon is no noise to deflate, be it in the same block or after the block before.
+        // Noise that soon repeats is no noise to deflate, within a block or after the previous block.
         let repeated = noise[..5001].repeat(BLOCK / 5000);
         assert!(runs(&repeated[10_240..], 0).iter().all(|run| run.end <= 6 * PIECE));
         assert!(runs(&[&noise[..WINDOW], &noise[11..WINDOW]].concat(), WINDOW).is_empty());
@@ -409,7 +412,7 @@ mod tests {
                 match random(4) {
                     0 => data.extend(std::iter::repeat_n(random(256) as u8, piece)),
                     1 => data.extend(&text[random(100)..][..piece]),
-                    // Of an earlier part: matches across stored blocks.
+                    // Repeats an earlier part: matches across stored blocks.
                     2 if data.len() > piece => {
                         data.extend_from_within(random(data.len() - piece)..data.len() - 1)
                     }

@@ -1,4 +1,4 @@
-//! How much compressed streams may become: a few kilobytes can unpack to terabytes.
+//! How much compressed streams may unpack to: a few kilobytes can unpack to terabytes.
 
 use std::fmt;
 use std::io::{self, Read};
@@ -10,10 +10,10 @@ pub const UNPACKED_FREE: u64 = 1 << 30;
 /// Bytes allowed beyond that for each byte that was read. Layers of programs unpack to 2 to 4 times their
 /// size, of text to 20 times; deflate can make 1,032, zstd and xz far more, of one byte repeated.
 pub const UNPACKED_RATIO: u64 = 100;
-/// Bytes that nothing may exceed unless told otherwise.
+/// Bytes that nothing may exceed by default.
 pub const UNPACKED_MAX: u64 = 1 << 40;
 
-/// What streams may unpack to, all of one command together; clones share the count.
+/// What all streams of one command together may unpack to; clones share the count.
 #[derive(Clone, Debug)]
 pub struct UnpackLimit {
     counts: Arc<Counts>,
@@ -32,7 +32,7 @@ struct Counts {
     max: u64,
 }
 
-/// More than may be unpacked.
+/// Streams unpack to more than the limit.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct UnpackedTooMuch {
     /// Bytes read.
@@ -63,12 +63,12 @@ impl UnpackLimit {
         UnpackLimit { counts: Arc::new(Counts { read, made, free, ratio, max }), streams: true }
     }
 
-    /// The limit for what comes out of [`UnpackLimit::output`], which is counted already: only holes count.
+    /// The limit for streams from [`UnpackLimit::output`], which are counted already: only holes count.
     pub fn inside(&self) -> UnpackLimit {
         UnpackLimit { streams: false, ..self.clone() }
     }
 
-    /// So many bytes, whatever they are made of.
+    /// A limit of `max` bytes, however many are read.
     pub fn bytes(max: u64) -> UnpackLimit {
         UnpackLimit::of(max, 0, max)
     }
@@ -79,7 +79,7 @@ impl UnpackLimit {
         }
     }
 
-    /// Counts bytes that came out.
+    /// Counts bytes of output.
     ///
     /// # Errors
     ///
@@ -97,17 +97,17 @@ impl UnpackLimit {
         }
     }
 
-    /// Counts what is read of `stream`.
+    /// Counts the bytes read from `stream`.
     pub(crate) fn input<R: Read>(&self, stream: R) -> Input<R> {
         Input { stream, limit: self.clone() }
     }
 
-    /// Counts what comes out of a decoder, and ends it at the limit.
+    /// Counts the output of a decoder, and ends it at the limit.
     pub fn output<R: Read>(&self, stream: R) -> Output<R> {
         Output { stream, limit: self.clone() }
     }
 
-    /// Counts a file that decoders outside of this crate read.
+    /// Counts the bytes of a file that decoders outside this crate read.
     pub fn input_of<R: Read>(&self, stream: R) -> impl Read + use<R> {
         self.input(stream)
     }

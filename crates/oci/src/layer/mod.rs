@@ -1,8 +1,8 @@
 //! Layers: tar archives applied to directories, and directories written as archives.
 //!
-//! On disk a layer is a directory in overlay form (`userxattr`): a deletion is a character device 0/0, a directory
-//! that hides the one below has `user.overlay.opaque=y`. In an archive these are `.wh.` names (OCI image specification,
-//! `layer.md`).
+//! On disk a layer is a directory in overlay form (`userxattr`): a deletion is a character device 0/0, a
+//! directory that hides the one below has `user.overlay.opaque=y`. In an archive these are `.wh.` names (OCI
+//! image specification, `layer.md`).
 
 pub(crate) mod apply;
 pub(crate) mod compress;
@@ -26,10 +26,10 @@ pub use write::{Timestamps, export_tar, export_tars, write_layer};
 use crate::error::{LayerProblem, Result, StoreError};
 use apply::{ApplyError, ApplyOptions};
 
-/// Extracts a plain tar archive (not a layer: `.wh.` names are just names) into a directory, replacing what is there.
-/// `name` is for messages. What comes out counts for `limit`. Returns warnings.
+/// Extracts a plain tar archive (not a layer: `.wh.` names are just names) into a directory, replacing what
+/// is there. `name` is for messages. The output counts towards `limit`. Returns warnings.
 ///
-/// The stream is compressed or not, by its first bytes. No entry can reach outside of the directory.
+/// The first bytes of the stream show whether it is compressed. No entry can reach outside the directory.
 pub fn extract_tar(
     stream: impl Read + Send,
     target: &Path,
@@ -47,8 +47,8 @@ pub fn extract_tar(
     }
 }
 
-/// Copies the root that several layers' trees, the lowest first, make together into a directory, replacing what is
-/// there. Returns warnings. A single path to a mounted root does as well.
+/// Copies the merged root of several layers' trees, the lowest first, into a directory, replacing what is
+/// there. A single path to a mounted root works, too. Returns warnings.
 pub fn copy_tree(
     trees: &[PathBuf],
     timestamps: Timestamps,
@@ -64,7 +64,7 @@ pub fn copy_tree(
         let writing = std::thread::Builder::new().spawn_scoped(scope, write);
         let writing = writing.map_err(|e| StoreError::io("start a thread to copy to", target, e))?;
         let read = extract_tar(reader, target, owners, "copy", &UnpackLimit::bytes(u64::MAX));
-        // Its panic goes on here.
+        // A panic of the thread goes on here.
         let written = writing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         // The reader's failure is the cause of a writer's broken pipe, not the other way round.
         let warnings = read?;

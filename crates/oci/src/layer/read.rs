@@ -1,14 +1,15 @@
-//! Reading tar archives: POSIX.1-2017 `pax` (ustar with extended headers), GNU long names and all four sparse forms.
+//! Reading tar archives: POSIX.1-2017 `pax` (ustar with extended headers), GNU long names and all four sparse
+//! forms.
 //!
-//! Names stay bytes; nothing here touches the file system. Sizes and counts are limited, since archives are hostile
-//! until proven otherwise.
+//! Names stay bytes; nothing here touches the file system. Sizes and counts are limited, since archives are
+//! hostile until proven otherwise.
 
 use std::io::{self, BufRead};
 
 pub(crate) const BLOCK: usize = 512;
 /// Extended headers larger than this, in bytes, are refused; the kernel allows 64 KiB for one attribute.
 const EXTENDED_SIZE_MAX: u64 = 1024 * 1024;
-/// Segments of a sparse file above this number are refused.
+/// Sparse files with more segments than this are refused.
 const SEGMENTS_MAX: usize = 1 << 16;
 
 /// What an entry is.
@@ -25,7 +26,7 @@ pub(crate) enum Kind {
     Other,
 }
 
-/// One entry, its extended headers worked in.
+/// One entry, with its extended headers applied.
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
     pub kind: Kind,
@@ -37,11 +38,11 @@ pub(crate) struct Entry {
     /// Seconds since 1970 and nanoseconds.
     pub mtime: (i64, u32),
     pub device: (u32, u32),
-    /// Length of the file in bytes; of a sparse file with its holes.
+    /// Length of the file in bytes, including the holes of a sparse file.
     pub size: u64,
     /// Name without `SCHILY.xattr.`, and value.
     pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
-    /// Offset and length in bytes of what is stored of a sparse file.
+    /// Offset and length in bytes of each stored segment of a sparse file.
     pub sparse: Option<Vec<(u64, u64)>>,
 }
 
@@ -81,7 +82,7 @@ struct Extended {
     records: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
-/// Whether a header block has the sum of its bytes in it; old programs added them with their signs.
+/// Whether the checksum in a header block is right; old programs summed the bytes as signed numbers.
 fn has_right_sum(header: &[u8; BLOCK]) -> bool {
     let blanked = |i: usize, b: u8| if (148..156).contains(&i) { b' ' } else { b };
     let unsigned: i64 = header.iter().enumerate().map(|(i, b)| i64::from(blanked(i, *b))).sum();
@@ -90,7 +91,7 @@ fn has_right_sum(header: &[u8; BLOCK]) -> bool {
 }
 
 /// Whether a block is the header of an archive's first file: of ustar, GNU, or of the seventh edition, which
-/// has no magic and is told by its sum.
+/// has no magic and is recognised by its checksum.
 pub(crate) fn is_tar_header(block: &[u8]) -> bool {
     let Some(header) = block.first_chunk::<BLOCK>() else { return false };
     header[257..262] == *b"ustar" || header[0] != 0 && has_right_sum(header)
@@ -101,12 +102,12 @@ impl<R: BufRead> Reader<R> {
         Reader { inner, data: 0, padding: 0, entries: 0 }
     }
 
-    /// The stream behind the archive's end.
+    /// The stream after the archive's end.
     pub(crate) fn into_inner(self) -> R {
         self.inner
     }
 
-    /// The next entry; its data is read by [`Reader::chunk`], what is left of it is skipped.
+    /// The next entry. [`Reader::chunk`] reads its data; unread data is skipped.
     pub(crate) fn next(&mut self) -> Result<Option<Entry>> {
         let mut extended = Extended::default();
         loop {
@@ -177,7 +178,7 @@ impl<R: BufRead> Reader<R> {
         while filled < BLOCK {
             let available = self.inner.fill_buf()?;
             if available.is_empty() {
-                // Archives without the two zero blocks exist and are read by everybody.
+                // Archives without the two zero blocks exist, and every program reads them.
                 return if filled == 0 { Ok(false) } else { bad("it ends in the middle of a header") };
             }
             let length = available.len().min(BLOCK - filled);
@@ -210,7 +211,7 @@ impl<R: BufRead> Reader<R> {
         Ok(chunk.len())
     }
 
-    /// Reads one block of the entry's data, as sparse maps have them.
+    /// Reads one block of the entry's data, for sparse maps.
     fn data_block(&mut self) -> Result<[u8; BLOCK]> {
         let mut block = [0; BLOCK];
         let mut filled = 0;
@@ -254,7 +255,7 @@ impl<R: BufRead> Reader<R> {
             let path = String::from_utf8_lossy(&entry.path).into_owned();
             return bad(format!("{path:?} has a user or group id that is out of range (0 to {})", NO_ID - 1));
         }
-        // The whole name decides: that in the header may be cut behind a slash.
+        // The whole name decides: the one in the header may be cut after a slash.
         entry.kind = kind(header[156], &entry.path);
         let sparse = sparse.filter(|_| entry.kind == Kind::File);
         let stored = match entry.kind {
@@ -345,7 +346,7 @@ fn push_segments(map: &mut Vec<(u64, u64)>, bytes: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// Segments must ascend, end within the file and have exactly the data that follows.
+/// Segments must ascend, end within the file and cover exactly the data that follows.
 fn check_map(map: &[(u64, u64)], size: u64, stored: u64) -> Result<()> {
     let mut end = 0u64;
     let mut total = 0u64;
@@ -376,13 +377,13 @@ fn kind(flag: u8, path: &[u8]) -> Kind {
     }
 }
 
-/// What extended headers say of a sparse file; without a map it stands before the data.
+/// What extended headers say about a sparse file. If they have no map, it precedes the data.
 struct Sparse {
     real_size: Option<u64>,
     map: Option<Vec<(u64, u64)>>,
 }
 
-/// Works extended header records into an entry.
+/// Applies extended header records to an entry.
 fn apply_records(entry: &mut Entry, records: &[(Vec<u8>, Vec<u8>)]) -> Result<Option<Sparse>> {
     let mut sparse = Sparse { real_size: None, map: None };
     let mut is_sparse = false;
@@ -493,10 +494,10 @@ fn number(field: &[u8]) -> Option<i64> {
     if text.is_empty() { Some(0) } else { i64::from_str_radix(text, 8).ok() }
 }
 
-/// What chown(2) takes for "as it is"; no id.
+/// No id: chown(2) takes it for "leave unchanged".
 const NO_ID: u32 = u32::MAX;
 
-/// A user or group id of an archive; [`NO_ID`] for what is out of range.
+/// A user or group id of an archive; [`NO_ID`] if it is out of range.
 fn id(number: impl TryInto<u32>) -> u32 {
     number.try_into().unwrap_or(NO_ID)
 }

@@ -1,4 +1,4 @@
-//! Removal of directory trees that somebody else filled.
+//! Removal of directory trees that others filled.
 
 use std::ffi::{CStr, CString};
 use std::fs;
@@ -11,15 +11,16 @@ use rustix::io::Errno;
 
 use crate::name::random_name;
 
-/// Deepest directory. Each level of the current path is an open file here and in the walk that writes archives.
+/// Deepest directory. Each level of the current path is an open file here and in the walk that writes
+/// archives.
 pub(crate) const DEPTH_MAX: usize = 400;
 
-/// Directories nested deeper than this are moved up before they are removed, so that neither stack nor descriptors run
-/// out.
+/// Directories nested deeper than this are moved up before they are removed, so that neither stack nor
+/// descriptors run out.
 const MOVE_DEPTH: usize = 64;
 
-/// Removes `path` with all that is in it. Read-only directories are no obstacle; `trash`, a directory on the same
-/// file system, takes what is nested too deeply. A path that is not there is removed already.
+/// Removes `path` and its content, including read-only directories. Directories nested too deeply are first
+/// moved to `trash`, a directory on the same file system. A missing path is no error.
 pub(crate) fn remove(path: &Path, trash: &Path) -> io::Result<()> {
     let mut queue = vec![path.to_path_buf()];
     while let Some(path) = queue.pop() {
@@ -39,7 +40,7 @@ pub(crate) fn remove(path: &Path, trash: &Path) -> io::Result<()> {
             Ok(())
         })?;
         match fs::remove_dir(&path) {
-            // Two collections may be at it.
+            // Another collection may have removed it.
             Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
             _ => {}
         }
@@ -47,7 +48,7 @@ pub(crate) fn remove(path: &Path, trash: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Removes the directory `name` of an open directory with all that is in it.
+/// Removes the directory `name` of an open directory and its content.
 pub(crate) fn remove_at(parent: BorrowedFd<'_>, name: &[u8], trash: &Path) -> io::Result<()> {
     let name = CString::new(name)?;
     let target = trash.join(random_name());
@@ -62,14 +63,14 @@ pub(crate) fn remove_at(parent: BorrowedFd<'_>, name: &[u8], trash: &Path) -> io
     }
 }
 
-/// As [`remove_at`], without a place to move it to: a failure leaves a part of it.
+/// Like [`remove_at`], without moving the directory first: a failure leaves part of it.
 fn remove_in_place(parent: BorrowedFd<'_>, name: &CStr, depth: usize) -> io::Result<()> {
     if depth > DEPTH_MAX {
         return Err(io::Error::other(format!("directories are nested deeper than {DEPTH_MAX}")));
     }
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let dir = rustix::fs::openat(parent, name, flags, Mode::empty())?;
-    // All names first: to remove while reading may skip some.
+    // Reads all names first: removing while reading may skip some.
     let entries: Vec<_> = Dir::read_from(&dir)?.collect::<Result<_, _>>()?;
     for entry in entries {
         let name = entry.file_name();
@@ -89,7 +90,8 @@ fn path_name(path: &Path) -> io::Result<CString> {
     Ok(CString::new(path.as_os_str().as_bytes())?)
 }
 
-/// Makes no file of a tree later than `latest`, in seconds since 1970; links themselves, not what they point to.
+/// Clamps the times of all files of a tree to `latest`, in seconds since 1970; for links, their own, not
+/// their targets'.
 pub(crate) fn clamp_times(root: &Path, latest: i64) -> io::Result<()> {
     let dir = open_dir(rustix::fs::CWD, path_name(root)?.as_c_str())?;
     clamp_below(dir.as_fd(), latest, 0)?;
@@ -127,7 +129,7 @@ fn clamp(dir: BorrowedFd<'_>, name: &CStr, stat: &Stat, latest: i64) -> io::Resu
         return Ok(rustix::fs::futimens(dir, &times)?);
     }
     match rustix::fs::utimensat(dir, name, &times, AtFlags::SYMLINK_NOFOLLOW) {
-        // A whiteout: the kernel lets nobody but root of the machine touch devices, and its time means nothing.
+        // A whiteout: only the machine's root may touch devices, and the time of a whiteout means nothing.
         Err(Errno::PERM) if FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice => Ok(()),
         other => Ok(other?),
     }

@@ -1,4 +1,5 @@
-//! Walking directories in the order of archives: one layer's tree in overlay form, or several merged as overlay does.
+//! Walking directories in the order of archives: one layer's tree in overlay form, or several merged as
+//! overlay does.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -13,15 +14,15 @@ use rustix::io::Errno;
 use crate::layer::tree::DEPTH_MAX;
 use crate::layer::whiteout::{is_image_xattr, is_opaque, is_whiteout};
 
-/// Something met on the way.
+/// Something found by a walk.
 pub(crate) enum Item<'a> {
     /// A directory; what is in it follows.
     Directory { fd: BorrowedFd<'a>, stat: &'a Stat },
-    /// A mark that lower layers' content of the directory named is hidden.
+    /// A mark that hides the named directory's content in lower layers.
     Opaque,
     /// A mark that the name is deleted.
     Whiteout,
-    /// Anything else, in this directory.
+    /// Anything else, by its directory and name.
     Other { dir: BorrowedFd<'a>, name: &'a OsStr, stat: &'a Stat },
 }
 
@@ -42,7 +43,7 @@ pub(crate) fn merged(trees: &[OwnedFd], visit: Visit<'_>) -> io::Result<()> {
 /// What a name is in the merged directory.
 struct Found {
     stat: Stat,
-    /// The trees, by number, that have it; more than one only for directories.
+    /// Numbers of the trees that have the name; more than one only for directories.
     trees: Vec<usize>,
     /// Whether lower trees no longer count.
     closed: bool,
@@ -101,7 +102,7 @@ fn list(trees: &[OwnedFd]) -> io::Result<BTreeMap<Vec<u8>, Found>> {
             let opaque =
                 is_directory && is_opaque(open_directory(tree.as_fd(), OsStr::from_bytes(name))?.as_fd());
             match names.get_mut(name) {
-                // Only directories stay open to what is below.
+                // Only directories merge with those below.
                 Some(found) => {
                     if is_directory {
                         found.trees.push(i);
@@ -123,7 +124,7 @@ fn open_directory(parent: BorrowedFd<'_>, name: &OsStr) -> rustix::io::Result<Ow
     rustix::fs::openat(parent, name, flags, Mode::empty())
 }
 
-/// The attributes of an open file that belong into archives, sorted by name.
+/// The attributes of an open file that belong in archives, sorted by name.
 pub(crate) fn xattrs(fd: BorrowedFd<'_>) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
     let mut buffer = [MaybeUninit::<u8>::uninit(); 1024];
     let mut large = Vec::new();

@@ -10,7 +10,7 @@ pub(crate) const OPAQUE: &str = "user.overlay.opaque";
 /// Names with this prefix in an archive delete what is below (OCI image specification, `layer.md`).
 pub(crate) const WHITEOUT: &[u8] = b".wh.";
 
-/// Marks the directory in which it lies as opaque.
+/// Marks the directory that contains it as opaque.
 pub(crate) const WHITEOUT_OPAQUE: &[u8] = b".wh..wh..opq";
 
 /// Whether overlay takes this file as a deletion of what is below.
@@ -21,11 +21,11 @@ pub(crate) fn is_whiteout(stat: &Stat) -> bool {
 /// Whether overlay hides what is below this directory.
 pub(crate) fn is_opaque(dir: BorrowedFd<'_>) -> bool {
     let mut value = [0u8; 1];
-    // ENODATA is the usual case; a longer value is none of overlay's.
+    // ENODATA is the usual case; a longer value is not overlay's.
     matches!(rustix::fs::fgetxattr(dir, OPAQUE, &mut value[..]), Ok(1)) && value[0] == b'y'
 }
 
-/// The attributes that layers carry: those of users, overlay's own excepted, and file capabilities.
+/// Whether layers carry the attribute: user attributes except overlay's own, and file capabilities.
 pub(crate) fn is_image_xattr(name: &str) -> bool {
     name == "security.capability" || (name.starts_with("user.") && !name.starts_with("user.overlay."))
 }

@@ -1,7 +1,7 @@
 //! Writing directories as tar archives: POSIX.1-2017 `pax`, the same bytes for the same tree.
 //!
-//! Names are sorted, times are whole seconds, users and groups are numbers only. Extended headers are written where the
-//! ustar fields are too small, and for attributes (`SCHILY.xattr.`, as every other builder does).
+//! Names are sorted, times are whole seconds, users and groups are numbers only. Extended headers are written
+//! where the ustar fields are too small, and for attributes (`SCHILY.xattr.`, as every other builder does).
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -23,7 +23,7 @@ pub enum Timestamps {
     Keep,
     /// Nothing is later than this, in seconds since 1970: `SOURCE_DATE_EPOCH`.
     Clamp(i64),
-    /// All the same, in seconds since 1970.
+    /// All times are this one, in seconds since 1970.
     Set(i64),
 }
 
@@ -46,21 +46,21 @@ pub fn write_layer(tree: &Path, timestamps: Timestamps, writer: impl Write) -> R
         .context("archive", tree)
 }
 
-/// Writes the root that several layers' trees, the lowest first, make together, as one archive.
+/// Writes the merged root of several layers' trees, the lowest first, as one archive.
 ///
-/// A single path to a mounted root does as well.
+/// A single path to a mounted root works, too.
 pub fn export_tar(trees: &[PathBuf], timestamps: Timestamps, writer: impl Write) -> Result<()> {
     export_tars(&[(String::new(), trees)], timestamps, writer)
 }
 
-/// As [`export_tar`], for several roots: each below a directory of the name beside it, or at the top if that
-/// is empty.
+/// Like [`export_tar`], for several roots: each goes below a directory with the name beside it, or to the top
+/// if that name is empty.
 pub fn export_tars(roots: &[(String, &[PathBuf])], timestamps: Timestamps, writer: impl Write) -> Result<()> {
     let mut archive = Archive::new(writer, timestamps);
     let at = |trees: &[PathBuf]| trees.last().map_or(Path::new("/"), PathBuf::as_path).to_path_buf();
     for (directory, trees) in roots {
         let fds: Vec<OwnedFd> = trees.iter().map(|t| open(t)).collect::<Result<_>>()?;
-        // Links lead to names of their own root.
+        // Hard links point to names in their own root.
         archive.links.clear();
         let result = match directory.is_empty() {
             true => walk::merged(&fds, &mut |path, item| archive.item(path, item)),
@@ -113,7 +113,7 @@ fn open(tree: &Path) -> Result<OwnedFd> {
 struct Archive<W> {
     writer: W,
     timestamps: Timestamps,
-    /// First names of files with several, by device and inode.
+    /// First names of files with several names, by device and inode.
     links: HashMap<(u64, u64), Vec<u8>>,
     buffer: Vec<u8>,
 }
@@ -158,7 +158,7 @@ impl<W: Write> Archive<W> {
         }
     }
 
-    /// A directory that is nowhere but in the archive.
+    /// A directory that exists only in the archive.
     fn directory(&mut self, path: &[u8]) -> io::Result<()> {
         self.bare(b'5', path, 0o755)
     }
@@ -168,7 +168,7 @@ impl<W: Write> Archive<W> {
         self.bare(b'0', path, 0o644)
     }
 
-    /// An entry without content, of root.
+    /// An entry without content, owned by root.
     fn bare(&mut self, flag: u8, path: &[u8], mode: u32) -> io::Result<()> {
         let mtime = self.timestamps.of(0);
         self.write_header(Header {
@@ -209,7 +209,7 @@ impl<W: Write> Archive<W> {
     ) -> io::Result<()> {
         let kind = FileType::from_raw_mode(stat.st_mode);
         if kind == FileType::Socket {
-            // Means nothing without the process that listens.
+            // A socket means nothing without the process that listens.
             return Ok(());
         }
         if stat.st_nlink > 1 {
@@ -299,7 +299,7 @@ fn write_header(writer: &mut impl Write, header: &Header<'_>) -> io::Result<()> 
 const ID_MAX: u32 = 0o7_777_777;
 const SIZE_MAX: u64 = 0o77_777_777_777;
 
-/// Records for all that the ustar header cannot say, sorted by key.
+/// Records for all that the ustar header cannot hold, sorted by key.
 fn extended_records(header: &Header<'_>) -> Vec<u8> {
     let mut records: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
     let mut add = |key: &str, value: &[u8]| records.push((key.as_bytes().to_vec(), value.to_vec()));
@@ -341,13 +341,13 @@ fn extended_records(header: &Header<'_>) -> Vec<u8> {
     bytes
 }
 
-/// A ustar header block; what does not fit is cut, its extended record has it whole.
+/// A ustar header block; values that do not fit are cut, their extended records have them whole.
 fn ustar(header: &Header<'_>) -> [u8; 512] {
     let mut block = [0u8; 512];
     let cut = |bytes: &[u8]| bytes.len().min(100);
     let mut name = &header.path[..cut(header.path)];
     if header.flag != b'5' {
-        // Some readers take a slash at the end of a cut name for a directory's.
+        // Some readers take a cut name that ends with a slash for a directory.
         name = name.strip_suffix(b"/").unwrap_or(name);
     }
     block[..name.len()].copy_from_slice(name);

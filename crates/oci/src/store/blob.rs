@@ -1,4 +1,5 @@
-//! Blobs: content named by its digest, verified when written and when read, and downloads that can be resumed.
+//! Blobs: content named by its digest, verified when written and when read, and downloads that can be
+//! resumed.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -18,7 +19,7 @@ use crate::store::lock::{self, Mode};
 pub const DOCUMENT_SIZE_MAX: u64 = 8 * 1024 * 1024;
 
 impl Store {
-    /// Where a blob is, or would be. Its bytes are not verified by whoever opens this path.
+    /// Where a blob is, or would be. Opening this path does not verify the bytes.
     pub fn blob_path(&self, digest: &Digest) -> PathBuf {
         self.root.join("blobs").join(digest.algorithm()).join(digest.hex())
     }
@@ -28,12 +29,12 @@ impl Store {
         Ok(self.blob_size(digest)?.is_some())
     }
 
-    /// Size of a blob in bytes, `None` if it is not here; if it is, it is held.
+    /// Size of a blob in bytes, `None` if it is not here. A blob that is here is held.
     pub fn blob_size(&self, digest: &Digest) -> Result<Option<u64>> {
         let path = self.blob_path(digest);
         let mut guard = self.lease.guard()?;
         match path.metadata() {
-            // Set aside when the blob comes.
+            // Damage, set aside when the blob comes.
             Ok(meta) if !meta.is_file() => Ok(None),
             Ok(meta) => {
                 guard.hold(&[Use::Blob(digest.clone())])?;
@@ -65,13 +66,13 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`StoreError::TooLarge`] above [`DOCUMENT_SIZE_MAX`]; [`StoreError::CorruptBlob`], after which the blob is no
-    /// longer here; [`StoreError::MissingBlob`].
+    /// [`StoreError::TooLarge`] above [`DOCUMENT_SIZE_MAX`]; [`StoreError::CorruptBlob`], after which the
+    /// blob is no longer here; [`StoreError::MissingBlob`].
     pub fn read_blob(&self, digest: &Digest) -> Result<Vec<u8>> {
         let opened = match self.open_file(digest) {
             // A full disk takes no lease. Lists and removals, which make room again, need only this document,
-            // and an open file can be read even when a collector removes its name; who needs more holds that
-            // itself, and fails.
+            // and an open file can be read even after a collector removes its name. Callers that need more
+            // hold that themselves, and fail.
             Err(e) if e.is_no_space() => self.open_unheld(digest),
             other => other,
         };
@@ -90,7 +91,7 @@ impl Store {
         Ok(bytes)
     }
 
-    /// Reads the blob of a descriptor whole, with its size compared.
+    /// Reads the whole blob of a descriptor and checks its size.
     pub fn read_descriptor(&self, descriptor: &Descriptor) -> Result<Vec<u8>> {
         let bytes = self.read_blob(&descriptor.digest)?;
         check_size(descriptor, bytes.len() as u64)?;
@@ -106,8 +107,8 @@ impl Store {
         Ok((document, bytes))
     }
 
-    /// A reader of a blob that fails at the end with [`StoreError::CorruptBlob`] (inside an [`io::Error`]) if the bytes
-    /// were not those of the digest; the blob is then no longer here.
+    /// A reader of a blob that fails at the end with [`StoreError::CorruptBlob`] (inside an [`io::Error`]) if
+    /// the bytes do not match the digest; the blob is then no longer here.
     pub fn open_blob(&self, digest: &Digest) -> Result<BlobReader> {
         let (file, size) = self.open_file(digest)?;
         Ok(BlobReader {
@@ -120,20 +121,20 @@ impl Store {
         })
     }
 
-    /// The file of a blob positioned at `offset` bytes, and the number of bytes after it; for serving, where the
-    /// receiver verifies.
+    /// The file of a blob positioned at `offset` bytes, and the number of bytes after it; for serving, where
+    /// the receiver verifies.
     pub fn open_blob_at(&self, digest: &Digest, offset: u64) -> Result<(File, u64)> {
         let (mut file, size) = self.open_file(digest)?;
         file.seek(SeekFrom::Start(offset)).context("read", self.blob_path(digest))?;
         Ok((file, size.saturating_sub(offset)))
     }
 
-    /// Moves a blob that failed verification out of the way and tells so.
+    /// Moves a blob that failed verification out of the way and returns the error to report.
     pub(crate) fn quarantine(&self, digest: &Digest, found: &Digest, length: u64) -> StoreError {
         let moved_to = self.dir("corrupt").join(file_name(digest));
         let path = self.blob_path(digest);
         match fs::rename(&path, &moved_to) {
-            // Another reader may have found and moved it, too.
+            // Another reader may have moved it already.
             Err(e) if e.kind() != io::ErrorKind::NotFound => StoreError::io("set aside corrupt", path, e),
             _ => StoreError::CorruptBlob {
                 digest: digest.clone(),
@@ -154,12 +155,12 @@ impl Store {
         Ok(writer.commit(Some(&digest))?.0)
     }
 
-    /// A writer of a new blob; what is not committed is removed when it is dropped.
+    /// A writer of a new blob, which is removed on drop unless committed.
     pub fn blob_writer(&self) -> Result<BlobWriter> {
         self.blob_writer_with(Hasher::sha256())
     }
 
-    /// The same for a digest of another algorithm, see [`Digest::hasher`].
+    /// Like [`Store::blob_writer`], for a digest of another algorithm, see [`Digest::hasher`].
     pub fn blob_writer_with(&self, hasher: Hasher) -> Result<BlobWriter> {
         let path = self.lease.temporary()?;
         let file = File::create_new(&path).context("create", &path)?;
@@ -182,7 +183,7 @@ impl Store {
         let path = self.dir("ingest").join(file_name(digest));
         let mut file = lock::lock(&path, Mode::Exclusive).context("lock", &path)?;
         if let Some(size) = self.blob_size(digest)? {
-            // Its downloader finished while this one waited; the lock has made the name anew.
+            // Another download finished during the wait; locking has created the file again.
             let _ = fs::remove_file(&path);
             return Ok(Ingest::Present(size));
         }
@@ -229,7 +230,7 @@ impl Store {
     }
 }
 
-/// Fails if a blob of `found` bytes is not what the descriptor says.
+/// Fails if the descriptor does not state `found` bytes.
 pub(crate) fn check_size(descriptor: &Descriptor, found: u64) -> Result<()> {
     if found == descriptor.size {
         return Ok(());
@@ -276,7 +277,7 @@ impl Read for BlobReader {
     }
 }
 
-/// Starts the writing to disk while a long file is still growing, so that little is left for the sync at its end.
+/// Writes a long file to disk while it is still growing, so that little is left for the sync at its end.
 #[derive(Default)]
 pub struct WriteBehind {
     unsynced: usize,
@@ -285,7 +286,7 @@ pub struct WriteBehind {
 }
 
 impl WriteBehind {
-    /// Bytes after which the disk gets work.
+    /// Bytes after which a sync is started.
     const STEP: usize = 32 << 20;
 
     /// Notes that `length` bytes were written to `file`.
@@ -297,13 +298,13 @@ impl WriteBehind {
         self.unsynced = 0;
         self.join();
         if let Ok(file) = file.try_clone() {
-            // Without a thread all is left for the end.
+            // Without a thread, the sync at the end does all the work.
             self.syncing = std::thread::Builder::new().spawn(move || file.sync_data()).ok();
         }
     }
 
-    /// The kernel reports a failure of writing once for all descriptors that were cloned from each other, so it must
-    /// not be lost here.
+    /// Waits for the running sync and keeps its failure: the kernel reports a failed write only once for all
+    /// descriptors cloned from each other.
     fn join(&mut self) {
         if let Some(thread) = self.syncing.take()
             && let Err(error) = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
@@ -312,7 +313,7 @@ impl WriteBehind {
         }
     }
 
-    /// Waits for what was begun and returns its failure. What was written since is not synced.
+    /// Waits for the sync that was begun and returns its failure. Bytes written since are not synced.
     pub fn settle(mut self) -> io::Result<()> {
         self.join();
         self.failed.take().map_or(Ok(()), Err)
@@ -393,7 +394,7 @@ impl Drop for BlobWriter {
 pub enum Ingest {
     /// The blob is here already; its size in bytes.
     Present(u64),
-    /// It is to be downloaded from [`Partial::length`] on.
+    /// The blob must be downloaded from [`Partial::length`] on.
     Partial(Partial),
 }
 
@@ -409,7 +410,7 @@ pub struct Partial {
 }
 
 impl Partial {
-    /// Bytes that are here; the next to append has this offset.
+    /// Bytes downloaded so far; the next byte has this offset.
     pub fn length(&self) -> u64 {
         self.length
     }
@@ -422,7 +423,7 @@ impl Partial {
     /// Adds bytes at the end.
     pub fn append(&mut self, bytes: &[u8]) -> Result<()> {
         if let Err(e) = self.file.write_all(bytes) {
-            // Part of the bytes may be written; the hash knows none of them.
+            // Some of the bytes may be written, none are hashed.
             self.file
                 .set_len(self.length)
                 .and_then(|()| self.file.seek(SeekFrom::Start(self.length)))
@@ -435,7 +436,7 @@ impl Partial {
         Ok(())
     }
 
-    /// Throws away what is here, for a server that cannot continue.
+    /// Throws away the bytes so far, for a server that cannot resume.
     pub fn restart(&mut self) -> Result<()> {
         self.file.set_len(0).and_then(|()| self.file.rewind()).context("truncate", &self.path)?;
         self.hasher = self.digest.hasher();
@@ -447,7 +448,8 @@ impl Partial {
     ///
     /// # Errors
     ///
-    /// [`StoreError::DigestMismatch`]; the bytes are then thrown away, since continuing them leads nowhere.
+    /// [`StoreError::DigestMismatch`]; the bytes are then thrown away, since a resumed download would fail
+    /// again.
     pub fn commit(self) -> Result<u64> {
         let found = self.hasher.clone().finish();
         if found != self.digest {

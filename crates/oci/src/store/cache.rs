@@ -1,4 +1,5 @@
-//! The build cache: records under the digests of build steps, and the directories of `RUN --mount=type=cache`.
+//! The build cache: records under the digests of build steps, and the directories of
+//! `RUN --mount=type=cache`.
 
 use std::fs::{self, File, FileTimes};
 use std::io::{self, Write};
@@ -21,18 +22,19 @@ pub(crate) struct RecordHead {
     pub refs: Vec<Digest>,
     /// Unpacked layers that are kept as long as the record.
     pub snapshots: Vec<Digest>,
-    /// Of the caller's bytes: records are not synced, so a power loss may leave half of one.
+    /// Digest of the caller's bytes: records are not synced, so a power loss may leave half of one.
     pub sum: Digest,
 }
 
-/// A record larger than this, in bytes, is damage.
+/// A record larger than this, in bytes, is damaged.
 const RECORD_SIZE_MAX: u64 = 8 * 1024 * 1024;
 
 impl Store {
-    /// The bytes recorded for a build step, if they and all blobs they refer to are here. Those, and the unpacked layers,
-    /// are held then, and the record counts as used now.
+    /// The bytes recorded for a build step, if they and all blobs they refer to are here. The blobs and the
+    /// unpacked layers are then held, and the record counts as used now.
     ///
-    /// Unpacked layers may be missing (after a power loss, or taken by a collection) and have to be unpacked again.
+    /// Unpacked layers may be missing (after a power loss, or taken by a collection) and have to be unpacked
+    /// again.
     pub fn cache_get(&self, key: &Digest) -> Result<Option<Vec<u8>>> {
         let path = self.dir("cache").join(file_name(key));
         let mut guard = self.lease.guard()?;
@@ -48,18 +50,18 @@ impl Store {
             .open(&path)
             .and_then(|file| file.set_times(FileTimes::new().set_modified(SystemTime::now())));
         match touched {
-            // On a full disk or without the right to write, the record is as good.
+            // The record is as good on a full disk or without the right to write.
             Ok(()) | Err(_) => Ok(Some(bytes)),
         }
     }
 
-    /// Whether something is recorded for a build step, whatever it is worth by now.
+    /// Whether there is a record for a build step, usable or not.
     pub fn cache_has(&self, key: &Digest) -> bool {
         self.dir("cache").join(file_name(key)).exists()
     }
 
-    /// Records the outcome of a build step. `refs` are blobs and `snapshots` unpacked layers that garbage collection
-    /// keeps as long as it keeps the record.
+    /// Records the outcome of a build step. `refs` are blobs and `snapshots` unpacked layers that garbage
+    /// collection keeps as long as it keeps the record.
     pub fn cache_put(&self, key: &Digest, bytes: &[u8], refs: &[Digest], snapshots: &[Digest]) -> Result<()> {
         let blobs = refs.iter().cloned().map(Use::Blob);
         let uses: Vec<Use> = blobs.chain(snapshots.iter().cloned().map(Use::Snapshot)).collect();
@@ -88,11 +90,12 @@ impl Store {
         })
     }
 
-    /// The directory of a cache mount, locked as `sharing` says until the result is dropped. Waits for others.
+    /// The directory of a cache mount, locked as `sharing` says until the result is dropped. Waits for
+    /// others.
     ///
-    /// `fill` gives a new directory its owner, mode and first content. It works where no command has the
-    /// directory mounted, since that could put links in its way; what it has made is moved to its place when
-    /// it is complete.
+    /// `fill` gives a new directory its owner, mode and first content. It runs in a directory that no command
+    /// has mounted, since a command could put links in its way; the complete directory is then moved to its
+    /// place.
     pub fn cache_mount<E: From<StoreError>>(
         &self,
         id: &str,
@@ -122,7 +125,7 @@ impl Store {
             if !path.exists() {
                 self.fill_cache_mount(&dir, &path, fill)?;
             }
-            // When it was last used, for collections.
+            // Records the last use, for collections.
             let _ = lock.set_times(FileTimes::new().set_modified(SystemTime::now()));
             return Ok(CacheMount { path, _lock: lock });
         }
@@ -142,7 +145,7 @@ impl Store {
             return Ok(());
         }
         let new = dir.join("new");
-        // Of one that was killed.
+        // Left by a process that was killed.
         match fs::remove_dir_all(&new) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => {
                 return Err(StoreError::io("remove", &new, e).into());
@@ -155,10 +158,10 @@ impl Store {
     }
 }
 
-/// Who may use a cache mount at the same time (Dockerfile reference, `RUN --mount=type=cache`).
+/// How several users share a cache mount at the same time (Dockerfile reference, `RUN --mount=type=cache`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Sharing {
-    /// Everybody.
+    /// All at once.
     #[default]
     Shared,
     /// Each gets a directory of its own while another is in use.
@@ -181,7 +184,8 @@ impl CacheMount {
     }
 }
 
-/// A file name for an id: readable where possible, else its digest after a character that the other form lacks.
+/// A file name for an id: readable where possible, else its digest after a character that the other form
+/// lacks.
 fn mount_name(id: &str) -> String {
     let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
     if !id.is_empty() && id.len() <= 100 && id.bytes().all(plain) {

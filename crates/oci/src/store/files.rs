@@ -8,7 +8,7 @@ use std::path::Path;
 use crate::digest::Digest;
 use crate::error::{Context, Result};
 
-/// Makes a directory of the store, for its owner alone; one that is there is left as it is.
+/// Creates a directory of the store, for its owner alone; an existing one is left as it is.
 pub(crate) fn make_dir(path: &Path) -> Result<()> {
     match fs::DirBuilder::new().mode(0o700).create(path) {
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
@@ -16,7 +16,7 @@ pub(crate) fn make_dir(path: &Path) -> Result<()> {
     }
 }
 
-/// Opens a regular file of the store; whatever else lies there is damage, and never waited for.
+/// Opens a regular file of the store; anything else is damage, which is refused without waiting.
 pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
     let nonblocking = rustix::fs::OFlags::NONBLOCK.bits() as i32;
     let file = File::options().read(true).custom_flags(nonblocking).open(path)?;

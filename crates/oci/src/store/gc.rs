@@ -1,6 +1,6 @@
-//! Garbage collection, and how much room things take.
+//! Garbage collection and disk usage.
 //!
-//! What is marked and why nothing in use is taken is explained in `docs/dev/store.md`.
+//! `docs/dev/store.md` explains what is marked and why nothing in use is removed.
 
 use std::collections::HashSet;
 use std::fs;
@@ -23,22 +23,23 @@ use crate::store::snapshot::{dependent_key, read_link};
 use crate::store::tree_id::{TreeId, TreeMeta};
 use crate::store::{Store, cache, image};
 
-/// What a collection may take beyond what nothing refers to.
+/// What a collection may remove besides content that nothing refers to.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct GcOptions {
     /// Build cache records not used for this long; zero for all, `None` for none.
     pub cache_unused_for: Option<Duration>,
-    /// Build cache records beyond this many bytes, the least recently used first. What images keep anyway does not count.
+    /// Build cache records beyond this many bytes, the least recently used first. Content that images keep
+    /// anyway does not count.
     pub cache_bytes_max: Option<u64>,
     /// Cache mounts not used for this long.
     pub cache_mounts_unused_for: Option<Duration>,
     /// Unfinished downloads not continued for this long.
     pub partials_unused_for: Option<Duration>,
-    /// Only count.
+    /// Only count, remove nothing.
     pub dry_run: bool,
 }
 
-/// What a collection took, or would take.
+/// What a collection removed, or would remove.
 #[derive(Clone, Debug, Default)]
 pub struct GcReport {
     /// Blobs, corrupt ones included.
@@ -55,8 +56,8 @@ pub struct GcReport {
     pub bytes: u64,
     /// What could not be removed, and why.
     pub failed: Vec<String>,
-    /// Images that are damaged, by name, and what to do. While a record cannot be read, no blob and no unpacked layer is
-    /// removed, since it may be that image's.
+    /// Images that are damaged, by name, and what to do. While a record cannot be read, no blob and no
+    /// unpacked layer is removed, since it may belong to that image.
     pub damaged: Vec<String>,
 }
 
@@ -79,11 +80,11 @@ impl Usage {
     }
 }
 
-/// How the room of a store is used.
+/// How the disk space of a store is used.
 #[derive(Clone, Debug, Default)]
 pub struct DiskUsage {
-    /// Images by platform: manifests, configs and layers as stored. What several share counts once. Blobs that no image
-    /// has are reclaimable here.
+    /// Images by platform: manifests, configs and layers as stored. Shared blobs count once. Blobs of no
+    /// image are reclaimable here.
     pub images: Usage,
     /// Unpacked layers.
     pub snapshots: Usage,
@@ -98,8 +99,8 @@ pub struct DiskUsage {
 }
 
 impl Store {
-    /// Removes what neither an image, nor the build cache, nor a live process uses. Safe at any time; holds others up
-    /// while it marks, not while it deletes. Damaged images are reported and hinder nothing else.
+    /// Removes what no image, build cache record or live process uses. Safe at any time; blocks others while
+    /// it marks, not while it deletes. Damaged images are reported and stop nothing else.
     pub fn gc(&self, options: &GcOptions) -> Result<GcReport> {
         self.lease.require_writable()?;
         let mut report = GcReport::default();
@@ -182,7 +183,7 @@ impl Store {
         Ok(usage)
     }
 
-    /// All build cache records, the least recently used first. Damaged ones are empty and never used.
+    /// All build cache records, the least recently used first. Damaged records count as empty and never used.
     fn cache_records(&self) -> Result<Vec<CacheRecord>> {
         let mut records = Vec::new();
         for path in entries(&self.dir("cache"))? {
@@ -267,7 +268,8 @@ impl<'a> Marks<'a> {
         }
     }
 
-    /// Marks what images have; false if a record could not be read, so that some may not be marked.
+    /// Marks the content of images; false if a record could not be read, so that some content may not be
+    /// marked.
     fn images(&mut self) -> Result<bool> {
         let (records, unreadable) = image::read_all(&self.store.dir("images"))?;
         for record in records {
@@ -307,11 +309,11 @@ impl<'a> Marks<'a> {
         Ok(())
     }
 
-    /// Marks what kept records refer to; returns the files of those that go.
+    /// Marks what kept records refer to; returns the files of the records to remove.
     fn cache(&mut self, records: &[CacheRecord], options: &GcOptions) -> Result<Vec<PathBuf>> {
         let mut garbage = Vec::new();
         let before = self.bytes;
-        // The most recently used first: they have the first claim on the room.
+        // The most recently used first: they have the first claim on the space.
         for record in records.iter().rev() {
             let age = record.used.elapsed().unwrap_or_default();
             if options.cache_unused_for.is_some_and(|limit| age >= limit) {
@@ -392,7 +394,7 @@ fn digest_in(value: Option<&Value>) -> Option<Digest> {
     value?.as_str()?.parse().ok()
 }
 
-/// The JSON object in a blob, if it is one. A missing or other blob is none.
+/// The JSON object in a blob; `None` if the blob is missing or something else.
 fn read_object(path: &Path) -> Result<Option<Value>> {
     let mut file = match open_regular(path) {
         Ok(file) => file,
@@ -401,7 +403,7 @@ fn read_object(path: &Path) -> Result<Option<Value>> {
         }
         Err(e) => return Err(StoreError::io("read", path, e)),
     };
-    // Most small blobs are layers, which their first bytes tell.
+    // Most small blobs are layers, as their first bytes show.
     let mut bytes = vec![0; 64];
     let length = file.read(&mut bytes).context("read", path)?;
     bytes.truncate(length);
@@ -412,12 +414,12 @@ fn read_object(path: &Path) -> Result<Option<Value>> {
     Ok(serde_json::from_slice(&bytes).ok())
 }
 
-/// Takes things away, or only counts them.
+/// Removes things, or only counts them.
 struct Trash<'a> {
     store: &'a Store,
     report: &'a mut GcReport,
     dry_run: bool,
-    /// Renamed, to be deleted without the lock.
+    /// Trees that were renamed, to be deleted without the lock.
     trees: Vec<PathBuf>,
 }
 
@@ -507,7 +509,7 @@ impl Trash<'_> {
         Ok(())
     }
 
-    /// Files of processes that are gone, and trash that was not deleted in the end.
+    /// Collects files of dead processes, and trash that was never deleted.
     fn temporaries(&mut self, live: &Live) -> Result<()> {
         for path in entries(&self.store.dir("tmp"))? {
             let name = name_of(&path);
@@ -515,7 +517,7 @@ impl Trash<'_> {
                 self.trees.push(path);
             }
         }
-        // Made by unpacking; live ones are locked.
+        // Lock files of unpacking; those in use are locked.
         for path in entries(&self.store.dir("snapshots"))? {
             if path.extension().is_some_and(|e| e == "lock")
                 && let Some(_lock) = lock::try_lock(&path, Mode::Exclusive).context("lock", &path)?
@@ -540,13 +542,13 @@ fn size_of(path: &Path) -> u64 {
     path.symlink_metadata().map_or(0, |m| m.len())
 }
 
-/// Time since the last change; long ago if that cannot be told.
+/// Time since the last change; the longest possible if that is not known.
 fn age_of(path: &Path) -> Duration {
     let modified = path.metadata().and_then(|m| m.modified());
     modified.map_or(Duration::MAX, |time| time.elapsed().unwrap_or_default())
 }
 
-/// Bytes of a tree as written down when it was made; counted where that is missing.
+/// Bytes of a tree as recorded when it was made; counted if the record is missing.
 fn tree_size(dir: &Path) -> u64 {
     read_regular(&dir.join("meta"), 64 * 1024)
         .ok()

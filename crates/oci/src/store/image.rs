@@ -24,7 +24,7 @@ use crate::store::{DOCUMENT_SIZE_MAX, Store};
 pub struct ImageRecord {
     /// The name.
     pub reference: Reference,
-    /// The index that the images came from or were pushed as; absent after one of them was replaced alone.
+    /// The index that the images came from or were pushed as; absent after one image was replaced alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub index: Option<Descriptor>,
     /// The images that are here, one per platform, sorted by platform.
@@ -36,7 +36,7 @@ pub struct ImageRecord {
 /// The image of one platform.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ImageEntry {
-    /// Normalised.
+    /// The platform, normalised.
     pub platform: Platform,
     /// Its manifest.
     pub manifest: Descriptor,
@@ -64,7 +64,7 @@ pub struct LoadedImage {
     pub config_bytes: Vec<u8>,
 }
 
-/// What an id names, under one of the names that it has.
+/// What an id refers to, with one of its names.
 #[derive(Clone, Debug, PartialEq)]
 pub struct IdMatch {
     /// The whole id.
@@ -73,13 +73,13 @@ pub struct IdMatch {
     pub reference: Option<Reference>,
     /// The index, if the id is that of an index.
     pub index: Option<Descriptor>,
-    /// The image; those of the index that are here if it is one.
+    /// The image, or the images of the index that are here.
     pub images: Vec<ImageEntry>,
 }
 
 impl Store {
-    /// Names an image: adds it to the reference, in place of the image of the same platform. Images of other platforms
-    /// stay; the index stays if it lists this manifest.
+    /// Names an image: adds it to the reference, in place of the image of the same platform. Images of other
+    /// platforms stay; the index stays if it lists this manifest.
     pub fn put_image(&self, reference: &Reference, platform: &Platform, manifest: &Descriptor) -> Result<()> {
         self.hold(&manifest.digest)?;
         self.change(reference, |record| {
@@ -110,7 +110,7 @@ impl Store {
 
     /// Makes the reference mean an index of which `present` are the images that are here.
     ///
-    /// Images that an earlier call recorded for the same index stay, those of another index go.
+    /// Images that an earlier call recorded for the same index stay, images of another index are dropped.
     pub fn put_index(
         &self,
         reference: &Reference,
@@ -136,8 +136,8 @@ impl Store {
     /// The record of a reference. Its manifests are held, unless the disk is full.
     pub fn image(&self, reference: &Reference) -> Result<Option<ImageRecord>> {
         match self.held_image(reference) {
-            // A full disk takes no lease. Who makes room there needs the record; who needs content fails when
-            // it is held.
+            // A full disk takes no lease. Callers that make room need only the record; callers that need
+            // content fail when they hold it.
             Err(e) if e.is_no_space() => read_record(&self.record_path(reference)),
             other => other,
         }
@@ -174,7 +174,7 @@ impl Store {
         Ok(self.image(reference)?.and_then(|r| r.select(platform).map(|i| i.manifest.clone())))
     }
 
-    /// The same as an error that says what is there instead.
+    /// Like [`Store::find`], with an error that says what is there instead.
     pub fn require(&self, reference: &Reference, platform: &Platform) -> Result<ImageEntry> {
         let record = self.image(reference)?.ok_or_else(|| StoreError::UnknownImage(reference.familiar()))?;
         record.select(platform).cloned().ok_or_else(|| StoreError::NoPlatform {
@@ -184,7 +184,7 @@ impl Store {
         })
     }
 
-    /// Gives all images of `source` a second name, in place of what that name meant.
+    /// Gives all images of `source` a second name, replacing what that name meant.
     pub fn tag(&self, source: &Reference, name: &Reference) -> Result<()> {
         let record = self.held_image(source)?.ok_or_else(|| StoreError::UnknownImage(source.familiar()))?;
         self.change(name, |_| Ok(Some(ImageRecord { reference: name.clone(), ..record })))
@@ -198,7 +198,7 @@ impl Store {
     pub fn remove(&self, reference: &Reference, platform: Option<&Platform>) -> Result<()> {
         let Some(platform) = platform else { return self.remove_record(reference) };
         self.change(reference, |record| {
-            // Of a damaged record nothing can stay; saying so is better than taking all of it.
+            // A damaged record cannot lose one image alone; an error is better than removing all of it.
             let record = match record {
                 None => read_record(&self.record_path(reference))?,
                 record => record,
@@ -222,7 +222,7 @@ impl Store {
         })
     }
 
-    /// Removes a whole record, also one that cannot be read.
+    /// Removes a whole record, even one that cannot be read.
     fn remove_record(&self, reference: &Reference) -> Result<()> {
         self.lease.require_writable()?;
         let lock_path = self.dir("images.lock");
@@ -256,13 +256,13 @@ impl Store {
         })
     }
 
-    /// What has a digest that begins with `prefix`, at least four hexadecimal digits with or without
-    /// `sha256:`: images by the digest of their manifest or configuration, and indexes by theirs. All results
-    /// have the same id, one for each name; none means that there is no such image.
+    /// Images and indexes whose id begins with `prefix`, at least four hexadecimal digits with or without
+    /// `sha256:`. The id of an image is the digest of its manifest or configuration, the id of an index its
+    /// digest. All results have the same id, one for each name; no result means that there is no such image.
     ///
     /// # Errors
     ///
-    /// [`StoreError::BadId`], or [`StoreError::AmbiguousId`] when several ids begin like that.
+    /// [`StoreError::BadId`], or [`StoreError::AmbiguousId`] if several ids begin with `prefix`.
     pub fn find_by_id(&self, prefix: &str) -> Result<Vec<IdMatch>> {
         let digits = prefix.strip_prefix("sha256:").unwrap_or(prefix);
         if digits.len() < 4 || !digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
@@ -339,7 +339,7 @@ impl Store {
     }
 
     /// Changes one record while no other process changes any; `None` removes it. A record that cannot be read
-    /// counts as absent and is set aside once there is a new one: giving a name is what puts it right.
+    /// counts as absent and is set aside once there is a new one: giving the name repairs it.
     fn change(
         &self,
         reference: &Reference,
@@ -364,7 +364,7 @@ impl Store {
                     self.warnings.add(format!("the damaged record of {name} was replaced ({reason})"));
                 }
                 replace_file(&path, &self.lease.temporary()?, &bytes)?;
-                // From now on the name keeps them.
+                // From now on the name keeps these images.
                 let manifests = record.images.iter().map(|image| &image.manifest.digest);
                 for named in record.index.iter().map(|index| &index.digest).chain(manifests) {
                     self.forget_untagged(named)?;
@@ -394,8 +394,8 @@ fn insert(images: &mut Vec<ImageEntry>, platform: &Platform, manifest: &Descript
     images.sort_by_key(|i| i.platform.to_string());
 }
 
-/// The file name of a reference: readable where it fits, else its digest, which begins with a character that the readable
-/// form cannot have.
+/// The file name of a reference: readable where it fits, else its digest, which begins with a character that
+/// the readable form cannot have.
 fn record_name(reference: &Reference) -> String {
     let mut name = String::new();
     for c in reference.to_string().chars() {

@@ -1,4 +1,4 @@
-//! What this handle uses, told to the garbage collectors of all processes. See `docs/dev/store.md`.
+//! What a handle uses, recorded for the garbage collectors of all processes. See `docs/dev/store.md`.
 
 use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
@@ -41,7 +41,7 @@ impl Use {
     }
 }
 
-/// The lease of one handle; its file is made at first use.
+/// The lease of one handle; its file is created at first use.
 pub(crate) struct Lease {
     id: String,
     root: PathBuf,
@@ -52,8 +52,8 @@ pub(crate) struct Lease {
 struct State {
     file: Option<File>,
     gc_lock: Option<File>,
-    /// Why nothing can be written down; `gc_lock` is then held as long as the lease lives, so that no
-    /// collector runs.
+    /// Why nothing can be written; `gc_lock` is then held as long as the lease lives, so that no collector
+    /// runs.
     read_only: Option<String>,
     held: HashSet<Use>,
     temporaries: u64,
@@ -105,7 +105,7 @@ impl Lease {
         StoreError::ReadOnly { root: self.root.clone(), reason }
     }
 
-    /// Makes sure that something can be written.
+    /// Makes sure that the store can be written to.
     ///
     /// # Errors
     ///
@@ -114,7 +114,7 @@ impl Lease {
         self.guard()?.require_writable()
     }
 
-    /// Writes down that `uses` are in use.
+    /// Records that `uses` are in use.
     pub(crate) fn hold(&self, uses: &[Use]) -> Result<()> {
         {
             let state = self.state();
@@ -134,7 +134,7 @@ impl Lease {
         Ok(self.root.join("tmp").join(format!("{}.{}", self.id, guard.state.temporaries)))
     }
 
-    /// Removes the tree when the handle goes, unless [`Lease::spare`] comes first.
+    /// Removes the tree when the handle is dropped, unless [`Lease::spare`] is called first.
     pub(crate) fn doom(&self, id: &TreeId) {
         self.state().doomed.insert(id.clone());
     }
@@ -171,7 +171,7 @@ impl Guard<'_> {
         }
     }
 
-    /// The lease's file, made if it is not there; `None` where nothing can be written.
+    /// The lease's file, created if missing; `None` if nothing can be written.
     fn ensure_file(&mut self) -> Result<Option<&mut File>> {
         if self.state.file.is_none() && self.state.read_only.is_none() {
             let path = self.lease.path();
@@ -206,7 +206,7 @@ impl Drop for Lease {
         let path = self.path();
         let state = self.state.get_mut().unwrap_or_else(|poisoned| poisoned.into_inner());
         for id in &state.doomed {
-            // What cannot be removed now, the next collection finds without an owner.
+            // If this fails, the next collection finds the tree without an owner.
             let _ = crate::layer::tree::remove(&id.dir(&self.root), &self.root.join("tmp"));
         }
         if state.file.is_some() {
@@ -220,8 +220,8 @@ pub(crate) fn owner_of_temporary(name: &str) -> &str {
     name.split_once('.').map_or(name, |(lease, _)| lease)
 }
 
-/// Reads the leases of live processes and removes the files of dead ones; `own` is not tried, since flock would
-/// report it like any other. Only for the holder of the exclusive `gc.lock`.
+/// Reads the leases of live processes and removes the files of dead ones; flock reports this process's own
+/// leases like any other. Only for the holder of the exclusive `gc.lock`.
 pub(crate) fn live(root: &Path) -> Result<(HashSet<String>, Vec<Use>)> {
     let dir = root.join("leases");
     let (mut live, mut uses) = (HashSet::new(), Vec::new());

@@ -14,13 +14,14 @@ pub(crate) enum Mode {
     Exclusive,
 }
 
-/// Opens, creating it, and locks `path`; waits for others. The lock ends when the file is closed.
+/// Opens or creates `path` and locks it; waits for others. The lock ends when the file is closed.
 ///
-/// A holder may unlink the file before it lets go: the lock counts only while the path still names the locked inode.
+/// A holder may unlink the file before it lets go: the lock counts only while the path still names the locked
+/// inode.
 pub(crate) fn lock(path: &Path, mode: Mode) -> io::Result<File> {
     loop {
         let file = match open(path) {
-            // Who only reads can lock without the right to write.
+            // A reader can lock without the right to write.
             Err(e) if mode == Mode::Shared && is_read_only(&e) => File::open(path)?,
             other => other?,
         };
@@ -34,7 +35,7 @@ pub(crate) fn lock(path: &Path, mode: Mode) -> io::Result<File> {
     }
 }
 
-/// The same without waiting: `None` when another holds it.
+/// Like [`lock`], without waiting: `None` if another holds the lock.
 pub(crate) fn try_lock(path: &Path, mode: Mode) -> io::Result<Option<File>> {
     loop {
         let file = open(path)?;

@@ -1,6 +1,7 @@
 //! The content store: blobs, images, unpacked layers and the build cache in a directory of plain files.
 //!
-//! Layout, invariants, locking, leases, garbage collection and crash safety are explained in `docs/dev/store.md`.
+//! Layout, invariants, locking, leases, garbage collection and crash safety are explained in
+//! `docs/dev/store.md`.
 
 pub(crate) mod blob;
 pub(crate) mod cache;
@@ -37,14 +38,14 @@ use lease::{Lease, Use};
 
 /// A store on disk, and a lease on all that was touched through it.
 ///
-/// Cheap to clone; clones share the lease. Whatever is read, written or looked up through a handle is safe from
-/// garbage collection, in every process, until the last clone is dropped.
+/// Cheap to clone; clones share the lease. Everything that is read, written or looked up through a handle is
+/// safe from garbage collection, in every process, until the last clone is dropped.
 #[derive(Clone)]
 pub struct Store {
     root: Arc<Path>,
     owners: Owners,
     lease: Arc<Lease>,
-    /// What was put right and should be told.
+    /// What was repaired and should be reported.
     warnings: Warnings,
     pub(crate) unpack_limit: UnpackLimit,
 }
@@ -54,7 +55,7 @@ pub struct Store {
 pub struct Warnings(Arc<Mutex<Vec<String>>>);
 
 impl Warnings {
-    /// Takes them out.
+    /// Takes the sentences out.
     pub fn take(&self) -> Vec<String> {
         std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -68,7 +69,7 @@ impl Warnings {
 #[derive(Debug)]
 pub struct TemporaryDirectory {
     path: PathBuf,
-    /// Its lease keeps the directory.
+    /// The store whose lease keeps the directory.
     store: Store,
 }
 
@@ -96,7 +97,7 @@ impl fmt::Debug for Store {
 }
 
 impl Store {
-    /// Opens the store at `root`, making it if it is not there.
+    /// Opens the store at `root`, creating it if missing.
     ///
     /// # Errors
     ///
@@ -105,7 +106,7 @@ impl Store {
         let version = root.join("version");
         match read_regular(&version, 1024) {
             Ok(text) if text == VERSION.as_bytes() => {}
-            // Empty: another process is making it, or died while it did.
+            // Empty: another process is creating the store, or died doing so.
             Ok(text) if text.is_empty() => create(root)?,
             Ok(text) => {
                 let found = String::from_utf8_lossy(&text).trim_end().to_string();
@@ -143,8 +144,8 @@ impl Store {
         Store { owners, ..self.clone() }
     }
 
-    /// What streams may unpack to through this handle and its clones, and those of `extract_tar` that are
-    /// given it.
+    /// What streams may unpack to through this handle and its clones, and in calls of `extract_tar` that are
+    /// given this limit.
     pub fn unpack_limit(&self) -> &UnpackLimit {
         &self.unpack_limit
     }
@@ -159,25 +160,25 @@ impl Store {
         &self.root
     }
 
-    /// Keeps a blob, and what it points to if it is a manifest, index or config, from garbage collection as long as
-    /// this handle lives.
+    /// Keeps a blob, and what it points to if it is a manifest, index or config, from garbage collection as
+    /// long as this handle lives.
     pub fn hold(&self, digest: &Digest) -> Result<()> {
         self.lease.hold(&[Use::Blob(digest.clone())])
     }
 
-    /// An empty directory that no collection takes; it goes with its content when dropped.
+    /// An empty directory that no collection removes; it is removed with its content when dropped.
     pub fn temporary_directory(&self) -> Result<TemporaryDirectory> {
         let path = self.lease.temporary()?;
         fs::create_dir(&path).context("create", &path)?;
         Ok(TemporaryDirectory { path, store: self.clone() })
     }
 
-    /// What was put right in the store through this handle and its clones, for the user.
+    /// What was repaired in the store through this handle and its clones, for the user.
     pub fn warnings(&self) -> Warnings {
         self.warnings.clone()
     }
 
-    /// Moves damage out of the way, to `corrupt/`, where the next collection removes it.
+    /// Moves damaged files out of the way, to `corrupt/`, where the next collection removes them.
     pub(crate) fn set_aside(&self, path: &Path) -> Result<()> {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let name: String = name.chars().rev().take(80).collect::<Vec<_>>().into_iter().rev().collect();

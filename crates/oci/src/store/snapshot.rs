@@ -1,6 +1,7 @@
 //! Unpacked layers: unpacking, scratch directories, and committing them as layers.
 //!
-//! `docs/dev/store.md` says how trees are named, when two layers may share one, and what a power loss does to them.
+//! `docs/dev/store.md` says how trees are named, when two layers may share one, and what a power loss does to
+//! them.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -30,21 +31,21 @@ use crate::store::{Owners, Store};
 pub struct Unpacked {
     /// The directory, in overlay form; stays valid as long as a handle that looked it up lives.
     pub path: PathBuf,
-    /// What the archive has but could not be made, such as device files without root; empty for a layer that was
-    /// here already.
+    /// Parts of the archive that could not be created, such as device files without root; empty for a layer
+    /// that was here already.
     pub warnings: Vec<String>,
 }
 
 /// How to write a layer.
 #[derive(Clone, Copy, Debug)]
 pub struct LayerOptions {
-    /// Of the blob.
+    /// Compression of the blob.
     pub compression: Compression,
-    /// As the method counts, `None` for its default: gzip 0 to 9, zstd 1 to 22.
+    /// Compression level, `None` for the default: gzip 0 to 9, zstd 1 to 22.
     pub level: Option<u32>,
-    /// Compressing threads for gzip; the bytes do not depend on it. 0 for one per CPU.
+    /// Threads for gzip, 0 for one per CPU; the bytes do not depend on their number.
     pub threads: usize,
-    /// Of all files.
+    /// Times of all files.
     pub timestamps: Timestamps,
 }
 
@@ -59,7 +60,7 @@ impl Default for LayerOptions {
 pub struct CommittedLayer {
     /// Digest of the uncompressed archive.
     pub diff_id: Digest,
-    /// Of the blob.
+    /// Descriptor of the blob.
     pub descriptor: Descriptor,
     /// Length of the uncompressed archive in bytes.
     pub size: u64,
@@ -91,7 +92,7 @@ impl Scratch {
         is_empty(&self.upper())
     }
 
-    /// Makes no file later than `latest`, in seconds since 1970.
+    /// Clamps the times of all files to `latest`, in seconds since 1970.
     pub fn clamp_times(&self, latest: i64) -> Result<()> {
         let upper = self.upper();
         tree::clamp_times(&upper, latest).context("set times in", &upper)
@@ -109,7 +110,7 @@ impl Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         if !self.frozen {
-            // If this fails, the handle's end or a collection tries again.
+            // If this fails, dropping the handle or a collection tries again.
             if tree::remove(&self.id.dir(&self.store.root), &self.store.dir("tmp")).is_ok() {
                 self.store.lease.spare(&self.id);
             }
@@ -117,7 +118,7 @@ impl Drop for Scratch {
     }
 }
 
-/// A directory that is no longer written to. Not committed, it goes with the handle.
+/// A directory that is no longer written to. Unless committed, it is removed with the handle.
 #[derive(Clone, Debug)]
 pub struct Frozen {
     store: Store,
@@ -141,8 +142,8 @@ fn is_empty(dir: &Path) -> Result<bool> {
 }
 
 impl Store {
-    /// The unpacked layer `diff_id` over the layers `lower` (their `diff_id`s, the lowest first), if it is here; it is
-    /// held then.
+    /// The unpacked layer `diff_id` over the layers `lower` (their `diff_id`s, the lowest first), if it is
+    /// here; it is then held.
     pub fn snapshot(&self, diff_id: &Digest, lower: &[Digest]) -> Result<Option<PathBuf>> {
         let mut guard = self.lease.guard()?;
         for key in [diff_id.clone(), dependent_key(diff_id, lower)] {
@@ -161,19 +162,19 @@ impl Store {
         paths.collect()
     }
 
-    /// Keeps an unpacked layer, should it be here, from garbage collection as long as this handle lives.
+    /// Keeps an unpacked layer, if it is here, from garbage collection as long as this handle lives.
     pub fn hold_snapshot(&self, diff_id: &Digest) -> Result<()> {
         self.lease.hold(&[Use::Snapshot(diff_id.clone())])
     }
 
-    /// Unpacks a layer over the layers `lower` (their `diff_id`s, the lowest first); does nothing if it is here.
-    /// Layers of an image may be unpacked side by side, in any order.
+    /// Unpacks a layer over the layers `lower` (their `diff_id`s, the lowest first); does nothing if it is
+    /// here. Layers of an image may be unpacked side by side, in any order.
     ///
     /// # Errors
     ///
-    /// [`StoreError::NeedsLower`] for the rare layer that cannot be understood without lower layers which are not
-    /// unpacked yet: unpack those and call again. [`StoreError::Layer`] for a bad archive, [`StoreError::CorruptBlob`]
-    /// and [`StoreError::MissingBlob`]; nothing is left behind.
+    /// [`StoreError::NeedsLower`] for the rare layer that cannot be understood without lower layers which are
+    /// not unpacked yet: unpack those and call again. [`StoreError::Layer`] for a bad archive,
+    /// [`StoreError::CorruptBlob`] and [`StoreError::MissingBlob`]; nothing is left behind.
     pub fn unpack(&self, layer: &Descriptor, diff_id: &Digest, lower: &[Digest]) -> Result<Unpacked> {
         let known = |path| Unpacked { path, warnings: Vec::new() };
         if let Some(path) = self.snapshot(diff_id, lower)? {
@@ -193,7 +194,7 @@ impl Store {
     fn unpack_locked(&self, layer: &Descriptor, diff_id: &Digest, lower: &[Digest]) -> Result<Unpacked> {
         let scratch = self.new_tree()?;
         let applied = match self.apply_blob(layer, diff_id, lower, &scratch.upper()) {
-            // A damaged blob shows first as a damaged archive; its digest tells, and it must not stay.
+            // A damaged blob first shows as a damaged archive; its digest reveals it, and it must not stay.
             Err(StoreError::Layer { problem: LayerProblem::Read(_) | LayerProblem::Tar { .. }, .. })
                 if let Err(corrupt) = self.verify_blob(&layer.digest) =>
             {
@@ -251,8 +252,8 @@ impl Store {
         Ok(applied)
     }
 
-    /// Unpacks all layers of an image on up to `threads` threads (0 for one per CPU); the result is the list of
-    /// overlay's lower directories, the lowest first.
+    /// Unpacks all layers of an image on up to `threads` threads (0 for one per CPU); the result is the list
+    /// of overlay's lower directories, the lowest first.
     pub fn unpack_image(&self, image: &LoadedImage, threads: usize) -> Result<Vec<Unpacked>> {
         let (layers, diff_ids) = (&image.manifest.layers, &image.config.rootfs.diff_ids);
         if layers.len() != diff_ids.len() {
@@ -273,7 +274,7 @@ impl Store {
         };
         std::thread::scope(|scope| {
             for _ in 1..threads_or_all(threads).min(layers.len()) {
-                // Those there are do all of it.
+                // The threads that were started do all the work.
                 if std::thread::Builder::new().spawn_scoped(scope, work).is_err() {
                     break;
                 }
@@ -284,7 +285,7 @@ impl Store {
         for (i, slot) in results.into_iter().enumerate() {
             let result = slot.into_inner().unwrap_or_else(|e| e.into_inner());
             unpacked.push(match result.expect("every layer was taken by a thread") {
-                // All below are there by now.
+                // All lower layers are unpacked by now.
                 Err(StoreError::NeedsLower { .. }) => {
                     self.unpack(&layers[i], &diff_ids[i], &diff_ids[..i])?
                 }
@@ -310,7 +311,7 @@ impl Store {
         let scratch = Scratch { store: self.clone(), id, frozen: false };
         let upper = scratch.upper();
         fs::create_dir_all(&upper).context("create", &upper)?;
-        // Not what the umask or a set-group-id parent makes of it.
+        // The umask or a set-group-id parent may have changed the mode.
         fs::set_permissions(&upper, fs::Permissions::from_mode(0o755)).context("create", &upper)?;
         Ok(scratch)
     }
@@ -320,8 +321,8 @@ impl Store {
         self.commit_frozen(&scratch.freeze()?, options)
     }
 
-    /// Writes a frozen directory as a layer: archive, digest and compression in one pass; then the directory is the
-    /// layer's snapshot.
+    /// Writes a frozen directory as a layer: archive, digest and compression in one pass; the directory then
+    /// becomes the layer's snapshot.
     pub fn commit_frozen(&self, frozen: &Frozen, options: &LayerOptions) -> Result<CommittedLayer> {
         let tree = frozen.path();
         let (diff_id, descriptor, size) =
@@ -330,8 +331,8 @@ impl Store {
         Ok(CommittedLayer { diff_id, descriptor, size, path })
     }
 
-    /// Compresses and stores the archive that `write` writes; returns its `diff_id`, the blob's descriptor and the
-    /// length of the archive in bytes.
+    /// Compresses and stores the archive that `write` writes; returns its `diff_id`, the blob's descriptor
+    /// and the length of the archive in bytes.
     pub fn write_layer_blob(
         &self,
         options: &LayerOptions,
@@ -359,8 +360,8 @@ impl Store {
         })
     }
 
-    /// Makes unpacked layers survive a power loss: one `syncfs`, then a mark in each. May take long; without it,
-    /// layers are unpacked again after the next boot.
+    /// Makes unpacked layers survive a power loss: one `syncfs`, then a mark in each. May take long; without
+    /// it, layers are unpacked again after the next boot.
     pub fn settle(&self) -> Result<()> {
         let mut unsettled = Vec::new();
         let dir = self.dir("snapshots");
@@ -403,7 +404,7 @@ impl Store {
         let meta = serde_json::to_vec(&meta).expect("string keys always serialise");
         fs::write(dir.join("meta"), meta).context("write", &dir)?;
         if boot_id().is_none() {
-            // Without a boot id nothing tells after a power loss that it happened.
+            // Without a boot id, a past power loss cannot be detected.
             File::open(&dir).and_then(|f| Ok(rustix::fs::syncfs(f)?)).context("sync", &dir)?;
             File::create(dir.join("synced")).context("create", &dir)?;
         }

@@ -21,7 +21,7 @@ impl TreeId {
         TreeId(format!("{}-{}{mark}", boot_id().unwrap_or("0"), &random_name()[..10]))
     }
 
-    /// Reads an id; anything that could lead out of `trees/` is none.
+    /// Reads an id; `None` for anything that could lead out of `trees/`.
     pub(crate) fn parse(text: &str) -> Option<TreeId> {
         let ok = |b: u8| b.is_ascii_hexdigit() || matches!(b, b'-' | b'~');
         (!text.is_empty() && text.bytes().all(ok)).then(|| TreeId(text.to_string()))
@@ -40,7 +40,7 @@ impl TreeId {
         self.0.ends_with('~')
     }
 
-    /// Whether no power loss can have taken parts of it.
+    /// Whether the tree cannot have lost parts in a power loss.
     pub(crate) fn is_whole(&self, root: &Path) -> bool {
         let dir = self.dir(root);
         if self.is_of_this_boot() { dir.join("fs").is_dir() } else { dir.join("synced").exists() }
@@ -57,7 +57,7 @@ impl fmt::Display for TreeId {
     }
 }
 
-/// Eight digits of the kernel's boot id (random(4)); `None` where /proc is not there.
+/// Eight digits of the kernel's boot id (random(4)); `None` without /proc.
 pub(crate) fn boot_id() -> Option<&'static str> {
     static BOOT: OnceLock<Option<String>> = OnceLock::new();
     BOOT.get_or_init(|| {
@@ -67,11 +67,11 @@ pub(crate) fn boot_id() -> Option<&'static str> {
     .as_deref()
 }
 
-/// What is known of a tree, in the file `meta` beside it.
+/// What is known about a tree, in the file `meta` beside it.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct TreeMeta {
-    /// Of the layer.
+    /// `diff_id` of the layer.
     pub diff_id: Option<Digest>,
-    /// Bytes of regular files, about.
+    /// Approximate bytes of regular files.
     pub bytes: u64,
 }

@@ -1,5 +1,5 @@
-//! Images without a name: what a build without `--tag` made, and what an archive has without a name. They are
-//! found by their ids and stay until they get a name, are removed, or are pruned.
+//! Images without a name, from a build without `--tag` or from an archive. They are found by their ids and
+//! stay until they get a name, are removed, or are pruned.
 //!
 //! `untagged/ALGORITHM-HEX.json` is named by the digest of the image's manifest or index, so that a
 //! collection keeps the image without reading the file.
@@ -32,7 +32,7 @@ pub struct UntaggedRecord {
 }
 
 impl UntaggedRecord {
-    /// The target where it is an index.
+    /// The target if it is an index.
     pub fn index(&self) -> Option<&Descriptor> {
         let is_manifest = self.images.iter().any(|image| image.manifest.digest == self.target.digest);
         (!is_manifest).then_some(&self.target)
@@ -40,7 +40,7 @@ impl UntaggedRecord {
 }
 
 impl Store {
-    /// Keeps an image without a name. One that has a name is kept by that.
+    /// Keeps an image without a name. An image that has a name is kept by the name.
     pub fn put_untagged(&self, target: &Descriptor, images: &[ImageEntry]) -> Result<()> {
         self.hold(&target.digest)?;
         self.lease.require_writable()?;
@@ -72,7 +72,7 @@ impl Store {
         Ok(records)
     }
 
-    /// Forgets an image without a name; the content goes with the next collection. False if there is none of
+    /// Forgets an image without a name; the content goes with the next collection. False if no such image has
     /// that manifest or index.
     pub fn remove_untagged(&self, target: &Digest) -> Result<bool> {
         self.lease.require_writable()?;
@@ -81,7 +81,7 @@ impl Store {
         self.forget_untagged(target)
     }
 
-    /// The same while the lock of the records is held.
+    /// Like [`Store::remove_untagged`], while the lock of the records is held.
     pub(crate) fn forget_untagged(&self, target: &Digest) -> Result<bool> {
         let path = self.untagged_path(target);
         match fs::remove_file(&path) {
@@ -98,7 +98,7 @@ impl Store {
         let dir = self.dir("untagged");
         let entries = match fs::read_dir(&dir) {
             Ok(entries) => entries,
-            // Stores have the directory once it is needed.
+            // The directory is created when it is first needed.
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(e) => return Err(StoreError::io("read", &dir, e)),
         };

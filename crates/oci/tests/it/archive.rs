@@ -176,7 +176,7 @@ fn skopeo_and_umoci_agree() {
         let back = other.load_image(&loaded_back[0].target).expect("read");
         assert_eq!(back.config.rootfs.diff_ids, loaded.config.rootfs.diff_ids);
     }
-    // The unpacked root is that of umoci.
+    // The unpacked root is the same as umoci's.
     let bundle = scratch.join("bundle");
     let tagged = format!("{}:1", layout.display());
     run("umoci", &["raw", "unpack", "--image", &tagged, utf8(&bundle)]);

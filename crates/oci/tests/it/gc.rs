@@ -82,7 +82,7 @@ fn what_a_live_handle_uses_stays() {
     live.commit_layer(scratch, &LayerOptions::default()).expect("committed");
     live.load_image(&image.manifest).expect("all there");
 
-    // Reading holds, too.
+    // Reading holds content, too.
     drop(live);
     let reader = store.session();
     reader.load_image(&image.manifest).expect("all there");
@@ -121,7 +121,7 @@ fn while_a_record_is_damaged_no_content_goes() {
     assert!(report.damaged[0].contains(record.to_str().expect("UTF-8")), "{report:?}");
     assert_eq!(store.disk_usage().expect("counted").damaged, report.damaged);
     assert_eq!(count(&store, "blobs/sha256"), 2);
-    // Its name can go, and then the content.
+    // The name can be removed, and then the content.
     store.remove(&"app".parse().expect("a name"), None).expect("removed");
     assert_eq!(store.gc(&EVERYTHING).expect("collected").blobs, 2);
 }
@@ -211,7 +211,7 @@ fn cache_mounts_are_shared_as_asked() {
         other.path().canonicalize().expect("there").starts_with(store.root().canonicalize().expect("there"))
     );
 
-    // In use: stays.
+    // A mount in use stays.
     assert_eq!(store.gc(&EVERYTHING).expect("collected").cache_mounts, 0);
     drop((second, private, other));
     assert_eq!(store.gc(&EVERYTHING).expect("collected").cache_mounts, 2);
@@ -280,7 +280,7 @@ fn a_cache_mount_is_filled_once_and_never_in_place() {
     assert!(failed.is_err());
     let path = session.cache_mount("c", Sharing::Shared, fill("1")).expect("filled").path().to_path_buf();
     assert!(!path.join("half").exists(), "what a failed attempt has left is gone");
-    // Also one that a command has emptied.
+    // A mount that a command has emptied is not filled again.
     std::fs::remove_file(path.join("first")).expect("removed");
     session.cache_mount("c", Sharing::Shared, fill("2")).expect("there");
     assert!(!path.join("first").exists());

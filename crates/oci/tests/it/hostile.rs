@@ -78,7 +78,7 @@ fn manifests_and_configurations() {
     });
 }
 
-/// Archives with everything that an entry can be, also what leads outside.
+/// Archives with every kind of entry, including those that lead outside.
 fn layers() -> Vec<Vec<u8>> {
     let kind = |kind, path| LayerTar::header(kind, path, 0o644);
     let plain = LayerTar::new().dir("d/").file("d/f", "text").symlink("d/l", "f").hard_link("h", "d/f");
@@ -191,7 +191,7 @@ fn layers_of_images() {
         let digest = session.write_blob(input).expect("written");
         let kind =
             if input.first() == Some(&0x1f) { media_type::OCI_LAYER_GZIP } else { media_type::OCI_LAYER_TAR };
-        // Right for plain archives, wrong for the rest.
+        // The `diff_id` is right for plain archives, wrong for the rest.
         let _ = session.unpack(&Descriptor::new(kind, digest.clone(), input.len() as u64), &digest, &[]);
         let _ = session.verify_blob(&digest);
         canary.check(&root);
@@ -251,8 +251,8 @@ fn mutate_text(random: &mut crossdock_testkit::hostile::Random, seeds: &[Vec<u8>
     bytes
 }
 
-/// Puts right the checksums of all headers, so that what is damaged in them is read. `None` at the first that
-/// is none.
+/// Corrects the checksums of all headers, so that damaged headers are read. `None` at the first that is no
+/// header.
 fn fix_checksums(bytes: &mut [u8]) -> Option<()> {
     let mut at = 0;
     while at + 512 <= bytes.len() && bytes[at] != 0 {
@@ -281,7 +281,7 @@ fn archives_of_images() {
             let session = store.session();
             let loaded = session.load(input, &LayerOptions::default(), "hostile");
             for loaded in loaded.into_iter().flatten() {
-                // What is accepted can be named, and is whole or says what is missing.
+                // An accepted image can be named, and is whole or an error says what is missing.
                 let name: Reference = "hostile/name".parse().expect("valid");
                 let _ = session.name_loaded(&loaded, &name);
                 let _ = session.validate(&loaded.target, Missing::Refuse);
@@ -319,7 +319,7 @@ fn layouts() {
     });
 }
 
-/// Every file of a store but its content, damaged, and then everything that reads them.
+/// Damages the files of a store other than its content, and runs everything that reads them.
 #[test]
 fn files_of_the_store() {
     let store = TempStore::new();

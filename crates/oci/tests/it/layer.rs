@@ -188,7 +188,7 @@ fn broken_archives_are_refused() {
         let error = store.unpack(&layer, &diff_id, &[]).expect_err("broken");
         assert!(matches!(error, StoreError::Layer { .. }), "{error}");
     }
-    // Not what the image promises.
+    // Content with another `diff_id` than the image promises.
     let digest = store.write_blob(&good).expect("written");
     let layer = Descriptor::of(media_type::OCI_LAYER_TAR, &good);
     let message = store.unpack(&layer, &Digest::of(b"else"), &[]).expect_err("another diff_id").to_string();
@@ -331,7 +331,7 @@ fn images_are_unpacked_side_by_side() {
     let paths: Vec<PathBuf> = unpacked.into_iter().map(|u| u.path).collect();
     assert_eq!(store.snapshots(&image.diff_ids).expect("looked up"), Some(paths.clone()));
     assert_eq!(read(paths[1].join("b")), "1");
-    // Two handles, as two processes have them, unpack the same at once.
+    // Several handles, like several processes, unpack the same layer at once.
     let other = TempStore::new();
     let image = TinyImage::write(&other, "linux/amd64", vec![LayerTar::new().file("f", [1; 100_000])]);
     let results: Vec<PathBuf> = std::thread::scope(|scope| {
@@ -357,7 +357,7 @@ fn owners_are_ignored_where_they_cannot_be_set() {
     let lenient = store.with_owners(Owners::Ignore);
     let own = lenient.unpack(&layer, &diff_id, &[]).expect("unpacked").path;
     assert_eq!(own.join("f").metadata().expect("there").uid(), rustix::process::geteuid().as_raw());
-    // A handle that can set owners does not use that tree, the other may use its.
+    // A handle that sets owners does not use that tree, but the lenient handle may use its tree.
     let full = store.unpack(&layer, &diff_id, &[]).expect("unpacked").path;
     assert_eq!(full.join("f").metadata().expect("there").uid(), 12345);
     assert_eq!(lenient.snapshot(&diff_id, &[]).expect("looked up"), Some(full));
@@ -435,7 +435,7 @@ fn archives_are_the_same_whatever_made_the_tree() {
     };
     let (first, second) = (commit(["a", "b", "c"], 1), commit(["c", "b", "a"], 3));
     assert_eq!(first.descriptor, second.descriptor);
-    // The second found the first's snapshot.
+    // The second commit found the first's snapshot.
     assert_eq!(first.path, second.path);
 }
 

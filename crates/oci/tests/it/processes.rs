@@ -45,7 +45,7 @@ fn everything() -> GcOptions {
     }
 }
 
-/// What a build does, a little of everything; fails if anything it made is taken from it.
+/// Does a little of everything that a build does; fails if anything it made is removed.
 fn build(store: &Store, name: &str, round: usize) {
     let text = format!("{name} {round}");
     let base = TinyImage::write(store, "linux/amd64", vec![LayerTar::new().dir("d/").file("d/f", &text)]);
@@ -129,7 +129,7 @@ fn a_killed_process_leaves_a_consistent_store() {
         child.kill().expect("it runs");
         child.wait().expect("a child");
 
-        // In its very state, then collected.
+        // Checks the store as the kill left it, then collects.
         for record in store.session().images().expect("read") {
             store.session().validate(&record.images[0].manifest, Missing::Refuse).expect("whole");
         }
@@ -145,7 +145,7 @@ fn a_killed_process_leaves_a_consistent_store() {
             let left = fs::read_dir(store.root().join(directory)).expect("read").count();
             assert_eq!(left, 0, "{directory}");
         }
-        // One for each of the two names.
+        // One tree for each of the two names.
         assert!(fs::read_dir(store.root().join("trees")).expect("read").count() <= 2);
         build(&store.session(), "after", rounds);
     }
@@ -172,12 +172,12 @@ fn full_disk_process() {
     let layer = Descriptor::new(media_type::OCI_LAYER_GZIP, layer, gzip.len() as u64);
     let scratch = store.new_scratch().expect("made");
     fs::write(scratch.upper().join("f"), noise(2000)).expect("room for this");
-    // Blobs until it is full.
+    // Writes blobs until the disk is full.
     let error = (0..100).find_map(|i| store.write_blob(&noise(i)).err()).expect("it is full at last");
     assert!(error.is_no_space(), "{error}");
     assert!(error.to_string().contains(store.root().to_str().expect("UTF-8")), "{error}");
     assert!(error.to_string().contains("free"), "{error}");
-    // A download stays as far as it came and goes on when there is room.
+    // A download keeps the bytes it has and resumes when there is room.
     let content = noise(1000);
     let digest = Digest::of(&content);
     let Ok(Ingest::Partial(mut partial)) = store.partial(&digest) else { panic!("an empty download fits") };

@@ -1,4 +1,4 @@
-//! Any tree, committed and unpacked, is the same tree; any bytes, unpacked, do no harm.
+//! Any tree is the same after committing and unpacking; unpacking any bytes does no harm.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -31,7 +31,7 @@ enum Node {
         mtime: i64,
     },
     Symlink(Vec<u8>),
-    /// A hard link to whichever file was made before, if one was.
+    /// A hard link to a file made before, if there is one.
     HardLink(usize),
     Whiteout,
     Fifo,
@@ -127,7 +127,7 @@ fn plant(root: &Path, nodes: &[(Vec<u8>, usize, Node)]) {
     }
 }
 
-/// All that is to be the same, by path.
+/// All that must stay the same, by path.
 fn describe(root: &Path) -> BTreeMap<PathBuf, String> {
     let mut all = BTreeMap::new();
     let mut inodes = BTreeMap::new();
@@ -206,7 +206,7 @@ proptest! {
             let at = at % bytes.len();
             bytes[at] = value;
             if repair {
-                // A header that is wrong but whole.
+                // A damaged header with a right checksum.
                 let start = at / 512 * 512;
                 let header = &mut bytes[start..start + 512];
                 header[148..156].fill(b' ');

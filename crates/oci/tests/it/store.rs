@@ -40,7 +40,7 @@ fn blobs_are_written_verified_and_read() {
     let mut text = String::new();
     file.read_to_string(&mut text).expect("read");
     assert_eq!((text.as_str(), rest), ("llo", 3));
-    // Again is fine, and leaves nothing behind.
+    // Writing again works, and leaves nothing behind.
     store.write_blob(b"hello").expect("written again");
     assert!(files_in(&store, "tmp").is_empty());
 }
@@ -189,7 +189,7 @@ fn images_without_a_name_stay_until_they_are_removed() {
     other.load_image(&arm.manifest).expect("kept");
     assert_eq!(find(&other, &arm), [None]);
     assert_eq!(other.disk_usage().expect("counted").images.count, 2);
-    // A name takes it over, and one that has a name needs no record.
+    // A name replaces the record, and an image with a name needs none.
     other.put_image(&reference("app"), &arm.platform, &arm.manifest).expect("put");
     other.put_untagged(&arm.manifest, &[entry(&arm)]).expect("put");
     assert_eq!(find(&other, &arm), [Some(reference("app"))]);
