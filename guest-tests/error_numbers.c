@@ -77,6 +77,8 @@ int main(void) {
         SAY(mmap(NULL, 4096, PROT_READ, MAP_PRIVATE, 100, 0));
         SAY(munmap(bad, 0));
         SAY(mprotect(bad, 0, PROT_READ));
+        SAY(mprotect(bad, 0, PROT_GROWSDOWN | PROT_GROWSUP));
+        SAY(mprotect(bad, 4096, PROT_GROWSDOWN | PROT_GROWSUP));
         SAY(mprotect(bad + 1, 4096, PROT_READ));
         SAY(mprotect(bad, 4096, 1 << 20));
         SAY(madvise(bad, 0, 0));

@@ -70,6 +70,17 @@ int main(void) {
     call("shared", shared);
     call("shared, executable", executable);
     shmctl(id, IPC_RMID, NULL);
+    // Another segment at the same place, with other code.
+    for (int n = 0; n < 300; n++) ((int (*)(void))executable)();
+    id = shmget(IPC_PRIVATE, 4096, IPC_CREAT | 0700);
+    unsigned *other = shmat(id, NULL, 0);
+    put(other);
+    shmdt(executable);
+    call("detached", executable);
+    other[0] = 0x52800100;  // mov w0, #8
+    __builtin___clear_cache((char *)other, (char *)(other + 1));
+    call("attached instead", shmat(id, executable, SHM_EXEC));
+    shmctl(id, IPC_RMID, NULL);
     unsigned on_stack[2];
     put(on_stack);
     call("stack", on_stack);

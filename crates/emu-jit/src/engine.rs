@@ -11,6 +11,7 @@ use alloc::boxed::Box;
 use core::arch::asm;
 use core::mem::transmute;
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use crossdock_emu_guest::a64::stack_pointer::ALIGNMENT;
 use crossdock_emu_guest::a64::{Exit, Flow, Host, Interpreter, Invalidations, State};
 
 /// Runs of a block in the interpreter before it is translated.
@@ -440,6 +441,12 @@ impl Engine {
             if state.pc & 3 != 0 {
                 return Exit::UnalignedPc;
             }
+            if !state.sp().is_multiple_of(ALIGNMENT) {
+                match self.interpret_block(state, host, interrupt) {
+                    Exit::Budget | Exit::Interrupted => continue,
+                    exit => return exit,
+                }
+            }
             let mode = mode_of(state.fpcr);
             self.catch_up(jit, state, mode);
             if self.jump_cache.is_small() {
@@ -486,7 +493,8 @@ impl Engine {
         // As valid as what else is in the jump cache.
         let code = jit.arena + u64::from(code);
         self.remember(state.pc, code);
-        Ok(Some(code).filter(|_| self.is_caught_up(jit, state, mode)))
+        let able = state.sp().is_multiple_of(ALIGNMENT) && self.is_caught_up(jit, state, mode);
+        Ok(Some(code).filter(|_| able))
     }
 
     /// Leads generated code to what is this thread's.

@@ -3,18 +3,22 @@
 //! The host's rights of a page are those that the guest gave it, but the host executes nothing there: they
 //! are looked up when code is decoded. Known ranges are kept, and those that are not known are looked for in
 //! the host's list of mappings; so what makes memory executable may forget to say so, what takes it back may
-//! not.
+//! not. Code is decoded only where it may be executed, so what happens to other memory is no change of code.
 
 use crate::lock::{Held, Lock};
 use crate::proc;
 use alloc::vec::Vec;
 use core::ops::Range;
+use core::sync::atomic::{AtomicBool, Ordering};
 
 /// Ranges that are executable, ascending, apart from each other.
 #[derive(Debug)]
 pub(crate) struct Known(Vec<Range<u64>>);
 
 static KNOWN: Lock<Known> = Lock::new(Known(Vec::new()));
+/// Whether code was ever looked for outside of [`KNOWN`]. It is set before the host's list is read: who takes a
+/// right back and then finds it clear has been before that.
+static ELSEWHERE: AtomicBool = AtomicBool::new(false);
 
 impl Known {
     fn find(&self, address: u64) -> Option<Range<u64>> {
@@ -22,24 +26,28 @@ impl Known {
         self.0.get(at).filter(|range| range.start <= address).cloned()
     }
 
-    fn remove(&mut self, gone: &Range<u64>) {
+    /// Returns whether any of it was known.
+    fn remove(&mut self, gone: &Range<u64>) -> bool {
         let first = self.0.partition_point(|range| range.end <= gone.start);
         let last = self.0.partition_point(|range| range.start < gone.end);
         if first >= last {
-            return;
+            return false;
         }
         let left = self.0[first].start..gone.start;
         let right = gone.end..self.0[last - 1].end;
         self.0.splice(first..last, [left, right].into_iter().filter(|range| !range.is_empty()));
+        true
     }
 
-    fn add(&mut self, new: Range<u64>) {
+    /// Returns whether any of it was known.
+    fn add(&mut self, new: Range<u64>) -> bool {
         if new.is_empty() {
-            return;
+            return false;
         }
-        self.remove(&new);
+        let was_known = self.remove(&new);
         let at = self.0.partition_point(|range| range.end <= new.start);
         self.0.insert(at, new);
+        was_known
     }
 }
 
@@ -48,10 +56,16 @@ pub(crate) fn hold() -> Held<'static, Known> {
     KNOWN.lock()
 }
 
-/// The rights of a range have been set.
-pub(crate) fn set(range: Range<u64>, is_executable: bool) {
+/// The rights of a range have been set. Returns whether any of it was known to be executable.
+pub(crate) fn set(range: Range<u64>, is_executable: bool) -> bool {
     let mut known = KNOWN.lock();
     if is_executable { known.add(range) } else { known.remove(&range) }
+}
+
+/// Whether code may have been decoded in memory that was never known to be executable. To be asked after rights have
+/// been taken back.
+pub(crate) fn is_elsewhere() -> bool {
+    ELSEWHERE.load(Ordering::SeqCst)
 }
 
 /// Whether an address is known to be executable.
@@ -64,6 +78,7 @@ pub(crate) fn find(address: u64) -> Option<Range<u64>> {
     if let Some(range) = KNOWN.lock().find(address) {
         return Some(range);
     }
+    ELSEWHERE.store(true, Ordering::SeqCst);
     let range = proc::mapping(address).filter(|mapping| mapping.is_executable)?.range;
     // Another thread may have taken the right back since it was read: it is used once and not kept.
     Some(range)
@@ -81,11 +96,12 @@ mod tests {
         known.add(20..30);
         assert_eq!((known.find(9), known.find(10), known.find(19)), (None, Some(10..20), Some(10..20)));
         assert_eq!((known.find(25), known.find(40)), (Some(20..30), None));
-        known.remove(&(15..35));
+        assert!(known.remove(&(15..35)));
         assert_eq!(known.0, [10..15, 35..40]);
-        known.remove(&(11..12));
+        assert!(known.remove(&(11..12)));
         assert_eq!(known.0, [10..11, 12..15, 35..40]);
-        known.add(0..100);
+        assert!(!known.add(20..30) && !known.remove(&(15..20)));
+        assert!(known.add(0..100));
         assert_eq!((known.0.len(), known.find(50)), (1, Some(0..100)));
         known.remove(&(0..0));
         known.remove(&(100..200));

@@ -13,7 +13,9 @@ const MAP_FIXED: u64 = 0x10;
 const MAP_32BIT: u64 = 0x40;
 const MREMAP_FIXED: u64 = 2;
 /// Read, write, execute, and growth; arm64 has others (BTI, MTE) that the host does not know.
-const PROTECTION: u64 = 7 | 0x0300_0000;
+const PROTECTION: u64 = 7 | GROWTH;
+/// PROT_GROWSDOWN and PROT_GROWSUP.
+const GROWTH: u64 = 0x0300_0000;
 const PROT_BTI: u64 = 0x10;
 const PROT_EXEC: u64 = 4;
 
@@ -45,10 +47,17 @@ fn changed(start: u64, length: u64) {
     CHANGES.invalidate(start..start.saturating_add(length));
 }
 
-/// The rights of a part of memory are those of `prot`.
-fn set_rights(start: u64, length: u64, prot: u64) {
-    if let Some(length) = length.checked_next_multiple_of(PAGE) {
-        executable::set(start..start.saturating_add(length), prot & PROT_EXEC != 0);
+/// The rights of a part of memory are those of `prot`. Returns whether any of it was known to be executable.
+fn set_rights(start: u64, length: u64, prot: u64) -> bool {
+    length.checked_next_multiple_of(PAGE).is_some_and(|length| {
+        executable::set(start..start.saturating_add(length), prot & PROT_EXEC != 0)
+    })
+}
+
+/// A part of memory has other contents and the rights of `prot`: code that was there is to be forgotten.
+fn replaced(start: u64, length: u64, prot: u64) {
+    if set_rights(start, length, prot) || executable::is_elsewhere() {
+        changed(start, length);
     }
 }
 
@@ -95,8 +104,7 @@ pub fn brk(wanted: u64) -> i64 {
     } else if new_end < old_end {
         // SAFETY: part of the guest's heap.
         unsafe { syscall!(nr::MUNMAP, new_end, old_end - new_end) };
-        set_rights(new_end, old_end - new_end, 0);
-        changed(new_end, old_end - new_end);
+        replaced(new_end, old_end - new_end, 0);
     }
     heap.now = wanted;
     wanted as i64
@@ -127,10 +135,7 @@ pub fn mmap([address, length, prot, flags, descriptor, offset]: [u64; 6]) -> Res
         unsafe { syscall!(nr::MUNMAP, got, length) };
         return Err(errno::ENOMEM);
     }
-    set_rights(got as u64, pages, prot);
-    if fixed {
-        changed(got as u64, pages);
-    }
+    replaced(got as u64, pages, prot);
     Ok(got)
 }
 
@@ -142,16 +147,15 @@ pub fn munmap(address: u64, length: u64) -> Result<i64, i64> {
     // SAFETY: guest memory.
     let got = result(unsafe { syscall!(nr::MUNMAP, address, length) });
     if got.is_ok() {
-        set_rights(address, length, 0);
+        replaced(address, length, 0);
     }
-    changed(address, length);
     got
 }
 
 /// mprotect(2), and pkey_mprotect(2) without key.
 pub fn mprotect(address: u64, length: u64, prot: u64) -> Result<i64, i64> {
     // In the kernel's order (mm/mprotect.c, do_mprotect_pkey).
-    if address & (PAGE - 1) != 0 {
+    if prot & GROWTH == GROWTH || address & (PAGE - 1) != 0 {
         return Err(errno::EINVAL);
     }
     if length == 0 {
@@ -168,13 +172,15 @@ pub fn mprotect(address: u64, length: u64, prot: u64) -> Result<i64, i64> {
         return Err(errno::ENOMEM);
     }
     // Whatever it changes of a range with a gap, what it takes back is no longer known.
-    set_rights(address, length, 0);
+    let was_known = set_rights(address, length, 0);
     // SAFETY: guest memory.
     let got = result(unsafe { syscall!(nr::MPROTECT, address, length, prot & PROTECTION) });
-    if got.is_ok() {
+    if got.is_ok() && prot & PROT_EXEC != 0 {
         set_rights(address, length, prot);
     }
-    changed(address, length);
+    if was_known || executable::is_elsewhere() {
+        changed(address, length);
+    }
     got
 }
 
@@ -196,10 +202,8 @@ pub fn mremap([old, old_length, new_length, flags, new, _]: [u64; 6]) -> Result<
         Err(errno::ENOMEM) if !fixed && flags & MREMAP_MAYMOVE != 0 && make_room(new_length) => remap()?,
         other => other?,
     };
-    set_rights(old, old_length, 0);
-    set_rights(got as u64, new_length, if is_executable { PROT_EXEC } else { 0 });
-    changed(old, old_length);
-    changed(got as u64, new_length);
+    replaced(old, old_length, 0);
+    replaced(got as u64, new_length, if is_executable { PROT_EXEC } else { 0 });
     Ok(got)
 }
 
@@ -215,6 +219,16 @@ pub fn shmat(id: u64, address: u64, flags: u64) -> Result<i64, i64> {
     }
     // SAFETY: without SHM_REMAP nothing is replaced.
     result(unsafe { syscall!(nr::SHMAT, id, address, flags) })
+}
+
+/// shmdt(2). How long the segment was is not known.
+pub fn shmdt(address: u64) -> Result<i64, i64> {
+    // SAFETY: a segment that the guest has attached; there are none of ours.
+    let got = result(unsafe { syscall!(nr::SHMDT, address) })?;
+    if executable::is_elsewhere() {
+        changed(address, u64::MAX);
+    }
+    Ok(got)
 }
 
 /// The address for a call that takes a range: the guest's own, or one that the kernel refuses.

@@ -75,10 +75,23 @@ pub fn run(task: &mut Task) -> ! {
                 signal::raise(task, number::TRAP, &info);
             }
             Exit::Unaligned { address } => raise_unaligned(task, address),
-            Exit::UnalignedPc => raise_unaligned(task, task.state.pc),
+            Exit::UnalignedPc => raise_unaligned_register(task, task.state.pc, PC_ALIGNMENT),
+            Exit::UnalignedSp => raise_unaligned_register(task, task.state.sp(), SP_ALIGNMENT),
             Exit::Budget => {}
         }
     }
+}
+
+/// Exception classes of ESR_EL1 (manual D24.2.41).
+const PC_ALIGNMENT: u64 = 0x22;
+const SP_ALIGNMENT: u64 = 0x26;
+
+/// PC or SP is not aligned, which is no fault of an address: the frame's fault_address is 0 then, and the siginfo
+/// has the register.
+fn raise_unaligned_register(task: &mut Task, register: u64, class: u64) {
+    task.fault_address = 0;
+    task.syndrome = class << 26 | 1 << 25;
+    signal::raise(task, number::BUS, &fault_info(number::BUS, BUS_ADRALN, register));
 }
 
 fn raise_unaligned(task: &mut Task, address: u64) {

@@ -28,6 +28,7 @@ pub mod nr {
     pub const MINCORE: u64 = 27;
     pub const MADVISE: u64 = 28;
     pub const SHMAT: u64 = 30;
+    pub const SHMDT: u64 = 67;
     pub const GETPID: u64 = 39;
     pub const CLONE: u64 = 56;
     pub const EXECVE: u64 = 59;

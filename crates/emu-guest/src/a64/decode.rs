@@ -1,5 +1,6 @@
 //! From an instruction word to a decoded instruction.
 
+use super::stack_pointer::may_unalign;
 use super::table::{DECODE, Decode, Row, TABLE};
 use super::{Handler, Host, Op, SINK, State, Step, ZERO};
 
@@ -118,6 +119,11 @@ impl Support {
     }
 }
 
+/// Whether `word` is an instruction of this CPU.
+pub(crate) fn is_implemented(word: u32) -> bool {
+    Support::of(word) == Support::Implemented
+}
+
 fn undefined(state: &mut State, _: &Host, op: &Op) -> Step {
     state.undefined(op)
 }
@@ -129,7 +135,7 @@ pub fn decode(word: u32, pc: u64) -> (Op, bool) {
     match DECODE[row] {
         Decode::Run(handler) => (op(handler, word), false),
         Decode::With(decode) => match decode(word, pc) {
-            Some(op) => (op, false),
+            Some(op) => (op, may_unalign(word)),
             None => (op(undefined, word), true),
         },
         Decode::Ends(decode) => (decode(word, pc).unwrap_or_else(|| op(undefined, word)), true),

@@ -1,6 +1,7 @@
 //! The dispatcher: runs decoded blocks.
 
 use super::code::{Code, Invalidations, TRANSLATED};
+use super::stack_pointer::{self, ALIGNMENT};
 use super::{Exit, Flow, Host, Leave, Op, State, decode};
 use core::sync::atomic::{AtomicU32, Ordering};
 
@@ -51,7 +52,7 @@ impl<'log> Interpreter<'log> {
             };
             let Some((head, ops)) = self.code.block(current) else { continue };
             left = left.saturating_sub(head.count() as u64);
-            if let Some(exit) = run_block(state, host, head.pc, ops) {
+            if let Some(exit) = run_any_block(state, host, head.pc, ops) {
                 return exit;
             }
         }
@@ -88,7 +89,7 @@ impl<'log> Interpreter<'log> {
                 return None;
             }
             self.last = block;
-            if let Some(exit) = run_block(state, host, head.pc, ops) {
+            if let Some(exit) = run_any_block(state, host, head.pc, ops) {
                 return Some(exit);
             }
         }
@@ -142,8 +143,50 @@ impl<'log> Interpreter<'log> {
             Err(fault) => return Exit::Fault(fault),
         };
         let (op, _) = decode::decode(word, state.pc);
-        run_block(state, host, state.pc, [op].iter()).unwrap_or(Exit::Budget)
+        run_any_block(state, host, state.pc, [op].iter()).unwrap_or(Exit::Budget)
     }
+}
+
+/// Runs a block, and looks at SP at each instruction where it is not aligned ([`stack_pointer`]).
+#[inline(always)]
+fn run_any_block<'c>(
+    state: &mut State,
+    host: &Host,
+    start: u64,
+    ops: impl Iterator<Item = &'c Op>,
+) -> Option<Exit> {
+    if state.sp().is_multiple_of(ALIGNMENT) {
+        run_block(state, host, start, ops)
+    } else {
+        run_block_unaligned(state, host, start, ops)
+    }
+}
+
+/// Runs a block whose SP is not aligned before it.
+#[cold]
+#[inline(never)]
+fn run_block_unaligned<'c>(
+    state: &mut State,
+    host: &Host,
+    start: u64,
+    ops: impl Iterator<Item = &'c Op>,
+) -> Option<Exit> {
+    let mut pc = start;
+    for op in ops {
+        let unaligned = !state.sp().is_multiple_of(ALIGNMENT);
+        if unaligned && stack_pointer::accesses(op.code) && decode::is_implemented(op.code) {
+            state.pc = pc;
+            return Some(Exit::UnalignedSp);
+        }
+        if let Some(exit) = run_block(state, host, pc, [op].into_iter()) {
+            return Some(exit);
+        }
+        pc = pc.wrapping_add(4);
+        if state.pc != pc {
+            return None;
+        }
+    }
+    None
 }
 
 #[inline(always)]

@@ -18,6 +18,7 @@ mod simd_float;
 mod simd_permute;
 mod simd_shift;
 mod softfloat;
+pub mod stack_pointer;
 mod state;
 mod system;
 mod table;
@@ -73,6 +74,9 @@ pub enum Exit {
     },
     /// `pc` is not a multiple of 4.
     UnalignedPc,
+    /// The load or store at `pc` has SP as its base, which is not a multiple of 16 ([`stack_pointer`]). No
+    /// register has changed.
+    UnalignedSp,
     /// IC IVAU: code in the line of 64 bytes at `address` may have changed; call [`Invalidations::invalidate`].
     /// `pc` is that of the next instruction.
     CodeModified {

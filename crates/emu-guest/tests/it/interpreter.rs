@@ -1,6 +1,9 @@
 //! Running, leaving, and changing code.
 
-use crossdock_emu_guest::a64::{Exit, Host, Interpreter, Invalidations, State};
+use crate::differ::install_fault_handler;
+use crossdock_emu_guest::a64::{
+    Exit, Host, Interpreter, Invalidations, State, Support, TABLE, decode, stack_pointer,
+};
 use crossdock_emu_guest::memory::{Access, Memory};
 use std::sync::atomic::AtomicU32;
 
@@ -156,4 +159,72 @@ fn undefined_words_and_misaligned_exclusives_leave() {
     assert_eq!(guest.run(), Exit::Unaligned { address: expected });
     guest.state.pc = 2;
     assert_eq!(guest.run(), Exit::UnalignedPc);
+}
+
+#[test]
+fn accesses_by_an_unaligned_sp_leave() {
+    // mov x0, sp; str x0, [sp, #-8]!; ldr x1, [sp]
+    let mut guest = Guest::new(&[0x9100_03e0, 0xf81f_8fe0, 0xf940_03e1]);
+    let top = (guest.start() + 512) & !15;
+    guest.state.set_sp(top);
+    assert_eq!(guest.run(), Exit::UnalignedSp);
+    assert_eq!((guest.state.sp(), guest.state.pc), (top - 8, guest.start() + 8));
+    assert_eq!(guest.run(), Exit::UnalignedSp);
+    assert_eq!(guest.state.pc, guest.start() + 8);
+    // prfm pldl1keep, [sp]; mov x0, sp; svc #0
+    let mut guest = Guest::new(&[0xf980_03e0, 0x9100_03e0, SVC]);
+    guest.state.set_sp(top + 1);
+    assert_eq!(guest.run(), Exit::Syscall(0));
+    assert_eq!(guest.state.x(0), top + 1);
+}
+
+/// SplitMix64.
+fn random(seed: &mut u64) -> u64 {
+    *seed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let z = (*seed ^ *seed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ z >> 31
+}
+
+#[test]
+fn what_makes_sp_unaligned_is_known_and_ends_a_block() {
+    install_fault_handler();
+    let mut guest = Guest::new(&[]);
+    let (host, start) = (guest.host(), guest.start());
+    let log = Invalidations::new();
+    let mut interpreter = Interpreter::new(&log);
+    let (mut seed, mut unaligned, mut checked) = (1, 0, 0);
+    for i in 0..400_000 {
+        let row = &TABLE[i % TABLE.len()];
+        let mut word = row.value | random(&mut seed) as u32 & !row.mask;
+        // SP as Rn, as Rd or as both, often.
+        word |= [0, 31 << 5, 31, 31 << 5 | 31][i / TABLE.len() % 4] & !row.mask;
+        if word & row.mask != row.value || Support::of(word) != Support::Implemented {
+            continue;
+        }
+        // An access does not reach it from SP.
+        guest.words[0] = word;
+        let mut state = guest.state.clone();
+        for n in 0..31 {
+            state.set_x(n, if random(&mut seed) & 3 == 0 { start + 2048 } else { random(&mut seed) });
+        }
+        let sp = (start + 2048) & !15;
+        state.set_sp(sp);
+        let exit = interpreter.step(&mut state, &host);
+        let may = stack_pointer::may_unalign(word);
+        if state.sp() & 15 != 0 {
+            unaligned += 1;
+            assert!(may, "{word:08x} {} has made SP unaligned", row.name());
+        }
+        let ends = decode(word, start).1;
+        assert!(!may || ends, "a block goes on behind {word:08x} {}", row.name());
+        // What checks SP does nothing else before.
+        state = guest.state.clone();
+        state.set_sp(sp + 8);
+        let by_sp = stack_pointer::accesses(word);
+        let exit_unaligned = interpreter.step(&mut state, &host);
+        assert_eq!(exit_unaligned == Exit::UnalignedSp, by_sp, "{word:08x} {} {exit:?}", row.name());
+        checked += u32::from(by_sp);
+    }
+    assert!(unaligned > 1000 && checked > 1000, "{unaligned} {checked}");
 }

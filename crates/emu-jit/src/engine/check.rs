@@ -10,6 +10,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use crossdock_emu_guest::a64::stack_pointer::ALIGNMENT;
 use crossdock_emu_guest::a64::{Exit, Host, State};
 
 /// Most bytes that one instruction accesses: ST4 of whole registers, DC ZVA.
@@ -108,6 +109,10 @@ impl Engine {
         };
         if interrupt.load(Ordering::Relaxed) != 0 || state.pc & 3 != 0 {
             return Ok(self.run(state, host, interrupt));
+        }
+        if !state.sp().is_multiple_of(ALIGNMENT) {
+            // It is not translated then.
+            return Ok(self.interpret_block(state, host, interrupt));
         }
         COUNTER.store((host.counter)(), Ordering::Relaxed);
         let host = &Host { memory: host.memory, counter, executable: host.executable };

@@ -66,7 +66,7 @@ enum Cold {
     Indirect,
     /// A return to rax, which is not the top of the return stack.
     Return,
-    /// Leave since the interrupt flag is set, to go on at `pc`.
+    /// Leave since the interrupt flag is set, or SP is not aligned, to go on at `pc`.
     Interrupted { pc: u64 },
     /// The same, to go on at rax.
     InterruptedAtRax,

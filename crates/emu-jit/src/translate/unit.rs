@@ -8,9 +8,10 @@ use super::{Buffers, Cold, Stub, Translator, Zeros, bits};
 use crate::cache::{Cache, STANDARD};
 use crate::layout::Assignment;
 use alloc::vec::Vec;
-use crossdock_emu_guest::a64::{CodeLines, Host};
+use crossdock_emu_guest::a64::stack_pointer::{ALIGNMENT, may_unalign};
+use crossdock_emu_guest::a64::{CodeLines, Host, SP};
 use crossdock_emu_guest::addresses::PAGE;
-use crossdock_emu_x64::Label;
+use crossdock_emu_x64::{Cc, Label};
 
 /// Most instructions of a block, so that the time between interrupts is bounded.
 const BLOCK_LENGTH_MAX: usize = 128;
@@ -287,7 +288,8 @@ impl Guest {
                 break;
             }
             at = at.wrapping_add(4);
-            if self.words.len() - first == BLOCK_LENGTH_MAX || at.is_multiple_of(PAGE) {
+            let full = self.words.len() - first == BLOCK_LENGTH_MAX || at.is_multiple_of(PAGE);
+            if full || self.alone && may_unalign(word) {
                 break;
             }
         }
@@ -469,9 +471,12 @@ pub fn translate_alone(cache: &Cache, buffers: &mut Buffers, host: &Host, start:
     translate_guest(cache, buffers, start, mode)
 }
 
-/// Whether a block ends behind `word` at `pc`, its instruction number `length` from 1.
+/// Whether a block that is translated alone ends behind `word` at `pc`, its instruction number `length` from 1.
 pub fn ends_block(word: u32, pc: u64, length: usize) -> bool {
-    length == BLOCK_LENGTH_MAX || pc.wrapping_add(4).is_multiple_of(PAGE) || end_of(word, pc).is_some()
+    length == BLOCK_LENGTH_MAX
+        || pc.wrapping_add(4).is_multiple_of(PAGE)
+        || may_unalign(word)
+        || end_of(word, pc).is_some()
 }
 
 fn translate_guest(cache: &Cache, buffers: &mut Buffers, start: u64, mode: u64) -> bool {
@@ -550,8 +555,12 @@ impl<'t> Translator<'t> {
                 while i < straight {
                     self.set_place(block, live, i);
                     self.words = &words[i..straight];
-                    self.mark_if(Class::of(words[i]).has(FAULTS));
+                    let word = words[i];
+                    self.mark_if(Class::of(word).has(FAULTS));
                     i += self.instruction();
+                    if may_unalign(word) {
+                        self.check_stack_pointer();
+                    }
                 }
             }
             Some(plan) => {
@@ -568,6 +577,15 @@ impl<'t> Translator<'t> {
             self.mark_if(true);
         }
         self.end(guest, block, waiting)
+    }
+
+    /// Leaves behind an instruction that has written SP, where that is not aligned: generated code runs with an SP that
+    /// is, so that accesses by it need no check.
+    fn check_stack_pointer(&mut self) {
+        self.clobber();
+        let stub = self.stub(Cold::Interrupted { pc: self.pc.wrapping_add(4) });
+        self.a.test_imm8(self.rm(SP as u8), (ALIGNMENT - 1) as u8);
+        self.a.jump_if(Cc::Ne, stub);
     }
 
     /// The instruction `i` of the block comes next; `live` is that of [`FlagUses::live`].
@@ -598,8 +616,12 @@ impl<'t> Translator<'t> {
             }
             now.iter().filter(|change| !change.load).for_each(|change| self.take_place(change));
             self.dirty = plan.dirty[(i + 3).min(end - 1)];
+            let word = words[i];
             i += self.instruction();
             self.dirty = plan.dirty[i - 1];
+            if may_unalign(word) {
+                self.check_stack_pointer();
+            }
         }
     }
 

@@ -36,7 +36,7 @@ calls! {
     MUNMAP "munmap" PKEY_ALLOC "pkey_alloc" PKEY_FREE "pkey_free" PKEY_MPROTECT "pkey_mprotect" PRCTL "prctl"
     PRLIMIT "prlimit64" PWRITE64 "pwrite64" WRITE "write" REMAP_FILE_PAGES "remap_file_pages" RT_SIGACTION "rt_sigaction" RT_SIGPENDING "rt_sigpending" RT_SIGTIMEDWAIT "rt_sigtimedwait"
     RT_SIGPROCMASK "rt_sigprocmask" RT_SIGRETURN "rt_sigreturn" RT_SIGSUSPEND "rt_sigsuspend" SECCOMP "seccomp"
-    SEMCTL "semctl" SETRLIMIT "setrlimit" SHMAT "shmat" SIGALTSTACK "sigaltstack" UNAME "uname"
+    SEMCTL "semctl" SETRLIMIT "setrlimit" SHMAT "shmat" SHMDT "shmdt" SIGALTSTACK "sigaltstack" UNAME "uname"
     BPF "bpf" IO_URING_SETUP "io_uring_setup" IO_URING_ENTER "io_uring_enter" IO_URING_REGISTER "io_uring_register"
     MAP_SHADOW_STACK "map_shadow_stack" PERF_EVENT_OPEN "perf_event_open" PTRACE "ptrace" RSEQ "rseq"
     USERFAULTFD "userfaultfd" MEMFD_SECRET "memfd_secret" RESTART_SYSCALL "restart_syscall"
@@ -176,6 +176,7 @@ fn dispatch_checked(task: &mut Task, number: u64, host_number: u16, a: &[u64; 6]
         PKEY_MPROTECT if a[3] as i32 == -1 => memory::mprotect(a[0], a[1], a[2]),
         MREMAP => memory::mremap(*a),
         SHMAT => memory::shmat(a[0], a[1], a[2]),
+        SHMDT => memory::shmdt(a[0]),
         MADVISE | MLOCK | MLOCK2 | MSYNC | MUNLOCK | MINCORE | MBIND | MSEAL => {
             let at = memory::own_range(a[0], a[1]);
             host(task, u64::from(host_number), &[at, a[1], a[2], a[3], a[4], a[5]])
