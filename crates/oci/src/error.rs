@@ -45,7 +45,10 @@ pub enum StoreError {
         /// What could not be done, and the system's reason.
         reason: String,
     },
-    /// The directory belongs to another version of the program, or is no store.
+    /// The directory holds something else.
+    #[error("{} is no store, and not empty: give an empty directory or a new one with --root", .0.display())]
+    NotAStore(PathBuf),
+    /// The directory belongs to another version of the program.
     #[error("{} is a store of version {found:?}, this program knows version 1: use another --root", path.display())]
     Version {
         /// The version file.

@@ -101,7 +101,8 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`StoreError::Version`] for a directory of another version, or the system's reason.
+    /// [`StoreError::Version`] for a store of another version, [`StoreError::NotAStore`] for a directory with
+    /// something else in it, or the system's reason.
     pub fn open(root: &Path) -> Result<Store> {
         let version = root.join("version");
         match read_regular(&version, 1024) {
@@ -220,7 +221,7 @@ fn create(root: &Path) -> Result<()> {
     } else if !root.join("version").exists() && !root.join("blobs").exists() {
         let mut entries = fs::read_dir(root).context("read", root)?;
         if entries.next().is_some() {
-            return Err(StoreError::Version { path: root.to_path_buf(), found: "none, not empty".into() });
+            return Err(StoreError::NotAStore(root.to_path_buf()));
         }
     }
     make_dir(root)?;
