@@ -6,6 +6,7 @@
 
 mod agent;
 mod archive;
+mod beside;
 pub mod cache;
 pub mod chmod;
 pub mod copy;
