@@ -1,6 +1,7 @@
 //! The executable as users meet it: arguments in, images, text and exit codes out.
 
 mod add;
+mod ahead;
 mod cache;
 mod check;
 mod circles;
