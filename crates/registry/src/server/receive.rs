@@ -18,6 +18,9 @@ use super::socket::RATE_MIN;
 
 /// Bytes that are taken from the client while others are written.
 const AHEAD: usize = 32 * 1024;
+/// The same as long as more than [`FREE`] places are free: each piece costs a wake-up of a thread and one back.
+const AHEAD_OF_FEW: usize = 256 * 1024;
+const FREE: usize = 4;
 
 /// Bodies of more bytes are not held in memory by everybody at once.
 const LARGE: usize = 64 * 1024;
@@ -128,7 +131,8 @@ pub(super) async fn receive(
             // Nor is the wait the client's fault.
             pace.since += asked.elapsed();
         }
-        let takes = ended.is_none() && gathered.len() < AHEAD;
+        let ahead = if disk.available_permits() > FREE { AHEAD_OF_FEW } else { AHEAD };
+        let takes = ended.is_none() && gathered.len() < ahead;
         tokio::select! {
             done = async { writing.as_mut().expect("checked").await }, if writing.is_some() => {
                 writing = None;
