@@ -31,6 +31,8 @@ impl Cost {
 
 struct Bench {
     crossdock: PathBuf,
+    /// Another crossdock, measured in turn with ours.
+    beside: Option<PathBuf>,
     directory: PathBuf,
     registry: String,
     rounds: usize,
@@ -45,7 +47,11 @@ type Runner<'a> = Option<&'a mut dyn FnMut() -> Result<Cost>>;
 
 pub fn build(args: &[&str]) -> Result<()> {
     let quick = args.contains(&"--quick");
-    let only = args.iter().position(|arg| *arg == "--only").and_then(|i| args.get(i + 1));
+    let value = |option: &str| args.iter().position(|arg| *arg == option).and_then(|i| args.get(i + 1));
+    let only = value("--only");
+    let beside = value("--beside").map(|path| std::fs::canonicalize(path).context(path.to_string()));
+    let beside = beside.transpose()?;
+    let rounds = value("--rounds").map(|text| text.parse().context("--rounds: not a number")).transpose()?;
     require(&[("time", "time"), ("busybox", "busybox-static")])?;
     let crossdock = build_release()?;
     let directory = checkout().join("target/bench");
@@ -53,29 +59,29 @@ pub fn build(args: &[&str]) -> Result<()> {
     contexts(&directory)?;
     let registry = Registry::start_with(&crossdock, &directory)?;
     // As root, as buildah's numbers without its own user namespace are the better ones.
-    let buildah = is_root() && has("buildah");
-    if !buildah {
+    let buildah = beside.is_none() && is_root() && has("buildah");
+    if beside.is_some() {
+        println!("beside another crossdock, and no other builders");
+    } else if !buildah {
         println!("no buildah beside us: it must be installed, and this be run by root");
     }
     let address = registry.address.clone();
-    let dockerd = Dockerd::is_there();
-    if !dockerd {
+    let dockerd = beside.is_none() && Dockerd::is_there();
+    if beside.is_none() && !dockerd {
         println!("no dockerd beside us: docker.io must be installed, and this be run by root");
     }
     let bench = Bench {
         crossdock,
+        beside,
         directory,
         registry: address,
-        rounds: if quick { 1 } else { 3 },
+        rounds: rounds.unwrap_or(if quick { 1 } else { 3 }).max(1),
         buildah,
         dockerd,
         only: only.map(ToString::to_string),
     };
     bench.base()?;
-    println!(
-        "| case | crossdock: s, CPU s, peak MB | buildah: s, CPU s | ratio | dockerd: s, CPU s | ratio |"
-    );
-    println!("| --- | --- | --- | --- | --- | --- |");
+    println!("{}", bench.head());
     bench.no_op()?;
     bench.run_step()?;
     bench.context("10,000 files, 200 MB: build and push", "small10k")?;
@@ -97,10 +103,22 @@ impl Bench {
         self.directory.join("stores").join(name)
     }
 
-    fn ours(&self, store: &str, args: &[&str]) -> Command {
+    /// The heads of the columns.
+    fn head(&self) -> String {
+        let (columns, line) = match &self.beside {
+            Some(_) => ("the other: s, CPU s, peak MB | time | CPU", "| --- | --- | --- | --- | --- |"),
+            None => (
+                "buildah: s, CPU s | ratio | dockerd: s, CPU s | ratio",
+                "| --- | --- | --- | --- | --- | --- |",
+            ),
+        };
+        format!("| case | crossdock: s, CPU s, peak MB | {columns} |\n{line}")
+    }
+
+    fn ours(&self, crossdock: &Path, store: &str, args: &[&str]) -> Command {
         let mut command = Command::new("/usr/bin/time");
         command.args(["-f", "%e %U %S %M", "-o"]).arg(self.directory.join("cost"));
-        command.arg(&self.crossdock).args(args).env("CROSSDOCK_ROOT", self.store(store));
+        command.arg(crossdock).args(args).env("CROSSDOCK_ROOT", self.store(store));
         command
     }
 
@@ -140,16 +158,19 @@ impl Bench {
     fn row(
         &self,
         name: &str,
-        mut ours: impl FnMut() -> Result<Cost>,
+        mut ours: impl FnMut(&Path) -> Result<Cost>,
         mut buildah: Runner<'_>,
         mut dockerd: Runner<'_>,
     ) -> Result<()> {
         if self.only.as_ref().is_some_and(|only| !name.contains(only.as_str())) {
             return Ok(());
         }
+        if let Some(beside) = &self.beside {
+            return self.row_beside(name, ours, beside);
+        }
         let (mut own, mut theirs) = (Vec::new(), [Vec::new(), Vec::new()]);
         for _ in 0..self.rounds {
-            own.push(ours()?);
+            own.push(ours(&self.crossdock)?);
             if let Some(buildah) = &mut buildah {
                 theirs[0].push(buildah()?);
             }
@@ -174,6 +195,39 @@ impl Bench {
             line += &format!(" {:.2}, {:.2} | {ratio:.1}x |", costs.seconds, costs.cpu_seconds);
         }
         println!("{line}");
+        Ok(())
+    }
+
+    /// One row of two executables, of which another one is first in each round. Ratios are the medians of the
+    /// rounds'.
+    fn row_beside(
+        &self,
+        name: &str,
+        mut ours: impl FnMut(&Path) -> Result<Cost>,
+        beside: &Path,
+    ) -> Result<()> {
+        let (mut own, mut others) = (Vec::new(), Vec::new());
+        for round in 0..self.rounds {
+            if round % 2 == 0 {
+                own.push(ours(&self.crossdock)?);
+                others.push(ours(beside)?);
+            } else {
+                others.push(ours(beside)?);
+                own.push(ours(&self.crossdock)?);
+            }
+        }
+        let ratio = |of: fn(&Cost) -> f64| {
+            let pairs = own.iter().zip(&others);
+            let mut ratios: Vec<f64> = pairs.map(|(own, other)| of(own) / of(other).max(0.0001)).collect();
+            ratios.sort_by(f64::total_cmp);
+            ratios[ratios.len() / 2]
+        };
+        let (time, cpu) = (ratio(|cost| cost.seconds), ratio(|cost| cost.cpu_seconds));
+        let shown = |cost: Cost| {
+            format!("{:.4}, {:.3}, {:.0}", cost.seconds, cost.cpu_seconds, cost.memory_bytes as f64 / 1e6)
+        };
+        let (own, others) = (median(own), median(others));
+        println!("| {name} | {} | {} | {time:.2} | {cpu:.2} |", shown(own), shown(others));
         Ok(())
     }
 
@@ -209,7 +263,7 @@ impl Bench {
         std::fs::write(context.join("Dockerfile"), text)?;
         let tag = format!("{}/base:1", self.registry);
         let path = context.display().to_string();
-        self.measure(self.ours("base", &["build", "-q", "-t", &tag, "--push", &path]))?;
+        self.measure(self.ours(&self.crossdock, "base", &["build", "-q", "-t", &tag, "--push", &path]))?;
         let config = "[containers]\ndefault_ulimits = [\"nofile=20000:20000\",\"nproc=30000:30000\"]\n[engine]\nruntime = \"runc\"\ncgroup_manager = \"cgroupfs\"\nevents_logger = \"file\"\n";
         std::fs::write(self.directory.join("containers.conf"), config)?;
         Ok(())
@@ -218,7 +272,7 @@ impl Bench {
     fn no_op(&self) -> Result<()> {
         let context = self.steps("noop", 3)?;
         let args = ["build", "-q", "-t", "noop", context.as_str()];
-        self.measure(self.ours("base", &args))?;
+        self.measure(self.ours(&self.crossdock, "base", &args))?;
         let peer_args = ["bud", "-q", "--layers", "--tls-verify=false", "-t", "noop", context.as_str()];
         let mut peer = || self.measure(self.buildah("buildah", &peer_args));
         if self.buildah {
@@ -231,11 +285,13 @@ impl Bench {
             docker()?;
         }
         // time(1) counts in hundredths: ten in a row.
-        let ours = || {
+        let ours = |crossdock: &Path| {
+            // Of what another one has made this one may know nothing.
+            self.measure(self.ours(crossdock, "base", &args))?;
             let started = std::time::Instant::now();
             let mut cost = Cost::default();
             for _ in 0..10 {
-                cost = cost.then(self.measure(self.ours("base", &args))?);
+                cost = cost.then(self.measure(self.ours(crossdock, "base", &args))?);
             }
             cost.seconds = started.elapsed().as_secs_f64() / 10.0;
             cost.cpu_seconds /= 10.0;
@@ -262,9 +318,9 @@ impl Bench {
             cpu_seconds: (many.cpu_seconds - one.cpu_seconds) / STEPS as f64,
             memory_bytes: many.memory_bytes,
         };
-        let ours = || {
+        let ours = |crossdock: &Path| {
             let build = |context: &str| {
-                self.measure(self.ours("base", &["build", "-q", "--no-cache", "-t", "s", context]))
+                self.measure(self.ours(crossdock, "base", &["build", "-q", "--no-cache", "-t", "s", context]))
             };
             Ok(per_step(build(&one)?, build(&many)?))
         };
@@ -294,11 +350,11 @@ impl Bench {
     fn context(&self, name: &str, context: &str) -> Result<()> {
         let path = self.directory.join("contexts").join(context).display().to_string();
         let mut round = 0;
-        let ours = || {
+        let ours = |crossdock: &Path| {
             let store = self.fresh("ours");
             round += 1;
             let tag = format!("{}/ours-{context}-{}-{round}:1", self.registry, std::process::id());
-            self.measure(self.ours(&store, &["build", "-q", "-t", &tag, "--push", &path]))
+            self.measure(self.ours(crossdock, &store, &["build", "-q", "-t", &tag, "--push", &path]))
         };
         let mut peer_round = 0;
         let mut peer = || {
@@ -322,10 +378,10 @@ impl Bench {
     fn pull(&self) -> Result<()> {
         let path = self.directory.join("contexts/layers").display().to_string();
         let tag = format!("{}/layers:1", self.registry);
-        self.measure(self.ours("base", &["build", "-q", "-t", &tag, "--push", &path]))?;
-        let ours = || {
+        self.measure(self.ours(&self.crossdock, "base", &["build", "-q", "-t", &tag, "--push", &path]))?;
+        let ours = |crossdock: &Path| {
             let store = self.fresh("ours");
-            self.measure(self.ours(&store, &["pull", "-q", &tag]))
+            self.measure(self.ours(crossdock, &store, &["pull", "-q", &tag]))
         };
         let mut peer = || {
             let store = self.fresh("buildah");
@@ -350,16 +406,18 @@ impl Bench {
         let bases = checkout().join("target/demo/bases").display().to_string();
         let base = format!("{}/debian:bookworm", self.registry);
         let platforms = "linux/amd64,linux/arm64,linux/arm/v7";
-        self.measure(
-            self.ours("base", &["build", "-q", "--platform", platforms, "-t", &base, "--push", &bases]),
-        )?;
+        self.measure(self.ours(
+            &self.crossdock,
+            "base",
+            &["build", "-q", "--platform", platforms, "-t", &base, "--push", &bases],
+        ))?;
         let example = checkout().join("examples/zerotier-like").display().to_string();
         let argument = format!("BUILD_FROM={base}");
         let mut round = 0;
-        let ours = || {
+        let ours = |crossdock: &Path| {
             let store = self.fresh("ours");
             for platform in platforms.split(',') {
-                self.measure(self.ours(&store, &["pull", "-q", "--platform", platform, &base]))?;
+                self.measure(self.ours(crossdock, &store, &["pull", "-q", "--platform", platform, &base]))?;
             }
             round += 1;
             let tag = format!("{}/example-{}-{round}:1", self.registry, std::process::id());
@@ -375,7 +433,7 @@ impl Bench {
                 "--push",
                 &example,
             ];
-            self.measure(self.ours(&store, &args))
+            self.measure(self.ours(crossdock, &store, &args))
         };
         // buildah needs handlers of the whole machine for foreign steps, which nothing here may register.
         self.row("the example for three platforms: build and push", ours, None, None)

@@ -23,8 +23,9 @@ tasks:
       with --as-user (needs root) everything is done by that ordinary user, who is made if he is not there
   test [FILTER]
       everything that must hold: formatting, lints, all tests, the demo as root and as an ordinary user
-  bench build [--quick] [--only TEXT]
-      the builder beside buildah and dockerd: times, ratios and peak memory; rows whose name has TEXT
+  bench build [--quick] [--only TEXT] [--rounds N] [--beside CROSSDOCK]
+      the builder beside buildah and dockerd: times, ratios and peak memory; rows whose name has TEXT;
+      --beside measures another crossdock, such as one of an earlier commit, in turn with this one instead
   bench emulator [--quick] [--with EMULATOR] [WORKLOAD...]
       our emulator, others of that form, and QEMU beside the host: CPU time as a table
   bench registry [--quick]

@@ -6,14 +6,16 @@
 //! Existing files are replaced.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::mpsc::Receiver;
 
 use crossdock_oci::digest::{Digest, Hasher};
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid};
 
+use crate::beside::{Beside, LARGE};
 use crate::chmod::ModeChange;
 use crate::key::Key;
 use crate::stat_cache::StatCache;
@@ -105,21 +107,25 @@ pub fn add_to_key(
 ) -> Result<(), CopyError> {
     let excluded = |path: &[u8]| options.excludes(&start.path, path);
     let links = Links::default();
-    let result = tree.walk(start, &excluded, &mut |entry| {
-        // The name of a single file matters only through the destination, which the caller adds.
-        let relative = entry.path.strip_prefix(&start.path[..]).unwrap_or(&entry.path);
-        key.field(relative);
-        key.field(options.described(entry));
-        if let Some(first) = links.first(entry, relative) {
-            key.field(b"hard link").field(first);
-            return Ok(());
-        }
-        match entry.file_type() {
-            FileType::RegularFile => key.field(content_digest(tree, entry, cache)?),
-            FileType::Symlink => key.field(tree.read_link(&entry.path)?.as_bytes()),
-            _ => key.field(b""),
-        };
-        Ok(())
+    let result = std::thread::scope(|threads| {
+        let beside = Beside::new(threads);
+        let mut fields = Fields { key, cache, waiting: VecDeque::new(), beside };
+        tree.walk(start, &excluded, &mut |entry| {
+            // The name of a single file matters only through the destination, which the caller adds.
+            let relative = entry.path.strip_prefix(&start.path[..]).unwrap_or(&entry.path);
+            fields.add(relative)?;
+            fields.add(options.described(entry))?;
+            if let Some(first) = links.first(entry, relative) {
+                fields.add(b"hard link")?;
+                return fields.add(first);
+            }
+            match entry.file_type() {
+                FileType::RegularFile => fields.content(tree, entry),
+                FileType::Symlink => fields.add(tree.read_link(&entry.path)?.as_bytes()),
+                _ => fields.add(b""),
+            }
+        })?;
+        fields.finish()
     });
     at(&start.path, result)?;
     match options.exclude.is_exhausted() {
@@ -148,13 +154,80 @@ impl Links {
     }
 }
 
-fn content_digest(tree: &Tree, entry: &Entry, cache: Option<&StatCache>) -> io::Result<[u8; 32]> {
-    if let Some(digest) = cache.and_then(|cache| cache.get(&entry.path, &entry.stat)) {
-        return Ok(digest);
+/// Fields of a key in their order, while large files among them are still being hashed.
+struct Fields<'a, 'scope, 'env> {
+    key: &'a mut Key,
+    cache: Option<&'a StatCache>,
+    waiting: VecDeque<Field>,
+    beside: Beside<'scope, 'env>,
+}
+
+enum Field {
+    Known(Vec<u8>),
+    Content(Entry, Receiver<io::Result<[u8; 32]>>),
+}
+
+/// Fields that wait behind a large file, at most.
+const WAITING_MAX: usize = 1024;
+
+impl Fields<'_, '_, '_> {
+    fn add(&mut self, field: impl AsRef<[u8]>) -> io::Result<()> {
+        if self.waiting.is_empty() {
+            self.key.field(field);
+            return Ok(());
+        }
+        self.waiting.push_back(Field::Known(field.as_ref().to_vec()));
+        while self.waiting.len() > WAITING_MAX {
+            self.take_first()?;
+        }
+        Ok(())
     }
-    let mut file =
+
+    /// Adds the digest of a file's content.
+    fn content(&mut self, tree: &Tree, entry: &Entry) -> io::Result<()> {
+        if let Some(digest) = self.cache.and_then(|cache| cache.get(&entry.path, &entry.stat)) {
+            return self.add(digest);
+        }
         // A link that was named as a source is followed; nothing leaves the root.
-        File::from(tree.open_at(&entry.path, OFlags::RDONLY | OFlags::NONBLOCK)?);
+        let file = File::from(tree.open_at(&entry.path, OFlags::RDONLY | OFlags::NONBLOCK)?);
+        if (entry.stat.st_size as u64) < LARGE {
+            let digest = content_digest(file)?;
+            self.remember(entry, digest);
+            return self.add(digest);
+        }
+        let coming = self.beside.run(move || content_digest(file));
+        self.waiting.push_back(Field::Content(entry.clone(), coming));
+        Ok(())
+    }
+
+    fn remember(&self, entry: &Entry, digest: [u8; 32]) {
+        if let Some(cache) = self.cache {
+            cache.put(&entry.path, &entry.stat, digest);
+        }
+    }
+
+    fn take_first(&mut self) -> io::Result<()> {
+        match self.waiting.pop_front() {
+            Some(Field::Known(field)) => self.key.field(field),
+            Some(Field::Content(entry, coming)) => {
+                let digest = coming.recv().map_err(|_| io::Error::other("a hashing thread died"))??;
+                self.remember(&entry, digest);
+                self.key.field(digest)
+            }
+            None => return Ok(()),
+        };
+        Ok(())
+    }
+
+    fn finish(mut self) -> io::Result<()> {
+        while !self.waiting.is_empty() {
+            self.take_first()?;
+        }
+        Ok(())
+    }
+}
+
+fn content_digest(mut file: File) -> io::Result<[u8; 32]> {
     let mut hasher = Hasher::sha256();
     let mut buffer = vec![0; 256 * 1024];
     loop {
@@ -163,11 +236,7 @@ fn content_digest(tree: &Tree, entry: &Entry, cache: Option<&StatCache>) -> io::
             n => hasher.update(&buffer[..n]),
         }
     }
-    let digest = raw(&hasher.finish());
-    if let Some(cache) = cache {
-        cache.put(&entry.path, &entry.stat, digest);
-    }
-    Ok(digest)
+    Ok(raw(&hasher.finish()))
 }
 
 fn raw(digest: &Digest) -> [u8; 32] {
@@ -205,15 +274,33 @@ pub fn copy(
     };
     make_directories(root, split_name(&target).0, options)?;
     let excluded = |path: &[u8]| options.excludes(&start.path, path);
-    let walk = Walk { tree, root, options, excluded: &excluded, links: Links::default() };
-    if start.is_dir() {
-        make_directories(root, &target, options)?;
-        return copy_directory(&walk, &start.path, &target);
+    std::thread::scope(|threads| {
+        let contents = RefCell::new(Contents { beside: Beside::new(threads), waiting: Vec::new() });
+        let walk = Walk { tree, root, options, excluded: &excluded, links: Links::default(), contents };
+        if start.is_dir() {
+            make_directories(root, &target, options)?;
+            copy_directory(&walk, &start.path, &target)?;
+        } else if !excluded(&start.path) {
+            copy_one(&walk, start, &target)?;
+        }
+        walk.contents.into_inner().finish()
+    })
+}
+
+/// Contents of large files that other threads copy.
+struct Contents<'scope, 'env> {
+    beside: Beside<'scope, 'env>,
+    waiting: Vec<Receiver<Result<(), CopyError>>>,
+}
+
+impl Contents<'_, '_> {
+    fn finish(self) -> Result<(), CopyError> {
+        self.waiting.into_iter().try_for_each(|copied| {
+            copied.recv().unwrap_or_else(|_| {
+                Err(CopyError::Io { path: ".".to_string(), error: io::Error::other("a copying thread died") })
+            })
+        })
     }
-    if excluded(&start.path) {
-        return Ok(());
-    }
-    copy_one(&walk, start, &target)
 }
 
 /// A directory that was made for what is in it (`--parents`), to be given its source's owner, mode and time
@@ -267,13 +354,14 @@ pub fn finish_parents(made: &[(&Tree, &CopyOptions, MadeParent)], root: &OwnedFd
     Ok(())
 }
 
-struct Walk<'a> {
+struct Walk<'a, 'scope, 'env> {
     tree: &'a Tree,
     root: &'a OwnedFd,
-    options: &'a CopyOptions,
+    options: &'env CopyOptions,
     excluded: &'a dyn Fn(&[u8]) -> bool,
     /// Where files with several names went first.
     links: Links,
+    contents: RefCell<Contents<'scope, 'env>>,
 }
 
 /// What is still to be done of a directory.
@@ -285,7 +373,7 @@ enum Todo {
 }
 
 /// Copies the content of `source` into the existing directory `target`.
-fn copy_directory(walk: &Walk<'_>, source: &[u8], target: &[u8]) -> Result<(), CopyError> {
+fn copy_directory(walk: &Walk<'_, '_, '_>, source: &[u8], target: &[u8]) -> Result<(), CopyError> {
     // Neither stack nor open files limit the depth: what is still to be done waits in a list.
     let content = |source: &[u8], target: &[u8]| -> Result<Vec<Todo>, CopyError> {
         let entries = at(source, walk.tree.entries_in(source))?.into_iter().rev();
@@ -323,7 +411,7 @@ fn copy_directory(walk: &Walk<'_>, source: &[u8], target: &[u8]) -> Result<(), C
     Ok(())
 }
 
-fn has_included(walk: &Walk<'_>, directory: &Entry) -> Result<bool, CopyError> {
+fn has_included(walk: &Walk<'_, '_, '_>, directory: &Entry) -> Result<bool, CopyError> {
     if !walk.tree.may_include_again() && !walk.options.exclude.may_include_again() {
         return Ok(false);
     }
@@ -378,7 +466,7 @@ pub fn make_directories(root: &OwnedFd, path: &[u8], options: &CopyOptions) -> R
 }
 
 /// Copies anything but a directory to exactly `target`, whose parent exists.
-fn copy_one(walk: &Walk<'_>, entry: &Entry, target: &[u8]) -> Result<(), CopyError> {
+fn copy_one(walk: &Walk<'_, '_, '_>, entry: &Entry, target: &[u8]) -> Result<(), CopyError> {
     let (parent_path, name) = split_name(target);
     let parent = at(target, open_in_root(walk.root, parent_path, OFlags::PATH | OFlags::DIRECTORY))?;
     match rustix::fs::unlinkat(&parent, name, AtFlags::empty()) {
@@ -396,16 +484,19 @@ fn copy_one(walk: &Walk<'_>, entry: &Entry, target: &[u8]) -> Result<(), CopyErr
     match entry.file_type() {
         FileType::RegularFile => {
             let flags = OFlags::RDONLY | OFlags::NONBLOCK;
-            let mut source = File::from(at(&entry.path, walk.tree.open_at(&entry.path, flags))?);
+            let source = File::from(at(&entry.path, walk.tree.open_at(&entry.path, flags))?);
             let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let made = rustix::fs::openat(&parent, name, flags, Mode::from(0o600)).map_err(io::Error::from);
-            let mut destination = File::from(at(target, made)?);
-            at(&entry.path, io::copy(&mut source, &mut destination))?;
-            set_owner_and_mode(walk.options, entry, &destination, target)?;
-            if walk.options.xattrs {
-                at(&entry.path, copy_xattrs(&source, &destination))?;
+            let destination = File::from(at(target, made)?);
+            if (entry.stat.st_size as u64) < LARGE {
+                return copy_content(walk.options, entry, source, destination, target);
             }
-            set_times(walk.options, entry, &destination, target)
+            let (options, entry, target) = (walk.options, entry.clone(), target.to_vec());
+            let mut contents = walk.contents.borrow_mut();
+            let copy = move || copy_content(options, &entry, source, destination, &target);
+            let copied = contents.beside.run(copy);
+            contents.waiting.push(copied);
+            Ok(())
         }
         FileType::Symlink => {
             let link = at(&entry.path, walk.tree.read_link(&entry.path))?;
@@ -444,6 +535,21 @@ fn copy_one(walk: &Walk<'_>, entry: &Entry, target: &[u8]) -> Result<(), CopyErr
         FileType::Socket => Ok(()),
         _ => Err(CopyError::Device(entry.shown())),
     }
+}
+
+fn copy_content(
+    options: &CopyOptions,
+    entry: &Entry,
+    mut source: File,
+    mut destination: File,
+    target: &[u8],
+) -> Result<(), CopyError> {
+    at(&entry.path, io::copy(&mut source, &mut destination))?;
+    set_owner_and_mode(options, entry, &destination, target)?;
+    if options.xattrs {
+        at(&entry.path, copy_xattrs(&source, &destination))?;
+    }
+    set_times(options, entry, &destination, target)
 }
 
 /// What a directory has beside its content.

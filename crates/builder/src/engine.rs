@@ -1,15 +1,15 @@
 //! Looks steps up in the cache, executes those that are new, packs layers in the background.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::Scope as Threads;
 use std::time::Instant;
 
 use crossdock_dockerfile::Dockerfile;
 use crossdock_oci::name::random_name;
-use crossdock_oci::store::{Frozen, LayerOptions, Scratch, Store, TemporaryDirectory};
+use crossdock_oci::store::{Follow, Frozen, LayerOptions, Scratch, Store, TemporaryDirectory};
 use crossdock_oci::{Descriptor, Digest, Reference};
 use crossdock_platform::Platform;
 use crossdock_sandbox::{Emulator, Killer};
@@ -21,6 +21,7 @@ use crate::git::GitSource;
 use crate::graph::TRIGGERS_MAX;
 use crate::key::Key;
 use crate::request::BuildRequest;
+use crate::sink::{LayerSink, Stop};
 use crate::stat_cache::StatCache;
 use crate::state::{Layer, Packed, Record, State, StepResult};
 use crate::sync::{Flights, Promise, Slots};
@@ -55,6 +56,8 @@ pub struct Environment<'a> {
     pub imported: &'a Imported,
     /// How layers are written.
     pub layers: LayerOptions,
+    /// Where layers go while they are written.
+    pub sink: Option<&'a dyn LayerSink>,
     /// The emulator for a platform that this machine does not run itself. The error is a sentence for the user.
     pub emulator: &'a (dyn Fn(&Platform) -> Result<Emulator, String> + Sync),
 }
@@ -78,11 +81,12 @@ pub(crate) struct Engine<'a> {
     quick: Mutex<BTreeMap<Digest, Digest>>,
     pub emulators: OnceLock<Vec<Emulator>>,
     stages: BTreeMap<(usize, usize), Arc<StagePromise>>,
+    /// Those of them whose layers are in the images.
+    in_image: BTreeSet<(usize, usize)>,
     /// Stages that only an ONBUILD trigger of a base image needs, which was not known before.
     late: Mutex<BTreeMap<(usize, usize), Arc<StagePromise>>>,
     failure: Mutex<Option<BuildError>>,
-    cancelled: AtomicBool,
-    running: Mutex<Vec<(StepId, Killer)>>,
+    stop: Arc<Stop>,
     steps: AtomicUsize,
     /// Roots of several layers, as long as they are used again.
     views: Mutex<HashMap<Vec<PathBuf>, Arc<View>>>,
@@ -94,6 +98,8 @@ struct Packing {
     created: String,
     renewal: Option<String>,
     frozen: Frozen,
+    /// Whether the layer goes to the sink.
+    is_followed: bool,
     promise: Arc<Promise<Result<Packed, String>>>,
 }
 
@@ -111,6 +117,8 @@ pub(crate) struct How {
     pub use_cache: bool,
     /// Whether it may make something else each time, as commands do.
     pub varies: bool,
+    /// The stage and the platform.
+    pub run: (usize, usize),
 }
 
 /// The end of a stage run; `None` if it or another one failed.
@@ -128,6 +136,7 @@ impl<'a> Engine<'a> {
         file: Dockerfile,
         stat_cache: Option<StatCache>,
         stages: BTreeMap<(usize, usize), Arc<StagePromise>>,
+        in_image: BTreeSet<(usize, usize)>,
     ) -> Engine<'a> {
         Engine {
             env,
@@ -143,10 +152,10 @@ impl<'a> Engine<'a> {
             quick: Mutex::default(),
             emulators: OnceLock::new(),
             stages,
+            in_image,
             late: Mutex::default(),
             failure: Mutex::default(),
-            cancelled: AtomicBool::new(false),
-            running: Mutex::default(),
+            stop: Arc::default(),
             steps: AtomicUsize::new(0),
             views: Mutex::default(),
             file,
@@ -182,26 +191,17 @@ impl<'a> Engine<'a> {
     /// Notes the first failure and stops the rest of the build.
     pub fn fail(&self, error: BuildError) {
         lock(&self.failure).get_or_insert(error);
-        self.cancelled.store(true, Ordering::SeqCst);
-        for (_, killer) in lock(&self.running).iter() {
-            killer.kill(9);
-        }
+        self.stop.stop();
     }
 
     /// An error once another part of the build has failed.
     pub fn check_cancelled(&self) -> Result<(), ErrorKind> {
-        if self.cancelled.load(Ordering::SeqCst) { Err(ErrorKind::Cancelled) } else { Ok(()) }
+        if self.stop.is_set() { Err(ErrorKind::Cancelled) } else { Ok(()) }
     }
 
     /// Lets a failure elsewhere kill this command while `work` waits for it.
     pub fn while_running<T>(&self, step: StepId, killer: Killer, work: impl FnOnce() -> T) -> T {
-        lock(&self.running).push((step, killer.clone()));
-        if self.cancelled.load(Ordering::SeqCst) {
-            killer.kill(9);
-        }
-        let result = work();
-        lock(&self.running).retain(|(id, _)| *id != step);
-        result
+        self.stop.while_running(step, killer, work)
     }
 
     /// Tells that a step has no result.
@@ -231,7 +231,7 @@ impl<'a> Engine<'a> {
         &'scope self,
         threads: &'scope Threads<'scope, 'env>,
         key: &Digest,
-        How { use_cache, varies }: How,
+        How { use_cache, varies, run }: How,
         step: StepId,
         execute: &mut dyn FnMut(&Scratch) -> Result<(), ErrorKind>,
     ) -> Result<(StepResult, bool), ErrorKind> {
@@ -250,8 +250,13 @@ impl<'a> Engine<'a> {
             self.env.events.event(Event::Executing { step });
             let scratch = self.env.store.new_scratch()?;
             execute(&scratch)?;
-            let is_renewed = varies && !use_cache && self.env.store.cache_has(key);
-            let result = self.finish_step(threads, key, scratch, is_renewed.then(random_name))?;
+            let store = self.env.store;
+            let is_renewed = varies && !use_cache && store.cache_has(key);
+            // A step that makes the same as before makes a layer that the registry has, most likely.
+            let is_followed =
+                self.env.sink.is_some() && self.in_image.contains(&run) && (varies || !store.cache_has(key));
+            let renewal = is_renewed.then(random_name);
+            let result = self.finish_step(threads, key, scratch, renewal, is_followed)?;
             return Ok((result, false));
         }
     }
@@ -332,6 +337,7 @@ impl<'a> Engine<'a> {
         key: &Digest,
         scratch: Scratch,
         renewal: Option<String>,
+        is_followed: bool,
     ) -> Result<StepResult, ErrorKind> {
         let created = self.now();
         let is_empty = scratch.is_empty()?;
@@ -346,7 +352,8 @@ impl<'a> Engine<'a> {
             let promise = Arc::new(Promise::new());
             result.layer = Some(Layer { fs: frozen.path(), packed: promise.clone() });
             let created = result.created.clone();
-            self.pack_later(threads, Packing { key: key.clone(), created, renewal, frozen, promise });
+            let packing = Packing { key: key.clone(), created, renewal, frozen, is_followed, promise };
+            self.pack_later(threads, packing);
         }
         lock(&self.done).insert(key.clone(), result.clone());
         Ok(result)
@@ -379,8 +386,12 @@ impl<'a> Engine<'a> {
                     }
                 }
             };
-            let Packing { key, created, renewal, frozen, promise } = packing;
-            let packed = self.env.store.commit_frozen(&frozen, &self.env.layers).map_err(ErrorKind::from);
+            let Packing { key, created, renewal, frozen, is_followed, promise } = packing;
+            let sink = self.env.sink.filter(|_| is_followed);
+            let follow = sink.map(|sink| move |layer| sink.follow(layer, &self.stop));
+            let follow = follow.as_ref().map(|follow| follow as Follow<'_>);
+            let packed = self.env.store.commit_followed(&frozen, &self.env.layers, follow);
+            let packed = packed.map_err(ErrorKind::from);
             let packed = packed.and_then(|layer| {
                 let packed = Packed { diff_id: layer.diff_id, descriptor: layer.descriptor };
                 self.remember(&key, &Record { layer: Some(packed.clone()), created, renewal })?;

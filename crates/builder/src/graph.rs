@@ -99,6 +99,23 @@ impl Names<'_> {
         ErrorKind::UnknownTarget { name: name.to_string(), known: known.join(", ") }.into()
     }
 
+    /// The stages whose layers an image of `target` has: itself, and those that it is built on.
+    pub fn built_on(
+        &self,
+        target: usize,
+        base_of: &dyn Fn(usize) -> Result<String, BuildError>,
+    ) -> Result<Vec<usize>, BuildError> {
+        let (mut all, mut index) = (vec![target], target);
+        // A stage is built on an earlier one, so this ends.
+        while let Origin::Stage(earlier) =
+            self.resolve(&base_of(index)?, index, self.file.stages[index].lines)?
+        {
+            all.push(earlier);
+            index = earlier;
+        }
+        Ok(all)
+    }
+
     /// The stages that `target` needs, itself included. `base_of` gives the expanded base of a stage.
     pub fn needed(
         &self,

@@ -6,6 +6,7 @@
 
 mod agent;
 mod archive;
+mod beside;
 pub mod cache;
 pub mod chmod;
 pub mod copy;
@@ -21,6 +22,7 @@ pub mod outline;
 pub mod request;
 mod run_step;
 pub mod scope;
+mod sink;
 mod stage;
 mod stages;
 pub mod stat_cache;
@@ -35,6 +37,7 @@ pub use error::{BuildError, ErrorKind};
 pub use event::{Event, Events, Silent, StepId};
 pub use image::{Built, BuiltImage, build};
 pub use request::{BuildRequest, NamedContext, Secret};
+pub use sink::{LayerSink, Stop};
 pub use stages::source_date_epoch;
 pub use state::{Packed, Record};
 pub use transfer::{without_password, without_passwords};

@@ -526,7 +526,7 @@ impl<'scope, 'env, 'a> StageRun<'scope, 'env, 'a> {
         let engine = self.engine;
         let title = self.title(title);
         let (step, started) = engine.announce(title, &self.state.platform);
-        let how = How { use_cache: self.use_cache, varies };
+        let how = How { use_cache: self.use_cache, varies, run: (self.index, self.target) };
         let result = engine.step(self.threads, &key, how, step, &mut |scratch| execute(scratch, step));
         match result {
             Ok((result, cached)) => {

@@ -32,13 +32,14 @@ pub(crate) fn run(
     let build_platform = Platform::host();
     let scopes = global_scopes(request, &file, &build_platform)?;
     let mut stages = BTreeMap::new();
-    let mut base_names = BTreeMap::new();
+    let (mut base_names, mut in_image) = (BTreeMap::new(), BTreeSet::new());
     for (platform, scope) in scopes.iter().enumerate() {
         let base_of = |index: usize| base_name(&file, scope, index);
         for index in names.needed(target, &base_of)? {
             base_names.insert((index, platform), base_of(index)?);
             stages.insert((index, platform), Arc::default());
         }
+        in_image.extend(names.built_on(target, &base_of)?.into_iter().map(|index| (index, platform)));
     }
     warn_of_unused_arguments(env, &file, &scopes[0]);
     // A context that was fetched into the store is never there again under the same path.
@@ -47,7 +48,7 @@ pub(crate) fn run(
         |context: &&std::path::PathBuf| fetched.as_ref().is_none_or(|tmp| !context.starts_with(tmp));
     let context = request.context.as_ref().filter(is_kept);
     let stat_cache = context.map(|context| StatCache::open(&env.store.root().join("statcache"), context));
-    let engine = Engine::new(env, request, file, stat_cache, stages);
+    let engine = Engine::new(env, request, file, stat_cache, stages, in_image);
     let runs: Vec<_> = base_names.iter().collect();
     let next = AtomicUsize::new(0);
     std::thread::scope(|threads| {

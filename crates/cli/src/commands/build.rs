@@ -17,10 +17,10 @@ use crossdock_oci::media_type::{self, Compression};
 use crossdock_oci::store::{ImageEntry, LayerOptions, Owners, TemporaryDirectory};
 use crossdock_oci::{Descriptor, Index, Reference, Store};
 use crossdock_platform::Platform;
-use crossdock_registry::transfer::{PushOptions, push};
 use crossdock_sandbox::emulator;
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 
+use super::ahead::Ahead;
 use super::check::{self, Method};
 use super::source::Source;
 use super::{cache, git};
@@ -169,9 +169,6 @@ pub fn build(session: &Session, args: BuildArgs) -> Result<u8> {
     let (method, is_json) = check::method(args.call.as_deref(), args.check)?;
     let mode = if args.quiet { ProgressMode::Quiet } else { args.progress };
     let display = Display::new(mode);
-    let teller = display.clone();
-    // If this fails, a signal still ends the build, only without a message.
-    let _ = crossdock_sandbox::before_end_by_signal(move |signal| teller.cancelled(signal));
     let tags = args.tags.iter().map(|t| values::reference(t)).collect::<Result<Vec<_>>>()?;
     let outputs = outputs(&args)?;
     let needs_name = outputs.iter().any(|o| matches!(o, Output::Push { names } if names.is_empty()));
@@ -185,6 +182,15 @@ pub fn build(session: &Session, args: BuildArgs) -> Result<u8> {
     }
 
     let source = Source::new(session, &store, display.clone());
+    let ahead = Ahead::new(|| source.client(), pushed_names(&outputs, &tags))?;
+    let (teller, streams) = (display.clone(), ahead.streams());
+    // Without it a signal ends the build all the same.
+    let _ = crossdock_sandbox::before_end_by_signal(move |signal| {
+        teller.cancelled(signal);
+        if let Some(streams) = &streams {
+            streams.end();
+        }
+    });
     let remote = Remote { store: &store, source: &source, keep_git: keeps_git(&args) };
     let input = input(&remote, &args)?;
     let (contexts, _directories) = contexts(&remote, &args.build_contexts)?;
@@ -218,12 +224,13 @@ pub fn build(session: &Session, args: BuildArgs) -> Result<u8> {
         events: &display,
         imported: &imported,
         layers,
+        sink: ahead.sink(),
         emulator: &find,
     };
     let built = match crossdock_builder::build(&environment, &request) {
         Ok(built) => built,
         Err(error) => {
-            let error = error.into();
+            let error = ahead.refusal().unwrap_or_else(|| error.into());
             tell(&error, &display, &input, &args);
             return Err(error);
         }
@@ -232,7 +239,7 @@ pub fn build(session: &Session, args: BuildArgs) -> Result<u8> {
     let built = annotate(&store, built, &args.annotations)?;
     let target = built.index.clone().unwrap_or_else(|| built.images[0].manifest.clone());
     for output in &outputs {
-        write_output(output, &source, &store, &built, &target, &tags, &display)?;
+        write_output(output, &ahead, &store, &built, &target, &tags, &display)?;
     }
     cache::export(&source, &store, &built, &exports, &display)?;
     display.clear();
@@ -730,6 +737,15 @@ enum Output {
     Local(PathBuf),
 }
 
+/// Names in registries that the outputs push to.
+fn pushed_names<'a>(outputs: &'a [Output], tags: &'a [Reference]) -> impl Iterator<Item = &'a Reference> {
+    outputs.iter().flat_map(move |output| match output {
+        Output::Push { names } if names.is_empty() => tags,
+        Output::Push { names } => names,
+        _ => &[],
+    })
+}
+
 fn outputs(args: &BuildArgs) -> Result<Vec<Output>> {
     let mut all = Vec::new();
     for text in &args.outputs {
@@ -814,7 +830,7 @@ fn level(args: &BuildArgs) -> Result<Option<u32>> {
 
 fn write_output(
     output: &Output,
-    source: &Source<'_>,
+    ahead: &Ahead,
     store: &Store,
     built: &Built,
     target: &Descriptor,
@@ -838,7 +854,7 @@ fn write_output(
         Output::Push { names } => {
             let names = if names.is_empty() { tags } else { names };
             for reference in names {
-                push(source.client()?, store, reference, target, &PushOptions::default())?;
+                ahead.push(store, reference, target)?;
                 display.say(&format!("pushed {} {}", reference.familiar(), target.digest));
             }
         }

@@ -1,5 +1,6 @@
 //! The commands: one file per noun.
 
+pub mod ahead;
 pub mod archive;
 pub mod binfmt;
 pub mod build;

@@ -12,6 +12,7 @@ use crate::error::{Context, Result, StoreError};
 use crate::manifest::{Descriptor, Document};
 use crate::store::Store;
 use crate::store::files::{file_name, open_regular, sync_parent};
+use crate::store::growing::Growing;
 use crate::store::lease::Use;
 use crate::store::lock::{self, Mode};
 
@@ -163,7 +164,8 @@ impl Store {
     /// Like [`Store::blob_writer`], for a digest of another algorithm, see [`Digest::hasher`].
     pub fn blob_writer_with(&self, hasher: Hasher) -> Result<BlobWriter> {
         let path = self.lease.temporary()?;
-        let file = File::create_new(&path).context("create", &path)?;
+        let file =
+            File::options().read(true).write(true).create_new(true).open(&path).context("create", &path)?;
         Ok(BlobWriter {
             store: self.clone(),
             path,
@@ -171,6 +173,7 @@ impl Store {
             behind: WriteBehind::default(),
             hasher,
             length: 0,
+            growing: None,
             committed: false,
         })
     }
@@ -334,10 +337,19 @@ pub struct BlobWriter {
     behind: WriteBehind,
     hasher: Hasher,
     length: u64,
+    /// Told of all that is written.
+    growing: Option<Arc<Growing>>,
     committed: bool,
 }
 
 impl BlobWriter {
+    /// For reading the blob while it is written.
+    pub fn follow(&mut self) -> Result<Arc<Growing>> {
+        let file = self.file.try_clone().context("read", &self.path)?;
+        let (length, growing) = (self.length, &mut self.growing);
+        Ok(growing.get_or_insert_with(|| Arc::new(Growing::new(file, length))).clone())
+    }
+
     /// Bytes written so far.
     pub fn length(&self) -> u64 {
         self.length
@@ -354,6 +366,10 @@ impl BlobWriter {
             && *expected != digest
         {
             return Err(StoreError::DigestMismatch { expected: expected.clone(), found: digest });
+        }
+        // Before the disk has it: who follows need not wait for that.
+        if let Some(growing) = &self.growing {
+            growing.is_whole(digest.clone());
         }
         std::mem::take(&mut self.behind).finish(&self.file).context("write", &self.path)?;
         self.store.publish(&self.path, &digest, self.length)?;
@@ -373,6 +389,9 @@ impl Write for BlobWriter {
         self.behind.wrote(&self.file, n);
         self.hasher.update(&buffer[..n]);
         self.length += n as u64;
+        if let Some(growing) = &self.growing {
+            growing.grew(self.length);
+        }
         Ok(n)
     }
 
@@ -384,6 +403,9 @@ impl Write for BlobWriter {
 impl Drop for BlobWriter {
     fn drop(&mut self) {
         if !self.committed {
+            if let Some(growing) = &self.growing {
+                growing.give_up();
+            }
             let _ = fs::remove_file(&self.path);
         }
     }

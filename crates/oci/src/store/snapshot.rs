@@ -18,8 +18,9 @@ use crate::layer::tree;
 use crate::layer::write::{Timestamps, write_layer};
 use crate::manifest::Descriptor;
 use crate::media_type::Compression;
-use crate::store::blob::check_size;
+use crate::store::blob::{BlobWriter, check_size};
 use crate::store::files::file_name;
+use crate::store::growing::{FOLLOWED_FROM, Follow};
 use crate::store::image::LoadedImage;
 use crate::store::lease::Use;
 use crate::store::lock::{self, Mode};
@@ -66,6 +67,29 @@ pub struct CommittedLayer {
     pub size: u64,
     /// The unpacked layer.
     pub path: PathBuf,
+}
+
+/// A blob that tells of itself when it has become large.
+struct Followed<'a> {
+    blob: BlobWriter,
+    follow: Option<Follow<'a>>,
+}
+
+impl Write for Followed<'_> {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        let n = self.blob.write(buffer)?;
+        if self.blob.length() >= FOLLOWED_FROM
+            && let Some(follow) = self.follow.take()
+        {
+            // Without a descriptor to spare nobody follows, and nothing is lost.
+            let _ = self.blob.follow().map(follow);
+        }
+        Ok(n)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.blob.flush()
+    }
 }
 
 /// An upper directory for overlay, and its work directory. Removed when dropped.
@@ -324,9 +348,20 @@ impl Store {
     /// Writes a frozen directory as a layer: archive, digest and compression in one pass; the directory then
     /// becomes the layer's snapshot.
     pub fn commit_frozen(&self, frozen: &Frozen, options: &LayerOptions) -> Result<CommittedLayer> {
+        self.commit_followed(frozen, options, None)
+    }
+
+    /// The same; `follow` hears of the blob when it has become large.
+    pub fn commit_followed(
+        &self,
+        frozen: &Frozen,
+        options: &LayerOptions,
+        follow: Option<Follow<'_>>,
+    ) -> Result<CommittedLayer> {
         let tree = frozen.path();
+        let blob = Followed { blob: self.blob_writer()?, follow };
         let (diff_id, descriptor, size) =
-            self.write_layer_blob(options, |writer| write_layer(&tree, options.timestamps, writer))?;
+            self.write_layer_to(blob, options, |writer| write_layer(&tree, options.timestamps, writer))?;
         let path = self.publish_tree(&diff_id, &frozen.id, &diff_id, size)?;
         Ok(CommittedLayer { diff_id, descriptor, size, path })
     }
@@ -338,8 +373,17 @@ impl Store {
         options: &LayerOptions,
         write: impl FnOnce(&mut dyn Write) -> Result<()>,
     ) -> Result<(Digest, Descriptor, u64)> {
-        let blob = self.blob_writer()?;
-        let path = blob.path();
+        let blob = Followed { blob: self.blob_writer()?, follow: None };
+        self.write_layer_to(blob, options, write)
+    }
+
+    fn write_layer_to(
+        &self,
+        blob: Followed<'_>,
+        options: &LayerOptions,
+        write: impl FnOnce(&mut dyn Write) -> Result<()>,
+    ) -> Result<(Digest, Descriptor, u64)> {
+        let path = blob.blob.path();
         let threads = threads_or_all(options.threads);
         let encoder =
             Encoder::new(blob, options.compression, options.level, threads).context("write", &path)?;
@@ -347,7 +391,7 @@ impl Store {
         write(&mut archive)?;
         let archive = archive.into_inner().map_err(|e| StoreError::io("write", &path, e.into_error()))?;
         let (encoder, diff_id, size) = archive.finish();
-        let (digest, length) = encoder.finish().context("write", &path)?.commit(None)?;
+        let (digest, length) = encoder.finish().context("write", &path)?.blob.commit(None)?;
         Ok((diff_id, Descriptor::new(options.compression.oci_layer(), digest, length), size))
     }
 

@@ -57,8 +57,8 @@ pub(crate) struct AgentKey {
     proxy: Option<String>,
 }
 
-/// A body and its length in bytes.
-pub(crate) type SendableBody<'a> = (&'a mut (dyn Read + Send), u64);
+/// A body and its length in bytes; without one it is sent in chunks (RFC 9112 section 7.1).
+pub(crate) type SendableBody<'a> = (&'a mut (dyn Read + Send), Option<u64>);
 
 /// Why no answer came.
 pub(crate) struct Failure {
@@ -92,9 +92,15 @@ impl Http {
             return request.and_then(|r| agent.run(r)).map(Ok).or_else(failed);
         };
         let mut source = ExactReader { reader, left: length, error: None };
-        let request = request.header(http::header::CONTENT_LENGTH, length);
+        if let Some(length) = length {
+            request = request.header(http::header::CONTENT_LENGTH, length);
+        }
         // A registry may take its time to put a large blob where it belongs before it answers.
-        let patience = if length >= LARGE { 5 * self.timeouts.stall } else { self.timeouts.stall };
+        let patience = if length.is_none_or(|length| length >= LARGE) {
+            5 * self.timeouts.stall
+        } else {
+            self.timeouts.stall
+        };
         let result = request
             .body(SendBody::from_reader(&mut source))
             .map_err(ureq::Error::from)
@@ -164,26 +170,27 @@ impl Http {
     }
 }
 
-/// Reads exactly the announced length, remembers its own error, and ends early with an error instead of an
-/// end of file, which would make the sender wait for ever.
+/// Reads exactly the announced length, or all, remembers its own error, and ends early with an error instead
+/// of an end of file, which would make the sender wait for ever.
 struct ExactReader<'a> {
     reader: &'a mut (dyn Read + Send),
-    left: u64,
+    left: Option<u64>,
     error: Option<io::Error>,
 }
 
 impl Read for ExactReader<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let wanted = buffer.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
+        let left = self.left.and_then(|left| usize::try_from(left).ok()).unwrap_or(usize::MAX);
+        let wanted = buffer.len().min(left);
         let result = match self.reader.read(&mut buffer[..wanted]) {
-            Ok(0) if wanted > 0 => {
+            Ok(0) if wanted > 0 && self.left.is_some() => {
                 Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it is shorter than announced"))
             }
             other => other,
         };
         match result {
             Ok(n) => {
-                self.left -= n as u64;
+                self.left = self.left.map(|left| left - n as u64);
                 Ok(n)
             }
             Err(e) => {

@@ -159,7 +159,7 @@ impl Client {
                     method: Method::PUT,
                     target: manifest_path(&endpoint, identifier),
                     headers: vec![(CONTENT_TYPE, content_type.clone())],
-                    body: Some((&open, bytes.len() as u64)),
+                    body: Some((&open, Some(bytes.len() as u64))),
                     scopes: &scopes,
                     expected: &[201, 200, 202],
                     subject: &subject,

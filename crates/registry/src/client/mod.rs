@@ -16,6 +16,7 @@ mod proxy;
 mod resolve;
 mod retry;
 mod session;
+mod stream;
 mod upload;
 mod url;
 
@@ -42,6 +43,7 @@ pub use self::manifest::FetchedManifest;
 pub use self::proxy::Proxies;
 pub use self::resolve::ResolverFiles;
 pub use self::retry::{Clock, SystemClock};
+pub(crate) use self::upload::Begun;
 pub use self::upload::{BlobSource, FileSource};
 
 /// Settings of a [`Client`]. The default uses nothing of the system's configuration but trust and name
@@ -147,8 +149,8 @@ struct Call<'a> {
     subject: &'a Subject,
 }
 
-/// Opens a body, and its length in bytes.
-type CallBody<'a> = (&'a dyn Fn() -> Result<OpenedBody<'a>>, u64);
+/// Opens a body, and its length in bytes; `None` if nobody knows it yet.
+type CallBody<'a> = (&'a dyn Fn() -> Result<OpenedBody<'a>>, Option<u64>);
 
 /// A body as it is read while it is sent.
 type OpenedBody<'a> = Box<dyn std::io::Read + Send + 'a>;

@@ -367,7 +367,7 @@ impl Session {
         let issued = outside.clock.now();
         let mut reader = form.as_ref().map_or(&[][..], |form| form.expose().as_bytes());
         let length = reader.len() as u64;
-        let body: Option<SendableBody> = form.is_some().then_some((&mut reader, length));
+        let body: Option<SendableBody> = form.is_some().then_some((&mut reader, Some(length)));
         let response = outside
             .http
             .send(&method, &url, &headers, body, self.insecure)?

@@ -73,6 +73,21 @@ impl BlobSource for FileSource {
     }
 }
 
+/// A session of an upload with all bytes of a blob or the first of them. It is to be closed by
+/// [`Client::put_begun`] or cancelled by [`Client::cancel_upload`].
+pub(crate) struct Begun {
+    pub(super) endpoint: Endpoint,
+    pub(super) url: Url,
+    pub(super) offset: u64,
+}
+
+impl Begun {
+    /// Bytes that the registry has.
+    pub(crate) fn offset(&self) -> u64 {
+        self.offset
+    }
+}
+
 /// One upload under way.
 struct Upload<'a> {
     client: &'a Client,
@@ -101,14 +116,30 @@ impl Client {
         source: &dyn BlobSource,
         mount_from: &[String],
     ) -> Result<Outcome> {
+        self.put_begun(reference, blob, source, mount_from, None)
+    }
+
+    /// The same; goes on with an upload that has begun, or cancels it.
+    pub(crate) fn put_begun(
+        &self,
+        reference: &Reference,
+        blob: &Descriptor,
+        source: &dyn BlobSource,
+        mount_from: &[String],
+        begun: Option<Begun>,
+    ) -> Result<Outcome> {
         let endpoint = self.writable(reference)?;
         // One upload of a blob at a time, and no further question about one that is known to be there.
         let known = self.known_blob(&endpoint, &blob.digest);
         let mut known = known.lock().unwrap_or_else(|e| e.into_inner());
         if *known || self.head_blob(reference, &blob.digest)?.is_some() {
             *known = true;
+            if let Some(begun) = &begun {
+                self.cancel_upload(reference, begun);
+            }
             return Ok(Outcome::Existed);
         }
+        let begun = begun.filter(|begun| begun.offset <= blob.size);
         // At most three sources: each one costs a request, and one scope of the token.
         let mounts: Vec<String> =
             mount_from.iter().filter(|from| **from != endpoint.repository).take(3).cloned().collect();
@@ -124,8 +155,8 @@ impl Client {
             blob,
             source,
             mounts,
-            url: None,
-            offset: 0,
+            offset: begun.as_ref().map_or(0, |begun| begun.offset),
+            url: begun.map(|begun| begun.url),
             chunk_size: self.options().chunk_size,
         };
         let outcome = upload.run()?;
@@ -209,7 +240,7 @@ impl Upload<'_> {
         if answered.response.status() == 201 {
             return Ok(Some(Outcome::Mounted));
         }
-        self.url = Some(self.location(&answered, Method::POST)?);
+        self.url = Some(location(&self.subject, &answered, Method::POST)?);
         let headers = answered.response.headers();
         if let (Some(size), Some(least)) = (self.chunk_size, number(headers, "oci-chunk-min-length")) {
             self.chunk_size = Some(size.max(least));
@@ -248,7 +279,7 @@ impl Upload<'_> {
         ];
         let body = Some((self.offset, length));
         let answered = self.send(Method::PATCH, Target::Url(url), headers, body, &[202, 201, 204])?;
-        self.url = Some(self.location(&answered, Method::PATCH)?);
+        self.url = Some(location(&self.subject, &answered, Method::PATCH)?);
         self.offset += length;
         match received(answered.response.headers()) {
             Some(has) if has != self.offset => {
@@ -270,7 +301,7 @@ impl Upload<'_> {
             return false;
         }
         // Not every registry repeats the place.
-        if let Ok(url) = self.location(&answered, Method::GET) {
+        if let Ok(url) = location(&self.subject, &answered, Method::GET) {
             self.url = Some(url);
         }
         self.offset = has;
@@ -312,7 +343,7 @@ impl Upload<'_> {
                 method,
                 target,
                 headers,
-                body: has_body.then_some((&open, length)),
+                body: has_body.then_some((&open, Some(length))),
                 scopes: &self.scopes,
                 expected,
                 subject: &self.subject,
@@ -323,24 +354,20 @@ impl Upload<'_> {
     fn unreadable(&self, source: io::Error) -> Error {
         Error::Source { target: self.subject.target.clone(), source }
     }
+}
 
-    fn location(&self, answered: &Answered, method: Method) -> Result<Url> {
-        let location = header_text(answered.response.headers(), "location");
-        location.and_then(|text| answered.url.join(text)).ok_or_else(|| {
-            let status = answered.response.status().as_u16();
-            self.subject.unexpected(
-                &method,
-                &answered.url,
-                status,
-                "no place to upload to (Location)".to_string(),
-            )
-        })
-    }
+/// The place where an upload goes on.
+pub(super) fn location(subject: &Subject, answered: &Answered, method: Method) -> Result<Url> {
+    let location = header_text(answered.response.headers(), "location");
+    location.and_then(|text| answered.url.join(text)).ok_or_else(|| {
+        let status = answered.response.status().as_u16();
+        subject.unexpected(&method, &answered.url, status, "no place to upload to (Location)".to_string())
+    })
 }
 
 /// Whether the registry knows nothing (any more) of the state that the request builds on, so that asking it
 /// helps.
-fn is_lost(error: &Error) -> bool {
+pub(super) fn is_lost(error: &Error) -> bool {
     match error {
         Error::NotFound { .. } => true,
         Error::Unexpected(answer) => {
@@ -356,7 +383,7 @@ fn is_lost(error: &Error) -> bool {
 
 /// Bytes that the registry has of an upload, by `Range: 0-LAST`. `0-0` is one byte or, with some registries,
 /// none; it counts as unknown.
-fn received(headers: &HeaderMap) -> Option<u64> {
+pub(super) fn received(headers: &HeaderMap) -> Option<u64> {
     let range = header_text(headers, "range")?;
     let last: u64 = range.trim().trim_start_matches("bytes=").strip_prefix("0-")?.parse().ok()?;
     (last > 0).then(|| last.saturating_add(1))

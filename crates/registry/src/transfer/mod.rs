@@ -5,8 +5,10 @@ mod parallel;
 mod pull;
 mod push;
 mod referrers;
+mod stream;
 
 pub use copy::copy;
 pub use pull::{LayerReady, Platforms, PullOptions, Pulled, pull};
 pub use push::{PushOptions, Pushed, push, push_blob};
 pub use referrers::WithReferrers;
+pub use stream::Streams;

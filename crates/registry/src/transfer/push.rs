@@ -8,6 +8,7 @@ use crossdock_oci::manifest::{Descriptor, Document};
 use crossdock_oci::{Digest, Reference, Store};
 
 use super::parallel::for_each;
+use super::stream::Streams;
 use crate::client::{Client, FileSource};
 use crate::error::{Error, Result};
 use crate::progress::Outcome;
@@ -18,6 +19,8 @@ pub struct PushOptions {
     /// Names whose repositories may have the same blobs, such as that of a base image. Those on other
     /// registries are of no use and are left out.
     pub mount_from: Vec<Reference>,
+    /// Uploads of layers that have begun already.
+    pub streams: Option<Streams>,
 }
 
 /// What a push did.
@@ -118,7 +121,12 @@ pub fn push_blob(
     let same_registry = options.mount_from.iter().filter(|r| r.registry() == reference.registry());
     let mount_from: Vec<String> = same_registry.map(|r| r.repository().to_string()).collect();
     let source = FileSource(store.blob_path(&blob.digest));
-    let result = client.put_blob(reference, blob, &source, &mount_from).map_err(|e| blame(store, blob, e));
+    let begun = options.streams.as_ref().and_then(|streams| streams.take(reference, &blob.digest));
+    if let Some(begun) = &begun {
+        progress.advance(id, begun.offset());
+    }
+    let result = client.put_begun(reference, blob, &source, &mount_from, begun);
+    let result = result.map_err(|e| blame(store, blob, e));
     progress.done(id, result.as_ref().copied().unwrap_or(Outcome::Failed));
     result
 }

@@ -38,7 +38,7 @@ fn the_client_and_debians_registry() {
     let reference = peer.reference("team/app:1");
     client.ping(&peer.host).expect("answers");
     push(&client, &here, &reference, &top, &PushOptions::default()).expect("pushed");
-    let other = PushOptions { mount_from: vec![reference.clone()] };
+    let other = PushOptions { mount_from: vec![reference.clone()], ..PushOptions::default() };
     let mounted = push(&client, &here, &peer.reference("team/copy:1"), &top, &other).expect("pushed");
     assert_eq!((mounted.mounted, mounted.moved), (7, 0));
 

@@ -16,6 +16,7 @@ mod load;
 mod operator;
 mod proxy;
 mod raw;
+mod streams;
 mod support;
 mod transfer;
 mod uploads;

@@ -328,6 +328,7 @@ fn a_base_image_is_mounted() {
     let top = index(&store, &THREE);
     let options = PushOptions {
         mount_from: vec![site.reference("app:1"), "docker.io/library/x".parse().expect("good")],
+        ..PushOptions::default()
     };
     let pushed = push(&client(), &store, &site.reference("other:1"), &top, &options).expect("pushed");
     assert_eq!((pushed.mounted, pushed.moved), (7, 0));
