@@ -31,8 +31,8 @@ impl Cost {
 
 struct Bench {
     crossdock: PathBuf,
-    /// Another crossdock, measured in turn with ours.
-    beside: Option<PathBuf>,
+    /// Another crossdock, measured in turn with ours, and the address of a registry that it serves.
+    beside: Option<(PathBuf, String)>,
     directory: PathBuf,
     registry: String,
     rounds: usize,
@@ -58,6 +58,10 @@ pub fn build(args: &[&str]) -> Result<()> {
     remove_stores(&directory)?;
     contexts(&directory)?;
     let registry = Registry::start_with(&crossdock, &directory)?;
+    // What is pushed goes to a registry of the same crossdock.
+    let other = directory.join("other");
+    std::fs::create_dir_all(&other).with_context(|| format!("create {}", other.display()))?;
+    let other = beside.as_deref().map(|beside| Registry::start_with(beside, &other)).transpose()?;
     // As root, as buildah's numbers without its own user namespace are the better ones.
     let buildah = beside.is_none() && is_root() && has("buildah");
     if beside.is_some() {
@@ -72,7 +76,7 @@ pub fn build(args: &[&str]) -> Result<()> {
     }
     let bench = Bench {
         crossdock,
-        beside,
+        beside: beside.zip(other.as_ref().map(|registry| registry.address.clone())),
         directory,
         registry: address,
         rounds: rounds.unwrap_or(if quick { 1 } else { 3 }).max(1),
@@ -101,6 +105,14 @@ fn remove_stores(directory: &Path) -> Result<()> {
 impl Bench {
     fn store(&self, name: &str) -> PathBuf {
         self.directory.join("stores").join(name)
+    }
+
+    /// Where a crossdock pushes to.
+    fn registry_of(&self, crossdock: &Path) -> &str {
+        match &self.beside {
+            Some((beside, registry)) if beside == crossdock => registry,
+            _ => &self.registry,
+        }
     }
 
     /// The heads of the columns.
@@ -165,7 +177,7 @@ impl Bench {
         if self.only.as_ref().is_some_and(|only| !name.contains(only.as_str())) {
             return Ok(());
         }
-        if let Some(beside) = &self.beside {
+        if let Some((beside, _)) = &self.beside {
             return self.row_beside(name, ours, beside);
         }
         let (mut own, mut theirs) = (Vec::new(), [Vec::new(), Vec::new()]);
@@ -353,7 +365,8 @@ impl Bench {
         let ours = |crossdock: &Path| {
             let store = self.fresh("ours");
             round += 1;
-            let tag = format!("{}/ours-{context}-{}-{round}:1", self.registry, std::process::id());
+            let registry = self.registry_of(crossdock);
+            let tag = format!("{registry}/ours-{context}-{}-{round}:1", std::process::id());
             self.measure(self.ours(crossdock, &store, &["build", "-q", "-t", &tag, "--push", &path]))
         };
         let mut peer_round = 0;
@@ -420,7 +433,7 @@ impl Bench {
                 self.measure(self.ours(crossdock, &store, &["pull", "-q", "--platform", platform, &base]))?;
             }
             round += 1;
-            let tag = format!("{}/example-{}-{round}:1", self.registry, std::process::id());
+            let tag = format!("{}/example-{}-{round}:1", self.registry_of(crossdock), std::process::id());
             let args = [
                 "build",
                 "-q",
