@@ -49,9 +49,9 @@ fn changed(start: u64, length: u64) {
 
 /// The rights of a part of memory are those of `prot`. Returns whether any of it was known to be executable.
 fn set_rights(start: u64, length: u64, prot: u64) -> bool {
-    length.checked_next_multiple_of(PAGE).is_some_and(|length| {
-        executable::set(start..start.saturating_add(length), prot & PROT_EXEC != 0)
-    })
+    length
+        .checked_next_multiple_of(PAGE)
+        .is_some_and(|length| executable::set(start..start.saturating_add(length), prot & PROT_EXEC != 0))
 }
 
 /// A part of memory has other contents and the rights of `prot`: code that was there is to be forgotten.
