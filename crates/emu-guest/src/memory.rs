@@ -235,6 +235,12 @@ impl Memory {
         Memory { start, length: end - start }
     }
 
+    /// Whether the byte at an address without tag lies in the window.
+    #[inline(always)]
+    pub fn contains(&self, address: u64) -> bool {
+        address.wrapping_sub(self.start) < self.length
+    }
+
     /// Whether `[address, address + size)` lies in the window.
     #[inline(always)]
     fn check(&self, address: u64, size: u64, access: Access) -> Result<u64, Fault> {

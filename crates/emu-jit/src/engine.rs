@@ -4,7 +4,7 @@ mod check;
 
 use crate::cache::{Cache, EXACT, FLUSH, Record};
 use crate::jump_cache::JumpCache;
-use crate::layout::{BIAS, ExitKind, Slot};
+use crate::layout::{BIAS, ExitKind, FaultAccess, Slot};
 use crate::lock::{Held, Lock};
 use crate::translate::{self, nzcv_of_slot, slot_of_nzcv};
 use alloc::boxed::Box;
@@ -13,6 +13,7 @@ use core::mem::transmute;
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use crossdock_emu_guest::a64::stack_pointer::ALIGNMENT;
 use crossdock_emu_guest::a64::{Exit, Flow, Host, Interpreter, Invalidations, State};
+use crossdock_emu_guest::memory::{Access, Fault};
 
 /// Runs of a block in the interpreter before it is translated.
 const HOT: u32 = 8;
@@ -203,11 +204,18 @@ unsafe fn xgetbv() -> u64 {
 
 /// Where a handler of SIGSEGV, SIGBUS or SIGFPE continues generated code that faulted, from the host's registers at the
 /// fault; it stores the result as the new instruction pointer and returns. `None` says that the fault is not generated code's.
+/// `page_fault` is the address of a page fault, and whether it was a write. The second result says whether that is a
+/// fault of the guest: [`Engine::run`] returns [`Exit::Fault`] for it, whatever has become of the page since.
 ///
 /// # Safety
 ///
 /// The registers are those of the interrupted thread.
-pub unsafe fn resume_after_fault(pc: u64, rbp: u64, eflags: u64) -> Option<u64> {
+pub unsafe fn resume_after_fault(
+    pc: u64,
+    rbp: u64,
+    eflags: u64,
+    page_fault: Option<(u64, bool)>,
+) -> Option<(u64, bool)> {
     if pc < ARENA_START.load(Ordering::Relaxed) || pc >= ARENA_END.load(Ordering::Acquire) {
         return None;
     }
@@ -215,7 +223,17 @@ pub unsafe fn resume_after_fault(pc: u64, rbp: u64, eflags: u64) -> Option<u64> 
     let state = unsafe { &mut *((rbp - BIAS as u64) as *mut State) };
     state.generated[Slot::FaultPc as usize] = pc;
     state.generated[Slot::FaultFlags as usize] = eflags;
-    Some(FAULT_THUNK.load(Ordering::Relaxed))
+    // SAFETY: set by `Engine::enter`, whose frame is still there.
+    let memory = unsafe { (*(state.generated[Slot::Host as usize] as *const Run)).host.memory };
+    let of_guest = page_fault.filter(|&(address, _)| memory.contains(address));
+    let access = match of_guest {
+        None => FaultAccess::Unknown,
+        Some((_, false)) => FaultAccess::Read,
+        Some((_, true)) => FaultAccess::Write,
+    };
+    let address = of_guest.map_or(0, |(address, _)| address);
+    state.generated[Slot::FaultAccess as usize] = address << 2 | access as u64;
+    Some((FAULT_THUNK.load(Ordering::Relaxed), of_guest.is_some()))
 }
 
 /// A signal has interrupted the thread, and its interrupt flag is set: makes it leave generated code at an
@@ -690,8 +708,8 @@ impl Engine {
         }
     }
 
-    /// Generated code faulted: the interpreter runs the instruction again from the registers before it, and says what is
-    /// wrong. It may find nothing: an address with a tag, or the return stack was full.
+    /// Generated code faulted: if not at a page of the guest's, the interpreter runs the instruction again from the registers
+    /// before it, and says what is wrong. It may find nothing: an address with a tag, or the return stack was full.
     fn fault(&mut self, jit: &Jit, state: &mut State, host: &Host) -> Option<Exit> {
         let pc = state.generated[Slot::FaultPc as usize];
         let mut cache = jit.cache.lock();
@@ -711,6 +729,15 @@ impl Engine {
         state.nzcv = nzcv_of_slot(form.slot_of(eflags, state.generated[Slot::Flags as usize]));
         if state.generated[Slot::ReturnStack as usize] < self.stack.low + 64 {
             self.reset_stack(jit, state);
+        }
+        let told = state.generated[Slot::FaultAccess as usize];
+        let access = match told & 3 {
+            kind if kind == FaultAccess::Read as u64 => Some(Access::Read),
+            kind if kind == FaultAccess::Write as u64 => Some(Access::Write),
+            _ => None,
+        };
+        if let Some(access) = access {
+            return Some(Exit::Fault(Fault { address: told >> 2, access, host_signal: true }));
         }
         let interrupt = state.generated[Slot::Interrupt as usize] as *const AtomicU32;
         // SAFETY: the flag of the run.

@@ -204,6 +204,8 @@ pub enum Slot {
     FaultPc,
     /// EFLAGS there.
     FaultFlags,
+    /// What of the guest's memory could not be accessed: a [`FaultAccess`] in the low 2 bits, the address above.
+    FaultAccess,
     /// The `Host` of the run.
     Host,
     /// MXCSR at the exit.
@@ -214,6 +216,18 @@ pub enum Slot {
     Invalid,
     /// Where they end: there are none where it is the same.
     InvalidEnd,
+}
+
+/// What a fault of generated code says of the guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u64)]
+pub enum FaultAccess {
+    /// The interpreter is to find out: an address with a tag, a breakpoint, an invalid operation, a full return stack.
+    Unknown,
+    /// A load from a page that cannot be read.
+    Read,
+    /// A store to one that cannot be written.
+    Write,
 }
 
 /// A word of `State::generated`.
@@ -227,6 +241,7 @@ const fn word(index: usize) -> Mem {
 
 /// Words of `State::generated` behind the slots: 16 bytes of scratch, and the host's registers at a fault.
 const SCRATCH: usize = 16;
+const _: () = assert!((Slot::InvalidEnd as usize) < SCRATCH);
 const SAVED_VECTOR: usize = 18;
 const SAVED_GENERAL: usize = SAVED_VECTOR + 2 * VECTOR.len();
 

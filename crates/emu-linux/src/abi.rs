@@ -10,6 +10,7 @@ use crate::program;
 use crate::signal::{Action, SA_RESTORER, SA_SIGINFO, number};
 use crate::sys::errno;
 use crate::task::{SigInfo, Task};
+use crossdock_emu_guest::a64::State;
 
 /// Bytes of the SVC instruction.
 pub const SVC_LENGTH: u64 = 4;
@@ -99,8 +100,18 @@ pub fn push_frame(
     Ok(())
 }
 
-/// Takes the registers from the frame at SP; returns the mask and the stack_t.
-pub fn pop_frame(task: &mut Task) -> Result<(u64, [u64; 3]), i64> {
+/// What a signal frame gives back.
+pub struct Frame {
+    /// The registers.
+    pub state: State,
+    /// The signals that are blocked.
+    pub mask: u64,
+    /// The words of the stack_t.
+    pub stack: [u64; 3],
+}
+
+/// Reads the frame at SP.
+pub fn read_frame(task: &Task) -> Result<Frame, i64> {
     let sp = task.state.sp();
     if sp & 15 != 0 {
         return Err(errno::EFAULT);
@@ -145,9 +156,8 @@ pub fn pop_frame(task: &mut Task) -> Result<(u64, [u64; 3]), i64> {
     if !seen {
         return Err(errno::EINVAL);
     }
-    let result = (word(MASK)?, [word(STACK)?, word(STACK + 1)?, word(STACK + 2)?]);
-    task.state = state;
-    Ok(result)
+    let stack = [word(STACK)?, word(STACK + 1)?, word(STACK + 2)?];
+    Ok(Frame { state, mask: word(MASK)?, stack })
 }
 
 /// AT_MINSIGSTKSZ: what a frame of this CPU takes.

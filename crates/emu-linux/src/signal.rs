@@ -232,21 +232,34 @@ const CONTEXT_RCX: usize = 5 + 14;
 const CONTEXT_RBP: usize = 5 + 10;
 const CONTEXT_RIP: usize = 5 + 16;
 const CONTEXT_EFLAGS: usize = 5 + 17;
+const CONTEXT_ERROR: usize = 5 + 19;
 const CONTEXT_TRAP: usize = 5 + 20;
 const CONTEXT_CR2: usize = 5 + 22;
 const CONTEXT_MASK: usize = 37;
 
-/// Where the handler continues a memory access of the guest, interpreted or translated, that faulted at `pc`.
+/// Code of a signal that the kernel raises for no address.
+const SI_KERNEL: i32 = 0x80;
+/// x86's vector of page faults.
+const PAGE_FAULT: u64 = 14;
+
+/// Where the handler continues a memory access of the guest, interpreted or translated, that faulted at `pc`, and whether
+/// the guest gets a signal for it.
 ///
 /// # Safety
 ///
 /// `context` is the ucontext_t of the fault.
-unsafe fn resume(pc: u64, context: *const u64) -> Option<u64> {
+unsafe fn resume(pc: u64, code: i32, address: u64, context: *const u64) -> Option<(u64, bool)> {
+    const WRITE: u64 = 2;
     if let Some(next) = memory::resume_after_fault(pc as usize) {
-        return Some(next as u64);
+        // It may be a system call's access.
+        return Some((next as u64, false));
     }
     // SAFETY: the caller's promise; the layout is that of the kernel.
-    unsafe { jit::resume_after_fault(pc, *context.add(CONTEXT_RBP), *context.add(CONTEXT_EFLAGS)) }
+    unsafe {
+        let is_page_fault = code != SI_KERNEL && *context.add(CONTEXT_TRAP) == PAGE_FAULT;
+        let page_fault = is_page_fault.then_some((address, *context.add(CONTEXT_ERROR) & WRITE != 0));
+        jit::resume_after_fault(pc, *context.add(CONTEXT_RBP), *context.add(CONTEXT_EFLAGS), page_fault)
+    }
 }
 
 /// Whether a signal of ours comes from the interrupted instruction. The code alone does not say: that of a child's end,
@@ -256,8 +269,6 @@ unsafe fn resume(pc: u64, context: *const u64) -> Option<u64> {
 ///
 /// `context` is the ucontext_t of the signal.
 unsafe fn is_fault(signal: u32, code: i32, address: u64, context: *const u64) -> bool {
-    const SI_KERNEL: i32 = 0x80;
-    const PAGE_FAULT: u64 = 14;
     const ALIGNMENT_CHECK: u64 = 17;
     const SIMD_FLOATING_POINT: u64 = 19;
     // SAFETY: the caller's promise; the layout is that of the kernel.
@@ -285,10 +296,15 @@ extern "C" fn on_host_signal(signal: u32, info: *const SigInfo, context: *mut u6
             && is_fault(signal, code, address, context)
             && !is_childs_end(code, pc, address)
         {
-            match resume(pc, context) {
-                Some(next) => {
+            match resume(pc, code, address, context) {
+                Some((next, raises)) => {
                     *shared.fault.get() = *info;
                     *context.add(CONTEXT_RIP) = next;
+                    if raises {
+                        // For `raise`, which comes next.
+                        *context.add(CONTEXT_MASK) = !OURS;
+                        shared.blocked_at_fault.store(true, Ordering::Relaxed);
+                    }
                     return;
                 }
                 None => own_fault(signal, pc, address),
@@ -495,22 +511,29 @@ fn no_room(task: &mut Task, signal: u32) {
     if signal == SEGV {
         die(SEGV);
     }
-    const SI_KERNEL: i32 = 0x80;
     force(task, SEGV, &fault_info(SEGV, SI_KERNEL, 0));
 }
 
 /// Raises a signal that the instruction at `pc` caused, unless another one that came before is on its way: that goes first,
 /// since the handler of this one may block it. Then the instruction is run again.
 pub fn raise(task: &mut Task, signal: u32, info: &SigInfo) {
-    block_all();
-    if task.shared.interrupt.load(Ordering::SeqCst) == 0 {
-        force(task, signal, info);
+    // The handler of a fault in translated code leaves everything blocked.
+    if !task.shared.blocked_at_fault.swap(false, Ordering::Relaxed) {
+        block_all();
+    }
+    if !task.shared.interrupted() {
+        force_blocked(task, signal, info);
     }
 }
 
 /// Raises a signal that the thread cannot go on without: if the guest blocks or ignores it, it dies of it.
 pub fn force(task: &mut Task, signal: u32, info: &SigInfo) {
     block_all();
+    force_blocked(task, signal, info);
+}
+
+/// The same with everything blocked.
+fn force_blocked(task: &mut Task, signal: u32, info: &SigInfo) {
     let action = task.actions.get(signal);
     if task.mask & bit(signal) != 0 || action.handler <= IGNORE {
         if signal == ILL {
@@ -555,10 +578,26 @@ pub(crate) fn take_blocked(task: &Task, set: u64) -> Option<(u32, SigInfo)> {
     Some((signal, info))
 }
 
-/// Whether a signal is on its way; if not, everything is blocked now.
-fn waits(task: &Task) -> bool {
-    block_all();
-    task.shared.interrupted()
+/// The guest's mask is another one, and so is the host's; [`errno::NOT_STARTED`] where a signal is on its way, which goes
+/// first. One that comes behind the call is one that both masks know, or that the new one lets through: it is after it.
+fn change_mask(task: &mut Task, mask: u64) -> Result<(), i64> {
+    const SIG_SETMASK: u64 = 2;
+    if mask == task.mask {
+        return Ok(());
+    }
+    let host = host_mask(mask);
+    let arguments = [SIG_SETMASK, &raw const host as u64, 0, 8, 0, 0];
+    // SAFETY: the set is a local.
+    let result = unsafe { sys::interruptible(nr::RT_SIGPROCMASK, &arguments, &task.shared.interrupt) };
+    if result == errno::NOT_STARTED {
+        return Err(result);
+    }
+    task.mask = mask;
+    if task.shared.queued.load(Ordering::SeqCst) & !mask & OURS != 0 {
+        block_all();
+        task.shared.interrupt.store(1, Ordering::SeqCst);
+    }
+    Ok(())
 }
 
 /// siginfo of a fault.
@@ -622,13 +661,7 @@ pub fn rt_sigprocmask(task: &mut Task, how: u64, set: u64, old: u64, size: u64) 
             2 => set,
             _ => return Err(errno::EINVAL),
         } & !UNBLOCKABLE;
-        if mask != before {
-            if waits(task) {
-                return Err(errno::NOT_STARTED);
-            }
-            task.mask = mask;
-            settle(task);
-        }
+        change_mask(task, mask)?;
     }
     if old != 0 {
         guest::write64(old, before)?;
@@ -667,19 +700,18 @@ pub fn sigaltstack(task: &mut Task, new: u64, old: u64) -> Result<i64, i64> {
 
 /// rt_sigreturn(2): all registers come from the frame. Dies where it is none.
 pub fn rt_sigreturn(task: &mut Task) {
-    if waits(task) {
-        task.state.pc -= abi::SVC_LENGTH;
-        return;
-    }
-    match abi::pop_frame(task) {
-        Ok((mask, stack)) => {
-            task.mask = mask & !UNBLOCKABLE;
-            let _ = task.alternate.set(stack, task.state.sp());
+    match abi::read_frame(task) {
+        Ok(frame) => {
+            if change_mask(task, frame.mask & !UNBLOCKABLE).is_err() {
+                task.state.pc -= abi::SVC_LENGTH;
+                return;
+            }
+            task.state = frame.state;
+            let _ = task.alternate.set(frame.stack, task.state.sp());
             task.state.exclusive_size = 0;
-            settle(task);
         }
         Err(_) => {
-            let info = fault_info(SEGV, 0x80, 0);
+            let info = fault_info(SEGV, SI_KERNEL, 0);
             force(task, SEGV, &info);
         }
     }

@@ -14,7 +14,7 @@ use crate::sys::nr;
 use crate::syscall;
 use alloc::boxed::Box;
 use core::cell::UnsafeCell;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use crossdock_emu_guest::a64::{Invalidations, State};
 use crossdock_emu_jit::{Engine, POKE, ReturnStack};
 
@@ -45,7 +45,9 @@ pub struct Shared {
     pub thread: AtomicU32,
     /// See `thread`.
     pub process: AtomicU32,
-    /// Their siginfo.
+    /// The handler of a fault of translated code has left everything blocked.
+    pub blocked_at_fault: AtomicBool,
+    /// siginfo of the signals that wait.
     pub info: UnsafeCell<[SigInfo; 65]>,
     /// siginfo of the last memory access of the guest that the host refused.
     pub fault: UnsafeCell<SigInfo>,
@@ -89,6 +91,7 @@ pub fn new_shared() -> Result<&'static Shared, i64> {
     shared.interrupt.store(0, Ordering::Relaxed);
     shared.queued.store(0, Ordering::Relaxed);
     shared.filters.store(0, Ordering::Relaxed);
+    shared.blocked_at_fault.store(false, Ordering::Relaxed);
     shared.thread.store(0, Ordering::Relaxed);
     shared.process.store(0, Ordering::Relaxed);
     Ok(shared)

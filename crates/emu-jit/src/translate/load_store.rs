@@ -2,7 +2,7 @@
 //!
 //! A guest address is a host address. No register changes before the last access of an instruction, except the first of a
 //! pair of loads, so an instruction that faults can be run again by the interpreter, which then says what is wrong or, for
-//! addresses with a tag, does it.
+//! addresses with a tag, does it. The lower address comes first, since a fault tells where it was.
 
 use super::operands::{SINK, ZERO, destination, source, sp};
 use super::{Lowered, ONE, Translator, bit, bits};
@@ -273,12 +273,7 @@ impl Translator<'_> {
         if load && rt == rt2 || indexed && (overlaps(rt) || overlaps(rt2)) {
             return Lowered::No;
         }
-        let mut base = self.base(rn);
-        if load && overlaps(rt) && self.general_host(rn).is_some() {
-            // The first load must not change the base of the second.
-            self.a.mov(Size::Q, Reg::RDX, base);
-            base = Reg::RDX;
-        }
+        let base = self.base(rn);
         if load && overlaps(rt) {
             return self.pair_over_base(log2, kind, rt, rt2, base, imm);
         }
@@ -291,11 +286,16 @@ impl Translator<'_> {
         ONE
     }
 
-    /// A pair of loads whose first destination is the base: the second first, so that a fault finds the base unchanged.
+    /// A pair of loads whose first destination is the base: what is loaded first waits in rcx, so that a fault finds the
+    /// base unchanged. The lower address is accessed first, since a fault of both tells that.
     fn pair_over_base(&mut self, log2: u8, kind: Kind, rt: u32, rt2: u32, base: Reg, imm: i32) -> Lowered {
         let first = Mem::at(base, imm);
+        match kind {
+            Kind::LoadSigned(_) => self.a.movsxd(Reg::RCX, first),
+            _ => self.load(log2, Reg::RCX, first),
+        }
         self.access(log2, kind, false, rt2, first.plus(1 << log2));
-        self.access(log2, kind, false, rt, first);
+        self.put(rt as u8, Reg::RCX);
         ONE
     }
 

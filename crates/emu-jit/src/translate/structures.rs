@@ -1,7 +1,7 @@
 //! Loads and stores of structures (manual C4.1.94, "Advanced SIMD load/store multiple structures" and "single structure").
 //!
 //! No general register changes before the last access, and the registers loaded are no operands of the addresses, so an
-//! instruction that faults half-way can be run again.
+//! instruction that faults half-way can be run again. The lowest address comes first: it is what a fault tells.
 
 use super::operands::sp;
 use super::vector::{OR, UNPACK_HIGH, UNPACK_LOW, bytes};
@@ -243,11 +243,11 @@ impl Translator<'_> {
         let a = self.vget(a, X0);
         let b = self.vrm(b);
         self.a.vp(UNPACK_LOW[size], X1, a, b);
-        if q {
-            self.a.vp(UNPACK_HIGH[size], X2, a, b);
-            self.a.vstore(mem.plus(16), X2);
-        }
         self.a.vstore(mem, X1);
+        if q {
+            self.a.vp(UNPACK_HIGH[size], X1, a, b);
+            self.a.vstore(mem.plus(16), X1);
+        }
     }
 
     fn store_4(&mut self, size: usize, q: bool, rt: u32, mem: Mem) {

@@ -19,15 +19,19 @@ fn map(size: usize, protection: i32) -> *mut u8 {
     mapped.cast()
 }
 
-extern "C" fn on_fault(signal: libc::c_int, _: *mut libc::siginfo_t, context: *mut libc::c_void) {
-    // SAFETY: the kernel passes a ucontext_t to a handler with SA_SIGINFO.
+extern "C" fn on_fault(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
+    const PAGE_FAULT: i64 = 14;
+    // SAFETY: the kernel passes a siginfo_t and a ucontext_t to a handler with SA_SIGINFO.
     unsafe {
         let registers = &mut (*context.cast::<libc::ucontext_t>()).uc_mcontext.gregs;
         let [pc, rbp, eflags] =
             [libc::REG_RIP, libc::REG_RBP, libc::REG_EFL].map(|register| registers[register as usize] as u64);
+        let is_page_fault = registers[libc::REG_TRAPNO as usize] == PAGE_FAULT;
+        let is_write = registers[libc::REG_ERR as usize] & 2 != 0;
+        let page_fault = is_page_fault.then(|| ((*info).si_addr() as u64, is_write));
         let next = memory::resume_after_fault(pc as usize)
             .map(|next| next as u64)
-            .or_else(|| resume_after_fault(pc, rbp, eflags));
+            .or_else(|| resume_after_fault(pc, rbp, eflags, page_fault).map(|(next, _)| next));
         match next {
             Some(next) => registers[libc::REG_RIP as usize] = next as i64,
             None => {
