@@ -25,7 +25,7 @@ pub fn default_bits() -> u64 {
     DEFAULT.iter().map(|(_, number)| 1 << number).fold(0, |all, bit| all | bit)
 }
 
-/// Takes all others out of the bounding set, so that no program can regain them.
+/// Drops all other capabilities from the bounding set, so that no program can regain them.
 pub(crate) fn limit_bounding() -> io::Result<()> {
     for number in (0..64).filter(|number| default_bits() & (1 << number) == 0) {
         match crate::sys::drop_bounding(number) {
@@ -37,7 +37,7 @@ pub(crate) fn limit_bounding() -> io::Result<()> {
     Ok(())
 }
 
-/// Leaves the calling thread what it has of the set.
+/// Takes all other capabilities from the calling thread.
 pub(crate) fn limit() -> io::Result<()> {
     let have = rustix::thread::capabilities(None)?.permitted.bits();
     crate::sys::set_capabilities(have & default_bits())

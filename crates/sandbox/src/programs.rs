@@ -6,11 +6,11 @@ use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-/// Directories besides `PATH`.
+/// Directories that are searched after `PATH`.
 const DIRECTORIES: &[&str] =
     &["/usr/local/bin", "/usr/bin", "/bin", "/usr/sbin", "/sbin", "/usr/libexec/qemu-binfmt"];
 
-/// Looks for an executable in `PATH` and in the usual directories, which `PATH` of an ordinary user may lack.
+/// Finds an executable in `PATH` or in the usual directories, which an ordinary user's `PATH` may lack.
 pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)
