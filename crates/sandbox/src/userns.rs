@@ -1,6 +1,6 @@
-//! Puts the calling process into a user namespace and a mount namespace of its own, in which it is user 0.
+//! Moves the calling process into its own user and mount namespace, where it is user 0.
 //!
-//! Must happen at the start of a program, before other threads exist. All that touches layers happens inside. See
+//! Must happen at the start of a program, before other threads exist. All work on layers happens inside. See
 //! `docs/dev/sandbox.md`, user_namespaces(7) and newuidmap(1).
 
 #![expect(clippy::disallowed_methods, reason = "files of the host")]
@@ -30,7 +30,8 @@ pub struct EnterOptions {
 pub struct Entered {
     /// The ids that exist inside.
     pub mapping: IdMapping,
-    /// Why there is only one id, with the command that changes it; `None` when there are more or when it was asked for.
+    /// Why there is only one id, with the command that changes this; `None` with more ids or when one was
+    /// asked for.
     pub note: Option<String>,
     /// User id outside.
     pub outer_uid: u32,
@@ -38,12 +39,12 @@ pub struct Entered {
 
 static ENTERED: OnceLock<Entered> = OnceLock::new();
 
-/// Why there is no user namespace, where a command goes on without: the reason and what to do.
+/// Why this process goes on without a user namespace: the reason and what to do.
 static FORBIDDEN: OnceLock<(String, String)> = OnceLock::new();
 
-/// Goes on without a user namespace after [`enter`] has failed. No command can be started then and layers
-/// cannot be stacked by the kernel, see [`crate::Stack`]. False for errors of another kind, after which
-/// nothing can go on.
+/// Goes on without a user namespace after [`enter`] has failed. Then no command can be started, and the
+/// kernel cannot stack layers, see [`crate::Stack`]. `false` for errors of another kind, after which nothing
+/// can go on.
 pub fn go_without(error: &SandboxError) -> bool {
     let SandboxError::UserNamespaces { reason, fix } = error else { return false };
     FORBIDDEN.get_or_init(|| (reason.clone(), fix.clone()));
@@ -65,9 +66,9 @@ pub fn entered() -> Option<&'static Entered> {
 enum Plan {
     /// Written by a child that stays outside: the caller has CAP_SETUID and CAP_SETGID.
     Write(IdMapping),
-    /// By the setuid programs `newuidmap` and `newgidmap`.
+    /// Written by the setuid programs `newuidmap` and `newgidmap`.
     Programs(IdMapping),
-    /// Only the own id, which every process may map.
+    /// Only the caller's id, which every process may map.
     Single(Option<String>),
 }
 
@@ -199,7 +200,7 @@ pub(crate) fn explain_unshare(error: &io::Error) -> SandboxError {
     SandboxError::UserNamespaces { reason, fix: fix.into() }
 }
 
-/// Maps only the caller's id; to be written by the process itself.
+/// Maps only the caller's id; the process itself must call this.
 fn write_single(uid: u32, gid: u32) -> Result<(), SandboxError> {
     // setgroups must be denied before an unprivileged process may write its gid_map, see user_namespaces(7).
     for (file, text) in [
@@ -246,7 +247,7 @@ fn run_programs(pid: u32, mapping: &IdMapping) -> Result<(), String> {
     failed
 }
 
-/// A child that stays in the old namespace and works on the caller once told to.
+/// A child that stays in the old namespace and acts on the caller once told to.
 struct Helper {
     pid: i32,
     go: fs::File,

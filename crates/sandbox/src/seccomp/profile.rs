@@ -123,10 +123,12 @@ pub const REFUSED: &[&str] = &[
 /// the older call.
 pub const ABSENT: &[&str] = &["clone3"];
 
-/// `clone` may not have these flags: the `CLONE_NEW*` of sched.h, but for `CLONE_NEWTIME`, which is a signal number there.
+/// `clone` may not have these flags: the `CLONE_NEW*` of sched.h, except `CLONE_NEWTIME`, which is a signal
+/// number there.
 pub const CLONE_REFUSED: u32 = 0x7e02_0000;
 
-/// `personality` may have these arguments: Linux, `ADDR_NO_RANDOMIZE`-free 32 bits (PER_LINUX32), both with UNAME26, and the query.
+/// `personality` may have these arguments: Linux, 32 bits without `ADDR_NO_RANDOMIZE` (PER_LINUX32), both
+/// with UNAME26, and the query.
 pub const PERSONALITY_ALLOWED: &[u32] = &[0, 0x8, 0x2_0000, 0x2_0008, 0xffff_ffff];
 
 /// `socket` may not have these families: `AF_ALG`, the kernel's own cryptography, whose faults have let
@@ -134,8 +136,8 @@ pub const PERSONALITY_ALLOWED: &[u32] = &[0, 0x8, 0x2_0000, 0x2_0008, 0xffff_fff
 /// reaches the host of a virtual machine, past every namespace.
 pub const SOCKET_REFUSED: &[u32] = &[38, 40];
 
-/// The older way to `socket` of 32-bit x86, whose family is in memory, where a filter cannot look: absent,
-/// unless the programs are for 32-bit x86, whose C libraries know no other.
+/// The older form of `socket` on 32-bit x86. Its family is in memory, where a filter cannot look, so the call
+/// is absent unless the programs are for 32-bit x86, whose C libraries know no other.
 pub const SOCKETCALL: &str = "socketcall";
 
 /// Calls that do nothing and succeed in a user namespace with one id, where they could only fail.
