@@ -72,7 +72,8 @@ fn setuid_bits_of_foreign_programs_count() {
 
 #[test]
 fn without_an_emulator_the_error_names_the_architecture() {
-    // The host's own handlers would run the program, so the error appears only on a host without any.
+    // The host's handlers would run the program, and an instance for another architecture keeps them, so the
+    // error appears only on a host without any.
     if host_entries().len() > 2 {
         let mut sandbox = with_programs(Who::all()[0], "");
         sandbox.spec.args = ["hello-arm64".into()].into();
