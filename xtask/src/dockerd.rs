@@ -72,7 +72,8 @@ impl Dockerd {
                 continue;
             };
             let fields: Vec<u64> = rest.split_whitespace().map(|f| f.parse().unwrap_or(0)).collect();
-            // After the name: state, ppid, ...; utime, stime, cutime and cstime are fields 14 to 17 of proc(5).
+            // After the name: state, ppid, ...; utime, stime, cutime and cstime are fields 14 to 17 of
+            // proc(5).
             if pid == daemon.to_string() || fields.get(1) == Some(&daemon.into()) {
                 ticks += fields.get(11..15).map_or(0, |times| times.iter().sum());
             }

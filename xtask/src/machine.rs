@@ -1,4 +1,4 @@
-//! The machine around the tests, which must not change it.
+//! The machine around the tests. The tests must leave it as it was.
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -29,8 +29,8 @@ pub fn debian(name: &str, architecture: &str, packages: &[&str]) -> Result<PathB
     let log = root.with_extension("log");
     let file = std::fs::File::create(&log).with_context(|| format!("create {}", log.display()))?;
     crate::tools::run(Command::new("rm").arg("-rf").arg(&partial))?;
-    // mmdebstrap sees root and handlers for foreign programs, both only in its own namespace. It runs under
-    // QEMU, so that the emulator under test does not create the root it is tested in.
+    // mmdebstrap sees root and handlers for foreign programs, both only in its own namespace. The emulator is
+    // QEMU, so that the emulator under test does not create the root that it is tested in.
     let status = Command::new(crossdock)
         .env("CROSSDOCK_ROOT", checkout().join("target/roots/store"))
         .args(["unshare", "--emulator", "qemu", "--platform", "linux/arm64", "--"])

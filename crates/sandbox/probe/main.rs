@@ -96,8 +96,8 @@ fn get(server: &str, timeout: &str) -> i32 {
     0
 }
 
-/// `drive SPEC.json [--single-id] [--attach] [--terminal] [--lines] [--directory PATH=TARGET] [--emulator ARCH]...`
-/// `[--times N]`
+/// `drive SPEC.json [--single-id] [--attach] [--terminal] [--lines] [--directory PATH=TARGET] [--emulator
+/// ARCH]...` `[--times N]`
 fn drive(args: &[String]) -> i32 {
     let has = |name: &str| args.iter().any(|a| a == name);
     let values = |name: &'static str| args.windows(2).filter(move |w| w[0] == name).map(|w| w[1].as_str());

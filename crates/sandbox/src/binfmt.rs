@@ -1,4 +1,5 @@
-//! How the kernel learns to run programs of other architectures: binfmt_misc, for the host and private to a user namespace.
+//! How the kernel learns to run programs of other architectures: binfmt_misc, for the host and private to a
+//! user namespace.
 //!
 //! Source: Documentation/admin-guide/binfmt-misc.rst. Since Linux 6.7 every user namespace may have its own
 //! instance. The instance lives as long as a mount of it, and hides the instances of outer namespaces.
@@ -25,7 +26,8 @@ use crate::error::{Doing, Failure, SandboxError};
 use crate::mounts::{clone_tree, set_read_only};
 use crate::registration::{Entry, Flags, entry_name, registration, registration_of};
 
-/// The binfmt_misc of the host, for `crossdock binfmt`. Changing it needs root, outside of [`crate::userns::enter`].
+/// The binfmt_misc of the host, for `crossdock binfmt`. Changing it needs root, outside of
+/// [`crate::userns::enter`].
 #[derive(Debug, Clone)]
 pub struct Host {
     directory: PathBuf,

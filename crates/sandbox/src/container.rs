@@ -663,7 +663,7 @@ fn is_pipe(stream: BorrowedFd<'_>) -> bool {
 fn give_streams(user: &User, own_terminal: bool) {
     for stream in [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()] {
         if is_pipe(stream) || own_terminal {
-            // Crossdock has made these pipes for this command.
+            // Crossdock has created these streams for this command.
             let _ = rustix::fs::fchown(stream, Some(rustix::fs::Uid::from_raw(user.uid)), None);
         }
     }

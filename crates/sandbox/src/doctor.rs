@@ -99,7 +99,7 @@ fn kernel() -> Check {
     match version {
         v if v >= (6, 7) => Check::new("kernel", Health::Ok, what, None),
         v if v >= OLDEST => {
-            let what = format!("{what}: emulators need a registration on the host, since 6.7 none");
+            let what = format!("{what}: emulators need a registration on the host (none from Linux 6.7 on)");
             Check::new("kernel", Health::Warn, what, upgrade)
         }
         _ => {
@@ -130,7 +130,7 @@ fn identifiers() -> Check {
         }
         Err(why) => {
             let (what, fix) = why.split_once(": ").unwrap_or((&why, ""));
-            let what = format!("only the own id, changes of owners are pretended: {what}");
+            let what = format!("only your own id, so changes of owner are pretended: {what}");
             Check::new(name, Health::Warn, what, Some(fix))
         }
     }
@@ -181,7 +181,7 @@ fn overlay(root: &Path) -> Check {
     let name = "overlay";
     // The store's own directory may not be there yet.
     let Some(directory) = root.ancestors().find(|directory| directory.is_dir()) else {
-        return Check::new(name, Health::Fail, format!("{} is no directory", root.display()), None);
+        return Check::new(name, Health::Fail, format!("{} is not a directory", root.display()), None);
     };
     let on = || {
         let mount =

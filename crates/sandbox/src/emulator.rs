@@ -214,7 +214,8 @@ pub fn is_native(platform: &Platform) -> bool {
     let host = Platform::host();
     match (host.architecture.as_str(), platform.normalised().architecture.as_str()) {
         ("amd64", "386") => runs_386(),
-        // 64-bit Arm servers often lack the 32-bit mode; the rest of what an architecture includes is in its rank.
+        // 64-bit Arm servers often lack the 32-bit mode; the rest of what an architecture includes is in its
+        // rank.
         ("arm64", "arm") => false,
         _ => platform.is_native(),
     }

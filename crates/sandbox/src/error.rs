@@ -66,8 +66,8 @@ pub enum SandboxError {
 }
 
 impl SandboxError {
-    /// The exit code that `docker run` has for this error: 127 for a command that does not exist, 126 for one that cannot
-    /// be executed, 125 for everything else.
+    /// The exit code that `docker run` has for this error: 127 for a command that does not exist, 126 for one
+    /// that cannot be executed, 125 for everything else.
     pub fn exit_code(&self) -> i32 {
         match self {
             SandboxError::Failure(Failure::CommandNotFound { .. }) => 127,

@@ -1,4 +1,5 @@
-//! The process between crossdock and the container: builds the root, starts pid 1, passes signals on, cleans up.
+//! The process between crossdock and the container: builds the root, starts pid 1, passes signals on, cleans
+//! up.
 //!
 //! Single-threaded, in the namespaces of its parent. See `docs/dev/sandbox.md`.
 

@@ -2,8 +2,8 @@
 //! device and send them on through ordinary sockets in our namespaces.
 //!
 //! ```text
-//! monitor ─ clone(NEWPID) ─► holder: pid 1 of a pid namespace, so that its end is the end of all below it
-//!                              ├─ fork ─► pasta or slirp4netns, in the monitor's namespaces but for that
+//! monitor ─ clone(NEWPID) ─► holder: pid 1 of a pid namespace, so that its end ends all below it
+//!                              ├─ fork ─► pasta or slirp4netns, in the monitor's other namespaces
 //!                              └─ enters the container's network namespace and gives up every capability
 //! ```
 //!
@@ -38,7 +38,7 @@ use crate::programs::find_program;
 use crate::spec::Uplink;
 use crate::sys::{self, Cloned};
 
-/// Address of the name server inside: slirp4netns has its forwarder there, and pasta is told to have one.
+/// Address of the name server inside: slirp4netns has its forwarder there, and pasta is told to do the same.
 pub const NAME_SERVER: &str = "10.0.2.3";
 
 /// Name of the interface inside, as Docker has it.
@@ -336,7 +336,7 @@ impl Attempt {
             }
             Ok(_) | Err(_) => Outcome::Failed(match self.last_line() {
                 Some(line) => format!("{name}: {line}"),
-                None => format!("{name} ended without a word"),
+                None => format!("{name} ended without a message"),
             }),
         }
     }

@@ -1,9 +1,9 @@
 //! Detached overlay mounts of layer directories: they have no place in the file system and end with their
 //! descriptor.
 //!
-//! Always with `userxattr`, since `trusted.*` attributes cannot be set in a user namespace: whiteouts are character
-//! devices 0/0 and opaque directories carry `user.overlay.opaque=y`. Sources: Documentation/filesystems/overlayfs.rst,
-//! fsopen(2).
+//! Always with `userxattr`, since `trusted.*` attributes cannot be set in a user namespace: whiteouts are
+//! character devices 0/0 and opaque directories carry `user.overlay.opaque=y`. Sources:
+//! Documentation/filesystems/overlayfs.rst, fsopen(2).
 
 #![expect(
     clippy::disallowed_methods,
@@ -99,8 +99,8 @@ fn modern(lower: &[PathBuf], upper: Option<&Upper>) -> Result<OwnedFd, Failure> 
     fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty()).failing(doing)
 }
 
-/// Sets an option to a directory. The kernel copies at most 255 bytes and treats `\\`, `,` and `:` in its own ways, which
-/// differ by version; such paths are given through an open descriptor instead.
+/// Sets an option to a directory. The kernel copies at most 255 bytes and treats `\\`, `,` and `:` in its own
+/// ways, which differ by version; such paths are given through an open descriptor instead.
 fn set_directory(context: BorrowedFd<'_>, key: &str, path: &Path) -> Result<(), Failure> {
     let doing = || format!("use {} as {key} of an overlay", path.display());
     let bytes = path.as_os_str().as_bytes();

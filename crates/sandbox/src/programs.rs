@@ -29,7 +29,8 @@ pub(crate) fn is_static(path: &Path) -> std::io::Result<bool> {
     if !head.starts_with(b"\x7fELF\x02\x01") {
         return Err(std::io::Error::other("not a 64-bit ELF executable"));
     }
-    // Elf64_Ehdr: e_phoff at 32, e_phentsize at 54, e_phnum at 56. Elf64_Phdr begins with p_type; PT_INTERP is 3.
+    // Elf64_Ehdr: e_phoff at 32, e_phentsize at 54, e_phnum at 56. Elf64_Phdr begins with p_type; PT_INTERP
+    // is 3.
     let (offset, size, count) = (word(32) as usize, half(54), half(56));
     Ok((0..count).all(|n| word(offset.saturating_add(n * size)) != 3))
 }

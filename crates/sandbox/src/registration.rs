@@ -12,7 +12,8 @@ use crate::architecture::{Architecture, MAGIC_LENGTH};
 /// Flags of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Flags {
-    /// `F`, fix binary: the kernel opens the emulator at registration, so it need not exist in the root of the program.
+    /// `F`, fix binary: the kernel opens the emulator at registration, so it need not exist in the root of
+    /// the program.
     pub fix_binary: bool,
     /// `P`, preserve argv[0]: the emulator gets the path of the program *and* the `argv[0]` it was started
     /// with. Emulators must recognise this by `AT_FLAGS` (Linux 5.12, QEMU 6.0).

@@ -1,4 +1,5 @@
-//! What to run: the root, the mounts, the command and its limits. Plain values that travel to the monitor as JSON.
+//! What to run: the root, the mounts, the command and its limits. Plain values that travel to the monitor as
+//! JSON.
 
 use std::ffi::OsString;
 use std::net::IpAddr;
@@ -50,11 +51,11 @@ pub struct Spec {
     pub shm_size: u64,
     /// Resource limits to set.
     pub limits: Vec<Limit>,
-    /// Emulators that the kernel is to use inside, each for its architecture. They are registered for the whole user
-    /// namespace, see [`crate::binfmt`].
+    /// Emulators that the kernel is to use inside, each for its architecture. They are registered for the
+    /// whole user namespace, see [`crate::binfmt`].
     #[serde(skip)]
     pub emulators: Vec<Emulator>,
-    /// Run a small init as pid 1 above the command, which reaps orphans and forwards signals.
+    /// Run a small init as pid 1, which starts the command, reaps orphans and forwards signals.
     pub init: bool,
 }
 
@@ -92,7 +93,8 @@ pub enum Root {
         /// Unpacked layers, the lowest first.
         #[serde(with = "bytes::paths")]
         lower: Vec<PathBuf>,
-        /// Takes the changes: whiteouts are character devices 0/0, opaque directories have `user.overlay.opaque=y`.
+        /// Takes the changes: whiteouts are character devices 0/0, opaque directories have
+        /// `user.overlay.opaque=y`.
         #[serde(with = "bytes::path")]
         upper: PathBuf,
         /// Empty directory on the same file system. Beside it `<work>.mounts` is created and removed again.
@@ -235,8 +237,8 @@ pub enum Uplink {
 pub enum Security {
     /// Docker's default capabilities, seccomp profile, masked and read-only paths.
     Sandbox,
-    /// All capabilities of the user namespace, no seccomp profile, nothing masked. For real root this gives the command
-    /// every power over the kernel's settings that user 0 has.
+    /// All capabilities of the user namespace, no seccomp profile, nothing masked. For real root this gives
+    /// the command every power over the kernel's settings that user 0 has.
     Insecure,
 }
 

@@ -1,6 +1,6 @@
 //! Kernel calls that rustix lacks, or that need `unsafe`: the only module of this crate with unsafe code.
 //!
-//! Each function is one system call with typed arguments; its purpose is the callers' matter.
+//! Each function is one system call with typed arguments; the callers know what it is for.
 
 use std::ffi::{CStr, CString, c_int, c_long};
 use std::io;
@@ -324,7 +324,8 @@ pub fn set_limit(resource: u32, soft: u64, hard: u64) -> io::Result<()> {
 
 /// Sets flag IFF_UP of the loopback interface of this network namespace.
 pub fn loopback_up() -> io::Result<()> {
-    // SAFETY: the request is zeroed, its name ends in zero, and the descriptor is owned until the end of the block.
+    // SAFETY: the request is zeroed, its name ends in zero, and the descriptor is owned until the end of the
+    // block.
     unsafe {
         let raw =
             check(libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) as c_long)? as RawFd;

@@ -141,7 +141,7 @@ struct Session<'a> {
 }
 
 /// A terminal of the command, and its output on the way to our standard output. A thread writes it: nobody
-/// may be reading there, and signals must be handled all the same.
+/// may be reading there, and signals must still be handled.
 struct Outer {
     /// Outer end, until every inner one is closed.
     terminal: Option<OwnedFd>,

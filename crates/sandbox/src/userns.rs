@@ -51,7 +51,7 @@ pub fn go_without(error: &SandboxError) -> bool {
     true
 }
 
-/// The error of [`enter`] in a process that goes on without.
+/// The error of [`enter`] in a process that goes on without a user namespace.
 pub(crate) fn forbidden() -> Option<SandboxError> {
     let (reason, fix) = FORBIDDEN.get()?.clone();
     Some(SandboxError::UserNamespaces { reason, fix })
@@ -74,8 +74,8 @@ enum Plan {
 
 /// Enters a new user and mount namespace as user 0. All mounts become private.
 ///
-/// A second call returns what the first did. Errors: other threads are alive; user namespaces are not allowed (the
-/// message names the command that allows them).
+/// A second call returns what the first did. Errors: other threads are alive; user namespaces are not allowed
+/// (the message names the command that allows them).
 pub fn enter(options: &EnterOptions) -> Result<Entered, SandboxError> {
     if let Some(entered) = ENTERED.get() {
         return Ok(entered.clone());
@@ -106,7 +106,8 @@ pub fn enter(options: &EnterOptions) -> Result<Entered, SandboxError> {
             match helper.finish() {
                 Ok(()) => None,
                 Err(message) => {
-                    // newuidmap may have succeeded before newgidmap failed; then the single map is refused too.
+                    // newuidmap may have succeeded before newgidmap failed; then the single map is refused
+                    // too.
                     write_single(uid, gid).map_err(|_| SandboxError::UserNamespaces {
                         reason: message.clone(),
                         fix: "correct /etc/subuid and /etc/subgid".into(),

@@ -1,4 +1,5 @@
-//! Messages between parent, monitor and container over one `SOCK_SEQPACKET` socket: short JSON, with descriptors beside it.
+//! Messages between parent, monitor and container over one `SOCK_SEQPACKET` socket: short JSON, with
+//! descriptors beside it.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -21,8 +22,8 @@ const MESSAGE_MAX: usize = 64 << 10;
 /// A message from the parent.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Order {
-    /// The first message. Its descriptors: memfd of the specification, standard input if `stdin`, then those of the
-    /// specification's binds in order.
+    /// The first message. Its descriptors: memfd of the specification, standard input if `stdin`, then those
+    /// of the specification's binds in order.
     Run {
         /// Whether there is a descriptor for standard input; otherwise it is `/dev/null`.
         stdin: bool,

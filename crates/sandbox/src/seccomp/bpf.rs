@@ -1,4 +1,5 @@
-//! A small assembler for classic BPF as seccomp runs it: loads from `struct seccomp_data`, comparisons, forward jumps.
+//! A small assembler for classic BPF as seccomp runs it: loads from `struct seccomp_data`, comparisons,
+//! forward jumps.
 //!
 //! Conditional jumps reach only 255 instructions, so a far one goes through an unconditional jump, which
 //! reaches further.

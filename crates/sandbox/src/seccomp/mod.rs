@@ -1,7 +1,7 @@
 //! Seccomp filters: the profile as data, compiled to classic BPF.
 //!
-//! Emulated programs are covered too: what they do arrives as system calls of the emulator. Source: seccomp(2),
-//! Documentation/userspace-api/seccomp_filter.rst.
+//! Emulated programs are covered too: what they do arrives as system calls of the emulator. Source:
+//! seccomp(2), Documentation/userspace-api/seccomp_filter.rst.
 
 mod bpf;
 mod profile;
@@ -20,7 +20,8 @@ enum Abi {
 const ARCH_X86_64: u32 = 0xc000_003e;
 const ARCH_I386: u32 = 0x4000_0003;
 
-/// Numbers from here on are calls of the x32 ABI (`__X32_SYSCALL_BIT`), which differs in the sizes of arguments.
+/// Numbers from here on are calls of the x32 ABI (`__X32_SYSCALL_BIT`), which differs in the sizes of
+/// arguments.
 const X32_BIT: u32 = 0x4000_0000;
 
 /// What a filter does.
@@ -34,7 +35,7 @@ pub(crate) struct Filter {
     pub x86: bool,
 }
 
-/// The filter for a command; `None` where nothing is to be filtered.
+/// The filter for a command; `None` if nothing needs filtering.
 pub(crate) fn filter(filter: Filter) -> Option<Vec<libc::sock_filter>> {
     if !filter.sandbox && !filter.single {
         return None;

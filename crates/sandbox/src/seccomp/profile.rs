@@ -1,8 +1,8 @@
-//! Which system calls a command may make: the same as with Docker's default profile (Docker 28, capabilities as in
-//! [`crate::capabilities`]), written as what is refused.
+//! Which system calls a command may make: the same as with Docker's default profile (Docker 28, capabilities
+//! as in [`crate::capabilities`]), written as the list of refused calls.
 //!
-//! Docker's profile lists what is allowed; a call is refused here if it is not in that list. Calls newer than our table do
-//! not exist for the command (ENOSYS), so that programs use their fallbacks, as with runc.
+//! Docker's profile lists what is allowed; a call is refused here if it is not in that list. Calls newer than
+//! our table do not exist for the command (ENOSYS), so that programs use their fallbacks, as with runc.
 
 /// Calls that are refused with EPERM.
 pub const REFUSED: &[&str] = &[
@@ -119,8 +119,8 @@ pub const REFUSED: &[&str] = &[
     "vserver",
 ];
 
-/// Calls that are answered with ENOSYS: their arguments are in memory, where a filter cannot look, and programs fall back to
-/// the older call.
+/// Calls that are answered with ENOSYS: their arguments are in memory, where a filter cannot look, and
+/// programs fall back to the older call.
 pub const ABSENT: &[&str] = &["clone3"];
 
 /// `clone` may not have these flags: the `CLONE_NEW*` of sched.h, except `CLONE_NEWTIME`, which is a signal

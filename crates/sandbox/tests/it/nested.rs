@@ -64,7 +64,7 @@ fn a_sandbox_works_in_a_sandbox() {
 #[test]
 fn where_proc_is_covered_the_one_there_is_used() {
     for who in Who::all() {
-        // The kernel gives no new /proc to a process whose own is covered in part.
+        // The kernel gives no new /proc to a process whose /proc is covered in part.
         let ran = nested(who, &[tmpfs("/proc/fs")]).run();
         assert_eq!((ran.code, ran.out), (Some(4), expect_with(0)), "as {who:?}: {}", ran.err);
     }

@@ -133,7 +133,7 @@ impl Sandbox {
         Ran::from(self.command(options).output().expect("the probe runs"))
     }
 
-    /// What is in upper, relative, sorted.
+    /// The paths in upper, relative and sorted.
     pub fn changes(&self) -> Vec<String> {
         let mut all = Vec::new();
         collect(&self.path("upper"), Path::new(""), &mut all);
@@ -141,7 +141,7 @@ impl Sandbox {
         all
     }
 
-    /// What is beside upper and work.
+    /// The names beside upper and work.
     pub fn beside(&self) -> Vec<String> {
         let mut all: Vec<_> = fs::read_dir(self.dir.path())
             .expect("a directory")

@@ -1,6 +1,7 @@
 //! `run -it` on a pseudo-terminal of the test.
 //!
-//! Scripts wait for signals in `wait`, which a signal always ends; `read` of busybox misses one that comes just before it blocks.
+//! Scripts wait for signals in `wait`, which a signal always ends; `read` of busybox misses one that comes
+//! just before it blocks.
 
 use std::fs::File;
 use std::io::{Read, Write};

@@ -20,7 +20,7 @@ const POLITE: Duration = Duration::from_secs(10);
 /// Moments between two checks of the pruned store.
 const PRUNE_EVERY: u64 = 10;
 
-/// Who is killed, and how.
+/// Which process is killed, and how.
 #[derive(Clone, Copy, Debug)]
 enum Kill {
     Command(Signal),

@@ -101,7 +101,7 @@ impl Place {
     }
 }
 
-/// `hostile JOB SEED MOMENTS CROSSDOCK DIRECTORY`: one case, in a process of its own.
+/// `hostile JOB SEED MOMENTS CROSSDOCK DIRECTORY`: one case, in its own process.
 pub fn case(args: &[&str]) -> Result<()> {
     let &[job, seed, moments, crossdock, directory] = args else {
         bail!("hostile: wrong number of arguments")
