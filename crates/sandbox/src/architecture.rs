@@ -15,7 +15,7 @@ pub struct Architecture {
     machine: u16,
 }
 
-/// The guest architectures that we know, by their `e_machine` of elf.h.
+/// The known guest architectures, with their `e_machine` of elf.h.
 pub const ARCHITECTURES: &[Architecture] = &[
     Architecture { name: "386", qemu: "i386", class: 1, data: 1, machine: 3 },
     Architecture { name: "amd64", qemu: "x86_64", class: 2, data: 1, machine: 62 },

@@ -175,7 +175,7 @@ impl Host {
     }
 }
 
-/// One `write`, as binfmt_misc wants it; never creates a file.
+/// Writes with one `write`, as binfmt_misc requires; never creates a file.
 fn write_file(path: &Path, content: &[u8]) -> io::Result<()> {
     let mut file = fs::OpenOptions::new().write(true).open(path)?;
     file.write(content).map(drop)

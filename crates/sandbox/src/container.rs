@@ -477,7 +477,7 @@ impl<'a> Tree<'a> {
         Ok(())
     }
 
-    /// Puts an empty directory over a directory and the null device over a file, both read-only.
+    /// Covers a directory with an empty directory and a file with the null device, both read-only.
     fn cover(&self, place: &OwnedFd, null: Option<&OwnedFd>) -> Result<(), Errno> {
         let stat = fstat(place)?;
         let cover = match (FileType::from_raw_mode(stat.st_mode), null) {

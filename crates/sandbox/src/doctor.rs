@@ -81,8 +81,8 @@ pub fn probe(root: &Path) -> Vec<Check> {
     checks
 }
 
-/// Whether commands are kept from abstract sockets and from processes outside of their container (Landlock,
-/// Linux 6.12).
+/// Whether the kernel can keep commands from abstract sockets and from processes outside of their container
+/// (Landlock, Linux 6.12).
 pub fn scope_available() -> bool {
     sys::scope_available()
 }

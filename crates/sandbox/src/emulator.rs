@@ -163,7 +163,7 @@ fn automatic(
     }
 }
 
-/// Whether our own emulator translates here: its code is for x86-64-v3. Elsewhere it interprets.
+/// Whether our own emulator translates here: its code needs x86-64-v3. On other CPUs it interprets.
 pub fn translates() -> bool {
     use std::arch::is_x86_feature_detected as has;
     has!("avx2")

@@ -334,7 +334,7 @@ impl Running {
         Ok(())
     }
 
-    /// Hangs up when all output is written; `None` if none is copied.
+    /// Hangs up when all output is written; `None` if no output is copied.
     pub(crate) fn output_ended(&self) -> Option<BorrowedFd<'_>> {
         self.relays.ended()
     }

@@ -27,10 +27,10 @@ pub struct Spec {
     /// The command and its arguments. A command without `/` is looked up in `PATH` of `env`.
     #[serde(with = "bytes::list")]
     pub args: Vec<OsString>,
-    /// `NAME=value`. `HOME` is added from `/etc/passwd` of the root where it is missing.
+    /// `NAME=value`. `HOME` is added from `/etc/passwd` of the root if it is missing.
     #[serde(with = "bytes::list")]
     pub env: Vec<OsString>,
-    /// Working directory, created where it is missing.
+    /// Working directory, created if it is missing.
     #[serde(with = "bytes::path")]
     pub cwd: PathBuf,
     /// `user[:group]` by name or number, as Docker's `USER`; empty is root. See [`crate::user`].
@@ -253,7 +253,7 @@ pub struct Limit {
     pub hard: u64,
 }
 
-/// Paths and arguments as JSON strings where they are UTF-8, else as arrays of bytes.
+/// Paths and arguments as JSON strings if they are UTF-8, otherwise as arrays of bytes.
 mod bytes {
     use std::ffi::OsString;
     use std::os::unix::ffi::{OsStrExt, OsStringExt};

@@ -121,7 +121,7 @@ pub fn can_stack() -> bool {
 ///
 /// # Errors
 ///
-/// The directory is on another file system than a layer, or cannot be written to.
+/// The directory is on a different file system from a layer, or cannot be written to.
 pub fn link_layers(lower: &[PathBuf], directory: &Path) -> Result<(), SandboxError> {
     let doing = || format!("link the files of {} layers in {}", lower.len(), directory.display());
     let root = open(directory, OFlags::RDONLY | DIRECTORY, Mode::empty()).doing(doing)?;

@@ -236,7 +236,8 @@ pub fn new_session_keyring() -> io::Result<()> {
 /// Gives every signal its default action and blocks none.
 pub fn reset_signals() {
     for signal in 1..=64 {
-        // SAFETY: SIG_DFL is no function of ours; refusals (SIGKILL, SIGSTOP, libc's own) are harmless.
+        // SAFETY: SIG_DFL is not a function of this program; refusals (SIGKILL, SIGSTOP, libc's own) are
+        // harmless.
         unsafe { libc::signal(signal, libc::SIG_DFL) };
     }
     // SAFETY: the set is initialised by sigemptyset before use.
@@ -359,7 +360,7 @@ extern "C" fn note_signal(signal: c_int) {
     let descriptor = SIGNAL_PIPE.load(Ordering::Relaxed);
     if descriptor >= 0 {
         let byte = signal as u8;
-        // SAFETY: write(2) is async-signal-safe. errno is put back for the interrupted code.
+        // SAFETY: write(2) is async-signal-safe. errno is restored for the interrupted code.
         unsafe {
             let errno = libc::__errno_location();
             let saved = *errno;
@@ -369,7 +370,7 @@ extern "C" fn note_signal(signal: c_int) {
     }
 }
 
-/// While it lives, the given signals are written as bytes to a pipe instead of having their default action.
+/// While this lives, the given signals are written as bytes to a pipe and do not have their default action.
 ///
 /// Process-wide, so only one may live at a time.
 pub struct SignalPipe {
@@ -412,7 +413,7 @@ impl SignalPipe {
 impl Drop for SignalPipe {
     fn drop(&mut self) {
         for (signal, action) in &self.previous {
-            // SAFETY: the action was given by the kernel for this signal.
+            // SAFETY: the kernel gave this action for this signal.
             unsafe { libc::sigaction(*signal, action, std::ptr::null_mut()) };
         }
         SIGNAL_PIPE.store(-1, Ordering::SeqCst);

@@ -273,7 +273,7 @@ impl Session<'_> {
         }
     }
 
-    /// Hangs up when all output is written; `None` if none is copied.
+    /// Hangs up when all output is written; `None` if no output is copied.
     fn output_ended(&self) -> Option<BorrowedFd<'_>> {
         self.outer.as_ref().map_or_else(|| self.running.output_ended(), |outer| outer.relays.ended())
     }

@@ -30,7 +30,7 @@ pub struct User {
     /// user. `gid` is among them because a setgid program could otherwise be used to leave the group, and
     /// files may be closed to the group on purpose.
     pub groups: Vec<u32>,
-    /// Home directory of `/etc/passwd`, else `/`.
+    /// Home directory of `/etc/passwd`, otherwise `/`.
     pub home: String,
 }
 
@@ -304,7 +304,7 @@ mod tests {
         let file = std::fs::File::create(etc.join("passwd")).expect("a file");
         file.set_len(2 << 30).expect("2 GiB without content");
         refused("larger than");
-        // The link leads nowhere inside, whatever is outside.
+        // The link leads nowhere inside the image, whatever is outside.
         std::os::unix::fs::symlink("/dev/zero", etc.join("passwd")).expect("a link");
         assert_eq!(resolve(root.as_fd(), "5:5").map(|user| user.uid), Ok(5));
     }

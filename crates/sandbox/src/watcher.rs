@@ -1,9 +1,9 @@
 //! A process that kills the containers of a crossdock process that is gone.
 //!
 //! Pid 1 of a container dies with its monitor (`PR_SET_PDEATHSIG`), and the monitor kills it when crossdock
-//! is gone. The kernel forgets the first when pid 1 changes its user, as `gosu` and `sudo` do, and the second
-//! needs a living monitor. In case crossdock and the monitor end at once, one watcher for each crossdock has
-//! the pidfds of its containers. See `docs/dev/sandbox.md`.
+//! is gone. The kernel forgets the death signal when pid 1 changes its user, as `gosu` and `sudo` do, and the
+//! monitor must live to kill. In case crossdock and the monitor end at once, one watcher for each crossdock
+//! has the pidfds of its containers. See `docs/dev/sandbox.md`.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

@@ -160,7 +160,7 @@ mod tests {
         assert_eq!(number_answer(&filter, 0xc000_00b7, 0, NO), Err(libc::ENOSYS));
     }
 
-    /// Every call, one by one, against the lists: the search tree leaves none out.
+    /// Checks every call against the lists: the search tree leaves none out.
     #[test]
     fn every_call_gets_its_own_answer() {
         let filter = filter(SANDBOX).expect("a filter");
