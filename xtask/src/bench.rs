@@ -10,7 +10,7 @@ use crate::demo::{self, Registry};
 use crate::dockerd::Dockerd;
 use crate::tools::{build_release, checkout, has, is_root, require, run};
 
-/// What one command took.
+/// What one command cost.
 #[derive(Clone, Copy, Default)]
 struct Cost {
     seconds: f64,
@@ -19,7 +19,7 @@ struct Cost {
 }
 
 impl Cost {
-    /// Both, one after the other.
+    /// The cost of both commands, one after the other.
     fn then(self, next: Cost) -> Cost {
         Cost {
             seconds: self.seconds + next.seconds,
@@ -38,7 +38,7 @@ struct Bench {
     rounds: usize,
     buildah: bool,
     dockerd: bool,
-    /// Only rows whose name has this.
+    /// Only rows whose name contains this.
     only: Option<String>,
 }
 
@@ -62,17 +62,17 @@ pub fn build(args: &[&str]) -> Result<()> {
     let other = directory.join("other");
     std::fs::create_dir_all(&other).with_context(|| format!("create {}", other.display()))?;
     let other = beside.as_deref().map(|beside| Registry::start_with(beside, &other)).transpose()?;
-    // As root, as buildah's numbers without its own user namespace are the better ones.
+    // As root: buildah's numbers are better without its own user namespace.
     let buildah = beside.is_none() && is_root() && has("buildah");
     if beside.is_some() {
-        println!("beside another crossdock, and no other builders");
+        println!("beside another crossdock, without other builders");
     } else if !buildah {
-        println!("no buildah beside us: it must be installed, and this be run by root");
+        println!("no comparison with buildah: install it and run this as root");
     }
     let address = registry.address.clone();
     let dockerd = beside.is_none() && Dockerd::is_there();
     if beside.is_none() && !dockerd {
-        println!("no dockerd beside us: docker.io must be installed, and this be run by root");
+        println!("no comparison with dockerd: install docker.io and run this as root");
     }
     let bench = Bench {
         crossdock,
@@ -95,7 +95,8 @@ pub fn build(args: &[&str]) -> Result<()> {
     remove_stores(&bench.directory)
 }
 
-/// The stores of this or an earlier run; buildah's have files of other users in them, so rm(1) as the same user.
+/// Removes the stores of this or an earlier run. buildah's contain files of other users, so rm(1) runs as the
+/// same user.
 fn remove_stores(directory: &Path) -> Result<()> {
     let stores = directory.join("stores");
     run(Command::new("rm").arg("-rf").arg(&stores))?;
@@ -159,14 +160,15 @@ impl Bench {
         Ok(Cost { seconds, cpu_seconds: user + system, memory_bytes: (kilobytes * 1024.0) as u64 })
     }
 
-    /// The name of a store that does not exist yet. Old ones stay until the end: a file system that has just removed
-    /// ten thousand files is slow to make new ones (ext4 avoids their inodes for seconds), for us and for the peer.
+    /// The name of a store that does not exist yet. Old ones stay until the end: a file system that has just
+    /// removed ten thousand files is slow to create new ones (ext4 avoids their inodes for seconds), for us
+    /// and for the peer.
     fn fresh(&self, prefix: &str) -> String {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         format!("{prefix}-{}", NEXT.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// One row: the medians of all, measured in turn.
+    /// Prints one row: the medians of all builders, measured in turn.
     fn row(
         &self,
         name: &str,
@@ -210,8 +212,7 @@ impl Bench {
         Ok(())
     }
 
-    /// One row of two executables, of which another one is first in each round. Ratios are the medians of the
-    /// rounds'.
+    /// One row for two executables, which take turns in going first. Each ratio is the median over the rounds.
     fn row_beside(
         &self,
         name: &str,
@@ -243,12 +244,12 @@ impl Bench {
         Ok(())
     }
 
-    /// A daemon with nothing in it.
+    /// A new, empty daemon.
     fn fresh_dockerd(&self) -> Result<Dockerd> {
         Dockerd::start(&self.store(&self.fresh("dockerd")))
     }
 
-    /// What commands of docker cost, the daemon's work included.
+    /// The cost of docker commands, including the daemon's work.
     fn docker(&self, daemon: &Dockerd, commands: &[&[&str]]) -> Result<Cost> {
         let before = daemon.cpu_seconds();
         let mut cost = Cost::default();
@@ -266,7 +267,7 @@ impl Bench {
         Ok(cost)
     }
 
-    /// A busybox image in the registry.
+    /// Puts a busybox image into the registry.
     fn base(&self) -> Result<()> {
         let context = self.directory.join("base");
         std::fs::create_dir_all(&context)?;
@@ -296,9 +297,9 @@ impl Bench {
         if self.dockerd {
             docker()?;
         }
-        // time(1) counts in hundredths: ten in a row.
+        // time(1) counts in hundredths of a second, so ten builds in a row.
         let ours = |crossdock: &Path| {
-            // Of what another one has made this one may know nothing.
+            // This crossdock may not know the steps that the other one has cached.
             self.measure(self.ours(crossdock, "base", &args))?;
             let started = std::time::Instant::now();
             let mut cost = Cost::default();
@@ -358,7 +359,7 @@ impl Bench {
         self.row("one trivial RUN step", ours, self.buildah.then_some(&mut peer as _), docker)
     }
 
-    /// A cold build of a context with much data, and its push.
+    /// Measures a cold build of a context with much data, and its push.
     fn context(&self, name: &str, context: &str) -> Result<()> {
         let path = self.directory.join("contexts").join(context).display().to_string();
         let mut round = 0;
@@ -410,7 +411,7 @@ impl Bench {
         )
     }
 
-    /// The example for three platforms, cold but for the bases, built and pushed.
+    /// Measures the example for three platforms, cold except for the bases, built and pushed.
     fn three_platforms(&self) -> Result<()> {
         if !demo::bases_are_made() {
             println!("| the example for three platforms | run \"cargo xtask demo\" first | - | - | - | - |");
@@ -448,12 +449,12 @@ impl Bench {
             ];
             self.measure(self.ours(crossdock, &store, &args))
         };
-        // buildah needs handlers of the whole machine for foreign steps, which nothing here may register.
+        // For foreign steps buildah needs handlers of the whole machine, which nothing here may register.
         self.row("the example for three platforms: build and push", ours, None, None)
     }
 }
 
-/// By time.
+/// The median by time.
 fn median(mut costs: Vec<Cost>) -> Cost {
     costs.sort_by(|a, b| a.seconds.total_cmp(&b.seconds));
     costs[costs.len() / 2]

@@ -46,7 +46,7 @@ impl Options {
     }
 }
 
-/// Where a run keeps its things, and who runs it.
+/// Where a run keeps its files, and who runs it.
 struct Demo {
     crossdock: PathBuf,
     directory: PathBuf,
@@ -59,7 +59,7 @@ impl Demo {
         match &self.user {
             None => Command::new(program),
             Some(user) => {
-                // Replaces itself by the program, so that ending this process ends the program.
+                // setpriv replaces itself by the program, so that ending this process ends the program.
                 let mut command = Command::new("setpriv");
                 let ids = [format!("--reuid={user}"), format!("--regid={user}"), "--init-groups".to_string()];
                 command.args(ids).arg("--").arg(program);
@@ -80,7 +80,7 @@ impl Demo {
 pub fn demo(options: &Options) -> Result<()> {
     let started = Instant::now();
     let mut programs = vec![("mmdebstrap", "mmdebstrap"), ("newuidmap", "uidmap")];
-    // For arm/v7 in any case; arm64 has our own.
+    // Always needed for arm/v7; arm64 has our own emulator.
     programs.push(("qemu-arm-static", "qemu-user-static"));
     if options.emulator == "qemu" {
         programs.push(("qemu-aarch64-static", "qemu-user-static"));
@@ -161,7 +161,7 @@ fn host_handlers() -> Vec<String> {
     names
 }
 
-/// The directory of the demo and, for another user, copies of the executables that he can read.
+/// The directory of the demo and, for another user, copies of the executables that this user can read.
 fn place(options: &Options, built: &Path) -> Result<Demo> {
     let Some(user) = &options.as_user else {
         let directory = checkout().join("target/demo");
@@ -175,7 +175,7 @@ fn place(options: &Options, built: &Path) -> Result<Demo> {
     std::fs::create_dir_all(&directory)?;
     if !std::fs::read_to_string("/etc/passwd")?.lines().any(|line| line.split(':').next() == Some(user)) {
         run(Command::new("useradd").args(["--create-home", "--shell", "/bin/sh", user]))?;
-        // An earlier user of this name may have had another number. The Debian roots are worth keeping.
+        // An earlier user of this name may have had another id. The Debian roots are worth keeping.
         run(Command::new("find")
             .arg(&directory)
             .args(["-mindepth", "1", "-maxdepth", "1"])
@@ -185,7 +185,7 @@ fn place(options: &Options, built: &Path) -> Result<Demo> {
     run(Command::new("chown").arg(format!("{user}:")).arg(&directory))?;
     for name in ["crossdock", "crossdock-emu"] {
         let (from, to) = (built.with_file_name(name), directory.join(name));
-        // Not over the old file, which may be running.
+        // Not over the old executable, which may be running.
         let _ = std::fs::remove_file(&to);
         std::fs::copy(&from, &to).with_context(|| format!("copy {}", from.display()))?;
         std::fs::set_permissions(&to, PermissionsExt::from_mode(0o755))?;
@@ -203,8 +203,8 @@ fn copy_example(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// A context with one Debian root per platform and a Dockerfile that makes images of them. A root that is there is not
-/// made again.
+/// Prepares a context with one Debian root per platform and a Dockerfile that makes images of them. Existing
+/// roots are kept.
 fn bases(demo: &Demo) -> Result<PathBuf> {
     let context = demo.directory.join("bases");
     let mut making = Vec::new();
@@ -219,7 +219,7 @@ fn bases(demo: &Demo) -> Result<PathBuf> {
         let partial = context.join(format!("{architecture}.partial.tar"));
         let log = demo.directory.join(format!("{architecture}.log"));
         let file = std::fs::File::create(&log).with_context(|| format!("create {}", log.display()))?;
-        // mmdebstrap sees root and handlers for foreign programs, both only in an own namespace.
+        // mmdebstrap sees root and handlers for foreign programs, both only in its own namespace.
         let child = demo
             .crossdock("store")
             .args(["unshare", "--", "mmdebstrap", "--mode=root", "--skip=check/qemu", "--variant=apt"])
@@ -244,7 +244,7 @@ fn bases(demo: &Demo) -> Result<PathBuf> {
         }
         std::fs::rename(&partial, &archive)?;
     }
-    // arm/v7 is armhf at Debian; the others are called as Docker calls them.
+    // Debian calls arm/v7 armhf; the other names are the same as Docker's.
     let dockerfile = "FROM scratch\nARG TARGETARCH TARGETVARIANT\nADD ${TARGETARCH}${TARGETVARIANT:+hf}.tar /\nCMD [\"bash\"]\n";
     let path = context.join("Dockerfile");
     std::fs::write(&path, dockerfile).with_context(|| format!("write {}", path.display()))?;

@@ -1,4 +1,4 @@
-//! Docker's daemon as a peer: started by hand, with everything that it writes in one directory.
+//! Docker's daemon as a peer: started directly, with everything that it writes in one directory.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -15,12 +15,12 @@ pub struct Dockerd {
 }
 
 impl Dockerd {
-    /// Whether it can be started here.
+    /// Whether the daemon can be started here.
     pub fn is_there() -> bool {
         is_root() && has("dockerd") && Path::new("/usr/bin/docker").exists()
     }
 
-    /// Starts it in a new directory. No bridge and no firewall rules: nothing on the machine changes.
+    /// Starts the daemon in a new directory. No bridge and no firewall rules: nothing on the machine changes.
     pub fn start(directory: &Path) -> Result<Dockerd> {
         std::fs::create_dir_all(directory).with_context(|| format!("create {}", directory.display()))?;
         let path = |name: &str| directory.join(name);
@@ -61,18 +61,19 @@ impl Dockerd {
         command
     }
 
-    /// CPU time of the daemon, its containerd and all that they have waited for, in seconds.
+    /// CPU time of the daemon, its containerd and all processes that they have waited for, in seconds.
     pub fn cpu_seconds(&self) -> f64 {
         let daemon = self.child.id();
         let mut ticks = 0;
         for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
             let Ok(text) = std::fs::read_to_string(entry.path().join("stat")) else { continue };
-            // The name may hold anything, also parentheses.
+            // The name may hold anything, even parentheses.
             let Some(((pid, _), (_, rest))) = text.split_once(' ').zip(text.rsplit_once(')')) else {
                 continue;
             };
             let fields: Vec<u64> = rest.split_whitespace().map(|f| f.parse().unwrap_or(0)).collect();
-            // After the name: state, ppid, ...; utime, stime, cutime and cstime are fields 14 to 17 of proc(5).
+            // After the name: state, ppid, ...; utime, stime, cutime and cstime are fields 14 to 17 of
+            // proc(5).
             if pid == daemon.to_string() || fields.get(1) == Some(&daemon.into()) {
                 ticks += fields.get(11..15).map_or(0, |times| times.iter().sum());
             }
@@ -84,7 +85,7 @@ impl Dockerd {
 
 impl Drop for Dockerd {
     fn drop(&mut self) {
-        // Not kill -9: it has a containerd to stop and mounts to take away.
+        // Not kill -9: the daemon must stop its containerd and remove its mounts.
         let _ = Command::new("kill").arg(self.child.id().to_string()).status();
         let _ = self.child.wait();
     }

@@ -8,10 +8,10 @@ use anyhow::{Context, Result, bail};
 use crate::roots::{self, Handler};
 use crate::tools::{checkout, release, require, run};
 
-/// Seconds after which a run is given up.
+/// Seconds after which a run is stopped.
 const LIMIT: u64 = 300;
 
-/// A program of `bench/emulator` (file, arguments), named by what it does.
+/// Programs of `bench/emulator`: what each does, file, arguments.
 const PROGRAMS: [(&str, &str, &str); 16] = [
     ("integer mix", "integer", "800"),
     ("sha256 in C", "sha256", "600"),
@@ -31,7 +31,7 @@ const PROGRAMS: [(&str, &str, &str); 16] = [
     ("fork and exec, 300 times", "fork", "300 exec"),
 ];
 
-/// What is run in a Debian root: name, times in a row, command.
+/// Commands that run in a Debian root: name, times in a row, command.
 const USERLAND: [(&str, u32, &str); 13] = [
     ("/bin/true", 50, "/bin/true"),
     ("sh, 200 times /bin/true", 1, "sh -c 'n=0; while [ $n -lt 200 ]; do /bin/true; n=$((n+1)); done'"),
@@ -56,7 +56,7 @@ const USERLAND: [(&str, u32, &str); 13] = [
 struct Work {
     name: &'static str,
     times: u32,
-    /// Root and command: natively, and for the guest.
+    /// Root and command, native and for the guest.
     native: (PathBuf, Vec<String>),
     guest: (PathBuf, Vec<String>),
 }
@@ -92,7 +92,7 @@ pub fn emulator(args: &[&str]) -> Result<()> {
     table(&works, &handlers, rounds)
 }
 
-/// What an emulator calls itself, in short: QEMU and its number, or its path.
+/// Short name of an emulator: QEMU and its version, or the path.
 fn version(path: &Path) -> Result<String> {
     let text = crate::tools::output(Command::new(path).arg("--version"))?;
     Ok(match text.split_whitespace().collect::<Vec<_>>()[..] {
@@ -129,7 +129,7 @@ fn programs(wanted: &[String]) -> Result<Vec<Work>> {
     Ok(works)
 }
 
-/// Makes the two Debian roots, with the same files in their `/bench`.
+/// Creates the two Debian roots, with the same files in their `/bench`.
 fn userland(wanted: &[String]) -> Result<Vec<Work>> {
     let chosen: Vec<_> = USERLAND.into_iter().filter(|(name, ..)| is_wanted(wanted, name)).collect();
     if chosen.is_empty() {
@@ -167,7 +167,7 @@ fn userland(wanted: &[String]) -> Result<Vec<Work>> {
     Ok(chosen.into_iter().map(work).collect())
 }
 
-/// C source of so many functions, each a little different.
+/// C source of `count` functions, each a little different.
 fn functions(count: usize) -> String {
     let mut source = String::from("#include <stdint.h>\n#include <string.h>\n");
     for n in 0..count {
@@ -219,7 +219,7 @@ fn text(length: usize) -> Vec<u8> {
     text
 }
 
-/// Runs every row by every handler in turn, and prints a line per row: the least CPU time of all rounds.
+/// Runs every row with every handler in turn, and prints a line per row: the least CPU time of all rounds.
 fn table(works: &[Work], handlers: &[Handler], rounds: usize) -> Result<()> {
     let names: Vec<&str> = handlers.iter().map(|handler| handler.name.as_str()).collect();
     println!("| CPU time | native, ms | {} |", names.join(" | "));
@@ -240,7 +240,7 @@ fn table(works: &[Work], handlers: &[Handler], rounds: usize) -> Result<()> {
                     Ok((seconds, output)) => {
                         best[n] = best[n].min(seconds);
                         if *expected.get_or_insert_with(|| output.clone()) != output {
-                            failed[n] = Some("another result than native".into());
+                            failed[n] = Some("its result differs from native".into());
                         }
                     }
                     Err(error) => failed[n] = Some(format!("{error:#}")),
@@ -264,7 +264,7 @@ fn table(works: &[Work], handlers: &[Handler], rounds: usize) -> Result<()> {
     Ok(())
 }
 
-/// Seconds of CPU time, and what the command printed.
+/// Runs a command; returns its seconds of CPU time and what it printed.
 fn measure((root, command): &(PathBuf, Vec<String>), times: u32, handler: &Handler) -> Result<(f64, String)> {
     let own = std::env::current_exe().context("find this program")?;
     let output = roots::enter(root, handler, LIMIT, own)

@@ -1,4 +1,4 @@
-//! The machine around the tests, which must be afterwards what it was before.
+//! The machine around the tests. The tests must leave it as it was.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -9,28 +9,28 @@ use anyhow::{Context, Result, bail};
 
 use crate::tools::{is_root, run};
 
-/// Users that tests and the demo make when root runs them.
+/// Users that tests and the demo create when root runs them.
 const USERS: [&str; 2] = ["crossdock-test", "crossdock-demo"];
 
-/// How long processes that are told to end may take.
+/// How long processes may take to end after they are told to.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What tests could leave behind, in lines for people.
+/// What tests could leave behind, as lines of text.
 pub struct Machine {
     lines: BTreeSet<String>,
     users: Vec<&'static str>,
 }
 
 impl Machine {
-    /// The machine as it is. From now on orphans of our processes become children of this one, prctl(2)
-    /// `PR_SET_CHILD_SUBREAPER`, so that they can be found.
+    /// Records the machine as it is. From now on orphans of our processes become children of this process,
+    /// prctl(2) `PR_SET_CHILD_SUBREAPER`, so that they can be found.
     pub fn before() -> Result<Machine> {
         rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
             .context("become a subreaper")?;
         Ok(Machine { lines: lines()?, users: USERS.into_iter().filter(|name| exists(name)).collect() })
     }
 
-    /// Removes users that were not there before, and compares.
+    /// Removes users that were not there before, and compares the machine with its recorded state.
     ///
     /// # Errors
     ///
@@ -56,17 +56,17 @@ fn exists(user: &str) -> bool {
     passwd.lines().any(|line| line.split(':').next() == Some(user))
 }
 
-/// Handlers with what they say, mounts, and the files of users and groups.
+/// The handlers with their texts, the mounts, and the files of users and groups.
 fn lines() -> Result<BTreeSet<String>> {
     let mut lines = BTreeSet::new();
     for entry in fs::read_dir("/proc/sys/fs/binfmt_misc").into_iter().flatten().flatten() {
-        // register(5) cannot be read; an entry may go meanwhile.
+        // `register` cannot be read; an entry may disappear meanwhile.
         let text = fs::read_to_string(entry.path()).unwrap_or_default();
         let text = text.lines().collect::<Vec<_>>().join(", ");
         lines.insert(format!("binfmt_misc handler {}: {text}", entry.file_name().display()));
     }
     let mounts = fs::read_to_string("/proc/self/mountinfo").context("read /proc/self/mountinfo")?;
-    // proc_pid_mountinfo(5): the fifth field is the place, the first behind the dash the file system.
+    // proc_pid_mountinfo(5): the fifth field is the place, the first after the dash the file system.
     lines.extend(mounts.lines().filter_map(|line| {
         let (mount, source) = line.split_once(" - ")?;
         Some(format!("{} at {}", source.split(' ').next()?, mount.split(' ').nth(4)?))
@@ -99,9 +99,10 @@ fn children() -> Result<Vec<String>> {
     let own = rustix::process::getpid().as_raw_nonzero().to_string();
     let mut children = Vec::new();
     for entry in fs::read_dir("/proc").context("read /proc")?.flatten() {
-        // Whoever ends meanwhile is none.
+        // A process that ends meanwhile is no stray.
         let Ok(stat) = fs::read_to_string(entry.path().join("stat")) else { continue };
-        // proc_pid_stat(5): the name in parentheses, which may hold anything, the state, the parent.
+        // proc_pid_stat(5): the name in parentheses, which may contain anything, then the state and the
+        // parent.
         let Some((name, after)) = stat.rsplit_once(')') else { continue };
         let mut fields = after.split_whitespace();
         let (state, parent) = (fields.next(), fields.next());

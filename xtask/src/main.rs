@@ -20,18 +20,18 @@ const USAGE: &str = "usage: cargo xtask TASK
 tasks:
   demo [--as-user NAME] [--emulator EMULATOR]
       build examples/zerotier-like for three platforms, publish it to an embedded registry, pull it back and run it;
-      with --as-user (needs root) everything is done by that ordinary user, who is made if he is not there
+      with --as-user (needs root) that ordinary user, created if missing, does everything
   test [FILTER]
       everything that must hold: formatting, lints, all tests, the demo as root and as an ordinary user
   bench build [--quick] [--only TEXT] [--rounds N] [--beside CROSSDOCK]
-      the builder beside buildah and dockerd: times, ratios and peak memory; rows whose name has TEXT;
-      --beside measures another crossdock, such as one of an earlier commit, in turn with this one instead
+      the builder beside buildah and dockerd: times, ratios and peak memory; only rows whose name contains TEXT;
+      with --beside another crossdock, such as one of an earlier commit, takes turns with this one instead
   bench emulator [--quick] [--with EMULATOR] [WORKLOAD...]
-      our emulator, others of that form, and QEMU beside the host: CPU time as a table
+      our emulator, the emulators of --with and QEMU beside the host: CPU time as a table
   bench registry [--quick]
       the embedded registry beside docker-registry: stalled clients, aborted uploads, parallel pushes, peak memory
   soak [--again] [--emulator PATH] [--seed N] [--quick] [JOB[/CASE]...]
-      long runs, resumed where they were left:
+      long runs, resumed where they stopped:
 ";
 
 fn main() -> ExitCode {
@@ -58,9 +58,9 @@ fn run() -> Result<()> {
         ["bench", "emulator", ref rest @ ..] => emulator_bench::emulator(rest),
         ["bench", "registry", ref rest @ ..] => registry_bench::registry(rest),
         ["soak", ref rest @ ..] => soak::soak(rest),
-        // By `soak hostile`, a process per case.
+        // Called by `soak hostile`, one process per case.
         ["hostile", ref rest @ ..] => soak::hostile::case(rest),
-        // By `bench emulator`, inside of a root.
+        // Called by `bench emulator`, inside a root.
         ["measure", ref rest @ ..] => roots::measure(rest),
         _ => bail!("{USAGE}{}", soak::usage()),
     }

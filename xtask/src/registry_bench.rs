@@ -1,5 +1,5 @@
 //! The embedded registry beside Debian's docker-registry, alternating in one run: clients that stall, uploads
-//! that are aborted, pushes at the same time, and the memory that each takes.
+//! that are aborted, pushes at the same time, and the memory that each case takes.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -15,10 +15,10 @@ use crate::tools::{address_of, checkout, release, require};
 
 /// Clients that ask for a blob and read nothing.
 const STALLED: usize = 2000;
-/// Uploads of which a half is sent, all open at the same time.
+/// Uploads that send only half, all open at the same time.
 const ABORTED: usize = 1000;
 const ABORTED_SIZE: usize = 200_000;
-/// Clients that push at the same time, and what each pushes.
+/// Clients that push at the same time, and how many blobs of which size each pushes.
 const PUSHERS: usize = 64;
 const BLOBS_EACH: usize = 4;
 const BLOB_SIZE: usize = 4 << 20;
@@ -31,18 +31,18 @@ enum Kind {
     DockerRegistry,
 }
 
-/// A registry in a process of its own.
+/// A registry in its own process.
 struct Server {
     child: Child,
     address: String,
     directory: PathBuf,
 }
 
-/// What one registry took.
+/// The figures of one registry.
 #[derive(Clone, Copy)]
 struct Figures {
-    /// Longest and median time of a GET of a manifest while clients stall, in seconds; none if it was not
-    /// answered.
+    /// Longest and median time of a GET of a manifest while clients stall, in seconds; `None` if a GET was
+    /// not answered.
     manifest: Option<(f64, f64)>,
     aborted_seconds: f64,
     pushed_bytes_per_second: f64,
@@ -103,7 +103,7 @@ fn report(ours: &[Figures], theirs: &[Figures]) {
     }
 }
 
-/// All cases, each with a fresh server.
+/// Measures all cases, each with a fresh server.
 fn measure(kind: Kind, crossdock: &Path, directory: &Path) -> Result<Figures> {
     let start = || Server::start(kind, crossdock, directory);
     let server = start()?;
@@ -140,7 +140,7 @@ impl Server {
                 Ok(Server { child, address, directory: directory.to_path_buf() })
             }
             Kind::DockerRegistry => {
-                // It has no way to say which port it took.
+                // docker-registry cannot report which port it took.
                 let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
                 let address = format!("127.0.0.1:{port}");
                 let config = directory.join("config.yml");
@@ -185,7 +185,7 @@ impl Server {
         Ok(stream)
     }
 
-    /// A request on a connection: status and `Location`.
+    /// Sends a request on a connection; returns status and `Location`.
     fn ask(
         &self,
         stream: &mut TcpStream,
@@ -286,7 +286,7 @@ fn noise(length: usize) -> Vec<u8> {
     bytes
 }
 
-/// Times of manifests while clients read nothing.
+/// Longest and median time of a manifest while clients read nothing.
 fn stalled(server: &Server) -> Result<Option<(f64, f64)>> {
     let blob = noise(16 << 20);
     let digest = sha256(&[&blob]);
@@ -307,7 +307,7 @@ fn stalled(server: &Server) -> Result<Option<(f64, f64)>> {
         write!(client, "GET /v2/bench/blobs/{digest} HTTP/1.1\r\nHost: {}\r\n\r\n", server.address)?;
         clients.push(client);
     }
-    // All of them are stuck by then.
+    // All clients are stuck by then.
     std::thread::sleep(Duration::from_secs(3));
     let mut times = Vec::new();
     for _ in 0..30 {
@@ -328,7 +328,7 @@ fn stalled(server: &Server) -> Result<Option<(f64, f64)>> {
     Ok(Some((times[times.len() - 1], times[times.len() / 2])))
 }
 
-/// Time for uploads that all stop halfway, until the server answers again.
+/// Time from the first of many uploads that stop halfway until the server answers again.
 fn aborted(server: &Server) -> Result<f64> {
     let half = noise(ABORTED_SIZE / 2);
     let began = Instant::now();
@@ -347,7 +347,7 @@ fn aborted(server: &Server) -> Result<f64> {
     drop(clients);
     let mut stream = server.connect()?;
     let (status, _) = server.ask(&mut stream, "GET /v2/", "text/plain", &[])?;
-    ensure!(status == 200, "the base is answered with {status}");
+    ensure!(status == 200, "/v2/ is answered with {status}");
     Ok(began.elapsed().as_secs_f64())
 }
 

@@ -1,4 +1,4 @@
-//! Debian roots for the host's CPU and for a guest's, and how a command is run in one.
+//! Debian roots for the host's CPU and for a guest's, and how to run a command in one.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use crate::tools::{build_release, checkout, require};
 
 pub const SUITE: &str = "bookworm";
 
-/// A Debian root for an architecture (Debian's name), made once and kept below `target/roots`.
+/// A Debian root for an architecture (Debian's name), created once and kept below `target/roots`.
 pub fn debian(name: &str, architecture: &str, packages: &[&str]) -> Result<PathBuf> {
     let root = checkout().join("target/roots").join(format!("{name}-{architecture}"));
     if root.exists() {
@@ -29,8 +29,8 @@ pub fn debian(name: &str, architecture: &str, packages: &[&str]) -> Result<PathB
     let log = root.with_extension("log");
     let file = std::fs::File::create(&log).with_context(|| format!("create {}", log.display()))?;
     crate::tools::run(Command::new("rm").arg("-rf").arg(&partial))?;
-    // mmdebstrap sees root and handlers for foreign programs, both only in an own namespace. QEMU, so that what is
-    // measured and tested did not make its own ground.
+    // mmdebstrap sees root and handlers for foreign programs, both only in its own namespace. The emulator is
+    // QEMU, so that the emulator under test does not create the root that it is tested in.
     let status = Command::new(crossdock)
         .env("CROSSDOCK_ROOT", checkout().join("target/roots/store"))
         .args(["unshare", "--emulator", "qemu", "--platform", "linux/arm64", "--"])
@@ -52,16 +52,17 @@ pub fn debian(name: &str, architecture: &str, packages: &[&str]) -> Result<PathB
     Ok(root)
 }
 
-/// What runs the guest's programs in a root.
+/// The emulator that runs the guest's programs in a root.
 #[derive(Clone, Debug)]
 pub struct Handler {
-    /// What the tables call it.
+    /// Name in the tables.
     pub name: String,
-    /// The executable; `None` where the root is the host's.
+    /// The executable; `None` if the root is for the host's CPU.
     pub path: Option<PathBuf>,
 }
 
-/// Mounts what programs expect, registers the handler in the namespace's own binfmt_misc (Linux 6.7), and goes on.
+/// Mounts what programs expect, registers the handler in the namespace's own binfmt_misc (Linux 6.7), and
+/// executes the rest.
 const ENTER: &str = r#"
 set -e
 root=$1 handler=$2
@@ -79,8 +80,8 @@ fi
 exec "$@"
 "#;
 
-/// A command in namespaces of its own: root in a user namespace, an own binfmt_misc, and an end with all its processes
-/// after so many seconds. What runs there is `program`, with `root` mounted but not entered.
+/// A command in its own namespaces: root in a user namespace, its own binfmt_misc, and the end of all its
+/// processes after `seconds`. It runs `program`, with `root` mounted but not entered.
 pub fn enter(root: &Path, handler: &Handler, seconds: u64, program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new("timeout");
     command.args(["--kill-after=5", &seconds.to_string()]);
@@ -91,8 +92,8 @@ pub fn enter(root: &Path, handler: &Handler, seconds: u64, program: impl AsRef<O
     command
 }
 
-/// The hidden task `measure ROOT TIMES PROGRAM ARGUMENTS...`: enters the root, runs the command, and prints the
-/// seconds of CPU time of its whole tree, then what it printed.
+/// The hidden task `measure ROOT TIMES PROGRAM ARGUMENTS...`: enters the root, runs the command, and prints
+/// the seconds of CPU time of its whole process tree, then the command's output.
 pub fn measure(args: &[&str]) -> Result<()> {
     let [root, times, program, arguments @ ..] = args else {
         bail!("measure ROOT TIMES PROGRAM ARGUMENTS...")
@@ -121,7 +122,7 @@ pub fn measure(args: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// CPU time of all children so far that have ended and been waited for, with theirs.
+/// CPU time of all ended children that were waited for, including their own children.
 fn children_seconds() -> f64 {
     // SAFETY: getrusage fills the structure, for which zeroes are valid.
     let usage = unsafe {

@@ -1,4 +1,4 @@
-//! Everything that must hold before a change is taken.
+//! Everything that must hold before a change is accepted.
 
 use std::time::Instant;
 
@@ -8,7 +8,7 @@ use crate::demo::{self, Options};
 use crate::machine::Machine;
 use crate::tools::{cargo, is_root, require};
 
-/// Programs that tests compare with or run under.
+/// Programs that the tests compare with or run under.
 const PROGRAMS: [(&str, &str); 21] = [
     ("mmdebstrap", "mmdebstrap"),
     ("newuidmap", "uidmap"),

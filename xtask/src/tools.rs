@@ -13,20 +13,21 @@ pub fn checkout() -> PathBuf {
 
 /// Whether this process is root.
 pub fn is_root() -> bool {
-    // /proc/self/status has no crate to learn and no unsafe code to write.
+    // /proc/self/status needs neither a crate nor unsafe code.
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let uid = status.lines().find_map(|line| line.strip_prefix("Uid:"));
     uid.and_then(|line| line.split_whitespace().nth(1)) == Some("0")
 }
 
-/// Whether a program is in PATH or in the directories of the administrator, or a file at an absolute path.
+/// Whether a program is in PATH or in the administrator's directories, or is a file at an absolute path.
 pub fn has(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let extra = ["/usr/sbin", "/sbin"].map(PathBuf::from);
     std::env::split_paths(&path).chain(extra).any(|directory| directory.join(program).is_file())
 }
 
-/// Makes sure that programs are there: `(program, Debian package)`. Root installs them, others are told what to install.
+/// Ensures that programs are installed: `(program, Debian package)`. Root installs them; other users get a
+/// message that says what to install.
 pub fn require(programs: &[(&str, &str)]) -> Result<()> {
     let mut missing: Vec<&str> =
         programs.iter().filter(|(program, _)| !has(program)).map(|(_, package)| *package).collect();
@@ -42,7 +43,7 @@ pub fn require(programs: &[(&str, &str)]) -> Result<()> {
         );
     }
     println!("installing {}", missing.join(" "));
-    // Without recommendations: qemu-user-static would register handlers for the whole machine.
+    // Without recommended packages: qemu-user-static would register handlers for the whole machine.
     let install = |update: bool| -> Result<bool> {
         if update {
             Command::new("apt-get")
@@ -95,7 +96,8 @@ pub fn cargo(args: &[&str]) -> Result<()> {
 pub fn cargo_command() -> Command {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
-    // What cargo has set for us would look like a change to build scripts that read it, and all would be built again.
+    // Build scripts that read the variables cargo has set for us would see a change, and everything would be
+    // rebuilt.
     for (name, _) in std::env::vars_os() {
         let name = name.to_string_lossy();
         if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
@@ -106,7 +108,8 @@ pub fn cargo_command() -> Command {
     command
 }
 
-/// Builds the release executables and returns the path of crossdock; crossdock-emu is beside it, where it is looked for.
+/// Builds the release executables and returns the path of crossdock; crossdock-emu is beside it, where
+/// crossdock looks for it.
 pub fn build_release() -> Result<PathBuf> {
     cargo(&["build", "--release", "--package", "crossdock", "--package", "crossdock-emu"])?;
     Ok(executable("crossdock"))

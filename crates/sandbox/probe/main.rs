@@ -1,5 +1,5 @@
-//! Two programs in one, for the tests: with `drive` it plays crossdock (enters the namespaces, runs a specification from a
-//! file), with other words it runs inside and says what it sees.
+//! Two programs in one, for the tests: with `drive` it plays crossdock (enters the namespaces, runs a
+//! specification from a file), with other words it runs inside and prints what it sees.
 
 #![allow(clippy::disallowed_methods)]
 
@@ -59,7 +59,7 @@ fn answer(address: &str) -> i32 {
     }
 }
 
-/// Prints the answer from port 53 of an address, for which it waits so many milliseconds.
+/// Prints the answer from port 53 of an address; waits for it at most `timeout` milliseconds.
 fn ask(address: &str, timeout: &str) -> i32 {
     let mut buffer = [0; 512];
     let answer = std::net::UdpSocket::bind("0.0.0.0:0").and_then(|socket| {
@@ -78,7 +78,7 @@ fn milliseconds(text: &str) -> std::time::Duration {
     std::time::Duration::from_millis(text.parse().expect("a number"))
 }
 
-/// Prints the last line of the file "word" of a web server, `ADDRESS:PORT`, for which it waits so many
+/// Prints the last line of the file "word" of a web server, `ADDRESS:PORT`; waits at most `timeout`
 /// milliseconds.
 fn get(server: &str, timeout: &str) -> i32 {
     let timeout = milliseconds(timeout);
@@ -96,8 +96,8 @@ fn get(server: &str, timeout: &str) -> i32 {
     0
 }
 
-/// `drive SPEC.json [--single-id] [--attach] [--terminal] [--lines] [--directory PATH=TARGET] [--emulator ARCH]...`
-/// `[--times N]`
+/// `drive SPEC.json [--single-id] [--attach] [--terminal] [--lines] [--directory PATH=TARGET] [--emulator
+/// ARCH]...` `[--times N]`
 fn drive(args: &[String]) -> i32 {
     let has = |name: &str| args.iter().any(|a| a == name);
     let values = |name: &'static str| args.windows(2).filter(move |w| w[0] == name).map(|w| w[1].as_str());
@@ -160,7 +160,7 @@ fn lines(spec: &Spec) -> Result<ExitStatus, SandboxError> {
     running.wait()
 }
 
-/// Time of one run, from several, the first not counted.
+/// Prints the time of one run, from several runs, the first not counted.
 fn repeat(spec: &Spec, times: u32) -> i32 {
     let once = || run(spec, Io::default()).expect("a run").code();
     let code = once();

@@ -1,6 +1,6 @@
-//! What ELF files of an architecture begin with, as binfmt_misc looks at them.
+//! The first bytes of an architecture's ELF files, as binfmt_misc matches them.
 
-/// What an ELF file of an architecture begins with.
+/// The first bytes of an ELF file of an architecture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Architecture {
     /// `GOARCH` name, as in platforms.
@@ -15,7 +15,7 @@ pub struct Architecture {
     machine: u16,
 }
 
-/// The guest architectures that we know, by their `e_machine` of elf.h.
+/// The known guest architectures, with their `e_machine` of elf.h.
 pub const ARCHITECTURES: &[Architecture] = &[
     Architecture { name: "386", qemu: "i386", class: 1, data: 1, machine: 3 },
     Architecture { name: "amd64", qemu: "x86_64", class: 2, data: 1, machine: 62 },
@@ -32,11 +32,11 @@ pub const ARCHITECTURES: &[Architecture] = &[
     Architecture { name: "s390x", qemu: "s390x", class: 2, data: 2, machine: 22 },
 ];
 
-/// Length of magic and mask: up to and with `e_machine`.
+/// Length of magic and mask: up to and including `e_machine`.
 pub(crate) const MAGIC_LENGTH: usize = 20;
 
 impl Architecture {
-    /// By the `GOARCH` name.
+    /// The architecture of a `GOARCH` name.
     pub fn named(name: &str) -> Option<&'static Architecture> {
         ARCHITECTURES.iter().find(|a| a.name == name)
     }
@@ -51,8 +51,9 @@ impl Architecture {
         magic
     }
 
-    /// Which bits of [`Architecture::magic`] count. `EI_OSABI` and the bytes after it do not: compilers for GNU/Linux write 3
-    /// there when a program uses GNU extensions. The lowest bit of `e_type` does not: it tells `ET_EXEC` (2) from `ET_DYN` (3).
+    /// Which bits of [`Architecture::magic`] count. `EI_OSABI` and the bytes after it do not: compilers for
+    /// GNU/Linux write 3 there when a program uses GNU extensions. The lowest bit of `e_type` does not
+    /// either: it distinguishes `ET_EXEC` (2) from `ET_DYN` (3).
     pub fn mask(&self) -> [u8; MAGIC_LENGTH] {
         let mut mask = [0xff; MAGIC_LENGTH];
         mask[7..16].fill(0);
@@ -76,7 +77,7 @@ pub fn architecture_of(header: &[u8]) -> Option<&'static str> {
     ARCHITECTURES.iter().find(|a| a.matches(header)).map(|a| a.name)
 }
 
-/// The names for messages.
+/// The names of the known architectures, for messages.
 pub(crate) fn known_architectures() -> String {
     ARCHITECTURES.iter().map(|a| a.name).collect::<Vec<_>>().join(", ")
 }

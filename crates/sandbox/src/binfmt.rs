@@ -1,7 +1,8 @@
-//! How the kernel learns to run programs of other architectures: binfmt_misc, for the host and private to a user namespace.
+//! How the kernel learns to run programs of other architectures: binfmt_misc, for the host and private to a
+//! user namespace.
 //!
-//! Source: Documentation/admin-guide/binfmt-misc.rst. Since Linux 6.7 every user namespace may have an instance of its own;
-//! it lives as long as a mount of it, and hides the instances of namespaces above.
+//! Source: Documentation/admin-guide/binfmt-misc.rst. Since Linux 6.7 every user namespace may have its own
+//! instance. The instance lives as long as a mount of it, and hides the instances of outer namespaces.
 
 #![expect(clippy::disallowed_methods, reason = "files of the host")]
 
@@ -25,7 +26,8 @@ use crate::error::{Doing, Failure, SandboxError};
 use crate::mounts::{clone_tree, set_read_only};
 use crate::registration::{Entry, Flags, entry_name, registration, registration_of};
 
-/// The binfmt_misc of the host, for `crossdock binfmt`. Changing it needs root, outside of [`crate::userns::enter`].
+/// The binfmt_misc of the host, for `crossdock binfmt`. Changing it needs root, outside of
+/// [`crate::userns::enter`].
 #[derive(Debug, Clone)]
 pub struct Host {
     directory: PathBuf,
@@ -50,12 +52,12 @@ impl Default for Host {
 }
 
 impl Host {
-    /// With other directories: that of the file system, and that of systemd's configuration (binfmt.d(5)).
+    /// Uses other directories: one for the file system, one for systemd's configuration (binfmt.d(5)).
     pub fn at(directory: impl Into<PathBuf>, persistent: impl Into<PathBuf>) -> Host {
         Host { directory: directory.into(), persistent: persistent.into() }
     }
 
-    /// What is registered. Readable by everybody.
+    /// What is registered. Every user can read this.
     pub fn status(&self) -> Result<Status, SandboxError> {
         let mut status = Status { mounted: false, enabled: false, entries: Vec::new() };
         if !self.directory.join("register").exists() {
@@ -67,7 +69,7 @@ impl Host {
         for file in fs::read_dir(&self.directory).doing(doing)? {
             let name = file.doing(doing)?.file_name().to_string_lossy().into_owned();
             if name != "register" && name != "status" {
-                // Somebody may remove an entry while we read.
+                // An entry may be removed while we read.
                 if let Ok(text) = fs::read_to_string(self.directory.join(&name)) {
                     status.entries.push(Entry::parse(&name, &text));
                 }
@@ -77,14 +79,14 @@ impl Host {
         Ok(status)
     }
 
-    /// Whether the caller is in a user namespace, and what is mounted is not that namespace's own: changes
-    /// would be for the machine around it.
+    /// Whether the caller is in a user namespace and the mounted instance is not that namespace's own:
+    /// changes would affect the machine around it.
     ///
-    /// Who has power over a file system's namespace may ask it to be configured again; nothing changes by
-    /// that.
+    /// A process with power over a file system's namespace may ask for its reconfiguration, which changes
+    /// nothing.
     pub fn is_of_outside(&self) -> bool {
         use rustix::mount::{FsPickFlags, fsconfig_reconfigure, fspick};
-        // One range that is everything, user_namespaces(7).
+        // One range with all ids, user_namespaces(7).
         let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
         if map.split_whitespace().eq(["0", "0", "4294967295"]) {
             return false;
@@ -93,7 +95,7 @@ impl Host {
         picked.and_then(fsconfig_reconfigure).is_err()
     }
 
-    /// Registers an emulator for an architecture, instead of what we registered for it before.
+    /// Registers an emulator for an architecture, in place of our earlier registration.
     pub fn install(&self, architecture: &str, emulator: &Path, flags: Flags) -> Result<(), SandboxError> {
         let line = self.line(architecture, emulator, flags)?;
         self.uninstall(architecture)?;
@@ -101,7 +103,7 @@ impl Host {
             .doing(|| format!("register {} in {}", emulator.display(), self.directory.display()))
     }
 
-    /// Removes our registration of an architecture; says whether there was one.
+    /// Removes our registration of an architecture; returns whether there was one.
     pub fn uninstall(&self, architecture: &str) -> Result<bool, SandboxError> {
         let path = self.directory.join(entry_name(architecture));
         match write_file(&path, b"-1") {
@@ -117,7 +119,7 @@ impl Host {
         Ok(registration_of(architecture, emulator, flags))
     }
 
-    /// Path and content of the file by which systemd registers the emulator at every start (binfmt.d(5)).
+    /// Path and content of the file with which systemd registers the emulator at every start (binfmt.d(5)).
     pub fn persistent_file(
         &self,
         architecture: &str,
@@ -129,8 +131,9 @@ impl Host {
         Ok((self.persistent.join(format!("{}.conf", entry_name(architecture))), line))
     }
 
-    /// Whether an emulator's file may be named in [`Host::persistent_file`]: at the next start root registers what is there then,
-    /// so that nobody else may be able to change or remove it. Says what is wrong.
+    /// Checks that an emulator's file may be named in [`Host::persistent_file`]: at the next start root
+    /// registers what is there then, so only root may be able to change or remove it. The error says what is
+    /// wrong.
     pub fn stays(emulator: &Path) -> Result<(), String> {
         let path = fs::canonicalize(emulator).map_err(|error| format!("{}: {error}", emulator.display()))?;
         for part in path.ancestors() {
@@ -162,7 +165,7 @@ impl Host {
         written.doing(doing).map(|()| path)
     }
 
-    /// Removes the file of [`Host::persist`]; says whether there was one.
+    /// Removes the file of [`Host::persist`]; returns whether there was one.
     pub fn forget(&self, architecture: &str) -> Result<bool, SandboxError> {
         let path = self.persistent.join(format!("{}.conf", entry_name(architecture)));
         match fs::remove_file(&path) {
@@ -172,27 +175,29 @@ impl Host {
     }
 }
 
-/// One `write`, as binfmt_misc wants it; never creates a file.
+/// Writes with one `write`, as binfmt_misc requires; never creates a file.
 fn write_file(path: &Path, content: &[u8]) -> io::Result<()> {
     let mut file = fs::OpenOptions::new().write(true).open(path)?;
     file.write(content).map(drop)
 }
 
-/// The instance of our user namespace, and what is registered in it by architecture.
+/// The instance of our user namespace, and the emulators registered in it, by architecture.
 struct Private {
     mount: OwnedFd,
     registered: BTreeMap<String, PathBuf>,
-    /// Mounts of the registered emulators. The kernel has the files open itself; but to end such a mount is
+    /// Mounts of the registered emulators. The kernel has the files open itself, but ending such a mount is
     /// slow.
     emulators: Vec<OwnedFd>,
 }
 
 static PRIVATE: Mutex<Option<Private>> = Mutex::new(None);
 
-/// Makes the kernel run programs of these architectures by these emulators, for this process' user namespace only.
+/// Makes the kernel run programs of these architectures with these emulators, in this process's user
+/// namespace only.
 ///
-/// The first call copies the host's entries, since the own instance hides them. Where the kernel has no private
-/// instances, the host's entries must serve; the error says what is missing. Nothing on the host changes.
+/// The first call copies the host's entries, since the private instance hides them. Where the kernel has no
+/// private instances, the host's entries must serve; the error says what is missing. Nothing on the host
+/// changes.
 pub fn register_private(emulators: &[Emulator]) -> Result<(), SandboxError> {
     if emulators.is_empty() {
         return Ok(());
@@ -200,7 +205,7 @@ pub fn register_private(emulators: &[Emulator]) -> Result<(), SandboxError> {
     let mut guard = PRIVATE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let private = match &mut *guard {
         Some(private) => private,
-        // The caller's own namespace only: in the first one, the instance would be the host's.
+        // Only in the caller's own namespace: in the first one, the instance would be the host's.
         empty if crate::userns::entered().is_some() => match open_private()? {
             Some(private) => empty.insert(private),
             None => return emulators.iter().try_for_each(|e| check_host(e, &Host::default())),
@@ -210,8 +215,8 @@ pub fn register_private(emulators: &[Emulator]) -> Result<(), SandboxError> {
     emulators.iter().try_for_each(|emulator| private.register(emulator))
 }
 
-/// The same for a program that this process becomes or starts outside of a sandbox: the instance is attached at
-/// `/proc/sys/fs/binfmt_misc` of the own mount namespace, so that it lives as long as that.
+/// [`register_private`] for a program that this process becomes or starts outside of a sandbox: the instance
+/// is attached at `/proc/sys/fs/binfmt_misc` of this mount namespace and lives as long as the namespace.
 pub fn register_for_children(emulators: &[Emulator]) -> Result<(), SandboxError> {
     register_private(emulators)?;
     let guard = PRIVATE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
@@ -225,7 +230,7 @@ pub fn register_for_children(emulators: &[Emulator]) -> Result<(), SandboxError>
     }
 }
 
-/// Mounts the instance, nowhere. `None` where the kernel refuses that in a user namespace.
+/// Mounts the instance, detached. `None` where the kernel refuses that in a user namespace.
 fn open_private() -> Result<Option<Private>, SandboxError> {
     let host = Host::default().status()?;
     let mounted = fsopen("binfmt_misc", FsOpenFlags::FSOPEN_CLOEXEC).and_then(|context| {
@@ -239,13 +244,14 @@ fn open_private() -> Result<Option<Private>, SandboxError> {
     };
     let mut private = Private { mount, registered: BTreeMap::new(), emulators: Vec::new() };
     for entry in host.entries.iter().filter(|e| e.enabled && e.offset == 0 && !e.magic.is_empty()) {
-        // An emulator that was removed since cannot be opened; programs of its kind did not run before either.
+        // An emulator that was removed since cannot be opened; its programs did not run before either.
         let _ = private.copy(entry);
     }
     Ok(Some(private))
 }
 
-/// Whether the kernel gives this process' user namespace an instance of its own. Only after [`crate::userns::enter`].
+/// Whether the kernel gives this process's user namespace its own instance. Only after
+/// [`crate::userns::enter`].
 pub(crate) fn private_works() -> Result<bool, SandboxError> {
     Ok(crate::userns::entered().is_some() && open_private()?.is_some())
 }
@@ -263,7 +269,7 @@ impl Private {
         let architecture = Architecture::named(&emulator.architecture)
             .ok_or_else(|| SandboxError::UnknownArchitecture(emulator.architecture.clone()))?;
         let file = unchangeable(&emulator.path)?;
-        // The descriptor, since a path may have characters or a length that the format does not allow.
+        // By descriptor, since a path may have characters or a length that the format does not allow.
         let interpreter = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
         let line = registration_of(architecture, &interpreter, emulator.flags());
         if self.registered.contains_key(&emulator.architecture) {
@@ -294,7 +300,7 @@ impl Private {
     }
 }
 
-/// A file of the host on a mount of its own, which is read-only: whoever reaches it, as every guest does by
+/// A file of the host on its own read-only mount. A process that reaches the file, as every guest does by
 /// `/proc/PID/exe`, can neither write to it nor change its mode, owner, times and attributes.
 fn unchangeable(path: &Path) -> Result<OwnedFd, Failure> {
     let file = clone_tree(path, false)?;

@@ -1,4 +1,5 @@
-//! The capabilities that a command may have: Docker's default set. Source: capabilities(7), Docker's run reference.
+//! The capabilities that a command may have: Docker's default set. Source: capabilities(7), Docker's run
+//! reference.
 
 use std::io;
 
@@ -25,7 +26,7 @@ pub fn default_bits() -> u64 {
     DEFAULT.iter().map(|(_, number)| 1 << number).fold(0, |all, bit| all | bit)
 }
 
-/// Takes all others out of the bounding set, so that no program can regain them.
+/// Drops all capabilities but these from the bounding set, so that no program can regain them.
 pub(crate) fn limit_bounding() -> io::Result<()> {
     for number in (0..64).filter(|number| default_bits() & (1 << number) == 0) {
         match crate::sys::drop_bounding(number) {
@@ -37,7 +38,7 @@ pub(crate) fn limit_bounding() -> io::Result<()> {
     Ok(())
 }
 
-/// Leaves the calling thread what it has of the set.
+/// Takes all capabilities but these from the calling thread.
 pub(crate) fn limit() -> io::Result<()> {
     let have = rustix::thread::capabilities(None)?.permitted.bits();
     crate::sys::set_capabilities(have & default_bits())

@@ -26,7 +26,7 @@ use crate::user::{self, User};
 use crate::wire::{self, Report, Window};
 use crate::{capabilities, host, mountpoints};
 
-/// Files of `/proc` that tell of the host, hidden as Docker hides them.
+/// Files of `/proc` that reveal the host, hidden as Docker hides them.
 const PROC_MASKED: &[&str] = &[
     "acpi",
     "asound",
@@ -40,14 +40,14 @@ const PROC_MASKED: &[&str] = &[
     "timer_stats",
 ];
 
-/// The same of `/sys`.
+/// Files of `/sys` that are hidden for the same reason.
 const SYS_MASKED: &[&str] = &["devices/virtual/powercap", "firmware"];
 
-/// Files of `/proc` through which the host could be changed, read-only as Docker has them.
+/// Files of `/proc` that could change the host, read-only as with Docker.
 const PROC_READ_ONLY: &[&str] = &["bus", "fs", "irq", "sys", "sysrq-trigger"];
 
-/// Files of `/proc` in whose place another may be mounted, as runc allows it for lxcfs, which tells of a
-/// container's share. All else would take the place of what programs, and we, believe the kernel to say.
+/// Files of `/proc` that a mount may cover, as runc allows for lxcfs, which shows a container's share. Any
+/// other mount there would replace what programs, and crossdock, trust the kernel to say.
 const PROC_REPLACEABLE: &[&str] =
     &["cpuinfo", "diskstats", "loadavg", "meminfo", "slabinfo", "stat", "swaps", "uptime"];
 
@@ -55,13 +55,13 @@ const PROC_REPLACEABLE: &[&str] =
 const DEVICES: &[(&str, u32, u32)] =
     &[("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
 
-/// Something to be mounted, prepared by the monitor.
+/// A mount that the monitor has prepared.
 pub struct Prepared {
-    /// Path inside: first as it was given, then real, without a leading slash.
+    /// Path inside: first as given, then the real path, without a leading slash.
     pub target: PathBuf,
     /// Whether the target is a directory.
     pub directory: bool,
-    /// What.
+    /// What is mounted.
     pub what: What,
 }
 
@@ -88,7 +88,7 @@ pub enum What {
     },
 }
 
-/// All that pid 1 gets from the monitor.
+/// Everything that pid 1 gets from the monitor.
 pub struct Inside<'a> {
     /// What to run.
     pub spec: &'a Spec,
@@ -96,18 +96,18 @@ pub struct Inside<'a> {
     pub root: OwnedFd,
     /// Mounts in order.
     pub mounts: Vec<Prepared>,
-    /// Standard input; none is `/dev/null`.
+    /// Standard input; `None` is `/dev/null`.
     pub stdin: Option<OwnedFd>,
-    /// Make a terminal of this size.
+    /// Create a terminal of this size.
     pub terminal: Option<Window>,
-    /// To the parent.
+    /// Socket to the parent.
     pub control: &'a OwnedFd,
     /// Hangs up when the monitor is gone.
     pub alive: OwnedFd,
-    /// Closed by the execution of the command: the monitor then knows that signals reach it. With an init,
-    /// the command's pidfd is sent over it before.
+    /// Closed when the command is executed: the monitor then knows that signals reach the command. With an
+    /// init, the command's pidfd is sent over this socket before.
     pub started: OwnedFd,
-    /// A byte comes when the network is connected; `None` if there is nothing to wait for.
+    /// Gets a byte when the network is connected; `None` if there is nothing to wait for.
     pub connected: Option<OwnedFd>,
 }
 
@@ -149,7 +149,7 @@ fn enter(inside: Inside<'_>) -> Result<Never, Failure> {
     let own_terminal = pty.is_some();
     standard_streams(stdin, &null, pty, control)?;
     drop(null);
-    // Nothing of the monitor's may be within reach when paths of the image are looked up.
+    // No descriptor of the monitor may be in reach when paths of the image are looked up.
     let mut kept =
         vec![control.as_raw_fd(), alive.as_raw_fd(), started.as_raw_fd(), root.as_fd().as_raw_fd()];
     kept.extend(connected.as_ref().map(AsRawFd::as_raw_fd));
@@ -190,7 +190,7 @@ fn enter(inside: Inside<'_>) -> Result<Never, Failure> {
     Err(command.execute())
 }
 
-/// SIGKILL at the death of the monitor, which is the parent. A change of user ids resets it, so it is asked
+/// Asks for SIGKILL at the death of the monitor, the parent. A change of user ids resets this, so it is asked
 /// for twice.
 pub fn die_with_monitor(alive: &OwnedFd) -> Result<(), Failure> {
     set_parent_process_death_signal(Some(Signal::KILL))
@@ -241,16 +241,17 @@ struct Tree<'a> {
     root: Dir,
     /// The new `/proc` until it is mounted.
     new_proc: Option<OwnedFd>,
-    /// The file systems of the kernel once they are mounted: what is done to them does not depend on where
-    /// the image has put them.
+    /// The file systems of the kernel, once mounted: work on them does not depend on where the image has put
+    /// them.
     proc: Option<Dir>,
     /// Number of the mount of `proc`.
     proc_id: u64,
     dev: Option<Dir>,
     sys: Option<Dir>,
-    /// A tmpfs over the old `/proc`, which goes away with the old root. Holds the files and the empty directory for binds.
+    /// A tmpfs over the old `/proc`, gone with the old root. Holds the files and the empty directory for
+    /// binds.
     scratch: Dir,
-    /// An empty directory on it, to cover others with.
+    /// An empty directory on the scratch, to cover others with.
     empty: Dir,
     files: usize,
     spec: &'a Spec,
@@ -260,10 +261,12 @@ struct Tree<'a> {
 impl<'a> Tree<'a> {
     fn new(root: OwnedFd, spec: &'a Spec, mapping: &'a IdMapping) -> Result<Tree<'a>, Failure> {
         let doing = || "prepare the root".to_string();
-        // First of all, since the scratch covers what the kernel takes for a permission.
+        // First of all: the scratch covers the old `/proc`, which the kernel takes as permission for a new
+        // one.
         let new_proc = Some(proc()?);
         let scratch = Dir::from(tmpfs(None, 0o755, (0, 0), true)?);
-        // A directory that is everywhere. (Over "/", it would take a second unmount to go, and each waits for all CPUs.)
+        // Mounted over `/proc`, which exists everywhere. (Over "/" the scratch would need a second unmount,
+        // and each unmount waits for all CPUs.)
         let place = host::proc().failing(doing)?;
         attach(scratch.as_fd(), place.as_fd()).failing(doing)?;
         for name in ["root", "empty"] {
@@ -315,7 +318,7 @@ impl<'a> Tree<'a> {
                 let sys = Dir::from(tree);
                 self.cover_below(&sys)?;
                 if own {
-                    // Only where the host has the unified hierarchy; nobody needs it.
+                    // Works only where the host has the unified hierarchy; nobody needs it.
                     if let (Ok(tree), Ok(place)) = (
                         detached("cgroup2", &[], NOSUID | NODEV | NOEXEC | libc::MOUNT_ATTR_RDONLY),
                         sys.open_real("fs/cgroup", OFlags::PATH),
@@ -344,7 +347,7 @@ impl<'a> Tree<'a> {
         }
     }
 
-    /// Opens the place of a mount, which exists in the root or is made on the mount that covers it.
+    /// Opens the place of a mount. It exists in the root, or is created on the mount that covers it.
     fn place(&self, target: &Path, directory: bool) -> Result<OwnedFd, Failure> {
         let refuse = |error: Errno| Failure::Target {
             target: format!("/{}", target.display()),
@@ -366,8 +369,8 @@ impl<'a> Tree<'a> {
         self.root.open(target, OFlags::PATH).map_err(refuse)
     }
 
-    /// Nothing is mounted over `/proc` or in it, whichever links of the image lead there. (A command with all
-    /// power could do it itself.)
+    /// Refuses a mount over `/proc` or in it, whichever links of the image lead there. (A command with all
+    /// powers could mount there itself.)
     fn check_place(&self, place: &OwnedFd, target: &Path) -> Result<(), Failure> {
         let doing = || format!("look at /{}", target.display());
         let Some(proc) = self.proc.as_ref().filter(|_| self.spec.security == Security::Sandbox) else {
@@ -444,8 +447,8 @@ impl<'a> Tree<'a> {
         Ok(())
     }
 
-    /// Hides and protects what Docker hides and protects. What the kernel does not have needs no mask; all
-    /// else that fails is an error.
+    /// Hides and protects what Docker hides and protects. A file that the kernel lacks needs no mask; any
+    /// other failure is an error.
     fn mask(&self) -> Result<(), Failure> {
         let (Some(proc), Some(sys)) = (&self.proc, &self.sys) else {
             return Err(Failure::Specification("/proc and /sys are not mounted".into()));
@@ -474,7 +477,7 @@ impl<'a> Tree<'a> {
         Ok(())
     }
 
-    /// Puts an empty directory over a directory and the null device over a file, both read-only.
+    /// Covers a directory with an empty directory and a file with the null device, both read-only.
     fn cover(&self, place: &OwnedFd, null: Option<&OwnedFd>) -> Result<(), Errno> {
         let stat = fstat(place)?;
         let cover = match (FileType::from_raw_mode(stat.st_mode), null) {
@@ -488,7 +491,7 @@ impl<'a> Tree<'a> {
     }
 
     /// Covers what the host has mounted on its `/sys`: debugfs, tracefs, other containers' cgroups. The
-    /// kernel gives user namespaces no `/sys` without it.
+    /// kernel gives user namespaces no `/sys` without these mounts.
     fn cover_below(&self, sys: &Dir) -> Result<(), Failure> {
         let doing = || "hide what is mounted below /sys".to_string();
         let Some(proc) = &self.proc else { return Ok(()) };
@@ -504,7 +507,8 @@ impl<'a> Tree<'a> {
         Ok(())
     }
 
-    /// A pseudo-terminal of the container: both ends, the inner one also at `/dev/console`.
+    /// Creates a pseudo-terminal of the container and returns both ends; the inner one is also at
+    /// `/dev/console`.
     fn terminal(&self, window: Window) -> Result<(OwnedFd, OwnedFd), Failure> {
         let doing = || "make a terminal".to_string();
         let dev = self.dev.as_ref().ok_or_else(|| Failure::Specification("/dev is not mounted".into()))?;
@@ -520,7 +524,7 @@ impl<'a> Tree<'a> {
         if window.rows > 0 && window.columns > 0 {
             rustix::termios::tcsetwinsize(&outer, size).failing(doing)?;
         }
-        // By the outer end itself, so that nothing can take the place of its name.
+        // Opened through the outer end: a name could be replaced.
         let flags = rustix::pty::OpenptFlags::RDWR
             | rustix::pty::OpenptFlags::NOCTTY
             | rustix::pty::OpenptFlags::CLOEXEC;
@@ -531,7 +535,7 @@ impl<'a> Tree<'a> {
         Ok((outer, inner))
     }
 
-    /// The null device for standard streams, from a mount on which nothing of it can be changed.
+    /// Opens the null device for standard streams, on a mount that allows no change of the device.
     fn null(&self) -> Result<OwnedFd, Failure> {
         let doing = || "open /dev/null".to_string();
         let dev = self.dev.as_ref().ok_or_else(|| Failure::Specification("/dev is not mounted".into()))?;
@@ -545,7 +549,7 @@ impl<'a> Tree<'a> {
         fchdir(&self.root).failing(doing)?;
         host::pivot_here().failing(doing)?;
         let root = mount_id(self.root.as_fd()).failing(doing)?;
-        // What is stacked on "/" is where ".." would lead to, so one by one it must go.
+        // ".." would lead to a mount stacked on "/", so these mounts must go, one by one.
         for _ in 0..8 {
             if host::mount_above().failing(doing)? == root {
                 fchdir(&self.root).failing(doing)?;
@@ -560,8 +564,8 @@ impl<'a> Tree<'a> {
 /// A detached, read-only bind of a device of the host, which can be used but not changed. `None` if the host
 /// lacks it.
 ///
-/// A read-only mount forbids no writing to a device, but changes of its mode, owner, times and attributes,
-/// which would be those of the host where crossdock is run by root.
+/// A read-only mount allows writing to a device. It forbids changes of its mode, owner, times and attributes,
+/// which would change the host's device where root runs crossdock.
 fn device(name: &str, device_major: u32, device_minor: u32) -> Result<Option<OwnedFd>, Failure> {
     let doing = || format!("use the device /dev/{name}");
     let found = match host::device(name) {
@@ -598,7 +602,8 @@ fn below(text: &str, id: u64) -> Vec<PathBuf> {
 
 fn proc() -> Result<OwnedFd, Failure> {
     match detached("proc", &[], NOSUID | NODEV | NOEXEC) {
-        // Parts of the /proc that we can see are covered, so the kernel refuses one that is not: inside other containers.
+        // Inside another container, parts of the visible /proc are covered, so the kernel refuses an
+        // uncovered one.
         Err(Failure::Step { errno: libc::EPERM, .. }) => {
             let tree = clone_tree(Path::new("/proc"), true)?;
             let of = fstatfs(&tree).failing(|| "look at /proc".into())?;
@@ -621,7 +626,8 @@ fn sys_tree(own_network: bool) -> Result<OwnedFd, Failure> {
     Ok(tree)
 }
 
-/// What is not a terminal or a stream of the caller's is the null device of the container.
+/// Sets the standard streams. A stream that is neither a terminal nor the caller's is the container's null
+/// device.
 fn standard_streams(
     stdin: Option<OwnedFd>,
     null: &OwnedFd,
@@ -653,18 +659,18 @@ fn is_pipe(stream: BorrowedFd<'_>) -> bool {
     fstat(stream).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Fifo)
 }
 
-/// Makes pipes and the terminal belong to the user, so that `/dev/stdout` can be opened.
+/// Gives pipes and the terminal to the user, so that `/dev/stdout` can be opened.
 fn give_streams(user: &User, own_terminal: bool) {
     for stream in [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()] {
         if is_pipe(stream) || own_terminal {
-            // They are pipes that crossdock has made for this command.
+            // Crossdock has created these streams for this command.
             let _ = rustix::fs::fchown(stream, Some(rustix::fs::Uid::from_raw(user.uid)), None);
         }
     }
 }
 
-/// Changes to the working directory and makes it, as Docker does. Links of the image lead to directories of
-/// the image, and those of `/proc` nowhere.
+/// Changes to the working directory and creates it if it is missing, as Docker does. Links of the image lead
+/// to directories of the image; links of `/proc` lead nowhere.
 fn enter_directory(root: &Dir, path: &Path) -> Result<(), Failure> {
     let doing = || format!("enter the working directory {}", path.display());
     let flags = OFlags::PATH | OFlags::DIRECTORY;
@@ -684,7 +690,8 @@ fn enter_directory(root: &Dir, path: &Path) -> Result<(), Failure> {
     fchdir(&directory).failing(doing)
 }
 
-/// Seccomp while CAP_SYS_ADMIN is there, then capabilities and user. The order is that of what each step needs.
+/// Sets the seccomp filter while CAP_SYS_ADMIN is there, then capabilities and user. The order follows from
+/// what each step needs.
 fn drop_privileges(spec: &Spec, mapping: &IdMapping, user: &User) -> Result<(), Failure> {
     let single = mapping.is_single();
     let sandbox = spec.security == Security::Sandbox;
@@ -706,7 +713,7 @@ fn drop_privileges(spec: &Spec, mapping: &IdMapping, user: &User) -> Result<(), 
     Ok(())
 }
 
-/// The command with everything that `execve` wants, made before there are limits.
+/// The command with all arguments of `execve`, prepared before the limits apply.
 struct Command {
     name: OsString,
     candidates: Vec<CString>,
@@ -743,7 +750,7 @@ impl Command {
         Ok(Command { name, candidates, args, env })
     }
 
-    /// Executes the first candidate that can be, as execvp(3).
+    /// Executes the first candidate that can be executed, as execvp(3) does.
     fn execute(&self) -> Failure {
         let command = self.name.display().to_string();
         let mut denied: Option<(&CString, i32)> = None;
@@ -808,9 +815,9 @@ fn describe(path: &CString) -> String {
     }
 }
 
-/// Pid 1 that starts the command as its child, passes signals to it and reaps what is orphaned. It has no
-/// capabilities, the filter of the command, and cannot be looked into; so the monitor, which has the rights,
-/// sends signals to the command itself.
+/// Pid 1 that starts the command as its child, forwards signals and reaps orphans. It has no capabilities and
+/// the command's filter, and cannot be inspected; so the monitor, which has the rights, signals the command
+/// directly.
 fn run_init(
     spec: &Spec,
     mapping: &IdMapping,
@@ -820,21 +827,22 @@ fn run_init(
     started: OwnedFd,
 ) -> Result<Never, Failure> {
     sys::block_all_signals();
-    // Nobody inside shall reach our executable and descriptors through /proc/1. The command's process has
-    // this, too, until it is executed.
+    // No process inside may reach our executable and descriptors through /proc/1. The command's process is
+    // protected in the same way until the command is executed.
     let closed = || {
         rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
             .failing(|| "close /proc/1".into())
     };
     closed()?;
-    // The command is not executed before its init has given up everything.
+    // The command is executed only after its init has given up everything.
     let (harmless, giving_up) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
         .failing(|| "make a pipe for the init".into())?;
     let pid = match sys::fork_from_pid_1().failing(|| "start the command".into())? {
         Cloned::Parent(pid) => pid,
         Cloned::Child => {
-            // A group of its own in the foreground of the terminal, as a shell starts a job, so that keys reach it and not us.
-            // The terminal would stop a background process for this, but the signal is blocked.
+            // Its own group in the foreground of the terminal, as a shell starts a job, so that keys reach
+            // the command and not us. The terminal would stop a background process for this call, but the
+            // signal is blocked.
             let stdin = rustix::stdio::stdin();
             if rustix::termios::isatty(stdin) && rustix::process::setpgid(None, None).is_ok() {
                 let _ = rustix::termios::tcsetpgrp(stdin, rustix::process::getpid());
@@ -845,14 +853,14 @@ fn run_init(
             drop_privileges(spec, mapping, user)?;
             die_with_monitor(alive)?;
             drop(giving_up);
-            // No byte ever comes; if the init fails, it ends everything.
+            // No byte ever comes, only the end of the pipe; if the init fails, it ends everything.
             let _ = std::fs::File::from(harmless).read(&mut [0]);
             return Err(command.execute());
         }
     };
-    // The child reports what keeps the command from being executed; what fails here ends everything with it.
+    // The child reports why the command cannot be executed; a failure here ends everything.
     become_harmless(spec, mapping, user, started, pid)?;
-    // A change of user ids undoes it where fs.suid_dumpable is set, and the death signal in any case.
+    // A change of user ids undoes this where fs.suid_dumpable is set, and always undoes the death signal.
     closed()?;
     die_with_monitor(alive)?;
     drop((harmless, giving_up));
@@ -864,7 +872,7 @@ fn run_init(
         }
         while let Some((ended, status)) = sys::reap() {
             if ended == pid {
-                // A signal cannot be passed on by dying of it: pid 1 is immune to its own. Docker's init does the same.
+                // Pid 1 cannot die of the same signal: it is immune to its own. Docker's init does the same.
                 sys::exit_now(if libc::WIFSIGNALED(status) {
                     128 + libc::WTERMSIG(status)
                 } else {

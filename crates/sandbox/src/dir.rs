@@ -1,8 +1,8 @@
-//! Directories whose inside belongs to an image or to a command: reached through descriptors only.
+//! Directories whose content belongs to an image or to a command, reached through descriptors only.
 //!
-//! A path that such a tree has part in must never be given to the kernel as a path of this process: its links
-//! could lead to the host. [`Dir`] is the only way in, and the lint in this crate's `clippy.toml` refuses the
-//! others. Sources: openat2(2), open_tree(2), move_mount(2).
+//! Never give the kernel a path into such a tree as a path of this process: links of the tree could lead to
+//! the host. [`Dir`] is the only way in; the lint in this crate's `clippy.toml` refuses all others. Sources:
+//! openat2(2), open_tree(2), move_mount(2).
 
 #![expect(clippy::disallowed_methods, reason = "here they are given single names or openat2's rules")]
 
@@ -35,7 +35,7 @@ impl AsFd for Dir {
     }
 }
 
-/// Which file it is: device and inode number.
+/// Identity of a file: device and inode number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FileId {
     device: u64,
@@ -43,7 +43,7 @@ pub struct FileId {
 }
 
 impl FileId {
-    /// Of a file's metadata.
+    /// The identity in a file's metadata.
     pub fn of(stat: &Stat) -> FileId {
         FileId { device: stat.st_dev, inode: stat.st_ino }
     }
@@ -58,7 +58,7 @@ pub enum ReadError {
     /// A directory, device, FIFO or socket.
     #[error("it is {0}, not a regular file")]
     Kind(&'static str),
-    /// More bytes than anybody needs.
+    /// It is larger than the limit.
     #[error("it is larger than {0} bytes")]
     Size(u64),
 }
@@ -74,7 +74,7 @@ impl Dir {
     /// (`RESOLVE_IN_ROOT`).
     pub fn open(&self, path: impl AsRef<Path>, flags: OFlags) -> Result<OwnedFd, Errno> {
         let path = path.as_ref().as_os_str().as_bytes();
-        // An absolute path begins at this directory, too; so does one with nothing but slashes.
+        // An absolute path begins at this directory, too, even one of slashes only.
         resolve(&self.0, path, flags, ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS)
     }
 
@@ -89,33 +89,33 @@ impl Dir {
         self.open_real(path, OFlags::PATH | OFlags::DIRECTORY).map(Dir)
     }
 
-    /// Makes a directory, mode 0755.
+    /// Creates a directory, mode 0755.
     pub fn make_dir(&self, name: &OsStr) -> Result<(), Errno> {
         mkdirat(&self.0, single(name)?, Mode::from_raw_mode(0o755))
     }
 
-    /// Makes an empty file that was not there, and opens it for writing.
+    /// Creates an empty file, which must not exist, and opens it for writing.
     pub fn make_file(&self, name: &OsStr, mode: u32) -> Result<OwnedFd, Errno> {
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         openat(&self.0, single(name)?, flags, Mode::from_raw_mode(mode))
     }
 
-    /// Makes a symbolic link.
+    /// Creates a symbolic link.
     pub fn make_link(&self, name: &str, to: &str) -> Result<(), Errno> {
         symlinkat(to, &self.0, single(OsStr::new(name))?)
     }
 
-    /// Makes a directory or an empty file, for a mount.
+    /// Creates a directory or an empty file, for a mount.
     pub fn make_place(&self, name: &OsStr, directory: bool) -> Result<(), Errno> {
         if directory { self.make_dir(name) } else { self.make_file(name, 0o644).map(drop) }
     }
 
-    /// Makes a whiteout of an overlay: a character device 0/0.
+    /// Creates a whiteout of an overlay: a character device 0/0.
     pub fn make_whiteout(&self, name: &OsStr) -> Result<(), Errno> {
         mknodat(&self.0, single(name)?, FileType::CharacterDevice, Mode::empty(), 0)
     }
 
-    /// Metadata of an entry; of a link itself.
+    /// Metadata of an entry; links are not followed.
     pub fn stat(&self, name: &OsStr) -> Result<Stat, Errno> {
         statat(&self.0, single(name)?, AtFlags::SYMLINK_NOFOLLOW)
     }
@@ -126,17 +126,17 @@ impl Dir {
         unlinkat(&self.0, single(name)?, flags)
     }
 
-    /// The text of a regular file of an image, which may be hostile: neither a device, nor a FIFO, nor more
-    /// than `size_max` bytes. `None` if there is no such file.
+    /// The text of a regular file of at most `size_max` bytes; `None` if there is no such file. The image may
+    /// be hostile, so devices, FIFOs and larger files are refused.
     pub fn read_text(&self, path: &str, size_max: u64) -> Result<Option<String>, ReadError> {
-        // First without opening it for reading, since that alone does something to a device or a FIFO.
+        // First without opening it for reading: that alone has an effect on a device or a FIFO.
         let found = match self.open(path, OFlags::PATH) {
             Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
             other => other?,
         };
         regular(&found)?;
         let file = self.open(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)?;
-        // Somebody who shares the tree may have replaced it meanwhile.
+        // A process that shares the tree may have replaced the file meanwhile.
         regular(&file)?;
         let mut bytes = Vec::new();
         let read = std::fs::File::from(file).take(size_max + 1).read_to_end(&mut bytes);
@@ -144,12 +144,12 @@ impl Dir {
         if bytes.len() as u64 > size_max {
             return Err(ReadError::Size(size_max));
         }
-        // Names of people in the text may be of any encoding; those that programs use are ASCII.
+        // Names of people in the text may have any encoding; names that programs use are ASCII.
         Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
     }
 }
 
-/// A detached copy of the mount that a descriptor is open on, from that file or directory on.
+/// A detached copy of a mount, from an open file or directory of it downwards.
 pub fn clone_mount(file: BorrowedFd<'_>, recursive: bool) -> Result<OwnedFd, Errno> {
     let mut flags =
         OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
@@ -165,7 +165,7 @@ pub fn attach(mount: BorrowedFd<'_>, place: BorrowedFd<'_>) -> Result<(), Errno>
     move_mount(mount, "", place, "", flags)
 }
 
-/// The regular file's metadata, or what else it is.
+/// The metadata of a regular file; for any other file, its kind as an error.
 fn regular(file: &OwnedFd) -> Result<Stat, ReadError> {
     let stat = fstat(file)?;
     Err(ReadError::Kind(match FileType::from_raw_mode(stat.st_mode) {
@@ -180,7 +180,7 @@ fn regular(file: &OwnedFd) -> Result<Stat, ReadError> {
 
 fn resolve(root: &OwnedFd, path: &[u8], flags: OFlags, rules: ResolveFlags) -> Result<OwnedFd, Errno> {
     let path = if path.is_empty() { b"." } else { path };
-    // Somebody who renames without end shall not hold us for ever.
+    // A process that renames without end must not hold us forever.
     for _ in 0..1000 {
         // EAGAIN: something was renamed during the walk, see openat2(2).
         match openat2(root, path, flags | OFlags::CLOEXEC, Mode::empty(), rules) {
@@ -191,7 +191,7 @@ fn resolve(root: &OwnedFd, path: &[u8], flags: OFlags, rules: ResolveFlags) -> R
     Err(Errno::AGAIN)
 }
 
-/// One name, which the kernel cannot follow anywhere.
+/// Refuses everything but a single name, which cannot lead elsewhere.
 fn single(name: &OsStr) -> Result<&OsStr, Errno> {
     match name.as_bytes() {
         b"" | b"." | b".." => Err(Errno::INVAL),

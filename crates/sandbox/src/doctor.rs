@@ -1,4 +1,5 @@
-//! What this machine can do, lack by lack, with the one command that fixes each. Changes nothing on the host.
+//! What this machine can do and what it lacks, with the one command that fixes each lack. Changes nothing on
+//! the host.
 
 #![expect(clippy::disallowed_methods, reason = "files of the host")]
 
@@ -15,33 +16,33 @@ use crate::emulator::{self, Choice, Emulator};
 use crate::error::{Failure, SandboxError};
 use crate::{network, places, sys, userns};
 
-/// First argument by which the executable knows that it is to try namespaces out.
+/// First argument that makes the executable try out namespaces.
 pub(crate) const ARGUMENT: &str = "crossdock-sandbox-probe";
 
 /// How a check ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Health {
-    /// All is there.
+    /// Everything is there.
     Ok,
-    /// It works with less.
+    /// It works, with limits.
     Warn,
     /// It does not work.
     Fail,
 }
 
-/// One thing that was looked at.
+/// One thing that was checked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Check {
     /// Short name.
     pub name: String,
-    /// How it is.
+    /// How the check ended.
     pub status: Health,
     /// What was found, one sentence.
     pub what: String,
     /// The command that fixes it.
     pub fix: Option<String>,
-    /// What is known to go wrong with it, one sentence each.
+    /// Known problems with it, one sentence each.
     pub notes: Vec<String>,
 }
 
@@ -57,10 +58,10 @@ impl Check {
     }
 }
 
-/// Looks at everything that the sandbox uses.
+/// Checks everything that the sandbox uses.
 ///
-/// Namespaces are tried out by a child (this executable again, so `main` must call [`crate::init_main_if_requested`]);
-/// may be called before and after [`userns::enter`].
+/// A child tries out namespaces (this executable again, so `main` must call
+/// [`crate::init_main_if_requested`]). May be called before and after [`userns::enter`].
 ///
 /// `root` is the directory of the store, which need not exist.
 pub fn probe(root: &Path) -> Vec<Check> {
@@ -80,14 +81,14 @@ pub fn probe(root: &Path) -> Vec<Check> {
     checks
 }
 
-/// Whether commands are kept from abstract sockets and from processes outside of their container (Landlock,
-/// Linux 6.12).
+/// Whether the kernel can keep commands from abstract sockets and from processes outside of their container
+/// (Landlock, Linux 6.12).
 pub fn scope_available() -> bool {
     sys::scope_available()
 }
 
-/// The oldest kernel that works: mount_setattr(2), which makes mounts read-only, is of Linux 5.12; overlayfs
-/// in a user namespace of 5.11. The README says the same.
+/// The oldest kernel that works: mount_setattr(2), which makes mounts read-only, came with Linux 5.12,
+/// overlayfs in a user namespace with 5.11. The README says the same.
 const OLDEST: (u32, u32) = (5, 12);
 
 fn kernel() -> Check {
@@ -98,7 +99,7 @@ fn kernel() -> Check {
     match version {
         v if v >= (6, 7) => Check::new("kernel", Health::Ok, what, None),
         v if v >= OLDEST => {
-            let what = format!("{what}: emulators need a registration on the host, since 6.7 none");
+            let what = format!("{what}: emulators need a registration on the host (none from Linux 6.7 on)");
             Check::new("kernel", Health::Warn, what, upgrade)
         }
         _ => {
@@ -129,7 +130,7 @@ fn identifiers() -> Check {
         }
         Err(why) => {
             let (what, fix) = why.split_once(": ").unwrap_or((&why, ""));
-            let what = format!("only the own id, changes of owners are pretended: {what}");
+            let what = format!("only your own id, so changes of owner are pretended: {what}");
             Check::new(name, Health::Warn, what, Some(fix))
         }
     }
@@ -150,7 +151,7 @@ fn tried_out(root: &Path) -> Vec<Check> {
 pub(crate) fn main() -> ! {
     let root = std::env::args_os().nth(2).map(PathBuf::from).unwrap_or_default();
     let checks = try_out(&root);
-    // At once: leaving this way writes out no buffer.
+    // Flushed now: `exit_now` writes out no buffer.
     let written = serde_json::to_string(&checks).is_ok_and(|json| {
         let mut out = io::stdout();
         out.write_all(json.as_bytes()).and_then(|()| out.flush()).is_ok()
@@ -175,12 +176,12 @@ fn try_out(root: &Path) -> Vec<Check> {
     ]
 }
 
-/// Whether layers can be stacked, and changes be written where the store is or will be.
+/// Whether layers can be stacked, and changes written where the store is or will be.
 fn overlay(root: &Path) -> Check {
     let name = "overlay";
     // The store's own directory may not be there yet.
     let Some(directory) = root.ancestors().find(|directory| directory.is_dir()) else {
-        return Check::new(name, Health::Fail, format!("{} is no directory", root.display()), None);
+        return Check::new(name, Health::Fail, format!("{} is not a directory", root.display()), None);
     };
     let on = || {
         let mount =
@@ -279,7 +280,7 @@ fn emulators() -> Vec<Check> {
         .collect()
 }
 
-/// What programs meet in QEMU's user mode, seen with versions 7.2 (see the guide).
+/// Faults of QEMU's user mode that programs meet, seen with version 7.2 (see the guide).
 fn faults(architecture: &str, emulator: &Emulator) -> Vec<String> {
     if !emulator.is_qemu() {
         return Vec::new();
@@ -322,7 +323,7 @@ fn private_network() -> Check {
     }
 }
 
-/// Abstract sockets belong to a network namespace, so without Landlock's scope they are those of the host.
+/// Abstract sockets belong to a network namespace, so without Landlock's scope commands reach the host's.
 fn abstract_sockets(scoped: bool) -> Check {
     let name = "abstract sockets";
     if scoped {

@@ -1,4 +1,4 @@
-//! An emulator is an executable for a guest architecture: how it is found, and what it is asked.
+//! Emulators, the executables for a guest architecture: how they are found, and what they are asked.
 
 #![expect(clippy::disallowed_methods, reason = "files of the host")]
 
@@ -21,7 +21,7 @@ const BUILTIN: &str = "crossdock-emu";
 /// Guest architectures of our own emulator.
 const BUILTIN_ARCHITECTURES: &[&str] = &["arm64"];
 
-/// Where it was looked for, and what to do.
+/// Where our emulator was looked for, and what to do.
 const NO_BUILTIN: &str = "crossdock-emu is neither beside crossdock nor in PATH";
 const BUILTIN_FIX: &str = "copy crossdock-emu beside crossdock";
 
@@ -37,8 +37,8 @@ pub struct Emulator {
 /// Which emulator to use.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Choice {
-    /// Our own where it is installed and knows the architecture, else QEMU. On a CPU on which ours cannot translate, QEMU
-    /// comes first.
+    /// Our own if it is installed and knows the architecture, otherwise QEMU. On a CPU where ours cannot
+    /// translate, QEMU comes first.
     #[default]
     Auto,
     /// QEMU's user mode.
@@ -67,7 +67,7 @@ impl FromStr for Choice {
 }
 
 impl Emulator {
-    /// An executable for an architecture, not looked at.
+    /// An executable for an architecture, not checked.
     pub fn at(architecture: &str, path: impl Into<PathBuf>) -> Emulator {
         Emulator { architecture: architecture.into(), path: path.into() }
     }
@@ -87,11 +87,11 @@ impl Emulator {
         self.name().starts_with("qemu-")
     }
 
-    /// Flags for its registration: F and C always, P for those that know `AT_FLAGS` (QEMU 6.0, ours). Another emulator would
-    /// take the preserved `argv[0]` for the first argument.
+    /// Flags for its registration: F and C always, P for emulators that know `AT_FLAGS` (QEMU 6.0, ours).
+    /// Another emulator would take the preserved `argv[0]` for the first argument.
     pub fn flags(&self) -> Flags {
         let name = self.name();
-        // Debian's wrapper names say so themselves: aarch64-binfmt-P.
+        // The names of Debian's wrappers say so: aarch64-binfmt-P.
         let knows = self.is_qemu() || self.is_builtin() || name.ends_with("-binfmt-P");
         Flags { preserve_argv0: knows, ..Flags::ALL }
     }
@@ -105,7 +105,8 @@ impl Emulator {
     }
 }
 
-/// Finds an emulator for an architecture (`GOARCH` name). Does not ask whether one is needed, see [`is_native`].
+/// Finds an emulator for an architecture (`GOARCH` name). Does not check whether one is needed, see
+/// [`is_native`].
 pub fn find(architecture: &str, choice: &Choice) -> Result<Emulator, SandboxError> {
     let known = Architecture::named(architecture)
         .ok_or_else(|| SandboxError::UnknownArchitecture(architecture.into()))?;
@@ -140,7 +141,7 @@ pub fn find(architecture: &str, choice: &Choice) -> Result<Emulator, SandboxErro
     })
 }
 
-/// What [`Choice::Auto`] takes. Where ours only interprets, QEMU is quicker.
+/// What [`Choice::Auto`] takes. Where ours only interprets, QEMU is faster.
 fn automatic(
     architecture: &Architecture,
     builtin: Option<Emulator>,
@@ -162,7 +163,7 @@ fn automatic(
     }
 }
 
-/// Whether our own emulator translates here: its code is for x86-64-v3. Elsewhere it interprets.
+/// Whether our own emulator translates here: its code needs x86-64-v3. On other CPUs it interprets.
 pub fn translates() -> bool {
     use std::arch::is_x86_feature_detected as has;
     has!("avx2")
@@ -175,7 +176,7 @@ pub fn translates() -> bool {
         && has!("sse4.2")
 }
 
-/// Beside this program, else where programs are.
+/// Our own emulator: beside this program, otherwise where programs usually are.
 fn builtin(architecture: &Architecture) -> Option<Emulator> {
     if !BUILTIN_ARCHITECTURES.contains(&architecture.name) {
         return None;
@@ -207,13 +208,14 @@ fn qemu(architecture: &Architecture) -> Result<Emulator, SandboxError> {
     })
 }
 
-/// Whether the kernel and CPU of this machine run programs of the platform themselves. 386 on amd64 is tried out, since
-/// kernels are built without it too.
+/// Whether the kernel and CPU of this machine run programs of the platform themselves. 386 on amd64 is tried
+/// out, since some kernels are built without it.
 pub fn is_native(platform: &Platform) -> bool {
     let host = Platform::host();
     match (host.architecture.as_str(), platform.normalised().architecture.as_str()) {
         ("amd64", "386") => runs_386(),
-        // 64-bit Arm servers often lack the 32-bit mode; the rest of what an architecture includes is in its rank.
+        // 64-bit Arm servers often lack the 32-bit mode; the rest of what an architecture includes is in its
+        // rank.
         ("arm64", "arm") => false,
         _ => platform.is_native(),
     }
@@ -252,7 +254,7 @@ fn try_386() -> std::io::Result<bool> {
     Ok(status.success())
 }
 
-/// What [`Choice`] may name, for messages.
+/// The known architectures, for messages.
 pub fn architectures() -> String {
     known_architectures()
 }

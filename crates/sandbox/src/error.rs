@@ -1,10 +1,10 @@
-//! What can go wrong, in words of the person who typed the command.
+//! What can go wrong, in the words of the user.
 
 use std::io;
 
 use serde::{Deserialize, Serialize};
 
-/// Why a sandbox could not be made, or its command not be started.
+/// Why a sandbox could not be created, or its command could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum SandboxError {
     /// User namespaces are switched off, or refused to this user.
@@ -21,7 +21,7 @@ pub enum SandboxError {
     /// A step outside of the container failed.
     #[error("cannot {doing}: {source}")]
     Step {
-        /// What was being done, to follow "cannot".
+        /// What was being done; follows "cannot" in the message.
         doing: String,
         /// What the kernel said.
         source: io::Error,
@@ -29,10 +29,11 @@ pub enum SandboxError {
     /// A step of the monitor or inside the container failed.
     #[error(transparent)]
     Failure(#[from] Failure),
-    /// The monitor ended without a word.
+    /// The monitor ended without a report.
     #[error("the sandbox ended before its command did ({0}); was it killed?")]
     Lost(String),
-    /// The kernel cannot give a user namespace its own binfmt_misc, and the host has no entry that serves.
+    /// The kernel cannot give a user namespace its own binfmt_misc, and the host has no entry for the
+    /// architecture.
     #[error(
         "linux {kernel} cannot register an emulator for {architecture} in a private binfmt_misc (Linux 6.7 can), and the host {host}; register it once as root: {fix}"
     )]
@@ -43,7 +44,7 @@ pub enum SandboxError {
         architecture: String,
         /// What is wrong with the host's registration.
         host: String,
-        /// Command.
+        /// The command that registers the emulator.
         fix: String,
     },
     /// No emulator was found for an architecture.
@@ -51,12 +52,12 @@ pub enum SandboxError {
     NoEmulator {
         /// Guest architecture.
         architecture: String,
-        /// Where it was looked for.
+        /// Where an emulator was looked for.
         looked: String,
         /// What to do.
         fix: String,
     },
-    /// The architecture is none that we know the ELF header of.
+    /// The ELF header of the architecture is not known.
     #[error("unknown guest architecture \"{0}\" (known: {known})", known = crate::architecture::known_architectures())]
     UnknownArchitecture(String),
     /// A user or group that the image does not have.
@@ -65,8 +66,8 @@ pub enum SandboxError {
 }
 
 impl SandboxError {
-    /// The exit code that `docker run` has for this error: 127 for a command that does not exist, 126 for one that cannot
-    /// be executed, 125 for everything else.
+    /// The exit code that `docker run` has for this error: 127 for a command that does not exist, 126 for one
+    /// that cannot be executed, 125 for everything else.
     pub fn exit_code(&self) -> i32 {
         match self {
             SandboxError::Failure(Failure::CommandNotFound { .. }) => 127,
@@ -82,7 +83,7 @@ pub enum Failure {
     /// A step failed with an error of the kernel.
     #[error("cannot {doing}: {}", io::Error::from_raw_os_error(*errno))]
     Step {
-        /// What was being done, to follow "cannot".
+        /// What was being done; follows "cannot" in the message.
         doing: String,
         /// `errno`.
         errno: i32,
@@ -98,15 +99,15 @@ pub enum Failure {
     /// The command does not exist.
     #[error("{command}: {reason}")]
     CommandNotFound {
-        /// As it was given.
+        /// The command as given.
         command: String,
-        /// What was looked at.
+        /// What was tried.
         reason: String,
     },
     /// The command exists but the kernel refuses to execute it.
     #[error("{command}: {reason}")]
     CommandNotExecutable {
-        /// As it was given.
+        /// The command as given.
         command: String,
         /// Why.
         reason: String,
@@ -114,7 +115,7 @@ pub enum Failure {
     /// The user or group of the command is not in the image.
     #[error("{0}")]
     User(String),
-    /// Changes cannot go to a directory, since overlayfs does not take its file system.
+    /// Changes cannot go to a directory, since overlayfs cannot write to its file system.
     #[error(
         "cannot write changes to {upper}: it is on {kind}, which overlayfs cannot write to; put the store on another file system with --root DIR or CROSSDOCK_ROOT=DIR, {place}"
     )]
@@ -123,7 +124,7 @@ pub enum Failure {
         upper: String,
         /// Name of its file system.
         kind: String,
-        /// Where it would work.
+        /// Where the store would work.
         place: String,
     },
     /// A network namespace could not be connected.
@@ -134,16 +135,16 @@ pub enum Failure {
         /// What to do.
         fix: String,
     },
-    /// The specification is one that cannot be run.
+    /// The specification cannot be run.
     #[error("{0}")]
     Specification(String),
 }
 
-/// Characters of a text that a failure repeats, which an image or a caller may have made as long as it likes.
+/// Most characters of a text in a failure; an image or a caller can make its texts as long as it likes.
 const TEXT_MAX: usize = 2000;
 
 impl Failure {
-    /// With texts of a length that a message has room for.
+    /// Shortens the texts so that the failure fits in a message.
     pub(crate) fn shortened(mut self) -> Failure {
         let texts = match &mut self {
             Failure::Step { doing, .. } => vec![doing],

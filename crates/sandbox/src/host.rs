@@ -1,5 +1,5 @@
 //! The few paths of the host that crossdock, the monitor and pid 1 use, while the host's root is still their
-//! root: constants, in which no image has a part.
+//! root. They are constants that no image can influence.
 
 #![expect(
     clippy::disallowed_methods,
@@ -23,7 +23,7 @@ pub fn make_mounts_private() -> Result<(), Errno> {
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
 }
 
-/// `/proc`, as a place to mount over: a directory that is everywhere.
+/// `/proc`, as a place to mount over: a directory that exists everywhere.
 pub fn proc() -> Result<OwnedFd, Errno> {
     openat(CWD, "/proc", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
 }
@@ -33,7 +33,8 @@ pub fn device(name: &str) -> Result<OwnedFd, Errno> {
     openat(CWD, format!("/dev/{name}"), OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
 }
 
-/// Makes the working directory, the root of a mount, the root directory. The old root is then on top of it.
+/// Makes the working directory, which must be the root of a mount, the root directory. The old root is then
+/// on top of it.
 pub fn pivot_here() -> Result<(), Errno> {
     // With both arguments the same, the old root ends on top of the new one, from where it is detached.
     // pivot_root(2)
@@ -50,8 +51,8 @@ pub fn detach_above() -> Result<(), Errno> {
     unmount(".", UnmountFlags::DETACH)
 }
 
-/// Whether a signal would do to a process what it does by default: it neither catches, ignores nor blocks it.
-/// Pid of this namespace; `false` if it is gone.
+/// Whether a signal has its default action in a process, which then neither catches, ignores nor blocks it.
+/// `pid` is of this namespace; `false` if the process is gone.
 pub fn takes_default_action(pid: i32, signal: i32) -> bool {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let mask = |name: &str| {
@@ -66,8 +67,8 @@ pub fn takes_default_action(pid: i32, signal: i32) -> bool {
     }
 }
 
-/// The path of this executable, if what is there now is still the file that is running. (A link in `/proc`
-/// cannot be bound: its file is on a mount of the namespace in which the program was started.)
+/// The path of this executable, if the file there is still the one that is running. (A link in `/proc` cannot
+/// be bound: its file is on a mount of the namespace in which the program was started.)
 pub fn own_executable() -> Option<PathBuf> {
     let path = std::fs::read_link(OWN).ok()?;
     let is = |path: &Path| rustix::fs::stat(path).ok().map(|stat| FileId::of(&stat));

@@ -8,14 +8,14 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-/// A range of ids: `count` ids from `inside` on are `outside` and following in the parent namespace.
+/// A range of ids: the `count` ids from `inside` on are those from `outside` on in the parent namespace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct IdRange {
     /// First id inside.
     pub inside: u32,
     /// First id in the parent namespace.
     pub outside: u32,
-    /// How many.
+    /// How many ids.
     pub count: u32,
 }
 
@@ -29,7 +29,7 @@ pub struct IdMapping {
 }
 
 impl IdMapping {
-    /// That of the calling process.
+    /// The mapping of the calling process.
     pub fn current() -> io::Result<IdMapping> {
         Ok(IdMapping {
             uids: parse_map(&fs::read_to_string("/proc/self/uid_map")?),
@@ -116,7 +116,7 @@ pub(crate) fn free_range(text: &str) -> Option<(u32, u32)> {
     Some((u32::try_from(free).ok()?, u32::try_from(free + COUNT - 1).ok()?))
 }
 
-/// Own id as 0, then the ranges one after the other from 1 on.
+/// Maps the own id to 0, then the ranges one after the other from 1 on.
 pub(crate) fn stack(own: u32, ranges: &[(u32, u32)]) -> Vec<IdRange> {
     let mut map = vec![IdRange { inside: 0, outside: own, count: 1 }];
     let mut next = 1u32;
@@ -138,7 +138,7 @@ pub(crate) fn login_name(uid: u32) -> Option<String> {
         let name = fields.next()?;
         (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_string())
     });
-    // Users of LDAP and the like are not in the file; the session usually tells.
+    // Users of LDAP and the like are not in the file; the session's environment usually has the name.
     found.or_else(|| std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).ok())
 }
 
@@ -179,7 +179,7 @@ mod tests {
     fn advice_names_a_range_that_nobody_has() {
         assert_eq!(free_range(""), Some((100_000, 165_535)));
         assert_eq!(free_range("ann:100000:65536"), Some((165_536, 231_071)));
-        // A gap that is large enough is used, one that is not is passed.
+        // A gap that is large enough is used, a smaller one is skipped.
         assert_eq!(free_range("ann:200000:65536\nbob:100000:10\nrubbish\n"), Some((100_010, 165_545)));
         assert_eq!(free_range("ann:140000:10\nbob:100000:10\ncarl:140010:5"), Some((140_015, 205_550)));
         assert_eq!(free_range("ann:1000:99500"), Some((100_500, 166_035)));

@@ -1,4 +1,4 @@
-//! A last word before a signal ends this process.
+//! A last message before a signal ends this process.
 
 use std::io;
 use std::sync::mpsc;
@@ -9,16 +9,16 @@ use rustix::process::{Signal, getpid, kill_process};
 
 use crate::sys::SignalPipe;
 
-/// How long the last word may take; standard error may be a pipe that nobody reads.
+/// How long the last message may take; standard error may be a pipe that nobody reads.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// Has `tell` called when SIGINT, SIGTERM or SIGHUP comes; the signal then ends this process as it would have
-/// without. A second signal ends it at once. To be called once, from a process that starts no command with
-/// [`crate::run_attached`], which has its own use for these signals.
+/// Calls `tell` on SIGINT, SIGTERM or SIGHUP; the signal then ends this process as usual. A second signal
+/// ends it at once. Call this once, from a process that starts no command with [`crate::run_attached`], which
+/// handles these signals itself.
 ///
 /// # Errors
 ///
-/// The kernel's, for a pipe or a thread; signals then have their default action.
+/// The kernel cannot create a pipe or a thread; signals then have their default action.
 pub fn before_end_by_signal(tell: impl FnOnce(&'static str) + Send + 'static) -> io::Result<()> {
     let pipe = SignalPipe::install(&[libc::SIGINT, libc::SIGTERM, libc::SIGHUP])?;
     let wait = move || {
@@ -26,7 +26,7 @@ pub fn before_end_by_signal(tell: impl FnOnce(&'static str) + Send + 'static) ->
         while rustix::io::read(&pipe.read, &mut byte) != Ok(1) {
             let _ = poll(&mut [PollFd::new(&pipe.read, PollFlags::IN)], None);
         }
-        // From here on they have their default action again.
+        // From here on the signals have their default action again.
         drop(pipe);
         let (signal, name) = match i32::from(byte[0]) {
             libc::SIGTERM => (Signal::TERM, "SIGTERM"),

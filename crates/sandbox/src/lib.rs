@@ -1,11 +1,12 @@
-//! Runs one command in a root made of layers: user, mount, pid, ipc, uts and network namespaces, overlayfs, private
-//! binfmt_misc, Docker's default capabilities, seccomp profile and masked paths; as root and as an ordinary user.
+//! Runs one command in a root made of layers: user, mount, pid, ipc, uts and network namespaces, overlayfs,
+//! private binfmt_misc, Docker's default capabilities, seccomp profile and masked paths; as root and as an
+//! ordinary user.
 //!
-//! It returns an exit status and the changed tree, and knows neither images nor Dockerfiles. How it works, process by
-//! process, is in `docs/dev/sandbox.md`.
+//! It returns an exit status and the changed tree, and knows neither images nor Dockerfiles. How it works,
+//! process by process, is in `docs/dev/sandbox.md`.
 //!
-//! A program calls [`init_main_if_requested`] first of all, then [`userns::enter`] while it has one thread, and from then on
-//! [`run`], [`spawn`] and [`overlay_fd`] from any thread.
+//! A program calls [`init_main_if_requested`] first of all, then [`userns::enter`] while it has one thread,
+//! and from then on [`run`], [`spawn`] and [`overlay_fd`] from any thread.
 
 pub mod architecture;
 pub mod binfmt;
@@ -53,8 +54,8 @@ pub use wire::Window;
 /// Becomes the sandbox's monitor, its watcher, or the child of [`doctor::probe`], if this process was started
 /// as one; then it does not return.
 ///
-/// The sandbox starts the running executable again, so every program that uses it calls this first in `main`, before it
-/// reads arguments or starts threads.
+/// The sandbox starts the running executable again, so every program that uses it calls this first in `main`,
+/// before it reads arguments or starts threads.
 pub fn init_main_if_requested() {
     match std::env::args_os().nth(1) {
         Some(argument) if argument == monitor::ARGUMENT => monitor::main(),

@@ -1,4 +1,5 @@
-//! The process between crossdock and the container: builds the root, starts pid 1, passes signals on, cleans up.
+//! The process between crossdock and the container: builds the root, starts pid 1, passes signals on, cleans
+//! up.
 //!
 //! Single-threaded, in the namespaces of its parent. See `docs/dev/sandbox.md`.
 
@@ -33,7 +34,7 @@ use crate::stack::mount_overlay;
 use crate::sys::{self, Cloned};
 use crate::wire::{self, Order, Report};
 
-/// First argument by which the executable knows that it is the monitor.
+/// First argument that makes the executable the monitor.
 pub const ARGUMENT: &str = "crossdock-sandbox-init";
 
 /// Runs the monitor on the socket at descriptor 0 and ends the process.
@@ -45,9 +46,9 @@ pub fn main() -> ! {
     sys::exit_now(code)
 }
 
-/// Reports and returns `Some` if the parent could be told.
+/// Runs the container and reports how it ended; `Some` if the parent could be told.
 fn serve(control: &OwnedFd) -> Option<()> {
-    // A session of its own: signals for the group of the parent go to the parent, which passes them on.
+    // Its own session: signals to the parent's group reach only the parent, which forwards them.
     let _ = rustix::process::setsid();
     let (order, descriptors) = wire::receive::<Order>(control).ok()??;
     let Order::Run { stdin, terminal } = order else { return None };
@@ -65,7 +66,7 @@ fn serve(control: &OwnedFd) -> Option<()> {
     wire::send(control.as_fd(), &report, &[]).ok()
 }
 
-/// What must not stay after the run.
+/// What is removed after the run.
 #[derive(Default)]
 struct Cleanup {
     skeleton: Option<PathBuf>,
@@ -152,10 +153,10 @@ fn run(
     start(control, &spec, (root, view), prepared, stdin, terminal)
 }
 
-/// A detached mount of something the parent has open.
+/// A detached mount of a file or directory that the parent has open.
 fn open_descriptor(descriptor: OwnedFd, recursive: bool) -> Result<OwnedFd, Failure> {
     match clone_mount(descriptor.as_fd(), recursive) {
-        // A detached mount cannot be cloned before Linux 6.15; it is then used itself.
+        // Before Linux 6.15 a detached mount cannot be cloned, so it is used itself.
         Err(Errno::INVAL) => Ok(descriptor),
         other => other.failing(|| "bind an open file or directory".into()),
     }
@@ -187,7 +188,8 @@ fn prepare_generated(spec: &Spec) -> Vec<Prepared> {
         file("/etc/hosts", hosts(spec)),
         file("/etc/hostname", format!("{}\n", spec.hostname)),
     ];
-    // With a single id, changes of user are pretended. apt makes sure that its downloaders have become another user.
+    // With a single id, changes of user are only pretended, but apt checks that its downloaders became
+    // another user.
     if IdMapping::current().is_ok_and(|mapping| mapping.is_single()) && has_apt(spec) {
         let content = "APT::Sandbox::User \"root\";\n".to_string();
         all.push(file("/etc/apt/apt.conf.d/zz-crossdock-single-id", content));
@@ -202,7 +204,7 @@ fn has_apt(spec: &Spec) -> bool {
         Root::Overlay { lower, upper, .. } => lower.iter().chain([upper]).collect(),
         Root::OverlayReadOnly { lower } => lower.iter().collect(),
     };
-    // Links are not followed: what is in a layer is not the whole of the root.
+    // Links are not followed: a layer is only a part of the root.
     layers.iter().any(|layer| {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let layer = rustix::fs::open(layer.as_path(), flags, Mode::empty()).map(Dir::from);
@@ -210,7 +212,8 @@ fn has_apt(spec: &Spec) -> bool {
     })
 }
 
-/// Text of `/etc/hosts`: names of this container, those asked for, and in the host's network the host's own.
+/// Text of `/etc/hosts`: this container's names, the names asked for, and in the host's network the host's
+/// names.
 fn hosts(spec: &Spec) -> String {
     let mut text = String::from("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n");
     if spec.hostname != "localhost" {
@@ -235,9 +238,10 @@ fn hosts(spec: &Spec) -> String {
     text
 }
 
-/// Mounts the root and makes every target exist; the targets become real paths.
+/// Mounts the root and creates every missing target; the targets become real paths.
 ///
-/// Also returns a mount that is of no more use: to close it takes milliseconds, which can pass while the command runs.
+/// Also returns a mount that is no longer needed: closing it takes milliseconds, which can pass while the
+/// command runs.
 fn prepare_root(
     spec: &Spec,
     prepared: &mut [Prepared],
@@ -250,7 +254,7 @@ fn prepare_root(
     };
     let (lower, upper, base): (&[PathBuf], Option<Upper>, Option<&Path>) = match &spec.root {
         Root::Directory(directory) => (&[], None, Some(directory)),
-        // Without layers below there is nothing to unite.
+        // Without lower layers there is nothing to stack.
         Root::Overlay { lower, upper, .. } if lower.is_empty() => (&[], None, Some(upper)),
         Root::Overlay { lower, upper, work, volatile } => {
             let upper = Upper { upper: upper.clone(), work: work.clone(), volatile: *volatile };
@@ -268,8 +272,8 @@ fn prepare_root(
         return Ok((root, None));
     }
 
-    // One place is kept for the skeleton. The view shows upper as one more layer: a second overlay with the same upper must
-    // not be there at once, and the end of the first would sync the whole file system.
+    // One layer is reserved for the skeleton. The view shows upper as one more lower layer: two overlays must
+    // not use the same upper at once, and the end of the first would sync the whole file system.
     if lower.len() >= overlay::LOWER_MAX {
         return Err(Failure::Specification(format!(
             "{} layers are more than the {} that overlayfs stacks in a sandbox",
@@ -304,7 +308,7 @@ fn prepare_root(
     Ok((root, Some(view)))
 }
 
-/// A directory of the store or of the caller.
+/// Opens a directory of the store or of the caller.
 fn opened(path: &Path) -> Result<Dir, Failure> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     rustix::fs::open(path, flags, Mode::empty()).map(Dir::from).failing(|| format!("open {}", path.display()))
@@ -314,15 +318,15 @@ fn is_empty(directory: &Path) -> bool {
     fs::read_dir(directory).is_ok_and(|mut entries| entries.next().is_none())
 }
 
-/// Beside `work`, on the same file system; without upper somewhere temporary, under a name that is nobody
-/// else's.
+/// Path of the skeleton: beside `work`, on the same file system; without upper, a temporary path with a
+/// unique name.
 fn skeleton_path(upper: Option<&Upper>) -> Result<PathBuf, Failure> {
     match upper {
         Some(upper) => {
             let mut name = upper.work.file_name().unwrap_or_default().to_os_string();
             name.push(".mounts");
             let path = upper.work.with_file_name(name);
-            // Left behind by a monitor that was killed.
+            // A monitor that was killed may have left one.
             match fs::remove_dir_all(&path) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                     Err(error).failing(|| format!("remove {}", path.display()))
@@ -351,7 +355,8 @@ fn start(
     if spec.network != Network::Host {
         namespaces |= libc::CLONE_NEWNET;
     }
-    // Closed when the monitor is gone: by it, pid 1 notices a death before it asked to be told of one.
+    // Closed when the monitor is gone, so that pid 1 notices a death that came before it asked for the death
+    // signal.
     let (alive, _alive) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
         .failing(|| "make a pipe for the sandbox".into())?;
     let (watched, started) =
@@ -370,7 +375,7 @@ fn start(
     let pid = match clone.failing(|| "create the namespaces of the sandbox".into())? {
         Cloned::Parent(pid) => pid,
         Cloned::Child => {
-            // Soon, so that the monitor is the last to close the view, and it is the monitor that waits for the kernel.
+            // Early, so that the monitor is the last to close the view and the one that waits for the kernel.
             drop((view, _alive, watched, connect));
             let inside = container::Inside {
                 spec,
@@ -388,17 +393,17 @@ fn start(
             sys::exit_now(125)
         }
     };
-    // Without these the mounts and pipes live exactly as long as the container.
+    // With these closed, the mounts and pipes live exactly as long as the container.
     drop((root, prepared, stdin, started, connected));
     close_standard_streams();
-    // A command can take back that it dies with us; the parent then kills it, should we end without a word.
+    // A command can cancel its death signal; the parent then kills it if the monitor ends without a report.
     if let Some(process) = Pid::from_raw(pid)
         && let Ok(pidfd) = pidfd_open(process, PidfdFlags::empty())
     {
         let _ = wire::send(control.as_fd(), &Report::Container, &[pidfd.as_fd()]);
     }
-    // While pid 1 mounts, and before the view is closed: a copy in another process would leave the closing to
-    // that.
+    // While pid 1 mounts, and before the view is closed: another process with a copy would be the one to
+    // close it.
     let mut watch =
         Watch { pid, started: Some(watched), command: None, killed_for: None, connection: None, connect };
     if let Network::Private(uplink) = spec.network {
@@ -422,17 +427,17 @@ fn close_standard_streams() {
 
 /// The container as the monitor sees it.
 struct Watch {
-    /// Pid 1, by its number here.
+    /// Process id of pid 1 in this namespace.
     pid: i32,
     /// Hangs up when the command is executed.
     started: Option<OwnedFd>,
-    /// The command below an init.
+    /// Pidfd of the command below an init.
     command: Option<OwnedFd>,
-    /// The signal that pid 1 was killed in the name of.
+    /// The signal for which pid 1 was killed.
     killed_for: Option<i32>,
-    /// What connects the network, which ends with the container.
+    /// The connection of the network, which ends with the container.
     connection: Option<Connection>,
-    /// To tell pid 1 that the network is connected.
+    /// Pipe that tells pid 1 that the network is connected.
     connect: Option<OwnedFd>,
 }
 
@@ -460,18 +465,18 @@ impl Watch {
             if ready[0] {
                 let (_, status) = sys::wait(self.pid).failing(doing)?;
                 return Ok(match self.killed_for {
-                    // As if pid 1 were not immune: the raw status of a process that a signal killed is its
-                    // number.
+                    // As if pid 1 were not immune: the raw status of a process that a signal killed is the
+                    // signal's number.
                     Some(signal) if libc::WIFSIGNALED(status) => signal,
                     _ => status,
                 });
             }
-            // First what became of the command, since that decides about a signal.
+            // First note whether the command has started: that decides what a signal does.
             if self.started.is_some() && ready[1] {
                 self.note_start();
                 continue;
             }
-            // It looks itself whether there is something to do; in time, too, when signals come all the time.
+            // `advance` checks itself whether there is work, so that a stream of signals does not delay it.
             if let Some(connection) = &mut self.connection {
                 match connection.advance() {
                     Ok(true) => self.let_go(),
@@ -495,7 +500,7 @@ impl Watch {
     /// Lets pid 1 execute the command.
     fn let_go(&mut self) {
         if let Some(connect) = self.connect.take() {
-            // It may have ended.
+            // Pid 1 may have ended.
             let _ = rustix::io::write(&connect, b"1");
         }
     }
@@ -515,9 +520,9 @@ impl Watch {
         }
     }
 
-    /// Sends a signal to the command. What would end every other process ends pid 1, too, though the kernel
-    /// makes it immune to what it has no handler for; and a command that is not executed yet does not have to
-    /// be.
+    /// Sends a signal to the command. A signal that would end any other process also ends pid 1, although the
+    /// kernel makes pid 1 immune to signals without a handler. If the command is not executed yet, such a
+    /// signal ends pid 1 at once.
     fn signal(&mut self, signal: i32) {
         let ends = ends_by_default(signal);
         if ends && self.started.is_some() {
@@ -536,10 +541,10 @@ impl Watch {
     }
 }
 
-/// The time from now on, in the form of poll(2).
+/// The time left until a deadline, in the form of poll(2).
 fn until(deadline: Instant) -> Timespec {
     let left = deadline.saturating_duration_since(Instant::now());
-    // A deadline is some seconds away.
+    // A deadline is only seconds away.
     Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) }
 }
 

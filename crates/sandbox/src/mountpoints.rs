@@ -1,4 +1,5 @@
-//! The places of mounts inside a root: found without leaving the root, and made where they are missing without a trace.
+//! The places of mounts inside a root: found without leaving the root, and created without a trace if
+//! missing.
 //!
 //! See "Mount points leave no trace" in `docs/dev/sandbox.md`.
 
@@ -17,7 +18,7 @@ use rustix::io::Errno;
 use crate::dir::{Dir, FileId};
 use crate::error::{Doing, Failure};
 
-/// Symbolic links followed at most, as in the kernel (`MAXSYMLINKS`).
+/// Most symbolic links that are followed, as in the kernel (`MAXSYMLINKS`).
 const SYMLINKS_MAX: u32 = 40;
 
 /// Where a path of the root leads when every symbolic link is followed.
@@ -110,16 +111,16 @@ fn components(path: &Path) -> VecDeque<OsString> {
 pub struct Wanted {
     /// Path inside.
     pub target: PathBuf,
-    /// A directory, else a file.
+    /// Whether a directory is wanted; otherwise a file.
     pub directory: bool,
 }
 
 /// A wanted place that the root lacks.
 #[derive(Debug, Clone)]
 pub struct Absent {
-    /// Where.
+    /// Where it is missing.
     pub place: Place,
-    /// A directory, else a file.
+    /// Whether a directory is wanted; otherwise a file.
     pub directory: bool,
 }
 
@@ -128,13 +129,13 @@ pub struct Absent {
 pub struct Plan {
     /// Real paths of all wanted places, in order.
     pub paths: Vec<PathBuf>,
-    /// Those that the root itself must get.
+    /// Places that must be created in the root itself.
     pub absent: Vec<Absent>,
 }
 
 /// Finds all wanted places, in the order in which they will be mounted.
 ///
-/// A place below one that comes earlier will be on that mount, so its absence from the root does not matter.
+/// A place below an earlier one will be on that one's mount, so its absence from the root does not matter.
 pub fn plan(root: &Dir, wanted: &[Wanted]) -> Result<Plan, Failure> {
     let mut paths: Vec<PathBuf> = Vec::new();
     let mut absent: Vec<Absent> = Vec::new();
@@ -165,12 +166,12 @@ pub fn plan(root: &Dir, wanted: &[Wanted]) -> Result<Plan, Failure> {
     Ok(Plan { paths, absent })
 }
 
-/// Fills an empty directory with the absent places; its directories have the metadata of those of `root` that
-/// they cover.
+/// Fills an empty directory with the absent places; its directories get the metadata of the directories of
+/// `root` that they cover.
 pub fn make_skeleton(skeleton: &Dir, root: &Dir, absent: &[Absent]) -> Result<(), Failure> {
     let doing = || "make mount points beside the layers".to_string();
     let mut times: Vec<(PathBuf, Timestamps)> = vec![(PathBuf::new(), copy_metadata(root, "", skeleton)?)];
-    // Directories that were made, or are there for an earlier place, by their paths.
+    // The directories of the skeleton so far; `numbers` has their indices by path.
     let mut known: Vec<Dir> = vec![skeleton.dir("").failing(doing)?];
     let mut numbers: HashMap<OsString, usize> = HashMap::new();
     for Absent { place, directory } in absent {
@@ -204,7 +205,8 @@ pub fn make_skeleton(skeleton: &Dir, root: &Dir, absent: &[Absent]) -> Result<()
     Ok(())
 }
 
-/// Gives a directory the mode, owner and attributes of one of the root, and returns the times it should get.
+/// Gives a directory the mode, owner and attributes of a directory of the root, and returns the times it
+/// should get.
 fn copy_metadata(root: &Dir, path: impl AsRef<Path>, to: &Dir) -> Result<Timestamps, Failure> {
     let path = path.as_ref();
     let doing = || format!("copy the metadata of /{} of the image", path.display());
@@ -217,7 +219,8 @@ fn copy_metadata(root: &Dir, path: impl AsRef<Path>, to: &Dir) -> Result<Timesta
     let mut names = vec![0u8; 64 << 10];
     let length = rustix::fs::flistxattr(&from, names.as_mut_slice()).unwrap_or(0);
     for name in names[..length].split(|&b| b == 0).filter(|name| !name.is_empty()) {
-        // The overlay's own marks speak of the layer they are in; others than these and ACLs a directory hardly has.
+        // The overlay's own marks are about the layer they are in. Directories hardly have others besides
+        // these and ACLs.
         if name.starts_with(b"user.overlay.") || name.starts_with(b"trusted.") {
             continue;
         }
@@ -236,10 +239,10 @@ fn times_of(stat: &Stat) -> Timestamps {
     }
 }
 
-/// Mount points made in the root itself, to be taken away after the run.
+/// Mount points created in the root itself, to be removed after the run.
 ///
-/// A command can rename what is above them and put something else in its place. So each is known by the
-/// directory that it was made in, open since, and by its inode; a path is not looked up again.
+/// A command can rename their parents and put something else in the place. So each mount point is identified
+/// by its parent directory, which stays open, and by its inode; no path is looked up again.
 #[derive(Debug, Default)]
 pub struct Created(Vec<Item>);
 
@@ -248,17 +251,17 @@ struct Item {
     /// Open for reading, so that its times can be set.
     parent: Dir,
     name: OsString,
-    /// What was made. Open, so that its inode number is nobody else's.
+    /// The mount point. Open, so that no other file gets its inode number.
     made: OwnedFd,
     directory: bool,
-    /// Something was deleted here by the layer in upper before.
+    /// Whether upper had a whiteout here before.
     whiteout: bool,
     /// Times of the parent before and after.
     times: (Timestamps, Timestamps),
 }
 
 impl Created {
-    /// Makes the absent places in `root`, whose changes go to the directory `base`: the root itself, or
+    /// Creates the absent places in `root`, whose changes go to the directory `base`: the root itself, or
     /// upper.
     pub fn make(root: &Dir, base: &Dir, absent: &[Absent]) -> Result<Created, Failure> {
         let mut created = Created::default();
@@ -284,7 +287,7 @@ impl Created {
             let whiteout = earlier.is_some_and(|stat| is_whiteout(&stat));
             match parent.make_place(name, is_directory) {
                 Ok(()) => {}
-                // Made for an earlier place.
+                // Created for an earlier place.
                 Err(Errno::EXIST) => {
                     path.push(name);
                     continue;
@@ -306,7 +309,7 @@ impl Created {
         Ok(())
     }
 
-    /// Takes them away again, as far as the command did not put something there or in their place.
+    /// Removes the mount points, except those that the command filled or replaced.
     pub fn remove(&self) {
         for item in self.0.iter().rev() {
             let Ok(now) = item.parent.stat(&item.name) else { continue };
@@ -331,7 +334,7 @@ impl Created {
     }
 }
 
-/// Whether it is a whiteout of an overlay: a character device 0/0.
+/// Whether a file is a whiteout of an overlay: a character device 0/0.
 pub fn is_whiteout(stat: &Stat) -> bool {
     FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && stat.st_rdev == 0
 }

@@ -1,4 +1,4 @@
-//! Detached mounts of the host's directories, and what the kernel says of mounts.
+//! Detached mounts of the host's directories, and the kernel's facts about mounts.
 
 use std::ffi::OsString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -12,8 +12,8 @@ use crate::dir::clone_mount;
 use crate::error::{Doing, Failure};
 use crate::sys;
 
-/// A detached copy of the mount at a path of the host, with the mounts below it when `recursive`. What an
-/// image or a command has a part in is reached through [`crate::dir::Dir`] instead.
+/// A detached copy of the mount at a path of the host, with the mounts below it when `recursive`. A path that
+/// an image or a command can change is opened through [`crate::dir::Dir`] instead.
 #[expect(clippy::disallowed_methods, reason = "a path of the host")]
 pub(crate) fn clone_tree(path: &Path, recursive: bool) -> Result<OwnedFd, Failure> {
     let doing = || format!("bind {}", path.display());
@@ -32,7 +32,7 @@ pub(crate) fn mount_id(mount: BorrowedFd<'_>) -> Result<u64, Errno> {
     Ok(statx(mount, "", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID)?.stx_mnt_id)
 }
 
-/// A path of mountinfo, in which blanks and the like are `\ooo`.
+/// Decodes a path of mountinfo, where blanks and the like are `\ooo`.
 pub(crate) fn unescape(text: &str) -> PathBuf {
     let mut bytes = Vec::new();
     let mut rest = text.as_bytes();

@@ -1,18 +1,18 @@
-//! The way out of a network namespace of its own: pasta or slirp4netns, programs that take what is sent there
-//! from a tap device and send it on through ordinary sockets in our namespaces.
+//! Connects a private network namespace with pasta or slirp4netns. These programs take its packets from a tap
+//! device and send them on through ordinary sockets in our namespaces.
 //!
 //! ```text
-//! monitor ─ clone(NEWPID) ─► holder: pid 1 of a pid namespace, so that its end is the end of all below it
-//!                              ├─ fork ─► pasta or slirp4netns, in the monitor's namespaces but for that
+//! monitor ─ clone(NEWPID) ─► holder: pid 1 of a pid namespace, so that its end ends all below it
+//!                              ├─ fork ─► pasta or slirp4netns, in the monitor's other namespaces
 //!                              └─ enters the container's network namespace and gives up every capability
 //! ```
 //!
 //! The program gets the namespace as `/proc/HOLDER/ns/net`, not as that of the container: pasta drops
-//! capabilities before it opens the path, and the kernel lets nobody look at a process that has more of them
-//! (ptrace(2), PTRACE_MODE_READ). For the holder, which has none, that always holds.
+//! capabilities before it opens the path, and the kernel refuses access to a process with more capabilities
+//! (ptrace(2), PTRACE_MODE_READ). The holder has none, so access is always allowed.
 //!
 //! The options are those of the oldest versions in use, pasta of March 2023 and slirp4netns 0.4. A version
-//! that lacks one says so, and the next program is tried.
+//! that lacks an option fails with a message, and the next program is tried.
 
 #![expect(
     clippy::disallowed_methods,
@@ -38,17 +38,17 @@ use crate::programs::find_program;
 use crate::spec::Uplink;
 use crate::sys::{self, Cloned};
 
-/// Where name servers are asked inside: slirp4netns has its forwarder there, and pasta is told to.
+/// Address of the name server inside: slirp4netns has its forwarder there, and pasta is told to do the same.
 pub const NAME_SERVER: &str = "10.0.2.3";
 
 /// Name of the interface inside, as Docker has it.
 const INTERFACE: &str = "eth0";
 
-/// How long a program may take to be ready. It takes some milliseconds; but pasta of 2023 waits without end
+/// How long a program may take to be ready. Usually it takes milliseconds, but pasta of 2023 waits forever
 /// for a device that it cannot open.
 const READY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What the programs take packets from.
+/// The device from which the programs take packets.
 const TUN: &str = "/dev/net/tun";
 
 /// Most name servers that the C library asks (`MAXNS` of resolv.h).
@@ -58,16 +58,16 @@ const NAME_SERVERS_MAX: usize = 3;
 struct Program {
     name: &'static str,
     package: &'static str,
-    /// Everything but the namespace. No port leads from the host to the inside, and none from the inside to
-    /// the host's loopback, neither by its own addresses nor by that of the gateway.
+    /// All options except the namespace. No port leads from the host to the inside, and none from the inside
+    /// to the host's loopback, neither through its own addresses nor through the gateway's.
     options: &'static [&'static str],
     ready: Ready,
 }
 
-/// How a program tells that the namespace is connected.
+/// How a program reports that the namespace is connected.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Ready {
-    /// It goes on in the background, and the process that was started exits with 0.
+    /// The process that was started exits with 0; the program goes on in the background.
     Exit,
     /// It writes a byte to the descriptor that `--ready-fd` names.
     Byte,
@@ -93,7 +93,7 @@ const PASTA: Program = Program {
         "--dns-forward",
         NAME_SERVER,
         "--no-netns-quit",
-        // In a user namespace with all ids, pasta takes itself for the machine's root and would become
+        // In a user namespace with all ids, pasta believes that it is the machine's root and would become
         // "nobody", who may not open the network namespace.
         "--runas",
         "0:0",
@@ -124,7 +124,7 @@ fn programs(choice: Uplink) -> &'static [&'static Program] {
     }
 }
 
-/// The installed ones with their paths, or what to do about there being none.
+/// The installed programs with their paths, or how to install one.
 fn installed(choice: Uplink) -> Result<Vec<(&'static Program, PathBuf)>, Lack> {
     let programs = programs(choice);
     let found: Vec<_> =
@@ -145,17 +145,17 @@ fn installed(choice: Uplink) -> Result<Vec<(&'static Program, PathBuf)>, Lack> {
 pub struct Lack {
     /// What is missing.
     pub what: String,
-    /// The command that helps.
+    /// The command that fixes it.
     pub fix: String,
 }
 
-/// Whether a private network can be had here: the names of the programs, or what is missing.
+/// Whether a private network is possible here: the paths of the programs, or what is missing.
 pub fn available() -> Result<Vec<PathBuf>, Lack> {
     let found = installed(Uplink::Any)?.into_iter().map(|(_, path)| path).collect();
     open_tun().map(|()| found)
 }
 
-/// Opens the device as the programs will, which do not all say why they cannot.
+/// Opens the device as the programs will: not all of them say why they cannot.
 fn open_tun() -> Result<(), Lack> {
     let error = match rustix::fs::open(TUN, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()) {
         Ok(_) => return Ok(()),
@@ -172,9 +172,9 @@ fn open_tun() -> Result<(), Lack> {
     Err(Lack { what: format!("{TUN} cannot be opened: {error}"), fix })
 }
 
-/// Text of `/etc/resolv.conf` from that of the host. The forwarder is asked first, since the host's name
-/// servers may be on its loopback or have an address that the inside has, too. Those that can be reached
-/// otherwise stay behind it: the forwarder knows only one, and that of old versions of pasta no TCP.
+/// Text of `/etc/resolv.conf`, made from the host's. The forwarder comes first, since the host's name servers
+/// may be on its loopback or have an address that also exists inside. Servers that can be reached directly
+/// follow: the forwarder knows only one, and in old versions of pasta it has no TCP.
 pub fn resolv_conf(host: &str) -> String {
     let mut servers = vec![NAME_SERVER.to_string()];
     let mut rest = String::new();
@@ -182,7 +182,7 @@ pub fn resolv_conf(host: &str) -> String {
         let mut words = line.split_whitespace();
         match (words.next(), words.next()) {
             (Some("nameserver"), Some(address)) => {
-                // One with a zone, "fe80::1%eth0", is none of an interface inside, and does not parse.
+                // An address with a zone, "fe80::1%eth0", belongs to no interface inside, and does not parse.
                 let reachable = address.parse::<std::net::IpAddr>().is_ok_and(|address| match address {
                     std::net::IpAddr::V4(v4) => !v4.is_loopback() && !v4.is_unspecified(),
                     std::net::IpAddr::V6(v6) => {
@@ -209,18 +209,18 @@ pub fn resolv_conf(host: &str) -> String {
 pub struct Connection {
     namespace: OwnedFd,
     alive: OwnedFd,
-    /// The program that is being started is the first.
+    /// The programs that are still to be tried.
     programs: std::vec::IntoIter<(&'static Program, PathBuf)>,
-    /// What became of those that were tried.
+    /// Why each program that was tried failed.
     failures: Vec<String>,
     attempt: Option<Attempt>,
 }
 
 impl Connection {
-    /// Starts to connect the network namespace of a process, given by its id here. The pipe `alive` hangs up
-    /// when the caller is gone.
+    /// Starts to connect the network namespace of a process, given by its id in our namespace. The pipe
+    /// `alive` hangs up when the caller is gone.
     ///
-    /// Errors: no program is installed, or the device that they need cannot be opened.
+    /// Errors: no program is installed, or the device that the programs need cannot be opened.
     pub fn start(choice: Uplink, pid: i32, alive: OwnedFd) -> Result<Connection, Failure> {
         let lacking = |Lack { what, fix }: Lack| Failure::Network { reason: what, fix };
         let programs = installed(choice).map_err(lacking)?;
@@ -234,20 +234,20 @@ impl Connection {
         Ok(connection)
     }
 
-    /// Readable when [`Connection::advance`] has something to do; `None` when all is done.
+    /// Readable when [`Connection::advance`] has work; `None` when all work is done.
     pub fn watched(&self) -> Option<BorrowedFd<'_>> {
         Some(self.attempt.as_ref()?.ready.as_ref()?.as_fd())
     }
 
-    /// When [`Connection::advance`] is to be called in any case.
+    /// When [`Connection::advance`] must be called at the latest.
     pub fn deadline(&self) -> Option<Instant> {
         self.attempt.as_ref().filter(|attempt| attempt.ready.is_some()).map(|attempt| attempt.deadline)
     }
 
-    /// Looks at what the program has said. `true` when the namespace is connected; a program that failed is
-    /// followed by the next.
+    /// Checks what the program reported. `true` when the namespace is connected; if the program failed, the
+    /// next one starts.
     ///
-    /// Errors: none is left; the message has each one's own last words.
+    /// Errors: no program is left; the message has the last line of each.
     pub fn advance(&mut self) -> Result<bool, Failure> {
         let Some(attempt) = &mut self.attempt else { return Ok(false) };
         match attempt.outcome() {
@@ -279,10 +279,10 @@ impl Connection {
 struct Attempt {
     program: &'static Program,
     holder: i32,
-    /// A byte comes when the namespace is connected, or the end when the program has ended; `None`
+    /// Gets a byte when the namespace is connected, or hangs up when the program has ended; `None`
     /// afterwards.
     ready: Option<OwnedFd>,
-    /// What it writes. Kept open, so that it never dies of writing.
+    /// Output of the program. Kept open, so that a write never kills the program.
     output: File,
     deadline: Instant,
 }
@@ -302,7 +302,8 @@ impl Attempt {
     ) -> Result<Attempt, Failure> {
         let doing = || format!("start {}", program.name);
         let (ready, told) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).failing(doing)?;
-        // What does not fit is lost: nobody reads it while the program runs, which must not wait for that.
+        // Output that does not fit is lost: nobody reads it while the program runs, and the program must not
+        // wait.
         let (output, written) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).failing(doing)?;
         let holder = match sys::clone_process(libc::CLONE_NEWPID).failing(doing)? {
             Cloned::Parent(pid) => pid,
@@ -335,15 +336,15 @@ impl Attempt {
             }
             Ok(_) | Err(_) => Outcome::Failed(match self.last_line() {
                 Some(line) => format!("{name}: {line}"),
-                None => format!("{name} ended without a word"),
+                None => format!("{name} ended without a message"),
             }),
         }
     }
 
-    /// The last line of the program that says something.
+    /// The last meaningful line of the program's output.
     fn last_line(&mut self) -> Option<String> {
         let mut bytes = Vec::new();
-        // The pipe holds little; at its end there is an error, since the program may write more.
+        // The pipe holds little; the reading ends with an error, since the program may write more.
         let _ = self.output.read_to_end(&mut bytes);
         last_line(&String::from_utf8_lossy(&bytes))
     }
@@ -356,7 +357,7 @@ impl Drop for Attempt {
     }
 }
 
-/// The last line of an output that says something: pasta complains of each line that finds no system log.
+/// The last meaningful line of an output: pasta complains about each line that finds no system log.
 fn last_line(output: &str) -> Option<String> {
     let says_nothing =
         |line: &str| line.is_empty() || line.starts_with("Failed to send") && line.ends_with("to syslog");
@@ -385,7 +386,7 @@ fn hold(
     sys::close_all_but(&kept).failing(|| "close descriptors".into())?;
     sys::reset_signals();
 
-    // The number that the program sees in /proc, which is not of this pid namespace.
+    // Our process id as the program sees it in /proc, which is not of this pid namespace.
     let own = std::fs::read_link("/proc/self").failing(|| "read /proc/self".into())?;
     let target = PathBuf::from("/proc").join(own).join("ns/net");
     let (entered, enter) = pipe_with(PipeFlags::CLOEXEC).failing(doing)?;
@@ -405,7 +406,7 @@ fn hold(
 
     let mut ready = ready;
     loop {
-        // -1 is any child: those of the program become ours. Without children there is nothing left to hold.
+        // -1 is any child: the program's orphans become ours. Without children there is nothing left to hold.
         let (ended, status) = sys::wait(-1).failing(|| format!("run {}", program.name))?;
         if ended != child {
             continue;
@@ -417,7 +418,7 @@ fn hold(
     }
 }
 
-/// Becomes the program once its namespace is in place. Returns what kept it from that.
+/// Becomes the program once its namespace is in place. Returns only if that fails.
 fn execute(
     program: &Program,
     path: PathBuf,

@@ -1,8 +1,9 @@
-//! Overlay mounts of layer directories, detached: they have no place in the file system and go with their descriptor.
+//! Detached overlay mounts of layer directories: they have no place in the file system and end with their
+//! descriptor.
 //!
-//! Always with `userxattr`, since `trusted.*` attributes cannot be set in a user namespace: whiteouts are character
-//! devices 0/0 and opaque directories carry `user.overlay.opaque=y`. Sources: Documentation/filesystems/overlayfs.rst,
-//! fsopen(2).
+//! Always with `userxattr`, since `trusted.*` attributes cannot be set in a user namespace: whiteouts are
+//! character devices 0/0 and opaque directories carry `user.overlay.opaque=y`. Sources:
+//! Documentation/filesystems/overlayfs.rst, fsopen(2).
 
 #![expect(
     clippy::disallowed_methods,
@@ -35,11 +36,12 @@ pub struct Upper {
     pub upper: PathBuf,
     /// Empty directory on the same file system, for the kernel's use.
     pub work: PathBuf,
-    /// Leave out all syncing to disk. The kernel then refuses the same `work` again until `work/work/incompat` is removed.
+    /// Skip all syncing to disk. The kernel then refuses the same `work` again until `work/work/incompat` is
+    /// removed.
     pub volatile: bool,
 }
 
-/// Mounts by the newest way that the kernel knows. A single directory is bound as it is.
+/// Mounts layers in the newest way that the kernel supports. A single directory is bound as it is.
 pub(crate) fn mount_layers(lower: &[PathBuf], upper: Option<&Upper>) -> Result<OwnedFd, Failure> {
     match (lower, upper) {
         ([], None) => Err(Failure::Specification("an overlay needs at least one directory".into())),
@@ -60,9 +62,9 @@ pub(crate) fn mount_layers(lower: &[PathBuf], upper: Option<&Upper>) -> Result<O
     }
 }
 
-/// Tries an overlay with its changes in a directory, which must exist.
+/// Tries an overlay whose changes go to a directory, which must exist.
 ///
-/// What was made for the trial is gone afterwards.
+/// Everything that the trial creates is gone afterwards.
 pub(crate) fn try_upper(directory: &Path) -> Result<(), SandboxError> {
     let own = directory.join(format!(".crossdock-trial-{}", std::process::id()));
     let parts = ["lower", "second", "upper", "work"].map(|part| own.join(part));
@@ -74,7 +76,8 @@ pub(crate) fn try_upper(directory: &Path) -> Result<(), SandboxError> {
     result
 }
 
-/// By the mount API with one call per layer, so that the number and length of paths have no limit. Linux 6.5.
+/// Uses the mount API with one call per layer, so that the number and length of paths have no limit. Linux
+/// 6.5.
 fn modern(lower: &[PathBuf], upper: Option<&Upper>) -> Result<OwnedFd, Failure> {
     let doing = || "mount an overlay".to_string();
     let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).failing(doing)?;
@@ -96,8 +99,8 @@ fn modern(lower: &[PathBuf], upper: Option<&Upper>) -> Result<OwnedFd, Failure> 
     fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty()).failing(doing)
 }
 
-/// Sets an option to a directory. The kernel copies at most 255 bytes and treats `\\`, `,` and `:` in its own ways, which
-/// differ by version; such paths are given through an open descriptor instead.
+/// Sets an option to a directory. The kernel copies at most 255 bytes and treats `\\`, `,` and `:` in its own
+/// ways, which differ by version; such paths are given through an open descriptor instead.
 fn set_directory(context: BorrowedFd<'_>, key: &str, path: &Path) -> Result<(), Failure> {
     let doing = || format!("use {} as {key} of an overlay", path.display());
     let bytes = path.as_os_str().as_bytes();
@@ -109,9 +112,10 @@ fn set_directory(context: BorrowedFd<'_>, key: &str, path: &Path) -> Result<(), 
     fsconfig_set_string(context, key, format!("/proc/self/fd/{}", directory.as_raw_fd())).failing(doing)
 }
 
-/// By mount(2), whose options must fit in a page: paths are given relative to their common parent.
+/// Uses mount(2), whose options must fit in a page: paths are given relative to their common parent.
 ///
-/// In a thread with a working directory of its own, since other threads of the process must not see it change.
+/// Runs in a thread with its own working directory, since other threads of the process must not see it
+/// change.
 pub(crate) fn legacy(lower: &[PathBuf], upper: Option<&Upper>) -> Result<OwnedFd, Failure> {
     std::thread::scope(|scope| {
         scope
@@ -192,9 +196,9 @@ fn escape(path: &Path, special: &[u8]) -> OsString {
     OsString::from_vec(escaped)
 }
 
-/// Removes the mark by which the kernel refuses a `work` directory that was used `volatile`.
+/// Removes the mark that makes the kernel refuse a `work` directory that was used `volatile`.
 pub(crate) fn forget_volatile(work: &Path) {
-    // Not an error if it is not there: the mount failed before.
+    // A missing mark is no error: the mount failed before.
     let _ = std::fs::remove_dir_all(work.join("work/incompat"));
 }
 

@@ -14,7 +14,7 @@ use crate::overlay::try_upper;
 /// A mount.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Mount {
-    /// Where it is.
+    /// Where the mount is.
     pub(crate) place: PathBuf,
     /// Name of the file system.
     pub(crate) kind: String,
@@ -30,13 +30,13 @@ fn mounts(text: &str) -> Vec<Mount> {
     text.lines().filter_map(mount).collect()
 }
 
-/// The mount that a path is on: of those above it the longest, of equals the last.
+/// The mount that a path is on: the one with the longest path above it, and the last of equal ones.
 pub(crate) fn of(mountinfo: &str, path: &Path) -> Option<Mount> {
     let above = mounts(mountinfo).into_iter().filter(|mount| path.starts_with(&mount.place));
     above.max_by_key(|mount| mount.place.as_os_str().len())
 }
 
-/// Whether overlayfs is known to take no changes there.
+/// Whether overlayfs is known to be unable to write changes to this kind of file system.
 fn cannot_take_changes(kind: &str) -> bool {
     matches!(
         kind,
@@ -59,7 +59,7 @@ fn advice() -> String {
 ///
 /// # Errors
 ///
-/// [`Failure::Upper`] says where it would work.
+/// [`Failure::Upper`] says where the store would work.
 pub(crate) fn try_place(directory: &Path) -> Result<(), SandboxError> {
     try_upper(directory).map_err(|error| match error {
         SandboxError::Failure(failure) => explained(failure, directory).into(),
@@ -67,8 +67,8 @@ pub(crate) fn try_place(directory: &Path) -> Result<(), SandboxError> {
     })
 }
 
-/// Says of a directory on a file system that overlayfs cannot write to where it would work. Inside of a
-/// container that is overlayfs itself.
+/// Explains a failure on a file system that overlayfs cannot write to, and says where the store would work.
+/// Inside a container that file system is overlayfs itself.
 pub(crate) fn explained(failure: Failure, directory: &Path) -> Failure {
     let Failure::Step { errno: libc::EINVAL, .. } = failure else { return failure };
     let Some(mount) = fs::read_to_string("/proc/self/mountinfo")
@@ -81,17 +81,17 @@ pub(crate) fn explained(failure: Failure, directory: &Path) -> Failure {
     Failure::Upper { upper: directory.display().to_string(), kind: mount.kind, place: advice() }
 }
 
-/// A directory on which changes can be written, disks before memory.
+/// A directory to which changes can be written, disks before memory.
 fn working(mountinfo: &str) -> Option<PathBuf> {
     const DISKS: [&str; 4] = ["ext4", "xfs", "btrfs", "zfs"];
-    /// What belongs to the machine and not to files of users.
+    /// Directories for the machine and not for files of users.
     const SYSTEM: [&str; 6] = ["/proc", "/sys", "/dev", "/etc", "/boot", "/run"];
     let is_open = |mount: &&Mount| !SYSTEM.iter().any(|system| mount.place.starts_with(system));
     let all = mounts(mountinfo);
     let disks = all.iter().filter(|mount| DISKS.contains(&mount.kind.as_str())).filter(is_open);
     let memory = all.iter().filter(|mount| mount.kind == "tmpfs").filter(is_open);
     let shared = all.iter().filter(|mount| mount.place == Path::new("/dev/shm"));
-    // Each trial is a mount, and a machine can have thousands.
+    // Each trial is a mount, and a machine can have thousands of candidates.
     const TRIALS_MAX: usize = 16;
     let mut candidates = disks.chain(memory).chain(shared).take(TRIALS_MAX).map(|mount| mount.place.clone());
     candidates.find(|place| place.is_dir() && try_upper(place).is_ok())

@@ -6,11 +6,11 @@ use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-/// Directories besides `PATH`.
+/// Directories that are searched after `PATH`.
 const DIRECTORIES: &[&str] =
     &["/usr/local/bin", "/usr/bin", "/bin", "/usr/sbin", "/sbin", "/usr/libexec/qemu-binfmt"];
 
-/// Looks for an executable in `PATH` and in the usual directories, which `PATH` of an ordinary user may lack.
+/// Finds an executable in `PATH` or in the usual directories, which an ordinary user's `PATH` may lack.
 pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)
@@ -29,7 +29,8 @@ pub(crate) fn is_static(path: &Path) -> std::io::Result<bool> {
     if !head.starts_with(b"\x7fELF\x02\x01") {
         return Err(std::io::Error::other("not a 64-bit ELF executable"));
     }
-    // Elf64_Ehdr: e_phoff at 32, e_phentsize at 54, e_phnum at 56. Elf64_Phdr begins with p_type; PT_INTERP is 3.
+    // Elf64_Ehdr: e_phoff at 32, e_phentsize at 54, e_phnum at 56. Elf64_Phdr begins with p_type; PT_INTERP
+    // is 3.
     let (offset, size, count) = (word(32) as usize, half(54), half(56));
     Ok((0..count).all(|n| word(offset.saturating_add(n * size)) != 3))
 }

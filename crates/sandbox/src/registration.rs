@@ -1,4 +1,4 @@
-//! Lines and files of binfmt_misc: what is registered, and what the kernel shows of it.
+//! Lines and files of binfmt_misc: what is registered, and what the kernel shows about it.
 //!
 //! Source: Documentation/admin-guide/binfmt-misc.rst.
 
@@ -12,10 +12,11 @@ use crate::architecture::{Architecture, MAGIC_LENGTH};
 /// Flags of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Flags {
-    /// `F`, fix binary: the kernel opens the emulator at registration, so it need not exist in the root of the program.
+    /// `F`, fix binary: the kernel opens the emulator at registration, so it need not exist in the root of
+    /// the program.
     pub fix_binary: bool,
-    /// `P`, preserve argv[0]: the emulator gets the path of the program *and* the `argv[0]` it was started with. Emulators must
-    /// know this, from `AT_FLAGS` (Linux 5.12, QEMU 6.0).
+    /// `P`, preserve argv[0]: the emulator gets the path of the program *and* the `argv[0]` it was started
+    /// with. Emulators must recognise this by `AT_FLAGS` (Linux 5.12, QEMU 6.0).
     pub preserve_argv0: bool,
     /// `C`, credentials: setuid bits count as those of the program, not of the emulator. Implies `O`.
     pub credentials: bool,
@@ -78,7 +79,7 @@ impl FromStr for Flags {
 
 /// What is written to `register`: `:name:M::magic:mask:interpreter:flags`.
 pub fn registration(name: &str, magic: &[u8], mask: &[u8], interpreter: &Path, flags: Flags) -> Vec<u8> {
-    // Every byte escaped, since ':' separates and zero bytes end.
+    // Every byte is escaped, since ':' separates fields and a zero byte ends the line.
     let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("\\x{b:02x}")).collect::<String>();
     let mut line = format!(":{name}:M::{}:{}:", hex(magic), hex(mask)).into_bytes();
     line.extend_from_slice(interpreter.as_os_str().as_bytes());
@@ -115,9 +116,9 @@ pub struct Entry {
     pub flags: Flags,
     /// Where in the file the magic begins.
     pub offset: usize,
-    /// Bytes to match; empty for an entry that goes by file name extension.
+    /// Bytes to match; empty for an entry that matches by file name extension.
     pub magic: Vec<u8>,
-    /// Which bits count.
+    /// Which bits of the magic count.
     pub mask: Vec<u8>,
 }
 
@@ -150,14 +151,14 @@ impl Entry {
         entry
     }
 
-    /// Whether executables of the architecture are run by this entry.
+    /// Whether this entry runs executables of the architecture.
     pub fn serves(&self, architecture: &Architecture) -> bool {
         let header = architecture.magic();
         self.enabled
             && self.offset == 0
             && (5..=MAGIC_LENGTH).contains(&self.magic.len())
             && self.magic.iter().zip(&self.mask).zip(header).all(|((magic, mask), byte)| magic & mask == byte & mask)
-            // An entry for every ELF file would be no emulator.
+            // An entry for every ELF file is no emulator.
             && self.magic.len() > 18
     }
 }

@@ -1,9 +1,8 @@
 //! Streams of this process for a command inside: never the file, device or terminal itself.
 //!
-//! Through `/proc/self/fd` a command can open again what it has as a stream, whatever the mode: truncate the
-//! log that it was to append to, change the file that it was to read, read the keyboard of the terminal that
-//! it was to write to, read from the pipe that others write to. So it gets pipes of its own, and threads here
-//! copy.
+//! Through `/proc/self/fd` a command can reopen its streams in any mode: truncate a log that it should append
+//! to, change a file that it should read, read the keyboard of a terminal that it should write to, read from
+//! a pipe that others write to. So it gets its own pipes, and threads here copy.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
@@ -14,10 +13,10 @@ use rustix::pipe::{PipeFlags, pipe_with};
 
 use crate::dir::FileId;
 
-/// Bytes copied at a time: the usual room in a pipe.
+/// Bytes copied at a time: the usual capacity of a pipe.
 const PIECE: usize = 64 << 10;
 
-/// Whether two streams are the same file, so that what is written to both keeps its order only in one pipe.
+/// Whether two streams are the same file: output to both then keeps its order only in one pipe.
 pub fn is_same(one: BorrowedFd<'_>, other: BorrowedFd<'_>) -> bool {
     match (fstat(one), fstat(other)) {
         (Ok(one), Ok(other)) => FileId::of(&one) == FileId::of(&other),
@@ -28,9 +27,9 @@ pub fn is_same(one: BorrowedFd<'_>, other: BorrowedFd<'_>) -> bool {
 /// The copying threads of one command's output.
 #[derive(Debug, Default)]
 pub struct Relays {
-    /// Hangs up when all of them have ended.
+    /// Hangs up when all threads have ended.
     ended: Option<OwnedFd>,
-    /// Kept open by each of them.
+    /// The other end, which each thread keeps open.
     running: Option<OwnedFd>,
 }
 
@@ -51,14 +50,14 @@ impl Relays {
         Ok(to_us)
     }
 
-    /// The same for output of our own: the writing end never blocks.
+    /// [`Relays::output`] for our own output: the writing end never blocks.
     pub fn output_of_ours(&mut self, stream: BorrowedFd<'_>) -> io::Result<OwnedFd> {
         let end = self.output(stream)?;
         rustix::fs::fcntl_setfl(&end, OFlags::WRONLY | OFlags::NONBLOCK)?;
         Ok(end)
     }
 
-    /// No further output will be copied by this.
+    /// Declares that no further output will be added.
     pub fn seal(&mut self) {
         self.running = None;
     }
@@ -72,7 +71,7 @@ impl Relays {
     pub fn wait(&mut self) {
         self.seal();
         if let Some(ended) = self.ended.take() {
-            // No byte ever comes; an error ends the wait as the end does.
+            // No byte ever comes; an error ends the wait as the end of the pipe does.
             let _ = File::from(ended).read(&mut [0]);
         }
     }
@@ -80,8 +79,7 @@ impl Relays {
 
 /// A pipe for the command, into which the content of `stream` goes.
 ///
-/// The thread that copies is not waited for: it may be in a read that nobody will answer, and ends with this
-/// process.
+/// Nobody waits for the copying thread: it may be in a read that never returns, and ends with this process.
 pub fn input(stream: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     let (theirs, to) = pipe_with(PipeFlags::CLOEXEC)?;
     let from = stream.try_clone_to_owned()?;
@@ -89,8 +87,8 @@ pub fn input(stream: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     Ok(theirs)
 }
 
-/// Copies to the end of either side. Whoever writes to a pipe that is no more read learns it as usual, since
-/// it is closed with the return.
+/// Copies until either side ends. The return closes both sides, so a writer learns as usual that nobody reads
+/// its pipe.
 fn copy(mut from: File, mut to: File) {
     let mut piece = vec![0; PIECE];
     loop {
@@ -102,7 +100,7 @@ fn copy(mut from: File, mut to: File) {
                 }
             }
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            // Somebody has made the terminal or socket non-blocking.
+            // Another process has made the terminal or socket non-blocking.
             Err(error) if error.kind() == ErrorKind::WouldBlock => wait_for(&from, false),
             Err(_) => return,
         }

@@ -25,22 +25,22 @@ pub enum Stream {
     /// `/dev/null`.
     #[default]
     Null,
-    /// That of this process, by a pipe: see [`crate::relay`].
+    /// The stream of this process, through a pipe: see [`crate::relay`].
     Inherit,
-    /// A pipe whose other end is in [`Running`]; for the output streams.
+    /// A pipe whose other end is in [`Running`]; for output streams only.
     Pipe,
 }
 
 /// The streams of a command.
 #[derive(Debug, Default)]
 pub struct Io {
-    /// Standard input; [`Stream::Pipe`] is not for it.
+    /// Standard input; [`Stream::Pipe`] does not apply.
     pub stdin: Stream,
     /// Standard output.
     pub stdout: Stream,
     /// Standard error.
     pub stderr: Stream,
-    /// Instead of the three, a terminal of this size, whose other end is [`Running::terminal`].
+    /// A terminal of this size instead of the three streams; its other end is [`Running::terminal`].
     pub terminal: Option<Window>,
 }
 
@@ -50,7 +50,7 @@ impl Io {
         Io { stdin: Stream::Inherit, stdout: Stream::Inherit, stderr: Stream::Inherit, terminal: None }
     }
 
-    /// No input, both outputs by pipes.
+    /// No input, both outputs through pipes.
     pub fn pipes() -> Io {
         Io { stdin: Stream::Null, stdout: Stream::Pipe, stderr: Stream::Pipe, terminal: None }
     }
@@ -59,9 +59,9 @@ impl Io {
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExitStatus {
-    /// By itself, with this code.
+    /// The command exited with this code.
     Code(i32),
-    /// By this signal.
+    /// This signal killed the command.
     Signal(i32),
 }
 
@@ -102,7 +102,7 @@ pub struct Running {
     pub terminal: Option<OwnedFd>,
     /// Pid 1 of the sandbox.
     container: Option<OwnedFd>,
-    /// Whether it was handed to the watcher, or ended before that was worth while.
+    /// Whether the container was handed to the watcher, or ended before that was worthwhile.
     is_settled: AtomicBool,
     relays: Relays,
     failure: Option<Failure>,
@@ -114,7 +114,7 @@ pub struct Running {
 pub struct Killer(Arc<OwnedFd>);
 
 impl Killer {
-    /// Sends a signal to pid 1. As on every Linux, pid 1 ignores what it has no handler for, except SIGKILL
+    /// Sends a signal to pid 1. As on every Linux, pid 1 ignores signals without a handler, except SIGKILL
     /// and SIGSTOP. An ended command is no error.
     pub fn kill(&self, signal: i32) {
         let _ = wire::send(self.0.as_fd(), &Order::Signal(signal), &[]);
@@ -126,7 +126,7 @@ pub fn run(spec: &Spec, io: Io) -> Result<ExitStatus, SandboxError> {
     spawn(spec, io)?.wait()
 }
 
-/// Starts a command. That it cannot be executed is an error of [`Running::wait`].
+/// Starts a command. If it cannot be executed, [`Running::wait`] returns the error.
 ///
 /// The process must have called [`crate::userns::enter`], and its `main` [`crate::init_main_if_requested`].
 pub fn spawn(spec: &Spec, io: Io) -> Result<Running, SandboxError> {
@@ -213,8 +213,8 @@ fn outputs(relays: &mut Relays, stdout: Stream, stderr: Stream) -> io::Result<[S
     Ok([stdout, stderr])
 }
 
-/// A path of this executable for the monitor, under which it cannot be changed: pid 1 of a sandbox is a
-/// process of it, and has a link to it in `/proc`.
+/// A path of this executable for the monitor that allows no changes: pid 1 of a sandbox runs this executable,
+/// and has a link to it in `/proc`.
 fn own_executable() -> Result<&'static Path, SandboxError> {
     static FILE: OnceLock<(OwnedFd, PathBuf)> = OnceLock::new();
     if let Some((_, path)) = FILE.get() {
@@ -226,7 +226,7 @@ fn own_executable() -> Result<&'static Path, SandboxError> {
             set_read_only(mount.as_fd(), false)?;
             mount
         }
-        // It was replaced or removed since it was started.
+        // The executable was replaced or removed since it was started.
         None => host::copy_of_executable().doing(|| "read this program".into())?,
     };
     let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
@@ -241,8 +241,8 @@ impl Running {
 
     /// Waits for the end of the command and of everything it started.
     ///
-    /// Errors: the sandbox could not be made, or the command not be executed; [`SandboxError::exit_code`]
-    /// has Docker's code.
+    /// Errors: the sandbox could not be created, or the command could not be executed;
+    /// [`SandboxError::exit_code`] has Docker's code.
     pub fn wait(mut self) -> Result<ExitStatus, SandboxError> {
         while self.ended.is_none() {
             self.watch();
@@ -252,9 +252,9 @@ impl Running {
         self.finish()
     }
 
-    /// Waits until the container is there, or will not be.
+    /// Waits until the container exists, or has failed to start.
     ///
-    /// Errors: as [`Running::wait`], for a monitor that is lost.
+    /// Errors: as [`Running::wait`], if the monitor is lost.
     pub fn wait_for_start(&mut self) -> Result<(), SandboxError> {
         while self.container.is_none() && self.failure.is_none() && self.ended.is_none() {
             self.receive()?;
@@ -272,19 +272,19 @@ impl Running {
         }
     }
 
-    /// [`Running::watch`], unless the container ends within a moment, as most steps of builds do. A message
+    /// Calls [`Running::watch`], unless the container ends within a moment, as most build steps do. A message
     /// to the watcher would cost more than such a step is worth.
     ///
-    /// `output` is one of the command's streams: as soon as it has something to read, this returns, so that
-    /// the caller can read it.
+    /// `output` is one of the command's streams. This returns as soon as `output` is readable, so that the
+    /// caller can read it.
     pub fn watch_if_it_lasts(&self, output: BorrowedFd<'_>) {
-        /// Until a command is taken for one that lasts.
+        /// The time after which a command counts as one that lasts.
         const MOMENT: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
         let Some(container) = &self.container else { return };
         let of = |fd| PollFd::from_borrowed_fd(fd, PollFlags::IN);
         let mut both = [of(container.as_fd()), of(output)];
         let mut has_ended = poll(&mut both, Some(&MOMENT)).is_ok() && !both[0].revents().is_empty();
-        // Its output mostly ends just before a command does.
+        // A command's output mostly ends just before the command.
         if !has_ended && both[1].revents() == PollFlags::HUP {
             has_ended = poll(&mut [of(container.as_fd())], Some(&MOMENT)).is_ok_and(|ready| ready > 0);
         }
@@ -295,7 +295,8 @@ impl Running {
         self.watch();
     }
 
-    /// [`Running::wait`] after the end, without waiting for output that is still to be written.
+    /// [`Running::wait`] for a command that has ended, without waiting for output that is still to be
+    /// written.
     pub(crate) fn finish(mut self) -> Result<ExitStatus, SandboxError> {
         let _ = self.monitor.wait();
         match (self.failure.take(), self.ended) {
@@ -310,7 +311,7 @@ impl Running {
         self.control.as_fd()
     }
 
-    /// Takes one message of the monitor, and the terminal if it comes.
+    /// Receives one message of the monitor, and the terminal if it comes.
     pub(crate) fn receive(&mut self) -> Result<(), SandboxError> {
         match wire::receive::<Report>(&*self.control).doing(|| "talk to the sandbox".into())? {
             Some((Report::Failed(failure), _)) => self.failure = self.failure.take().or(Some(failure)),
@@ -333,12 +334,12 @@ impl Running {
         Ok(())
     }
 
-    /// Hangs up when all output is written; `None` if none is copied.
+    /// Hangs up when all output is written; `None` if no output is copied.
     pub(crate) fn output_ended(&self) -> Option<BorrowedFd<'_>> {
         self.relays.ended()
     }
 
-    /// Kills pid 1 of a sandbox whose monitor cannot do it any more.
+    /// Kills pid 1 of a sandbox whose monitor can no longer do so.
     fn kill_container(&self) {
         if let Some(container) = &self.container {
             let _ = sys::signal_process(container.as_fd(), libc::SIGKILL);
@@ -362,7 +363,7 @@ impl Drop for Running {
         if self.ended.is_none() {
             self.killer().kill(libc::SIGKILL);
         }
-        // The monitor takes a closed socket for our death, and clones of it in a Killer would keep it open.
+        // The monitor takes a closed socket for our death, and a Killer's clone would keep the socket open.
         let _ = shutdown(&*self.control, Shutdown::Write);
         let _ = self.monitor.wait();
     }

@@ -1,4 +1,5 @@
-//! What to run: the root, the mounts, the command and its limits. Plain values that travel to the monitor as JSON.
+//! What to run: the root, the mounts, the command and its limits. Plain values that travel to the monitor as
+//! JSON.
 
 use std::ffi::OsString;
 use std::net::IpAddr;
@@ -10,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::emulator::Emulator;
 
-/// Search path where the environment has none, as Docker's.
+/// Search path where the environment has none; the same as Docker's.
 pub const PATH_DEFAULT: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// One command in a root made of layers.
@@ -18,18 +19,18 @@ pub const PATH_DEFAULT: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bi
 pub struct Spec {
     /// The root directory.
     pub root: Root,
-    /// Refuse writes to the root; other mounts are not concerned.
+    /// Refuse writes to the root; other mounts are not affected.
     pub read_only_root: bool,
-    /// Mounts besides `/proc`, `/sys`, `/dev` and the generated files of `/etc`. Done by depth of target, so that parents
-    /// come before children.
+    /// Mounts besides `/proc`, `/sys`, `/dev` and the generated files of `/etc`. Mounted by depth of target,
+    /// so that parents come before children.
     pub mounts: Vec<Mount>,
     /// The command and its arguments. A command without `/` is looked up in `PATH` of `env`.
     #[serde(with = "bytes::list")]
     pub args: Vec<OsString>,
-    /// `NAME=value`. `HOME` is added from `/etc/passwd` of the root where it is missing.
+    /// `NAME=value`. `HOME` is added from `/etc/passwd` of the root if it is missing.
     #[serde(with = "bytes::list")]
     pub env: Vec<OsString>,
-    /// Working directory, created where it is missing.
+    /// Working directory, created if it is missing.
     #[serde(with = "bytes::path")]
     pub cwd: PathBuf,
     /// `user[:group]` by name or number, as Docker's `USER`; empty is root. See [`crate::user`].
@@ -40,7 +41,7 @@ pub struct Spec {
     pub network: Network,
     /// Limits of the command.
     pub security: Security,
-    /// The programs are for 32-bit x86, which make sockets in a way that the filter cannot look into.
+    /// The programs are for 32-bit x86: they create sockets in a way that the filter cannot inspect.
     pub x86: bool,
     /// Lines for `/etc/hosts`.
     pub extra_hosts: Vec<(String, IpAddr)>,
@@ -50,17 +51,17 @@ pub struct Spec {
     pub shm_size: u64,
     /// Resource limits to set.
     pub limits: Vec<Limit>,
-    /// Emulators that the kernel is to use inside, each for its architecture. They are registered for the whole user
-    /// namespace, see [`crate::binfmt`].
+    /// Emulators that the kernel is to use inside, each for its architecture. They are registered for the
+    /// whole user namespace, see [`crate::binfmt`].
     #[serde(skip)]
     pub emulators: Vec<Emulator>,
-    /// Put a small init before the command as pid 1, that reaps orphans and forwards signals.
+    /// Run a small init as pid 1, which starts the command, reaps orphans and forwards signals.
     pub init: bool,
 }
 
 impl Spec {
-    /// A command in a root, with everything else as a `RUN` step has it: root, `/`, network of the host, limits on, empty
-    /// environment.
+    /// A command in a root, with everything else as in a `RUN` step: user root, directory `/`, the host's
+    /// network, limits on, empty environment.
     pub fn new(root: Root, args: impl IntoIterator<Item = impl Into<OsString>>) -> Spec {
         Spec {
             root,
@@ -92,14 +93,15 @@ pub enum Root {
         /// Unpacked layers, the lowest first.
         #[serde(with = "bytes::paths")]
         lower: Vec<PathBuf>,
-        /// Takes the changes: whiteouts are character devices 0/0, opaque directories have `user.overlay.opaque=y`.
+        /// Takes the changes: whiteouts are character devices 0/0, opaque directories have
+        /// `user.overlay.opaque=y`.
         #[serde(with = "bytes::path")]
         upper: PathBuf,
         /// Empty directory on the same file system. Beside it `<work>.mounts` is created and removed again.
         #[serde(with = "bytes::path")]
         work: PathBuf,
-        /// Leave out all syncing to disk, for trees that are worth nothing after a crash of the machine. Without it the end
-        /// of a run waits until the whole file system is synced.
+        /// Skip all syncing to disk, for trees that are worth nothing after a crash of the machine. Without
+        /// this the end of a run waits until the whole file system is synced.
         volatile: bool,
     },
     /// Layers only, the lowest first; the root is read-only.
@@ -112,12 +114,12 @@ pub enum Root {
     Directory(#[serde(with = "bytes::path")] PathBuf),
 }
 
-/// Something mounted inside.
+/// A mount inside.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Mount {
-    /// What.
+    /// What is mounted.
     pub kind: MountKind,
-    /// Where: absolute path inside; created where it is missing, without a trace in the changed tree.
+    /// Absolute path inside; created if it is missing, without a trace in the changed tree.
     #[serde(with = "bytes::path")]
     pub target: PathBuf,
     /// Refuse writes.
@@ -129,14 +131,14 @@ pub struct Mount {
 pub enum MountKind {
     /// A file or directory of the host.
     Bind {
-        /// Which.
+        /// The file or directory.
         source: Source,
-        /// With the mounts below it.
+        /// Include the mounts below it.
         recursive: bool,
     },
     /// An empty file system in memory.
     Tmpfs {
-        /// Most bytes; `None` is half of the memory.
+        /// Size limit in bytes; `None` is half of the memory.
         size: Option<u64>,
         /// Permissions of its root.
         mode: u32,
@@ -147,7 +149,7 @@ pub enum MountKind {
     },
     /// Directories seen through an overlay: writes go to `upper`.
     Overlay {
-        /// The lowest first.
+        /// The directories, the lowest first.
         #[serde(with = "bytes::paths")]
         lower: Vec<PathBuf>,
         /// Takes the changes.
@@ -170,7 +172,7 @@ pub enum MountKind {
     },
 }
 
-/// Bytes that are not shown by `Debug`: they may be a secret.
+/// Bytes that `Debug` does not show: they may be a secret.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Content(pub Vec<u8>);
 
@@ -189,7 +191,7 @@ pub enum Source {
     Descriptor(Descriptor),
 }
 
-/// A descriptor in a [`Spec`]. It travels beside the JSON; there is one place that counts them on either side.
+/// A descriptor in a [`Spec`]. It travels beside the JSON; on either side one place counts the descriptors.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Descriptor {
     #[serde(skip)]
@@ -211,18 +213,18 @@ impl From<PathBuf> for Source {
 /// Network namespace of the command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Network {
-    /// The caller's.
+    /// The caller's network namespace.
     Host,
-    /// A new one with nothing but `lo`.
+    /// A new namespace with nothing but `lo`.
     None,
-    /// A new one that a program connects to the outside, where the host's loopback cannot be reached.
+    /// A new namespace that a program connects to the outside; the host's loopback cannot be reached from it.
     Private(Uplink),
 }
 
 /// The program that connects [`Network::Private`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Uplink {
-    /// The first that is installed and works.
+    /// The first program that is installed and works.
     Any,
     /// pasta, of the package passt.
     Pasta,
@@ -235,8 +237,8 @@ pub enum Uplink {
 pub enum Security {
     /// Docker's default capabilities, seccomp profile, masked and read-only paths.
     Sandbox,
-    /// All capabilities of the user namespace, no seccomp profile, nothing masked. For real root this gives the command
-    /// every power over the kernel's settings that user 0 has.
+    /// All capabilities of the user namespace, no seccomp profile, nothing masked. For real root this gives
+    /// the command every power over the kernel's settings that user 0 has.
     Insecure,
 }
 
@@ -245,13 +247,13 @@ pub enum Security {
 pub struct Limit {
     /// `RLIMIT_*` of getrlimit(2).
     pub resource: u32,
-    /// In the unit of the resource; `u64::MAX` is unlimited.
+    /// Soft limit in the unit of the resource; `u64::MAX` is unlimited.
     pub soft: u64,
-    /// Ceiling of `soft`.
+    /// Hard limit, the ceiling of `soft`.
     pub hard: u64,
 }
 
-/// Paths and arguments as JSON strings where they are UTF-8, else as arrays of bytes.
+/// Paths and arguments as JSON strings if they are UTF-8, otherwise as arrays of bytes.
 mod bytes {
     use std::ffi::OsString;
     use std::os::unix::ffi::{OsStrExt, OsStringExt};

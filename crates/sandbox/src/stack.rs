@@ -1,9 +1,9 @@
-//! The root of a step that writes files itself, also where user namespaces are forbidden.
+//! The root of a build step that writes files itself, even where user namespaces are forbidden.
 //!
-//! With them it is an overlay. Without them nothing can be mounted: the directories and symbolic links of the
-//! layers below, which decide where a path leads, are made in the directory for changes, and those that are
-//! as they were are taken away at the end. What is left is what overlayfs would have left: a file that is
-//! written hides the one below, and a directory that got an entry was copied up.
+//! With user namespaces the root is an overlay. Without them nothing can be mounted: the directories and
+//! symbolic links of the layers below, which decide where a path leads, are created in the directory for
+//! changes, and the unchanged ones are removed at the end. The result is what overlayfs would have left: a
+//! written file hides the one below, and a directory that got an entry was copied up.
 
 #![expect(clippy::disallowed_methods, reason = "names in open directories of the store")]
 
@@ -23,8 +23,8 @@ use crate::error::{Doing, Failure, SandboxError};
 use crate::overlay::{self, Upper, mount_layers};
 use crate::{places, userns};
 
-/// Directories within directories that are followed: each is open meanwhile. Paths have at most 4096 bytes,
-/// so no program reaches deeper ones.
+/// Deepest nesting of directories that is followed: each directory is open meanwhile. Paths have at most 4096
+/// bytes, so no program reaches deeper directories.
 const DEPTH_MAX: usize = 2048;
 
 const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
@@ -33,7 +33,7 @@ const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags
 #[derive(Debug)]
 pub struct Stack {
     root: OwnedFd,
-    /// What was made of the layers below, each directory before what is in it; empty for an overlay.
+    /// The entries created for the layers below, each directory before its content; empty for an overlay.
     made: Vec<(PathBuf, Stat)>,
 }
 
@@ -64,17 +64,17 @@ impl Stack {
         &self.root
     }
 
-    /// To be called when all changes are made: takes away what is not a change.
+    /// Call this when all changes are made: it removes everything that is not a change.
     pub fn finish(self) -> Result<(), SandboxError> {
         let doing = || "take away directories that did not change".to_string();
-        // Whether a directory got or lost an entry, before entries that are no change go.
+        // Check whether directories got or lost an entry before unchanged entries are removed.
         let mut left = Vec::new();
         for (path, before) in &self.made {
             match stat(&self.root, path) {
                 Ok(now) if is_same(&now, before) => {
                     left.push((path, before, is_unchanged(&now, before), now))
                 }
-                // Something else has its place, or nothing.
+                // The entry was replaced or removed.
                 Ok(_) | Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {}
                 Err(error) => return Err(error).doing(doing),
             }
@@ -99,13 +99,13 @@ impl Stack {
     }
 }
 
-/// Whether it is the same file.
+/// Whether both are the same file.
 fn is_same(now: &Stat, before: &Stat) -> bool {
     (now.st_dev, now.st_ino, now.st_mode & 0o170_000)
         == (before.st_dev, before.st_ino, before.st_mode & 0o170_000)
 }
 
-/// Whether nobody changed it.
+/// Whether the file is unchanged.
 fn is_unchanged(now: &Stat, before: &Stat) -> bool {
     let facts = |s: &Stat| (s.st_mode, s.st_uid, s.st_gid, s.st_mtime, s.st_mtime_nsec);
     facts(now) == facts(before)
@@ -116,12 +116,12 @@ pub fn can_stack() -> bool {
     userns::forbidden().is_none()
 }
 
-/// Makes in an empty directory what an overlay of `lower`, the lowest first, would show: directories and symbolic
-/// links anew, files as hard links. For reading only: who writes to a file writes to the layer.
+/// Fills an empty directory with what an overlay of `lower`, the lowest first, would show: new directories
+/// and symbolic links, and hard links to files. For reading only: a write to a file changes the layer.
 ///
 /// # Errors
 ///
-/// The directory is on another file system than a layer, or cannot be written to.
+/// The directory is on a different file system from a layer, or cannot be written to.
 pub fn link_layers(lower: &[PathBuf], directory: &Path) -> Result<(), SandboxError> {
     let doing = || format!("link the files of {} layers in {}", lower.len(), directory.display());
     let root = open(directory, OFlags::RDONLY | DIRECTORY, Mode::empty()).doing(doing)?;
@@ -136,13 +136,13 @@ pub fn link_layers(lower: &[PathBuf], directory: &Path) -> Result<(), SandboxErr
 /// What becomes of the files of a layer.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Files {
-    /// They are left out; they still hide what is below them.
+    /// They are left out, but still hide what is below them.
     Hide,
-    /// They are hard links.
+    /// They become hard links.
     Link,
 }
 
-/// Makes the directories and links of `layer` in `upper`, over those that are there.
+/// Creates the directories and links of `layer` in `upper`, over those that are there.
 fn add(layer: BorrowedFd<'_>, upper: BorrowedFd<'_>, files: Files, depth: usize) -> Result<(), Errno> {
     if depth > DEPTH_MAX {
         return Err(Errno::NAMETOOLONG);
@@ -172,7 +172,7 @@ fn add(layer: BorrowedFd<'_>, upper: BorrowedFd<'_>, files: Files, depth: usize)
                 own(upper, name, &stat)?;
                 set_modified(&upper, name, &stat)?;
             }
-            // Nothing of below is there any more.
+            // The entry hides whatever is below it.
             kind => {
                 remove(upper, name)?;
                 let is_whiteout = kind == FileType::CharacterDevice && stat.st_rdev == 0;
@@ -185,7 +185,7 @@ fn add(layer: BorrowedFd<'_>, upper: BorrowedFd<'_>, files: Files, depth: usize)
     Ok(())
 }
 
-/// Gives it the owner that it has below, where that is not the one who makes it.
+/// Gives an entry the owner that it has in the layer, unless it has that owner already.
 fn own(directory: BorrowedFd<'_>, name: &OsStr, stat: &Stat) -> Result<(), Errno> {
     let here = statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)?;
     if (here.st_uid, here.st_gid) == (stat.st_uid, stat.st_gid) {
@@ -206,11 +206,11 @@ fn set_modified(directory: &impl AsFd, name: &OsStr, stat: &Stat) -> Result<(), 
 /// Whether a directory hides what is below it (overlayfs with `userxattr`).
 fn is_opaque(directory: &OwnedFd) -> bool {
     let mut value = [0; 8];
-    // By descriptor: the name may be one that the kernel would follow.
+    // By descriptor: the kernel might follow the name.
     fgetxattr(directory, "user.overlay.opaque", &mut value).is_ok_and(|n| &value[..n] == b"y")
 }
 
-/// Removes a name that this module made, with all that is in it.
+/// Removes an entry that this module created, with its content.
 fn remove(directory: BorrowedFd<'_>, name: &OsStr) -> Result<(), Errno> {
     let stat = match statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
         Err(Errno::NOENT) => return Ok(()),
@@ -227,7 +227,7 @@ fn remove(directory: BorrowedFd<'_>, name: &OsStr) -> Result<(), Errno> {
     unlinkat(directory, name, AtFlags::REMOVEDIR)
 }
 
-/// All that is below a directory, each directory before what is in it.
+/// Lists everything below a directory, each directory before its content.
 fn list(directory: BorrowedFd<'_>, path: &Path, all: &mut Vec<(PathBuf, Stat)>) -> Result<(), Errno> {
     for name in names(directory)? {
         let name = OsStr::from_bytes(&name);
@@ -254,7 +254,7 @@ fn names(directory: BorrowedFd<'_>) -> Result<Vec<Vec<u8>>, Errno> {
     Ok(names)
 }
 
-/// The directory that a path of [`list`] is in, opened name by name, and its last name.
+/// The parent directory of a path of [`list`], opened name by name, and the last name of the path.
 fn within<'p>(root: &OwnedFd, path: &'p Path) -> Result<(OwnedFd, &'p OsStr), Errno> {
     let mut directory = openat(root, ".", OFlags::RDONLY | DIRECTORY, Mode::empty())?;
     for part in path.parent().into_iter().flat_map(Path::iter) {
@@ -270,9 +270,9 @@ fn stat(root: &OwnedFd, path: &Path) -> Result<Stat, Errno> {
 
 /// Mounts `lower` (lowest first) and `upper` as one tree and returns the root of that detached mount.
 ///
-/// Usable with `openat2` from any thread; gone when the descriptor is closed or the process ends. One lower directory
-/// without `upper` is a read-only bind of that directory, no lower directory a bind of `upper`. Needs CAP_SYS_ADMIN in
-/// the user namespace ([`crate::userns::enter`]) and Linux 5.11.
+/// Usable with `openat2` from any thread; gone when the descriptor is closed or the process ends. One lower
+/// directory without `upper` gives a read-only bind of that directory, no lower directory a bind of `upper`.
+/// Needs CAP_SYS_ADMIN in the user namespace ([`crate::userns::enter`]) and Linux 5.11.
 pub fn overlay_fd(lower: &[PathBuf], upper: Option<&Upper>) -> Result<OwnedFd, SandboxError> {
     Ok(mount_overlay(lower, upper)?)
 }
@@ -294,9 +294,8 @@ pub(crate) fn mount_overlay(lower: &[PathBuf], upper: Option<&Upper>) -> Result<
     })
 }
 
-/// The layers without those that come again above: the kernel refuses a directory that is given twice
-/// (ELOOP), and an image may have a layer twice. All that the lower one has is also in the upper one, so
-/// nothing of it would be seen.
+/// The layers without those that come again above: an image may have a layer twice, but the kernel refuses a
+/// directory that is given twice (ELOOP). The upper copy hides everything in the lower one.
 fn different(lower: &[PathBuf]) -> Vec<PathBuf> {
     let mut seen = HashSet::new();
     let mut kept: Vec<PathBuf> = lower.iter().rev().filter(|path| seen.insert(*path)).cloned().collect();

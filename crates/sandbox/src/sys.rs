@@ -1,6 +1,6 @@
 //! Kernel calls that rustix lacks, or that need `unsafe`: the only module of this crate with unsafe code.
 //!
-//! Each function is one system call with its arguments typed; what it means is for the callers to know.
+//! Each function is one system call with typed arguments; the callers know what it is for.
 
 use std::ffi::{CStr, CString, c_int, c_long};
 use std::io;
@@ -21,21 +21,22 @@ fn check(result: c_long) -> io::Result<c_long> {
 
 /// clone(2) with new namespaces (`CLONE_NEW*`), otherwise like fork(2).
 ///
-/// The caller must have one thread: the child gets a copy of this thread only, and locks held by others would stay
-/// locked. Checked, since the price is small beside that of a clone.
+/// The caller must have one thread: the child gets a copy of this thread only, and locks held by others would
+/// stay locked. This is checked: the check costs little beside a clone.
 pub fn clone_process(namespaces: c_int) -> io::Result<Cloned> {
     if thread_count()? != 1 {
         return Err(io::Error::from_raw_os_error(libc::EBUSY));
     }
     let flags = namespaces as c_long | libc::SIGCHLD as c_long;
-    // SAFETY: without CLONE_VM the child has its own copy of the address space, and the null stack pointer makes it go on
-    // on the copied stack. The process has one thread, so that no lock is held by a thread that the child lacks.
+    // SAFETY: without CLONE_VM the child has its own copy of the address space, and the null stack pointer
+    // makes it continue on the copied stack. The process has one thread, so no lock is held by a thread that
+    // the child lacks.
     let pid = check(unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) })?;
     Ok(if pid == 0 { Cloned::Child } else { Cloned::Parent(pid as i32) })
 }
 
-/// fork(2) in pid 1 of a sandbox, where `/proc` is the image's matter and cannot be asked for the number of
-/// threads.
+/// fork(2) in pid 1 of a sandbox, where the image controls `/proc`, so that it cannot be asked for the number
+/// of threads.
 ///
 /// The caller is a process that [`clone_process`] made, and has started no thread since.
 pub fn fork_from_pid_1() -> io::Result<Cloned> {
@@ -74,21 +75,21 @@ pub fn mount_set_attributes(mount: BorrowedFd<'_>, set: u64, recursive: bool) ->
     .map(drop)
 }
 
-/// Makes every descriptor from 3 on close at the next `execve`. Linux 5.11.
+/// Makes every descriptor from `first` on close at the next `execve`. Linux 5.11.
 pub fn close_on_exec_from(first: u32) -> io::Result<()> {
     // SAFETY: with CLOSE_RANGE_CLOEXEC nothing is closed now, so owned descriptors stay valid.
     check(unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) })
         .map(drop)
 }
 
-/// Closes every descriptor from 3 on but these. Linux 5.9.
+/// Closes every descriptor from 3 on except these. Linux 5.9.
 ///
-/// The caller never uses or drops what is closed: it goes on to `execve` or `_exit`.
+/// The caller never uses or drops a closed descriptor: it goes on to `execve` or `_exit`.
 pub fn close_all_but(kept: &[RawFd]) -> io::Result<()> {
     let mut kept: Vec<u32> = kept.iter().filter_map(|fd| u32::try_from(*fd).ok()).collect();
     kept.sort_unstable();
     let close = |first: u32, last: u32| {
-        // SAFETY: whoever owns one of these descriptors neither uses nor drops it again, see above.
+        // SAFETY: the owner of one of these descriptors neither uses nor drops it again, see above.
         check(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) })
     };
     let mut first = 3;
@@ -101,8 +102,8 @@ pub fn close_all_but(kept: &[RawFd]) -> io::Result<()> {
     close(first, u32::MAX).map(drop)
 }
 
-/// Keeps the calling thread and what it starts from abstract Unix sockets and from signals to processes
-/// outside of what it starts. Needs CAP_SYS_ADMIN in the user namespace. `false` where the kernel cannot:
+/// Keeps the calling thread and its descendants from abstract Unix sockets of other processes and from
+/// signals to them. Needs CAP_SYS_ADMIN in the user namespace. `false` where the kernel cannot do this:
 /// Landlock is off or older than Linux 6.12.
 pub fn limit_scope() -> io::Result<bool> {
     /// `struct landlock_ruleset_attr` of linux/landlock.h.
@@ -129,7 +130,7 @@ pub fn limit_scope() -> io::Result<bool> {
     };
     // SAFETY: integer arguments only.
     match check(unsafe { libc::syscall(libc::SYS_landlock_restrict_self, ruleset.as_raw_fd(), 0) }) {
-        // Sixteen such limits are the most: in a sandbox in a sandbox ..., the others hold.
+        // At most 16 such limits can be nested (a sandbox in a sandbox ...); the outer ones hold.
         Err(error) if error.raw_os_error() == Some(libc::E2BIG) => Ok(true),
         other => other.map(|_| true),
     }
@@ -138,7 +139,7 @@ pub fn limit_scope() -> io::Result<bool> {
 /// Whether the kernel can limit the scope of abstract sockets and signals (Landlock, ABI 6, Linux 6.12).
 pub fn scope_available() -> bool {
     const CREATE_RULESET_VERSION: u32 = 1;
-    // SAFETY: with this flag, the null pointer and the size 0 are what the call wants.
+    // SAFETY: with this flag, the call requires a null pointer and the size 0.
     let abi = unsafe {
         libc::syscall(libc::SYS_landlock_create_ruleset, std::ptr::null::<u8>(), 0, CREATE_RULESET_VERSION)
     };
@@ -194,7 +195,7 @@ pub fn seccomp_available() -> bool {
 
 /// Names the calling thread, as `ps -o comm` shows it: 15 bytes at most.
 pub fn set_process_name(name: &CStr) -> io::Result<()> {
-    // SAFETY: the name is a string with its end, which the kernel copies.
+    // SAFETY: the name ends in zero, and the kernel copies it.
     check(unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr(), 0, 0, 0) } as c_long).map(drop)
 }
 
@@ -207,13 +208,14 @@ pub fn drop_bounding(capability: u32) -> io::Result<()> {
 
 /// setgroups(2), setresgid(2) and setresuid(2) of the calling process, which must have one thread.
 ///
-/// Errors: also EINVAL for an id of -1, which the kernel takes for "as it is".
+/// Errors: also EINVAL for an id of -1, which the kernel takes for "unchanged".
 pub fn become_user(uid: u32, gid: u32, groups: Option<&[u32]>) -> io::Result<()> {
     if uid == u32::MAX || gid == u32::MAX || groups.is_some_and(|groups| groups.contains(&u32::MAX)) {
         return Err(io::Error::from_raw_os_error(libc::EINVAL));
     }
     if let Some(groups) = groups {
-        // SAFETY: pointer and length come from one slice. Raw, since libc's wrapper is for all threads of a process.
+        // SAFETY: pointer and length come from one slice. A raw call, since libc's wrapper changes all
+        // threads of a process.
         check(unsafe { libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()) })?;
     }
     // SAFETY: integer arguments only.
@@ -231,10 +233,11 @@ pub fn new_session_keyring() -> io::Result<()> {
     .map(drop)
 }
 
-/// Default action for every signal, and none blocked.
+/// Gives every signal its default action and blocks none.
 pub fn reset_signals() {
     for signal in 1..=64 {
-        // SAFETY: SIG_DFL is no function of ours; refusals (SIGKILL, SIGSTOP, libc's own) are harmless.
+        // SAFETY: SIG_DFL is not a function of this program; refusals (SIGKILL, SIGSTOP, libc's own) are
+        // harmless.
         unsafe { libc::signal(signal, libc::SIG_DFL) };
     }
     // SAFETY: the set is initialised by sigemptyset before use.
@@ -322,7 +325,8 @@ pub fn set_limit(resource: u32, soft: u64, hard: u64) -> io::Result<()> {
 
 /// Sets flag IFF_UP of the loopback interface of this network namespace.
 pub fn loopback_up() -> io::Result<()> {
-    // SAFETY: the request is zeroed, its name ends in zero, and the descriptor is owned until the end of the block.
+    // SAFETY: the request is zeroed, its name ends in zero, and the descriptor is owned until the end of the
+    // block.
     unsafe {
         let raw =
             check(libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) as c_long)? as RawFd;
@@ -335,13 +339,14 @@ pub fn loopback_up() -> io::Result<()> {
     }
 }
 
-/// Makes the terminal the controlling terminal of this session, which must be led by the caller.
+/// Makes the terminal the controlling terminal of this session, whose leader must be the caller.
 pub fn set_controlling_terminal(terminal: BorrowedFd<'_>) -> io::Result<()> {
     // SAFETY: TIOCSCTTY takes an integer.
     check(unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSCTTY, 0) } as c_long).map(drop)
 }
 
-/// The effective and permitted capabilities of the calling thread become these bits, the inheritable ones none.
+/// Sets the effective and permitted capabilities of the calling thread to these bits, and clears the
+/// inheritable ones.
 pub fn set_capabilities(bits: u64) -> io::Result<()> {
     use rustix::thread::{CapabilitySet, CapabilitySets};
     let set = CapabilitySet::from_bits_retain(bits);
@@ -355,7 +360,7 @@ extern "C" fn note_signal(signal: c_int) {
     let descriptor = SIGNAL_PIPE.load(Ordering::Relaxed);
     if descriptor >= 0 {
         let byte = signal as u8;
-        // SAFETY: write(2) is async-signal-safe. errno is put back for the interrupted code.
+        // SAFETY: write(2) is async-signal-safe. errno is restored for the interrupted code.
         unsafe {
             let errno = libc::__errno_location();
             let saved = *errno;
@@ -365,7 +370,7 @@ extern "C" fn note_signal(signal: c_int) {
     }
 }
 
-/// While it lives, the given signals are written as bytes to a pipe instead of having their default action.
+/// While this lives, the given signals are written as bytes to a pipe and do not have their default action.
 ///
 /// Process-wide, so only one may live at a time.
 pub struct SignalPipe {
@@ -408,7 +413,7 @@ impl SignalPipe {
 impl Drop for SignalPipe {
     fn drop(&mut self) {
         for (signal, action) in &self.previous {
-            // SAFETY: the action was given by the kernel for this signal.
+            // SAFETY: the kernel gave this action for this signal.
             unsafe { libc::sigaction(*signal, action, std::ptr::null_mut()) };
         }
         SIGNAL_PIPE.store(-1, Ordering::SeqCst);

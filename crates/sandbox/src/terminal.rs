@@ -1,7 +1,7 @@
 //! `run -it`: a command with the streams, signals and terminal of this process.
 //!
-//! The command gets a pseudo-terminal of its own; the user's terminal is in raw mode meanwhile, so that every key goes through,
-//! and is put back on return, error and panic.
+//! The command gets its own pseudo-terminal. Meanwhile the user's terminal is in raw mode, so that every key
+//! goes through; it is restored on return, error and panic.
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -18,10 +18,10 @@ use crate::spec::Spec;
 use crate::sys::SignalPipe;
 use crate::wire::Window;
 
-/// What of this process the command gets.
+/// Which streams of this process the command gets.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Attach {
-    /// Standard input (`-i`); else it is empty.
+    /// Standard input (`-i`); otherwise the command's input is empty.
     pub stdin: bool,
     /// A terminal (`-t`) instead of the plain streams.
     pub terminal: bool,
@@ -35,22 +35,22 @@ const PASSED_ON: &[i32] =
 /// docker's client.
 const IGNORED_MAX: u32 = 2;
 
-/// How long a command has after SIGTERM before it is killed, as `docker stop` gives it.
+/// How long a command has after SIGTERM before it is killed, as with `docker stop`.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// How long the kernel may take for the end of a killed command before we end without it.
+/// How long the kernel may take to end a killed command before we stop waiting.
 const KILL_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// How long a reader may take for the last output of a command that was asked to end.
 const OUTPUT_TIME_MAX: Duration = Duration::from_secs(2);
 
-/// Ctrl-D, which a terminal in its usual mode takes for the end of input.
+/// Ctrl-D, which a terminal in its usual mode reads as the end of input.
 const END_OF_INPUT: u8 = 4;
 
 /// Runs a command to its end with the streams of this process. Signals sent to this process go to the
 /// command; the third SIGINT or SIGTERM kills it, and so does the end of [`GRACE`] after the first SIGTERM.
 ///
-/// Only one at a time in a process: signals and the terminal are the process'.
+/// Only one at a time in a process: signals and the terminal belong to the process.
 pub fn run_attached(spec: &Spec, attach: Attach) -> Result<ExitStatus, SandboxError> {
     let mut signals = PASSED_ON.to_vec();
     if attach.terminal {
@@ -99,7 +99,7 @@ fn window() -> Option<Window> {
 struct RawMode {
     terminal: BorrowedFd<'static>,
     before: Termios,
-    /// Put it back without waiting for what is still to be shown: nobody may be looking.
+    /// Restore the mode without waiting for pending output: nobody may be reading it.
     at_once: bool,
 }
 
@@ -123,29 +123,29 @@ impl Drop for RawMode {
     }
 }
 
-/// A command and what goes to and fro.
+/// A command and the data on its way to and from it.
 struct Session<'a> {
     running: Running,
     signals: &'a SignalPipe,
     /// The command's terminal.
     outer: Option<Outer>,
-    /// Whether our standard input still gives something.
+    /// Whether our standard input is still open.
     stdin: bool,
     /// Read from standard input, but not yet taken by the terminal.
     to_terminal: Vec<u8>,
     /// How often SIGINT or SIGTERM came.
     asked: u32,
-    /// When the command is killed, or, once it was, when it is given up.
+    /// When the command is killed, or, once it was, when we stop waiting for it.
     deadline: Option<Instant>,
     killed: bool,
 }
 
-/// A terminal of the command, and its way to our standard output. That goes over a thread, since nobody may
-/// be reading there, and signals must be heard all the same.
+/// A terminal of the command, and its output on the way to our standard output. A thread writes it: nobody
+/// may be reading there, and signals must still be handled.
 struct Outer {
     /// Outer end, until every inner one is closed.
     terminal: Option<OwnedFd>,
-    /// To the copying thread; closed when all was written.
+    /// Pipe to the copying thread; closed when everything was written.
     output: Option<OwnedFd>,
     relays: Relays,
     /// Read from the terminal, but not yet taken by the thread.
@@ -153,7 +153,7 @@ struct Outer {
 }
 
 impl Outer {
-    /// Passes on one piece of output; `false` if there is none now, or no room for it.
+    /// Passes on one piece of output; `false` if there is no output now, or no room for it.
     fn copy(&mut self) -> bool {
         if self.seen.is_empty()
             && let Some(terminal) = &self.terminal
@@ -168,8 +168,8 @@ impl Outer {
         }
         match &self.output {
             _ if self.seen.is_empty() => false,
-            // Nobody to tell that our output is closed; the command goes on, as with a closed terminal
-            // window.
+            // Our output is closed, and there is nobody to tell; the command goes on, as with a closed
+            // terminal window.
             None => {
                 self.seen.clear();
                 true
@@ -189,7 +189,7 @@ impl Outer {
     }
 }
 
-/// What a [`Session`] has to look after.
+/// What of a [`Session`] is ready.
 #[derive(Default)]
 struct Ready {
     control: bool,
@@ -214,7 +214,7 @@ impl Session<'_> {
         }
     }
 
-    /// How the command ended, and whether it was asked to.
+    /// Serves the command to its end; returns how it ended, and whether it was asked to end.
     fn serve(mut self) -> (Result<ExitStatus, SandboxError>, bool) {
         let served = self.serve_command().and_then(|()| self.finish_output());
         let asked = self.asked > 0;
@@ -247,8 +247,8 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// What the command wrote last may still be in the terminal, or on its way to a stream that nobody reads.
-    /// A request to end is for us then.
+    /// Writes the command's last output, which may still be in the terminal, or on its way to a stream that
+    /// nobody reads. A request to end is now for us.
     fn finish_output(&mut self) -> Result<(), SandboxError> {
         let asked = self.asked;
         self.deadline = (asked > 0).then(|| Instant::now() + OUTPUT_TIME_MAX);
@@ -273,7 +273,7 @@ impl Session<'_> {
         }
     }
 
-    /// Hangs up when all output is written; `None` if none is copied.
+    /// Hangs up when all output is written; `None` if no output is copied.
     fn output_ended(&self) -> Option<BorrowedFd<'_>> {
         self.outer.as_ref().map_or_else(|| self.running.output_ended(), |outer| outer.relays.ended())
     }
@@ -300,7 +300,7 @@ impl Session<'_> {
             if let Some(outer) = &self.outer
                 && let Some(outer_end) = &outer.terminal
             {
-                // What cannot be passed on is not read either.
+                // Data that cannot be passed on is not read either.
                 let mut flags = PollFlags::empty();
                 flags.set(PollFlags::IN, outer.seen.is_empty());
                 flags.set(PollFlags::OUT, !self.to_terminal.is_empty());
@@ -338,7 +338,7 @@ impl Session<'_> {
                 libc::SIGWINCH => {
                     let terminal = self.outer.as_ref().and_then(|outer| outer.terminal.as_ref());
                     if let (Some(terminal), Ok(size)) = (terminal, tcgetwinsize(rustix::stdio::stdin())) {
-                        // The kernel tells the programs on the terminal.
+                        // The kernel notifies the programs on the terminal.
                         let _ = tcsetwinsize(terminal, size);
                     }
                 }

@@ -6,14 +6,14 @@ use std::os::fd::BorrowedFd;
 
 use crate::dir::{Dir, ReadError};
 
-/// Largest user or group id: above it are numbers that the kernel or its tools take for "no id" (-1) or as
-/// negative. As Docker.
+/// Largest user or group id, as with Docker: the kernel or its tools take larger numbers for "no id" (-1) or
+/// as negative.
 pub const ID_MAX: u32 = 0x7fff_ffff;
 
 /// Largest `/etc/passwd` or `/etc/group` of an image that is read, in bytes: some 200,000 users.
 const FILE_SIZE_MAX: u64 = 16 << 20;
 
-/// Fields of a line that are told apart: those of passwd(5). A hostile line can have millions.
+/// Most fields that a line is split into: those of passwd(5). A hostile line can have millions.
 const FIELDS_MAX: usize = 7;
 
 /// Most supplementary groups of a process (`NGROUPS_MAX`).
@@ -26,10 +26,11 @@ pub struct User {
     pub uid: u32,
     /// Group id.
     pub gid: u32,
-    /// Supplementary groups: `gid`, and those of `/etc/group` that list the user unless a group was given. With `gid`, since a
-    /// setgid program could otherwise be used to leave the group, and files may be closed to it on purpose.
+    /// Supplementary groups: `gid`, and, unless a group was given, the groups of `/etc/group` that list the
+    /// user. `gid` is among them because a setgid program could otherwise be used to leave the group, and
+    /// files may be closed to the group on purpose.
     pub groups: Vec<u32>,
-    /// Home directory of `/etc/passwd`, else `/`.
+    /// Home directory of `/etc/passwd`, otherwise `/`.
     pub home: String,
 }
 
@@ -52,13 +53,13 @@ pub enum UserError {
     Line {
         /// `/etc/passwd` or `/etc/group`.
         file: &'static str,
-        /// From 1 on.
+        /// Number of the line, from 1 on.
         line: usize,
         /// Name of the user or group.
         name: String,
         /// "user id" or "group id".
         what: &'static str,
-        /// What stands there.
+        /// The text in place of the id.
         value: String,
     },
     /// More groups than a process can have.
@@ -74,7 +75,7 @@ pub enum UserError {
     },
 }
 
-/// A user or group id: decimal digits only. `None` for what is a name.
+/// Reads a user or group id: decimal digits only. `None` for a name.
 ///
 /// Errors: [`UserError::Range`] for a number above [`ID_MAX`].
 pub fn id(text: &str) -> Result<Option<u32>, UserError> {
@@ -117,8 +118,7 @@ pub fn resolve_in(specification: &str, passwd: &str, group: &str) -> Result<User
     let mut found = User { uid: 0, gid: 0, groups: Vec::new(), home: "/".into() };
     let has_number =
         |entry: &Entry<'_>| matches!((&number, entry.id(2, "user id")), (Ok(Some(n)), Ok(id)) if *n == id);
-    // A number is never a name, also where a line of the image has it as one: it would make another user of
-    // it.
+    // A number is never a name, even if a line of the image has it as one: it would mean another user.
     let entry = match &number {
         Ok(Some(_)) => entries(PASSWD, passwd).find(has_number),
         Ok(None) => entries(PASSWD, passwd).find(|entry| entry.name() == user),
@@ -136,7 +136,7 @@ pub fn resolve_in(specification: &str, passwd: &str, group: &str) -> Result<User
         None => found.uid = number?.ok_or_else(|| UserError::NoUser(user.into()))?,
     }
     if group_name.is_empty() {
-        // What the line says of the group counts only where no other was asked for.
+        // The group of the line counts only if no other was asked for.
         found.gid = primary?;
         if let Some(entry) = &entry {
             let lists = |group: &Entry<'_>| {
@@ -195,7 +195,7 @@ fn entries<'a>(file: &'static str, text: &'a str) -> impl Iterator<Item = Entry<
         .map(move |(line, text)| Entry { file, line, fields: text.splitn(FIELDS_MAX, ':').collect() })
 }
 
-/// As much of a text of an image as a message should repeat.
+/// As much of an image's text as a message should repeat.
 fn excerpt(text: &str) -> String {
     const CHARACTERS_MAX: usize = 60;
     match text.char_indices().nth(CHARACTERS_MAX) {
@@ -266,7 +266,7 @@ mod tests {
             let error = resolve_in(name, passwd, group).expect_err(name).to_string();
             assert!(error.contains("of /etc/passwd of the image") && error.contains(name), "{error}");
         }
-        // A group of one's own makes up for one that is missing, and nobody else's line matters.
+        // A given group replaces a bad one, and other users' lines do not matter.
         assert_eq!(resolve_in("badgroup:fine", passwd, group).map(|user| (user.uid, user.gid)), Ok((10, 77)));
         let good = resolve_in("good", passwd, group).expect("a good line");
         assert_eq!((good.uid, good.groups), (11, vec![12, 77]));
@@ -304,7 +304,7 @@ mod tests {
         let file = std::fs::File::create(etc.join("passwd")).expect("a file");
         file.set_len(2 << 30).expect("2 GiB without content");
         refused("larger than");
-        // The link leads nowhere inside, whatever is outside.
+        // The link leads nowhere inside the image, whatever is outside.
         std::os::unix::fs::symlink("/dev/zero", etc.join("passwd")).expect("a link");
         assert_eq!(resolve(root.as_fd(), "5:5").map(|user| user.uid), Ok(5));
     }

@@ -1,6 +1,6 @@
-//! Puts the calling process into a user namespace and a mount namespace of its own, in which it is user 0.
+//! Moves the calling process into its own user and mount namespace, where it is user 0.
 //!
-//! Must happen at the start of a program, before other threads exist. All that touches layers happens inside. See
+//! Must happen at the start of a program, before other threads exist. All work on layers happens inside. See
 //! `docs/dev/sandbox.md`, user_namespaces(7) and newuidmap(1).
 
 #![expect(clippy::disallowed_methods, reason = "files of the host")]
@@ -30,7 +30,8 @@ pub struct EnterOptions {
 pub struct Entered {
     /// The ids that exist inside.
     pub mapping: IdMapping,
-    /// Why there is only one id, with the command that changes it; `None` when there are more or when it was asked for.
+    /// Why there is only one id, with the command that changes this; `None` with more ids or when one was
+    /// asked for.
     pub note: Option<String>,
     /// User id outside.
     pub outer_uid: u32,
@@ -38,19 +39,19 @@ pub struct Entered {
 
 static ENTERED: OnceLock<Entered> = OnceLock::new();
 
-/// Why there is no user namespace, where a command goes on without: the reason and what to do.
+/// Why this process goes on without a user namespace: the reason and what to do.
 static FORBIDDEN: OnceLock<(String, String)> = OnceLock::new();
 
-/// Goes on without a user namespace after [`enter`] has failed. No command can be started then and layers
-/// cannot be stacked by the kernel, see [`crate::Stack`]. False for errors of another kind, after which
-/// nothing can go on.
+/// Goes on without a user namespace after [`enter`] has failed. Then no command can be started, and the
+/// kernel cannot stack layers, see [`crate::Stack`]. `false` for errors of another kind, after which nothing
+/// can go on.
 pub fn go_without(error: &SandboxError) -> bool {
     let SandboxError::UserNamespaces { reason, fix } = error else { return false };
     FORBIDDEN.get_or_init(|| (reason.clone(), fix.clone()));
     true
 }
 
-/// The error of [`enter`] in a process that goes on without.
+/// The error of [`enter`] in a process that goes on without a user namespace.
 pub(crate) fn forbidden() -> Option<SandboxError> {
     let (reason, fix) = FORBIDDEN.get()?.clone();
     Some(SandboxError::UserNamespaces { reason, fix })
@@ -65,16 +66,16 @@ pub fn entered() -> Option<&'static Entered> {
 enum Plan {
     /// Written by a child that stays outside: the caller has CAP_SETUID and CAP_SETGID.
     Write(IdMapping),
-    /// By the setuid programs `newuidmap` and `newgidmap`.
+    /// Written by the setuid programs `newuidmap` and `newgidmap`.
     Programs(IdMapping),
-    /// Only the own id, which every process may map.
+    /// Only the caller's id, which every process may map.
     Single(Option<String>),
 }
 
 /// Enters a new user and mount namespace as user 0. All mounts become private.
 ///
-/// A second call returns what the first did. Errors: other threads are alive; user namespaces are not allowed (the
-/// message names the command that allows them).
+/// A second call returns what the first did. Errors: other threads are alive; user namespaces are not allowed
+/// (the message names the command that allows them).
 pub fn enter(options: &EnterOptions) -> Result<Entered, SandboxError> {
     if let Some(entered) = ENTERED.get() {
         return Ok(entered.clone());
@@ -105,7 +106,8 @@ pub fn enter(options: &EnterOptions) -> Result<Entered, SandboxError> {
             match helper.finish() {
                 Ok(()) => None,
                 Err(message) => {
-                    // newuidmap may have succeeded before newgidmap failed; then the single map is refused too.
+                    // newuidmap may have succeeded before newgidmap failed; then the single map is refused
+                    // too.
                     write_single(uid, gid).map_err(|_| SandboxError::UserNamespaces {
                         reason: message.clone(),
                         fix: "correct /etc/subuid and /etc/subgid".into(),
@@ -199,7 +201,7 @@ pub(crate) fn explain_unshare(error: &io::Error) -> SandboxError {
     SandboxError::UserNamespaces { reason, fix: fix.into() }
 }
 
-/// Maps only the caller's id; to be written by the process itself.
+/// Maps only the caller's id; the process itself must call this.
 fn write_single(uid: u32, gid: u32) -> Result<(), SandboxError> {
     // setgroups must be denied before an unprivileged process may write its gid_map, see user_namespaces(7).
     for (file, text) in [
@@ -246,7 +248,7 @@ fn run_programs(pid: u32, mapping: &IdMapping) -> Result<(), String> {
     failed
 }
 
-/// A child that stays in the old namespace and works on the caller once told to.
+/// A child that stays in the old namespace and acts on the caller once told to.
 struct Helper {
     pid: i32,
     go: fs::File,

@@ -1,9 +1,9 @@
-//! A process that kills the containers of a crossdock that is gone.
+//! A process that kills the containers of a crossdock process that is gone.
 //!
 //! Pid 1 of a container dies with its monitor (`PR_SET_PDEATHSIG`), and the monitor kills it when crossdock
-//! is gone. The kernel forgets the first when pid 1 changes its user, as `gosu` and `sudo` do, and the second
-//! needs a living monitor. So that the end of both at once leaves nothing, one watcher for each crossdock has
-//! the pidfds of its containers. See `docs/dev/sandbox.md`.
+//! is gone. The kernel forgets the death signal when pid 1 changes its user, as `gosu` and `sudo` do, and the
+//! monitor must live to kill. In case crossdock and the monitor end at once, one watcher for each crossdock
+//! has the pidfds of its containers. See `docs/dev/sandbox.md`.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -19,16 +19,16 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use crate::sys;
 use crate::wire;
 
-/// First argument by which the executable knows that it is the watcher.
+/// First argument that makes the executable the watcher.
 pub const ARGUMENT: &str = "crossdock-sandbox-watch";
 
-/// Name of the process (`comm`, at most 15 bytes): another one than crossdock's, so that `killall crossdock`
-/// leaves it its work.
+/// Name of the process (`comm`, at most 15 bytes): not crossdock's, so that `killall crossdock` spares the
+/// watcher.
 const NAME: &std::ffi::CStr = c"container-watch";
 
-/// Hands a container's pid 1 to the watcher of this process, which is started for the first one.
+/// Hands a container's pid 1 to the watcher of this process; the first call starts the watcher.
 ///
-/// Does nothing where that fails: the container is then as safe as its monitor is.
+/// Does nothing if that fails: the container is then as safe as its monitor.
 pub fn watch(container: BorrowedFd<'_>, executable: &Path) {
     static SOCKET: OnceLock<Option<OwnedFd>> = OnceLock::new();
     if let Some(socket) = SOCKET.get_or_init(|| start(executable).ok()) {
@@ -53,10 +53,10 @@ fn start(executable: &Path) -> io::Result<OwnedFd> {
 
 /// Runs the watcher on the socket at descriptor 0 and ends the process.
 pub fn main() -> ! {
-    // What is for the group of the parent is not for this process.
+    // Signals to the parent's group are not for this process.
     let _ = rustix::process::setsid();
     let _ = sys::set_process_name(NAME);
-    // Only the end of the parent ends it.
+    // Only the end of the parent ends the watcher.
     sys::block_all_signals();
     let containers = serve(rustix::stdio::stdin());
     for container in &containers {
@@ -65,7 +65,7 @@ pub fn main() -> ! {
     sys::exit_now(0)
 }
 
-/// Collects containers until the parent is gone; returns those that run then.
+/// Collects containers until the parent is gone; returns those that still run.
 fn serve(parent: BorrowedFd<'_>) -> Vec<OwnedFd> {
     let mut containers: Vec<OwnedFd> = Vec::new();
     loop {

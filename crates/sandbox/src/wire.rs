@@ -1,4 +1,5 @@
-//! Messages between parent, monitor and container over one `SOCK_SEQPACKET` socket: short JSON, with descriptors beside it.
+//! Messages between parent, monitor and container over one `SOCK_SEQPACKET` socket: short JSON, with
+//! descriptors beside it.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -18,15 +19,15 @@ pub const DESCRIPTORS_MAX: usize = 253;
 /// Longest message in bytes. The specification is not in a message but in a memfd.
 const MESSAGE_MAX: usize = 64 << 10;
 
-/// From the parent.
+/// A message from the parent.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Order {
-    /// The first message. Its descriptors: memfd of the specification, standard input if `stdin`, then those of the
-    /// specification's binds in order.
+    /// The first message. Its descriptors: memfd of the specification, standard input if `stdin`, then those
+    /// of the specification's binds in order.
     Run {
-        /// A descriptor for standard input is there, else it is `/dev/null`.
+        /// Whether there is a descriptor for standard input; otherwise it is `/dev/null`.
         stdin: bool,
-        /// Make a terminal inside and send its other end back.
+        /// Create a terminal inside and send its other end back.
         terminal: Option<Window>,
     },
     /// Send this signal to pid 1.
@@ -42,16 +43,16 @@ pub struct Window {
     pub columns: u16,
 }
 
-/// To the parent.
+/// A message to the parent.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Report {
     /// The command was not started. `Exited` follows.
     Failed(Failure),
-    /// The descriptor is the pidfd of pid 1, to be killed if the monitor ends without a word.
+    /// The descriptor is the pidfd of pid 1, which the parent kills if the monitor ends without a report.
     Container,
     /// The descriptor is the terminal's outer end.
     Terminal,
-    /// The last message: the container is gone, and so is what it must not leave behind.
+    /// The last message: the container is gone, and so is everything that it must not leave behind.
     Exited {
         /// Exit code, if it ended by itself.
         code: Option<i32>,
@@ -62,7 +63,7 @@ pub enum Report {
 
 /// Sends one message.
 ///
-/// Errors: also for a message of more than [`MESSAGE_MAX`] bytes, of which the other side could read nothing.
+/// Errors: also for a message of more than [`MESSAGE_MAX`] bytes, which the other side could not read.
 pub fn send(
     socket: BorrowedFd<'_>,
     message: &impl Serialize,

@@ -1,4 +1,4 @@
-//! Long runs: each job is many cases, done two at a time, resumed where they were left.
+//! Long runs: each job has many cases, run two at a time and resumed where they stopped.
 
 pub mod hostile;
 mod packages;
@@ -19,17 +19,17 @@ use crate::tools::{checkout, release, require};
 /// Cases that run at the same time.
 const WORKERS: usize = 2;
 
-/// What a case has shown.
+/// The result of a case.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     Pass,
-    /// The program is wrong, or cannot be told to be right.
+    /// The program is wrong, or not known to be right.
     Fail(String),
-    /// QEMU or the host fails there too, or it cannot be compiled: says nothing about us.
+    /// QEMU or the host fails too, or the case cannot be compiled: no result about us.
     Skip(String),
 }
 
-/// One case: a name that stays the same from run to run, and how it is done.
+/// One case: a name that is the same in every run, and the function that runs it.
 pub struct Case<'a> {
     pub name: String,
     pub run: Box<dyn Fn() -> Result<Verdict> + Send + Sync + 'a>,
@@ -43,7 +43,7 @@ pub struct Soak {
     pub directory: PathBuf,
 }
 
-/// Name, what it does, and its cases.
+/// Name of a job, what it does, and its cases.
 type Job = (&'static str, &'static str, for<'a> fn(&'a Soak) -> Result<Vec<Case<'a>>>);
 
 const JOBS: [Job; 8] = [
@@ -107,7 +107,7 @@ pub fn soak(args: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// The jobs of these names, or all, with our emulator. Returns the failures.
+/// Runs the jobs of these names, or all jobs, with our emulator. Returns the failures.
 fn emulator_jobs(emulator: Option<PathBuf>, names: &[&str], again: bool) -> Result<Vec<String>> {
     require(&[
         ("qemu-aarch64-static", "qemu-user-static"),
@@ -141,12 +141,12 @@ fn emulator_jobs(emulator: Option<PathBuf>, names: &[&str], again: bool) -> Resu
     Ok(failures)
 }
 
-/// `python/test_signal` is the job python and cases with test_signal in their names.
+/// `python/test_signal` means the job python and its cases with test_signal in their names.
 fn part(name: &str) -> (&str, &str) {
     name.split_once('/').unwrap_or((name, ""))
 }
 
-/// A copy of an executable of this very content, which a later build does not replace during the run.
+/// A copy of an executable, named by its content, so that a later build does not replace it during the run.
 fn kept(executable: &Path, directory: &Path) -> Result<PathBuf> {
     let text = crate::tools::output(Command::new("sha256sum").arg(executable))?;
     let place = directory.join(&text[..16]);
@@ -158,8 +158,8 @@ fn kept(executable: &Path, directory: &Path) -> Result<PathBuf> {
     Ok(copy)
 }
 
-/// Runs the cases that have not passed yet by the results in a directory, which is that of one executable,
-/// and prints what came out. Returns the failures of all.
+/// Runs the cases that have not passed yet according to the results in `directory`, which belongs to one
+/// executable, and prints the outcome. Returns all failures.
 fn run_job(directory: &Path, job: &str, cases: &[Case], again: bool) -> Result<Vec<String>> {
     let started = Instant::now();
     let file = directory.join(format!("{job}.results"));
@@ -188,7 +188,7 @@ fn run_job(directory: &Path, job: &str, cases: &[Case], again: bool) -> Result<V
     let of_cases = || cases.iter().filter_map(|case| Some((&case.name, results.get(&case.name)?)));
     let count = |kind: fn(&Verdict) -> bool| of_cases().filter(|(_, verdict)| kind(verdict)).count();
     println!(
-        "{job}: {} passed, {} failed, {} say nothing; {:.0} s",
+        "{job}: {} passed, {} failed, {} skipped; {:.0} s",
         count(|verdict| *verdict == Verdict::Pass),
         count(|verdict| matches!(verdict, Verdict::Fail(_))),
         count(|verdict| matches!(verdict, Verdict::Skip(_))),
@@ -201,7 +201,8 @@ fn run_job(directory: &Path, job: &str, cases: &[Case], again: bool) -> Result<V
     Ok(failed.collect())
 }
 
-/// One line per result, the last one counts: `pass`, `fail` or `skip`, the case, and the reason.
+/// Writes one line per result: `pass`, `fail` or `skip`, the case, and the reason. The last line of a case
+/// counts.
 fn record(log: &Mutex<std::fs::File>, name: &str, verdict: &Verdict) {
     let (word, reason) = match verdict {
         Verdict::Pass => ("pass", ""),
@@ -239,8 +240,8 @@ fn read_results(file: &Path) -> Result<BTreeMap<String, Verdict>> {
     Ok(text.lines().filter_map(line).collect())
 }
 
-/// Runs a command for so many seconds at most, and returns its output. After the time, it and its group are killed and
-/// the status is that of timeout(1), 124.
+/// Runs a command for at most `seconds`, and returns its output. After that time the command and its group
+/// are killed, and the status is that of timeout(1), 124.
 pub fn limited(seconds: u64, program: &Path, arguments: &[&str]) -> Result<Output> {
     Command::new("timeout")
         .args(["--kill-after=3", &seconds.to_string()])
@@ -251,7 +252,7 @@ pub fn limited(seconds: u64, program: &Path, arguments: &[&str]) -> Result<Outpu
         .with_context(|| format!("run {}", program.display()))
 }
 
-/// The end of a command in a few words: status, and the last line of its errors or output.
+/// How a command ended, in short: status, and the last line of its errors or output.
 pub fn ending(output: &Output) -> String {
     let text = if output.stderr.is_empty() { &output.stdout } else { &output.stderr };
     let text = String::from_utf8_lossy(text);

@@ -1,4 +1,5 @@
-//! `apt-get install` of packages with maintainer scripts of every kind, under us and under QEMU: the trees must agree.
+//! `apt-get install` of packages with maintainer scripts of every kind, under our emulator and under QEMU:
+//! the trees must agree.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
@@ -46,7 +47,7 @@ const PACKAGES: [&str; 32] = [
     "zstd",
 ];
 
-/// Files that differ from one installation to the next on the same machine, and why.
+/// Files that differ between two installations on the same machine, and why.
 const DIFFERENT: [(&str, &str); 10] = [
     ("/var/log/", "logs with times"),
     ("/var/cache/ldconfig/aux-cache", "times and inodes of libraries"),
@@ -60,7 +61,7 @@ const DIFFERENT: [(&str, &str); 10] = [
     ("/run/mount", "made by mount where it runs"),
 ];
 
-/// The script that root runs in its own namespaces, with the emulator registered there.
+/// The script that runs as root in its own namespaces, with the emulator registered there.
 const INSTALL: &str = r#"
 set -e
 root=$1 archives=$2
@@ -74,7 +75,7 @@ chroot "$root" apt-get -q update
 chroot "$root" apt-get -q -y --no-install-recommends -o APT::Keep-Downloaded-Packages=true install "$@"
 "#;
 
-/// The root with all packages, made by QEMU: for this job and for others.
+/// The root with all packages, installed by QEMU, for this job and for others.
 pub fn root_by_qemu(soak: &Soak) -> Result<PathBuf> {
     let root = soak.directory.join("installed-by-qemu");
     if !root.exists() {
@@ -91,7 +92,7 @@ fn install(soak: &Soak, root: &Path, emulator: &str) -> Result<()> {
     let log = root.with_extension("log");
     run(Command::new("rm").arg("-rf").args([&partial, &root.to_path_buf()]))?;
     run(Command::new("cp").arg("-a").args([&bare, &partial]))?;
-    // Packages are downloaded once for both.
+    // Packages are downloaded once for both installations.
     let archives = soak.directory.join("archives");
     std::fs::create_dir_all(archives.join("partial"))?;
     println!("installing {} packages by {emulator}; see {}", PACKAGES.len(), log.display());
@@ -116,7 +117,7 @@ fn install(soak: &Soak, root: &Path, emulator: &str) -> Result<()> {
     Ok(())
 }
 
-/// One case: both trees.
+/// One case, which compares both trees.
 pub fn cases(soak: &Soak) -> Result<Vec<Case<'_>>> {
     Ok(vec![Case { name: "install".into(), run: Box::new(move || compare(soak)) }])
 }
@@ -160,7 +161,7 @@ fn shown(entry: Option<&String>) -> &str {
     entry.map_or("nothing", |entry| entry)
 }
 
-/// Every path with its type, mode, owner and content; not the times.
+/// Every path with its type, mode, owner and content, but not its times.
 fn tree(root: &Path) -> Result<BTreeMap<String, String>> {
     let mut entries = BTreeMap::new();
     let mut left = vec![root.to_path_buf()];

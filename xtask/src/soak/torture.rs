@@ -62,7 +62,7 @@ fn sources(soak: &Soak) -> Result<PathBuf> {
     Ok(tests)
 }
 
-/// Compiles one test and runs it. What fails is tried under QEMU, which is right or fails too.
+/// Compiles one test and runs it. A test that fails is tried under QEMU, which is right or fails too.
 fn one(soak: &Soak, file: &Path, level: &str, work: &Path) -> Result<Verdict> {
     let text = String::from_utf8_lossy(&std::fs::read(file)?).into_owned();
     let stem = file.file_stem().expect("a file has a name").to_string_lossy();
@@ -96,7 +96,8 @@ fn beside_qemu(soak: &Soak, program: &Path) -> Result<Verdict> {
     Ok(Verdict::Skip(format!("QEMU: {}; we: {}", ending(&theirs), ending(&ours))))
 }
 
-/// Options that the test asks for: `{ dg-options "..." }`, `{ dg-additional-options "..." }`, those for all targets.
+/// Options that the test asks for: `{ dg-options "..." }`, `{ dg-additional-options "..." }`, if they are for
+/// all targets.
 fn options(text: &str) -> Vec<String> {
     let lines = text.lines().filter(|line| {
         (line.contains("dg-options") || line.contains("dg-additional-options")) && !line.contains("target")
@@ -107,8 +108,8 @@ fn options(text: &str) -> Vec<String> {
         .collect()
 }
 
-/// Handlers for the signals, and timers that raise them. execve and fork leave timers behind, so only the test itself
-/// is hit.
+/// Handlers for the signals, and timers that raise them. Timers do not survive execve and fork, so the
+/// signals hit only the test itself.
 const STORM: &str = r#"
 #include <signal.h>
 #include <time.h>
@@ -129,7 +130,8 @@ __attribute__((constructor)) static void storm(void)
 }
 "#;
 
-/// A case per guest test: ten runs in the storm must end as those of the host in the same storm do.
+/// A case per guest test: ten runs in the storm must end as a run without it; tests that fail on the host in
+/// the same storm are skipped.
 pub fn storm(soak: &Soak) -> Result<Vec<Case<'_>>> {
     let work = soak.directory.join("storm");
     std::fs::create_dir_all(&work)?;
@@ -174,7 +176,7 @@ fn in_storm(soak: &Soak, test: &Path, storm: &Path, place: &Path) -> Result<Verd
         |program: &Path| limited(LIMIT, &soak.emulator, &[program.to_str().expect("our own ASCII path")]);
     let expected = by_us(&calm)?;
     let same = |one: &Output, other: &Output| one.stdout == other.stdout && one.status == other.status;
-    // What the storm breaks on the host too says nothing; tests that are for arm64 alone have no such judge.
+    // A test that the storm also breaks on the host is skipped; tests for arm64 alone have no such check.
     if let Ok(calm) = build("gcc", "native-calm", None) {
         let calm = limited(LIMIT, &calm, &[])?;
         let program = build("gcc", "native", Some(storm))?;

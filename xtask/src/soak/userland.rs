@@ -10,15 +10,15 @@ use crate::demo;
 use crate::roots::{self, Handler, SUITE};
 use crate::tools::{checkout, run};
 
-/// A copy of the root with everything installed, with `guest-tests/userland` and sources of Debian in its `/soak`. Programs
-/// write to it.
+/// A copy of the root with everything installed, with `guest-tests/userland` and sources of Debian in its
+/// `/soak`. Programs write to the copy.
 fn prepared(soak: &Soak) -> Result<PathBuf> {
     let root = soak.directory.join("userland");
     if !root.exists() {
         let partial = root.with_extension("partial");
         run(Command::new("rm").arg("-rf").arg(&partial))?;
         run(Command::new("cp").arg("-a").args([&packages::root_by_qemu(soak)?, &partial]))?;
-        // Names of the machine itself, which no package brings.
+        // Names of the machine itself, which no package contains.
         std::fs::write(partial.join("etc/hosts"), "127.0.0.1 localhost\n::1 localhost\n")?;
         std::fs::rename(&partial, &root)?;
     }
@@ -86,7 +86,7 @@ fn script(handler: &Path, root: &Path, seconds: u64, text: &str) -> Result<Outpu
         .context("run timeout and unshare")
 }
 
-/// Passes where a script ends well under us; what fails is tried under QEMU.
+/// Passes if a script succeeds under our emulator; a script that fails is tried under QEMU.
 fn compared(soak: &Soak, root: &Path, seconds: u64, text: &str) -> Result<Verdict> {
     let ours = script(&soak.emulator, root, seconds, text)?;
     if ours.status.success() {
@@ -104,7 +104,7 @@ fn case<'a>(soak: &'a Soak, root: &Path, name: String, seconds: u64, text: Strin
     Case { name, run: Box::new(move || compared(soak, &root, seconds, &text)) }
 }
 
-/// `ldconfig` 1,000 times, in tens of a hundred, and `sh -c true` 10,000 times.
+/// `ldconfig` 1,000 times and `sh -c true` 10,000 times, in ten cases each.
 pub fn starts(soak: &Soak) -> Result<Vec<Case<'_>>> {
     let root = prepared(soak)?;
     let times = |count: u32, command: &str| {
@@ -137,7 +137,7 @@ pub fn programs(soak: &Soak) -> Result<Vec<Case<'_>>> {
     Ok(names.into_iter().map(one).collect())
 }
 
-/// Go, node, java and threads, ten times in a row each.
+/// node, java and threads, ten times each.
 pub fn repeat(soak: &Soak) -> Result<Vec<Case<'_>>> {
     let root = prepared(soak)?;
     let mut cases = Vec::new();
@@ -150,7 +150,7 @@ pub fn repeat(soak: &Soak) -> Result<Vec<Case<'_>>> {
     Ok(cases)
 }
 
-/// Packages of Go's standard library whose tests need no network and little time.
+/// Packages of Go's standard library whose tests need little time and no network.
 const GO: [&str; 24] = [
     "bufio",
     "bytes",
@@ -196,7 +196,7 @@ pub fn python(soak: &Soak) -> Result<Vec<Case<'_>>> {
     let mut modules = Vec::new();
     for entry in std::fs::read_dir(root.join("usr/lib/python3.11/test")).context("libpython3.11-testsuite")? {
         let name = entry?.file_name().to_string_lossy().into_owned();
-        // Modules and packages of tests; not the data beside them.
+        // Modules and packages of tests, but not the data beside them.
         let name = name.strip_suffix(".py").unwrap_or(&name);
         if name.starts_with("test_") && !name.contains('.') {
             modules.push(name.to_string());

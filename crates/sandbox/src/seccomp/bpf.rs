@@ -1,6 +1,8 @@
-//! A small assembler for classic BPF as seccomp runs it: loads from `struct seccomp_data`, comparisons, forward jumps.
+//! A small assembler for classic BPF as seccomp runs it: loads from `struct seccomp_data`, comparisons,
+//! forward jumps.
 //!
-//! Conditional jumps reach 255 instructions only, so a far one goes over an unconditional one, which reaches further.
+//! Conditional jumps reach only 255 instructions, so a far one goes through an unconditional jump, which
+//! reaches further.
 
 use libc::sock_filter;
 
@@ -19,7 +21,7 @@ pub enum Field {
     Number,
     /// Its ABI.
     Arch,
-    /// Lower half of an argument; the calls in question look at no more.
+    /// Lower half of an argument; the filtered calls use no more.
     Argument(u32),
 }
 
@@ -37,9 +39,9 @@ impl Field {
 /// What happens to a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
-    /// It is made.
+    /// The call is made.
     Allow,
-    /// It is not made and returns this error; 0 is success.
+    /// The call is not made and returns this error; 0 is success.
     Errno(i32),
     /// EPERM if the argument has one of the bits.
     RefuseBits { argument: u32, bits: u32 },
@@ -67,13 +69,13 @@ impl Assembler {
         self.push(LOAD_WORD, field.offset(), 0, 0);
     }
 
-    /// Goes on if the loaded word is the value, else to where the jump lands.
+    /// Goes on if the loaded word is the value, otherwise jumps.
     pub fn jump_unless_equal(&mut self, value: u32) -> Jump {
         self.push(JUMP_EQUAL, value, 1, 0);
         self.jump()
     }
 
-    /// Goes on if the loaded word is below the value, else to where the jump lands.
+    /// Goes on if the loaded word is below the value, otherwise jumps.
     pub fn jump_if_at_least(&mut self, value: u32) -> Jump {
         self.push(JUMP_AT_LEAST, value, 0, 1);
         self.jump()
@@ -84,7 +86,7 @@ impl Assembler {
         Jump(self.0.len() - 1)
     }
 
-    /// The jump leads here.
+    /// Makes the jump lead here.
     pub fn land(&mut self, jump: Jump) {
         self.0[jump.0].k = (self.0.len() - jump.0 - 1) as u32;
     }

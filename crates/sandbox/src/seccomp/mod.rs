@@ -1,7 +1,7 @@
 //! Seccomp filters: the profile as data, compiled to classic BPF.
 //!
-//! Emulated programs are covered too: what they do arrives as system calls of the emulator. Source: seccomp(2),
-//! Documentation/userspace-api/seccomp_filter.rst.
+//! Emulated programs are covered too: what they do arrives as system calls of the emulator. Source:
+//! seccomp(2), Documentation/userspace-api/seccomp_filter.rst.
 
 mod bpf;
 mod profile;
@@ -20,21 +20,22 @@ enum Abi {
 const ARCH_X86_64: u32 = 0xc000_003e;
 const ARCH_I386: u32 = 0x4000_0003;
 
-/// Numbers from here on are calls of the x32 ABI (`__X32_SYSCALL_BIT`), which differs in the sizes of arguments.
+/// Numbers from here on are calls of the x32 ABI (`__X32_SYSCALL_BIT`), which differs in the sizes of
+/// arguments.
 const X32_BIT: u32 = 0x4000_0000;
 
-/// What a filter is to do.
+/// What a filter does.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Filter {
-    /// The profile.
+    /// Apply the profile.
     pub sandbox: bool,
-    /// Pretended changes of ids, since there is only one.
+    /// Pretend changes of ids, since there is only one id.
     pub single: bool,
     /// The commands are programs for 32-bit x86, see [`profile::SOCKETCALL`].
     pub x86: bool,
 }
 
-/// The filter for a command; `None` where nothing is to be filtered.
+/// The filter for a command; `None` if nothing needs filtering.
 pub(crate) fn filter(filter: Filter) -> Option<Vec<libc::sock_filter>> {
     if !filter.sandbox && !filter.single {
         return None;
@@ -56,7 +57,7 @@ pub(crate) fn filter(filter: Filter) -> Option<Vec<libc::sock_filter>> {
     Some(assembler.finish())
 }
 
-/// What happens to each number: ranges by their first number, which begin at 0 and go on to the last number there is.
+/// What happens to each number, as ranges by their first number; they begin at 0 and cover all numbers.
 fn decisions(abi: Abi, filter: Filter) -> Vec<(u32, Decision)> {
     let mut numbered: Vec<(u32, &str)> = table::SYSCALLS
         .iter()
@@ -66,7 +67,7 @@ fn decisions(abi: Abi, filter: Filter) -> Vec<(u32, Decision)> {
         })
         .collect();
     numbered.sort_unstable();
-    // Ordered by subject for the reader, by name for some thousand look-ups in every run.
+    // The list is ordered by subject for the reader; here by name, for some thousand look-ups in every run.
     let mut refused = profile::REFUSED.to_vec();
     refused.sort_unstable();
     let mut ranges: Vec<(u32, Decision)> = Vec::new();
@@ -88,7 +89,7 @@ fn decisions(abi: Abi, filter: Filter) -> Vec<(u32, Decision)> {
     ranges
 }
 
-/// `refused` is [`profile::REFUSED`] in order.
+/// `refused` is [`profile::REFUSED`], sorted.
 fn decision(name: &str, refused: &[&str], filter: Filter) -> Decision {
     use profile::{ABSENT, CLONE_REFUSED, PERSONALITY_ALLOWED, PRETENDED, SOCKET_REFUSED, SOCKETCALL};
     match name {
@@ -159,7 +160,7 @@ mod tests {
         assert_eq!(number_answer(&filter, 0xc000_00b7, 0, NO), Err(libc::ENOSYS));
     }
 
-    /// Every call, one by one, against the lists: the search tree leaves none out.
+    /// Checks every call against the lists: the search tree leaves none out.
     #[test]
     fn every_call_gets_its_own_answer() {
         let filter = filter(SANDBOX).expect("a filter");

@@ -1,8 +1,8 @@
-//! Which system calls a command may make: the same as with Docker's default profile (Docker 28, capabilities as in
-//! [`crate::capabilities`]), written as what is refused.
+//! Which system calls a command may make: the same as with Docker's default profile (Docker 28, capabilities
+//! as in [`crate::capabilities`]), written as the list of refused calls.
 //!
-//! Docker's profile lists what is allowed; a call is refused here if it is not in that list. Calls newer than our table do
-//! not exist for the command (ENOSYS), so that programs use their fallbacks, as with runc.
+//! Docker's profile lists what is allowed; a call is refused here if it is not in that list. Calls newer than
+//! our table do not exist for the command (ENOSYS), so that programs use their fallbacks, as with runc.
 
 /// Calls that are refused with EPERM.
 pub const REFUSED: &[&str] = &[
@@ -119,14 +119,16 @@ pub const REFUSED: &[&str] = &[
     "vserver",
 ];
 
-/// Calls that are answered with ENOSYS: their arguments are in memory, where a filter cannot look, and programs fall back to
-/// the older call.
+/// Calls that are answered with ENOSYS: their arguments are in memory, where a filter cannot look, and
+/// programs fall back to the older call.
 pub const ABSENT: &[&str] = &["clone3"];
 
-/// `clone` may not have these flags: the `CLONE_NEW*` of sched.h, but for `CLONE_NEWTIME`, which is a signal number there.
+/// `clone` may not have these flags: the `CLONE_NEW*` of sched.h, except `CLONE_NEWTIME`, which is a signal
+/// number there.
 pub const CLONE_REFUSED: u32 = 0x7e02_0000;
 
-/// `personality` may have these arguments: Linux, `ADDR_NO_RANDOMIZE`-free 32 bits (PER_LINUX32), both with UNAME26, and the query.
+/// `personality` may have these arguments: Linux, 32 bits without `ADDR_NO_RANDOMIZE` (PER_LINUX32), both
+/// with UNAME26, and the query.
 pub const PERSONALITY_ALLOWED: &[u32] = &[0, 0x8, 0x2_0000, 0x2_0008, 0xffff_ffff];
 
 /// `socket` may not have these families: `AF_ALG`, the kernel's own cryptography, whose faults have let
@@ -134,8 +136,8 @@ pub const PERSONALITY_ALLOWED: &[u32] = &[0, 0x8, 0x2_0000, 0x2_0008, 0xffff_fff
 /// reaches the host of a virtual machine, past every namespace.
 pub const SOCKET_REFUSED: &[u32] = &[38, 40];
 
-/// The older way to `socket` of 32-bit x86, whose family is in memory, where a filter cannot look: absent,
-/// unless the programs are for 32-bit x86, whose C libraries know no other.
+/// The older form of `socket` on 32-bit x86. Its family is in memory, where a filter cannot look, so the call
+/// is absent unless the programs are for 32-bit x86, whose C libraries know no other.
 pub const SOCKETCALL: &str = "socketcall";
 
 /// Calls that do nothing and succeed in a user namespace with one id, where they could only fail.

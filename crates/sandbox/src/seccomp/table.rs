@@ -1,4 +1,5 @@
-//! System call numbers of Linux on x86-64 and on 32-bit x86, from the kernel's `syscall_64.tbl` and `syscall_32.tbl` (Linux 6.17).
+//! System call numbers of Linux on x86-64 and on 32-bit x86, from the kernel's `syscall_64.tbl` and
+//! `syscall_32.tbl` (Linux 6.17).
 
 /// Name, number on x86-64, number on 32-bit x86; `None` where a call does not exist.
 pub type Row = (&'static str, Option<u16>, Option<u16>);

@@ -1,4 +1,4 @@
-//! Programs of other architectures, by QEMU, registered for the sandbox only.
+//! Programs of other architectures, run by QEMU, which is registered for the sandbox only.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -44,7 +44,7 @@ fn foreign_programs_run_and_the_host_is_as_before() {
             who,
             "hello-arm64; echo \" $?\"; hello-arm; echo \" $?\"; ls /proc/sys/fs/binfmt_misc",
         );
-        // QEMU makes the path of the program out of a bare argv[0] unless it is preserved.
+        // Without preserved argv[0], QEMU shows the path of the program in place of a bare argv[0].
         assert_eq!(sandbox.run_with(EMULATORS).ok(), "hello-arm64 42\nhello-arm 42\n", "as {who:?}");
         assert_eq!(sandbox.changes(), [] as [&str; 0], "no emulator is in the image");
     }
@@ -72,7 +72,8 @@ fn setuid_bits_of_foreign_programs_count() {
 
 #[test]
 fn without_an_emulator_the_error_names_the_architecture() {
-    // The host's own handlers would serve; an instance with another architecture hides none of them, so only without any.
+    // The host's handlers would run the program, and an instance for another architecture keeps them, so the
+    // error appears only on a host without any.
     if host_entries().len() > 2 {
         let mut sandbox = with_programs(Who::all()[0], "");
         sandbox.spec.args = ["hello-arm64".into()].into();

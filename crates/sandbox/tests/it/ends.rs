@@ -1,4 +1,4 @@
-//! How commands end, and that nothing of them stays.
+//! How commands end, and that they leave nothing behind.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Stdio};
@@ -70,7 +70,7 @@ fn signals_reach_the_command() {
 #[test]
 fn a_signal_without_a_handler_ends_the_command() {
     for who in Who::all() {
-        // Not SIGINT, which stays ignored where somebody started the tests in the background.
+        // Not SIGINT, which stays ignored if the tests were started in the background.
         for (signal, code) in [(Signal::USR1, 138), (Signal::TERM, 143), (Signal::HUP, 129)] {
             let sandbox = Sandbox::new(who, "echo ready; while :; do sleep 1000; done");
             let mut running = Started::new(&sandbox, &["--attach"]);
@@ -91,7 +91,7 @@ fn the_third_request_ends_a_command_that_ignores_two() {
             let mut running = Started::new(&sandbox, &["--attach"]);
             assert_eq!(running.line(), "ready");
             for _ in 0..2 {
-                // One by one: equal signals that wait are one.
+                // One by one: equal pending signals become one.
                 running.signal(Signal::TERM);
                 running.until_taken(Signal::TERM);
             }
@@ -170,7 +170,7 @@ fn kill_9_of_crossdock_kills_everything() {
 #[test]
 fn kill_9_of_crossdock_and_its_monitor_at_once_kills_a_command_that_changed_its_user() {
     for who in Who::all().into_iter().filter(|who| *who != Who::SingleId) {
-        // With the change of user, the kernel forgets that pid 1 is to die with its parent.
+        // With the change of user, the kernel forgets that pid 1 must die with its parent.
         let time = unusual_time(7);
         let script = format!("exec su ann -s /bin/sh -c 'echo ready; trap : TERM HUP INT; sleep {time}; :'");
         let sandbox = Sandbox::new(who, &script);
@@ -179,7 +179,7 @@ fn kill_9_of_crossdock_and_its_monitor_at_once_kills_a_command_that_changed_its_
         let children = running.children();
         let monitor = children.iter().find(|(name, _)| name != "container-watch").expect("a monitor").1;
         assert!(children.iter().any(|(name, _)| name == "container-watch"), "{children:?}");
-        // Stopped, so that neither sees the end of the other.
+        // Stopped, so that neither notices the end of the other.
         let monitor = Pid::from_raw(monitor).expect("a process id");
         kill_process(monitor, Signal::STOP).expect("the monitor is there");
         running.signal(Signal::KILL);
@@ -255,7 +255,7 @@ impl Started {
         }
     }
 
-    /// Waits until the driver has taken a signal: it is no more pending.
+    /// Waits until the driver has taken a signal: the signal is no longer pending.
     fn until_taken(&self, signal: Signal) {
         let status = format!("/proc/{}/status", self.child.id());
         let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);

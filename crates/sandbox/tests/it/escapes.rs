@@ -1,5 +1,4 @@
-//! Images and commands that lead paths astray: every link of theirs ends inside, and nothing of the host
-//! changes.
+//! Images and commands that lead paths astray: all their links end inside, and nothing on the host changes.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -116,8 +115,7 @@ fn a_working_directory_is_inside_or_an_error() {
             "/link",
         ] {
             let ran = at(cwd, "/proc/self/fd/6");
-            // The number of a descriptor may be that of a directory which the look-up itself has open,
-            // inside.
+            // The descriptor may be one that the look-up itself has open on a directory inside.
             let inside = ran.code == Some(0) && ran.out.trim_end().split('/').nth(1) == Some("proc");
             let refused = ran.code == Some(125) && ran.err.contains(cwd);
             assert!(inside || refused, "as {who:?}, {cwd}: {ran:?}");

@@ -1,4 +1,4 @@
-//! Namespaces: what is separate is not seen.
+//! Namespaces: what is separate cannot be seen.
 
 use crossdock_sandbox::{Network, Root};
 

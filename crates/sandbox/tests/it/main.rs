@@ -1,5 +1,6 @@
-//! The sandbox, asserted from inside: each test runs a command in a small root of busybox and looks at what it prints and at
-//! what it leaves. As root, every test runs as root, as an ordinary user with ranges of ids, and as one with a single id.
+//! The sandbox, asserted from inside: each test runs a command in a small root of busybox and checks what it
+//! prints and what it leaves. Started by root, every test runs as root, as an ordinary user with ranges of
+//! ids, and as one with a single id.
 
 #![allow(clippy::disallowed_methods, reason = "files of the tests")]
 

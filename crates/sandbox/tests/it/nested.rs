@@ -12,7 +12,7 @@ fn tmpfs(target: &str) -> Mount {
     }
 }
 
-/// A root whose command is the driver again, with a specification of its own.
+/// A root whose command is the driver again, with its own specification.
 fn nested(who: Who, mounts: &[Mount]) -> Sandbox {
     let script = "mkdir /scratch/upper /scratch/work && exec /bin/probe drive /etc/inner.json";
     let mut sandbox = Sandbox::new(who, script);
@@ -43,7 +43,7 @@ fn nested(who: Who, mounts: &[Mount]) -> Sandbox {
     sandbox
 }
 
-/// `/proc/fs/ext4` is there in a new `/proc` of this machine, unless somebody covers it.
+/// `/proc/fs/ext4` is there in a new `/proc` of this machine, unless a mount covers it.
 fn expect() -> String {
     let ext4 = u32::from(std::path::Path::new("/proc/fs/ext4").exists());
     expect_with(ext4)
@@ -64,7 +64,7 @@ fn a_sandbox_works_in_a_sandbox() {
 #[test]
 fn where_proc_is_covered_the_one_there_is_used() {
     for who in Who::all() {
-        // The kernel gives no new /proc to somebody whose own is covered in part.
+        // The kernel gives no new /proc to a process whose /proc is covered in part.
         let ran = nested(who, &[tmpfs("/proc/fs")]).run();
         assert_eq!((ran.code, ran.out), (Some(4), expect_with(0)), "as {who:?}: {}", ran.err);
     }

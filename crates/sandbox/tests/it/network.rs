@@ -1,7 +1,7 @@
-//! A private network: what is outside can be reached, but nothing on the loopback of who runs it, and its
-//! program does not stay.
+//! A private network: the outside can be reached, but not the loopback of the user who runs it, and its
+//! program ends with it.
 //!
-//! "Outside" is a network namespace of the test's own, with one neighbour, so that no test uses the machine's
+//! "Outside" is the test's own network namespace, with one neighbour, so that no test uses the machine's
 //! network.
 
 use std::fs;
@@ -26,16 +26,16 @@ struct Outside {
 
 const USUAL: Outside = Outside { tun: "666", route: true, programs: &[] };
 
-/// Whether "outside" can be made; the tests of the capabilities of an ordinary user are done by root.
+/// Whether "outside" can be created; root also runs the tests of an ordinary user's capabilities.
 fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
 impl Outside {
-    /// Runs a shell script of root's there, in which `$drive` runs the sandbox as the person in question.
+    /// Runs a shell script there as root; in it, `$drive` runs the sandbox as its user.
     ///
     /// A neighbour, 10.99.0.1, serves the file "word" at 8000, and the loopback at 8001; name servers answer
-    /// with the address that they were asked at.
+    /// with the address at which they were asked.
     fn run(&self, sandbox: &Sandbox, script: &str) -> Ran {
         for (program, package) in [("ip", "iproute2"), ("pasta", "passt"), ("slirp4netns", "slirp4netns")] {
             require(program, package);
@@ -84,7 +84,7 @@ impl Outside {
              {dir}/probe answer 127.0.0.53 > /dev/null 2>&1 &\n\
              PATH={dir}/programs:$PATH\nset +e\n{script}\n"
         );
-        // With the pid namespace ends all that is started in it.
+        // The end of the pid namespace ends everything that is started in it.
         let output = Command::new("timeout")
             .args(["60", "unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"])
             .args(["sh", "-c", &setup])
@@ -101,8 +101,7 @@ fn private(who: Who, uplink: Uplink, script: &str) -> Sandbox {
     sandbox
 }
 
-/// Programs of networks that run, by the names of their processes: pasta executes a variant of itself,
-/// passt.avx2.
+/// Running network programs, by the names of their processes: pasta executes a variant of itself, passt.avx2.
 const LEFT: &str = "cat /proc/[0-9]*/comm | grep -E '^(pasta|passt|slirp)'";
 
 #[test]
@@ -206,7 +205,7 @@ fn a_program_that_hangs_is_given_up() {
     assert_eq!((ran.code, ran.out.as_str()), (Some(0), "connected\n"), "{ran:?}");
     let ran = outside.run(&private(Who::Root, Uplink::Pasta, "echo connected"), "$drive");
     assert!(ran.err.contains("pasta was not ready after 5 s, its last words: waiting"), "{ran:?}");
-    // A signal does not wait for that.
+    // A signal does not wait for the timeout.
     let started = Instant::now();
     let script = "$drive & sleep 0.5; kill -TERM $!; wait $!";
     let ran = outside.run(&private(Who::Root, Uplink::Pasta, "echo connected"), script);

@@ -49,7 +49,7 @@ fn more_layers_than_the_kernel_stacks_are_refused() {
     let lower: Vec<&str> = names.iter().map(String::as_str).collect();
     let ran = Ran::from(args(&sandbox, "new", &lower).output().expect("the probe runs"));
     assert!(ran.err.contains("501 layers are more than the 500"), "{ran:?}");
-    // The same one many times is one.
+    // The same directory many times is one layer.
     let many = [&["base"; 600][..], &["etc"; 2]].concat();
     let out = Ran::from(args(&sandbox, "new", &many).output().expect("the probe runs")).ok();
     assert!(out.starts_with("root:x:0:0"), "{out}");

@@ -1,4 +1,4 @@
-//! Roots to run in, and people to run as.
+//! Roots to run in, and users to run as.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
@@ -17,12 +17,12 @@ pub enum Who {
     Root,
     /// An ordinary user with ranges in `/etc/subuid`.
     User,
-    /// An ordinary user without.
+    /// An ordinary user without ranges.
     SingleId,
 }
 
 impl Who {
-    /// Everybody that this machine lets us be.
+    /// All users that this machine lets us be.
     pub fn all() -> Vec<Who> {
         if is_root() { vec![Who::Root, Who::User, Who::SingleId] } else { vec![Who::User, Who::SingleId] }
     }
@@ -48,7 +48,7 @@ pub fn require(program: &str, package: &str) -> PathBuf {
     path
 }
 
-/// A root of layers, and somebody who runs commands in it.
+/// A root of layers, and the user who runs commands in it.
 pub struct Sandbox {
     pub dir: TempDir,
     pub who: Who,
@@ -63,7 +63,7 @@ const APPLETS: &[&str] = &[
 ];
 
 impl Sandbox {
-    /// A root of two layers: busybox, and `/etc` with users. It lacks every mount point but `/etc` itself.
+    /// A root of two layers: busybox, and `/etc` with users. It lacks every mount point except `/etc` itself.
     pub fn new(who: Who, script: &str) -> Sandbox {
         let busybox = require("busybox", "busybox-static");
         let dir = tempfile::Builder::new().prefix("crossdock-it-").tempdir().expect("a temporary directory");
@@ -100,7 +100,8 @@ impl Sandbox {
         self.dir.path().join(part)
     }
 
-    /// The driver with the specification, to be started; the whole directory belongs to who starts it.
+    /// The command that starts the driver with the specification; the whole directory belongs to the user who
+    /// starts it.
     pub fn command(&self, options: &[&str]) -> Command {
         let json = serde_json::to_vec(&self.spec).expect("serialisable");
         fs::write(self.path("spec.json"), json).expect("the specification");
@@ -112,7 +113,7 @@ impl Sandbox {
         command
     }
 
-    /// The probe as the person in question.
+    /// The probe, run as the user of this sandbox.
     pub fn probe(&self) -> Command {
         let mut command = Command::new(self.path("probe"));
         command.stdin(Stdio::null()).current_dir("/");
@@ -132,7 +133,7 @@ impl Sandbox {
         Ran::from(self.command(options).output().expect("the probe runs"))
     }
 
-    /// What is in upper, relative, sorted.
+    /// The paths in upper, relative and sorted.
     pub fn changes(&self) -> Vec<String> {
         let mut all = Vec::new();
         collect(&self.path("upper"), Path::new(""), &mut all);
@@ -140,7 +141,7 @@ impl Sandbox {
         all
     }
 
-    /// What is beside upper and work.
+    /// The names beside upper and work.
     pub fn beside(&self) -> Vec<String> {
         let mut all: Vec<_> = fs::read_dir(self.dir.path())
             .expect("a directory")
@@ -162,8 +163,8 @@ fn collect(base: &Path, inner: &Path, all: &mut Vec<String>) {
     }
 }
 
-/// Copies an executable. By another process: while we have it open for writing, a child that another test starts would
-/// have it open too until its `execve`, and the copy could not be executed (ETXTBSY).
+/// Copies an executable in another process: while we have it open for writing, a child that another test
+/// starts would have it open too until its `execve`, and the copy could not be executed (ETXTBSY).
 pub fn copy_program(from: &Path, to: &Path) {
     let status = Command::new("cp").arg("--preserve=mode").arg(from).arg(to).status().expect("cp runs");
     assert!(status.success(), "cp {} {}", from.display(), to.display());
@@ -177,12 +178,12 @@ pub fn give(path: &Path, id: u32) {
             give(&entry.expect("an entry").path(), id);
         }
     } else if fs::symlink_metadata(path).expect("metadata").is_file() {
-        // A change of owner takes the setuid bit away, which the tests set themselves.
+        // A change of owner removes the setuid bit, which the tests set themselves.
         let _ = chown(path, Some(id), Some(id));
     }
 }
 
-/// How a run ended and what it said.
+/// How a run ended and what it printed.
 #[derive(Debug)]
 pub struct Ran {
     pub code: Option<i32>,
@@ -206,7 +207,7 @@ impl Ran {
     }
 }
 
-/// Runs a script in a fresh root as everybody.
+/// Runs a script in a fresh root as every user.
 pub fn everybody(script: &str, check: impl Fn(Who, Ran)) {
     for who in Who::all() {
         check(who, Sandbox::new(who, script).run());

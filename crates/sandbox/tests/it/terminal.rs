@@ -1,6 +1,7 @@
-//! `run -it` on a pseudo-terminal of the test's.
+//! `run -it` on a pseudo-terminal of the test.
 //!
-//! Scripts wait for signals in `wait`, which a signal always ends; `read` of busybox misses one that comes just before it blocks.
+//! Scripts wait for signals in `wait`, which a signal always ends; `read` of busybox misses one that comes
+//! just before it blocks.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -55,7 +56,8 @@ fn a_terminal_is_passed_through_and_put_back() {
         expect(&mut outer, &mut seen, "got me\r\n");
         expect(&mut outer, &mut seen, "again\r\n");
         tcsetwinsize(&outer, Winsize { ws_row: 11, ..size }).expect("a size");
-        // The test's terminal is nobody's controlling terminal, so the kernel does not send this itself.
+        // The test's terminal is no process's controlling terminal, so the kernel does not send the signal
+        // itself.
         let pid = rustix::process::Pid::from_raw(child.id() as i32).expect("a process id");
         rustix::process::kill_process(pid, rustix::process::Signal::WINCH).expect("sent");
         expect(&mut outer, &mut seen, "11 99\r\n");

@@ -28,8 +28,8 @@ fn changes_beside_mount_points_are_kept() {
         fs::set_permissions(sandbox.path("etc/etc"), fs::Permissions::from_mode(0o750)).expect("mode");
         sandbox.spec.mounts = vec![tmpfs("/root/.cache/pip")];
         assert_eq!(sandbox.run().ok(), "750 0\n755 0\n", "as {who:?}");
-        // The parents were made for the mount, but now something of the command's own is in them; the mount point itself
-        // is not there.
+        // The parents were created for the mount, but now hold files of the command; the mount point itself
+        // is gone.
         assert_eq!(sandbox.changes(), ["etc", "etc/new", "root", "root/.cache", "root/.cache/other"]);
     }
 }

@@ -30,7 +30,8 @@ fn an_id_outside_of_the_ranges_is_refused_with_advice() {
     assert!(ran.err.contains("cannot become user 2000000000") && ran.err.contains("/etc/subuid"), "{ran:?}");
 }
 
-/// apt's downloaders check that they have become another user, which is pretended only: they are told not to.
+/// apt's downloaders check that they have become another user, which is only pretended: apt is told not to
+/// change it.
 #[test]
 fn apt_stays_root_where_there_is_no_other_user() {
     for who in Who::all() {

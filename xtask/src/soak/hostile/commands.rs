@@ -5,13 +5,13 @@ use anyhow::Result;
 use super::random::Random;
 use super::world::World;
 
-/// A command line, what must be done before it, and what it may fail with when others were faster or it was
+/// A command line, the commands before it, and the errors it may have when others were faster or it was
 /// killed before.
 pub struct Line {
     pub args: Vec<String>,
-    /// Makes what the command needs.
+    /// Commands that create what the command needs.
     pub before: Vec<Vec<String>>,
-    /// Parts of messages that say so.
+    /// Parts of the messages of allowed errors.
     pub may_fail: &'static [&'static str],
 }
 
@@ -52,7 +52,7 @@ pub fn line(world: &World, kind: &'static str, random: &mut Random) -> Result<Li
     let made = || before(&["manifest", "create", &index, "keep"]);
     let (args, before, may_fail): (Vec<String>, Vec<Vec<String>>, &'static [&'static str]) = match kind {
         "pull" => {
-            // A pull of what is there does nothing, so it goes first.
+            // A pull of an existing image does nothing, so the image is removed first.
             let source = world.name(["keep:1", "base:1"][usize::from(random.below(2) == 0)]);
             let all = if random.below(2) == 0 { "--quiet" } else { "--no-unpack" };
             let gone = before(&["rmi", "--force", &source]);
@@ -68,7 +68,7 @@ pub fn line(world: &World, kind: &'static str, random: &mut Random) -> Result<Li
             (owned(&["build", "-q", "-o", &output, "--build-arg", &argument, &context]), vec![], &[])
         }
         "build-local" => {
-            // Nobody else may write to the directory meanwhile.
+            // No other command may write to the directory meanwhile.
             let output = format!("type=local,dest={}", world.file(&format!("{number}.out")));
             (owned(&["build", "-q", "-o", &output, "--build-arg", &argument, &context]), vec![], &[])
         }

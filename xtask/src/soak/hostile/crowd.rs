@@ -1,4 +1,4 @@
-//! Eight processes at once on one store, with few names between them.
+//! Eight processes at once on one store, which share a few names.
 
 use std::sync::Mutex;
 
@@ -9,7 +9,7 @@ use super::random::Random;
 use super::world::World;
 
 const PROCESSES: u64 = 8;
-/// Commands that each does.
+/// Commands that each process runs.
 const ROUNDS: u64 = 15;
 
 pub fn crowd(world: &World, seed: u64) -> Result<()> {
@@ -35,7 +35,8 @@ pub fn crowd(world: &World, seed: u64) -> Result<()> {
     world.check_pruned()
 }
 
-/// One command with what comes before it. That another has removed the name meanwhile is no fault.
+/// Runs one command with the commands before it. It is no fault if another process removed the name
+/// meanwhile.
 fn command(world: &World, random: &mut Random) -> Result<()> {
     let kind = random.of(KINDS);
     let line = line(world, kind, random)?;

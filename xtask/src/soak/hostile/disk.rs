@@ -1,5 +1,5 @@
-//! Disks that fill, of every size: the error says so, what was there before stays whole, and with room the
-//! command succeeds.
+//! Disks of every size that fill up: the error says so, existing data stays whole, and with room the command
+//! succeeds.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -9,14 +9,14 @@ use anyhow::{Context, Result, bail};
 use super::world::{HANG, Server, World, finished};
 use crate::tools::run;
 
-/// Room in KiB for the case of one seed: close steps where little fits, then wider ones up to where
-/// everything does.
+/// Room in KiB for the case of one seed: small steps where little fits, then wider ones up to where
+/// everything fits.
 fn room_kib(seed: u64) -> u64 {
     let step = seed.saturating_sub(1);
     if step < 16 { step * 40 } else { 640 + (step - 16) * (step - 16) * 20 }
 }
 
-/// Runs in a mount namespace of its own.
+/// Runs in its own mount namespace.
 pub fn disk(world: &World, seed: u64) -> Result<()> {
     let disk = world.directory.join("disk");
     std::fs::create_dir_all(&disk)?;
@@ -33,7 +33,7 @@ pub fn disk(world: &World, seed: u64) -> Result<()> {
     Ok(())
 }
 
-/// A disk with a store in which there is an image, and so much room beside it.
+/// Runs a command on a disk with a store, an image in it, and `room_kib` of free room.
 fn fill(world: &World, disk: &Path, command: &str, room_kib: u64) -> Result<()> {
     let path = disk.to_str().context("the path is not UTF-8")?;
     run(Command::new("mount").args(["-t", "tmpfs", "-o", "size=200m", "tmpfs", path]))?;
@@ -76,7 +76,7 @@ fn on_disk(world: &World, disk: &Path, command: &str, room_kib: u64) -> Result<(
     let output = small(&args)?;
     let error = String::from_utf8_lossy(&output.stderr).trim().to_string();
     if !output.status.success() {
-        // Where the registry's disk is full, its answer is what there is to say.
+        // If the registry's disk is full, the error only has the registry's answer.
         let says_so = error.contains("o space left") && (error.contains(path_of(disk)?) || command == "push");
         if output.status.code() != Some(1) || !says_so {
             bail!("{}: {error}", output.status);
@@ -85,8 +85,8 @@ fn on_disk(world: &World, disk: &Path, command: &str, room_kib: u64) -> Result<(
             bail!("half an archive is left");
         }
     }
-    // Making room works on a full disk. What reads blobs may need some bytes, for the lease that keeps a
-    // prune from taking them.
+    // Making room works on a full disk. A command that reads blobs may need some bytes, for the lease that
+    // protects them from a prune.
     good(small(&["rmi", &world.name("base:1")])?).context("on the full disk")?;
     good(small(&["system", "prune", "--force"])?).context("on the full disk")?;
     let list = small(&["images"])?;
@@ -95,7 +95,7 @@ fn on_disk(world: &World, disk: &Path, command: &str, room_kib: u64) -> Result<(
     }
     resize(disk, 200 * 1024)?;
     if good(small(&["inspect", "--format", "{{.Id}}", "base"])?)? != id {
-        bail!("the image base is another one");
+        bail!("the image base has changed");
     }
     good(small(&args)?).context("with room")?;
     if good(small(&["run", "--rm", "--network", "none", "base", "echo", "whole"])?)? != "whole" {

@@ -13,25 +13,25 @@ use super::commands::{KINDS, Line, line};
 use super::random::Random;
 use super::world::{HANG, Server, World, wait};
 
-/// What a killed command started is gone after this time.
+/// All that a killed command started is gone after this time.
 const LINGER: Duration = Duration::from_secs(2);
-/// A command that is asked to end does so in this time.
+/// A command that is asked to end does so within this time.
 const POLITE: Duration = Duration::from_secs(10);
-/// Moments between two looks at the pruned store.
+/// Moments between two checks of the pruned store.
 const PRUNE_EVERY: u64 = 10;
 
-/// Who is killed, and how.
+/// Which process is killed, and how.
 #[derive(Clone, Copy, Debug)]
 enum Kill {
     Command(Signal),
     /// One of the processes that the command has started: the monitor, pid 1 of a container, a program in it.
     Descendant,
-    /// The registry that the command talks with.
+    /// The registry that the command talks to.
     Registry,
 }
 
 pub fn kills(world: &World, seed: u64, moments: u64) -> Result<()> {
-    // What the killed leave behind becomes a child of this process.
+    // Processes that killed commands leave behind become children of this process.
     rustix::process::set_child_subreaper(Some(rustix::process::getpid())).context("become the reaper")?;
     let mut usual = BTreeMap::new();
     for (number, kind) in KINDS.iter().enumerate() {
@@ -85,7 +85,7 @@ fn moment_of(
     std::thread::sleep(moment);
     let limit = match kill {
         Kill::Command(signal) => {
-            // It may have ended.
+            // The command may have ended.
             let _ = rustix::process::kill_process(pid_of(child.id())?, signal);
             POLITE
         }
@@ -134,7 +134,7 @@ fn prepare(world: &World, line: &Line) -> Result<()> {
     })
 }
 
-/// Runs the command to its end, and returns how long it takes.
+/// Runs the command to its end, and returns how long it took.
 fn complete(world: &World, line: &Line) -> Result<Duration> {
     let started = Instant::now();
     let output = world.run(&line.args)?;
@@ -145,7 +145,7 @@ fn complete(world: &World, line: &Line) -> Result<Duration> {
     Ok(started.elapsed())
 }
 
-/// No process but the registry and this one, and no mount of the case.
+/// Checks that no process of the case is left except the registry and this one, and no mount.
 fn nothing_is_left(world: &World) -> Result<()> {
     let deadline = Instant::now() + LINGER;
     loop {
@@ -168,7 +168,7 @@ fn nothing_is_left(world: &World) -> Result<()> {
     Ok(())
 }
 
-/// Whether it was an ended child of this process, which is gone now.
+/// Reaps a process if it is an ended child of this one; returns whether it was.
 fn reaped(id: u32) -> bool {
     let is_zombie = stat(id).is_some_and(|(_, state)| state == 'Z');
     is_zombie
@@ -180,12 +180,12 @@ fn pid_of(id: u32) -> Result<Pid> {
     Pid::from_raw(i32::try_from(id)?).context("no process has the number 0")
 }
 
-/// All processes below one.
+/// All descendants of a process.
 fn descendants(id: u32) -> Result<Vec<u32>> {
     let mut children: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
     for entry in std::fs::read_dir("/proc")? {
         let Ok(id) = entry?.file_name().to_string_lossy().parse::<u32>() else { continue };
-        // It may have ended meanwhile.
+        // The process may have ended meanwhile.
         if let Some((parent, _)) = stat(id) {
             children.entry(parent).or_default().push(id);
         }

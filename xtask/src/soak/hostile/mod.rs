@@ -1,9 +1,8 @@
-//! What must not take the program down: kills at any moment, many processes at once, full disks, hostile
+//! Stress that must not break the program: kills at any moment, many processes at once, full disks, hostile
 //! inputs.
 //!
-//! Each case is a process of its own, so that it is the reaper of what its commands leave behind, can have
-//! mounts of its own, and can be ended when it hangs. Its name has the seed: `soak hostile/kills-0007` does
-//! the same again.
+//! Each case is its own process, so that it can reap what its commands leave behind, have its own mounts, and
+//! be ended when it hangs. Its name contains the seed: `soak hostile/kills-0007` repeats the same case.
 
 mod commands;
 mod crowd;
@@ -22,7 +21,7 @@ use super::{Case, Verdict, ending, kept, limited, run_job};
 use crate::tools::{checkout, release, require};
 use world::World;
 
-/// How much is done.
+/// How many cases and inputs a run has.
 #[derive(Clone, Copy)]
 pub struct Size {
     /// Cases of killed commands, and moments in each.
@@ -39,7 +38,7 @@ const QUICK: Size = Size { kills: (2, 10), crowds: 1, disks: 6, inputs: 500 };
 pub const USAGE: &str =
     "      hostile   1,000 kills, 8 processes on one store, full disks, 10,000 hostile inputs per parser\n";
 
-/// A case that takes longer than this many seconds hangs.
+/// A case that takes more than this many seconds counts as hanging.
 const LIMIT: u64 = 1800;
 
 /// Runs the cases whose names have one of `wanted`, or all. Returns the failures.
@@ -102,7 +101,7 @@ impl Place {
     }
 }
 
-/// `hostile JOB SEED MOMENTS CROSSDOCK DIRECTORY`: one case, in a process of its own.
+/// `hostile JOB SEED MOMENTS CROSSDOCK DIRECTORY`: one case, in its own process.
 pub fn case(args: &[&str]) -> Result<()> {
     let &[job, seed, moments, crossdock, directory] = args else {
         bail!("hostile: wrong number of arguments")
@@ -117,7 +116,7 @@ pub fn case(args: &[&str]) -> Result<()> {
         "disk" => disk::disk(&World::new(crossdock, directory)?, seed),
         _ => bail!("hostile: no job is called {job}"),
     }?;
-    // What failed stays, to be looked at.
+    // The directory of a failed case stays for inspection.
     remove(Path::new(crossdock), directory)
 }
 

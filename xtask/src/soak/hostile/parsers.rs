@@ -1,4 +1,4 @@
-//! Hostile inputs: the tests of the rooms, which try inputs for a second, with thousands of them.
+//! Hostile inputs: the tests of the crates, which usually try inputs for a second, with thousands of inputs.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -10,7 +10,7 @@ use crate::tools::cargo_command;
 
 /// Seconds for all inputs of a test.
 const TIME_MAX: u32 = 3600;
-/// Address space of a test in bytes. The tests themselves watch what is used of it.
+/// Address space of a test in bytes. The tests themselves watch how much they use.
 const MEMORY_MAX: &str = "--as=4294967296";
 
 /// Package, program of its tests, and path of the test.

@@ -1,4 +1,4 @@
-//! Numbers that are the same for the same seed: splitmix64.
+//! Random numbers that are the same for the same seed: splitmix64.
 
 pub struct Random(u64);
 

@@ -1,4 +1,4 @@
-//! What the cases work on: a store, images in it, a context, archives, and a registry on the loopback
+//! What the cases work on: a store with images, a context, archives, and a registry on the loopback
 //! interface.
 
 use std::path::{Path, PathBuf};
@@ -91,12 +91,12 @@ impl World {
         command
     }
 
-    /// Runs a command to its end. It is killed, and an error, when that does not come.
+    /// Runs a command to its end. A command that does not end is killed, and that is an error.
     pub fn run(&self, args: &[impl AsRef<std::ffi::OsStr>]) -> Result<Output> {
         finished(&mut self.command(args), HANG)
     }
 
-    /// Its output, if it succeeds.
+    /// The output of a command that must succeed.
     pub fn ok(&self, args: &[&str]) -> Result<String> {
         let output = self.run(args)?;
         let error = String::from_utf8_lossy(&output.stderr).trim().to_string();
@@ -109,8 +109,8 @@ impl World {
         Ok(String::from_utf8_lossy(&output.stdout).trim().to_string())
     }
 
-    /// What must hold at any moment: the list has no damage in it, every image in it can be read to the last
-    /// byte, and the kept one is what it was and runs.
+    /// Checks what must hold at any moment: the list of images has no damage, every image in it can be read
+    /// to the last byte, and the kept image is unchanged and runs.
     pub fn check(&self) -> Result<()> {
         let list = self.run(&["images", "--format", "{{.Repository}}:{{.Tag}}"])?;
         let error = String::from_utf8_lossy(&list.stderr).into_owned();
@@ -134,8 +134,7 @@ impl World {
         Ok(())
     }
 
-    /// What must hold when nobody works in the store and everything was pruned: nothing is left of those who
-    /// were killed.
+    /// Checks what must hold after a prune when nobody works in the store: killed commands have left nothing.
     pub fn check_pruned(&self) -> Result<()> {
         self.ok(&["system", "prune", "--all", "--force"])?;
         self.check()?;
@@ -165,7 +164,7 @@ impl World {
     }
 }
 
-/// A command with nothing of this user's environment.
+/// A command without this user's environment.
 fn clean(crossdock: &Path, directory: &Path, store: &Path) -> Command {
     let mut command = Command::new(crossdock);
     command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("HOME", directory.join("home"));
@@ -173,7 +172,7 @@ fn clean(crossdock: &Path, directory: &Path, store: &Path) -> Command {
     command
 }
 
-/// Runs a command, for so long at most.
+/// Runs a command for at most `limit`.
 pub fn finished(command: &mut Command, limit: Duration) -> Result<Output> {
     let text = format!("{command:?}");
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().context(text.clone())?;
@@ -197,13 +196,13 @@ pub fn finished(command: &mut Command, limit: Duration) -> Result<Output> {
 fn drained(stream: Option<impl std::io::Read>) -> Vec<u8> {
     let mut bytes = Vec::new();
     if let Some(mut stream) = stream {
-        // A stream that breaks is at its end.
+        // A broken stream counts as ended.
         let _ = stream.read_to_end(&mut bytes);
     }
     bytes
 }
 
-/// Waits for the end of a process, for so long at most.
+/// Waits for the end of a process for at most `limit`.
 pub fn wait(child: &mut Child, limit: Duration) -> Result<Option<std::process::ExitStatus>> {
     let deadline = Instant::now() + limit;
     loop {
@@ -236,7 +235,7 @@ impl Server {
     pub fn start(crossdock: &Path, directory: &Path, name: &str) -> Result<Server> {
         let file = directory.join(format!("{name}.address"));
         let _ = std::fs::remove_file(&file);
-        // A store of its own, else its lease would keep what the commands of the case should be able to
+        // The registry gets its own store: in the case's store its lease would keep what the commands should
         // prune.
         let mut command = clean(crossdock, directory, &directory.join(format!("{name}.store")));
         command.args(["registry", "serve", "--addr", "127.0.0.1:0", "--dir"]).arg(directory.join(name));
