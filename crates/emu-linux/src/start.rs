@@ -178,7 +178,7 @@ fn map_stack(wanted: Option<u64>, is_executable: bool) -> Result<Range<u64>, i64
     Ok(start..start + length)
 }
 
-/// Where [`fill_stack`] has put things.
+/// The results of [`fill_stack`].
 struct Filled {
     sp: u64,
     auxiliary: Vec<u64>,
