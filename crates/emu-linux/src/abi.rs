@@ -2,8 +2,9 @@
 //! include/uapi/asm/sigcontext.h).
 //!
 //! ```text
-//! sp -> siginfo 128 | ucontext: flags, link, stack 24, mask 8, padding 120, 8 | sigcontext: fault address, x0..x30, sp,
-//!       pc, pstate, 8 | records, 4096 bytes: fpsimd, esr, end | frame record: x29, x30 of the interrupted code
+//! sp -> siginfo 128 | ucontext: flags, link, stack 24, mask 8, padding 120, 8
+//!       | sigcontext: fault address, x0..x30, sp, pc, pstate, 8 | records, 4096 bytes: fpsimd, esr, end
+//!       | frame record: x29, x30 of the interrupted code
 //! ```
 
 use crate::guest;

@@ -326,7 +326,7 @@ fn fstatat(task: &Task, a: &[u64; 6]) -> Result<i64, i64> {
     put_stat(&stat, a[2])
 }
 
-/// The program's path, if the path at `path` is a link to a program that the emulator runs and is followed.
+/// The program's path, if `path` is followed and is the exe link of a program that an emulator runs.
 fn own_exe(path: u64, flags: u64) -> Option<Vec<u8>> {
     if flags & AT_SYMLINK_NOFOLLOW != 0 {
         return None;

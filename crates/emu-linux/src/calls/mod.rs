@@ -125,7 +125,7 @@ fn missing(number: u64, name: Option<&str>, arguments: &[u64; 6]) {
         return;
     }
     let bit = 1 << (number % 64);
-    // Numbers beyond all real calls share a few bits, so they are reported only once together.
+    // Numbers that no kernel will ever define share the last word, so that few of them are reported.
     let word = SAID.get(usize::try_from(number / 64).unwrap_or(usize::MAX)).unwrap_or(&SAID[15]);
     if word.fetch_or(bit, Ordering::Relaxed) & bit != 0 {
         return;
