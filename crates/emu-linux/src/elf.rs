@@ -52,7 +52,7 @@ pub struct Elf {
 /// A file in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mapped {
-    /// Added to the file's addresses.
+    /// Offset added to the file's addresses.
     pub bias: u64,
     /// First instruction.
     pub entry: u64,

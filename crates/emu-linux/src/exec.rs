@@ -183,7 +183,7 @@ pub fn execveat(
             // it.
             let out_of_reach = program::descriptor() < 0;
             let mut result = errno::ENOEXEC;
-            // If the kernel executed the file, these system call filters would be lost.
+            // If the kernel executed the file, the task's system call filters would be lost.
             let is_filtered = seccomp::mode(task) != 0;
             if (raises && !elsewhere || out_of_reach) && !is_filtered {
                 result = run_native(task, directory, path, argv, envp, flags);

@@ -87,7 +87,7 @@ unsafe impl GlobalAlloc for Heap {
         if size >= GIVE_BACK {
             let start = (piece + 8).next_multiple_of(PAGE);
             let end = (piece + size) & !(PAGE - 1);
-            // SAFETY: the caller gives the memory back; nobody reads it again before it is written.
+            // SAFETY: the caller gives the memory back; nothing reads it again before it is written.
             unsafe { syscall!(nr::MADVISE, start, end - start, 4) };
         }
         let mut free = FREE.lock();

@@ -237,8 +237,8 @@ pub(crate) fn own_range(address: u64, length: u64) -> u64 {
     if is_guest(address, length) { address } else { outside(address) }
 }
 
-/// mlockall(2): of the present mappings, locks only the guest's, and RLIMIT_MEMLOCK is meant for those.
-/// Mappings locked before an error stay locked.
+/// mlockall(2): of the present mappings, locks only the guest's, which RLIMIT_MEMLOCK is for. Mappings locked
+/// before an error stay locked.
 pub(crate) fn mlockall(flags: u64) -> Result<i64, i64> {
     const MCL_CURRENT: u64 = 1;
     const MCL_FUTURE: u64 = 2;

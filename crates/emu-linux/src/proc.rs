@@ -97,7 +97,7 @@ pub fn exe_path() -> Vec<u8> {
 /// Start of the link of a file of mappings that [`open`] has created.
 pub(crate) const MAPS_LINK: &[u8] = b"/memfd:maps ";
 
-/// Opens a file of these as a file in memory.
+/// Opens a file in memory with the content of `file`; EINVAL for the exe link.
 pub fn open(file: File, flags: u64) -> Result<i64, i64> {
     const O_CLOEXEC: u64 = 0o2_000_000;
     let content = match file {

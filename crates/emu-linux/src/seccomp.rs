@@ -118,8 +118,8 @@ const GREATER: u16 = 0x20;
 const GREATER_OR_EQUAL: u16 = 0x30;
 const SET: u16 = 0x40;
 
-/// What the kernel's two verifiers accept (bpf_check_classic and seccomp_check_filter): known instructions,
-/// no jump out of the program, a return at the end, no load from memory that was not written.
+/// Whether the kernel's two verifiers (bpf_check_classic and seccomp_check_filter) accept a program: known
+/// instructions, no jump out of the program, a return at the end, no load from memory that was not written.
 fn is_valid(program: &[Instruction]) -> bool {
     // For each instruction, the memory that is written on every path to it.
     let mut ways = alloc::vec![u16::MAX; program.len()];

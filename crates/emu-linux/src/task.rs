@@ -30,7 +30,7 @@ pub static CHANGES: Invalidations = Invalidations::new();
 /// A siginfo_t: 128 bytes, the same on x86-64 and arm64.
 pub type SigInfo = [u64; 16];
 
-/// What the host's signal handler writes and the thread reads.
+/// Data that the host's signal handler writes and the thread reads.
 #[repr(C)]
 pub struct Shared {
     /// 0 while the block is free. The first field, since [`region::take_block`] reads it there.
@@ -173,7 +173,7 @@ impl Task {
     /// Frees what the thread owns, except its block.
     pub fn free(&mut self) {
         if self.owns_engine {
-            // SAFETY: made by `own_engine`, used by nobody else once the thread ends.
+            // SAFETY: made by `own_engine`, used by no other thread once this one ends.
             drop(unsafe { Box::from_raw(self.engine) });
             self.owns_engine = false;
         }
