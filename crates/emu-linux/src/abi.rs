@@ -1,8 +1,10 @@
-//! The ABI of arm64: signal frames and constants (Linux, arch/arm64/kernel/signal.c, include/uapi/asm/sigcontext.h).
+//! The ABI of arm64: signal frames and constants (Linux, arch/arm64/kernel/signal.c,
+//! include/uapi/asm/sigcontext.h).
 //!
 //! ```text
-//! sp -> siginfo 128 | ucontext: flags, link, stack 24, mask 8, padding 120, 8 | sigcontext: fault address, x0..x30, sp,
-//!       pc, pstate, 8 | records, 4096 bytes: fpsimd, esr, end | frame record: x29, x30 of the interrupted code
+//! sp -> siginfo 128 | ucontext: flags, link, stack 24, mask 8, padding 120, 8
+//!       | sigcontext: fault address, x0..x30, sp, pc, pstate, 8 | records, 4096 bytes: fpsimd, esr, end
+//!       | frame record: x29, x30 of the interrupted code
 //! ```
 
 use crate::guest;
@@ -23,7 +25,8 @@ pub const ELF_MACHINE: u16 = 183;
 /// AUDIT_ARCH_AARCH64 (Linux, include/uapi/linux/audit.h): the machine, 64 bits, little-endian.
 pub const AUDIT_ARCHITECTURE: u32 = 0xc000_0000 | ELF_MACHINE as u32;
 
-/// What a handler returns to: `mov x8, #139; svc #0`, as the kernel's vDSO has it. Unwinders look for these bytes.
+/// Code that a handler returns to: `mov x8, #139; svc #0`, as in the kernel's vDSO. Unwinders look for these
+/// bytes.
 pub const TRAMPOLINE: [u32; 2] = [0xd280_1168, 0xd400_0001];
 
 const FPSIMD_MAGIC: u64 = 0x4650_8001;
@@ -45,7 +48,7 @@ const RECORDS_LENGTH: usize = 512;
 /// Words of the frame.
 const FRAME: usize = RECORDS + RECORDS_LENGTH;
 
-/// Where the frame below `top` begins; it and a frame record end there.
+/// Where the frame below `top` begins; the frame record above it ends at `top`, rounded down.
 pub fn frame_start(top: u64) -> u64 {
     (top & !15).wrapping_sub(16 + 8 * FRAME as u64)
 }
@@ -60,7 +63,7 @@ pub fn push_frame(
     stack: [u64; 3],
 ) -> Result<(), i64> {
     let state = &mut task.state;
-    // What of the records is used: fpsimd, esr, the end.
+    // Only the used part of the records: fpsimd, esr, the end.
     let mut frame = [0u64; RECORDS + 66 + 4];
     frame[..16].copy_from_slice(info);
     frame[STACK..STACK + 3].copy_from_slice(&stack);
@@ -124,7 +127,7 @@ pub fn read_frame(task: &Task) -> Result<Frame, i64> {
     state.set_sp(word(SP)?);
     state.pc = word(PC)?;
     let pstate = word(PSTATE)?;
-    // Only AArch64 at EL0 (valid_user_regs).
+    // Only AArch64 at EL0 is valid (valid_user_regs).
     if pstate & 0x1f != 0 {
         return Err(errno::EINVAL);
     }
@@ -160,5 +163,5 @@ pub fn read_frame(task: &Task) -> Result<Frame, i64> {
     Ok(Frame { state, mask: word(MASK)?, stack })
 }
 
-/// AT_MINSIGSTKSZ: what a frame of this CPU takes.
+/// AT_MINSIGSTKSZ: bytes of a frame of this CPU.
 pub const MINSIGSTKSZ_NOW: u64 = 4720;

@@ -12,7 +12,7 @@ use alloc::boxed::Box;
 use alloc::format;
 use crossdock_emu_jit::{Cache, Held, Jit, System};
 
-/// Not yet asked for; else what there is.
+/// `None` until the first call of [`jit`]; then its result.
 static JIT: Lock<Option<Option<&'static Jit>>> = Lock::new(None);
 
 fn wait() {
@@ -20,8 +20,8 @@ fn wait() {
     unsafe { syscall!(nr::SCHED_YIELD) };
 }
 
-/// `--perf-map`: adds a line to the file in which perf(1) looks for the names of code that no file holds. The cache's lock
-/// is held.
+/// `--perf-map`: adds a line to the file in which perf(1) looks up names of code that is in no file. Called
+/// with the cache's lock held.
 fn placed(guest: u64, code: u64, length: u64) {
     static PLACES: Lock<Places> = Lock::new(Places::NONE);
     const O_WRONLY_CREAT_APPEND: u64 = 0o1 | 0o100 | 0o2000;
@@ -39,8 +39,8 @@ fn placed(guest: u64, code: u64, length: u64) {
     }
 }
 
-/// The process's translator; `None` where the host's CPU is too old for its code, or memory that is writable and
-/// executable is refused: then everything is interpreted.
+/// The process's translator; `None` if the host's CPU is too old for its code, or the host refuses memory
+/// that is writable and executable: then everything is interpreted.
 pub(crate) fn jit() -> Option<&'static Jit> {
     *JIT.lock().get_or_insert_with(|| {
         if options::get().interpret {
@@ -49,13 +49,13 @@ pub(crate) fn jit() -> Option<&'static Jit> {
         let (code, size) = region::code_arena()?;
         let placed = options::get().perf_map.then_some(placed as fn(u64, u64, u64));
         let system = System { wait, ready: region::code_ready, placed };
-        // SAFETY: the arena is a part of our region that nobody else has, and this runs once.
+        // SAFETY: the arena is a part of our region that nothing else uses, and this runs once.
         let jit = unsafe { Jit::new(code as *mut u8, size as u32, &CHANGES, system) }?;
         Some(Box::leak(Box::new(jit)))
     })
 }
 
-/// Keeps it consistent, for a fork.
+/// Keeps the cache consistent, for a fork.
 pub(crate) fn hold() -> Option<Held<'static, Cache>> {
     let jit = JIT.lock().flatten();
     jit.map(Jit::hold)

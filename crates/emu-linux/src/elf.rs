@@ -1,4 +1,4 @@
-//! ELF files of the guest: the header, and mapping them as the kernel does (Linux, fs/binfmt_elf.c).
+//! ELF files of the guest: reads their headers, and maps them as the kernel does (Linux, fs/binfmt_elf.c).
 
 use crate::abi;
 use crate::executable;
@@ -12,7 +12,7 @@ use alloc::vec::Vec;
 const PAGE: u64 = 4096;
 const PT_LOAD: u32 = 1;
 const PT_INTERP: u32 = 3;
-/// Its flags are those of the stack.
+/// The header whose flags are those of the stack.
 const PT_GNU_STACK: u32 = 0x6474_e551;
 const ET_EXEC: u16 = 2;
 const ET_DYN: u16 = 3;
@@ -39,7 +39,7 @@ pub struct Segment {
 /// A file's header and segments.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Elf {
-    /// Whether it runs at any address.
+    /// Whether the file runs at any address.
     pub relocatable: bool,
     /// e_entry.
     pub entry: u64,
@@ -52,7 +52,7 @@ pub struct Elf {
 /// A file in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mapped {
-    /// What was added to its addresses.
+    /// Offset added to the file's addresses.
     pub bias: u64,
     /// First instruction.
     pub entry: u64,
@@ -60,7 +60,7 @@ pub struct Mapped {
     pub headers: u64,
     /// Lowest address.
     pub start: u64,
-    /// First address after it.
+    /// First address after the file.
     pub end: u64,
 }
 
@@ -76,7 +76,7 @@ fn double(bytes: &[u8], at: usize) -> u64 {
     bytes.get(at..at + 8).and_then(|b| b.try_into().ok()).map_or(0, u64::from_le_bytes)
 }
 
-/// Reads up to `bytes.len()` bytes of a file at `offset`; returns how many there were.
+/// Reads up to `bytes.len()` bytes of a file at `offset`; returns how many it read.
 pub fn read_at(descriptor: i32, bytes: &mut [u8], offset: u64) -> Result<usize, i64> {
     let mut done = 0;
     while done < bytes.len() {
@@ -94,7 +94,7 @@ pub fn read_at(descriptor: i32, bytes: &mut [u8], offset: u64) -> Result<usize, 
     Ok(done)
 }
 
-/// Whether the start of a file is that of a program for this guest.
+/// Whether `start` begins a program for this guest.
 pub fn is_guest(start: &[u8]) -> bool {
     start.starts_with(b"\x7fELF\x02\x01")
         && half(start, 18) == abi::ELF_MACHINE
@@ -102,7 +102,7 @@ pub fn is_guest(start: &[u8]) -> bool {
 }
 
 impl Elf {
-    /// Reads the header of a program for this guest. ENOEXEC where it is none.
+    /// Reads the headers of a program for this guest; ENOEXEC for other files.
     pub fn read(descriptor: i32) -> Result<Elf, i64> {
         let mut header = [0; 64];
         if read_at(descriptor, &mut header, 0)? < 64 || !is_guest(&header) || half(&header, 54) != 56 {
@@ -148,13 +148,13 @@ impl Elf {
         Ok(Some(path))
     }
 
-    /// Whether the program asks for an executable stack. On arm64 one that says nothing does not (Linux,
+    /// Whether the program asks for an executable stack. On arm64, one without PT_GNU_STACK does not (Linux,
     /// arch/arm64/include/asm/elf.h).
     pub fn has_executable_stack(&self) -> bool {
         self.segments.iter().any(|segment| segment.kind == PT_GNU_STACK && segment.flags & 1 != 0)
     }
 
-    /// Lowest and highest address that the file takes, by pages.
+    /// Lowest and highest address of the file in memory, rounded to pages.
     fn extent(&self) -> Result<(u64, u64), i64> {
         let mut low = u64::MAX;
         let mut high = 0;
@@ -173,7 +173,7 @@ impl Elf {
         self.segments.iter().filter(|segment| segment.kind == PT_LOAD && segment.memory_size > 0)
     }
 
-    /// Maps the file; `wanted` is the address for a relocatable one, 0 leaves it to the kernel.
+    /// Maps the file; `wanted` is the address of a relocatable one, 0 lets the kernel choose.
     pub fn map(&self, descriptor: i32, wanted: u64) -> Result<Mapped, i64> {
         let (low, high) = self.extent()?;
         let align =
@@ -233,7 +233,7 @@ fn place(address: u64, length: u64, flags: u64) -> i64 {
 
 fn trim(start: u64, end: u64) {
     if end > start {
-        // SAFETY: part of what `place` made.
+        // SAFETY: part of what `place` reserved.
         unsafe { syscall!(nr::MUNMAP, start, end - start) };
     }
 }
@@ -266,7 +266,7 @@ fn map_segment(descriptor: i32, segment: &Segment, bias: u64) -> Result<(), i64>
             check(unsafe { syscall!(nr::MMAP, zero_from, end - zero_from, prot, flags, u64::MAX, 0) })?;
         }
         if prot & 2 != 0 && segment.file_size > 0 {
-            // The rest of the last page of the file: bss.
+            // Clears the rest of the file's last page: bss.
             for address in file_end..zero_from {
                 guest::memory().store(address, 0, 0).map_err(|_| errno::EFAULT)?;
             }

@@ -1,7 +1,7 @@
 //! execve: programs of the guest run in the emulator again, without any help from binfmt_misc.
 //!
-//! The new process gets the emulator's own executable by descriptor, and as arguments [`MARK`], the descriptor of the
-//! program's file, options, the path and the guest's arguments; see [`passed`].
+//! The new process gets the emulator's own executable by descriptor, and as arguments [`MARK`], the
+//! descriptor of the program's file, options, the path and the guest's arguments; see [`passed`].
 
 use crate::elf::{self, Elf};
 use crate::guest;
@@ -15,7 +15,7 @@ use crate::sysroot;
 use crate::task::Task;
 use alloc::vec::Vec;
 
-/// argv\[1\] of an emulator that an emulator has started.
+/// argv\[1\] of an emulator that another emulator has started.
 pub const MARK: &str = "--guest-exec";
 /// The current directory, for `*at` calls.
 pub const AT_FDCWD: i32 = -100;
@@ -28,7 +28,7 @@ const F_SETFD: u64 = 2;
 const FD_CLOEXEC: u64 = 1;
 const F_DUPFD_CLOEXEC: u64 = 1030;
 
-/// Opens a file for reading; `path` with its NUL.
+/// Opens a file for reading; `path` ends with NUL.
 pub(crate) fn open(directory: i32, path: &[u8], flags: u64) -> Result<i32, i64> {
     // SAFETY: the path ends with NUL.
     match unsafe { syscall!(nr::OPENAT, directory, path.as_ptr(), O_CLOEXEC | flags, 0) } {
@@ -42,11 +42,11 @@ fn close(descriptor: i32) {
     unsafe { syscall!(nr::CLOSE, descriptor) };
 }
 
-/// Opens the emulator's executable and keeps it at a high number, unless it was passed on.
+/// Opens the emulator's executable at a high descriptor number, unless its descriptor was passed on.
 pub(crate) fn open_own_executable(passed: Option<i32>, auxiliary: &[(u64, u64)]) {
     const AT_EXECFN: u64 = 31;
     if let Some(own) = passed {
-        // SAFETY: the descriptor that the emulator before us left open for us.
+        // SAFETY: the descriptor that the previous emulator left open for us.
         unsafe { syscall!(nr::FCNTL, own, F_SETFD, FD_CLOEXEC) };
         program::set_descriptor(own);
         return;
@@ -55,8 +55,8 @@ pub(crate) fn open_own_executable(passed: Option<i32>, auxiliary: &[(u64, u64)])
     if found < 0
         && let Some(&(_, name)) = auxiliary.iter().find(|pair| pair.0 == AT_EXECFN)
     {
-        // SAFETY: the kernel's string; without /proc it is the only way to ourselves. From binfmt_misc, it names the
-        // guest's program.
+        // SAFETY: the kernel's string; without /proc it is the only path to our executable. Under
+        // binfmt_misc, it names the guest's program.
         found = unsafe { syscall!(nr::OPENAT, AT_FDCWD, name, O_CLOEXEC, 0) as i32 };
         if found >= 0 && !is_own_executable(found) {
             close(found);
@@ -72,7 +72,8 @@ pub(crate) fn open_own_executable(passed: Option<i32>, auxiliary: &[(u64, u64)])
 /// Whether a path, with NUL, leads to the emulator's executable.
 pub(crate) fn is_emulator(path: &[u8]) -> bool {
     let (mut ours, mut theirs) = ([0u64; 18], [0u64; 18]);
-    // SAFETY: a struct stat has 18 words, of which the first two are device and inode; the path ends with NUL.
+    // SAFETY: a struct stat has 18 words, of which the first two are device and inode; the path ends with
+    // NUL.
     unsafe {
         syscall!(nr::FSTAT, program::descriptor(), ours.as_mut_ptr()) == 0
             && syscall!(nr::NEWFSTATAT, AT_FDCWD, path.as_ptr(), theirs.as_mut_ptr(), 0) == 0
@@ -80,7 +81,7 @@ pub(crate) fn is_emulator(path: &[u8]) -> bool {
     }
 }
 
-/// Whether a file begins as the emulator does in memory: its headers, and the build id that follows them.
+/// Whether a file begins with the same bytes as the emulator in memory: headers, and the build id after them.
 fn is_own_executable(descriptor: i32) -> bool {
     let mut start = [0; 2048];
     let length = elf::read_at(descriptor, &mut start, 0).unwrap_or(0);
@@ -89,9 +90,10 @@ fn is_own_executable(descriptor: i32) -> bool {
     length == start.len() && start == own
 }
 
-/// Moves the descriptor of the executable to another high number, so that its present one is free for the guest.
+/// Moves the descriptor of the executable to another high number, so that its present one is free for the
+/// guest.
 ///
-/// Not above 1023: the kernel copies tables of descriptors at each fork as far as they are used.
+/// Not above 1023: at each fork, the kernel copies the table of descriptors up to the highest in use.
 pub(crate) fn move_descriptor() {
     let old = program::descriptor();
     for lowest in [960, 200, 50, 0] {
@@ -105,7 +107,7 @@ pub(crate) fn move_descriptor() {
     }
 }
 
-/// What /proc/self/fd says of a descriptor.
+/// The link of a descriptor in /proc/self/fd.
 pub(crate) fn link_of(descriptor: i32) -> Option<Vec<u8>> {
     let path = alloc::format!("/proc/self/fd/{descriptor}\0");
     let mut target = alloc::vec![0u8; guest::PATH_MAX];
@@ -120,8 +122,8 @@ pub(crate) fn link_of(descriptor: i32) -> Option<Vec<u8>> {
 
 /// How a file is executed.
 enum Kind {
-    /// By us; the path of execve's first argument stays AT_EXECFN. `raises` says that the file gives other rights than the
-    /// caller has.
+    /// By us; the path in execve's first argument stays AT_EXECFN. `raises`: whether the file gives other
+    /// rights than the caller's.
     Guest { descriptor: i32, arguments: Vec<Vec<u8>>, raises: bool },
     /// By the kernel.
     Native,
@@ -155,7 +157,7 @@ pub fn execveat(
         let real = own.as_deref().or(in_sysroot.as_deref()).unwrap_or(&given);
         let nofollow = if flags & AT_SYMLINK_NOFOLLOW != 0 { O_NOFOLLOW } else { 0 };
         let descriptor = match open(directory, real, nofollow) {
-            // One that may be executed but not read: a handler of binfmt_misc can have it opened by the kernel.
+            // The file may be executed but not read: for a handler of binfmt_misc, the kernel can open it.
             Err(errno::EACCES) if own.is_none() => {
                 return Err(match run_native(task, directory, path, argv, envp, flags) {
                     errno::ENOEXEC => errno::EACCES,
@@ -171,16 +173,17 @@ pub fn execveat(
         };
         (name, descriptor)
     };
-    // After the file was opened, as the kernel does since 6.9.
+    // Read after the file is opened, as in the kernel since 6.9.
     let pointers = read_pointers(argv).inspect_err(|_| close(descriptor))?;
     match examine(descriptor, &name)? {
         Kind::Native => Err(run_native(task, directory, path, argv, envp, flags)),
         Kind::Guest { descriptor, arguments, raises } => {
-            // The kernel alone can give the rights of the file, by a handler of binfmt_misc with flag C. Without /proc and out
-            // of reach of our own path, a handler may still know us.
+            // Only the kernel can give the file's rights, through a binfmt_misc handler with flag C. If we
+            // can reach our executable neither through /proc nor by its path, such a handler may still find
+            // it.
             let out_of_reach = program::descriptor() < 0;
             let mut result = errno::ENOEXEC;
-            // Which filters of system calls the kernel's way would lose.
+            // If the kernel executed the file, the task's system call filters would be lost.
             let is_filtered = seccomp::mode(task) != 0;
             if (raises && !elsewhere || out_of_reach) && !is_filtered {
                 result = run_native(task, directory, path, argv, envp, flags);
@@ -194,7 +197,7 @@ pub fn execveat(
     }
 }
 
-/// The pointers of an array that ends with a null pointer; no pointer at all is an empty array.
+/// The pointers of an array that ends with a null pointer; a null `array` is an empty one.
 fn read_pointers(array: u64) -> Result<Vec<u64>, i64> {
     let mut pointers = Vec::new();
     if array == 0 {
@@ -208,7 +211,7 @@ fn read_pointers(array: u64) -> Result<Vec<u64>, i64> {
     }
 }
 
-/// Lets the kernel execute a file. Returns only an error.
+/// Lets the kernel execute a file. Returns only on error.
 fn run_native(task: &Task, directory: i32, path: u64, argv: u64, envp: u64, flags: u64) -> i64 {
     signal::prepare_exec(task, false);
     // SAFETY: guest pointers, checked by the kernel; returns only on failure.
@@ -217,7 +220,7 @@ fn run_native(task: &Task, directory: i32, path: u64, argv: u64, envp: u64, flag
     result
 }
 
-/// Executes the emulator for a program of the guest. Returns only an error.
+/// Executes the emulator for a program of the guest. Returns only on error.
 fn run_guest(task: &Task, descriptor: i32, name: &[u8], script: &[Vec<u8>], argv: &[u64], envp: u64) -> i64 {
     let own = program::descriptor();
     let (letters, texts) = options::get().encode();
@@ -240,11 +243,11 @@ fn run_guest(task: &Task, descriptor: i32, name: &[u8], script: &[Vec<u8>], argv
     pointers.push(core::ptr::null());
 
     signal::prepare_exec(task, false);
-    // SAFETY: strings and arrays end as execve wants them; the guest's pointers are checked by the kernel. The
-    // descriptor is ours and closed by the new program.
+    // SAFETY: strings and arrays end as execve requires; the kernel checks the guest's pointers. The
+    // descriptor is ours, and the new program closes it.
     let result = unsafe {
         syscall!(nr::FCNTL, descriptor, F_SETFD, 0);
-        // Handed on, since the guest's root may have no /proc to open it again.
+        // Passed on, since the guest's root may have no /proc to open the executable again.
         syscall!(nr::FCNTL, own, F_SETFD, 0);
         let result = syscall!(nr::EXECVEAT, own, c"".as_ptr(), pointers.as_ptr(), envp, AT_EMPTY_PATH);
         syscall!(nr::FCNTL, own, F_SETFD, FD_CLOEXEC);
@@ -255,7 +258,8 @@ fn run_guest(task: &Task, descriptor: i32, name: &[u8], script: &[Vec<u8>], argv
     result
 }
 
-/// Says how an open file is executed, and closes it unless it is the guest's, following `#!` as the kernel does (Linux, fs/binfmt_script.c).
+/// Decides how an open file is executed, following `#!` as the kernel does (Linux, fs/binfmt_script.c).
+/// Closes the file unless it is the guest's.
 fn examine(mut descriptor: i32, name: &[u8]) -> Result<Kind, i64> {
     let mut arguments: Vec<Vec<u8>> = Vec::new();
     let mut name = name.to_vec();
@@ -273,7 +277,7 @@ fn examine(mut descriptor: i32, name: &[u8]) -> Result<Kind, i64> {
                 let mut next = alloc::vec![interpreter.clone()];
                 next.extend(argument);
                 next.push(name);
-                // What the script was called with replaces the name of the script in the longer list.
+                // The path that the script was called by replaces its name in the longer list.
                 next.extend(arguments.into_iter().skip(1));
                 arguments = next;
                 name = interpreter;
@@ -335,7 +339,7 @@ fn look(descriptor: i32) -> Result<Look, i64> {
     }
 }
 
-/// Whether a program that the caller executes has other rights than the caller: by its setuid or setgid bit, or by
+/// Whether executing a file gives other rights than the caller's: by its setuid or setgid bit, or by
 /// capabilities, which root has anyway (execve(2), capabilities(7)).
 fn raises_rights(descriptor: i32, stat: &[u8; 144]) -> bool {
     const S_ISUID: u32 = 0o4000;
@@ -352,7 +356,7 @@ fn raises_rights(descriptor: i32, stat: &[u8; 144]) -> bool {
     }
 }
 
-/// The line after `#!`: interpreter, and all the rest as one argument.
+/// Splits the line after `#!`: the interpreter, and the rest as one argument.
 fn script_line(line: &[u8]) -> Result<Look, i64> {
     let end = line.iter().position(|&byte| byte == b'\n' || byte == 0).unwrap_or(line.len());
     let blank = |byte: &u8| *byte == b' ' || *byte == b'\t';
@@ -369,8 +373,8 @@ fn script_line(line: &[u8]) -> Result<Look, i64> {
     })
 }
 
-/// Opens what is to be run by hand: a program, or a script, whose arguments become those of its interpreter. `path` ends
-/// with NUL.
+/// Opens a program or script that the user runs; a script's arguments become those of its interpreter. `path`
+/// ends with NUL.
 pub fn open_program(path: &[u8], arguments: &mut Vec<Vec<u8>>) -> Result<i32, i64> {
     match examine(open(AT_FDCWD, path, 0)?, path)? {
         Kind::Native => Err(errno::ENOEXEC),
@@ -393,11 +397,11 @@ pub fn open_program(path: &[u8], arguments: &mut Vec<Vec<u8>>) -> Result<i32, i6
 pub struct Passed {
     /// The program's file.
     pub descriptor: i32,
-    /// The file with filters of system calls, where there are any.
+    /// The file with the system call filters, if there are any.
     pub filters: Option<i32>,
     /// The emulator's file.
     pub own: i32,
-    /// What the user has asked for.
+    /// The user's options.
     pub options: Options,
     /// AT_EXECFN.
     pub path: Vec<u8>,

@@ -1,9 +1,10 @@
 //! Where the guest's memory may be executed.
 //!
-//! The host's rights of a page are those that the guest gave it, but the host executes nothing there: they
-//! are looked up when code is decoded. Known ranges are kept, and those that are not known are looked for in
-//! the host's list of mappings; so what makes memory executable may forget to say so, what takes it back may
-//! not. Code is decoded only where it may be executed, so what happens to other memory is no change of code.
+//! A page has on the host the rights that the guest gave it, but the host executes nothing there: the rights
+//! are looked up when code is decoded. Known ranges are kept, and unknown ones are looked up in the host's
+//! list of mappings. So a call that makes memory executable need not be recorded; one that takes the right
+//! back must be. Code is decoded only where it may be executed, so changes of other memory are no changes of
+//! code.
 
 use crate::lock::{Held, Lock};
 use crate::proc;
@@ -11,13 +12,13 @@ use alloc::vec::Vec;
 use core::ops::Range;
 use core::sync::atomic::{AtomicBool, Ordering};
 
-/// Ranges that are executable, ascending, apart from each other.
+/// Executable ranges, ascending and disjoint.
 #[derive(Debug)]
 pub(crate) struct Known(Vec<Range<u64>>);
 
 static KNOWN: Lock<Known> = Lock::new(Known(Vec::new()));
-/// Whether code was ever looked for outside of [`KNOWN`]. It is set before the host's list is read: who takes a
-/// right back and then finds it clear has been before that.
+/// Whether code was ever looked for outside [`KNOWN`]. Set before the host's list is read: a thread that
+/// takes a right back and then finds this clear did so before the list was read.
 static ELSEWHERE: AtomicBool = AtomicBool::new(false);
 
 impl Known {
@@ -51,19 +52,19 @@ impl Known {
     }
 }
 
-/// Keeps it consistent, for a fork.
+/// Keeps the ranges consistent, for a fork.
 pub(crate) fn hold() -> Held<'static, Known> {
     KNOWN.lock()
 }
 
-/// The rights of a range have been set. Returns whether any of it was known to be executable.
+/// Records the rights of a range. Returns whether any of it was known to be executable.
 pub(crate) fn set(range: Range<u64>, is_executable: bool) -> bool {
     let mut known = KNOWN.lock();
     if is_executable { known.add(range) } else { known.remove(&range) }
 }
 
-/// Whether code may have been decoded in memory that was never known to be executable. To be asked after rights have
-/// been taken back.
+/// Whether code may have been decoded in memory that was never known to be executable. Call this after rights
+/// have been taken back.
 pub(crate) fn is_elsewhere() -> bool {
     ELSEWHERE.load(Ordering::SeqCst)
 }
@@ -73,14 +74,14 @@ pub(crate) fn find_known(address: u64) -> bool {
     KNOWN.lock().find(address).is_some()
 }
 
-/// The executable range around an address, or a part of it; `None` where nothing may be executed.
+/// The executable range around an address, or a part of that range; `None` if the address is not executable.
 pub(crate) fn find(address: u64) -> Option<Range<u64>> {
     if let Some(range) = KNOWN.lock().find(address) {
         return Some(range);
     }
     ELSEWHERE.store(true, Ordering::SeqCst);
     let range = proc::mapping(address).filter(|mapping| mapping.is_executable)?.range;
-    // Another thread may have taken the right back since it was read: it is used once and not kept.
+    // Another thread may have taken the right back since: the range is used once and not kept.
     Some(range)
 }
 

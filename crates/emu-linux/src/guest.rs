@@ -1,4 +1,4 @@
-//! Guest memory, as system calls read and write it: a bad address is EFAULT.
+//! Reads and writes guest memory for system calls: a bad address is EFAULT.
 
 use crate::region;
 use crate::sys::errno;
@@ -10,7 +10,7 @@ pub const PATH_MAX: usize = 4096;
 
 /// The window of guest memory.
 pub fn memory() -> Memory {
-    // SAFETY: the emulator keeps nothing below its region but what libc's start-up left; handlers for SIGSEGV and
+    // SAFETY: below its region, the emulator keeps only what libc's start-up left; handlers for SIGSEGV and
     // SIGBUS are installed before the first access.
     unsafe { Memory::new(0, region::start()) }
 }
@@ -77,7 +77,7 @@ pub fn read_words<const N: usize>(address: u64) -> Result<[u64; N], i64> {
     Ok(words)
 }
 
-/// Reads a string up to its NUL, with the NUL: at most `limit` bytes, else `too_long`.
+/// Reads a string with its NUL: at most `limit` bytes, else the error `too_long`.
 pub fn read_string(address: u64, limit: usize, too_long: i64) -> Result<Vec<u8>, i64> {
     let memory = memory();
     let mut bytes = Vec::with_capacity(64);
@@ -97,7 +97,7 @@ pub fn read_path(address: u64) -> Result<Vec<u8>, i64> {
     read_string(address, PATH_MAX, errno::ENAMETOOLONG)
 }
 
-/// Reads an array of strings that ends with a null pointer; no pointer at all is an empty array.
+/// Reads an array of strings that ends with a null pointer; a null `address` is an empty array.
 pub fn read_strings(address: u64) -> Result<Vec<Vec<u8>>, i64> {
     let mut strings = Vec::new();
     if address != 0 {

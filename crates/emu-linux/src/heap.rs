@@ -1,4 +1,5 @@
-//! The emulator's allocator: powers of two from the emulator's own region, free lists, one lock that fork holds.
+//! The emulator's allocator: powers of two from the emulator's own region, free lists, one lock that fork
+//! holds.
 
 use crate::lock::{Held, Lock};
 use crate::region;
@@ -15,11 +16,11 @@ const CLASSES: usize = 33;
 /// From this size on, the pages of freed memory go back to the kernel.
 const GIVE_BACK: u64 = 1 << 18;
 
-/// Pieces smaller than a page are cut from so much: what is allocated together lies together, so that few pages are touched,
-/// and copied after a fork.
+/// Bytes of a chunk that pieces smaller than a page are cut from: pieces allocated together lie together, so
+/// that few pages are touched, and copied after a fork.
 const CHUNK: u64 = 4 * PAGE;
 
-/// What can be handed out.
+/// Free memory.
 pub(crate) struct Free {
     /// Heads of the lists of free memory; the first word of each free piece points to the next.
     lists: [u64; CLASSES],
@@ -34,7 +35,8 @@ pub(crate) fn hold() -> Held<'static, Free> {
     FREE.lock()
 }
 
-/// The allocator, for `#[global_allocator]` of the executable. Works after [`crate::start`] has taken its region.
+/// The allocator, for `#[global_allocator]` of the executable. Works after [`crate::start`] has taken its
+/// region.
 pub struct Heap;
 
 fn class(layout: &Layout) -> (usize, u64) {
@@ -43,7 +45,7 @@ fn class(layout: &Layout) -> (usize, u64) {
 }
 
 impl Free {
-    /// New memory of a size; 0 where there is none left.
+    /// Takes new memory of a size; 0 if none is left.
     fn take(&mut self, size: u64) -> u64 {
         if size >= PAGE {
             return region::heap_take(size, PAGE);
@@ -61,7 +63,8 @@ impl Free {
     }
 }
 
-// SAFETY: pieces are disjoint, of at least the size asked for, which is a power of two, and aligned to it or to a page.
+// SAFETY: pieces are disjoint, of at least the size asked for, which is a power of two, and aligned to it or
+// to a page.
 unsafe impl GlobalAlloc for Heap {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let (class, size) = class(&layout);
@@ -84,7 +87,7 @@ unsafe impl GlobalAlloc for Heap {
         if size >= GIVE_BACK {
             let start = (piece + 8).next_multiple_of(PAGE);
             let end = (piece + size) & !(PAGE - 1);
-            // SAFETY: the caller gives the memory back; nobody reads it again before it is written.
+            // SAFETY: the caller gives the memory back; nothing reads it again before it is written.
             unsafe { syscall!(nr::MADVISE, start, end - start, 4) };
         }
         let mut free = FREE.lock();

@@ -1,8 +1,9 @@
-//! The Linux side of the emulator: maps a program, answers its system calls, delivers its signals in the guest's ABI.
+//! The Linux side of the emulator: maps a program, answers its system calls, delivers its signals in the
+//! guest's ABI.
 //!
-//! It knows nothing of instruction encodings; registers and code are `emu-guest`'s. Guest addresses are host addresses,
-//! so most calls go to the host's kernel as they are. No C library: raw system calls, its own heap, nothing allocated
-//! in signal handlers.
+//! It knows no instruction encodings; registers and code are in `emu-guest`. Guest addresses are host
+//! addresses, so most calls go to the host's kernel unchanged. No C library: raw system calls, its own heap,
+//! nothing allocated in signal handlers.
 #![no_std]
 #![allow(clippy::missing_safety_doc)]
 

@@ -1,4 +1,4 @@
-//! A lock that works in every task that shares memory, whatever made it, and across fork.
+//! A lock that works in every task that shares memory, however created, and across fork.
 
 use crate::sys::nr;
 use crate::syscall;
@@ -40,7 +40,7 @@ impl<T> Lock<T> {
     }
 }
 
-/// The right to use the value; freed when dropped.
+/// The right to use the value; dropping it frees the lock.
 pub struct Held<'lock, T> {
     lock: &'lock Lock<T>,
 }

@@ -1,4 +1,4 @@
-//! Calls that map memory: as the host's, but never over the emulator's own part; and brk.
+//! Calls that map memory: as on the host, but never over the emulator's own part; and brk.
 
 use crate::executable;
 use crate::lock::{Held, Lock};
@@ -12,7 +12,7 @@ const PAGE: u64 = 4096;
 const MAP_FIXED: u64 = 0x10;
 const MAP_32BIT: u64 = 0x40;
 const MREMAP_FIXED: u64 = 2;
-/// Read, write, execute, and growth; arm64 has others (BTI, MTE) that the host does not know.
+/// Read, write, execute, and growth; arm64 has further bits (BTI, MTE) that the host does not know.
 const PROTECTION: u64 = 7 | GROWTH;
 /// PROT_GROWSDOWN and PROT_GROWSUP.
 const GROWTH: u64 = 0x0300_0000;
@@ -32,7 +32,7 @@ pub(crate) fn set_break(address: u64) {
     *BREAK.lock() = Break { start: address, now: address };
 }
 
-/// Keeps it consistent, for a fork.
+/// Keeps the break consistent, for a fork.
 pub(crate) fn hold() -> Held<'static, Break> {
     BREAK.lock()
 }
@@ -42,40 +42,41 @@ fn result(value: i64) -> Result<i64, i64> {
 }
 
 fn changed(start: u64, length: u64) {
-    // Whatever the guest gives: more than there is means everything from there on.
+    // The guest may give any length: one that overflows means everything from `start` on.
     let length = length.checked_next_multiple_of(PAGE).unwrap_or(u64::MAX);
     CHANGES.invalidate(start..start.saturating_add(length));
 }
 
-/// The rights of a part of memory are those of `prot`. Returns whether any of it was known to be executable.
+/// Records that a part of memory has the rights of `prot`. Returns whether any of it was known to be
+/// executable.
 fn set_rights(start: u64, length: u64, prot: u64) -> bool {
     length
         .checked_next_multiple_of(PAGE)
         .is_some_and(|length| executable::set(start..start.saturating_add(length), prot & PROT_EXEC != 0))
 }
 
-/// A part of memory has other contents and the rights of `prot`: code that was there is to be forgotten.
+/// Records that a part of memory has new contents and the rights of `prot`, and forgets its old code.
 fn replaced(start: u64, length: u64, prot: u64) {
     if set_rights(start, length, prot) || executable::is_elsewhere() {
         changed(start, length);
     }
 }
 
-/// An address beyond the host's, at the same place in its page: the kernel refuses it where it refuses what
-/// is not the guest's, after what it looks at before.
+/// An address above all of the host's, at the same offset in its page: the kernel refuses it in place of one
+/// that is not the guest's, in its usual order of checks.
 fn outside(address: u64) -> u64 {
     1 << 47 | address & (PAGE - 1)
 }
 
-/// Makes room for a mapping of `length` bytes that the kernel has found none for. False where addresses are
-/// not what it lacks.
+/// Makes room for a mapping of `length` bytes that the kernel refused. False if the reason was not a lack of
+/// addresses.
 fn make_room(length: u64) -> bool {
-    // The break's lock is what only one thread holds; fork waits for it.
+    // The break's lock lets in one thread at a time, and fork waits for it.
     let _held = BREAK.lock();
     region::is_full(length) && region::raise_limit()
 }
 
-/// Raises the limit where a range needs that.
+/// Raises the limit if a range needs it.
 pub(crate) fn reach(address: u64, length: u64) {
     if !is_guest(address, length) && could_be_guest(address, length) {
         let _held = BREAK.lock();
@@ -83,7 +84,7 @@ pub(crate) fn reach(address: u64, length: u64) {
     }
 }
 
-/// brk(2): the old break where it cannot be moved.
+/// brk(2): returns the old break if it cannot be moved.
 pub fn brk(wanted: u64) -> i64 {
     let mut heap = BREAK.lock();
     if wanted < heap.start || wanted >= region::start() {
@@ -171,7 +172,7 @@ pub fn mprotect(address: u64, length: u64, prot: u64) -> Result<i64, i64> {
     if !is_guest(address, length) {
         return Err(errno::ENOMEM);
     }
-    // Whatever it changes of a range with a gap, what it takes back is no longer known.
+    // In a range with a gap, mprotect may change only a part: all of the range becomes unknown first.
     let was_known = set_rights(address, length, 0);
     // SAFETY: guest memory.
     let got = result(unsafe { syscall!(nr::MPROTECT, address, length, prot & PROTECTION) });
@@ -221,7 +222,7 @@ pub fn shmat(id: u64, address: u64, flags: u64) -> Result<i64, i64> {
     result(unsafe { syscall!(nr::SHMAT, id, address, flags) })
 }
 
-/// shmdt(2). How long the segment was is not known.
+/// shmdt(2). The length of the segment is not known.
 pub fn shmdt(address: u64) -> Result<i64, i64> {
     // SAFETY: a segment that the guest has attached; there are none of ours.
     let got = result(unsafe { syscall!(nr::SHMDT, address) })?;
@@ -236,8 +237,8 @@ pub(crate) fn own_range(address: u64, length: u64) -> u64 {
     if is_guest(address, length) { address } else { outside(address) }
 }
 
-/// mlockall(2): of what is there, the guest's memory alone, which is what RLIMIT_MEMLOCK is for. An error
-/// leaves what was locked before it.
+/// mlockall(2): of the present mappings, locks only the guest's, which RLIMIT_MEMLOCK is for. Mappings locked
+/// before an error stay locked.
 pub(crate) fn mlockall(flags: u64) -> Result<i64, i64> {
     const MCL_CURRENT: u64 = 1;
     const MCL_FUTURE: u64 = 2;
@@ -249,8 +250,8 @@ pub(crate) fn mlockall(flags: u64) -> Result<i64, i64> {
     if flags & MCL_CURRENT != 0 {
         let on_fault = if flags & MCL_ONFAULT != 0 { MLOCK_ONFAULT } else { 0 };
         for range in proc::mappings() {
-            // SAFETY: guest memory. What has gone meanwhile, or has no pages to lock, is not an error of the
-            // call.
+            // SAFETY: guest memory. A mapping that has gone meanwhile or has no pages to lock is no error of
+            // the call.
             match unsafe { syscall!(nr::MLOCK2, range.start, range.end - range.start, on_fault) } {
                 errno::ENOMEM if !is_lockable(range.end - range.start) => return Err(errno::ENOMEM),
                 errno::EPERM => return Err(errno::EPERM),
@@ -265,7 +266,7 @@ pub(crate) fn mlockall(flags: u64) -> Result<i64, i64> {
     result(unsafe { syscall!(nr::MLOCKALL, flags & !MCL_CURRENT) })
 }
 
-/// Whether RLIMIT_MEMLOCK leaves room for `length` bytes: a mapping of so many can be made and locked.
+/// Whether RLIMIT_MEMLOCK leaves room for `length` bytes: tries to map and lock as many.
 fn is_lockable(length: u64) -> bool {
     const MAP_LOCKED: u64 = 0x2000;
     let flags = region::MAP_PRIVATE | region::MAP_ANONYMOUS | MAP_LOCKED;
@@ -278,7 +279,7 @@ fn is_lockable(length: u64) -> bool {
     got > 0
 }
 
-/// The heap that brk made.
+/// The range of the guest's heap (brk).
 pub(crate) fn range() -> core::ops::Range<u64> {
     let heap = BREAK.lock();
     heap.start & !(PAGE - 1)..heap.now.next_multiple_of(PAGE)

@@ -1,24 +1,24 @@
-//! What the user has asked of the emulator; programs that the guest executes inherit it.
+//! The user's options for the emulator; programs that the guest executes inherit them.
 
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicPtr, Ordering};
 
-/// Which system calls that are missing are told of, each once.
+/// Which missing system calls are reported, each once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Log {
     /// None.
     Quiet,
-    /// Those that the emulator does not know.
+    /// Calls that the emulator does not know.
     #[default]
     Unknown,
-    /// Also those that it knows and refuses with ENOSYS, which programs expect and work around.
+    /// Also calls that the emulator knows and refuses with ENOSYS, which programs expect and work around.
     Refused,
 }
 
 impl Log {
-    /// What the value of CROSSDOCK_EMU_LOG says.
+    /// Reads the value of CROSSDOCK_EMU_LOG.
     pub fn from_setting(value: &[u8]) -> Log {
         match value {
             b"0" => Log::Quiet,
@@ -37,7 +37,7 @@ pub fn get() -> &'static Options {
     unsafe { OPTIONS.load(Ordering::Acquire).as_ref() }.unwrap_or(&NONE)
 }
 
-/// Makes these the options; once, before the program is opened.
+/// Sets the options; once, before the program is opened.
 pub fn set(options: Options) {
     OPTIONS.store(Box::into_raw(Box::new(options)), Ordering::Release);
 }
@@ -57,7 +57,7 @@ pub struct Options {
     pub perf_map: bool,
     /// Which missing system calls are printed.
     pub log: Log,
-    /// Absolute path of a directory whose files stand in front of those of the same path; empty for none.
+    /// Absolute path of a directory whose files hide the host's files of the same path; empty for none.
     pub sysroot: Vec<u8>,
     /// The kernel's release that the guest sees; empty for the host's.
     pub release: Vec<u8>,
@@ -76,7 +76,7 @@ impl Options {
         release: Vec::new(),
     };
 
-    /// These, and `others` where these ask for nothing.
+    /// These options; `others` fill in what these leave unset.
     pub fn or(self, others: Options) -> Options {
         let text = |this: Vec<u8>, other: Vec<u8>| if this.is_empty() { other } else { this };
         Options {
@@ -91,7 +91,7 @@ impl Options {
         }
     }
 
-    /// As letters, and the texts that go with them.
+    /// Encodes the options as letters, and the texts that go with them.
     pub(crate) fn encode(&self) -> (String, Vec<&[u8]>) {
         let (mut letters, mut texts) = (String::new(), Vec::new());
         for (set, letter) in [
@@ -116,8 +116,8 @@ impl Options {
         (letters, texts)
     }
 
-    /// From letters and the texts that follow; `None` for what [`Options::encode`] does not write. Second, how many texts
-    /// were taken.
+    /// Decodes letters and the texts that follow; also returns how many texts were taken. `None` for what
+    /// [`Options::encode`] does not write.
     pub(crate) fn decode(letters: &str, texts: &[Vec<u8>]) -> Option<(Options, usize)> {
         let (mut options, mut taken) = (Options::NONE, 0);
         for letter in letters.chars() {

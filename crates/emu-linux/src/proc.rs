@@ -1,4 +1,5 @@
-//! Files of /proc that would show the emulator or the host's CPU: exe, maps, auxv, cmdline of this process; cpuinfo.
+//! Files of /proc that would show the emulator or the host's CPU: this process's exe, maps, auxv and cmdline;
+//! cpuinfo.
 
 use crate::exec;
 use crate::program;
@@ -12,12 +13,12 @@ use alloc::vec::Vec;
 use core::ops::Range;
 use crossdock_emu_guest::a64::features;
 
-/// A file that we answer for.
+/// A file of /proc that the emulator answers for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum File {
     /// The link to the program.
     Exe,
-    /// Mappings, with all fields of smaps if true.
+    /// Mappings.
     Maps,
     /// The auxiliary vector.
     Auxv,
@@ -27,7 +28,7 @@ pub enum File {
     Cpuinfo,
 }
 
-/// Which of them a path names.
+/// The file that a path names.
 pub fn file(path: &[u8]) -> Option<File> {
     let path = path.strip_suffix(&[0]).unwrap_or(path).strip_prefix(b"/proc/")?;
     if path == b"cpuinfo" {
@@ -61,13 +62,14 @@ pub fn is_own_exe(path: &[u8]) -> bool {
     file(path) == Some(File::Exe)
 }
 
-/// The program's path, with NUL, where `path` is the link of this process or another one that the emulator runs.
+/// The program's path, with NUL, if `path` is the exe link of this process or of another that an emulator
+/// runs.
 pub fn followed_exe(path: &[u8]) -> Option<Vec<u8>> {
     if is_own_exe(path) { Some(exe_path()) } else { exe_of_other(path) }
 }
 
-/// As [`followed_exe`], for other processes: the file that is mapped where their auxiliary vector says the program
-/// headers are.
+/// [`followed_exe`] for other processes: the file mapped at the address that their auxiliary vector gives for
+/// the program headers.
 fn exe_of_other(path: &[u8]) -> Option<Vec<u8>> {
     const AT_PHDR: u64 = 3;
     let path = path.strip_suffix(&[0]).unwrap_or(path);
@@ -92,10 +94,10 @@ pub fn exe_path() -> Vec<u8> {
     [&program::get().file, &b"\0"[..]].concat()
 }
 
-/// How the link of a file that [`open`] has made of mappings begins.
+/// Start of the link of a file of mappings that [`open`] has created.
 pub(crate) const MAPS_LINK: &[u8] = b"/memfd:maps ";
 
-/// Opens one of them as a file in memory.
+/// Opens a file in memory with the content of `file`; EINVAL for the exe link.
 pub fn open(file: File, flags: u64) -> Result<i64, i64> {
     const O_CLOEXEC: u64 = 0o2_000_000;
     let content = match file {
@@ -151,7 +153,7 @@ fn parse(line: &str) -> Option<(u64, u64, &str)> {
     Some((u64::from_str_radix(start, 16).ok()?, u64::from_str_radix(end, 16).ok()?, rest))
 }
 
-/// The kernel's name for a mapping without a file; empty for none.
+/// The kernel's name for a mapping without a file; empty if it has none.
 pub(crate) fn name_of(start: u64, end: u64) -> &'static str {
     let stack = &program::get().stack;
     let heap = crate::memory::range();
@@ -196,7 +198,7 @@ pub(crate) struct Mapping {
     pub(crate) is_executable: bool,
 }
 
-/// The mapping that an address is in. Without /proc, every page is one and executable.
+/// The mapping around an address. Without /proc, every page counts as an executable mapping.
 pub(crate) fn mapping(address: u64) -> Option<Mapping> {
     let maps = read_all(b"/proc/self/maps\0");
     if maps.is_empty() {
@@ -219,12 +221,12 @@ pub(crate) fn mappings() -> Vec<Range<u64>> {
     all.filter(|range| range.end <= region::limit()).collect()
 }
 
-/// The files that are mapped, as they were looked up last.
+/// The mapped files, as of the last look-up.
 #[derive(Debug)]
 pub struct Places {
     /// Start, end, offset, name.
     files: Vec<(u64, u64, u64, String)>,
-    /// The log of changes then.
+    /// Head of the log of code changes at that time.
     head: u64,
 }
 
@@ -232,7 +234,7 @@ impl Places {
     /// Nothing is known yet.
     pub const NONE: Places = Places { files: Vec::new(), head: u64::MAX };
 
-    /// As [`place`], without a look at /proc each time.
+    /// [`place`], without reading /proc each time.
     pub fn place(&mut self, address: u64) -> String {
         let head = task::CHANGES.head();
         let known = |files: &[(u64, u64, u64, String)]| {
@@ -253,7 +255,7 @@ impl Places {
     }
 }
 
-/// Start, end, offset and name of a line of maps, where it is of a file.
+/// Start, end, offset and name from a line of maps, if it is a file's.
 fn mapped_file(line: &str) -> Option<(u64, u64, u64, String)> {
     let (start, end, rest) = parse(line)?;
     let offset = u64::from_str_radix(rest.split(' ').nth(1)?, 16).ok()?;
@@ -270,7 +272,7 @@ pub fn file_at(address: u64) -> Option<(Vec<u8>, u64)> {
     Some((name.into_bytes(), address - start + offset))
 }
 
-/// An address with the file and the offset in it, as far as it is mapped from one.
+/// An address as text, with its file and the offset in it if a file is mapped there.
 pub fn place(address: u64) -> String {
     match file_at(address) {
         Some((file, offset)) => format!("{address:#x} ({}+{offset:#x})", String::from_utf8_lossy(&file)),

@@ -1,7 +1,7 @@
 //! Threads and processes: clone in all its forms, and the end of a thread.
 //!
-//! A task that shares memory is a task of the host with a block of its own. With CLONE_VFORK it is real: the parent
-//! waits in the kernel, the child uses its parent's decoded code, and what it does to memory is seen by the parent.
+//! A task that shares memory is a task of the host with its own block. CLONE_VFORK is a real vfork: the
+//! parent waits in the kernel, and the child uses its parent's decoded code and memory.
 
 use crate::code;
 use crate::executable;
@@ -31,12 +31,12 @@ const CLONE_DETACHED: u64 = 0x40_0000;
 const CLONE_CHILD_SETTID: u64 = 0x100_0000;
 const CLONE_CLEAR_SIGHAND: u64 = 0x1_0000_0000;
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
-/// Of clone3 only: in clone(2), the bit belongs to the exit signal.
+/// For clone3 only: in clone(2), this bit belongs to the exit signal.
 const CLONE_NEWTIME: u64 = 0x80;
 /// The exit signal in the flags of clone(2).
 const CSIGNAL: u64 = 0xff;
 
-/// What a child is asked to be: the arguments of clone and clone3 in the guest's form.
+/// The child to create: the arguments of clone and clone3 in the guest's form.
 #[derive(Clone, Copy, Debug, Default)]
 struct Request {
     /// Flags without the exit signal.
@@ -48,13 +48,13 @@ struct Request {
     parent: u64,
     child: u64,
     tls: u64,
-    /// Ids that the child is to have, and how many.
+    /// Address and number of the ids for the child.
     set_tid: (u64, u64),
     cgroup: u64,
 }
 
 impl Request {
-    /// Whether clone(2) cannot do it.
+    /// Whether clone(2) cannot create the child.
     fn needs_clone3(&self) -> bool {
         const PIDFD_AND_PARENT: u64 = CLONE_PIDFD | CLONE_PARENT_SETTID;
         self.flags & (CLONE_INTO_CGROUP | CLONE_NEWTIME) != 0
@@ -62,12 +62,13 @@ impl Request {
             || self.set_tid != (0, 0)
     }
 
-    /// The flags for the host: registers and actions of signals are ours to set.
+    /// The flags for the host, without registers and signal actions, which we set.
     fn host_flags(&self) -> u64 {
         self.flags & !(CLONE_SETTLS | CLONE_CLEAR_SIGHAND)
     }
 
-    /// Of the pointers, those that the flags ask for: C libraries and raw calls leave anything in the others.
+    /// The pointer that the flags ask for, else 0: C libraries and raw calls leave anything in unused
+    /// pointers.
     fn parent(&self) -> u64 {
         if self.flags & CLONE_PIDFD != 0 {
             self.pidfd
@@ -105,7 +106,7 @@ pub fn clone(task: &mut Task, [flags, stack, parent, tls, child, _]: [u64; 6]) -
     if flags & (CLONE_PIDFD | CLONE_PARENT_SETTID) == CLONE_PIDFD | CLONE_PARENT_SETTID {
         return Err(errno::EINVAL);
     }
-    // The kernel takes 32 bits of the flags; the file descriptor's place is the parent's.
+    // The kernel takes 32 bits of the flags; `pidfd` has the same argument as `parent`.
     let (flags, exit_signal) = (flags & 0xffff_ffff & !CSIGNAL, flags & CSIGNAL);
     let [parent, child] = [parent, child].map(region::harmless);
     make(task, Request { flags, exit_signal, stack, pidfd: parent, parent, child, tls, ..Request::default() })
@@ -145,7 +146,7 @@ pub fn clone3(task: &mut Task, arguments: u64, size: u64) -> Result<i64, i64> {
     {
         return Err(errno::EINVAL);
     }
-    // The kernel writes there: only to the guest's memory.
+    // The kernel uses these pointers: they may lead only to the guest's memory.
     let [pidfd, parent, child, tids] = [pidfd, parent, child, tids].map(region::harmless);
     let stack = stack.wrapping_add(stack_size);
     let cgroup = if flags & CLONE_INTO_CGROUP != 0 { cgroup } else { 0 };
@@ -167,7 +168,7 @@ fn make(task: &mut Task, request: Request) -> Result<i64, i64> {
     }
 }
 
-/// A child with a copy of memory continues on a copy of this very stack.
+/// Creates a child with a copy of memory, which continues on a copy of this stack.
 fn fork(task: &mut Task, request: Request) -> i64 {
     let held = (
         task.actions.hold(),
@@ -192,7 +193,7 @@ fn fork(task: &mut Task, request: Request) -> i64 {
     if id == 0 {
         region::free_other_blocks(task.shared);
         task.shared.note_ids();
-        // SAFETY: the thread's engine, which nobody else uses.
+        // SAFETY: the thread's engine, which no other thread uses.
         unsafe { &*task.engine }.is_alone();
         enter_child(task, &request);
         if request.flags & CLONE_CLEAR_SIGHAND != 0 {
@@ -213,7 +214,7 @@ fn enter_child(task: &mut Task, request: &Request) {
     task.state.set_x(0, 0);
 }
 
-/// A child that shares memory.
+/// Creates a child that shares memory.
 fn spawn(task: &mut Task, request: Request) -> i64 {
     let shared = match task::new_shared() {
         Ok(shared) => shared,
@@ -240,7 +241,7 @@ fn spawn(task: &mut Task, request: Request) -> i64 {
     shared.filters.store(task.shared.filters.load(Ordering::Relaxed), Ordering::Relaxed);
     shared.process.store(task.shared.process.load(Ordering::Relaxed), Ordering::Relaxed);
     drop(held);
-    // SAFETY: the block's stack is the child's alone; `child` is its to free, or ours after a vfork.
+    // SAFETY: only the child uses the block's stack; the child frees `child`, or we do after a vfork.
     let id = unsafe {
         if request.needs_clone3() {
             let arguments = request.arguments(shared.stack());

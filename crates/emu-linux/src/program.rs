@@ -1,4 +1,4 @@
-//! What is known of the program that the process runs; set once, before it starts.
+//! Facts about the program that the process runs; set once, before the program starts.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -8,7 +8,7 @@ use core::sync::atomic::{AtomicI32, AtomicPtr, AtomicU64, Ordering};
 /// The program of this process.
 #[derive(Debug, Default)]
 pub struct Program {
-    /// Its file, as /proc/self/exe shows it; empty where unknown.
+    /// The program's file, as /proc/self/exe shows it; empty if unknown.
     pub file: Vec<u8>,
     /// Its arguments, as /proc/self/cmdline shows them.
     pub arguments: Vec<Vec<u8>>,
@@ -16,7 +16,7 @@ pub struct Program {
     pub auxiliary: Vec<u64>,
     /// The stack of its first thread.
     pub stack: Range<u64>,
-    /// Whether the kernel's own /proc/self/cmdline and auxv show the guest's.
+    /// Whether the kernel's own /proc/self/cmdline and auxv show the guest's data.
     pub described: bool,
 }
 
@@ -24,7 +24,7 @@ static PROGRAM: AtomicPtr<Program> = AtomicPtr::new(core::ptr::null_mut());
 static TRAMPOLINE: AtomicU64 = AtomicU64::new(0);
 static DESCRIPTOR: AtomicI32 = AtomicI32::new(-1);
 
-/// The program. Before it is known, an empty one.
+/// The program; an empty one before it is known.
 pub fn get() -> &'static Program {
     static NONE: Program = Program {
         file: Vec::new(),

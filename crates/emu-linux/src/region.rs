@@ -1,4 +1,4 @@
-//! The emulator's own part of the address space, above everything of the guest.
+//! The emulator's own part of the address space, above all of the guest's memory.
 //!
 //! ```text
 //! 0 ........ guest ........ | free | gap | heap | blocks of threads | start of the heap, translated code |
@@ -8,14 +8,13 @@
 //! ```
 //!
 //! The guest sees 39 bits of addresses, as with Linux on many arm64 boards: programs that divide their
-//! address space by a table (ThreadSanitizer and its kin) know 39, 42 and 48 bits, and the host has 47. What
-//! lies above is kept free until a program needs more ([`raise_limit`]).
+//! address space by a table (such as ThreadSanitizer) know 39, 42 and 48 bits, and the host has 47. The
+//! addresses above are kept free until a program needs more ([`raise_limit`]).
 //!
-//! The heap starts in the first half of the huge page that translated code starts in the second half of: small programs need
-//! no more than that one, which costs less than a hundred small ones.
+//! The heap and translated code start in the two halves of one huge page, the heap in the first: small
+//! programs need no other page, and it costs less than a hundred small ones.
 //!
-//! All gaps above the limit are filled, so that the kernel finds places for the guest's mappings only below
-//! it.
+//! All gaps above the limit are filled, so that the kernel places the guest's mappings only below it.
 
 use crate::lock::{Held, Lock};
 use crate::sys::{errno, nr};
@@ -24,17 +23,18 @@ use crate::task::Shared;
 use core::ops::Range;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-/// Bytes for the heap, and as many for blocks of threads.
+/// Bytes for the heap, and again as many for blocks of threads.
 const HALF: u64 = 16 << 30;
-/// Bytes of a thread's block, which is aligned to them: any address in it finds its start.
+/// Bytes of a thread's block. Blocks are aligned to their size: any address in one gives its start.
 pub(crate) const BLOCK: u64 = 1 << 20;
 
 /// Most bytes for translated code.
 const CODE_SIZE_MAX: u64 = 1 << 30;
 
-/// Least bytes that are never accessible between the guest and our heap: what runs over the end of the guest's memory, or
-/// the kernel writes to a buffer that it is too short for, ends here. Translated code does not compare its addresses with
-/// the window, so the size is random: no distance from something that the guest knows leads to our memory.
+/// Least bytes of the inaccessible gap between the guest and our heap: it stops accesses that run past the
+/// end of the guest's memory, and writes of the kernel to a buffer that is too short. Translated code does
+/// not compare its addresses with the window, so the size is random: no distance from an address that the
+/// guest knows leads to our memory.
 const GUARD: u64 = 1 << 36;
 /// Random bits of the guard's size, in pages.
 const GUARD_BITS: u32 = 26;
@@ -67,25 +67,25 @@ static CODE_SIZE: AtomicU64 = AtomicU64::new(0);
 
 struct Bump {
     next: u64,
-    /// Below this, the memory is readable and writable.
+    /// Memory below this address is readable and writable.
     accessible: u64,
     end: u64,
     ready: Ready,
-    /// What follows when this is used up.
+    /// The memory to use after this.
     then: Range<u64>,
 }
 
-/// Memory that is used from `from` upwards and has pages below `to`.
+/// Memory used upwards from `from`; up to `to`, it has pages.
 struct Ready {
     from: u64,
     to: u64,
-    /// From here on, huge pages are tried; the end of memory where there are none.
+    /// Huge pages are tried from here on; `u64::MAX` where the host has none.
     huge: u64,
 }
 
-/// Least bytes that get pages at once; a quarter of what there is, at most [`STEP`].
+/// Least bytes that get pages at once; as a rule a quarter of what has pages, at most [`STEP`].
 const READY_MIN: u64 = 64 << 10;
-/// Bytes of the first huge page for the heap; translated code has the others.
+/// Bytes of the first huge page that the heap gets; translated code gets the others.
 const HEAP_FIRST: u64 = 1 << 20;
 /// A huge page, which costs as much as a few small ones.
 const HUGE: u64 = 2 << 20;
@@ -93,7 +93,7 @@ const HUGE: u64 = 2 << 20;
 impl Ready {
     const NONE: Ready = Ready { from: 0, to: 0, huge: 0 };
 
-    /// Asks the kernel for pages below `end` and some more, not beyond `limit`.
+    /// Asks the kernel for pages up to `end` and some more, up to `limit`.
     fn extend(&mut self, end: u64, limit: u64) {
         while end > self.to {
             if self.to >= self.huge && self.to.is_multiple_of(HUGE) && limit - self.to >= HUGE {
@@ -113,11 +113,11 @@ impl Ready {
     }
 }
 
-/// Asks for a huge page at an address of ours that nothing has been written to yet; false where the host has none.
+/// Asks for a huge page at an address of ours, not yet written to; false where the host gives none.
 fn get_huge_page(address: u64) -> bool {
     const MADV_HUGEPAGE: u64 = 14;
     let mut resident = 0u8;
-    // SAFETY: the first byte of the range becomes the zero that it is; MINCORE writes a byte to a local.
+    // SAFETY: the zero written to the first byte is the value it had; MINCORE writes a byte to a local.
     unsafe {
         syscall!(nr::MADVISE, address, HUGE, MADV_HUGEPAGE);
         (address as *mut u8).write_volatile(0);
@@ -131,7 +131,7 @@ pub fn start() -> u64 {
     START.load(Ordering::Relaxed)
 }
 
-/// End of the addresses that the guest's mappings have; at most [`start`].
+/// End of the guest's mappings; at most [`start`].
 pub fn limit() -> u64 {
     LIMIT.load(Ordering::Relaxed)
 }
@@ -146,14 +146,14 @@ pub fn could_be_guest(address: u64, length: u64) -> bool {
     address.checked_add(length).is_some_and(|end| end <= start())
 }
 
-/// A pointer for the kernel: where it leads to the region, one that never can be read or written, so that the
-/// kernel refuses it when it comes to it, after what it looks at before.
+/// A pointer for the kernel. One into the region is replaced by an address that can never be read or written:
+/// the kernel refuses it then, in its usual order of checks.
 pub(crate) fn harmless(address: u64) -> u64 {
     if address >= start() && address >> 47 == 0 { start() } else { address }
 }
 
-/// Keeps what lies between the guest's highest address and the region, so that nothing is placed there. Where
-/// that is refused (`ulimit -v`), the guest sees all addresses.
+/// Reserves the addresses between the guest's highest and the region, so that nothing is placed there. Where
+/// the kernel refuses (`ulimit -v`), the guest sees all addresses.
 fn take_limit(start: u64, random: u64) {
     let random = random & ((1 << RANDOM_BITS) - 1);
     let limit = (1 << BITS) - (1 + random) * PAGE;
@@ -172,7 +172,7 @@ pub(crate) fn is_small() -> bool {
     limit() < 1 << BITS
 }
 
-/// Gives the guest all addresses below the region. False where it has them. One thread at a time.
+/// Gives the guest all addresses below the region; false if it already has them. One thread at a time.
 pub(crate) fn raise_limit() -> bool {
     let (limit, start) = (limit(), start());
     if limit < start {
@@ -196,7 +196,7 @@ unsafe extern "C" {
     static _end: u8;
 }
 
-/// Where the executable begins.
+/// Start address of the executable.
 pub(crate) fn executable() -> u64 {
     &raw const __executable_start as u64
 }
@@ -213,10 +213,10 @@ fn release(address: u64, length: u64) {
     unsafe { syscall!(nr::MUNMAP, address, length) };
 }
 
-/// Fills the gaps above `start`: what the kernel would choose for the guest before anything below it.
+/// Fills the gaps above `start`, which the kernel would choose for the guest before any address below.
 ///
-/// There is one as a rule, from the executable's end up to where the kernel begins to look for places: less than 2 MiB,
-/// since it aligns large files to that.
+/// As a rule there is one, from the executable's end up to where the kernel begins its search: less than 2
+/// MiB, since the kernel aligns large files to that.
 fn fill_gaps(start: u64) {
     let fill = |size| {
         let filler = reserve(size);
@@ -246,7 +246,7 @@ fn fill_gaps(start: u64) {
     }
 }
 
-/// Whether addresses are to be random (`setarch -R` says no).
+/// Whether addresses are random (`setarch -R` turns that off).
 pub(crate) fn randomize() -> bool {
     const ADDR_NO_RANDOMIZE: i64 = 0x4_0000;
     // SAFETY: only asks.
@@ -254,7 +254,7 @@ pub(crate) fn randomize() -> bool {
     persona & ADDR_NO_RANDOMIZE == 0
 }
 
-/// Takes the region; once, at the start. False where the executable lies low or memory is refused.
+/// Reserves the region; once, at the start. False if the executable lies below it or memory is refused.
 pub(crate) fn init() -> bool {
     let mut random = 0u64;
     if randomize() {
@@ -312,14 +312,14 @@ pub(crate) fn init() -> bool {
 /// Bytes of the heap made accessible at a time: whole huge pages.
 const STEP: u64 = HUGE;
 
-/// Asks the kernel for the pages of a part of the region at once (Linux 5.14; before, they come one by one).
+/// Asks the kernel for all pages of a part of the region (Linux 5.14; before, they come one by one).
 fn populate(address: u64, length: u64) {
     const MADV_POPULATE_WRITE: u64 = 23;
     // SAFETY: gives pages to memory of our own that nothing has been written to yet.
     unsafe { syscall!(nr::MADVISE, address, length, MADV_POPULATE_WRITE) };
 }
 
-/// Memory for the heap: `length` bytes, never given back, at a multiple of `align`. 0 where there is none left.
+/// Takes `length` bytes for the heap, at a multiple of `align`; never given back. 0 if none are left.
 pub(crate) fn heap_take(length: u64, align: u64) -> u64 {
     let mut heap = HEAP.lock();
     let fits = |heap: &Bump| heap.next.next_multiple_of(align).saturating_add(length) <= heap.end;
@@ -350,13 +350,13 @@ pub(crate) fn heap_take(length: u64, align: u64) -> u64 {
     at
 }
 
-/// The memory for translated code, which is executable: its start and size. `None` where the host refuses that.
+/// Start and size of the executable memory for translated code; `None` where the host refuses such memory.
 pub(crate) fn code_arena() -> Option<(u64, u64)> {
     let (code, size) = (CODE.load(Ordering::Relaxed), CODE_SIZE.load(Ordering::Relaxed));
     (size != 0).then_some((code, size))
 }
 
-/// Gives pages to the memory for translated code below `end`, and some more: returns up to where.
+/// Gives the memory for translated code pages up to `end` and some more; returns where they end.
 pub(crate) fn code_ready(end: u64) -> u64 {
     let limit = CODE.load(Ordering::Relaxed) + CODE_SIZE.load(Ordering::Relaxed);
     let mut ready = CODE_READY.lock();
@@ -364,16 +364,16 @@ pub(crate) fn code_ready(end: u64) -> u64 {
     ready.to
 }
 
-/// Blocks handed out so far; blocks below it are free where the first word, [`crate::task::Block::used`], is 0.
+/// Number of blocks ever handed out. Those whose first word, [`Shared::used`], is 0 are free.
 static BLOCKS_KNOWN: Lock<u64> = Lock::new(0);
 
-/// Keeps blocks from changing hands, for a fork.
+/// Keeps blocks from being taken, for a fork.
 pub(crate) fn hold_blocks() -> Held<'static, u64> {
     BLOCKS_KNOWN.lock()
 }
 
-/// A block for a thread: the part in `[0, BLOCK)` that `usable` names is readable and writable, the rest is not.
-/// The first 4 bytes are 0 while it is free and set to 1 here.
+/// Takes a block for a thread. Only the parts that `usable` lists, as offset and length, are readable and
+/// writable. The first 4 bytes of a free block are 0; they are set to 1 here.
 pub(crate) fn take_block(usable: &[(u64, u64)]) -> Result<u64, i64> {
     let mut known = BLOCKS_KNOWN.lock();
     let first = BLOCKS.load(Ordering::Relaxed);
@@ -418,7 +418,7 @@ pub(crate) fn other_threads(mine: &Shared) -> impl Iterator<Item = &'static Shar
     })
 }
 
-/// In the child of a fork: the other threads do not exist there.
+/// In the child of a fork: frees the blocks of the other threads, which do not exist there.
 pub(crate) fn free_other_blocks(mine: &crate::task::Shared) {
     let known = BLOCKS_KNOWN.lock();
     let first = BLOCKS.load(Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! The loop of a thread: runs guest code, answers what it leaves for.
+//! The loop of a thread: runs guest code and handles each exit from it.
 
 use crate::calls;
 use crate::executable;
@@ -86,8 +86,8 @@ pub fn run(task: &mut Task) -> ! {
 const PC_ALIGNMENT: u64 = 0x22;
 const SP_ALIGNMENT: u64 = 0x26;
 
-/// PC or SP is not aligned, which is no fault of an address: the frame's fault_address is 0 then, and the siginfo
-/// has the register.
+/// Raises SIGBUS because PC or SP is not aligned. No address has faulted: the frame's fault_address is 0, and
+/// the siginfo has the register.
 fn raise_unaligned_register(task: &mut Task, register: u64, class: u64) {
     task.fault_address = 0;
     task.syndrome = class << 26 | 1 << 25;
@@ -103,9 +103,9 @@ fn raise_unaligned(task: &mut Task, address: u64) {
 
 fn raise_fault(task: &mut Task, fault: Fault) {
     let (signal, code, address) = if fault.host_signal {
-        // SAFETY: the handler wrote it before the access returned, on this thread.
+        // SAFETY: the handler wrote the siginfo before the access returned, on this thread.
         let info = unsafe { *task.shared.fault.get() };
-        // What lies beyond the guest's limit is mapped by us, and nothing to the guest.
+        // Memory above the guest's limit is mapped by us, and unmapped for the guest.
         let code = if info[0] as u32 == number::SEGV && info[2] >= region::limit() {
             SEGV_MAPERR
         } else {
@@ -126,7 +126,7 @@ fn raise_fault(task: &mut Task, fault: Fault) {
     signal::raise(task, signal, &fault_info(signal, code, address));
 }
 
-/// The thread dies of an instruction: says which.
+/// Reports the instruction that the thread dies of.
 pub(crate) fn explain_undefined(task: &Task) {
     let pc = task.state.pc;
     let word = guest::read32(pc).unwrap_or(0);

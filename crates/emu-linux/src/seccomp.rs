@@ -1,9 +1,8 @@
-//! Filters of system calls that the guest installs for itself (seccomp(2)): classic BPF programs over the
-//! guest's own numbers and arguments, which the host's kernel cannot run for it. They are interpreted at each
-//! call.
+//! System call filters that the guest installs for itself (seccomp(2)): classic BPF programs over the guest's
+//! own call numbers and arguments. The host's kernel cannot run them, so they are interpreted at each call.
 //!
-//! A filter is never changed and never freed: threads share chains of them, as the kernel's do. A chain
-//! outlives execve: it goes to the next emulator in a file in memory. Listeners
+//! A filter is never changed and never freed: threads share chains of filters, as in the kernel. A chain
+//! outlives execve: it is passed to the next emulator in a file in memory. Listeners
 //! (SECCOMP_FILTER_FLAG_NEW_LISTENER) are refused.
 
 use crate::abi;
@@ -55,15 +54,15 @@ impl Instruction {
     }
 }
 
-/// A filter, and those that were installed before it.
+/// A filter, and the filters installed before it.
 pub struct Filter {
     program: Vec<Instruction>,
-    /// Calls that are not allowed are told of (SECCOMP_FILTER_FLAG_LOG).
+    /// Whether calls that are not allowed are logged (SECCOMP_FILTER_FLAG_LOG).
     log: bool,
     previous: Option<&'static Filter>,
 }
 
-/// Held while filters are set, and by what copies a thread's.
+/// Held while filters are set, and while a thread's filters are copied.
 static CHANGE: Lock<()> = Lock::new(());
 
 /// Keeps the threads' filters as they are, for a new thread and for a fork.
@@ -71,10 +70,10 @@ pub(crate) fn hold() -> Held<'static, ()> {
     CHANGE.lock()
 }
 
-/// What a thread's word of filters says where it is in strict mode.
+/// A thread's `filters` word in strict mode.
 pub(crate) const STRICT: u64 = 1;
 
-/// The filters of a thread, from its word: 0 for none.
+/// The filters of a thread, from its `filters` word.
 fn chain(word: u64) -> Option<&'static Filter> {
     // SAFETY: all other values are addresses of leaked boxes.
     if word <= STRICT { None } else { unsafe { (word as *const Filter).as_ref() } }
@@ -119,10 +118,10 @@ const GREATER: u16 = 0x20;
 const GREATER_OR_EQUAL: u16 = 0x30;
 const SET: u16 = 0x40;
 
-/// What the kernel's two verifiers accept (bpf_check_classic and seccomp_check_filter): known instructions,
-/// jumps inside, a return at the end, no memory that was not written.
+/// Whether the kernel's two verifiers (bpf_check_classic and seccomp_check_filter) accept a program: known
+/// instructions, no jump out of the program, a return at the end, no load from memory that was not written.
 fn is_valid(program: &[Instruction]) -> bool {
-    // For each instruction, the memory that is written on all ways to it.
+    // For each instruction, the memory that is written on every path to it.
     let mut ways = alloc::vec![u16::MAX; program.len()];
     let mut written = 0u16;
     for (at, instruction) in program.iter().enumerate() {
@@ -236,17 +235,17 @@ const LOG: u32 = 0x7ffc_0000;
 const ALLOW: u32 = 0x7fff_0000;
 const ACTION: u32 = 0xffff_0000;
 
-/// What becomes of a call.
+/// The filters' decision on a call.
 pub(crate) enum Verdict {
-    /// It is made.
+    /// The call is made.
     Allowed,
-    /// It is not made and has this result.
+    /// The call is not made and has this result.
     Result(i64),
-    /// It is not made, and SIGSYS has been raised.
+    /// The call is not made, and SIGSYS has been raised.
     Trapped,
 }
 
-/// Asks the thread's filters about the call that it makes.
+/// Asks the thread's filters about a call.
 #[inline(always)]
 pub(crate) fn ask(task: &mut Task, call: u64, arguments: &[u64; 6]) -> Verdict {
     match task.shared.filters.load(Ordering::Relaxed) {
@@ -286,7 +285,7 @@ fn ask_filters(task: &mut Task, word: u64, call: u64, arguments: &[u64; 6]) -> V
     match verdict & ACTION {
         ALLOW | LOG => Verdict::Allowed,
         ERRNO => Verdict::Result(-i64::from(low.min(4095))),
-        // Nobody traces, and nobody listens.
+        // There is no tracer and no listener.
         TRACE | USER_NOTIF => Verdict::Result(errno::ENOSYS),
         TRAP => {
             const SYS_SECCOMP: u64 = 1;
@@ -302,7 +301,7 @@ fn ask_filters(task: &mut Task, word: u64, call: u64, arguments: &[u64; 6]) -> V
         KILL_THREAD if region::other_threads(task.shared).next().is_some() => {
             crate::process::exit(task, u64::from(number::SYS))
         }
-        // KILL_PROCESS, the last thread, and what the kernel does not know.
+        // KILL_PROCESS, the last thread, and actions that the kernel does not know.
         _ => signal::die(number::SYS),
     }
 }
@@ -382,7 +381,7 @@ fn set_filter(task: &Task, flags: u64, argument: u64) -> Result<i64, i64> {
         return Err(errno::ENOMEM);
     }
     if flags & TSYNC != 0 {
-        // All threads must have come this far on the same way.
+        // Each other thread's chain must be part of this thread's.
         let is_ancestor = |word: u64| {
             word == 0
                 || word != STRICT && all(previous).any(|filter| core::ptr::from_ref(filter) as u64 == word)
@@ -404,8 +403,7 @@ fn set_filter(task: &Task, flags: u64, argument: u64) -> Result<i64, i64> {
     Ok(0)
 }
 
-/// Whether the thread has given up to gain rights by execve, or is an administrator: what the kernel asks
-/// for.
+/// Whether the thread can gain no rights by execve, or is an administrator: the kernel requires one of them.
 fn may_filter() -> bool {
     const PR_GET_NO_NEW_PRIVS: u64 = 39;
     const CAP_SYS_ADMIN: u32 = 21;
@@ -419,15 +417,15 @@ fn may_filter() -> bool {
     }
 }
 
-/// A file in memory with the thread's filters, for the program that it executes; `None` where it has none.
+/// A file in memory with the thread's filters, for the program that it executes; `None` if it has no filters.
 ///
-/// Errors: those of memfd_create(2) and write(2).
+/// Returns the errors of memfd_create(2) and write(2).
 pub(crate) fn save(task: &Task) -> Result<Option<i32>, i64> {
     let newest = chain(task.shared.filters.load(Ordering::Relaxed));
     if newest.is_none() {
         return Ok(None);
     }
-    // For each filter, from the newest on: instructions and whether it logs, then the instructions.
+    // For each filter, newest first: the number of instructions and the log flag, then the instructions.
     let words: Vec<u64> = all(newest)
         .flat_map(|filter| {
             let head = filter.program.len() as u64 | u64::from(filter.log) << 32;
@@ -456,8 +454,8 @@ pub(crate) fn save(task: &Task) -> Result<Option<i32>, i64> {
     }
 }
 
-/// Reads what [`save`] wrote and closes the file. Filters that cannot be read end the process: it must not go
-/// on without.
+/// Reads the filters that [`save`] wrote and closes the file. If they cannot be read, the process ends: it
+/// must not go on without them.
 pub(crate) fn load(descriptor: i32) -> u64 {
     let mut words = Vec::new();
     let mut word = [0u8; 8];
@@ -520,7 +518,7 @@ mod tests {
             &[(ALU | 0x90, 0, 0, 1), (RETURN, 0, 0, 0)],
             &[(STORE, 0, 0, 16), (RETURN, 0, 0, 0)],
             &[(LOAD_MEMORY, 0, 0, 0), (RETURN, 0, 0, 0)],
-            // Written on one of two ways only.
+            // Written on only one of two paths.
             &[(JUMP | EQUAL, 0, 1, 0), (STORE, 0, 0, 3), (LOAD_MEMORY, 0, 0, 3), (RETURN, 0, 0, 0)],
             &[(0x30, 0, 0, 0), (RETURN, 0, 0, 0)],
             &[(0x120, 0, 0, 0), (RETURN, 0, 0, 0)],

@@ -1,11 +1,12 @@
-//! Signals: the host's handler queues, the thread delivers between blocks and around system calls.
+//! Signals: the host's handler queues them; the thread delivers them between blocks and around system calls.
 //!
-//! The host's mask of a thread is the guest's, without SIGSEGV, SIGBUS and SIGFPE, which the emulator needs: the kernel does blocking, pending signals,
-//! sigwait and signalfd. A signal the guest ignores or leaves to its default is so on the host too. For one with a
-//! handler, ours puts the siginfo into the thread's [`Shared`] and blocks everything, so that one asynchronous signal is
-//! on its way at a time and the kernel keeps the order of the others.
+//! A thread's mask on the host is the guest's, without SIGSEGV, SIGBUS and SIGFPE, which the emulator needs:
+//! the kernel does blocking, pending signals, sigwait and signalfd. A signal that the guest ignores or leaves
+//! to its default is ignored or left to its default on the host too. For a signal with a handler, our handler
+//! puts the siginfo into the thread's [`Shared`] and blocks everything: one asynchronous signal is on its way
+//! at a time, and the kernel keeps the order of the others.
 //!
-//! Left to the ABI module: the layout of frames.
+//! The layout of frames is in the ABI module.
 
 use crate::abi;
 use crate::guest;
@@ -42,10 +43,11 @@ pub const fn bit(signal: u32) -> u64 {
     1 << (signal - 1)
 }
 
-/// Signals the host never blocks: the emulator needs them for the guest's memory accesses, and for what translated code
-/// leaves to the interpreter (an invalid operation of floating point; for the guest that is no signal).
+/// Signals the host never blocks: the emulator needs them for the guest's memory accesses, and for
+/// instructions that translated code leaves to the interpreter (an invalid floating-point operation, which
+/// raises no signal in the guest).
 const OURS: u64 = bit(SEGV) | bit(BUS) | bit(FPE);
-/// The same as a list.
+/// [`OURS`] as a list.
 const OUR_SIGNALS: [u32; 3] = [SEGV, BUS, FPE];
 const UNBLOCKABLE: u64 = bit(KILL) | bit(STOP);
 
@@ -58,7 +60,7 @@ const SA_NOCLDSTOP: u64 = 1;
 const SA_NOCLDWAIT: u64 = 2;
 /// sa_flags: the handler takes three arguments.
 pub const SA_SIGINFO: u64 = 4;
-/// sa_flags: there is a restorer.
+/// sa_flags: `restorer` is set.
 pub const SA_RESTORER: u64 = 0x0400_0000;
 const SA_ONSTACK: u64 = 0x0800_0000;
 const SA_RESTART: u64 = 0x1000_0000;
@@ -93,18 +95,18 @@ pub(crate) struct Table {
 }
 
 impl Actions {
-    /// Those the process was started with, looked up when needed.
+    /// The actions that the process was started with, looked up when needed.
     pub const fn inherited() -> Self {
         let action = Action { handler: DEFAULT, flags: 0, restorer: 0, mask: 0 };
         Actions { table: Lock::new(Table { actions: [action; 65], known: 0 }) }
     }
 
-    /// A copy, for a process that shares memory but not actions.
+    /// A copy, for a task that shares memory but not actions.
     pub fn copy(&self) -> Self {
         Actions { table: Lock::new(self.table.lock().clone()) }
     }
 
-    /// Gives up all handlers, and keeps what is ignored (CLONE_CLEAR_SIGHAND, clone(2)).
+    /// Resets all handlers; ignored signals stay ignored (CLONE_CLEAR_SIGHAND, clone(2)).
     pub(crate) fn reset_handlers(&self) {
         let mut table = self.table.lock();
         for signal in 1..=64 {
@@ -114,7 +116,7 @@ impl Actions {
         }
     }
 
-    /// Keeps them consistent, for a fork.
+    /// Keeps the actions consistent, for a fork.
     pub(crate) fn hold(&self) -> Held<'_, Table> {
         self.table.lock()
     }
@@ -143,7 +145,7 @@ impl Table {
     }
 }
 
-/// The action that the host gets for one of the guest.
+/// The host's action for a guest's action.
 fn host_form(action: Action) -> Action {
     let kept = action.flags & (SA_NOCLDSTOP | SA_NOCLDWAIT);
     if action.handler == DEFAULT || action.handler == IGNORE {
@@ -184,7 +186,7 @@ pub(crate) fn block_all() -> u64 {
     set_host_mask(!OURS)
 }
 
-/// Blocks everything, also our own.
+/// Blocks everything, our own signals too.
 pub(crate) fn block_even_ours() {
     set_host_mask(!0);
 }
@@ -199,7 +201,7 @@ pub(crate) fn use_mask(mask: u64) {
     set_host_mask(host_mask(mask));
 }
 
-/// Prepares the first thread: its handlers and its mask as inherited.
+/// Prepares the first thread, with the handlers and the mask that the process inherited.
 pub(crate) fn init(task: &mut Task) {
     task.shared.use_signal_stack();
     task.mask = block_all();
@@ -242,8 +244,8 @@ const SI_KERNEL: i32 = 0x80;
 /// x86's vector of page faults.
 const PAGE_FAULT: u64 = 14;
 
-/// Where the handler continues a memory access of the guest, interpreted or translated, that faulted at `pc`, and whether
-/// the guest gets a signal for it.
+/// Where the handler continues after a memory access of the guest, interpreted or translated, faulted at `pc`,
+/// and whether the guest gets a signal for the fault.
 ///
 /// # Safety
 ///
@@ -262,8 +264,8 @@ unsafe fn resume(pc: u64, code: i32, address: u64, context: *const u64) -> Optio
     }
 }
 
-/// Whether a signal of ours comes from the interrupted instruction. The code alone does not say: that of a child's end,
-/// which may be any signal, is positive, too.
+/// Whether a signal of ours comes from the interrupted instruction. Its code alone does not say: the end of a
+/// child, whose signal may be any, has a positive code too.
 ///
 /// # Safety
 ///
@@ -321,19 +323,19 @@ extern "C" fn on_host_signal(signal: u32, info: *const SigInfo, context: *mut u6
     }
 }
 
-/// A child has been made whose end is told by a signal of [`OURS`].
+/// Whether a child was created whose end is reported by a signal of [`OURS`].
 static TOLD_BY_OURS: AtomicBool = AtomicBool::new(false);
 
-/// A child is about to be made whose end is told by `signal`.
+/// Notes that a child whose end is reported by `signal` is about to be created.
 pub(crate) fn tells_end(signal: u32) {
     if (1..=64).contains(&signal) && OURS & bit(signal) != 0 {
         TOLD_BY_OURS.store(true, Ordering::SeqCst);
     }
 }
 
-/// Whether what looks like a fault is the end (or stop) of a child that is told by one of our signals: its number stands
-/// where a fault has its address (sigaction(2)), and may be the address of the thread's last fault. The kernel is asked for such a
-/// child (waitid(2)); a fault comes again at once.
+/// Whether an apparent fault is the end (or stop) of a child, reported by one of our signals: the child's
+/// number stands where a fault has its address (sigaction(2)), and may equal the address of the thread's last
+/// fault. Asks the kernel for such a child (waitid(2)); a real fault comes again at once.
 fn is_childs_end(code: i32, pc: u64, address: u64) -> bool {
     const CLD_EXITED: i32 = 1;
     const CLD_CONTINUED: i32 = 6;
@@ -356,7 +358,7 @@ fn is_childs_end(code: i32, pc: u64, address: u64) -> bool {
     found == 0 && info[0] as u32 != 0 && LAST.swap(this, Ordering::SeqCst) != this
 }
 
-/// A fault of the emulator itself: says so and dies of it.
+/// Reports a fault of the emulator itself and dies of it.
 fn own_fault(signal: u32, pc: u64, address: u64) {
     let mut text = crate::text::Text::<200>::new();
     let base = crate::region::executable();
@@ -368,7 +370,7 @@ fn own_fault(signal: u32, pc: u64, address: u64) {
     die(signal)
 }
 
-/// Dies of a signal, for the host to see: its parent learns the same wait status as without emulator.
+/// Dies of a signal on the host: the parent gets the same wait status as without the emulator.
 pub(crate) fn die(signal: u32) -> ! {
     host_action(signal, Some(Action { restorer: sys::restorer(), flags: SA_RESTORER, ..Action::default() }));
     set_host_mask(!bit(signal));
@@ -384,7 +386,7 @@ pub struct Alternate {
     pub base: u64,
     /// SS_AUTODISARM or 0.
     pub flags: u32,
-    /// Bytes; 0 = none.
+    /// Bytes; 0 for no stack.
     pub size: u64,
 }
 
@@ -422,7 +424,7 @@ impl Alternate {
     }
 }
 
-/// Delivers what waits. Ends with an empty queue, but for signals of ours that the guest blocks.
+/// Delivers the queued signals; only signals of ours that the guest blocks stay in the queue.
 pub fn deliver(task: &mut Task) {
     block_all();
     task.shared.interrupt.store(0, Ordering::SeqCst);
@@ -433,7 +435,8 @@ pub fn deliver(task: &mut Task) {
             break;
         }
         let signal = ready.trailing_zeros() + 1;
-        // SAFETY: the handler wrote it before it set the bit; it writes again only after the bit is cleared.
+        // SAFETY: the handler wrote the siginfo before it set the bit; it writes again only after the bit is
+        // cleared.
         let info = unsafe { (*task.shared.info.get())[signal as usize] };
         task.shared.queued.fetch_and(!bit(signal), Ordering::SeqCst);
         dispatch(task, signal, &info);
@@ -465,7 +468,7 @@ fn dispatch(task: &mut Task, signal: u32, info: &SigInfo) {
 fn default_action(signal: u32) {
     match signal {
         CHLD | CONT | URG | WINCH => {}
-        // SIGTSTP, SIGTTIN, SIGTTOU: the action on the host is the default by now.
+        // SIGTSTP, SIGTTIN, SIGTTOU: by now the host's action is the default.
         20..=TTOU => {
             // SAFETY: no memory is involved.
             unsafe { syscall!(nr::TGKILL, task::process_id(), task::thread_id(), signal) };
@@ -492,7 +495,7 @@ fn enter_handler(task: &mut Task, signal: u32, info: &SigInfo, action: Action) {
         sp
     };
     let stack = task.alternate.words(sp);
-    // An alternate stack that is full is not overrun.
+    // A frame must not overrun a full alternate stack.
     let fits = !on || task.alternate.contains(abi::frame_start(top));
     if !fits || abi::push_frame(task, signal, info, action, top, stack).is_err() {
         return no_room(task, signal);
@@ -506,7 +509,8 @@ fn enter_handler(task: &mut Task, signal: u32, info: &SigInfo, action: Action) {
     task.state.exclusive_size = 0;
 }
 
-/// There is no stack for a frame: that is a SIGSEGV, which may have a handler with another stack (Linux, force_sigsegv).
+/// Raises SIGSEGV because the stack has no room for a frame; its handler may use another stack (Linux,
+/// force_sigsegv).
 fn no_room(task: &mut Task, signal: u32) {
     if signal == SEGV {
         die(SEGV);
@@ -514,8 +518,8 @@ fn no_room(task: &mut Task, signal: u32) {
     force(task, SEGV, &fault_info(SEGV, SI_KERNEL, 0));
 }
 
-/// Raises a signal that the instruction at `pc` caused, unless another one that came before is on its way: that goes first,
-/// since the handler of this one may block it. Then the instruction is run again.
+/// Raises a signal that the instruction at `pc` caused, unless an earlier signal is on its way: the earlier
+/// one goes first, since the handler of this one may block it. Then the instruction runs again.
 pub fn raise(task: &mut Task, signal: u32, info: &SigInfo) {
     // The handler of a fault in translated code leaves everything blocked.
     if !task.shared.blocked_at_fault.swap(false, Ordering::Relaxed) {
@@ -526,7 +530,8 @@ pub fn raise(task: &mut Task, signal: u32, info: &SigInfo) {
     }
 }
 
-/// Raises a signal that the thread cannot go on without: if the guest blocks or ignores it, it dies of it.
+/// Raises a signal that the thread cannot go on without: if the guest blocks or ignores it, the guest dies of
+/// it.
 pub fn force(task: &mut Task, signal: u32, info: &SigInfo) {
     block_all();
     force_blocked(task, signal, info);
@@ -545,7 +550,7 @@ fn force_blocked(task: &mut Task, signal: u32, info: &SigInfo) {
     settle(task);
 }
 
-/// After a change of the mask with everything blocked: the host gets the guest's mask, unless signals wait.
+/// Gives the host the guest's new mask, unless signals wait. Called with everything blocked.
 fn settle(task: &Task) {
     if task.shared.queued.load(Ordering::SeqCst) & !task.mask & OURS != 0 {
         task.shared.interrupt.store(1, Ordering::SeqCst);
@@ -555,31 +560,32 @@ fn settle(task: &Task) {
     }
 }
 
-/// Signals of ours in `set` that wait since the guest blocks them.
+/// Signals of ours in `set` that wait because the guest blocks them.
 fn blocked(task: &Task, set: u64) -> u64 {
     task.shared.queued.load(Ordering::SeqCst) & task.mask & OURS & set
 }
 
-/// Whether one of `set` waits that the guest blocks and the host does not.
+/// Whether a signal of `set` waits that the guest blocks and the host does not.
 pub(crate) fn has_blocked(task: &Task, set: u64) -> bool {
     blocked(task, set) != 0
 }
 
-/// Takes it.
+/// Takes such a signal from the queue ([`has_blocked`]).
 pub(crate) fn take_blocked(task: &Task, set: u64) -> Option<(u32, SigInfo)> {
     let ready = blocked(task, set);
     if ready == 0 {
         return None;
     }
     let signal = ready.trailing_zeros() + 1;
-    // SAFETY: the handler wrote it before it set the bit; one that comes now is the same signal.
+    // SAFETY: the handler wrote the siginfo before it set the bit; one that comes now is of the same signal.
     let info = unsafe { (*task.shared.info.get())[signal as usize] };
     task.shared.queued.fetch_and(!bit(signal), Ordering::SeqCst);
     Some((signal, info))
 }
 
-/// The guest's mask is another one, and so is the host's; [`errno::NOT_STARTED`] where a signal is on its way, which goes
-/// first. One that comes behind the call is one that both masks know, or that the new one lets through: it is after it.
+/// Changes the guest's mask, and the host's with it; [`errno::NOT_STARTED`] if a signal is on its way, which is
+/// delivered first. A signal that arrives after the call is one that both masks let through, or that only the
+/// new one does: it is delivered after the change.
 fn change_mask(task: &mut Task, mask: u64) -> Result<(), i64> {
     const SIG_SETMASK: u64 = 2;
     if mask == task.mask {
@@ -600,7 +606,7 @@ fn change_mask(task: &mut Task, mask: u64) -> Result<(), i64> {
     Ok(())
 }
 
-/// siginfo of a fault.
+/// The siginfo of a fault.
 pub fn fault_info(signal: u32, code: i32, address: u64) -> SigInfo {
     let mut info = [0; 16];
     info[0] = u64::from(signal);
@@ -630,7 +636,7 @@ pub fn rt_sigaction(task: &Task, signal: u64, new: u64, old: u64, size: u64) -> 
         let before = table.get(signal);
         if let Some(action) = action {
             table.set(signal, action);
-            // The kernel forgets those that are pending; of ours it knows nothing.
+            // The kernel forgets pending signals, but does not know of those in our queue.
             if action.handler == IGNORE && OURS & bit(signal) != 0 {
                 task.shared.queued.fetch_and(!bit(signal), Ordering::SeqCst);
             }
@@ -698,7 +704,7 @@ pub fn sigaltstack(task: &mut Task, new: u64, old: u64) -> Result<i64, i64> {
     Ok(0)
 }
 
-/// rt_sigreturn(2): all registers come from the frame. Dies where it is none.
+/// rt_sigreturn(2): takes all registers from the frame; raises SIGSEGV if there is no valid one.
 pub fn rt_sigreturn(task: &mut Task) {
     match abi::read_frame(task) {
         Ok(frame) => {

@@ -1,4 +1,4 @@
-//! Starting a program: mapped file, stack, registers.
+//! Starts a program: maps its file, fills its stack, sets its registers.
 
 use crate::abi;
 use crate::elf::{Elf, Mapped};
@@ -22,16 +22,16 @@ use core::ops::Range;
 use core::sync::atomic::Ordering;
 use crossdock_emu_guest::a64::{State, features};
 
-/// What to start.
+/// The program to start.
 #[derive(Debug, Default)]
 pub struct Invocation {
     /// The program's open file; closed once mapped.
     pub descriptor: i32,
-    /// The emulator's own file, where the emulator that executed us has left it open.
+    /// The emulator's own file, if the emulator that executed us has left it open.
     pub own: Option<i32>,
-    /// A file with the filters of system calls that the program before this one had.
+    /// A file with the system call filters of the previous program.
     pub filters: Option<i32>,
-    /// The path it was started by, for AT_EXECFN.
+    /// The path that the program was started by, for AT_EXECFN.
     pub path: Vec<u8>,
     /// Its arguments, with argv\[0\].
     pub arguments: Vec<Vec<u8>>,
@@ -39,16 +39,16 @@ pub struct Invocation {
     pub environment: Vec<Vec<u8>>,
     /// The host's auxiliary vector, in pairs.
     pub auxiliary: Vec<(u64, u64)>,
-    /// Most bytes of the stack, where it is not RLIMIT_STACK.
+    /// Most bytes of the stack, if not RLIMIT_STACK.
     pub stack: Option<u64>,
 }
 
-/// Takes the emulator's part of the address space. First of all, since the heap is in it.
+/// Reserves the emulator's part of the address space. Call this first: the heap is in it.
 pub fn take_region() -> bool {
     region::init()
 }
 
-/// Runs a program in this process. Returns only an error number.
+/// Runs a program in this process. Returns only on error, with the error number.
 pub fn start(invocation: Invocation) -> i64 {
     match prepare(invocation) {
         Ok(task) => run::run(task),
@@ -78,7 +78,7 @@ fn prepare(invocation: Invocation) -> Result<&'static mut Task, i64> {
     let descriptor = invocation.descriptor;
     let elf = Elf::read(descriptor)?;
     let interpreter = elf.interpreter(descriptor)?;
-    // Two thirds of the address space, as the kernel has it.
+    // At two thirds of the address space, as in the kernel.
     let wanted = if region::is_small() {
         0x55_5555_5000 + random_pages(random[2], region::RANDOM_BITS)
     } else {
@@ -100,9 +100,9 @@ fn prepare(invocation: Invocation) -> Result<&'static mut Task, i64> {
     map_trampoline()?;
 
     let file = exec::link_of(descriptor);
-    // SAFETY: ours; the guest does not see it.
+    // SAFETY: our own descriptor; the guest does not see it.
     unsafe { syscall!(nr::CLOSE, descriptor) };
-    // By descriptor, the kernel takes the file's name (since 6.14).
+    // For a program executed by descriptor, the kernel takes the file's name (since 6.14).
     let by_descriptor = invocation.path.starts_with(b"/dev/fd/")
         && invocation.path.iter().filter(|&&b| b == b'/').count() == 3;
     set_name(file.as_deref().filter(|_| by_descriptor).unwrap_or(&invocation.path));
@@ -128,7 +128,7 @@ fn without_nul(path: &[u8]) -> Vec<u8> {
     path.strip_suffix(&[0]).unwrap_or(path).to_vec()
 }
 
-/// PR_SET_NAME: the last part of the path, as execve sets it.
+/// PR_SET_NAME: sets the last part of the path, as execve does.
 fn set_name(path: &[u8]) {
     let name = path.rsplit(|&byte| byte == b'/').next().unwrap_or(path);
     let mut bytes = [0u8; 16];
@@ -154,7 +154,8 @@ fn map_trampoline() -> Result<(), i64> {
     Ok(())
 }
 
-/// The stack, as large as it may grow (RLIMIT_STACK; 1 GiB where there is no limit), above a gap that faults.
+/// Maps the stack, as large as it may grow (RLIMIT_STACK; 1 GiB if there is no limit), above a gap that
+/// faults.
 fn map_stack(wanted: Option<u64>, is_executable: bool) -> Result<Range<u64>, i64> {
     const GAP: u64 = 1 << 20;
     let mut limit = [0u64; 2];
@@ -177,7 +178,7 @@ fn map_stack(wanted: Option<u64>, is_executable: bool) -> Result<Range<u64>, i64
     Ok(start..start + length)
 }
 
-/// What [`fill_stack`] has laid out.
+/// The results of [`fill_stack`].
 struct Filled {
     sp: u64,
     auxiliary: Vec<u64>,
@@ -187,8 +188,8 @@ struct Filled {
     environment: Range<u64>,
 }
 
-/// Writes strings and vectors, in the kernel's order from the top: file name, environment, arguments, platform, random
-/// bytes; below them auxiliary vector, environment, arguments, their count.
+/// Writes strings and vectors, in the kernel's order from the top: file name, environment, arguments,
+/// platform, random bytes; below them auxiliary vector, environment, arguments, their count.
 fn fill_stack(
     stack: &Range<u64>,
     invocation: &Invocation,
@@ -209,7 +210,7 @@ fn fill_stack(
     };
     let name = push(&without_nul(&invocation.path), false)?;
     let mut strings = |list: &[Vec<u8>]| -> Result<Vec<u64>, i64> {
-        // The last one is highest.
+        // The last string is highest.
         let mut pointers =
             list.iter().rev().map(|text| push(text, false)).collect::<Result<Vec<u64>, i64>>()?;
         pointers.reverse();
@@ -262,7 +263,7 @@ fn fill_stack(
     for (index, word) in words.iter().enumerate() {
         guest::write64(sp + 8 * index as u64, *word)?;
     }
-    // Strings lie in the order of their vectors, each up to the next.
+    // The strings lie in the order of their vectors, without gaps.
     let environment_start = environment.first().copied().unwrap_or(name);
     Ok(Filled {
         sp,
@@ -272,8 +273,8 @@ fn fill_stack(
     })
 }
 
-/// PR_SET_MM_MAP (prctl(2)): shows other processes the guest's arguments, environment, heap and stack in /proc/PID. Returns
-/// whether the kernel took it.
+/// PR_SET_MM_MAP (prctl(2)): shows other processes the guest's arguments, environment, heap and stack in
+/// /proc/PID. Returns whether the kernel accepted that.
 fn describe(
     image: &Mapped,
     sp: u64,
@@ -285,7 +286,8 @@ fn describe(
     const PR_SET_MM_MAP: u64 = 14;
     let heap = memory::range().start;
     let no_file = u64::from(u32::MAX) << 32;
-    // struct prctl_mm_map: code, data, break, stack, arguments, environment, auxiliary vector, its size, file.
+    // struct prctl_mm_map: code, data, break, stack, arguments, environment, auxiliary vector, its size,
+    // file.
     let map = [
         image.start,
         image.end,

@@ -1,4 +1,5 @@
-//! System calls of the host, without a C library: nothing is cached, nothing is allocated, errors are negative numbers.
+//! System calls of the host, without a C library: nothing is cached, nothing is allocated, errors are
+//! negative numbers.
 
 use core::arch::{asm, global_asm};
 use core::sync::atomic::AtomicU32;
@@ -96,7 +97,8 @@ pub mod errno {
     pub const EOPNOTSUPP: i64 = -95;
     /// The kernel would restart the call if the signal's action has SA_RESTART. Never reaches the guest.
     pub const RESTART: i64 = -512;
-    /// A signal came before the call was made: deliver it and make the call afterwards. Never reaches the guest.
+    /// A signal came before the call was made: deliver it and make the call afterwards. Never reaches the
+    /// guest.
     pub const NOT_STARTED: i64 = -513;
 }
 
@@ -104,7 +106,7 @@ pub mod errno {
 ///
 /// # Safety
 ///
-/// As the system call: what the kernel writes must not be memory that Rust code relies on otherwise.
+/// As for the system call: the kernel must not write to memory that Rust code relies on.
 #[inline(always)]
 pub unsafe fn call(number: u64, a: [u64; 6]) -> i64 {
     let result;
@@ -121,7 +123,7 @@ pub unsafe fn call(number: u64, a: [u64; 6]) -> i64 {
     result
 }
 
-/// Arguments of a system call; the rest is 0.
+/// Pads the arguments of a system call with 0.
 pub const fn six<const N: usize>(list: [u64; N]) -> [u64; 6] {
     let mut all = [0; 6];
     let mut at = 0;
@@ -142,9 +144,10 @@ macro_rules! syscall {
 
 // crossdock_emu_interruptible(number, arguments, interrupt): makes a system call unless `interrupt` is set.
 //
-// A handler that runs between `begin` and `end` (the check is done, the call is not made, or the kernel has gone back
-// to make it again) moves the instruction pointer to `before` or `again`; see `signal::on_host_signal`. rcx tells the
-// two apart: 0 before the SYSCALL instruction, which leaves its return address there.
+// A handler that runs between `begin` and `end` (after the check and before the call, or when the kernel has
+// gone back to repeat the call) moves the instruction pointer to `before` or `again`; see
+// `signal::on_host_signal`. rcx tells the two apart: it is 0 before the SYSCALL instruction, which puts its
+// return address there.
 #[rustfmt::skip]
 global_asm!(
     ".pushsection .text.crossdock_emu_syscall,\"ax\",@progbits",
@@ -178,14 +181,14 @@ global_asm!(
     "mov rax, -512",
     "ret",
 
-    // What x86-64 wants as sa_restorer: rt_sigreturn.
+    // The sa_restorer that x86-64 requires: rt_sigreturn.
     ".p2align 4",
     "crossdock_emu_restorer:",
     "mov eax, 15",
     "syscall",
 
-    // crossdock_emu_thread_start(flags, stack, ptid, ctid, main, argument) -> tid or error: clone, in whose child
-    // `main(argument)` runs on the new stack and never returns.
+    // crossdock_emu_thread_start(flags, stack, ptid, ctid, main, argument) -> tid or error: clone, in whose
+    // child `main(argument)` runs on the new stack and never returns.
     ".p2align 4",
     "crossdock_emu_thread_start:",
     "mov r10, rcx",
@@ -213,7 +216,7 @@ global_asm!(
     "call rax",
     "ud2",
 
-    // crossdock_emu_thread_exit(flag, status): ends the thread after it has given back its own stack.
+    // crossdock_emu_thread_exit(flag, status): gives back the thread's own stack, then ends the thread.
     ".p2align 4",
     "crossdock_emu_thread_exit:",
     "mov dword ptr [rdi], 0",
@@ -244,8 +247,8 @@ unsafe extern "C" {
     fn crossdock_emu_thread_exit(flag: *const AtomicU32, status: u64) -> !;
 }
 
-/// Makes a system call that a signal can interrupt: [`errno::NOT_STARTED`] where a signal came before it,
-/// [`errno::RESTART`] where one came during it and the kernel would have restarted it.
+/// Makes a system call that a signal can interrupt. Returns [`errno::NOT_STARTED`] if a signal came before
+/// the call, [`errno::RESTART`] if one came during the call and the kernel would have restarted it.
 ///
 /// # Safety
 ///
@@ -255,8 +258,8 @@ pub unsafe fn interruptible(number: u64, arguments: &[u64; 6], interrupt: &Atomi
     unsafe { crossdock_emu_interruptible(number, arguments.as_ptr(), interrupt) }
 }
 
-/// Where a handler that interrupted the thread at `pc` continues it, if `pc` is in [`interruptible`] at a place where
-/// the call would be made.
+/// Where a handler that interrupted the thread at `pc` continues it, if `pc` is in [`interruptible`] and the
+/// call is still to be made.
 pub(crate) fn leave_call(pc: u64, rcx: u64) -> Option<u64> {
     let address = |function: unsafe extern "C" fn()| function as usize as u64;
     if !(address(crossdock_emu_call_begin)..address(crossdock_emu_call_end)).contains(&pc) {
@@ -273,11 +276,11 @@ pub(crate) fn restorer() -> u64 {
     crossdock_emu_restorer as *const () as u64
 }
 
-/// Starts a task that shares memory; it runs `main(argument)` on `stack`. Returns its id or an error.
+/// Starts a task that shares memory and runs `main(argument)` on `stack`. Returns its id or an error.
 ///
 /// # Safety
 ///
-/// As clone(2): `stack` is the end of memory that nothing else uses while the task lives.
+/// As for clone(2): `stack` is the end of memory that nothing else uses while the task lives.
 pub(crate) unsafe fn thread_start(
     flags: u64,
     stack: u64,
@@ -315,13 +318,13 @@ pub(crate) unsafe fn thread_start3(
 ///
 /// # Safety
 ///
-/// All signals are blocked, nothing on the stack is needed any more.
+/// All signals are blocked, and nothing on the stack is needed any more.
 pub(crate) unsafe fn thread_exit(flag: &AtomicU32, status: u64) -> ! {
     // SAFETY: the caller's promise.
     unsafe { crossdock_emu_thread_exit(flag, status) }
 }
 
-/// Writes text to standard error, as far as it goes.
+/// Writes text to standard error; stops at the first error.
 pub fn complain(text: &str) {
     let mut rest = text.as_bytes();
     while !rest.is_empty() {

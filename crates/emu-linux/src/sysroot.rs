@@ -1,4 +1,4 @@
-//! `-L DIR`: files of a directory stand in front of those of the same path.
+//! `-L DIR`: files of a directory hide the host's files of the same path.
 
 use crate::exec::{self, AT_FDCWD};
 use crate::options;
@@ -11,10 +11,10 @@ const O_NOFOLLOW: u64 = 0o400_000;
 const O_CLOEXEC: u64 = 0o2_000_000;
 const RESOLVE_IN_ROOT: u64 = 0x10;
 
-/// What is always the host's: what the kernel and running programs put there.
+/// Directories that are always the host's: their files come from the kernel and from running programs.
 const HOST: [&[u8]; 5] = [b"/proc", b"/sys", b"/dev", b"/run", b"/tmp"];
 
-/// Makes a directory's path absolute; both without NUL.
+/// Makes a directory's path absolute; both paths without NUL.
 pub fn absolute(directory: &[u8]) -> Option<Vec<u8>> {
     let path = [directory, b"\0"].concat();
     let descriptor = exec::open(AT_FDCWD, &path, O_PATH | 0o200_000).ok()?;
@@ -23,7 +23,7 @@ pub fn absolute(directory: &[u8]) -> Option<Vec<u8>> {
     found
 }
 
-/// The path in the sysroot of this process that stands for `path`, if there is one; both with NUL.
+/// The path in the sysroot of this process that stands for `path`, if there is one; both paths with NUL.
 pub(crate) fn lookup(path: &[u8], follow: bool) -> Option<Vec<u8>> {
     let sysroot = options::get().sysroot.as_slice();
     if sysroot.is_empty() || !is_redirected(path) {

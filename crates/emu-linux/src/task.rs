@@ -1,6 +1,6 @@
 //! A guest thread: its registers, its signals, and the host stacks it uses.
 //!
-//! Each has one block of the emulator's region, found from any address on its signal stack:
+//! Each thread has one block of the emulator's region, found from any address on its signal stack:
 //!
 //! ```text
 //! 0      Shared: what signal handlers write    64 K  no access    128 K  signal stack
@@ -19,37 +19,37 @@ use crossdock_emu_guest::a64::{Invalidations, State};
 use crossdock_emu_jit::{Engine, POKE, ReturnStack};
 
 const SIGNAL_STACK: (u64, u64) = (128 << 10, 128 << 10);
-/// Of translated code; see `crossdock_emu_jit::ReturnStack`.
+/// The return stack of translated code; see `crossdock_emu_jit::ReturnStack`.
 const RETURN_STACK: (u64, u64) = (260 << 10, 64 << 10);
 const STACK: (u64, u64) = (328 << 10, BLOCK - (328 << 10));
 const USABLE: [(u64, u64); 4] = [(0, 64 << 10), SIGNAL_STACK, RETURN_STACK, STACK];
 
-/// Code that changed; shared by all threads.
+/// Log of changed code; shared by all threads.
 pub static CHANGES: Invalidations = Invalidations::new();
 
 /// A siginfo_t: 128 bytes, the same on x86-64 and arm64.
 pub type SigInfo = [u64; 16];
 
-/// What the host's signal handler writes and the thread reads.
+/// Data that the host's signal handler writes and the thread reads.
 #[repr(C)]
 pub struct Shared {
-    /// 0 while the block is free. First, since [`region::take_block`] reads it.
+    /// 0 while the block is free. The first field, since [`region::take_block`] reads it there.
     pub used: AtomicU32,
-    /// Not 0 where signals wait for delivery, but for the bit [`POKE`] of the engine.
+    /// Not 0 if signals wait for delivery, apart from the engine's bit [`POKE`].
     pub interrupt: AtomicU32,
-    /// Signals that wait: bit n - 1 for signal n.
+    /// Signals that wait for delivery: bit n - 1 for signal n.
     pub queued: AtomicU64,
-    /// Where the thread's filters of system calls are, for [`crate::seccomp`]; 0 for none.
+    /// The thread's system call filters, for [`crate::seccomp`]; 0 for none.
     pub filters: AtomicU64,
     /// The host's ids of the thread and of its process.
     pub thread: AtomicU32,
     /// See `thread`.
     pub process: AtomicU32,
-    /// The handler of a fault of translated code has left everything blocked.
+    /// The handler of a fault in translated code has left all signals blocked.
     pub blocked_at_fault: AtomicBool,
-    /// siginfo of the signals that wait.
+    /// The siginfo of each signal in `queued`.
     pub info: UnsafeCell<[SigInfo; 65]>,
-    /// siginfo of the last memory access of the guest that the host refused.
+    /// The siginfo of the guest's last memory access that the host refused.
     pub fault: UnsafeCell<SigInfo>,
 }
 
@@ -61,13 +61,14 @@ pub struct Task {
     pub state: State,
     /// Runs the guest's code. A vfork child borrows its parent's.
     pub engine: *mut Engine,
-    /// Actions of signals, shared as CLONE_SIGHAND says.
+    /// Signal actions, shared between tasks as CLONE_SIGHAND says.
     pub actions: &'static Actions,
     /// Blocked signals, as the guest knows them.
     pub mask: u64,
-    /// Signals blocked during a call that replaces the mask (rt_sigsuspend, ppoll, ...), until its signal is delivered.
+    /// Signals blocked during a call that replaces the mask (rt_sigsuspend, ppoll, ...), until its signal is
+    /// delivered.
     pub mask_of_call: Option<u64>,
-    /// A call was interrupted that SA_RESTART makes again.
+    /// Whether a call was interrupted that SA_RESTART makes again.
     pub restart: bool,
     /// The guest's sigaltstack.
     pub alternate: Alternate,
@@ -75,18 +76,19 @@ pub struct Task {
     pub syndrome: u64,
     /// See `syndrome`.
     pub fault_address: u64,
-    /// Pointers with a tag may be given to system calls (PR_SET_TAGGED_ADDR_CTRL).
+    /// Whether system calls accept pointers with a tag (PR_SET_TAGGED_ADDR_CTRL).
     pub tagged: bool,
-    /// A new thread gives up its handlers of signals first (CLONE_CLEAR_SIGHAND).
+    /// Whether a new thread first resets its signal handlers (CLONE_CLEAR_SIGHAND).
     pub clears_handlers: bool,
-    /// Frees the engine at the end.
+    /// Whether the thread frees the engine at its end.
     pub owns_engine: bool,
 }
 
-/// A free block, with its `Shared` reset. An error number where there is no memory.
+/// Takes a free block and resets its `Shared`. An error number if there is no memory.
 pub fn new_shared() -> Result<&'static Shared, i64> {
     let block = region::take_block(&USABLE)?;
-    // SAFETY: the block is ours now, its first 64 KiB are mapped and hold a Shared; zeroes are valid for its atomics.
+    // SAFETY: the block is ours now, its first 64 KiB are mapped and hold a Shared; zeroes are valid for its
+    // atomics.
     let shared = unsafe { &*(block as *const Shared) };
     shared.interrupt.store(0, Ordering::Relaxed);
     shared.queued.store(0, Ordering::Relaxed);
@@ -98,7 +100,7 @@ pub fn new_shared() -> Result<&'static Shared, i64> {
 }
 
 impl Shared {
-    /// The block that an address on the thread's signal stack lies in.
+    /// The block around an address on a thread's signal stack.
     ///
     /// # Safety
     ///
@@ -133,7 +135,7 @@ impl Shared {
         self.block() + STACK.0 + STACK.1
     }
 
-    /// Makes the signal stack that of the calling thread.
+    /// Makes the block's signal stack that of the calling thread.
     pub(crate) fn use_signal_stack(&self) {
         let stack = [self.block() + SIGNAL_STACK.0, 0, SIGNAL_STACK.1];
         // SAFETY: the memory is this thread's own.
@@ -174,7 +176,7 @@ impl Task {
     /// Frees what the thread owns, except its block.
     pub fn free(&mut self) {
         if self.owns_engine {
-            // SAFETY: made by `own_engine`, used by nobody else once the thread ends.
+            // SAFETY: made by `own_engine`, used by no other thread once this one ends.
             drop(unsafe { Box::from_raw(self.engine) });
             self.owns_engine = false;
         }

@@ -2,7 +2,7 @@
 
 use core::fmt::{Arguments, Write};
 
-/// Up to `N` bytes of text; what does not fit is left out.
+/// Up to `N` bytes of text; pieces that do not fit are left out.
 pub struct Text<const N: usize> {
     bytes: [u8; N],
     length: usize,
@@ -16,7 +16,7 @@ impl<const N: usize> Text<N> {
 
     /// Adds formatted text.
     pub fn line(&mut self, arguments: Arguments) {
-        // Cut off where it does not fit, which is what we want.
+        // Text that does not fit is left out on purpose.
         let _ = self.write_fmt(arguments);
     }
 

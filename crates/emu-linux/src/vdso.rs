@@ -2,7 +2,7 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-/// Address of `__vdso_clock_gettime`, 0 where there is none.
+/// Address of `__vdso_clock_gettime`; 0 if there is none.
 static CLOCK_GETTIME: AtomicU64 = AtomicU64::new(0);
 
 const PT_LOAD: u32 = 1;
@@ -11,7 +11,7 @@ const DT_HASH: u64 = 4;
 const DT_STRTAB: u64 = 5;
 const DT_SYMTAB: u64 = 6;
 
-/// Looks the function up; `base` is AT_SYSINFO_EHDR, or 0.
+/// Looks up the function; `base` is AT_SYSINFO_EHDR, or 0.
 pub(crate) fn init(base: u64) {
     if base != 0 {
         CLOCK_GETTIME.store(find(base, b"__vdso_clock_gettime\0").unwrap_or(0), Ordering::Relaxed);
@@ -57,7 +57,7 @@ fn find(base: u64, name: &[u8]) -> Option<u64> {
     }
 }
 
-/// clock_gettime(2) by the vDSO: seconds and nanoseconds. `None` where it cannot say.
+/// clock_gettime(2) by the vDSO: seconds and nanoseconds. `None` if the vDSO cannot answer.
 pub(crate) fn clock_gettime(clock: u64) -> Option<[u64; 2]> {
     let address = CLOCK_GETTIME.load(Ordering::Relaxed);
     if address == 0 {

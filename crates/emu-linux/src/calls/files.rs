@@ -1,4 +1,5 @@
-//! Files and descriptors: flags and layouts that differ, the emulator's own descriptor, files of /proc.
+//! Files and descriptors: flags and layouts that differ from the host's, the emulator's own descriptor, files
+//! of /proc.
 
 use super::{after_mask, host, indirect, number, with_mask};
 use crate::exec;
@@ -119,7 +120,7 @@ fn is_own(descriptor: u64) -> bool {
     descriptor as i32 == program::descriptor() && program::descriptor() >= 0
 }
 
-/// The path where it may be a file of /proc that we answer for: only those are read.
+/// The path at `address`, if it starts with /proc/: only such paths are read.
 fn special(address: u64) -> Option<Vec<u8>> {
     let start = guest::read64(address).ok()?.to_le_bytes();
     start.starts_with(b"/proc/").then(|| guest::read_path(address).ok()).flatten()
@@ -169,8 +170,7 @@ fn openat2(task: &Task, a: &[u64; 6]) -> Result<i64, i64> {
     }
     how[..8].copy_from_slice(&to_host(flags).to_le_bytes());
     let opened = host(task, nr::OPENAT2, &[a[0], a[1], how.as_ptr() as u64, size, 0, 0]);
-    // Whether the path may be followed as asked for (RESOLVE_NO_MAGICLINKS and others) is the kernel's to
-    // say.
+    // The kernel decides whether the path may be followed as requested (RESOLVE_NO_MAGICLINKS and others).
     if let Some(path) = special(a[1])
         && let Some(file) = proc::file(&path)
         && (opened.is_ok() || opened == Err(errno::EACCES))
@@ -184,13 +184,13 @@ fn openat2(task: &Task, a: &[u64; 6]) -> Result<i64, i64> {
     opened
 }
 
-/// ioctl on `/proc/PID/maps`: which mapping is at an address (Linux 6.11, include/uapi/linux/fs.h).
+/// ioctl on `/proc/PID/maps`: asks for the mapping at an address (Linux 6.11, include/uapi/linux/fs.h).
 const PROCMAP_QUERY: u32 = 0xc068_6611;
 
-/// The query, for the file that we have made of our own mappings.
+/// Answers the query for the file that we have created of our own mappings.
 fn procmap_query(task: &Task, a: &[u64; 6]) -> Result<i64, i64> {
     // struct procmap_query, in words: its size, flags, address; start, end, flags, page size, offset, inode,
-    // device, sizes of the name and the build id, where they go.
+    // device, sizes of the name and the build id, addresses to write them to.
     const START: usize = 3;
     const END: usize = 4;
     const SIZES: usize = 10;
@@ -209,7 +209,7 @@ fn procmap_query(task: &Task, a: &[u64; 6]) -> Result<i64, i64> {
     };
     let words = guest::read_words::<WORDS>(a[2]);
     let Some(mut words) = words.ok().filter(|words| words[0] == 8 * WORDS as u64) else {
-        // Shorter ones have no place for what would be ours, and longer ones are the kernel's to refuse.
+        // Shorter structures have no fields that we would change; the kernel refuses longer ones.
         return query(a[2]);
     };
     let wanted = words[SIZES] as u32;
@@ -326,7 +326,7 @@ fn fstatat(task: &Task, a: &[u64; 6]) -> Result<i64, i64> {
     put_stat(&stat, a[2])
 }
 
-/// The real path for a link to a program of ours where it is followed.
+/// The program's path, if `path` is followed and is the exe link of a program that an emulator runs.
 fn own_exe(path: u64, flags: u64) -> Option<Vec<u8>> {
     if flags & AT_SYMLINK_NOFOLLOW != 0 {
         return None;
@@ -371,8 +371,8 @@ fn epoll_ctl(task: &Task, a: &[u64; 6]) -> Result<i64, i64> {
     host(task, nr::EPOLL_CTL, &[a[0], a[1], a[2], event.as_ptr() as u64, 0, 0])
 }
 
-/// epoll_pwait(2), epoll_pwait2(2). The host writes its 12-byte events to the guest's array, which is large enough;
-/// they are spread from the last to the first.
+/// epoll_pwait(2), epoll_pwait2(2). The host writes its 12-byte events to the guest's array, which is large
+/// enough; then they are spread out, last to first.
 fn epoll_wait(task: &mut Task, call: u64, a: &[u64; 6]) -> Result<i64, i64> {
     let mask = with_mask(task, a[4], a[5])?;
     let pointer = mask.as_ref().map_or(0, |mask| &raw const *mask as u64);

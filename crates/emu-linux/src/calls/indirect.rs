@@ -1,7 +1,8 @@
-//! Pointers that a system call finds in memory, and those whose meaning depends on another argument: none may lead the
-//! kernel to write to the emulator's part of the address space.
+//! Pointers that a system call finds in memory, and arguments that are pointers only with some values of
+//! other arguments: none may make the kernel write to the emulator's part of the address space.
 //!
-//! A thread that changes them between this check and the call is not caught: the emulator is no sandbox.
+//! A thread that changes such a pointer between this check and the call is not caught: the emulator is no
+//! sandbox.
 
 use super::number;
 use crate::exec;
@@ -23,8 +24,8 @@ calls! {
     READV "readv" RECVMSG "recvmsg" RECVMMSG "recvmmsg" VMSPLICE "vmsplice"
 }
 
-/// The argument of a call that would lead the kernel to the emulator's memory: it is to be replaced by one
-/// that leads nowhere ([`region::harmless`]), so that the kernel says what is wrong, in its order.
+/// The argument of a call that would lead the kernel to the emulator's memory. The caller replaces it by one
+/// that leads nowhere ([`region::harmless`]), so that the kernel reports the error in its usual order.
 pub(super) fn leads_to_us(call: u64, a: &[u64; 6]) -> Option<usize> {
     let vector = |at: usize| is_vector_ours(a[at], a[at + 1]).then_some(at);
     match call {
@@ -41,9 +42,9 @@ pub(super) fn leads_to_us(call: u64, a: &[u64; 6]) -> Option<usize> {
         IO_SUBMIT => is_submission_ours(a[1], a[2]).then_some(2),
         FUTEX => futex(a),
         IOCTL => is_ioctl_ours(a[1] as u32, a[2]).then_some(2),
-        // TCP_ZEROCOPY_RECEIVE has addresses; no option is longer than this.
+        // TCP_ZEROCOPY_RECEIVE has addresses; no option is longer than 64 bytes.
         GETSOCKOPT => are_words_ours(a[3], 64).then_some(3),
-        // struct xattr_args: where the value goes, and its size.
+        // struct xattr_args: the value's address, and its size.
         GETXATTRAT => are_words_ours(a[4], 8).then_some(4),
         _ => None,
     }
@@ -54,7 +55,7 @@ fn is_ours(address: u64) -> bool {
     region::harmless(address) != address || address == region::start()
 }
 
-/// The pieces of an iovec. What the kernel refuses anyway passes.
+/// Whether a piece of an iovec is ours. False for iovecs that the kernel refuses anyway.
 fn is_vector_ours(at: u64, count: u64) -> bool {
     const UIO_MAXIOV: u64 = 1024;
     count <= UIO_MAXIOV
@@ -64,14 +65,14 @@ fn is_vector_ours(at: u64, count: u64) -> bool {
         })
 }
 
-/// A msghdr: name, its length, iovec, its count, control data.
+/// Whether a msghdr points to us. Its words: name, its length, iovec, its count, control data.
 fn is_message_ours(at: u64) -> bool {
     guest::read_words::<5>(at).is_ok_and(|[name, _, vector, count, control]| {
         is_ours(name) || is_ours(control) || is_vector_ours(vector, count)
     })
 }
 
-/// Whether a process has this very memory: a thread of ours, or one of a vfork.
+/// Whether a process shares our memory: a thread of ours, or a task of a vfork.
 fn shares_memory(process: u64) -> bool {
     const KCMP: u64 = 312;
     const KCMP_VM: u64 = 1;
@@ -81,8 +82,8 @@ fn shares_memory(process: u64) -> bool {
     process == own || unsafe { syscall!(KCMP, own, process, KCMP_VM, 0, 0) } == 0
 }
 
-/// io_submit(2): an array of pointers to struct iocb. The kernel writes the key at 8; the operation is at 16, the
-/// buffer, or an iovec, at 24.
+/// io_submit(2): an array of pointers to struct iocb. The kernel writes the key at 8; the operation is at 16,
+/// the buffer, or an iovec, at 24.
 fn is_submission_ours(count: u64, list: u64) -> bool {
     const PREAD: u64 = 0;
     const PREADV: u64 = 7;
@@ -99,8 +100,8 @@ fn is_submission_ours(count: u64, list: u64) -> bool {
     })
 }
 
-/// futex(2): what the fourth and fifth argument are depends on the operation. Where they are not used, C libraries leave
-/// in them what was there.
+/// futex(2): the operation decides what the fourth and fifth argument are. C libraries leave anything in
+/// unused ones.
 fn futex(a: &[u64; 6]) -> Option<usize> {
     const WAIT: u64 = 0;
     const REQUEUE: u64 = 3;
@@ -120,8 +121,9 @@ fn futex(a: &[u64; 6]) -> Option<usize> {
     pointers.iter().copied().find(|&at| is_ours(a[at]))
 }
 
-/// ioctl(2): any word of the structure may be a pointer. Requests say in their bits how long it is and whether it is read;
-/// of the old ones that do not, those of sockets and of SCSI have pointers in them.
+/// ioctl(2): any word of the structure may be a pointer. The bits of a request give the structure's length
+/// and whether the kernel reads it; of the old requests without such bits, those of sockets and SCSI have
+/// pointers.
 fn is_ioctl_ours(request: u32, at: u64) -> bool {
     const READ_BY_KERNEL: u32 = 1 << 30;
     let length = match request >> 8 {
@@ -133,8 +135,7 @@ fn is_ioctl_ours(request: u32, at: u64) -> bool {
     are_words_ours(at, u64::from(length))
 }
 
-/// Whether a structure has a word that could be a pointer to us. What cannot be read is the kernel's to
-/// refuse.
+/// Whether a structure has a word that could be a pointer to us. The kernel refuses what cannot be read.
 fn are_words_ours(at: u64, length: u64) -> bool {
     (0..length / 8).map_while(|n| guest::read64(at.wrapping_add(8 * n)).ok()).any(is_ours)
 }
@@ -149,7 +150,7 @@ pub(super) fn opened(path: &[u8]) {
     }
 }
 
-/// Where a call writes, if that is the guest's own memory by a descriptor of /proc/self/mem.
+/// The address that a call writes to, if it writes to the guest's own memory through /proc/self/mem.
 pub(super) fn memory_written(call: u64, a: &[u64; 6]) -> Option<u64> {
     calls! {
         WRITE "write" WRITEV "writev" PWRITE64 "pwrite64" PWRITEV "pwritev" PWRITEV2 "pwritev2" SENDFILE "sendfile"
@@ -173,8 +174,9 @@ pub(super) fn memory_written(call: u64, a: &[u64; 6]) -> Option<u64> {
     Some(offset.unwrap_or_else(here))
 }
 
-/// Writes to the guest's own memory by its file, at `offset`: never past the window, and code there is forgotten. Pieces
-/// of vectors and of other files are refused as the kernel refuses what it cannot copy.
+/// Writes to the guest's own memory through its file, at `offset`, never past the window, and forgets code
+/// there. Near the window's end, writes from vectors and from other files fail as for memory that the kernel
+/// cannot copy.
 pub(super) fn write_memory(
     a: &[u64; 6],
     is_simple: bool,

@@ -1,6 +1,7 @@
-//! System calls of the guest, by family. Most go to the host as they are: addresses, layouts and flags are the same.
+//! System calls of the guest, by family. Most go to the host unchanged: addresses, layouts and flags are the
+//! same.
 //!
-//! Unknown ones, and those the host cannot answer for another CPU, are ENOSYS.
+//! Unknown calls, and those that the host cannot answer for another CPU, fail with ENOSYS.
 
 mod files;
 mod indirect;
@@ -25,7 +26,7 @@ use crate::vdso;
 use core::sync::atomic::{AtomicU64, Ordering};
 use table::number;
 
-/// Makes the numbers of calls constants to match.
+/// Defines constants for the numbers of calls, to match against.
 macro_rules! calls {
     ($($constant:ident $name:literal)*) => { $(const $constant: u64 = number($name);)* };
 }
@@ -43,7 +44,7 @@ calls! {
     PROCESS_MADVISE "process_madvise" KEXEC_LOAD "kexec_load" KEXEC_FILE_LOAD "kexec_file_load"
 }
 
-/// Answers the call that the thread has made, unless a signal has to be delivered first.
+/// Answers the thread's call, unless a signal has to be delivered first.
 pub fn answer(task: &mut Task) {
     let number = task.state.x(8);
     let arguments = core::array::from_fn(|n| task.state.x(n));
@@ -102,8 +103,8 @@ fn make(task: &mut Task, number: u64, row: &table::Row, mut a: [u64; 6]) -> Resu
     result
 }
 
-/// Keeps the kernel from reading or writing the emulator's own memory for the guest, and the emulator's descriptor from
-/// being used.
+/// Keeps the guest from making the kernel read or write the emulator's memory, and from using the emulator's
+/// descriptor.
 fn check(kinds: &str, arguments: &mut [u64; 6]) -> Result<(), i64> {
     let own = program::descriptor();
     for (kind, argument) in kinds.bytes().zip(arguments) {
@@ -116,7 +117,7 @@ fn check(kinds: &str, arguments: &mut [u64; 6]) -> Result<(), i64> {
     Ok(())
 }
 
-/// Says once that a call is missing: not known, or refused on purpose.
+/// Reports once that a call is missing: unknown, or refused on purpose.
 fn missing(number: u64, name: Option<&str>, arguments: &[u64; 6]) {
     static SAID: [AtomicU64; 16] = [const { AtomicU64::new(0) }; 16];
     let program = program::get();
@@ -124,7 +125,7 @@ fn missing(number: u64, name: Option<&str>, arguments: &[u64; 6]) {
         return;
     }
     let bit = 1 << (number % 64);
-    // Those that nobody will ever define say nothing about us: told once together.
+    // Numbers that no kernel will ever define share the last word, so that few of them are reported.
     let word = SAID.get(usize::try_from(number / 64).unwrap_or(usize::MAX)).unwrap_or(&SAID[15]);
     if word.fetch_or(bit, Ordering::Relaxed) & bit != 0 {
         return;
@@ -142,7 +143,7 @@ fn missing(number: u64, name: Option<&str>, arguments: &[u64; 6]) {
 
 /// Gives a call to the host.
 fn host(task: &Task, number: u64, arguments: &[u64; 6]) -> Result<i64, i64> {
-    // SAFETY: the guest's own pointers, checked in `check`, or locals of the caller.
+    // SAFETY: the guest's own pointers, which `check` has checked, or locals of the caller.
     let result = unsafe { sys::interruptible(number, arguments, &task.shared.interrupt) };
     if (-4095..0).contains(&result) { Err(result) } else { Ok(result) }
 }
@@ -225,8 +226,8 @@ fn dispatch_checked(task: &mut Task, number: u64, host_number: u16, a: &[u64; 6]
     }
 }
 
-/// rt_sigtimedwait(2). Signals that the host does not block for the guest may be in the queue already, or come while it
-/// waits: the host is interrupted then.
+/// rt_sigtimedwait(2). Signals that the host does not block for the guest may be queued already, or may come
+/// during the wait, which they interrupt on the host.
 fn rt_sigtimedwait(task: &mut Task, a: &[u64; 6]) -> Result<i64, i64> {
     if a[3] != 8 {
         return Err(errno::EINVAL);
@@ -248,7 +249,8 @@ fn rt_sigtimedwait(task: &mut Task, a: &[u64; 6]) -> Result<i64, i64> {
     }
 }
 
-/// Reads a signal mask that a call installs while it waits, and remembers it for the delivery. In the host's form.
+/// Reads the signal mask that a call installs while it waits, and remembers it for the delivery. Returns the
+/// host's form.
 fn with_mask(task: &mut Task, set: u64, size: u64) -> Result<Option<u64>, i64> {
     if set == 0 {
         return Ok(None);
@@ -351,8 +353,8 @@ fn prctl(task: &mut Task, a: &[u64; 6]) -> Result<i64, i64> {
     }
 }
 
-/// prlimit64(2). Limits of address space and data would hit the emulator, whose region is large: they are only
-/// remembered.
+/// prlimit64(2). Limits of address space and data would hit the emulator, whose region is large, so they are
+/// only remembered.
 fn rlimit(task: &Task, process: u64, resource: u64, new: u64, old: u64) -> Result<i64, i64> {
     const RLIMIT_DATA: u64 = 2;
     const RLIMIT_AS: u64 = 9;

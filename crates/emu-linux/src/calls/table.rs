@@ -1,25 +1,27 @@
-//! System calls of the generic 64-bit ABI (Linux, include/uapi/asm-generic/unistd.h) and the host's numbers for them.
+//! System calls of the generic 64-bit ABI (Linux, include/uapi/asm-generic/unistd.h) and the host's numbers
+//! for them.
 
 use crossdock_emu_guest::short::Short;
 
-/// A call.
+/// A system call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Row {
     /// The guest's number.
     number: u16,
-    /// The host's.
+    /// The host's number.
     pub host: u16,
     name: Short<23>,
     arguments: Short<6>,
 }
 
 impl Row {
-    /// Its name.
+    /// The call's name.
     pub fn name(&self) -> &str {
         self.name.as_str()
     }
 
-    /// Its arguments: `f` descriptor, `d` decimal, `x` hexadecimal, `o` octal, `p` pointer, `s` path.
+    /// The kinds of the arguments: `f` descriptor, `d` decimal, `x` hexadecimal, `o` octal, `p` pointer, `s`
+    /// path.
     pub fn arguments(&self) -> &str {
         self.arguments.as_str()
     }
@@ -29,7 +31,8 @@ const fn row(number: u16, name: &str, host: u16, arguments: &str) -> Row {
     Row { number, host, name: Short::new(name), arguments: Short::new(arguments) }
 }
 
-/// All known calls, by number. What the host cannot answer for the guest is refused in [`super::dispatch`].
+/// All known calls, by number. Calls that the host cannot answer for the guest are refused in
+/// [`super::dispatch`].
 #[rustfmt::skip]
 pub const TABLE: &[Row] = &[
     row(0, "io_setup", 206, "dp"),

@@ -1,6 +1,6 @@
-//! Pointers with a tag in their top byte, which a thread may give to system calls once it has asked for that
+//! Pointers with a tag in their top byte, which a thread may pass to system calls after it has enabled them
 //! (PR_SET_TAGGED_ADDR_CTRL; Linux, Documentation/arch/arm64/tagged-address-abi.rst). The host knows no tags:
-//! they are taken off, also from pointers in memory.
+//! they are removed, from pointers in memory too.
 
 use super::number;
 use crate::guest;
@@ -28,25 +28,24 @@ pub(super) fn without_tag(address: u64) -> u64 {
     if address & USER_HALF == 0 { address & ((1 << 56) - 1) } else { address }
 }
 
-/// A pointer in memory, for the kernel: without its tag, and not to the emulator's memory. Nobody looks at it
+/// A pointer in memory, for the kernel: without its tag, and not to the emulator's memory. It is not checked
 /// again.
 fn pointer(address: u64) -> u64 {
     region::harmless(without_tag(address))
 }
 
-/// Structures in the emulator's memory that stand for the guest's in one call.
+/// Structures in the emulator's memory that replace the guest's in one call.
 #[derive(Default)]
 pub(super) struct Copies {
     vectors: [Vec<u64>; 2],
     message: Option<(u64, [u64; 7])>,
 }
 
-/// Takes the tags off pointers that a call finds in memory: its arguments, which have none any more, then
-/// lead to copies, in which nothing leads to the emulator's memory either. False for calls that have no such
-/// pointers.
+/// Removes the tags of pointers that a call finds in memory: the arguments, already without tags, then lead
+/// to copies, in which no pointer leads to the emulator's memory. False for calls without such pointers.
 pub(super) fn untag(call: u64, a: &mut [u64; 6], copies: &mut Copies) -> bool {
     match call {
-        // The kernel takes tags off these whatever the thread has asked for.
+        // The kernel removes the tags of these calls' addresses, enabled or not.
         MADVISE | MPROTECT | MUNMAP | MLOCK | MLOCK2 | MUNLOCK | MSYNC | MINCORE | MBIND => {
             a[0] = without_tag(a[0]);
         }
@@ -72,7 +71,7 @@ pub(super) fn untag(call: u64, a: &mut [u64; 6], copies: &mut Copies) -> bool {
     true
 }
 
-/// Gives the guest what the kernel has written to a copy of a msghdr: lengths and flags.
+/// Copies the fields that the kernel has written to a copy of a msghdr back to the guest: lengths and flags.
 pub(super) fn give_back(call: u64, copies: &Copies) -> Result<(), i64> {
     match &copies.message {
         Some((at, words)) if call == RECVMSG => {
@@ -85,8 +84,8 @@ pub(super) fn give_back(call: u64, copies: &Copies) -> Result<(), i64> {
     }
 }
 
-/// An iovec, `pair[0]` with `pair[1]` pieces: replaced by a copy where a piece has another address there.
-/// What the kernel refuses is left to it.
+/// Replaces an iovec, `pair[0]` with `pair[1]` pieces, by a copy if the address of a piece changes. One that
+/// the kernel refuses is left alone.
 fn vector(pair: &mut [u64], copy: &mut Vec<u64>) {
     pair[0] = pointer(pair[0]);
     if pair[1] > PIECES_MAX {

@@ -7,14 +7,14 @@ use crate::task;
 use alloc::format;
 use alloc::string::String;
 
-/// Before a call: those that may not return are printed now.
+/// Before a call: prints a call that may not return.
 pub(super) fn begin(row: &Row, arguments: &[u64; 6]) {
     if matches!(row.name(), "exit" | "exit_group" | "execve" | "execveat") {
         sys::complain(&format!("{} {}\n", task::thread_id(), call(row, arguments)));
     }
 }
 
-/// After a call.
+/// After a call: prints the call and its result.
 pub(super) fn end(row: &Row, arguments: &[u64; 6], result: i64) {
     let value = match result {
         errno::NOT_STARTED => return,
