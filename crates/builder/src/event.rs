@@ -5,7 +5,7 @@ use std::time::Duration;
 use crossdock_dockerfile::Lines;
 use crossdock_platform::Platform;
 
-/// Number of a step within one build, from 1 in the order in which steps were met.
+/// Number of a step within one build, counted from 1 in the order in which steps are met.
 pub type StepId = usize;
 
 /// Something that happened.
@@ -20,7 +20,7 @@ pub enum Event {
         /// Platform that the step is for.
         platform: Platform,
     },
-    /// The step executes now: it was not known.
+    /// The step executes now: its result was not known.
     Executing {
         /// Its number.
         step: StepId,
@@ -29,7 +29,7 @@ pub enum Event {
     Output {
         /// Its number.
         step: StepId,
-        /// Whether it went to standard error.
+        /// Whether the line went to standard error.
         stderr: bool,
         /// The line; bytes that are not UTF-8 are replaced.
         line: String,
@@ -43,7 +43,7 @@ pub enum Event {
         /// Time since it started.
         duration: Duration,
     },
-    /// The step was ended, or not begun, since another one failed.
+    /// The step was ended or not begun, because another one failed.
     Cancelled {
         /// Its number.
         step: StepId,
@@ -55,7 +55,7 @@ pub enum Event {
     },
     /// Something that the user should know.
     Warning {
-        /// What.
+        /// Text of the warning.
         message: String,
         /// Where in the Dockerfile.
         lines: Option<Lines>,
