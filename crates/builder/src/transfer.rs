@@ -198,8 +198,7 @@ impl StageRun<'_, '_, '_> {
         }
     }
 
-    /// The ids of `--chown`, by number or by names in the image. A user name without a group also names the
-    /// group.
+    /// The ids of `--chown`, by number or by names in the image. A number alone is also the group.
     pub fn owner(&self, text: &str, lines: Lines) -> Result<(u32, u32), BuildError> {
         let numeric = |text: &str| {
             crossdock_sandbox::user::id(text).map_err(|e| ErrorKind::Dockerfile(e.to_string()).at(lines))
