@@ -25,7 +25,7 @@ impl<'scope, 'env> Beside<'scope, 'env> {
         Beside { scope, queue: None }
     }
 
-    /// Has work done by another thread, or by this one if there is no other. The channel gets the result.
+    /// Runs work on another thread, or on this one if there is no other. The channel receives the result.
     pub(crate) fn run<T: Send + 'scope>(&mut self, work: impl FnOnce() -> T + Send + 'scope) -> Receiver<T> {
         let (send, receive) = sync_channel(1);
         let work: Work<'scope> = Box::new(move || {

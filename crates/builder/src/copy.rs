@@ -71,7 +71,7 @@ impl CopyOptions {
 /// An input/output error with the path in the image or context that it happened to.
 #[derive(Debug, thiserror::Error)]
 pub enum CopyError {
-    /// The system said no.
+    /// The system refused.
     #[error("{path}: {error}")]
     Io {
         /// Path below the source or destination root.
@@ -345,7 +345,7 @@ pub fn parents(tree: &Tree, source: &Entry, kept: &[u8]) -> Result<Vec<(Entry, V
     .collect()
 }
 
-/// Gives the directories that [`make_parents`] has made the metadata of their sources.
+/// Sets the metadata of directories made by [`make_parents`] to that of their sources.
 pub fn finish_parents(made: &[(&Tree, &CopyOptions, MadeParent)], root: &OwnedFd) -> Result<(), CopyError> {
     // Inner directories first: changing them changes the time of the outer ones.
     for (tree, options, MadeParent { entry, target }) in made.iter().rev() {
@@ -360,7 +360,7 @@ struct Walk<'a, 'scope, 'env> {
     root: &'a OwnedFd,
     options: &'env CopyOptions,
     excluded: &'a dyn Fn(&[u8]) -> bool,
-    /// Where files with several names went first.
+    /// The first destination of each file with several names.
     links: Links,
     contents: RefCell<Contents<'scope, 'env>>,
 }

@@ -85,7 +85,7 @@ pub(crate) struct Engine<'a> {
     stages: BTreeMap<(usize, usize), Arc<StagePromise>>,
     /// The stage runs whose layers are in the images.
     in_image: BTreeSet<(usize, usize)>,
-    /// Stages that only an ONBUILD trigger of a base image needs, which shows only during the build.
+    /// Stages that only an ONBUILD trigger of a base image needs, found during the build.
     late: Mutex<BTreeMap<(usize, usize), Arc<StagePromise>>>,
     failure: Mutex<Option<BuildError>>,
     stop: Arc<Stop>,
@@ -196,7 +196,7 @@ impl<'a> Engine<'a> {
         self.stop.stop();
     }
 
-    /// An error once another part of the build has failed.
+    /// An error if another part of the build has failed.
     pub fn check_cancelled(&self) -> Result<(), ErrorKind> {
         if self.stop.is_set() { Err(ErrorKind::Cancelled) } else { Ok(()) }
     }
@@ -214,7 +214,7 @@ impl<'a> Engine<'a> {
         });
     }
 
-    /// The number of a new step, announced.
+    /// Announces a new step and returns its number and start.
     pub fn announce(&self, name: String, platform: &Platform) -> (StepId, Instant) {
         let step = self.steps.fetch_add(1, Ordering::SeqCst) + 1;
         self.env.events.event(Event::Started { step, name, platform: platform.clone() });

@@ -13,7 +13,7 @@ pub type StepId = usize;
 pub enum Event {
     /// A step is about to be looked up or executed.
     Started {
-        /// Its number.
+        /// Number of the step.
         step: StepId,
         /// As BuildKit shows it: `[linux/arm64 build 2/5] RUN make`.
         name: String,
@@ -22,12 +22,12 @@ pub enum Event {
     },
     /// The step executes now: its result was not known.
     Executing {
-        /// Its number.
+        /// Number of the step.
         step: StepId,
     },
     /// A line that the step's command wrote, without line end.
     Output {
-        /// Its number.
+        /// Number of the step.
         step: StepId,
         /// Whether the line went to standard error.
         stderr: bool,
@@ -36,7 +36,7 @@ pub enum Event {
     },
     /// The step is complete.
     Done {
-        /// Its number.
+        /// Number of the step.
         step: StepId,
         /// Whether its result was known.
         cached: bool,
@@ -45,12 +45,12 @@ pub enum Event {
     },
     /// The step was ended or not begun, because another one failed.
     Cancelled {
-        /// Its number.
+        /// Number of the step.
         step: StepId,
     },
     /// The step failed; the build's error says why.
     Failed {
-        /// Its number.
+        /// Number of the step.
         step: StepId,
     },
     /// Something that the user should know.

@@ -115,8 +115,7 @@ fn assemble(
     })
 }
 
-/// Sets times in the history that are later than `epoch` to `epoch`, and the image's own time, too, as
-/// BuildKit does.
+/// Lowers later times in the history to `epoch` and sets the image's own time to it, as BuildKit does.
 fn clamp(config: &mut ImageConfig, epoch: &str) {
     for entry in config.history.iter_mut().filter(|entry| entry.created.as_deref() > Some(epoch)) {
         entry.created = Some(epoch.to_string());

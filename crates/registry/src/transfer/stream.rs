@@ -80,7 +80,7 @@ impl Streams {
         self.shared().state().refusal.take()
     }
 
-    /// Cancels all incomplete uploads.
+    /// Cancels all uploads that no push has completed.
     pub fn end(&self) {
         self.shared().end();
     }
