@@ -1,5 +1,5 @@
-//! The socket of an SSH agent for a step: owned by the user whom the mount names, where the agent's own
-//! socket is only for the one who builds. What is written to one goes to the other.
+//! The socket of an SSH agent for a step. The user that the mount names owns it, since only the building user
+//! can use the agent's own socket. Bytes are passed between the two sockets.
 
 use std::fs::File;
 use std::io;
@@ -51,7 +51,7 @@ impl AgentSocket {
         Ok(AgentSocket { directory, open, is_over, listening: Some(listening) })
     }
 
-    /// Where it is.
+    /// Path of the socket.
     pub fn path(&self) -> PathBuf {
         self.directory.path().join("agent")
     }
@@ -65,7 +65,7 @@ fn address(directory: &File) -> PathBuf {
 impl Drop for AgentSocket {
     fn drop(&mut self) {
         self.is_over.store(true, Ordering::SeqCst);
-        // Wakes the thread. Whoever is still connected is served until one side hangs up.
+        // Wakes the thread. Open connections are served until one side hangs up.
         if UnixStream::connect(address(&self.open)).is_ok()
             && let Some(listening) = self.listening.take()
         {
@@ -81,7 +81,7 @@ fn accept(listener: &UnixListener, agent: &Path, is_over: &AtomicBool) {
             return;
         }
         let Ok(client) = client else { continue };
-        // An agent that is gone hangs up, as an agent that will not answer does.
+        // If the agent is gone, the client is hung up on, as by an agent that refuses to answer.
         let Ok(server) = UnixStream::connect(agent) else { continue };
         if connections.fetch_add(1, Ordering::SeqCst) >= CONNECTIONS_MAX {
             connections.fetch_sub(1, Ordering::SeqCst);

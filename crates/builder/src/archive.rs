@@ -1,11 +1,12 @@
-//! Archives that ADD unpacks: told by their first bytes, as moby does, whatever their name.
+//! Archives that ADD unpacks: recognised by their first bytes, not by name, as moby does.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 
 use crossdock_oci::layer::is_archive;
 
-/// Whether the file is a tar archive, compressed or not. A compressed file counts only if there is an archive inside.
+/// Whether the file is a tar archive, compressed or not. A compressed file counts only if there is an archive
+/// inside.
 pub fn detect(file: &mut File) -> io::Result<bool> {
     let mut head = Vec::new();
     file.take(512).read_to_end(&mut head)?;
@@ -42,7 +43,7 @@ mod tests {
         all
     }
 
-    /// How much of a hostile stream is read, at most.
+    /// The most bytes read of a hostile stream.
     const READ_MAX: u64 = 64 * 1024 * 1024;
 
     #[test]

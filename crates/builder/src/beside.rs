@@ -1,20 +1,19 @@
-//! Threads beside a walk through files: the content of large files is read and written there while the walk
-//! goes on. For small files this would only cost.
+//! Threads beside a walk through files: they read and write the content of large files while the walk goes
+//! on. For small files this does not pay.
 
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::Scope;
 
-/// Files from this size on, in bytes, are worth a thread.
+/// Size from which a file is worth a thread, in bytes.
 pub(crate) const LARGE: u64 = 1024 * 1024;
 
-/// More would keep too many files open: each piece of work that runs or waits has two.
+/// More threads would keep too many files open: each piece of work that runs or waits has two.
 const THREADS_MAX: usize = 16;
 
 type Work<'scope> = Box<dyn FnOnce() + Send + 'scope>;
 
-/// As many threads as there are CPUs, at most 16, made when the first work comes. They end when this is
-/// dropped.
+/// As many threads as there are CPUs, at most 16, started by the first work. They end when this is dropped.
 pub(crate) struct Beside<'scope, 'env> {
     scope: &'scope Scope<'scope, 'env>,
     /// Bounded, so that few files are open.
@@ -26,7 +25,7 @@ impl<'scope, 'env> Beside<'scope, 'env> {
         Beside { scope, queue: None }
     }
 
-    /// Has work done by another thread, by this one where there is no other. The result comes by the channel.
+    /// Runs work on another thread, or on this one if there is no other. The channel receives the result.
     pub(crate) fn run<T: Send + 'scope>(&mut self, work: impl FnOnce() -> T + Send + 'scope) -> Receiver<T> {
         let (send, receive) = sync_channel(1);
         let work: Work<'scope> = Box::new(move || {

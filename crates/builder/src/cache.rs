@@ -1,7 +1,9 @@
-//! Results of steps on their way from one store to another: what `--cache-to` writes and `--cache-from` reads.
+//! Results of steps on their way from one store to another: what `--cache-to` writes and `--cache-from`
+//! reads.
 //!
-//! The form is our own: a step's digest names what it depends on as this builder sees it, which no other builder's keys do.
-//! A list of steps is small; the layers that it names are blobs, fetched when a step that has one is met.
+//! The format is our own: a step's digest names the step's dependencies as this builder sees them, and other
+//! builders have other keys. A list of steps is small; its layers are blobs, each fetched when a step needs
+//! it.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -10,12 +12,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::state::Record;
 
-/// Steps and their results, as they are written.
+/// Steps and their results, as exported.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct StepCache {
     /// The steps in the order of their digests.
     pub steps: Vec<CachedStep>,
-    /// Digests by which a `COPY --from` is found before its files are read, and those that they lead to.
+    /// Pairs of a digest that finds a `COPY --from` before its files are read, and the digest of the step.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub quick: Vec<(Digest, Digest)>,
 }
@@ -23,15 +25,16 @@ pub struct StepCache {
 /// One step.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CachedStep {
-    /// What it depends on.
+    /// Digest of the step's dependencies.
     pub key: Digest,
-    /// What it made.
+    /// Result of the step.
     #[serde(flatten)]
     pub record: Record,
 }
 
 impl StepCache {
-    /// Only the steps whose layers are among these, by the digest of the uncompressed archive, and those without a layer.
+    /// Only the steps whose layers are among `diff_ids` (digests of uncompressed archives), and the steps
+    /// without a layer.
     pub fn only(&self, diff_ids: &BTreeSet<Digest>) -> StepCache {
         let is_wanted =
             |step: &&CachedStep| step.record.layer.as_ref().is_none_or(|l| diff_ids.contains(&l.diff_id));
@@ -58,7 +61,7 @@ pub struct Imported {
 }
 
 impl Imported {
-    /// Adds what was read; of several results for a step the first counts.
+    /// Adds a cache that was read. If there are several results for a step, the first counts.
     pub fn add(&mut self, cache: StepCache) {
         for step in cache.steps {
             self.steps.entry(step.key).or_insert(step.record);

@@ -37,7 +37,7 @@ impl ModeChange {
             let mode = u32::from_str_radix(text, 8).map_err(|_| error())?;
             return if mode <= 0o7777 { Ok(ModeChange::Octal(mode)) } else { Err(error()) };
         }
-        // Each is applied to each file.
+        // Every clause is applied to every file.
         const SIZE_MAX: usize = 1000;
         if text.len() > SIZE_MAX {
             return Err(ModeError(format!("{}...", text.chars().take(50).collect::<String>())));

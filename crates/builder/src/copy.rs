@@ -1,9 +1,9 @@
 //! Copying files between trees, and the digest of what would be copied.
 //!
-//! Dockerfile reference, "COPY": a directory's content is copied, not the directory; a destination that ends in `/`,
-//! exists as a directory, or takes several sources is a directory; missing parents are made. The destination
-//! itself keeps its owner and mode; directories in it get those of the copied ones, as with BuildKit.
-//! Existing files are replaced.
+//! Dockerfile reference, "COPY": a directory's content is copied, not the directory; a destination that ends
+//! in `/`, exists as a directory, or takes several sources is a directory; missing parents are made. The
+//! destination itself keeps its owner and mode; directories in it get those of the copied ones, as with
+//! BuildKit. Existing files are replaced.
 
 use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
@@ -26,22 +26,22 @@ use crate::tree::{Entry, Tree, join, open_in_root, resolve, shown, split_name};
 pub struct CopyOptions {
     /// Owner and group of everything copied or made; `None` keeps those of the source.
     pub owner: Option<(u32, u32)>,
-    /// Whether `--chown` names the owner: then also that of what is in an archive.
+    /// Whether `--chown` names the owner; files unpacked from an archive then get it, too.
     pub owner_is_given: bool,
     /// Change of permission bits.
     pub mode: Option<ModeChange>,
-    /// The same for directories that are made since the destination needs them: `--chmod`, and no default.
+    /// `--chmod`, without a default, for parent directories that the destination needs.
     pub mode_of_made: Option<ModeChange>,
     /// `--exclude`: paths below the source that are left out.
     pub exclude: crossdock_dockerfile::ignore::Ignore,
-    /// Whether extended attributes come along: from images, not from the context.
+    /// Whether extended attributes are copied: from images, not from the context.
     pub xattrs: bool,
     /// Latest modification time, seconds since 1970 (`SOURCE_DATE_EPOCH`).
     pub mtime_max: Option<i64>,
 }
 
 impl CopyOptions {
-    /// What of a directory reaches the image, for a key.
+    /// Type, mode and owner that an entry has in the image, for a key.
     pub fn described(&self, entry: &Entry) -> String {
         let (uid, gid) = self.owner_of(entry);
         format!("{:?} {:o} {uid} {gid}", entry.file_type(), self.mode_of(entry))
@@ -71,7 +71,7 @@ impl CopyOptions {
 /// An input/output error with the path in the image or context that it happened to.
 #[derive(Debug, thiserror::Error)]
 pub enum CopyError {
-    /// The system said no.
+    /// The system refused.
     #[error("{path}: {error}")]
     Io {
         /// Path below the source or destination root.
@@ -79,10 +79,10 @@ pub enum CopyError {
         /// What the system said.
         error: io::Error,
     },
-    /// A file should go where a directory is.
+    /// The source is a file, the destination a directory.
     #[error("cannot copy a file over the directory \"/{0}\"")]
     OverDirectory(String),
-    /// A directory should go where something else is.
+    /// The source is a directory, the destination is not.
     #[error("cannot copy a directory over \"/{0}\", which is not a directory")]
     OverFile(String),
     /// A device, which the sandbox may not make.
@@ -95,9 +95,10 @@ fn at<T>(path: &[u8], result: io::Result<T>) -> Result<T, CopyError> {
     result.map_err(|error| CopyError::Io { path: shown(path), error })
 }
 
-/// Adds to `key` everything below `start` that reaches the image: names below it, types, modes, owners, content.
+/// Adds to `key` everything below `start` that reaches the image: names below it, types, modes, owners,
+/// content.
 ///
-/// `cache` is that of the context directory, `None` for other trees.
+/// `cache` is the cache of the context directory; `None` for other trees.
 pub fn add_to_key(
     key: &mut Key,
     tree: &Tree,
@@ -134,12 +135,12 @@ pub fn add_to_key(
     }
 }
 
-/// First names of files that have several.
+/// The first name of each file with several names.
 #[derive(Default)]
 struct Links(RefCell<HashMap<(u64, u64), Vec<u8>>>);
 
 impl Links {
-    /// The name under which the same file was met before; else `name` is remembered.
+    /// The earlier name of the same file; if there is none, remembers `name`.
     fn first(&self, entry: &Entry, name: &[u8]) -> Option<Vec<u8>> {
         if entry.stat.st_nlink < 2 || entry.file_type() != FileType::RegularFile {
             return None;
@@ -154,7 +155,7 @@ impl Links {
     }
 }
 
-/// Fields of a key in their order, while large files among them are still being hashed.
+/// The fields of a key, in order, while large files are still being hashed.
 struct Fields<'a, 'scope, 'env> {
     key: &'a mut Key,
     cache: Option<&'a StatCache>,
@@ -167,7 +168,7 @@ enum Field {
     Content(Entry, Receiver<io::Result<[u8; 32]>>),
 }
 
-/// Fields that wait behind a large file, at most.
+/// The most fields that wait behind a large file.
 const WAITING_MAX: usize = 1024;
 
 impl Fields<'_, '_, '_> {
@@ -256,8 +257,8 @@ pub enum Placement {
     Into,
 }
 
-/// Copies `start` and everything below it to `destination` below `root`. Links that the destination leads
-/// through are followed: what they lead to is written, not replaced.
+/// Copies `start` and everything below it to `destination` below `root`. Links in the destination's path are
+/// followed: their targets are written to, the links are not replaced.
 pub fn copy(
     tree: &Tree,
     start: &Entry,
@@ -303,15 +304,15 @@ impl Contents<'_, '_> {
     }
 }
 
-/// A directory that was made for what is in it (`--parents`), to be given its source's owner, mode and time
-/// once all is in it.
+/// A directory made for its content (`--parents`). It gets its source's owner, mode and time once its content
+/// is complete.
 pub struct MadeParent {
     entry: Entry,
     target: Vec<u8>,
 }
 
-/// Makes the directories that `kept`, the end of a source's path, lies in, below `destination`, as
-/// `--parents` wants them. Those that were not there before are returned.
+/// Makes the parent directories of `kept`, the end of a source's path, below `destination`, as `--parents`
+/// requires. Returns the new ones.
 pub fn make_parents(
     tree: &Tree,
     source: &Entry,
@@ -332,8 +333,8 @@ pub fn make_parents(
     Ok(made)
 }
 
-/// The directories that `kept`, the end of a source's path, lies in: each with the part of `kept` that leads
-/// to it.
+/// The parent directories of `kept`, the end of a source's path, each with the part of `kept` that leads to
+/// it.
 pub fn parents(tree: &Tree, source: &Entry, kept: &[u8]) -> Result<Vec<(Entry, Vec<u8>)>, CopyError> {
     let dropped = source.path.len() - kept.len();
     let ends = kept.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(end, _)| end);
@@ -344,9 +345,9 @@ pub fn parents(tree: &Tree, source: &Entry, kept: &[u8]) -> Result<Vec<(Entry, V
     .collect()
 }
 
-/// Gives directories that [`make_parents`] has made what their sources have.
+/// Sets the metadata of directories made by [`make_parents`] to that of their sources.
 pub fn finish_parents(made: &[(&Tree, &CopyOptions, MadeParent)], root: &OwnedFd) -> Result<(), CopyError> {
-    // Those within others first, since they change the time of these.
+    // Inner directories first: changing them changes the time of the outer ones.
     for (tree, options, MadeParent { entry, target }) in made.iter().rev() {
         let fd = at(target, open_in_root(root, target, OFlags::DIRECTORY | OFlags::RDONLY))?;
         set_metadata(options, tree, entry, &fd, target)?;
@@ -359,22 +360,22 @@ struct Walk<'a, 'scope, 'env> {
     root: &'a OwnedFd,
     options: &'env CopyOptions,
     excluded: &'a dyn Fn(&[u8]) -> bool,
-    /// Where files with several names went first.
+    /// The first destination of each file with several names.
     links: Links,
     contents: RefCell<Contents<'scope, 'env>>,
 }
 
-/// What is still to be done of a directory.
+/// Work that remains for a directory.
 enum Todo {
     Copy(Entry, Vec<u8>),
-    /// Owner, mode and time of a directory, once all is in it. Also of one that was there: as other builders
-    /// do.
+    /// Sets owner, mode and time of a directory once its content is complete; also of a directory that
+    /// existed before, as other builders do.
     Finish(Entry, Vec<u8>),
 }
 
 /// Copies the content of `source` into the existing directory `target`.
 fn copy_directory(walk: &Walk<'_, '_, '_>, source: &[u8], target: &[u8]) -> Result<(), CopyError> {
-    // Neither stack nor open files limit the depth: what is still to be done waits in a list.
+    // The rest of the work waits in a list, so neither the stack nor open files limit the depth.
     let content = |source: &[u8], target: &[u8]| -> Result<Vec<Todo>, CopyError> {
         let entries = at(source, walk.tree.entries_in(source))?.into_iter().rev();
         let todo = |entry: Entry| {
@@ -432,8 +433,8 @@ fn make_directory(root: &OwnedFd, target: &[u8]) -> Result<bool, CopyError> {
     }
 }
 
-/// Makes `path` and its missing parents with the owner and mode of the options, else root's with mode 0755.
-/// Links are followed inside the root, also those whose targets are missing.
+/// Makes `path` and its missing parents with the owner and mode of the options; by default they belong to
+/// root and have mode 0755. Links are followed inside the root, even to missing targets.
 pub fn make_directories(root: &OwnedFd, path: &[u8], options: &CopyOptions) -> Result<(), CopyError> {
     let path = at(path, resolve(root, path))?;
     let mode = options.mode_of_made.as_ref().map_or(0o755, |change| change.apply(0o755, true));
@@ -445,7 +446,7 @@ pub fn make_directories(root: &OwnedFd, path: &[u8], options: &CopyOptions) -> R
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
                 let parent = at(&done, open_in_root(root, &done, OFlags::PATH | OFlags::DIRECTORY))?;
                 match rustix::fs::mkdirat(&parent, part, Mode::from(0o755)) {
-                    // Somebody else has put a link there since.
+                    // Another process has put a link there since.
                     Err(rustix::io::Errno::EXIST) => return Err(CopyError::OverFile(shown(&next))),
                     result => at(&next, result.map_err(io::Error::from))?,
                 }
@@ -512,7 +513,7 @@ fn copy_one(walk: &Walk<'_, '_, '_>, entry: &Entry, target: &[u8]) -> Result<(),
         FileType::Fifo => {
             let made = rustix::fs::mknodat(&parent, name, FileType::Fifo, Mode::from(0o600), 0);
             at(target, made.map_err(io::Error::from))?;
-            // Not by its name, which would follow a link that somebody has put there since.
+            // Not by name, which would follow a link that another process has put there since.
             let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let fifo =
                 at(target, rustix::fs::openat(&parent, name, flags, Mode::empty()).map_err(io::Error::from))?;
@@ -531,7 +532,7 @@ fn copy_one(walk: &Walk<'_, '_, '_>, entry: &Entry, target: &[u8]) -> Result<(),
             let itself = format!("/proc/self/fd/{}", fifo.as_raw_fd());
             at(target, rustix::fs::chmod(itself, mode).map_err(io::Error::from))
         }
-        // A socket is an address of a running process and nothing without it.
+        // A socket is an address of a running process and useless without it.
         FileType::Socket => Ok(()),
         _ => Err(CopyError::Device(entry.shown())),
     }
@@ -552,7 +553,7 @@ fn copy_content(
     set_times(options, entry, &destination, target)
 }
 
-/// What a directory has beside its content.
+/// Sets owner, mode, attributes and times of a directory.
 fn set_metadata(
     options: &CopyOptions,
     tree: &Tree,
@@ -568,8 +569,8 @@ fn set_metadata(
     set_times(options, entry, fd, target)
 }
 
-/// Owner, then mode. A change of owner clears set-user-ID and file capabilities (chown(2), capabilities(7)),
-/// so the mode and attributes come after it; and a write clears them, so content comes first.
+/// Sets the owner, then the mode. A change of owner clears set-user-ID and file capabilities (chown(2),
+/// capabilities(7)), so mode and attributes come after it. A write clears them, too, so content comes first.
 fn set_owner_and_mode(
     options: &CopyOptions,
     entry: &Entry,
@@ -587,7 +588,8 @@ fn set_times(options: &CopyOptions, entry: &Entry, fd: impl AsFd, target: &[u8])
     at(target, rustix::fs::futimens(fd, &times(options, entry)).map_err(io::Error::from))
 }
 
-/// With a single id in the user namespace, files cannot have another owner (chown(2): EINVAL); they keep the only one.
+/// With a single id in the user namespace, files cannot have another owner (chown(2): EINVAL) and keep the
+/// only one.
 fn tolerate_unmapped(result: rustix::io::Result<()>) -> io::Result<()> {
     match result {
         Err(rustix::io::Errno::INVAL) => Ok(()),
@@ -605,7 +607,7 @@ fn times(options: &CopyOptions, entry: &Entry) -> Timestamps {
     Timestamps { last_access: mtime, last_modification: mtime }
 }
 
-/// File capabilities and user attributes; those of overlayfs itself stay behind.
+/// Copies file capabilities and user attributes, without those of overlayfs itself.
 fn copy_xattrs(source: impl AsFd, destination: impl AsFd) -> io::Result<()> {
     let (source, destination) = (source.as_fd(), destination.as_fd());
     let mut names = vec![0u8; 65536];
@@ -692,7 +694,7 @@ mod tests {
         let apart = key(from.path(), "d", &own());
         std::fs::remove_file(from.path().join("d/sub/b")).expect("writable");
         std::fs::hard_link(from.path().join("d/a"), from.path().join("d/sub/b")).expect("writable");
-        // Outside of what is copied: it does not count.
+        // A link outside of the copied directory does not count.
         std::fs::hard_link(from.path().join("d/a"), from.path().join("outside")).expect("writable");
         let linked = key(from.path(), "d", &own());
         assert!(linked != apart && linked != copied);

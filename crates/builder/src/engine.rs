@@ -1,4 +1,4 @@
-//! Looks steps up in the cache, executes those that are new, packs layers in the background.
+//! Looks steps up in the cache, executes new ones, packs layers in the background.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::path::PathBuf;
@@ -29,18 +29,19 @@ use crate::view::View;
 
 /// Where base images come from.
 pub trait Images: Sync {
-    /// The manifest of `reference` for `platform`, its blobs in the store. With `pull` the registry is asked even if the
-    /// store knows the name. The error is a sentence for the user.
+    /// The manifest of `reference` for `platform`; its blobs are then in the store. With `pull` the registry
+    /// is asked even if the store knows the name. The error is a sentence for the user.
     fn resolve(&self, reference: &Reference, platform: &Platform, pull: bool) -> Result<Descriptor, String>;
 
-    /// Downloads `url` for ADD to a file of the store's temporary directory, and returns its path and the time of
-    /// `Last-Modified` in seconds since 1970.
+    /// Downloads `url` for ADD to a file of the store's temporary directory, and returns its path and the
+    /// time of `Last-Modified` in seconds since 1970.
     fn download(&self, url: &str, to: &std::path::Path) -> Result<Option<i64>, String>;
 
     /// Brings a layer of [`Environment::imported`] into the store.
     fn layer(&self, layer: &Descriptor) -> Result<(), String>;
 
-    /// Checks a repository out for ADD into an empty directory, with or without `.git`, and returns the commit.
+    /// Checks a repository out for ADD into an empty directory, with or without `.git`, and returns the
+    /// commit.
     fn checkout(&self, source: &GitSource, keep_git: bool, to: &std::path::Path) -> Result<String, String>;
 }
 
@@ -56,9 +57,10 @@ pub struct Environment<'a> {
     pub imported: &'a Imported,
     /// How layers are written.
     pub layers: LayerOptions,
-    /// Where layers go while they are written.
+    /// Receives layers while they are written.
     pub sink: Option<&'a dyn LayerSink>,
-    /// The emulator for a platform that this machine does not run itself. The error is a sentence for the user.
+    /// The emulator for a platform that this machine does not run itself. The error is a sentence for the
+    /// user.
     pub emulator: &'a (dyn Fn(&Platform) -> Result<Emulator, String> + Sync),
 }
 
@@ -68,7 +70,7 @@ pub(crate) struct Engine<'a> {
     pub request: &'a BuildRequest,
     pub file: Dockerfile,
     pub stat_cache: Option<StatCache>,
-    /// What the configurations of all stages take, in bytes.
+    /// Memory that the configurations of all stages take, in bytes.
     pub weight: Arc<AtomicUsize>,
     /// ONBUILD triggers run so far.
     triggers: AtomicUsize,
@@ -81,18 +83,18 @@ pub(crate) struct Engine<'a> {
     quick: Mutex<BTreeMap<Digest, Digest>>,
     pub emulators: OnceLock<Vec<Emulator>>,
     stages: BTreeMap<(usize, usize), Arc<StagePromise>>,
-    /// Those of them whose layers are in the images.
+    /// The stage runs whose layers are in the images.
     in_image: BTreeSet<(usize, usize)>,
-    /// Stages that only an ONBUILD trigger of a base image needs, which was not known before.
+    /// Stages that only an ONBUILD trigger of a base image needs, found during the build.
     late: Mutex<BTreeMap<(usize, usize), Arc<StagePromise>>>,
     failure: Mutex<Option<BuildError>>,
     stop: Arc<Stop>,
     steps: AtomicUsize,
-    /// Roots of several layers, as long as they are used again.
+    /// Roots of several layers, kept for further use.
     views: Mutex<HashMap<Vec<PathBuf>, Arc<View>>>,
 }
 
-/// A step's directory that is to become a layer.
+/// A step's directory, to be packed into a layer.
 struct Packing {
     key: Digest,
     created: String,
@@ -103,7 +105,7 @@ struct Packing {
     promise: Arc<Promise<Result<Packed, String>>>,
 }
 
-/// Directories that wait to be packed, and the threads that do it.
+/// Directories that wait to be packed, and the number of threads that pack.
 #[derive(Default)]
 struct Backlog {
     waiting: VecDeque<Packing>,
@@ -115,7 +117,7 @@ struct Backlog {
 pub(crate) struct How {
     /// Whether an earlier result will do.
     pub use_cache: bool,
-    /// Whether it may make something else each time, as commands do.
+    /// Whether the step's result may differ each time, as with commands.
     pub varies: bool,
     /// The stage and the platform.
     pub run: (usize, usize),
@@ -162,7 +164,7 @@ impl<'a> Engine<'a> {
         }
     }
 
-    /// The promise of a stage run, and whether nobody knew before that it is needed: the caller then keeps it.
+    /// The promise of a stage run, and whether it is new: then the caller must keep it.
     pub fn promise(&self, key: (usize, usize)) -> (Arc<StagePromise>, bool) {
         if let Some(promise) = self.stages.get(&key) {
             return (promise.clone(), false);
@@ -194,7 +196,7 @@ impl<'a> Engine<'a> {
         self.stop.stop();
     }
 
-    /// An error once another part of the build has failed.
+    /// An error if another part of the build has failed.
     pub fn check_cancelled(&self) -> Result<(), ErrorKind> {
         if self.stop.is_set() { Err(ErrorKind::Cancelled) } else { Ok(()) }
     }
@@ -204,7 +206,7 @@ impl<'a> Engine<'a> {
         self.stop.while_running(step, killer, work)
     }
 
-    /// Tells that a step has no result.
+    /// Reports that a step has no result.
     pub fn give_up(&self, step: StepId, why: &ErrorKind) {
         self.env.events.event(match why {
             ErrorKind::Cancelled => Event::Cancelled { step },
@@ -212,7 +214,7 @@ impl<'a> Engine<'a> {
         });
     }
 
-    /// The number of a new step, announced.
+    /// Announces a new step and returns its number and start.
     pub fn announce(&self, name: String, platform: &Platform) -> (StepId, Instant) {
         let step = self.steps.fetch_add(1, Ordering::SeqCst) + 1;
         self.env.events.event(Event::Started { step, name, platform: platform.clone() });
@@ -224,9 +226,9 @@ impl<'a> Engine<'a> {
         self.env.events.event(Event::Done { step, cached, duration: started.elapsed() });
     }
 
-    /// The result of the step with this key: known from the cache, from another thread, or made by `execute`, which
-    /// writes into a scratch directory. Returns whether it was known. `how` says whether the cache is looked
-    /// at, and whether the step may make something else each time.
+    /// The result of the step with this key, from the cache, from another thread, or from `execute`, which
+    /// writes into a scratch directory; and whether the result was known. `How` says whether the cache is
+    /// used and whether the step's result may differ each time.
     pub fn step<'scope, 'env>(
         &'scope self,
         threads: &'scope Threads<'scope, 'env>,
@@ -241,7 +243,7 @@ impl<'a> Engine<'a> {
                 return Ok((result, true));
             }
             let Some(_flight) = self.flights.board(key) else { continue };
-            // It may have landed between the look-up and boarding.
+            // Another thread may have finished the step between the look-up and boarding.
             if let Some(result) = self.known(key, use_cache)? {
                 return Ok((result, true));
             }
@@ -252,7 +254,7 @@ impl<'a> Engine<'a> {
             execute(&scratch)?;
             let store = self.env.store;
             let is_renewed = varies && !use_cache && store.cache_has(key);
-            // A step that makes the same as before makes a layer that the registry has, most likely.
+            // The registry most likely has the layer of a step that gives the same result as before.
             let is_followed =
                 self.env.sink.is_some() && self.in_image.contains(&run) && (varies || !store.cache_has(key));
             let renewal = is_renewed.then(random_name);
@@ -273,13 +275,13 @@ impl<'a> Engine<'a> {
         Ok(Some(result))
     }
 
-    /// What the store notes of a step.
+    /// The store's record of a step.
     fn record(&self, key: &Digest) -> Result<Option<Record>, ErrorKind> {
         let bytes = self.env.store.cache_get(key)?;
         Ok(bytes.and_then(|bytes| serde_json::from_slice::<Record>(&bytes).ok()))
     }
 
-    /// A cache record whose layer is still there, or that another build has exported.
+    /// The result of a cache record whose layer is still in the store, or that another build has exported.
     fn cached(&self, key: &Digest) -> Result<Option<StepResult>, ErrorKind> {
         let store = self.env.store;
         let record = self.record(key)?;
@@ -303,7 +305,7 @@ impl<'a> Engine<'a> {
         Ok(result)
     }
 
-    /// The result that a record tells of, if its layer is there and is what it says.
+    /// The result that a record describes, if its layer is in the store and matches the record.
     fn restored(&self, record: Record) -> Result<Option<StepResult>, ErrorKind> {
         let store = self.env.store;
         let Some(packed) = record.layer else {
@@ -319,7 +321,8 @@ impl<'a> Engine<'a> {
         Ok(Some(StepResult { layer: Some(layer), created: record.created, renewal: record.renewal }))
     }
 
-    /// Every step of this build with its result. Once all threads have ended, so that all layers are packed.
+    /// Every step of this build with its result. For use after all threads have ended and all layers are
+    /// packed.
     pub fn steps_made(&self) -> StepCache {
         let made = |(key, result): (&Digest, &StepResult)| {
             let layer = result.layer.as_ref().map(|layer| layer.packed.wait()).transpose().ok()?;
@@ -359,7 +362,7 @@ impl<'a> Engine<'a> {
         Ok(result)
     }
 
-    /// Leaves the directory to a thread that packs; this thread does it if there is none.
+    /// Leaves the directory to a packing thread; this thread packs it if there is none.
     fn pack_later<'scope, 'env>(&'scope self, threads: &'scope Threads<'scope, 'env>, packing: Packing) {
         let is_needed = {
             let mut backlog = lock(&self.backlog);
@@ -441,7 +444,7 @@ impl<'a> Engine<'a> {
         Ok(self.env.store.cache_put(quick, key.as_str().as_bytes(), &[], &[])?)
     }
 
-    /// Whether the result of a step is there.
+    /// Whether the result of a step is known.
     pub fn is_known(&self, key: &Digest) -> Result<bool, ErrorKind> {
         Ok(self.known(key, true)?.is_some())
     }
@@ -454,7 +457,8 @@ impl<'a> Engine<'a> {
         }
     }
 
-    /// The key of a step whose layer has the times of `SOURCE_DATE_EPOCH`: such a layer is another one.
+    /// The step's key with `SOURCE_DATE_EPOCH` added, if set: it changes the times in the layer, so the layer
+    /// differs.
     pub fn timed(&self, key: Digest) -> Digest {
         match self.request.source_date_epoch {
             None => key,
@@ -466,8 +470,8 @@ impl<'a> Engine<'a> {
         }
     }
 
-    /// The root that layers make together, for reading. It is made once in a build: without overlayfs that costs
-    /// a hard link for every file.
+    /// The read-only root of several layers. It is made once in a build: without overlayfs it costs a hard
+    /// link for every file.
     pub fn view(&self, layers: &[PathBuf]) -> Result<Arc<View>, ErrorKind> {
         let mut views = lock(&self.views);
         if let Some(view) = views.get(layers) {
@@ -478,7 +482,7 @@ impl<'a> Engine<'a> {
         Ok(view)
     }
 
-    /// A temporary directory in the store; its mounts and content go with it.
+    /// A temporary directory in the store, removed with its mounts and content.
     pub fn temporary(&self) -> Result<TemporaryDirectory, ErrorKind> {
         Ok(self.env.store.temporary_directory()?)
     }

@@ -15,7 +15,7 @@ use crate::tree::SelectError;
 pub struct BuildError {
     /// What happened.
     pub kind: ErrorKind,
-    /// Where in the Dockerfile, if it is about a place in it.
+    /// Lines of the Dockerfile, if the error is about a place in it.
     pub lines: Option<Lines>,
     /// Platform of the step, if the build was for several.
     pub platform: Option<Platform>,
@@ -50,14 +50,14 @@ pub enum ErrorKind {
         /// Names or numbers of the stages.
         known: String,
     },
-    /// A command ended with another code than 0.
+    /// A command ended with an exit code other than 0.
     #[error("process {command:?} did not complete successfully: {status}{hint}")]
     Command {
         /// The command line.
         command: String,
         /// `exit code: N` or the signal.
         status: String,
-        /// What may help, or nothing.
+        /// A hint, or nothing.
         hint: String,
     },
     /// The sandbox could not be made.
@@ -76,7 +76,7 @@ pub enum ErrorKind {
     Emulator {
         /// The platform.
         platform: Platform,
-        /// Why, and what to do.
+        /// The reason, and what to do.
         reason: String,
     },
     /// A source of COPY or ADD is not there.
@@ -98,7 +98,7 @@ pub enum ErrorKind {
         /// Why.
         reason: String,
     },
-    /// A base image could not be had.
+    /// A base image could not be obtained.
     #[error("failed to resolve {name}: {reason}")]
     BaseImage {
         /// Its name.
@@ -114,7 +114,7 @@ pub enum ErrorKind {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// Anything of the system.
+    /// Any error of the system.
     #[error("{doing}: {source}")]
     Io {
         /// What was tried.
@@ -136,7 +136,7 @@ impl ErrorKind {
         ErrorKind::Io { doing: doing.into(), source }
     }
 
-    /// The same at lines of the Dockerfile.
+    /// The error at lines of the Dockerfile.
     pub fn at(self, lines: Lines) -> BuildError {
         BuildError { kind: self, lines: Some(lines), platform: None }
     }

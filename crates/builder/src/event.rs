@@ -5,7 +5,7 @@ use std::time::Duration;
 use crossdock_dockerfile::Lines;
 use crossdock_platform::Platform;
 
-/// Number of a step within one build, from 1 in the order in which steps were met.
+/// Number of a step within one build, counted from 1 in the order in which steps are met.
 pub type StepId = usize;
 
 /// Something that happened.
@@ -13,49 +13,49 @@ pub type StepId = usize;
 pub enum Event {
     /// A step is about to be looked up or executed.
     Started {
-        /// Its number.
+        /// Number of the step.
         step: StepId,
         /// As BuildKit shows it: `[linux/arm64 build 2/5] RUN make`.
         name: String,
         /// Platform that the step is for.
         platform: Platform,
     },
-    /// The step executes now: it was not known.
+    /// The step executes now: its result was not known.
     Executing {
-        /// Its number.
+        /// Number of the step.
         step: StepId,
     },
     /// A line that the step's command wrote, without line end.
     Output {
-        /// Its number.
+        /// Number of the step.
         step: StepId,
-        /// Whether it went to standard error.
+        /// Whether the line went to standard error.
         stderr: bool,
         /// The line; bytes that are not UTF-8 are replaced.
         line: String,
     },
     /// The step is complete.
     Done {
-        /// Its number.
+        /// Number of the step.
         step: StepId,
         /// Whether its result was known.
         cached: bool,
         /// Time since it started.
         duration: Duration,
     },
-    /// The step was ended, or not begun, since another one failed.
+    /// The step was ended or not begun, because another one failed.
     Cancelled {
-        /// Its number.
+        /// Number of the step.
         step: StepId,
     },
     /// The step failed; the build's error says why.
     Failed {
-        /// Its number.
+        /// Number of the step.
         step: StepId,
     },
     /// Something that the user should know.
     Warning {
-        /// What.
+        /// Text of the warning.
         message: String,
         /// Where in the Dockerfile.
         lines: Option<Lines>,

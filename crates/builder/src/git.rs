@@ -1,24 +1,24 @@
-//! Addresses of Git repositories as docker takes them for contexts and ADD.
+//! Addresses of Git repositories, as docker accepts them for contexts and ADD.
 //!
 //! `REMOTE#REF:DIRECTORY`, or the same as a query: `REMOTE?branch=B&subdir=D` (also `ref`, `tag`, `commit`).
 
 use crossdock_dockerfile::ignore::clean;
 
-/// A repository, what to check out, and the directory of it that is meant.
+/// A repository, the revision to check out, and a directory in the repository.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GitSource {
-    /// As git takes it; may hold a password.
+    /// Address for git; may hold a password.
     pub remote: String,
-    /// Branch, tag or commit; the remote's HEAD without.
+    /// Branch, tag or commit; `None` for the remote's HEAD.
     pub reference: Option<String>,
-    /// The commit that it must be, or the first digits of it.
+    /// The commit that must be checked out, or its first digits.
     pub commit: Option<String>,
     /// Directory in the repository; empty for all of it.
     pub directory: String,
 }
 
-/// Whether an address is one of a repository rather than of a file: `git@`, `git://`, `ssh://`, or a path that ends in
-/// `.git`.
+/// Whether an address names a repository rather than a file: `git@`, `git://`, `ssh://`, or a path that ends
+/// in `.git`.
 pub fn is_git(source: &str) -> bool {
     let (path, _) = split_path(source);
     source.starts_with("git@")
@@ -58,7 +58,7 @@ impl GitSource {
             git.directory = directory.to_string();
         }
         git.directory = clean(&format!("/{}", git.directory))[1..].to_string();
-        // Git would take it for an option.
+        // Git would take a leading "-" for an option.
         let all = [Some(&git.remote), git.reference.as_ref(), git.commit.as_ref()];
         if let Some(bad) = all.into_iter().flatten().find(|text| text.starts_with('-')) {
             return Err(format!("{bad}: it must not begin with \"-\""));

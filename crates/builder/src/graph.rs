@@ -1,4 +1,4 @@
-//! Which stages a target needs, and what the names in a Dockerfile mean.
+//! The stages that a target needs, and the meaning of names in a Dockerfile.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -11,10 +11,10 @@ use crossdock_oci::Reference;
 use crate::error::{BuildError, ErrorKind};
 use crate::request::NamedContext;
 
-/// ONBUILD triggers that one build may run: those of one stage run again in every stage that is built on it.
+/// ONBUILD triggers that one build may run. Every stage built on a stage runs that stage's triggers again.
 pub(crate) const TRIGGERS_MAX: usize = 100_000;
 
-/// What `FROM`, `COPY --from` or a mount's `from` names.
+/// The source that `FROM`, `COPY --from` or a mount's `from` names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
     /// The empty image.
@@ -27,7 +27,8 @@ pub enum Origin {
     Image(Reference),
 }
 
-/// Resolves names: named contexts first, since they override images and stages; then earlier stages; then images.
+/// Resolves names: named contexts first, since they override images and stages; then earlier stages; then
+/// images.
 pub struct Names<'a> {
     /// The Dockerfile.
     pub file: &'a Dockerfile,
@@ -78,7 +79,7 @@ impl Names<'_> {
         })
     }
 
-    /// Index of the stage that `--target` means; the last without one.
+    /// Index of the stage that `--target` names; without a target, of the last stage.
     pub fn target(&self, target: Option<&str>) -> Result<usize, BuildError> {
         let count = self.file.stages.len();
         match target {
@@ -88,7 +89,7 @@ impl Names<'_> {
     }
 
     fn unknown(&self, name: &str) -> BuildError {
-        /// As many as anybody reads.
+        /// More names than this nobody reads.
         const SHOWN_MAX: usize = 50;
         let stages = self.file.stages.iter().enumerate();
         let known = stages.map(|(i, s)| s.name.clone().unwrap_or_else(|| i.to_string()));
@@ -99,7 +100,7 @@ impl Names<'_> {
         ErrorKind::UnknownTarget { name: name.to_string(), known: known.join(", ") }.into()
     }
 
-    /// The stages whose layers an image of `target` has: itself, and those that it is built on.
+    /// The stages whose layers are in an image of `target`: the target and the stages that it is built on.
     pub fn built_on(
         &self,
         target: usize,
@@ -116,7 +117,7 @@ impl Names<'_> {
         Ok(all)
     }
 
-    /// The stages that `target` needs, itself included. `base_of` gives the expanded base of a stage.
+    /// The stages that `target` needs, including itself. `base_of` gives the expanded base of a stage.
     pub fn needed(
         &self,
         target: usize,
@@ -141,7 +142,7 @@ impl Names<'_> {
                     open.push(earlier);
                 }
             }
-            // Triggers of the stage that this one is built on run here.
+            // The triggers of this stage's base stage run here.
             if let Origin::Stage(base) = self.resolve(&base, index, stage.lines)? {
                 let names = triggers.entry(base).or_insert_with(|| trigger_origins(&self.file.stages[base]));
                 triggered += names.len();
@@ -161,7 +162,7 @@ impl Names<'_> {
     }
 }
 
-/// Whether a reference is to the name that stands for the empty image.
+/// Whether a reference names the empty image.
 fn is_scratch(image: &Reference) -> bool {
     image.familiar() == "scratch:latest" || image.familiar() == "scratch"
 }

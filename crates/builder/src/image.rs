@@ -15,7 +15,7 @@ use crate::stage::add_labels;
 use crate::stages;
 use crate::state::{Layer, State};
 
-/// What a build made.
+/// The result of a build.
 #[derive(Clone)]
 pub struct Built {
     /// One image per platform, in the order asked for.
@@ -39,7 +39,7 @@ pub struct BuiltImage {
     pub trees: Vec<std::path::PathBuf>,
 }
 
-/// Builds and leaves the images in the store, without a name.
+/// Builds the images and leaves them in the store, without names.
 pub fn build(env: &Environment<'_>, request: &BuildRequest) -> Result<Built, BuildError> {
     let (states, steps) = stages::run(env, request)?;
     let mut images = Vec::new();
@@ -70,7 +70,7 @@ fn assemble(
     if let Some(seconds) = request.source_date_epoch {
         clamp(&mut config, &rfc3339(seconds));
     }
-    // The base decides what the image is; an image FROM scratch is what was asked for.
+    // The base decides the platform; an image FROM scratch has the requested platform.
     let own = config.platform();
     let mut layers = Vec::new();
     for layer in &state.layers {
@@ -103,7 +103,7 @@ fn assemble(
         return Err(ErrorKind::Dockerfile(message).into());
     }
     env.store.write_blob(&bytes)?;
-    // Of several platforms each image must be found under the one that was asked for.
+    // If there are several platforms, each image must be found under its requested platform.
     let is_named_by_base =
         request.platforms.len() == 1 || own.rank(platform).is_some() || platform.rank(&own).is_some();
     let named = if is_named_by_base { own } else { platform.clone() };
@@ -115,7 +115,7 @@ fn assemble(
     })
 }
 
-/// No time of the image is later than `epoch`, and the image itself is of that time, as BuildKit has it.
+/// Lowers later times in the history to `epoch` and sets the image's own time to it, as BuildKit does.
 fn clamp(config: &mut ImageConfig, epoch: &str) {
     for entry in config.history.iter_mut().filter(|entry| entry.created.as_deref() > Some(epoch)) {
         entry.created = Some(epoch.to_string());
@@ -123,7 +123,7 @@ fn clamp(config: &mut ImageConfig, epoch: &str) {
     config.created = Some(epoch.to_string());
 }
 
-/// `diff_id` and descriptor of a layer, in OCI's words also where the base image is in Docker's.
+/// `diff_id` and descriptor of a layer, with OCI media types even if the base image has Docker's.
 fn packed(layer: &Layer) -> Result<(Digest, Descriptor), BuildError> {
     let packed = layer.packed.wait().map_err(|reason| ErrorKind::Io {
         doing: "pack a layer".to_string(),

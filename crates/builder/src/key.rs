@@ -2,11 +2,11 @@
 
 use crossdock_oci::digest::{Digest, Hasher};
 
-/// Raised whenever the meaning of a key changes, so that old cache records are never taken for new ones.
+/// Raised when the meaning of a key changes, so that old cache records are never taken for new ones.
 const VERSION: &str = "crossdock step 2";
 
-/// Collects the fields of a key. Each field is preceded by its length, so that no two lists of fields have the same
-/// bytes.
+/// Collects the fields of a key. Each field is preceded by its length, so that no two lists of fields have
+/// the same bytes.
 pub struct Key(Hasher);
 
 impl Key {

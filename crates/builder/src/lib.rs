@@ -1,6 +1,7 @@
 //! Builds images: Dockerfile, context and platforms in, images and an index out.
 //!
-//! The design is in `docs/dev/build.md`: stage runs as threads, steps with digests, layers packed in the background.
+//! The design is in `docs/dev/build.md`: stage runs as threads, steps with digests, layers packed in the
+//! background.
 
 #![forbid(unsafe_code)]
 

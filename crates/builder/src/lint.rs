@@ -1,6 +1,7 @@
-//! Build checks: what is allowed in a Dockerfile and yet probably not meant. Rules by BuildKit's names.
+//! Build checks: things that a Dockerfile may contain but that are probably mistakes. Rules have BuildKit's
+//! names.
 //!
-//! Nothing is executed and nothing fetched: what a base image sets is known where the caller has the image.
+//! Nothing is executed or fetched: the settings of a base image are known only if the caller has the image.
 
 use std::collections::BTreeSet;
 
@@ -18,10 +19,10 @@ use crate::scope::{Env, Scope};
 use crate::stage::{check_signal, expose};
 use crate::state::STAGES_SIZE_MAX;
 
-/// Rules that are checked only where `# check=experimental=` asks for them.
+/// Rules that are checked only if `# check=experimental=` enables them.
 const EXPERIMENTAL: [&str; 1] = ["InvalidDefinitionDescription"];
 
-/// Name and what it is about.
+/// Name and description of each rule.
 const RULES: [(&str, &str); 22] = [
     ("StageNameCasing", "Stage names should be lowercase"),
     ("FromAsCasing", "The 'as' keyword should match the case of the 'from' keyword"),
@@ -86,12 +87,12 @@ pub struct Warning {
 }
 
 impl Warning {
-    /// What the rule is about.
+    /// Description of the rule.
     pub fn description(&self) -> &'static str {
         RULES.iter().find(|(name, _)| *name == self.rule).map_or("", |(_, text)| text)
     }
 
-    /// Where docker explains the rule.
+    /// Address of docker's explanation of the rule.
     pub fn url(&self) -> String {
         let mut name = String::new();
         let mut was_lower = false;
@@ -113,7 +114,7 @@ pub struct Findings {
     pub warnings: Vec<Warning>,
     /// `# check=error=true`: warnings make a build fail.
     pub are_errors: bool,
-    /// What a build would end with, as far as that shows without one: a sentence, and where.
+    /// The error that a build would end with, if it shows without building: a sentence and its lines.
     pub error: Option<(String, Option<Lines>)>,
 }
 
@@ -148,7 +149,7 @@ impl Settings {
         Ok(settings)
     }
 
-    /// Whether a comment `check=skip=A,B` above an instruction leaves the rule out there.
+    /// Whether a comment `check=skip=A,B` above an instruction disables the rule there.
     fn is_skipped_by(comments: &[String], rule: &str) -> bool {
         let lists = comments.iter().filter_map(|comment| comment.trim().strip_prefix("check=skip="));
         let mut names = lists.flat_map(|list| list.split([',', ';'])).map(str::trim);
@@ -164,7 +165,7 @@ impl Settings {
 /// The configuration of an image that is at hand.
 pub type Known<'a> = &'a dyn Fn(&Reference, &Platform) -> Option<ImageConfig>;
 
-/// Checks a Dockerfile. A text that is none is an error, as in a build.
+/// Checks a Dockerfile. A text that cannot be parsed is an error, as in a build.
 pub fn check(request: &BuildRequest, known: Known<'_>) -> Result<Findings, BuildError> {
     let file = Dockerfile::parse(&request.dockerfile)?;
     let settings = Settings::of(&file, request)?;
@@ -190,18 +191,18 @@ struct Check<'a> {
     request: &'a BuildRequest,
     known: Known<'a>,
     found: Vec<Warning>,
-    /// What a build would end with.
+    /// The error that a build would end with.
     told: Option<(String, Option<Lines>)>,
-    /// What ends the checks.
+    /// The error that ends the checks.
     error: Option<BuildError>,
 }
 
-/// What is known of a stage at its end, for those that are built on it.
+/// What is known at the end of a stage, for stages built on it.
 #[derive(Clone)]
 struct Ground {
     scope: Scope,
     env: Env,
-    /// Whether `env` is all there is.
+    /// Whether `env` is complete.
     env_is_known: bool,
     has_workdir: bool,
     has_shell: bool,
@@ -212,12 +213,12 @@ impl Check<'_> {
         self.found.push(Warning { rule, detail, lines });
     }
 
-    /// Takes note of what a build would end with.
+    /// Notes an error that a build would end with; only the first counts.
     fn tell(&mut self, error: BuildError) {
         self.told.get_or_insert_with(|| (error.to_string(), error.lines));
     }
 
-    /// Takes note of a word that cannot be expanded. Those that take too much end the checks.
+    /// Notes a word that cannot be expanded. A word that exceeds a limit ends the checks.
     fn failed(&mut self, error: ShellError, lines: Lines) {
         use ShellError::{PatternSteps, TooLarge, TooMuch};
         if matches!(error, TooLarge { .. } | TooMuch { .. } | PatternSteps { .. }) {
@@ -227,7 +228,7 @@ impl Check<'_> {
         }
     }
 
-    /// What the nodes show without any value.
+    /// Checks that need no values of variables.
     fn text(&mut self) {
         let file = self.file;
         for lines in &file.parsed.empty_continuations {
@@ -270,7 +271,7 @@ impl Check<'_> {
                 }
                 _ => {}
             }
-            // What stands before the first FROM reaches no image.
+            // Instructions before the first FROM reach no image.
             if !is_global {
                 self.secrets(node);
             }
@@ -327,7 +328,7 @@ impl Check<'_> {
         }
     }
 
-    /// What needs the values of variables, stage by stage.
+    /// Checks that need the values of variables, stage by stage.
     fn stages(&mut self) -> Result<(), BuildError> {
         let host = Platform::host();
         let target = self.request.platforms.first().unwrap_or(&host);
@@ -362,7 +363,7 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// FROM, and what it brings.
+    /// Checks FROM and returns what it sets.
     fn ground(
         &mut self,
         stage: &Stage,
@@ -458,7 +459,7 @@ impl Check<'_> {
             );
             self.warn("RedundantTargetPlatform", stage.lines, detail);
         }
-        // A stage that is made for one platform says so in its name.
+        // A stage made for one platform has the platform in its name.
         let names_it = |name: &String| name.contains(&expected.architecture) || name.contains(&expected.os);
         if !text.contains('$') && !stage.name.as_ref().is_some_and(names_it) {
             let detail = format!("FROM --platform flag should not use constant value \"{text}\"");
@@ -466,7 +467,7 @@ impl Check<'_> {
         }
     }
 
-    /// `--from` and the `from` of mounts.
+    /// Checks `--from` and the `from` of mounts.
     fn sources(&mut self, index: usize, instruction: &Instruction) {
         let lines = instruction.lines;
         let names = Names { file: self.file, contexts: &self.request.contexts };
@@ -492,7 +493,7 @@ impl Check<'_> {
         }
     }
 
-    /// Of several CMD, ENTRYPOINT or HEALTHCHECK of a stage only the last counts.
+    /// If a stage has several CMD, ENTRYPOINT or HEALTHCHECK, only the last counts.
     fn repeated(&mut self, instruction: &Instruction, seen: &mut Vec<(&'static str, Lines)>) {
         let name = match instruction.kind {
             Kind::Cmd(_) => "CMD",
@@ -600,7 +601,7 @@ impl Check<'_> {
             let Ok(expanded) = ground.scope.expand(source, &ground.env) else { continue };
             let path = expanded.text;
             let is_local = !path.contains("://") && !crate::git::is_git(&path);
-            // What the rules bring back is copied, so the whole context, or a directory, is not ignored.
+            // The rules may include files again, so the whole context does not count as ignored.
             let is_part = crate::tree::clean_relative(path.as_bytes()).is_empty()
                 && self.request.ignore.may_include_again();
             if is_local
@@ -631,7 +632,7 @@ impl Check<'_> {
                 Err(error) => self.failed(error, instruction.lines),
             }
         }
-        // An ARG is declared, with a value or without.
+        // An ARG counts as declared, with a value or without.
         unset.retain(|name| !ground.scope.declares(name));
         if unset.is_empty() {
             return;
@@ -674,7 +675,7 @@ fn words(kind: &Kind) -> Vec<&str> {
 /// ` (did you mean X?)`, or nothing.
 fn meant(name: &str, known: &[&str], sigil: &str) -> String {
     if known.len() > 1000 {
-        // Nothing is suggested where there is so much to choose from.
+        // No suggestion if there are this many names.
         return String::new();
     }
     let lower: Vec<String> = known.iter().map(|known| known.to_lowercase()).collect();
@@ -684,8 +685,8 @@ fn meant(name: &str, known: &[&str], sigil: &str) -> String {
     near.map(|at| format!(" (did you mean {sigil}{}?)", known[at])).unwrap_or_default()
 }
 
-/// Whether a variable's name tells a secret, as in `DB_PASSWORD`, and not a `PUBLIC_KEY` or where one is, as
-/// `DB_PASSWORD_FILE`.
+/// Whether a variable's name suggests a secret, as `DB_PASSWORD` does, and not a public key (`PUBLIC_KEY`) or
+/// the place of a secret (`DB_PASSWORD_FILE`).
 fn is_secret(name: &str) -> bool {
     const WORDS: [&str; 10] = [
         "apikey",

@@ -1,4 +1,4 @@
-//! What a Dockerfile offers to those who build it: stages, arguments, secrets. Nothing is executed.
+//! What a Dockerfile offers to its users: stages, arguments, secrets. Nothing is executed.
 
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
@@ -17,13 +17,13 @@ use crate::scope::{Env, Scope};
 /// One stage with a name, or the last one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
-    /// Its name; none for a last stage without.
+    /// Its name; `None` for a last stage without a name.
     pub name: Option<String>,
-    /// Whether it is built if no target is given.
+    /// Whether the stage is built if no target is given.
     pub is_default: bool,
     /// From the comment `# name text` above it.
     pub description: String,
-    /// What it is built on, as written.
+    /// Its base, as written.
     pub base: String,
     /// Its `--platform`, as written.
     pub platform: Option<String>,
@@ -31,7 +31,7 @@ pub struct Target {
     pub lines: Lines,
 }
 
-/// What a target takes.
+/// The inputs of a target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outline {
     /// The target.
@@ -60,7 +60,7 @@ pub struct Taken {
 pub struct Argument {
     /// Its name.
     pub name: String,
-    /// What was given, or the default.
+    /// The given value, or the default.
     pub value: Option<String>,
     /// From the comment `# name text` above it.
     pub description: String,
@@ -68,7 +68,7 @@ pub struct Argument {
     pub lines: Lines,
 }
 
-/// The stages that can be asked for.
+/// The stages that can be built.
 pub fn targets(request: &BuildRequest) -> Result<Vec<Target>, BuildError> {
     let file = Dockerfile::parse(&request.dockerfile)?;
     Ok((0..file.stages.len()).map(|index| target(&file, index)).collect())
@@ -94,19 +94,19 @@ fn describe(comments: &[String], name: &str) -> String {
     texts.next().map(|text| text.trim().to_string()).unwrap_or_default()
 }
 
-/// Names of variables in a text, as they are asked for.
+/// Names of variables in a text, in the order of look-up.
 fn used_in(text: &str, escape: char) -> Vec<String> {
     let used = RefCell::new(Vec::new());
     let note = |name: &str| {
         used.borrow_mut().push(name.to_string());
         None
     };
-    // What cannot be expanded uses what it names up to there.
+    // A text that cannot be expanded uses the names before the error.
     let _ = Lexer::new(escape).expand(text, &note, &Budget::default());
     used.into_inner()
 }
 
-/// What the target of the request takes, with all stages that it needs.
+/// The inputs of the request's target and of all stages that it needs.
 pub fn outline(request: &BuildRequest) -> Result<Outline, BuildError> {
     let file = Dockerfile::parse(&request.dockerfile)?;
     let names = Names { file: &file, contexts: &request.contexts };
@@ -127,7 +127,7 @@ pub fn outline(request: &BuildRequest) -> Result<Outline, BuildError> {
     let mut found = Vec::new();
     let mut used = BTreeSet::new();
     let none = Env::default();
-    // Scopes of the stages, for those that are built on them.
+    // Scopes of the stages, for stages built on them.
     let mut scopes: HashMap<usize, Scope> = HashMap::new();
     for index in &needed {
         let stage = &file.stages[*index];
@@ -142,7 +142,7 @@ pub fn outline(request: &BuildRequest) -> Result<Outline, BuildError> {
             match &instruction.kind {
                 Kind::Arg(definitions) => {
                     for definition in definitions {
-                        // What cannot be expanded has no value to show.
+                        // A default that cannot be expanded has no value to show.
                         let _ = inside.declare(definition, &none);
                         used.insert(definition.name.clone());
                         let value = inside.argument(&definition.name);
@@ -155,7 +155,7 @@ pub fn outline(request: &BuildRequest) -> Result<Outline, BuildError> {
         }
         scopes.insert(*index, inside);
     }
-    // What a global ARG is made of is used with it.
+    // Variables in the default of a used global ARG are used, too.
     for (definition, _) in file.global_args.iter().rev().filter(|(d, _)| d.default.is_some()) {
         if used.contains(&definition.name) {
             used.extend(used_in(definition.default.as_deref().unwrap_or_default(), escape));
@@ -163,7 +163,7 @@ pub fn outline(request: &BuildRequest) -> Result<Outline, BuildError> {
     }
     let global = file.global_args.iter().filter(|(definition, _)| used.contains(&definition.name));
     let global = global.map(|(definition, lines)| (definition, *lines, scope.value(&definition.name)));
-    // The last ARG that says what the default is counts; else the one before the first FROM; else the first.
+    // The last ARG with a default counts; else the one before the first FROM; else the first.
     let all: Vec<_> = global.chain(found).collect();
     let mut places: HashMap<&str, usize> = HashMap::new();
     for (definition, lines, value) in all {
@@ -189,9 +189,9 @@ pub fn outline(request: &BuildRequest) -> Result<Outline, BuildError> {
     Ok(outline)
 }
 
-/// From the comment above an ARG.
+/// The description in the comment above an ARG.
 fn description(file: &Dockerfile, definition: &ArgDefinition, lines: Lines) -> String {
-    // Nodes stand in the order of lines.
+    // Nodes are in the order of lines.
     let nodes = &file.parsed.nodes;
     let node = nodes.get(nodes.partition_point(|node| node.lines.start < lines.start));
     node.map(|node| describe(&node.comments, &definition.name)).unwrap_or_default()

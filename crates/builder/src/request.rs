@@ -38,8 +38,8 @@ pub struct BuildRequest {
     pub no_cache_filter: Vec<String>,
     /// Ask the registry for base images even if they are in the store.
     pub pull: bool,
-    /// Network of RUN steps that do not say otherwise. If it is not the host's, they cannot have that either
-    /// without `allow_network_host`.
+    /// Default network of RUN steps. If it is not the host's, a step may have the host's only with
+    /// `allow_network_host`.
     pub network: crossdock_sandbox::Network,
     /// `--add-host`.
     pub add_hosts: Vec<(String, IpAddr)>,

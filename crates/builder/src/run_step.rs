@@ -60,12 +60,12 @@ enum Prepared {
         mode: u32,
         owner: (u32, u32),
     },
-    /// Nothing: a secret that is not required and was not given, or that goes to the environment only.
+    /// No mount: an optional secret that was not given, or a secret that only goes to the environment.
     Nothing,
 }
 
-/// A file or directory that was looked up inside its tree. It stays the same one until the command runs,
-/// whatever its path leads to by then.
+/// A file or directory, looked up inside its tree. It stays the same until the command runs, even if its path
+/// leads elsewhere by then.
 type Bound = Arc<OwnedFd>;
 
 struct PreparedMount {
@@ -86,7 +86,7 @@ struct Attached(TemporaryDirectory);
 
 impl Drop for Attached {
     fn drop(&mut self) {
-        // If this fails the mount goes with the process, whose mount namespace it is in.
+        // If this fails, the mount goes with the process's mount namespace.
         let _ = unmount(self.0.path(), UnmountFlags::DETACH);
     }
 }
@@ -107,7 +107,7 @@ impl StageRun<'_, '_, '_> {
             Some("host") => sandbox::Network::Host,
             _ => engine.request.network,
         };
-        // A Dockerfile must not take back what was asked for on the command line.
+        // A Dockerfile must not override a restriction from the command line.
         let allowed = [engine.request.network, sandbox::Network::None];
         if !allowed.contains(&network) && !engine.request.allow_network_host {
             let message = "RUN --network=host needs the permission --allow network.host, since this build's --network is another";
@@ -147,7 +147,7 @@ impl StageRun<'_, '_, '_> {
                 read_only: true,
             });
         }
-        // Proxies reach the command but not the key: a build behind another proxy is the same build.
+        // Proxies go to the command but not into the key: a build behind another proxy is the same build.
         env.extend(proxies);
 
         let arguments = self.state.scope.run_args(&self.state.env);
@@ -247,8 +247,8 @@ impl StageRun<'_, '_, '_> {
                         Some(self.bind_source(from.as_deref(), source.as_deref(), None, kept, lines)?)
                     }
                 };
-                // Caches of different platforms must not mix: package managers keep programs in them. Those
-                // of another owner or mode are others, too, as with BuildKit.
+                // Platforms must not share caches: package managers keep programs in them. Another owner or
+                // mode also means another cache, as with BuildKit.
                 let mut id = format!("{} {id}", self.state.platform);
                 if (*uid, *gid, *mode) != (0, 0, 0o755) {
                     id.push_str(&format!(" {uid}:{gid} {mode:o}"));
@@ -308,7 +308,7 @@ impl StageRun<'_, '_, '_> {
         Ok(PreparedMount { what, target, read_only: mount.read_only })
     }
 
-    /// The source of a bind; its content enters `key` where one is given.
+    /// The source of a bind. Its content enters `key` if there is one.
     fn bind_source(
         &self,
         from: Option<&str>,
@@ -367,7 +367,7 @@ impl StageRun<'_, '_, '_> {
                 path
             }
             _ => {
-                // What the ignore file leaves out must not be seen: a copy of the rest.
+                // Files that the ignore file leaves out must not be seen, so the rest is copied.
                 let place = self.engine.temporary().map_err(|e| e.at(lines))?;
                 let root = Tree::open(place.path(), Ignore::default()).map_err(failed)?;
                 let options = CopyOptions { owner: Some((0, 0)), ..CopyOptions::default() };
@@ -384,8 +384,8 @@ impl StageRun<'_, '_, '_> {
     }
 }
 
-/// What enters the key of a step: the network decides what a command finds, but not which program connects
-/// it. The words are those of when there were two, so that what is cached stays known.
+/// The network's part of a step's key: the kind of network decides what a command finds, the program that
+/// connects it does not. The words date from when there were two kinds, so that cached steps stay known.
 fn key_of(network: sandbox::Network) -> &'static str {
     match network {
         sandbox::Network::Host => "true",
@@ -421,7 +421,7 @@ impl Guards {
                 let agent = AgentSocket::new(engine.temporary()?, path, *owner, *mode).map_err(failed)?;
                 let source = agent.path().into();
                 self.agents.push(agent);
-                // To connect, nobody has to change the socket's file.
+                // A connection does not change the socket's file.
                 let kind = sandbox::MountKind::Bind { source, recursive: false };
                 return Ok(Some(sandbox::Mount { kind, target, read_only: true }));
             }
@@ -450,7 +450,7 @@ impl Guards {
         Ok(Some(sandbox::Mount { kind, target, read_only: mount.read_only }))
     }
 
-    /// `rw`: the command may write, and what it writes is dropped.
+    /// `rw`: the command may write; its writes are dropped.
     fn writable(&mut self, engine: &Engine<'_>, source: &Bound) -> Result<sandbox::MountKind, ErrorKind> {
         let failed = |e: io::Error| ErrorKind::io("prepare a writable mount", e);
         let stat = rustix::fs::fstat(source).map_err(|e| failed(e.into()))?;
@@ -487,7 +487,7 @@ fn opened(source: &Bound) -> Result<OwnedFd, ErrorKind> {
     source.try_clone().map_err(|e| ErrorKind::io("keep a mount's source open", e))
 }
 
-/// First content, owner and mode of a cache directory that was just made.
+/// Sets content, owner and mode of a new cache directory.
 fn fill_cache(
     path: &Path,
     mode: u32,
@@ -506,7 +506,7 @@ fn fill_cache(
     std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).map_err(failed)
 }
 
-/// Runs the command, passing on its output line by line.
+/// Runs the command and passes its output on line by line.
 fn execute(
     engine: &Engine<'_>,
     step: StepId,
@@ -581,12 +581,13 @@ fn pass_on(engine: &Engine<'_>, step: StepId, stderr: bool, stream: impl Read, h
     }
 }
 
-/// What a command's output told about its end.
+/// Output of a command that may explain its end.
 #[derive(Default)]
 struct Heard {
     /// The last lines of both streams.
     last: VecDeque<String>,
-    /// The last line of an emulator about itself. A program that outlives the one that died of it may print more than we keep.
+    /// The last message of an emulator. It may be older than `last`: programs that still run may print more
+    /// lines after it than `last` holds.
     emulator: Option<String>,
 }
 
@@ -602,10 +603,10 @@ impl Heard {
     }
 }
 
-/// How lines begin by which an emulator says what it cannot do: ours, and QEMU's.
+/// How messages of emulators begin: ours, and QEMU's.
 const EMULATORS_SAY: [&str; 2] = ["crossdock-emu: ", "qemu: "];
 
-/// What may help with a failure that has a well-known cause.
+/// A hint for a failure with a well-known cause.
 fn hint(status: &sandbox::ExitStatus, heard: &Heard) -> String {
     const ILLEGAL_INSTRUCTION: i32 = 4;
     let says = |text: &str| heard.last.iter().any(|line| line.contains(text));
@@ -633,8 +634,8 @@ fn shown_args(args: &[String]) -> String {
 }
 
 impl Engine<'_> {
-    /// Emulators of every platform in this build, and of the step's own, which `FROM --platform` may have named: the private
-    /// list of handlers hides those of the machine, so that a step may need any of them.
+    /// Emulators for every platform of this build and for the step's own, which `FROM --platform` may have
+    /// named. A step may need any of them, since its private list of handlers hides the machine's.
     pub fn emulators(&self, own: &crossdock_platform::Platform) -> Result<Vec<sandbox::Emulator>, ErrorKind> {
         let asked_for = || {
             let foreign = self.request.platforms.iter().filter(|p| !p.is_native());

@@ -1,7 +1,8 @@
 //! Variables in force at an instruction: ARGs, ENVs, the platform ARGs.
 //!
-//! Dockerfile reference, "ARG": ENV beats ARG; an ARG takes the value of `--build-arg`, else its own default, else the
-//! value of the ARG before the first FROM; ARGs are per stage and inherited by stages built FROM the stage.
+//! Dockerfile reference, "ARG": ENV overrides ARG; an ARG takes the value of `--build-arg`, else its own
+//! default, else the value of the ARG before the first FROM; ARGs are per stage and inherited by stages built
+//! FROM the stage.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use crossdock_dockerfile::instruction::ArgDefinition;
 use crossdock_dockerfile::shell::{Budget, Expanded, Lexer, ShellError, WORD_SIZE_MAX};
 use crossdock_platform::Platform;
 
-/// Build arguments that may be given without ARG, and that enter neither history nor cache keys.
+/// Build arguments that need no ARG and enter neither history nor cache keys.
 const PREDEFINED: [&str; 10] = [
     "HTTP_PROXY",
     "http_proxy",
@@ -25,14 +26,14 @@ const PREDEFINED: [&str; 10] = [
     "all_proxy",
 ];
 
-/// About the memory that a variable takes beside its text, in bytes: two strings and places in two lists.
+/// Approximate memory of a variable beside its text, in bytes: two strings and places in two lists.
 const VARIABLE_SIZE: usize = 200;
 
-/// The environment of an image: `NAME=value` in order, found by name without a search.
+/// The environment of an image: `NAME=value` in order, with an index by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Env {
     entries: Vec<String>,
-    /// Where a name is; of several entries the last counts.
+    /// Place of each name; if there are several entries, the last counts.
     places: HashMap<String, usize>,
     size: usize,
 }
@@ -52,7 +53,7 @@ impl Env {
         entry.split_once('=').map(|(_, value)| value)
     }
 
-    /// Sets `name`, in its place if it is there.
+    /// Sets `name`; an existing entry keeps its place.
     pub fn set(&mut self, name: &str, value: &str) {
         let entry = format!("{name}={value}");
         self.size += entry.len();
@@ -73,7 +74,7 @@ impl Env {
         &self.entries
     }
 
-    /// About the memory that it takes, in bytes.
+    /// Approximate memory, in bytes.
     pub fn size(&self) -> usize {
         self.size + self.entries.len() * VARIABLE_SIZE
     }
@@ -82,7 +83,7 @@ impl Env {
 /// ARGs of a stage in the order of their last declaration.
 #[derive(Clone, Debug, Default)]
 struct Args {
-    /// Numbers ascend; a declaration again takes a new one.
+    /// Names by ascending number; a repeated declaration takes a new number.
     names: BTreeMap<usize, String>,
     values: HashMap<String, (usize, Option<String>)>,
     last: usize,
@@ -106,7 +107,7 @@ impl Args {
     }
 }
 
-/// ARGs of one stage run, and what they were given; cheap to clone but for the stage's own.
+/// ARGs of one stage run and their given values. Everything but the stage's own ARGs is cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Scope {
     /// `--build-arg`.
@@ -116,7 +117,7 @@ pub struct Scope {
     /// ARGs declared in the stage.
     args: Args,
     escape: char,
-    /// What expansions of the whole build may still cost.
+    /// Cost left for the expansions of the whole build.
     budget: Arc<Budget>,
 }
 
@@ -172,7 +173,8 @@ impl Scope {
         Lexer::new(self.escape).expand(word, &|name: &str| self.global.get(name).cloned(), &self.budget)
     }
 
-    /// The scope at the start of a stage: the global one, and the ARGs inherited from the stage it is built FROM.
+    /// The scope at the start of a stage: the global one, and the ARGs inherited from the stage it is built
+    /// FROM.
     pub fn stage(&self, inherited: Option<&Scope>) -> Scope {
         Scope { args: inherited.map(|scope| scope.args.clone()).unwrap_or_default(), ..self.clone() }
     }
@@ -182,7 +184,7 @@ impl Scope {
         let value = match (self.given.get(&definition.name), &definition.default) {
             (Some(value), _) => Some(value.clone()),
             (None, Some(default)) => Some(self.expand(default, env)?.text),
-            // Declared again without a value, it keeps what it has had before, here or in the stage below.
+            // A repeated ARG without a value keeps its earlier value, from here or from the base stage.
             (None, None) => {
                 let global = self.global.get(&definition.name).cloned();
                 global.or_else(|| self.args.get(&definition.name).map(str::to_string))
@@ -203,14 +205,14 @@ impl Scope {
         lexer.expand(word, &known, &self.budget)
     }
 
-    /// Expands the content of a heredoc: quotes are content. It may become as long as a Dockerfile.
+    /// Expands the content of a heredoc, in which quotes are text. The result may be as long as a Dockerfile.
     pub fn expand_heredoc(&self, text: &str, env: &Env) -> Result<String, ShellError> {
         Ok(self.expanded_heredoc(text, env)?.text)
     }
 
-    /// [`Scope::expand_heredoc`] with the names that were not set.
+    /// As [`Scope::expand_heredoc`], with the names that were not set.
     pub fn expanded_heredoc(&self, text: &str, env: &Env) -> Result<Expanded, ShellError> {
-        // Quotes have no meaning in a heredoc, so they must not open anything: they pass as escaped characters.
+        // Quotes have no meaning in a heredoc, so they are passed as escaped characters.
         let mut quoted = String::with_capacity(text.len());
         for c in text.chars() {
             if matches!(c, '"' | '\'') {
@@ -231,12 +233,12 @@ impl Scope {
         self.args.get(name).map(str::to_string)
     }
 
-    /// Whether an ARG of the stage names it, with a value or without.
+    /// Whether the stage has an ARG of that name, with a value or without.
     pub fn declares(&self, name: &str) -> bool {
         self.args.values.contains_key(name)
     }
 
-    /// About the memory that the stage's ARGs take, in bytes.
+    /// Approximate memory of the stage's ARGs, in bytes.
     pub fn size(&self) -> usize {
         self.args.size + self.args.names.len() * VARIABLE_SIZE
     }
@@ -253,9 +255,9 @@ impl Scope {
         not_env.filter_map(|name| Some(format!("{name}={}", self.args.get(name)?))).collect()
     }
 
-    /// The predefined proxy arguments that were given and not declared, as `NAME=value`; they must stay out of keys.
+    /// The given but undeclared predefined proxy arguments, as `NAME=value`; they must stay out of keys.
     pub fn proxy_args(&self) -> Vec<String> {
-        // Programs look at one case or the other: what is given in one is set in both.
+        // Programs read either the upper-case or the lower-case name: a value given for one is set for both.
         let of = |name: &str| {
             let other = |given: &&String| given.eq_ignore_ascii_case(name);
             self.given.get(name).or_else(|| self.given.get(self.given.keys().find(other)?))
@@ -267,7 +269,7 @@ impl Scope {
             .collect()
     }
 
-    /// Names of `--build-arg` that no ARG declares, anywhere in `declared`.
+    /// Names of `--build-arg` that are not in `declared`.
     pub fn unused<'a>(&'a self, declared: &BTreeSet<String>) -> Vec<&'a str> {
         self.given
             .keys()

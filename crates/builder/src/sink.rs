@@ -1,4 +1,4 @@
-//! Where the layers of a build go while they are being packed.
+//! The receiver of a build's layers while they are packed.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,14 +8,14 @@ use crossdock_sandbox::Killer;
 
 use crate::event::StepId;
 
-/// Takes large layers of the images that are built, while they are being packed.
+/// Receives large layers of the images while they are packed.
 pub trait LayerSink: Sync {
-    /// A layer has begun, of which nothing is known yet. Returns at once; `stop` ends the build if there is
-    /// no use in going on.
+    /// Takes a layer whose digest is not known yet. Returns at once; `stop` ends the build if it has become
+    /// pointless.
     fn follow(&self, layer: Arc<Growing>, stop: &Arc<Stop>);
 }
 
-/// Ends a build before its time.
+/// Ends a build early.
 #[derive(Default)]
 pub struct Stop {
     is_set: AtomicBool,
@@ -27,7 +27,7 @@ impl Stop {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Kills the commands that run; nothing more begins.
+    /// Kills the running commands and lets nothing more begin.
     pub fn stop(&self) {
         self.is_set.store(true, Ordering::SeqCst);
         for (_, killer) in self.running().iter() {

@@ -24,18 +24,18 @@ use crate::scope::{Env, Scope};
 use crate::state::{Layer, Packed, State, Weight, open_root};
 use crate::sync::Promise;
 
-/// The shell of the shell forms where no SHELL was given.
+/// The shell of the shell form without SHELL.
 const DEFAULT_SHELL: [&str; 2] = ["/bin/sh", "-c"];
 
 /// A step that makes a layer.
 pub(crate) struct Step<'a> {
     /// For progress.
     pub title: &'a str,
-    /// What it depends on.
+    /// Digest of the step's dependencies.
     pub key: Digest,
     /// Its line of history.
     pub created_by: String,
-    /// Whether it may make something else each time.
+    /// Whether its result may differ each time.
     pub varies: bool,
 }
 
@@ -65,7 +65,7 @@ pub(crate) fn keep_promise<'scope, 'env>(
     base: &str,
     scope: &Scope,
 ) {
-    /// Keeps the promise even if the run panics, so that nobody waits for ever.
+    /// Keeps the promise even if the run panics, so that nobody waits forever.
     struct Keep(Arc<StagePromise>, Option<Arc<State>>);
     impl Drop for Keep {
         fn drop(&mut self) {
@@ -88,7 +88,7 @@ pub(crate) fn keep_promise<'scope, 'env>(
     }
 }
 
-/// What a stage is built on, expanded.
+/// The expanded base name of a stage.
 pub(crate) fn base_name(file: &Dockerfile, scope: &Scope, index: usize) -> Result<String, BuildError> {
     let stage = &file.stages[index];
     let base = scope.expand_global(&stage.base).map_err(|e| shell_error(e, stage.lines))?;
@@ -135,10 +135,11 @@ impl<'scope, 'env, 'a> StageRun<'scope, 'env, 'a> {
         }
     }
 
-    /// Waits for an earlier stage of the same target platform; runs it where nobody knew that it is needed.
+    /// Waits for an earlier stage of the same target platform; runs the stage if it was not known to be
+    /// needed.
     fn stage(&self, index: usize) -> Result<Arc<State>, ErrorKind> {
         let key = (index, self.target);
-        // A stage needs only earlier ones, so nobody waits for itself here.
+        // A stage needs only earlier ones, so no stage waits for itself here.
         let (promise, is_new) = self.engine.promise(key);
         if is_new {
             match base_name(&self.engine.file, &self.scope, index) {
@@ -156,7 +157,7 @@ impl<'scope, 'env, 'a> StageRun<'scope, 'env, 'a> {
         let engine = self.engine;
         let stage = &engine.file.stages[self.index];
         self.from(stage)?;
-        // Every image has a PATH, as in BuildKit: `ENV PATH=$PATH:/more` counts on it.
+        // Every image has a PATH, as in BuildKit: `ENV PATH=$PATH:/more` relies on it.
         if self.state.env.get("PATH").is_none() {
             self.state.env.set("PATH", PATH_DEFAULT);
         }
@@ -177,7 +178,7 @@ impl<'scope, 'env, 'a> StageRun<'scope, 'env, 'a> {
         Ok(self.state)
     }
 
-    /// The name that the platform's own stage has in progress lines.
+    /// The name of the stage's next step in progress lines.
     fn title(&mut self, text: &str) -> String {
         self.shown += 1;
         let engine = self.engine;
@@ -236,7 +237,7 @@ impl<'scope, 'env, 'a> StageRun<'scope, 'env, 'a> {
         Ok(())
     }
 
-    /// The configuration of an image without anything.
+    /// Sets the configuration of an empty image.
     fn scratch(&mut self) {
         let platform = self.state.platform.clone();
         self.state.config.os = platform.os;
@@ -248,7 +249,7 @@ impl<'scope, 'env, 'a> StageRun<'scope, 'env, 'a> {
         }
     }
 
-    /// A directory as the root file system of a stage: its files are one layer and belong to root, as with
+    /// Makes a directory the root file system of a stage: its files are one layer and belong to root, as with
     /// COPY.
     fn directory_base(&mut self, context: &NamedContext, name: &str, lines: Lines) -> Result<(), BuildError> {
         let origin = Origin::Context(context.clone());
@@ -290,7 +291,7 @@ impl<'scope, 'env, 'a> StageRun<'scope, 'env, 'a> {
         result
     }
 
-    /// An image in an OCI layout directory, brought into the store.
+    /// Loads an image of an OCI layout directory into the store.
     fn layout_image(
         &self,
         path: &std::path::Path,
@@ -322,7 +323,7 @@ impl<'scope, 'env, 'a> StageRun<'scope, 'env, 'a> {
         }
     }
 
-    /// The base image's configuration and layers.
+    /// Takes over the base image's configuration and layers.
     fn load_base(
         &mut self,
         manifest: &crossdock_oci::Descriptor,
@@ -482,7 +483,7 @@ impl<'scope, 'env, 'a> StageRun<'scope, 'env, 'a> {
         }
     }
 
-    /// The command in the stage's shell.
+    /// The command line that runs a command in the stage's shell.
     pub fn in_shell(&self, command: &str) -> Vec<String> {
         let default = || DEFAULT_SHELL.map(str::to_string).to_vec();
         let mut line = self.state.config.config.shell.clone().unwrap_or_else(default);
@@ -493,7 +494,7 @@ impl<'scope, 'env, 'a> StageRun<'scope, 'env, 'a> {
     /// Expands a word and warns of variables that are not set.
     pub fn expand(&self, word: &str, lines: Lines) -> Result<String, BuildError> {
         let expanded = self.state.scope.expand(word, &self.state.env).map_err(|e| shell_error(e, lines))?;
-        // An ARG that nobody gave a value is meant to be empty.
+        // An ARG without a value is meant to be empty.
         for name in expanded.unset.iter().filter(|name| !self.state.scope.declares(name)) {
             let message = format!("variable ${name} is not set");
             self.engine.env.events.event(Event::Warning { message, lines: Some(lines) });
@@ -540,7 +541,7 @@ impl<'scope, 'env, 'a> StageRun<'scope, 'env, 'a> {
         }
     }
 
-    /// What a `from` names, for COPY and mounts.
+    /// The origin that the `from` of COPY or a mount names.
     pub fn origin(&self, name: &str, lines: Lines) -> Result<Origin, BuildError> {
         let names = Names { file: &self.engine.file, contexts: &self.engine.request.contexts };
         names.resolve(name, self.index, lines)
@@ -580,7 +581,7 @@ impl<'scope, 'env, 'a> StageRun<'scope, 'env, 'a> {
         }
     }
 
-    /// A stage that is used before it is there is taken for an image, which rarely exists.
+    /// Explains the error if the name is that of a later stage, which was taken for an image.
     fn explain_later_stage(&self, reference: &Reference, reason: String) -> String {
         let is_it = |stage: &Stage| {
             let named = stage.name.as_ref().and_then(|name| name.parse::<Reference>().ok());
@@ -592,7 +593,8 @@ impl<'scope, 'env, 'a> StageRun<'scope, 'env, 'a> {
         }
     }
 
-    /// `NAME=value` of everything a command of this stage sees: the image's ENV and the stage's ARGs.
+    /// `NAME=value` of every variable that a command of this stage sees: the image's ENV and the stage's
+    /// ARGs.
     pub fn environment(&self) -> Vec<String> {
         let mut env = self.state.env.entries().to_vec();
         env.extend(self.state.scope.run_args(&self.state.env));
@@ -665,7 +667,7 @@ pub(crate) fn check_signal(signal: &str) -> Result<(), String> {
     Err(format!("invalid signal: {signal}"))
 }
 
-/// Labels of `--label` on top of those of the Dockerfile.
+/// Adds the labels of `--label`, which override the Dockerfile's.
 pub(crate) fn add_labels(config: &mut ImageConfig, labels: &BTreeMap<String, String>) {
     if !labels.is_empty() {
         config.config.labels.get_or_insert_default().extend(labels.clone());

@@ -18,10 +18,11 @@ use crate::stage::{base_name, keep_promise};
 use crate::stat_cache::StatCache;
 use crate::state::State;
 
-/// Threads that stage runs share. A thread that waits costs little, but not nothing.
+/// Threads that stage runs share. A waiting thread costs little, but not nothing.
 const STAGE_THREADS_MAX: usize = 64;
 
-/// The final states of the target stage, one for each platform asked for, in order; and all steps on the way to them.
+/// The final states of the target stage, one per requested platform, in order; and all steps that lead to
+/// them.
 pub(crate) fn run(
     env: &Environment<'_>,
     request: &BuildRequest,
@@ -42,7 +43,7 @@ pub(crate) fn run(
         in_image.extend(names.built_on(target, &base_of)?.into_iter().map(|index| (index, platform)));
     }
     warn_of_unused_arguments(env, &file, &scopes[0]);
-    // A context that was fetched into the store is never there again under the same path.
+    // The path of a context fetched into the store is never used again.
     let fetched = std::fs::canonicalize(env.store.root().join("tmp")).ok();
     let is_kept =
         |context: &&std::path::PathBuf| fetched.as_ref().is_none_or(|tmp| !context.starts_with(tmp));
@@ -53,9 +54,9 @@ pub(crate) fn run(
     let next = AtomicUsize::new(0);
     std::thread::scope(|threads| {
         let (engine, runs, next, scopes) = (&engine, &runs, &next, &scopes);
-        // In order: a stage needs only earlier ones, so of those that were begun the earliest never waits for
-        // one that was not, however few threads there are. This thread is one of them, and enough if there
-        // can be no other.
+        // Runs begin in order. A stage needs only earlier ones, so the earliest run under way never waits for
+        // one that has not begun, however few threads there are. This thread works, too, and is enough if no
+        // other can start.
         let work = move || {
             while let Some((key, base)) = runs.get(next.fetch_add(1, Ordering::Relaxed)) {
                 keep_promise(engine, threads, **key, base, &scopes[key.1]);
@@ -69,7 +70,7 @@ pub(crate) fn run(
         work();
     });
     if let Some(cache) = &engine.stat_cache {
-        // Without it the next build reads the files again, nothing worse.
+        // If this fails, the next build just reads the files again.
         let _ = cache.save();
     }
     if let Some(error) = engine.failure() {
@@ -83,8 +84,8 @@ pub(crate) fn run(
     Ok((states?, engine.steps_made()))
 }
 
-/// What SOURCE_DATE_EPOCH is in a build: what was given, else the value of an ARG before the first FROM. A
-/// Dockerfile that cannot be read says nothing here; the build tells what is wrong with it.
+/// SOURCE_DATE_EPOCH of a build: the given value, else the value of an ARG before the first FROM. `None` if
+/// the Dockerfile cannot be parsed; the build then reports the error.
 pub fn source_date_epoch(dockerfile: &[u8], given: &BTreeMap<String, String>) -> Option<String> {
     const NAME: &str = "SOURCE_DATE_EPOCH";
     if let Some(value) = given.get(NAME) {

@@ -1,9 +1,9 @@
-//! Remembered digests of context files, so that a rebuild reads only what changed.
+//! Remembered digests of context files, so that a rebuild reads only changed files.
 //!
-//! One file per context directory: a header, records sorted by path, and a SHA-256 of all that. Whatever is wrong with
-//! it, it counts as empty. A digest holds while device, inode, size, mtime and ctime are the same; the ctime cannot be
-//! set by a program, so a changed file always differs, but for changes within one tick of the file system's clock
-//! after the hashing. Those are excluded by not remembering files younger than [`TICK`].
+//! One file per context directory: a header, records sorted by path, and a SHA-256 of both. A damaged file
+//! counts as empty. A digest is valid while device, inode, size, mtime and ctime stay the same. Programs
+//! cannot set the ctime, so a changed file always differs, except for changes within one tick of the file
+//! system's clock after the hashing. To exclude those, files younger than [`TICK`] are not remembered.
 
 use std::collections::HashMap;
 use std::io::{self, Write};
@@ -16,7 +16,7 @@ use rustix::fs::Stat;
 
 const HEADER: &[u8] = b"crossdock stat cache 1\n";
 
-/// Clock granularity of file systems that keep coarse times (a kernel tick is at most 10 ms), with a margin.
+/// Clock granularity of file systems with coarse times (a kernel tick is at most 10 ms), with a margin.
 const TICK: Duration = Duration::from_millis(40);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -45,7 +45,7 @@ impl Identity {
 /// How the names of unfinished caches begin.
 const UNFINISHED: &str = ".tmp-";
 
-/// By path.
+/// Digests by path.
 type Digests = HashMap<Vec<u8>, (Identity, [u8; 32])>;
 
 /// The remembered digests of one context.
@@ -64,7 +64,7 @@ impl StatCache {
         StatCache { path, known, fresh: Mutex::default() }
     }
 
-    /// The digest of the file at `path` if it is known and `stat` says that the file has not changed.
+    /// The digest of the file at `path`, if known and if `stat` shows that the file has not changed.
     pub fn get(&self, path: &[u8], stat: &Stat) -> Option<[u8; 32]> {
         let identity = Identity::of(stat);
         if let Some((known, digest)) = self.known.get(path)
@@ -76,7 +76,7 @@ impl StatCache {
         fresh.get(path).filter(|(known, _)| *known == identity).map(|(_, digest)| *digest)
     }
 
-    /// Remembers a digest of content that was read after `stat` was taken, unless the file is too young.
+    /// Remembers the digest of content that was read after `stat`, unless the file is too young.
     pub fn put(&self, path: &[u8], stat: &Stat, digest: [u8; 32]) {
         let identity = Identity::of(stat);
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -87,7 +87,7 @@ impl StatCache {
         fresh.insert(path.to_vec(), (identity, digest));
     }
 
-    /// Writes what is new, if anything is.
+    /// Writes the cache if there are new digests.
     pub fn save(&self) -> io::Result<()> {
         let fresh = self.fresh.lock().expect("no thread panics while holding it");
         if fresh.is_empty() {
@@ -108,8 +108,8 @@ impl StatCache {
 /// A cache that is still unfinished after this time belongs to a process that was killed.
 const UNFINISHED_MAX: Duration = Duration::from_secs(86_400);
 
-/// Removes the caches in `directory` that were not written for `unused_for`, none without, and what killed
-/// processes have left unfinished. A build that loses its cache reads its files again.
+/// Removes the caches in `directory` that were not written for `unused_for` (without it, none), and
+/// unfinished caches of killed processes. A build that loses its cache reads its files again.
 pub fn prune(directory: &Path, unused_for: Option<Duration>) -> io::Result<()> {
     let entries = match std::fs::read_dir(directory) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -119,7 +119,7 @@ pub fn prune(directory: &Path, unused_for: Option<Duration>) -> io::Result<()> {
         let entry = entry?;
         let is_unfinished = entry.file_name().as_encoded_bytes().starts_with(UNFINISHED.as_bytes());
         let limit = unused_for.or(is_unfinished.then_some(UNFINISHED_MAX));
-        // Another process may have removed it, or finished it under its name.
+        // Another process may have removed the file, or renamed it when finished.
         let Ok(written) = entry.metadata().and_then(|metadata| metadata.modified()) else { continue };
         if limit.is_some_and(|limit| written.elapsed().unwrap_or_default() >= limit) {
             match std::fs::remove_file(entry.path()) {

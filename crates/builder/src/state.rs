@@ -16,10 +16,10 @@ use crate::key::Key;
 use crate::scope::{Env, Scope};
 use crate::sync::Promise;
 
-/// What the instructions so far have made.
+/// The result of the instructions so far.
 #[derive(Clone)]
 pub struct State {
-    /// Names everything that the file system depends on: the parent of the next step's key.
+    /// Names everything that the file system depends on; parent of the next step's key.
     pub digest: Digest,
     /// Layers, the lowest first.
     pub layers: Vec<Layer>,
@@ -29,7 +29,7 @@ pub struct State {
     pub env: Env,
     /// ARGs.
     pub scope: Scope,
-    /// What the configuration takes.
+    /// Size of the configuration.
     pub weight: Weight,
     /// Platform of the stage.
     pub platform: Platform,
@@ -38,9 +38,9 @@ pub struct State {
 /// Memory that the configurations and ARGs of all stages of a build may take, in bytes.
 pub const STAGES_SIZE_MAX: usize = 1024 * 1024 * 1024;
 
-/// About the bytes of a line of history in JSON beside its text, and of a layer.
+/// Approximate bytes in JSON of a line of history without its text, and of a layer.
 const ENTRY_SIZE: usize = 100;
-/// About the memory that a byte of JSON takes: strings, and the index of the environment.
+/// Approximate memory per byte of JSON: strings, and the index of the environment.
 const MEMORY_PER_BYTE: usize = 4;
 
 /// The bytes that a state's configuration takes in JSON, and the memory that all states of the build take.
@@ -51,7 +51,7 @@ pub struct Weight {
 }
 
 impl Weight {
-    /// Nothing, counted in `all`.
+    /// A weight of nothing, counted in `all`.
     pub fn new(all: &Arc<AtomicUsize>) -> Weight {
         Weight { all: all.clone(), json: 0, memory: 0 }
     }
@@ -60,8 +60,8 @@ impl Weight {
     ///
     /// # Errors
     ///
-    /// A configuration that nobody could read, see [`DOCUMENT_SIZE_MAX`]; more than [`STAGES_SIZE_MAX`] in
-    /// all stages.
+    /// A configuration too large to be read ([`DOCUMENT_SIZE_MAX`]); more than [`STAGES_SIZE_MAX`] in all
+    /// stages.
     pub fn add(&mut self, bytes: usize) -> Result<(), ErrorKind> {
         self.json += bytes;
         if self.json as u64 > DOCUMENT_SIZE_MAX {
@@ -73,7 +73,7 @@ impl Weight {
         self.add_memory(bytes * MEMORY_PER_BYTE)
     }
 
-    /// Adds memory that does not show in the configuration.
+    /// Adds memory that is not part of the configuration.
     pub fn add_memory(&mut self, bytes: usize) -> Result<(), ErrorKind> {
         self.memory += bytes;
         let all = self.all.fetch_add(bytes, Ordering::Relaxed) + bytes;
@@ -125,7 +125,7 @@ pub struct Record {
     pub layer: Option<Packed>,
     /// When it was made, RFC 3339.
     pub created: String,
-    /// Tells a result that was made anew from the one before under the same key, see [`StepResult::digest`].
+    /// Distinguishes a renewed result from the earlier one under the same key, see [`StepResult::digest`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub renewal: Option<String>,
 }
@@ -142,9 +142,9 @@ pub struct StepResult {
 }
 
 impl StepResult {
-    /// What names the content for the steps that build on it: the step's key. A command that ran again
-    /// although its result was known (`--no-cache`) has made something else under the same key, so then
-    /// another digest: what was made from the earlier result must not be found.
+    /// The digest that names the content for later steps: the step's key. A command that ran again although
+    /// its result was known (`--no-cache`) has made something else under the same key. It then gets another
+    /// digest, so that results built on the earlier one are not found.
     fn digest(&self, key: Digest) -> Digest {
         match &self.renewal {
             None => key,
@@ -172,7 +172,7 @@ impl State {
         Ok(())
     }
 
-    /// Adds a line of history for a change of the configuration, which has about the same text once more.
+    /// Adds a line of history for a change of the configuration, which holds about the same text again.
     pub fn note_metadata(&mut self, created_by: String) -> Result<(), ErrorKind> {
         self.weight.add(2 * created_by.len() + ENTRY_SIZE)?;
         let created = self.config.created.clone();
@@ -196,7 +196,8 @@ impl State {
     }
 }
 
-/// The root of a step that writes files itself: the layers below, changes going to the scratch directory.
+/// The root of a step that writes files itself: the lower layers, with changes going to the scratch
+/// directory.
 pub(crate) fn open_root(scratch: &Scratch, lower: &[PathBuf]) -> Result<Stack, ErrorKind> {
     let upper = Upper { upper: scratch.upper(), work: scratch.work(), volatile: true };
     Ok(Stack::new(lower, &upper)?)

@@ -4,16 +4,16 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 
-/// Locks; a panic elsewhere does not matter, since every value is replaced as a whole.
+/// Locks a mutex. A panic of another thread does no harm, since every value is replaced as a whole.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A value that another thread will give, once.
+/// A value that another thread sets once.
 pub struct Promise<T>(OnceLock<T>);
 
 impl<T: Clone> Promise<T> {
-    /// A promise that nobody has kept yet.
+    /// A promise that is not kept yet.
     pub fn new() -> Promise<T> {
         Promise(OnceLock::new())
     }
@@ -23,7 +23,7 @@ impl<T: Clone> Promise<T> {
         Promise(value.into())
     }
 
-    /// Gives the value; of several the first counts.
+    /// Sets the value; only the first call counts.
     pub fn keep(&self, value: T) {
         let _ = self.0.set(value);
     }
@@ -55,7 +55,7 @@ impl Slots {
         Slots { free: Mutex::new(count.max(1)), freed: Condvar::new() }
     }
 
-    /// Takes a place, waiting for one.
+    /// Waits for a place and takes it.
     pub fn take(&self) -> Slot<'_> {
         let mut free = lock(&self.free);
         while *free == 0 {
@@ -73,7 +73,7 @@ impl Drop for Slot<'_> {
     }
 }
 
-/// Work by key: who comes first does it, the others wait until it is done and then look again.
+/// Work by key: the first thread does the work; the others wait until it is done and then look again.
 pub struct Flights<K>(Mutex<HashMap<K, Arc<Promise<()>>>>);
 
 /// The right to do the work of a key; gives it back when dropped.
@@ -85,7 +85,7 @@ impl<K: Eq + Hash + Clone> Flights<K> {
         Flights(Mutex::new(HashMap::new()))
     }
 
-    /// The right to do the work, or `None` after somebody else did it, successfully or not.
+    /// The right to do the work, or `None` after another thread did it, successfully or not.
     pub fn board(&self, key: &K) -> Option<Flight<'_, K>> {
         let promise = {
             let mut flights = lock(&self.0);

@@ -31,13 +31,13 @@ struct Item {
     /// Index into the trees of the step.
     tree: usize,
     entry: Entry,
-    /// Whether the tree is the build context itself, whose digests are remembered.
+    /// Whether the tree is the build context, whose file digests are remembered.
     in_context: bool,
     /// Whether an archive is unpacked rather than copied.
     unpack: bool,
     /// `--parents`: the path to keep below the destination.
     keep: Option<Vec<u8>>,
-    /// What the content is, where that is known without reading it.
+    /// Name of the content, if known without reading it.
     identity: Option<String>,
     options: usize,
 }
@@ -92,7 +92,7 @@ impl StageRun<'_, '_, '_> {
 
         let origin = transfer.from.as_ref().map(|from| self.origin(from, lines)).transpose()?;
         let shown_from = transfer.from.as_ref().map(|from| format!("--from={from} ")).unwrap_or_default();
-        // Addresses without their passwords: this goes to the terminal and into the image's history.
+        // Addresses without passwords: they go to the terminal and into the image's history.
         let shown: Vec<String> = sources
             .iter()
             .map(|source| if is_add && is_remote(source) { without_password(source) } else { source.clone() })
@@ -105,7 +105,8 @@ impl StageRun<'_, '_, '_> {
         let mut shape = Key::new(if is_add { "add" } else { "copy" }, &parent);
         shape.field(&directory).field(format!("{is_directory} {} {}", transfer.parents, transfer.link));
 
-        // Stages and images: the digest of the origin and the words are enough to find an earlier result.
+        // For stages and images, the origin's digest and the instruction's words suffice to find an earlier
+        // result.
         let mut quick = None;
         let origin_layers = match &origin {
             None | Some(Origin::Context(NamedContext::Directory { .. })) => None,
@@ -130,7 +131,7 @@ impl StageRun<'_, '_, '_> {
         }
 
         let options = CopyOptions {
-            // Files of the context belong to root, those of an image to whom they belong there.
+            // Files of the context belong to root; files of an image keep their owner.
             owner: owner.or(if origin_layers.is_none() { Some((0, 0)) } else { None }),
             owner_is_given: owner.is_some(),
             mode_of_made: mode.clone(),
@@ -189,7 +190,7 @@ impl StageRun<'_, '_, '_> {
         }
     }
 
-    /// A path against WORKDIR, absolute and clean.
+    /// Resolves a path against WORKDIR: absolute and clean.
     pub fn absolute(&self, path: &str) -> String {
         match path.starts_with('/') {
             true => clean(path),
@@ -197,7 +198,7 @@ impl StageRun<'_, '_, '_> {
         }
     }
 
-    /// `--chown` and USER: ids by number or by the names in the image. A name alone is a group, too.
+    /// The ids of `--chown`, by number or by names in the image. A number alone is also the group.
     pub fn owner(&self, text: &str, lines: Lines) -> Result<(u32, u32), BuildError> {
         let numeric = |text: &str| {
             crossdock_sandbox::user::id(text).map_err(|e| ErrorKind::Dockerfile(e.to_string()).at(lines))
@@ -211,7 +212,7 @@ impl StageRun<'_, '_, '_> {
         Ok((user.uid, user.gid))
     }
 
-    /// A user of the image. root is 0 also where nothing says so.
+    /// A user of the image. root is 0 even if the image does not define it.
     fn find_user(&self, text: &str, lines: Lines) -> Result<Result<User, UserError>, BuildError> {
         let found = match self.state.layers.is_empty() {
             true => crossdock_sandbox::user::resolve_in(text, "", ""),
@@ -255,7 +256,7 @@ impl StageRun<'_, '_, '_> {
             let entries = tree
                 .select(source, transfer.parents)
                 .map_err(|source| ErrorKind::Source { origin: shown.clone(), source }.at(lines))?;
-            // `--parents`: what stands before `/./` is not kept.
+            // `--parents`: the part before `/./` is not kept.
             let dropped = match source.split_once("/./") {
                 Some((before, _)) => {
                     parts(&clean_relative(before.as_bytes())).filter(|p| !p.is_empty()).count()
@@ -285,7 +286,7 @@ impl StageRun<'_, '_, '_> {
         Ok(())
     }
 
-    /// The tree that an instruction without or with `--from` takes files from.
+    /// The tree that an instruction takes files from: its `--from`, or the build context.
     pub fn tree(
         &self,
         origin: Option<&Origin>,
@@ -335,7 +336,7 @@ impl StageRun<'_, '_, '_> {
                 self.repository(transfer, url, found).map_err(failed)?;
                 continue;
             }
-            // As BuildKit calls it: of use where the destination names a file.
+            // BuildKit's name; of use if the destination names a file.
             let name = file_name(url).unwrap_or_else(|| "__unnamed__".to_string());
             let directory = self.engine.temporary().map_err(|e| e.at(lines))?;
             let path = directory.path().join(&name);
@@ -395,7 +396,7 @@ impl StageRun<'_, '_, '_> {
         if !entry.is_dir() {
             return Err(format!("{shown}: not a directory"));
         }
-        // What git writes beside the files is never the same twice.
+        // Git's own files differ each time.
         let identity = transfer.keep_git_dir.then(|| format!("git {commit} {}", source.directory));
         found.items.push(Item {
             tree: found.trees.len(),
@@ -459,8 +460,8 @@ impl StageRun<'_, '_, '_> {
         Ok(())
     }
 
-    /// Whom a directory that WORKDIR makes belongs to. A user that the image does not know yet is no error
-    /// while nothing runs: the directory is root's then.
+    /// The owner of a directory that WORKDIR makes. A user that the image does not know yet is no error while
+    /// nothing runs: the directory then belongs to root.
     fn owner_of_workdir(&self, user: &str, lines: Lines) -> Result<Option<(u32, u32)>, BuildError> {
         if user.is_empty() {
             return Ok(None);
@@ -533,7 +534,8 @@ fn place(
     Ok(stack.finish()?)
 }
 
-/// A full disk is the store's: the message names it and its room, not only the file that did not fit.
+/// Turns "disk full" into an error of the store: the message names the store and its room, not only the file
+/// that did not fit.
 fn on_disk(error: CopyError, scratch: &Scratch) -> ErrorKind {
     match error {
         CopyError::Io { path, error } if error.kind() == std::io::ErrorKind::StorageFull => {
@@ -567,14 +569,14 @@ fn unpack(
         (Owners::Keep, Some((uid, gid))) if options.owner_is_given => Owners::Given(uid, gid),
         (owners, _) => owners,
     };
-    // The directory has no path of its own: its mount is attached nowhere.
+    // The directory has no path of its own, since its mount is attached nowhere.
     let path = format!("/proc/self/fd/{}/.", target.as_raw_fd());
     extract_tar(File::from(file), Path::new(&path), owners, &entry.shown(), limit)?;
     Ok(())
 }
 
 fn is_remote(source: &str) -> bool {
-    // A file:// address names a repository, too, so that it is refused as one.
+    // A file:// address also counts as a repository, so that it is refused as one.
     source.starts_with("http://") || source.starts_with("https://") || is_git(source)
 }
 
@@ -601,7 +603,7 @@ pub fn without_password(url: &str) -> String {
     }
 }
 
-/// A text of another program without the users and passwords of the URLs in it.
+/// Text of another program, without users and passwords in its URLs.
 pub fn without_passwords(text: &str) -> String {
     let mut out = String::new();
     let mut rest = text;

@@ -1,7 +1,7 @@
 //! Files below a root that cannot be left: the build context, the root of a stage, a directory of an image.
 //!
-//! Every look-up goes through `openat2(2)` with `RESOLVE_IN_ROOT`, so symbolic links, `..` and absolute names stay
-//! inside the root, whatever they say. Names are bytes, as the kernel has them.
+//! Every look-up goes through `openat2(2)` with `RESOLVE_IN_ROOT`, so symbolic links, `..` and absolute names
+//! always stay inside the root. Names are bytes, as in the kernel.
 
 use std::collections::HashSet;
 use std::ffi::CString;
@@ -15,15 +15,15 @@ use crossdock_dockerfile::pattern::{Pattern, PatternError, STEPS_MAX, Steps};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 
-/// A root directory and the rules for what in it is seen.
+/// A root directory and the rules that hide parts of it.
 pub struct Tree {
     root: OwnedFd,
     ignore: Ignore,
-    /// What patterns of sources may still cost.
+    /// Steps left for patterns of sources.
     steps: Steps,
 }
 
-/// Files that one source of COPY or ADD may name, directories that `**` passes included.
+/// Files that one source of COPY or ADD may name, including directories that `**` passes.
 const SELECTED_MAX: usize = 1_000_000;
 
 /// One file, directory or link below a [`Tree`].
@@ -51,14 +51,14 @@ impl Entry {
         split_name(&self.path).1
     }
 
-    /// The path for messages.
+    /// Path for messages.
     pub fn shown(&self) -> String {
         shown(&self.path)
     }
 }
 
 impl Tree {
-    /// The tree below an open directory, everything in it seen.
+    /// The tree below an open directory, with nothing hidden.
     pub fn new(root: OwnedFd) -> Tree {
         Tree { root, ignore: Ignore::default(), steps: Steps::default() }
     }
@@ -85,7 +85,7 @@ impl Tree {
         self.ignore.excludes(path)
     }
 
-    /// Whether what the ignore rules leave out may be included again further down.
+    /// Whether the ignore rules may include files again below an excluded directory.
     pub fn may_include_again(&self) -> bool {
         self.ignore.may_include_again()
     }
@@ -107,9 +107,9 @@ impl Tree {
         Ok(Entry { path: clean_relative(path), stat: rustix::fs::fstat(&fd)? })
     }
 
-    /// Entries that a source of COPY names: the path itself, or what its pattern matches, perhaps nothing, in
-    /// the order of names. With `deep`, `**` in the pattern is any number of directories, as with `COPY
-    /// --parents`; else it means `*`.
+    /// Entries that a source of COPY names: the path itself, or all matches of its pattern, if any, in the
+    /// order of names. With `deep`, `**` in the pattern means any number of directories, as with `COPY
+    /// --parents`; without, it means `*`.
     pub fn select(&self, source: &str, deep: bool) -> Result<Vec<Entry>, SelectError> {
         let path = clean_relative(source.as_bytes());
         if !Pattern::is_pattern(&path) {
@@ -128,7 +128,7 @@ impl Tree {
             let pattern = Pattern::new(segment)?;
             let mut next = Vec::new();
             if deep && segment == b"**" {
-                // A directory is below several others, but named once.
+                // A directory below several others is named once.
                 let mut known = HashSet::new();
                 for base in &found {
                     self.directories(base, &mut known, &mut next).map_err(failed)?;
@@ -160,7 +160,7 @@ impl Tree {
         Ok(entries.filter(|entry| !self.hides(entry)).collect())
     }
 
-    /// Whether the ignore rules leave out the entry and all that is in it. The root is always there.
+    /// Whether the ignore rules leave out the entry and everything in it. The root is never hidden.
     fn hides(&self, entry: &Entry) -> bool {
         if entry.path.is_empty() || !self.ignore.excludes(&entry.path) {
             return false;
@@ -177,7 +177,7 @@ impl Tree {
         let mut any = false;
         let result = self.walk(directory, excluded, &mut |_| {
             any = true;
-            // Enough is known.
+            // Ends the walk: one is enough.
             Err(io::ErrorKind::Interrupted.into())
         });
         match result {
@@ -186,7 +186,8 @@ impl Tree {
         }
     }
 
-    /// `base` and all directories below it that are not `known`, links not followed, each before those in it.
+    /// Adds `base` and all directories below it that are not `known` to `all`, parents first. Follows no
+    /// links.
     fn directories(
         &self,
         base: &[u8],
@@ -222,21 +223,21 @@ impl Tree {
         names_in(&fd)
     }
 
-    /// `start` and everything below it in a fixed order: a directory before its content, names sorted. `visit` gets
-    /// each entry that is not left out, and each directory above one, since it is needed for it.
+    /// Visits `start` and everything below it in a fixed order: a directory before its content, names sorted.
+    /// `visit` gets each entry that is not left out, and each directory that contains one.
     ///
     /// # Errors
     ///
-    /// What the system or `visit` says; ignore rules that take too long.
+    /// Those of the system and of `visit`; ignore rules that take too long.
     pub fn walk(
         &self,
         start: &Entry,
         also_excluded: &dyn Fn(&[u8]) -> bool,
         visit: &mut dyn FnMut(&Entry) -> io::Result<()>,
     ) -> io::Result<()> {
-        // Neither stack nor open files limit the depth: what is still to be visited waits in a list.
+        // Entries to visit wait in a list, so neither the stack nor open files limit the depth.
         let mut open = vec![start.clone()];
-        // Directories on the way here that are left out themselves.
+        // Directories above this entry that are left out themselves.
         let mut above: Vec<Entry> = Vec::new();
         while let Some(entry) = open.pop() {
             let path = &entry.path;
@@ -264,7 +265,7 @@ impl Tree {
         Ok(())
     }
 
-    /// What is in a directory, sorted by the bytes of names; links are not followed.
+    /// The entries of a directory, sorted by the bytes of their names; links are not followed.
     pub fn entries_in(&self, directory: &[u8]) -> io::Result<Vec<Entry>> {
         let fd = match self.open_at(directory, OFlags::DIRECTORY | OFlags::RDONLY) {
             Err(e) if e.raw_os_error() == Some(Errno::NAMETOOLONG.raw_os_error()) => {
@@ -286,7 +287,7 @@ impl Tree {
     }
 }
 
-/// The error of a path that the kernel does not take.
+/// The error of a path that is too long for the kernel.
 fn too_deep(path: &[u8]) -> io::Error {
     io::Error::other(format!(
         "directories are nested too deeply: a path of {} bytes, the limit is 4095",
@@ -322,11 +323,12 @@ pub fn open_in_root(root: impl AsFd, path: impl AsRef<[u8]>, flags: OFlags) -> i
 /// Symbolic links followed in one path, as in the kernel (`MAXSYMLINKS`).
 const LINKS_MAX: usize = 40;
 
-/// Where `path` leads below `root`: without `.`, `..` and symbolic links, whose targets need not be there.
+/// Resolves `path` below `root` to a path without `.`, `..` and symbolic links. Targets of links need not
+/// exist.
 ///
 /// # Errors
 ///
-/// Too many links, and what the system says.
+/// Too many links, and those of the system.
 pub fn resolve(root: impl AsFd, path: &[u8]) -> io::Result<Vec<u8>> {
     let mut pending: Vec<Vec<u8>> = path.split(|b| *b == b'/').rev().map(<[u8]>::to_vec).collect();
     let (mut found, mut links) = (Vec::new(), 0);
@@ -354,8 +356,8 @@ pub fn resolve(root: impl AsFd, path: &[u8]) -> io::Result<Vec<u8>> {
                 }
                 pending.extend(target.split(|b| *b == b'/').rev().map(<[u8]>::to_vec));
             }
-            // Not a link: readlinkat(2) says ENOENT or EINVAL; or not there, or below a file, which others
-            // tell.
+            // Not a link (readlinkat(2): ENOENT or EINVAL), missing, or below a file. Later calls report
+            // the last two.
             Err(e)
                 if matches!(Errno::from_io_error(&e), Some(Errno::NOENT | Errno::INVAL | Errno::NOTDIR)) =>
             {
@@ -386,7 +388,7 @@ pub fn join(base: &[u8], name: &[u8]) -> Vec<u8> {
     if base.is_empty() { name.to_vec() } else { [base, b"/", name].concat() }
 }
 
-/// A path as that of its directory and its name.
+/// Splits a path into its directory and its name.
 pub fn split_name(path: &[u8]) -> (&[u8], &[u8]) {
     match path.iter().rposition(|byte| *byte == b'/') {
         Some(slash) => (&path[..slash], &path[slash + 1..]),
@@ -394,12 +396,12 @@ pub fn split_name(path: &[u8]) -> (&[u8], &[u8]) {
     }
 }
 
-/// A path as a path below a root: cleaned, without leading `/`, `..` stopping at the root, empty for the root.
+/// A path relative to the root: clean, without leading `/`; `..` stops at the root, which is the empty path.
 pub fn clean_relative(path: &[u8]) -> Vec<u8> {
     clean_bytes(&[b"/", path].concat()).split_off(1)
 }
 
-/// A path for messages: bytes that are not UTF-8 as `\xNN`.
+/// A path for messages; bytes that are not UTF-8 are shown as `\xNN`.
 pub fn shown(path: &[u8]) -> String {
     let part = |chunk: Utf8Chunk<'_>| format!("{}{}", chunk.valid(), chunk.invalid().escape_ascii());
     path.utf8_chunks().map(part).collect()
@@ -420,7 +422,7 @@ pub enum SelectError {
     /// The pattern is malformed.
     #[error(transparent)]
     Pattern(#[from] PatternError),
-    /// The file cannot be looked at.
+    /// The file cannot be examined.
     #[error("cannot read \"{0}\": {1}")]
     Io(String, io::Error),
 }
@@ -500,7 +502,7 @@ mod tests {
         assert!(error.contains("nested too deeply"), "{error}");
         let error = tree.select("**/x", true).expect_err("too deep").to_string();
         assert!(error.contains("nested too deeply"), "{error}");
-        // std removes by path, which is too long, too.
+        // std removes by path, and the path is too long for that, too.
         let remove = std::process::Command::new("rm").arg("-rf").arg(keep.path()).status().expect("rm runs");
         assert!(remove.success());
     }

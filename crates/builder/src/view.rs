@@ -1,4 +1,4 @@
-//! The root that layers make together, for reading; also where user namespaces are forbidden.
+//! The read-only root of several layers; works even if user namespaces are forbidden.
 
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -8,16 +8,16 @@ use crossdock_sandbox::{can_stack, link_layers, overlay_fd};
 
 use crate::error::ErrorKind;
 
-/// A root for reading.
+/// A read-only root.
 #[derive(Debug)]
 pub struct View {
     root: OwnedFd,
-    /// Of a view that is made of hard links, and goes with them.
+    /// Directory of a view made of hard links; removed with the view.
     _directory: Option<TemporaryDirectory>,
 }
 
 impl View {
-    /// The root of `layers`, the lowest first, which are directories of `store`.
+    /// The root of `layers`: directories of `store`, the lowest first.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! Damaged Dockerfiles through the checks, and damaged addresses, modes, users and caches of files.
+//! Damaged input: Dockerfiles for the checks, addresses, modes, users and caches of files.
 
 use std::path::Path;
 
@@ -18,7 +18,7 @@ fn checks_and_outlines() {
         "FROM --platform=$TARGETPLATFORM a@sha256:0000000000000000000000000000000000000000000000000000000000000000\nHEALTHCHECK CMD x\nHEALTHCHECK NONE\nONBUILD FROM x\nRUN \\\n\n a\n",
     ]);
     try_inputs("checks", &seeds, |input| {
-        // Expansion that multiplies has limits of its own.
+        // Expansion that multiplies text has its own limits.
         if input.iter().filter(|byte| **byte == b'$').count() > 40 {
             return;
         }

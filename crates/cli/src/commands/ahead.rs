@@ -9,8 +9,8 @@ use crossdock_oci::{Descriptor, Reference, Store};
 use crossdock_registry::Client;
 use crossdock_registry::transfer::{PushOptions, Streams, push};
 
-/// The pushes of a build: uploads of large layers begin while they are being packed, the rest is pushed when
-/// the build is done. What was begun in vain is cancelled when this is dropped.
+/// The pushes of a build. Uploads of large layers begin while the layers are packed; the rest is pushed when
+/// the build is done. Dropping this cancels uploads that nothing needs.
 pub struct Ahead(Option<Target>);
 
 struct Target {
@@ -19,7 +19,7 @@ struct Target {
 }
 
 impl Ahead {
-    /// Layers go ahead to the first of the names.
+    /// Layers are uploaded ahead to the first of the names.
     pub fn new<'a>(
         client: impl FnOnce() -> Result<&'a Client>,
         mut names: impl Iterator<Item = &'a Reference>,
@@ -35,12 +35,12 @@ impl Ahead {
         self.0.as_ref().map(|_| self as &dyn LayerSink)
     }
 
-    /// For the end by a signal.
+    /// The uploads, for a handler of signals.
     pub fn streams(&self) -> Option<Streams> {
         self.0.as_ref().map(|target| target.streams.clone())
     }
 
-    /// The registry's answer, if it did not let this user write and the build was ended for that.
+    /// The registry's answer, if the build was ended because this user may not write there.
     pub fn refusal(&self) -> Option<anyhow::Error> {
         self.0.as_ref().and_then(|target| target.streams.refusal()).map(anyhow::Error::from)
     }

@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 
 use crate::digest::Digest;
 
-/// Followers hear of a blob only when so many bytes of it are written: a small one gains nothing.
+/// Followers hear of a blob only when this many bytes are written: following a small blob gains nothing.
 pub const FOLLOWED_FROM: u64 = 4 * 1024 * 1024;
 
-/// Hears of a layer's blob that is being written and has become large.
+/// Called with a layer's blob that is being written and has become large.
 pub type Follow<'a> = &'a (dyn Fn(Arc<Growing>) + Sync);
 
-/// The bytes of a blob as far as they are written. Its file stays readable here whatever becomes of its name.
+/// The bytes of a blob written so far. The open file stays readable even if its name changes or goes.
 pub struct Growing {
     file: File,
     state: Mutex<State>,
@@ -38,7 +38,7 @@ enum End {
 /// What [`Growing::wait`] found behind a position.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Growth {
-    /// So many bytes can be read.
+    /// This many bytes can be read.
     Bytes(u64),
     /// Nothing, and the blob is whole.
     End,
@@ -89,12 +89,12 @@ impl Growing {
         }
     }
 
-    /// Bytes that are written.
+    /// Number of bytes written.
     pub fn length(&self) -> u64 {
         self.state().length
     }
 
-    /// Waits until there are bytes behind `position`, or none will come, at most for `patience`.
+    /// Waits at most `patience` until there are bytes behind `position`, or none will come.
     pub fn wait(&self, position: u64, patience: Duration) -> Growth {
         let until = Instant::now() + patience;
         let mut state = self.state();
@@ -115,7 +115,7 @@ impl Growing {
         }
     }
 
-    /// Reads bytes that are written.
+    /// Reads bytes already written.
     pub fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
         let there = self.length().saturating_sub(position);
         let wanted = buffer.len().min(usize::try_from(there).unwrap_or(usize::MAX));
@@ -151,7 +151,7 @@ mod tests {
             assert_eq!(reader.join().expect("no panic"), (1..=10).collect::<Vec<u8>>());
         });
         assert_eq!((growing.wait(10, LONG), growing.length()), (Growth::End, 10));
-        // What is not written yet is not read, even where the file has it.
+        // Bytes not yet reported as written are not read, even if the file has them.
         file.write_all_at(&[11], 10).expect("written");
         assert_eq!(growing.read_at(&mut [0; 3], 9).expect("readable"), 1);
         growing.leave();

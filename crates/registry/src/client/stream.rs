@@ -1,8 +1,8 @@
-//! Blobs, upwards, while they are still being made: distribution specification, "Pushing a blob in chunks".
+//! Uploads of blobs that are still being written: distribution specification, "Pushing a blob in chunks".
 //!
-//! One PATCH follows the blob: its body has no announced length and ends when the blob does, which is how
-//! Docker pushes, so every registry takes it. The session is not closed here, since only a PUT makes what has
-//! arrived a blob: until then nothing of it is to be seen in the repository.
+//! One PATCH follows the blob: its body has no announced length and ends with the blob. Docker pushes this
+//! way, so every registry accepts it. The session is not closed here: only a PUT turns the bytes into a blob,
+//! and until then the repository shows nothing of it.
 
 use std::io::{self, Read};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -22,11 +22,11 @@ use super::{Answered, Call, CallBody, Client, OpenedBody, Target, repository_sub
 use crate::error::{Error, Result};
 use crate::hosts::Endpoint;
 
-/// A PATCH ends when nothing has come for so long: servers and proxies give up connections that are silent.
+/// A PATCH ends when no bytes have come for this long, since servers and proxies drop silent connections.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Tries of a request that makes no progress. The push after the build is more patient.
+/// Retries of a request that makes no progress. The push after the build is more patient.
 const RETRIES: u32 = 2;
-/// When so many bytes are left of a blob that has become known, the registry is asked whether it has the
+/// Once the digest is known and at least this many bytes are left, the registry is asked whether it has the
 /// blob.
 const WORTH_ASKING: u64 = 1024 * 1024;
 
@@ -39,17 +39,17 @@ struct Stream<'a> {
     blob: &'a Growing,
     url: Option<Url>,
     offset: u64,
-    /// The registry has the blob from elsewhere.
+    /// Whether the registry already has the blob.
     exists: AtomicBool,
 }
 
 impl Client {
-    /// Sends a blob while it is being written, until it is whole. `None` if the registry turns out to have
-    /// it.
+    /// Sends a blob while it is being written, until it is complete. `None` if the registry already has the
+    /// blob.
     ///
     /// # Errors
     ///
-    /// [`Error::Stopped`] if the blob was given up, and those of the registry; the session is then cancelled.
+    /// [`Error::Stopped`] if the blob was given up, and the registry's errors. Either cancels the session.
     pub(crate) fn stream_blob(&self, reference: &Reference, blob: &Growing) -> Result<Option<Begun>> {
         let endpoint = self.writable(reference)?;
         let mut stream = Stream {
@@ -76,7 +76,7 @@ impl Client {
         }
     }
 
-    /// Removes what has arrived of an upload. A registry that does not do it lets the session expire.
+    /// Cancels an upload. A registry that does not support this lets the session expire.
     pub(crate) fn cancel_upload(&self, reference: &Reference, begun: &Begun) {
         let _ = self.call(
             &begun.endpoint,
@@ -112,7 +112,7 @@ impl Stream<'_> {
                 Err(_) if self.blob.wait(self.offset, Duration::ZERO) == Growth::GivenUp => {
                     return Err(Error::Stopped);
                 }
-                // A registry that asks for less gets less.
+                // A registry that limits requests gets no retry.
                 Err(e @ Error::RateLimited(_)) => return Err(e),
                 Err(e) => e,
             };
@@ -128,7 +128,7 @@ impl Stream<'_> {
         }
     }
 
-    /// Goes one request further; true when the registry has all of the blob.
+    /// Makes one request at most; true when the registry has all of the blob.
     fn step(&mut self) -> Result<bool> {
         let Some(url) = self.url.clone() else {
             let path = Target::Path(format!("/v2/{}/blobs/uploads/", self.endpoint.repository));
@@ -153,7 +153,7 @@ impl Stream<'_> {
         };
         let headers = vec![
             (CONTENT_TYPE, HeaderValue::from_static("application/octet-stream")),
-            // As with other large bodies: a refusal is heard before the body is sent.
+            // As with other large bodies: a refusal arrives before the body is sent.
             (EXPECT, HeaderValue::from_static("100-continue")),
         ];
         let body: CallBody<'_> = (&open, None);
@@ -171,7 +171,7 @@ impl Stream<'_> {
         }
     }
 
-    /// Asks how far an interrupted upload has come; false if that leads nowhere.
+    /// Asks how far an interrupted upload has come; false if it cannot be resumed.
     fn recover(&mut self) -> bool {
         let Some(url) = self.url.clone() else { return false };
         let Ok(answered) = self.send(Method::GET, Target::Url(&url), Vec::new(), None, &[204, 200, 202])
@@ -202,7 +202,7 @@ impl Stream<'_> {
     }
 }
 
-/// The bytes of a blob as they come; ends with the blob, or when none have come for some time.
+/// Reads the bytes of a blob as they are written. Ends with the blob, or after [`PATIENCE`] without bytes.
 struct Following<'a, 'b> {
     stream: &'a Stream<'b>,
     position: &'a AtomicU64,

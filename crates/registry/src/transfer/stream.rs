@@ -1,5 +1,4 @@
-//! Layers that are on their way to a repository while they are still being packed. `docs/dev/registry.md` has
-//! the rules that this keeps.
+//! Uploads of layers that are still being packed. The rules are in `docs/dev/registry.md`.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -12,15 +11,15 @@ use crossdock_oci::{Digest, Reference};
 use crate::client::{Begun, Client};
 use crate::error::Error;
 
-/// How long the end waits for requests that are under way.
+/// How long [`Streams::end`] waits for requests under way.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The uploads to one repository that have begun before their blobs were known. A later
-/// [`push`](super::push()) closes those that it needs; the rest are cancelled when the last clone is dropped.
+/// Uploads to one repository that began before their digests were known. A later [`push`](super::push())
+/// completes the uploads that it needs; the rest are cancelled when the last clone is dropped.
 #[derive(Clone)]
 pub struct Streams(Arc<Ended>);
 
-/// Ends all when it goes.
+/// Ends all uploads when dropped.
 struct Ended(Arc<Shared>);
 
 struct Shared {
@@ -44,12 +43,12 @@ struct State {
 
 struct Stream {
     blob: Arc<Growing>,
-    /// `None` while it is under way.
+    /// `None` while the upload is under way.
     done: Option<Option<Begun>>,
 }
 
 impl Streams {
-    /// Nothing is sent yet.
+    /// Sends nothing yet.
     pub fn new(client: &Client, reference: &Reference) -> Streams {
         let (client, reference) = (client.clone(), reference.clone());
         let shared = Shared { client, reference, state: Mutex::default(), changed: Condvar::new() };
@@ -60,8 +59,8 @@ impl Streams {
         &self.0.0
     }
 
-    /// Begins to send a blob, or lets it wait until another one is sent. `refused` is called if the registry
-    /// does not let this user write; [`Streams::refusal`] then says why.
+    /// Begins to send a blob, or queues it behind another one. Calls `refused` if the registry does not let
+    /// this user write; [`Streams::refusal`] then says why.
     pub fn follow(&self, blob: Arc<Growing>, refused: impl FnOnce() + Send + 'static) {
         let shared = self.shared();
         let mut state = shared.state();
@@ -71,7 +70,7 @@ impl Streams {
         state.waiting.push_back((blob, Box::new(refused)));
         if state.threads < shared.client.options().max_parallel.max(1) {
             let own = shared.clone();
-            // Without a thread the push after the build sends it.
+            // If no thread can start, the push after the build sends the blob.
             state.threads += usize::from(std::thread::Builder::new().spawn(move || own.work()).is_ok());
         }
     }
@@ -81,18 +80,19 @@ impl Streams {
         self.shared().state().refusal.take()
     }
 
-    /// Cancels all that is not closed.
+    /// Cancels all uploads that no push has completed.
     pub fn end(&self) {
         self.shared().end();
     }
 
-    /// Whether uploads to `reference` are those of these streams.
+    /// Whether `reference` is in the repository of these uploads.
     fn fits(&self, reference: &Reference) -> bool {
         let own = &self.shared().reference;
         own.registry() == reference.registry() && own.repository() == reference.repository()
     }
 
-    /// The upload of a blob, once all of it is sent; `None` if it was not begun, or failed.
+    /// Waits until all of a blob is sent and returns its upload; `None` if the upload was not begun or
+    /// failed.
     pub(super) fn take(&self, reference: &Reference, digest: &Digest) -> Option<Begun> {
         if !self.fits(reference) {
             return None;
@@ -117,7 +117,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sends until nothing waits.
+    /// Sends blobs until none waits.
     fn work(&self) {
         loop {
             let (blob, refused) = {
@@ -144,7 +144,7 @@ impl Shared {
                 stream.done = Some(begun);
             }
             self.changed.notify_all();
-            // Other errors are the push's to report, if it meets them, too.
+            // The push reports other errors if they occur again.
             if let Some(error @ (Error::Unauthorized(_) | Error::Denied(_))) = error {
                 state.refusal.get_or_insert(error);
                 drop(state);
