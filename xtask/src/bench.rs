@@ -212,7 +212,8 @@ impl Bench {
         Ok(())
     }
 
-    /// One row for two executables, which take turns in going first. Each ratio is the median over the rounds.
+    /// One row for two executables, which take turns in going first. Each ratio is the median over the
+    /// rounds.
     fn row_beside(
         &self,
         name: &str,

@@ -8,9 +8,11 @@ use std::time::Instant;
 fn main() {
     // Each body runs between "loop:" and "subs x1, x1, #1; b.ne loop".
     let bodies: &[(&str, &[u32])] = &[
-        // add x0,x0,x1; eor x2,x0,x1,lsl#3; and x3,x2,#0xff; madd x4,x3,x0,x4; csel x5,x4,x3,ne; ubfx x6,x5,#3,#7
+        // add x0,x0,x1; eor x2,x0,x1,lsl#3; and x3,x2,#0xff; madd x4,x3,x0,x4; csel x5,x4,x3,ne; ubfx
+        // x6,x5,#3,#7
         ("integer", &[0x8b01_0000, 0xca01_0c02, 0x9240_1c43, 0x9b00_1064, 0x9a83_1085, 0xd343_24a6]),
-        // ldr x0,[x9]; ldrb w2,[x9,#3]; str x0,[x9,#8]; ldp x3,x4,[x9,#16]; stp x3,x4,[x9,#32]; ldr x5,[x9,x10,lsl#3]
+        // ldr x0,[x9]; ldrb w2,[x9,#3]; str x0,[x9,#8]; ldp x3,x4,[x9,#16]; stp x3,x4,[x9,#32]; ldr
+        // x5,[x9,x10,lsl#3]
         ("loads and stores", &[0xf940_0120, 0x3940_0d22, 0xf900_0520, 0xa941_1123, 0xa902_1123, 0xf86a_7925]),
         // fadd d0,d0,d1; fmul d2,d0,d1; fsub d3,d2,d1; fdiv d4,d3,d1; fmul d5,d4,d1; fadd d6,d5,d1
         (
@@ -19,7 +21,8 @@ fn main() {
         ),
         // fmadd d2,d0,d1,d3 and fsqrt d4,d2
         ("fused multiply-add, square root", &[0x1f41_0c02, 0x1e61_c044]),
-        // add v0.16b,v0.16b,v1.16b; eor v2.16b,v0.16b,v1.16b; cmeq v3.16b,v2.16b,v1.16b; add v4.4s,v3.4s,v0.4s
+        // add v0.16b,v0.16b,v1.16b; eor v2.16b,v0.16b,v1.16b; cmeq v3.16b,v2.16b,v1.16b; add
+        // v4.4s,v3.4s,v0.4s
         ("vectors of integers", &[0x4e21_8400, 0x6e21_1c02, 0x6e21_8c43, 0x4ea0_8464]),
         // fmla v0.4s,v1.4s,v2.4s; fadd v3.4s,v0.4s,v1.4s
         ("vectors of floats", &[0x4e22_cc20, 0x4e21_d403]),

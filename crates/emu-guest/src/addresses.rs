@@ -10,20 +10,21 @@ pub const PAGE: u64 = 4096;
 /// No item.
 pub const NONE: u32 = u32::MAX;
 
-/// Bits of an address below those that are spread over the table: what is near each other shares a line of the host's cache.
+/// Bits of an address below those that are spread over the table: what is near each other shares a line of
+/// the host's cache.
 const NEAR: u32 = 7;
 /// Slots of such a line.
 const LINE: u32 = 8;
 
-/// Spreads addresses of instructions: multiplication by 2^64 divided by the golden ratio, of which the high bits are good.
-/// The low bits tell those apart that are near each other.
+/// Spreads addresses of instructions: multiplication by 2^64 divided by the golden ratio, of which the high
+/// bits are good. The low bits tell those apart that are near each other.
 fn spread(key: u64) -> u32 {
     let high = ((key >> NEAR).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32;
     high & !31 | (key >> 2) as u32 & 31
 }
 
-/// Numbers of items by keys that the items know themselves: open addressing, 8 bytes per slot, so that a look-up costs one
-/// line of memory here and one of the item.
+/// Numbers of items by keys that the items know themselves: open addressing, 8 bytes per slot, so that a
+/// look-up costs one line of memory here and one of the item.
 #[derive(Debug, Default)]
 pub struct AddressTable {
     /// Spread key and number.
@@ -229,7 +230,8 @@ impl PageSet {
         }
     }
 
-    /// Asks `keep` for the first address of each page that `range` touches, and forgets those that it refuses.
+    /// Asks `keep` for the first address of each page that `range` touches, and forgets those that it
+    /// refuses.
     pub fn retain(&mut self, range: Range<u64>, mut keep: impl FnMut(u64) -> bool) {
         if range.is_empty() {
             return;

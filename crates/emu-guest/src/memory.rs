@@ -1,9 +1,9 @@
 //! Guest memory: a guest address is a host address.
 //!
-//! Every access goes through a handful of assembly leaf functions that keep nothing on the stack. When one of them
-//! faults, the host's signal handler asks [`resume_after_fault`] where to continue; the access then returns a
-//! [`Fault`], the instruction gives up before it has written any register, and the interpreter returns
-//! [`crate::a64::Exit::Fault`] with the guest's state as it was before the instruction.
+//! Every access goes through a handful of assembly leaf functions that keep nothing on the stack. When one of
+//! them faults, the host's signal handler asks [`resume_after_fault`] where to continue; the access then
+//! returns a [`Fault`], the instruction gives up before it has written any register, and the interpreter
+//! returns [`crate::a64::Exit::Fault`] with the guest's state as it was before the instruction.
 //!
 //! Left to others: what is mapped, with which rights, and which guest signal a fault becomes.
 #![allow(unsafe_code)]
@@ -29,15 +29,16 @@ pub struct Fault {
     pub address: u64,
     /// What was attempted.
     pub access: Access,
-    /// Whether the host raised a signal. If not, the address was outside the window of guest memory and the host
-    /// memory there was left alone.
+    /// Whether the host raised a signal. If not, the address was outside the window of guest memory and the
+    /// host memory there was left alone.
     pub host_signal: bool,
 }
 
 /// A window of host memory that the guest may touch.
 ///
-/// Addresses lose their top byte first, as Linux has it on arm64 (top byte ignore). An access outside the window
-/// is a [`Fault`] and never reaches the host's memory: this keeps a guest away from the emulator's own region.
+/// Addresses lose their top byte first, as Linux has it on arm64 (top byte ignore). An access outside the
+/// window is a [`Fault`] and never reaches the host's memory: this keeps a guest away from the emulator's own
+/// region.
 #[derive(Clone, Copy, Debug)]
 pub struct Memory {
     start: u64,
@@ -52,9 +53,9 @@ struct Loaded {
     fault: u64,
 }
 
-// The functions between `start` and `end` touch guest memory with the return address on top of the stack and no
-// callee-saved register changed, so that a fault anywhere in them can be answered by a jump to `failed`. The
-// 16-byte compare-and-swap keeps rbx in r8 and has its own range.
+// The functions between `start` and `end` touch guest memory with the return address on top of the stack and
+// no callee-saved register changed, so that a fault anywhere in them can be answered by a jump to `failed`.
+// The 16-byte compare-and-swap keeps rbx in r8 and has its own range.
 #[rustfmt::skip]
 global_asm!(
     ".pushsection .text.crossdock_emu_access,\"ax\",@progbits",
@@ -201,8 +202,9 @@ unsafe extern "C" {
     fn crossdock_emu_cas128(address: u64, expected: *mut [u64; 2], new: *const [u64; 2]) -> u64;
 }
 
-/// Where a SIGSEGV or SIGBUS handler of the host continues a guest access that faulted at `host_pc`: it stores the
-/// result as the new instruction pointer of its context and returns. `None` says the fault is not the guest's.
+/// Where a SIGSEGV or SIGBUS handler of the host continues a guest access that faulted at `host_pc`: it
+/// stores the result as the new instruction pointer of its context and returns. `None` says the fault is not
+/// the guest's.
 ///
 /// Safe to call in a signal handler: it compares addresses and nothing else.
 pub fn resume_after_fault(host_pc: usize) -> Option<usize> {
@@ -227,9 +229,9 @@ impl Memory {
     ///
     /// # Safety
     ///
-    /// Nothing in the window may be memory that Rust code relies on, other than through raw pointers: the guest
-    /// reads and writes all of it at will, from any thread. Where pages in it may be unmapped or protected, the
-    /// process has handlers for SIGSEGV and SIGBUS that use [`resume_after_fault`].
+    /// Nothing in the window may be memory that Rust code relies on, other than through raw pointers: the
+    /// guest reads and writes all of it at will, from any thread. Where pages in it may be unmapped or
+    /// protected, the process has handlers for SIGSEGV and SIGBUS that use [`resume_after_fault`].
     pub const unsafe fn new(start: u64, end: u64) -> Self {
         assert!(start <= end, "a window of memory ends before it starts");
         Memory { start, length: end - start }
@@ -375,8 +377,8 @@ impl Memory {
         if loaded.fault == 0 { Ok(loaded.value) } else { Err(host_fault(address, Access::Write)) }
     }
 
-    /// Atomically stores `new` where the low `1 << size` bytes equal `expected`, sequentially consistent; returns
-    /// the value seen.
+    /// Atomically stores `new` where the low `1 << size` bytes equal `expected`, sequentially consistent;
+    /// returns the value seen.
     ///
     /// # Errors
     ///

@@ -1,5 +1,5 @@
-//! Lists that grow by pieces: what is in them stays where it is. A vector that grows is copied again and again, and leaves
-//! memory behind that has been touched.
+//! Lists that grow by pieces: what is in them stays where it is. A vector that grows is copied again and
+//! again, and leaves memory behind that has been touched.
 
 use alloc::vec::Vec;
 use core::ops::{Index, IndexMut};

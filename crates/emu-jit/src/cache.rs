@@ -379,8 +379,8 @@ impl Cache {
     /// Makes the displacement at `site` lead to `target`.
     fn patch(&self, site: u32, target: u32) {
         let displacement = target.wrapping_sub(site + 4) as i32;
-        // SAFETY: the site is 4 bytes of a jump in the arena, aligned, so that a thread that runs it sees the old or the
-        // new displacement.
+        // SAFETY: the site is 4 bytes of a jump in the arena, aligned, so that a thread that runs it sees the
+        // old or the new displacement.
         unsafe { &*self.arena.add(site as usize).cast::<AtomicI32>() }.store(displacement, Ordering::Release);
     }
 
@@ -389,7 +389,8 @@ impl Cache {
         self.links[link].target
     }
 
-    /// The guest instruction whose translation holds the host address `pc`, and where its flags and registers are.
+    /// The guest instruction whose translation holds the host address `pc`, and where its flags and registers
+    /// are.
     pub fn guest_of(&self, pc: u64) -> Option<(u64, FlagForm, &Assignment)> {
         let (index, offset) = self.unit_of(pc)?;
         let unit = &self.units[index];

@@ -50,7 +50,8 @@ impl Presence {
     }
 }
 
-/// MXCSR at the start of a process, and wherever Rust code runs: all exceptions masked, round to nearest, no flag.
+/// MXCSR at the start of a process, and wherever Rust code runs: all exceptions masked, round to nearest, no
+/// flag.
 const MXCSR: u32 = 0x1f80;
 /// MXCSR of generated code that computes: invalid operations are signalled (SIGFPE), and left to the
 /// interpreter.
@@ -125,7 +126,8 @@ impl Jit {
     ///
     /// # Safety
     ///
-    /// The memory is readable, writable and executable, used by nobody else, and stays so. There is one `Jit` in a process.
+    /// The memory is readable, writable and executable, used by nobody else, and stays so. There is one `Jit`
+    /// in a process.
     pub unsafe fn new(arena: *mut u8, size: u32, log: &'static Invalidations, system: System) -> Option<Jit> {
         if !host_is_able() {
             return None;
@@ -206,10 +208,11 @@ unsafe fn xgetbv() -> u64 {
     u64::from(high) << 32 | u64::from(low)
 }
 
-/// Where a handler of SIGSEGV, SIGBUS or SIGFPE continues generated code that faulted, from the host's registers at the
-/// fault; it stores the result as the new instruction pointer and returns. `None` says that the fault is not generated code's.
-/// `page_fault` is the address of a page fault, and whether it was a write. The second result says whether that is a
-/// fault of the guest: [`Engine::run`] returns [`Exit::Fault`] for it, whatever has become of the page since.
+/// Where a handler of SIGSEGV, SIGBUS or SIGFPE continues generated code that faulted, from the host's
+/// registers at the fault; it stores the result as the new instruction pointer and returns. `None` says that
+/// the fault is not generated code's. `page_fault` is the address of a page fault, and whether it was a
+/// write. The second result says whether that is a fault of the guest: [`Engine::run`] returns
+/// [`Exit::Fault`] for it, whatever has become of the page since.
 ///
 /// # Safety
 ///
@@ -304,7 +307,8 @@ struct Run {
 
 /// Runs an instruction for generated code; returns nonzero if it leaves generated code.
 unsafe extern "C" fn run_record(state: *mut State, record: *const Record) -> u64 {
-    // SAFETY: the fallback thunk passes the thread's state and a record of a unit, which are valid while code runs.
+    // SAFETY: the fallback thunk passes the thread's state and a record of a unit, which are valid while code
+    // runs.
     let (state, record) = unsafe { (&mut *state, &*record) };
     // SAFETY: set by `Engine::enter`, whose frame is still there.
     let run = unsafe { &mut *(state.generated[Slot::Host as usize] as *mut Run) };
@@ -718,8 +722,9 @@ impl Engine {
         }
     }
 
-    /// Generated code faulted: if not at a page of the guest's, the interpreter runs the instruction again from the registers
-    /// before it, and says what is wrong. It may find nothing: an address with a tag, or the return stack was full.
+    /// Generated code faulted: if not at a page of the guest's, the interpreter runs the instruction again
+    /// from the registers before it, and says what is wrong. It may find nothing: an address with a tag, or
+    /// the return stack was full.
     fn fault(&mut self, jit: &Jit, state: &mut State, host: &Host) -> Option<Exit> {
         let pc = state.generated[Slot::FaultPc as usize];
         let mut cache = jit.cache.lock();

@@ -206,7 +206,8 @@ pub enum Slot {
     FaultPc,
     /// EFLAGS at the faulting instruction.
     FaultFlags,
-    /// What of the guest's memory could not be accessed: a [`FaultAccess`] in the low 2 bits, the address above.
+    /// What of the guest's memory could not be accessed: a [`FaultAccess`] in the low 2 bits, the address
+    /// above.
     FaultAccess,
     /// The `Host` of the run.
     Host,
@@ -224,7 +225,8 @@ pub enum Slot {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u64)]
 pub enum FaultAccess {
-    /// The interpreter is to find out: an address with a tag, a breakpoint, an invalid operation, a full return stack.
+    /// The interpreter is to find out: an address with a tag, a breakpoint, an invalid operation, a full
+    /// return stack.
     Unknown,
     /// A load from a page that cannot be read.
     Read,

@@ -244,8 +244,8 @@ const SI_KERNEL: i32 = 0x80;
 /// x86's vector of page faults.
 const PAGE_FAULT: u64 = 14;
 
-/// Where the handler continues after a memory access of the guest, interpreted or translated, faulted at `pc`,
-/// and whether the guest gets a signal for the fault.
+/// Where the handler continues after a memory access of the guest, interpreted or translated, faulted at
+/// `pc`, and whether the guest gets a signal for the fault.
 ///
 /// # Safety
 ///
@@ -583,9 +583,9 @@ pub(crate) fn take_blocked(task: &Task, set: u64) -> Option<(u32, SigInfo)> {
     Some((signal, info))
 }
 
-/// Changes the guest's mask, and the host's with it; [`errno::NOT_STARTED`] if a signal is on its way, which is
-/// delivered first. A signal that arrives after the call is one that both masks let through, or that only the
-/// new one does: it is delivered after the change.
+/// Changes the guest's mask, and the host's with it; [`errno::NOT_STARTED`] if a signal is on its way, which
+/// is delivered first. A signal that arrives after the call is one that both masks let through, or that only
+/// the new one does: it is delivered after the change.
 fn change_mask(task: &mut Task, mask: u64) -> Result<(), i64> {
     const SIG_SETMASK: u64 = 2;
     if mask == task.mask {

@@ -1,8 +1,9 @@
-//! An assembler for the x86-64 instructions that translated guest code is made of (Intel SDM volume 2, chapter 2).
+//! An assembler for the x86-64 instructions that translated guest code is made of (Intel SDM volume 2,
+//! chapter 2).
 //!
-//! It writes bytes into a buffer and resolves labels within it. What the bytes are for is the caller's. The same calls
-//! give the same bytes, and no byte depends on where the code will lie, except the displacements that the caller asks
-//! for with [`Assembler::jump_rel`] and its kin.
+//! It writes bytes into a buffer and resolves labels within it. What the bytes are for is the caller's. The
+//! same calls give the same bytes, and no byte depends on where the code will lie, except the displacements
+//! that the caller asks for with [`Assembler::jump_rel`] and its kin.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -225,8 +226,8 @@ impl Encoding<'_> {
         self.length -= 8 - length;
     }
 
-    /// REX if it is needed, opcode and ModRM of an instruction with a register operand. Without branches, which would often
-    /// be mispredicted: what is not needed is written over.
+    /// REX if it is needed, opcode and ModRM of an instruction with a register operand. Without branches,
+    /// which would often be mispredicted: what is not needed is written over.
     #[inline(always)]
     fn register_form(&mut self, code: Code, reg: u8, rm: u8) {
         let modrm = 0xc0 | (reg & 7) << 3 | rm & 7;
@@ -368,8 +369,8 @@ impl Immediate {
     }
 }
 
-/// An opcode with what goes before it: its bytes in the order in which they are written, from bit 24 their number, in bit 27
-/// REX.W, in bit 28 whether REX is there in any case.
+/// An opcode with what goes before it: its bytes in the order in which they are written, from bit 24 their
+/// number, in bit 27 REX.W, in bit 28 whether REX is there in any case.
 #[derive(Clone, Copy)]
 struct Code(u32);
 
@@ -466,8 +467,8 @@ impl Assembler {
         Some(self.labels[label.0 as usize]).filter(|&offset| offset != UNBOUND)
     }
 
-    /// Appends an instruction, or a part of one. There is room for it but in the beginning, so that nothing has to be kept
-    /// for a call that makes some.
+    /// Appends an instruction, or a part of one. There is room for it but in the beginning, so that nothing
+    /// has to be kept for a call that makes some.
     #[inline(always)]
     fn put(&mut self, write: impl FnOnce(&mut Encoding<'_>)) {
         let start = self.length;
@@ -536,8 +537,8 @@ impl Assembler {
         }
     }
 
-    /// A legacy instruction: optional prefix, REX, opcode, ModRM. `byte_reg` says that `reg` (or a register `rm`) is an
-    /// 8-bit register, which needs a REX prefix for SPL to DIL.
+    /// A legacy instruction: optional prefix, REX, opcode, ModRM. `byte_reg` says that `reg` (or a register
+    /// `rm`) is an 8-bit register, which needs a REX prefix for SPL to DIL.
     pub(crate) fn legacy(
         &mut self,
         prefix: Option<u8>,
@@ -933,7 +934,8 @@ impl Assembler {
         self.position() - 4
     }
 
-    /// `mov dword [base + disp], imm; jmp` by a displacement from its end, as one; the base is none that needs REX or SIB.
+    /// `mov dword [base + disp], imm; jmp` by a displacement from its end, as one; the base is none that
+    /// needs REX or SIB.
     pub fn mov_imm32_and_jump_rel(&mut self, base: Reg, disp: i32, imm: i32, displacement: i32) {
         debug_assert!(base.0 < 8 && base != Reg::RSP);
         self.put(|encoding| {
@@ -945,7 +947,8 @@ impl Assembler {
         });
     }
 
-    /// `jmp` whose displacement of 0 is aligned to 4 bytes, behind NOPs. Returns the offset of the displacement.
+    /// `jmp` whose displacement of 0 is aligned to 4 bytes, behind NOPs. Returns the offset of the
+    /// displacement.
     pub fn aligned_jump(&mut self) -> u32 {
         let count = (self.position() + 1).wrapping_neg() as usize & 3;
         self.put(|encoding| {

@@ -78,8 +78,8 @@ impl Assembler {
         self.byte(count);
     }
 
-    /// A scalar floating-point instruction of map 0F (ADD 58, MUL 59, SUB 5C, MIN 5D, DIV 5E, MAX 5F, SQRT 51):
-    /// `d = a op b`, upper bits from `a`.
+    /// A scalar floating-point instruction of map 0F (ADD 58, MUL 59, SUB 5C, MIN 5D, DIV 5E, MAX 5F, SQRT
+    /// 51): `d = a op b`, upper bits from `a`.
     pub fn vscalar(&mut self, double: bool, opcode: u8, d: Xmm, a: Xmm, b: impl Into<Rm>) {
         self.vex(if double { F2 } else { F3 }, M0F, false, opcode, d.0, a.0, b);
     }
@@ -182,13 +182,14 @@ impl Assembler {
         self.byte(order);
     }
 
-    /// SHA1MSG1, SHA1MSG2, SHA1NEXTE, SHA256RNDS2, SHA256MSG1, SHA256MSG2 (opcodes C8 to CD of map 0F38, without VEX):
-    /// `d = d op b`; SHA256RNDS2 reads xmm0 too.
+    /// SHA1MSG1, SHA1MSG2, SHA1NEXTE, SHA256RNDS2, SHA256MSG1, SHA256MSG2 (opcodes C8 to CD of map 0F38,
+    /// without VEX): `d = d op b`; SHA256RNDS2 reads xmm0 too.
     pub fn sha(&mut self, opcode: u8, d: Xmm, b: Xmm) {
         self.legacy(None, Size::D, 0x0f_3800 | u32::from(opcode), d.0, Rm::R(b.0), false);
     }
 
-    /// SHA1RNDS4 with the function of that number: `d` holds a to d from the top, `b` the words with e added to the first.
+    /// SHA1RNDS4 with the function of that number: `d` holds a to d from the top, `b` the words with e added
+    /// to the first.
     pub fn sha1_rounds(&mut self, d: Xmm, b: Xmm, function: u8) {
         self.legacy(None, Size::D, 0x0f_3acc, d.0, Rm::R(b.0), false);
         self.byte(function);

@@ -1,4 +1,5 @@
-//! What the arguments and the environment ask for: our own options, and those that people pass to `qemu-aarch64-static`.
+//! What the arguments and the environment ask for: our own options, and those that people pass to
+//! `qemu-aarch64-static`.
 
 use crossdock_emu_guest::a64::features;
 use crossdock_emu_linux::sysroot;
@@ -204,7 +205,8 @@ fn size(what: &str, text: &[u8]) -> Result<u64, Ending> {
     }
 }
 
-/// Names of QEMU's CPUs that have nothing that ours lacks, `max`, and features after a comma: ours is always the same.
+/// Names of QEMU's CPUs that have nothing that ours lacks, `max`, and features after a comma: ours is always
+/// the same.
 fn check_cpu(text: &[u8]) -> Result<(), Ending> {
     const KNOWN: [&[u8]; 7] =
         [b"max", b"any", b"cortex-a35", b"cortex-a53", b"cortex-a57", b"cortex-a72", b"cortex-a76"];

@@ -1,10 +1,10 @@
 //! The start of the executable, in the place of the C library's.
 //!
-//! A process of the guest is often short, and the C library's start asks the CPU some forty times what it is (CPUID, which
-//! a virtual machine traps), chooses functions by that, and makes a dozen system calls. Of all that we need the relocations,
-//! and memory for the thread-local variables of Rust's std, which a panic counts in. The functions on memory that compiled
-//! code calls are here as well, since the C library chooses its own at its start. Nothing else of it may be called: its
-//! indirect functions have no address.
+//! A process of the guest is often short, and the C library's start asks the CPU some forty times what it is
+//! (CPUID, which a virtual machine traps), chooses functions by that, and makes a dozen system calls. Of all
+//! that we need the relocations, and memory for the thread-local variables of Rust's std, which a panic
+//! counts in. The functions on memory that compiled code calls are here as well, since the C library chooses
+//! its own at its start. Nothing else of it may be called: its indirect functions have no address.
 
 use crossdock_emu_linux::sys::{complain, exit_group};
 use crossdock_emu_linux::syscall;
@@ -28,16 +28,16 @@ global_asm!(
     ".set bcmp, crossdock_emu_memcmp",
 );
 
-/// Rust's std counts panics in a thread-local variable: gives it memory, and has panics reported without the C library.
-/// After the heap is there, and before anything panics. Threads have the first one's variables.
+/// Rust's std counts panics in a thread-local variable: gives it memory, and has panics reported without the
+/// C library. After the heap is there, and before anything panics. Threads have the first one's variables.
 pub fn prepare_for_panics() {
     const PT_TLS: u32 = 7;
     const ARCH_PRCTL: u64 = 158;
     const ARCH_SET_FS: u64 = 0x1002;
     /// What the C library keeps above the thread pointer, and more.
     const ABOVE: usize = 4096;
-    // SAFETY: the ELF header is mapped, as the program headers are that it leads to; the memory allocated is as large as
-    // what is written.
+    // SAFETY: the ELF header is mapped, as the program headers are that it leads to; the memory allocated is
+    // as large as what is written.
     unsafe {
         let base = &raw const __ehdr_start;
         let headers = base.add(base.add(32).cast::<u64>().read_unaligned() as usize);
@@ -47,7 +47,8 @@ pub fn prepare_for_panics() {
         let word = |at: *const u8, n: usize| at.cast::<u64>().add(n).read_unaligned() as usize;
         let (image, in_file, in_memory, align) =
             tls.map_or((0, 0, 0, 1), |at| (word(at, 2), word(at, 4), word(at, 5), word(at, 6)));
-        // Variables end at the thread pointer, which points to itself (ELF handling for thread-local storage, variant II).
+        // Variables end at the thread pointer, which points to itself (ELF handling for thread-local storage,
+        // variant II).
         let below = in_memory.next_multiple_of(align.max(64));
         let Ok(layout) = Layout::from_size_align(below + ABOVE, 4096) else { return };
         let memory = alloc_zeroed(layout);

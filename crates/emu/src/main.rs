@@ -1,6 +1,7 @@
 //! `crossdock-emu`: runs a Linux program of another CPU. By hand, from binfmt_misc, in a sandbox.
 //!
-//! Neither the C library's start-up code nor Rust's runs, see `entry.rs`. Rust's would ignore SIGPIPE and take SIGSEGV.
+//! Neither the C library's start-up code nor Rust's runs, see `entry.rs`. Rust's would ignore SIGPIPE and
+//! take SIGSEGV.
 #![no_main]
 
 use crossdock_emu::command_line::{Ending, Wanted};
@@ -57,8 +58,8 @@ unsafe fn auxiliary(mut environment: *const *const c_char) -> Vec<(u64, u64)> {
     list
 }
 
-/// With the bottom-up layout of addresses (personality ADDR_COMPAT_LAYOUT) the executable lies below mappings to come:
-/// starts over with the usual one. Returns where that is not the matter.
+/// With the bottom-up layout of addresses (personality ADDR_COMPAT_LAYOUT) the executable lies below mappings
+/// to come: starts over with the usual one. Returns where that is not the matter.
 ///
 /// # Safety
 ///
@@ -84,8 +85,8 @@ unsafe fn again_without_compatible_layout(
 ///
 /// # Safety
 ///
-/// Called once, with what the kernel has left on the stack: the number of arguments, arguments, null, environment, null,
-/// auxiliary vector.
+/// Called once, with what the kernel has left on the stack: the number of arguments, arguments, null,
+/// environment, null, auxiliary vector.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn crossdock_emu_main(stack: *const *const c_char) -> ! {
     // SAFETY: the kernel's layout.
@@ -129,7 +130,8 @@ fn invocation(
     descriptor: Option<u64>,
 ) -> Result<(Wanted, Invocation), Ending> {
     let preserves = flags.unwrap_or(0) & AT_FLAGS_PRESERVE_ARGV0 != 0;
-    // Not where the kernel's binfmt_misc has started us: the words are a path and arguments then, whatever they look like.
+    // Not where the kernel's binfmt_misc has started us: the words are a path and arguments then, whatever
+    // they look like.
     let by_us = descriptor.is_none() && !preserves;
     if by_us && arguments.get(1).is_some_and(|mark| mark == exec::MARK.as_bytes()) {
         let Some(passed) = exec::passed(&arguments[2..]) else {
@@ -154,7 +156,8 @@ fn invocation(
         panic!("asked to, number {}", arguments.len() - 1);
     }
     let mut wanted = Wanted::from_environment(environment)?;
-    // Before Linux 5.12 the flags are silent; Debian names the interpreter so where it registers it with flag P.
+    // Before Linux 5.12 the flags are silent; Debian names the interpreter so where it registers it with flag
+    // P.
     let preserved = preserves || arguments.first().is_some_and(|name| name.ends_with(b"-binfmt-P"));
     let mut rest = arguments.into_iter().skip(1).collect::<Vec<_>>();
     if (preserved || descriptor.is_some()) && !rest.is_empty() {

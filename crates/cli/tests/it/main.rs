@@ -28,5 +28,6 @@ mod remote;
 mod robustness;
 mod run;
 mod stages;
+mod style;
 mod support;
 mod users;

@@ -8,15 +8,16 @@ use alloc::vec::Vec;
 use core::ops::Range;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-/// Most instructions in a block. Bounds the time to an interrupt and the waste after a branch into the middle.
+/// Most instructions in a block. Bounds the time to an interrupt and the waste after a branch into the
+/// middle.
 const BLOCK_LENGTH_MAX: usize = 128;
 /// Entries that the log keeps: a thread that lags further behind drops all its code.
 pub const LOG: usize = 64;
 
 /// The log of changed code that the threads of a guest process share.
 ///
-/// Each [`super::Interpreter`] reads it before each block. Lock-free, so that a fork at any moment leaves a usable
-/// copy in the child.
+/// Each [`super::Interpreter`] reads it before each block. Lock-free, so that a fork at any moment leaves a
+/// usable copy in the child.
 #[derive(Debug)]
 pub struct Invalidations {
     /// How many entries were ever claimed.
@@ -50,8 +51,8 @@ impl Invalidations {
         &self.lines
     }
 
-    /// Makes all threads forget code decoded from `range` before their next block: after IC IVAU, munmap, mmap over
-    /// something, mprotect, mremap, and writes to code by other means. Call it after the change.
+    /// Makes all threads forget code decoded from `range` before their next block: after IC IVAU, munmap,
+    /// mmap over something, mprotect, mremap, and writes to code by other means. Call it after the change.
     pub fn invalidate(&self, range: Range<u64>) {
         let number = self.head.fetch_add(1, Ordering::SeqCst);
         let entry = &self.entries[number as usize % LOG];
@@ -83,8 +84,8 @@ impl Default for Invalidations {
     }
 }
 
-/// An element of [`Code::chunks`]: the instructions of a block follow its head, so that both are in the same lines of the
-/// host's cache.
+/// An element of [`Code::chunks`]: the instructions of a block follow its head, so that both are in the same
+/// lines of the host's cache.
 enum Slot {
     Head(Head),
     Op(Op),
@@ -97,8 +98,8 @@ const _: () = assert!(size_of::<Slot>() == size_of::<Op>());
 pub(crate) struct Head {
     /// Address of the first; [`NOWHERE`] for a block that is dropped.
     pub(crate) pc: u64,
-    /// From the lowest bits: how many instructions it has (8), its heat (8); then the numbers of the two successors found
-    /// last (24 each), or, where the heat is [`TRANSLATED`], where its other code is (32).
+    /// From the lowest bits: how many instructions it has (8), its heat (8); then the numbers of the two
+    /// successors found last (24 each), or, where the heat is [`TRANSLATED`], where its other code is (32).
     facts: u64,
 }
 
@@ -162,7 +163,8 @@ impl Head {
 
 /// No instruction's address.
 const NOWHERE: u64 = u64::MAX;
-/// Slots of a chunk: 64 KiB of them. The number of a block is that of its chunk and, in the low bits, that of its slot.
+/// Slots of a chunk: 64 KiB of them. The number of a block is that of its chunk and, in the low bits, that of
+/// its slot.
 const CHUNK: usize = (64 << 10) / size_of::<Slot>();
 const CHUNK_BITS: u32 = CHUNK.next_power_of_two().trailing_zeros();
 /// Highest number of a block.
@@ -295,7 +297,8 @@ impl Code {
             Some(number) => number,
             None => self.decode(pc, host, lines)?,
         };
-        // If all has been dropped, this may be another block; what its successors are is looked at whenever they are used.
+        // If all has been dropped, this may be another block; what its successors are is looked at whenever
+        // they are used.
         if let Some(head) = self.head_mut(from) {
             head.add_successor(number);
         }

@@ -4,8 +4,8 @@ use super::stack_pointer::may_unalign;
 use super::table::{DECODE, Decode, Row, TABLE};
 use super::{Handler, Host, Op, SINK, State, Step, ZERO};
 
-/// Rows are indexed by bits 31 to 21 of the word: of what compilers make, the first row of a bucket is then nearly always
-/// the right one.
+/// Rows are indexed by bits 31 to 21 of the word: of what compilers make, the first row of a bucket is then
+/// nearly always the right one.
 const BUCKETS: usize = 1 << 11;
 const LOW: u32 = 21;
 
@@ -79,7 +79,8 @@ fn find(word: u32) -> Option<usize> {
     INDEX.rows[rows].iter().map(|&row| row as usize).find(|&row| word & TABLE[row].mask == TABLE[row].value)
 }
 
-/// The row of the table that `word` belongs to. Reserved combinations of its other fields may still be undefined.
+/// The row of the table that `word` belongs to. Reserved combinations of its other fields may still be
+/// undefined.
 pub fn classify(word: u32) -> Option<&'static Row> {
     find(word).map(|row| &TABLE[row])
 }

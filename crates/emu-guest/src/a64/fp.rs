@@ -1,4 +1,5 @@
-//! Scalar floating-point (manual C3.6, C4.1.96): single and double precision, and conversions with half precision.
+//! Scalar floating-point (manual C3.6, C4.1.96): single and double precision, and conversions with half
+//! precision.
 
 use super::decode::op;
 use super::integer::holds;

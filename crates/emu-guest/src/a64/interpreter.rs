@@ -9,7 +9,8 @@ use core::sync::atomic::{AtomicU32, Ordering};
 pub struct Interpreter<'log> {
     code: Code,
     log: &'log Invalidations,
-    /// The block that [`Interpreter::run_cold`] has run last, from which it follows the next; any number does no harm.
+    /// The block that [`Interpreter::run_cold`] has run last, from which it follows the next; any number does
+    /// no harm.
     last: u32,
     /// The block before which it returned.
     next: u32,
@@ -30,8 +31,8 @@ impl<'log> Interpreter<'log> {
     /// Runs until something is for the caller to do, and returns what.
     ///
     /// `interrupt` is read before every block (at most 128 instructions); while it is not zero, `run` returns
-    /// [`Exit::Interrupted`] at once. A signal handler may set it. `budget` is the number of instructions after
-    /// which `run` returns, give or take a block.
+    /// [`Exit::Interrupted`] at once. A signal handler may set it. `budget` is the number of instructions
+    /// after which `run` returns, give or take a block.
     pub fn run(&mut self, state: &mut State, host: &Host, interrupt: &AtomicU32, budget: u64) -> Exit {
         let mut left = budget;
         let mut current = NO_BLOCK;
@@ -58,9 +59,9 @@ impl<'log> Interpreter<'log> {
         }
     }
 
-    /// Runs blocks until one has been run `threshold` times (at most 254), or has other code, for a caller that then has
-    /// something faster for it: returns `None` before such a block, and before each block that is new if `announce` is set.
-    /// Otherwise as [`Interpreter::run`].
+    /// Runs blocks until one has been run `threshold` times (at most 254), or has other code, for a caller
+    /// that then has something faster for it: returns `None` before such a block, and before each block that
+    /// is new if `announce` is set. Otherwise as [`Interpreter::run`].
     pub fn run_cold(
         &mut self,
         state: &mut State,
@@ -100,7 +101,8 @@ impl<'log> Interpreter<'log> {
         self.last = NO_BLOCK;
     }
 
-    /// Where the other code of the block is before which [`Interpreter::run_cold`] returned, if that is known.
+    /// Where the other code of the block is before which [`Interpreter::run_cold`] returned, if that is
+    /// known.
     pub fn code(&self) -> Option<u32> {
         self.code.code(self.next)
     }
@@ -110,8 +112,8 @@ impl<'log> Interpreter<'log> {
         self.code.heat(pc).unwrap_or(0)
     }
 
-    /// There is other code for the block at `pc`, if that is known; and where that code is, which is whatever the caller
-    /// says, or not known.
+    /// There is other code for the block at `pc`, if that is known; and where that code is, which is whatever
+    /// the caller says, or not known.
     pub fn set_code(&mut self, pc: u64, code: Option<u32>) {
         self.code.set_code(pc, code);
     }

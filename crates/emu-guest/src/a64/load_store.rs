@@ -1,8 +1,8 @@
 //! Loads and stores of general and vector registers (manual C3.2, C4.1.94): single, pair, exclusive, ordered,
 //! atomic, and whole structures.
 //!
-//! Every instruction makes all its loads before it writes a register, and all its stores before it writes the base
-//! back: a fault leaves the registers alone.
+//! Every instruction makes all its loads before it writes a register, and all its stores before it writes the
+//! base back: a fault leaves the registers alone.
 
 use super::decode::{op, sign_extend};
 use super::integer::extend;
@@ -95,7 +95,8 @@ fn write_back<const MODE: u8>(s: &mut State, op: &Op) {
     }
 }
 
-/// Address of a register offset: base plus extended and shifted index; `imm` is the shift, `ra` the extension.
+/// Address of a register offset: base plus extended and shifted index; `imm` is the shift, `ra` the
+/// extension.
 #[inline(always)]
 fn register_address(s: &State, op: &Op) -> u64 {
     let index = extend(s.gpr[op.rm as usize], u32::from(op.ra)) << op.imm;
@@ -716,7 +717,8 @@ pub(crate) fn structures(code: u32, _: u64) -> Option<Op> {
     Some(op(handler, code).rn_sp())
 }
 
-/// Lane and size of a single structure access; size 4 stands for "replicate" and carries the size in the lane.
+/// Lane and size of a single structure access; size 4 stands for "replicate" and carries the size in the
+/// lane.
 fn single_structure_lane(code: u32) -> Option<(u32, u32, bool)> {
     let (q, s, size) = (code >> 30 & 1, code >> 12 & 1, bits(code, 11, 10));
     match bits(code, 15, 14) {

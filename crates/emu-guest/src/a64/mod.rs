@@ -1,5 +1,5 @@
-//! The A64 instruction set of Armv8 (Arm Architecture Reference Manual, DDI 0487, parts C and D), at exception
-//! level 0.
+//! The A64 instruction set of Armv8 (Arm Architecture Reference Manual, DDI 0487, parts C and D), at
+//! exception level 0.
 
 mod branch;
 mod code;
@@ -64,8 +64,8 @@ pub enum Exit {
     Breakpoint(u16),
     /// An encoding that is not an instruction of this CPU, at `pc`.
     Undefined(u32),
-    /// The instruction at `pc` could not access memory, or could not be fetched. No register has changed; a store
-    /// of several registers may have written some of them.
+    /// The instruction at `pc` could not access memory, or could not be fetched. No register has changed; a
+    /// store of several registers may have written some of them.
     Fault(Fault),
     /// The atomic or ordered access at `pc` needs an aligned address. No register has changed.
     Unaligned {
@@ -77,8 +77,8 @@ pub enum Exit {
     /// The load or store at `pc` has SP as its base, which is not a multiple of 16 ([`stack_pointer`]). No
     /// register has changed.
     UnalignedSp,
-    /// IC IVAU: code in the line of 64 bytes at `address` may have changed; call [`Invalidations::invalidate`].
-    /// `pc` is that of the next instruction.
+    /// IC IVAU: code in the line of 64 bytes at `address` may have changed; call
+    /// [`Invalidations::invalidate`]. `pc` is that of the next instruction.
     CodeModified {
         /// Start of the line.
         address: u64,
@@ -110,8 +110,8 @@ pub(crate) type Handler = fn(&mut State, &Host, &Op) -> Step;
 
 /// A decoded instruction.
 ///
-/// Register numbers are indexes into [`State::gpr`] for general registers (31 already resolved to SP, zero or sink)
-/// and register numbers for vector registers.
+/// Register numbers are indexes into [`State::gpr`] for general registers (31 already resolved to SP, zero or
+/// sink) and register numbers for vector registers.
 #[derive(Clone, Copy)]
 pub struct Op {
     pub(crate) run: Handler,
@@ -141,8 +141,8 @@ impl State {
 }
 
 impl Op {
-    /// Runs the instruction; [`State::pc`] must be its address. The registers change as the manual says, `pc` only
-    /// with [`Flow::Jump`].
+    /// Runs the instruction; [`State::pc`] must be its address. The registers change as the manual says, `pc`
+    /// only with [`Flow::Jump`].
     ///
     /// # Errors
     ///

@@ -1,7 +1,9 @@
-//! Advanced SIMD: lanes, and the integer instructions with two or three vector operands (manual C3.6, C4.1.96).
+//! Advanced SIMD: lanes, and the integer instructions with two or three vector operands (manual C3.6,
+//! C4.1.96).
 //!
-//! A handler serves the vector form, the scalar form (bits 28 and 30 set) and, where there is one, the form with an
-//! element of Vm (bit 24 set). Lanes that the form does not use are zero on the way in and on the way out.
+//! A handler serves the vector form, the scalar form (bits 28 and 30 set) and, where there is one, the form
+//! with an element of Vm (bit 24 set). Lanes that the form does not use are zero on the way in and on the way
+//! out.
 
 use super::softfloat::QC;
 use super::{Flow, Host, Op, State, Step};
@@ -178,8 +180,8 @@ pub(crate) fn saturate_unsigned(qc: &mut bool, w: u32, value: i128) -> u64 {
     clamped as u64
 }
 
-/// Shifts left by a signed amount in the low byte of `by`, rounding where asked. Of results too large for `w` bits
-/// the low bits and the sign are right.
+/// Shifts left by a signed amount in the low byte of `by`, rounding where asked. Of results too large for `w`
+/// bits the low bits and the sign are right.
 #[inline(always)]
 fn shift_by(w: u32, value: i128, by: u64, round: bool) -> i128 {
     let by = i32::from(by as u8 as i8);
@@ -541,8 +543,8 @@ pub(crate) fn shll(s: &mut State, _: &Host, op: &Op) -> Step {
     Ok(Flow::Next)
 }
 
-/// Widening instructions: lanes of the halves of Vn and Vm give lanes of double width. The closure gets the narrow
-/// width, the lanes of n and m extended by bit 29, and the wide lane of d.
+/// Widening instructions: lanes of the halves of Vn and Vm give lanes of double width. The closure gets the
+/// narrow width, the lanes of n and m extended by bit 29, and the wide lane of d.
 macro_rules! long {
     ($($(#[$doc:meta])* $name:ident, $sizes:expr, |$qc:pat_param, $w:pat_param, $n:pat_param, $m:pat_param, $d:pat_param| $body:expr;)*) => {$(
         $(#[$doc])*

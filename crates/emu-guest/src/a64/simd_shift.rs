@@ -1,5 +1,5 @@
-//! Advanced SIMD shifts by an immediate (manual C4.1.96). The position of the first one in immh is the lane size,
-//! the bits below it the shift.
+//! Advanced SIMD shifts by an immediate (manual C4.1.96). The position of the first one in immh is the lane
+//! size, the bits below it the shift.
 
 use super::simd::{
     active, half, is_scalar, lane, low, map_size, saturate_signed, saturate_unsigned, sx, write_half,

@@ -1,9 +1,9 @@
 //! Floating-point arithmetic to the letter of the manual's pseudo-code (J1.3, shared/functions/float): every
 //! rounding mode, NaN rules, flushing to zero, and cumulative flags.
 //!
-//! Values are bit patterns in the low bits of a `u64`. Where the host's arithmetic gives the same result and no flag
-//! can change, it is used instead: round to nearest, no mode bits, and the inexact flag set already, as it is after
-//! the first few operations of most programs.
+//! Values are bit patterns in the low bits of a `u64`. Where the host's arithmetic gives the same result and
+//! no flag can change, it is used instead: round to nearest, no mode bits, and the inexact flag set already,
+//! as it is after the first few operations of most programs.
 
 use super::host_float;
 
@@ -293,7 +293,8 @@ impl Fpu {
         let tiny = top < F::EXPONENT_MIN;
         let unit = top.max(F::EXPONENT_MIN) - F::FRACTION as i32;
         let shift = unit - exponent;
-        // The mantissa in units in the last place, and whether the rest is below, at, or above one half (1 to 3).
+        // The mantissa in units in the last place, and whether the rest is below, at, or above one half (1 to
+        // 3).
         let (mut units, rest) = if shift <= 0 {
             ((mantissa << -shift) as u64, 0)
         } else if shift > 128 {
@@ -942,11 +943,11 @@ fn integral(value: &Unpacked, rounding: Rounding) -> (u128, bool) {
     (whole + u128::from(up), rest != 0)
 }
 
-/// Sum of two numbers `mantissa * 2^exponent`, exact but for a jammed lowest bit far below the result's precision.
-/// A zero mantissa is zero.
+/// Sum of two numbers `mantissa * 2^exponent`, exact but for a jammed lowest bit far below the result's
+/// precision. A zero mantissa is zero.
 fn sum(a: (bool, i32, u128), b: (bool, i32, u128)) -> (bool, i32, u128) {
-    // Top bits at 125: room for a carry, and 70 bits below a double's precision. Cancellation of more than one bit
-    // needs exponents at most one apart, when nothing is lost.
+    // Top bits at 125: room for a carry, and 70 bits below a double's precision. Cancellation of more than
+    // one bit needs exponents at most one apart, when nothing is lost.
     let normalise = |(sign, exponent, mantissa): (bool, i32, u128)| {
         let shift = mantissa.leading_zeros() as i32 - 2;
         if mantissa == 0 {

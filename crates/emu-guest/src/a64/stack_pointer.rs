@@ -3,8 +3,8 @@
 //!
 //! Nearly all code keeps SP aligned, and nearly all instructions that write SP keep it so whatever it was
 //! aligned to: `SUB SP, SP, #32`, `STP X29, X30, [SP, #-16]!`. So accesses are not checked one by one. Where
-//! SP is aligned before a block, it is until one of the instructions of [`may_unalign`], and blocks end behind
-//! these. A block that begins with an SP that is not aligned is run with a check of each instruction.
+//! SP is aligned before a block, it is until one of the instructions of [`may_unalign`], and blocks end
+//! behind these. A block that begins with an SP that is not aligned is run with a check of each instruction.
 
 use super::bits;
 

@@ -26,8 +26,8 @@ pub const SINK: usize = 33;
 #[repr(C, align(16))]
 #[derive(Clone, Debug)]
 pub struct State {
-    /// X0 to X30, then SP, then the slots [`ZERO`] and [`SINK`]. Use [`State::x`] and [`State::set_x`] unless the
-    /// index is known not to be 31.
+    /// X0 to X30, then SP, then the slots [`ZERO`] and [`SINK`]. Use [`State::x`] and [`State::set_x`] unless
+    /// the index is known not to be 31.
     pub gpr: [u64; 34],
     /// Address of the current instruction.
     pub pc: u64,
@@ -42,8 +42,8 @@ pub struct State {
     pub tpidr_el0: u64,
     /// Address of the exclusive reservation, without tag.
     pub exclusive_address: u64,
-    /// Size of the reservation in bytes; 0 = none. The kernel clears it at exceptions, so must the caller when it
-    /// delivers a signal.
+    /// Size of the reservation in bytes; 0 = none. The kernel clears it at exceptions, so must the caller
+    /// when it delivers a signal.
     pub exclusive_size: u64,
     /// The value seen by the load that made the reservation.
     pub exclusive_value: u128,

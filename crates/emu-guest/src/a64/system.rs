@@ -1,4 +1,5 @@
-//! Exceptions, system registers, hints, barriers and cache maintenance (manual C3.1.3 to C3.1.9, C4.1.93, C5).
+//! Exceptions, system registers, hints, barriers and cache maintenance (manual C3.1.3 to C3.1.9, C4.1.93,
+//! C5).
 
 use super::decode::op;
 use super::{Exit, Flow, Host, Op, State, Step, bits, features};

@@ -94,8 +94,8 @@ pub static TABLE: &[Row] = &{
     rows
 };
 
-/// How the code of each row of [`TABLE`] is found. By itself, since addresses are relocated when the executable starts: the
-/// fewer pages they are in, the better.
+/// How the code of each row of [`TABLE`] is found. By itself, since addresses are relocated when the
+/// executable starts: the fewer pages they are in, the better.
 pub(crate) static DECODE: [Decode; ROWS.len()] = {
     let (mut list, mut at) = ([ROWS[0].1; ROWS.len()], 0);
     while at < list.len() {

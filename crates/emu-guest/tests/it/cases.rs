@@ -1,5 +1,5 @@
-//! Random instructions with random state, and how they are run: what the differs of the interpreter and of the translator
-//! share (its tests include this file).
+//! Random instructions with random state, and how they are run: what the differs of the interpreter and of
+//! the translator share (its tests include this file).
 
 use crossdock_emu_guest::a64::{Class, Exit, Host, Row, State, Support, name};
 use crossdock_emu_guest::memory::Memory;

@@ -38,7 +38,8 @@ fn fault(word: u32, x1: u64) -> (State, Exit) {
 #[test]
 fn a_fault_leaves_the_registers_and_names_the_address() {
     let cases = [
-        // ldr x0, [x1, #8]!; ldp x2, x3, [x1], #16: the second half faults; ldr q0, [x1]; ld4 {v0-v3}, [x1], #64
+        // ldr x0, [x1, #8]!; ldp x2, x3, [x1], #16: the second half faults; ldr q0, [x1]; ld4 {v0-v3}, [x1],
+        // #64
         (0xf840_8c20, BARRED - 8, BARRED, Access::Read),
         (0xa8c1_0c22, BARRED - 8, BARRED, Access::Read),
         (0x3dc0_0020, BARRED - 8, BARRED - 8, Access::Read),

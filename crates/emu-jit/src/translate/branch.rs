@@ -1,9 +1,10 @@
 //! The ends of blocks: branches, calls, returns, exceptions (manual C4.1.93).
 //!
-//! A call pushes the guest's return address and calls; what follows the call is where its return goes on. A return compares
-//! X30 with the address on the return stack and returns, so that the host predicts it. A branch backwards out of a unit, an
-//! indirect branch, a return to elsewhere and the head of a loop read the interrupt flag: no loop is without one of them, and calls without end
-//! run into the guard of the return stack.
+//! A call pushes the guest's return address and calls; what follows the call is where its return goes on. A
+//! return compares X30 with the address on the return stack and returns, so that the host predicts it. A
+//! branch backwards out of a unit, an indirect branch, a return to elsewhere and the head of a loop read the
+//! interrupt flag: no loop is without one of them, and calls without end run into the guard of the return
+//! stack.
 
 use super::operands::{ZERO, size, source};
 use super::{Cold, Translator, bit, bits};

@@ -19,7 +19,8 @@ fn random(state: &mut u64) -> u32 {
     (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb) as u32
 }
 
-/// Names of a chapter's instructions with how many of a thousand valid words have no lowering, where there are any.
+/// Names of a chapter's instructions with how many of a thousand valid words have no lowering, where there
+/// are any.
 fn left(class: Class) -> BTreeMap<&'static str, u32> {
     let arena = std::vec![0u8; 1 << 20].leak();
     let log: &'static Invalidations = std::boxed::Box::leak(std::boxed::Box::new(Invalidations::new()));

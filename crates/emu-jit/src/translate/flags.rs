@@ -7,8 +7,9 @@
 //! | host, carry | EFLAGS after an addition or a logical operation: CF is C |
 //! | compare | EFLAGS after UCOMIS, which says less, equal, greater or unordered in ZF, PF and CF |
 //!
-//! Flags that nobody reads before they are written again are not saved. MOV, LEA, NOT, SETcc, CMOVcc and the BMI shifts leave
-//! EFLAGS alone; before everything else that changes it, [`Translator::clobber`] saves what is still needed.
+//! Flags that nobody reads before they are written again are not saved. MOV, LEA, NOT, SETcc, CMOVcc and the
+//! BMI shifts leave EFLAGS alone; before everything else that changes it, [`Translator::clobber`] saves what
+//! is still needed.
 
 use super::{Translator, bits};
 use crate::layout::{Slot, slot};

@@ -1,10 +1,11 @@
 //! Scalar floating point (manual C4.1.97), single and double precision.
 //!
-//! The host computes, with the guest's rounding (FPCR is 0 here) and flags. What it does differently is left to the
-//! interpreter: the host signals invalid operations, signalling NaNs and integers that do not fit before it writes a
-//! result ([`Translator::host_float`]). A quiet NaN passes through an operation of two operands as on Arm, the first before
-//! the second; fused operations look at it first. An instruction that is wary ([`Translator::wary`]) finds the same by
-//! comparisons. No operand is overwritten before all this is known.
+//! The host computes, with the guest's rounding (FPCR is 0 here) and flags. What it does differently is left
+//! to the interpreter: the host signals invalid operations, signalling NaNs and integers that do not fit
+//! before it writes a result ([`Translator::host_float`]). A quiet NaN passes through an operation of two
+//! operands as on Arm, the first before the second; fused operations look at it first. An instruction that is
+//! wary ([`Translator::wary`]) finds the same by comparisons. No operand is overwritten before all this is
+//! known.
 
 use super::flags::{Condition, Flags, flag_use, wants_swap};
 use super::operands::{ZERO, destination, source};
@@ -150,8 +151,9 @@ impl Translator<'_> {
         }
     }
 
-    /// The same for a product, quotient or narrower number: where subnormal numbers are flushed, the smallest normal number
-    /// goes to the interpreter too, since Arm looks before rounding, and the host after it. Changes rax and rcx.
+    /// The same for a product, quotient or narrower number: where subnormal numbers are flushed, the smallest
+    /// normal number goes to the interpreter too, since Arm looks before rounding, and the host after it.
+    /// Changes rax and rcx.
     fn unless_scalar_special(&mut self, double: bool, t: Xmm, way: Way) {
         self.unless_nan(double, t, way);
         if self.flushes()
@@ -246,8 +248,9 @@ impl Translator<'_> {
         self.way_ends(way);
     }
 
-    /// FMAX, FMIN, FMAXNM, FMINNM. The host's give the second operand where both are zero: both ways round, and the
-    /// sign of the result is that of both zeros (FMAX), or of one of them (FMIN). They signal quiet NaNs too.
+    /// FMAX, FMIN, FMAXNM, FMINNM. The host's give the second operand where both are zero: both ways round,
+    /// and the sign of the result is that of both zeros (FMAX), or of one of them (FMIN). They signal quiet
+    /// NaNs too.
     fn scalar_extreme(&mut self, double: bool, max: bool, d: u8, n: u8, m: u8) {
         let way = self.nan_way();
         let a = self.vget(n, X0);
@@ -287,8 +290,8 @@ impl Translator<'_> {
         let t = if d != a && [n, m].contains(&d) { X0 } else { self.target(way, d, &[n, m, a]) };
         let first = self.vget(n, X1);
         let addend = self.vget(a, t);
-        // Of two NaNs Arm takes the addend, the host a factor; where Arm negates a factor it negates that NaN. VCMP UNORD_S
-        // signals those.
+        // Of two NaNs Arm takes the addend, the host a factor; where Arm negates a factor it negates that
+        // NaN. VCMP UNORD_S signals those.
         if !self.wary {
             let negates = bit(word, 15) != bit(word, 21);
             self.a.vscalar(double, 0xc2, X2, addend, if negates { first } else { addend });
@@ -412,8 +415,8 @@ impl Translator<'_> {
         ONE
     }
 
-    /// Leads to the interpreter where the magnitude is not below 2^30, or the value is a NaN or, for an `unsigned` result,
-    /// negative. Changes rax and EFLAGS.
+    /// Leads to the interpreter where the magnitude is not below 2^30, or the value is a NaN or, for an
+    /// `unsigned` result, negative. Changes rax and EFLAGS.
     fn unless_small(&mut self, double: bool, unsigned: bool, a: Xmm, slow: Label) {
         self.a.vmov_to(scalar_size(double), Reg::RAX, a);
         let (shift, mask, limit) = if double { (52, 0x7ff, 0x41d) } else { (23, 0xff, 0x9d) };
@@ -724,13 +727,14 @@ impl Translator<'_> {
         ONE
     }
 
-    /// `reg` = `a`, truncated or rounded to nearest. What does not fit is signalled; where that is masked the result is
-    /// 2^63 or 2^31.
+    /// `reg` = `a`, truncated or rounded to nearest. What does not fit is signalled; where that is masked the
+    /// result is 2^63 or 2^31.
     fn convert_in_one(&mut self, double: bool, wide: bool, truncate: bool, reg: Reg, a: Xmm) {
         self.a.vconvert(double, scalar_size(wide), if truncate { 0x2c } else { 0x2d }, reg.0, 0, a);
     }
 
-    /// Leads to the interpreter where the result of [`Translator::convert_in_one`] does not fit, if that is masked.
+    /// Leads to the interpreter where the result of [`Translator::convert_in_one`] does not fit, if that is
+    /// masked.
     fn unless_too_large(&mut self, size: Size, slow: Label) {
         if self.wary {
             self.a.alu_imm(Alu::Cmp, size, Reg::RAX, 1);
@@ -738,8 +742,8 @@ impl Translator<'_> {
         }
     }
 
-    /// rax = a converted, zero-extended from 32 bits where it is not `wide`; what does not fit leads to `slow`. Raises no
-    /// flag that the guest's instruction does not. Changes rcx, xmm0 and xmm1.
+    /// rax = a converted, zero-extended from 32 bits where it is not `wide`; what does not fit leads to
+    /// `slow`. Raises no flag that the guest's instruction does not. Changes rcx, xmm0 and xmm1.
     pub(super) fn convert_to_rax(
         &mut self,
         double: bool,

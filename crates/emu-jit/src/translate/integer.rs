@@ -948,7 +948,8 @@ mod tests {
 
     #[test]
     fn immediates_of_logical_instructions() {
-        // and w0, w1, #0x7; and x0, x1, #0x5555555555555555; and x0, x1, #0xfffffffffffffffe; and w0, w1, #0xff00
+        // and w0, w1, #0x7; and x0, x1, #0x5555555555555555; and x0, x1, #0xfffffffffffffffe; and w0, w1,
+        // #0xff00
         assert_eq!(logical_immediate(0x1200_0820), Some(7));
         assert_eq!(logical_immediate(0x9200_f020), Some(0x5555_5555_5555_5555));
         assert_eq!(logical_immediate(0x927f_f820), Some(!1));

@@ -1,8 +1,9 @@
 //! Loads and stores (manual C4.1.94).
 //!
-//! A guest address is a host address. No register changes before the last access of an instruction, except the first of a
-//! pair of loads, so an instruction that faults can be run again by the interpreter, which then says what is wrong or, for
-//! addresses with a tag, does it. The lower address comes first, since a fault tells where it was.
+//! A guest address is a host address. No register changes before the last access of an instruction, except
+//! the first of a pair of loads, so an instruction that faults can be run again by the interpreter, which
+//! then says what is wrong or, for addresses with a tag, does it. The lower address comes first, since a
+//! fault tells where it was.
 
 use super::operands::{SINK, ZERO, destination, source, sp};
 use super::{Lowered, ONE, Translator, bit, bits};
@@ -286,8 +287,8 @@ impl Translator<'_> {
         ONE
     }
 
-    /// A pair of loads whose first destination is the base: what is loaded first waits in rcx, so that a fault finds the
-    /// base unchanged. The lower address is accessed first, since a fault of both tells that.
+    /// A pair of loads whose first destination is the base: what is loaded first waits in rcx, so that a
+    /// fault finds the base unchanged. The lower address is accessed first, since a fault of both tells that.
     fn pair_over_base(&mut self, log2: u8, kind: Kind, rt: u32, rt2: u32, base: Reg, imm: i32) -> Lowered {
         let first = Mem::at(base, imm);
         match kind {
@@ -299,8 +300,8 @@ impl Translator<'_> {
         ONE
     }
 
-    /// `rdx` = the address, which must be a multiple of the access's size; other addresses go to the interpreter. EFLAGS
-    /// are saved if needed and free.
+    /// `rdx` = the address, which must be a multiple of the access's size; other addresses go to the
+    /// interpreter. EFLAGS are saved if needed and free.
     fn aligned(&mut self, rn: u8, log2: u8) -> crossdock_emu_x64::Label {
         self.clobber();
         let back = self.a.label();

@@ -1,8 +1,10 @@
 //! Which guest registers live in host registers in a loop.
 //!
-//! A loop here is all blocks that reach each other by direct branches, without a call between. Where it uses registers that the standard assignment leaves in memory more often than others that this has in host registers, it
-//! gets an assignment of its own, in which these change places; the others stay where they are. What enters the loop and
-//! what leaves it moves the registers, so a change must pay within a few rounds. Uses count by how deep in inner loops they are.
+//! A loop here is all blocks that reach each other by direct branches, without a call between. Where it uses
+//! registers that the standard assignment leaves in memory more often than others that this has in host
+//! registers, it gets an assignment of its own, in which these change places; the others stay where they are.
+//! What enters the loop and what leaves it moves the registers, so a change must pay within a few rounds.
+//! Uses count by how deep in inner loops they are.
 //!
 //! The counts need not be exact: a wrong one costs time and nothing else.
 
@@ -29,8 +31,8 @@ struct Uses {
 }
 
 impl Guest {
-    /// Gives the loop that the unit starts in an assignment of its own, if that pays. Of others there is little to gain: where
-    /// a loop goes round often, its blocks are hot before what leads to it.
+    /// Gives the loop that the unit starts in an assignment of its own, if that pays. Of others there is
+    /// little to gain: where a loop goes round often, its blocks are hot before what leads to it.
     pub(super) fn assign(&mut self, start: u64) {
         if self.back.is_empty() {
             return;
@@ -48,8 +50,8 @@ impl Guest {
         self.hide(start);
     }
 
-    /// The blocks that direct branches lead to from `start`, and from there back to it; none where there are none. Calls
-    /// and what they return to are left out.
+    /// The blocks that direct branches lead to from `start`, and from there back to it; none where there are
+    /// none. Calls and what they return to are left out.
     fn loop_of(&self, start: usize) -> Option<Vec<usize>> {
         const NONE: usize = usize::MAX;
         let to = |index: Option<usize>| index.unwrap_or(NONE);
@@ -89,7 +91,8 @@ impl Guest {
         leads_back[start].then_some(members)
     }
 
-    /// The loops among these blocks, from the head to the last that branches back to it: compilers place loops in one piece.
+    /// The loops among these blocks, from the head to the last that branches back to it: compilers place
+    /// loops in one piece.
     fn loops(&self, members: &[usize]) -> Vec<Range<usize>> {
         let mut loops: Vec<Range<usize>> = Vec::new();
         for &(head, from) in
@@ -140,7 +143,8 @@ impl Guest {
     }
 }
 
-/// Registers that give up their places, those that take them, and what each pair gains: `standing` have places.
+/// Registers that give up their places, those that take them, and what each pair gains: `standing` have
+/// places.
 fn changes<const N: usize>(uses: &[u32; 32], mut standing: [u8; N]) -> Vec<(u8, u8, u32)> {
     let of = |guest: u8| uses[usize::from(guest)];
     let mut wanting: Vec<u8> =

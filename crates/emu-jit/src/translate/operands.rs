@@ -1,6 +1,7 @@
 //! Guest registers as operands of host instructions.
 //!
-//! Register numbers are indexes in `State::gpr`: 31 is SP, [`ZERO`] reads as zero, [`SINK`] takes what is written to XZR.
+//! Register numbers are indexes in `State::gpr`: 31 is SP, [`ZERO`] reads as zero, [`SINK`] takes what is
+//! written to XZR.
 
 use super::pressure::{ALL, Change};
 use super::{Translator, bits};
@@ -54,8 +55,8 @@ impl Translator<'_> {
         self.assignment.vector_host(guest)
     }
 
-    /// Moves the guest's registers to where the unit's assignment `number` has them. Leaves EFLAGS and the scratch registers
-    /// alone.
+    /// Moves the guest's registers to where the unit's assignment `number` has them. Leaves EFLAGS and the
+    /// scratch registers alone.
     pub(super) fn reassign(&mut self, number: u16) {
         if number == self.assigned {
             return;
@@ -83,7 +84,8 @@ impl Translator<'_> {
         }
     }
 
-    /// The guest's registers are where the unit's assignment `number` has them, and may all differ from memory.
+    /// The guest's registers are where the unit's assignment `number` has them, and may all differ from
+    /// memory.
     pub(super) fn assume(&mut self, number: u16) {
         self.dirty = ALL;
         if number == self.assigned {
@@ -165,7 +167,8 @@ impl Translator<'_> {
         }
     }
 
-    /// Where to compute a result: the guest register's host register, or `scratch`. [`Translator::put`] finishes it.
+    /// Where to compute a result: the guest register's host register, or `scratch`. [`Translator::put`]
+    /// finishes it.
     pub(super) fn result(&self, guest: u8, scratch: Reg) -> Reg {
         self.general_host(guest).unwrap_or(scratch)
     }
@@ -238,8 +241,8 @@ impl Translator<'_> {
         }
     }
 
-    /// `guest` = the low 32 or 64 bits of `from`, zero-extended; `clean` says that the bits above are zero already.
-    /// Changes xmm0.
+    /// `guest` = the low 32 or 64 bits of `from`, zero-extended; `clean` says that the bits above are zero
+    /// already. Changes xmm0.
     pub(super) fn vput_scalar(&mut self, double: bool, guest: u8, from: Xmm, clean: bool) {
         if clean {
             self.vput(guest, from);

@@ -1,14 +1,15 @@
 //! Which guest registers live in host registers at each instruction of a long block.
 //!
-//! A block that uses many registers that its assignment leaves in memory changes the assignment as it goes: before an
-//! instruction, a general register that is used again soon takes the place of the one that is not used for longest. What
-//! is in memory already is not stored again ([`Plan::dirty`]).
+//! A block that uses many registers that its assignment leaves in memory changes the assignment as it goes:
+//! before an instruction, a general register that is used again soon takes the place of the one that is not
+//! used for longest. What is in memory already is not stored again ([`Plan::dirty`]).
 //!
-//! A register that an instruction only writes takes its place without being loaded. Where the instruction may fault, its
-//! mark still has the assignment before: nothing has been written then, and the place holds what it held.
+//! A register that an instruction only writes takes its place without being loaded. Where the instruction may
+//! fault, its mark still has the assignment before: nothing has been written then, and the place holds what
+//! it held.
 //!
-//! Registers that [`Accesses::of`] does not name are still found by the lowering, wherever they are; but each that an
-//! instruction may write must be named, or all be taken as written ([`Accesses::unknown`]).
+//! Registers that [`Accesses::of`] does not name are still found by the lowering, wherever they are; but each
+//! that an instruction may write must be named, or all be taken as written ([`Accesses::unknown`]).
 
 use super::integer::logical_immediate;
 use super::{bit, bits};
@@ -260,7 +261,8 @@ struct Places {
 }
 
 impl Places {
-    /// Gives `guest` a place if there is one whose register is used later than it is used again, and not now (`used`).
+    /// Gives `guest` a place if there is one whose register is used later than it is used again, and not now
+    /// (`used`).
     fn bring(&mut self, at: usize, guest: u8, load: bool, used: u32) {
         let (mut place, mut farthest) = (NO, self.next[usize::from(guest)]);
         for (i, &old) in self.guests.iter().enumerate() {
@@ -291,8 +293,8 @@ impl Places {
     }
 }
 
-/// The plan for a block's instructions without its branch, if one pays: `from` is the assignment before it, of which `dirty`
-/// may differ from memory, `to` the one that is wanted behind it, if one is.
+/// The plan for a block's instructions without its branch, if one pays: `from` is the assignment before it,
+/// of which `dirty` may differ from memory, `to` the one that is wanted behind it, if one is.
 pub(super) fn plan(words: &[u32], from: &Assignment, dirty: u16, to: Option<&Assignment>) -> Option<Plan> {
     let placed = from.general().iter().fold(0, |placed, &guest| placed | mask(guest));
     let mut before = 0;

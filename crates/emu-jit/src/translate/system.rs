@@ -31,7 +31,8 @@ impl Translator<'_> {
                 self.put(rd, t);
                 return ONE;
             }
-            // MRS FPSR: DZC, OFC, UFC, IXC are ZE, OE, UE, PE of MXCSR too; IOC is set when the host signals it.
+            // MRS FPSR: DZC, OFC, UFC, IXC are ZE, OE, UE, PE of MXCSR too; IOC is set when the host signals
+            // it.
             0xd53b_4420 => {
                 self.clobber();
                 self.a.stmxcsr(slot(Slot::Mxcsr));

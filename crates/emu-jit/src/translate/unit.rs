@@ -22,8 +22,8 @@ const UNIT_LENGTH_MAX: usize = 512;
 #[derive(Clone, Copy)]
 struct Class(u8);
 
-/// Bits of a [`Class`]: it reads the flags; it writes all of them; its code may touch the guest's memory; it may end a
-/// block; the lower bits of the word say more of the flags.
+/// Bits of a [`Class`]: it reads the flags; it writes all of them; its code may touch the guest's memory; it
+/// may end a block; the lower bits of the word say more of the flags.
 const READS: u8 = 1 << 0;
 const WRITES: u8 = 1 << 1;
 const FAULTS: u8 = 1 << 2;
@@ -95,8 +95,9 @@ impl FlagUses {
         self.reads | self.writes == 0
     }
 
-    /// Bit by word: whether somebody reads the flags after it; `out` says so of the last. This is how carries go through a
-    /// sum: a word that reads makes one, whatever is behind it, and one that neither reads nor writes passes it on.
+    /// Bit by word: whether somebody reads the flags after it; `out` says so of the last. This is how carries
+    /// go through a sum: a word that reads makes one, whatever is behind it, and one that neither reads nor
+    /// writes passes it on.
     fn live(self, out: bool) -> u128 {
         let passes = !(self.reads | self.writes);
         let sum = self.reads.wrapping_add(self.reads | passes).wrapping_add(u128::from(out));
@@ -126,7 +127,8 @@ pub(super) struct Block {
     placed: bool,
     /// Where it has the guest's registers: [`STANDARD`], or that of a loop ([`super::loops`]).
     pub(super) assignment: u16,
-    /// Whether it is in the middle of a loop with an assignment, and not to be entered from outside of the unit.
+    /// Whether it is in the middle of a loop with an assignment, and not to be entered from outside of the
+    /// unit.
     pub(super) hidden: bool,
 }
 
@@ -381,8 +383,8 @@ impl Guest {
         }
     }
 
-    /// The blocks that the flags after a block's last instruction reach, from 1; 0 is what is not in the unit, and may read
-    /// them.
+    /// The blocks that the flags after a block's last instruction reach, from 1; 0 is what is not in the
+    /// unit, and may read them.
     fn flag_successors(block: &Block) -> [u16; 2] {
         let number = |index: Option<Index>| index.map_or(0, Index::get);
         let (next, target) = (number(block.next), number(block.target));
@@ -445,14 +447,14 @@ impl Reader<'_> {
     }
 }
 
-/// Whether the code of a word that is no branch may touch the guest's memory: loads, stores, and system instructions
-/// (DC ZVA). What is left to the interpreter has a mark of its own.
+/// Whether the code of a word that is no branch may touch the guest's memory: loads, stores, and system
+/// instructions (DC ZVA). What is left to the interpreter has a mark of its own.
 const fn may_fault(word: u32) -> bool {
     word >> 25 & 0b0101 == 0b0100 || bits(word, 31, 22) == 0b11_0101_0100
 }
 
-/// Translates the unit at `start` into `buffers`: false where nothing can be read there. `wanted` says which blocks that
-/// it leads to belong to it.
+/// Translates the unit at `start` into `buffers`: false where nothing can be read there. `wanted` says which
+/// blocks that it leads to belong to it.
 pub fn translate(
     cache: &Cache,
     buffers: &mut Buffers,
@@ -465,13 +467,15 @@ pub fn translate(
     translate_guest(cache, buffers, start, mode)
 }
 
-/// Translates the block at `start` without those that it leads to: it leaves at its end, also where that leads to itself.
+/// Translates the block at `start` without those that it leads to: it leaves at its end, also where that
+/// leads to itself.
 pub fn translate_alone(cache: &Cache, buffers: &mut Buffers, host: &Host, start: u64, mode: u64) -> bool {
     buffers.guest.find(start, host, cache.lines, true, |_| false);
     translate_guest(cache, buffers, start, mode)
 }
 
-/// Whether a block that is translated alone ends behind `word` at `pc`, its instruction number `length` from 1.
+/// Whether a block that is translated alone ends behind `word` at `pc`, its instruction number `length` from
+/// 1.
 pub fn ends_block(word: u32, pc: u64, length: usize) -> bool {
     length == BLOCK_LENGTH_MAX
         || pc.wrapping_add(4).is_multiple_of(PAGE)
@@ -526,7 +530,8 @@ impl<'t> Translator<'t> {
         waiting: &mut Vec<usize>,
     ) -> Option<usize> {
         let block = &guest.blocks[index];
-        // One that is only fallen into may take over flags in EFLAGS, and cannot be entered from elsewhere then.
+        // One that is only fallen into may take over flags in EFLAGS, and cannot be entered from elsewhere
+        // then.
         let inner = block.arrivals == 1 && !block.loop_head && block.live_in && self.flags != Flags::Memory;
         let label = block.label.expect("all blocks have labels");
         self.a.bind(label);
@@ -579,8 +584,8 @@ impl<'t> Translator<'t> {
         self.end(guest, block, waiting)
     }
 
-    /// Leaves behind an instruction that has written SP, where that is not aligned: generated code runs with an SP that
-    /// is, so that accesses by it need no check.
+    /// Leaves behind an instruction that has written SP, where that is not aligned: generated code runs with
+    /// an SP that is, so that accesses by it need no check.
     fn check_stack_pointer(&mut self) {
         self.clobber();
         let stub = self.stub(Cold::Interrupted { pc: self.pc.wrapping_add(4) });
@@ -728,8 +733,8 @@ impl<'t> Translator<'t> {
         }
     }
 
-    /// Goes on at `pc`, the block `index` if it is in the unit: falls into the block if it is not placed yet, which is then
-    /// returned.
+    /// Goes on at `pc`, the block `index` if it is in the unit: falls into the block if it is not placed yet,
+    /// which is then returned.
     fn go(&mut self, guest: &Guest, index: Option<usize>, pc: u64) -> Option<usize> {
         let Some(index) = index else {
             self.reassign(STANDARD);

@@ -1,7 +1,8 @@
-//! Advanced SIMD (manual C4.1.97): the way to each class, and the integer instructions with three operands of one shape.
+//! Advanced SIMD (manual C4.1.97): the way to each class, and the integer instructions with three operands of
+//! one shape.
 //!
-//! Vn is read into xmm0 and Vm into xmm1 where they are in memory; xmm15 is free. What writes a result that is not the
-//! last step writes a scratch register, since Vd may be an operand.
+//! Vn is read into xmm0 and Vm into xmm1 where they are in memory; xmm15 is free. What writes a result that
+//! is not the last step writes a scratch register, since Vd may be an operand.
 
 use super::float::{vd, vm, vn};
 use super::{Lowered, ONE, Translator, bit, bits};
@@ -354,7 +355,8 @@ impl Translator<'_> {
         ONE
     }
 
-    /// SSHL of 64 bits. The host has no arithmetic shift of these: negative numbers are inverted before and after.
+    /// SSHL of 64 bits. The host has no arithmetic shift of these: negative numbers are inverted before and
+    /// after.
     fn shift_signed_64(&mut self, word: u32, q: bool) -> Lowered {
         // VPSLLVQ, VPSRLVQ.
         let variable = |x: &mut Self, opcode: u8, d: Xmm, a: Xmm, count: Xmm| {
@@ -383,8 +385,8 @@ impl Translator<'_> {
         ONE
     }
 
-    /// Even lanes of b:a to xmm0 (`odd`: odd lanes), for lanes of `8 << size` bits; a and b may be xmm0 and xmm1.
-    /// Changes xmm0 and xmm1.
+    /// Even lanes of b:a to xmm0 (`odd`: odd lanes), for lanes of `8 << size` bits; a and b may be xmm0 and
+    /// xmm1. Changes xmm0 and xmm1.
     pub(super) fn unzip(&mut self, size: usize, odd: bool, a: Xmm, b: Xmm, d: Xmm) {
         let scratch = if d == X0 { [X0, X1] } else { [d, X1] };
         match (size, odd) {

@@ -1,5 +1,6 @@
-//! AES, SHA-1 and SHA-256 (manual C4.1.97, "Cryptographic AES", "two-register SHA", "three-register SHA"), by the host's
-//! AES-NI and SHA extensions (Intel SDM volume 2), which hold the words of SHA in the opposite order.
+//! AES, SHA-1 and SHA-256 (manual C4.1.97, "Cryptographic AES", "two-register SHA", "three-register SHA"), by
+//! the host's AES-NI and SHA extensions (Intel SDM volume 2), which hold the words of SHA in the opposite
+//! order.
 
 use super::float::{vd, vm, vn};
 use super::vector::{SUB, XOR, lanes};
@@ -22,7 +23,8 @@ const REVERSED: u8 = 0b00_01_10_11;
 const WORDS_1_0: u8 = 0b00_01_00_01;
 const WORDS_3_2: u8 = 0b10_11_10_11;
 
-/// What the host's SHA1RNDS4 adds to each word by itself (FIPS 180-4, 4.2.1); the guest's words have it already.
+/// What the host's SHA1RNDS4 adds to each word by itself (FIPS 180-4, 4.2.1); the guest's words have it
+/// already.
 const SHA1_CONSTANTS: [u64; 3] = [0x5a82_7999, 0x6ed9_eba1, 0x8f1b_bcdc];
 
 impl Translator<'_> {
@@ -48,8 +50,8 @@ impl Translator<'_> {
         }
     }
 
-    /// AESE and AESD end with their permutation, whose order does not matter, and the host's with a key: zero. A mixing
-    /// of columns behind one of them makes an ordinary round of the host.
+    /// AESE and AESD end with their permutation, whose order does not matter, and the host's with a key:
+    /// zero. A mixing of columns behind one of them makes an ordinary round of the host.
     fn aes(&mut self, word: u32, opcode: u32) -> Lowered {
         let (d, n) = (vd(word), vn(word));
         let t = self.vresult(d);

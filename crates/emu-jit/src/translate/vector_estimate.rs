@@ -1,8 +1,9 @@
 //! FRECPE and FRSQRTE of single precision (manual J1.3: FPRecipEstimate, FPRSqrtEstimate).
 //!
-//! Both are defined by integer arithmetic on the top 8 bits of the fraction. The host's own estimates differ between
-//! makers, but are good enough to start from: they are off by one at most, which a multiplication tells. Neither they nor
-//! conversions of such small integers raise a flag. Other numbers than normal ones go to the interpreter.
+//! Both are defined by integer arithmetic on the top 8 bits of the fraction. The host's own estimates differ
+//! between makers, but are good enough to start from: they are off by one at most, which a multiplication
+//! tells. Neither they nor conversions of such small integers raise a flag. Other numbers than normal ones go
+//! to the interpreter.
 
 use super::float::vn;
 use super::vector::{ADD, AND, AND_NOT, GREATER, OR, SUB, lanes};
@@ -75,8 +76,8 @@ impl Translator<'_> {
         ONE
     }
 
-    /// xmm0 = 2^23 and the fraction of the host's estimate (RCPPS, RSQRTPS) of xmm15, shifted right by 14: both are of
-    /// numbers between powers of two such that this is the result, or one off.
+    /// xmm0 = 2^23 and the fraction of the host's estimate (RCPPS, RSQRTPS) of xmm15, shifted right by 14:
+    /// both are of numbers between powers of two such that this is the result, or one off.
     fn start_estimate(&mut self, opcode: u8) {
         self.a.vpacked(false, 0x5b, X0, Xmm(0), X2);
         self.a.vpacked(false, opcode, X0, Xmm(0), X0);
@@ -107,8 +108,8 @@ impl Translator<'_> {
         self.packed(ADD[2], X0, X0, X2);
     }
 
-    /// xmm0 = b - 1 for the largest b with `a * b * b < 2^28`, where a is 257 and the top 7 bits twice, twice that for even
-    /// exponents.
+    /// xmm0 = b - 1 for the largest b with `a * b * b < 2^28`, where a is 257 and the top 7 bits twice, twice
+    /// that for even exponents.
     fn root_estimate(&mut self, n: Xmm) {
         self.a.vshift_imm(0x72, 2, X1, n, 23);
         let one = self.words(1);

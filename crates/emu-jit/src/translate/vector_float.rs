@@ -1,8 +1,9 @@
 //! Advanced SIMD floating point, and the scalar forms in its encoding space (manual C4.1.97).
 //!
-//! As with scalars ([`super::float`]) the host computes, and what it does differently goes to the interpreter: what the host
-//! signals, NaNs that it passes on in another order, and operands that would raise a flag on the host alone. Forms of 64
-//! bits compute the low half twice, so that the upper half raises nothing else.
+//! As with scalars ([`super::float`]) the host computes, and what it does differently goes to the
+//! interpreter: what the host signals, NaNs that it passes on in another order, and operands that would raise
+//! a flag on the host alone. Forms of 64 bits compute the low half twice, so that the upper half raises
+//! nothing else.
 
 use super::float::{Way, vd, vm, vn};
 use super::vector::{AND, EQUAL, GREATER, OR, XOR, lanes};
@@ -157,7 +158,8 @@ impl Translator<'_> {
         self.a.jump_if(Cc::Ne, slow);
     }
 
-    /// Leads to the interpreter where a lane of `a` or `b` is a NaN and the instruction is wary. Changes rax and `scratch`.
+    /// Leads to the interpreter where a lane of `a` or `b` is a NaN and the instruction is wary. Changes rax
+    /// and `scratch`.
     fn unless_unordered(&mut self, l: Lanes, a: Xmm, b: Xmm, scratch: Xmm, way: Way) {
         let Some((_, slow)) = way.filter(|_| self.wary) else { return };
         if l.scalar {
@@ -169,13 +171,15 @@ impl Translator<'_> {
         self.unless_any(l, scratch, slow);
     }
 
-    /// Leads to the interpreter where a lane of `t` is a NaN and the instruction is wary. Changes rax and xmm1.
+    /// Leads to the interpreter where a lane of `t` is a NaN and the instruction is wary. Changes rax and
+    /// xmm1.
     fn unless_any_nan(&mut self, l: Lanes, t: Xmm, way: Way) {
         self.unless_unordered(l, t, t, X1, way);
     }
 
-    /// The same for products, quotients and narrower numbers: where subnormal numbers are flushed, the smallest normal
-    /// number goes to the interpreter too, since Arm looks before rounding, and the host after it.
+    /// The same for products, quotients and narrower numbers: where subnormal numbers are flushed, the
+    /// smallest normal number goes to the interpreter too, since Arm looks before rounding, and the host
+    /// after it.
     fn unless_special(&mut self, l: Lanes, t: Xmm, way: Way) {
         self.unless_any_nan(l, t, way);
         if self.flushes()
@@ -189,8 +193,8 @@ impl Translator<'_> {
         }
     }
 
-    /// Leads to the interpreter where a magnitude is not below the number whose bits are `limit`, or, for `unsigned`
-    /// results, a sign is set. Changes rax and xmm15.
+    /// Leads to the interpreter where a magnitude is not below the number whose bits are `limit`, or, for
+    /// `unsigned` results, a sign is set. Changes rax and xmm15.
     pub(super) fn unless_below(&mut self, l: Lanes, a: Xmm, limit: u64, unsigned: bool, slow: Label) {
         let last = self.lanes_constant(l, limit - 1);
         let greater = GREATER[l.log2() as usize];
@@ -275,7 +279,8 @@ impl Translator<'_> {
         let way = self.special_way();
         let mut t = self.lanes_get(l, d, X2);
         let a = self.lanes_get(l, vn(word), X0);
-        // Of two NaNs Arm takes the addend, the host a factor; FMLS negates a factor that is a NaN, too. Those are signalled.
+        // Of two NaNs Arm takes the addend, the host a factor; FMLS negates a factor that is a NaN, too.
+        // Those are signalled.
         if !self.wary {
             self.lanes_compare(l, UNORDERED, X1, t, if opcode == FUSED { t } else { a });
         }
@@ -319,7 +324,8 @@ impl Translator<'_> {
         ONE
     }
 
-    /// FRECPS, `2 - n * m`, and FRSQRTS, `(3 - n * m) / 2`, whose operands are small enough here to be halved at the end.
+    /// FRECPS, `2 - n * m`, and FRSQRTS, `(3 - n * m) / 2`, whose operands are small enough here to be halved
+    /// at the end.
     fn newton_step(&mut self, word: u32, l: Lanes, root: bool) -> Lowered {
         let (back, slow) = self.slow_way();
         let a = self.lanes_get(l, vn(word), X0);
@@ -342,9 +348,9 @@ impl Translator<'_> {
         ONE
     }
 
-    /// xmm0 = the greater or smaller of both, none a NaN. The host gives the second operand where both are zero: both ways
-    /// round, and the sign of the result is that of both zeros (FMAX), or of one of them (FMIN). `scratch` is neither
-    /// operand nor xmm0.
+    /// xmm0 = the greater or smaller of both, none a NaN. The host gives the second operand where both are
+    /// zero: both ways round, and the sign of the result is that of both zeros (FMAX), or of one of them
+    /// (FMIN). `scratch` is neither operand nor xmm0.
     fn extreme(&mut self, l: Lanes, max: bool, a: Xmm, b: Xmm, scratch: Xmm) {
         let opcode = if max { MAX } else { MIN };
         self.lanes_op(l, opcode, scratch, a, b);
@@ -554,8 +560,8 @@ impl Translator<'_> {
         ONE
     }
 
-    /// xmm0 = finite `a` rounded to nearest, ties away from zero: the part before the point, and twice the part behind it
-    /// without its own. Both are exact. Changes xmm1 and xmm15.
+    /// xmm0 = finite `a` rounded to nearest, ties away from zero: the part before the point, and twice the
+    /// part behind it without its own. Both are exact. Changes xmm1 and xmm15.
     fn lanes_away(&mut self, l: Lanes, a: Xmm) {
         self.lanes_round(l, X1, a, SILENT | TO_ZERO);
         self.lanes_op(l, SUBTRACT, X2, a, X1);
@@ -658,7 +664,8 @@ impl Translator<'_> {
         ONE
     }
 
-    /// xmm0 = an integer of the scalar's width converted, zeros above. Changes EFLAGS where it has 64 bits and no sign.
+    /// xmm0 = an integer of the scalar's width converted, zeros above. Changes EFLAGS where it has 64 bits
+    /// and no sign.
     fn integer_to_scalar(&mut self, l: Lanes, n: u8, unsigned: bool) {
         let size = if l.double { Size::Q } else { Size::D };
         if unsigned {
@@ -680,8 +687,8 @@ impl Translator<'_> {
         self.a.vconvert(l.double, size, 0x2a, X0.0, X0.0, from);
     }
 
-    /// xmm0 = two integers of 64 bits converted: the halves become the low bits of 2^84 and of 2^52, from which these
-    /// numbers are taken away again. Only the last addition rounds.
+    /// xmm0 = two integers of 64 bits converted: the halves become the low bits of 2^84 and of 2^52, from
+    /// which these numbers are taken away again. Only the last addition rounds.
     fn longs_to_lanes(&mut self, n: u8, unsigned: bool) {
         let a = self.vget(n, X0);
         let low = self.constant(lanes(3, 0xffff_ffff));
@@ -762,7 +769,8 @@ impl Translator<'_> {
         self.a.bind(back);
     }
 
-    /// The rounding of a conversion, with the inexactness that the conversion would raise: where the rounded numbers are.
+    /// The rounding of a conversion, with the inexactness that the conversion would raise: where the rounded
+    /// numbers are.
     fn round_for_conversion(&mut self, l: Lanes, a: Xmm, mode: Mode) -> Xmm {
         match mode {
             Some(3) => a,
@@ -779,8 +787,8 @@ impl Translator<'_> {
         }
     }
 
-    /// Signed integers of 32 bits. The host signals what does not fit; where that is masked, it gives -2^31: too large numbers
-    /// have that inverted, NaNs cleared.
+    /// Signed integers of 32 bits. The host signals what does not fit; where that is masked, it gives -2^31:
+    /// too large numbers have that inverted, NaNs cleared.
     fn singles_to_signed(&mut self, word: u32, l: Lanes, mode: Mode, fraction: u32) {
         let way = (mode.is_none() || fraction != 0).then(|| self.slow_way());
         let mut a = self.lanes_get(l, vn(word), X0);

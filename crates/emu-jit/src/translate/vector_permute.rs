@@ -355,7 +355,8 @@ impl Translator<'_> {
         }
     }
 
-    /// TBL, TBX: VPSHUFB gives 0 for indexes with bit 7, which an addition that saturates sets for those of 16 and more.
+    /// TBL, TBX: VPSHUFB gives 0 for indexes with bit 7, which an addition that saturates sets for those of
+    /// 16 and more.
     fn table(&mut self, word: u32) -> Lowered {
         let (d, q, registers) = (vd(word), bit(word, 30), bits(word, 14, 13) as u8 + 1);
         if bit(word, 15) || bits(word, 11, 10) != 0 {

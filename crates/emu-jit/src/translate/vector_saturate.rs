@@ -1,7 +1,7 @@
 //! Saturating integers of Advanced SIMD, vectors and scalars (manual C4.1.97).
 //!
-//! Lanes outside of the form are zeros on the way in, for which all instructions here give zeros and do not saturate.
-//! Where a lane saturates, code behind the unit's blocks sets FPSR.QC.
+//! Lanes outside of the form are zeros on the way in, for which all instructions here give zeros and do not
+//! saturate. Where a lane saturates, code behind the unit's blocks sets FPSR.QC.
 
 use super::float::{vd, vm, vn};
 use super::vector::{ADD, AND, AND_NOT, EQUAL, GREATER, MAX_UNSIGNED, MIN_UNSIGNED, OR, SUB, XOR, lanes};
@@ -98,7 +98,8 @@ impl Translator<'_> {
             }
             (_, false, _) => {
                 self.packed(plain, X2, a, b);
-                // Of a sum both operands' signs differ from the result's, of a difference all three are not the same.
+                // Of a sum both operands' signs differ from the result's, of a difference all three are not
+                // the same.
                 self.a.vp(XOR, X1, b, if subtract { a } else { X2 });
                 self.a.vp(XOR, X0, a, X2);
                 self.a.vp(AND, X1, X1, X0);
@@ -136,7 +137,8 @@ impl Translator<'_> {
         }
     }
 
-    /// xmm0 = the largest number in the lanes of xmm0 that hold the smallest, which an operation gave for one too large.
+    /// xmm0 = the largest number in the lanes of xmm0 that hold the smallest, which an operation gave for one
+    /// too large.
     fn saturate_smallest(&mut self, size: usize) {
         let limit = self.constant(smallest(size));
         self.packed(EQUAL[size], X1, X0, limit);
@@ -321,7 +323,8 @@ impl Translator<'_> {
         ONE
     }
 
-    /// Vd's half = the lanes of `n`, of `16 << size` bits, narrowed; `kind` as in [`Translator::saturating_extract`].
+    /// Vd's half = the lanes of `n`, of `16 << size` bits, narrowed; `kind` as in
+    /// [`Translator::saturating_extract`].
     fn saturate_narrow(&mut self, word: u32, size: usize, kind: u32, n: Xmm) {
         if size == 2 {
             return self.saturate_narrow_64(word, kind, n);

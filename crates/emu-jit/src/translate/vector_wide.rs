@@ -1,4 +1,5 @@
-//! Advanced SIMD with operands of two widths, with two registers, by element, and across lanes (manual C4.1.97).
+//! Advanced SIMD with operands of two widths, with two registers, by element, and across lanes (manual
+//! C4.1.97).
 
 use super::float::{vd, vm, vn};
 use super::vector::{
@@ -9,7 +10,8 @@ use super::{Lowered, ONE, Translator, bit, bits};
 use crate::layout::{X0, X1, X2};
 use crossdock_emu_x64::{Map, Prefix, Xmm};
 
-/// What VPSHUFB does to reverse bytes within containers of `8 << container` bits, lanes of `8 << size` together.
+/// What VPSHUFB does to reverse bytes within containers of `8 << container` bits, lanes of `8 << size`
+/// together.
 fn reversal(size: usize, container: usize) -> u128 {
     (0..16u128).fold(0, |order, i| {
         let flip = (1u128 << container) - (1 << size);
@@ -173,7 +175,8 @@ impl Translator<'_> {
         ONE
     }
 
-    /// SDOT, UDOT: bytes as numbers of 16 bits, even ones and odd ones, whose products are added in pairs (VPMADDWD).
+    /// SDOT, UDOT: bytes as numbers of 16 bits, even ones and odd ones, whose products are added in pairs
+    /// (VPMADDWD).
     pub(super) fn dot_product(&mut self, word: u32) -> Lowered {
         let unsigned = bit(word, 29);
         let m = if bit(word, 24) {
@@ -205,8 +208,8 @@ impl Translator<'_> {
         ONE
     }
 
-    /// CLZ, CLS: those of bytes by table; a wider number's are those of its upper half, and where that is zero those of
-    /// its lower half too.
+    /// CLZ, CLS: those of bytes by table; a wider number's are those of its upper half, and where that is
+    /// zero those of its lower half too.
     fn count_leading(&mut self, word: u32, size: usize) -> Lowered {
         let mut n = self.vget(vn(word), X0);
         let of_sign = !bit(word, 29);
@@ -325,7 +328,8 @@ impl Translator<'_> {
         ONE
     }
 
-    /// xmm0 = what two tables have for the low and the high nibbles of bytes, combined. Changes xmm1 and xmm15.
+    /// xmm0 = what two tables have for the low and the high nibbles of bytes, combined. Changes xmm1 and
+    /// xmm15.
     fn look_up_nibbles(&mut self, n: Xmm, low: u128, high: u128, combine: u16) {
         let mask = self.constant(bytes(15));
         self.a.vshift_imm(0x71, 2, X1, n, 4);

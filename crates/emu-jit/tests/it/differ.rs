@@ -95,8 +95,8 @@ const UFC: u32 = 8;
 const IXC: u32 = 16;
 const IDC: u32 = 128;
 
-/// `ours` with the flags that the translator does not find where FPCR.FZ alone is set: that an operand was flushed (IDC),
-/// and that a flushed result is not inexact.
+/// `ours` with the flags that the translator does not find where FPCR.FZ alone is set: that an operand was
+/// flushed (IDC), and that a flushed result is not inexact.
 fn with_flushing_flags(mut ours: Record, theirs: &Record) -> Record {
     if ours.fpcr == 1 << 24 {
         ours.fpsr |= theirs.fpsr & IDC;
@@ -107,8 +107,8 @@ fn with_flushing_flags(mut ours: Record, theirs: &Record) -> Record {
     ours
 }
 
-/// Whether all that differs is UFC, for a result that was rounded up to the smallest normal number: the guest looks at the
-/// size before rounding, the host after it. The translator lets that pass.
+/// Whether all that differs is UFC, for a result that was rounded up to the smallest normal number: the guest
+/// looks at the size before rounding, the host after it. The translator lets that pass.
 fn only_tininess_differs(ours: &Record, theirs: &Record) -> bool {
     let smallest = |v: &u128| {
         let double = |lane: u64| lane << 1 == 1 << 53;

@@ -45,7 +45,8 @@ extern "C" fn on_fault(signal: libc::c_int, info: *mut libc::siginfo_t, context:
 pub(crate) fn jit() -> &'static Jit {
     static JIT: OnceLock<Jit> = OnceLock::new();
     JIT.get_or_init(|| {
-        // SAFETY: an all-zero sigaction is valid; the handler keeps to what a signal handler may do; the arena is ours.
+        // SAFETY: an all-zero sigaction is valid; the handler keeps to what a signal handler may do; the
+        // arena is ours.
         unsafe {
             let mut action: libc::sigaction = std::mem::zeroed();
             action.sa_sigaction = on_fault as *const () as usize;

@@ -1,5 +1,5 @@
-//! Random programs of loops, translated and interpreted, compared after each fault and at the end. Interrupts come at other
-//! places in both; what was interrupted goes on.
+//! Random programs of loops, translated and interpreted, compared after each fault and at the end. Interrupts
+//! come at other places in both; what was interrupted goes on.
 //!
 //! `CROSSDOCK_DIFFER_CASES` and `CROSSDOCK_DIFFER_SEED` as for the single instructions; a case is a program.
 
@@ -115,7 +115,8 @@ const VECTOR: [(u32, &[u32]); 34] = [
     (0x4ea1_b800, &[0, 5]),         // fcvtzs .4s
 ];
 
-/// Instructions from general to vector registers and back: word, fields of general registers, fields of vector registers.
+/// Instructions from general to vector registers and back: word, fields of general registers, fields of
+/// vector registers.
 const BOTH: [(u32, u32, u32); 8] = [
     (0x9e78_0000, 0, 5), // fcvtzs x, d
     (0x9e62_0000, 5, 0), // scvtf d, x
@@ -166,7 +167,8 @@ struct Program {
     /// Registers that instructions take at random, some more often than others.
     general: Vec<u32>,
     vector: Vec<u32>,
-    /// Registers that nobody else writes: counters of loops, addresses of data (31 is SP), the address of the flag.
+    /// Registers that nobody else writes: counters of loops, addresses of data (31 is SP), the address of the
+    /// flag.
     counters: Vec<u32>,
     bases: Vec<u32>,
     flag: u32,

@@ -27,7 +27,8 @@ printf '%s' ":arm64:M::\\x7fELF\\x02\\x01\\x01\\x00\\x00\\x00\\x00\\x00\\x00\\x0
 exec chroot "$4" /program --version
 "#;
 
-/// Runs the program in a root that has no /proc, and the emulator only at `inside`; else the host's is registered.
+/// Runs the program in a root that has no /proc, and the emulator only at `inside`; else the host's is
+/// registered.
 fn by_binfmt(flags: &str, inside: Option<&str>) -> String {
     program_by_binfmt(PROGRAM, flags, inside, |_| {})
 }

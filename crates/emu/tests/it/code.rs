@@ -7,8 +7,8 @@ use std::fmt::Write;
 use std::fs;
 use std::process::Command;
 
-/// Left out: what is not the same each time (system registers, random times), system calls, and changes of the thread
-/// pointer.
+/// Left out: what is not the same each time (system registers, random times), system calls, and changes of
+/// the thread pointer.
 const LEFT_OUT: [&str; 3] = ["MRS", "MSR", "SVC"];
 
 /// The rows of the table as C.
