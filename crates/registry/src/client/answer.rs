@@ -1,4 +1,4 @@
-//! Answers that are read whole.
+//! Reads whole answers into memory.
 
 use ureq::Body;
 use ureq::http::{Method, Response};
@@ -7,10 +7,10 @@ use super::failure::Subject;
 use super::url::Url;
 use crate::error::{Error, Result};
 
-/// Answers that fit in memory are at most this long, in bytes.
+/// Longest answer that is read into memory, in bytes.
 const ANSWER_SIZE_MAX: u64 = 32 * 1024 * 1024;
 
-/// The body of an answer that fits in memory.
+/// Reads the body of an answer of at most [`ANSWER_SIZE_MAX`] bytes.
 pub(crate) fn read_limited(
     response: &mut Response<Body>,
     subject: &Subject,

@@ -1,4 +1,4 @@
-//! Blobs, downwards: distribution specification, "Pulling blobs". A reader goes on after cuts by itself.
+//! Downloads blobs: distribution specification, "Pulling blobs". A reader resumes by itself after a cut.
 
 use std::io::{self, Read};
 
@@ -45,8 +45,8 @@ impl Client {
         }
     }
 
-    /// A reader of a blob from `offset` bytes on. It yields exactly the rest of the descriptor's size,
-    /// resuming after cuts; the digest is for the receiver to verify. Its errors hold an [`Error`], see
+    /// A reader of a blob from `offset` bytes on. The reader yields exactly the rest of the descriptor's size
+    /// and resumes after cuts; the receiver verifies the digest. Read errors hold an [`Error`], see
     /// [`BlobReader::error`].
     ///
     /// # Errors
@@ -91,10 +91,10 @@ impl Client {
     }
 }
 
-/// A blob on its way, see [`Client::blob`].
+/// A blob that is being downloaded, see [`Client::blob`].
 pub struct BlobReader {
     client: Client,
-    /// Those that have not failed.
+    /// Endpoints that have not failed.
     endpoints: Vec<Endpoint>,
     subject: Subject,
     digest: Digest,
@@ -110,7 +110,7 @@ impl BlobReader {
         self.position
     }
 
-    /// The error of this crate inside an error of reading.
+    /// This crate's error inside a read error.
     pub fn error(error: io::Error) -> Error {
         let text = error.to_string();
         match error.into_inner().and_then(|inner| inner.downcast::<Error>().ok()) {
@@ -124,7 +124,7 @@ impl BlobReader {
         }
     }
 
-    /// Opens a body at the current position, trying again as long as that is sensible.
+    /// Opens a body at the current position, with retries.
     fn open(&mut self) -> Result<()> {
         if self.position >= self.size {
             return Ok(());
@@ -171,7 +171,7 @@ impl BlobReader {
         let status = response.status().as_u16();
         let start = match status {
             206 => range_start(header_text(response.headers(), "content-range")).unwrap_or(self.position),
-            // The server does not do ranges: what is here already is read again and left out.
+            // The server does not support ranges: the bytes already received are read again and skipped.
             _ => 0,
         };
         let length = response.body().content_length();
@@ -223,7 +223,7 @@ impl Read for BlobReader {
                     self.position += n as u64;
                     self.retries.reset();
                     if self.position == self.size {
-                        // Reads the end of the body, which gives the connection back for the next request.
+                        // Reads the end of the body, which frees the connection for the next request.
                         let _ = body.read(&mut [0]);
                     }
                     return Ok(n);

@@ -1,14 +1,14 @@
 //! `WWW-Authenticate`: RFC 9110 section 11.6.1, and the parameters of the distribution project's token
 //! authentication.
 
-/// How a registry wants to be told who asks.
+/// How a registry wants clients to authenticate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Challenge {
     /// A token from a token server.
     Bearer {
         /// URL of the token server.
         realm: String,
-        /// Name of the registry there.
+        /// The registry's name at the token server.
         service: Option<String>,
         /// Scopes separated by spaces.
         scope: Option<String>,
@@ -47,8 +47,8 @@ pub(crate) fn best_challenge<'a>(headers: impl IntoIterator<Item = &'a str>) -> 
 /// A scheme and its parameters.
 type Parsed = (String, Vec<(String, String)>);
 
-/// Reads `scheme [name=value, ...]` repeated. A token without `=` begins a new challenge; damage ends the
-/// reading.
+/// Reads a sequence of `scheme [name=value, ...]`. A token without `=` begins a new challenge; damage ends
+/// the sequence.
 fn parse(header: &str) -> Vec<Parsed> {
     let mut challenges: Vec<Parsed> = Vec::new();
     let mut rest = header;

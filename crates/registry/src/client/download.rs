@@ -1,5 +1,5 @@
-//! Plain downloads, for `ADD https://...`: the same connections, trust, proxies and retries as for
-//! registries, no credentials.
+//! Plain downloads, for `ADD https://...`: connections, trust, proxies and retries as for registries, but no
+//! credentials.
 
 use std::fs::File;
 use std::io::{self, Write};

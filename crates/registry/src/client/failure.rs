@@ -1,4 +1,4 @@
-//! Answers that are no success, turned into errors that say what to do.
+//! Turns unsuccessful answers into errors that say what to do.
 
 use serde::Deserialize;
 use ureq::Body;
@@ -14,9 +14,9 @@ use crate::error::{Answer, Error, Result, excerpt};
 pub(crate) struct Subject {
     /// Registry, repository, tag or digest.
     pub(crate) target: String,
-    /// As `crossdock login` takes it.
+    /// The registry as `crossdock login` takes it.
     pub(crate) registry: String,
-    /// Bodies of failed requests are not quoted, except for the messages of the protocol.
+    /// Whether errors quote only the protocol's messages, not the bodies of failed requests.
     quiet: bool,
 }
 
@@ -76,10 +76,10 @@ struct ErrorJson {
     message: String,
 }
 
-/// Bytes of an error's body that are read.
+/// Most bytes that are read of an error's body.
 const ERROR_SIZE_MAX: u64 = 64 * 1024;
 
-/// Passes an answer of an expected status on.
+/// Returns an answer of an expected status; any other answer becomes an error.
 pub(crate) fn check(
     response: Response<Body>,
     expected: &[u16],
@@ -93,7 +93,7 @@ pub(crate) fn check(
     Err(error_of(response, subject, method, url))
 }
 
-/// The error that an answer means.
+/// The error for an unsuccessful answer.
 fn error_of(mut response: Response<Body>, subject: &Subject, method: &Method, url: &Url) -> Error {
     let status = response.status().as_u16();
     let retry_after = header_text(response.headers(), "retry-after").and_then(parse_retry_after);

@@ -1,4 +1,4 @@
-//! One HTTP exchange: connection pools, TLS, proxies, time limits; and what a failure means to a person.
+//! One HTTP exchange: connection pools, TLS, proxies, time limits; and failures explained to the user.
 
 use std::collections::HashMap;
 use std::io::{self, Read};
@@ -17,12 +17,12 @@ use super::url::Url;
 use crate::error::{Error, Result};
 use crate::hosts::{HostCertificates, Hosts};
 
-/// Limits of time.
+/// Time limits.
 #[derive(Clone, Debug)]
 pub struct Timeouts {
     /// To resolve a name and connect, TLS included.
     pub connect: Duration,
-    /// Without a byte in either direction, also before the answer begins.
+    /// Longest time without a byte in either direction, also before the answer begins.
     pub stall: Duration,
 }
 
@@ -48,7 +48,7 @@ pub(crate) struct Http {
     pub(crate) agents: Mutex<HashMap<AgentKey, Agent>>,
 }
 
-/// What connections must have in common to be in one pool; ureq separates hosts itself.
+/// Properties that all connections of a pool share; ureq itself separates hosts.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(crate) struct AgentKey {
     unverified: bool,
@@ -93,7 +93,7 @@ impl Http {
         };
         let mut source = ExactReader { reader, left: length, error: None };
         let request = request.header(http::header::CONTENT_LENGTH, length);
-        // A registry may take its time to put a large blob where it belongs before it answers.
+        // A registry may need a while to store a large blob before it answers.
         let patience = if length >= LARGE { 5 * self.timeouts.stall } else { self.timeouts.stall };
         let result = request
             .body(SendBody::from_reader(&mut source))
@@ -164,8 +164,8 @@ impl Http {
     }
 }
 
-/// Reads exactly the announced length, remembers its own error, and ends early with an error instead of an
-/// end of file, which would make the sender wait for ever.
+/// Reads exactly the announced length and remembers its own error. Data that end early are an error, since an
+/// end of file would make the sender wait forever.
 struct ExactReader<'a> {
     reader: &'a mut (dyn Read + Send),
     left: u64,
@@ -195,8 +195,7 @@ impl Read for ExactReader<'_> {
     }
 }
 
-/// The roots to trust: the system's, and those of the host. Where there are none at all, Mozilla's as built
-/// in.
+/// The roots to trust: the system's and the host's; if there are none at all, Mozilla's, which are built in.
 fn roots(certificates: &HostCertificates) -> Result<RootCerts> {
     // Reading and parsing the bundle takes milliseconds, so it is done once, and only for https.
     static SYSTEM: OnceLock<Vec<Certificate<'static>>> = OnceLock::new();
@@ -246,7 +245,7 @@ fn proxy_host(url: &str) -> &str {
     authority.rsplit_once('@').map_or(authority, |(_, host)| host)
 }
 
-/// What a failure of a connection through a proxy means, if it is the proxy's.
+/// Explains a connection failure that is the proxy's; `None` for other failures.
 fn explain_proxy(error: &ureq::Error, host: &str, proxy: &str) -> Option<Failure> {
     let proxy = proxy_host(proxy);
     let what = match error {
@@ -271,14 +270,14 @@ fn explain_proxy(error: &ureq::Error, host: &str, proxy: &str) -> Option<Failure
     Some(Failure { reason, retryable: true, refused: false, source: None })
 }
 
-/// What a failure of the connection means, and what to do about it.
+/// Explains a connection failure and says what to do about it.
 fn explain(error: &ureq::Error, url: &Url, proxy: Option<&str>) -> Failure {
     let host = url.authority();
     if let Some(failure) = proxy.and_then(|proxy| explain_proxy(error, host, proxy)) {
         return failure;
     }
     let mut text = error.to_string();
-    // Errors of TLS come from the handshake as input/output errors with the cause inside.
+    // TLS errors come from the handshake as input/output errors with the cause inside.
     if let ureq::Error::Io(e) = error {
         text = e.to_string();
     }

@@ -17,9 +17,9 @@ use crate::error::{Error, Result, excerpt};
 use crate::hosts::Endpoint;
 use crate::percent::encode;
 
-/// Entries asked for at once.
+/// Entries requested per page.
 const PAGE_SIZE: usize = 1000;
-/// Pages of one list; a registry that sends more is going round in circles.
+/// Most pages of one list; a registry that sends more is going round in circles.
 const PAGES_MAX: usize = 10_000;
 
 #[derive(Deserialize)]
@@ -54,7 +54,7 @@ impl Client {
         Ok(page.tags.unwrap_or_default())
     }
 
-    /// All repositories of a registry that one may see; many registries do not offer this.
+    /// All repositories of a registry that the user may see; many registries do not offer this list.
     pub fn catalog(&self, registry: &str) -> Result<Vec<String>> {
         let endpoint = self.registry_endpoint(registry)?;
         let subject = Subject::new(registry, registry.to_string());
@@ -69,8 +69,8 @@ impl Client {
         })
     }
 
-    /// Manifests that refer to `subject` in the repository, of one artifact type or all; by the referrers
-    /// endpoint, or the tag `ALGORITHM-HEX` where the registry has none.
+    /// Manifests in the repository that refer to `subject`, of one artifact type or all. Uses the referrers
+    /// endpoint, or the tag `ALGORITHM-HEX` if the registry has no such endpoint.
     pub fn referrers(
         &self,
         reference: &Reference,
@@ -107,7 +107,7 @@ impl Client {
         }
     }
 
-    /// Whether the registry is there and lets us in.
+    /// Checks that the registry answers and lets us in.
     pub fn ping(&self, registry: &str) -> Result<()> {
         let endpoint = self.registry_endpoint(registry)?;
         let subject = Subject::new(registry, registry.to_string());
@@ -128,7 +128,7 @@ impl Client {
         Ok(())
     }
 
-    /// The registry itself, for what concerns no repository.
+    /// The registry itself, for requests that concern no repository.
     pub(super) fn registry_endpoint(&self, registry: &str) -> Result<Endpoint> {
         // A repository is needed only to look up the configuration.
         let any = Reference::new(registry, "any", None, None)?;
@@ -158,7 +158,7 @@ impl Client {
         Ok(all)
     }
 
-    /// One page and where the next one is.
+    /// One page and the URL of the next one.
     fn json_page<J: DeserializeOwned>(
         &self,
         endpoint: &Endpoint,

@@ -20,27 +20,27 @@ const ACCEPTED: &str = "application/vnd.oci.image.index.v1+json, \
     application/vnd.oci.image.manifest.v1+json, \
     application/vnd.docker.distribution.manifest.v2+json";
 
-/// Tags that the message about a missing one names.
+/// Tags that the message about a missing tag names.
 const HINT_TAGS: usize = 10;
 
 /// A manifest or index as the registry keeps it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FetchedManifest {
-    /// Its bytes, verified.
+    /// The verified bytes.
     pub bytes: Vec<u8>,
-    /// Its media type: its own word, else that of `Content-Type`.
+    /// The media type that the document states, else that of `Content-Type`.
     pub media_type: String,
-    /// Its digest: that of the reference, else that of the registry if it could be verified, else SHA-256.
+    /// The digest of the reference, else the registry's if it could be verified, else SHA-256.
     pub digest: Digest,
 }
 
 impl FetchedManifest {
-    /// A descriptor of it.
+    /// A descriptor of the manifest.
     pub fn descriptor(&self) -> Descriptor {
         Descriptor::new(&self.media_type, self.digest.clone(), self.bytes.len() as u64)
     }
 
-    /// Parses it; `target` names it in errors.
+    /// Parses the manifest; `target` names it in errors.
     pub fn document(&self, target: &Reference) -> Result<Document> {
         Document::parse(&self.bytes, Some(&self.media_type))
             .map_err(|source| Error::Manifest { target: target.to_string(), source })
@@ -52,8 +52,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`Error::NotFound`] with the tags that are there, if the registry lists them;
-    /// [`Error::DigestMismatch`].
+    /// [`Error::NotFound`] with the existing tags, if the registry lists them; [`Error::DigestMismatch`].
     pub fn manifest(&self, reference: &Reference) -> Result<FetchedManifest> {
         self.read(reference, |endpoint| self.fetch_manifest(reference, endpoint))
             .map_err(|e| self.with_tags(reference, e))
@@ -88,8 +87,8 @@ impl Client {
         Ok(FetchedManifest { bytes, media_type, digest })
     }
 
-    /// Digest, size and type of a manifest or index without fetching it; `None` if there is none. The
-    /// registry's word is taken for it.
+    /// Digest, size and type of a manifest or index as the registry states them, without fetching it; `None`
+    /// if there is none.
     pub fn head_manifest(&self, reference: &Reference) -> Result<Option<Descriptor>> {
         let ask = |endpoint: &Endpoint| {
             let answered = self.call(
@@ -112,7 +111,7 @@ impl Client {
                 (Some(digest), Some(size), Some(media_type)) => {
                     Some(Descriptor::new(&media_type, digest, size))
                 }
-                // Few registries leave them out; they are asked for the whole.
+                // A few registries leave these headers out; then the whole manifest is fetched.
                 _ => None,
             })
         };
@@ -129,7 +128,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`Error::DigestMismatch`] if the registry, or the reference, has another digest for these bytes.
+    /// [`Error::DigestMismatch`] if the registry, or the reference, names another digest for these bytes.
     pub fn put_manifest(&self, reference: &Reference, media_type: &str, bytes: &[u8]) -> Result<Digest> {
         let subject = subject_of(reference);
         let endpoint = self.writable(reference)?;
@@ -196,7 +195,7 @@ impl Client {
         Ok(())
     }
 
-    /// Adds to "not found" what is there instead, if one cheap request tells.
+    /// Adds to "not found" what exists instead, if one cheap request can find out.
     fn with_tags(&self, reference: &Reference, error: Error) -> Error {
         let Error::NotFound { answer, .. } = error else { return error };
         Error::NotFound { hint: self.tags_hint(reference, &answer), answer }
@@ -232,8 +231,7 @@ fn bare_type(text: &str) -> String {
     text.split(';').next().unwrap_or(text).trim().to_string()
 }
 
-/// The document's own media type if it has one, else that of the transport if it is one of an image, else by
-/// its kind.
+/// The document's own media type, else `stated` if it is an image type, else the type of the document's kind.
 fn media_type_of(bytes: &[u8], stated: &str) -> String {
     #[derive(serde::Deserialize)]
     #[serde(rename_all = "camelCase")]
@@ -253,8 +251,8 @@ fn media_type_of(bytes: &[u8], stated: &str) -> String {
     }
 }
 
-/// The digest of bytes that came for a reference: its own digest must fit, and the one that the registry
-/// names, too.
+/// The digest of bytes received for a reference. The bytes must match the reference's digest and the digest
+/// that the registry names.
 fn verified_digest(reference: &Reference, headers: &HeaderMap, bytes: &[u8]) -> Result<Digest> {
     let named: Option<Digest> =
         header_text(headers, "docker-content-digest").and_then(|text| text.parse().ok());

@@ -1,7 +1,7 @@
 //! The client: every endpoint of the OCI distribution specification 1.1, blocking.
 //!
-//! How names become connections, how authentication goes and what is retried is explained in
-//! `docs/dev/registry.md`.
+//! `docs/dev/registry.md` explains how names become connections, how authentication works and what is
+//! retried.
 
 mod answer;
 mod blob;
@@ -44,8 +44,7 @@ pub use self::resolve::ResolverFiles;
 pub use self::retry::{Clock, SystemClock};
 pub use self::upload::{BlobSource, FileSource};
 
-/// Settings of a [`Client`]. The default uses nothing of the system's configuration but trust and name
-/// resolution.
+/// Settings of a [`Client`]. Of the system's configuration the default uses only trust and name resolution.
 #[derive(Clone)]
 pub struct ClientOptions {
     /// Where user names and passwords come from.
@@ -54,25 +53,25 @@ pub struct ClientOptions {
     pub hosts: Hosts,
     /// Registries (`HOST[:PORT]`) whose certificates are not verified and that may be reached by http.
     pub insecure: Vec<String>,
-    /// The same for all registries.
+    /// Treats all registries as insecure.
     pub insecure_all: bool,
     /// `User-Agent`.
     pub user_agent: String,
-    /// How often a request without progress is tried again.
+    /// How many times a request without progress is tried again.
     pub retries: u32,
     /// Blobs that are moved at the same time.
     pub max_parallel: usize,
-    /// Size in bytes of upload chunks; `None` sends a blob in one request as long as the registry takes it.
+    /// Size in bytes of upload chunks; `None` sends a blob in one request if the registry accepts that.
     pub chunk_size: Option<u64>,
-    /// Hears of the course of transfers.
+    /// Receives the progress of transfers.
     pub progress: Arc<dyn Progress>,
-    /// Limits of time.
+    /// Time limits.
     pub timeouts: Timeouts,
     /// Files for name resolution.
     pub resolver: ResolverFiles,
     /// What waits between tries.
     pub clock: Arc<dyn Clock>,
-    /// Proxies and who goes without them.
+    /// Proxies, and the hosts reached without them.
     pub proxies: Proxies,
 }
 
@@ -97,7 +96,7 @@ impl Default for ClientOptions {
 }
 
 impl ClientOptions {
-    /// With the credentials, proxies and configuration files that the environment names.
+    /// Options with the credentials, proxies and configuration files that the environment names.
     pub fn from_environment(environment: &Environment) -> Result<ClientOptions> {
         Ok(ClientOptions {
             credentials: Credentials::from_environment(environment),
@@ -108,7 +107,7 @@ impl ClientOptions {
     }
 }
 
-/// A client of all registries; clones share connections, tokens and what is known about hosts.
+/// A client for all registries; clones share connections, tokens and knowledge about hosts.
 #[derive(Clone)]
 pub struct Client {
     inner: Arc<Inner>,
@@ -118,25 +117,25 @@ struct Inner {
     options: ClientOptions,
     http: Http,
     sessions: Mutex<HashMap<(String, bool), Arc<Session>>>,
-    /// Whether a blob is known to be in a repository; locked while it is brought there.
+    /// Whether a blob is known to be in a repository; locked while the blob is brought there.
     known: Mutex<HashMap<PlacedBlob, Arc<Mutex<bool>>>>,
 }
 
 /// Registry, repository and digest.
 type PlacedBlob = (String, String, Digest);
 
-/// Redirects that are followed for one request.
+/// Most redirects followed for one request.
 const REDIRECTS_MAX: u32 = 5;
 
 /// Where a request goes.
 enum Target<'a> {
     /// Below the registry's root; begins with a slash.
     Path(String),
-    /// What the registry said.
+    /// A URL that the registry gave.
     Url(&'a Url),
 }
 
-/// A request; the body is opened anew for each try.
+/// A request; the body is reopened for each try.
 struct Call<'a> {
     method: Method,
     target: Target<'a>,
@@ -147,13 +146,13 @@ struct Call<'a> {
     subject: &'a Subject,
 }
 
-/// Opens a body, and its length in bytes.
+/// A function that opens a body, and the body's length in bytes.
 type CallBody<'a> = (&'a dyn Fn() -> Result<OpenedBody<'a>>, u64);
 
-/// A body as it is read while it is sent.
+/// A body that is read while it is sent.
 type OpenedBody<'a> = Box<dyn std::io::Read + Send + 'a>;
 
-/// An answer and where it came from in the end.
+/// An answer and the URL that it came from after redirects.
 struct Answered {
     response: Response<Body>,
     url: Url,
@@ -180,7 +179,7 @@ impl Client {
         &self.inner.options
     }
 
-    /// What sessions use of this client.
+    /// The parts of this client that sessions use.
     fn outside(&self) -> session::Outside<'_> {
         session::Outside { http: self.http(), credentials: self.credentials(), clock: self.clock() }
     }
@@ -208,7 +207,7 @@ impl Client {
         sessions.entry(key).or_insert_with_key(|(r, insecure)| Arc::new(Session::new(r, *insecure))).clone()
     }
 
-    /// Where to read a repository, mirrors first.
+    /// Endpoints to read a repository from, mirrors first.
     fn endpoints(&self, registry: &str, repository: &str, by_digest: bool) -> Result<Vec<Endpoint>> {
         let options = &self.inner.options;
         let mut endpoints = options.hosts.endpoints(registry, repository, by_digest)?;
@@ -218,7 +217,7 @@ impl Client {
         Ok(endpoints)
     }
 
-    /// Where to write to a repository: never a mirror.
+    /// The endpoint to write a repository to: never a mirror.
     fn writable(&self, reference: &Reference) -> Result<Endpoint> {
         let mut endpoints = self.endpoints(reference.registry(), reference.repository(), true)?;
         Ok(endpoints.pop().expect("the registry itself is always the last endpoint"))
@@ -229,7 +228,7 @@ impl Client {
         self.inner.known.lock().unwrap_or_else(|e| e.into_inner()).entry(key).or_default().clone()
     }
 
-    /// Asks the endpoints of a reference in order; the error of the last counts.
+    /// Asks the endpoints of a reference in order; returns the error of the last.
     fn read<T>(&self, reference: &Reference, ask: impl Fn(&Endpoint) -> Result<T>) -> Result<T> {
         let endpoints =
             self.endpoints(reference.registry(), reference.repository(), reference.digest().is_some())?;
@@ -237,7 +236,7 @@ impl Client {
             if !endpoint.mirror {
                 break;
             }
-            // A mirror gets one chance: whatever it lacks, the registry itself has.
+            // A mirror gets one try: the registry itself has whatever the mirror lacks.
             if let Ok(value) = ask(endpoint) {
                 return Ok(value);
             }
@@ -246,7 +245,7 @@ impl Client {
         self.retrying(|| ask(endpoint))
     }
 
-    /// Repeats what fails for reasons that pass.
+    /// Repeats attempts that fail for temporary reasons.
     fn retrying<T>(&self, mut attempt: impl FnMut() -> Result<T>) -> Result<T> {
         let mut retries = self.retries();
         loop {
@@ -257,7 +256,7 @@ impl Client {
         }
     }
 
-    /// Sends a request with authentication and redirects, once.
+    /// Sends a request once, with authentication and redirects.
     fn call(&self, endpoint: &Endpoint, call: &Call) -> Result<Answered> {
         let session = self.session(endpoint);
         let base = session.base(self.outside())?;
@@ -313,8 +312,8 @@ impl std::fmt::Debug for Client {
     }
 }
 
-/// Where an answer sends a request that may be repeated elsewhere; never from https to http, unless the user
-/// allows it.
+/// The URL to which an answer redirects a request that may be repeated; never from https to http, unless the
+/// user allows it.
 fn redirect(response: &Response<Body>, method: &Method, url: &Url, insecure: bool) -> Option<Url> {
     if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308)
         || !matches!(*method, Method::GET | Method::HEAD)
@@ -325,12 +324,12 @@ fn redirect(response: &Response<Body>, method: &Method, url: &Url, insecure: boo
     (next.is_https() || !url.is_https() || insecure).then_some(next)
 }
 
-/// What messages call a reference.
+/// The subject of messages about a reference.
 fn subject_of(reference: &Reference) -> Subject {
     Subject::new(reference.registry(), reference.to_string())
 }
 
-/// What messages call a repository.
+/// The subject of messages about a repository.
 fn repository_subject(reference: &Reference) -> Subject {
     Subject::new(reference.registry(), reference.name())
 }

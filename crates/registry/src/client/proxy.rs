@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use crate::environment::Environment;
 use crate::hosts::{bare_host, is_loopback};
 
-/// Proxy URLs and the hosts that go without. They may hold passwords, so `Debug` shows none of them.
+/// Proxy URLs and the hosts reached without a proxy. The URLs may hold passwords, so `Debug` hides them.
 #[derive(Clone, Default)]
 pub struct Proxies {
     https: Option<String>,
@@ -14,7 +14,7 @@ pub struct Proxies {
 }
 
 impl Proxies {
-    /// Those that the environment names.
+    /// Proxies that the environment names.
     pub fn from_environment(environment: &Environment) -> Proxies {
         let except = environment.no_proxy.as_deref().unwrap_or("");
         Proxies {
@@ -42,8 +42,8 @@ impl std::fmt::Debug for Proxies {
     }
 }
 
-/// `*`, a host or domain with everything below it, an address, a network in CIDR form, each perhaps with a
-/// port.
+/// Whether a rule matches. Rules are `*`, a host or domain with everything below it, an address or a network
+/// in CIDR form, each with an optional port.
 fn matches(rule: &str, authority: &str) -> bool {
     let host = bare_host(authority).to_ascii_lowercase();
     if rule == "*" || rule == authority.to_ascii_lowercase() {

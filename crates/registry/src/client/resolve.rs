@@ -1,8 +1,8 @@
-//! Host names to addresses without the C library: a statically linked glibc loads the NSS modules of whatever
-//! distribution it runs on, and fails or crashes where they are of another version.
+//! Resolves host names without the C library: a statically linked glibc loads the NSS modules of the
+//! distribution that it runs on, and fails or crashes if they are of another version.
 //!
-//! IP literals, `localhost`, `hosts(5)`, then DNS (RFC 1035) at the servers of `resolv.conf(5)`: UDP, TCP for
-//! what is truncated.
+//! Handles IP literals, `localhost`, `hosts(5)`, then DNS (RFC 1035) at the servers of `resolv.conf(5)`: by
+//! UDP, and by TCP if the answer is truncated.
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
@@ -18,7 +18,7 @@ use crate::hosts::is_loopback;
 
 const TYPE_A: u16 = 1;
 const TYPE_AAAA: u16 = 28;
-/// Addresses that are of use; ureq takes at most 16.
+/// Most addresses that are used; ureq takes at most 16.
 const ADDRESSES_MAX: usize = 8;
 const NAME_NOT_FOUND: u8 = 3;
 
@@ -75,7 +75,7 @@ impl OwnResolver {
         if is_loopback(host) {
             return Ok(vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]);
         }
-        // Without the file the C library asks a server on this machine.
+        // Without the file, the C library asks a server on this machine, and so does this function.
         let text = std::fs::read_to_string(&self.0.resolv_conf).unwrap_or_default();
         ResolvConf::parse(&text).look_up(host, deadline)
     }
@@ -197,7 +197,7 @@ fn parse_server(text: &str) -> Option<SocketAddr> {
     Some(SocketAddr::new(text.parse().ok()?, 53))
 }
 
-/// IPv4 addresses, then IPv6: where both are announced the former nearly always work.
+/// IPv4 addresses, then IPv6: where both are announced, IPv4 nearly always works.
 fn query_both(server: SocketAddr, name: &str, timeout: Duration) -> io::Result<Vec<IpAddr>> {
     let mut addresses = query(server, name, TYPE_A, timeout)?;
     match query(server, name, TYPE_AAAA, timeout) {
@@ -232,7 +232,7 @@ fn query(server: SocketAddr, name: &str, kind: u16, timeout: Duration) -> io::Re
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => continue,
             Err(e) => return Err(e),
         };
-        // Anything that does not answer the question is not from the server.
+        // A message that does not answer the question is not from the server.
         match decode_answer(&buffer[..length], &request) {
             Some(Reply::Truncated) => return query_tcp(server, &request, timeout),
             Some(Reply::Addresses(addresses)) => return Ok(addresses),
@@ -372,7 +372,7 @@ mod tests {
     }
 
     fn resolver(directory: &tempfile::TempDir) -> OwnResolver {
-        // The same port for both transports; another try if somebody else has it.
+        // The same port for both transports; tries again if another process has it.
         let (udp, tcp) = loop {
             let udp = UdpSocket::bind("127.0.0.1:0").expect("a free port");
             if let Ok(tcp) = TcpListener::bind(udp.local_addr().expect("bound")) {

@@ -44,12 +44,12 @@ impl Retries {
         Retries { clock, progress, left: limit, limit }
     }
 
-    /// Waits before the next try, or gives the error back if there must not be one.
+    /// Waits before the next try, or returns the error if there must be no further try.
     pub(crate) fn wait(&mut self, error: Error) -> Result<()> {
         if error.is_retryable() { self.wait_anyway(error) } else { Err(error) }
     }
 
-    /// Like [`Retries::wait`] for an error that the caller knows a way around.
+    /// Like [`Retries::wait`], for an error that the caller can work around.
     pub(crate) fn wait_anyway(&mut self, error: Error) -> Result<()> {
         if self.left == 0 {
             return Err(error);
@@ -65,13 +65,13 @@ impl Retries {
         Ok(())
     }
 
-    /// Progress was made: the count starts anew.
+    /// Restarts the count after progress.
     pub(crate) fn reset(&mut self) {
         self.left = self.limit;
     }
 }
 
-/// Up to half more than `delay`, so that many clients do not come back at once.
+/// `delay` and up to half of it more, so that many clients do not return at the same time.
 fn jittered(delay: Duration) -> Duration {
     let mut byte = [0u8; 1];
     // Without randomness there is merely no jitter.

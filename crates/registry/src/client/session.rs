@@ -1,4 +1,4 @@
-//! What is known about a registry: how it is reached and how it wants to be told who asks.
+//! Knowledge about a registry: how to reach it and how to authenticate.
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard};
@@ -47,7 +47,7 @@ impl Scopes {
         Scopes::pull(repository).with(&format!("repository:{repository}"), "delete")
     }
 
-    /// Adds the right to pull from a further repository.
+    /// Adds the right to pull from another repository.
     pub(crate) fn and_pull(self, repository: &str) -> Scopes {
         self.with(&format!("repository:{repository}"), "pull")
     }
@@ -57,7 +57,7 @@ impl Scopes {
         self
     }
 
-    /// Unites with the scopes of a challenge: `resource:action,action` separated by spaces.
+    /// Adds the scopes of a challenge: `resource:action,action` separated by spaces.
     fn united(mut self, text: &str) -> Scopes {
         for scope in text.split_whitespace() {
             if let Some((resource, actions)) = scope.rsplit_once(':') {
@@ -67,7 +67,7 @@ impl Scopes {
         self
     }
 
-    /// As parameters of the token server: one `resource:action,action` per resource.
+    /// The scopes as parameters for the token server: one `resource:action,action` per resource.
     fn parameters(&self) -> Vec<String> {
         let mut parameters: Vec<(&str, Vec<&str>)> = Vec::new();
         for (resource, action) in self.0.iter().filter_map(|s| s.rsplit_once(':')) {
@@ -83,7 +83,7 @@ impl Scopes {
     }
 }
 
-/// What a session uses of its client.
+/// The parts of its client that a session uses.
 #[derive(Clone, Copy)]
 pub(crate) struct Outside<'a> {
     pub http: &'a Http,
@@ -108,11 +108,11 @@ struct Auth {
 struct Token {
     scopes: Scopes,
     value: Secret,
-    /// From then on a new one is fetched.
+    /// From this time on a new token is fetched.
     stale_at: Instant,
 }
 
-/// What a token server sends.
+/// The answer of a token server.
 #[derive(Deserialize)]
 struct TokenAnswer {
     token: Option<String>,
@@ -120,7 +120,7 @@ struct TokenAnswer {
     expires_in: Option<u64>,
 }
 
-/// A token without a stated life lives that long, in seconds (token authentication specification).
+/// Life in seconds of a token that states none (token authentication specification).
 const TOKEN_LIFE_DEFAULT: u64 = 60;
 
 impl Session {
@@ -136,7 +136,7 @@ impl Session {
         }
     }
 
-    /// Whether nobody can listen in on `url`, or the user allows it.
+    /// Whether nobody can eavesdrop on `url`, or the user allows it.
     fn may_send_secrets(&self, url: &Url) -> bool {
         url.is_https() || self.insecure || is_loopback(url.authority())
     }
@@ -145,8 +145,7 @@ impl Session {
         self.auth.lock().unwrap_or_else(|e| e.into_inner())
     }
 
-    /// Scheme, host and port of the registry. Where http is a candidate, `GET /v2/` decides at the first
-    /// call.
+    /// Scheme, host and port of the registry. If http is possible, `GET /v2/` decides at the first call.
     pub(crate) fn base(&self, outside: Outside<'_>) -> Result<Url> {
         let mut base = self.base.lock().unwrap_or_else(|e| e.into_inner());
         if let Some(url) = &*base {
@@ -169,14 +168,14 @@ impl Session {
         } else if self.insecure {
             vec![https, http]
         } else {
-            // No request is spent on finding out what is certain.
+            // The scheme is certain: no request is spent on finding it out.
             return Ok(base.insert(https).clone());
         };
         let mut failure = None;
         for candidate in candidates {
             let url = candidate.join("/v2/").expect("a path joins every URL");
             match outside.http.send(&Method::GET, &url, &[], None, self.insecure)? {
-                // This is what TLS servers say to a request in the clear.
+                // TLS servers answer a request in plain http like this.
                 Ok(response) if response.status() == 400 && !candidate.is_https() => {
                     failure = failure.or(Some((url, "the server wants https".to_string(), false)));
                 }
@@ -184,8 +183,8 @@ impl Session {
                     self.learn(&response);
                     return Ok(base.insert(candidate).clone());
                 }
-                // On this machine the answer is certain: a registry that was never there does not come by
-                // waiting. One that answered before may have been started again, and is waited for.
+                // On this machine a refusal is final: waiting does not start a registry. A registry that
+                // answered before may be restarting, and is waited for.
                 Err(e) => {
                     let is_final = e.refused && is_loopback(self.authority());
                     failure = failure.or(Some((url, e.reason, e.retryable && !is_final)));
@@ -216,7 +215,7 @@ impl Session {
         scope
     }
 
-    /// Takes in a 401 to a request that carried `sent`. Returns the scopes to ask for, or `None` if another
+    /// Handles a 401 to a request that carried `sent`. Returns the scopes to ask for, or `None` if another
     /// try is useless.
     pub(crate) fn refused(
         &self,
@@ -236,7 +235,7 @@ impl Session {
         Some(scopes.clone().united(wanted.as_deref().unwrap_or("")))
     }
 
-    /// The `Authorization` header for a request to `base`, as far as one is known to be wanted.
+    /// The `Authorization` header for a request to `base`, if the registry is known to want one.
     pub(crate) fn authorization(
         &self,
         outside: Outside<'_>,
@@ -244,7 +243,7 @@ impl Session {
         endpoint: &Endpoint,
         scopes: &Scopes,
     ) -> Result<Option<HeaderValue>> {
-        // Held while a token is fetched, so that parallel requests fetch one token and not one each.
+        // Held while a token is fetched, so that parallel requests share one token.
         let auth = &mut *self.auth();
         let value = match &auth.challenge {
             None => return Ok(None),
@@ -303,7 +302,7 @@ impl Session {
         }
     }
 
-    /// Asks the token server; anonymously if there are no credentials or they cannot be read.
+    /// Asks the token server for a token, anonymously if there are no credentials or they cannot be read.
     fn fetch_token(
         &self,
         outside: Outside<'_>,
@@ -319,7 +318,7 @@ impl Session {
             retryable: false,
         })?;
         self.require_privacy(&url)?;
-        // A helper that is missing must not keep anybody from public images; it matters once anonymity fails.
+        // A missing helper must not block public images; it matters only if anonymous access fails.
         let (credential, unreadable) = match outside.credentials.find(&self.registry, &endpoint.repository) {
             Ok(credential) => (credential, None),
             Err(e) => (None, Some(e)),
@@ -362,7 +361,7 @@ impl Session {
             }
             (Method::GET, realm.with_query(form_of(&pairs).expose()), None)
         };
-        // Whatever it sends may quote the secret that was sent to it.
+        // The server's answer may quote the secret that it was sent.
         let subject = Subject::quiet(&self.registry);
         let issued = outside.clock.now();
         let mut reader = form.as_ref().map_or(&[][..], |form| form.expose().as_bytes());
@@ -377,7 +376,7 @@ impl Session {
             String::from_utf8(read_limited(&mut response, &subject, &method, &url)?)
                 .map_err(|_| self.unusable("token", realm))?,
         );
-        // The answer holds a secret: it is not quoted if it cannot be read.
+        // The answer holds a secret, so errors do not quote it.
         let answer: TokenAnswer =
             serde_json::from_str(bytes.expose()).map_err(|_| self.unusable("token", realm))?;
         let text = answer.token.or(answer.access_token).filter(|t| !t.is_empty());

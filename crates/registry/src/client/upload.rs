@@ -1,6 +1,6 @@
-//! Blobs, upwards: distribution specification, "Pushing blobs" and "Mounting a blob from another repository".
+//! Uploads blobs: distribution specification, "Pushing blobs" and "Mounting a blob from another repository".
 //!
-//! An upload goes through these states, and back to the first when it cannot go on:
+//! An upload goes through these states, and back to the first when it cannot continue:
 //!
 //! ```text
 //! none --POST--> open(URL, 0) --PUT whole--> done
@@ -29,18 +29,18 @@ use crate::hosts::Endpoint;
 use crate::percent::encode;
 use crate::progress::{Outcome, Progress};
 
-/// Chunks after a registry refused the whole as too large, in bytes; below the limits of common reverse
-/// proxies. Each further refusal divides them by four.
+/// Chunk size in bytes after a registry refused the whole blob as too large; below the limits of common
+/// reverse proxies. Each further refusal divides the size by four.
 const CHUNK_SIZE_AFTER_413: u64 = 32 * 1024 * 1024;
-/// Chunks do not get smaller than that, in bytes.
+/// Smallest chunk size after refusals, in bytes.
 const CHUNK_SIZE_MIN: u64 = 1024 * 1024;
 
-/// Content that can be read from any position, again and again.
+/// Content that can be read repeatedly from any position.
 pub trait BlobSource: Sync {
     /// A reader from `offset` bytes on.
     fn open(&self, offset: u64) -> io::Result<Box<dyn Read + Send + '_>>;
 
-    /// Whether the content still is what `blob` says.
+    /// Whether the content still matches `blob`.
     fn is_whole(&self, blob: &Descriptor) -> io::Result<bool> {
         let mut hashing = Hashing::with(io::sink(), blob.digest.hasher());
         let length = io::copy(&mut self.open(0)?, &mut hashing)?;
@@ -83,7 +83,7 @@ struct Upload<'a> {
     source: &'a dyn BlobSource,
     /// Repositories of the same registry that may have the blob and were not tried yet.
     mounts: Vec<String>,
-    /// Where the upload goes on, once the registry gave a place.
+    /// Where the upload continues, once the registry has named a place.
     url: Option<Url>,
     /// Bytes that the registry has.
     offset: u64,
@@ -91,9 +91,9 @@ struct Upload<'a> {
 }
 
 impl Client {
-    /// Brings a blob into the repository of `reference`: nothing moves if it is there, or if the registry can
-    /// mount it from one of `mount_from`, repositories on the same registry. Progress is told only of bytes
-    /// that move; see [`crate::transfer::push_blob`].
+    /// Brings a blob into the repository of `reference`. Nothing moves if the blob is there, or if the
+    /// registry can mount it from one of `mount_from`, repositories on the same registry. Progress reports
+    /// only bytes that move; see [`crate::transfer::push_blob`].
     pub fn put_blob(
         &self,
         reference: &Reference,
@@ -102,7 +102,7 @@ impl Client {
         mount_from: &[String],
     ) -> Result<Outcome> {
         let endpoint = self.writable(reference)?;
-        // One upload of a blob at a time, and no further question about one that is known to be there.
+        // One upload of a blob at a time; no further request about a blob that is known to be there.
         let known = self.known_blob(&endpoint, &blob.digest);
         let mut known = known.lock().unwrap_or_else(|e| e.into_inner());
         if *known || self.head_blob(reference, &blob.digest)?.is_some() {
@@ -153,7 +153,7 @@ impl Upload<'_> {
                 }
                 Err(e) if self.url.is_some() && (e.is_retryable() || is_lost(&e)) => {
                     let damaged = e.answer().is_some_and(|answer| answer.code == "DIGEST_INVALID");
-                    // Damaged on this side, it arrives no better the next time.
+                    // If the source itself is damaged, another try is useless.
                     if damaged && !self.source.is_whole(self.blob).map_err(|e| self.unreadable(e))? {
                         return Err(e);
                     }
@@ -175,7 +175,7 @@ impl Upload<'_> {
         self.offset = 0;
     }
 
-    /// Goes one request further.
+    /// Sends the next request.
     fn step(&mut self) -> Result<Option<Outcome>> {
         let Some(url) = self.url.clone() else { return self.begin() };
         if self.offset == self.blob.size {
@@ -199,7 +199,8 @@ impl Upload<'_> {
         let answered =
             match (self.send(Method::POST, Target::Path(target), Vec::new(), None, &[201, 202]), from) {
                 (Ok(answered), _) => answered,
-                // A mount is a wish: some registries refuse it as an error instead of beginning an upload.
+                // A mount is optional: some registries refuse it with an error instead of beginning an
+                // upload.
                 (Err(e), Some(_)) if !e.is_retryable() => return Ok(None),
                 (Err(e), from) => {
                     self.mounts.extend(from);
@@ -258,7 +259,7 @@ impl Upload<'_> {
         }
     }
 
-    /// Asks how far an interrupted upload has come; false if that leads nowhere.
+    /// Asks how far an interrupted upload has come; false if the answer does not help.
     fn recover(&mut self) -> bool {
         let Some(url) = self.url.clone() else { return false };
         let Ok(answered) = self.send(Method::GET, Target::Url(&url), Vec::new(), None, &[204, 200, 202])
@@ -269,7 +270,7 @@ impl Upload<'_> {
         if has > self.blob.size {
             return false;
         }
-        // Not every registry repeats the place.
+        // Not every registry repeats the location.
         if let Ok(url) = self.location(&answered, Method::GET) {
             self.url = Some(url);
         }
@@ -277,7 +278,7 @@ impl Upload<'_> {
         true
     }
 
-    /// Sends one request; `body` is offset and length in bytes of the part of the blob that goes with it.
+    /// Sends one request; `body` is the offset and length in bytes of the part of the blob to send.
     fn send(
         &self,
         method: Method,
@@ -302,8 +303,8 @@ impl Upload<'_> {
         let has_body = body.is_some() || method == Method::POST;
         let mut headers = headers;
         if length >= LARGE {
-            // Asks before it sends (RFC 9110 section 10.1.1): who answers 413 and closes the connection would
-            // not be heard by a client that is busy sending.
+            // Asks before it sends (RFC 9110 section 10.1.1): a client that is busy sending would miss a 413
+            // from a server that then closes the connection.
             headers.push((EXPECT, HeaderValue::from_static("100-continue")));
         }
         self.client.call(
@@ -338,8 +339,8 @@ impl Upload<'_> {
     }
 }
 
-/// Whether the registry knows nothing (any more) of the state that the request builds on, so that asking it
-/// helps.
+/// Whether the registry does not know (any more) the state that the request builds on, so that asking for the
+/// state helps.
 fn is_lost(error: &Error) -> bool {
     match error {
         Error::NotFound { .. } => true,
@@ -354,8 +355,8 @@ fn is_lost(error: &Error) -> bool {
     }
 }
 
-/// Bytes that the registry has of an upload, by `Range: 0-LAST`. `0-0` is one byte or, with some registries,
-/// none; it counts as unknown.
+/// Bytes of an upload that the registry has, from `Range: 0-LAST`. `0-0` means one byte or, with some
+/// registries, none; it counts as unknown.
 fn received(headers: &HeaderMap) -> Option<u64> {
     let range = header_text(headers, "range")?;
     let last: u64 = range.trim().trim_start_matches("bytes=").strip_prefix("0-")?.parse().ok()?;
@@ -366,7 +367,7 @@ fn number(headers: &HeaderMap, name: &str) -> Option<u64> {
     header_text(headers, name)?.trim().parse().ok()
 }
 
-/// Tells how far the reading has come.
+/// A reader that reports how far it has come.
 struct Counted<'a> {
     inner: Box<dyn Read + Send + 'a>,
     progress: &'a dyn Progress,

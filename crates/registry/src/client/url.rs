@@ -1,4 +1,4 @@
-//! The little of RFC 3986 that redirects and upload locations need.
+//! The part of RFC 3986 that redirects and upload locations need.
 
 use std::fmt;
 
@@ -11,12 +11,12 @@ pub(crate) struct Url {
     https: bool,
     /// Host and port as written, without user information.
     authority: Authority,
-    /// Begins with a slash; with the query.
+    /// The path, which begins with a slash, and the query.
     path_and_query: PathAndQuery,
 }
 
 impl Url {
-    /// The top of a host; `None` if `authority` is not `HOST[:PORT]`.
+    /// The root URL of a host; `None` if `authority` is not `HOST[:PORT]`.
     pub(crate) fn of_host(https: bool, authority: &str) -> Option<Url> {
         let authority = authority_of(authority)?;
         Some(Url { https, authority, path_and_query: PathAndQuery::from_static("/") })
@@ -57,7 +57,7 @@ impl Url {
         Url::parse(&text)
     }
 
-    /// The same with one more `name=value` (already encoded) in its query.
+    /// This URL with one more `name=value` (already encoded) in its query.
     pub(crate) fn with_query(&self, pair: &str) -> Url {
         let separator = if self.path_and_query.query().is_some() { '&' } else { '?' };
         let longer = format!("{}{separator}{pair}", self.path_and_query);
@@ -102,7 +102,7 @@ impl fmt::Debug for Url {
     }
 }
 
-/// Reads `HOST[:PORT]`; a port that is no number of 16 bits makes it none.
+/// Reads `HOST[:PORT]`; `None` if the port is not a number of 16 bits.
 fn authority_of(text: &str) -> Option<Authority> {
     let authority = text.parse::<Authority>().ok()?;
     let after_host = authority.as_str().strip_prefix(authority.host())?;

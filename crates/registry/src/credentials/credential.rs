@@ -5,10 +5,10 @@ use crate::secret::Secret;
 /// The user name that marks an identity token.
 pub(super) const TOKEN_USERNAME: &str = "<token>";
 
-/// Something that proves who one is to a registry.
+/// Proof of identity for a registry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Credential {
-    /// User name and password (or access token used as such).
+    /// User name and password (or an access token used as the password).
     Password {
         /// User name.
         username: String,

@@ -13,14 +13,14 @@ use super::credential::{Credential, normalise};
 use crate::error::{Error, Result};
 use crate::secret::Secret;
 
-/// The file's members, also those that mean nothing here.
+/// The file's members, including those that mean nothing here.
 pub(super) struct AuthFile {
     path: PathBuf,
     members: Map<String, Value>,
 }
 
 impl AuthFile {
-    /// Reads a file; one that is absent or empty has no members.
+    /// Reads a file; an absent or empty file has no members.
     pub(super) fn read(path: &Path) -> Result<AuthFile> {
         let bytes = match std::fs::read(path) {
             Ok(bytes) => bytes,
@@ -32,7 +32,7 @@ impl AuthFile {
         let members = if bytes.iter().all(u8::is_ascii_whitespace) {
             Map::new()
         } else {
-            // serde_json quotes no values in its errors for maps, only positions.
+            // For maps, serde_json's errors quote no values, only positions.
             serde_json::from_slice(&bytes).map_err(|e| Error::File {
                 path: path.to_path_buf(),
                 reason: format!("not a JSON object (line {}, column {})", e.line(), e.column()),
@@ -41,9 +41,9 @@ impl AuthFile {
         Ok(AuthFile { path: path.to_path_buf(), members })
     }
 
-    /// Reads, changes and replaces a file under a lock beside it; its other members stay.
+    /// Reads, changes and replaces a file under a lock on its directory; other members stay.
     pub(super) fn update(path: &Path, change: impl FnOnce(&mut AuthFile) -> Result<()>) -> Result<()> {
-        // A symbolic link is kept: what it points to is replaced.
+        // A symbolic link stays; its target is replaced.
         let path = &std::fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
         let directory = path.parent().unwrap_or(Path::new("."));
         std::fs::create_dir_all(directory).map_err(Error::io(directory))?;
@@ -101,7 +101,7 @@ impl AuthFile {
         self.members.get(name)
     }
 
-    /// Whether `auths` has an entry of exactly this registry.
+    /// Whether `auths` has an entry for exactly this registry.
     pub(super) fn has(&self, registry: &str) -> bool {
         self.auths().any(|(key, _)| key == registry)
     }
