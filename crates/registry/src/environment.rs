@@ -3,12 +3,12 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-/// Values of environment variables; the command line fills it, tests make their own.
+/// Values of environment variables; the command line reads them, tests make their own.
 #[derive(Clone, Default)]
 pub struct Environment {
     /// `HOME`.
     pub home: Option<PathBuf>,
-    /// `PATH`, where credential helpers are looked for.
+    /// `PATH`, which is searched for credential helpers.
     pub path: Option<OsString>,
     /// `DOCKER_CONFIG`: a directory.
     pub docker_config: Option<PathBuf>,
@@ -30,7 +30,7 @@ pub struct Environment {
 
 impl Environment {
     /// Reads the variables through `get`, for example `|name| std::env::var_os(name)`. Empty values count as
-    /// unset; of the proxy variables the lower-case name comes first, as in curl.
+    /// unset; the lower-case names of the proxy variables come first, as in curl.
     pub fn from_vars(get: impl Fn(&str) -> Option<OsString>) -> Environment {
         let get = |name: &str| get(name).filter(|value| !value.is_empty());
         let path = |name: &str| get(name).map(PathBuf::from);

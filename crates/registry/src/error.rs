@@ -1,4 +1,4 @@
-//! What can go wrong between here and a registry, in words of the person who asked for it.
+//! What can go wrong with a registry, in the user's words.
 
 use std::fmt;
 use std::io;
@@ -10,13 +10,13 @@ use crossdock_oci::error::StoreError;
 use crossdock_oci::manifest::ParseDocumentError;
 use crossdock_oci::reference::ParseReferenceError;
 
-/// The result of everything in this crate.
+/// The result of this crate's functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// An answer of a registry that is not what was asked for.
+/// An unsuccessful answer of a registry.
 #[derive(Clone, Debug)]
 pub struct Answer {
-    /// What was asked about: registry, repository, tag or digest.
+    /// The subject of the request: registry, repository, tag or digest.
     pub target: String,
     /// The registry, as `crossdock login` takes it.
     pub registry: String,
@@ -24,9 +24,9 @@ pub struct Answer {
     pub request: String,
     /// HTTP status.
     pub status: u16,
-    /// Code and message that the registry gave, or the start of what it sent instead.
+    /// Code and message of the registry, or the start of what it sent instead.
     pub detail: String,
-    /// Code of the first error in the answer, such as `MANIFEST_UNKNOWN`; empty if it gave none.
+    /// Code of the first error in the answer, such as `MANIFEST_UNKNOWN`; empty if there is none.
     pub code: String,
     /// `Retry-After`.
     pub retry_after: Option<Duration>,
@@ -60,7 +60,7 @@ pub enum Error {
     NotFound {
         /// The registry's answer.
         answer: Box<Answer>,
-        /// What is there instead, with a leading `, `; or empty.
+        /// What exists instead, with a leading `: `; or empty.
         hint: String,
     },
     /// 429 after all retries.
@@ -72,13 +72,13 @@ pub enum Error {
     /// 507 (RFC 4918 section 11.5): the registry's disk is full.
     #[error("{}: no space left in the registry; make room there and try again: {answer}", .0.target, answer = .0)]
     Full(Box<Answer>),
-    /// Any other status, or an answer that is not of the protocol.
+    /// Any other status, or an answer that breaks the protocol.
     #[error("{}: the registry gave no useful answer to {answer}", .0.target, answer = .0)]
     Unexpected(Box<Answer>),
-    /// No answer: connection, name resolution, TLS or time.
+    /// No answer: the connection, name resolution, TLS or a time limit failed.
     #[error("{target}: {request}: {reason}")]
     Transport {
-        /// What was asked about.
+        /// The subject of the request.
         target: String,
         /// Method and URL without its query.
         request: String,
@@ -97,7 +97,7 @@ pub enum Error {
         /// Bytes announced.
         expected: u64,
     },
-    /// Content is not what its digest says.
+    /// The content does not match its digest.
     #[error(
         "{target}: the content has digest {found} instead of {expected}; it was damaged on the way or in the registry"
     )]
@@ -106,26 +106,26 @@ pub enum Error {
         target: String,
         /// Digest asked for.
         expected: Digest,
-        /// Digest of what came.
+        /// Digest of the content received.
         found: Digest,
     },
     /// A manifest or index that cannot be used.
     #[error("{target}: {source}")]
     Manifest {
-        /// Its name.
+        /// The manifest's name.
         target: String,
         /// Why.
         source: ParseDocumentError,
     },
-    /// A media type that cannot stand in a header.
+    /// A media type that cannot be written in a header.
     #[error("{target}: {media_type:?} is not a media type")]
     NotAMediaType {
-        /// What has it.
+        /// The manifest with this type.
         target: String,
         /// The type.
         media_type: String,
     },
-    /// The store on this side.
+    /// An error of the local store.
     #[error(transparent)]
     Store(Box<StoreError>),
     /// The index has nothing for the platform.
@@ -138,7 +138,7 @@ pub enum Error {
         /// Platforms in the index, separated by commas.
         offered: String,
     },
-    /// Something else than an image: a chart, a signature, a file.
+    /// The target is not an image but a chart, a signature or a file.
     #[error(
         "{target} is not an image but an artifact of type {kind}, which has nothing to run or to build on; \
          crossdock copy takes it to another registry, and a tool for its type reads it"
@@ -149,7 +149,7 @@ pub enum Error {
         /// Its artifact type, else the media type of its configuration.
         kind: String,
     },
-    /// A single image of another platform than asked for.
+    /// A single image for another platform than requested.
     #[error("{target} is a single image for {found}, not for {wanted}")]
     OtherPlatform {
         /// The image.
@@ -159,7 +159,7 @@ pub enum Error {
         /// Platform of its configuration.
         found: String,
     },
-    /// An index cannot be pushed since some of what it lists is not in the store.
+    /// An index cannot be pushed since the store lacks some of what it lists.
     #[error(
         "{target}: not all that the index lists is here, missing: {missing}; pull it for all platforms, or make an index of those that are here"
     )]
@@ -180,7 +180,7 @@ pub enum Error {
     Blocked {
         /// Registry or prefix.
         registry: String,
-        /// The file that says so.
+        /// The file with the rule.
         path: PathBuf,
     },
     /// A configuration or credentials file that cannot be used.
@@ -208,16 +208,16 @@ pub enum Error {
         helper: String,
         /// `get`, `store`, `erase` or `list`.
         action: &'static str,
-        /// How it ended; never what it said.
+        /// How the helper ended; never what it printed.
         reason: String,
     },
-    /// Nobody is logged in there.
+    /// There are no credentials for the registry.
     #[error("not logged in to {0}")]
     NotLoggedIn(String),
-    /// No place for credentials is known.
+    /// No place to keep credentials is known.
     #[error("no place to keep credentials: set HOME, DOCKER_CONFIG or REGISTRY_AUTH_FILE")]
     NoCredentialsFile,
-    /// A file on this side.
+    /// An error of a local file.
     #[error("{path}: {source}")]
     Io {
         /// The file or directory.
@@ -225,10 +225,10 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
-    /// What is to be uploaded cannot be read.
+    /// The content to upload cannot be read.
     #[error("cannot read {target} to upload it: {source}")]
     Source {
-        /// What it is.
+        /// The content.
         target: String,
         /// Why.
         source: io::Error,
@@ -280,8 +280,7 @@ impl Error {
     }
 }
 
-/// The start of an answer as it can be shown: at most 200 characters in one line, control characters left
-/// out.
+/// The start of an answer, fit to be shown: at most 200 characters in one line, without control characters.
 pub(crate) fn excerpt(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body);
     let mut line = String::new();

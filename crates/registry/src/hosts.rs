@@ -1,4 +1,5 @@
-//! Where a registry's name leads: `containers-registries.conf(5)` version 2 and `containers-certs.d(5)`.
+//! Which servers a registry's name means: `containers-registries.conf(5)` version 2 and
+//! `containers-certs.d(5)`.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -8,14 +9,15 @@ use serde::Deserialize;
 use crate::environment::Environment;
 use crate::error::{Error, Result};
 
-/// Files and directories of configuration.
+/// Configuration files and directories.
 #[derive(Clone, Debug, Default)]
 pub struct HostPaths {
     /// Directories with one directory per `HOST[:PORT]`; the first that has the host is used.
     pub certs_d: Vec<PathBuf>,
     /// `registries.conf`; the first that exists is used.
     pub registries_conf: Vec<PathBuf>,
-    /// Directories of `*.conf` read afterwards, in order of their names; later entries replace earlier ones.
+    /// Directories of `*.conf` files, read afterwards in order of their names; later entries replace earlier
+    /// ones.
     pub registries_conf_d: Vec<PathBuf>,
 }
 
@@ -49,7 +51,7 @@ impl HostPaths {
 pub struct Endpoint {
     /// Host and port, `docker.io` for Docker Hub.
     pub registry: String,
-    /// Repository there.
+    /// The repository's name there.
     pub repository: String,
     /// Certificates are not verified and http is allowed.
     pub insecure: bool,
@@ -66,7 +68,7 @@ pub struct HostCertificates {
     pub client: Option<(PathBuf, PathBuf)>,
 }
 
-/// What the configuration says about hosts.
+/// The configuration of hosts.
 #[derive(Clone, Debug, Default)]
 pub struct Hosts {
     entries: Vec<Entry>,
@@ -129,7 +131,7 @@ impl Hosts {
     }
 
     /// The places to ask for a repository, in order; the last is the registry itself. `by_digest` says
-    /// whether the reference has a digest, which decides about some mirrors.
+    /// whether the reference has a digest, since some mirrors serve only digests or only tags.
     pub fn endpoints(&self, registry: &str, repository: &str, by_digest: bool) -> Result<Vec<Endpoint>> {
         let name = format!("{registry}/{repository}");
         let best = self
@@ -191,8 +193,8 @@ impl Hosts {
     }
 }
 
-/// How many bytes of `name` a prefix covers, if it covers it: whole path components, or any subdomain for
-/// `*.example.com`.
+/// How many bytes of `name` a prefix covers; `None` if it does not match. A prefix is whole path components,
+/// or `*.example.com` for any subdomain.
 fn matched_length(prefix: &str, name: &str) -> Option<usize> {
     let at_boundary = |length: usize| matches!(name.as_bytes().get(length), None | Some(b'/' | b':' | b'@'));
     if let Some(domain) = prefix.strip_prefix("*.") {
@@ -205,7 +207,7 @@ fn matched_length(prefix: &str, name: &str) -> Option<usize> {
 
 /// Splits `HOST[:PORT]/REPOSITORY`.
 fn endpoint(name: &str, insecure: bool, mirror: bool) -> Result<Endpoint> {
-    // The parser adds `library/` for one-component names of Docker Hub and refuses what cannot be a name.
+    // The parser adds `library/` to one-component names of Docker Hub and refuses invalid names.
     let reference: crossdock_oci::Reference = name.parse()?;
     Ok(Endpoint {
         registry: reference.registry().to_string(),

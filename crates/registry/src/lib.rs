@@ -7,8 +7,8 @@
 //! - [`transfer`]: whole images between a registry and a store;
 //! - [`server`]: the embedded registry.
 //!
-//! The design is explained in `docs/dev/registry.md`. This room knows neither builds nor the command line; it
-//! reads no environment variable by itself (see [`Environment`]).
+//! `docs/dev/registry.md` explains the design. This room knows neither builds nor the command line, and reads
+//! no environment variable by itself (see [`Environment`]).
 
 #![forbid(unsafe_code)]
 

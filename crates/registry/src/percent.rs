@@ -5,7 +5,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 /// All but unreserved characters, section 2.3.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// The same without the colon, which a query may hold as it is; so digests stay legible.
+/// The same without the colon, which is allowed in a query; so digests stay legible.
 const RESERVED_IN_QUERY: &AsciiSet = &RESERVED.remove(b':');
 
 /// Escapes everything but unreserved characters.
@@ -13,14 +13,14 @@ pub(crate) fn encode(text: &str) -> String {
     utf8_percent_encode(text, RESERVED).to_string()
 }
 
-/// A text as the value of a parameter of a query.
+/// Escapes a text for use as the value of a query parameter.
 pub(crate) fn encode_value(text: &str) -> String {
     utf8_percent_encode(text, RESERVED_IN_QUERY).to_string()
 }
 
-/// Undoes the escapes; `None` if one is broken, or if they give no UTF-8.
+/// Undoes the escapes; `None` if one is broken, or if the result is not UTF-8.
 pub(crate) fn decode(text: &str) -> Option<String> {
-    // The crate leaves a broken escape as it is.
+    // The crate leaves broken escapes unchanged.
     let is_whole =
         |escape: &str| escape.as_bytes().get(..2).is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit));
     let all_whole = text.split('%').skip(1).all(is_whole);

@@ -1,4 +1,4 @@
-//! What a transfer tells about its course.
+//! How a transfer reports its progress.
 
 use std::time::Duration;
 
@@ -7,30 +7,30 @@ use std::time::Duration;
 pub enum Outcome {
     /// All bytes were moved.
     Moved,
-    /// It was there already.
+    /// The content was there already.
     Existed,
-    /// The registry linked it from another repository.
+    /// The registry linked the content from another repository.
     Mounted,
-    /// It failed; the error is returned by the call.
+    /// The work failed; the call returns the error.
     Failed,
 }
 
-/// Receives the course of transfers, from several threads at once. `id` is the digest of what moves.
+/// Receives progress reports, from several threads at once. `id` is the digest of the content that moves.
 pub trait Progress: Send + Sync {
-    /// Work begins: `label` says what for a person, `total` is its size in bytes.
+    /// Work begins: `label` describes it to the user, `total` is its size in bytes.
     fn start(&self, id: &str, label: &str, total: u64);
-    /// `position` bytes of the total are done; goes back when a transfer starts over.
+    /// `position` bytes of the total are done; the position goes back when a transfer starts over.
     fn advance(&self, id: &str, position: u64);
     /// Work ended.
     fn done(&self, id: &str, outcome: Outcome);
-    /// A request failed for a reason that may pass: it is tried again after `delay`. `tried` counts the tries
+    /// A request failed for a temporary reason and is tried again after `delay`. `tried` counts the tries
     /// before.
     fn waiting(&self, reason: &str, delay: Duration, tried: u32) {
         let _ = (reason, delay, tried);
     }
 }
 
-/// Listens to nothing.
+/// Ignores all reports.
 pub struct NoProgress;
 
 impl Progress for NoProgress {

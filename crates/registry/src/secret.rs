@@ -1,4 +1,4 @@
-//! Text that must not be seen: passwords and tokens.
+//! Text that must not be shown: passwords and tokens.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use zeroize::Zeroize;
 pub struct Secret(String);
 
 impl Secret {
-    /// Takes a secret into custody.
+    /// A secret of this text.
     pub fn new(text: impl Into<String>) -> Secret {
         Secret(text.into())
     }

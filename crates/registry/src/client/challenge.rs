@@ -1,7 +1,7 @@
 //! `WWW-Authenticate`: RFC 9110 section 11.6.1, and the parameters of the distribution project's token
 //! authentication.
 
-/// How a registry wants to be told who asks.
+/// How a registry wants clients to authenticate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Challenge {
     /// A token from a token server.

@@ -22,7 +22,7 @@ use crate::hosts::{HostCertificates, Hosts};
 pub struct Timeouts {
     /// To resolve a name and connect, TLS included.
     pub connect: Duration,
-    /// Without a byte in either direction, also before the answer begins.
+    /// Longest time without a byte in either direction, also before the answer begins.
     pub stall: Duration,
 }
 
@@ -170,8 +170,8 @@ impl Http {
     }
 }
 
-/// Reads exactly the announced length, or all, remembers its own error, and ends early with an error instead
-/// of an end of file, which would make the sender wait for ever.
+/// Reads exactly the announced length and remembers its own error. Data that end early are an error, since an
+/// end of file would make the sender wait forever.
 struct ExactReader<'a> {
     reader: &'a mut (dyn Read + Send),
     left: Option<u64>,

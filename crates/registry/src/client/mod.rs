@@ -98,7 +98,7 @@ impl Default for ClientOptions {
 }
 
 impl ClientOptions {
-    /// With the credentials, proxies and configuration files that the environment names.
+    /// Options with the credentials, proxies and configuration files that the environment names.
     pub fn from_environment(environment: &Environment) -> Result<ClientOptions> {
         Ok(ClientOptions {
             credentials: Credentials::from_environment(environment),

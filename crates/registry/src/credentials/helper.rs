@@ -1,5 +1,5 @@
-//! Programs that keep credentials: the protocol of `docker-credential-helpers`. The action is the argument,
-//! the request goes to standard input, the answer comes from standard output.
+//! Credential helpers: the protocol of `docker-credential-helpers`. The action is the argument, the request
+//! goes to standard input, the answer comes from standard output.
 
 use std::ffi::OsString;
 use std::io::{Read, Write};
@@ -16,7 +16,7 @@ use super::credential::{Credential, TOKEN_USERNAME};
 use crate::error::{Error, Result};
 use crate::secret::Secret;
 
-/// An answer longer than this, in bytes, is not one of a helper.
+/// An answer longer than this, in bytes, is not from a helper.
 const ANSWER_SIZE_MAX: u64 = 1024 * 1024;
 
 /// A helper program.
@@ -64,7 +64,7 @@ impl Helper {
                 false => Err(self.ended("get", status)),
             };
         }
-        // The output holds a secret: it is not quoted if it cannot be read.
+        // The output holds a secret, so errors do not quote it.
         let answer: Answer = serde_json::from_slice(&output)
             .map_err(|_| self.failed("get", "its answer is not the JSON of a credential helper"))?;
         Ok(Some(if answer.username == TOKEN_USERNAME {
@@ -108,7 +108,7 @@ impl Helper {
         }
     }
 
-    /// The error of a helper that did not succeed: how it ended, and never what it said, which may hold the
+    /// The error of a helper that did not succeed: its exit status, and never its output, which may hold the
     /// secret.
     fn ended(&self, action: &'static str, status: ExitStatus) -> Error {
         let program = &self.program;
@@ -119,7 +119,7 @@ impl Helper {
         Error::HelperFailed { helper: self.program.clone(), action, reason: reason.into() }
     }
 
-    /// Runs the helper; how it ended, and its output.
+    /// Runs the helper; returns its exit status and output.
     fn run(&self, action: &'static str, input: &[u8]) -> Result<(ExitStatus, Vec<u8>)> {
         let program = self.find_program().ok_or_else(|| Error::HelperMissing {
             helper: self.program.clone(),

@@ -36,7 +36,7 @@ impl Credentials {
         Credentials::default()
     }
 
-    /// The files that Docker and Podman use. The order is that of the search; `login` writes to the first.
+    /// The files that Docker and Podman use, in search order; `login` writes to the first.
     pub fn from_environment(environment: &Environment) -> Credentials {
         let docker = docker_config(environment);
         let runtime = environment.xdg_runtime_dir.as_ref().map(|d| d.join("containers/auth.json"));
@@ -46,20 +46,20 @@ impl Credentials {
         Credentials { files, search_path: environment.path.clone(), ..Credentials::default() }
     }
 
-    /// The same with credentials of one registry that come before every file.
+    /// Adds credentials of one registry, which come before every file.
     pub fn with(mut self, registry: &str, credential: Credential) -> Credentials {
         self.fixed.push((normalise(registry), credential));
         self
     }
 
-    /// The same with a limit of time for helpers; 30 s if never called.
+    /// Sets a time limit for helpers; 30 s if never called.
     pub fn with_helper_timeout(mut self, timeout: Duration) -> Credentials {
         self.helper_timeout = Some(timeout);
         self
     }
 
-    /// Credentials for a repository, the most specific entry first (`HOST/a/b`, `HOST/a`, `HOST`). `None`
-    /// where there are none; an error where a file or helper cannot be used.
+    /// Credentials for a repository, the most specific entry first (`HOST/a/b`, `HOST/a`, `HOST`). `None` if
+    /// there are none; an error if a file or helper cannot be used.
     pub fn find(&self, registry: &str, repository: &str) -> Result<Option<Credential>> {
         let registry = normalise(registry);
         if let Some((_, credential)) = self.fixed.iter().find(|(r, _)| *r == registry) {
@@ -79,8 +79,8 @@ impl Credentials {
         Ok(None)
     }
 
-    /// Keeps credentials without asking the registry; see [`crate::Client::login`] for the verified way.
-    /// Returns the file, or the helper's name, that has them now.
+    /// Stores credentials without asking the registry; see [`crate::Client::login`] for the verified way.
+    /// Returns the file, or the name of the helper, that now holds them.
     pub fn store(&self, registry: &str, credential: &Credential) -> Result<String> {
         let registry = normalise(registry);
         let path = self.files.first().ok_or(Error::NoCredentialsFile)?;
@@ -94,7 +94,7 @@ impl Credentials {
         Ok(path.display().to_string())
     }
 
-    /// Forgets the credentials of a registry wherever they are kept; an error if there were none.
+    /// Removes the credentials of a registry wherever they are kept; an error if there were none.
     pub fn erase(&self, registry: &str) -> Result<()> {
         let registry = normalise(registry);
         let mut erased = false;
@@ -115,7 +115,7 @@ impl Credentials {
         if erased { Ok(()) } else { Err(Error::NotLoggedIn(registry)) }
     }
 
-    /// Registries that credentials are kept for, with their user names, as files and helpers list them.
+    /// Registries with stored credentials, and their user names, as files and helpers list them.
     pub fn list(&self) -> Result<Vec<(String, String)>> {
         let mut all: Vec<(String, String)> = Vec::new();
         for path in &self.files {

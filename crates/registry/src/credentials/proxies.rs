@@ -1,4 +1,4 @@
-//! `proxies` of docker's `config.json`: the proxies that commands in containers get, as variables.
+//! `proxies` of docker's `config.json`: proxies that commands in containers get as variables.
 
 use serde_json::Value;
 
@@ -7,7 +7,7 @@ use super::paths::docker_config;
 use crate::environment::Environment;
 use crate::error::Result;
 
-/// Members of an entry and the variables that they set, each also in lower case.
+/// Members of an entry and the variables that they set, each also set in lower case.
 const VARIABLES: [(&str, &str); 5] = [
     ("httpProxy", "HTTP_PROXY"),
     ("httpsProxy", "HTTPS_PROXY"),
@@ -17,7 +17,7 @@ const VARIABLES: [(&str, &str); 5] = [
 ];
 
 /// Names and values of the variables that docker gives to every build and container, in both spellings. Only
-/// the entry `default` counts: the others are those of daemons. Addresses may hold passwords.
+/// the entry `default` counts: other entries are for daemons. Addresses may hold passwords.
 ///
 /// # Errors
 ///

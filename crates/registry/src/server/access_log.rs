@@ -1,6 +1,5 @@
-//! The access log: a line per request in the "combined" format of Apache and nginx, and the time in
-//! milliseconds behind it. Queries and headers other than the client's name are left out, since they may
-//! carry secrets.
+//! The access log: one line per request in the "combined" format of Apache and nginx, followed by the time in
+//! milliseconds. Queries and headers other than the client's name are left out, since they may hold secrets.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -12,14 +11,15 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-/// Lines that wait to be written; more are lost, and counted, so that a pipe that nobody reads stops nobody.
+/// Most lines that wait to be written; further lines are dropped and counted, so an unread pipe blocks
+/// nobody.
 const LINES: usize = 4096;
 
-/// Takes lines.
+/// Accepts lines for the log.
 #[derive(Clone)]
 pub(super) struct AccessLog(SyncSender<String>);
 
-/// A file that lines are appended to. When it was renamed or removed a new one is begun under its name.
+/// A file that lines are appended to. If it was renamed or removed, a new file is begun under its name.
 pub(super) struct LogFile {
     path: PathBuf,
     file: File,
@@ -30,8 +30,8 @@ impl LogFile {
         Ok(LogFile { path: path.to_path_buf(), file: append_to(path)? })
     }
 
-    /// Looks whether the name still leads to the file. What cannot be opened is tried again with the next
-    /// lines, which go to the old file.
+    /// Checks whether the name still leads to the file. If the new file cannot be opened, the next lines go
+    /// to the old file, and each tries again.
     fn follow(&mut self) {
         let Ok(ours) = self.file.metadata() else { return };
         let moved = match fs::metadata(&self.path) {
@@ -48,7 +48,7 @@ impl LogFile {
 }
 
 fn append_to(path: &Path) -> io::Result<File> {
-    // Each write goes to the end that the file has then, also after it was truncated.
+    // Each write goes to the current end of the file, also after it was truncated.
     File::options().create(true).append(true).open(path)
 }
 
@@ -63,7 +63,7 @@ impl Write for LogFile {
     }
 }
 
-/// What is written of a request.
+/// The logged facts of a request.
 pub(super) struct Entry {
     pub(super) address: IpAddr,
     pub(super) user: Option<String>,
@@ -76,13 +76,13 @@ pub(super) struct Entry {
 }
 
 impl AccessLog {
-    /// Writes on a thread of its own, until the last clone is dropped.
+    /// Writes on a separate thread, until the last clone is dropped.
     pub(super) fn new(mut output: Box<dyn Write + Send>) -> AccessLog {
         let (sender, receiver) = sync_channel::<String>(LINES);
         let write = move || {
             while let Ok(line) = receiver.recv() {
                 let mut text = line;
-                // What waits goes out with it.
+                // Waiting lines are written together with this one.
                 text.extend(receiver.try_iter().take(100));
                 let _ = output.write_all(text.as_bytes()).and_then(|()| output.flush());
             }
@@ -113,7 +113,7 @@ fn line(entry: &Entry, now: Timestamp) -> String {
     )
 }
 
-/// A text that cannot end a field or a line, nor steer a terminal.
+/// Escapes a text so that it cannot end a field or a line, nor steer a terminal.
 fn harmless(text: &str) -> String {
     let mut harmless = String::new();
     for c in text.chars().take(500) {

@@ -1,4 +1,4 @@
-//! Blobs: whole, in parts, by conditions, deleted.
+//! Blobs: sends them whole, in ranges or conditionally, and deletes them.
 
 use std::sync::Arc;
 
@@ -70,7 +70,7 @@ impl Handler {
                     add_part(&mut body, start, length);
                     Ok(answer(206).with("content-range", &content_range(start, length, size)).stream(body))
                 }
-                // One part for each range and in their order: clients count them.
+                // One part for each range, in the order of the ranges: clients count the parts.
                 _ => {
                     let boundary = random_hex()?;
                     for (start, length) in parts {
@@ -98,7 +98,7 @@ impl Handler {
     }
 }
 
-/// The beginning of an answer about a blob.
+/// The headers that all answers about a blob have.
 fn described(status: u16, digest: &Digest) -> Builder {
     reply(status)
         .with("content-type", BLOB_TYPE)

@@ -1,7 +1,8 @@
-//! The bound of a cache: what was used least recently goes first, and with it the manifests that need it.
+//! The size limit of a cache: the least recently used files go first, along with the manifests that need
+//! them.
 //!
-//! When a file was used is its time of modification, as for garbage collection, so that a restart knows the
-//! order. A transfer has its file open and ends whole, whatever is removed meanwhile.
+//! The modification time of a file says when it was last used, as for garbage collection, so the order
+//! survives a restart. A transfer holds its file open and completes even if the file is removed meanwhile.
 
 use std::collections::HashSet;
 use std::sync::Mutex;
@@ -14,11 +15,11 @@ use crossdock_oci::manifest::Document;
 use super::route::Identifier;
 use super::storage::{Storage, found};
 
-/// A cache that is too large shrinks to so many tenths of its bound, so that not each blob that comes makes
-/// everything be looked through.
+/// A cache that is too large shrinks to this many tenths of its limit, so that not every new blob triggers a
+/// scan.
 const SHRINKS_TO: u64 = 9;
 
-/// How large a cache may be, and how large it is.
+/// The maximum size of a cache, and its current size.
 pub(super) struct Bound {
     /// Bytes.
     pub(super) max: u64,
@@ -27,12 +28,12 @@ pub(super) struct Bound {
     pub(super) turn: tokio::sync::Mutex<()>,
 }
 
-/// Bytes.
+/// Sizes in bytes.
 pub(super) struct Used {
-    /// Of files that are kept; rather too many than too few. Before anybody looked it is too many for all
-    /// bounds.
+    /// Size of the stored files, rather too large than too small. Before the first scan it exceeds every
+    /// limit.
     pub(super) kept: u64,
-    /// Of blobs that are on their way.
+    /// Size of the blobs that are being fetched.
     pub(super) coming: u64,
 }
 
@@ -46,7 +47,7 @@ impl Bound {
         self.used.lock().unwrap_or_else(|e| e.into_inner())
     }
 
-    /// Notes that a file was kept.
+    /// Adds a stored file to the size.
     pub(super) fn kept(&self, size: u64) {
         let mut used = self.used();
         used.kept = used.kept.saturating_add(size);
@@ -57,7 +58,7 @@ impl Bound {
         used.kept.saturating_add(used.coming) > self.max
     }
 
-    /// What may stay, in bytes.
+    /// The size to shrink to, in bytes.
     pub(super) fn goal(&self) -> u64 {
         let coming = self.used().coming;
         (self.max / 10 * SHRINKS_TO).saturating_sub(coming)
@@ -71,7 +72,7 @@ struct Kept {
     digest: Digest,
 }
 
-/// Counts what is kept and removes the oldest of it if it is more than the bound allows; how many files went.
+/// Measures the cache and removes the oldest files if it exceeds its limit; returns how many files went.
 pub(super) fn evict(storage: &Storage, bound: &Bound) -> io::Result<u64> {
     let lock = storage.lock_alone()?;
     let mut all = kept(storage)?;
@@ -88,7 +89,8 @@ pub(super) fn evict(storage: &Storage, bound: &Bound) -> io::Result<u64> {
             doomed.insert(kept.digest.clone());
         }
     }
-    // Links first: a blob without one is evicted another time, if this process is killed before it is gone.
+    // Links go first: if this process is killed before it removes a blob, the blob without a link is evicted
+    // later.
     let repositories = if doomed.is_empty() { Vec::new() } else { storage.all_directories()? };
     let mut manifests = HashSet::new();
     for name in &repositories {
@@ -116,8 +118,8 @@ pub(super) fn evict(storage: &Storage, bound: &Bound) -> io::Result<u64> {
     Ok(doomed.len() as u64)
 }
 
-/// Whether an image cannot be had without a blob that goes. An index can: its images are fetched when they
-/// are asked for.
+/// Whether an image is unusable without a removed blob. An index stays usable: its images are fetched on
+/// request.
 fn needs_one_of(bytes: &[u8], doomed: &HashSet<Digest>) -> bool {
     match Document::parse(bytes, None) {
         Ok(Document::Manifest(manifest)) => {

@@ -1,5 +1,5 @@
-//! A pull-through cache: what is not here is fetched from another registry, kept, and passed on while it
-//! comes.
+//! A pull-through cache: missing content is fetched from another registry, stored, and passed on while it
+//! arrives.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -22,12 +22,12 @@ use super::storage::{Storage, StoredManifest};
 use crate::client::Client;
 use crate::error::Error;
 
-/// Bytes that are read at once.
+/// Bytes read at once.
 const READ_SIZE: usize = 256 * 1024;
 
 impl Handler {
-    /// A manifest that is here, or of the registry that is cached. A tag is asked for each time; what it
-    /// named before is given only while that registry cannot be reached.
+    /// A manifest from here, or from the cached registry. That registry is asked for a tag each time; the
+    /// tag's previous manifest is served only while the registry cannot be reached.
     pub(super) async fn cached_manifest(
         self: &Arc<Handler>,
         cache: &Cache,
@@ -44,7 +44,7 @@ impl Handler {
         let reference = cache.reference(name, &identifier)?;
         let known = here.as_ref().map(|here| here.digest.clone());
         let fetched = cache.ask(move |client| {
-            // To ask what a tag names costs less than the manifest.
+            // Asking what a tag names costs less than fetching the manifest.
             if let (Some(known), Some(found)) = (known, client.head_manifest(&reference)?)
                 && found.digest == known
             {
@@ -93,13 +93,13 @@ impl Handler {
         }
     }
 
-    /// Notes that a manifest is in use, which matters where the oldest content goes.
+    /// Notes that a manifest is in use, so that it is not evicted as the oldest.
     async fn renew(&self, digest: &Digest) {
         let (storage, digest) = (self.storage.clone(), digest.clone());
         let _ = blocking(move || Ok(storage.renew(&digest)?)).await;
     }
 
-    /// Size of a blob of the registry that is cached.
+    /// Size of a blob in the cached registry.
     pub(super) async fn remote_size(
         &self,
         cache: &Cache,
@@ -111,7 +111,7 @@ impl Handler {
         cache.ask(move |client| client.head_blob(&reference, &digest)).await?.map_err(|e| problem(&e))
     }
 
-    /// Begins to fetch a blob, or joins those who wait for it already; `None` if there is no such blob.
+    /// Begins to fetch a blob, or joins a fetch under way; `None` if there is no such blob.
     pub(super) async fn fetch_blob(
         self: &Arc<Handler>,
         name: &str,
@@ -127,7 +127,7 @@ impl Handler {
         let Some(size) = self.remote_size(cache, name, digest).await? else { return Ok(None) };
         let reference = cache.reference(name, &Identifier::Digest(digest.clone()))?;
         let permit = cache.permits.clone().acquire_owned().await.map_err(io::Error::other)?;
-        // What would fill the cache alone is passed on only.
+        // A blob larger than the whole cache is passed on but not stored.
         let stays = cache.bound().is_none_or(|bound| size <= bound.max);
         let room = if stays { self.make_room(size).await } else { None };
         let (storage, repository) = (self.storage.clone(), name.to_string());
@@ -137,7 +137,8 @@ impl Handler {
             }
             let id = storage.create_upload(&repository)?;
             let file = File::options().read(true).append(true).open(storage.upload_path(&repository, &id))?;
-            // Tells those who start later that somebody fetches. File systems without locks have one server.
+            // The lock tells servers started later that a fetch is under way. File systems without locks have
+            // one server.
             let _ = file.try_lock();
             Ok((id, file))
         })
@@ -154,7 +155,7 @@ impl Handler {
             other
         };
         if let Some(other) = other {
-            // Somebody else was faster.
+            // Another request was faster.
             let path = self.storage.upload_path(name, &id);
             blocking(move || Ok(std::fs::remove_file(path)?)).await?;
             return Ok(Some(other));
@@ -166,7 +167,7 @@ impl Handler {
             let blob = Descriptor::new("application/octet-stream", key.1.clone(), size);
             let told = |available| sender.send_replace(Filled { available, failed: false });
             let result = fill(&cache.options.client, &reference, &blob, &file, |written| {
-                // The last byte is for those only who get the right content.
+                // The last byte is sent only after the content proved right.
                 told(written.min(size.saturating_sub(1)));
             })
             .and_then(|hasher| match stays {
@@ -174,8 +175,8 @@ impl Handler {
                 false if hasher.finish() != key.1 => Err(io::Error::other("the content has another digest")),
                 false => std::fs::remove_file(handler.storage.upload_path(&key.0, &id)),
             });
-            // Before anybody has the last byte: he may ask for the next blob, for which this would count
-            // twice.
+            // Before any client has the last byte: a client may then ask for its next blob, and this room
+            // would count twice.
             drop(room);
             match result {
                 Ok(()) => {
@@ -196,7 +197,7 @@ impl Handler {
     }
 }
 
-/// Writes a blob to a file; the hash of what was written.
+/// Writes a blob to a file; returns the hash of the content written.
 fn fill(
     client: &Client,
     reference: &Reference,
@@ -221,18 +222,18 @@ fn fill(
     }
 }
 
-/// Makes what was written a blob, if it has the digest.
+/// Makes the written content a blob, if it has the digest.
 fn keep(storage: &Storage, name: &str, id: &str, digest: &Digest, hasher: Hasher) -> io::Result<()> {
     let lock = storage.writing_blocking()?;
     storage.commit_upload(&lock, name, id, digest, Some(hasher)).map_err(|p| io::Error::other(p.message))
 }
 
-/// Whether the other registry may answer later.
+/// Whether the cached registry may answer later.
 fn is_unreachable(error: &Error) -> bool {
     error.is_retryable() || matches!(error, Error::Transport { .. })
 }
 
-/// What the client of this registry is told; the errors hold no secrets.
+/// The answer to the client of this registry; the errors hold no secrets.
 pub(super) fn problem(error: &Error) -> Problem {
     let message = format!("the registry that is cached: {error}");
     match error {
@@ -244,7 +245,7 @@ pub(super) fn problem(error: &Error) -> Problem {
 }
 
 impl Handler {
-    /// Tags of the registry that is cached; `None` while it cannot be reached.
+    /// Tags of the cached registry; `None` while it cannot be reached.
     pub(super) async fn remote_tags(
         &self,
         cache: &Cache,
@@ -261,8 +262,8 @@ impl Handler {
         }
     }
 
-    /// Fetches what refers to a manifest, so that it is listed here; a registry that cannot be reached is no
-    /// failure.
+    /// Fetches the manifests that refer to a manifest, so that they are listed here. An unreachable registry
+    /// is not an error.
     pub(super) async fn cache_referrers(
         self: &Arc<Handler>,
         cache: &Cache,
@@ -284,7 +285,7 @@ impl Handler {
     }
 }
 
-/// Room for a blob that is on its way, until dropped.
+/// Room reserved for a blob that is being fetched, until dropped.
 pub(super) struct Coming {
     handler: Arc<Handler>,
     size: u64,
@@ -294,7 +295,7 @@ impl Drop for Coming {
     fn drop(&mut self) {
         let Some(bound) = self.handler.bound() else { return };
         bound.used().coming -= self.size;
-        // More came at the same time than there was room for.
+        // Several fetches together needed more room than there was.
         if bound.used().kept > bound.max
             && let Ok(runtime) = tokio::runtime::Handle::try_current()
         {
@@ -308,7 +309,7 @@ impl Handler {
         self.cache.as_ref()?.bound()
     }
 
-    /// Makes room for a blob that is fetched; `None` where there is no bound.
+    /// Makes room for a blob to fetch; `None` if the cache has no limit.
     pub(super) async fn make_room(self: &Arc<Handler>, size: u64) -> Option<Coming> {
         let bound = self.bound()?;
         bound.used().coming += size;
@@ -317,7 +318,7 @@ impl Handler {
         Some(coming)
     }
 
-    /// Removes what was used least recently if there is too much.
+    /// Removes the least recently used content if there is too much.
     async fn shrink(self: &Arc<Handler>, bound: &Bound) {
         if !bound.is_exceeded() {
             return;
@@ -341,7 +342,7 @@ impl Handler {
         }
     }
 
-    /// Makes the cache smaller if the bound says so; the first time it looks how large it is.
+    /// Shrinks the cache if it exceeds its limit; the first call measures the cache.
     pub(super) async fn bound_cache(self: Arc<Handler>) {
         if let Some(bound) = self.bound() {
             self.shrink(bound).await;

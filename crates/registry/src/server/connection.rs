@@ -1,4 +1,4 @@
-//! Connections: how each is accepted, served and watched.
+//! Accepts, serves and watches connections.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use super::handler::Handler;
 use super::metrics::add;
 use super::socket::{Socket, Wire};
 
-/// Time for the line and headers of a request, which includes the wait for the next request.
+/// Time for the request line and headers, including the wait for the next request.
 const HEAD_TIME: Duration = Duration::from_secs(120);
 
 /// Time for a TLS handshake.
@@ -24,13 +24,13 @@ const HANDSHAKE_TIME: Duration = Duration::from_secs(20);
 
 const PLAIN_HTTP: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: 45\r\nConnection: close\r\n\r\nthis registry speaks https; plain http came.\n";
 
-/// Accepts clients for ever.
+/// Accepts clients forever.
 pub(super) async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, handler: Arc<Handler>) {
     loop {
         let (stream, address) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(_) => {
-                // Out of descriptors, mostly: others must end first.
+                // Mostly out of descriptors: other connections must end first.
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 continue;
             }
@@ -57,7 +57,7 @@ pub(super) async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, hand
     }
 }
 
-/// Answers without having read anything, as far as the kernel takes it.
+/// Sends a refusal without reading anything, as much of it as the kernel accepts at once.
 fn refuse(stream: &TcpStream, refused: &Refused) {
     let (status, message) = match refused {
         Refused::Full => ("503 Service Unavailable", "the registry has too many connections".to_string()),
@@ -98,7 +98,7 @@ async fn serve(stream: TcpStream, address: SocketAddr, tls: Option<TlsAcceptor>,
     socket.finish().await;
 }
 
-/// The same with TLS. Who speaks plain HTTP is told so.
+/// Like [`converse`], over TLS. A client that speaks plain HTTP is told so.
 async fn secured(wire: Wire, tls: &TlsAcceptor, client: Client, handler: Arc<Handler>) {
     let socket = client.socket.clone();
     let begin = async {
@@ -114,21 +114,20 @@ async fn secured(wire: Wire, tls: &TlsAcceptor, client: Client, handler: Arc<Han
     }
 }
 
-/// Requests and answers, until one side has enough.
+/// Serves requests until one side ends the connection.
 async fn converse(wire: impl AsyncRead + AsyncWrite + Unpin, client: Client, handler: Arc<Handler>) {
     let service = service_fn(move |request| {
         let (handler, client) = (handler.clone(), client.clone());
-        // In a box, which is gone when the body of the answer is all that is left: clients may take their
-        // time for that.
+        // The box is freed once only the answer's body is left, which a slow client may take long to read.
         Box::pin(async move { handler.handle(request, client).await })
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIME)
         .max_buf_size(HEAD_SIZE_MAX)
-        // Who has sent all requests may say so, and still wants the answers.
+        // A client may close its sending side after its last request and still wants the answers.
         .half_close(true)
         .serve_connection(TokioIo::new(wire), service);
-    // A client that goes away is its own business.
+    // A client that goes away is no error.
     let _ = connection.await;
 }

@@ -1,8 +1,8 @@
-//! Faults on purpose, for tests of clients: what networks, proxies and broken registries do.
+//! Deliberate faults, for tests of clients: what networks, proxies and broken registries do.
 
 use std::sync::Arc;
 
-/// What a hook sees of a request.
+/// The facts about a request that a hook gets.
 #[derive(Clone, Debug)]
 pub struct Seen {
     /// HTTP method.
@@ -11,11 +11,11 @@ pub struct Seen {
     pub path: String,
     /// Query of the URL, without the question mark.
     pub query: String,
-    /// `Authorization` as it came. Tests look for secrets in places where they do not belong.
+    /// `Authorization` as received. Tests check that secrets appear nowhere else.
     pub authorization: Option<String>,
-    /// `Range` as it came.
+    /// `Range` as received.
     pub range: Option<String>,
-    /// `Content-Range` as it came.
+    /// `Content-Range` as received.
     pub content_range: Option<String>,
 }
 
@@ -26,13 +26,13 @@ pub enum Fault {
     Close,
     /// No answer ever comes, and the connection stays open.
     Silence,
-    /// The answer's body breaks off after that many bytes.
+    /// The answer's body breaks off after this many bytes.
     CutResponse(u64),
-    /// Nothing more comes after that many bytes of the answer's body, and the connection stays open.
+    /// The answer's body stalls after this many bytes, and the connection stays open.
     StallResponse(u64),
-    /// Of the request's body that many bytes are taken, then the connection is closed.
+    /// The connection is closed after this many bytes of the request's body.
     CutRequest(u64),
-    /// Something else is answered.
+    /// A different answer is sent.
     Answer {
         /// HTTP status.
         status: u16,
@@ -43,9 +43,9 @@ pub enum Fault {
     },
     /// The first byte of the answer's body is changed.
     Corrupt,
-    /// `Range` is not looked at.
+    /// `Range` is ignored.
     IgnoreRange,
-    /// A mount is answered with a place to upload to.
+    /// A mount is refused, and an upload begun instead.
     RefuseMount,
     /// All tokens are forgotten first.
     ExpireTokens,
@@ -58,5 +58,5 @@ impl Fault {
     }
 }
 
-/// Decides about each request.
+/// Chooses a fault for each request.
 pub type Hook = Arc<dyn Fn(&Seen) -> Option<Fault> + Send + Sync>;

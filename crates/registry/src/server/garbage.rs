@@ -1,4 +1,4 @@
-//! Garbage collection of a registry's directory; may run while servers do.
+//! Garbage collection of a registry's directory; it may run beside servers.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -13,14 +13,14 @@ use super::route::Identifier;
 use super::storage::{Storage, TEMPORARY, found, subject_of};
 use crate::error::{Error, Result};
 
-/// What is removed, and what is spared.
+/// What to remove, and what to spare.
 #[derive(Clone, Debug)]
 pub struct GarbageOptions {
-    /// What was touched within this time is kept: a push may be under way.
+    /// Content touched within this time is kept: a push may be under way.
     pub grace: Duration,
-    /// Nothing is removed, only counted.
+    /// Only counts, removes nothing.
     pub dry_run: bool,
-    /// Manifests go, too, that have no tag, are in no index that has one, and refer to nothing that stays.
+    /// Also removes manifests that have no tag, are in no tagged index, and refer to nothing that stays.
     pub untagged: bool,
 }
 
@@ -35,26 +35,25 @@ impl Default for GarbageOptions {
 pub struct Collected {
     /// Manifests without a tag.
     pub manifests: u64,
-    /// Blobs, those of manifests too.
+    /// Blobs, including those of manifests.
     pub blobs: u64,
     /// Abandoned uploads.
     pub uploads: u64,
-    /// Files of writes that were interrupted, and links to what is not there.
+    /// Files of interrupted writes, and dangling links.
     pub leftovers: u64,
-    /// Bytes of all that was removed.
+    /// Bytes of everything removed.
     pub bytes: u64,
-    /// Blobs, uploads and manifests that nothing needs, but that were touched within the time of grace.
+    /// Unneeded blobs, uploads and manifests that were touched within the grace time.
     pub spared: u64,
-    /// Bytes of these.
+    /// Bytes of the spared files.
     pub bytes_spared: u64,
 }
 
-/// Removes blobs that no manifest of any repository reaches, abandoned uploads, and what interrupted writes
-/// left behind. Manifests without a tag stay unless the options say otherwise, since they can be pulled by
-/// digest.
+/// Removes blobs that no manifest of any repository reaches, abandoned uploads, and leftovers of interrupted
+/// writes. Manifests without a tag stay unless the options say otherwise, since they can be pulled by digest.
 pub fn collect_garbage(directory: &Path, options: &GarbageOptions) -> Result<Collected> {
     let version = directory.join("version");
-    // A directory that is not there has no garbage; to make it would hide a wrong name.
+    // A missing directory has no garbage; creating it would hide a wrong name.
     fs::metadata(&version).map_err(Error::io(&version))?;
     let storage = Storage::open(directory, true)?;
     let collection = Collection { storage: &storage, options, collected: Collected::default() };
@@ -67,7 +66,7 @@ struct Collection<'a> {
     collected: Collected,
 }
 
-/// A manifest of a repository as far as it matters here.
+/// The parts of a repository's manifest that matter here.
 struct Entry {
     children: Vec<Digest>,
     subject: Option<Digest>,
@@ -157,14 +156,14 @@ impl Collection<'_> {
         Ok(())
     }
 
-    /// Removes blobs that nothing needs, and says which.
+    /// Removes blobs that nothing needs, and returns their digests.
     fn blobs(&mut self, live: &HashSet<Digest>) -> io::Result<HashSet<Digest>> {
         let mut gone = HashSet::new();
         for algorithm in ["sha256", "sha512"] {
             for entry in found(fs::read_dir(self.storage.blobs().join(algorithm)))?.into_iter().flatten() {
                 let entry = entry?;
                 let name = entry.file_name().to_string_lossy().into_owned();
-                // Temporary files are found later.
+                // Temporary files are handled later.
                 let Ok(digest) = format!("{algorithm}:{name}").parse::<Digest>() else { continue };
                 if !live.contains(&digest) && self.remove_if_old(&entry.path())? {
                     self.collected.blobs += 1;
@@ -175,7 +174,7 @@ impl Collection<'_> {
         Ok(gone)
     }
 
-    /// Removes a repository's links to blobs and referrers that are not there.
+    /// Removes a repository's links to missing blobs and referrers.
     fn links(&mut self, name: &str, gone: &HashSet<Digest>) -> io::Result<()> {
         for digest in self.storage.digests(name, "_blobs")? {
             let dangles = gone.contains(&digest) || !self.storage.blob_path(&digest).exists();
@@ -194,7 +193,7 @@ impl Collection<'_> {
         Ok(())
     }
 
-    /// Removes what writes left that were interrupted: nobody writes now.
+    /// Removes files of interrupted writes: the lock excludes all writers now.
     fn temporary(&mut self, directory: &Path, below: bool) -> io::Result<()> {
         let mut pending: Vec<PathBuf> = vec![directory.to_path_buf()];
         while let Some(directory) = pending.pop() {
@@ -217,7 +216,7 @@ impl Collection<'_> {
         Ok(())
     }
 
-    /// Removes a file that was not touched for some time, or would; false for one that is spared.
+    /// Removes a file older than the grace time (a dry run only counts it); false if the file is spared.
     fn remove_if_old(&mut self, path: &Path) -> io::Result<bool> {
         let Some(metadata) = found(fs::metadata(path))? else { return Ok(false) };
         let age = SystemTime::now().duration_since(metadata.modified()?).unwrap_or_default();

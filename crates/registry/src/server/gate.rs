@@ -1,4 +1,4 @@
-//! How many connections there may be, of all clients and of one address.
+//! Limits the number of connections, in total and by address.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -6,18 +6,19 @@ use std::sync::{Arc, Mutex};
 
 use super::socket::Socket;
 
-/// A request's line and headers may take so many bytes; so large is the read buffer of a connection, too.
-/// podman asks for 1024 ranges in one header, of at most 22 bytes each.
+/// Most bytes of a request's line and headers, and the size of a connection's read buffer. podman asks for
+/// 1024 ranges in one header, of at most 22 bytes each.
 pub(super) const HEAD_SIZE_MAX: usize = 32 * 1024;
 
-/// Connections of one address, unless the options say otherwise. Behind a router there may be many machines.
+/// Most connections of one address, unless the options set another limit. Many machines may share a router's
+/// address.
 const PER_ADDRESS: usize = 1000;
 
-/// The other side of a request.
+/// The client of a connection.
 #[derive(Clone)]
 pub(super) struct Client {
     pub(super) address: SocketAddr,
-    /// It speaks TLS with us.
+    /// Whether the client uses TLS.
     pub(super) secure: bool,
     pub(super) socket: Arc<Socket>,
 }
@@ -25,7 +26,7 @@ pub(super) struct Client {
 /// Counts connections.
 pub(super) struct Gate {
     total_max: usize,
-    /// As the options say; loopback has no limit by itself, since a reverse proxy may be there.
+    /// The limit in the options. Without one, loopback is unlimited, since a reverse proxy may be there.
     per_address: Option<usize>,
     open: Mutex<Open>,
 }
@@ -53,7 +54,7 @@ impl Gate {
         Gate { total_max, per_address, open: Mutex::default() }
     }
 
-    /// Connections that are open.
+    /// Number of open connections.
     pub(super) fn open(&self) -> usize {
         self.count().total
     }
@@ -96,7 +97,7 @@ impl Drop for Pass {
     }
 }
 
-/// The address that is counted: an IPv6 client has a /64 of its own.
+/// The address to count under: an IPv6 client has a /64 of its own.
 fn household(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) if !v6.is_loopback() => {

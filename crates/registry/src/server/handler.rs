@@ -1,4 +1,4 @@
-//! Requests to answers: which endpoint, who may, what comes back, and what becomes of the rest of a body.
+//! From request to answer: the endpoint, the caller's rights, the answer, and the rest of the request's body.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -36,20 +36,19 @@ pub(super) struct Handler {
     pub(super) metrics: Arc<Metrics>,
     access_log: Option<AccessLog>,
     pub(super) cache: Option<Cache>,
-    /// Pieces of uploads that are hashed and written at the same time; more would only take memory.
+    /// Pieces of uploads that are hashed and written at the same time; more would only cost memory.
     pub(super) places: Arc<Places>,
-    /// Large bodies that are in memory at the same time; the others wait.
+    /// Large bodies that are in memory at the same time; further ones wait.
     pub(super) large: tokio::sync::Semaphore,
 }
 
-/// Pieces of uploads that are written at the same time for each CPU core: one hashes while another waits for
-/// the disk.
+/// Pieces of uploads written at the same time per CPU core: one is hashed while another waits for the disk.
 const WRITES_PER_CORE: usize = 2;
 
 /// Manifests of more than 64 KiB that are received at once.
 const LARGE_MAX: usize = 16;
 
-/// What is noted of a request for the figures and the log.
+/// The facts about a request for the metrics and the log.
 #[derive(Default)]
 pub(super) struct Noted {
     endpoint: Option<&'static str>,
@@ -74,7 +73,7 @@ impl Handler {
         let access_log = options.access_log.take().map(|log| AccessLog::new(log.open()));
         let (uploads, metrics) = (Uploads::default(), Arc::default());
         let cache = options.proxy.take().map(Cache::new);
-        // A cache changes by itself only.
+        // A cache changes only by itself.
         options.read_only |= cache.is_some();
         Ok(Handler { storage, options, auth, uploads, gate, metrics, access_log, cache, places, large })
     }
@@ -98,7 +97,7 @@ impl Handler {
         let address = client.address.ip();
         let mut noted = Noted::default();
         let answer = self.spoil(request, client, &mut noted).await;
-        // What web servers write for a client that went away.
+        // Web servers log this status for a client that went away.
         let status = answer.as_ref().map_or(499, |answer| answer.status().as_u16());
         self.metrics.answered(&method, noted.endpoint.unwrap_or("other"), status, began.elapsed());
         let (metrics, log) = (self.metrics.clone(), self.access_log.clone());
@@ -125,7 +124,7 @@ impl Handler {
         }
     }
 
-    /// Answers a request, spoiled if a hook wants that.
+    /// Answers a request, with a fault if a hook wants one.
     async fn spoil(
         self: &Arc<Handler>,
         request: Request<Incoming>,
@@ -170,7 +169,7 @@ impl Handler {
             Some(Fault::Corrupt) => answer.body_mut().corrupt(),
             _ => {}
         }
-        // Whoever waits for "100 Continue" has sent nothing; to read would invite it.
+        // A client that waits for "100 Continue" has sent nothing; reading would invite the body.
         if !body.is_end_stream() && (waits_to_send || !skip_rest(&mut body).await) {
             answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             client.socket.linger();
@@ -253,7 +252,7 @@ impl Handler {
         }
     }
 
-    /// Whether the directory is there and can be written to.
+    /// Whether the directory exists and can be written to.
     async fn health(&self) -> Handled {
         let (storage, read_only) = (self.storage.clone(), self.options.read_only && self.cache.is_none());
         match blocking(move || Ok(storage.check(read_only)?)).await {
@@ -276,7 +275,7 @@ impl Handler {
         Ok(self.auth.token(head.headers, head.query, form.as_deref()).await?)
     }
 
-    /// A body that is held in memory.
+    /// Reads a body into memory.
     pub(super) async fn small_body(
         &self,
         body: &mut Incoming,

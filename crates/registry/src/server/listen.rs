@@ -1,5 +1,4 @@
-//! The listening socket: what `--addr` means, its backlog, and the number of descriptors that clients may
-//! use.
+//! The listening socket: the meaning of `--addr`, the backlog, and how many descriptors clients may use.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
@@ -7,13 +6,13 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::net::{TcpListener, TcpSocket};
 
-/// Connections that may wait to be accepted; the kernel lowers it to `net.core.somaxconn`.
+/// Connections that may wait to be accepted; the kernel lowers this to `net.core.somaxconn`.
 const BACKLOG: u32 = 4096;
 
-/// Descriptors that are not for clients: libraries, the lock, logs, the listener.
+/// Descriptors reserved for other uses: libraries, the lock, logs, the listener.
 const DESCRIPTORS_RESERVED: u64 = 64;
 
-/// Listens at `HOST:PORT`, or at `:PORT` on all addresses. Must be called inside of a runtime.
+/// Listens at `HOST:PORT`, or at `:PORT` on all addresses. Must be called inside a runtime.
 pub(super) fn listen(address: &str) -> io::Result<TcpListener> {
     let mut failed = io::Error::new(io::ErrorKind::InvalidInput, "the host has no address");
     for address in addresses(address)? {
@@ -45,15 +44,15 @@ fn addresses(text: &str) -> io::Result<Vec<SocketAddr>> {
             io::Error::new(io::ErrorKind::InvalidInput, expected)
         })?;
     Ok(match host {
-        // An IPv6 socket takes IPv4 clients, too; a kernel without IPv6 has only the other.
+        // An IPv6 socket accepts IPv4 clients, too; a kernel without IPv6 has only the IPv4 socket.
         "" | "*" => vec![(Ipv6Addr::UNSPECIFIED, port).into(), (Ipv4Addr::UNSPECIFIED, port).into()],
         "localhost" => vec![(Ipv4Addr::LOCALHOST, port).into(), (Ipv6Addr::LOCALHOST, port).into()],
         host => (host, port).to_socket_addrs()?.collect(),
     })
 }
 
-/// Raises this process's soft limit of open files to the hard limit and returns how many connections fit:
-/// each has a socket and perhaps a file.
+/// Raises this process's soft limit of open files to the hard limit, and returns how many connections fit:
+/// each needs a socket and perhaps a file.
 pub(super) fn connections_max() -> usize {
     let mut limit = getrlimit(Resource::Nofile);
     if limit.current != limit.maximum {
@@ -62,7 +61,7 @@ pub(super) fn connections_max() -> usize {
             limit = raised;
         }
     }
-    // No limit at all is as good as a million.
+    // No limit counts as a million.
     let descriptors = limit.current.unwrap_or(1 << 20);
     usize::try_from(descriptors.saturating_sub(DESCRIPTORS_RESERVED) / 2).unwrap_or(usize::MAX).max(16)
 }

@@ -1,5 +1,5 @@
-//! Files of user names and passwords as Apache's `htpasswd -B` writes them: `USER:HASH`, with the hash of
-//! bcrypt. htpasswd(1) has other forms; each is refused by its name, since none of them keeps a password
+//! Files of user names and passwords as Apache's `htpasswd -B` writes them: `USER:HASH`, where the hash is
+//! bcrypt's. htpasswd(1) has other hashes; each is refused by name, since none of them keeps a password
 //! secret for long.
 
 use std::collections::BTreeMap;
@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 /// The work doubles with each step: cost 10 is about 50 ms of CPU, 16 is about 3 s.
 const COST_MAX: u32 = 16;
 
-/// Cost of new hashes; that of `htpasswd -B` is 5, which is too cheap by now.
+/// Cost of new hashes; the default of `htpasswd -B`, 5, is too cheap today.
 const COST_NEW: u32 = 10;
 
 /// Users and the hashes of their passwords.
@@ -20,12 +20,12 @@ pub(super) struct Htpasswd {
     users: BTreeMap<String, String>,
 }
 
-/// A line of such a file, without line end.
+/// A line of a htpasswd file, without line end.
 ///
 /// # Errors
 ///
-/// A user name with a colon or a control character, an empty password, or one of more than 72 bytes, of which
-/// bcrypt would look at no more than 72.
+/// A user name with a colon or a control character, an empty password, or a password of more than 72 bytes,
+/// since bcrypt reads no more than 72.
 pub fn htpasswd_line(user: &str, password: &str) -> std::result::Result<String, String> {
     if user.is_empty() || user.contains(|c: char| c == ':' || c.is_control()) || user.starts_with('#') {
         return Err("a user name is not empty, has no colon and does not begin with #".to_string());
@@ -68,8 +68,8 @@ impl Htpasswd {
         Ok(Htpasswd { users })
     }
 
-    /// The hash to compare a password of `user` with, and whether there is such a user. A name that is not
-    /// there gets the hash of another user, always the same one, so that it takes as long.
+    /// The hash to compare a password of `user` with, and whether the user exists. An unknown name gets the
+    /// hash of another user, always the same one, so that the comparison takes as long.
     pub(super) fn hash(&self, user: &str, key: &[u8]) -> Option<(&str, bool)> {
         if let Some(hash) = self.users.get(user) {
             return Some((hash, true));
@@ -81,7 +81,7 @@ impl Htpasswd {
     }
 }
 
-/// Says what a hash is unless it is one of bcrypt.
+/// Accepts a bcrypt hash, else says what the hash is.
 fn check(hash: &str) -> std::result::Result<(), String> {
     let known = [
         ("$apr1$", "hashed with Apache's MD5 ($apr1$, the default of htpasswd)"),

@@ -1,5 +1,5 @@
-//! Who may do what: everybody everything, or users by Basic or by Bearer tokens of the distribution project's
-//! token authentication, with rights by repository.
+//! Who may do what: everybody everything, or users by Basic or by Bearer tokens (the distribution project's
+//! token authentication), with rights by repository.
 
 mod htpasswd;
 mod passwords;
@@ -35,9 +35,9 @@ pub enum AuthOptions {
     None,
     /// Passwords by user name; each user may do everything.
     Basic(BTreeMap<String, Secret>),
-    /// The same with tokens that `/token` gives out.
+    /// Like `Basic`, with tokens that `/token` issues.
     Bearer(BearerOptions),
-    /// Users and rights of files.
+    /// Users and rights from files.
     Files(AuthFiles),
 }
 
@@ -48,7 +48,7 @@ pub struct BearerOptions {
     pub users: BTreeMap<String, Secret>,
     /// An OAuth2 refresh token that stands for a user.
     pub identity_token: Option<Secret>,
-    /// Without credentials one may pull.
+    /// Anybody may pull without credentials.
     pub anonymous_pull: bool,
     /// Life of a token.
     pub lifetime: Duration,
@@ -59,9 +59,9 @@ pub struct BearerOptions {
 pub struct AuthFiles {
     /// Lines of `USER:HASH` as `htpasswd -B` writes them.
     pub htpasswd: PathBuf,
-    /// Lines of `WHO ACTIONS REPOSITORY...`; without it each user may do everything.
+    /// Lines of `WHO ACTIONS REPOSITORY...`; without this file each user may do everything.
     pub rights: Option<PathBuf>,
-    /// Without credentials one may pull everything.
+    /// Anybody may pull everything without credentials.
     pub anonymous_pull: bool,
 }
 
@@ -70,12 +70,12 @@ const SERVICE: &str = "crossdock-registry";
 /// Tokens that may be valid at once.
 const TOKENS_MAX: usize = 100_000;
 
-/// Life of the tokens for users of files.
+/// Life of the tokens for users from files.
 const TOKEN_LIFETIME: Duration = Duration::from_secs(300);
 
 pub(super) struct Auth(Option<Guard>);
 
-/// A registry that does not let everybody in.
+/// The checks of a registry that does not let everybody in.
 struct Guard {
     passwords: Passwords,
     rights: RightsSource,
@@ -83,7 +83,7 @@ struct Guard {
     lifetime: Duration,
     /// What everybody may do needs no token.
     open_door: bool,
-    /// Tokens are offered even where nobody may do anything without a name.
+    /// Tokens are offered even if nobody may do anything without a name.
     prefers_tokens: bool,
     tokens: Mutex<HashMap<Digest, Issued>>,
 }
@@ -93,23 +93,23 @@ enum RightsSource {
     File(Watched<Rights>),
 }
 
-/// What a token stands for; only the token's digest is kept.
+/// The meaning of a token; only the token's digest is kept.
 struct Issued {
     user: Option<String>,
     rights: BTreeSet<String>,
     expires: Instant,
 }
 
-/// Who asks.
+/// The sender of a request.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Caller {
-    /// The name, if a password or token proved one.
+    /// The user's name, if a password or token proved it.
     pub(super) user: Option<String>,
-    /// Rights of the token that was shown.
+    /// Rights of the token in the request.
     token: Option<BTreeSet<String>>,
 }
 
-/// What a request needs.
+/// The right that a request needs.
 enum Need {
     Nothing,
     /// Any user.
@@ -119,7 +119,7 @@ enum Need {
 }
 
 impl Auth {
-    /// Reads the files of the options.
+    /// Reads the files that the options name.
     pub(super) fn new(options: &AuthOptions, notice: &Notice) -> Result<Auth> {
         let users = || Rights::of_users();
         let guard = match options {
@@ -166,7 +166,7 @@ impl Auth {
         }
     }
 
-    /// Lets a request pass, or says how to get in. `secure` is whether the client speaks TLS with us.
+    /// Lets a request pass, or says how to get in. `secure` is whether the client uses TLS.
     pub(super) async fn check(
         &self,
         method: &Method,
@@ -253,7 +253,7 @@ impl Guard {
         }
     }
 
-    /// The name or token that a request shows; neither is no error, a wrong one is found later.
+    /// The name or token in a request. Neither is no error, and a wrong one is found later.
     async fn caller(&self, headers: &HeaderMap) -> Result<Caller, Problem> {
         if let Some(token) = bearer_token(headers) {
             let tokens = self.tokens();
@@ -276,8 +276,8 @@ impl Guard {
 
     fn challenge(&self, need: &Need, headers: &HeaderMap, secure: bool, caller: &Caller) -> Problem {
         let refused = Problem::new(401, "UNAUTHORIZED", "authentication required");
-        // Docker asks for a password only where it is told that one is needed, and never pulls without one
-        // where Basic is offered; so tokens are offered where some may pull without a name.
+        // Docker asks for a password only if it is told that one is needed, and never pulls without one if
+        // Basic is offered; so tokens are offered if some pulls need no name.
         if !self.prefers_tokens && !self.rights.get().know_anonymous() {
             return refused.header("www-authenticate", "Basic realm=\"crossdock registry\"");
         }
@@ -352,7 +352,8 @@ impl RightsSource {
     }
 }
 
-/// Those of the wanted scopes (`repository:NAME:ACTION,...`) that somebody may have.
+/// The wanted scopes (`repository:NAME:ACTION,...`) that the user may have; `None` is somebody without a
+/// name.
 fn grant(rights: &Rights, user: Option<&str>, scopes: &[String]) -> BTreeSet<String> {
     let mut granted = BTreeSet::new();
     for scope in scopes.iter().flat_map(|s| s.split_whitespace()) {
@@ -376,7 +377,7 @@ fn bearer_token(headers: &HeaderMap) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
-/// What a request needs.
+/// The right that a request needs.
 fn need(method: &Method, route: &Route) -> Need {
     let Some(name) = route.name() else {
         return match route {

@@ -1,5 +1,5 @@
-//! Passwords are compared. bcrypt takes some 50 ms of CPU on purpose, so it runs on threads of its own, few
-//! at a time, and a pair that was right is remembered for a while.
+//! Compares passwords. bcrypt takes some 50 ms of CPU on purpose, so it runs on a few separate threads, and a
+//! correct pair is remembered for a while.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -20,16 +20,17 @@ use crate::server::watched::Watched;
 
 /// Passwords that are compared at the same time.
 const AT_ONCE: usize = 2;
-/// Passwords that wait for it; more are refused. With 50 ms each, the last one waits for three seconds.
+/// Most passwords waiting for comparison; more are refused. At 50 ms each, the last one waits for three
+/// seconds.
 const WAITING_MAX: usize = 128;
-/// A pair that was right need not be compared again for so long.
+/// How long a correct pair need not be compared again.
 const REMEMBERED: Duration = Duration::from_secs(300);
-/// Pairs that are remembered.
+/// Most pairs remembered.
 const REMEMBERED_MAX: usize = 10_000;
 
 /// Where users come from.
 pub(super) enum Users {
-    /// In clear, for tests and programs.
+    /// In clear text, for tests and programs.
     Plain(BTreeMap<String, Secret>),
     File(Watched<Htpasswd>),
 }
@@ -37,14 +38,14 @@ pub(super) enum Users {
 /// The check of user names and passwords.
 pub(super) struct Passwords {
     users: Users,
-    /// Random; what is remembered says nothing to those who do not know it.
+    /// Random; without the key, the remembered digests reveal nothing.
     key: Vec<u8>,
     known: Mutex<HashMap<Digest, Instant>>,
     work: Arc<Semaphore>,
     waiting: AtomicUsize,
 }
 
-/// Counts one that waits.
+/// Counts a waiting password until dropped.
 struct Waiting<'a>(&'a AtomicUsize);
 
 impl Drop for Waiting<'_> {
@@ -78,7 +79,7 @@ impl Passwords {
 
     async fn compare(&self, file: &Htpasswd, user: &str, password: Secret) -> Result<bool, Problem> {
         let Some((hash, known)) = file.hash(user, &self.key) else { return Ok(false) };
-        // With the hash in it, a changed password is forgotten at once.
+        // The hash is part of the digest, so that a changed password is forgotten at once.
         let pair = [user.as_bytes(), b"\0", hash.as_bytes(), b"\0", password.expose().as_bytes()].concat();
         let pair = Secret::new(String::from_utf8(pair).expect("made of texts"));
         let inner = Digest::of(&[&self.key, pair.expose().as_bytes()].concat());
@@ -133,7 +134,7 @@ fn basic(headers: &HeaderMap) -> Option<(String, Secret)> {
     Some((user.to_string(), Secret::new(password)))
 }
 
-/// Compares by digests, so that the time taken tells nothing about the secret.
+/// Compares digests, so that the time taken reveals nothing about the secret.
 pub(super) fn same(expected: &str, given: &str) -> bool {
     Digest::of(expected.as_bytes()) == Digest::of(given.as_bytes())
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::error::{Error, Result};
 
-/// What may be done in a repository.
+/// An action in a repository.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Action {
     Pull,
@@ -28,7 +28,7 @@ impl Action {
 
 #[derive(Debug, PartialEq, Eq)]
 enum Who {
-    /// Everybody, also without a password.
+    /// Everybody, even without a password.
     Anonymous,
     /// All users.
     AnyUser,
@@ -38,7 +38,7 @@ enum Who {
 #[derive(Debug)]
 struct Rule {
     who: Who,
-    /// All of them where it is `None`.
+    /// The allowed actions; `None` for all.
     actions: Option<Vec<Action>>,
     repositories: Vec<String>,
 }
@@ -53,7 +53,7 @@ impl Rights {
         Rights(vec![Rule { who: Who::AnyUser, actions: None, repositories: vec!["**".to_string()] }])
     }
 
-    /// The same, and everybody may pull.
+    /// Lets everybody pull, too.
     pub(super) fn with_anonymous_pull(mut self) -> Rights {
         let repositories = vec!["**".to_string()];
         self.0.push(Rule { who: Who::Anonymous, actions: Some(vec![Action::Pull]), repositories });
@@ -76,7 +76,7 @@ impl Rights {
         Ok(Rights(rules))
     }
 
-    /// Whether `user`, or somebody without a name, may do something.
+    /// Whether `user`, or somebody without a name if it is `None`, may do something.
     pub(super) fn allow(&self, user: Option<&str>, action: Action, repository: &str) -> bool {
         self.0.iter().any(|rule| {
             let is_meant = match &rule.who {
