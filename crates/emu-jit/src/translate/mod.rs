@@ -1,9 +1,11 @@
-//! From A64 blocks to x86-64 code.
+//! Translation of A64 blocks to x86-64 code.
 //!
-//! A unit is what is translated at once: the blocks that direct branches reach from a start, as far as the interpreter
-//! has met them. Guest registers are where [`crate::layout`] says at every guest instruction outside of loops, so blocks
-//! need no agreement about registers; in a loop they may be elsewhere ([`loops`]). The flags wander ([`flags`]). Each instruction is lowered by itself, with the words
-//! after it in sight for a few pairs. What has no lowering is handed to the interpreter ([`Translator::fallback`]).
+//! A unit is the code that is translated at once: the blocks that direct branches reach from a start, if the
+//! interpreter has met them. Outside of loops, guest registers are where [`crate::layout`] says at every
+//! guest instruction, so blocks need no agreement about registers; in a loop they may be elsewhere
+//! ([`loops`]). The flags move from place to place ([`flags`]). Each instruction is lowered by itself; for a
+//! few pairs, the words after it are read, too. Instructions without a lowering are handed to the interpreter
+//! ([`Translator::fallback`]).
 
 mod branch;
 #[cfg(test)]
@@ -41,10 +43,10 @@ use crossdock_emu_x64::{Alu, Assembler, Label, Mem, Reg, Rm, Size};
 use flags::Flags;
 use unit::Guest;
 
-/// What becomes of an instruction.
+/// The outcome of lowering an instruction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Lowered {
-    /// Its code is written; so is that of this many words in all.
+    /// The code is written, for this many words in all.
     Words(usize),
     /// There is no lowering.
     No,
@@ -56,25 +58,25 @@ pub(crate) const INVALID_MASK: i32 = 1 << 7;
 /// One instruction done.
 const ONE: Lowered = Lowered::Words(1);
 
-/// Code that lies behind the unit's blocks.
+/// Code that lies after the unit's blocks.
 enum Cold {
     /// Follow a link, from a branch at `from`.
     Link { target: u64, from: u64 },
-    /// Where the call whose displacement is at the buffer's `site` leads while it is not linked.
+    /// Where a call leads while it is not linked; its displacement is at the buffer's `site`.
     Call { target: u64, site: u32 },
     /// A branch to rax.
     Indirect,
     /// A return to rax, which is not the top of the return stack.
     Return,
-    /// Leave since the interrupt flag is set, or SP is not aligned, to go on at `pc`.
+    /// Leave because the interrupt flag is set, or SP is not aligned, to go on at `pc`.
     Interrupted { pc: u64 },
-    /// The same, to go on at rax.
+    /// Leave because the interrupt flag is set, to go on at rax.
     InterruptedAtRax,
     /// Set FPSR.QC and come back.
     Saturated { back: Label },
     /// Hand an instruction to the interpreter and come back.
     Fallback { word: u32, pc: u64, back: Label },
-    /// IC IVAU of the line of a register from which code was read.
+    /// IC IVAU of the line that a register points into, from which code was read.
     Invalidate { register: u8, slow: Label, back: Label },
     /// Hand an instruction to the interpreter and leave.
     Look { word: u32, pc: u64 },
@@ -102,14 +104,14 @@ struct Translator<'t> {
     first_link: u32,
     unit: &'t mut Unit,
     stubs: &'t mut Vec<Stub>,
-    /// Blocks of the unit that are to be placed.
+    /// The unit's blocks that are still to be placed.
     waiting: &'t mut Vec<usize>,
-    /// 0, or [`EXACT`]: floating point is left to the interpreter, or [`FLUSH`]: subnormal numbers are zeros.
+    /// 0, [`EXACT`]: floating point is left to the interpreter, or [`FLUSH`]: subnormal numbers are zeros.
     mode: u64,
     flags: Flags,
-    /// Whether somebody reads the flags after the current instruction.
+    /// Whether the flags after the current instruction are read.
     live: bool,
-    /// Whether somebody reads those from before it, the instruction included.
+    /// Whether the flags from before the current instruction are read, by that instruction or later.
     live_before: bool,
     /// Address of the current instruction.
     pc: u64,
@@ -119,33 +121,34 @@ struct Translator<'t> {
     end_word: u32,
     /// What is known of the guest's vector registers.
     zeros: Zeros,
-    /// Where the guest's registers are, and its number in the unit.
+    /// Where the guest's registers are, and the number of this assignment in the unit.
     assignment: Assignment,
     assigned: u16,
-    /// Bit per place of [`crate::layout::GENERAL`]: whether it may differ from memory.
+    /// Bit per place of [`crate::layout::GENERAL`]: whether the place may differ from memory.
     dirty: u16,
     /// Whether the assignment of the current block changes within it ([`pressure`]).
     plans: bool,
-    /// Whether the next block is only fallen into and goes on with the current assignment.
+    /// Whether the next block is reached only by falling into it, and goes on with the current assignment.
     inherits: bool,
     /// Instructions that often signal invalid operations.
     wary_at: &'t WarySet,
-    /// The current instruction is one of them: it runs with these masked and looks for them itself.
+    /// Whether the current instruction is one of them: it runs with invalid operations masked and checks for
+    /// them itself.
     wary: bool,
     /// What the host has beyond x86-64-v3.
     features: Features,
-    /// Where code was ever read.
+    /// The lines that code was ever read from.
     lines: &'t a64::CodeLines,
-    /// Constants behind the unit's code.
+    /// Constants after the unit's code.
     constants: &'t mut Vec<(u128, Label)>,
 }
 
-/// Memory of the translator, which is kept from unit to unit.
+/// Memory of the translator, kept from unit to unit.
 #[derive(Default)]
 pub struct Buffers {
     /// The code.
     pub assembler: Assembler,
-    /// What the cache needs to know of it.
+    /// What the cache needs to know of the code.
     pub unit: Unit,
     guest: Guest,
     stubs: Vec<Stub>,
@@ -165,7 +168,7 @@ pub struct Features {
 }
 
 impl Features {
-    /// What this host has.
+    /// The features of this host.
     pub fn of_host() -> Features {
         use core::arch::x86_64::{__cpuid, __cpuid_count};
         let basic = __cpuid(1).ecx;
@@ -215,7 +218,8 @@ impl<'t> Translator<'t> {
         }
     }
 
-    /// The current instruction begins here, or the flags have moved within it, ahead of an access to memory.
+    /// Records that the current instruction begins here, or that the flags have moved within it, before a
+    /// memory access.
     fn mark(&mut self) {
         let mark = self.mark_here();
         if self.unit.marks.last() != Some(&mark) {
@@ -230,8 +234,8 @@ impl<'t> Translator<'t> {
         Mark { code, guest, flags: self.flags.form(), assignment }
     }
 
-    /// The current instruction begins here, and may fault. Which do and which don't is hard to predict for the host: the mark
-    /// is written in any case.
+    /// Records that the current instruction begins here, if it may fault. Whether it may is hard for the host
+    /// to predict, so the mark is written in any case.
     fn mark_if(&mut self, faults: bool) {
         let mark = self.mark_here();
         let before = self.unit.marks.len();
@@ -239,8 +243,8 @@ impl<'t> Translator<'t> {
         self.unit.marks.truncate(before + usize::from(faults));
     }
 
-    /// Whether floating point may use the host's. If so, the code of the current instruction begins here: it is left, as at a
-    /// fault, where the host signals an invalid operation.
+    /// Whether floating point may use the host's. If so, the code of the current instruction begins here: if
+    /// the host signals an invalid operation, the code is left, as at a fault.
     fn host_float(&mut self) -> bool {
         let able = self.mode & EXACT == 0;
         if able {
@@ -258,7 +262,7 @@ impl<'t> Translator<'t> {
         self.wary = true;
     }
 
-    /// They are signalled again; one that has been found is in FPSR.IOC.
+    /// Unmasks invalid operations again; if one has occurred, FPSR.IOC is set.
     fn end_wary(&mut self) {
         self.save_flags();
         self.flags = Flags::Memory;
@@ -287,7 +291,7 @@ impl<'t> Translator<'t> {
         self.a.call_rel(offset.wrapping_sub(end) as i32);
     }
 
-    /// Sets why generated code returns, and leaves.
+    /// Sets the reason why generated code returns, and leaves.
     fn exit(&mut self, kind: ExitKind, number: u32) {
         const EXIT: Mem = slot(Slot::Exit);
         // The displacement from the state has more than 8 bits.
@@ -304,8 +308,8 @@ impl<'t> Translator<'t> {
         self.a.mov_to(Size::Q, PC, Reg::RAX);
     }
 
-    /// A register gets the address of something of the guest. The one place to change for code that is to be shared
-    /// between processes that load the guest's files elsewhere.
+    /// Loads a guest address into a register. This is the one place to change for code that is to be shared
+    /// between processes that load the guest's files at other addresses.
     fn guest_address(&mut self, reg: Reg, address: u64) {
         self.a.mov_imm(reg, address);
     }
@@ -321,7 +325,7 @@ impl<'t> Translator<'t> {
         self.unit.links.push(link);
     }
 
-    /// A jump to a block that may not be translated yet. The flags are in memory.
+    /// Jumps to a block that may not be translated yet. The flags are in memory.
     fn link(&mut self, target: u64) {
         let site = self.a.aligned_jump();
         let id = self.first_link + self.unit.links.len() as u32;
@@ -329,7 +333,7 @@ impl<'t> Translator<'t> {
         self.exit(ExitKind::Link, id);
     }
 
-    /// A place behind the blocks, reached with the flags and registers as they are now.
+    /// A place after the blocks, reached with the flags and registers as they are now.
     fn stub(&mut self, cold: Cold) -> Label {
         let label = self.a.label();
         let assigned = self.number();
@@ -400,8 +404,8 @@ impl<'t> Translator<'t> {
         }
     }
 
-    /// Calls the interpreter for one instruction. The flags are in memory or dead, the registers where the standard assignment
-    /// has them.
+    /// Calls the interpreter for one instruction. The flags are in memory or dead; the registers are in the
+    /// standard assignment.
     fn record_call(&mut self, word: u32, pc: u64) {
         let (op, _) = a64::decode(word, pc);
         let record = Box::new(Record { op, pc });
@@ -423,14 +427,14 @@ impl<'t> Translator<'t> {
         self.reassign(assigned);
     }
 
-    /// A place behind the blocks that hands the current instruction to the interpreter and returns to `back`. The flags
-    /// are in memory or dead from here on.
+    /// A place after the blocks that hands the current instruction to the interpreter and returns to `back`.
+    /// The flags are in memory or dead from here on.
     fn slow_path(&mut self, back: Label) -> Label {
         let (word, pc) = (self.words[0], self.pc);
         self.stub(Cold::Fallback { word, pc, back })
     }
 
-    /// Lowers the current instruction, a branch excepted. Returns of how many words the code is.
+    /// Lowers the current instruction, which is no branch. Returns how many words the code covers.
     fn instruction(&mut self) -> usize {
         let word = self.words[0];
         let lowered = match word >> 25 & 15 {
@@ -444,7 +448,7 @@ impl<'t> Translator<'t> {
         self.done(lowered)
     }
 
-    /// The same of scalar floating point and Advanced SIMD.
+    /// Like [`Translator::instruction`], for scalar floating point and Advanced SIMD.
     fn vector_instruction(&mut self, word: u32) -> usize {
         let wary = self.mode & EXACT == 0 && self.wary_at.contains(self.pc);
         if wary {
@@ -458,7 +462,7 @@ impl<'t> Translator<'t> {
         count
     }
 
-    /// Of how many words the code is, which is the interpreter's if the current one has no lowering.
+    /// How many words the code covers; an instruction without a lowering is handed to the interpreter.
     fn done(&mut self, lowered: Lowered) -> usize {
         match lowered {
             Lowered::Words(count) => count,
@@ -469,7 +473,8 @@ impl<'t> Translator<'t> {
         }
     }
 
-    /// Scalar floating point and Advanced SIMD (C4.1.97): bit 28 is set for scalars, bit 30 in Advanced SIMD's.
+    /// Scalar floating point and Advanced SIMD (C4.1.97): bit 28 is set for scalars, bit 30 in scalars of
+    /// Advanced SIMD.
     fn data_vector(&mut self, word: u32) -> Lowered {
         if bit(word, 28) && !bit(word, 30) {
             self.float(word)
