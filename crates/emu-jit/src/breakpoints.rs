@@ -1,37 +1,36 @@
-//! Places at which a thread leaves generated code for a signal: as a fault of an instruction that is not
-//! there.
+//! Places where a thread leaves generated code for a signal, by the fault of an instruction put there for it.
 //!
-//! Where the guest's registers and flags are is known at marks ([`crate::cache::Mark`]) alone. So a signal
+//! Only at marks ([`crate::cache::Mark`]) is it known where the guest's registers and flags are. So a signal
 //! that interrupts generated code puts HLT on the first byte of the next mark's code: the thread faults
 //! there, its registers are found as for any other fault, and the signal is taken at that guest instruction.
-//! Other threads that run into a HLT fault, too: the interpreter runs the instruction for them, and they go
+//! Other threads that reach the HLT fault, too: the interpreter runs the instruction for them, and they go
 //! on.
 
-/// HLT: a privileged instruction, which faults by SIGSEGV. Of one byte, so that other threads see the old
-/// code or the new.
+/// HLT: a privileged instruction, which faults with SIGSEGV. It is one byte, so other threads see either the
+/// old code or the new.
 const HLT: u8 = 0xf4;
 
-/// Most of them at a time; a signal that finds no room is taken at the next loop's head.
+/// Most breakpoints at a time; a signal for which there is no room is taken at the next loop's head.
 const LENGTH_MAX: usize = 32;
 
 #[derive(Clone, Copy)]
 struct Breakpoint {
     /// Offset in the arena.
     offset: u32,
-    /// The byte that HLT took the place of.
+    /// The byte that HLT replaced.
     byte: u8,
-    /// The thread that is to leave: the address of its state.
+    /// The thread that is to leave, by the address of its state.
     owner: u64,
 }
 
-/// The breakpoints of a process. Changed in handlers of signals, so it takes no memory.
+/// The breakpoints of a process. They are changed in signal handlers, so they allocate no memory.
 pub(crate) struct Breakpoints {
     all: [Breakpoint; LENGTH_MAX],
     length: usize,
 }
 
 impl Breakpoints {
-    /// None.
+    /// No breakpoints.
     pub const fn new() -> Breakpoints {
         Breakpoints { all: [Breakpoint { offset: 0, byte: 0, owner: 0 }; LENGTH_MAX], length: 0 }
     }
@@ -40,21 +39,21 @@ impl Breakpoints {
         &self.all[..self.length]
     }
 
-    /// Whether there is one at an offset.
+    /// Whether there is a breakpoint at an offset.
     pub fn contains(&self, offset: u32) -> bool {
         self.list().iter().any(|breakpoint| breakpoint.offset == offset)
     }
 
-    /// How many there are.
+    /// The number of breakpoints.
     pub fn len(&self) -> usize {
         self.length
     }
 
-    /// Sets one for a thread.
+    /// Sets a breakpoint for a thread.
     ///
     /// # Safety
     ///
-    /// There is an instruction of generated code at the offset in the arena, and a mark.
+    /// An instruction of generated code begins at the offset in the arena, and has a mark.
     pub unsafe fn set(&mut self, arena: *mut u8, offset: u32, owner: u64) {
         if self.length == LENGTH_MAX {
             return;
@@ -68,7 +67,7 @@ impl Breakpoints {
         unsafe { arena.add(offset as usize).write_volatile(HLT) };
     }
 
-    /// Removes those of a thread, or all, and puts the code back where no other thread has one.
+    /// Removes the breakpoints of a thread, or all, and restores the code where no other thread has one.
     ///
     /// # Safety
     ///
@@ -91,7 +90,7 @@ impl Breakpoints {
         self.length = kept;
     }
 
-    /// Forgets all, whose code is not there any more.
+    /// Forgets all breakpoints, because their code is gone.
     pub fn clear(&mut self) {
         self.length = 0;
     }

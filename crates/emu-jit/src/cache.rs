@@ -1,9 +1,9 @@
-//! Translated code of a process: where it lies, what leads to it, what it came from.
+//! The translated code of a process: where it lies, what leads to it, which guest code it came from.
 //!
-//! Memory is handed out in one direction and given back only as a whole, once no thread is in it, so code that a thread
-//! still runs is never overwritten. A unit whose guest code changes is unlinked: no entry, link, jump cache or return stack leads to it once
-//! each thread has seen the new epoch; until then a thread may finish what it has begun, as on hardware before its next
-//! ISB.
+//! Memory is handed out in one direction and given back only as a whole, once no thread is in it, so code
+//! that a thread still runs is never overwritten. A unit whose guest code changes is unlinked: once each
+//! thread has seen the new epoch, no entry, link, jump cache or return stack leads to the unit. Until then a
+//! thread may finish what it has begun, as on hardware before its next ISB.
 
 use crate::breakpoints::Breakpoints;
 use crate::engine::Presence;
@@ -26,30 +26,30 @@ use crossdock_emu_guest::pieces::{Lists, Pieces, Place};
 pub struct Record {
     /// The decoded instruction.
     pub op: Op,
-    /// Its address.
+    /// The address of the instruction.
     pub pc: u64,
 }
 
-/// A block of guest code that is translated, or that links lead to.
+/// A block of guest code that is translated, or that is the target of links.
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     key: u64,
-    /// Where its translation begins, an offset in the arena, or [`NONE`].
+    /// Where its translation begins: an offset in the arena, or [`NONE`].
     code: u32,
-    /// Number of its unit.
+    /// The number of its unit.
     unit: u32,
-    /// The first of the links that lead to it, or [`NONE`]; the others follow by `next`.
+    /// The first of the links that lead to the block, or [`NONE`]; the others follow by `next`.
     incoming: u32,
 }
 
 /// A direct branch out of a unit.
 #[derive(Clone, Copy, Debug)]
 pub struct Link {
-    /// Key of the block it leads to.
+    /// Key of the target block.
     pub target: u64,
-    /// Offset in the arena of the displacement, a multiple of 4.
+    /// Offset of the displacement in the arena, a multiple of 4.
     pub site: u32,
-    /// Where it leads while it is not linked.
+    /// Where the branch leads while it is not linked.
     pub unlinked: u32,
     /// The next link to the same block, or [`NONE`].
     pub next: u32,
@@ -64,17 +64,17 @@ pub struct Mark {
     pub guest: i32,
     /// Where the guest's flags are.
     pub flags: FlagForm,
-    /// Where its registers are: [`STANDARD`], or one more than the index of the unit's assignment.
+    /// Where the guest's registers are: [`STANDARD`], or one more than the index of the unit's assignment.
     pub assignment: u16,
 }
 
 /// The number of [`Assignment::STANDARD`].
 pub const STANDARD: u16 = 0;
 
-/// Traps of one instruction within [`TRAPS_PERIOD`] by which it becomes wary. A trap costs microseconds, so that those of an
-/// instruction that is not cost a twentieth of the time at most.
+/// An instruction that traps this often within [`TRAPS_PERIOD`] becomes wary. A trap costs microseconds, so
+/// the traps of an instruction that is not wary cost a twentieth of the time at most.
 const TRAPS_MAX: u32 = 16;
-/// Ticks of the host's time stamp counter: a millisecond or so.
+/// Ticks of the host's time stamp counter: about a millisecond.
 const TRAPS_PERIOD: u64 = 1 << 22;
 /// Instructions whose traps are counted.
 const TRAPS_LENGTH_MAX: usize = 4096;
@@ -85,18 +85,18 @@ const WARY_LENGTH_MAX: usize = 1 << 16;
 #[derive(Default)]
 pub struct WarySet {
     at: BTreeSet<u64>,
-    /// All are, for tests.
+    /// All instructions are wary, for tests.
     pub(crate) everywhere: bool,
 }
 
 impl WarySet {
-    /// Whether the instruction at an address is one.
+    /// Whether the instruction at an address is wary.
     pub fn contains(&self, pc: u64) -> bool {
         self.everywhere || self.at.contains(&pc)
     }
 }
 
-/// The invalid operations that an instruction has signalled lately.
+/// The invalid operations that an instruction has signalled recently.
 struct Traps {
     since: u64,
     count: u32,
@@ -105,29 +105,30 @@ struct Traps {
 /// What the translator returns.
 #[derive(Default)]
 pub struct Unit {
-    /// First guest address: [`Mark::guest`] counts from here.
+    /// First guest address; [`Mark::guest`] is relative to it.
     pub start: u64,
     /// Keys and ends of the blocks that can be entered, with their offsets in the arena.
     pub blocks: Vec<(u64, u64, u32)>,
-    /// Blocks that cannot be entered, for invalidation: start and end.
+    /// Start and end of the blocks that cannot be entered, for invalidation.
     pub inner: Vec<(u64, u64)>,
-    /// Branches out.
+    /// Direct branches out of the unit.
     pub links: Vec<Link>,
-    /// Guest instructions that may fault, by rising offset.
+    /// Guest instructions that may fault, by ascending offset.
     pub marks: Vec<Mark>,
     /// Instructions for the interpreter.
     pub records: Vec<Box<Record>>,
-    /// Where loops have the guest's registers, then where they are at instructions in blocks with many.
+    /// Where loops have the guest's registers, then where instructions in blocks with many registers have
+    /// them.
     pub assignments: Vec<Assignment>,
-    /// How many of these are loops', and how many blocks have plans.
+    /// How many of the assignments are loops', and how many blocks have plans.
     pub loops: usize,
     pub planned: usize,
-    /// Its branches are not to be linked.
+    /// The unit's branches are not to be linked.
     pub alone: bool,
 }
 
 impl Unit {
-    /// Makes it empty, but for what is kept for the next unit.
+    /// Empties the unit, except for what the next one reuses.
     fn clear(&mut self) {
         self.blocks.clear();
         self.inner.clear();
@@ -139,16 +140,16 @@ impl Unit {
 
 /// A unit in the arena.
 struct Placed {
-    /// Offsets of its code.
+    /// Offsets of its code in the arena.
     code: Range<u32>,
     start: u64,
     marks: Place,
     assignments: Vec<Assignment>,
     loops: usize,
     planned: usize,
-    /// Its blocks, by key and end, those that cannot be entered with the others; empty once it is dropped.
+    /// Its blocks by key and end, including those that cannot be entered; empty once the unit is dropped.
     blocks: Place,
-    /// Read by the code.
+    /// Kept because the code reads them.
     _records: Vec<Box<Record>>,
 }
 
@@ -158,16 +159,16 @@ pub struct Cache {
     arena: *mut u8,
     size: u32,
     used: u32,
-    /// Where the first unit begins, behind the thunks.
+    /// Where the first unit begins, after the thunks.
     first: u32,
-    /// Where `ready` has to be told of what is written.
+    /// `ready` must be called before anything is written from this address on.
     told: u64,
     /// See [`crate::System`].
     ready: fn(end: u64) -> u64,
     /// The entry and exit code.
     pub thunks: Thunks,
     units: Pieces<Placed>,
-    /// What [`Placed::marks`] and [`Placed::blocks`] are in.
+    /// The lists that [`Placed::marks`] and [`Placed::blocks`] refer to.
     marks: Lists<Mark>,
     blocks: Lists<(u64, u64)>,
     /// Blocks by number, and numbers by key.
@@ -176,20 +177,21 @@ pub struct Cache {
     /// Units by the pages of their blocks.
     pages: PageIndex,
     links: Pieces<Link>,
-    /// Entries of the log of changes that have been heeded.
+    /// How many entries of the log of changes have been applied.
     seen: u64,
-    /// Instructions that look for invalid operations themselves.
+    /// Instructions whose translations check for invalid operations themselves.
     pub(crate) wary: WarySet,
-    /// The traps of others.
+    /// The traps of the other instructions.
     traps: BTreeMap<u64, Traps>,
     /// Changes when a unit is dropped.
     pub epoch: u64,
-    /// Addresses of blocks that have been dropped, each with the epoch since which it is: all of those after `listed`.
+    /// Addresses of the blocks dropped after the epoch `listed`, each with the epoch since which it is
+    /// dropped.
     dropped: Vec<(u64, u64)>,
     listed: u64,
-    /// Everything has been dropped, and [`Cache::reset`] is to come.
+    /// All units have been dropped, and [`Cache::reset`] is still to come.
     pub(crate) emptying: bool,
-    /// Where threads leave for signals.
+    /// Where threads leave generated code for signals.
     breakpoints: Breakpoints,
     /// The process's threads.
     pub(crate) presences: Vec<&'static Presence>,
@@ -197,19 +199,20 @@ pub struct Cache {
     pub buffers: Buffers,
     /// What the host has beyond x86-64-v3.
     pub features: Features,
-    /// Where code was ever read.
+    /// The lines that code was ever read from.
     pub lines: &'static CodeLines,
 }
 
-// SAFETY: the arena belongs to the cache, which is reached under a lock.
+// SAFETY: the arena belongs to the cache, which is accessed only under a lock.
 unsafe impl Send for Cache {}
 
-/// Most blocks in [`Cache::dropped`]: to empty a jump cache is cheaper than to look for more.
+/// Most blocks in [`Cache::dropped`]: with more of them, emptying a jump cache is cheaper than looking for
+/// each.
 const DROPPED_MAX: usize = 256;
 
-/// Bit of a key that says the translation leaves floating point to the interpreter; addresses are multiples of 4.
+/// Bit of a key: the translation leaves floating point to the interpreter. Addresses are multiples of 4.
 pub const EXACT: u64 = 1;
-/// Bit of a key that says the translation is for FPCR.FZ: subnormal numbers are zeros, of operands and of results.
+/// Bit of a key: the translation is for FPCR.FZ, where subnormal operands and results are zeros.
 pub const FLUSH: u64 = 2;
 
 impl Cache {
@@ -295,13 +298,13 @@ impl Cache {
         start..end
     }
 
-    /// The block of a key.
+    /// The offset of the code for a key.
     pub fn entry(&self, key: u64) -> Option<u32> {
         let number = self.keys.find(key, |number| self.entries[number].key == key)?;
         Some(self.entries[number].code).filter(|&code| code != NONE)
     }
 
-    /// The number of a key, which is made if there is none.
+    /// The number of a key; a key without one gets one.
     fn number(&mut self, key: u64) -> u32 {
         self.keys.find(key, |number| self.entries[number].key == key).unwrap_or_else(|| {
             let number = self.entries.push(Entry { key, code: NONE, unit: NONE, incoming: NONE });
@@ -310,7 +313,7 @@ impl Cache {
         })
     }
 
-    /// Takes what the translator has made, and links it with the rest.
+    /// Places what the translator has made in the arena, and links it with the rest.
     pub fn add(&mut self, buffers: Buffers) {
         self.buffers = buffers;
         let mut unit = core::mem::take(&mut self.buffers.unit);
@@ -364,7 +367,7 @@ impl Cache {
         self.buffers.unit = unit;
     }
 
-    /// Makes the link `next` and those that follow it lead to what `to` says.
+    /// Makes the link `next` and those after it lead to where `to` says.
     fn patch_all(&self, mut next: u32, to: impl Fn(&Link) -> u32) {
         while next != NONE {
             let link = &self.links[next];
@@ -376,8 +379,8 @@ impl Cache {
     /// Makes the displacement at `site` lead to `target`.
     fn patch(&self, site: u32, target: u32) {
         let displacement = target.wrapping_sub(site + 4) as i32;
-        // SAFETY: the site is 4 bytes of a jump in the arena, aligned, so that a thread that runs it sees the old or the
-        // new displacement.
+        // SAFETY: the site is 4 bytes of a jump in the arena, aligned, so that a thread that runs it sees the
+        // old or the new displacement.
         unsafe { &*self.arena.add(site as usize).cast::<AtomicI32>() }.store(displacement, Ordering::Release);
     }
 
@@ -386,7 +389,8 @@ impl Cache {
         self.links[link].target
     }
 
-    /// The guest instruction whose translation holds the host address `pc`, and where its flags and registers are.
+    /// The guest instruction whose translation holds the host address `pc`, and where its flags and registers
+    /// are.
     pub fn guest_of(&self, pc: u64) -> Option<(u64, FlagForm, &Assignment)> {
         let (index, offset) = self.unit_of(pc)?;
         let unit = &self.units[index];
@@ -400,7 +404,7 @@ impl Cache {
     }
 
     /// Makes the thread whose state is at `owner`, and which is at the host address `pc`, leave generated
-    /// code at the next mark. Returns how many breakpoints there are. Takes no memory.
+    /// code at the next mark. Returns the number of breakpoints. Allocates no memory.
     pub(crate) fn set_breakpoint(&mut self, pc: u64, owner: u64) -> usize {
         if let Some((index, offset)) = self.unit_of(pc) {
             let unit = &self.units[index];
@@ -414,9 +418,9 @@ impl Cache {
         self.breakpoints.len()
     }
 
-    /// Removes the breakpoints of a thread, or all. Returns how many are left.
+    /// Removes the breakpoints of a thread, or all breakpoints. Returns how many are left.
     pub(crate) fn remove_breakpoints(&mut self, owner: Option<u64>) -> usize {
-        // SAFETY: the arena's code is only replaced where `reset` has forgotten all.
+        // SAFETY: the arena's code is replaced only after `reset` has forgotten all breakpoints.
         unsafe { self.breakpoints.remove(self.arena, owner) };
         self.breakpoints.len()
     }
@@ -426,15 +430,16 @@ impl Cache {
         pc.checked_sub(self.arena as u64).is_some_and(|offset| self.breakpoints.contains(offset as u32))
     }
 
-    /// The unit that holds the host address `pc`, and its offset.
+    /// The unit that holds the host address `pc`, and the address's offset.
     fn unit_of(&self, pc: u64) -> Option<(u32, u32)> {
         let offset = u32::try_from(pc.checked_sub(self.arena as u64)?).ok()?;
         let index = self.units.partition_point(|unit| unit.code.start <= offset).checked_sub(1)?;
         self.units[index].code.contains(&offset).then_some((index, offset))
     }
 
-    /// The instruction at `guest` has signalled an invalid operation, at host address `pc` and at a time. Where this happens
-    /// often, its unit is dropped, and in the next the instruction is wary. Returns whether that is so.
+    /// Counts an invalid operation that the instruction at `guest` has signalled, at host address `pc` and
+    /// time `now`. If this happens often, its unit is dropped, and the instruction is wary in the next.
+    /// Returns whether that is so.
     pub(crate) fn trapped(&mut self, guest: u64, pc: u64, now: u64) -> bool {
         if self.traps.len() >= TRAPS_LENGTH_MAX {
             self.traps.clear();
@@ -450,7 +455,7 @@ impl Cache {
         if self.wary.at.len() >= WARY_LENGTH_MAX {
             self.wary.at.clear();
         }
-        // Those that have begun to trap are likely to go on.
+        // Instructions that have begun to trap are likely to go on.
         let more = self.traps.iter().filter(|(_, traps)| traps.count > 1).map(|(&guest, _)| guest);
         self.wary.at.extend(more);
         self.traps.remove(&guest);
@@ -461,12 +466,13 @@ impl Cache {
         true
     }
 
-    /// Entries of the log that have been heeded.
+    /// How many entries of the log have been applied.
     pub fn seen(&self) -> u64 {
         self.seen
     }
 
-    /// Drops what the log says has changed. Returns how many entries have been heeded.
+    /// Drops the units whose guest code has changed according to the log. Returns how many entries have been
+    /// applied.
     pub fn catch_up(&mut self, log: &Invalidations) -> u64 {
         let head = log.head();
         if head - self.seen > LOG as u64 {
@@ -488,13 +494,14 @@ impl Cache {
         self.listed = self.epoch;
     }
 
-    /// The addresses of the blocks that have been dropped after `epoch`, or `None` where too many have been.
+    /// The addresses of the blocks that have been dropped after `epoch`, or `None` if there are too many.
     pub(crate) fn dropped_since(&self, epoch: u64) -> Option<impl Iterator<Item = u64>> {
         (epoch >= self.listed)
             .then(|| self.dropped.iter().filter(move |(since, _)| *since > epoch).map(|&(_, pc)| pc))
     }
 
-    /// Gives all memory back. Everything has been dropped, and no thread is in generated code of an epoch before.
+    /// Gives all memory back. All units have been dropped, and no thread is in generated code of an earlier
+    /// epoch.
     pub(crate) fn reset(&mut self) {
         self.used = self.first;
         self.units.clear();
@@ -546,9 +553,9 @@ impl Cache {
         }
         for i in 0..self.blocks.get(blocks).len() {
             let key = self.blocks.get(blocks)[i].0;
-            // Also where a later unit has the key: a jump cache may still lead to this one.
+            // Also if a later unit has the key: a jump cache may still lead to this unit.
             self.dropped.push((self.epoch + 1, key & !(EXACT | FLUSH)));
-            // A later unit may have the key now; those that cannot be entered have none.
+            // A later unit may have the key now; blocks that cannot be entered have none.
             let entry = self.keys.find(key, |number| self.entries[number].key == key);
             if let Some(entry) = entry.filter(|&entry| self.entries[entry].unit == number) {
                 let entry = &mut self.entries[entry];
@@ -559,7 +566,7 @@ impl Cache {
         }
     }
 
-    /// Blocks whose assignment changes within, in code that has not been dropped.
+    /// How many blocks change their assignment within, in code that has not been dropped.
     pub fn planned_blocks(&self) -> usize {
         self.units
             .iter()
@@ -568,7 +575,7 @@ impl Cache {
             .sum()
     }
 
-    /// Loops that have the guest's registers elsewhere, in code that has not been dropped.
+    /// How many loops keep the guest's registers in other places, in code that has not been dropped.
     pub fn assigned_loops(&self) -> usize {
         self.units.iter().filter(|unit| !self.blocks.get(unit.blocks).is_empty()).map(|unit| unit.loops).sum()
     }
@@ -601,7 +608,7 @@ mod tests {
         let log = &LOG;
         // SAFETY: the memory is this cache's, whose code is not run.
         let mut cache = unsafe { Cache::new(arena.as_mut_ptr(), 2 << 20, 0, log, |_| u64::MAX) };
-        // The second has the key, but what was found before leads to the first.
+        // The second unit has the key, but what was found before leads to the first.
         add(&mut cache, 0x1000);
         add(&mut cache, 0x1000);
         add(&mut cache, 0x3000);

@@ -1,4 +1,4 @@
-//! The dispatcher: interprets what is cold, translates what is hot, runs what is translated.
+//! The dispatcher: interprets cold code, translates hot code, runs translated code.
 
 mod check;
 
@@ -19,16 +19,17 @@ const HOT: u32 = 8;
 /// Runs of a block before it becomes part of a unit that begins elsewhere.
 const WARM: u32 = 1;
 
-/// Bit of an engine's interrupt flag by which other threads make it look at what has changed. The engine clears it; to
-/// others it means nothing.
+/// Bit of an engine's interrupt flag by which other threads make the engine check what has changed. The
+/// engine clears the bit; it means nothing to anyone else.
 pub const POKE: u32 = 2;
 /// [`Presence::running`] of a thread that is not in generated code.
 const OUTSIDE: u64 = u64::MAX;
 
-/// Where a thread is, for the others.
+/// Where a thread is, for the other threads.
 pub(crate) struct Presence {
-    /// The epoch of the generated code that the thread may be in, or [`OUTSIDE`]. It is stored before the thread looks at
-    /// [`Jit::epoch`] for the last time, so that who changes that and then looks here misses nobody.
+    /// The epoch of the generated code that the thread may be in, or [`OUTSIDE`]. It is stored before the
+    /// thread reads [`Jit::epoch`] for the last time, so a thread that changes the epoch and then reads this
+    /// sees every runner.
     running: AtomicU64,
     /// The interrupt flag of the run, or null.
     interrupt: AtomicPtr<AtomicU32>,
@@ -40,24 +41,26 @@ impl Presence {
         if self.running.load(Ordering::SeqCst) == OUTSIDE {
             return;
         }
-        // SAFETY: the flag is in the memory of a thread, which stays mapped; a flag that another thread has now is poked in
-        // vain.
+        // SAFETY: the flag is in the memory of a thread, which stays mapped. If the flag is another thread's
+        // by now, the poke has no effect.
         if let Some(interrupt) = unsafe { self.interrupt.load(Ordering::SeqCst).as_ref() } {
             interrupt.fetch_or(POKE, Ordering::SeqCst);
         }
     }
 }
 
-/// MXCSR at the start of a process, and wherever Rust code runs: all exceptions masked, round to nearest, no flag.
+/// MXCSR at the start of a process, and wherever Rust code runs: all exceptions masked, round to nearest, no
+/// flag.
 const MXCSR: u32 = 0x1f80;
-/// What generated code that computes runs with: invalid operations are signalled (SIGFPE), and left to the interpreter.
+/// MXCSR of generated code that computes: invalid operations are signalled (SIGFPE), and left to the
+/// interpreter.
 const MXCSR_SIGNALS: u32 = MXCSR & !(translate::INVALID_MASK as u32);
 /// DAZ and FTZ: subnormal operands and results are zeros.
 const MXCSR_FLUSH: u32 = MXCSR_SIGNALS | 1 << 6 | 1 << 15;
 /// FPCR with FZ alone.
 const FPCR_FZ: u32 = 1 << 24;
 
-/// The part of a key that tells how code computes, by FPCR.
+/// The part of a key that says how code computes, by FPCR.
 fn mode_of(fpcr: u32) -> u64 {
     match fpcr {
         0 => 0,
@@ -66,7 +69,7 @@ fn mode_of(fpcr: u32) -> u64 {
     }
 }
 
-/// What generated code runs with.
+/// The MXCSR that generated code runs with.
 fn mxcsr_of(fpcr: u32) -> u32 {
     match mode_of(fpcr) {
         0 => MXCSR_SIGNALS,
@@ -75,52 +78,55 @@ fn mxcsr_of(fpcr: u32) -> u32 {
     }
 }
 
-/// Where generated code lies and where its faults continue, for the handler of signals.
+/// Where generated code lies and where its faults continue, for the signal handler.
 static ARENA_START: AtomicU64 = AtomicU64::new(0);
 static ARENA_END: AtomicU64 = AtomicU64::new(0);
 static FAULT_THUNK: AtomicU64 = AtomicU64::new(0);
-/// The process's code, for the same.
+/// The process's code, for the signal handler.
 static JIT: AtomicPtr<Jit> = AtomicPtr::new(core::ptr::null_mut());
 
-/// What the translator asks of the operating system.
+/// What the crate needs from the operating system.
 #[derive(Clone, Copy, Debug)]
 pub struct System {
     /// Lets other threads run.
     pub wait: fn(),
-    /// The arena below this address is about to be written; returns below which it need not be told.
+    /// Called before the arena below `end` is written; returns the address below which no further call is
+    /// needed.
     pub ready: fn(end: u64) -> u64,
-    /// Code of so many bytes at a host address was made of the guest's code from an address on; for profilers.
+    /// Reports to profilers that `length` bytes of code at the host address `code` were made from the guest
+    /// code at `guest`.
     pub placed: Option<fn(guest: u64, code: u64, length: u64)>,
 }
 
-/// The translated code of a process; one in a process.
+/// The translated code of a process. A process has only one.
 pub struct Jit {
     cache: Lock<Cache>,
     log: &'static Invalidations,
     /// [`Cache::epoch`], readable without the lock.
     epoch: AtomicU64,
-    /// Entries of the log that the cache has heeded.
+    /// How many entries of the log the cache has applied.
     seen: AtomicU64,
-    /// Host address of the offset 0 in [`Cache`].
+    /// Host address of offset 0 in [`Cache`].
     arena: u64,
     /// What the bottom of a return stack returns to.
     underflow: u64,
     /// See [`System`].
     placed: Option<fn(guest: u64, code: u64, length: u64)>,
-    /// How many breakpoints there are; written under the lock.
+    /// The number of breakpoints; written under the lock.
     breakpoints: AtomicUsize,
-    /// How many engines there are. A thread that reads 1 here is alone until it leaves [`Engine::run`].
+    /// The number of engines. A thread that reads 1 here is alone until it leaves [`Engine::run`].
     threads: AtomicUsize,
     enter: unsafe extern "C" fn(state: u64, code: u64),
 }
 
 impl Jit {
-    /// Takes an arena for the code of the process's threads; `None` where the host's CPU lacks what the code needs
-    /// ([`host_is_able`]).
+    /// Takes an arena for the code of the process's threads; `None` if the host's CPU lacks what the code
+    /// needs ([`host_is_able`]).
     ///
     /// # Safety
     ///
-    /// The memory is readable, writable and executable, used by nobody else, and stays so. There is one `Jit` in a process.
+    /// The memory is readable, writable and executable, used by nobody else, and stays so. There is one `Jit`
+    /// in a process.
     pub unsafe fn new(arena: *mut u8, size: u32, log: &'static Invalidations, system: System) -> Option<Jit> {
         if !host_is_able() {
             return None;
@@ -142,7 +148,7 @@ impl Jit {
         Some(Jit { cache, log, epoch, seen, arena, underflow, placed, breakpoints, threads, enter })
     }
 
-    /// Keeps the code from changing, for a fork.
+    /// Keeps the code from changing, during a fork.
     pub fn hold(&self) -> Held<'_, Cache> {
         self.cache.lock()
     }
@@ -155,8 +161,8 @@ impl Jit {
         }
     }
 
-    /// Makes room in a full arena: drops all code, and gives its memory back once no thread can be in it. Returns whether
-    /// there is room; if not, the threads have been told to leave it.
+    /// Makes room in a full arena: drops all code, and gives its memory back once no thread can be in it.
+    /// Returns whether there is room; if not, the threads have been told to leave the code.
     fn make_room(&self, cache: &mut Cache) -> bool {
         if !cache.emptying {
             cache.drop_all();
@@ -201,8 +207,9 @@ unsafe fn xgetbv() -> u64 {
     u64::from(high) << 32 | u64::from(low)
 }
 
-/// Where a handler of SIGSEGV, SIGBUS or SIGFPE continues generated code that faulted, from the host's registers at the
-/// fault; it stores the result as the new instruction pointer and returns. `None` says that the fault is not generated code's.
+/// Where a handler of SIGSEGV, SIGBUS or SIGFPE continues generated code that faulted, given the host's
+/// registers at the fault. The handler stores the result as the new instruction pointer and returns. `None`
+/// means that the fault is not in generated code.
 ///
 /// # Safety
 ///
@@ -218,9 +225,9 @@ pub unsafe fn resume_after_fault(pc: u64, rbp: u64, eflags: u64) -> Option<u64> 
     Some(FAULT_THUNK.load(Ordering::Relaxed))
 }
 
-/// A signal has interrupted the thread, and its interrupt flag is set: makes it leave generated code at an
-/// instruction nearby, if it is there, and not only at the next loop's head. For a handler of signals that
-/// returns to where it came from.
+/// Makes a thread that a signal has interrupted, and whose interrupt flag is set, leave generated code at a
+/// nearby instruction and not only at the next loop's head. For a signal handler that returns to where it
+/// came from.
 ///
 /// # Safety
 ///
@@ -229,7 +236,7 @@ pub unsafe fn interrupt_soon(pc: u64, rbp: u64) {
     if pc < ARENA_START.load(Ordering::Relaxed) || pc >= ARENA_END.load(Ordering::Acquire) {
         return;
     }
-    // SAFETY: there is an engine, since there is generated code, and what it refers to stays.
+    // SAFETY: there is generated code, so there is an engine, and what it refers to stays.
     let Some(jit) = (unsafe { JIT.load(Ordering::Acquire).as_ref() }) else { return };
     // The thread holds no lock while it is in generated code.
     if let Some(mut cache) = jit.cache.lock_soon() {
@@ -245,7 +252,7 @@ fn read_mxcsr() -> u32 {
     value
 }
 
-/// Forgets the host's floating-point flags, for Rust code.
+/// Clears the host's floating-point flags, for Rust code.
 fn reset_mxcsr() {
     set_mxcsr(MXCSR);
 }
@@ -257,31 +264,33 @@ fn set_mxcsr(value: u32) {
 }
 
 fn load_mxcsr(value: u32) {
-    // SAFETY: the value is the one that Rust code runs with, or generated code is entered before any.
+    // SAFETY: the value is the one that Rust code runs with, or generated code is entered before any Rust
+    // code runs.
     unsafe { asm!("ldmxcsr [{}]", in(reg) &raw const value, options(nostack, readonly)) };
 }
 
-/// Adds the host's floating-point flags to the guest's: DZC, OFC, UFC, IXC are ZE, OE, UE, PE. IE says that an instruction
-/// is left to the interpreter, which finds whether it sets IOC.
+/// Adds the host's floating-point flags to the guest's: DZC, OFC, UFC, IXC are ZE, OE, UE, PE. IE means that
+/// an instruction is left to the interpreter, which determines whether it sets IOC.
 fn merge_mxcsr(state: &mut State, mxcsr: u32) {
     state.fpsr |= mxcsr >> 1 & 0x1e;
 }
 
-/// What generated code has in rbp for a state.
+/// The value that generated code has in rbp for a state.
 fn owner_of(state: &State) -> u64 {
     core::ptr::from_ref(state) as u64 + BIAS as u64
 }
 
-/// What a run needs in [`run_record`].
+/// What [`run_record`] needs of a run.
 struct Run {
     host: Host,
-    /// Why the last instruction left.
+    /// Why the last instruction left generated code.
     left: Exit,
 }
 
-/// Runs an instruction for generated code; not 0 where it leaves.
+/// Runs an instruction for generated code; returns nonzero if it leaves generated code.
 unsafe extern "C" fn run_record(state: *mut State, record: *const Record) -> u64 {
-    // SAFETY: the fallback thunk passes the thread's state and a record of a unit, which are valid while code runs.
+    // SAFETY: the fallback thunk passes the thread's state and a record of a unit, which are valid while code
+    // runs.
     let (state, record) = unsafe { (&mut *state, &*record) };
     // SAFETY: set by `Engine::enter`, whose frame is still there.
     let run = unsafe { &mut *(state.generated[Slot::Host as usize] as *mut Run) };
@@ -303,7 +312,7 @@ unsafe extern "C" fn run_record(state: *mut State, record: *const Record) -> u64
             run.left = Exit::Budget;
             1
         }
-        // Branches are lowered; ISB is not, and goes on where `pc` says.
+        // Branches are translated; ISB is not, and goes on where `pc` says.
         Ok(Flow::Jump) => {
             run.left = Exit::Budget;
             1
@@ -315,8 +324,8 @@ unsafe extern "C" fn run_record(state: *mut State, record: *const Record) -> u64
     }
 }
 
-/// Memory for a thread's return stack: generated code's calls grow it downwards. What lies below `low` must not be
-/// accessible.
+/// Memory for a thread's return stack, which the calls of generated code grow downwards. The memory below
+/// `low` must not be accessible.
 #[derive(Clone, Copy, Debug)]
 pub struct ReturnStack {
     /// Lowest address.
@@ -331,7 +340,7 @@ impl Drop for Engine {
             let mut cache = jit.cache.lock();
             cache.presences.retain(|presence| !core::ptr::eq(*presence, self.presence));
             jit.threads.store(cache.presences.len(), Ordering::Relaxed);
-            // SAFETY: made by `new`; nobody else knows of it now.
+            // SAFETY: made by `new`; nobody else refers to it now.
             drop(unsafe { Box::from_raw(core::ptr::from_ref(self.presence).cast_mut()) });
         }
     }
@@ -349,7 +358,7 @@ pub struct Engine {
     presence: &'static Presence,
     /// The epoch of the code that may be run.
     epoch: u64,
-    /// The epoch and the mode that the jump cache is of. Those that the return stack is of are in the thread's registers.
+    /// The epoch and mode of the jump cache. Those of the return stack are in the thread's registers.
     tables: u64,
 }
 
@@ -358,8 +367,8 @@ impl Engine {
     ///
     /// # Safety
     ///
-    /// The return stack is writable and nobody else's. Where there is one other engine, it is not running meanwhile: a thread
-    /// makes the engines of the threads that it starts.
+    /// The return stack is writable and nobody else's. If there is one other engine, it is not running
+    /// meanwhile: a thread creates the engines of the threads that it starts.
     pub unsafe fn new(log: &'static Invalidations, jit: Option<&'static Jit>, stack: ReturnStack) -> Engine {
         let presence: &Presence = Box::leak(Box::new(Presence {
             running: AtomicU64::new(OUTSIDE),
@@ -383,14 +392,14 @@ impl Engine {
         }
     }
 
-    /// Translates blocks once they have been interpreted so many times; with 0, nothing is interpreted that can be
-    /// translated.
+    /// Translates blocks once they have been interpreted `runs` times; with 0, nothing is interpreted that
+    /// can be translated.
     pub fn translate_after(&mut self, runs: u32) {
         self.hot = runs;
     }
 
-    /// Translates all floating-point instructions as those that often signal invalid operations, in all engines of the
-    /// process, for tests.
+    /// Translates all floating-point instructions like those that often signal invalid operations, in all
+    /// engines of the process, for tests.
     pub fn be_wary(&mut self, everywhere: bool) {
         if let Some(jit) = self.jit {
             let mut cache = jit.cache.lock();
@@ -400,7 +409,7 @@ impl Engine {
         }
     }
 
-    /// The process has forked, and this is the engine of the child's thread: there are no others.
+    /// Tells the engine of a forked child's thread that there are no other threads.
     pub fn is_alone(&self) {
         let Some(jit) = self.jit else { return };
         let mut cache = jit.cache.lock();
@@ -409,8 +418,8 @@ impl Engine {
         jit.breakpoints.store(cache.remove_breakpoints(None), Ordering::Relaxed);
     }
 
-    /// Runs until something is for the caller to do; see [`Interpreter::run`]. Bit [`POKE`] of `interrupt` is for the
-    /// engines among each other; the engine clears it.
+    /// Runs until the caller has something to do; see [`Interpreter::run`]. Engines use bit [`POKE`] of
+    /// `interrupt` among themselves; the engine clears it.
     pub fn run(&mut self, state: &mut State, host: &Host, interrupt: &AtomicU32) -> Exit {
         let flag = core::ptr::from_ref(interrupt).cast_mut();
         self.presence.interrupt.store(flag, Ordering::SeqCst);
@@ -467,8 +476,8 @@ impl Engine {
         }
     }
 
-    /// Interprets until there is generated code. Returns where that is, or `None` where the caller has to look again, or what
-    /// it is to return.
+    /// Interprets until there is generated code. Returns where that code is, `None` if the caller must check
+    /// again, or the exit that the caller is to return.
     #[inline(always)]
     fn run_cold(
         &mut self,
@@ -478,10 +487,10 @@ impl Engine {
         interrupt: &AtomicU32,
         mode: u64,
     ) -> Result<Option<u64>, Exit> {
-        // Other threads may have translated what is new here.
+        // Other threads may have translated code that is new to this one.
         let announce = jit.threads.load(Ordering::Relaxed) > 1;
         match self.interpreter.run_cold(state, host, interrupt, self.hot, announce) {
-            // Perhaps only poked.
+            // Perhaps only a poke.
             Some(Exit::Interrupted) => return Ok(None),
             Some(exit) => return Err(exit),
             None => {}
@@ -490,20 +499,20 @@ impl Engine {
             self.prepare(jit, state.pc, mode, host);
             return Ok(None);
         };
-        // As valid as what else is in the jump cache.
+        // As valid as the rest of the jump cache.
         let code = jit.arena + u64::from(code);
         self.remember(state.pc, code);
         let able = state.sp().is_multiple_of(ALIGNMENT) && self.is_caught_up(jit, state, mode);
         Ok(Some(code).filter(|_| able))
     }
 
-    /// Leads generated code to what is this thread's.
+    /// Points generated code to this thread's data.
     fn use_slots(&self, state: &mut State, interrupt: &AtomicU32) {
         if state.generated[Slot::JumpCache as usize] != self.jump_cache.address() {
-            // The registers of another thread, copied.
+            // These are another thread's registers, copied.
             state.generated[Slot::Epoch as usize] = 0;
         }
-        // It may have grown since, while a child of vfork had a copy of the registers.
+        // The jump cache may have grown while a child of vfork had a copy of the registers.
         self.use_jump_cache(state);
         state.generated[Slot::Interrupt as usize] = core::ptr::from_ref(interrupt) as u64;
     }
@@ -515,7 +524,7 @@ impl Engine {
         state.generated[Slot::JumpSetsMask as usize] = mask;
     }
 
-    /// Interprets until something is for the caller to do, or a block has run; see [`Interpreter::run`].
+    /// Interprets until the caller has something to do, or a block has run; see [`Interpreter::run`].
     pub fn interpret_block(&mut self, state: &mut State, host: &Host, interrupt: &AtomicU32) -> Exit {
         self.interpreter.run(state, host, interrupt, 1)
     }
@@ -527,7 +536,7 @@ impl Engine {
             && mode_of(state.fpcr) == mode
     }
 
-    /// Heeds the log of changes, and empties what leads to code that is not to be run any more.
+    /// Applies the log of changes, and removes what leads to code that must not run any more.
     fn catch_up(&mut self, jit: &Jit, state: &mut State, mode: u64) {
         if jit.log.head() != jit.seen.load(Ordering::Acquire) {
             let mut cache = jit.cache.lock();
@@ -548,26 +557,27 @@ impl Engine {
                 None => self.forget_all(),
             }
         }
-        // A child of vfork, whose registers are a copy, may have been here in between.
+        // A child of vfork, whose registers are a copy, may have run this in between.
         if tables != epoch || stack != epoch {
             state.generated[Slot::Epoch as usize] = epoch;
             self.reset_stack(jit, state);
         }
     }
 
-    /// Empties the jump cache, and what the interpreter knows.
+    /// Empties the jump cache and the interpreter's knowledge of translated code.
     fn forget_all(&mut self) {
         self.interpreter.forget_codes();
         self.jump_cache.clear();
     }
 
-    /// Takes a block out of the jump cache, and out of what the interpreter knows.
+    /// Removes a block from the jump cache and from the interpreter's knowledge of translated code.
     fn forget(&mut self, pc: u64) {
         self.interpreter.forget_code(pc);
         self.jump_cache.remove(pc);
     }
 
-    /// Empties the return stack. Its bottom is a pair that no return matches: its guest address is odd.
+    /// Empties the return stack. Its bottom is a pair that no return matches, because its guest address is
+    /// odd.
     fn reset_stack(&mut self, jit: &Jit, state: &mut State) {
         let bottom = self.stack.high - 16;
         // SAFETY: the return stack is this engine's.
@@ -585,7 +595,8 @@ impl Engine {
         self.jump_cache.insert(pc, host);
     }
 
-    /// Puts the code for `pc` into the jump cache, translated if need be and if the block is hot.
+    /// Puts the code for `pc` into the jump cache, and first translates it if necessary and if the block is
+    /// hot.
     fn prepare(&mut self, jit: &Jit, pc: u64, mode: u64, host: &Host) {
         let mut cache = jit.cache.lock();
         if let Some(code) = cache.entry(pc | mode) {
@@ -605,7 +616,7 @@ impl Engine {
         }
         match cache.entry(pc | mode) {
             Some(code) => self.remember(pc, cache.address(code)),
-            // Not to be asked for again at once.
+            // Otherwise it would be asked for again at once.
             None => self.interpreter.cool(pc),
         }
     }
@@ -619,7 +630,8 @@ impl Engine {
         let (interpreter, alone) = (&self.interpreter, jit.threads.load(Ordering::Relaxed) == 1);
         let done = translate::translate(cache, &mut buffers, host, pc, mode, |other| {
             let heat = interpreter.heat(other);
-            // Only a block that this thread knows as translated, or another thread may have met, is looked for.
+            // The lookup is needed only if this thread knows the block as translated, or another thread may
+            // have run it.
             heat >= WARM && (heat < Interpreter::TRANSLATED && alone || cache.entry(other | mode).is_none())
         });
         if !done {
@@ -635,9 +647,10 @@ impl Engine {
         cache.add(buffers);
     }
 
-    /// Runs generated code until it exits; what it exits for, if that is the caller's.
+    /// Runs generated code until it exits. Returns the exit, if the caller has to handle it.
     fn enter(&mut self, jit: &Jit, state: &mut State, run: &mut Run, code: u64) -> Option<Exit> {
-        // Where there are no others, nobody looks: they come by what this thread does outside of generated code.
+        // Without other threads nobody reads this: others start only by what this thread does outside of
+        // generated code.
         let alone = jit.threads.load(Ordering::Relaxed) == 1;
         let order = if alone { Ordering::Relaxed } else { Ordering::SeqCst };
         self.presence.running.store(self.epoch, order);
@@ -650,7 +663,8 @@ impl Engine {
         exit
     }
 
-    /// The same, where the others know that we are in generated code: its memory and links stay.
+    /// Like [`Engine::enter`], once the others know that this thread is in generated code: its memory and
+    /// links stay.
     fn enter_present(&mut self, jit: &Jit, state: &mut State, run: &mut Run, code: u64) -> Option<Exit> {
         let top = state.generated[Slot::ReturnStack as usize];
         // SAFETY: the top pair is inside the return stack.
@@ -684,20 +698,21 @@ impl Engine {
             kind if kind == ExitKind::Indirect as u32 => None,
             kind if kind == ExitKind::Leave as u32 => Some(run.left).filter(|&exit| exit != Exit::Budget),
             kind if kind == ExitKind::Fault as u32 => self.fault(jit, state, &run.host),
-            // The caller looks at the flag.
+            // The caller checks the flag.
             kind if kind == ExitKind::Interrupted as u32 => None,
             _ => Some(Exit::Syscall(number as u16)),
         }
     }
 
-    /// Generated code faulted: the interpreter runs the instruction again from the registers before it, and says what is
-    /// wrong. It may find nothing: an address with a tag, or the return stack was full.
+    /// Handles a fault of generated code: the interpreter runs the instruction again from the registers
+    /// before it, and finds what is wrong. It may find nothing: an address had a tag, or the return stack was
+    /// full.
     fn fault(&mut self, jit: &Jit, state: &mut State, host: &Host) -> Option<Exit> {
         let pc = state.generated[Slot::FaultPc as usize];
         let mut cache = jit.cache.lock();
         let (guest, form, assignment) = cache.guest_of(pc).expect("generated code has marks");
         assignment.take_saved(state);
-        // IE is set by what is signalled alone.
+        // Only a signalled invalid operation sets IE.
         let invalid = state.generated[Slot::Mxcsr as usize] & 1 == 1;
         let breakpoint = cache.is_breakpoint(pc);
         // SAFETY: reads a counter.
@@ -715,7 +730,7 @@ impl Engine {
         let interrupt = state.generated[Slot::Interrupt as usize] as *const AtomicU32;
         // SAFETY: the flag of the run.
         if breakpoint && unsafe { &*interrupt }.load(Ordering::SeqCst) & !POKE != 0 {
-            // The caller looks at the flag.
+            // The caller checks the flag.
             return None;
         }
         Some(self.interpreter.step(state, host)).filter(|&exit| exit != Exit::Budget)

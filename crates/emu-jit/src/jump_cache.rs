@@ -1,12 +1,12 @@
 //! A thread's table from guest addresses to generated code, for branches whose target is known only when they
 //! run.
 //!
-//! It has two levels. The first is found by the low bits of the address, at the least cost; targets whose low
-//! bits agree displace each other. What is displaced goes to the second, a set-associative cache: a hash of
-//! the address chooses a set of two pairs of guest and host address. The hash is the host's CRC32
-//! instruction, so that targets at regular distances (aligned functions, stubs, code of a JIT) spread over
-//! the sets. The second level is made when it is needed, and grows where a program has many targets.
-//! Generated code reads both ([`crate::thunks`]).
+//! It has two levels. The first is indexed by the low bits of the address, which costs least; targets whose
+//! low bits agree displace each other. Displaced pairs go to the second level, a set-associative cache: a
+//! hash of the address chooses a set of two pairs of guest and host address. The hash is the host's CRC32
+//! instruction, so targets at regular distances (aligned functions, stubs, code of a JIT) spread over the
+//! sets. The second level grows if a program has many targets. Generated code reads both levels
+//! ([`crate::thunks`]).
 
 use alloc::boxed::Box;
 use alloc::vec;
@@ -19,15 +19,15 @@ const WAYS: usize = 2;
 /// Bytes of a set, as a power of two.
 const SET_BITS: u32 = 5;
 const _: () = assert!(size_of::<Set>() == 1 << SET_BITS);
-/// Sets of the second level: at first, and at most. 1 KiB, and 1 MiB.
+/// Sets of the second level: 1 KiB at first, 1 MiB at most.
 const SETS: usize = 32;
 const SETS_MAX: usize = 32 << 10;
-/// By how much it grows.
+/// Factor by which the second level grows.
 const GROWTH: usize = 4;
 
 type Set = [[u64; 2]; WAYS];
 
-/// A place without code. No branch leads to it: the guest address 4 does not belong to place 0, nor 0 to any
+/// A place without code. No branch finds it: the guest address 4 does not belong to place 0, nor 0 to any
 /// other place.
 const fn nothing(place: usize) -> [u64; 2] {
     [if place == 0 { 4 } else { 0 }, 0]
@@ -42,11 +42,11 @@ pub(crate) struct JumpCache {
 /// The second level.
 struct Sets {
     sets: Box<[Set]>,
-    /// Pairs that had to make room for others, in a table of this size.
+    /// How many pairs were evicted for others since the table has this size.
     evictions: usize,
 }
 
-/// CRC-32C of the 8 bytes of an address, which starts from 0 and is not inverted.
+/// CRC-32C of the 8 bytes of an address, starting from 0 and not inverted.
 fn hash(pc: u64) -> u64 {
     let mut crc = 0u64;
     // SAFETY: the host has SSE4.2 (`host_is_able`); no memory is involved.
@@ -66,7 +66,7 @@ impl JumpCache {
         JumpCache { first, second: Sets::new(SETS) }
     }
 
-    /// One that is never asked, for a thread that translates nothing.
+    /// A table that is never read, for a thread that translates nothing.
     pub fn none() -> JumpCache {
         JumpCache { first: Box::default(), second: Sets { sets: Box::default(), evictions: 0 } }
     }
@@ -76,7 +76,8 @@ impl JumpCache {
         self.first.as_ptr() as u64
     }
 
-    /// Host address of the second level, and what of a hash is a set's distance in bytes from there.
+    /// Host address of the second level, and the mask that turns a hash into a set's distance in bytes from
+    /// there.
     pub fn second(&self) -> (u64, u64) {
         (self.second.sets.as_ptr() as u64, self.second.mask())
     }
@@ -87,7 +88,7 @@ impl JumpCache {
         if guest == pc { Some(host) } else { self.second.find(pc) }
     }
 
-    /// Puts code into the table: into the first level, from where what is displaced goes to the second.
+    /// Puts code into the first level; the pair that it displaces goes to the second.
     pub fn insert(&mut self, pc: u64, host: u64) {
         let place = place_of(pc);
         let old = core::mem::replace(&mut self.first[place], [pc, host]);
@@ -96,7 +97,7 @@ impl JumpCache {
         }
     }
 
-    /// Takes a block out.
+    /// Removes a block.
     pub fn remove(&mut self, pc: u64) {
         let place = place_of(pc);
         if self.first[place][0] == pc {
@@ -105,21 +106,21 @@ impl JumpCache {
         self.second.remove(pc);
     }
 
-    /// Empties it.
+    /// Empties the table.
     pub fn clear(&mut self) {
         self.first.fill([0; 2]);
         self.first[0] = nothing(0);
         self.second.clear();
     }
 
-    /// Whether pairs have had to make room so often that a bigger table is worth its memory. A branch that
-    /// finds nothing costs about 70 ns, a bigger table as much as some of these.
+    /// Whether pairs have been evicted so often that a bigger table is worth its memory. A branch that finds
+    /// nothing costs about 70 ns; a bigger table costs as much as a few of these.
     #[inline(always)]
     pub fn is_small(&self) -> bool {
         self.second.evictions > 2 * self.second.sets.len() && self.second.sets.len() < SETS_MAX
     }
 
-    /// Makes it bigger: [`JumpCache::second`] changes.
+    /// Makes the second level bigger: [`JumpCache::second`] changes.
     pub fn grow(&mut self) {
         let mut bigger = Sets::new(self.second.sets.len() * GROWTH);
         for (number, set) in self.second.sets.iter().enumerate() {
@@ -149,7 +150,7 @@ impl Sets {
         set.iter().find(|pair| pair[0] == pc).map(|pair| pair[1])
     }
 
-    /// The pair that was put into a full set first makes room.
+    /// In a full set, the pair that was inserted first is evicted.
     fn insert(&mut self, pair: [u64; 2]) {
         let number = self.set_of(pair[0]);
         let set = &mut self.sets[number];
@@ -190,7 +191,7 @@ mod tests {
         };
         assert!([0, 1, 4, 8, u64::MAX].into_iter().all(|pc| cache.find(pc).is_none()));
         assert!(cache.second.set_of(4) != 0 && cache.second.set_of(0) == 0);
-        // They take the place of the ones before.
+        // The last two displace the first two.
         let more = 4 * FIRST as u64;
         for pc in [0, 4, more, more + 4] {
             cache.insert(pc, pc + 1);
@@ -221,7 +222,7 @@ mod tests {
         assert_eq!(sets.evictions, 1);
     }
 
-    /// How many of the targets are in the table when all have been looked for many times.
+    /// How many of the targets are in the table after all have been looked up many times.
     fn kept(cache: &mut JumpCache, targets: &[u64]) -> usize {
         for _ in 0..400_000 / targets.len().clamp(500, 10_000) {
             for &pc in targets {

@@ -1,17 +1,17 @@
 //! Where generated code finds the guest's registers.
 //!
-//! rbp points into the thread's [`State`], [`BIAS`] bytes from its start, so that X0 to X31 are within a displacement
-//! of 8 bits. Eleven general registers and thirteen vector registers of the guest live in host registers; the others are
-//! memory operands. Wherever code is entered, left, or calls, these are the ones of [`GENERAL`] and [`VECTOR`]; inside a
-//! loop they may be others ([`Assignment`]). rsp is the return stack. rax, rcx, rdx, xmm0, xmm1 and xmm15 hold nothing
-//! between guest instructions.
+//! rbp points into the thread's [`State`], [`BIAS`] bytes from its start, so that a displacement of 8 bits
+//! reaches X0 to X31. Eleven general registers and thirteen vector registers of the guest live in host
+//! registers; the others are memory operands. Wherever code is entered, left, or calls, the registers in host
+//! registers are those of [`GENERAL`] and [`VECTOR`]; inside a loop they may be others ([`Assignment`]). rsp
+//! is the return stack. rax, rcx, rdx, xmm0, xmm1 and xmm15 hold nothing between guest instructions.
 
 use crossdock_emu_guest::a64::State;
 use crossdock_emu_x64::{Mem, Reg, Xmm};
 
 /// Bytes from the start of the state to where rbp points.
 pub const BIAS: i32 = 128;
-/// The state.
+/// The register that points into the state.
 pub const STATE: Reg = Reg::RBP;
 
 /// Guest general registers (index in `State::gpr`) that live in host registers.
@@ -68,7 +68,7 @@ pub struct Assignment {
 const NO_REG: u8 = 255;
 
 impl Assignment {
-    /// The one with which code is entered and left: that of the tables.
+    /// The assignment of the tables, with which code is entered and left.
     pub const STANDARD: Assignment = {
         let mut standard = Assignment {
             general: [0; GENERAL.len()],
@@ -108,7 +108,7 @@ impl Assignment {
         &self.general
     }
 
-    /// Gives the host register of `old` to `new`, which has none.
+    /// Gives the host register of `old` to `new`, which has no host register yet.
     pub fn replace_general(&mut self, old: u8, new: u8) {
         let place =
             self.general.iter().position(|&guest| guest == old).expect("the old register has a place");
@@ -117,7 +117,7 @@ impl Assignment {
         self.general_host[new as usize] = core::mem::replace(&mut self.general_host[old as usize], NO_REG);
     }
 
-    /// The same for vector registers.
+    /// Like [`Assignment::replace_general`], for vector registers.
     pub fn replace_vector(&mut self, old: u8, new: u8) {
         let place = self.vector.iter().position(|&guest| guest == old).expect("the old register has a place");
         debug_assert_eq!(self.vector_host[new as usize], NO_REG);
@@ -125,21 +125,22 @@ impl Assignment {
         self.vector_host[new as usize] = core::mem::replace(&mut self.vector_host[old as usize], NO_REG);
     }
 
-    /// Index in [`GENERAL`], host register, and the guest registers in it here and in `other`, where these differ.
+    /// Index in [`GENERAL`], host register, and the guest registers in it here and in `other`, where the two
+    /// differ.
     pub fn general_changes(&self, other: &Assignment) -> impl Iterator<Item = (usize, Reg, u8, u8)> {
         (0..GENERAL.len())
             .map(|i| (i, GENERAL[i].1, self.general[i], other.general[i]))
             .filter(|(_, _, here, there)| here != there)
     }
 
-    /// Vector host registers with the guest registers in them here and in `other`, where these differ.
+    /// Vector host registers with the guest registers in them here and in `other`, where the two differ.
     pub fn vector_changes(&self, other: &Assignment) -> impl Iterator<Item = (Xmm, u8, u8)> {
         (0..VECTOR.len())
             .map(|i| (VECTOR[i].1, self.vector[i], other.vector[i]))
             .filter(|(_, here, there)| here != there)
     }
 
-    /// Puts what the thunk of faults has saved where the guest's registers are.
+    /// Moves the registers that the fault thunk has saved to the guest's registers in the state.
     pub fn take_saved(&self, state: &mut State) {
         for (i, &guest) in self.general.iter().enumerate() {
             state.gpr[guest as usize] = state.generated[SAVED_GENERAL + i];
@@ -184,9 +185,10 @@ pub const EXCLUSIVE_VALUE: Mem = state(320);
 #[derive(Clone, Copy)]
 #[repr(usize)]
 pub enum Slot {
-    /// The guest's flags in the host's form: low byte V, high byte as LAHF has it, with the carry of a borrow.
+    /// The guest's flags in the host's form: V in the low byte; the high byte as LAHF has it, with the carry
+    /// of a borrow.
     Flags,
-    /// Why generated code returned: an [`ExitKind`] in the low 3 bits, its number above.
+    /// Why generated code returned: an [`ExitKind`] in the low 3 bits, its number above them.
     Exit,
     /// rsp of the caller.
     HostStack,
@@ -194,7 +196,7 @@ pub enum Slot {
     ReturnStack,
     /// Address of the thread's jump cache.
     JumpCache,
-    /// Address and mask of its second level: see `JumpCache::second`.
+    /// Address and mask of the jump cache's second level: see `JumpCache::second`.
     JumpSets,
     /// See `JumpSets`.
     JumpSetsMask,
@@ -202,17 +204,17 @@ pub enum Slot {
     Interrupt,
     /// Host address of a faulting instruction.
     FaultPc,
-    /// EFLAGS there.
+    /// EFLAGS at the faulting instruction.
     FaultFlags,
     /// The `Host` of the run.
     Host,
     /// MXCSR at the exit.
     Mxcsr,
-    /// The epoch and the mode of the code that the return stack leads to.
+    /// The epoch and mode of the code that the return stack leads to.
     Epoch,
-    /// Where lines begin that IC IVAU has invalidated and that the log of changes does not have yet.
+    /// Start of the lines that IC IVAU has invalidated and that the log of changes does not have yet.
     Invalid,
-    /// Where they end: there are none where it is the same.
+    /// End of these lines; there are none if it equals the start.
     InvalidEnd,
 }
 
@@ -225,7 +227,7 @@ const fn word(index: usize) -> Mem {
     state(848 + index as i32 * 8)
 }
 
-/// Words of `State::generated` behind the slots: 16 bytes of scratch, and the host's registers at a fault.
+/// Words of `State::generated` after the slots: 16 bytes of scratch, and the host's registers at a fault.
 const SCRATCH: usize = 16;
 const SAVED_VECTOR: usize = 18;
 const SAVED_GENERAL: usize = SAVED_VECTOR + 2 * VECTOR.len();
@@ -233,12 +235,12 @@ const SAVED_GENERAL: usize = SAVED_VECTOR + 2 * VECTOR.len();
 /// 16 bytes that hold nothing between guest instructions.
 pub const SCRATCH_MEMORY: Mem = word(SCRATCH);
 
-/// Where the thunk of faults saves the `i`th register of [`GENERAL`].
+/// Where the fault thunk saves the `i`th register of [`GENERAL`].
 pub const fn saved_general(i: usize) -> Mem {
     word(SAVED_GENERAL + i)
 }
 
-/// The same of [`VECTOR`].
+/// Where the fault thunk saves the `i`th register of [`VECTOR`].
 pub const fn saved_vector(i: usize) -> Mem {
     word(SAVED_VECTOR + 2 * i)
 }
@@ -251,13 +253,13 @@ pub enum ExitKind {
     Link = 0,
     /// A branch to `State::pc`.
     Indirect = 1,
-    /// An instruction left; the thread's `Left` says why.
+    /// An instruction left; the run's `left` says why.
     Leave = 2,
     /// A memory access faulted.
     Fault = 3,
     /// The interrupt flag is set; `State::pc` is where to go on.
     Interrupted = 4,
-    /// SVC; the number is its immediate, `State::pc` that of the next instruction.
+    /// SVC; the number is its immediate, `State::pc` is the address of the next instruction.
     Syscall = 5,
 }
 

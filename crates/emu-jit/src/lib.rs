@@ -1,9 +1,9 @@
 //! The fast form of guest code: translation to x86-64 while the program runs.
 //!
-//! [`Engine`] stands where the interpreter stands (`crossdock_emu_guest::a64::Interpreter::run`) and returns for the same
-//! reasons with the same state: it interprets code that is run a few times, and translates what is run more often. It
-//! knows nothing of the operating system; memory for code is handed in, and the handler of signals asks
-//! [`resume_after_fault`]. The design is in `docs/dev/emulator.md`.
+//! [`Engine`] takes the interpreter's place (`crossdock_emu_guest::a64::Interpreter::run`) and returns for
+//! the same reasons with the same state: it interprets code that runs a few times, and translates code that
+//! runs more often. It knows nothing of the operating system: memory for code is handed in, and the signal
+//! handler calls [`resume_after_fault`]. The design is in `docs/dev/emulator.md`.
 #![no_std]
 // Bit fields read better without parentheses around every shift.
 #![allow(clippy::precedence)]

@@ -21,7 +21,7 @@ impl<T> Lock<T> {
         Lock { held: AtomicBool::new(false), wait, value: UnsafeCell::new(value) }
     }
 
-    /// The lock, if it is free soon: for a handler of signals, which must not wait for long.
+    /// The lock, if it becomes free soon: for a signal handler, which must not wait for long.
     pub fn lock_soon(&self) -> Option<Held<'_, T>> {
         for _ in 0..2000 {
             if !self.held.swap(true, Ordering::Acquire) {
@@ -46,7 +46,7 @@ impl<T> Lock<T> {
     }
 }
 
-/// The right to use the value; ends when dropped.
+/// The right to use the value; ends when it is dropped.
 pub struct Held<'l, T> {
     lock: &'l Lock<T>,
 }

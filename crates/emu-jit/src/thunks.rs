@@ -6,18 +6,18 @@ use crate::layout::{
 };
 use crossdock_emu_x64::{Alu, Assembler, Cc, Mem, Reg, Size};
 
-/// Offsets in the arena.
+/// Offsets of the thunks in the arena.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Thunks {
     /// `extern "C" fn(state + BIAS, code)`: runs generated code until it exits.
     pub enter: u32,
-    /// Leaves; the exit slot is set.
+    /// Leaves generated code; the exit slot is set.
     pub exit: u32,
-    /// A branch to rax, which is not in the first level of the jump cache: through the second, else leaves.
+    /// Branches to rax, which is not in the first level of the jump cache: by the second level, else leaves.
     pub indirect: u32,
-    /// Called with the address of a `Record` in rax: runs it and returns, or leaves.
+    /// Called with the address of a `Record` in rax: runs the record and returns, or leaves.
     pub fallback: u32,
-    /// Where the handler of signals sends a fault of generated code.
+    /// Where the signal handler sends a fault of generated code.
     pub fault: u32,
     /// What the bottom of the return stack returns to.
     pub underflow: u32,
@@ -43,8 +43,8 @@ fn fill(a: &mut Assembler) {
     }
 }
 
-/// A branch to the guest address in rax by the first level of the jump cache; goes on behind the code where
-/// it is not there. Changes rcx, rdx and the flags.
+/// Branches to the guest address in rax by the first level of the jump cache; falls through if the address is
+/// not there. Changes rcx, rdx and the flags.
 ///
 /// ```text
 /// rcx = rax & (4 * FIRST - 4)        place * 4; a pair has 16 bytes
@@ -57,7 +57,7 @@ pub fn jump_by_cache(a: &mut Assembler) {
     jump_by_pair(a, Mem { base: Reg::RDX, index: Some((Reg::RCX, 2)), disp: 0 });
 }
 
-/// The same by the second level.
+/// Like [`jump_by_cache`], by the second level.
 ///
 /// ```text
 /// rcx = sets + (crc32(rax) & mask)
@@ -73,7 +73,7 @@ fn jump_by_set(a: &mut Assembler) {
     jump_by_pair(a, Mem::at(Reg::RCX, 16));
 }
 
-/// The same by a pair.
+/// Branches to the guest address in rax if `pair` has it; else falls through.
 fn jump_by_pair(a: &mut Assembler, pair: Mem) {
     a.alu(Alu::Cmp, Size::Q, Reg::RAX, pair);
     let miss = a.skip_if(Cc::Ne);
@@ -82,7 +82,7 @@ fn jump_by_pair(a: &mut Assembler, pair: Mem) {
 }
 
 impl Thunks {
-    /// Writes them; `fallback` is the address of the function that runs a record.
+    /// Writes the thunks; `fallback` is the address of the function that runs a record.
     pub fn write(a: &mut Assembler, fallback: u64) -> Thunks {
         let mut thunks = Thunks::default();
         let next = |a: &mut Assembler| {
@@ -94,7 +94,7 @@ impl Thunks {
         for reg in CALLEE_SAVED {
             a.push(reg);
         }
-        // Six registers and the return address: a multiple of 16 with one more word.
+        // Six registers and the return address are one word more than a multiple of 16.
         a.alu_imm(Alu::Sub, Size::Q, Reg::RSP, 8);
         a.mov(Size::Q, STATE, Reg::RDI);
         a.mov(Size::Q, Reg::RAX, Reg::RSI);
@@ -103,7 +103,7 @@ impl Thunks {
         fill(a);
         a.jump_indirect(Reg::RAX);
 
-        // Which guest registers these hold, the dispatcher knows by the mark.
+        // The dispatcher knows by the mark which guest registers these hold.
         thunks.fault = next(a);
         a.mov_imm32(Size::D, slot(Slot::Exit), ExitKind::Fault as i32);
         for (i, (_, host)) in GENERAL.into_iter().enumerate() {
@@ -127,8 +127,8 @@ impl Thunks {
         }
         a.ret();
 
-        // RET with an empty return stack whose guest address happens to be that of the RET's register, which is in rax: the
-        // word above is still there.
+        // For a RET with an empty return stack whose guest address happens to equal the RET's register, which
+        // is in rax: the word above is still there.
         thunks.underflow = next(a);
         a.lea(Size::Q, Reg::RSP, Mem::at(Reg::RSP, -8));
         jump_by_cache(a);
@@ -153,7 +153,7 @@ impl Thunks {
         let leave = a.skip_if(Cc::Ne);
         a.ret();
         a.land(leave);
-        // The address to return to is not a pair of the return stack.
+        // The return address of the call is not a pair of the return stack.
         a.alu_imm(Alu::Add, Size::Q, Reg::RSP, 8);
         a.mov_imm32(Size::D, slot(Slot::Exit), ExitKind::Leave as i32);
         let to_exit = a.position();

@@ -1,7 +1,9 @@
-//! A block interpreted, undone and run translated, and the results compared: what `crossdock-emu --check` does.
+//! Interprets a block, undoes it, runs its translation, and compares the results: what `crossdock-emu
+//! --check` does.
 //!
-//! What the interpreter may write is known from the addresses of its loads and stores: the 64 bytes from each are kept and
-//! restored. So the translated block starts from the same registers and memory, and must end with the same.
+//! The addresses of the interpreter's loads and stores show what it may write: the 64 bytes from each are
+//! kept and restored. So the translated block starts from the same registers and memory, and must end with
+//! the same.
 
 use super::{Engine, ExitKind, Run, Slot, mode_of};
 use crate::cache::FLUSH;
@@ -20,15 +22,15 @@ const UFC: u32 = 1 << 3;
 const IXC: u32 = 1 << 4;
 const IDC: u32 = 1 << 7;
 
-/// CNTVCT_EL0 while both run.
+/// CNTVCT_EL0 while both forms run.
 static COUNTER: AtomicU64 = AtomicU64::new(0);
 
 fn counter() -> u64 {
     COUNTER.load(Ordering::Relaxed)
 }
 
-/// Where a load or store (manual C4.1.94) or DC ZVA accesses memory; `None` for other words and for literals, which are only
-/// read.
+/// The address that a load or store (manual C4.1.94) or DC ZVA accesses; `None` for other words, and for
+/// literals, which are only read.
 fn accessed(word: u32, state: &State) -> Option<u64> {
     let bits = |high: u32, low: u32| word >> low & (u32::MAX >> (31 - (high - low)));
     let signed = |high: u32, low: u32| i64::from((word << (31 - high)) as i32 >> (31 - high + low));
@@ -63,7 +65,7 @@ fn accessed(word: u32, state: &State) -> Option<u64> {
     Some(base.wrapping_add_signed(offset))
 }
 
-/// What differs, as text; empty where nothing does.
+/// The differences as text; empty if there are none.
 fn differences(translated: &State, interpreted: &State) -> String {
     let mut text = String::new();
     let mut compare = |name: String, ours: u128, theirs: u128| {
@@ -101,8 +103,8 @@ fn differences(translated: &State, interpreted: &State) -> String {
 impl Engine {
     /// Runs one block both ways. The error says how the results differ.
     ///
-    /// Where the process has several threads, whose stores may come between, or nothing can be translated, it runs as
-    /// [`Engine::run`] does.
+    /// If the process has several threads, whose stores may come between, or if nothing can be translated,
+    /// the block runs as by [`Engine::run`].
     pub fn check(&mut self, state: &mut State, host: &Host, interrupt: &AtomicU32) -> Result<Exit, String> {
         let Some(jit) = self.jit.filter(|jit| jit.threads.load(Ordering::Relaxed) == 1) else {
             return Ok(self.run(state, host, interrupt));
@@ -111,7 +113,7 @@ impl Engine {
             return Ok(self.run(state, host, interrupt));
         }
         if !state.sp().is_multiple_of(ALIGNMENT) {
-            // It is not translated then.
+            // The block is not translated then.
             return Ok(self.interpret_block(state, host, interrupt));
         }
         COUNTER.store((host.counter)(), Ordering::Relaxed);
@@ -140,7 +142,7 @@ impl Engine {
         let byte = |address: u64| host.memory.load(address, 0).unwrap_or(0);
         let after: Vec<u64> = kept.iter().map(|&(address, _)| byte(address)).collect();
         for &(address, old) in kept.iter().rev() {
-            // What cannot be written has not changed.
+            // Memory that cannot be written has not changed.
             if byte(address) != old {
                 let _ = host.memory.store(address, 0, old);
             }
@@ -148,11 +150,11 @@ impl Engine {
         let exit = self.run_alone(jit, state, host, interrupt);
         let exit = self.finish_block(state, host, start, words.len() as u64, exit);
         if matches!(exit, Exit::Fault(_)) {
-            // Flags that are overwritten before somebody reads them may be old ones.
+            // Flags that are overwritten before anything reads them may be stale.
             interpreted.nzcv = state.nzcv;
         }
         let mut text = differences(state, &interpreted);
-        // Translated code looks itself whether IC IVAU has anything to do.
+        // Translated code checks itself whether IC IVAU has anything to do.
         let nothing_to_do = exit == Exit::Budget && matches!(expected, Exit::CodeModified { .. });
         if exit != expected && !nothing_to_do {
             text += &format!("\n  leaves for: translated {exit:?}, interpreted {expected:?}");
@@ -171,8 +173,9 @@ impl Engine {
         Err(format!("the block at {start:#x} differs (instructions {words:08x?}){text}"))
     }
 
-    /// Where the block was left since an instruction in it signalled an invalid operation, or accessed an address with a
-    /// tag, the interpreter has run that; it runs those behind it, too.
+    /// If the block was left because an instruction in it signalled an invalid operation, or accessed an
+    /// address with a tag, the interpreter has run that instruction. This runs the rest of the block, also in
+    /// the interpreter.
     fn finish_block(&mut self, state: &mut State, host: &Host, start: u64, length: u64, exit: Exit) -> Exit {
         let left = state.generated[Slot::Exit as usize] & 7 == ExitKind::Fault as u64;
         if exit != Exit::Budget || !left {
