@@ -208,11 +208,9 @@ unsafe fn xgetbv() -> u64 {
     u64::from(high) << 32 | u64::from(low)
 }
 
-/// Where a handler of SIGSEGV, SIGBUS or SIGFPE continues generated code that faulted, from the host's
-/// registers at the fault; it stores the result as the new instruction pointer and returns. `None` says that
-/// the fault is not generated code's. `page_fault` is the address of a page fault, and whether it was a
-/// write. The second result says whether that is a fault of the guest: [`Engine::run`] returns
-/// [`Exit::Fault`] for it, whatever has become of the page since.
+/// Where a handler of SIGSEGV, SIGBUS or SIGFPE continues generated code that faulted, given the host's
+/// registers at the fault. The handler stores the result as the new instruction pointer and returns. `None`
+/// means that the fault is not in generated code.
 ///
 /// # Safety
 ///
@@ -722,9 +720,9 @@ impl Engine {
         }
     }
 
-    /// Generated code faulted: if not at a page of the guest's, the interpreter runs the instruction again
-    /// from the registers before it, and says what is wrong. It may find nothing: an address with a tag, or
-    /// the return stack was full.
+    /// Handles a fault of generated code: the interpreter runs the instruction again from the registers
+    /// before it, and finds what is wrong. It may find nothing: an address had a tag, or the return stack was
+    /// full.
     fn fault(&mut self, jit: &Jit, state: &mut State, host: &Host) -> Option<Exit> {
         let pc = state.generated[Slot::FaultPc as usize];
         let mut cache = jit.cache.lock();

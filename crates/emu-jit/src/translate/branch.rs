@@ -1,10 +1,9 @@
 //! The ends of blocks: branches, calls, returns, exceptions (manual C4.1.93).
 //!
-//! A call pushes the guest's return address and calls; what follows the call is where its return goes on. A
-//! return compares X30 with the address on the return stack and returns, so that the host predicts it. A
-//! branch backwards out of a unit, an indirect branch, a return to elsewhere and the head of a loop read the
-//! interrupt flag: no loop is without one of them, and calls without end run into the guard of the return
-//! stack.
+//! A call pushes the guest's return address and calls; a return continues right after the call. A return
+//! compares X30 with the address on the return stack and returns, so that the host predicts it. Backward
+//! branches out of a unit, indirect branches, returns to elsewhere and loop heads read the interrupt flag:
+//! every loop has one of them, and endless calls run into the guard of the return stack.
 
 use super::operands::{ZERO, size, source};
 use super::{Cold, Translator, bit, bits};
@@ -16,7 +15,7 @@ use crossdock_emu_x64::{Alu, Cc, Label, Mem, Reg, Shift, Size};
 /// How a block ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
-    /// It goes on at the next address: the block was cut.
+    /// The block was cut, and goes on at the next address.
     Next,
     /// B.
     Jump(u64),
@@ -38,11 +37,11 @@ pub(super) enum End {
     Invalidate,
     /// MSR FPCR.
     SetMode,
-    /// An instruction for the interpreter after which the dispatcher looks again: what leaves.
+    /// An instruction for the interpreter that leaves; afterwards the dispatcher looks for code again.
     Look,
 }
 
-/// Whether a word may end a block, by its bits 31 to 21: [`end_of`] says whether it does.
+/// Whether a word may end a block, by its bits 31 to 21; [`end_of`] says whether it does.
 pub(super) const fn may_end(word: u32) -> bool {
     matches!(
         word >> 24,
@@ -50,7 +49,7 @@ pub(super) const fn may_end(word: u32) -> bool {
     ) || matches!(word >> 21, 0x000 | 0x6a8)
 }
 
-/// How a block ends with `word` at `pc`; `None` where it goes on.
+/// How a block ends with `word` at `pc`; `None` if it goes on.
 pub(super) fn end_of(word: u32, pc: u64) -> Option<End> {
     let offset = |high: u32, low: u32| {
         let width = high - low + 1;
@@ -80,7 +79,7 @@ pub(super) fn end_of(word: u32, pc: u64) -> Option<End> {
 }
 
 impl Translator<'_> {
-    /// Leaves for `pc` where the interrupt flag is set. The guest's flags are in memory. Changes rax.
+    /// Leaves for `pc` if the interrupt flag is set. The guest's flags are in memory. Changes rax.
     pub(super) fn check_interrupt(&mut self, pc: u64) {
         let stub = self.stub(Cold::Interrupted { pc });
         self.a.mov(Size::Q, Reg::RAX, slot(Slot::Interrupt));
@@ -88,7 +87,7 @@ impl Translator<'_> {
         self.a.jump_if(Cc::Ne, stub);
     }
 
-    /// The same in code that is rarely run, without a stub.
+    /// Like [`Translator::check_interrupt`], without a stub, for code that rarely runs.
     pub(super) fn check_interrupt_here(&mut self, pc: u64) {
         self.a.mov(Size::Q, Reg::RAX, slot(Slot::Interrupt));
         self.a.alu_imm(Alu::Cmp, Size::D, Mem::at(Reg::RAX, 0), 0);
@@ -98,7 +97,7 @@ impl Translator<'_> {
         self.a.land(clear);
     }
 
-    /// The test of CBZ, CBNZ, TBZ, TBNZ; returns the condition of the branch. Leaves EFLAGS to it.
+    /// Writes the test of CBZ, CBNZ, TBZ, TBNZ, which sets EFLAGS. Returns the condition of the branch.
     pub(super) fn branch_test(&mut self, word: u32) -> Cc {
         let rt = source(word, 0);
         let not = bit(word, 24);
@@ -130,7 +129,7 @@ impl Translator<'_> {
         }
     }
 
-    /// `x30 = pc + 4`, and on the return stack. Changes rcx.
+    /// Sets `x30 = pc + 4`, and pushes it onto the return stack. Changes rcx.
     fn push_return(&mut self) {
         let next = self.pc.wrapping_add(4);
         self.guest_address(Reg::RCX, next);
@@ -138,12 +137,12 @@ impl Translator<'_> {
         self.put(30, Reg::RCX);
     }
 
-    /// Where a return goes on: the guest's address is still on the return stack.
+    /// Where a return goes on: pops the guest's address, which is still on the return stack.
     fn land_return(&mut self) {
         self.a.lea(Size::Q, Reg::RSP, Mem::at(Reg::RSP, 8));
     }
 
-    /// BL to a block of the unit (`label`) or of another.
+    /// BL to a block of the unit (`label`) or of another unit.
     pub(super) fn call(&mut self, target: u64, label: Option<crossdock_emu_x64::Label>) {
         self.save_flags();
         self.push_return();
@@ -212,8 +211,9 @@ impl Translator<'_> {
         self.exit(ExitKind::Syscall, bits(word, 20, 5));
     }
 
-    /// ISB: leaves where code has been dropped that is not to be run any more. Who has changed code drops it,
-    /// and sets the interrupt flag of the threads that are in generated code, before its next instruction.
+    /// ISB: leaves if code has been dropped that must not run any more. A thread that changes code drops the
+    /// translations, and sets the interrupt flag of the threads that are in generated code, before its next
+    /// instruction.
     pub(super) fn synchronize(&mut self) {
         self.save_flags();
         self.flags = super::Flags::Memory;
@@ -221,8 +221,8 @@ impl Translator<'_> {
         self.check_interrupt(self.pc.wrapping_add(4));
     }
 
-    /// DSB and ISB: generated code leaves behind the instruction where lines have been invalidated. The
-    /// guest's flags are in memory or dead. Changes rax.
+    /// DSB and ISB: leaves after the instruction if lines have been invalidated. The guest's flags are in
+    /// memory or dead. Changes rax.
     pub(super) fn complete_invalidations(&mut self) {
         let stub = self.stub(Cold::Interrupted { pc: self.pc.wrapping_add(4) });
         self.a.mov(Size::Q, Reg::RAX, slot(Slot::Invalid));
@@ -230,9 +230,9 @@ impl Translator<'_> {
         self.a.jump_if(Cc::Ne, stub);
     }
 
-    /// IC IVAU: it does nothing where no code was ever read from the line. Lines that follow each other are
-    /// collected until DSB or ISB. For another line, generated code leaves, so that what was made of the
-    /// collected lines is dropped.
+    /// IC IVAU: does nothing if no code was ever read from the line. Consecutive lines are collected until
+    /// DSB or ISB. For another line, generated code leaves, so that the translations of the collected lines
+    /// are dropped.
     ///
     /// ```text
     /// if lines[x >> 11 & MASK] >> (x >> 6 & 31) & 1 {
@@ -264,7 +264,7 @@ impl Translator<'_> {
         self.a.bind(back);
     }
 
-    /// The line of a register has code: see [`Translator::invalidate`].
+    /// Handles a line of code, whose address is in a register: see [`Translator::invalidate`].
     pub(super) fn invalidate_marked(&mut self, register: u8, slow: Label, back: Label) {
         self.copy(Size::Q, Reg::RAX, register);
         self.a.alu_imm(Alu::And, Size::Q, Reg::RAX, -64);
@@ -280,8 +280,8 @@ impl Translator<'_> {
         self.a.jump(back);
     }
 
-    /// MSR FPCR: what follows is translated for the mode that there is; for another one the dispatcher looks
-    /// for code.
+    /// MSR FPCR: the following code is translated for the current mode; for another mode, the dispatcher
+    /// looks for other code.
     pub(super) fn set_mode(&mut self, word: u32) {
         self.save_flags();
         self.flags = super::Flags::Memory;
@@ -292,14 +292,14 @@ impl Translator<'_> {
         self.a.jump_if(Cc::Ne, other);
     }
 
-    /// The interpreter's instruction, and back to the dispatcher.
+    /// Hands the instruction to the interpreter, and returns to the dispatcher.
     pub(super) fn look(&mut self) {
         self.fallback();
         self.set_pc(self.pc.wrapping_add(4));
         self.exit(ExitKind::Indirect, 0);
     }
 
-    /// Leaves for the guest address in rax since the interrupt flag is set.
+    /// Leaves for the guest address in rax because the interrupt flag is set.
     pub(super) fn leave_interrupted(&mut self) {
         self.a.mov_to(Size::Q, PC, Reg::RAX);
         self.exit(ExitKind::Interrupted, 0);

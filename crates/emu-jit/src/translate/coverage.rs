@@ -1,4 +1,4 @@
-//! Counts what is left to the interpreter, so that no lowering is lost unnoticed.
+//! Counts the words that are left to the interpreter, so that the loss of a lowering is noticed.
 
 use super::{Buffers, Features, Lowered, Translator};
 use crate::cache::Cache;
@@ -9,7 +9,7 @@ use crossdock_emu_guest::memory::Memory;
 
 extern crate std;
 
-/// Words tried of each row of the table of encodings.
+/// Words tried for each row of the table of encodings.
 const TRIES: u32 = 500;
 
 /// SplitMix64, the low half.
@@ -19,8 +19,8 @@ fn random(state: &mut u64) -> u32 {
     (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb) as u32
 }
 
-/// Names of a chapter's instructions with how many of a thousand valid words have no lowering, where there
-/// are any.
+/// The names of a chapter's instructions that lack lowerings, with how many of a thousand valid words have
+/// none.
 fn left(class: Class) -> BTreeMap<&'static str, u32> {
     let arena = std::vec![0u8; 1 << 20].leak();
     let log: &'static Invalidations = std::boxed::Box::leak(std::boxed::Box::new(Invalidations::new()));
@@ -53,7 +53,7 @@ fn left(class: Class) -> BTreeMap<&'static str, u32> {
         .collect()
 }
 
-/// `expected` names what has no lowering, or not in all forms, with the most words of a thousand.
+/// `expected` names instructions without a lowering in some or all forms, with the most words of a thousand.
 fn check(class: Class, expected: &[(&str, u32)]) {
     let left = left(class);
     std::println!("{class:?}, words of a thousand that the interpreter runs: {left:?}");

@@ -1,4 +1,4 @@
-//! Where the guest's N, Z, C and V are, and the way from one form to another.
+//! Where the guest's N, Z, C and V are, and how one form is converted to another.
 //!
 //! | form | where |
 //! |---|---|
@@ -7,9 +7,9 @@
 //! | host, carry | EFLAGS after an addition or a logical operation: CF is C |
 //! | compare | EFLAGS after UCOMIS, which says less, equal, greater or unordered in ZF, PF and CF |
 //!
-//! Flags that nobody reads before they are written again are not saved. MOV, LEA, NOT, SETcc, CMOVcc and the
-//! BMI shifts leave EFLAGS alone; before everything else that changes it, [`Translator::clobber`] saves what
-//! is still needed.
+//! Flags that nothing reads before they are written again are not saved. MOV, LEA, NOT, SETcc, CMOVcc and the
+//! BMI shifts keep EFLAGS; before every other instruction that changes EFLAGS, [`Translator::clobber`] saves
+//! the flags that are still needed.
 
 use super::{Translator, bits};
 use crate::layout::{Slot, slot};
@@ -18,11 +18,11 @@ use crossdock_emu_x64::{Cc, Mem, Reg, Rm, Size};
 /// Where the flags are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Flags {
-    /// In memory, or nobody reads them.
+    /// In memory, or never read.
     Memory,
     /// In EFLAGS, after an operation with this meaning of CF.
     Host { borrow: bool, saved: bool },
-    /// In EFLAGS, after UCOMIS of the operands (`swapped`: the other way round).
+    /// In EFLAGS, after UCOMIS of the operands, in reverse order if `swapped`.
     Compare { swapped: bool, saved: bool },
 }
 
@@ -37,7 +37,7 @@ pub enum FlagForm {
     Carry,
     /// EFLAGS after UCOMIS.
     Compare {
-        /// Of the second operand with the first.
+        /// Whether the second operand was compared with the first.
         swapped: bool,
     },
 }
@@ -58,7 +58,7 @@ impl Flags {
 }
 
 impl FlagForm {
-    /// The slot's form of EFLAGS in this form.
+    /// The slot's form of the flags, which are in this form.
     pub fn slot_of(self, eflags: u64, slot: u64) -> u64 {
         let (carry, zero, parity) = (eflags & 1, eflags >> 6 & 1, eflags >> 2 & 1);
         match self {
@@ -150,19 +150,19 @@ pub(super) const fn flag_use(word: u32) -> (bool, bool) {
     }
 }
 
-/// Whether bits below 21 matter to [`flag_use`]: the word is scalar floating point.
+/// Whether bits below 21 matter to [`flag_use`], because the word is scalar floating point.
 pub(super) const fn flag_use_needs_all(word: u32) -> bool {
     bits(word, 28, 24) == 0b11110 && word >> 29 & 7 == 0 && word >> 21 & 1 == 1
 }
 
-/// Whether a guest condition needs UCOMIS of the operands the other way round.
+/// Whether a guest condition needs UCOMIS of the operands in reverse order.
 pub(super) fn wants_swap(condition: u32) -> bool {
     // CS, CC, MI, PL, HI, LS.
     matches!(condition >> 1, 1 | 2 | 4)
 }
 
 impl Translator<'_> {
-    /// Makes the slot right. Changes rax and rcx, not EFLAGS (but for the complement of CF).
+    /// Stores the flags in the slot. Changes rax and rcx, and of EFLAGS only CF, which may be complemented.
     pub(super) fn save_flags(&mut self) {
         if self.flags.saved() {
             return;
@@ -189,7 +189,7 @@ impl Translator<'_> {
         }
     }
 
-    /// EFLAGS are about to change: saves them if somebody reads them later. Changes rax and rcx.
+    /// Prepares for a change of EFLAGS: saves them if the flags are read later. Changes rax and rcx.
     pub(super) fn clobber(&mut self) {
         if self.live_before {
             self.save_flags();
@@ -197,12 +197,12 @@ impl Translator<'_> {
         self.flags = Flags::Memory;
     }
 
-    /// The current instruction has left the guest's flags in EFLAGS.
+    /// Records that the current instruction has left the guest's flags in EFLAGS.
     pub(super) fn set_flags(&mut self, borrow: bool) {
         self.flags = Flags::Host { borrow, saved: false };
     }
 
-    /// Brings the flags into EFLAGS in the form of a subtraction. Changes rax and rcx.
+    /// Loads the flags into EFLAGS in the form of a subtraction. Changes rax and rcx.
     fn load_flags(&mut self) {
         if let Flags::Compare { .. } = self.flags {
             self.save_flags();
@@ -242,7 +242,7 @@ impl Translator<'_> {
         };
         let positive = positive.unwrap_or_else(|| {
             self.load_flags();
-            // HI is CF = 0 and ZF = 0 in the form of a subtraction only.
+            // HI means CF = 0 and ZF = 0 only in the form of a subtraction.
             if condition >> 1 == 4 {
                 self.load_carry(true);
             }

@@ -1,12 +1,12 @@
 //! Which guest registers live in host registers in a loop.
 //!
-//! A loop here is all blocks that reach each other by direct branches, without a call between. Where it uses
-//! registers that the standard assignment leaves in memory more often than others that this has in host
-//! registers, it gets an assignment of its own, in which these change places; the others stay where they are.
-//! What enters the loop and what leaves it moves the registers, so a change must pay within a few rounds.
-//! Uses count by how deep in inner loops they are.
+//! A loop here is all blocks that reach each other by direct branches, without a call between. If it uses
+//! registers that the standard assignment leaves in memory more often than registers that the standard
+//! assignment has in host registers, it gets an assignment of its own, in which these change places; the
+//! others stay where they are. Code that enters or leaves the loop moves the registers, so a change must pay
+//! within a few rounds. A use weighs more the deeper it is in inner loops.
 //!
-//! The counts need not be exact: a wrong one costs time and nothing else.
+//! The counts need not be exact: a wrong count costs only time.
 
 use super::unit::{End, Guest};
 use super::{bit, bits};
@@ -15,13 +15,13 @@ use crate::layout::{Assignment, GENERAL, VECTOR};
 use alloc::vec::Vec;
 use core::ops::Range;
 
-/// How much more often a register must be used in a round than the one whose place it takes.
+/// How much more often per round a register must be used than the one whose place it takes.
 const GAIN_MIN: u32 = 2;
 /// How much all changes together must gain in a round.
 const GAIN_ALL_MIN: u32 = 4;
-/// Weight of a use in an inner loop to one around it.
+/// Weight of a use in an inner loop, relative to one in the loop around it.
 const ROUNDS: u32 = 8;
-/// No deeper loops are told apart.
+/// Deeper loops count as this deep.
 const DEPTH_MAX: u32 = 4;
 
 /// How often registers are used.
@@ -31,8 +31,8 @@ struct Uses {
 }
 
 impl Guest {
-    /// Gives the loop that the unit starts in an assignment of its own, if that pays. Of others there is
-    /// little to gain: where a loop goes round often, its blocks are hot before what leads to it.
+    /// Gives the loop that the unit starts in an assignment of its own, if that pays. Other loops gain
+    /// little: if a loop goes round often, its blocks are hot before the code that leads to it.
     pub(super) fn assign(&mut self, start: u64) {
         if self.back.is_empty() {
             return;
@@ -50,8 +50,8 @@ impl Guest {
         self.hide(start);
     }
 
-    /// The blocks that direct branches lead to from `start`, and from there back to it; none where there are
-    /// none. Calls and what they return to are left out.
+    /// The blocks that direct branches reach from `start`, and that reach it again; `None` if there are none.
+    /// Calls and their return addresses are left out.
     fn loop_of(&self, start: usize) -> Option<Vec<usize>> {
         const NONE: usize = usize::MAX;
         let to = |index: Option<usize>| index.unwrap_or(NONE);
@@ -64,7 +64,7 @@ impl Guest {
             })
             .collect();
         let mut leads_back = alloc::vec![false; next.len()];
-        // Mostly a block leads to one behind it.
+        // A block usually leads to a later one.
         loop {
             let mut changed = false;
             for i in (0..next.len()).rev() {
@@ -91,8 +91,8 @@ impl Guest {
         leads_back[start].then_some(members)
     }
 
-    /// The loops among these blocks, from the head to the last that branches back to it: compilers place
-    /// loops in one piece.
+    /// The loops among these blocks, from the head to the last block that branches back to it: compilers
+    /// place a loop in one piece.
     fn loops(&self, members: &[usize]) -> Vec<Range<usize>> {
         let mut loops: Vec<Range<usize>> = Vec::new();
         for &(head, from) in
@@ -106,7 +106,7 @@ impl Guest {
         loops
     }
 
-    /// Blocks in the middle of a loop with an assignment need no entry.
+    /// Hides blocks in the middle of a loop with an assignment: they need no entry.
     fn hide(&mut self, start: u64) {
         for block in &mut self.blocks {
             block.hidden = block.assignment != STANDARD && !block.loop_head && block.start != start;
@@ -122,7 +122,7 @@ impl Guest {
         }
     }
 
-    /// The assignment for a loop of these blocks, if it is to have one.
+    /// The assignment for a loop of these blocks, if it is to have its own.
     fn assignment_for(&self, members: &[usize]) -> Option<Assignment> {
         let mut uses = Uses { general: [0; 32], vector: [0; 32] };
         let inner: Vec<Range<usize>> = self.loops(members);
@@ -143,7 +143,7 @@ impl Guest {
     }
 }
 
-/// Registers that give up their places, those that take them, and what each pair gains: `standing` have
+/// Registers that give up their places, registers that take them, and the gain of each pair; `standing` have
 /// places.
 fn changes<const N: usize>(uses: &[u32; 32], mut standing: [u8; N]) -> Vec<(u8, u8, u32)> {
     let of = |guest: u8| uses[usize::from(guest)];
@@ -164,7 +164,7 @@ fn changes<const N: usize>(uses: &[u32; 32], mut standing: [u8; N]) -> Vec<(u8, 
 
 impl Uses {
     fn general(&mut self, field: u32, weight: u32) {
-        // Mostly XZR; those that mean SP are counted by `pointer`.
+        // Mostly XZR; fields that mean SP are counted by `pointer`.
         if field != 31 {
             self.general[field as usize] += weight;
         }

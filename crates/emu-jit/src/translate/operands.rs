@@ -1,7 +1,7 @@
 //! Guest registers as operands of host instructions.
 //!
-//! Register numbers are indexes in `State::gpr`: 31 is SP, [`ZERO`] reads as zero, [`SINK`] takes what is
-//! written to XZR.
+//! Register numbers are indexes in `State::gpr`: 31 is SP, [`ZERO`] reads as zero, [`SINK`] takes writes to
+//! XZR.
 
 use super::pressure::{ALL, Change};
 use super::{Translator, bits};
@@ -12,18 +12,18 @@ use crossdock_emu_x64::{Reg, Rm, Size, Xmm};
 
 /// XZR as a source.
 pub(super) const ZERO: u8 = a64::ZERO as u8;
-/// What [`Translator::number`] gives a number.
+/// An assignment that [`Translator::number`] must number first.
 const UNNUMBERED: u16 = u16::MAX;
 
 /// XZR as a destination.
 pub(super) const SINK: u8 = a64::SINK as u8;
 
-/// The general register in 5 bits of a word from bit `low`, 31 being SP.
+/// The general register in 5 bits of a word from bit `low`; 31 is SP.
 pub(super) fn sp(word: u32, low: u32) -> u8 {
     bits(word, low + 4, low) as u8
 }
 
-/// The same as a source, 31 being XZR.
+/// The same field as a source; 31 is XZR.
 pub(super) fn source(word: u32, low: u32) -> u8 {
     match sp(word, low) {
         31 => ZERO,
@@ -31,7 +31,7 @@ pub(super) fn source(word: u32, low: u32) -> u8 {
     }
 }
 
-/// The same as a destination, 31 being XZR.
+/// The same field as a destination; 31 is XZR.
 pub(super) fn destination(word: u32, low: u32) -> u8 {
     match sp(word, low) {
         31 => SINK,
@@ -39,7 +39,7 @@ pub(super) fn destination(word: u32, low: u32) -> u8 {
     }
 }
 
-/// The operand size of bit 31.
+/// The operand size that bit 31 selects.
 pub(super) fn size(word: u32) -> Size {
     if word >> 31 == 1 { Size::Q } else { Size::D }
 }
@@ -55,8 +55,8 @@ impl Translator<'_> {
         self.assignment.vector_host(guest)
     }
 
-    /// Moves the guest's registers to where the unit's assignment `number` has them. Leaves EFLAGS and the
-    /// scratch registers alone.
+    /// Moves the guest's registers to where the unit's assignment `number` has them. Keeps EFLAGS and the
+    /// scratch registers.
     pub(super) fn reassign(&mut self, number: u16) {
         if number == self.assigned {
             return;
@@ -84,7 +84,7 @@ impl Translator<'_> {
         }
     }
 
-    /// The guest's registers are where the unit's assignment `number` has them, and may all differ from
+    /// Takes the guest's registers to be where the unit's assignment `number` has them; all may differ from
     /// memory.
     pub(super) fn assume(&mut self, number: u16) {
         self.dirty = ALL;
@@ -117,14 +117,14 @@ impl Translator<'_> {
         self.assigned
     }
 
-    /// Moves registers ahead of an instruction that reads them.
+    /// Moves registers before an instruction that reads them.
     pub(super) fn load_place(&mut self, change: &Change) {
         self.store_place(change);
         self.take_place(change);
         self.a.mov(Size::Q, GENERAL[change.place].1, general(change.guest));
     }
 
-    /// Stores the register that gives up its place, if need be.
+    /// Stores the register that gives up its place, if necessary.
     pub(super) fn store_place(&mut self, change: &Change) {
         if change.store {
             let old = self.assignment.general()[change.place];
@@ -132,7 +132,7 @@ impl Translator<'_> {
         }
     }
 
-    /// The place is another register's from here on.
+    /// Gives the place to the other register from here on.
     pub(super) fn take_place(&mut self, change: &Change) {
         let old = self.assignment.general()[change.place];
         self.assignment.replace_general(old, change.guest);
@@ -147,7 +147,7 @@ impl Translator<'_> {
         }
     }
 
-    /// A host register that holds the guest's: its own, or `scratch`, loaded. Leaves EFLAGS alone.
+    /// A host register that holds the guest's: its own, or `scratch`, which is loaded. Keeps EFLAGS.
     pub(super) fn get(&mut self, guest: u8, scratch: Reg) -> Reg {
         match self.general_host(guest) {
             Some(host) => host,
@@ -158,7 +158,7 @@ impl Translator<'_> {
         }
     }
 
-    /// `reg = guest`. Leaves EFLAGS alone.
+    /// `reg = guest`. Keeps EFLAGS.
     pub(super) fn copy(&mut self, size: Size, reg: Reg, guest: u8) {
         if guest == ZERO {
             self.a.mov_imm(reg, 0);
@@ -173,12 +173,12 @@ impl Translator<'_> {
         self.general_host(guest).unwrap_or(scratch)
     }
 
-    /// As [`Translator::result`], for code that writes the result before it has read `reads`.
+    /// Like [`Translator::result`], for code that writes the result before it has read `reads`.
     pub(super) fn result_early(&self, guest: u8, scratch: Reg, reads: u8) -> Reg {
         if guest == reads { scratch } else { self.result(guest, scratch) }
     }
 
-    /// `guest = reg`, all 64 bits. Leaves EFLAGS alone.
+    /// `guest = reg`, all 64 bits. Keeps EFLAGS.
     pub(super) fn put(&mut self, guest: u8, reg: Reg) {
         if guest == SINK {
             return;
@@ -212,7 +212,7 @@ impl Translator<'_> {
         }
     }
 
-    /// A host register that holds the guest's vector register: its own, or `scratch`, loaded.
+    /// A host register that holds the guest's vector register: its own, or `scratch`, which is loaded.
     pub(super) fn vget(&mut self, guest: u8, scratch: Xmm) -> Xmm {
         match self.vector_host(guest) {
             Some(host) => host,
@@ -233,7 +233,7 @@ impl Translator<'_> {
         (if double { self.zeros.from_64 } else { self.zeros.from_32 }) >> guest & 1 == 1
     }
 
-    /// The bits above a scalar of 32 or 64 bits are zero from here on.
+    /// Records that the bits above a scalar of 32 or 64 bits are zero from here on.
     pub(super) fn set_vclean(&mut self, double: bool, guest: u8) {
         self.zeros.from_64 |= 1 << guest;
         if !double {
@@ -241,8 +241,8 @@ impl Translator<'_> {
         }
     }
 
-    /// `guest` = the low 32 or 64 bits of `from`, zero-extended; `clean` says that the bits above are zero
-    /// already. Changes xmm0.
+    /// `guest` = the low 32 or 64 bits of `from`, zero-extended; `clean` means that the bits above are
+    /// already zero. Changes xmm0.
     pub(super) fn vput_scalar(&mut self, double: bool, guest: u8, from: Xmm, clean: bool) {
         if clean {
             self.vput(guest, from);

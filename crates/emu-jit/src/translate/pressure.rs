@@ -1,62 +1,63 @@
 //! Which guest registers live in host registers at each instruction of a long block.
 //!
-//! A block that uses many registers that its assignment leaves in memory changes the assignment as it goes:
-//! before an instruction, a general register that is used again soon takes the place of the one that is not
-//! used for longest. What is in memory already is not stored again ([`Plan::dirty`]).
+//! If a block uses many registers that its assignment leaves in memory, it changes the assignment as it goes:
+//! before an instruction, a general register that is used again soon takes the place of the one that is
+//! unused for longest. A register that already equals its memory is not stored again ([`Plan::dirty`]).
 //!
-//! A register that an instruction only writes takes its place without being loaded. Where the instruction may
-//! fault, its mark still has the assignment before: nothing has been written then, and the place holds what
+//! A register that an instruction only writes takes its place without being loaded. If the instruction may
+//! fault, its mark still has the previous assignment: nothing has been written then, and the place holds what
 //! it held.
 //!
-//! Registers that [`Accesses::of`] does not name are still found by the lowering, wherever they are; but each
-//! that an instruction may write must be named, or all be taken as written ([`Accesses::unknown`]).
+//! The lowering still finds registers that [`Accesses::of`] does not name, wherever they are. But each
+//! register that an instruction may write must be named, or all be taken as written ([`Accesses::unknown`]).
 
 use super::integer::logical_immediate;
 use super::{bit, bits};
 use crate::layout::{Assignment, GENERAL};
 use alloc::vec::Vec;
 
-/// Blocks with fewer instructions are left alone: in loops, and elsewhere.
+/// Blocks with fewer instructions get no plan: in loops, and elsewhere.
 const LENGTH_MIN_IN_LOOP: usize = 20;
 const LENGTH_MIN: usize = 32;
-/// The least number of memory operands that a plan must save, and of the eighths of all that there were.
+/// The least number of memory operands that a plan must save, and the least share of all of them, in eighths.
 const GAIN_MIN: u32 = 8;
 const GAIN_EIGHTHS: u32 = 2;
 /// All places may differ from memory.
 pub(super) const ALL: u16 = (1 << PLACES) - 1;
 
 const PLACES: usize = GENERAL.len();
-/// Where a register is used that is not used any more in the block, but is in a register behind it.
+/// Next use of a register that the block does not use any more, but that is in a host register after the
+/// block.
 const AT_END: u16 = u16::MAX - 1;
-/// Where one is used that is not.
+/// Next use of a register that is not used again and is in memory after the block.
 const NEVER: u16 = u16::MAX;
 /// No register.
 const NO: u8 = 255;
 
-/// A change before an instruction.
+/// A change of the assignment before an instruction.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Change {
     /// Index of the instruction in its block.
     pub at: usize,
     /// Index in [`GENERAL`].
     pub place: usize,
-    /// Who takes the place.
+    /// The register that takes the place.
     pub guest: u8,
-    /// Whether it is loaded; else the instruction writes it.
+    /// Whether the register is loaded; if not, the instruction writes it.
     pub load: bool,
-    /// Whether the one that it takes the place of is stored.
+    /// Whether the register that loses the place is stored.
     pub store: bool,
 }
 
-/// Whether a block of so many instructions is worth a plan.
+/// Whether a block of this many instructions is worth a plan.
 pub(super) fn is_long(length: usize, in_loop: bool) -> bool {
     length >= if in_loop { LENGTH_MIN_IN_LOOP } else { LENGTH_MIN }
 }
 
-/// What happens to the assignment in a block.
+/// How the assignment changes in a block.
 #[derive(Default)]
 pub(super) struct Plan {
-    /// By rising instruction, those with a load first.
+    /// By ascending instruction, those with a load first.
     pub changes: Vec<Change>,
     /// Bit per place: whether it may differ from memory, from each instruction on.
     pub dirty: Vec<u16>,
@@ -65,20 +66,20 @@ pub(super) struct Plan {
 /// The general registers of an instruction (index in `State::gpr`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Accesses {
-    /// Read, or both read and written.
+    /// Registers that are read, or both read and written.
     reads: [u8; 3],
-    /// Only written, all 64 bits, after the last access to memory.
+    /// The register that is only written, all 64 bits, after the last access to memory.
     write: u8,
-    /// Bit per register: others that may be written, and those of `reads` that are.
+    /// Bit per register: others that may be written, and those of `reads` that are written.
     also: u32,
-    /// Any register may be written.
+    /// Whether any register may be written.
     unknown: bool,
 }
 
 const NONE: Accesses = Accesses { reads: [NO; 3], write: NO, also: 0, unknown: false };
 const UNKNOWN: Accesses = Accesses { unknown: true, ..NONE };
 
-/// A register field, 31 being XZR.
+/// A register field in which 31 is XZR.
 fn register(word: u32, low: u32) -> u8 {
     match bits(word, low + 4, low) as u8 {
         31 => NO,
@@ -86,7 +87,7 @@ fn register(word: u32, low: u32) -> u8 {
     }
 }
 
-/// A register field, 31 being SP.
+/// A register field in which 31 is SP.
 fn pointer(word: u32, low: u32) -> u8 {
     bits(word, low + 4, low) as u8
 }
@@ -234,7 +235,7 @@ impl Accesses {
         }
     }
 
-    /// Bit per register: those that it names.
+    /// Bit per register: the registers that the instruction names.
     fn all(&self) -> u32 {
         self.reads.iter().fold(mask(self.write), |all, &register| all | mask(register))
     }
@@ -249,20 +250,20 @@ fn registers(mut all: u32) -> impl Iterator<Item = u8> {
     })
 }
 
-/// The places of a block's registers while a plan is made.
+/// The places of a block's registers while its plan is made.
 struct Places {
     guests: [u8; PLACES],
     /// Bit per register: whether it has a place.
     placed: u32,
     dirty: u16,
-    /// By register: the instruction that uses it next.
+    /// The next instruction that uses each register.
     next: [u16; 32],
     changes: Vec<Change>,
 }
 
 impl Places {
-    /// Gives `guest` a place if there is one whose register is used later than it is used again, and not now
-    /// (`used`).
+    /// Gives `guest` a place, if the register in one is not used now (`used`) and is used later than `guest`
+    /// is used again.
     fn bring(&mut self, at: usize, guest: u8, load: bool, used: u32) {
         let (mut place, mut farthest) = (NO, self.next[usize::from(guest)]);
         for (i, &old) in self.guests.iter().enumerate() {
@@ -282,7 +283,7 @@ impl Places {
         self.dirty &= !(1 << place);
     }
 
-    /// Some registers are written.
+    /// Marks the places of the written registers as dirty.
     fn write(&mut self, written: u32) {
         if written & self.placed == 0 {
             return;
@@ -293,8 +294,9 @@ impl Places {
     }
 }
 
-/// The plan for a block's instructions without its branch, if one pays: `from` is the assignment before it,
-/// of which `dirty` may differ from memory, `to` the one that is wanted behind it, if one is.
+/// The plan for a block's instructions without its branch, if a plan pays. `from` is the assignment before
+/// the block, of which `dirty` may differ from memory; `to` is the one that is wanted after the block, if
+/// any.
 pub(super) fn plan(words: &[u32], from: &Assignment, dirty: u16, to: Option<&Assignment>) -> Option<Plan> {
     let placed = from.general().iter().fold(0, |placed, &guest| placed | mask(guest));
     let mut before = 0;
@@ -314,7 +316,7 @@ pub(super) fn plan(words: &[u32], from: &Assignment, dirty: u16, to: Option<&Ass
     for &guest in to.iter().flat_map(|to| to.general()) {
         places.next[usize::from(guest)] = AT_END;
     }
-    // By instruction, the next uses of what it uses, by rising register.
+    // By instruction, the next uses of the registers that it uses, by ascending register.
     let mut nexts = alloc::vec![[NEVER; 4]; words.len()];
     for (i, accesses) in accesses.iter().enumerate().rev() {
         for (guest, next) in registers(accesses.all()).zip(&mut nexts[i]) {
@@ -419,7 +421,7 @@ mod tests {
 
     #[test]
     fn registers_that_are_used_take_the_places_of_those_that_are_not() {
-        // add x11, x12, x13; eor x12, x13, x11; add x13, x11, x12, thrice each and more.
+        // add x11, x12, x13; eor x12, x13, x11; add x13, x11, x12, repeated.
         let words = [0x8b0d_018b_u32, 0xca0b_01ac, 0x8b0c_016d].repeat(8);
         let plan =
             plan(&words, &Assignment::STANDARD, ALL, Some(&Assignment::STANDARD)).expect("a plan pays");
@@ -428,13 +430,13 @@ mod tests {
         found.sort_unstable();
         assert_eq!(found, [(0, 11, false, true), (0, 12, true, true), (0, 13, true, true)]);
         assert_eq!(plan.dirty.len(), words.len());
-        // Those that were loaded and not written since do not differ from memory.
+        // Registers that were loaded and not written since do not differ from memory.
         let clean = |guest: u8| {
             let change = plan.changes.iter().find(|change| change.guest == guest).expect("it has a place");
             plan.dirty[0] >> change.place & 1 == 0
         };
         assert_eq!([11, 12, 13].map(clean), [false, true, true]);
-        // What the standard assignment has in registers needs none.
+        // Registers that the standard assignment has in host registers need no plan.
         assert!(super::plan(&[0x8b02_0020; 40], &Assignment::STANDARD, ALL, None).is_none());
     }
 }

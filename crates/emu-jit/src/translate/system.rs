@@ -1,4 +1,4 @@
-//! Exceptions, hints, barriers and system registers, as far as they are common (manual C4.1.93).
+//! The common exceptions, hints, barriers and system registers (manual C4.1.93).
 
 use super::operands::{destination, source};
 use super::{Lowered, ONE, Translator, bits};
@@ -7,7 +7,7 @@ use crossdock_emu_guest::a64::{FPSR_MASK, constant_register, features};
 use crossdock_emu_x64::{Alu, Mem, Reg, Shift, Size, Xmm};
 
 impl Translator<'_> {
-    /// What lies between blocks: branches are lowered elsewhere.
+    /// System instructions within blocks; branches are lowered elsewhere.
     pub(super) fn system(&mut self, word: u32) -> Lowered {
         // MRS and MSR of TPIDR_EL0.
         match word & 0xffff_ffe0 {
@@ -23,7 +23,7 @@ impl Translator<'_> {
                 self.a.mov_to(Size::Q, TPIDR, t);
                 return ONE;
             }
-            // MRS FPCR, which mathematical functions look at first.
+            // MRS FPCR, which mathematical functions read first.
             0xd53b_4400 => {
                 let rd = destination(word, 0);
                 let t = self.result(rd, Reg::RAX);
@@ -43,7 +43,7 @@ impl Translator<'_> {
                 self.put(destination(word, 0), Reg::RAX);
                 return ONE;
             }
-            // MSR FPSR: the host's flags begin anew.
+            // MSR FPSR: clears the host's flags.
             0xd51b_4420 => {
                 self.clobber();
                 self.copy(Size::Q, Reg::RAX, source(word, 0));
@@ -67,7 +67,8 @@ impl Translator<'_> {
                 }
                 return ONE;
             }
-            // DC CVAC, CVAU, CIVAC: the host keeps coherent what they clean. They fault like a load.
+            // DC CVAC, CVAU, CIVAC: the host keeps coherent what these instructions clean. They fault like a
+            // load.
             0xd50b_7a20 | 0xd50b_7b20 | 0xd50b_7e20 => {
                 self.copy(Size::Q, Reg::RAX, source(word, 0));
                 self.mark();
@@ -80,8 +81,8 @@ impl Translator<'_> {
             self.put_constant(destination(word, 0), value);
             return ONE;
         }
-        // Hints: NOP, PAC, BTI, YIELD. The latter is nothing on Arm's cores either, where programs count how
-        // often they wait; PAUSE is 60 cycles.
+        // Hints: NOP, PAC, BTI, YIELD. YIELD does nothing on Arm's cores either, where programs count how
+        // often they wait; PAUSE takes 60 cycles.
         if word & 0xffff_f01f == 0xd503_201f {
             return ONE;
         }
@@ -91,10 +92,10 @@ impl Translator<'_> {
                 self.a.mov_imm32(Size::Q, EXCLUSIVE_SIZE, 0);
                 ONE
             }
-            // DSB and DMB; of loads alone, and of stores alone, the host needs none.
+            // DSB and DMB; for loads alone, and for stores alone, the host needs no instruction.
             0xd503_30bf | 0xd503_309f => {
                 if bits(word, 9, 8) & 3 != 1 && bits(word, 9, 8) & 3 != 2 {
-                    // Cheaper than MFENCE, and orders what ordinary memory sees as well.
+                    // Cheaper than MFENCE, with the same ordering of accesses to ordinary memory.
                     self.a.xchg(3, SCRATCH_MEMORY, Reg::RAX);
                 }
                 if word & 0xffff_f0ff == 0xd503_309f {

@@ -1,4 +1,4 @@
-//! What is translated at once, and in which order.
+//! Which blocks are translated at once, and in which order.
 
 pub(super) use super::branch::End;
 use super::branch::{end_of, may_end};
@@ -18,12 +18,12 @@ const BLOCK_LENGTH_MAX: usize = 128;
 /// Most instructions of a unit.
 const UNIT_LENGTH_MAX: usize = 512;
 
-/// What is known of a word by its high bits, which is looked up once: [`READS`] and the others.
+/// What the high bits of a word say about it, from a table: [`READS`] and the others.
 #[derive(Clone, Copy)]
 struct Class(u8);
 
-/// Bits of a [`Class`]: it reads the flags; it writes all of them; its code may touch the guest's memory; it
-/// may end a block; the lower bits of the word say more of the flags.
+/// Bits of a [`Class`]: the word reads the flags; it writes all of them; its code may access the guest's
+/// memory; it may end a block; its lower bits decide how it uses the flags.
 const READS: u8 = 1 << 0;
 const WRITES: u8 = 1 << 1;
 const FAULTS: u8 = 1 << 2;
@@ -35,7 +35,7 @@ impl Class {
         Class(reads as u8 * READS | writes as u8 * WRITES | more)
     }
 
-    /// By bits 31 to 21.
+    /// Indexed by bits 31 to 21.
     const TABLE: [Class; 1 << 11] = {
         let mut table = [Class(0); 1 << 11];
         let mut high = 0;
@@ -65,7 +65,7 @@ impl Class {
     }
 }
 
-/// Which words of a block read and write the flags: bit 0 is the last.
+/// Which words of a block read and write the flags: bit 0 is the last word.
 #[derive(Clone, Copy, Default)]
 struct FlagUses {
     reads: u128,
@@ -73,31 +73,31 @@ struct FlagUses {
 }
 
 impl FlagUses {
-    /// Adds a word behind the others.
+    /// Adds a word after the others.
     fn push(&mut self, class: Class) {
         self.reads = self.reads << 1 | u128::from(class.0 / READS & 1);
         self.writes = self.writes << 1 | u128::from(class.0 / WRITES & 1);
     }
 
-    /// Forgets the last words, not all.
+    /// Forgets the last `count` words; at least one must remain.
     fn cut(&mut self, count: u32) {
         self.reads >>= count;
         self.writes >>= count;
     }
 
-    /// Whether somebody in the block reads the flags from before it.
+    /// Whether the block reads the flags from before it.
     fn live_in(self) -> bool {
         self.reads != 0 && self.reads.leading_zeros() <= self.writes.leading_zeros()
     }
 
-    /// Whether the block leaves the flags alone.
+    /// Whether the block neither reads nor writes the flags.
     fn keeps(self) -> bool {
         self.reads | self.writes == 0
     }
 
-    /// Bit by word: whether somebody reads the flags after it; `out` says so of the last. This is how carries
-    /// go through a sum: a word that reads makes one, whatever is behind it, and one that neither reads nor
-    /// writes passes it on.
+    /// Bit by word: whether the flags after it are read; `out` says so for the last word. The sum computes
+    /// this by its carries: a word that reads makes a carry, whatever is after it, and one that neither reads
+    /// nor writes passes it on.
     fn live(self, out: bool) -> u128 {
         let passes = !(self.reads | self.writes);
         let sum = self.reads.wrapping_add(self.reads | passes).wrapping_add(u128::from(out));
@@ -109,26 +109,26 @@ impl FlagUses {
 pub(super) struct Block {
     pub(super) start: u64,
     pub(super) end: End,
-    /// Its words in [`Guest::words`]: the first, and how many.
+    /// Its words in [`Guest::words`]: the index of the first, and how many.
     first: u16,
     length: u16,
-    /// The block behind it, where it leads there, in the unit.
+    /// The block after it, if it goes on there and the block is in the unit.
     next: Option<Index>,
-    /// The block that its branch or call leads to, in the unit.
+    /// The target of its branch or call, if that block is in the unit.
     target: Option<Index>,
-    /// Whether somebody reads the flags from before it.
+    /// Whether the flags from before the block are read.
     live_in: bool,
     flag_uses: FlagUses,
     /// Branches and calls of the unit that lead to it.
     arrivals: u16,
-    /// A branch backwards leads to it.
+    /// Whether a backward branch leads to it.
     pub(super) loop_head: bool,
     label: Option<Label>,
     placed: bool,
-    /// Where it has the guest's registers: [`STANDARD`], or that of a loop ([`super::loops`]).
+    /// Where it has the guest's registers: [`STANDARD`], or the number of a loop's assignment
+    /// ([`super::loops`]).
     pub(super) assignment: u16,
-    /// Whether it is in the middle of a loop with an assignment, and not to be entered from outside of the
-    /// unit.
+    /// Whether it is in the middle of a loop with an assignment, and not to be entered from outside the unit.
     pub(super) hidden: bool,
 }
 
@@ -156,12 +156,12 @@ impl Block {
         self.next().wrapping_sub(4)
     }
 
-    /// The block behind it, where it leads there, in the unit.
+    /// The block after it, if it goes on there and the block is in the unit.
     pub(super) fn next_index(&self) -> Option<usize> {
         self.next.map(of_index)
     }
 
-    /// The block that its branch or call leads to, in the unit.
+    /// The target of its branch or call, if that block is in the unit.
     pub(super) fn target_index(&self) -> Option<usize> {
         self.target.map(of_index)
     }
@@ -190,24 +190,24 @@ const _: () = assert!(SLOTS > UNIT_LENGTH_MAX + BLOCK_LENGTH_MAX);
 #[derive(Default)]
 pub(super) struct Guest {
     pub(super) words: Vec<u32>,
-    /// By rising address; none begins inside another.
+    /// The blocks by ascending address; none begins inside another.
     pub(super) blocks: Vec<Block>,
-    /// Numbers of blocks from 1 by a hash of their start; 0 is nothing.
+    /// Numbers of blocks from 1 by a hash of their start; 0 is an empty slot.
     table: Vec<u16>,
     /// Slots that are not empty.
     used: Vec<u16>,
-    /// Starts of blocks that are to be looked at.
+    /// Starts of blocks that are still to be read.
     waiting: Vec<u64>,
-    /// There is one block, and branches lead out of it even where they lead to it.
+    /// There is one block, and its branches leave the unit even if they lead to the block itself.
     pub(super) alone: bool,
-    /// Branches backwards: the indexes of where they lead to and of where they are.
+    /// Backward branches: the indexes of the target block and of the block with the branch.
     pub(super) back: Vec<(usize, usize)>,
-    /// What is numbered from 1 in [`Block::assignment`].
+    /// The assignments that [`Block::assignment`] numbers from 1.
     pub(super) assignments: Vec<Assignment>,
 }
 
 impl Guest {
-    /// Finds the blocks from `start` on; `wanted` says which of the others belong to the unit.
+    /// Finds the blocks from `start` on; `wanted` says which of the other blocks belong to the unit.
     fn find(
         &mut self,
         start: u64,
@@ -263,7 +263,7 @@ impl Guest {
         self.used.push(slot as u16);
     }
 
-    /// The slot of the block at `pc`, or the empty one where it would be.
+    /// The slot of the block at `pc`, or the empty slot where it would be.
     fn slot(&self, pc: u64) -> usize {
         let mut slot = (pc >> 2) as usize % SLOTS;
         while self.table[slot] != 0 && self.blocks[usize::from(self.table[slot]) - 1].start != pc {
@@ -272,7 +272,7 @@ impl Guest {
         slot
     }
 
-    /// The block at `pc`; `None` where its first word cannot be read.
+    /// The block at `pc`; `None` if its first word cannot be read.
     fn read(&mut self, pc: u64, host: &Host, lines: &CodeLines) -> Option<Block> {
         let first = self.words.len();
         let mut at = pc;
@@ -328,7 +328,7 @@ impl Guest {
         }
     }
 
-    /// The block at `pc`, for what leads to it.
+    /// The block at `pc`, for branches to it.
     fn find_index(&self, pc: u64) -> Option<Index> {
         if self.alone {
             return None;
@@ -336,7 +336,7 @@ impl Guest {
         Index::new(self.table[self.slot(pc)])
     }
 
-    /// The block that begins the unit, if anything leads there.
+    /// The index of the block at `pc`, if branches may lead to it.
     pub(super) fn index(&self, pc: u64) -> Option<usize> {
         self.find_index(pc).map(of_index)
     }
@@ -360,7 +360,7 @@ impl Guest {
                 _ => None,
             };
             (self.blocks[i].next, self.blocks[i].target) = (next, target);
-            // What a call returns to, and what it calls, is reached with the flags in memory.
+            // The return address and the target of a call are reached with the flags in memory.
             let by_next = if matches!(end, End::Call(_) | End::CallRegister) { 3 } else { 1 };
             if let Some(next) = next {
                 self.blocks[of_index(next)].arrivals += by_next;
@@ -383,8 +383,8 @@ impl Guest {
         }
     }
 
-    /// The blocks that the flags after a block's last instruction reach, from 1; 0 is what is not in the
-    /// unit, and may read them.
+    /// The numbers from 1 of the blocks that the flags after a block's last instruction reach; 0 stands for
+    /// code outside the unit, which may read them.
     fn flag_successors(block: &Block) -> [u16; 2] {
         let number = |index: Option<Index>| index.map_or(0, Index::get);
         let (next, target) = (number(block.next), number(block.target));
@@ -396,14 +396,14 @@ impl Guest {
         }
     }
 
-    /// Whether somebody reads the flags after the block's last instruction.
+    /// Whether the flags after the block's last instruction are read.
     fn live_out(&self, block: &Block) -> bool {
         let live = |number: u16| number == 0 || self.blocks[usize::from(number) - 1].live_in;
         let [one, other] = Self::flag_successors(block);
         live(one) | live(other)
     }
 
-    /// Finds `live_in` of all blocks, from the last to the first until nothing changes.
+    /// Finds `live_in` of all blocks, going from the last to the first until nothing changes.
     fn find_live(&mut self) {
         for block in &mut self.blocks {
             block.live_in = block.flag_uses.live_in();
@@ -423,7 +423,7 @@ impl Guest {
     }
 }
 
-/// Reads words one after another, by aligned 16 bytes: these lie in one page.
+/// Reads words one after another, in aligned units of 16 bytes, each of which lies in one page.
 struct Reader<'h> {
     host: &'h Host,
     lines: &'h CodeLines,
@@ -447,14 +447,14 @@ impl Reader<'_> {
     }
 }
 
-/// Whether the code of a word that is no branch may touch the guest's memory: loads, stores, and system
-/// instructions (DC ZVA). What is left to the interpreter has a mark of its own.
+/// Whether the code of a word that is no branch may access the guest's memory: loads, stores, and system
+/// instructions (DC ZVA). Instructions left to the interpreter have a mark of their own.
 const fn may_fault(word: u32) -> bool {
     word >> 25 & 0b0101 == 0b0100 || bits(word, 31, 22) == 0b11_0101_0100
 }
 
-/// Translates the unit at `start` into `buffers`: false where nothing can be read there. `wanted` says which
-/// blocks that it leads to belong to it.
+/// Translates the unit at `start` into `buffers`; false if no word can be read there. `wanted` says which of
+/// the blocks that the unit leads to belong to it.
 pub fn translate(
     cache: &Cache,
     buffers: &mut Buffers,
@@ -467,14 +467,14 @@ pub fn translate(
     translate_guest(cache, buffers, start, mode)
 }
 
-/// Translates the block at `start` without those that it leads to: it leaves at its end, also where that
-/// leads to itself.
+/// Translates the block at `start` alone: the code leaves at the block's end, even if the block leads to
+/// itself.
 pub fn translate_alone(cache: &Cache, buffers: &mut Buffers, host: &Host, start: u64, mode: u64) -> bool {
     buffers.guest.find(start, host, cache.lines, true, |_| false);
     translate_guest(cache, buffers, start, mode)
 }
 
-/// Whether a block that is translated alone ends behind `word` at `pc`, its instruction number `length` from
+/// Whether a block that is translated alone ends after `word` at `pc`, its instruction number `length` from
 /// 1.
 pub fn ends_block(word: u32, pc: u64, length: usize) -> bool {
     length == BLOCK_LENGTH_MAX
@@ -504,7 +504,7 @@ fn translate_guest(cache: &Cache, buffers: &mut Buffers, start: u64, mode: u64) 
 }
 
 impl<'t> Translator<'t> {
-    /// Writes all blocks, each behind the one that falls into it, if one does.
+    /// Writes all blocks, each after the block that falls into it, if there is one.
     fn blocks(&mut self, guest: &mut Guest, words: &'t [u32], first: usize) {
         let mut waiting = core::mem::take(self.waiting);
         waiting.push(first);
@@ -521,7 +521,7 @@ impl<'t> Translator<'t> {
         *self.waiting = waiting;
     }
 
-    /// Writes a block. Returns the one to be placed behind it, to which it falls through.
+    /// Writes a block. Returns the block that it falls through to, which must be placed next.
     fn block(
         &mut self,
         guest: &Guest,
@@ -530,8 +530,8 @@ impl<'t> Translator<'t> {
         waiting: &mut Vec<usize>,
     ) -> Option<usize> {
         let block = &guest.blocks[index];
-        // One that is only fallen into may take over flags in EFLAGS, and cannot be entered from elsewhere
-        // then.
+        // A block that is only fallen into may take over flags in EFLAGS, and then cannot be entered from
+        // elsewhere.
         let inner = block.arrivals == 1 && !block.loop_head && block.live_in && self.flags != Flags::Memory;
         let label = block.label.expect("all blocks have labels");
         self.a.bind(label);
@@ -584,8 +584,8 @@ impl<'t> Translator<'t> {
         self.end(guest, block, waiting)
     }
 
-    /// Leaves behind an instruction that has written SP, where that is not aligned: generated code runs with
-    /// an SP that is, so that accesses by it need no check.
+    /// Leaves after an instruction that has written SP, if SP is not aligned: generated code runs only with
+    /// an aligned SP, so accesses by SP need no check.
     fn check_stack_pointer(&mut self) {
         self.clobber();
         let stub = self.stub(Cold::Interrupted { pc: self.pc.wrapping_add(4) });
@@ -593,7 +593,7 @@ impl<'t> Translator<'t> {
         self.a.jump_if(Cc::Ne, stub);
     }
 
-    /// The instruction `i` of the block comes next; `live` is that of [`FlagUses::live`].
+    /// Sets that the instruction `i` of the block comes next; `live` is the result of [`FlagUses::live`].
     fn set_place(&mut self, block: &Block, live: u128, i: usize) {
         self.pc = block.start.wrapping_add(i as u64 * 4);
         let after = live >> (usize::from(block.length) - 1 - i);
@@ -601,7 +601,7 @@ impl<'t> Translator<'t> {
         self.live_before = if i == 0 { block.live_in } else { after >> 1 & 1 == 1 };
     }
 
-    /// Writes a block's instructions but for its branch, with an assignment that changes.
+    /// Writes a block's instructions except its branch, with an assignment that changes.
     fn planned(&mut self, block: &Block, words: &'t [u32], live: u128, plan: &Plan) {
         let mut changes = &plan.changes[..];
         let mut i = 0;
@@ -610,7 +610,7 @@ impl<'t> Translator<'t> {
             let here = changes.iter().take_while(|change| change.at == i).count();
             let (now, later) = changes.split_at(here);
             changes = later;
-            // Instructions are lowered together only where the assignment stays.
+            // Instructions are lowered together only if the assignment stays the same.
             let end = changes.first().map_or(words.len(), |change| change.at);
             self.words = &words[i..end];
             for change in now {
@@ -630,7 +630,7 @@ impl<'t> Translator<'t> {
         }
     }
 
-    /// What becomes of the assignment in the block, if it has many registers.
+    /// How the assignment changes in the block, if the block uses many registers.
     fn plan(&self, guest: &Guest, block: &Block, words: &[u32]) -> Option<Plan> {
         if !pressure::is_long(words.len(), block.assignment != STANDARD) {
             return None;
@@ -652,7 +652,7 @@ impl<'t> Translator<'t> {
         pressure::plan(words, &self.assignment, self.dirty, to)
     }
 
-    /// Whether the block may go on with what the one that falls into it has in registers.
+    /// Whether the block may go on with the registers of the block that falls into it.
     fn may_inherit(&self, block: &Block) -> bool {
         block.arrivals == 1
             && !block.placed
@@ -660,7 +660,7 @@ impl<'t> Translator<'t> {
             && pressure::is_long(usize::from(block.length), block.assignment != STANDARD)
     }
 
-    /// Says where the block is entered, if it can be.
+    /// Records where the block is entered, if it can be.
     fn enter(&mut self, block: &Block, inner: bool, label: Label) {
         let (start, end) = (block.start, block.next());
         if inner || block.hidden {
@@ -724,7 +724,7 @@ impl<'t> Translator<'t> {
         }
     }
 
-    /// Where a jump or call to the block leads: to it, or to what moves the registers before.
+    /// Where a jump or call to the block leads: to the block, or to code that moves the registers first.
     fn way_to(&mut self, block: &Block) -> Label {
         let label = block.label.expect("all blocks have labels");
         match block.assignment {
@@ -733,8 +733,8 @@ impl<'t> Translator<'t> {
         }
     }
 
-    /// Goes on at `pc`, the block `index` if it is in the unit: falls into the block if it is not placed yet,
-    /// which is then returned.
+    /// Goes on at `pc`, the block `index` if it is in the unit: if the block is not placed yet, falls into it
+    /// and returns it.
     fn go(&mut self, guest: &Guest, index: Option<usize>, pc: u64) -> Option<usize> {
         let Some(index) = index else {
             self.reassign(STANDARD);
@@ -775,7 +775,7 @@ impl<'t> Translator<'t> {
     ) -> Option<usize> {
         let word = self.words[0];
         let inside = block.target_index();
-        // Who arrives by a jump finds the flags in memory.
+        // Code that is reached by a jump finds the flags in memory.
         if inside.is_some_and(|index| guest.blocks[index].live_in) {
             self.save_flags();
         }
@@ -811,7 +811,7 @@ mod tests {
         z ^ z >> 31
     }
 
-    /// A word of an instruction that there is, its fields random.
+    /// A word of an existing instruction, with random fields.
     fn random_word(seed: &mut u64) -> u32 {
         let table = crossdock_emu_guest::a64::TABLE;
         let row = &table[random(seed) as usize % table.len()];
