@@ -1,4 +1,4 @@
-//! Nanoseconds per guest instruction of small loops in the interpreter. Run it with `--release`.
+//! Prints the nanoseconds per guest instruction of small loops in the interpreter. Run it with `--release`.
 
 use crossdock_emu_guest::a64::{Exit, Host, Interpreter, Invalidations, State};
 use crossdock_emu_guest::memory::Memory;
@@ -26,7 +26,7 @@ fn main() {
         ("vectors of integers", &[0x4e21_8400, 0x6e21_1c02, 0x6e21_8c43, 0x4ea0_8464]),
         // fmla v0.4s,v1.4s,v2.4s; fadd v3.4s,v0.4s,v1.4s
         ("vectors of floats", &[0x4e22_cc20, 0x4e21_d403]),
-        // bl to the next but one; b over; ret: a call and its return
+        // bl to the ret; b over the ret; ret: a call and its return
         ("calls", &[0x9400_0002, 0x1400_0002, 0xd65f_03c0]),
     ];
     for (name, body) in bodies {

@@ -1,40 +1,40 @@
-//! Finding code by its address: exactly, and by the pages that a change of memory touches.
+//! Finds code by its exact address, and by the pages that a change of memory touches.
 
 use alloc::vec::Vec;
 use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
 use core::ops::Range;
 
-/// Blocks of code lie in one page each, so that they are found from any address in it.
+/// Bytes of a page. Each block of code lies in one page, so that it is found from any address in that page.
 pub const PAGE: u64 = 4096;
 
 /// No item.
 pub const NONE: u32 = u32::MAX;
 
-/// Bits of an address below those that are spread over the table: what is near each other shares a line of
-/// the host's cache.
+/// Low bits of an address that are not spread over the table, so that neighbours share a line of the host's
+/// cache.
 const NEAR: u32 = 7;
-/// Slots of such a line.
+/// Slots in a line of the host's cache.
 const LINE: u32 = 8;
 
-/// Spreads addresses of instructions: multiplication by 2^64 divided by the golden ratio, of which the high
-/// bits are good. The low bits tell those apart that are near each other.
+/// Spreads addresses of instructions: multiplies by 2^64 divided by the golden ratio, and uses the high bits,
+/// which are well mixed. The low bits tell neighbours apart.
 fn spread(key: u64) -> u32 {
     let high = ((key >> NEAR).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32;
     high & !31 | (key >> 2) as u32 & 31
 }
 
-/// Numbers of items by keys that the items know themselves: open addressing, 8 bytes per slot, so that a
-/// look-up costs one line of memory here and one of the item.
+/// Numbers of items by key; the items hold the keys. Open addressing with 8 bytes per slot: a look-up reads
+/// one cache line here and one of the item.
 #[derive(Debug, Default)]
 pub struct AddressTable {
-    /// Spread key and number.
+    /// Pairs of spread key and item number.
     slots: Vec<(u32, u32)>,
-    /// How far the spread key is shifted to be a slot's number.
+    /// How far the spread key is shifted right to give a slot's number.
     shift: u32,
     used: usize,
 }
 
-/// Slots of a table that has any.
+/// Fewest slots of a table that is not empty.
 const SLOTS_MIN: usize = 1 << 10;
 /// Slots below which a table grows faster.
 const SLOTS_FEW: usize = 1 << 16;
@@ -67,12 +67,12 @@ impl AddressTable {
         }
     }
 
-    /// Says that `key` is likely to be asked for soon.
+    /// Prefetches the slot of `key`, which is likely to be looked up soon.
     #[allow(unsafe_code)]
     #[inline]
     pub fn expect(&self, key: u64) {
         if let Some(slot) = self.slots.get(self.slot(spread(key))) {
-            // SAFETY: it is never wrong to have memory in the cache.
+            // SAFETY: prefetching memory into the cache is always sound.
             unsafe { _mm_prefetch::<_MM_HINT_T0>(core::ptr::from_ref(slot).cast()) };
         }
     }
@@ -108,13 +108,13 @@ impl AddressTable {
         }
     }
 
-    /// Forgets the item of `key`; `is` says whether an item has it.
+    /// Forgets the item of `key`; `is` says whether an item has that key.
     pub fn remove(&mut self, key: u64, is: impl Fn(u32) -> bool) {
         let Some(mut hole) = self.find_slot(key, is) else { return };
         self.used -= 1;
         let mask = self.slots.len() - 1;
         let mut slot = hole;
-        // What follows and would not be found behind an empty slot moves up.
+        // Items that follow, and that an empty slot would hide, move up.
         loop {
             slot = (slot + 1) & mask;
             let (spread, item) = self.slots[slot];
@@ -140,14 +140,14 @@ impl AddressTable {
 #[derive(Debug, Default)]
 pub struct PageIndex {
     table: AddressTable,
-    /// Page numbers, and the blocks that begin there.
+    /// Page numbers, and the blocks that begin in each page.
     pages: Vec<(u64, Vec<u32>)>,
-    /// The page that was asked for last, for runs of blocks.
+    /// Index of the page that was used last: successive blocks are often in the same page.
     last: usize,
 }
 
 impl PageIndex {
-    /// The list of a page, if it has one.
+    /// Index of a page's list, if the page has one.
     fn find(&self, page: u64) -> Option<usize> {
         self.table.find(page, |item| self.pages[item as usize].0 == page).map(|item| item as usize)
     }
@@ -165,7 +165,8 @@ impl PageIndex {
         self.pages[self.last].1.push(number);
     }
 
-    /// Asks `keep` for each block in the pages that `range` touches, and forgets those that it refuses.
+    /// Asks `keep` about each block in the pages that `range` touches, and forgets the blocks that it
+    /// refuses.
     pub fn retain(&mut self, range: Range<u64>, mut keep: impl FnMut(u32) -> bool) {
         if range.is_empty() {
             return;
@@ -192,7 +193,7 @@ impl PageIndex {
     }
 }
 
-/// Pages that [`PageSet::insert`] knows without looking for them.
+/// Number of recent pages that [`PageSet::insert`] recognises without a look-up.
 const RECENT: usize = 32;
 
 /// Pages.
@@ -201,7 +202,7 @@ pub struct PageSet {
     table: AddressTable,
     /// Numbers of pages, and whether they are in the set.
     pages: Vec<(u64, bool)>,
-    /// Numbers plus one of those that were added lately, by their low bits.
+    /// Numbers, plus one, of pages that were added lately, indexed by the low bits of the number.
     recent: [u64; RECENT],
 }
 
@@ -230,7 +231,7 @@ impl PageSet {
         }
     }
 
-    /// Asks `keep` for the first address of each page that `range` touches, and forgets those that it
+    /// Asks `keep` about the first address of each page that `range` touches, and forgets the pages that it
     /// refuses.
     pub fn retain(&mut self, range: Range<u64>, mut keep: impl FnMut(u64) -> bool) {
         if range.is_empty() {
@@ -309,7 +310,7 @@ mod tests {
 
     #[test]
     fn items_are_found_until_they_are_removed() {
-        // Keys that collide in a table of the least size, and others.
+        // Keys that collide in a table of the smallest size, and others.
         let mut keys: Vec<u64> = (0..6000).map(|i| 0x5555_0000_0000 + i * 4).collect();
         let slot = |key: u64| spread(key) >> 22 & !7;
         let first = slot(keys[0]);

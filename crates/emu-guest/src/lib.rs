@@ -1,8 +1,8 @@
 //! Guest instruction sets of the emulator: what an instruction of another CPU does to registers and memory.
 //!
-//! The reference form: a decoder over a table of encodings and an interpreter over decoded blocks, exact to
-//! the bit. It is the oracle of every faster form. It knows nothing of the operating system; system calls,
-//! signals and mappings are the caller's (`emu-linux`).
+//! This is the reference implementation: a decoder over a table of encodings and an interpreter over decoded
+//! blocks, exact to the bit. Faster implementations are checked against it. It knows nothing of the operating
+//! system; the caller (`emu-linux`) handles system calls, signals and mappings.
 #![no_std]
 #![deny(unsafe_code)]
 // Bit fields read better without parentheses around every shift.

@@ -21,22 +21,22 @@ pub enum Access {
     Execute,
 }
 
-/// An access that could not be made.
+/// An access that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fault {
     /// Lowest address of the access that failed, without the tag in its top byte. The host's `si_addr` may be
-    /// higher where the access crosses into an unmapped page.
+    /// higher if the access crosses into an unmapped page.
     pub address: u64,
     /// What was attempted.
     pub access: Access,
-    /// Whether the host raised a signal. If not, the address was outside the window of guest memory and the
-    /// host memory there was left alone.
+    /// Whether the host raised a signal. If not, the address was outside the window of guest memory, and the
+    /// host memory there was not touched.
     pub host_signal: bool,
 }
 
 /// A window of host memory that the guest may touch.
 ///
-/// Addresses lose their top byte first, as Linux has it on arm64 (top byte ignore). An access outside the
+/// The top byte of an address is ignored, as Linux does on arm64 (top byte ignore). An access outside the
 /// window is a [`Fault`] and never reaches the host's memory: this keeps a guest away from the emulator's own
 /// region.
 #[derive(Clone, Copy, Debug)]
@@ -46,16 +46,16 @@ pub struct Memory {
     length: u64,
 }
 
-/// What an assembly access returns: registers rax and rdx.
+/// What an assembly function returns in registers rax and rdx.
 #[repr(C)]
 struct Loaded {
     value: u64,
     fault: u64,
 }
 
-// The functions between `start` and `end` touch guest memory with the return address on top of the stack and
-// no callee-saved register changed, so that a fault anywhere in them can be answered by a jump to `failed`.
-// The 16-byte compare-and-swap keeps rbx in r8 and has its own range.
+// The functions between `start` and `end` access guest memory with the return address on top of the stack and
+// no callee-saved register changed, so that the handler of a fault anywhere in them can jump to `failed`. The
+// 16-byte compare-and-swap keeps rbx in r8 and has its own range.
 #[rustfmt::skip]
 global_asm!(
     ".pushsection .text.crossdock_emu_access,\"ax\",@progbits",
@@ -230,8 +230,8 @@ impl Memory {
     /// # Safety
     ///
     /// Nothing in the window may be memory that Rust code relies on, other than through raw pointers: the
-    /// guest reads and writes all of it at will, from any thread. Where pages in it may be unmapped or
-    /// protected, the process has handlers for SIGSEGV and SIGBUS that use [`resume_after_fault`].
+    /// guest reads and writes all of it at will, from any thread. If pages in it may be unmapped or
+    /// protected, the process must have handlers for SIGSEGV and SIGBUS that use [`resume_after_fault`].
     pub const unsafe fn new(start: u64, end: u64) -> Self {
         assert!(start <= end, "a window of memory ends before it starts");
         Memory { start, length: end - start }
@@ -243,7 +243,7 @@ impl Memory {
         address.wrapping_sub(self.start) < self.length
     }
 
-    /// Whether `[address, address + size)` lies in the window.
+    /// Checks that `[address, address + size)` lies in the window, and returns the address without its tag.
     #[inline(always)]
     fn check(&self, address: u64, size: u64, access: Access) -> Result<u64, Fault> {
         let address = untagged(address);
@@ -286,7 +286,7 @@ impl Memory {
             .map_err(|fault| Fault { access: Access::Execute, ..fault })
     }
 
-    /// Loads 16 bytes; two accesses of 8 bytes as far as other threads can tell.
+    /// Loads 16 bytes; to other threads these are two accesses of 8 bytes.
     ///
     /// # Errors
     ///
@@ -307,7 +307,7 @@ impl Memory {
     ///
     /// # Errors
     ///
-    /// [`Fault`] where the bytes are outside the window or not writable.
+    /// [`Fault`] if the bytes are outside the window or not writable.
     #[inline(always)]
     pub fn store(&self, address: u64, size: u8, value: u64) -> Result<(), Fault> {
         let address = self.check(address, 1 << size, Access::Write)?;
@@ -339,7 +339,7 @@ impl Memory {
         }
     }
 
-    /// Atomically replaces `1 << size` bytes, sequentially consistent; returns the old value.
+    /// Atomically replaces `1 << size` bytes (sequentially consistent); returns the old value.
     ///
     /// # Errors
     ///
@@ -358,7 +358,7 @@ impl Memory {
         if loaded.fault == 0 { Ok(loaded.value) } else { Err(host_fault(address, Access::Write)) }
     }
 
-    /// Atomically adds to `1 << size` bytes, sequentially consistent; returns the old value.
+    /// Atomically adds to `1 << size` bytes (sequentially consistent); returns the old value.
     ///
     /// # Errors
     ///
@@ -377,8 +377,8 @@ impl Memory {
         if loaded.fault == 0 { Ok(loaded.value) } else { Err(host_fault(address, Access::Write)) }
     }
 
-    /// Atomically stores `new` where the low `1 << size` bytes equal `expected`, sequentially consistent;
-    /// returns the value seen.
+    /// Atomically stores `new` if the `1 << size` bytes equal the low bytes of `expected` (sequentially
+    /// consistent); returns the value seen.
     ///
     /// # Errors
     ///

@@ -1,10 +1,10 @@
-//! Lists that grow by pieces: what is in them stays where it is. A vector that grows is copied again and
-//! again, and leaves memory behind that has been touched.
+//! Lists that grow in pieces, so that their items never move. A vector that grows is copied again and again,
+//! and leaves touched memory behind.
 
 use alloc::vec::Vec;
 use core::ops::{Index, IndexMut};
 
-/// Bytes of a piece, about.
+/// Approximate bytes of a piece.
 const PIECE: usize = 16 << 10;
 
 /// A list of items with numbers.
@@ -18,7 +18,7 @@ impl<T> Default for Pieces<T> {
 }
 
 impl<T> Pieces<T> {
-    /// Items of a piece.
+    /// Number of items in a piece.
     const LENGTH: usize = PIECE / size_of::<T>();
 
     /// Adds an item and returns its number.
@@ -32,36 +32,36 @@ impl<T> Pieces<T> {
         (before + last.len() - 1) as u32
     }
 
-    /// An item.
+    /// The item with this number.
     #[inline(always)]
     pub fn get(&self, number: u32) -> Option<&T> {
         self.0.get(number as usize / Self::LENGTH)?.get(number as usize % Self::LENGTH)
     }
 
-    /// An item, to be changed.
+    /// The item with this number, to be changed.
     #[inline(always)]
     pub fn get_mut(&mut self, number: u32) -> Option<&mut T> {
         self.0.get_mut(number as usize / Self::LENGTH)?.get_mut(number as usize % Self::LENGTH)
     }
 
-    /// How many there are: the number of the next.
+    /// Number of items, which is also the number that the next item gets.
     pub fn len(&self) -> u32 {
         self.0.last().map_or(0, |last| (self.0.len() - 1) * Self::LENGTH + last.len()) as u32
     }
 
-    /// Whether there are none.
+    /// Whether there are no items.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The first number whose item does not fulfil `before`; those that do come first.
+    /// The first number whose item does not fulfil `before`. All items that do must come first.
     pub fn partition_point(&self, mut before: impl FnMut(&T) -> bool) -> u32 {
         let piece = self.0.partition_point(|piece| piece.first().is_some_and(&mut before));
         let Some(piece) = piece.checked_sub(1) else { return 0 };
         (piece * Self::LENGTH + self.0[piece].partition_point(before)) as u32
     }
 
-    /// The items by number.
+    /// All items, in the order of their numbers.
     pub fn iter(&self) -> impl Iterator<Item = &T> {
         self.0.iter().flatten()
     }
@@ -104,7 +104,7 @@ impl<T> Default for Lists<T> {
 }
 
 impl<T: Copy> Lists<T> {
-    /// Keeps a list.
+    /// Stores a list.
     pub fn add(&mut self, list: &[T]) -> Place {
         if self.0.last().is_none_or(|last| last.capacity() - last.len() < list.len()) {
             self.0.push(Vec::with_capacity((PIECE / size_of::<T>()).max(list.len())));

@@ -1,11 +1,11 @@
-//! Short texts that hold no address: a table of them needs no relocation when the executable starts.
+//! Short texts without a pointer: a table of them needs no relocation when the executable starts.
 
 /// A text of at most `N` bytes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Short<const N: usize>([u8; N]);
 
 impl<const N: usize> Short<N> {
-    /// The text, which has no NUL.
+    /// Stores a text, which must not contain NUL.
     pub const fn new(text: &str) -> Self {
         let (text, mut bytes, mut at) = (text.as_bytes(), [0; N], 0);
         while at < text.len() {
@@ -15,13 +15,13 @@ impl<const N: usize> Short<N> {
         Short(bytes)
     }
 
-    /// As it was given.
+    /// The text.
     pub fn as_str(&self) -> &str {
         let length = self.0.iter().position(|&byte| byte == 0).unwrap_or(N);
         core::str::from_utf8(&self.0[..length]).unwrap_or_default()
     }
 
-    /// Whether it is this text.
+    /// Whether this is `text`.
     pub const fn is(&self, text: &str) -> bool {
         let (text, mut at) = (text.as_bytes(), 0);
         while at < N && self.0[at] != 0 {

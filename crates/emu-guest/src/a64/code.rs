@@ -1,4 +1,4 @@
-//! Decoded code: blocks by address, and the news that code has changed.
+//! Decoded code: blocks by address, and the log of changes of code.
 
 use super::code_lines::CodeLines;
 use super::{Host, Op, decode};
@@ -8,10 +8,10 @@ use alloc::vec::Vec;
 use core::ops::Range;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-/// Most instructions in a block. Bounds the time to an interrupt and the waste after a branch into the
-/// middle.
+/// Most instructions in a block. Bounds the time until an interrupt, and the waste after a branch into the
+/// middle of a block.
 const BLOCK_LENGTH_MAX: usize = 128;
-/// Entries that the log keeps: a thread that lags further behind drops all its code.
+/// Entries that the log keeps. A thread that is further behind drops all its code.
 pub const LOG: usize = 64;
 
 /// The log of changed code that the threads of a guest process share.
@@ -20,7 +20,7 @@ pub const LOG: usize = 64;
 /// usable copy in the child.
 #[derive(Debug)]
 pub struct Invalidations {
-    /// How many entries were ever claimed.
+    /// Number of entries claimed so far.
     head: AtomicU64,
     entries: [Entry; LOG],
     lines: CodeLines,
@@ -46,13 +46,14 @@ impl Invalidations {
         }
     }
 
-    /// Where code was ever read.
+    /// The lines of memory from which code was ever read.
     pub fn lines(&self) -> &CodeLines {
         &self.lines
     }
 
-    /// Makes all threads forget code decoded from `range` before their next block: after IC IVAU, munmap,
-    /// mmap over something, mprotect, mremap, and writes to code by other means. Call it after the change.
+    /// Makes all threads forget code decoded from `range` before they run their next block. Call it after IC
+    /// IVAU, munmap, mmap over existing pages, mprotect, mremap, and any other write to code: always after
+    /// the change.
     pub fn invalidate(&self, range: Range<u64>) {
         let number = self.head.fetch_add(1, Ordering::SeqCst);
         let entry = &self.entries[number as usize % LOG];
@@ -68,7 +69,7 @@ impl Invalidations {
         self.head.load(Ordering::Acquire)
     }
 
-    /// Entry `number`; `None` where it is not yet written or overwritten.
+    /// Entry `number`; `None` if it is not yet written or already overwritten.
     pub fn entry(&self, number: u64) -> Option<Range<u64>> {
         let entry = &self.entries[number as usize % LOG];
         let before = entry.sequence.load(Ordering::SeqCst);
@@ -84,30 +85,31 @@ impl Default for Invalidations {
     }
 }
 
-/// An element of [`Code::chunks`]: the instructions of a block follow its head, so that both are in the same
-/// lines of the host's cache.
+/// An element of [`Code::chunks`]. The instructions of a block follow its head, so that both share lines of
+/// the host's cache.
 enum Slot {
     Head(Head),
     Op(Op),
 }
 
-// The head lies beside the niche of the handler.
+// The head fits beside the niche of the handler.
 const _: () = assert!(size_of::<Slot>() == size_of::<Op>());
 
-/// Of instructions that follow each other in one page, up to and including the first branch.
+/// Head of a block: consecutive instructions in one page, up to and including the first branch.
 pub(crate) struct Head {
-    /// Address of the first; [`NOWHERE`] for a block that is dropped.
+    /// Address of the first instruction; [`NOWHERE`] for a dropped block.
     pub(crate) pc: u64,
-    /// From the lowest bits: how many instructions it has (8), its heat (8); then the numbers of the two
-    /// successors found last (24 each), or, where the heat is [`TRANSLATED`], where its other code is (32).
+    /// Bit fields, from the lowest bit: the number of instructions (8 bits), the heat (8), then the numbers
+    /// of the two successors found last (24 each). If the heat is [`TRANSLATED`], the place of the
+    /// translation (32) stands there instead.
     facts: u64,
 }
 
-/// A heat that says that there is other code for a block; all others are lower.
+/// The heat of a block that has been translated; all other heats are lower.
 pub(crate) const TRANSLATED: u32 = 255;
-/// Where other code is that is not known.
+/// The place of a translation that is not known.
 const UNKNOWN: u64 = u32::MAX as u64;
-/// The facts of two successors that are not known.
+/// Bits of [`Head::facts`] that say that neither successor is known.
 const NO_SUCCESSORS: u64 = u64::MAX << 16;
 
 impl Head {
@@ -115,7 +117,7 @@ impl Head {
         Head { pc, facts: NO_SUCCESSORS | count as u64 }
     }
 
-    /// The address after it.
+    /// The address after the block.
     fn end(&self) -> u64 {
         self.pc.wrapping_add(self.count() as u64 * 4)
     }
@@ -128,7 +130,7 @@ impl Head {
         (self.facts >> 8) as u32 & 255
     }
 
-    /// Counts a run of the block, unless it has had `threshold`. Returns how many it has had.
+    /// Counts a run of the block, up to `threshold`. Returns the number of runs before this one.
     #[inline(always)]
     pub(crate) fn warm(&mut self, threshold: u32) -> u32 {
         let heat = self.heat();
@@ -138,7 +140,7 @@ impl Head {
         heat
     }
 
-    /// Whatever is there: who uses the number of a block looks whether it is the right one.
+    /// Numbers of the successors. May be stale: callers check that the block is the one they want.
     #[inline(always)]
     fn successors(&self) -> [u32; 2] {
         [self.facts >> 16, self.facts >> 40].map(|number| number as u32 & NUMBER_MAX)
@@ -161,35 +163,35 @@ impl Head {
     }
 }
 
-/// No instruction's address.
+/// An address that no instruction has.
 const NOWHERE: u64 = u64::MAX;
-/// Slots of a chunk: 64 KiB of them. The number of a block is that of its chunk and, in the low bits, that of
-/// its slot.
+/// Slots of a chunk, which has 64 KiB. The number of a block is the number of its chunk and, in the low bits,
+/// of its slot.
 const CHUNK: usize = (64 << 10) / size_of::<Slot>();
 const CHUNK_BITS: u32 = CHUNK.next_power_of_two().trailing_zeros();
 /// Highest number of a block.
 const NUMBER_MAX: u32 = (1 << 24) - 1;
-/// Chunks before all are dropped: about 100 MB of decoded code.
+/// Most chunks: about 100 MB of decoded code. When more are needed, all code is dropped.
 const CHUNKS_MAX: usize = 1600;
 const _: () = assert!(CHUNKS_MAX << CHUNK_BITS <= NUMBER_MAX as usize);
 
 /// The decoded code of one thread.
 pub(crate) struct Code {
-    /// All blocks. Those that are dropped stay until everything is dropped.
+    /// All blocks. Dropped blocks stay here until everything is dropped.
     chunks: Vec<Vec<Slot>>,
-    /// How many slots belong to dropped blocks.
+    /// Number of slots that belong to dropped blocks.
     dead: usize,
     /// All blocks by address.
     map: AddressTable,
-    /// The pages that they are in.
+    /// The pages that the blocks are in.
     pages: PageSet,
-    /// How many instructions the longest has.
+    /// Number of instructions of the longest block.
     longest: usize,
-    /// Blocks whose other code is known, and perhaps others.
+    /// All blocks whose translation is known, and perhaps others.
     translated: Vec<u32>,
-    /// Where code may be run, as it was found last.
+    /// Addresses where code may be run, as last asked.
     executable: Range<u64>,
-    /// Entries of the log that have been heeded.
+    /// Number of log entries that have been handled.
     seen: u64,
 }
 
@@ -245,7 +247,7 @@ impl Code {
         let start = untagged(range.start);
         let end = untagged(range.end).max(start);
         let mut pages = core::mem::take(&mut self.pages);
-        // Where a block that begins before the range may begin.
+        // The lowest address at which a block that reaches into the range may begin.
         let before = start.saturating_sub(self.longest as u64 * 4) & !3;
         pages.retain(start..end, |page| {
             // Blocks lie in one page each.
@@ -262,7 +264,7 @@ impl Code {
         }
     }
 
-    /// Drops the block at `pc`, if there is one and it ends behind `start`.
+    /// Drops the block at `pc`, if there is one that ends after `start`.
     fn drop_block(&mut self, pc: u64, start: u64) {
         let Some(number) = self.find(pc) else { return };
         let Some(head) = self.head_mut(number).filter(|head| head.end() > start) else { return };
@@ -297,8 +299,8 @@ impl Code {
             Some(number) => number,
             None => self.decode(pc, host, lines)?,
         };
-        // If all has been dropped, this may be another block; what its successors are is looked at whenever
-        // they are used.
+        // If all code has been dropped, `from` may be another block by now. That does no harm: successors are
+        // checked when they are used.
         if let Some(head) = self.head_mut(from) {
             head.add_successor(number);
         }
@@ -377,12 +379,12 @@ impl Code {
         }
     }
 
-    /// How often the block at `pc` was run cold; `None` where it is not known.
+    /// How often the block at `pc` was run cold; `None` if there is no such block.
     pub(crate) fn heat(&self, pc: u64) -> Option<u32> {
         Some(self.head(self.find(pc)?)?.heat())
     }
 
-    /// There is other code for the block at `pc`, and where it is; `None` says that this is not known.
+    /// Records that the block at `pc` has been translated, and where, if the caller knows.
     pub(crate) fn set_code(&mut self, pc: u64, code: Option<u32>) {
         let Some(number) = self.find(pc) else { return };
         let Some(head) = self.head_mut(number) else { return };
@@ -393,7 +395,7 @@ impl Code {
         }
     }
 
-    /// There is no other code for the block at `pc`: it has run once.
+    /// Records that the block at `pc` has no translation: its heat becomes one run.
     pub(crate) fn cool(&mut self, pc: u64) {
         let number = self.find(pc);
         if let Some(head) = number.and_then(|number| self.head_mut(number)) {
@@ -401,7 +403,7 @@ impl Code {
         }
     }
 
-    /// Where the other code of the block at `pc` is is not known any more.
+    /// Forgets where the translation of the block at `pc` is.
     pub(crate) fn forget_code(&mut self, pc: u64) {
         let number = self.find(pc);
         if let Some(head) = number.and_then(|number| self.head_mut(number))
@@ -411,7 +413,7 @@ impl Code {
         }
     }
 
-    /// The same for all.
+    /// Forgets where the translations of all blocks are.
     pub(crate) fn forget_codes(&mut self) {
         for number in core::mem::take(&mut self.translated) {
             if let Some(head) = self.head_mut(number)
@@ -422,7 +424,7 @@ impl Code {
         }
     }
 
-    /// Where the other code of a block is.
+    /// The place of a block's translation.
     pub(crate) fn code(&self, number: u32) -> Option<u32> {
         self.head(number)?.code()
     }
@@ -438,7 +440,7 @@ impl Code {
     }
 }
 
-/// Instruction words that are read by four.
+/// Instruction words, read in groups of four.
 struct Words<'h> {
     memory: &'h Memory,
     lines: &'h CodeLines,
@@ -451,7 +453,7 @@ impl Words<'_> {
     #[inline(always)]
     fn fetch(&mut self, pc: u64) -> Result<u32, Fault> {
         if self.at != pc & !15 {
-            // The window may begin or end inside of the group.
+            // The window may begin or end inside the group.
             let Some(group) = self.lines.read(self.memory, pc & !15) else { return self.memory.fetch(pc) };
             (self.at, self.group) = (pc & !15, group);
         }

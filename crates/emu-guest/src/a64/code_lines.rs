@@ -1,4 +1,5 @@
-//! Which lines of memory code was ever read from, so that IC IVAU of any other is nothing to do.
+//! Records the lines of memory from which code was ever read, so that IC IVAU of any other line costs
+//! nothing.
 
 use crate::memory::Memory;
 use core::sync::atomic::{AtomicU32, Ordering};
@@ -6,8 +7,8 @@ use core::sync::atomic::{AtomicU32, Ordering};
 /// Bytes of a line, as a power of two: what IC IVAU invalidates (CTR_EL0.IminLine).
 const LINE_BITS: u32 = 6;
 const _: () = assert!(super::features::CACHE_LINE == 1 << LINE_BITS);
-/// Lines, after which another one has the same bit: those of 128 MiB. Code that lies together has its bits
-/// together, so that a program touches few pages of the table.
+/// Bits of the table, one for each line of 128 MiB; lines that far apart share a bit. Neighbouring lines have
+/// neighbouring bits, so that a program touches few pages of the table.
 const LINES: usize = 1 << 21;
 
 /// A set of lines: a bit for each. It may say of a line that it has code because another one has.
@@ -38,12 +39,12 @@ impl CodeLines {
         (&self.words[(line >> 5) as usize & Self::MASK as usize], 1 << (line & 31))
     }
 
-    /// Code is about to be read from the line of `address`.
+    /// Records that code is about to be read from the line of `address`.
     #[inline(always)]
     pub fn mark(&self, address: u64) {
         let (word, bit) = self.place(address);
         if word.load(Ordering::Acquire) & bit == 0 {
-            // Before the reads, for all threads.
+            // All threads see this before the reads.
             word.fetch_or(bit, Ordering::SeqCst);
         }
     }
@@ -54,7 +55,7 @@ impl CodeLines {
         word.load(Ordering::SeqCst) & bit != 0
     }
 
-    /// 16 bytes of code at a multiple of 16; `None` where they cannot be read.
+    /// 16 bytes of code at a multiple of 16; `None` if they cannot be read.
     #[inline(always)]
     pub fn read(&self, memory: &Memory, address: u64) -> Option<[u32; 4]> {
         self.mark(address);
@@ -75,7 +76,7 @@ mod tests {
         assert!(LINES.has(0xff00_0012_3456_7fc4));
         assert!(!LINES.has(0x12_3456_7fbf));
         assert!(!LINES.has(0x12_3456_8000));
-        // Not at the end of the table either.
+        // Nor does the end of the table.
         assert!(!LINES.has(u64::MAX));
         LINES.mark(u64::MAX);
         assert!(LINES.has(u64::MAX));

@@ -4,7 +4,7 @@ use super::stack_pointer::may_unalign;
 use super::table::{DECODE, Decode, Row, TABLE};
 use super::{Handler, Host, Op, SINK, State, Step, ZERO};
 
-/// Rows are indexed by bits 31 to 21 of the word: of what compilers make, the first row of a bucket is then
+/// Rows are indexed by bits 31 to 21 of the word: for code from compilers, the first row of a bucket is then
 /// nearly always the right one.
 const BUCKETS: usize = 1 << 11;
 const LOW: u32 = 21;
@@ -31,7 +31,7 @@ const INDEX_LENGTH: usize = {
 
 static INDEX: Index = {
     let mut index = Index { start: [0; BUCKETS + 1], rows: [0; INDEX_LENGTH] };
-    // How long the buckets are; then, as they are filled, where the next row goes.
+    // At first the length of each bucket; then, while the buckets are filled, the place of the next row.
     let mut next = [0u16; BUCKETS];
     let mut i = 0;
     while i < TABLE.len() {
@@ -79,8 +79,8 @@ fn find(word: u32) -> Option<usize> {
     INDEX.rows[rows].iter().map(|&row| row as usize).find(|&row| word & TABLE[row].mask == TABLE[row].value)
 }
 
-/// The row of the table that `word` belongs to. Reserved combinations of its other fields may still be
-/// undefined.
+/// The row of the table that `word` belongs to. The word may still be undefined, by a reserved combination of
+/// other fields.
 pub fn classify(word: u32) -> Option<&'static Row> {
     find(word).map(|row| &TABLE[row])
 }
@@ -93,9 +93,9 @@ pub fn name(word: u32) -> &'static str {
 /// Whether `word` is implemented.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Support {
-    /// In the table; field combinations that the manual reserves are found when it runs.
+    /// In the table. Field combinations that the manual reserves are found when the instruction runs.
     Implemented,
-    /// In the table, but reserved by a field that decoding looks at.
+    /// In the table, but reserved because of a field that decoding checks.
     Reserved,
     /// Not in the table.
     Absent,
@@ -160,7 +160,7 @@ pub(crate) fn op(run: Handler, code: u32) -> Op {
 }
 
 impl Op {
-    /// With this immediate.
+    /// The same instruction with this immediate.
     pub(crate) fn imm(self, imm: u64) -> Op {
         Op { imm, ..self }
     }

@@ -1,7 +1,7 @@
 //! What the guest's CPU says it can do: HWCAP bits, and the identification registers that Linux lets programs
 //! read (Linux, Documentation/arch/arm64/cpu-feature-registers.rst and elf_hwcaps.rst).
 //!
-//! Exactly the features of the table of encodings.
+//! These are exactly the features in the table of encodings.
 
 /// `AT_HWCAP`: fp, asimd, aes, pmull, sha1, sha2, crc32, atomics, cpuid, asimdrdm, jscvt, lrcpc, asimddp.
 pub const HWCAP: u64 = 1
@@ -23,8 +23,8 @@ pub const HWCAP2: u64 = 0;
 pub const CPUINFO_FEATURES: &str =
     "fp asimd aes pmull sha1 sha2 crc32 atomics cpuid asimdrdm jscvt lrcpc asimddp";
 
-/// MIDR_EL1: implementer Arm, part of a Cortex-A76, r0p0. Known to every library that looks at it, and
-/// without errata that programs work around.
+/// MIDR_EL1: implementer Arm, part of a Cortex-A76, r0p0. Every library that reads it knows this CPU, and it
+/// has no errata that programs work around.
 pub const MIDR_EL1: u64 = 0x410f_d0b0;
 /// MPIDR_EL1: as Linux shows it to programs.
 pub const MPIDR_EL1: u64 = 1 << 31;
@@ -37,8 +37,8 @@ pub const ID_AA64ISAR0_EL1: u64 = 2 << 4 | 1 << 8 | 1 << 12 | 1 << 16 | 2 << 20 
 /// ID_AA64ISAR1_EL1: JSCVT, LRCPC.
 pub const ID_AA64ISAR1_EL1: u64 = 1 << 12 | 1 << 20;
 
-/// CTR_EL0: IDC = DIC = 0, so that programs announce code they have written; 64-byte lines; ERG and CWG 64
-/// bytes.
+/// CTR_EL0: IDC = DIC = 0, so that programs announce the code they have written; 64-byte lines; ERG and CWG
+/// 64 bytes.
 pub const CTR_EL0: u64 = 1 << 31 | 4 << 24 | 4 << 20 | 4 << 16 | 3 << 14 | 4;
 /// DCZID_EL0: DC ZVA clears 64 bytes.
 pub const DCZID_EL0: u64 = 4;

@@ -42,9 +42,9 @@ pub struct Host {
     pub memory: Memory,
     /// The value of CNTVCT_EL0: nanoseconds, never going back, the same on all threads.
     pub counter: fn() -> u64,
-    /// The addresses around one, which has no tag, whose code may be run, or a part of them; `None` where
-    /// none may. It is asked when code is decoded: what takes the right back is a change of code
-    /// ([`Invalidations::invalidate`]).
+    /// A range of addresses around the given one (without tag) in which code may be run; `None` if code may
+    /// not be run there. The range may be smaller than it could be. It is asked for when code is decoded, so
+    /// taking the right away counts as a change of code ([`Invalidations::invalidate`]).
     pub executable: fn(u64) -> Option<Range<u64>>,
 }
 
@@ -74,7 +74,7 @@ pub enum Exit {
     },
     /// `pc` is not a multiple of 4.
     UnalignedPc,
-    /// The load or store at `pc` has SP as its base, which is not a multiple of 16 ([`stack_pointer`]). No
+    /// The load or store at `pc` has SP as its base, and SP is not a multiple of 16 ([`stack_pointer`]). No
     /// register has changed.
     UnalignedSp,
     /// IC IVAU: code in the line of 64 bytes at `address` may have changed; call
@@ -89,10 +89,10 @@ pub enum Exit {
     Interrupted,
 }
 
-/// What follows an instruction.
+/// Which instruction follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flow {
-    /// The instruction after it.
+    /// The next instruction in memory.
     Next,
     /// The instruction at [`State::pc`], which has been set.
     Jump,
@@ -105,7 +105,7 @@ pub(crate) struct Leave;
 /// Result of one instruction.
 pub(crate) type Step = Result<Flow, Leave>;
 
-/// The code of one instruction.
+/// The function that executes one instruction.
 pub(crate) type Handler = fn(&mut State, &Host, &Op) -> Step;
 
 /// A decoded instruction.
@@ -141,8 +141,8 @@ impl State {
 }
 
 impl Op {
-    /// Runs the instruction; [`State::pc`] must be its address. The registers change as the manual says, `pc`
-    /// only with [`Flow::Jump`].
+    /// Runs the instruction; [`State::pc`] must be its address. The registers change as the manual says; `pc`
+    /// changes only with [`Flow::Jump`].
     ///
     /// # Errors
     ///

@@ -6,12 +6,12 @@ use super::Exit;
 pub const SP: usize = 31;
 /// Index in [`State::gpr`] of the slot that is always zero: reads of XZR and WZR.
 pub const ZERO: usize = 32;
-/// Index in [`State::gpr`] of the slot that nobody reads: writes to XZR and WZR.
+/// Index in [`State::gpr`] of the slot that is never read: writes to XZR and WZR.
 pub const SINK: usize = 33;
 
 /// The registers of one guest thread.
 ///
-/// The layout is fixed, since generated code addresses it by displacement; a test holds the offsets below.
+/// The layout is fixed, since generated code addresses it by displacement; a test checks the offsets below.
 ///
 /// | offset | field |
 /// |---|---|
@@ -33,7 +33,7 @@ pub struct State {
     pub pc: u64,
     /// The condition flags N, Z, C, V in bits 31 to 28, as in the NZCV register and PSTATE.
     pub nzcv: u32,
-    /// Floating-point control: AHP, DN, FZ, RMode; the rest reads as zero.
+    /// Floating-point control: AHP, DN, FZ, RMode; the other bits read as zero.
     pub fpcr: u32,
     /// Floating-point status: QC, IDC, IXC, UFC, OFC, DZC, IOC.
     pub fpsr: u32,
@@ -42,14 +42,14 @@ pub struct State {
     pub tpidr_el0: u64,
     /// Address of the exclusive reservation, without tag.
     pub exclusive_address: u64,
-    /// Size of the reservation in bytes; 0 = none. The kernel clears it at exceptions, so must the caller
-    /// when it delivers a signal.
+    /// Size of the reservation in bytes; 0 = none. The kernel clears the reservation at exceptions, so the
+    /// caller must clear it when it delivers a signal.
     pub exclusive_size: u64,
     /// The value seen by the load that made the reservation.
     pub exclusive_value: u128,
     /// V0 to V31; the low byte is lane 0.
     pub v: [u128; 32],
-    /// Room for what generated code keeps beside the registers; nothing here reads it.
+    /// Room for what generated code keeps besides the registers; this crate does not read it.
     pub generated: [u64; 56],
     /// Why the last instruction left the interpreter.
     pub(crate) exit: Exit,
@@ -82,7 +82,7 @@ impl State {
         if n < 31 { self.gpr[n] } else { 0 }
     }
 
-    /// Sets Xn; nothing for n = 31.
+    /// Sets Xn; does nothing for n = 31.
     #[inline(always)]
     pub fn set_x(&mut self, n: usize, value: u64) {
         if n < 31 {
