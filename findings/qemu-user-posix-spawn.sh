@@ -18,7 +18,7 @@ set -u
 command -v apt-get dpkg python3 >/dev/null || { echo "needs apt-get, dpkg, python3"; exit 77; }
 W=$(mktemp -d) || exit 77
 trap 'rm -rf "$W"' EXIT
-mkdir -p "$W"/{lists/partial,cache/archives/partial,root,qemu}
+mkdir -p "$W"/{lists/partial,cache/archives/partial,armhf,qemu}
 : >"$W/status"
 APT=(-q -o "Dir::State::lists=$W/lists" -o "Dir::Cache=$W/cache" -o "Dir::State::status=$W/status" -o APT::Sandbox::User=root)
 GUEST=("${APT[@]}" -o APT::Architecture=armhf -o APT::Architectures=armhf)
@@ -26,7 +26,7 @@ GUEST=("${APT[@]}" -o APT::Architecture=armhf -o APT::Architectures=armhf)
 apt-get "${GUEST[@]}" update >/dev/null 2>&1
 (cd "$W" && apt-get "${GUEST[@]}" download -t bookworm libc6 libgcc-s1 python3.11-minimal libpython3.11-minimal zlib1g libexpat1 >/dev/null 2>"$W/apt") ||
     { echo "the packages of armhf cannot be had: $(tail -1 "$W/apt")"; exit 77; }
-for package in "$W"/*_armhf.deb; do dpkg -x "$package" "$W/root" || exit 77; done
+for package in "$W"/*_armhf.deb; do dpkg -x "$package" "$W/armhf" || exit 77; done
 (cd "$W/qemu" && apt-get -q download qemu-user-static >/dev/null 2>"$W/apt") || { echo "qemu-user-static cannot be had: $(tail -1 "$W/apt")"; exit 77; }
 dpkg -x "$W"/qemu/*.deb "$W/qemu" || exit 77
 qemu=$W/qemu/usr/bin/qemu-arm-static
@@ -46,7 +46,7 @@ except OSError as error:
     started = type(error).__name__
 print("posix_spawn: %s; subprocess: %s" % (spawned, started))
 PY
-guest=$("$qemu" -L "$W/root" "$W/root/usr/bin/python3.11" -S "$W/spawn.py" 2>"$W/errors") || { cat "$W/errors"; exit 77; }
+guest=$("$qemu" -L "$W/armhf" "$W/armhf/usr/bin/python3.11" -S "$W/spawn.py" 2>"$W/errors") || { cat "$W/errors"; exit 77; }
 native=$(python3 -S "$W/spawn.py")
 echo "QEMU:   $guest"
 echo "native: $native"

@@ -52,6 +52,22 @@ struct Sources {
     temporary: Vec<TemporaryDirectory>,
 }
 
+impl Sources {
+    /// Adds an entry of a tree that was made for it, with the options that were added last.
+    fn add(&mut self, tree: Tree, entry: Entry, unpack: bool) {
+        self.items.push(Item {
+            tree: self.trees.len(),
+            entry,
+            in_context: false,
+            unpack,
+            keep: None,
+            identity: None,
+            options: self.options.len() - 1,
+        });
+        self.trees.push(tree);
+    }
+}
+
 impl StageRun<'_, '_, '_> {
     pub fn copy_step(
         &mut self,
@@ -366,16 +382,7 @@ impl StageRun<'_, '_, '_> {
             found.options.push(options);
             let unpack =
                 transfer.unpack == Some(true) && is_archive(&tree, &entry).map_err(|e| e.at(lines))?;
-            found.items.push(Item {
-                tree: found.trees.len(),
-                entry,
-                in_context: false,
-                unpack,
-                keep: None,
-                identity: None,
-                options: found.options.len() - 1,
-            });
-            found.trees.push(tree);
+            found.add(tree, entry, unpack);
             found.temporary.push(directory);
         }
         Ok(())
@@ -445,16 +452,8 @@ impl StageRun<'_, '_, '_> {
             }
             std::fs::write(directory.path().join(name), text).map_err(io)?;
             let tree = Tree::open(directory.path(), Ignore::default()).map_err(io)?;
-            found.items.push(Item {
-                tree: found.trees.len(),
-                entry: tree.entry(name).map_err(io)?,
-                in_context: false,
-                unpack: false,
-                keep: None,
-                identity: None,
-                options: found.options.len() - 1,
-            });
-            found.trees.push(tree);
+            let entry = tree.entry(name).map_err(io)?;
+            found.add(tree, entry, false);
         }
         found.temporary.push(directory);
         Ok(())

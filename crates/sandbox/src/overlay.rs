@@ -36,8 +36,8 @@ pub struct Upper {
     pub upper: PathBuf,
     /// Empty directory on the same file system, for the kernel's use.
     pub work: PathBuf,
-    /// Skip all syncing to disk. The kernel then refuses the same `work` again until `work/work/incompat` is
-    /// removed.
+    /// Skip all syncing to disk. The kernel then refuses the same directory as `work` again until the mark
+    /// that it leaves there, `incompat`, is removed.
     pub volatile: bool,
 }
 

@@ -94,16 +94,22 @@ fn who_may_not_push_hears_it_before_the_build_has_ended() {
     world.build(WAITING, &args).fails_with(&["access denied", "crossdock login"]);
 }
 
+/// A registry, and the number of PATCH requests that it got.
+fn counting(world: &World) -> (FaultyRegistry, Arc<AtomicUsize>) {
+    let patched = Arc::new(AtomicUsize::new(0));
+    let count = patched.clone();
+    let registry = FaultyRegistry::start(world, move |seen, _| {
+        count.fetch_add(usize::from(seen.method == "PATCH"), Ordering::SeqCst);
+        None
+    });
+    (registry, patched)
+}
+
 #[test]
 fn platforms_and_names_share_an_upload() {
     let world = World::new();
     large(&world);
-    let patched = Arc::new(AtomicUsize::new(0));
-    let count = patched.clone();
-    let registry = FaultyRegistry::start(&world, move |seen, _| {
-        count.fetch_add(usize::from(seen.method == "PATCH"), Ordering::SeqCst);
-        None
-    });
+    let (registry, patched) = counting(&world);
     let second = registry.name.replace(":1", ":2");
     let args = ["--platform", "linux/amd64,linux/arm64", "-t", &registry.name, "-t", &second, "--push"];
     let dockerfile = "FROM scratch\nCOPY big /big\n";
@@ -125,12 +131,7 @@ fn platforms_and_names_share_an_upload() {
 fn layers_of_other_stages_and_known_ones_do_not_go_ahead() {
     let world = World::new();
     large(&world);
-    let patched = Arc::new(AtomicUsize::new(0));
-    let count = patched.clone();
-    let registry = FaultyRegistry::start(&world, move |seen, _| {
-        count.fetch_add(usize::from(seen.method == "PATCH"), Ordering::SeqCst);
-        None
-    });
+    let (registry, patched) = counting(&world);
     let stages = "FROM scratch AS other\nCOPY big /big\nFROM scratch\nCOPY --from=other /big /same\n";
     world.build(stages, &["-t", &registry.name, "--push"]).ok();
     assert_eq!(patched.load(Ordering::SeqCst), 1, "the layer of the image alone");
