@@ -17,29 +17,29 @@ use crate::error::{Error, Result};
 pub struct ServerOptions {
     /// Who may do what.
     pub auth: AuthOptions,
-    /// Nothing can be changed.
+    /// Clients cannot change anything.
     pub read_only: bool,
-    /// A tag that is there is neither moved nor removed.
+    /// An existing tag is neither moved nor removed.
     pub immutable_tags: bool,
-    /// Content is synced to the disk before it is acknowledged. Without, a power failure may lose it; a
-    /// killed process does not.
+    /// Content is synced to the disk before it is acknowledged. Without this, a power failure may lose
+    /// content; a killed process loses none.
     pub sync: bool,
-    /// A client that takes or sends less than a kilobyte per second for that long is given up.
+    /// A client that takes or sends less than a kilobyte per second for this long is dropped.
     pub stall: Duration,
-    /// Connections of one address (of one /64 of IPv6); `None` is 1000, and no limit for this machine, where
-    /// a reverse proxy may be.
+    /// Most connections from one address (from one /64 of IPv6). `None` means 1000, and no limit for this
+    /// machine, where a reverse proxy may run.
     pub connections_per_address: Option<usize>,
-    /// Uploads that nobody touched for that long are dropped.
+    /// Uploads that nobody touched for this long are dropped.
     pub upload_expiry: Duration,
-    /// Another registry, of which this one is a cache that takes no changes.
+    /// The registry that this one caches; a cache takes no changes.
     pub proxy: Option<ProxyOptions>,
-    /// TLS; plain HTTP without.
+    /// TLS; `None` means plain HTTP.
     pub tls: Option<TlsFiles>,
-    /// Takes a line per request.
+    /// Receives a line per request.
     pub access_log: Option<LogOutput>,
-    /// Is told what the operator should know while the server runs.
+    /// Receives what the operator should know while the server runs.
     pub notice: Notice,
-    /// For tests: spoils requests.
+    /// Spoils requests, for tests.
     pub faults: Option<faults::Hook>,
 }
 
@@ -62,21 +62,21 @@ impl Default for ServerOptions {
     }
 }
 
-/// Where lines of a log go. Clones share it; the first server takes it.
+/// Where the lines of a log go. Clones share the output; the first server takes it.
 #[derive(Clone)]
 pub struct LogOutput(Arc<Mutex<Option<Box<dyn Write + Send>>>>);
 
 impl LogOutput {
-    /// An output that is written to line by line.
+    /// Writes the lines to `output`.
     pub fn new(output: impl Write + Send + 'static) -> LogOutput {
         LogOutput(Arc::new(Mutex::new(Some(Box::new(output)))))
     }
 
-    /// A file that is appended to, and begun anew when it was renamed or removed.
+    /// A file that lines are appended to. If it was renamed or removed, a new file is begun under its name.
     ///
     /// # Errors
     ///
-    /// [`Error::File`] if it cannot be opened.
+    /// [`Error::File`] if the file cannot be opened.
     pub fn file(path: &Path) -> Result<LogOutput> {
         Ok(LogOutput::new(access_log::LogFile::open(path).map_err(Error::io(path))?))
     }
