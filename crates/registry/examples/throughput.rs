@@ -1,4 +1,4 @@
-//! Pushes and pulls one large layer on loopback, client and server in processes of their own; prints time,
+//! Pushes and pulls one large layer on loopback, with client and server in separate processes; prints time,
 //! processor time and peak memory. `cargo run --release -p crossdock-registry --example throughput [MIB]`.
 
 use std::error::Error;
@@ -73,7 +73,7 @@ fn measure(name: &str, server: &str, work: impl FnOnce() -> Result<()>) -> Resul
     Ok(())
 }
 
-/// One layer that does not compress.
+/// An image with one layer of random bytes, which do not compress.
 fn large_image(store: &Store, mebibytes: usize) -> Result<Descriptor> {
     let mut writer = store.blob_writer()?;
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;

@@ -1,4 +1,4 @@
-//! What can go wrong with a registry, in the user's words.
+//! Errors of a registry, in the user's words.
 
 use std::fmt;
 use std::io;
@@ -280,7 +280,7 @@ impl Error {
     }
 }
 
-/// The start of an answer, fit to be shown: at most 200 characters in one line, without control characters.
+/// The start of an answer, for messages: at most 200 characters in one line, without control characters.
 pub(crate) fn excerpt(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body);
     let mut line = String::new();

@@ -1,4 +1,4 @@
-//! Which servers a registry's name means: `containers-registries.conf(5)` version 2 and
+//! Finds the servers for a registry's name: `containers-registries.conf(5)` version 2 and
 //! `containers-certs.d(5)`.
 
 use std::io;

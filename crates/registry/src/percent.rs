@@ -2,13 +2,13 @@
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
-/// All but unreserved characters, section 2.3.
+/// All characters except the unreserved ones, section 2.3.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// The same without the colon, which is allowed in a query; so digests stay legible.
+/// Like [`RESERVED`], but without the colon, which a query may contain; so digests stay legible.
 const RESERVED_IN_QUERY: &AsciiSet = &RESERVED.remove(b':');
 
-/// Escapes everything but unreserved characters.
+/// Escapes all characters except the unreserved ones.
 pub(crate) fn encode(text: &str) -> String {
     utf8_percent_encode(text, RESERVED).to_string()
 }

@@ -20,9 +20,9 @@ use crate::hosts::{HostCertificates, Hosts};
 /// Time limits.
 #[derive(Clone, Debug)]
 pub struct Timeouts {
-    /// To resolve a name and connect, TLS included.
+    /// Time to resolve a name and connect, including TLS.
     pub connect: Duration,
-    /// Longest time without a byte in either direction, also before the answer begins.
+    /// Longest time without a byte in either direction, including the wait for the answer.
     pub stall: Duration,
 }
 
@@ -32,7 +32,7 @@ impl Default for Timeouts {
     }
 }
 
-/// Bytes read or written at once; larger than ureq's default since most of what moves is blobs.
+/// Bytes read or written at once; larger than ureq's default since most traffic is blobs.
 const BUFFER_SIZE: usize = 256 * 1024;
 
 /// Request bodies from this size on, in bytes, are large.
@@ -64,7 +64,7 @@ pub(crate) type SendableBody<'a> = (&'a mut (dyn Read + Send), Option<u64>);
 pub(crate) struct Failure {
     pub(crate) reason: String,
     pub(crate) retryable: bool,
-    /// Nothing listens there.
+    /// Whether the connection was refused: nothing listens there.
     pub(crate) refused: bool,
     /// The body could not be read on this side.
     pub(crate) source: Option<io::Error>,
@@ -95,7 +95,7 @@ impl Http {
         if let Some(length) = length {
             request = request.header(http::header::CONTENT_LENGTH, length);
         }
-        // A registry may take its time to put a large blob where it belongs before it answers.
+        // A registry may need time to move a large blob to its place before it answers.
         let patience = if length.is_none_or(|length| length >= LARGE) {
             5 * self.timeouts.stall
         } else {

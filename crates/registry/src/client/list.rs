@@ -19,7 +19,7 @@ use crate::percent::encode;
 
 /// Entries requested per page.
 const PAGE_SIZE: usize = 1000;
-/// Most pages of one list; a registry that sends more is going round in circles.
+/// Most pages of one list; a registry that sends more is in a loop.
 const PAGES_MAX: usize = 10_000;
 
 #[derive(Deserialize)]
@@ -107,7 +107,7 @@ impl Client {
         }
     }
 
-    /// Checks that the registry answers and lets us in.
+    /// Checks that the registry answers and accepts the credentials.
     pub fn ping(&self, registry: &str) -> Result<()> {
         let endpoint = self.registry_endpoint(registry)?;
         let subject = Subject::new(registry, registry.to_string());
@@ -128,7 +128,7 @@ impl Client {
         Ok(())
     }
 
-    /// The registry itself, for requests that concern no repository.
+    /// The endpoint of the registry itself, for requests without a repository.
     pub(super) fn registry_endpoint(&self, registry: &str) -> Result<Endpoint> {
         // A repository is needed only to look up the configuration.
         let any = Reference::new(registry, "any", None, None)?;

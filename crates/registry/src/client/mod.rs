@@ -46,7 +46,7 @@ pub use self::retry::{Clock, SystemClock};
 pub(crate) use self::upload::Begun;
 pub use self::upload::{BlobSource, FileSource};
 
-/// Settings of a [`Client`]. Of the system's configuration the default uses only trust and name resolution.
+/// Settings of a [`Client`]. The default uses only the system's trusted certificates and name resolution.
 #[derive(Clone)]
 pub struct ClientOptions {
     /// Where user names and passwords come from.
@@ -71,7 +71,7 @@ pub struct ClientOptions {
     pub timeouts: Timeouts,
     /// Files for name resolution.
     pub resolver: ResolverFiles,
-    /// What waits between tries.
+    /// The clock that waits between tries.
     pub clock: Arc<dyn Clock>,
     /// Proxies, and the hosts reached without them.
     pub proxies: Proxies,
@@ -148,7 +148,7 @@ struct Call<'a> {
     subject: &'a Subject,
 }
 
-/// Opens a body, and its length in bytes; `None` if nobody knows it yet.
+/// A function that opens a body, and the body's length in bytes; `None` if it is not known yet.
 type CallBody<'a> = (&'a dyn Fn() -> Result<OpenedBody<'a>>, Option<u64>);
 
 /// A body that is read while it is sent.

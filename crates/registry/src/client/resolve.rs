@@ -473,7 +473,7 @@ mod tests {
         message.extend([0xc0, 40, 0, 1, 0, 1, 0, 0, 0, 9, 0, 4, 192, 0, 2, 7]);
         try_inputs("answers of name servers", &[message.clone()], |input| {
             let _ = decode_answer(input, &request);
-            // Only what follows the question is damaged.
+            // Only the bytes after the question are damaged.
             let _ = decode_answer(&[&message[..request.len()], input].concat(), &request);
         });
         let files = texts(&[

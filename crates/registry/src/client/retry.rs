@@ -1,4 +1,4 @@
-//! When to try again, and the clock that waits.
+//! Decides when to try again, and waits until then.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -22,7 +22,8 @@ use crate::hosts::{Endpoint, is_loopback};
 use crate::percent::encode;
 use crate::secret::Secret;
 
-/// Rights asked of a token server: `repository:NAME:ACTION`, one action each, so that sets can be compared.
+/// Rights to request from a token server: `repository:NAME:ACTION`, one action each, so that sets can be
+/// compared.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Scopes(BTreeSet<String>);
 
@@ -215,7 +216,7 @@ impl Session {
         scope
     }
 
-    /// Handles a 401 to a request that carried `sent`. Returns the scopes to ask for, or `None` if another
+    /// Handles a 401 to a request that carried `sent`. Returns the scopes to request, or `None` if another
     /// try is useless.
     pub(crate) fn refused(
         &self,

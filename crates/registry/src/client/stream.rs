@@ -2,7 +2,7 @@
 //!
 //! One PATCH follows the blob: its body has no announced length and ends with the blob. Docker pushes this
 //! way, so every registry accepts it. The session is not closed here: only a PUT turns the bytes into a blob,
-//! and until then the repository shows nothing of it.
+//! and until then the blob does not appear in the repository.
 
 use std::io::{self, Read};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -73,8 +73,8 @@ impl BlobSource for FileSource {
     }
 }
 
-/// A session of an upload with all bytes of a blob or the first of them. It is to be closed by
-/// [`Client::put_begun`] or cancelled by [`Client::cancel_upload`].
+/// A session of an upload that holds all bytes of a blob or the first of them. [`Client::put_begun`] must
+/// close it, or [`Client::cancel_upload`] cancel it.
 pub(crate) struct Begun {
     pub(super) endpoint: Endpoint,
     pub(super) url: Url,
@@ -98,7 +98,7 @@ struct Upload<'a> {
     source: &'a dyn BlobSource,
     /// Repositories of the same registry that may have the blob and were not tried yet.
     mounts: Vec<String>,
-    /// Where the upload continues, once the registry has named a place.
+    /// Where the upload continues; `None` until the registry has named a place.
     url: Option<Url>,
     /// Bytes that the registry has.
     offset: u64,
@@ -119,7 +119,7 @@ impl Client {
         self.put_begun(reference, blob, source, mount_from, None)
     }
 
-    /// The same; goes on with an upload that has begun, or cancels it.
+    /// Like [`Client::put_blob`]; continues an upload that has begun, or cancels it.
     pub(crate) fn put_begun(
         &self,
         reference: &Reference,
@@ -129,7 +129,7 @@ impl Client {
         begun: Option<Begun>,
     ) -> Result<Outcome> {
         let endpoint = self.writable(reference)?;
-        // One upload of a blob at a time; no further request about a blob that is known to be there.
+        // One upload of a blob at a time; no further request for a blob that the registry is known to have.
         let known = self.known_blob(&endpoint, &blob.digest);
         let mut known = known.lock().unwrap_or_else(|e| e.into_inner());
         if *known || self.head_blob(reference, &blob.digest)?.is_some() {
@@ -366,8 +366,8 @@ pub(super) fn location(subject: &Subject, answered: &Answered, method: Method) -
     })
 }
 
-/// Whether the registry knows nothing (any more) of the state that the request builds on, so that asking it
-/// helps.
+/// Whether the registry does not know the upload's state that the request builds on, or no longer knows it,
+/// so that asking for the state helps.
 pub(super) fn is_lost(error: &Error) -> bool {
     match error {
         Error::NotFound { .. } => true,
@@ -382,8 +382,8 @@ pub(super) fn is_lost(error: &Error) -> bool {
     }
 }
 
-/// Bytes that the registry has of an upload, by `Range: 0-LAST`. `0-0` is one byte or, with some registries,
-/// none; it counts as unknown.
+/// Bytes of an upload that the registry has, from `Range: 0-LAST`. `0-0` means one byte or, with some
+/// registries, none; it counts as unknown.
 pub(super) fn received(headers: &HeaderMap) -> Option<u64> {
     let range = header_text(headers, "range")?;
     let last: u64 = range.trim().trim_start_matches("bytes=").strip_prefix("0-")?.parse().ok()?;

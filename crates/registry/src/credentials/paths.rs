@@ -1,4 +1,4 @@
-//! Where docker keeps its configuration.
+//! The location of Docker's configuration.
 
 use std::path::PathBuf;
 

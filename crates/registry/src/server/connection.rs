@@ -30,7 +30,7 @@ pub(super) async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, hand
         let (stream, address) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(_) => {
-                // Mostly out of descriptors: other connections must end first.
+                // Usually no descriptor is free: other connections must end first.
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 continue;
             }

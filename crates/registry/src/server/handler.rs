@@ -36,9 +36,10 @@ pub(super) struct Handler {
     pub(super) metrics: Arc<Metrics>,
     access_log: Option<AccessLog>,
     pub(super) cache: Option<Cache>,
-    /// Pieces of uploads that are hashed and written at the same time; more would only cost memory.
+    /// Places for pieces of uploads that are hashed and written at the same time; more would only cost
+    /// memory.
     pub(super) places: Arc<Places>,
-    /// Large bodies that are in memory at the same time; further ones wait.
+    /// Limits the large bodies in memory at the same time; further ones wait.
     pub(super) large: tokio::sync::Semaphore,
 }
 
@@ -183,7 +184,7 @@ impl Handler {
         Ok(answer)
     }
 
-    /// Adds to a problem what only the server knows.
+    /// Adds the free space to the message about a full disk.
     fn explain(&self, mut problem: Problem) -> Problem {
         if problem.status == 507 {
             let room = self.storage.room().map_or("unknown".to_string(), |bytes| bytes.to_string());

@@ -18,10 +18,10 @@ use super::request::{Handled, Head, blocking, not_modified, text_header};
 use super::route::{Identifier, identifier, parameter, parameters};
 use crate::percent;
 
-/// Tags that one push may give; the specification asks for ten at least.
+/// Most tags that one push may set; the specification asks for at least ten.
 const TAGS_MAX: usize = 100;
 
-/// What programs send that know nothing of types; it says nothing about a manifest.
+/// Content types that programs send by default; they say nothing about a manifest.
 const TYPES_WITHOUT_MEANING: &[&str] =
     &["", "application/json", "application/octet-stream", "application/x-www-form-urlencoded", "text/plain"];
 
@@ -133,7 +133,7 @@ impl Handler {
         }
     }
 
-    /// A page of referrers, which is a manifest and must not be larger than one.
+    /// A page of referrers. A page is a manifest and must not be larger than one.
     pub(super) async fn referrers(self: &Arc<Handler>, name: String, digest: Digest, query: &str) -> Handled {
         if let Some(cache) = &self.cache {
             self.cache_referrers(cache, &name, &digest).await?;
@@ -164,7 +164,7 @@ impl Handler {
     }
 }
 
-/// Tags that a push asks for by `?tag=`.
+/// Tags that a push sets with `?tag=`.
 fn wanted_tags(query: &str) -> Result<Vec<String>, Problem> {
     let mut tags: Vec<String> = Vec::new();
     for text in parameters(query, "tag") {

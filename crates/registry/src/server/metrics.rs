@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 /// Upper bounds of the buckets of durations, in seconds.
 const BUCKETS: [f64; 8] = [0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 10.0, 60.0];
 
-/// What is counted.
+/// All figures.
 pub(super) struct Metrics {
     started: Instant,
     requests: Mutex<BTreeMap<(&'static str, &'static str, u16), u64>>,
@@ -59,10 +59,10 @@ pub(super) fn add(figure: &AtomicU64, number: u64) {
 }
 
 impl Metrics {
-    /// Counts an answer; `duration` is the time to its head, in which no client can be slow but by its own
-    /// body.
+    /// Counts an answer. `duration` is the time to the answer's head: a client can lengthen it only by
+    /// sending its body slowly.
     pub(super) fn answered(&self, method: &str, endpoint: &'static str, status: u16, duration: Duration) {
-        // A client may send any word as the method; what is unknown gets one line.
+        // A client may send any word as the method; all unknown words share one line.
         let known = ["GET", "HEAD", "PUT", "POST", "PATCH", "DELETE"];
         let method = known.into_iter().find(|known| *known == method).unwrap_or("other");
         let mut requests = self.requests.lock().unwrap_or_else(|e| e.into_inner());
@@ -77,7 +77,8 @@ impl Metrics {
         }
     }
 
-    /// All figures as text; `connections` and `room` in bytes are looked up by the caller.
+    /// All figures as text. The caller supplies the number of open `connections` and the free `room` in
+    /// bytes.
     pub(super) fn text(&self, connections: usize, room: Option<u64>) -> String {
         let mut text = String::new();
         let mut family = |name: &str, kind: &str, help: &str, lines: &[(String, String)]| {

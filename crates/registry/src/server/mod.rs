@@ -51,21 +51,21 @@ pub use watched::Notice;
 /// Threads that touch the disk at once. A transfer holds none of them while it waits for its client.
 const DISK_THREADS: usize = 32;
 
-/// A running server. Dropped, it stops.
+/// A running server; it stops when dropped.
 pub struct RegistryServer {
     address: SocketAddr,
     runtime: Option<Runtime>,
 }
 
 impl RegistryServer {
-    /// Serves `directory`, which is made if it is not there, at `address`: `HOST:PORT`, or `:PORT` for all
-    /// addresses of the machine; port 0 takes a free one. This process may have as many open files as the
-    /// system allows from then on.
+    /// Serves `directory`, which is created if it is missing, at `address`: `HOST:PORT`, or `:PORT` for all
+    /// addresses of the machine; port 0 takes a free one. Raises the number of files that this process may
+    /// open to what the system allows.
     ///
     /// # Errors
     ///
-    /// [`Error::Listen`] if the address is taken or no address; [`Error::File`] if the directory holds
-    /// something else.
+    /// [`Error::Listen`] if the address is taken or invalid; [`Error::File`] if the directory holds something
+    /// else.
     pub fn bind(address: &str, directory: &Path, options: ServerOptions) -> Result<RegistryServer> {
         let storage = Storage::open(directory, options.sync)?.with_immutable_tags(options.immutable_tags);
         let tls = options.tls.as_ref().map(|files| tls::acceptor(files, &options.notice)).transpose()?;
@@ -89,7 +89,7 @@ impl RegistryServer {
         }
         if handler.cache.is_some() {
             if let Err(e) = handler.storage.remove_abandoned_fetches() {
-                (handler.options().notice)(&format!("what was fetched by halves could not be removed: {e}"));
+                (handler.options().notice)(&format!("unfinished fetches could not be removed: {e}"));
             }
             runtime.spawn(handler.clone().bound_cache());
         }
@@ -97,12 +97,12 @@ impl RegistryServer {
         Ok(RegistryServer { address: address_bound, runtime: Some(runtime) })
     }
 
-    /// The address that it listens on.
+    /// The address that the server listens on.
     pub fn addr(&self) -> SocketAddr {
         self.address
     }
 
-    /// Stops: connections are closed, bytes on their way to the disk are finished.
+    /// Stops the server: closes connections and finishes writes to the disk.
     pub fn shutdown(mut self) {
         self.stop();
     }

@@ -16,21 +16,23 @@ use super::route::Identifier;
 use crate::client::Client;
 use crate::error::Error;
 
-/// Requests to the other registry at the same time; each holds a thread. The others wait without one.
+/// Most requests to the other registry at the same time; each holds a thread. Further requests wait without
+/// one.
 const AT_ONCE: usize = 16;
 
 /// The registry that is cached.
 #[derive(Clone)]
 pub struct ProxyOptions {
-    /// Asks it, with the credentials and certificates for it.
+    /// The client that asks the registry, with its credentials and certificates.
     pub client: Client,
-    /// Its name, `HOST[:PORT]`.
+    /// Name of the registry, `HOST[:PORT]`.
     pub registry: String,
-    /// Bytes that may be kept; what was used least recently goes first. A larger blob is passed on only.
+    /// Most bytes to keep; the least recently used content goes first. A larger blob is passed on but not
+    /// kept.
     pub max: Option<u64>,
 }
 
-/// What is known of the other registry, and of blobs on their way from it.
+/// The other registry, and the blobs that are being fetched from it.
 pub(super) struct Cache {
     pub(super) options: ProxyOptions,
     pub(super) bound: Option<Bound>,
@@ -38,7 +40,7 @@ pub(super) struct Cache {
     pub(super) permits: Arc<Semaphore>,
 }
 
-/// A blob that is on its way.
+/// A blob that is being fetched.
 #[derive(Clone)]
 pub(super) struct Fetch {
     pub(super) file: Arc<File>,
@@ -57,7 +59,7 @@ impl Cache {
         self.bound.as_ref()
     }
 
-    /// Notes that something was kept.
+    /// Adds a stored file to the size of the cache.
     pub(super) fn kept(&self, size: u64) {
         if let Some(bound) = &self.bound {
             bound.kept(size);
@@ -77,7 +79,7 @@ impl Cache {
             .map_err(|e| Problem::new(404, "NAME_INVALID", e.to_string()))
     }
 
-    /// Asks the other registry something, on a thread.
+    /// Asks the other registry, on a thread.
     pub(super) async fn ask<T: Send + 'static>(
         &self,
         ask: impl FnOnce(&Client) -> Result<T, Error> + Send + 'static,

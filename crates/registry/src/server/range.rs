@@ -2,23 +2,24 @@
 
 use hyper::header::{HeaderMap, HeaderName, IF_MATCH, IF_NONE_MATCH, IF_RANGE};
 
-/// More ranges in one request are not looked at. podman asks for about a thousand.
+/// A request with more ranges gets the whole content. podman asks for about a thousand.
 const RANGES_MAX: usize = 2048;
 
-/// What a request wants of a representation.
+/// The parts of a representation that a request wants.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Wanted {
     /// All of it.
     Whole,
-    /// These parts in this order, as start and length in bytes; neither none nor empty ones.
+    /// These parts in this order, as start and length in bytes. There is at least one part, and none is
+    /// empty.
     Parts(Vec<(u64, u64)>),
-    /// Only bytes that are not there.
+    /// Only bytes beyond the content.
     Nothing,
 }
 
-/// Reads a `Range` for a body of `size` bytes. What cannot be understood is ignored, and so is what would
-/// make the answer larger than the whole body. A range that ends before it begins holds no byte; RFC 9110
-/// leaves open whether it is ignored, and other registries refuse it.
+/// Reads a `Range` for a body of `size` bytes. A `Range` is ignored if it cannot be understood or would make
+/// the answer larger than the whole body. A range that ends before it begins holds no byte; RFC 9110 leaves
+/// open whether it is ignored, and other registries refuse it.
 pub(super) fn parse_ranges(text: &str, size: u64) -> Wanted {
     let Some((unit, list)) = text.trim().split_once('=') else { return Wanted::Whole };
     if !unit.eq_ignore_ascii_case("bytes") {
@@ -44,12 +45,12 @@ pub(super) fn parse_ranges(text: &str, size: u64) -> Wanted {
     }
 }
 
-/// `A-B`, `A-` or `-N` as start and length; `None` if it is not one of these, `Some(None)` if there are no
-/// such bytes.
+/// `A-B`, `A-` or `-N` as start and length; `None` for any other text, `Some(None)` if there are no such
+/// bytes.
 fn parse_range(text: &str, size: u64) -> Option<Option<(u64, u64)>> {
     let number = |text: &str| {
         let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-        // A number beyond all sizes is as good as the largest.
+        // A number too large for a size counts as the largest.
         digits.then(|| text.parse::<u64>().unwrap_or(u64::MAX))
     };
     let (first, last) = text.split_once('-')?;
@@ -62,18 +63,18 @@ fn parse_range(text: &str, size: u64) -> Option<Option<(u64, u64)>> {
     Some((first < size && first <= last).then(|| (first, last.min(size - 1) - first + 1)))
 }
 
-/// What the conditions of a request say about a representation.
+/// The result of a request's conditions.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Condition {
-    /// Send it.
+    /// Send the content.
     Holds,
-    /// The client has it: 304.
+    /// The client has the content: 304.
     NotModified,
-    /// The client wants another one: 412.
+    /// The client wants other content: 412.
     Failed,
 }
 
-/// Compares `If-Match` and `If-None-Match` with the digest that is the entity tag.
+/// Compares `If-Match` and `If-None-Match` with the digest, which is the entity tag.
 pub(super) fn check_conditions(headers: &HeaderMap, digest: &str) -> Condition {
     if let Some(list) = joined(headers, &IF_MATCH)
         && !tags(&list).any(|(tag, weak)| tag == "*" || (tag == digest && !weak))
@@ -86,7 +87,8 @@ pub(super) fn check_conditions(headers: &HeaderMap, digest: &str) -> Condition {
     }
 }
 
-/// Whether `Range` counts: there is no `If-Range`, or it names this very content. Dates are not kept here.
+/// Whether `Range` counts: there is no `If-Range`, or `If-Range` names this content. The registry keeps no
+/// dates.
 pub(super) fn range_counts(headers: &HeaderMap, digest: &str) -> bool {
     match joined(headers, &IF_RANGE) {
         None => true,
@@ -124,7 +126,7 @@ mod tests {
         assert_eq!(parse_ranges("bytes=-4", 10), one(6, 4));
         assert_eq!(parse_ranges("bytes=-40", 10), one(0, 10));
         assert_eq!(parse_ranges("bytes= 7-8, ,1-2 ,-1,", 10), Wanted::Parts(vec![(7, 2), (1, 2), (9, 1)]));
-        // What is not there is left out of a list.
+        // Bytes beyond the content are left out of a list.
         assert_eq!(parse_ranges("bytes=20-30,4-4", 10), one(4, 1));
         for nothing in ["bytes=10-", "bytes=-0", "bytes=10-11,20-", "bytes=5-3", "bytes=500-0"] {
             assert_eq!(parse_ranges(nothing, 10), Wanted::Nothing, "{nothing}");
@@ -134,7 +136,7 @@ mod tests {
         {
             assert_eq!(parse_ranges(ignored, 10), Wanted::Whole, "{ignored}");
         }
-        // More than the whole, and more than anybody needs.
+        // More bytes than the whole, and more ranges than anybody needs.
         assert_eq!(parse_ranges("bytes=0-6,0-6", 10), Wanted::Whole);
         assert_eq!(parse_ranges(&format!("bytes={}", "0-0,".repeat(3000)), 10_000), Wanted::Whole);
     }

@@ -1,5 +1,6 @@
-//! Bodies of requests. A client that sends nothing costs neither a thread nor memory: a piece that came is
-//! read, hashed and written when there is a place for it, by a thread that ends with it.
+//! Bodies of requests. A client that sends nothing costs neither a thread nor memory: a piece is read, hashed
+//! and written only after it has arrived and there is a place for it. The thread is free again after each
+//! piece.
 
 use std::fs::File;
 use std::future::poll_fn;
@@ -19,23 +20,23 @@ use tokio::time::Instant;
 use super::gate::HEAD_SIZE_MAX;
 use super::socket::{RATE_MIN, Socket};
 
-/// Bytes that are hashed and written at once, if so many came.
+/// Most bytes that are hashed and written at once.
 const PIECE: usize = 128 * 1024;
 
-/// Bytes that HTTP gives at once, at most: its read buffer.
+/// Most bytes that HTTP hands over at once: the size of its read buffer.
 const FRAME: usize = HEAD_SIZE_MAX;
 
-/// Bodies of more bytes are not held in memory by everybody at once.
+/// Bodies of more bytes need a place before they are held in memory.
 const LARGE: usize = 64 * 1024;
 
-/// After an early answer so many bytes of the request's body are read, so that the connection can be used
+/// Most bytes of a request's body that are read after an early answer, so that the connection can be used
 /// again.
 const REST_MAX: usize = 64 * 1024;
-/// And for so long.
+/// Longest time for reading them.
 const REST_TIME: Duration = Duration::from_millis(200);
 
-/// Places for pieces of bodies, each with a buffer that is used again: buffers that come and go between those
-/// of connections would leave holes in the heap.
+/// Places for pieces of bodies. Each has a buffer that is used again, since buffers that come and go between
+/// those of connections would leave holes in the heap.
 pub(super) struct Places {
     free: Arc<Semaphore>,
     buffers: Mutex<Vec<Vec<u8>>>,
@@ -46,7 +47,7 @@ impl Places {
         Places { free: Arc::new(Semaphore::new(count)), buffers: Mutex::default() }
     }
 
-    /// Waits for a place. `None` when the server stops.
+    /// Waits for a place; `None` when the server stops.
     async fn take(self: &Arc<Places>) -> Option<Place> {
         let permit = self.free.clone().acquire_owned().await.ok()?;
         let used = self.buffers().pop();
@@ -59,7 +60,7 @@ impl Places {
     }
 }
 
-/// A place and what was gathered in it. Dropped, it is free for others.
+/// A place and the bytes gathered in it; free for others when dropped.
 struct Place {
     buffer: Vec<u8>,
     places: Arc<Places>,
@@ -76,21 +77,21 @@ impl Drop for Place {
 
 /// How the reception of a body ended.
 pub(super) enum Received {
-    /// To its end.
+    /// The whole body came.
     Whole,
-    /// The client went away, or sent too little for too long; what came is written.
+    /// The client went away, or sent too little for too long; the bytes that came are written.
     Cut,
-    /// What came is not chunked as RFC 9112 says; what came before is written.
+    /// The body is not chunked as RFC 9112 says; the bytes before the error are written.
     Malformed,
 }
 
-/// What a body is written to.
+/// The file that a body is written to.
 pub(super) struct Sink {
     file: File,
-    /// `None` once it no longer fits what is in the file.
+    /// `None` once the hash no longer matches the file's content.
     hasher: Option<Hasher>,
     behind: WriteBehind,
-    /// The disk begins to write while the body still comes.
+    /// The disk begins to write while the body still arrives.
     sync: bool,
     written: u64,
 }
@@ -116,7 +117,7 @@ impl Sink {
     }
 }
 
-/// Bytes that came since some time.
+/// Bytes that came since a moment.
 struct Pace {
     since: Instant,
     bytes: u64,
@@ -141,11 +142,11 @@ impl Pace {
     }
 }
 
-/// Appends a request's body to a file and feeds the hash. At most `limit` bytes are taken. Returns how it
-/// ended, the hash of all that is in the file, and the number of bytes written.
+/// Appends at most `limit` bytes of a request's body to a file and feeds the hash. Returns how the reception
+/// ended, the hash of the whole file, and the number of bytes written.
 ///
-/// Nothing is read before there is a place, so that only so many uploads have bytes in memory; those
-/// of the others wait in the kernel. Nobody has a place while the client sends nothing.
+/// Nothing is read before there is a place, so only as many uploads as there are places have bytes in memory;
+/// the bytes of the others wait in the kernel. No upload holds a place while its client sends nothing.
 pub(super) async fn receive(
     body: &mut Incoming,
     mut sink: Sink,
@@ -212,7 +213,7 @@ pub(super) async fn receive(
             break end;
         }
     };
-    // What the disk was given already is of no interest where the client gave up.
+    // If the client gave up, the state of earlier writes does not matter.
     let settled = match end {
         Received::Whole => sink.behind.settle(),
         Received::Cut | Received::Malformed => Ok(()),
@@ -223,13 +224,13 @@ pub(super) async fn receive(
     }
 }
 
-/// Whether the client is there but does not speak HTTP.
+/// Whether the client is connected but does not speak HTTP.
 fn is_malformed(error: &hyper::Error) -> bool {
     let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<io::Error>());
     source.is_some_and(|e| matches!(e.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData))
 }
 
-/// The next part of a body if it came already: the connection gets one turn to read it from the socket.
+/// The next part of a body if it has arrived: the connection gets one turn to read it from the socket.
 /// `Some(None)` is the body's end.
 async fn arrived(body: &mut Incoming) -> Option<Option<Result<Frame<Bytes>, hyper::Error>>> {
     let mut turns = 1;
@@ -245,15 +246,15 @@ async fn arrived(body: &mut Incoming) -> Option<Option<Result<Frame<Bytes>, hype
     .await
 }
 
-/// Why a small body could not be had.
+/// Why a small body could not be received.
 pub(super) enum CollectError {
     TooLarge,
     Malformed,
     Cut,
 }
 
-/// A body that fits in memory, of at most `limit` bytes. One of more than [`LARGE`] waits for a place in
-/// `large`.
+/// Reads a body of at most `limit` bytes into memory. A body of more than [`LARGE`] bytes waits for a place
+/// in `large`.
 pub(super) async fn collect(
     body: &mut Incoming,
     limit: usize,
@@ -287,7 +288,7 @@ pub(super) async fn collect(
     }
 }
 
-/// Reads a small rest of a body that nobody wants. False if there is more.
+/// Reads and drops a small rest of a body; false if there is more.
 pub(super) async fn skip_rest(body: &mut Incoming) -> bool {
     if body.size_hint().lower() > REST_MAX as u64 {
         return false;

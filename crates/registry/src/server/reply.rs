@@ -11,7 +11,7 @@ use super::reply_body::ReplyBody;
 /// An answer.
 pub(super) type Reply = Response<ReplyBody>;
 
-/// Why a request is not answered as wished.
+/// Why a request fails.
 #[derive(Debug)]
 pub(super) struct Problem {
     pub(super) status: u16,
@@ -34,7 +34,7 @@ impl Problem {
         self
     }
 
-    /// Who only asks for something with an impossible name is told that it is not there.
+    /// Turns an impossible name into "not found" if the request only reads.
     pub(super) fn when_reading(mut self, reads: bool) -> Problem {
         if reads && matches!(self.code, "NAME_INVALID" | "TAG_INVALID") {
             self.status = 404;
@@ -66,7 +66,7 @@ impl From<std::io::Error> for Problem {
 /// Builds an answer.
 pub(super) struct Builder(Response<ReplyBody>);
 
-/// An answer of a status.
+/// Begins an answer with a status.
 pub(super) fn reply(status: u16) -> Builder {
     let mut response = Response::new(ReplyBody::empty());
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -76,7 +76,7 @@ pub(super) fn reply(status: u16) -> Builder {
 }
 
 impl Builder {
-    /// Sets a header; a value that cannot be one is left out.
+    /// Sets a header; an invalid value is left out.
     pub(super) fn with(mut self, name: &str, value: &str) -> Builder {
         if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::from_str(value)) {
             self.0.headers_mut().insert(name, value);
@@ -84,7 +84,7 @@ impl Builder {
         self
     }
 
-    /// Adds a header that may be there several times.
+    /// Adds a header that may occur several times.
     pub(super) fn and(mut self, name: &'static str, value: &str) -> Builder {
         if let Ok(value) = HeaderValue::from_str(value) {
             self.0.headers_mut().append(name, value);
@@ -117,7 +117,7 @@ impl Builder {
     }
 }
 
-/// Whether a write failed for want of room.
+/// Whether a write failed because the disk or a quota is full.
 pub(super) fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }

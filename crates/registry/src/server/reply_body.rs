@@ -1,5 +1,5 @@
 //! Bodies of answers. A client that takes nothing costs no thread and no buffer: the next piece is read only
-//! when the one before it was sent and the kernel has room.
+//! when the previous one was sent and the kernel has room.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -26,11 +26,11 @@ pub(super) struct ReplyBody {
     parts: VecDeque<Part>,
     /// Bytes that will still come.
     left: u64,
-    /// Where the body goes to.
+    /// The socket that the body goes to.
     socket: Option<Arc<Socket>>,
     /// A wait for bytes of a file that is still being written.
     waiting: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
-    /// A read that had to wait for the disk.
+    /// A read that waits for the disk.
     reading: Option<JoinHandle<io::Result<Vec<u8>>>>,
     outstanding: Arc<Outstanding>,
     spoiling: Spoiling,
@@ -43,21 +43,21 @@ enum Part {
     File { file: Arc<File>, offset: u64, length: u64, filled: Option<watch::Receiver<Filled>> },
 }
 
-/// How much of a file is there that is still being written.
+/// How much of a growing file is written.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Filled {
-    /// Bytes from its start that may be read.
+    /// Bytes from the file's start that may be read.
     pub(super) available: u64,
     /// No more will come.
     pub(super) failed: bool,
 }
 
-/// What is done to a body on purpose.
+/// Faults that a body gets on purpose.
 #[derive(Debug, Default)]
 struct Spoiling {
-    /// Breaks off once that many more bytes were sent.
+    /// Breaks off after this many more bytes.
     cut_after: Option<u64>,
-    /// What came before a cut is on its way.
+    /// The bytes before the cut are on their way.
     flushed: bool,
     /// Goes silent instead of breaking off.
     stall: bool,
@@ -65,7 +65,7 @@ struct Spoiling {
     corrupt: bool,
 }
 
-/// Called when the body is dropped, with the number of bytes that were handed on.
+/// A function that is called with the number of bytes handed on, when the body is dropped.
 struct AtEnd {
     call: Option<Box<dyn FnOnce(u64) + Send + Sync>>,
     passed: u64,
@@ -147,7 +147,7 @@ impl ReplyBody {
         self.parts.push_back(Part::File { file: file.clone(), offset, length, filled: None });
     }
 
-    /// The same of a file that is still being written.
+    /// Like [`ReplyBody::add_file`], for a file that is still being written.
     pub(super) fn add_growing(
         &mut self,
         file: &Arc<File>,
@@ -169,12 +169,12 @@ impl ReplyBody {
         self.socket = Some(socket);
     }
 
-    /// Calls `call` with the number of bytes that were sent, once the body has ended or is given up.
+    /// Calls `call` with the number of bytes sent, once the body has ended or is given up.
     pub(super) fn at_end(&mut self, call: impl FnOnce(u64) + Send + Sync + 'static) {
         self.at_end = Some(AtEnd { call: Some(Box::new(call)), passed: 0 });
     }
 
-    /// Ends early, with an error or, to `stall`, with silence.
+    /// Ends the body after this many bytes: with an error, or with silence if `stall` is set.
     pub(super) fn cut(&mut self, after: u64, stall: bool) {
         self.spoiling.cut_after = Some(after);
         self.spoiling.stall = stall;
@@ -251,7 +251,7 @@ impl ReplyBody {
         }
     }
 
-    /// Takes what was read from the first part.
+    /// Takes the bytes read off the first part.
     fn advance(&mut self, bytes: Vec<u8>) -> io::Result<Bytes> {
         let Some(Part::File { offset, length, .. }) = self.parts.front_mut() else {
             return Err(io::Error::other("the body ended early"));
@@ -284,7 +284,7 @@ impl ReplyBody {
     }
 }
 
-/// Reads what the kernel has in memory; `None` where the disk would have to be waited for.
+/// Reads bytes that the kernel has in memory; `None` if the read would wait for the disk.
 fn read_cached(file: &File, offset: u64, wanted: usize) -> io::Result<Option<Vec<u8>>> {
     let mut bytes = vec![0; wanted];
     match preadv2(file, &mut [IoSliceMut::new(&mut bytes)], offset, ReadWriteFlags::NOWAIT) {
@@ -292,7 +292,7 @@ fn read_cached(file: &File, offset: u64, wanted: usize) -> io::Result<Option<Vec
             bytes.truncate(n);
             Ok(Some(bytes))
         }
-        // Not every file system, and no old kernel, can say what is in memory.
+        // Some file systems and all old kernels cannot say what is in memory.
         Err(Errno::AGAIN | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL | Errno::INTR) => Ok(None),
         Err(e) => Err(e.into()),
     }
@@ -307,7 +307,7 @@ impl Body for ReplyBody {
             return Poll::Ready(None);
         }
         if self.spoiling.cut_after == Some(0) && !self.spoiling.flushed {
-            // What came before is sent, not kept for the next piece.
+            // This makes HTTP send the bytes before the cut instead of keeping them for the next piece.
             self.spoiling.flushed = !self.spoiling.stall;
             if !self.spoiling.stall {
                 context.waker().wake_by_ref();

@@ -19,7 +19,7 @@ pub(super) struct Head<'a> {
     pub(super) fault: Option<&'a Fault>,
 }
 
-/// The connection is closed without (the rest of) an answer.
+/// The connection is closed without an answer, or without the rest of one.
 #[derive(Debug)]
 pub(super) struct Aborted;
 
@@ -45,7 +45,7 @@ impl<P: Into<Problem>> From<P> for Failure {
 
 pub(super) type Handled = std::result::Result<Reply, Failure>;
 
-/// The answer to a body that is not chunked as it says.
+/// The answer to a body with broken chunks.
 pub(super) fn malformed_body() -> Problem {
     Problem::new(400, "SIZE_INVALID", "the body is not chunked as RFC 9112 asks")
 }
@@ -54,7 +54,7 @@ pub(super) fn text_header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a 
     headers.get(name)?.to_str().ok()
 }
 
-/// Runs what touches the disk on a thread for that.
+/// Runs work that touches the disk on a blocking thread.
 pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> std::result::Result<T, Problem> + Send + 'static,
 ) -> std::result::Result<T, Problem> {
@@ -64,7 +64,7 @@ pub(super) async fn blocking<T: Send + 'static>(
     }
 }
 
-/// The client has the content already.
+/// The answer to a client that has the content already.
 pub(super) fn not_modified(digest: &Digest) -> Reply {
     reply(304).with("docker-content-digest", digest.as_str()).with("etag", &format!("\"{digest}\"")).empty()
 }

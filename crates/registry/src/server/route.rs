@@ -1,4 +1,4 @@
-//! What a path means: distribution specification, "Endpoints".
+//! The meaning of a path: distribution specification, "Endpoints".
 
 use crossdock_oci::{Digest, Reference};
 
@@ -12,10 +12,10 @@ pub(super) enum Identifier {
     Digest(Digest),
 }
 
-/// What a request is about. Names and digests are checked, so they can be used as paths.
+/// The object of a request. Names and digests are checked, so they can be used as paths.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Route {
-    /// Whether the server is well; nobody needs a password to ask.
+    /// Whether the server works; asking needs no password.
     Health,
     /// Figures for Prometheus.
     Metrics,
@@ -47,7 +47,7 @@ pub(super) enum Route {
 }
 
 impl Route {
-    /// Reads a path. The endpoint's name is found from the right, since a repository may have a component
+    /// Reads a path. Looks for the endpoint's name from the right, since a repository may have a component
     /// `blobs`, too.
     pub(super) fn parse(path: &str) -> Result<Route, Problem> {
         let path = percent::decode(path).ok_or_else(|| Problem::not_found("bad escape in the path"))?;
@@ -83,7 +83,7 @@ impl Route {
         }
     }
 
-    /// Methods of the endpoint, or those of them that change nothing.
+    /// Methods of the endpoint; only those that change nothing if `read_only` is set.
     pub(super) fn methods(&self, read_only: bool) -> Vec<&'static str> {
         let all: &[&str] = match self {
             Route::Health
@@ -102,7 +102,7 @@ impl Route {
         all.iter().copied().filter(|method| !read_only || !changes(method)).collect()
     }
 
-    /// The endpoint's name for figures.
+    /// The endpoint's name in the metrics.
     pub(super) fn endpoint(&self) -> &'static str {
         match self {
             Route::Health => "health",

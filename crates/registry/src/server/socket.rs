@@ -15,44 +15,44 @@ use tokio::net::TcpStream;
 /// Bytes per second below which a client is too slow. A modem of 1998 is faster.
 pub(super) const RATE_MIN: u64 = 1024;
 
-/// Bytes that wait in the kernel to be sent; those under way do not count.
+/// Most bytes that wait in the kernel to be sent; bytes under way do not count.
 const NOT_SENT_MAX: u32 = 128 * 1024;
 
-/// Bytes that are read at once. HTTP doubles its read buffer whenever a read of 8 KiB, then of 16 KiB, fills
-/// it, and keeps it as long as the connection; this is just too little for the second time.
+/// Most bytes that are read at once. HTTP doubles its read buffer whenever a read of 8 KiB, then of 16 KiB,
+/// fills it, and keeps the buffer as long as the connection. This limit just prevents the second doubling.
 const READ_MAX: usize = 16 * 1024 - 1;
 
-/// Looks at a slow client within its time.
+/// Number of checks of a slow client within its time.
 const LOOKS: usize = 4;
 
-/// After an early answer, what the client still sends is thrown away for so long, so that it can read the
-/// answer: the kernel resets a connection that is closed with unread bytes.
+/// How long the bytes that a client sends after an early answer are thrown away, so that the client can read
+/// the answer: the kernel resets a connection that is closed with unread bytes.
 const LINGER: Duration = Duration::from_secs(2);
 
 /// A client's socket.
 #[derive(Debug)]
 pub(super) struct Socket {
     stream: TcpStream,
-    /// Bytes that the kernel took.
+    /// Bytes that the kernel accepted for sending.
     sent: AtomicU64,
-    /// Something is to be sent, and the kernel's buffer is full.
+    /// There are bytes to send, and the kernel's buffer is full.
     blocked: AtomicBool,
     /// The client may still be sending when the connection ends.
     lingers: AtomicBool,
     /// HTTP reads nothing.
     paused: AtomicBool,
-    /// Who wanted to read meanwhile.
+    /// The task that wanted to read meanwhile.
     reader: Mutex<Option<Waker>>,
 }
 
-/// While it is paused, HTTP takes nothing from the socket, and what the client sends waits in the kernel.
-/// Dropped, it lets HTTP go on.
+/// While paused, HTTP reads nothing from the socket, and the client's bytes wait in the kernel. HTTP goes on
+/// when this is dropped.
 pub(super) struct Reading<'a>(&'a Socket);
 
 impl Socket {
     pub(super) fn new(stream: TcpStream) -> Socket {
         let _ = stream.set_nodelay(true);
-        // The kernel's buffer grows to megabytes by itself, which a client that reads nothing would fill.
+        // The kernel's buffer grows to megabytes by itself, and a client that reads nothing would fill it.
         let _ = socket2::SockRef::from(&stream).set_tcp_notsent_lowat(NOT_SENT_MAX);
         Socket {
             stream,
@@ -73,7 +73,7 @@ impl Socket {
 
     /// Waits until the client has sent something, or is gone.
     pub(super) async fn readable(&self) {
-        // A failure is found again by who reads.
+        // The next read finds a failure again.
         let _ = self.stream.readable().await;
     }
 
@@ -86,7 +86,7 @@ impl Socket {
         self.sent.load(Ordering::Relaxed)
     }
 
-    /// The connection will be closed although the client may still be sending.
+    /// Marks a connection that will be closed while the client may still be sending.
     pub(super) fn linger(&self) {
         self.lingers.store(true, Ordering::Relaxed);
     }
@@ -99,8 +99,8 @@ impl Socket {
                 self.blocked.store(true, Ordering::Relaxed);
                 return Poll::Pending;
             }
-            // The runtime believes in room until a write fails; poll(2) asks the kernel, and makes it tell of
-            // new room.
+            // The runtime assumes room until a write fails; poll(2) asks the kernel, and makes the kernel
+            // report new room.
             let asked = self.stream.try_io(Interest::WRITABLE, || {
                 let mut set = [PollFd::new(&self.stream, PollFlags::OUT)];
                 match poll(&mut set, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))? {
@@ -115,29 +115,28 @@ impl Socket {
         }
     }
 
-    /// Bytes that surely fit once there is room: the kernel says so when a third of its buffer is free, and
-    /// when less than a half of [`NOT_SENT_MAX`] waits.
+    /// Bytes that surely fit once the kernel reports room, which means that a third of its buffer is free and
+    /// less than half of [`NOT_SENT_MAX`] waits.
     pub(super) fn room(&self) -> u64 {
         let buffer = rustix::net::sockopt::socket_send_buffer_size(&self.stream).unwrap_or(0);
         (buffer as u64 / 4).clamp(4096, u64::from(NOT_SENT_MAX / 2))
     }
 
-    /// Whether the first byte is that of a TLS handshake (RFC 8446, section 5.1); it stays unread.
+    /// Whether the first byte begins a TLS handshake (RFC 8446, section 5.1); the byte stays unread.
     pub(super) async fn begins_tls(&self) -> io::Result<bool> {
         let mut first = [0];
         Ok(self.stream.peek(&mut first).await? == 1 && first[0] == 22)
     }
 
-    /// Sends some bytes as far as the kernel takes them.
+    /// Sends as many of the bytes as the kernel accepts at once.
     pub(super) fn answer(&self, bytes: &[u8]) {
         let _ = self.stream.try_write(bytes);
     }
 
-    /// Returns once the client took less than [`RATE_MIN`] for `time` although there was something to take.
+    /// Returns once the client took less than [`RATE_MIN`] for `time` although there were bytes to take.
     pub(super) async fn too_slow(&self, time: Duration) {
         let wanted = (RATE_MIN * time.as_secs()).max(1);
-        // What was sent at the last looks; an element is there only while the client was seen blocked all the
-        // time.
+        // Bytes sent at the last checks, one element for each check since the client was last seen unblocked.
         let mut sent = Vec::with_capacity(LOOKS + 1);
         loop {
             tokio::time::sleep(time / LOOKS as u32).await;
@@ -155,7 +154,7 @@ impl Socket {
         }
     }
 
-    /// Ends the sending half and lets the client finish, where it may still be sending.
+    /// Ends the sending half and lets the client finish if it may still be sending.
     pub(super) async fn finish(&self) {
         if !self.lingers.load(Ordering::Relaxed) {
             return;
@@ -231,7 +230,8 @@ impl AsyncRead for Wire {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         if self.0.paused.load(Ordering::Acquire) {
-            // The lock comes before the second look: who resumes finds the waker, or we find that he did.
+            // The second check is under the lock: either `resume` finds the waker, or this check finds that
+            // it ran.
             let mut reader = self.0.reader();
             if self.0.paused.load(Ordering::Acquire) {
                 *reader = Some(context.waker().clone());

@@ -1,4 +1,4 @@
-//! TLS: a certificate and its key from files, read again when they change.
+//! TLS: a certificate and its key from files, which are read again when they change.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -51,7 +51,7 @@ pub(super) fn acceptor(files: &TlsFiles, notice: &Notice) -> Result<TlsAcceptor>
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
-/// What a damaged key holds is never part of a message.
+/// Messages never contain parts of a damaged key.
 fn certified(cert_path: &Path, cert_pem: &[u8], key_path: &Path, key_pem: &[u8]) -> Result<CertifiedKey> {
     let wrong = |path: &Path, reason: &str| Error::File { path: path.into(), reason: reason.to_string() };
     let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(cert_pem)

@@ -1,4 +1,4 @@
-//! What is remembered of uploads between their requests.
+//! The state of uploads between their requests.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -9,7 +9,7 @@ use crossdock_oci::digest::Hasher;
 #[derive(Default)]
 pub(super) struct Uploads(Mutex<HashMap<String, Arc<tokio::sync::Mutex<UploadState>>>>);
 
-/// The hash of an upload's first `length` bytes, so that they need not be read again at its end.
+/// The hash of an upload's first `length` bytes, so that these need not be read again at the upload's end.
 pub(super) struct UploadState {
     pub(super) hasher: Hasher,
     pub(super) length: u64,

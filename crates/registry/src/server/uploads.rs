@@ -19,7 +19,7 @@ use super::request::{Failure, Handled, Head, blocking, malformed_body, text_head
 use super::route::{parameter, parse_digest, repository};
 use super::upload_states::UploadState;
 
-/// Abandoned uploads are looked for so often.
+/// Interval between searches for abandoned uploads.
 const SWEEP_EVERY: Duration = Duration::from_secs(600);
 
 impl Handler {
@@ -64,7 +64,7 @@ impl Handler {
 
     pub(super) async fn upload_status(&self, name: &str, id: &str) -> Handled {
         let state = self.uploads.state(id);
-        // A request that was cut may still be writing; its connection is found dead soon.
+        // A request that was cut may still be writing; its connection will soon be found dead.
         let _state = state.lock().await;
         let length = self.upload_length(name, id).await?;
         Ok(place(reply(204), name, id, length).empty())
@@ -128,7 +128,7 @@ impl Handler {
     }
 
     /// Appends a body to an upload; returns the upload's length in bytes. On a full disk the upload is
-    /// dropped, since nobody else can write before it is gone.
+    /// dropped, since no other upload can be written before it is gone.
     async fn append(
         &self,
         head: &Head<'_>,
@@ -173,7 +173,7 @@ impl Handler {
         let (end, hasher, written) =
             receive(body, sink, head.socket, options.stall, limit, &self.places).await;
         add(&self.metrics.bytes_received, written);
-        // Without a hash the state stays behind the file, which makes the end hash the file.
+        // Without a hash the state's length differs from the file's, so the final request hashes the file.
         if let Some(hasher) = hasher {
             *state = UploadState { hasher, length: length + written };
         }
@@ -197,7 +197,7 @@ impl Handler {
         self.uploads.forget(id);
     }
 
-    /// Removes uploads that nobody touched for some time, for as long as the server runs.
+    /// Removes abandoned uploads for as long as the server runs.
     pub(super) async fn sweep_uploads(self: Arc<Handler>) {
         loop {
             let handler = self.clone();
@@ -222,7 +222,7 @@ fn upload_range(text: &str) -> Option<(u64, u64)> {
     (start <= end).then_some((start, end))
 }
 
-/// Where an upload goes on. An empty upload has the range `0-0`, as with Docker's registry.
+/// Headers that say where an upload goes on. An empty upload has the range `0-0`, as with Docker's registry.
 fn upload_headers(name: &str, id: &str, length: u64) -> Vec<(&'static str, String)> {
     vec![
         ("location", format!("/v2/{name}/blobs/uploads/{id}")),

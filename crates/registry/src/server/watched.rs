@@ -8,18 +8,18 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
 
-/// The files are looked at no more often.
+/// Shortest time between two checks of the files.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
-/// Tells the operator something, such as a file that cannot be read any more.
+/// Reports something to the operator, such as a file that cannot be read any more.
 pub type Notice = Arc<dyn Fn(&str) + Send + Sync>;
 
 type Read<T> = dyn Fn(&[Vec<u8>]) -> Result<T> + Send + Sync;
 
-/// What some files say. A new version that is wrong is told, and the old one stays in force.
+/// The value that some files hold. An invalid new version is reported, and the old one stays in force.
 pub(super) struct Watched<T> {
     paths: Vec<PathBuf>,
-    /// Makes a value of the files' contents; the error names the file.
+    /// Reads a value from the files' contents; the error names the file.
     read: Box<Read<T>>,
     notice: Notice,
     state: Mutex<State<T>>,
@@ -31,7 +31,7 @@ struct State<T> {
     looked: Instant,
 }
 
-/// What changes when a file is written or replaced.
+/// Attributes that change when a file is written or replaced.
 #[derive(PartialEq, Eq, Clone, Copy, Default)]
 struct Stamp {
     inode: u64,
@@ -54,12 +54,12 @@ impl<T> Watched<T> {
         Ok(Watched { paths, read: Box::new(read), notice, state })
     }
 
-    /// What the files say now.
+    /// The current value.
     pub(super) fn get(&self) -> Arc<T> {
         let mut state = self.state.lock().unwrap_or_else(|e| e.into_inner());
         if state.looked.elapsed() >= LOOK_EVERY {
             state.looked = Instant::now();
-            // Taken before the files are read: what changes in between is seen at the next look.
+            // Taken before the files are read, so the next check sees changes made in between.
             let stamps: Vec<Stamp> = self.paths.iter().map(|path| stamp(path)).collect();
             if stamps != state.stamps {
                 state.stamps = stamps;

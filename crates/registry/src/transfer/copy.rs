@@ -1,4 +1,4 @@
-//! From one registry to another, or from name to name, without a store in between.
+//! Copies images between registries, or between names of one registry, without a store in between.
 
 use std::collections::HashSet;
 use std::io::{self, Read};
@@ -16,24 +16,24 @@ use crate::client::{BlobReader, BlobSource, Client, FetchedManifest};
 use crate::error::{Error, Result};
 use crate::progress::Outcome;
 
-/// What is copied: manifests and indexes below the top, children before parents, and their blobs.
+/// The content to copy: manifests and indexes below the top, children before parents, and their blobs.
 #[derive(Default)]
 struct Content {
     manifests: Vec<FetchedManifest>,
-    /// With the name that each is read by.
+    /// Each blob with the name to read it by and its label.
     blobs: Vec<(Reference, Descriptor, String)>,
     seen: HashSet<String>,
 }
 
-/// Copies what `from` names to `to`: an index with all that it lists, attestations too, or the images of some
-/// platforms. Several of them get an index of their own, and so do several sources: of images for the same
-/// platform the last counts. Blobs go first, the name comes last. What the target has is not moved, and on
-/// one registry blobs are mounted. What refers to the copied comes along as `referrers` says: signatures and
-/// SBOMs.
+/// Copies what `from` names to `to`: an index with everything that it lists, including attestations, or only
+/// the images for some platforms. Several images get a new index, and so do several sources; if they have
+/// images for the same platform, the last counts. Blobs go first, the name comes last. Content that the
+/// target has is not moved; within one registry, blobs are mounted. `referrers` says whether signatures and
+/// SBOMs that refer to the copied images are copied, too.
 ///
 /// # Errors
 ///
-/// [`Error::NoPlatform`]; those of all registries.
+/// [`Error::NoPlatform`], and the errors of all registries.
 pub fn copy(
     client: &Client,
     from: &[&Reference],
@@ -63,7 +63,7 @@ pub fn copy(
     Ok(pushed)
 }
 
-/// What a source names, or the part of it that is for some platforms.
+/// The manifest or index that a source names, or its part for the wanted platforms.
 fn chosen(client: &Client, from: &Reference, platforms: &Platforms) -> Result<FetchedManifest> {
     let top = client.manifest(from)?;
     let Document::Index(index) = top.document(from)? else { return Ok(top) };
@@ -84,7 +84,7 @@ fn chosen(client: &Client, from: &Reference, platforms: &Platforms) -> Result<Fe
     }
 }
 
-/// An index that was not there before, of the type that it was taken from.
+/// A new index of the same type as the index that its entries come from.
 fn new_index(index: Index) -> FetchedManifest {
     let media_type = index.media_type.clone().unwrap_or_else(|| media_type::OCI_INDEX.to_string());
     let bytes = index.to_bytes();
@@ -93,7 +93,7 @@ fn new_index(index: Index) -> FetchedManifest {
 }
 
 impl Content {
-    /// An index of what several sources name, with all that belongs to it.
+    /// Builds an index of several sources, and gathers their content.
     fn joined(
         &mut self,
         client: &Client,
@@ -131,7 +131,7 @@ impl Content {
         Ok(new_index(Index::new(entries.into_iter().map(|(_, entry)| entry).collect())))
     }
 
-    /// Moves everything, and gives it its name.
+    /// Moves all content, then pushes the top under its name.
     fn move_all(mut self, client: &Client, to: &Reference, top: FetchedManifest) -> Result<Pushed> {
         let pushed = Mutex::new(Pushed {
             digest: top.digest.clone(),
@@ -216,7 +216,7 @@ fn platform_of(client: &Client, from: &Reference, manifest: &Manifest) -> Result
     Ok(config.platform())
 }
 
-/// A blob of a registry, read as it is uploaded.
+/// A blob of a registry that is read while it is uploaded.
 struct RemoteSource<'a> {
     client: &'a Client,
     reference: &'a Reference,
@@ -244,7 +244,7 @@ fn copy_blob(
     let same = from.registry() == to.registry();
     let mount_from: Vec<String> = same.then(|| from.repository().to_string()).into_iter().collect();
     let mut result = client.put_blob(to, blob, &source, &mount_from);
-    // Layers that lie elsewhere on purpose need not be there.
+    // Foreign layers need not be in the registry.
     if !blob.urls.is_empty() && result.is_err() && client.head_blob(from, &blob.digest)?.is_none() {
         result = Ok(Outcome::Existed);
     }

@@ -1,4 +1,4 @@
-//! A few threads that work off a list.
+//! Runs the work of a list on a few threads.
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
@@ -6,22 +6,23 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::error::{Error, Result};
 
-/// Tells work that it is no longer wanted.
+/// A flag that tells work to stop.
 pub(super) struct Stop(AtomicBool);
 
 impl Stop {
-    /// For work that runs alone.
+    /// A flag that is never set, for work that runs alone.
     pub(super) fn never() -> Stop {
         Stop(AtomicBool::new(false))
     }
 
-    /// An error once another part has failed.
+    /// Fails once another part has failed.
     pub(super) fn check(&self) -> Result<()> {
         if self.0.load(Ordering::Relaxed) { Err(Error::Stopped) } else { Ok(()) }
     }
 }
 
-/// Does `work` with each item on at most `threads` threads, beginning in order. The first error ends all.
+/// Does `work` with each item on at most `threads` threads, starting the items in order. The first error
+/// stops all work.
 pub(super) fn for_each<T: Send>(
     threads: usize,
     items: Vec<T>,
@@ -37,7 +38,7 @@ pub(super) fn for_each<T: Send>(
             if let Err(e) = stop.check().and_then(|()| work(item, &stop)) {
                 stop.0.store(true, Ordering::Relaxed);
                 let mut failure = failure.lock().unwrap_or_else(|e| e.into_inner());
-                // Those that were stopped fail, too, but not first.
+                // Stopped items fail, too, but never first.
                 failure.get_or_insert(e);
                 return;
             }

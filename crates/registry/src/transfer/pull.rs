@@ -1,4 +1,4 @@
-//! From a registry into the store.
+//! Pulls images from a registry into the store.
 
 use std::collections::HashSet;
 use std::io::{Read, Write};
@@ -16,41 +16,41 @@ use crate::progress::Outcome;
 
 /// Bytes moved from the network to the disk at once.
 const BUFFER_SIZE: usize = 256 * 1024;
-/// Indexes in indexes deeper than that are refused.
+/// Indexes nested deeper than this are refused.
 pub(super) const DEPTH_MAX: u32 = 4;
 
-/// Which images of an index are wanted.
+/// The images of an index to take.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Platforms {
-    /// The best for each of these.
+    /// The best image for each of these platforms.
     Only(Vec<Platform>),
-    /// Nobody asked for one: the best for this machine, or the only image that there is.
+    /// No platform was named: the best image for this machine, or the only image.
     Machine,
-    /// All, and attestations, too, so that the index can be pushed again as it is.
+    /// All images and attestations, so that the index can be pushed again unchanged.
     All,
 }
 
-/// A layer's blob is in the store.
+/// Reports that a layer's blob is in the store.
 #[derive(Clone, Debug)]
 pub struct LayerReady<'a> {
     /// The layer.
     pub layer: &'a Descriptor,
-    /// Digest of the uncompressed archive, by the configuration.
+    /// Digest of the uncompressed archive, as the configuration states it.
     pub diff_id: Option<&'a Digest>,
-    /// Its place in the image, 0 is the lowest.
+    /// Position of the layer in the image; 0 is the lowest layer.
     pub index: usize,
-    /// The image.
+    /// Platform of the image.
     pub platform: &'a Platform,
 }
 
 /// Settings of a pull.
 pub struct PullOptions<'a> {
-    /// What to take from an index.
+    /// The images to take from an index.
     pub platforms: Platforms,
-    /// A single image of another platform than asked for is taken, too.
+    /// Accepts a single image for another platform than requested.
     pub any_platform: bool,
-    /// Called as soon as a layer is complete, on the thread that moved it; further downloads wait for it only
-    /// if all threads are in such calls. Each digest is told once.
+    /// Called once per digest, as soon as the layer is complete, on the thread that moved it. Other downloads
+    /// wait only if all threads are in such calls.
     pub on_layer_ready: Option<&'a (dyn Fn(LayerReady) + Sync)>,
 }
 
@@ -71,7 +71,7 @@ impl PullOptions<'_> {
     }
 }
 
-/// What a pull brought, or found complete.
+/// The images that a pull fetched or found complete.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pulled {
     /// The index, if the reference names one.
@@ -82,13 +82,13 @@ pub struct Pulled {
     pub bytes_moved: u64,
 }
 
-/// An image to be completed.
+/// An image whose layers are to be fetched.
 struct Image {
     descriptor: Descriptor,
     manifest: Manifest,
     platform: Platform,
     diff_ids: Vec<Digest>,
-    /// Recorded under the reference; attestations are not.
+    /// Whether the image is recorded under the reference; attestations are not.
     named: bool,
 }
 
@@ -99,21 +99,21 @@ struct Pull<'a> {
     reference: &'a Reference,
 }
 
-/// Whether a manifest is an image's. Old registries call the configuration a stream of bytes, as Docker still
-/// accepts it.
+/// Whether a manifest belongs to an image. Old registries give the configuration the type of a byte stream;
+/// Docker still accepts that.
 fn is_image(manifest: &Manifest) -> bool {
     const OLD_CONFIG: &str = "application/octet-stream";
     let kind = manifest.config.media_type.as_str();
     matches!(kind, media_type::OCI_CONFIG | media_type::DOCKER_CONFIG | OLD_CONFIG | "")
 }
 
-/// Brings images into the store and names them there. Partial downloads of earlier attempts are continued;
-/// what the store has is not moved.
+/// Brings images into the store and names them there. Resumes partial downloads of earlier attempts; content
+/// that the store has is not moved.
 ///
 /// # Errors
 ///
-/// [`Error::NoPlatform`] with what is offered, [`Error::OtherPlatform`], [`Error::Artifact`], and those of
-/// the registry and the store. Nothing is named then.
+/// [`Error::NoPlatform`] with the offered platforms, [`Error::OtherPlatform`], [`Error::Artifact`], and
+/// errors of the registry and the store. After an error nothing is named.
 pub fn pull(client: &Client, store: &Store, reference: &Reference, options: &PullOptions) -> Result<Pulled> {
     let pull = Pull { client, store, reference };
     let (top, document) = pull.top()?;
@@ -142,7 +142,8 @@ pub fn pull(client: &Client, store: &Store, reference: &Reference, options: &Pul
 }
 
 impl Pull<'_> {
-    /// The document that the reference names; from the store if it is named by digest and there.
+    /// The document that the reference names. It comes from the store if the reference has a digest and the
+    /// store has it.
     fn top(&self) -> Result<(Descriptor, Document)> {
         if let Some(digest) = self.reference.digest()
             && let Some(size) = self.store.blob_size(digest)?
@@ -195,7 +196,7 @@ impl Pull<'_> {
         Ok(())
     }
 
-    /// Walks down to the manifests that are wanted.
+    /// Descends to the wanted manifests and adds them to `chosen`.
     fn choose(
         &self,
         descriptor: &Descriptor,
@@ -227,7 +228,7 @@ impl Pull<'_> {
         Ok(())
     }
 
-    /// The platform that the configuration of an index's entry names; `None` if the entry is no image.
+    /// The platform in the configuration of an index's entry; `None` if the entry is not an image.
     fn platform_of(&self, entry: &Descriptor) -> Result<Option<Platform>> {
         let Document::Manifest(manifest) = self.entry(entry)? else { return Ok(None) };
         if !is_image(&manifest) || manifest.config.size > DOCUMENT_SIZE_MAX {
@@ -238,7 +239,7 @@ impl Pull<'_> {
         Ok(config.ok().map(|config| config.platform()))
     }
 
-    /// Fetches the configuration, which tells the platform and the layers' uncompressed digests.
+    /// Fetches the configuration, which holds the platform and the layers' uncompressed digests.
     fn configured(
         &self,
         descriptor: Descriptor,
@@ -248,7 +249,7 @@ impl Pull<'_> {
     ) -> Result<Image> {
         let Descriptor { digest, size, .. } = &manifest.config;
         if *size > DOCUMENT_SIZE_MAX {
-            // Nobody could read it, so it is not fetched.
+            // Such a configuration could not be read, so it is not fetched.
             let (digest, size) = (digest.clone(), *size);
             return Err(StoreError::TooLarge { digest, size, limit: DOCUMENT_SIZE_MAX }.into());
         }
@@ -261,7 +262,7 @@ impl Pull<'_> {
         }
         self.download(&manifest.config, "config", &Stop::never())?;
         let bytes = self.store.read_descriptor(&manifest.config)?;
-        // Artifacts have configurations of their own, which say nothing here.
+        // Artifacts have configurations of other types, which do not matter here.
         let config = match ImageConfig::parse(&bytes) {
             Ok(config) => config,
             Err(_) if !named => ImageConfig::default(),
@@ -276,7 +277,7 @@ impl Pull<'_> {
         Ok(Image { descriptor, manifest, platform, diff_ids: config.rootfs.diff_ids, named })
     }
 
-    /// What no index chose must be for the platform that was asked for.
+    /// Checks that a single image, which no index selected, is for the requested platform.
     fn check_platforms(&self, is_index: bool, images: &[Image], options: &PullOptions) -> Result<()> {
         let (false, false, Platforms::Only(wanted), [image]) =
             (is_index, options.any_platform, &options.platforms, images)
@@ -323,14 +324,14 @@ impl Pull<'_> {
         Ok(moved.into_inner())
     }
 
-    /// Brings one blob into the store, telling of its progress.
+    /// Brings one blob into the store and reports progress.
     fn download(&self, blob: &Descriptor, label: &str, stop: &Stop) -> Result<Outcome> {
         let progress = &self.client.options().progress;
         let id = blob.digest.as_str();
         progress.start(id, label, blob.size);
         let mut result = self.download_once(blob, stop);
         if matches!(result, Err(Error::DigestMismatch { .. })) {
-            // A damaged partial file, or damage on the way: from zero, once.
+            // The partial file is damaged, or the transfer was: starts from zero, once.
             result = self.download_once(blob, stop);
         }
         progress.done(id, result.as_ref().copied().unwrap_or(Outcome::Failed));
@@ -372,19 +373,19 @@ impl Pull<'_> {
     }
 }
 
-/// The entries of an index for what is wanted. One without a platform is judged by what `platform_of` says of
-/// it, which may have to be fetched.
+/// The entries of an index for the wanted platforms. For an entry without a platform, `platform_of` finds the
+/// platform, and may have to fetch the configuration.
 ///
 /// # Errors
 ///
-/// [`Error::NoPlatform`], and those of `platform_of`.
+/// [`Error::NoPlatform`], and the errors of `platform_of`.
 pub(super) fn select(
     mut index: Index,
     wanted: &Platforms,
     target: &Reference,
     platform_of: &dyn Fn(&Descriptor) -> Result<Option<Platform>>,
 ) -> Result<Vec<Descriptor>> {
-    /// Nobody makes larger indexes without platforms; more of their entries are not looked at.
+    /// Most entries without a platform that are examined; nobody builds larger indexes of this kind.
     const UNKNOWN_MAX: usize = 64;
     if *wanted == Platforms::All {
         return Ok(index.manifests);
@@ -412,7 +413,7 @@ pub(super) fn select(
     }
 }
 
-/// Platforms of index entries as a person reads them.
+/// Platforms of index entries, for messages.
 pub(super) fn offered<'a>(entries: impl Iterator<Item = &'a Descriptor>) -> String {
     let mut all: Vec<String> = Vec::new();
     for entry in entries {

@@ -1,4 +1,4 @@
-//! From the store to a registry.
+//! Pushes images from the store to a registry.
 
 use std::collections::HashSet;
 use std::io;
@@ -16,10 +16,10 @@ use crate::progress::Outcome;
 /// Settings of a push.
 #[derive(Clone, Debug, Default)]
 pub struct PushOptions {
-    /// Names whose repositories may have the same blobs, such as that of a base image. Those on other
-    /// registries are of no use and are left out.
+    /// Names whose repositories may have the same blobs, such as the name of the base image. Names on other
+    /// registries are ignored.
     pub mount_from: Vec<Reference>,
-    /// Uploads of layers that have begun already.
+    /// Uploads of layers that began during the build.
     pub streams: Option<Streams>,
 }
 
@@ -28,22 +28,22 @@ pub struct PushOptions {
 pub struct Pushed {
     /// Digest of the manifest or index that the reference names now.
     pub digest: Digest,
-    /// Blobs that were moved, and their bytes.
+    /// Blobs that were moved.
     pub moved: u64,
     /// Bytes of the blobs that were moved.
     pub bytes_moved: u64,
     /// Blobs that the registry linked from another repository.
     pub mounted: u64,
-    /// Blobs that were there.
+    /// Blobs that the registry had already.
     pub existed: u64,
-    /// Manifests that refer to what was copied, copied too.
+    /// Copied manifests that refer to the copied images.
     pub referrers: u64,
 }
 
-/// All that belongs to what is pushed.
+/// The content to push.
 #[derive(Default)]
 struct Content {
-    /// Blobs with what to call them.
+    /// Blobs with their labels.
     blobs: Vec<(Descriptor, String)>,
     /// Manifests below the top, children before parents.
     manifests: Vec<Descriptor>,
@@ -51,12 +51,12 @@ struct Content {
     missing: Vec<String>,
 }
 
-/// Pushes a manifest or index of the store with all that belongs to it. Blobs go first, several at once; then
-/// manifests; the name comes last, so that nobody sees it incomplete.
+/// Pushes a manifest or index of the store with all its content. Blobs go first, several at once; then
+/// manifests; the name comes last, so that it never names incomplete content.
 ///
 /// # Errors
 ///
-/// [`Error::Incomplete`] if the store lacks something that an index lists; those of the registry and the
+/// [`Error::Incomplete`] if the store lacks something that an index lists; errors of the registry and the
 /// store.
 pub fn push(
     client: &Client,
@@ -104,8 +104,8 @@ pub fn push(
     Ok(Pushed { digest: source.digest.clone(), moved, bytes_moved, mounted, existed, referrers: 0 })
 }
 
-/// Pushes one blob of the store, for example a layer that is ready while others are still being made; a later
-/// [`push`] by the same client finds it there without asking. Tells of its progress.
+/// Pushes one blob of the store, for example a layer that is ready while others are still being built. A
+/// later [`push`] by the same client knows the blob without asking. Reports progress.
 pub fn push_blob(
     client: &Client,
     store: &Store,
@@ -131,8 +131,8 @@ pub fn push_blob(
     result
 }
 
-/// If the registry finds a blob damaged, the store may be the one that damaged it: reading it through tells,
-/// and sets it aside.
+/// If the registry finds a blob damaged, the store's copy may be damaged: reading all of it finds out, and
+/// sets a damaged copy aside.
 fn blame(store: &Store, blob: &Descriptor, error: Error) -> Error {
     let refused = error.answer().is_some_and(|answer| answer.code == "DIGEST_INVALID");
     if !refused && !matches!(error, Error::Source { .. }) {

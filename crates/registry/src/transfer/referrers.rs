@@ -1,5 +1,5 @@
-//! What refers to an image, such as signatures and SBOMs, is copied with it: OCI distribution specification,
-//! "Listing Referrers" and "Pushing Manifests with Subject", and the tags that cosign gives.
+//! Copies manifests that refer to an image, such as signatures and SBOMs: OCI distribution specification,
+//! "Listing Referrers" and "Pushing Manifests with Subject", and the tags that cosign sets.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -10,32 +10,33 @@ use super::pull::DEPTH_MAX;
 use crate::client::{Client, FetchedManifest};
 use crate::error::Result;
 
-/// Tags `sha256-HEX` with these endings belong to a manifest, too.
+/// Tags `sha256-HEX` with these endings also belong to the manifest.
 const COSIGN: [&str; 3] = [".sig", ".att", ".sbom"];
 
-/// What is copied of that which refers to an image.
+/// Which referrers of an image are copied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WithReferrers {
-    /// Nothing.
+    /// None.
     No,
-    /// What the source lists; a registry that refuses to list anything is no failure.
+    /// Those that the source lists. It is not an error if the registry refuses to list them.
     Listed,
-    /// The same, and what cosign's tags name; a list that cannot be had is a failure.
+    /// Those that the source lists, and those that cosign's tags name. A list that cannot be read is an
+    /// error.
     All,
 }
 
 /// Manifests that refer to others.
 #[derive(Default)]
 pub(super) struct Referrers {
-    /// With what each refers to; what is referred to comes first.
+    /// Each with its subject's digest and its descriptor; subjects come before their referrers.
     attached: Vec<(Digest, Descriptor, FetchedManifest)>,
-    /// With their tags.
+    /// Manifests that cosign's tags name, with the tags.
     tagged: Vec<(String, FetchedManifest)>,
 }
 
 impl Referrers {
-    /// Finds what refers to `subjects` in the sources, and what refers to that. Each that is found is given
-    /// to `gather` with the name of its repository, for its parts.
+    /// Finds the referrers of `subjects` in the sources, and their own referrers in turn. Passes each to
+    /// `gather` with the name of its repository, to collect its parts.
     pub(super) fn find(
         client: &Client,
         sources: &[&Reference],
@@ -93,8 +94,8 @@ impl Referrers {
         (self.attached.len() + self.tagged.len()) as u64
     }
 
-    /// Pushes them to the repository of `to`, whose registry has their parts. Where it has no list of
-    /// referrers, the tag of the specification's "Referrers Tag Schema" is written.
+    /// Pushes the manifests to the repository of `to`, which has their parts already. If the registry does
+    /// not list referrers, writes the tag of the specification's "Referrers Tag Schema".
     pub(super) fn push(self, client: &Client, to: &Reference) -> Result<()> {
         let mut listed: BTreeMap<Digest, Vec<Descriptor>> = BTreeMap::new();
         for (subject, descriptor, manifest) in self.attached {
@@ -122,7 +123,7 @@ impl Referrers {
     }
 }
 
-/// `sha256-HEX`; of longer digests only as much as a tag can hold, as the specification wants it.
+/// `sha256-HEX`; longer digests are cut to 64 digits, as the specification asks.
 fn tag_of(digest: &Digest) -> String {
     let hex = &digest.hex()[..digest.hex().len().min(64)];
     format!("{}-{hex}", digest.algorithm())

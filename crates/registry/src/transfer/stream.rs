@@ -113,7 +113,7 @@ impl Streams {
 
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
-        // Every change of the state is complete in itself.
+        // Every change leaves the state consistent, so a poisoned lock may be used.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

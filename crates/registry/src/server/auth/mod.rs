@@ -1,5 +1,5 @@
-//! Who may do what: everybody everything, or users by Basic or by Bearer tokens (the distribution project's
-//! token authentication), with rights by repository.
+//! Decides who may do what. Everybody may do everything, or users prove their name by Basic or by Bearer
+//! tokens (the distribution project's token authentication) and have rights by repository.
 
 mod htpasswd;
 mod passwords;
@@ -41,7 +41,7 @@ pub enum AuthOptions {
     Files(AuthFiles),
 }
 
-/// Settings of token authentication, for tests of clients: nothing is done without a token.
+/// Settings of token authentication, for tests of clients: nothing is allowed without a token.
 #[derive(Clone, Debug)]
 pub struct BearerOptions {
     /// Passwords by user name.

@@ -1,4 +1,4 @@
-//! Manifests in the registry's directory: with their tags, and what refers to them.
+//! Manifests in the registry's directory, with their tags and referrers.
 
 use std::fs;
 use std::io;
@@ -21,8 +21,8 @@ pub(in crate::server) struct StoredManifest {
 }
 
 impl Storage {
-    /// Stores a manifest whose parts are there, and points the tags at it. Returns its digest and that of its
-    /// subject. Without `expected` the digest is of SHA-256.
+    /// Stores a manifest whose parts are stored already, and points the tags at it. Returns the digests of
+    /// the manifest and of its subject. Without `expected` the digest is a SHA-256.
     pub(in crate::server) fn put_manifest(
         &self,
         _: &Writing,
@@ -35,7 +35,7 @@ impl Storage {
         let invalid = |message: String| Problem::new(400, "MANIFEST_INVALID", message);
         let document = Document::parse(bytes, announced).map_err(|e| invalid(e.to_string()))?;
         let media_type = document.media_type();
-        // The type that is announced is what a reader will be told, so it must be that of the document.
+        // Readers will get the announced type, so it must be the document's type.
         if let Some(announced) = announced.filter(|announced| *announced != media_type) {
             let found = ParseDocumentError::TypeMismatch {
                 announced: announced.to_string(),
@@ -69,7 +69,7 @@ impl Storage {
         Ok((digest, subject))
     }
 
-    /// Keeps a manifest of another registry, whose parts need not be here.
+    /// Stores a manifest of another registry; its parts need not be stored here.
     pub(in crate::server) fn keep_manifest(
         &self,
         _: &Writing,
@@ -91,7 +91,7 @@ impl Storage {
         Ok(())
     }
 
-    /// Fails if the tag names something else and must not be moved.
+    /// Fails if the tag names another manifest and must not be moved.
     fn check_tag(&self, name: &str, tag: &str, digest: &Digest) -> Result<(), Problem> {
         match self.tag(name, tag)? {
             Some(there) if self.immutable_tags && there != *digest => Err(immutable(tag)),
@@ -104,7 +104,7 @@ impl Storage {
         if !self.immutable_tags {
             return Ok(self.write_file(&path, digest.as_str().as_bytes())?);
         }
-        // Of two pushes at the same time one is first.
+        // Another push may have set the tag meanwhile.
         match self.write_new_file(&path, digest.as_str().as_bytes()) {
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => self.check_tag(name, tag, digest),
             other => Ok(other?),
@@ -131,7 +131,7 @@ impl Storage {
                     return Err(Problem::new(400, "MANIFEST_INVALID", message));
                 }
                 Some(_) => {}
-                // Foreign layers are kept elsewhere.
+                // Foreign layers are stored elsewhere.
                 None if !child.urls.is_empty() => {}
                 None => {
                     let code = if is_index { "MANIFEST_UNKNOWN" } else { "MANIFEST_BLOB_UNKNOWN" };
@@ -217,8 +217,8 @@ impl Storage {
         self.in_repository(name, "_referrers", subject).join(file)
     }
 
-    /// All links of a repository to manifests that refer to another one: the link, and the digest of the
-    /// manifest.
+    /// A repository's links to manifests that refer to another one: each link, and the digest of the
+    /// referring manifest.
     pub(in crate::server) fn referrer_links(&self, name: &str) -> io::Result<Vec<(PathBuf, Digest)>> {
         let mut links = Vec::new();
         for subject in self.digests(name, "_referrers")? {
@@ -232,9 +232,9 @@ impl Storage {
         Ok(links)
     }
 
-    /// Descriptors of the manifests that refer to `subject`, as the referrers endpoint gives them: those
-    /// after `last` of one type or all, at most `number`, and as many as fit in an index of
-    /// [`MANIFEST_SIZE_MAX`]. True if there are more.
+    /// Descriptors for the referrers endpoint: manifests after `last` that refer to `subject`, of one type or
+    /// of all types. Returns at most `number`, and no more than fit in an index of [`MANIFEST_SIZE_MAX`];
+    /// true if there are more.
     pub(in crate::server) fn referrers(
         &self,
         name: &str,
@@ -256,7 +256,7 @@ impl Storage {
             }
             let mut own = json_size(&descriptor);
             if own + INDEX_FRAME > MANIFEST_SIZE_MAX {
-                // What fits in no page is left to those who read the manifest.
+                // These annotations fit in no page; clients can read them in the manifest.
                 descriptor.annotations.clear();
                 own = json_size(&descriptor);
             }
@@ -281,7 +281,7 @@ impl Storage {
     }
 }
 
-/// The answer to a change of a tag that must stay as it is.
+/// The answer to a change of an immutable tag.
 fn immutable(tag: &str) -> Problem {
     Problem::new(
         409,
@@ -290,7 +290,7 @@ fn immutable(tag: &str) -> Problem {
     )
 }
 
-/// Bytes of an index without entries, generously.
+/// Bytes of an index without entries, rounded up generously.
 const INDEX_FRAME: u64 = 1024;
 
 /// Bytes of a descriptor in a list.
@@ -305,7 +305,7 @@ pub(in crate::server) fn subject_of(document: &Document) -> Option<&Descriptor> 
     }
 }
 
-/// The artifact's type: its own, else that of the config (distribution specification, "Listing Referrers").
+/// The artifact's own type, else the type of its config (distribution specification, "Listing Referrers").
 fn artifact_type(manifest: &Manifest) -> String {
     manifest.artifact_type.clone().unwrap_or_else(|| manifest.config.media_type.clone())
 }

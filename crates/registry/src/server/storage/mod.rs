@@ -1,5 +1,5 @@
-//! The registry's directory; its layout is explained in `docs/dev/registry.md`. All calls
-//! block but [`Storage::writing`].
+//! The registry's directory; `docs/dev/registry.md` explains its layout. All calls block except
+//! [`Storage::writing`].
 
 mod manifests;
 
@@ -18,16 +18,16 @@ use crate::error::{Error, Result};
 
 const VERSION: &str = "crossdock-registry 1\n";
 
-/// A blob that was asked for counts as new again, unless that happened within this time.
+/// A requested blob counts as new again, unless its age was renewed within this time.
 const TOUCH_AFTER: Duration = Duration::from_secs(60);
 
-/// Who waits for a garbage collection looks so often.
+/// How often a task that waits for a garbage collection checks the lock.
 const LOCK_EVERY: Duration = Duration::from_millis(20);
 
-/// Names of files that are being written begin so.
+/// Prefix of the names of files that are being written.
 pub(super) const TEMPORARY: &str = ".tmp-";
 
-/// Proof that nobody else collects garbage.
+/// Proof that no other process collects garbage.
 pub(super) struct Writing {
     _file: File,
 }
@@ -37,12 +37,12 @@ pub(super) struct Writing {
 pub(super) struct Storage {
     root: PathBuf,
     sync: bool,
-    /// A tag that is there is neither moved nor removed.
+    /// An existing tag is neither moved nor removed.
     immutable_tags: bool,
 }
 
 impl Storage {
-    /// Opens a directory, making it if it is not there or empty.
+    /// Opens a directory; creates its files if it is missing or empty.
     pub(super) fn open(root: &Path, sync: bool) -> Result<Storage> {
         let version = root.join("version");
         let storage = Storage { root: root.to_path_buf(), sync, immutable_tags: false };
@@ -54,7 +54,7 @@ impl Storage {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
                 let create = || -> io::Result<bool> {
                     fs::create_dir_all(root)?;
-                    // What an interrupted first start left is no obstacle.
+                    // Files of an interrupted first start do not count.
                     let foreign = fs::read_dir(root)?.flatten().any(|entry| {
                         let name = entry.file_name();
                         name != "lock" && !name.to_string_lossy().starts_with(TEMPORARY)
@@ -76,7 +76,7 @@ impl Storage {
         }
     }
 
-    /// The same directory with tags that do not change.
+    /// The same directory, with immutable tags or without.
     pub(super) fn with_immutable_tags(self, immutable_tags: bool) -> Storage {
         Storage { immutable_tags, ..self }
     }
@@ -93,14 +93,14 @@ impl Storage {
         OpenOptions::new().create(true).truncate(false).write(true).open(self.root.join("lock"))
     }
 
-    /// Keeps everybody out, for garbage collection and eviction, until the value is dropped.
+    /// Keeps all writers out, for garbage collection and eviction, until the value is dropped.
     pub(super) fn lock_alone(&self) -> io::Result<Writing> {
         let file = self.lock_file()?;
         file.lock()?;
         Ok(Writing { _file: file })
     }
 
-    /// Keeps garbage collection out until the value is dropped. Who waits for one holds no thread.
+    /// Keeps garbage collection out until the value is dropped. Waiting for a collection holds no thread.
     pub(super) async fn writing(&self) -> io::Result<Writing> {
         let file = self.lock_file()?;
         loop {
@@ -112,14 +112,14 @@ impl Storage {
         }
     }
 
-    /// The same for a thread that may wait.
+    /// Like [`Storage::writing`], for a thread that may wait.
     pub(super) fn writing_blocking(&self) -> io::Result<Writing> {
         let file = self.lock_file()?;
         file.lock_shared()?;
         Ok(Writing { _file: file })
     }
 
-    /// Fails unless the directory is there and, where that is wanted, takes a new file.
+    /// Fails unless the directory exists and, without `read_only`, a file can be created in it.
     pub(super) fn check(&self, read_only: bool) -> io::Result<()> {
         let version = fs::read_to_string(self.root.join("version"))?;
         if version != VERSION {
@@ -155,12 +155,12 @@ impl Storage {
 
     // Blobs.
 
-    /// Size in bytes of a blob that the repository has; its age is renewed.
+    /// Size in bytes of a blob that the repository has. Renews the blob's age.
     pub(super) fn blob_size(&self, name: &str, digest: &Digest) -> io::Result<Option<u64>> {
         Ok(self.open_blob(name, digest)?.map(|(_, size)| size))
     }
 
-    /// A blob that the repository has, and its size in bytes.
+    /// A blob that the repository has, and its size in bytes. Renews the blob's age.
     pub(super) fn open_blob(&self, name: &str, digest: &Digest) -> io::Result<Option<(File, u64)>> {
         if !self.in_repository(name, "_blobs", digest).exists() {
             return Ok(None);
@@ -178,7 +178,7 @@ impl Storage {
         Ok(())
     }
 
-    /// Lets a repository have a blob that another one has.
+    /// Adds a blob of the repository `from` to the repository `to`; false if `from` does not have it.
     pub(super) fn mount(&self, _: &Writing, from: &str, to: &str, digest: &Digest) -> io::Result<bool> {
         let known = self.blob_size(from, digest)?.is_some();
         if known {
@@ -188,7 +188,7 @@ impl Storage {
         Ok(known)
     }
 
-    /// Takes a blob from a repository; false if it had none.
+    /// Removes a blob from a repository; false if the repository did not have it.
     pub(super) fn unlink_blob(&self, name: &str, digest: &Digest) -> io::Result<bool> {
         Ok(found(fs::remove_file(self.in_repository(name, "_blobs", digest)))?.is_some())
     }
@@ -207,7 +207,7 @@ impl Storage {
         Ok(id)
     }
 
-    /// Makes an upload of `length` bytes a blob of the repository. `hasher` has seen all of them, or is
+    /// Turns an upload into a blob of the repository. `hasher` has seen all bytes of the upload, or is
     /// `None`.
     pub(super) fn commit_upload(
         &self,
@@ -231,7 +231,7 @@ impl Storage {
         if self.sync {
             file.sync_data()?;
         }
-        // Both names in one go of the file system's journal. A link without its blob counts as none.
+        // Both names reach the file system's journal together. A link without its blob does not count.
         let blob = self.blob_path(digest);
         let directory = blob.parent().expect("blobs lie in a directory");
         self.make_directory(directory)?;
@@ -244,7 +244,7 @@ impl Storage {
 
     // Lists.
 
-    /// Tags in order; `None` if there is no such repository.
+    /// Tags, sorted; `None` if there is no such repository.
     pub(super) fn tags(&self, name: &str) -> io::Result<Option<Vec<String>>> {
         let repository = self.repository(name);
         if !repository.join("_manifests").exists() {
@@ -253,7 +253,7 @@ impl Storage {
         names_in(&repository.join("_tags")).map(Some)
     }
 
-    /// Repositories that ever had a manifest, in order.
+    /// Repositories that ever had a manifest, sorted.
     pub(super) fn repositories(&self) -> io::Result<Vec<String>> {
         let mut all = Vec::new();
         let mut pending = vec![String::new()];
@@ -281,7 +281,7 @@ impl Storage {
         Ok(all)
     }
 
-    /// All repositories' directories, also those that have only uploads or blobs.
+    /// Names of all repositories, including those with only uploads or blobs.
     pub(super) fn all_directories(&self) -> io::Result<Vec<String>> {
         let mut all = vec![];
         let mut pending = vec![String::new()];
@@ -306,7 +306,7 @@ impl Storage {
         Ok(names_in(&directory)?.into_iter().map(|id| directory.join(id)).collect())
     }
 
-    /// Removes uploads that were not touched for `age` and are not `busy`; their identifiers.
+    /// Removes uploads that were not touched for `age` and are not `busy`; returns their identifiers.
     pub(super) fn remove_old_uploads(
         &self,
         age: Duration,
@@ -327,7 +327,7 @@ impl Storage {
         Ok(gone)
     }
 
-    /// Removes what was fetched by halves: whoever fetches has the file locked, unless he was killed.
+    /// Removes unfinished fetches of killed servers: a running fetch has its file locked.
     pub(super) fn remove_abandoned_fetches(&self) -> io::Result<()> {
         for name in self.all_directories()? {
             for path in self.uploads(&name)? {
@@ -342,13 +342,13 @@ impl Storage {
 
     // Writing.
 
-    /// Writes a file so that it is there whole or not at all.
+    /// Writes a file atomically.
     fn write_file(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         self.write_temporary(path, bytes)?.persist(path)?;
         self.sync_directory(path.parent().expect("files lie in a directory"))
     }
 
-    /// The same, but fails if the file is there.
+    /// Like [`Storage::write_file`], but fails if the file exists.
     fn write_new_file(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         self.write_temporary(path, bytes)?.persist_noclobber(path)?;
         self.sync_directory(path.parent().expect("files lie in a directory"))
@@ -365,7 +365,7 @@ impl Storage {
         Ok(file)
     }
 
-    /// Lets a repository have a blob, by an empty file; the directory that is to be synced.
+    /// Adds a blob to a repository by an empty file; returns the directory to sync.
     fn link(&self, name: &str, digest: &Digest) -> io::Result<PathBuf> {
         let mut path = self.in_repository(name, "_blobs", digest);
         self.make_directory(path.parent().expect("links lie in a directory"))?;
@@ -374,7 +374,7 @@ impl Storage {
         Ok(path)
     }
 
-    /// Makes directories whose own names are synced, too.
+    /// Creates a directory and its parents, and syncs their names.
     fn make_directory(&self, directory: &Path) -> io::Result<()> {
         if directory.is_dir() {
             return Ok(());
@@ -394,18 +394,18 @@ impl Storage {
     }
 }
 
-/// Lets a file count as new; its size in bytes.
+/// Renews a file's age; returns its size in bytes.
 fn renew(file: &File) -> io::Result<u64> {
     let metadata = file.metadata()?;
     let age = SystemTime::now().duration_since(metadata.modified()?).unwrap_or_default();
     if age > TOUCH_AFTER {
-        // Fails on a read-only file system, where nothing is collected either.
+        // This fails on a read-only file system, but no garbage is collected there either.
         let _ = file.set_modified(SystemTime::now());
     }
     Ok(metadata.len())
 }
 
-/// `None` for what does not exist.
+/// Turns the error for a missing file into `None`.
 pub(super) fn found<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     match result {
         Ok(value) => Ok(Some(value)),
