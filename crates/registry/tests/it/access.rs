@@ -1,4 +1,4 @@
-//! Users of htpasswd files, rights by repository, pulls without a name, TLS; and what changes while the
+//! Users of htpasswd files, rights by repository, pulls without a name, TLS; and files that change while the
 //! server runs.
 
 use std::path::Path;
@@ -26,7 +26,7 @@ const OTHERS: [&str; 3] = [
 
 const SOON: Duration = Duration::from_secs(10);
 
-/// A server with files of its own, and what it told its operator.
+/// A server with its own files, and the notices that it gave its operator.
 struct Guarded {
     site: Site,
     files: tempfile::TempDir,
@@ -52,7 +52,7 @@ impl Guarded {
         Guarded { site: Site::with(options, |_, _| None), files, told }
     }
 
-    /// A request as a user, or as nobody.
+    /// Sends a request as a user, or without a name.
     fn ask(&self, user: Option<(&str, &str)>, line: &str, body: &[u8]) -> Answer {
         let header =
             user.map(|(user, password)| format!("Basic {}", STANDARD.encode(format!("{user}:{password}"))));
@@ -67,7 +67,7 @@ impl Guarded {
         Client::new(options)
     }
 
-    /// Waits until something that a changed file allows or forbids has come into force.
+    /// Waits until a changed file has come into force.
     fn wait(&self, what: &str, happened: impl Fn() -> bool) {
         let began = Instant::now();
         while !happened() {
@@ -107,7 +107,7 @@ fn passwords_are_compared_with_their_hashes() {
         guarded.client("alice", "no").manifest(&guarded.site.reference("a:1")),
         Err(Error::Unauthorized(_))
     ));
-    // Nobody can tell by the answer, and hardly by the time, whether there is such a user.
+    // The answer does not reveal whether the user exists, and the time hardly does.
     let time = |user: &str, number: usize| {
         let began = Instant::now();
         assert_eq!(status(Some((user, &format!("wrong{number}")))), 401);
@@ -116,7 +116,7 @@ fn passwords_are_compared_with_their_hashes() {
     let fastest = |user: &str| (0..5).map(|number| time(user, number)).min().expect("some");
     let (known, unknown) = (fastest("alice"), fastest("nobody"));
     assert!(unknown > known / 3 && known > unknown / 3, "known {known:?}, unknown {unknown:?}");
-    // A right pair is compared once.
+    // A correct pair is compared once.
     let began = Instant::now();
     (0..50).for_each(|_| assert_eq!(status(Some(("alice", "s3cret"))), 200));
     assert!(began.elapsed() < known * 25, "{:?} for 50, {known:?} for a comparison", began.elapsed());
@@ -150,7 +150,7 @@ fn many_wrong_passwords_delay_nobody_else() {
     assert_eq!(guarded.ask(None, "GET /v2/a/manifests/1", b"").status, 200);
     assert_eq!(guarded.ask(Some(("alice", "s3cret")), "GET /v2/", b"").status, 200);
     assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
-    // Beyond what can wait, the answer comes at once.
+    // When too many passwords wait, the answer comes at once.
     let busy = guarded.ask(Some(("alice", "other")), "GET /v2/", b"");
     assert!(busy.status == 503 && !busy.header("retry-after").is_empty() || busy.status == 401, "{busy:?}");
 }
@@ -164,7 +164,7 @@ fn users_and_passwords_change_while_serving() {
     std::fs::write(&path, format!("{}\n{}\n", line("alice", "second"), line("bob", "hello")))
         .expect("written");
     guarded.wait("bob is let in", || status("bob", "hello") == 200);
-    // What was remembered is worth nothing any more.
+    // The remembered pair does not count any more.
     assert_eq!((status("alice", "first"), status("alice", "second")), (401, 200));
     std::fs::write(&path, "bob:{SHA}W6ph5Mm5Pz8GgiULbPgzG37mj9g=\n").expect("written");
     guarded.wait("the operator is told", || {
@@ -208,7 +208,7 @@ fn everybody_pulls_and_users_push() {
     let bytes = noise(1, 10);
     let error = client().put_blob(&reference, &blob(&bytes), &bytes, &[]).expect_err("not without a name");
     assert!(matches!(error, Error::Unauthorized(_)), "{error}");
-    // Plain requests, as curl makes them; the base of the API asks, so that Docker sends its password.
+    // Plain requests, as curl sends them. The base of the API demands a password, so that Docker sends one.
     let asked = |user, line: &str| guarded.ask(user, line, b"").status;
     let alice = Some(("alice", "s3cret"));
     assert_eq!(asked(None, "GET /v2/a/manifests/1"), 200);
@@ -251,17 +251,17 @@ fn rights_are_kept_by_repository() {
     }
     let denied = guarded.ask(bob, "POST /v2/team/app/blobs/uploads/", b"").text();
     assert!(denied.contains("bob has no right to push in team/app"), "{denied}");
-    // Tokens hold no more than the user has; a client is told why it gets nowhere.
+    // Tokens hold no more rights than the user has, and the client learns why it is refused.
     let error = guarded
         .client("bob", "b")
         .delete_manifest(&guarded.site.reference("team/app:2"))
         .expect_err("no right");
     assert!(matches!(error, Error::Denied(_)), "{error}");
-    // A mount does not read where its user may not.
+    // A mount needs the right to pull from its source.
     let secret = push_blob_as(&guarded, alice, "team/secret", b"secret bytes");
     let mount = format!("POST /v2/team/app/blobs/uploads/?mount={secret}&from=team/secret");
     assert_eq!((guarded.ask(ci, &mount, b"").status, guarded.ask(alice, &mount, b"").status), (202, 201));
-    // Each sees in the catalog what he may pull.
+    // Each user sees in the catalog what they may pull.
     push_small(&guarded.client("alice", "a"), &guarded.site.reference("team/x/y:1"));
     let catalog = |user| guarded.ask(user, "GET /v2/_catalog", b"").json()["repositories"].clone();
     assert_eq!(catalog(alice), serde_json::json!(["team/app", "team/x/y"]));
@@ -320,7 +320,7 @@ fn tls_with_a_certificate_that_changes() {
     let mut reader = trusted.blob(&reference, &blob(&bytes), 0).expect("there");
     std::io::Read::read_to_end(&mut reader, &mut read).expect("whole");
     assert!(read == bytes);
-    // Plain HTTP is told where it is.
+    // A client that speaks plain HTTP gets an explanation.
     let answer = ask(&site.host(), "GET /v2/", &[], b"");
     assert_eq!(answer.status, 400);
     assert!(answer.text().contains("this registry speaks https"), "{}", answer.text());
@@ -390,7 +390,7 @@ fn tags_that_do_not_change() {
     assert_eq!(put(&format!("a/manifests/{digest}?tag=v2"), "x/two").status, 201);
     let delete = |what: &str| ask(&site.host(), &format!("DELETE /v2/a/manifests/{what}"), &[], b"").status;
     assert_eq!((delete("v2"), delete(digest.as_str()), delete("v3")), (409, 409, 404));
-    // Of pushes at the same time exactly one is first.
+    // Of simultaneous pushes, exactly one succeeds.
     let statuses: Vec<u16> = std::thread::scope(|scope| {
         let threads: Vec<_> =
             (0..8).map(|n| scope.spawn(move || put("a/manifests/race", &format!("x/{n}")).status)).collect();

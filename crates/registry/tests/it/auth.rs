@@ -1,4 +1,4 @@
-//! Who asks: Basic, Bearer, identity tokens, expiry, and secrets that stay where they belong.
+//! Authentication: Basic, Bearer, identity tokens, expiry, and secrets that must not leak.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -117,7 +117,7 @@ fn a_token_that_expires_is_replaced() {
     let auth = AuthOptions::Bearer(bearer());
     let puts = AtomicUsize::new(0);
     let site = Site::with(ServerOptions { auth, ..ServerOptions::default() }, move |seen, _| {
-        // Forgotten by the server before the client thinks so: in the middle of an upload, too.
+        // The server forgets the token earlier than the client expects, even in the middle of an upload.
         let first_try = seen.method == "PUT" && puts.fetch_add(1, Ordering::Relaxed).is_multiple_of(2);
         first_try.then_some(Fault::ExpireTokens)
     });
@@ -226,11 +226,11 @@ fn a_token_server_on_plain_http_elsewhere_gets_nothing() {
     assert!(text.contains("not sent by plain http") && text.contains("--insecure"), "{text}");
 }
 
-/// Whatever goes wrong, neither messages nor `Debug` show a secret.
+/// No failure makes a message or `Debug` show a secret.
 #[test]
 fn secrets_are_in_no_message() {
     let echo = |seen: &crossdock_registry::server::faults::Seen| {
-        // A token server that quotes what it got.
+        // A token server that quotes the request.
         format!("you said {} {}", seen.authorization.clone().unwrap_or_default(), seen.query)
     };
     let spoil = [

@@ -1,4 +1,4 @@
-//! Copies take along what refers to an image.
+//! Copies include the manifests that refer to an image.
 
 use crossdock_oci::manifest::{Descriptor, Index};
 use crossdock_oci::{Digest, Reference, media_type};
@@ -19,8 +19,8 @@ fn put(client: &Client, name: &Reference, tag: Option<&str>, bytes: &[u8]) -> De
     Descriptor::of(media_type::OCI_MANIFEST, bytes)
 }
 
-/// An image in an index, a signature of each, an SBOM of the image, a signature of the SBOM, and cosign's tag
-/// of the index.
+/// An image in an index, a signature of each of them, an SBOM of the image, a signature of the SBOM, and
+/// cosign's tag of the index.
 fn signed(client: &Client, name: &Reference) -> [Descriptor; 6] {
     let image = put(client, name, None, &small_manifest(None, "x/image"));
     let bytes = Index::new(vec![image.clone()]).to_bytes();
@@ -84,7 +84,7 @@ fn a_registry_without_a_list_gets_the_tag() {
     assert!(tags.contains(&format!("sha256-{}", image.digest.hex())), "{tags:?}");
     assert_eq!(client.referrers(&to, &image.digest, None).expect("lists").len(), 2);
     assert_eq!(client.referrers(&to, &index.digest, None).expect("lists").len(), 1);
-    // And from there they come along again.
+    // A copy from there includes them again.
     let back = site.reference("back:v");
     let copied = copy(&client, &[&to], &back, &Platforms::All, WithReferrers::Listed).expect("copied");
     assert_eq!(copied.referrers, 4);

@@ -18,7 +18,7 @@ use crate::support::*;
 const DIRECTORY: &str = "REGISTRY_TEST_DIRECTORY";
 const TRANSFER: &str = "REGISTRY_TEST_TRANSFER";
 
-/// The server of the tests below, in a process of its own; run by itself it only listens for a moment.
+/// The server of the tests below, in its own process. Run alone, the test only listens for a moment.
 #[test]
 fn server_process() {
     let own = tempfile::tempdir().expect("a temporary directory");
@@ -28,7 +28,7 @@ fn server_process() {
     assert_ne!(server.addr().port(), 0);
     if directory.is_some() {
         println!("\nlistening {}", server.addr());
-        // Until it is killed, or the test that started it ends and closes the pipe.
+        // Waits until it is killed, or until the test that started it ends and closes the pipe.
         let _ = std::io::stdin().read(&mut [0]);
     }
 }
@@ -95,7 +95,7 @@ fn what_was_acknowledged_survives_and_uploads_go_on() {
     second.kill();
 }
 
-/// Says so once bytes have moved.
+/// Prints the position whenever bytes have moved.
 struct Told;
 
 impl Progress for Told {
@@ -106,8 +106,8 @@ impl Progress for Told {
     fn done(&self, _: &str, _: Outcome) {}
 }
 
-/// A pull or push in a process of its own: `pull STORE REFERENCE` or `push STORE REFERENCE`. By itself it
-/// checks that there is nothing to push in an empty store.
+/// A pull or push in its own process: `pull STORE REFERENCE` or `push STORE REFERENCE`. Run alone, the test
+/// checks that a push from an empty store fails.
 #[test]
 fn transfer_process() {
     let client = Client::new(crossdock_registry::ClientOptions { progress: Arc::new(Told), ..options().0 });
@@ -157,7 +157,7 @@ fn a_killed_pull_goes_on() {
     let descriptor = image(&here, &platform("linux/amd64"), &[1]);
     let reference = site.reference("app:1");
     push(&client(), &here, &reference, &descriptor, &PushOptions::default()).expect("pushed");
-    // The configuration is here already, so that the layer is what stalls.
+    // The configuration is here already, so the layer stalls.
     let (directory, there) = store();
     let config = here.load_image(&descriptor).expect("complete").config_bytes;
     there.write_blob(&config).expect("stored");

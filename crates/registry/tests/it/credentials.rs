@@ -119,7 +119,7 @@ fn storing_keeps_the_rest_of_the_file() {
     let after = json(&path);
     assert!(after["auths"].get("https://index.docker.io/v1/").is_none());
     assert_eq!(after["auths"]["old"]["auth"], "YTpi");
-    // Nothing temporary stays.
+    // No temporary file stays.
     assert_eq!(std::fs::read_dir(home.path(".docker")).expect("there").count(), 1);
 }
 
@@ -193,7 +193,7 @@ fn helpers_that_fail_say_so_and_no_secrets() {
         absent.contains("docker-credential-absent is not installed") && absent.contains("config.json"),
         "{absent}"
     );
-    // Whatever the action: what a helper says may be the secret itself.
+    // For every action: the helper's output may be the secret itself.
     let of_store = credentials.store("b", &Credential::password("u", "s3cret")).expect_err("broken");
     for (action, broken) in [("get", error("b")), ("store", of_store)] {
         let text = format!("{broken} {broken:?}");
@@ -215,7 +215,7 @@ fn damaged_files_are_named() {
     let text = format!("{error} {error:?}");
     assert!(text.contains(".docker/config.json") && text.contains("line 1"), "{text}");
     assert!(!text.contains("secret"), "{text}");
-    // It is not overwritten either.
+    // The file is not overwritten either.
     assert!(home.credentials().store("r", &Credential::password("u", "p")).is_err());
     assert_eq!(
         std::fs::read_to_string(home.path(".docker/config.json")).expect("there"),

@@ -56,7 +56,7 @@ fn manifests_by_tag_and_digest() {
     assert_eq!(client.head_manifest(&reference).expect("answers"), Some(fetched.descriptor()));
     assert_eq!(client.head_manifest(&site.reference("app:v2")).expect("answers"), None);
 
-    // A tag can be deleted alone; the digest takes its tags with it.
+    // Deleting a tag removes the tag alone; deleting a digest removes its tags, too.
     let second = site.reference("app:v2");
     client.put_manifest(&second, &fetched.media_type, &fetched.bytes).expect("pushed");
     client.delete_manifest(&second).expect("deleted");
@@ -101,7 +101,7 @@ fn tags_and_catalog_come_in_pages() {
     for name in ["x", "x/y", "team/app2", "blobs/uploads"] {
         push_small(&client, &site.reference(&format!("{name}:1")));
     }
-    // The client asks for pages of 1000; the server is asked directly for smaller ones.
+    // The client asks for pages of 1000, so this test asks the server directly for smaller ones.
     let expected: Vec<String> = (0..25).map(|n| format!("t{n:03}")).collect();
     assert_eq!(client.tags(&first).expect("lists"), expected);
     assert_eq!(

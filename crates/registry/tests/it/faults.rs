@@ -17,7 +17,7 @@ fn read(client: &Client, reference: &crossdock_oci::Reference, bytes: &[u8]) -> 
     Ok(read)
 }
 
-/// A server that has `bytes` and spoils the reading of blobs.
+/// A server that has `bytes` and spoils reads of blobs.
 fn site_with(bytes: &[u8], fault: impl Fn(usize) -> Option<Fault> + Send + Sync + 'static) -> Site {
     let site = Site::faulty(move |seen, spoiled| {
         if seen.method == "GET" && seen.path.contains("/blobs/sha256") { fault(spoiled) } else { None }
@@ -39,7 +39,7 @@ fn a_cut_download_goes_on_where_it_was() {
 
 #[test]
 fn progress_renews_patience() {
-    // Ten cuts with five retries, but bytes come each time.
+    // Ten cuts exceed the five retries, but bytes come each time.
     let bytes = noise(2, 1_000_000);
     let site = site_with(&bytes, |spoiled| (spoiled < 10).then_some(Fault::CutResponse(90_000)));
     assert!(read(&client(), &site.reference("a"), &bytes).expect("whole in the end") == bytes);
@@ -140,7 +140,8 @@ fn a_damaged_manifest_is_found() {
     });
     let reference = site.reference("a:1");
     let digest = push_small(&client(), &reference);
-    // The first byte is no longer a brace, so it is not even JSON; by digest or tag makes no difference.
+    // The first byte is no longer a brace, so the manifest is not even JSON, whether it is read by digest or
+    // by tag.
     for reference in [reference.clone(), reference.with_digest(digest)] {
         let error = client().manifest(&reference).expect_err("damaged");
         assert!(matches!(error, Error::Unexpected(_) | Error::DigestMismatch { .. }), "{error}");
@@ -178,7 +179,7 @@ fn a_header_that_lies_about_the_digest_is_noticed() {
 
 #[test]
 fn a_server_that_says_nothing_is_given_up() {
-    // It accepts and never answers.
+    // This server accepts connections and never answers.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("bound");
     let (mut options, clock) = options();
@@ -194,7 +195,7 @@ fn a_server_that_says_nothing_is_given_up() {
 #[test]
 fn a_body_that_stalls_is_taken_up_again() {
     use std::io::Write;
-    // Half a blob and then silence; the second connection gives the rest.
+    // The first connection sends half a blob and then nothing; the second one sends the rest.
     let bytes = noise(6, 2000);
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("bound");

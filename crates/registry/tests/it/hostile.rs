@@ -17,12 +17,12 @@ use crossdock_testkit::hostile::{texts, try_inputs};
 
 use crate::support::{options, platform};
 
-/// A connection that says nothing for so long hangs.
+/// A connection that is silent for this long counts as hanging.
 const SILENCE: Duration = Duration::from_secs(5);
 
 static PANICS: AtomicUsize = AtomicUsize::new(0);
 
-/// The server's runtime swallows panics, so they are counted where they begin.
+/// The server's runtime swallows panics, so a panic hook counts them.
 fn count_panics() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -81,7 +81,7 @@ fn requests_to_the_server() {
         stream.set_read_timeout(Some(SILENCE)).expect("set");
         // The server may have answered and closed before the end.
         let _ = stream.write_all(request);
-        // A client that closes its side may be taken for one that is gone: its request need not be answered.
+        // The server may take a client that closes its side for one that is gone, and need not answer it.
         if !whole {
             let _ = stream.shutdown(Shutdown::Write);
         }
@@ -105,7 +105,7 @@ fn requests_to_the_server() {
     assert!(answer.starts_with(b"HTTP/1.1 200"), "the server is damaged: {}", answer.escape_ascii());
 }
 
-/// A server that gives the same bytes to every request.
+/// A server that answers every request with the same bytes.
 struct Parrot {
     answer: Arc<Mutex<Vec<u8>>>,
     port: u16,
@@ -134,23 +134,24 @@ impl Parrot {
                 Ok(0) | Err(_) => return,
                 Ok(length) => head.extend_from_slice(&buffer[..length]),
             }
-            // The beginning of TLS, which is tried first: who hangs up is asked in plain words at once.
+            // The beginning of TLS, which the client tries first: after a hang-up it tries plain HTTP at
+            // once.
             if head[0] == 0x16 {
                 return;
             }
         }
         let answer = said.lock().expect("not poisoned").clone();
-        // The client may have heard enough.
+        // The client may have stopped reading.
         let _ = stream.write_all(&answer);
         let _ = stream.shutdown(Shutdown::Write);
-        // Closed with something unread, the connection would be reset, and the answer lost.
+        // Closing the connection with unread bytes would reset it and lose the answer.
         let _ = stream.set_read_timeout(Some(Duration::from_millis(200)));
         while matches!(stream.read(&mut buffer), Ok(length) if length > 0) {}
     }
 }
 
 fn answers(port: u16) -> Vec<Vec<u8>> {
-    // By name, not by number: damaged, it is no address of somebody else.
+    // A name, not a number: a damaged number could be the address of another machine.
     let site = format!("http://localhost:{port}");
     let index = format!(
         "{{\"schemaVersion\":2,\"mediaType\":\"{}\",\"manifests\":[{{\"mediaType\":\"{}\",\"digest\":\"{DIGEST}\",\"size\":3,\"platform\":{{\"os\":\"linux\",\"architecture\":\"amd64\"}}}}]}}",
@@ -182,7 +183,7 @@ fn answers(port: u16) -> Vec<Vec<u8>> {
     ]
 }
 
-/// A client that knows no names but `localhost`, waits in no time, and gives up soon.
+/// A client that resolves only `localhost`, does not really sleep, and gives up soon.
 fn impatient(nowhere: &std::path::Path) -> Client {
     let (options, _) = options();
     let mut options = ClientOptions { retries: 2, ..options };
@@ -197,7 +198,7 @@ fn impatient(nowhere: &std::path::Path) -> Client {
 #[test]
 fn answers_to_the_client() {
     let nowhere = tempfile::tempdir().expect("a temporary directory");
-    // Nobody answers there.
+    // No server listens there.
     std::fs::write(
         nowhere.path().join("resolv.conf"),
         "nameserver [127.0.0.1]:1\noptions timeout:1 attempts:1\n",

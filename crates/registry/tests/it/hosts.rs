@@ -15,7 +15,7 @@ use tempfile::TempDir;
 
 use crate::support::*;
 
-/// A certificate authority and what it issued.
+/// A certificate authority.
 struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
 }
@@ -37,7 +37,7 @@ impl Authority {
     }
 }
 
-/// Ends TLS before a server; with `clients`, certificates of that authority are required.
+/// Terminates TLS before a server; with `clients`, clients need a certificate of this authority.
 fn tls_before(upstream: String, authority: &Authority, name: &str, clients: bool) -> u16 {
     let (certificate, key) = authority.issue(name, ExtendedKeyUsagePurpose::ServerAuth);
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -68,7 +68,7 @@ fn tls_before(upstream: String, authority: &Authority, name: &str, clients: bool
     port
 }
 
-/// One request after the other: answers of the upstream are small and end with the connection.
+/// Relays one request; the upstream's answer is small and ends with the connection.
 fn relay(stream: TcpStream, config: Arc<rustls::ServerConfig>, upstream: &str) {
     let connection = rustls::ServerConnection::new(config).expect("a good configuration");
     let mut tls = rustls::StreamOwned::new(connection, stream);
@@ -90,7 +90,7 @@ fn relay(stream: TcpStream, config: Arc<rustls::ServerConfig>, upstream: &str) {
     let _ = tls.flush();
 }
 
-/// Names that lead to this machine, since loopback names would be tried by http.
+/// Names that resolve to this machine, since loopback names would be tried by http.
 fn resolver(directory: &TempDir) -> ResolverFiles {
     let files = ResolverFiles {
         hosts: directory.path().join("hosts"),
@@ -274,7 +274,7 @@ fn hosts_that_do_not_exist() {
 
 #[test]
 fn proxies_are_used_and_their_passwords_kept() {
-    // A proxy that tells what it was asked and refuses.
+    // A proxy that reports each request and refuses it.
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let port = listener.local_addr().expect("bound").port();
     let (sender, receiver) = std::sync::mpsc::channel();
@@ -303,7 +303,7 @@ fn proxies_are_used_and_their_passwords_kept() {
     assert!(error.to_string().contains("proxy"), "{error}");
     let text = format!("{error} {error:?} {client:?}");
     assert!(!text.contains("proxypassword"), "{text}");
-    // Neither excepted hosts nor this machine go through it.
+    // Excepted hosts and this machine are reached without the proxy.
     let site = Site::new();
     push_small(&client, &site.reference("a:1"));
     assert!(client.manifest(&reference("other.test:1/a:1")).is_err());

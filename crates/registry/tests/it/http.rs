@@ -1,4 +1,4 @@
-//! What HTTP and the distribution specification ask of the server beyond what our client does.
+//! Requirements of HTTP and the distribution specification that our client does not use.
 
 use crossdock_oci::manifest::Descriptor;
 use crossdock_oci::{Digest, media_type};
@@ -43,7 +43,7 @@ fn several_ranges_come_in_parts() {
     }
     expected.extend_from_slice(format!("\r\n--{boundary}--\r\n").as_bytes());
     assert!(answer.body == expected, "{}", answer.text());
-    // What is left of a list is one range; no part is there at all; more than the whole is the whole.
+    // A list with one valid range; a list without any; a list larger than the whole blob.
     let one = get("bytes=2000000-,5-6");
     assert_eq!((one.status, one.header("content-range").as_str()), (206, "bytes 5-6/1000000"));
     assert_eq!(get("bytes=2000000-,1000000-").status, 416);
@@ -111,7 +111,7 @@ fn a_type_that_contradicts_the_manifest_is_refused() {
         assert!(answer.text().contains("MANIFEST_INVALID"), "{}", answer.text());
         assert!(answer.text().contains(content_type), "{}", answer.text());
     }
-    // Who knows no types says nothing by them; parameters do not count.
+    // Default types of programs are accepted for any manifest; parameters do not count.
     let exact = format!("{}; charset=utf-8", media_type::OCI_MANIFEST);
     for content_type in ["application/json", "application/octet-stream", exact.as_str()] {
         assert_eq!(put(&site, "a/manifests/two", content_type, &manifest).status, 201, "{content_type}");
@@ -150,7 +150,7 @@ fn lists_may_be_null() {
     let answer =
         put(&site, "a/manifests/i", media_type::OCI_INDEX, b"{\"schemaVersion\":2,\"manifests\":null}");
     assert_eq!(answer.status, 201, "{}", answer.text());
-    // Our client reads them, and they are kept to the byte.
+    // Our client reads such manifests, and the server keeps them to the byte.
     assert_eq!(client().manifest(&site.reference("a:m")).expect("there").bytes, manifest.as_bytes());
 }
 
@@ -198,7 +198,7 @@ fn wrong_methods_are_told_the_right_ones() {
 #[test]
 fn an_early_answer_says_what_becomes_of_the_connection() {
     let site = site();
-    // A small rest is read, and the connection goes on.
+    // The server reads a small rest, and the connection goes on.
     let mut wire = Wire::connect(&site.host());
     for _ in 0..3 {
         wire.head("PUT /v2/a/manifests/-x", &[("content-length", "1000")]);
@@ -206,7 +206,8 @@ fn an_early_answer_says_what_becomes_of_the_connection() {
         let answer = wire.answer(false);
         assert_eq!((answer.status, answer.header("connection").as_str()), (400, ""));
     }
-    // A large one is not, and the client is told so, and can read it while it still sends.
+    // The server does not read a large rest; it says so in an answer that the client can read while it still
+    // sends.
     let mut wire = Wire::connect(&site.host());
     wire.head(
         "PATCH /v2/a/blobs/uploads/0123456789abcdef0123456789abcdef",
@@ -215,7 +216,7 @@ fn an_early_answer_says_what_becomes_of_the_connection() {
     wire.send(&vec![0; 3_000_000]);
     let answer = wire.answer(false);
     assert_eq!((answer.status, answer.header("connection").as_str()), (404, "close"));
-    // Who waits for permission to send is not asked to.
+    // A client that waits for permission to send does not get it.
     let mut wire = Wire::connect(&site.host());
     wire.head("PUT /v2/a/manifests/-x", &[("content-length", "10"), ("expect", "100-continue")]);
     let answer = wire.answer(false);
@@ -284,7 +285,7 @@ fn who_has_sent_all_and_says_so_is_answered() {
     wire.head(&format!("GET /v2/a/blobs/{digest}"), &[]);
     wire.finish();
     assert!(wire.answer(false).body == bytes);
-    // Half a body is an upload that was given up; what came of it stays.
+    // Half a body is an upload that was given up; the bytes that came stay.
     let begun = ask(&site.host(), "POST /v2/a/blobs/uploads/", &[], b"");
     let location = begun.header("location");
     let mut wire = Wire::connect(&site.host());
@@ -307,6 +308,6 @@ fn malformed_chunks_are_answered() {
         assert!(answer.status == 400 && answer.text().contains("chunked"), "{line}: {}", answer.text());
         assert!(wire.is_closed());
     }
-    // What came before the damage counts.
+    // The bytes before the damage count.
     assert_eq!(ask(&site.host(), &format!("GET {location}"), &[], b"").header("range"), "0-2");
 }

@@ -1,4 +1,4 @@
-//! Others' programs: Debian's `docker-registry` as a peer of the server, `skopeo` as a peer of the client.
+//! Programs of others: Debian's `docker-registry` as a peer of the server, `skopeo` as a peer of the client.
 
 use std::path::Path;
 use std::process::Command;
@@ -162,7 +162,7 @@ fn docker_schema_2_is_read() {
         pull(&client(), &there, &target, &PullOptions::platform(platform("linux/amd64"))).expect("pulled");
     assert_eq!(pulled.images[0].1.media_type, media_type::DOCKER_MANIFEST);
     assert_eq!(validate(&there, &pulled.images[0].1), (1, 2));
-    // And pushed again as it is.
+    // The image is pushed again unchanged.
     push(&client(), &there, &site.reference("docker:2"), &pulled.images[0].1, &PushOptions::default())
         .expect("pushed");
     let fetched = client().manifest(&site.reference("docker:2")).expect("there");

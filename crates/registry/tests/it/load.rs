@@ -7,17 +7,17 @@ use crossdock_registry::server::ServerOptions;
 use crate::raw::{Wire, ask, push_blob};
 use crate::support::*;
 
-/// More clients than the server has threads of any kind.
+/// Number of clients: more than all threads of the server.
 const CLIENTS: usize = 600;
 
-/// Time in which a healthy server answers.
+/// Longest time that a healthy server takes to answer.
 const SOON: Duration = Duration::from_secs(5);
 
 fn options_with(stall: Duration) -> ServerOptions {
     ServerOptions { stall, ..ServerOptions::default() }
 }
 
-/// A server with a small manifest and a large blob; the blob's path.
+/// A server with a small manifest and a large blob, and the blob's path.
 fn loaded(options: ServerOptions) -> (Site, String) {
     let site = Site::with(options, |_, _| None);
     push_small(&client(), &site.reference("a:v"));
@@ -25,14 +25,14 @@ fn loaded(options: ServerOptions) -> (Site, String) {
     (site, format!("/v2/a/blobs/{digest}"))
 }
 
-/// A client that asks for something and reads nothing.
+/// A client that sends a request and reads nothing.
 fn deaf(host: &str, path: &str) -> Wire {
     let mut wire = Wire::connect(host);
     wire.head(&format!("GET {path}"), &[]);
     wire
 }
 
-/// A client that has begun an upload and sent a half of it.
+/// A client that has begun an upload and sent half of it.
 fn mute(host: &str) -> Wire {
     let begun = ask(host, "POST /v2/a/blobs/uploads/", &[], b"");
     let mut wire = Wire::connect(host);
@@ -60,7 +60,7 @@ fn clients_that_stop_sending_stop_nobody_and_lose_nothing() {
     assert_eq!(ask(&site.host(), "GET /v2/a/manifests/v", &[], b"").status, 200);
     push_blob(&site.host(), "b", &noise(3, 100_000));
     assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
-    // Each goes on where it was.
+    // Each upload goes on where it stopped.
     let rest = noise(2, 20_000)[10_000..].to_vec();
     for wire in mute.iter_mut().step_by(50) {
         wire.send(&rest);
@@ -75,7 +75,7 @@ fn clients_that_read_too_slowly_are_given_up() {
     let site = Site::with(options, |_, _| None);
     let digest = push_blob(&site.host(), "a", &noise(1, 16 << 20));
     let line = format!("/v2/a/blobs/{digest}");
-    // The connection before may still be counted.
+    // The previous connection may still be counted.
     let wait_for = |line: &str| {
         let began = Instant::now();
         while ask(&site.host(), line, &[], b"").status == 429 {
@@ -92,7 +92,7 @@ fn clients_that_read_too_slowly_are_given_up() {
     };
     assert_eq!(ask(&site.host(), "GET /v2/", &[], b"").status, 429);
     wait_for("GET /v2/");
-    // What the kernel has for it comes, but not all.
+    // The bytes in the kernel still arrive, but not the whole blob.
     let got = deaf.read_to_end();
     assert!((1..16 << 20).contains(&got), "{got} bytes came");
 }
@@ -101,14 +101,14 @@ fn clients_that_read_too_slowly_are_given_up() {
 fn clients_that_send_too_slowly_are_given_up() {
     let (site, _) = loaded(options_with(Duration::from_secs(1)));
     let mut mute = mute(&site.host());
-    // One byte now and then is too little, too.
+    // A byte now and then is also too slow.
     let location = ask(&site.host(), "POST /v2/a/blobs/uploads/", &[], b"").header("location");
     let mut drip = Wire::connect(&site.host());
     drip.head(&format!("PATCH {location}"), &[("content-length", "5000000")]);
     drip.send(b"x");
     let began = Instant::now();
     std::thread::scope(|scope| {
-        // The state of an upload is told once no request holds it any more.
+        // The state of an upload is reported only when no request holds the upload any more.
         let asked = scope.spawn(|| ask(&site.host(), &format!("GET {location}"), &[], b"").status);
         while !asked.is_finished() {
             std::thread::sleep(Duration::from_millis(50));
@@ -178,11 +178,11 @@ fn large_manifests_of_slow_clients_do_not_add_up() {
         .collect();
     std::thread::scope(|scope| {
         for wire in &mut slow {
-            // Those that wait for a place are not read, so the kernel's buffers fill.
+            // The server does not read from clients that wait for a place, so the kernel's buffers fill.
             scope.spawn(|| wire.send(&half[..64 << 10]));
         }
     });
-    // The others are done with it when the slow ones are given up.
+    // Other clients are served once the slow ones are given up.
     push_small(&client(), &site.reference("a:small"));
     assert!(slow.iter_mut().all(Wire::is_closed));
 }

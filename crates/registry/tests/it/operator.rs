@@ -1,4 +1,4 @@
-//! What whoever runs a registry needs: health, figures, the access log, garbage collection.
+//! Needs of an operator: health, metrics, the access log, garbage collection.
 
 use std::fs::File;
 use std::io::Write;
@@ -37,7 +37,7 @@ impl Lines {
     }
 }
 
-/// Waits for a number of lines of a text that grows.
+/// Waits until a growing text has a number of lines.
 fn wait_for_lines(number: usize, text: impl Fn() -> Vec<u8>) -> Vec<String> {
     let began = Instant::now();
     loop {
@@ -68,24 +68,24 @@ fn a_log_goes_on_after_it_was_rotated() {
         |path: &Path, number: usize| wait_for_lines(number, || std::fs::read(path).unwrap_or_default());
     get("first");
     lines(&path, 1);
-    // As logrotate does: the file is renamed, and nobody is told.
+    // As logrotate does: the file is renamed, and the server is not told.
     std::fs::rename(&path, &old).expect("renamed");
     get("second");
     let now = lines(&path, 1);
     assert!(now.len() == 1 && now[0].contains("/second/"), "{now:?}");
     assert_eq!(lines(&old, 1).len(), 1);
-    // The same with a new file that is made at once.
+    // The same, with a new file that is created at once.
     std::fs::rename(&path, &old).expect("renamed");
     std::fs::write(&path, b"").expect("made");
     get("third");
     assert!(lines(&path, 1)[0].contains("/third/"));
-    // "copytruncate": what follows is written to the file's new end, not behind a hole.
+    // "copytruncate": the next line is written at the file's new end, not behind a hole.
     std::fs::copy(&path, &old).expect("copied");
     File::options().write(true).truncate(true).open(&path).expect("truncated");
     get("fourth");
     let now = lines(&path, 1);
     assert!(now[0].starts_with("127.0.0.1 ") && now[0].contains("/fourth/"), "{now:?}");
-    // A directory that is gone for a while costs no request.
+    // No request fails while the directory is gone.
     let away = directory.path().with_extension("away");
     std::fs::rename(directory.path(), &away).expect("renamed");
     get("fifth");
@@ -147,7 +147,7 @@ fn health_and_figures() {
     ] {
         assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
     }
-    // A directory that is gone is no health.
+    // A server without its directory is not healthy.
     std::fs::remove_file(site.directory.path().join("version")).expect("removed");
     let sick = ask(&site.host(), "GET /healthz", &[], b"");
     assert_eq!((sick.status, sick.json()["status"].as_str()), (503, Some("failing")));
@@ -191,7 +191,7 @@ fn what_no_tag_leads_to_goes_if_that_is_wished() {
     for bytes in [&signature, &orphan] {
         put(&format!("a@{}", Digest::of(bytes)), media_type::OCI_MANIFEST, bytes);
     }
-    // By itself a collection spares what can be pulled by digest.
+    // By default a collection spares everything that can be pulled by digest.
     assert_eq!(collect(directory, false, false), Collected::default());
     let dry = collect(directory, true, true);
     let real = collect(directory, false, true);

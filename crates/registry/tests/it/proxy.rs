@@ -15,7 +15,7 @@ use crossdock_registry::{Client, ClientOptions};
 use crate::raw::{ask, push_blob};
 use crate::support::*;
 
-/// A cache of a site. Its client waits in no time and tries nothing twice.
+/// A cache of a site. Its client does not really sleep, and never retries.
 fn cache_of(site: &Site) -> Site {
     let client = Client::new(ClientOptions { retries: 0, ..options().0 });
     let proxy = ProxyOptions { client, registry: site.host(), max: None };
@@ -42,13 +42,13 @@ fn images_come_through_and_stay() {
     assert!(blobs > 0);
     pulled(&cache);
     assert_eq!((origin.count("GET", "/blobs/"), origin.count("GET", "/manifests/")), (blobs, manifests));
-    // Tags are asked for, since they move.
+    // The cache asks for tags each time, since tags move.
     assert!(origin.count("HEAD", "/manifests/1") > 0);
     push_small(&client(), &origin.reference("team/app:1"));
     let moved = client().manifest(&cache.reference("team/app:1")).expect("there");
     assert_ne!(moved.digest, top.digest);
     assert_eq!(client().tags(&cache.reference("team/app")).expect("lists"), ["1"]);
-    // Nothing is changed through it.
+    // Clients cannot change anything through the cache.
     let refused = ask(&cache.host(), "POST /v2/team/app/blobs/uploads/", &[], b"");
     assert!(refused.status == 405 && refused.text().contains("cache of another"), "{}", refused.text());
     let absent = ask(&cache.host(), "GET /v2/team/app/manifests/none", &[], b"");
@@ -136,20 +136,20 @@ fn content(directory: &Path, digest: &Digest) -> PathBuf {
     directory.join("blobs").join(digest.algorithm()).join(digest.hex())
 }
 
-/// Lets content be used last some minutes ago.
+/// Sets the time of the last use to some minutes ago.
 fn age(directory: &Path, digest: &Digest, minutes: u64) {
     let file = File::options().append(true).open(content(directory, digest)).expect("it is kept");
     file.set_modified(SystemTime::now() - Duration::from_secs(60 * minutes)).expect("set");
 }
 
-/// Bytes that a cache keeps.
+/// Number of bytes that a cache keeps.
 fn kept(directory: &Path) -> u64 {
     let files = std::fs::read_dir(directory.join("blobs/sha256")).expect("a directory");
-    // A file may go while they are counted.
+    // A file may be removed during the count.
     files.filter_map(|file| Some(file.ok()?.metadata().ok()?.len())).sum()
 }
 
-/// Waits until something is so.
+/// Waits until a condition holds.
 fn wait_until(what: &str, so: impl Fn() -> bool) {
     let began = Instant::now();
     while !so() {
@@ -209,7 +209,7 @@ fn manifests_go_with_the_blobs_that_they_need() {
     let manifests = directory.join("repositories/app/_manifests/sha256");
     let links = || std::fs::read_dir(&manifests).expect("a directory").count();
     assert_eq!(links(), 2);
-    // All but the manifests themselves are old.
+    // Everything except the manifests is old.
     let name = cache.reference("app:1");
     let document = client().manifest(&name).expect("an index").document(&name).expect("parses");
     let image: Digest = document.children()[0].digest.clone();
@@ -223,7 +223,7 @@ fn manifests_go_with_the_blobs_that_they_need() {
     assert!(ask(&cache.host(), &format!("GET /v2/app/blobs/{large}"), &[], b"").status == 200);
     assert!(!content(directory, &image).exists(), "its layers went");
     assert_eq!(links(), 1, "the index stays");
-    // The image is not offered without its layers while they cannot be had.
+    // The image is not offered while its layers cannot be fetched.
     away.store(true, Ordering::Relaxed);
     let refused = ask(&cache.host(), &format!("GET /v2/app/manifests/{image}"), &[], b"");
     assert_eq!(refused.status, 502, "{}", refused.text());
@@ -292,7 +292,7 @@ fn a_cache_that_starts_anew_knows_the_order_and_the_bound() {
     }
     drop(server);
     assert_eq!(kept(directory.path()), 400_000);
-    // One fetch was cut by a kill, another one is that of a process that still runs.
+    // One fetch was cut when its server was killed; the other belongs to a process that still runs.
     let uploads = directory.path().join("repositories/a/_uploads");
     let [cut, running] = [1, 2].map(|number| uploads.join(format!("{number:032x}")));
     std::fs::write(&cut, [0; 1000]).expect("written");

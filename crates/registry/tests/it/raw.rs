@@ -1,4 +1,4 @@
-//! Requests as bytes, for what no client does: to stop in the middle, to read nothing, to ask twice.
+//! Requests as bytes, for what ordinary clients never do: stop in the middle, read nothing, ask twice.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -45,24 +45,24 @@ impl Wire {
         self.stream.get_mut().write_all(bytes).expect("sent");
     }
 
-    /// Sends if the server still takes it.
+    /// Sends the bytes if the server still accepts them.
     pub fn try_send(&mut self, bytes: &[u8]) {
         let _ = self.stream.get_mut().write_all(bytes);
     }
 
-    /// The status of the answer that begins to come, of which no more than that is read.
+    /// The status of the next answer; reads no further.
     pub fn peek_status(&mut self) -> u16 {
         let mut line = [0; 12];
         self.stream.get_mut().read_exact(&mut line).expect("an answer");
         std::str::from_utf8(&line[9..]).ok().and_then(|s| s.parse().ok()).expect("a status")
     }
 
-    /// Number of bytes that still come until the server closes.
+    /// Number of bytes that arrive until the server closes.
     pub fn read_to_end(&mut self) -> usize {
         self.rest().len()
     }
 
-    /// The bytes that still come until the server closes.
+    /// The bytes that arrive until the server closes.
     pub fn rest(&mut self) -> Vec<u8> {
         let mut bytes = Vec::new();
         let _ = self.stream.read_to_end(&mut bytes);
@@ -104,7 +104,7 @@ impl Wire {
         answer
     }
 
-    /// Says that nothing more will be sent.
+    /// Closes the sending side.
     pub fn finish(&mut self) {
         self.stream.get_ref().shutdown(Shutdown::Write).expect("half-closed");
     }
@@ -115,7 +115,7 @@ impl Wire {
     }
 }
 
-/// A request on a connection of its own.
+/// Sends a request on its own connection.
 pub fn ask(host: &str, line: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
     let mut wire = Wire::connect(host);
     let length = body.len().to_string();
@@ -128,7 +128,7 @@ pub fn ask(host: &str, line: &str, headers: &[(&str, &str)], body: &[u8]) -> Ans
     wire.answer(line.starts_with("HEAD"))
 }
 
-/// Pushes a blob in one request; its digest.
+/// Pushes a blob in one request; returns its digest.
 pub fn push_blob(host: &str, name: &str, bytes: &[u8]) -> crossdock_oci::Digest {
     let digest = crossdock_oci::Digest::of(bytes);
     let answer = ask(host, &format!("POST /v2/{name}/blobs/uploads/?digest={digest}"), &[], bytes);

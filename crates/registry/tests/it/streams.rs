@@ -1,4 +1,4 @@
-//! Layers that are sent while they are being written.
+//! Uploads of layers that are still being written.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -37,7 +37,7 @@ impl Writing {
         self.content = rest;
     }
 
-    /// Writes the rest and makes an image of it.
+    /// Writes the rest and builds an image of the layer.
     fn end(mut self, store: &Store) -> Descriptor {
         self.write(usize::MAX);
         let (digest, size) = self.writer.commit(None).expect("stored");
@@ -61,7 +61,7 @@ impl Writing {
     }
 }
 
-/// Uploads under way in the repository `app`, and their bytes.
+/// Number of bytes of each upload under way in the repository `app`.
 fn uploads(site: &Site) -> Vec<u64> {
     let directory: PathBuf = site.directory.path().join("repositories/app/_uploads");
     let Ok(entries) = std::fs::read_dir(directory) else { return Vec::new() };
@@ -131,7 +131,7 @@ fn whatever_happens_to_the_upload_the_image_arrives() {
         let mut writing = Writing::begin(&store);
         writing.write(1 << 20);
         streams.follow(writing.growing.clone(), || {});
-        // The fault has come before the end of the layer.
+        // The fault must come before the end of the layer.
         if method == "PATCH" {
             eventually("the request", || site.count("PATCH", "/uploads/") > 0);
         }
@@ -145,7 +145,7 @@ fn whatever_happens_to_the_upload_the_image_arrives() {
         pull(&client, &there, &site.reference("app:1"), &PullOptions::all()).expect("pulled");
         assert_eq!(validate(&there, &image), (1, 1), "{told:?}");
         if number == 0 {
-            // It went on where it was cut.
+            // The upload went on where it was cut.
             assert_eq!((site.count("PATCH", "/uploads/"), site.count("POST", "/uploads/")), (2, 2));
         }
     }
@@ -186,7 +186,7 @@ fn what_is_given_up_leaves_nothing() {
     eventually("the upload", || uploads(&site) == [1 << 20]);
     drop(given_up);
     eventually("its end", || uploads(&site).is_empty());
-    // Whole, but nobody pushes it; and one that is still being written.
+    // One layer is complete but never pushed; another is still being written.
     let unused = Writing::begin(&store);
     streams.follow(unused.growing.clone(), || {});
     unused.end(&store);

@@ -15,7 +15,7 @@ use crossdock_registry::server::{RegistryServer, ServerOptions};
 use crossdock_registry::{Client, ClientOptions, Outcome, Progress};
 use tempfile::TempDir;
 
-/// A clock that waits in no time.
+/// A clock that does not really sleep.
 #[derive(Default)]
 pub struct FastClock {
     slept: Mutex<Vec<Duration>>,
@@ -37,7 +37,7 @@ impl Clock for FastClock {
     }
 }
 
-/// Remembers what it hears.
+/// Records progress reports.
 #[derive(Default)]
 pub struct Heard {
     pub done: Mutex<Vec<(String, Outcome)>>,
@@ -54,7 +54,7 @@ impl Progress for Heard {
     }
 }
 
-/// A server in a temporary directory, and all that it saw.
+/// A server in a temporary directory, and all requests that it saw.
 pub struct Site {
     pub server: RegistryServer,
     pub directory: TempDir,
@@ -100,14 +100,14 @@ impl Site {
         format!("{}/{rest}", self.host()).parse().expect("a good reference")
     }
 
-    /// Requests of a method whose path contains a text.
+    /// Number of requests with a method whose path contains a text.
     pub fn count(&self, method: &str, path: &str) -> usize {
         let seen = self.seen.lock().expect("not poisoned");
         seen.iter().filter(|s| s.method == method && s.path.contains(path)).count()
     }
 }
 
-/// Options that wait in no time.
+/// Options with a clock that does not really sleep.
 pub fn options() -> (ClientOptions, Arc<FastClock>) {
     let clock = Arc::new(FastClock::default());
     (ClientOptions { clock: clock.clone(), ..ClientOptions::default() }, clock)
@@ -231,7 +231,7 @@ pub fn small_manifest(subject: Option<Descriptor>, kind: &str) -> Vec<u8> {
     serde_json::to_vec(&manifest).expect("serialises")
 }
 
-/// Fails with what to install unless the program is there.
+/// Fails if the program is missing, and says what to install.
 pub fn require_program(name: &str) {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let found =
@@ -239,7 +239,7 @@ pub fn require_program(name: &str) {
     assert!(found, "{name} is missing: apt-get install docker-registry skopeo");
 }
 
-/// An executable script.
+/// Writes an executable script.
 pub fn script(path: &Path, text: &str) {
     use std::os::unix::fs::OpenOptionsExt;
     // Written by another process, so that no fork of a parallel test holds the file open for writing

@@ -61,13 +61,13 @@ fn one_platform_brings_one_image() {
         store.image(&reference).expect("readable").expect("recorded").index.expect("kept").digest,
         top.digest
     );
-    // A second platform joins the first; the shared layer stays.
+    // A second platform joins the first; the shared layer is not fetched again.
     let options =
         PullOptions { platforms: Platforms::Only(vec![platform("linux/arm/v7")]), ..PullOptions::all() };
     pull(&client(), &store, &reference, &options).expect("pulled");
     assert_eq!(site.count("GET", "/blobs/"), 5);
     assert_eq!(store.image(&reference).expect("readable").expect("recorded").images.len(), 2);
-    // By digest nothing is asked for that is here.
+    // A pull by digest sends no request for content that is here.
     let requests = site.seen.lock().expect("not poisoned").len();
     let by_digest = reference.with_digest(top.digest);
     pull(&client(), &store, &by_digest, &PullOptions::platform(platform("linux/arm64"))).expect("here");
@@ -106,7 +106,7 @@ fn a_single_image_of_another_platform_is_told() {
     assert_eq!(validate(&there, &descriptor), (1, 1));
 }
 
-/// An index on the server whose entries do not say their platforms; its images are on the server, too.
+/// An index on the server whose entries do not name their platforms, with its images.
 fn published_without_platforms(site: &Site, platforms: &[&str]) -> crossdock_oci::Reference {
     let (_directory, here) = store();
     let reference = site.reference("plain:1");
@@ -159,13 +159,13 @@ fn an_entry_without_a_platform_is_judged_by_its_configuration() {
     );
     assert!(matches!(none, Err(Error::NoPlatform { .. })), "{none:?}");
 
-    // The only entry is no exception.
+    // This holds even for the only entry.
     let site = Site::new();
     let reference = published_without_platforms(&site, &["linux/s390x"]);
     let (_directory, there) = store();
     let error = pull(&client(), &there, &reference, &PullOptions::platform(platform("linux/arm64")));
     assert!(matches!(error, Err(Error::NoPlatform { .. })), "{error:?}");
-    // Where nobody asked for a platform it is taken.
+    // If no platform was requested, the only entry is taken.
     let pulled = pull(&client(), &there, &reference, &PullOptions::machine()).expect("the only one");
     assert_eq!(pulled.images[0].0.to_string(), "linux/s390x");
 }
@@ -182,7 +182,7 @@ fn without_a_platform_this_machine_chooses() {
     let (_directory, there) = store();
     let pulled = pull(&client(), &there, &reference, &PullOptions::machine()).expect("pulled");
     assert_eq!(pulled.images[0].0.to_string(), host);
-    // Several, none of which it runs.
+    // An index with several images, none of which this machine runs.
     let reference = site.reference("foreign:1");
     let top = index(&here, &[foreign, "linux/mips64le"]);
     push(&client(), &here, &reference, &top, &PushOptions::default()).expect("pushed");
@@ -250,7 +250,7 @@ fn an_interrupted_pull_goes_on() {
     let layer = here.load_image(&descriptor).expect("complete").manifest.layers[0].clone();
     let reference = site.reference("app:1");
     push(&client(), &here, &reference, &descriptor, &PushOptions::default()).expect("pushed");
-    // A first attempt of another process left half of the layer.
+    // An earlier attempt of another process left half of the layer.
     let (_two, there) = store();
     let bytes = here.read_blob(&layer.digest).expect("there");
     let Ingest::Partial(mut partial) = there.partial(&layer.digest).expect("begun") else {

@@ -84,7 +84,7 @@ fn too_large_a_request_becomes_chunks() {
     let client = client();
     let bytes = noise(4, 6_000_000);
     client.put_blob(&site.reference("a"), &blob(&bytes), &bytes, &[]).expect("pushed in the end");
-    // One of 32 MiB, one of 8, then those of 2 that get through.
+    // One chunk of 32 MiB and one of 8 MiB fail, then chunks of 2 MiB succeed.
     assert_eq!(site.count("PATCH", "uploads"), 2 + 3);
     read_back(&client, &site.reference("a"), &bytes);
 
@@ -198,7 +198,7 @@ fn the_server_checks_chunks() {
         let answer = patch(bad, "abc");
         assert_eq!((answer.status().as_u16(), header(&answer, "range")), (416, "0-2"), "{bad}");
     }
-    // A range and a body of different length: one of them is wrong.
+    // The range and the body differ in length, so one of them is wrong.
     for bad in ["3-9", "3-4"] {
         let mut answer = patch(bad, "def");
         let text = answer.body_mut().read_to_string().expect("text");
@@ -215,7 +215,7 @@ fn the_server_checks_chunks() {
     );
     assert_eq!(patch("7-7", "h").status(), 404);
 
-    // In one POST, and cancelled.
+    // One upload in a single POST, and one that is cancelled.
     let one = agent
         .post(format!("{base}/v2/a/blobs/uploads/?digest={}", Digest::of(b"x")))
         .send("x")
