@@ -1,9 +1,9 @@
 //! An assembler for the x86-64 instructions that translated guest code is made of (Intel SDM volume 2,
 //! chapter 2).
 //!
-//! It writes bytes into a buffer and resolves labels within it. What the bytes are for is the caller's. The
-//! same calls give the same bytes, and no byte depends on where the code will lie, except the displacements
-//! that the caller asks for with [`Assembler::jump_rel`] and its kin.
+//! It writes bytes into a buffer and resolves labels within it; the caller decides what the bytes are for.
+//! The same calls give the same bytes. No byte depends on where the code will lie, except the displacements
+//! that the caller passes to [`Assembler::jump_rel`] and its kin.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -60,7 +60,7 @@ impl Mem {
         Mem { base, index: None, disp }
     }
 
-    /// The same operand `bytes` further.
+    /// The operand moved by `bytes`.
     pub const fn plus(self, bytes: i32) -> Mem {
         Mem { disp: self.disp + bytes, ..self }
     }
@@ -69,7 +69,7 @@ impl Mem {
 /// A register or memory operand: the ModRM byte's `rm`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rm {
-    /// A register, general or vector as the instruction has it.
+    /// A register; the instruction decides whether general or vector.
     R(u8),
     /// Memory.
     M(Mem),
@@ -181,7 +181,7 @@ impl Cc {
     }
 }
 
-/// A place in the code, known or yet to come.
+/// A place in the code, known or still to come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Label(u32);
 
@@ -189,14 +189,14 @@ const UNBOUND: u32 = u32::MAX;
 
 /// The longest instruction (SDM volume 2, chapter 2.3.11), and one more byte.
 const LENGTH_MAX: usize = 16;
-/// Room behind the buffer's end for an instruction: a store at any length up to [`LENGTH_MAX`] is inside.
+/// Room behind the buffer's end for an instruction: a store at any offset below [`LENGTH_MAX`] stays inside.
 const ROOM: usize = 2 * LENGTH_MAX;
 
 /// An instruction that is being written behind the buffer's end.
 struct Encoding<'a> {
     bytes: &'a mut [u8; ROOM],
     length: usize,
-    /// What the displacement that ends here leads to.
+    /// Where a displacement to a label ends, and the label.
     fixup: Option<(usize, Label)>,
 }
 
@@ -226,8 +226,8 @@ impl Encoding<'_> {
         self.length -= 8 - length;
     }
 
-    /// REX if it is needed, opcode and ModRM of an instruction with a register operand. Without branches,
-    /// which would often be mispredicted: what is not needed is written over.
+    /// REX if needed, opcode and ModRM of an instruction with a register operand. Uses no branches, which
+    /// would often be mispredicted: later bytes overwrite those that are not needed.
     #[inline(always)]
     fn register_form(&mut self, code: Code, reg: u8, rm: u8) {
         let modrm = 0xc0 | (reg & 7) << 3 | rm & 7;
@@ -235,14 +235,14 @@ impl Encoding<'_> {
         self.few(head, length);
     }
 
-    /// The same of one with a memory operand.
+    /// Like [`Encoding::register_form`], for a memory operand.
     #[inline(always)]
     fn memory_form(&mut self, code: Code, reg: u8, mem: Mem) {
         let operand = Operand::of(reg, mem);
         let bits = reg >> 3 << 2 | mem.base.0 >> 3;
         match mem.index {
             None => {
-                // rsp and r12 as base, 4 in ModRM, need a SIB byte, which has 4 for no index.
+                // The bases rsp and r12, 4 in ModRM, need a SIB byte, in which 4 means no index.
                 let sib = usize::from(operand.modrm & 7 == 4);
                 let (head, length) = code.head(bits, u64::from(operand.modrm) | 0x2400, 1 + sib);
                 self.few(head, length);
@@ -263,7 +263,7 @@ impl Encoding<'_> {
         self.length -= 4 - operand.displacement_bytes;
     }
 
-    /// An opcode of one to three bytes; those of more than one begin with 0F.
+    /// An opcode of one to three bytes; longer ones begin with 0F.
     #[inline(always)]
     fn opcode(&mut self, opcode: u32) {
         if opcode > 0xffff {
@@ -281,7 +281,7 @@ impl Encoding<'_> {
         self.length -= 4 - usize::from(immediate.bytes);
     }
 
-    /// REX if it is needed, opcode, operand.
+    /// REX if needed, opcode, operand.
     #[inline(always)]
     fn instruction(&mut self, code: Code, reg: u8, rm: Rm) {
         match rm {
@@ -329,7 +329,7 @@ impl Encoding<'_> {
     }
 }
 
-/// How a memory operand is written: ModRM as it is without index, and the displacement.
+/// The encoding of a memory operand: ModRM without an index, and the length of the displacement.
 #[derive(Clone, Copy)]
 struct Operand {
     modrm: u8,
@@ -340,7 +340,7 @@ impl Operand {
     #[inline(always)]
     fn of(reg: u8, mem: Mem) -> Operand {
         let base = mem.base.0 & 7;
-        // No displacement, 8 bits or 32; rbp and r13 as base have no form without.
+        // No displacement, 8 bits or 32; the bases rbp and r13 always need one.
         let form = u8::from(mem.disp != 0 || base == 5) + u8::from(mem.disp != i32::from(mem.disp as i8));
         Operand { modrm: form << 6 | (reg & 7) << 3 | base, displacement_bytes: usize::from(form * form) }
     }
@@ -352,7 +352,7 @@ fn sib(base: Reg, (index, shift): (Reg, u8)) -> u8 {
     shift << 6 | (index.0 & 7) << 3 | base.0 & 7
 }
 
-/// What ends an instruction: the low 1 or 4 bytes of a value.
+/// An immediate at the end of an instruction: the low 1 or 4 bytes of a value.
 #[derive(Clone, Copy)]
 struct Immediate {
     value: i32,
@@ -369,13 +369,13 @@ impl Immediate {
     }
 }
 
-/// An opcode with what goes before it: its bytes in the order in which they are written, from bit 24 their
-/// number, in bit 27 REX.W, in bit 28 whether REX is there in any case.
+/// An opcode and its REX bits: the opcode's bytes in the order of writing, their number from bit 24, REX.W in
+/// bit 27, and in bit 28 whether REX is always written.
 #[derive(Clone, Copy)]
 struct Code(u32);
 
 impl Code {
-    /// Of one to three bytes; those of more than one begin with 0F.
+    /// An opcode of one to three bytes; longer ones begin with 0F.
     #[inline(always)]
     const fn new(size: Size, opcode: u32) -> Code {
         let wide = (size as u32) << 27;
@@ -391,7 +391,7 @@ impl Code {
         Code(self.0 | u32::from(always) << 28)
     }
 
-    /// REX if it is needed, opcode and operand, and how many bytes these are: at most 6.
+    /// REX if needed, opcode and operand, and their number of bytes, at most 6.
     #[inline(always)]
     fn head(self, bits: u8, operand: u64, operand_bytes: usize) -> (u64, usize) {
         let high = self.0 >> 24;
@@ -411,7 +411,7 @@ pub struct Assembler {
     code: Vec<u8>,
     length: usize,
     labels: Vec<u32>,
-    /// Displacements of 4 bytes that end at the position and lead to the label.
+    /// Displacements of 4 bytes: the position where each ends, and the label that it leads to.
     fixups: Vec<(u32, Label)>,
     /// Room for an instruction before `code` has any.
     first: [u8; ROOM],
@@ -430,7 +430,7 @@ impl Assembler {
         self.fixups.clear();
     }
 
-    /// Bytes so far: the offset of the next instruction.
+    /// Bytes written so far: the offset of the next instruction.
     pub fn position(&self) -> u32 {
         self.length as u32
     }
@@ -439,7 +439,7 @@ impl Assembler {
     ///
     /// # Panics
     ///
-    /// Where a label that is used was never bound: a bug of the caller.
+    /// If a used label was never bound, which is a bug of the caller.
     pub fn finish(&mut self) -> &[u8] {
         for (end, label) in self.fixups.drain(..) {
             let target = self.labels[label.0 as usize];
@@ -450,25 +450,25 @@ impl Assembler {
         &self.code[..self.length]
     }
 
-    /// A label for a place yet to come.
+    /// A label for a place still to come.
     pub fn label(&mut self) -> Label {
         self.labels.push(UNBOUND);
         Label(self.labels.len() as u32 - 1)
     }
 
-    /// Makes `label` this place.
+    /// Binds `label` to this place.
     pub fn bind(&mut self, label: Label) {
         debug_assert!(self.labels[label.0 as usize] == UNBOUND, "a label is bound twice");
         self.labels[label.0 as usize] = self.position();
     }
 
-    /// Offset of a label, once bound.
+    /// Offset of a label; `None` until the label is bound.
     pub fn offset(&self, label: Label) -> Option<u32> {
         Some(self.labels[label.0 as usize]).filter(|&offset| offset != UNBOUND)
     }
 
-    /// Appends an instruction, or a part of one. There is room for it but in the beginning, so that nothing
-    /// has to be kept for a call that makes some.
+    /// Appends an instruction, or a part of one. Except at the very beginning there is room already, so no
+    /// values must be kept across a call that makes room.
     #[inline(always)]
     fn put(&mut self, write: impl FnOnce(&mut Encoding<'_>)) {
         let start = self.length;
@@ -488,7 +488,7 @@ impl Assembler {
         }
     }
 
-    /// Makes room for the next instruction; the last began at `start`.
+    /// Makes room for the next instruction; the last one began at `start`.
     #[cold]
     #[inline(never)]
     fn grow(&mut self, start: usize) {
@@ -499,13 +499,13 @@ impl Assembler {
         }
     }
 
-    /// One byte as it is.
+    /// Writes one byte.
     #[inline]
     pub fn byte(&mut self, byte: u8) {
         self.put(|encoding| encoding.byte(byte));
     }
 
-    /// Bytes as they are.
+    /// Writes bytes unchanged.
     pub fn bytes(&mut self, bytes: &[u8]) {
         for part in bytes.chunks(LENGTH_MAX) {
             self.put(|encoding| part.iter().for_each(|&byte| encoding.byte(byte)));
@@ -564,7 +564,7 @@ impl Assembler {
         match rm {
             Rm::R(rm) => self.register_with_immediate(code, reg, rm, immediate),
             Rm::M(mem) => self.memory_with_immediate(code, reg, mem, immediate),
-            // `Rm::L` is not for these.
+            // Callers never pass `Rm::L` with an immediate.
             Rm::L(_) => unreachable!("an immediate behind an operand at a label"),
         }
     }
@@ -583,7 +583,8 @@ impl Assembler {
         });
     }
 
-    /// The usual instruction: REX, opcode, ModRM. What the operand is is mostly known where this is called.
+    /// The usual instruction: REX, opcode, ModRM. Most callers know the kind of operand when they are
+    /// compiled.
     #[inline(always)]
     fn plain(&mut self, size: Size, opcode: u32, reg: u8, rm: Rm) {
         let code = Code::new(size, opcode);
@@ -905,7 +906,7 @@ impl Assembler {
         self.leading_to(0x0f80 | cc as u32, label);
     }
 
-    /// `jcc` over at most 127 bytes; [`Assembler::land`] says where to.
+    /// `jcc` over at most 127 bytes; [`Assembler::land`] sets the target.
     pub fn skip_if(&mut self, cc: Cc) -> Skip {
         self.bytes(&[0x70 | cc as u8, 0]);
         Skip(self.position())
@@ -921,7 +922,7 @@ impl Assembler {
     ///
     /// # Panics
     ///
-    /// Where it is more than 127 bytes back: a bug of the caller.
+    /// If the skip is more than 127 bytes back, which is a bug of the caller.
     pub fn land(&mut self, skip: Skip) {
         let distance = self.position() - skip.0;
         assert!(distance < 128, "a short jump over {distance} bytes");
@@ -934,8 +935,8 @@ impl Assembler {
         self.position() - 4
     }
 
-    /// `mov dword [base + disp], imm; jmp` by a displacement from its end, as one; the base is none that
-    /// needs REX or SIB.
+    /// `mov dword [base + disp], imm; jmp` by a displacement from its end, written at once. The base must not
+    /// need REX or SIB.
     pub fn mov_imm32_and_jump_rel(&mut self, base: Reg, disp: i32, imm: i32, displacement: i32) {
         debug_assert!(base.0 < 8 && base != Reg::RSP);
         self.put(|encoding| {
@@ -947,7 +948,7 @@ impl Assembler {
         });
     }
 
-    /// `jmp` whose displacement of 0 is aligned to 4 bytes, behind NOPs. Returns the offset of the
+    /// `jmp` with a displacement of 0 that NOPs in front align to 4 bytes. Returns the offset of the
     /// displacement.
     pub fn aligned_jump(&mut self) -> u32 {
         let count = (self.position() + 1).wrapping_neg() as usize & 3;
@@ -980,12 +981,12 @@ impl Assembler {
         });
     }
 
-    /// `lock` and an instruction that reads and writes memory: XADD (`mem`, `reg` = old).
+    /// `lock xadd`: adds `reg` to memory; `reg` = the old value.
     pub fn lock_xadd(&mut self, log2: u8, mem: Mem, reg: Reg) {
         self.locked(log2, mem, reg, 0x0fc0, 0x0fc1);
     }
 
-    /// `lock cmpxchg`: memory that equals rax becomes `reg`; rax = what was seen.
+    /// `lock cmpxchg`: memory that equals rax becomes `reg`; rax = the old value.
     pub fn lock_cmpxchg(&mut self, log2: u8, mem: Mem, reg: Reg) {
         self.locked(log2, mem, reg, 0x0fb0, 0x0fb1);
     }
@@ -1027,7 +1028,7 @@ impl Assembler {
     }
 }
 
-/// A short jump whose target is yet to come.
+/// A short jump whose target is still to come.
 #[derive(Debug)]
 #[must_use]
 pub struct Skip(u32);

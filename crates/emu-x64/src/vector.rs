@@ -72,7 +72,7 @@ impl Assembler {
         self.byte(imm);
     }
 
-    /// A packed shift of map 0F by an immediate: `d = a shifted`, with the opcode's number in `extension`.
+    /// A packed shift of map 0F by an immediate: `d = a shifted`; `extension` selects the shift.
     pub fn vshift_imm(&mut self, opcode: u8, extension: u8, d: Xmm, a: Xmm, count: u8) {
         self.vex(P66, M0F, false, opcode, extension, d.0, a);
         self.byte(count);
@@ -94,7 +94,7 @@ impl Assembler {
         self.vex(if double { P66 } else { Np }, M0F, false, 0x2e, a.0, 0, b);
     }
 
-    /// VCOMISS, VCOMISD: signals also for quiet NaNs.
+    /// VCOMISS, VCOMISD: quiet NaNs signal, too.
     pub fn vcomis(&mut self, double: bool, a: Xmm, b: impl Into<Rm>) {
         self.vex(if double { P66 } else { Np }, M0F, false, 0x2f, a.0, 0, b);
     }
@@ -102,7 +102,7 @@ impl Assembler {
     /// VMOVDQU: loads 16 bytes, or copies a register.
     pub fn vload(&mut self, d: Xmm, from: impl Into<Rm>) {
         match from.into() {
-            // VMOVAPS, which is moved by renaming and shorter.
+            // VMOVAPS: shorter, and executed by register renaming.
             Rm::R(register) => self.vex(Np, M0F, false, 0x28, d.0, 0, Rm::R(register)),
             mem => self.vex(F3, M0F, false, 0x6f, d.0, 0, mem),
         }

@@ -1,60 +1,60 @@
-//! What the arguments and the environment ask for: our own options, and those that people pass to
+//! Reads the arguments and the environment: our own options, and those that people pass to
 //! `qemu-aarch64-static`.
 
 use crossdock_emu_guest::a64::features;
 use crossdock_emu_linux::sysroot;
 use crossdock_emu_linux::{Log, Options};
 
-/// What `--help` prints.
+/// The text that `--help` prints.
 pub const USAGE: &str = "\
 crossdock-emu runs a Linux program of another CPU (now: arm64)
 
 usage: crossdock-emu [options] program [arguments]
 
   -0 NAME                  argv[0] of the program
-  -L DIR                   files of DIR stand in front of those of the same path (ld.so, libraries)
+  -L DIR                   prefer files in DIR to those of the same path (ld.so, libraries)
   -E NAME=VALUE            set a variable of the program's environment
   -U NAME                  remove one
   -r RELEASE               the kernel's release, as uname shows it
   -s BYTES                 size of the stack (with k, M or G)
   --trace syscalls|blocks  print system calls, or the address of each block of code, to standard error
   --check                  run each block of code interpreted and translated, and compare (slow)
-  --interpret              translate nothing: whether a fault is the translator's
+  --interpret              translate nothing, to see whether a fault is the translator's
   --perf-map               write /tmp/perf-PID.map, for perf
   --cpu-features           print what the emulated CPU can do
   --version                print the version
 
-Of QEMU's options also -strace (--trace syscalls) and -cpu with max or one of Armv8.0 to 8.2 are taken.
+QEMU's options -strace (--trace syscalls) and -cpu with max or one of Armv8.0 to 8.2 work, too.
 
 environment:
-  CROSSDOCK_EMU_LOG        0: system calls that are not known are not told of
-                           1: those that are refused on purpose are, too
-  CROSSDOCK_EMU_PERF_MAP   if set, as --perf-map
+  CROSSDOCK_EMU_LOG        0: unknown system calls are not reported
+                           1: system calls that are refused on purpose are reported, too
+  CROSSDOCK_EMU_PERF_MAP   if set, like --perf-map
   QEMU_LD_PREFIX, QEMU_SET_ENV, QEMU_UNSET_ENV, QEMU_UNAME, QEMU_STACK_SIZE, QEMU_STRACE, QEMU_CPU
-                           as -L, -E, -U (several with commas), -r, -s, -strace, -cpu
+                           like -L, -E, -U (several with commas), -r, -s, -strace, -cpu
 ";
 
-/// What is to be done.
+/// What the user wants to run, and how.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Wanted {
-    /// For the emulator.
+    /// Options of the emulator.
     pub options: Options,
-    /// `-s`.
+    /// Size of the stack in bytes: `-s`.
     pub stack: Option<u64>,
-    /// `-0`.
+    /// argv[0] of the program: `-0`.
     pub name: Option<Vec<u8>>,
-    /// `-E` and `-U`, in their order: a variable is removed, then added where there is a value.
+    /// `-E` and `-U` in their order: each variable is removed, then added if it has a value.
     pub variables: Vec<(Vec<u8>, Option<Vec<u8>>)>,
     /// The program and its arguments.
     pub program: Vec<Vec<u8>>,
 }
 
-/// Nothing is to be run.
+/// The reason why no program is run.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// Print this and end well.
+    /// Print this text and end with success.
     Print(String),
-    /// Say this and end with an error.
+    /// Report this text and end with an error.
     Refuse(String),
 }
 
@@ -75,7 +75,7 @@ fn shown(text: &[u8]) -> String {
 }
 
 impl Wanted {
-    /// What the environment asks for.
+    /// Reads the variables of the environment.
     pub fn from_environment(environment: &[Vec<u8>]) -> Result<Wanted, Ending> {
         let mut wanted = Wanted::default();
         for text in environment {
@@ -85,7 +85,7 @@ impl Wanted {
                 b"CROSSDOCK_EMU_LOG" => wanted.options.log = Log::from_setting(value),
                 b"CROSSDOCK_EMU_PERF_MAP" => wanted.options.perf_map = true,
                 b"QEMU_STRACE" => wanted.options.trace_calls = true,
-                // One that is not there is no error, since others may look at the variable too.
+                // A missing directory is no error, since other programs may use the variable, too.
                 b"QEMU_LD_PREFIX" => {
                     wanted.options.sysroot = sysroot::absolute(value).unwrap_or_default();
                 }
@@ -104,7 +104,7 @@ impl Wanted {
     pub fn by_hand(&mut self, arguments: Vec<Vec<u8>>) -> Result<(), Ending> {
         let mut rest = arguments.into_iter();
         while let Some(argument) = rest.next() {
-            // QEMU takes one dash and two.
+            // QEMU accepts one dash or two.
             let option = match argument.as_slice() {
                 b"--" => break,
                 [b'-', b'-', option @ ..] | [b'-', option @ ..] if !option.is_empty() => option,
@@ -143,17 +143,17 @@ impl Wanted {
                     b"syscalls" => self.options.trace_calls = true,
                     b"blocks" => self.options.trace_blocks = true,
                     other => {
-                        return refuse(format!("--trace {}: it knows syscalls and blocks", shown(other)));
+                        return refuse(format!("--trace {}: expected syscalls or blocks", shown(other)));
                     }
                 },
-                // They change nothing that the program sees.
+                // These options change nothing that the program sees.
                 b"singlestep" | b"one-insn-per-tb" => {}
                 b"p" if value()? == b"4096" => {}
                 b"p" => return refuse("-p: pages have 4096 bytes"),
-                b"g" => return refuse("-g: there is no debugger's port"),
+                b"g" => return refuse("-g: there is no port for debuggers"),
                 b"d" | b"D" | b"dfilter" | b"plugin" => {
                     return refuse(format!(
-                        "{what} is QEMU's alone; --trace syscalls and --trace blocks are there"
+                        "{what} is QEMU's alone; there are --trace syscalls and --trace blocks"
                     ));
                 }
                 b"B" | b"R" => return refuse(format!("{what}: the program's addresses are the host's")),
@@ -164,7 +164,7 @@ impl Wanted {
         if self.program.is_empty() { Err(Ending::Refuse(USAGE.into())) } else { Ok(()) }
     }
 
-    /// `NAME=VALUE`, several with commas.
+    /// Reads `NAME=VALUE`, several separated by commas.
     fn set_variables(&mut self, list: &[u8]) -> Result<(), Ending> {
         for text in list.split(|&byte| byte == b',') {
             match text.iter().position(|&byte| byte == b'=') {
@@ -179,7 +179,7 @@ impl Wanted {
         self.variables.extend(list.split(|&byte| byte == b',').map(|name| (name.to_vec(), None)));
     }
 
-    /// The environment as `-E` and `-U` want it.
+    /// Applies `-E` and `-U` to the environment.
     pub fn change(&self, environment: &mut Vec<Vec<u8>>) {
         for (name, text) in &self.variables {
             environment.retain(|old| {
@@ -190,7 +190,7 @@ impl Wanted {
     }
 }
 
-/// Bytes, with k, M or G.
+/// Reads a number of bytes, with k, M or G.
 fn size(what: &str, text: &[u8]) -> Result<u64, Ending> {
     let (digits, shift) = match text.split_last() {
         Some((b'k' | b'K', digits)) => (digits, 10),
@@ -205,8 +205,8 @@ fn size(what: &str, text: &[u8]) -> Result<u64, Ending> {
     }
 }
 
-/// Names of QEMU's CPUs that have nothing that ours lacks, `max`, and features after a comma: ours is always
-/// the same.
+/// Accepts names of QEMU's CPUs that have nothing that ours lacks, and `max`. Features after a comma are
+/// ignored: our CPU is always the same.
 fn check_cpu(text: &[u8]) -> Result<(), Ending> {
     const KNOWN: [&[u8]; 7] =
         [b"max", b"any", b"cortex-a35", b"cortex-a53", b"cortex-a57", b"cortex-a72", b"cortex-a76"];

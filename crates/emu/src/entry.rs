@@ -1,10 +1,10 @@
-//! The start of the executable, in the place of the C library's.
+//! The start of the executable; it replaces the C library's.
 //!
-//! A process of the guest is often short, and the C library's start asks the CPU some forty times what it is
-//! (CPUID, which a virtual machine traps), chooses functions by that, and makes a dozen system calls. Of all
-//! that we need the relocations, and memory for the thread-local variables of Rust's std, which a panic
-//! counts in. The functions on memory that compiled code calls are here as well, since the C library chooses
-//! its own at its start. Nothing else of it may be called: its indirect functions have no address.
+//! A process of the guest is often short. The C library's start executes CPUID some forty times (a virtual
+//! machine traps it), chooses functions by the results, and makes a dozen system calls. We need only the
+//! relocations, and memory for the thread-local variables of Rust's std, in which a panic counts. The memory
+//! functions that compiled code calls are here, too, since the C library chooses its own at its start.
+//! Nothing else of the C library may be called: its indirect functions have no address.
 
 use crossdock_emu_linux::sys::{complain, exit_group};
 use crossdock_emu_linux::syscall;
@@ -14,7 +14,7 @@ use std::panic::PanicHookInfo;
 
 global_asm!(include_str!("start.s"));
 
-// The functions that compiled code calls by itself.
+// The functions that the compiler inserts calls to.
 global_asm!(
     include_str!("memory.s"),
     ".irp name,memcpy,memset,memcmp,strlen",
@@ -28,16 +28,17 @@ global_asm!(
     ".set bcmp, crossdock_emu_memcmp",
 );
 
-/// Rust's std counts panics in a thread-local variable: gives it memory, and has panics reported without the
-/// C library. After the heap is there, and before anything panics. Threads have the first one's variables.
+/// Gives memory to the thread-local variable in which Rust's std counts panics, and has panics reported
+/// without the C library. Must be called when the heap exists and before anything panics. All threads use the
+/// first thread's variables.
 pub fn prepare_for_panics() {
     const PT_TLS: u32 = 7;
     const ARCH_PRCTL: u64 = 158;
     const ARCH_SET_FS: u64 = 0x1002;
-    /// What the C library keeps above the thread pointer, and more.
+    /// Room above the thread pointer: more than the C library's data there.
     const ABOVE: usize = 4096;
-    // SAFETY: the ELF header is mapped, as the program headers are that it leads to; the memory allocated is
-    // as large as what is written.
+    // SAFETY: the ELF header and the program headers that it points to are mapped; the memory allocated is as
+    // large as what is written.
     unsafe {
         let base = &raw const __ehdr_start;
         let headers = base.add(base.add(32).cast::<u64>().read_unaligned() as usize);
@@ -68,7 +69,7 @@ unsafe extern "C" {
     static __ehdr_start: u8;
 }
 
-/// A panic: a fault of the emulator's own. Says where, and ends as abort(3) does.
+/// Reports a panic, which is a fault of the emulator itself, with its place, and ends as abort(3) does.
 fn report(panic: &PanicHookInfo) {
     const GETPID: u64 = 39;
     const GETTID: u64 = 186;

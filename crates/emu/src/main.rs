@@ -1,7 +1,7 @@
 //! `crossdock-emu`: runs a Linux program of another CPU. By hand, from binfmt_misc, in a sandbox.
 //!
 //! Neither the C library's start-up code nor Rust's runs, see `entry.rs`. Rust's would ignore SIGPIPE and
-//! take SIGSEGV.
+//! handle SIGSEGV.
 #![no_main]
 
 use crossdock_emu::command_line::{Ending, Wanted};
@@ -24,7 +24,7 @@ const AT_FLAGS_PRESERVE_ARGV0: u64 = 1;
 ///
 /// # Safety
 ///
-/// `array` is one, as the kernel passes it.
+/// `array` is a null-terminated array as the kernel passes it.
 unsafe fn strings(mut array: *const *const c_char) -> Vec<Vec<u8>> {
     let mut list = Vec::new();
     // SAFETY: the array ends with a null pointer, its strings with NUL.
@@ -58,8 +58,8 @@ unsafe fn auxiliary(mut environment: *const *const c_char) -> Vec<(u64, u64)> {
     list
 }
 
-/// With the bottom-up layout of addresses (personality ADDR_COMPAT_LAYOUT) the executable lies below mappings
-/// to come: starts over with the usual one. Returns where that is not the matter.
+/// With the bottom-up layout of addresses (personality ADDR_COMPAT_LAYOUT) the executable lies below later
+/// mappings: starts over with the usual layout. Returns if the layout is the usual one.
 ///
 /// # Safety
 ///
@@ -81,11 +81,11 @@ unsafe fn again_without_compatible_layout(
     }
 }
 
-/// What [`entry`] calls.
+/// The Rust start of the program, which [`entry`] calls.
 ///
 /// # Safety
 ///
-/// Called once, with what the kernel has left on the stack: the number of arguments, arguments, null,
+/// Called once, with the stack as the kernel set it up: the number of arguments, arguments, null,
 /// environment, null, auxiliary vector.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn crossdock_emu_main(stack: *const *const c_char) -> ! {
@@ -105,7 +105,7 @@ unsafe extern "C" fn crossdock_emu_main(stack: *const *const c_char) -> ! {
         unsafe { (strings(arguments), strings(environment), auxiliary(environment)) };
     let value = |kind| auxiliary.iter().find(|pair| pair.0 == kind).map(|pair| pair.1);
 
-    // A program with other rights than its caller's takes no orders from the caller's environment.
+    // A program with other rights than its caller's ignores the caller's environment.
     let heeded = if value(AT_SECURE).unwrap_or(0) == 0 { &environment[..] } else { &[] };
     let (wanted, mut invocation) = match invocation(arguments, heeded, value(AT_FLAGS), value(AT_EXECFD)) {
         Ok(both) => both,
@@ -122,7 +122,7 @@ unsafe extern "C" fn crossdock_emu_main(stack: *const *const c_char) -> ! {
     exit_group(if error == errno::ENOENT { 127 } else { 126 })
 }
 
-/// What is to be started: by the emulator itself, by binfmt_misc, or by hand.
+/// Reads what to start, from the emulator itself, from binfmt_misc, or from a user's command line.
 fn invocation(
     arguments: Vec<Vec<u8>>,
     environment: &[Vec<u8>],
@@ -130,14 +130,13 @@ fn invocation(
     descriptor: Option<u64>,
 ) -> Result<(Wanted, Invocation), Ending> {
     let preserves = flags.unwrap_or(0) & AT_FLAGS_PRESERVE_ARGV0 != 0;
-    // Not where the kernel's binfmt_misc has started us: the words are a path and arguments then, whatever
-    // they look like.
+    // Not if the kernel's binfmt_misc has started us: then the words are always a path and arguments.
     let by_us = descriptor.is_none() && !preserves;
     if by_us && arguments.get(1).is_some_and(|mark| mark == exec::MARK.as_bytes()) {
         let Some(passed) = exec::passed(&arguments[2..]) else {
             return Err(Ending::Refuse("crossdock-emu: --guest-exec is for the emulator itself\n".into()));
         };
-        // The guest's own shell may have set some of them: `QEMU_STRACE=1 ls`.
+        // The guest's own shell may have set some variables: `QEMU_STRACE=1 ls`.
         let mut wanted = Wanted::from_environment(environment)?;
         wanted.options = core::mem::take(&mut wanted.options).or(passed.options);
         options::set(wanted.options.clone());
@@ -152,16 +151,16 @@ fn invocation(
         return Ok((wanted, invocation));
     }
     if arguments.get(1).is_some_and(|mark| mark == b"--panic") {
-        // For the test of what becomes of one.
+        // For the test of panics.
         panic!("asked to, number {}", arguments.len() - 1);
     }
     let mut wanted = Wanted::from_environment(environment)?;
-    // Before Linux 5.12 the flags are silent; Debian names the interpreter so where it registers it with flag
-    // P.
+    // Before Linux 5.12, AT_FLAGS does not report flag P; Debian gives an interpreter registered with flag P
+    // this name.
     let preserved = preserves || arguments.first().is_some_and(|name| name.ends_with(b"-binfmt-P"));
     let mut rest = arguments.into_iter().skip(1).collect::<Vec<_>>();
     if (preserved || descriptor.is_some()) && !rest.is_empty() {
-        // The program's path, then its argv with flag P, or what follows argv[0].
+        // The program's path, then its argv: whole with flag P, else without argv[0].
         wanted.program = vec![rest.remove(0)];
         wanted.name = preserved.then(|| if rest.is_empty() { Vec::new() } else { rest.remove(0) });
         wanted.program.append(&mut rest);
@@ -186,7 +185,7 @@ fn invocation(
     Ok((wanted, invocation))
 }
 
-/// Opens the program by its path; ends where that cannot be run.
+/// Opens the program by its path; ends the process if the program cannot be run.
 fn open_program(invocation: &mut Invocation) -> i32 {
     match exec::open_program(&invocation.path, &mut invocation.arguments) {
         Ok(descriptor) => descriptor,
@@ -200,7 +199,7 @@ fn open_program(invocation: &mut Invocation) -> i32 {
     }
 }
 
-/// Prints to standard output and ends.
+/// Prints to standard output and ends the process.
 fn print(text: &str) -> ! {
     // SAFETY: write only reads the text.
     unsafe { syscall!(1, 1, text.as_ptr(), text.len()) };

@@ -1,7 +1,8 @@
 # memcpy and memmove in one, memset, memcmp and strlen (ISO C), by the System V ABI. Any x86-64 CPU.
 #
-# Short pieces are taken from both ends, which may overlap, so that there is no loop. All is read before anything is written,
-# but in the loops, which go the way that does no harm. REP is quick for long pieces only.
+# Short pieces are copied from both ends, which may overlap, so there is no loop. All bytes are read before
+# any is written, except in the loops, which go in the direction that is safe. REP is quick for long pieces
+# only.
 
 .pushsection .text.crossdock_emu_memory,"ax",@progbits
 .irp name,memcpy,memset,memcmp,strlen
@@ -72,7 +73,7 @@ crossdock_emu_memcpy:
     sub rcx, rsi
     cmp rdx, 128
     jbe 9f
-    # Backwards, down to the first 64 bytes, where the destination begins in the source.
+    # Backwards, down to the first 64 bytes, if the destination begins inside the source.
     cmp rcx, rdx
     jb 8f
     lea r8, [rdi + rdx - 64]
@@ -190,7 +191,7 @@ crossdock_emu_memcmp:
     pmovmskb eax, xmm0
     xor eax, 0xffff
     jnz 2f
-    # The last 16 bytes may overlap what is compared already.
+    # The last 16 bytes may overlap bytes that are already compared.
     cmp rcx, rdx
     jae 5f
     add rcx, 16

@@ -1,8 +1,8 @@
 # _start: relocates the executable (System V ABI for x86-64, "Relocation"; generic ABI, DT_RELR), then calls
-# crossdock_emu_main(stack), where `stack` is what the kernel has left: count and vectors.
+# crossdock_emu_main(stack), where `stack` is the kernel's initial stack: count and vectors.
 #
-# rbx: the distance from the addresses in the file. r12, r13: DT_RELA and its size, then its end. r14, r15: the same of DT_RELR.
-# rbp: the stack.
+# rbx: the load address minus the address in the file. r12, r13: DT_RELA and its size, then its end. r14, r15:
+# the same for DT_RELR. rbp: the stack.
 
 .pushsection .text.crossdock_emu_start,"ax",@progbits
 .globl _start
@@ -30,8 +30,8 @@ _start:
     test rax, rax
     jnz 2b
 
-    # DT_RELA: triples of offset, type and addend. What is not R_X86_64_RELATIVE is the C library's choice of its functions,
-    # which nobody calls: a call would fault at a place that says so.
+    # DT_RELA: triples of offset, type and addend. Types other than R_X86_64_RELATIVE are for functions that
+    # the C library would choose. Nobody calls these; a call would fault at a place whose name says so.
     add r12, rbx
     add r13, r12
     jmp 4f
@@ -48,7 +48,8 @@ _start:
     cmp r12, r13
     jb 3b
 
-    # All pages to be written at once (madvise, MADV_POPULATE_WRITE): from the first relocation up to the end of what is in the file.
+    # Populates all pages that are written, at once (madvise, MADV_POPULATE_WRITE): from the first relocation
+    # to the end of the data in the file.
     mov rdi, [rbx + r14]
     and rdi, -4096
     add rdi, rbx
@@ -59,7 +60,8 @@ _start:
     mov eax, 28
     syscall
 
-    # DT_RELR: an even word is the address of a relocation; an odd one has a bit for each of the 63 words that follow.
+    # DT_RELR: an even word is the address of a relocation; an odd word has a bit for each of the next 63
+    # words.
     add r14, rbx
     add r15, r14
     jmp 9f

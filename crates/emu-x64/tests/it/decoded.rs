@@ -1,12 +1,12 @@
-//! The assembler's bytes, read by iced-x86.
+//! The assembler's bytes, decoded by iced-x86.
 
-// Tables of expected text and of what writes it.
+// Tables of expected texts and of functions that write the code.
 #![allow(clippy::type_complexity)]
 
 use crossdock_emu_x64::{Alu, Assembler, Cc, Map, Mem, Prefix, Reg, Shift, Size, Xmm};
 use iced_x86::{Decoder, DecoderOptions, Formatter, NasmFormatter};
 
-/// What the bytes written by `write` mean.
+/// The instructions written by `write`, as text.
 fn text(write: impl FnOnce(&mut Assembler)) -> String {
     let mut assembler = Assembler::new();
     write(&mut assembler);

@@ -1,2 +1,2 @@
-//! Every instruction of the assembler, decoded again by another's decoder.
+//! Every instruction of the assembler, decoded again by a decoder of others.
 mod decoded;

@@ -1,4 +1,4 @@
-//! The emulator as an interpreter of binfmt_misc, in a user namespace of its own (Linux 6.7).
+//! The emulator as an interpreter of binfmt_misc, in its own user namespace (Linux 6.7).
 
 use crate::guest::{CROSS, EMULATOR, compile, run, verdict};
 use std::fs;
@@ -27,8 +27,8 @@ printf '%s' ":arm64:M::\\x7fELF\\x02\\x01\\x01\\x00\\x00\\x00\\x00\\x00\\x00\\x0
 exec chroot "$4" /program --version
 "#;
 
-/// Runs the program in a root that has no /proc, and the emulator only at `inside`; else the host's is
-/// registered.
+/// Runs the program in a root without /proc. The emulator is copied to `inside` in this root; without
+/// `inside`, the host's file is registered.
 fn by_binfmt(flags: &str, inside: Option<&str>) -> String {
     program_by_binfmt(PROGRAM, flags, inside, |_| {})
 }
@@ -77,7 +77,7 @@ fn arguments_pass_with_an_open_interpreter() {
     assert_eq!(by_binfmt("F", None), "/program|--version|\n/program|--version|x|\n");
 }
 
-/// Gives up all rights of root and executes a file that it may not read.
+/// Gives up all rights of root and executes a file that the process may not read.
 const UNREADABLE: &str = r#"
 #include <stdio.h>
 #include <fcntl.h>
@@ -108,7 +108,7 @@ fn programs_that_may_only_be_executed_run() {
     assert_eq!(program_by_binfmt(UNREADABLE, "FPOC", None, secret), "opened -1\nagain|a|b|\n");
 }
 
-/// `COPY crossdock-emu /usr/bin/qemu-aarch64-static`, with a handler that somebody else has registered.
+/// `COPY crossdock-emu /usr/bin/qemu-aarch64-static`, with a handler that others have registered.
 #[test]
 fn a_copy_in_the_root_stands_for_qemu() {
     for (flags, first) in [("", "/program"), ("OC", "/program"), ("P", "again"), ("POC", "again")] {
@@ -119,7 +119,8 @@ fn a_copy_in_the_root_stands_for_qemu() {
 
 #[test]
 fn the_name_of_an_interpreter_tells_that_argv_is_preserved() {
-    // As Debian registers it with flag P. Where the kernel says so too (Linux 5.12), it must not count twice.
+    // The name with which Debian registers an interpreter with flag P. If the kernel reports the flag, too
+    // (Linux 5.12), it must not count twice.
     let output = by_binfmt("P", Some("/usr/libexec/qemu-binfmt/aarch64-binfmt-P"));
     assert_eq!(output, "/program|--version|\nagain|--version|x|\n");
 }

@@ -1,4 +1,4 @@
-//! Random code runs the same interpreted and translated. With the settings of the other fuzz tests.
+//! Random code runs the same interpreted and translated. The settings are those of the other fuzz tests.
 
 use crate::fuzz::{assert_sound, for_a_while};
 use crate::guest::{CROSS, EMULATOR, run, sources, verdict};
@@ -7,7 +7,7 @@ use std::fmt::Write;
 use std::fs;
 use std::process::Command;
 
-/// Left out: what is not the same each time (system registers, random times), system calls, and changes of
+/// Left out: instructions whose results vary (system registers, random times), system calls, and changes of
 /// the thread pointer.
 const LEFT_OUT: [&str; 3] = ["MRS", "MSR", "SVC"];
 
@@ -26,7 +26,7 @@ fn random_code_runs_the_same_translated() {
     fs::write(directory.path().join("rows.h"), rows()).expect("the rows are written");
     let program = directory.path().join("random_code");
     let compiled = run(Command::new(CROSS)
-        // Relocatable: no small number is an address in it.
+        // Relocatable, so no small number is an address in the program.
         .args(["-O1", "-w", "-static-pie", "-I"])
         .arg(directory.path())
         .arg("-o")

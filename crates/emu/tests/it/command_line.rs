@@ -1,4 +1,4 @@
-//! Options, and the forms in which the emulator is started.
+//! Options, and the ways to start the emulator.
 
 use crate::guest::{CROSS, EMULATOR, compile, run, verdict};
 use std::fs;
@@ -33,7 +33,7 @@ fn a_panic_says_where_and_aborts() {
     assert_eq!(output.status.signal(), Some(6));
 }
 
-/// Prints a variable and the release, and the same again from a process that it executes.
+/// Prints variables and the release, then executes itself and prints them again.
 const TELLS: &str = r#"
 #include <stdio.h>
 #include <stdlib.h>
@@ -49,7 +49,7 @@ int main(int c, char **v) {
 }
 "#;
 
-/// Executes itself once with a variable of the emulator's set, as a shell inside does.
+/// Executes itself once with variables of the emulator set, as a shell in the guest does.
 const SETS: &str = r#"
 #include <stdio.h>
 #include <stdlib.h>
@@ -86,7 +86,7 @@ fn variables_and_release_pass_to_the_programs_it_executes() {
     let mut command = Command::new(EMULATOR);
     command.env("B", "host").args(["-E", "A=1", "-U", "B", "-r", "4.5.6"]).arg(&program);
     assert_eq!(verdict(&run(&mut command)), "1 1 - 4.5.6\n2 1 - 4.5.6\n");
-    // The same in QEMU's words.
+    // The same, with QEMU's variables.
     let mut command = Command::new(EMULATOR);
     command.env("QEMU_SET_ENV", "A=1,B=2").env("QEMU_UNAME", "4.5.6").arg(&program);
     assert_eq!(verdict(&run(&mut command)), "1 1 2 4.5.6\n2 1 2 4.5.6\n");
@@ -156,7 +156,10 @@ fn files_of_the_sysroot_stand_in_front() {
 fn what_qemu_takes_and_we_cannot_is_said() {
     let output = run(Command::new(EMULATOR).args(["-g", "1234", "/bin/true"]));
     assert_eq!(output.status.code(), Some(127));
-    assert_eq!(String::from_utf8_lossy(&output.stderr), "crossdock-emu: -g: there is no debugger's port\n");
+    assert_eq!(
+        String::from_utf8_lossy(&output.stderr),
+        "crossdock-emu: -g: there is no port for debuggers\n"
+    );
 }
 
 #[test]
@@ -229,7 +232,7 @@ fn instructions_that_are_missing_are_named() {
 #[test]
 fn system_calls_that_are_missing_are_named() {
     let directory = tempfile::tempdir().expect("a directory");
-    // One that nobody has, twice; io_uring_setup.
+    // An unknown system call twice, and io_uring_setup.
     let text = "#include <unistd.h>\n#include <sys/syscall.h>\n\
         int main(void) { return syscall(900, 1, 2, 3) + syscall(900, 4) + syscall(425, 5, 0) + 3; }\n";
     let program = program(directory.path(), text);
@@ -292,7 +295,7 @@ fn the_map_for_perf_names_guest_code() {
     child.wait_with_output().expect("it ends");
     let text = fs::read_to_string(&map).expect("the map is written");
     let _ = fs::remove_file(&map);
-    // The unit of the loop begins somewhere in the function, which is short.
+    // The loop's unit begins somewhere in the short function.
     let (name, start) = (format!("({}+0x", program.display()), offset_of(&program, "work"));
     let offsets = text.lines().filter_map(|line| {
         let (_, offset) = line.split_once(&name)?;

@@ -1,6 +1,6 @@
-//! Whatever a program is and does, the emulator neither crashes nor hangs.
+//! No program makes the emulator crash or hang.
 //!
-//! `CROSSDOCK_FUZZ_SECONDS` makes the runs longer, `CROSSDOCK_FUZZ_SEED` starts them elsewhere.
+//! `CROSSDOCK_FUZZ_SECONDS` sets the length of the runs, `CROSSDOCK_FUZZ_SEED` their first seed.
 
 use crate::guest::{CROSS, EMULATOR, compile, run, sources};
 use std::fs;
@@ -14,7 +14,7 @@ fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |text| text.parse().expect("a number"))
 }
 
-/// Runs `one` with numbers that go up, for the time of the settings.
+/// Runs `one` with increasing seeds for the time in the settings.
 pub fn for_a_while(mut one: impl FnMut(u64)) {
     let end = Instant::now() + Duration::from_secs(setting("CROSSDOCK_FUZZ_SECONDS", 1));
     let mut seed = setting("CROSSDOCK_FUZZ_SEED", 1);
@@ -25,7 +25,8 @@ pub fn for_a_while(mut one: impl FnMut(u64)) {
     println!("seeds up to {seed}");
 }
 
-/// Neither the message of an own fault nor of a panic, nor an end by timeout(1).
+/// Checks that there is no message about a fault of the emulator itself or a panic, and that timeout(1) did
+/// not end the run.
 pub fn assert_sound(seed: u64, output: &Output) {
     let errors = String::from_utf8_lossy(&output.stderr);
     let sound = !errors.contains("internal fault") && !errors.contains("panicked");
@@ -47,7 +48,8 @@ impl Random {
     }
 }
 
-/// A program in namespaces of its own, in a directory with nothing else, as nobody, with small limits.
+/// Runs a program in its own namespaces, in a directory with nothing else, as the user nobody, with small
+/// limits.
 const CAGE: &str = r#"
 ulimit -c 0 -t 20 -n 64
 exec setpriv $1 unshare --user --map-root-user --mount --pid --fork --kill-child --net --ipc --uts \
@@ -85,7 +87,7 @@ fn mutate(original: &[u8], random: &mut Random) -> Vec<u8> {
     const EDGES: [u8; 8] = [0, 1, 2, 0x7f, 0x80, 0xfe, 0xff, 0x10];
     let mut bytes = original.to_vec();
     for _ in 0..1 + random.below(6) {
-        // The ELF header, the program headers, what follows, anything.
+        // Changes the ELF header, the program headers, the first page, or any byte.
         let end = [64, 64 + 8 * 56, 4096, bytes.len()][random.below(4)].min(bytes.len());
         let at = random.below(end);
         bytes[at] = if random.below(2) == 0 { random.next() as u8 } else { EDGES[random.below(8)] };
@@ -112,7 +114,7 @@ fn random_programs_do_no_harm() {
         let _ = fs::remove_file(&mutant);
         fs::write(&mutant, bytes).expect("the mutant is written");
         fs::set_permissions(&mutant, fs::Permissions::from_mode(0o755)).expect("it is executable");
-        // It has no files to harm: what it does is what main does, or random code of 5 seconds at most.
+        // The mutant has no files to harm: it does what main does, or runs random code for at most 5 seconds.
         let output = run(Command::new("timeout").args(["--signal=KILL", "5", EMULATOR]).arg(&mutant));
         let ended = output.status.code().is_some() || output.status.signal().is_some();
         assert!(ended, "seed {seed}");
@@ -120,7 +122,7 @@ fn random_programs_do_no_harm() {
     });
 }
 
-/// One whose header names an interpreter.
+/// A program whose header names an interpreter.
 fn dynamic_program(directory: &Path, source: &Path) -> Vec<u8> {
     let program = directory.join("dynamic");
     let output = run(Command::new(CROSS).args(["-O1", "-o"]).args([&program, &source.to_path_buf()]));

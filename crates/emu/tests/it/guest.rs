@@ -1,4 +1,4 @@
-//! Compiling and running programs of the guest.
+//! Compiles and runs programs of the guest.
 
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use std::process::{Command, Output, Stdio};
 /// The emulator under test.
 pub const EMULATOR: &str = env!("CARGO_BIN_EXE_crossdock-emu");
 
-/// Where the C programs are.
+/// Directory of the C programs.
 pub fn sources() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../guest-tests")
 }
@@ -32,7 +32,7 @@ pub fn compile(compiler: &str, source: &Path, program: &Path) {
 /// The compiler for the guest.
 pub const CROSS: &str = "aarch64-linux-gnu-gcc";
 
-/// Runs a command to its end. Fails with what to install if it does not exist.
+/// Runs a command to its end. If it does not exist, fails and says what to install.
 pub fn run(command: &mut Command) -> Output {
     let what = format!("{command:?}");
     command
@@ -41,7 +41,7 @@ pub fn run(command: &mut Command) -> Output {
         .unwrap_or_else(|error| panic!("{what}: {error}; install qemu-user-static (Debian)"))
 }
 
-/// Standard output and the end, as text.
+/// Standard output and how the command ended, as text.
 pub fn verdict(output: &Output) -> String {
     let text = String::from_utf8_lossy(&output.stdout);
     match (output.status.code(), output.status.signal()) {

@@ -1,4 +1,4 @@
-//! Programs of the guest, run in the emulator and compared with QEMU, the host or what is written down.
+//! Programs of the guest, run in the emulator and compared with QEMU, the host or a file.
 
 mod binfmt;
 mod code;

@@ -1,4 +1,4 @@
-//! The emulator's own memcpy, memmove, memset, memcmp and strlen, compared with what Rust makes of it.
+//! The emulator's own memcpy, memmove, memset, memcmp and strlen, compared with Rust's results.
 
 use std::arch::global_asm;
 
@@ -11,7 +11,7 @@ unsafe extern "C" {
     fn crossdock_emu_strlen(text: *const u8) -> usize;
 }
 
-/// All short lengths, and those around the borders of the ways that it is done.
+/// All short lengths, and lengths around the limits where the method changes.
 fn lengths() -> impl Iterator<Item = usize> {
     (0..300).chain([2040, 2047, 2048, 2049, 2100, 5000])
 }

@@ -1,4 +1,4 @@
-//! Each program of `guest-tests` does the same in the emulator as with its judge.
+//! Each program of `guest-tests` does the same in the emulator as under its oracle.
 
 use crate::guest::{CROSS, EMULATOR, compile, run, sources, verdict};
 use std::fs;
@@ -51,7 +51,7 @@ programs! {
     signal_order sp_alignment sigstorm sigsuspend tagged_addresses thread_signals threads unmap_below vfork_fpcr vfork_spawn
 }
 
-/// With `--check` the same comes out, more slowly.
+/// `--check` gives the same output, more slowly.
 #[test]
 fn blocks_are_the_same_interpreted_and_translated() {
     let directory = tempfile::tempdir().expect("a directory for programs");
@@ -67,7 +67,7 @@ fn blocks_are_the_same_interpreted_and_translated() {
     }
 }
 
-/// Reads what another process changes between the two runs of a block.
+/// Reads memory that another process changes between the two runs of a block.
 const READS: &str = r#"
 #include <fcntl.h>
 #include <sys/mman.h>

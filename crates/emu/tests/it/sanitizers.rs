@@ -1,4 +1,4 @@
-//! Programs that divide the address space by tables of their own run, and find what they are made to find.
+//! Programs with sanitizers, which divide the address space by their own tables, run and find their faults.
 
 use crate::guest::{CROSS, EMULATOR, run};
 use std::fs;
@@ -7,7 +7,7 @@ use std::process::Command;
 /// Debian's cross libraries.
 const SYSROOT: &str = "/usr/aarch64-linux-gnu";
 
-/// Runs a program that a sanitizer of gcc watches, and returns what it says.
+/// Runs a program under a sanitizer of gcc, and returns the sanitizer's messages.
 fn report(sanitizer: &str, text: &str) -> String {
     let directory = tempfile::tempdir().expect("a directory");
     let (source, program) = (directory.path().join("program.c"), directory.path().join("program"));
