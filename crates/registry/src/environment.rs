@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-/// Values of environment variables; the command line reads them, tests make their own.
+/// Values of environment variables; the command line reads them, tests set their own.
 #[derive(Clone, Default)]
 pub struct Environment {
     /// `HOME`.

@@ -161,7 +161,7 @@ pub enum Error {
     },
     /// An index cannot be pushed since the store lacks some of what it lists.
     #[error(
-        "{target}: not all that the index lists is here, missing: {missing}; pull it for all platforms, or make an index of those that are here"
+        "{target}: the index lists content that is not here, missing: {missing}; pull it for all platforms, or make an index of those that are here"
     )]
     Incomplete {
         /// The reference to push to.

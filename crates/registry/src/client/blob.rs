@@ -51,7 +51,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// Those of the first request.
+    /// Errors of the first request.
     pub fn blob(&self, reference: &Reference, blob: &Descriptor, offset: u64) -> Result<BlobReader> {
         let endpoints = self.endpoints(reference.registry(), reference.repository(), true)?;
         let mut reader = BlobReader {

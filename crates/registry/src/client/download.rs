@@ -19,7 +19,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// Those of the connection, any answer but 200, and [`Error::File`] for the file.
+    /// Errors of the connection, any answer except 200, and [`Error::File`] for the file.
     pub fn download(&self, url: &str, to: &Path) -> Result<Option<i64>> {
         self.retrying(|| self.download_once(url, to))
     }

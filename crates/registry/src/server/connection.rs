@@ -98,7 +98,7 @@ async fn serve(stream: TcpStream, address: SocketAddr, tls: Option<TlsAcceptor>,
     socket.finish().await;
 }
 
-/// Like [`converse`], over TLS. A client that speaks plain HTTP is told so.
+/// Like [`converse`], over TLS. A client that speaks plain HTTP gets an explanation.
 async fn secured(wire: Wire, tls: &TlsAcceptor, client: Client, handler: Arc<Handler>) {
     let socket = client.socket.clone();
     let begin = async {

@@ -74,7 +74,7 @@ impl Handler {
         let access_log = options.access_log.take().map(|log| AccessLog::new(log.open()));
         let (uploads, metrics) = (Uploads::default(), Arc::default());
         let cache = options.proxy.take().map(Cache::new);
-        // A cache changes only by itself.
+        // Clients cannot change a cache.
         options.read_only |= cache.is_some();
         Ok(Handler { storage, options, auth, uploads, gate, metrics, access_log, cache, places, large })
     }

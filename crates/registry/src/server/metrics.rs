@@ -143,7 +143,7 @@ impl Metrics {
         family(
             "cache_hits_total",
             "counter",
-            "Content of the other registry that was here.",
+            "Content of the other registry that was in the cache.",
             &read(&self.cache_hits),
         );
         family(

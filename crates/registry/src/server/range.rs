@@ -13,7 +13,7 @@ pub(super) enum Wanted {
     /// These parts in this order, as start and length in bytes. There is at least one part, and none is
     /// empty.
     Parts(Vec<(u64, u64)>),
-    /// Only bytes beyond the content.
+    /// No byte of the content.
     Nothing,
 }
 

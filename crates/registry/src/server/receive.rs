@@ -117,7 +117,7 @@ impl Sink {
     }
 }
 
-/// Bytes that came since a moment.
+/// Bytes received since a point in time.
 struct Pace {
     since: Instant,
     bytes: u64,

@@ -34,7 +34,7 @@ impl Problem {
         self
     }
 
-    /// Turns an impossible name into "not found" if the request only reads.
+    /// Turns an impossible name into "not found" if `reads` says that the request creates nothing.
     pub(super) fn when_reading(mut self, reads: bool) -> Problem {
         if reads && matches!(self.code, "NAME_INVALID" | "TAG_INVALID") {
             self.status = 404;

@@ -251,7 +251,7 @@ impl ReplyBody {
         }
     }
 
-    /// Takes the bytes read off the first part.
+    /// Moves the first part past the bytes read.
     fn advance(&mut self, bytes: Vec<u8>) -> io::Result<Bytes> {
         let Some(Part::File { offset, length, .. }) = self.parts.front_mut() else {
             return Err(io::Error::other("the body ended early"));

@@ -26,8 +26,8 @@ struct Content {
 }
 
 /// Copies what `from` names to `to`: an index with everything that it lists, including attestations, or only
-/// the images for some platforms. Several images get a new index, and so do several sources; if they have
-/// images for the same platform, the last counts. Blobs go first, the name comes last. Content that the
+/// the images for some platforms. Several images get a new index, and so do several sources; if several have
+/// an image for the same platform, the last counts. Blobs go first, the name comes last. Content that the
 /// target has is not moved; within one registry, blobs are mounted. `referrers` says whether signatures and
 /// SBOMs that refer to the copied images are copied, too.
 ///

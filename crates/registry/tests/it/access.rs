@@ -267,7 +267,7 @@ fn rights_are_kept_by_repository() {
     assert_eq!(catalog(alice), serde_json::json!(["team/app", "team/x/y"]));
     assert_eq!(catalog(bob), serde_json::json!(["team/app"]));
     assert_eq!(catalog(None), serde_json::json!([]));
-    // And the rights can change.
+    // The rights can change, too.
     std::fs::write(guarded.files.path().join("rights"), "bob pull,push team/*\n").expect("written");
     guarded.wait("bob may push", || guarded.ask(bob, "POST /v2/team/app/blobs/uploads/", b"").status == 202);
     assert_eq!(guarded.ask(alice, "GET /v2/team/app/tags/list", b"").status, 403);

@@ -81,7 +81,7 @@ struct Guard {
     rights: RightsSource,
     identity_token: Option<Secret>,
     lifetime: Duration,
-    /// What everybody may do needs no token.
+    /// Actions that everybody may do need no token.
     open_door: bool,
     /// Tokens are offered even if nobody may do anything without a name.
     prefers_tokens: bool,

@@ -27,7 +27,7 @@ const LOCK_EVERY: Duration = Duration::from_millis(20);
 /// Prefix of the names of files that are being written.
 pub(super) const TEMPORARY: &str = ".tmp-";
 
-/// Proof that no other process collects garbage.
+/// Proof that nobody else collects garbage.
 pub(super) struct Writing {
     _file: File,
 }
@@ -42,7 +42,7 @@ pub(super) struct Storage {
 }
 
 impl Storage {
-    /// Opens a directory; creates its files if it is missing or empty.
+    /// Opens a directory; sets it up if it is missing or empty.
     pub(super) fn open(root: &Path, sync: bool) -> Result<Storage> {
         let version = root.join("version");
         let storage = Storage { root: root.to_path_buf(), sync, immutable_tags: false };
