@@ -583,8 +583,7 @@ impl Assembler {
         });
     }
 
-    /// The usual instruction: REX, opcode, ModRM. Most callers know the kind of operand when they are
-    /// compiled.
+    /// The usual instruction: REX, opcode, ModRM. The kind of operand is mostly known at compile time.
     #[inline(always)]
     fn plain(&mut self, size: Size, opcode: u32, reg: u8, rm: Rm) {
         let code = Code::new(size, opcode);

@@ -152,9 +152,7 @@ impl Wanted {
                 b"p" => return refuse("-p: pages have 4096 bytes"),
                 b"g" => return refuse("-g: there is no port for debuggers"),
                 b"d" | b"D" | b"dfilter" | b"plugin" => {
-                    return refuse(format!(
-                        "{what} is QEMU's alone; there are --trace syscalls and --trace blocks"
-                    ));
+                    return refuse(format!("{what} is QEMU's alone; use --trace syscalls or --trace blocks"));
                 }
                 b"B" | b"R" => return refuse(format!("{what}: the program's addresses are the host's")),
                 _ => return refuse(format!("unknown option {what}; see --help")),

@@ -1,2 +1,2 @@
-//! Every instruction of the assembler, decoded again by a decoder of others.
+//! Every instruction of the assembler, decoded again by an independent decoder.
 mod decoded;
