@@ -30,7 +30,7 @@ impl Op {
 }
 
 impl State {
-    /// Floating-point arithmetic with this thread's modes; the flags come back by [`State::flags`].
+    /// Floating-point arithmetic with this thread's modes; [`State::flags`] takes the flags back.
     #[inline(always)]
     pub(crate) fn fpu(&self) -> Fpu {
         Fpu { fpcr: self.fpcr, fpsr: self.fpsr }

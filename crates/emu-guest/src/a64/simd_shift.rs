@@ -1,4 +1,4 @@
-//! Advanced SIMD shifts by an immediate (manual C4.1.96). The position of the first one in immh is the lane
+//! Advanced SIMD shifts by an immediate (manual C4.1.96). The highest bit that is set in immh gives the lane
 //! size, the bits below it the shift.
 
 use super::simd::{
