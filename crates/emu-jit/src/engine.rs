@@ -383,7 +383,7 @@ impl Engine {
     ///
     /// # Safety
     ///
-    /// The return stack is writable and nobody else's. If there is one other engine, it is not running
+    /// The return stack is writable and used by nobody else. If there is one other engine, it is not running
     /// meanwhile: a thread creates the engines of the threads that it starts.
     pub unsafe fn new(log: &'static Invalidations, jit: Option<&'static Jit>, stack: ReturnStack) -> Engine {
         let presence: &Presence = Box::leak(Box::new(Presence {

@@ -101,7 +101,7 @@ impl<'log> Interpreter<'log> {
         self.last = NO_BLOCK;
     }
 
-    /// Where the translation of the block before which [`Interpreter::run_cold`] returned is, if known.
+    /// The place of the translation of the block before which [`Interpreter::run_cold`] returned, if known.
     pub fn code(&self) -> Option<u32> {
         self.code.code(self.next)
     }

@@ -23,7 +23,7 @@ enum Sizes {
     Scalars,
 }
 
-/// Size, or `None` where the form is reserved.
+/// Size, or `None` if the form is reserved.
 #[inline(always)]
 fn allowed(op: &Op, sizes: Sizes) -> Option<u32> {
     let size = size(op)?;

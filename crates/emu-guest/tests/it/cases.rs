@@ -329,7 +329,7 @@ fn case(random: &mut Random, row: &Row, layout: &Layout, i: usize) -> Option<Cas
         // QEMU before 9.0.2 (its issue 2375) treats flushing a subnormal number by FZ as exact.
         before.fpcr &= !(1 << 24);
     }
-    // Equal operands would otherwise be rare.
+    // Sometimes the operands are equal.
     if random.one_in(8) {
         let (n, m) = (field(word, 9, 5) as usize, field(word, 20, 16) as usize);
         before.v[m] = before.v[n];

@@ -1,9 +1,9 @@
 //! Random instructions with random state, here and under `qemu-aarch64-static`, compared bit for bit.
 //!
 //! One generated static program holds a driver, thousands of cases, and a record of registers for each. For
-//! each case it loads the record, runs the instruction, stores the registers back, and writes all records to
-//! its standard output. The same image is mapped at the same addresses in this process, and the interpreter
-//! runs the same cases.
+//! each case it loads the record, runs the instruction and stores the registers back; then it writes all
+//! records to its standard output. The same image is mapped at the same addresses in this process, and the
+//! interpreter runs the same cases.
 //!
 //! `CROSSDOCK_DIFFER_CASES` sets the number of cases per chapter, `CROSSDOCK_DIFFER_SEED` the seed,
 //! `CROSSDOCK_DIFFER_NAME` restricts the instructions to mnemonics that match exactly.

@@ -248,8 +248,8 @@ impl Translator<'_> {
     }
 
     /// FMAX, FMIN, FMAXNM, FMINNM. If both operands are zero, the host's instructions return the second. So
-    /// both orders are computed: the result is negative if both zeros are (FMAX), or if one is (FMIN). They
-    /// signal quiet NaNs too.
+    /// both orders are computed: the result is negative if both zeros are (FMAX), or if one is (FMIN). The
+    /// host's instructions signal quiet NaNs too.
     fn scalar_extreme(&mut self, double: bool, max: bool, d: u8, n: u8, m: u8) {
         let way = self.nan_way();
         let a = self.vget(n, X0);
@@ -395,7 +395,7 @@ impl Translator<'_> {
         ONE
     }
 
-    /// FRINTA: the integer part plus twice the fraction, truncated. Both are exact.
+    /// FRINTA: the integer part plus twice the fraction, truncated. Both terms are exact.
     fn scalar_round_away(&mut self, double: bool, d: u8, n: u8) -> Lowered {
         let (back, slow) = self.slow_way();
         let a = self.vget(n, X0);

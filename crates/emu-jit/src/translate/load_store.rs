@@ -356,7 +356,7 @@ impl Translator<'_> {
                 self.a.bind(back);
                 ONE
             }
-            // STXR, STLXR: without a reservation, the interpreter makes the store fail.
+            // STXR, STLXR: unless the reservation matches, the interpreter runs the store.
             (false, false) => {
                 let back = self.aligned(rn, log2);
                 let slow = self.slow_path(back);

@@ -119,7 +119,7 @@ struct Translator<'t> {
     words: &'t [u32],
     /// The branch that ends the block, or 0.
     end_word: u32,
-    /// What is known of the guest's vector registers.
+    /// What is known about the guest's vector registers.
     zeros: Zeros,
     /// Where the guest's registers are, and the number of this assignment in the unit.
     assignment: Assignment,
@@ -148,7 +148,7 @@ struct Translator<'t> {
 pub struct Buffers {
     /// The code.
     pub assembler: Assembler,
-    /// What the cache needs to know of the code.
+    /// What the cache needs to know about the code.
     pub unit: Unit,
     guest: Guest,
     stubs: Vec<Stub>,

@@ -88,7 +88,7 @@ impl Translator<'_> {
         if q { self.vput(d, t) } else { self.vput_scalar(true, d, t, false) }
     }
 
-    /// Size and Q of a vector or scalar form in which scalars have 64 bits; `None` where it is reserved.
+    /// Size and Q of a vector or scalar form in which scalars have 64 bits; `None` if it is reserved.
     pub(super) fn shape(&self, word: u32) -> Option<(usize, bool)> {
         let (size, scalar) = (bits(word, 23, 22) as usize, bit(word, 28));
         let q = bit(word, 30) && !scalar;

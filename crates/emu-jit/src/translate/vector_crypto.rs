@@ -190,7 +190,7 @@ impl Translator<'_> {
         self.put_reversed(d, X1);
     }
 
-    /// SHA256H, SHA256H2: four rounds, from which the first takes a to d, the second e to h.
+    /// SHA256H, SHA256H2: four rounds; the former takes a to d from them, the latter e to h.
     fn sha256_rounds(&mut self, word: u32, second: bool) {
         let (d, n, m) = (vd(word), vn(word), vm(word));
         let (abcd, efgh) = if second { (n, d) } else { (d, n) };

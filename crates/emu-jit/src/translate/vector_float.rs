@@ -34,7 +34,7 @@ const GREATER_EQUAL: u8 = 0x0d;
 const GREATER_THAN: u8 = 0x0e;
 const GREATER_EQUAL_QUIET: u8 = 0x1d;
 
-/// VROUND raises no inexactness.
+/// Bit of VROUND's mode: no inexactness is raised.
 const SILENT: u8 = 8;
 const TO_ZERO: u8 = 3;
 
@@ -560,7 +560,7 @@ impl Translator<'_> {
     }
 
     /// xmm0 = finite `a` rounded to nearest, ties away from zero: the integer part plus twice the fraction,
-    /// truncated. Both are exact. Changes xmm1 and xmm15.
+    /// truncated. Both terms are exact. Changes xmm1 and xmm15.
     fn lanes_away(&mut self, l: Lanes, a: Xmm) {
         self.lanes_round(l, X1, a, SILENT | TO_ZERO);
         self.lanes_op(l, SUBTRACT, X2, a, X1);

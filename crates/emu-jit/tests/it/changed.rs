@@ -109,8 +109,8 @@ fn lines_with_code_that_follow_each_other_are_invalidated_at_once() {
     let (_, left) = run(&mapping, 0, 0x1000, lines);
     // Other tests log changes, too.
     assert!(left == 0 && LOG.head() - before < lines / 2, "{left}, {}", LOG.head() - before);
-    // Another invalidation makes new code count, even where the old code was translated. SAFETY: the words
-    // are in the mapping.
+    // Another invalidation makes new code count, even where the old code was translated.
+    // SAFETY: the words are in the mapping.
     unsafe { *((mapping.0 as usize + SIZE - 64) as *mut u32) = ADD + (1 << 10) };
     let (_, left) = run(&mapping, 0, 0x1000, lines);
     assert_eq!(left, 0);

@@ -64,7 +64,8 @@ fn a_thread_that_spins_in_code_that_another_changes_sees_the_change() {
     // SAFETY: the word is in the mapping.
     unsafe { AtomicU32::from_ptr((base as *mut u32).add(3)).store(0xd503_201f, Ordering::SeqCst) };
     LOG.invalidate(base..base + 20);
-    // The next thread that checks drops the code, and tells the others. SAFETY: the word is in the mapping.
+    // The next thread that checks drops the code, and tells the others.
+    // SAFETY: the word is in the mapping.
     unsafe { AtomicU32::from_ptr((base as *mut u32).add(0x400)).store(BRK, Ordering::SeqCst) };
     assert_eq!(run_at(base + 0x1000, 0, &host).0, Exit::Breakpoint(0));
     wait("the thread sees the change", || thread.is_finished());
