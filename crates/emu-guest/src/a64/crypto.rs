@@ -36,7 +36,8 @@ const BOXES: ([u8; 256], [u8; 256]) = {
     (forward, inverse)
 };
 
-/// A table of [`mix`]: for each value of a column's first byte, what it contributes to the column's bytes.
+/// A table of [`aes_mix`]: for each value of a column's first byte, what it contributes to the column's
+/// bytes.
 const fn mix_table(coefficients: [u8; 4]) -> [u32; 256] {
     let mut table = [0; 256];
     let mut i = 0;

@@ -704,7 +704,7 @@ impl Translator<'_> {
         self.a.mov(Size::Q, Reg::RAX, Reg::RDX);
     }
 
-    /// FCVT[NPMZA][SU]: `mode` is the manual's; `None` is nearest with ties away.
+    /// `FCVT[NPMZA][SU]`: `mode` is the manual's; `None` is nearest with ties away.
     fn float_to_integer(
         &mut self,
         double: bool,

@@ -708,7 +708,7 @@ impl Translator<'_> {
         self.a.vpacked(true, ADD, X0, X0, X1);
     }
 
-    /// FCVT[NPMZA][SU], and with fraction bits FCVTZS, FCVTZU.
+    /// `FCVT[NPMZA][SU]`, and with fraction bits FCVTZS, FCVTZU.
     fn lanes_to_integers(&mut self, word: u32, l: Lanes, mode: Mode, fraction: u32) -> Lowered {
         let unsigned = bit(word, 29);
         if l.scalar || l.double {
