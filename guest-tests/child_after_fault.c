@@ -1,6 +1,7 @@
-// oracle: file A child with the exit signal SIGSEGV ends, and its process id equals the address of the
-// thread's last fault. This signal looks like a fault, and must be neither lost nor taken for one. A process
-// namespace makes the ids small.
+// oracle: file
+// A child with the exit signal SIGSEGV ends, and its process id equals the address of the thread's last
+// fault. This signal looks like a fault, and must be neither lost nor taken for one. A process namespace
+// makes the ids small.
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <sched.h>

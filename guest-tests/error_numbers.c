@@ -1,5 +1,6 @@
 // oracle: native
-// Of several errors a call reports the one that the kernel finds first, also with pointers into the emulator.
+// If there are several errors, a call reports the one that the kernel finds first, even with pointers into
+// the emulator.
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>

@@ -1,5 +1,6 @@
-// oracle: file Code runs only in executable memory. Elsewhere it causes SIGSEGV with SEGV_ACCERR and the
-// address of the instruction.
+// oracle: file
+// Code runs only in executable memory. Elsewhere it causes SIGSEGV with SEGV_ACCERR and the address of the
+// instruction.
 #define _GNU_SOURCE
 #include <setjmp.h>
 #include <signal.h>

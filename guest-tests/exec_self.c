@@ -1,5 +1,6 @@
-// oracle: native execve of the program itself, by path, by /proc/self/exe and by descriptor; arguments,
-// environment, close-on-exec, errors.
+// oracle: native
+// execve of the program itself, by path, by /proc/self/exe and by descriptor; arguments, environment,
+// close-on-exec, errors.
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <errno.h>

@@ -1,4 +1,4 @@
-// A loop of returns and nothing else is interrupted.
+// A loop of nothing but returns is interrupted.
 #include <signal.h>
 #include <stdio.h>
 #include <unistd.h>

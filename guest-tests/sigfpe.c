@@ -1,5 +1,6 @@
-// oracle: native Invalid operations cause no signals on arm64, whatever the program does with SIGFPE; a
-// SIGFPE that is sent behaves like any other signal.
+// oracle: native
+// Invalid operations cause no signals on arm64, whatever the program does with SIGFPE; a SIGFPE that is sent
+// behaves like any other signal.
 #define _GNU_SOURCE
 #include <fenv.h>
 #include <math.h>

@@ -1,6 +1,6 @@
 // oracle: file
-// A load or store whose base is SP needs a multiple of 16 there: else SIGBUS with BUS_ADRALN and SP as its address. An
-// unaligned SP alone does no harm. Cold and hot code.
+// A load or store whose base is SP needs SP to be a multiple of 16: else SIGBUS with BUS_ADRALN and SP as its
+// address. An unaligned SP alone does no harm. Cold and hot code.
 #define _GNU_SOURCE
 #include <signal.h>
 #include <stdio.h>
@@ -9,7 +9,8 @@
 #include <ucontext.h>
 #include <unistd.h>
 
-// A function of x0: SP = a frame + x0, then the code, whose access is at `name_at`. x10 is the SP before, x1 is 4.
+// A function of x0: SP = a frame + x0, then the code, whose access is at `name_at`. x10 is SP before the code,
+// x1 is 4.
 #define PROBE(name, code)                                                                                          \
     extern char name##_at[];                                                                                       \
     unsigned long name(unsigned long);                                                                             \
@@ -53,14 +54,14 @@ ACCESS(atomic_maximum, "ldumaxb w1, w3, [sp]")
 ACCESS(swap, "swpal x1, x3, [sp]")
 ACCESS(compare_swap, "cas x1, x3, [sp]")
 ACCESS(compare_swap_pair, "casp x4, x5, x6, x7, [sp]")
-// Those that do not check.
+// Instructions that do not check SP.
 ACCESS(prefetch, "prfm pldl1keep, [sp, #8]")
 ACCESS(prefetch_unscaled, "prfum pstl1keep, [sp, #-3]")
 ACCESS(prefetch_register, "prfm pldl1keep, [sp, x1]")
 ACCESS(nothing, "mov x3, sp\n add x3, sp, #1\n ldr x3, [x9]")
 ACCESS(system_call, "mov x8, #172\n svc #0\n cmp sp, x10\n cset x2, eq")
 ACCESS(flags, "cmp x1, #4\n mov sp, x10\n cset x2, eq\n cmp x1, #5\n sub sp, sp, #0\n cinc x2, x2, lo")
-// What moves SP from an aligned to another address, and the access behind it.
+// Instructions that move SP from an aligned address to another, and the access after them.
 #define MOVE(name, code) PROBE(name, "and sp, x10, #~15\n" code "\n" #name "_at: ldr x3, [sp]")
 MOVE(by_immediate, "sub sp, sp, #8")
 MOVE(by_register, "sub sp, sp, x1")
@@ -88,7 +89,7 @@ static void on_bus(int s, siginfo_t *i, void *p) {
     pc = u->uc_mcontext.pc;
     stack = u->uc_mcontext.sp;
     fault_address = u->uc_mcontext.fault_address;
-    // Behind the record of the vector registers is that of the syndrome.
+    // The record of the syndrome follows that of the vector registers.
     unsigned *record = (unsigned *)((char *)u->uc_mcontext.__reserved + 528);
     syndrome = record[0] == 0x45535201 ? *(unsigned long *)(record + 2) : 0;
     // The access is made once more.
@@ -99,7 +100,7 @@ static void on_usr1(int s, siginfo_t *i, void *p) {
     moved += ((ucontext_t *)p)->uc_mcontext.sp % 16 == 8 && (unsigned long)__builtin_frame_address(0) % 16 == 0;
 }
 
-// How many of the calls fault as they should, or do not.
+// Number of calls that fault as they must or, without `must`, do not fault.
 static int right(unsigned long (*probe)(unsigned long), char *at, unsigned long by, int must, int calls) {
     int good = 0;
     for (int n = 0; n < calls; n++) {
@@ -150,7 +151,7 @@ int main(void) {
             printf("flags or SP are lost in round %d\n", n);
             break;
         }
-    // A multiple of 16, where 4 is shifted by 2 and more.
+    // SP is a multiple of 16 if 4 is shifted by 2 or more.
     int good = 0;
     for (unsigned long n = 0; n < 400; n++)
         good += right(loop, loop_at, n % 8, n % 8 < 2, 1);

@@ -1,6 +1,6 @@
 // oracle: file
-// The tagged address ABI: a thread that has asked for it may give pointers with a top byte to system calls,
-// also in structures in memory.
+// The tagged address ABI: a thread that has asked for it may pass pointers with a top byte to system calls,
+// even in structures in memory.
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>

@@ -10,8 +10,8 @@ pub const PAGE: u64 = 4096;
 /// No item.
 pub const NONE: u32 = u32::MAX;
 
-/// Low bits of an address that are not spread over the table, so that neighbours share a line of the host's
-/// cache.
+/// Number of low bits of an address that are not spread over the table, so that neighbours share a line of
+/// the host's cache.
 const NEAR: u32 = 7;
 /// Slots in a line of the host's cache.
 const LINE: u32 = 8;
@@ -44,7 +44,7 @@ impl AddressTable {
         (spread >> self.shift & !(LINE - 1) | spread & (LINE - 1)) as usize
     }
 
-    /// The item of `key`; `is` says whether an item has it.
+    /// The item of `key`; `is` says whether an item has that key.
     #[inline]
     pub fn find(&self, key: u64, is: impl Fn(u32) -> bool) -> Option<u32> {
         self.find_slot(key, is).map(|slot| self.slots[slot].1)
@@ -114,7 +114,7 @@ impl AddressTable {
         self.used -= 1;
         let mask = self.slots.len() - 1;
         let mut slot = hole;
-        // Items that follow, and that an empty slot would hide, move up.
+        // Later items that an empty slot would hide move up.
         loop {
             slot = (slot + 1) & mask;
             let (spread, item) = self.slots[slot];
@@ -130,7 +130,7 @@ impl AddressTable {
         self.slots[hole].1 = NONE;
     }
 
-    /// Forgets all.
+    /// Removes everything.
     pub fn clear(&mut self) {
         *self = AddressTable::default();
     }
@@ -187,7 +187,7 @@ impl PageIndex {
         }
     }
 
-    /// Forgets all.
+    /// Removes everything.
     pub fn clear(&mut self) {
         *self = PageIndex::default();
     }
@@ -196,7 +196,7 @@ impl PageIndex {
 /// Number of recent pages that [`PageSet::insert`] recognises without a look-up.
 const RECENT: usize = 32;
 
-/// Pages.
+/// A set of pages.
 #[derive(Debug, Default)]
 pub struct PageSet {
     table: AddressTable,
@@ -255,7 +255,7 @@ impl PageSet {
         }
     }
 
-    /// Forgets all.
+    /// Removes everything.
     pub fn clear(&mut self) {
         *self = PageSet::default();
     }

@@ -259,7 +259,7 @@ impl Memory {
     ///
     /// # Errors
     ///
-    /// [`Fault`] where the bytes are outside the window or not readable.
+    /// [`Fault`] if the bytes are outside the window or not readable.
     #[inline(always)]
     pub fn load(&self, address: u64, size: u8) -> Result<u64, Fault> {
         let address = self.check(address, 1 << size, Access::Read)?;

@@ -66,7 +66,7 @@ impl<T> Pieces<T> {
         self.0.iter().flatten()
     }
 
-    /// Forgets all.
+    /// Removes everything.
     pub fn clear(&mut self) {
         self.0.clear();
     }
@@ -124,7 +124,7 @@ impl<T: Copy> Lists<T> {
         &self.0[place.piece as usize][place.first as usize..][..place.length as usize]
     }
 
-    /// Forgets all.
+    /// Removes everything.
     pub fn clear(&mut self) {
         self.0.clear();
     }

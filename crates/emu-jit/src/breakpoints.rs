@@ -1,10 +1,9 @@
 //! Places where a thread leaves generated code for a signal, by the fault of an instruction put there for it.
 //!
-//! Only at marks ([`crate::cache::Mark`]) is it known where the guest's registers and flags are. So a signal
-//! that interrupts generated code puts HLT on the first byte of the next mark's code: the thread faults
-//! there, its registers are found as for any other fault, and the signal is taken at that guest instruction.
-//! Other threads that reach the HLT fault, too: the interpreter runs the instruction for them, and they go
-//! on.
+//! Only marks ([`crate::cache::Mark`]) say where the guest's registers and flags are. So a signal that
+//! interrupts generated code puts HLT on the first byte of the next mark's code: the thread faults there, its
+//! registers are found as for any other fault, and the signal is taken at that guest instruction. Other
+//! threads that reach the HLT fault, too: the interpreter runs the instruction for them, and they go on.
 
 /// HLT: a privileged instruction, which faults with SIGSEGV. It is one byte, so other threads see either the
 /// old code or the new.
@@ -67,7 +66,8 @@ impl Breakpoints {
         unsafe { arena.add(offset as usize).write_volatile(HLT) };
     }
 
-    /// Removes the breakpoints of a thread, or all, and restores the code where no other thread has one.
+    /// Removes the breakpoints of a thread, or all, and restores the code unless another thread has a
+    /// breakpoint there.
     ///
     /// # Safety
     ///

@@ -438,8 +438,8 @@ impl Cache {
     }
 
     /// Counts an invalid operation that the instruction at `guest` has signalled, at host address `pc` and
-    /// time `now`. If this happens often, its unit is dropped, and the instruction is wary in the next.
-    /// Returns whether that is so.
+    /// time `now`. If this happens often, drops the instruction's unit; in the next unit, the instruction is
+    /// wary. Returns whether it happens often.
     pub(crate) fn trapped(&mut self, guest: u64, pc: u64, now: u64) -> bool {
         if self.traps.len() >= TRAPS_LENGTH_MAX {
             self.traps.clear();
@@ -566,7 +566,7 @@ impl Cache {
         }
     }
 
-    /// How many blocks change their assignment within, in code that has not been dropped.
+    /// Number of blocks in which the assignment changes, in code that has not been dropped.
     pub fn planned_blocks(&self) -> usize {
         self.units
             .iter()
@@ -575,7 +575,7 @@ impl Cache {
             .sum()
     }
 
-    /// How many loops keep the guest's registers in other places, in code that has not been dropped.
+    /// Number of loops that keep the guest's registers in other places, in code that has not been dropped.
     pub fn assigned_loops(&self) -> usize {
         self.units.iter().filter(|unit| !self.blocks.get(unit.blocks).is_empty()).map(|unit| unit.loops).sum()
     }
@@ -606,9 +606,9 @@ mod tests {
         let arena = alloc::vec![0u8; 2 << 20].leak();
         static LOG: Invalidations = Invalidations::new();
         let log = &LOG;
-        // SAFETY: the memory is this cache's, whose code is not run.
+        // SAFETY: only this cache uses the memory, and its code is not run.
         let mut cache = unsafe { Cache::new(arena.as_mut_ptr(), 2 << 20, 0, log, |_| u64::MAX) };
-        // The second unit has the key, but what was found before leads to the first.
+        // The second unit takes the key, but jump caches may still lead to the first.
         add(&mut cache, 0x1000);
         add(&mut cache, 0x1000);
         add(&mut cache, 0x3000);

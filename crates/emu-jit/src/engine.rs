@@ -383,7 +383,7 @@ impl Engine {
     ///
     /// # Safety
     ///
-    /// The return stack is writable and nobody else's. If there is one other engine, it is not running
+    /// The return stack is writable and used by nobody else. If there is one other engine, it is not running
     /// meanwhile: a thread creates the engines of the threads that it starts.
     pub unsafe fn new(log: &'static Invalidations, jit: Option<&'static Jit>, stack: ReturnStack) -> Engine {
         let presence: &Presence = Box::leak(Box::new(Presence {
@@ -515,7 +515,7 @@ impl Engine {
             self.prepare(jit, state.pc, mode, host);
             return Ok(None);
         };
-        // As valid as the rest of the jump cache.
+        // This code is as valid as the rest of the jump cache.
         let code = jit.arena + u64::from(code);
         self.remember(state.pc, code);
         let able = state.sp().is_multiple_of(ALIGNMENT) && self.is_caught_up(jit, state, mode);
@@ -632,7 +632,7 @@ impl Engine {
         }
         match cache.entry(pc | mode) {
             Some(code) => self.remember(pc, cache.address(code)),
-            // Otherwise it would be asked for again at once.
+            // Otherwise the interpreter would ask for the block again at once.
             None => self.interpreter.cool(pc),
         }
     }
@@ -665,7 +665,7 @@ impl Engine {
 
     /// Runs generated code until it exits. Returns the exit, if the caller has to handle it.
     fn enter(&mut self, jit: &Jit, state: &mut State, run: &mut Run, code: u64) -> Option<Exit> {
-        // Without other threads nobody reads this: others start only by what this thread does outside of
+        // Without other threads, nobody reads `running`, and this thread can start others only outside of
         // generated code.
         let alone = jit.threads.load(Ordering::Relaxed) == 1;
         let order = if alone { Ordering::Relaxed } else { Ordering::SeqCst };

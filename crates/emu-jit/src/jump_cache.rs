@@ -42,7 +42,7 @@ pub(crate) struct JumpCache {
 /// The second level.
 struct Sets {
     sets: Box<[Set]>,
-    /// How many pairs were evicted for others since the table has this size.
+    /// Number of pairs that were evicted since the table got this size.
     evictions: usize,
 }
 
@@ -120,7 +120,7 @@ impl JumpCache {
         self.second.evictions > 2 * self.second.sets.len() && self.second.sets.len() < SETS_MAX
     }
 
-    /// Makes the second level bigger: [`JumpCache::second`] changes.
+    /// Enlarges the second level: [`JumpCache::second`] changes.
     pub fn grow(&mut self) {
         let mut bigger = Sets::new(self.second.sets.len() * GROWTH);
         for (number, set) in self.second.sets.iter().enumerate() {
@@ -222,7 +222,7 @@ mod tests {
         assert_eq!(sets.evictions, 1);
     }
 
-    /// How many of the targets are in the table after all have been looked up many times.
+    /// Number of targets that are in the table after all have been looked up many times.
     fn kept(cache: &mut JumpCache, targets: &[u64]) -> usize {
         for _ in 0..400_000 / targets.len().clamp(500, 10_000) {
             for &pc in targets {

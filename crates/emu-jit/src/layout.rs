@@ -2,7 +2,7 @@
 //!
 //! rbp points into the thread's [`State`], [`BIAS`] bytes from its start, so that a displacement of 8 bits
 //! reaches X0 to X31. Eleven general registers and thirteen vector registers of the guest live in host
-//! registers; the others are memory operands. Wherever code is entered, left, or calls, the registers in host
+//! registers; the others are memory operands. Where code is entered or left, or calls, the registers in host
 //! registers are those of [`GENERAL`] and [`VECTOR`]; inside a loop they may be others ([`Assignment`]). rsp
 //! is the return stack. rax, rcx, rdx, xmm0, xmm1 and xmm15 hold nothing between guest instructions.
 
@@ -185,8 +185,8 @@ pub const EXCLUSIVE_VALUE: Mem = state(320);
 #[derive(Clone, Copy)]
 #[repr(usize)]
 pub enum Slot {
-    /// The guest's flags in the host's form: V in the low byte; the high byte as LAHF has it, with the carry
-    /// of a borrow.
+    /// The guest's flags in the host's form: V in the low byte; the high byte is LAHF's, with the carry of a
+    /// borrow.
     Flags,
     /// Why generated code returned: an [`ExitKind`] in the low 3 bits, its number above them.
     Exit,
@@ -206,8 +206,7 @@ pub enum Slot {
     FaultPc,
     /// EFLAGS at the faulting instruction.
     FaultFlags,
-    /// What of the guest's memory could not be accessed: a [`FaultAccess`] in the low 2 bits, the address
-    /// above.
+    /// The access to the guest's memory that failed: a [`FaultAccess`] in the low 2 bits, the address above.
     FaultAccess,
     /// The `Host` of the run.
     Host,
@@ -221,16 +220,16 @@ pub enum Slot {
     InvalidEnd,
 }
 
-/// What a fault of generated code says of the guest.
+/// What a fault of generated code says about the guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u64)]
 pub enum FaultAccess {
-    /// The interpreter is to find out: an address with a tag, a breakpoint, an invalid operation, a full
+    /// The interpreter must find out: an address with a tag, a breakpoint, an invalid operation, a full
     /// return stack.
     Unknown,
     /// A load from a page that cannot be read.
     Read,
-    /// A store to one that cannot be written.
+    /// A store to a page that cannot be written.
     Write,
 }
 

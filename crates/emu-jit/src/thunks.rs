@@ -13,7 +13,8 @@ pub struct Thunks {
     pub enter: u32,
     /// Leaves generated code; the exit slot is set.
     pub exit: u32,
-    /// Branches to rax, which is not in the first level of the jump cache: by the second level, else leaves.
+    /// Branches to rax, which is not in the first level of the jump cache: by the second level, or else
+    /// leaves.
     pub indirect: u32,
     /// Called with the address of a `Record` in rax: runs the record and returns, or leaves.
     pub fallback: u32,
@@ -103,7 +104,7 @@ impl Thunks {
         fill(a);
         a.jump_indirect(Reg::RAX);
 
-        // The dispatcher knows by the mark which guest registers these hold.
+        // The mark tells the dispatcher which guest registers these hold.
         thunks.fault = next(a);
         a.mov_imm32(Size::D, slot(Slot::Exit), ExitKind::Fault as i32);
         for (i, (_, host)) in GENERAL.into_iter().enumerate() {
@@ -127,8 +128,8 @@ impl Thunks {
         }
         a.ret();
 
-        // For a RET with an empty return stack whose guest address happens to equal the RET's register, which
-        // is in rax: the word above is still there.
+        // For a RET with an empty return stack, if the guest address at its bottom happens to equal the RET's
+        // register, which is in rax. The word with that address is still on the stack.
         thunks.underflow = next(a);
         a.lea(Size::Q, Reg::RSP, Mem::at(Reg::RSP, -8));
         jump_by_cache(a);

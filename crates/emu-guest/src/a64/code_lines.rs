@@ -11,10 +11,10 @@ const _: () = assert!(super::features::CACHE_LINE == 1 << LINE_BITS);
 /// neighbouring bits, so that a program touches few pages of the table.
 const LINES: usize = 1 << 21;
 
-/// A set of lines: a bit for each. It may say of a line that it has code because another one has.
+/// A set of lines, with a bit for each. Lines that share a bit are in the set together.
 ///
-/// Who reads code marks its line before. Who changes code changes it, executes DSB and asks then (manual
-/// B2.4.4). So either the mark is seen, or what is read is new.
+/// A thread that reads code marks its line first. A thread that changes code executes DSB after the change
+/// and then asks (manual B2.4.4). So either the second thread sees the mark, or the first reads the new code.
 #[derive(Debug)]
 pub struct CodeLines {
     words: [AtomicU32; LINES / 32],
@@ -44,7 +44,7 @@ impl CodeLines {
     pub fn mark(&self, address: u64) {
         let (word, bit) = self.place(address);
         if word.load(Ordering::Acquire) & bit == 0 {
-            // All threads see this before the reads.
+            // All threads see the mark before the reads.
             word.fetch_or(bit, Ordering::SeqCst);
         }
     }

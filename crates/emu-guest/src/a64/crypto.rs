@@ -36,7 +36,8 @@ const BOXES: ([u8; 256], [u8; 256]) = {
     (forward, inverse)
 };
 
-/// Rows of the tables of [`mix`]: the bytes of one column that one byte of it contributes.
+/// A table of [`aes_mix`]: for each value of a column's first byte, what it contributes to the column's
+/// bytes.
 const fn mix_table(coefficients: [u8; 4]) -> [u32; 256] {
     let mut table = [0; 256];
     let mut i = 0;
@@ -134,7 +135,7 @@ pub(crate) fn sha1_schedule_1(s: &mut State, _: &Host, op: &Op) -> Step {
     Ok(Flow::Next)
 }
 
-/// SHA256H, SHA256H2: four rounds; the first gives the half with a, `SECOND` the one with e.
+/// SHA256H, SHA256H2: four rounds; `SECOND` gives the half with e, otherwise the half with a.
 pub(crate) fn sha256_hash<const SECOND: bool>(s: &mut State, _: &Host, op: &Op) -> Step {
     let (d, n) = (words(s.v[op.vd()]), words(s.v[op.vn()]));
     let (mut x, mut y) = if SECOND { (n, d) } else { (d, n) };

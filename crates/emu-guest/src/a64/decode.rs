@@ -42,7 +42,7 @@ static INDEX: Index = {
             if some == open {
                 break;
             }
-            // The next of the subsets of `open`.
+            // The next subset of `open`.
             some = (some.wrapping_sub(open)) & open;
         }
         i += 1;
@@ -79,8 +79,8 @@ fn find(word: u32) -> Option<usize> {
     INDEX.rows[rows].iter().map(|&row| row as usize).find(|&row| word & TABLE[row].mask == TABLE[row].value)
 }
 
-/// The row of the table that `word` belongs to. The word may still be undefined, by a reserved combination of
-/// other fields.
+/// The row of the table that `word` belongs to. The word may still be undefined: its other fields may hold a
+/// reserved combination.
 pub fn classify(word: u32) -> Option<&'static Row> {
     find(word).map(|row| &TABLE[row])
 }

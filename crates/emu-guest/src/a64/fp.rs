@@ -30,7 +30,7 @@ impl Op {
 }
 
 impl State {
-    /// Floating-point arithmetic with this thread's modes; the flags come back by [`State::flags`].
+    /// Floating-point arithmetic with this thread's modes; [`State::flags`] takes the flags back.
     #[inline(always)]
     pub(crate) fn fpu(&self) -> Fpu {
         Fpu { fpcr: self.fpcr, fpsr: self.fpsr }
@@ -321,7 +321,7 @@ fn convert_javascript(s: &mut State, _: &Host, op: &Op) -> Step {
     Ok(Flow::Next)
 }
 
-/// FCVT[NPMZA][SU], SCVTF, UCVTF, FMOV between general and vector registers, FJCVTZS.
+/// `FCVT[NPMZA][SU]`, SCVTF, UCVTF, FMOV between general and vector registers, FJCVTZS.
 pub(crate) fn integer(code: u32, _: u64) -> Option<Op> {
     let (wide, format, opcode) = (code >> 31 == 1, bits(code, 23, 22), bits(code, 18, 16));
     let handler: Handler = match (wide, format, bits(code, 20, 19), opcode) {

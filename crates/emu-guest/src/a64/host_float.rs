@@ -49,14 +49,14 @@ fn fused_double(a: f64, b: f64, addend: f64) -> f64 {
     _mm_cvtsd_f64(_mm_fmadd_sd(_mm_set_sd(a), _mm_set_sd(b), _mm_set_sd(addend)))
 }
 
-/// `a * b + addend`, rounded once; `None` where the host cannot.
+/// `a * b + addend`, rounded once; `None` if the host has no FMA3.
 #[inline(always)]
 pub(crate) fn mul_add_single(a: f32, b: f32, addend: f32) -> Option<f32> {
     // SAFETY: the host has FMA3.
     has_fused().then(|| unsafe { fused_single(a, b, addend) })
 }
 
-/// `a * b + addend`, rounded once; `None` where the host cannot.
+/// `a * b + addend`, rounded once; `None` if the host has no FMA3.
 #[inline(always)]
 pub(crate) fn mul_add_double(a: f64, b: f64, addend: f64) -> Option<f64> {
     // SAFETY: the host has FMA3.

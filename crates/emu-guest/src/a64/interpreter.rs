@@ -9,10 +9,10 @@ use core::sync::atomic::{AtomicU32, Ordering};
 pub struct Interpreter<'log> {
     code: Code,
     log: &'log Invalidations,
-    /// The block that [`Interpreter::run_cold`] has run last, from which it follows the next; any number does
+    /// The block that [`Interpreter::run_cold`] ran last, from which it finds the next. A wrong number does
     /// no harm.
     last: u32,
-    /// The block before which it returned.
+    /// The block before which [`Interpreter::run_cold`] returned.
     next: u32,
 }
 
@@ -20,7 +20,7 @@ pub struct Interpreter<'log> {
 const NO_BLOCK: u32 = u32::MAX;
 
 impl<'log> Interpreter<'log> {
-    /// What [`Interpreter::heat`] says of a block for which there is other code.
+    /// What [`Interpreter::heat`] returns for a block that has been translated.
     pub const TRANSLATED: u32 = TRANSLATED;
 
     /// An interpreter without decoded code, for a thread of the process that `log` belongs to.
@@ -28,7 +28,7 @@ impl<'log> Interpreter<'log> {
         Interpreter { code: Code::new(log), log, last: NO_BLOCK, next: NO_BLOCK }
     }
 
-    /// Runs until something is for the caller to do, and returns what.
+    /// Runs until the caller has something to do, and returns what that is.
     ///
     /// `interrupt` is read before every block (at most 128 instructions); while it is not zero, `run` returns
     /// [`Exit::Interrupted`] at once. A signal handler may set it. `budget` is the number of instructions
@@ -59,9 +59,9 @@ impl<'log> Interpreter<'log> {
         }
     }
 
-    /// Runs blocks until one has been run `threshold` times (at most 254), or has other code, for a caller
-    /// that then has something faster for it: returns `None` before such a block, and before each block that
-    /// is new if `announce` is set. Otherwise as [`Interpreter::run`].
+    /// Runs blocks that the caller has nothing faster for. Returns `None` before a block that has been run
+    /// `threshold` times (at most 254) or has been translated, and, if `announce` is set, before each new
+    /// block. Otherwise as [`Interpreter::run`].
     pub fn run_cold(
         &mut self,
         state: &mut State,
@@ -96,46 +96,45 @@ impl<'log> Interpreter<'log> {
         }
     }
 
-    /// What [`Interpreter::run_cold`] runs next is not reached from the block that it has run last.
+    /// Forgets which block [`Interpreter::run_cold`] ran last: its next block is not reached from there.
     pub fn forget_place(&mut self) {
         self.last = NO_BLOCK;
     }
 
-    /// Where the other code of the block is before which [`Interpreter::run_cold`] returned, if that is
-    /// known.
+    /// The place of the translation of the block before which [`Interpreter::run_cold`] returned, if known.
     pub fn code(&self) -> Option<u32> {
         self.code.code(self.next)
     }
 
-    /// How often [`Interpreter::run_cold`] has met the block at `pc`; 0 where it never did.
+    /// How often [`Interpreter::run_cold`] has met the block at `pc`; 0 if never.
     pub fn heat(&self, pc: u64) -> u32 {
         self.code.heat(pc).unwrap_or(0)
     }
 
-    /// There is other code for the block at `pc`, if that is known; and where that code is, which is whatever
-    /// the caller says, or not known.
+    /// Records that the block at `pc` has been translated, and where, if the caller knows. Only the caller
+    /// interprets the place.
     pub fn set_code(&mut self, pc: u64, code: Option<u32>) {
         self.code.set_code(pc, code);
     }
 
-    /// There is no other code for the block at `pc`: it is as if it had been run once.
+    /// Records that the block at `pc` has no translation: its heat becomes one run.
     pub fn cool(&mut self, pc: u64) {
         self.code.cool(pc);
     }
 
-    /// Where the other code for the block at `pc` is is not known any more.
+    /// Forgets where the translation of the block at `pc` is.
     pub fn forget_code(&mut self, pc: u64) {
         self.code.forget_code(pc);
     }
 
-    /// The same for all blocks.
+    /// Forgets where the translations of all blocks are.
     pub fn forget_codes(&mut self) {
         self.code.forget_codes();
     }
 
-    /// Runs one instruction. Returns [`Exit::Budget`] where nothing is for the caller to do.
+    /// Runs one instruction. Returns [`Exit::Budget`] if the caller has nothing to do.
     ///
-    /// Decodes afresh, so it needs no invalidation.
+    /// Decodes the instruction afresh, so no invalidation is needed.
     pub fn step(&mut self, state: &mut State, host: &Host) -> Exit {
         if state.pc & 3 != 0 {
             return Exit::UnalignedPc;
@@ -149,7 +148,7 @@ impl<'log> Interpreter<'log> {
     }
 }
 
-/// Runs a block, and looks at SP at each instruction where it is not aligned ([`stack_pointer`]).
+/// Runs a block. If it begins with an unaligned SP, checks SP at each instruction ([`stack_pointer`]).
 #[inline(always)]
 fn run_any_block<'c>(
     state: &mut State,
@@ -164,7 +163,7 @@ fn run_any_block<'c>(
     }
 }
 
-/// Runs a block whose SP is not aligned before it.
+/// Runs a block that begins with an unaligned SP.
 #[cold]
 #[inline(never)]
 fn run_block_unaligned<'c>(

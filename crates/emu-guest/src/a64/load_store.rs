@@ -2,7 +2,7 @@
 //! atomic, and whole structures.
 //!
 //! Every instruction makes all its loads before it writes a register, and all its stores before it writes the
-//! base back: a fault leaves the registers alone.
+//! base back: a fault changes no register.
 
 use super::decode::{op, sign_extend};
 use super::integer::extend;
@@ -200,7 +200,7 @@ fn single<const MODE: u8>(size: u32, vector: bool, opc: u32) -> Option<Handler> 
     })
 }
 
-/// Fills Rd (Rt) for a load (sink) or store (zero), or a vector register.
+/// Fills Rd (Rt): a vector register, or a general one, where 31 is the sink of a load or the zero of a store.
 fn transfer(op: Op, vector: bool, load: bool) -> Op {
     if vector {
         op.rd_vector()
@@ -392,7 +392,7 @@ fn reserve(s: &mut State, address: u64, size: u64, value: u128) {
     s.exclusive_value = value;
 }
 
-/// Whether a store-exclusive may try; the reservation ends in any case.
+/// Whether a store-exclusive may try; its caller ends the reservation in any case.
 fn take_reservation(s: &mut State, address: u64, size: u64) -> bool {
     s.exclusive_size == size && s.exclusive_address == untagged(address)
 }

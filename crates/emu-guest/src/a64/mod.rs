@@ -43,8 +43,8 @@ pub struct Host {
     /// The value of CNTVCT_EL0: nanoseconds, never going back, the same on all threads.
     pub counter: fn() -> u64,
     /// A range of addresses around the given one (without tag) in which code may be run; `None` if code may
-    /// not be run there. The range may be smaller than it could be. It is asked for when code is decoded, so
-    /// taking the right away counts as a change of code ([`Invalidations::invalidate`]).
+    /// not be run there. The range may be smaller than possible. Decoding asks for it, so taking the right
+    /// away counts as a change of code ([`Invalidations::invalidate`]).
     pub executable: fn(u64) -> Option<Range<u64>>,
 }
 

@@ -12,12 +12,12 @@ pub struct Refused {
 }
 
 impl Refused {
-    /// The mnemonic of the manual; `...` ends what several have in common.
+    /// The mnemonic of the manual; `...` ends a prefix that several mnemonics share.
     pub fn name(&self) -> &str {
         self.name.as_str()
     }
 
-    /// The feature of the architecture, or why else it is refused.
+    /// The feature of the architecture, or another reason for refusing it.
     pub fn feature(&self) -> &str {
         self.feature.as_str()
     }
@@ -27,12 +27,12 @@ const fn row(mask: u32, value: u32, name: &str, feature: &str) -> Refused {
     Refused { mask, value, name: Short::new(name), feature: Short::new(feature) }
 }
 
-/// The refused encoding that `word` belongs to, where it is one of Arm's list; SVE and SME as a whole.
+/// The refused encoding of Arm's list that `word` belongs to, if any; SVE and SME have one entry each.
 pub fn refused(word: u32) -> Option<&'static Refused> {
     REFUSED.iter().find(|row| word & row.mask == row.value)
 }
 
-/// Those with more fixed bits come first. Kept by the test of the list of encodings.
+/// Encodings with more fixed bits come first. The test of the list of encodings checks this list.
 #[rustfmt::skip]
 static REFUSED: &[Refused] = &[
     row(0xffffffff, 0xd500401f, "CFINV", "FEAT_FlagM"),

@@ -2,8 +2,8 @@
 //! C4.1.96).
 //!
 //! A handler serves the vector form, the scalar form (bits 28 and 30 set) and, where there is one, the form
-//! with an element of Vm (bit 24 set). Lanes that the form does not use are zero on the way in and on the way
-//! out.
+//! with an element of Vm (bit 24 set). Lanes that the form does not use are zero in the operands and in the
+//! result.
 
 use super::softfloat::QC;
 use super::{Flow, Host, Op, State, Step};
@@ -66,7 +66,7 @@ fn map<const SIZE: u32>(n: u128, m: u128, d: u128, mut f: impl FnMut(u32, u64, u
     u128::from(result[0]) | u128::from(result[1]) << 64
 }
 
-/// [`map`] for a size known at run time only.
+/// [`map`] for a size known only at run time.
 #[inline(always)]
 pub(crate) fn map_size(
     size: u32,
@@ -180,8 +180,8 @@ pub(crate) fn saturate_unsigned(qc: &mut bool, w: u32, value: i128) -> u64 {
     clamped as u64
 }
 
-/// Shifts left by a signed amount in the low byte of `by`, rounding where asked. Of results too large for `w`
-/// bits the low bits and the sign are right.
+/// Shifts left by a signed amount in the low byte of `by`, rounding where asked. If the result is too large
+/// for `w` bits, its low bits and its sign are right.
 #[inline(always)]
 fn shift_by(w: u32, value: i128, by: u64, round: bool) -> i128 {
     let by = i32::from(by as u8 as i8);

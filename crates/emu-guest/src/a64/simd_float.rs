@@ -16,7 +16,7 @@ fn lanes(op: &Op, double: bool) -> Option<u32> {
     }
 }
 
-/// Vm, or the element of it that the by-element form names, in all lanes. `None` where it is reserved.
+/// Vm, or the element of it that the by-element form names, in all lanes. `None` if it is reserved.
 #[inline(always)]
 fn operand_m(s: &State, op: &Op) -> Option<u128> {
     if !op.bit(24) {

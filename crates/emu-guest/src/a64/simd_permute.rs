@@ -5,7 +5,7 @@ use super::simd::{active, broadcast, lane, low, sx};
 use super::softfloat::{Double, Single};
 use super::{Flow, Host, Op, State, Step};
 
-/// Size and lane that imm5 names: the first one from below is the size.
+/// Size and lane that imm5 names: the lowest bit that is set gives the size.
 fn element(op: &Op) -> Option<(u32, u32)> {
     let imm5 = op.bits(20, 16);
     let size = imm5.trailing_zeros();

@@ -1,4 +1,4 @@
-//! Advanced SIMD shifts by an immediate (manual C4.1.96). The position of the first one in immh is the lane
+//! Advanced SIMD shifts by an immediate (manual C4.1.96). The highest bit that is set in immh gives the lane
 //! size, the bits below it the shift.
 
 use super::simd::{
@@ -23,7 +23,7 @@ enum Sizes {
     Scalars,
 }
 
-/// Size, or `None` where the form is reserved.
+/// Size, or `None` if the form is reserved.
 #[inline(always)]
 fn allowed(op: &Op, sizes: Sizes) -> Option<u32> {
     let size = size(op)?;

@@ -58,7 +58,7 @@ pub(crate) trait Format {
     fn mul(a: u64, b: u64) -> u64;
     fn div(a: u64, b: u64) -> u64;
     fn sqrt(a: u64) -> u64;
-    /// `None` where the host cannot.
+    /// `None` if the host cannot do it.
     fn mul_add(a: u64, b: u64, addend: u64) -> Option<u64>;
 }
 
@@ -74,7 +74,7 @@ impl Format for Half {
     const FRACTION: u32 = 10;
     const FLUSHES: bool = false;
 
-    // Never a normal number: the fast path declines.
+    // Never a normal number, so the fast path is not taken.
     fn add(_: u64, _: u64) -> u64 {
         0
     }
@@ -365,7 +365,7 @@ impl Fpu {
         default_nan::<F>()
     }
 
-    /// Whether the host's arithmetic may stand in: no modes, and inexactness needs no noticing.
+    /// Whether the host's arithmetic may be used: no mode is set, and the inexact flag is set already.
     #[inline(always)]
     fn fast(&self) -> bool {
         self.fpcr & !AHP == 0 && self.fpsr & IXC != 0
@@ -378,7 +378,7 @@ impl Fpu {
         exponent != F::INFINITY && (exponent != 0 || bits & F::FRACTION_MASK == 0)
     }
 
-    /// Whether a result is normal and not the smallest normal number, which may have been rounded up to.
+    /// Whether a result is normal, and not the smallest normal number, to which it may have been rounded up.
     #[inline(always)]
     fn normal<F: Format>(bits: u64) -> bool {
         let exponent = bits & F::INFINITY;
@@ -772,7 +772,7 @@ impl Fpu {
         }
     }
 
-    /// FPToFixedJS: the low 32 bits of the integer part, and whether it is exactly the number.
+    /// FPToFixedJS: the low 32 bits of the integer part, and whether they are exactly the number.
     pub(crate) fn javascript_of(&mut self, a: u64) -> (u32, bool) {
         let ua = self.unpack::<Double>(a);
         match ua.class {
@@ -784,7 +784,7 @@ impl Fpu {
             Class::Finite => {
                 let negative = |value: u32| if ua.sign { value.wrapping_neg() } else { value };
                 if ua.exponent >= 0 {
-                    // 2^52 or more: the low bits count.
+                    // 2^52 or more: the result is the low bits.
                     self.raise(IOC);
                     let low = if ua.exponent < 32 { (ua.mantissa << ua.exponent) as u32 } else { 0 };
                     return (negative(low), false);
@@ -828,7 +828,7 @@ impl Fpu {
             self.raise(OFC | IXC);
             return if to_infinity { infinity::<F>(ua.sign) } else { max_normal::<F>(ua.sign) };
         }
-        // From 2^(bias - 1) the reciprocal is subnormal.
+        // From 2^(bias - 1) on the reciprocal is subnormal.
         if F::FLUSHES && self.fpcr & FZ != 0 && exponent >= 2 * bias - 1 {
             self.raise(UFC);
             return signed::<F>(ua.sign, 0);
@@ -914,7 +914,8 @@ pub(crate) fn root(a: u32) -> u32 {
     b.div_ceil(2)
 }
 
-/// Magnitude of a finite number rounded to an integer, and whether it is another. The exponent is at most 64.
+/// Magnitude of a finite number rounded to an integer, and whether rounding changed it. The exponent is at
+/// most 64.
 fn integral(value: &Unpacked, rounding: Rounding) -> (u128, bool) {
     let mantissa = u128::from(value.mantissa);
     if value.exponent >= 0 {
@@ -944,10 +945,10 @@ fn integral(value: &Unpacked, rounding: Rounding) -> (u128, bool) {
 }
 
 /// Sum of two numbers `mantissa * 2^exponent`, exact but for a jammed lowest bit far below the result's
-/// precision. A zero mantissa is zero.
+/// precision. A mantissa of zero stands for zero.
 fn sum(a: (bool, i32, u128), b: (bool, i32, u128)) -> (bool, i32, u128) {
     // Top bits at 125: room for a carry, and 70 bits below a double's precision. Cancellation of more than
-    // one bit needs exponents at most one apart, when nothing is lost.
+    // one bit needs exponents at most one apart, and then nothing is lost.
     let normalise = |(sign, exponent, mantissa): (bool, i32, u128)| {
         let shift = mantissa.leading_zeros() as i32 - 2;
         if mantissa == 0 {
@@ -1004,7 +1005,7 @@ mod tests {
 
     #[test]
     fn the_smallest_normal_number_reached_by_rounding_up_is_tiny() {
-        // The largest subnormal number times one and a bit.
+        // The largest subnormal number times slightly more than one.
         let mut fpu = fpu();
         let result = fpu.mul::<Double>(0x000f_ffff_ffff_ffff, 0x3ff0_0000_0000_0001);
         assert_eq!(result, 0x0010_0000_0000_0000);

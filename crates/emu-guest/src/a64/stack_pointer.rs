@@ -1,19 +1,19 @@
-//! The alignment of SP (manual D1.3.10.2, "SP alignment checking"): a load or store whose base is SP needs a
-//! multiple of 16 there. Linux sets SCTLR_EL1.SA0, so programs are checked.
+//! The alignment of SP (manual D1.3.10.2, "SP alignment checking"): a load or store whose base is SP needs SP
+//! to be a multiple of 16. Linux sets SCTLR_EL1.SA0, so programs are checked.
 //!
-//! Nearly all code keeps SP aligned, and nearly all instructions that write SP keep it so whatever it was
-//! aligned to: `SUB SP, SP, #32`, `STP X29, X30, [SP, #-16]!`. So accesses are not checked one by one. Where
-//! SP is aligned before a block, it is until one of the instructions of [`may_unalign`], and blocks end
-//! behind these. A block that begins with an SP that is not aligned is run with a check of each instruction.
+//! Nearly all code keeps SP aligned, and nearly all instructions that write SP leave an aligned SP aligned:
+//! `SUB SP, SP, #32`, `STP X29, X30, [SP, #-16]!`. So accesses are not checked one by one. An SP that is
+//! aligned at the start of a block stays so until an instruction of [`may_unalign`], and blocks end after
+//! such an instruction. In a block that begins with an unaligned SP, each instruction is checked.
 
 use super::bits;
 
-/// What SP is a multiple of wherever it is the base of an access.
+/// SP must be a multiple of this where it is the base of an access.
 pub const ALIGNMENT: u64 = 16;
 
 const LOW: u32 = ALIGNMENT as u32 - 1;
 
-/// Whether `word` may make an SP that is aligned one that is not.
+/// Whether `word` may turn an aligned SP into an unaligned one.
 #[inline(always)]
 pub const fn may_unalign(word: u32) -> bool {
     // SP is written as Rd or, with write-back, as Rn.
@@ -64,7 +64,7 @@ const fn low_bits_of_mask(word: u32) -> u32 {
     mask
 }
 
-/// Loads and stores with SP as base that write it back (manual C4.1.94).
+/// Loads and stores that have SP as their base and write it back (manual C4.1.94).
 const fn moves_unaligned(word: u32) -> bool {
     if bits(word, 27, 27) == 0b1 && bits(word, 25, 25) == 0 {
         match bits(word, 29, 28) {
@@ -89,15 +89,15 @@ const fn moves_unaligned(word: u32) -> bool {
     false
 }
 
-/// Whether `word` is a load or store (manual C4.1.94) whose base is SP and that checks its alignment: not a
-/// prefetch.
+/// Whether `word` is a load or store (manual C4.1.94) whose base is SP and which checks the alignment of SP:
+/// not a prefetch.
 pub const fn accesses(word: u32) -> bool {
     if bits(word, 27, 27) == 0 || bits(word, 25, 25) == 1 || bits(word, 9, 5) != 31 {
         return false;
     }
     let register = bits(word, 29, 28) == 0b11;
     let literal = bits(word, 29, 28) == 0b01 && bits(word, 24, 24) == 0;
-    // Scaled, unscaled and register offset; what else has these sizes is atomic.
+    // Scaled, unscaled and register offset; the others of these sizes are atomic.
     let form = bits(word, 24, 24) == 1
         || bits(word, 21, 21) == 0 && bits(word, 11, 10) == 0
         || bits(word, 21, 21) == 1 && bits(word, 11, 10) == 2;
@@ -153,7 +153,7 @@ mod tests {
             0xf8a0_03e1,                            // ldadda x0, x1, [sp]
             0x4c40_73e0,                            // ld1 {v0.16b}, [sp]
             0x3dc0_03e0,                            // ldr q0, [sp]
-            0xf980_03e0_u32 & !(1 << 23) | 1 << 22, // ldr x0, [sp] again, made of a prefetch
+            0xf980_03e0_u32 & !(1 << 23) | 1 << 22, // ldr x0, [sp] again, made from a prefetch
         ] {
             assert!(accesses(word), "{word:08x}");
         }

@@ -42,7 +42,7 @@ pub(crate) fn clear_exclusive(s: &mut State, _: &Host, _: &Op) -> Step {
     Ok(Flow::Next)
 }
 
-/// Next block: instructions before are decoded afresh where the log says so.
+/// Goes on with the next block: before it, code that has changed according to the log is dropped.
 fn synchronize(s: &mut State, _: &Host, _: &Op) -> Step {
     s.pc = s.pc.wrapping_add(4);
     Ok(Flow::Jump)
@@ -184,7 +184,7 @@ fn zero_line(s: &mut State, host: &Host, op: &Op) -> Step {
     Ok(Flow::Next)
 }
 
-/// DC CVAC, CVAU, CIVAC: clean what the host keeps coherent. They fault like a load.
+/// DC CVAC, CVAU, CIVAC: the host keeps its caches coherent, but these fault like a load.
 fn clean_line(s: &mut State, host: &Host, op: &Op) -> Step {
     s.load(host, s.gpr[op.rd as usize], 0)?;
     Ok(Flow::Next)

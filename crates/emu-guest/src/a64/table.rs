@@ -26,10 +26,10 @@ pub enum Class {
     Crypto,
 }
 
-/// How the code of an instruction is found.
+/// How the handler of an instruction is found.
 #[derive(Clone, Copy)]
 pub(crate) enum Decode {
-    /// The handler takes the fields from the instruction word as it runs.
+    /// The handler takes the fields from the instruction word when it runs.
     Run(Handler),
     /// Fields and handler are found once; `None` says that the encoding is reserved.
     With(fn(u32, u64) -> Option<Op>),
@@ -42,10 +42,10 @@ pub(crate) enum Decode {
 pub struct Row {
     /// Bits that are fixed.
     pub mask: u32,
-    /// Their values.
+    /// Values of the fixed bits.
     pub value: u32,
     name: Short<9>,
-    /// The chapter.
+    /// The chapter of the manual.
     pub class: Class,
 }
 
@@ -56,7 +56,7 @@ impl Row {
     }
 }
 
-/// Reads a pattern of 32 characters `0`, `1` and `x`, high bit first; spaces are for the eye.
+/// Reads a pattern of 32 characters `0`, `1` and `x`, high bit first; spaces are ignored.
 const fn row(pattern: &str, name: &str, class: Class, decode: Decode) -> (Row, Decode) {
     let bytes = pattern.as_bytes();
     let (mut mask, mut value, mut count, mut i) = (0u32, 0u32, 0, 0);
@@ -94,8 +94,8 @@ pub static TABLE: &[Row] = &{
     rows
 };
 
-/// How the code of each row of [`TABLE`] is found. By itself, since addresses are relocated when the
-/// executable starts: the fewer pages they are in, the better.
+/// How the handler of each row of [`TABLE`] is found. A list of its own, since addresses are relocated when
+/// the executable starts: the fewer pages hold addresses, the better.
 pub(crate) static DECODE: [Decode; ROWS.len()] = {
     let (mut list, mut at) = ([ROWS[0].1; ROWS.len()], 0);
     while at < list.len() {

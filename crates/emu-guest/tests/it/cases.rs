@@ -1,5 +1,5 @@
-//! Random instructions with random state, and how they are run: what the differs of the interpreter and of
-//! the translator share (its tests include this file).
+//! Random instructions with random state, and how they are run. The differs of the interpreter and of the
+//! translator share this file (the translator's tests include it).
 
 use crossdock_emu_guest::a64::{Class, Exit, Host, Row, State, Support, name};
 use crossdock_emu_guest::memory::Memory;
@@ -47,13 +47,13 @@ const ACT: u64 = 0x338;
 const ALTSTACK: u64 = 0x358;
 const FIRST: u64 = 0x370;
 
-/// Bytes of a record: X0 to X30, SP, NZCV, FPCR, FPSR, mark, 16 bytes of nothing, V0 to V31.
+/// Bytes of a record: X0 to X30, SP, NZCV, FPCR, FPSR, mark, 16 unused bytes, V0 to V31.
 pub(crate) const RECORD: usize = 1024;
 /// Words of a case: four to load the record, two instructions, two exits.
 const CASE_WORDS: u64 = 8;
 /// Guest data that instructions access.
 pub(crate) const DATA_SIZE: u64 = 0x4_0000;
-/// Behind the data: the driver's signal stack and its variables.
+/// After the data: the driver's signal stack and its variables.
 pub(crate) const PRIVATE_SIZE: u64 = 0x2_0000;
 pub(crate) const NOP: u32 = 0xd503_201f;
 pub(crate) const BATCH: usize = 2000;
@@ -193,7 +193,7 @@ pub(crate) struct Record {
     pub(crate) nzcv: u32,
     pub(crate) fpcr: u32,
     pub(crate) fpsr: u32,
-    /// 0: went on; 1: branched or raised a signal.
+    /// 0: went on to the next instruction; 1: branched or raised a signal.
     pub(crate) mark: u32,
     pub(crate) v: [u128; 32],
 }
@@ -306,7 +306,7 @@ pub(crate) fn field(word: u32, high: u32, low: u32) -> u32 {
     word >> low & (u32::MAX >> (31 - (high - low)))
 }
 
-/// Makes case `i`; `None` where the dice fell on something unpredictable.
+/// Creates case `i`; `None` if the random instruction is unpredictable.
 fn case(random: &mut Random, row: &Row, layout: &Layout, i: usize) -> Option<Case> {
     let mut word = row.value | random.next() as u32 & !row.mask;
     let snippet = layout.snippet(i);
@@ -326,10 +326,10 @@ fn case(random: &mut Random, row: &Row, layout: &Layout, i: usize) -> Option<Cas
     };
     before.x[30] = snippet;
     if row.name() == "FJCVTZS" {
-        // QEMU before 9.0.2 (its issue 2375) calls a subnormal number that FZ flushes exact.
+        // QEMU before 9.0.2 (its issue 2375) treats flushing a subnormal number by FZ as exact.
         before.fpcr &= !(1 << 24);
     }
-    // Equal operands are a case of their own.
+    // Sometimes the operands are equal.
     if random.one_in(8) {
         let (n, m) = (field(word, 9, 5) as usize, field(word, 20, 16) as usize);
         before.v[m] = before.v[n];
@@ -374,7 +374,7 @@ fn case(random: &mut Random, row: &Row, layout: &Layout, i: usize) -> Option<Cas
         Class::LoadStore => {
             let literal = row.mask >> 24 & 0x3b == 0x3b && row.value >> 24 & 0x3b == 0x18;
             if literal {
-                // The words before: the same in both programs.
+                // Loads from the words before, which are the same in both programs.
                 set(&mut word, 23, 5, (-4i32) as u32);
                 return Some(Case { words: [word, NOP], before });
             }
@@ -426,7 +426,7 @@ fn case(random: &mut Random, row: &Row, layout: &Layout, i: usize) -> Option<Cas
                         return None;
                     }
                 } else {
-                    // A load in front, whose reservation the store then holds or not.
+                    // A load before it, whose reservation the store then holds or not.
                     if rm == rt || rm == rn || pair && rm == rt2 {
                         return None;
                     }
@@ -457,7 +457,7 @@ fn case(random: &mut Random, row: &Row, layout: &Layout, i: usize) -> Option<Cas
                 }
             }
         }
-        // Half-precision conversions and constants, which QEMU's CPU has and ours has not.
+        // Half-precision conversions and constants, which QEMU's CPU has and ours lacks.
         Class::Simd if row.name().contains("CVT") && word >> 10 & 1 == 1 && field(word, 22, 20) <= 1 => {
             return None;
         }
@@ -535,7 +535,7 @@ impl Mapping {
 
     fn bytes(&self, length: usize) -> Vec<u8> {
         assert!(length <= self.1);
-        // SAFETY: the mapping is ours and as long.
+        // SAFETY: the mapping is ours and at least as long.
         unsafe { std::slice::from_raw_parts(self.0 as *const u8, length).to_vec() }
     }
 }
@@ -547,7 +547,7 @@ impl Drop for Mapping {
     }
 }
 
-/// Runs the cases by `run`, which stops at breakpoints: records, then data.
+/// Runs the cases with `run`, which stops at breakpoints. Returns the records, then the data.
 pub(crate) fn ours(
     layout: &Layout,
     cases: &[Case],
@@ -557,7 +557,7 @@ pub(crate) fn ours(
     let words: Vec<u8> = code(layout, cases, true).iter().flat_map(|word| word.to_le_bytes()).collect();
     let _code = Mapping::new(layout.base, &words, words.len().next_multiple_of(4096));
     let data = Mapping::new(layout.data(), &data(seed), (DATA_SIZE + PRIVATE_SIZE) as usize);
-    // SAFETY: the window holds the two mappings and otherwise nothing.
+    // SAFETY: the window holds the two mappings and nothing else.
     let memory = unsafe { Memory::new(layout.base, layout.base + 0x3000_0000) };
     let host = Host { memory, counter: || 0, executable: Host::anywhere };
     let mut output = vec![0; cases.len() * RECORD];
@@ -590,10 +590,10 @@ pub(crate) fn ours(
     output
 }
 
-/// A second instruction, for what a translator knows about registers or makes of pairs.
+/// A second instruction, to test what a translator knows about registers and does with pairs.
 fn follower(random: &mut Random, case: &Case, row: &Row, rows: &[&Row]) -> u32 {
     let vd = field(case.words[0], 4, 0);
-    // The mixing of columns that belongs to the round, of the same register.
+    // The mixing of columns that goes with the round, on the same register.
     let mix = match row.name() {
         "AESE" => 0x4e28_6800,
         "AESD" => 0x4e28_7800,
@@ -609,7 +609,7 @@ fn follower(random: &mut Random, case: &Case, row: &Row, rows: &[&Row]) -> u32 {
     };
     let mut word = next.value | random.next() as u32 & !next.mask;
     if random.one_in(2) {
-        // What the first writes is an operand.
+        // The result of the first instruction is an operand.
         set(&mut word, 9, 5, vd);
     }
     let half = next.name().contains("CVT") && word >> 10 & 1 == 1 && field(word, 22, 20) <= 1;
@@ -628,7 +628,7 @@ pub(crate) fn batch<'r>(
     let mut random = Random(seed);
     let mut cases = Vec::new();
     while cases.len() < layout.cases {
-        // Every row in turn, so that a short run sees as many as it can.
+        // Rows take turns, so that a short run covers as many as possible.
         let row = if in_turn { rows[cases.len() % rows.len()] } else { random.pick(rows) };
         let mut tries = 0;
         while tries < 50 {

@@ -1,9 +1,9 @@
 //! Random instructions with random state, here and under `qemu-aarch64-static`, compared bit for bit.
 //!
-//! One generated static program holds a driver, thousands of cases, and a record of registers for each. It
-//! loads a record, runs the instruction, stores the registers back, and writes all records to its standard
-//! output. The same image is mapped at the same addresses in this process, and the interpreter runs the same
-//! cases.
+//! One generated static program holds a driver, thousands of cases, and a record of registers for each. For
+//! each case it loads the record, runs the instruction and stores the registers back; then it writes all
+//! records to its standard output. The same image is mapped at the same addresses in this process, and the
+//! interpreter runs the same cases.
 //!
 //! `CROSSDOCK_DIFFER_CASES` sets the number of cases per chapter, `CROSSDOCK_DIFFER_SEED` the seed,
 //! `CROSSDOCK_DIFFER_NAME` restricts the instructions to mnemonics that match exactly.
@@ -59,7 +59,7 @@ fn elf(layout: &Layout, cases: &[Case], seed: u64) -> Vec<u8> {
     file
 }
 
-/// Runs the program under QEMU: records, then data.
+/// Runs the program under QEMU. Returns the records, then the data.
 fn qemu(layout: &Layout, cases: &[Case], seed: u64, cpu: &str) -> Vec<u8> {
     let directory = std::env::temp_dir();
     let path = directory.join(format!("crossdock-differ-{}-{:x}", std::process::id(), layout.base));
@@ -112,7 +112,7 @@ pub(crate) fn install_fault_handler() {
     });
 }
 
-/// Runs `cases` of `class`; `slot` keeps the addresses of tests that run at once apart.
+/// Runs `cases` of `class`; `slot` gives tests that run at the same time different addresses.
 fn differ(class: Class, slot: u64, cpu: &str, rows: impl Fn(&Row) -> bool) {
     let variable = |name: &str| std::env::var(name).ok();
     let total: usize =

@@ -24,7 +24,7 @@ macro_rules! encodings {
 }
 include!("encodings_list.rs");
 
-/// What is refused, by group of the list and mnemonic, and the feature that it belongs to. `*` ends a prefix.
+/// Refused encodings, by group of the list and mnemonic, and their features. `*` ends a prefix.
 const REFUSED: &[(&str, &str, &str)] = &[
     ("addsub_immtags", "*", "FEAT_MTE"),
     ("ldsttags", "*", "FEAT_MTE"),
@@ -223,10 +223,10 @@ fn refused(encoding: &Encoding) -> Option<&'static str> {
         .map(|(_, _, feature)| *feature)
 }
 
-/// DC ZVA, and MSR NZCV: of the system instructions and registers few exist, and chance would not find them.
+/// DC ZVA, and MSR NZCV: few system instructions and registers exist, and random words would miss them.
 const RARE: [u32; 2] = [0xd50b_7420, 0xd51b_4200];
 
-/// Words of an encoding: other bits zero, one, and at random.
+/// Words of an encoding, whose other bits are all zero, all one, or random.
 fn words(encoding: &Encoding) -> impl Iterator<Item = u32> + use<> {
     let (mask, value) = (encoding.mask, encoding.value);
     (0u64..64)

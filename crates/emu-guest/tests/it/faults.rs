@@ -34,7 +34,7 @@ fn fault(word: u32, x1: u64) -> (State, Exit) {
     (state, exit)
 }
 
-/// One test for all, since they share the addresses.
+/// One test for all cases, since they share the addresses.
 #[test]
 fn a_fault_leaves_the_registers_and_names_the_address() {
     let cases = [

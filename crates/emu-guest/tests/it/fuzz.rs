@@ -15,14 +15,14 @@ fn random_code_stays_in_its_window() {
     let guard = 0x5a5a_5a5a_5a5a_5a5au64;
     let mut buffer = vec![guard; 3 * 1024];
     let start = buffer.as_mut_ptr() as u64 + 8 * 1024;
-    // SAFETY: the window is the middle third of the buffer, which is looked at between runs only.
+    // SAFETY: the window is the middle third of the buffer, which the test accesses only between runs.
     let memory = unsafe { Memory::new(start, start + 8 * 1024) };
     let host = Host { memory, counter: || 7, executable: Host::anywhere };
     let log = Invalidations::new();
     let mut interpreter = Interpreter::new(&log);
     let mut exits = [0u64; 3];
     for _ in 0..steps / 16 {
-        // Words of known encodings, and one in eight of any kind.
+        // Words of known encodings, except one in eight, which is any word.
         for slot in 0..32u64 {
             let row = &TABLE[random.next() as usize % TABLE.len()];
             let word = random.next() as u32;

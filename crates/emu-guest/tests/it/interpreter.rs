@@ -28,7 +28,7 @@ impl Guest {
 
     fn host(&mut self) -> Host {
         let start = self.words.as_mut_ptr() as u64;
-        // SAFETY: the window is the buffer, which the test accesses between runs only.
+        // SAFETY: the window is the buffer, which the test accesses only between runs.
         let memory = unsafe { Memory::new(start, start + self.words.len() as u64 * 4) };
         Host { memory, counter: || 42, executable: Host::anywhere }
     }
@@ -197,12 +197,12 @@ fn what_makes_sp_unaligned_is_known_and_ends_a_block() {
     for i in 0..400_000 {
         let row = &TABLE[i % TABLE.len()];
         let mut word = row.value | random(&mut seed) as u32 & !row.mask;
-        // SP as Rn, as Rd or as both, often.
+        // SP is often Rn, Rd or both.
         word |= [0, 31 << 5, 31, 31 << 5 | 31][i / TABLE.len() % 4] & !row.mask;
         if word & row.mask != row.value || Support::of(word) != Support::Implemented {
             continue;
         }
-        // An access does not reach it from SP.
+        // Accesses based on SP do not reach the instruction.
         guest.words[0] = word;
         let mut state = guest.state.clone();
         for n in 0..31 {
@@ -218,7 +218,7 @@ fn what_makes_sp_unaligned_is_known_and_ends_a_block() {
         }
         let ends = decode(word, start).1;
         assert!(!may || ends, "a block goes on behind {word:08x} {}", row.name());
-        // What checks SP does nothing else before.
+        // An instruction that checks SP does nothing before the check.
         state = guest.state.clone();
         state.set_sp(sp + 8);
         let by_sp = stack_pointer::accesses(word);

@@ -104,7 +104,7 @@ impl Engine {
     /// Runs one block both ways. The error says how the results differ.
     ///
     /// If the process has several threads, whose stores may come between, or if nothing can be translated,
-    /// the block runs as by [`Engine::run`].
+    /// the block runs as with [`Engine::run`].
     pub fn check(&mut self, state: &mut State, host: &Host, interrupt: &AtomicU32) -> Result<Exit, String> {
         let Some(jit) = self.jit.filter(|jit| jit.threads.load(Ordering::Relaxed) == 1) else {
             return Ok(self.run(state, host, interrupt));
@@ -156,7 +156,7 @@ impl Engine {
         let mut text = differences(state, &interpreted);
         // Translated code checks itself whether IC IVAU has anything to do.
         let nothing_to_do = exit == Exit::Budget && matches!(expected, Exit::CodeModified { .. });
-        // Of an access across pages, the interpreter knows the start, and translated code the page.
+        // For an access across pages, the interpreter reports the start, translated code the page.
         let both_fault = matches!((exit, expected), (Exit::Fault(a), Exit::Fault(b))
             if a.access == b.access && a.host_signal == b.host_signal);
         if exit != expected && !nothing_to_do && !both_fault {

@@ -2,8 +2,8 @@
 //!
 //! A call pushes the guest's return address and calls; a return continues right after the call. A return
 //! compares X30 with the address on the return stack and returns, so that the host predicts it. Backward
-//! branches out of a unit, indirect branches, returns to elsewhere and loop heads read the interrupt flag:
-//! every loop has one of them, and endless calls run into the guard of the return stack.
+//! branches out of a unit, indirect branches, returns to other addresses and loop heads read the interrupt
+//! flag: every loop has one of them, and endless calls run into the guard of the return stack.
 
 use super::operands::{ZERO, size, source};
 use super::{Cold, Translator, bit, bits};
@@ -15,7 +15,7 @@ use crossdock_emu_x64::{Alu, Cc, Label, Mem, Reg, Shift, Size};
 /// How a block ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
-    /// The block was cut, and goes on at the next address.
+    /// The block was cut and goes on at the next address.
     Next,
     /// B.
     Jump(u64),
@@ -37,7 +37,8 @@ pub(super) enum End {
     Invalidate,
     /// MSR FPCR.
     SetMode,
-    /// An instruction for the interpreter that leaves; afterwards the dispatcher looks for code again.
+    /// An instruction for the interpreter, after which the code leaves and the dispatcher looks for code
+    /// again.
     Look,
 }
 
@@ -137,7 +138,7 @@ impl Translator<'_> {
         self.put(30, Reg::RCX);
     }
 
-    /// Where a return goes on: pops the guest's address, which is still on the return stack.
+    /// The place that a return reaches: pops the guest's address, which is still on the return stack.
     fn land_return(&mut self) {
         self.a.lea(Size::Q, Reg::RSP, Mem::at(Reg::RSP, 8));
     }

@@ -19,12 +19,12 @@ fn random(state: &mut u64) -> u32 {
     (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb) as u32
 }
 
-/// The names of a chapter's instructions that lack lowerings, with how many of a thousand valid words have
+/// The instructions of a chapter that lack lowerings, and how many of a thousand valid words of each have
 /// none.
 fn left(class: Class) -> BTreeMap<&'static str, u32> {
     let arena = std::vec![0u8; 1 << 20].leak();
     let log: &'static Invalidations = std::boxed::Box::leak(std::boxed::Box::new(Invalidations::new()));
-    // SAFETY: the memory is this cache's, whose code is not run.
+    // SAFETY: only this cache uses the memory, and its code is not run.
     let cache = unsafe { Cache::new(arena.as_mut_ptr(), 1 << 20, 0, log, |_| u64::MAX) };
     // SAFETY: an empty window.
     let host = Host { memory: unsafe { Memory::new(0, 0) }, counter: || 0, executable: Host::anywhere };
@@ -53,7 +53,8 @@ fn left(class: Class) -> BTreeMap<&'static str, u32> {
         .collect()
 }
 
-/// `expected` names instructions without a lowering in some or all forms, with the most words of a thousand.
+/// `expected` names instructions without a lowering in some or all forms, and the most such words of a
+/// thousand.
 fn check(class: Class, expected: &[(&str, u32)]) {
     let left = left(class);
     std::println!("{class:?}, words of a thousand that the interpreter runs: {left:?}");

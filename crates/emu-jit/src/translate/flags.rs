@@ -58,7 +58,7 @@ impl Flags {
 }
 
 impl FlagForm {
-    /// The slot's form of the flags, which are in this form.
+    /// Converts flags in this form to the slot's form.
     pub fn slot_of(self, eflags: u64, slot: u64) -> u64 {
         let (carry, zero, parity) = (eflags & 1, eflags >> 6 & 1, eflags >> 2 & 1);
         match self {
@@ -162,7 +162,7 @@ pub(super) fn wants_swap(condition: u32) -> bool {
 }
 
 impl Translator<'_> {
-    /// Stores the flags in the slot. Changes rax and rcx, and of EFLAGS only CF, which may be complemented.
+    /// Stores the flags in the slot. Changes rax, rcx and, in EFLAGS, only CF, which may be complemented.
     pub(super) fn save_flags(&mut self) {
         if self.flags.saved() {
             return;
@@ -189,7 +189,7 @@ impl Translator<'_> {
         }
     }
 
-    /// Prepares for a change of EFLAGS: saves them if the flags are read later. Changes rax and rcx.
+    /// Prepares for a change of EFLAGS: saves the guest's flags if they are read later. Changes rax and rcx.
     pub(super) fn clobber(&mut self) {
         if self.live_before {
             self.save_flags();

@@ -1,11 +1,10 @@
 //! Scalar floating point (manual C4.1.97), single and double precision.
 //!
-//! The host computes, with the guest's rounding (FPCR is 0 here) and flags. What it does differently is left
-//! to the interpreter: the host signals invalid operations, signalling NaNs and integers that do not fit
+//! The host computes, with the guest's rounding (FPCR is 0 here) and flags. Cases in which it differs are
+//! left to the interpreter: the host signals invalid operations, signalling NaNs and integers that do not fit
 //! before it writes a result ([`Translator::host_float`]). A quiet NaN passes through an operation of two
-//! operands as on Arm, the first before the second; fused operations look at it first. An instruction that is
-//! wary ([`Translator::wary`]) finds the same by comparisons. No operand is overwritten before all this is
-//! known.
+//! operands as on Arm, the first before the second; fused operations check for it first. A wary instruction
+//! ([`Translator::wary`]) finds these cases by comparisons. No operand is overwritten before that.
 
 use super::flags::{Condition, Flags, flag_use, wants_swap};
 use super::operands::{ZERO, destination, source};
@@ -40,7 +39,7 @@ pub(super) fn expand_immediate(double: bool, imm8: u32) -> u64 {
     }
 }
 
-/// The end of the fast way and the slow one, where an instruction has one.
+/// The end of the fast way, and the slow way, if an instruction has one.
 pub(super) type Way = Option<(Label, Label)>;
 
 /// The operand size of a scalar's bits.
@@ -141,7 +140,7 @@ impl Translator<'_> {
         ONE
     }
 
-    /// Leads to the interpreter where `t` is a NaN and the instruction is wary.
+    /// Jumps to the interpreter if `t` is a NaN and the instruction is wary.
     fn unless_nan(&mut self, double: bool, t: Xmm, way: Way) {
         if self.wary
             && let Some((_, slow)) = way
@@ -151,9 +150,9 @@ impl Translator<'_> {
         }
     }
 
-    /// The same for a product, quotient or narrower number: where subnormal numbers are flushed, the smallest
-    /// normal number goes to the interpreter too, since Arm looks before rounding, and the host after it.
-    /// Changes rax and rcx.
+    /// Like [`Translator::unless_nan`], for a product, quotient or narrower number: if subnormal numbers are
+    /// flushed, the smallest normal number goes to the interpreter too, since Arm tests before rounding and
+    /// the host after it. Changes rax and rcx.
     fn unless_scalar_special(&mut self, double: bool, t: Xmm, way: Way) {
         self.unless_nan(double, t, way);
         if self.flushes()
@@ -168,7 +167,7 @@ impl Translator<'_> {
         }
     }
 
-    /// EFLAGS are free from here: where to go on, and the way there through the interpreter.
+    /// Returns where to go on, and the way there through the interpreter. EFLAGS are free from here.
     pub(super) fn slow_way(&mut self) -> (Label, Label) {
         self.clobber();
         // The flags may have moved.
@@ -177,24 +176,24 @@ impl Translator<'_> {
         (back, self.slow_path(back))
     }
 
-    /// The same for an instruction that needs it only where it is wary, for NaNs.
+    /// [`Translator::slow_way`] if the instruction is wary, for NaNs.
     pub(super) fn nan_way(&mut self) -> Way {
         self.wary.then(|| self.slow_way())
     }
 
-    /// The same for one that needs it also where subnormal numbers are flushed.
+    /// [`Translator::slow_way`] if the instruction is wary or subnormal numbers are flushed.
     pub(super) fn special_way(&mut self) -> Way {
         (self.wary || self.flushes()).then(|| self.slow_way())
     }
 
-    /// The end of the fast way.
+    /// Ends the fast way.
     pub(super) fn way_ends(&mut self, way: Way) {
         if let Some((back, _)) = way {
             self.a.bind(back);
         }
     }
 
-    /// Where to compute a result: its own register, unless a slow way needs the operand there.
+    /// Where to compute a result: in its own register, unless the slow way needs an operand from there.
     pub(super) fn target(&self, way: Way, d: u8, operands: &[u8]) -> Xmm {
         if way.is_some() && operands.contains(&d) { X0 } else { self.vresult(d) }
     }
@@ -248,9 +247,9 @@ impl Translator<'_> {
         self.way_ends(way);
     }
 
-    /// FMAX, FMIN, FMAXNM, FMINNM. The host's give the second operand where both are zero: both ways round,
-    /// and the sign of the result is that of both zeros (FMAX), or of one of them (FMIN). They signal quiet
-    /// NaNs too.
+    /// FMAX, FMIN, FMAXNM, FMINNM. If both operands are zero, the host's instructions return the second. So
+    /// both orders are computed: the result is negative if both zeros are (FMAX), or if one is (FMIN). The
+    /// host's instructions signal quiet NaNs too.
     fn scalar_extreme(&mut self, double: bool, max: bool, d: u8, n: u8, m: u8) {
         let way = self.nan_way();
         let a = self.vget(n, X0);
@@ -264,7 +263,7 @@ impl Translator<'_> {
         self.a.vscalar(double, opcode, X0, b, a);
         self.a.vp(if max { 0xdb } else { 0xeb }, X0, X0, X2);
         if self.flushes() {
-            // The host's return an operand as it is.
+            // The host's instructions return an operand unchanged.
             let one = self.constant(u128::from(expand_immediate(double, 0x70)));
             self.a.vscalar(double, 0x59, X0, X0, one);
         }
@@ -290,8 +289,8 @@ impl Translator<'_> {
         let t = if d != a && [n, m].contains(&d) { X0 } else { self.target(way, d, &[n, m, a]) };
         let first = self.vget(n, X1);
         let addend = self.vget(a, t);
-        // Of two NaNs Arm takes the addend, the host a factor; where Arm negates a factor it negates that
-        // NaN. VCMP UNORD_S signals those.
+        // Of two NaNs, Arm takes the addend and the host a factor. If Arm negates a factor, it negates a NaN
+        // there too. VCMP UNORD_S signals these NaNs.
         if !self.wary {
             let negates = bit(word, 15) != bit(word, 21);
             self.a.vscalar(double, 0xc2, X2, addend, if negates { first } else { addend });
@@ -351,7 +350,7 @@ impl Translator<'_> {
                 self.way_ends(way);
                 ONE
             }
-            // FCVT between single and double precision: NaNs keep their payload on both.
+            // FCVT between single and double precision: NaNs keep their payload on Arm and on the host.
             4 if double => {
                 let way = self.flushes().then(|| self.slow_way());
                 let a = self.vget(n, X0);
@@ -396,7 +395,7 @@ impl Translator<'_> {
         ONE
     }
 
-    /// FRINTA: the part before the point, and twice the part behind it without its own. Both are exact.
+    /// FRINTA: the integer part plus twice the fraction, truncated. Both terms are exact.
     fn scalar_round_away(&mut self, double: bool, d: u8, n: u8) -> Lowered {
         let (back, slow) = self.slow_way();
         let a = self.vget(n, X0);
@@ -415,7 +414,7 @@ impl Translator<'_> {
         ONE
     }
 
-    /// Leads to the interpreter where the magnitude is not below 2^30, or the value is a NaN or, for an
+    /// Jumps to the interpreter if the magnitude is not below 2^30, or if the value is a NaN or, for an
     /// `unsigned` result, negative. Changes rax and EFLAGS.
     fn unless_small(&mut self, double: bool, unsigned: bool, a: Xmm, slow: Label) {
         self.a.vmov_to(scalar_size(double), Reg::RAX, a);
@@ -442,7 +441,7 @@ impl Translator<'_> {
         ONE
     }
 
-    /// Whether the next reader of the flags in the block wants the operands of UCOMIS the other way round.
+    /// Whether the next reader of the flags in the block wants the operands of UCOMIS in reverse order.
     fn swaps(&self) -> bool {
         for &word in self.words[1..].iter().chain([&self.end_word]) {
             let (reads, writes) = flag_use(word);
@@ -458,7 +457,7 @@ impl Translator<'_> {
         false
     }
 
-    /// FCMP, FCMPE, with zero as well.
+    /// FCMP, FCMPE, also with zero.
     fn float_compare(&mut self, word: u32, double: bool) -> Lowered {
         let with_zero = bit(word, 3);
         if !self.host_float() || bits(word, 2, 0) != 0 || with_zero && vm(word) != 0 {
@@ -600,7 +599,8 @@ impl Translator<'_> {
         }
     }
 
-    /// FJCVTZS: what does not fit is the interpreter's. Z says that the integer is the number, bit for bit.
+    /// FJCVTZS: numbers that do not fit go to the interpreter. Z says that the integer is the number, bit for
+    /// bit.
     fn javascript_convert(&mut self, word: u32) -> Lowered {
         let (back, slow) = self.slow_way();
         let a = self.vget(vn(word), X0);
@@ -665,7 +665,7 @@ impl Translator<'_> {
         }
     }
 
-    /// UCVTF of rax, which is zero-extended from 32 bits where it is not `wide`.
+    /// UCVTF of rax, which is zero-extended from 32 bits unless it is `wide`.
     fn unsigned_to_float(&mut self, double: bool, wide: bool, d: u8) {
         if wide {
             self.clobber_but_rax();
@@ -674,13 +674,14 @@ impl Translator<'_> {
         self.vput_scalar(double, d, X0, true);
     }
 
-    /// The same to xmm0, with zeros above. Changes rcx and EFLAGS where it is `wide`.
+    /// Like [`Translator::unsigned_to_float`], to xmm0, with zeros above. Changes rcx and EFLAGS if rax is
+    /// `wide`.
     pub(super) fn unsigned_to_xmm0(&mut self, double: bool, wide: bool) {
         self.a.vp(0xef, X0, X0, X0);
         if !wide {
             self.a.vconvert(double, Size::Q, 0x2a, X0.0, X0.0, Reg::RAX);
         } else {
-            // Of numbers from 2^63 on half is converted, with the lost bit in the lowest, and doubled.
+            // From 2^63 on, half the number is converted, with the lost bit in the lowest, and doubled.
             self.a.test(Size::Q, Reg::RAX, Reg::RAX);
             let large = self.a.skip_if(Cc::S);
             self.a.vconvert(double, Size::Q, 0x2a, X0.0, X0.0, Reg::RAX);
@@ -703,7 +704,7 @@ impl Translator<'_> {
         self.a.mov(Size::Q, Reg::RAX, Reg::RDX);
     }
 
-    /// FCVT[NPMZA][SU]: `mode` is that of the manual, nearest with ties away without.
+    /// `FCVT[NPMZA][SU]`: `mode` is the manual's; `None` is nearest with ties away.
     fn float_to_integer(
         &mut self,
         double: bool,
@@ -727,13 +728,13 @@ impl Translator<'_> {
         ONE
     }
 
-    /// `reg` = `a`, truncated or rounded to nearest. What does not fit is signalled; where that is masked the
-    /// result is 2^63 or 2^31.
+    /// `reg` = `a`, truncated or rounded to nearest. A number that does not fit is signalled; if that is
+    /// masked, the result is 2^63 or 2^31.
     fn convert_in_one(&mut self, double: bool, wide: bool, truncate: bool, reg: Reg, a: Xmm) {
         self.a.vconvert(double, scalar_size(wide), if truncate { 0x2c } else { 0x2d }, reg.0, 0, a);
     }
 
-    /// Leads to the interpreter where the result of [`Translator::convert_in_one`] does not fit, if that is
+    /// Jumps to the interpreter if the number did not fit in [`Translator::convert_in_one`] and that is
     /// masked.
     fn unless_too_large(&mut self, size: Size, slow: Label) {
         if self.wary {
@@ -742,8 +743,8 @@ impl Translator<'_> {
         }
     }
 
-    /// rax = a converted, zero-extended from 32 bits where it is not `wide`; what does not fit leads to
-    /// `slow`. Raises no flag that the guest's instruction does not. Changes rcx, xmm0 and xmm1.
+    /// rax = a converted, zero-extended from 32 bits unless it is `wide`. Jumps to `slow` if `a` does not
+    /// fit. Raises no flag that the guest's instruction does not. Changes rcx, xmm0 and xmm1.
     pub(super) fn convert_to_rax(
         &mut self,
         double: bool,
@@ -759,7 +760,7 @@ impl Translator<'_> {
                 self.convert_in_one(double, wide, mode == 3, Reg::RAX, a);
                 self.unless_too_large(size, slow);
             }
-            // From 0 up and within the signed numbers of 64 bits.
+            // From 0 up, and within the signed numbers of 64 bits.
             (Some(3), true) => {
                 self.a.vmov_to(scalar_size(double), Reg::RAX, a);
                 let (shift, limit) = match (double, wide) {
@@ -775,7 +776,7 @@ impl Translator<'_> {
             }
             (Some(mode), _) => {
                 self.unless_small(double, unsigned, a, slow);
-                // Up is 2 for the host, down 1; the manual has them the other way round.
+                // For the host, up is 2 and down is 1; in the manual it is the reverse.
                 let mode = [0, 2, 1, 3][usize::from(mode & 3)];
                 self.a.vp3a(0x0a + u8::from(double), X0, a, a, mode);
                 self.a.vconvert(double, size, 0x2c, Reg::RAX.0, 0, X0);
@@ -785,7 +786,7 @@ impl Translator<'_> {
                 self.a.vconvert(double, size, 0x2c, Reg::RAX.0, 0, a);
                 self.a.vp(0xef, X1, X1, X1);
                 self.a.vconvert(double, size, 0x2a, X1.0, X1.0, Reg::RAX);
-                // Twice what is behind the point, exactly.
+                // Twice the fraction, exactly.
                 self.a.vscalar(double, 0x5c, X1, a, X1);
                 self.a.vscalar(double, 0x58, X1, X1, X1);
                 self.a.vconvert(double, size, 0x2c, Reg::RCX.0, 0, X1);

@@ -214,7 +214,7 @@ impl Translator<'_> {
         ONE
     }
 
-    /// [`Translator::clobber`], where the instruction does not set the flags itself without reading them.
+    /// [`Translator::clobber`], unless the instruction sets the flags without reading them.
     fn clobber_unless(&mut self, sets: bool) {
         if !sets {
             self.clobber();
@@ -299,7 +299,7 @@ impl Translator<'_> {
         let small = if size == Size::D { Some(imm as u32 as i32) } else { i32::try_from(imm as i64).ok() };
         let operand = match small {
             Some(imm) => Operand::Imm(imm),
-            // The upper half is clear: a 32-bit operation does it, but for the sign.
+            // If the upper half is clear, a 32-bit operation would do, except for the sign.
             None => {
                 self.a.mov_imm(Reg::RCX, imm);
                 Operand::Rm(Reg::RCX.into())
@@ -393,7 +393,7 @@ impl Translator<'_> {
         }
         let t = self.result(rd, Reg::RAX);
         if !invert && size == Size::Q {
-            // A register of the host goes to memory without a detour.
+            // A host register is stored directly.
             let m = self.get(rm, t);
             self.put(rd, m);
             return ONE;
@@ -643,13 +643,13 @@ impl Translator<'_> {
         ONE
     }
 
-    /// Division: by zero it gives zero, and the one overflow gives the dividend back.
+    /// Division: a division by zero gives zero, and the only overflow gives the dividend.
     fn divide(&mut self, size: Size, rd: u8, rn: u8, rm: u8, signed: bool) -> Lowered {
         self.clobber();
         self.copy(size, Reg::RCX, rm);
         self.copy(size, Reg::RAX, rn);
         if signed {
-            // -1 and 0: the result is -rax or 0.
+            // For the divisors -1 and 0, the result is -rax or 0.
             self.a.lea(size, Reg::RDX, Mem::at(Reg::RCX, 1));
             self.a.alu_imm(Alu::Cmp, size, Reg::RDX, 1);
             let usual = self.a.skip_if(Cc::A);
@@ -694,7 +694,7 @@ impl Translator<'_> {
                 self.copy(size, Reg::RAX, rn);
                 self.a.bswap(size, Reg::RAX);
                 if size == Size::Q {
-                    // REV32: the halves change places back.
+                    // REV32: swaps the halves back.
                     self.a.rorx(size, Reg::RAX, Reg::RAX, 32);
                 }
                 self.put(rd, Reg::RAX);
@@ -712,7 +712,7 @@ impl Translator<'_> {
                 self.put(rd, t);
             }
             5 => {
-                // Leading bits that equal their neighbour: CLZ(x ^ x >> 1) - 1, the shift arithmetic.
+                // Leading bits that equal their neighbour: CLZ(x ^ x >> 1) - 1, with an arithmetic shift.
                 self.clobber();
                 self.copy(size, Reg::RAX, rn);
                 self.a.mov(size, Reg::RCX, Reg::RAX);
@@ -812,7 +812,7 @@ impl Translator<'_> {
         }
     }
 
-    /// CCMN, CCMP: the flags of the comparison where the condition holds, else the immediate ones.
+    /// CCMN, CCMP: the flags of the comparison if the condition holds, else the immediate ones.
     fn conditional_compare(&mut self, word: u32) -> Lowered {
         let size = size(word);
         if !bit(word, 29) || bit(word, 10) || bit(word, 4) {
@@ -844,7 +844,7 @@ impl Translator<'_> {
         ONE
     }
 
-    /// Jumps where the condition holds; never for the opposite of always.
+    /// Jumps if the condition holds; never for [`Condition::Always`], which here is the opposite of always.
     pub(super) fn jump_on(&mut self, condition: Condition, label: crossdock_emu_x64::Label) {
         match condition {
             Condition::Always => {}
@@ -861,7 +861,7 @@ impl Translator<'_> {
         }
     }
 
-    /// `reg = rm` where the condition does not hold.
+    /// `reg = rm` if the condition does not hold.
     pub(super) fn unless(&mut self, condition: Condition, size: Size, reg: Reg, rm: Rm) {
         match condition {
             Condition::Always => {}
@@ -917,7 +917,7 @@ impl Translator<'_> {
         ONE
     }
 
-    /// CSET, CSETM: 0 where the condition holds, else 1 or all ones.
+    /// CSET, CSETM: 0 if the condition holds, else 1 or all ones.
     fn conditional_set(&mut self, size: Size, rd: u8, condition: Condition, mask: bool) -> Lowered {
         let Condition::One(cc) = condition else {
             self.a.mov_imm(Reg::RCX, 1);
@@ -933,7 +933,7 @@ impl Translator<'_> {
         let t = self.result(rd, Reg::RAX);
         self.a.movzx8(t, Reg::RAX);
         if mask {
-            // 0 or -1, by NOT of the value less one.
+            // 0 or -1: NOT of the value minus one.
             self.a.lea(size, t, Mem::at(t, -1));
             self.a.not(size, t);
         }

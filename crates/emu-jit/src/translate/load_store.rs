@@ -2,8 +2,8 @@
 //!
 //! A guest address is a host address. No register changes before the last access of an instruction, except
 //! the first of a pair of loads, so an instruction that faults can be run again by the interpreter, which
-//! then says what is wrong or, for addresses with a tag, does it. The lower address comes first, since a
-//! fault tells where it was.
+//! then reports the fault or, for addresses with a tag, succeeds. The lower address comes first, since a
+//! fault reports its address.
 
 use super::operands::{SINK, ZERO, destination, source, sp};
 use super::{Lowered, ONE, Translator, bit, bits};
@@ -21,7 +21,8 @@ enum Kind {
     Prefetch,
 }
 
-/// Bits `size`, `V` and `opc` of a load or store of one register: log2 of its bytes, what it moves.
+/// Bits `size`, `V` and `opc` of a load or store of one register: log2 of its bytes, what it moves, and
+/// whether the register is a vector.
 fn kind(word: u32) -> Option<(u8, Kind, bool)> {
     let (size, opc) = (bits(word, 31, 30) as u8, bits(word, 23, 22));
     if bit(word, 26) {
@@ -161,7 +162,7 @@ impl Translator<'_> {
         }
     }
 
-    /// The base register, in rdx where it has no register of the host.
+    /// The base register, in rdx if it has no host register.
     pub(super) fn base(&mut self, rn: u8) -> Reg {
         self.get(rn, Reg::RDX)
     }
@@ -287,8 +288,8 @@ impl Translator<'_> {
         ONE
     }
 
-    /// A pair of loads whose first destination is the base: what is loaded first waits in rcx, so that a
-    /// fault finds the base unchanged. The lower address is accessed first, since a fault of both tells that.
+    /// A pair of loads whose first destination is the base: the first value waits in rcx, so that a fault
+    /// finds the base unchanged. The lower address is accessed first, since a fault at both reports that one.
     fn pair_over_base(&mut self, log2: u8, kind: Kind, rt: u32, rt2: u32, base: Reg, imm: i32) -> Lowered {
         let first = Mem::at(base, imm);
         match kind {
@@ -301,7 +302,7 @@ impl Translator<'_> {
     }
 
     /// `rdx` = the address, which must be a multiple of the access's size; other addresses go to the
-    /// interpreter. EFLAGS are saved if needed and free.
+    /// interpreter. EFLAGS are saved if needed, and then free.
     fn aligned(&mut self, rn: u8, log2: u8) -> crossdock_emu_x64::Label {
         self.clobber();
         let back = self.a.label();
@@ -355,7 +356,7 @@ impl Translator<'_> {
                 self.a.bind(back);
                 ONE
             }
-            // STXR, STLXR: the interpreter says why it fails where there is no reservation.
+            // STXR, STLXR: unless the reservation matches, the interpreter runs the store.
             (false, false) => {
                 let back = self.aligned(rn, log2);
                 let slow = self.slow_path(back);
@@ -438,7 +439,7 @@ impl Translator<'_> {
         ONE
     }
 
-    /// The write-back of a structure of `bytes` bytes: by these, or by Xm.
+    /// The write-back of the base of a structure: adds `bytes`, its size, or Xm.
     pub(super) fn advance_structure(&mut self, word: u32, rn: u8, base: Reg, bytes: i32) {
         let rm = bits(word, 20, 16) as u8;
         if rm == 31 {

@@ -122,7 +122,7 @@ impl Guest {
         }
     }
 
-    /// The assignment for a loop of these blocks, if it is to have its own.
+    /// The assignment for a loop of these blocks, if the loop gets its own.
     fn assignment_for(&self, members: &[usize]) -> Option<Assignment> {
         let mut uses = Uses { general: [0; 32], vector: [0; 32] };
         let inner: Vec<Range<usize>> = self.loops(members);
@@ -143,8 +143,8 @@ impl Guest {
     }
 }
 
-/// Registers that give up their places, registers that take them, and the gain of each pair; `standing` have
-/// places.
+/// Registers that give up their places, registers that take them, and the gain of each pair. The registers in
+/// `standing` have places.
 fn changes<const N: usize>(uses: &[u32; 32], mut standing: [u8; N]) -> Vec<(u8, u8, u32)> {
     let of = |guest: u8| uses[usize::from(guest)];
     let mut wanting: Vec<u8> =
@@ -164,7 +164,7 @@ fn changes<const N: usize>(uses: &[u32; 32], mut standing: [u8; N]) -> Vec<(u8, 
 
 impl Uses {
     fn general(&mut self, field: u32, weight: u32) {
-        // Mostly XZR; fields that mean SP are counted by `pointer`.
+        // 31 is mostly XZR; fields in which it is SP are counted by `pointer`.
         if field != 31 {
             self.general[field as usize] += weight;
         }

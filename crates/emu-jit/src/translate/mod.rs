@@ -2,7 +2,7 @@
 //!
 //! A unit is the code that is translated at once: the blocks that direct branches reach from a start, if the
 //! interpreter has met them. Outside of loops, guest registers are where [`crate::layout`] says at every
-//! guest instruction, so blocks need no agreement about registers; in a loop they may be elsewhere
+//! guest instruction, so blocks need not agree about registers; in a loop the registers may be elsewhere
 //! ([`loops`]). The flags move from place to place ([`flags`]). Each instruction is lowered by itself; for a
 //! few pairs, the words after it are read, too. Instructions without a lowering are handed to the interpreter
 //! ([`Translator::fallback`]).
@@ -119,7 +119,7 @@ struct Translator<'t> {
     words: &'t [u32],
     /// The branch that ends the block, or 0.
     end_word: u32,
-    /// What is known of the guest's vector registers.
+    /// What is known about the guest's vector registers.
     zeros: Zeros,
     /// Where the guest's registers are, and the number of this assignment in the unit.
     assignment: Assignment,
@@ -148,7 +148,7 @@ struct Translator<'t> {
 pub struct Buffers {
     /// The code.
     pub assembler: Assembler,
-    /// What the cache needs to know of the code.
+    /// What the cache needs to know about the code.
     pub unit: Unit,
     guest: Guest,
     stubs: Vec<Stub>,
@@ -234,8 +234,8 @@ impl<'t> Translator<'t> {
         Mark { code, guest, flags: self.flags.form(), assignment }
     }
 
-    /// Records that the current instruction begins here, if it may fault. Whether it may is hard for the host
-    /// to predict, so the mark is written in any case.
+    /// Records that the current instruction begins here, if it may fault. The host would predict a branch on
+    /// that badly, so the mark is written in any case.
     fn mark_if(&mut self, faults: bool) {
         let mark = self.mark_here();
         let before = self.unit.marks.len();
@@ -243,8 +243,8 @@ impl<'t> Translator<'t> {
         self.unit.marks.truncate(before + usize::from(faults));
     }
 
-    /// Whether floating point may use the host's. If so, the code of the current instruction begins here: if
-    /// the host signals an invalid operation, the code is left, as at a fault.
+    /// Whether floating point may use the host's instructions. If so, marks the start of the current
+    /// instruction: if the host signals an invalid operation, the code is left, as at a fault.
     fn host_float(&mut self) -> bool {
         let able = self.mode & EXACT == 0;
         if able {

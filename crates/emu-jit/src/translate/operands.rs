@@ -84,8 +84,8 @@ impl Translator<'_> {
         }
     }
 
-    /// Takes the guest's registers to be where the unit's assignment `number` has them; all may differ from
-    /// memory.
+    /// Assumes that the guest's registers are where the unit's assignment `number` has them; all may differ
+    /// from memory.
     pub(super) fn assume(&mut self, number: u16) {
         self.dirty = ALL;
         if number == self.assigned {
@@ -147,7 +147,7 @@ impl Translator<'_> {
         }
     }
 
-    /// A host register that holds the guest's: its own, or `scratch`, which is loaded. Keeps EFLAGS.
+    /// A host register that holds the guest register: its own, or `scratch`, which is loaded. Keeps EFLAGS.
     pub(super) fn get(&mut self, guest: u8, scratch: Reg) -> Reg {
         match self.general_host(guest) {
             Some(host) => host,

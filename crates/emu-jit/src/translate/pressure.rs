@@ -5,8 +5,8 @@
 //! unused for longest. A register that already equals its memory is not stored again ([`Plan::dirty`]).
 //!
 //! A register that an instruction only writes takes its place without being loaded. If the instruction may
-//! fault, its mark still has the previous assignment: nothing has been written then, and the place holds what
-//! it held.
+//! fault, its mark still has the previous assignment: nothing has been written then, and the place still
+//! holds its old register.
 //!
 //! The lowering still finds registers that [`Accesses::of`] does not name, wherever they are. But each
 //! register that an instruction may write must be named, or all be taken as written ([`Accesses::unknown`]).
@@ -295,8 +295,7 @@ impl Places {
 }
 
 /// The plan for a block's instructions without its branch, if a plan pays. `from` is the assignment before
-/// the block, of which `dirty` may differ from memory; `to` is the one that is wanted after the block, if
-/// any.
+/// the block, of which `dirty` may differ from memory; `to` is the assignment wanted after the block, if any.
 pub(super) fn plan(words: &[u32], from: &Assignment, dirty: u16, to: Option<&Assignment>) -> Option<Plan> {
     let placed = from.general().iter().fold(0, |placed, &guest| placed | mask(guest));
     let mut before = 0;

@@ -2,8 +2,8 @@
 //! structure").
 //!
 //! No general register changes before the last access, and the registers loaded are no operands of the
-//! addresses, so an instruction that faults half-way can be run again. The lowest address comes first: it is
-//! what a fault tells.
+//! addresses, so an instruction that faults half-way can be run again. The lowest address comes first: a
+//! fault reports that one.
 
 use super::operands::sp;
 use super::vector::{OR, UNPACK_HIGH, UNPACK_LOW, bytes};
@@ -11,8 +11,8 @@ use super::{Lowered, ONE, Translator, bit, bits};
 use crate::layout::{X0, X1, X2, vector};
 use crossdock_emu_x64::{Map, Mem, Prefix, Reg, Size, Xmm};
 
-/// PSHUFB's operand that takes byte `p` of the result from byte `from(p)` of 16-byte block `block`; what
-/// comes from other blocks, or is at `end` or behind it, is zero.
+/// PSHUFB's operand that takes byte `p` of the result from byte `from(p)` of 16-byte block `block`; bytes
+/// from other blocks, and bytes at `end` or after it, are zero.
 fn shuffle(block: usize, end: usize, from: impl Fn(usize) -> usize) -> u128 {
     (0..end).fold(bytes(0x80), |mask, p| {
         let source = from(p);
@@ -170,8 +170,7 @@ impl Translator<'_> {
         self.a.vp(if odd { UNPACK_HIGH[3] } else { UNPACK_LOW[3] }, d, a, b);
     }
 
-    /// Registers `first` and `second` = the even and odd elements of xmm0, with xmm1 behind it where `q` is
-    /// set.
+    /// Registers `first` and `second` = the even and odd elements of xmm0, with xmm1 after it if `q` is set.
     fn put_split(&mut self, size: usize, q: bool, first: u8, second: u8) {
         self.split(size, X0);
         if q {

@@ -96,8 +96,8 @@ impl FlagUses {
     }
 
     /// Bit by word: whether the flags after it are read; `out` says so for the last word. The sum computes
-    /// this by its carries: a word that reads makes a carry, whatever is after it, and one that neither reads
-    /// nor writes passes it on.
+    /// this by its carries: a word that reads makes a carry, whatever follows it, and a word that neither
+    /// reads nor writes passes a carry on.
     fn live(self, out: bool) -> u128 {
         let passes = !(self.reads | self.writes);
         let sum = self.reads.wrapping_add(self.reads | passes).wrapping_add(u128::from(out));
@@ -109,26 +109,27 @@ impl FlagUses {
 pub(super) struct Block {
     pub(super) start: u64,
     pub(super) end: End,
-    /// Its words in [`Guest::words`]: the index of the first, and how many.
+    /// The block's words in [`Guest::words`]: the index of the first, and their number.
     first: u16,
     length: u16,
-    /// The block after it, if it goes on there and the block is in the unit.
+    /// The next block, if this one goes on there and the next is in the unit.
     next: Option<Index>,
-    /// The target of its branch or call, if that block is in the unit.
+    /// The target of the block's branch or call, if the target is in the unit.
     target: Option<Index>,
     /// Whether the flags from before the block are read.
     live_in: bool,
     flag_uses: FlagUses,
-    /// Branches and calls of the unit that lead to it.
+    /// Number of branches and calls of the unit that lead to the block.
     arrivals: u16,
-    /// Whether a backward branch leads to it.
+    /// Whether a backward branch leads to the block.
     pub(super) loop_head: bool,
     label: Option<Label>,
     placed: bool,
-    /// Where it has the guest's registers: [`STANDARD`], or the number of a loop's assignment
+    /// Where the block has the guest's registers: [`STANDARD`], or the number of a loop's assignment
     /// ([`super::loops`]).
     pub(super) assignment: u16,
-    /// Whether it is in the middle of a loop with an assignment, and not to be entered from outside the unit.
+    /// Whether the block is in the middle of a loop with an assignment, and not to be entered from outside
+    /// the unit.
     pub(super) hidden: bool,
 }
 
@@ -140,33 +141,33 @@ fn of_index(index: Index) -> usize {
 }
 
 impl Block {
-    /// Its words in [`Guest::words`].
+    /// The block's words in [`Guest::words`].
     pub(super) fn words(&self) -> core::ops::Range<usize> {
         let first = usize::from(self.first);
         first..first + usize::from(self.length)
     }
 
-    /// The address after it.
+    /// The address after the block.
     fn next(&self) -> u64 {
         self.start.wrapping_add(u64::from(self.length) * 4)
     }
 
-    /// Address of its last instruction.
+    /// Address of the block's last instruction.
     pub(super) fn last(&self) -> u64 {
         self.next().wrapping_sub(4)
     }
 
-    /// The block after it, if it goes on there and the block is in the unit.
+    /// The next block, if this one goes on there and the next is in the unit.
     pub(super) fn next_index(&self) -> Option<usize> {
         self.next.map(of_index)
     }
 
-    /// The target of its branch or call, if that block is in the unit.
+    /// The target of the block's branch or call, if the target is in the unit.
     pub(super) fn target_index(&self) -> Option<usize> {
         self.target.map(of_index)
     }
 
-    /// The blocks that it leads to by direct branches or by the return of a call.
+    /// The blocks that this one leads to by direct branches or by the return of a call.
     fn successors(&self) -> [Option<u64>; 2] {
         match self.end {
             End::Next
@@ -198,7 +199,7 @@ pub(super) struct Guest {
     used: Vec<u16>,
     /// Starts of blocks that are still to be read.
     waiting: Vec<u64>,
-    /// There is one block, and its branches leave the unit even if they lead to the block itself.
+    /// Whether there is only one block, whose branches leave the unit even if they lead to the block itself.
     pub(super) alone: bool,
     /// Backward branches: the indexes of the target block and of the block with the branch.
     pub(super) back: Vec<(usize, usize)>,
@@ -474,7 +475,7 @@ pub fn translate_alone(cache: &Cache, buffers: &mut Buffers, host: &Host, start:
     translate_guest(cache, buffers, start, mode)
 }
 
-/// Whether a block that is translated alone ends after `word` at `pc`, its instruction number `length` from
+/// Whether a block that is translated alone ends after `word` at `pc`, its instruction `length`, counted from
 /// 1.
 pub fn ends_block(word: u32, pc: u64, length: usize) -> bool {
     length == BLOCK_LENGTH_MAX
@@ -530,8 +531,8 @@ impl<'t> Translator<'t> {
         waiting: &mut Vec<usize>,
     ) -> Option<usize> {
         let block = &guest.blocks[index];
-        // A block that is only fallen into may take over flags in EFLAGS, and then cannot be entered from
-        // elsewhere.
+        // A block that is reached only by falling into it may take over flags in EFLAGS, and then cannot be
+        // entered from elsewhere.
         let inner = block.arrivals == 1 && !block.loop_head && block.live_in && self.flags != Flags::Memory;
         let label = block.label.expect("all blocks have labels");
         self.a.bind(label);
@@ -593,7 +594,7 @@ impl<'t> Translator<'t> {
         self.a.jump_if(Cc::Ne, stub);
     }
 
-    /// Sets that the instruction `i` of the block comes next; `live` is the result of [`FlagUses::live`].
+    /// Moves on to instruction `i` of the block; `live` is the result of [`FlagUses::live`].
     fn set_place(&mut self, block: &Block, live: u128, i: usize) {
         self.pc = block.start.wrapping_add(i as u64 * 4);
         let after = live >> (usize::from(block.length) - 1 - i);
@@ -733,8 +734,8 @@ impl<'t> Translator<'t> {
         }
     }
 
-    /// Goes on at `pc`, the block `index` if it is in the unit: if the block is not placed yet, falls into it
-    /// and returns it.
+    /// Goes on at `pc`, which is block `index` if it is in the unit. If that block is not placed yet, falls
+    /// into it and returns it.
     fn go(&mut self, guest: &Guest, index: Option<usize>, pc: u64) -> Option<usize> {
         let Some(index) = index else {
             self.reassign(STANDARD);

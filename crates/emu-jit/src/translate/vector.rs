@@ -1,8 +1,8 @@
-//! Advanced SIMD (manual C4.1.97): the way to each class, and the integer instructions with three operands of
-//! one shape.
+//! Advanced SIMD (manual C4.1.97): the dispatch to each class, and the integer instructions with three
+//! operands of one shape.
 //!
-//! Vn is read into xmm0 and Vm into xmm1 where they are in memory; xmm15 is free. What writes a result that
-//! is not the last step writes a scratch register, since Vd may be an operand.
+//! Vn is read into xmm0 and Vm into xmm1 if they are in memory; xmm15 is free. All steps but the last write
+//! scratch registers, since Vd may be an operand.
 
 use super::float::{vd, vm, vn};
 use super::{Lowered, ONE, Translator, bit, bits};
@@ -20,7 +20,7 @@ pub(super) fn lanes(size: u32, value: u64) -> u128 {
     u128::from(value & low) * (u128::MAX / u128::from(low))
 }
 
-/// Opcodes by size: map 0F, or with bit 8 map 0F38; 0 where the host has none.
+/// Opcodes by size: map 0F, or with bit 8 map 0F38; 0 if the host has none.
 pub(super) type BySize = [u16; 4];
 
 pub(super) const ADD: BySize = [0xfc, 0xfd, 0xfe, 0xd4];
@@ -83,12 +83,12 @@ impl Translator<'_> {
         self.a.vp(XOR, d, a, ones);
     }
 
-    /// Vd = `t`, of which only the low half counts where `q` is false. Changes xmm0.
+    /// Vd = `t`, of which only the low half counts if `q` is false. Changes xmm0.
     pub(super) fn finish(&mut self, q: bool, d: u8, t: Xmm) {
         if q { self.vput(d, t) } else { self.vput_scalar(true, d, t, false) }
     }
 
-    /// Size and Q of a vector or scalar form in which scalars have 64 bits; `None` where it is reserved.
+    /// Size and Q of a vector or scalar form in which scalars have 64 bits; `None` if it is reserved.
     pub(super) fn shape(&self, word: u32) -> Option<(usize, bool)> {
         let (size, scalar) = (bits(word, 23, 22) as usize, bit(word, 28));
         let q = bit(word, 30) && !scalar;
@@ -158,7 +158,7 @@ impl Translator<'_> {
         }
     }
 
-    /// xmm0 = the result; false, with nothing written, where there is no lowering.
+    /// xmm0 = the result. Writes nothing and returns false if there is no lowering.
     fn three_same_result(&mut self, word: u32, opcode: u32, size: usize, n: Xmm, m: Xmm) -> bool {
         let unsigned = bit(word, 29);
         match (opcode, unsigned) {
@@ -216,7 +216,7 @@ impl Translator<'_> {
         true
     }
 
-    /// xmm0 = xmm0 added to Vd, or taken from it.
+    /// xmm0 = xmm0 added to Vd or subtracted from it.
     pub(super) fn vaccumulate(&mut self, opcode: u16, d: u8) {
         let old = self.vget(d, X1);
         self.packed(opcode, X0, old, X0);
@@ -231,7 +231,7 @@ impl Translator<'_> {
             self.a.vp(XOR, X0, a, signs);
             self.packed(GREATER[3], X0, X0, X2);
         } else {
-            // Not: a is the smaller of both.
+            // The opposite: a is the smaller of both.
             self.packed(MIN_UNSIGNED[size], X2, a, b);
             self.packed(EQUAL[size], X0, X2, a);
             self.invert(X0, X0);
@@ -321,7 +321,8 @@ impl Translator<'_> {
         ONE
     }
 
-    /// SSHL, USHL of 32 and 64 bits. The host's shifts by large counts give zeros, arithmetic ones the sign.
+    /// SSHL, USHL of 32 and 64 bits. For large counts, the host's shifts give zeros, its arithmetic shifts
+    /// the sign.
     fn shift_by_register(&mut self, word: u32, size: usize, q: bool) -> Lowered {
         let (unsigned, wide) = (bit(word, 29), size == 3);
         if !unsigned && wide {
@@ -331,7 +332,7 @@ impl Translator<'_> {
         let m = self.vget(vm(word), X1);
         let mask = lanes(size as u32, 0xff);
         let low = self.constant(mask);
-        // VPSLLVD and its kin are W0, those for 64 bits W1.
+        // VPSLLVD and similar instructions have W0, those for 64 bits W1.
         let variable = |x: &mut Self, opcode: u8, d: Xmm, a: Xmm, count: Xmm| {
             x.a.vex(Prefix::P66, Map::M0F38, wide, opcode, d.0, a.0, count);
         };
@@ -411,7 +412,7 @@ impl Translator<'_> {
         }
     }
 
-    /// Vn and Vm as an operand of [`Translator::unzip`]: for 64 bits both in the halves of one register.
+    /// Vn and Vm as operands of [`Translator::unzip`]. If they have 64 bits, one register holds both.
     pub(super) fn unzip_operands(&mut self, word: u32, size: usize, q: bool) -> (Xmm, Xmm) {
         let n = self.vget(vn(word), X0);
         if q || size == 3 {
@@ -441,7 +442,7 @@ impl Translator<'_> {
             self.packed(opcode, X0, X2, X0);
             return;
         }
-        // Each lane op the next one; the even lanes of that are packed.
+        // Each lane op the next one; the even lanes of the result are packed.
         let (shift, width) = (0x71 + size as u8, 8 << size);
         self.a.vshift_imm(shift, 2, X2, a, width);
         self.packed(opcode, X2, a, X2);

@@ -18,7 +18,7 @@ const SHA256_ROUNDS: u8 = 0xcb;
 const SHA256_SCHEDULE_1: u8 = 0xcc;
 const SHA256_SCHEDULE_2: u8 = 0xcd;
 
-/// PSHUFD's and SHUFPS's operands that turn the order of four words, or take words 1, 0 and 3, 2.
+/// PSHUFD's and SHUFPS's operands that reverse four words, or take words 1, 0 and 3, 2.
 const REVERSED: u8 = 0b00_01_10_11;
 const WORDS_1_0: u8 = 0b00_01_00_01;
 const WORDS_3_2: u8 = 0b10_11_10_11;
@@ -28,7 +28,7 @@ const WORDS_3_2: u8 = 0b10_11_10_11;
 const SHA1_CONSTANTS: [u64; 3] = [0x5a82_7999, 0x6ed9_eba1, 0x8f1b_bcdc];
 
 impl Translator<'_> {
-    /// Whether a word is of these classes.
+    /// Whether a word belongs to these classes.
     pub(super) fn is_cryptography(word: u32) -> bool {
         word & 0xff3e_0c00 == 0x4e28_0800
             || word & 0xff3e_0c00 == 0x5e28_0800
@@ -50,8 +50,8 @@ impl Translator<'_> {
         }
     }
 
-    /// AESE and AESD end with their permutation, whose order does not matter, and the host's with a key:
-    /// zero. A mixing of columns behind one of them makes an ordinary round of the host.
+    /// AESE and AESD end with their permutation, whose order does not matter. The host's instructions end
+    /// with a key, here zero. A mixing of columns after one of them makes an ordinary round of the host.
     fn aes(&mut self, word: u32, opcode: u32) -> Lowered {
         let (d, n) = (vd(word), vn(word));
         let t = self.vresult(d);
@@ -124,7 +124,7 @@ impl Translator<'_> {
         ONE
     }
 
-    /// `to`, which is made a copy of `from`.
+    /// Copies `from` to `to`, and returns `to`.
     fn copied(&mut self, to: Xmm, from: Xmm) -> Xmm {
         if to != from {
             self.a.vload(to, from);
@@ -173,7 +173,7 @@ impl Translator<'_> {
         ONE
     }
 
-    /// SHA1C, SHA1P, SHA1M: the function of the host has the same number.
+    /// SHA1C, SHA1P, SHA1M: the host's function has the same number.
     fn sha1_rounds(&mut self, word: u32, function: u32) {
         let (d, n, m) = (vd(word), vn(word), vm(word));
         let state = self.vget(d, X1);
@@ -190,7 +190,7 @@ impl Translator<'_> {
         self.put_reversed(d, X1);
     }
 
-    /// SHA256H, SHA256H2: four rounds, from which the one takes a to d, the other e to h.
+    /// SHA256H, SHA256H2: four rounds; the former takes a to d from them, the latter e to h.
     fn sha256_rounds(&mut self, word: u32, second: bool) {
         let (d, n, m) = (vd(word), vn(word), vm(word));
         let (abcd, efgh) = if second { (n, d) } else { (d, n) };

@@ -2,8 +2,8 @@
 //!
 //! Both are defined by integer arithmetic on the top 8 bits of the fraction. The host's own estimates differ
 //! between makers, but are good enough to start from: they are off by one at most, which a multiplication
-//! tells. Neither they nor conversions of such small integers raise a flag. Other numbers than normal ones go
-//! to the interpreter.
+//! shows. Neither the estimates nor conversions of such small integers raise a flag. Numbers that are not
+//! normal go to the interpreter.
 
 use super::float::vn;
 use super::vector::{ADD, AND, AND_NOT, GREATER, OR, SUB, lanes};
@@ -21,7 +21,7 @@ impl Translator<'_> {
         self.constant(lanes(2, u64::from(value)))
     }
 
-    /// Leads to the interpreter where a number is zero or subnormal. Changes xmm1 and xmm15.
+    /// Jumps to the interpreter if a number is zero or subnormal. Changes xmm1 and xmm15.
     fn unless_tiny(&mut self, l: Lanes, a: Xmm, slow: Label) {
         let magnitude = self.words(0x7fff_ffff);
         self.a.vp(AND, X2, a, magnitude);
@@ -45,7 +45,7 @@ impl Translator<'_> {
         } else {
             self.reciprocal_estimate(n);
         }
-        // Half of it, rounded up; one is already missing. Its low 8 bits are the fraction's top.
+        // Half the estimate, rounded up; xmm0 is one too small. The low 8 bits are the fraction's top.
         let two = self.words(2);
         self.packed(ADD[2], X0, X0, two);
         self.a.vshift_imm(0x72, 2, X0, X0, 1);
@@ -76,8 +76,8 @@ impl Translator<'_> {
         ONE
     }
 
-    /// xmm0 = 2^23 and the fraction of the host's estimate (RCPPS, RSQRTPS) of xmm15, shifted right by 14:
-    /// both are of numbers between powers of two such that this is the result, or one off.
+    /// xmm0 = 2^23 and the fraction of the host's estimate (RCPPS, RSQRTPS) of xmm15, shifted right by 14. In
+    /// both cases, xmm15 lies between powers of two for which this is the result, or one off.
     fn start_estimate(&mut self, opcode: u8) {
         self.a.vpacked(false, 0x5b, X0, Xmm(0), X2);
         self.a.vpacked(false, opcode, X0, Xmm(0), X0);
@@ -96,7 +96,7 @@ impl Translator<'_> {
         let one = self.words(0x201);
         self.a.vp(OR, X2, X2, one);
         self.start_estimate(0x53);
-        // q * a - 2^19 is above 0 where q is too large, and not above -a where it is too small.
+        // q * a - 2^19 is above 0 if q is too large, and not above -a if q is too small.
         self.a.vp38(MULTIPLY, X1, X0, X2);
         let dividend = self.words(1 << 19);
         self.packed(SUB[2], X1, X1, dividend);
@@ -108,8 +108,8 @@ impl Translator<'_> {
         self.packed(ADD[2], X0, X0, X2);
     }
 
-    /// xmm0 = b - 1 for the largest b with `a * b * b < 2^28`, where a is 257 and the top 7 bits twice, twice
-    /// that for even exponents.
+    /// xmm0 = b - 1 for the largest b with `a * b * b < 2^28`, where a is 257 plus twice the top 7 bits,
+    /// doubled for even exponents.
     fn root_estimate(&mut self, n: Xmm) {
         self.a.vshift_imm(0x72, 2, X1, n, 23);
         let one = self.words(1);

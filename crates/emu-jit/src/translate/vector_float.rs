@@ -1,9 +1,9 @@
 //! Advanced SIMD floating point, and the scalar forms in its encoding space (manual C4.1.97).
 //!
-//! As with scalars ([`super::float`]) the host computes, and what it does differently goes to the
+//! As with scalars ([`super::float`]), the host computes, and cases in which it differs go to the
 //! interpreter: what the host signals, NaNs that it passes on in another order, and operands that would raise
-//! a flag on the host alone. Forms of 64 bits compute the low half twice, so that the upper half raises
-//! nothing else.
+//! a flag only on the host. Forms of 64 bits compute the low half twice, so that the upper half raises no
+//! other flag.
 
 use super::float::{Way, vd, vm, vn};
 use super::vector::{AND, EQUAL, GREATER, OR, XOR, lanes};
@@ -19,7 +19,7 @@ const DIVIDE: u8 = 0x5e;
 const ROOT: u8 = 0x51;
 const MAX: u8 = 0x5f;
 const MIN: u8 = 0x5d;
-/// VFMADD231 and VFNMADD231 of vectors; those of scalars come next.
+/// VFMADD231 and VFNMADD231 of vectors; the next opcodes are those of scalars.
 const FUSED: u8 = 0xb8;
 const FUSED_NEGATED: u8 = 0xbc;
 
@@ -34,7 +34,7 @@ const GREATER_EQUAL: u8 = 0x0d;
 const GREATER_THAN: u8 = 0x0e;
 const GREATER_EQUAL_QUIET: u8 = 0x1d;
 
-/// What VROUND does beside rounding: it raises no inexactness.
+/// Bit of VROUND's mode: no inexactness is raised.
 const SILENT: u8 = 8;
 const TO_ZERO: u8 = 3;
 
@@ -74,7 +74,7 @@ impl Lanes {
     }
 }
 
-/// How a conversion to an integer rounds, by FPCR's number or away from zero at ties.
+/// How a conversion to an integer rounds: FPCR's number, or `None` for nearest with ties away from zero.
 type Mode = Option<u8>;
 
 impl Translator<'_> {
@@ -140,12 +140,12 @@ impl Translator<'_> {
         }
     }
 
-    /// Vd = `t`; `clean` says that above a scalar there are zeros.
+    /// Vd = `t`; `clean` says that the bits above a scalar are zero.
     pub(super) fn lanes_put(&mut self, l: Lanes, d: u8, t: Xmm, clean: bool) {
         if l.scalar { self.vput_scalar(l.double, d, t, clean) } else { self.finish(l.q, d, t) }
     }
 
-    /// Leads to the interpreter where the sign of a lane is set. Changes rax.
+    /// Jumps to the interpreter if the sign of a lane is set. Changes rax.
     pub(super) fn unless_any(&mut self, l: Lanes, mask: Xmm, slow: Label) {
         // VMOVMSKPS, VMOVMSKPD.
         let prefix = if l.double { Prefix::P66 } else { Prefix::None };
@@ -158,8 +158,8 @@ impl Translator<'_> {
         self.a.jump_if(Cc::Ne, slow);
     }
 
-    /// Leads to the interpreter where a lane of `a` or `b` is a NaN and the instruction is wary. Changes rax
-    /// and `scratch`.
+    /// Jumps to the interpreter if a lane of `a` or `b` is a NaN and the instruction is wary. Changes rax and
+    /// `scratch`.
     fn unless_unordered(&mut self, l: Lanes, a: Xmm, b: Xmm, scratch: Xmm, way: Way) {
         let Some((_, slow)) = way.filter(|_| self.wary) else { return };
         if l.scalar {
@@ -171,15 +171,14 @@ impl Translator<'_> {
         self.unless_any(l, scratch, slow);
     }
 
-    /// Leads to the interpreter where a lane of `t` is a NaN and the instruction is wary. Changes rax and
-    /// xmm1.
+    /// Jumps to the interpreter if a lane of `t` is a NaN and the instruction is wary. Changes rax and xmm1.
     fn unless_any_nan(&mut self, l: Lanes, t: Xmm, way: Way) {
         self.unless_unordered(l, t, t, X1, way);
     }
 
-    /// The same for products, quotients and narrower numbers: where subnormal numbers are flushed, the
-    /// smallest normal number goes to the interpreter too, since Arm looks before rounding, and the host
-    /// after it.
+    /// Like [`Translator::unless_any_nan`], for products, quotients and narrower numbers: if subnormal
+    /// numbers are flushed, the smallest normal number goes to the interpreter too, since Arm tests before
+    /// rounding and the host after it.
     fn unless_special(&mut self, l: Lanes, t: Xmm, way: Way) {
         self.unless_any_nan(l, t, way);
         if self.flushes()
@@ -193,7 +192,7 @@ impl Translator<'_> {
         }
     }
 
-    /// Leads to the interpreter where a magnitude is not below the number whose bits are `limit`, or, for
+    /// Jumps to the interpreter if a magnitude is not below the number whose bits are `limit` or, for
     /// `unsigned` results, a sign is set. Changes rax and xmm15.
     pub(super) fn unless_below(&mut self, l: Lanes, a: Xmm, limit: u64, unsigned: bool, slow: Label) {
         let last = self.lanes_constant(l, limit - 1);
@@ -279,8 +278,8 @@ impl Translator<'_> {
         let way = self.special_way();
         let mut t = self.lanes_get(l, d, X2);
         let a = self.lanes_get(l, vn(word), X0);
-        // Of two NaNs Arm takes the addend, the host a factor; FMLS negates a factor that is a NaN, too.
-        // Those are signalled.
+        // Of two NaNs, Arm takes the addend and the host a factor; FMLS also negates a factor that is a NaN.
+        // These NaNs are signalled.
         if !self.wary {
             self.lanes_compare(l, UNORDERED, X1, t, if opcode == FUSED { t } else { a });
         }
@@ -310,7 +309,7 @@ impl Translator<'_> {
         ONE
     }
 
-    /// FMULX: zero times infinity raises nothing, so the host sees finite numbers only.
+    /// FMULX: zero times infinity raises nothing, so the host sees only finite numbers.
     fn multiply_extended(&mut self, word: u32, l: Lanes) -> Lowered {
         let (back, slow) = self.slow_way();
         let a = self.lanes_get(l, vn(word), X0);
@@ -348,16 +347,16 @@ impl Translator<'_> {
         ONE
     }
 
-    /// xmm0 = the greater or smaller of both, none a NaN. The host gives the second operand where both are
-    /// zero: both ways round, and the sign of the result is that of both zeros (FMAX), or of one of them
-    /// (FMIN). `scratch` is neither operand nor xmm0.
+    /// xmm0 = the greater or smaller of both, none a NaN. If both are zero, the host returns the second. So
+    /// both orders are computed: the result is negative if both zeros are (FMAX), or if one is (FMIN).
+    /// `scratch` is neither operand nor xmm0.
     fn extreme(&mut self, l: Lanes, max: bool, a: Xmm, b: Xmm, scratch: Xmm) {
         let opcode = if max { MAX } else { MIN };
         self.lanes_op(l, opcode, scratch, a, b);
         self.lanes_op(l, opcode, X0, b, a);
         self.a.vp(if max { AND } else { OR }, X0, X0, scratch);
         if self.flushes() {
-            // The host's return an operand as it is.
+            // The host's instructions return an operand unchanged.
             let one = self.lanes_constant(l, l.power(0));
             self.lanes_op(l, MULTIPLY, X0, X0, one);
         }
@@ -540,7 +539,7 @@ impl Translator<'_> {
         ONE
     }
 
-    /// FRINTx but FRINTA: NaNs become quiet on both.
+    /// FRINTx except FRINTA: NaNs become quiet on Arm and on the host.
     fn round_lanes(&mut self, word: u32, l: Lanes, mode: u8) -> Lowered {
         let a = self.lanes_get(l, vn(word), X0);
         let t = self.vresult(vd(word));
@@ -560,8 +559,8 @@ impl Translator<'_> {
         ONE
     }
 
-    /// xmm0 = finite `a` rounded to nearest, ties away from zero: the part before the point, and twice the
-    /// part behind it without its own. Both are exact. Changes xmm1 and xmm15.
+    /// xmm0 = finite `a` rounded to nearest, ties away from zero: the integer part plus twice the fraction,
+    /// truncated. Both terms are exact. Changes xmm1 and xmm15.
     fn lanes_away(&mut self, l: Lanes, a: Xmm) {
         self.lanes_round(l, X1, a, SILENT | TO_ZERO);
         self.lanes_op(l, SUBTRACT, X2, a, X1);
@@ -573,7 +572,7 @@ impl Translator<'_> {
         self.a.vp(OR, X0, X0, X1);
     }
 
-    /// FCVTN: NaNs keep the top of their payload on both.
+    /// FCVTN: NaNs keep the top of their payload on Arm and on the host.
     fn narrow_lanes(&mut self, word: u32) -> Lowered {
         if bit(word, 22) {
             let way = self.flushes().then(|| self.slow_way());
@@ -664,8 +663,8 @@ impl Translator<'_> {
         ONE
     }
 
-    /// xmm0 = an integer of the scalar's width converted, zeros above. Changes EFLAGS where it has 64 bits
-    /// and no sign.
+    /// xmm0 = an integer of the scalar's width converted, zeros above. Changes EFLAGS if the integer has 64
+    /// bits and no sign.
     fn integer_to_scalar(&mut self, l: Lanes, n: u8, unsigned: bool) {
         let size = if l.double { Size::Q } else { Size::D };
         if unsigned {
@@ -688,7 +687,7 @@ impl Translator<'_> {
     }
 
     /// xmm0 = two integers of 64 bits converted: the halves become the low bits of 2^84 and of 2^52, from
-    /// which these numbers are taken away again. Only the last addition rounds.
+    /// which these numbers are subtracted again. Only the last addition rounds.
     fn longs_to_lanes(&mut self, n: u8, unsigned: bool) {
         let a = self.vget(n, X0);
         let low = self.constant(lanes(3, 0xffff_ffff));
@@ -696,7 +695,7 @@ impl Translator<'_> {
         let two_52 = self.constant(lanes(3, 0x4330_0000_0000_0000));
         self.a.vp(OR, X1, X1, two_52);
         self.a.vshift_imm(0x73, 2, X0, a, 32);
-        // A signed number is 2^63 larger in between.
+        // In between, a signed number is 2^63 larger.
         let (high, all) = if unsigned {
             (0x4530_0000_0000_0000, 0x4530_0000_0010_0000)
         } else {
@@ -709,7 +708,7 @@ impl Translator<'_> {
         self.a.vpacked(true, ADD, X0, X0, X1);
     }
 
-    /// FCVT[NPMZA][SU], and with fraction bits FCVTZS, FCVTZU.
+    /// `FCVT[NPMZA][SU]`, and with fraction bits FCVTZS, FCVTZU.
     fn lanes_to_integers(&mut self, word: u32, l: Lanes, mode: Mode, fraction: u32) -> Lowered {
         let unsigned = bit(word, 29);
         if l.scalar || l.double {
@@ -722,7 +721,8 @@ impl Translator<'_> {
         ONE
     }
 
-    /// xmm0 = `a * 2^fraction`, exactly; what would not fit then leads to `slow`.
+    /// Returns `a * 2^fraction`, exact, in xmm0 or, without a fraction, in `a`. Jumps to `slow` if it would
+    /// not fit.
     fn scale(&mut self, l: Lanes, a: Xmm, fraction: u32, unsigned: bool, slow: Label) -> Xmm {
         let width = if l.double { 63 } else { 31 } + i32::from(unsigned);
         self.unless_below(l, a, l.power(width - fraction as i32), unsigned, slow);
@@ -734,12 +734,12 @@ impl Translator<'_> {
         X0
     }
 
-    /// Scalars, and two doubles.
+    /// [`Translator::lanes_to_integers`] for scalars and for two doubles.
     fn lanes_to_integers_in_turn(&mut self, word: u32, l: Lanes, mode: Mode, fraction: u32) {
         let (n, unsigned) = (vn(word), bit(word, 29));
         let (back, slow) = self.slow_way();
         if fraction != 0 {
-            // Of all lanes, before xmm15 holds results.
+            // Checks all lanes before xmm15 holds results.
             let a = self.vget(n, X0);
             self.scale(l, a, fraction, unsigned, slow);
         }
@@ -769,13 +769,13 @@ impl Translator<'_> {
         self.a.bind(back);
     }
 
-    /// The rounding of a conversion, with the inexactness that the conversion would raise: where the rounded
-    /// numbers are.
+    /// Rounds for a conversion, with the inexactness that the conversion would raise. Returns the register of
+    /// the rounded numbers.
     fn round_for_conversion(&mut self, l: Lanes, a: Xmm, mode: Mode) -> Xmm {
         match mode {
             Some(3) => a,
             Some(mode) => {
-                // Up is 2 for the host, down 1; the manual has them the other way round.
+                // For the host, up is 2 and down is 1; in the manual it is the reverse.
                 self.lanes_round(l, X0, a, [0, 2, 1, 3][usize::from(mode & 3)]);
                 X0
             }
@@ -787,8 +787,8 @@ impl Translator<'_> {
         }
     }
 
-    /// Signed integers of 32 bits. The host signals what does not fit; where that is masked, it gives -2^31:
-    /// too large numbers have that inverted, NaNs cleared.
+    /// Signed integers of 32 bits. The host signals numbers that do not fit; if that is masked, it gives
+    /// -2^31, which is then inverted for numbers that are too large and cleared for NaNs.
     fn singles_to_signed(&mut self, word: u32, l: Lanes, mode: Mode, fraction: u32) {
         let way = (mode.is_none() || fraction != 0).then(|| self.slow_way());
         let mut a = self.lanes_get(l, vn(word), X0);
@@ -815,7 +815,8 @@ impl Translator<'_> {
         }
     }
 
-    /// Unsigned integers of 32 bits: from 2^31 on that much less is converted, and added again.
+    /// Unsigned integers of 32 bits: from numbers of 2^31 and more, 2^31 is subtracted, and added after the
+    /// conversion.
     fn singles_to_unsigned(&mut self, word: u32, l: Lanes, mode: Mode, fraction: u32) {
         let (back, slow) = self.slow_way();
         let a = self.lanes_get(l, vn(word), X0);

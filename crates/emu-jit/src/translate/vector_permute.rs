@@ -35,7 +35,7 @@ fn element(word: u32) -> Option<(u8, u8)> {
 }
 
 impl Translator<'_> {
-    /// Bits 24 and 21 are clear.
+    /// The classes in which bits 24 and 21 are clear.
     pub(super) fn permute_class(&mut self, word: u32, low: u32) -> Lowered {
         let scalar = bit(word, 28);
         if bits(word, 23, 22) == 0 && low & 1 == 1 && !bit(word, 15) {
@@ -178,7 +178,7 @@ impl Translator<'_> {
         self.a.byte(lane);
     }
 
-    /// A general register = an element.
+    /// `to` = an element.
     pub(super) fn element_to(&mut self, to: Reg, size: u8, n: u8, lane: u8) {
         match self.vector_host(n) {
             Some(host) => self.extract_lane(size, to, host, lane),
@@ -355,8 +355,8 @@ impl Translator<'_> {
         }
     }
 
-    /// TBL, TBX: VPSHUFB gives 0 for indexes with bit 7, which an addition that saturates sets for those of
-    /// 16 and more.
+    /// TBL, TBX: VPSHUFB gives 0 for indexes with bit 7, which a saturating addition sets for indexes of 16
+    /// and more.
     fn table(&mut self, word: u32) -> Lowered {
         let (d, q, registers) = (vd(word), bit(word, 30), bits(word, 14, 13) as u8 + 1);
         if bit(word, 15) || bits(word, 11, 10) != 0 {
@@ -392,7 +392,7 @@ impl Translator<'_> {
             self.a.vp(OR, X0, X0, X2);
         }
         if bit(word, 12) {
-            // Where the index is outside, the old byte.
+            // If the index is outside of the table, the old byte stays.
             let last = self.constant(bytes(16 * registers - 1));
             self.a.vp(MIN_UNSIGNED[0] as u8, X2, indexes, last);
             self.a.vp(EQUAL[0] as u8, X2, X2, indexes);

@@ -1,7 +1,7 @@
 //! Saturating integers of Advanced SIMD, vectors and scalars (manual C4.1.97).
 //!
-//! Lanes outside of the form are zeros on the way in, for which all instructions here give zeros and do not
-//! saturate. Where a lane saturates, code behind the unit's blocks sets FPSR.QC.
+//! Lanes outside of the form are zeros in the operands; for zeros, all instructions here give zeros and do
+//! not saturate. If a lane saturates, code after the unit's blocks sets FPSR.QC.
 
 use super::float::{vd, vm, vn};
 use super::vector::{ADD, AND, AND_NOT, EQUAL, GREATER, MAX_UNSIGNED, MIN_UNSIGNED, OR, SUB, XOR, lanes};
@@ -44,7 +44,7 @@ impl Translator<'_> {
         }
     }
 
-    /// QC = 1 where a bit of `mask` is set. EFLAGS are free.
+    /// QC = 1 if a bit of `mask` is set. EFLAGS are free.
     pub(super) fn note_saturation(&mut self, mask: Xmm) {
         let back = self.a.label();
         let saturated = self.stub(Cold::Saturated { back });
@@ -53,13 +53,13 @@ impl Translator<'_> {
         self.a.bind(back);
     }
 
-    /// QC = 1 where `a` and `b` differ. Changes xmm15.
+    /// QC = 1 if `a` and `b` differ. Changes xmm15.
     fn note_difference(&mut self, a: Xmm, b: Xmm) {
         self.a.vp(XOR, X2, a, b);
         self.note_saturation(X2);
     }
 
-    /// Vector forms of 64-bit lanes need Q.
+    /// The size of the lanes, if the form exists: vectors of 64-bit lanes need Q.
     fn saturating_form(word: u32) -> Option<usize> {
         let size = bits(word, 23, 22) as usize;
         (size < 3 || bit(word, 28) || bit(word, 30)).then_some(size)
@@ -81,7 +81,7 @@ impl Translator<'_> {
         ONE
     }
 
-    /// xmm0 = a + b or a - b, saturated. `a` is not xmm1 or xmm15, `b` not xmm0 or xmm15, which change.
+    /// xmm0 = a + b or a - b, saturated. `a` is not xmm1 or xmm15, `b` not xmm0 or xmm15; all three change.
     fn saturating_sum(&mut self, size: usize, unsigned: bool, subtract: bool, a: Xmm, b: Xmm) {
         let plain = if subtract { SUB } else { ADD }[size];
         match (size, unsigned, subtract) {
@@ -98,13 +98,13 @@ impl Translator<'_> {
             }
             (_, false, _) => {
                 self.packed(plain, X2, a, b);
-                // Of a sum both operands' signs differ from the result's, of a difference all three are not
-                // the same.
+                // Overflow: in a sum, both operands' signs differ from the result's; in a difference, the
+                // sign of `a` differs from those of `b` and of the result.
                 self.a.vp(XOR, X1, b, if subtract { a } else { X2 });
                 self.a.vp(XOR, X0, a, X2);
                 self.a.vp(AND, X1, X1, X0);
                 self.shift_right(size, true, X1, X1, (8 << size) - 1);
-                // The limit on the side that the result is not.
+                // The limit whose sign the result does not have.
                 self.shift_right(size, true, X0, X2, (8 << size) - 1);
                 let limit = self.constant(smallest(size));
                 self.a.vp(XOR, X0, X0, limit);
@@ -121,7 +121,7 @@ impl Translator<'_> {
             }
             (_, true, _) => {
                 self.packed(plain, X2, a, b);
-                // A sum below an operand, or a subtrahend above.
+                // Overflow: a sum is below an operand, or a subtrahend above the other operand.
                 let signs = self.constant(smallest(size));
                 self.a.vp(XOR, X1, if subtract { b } else { X2 }, signs);
                 self.a.vp(XOR, X0, a, signs);
@@ -137,8 +137,8 @@ impl Translator<'_> {
         }
     }
 
-    /// xmm0 = the largest number in the lanes of xmm0 that hold the smallest, which an operation gave for one
-    /// too large.
+    /// Replaces the smallest number in lanes of xmm0, which an operation gave for a result that is too large,
+    /// by the largest.
     fn saturate_smallest(&mut self, size: usize) {
         let limit = self.constant(smallest(size));
         self.packed(EQUAL[size], X1, X0, limit);
@@ -146,7 +146,7 @@ impl Translator<'_> {
         self.note_saturation(X1);
     }
 
-    /// SQDMULH, SQRDMULH, by element too.
+    /// SQDMULH, SQRDMULH, also by element.
     pub(super) fn saturating_double_high(&mut self, word: u32, rounds: bool) -> Lowered {
         let size = bits(word, 23, 22) as usize;
         if size != 1 && size != 2 {
@@ -199,7 +199,7 @@ impl Translator<'_> {
         X1
     }
 
-    /// SQDMULL, SQDMLAL, SQDMLSL, by element too: the product and a sum saturate.
+    /// SQDMULL, SQDMLAL, SQDMLSL, also by element: the product and a sum saturate.
     pub(super) fn saturating_double_long(&mut self, word: u32, accumulates: Option<bool>) -> Lowered {
         let size = bits(word, 23, 22) as usize;
         if size != 1 && size != 2 {
@@ -254,7 +254,7 @@ impl Translator<'_> {
         ONE
     }
 
-    /// SQSHL, UQSHL, SQSHLU by an immediate: what shifting back does not restore has saturated.
+    /// SQSHL, UQSHL, SQSHLU by an immediate: a number that shifting back does not restore has saturated.
     pub(super) fn saturating_shift(&mut self, word: u32, size: usize, by: u8) -> Lowered {
         if !bit(word, 28) && size == 3 && !bit(word, 30) {
             return Lowered::No;
@@ -329,13 +329,13 @@ impl Translator<'_> {
         if size == 2 {
             return self.saturate_narrow_64(word, kind, n);
         }
-        // VPACKSSWB, VPACKSSDW, VPACKUSWB, VPACKUSDW; VPMOVSX and VPMOVZX take it back.
+        // VPACKSSWB, VPACKSSDW, VPACKUSWB, VPACKUSDW; VPMOVSX and VPMOVZX undo it.
         let (pack, back) = match kind {
             1 => ([0x63, 0x6b][size], [0x20, 0x23][size]),
             _ => ([0x67, 0x12b][size], [0x30, 0x33][size]),
         };
         if kind == 2 {
-            // Packing takes its operands for signed.
+            // Packing treats its operands as signed.
             let max = self.constant(lanes(size as u32 + 1, u64::MAX >> (64 - (8 << size))));
             self.packed(MIN_UNSIGNED[size + 1], X1, n, max);
             self.note_difference(X1, n);
@@ -349,7 +349,7 @@ impl Translator<'_> {
         self.write_half(word, X0);
     }
 
-    /// Lanes of 64 bits to 32: the high halves say whether the low ones are the numbers.
+    /// Lanes of 64 bits to 32: the high halves show whether the low halves are the whole numbers.
     fn saturate_narrow_64(&mut self, word: u32, kind: u32, n: Xmm) {
         self.a.vpshufd(X1, n, 0xdd);
         self.a.vpshufd(X0, n, 0x88);

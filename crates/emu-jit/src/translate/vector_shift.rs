@@ -1,4 +1,4 @@
-//! Shifts by an immediate, and what narrows and widens lanes with them (manual C4.1.97).
+//! Shifts by an immediate, and instructions that narrow and widen lanes with them (manual C4.1.97).
 
 use super::float::{vd, vn};
 use super::vector::{ADD, AND, OR, SUB, XOR, bytes, lanes};
@@ -36,7 +36,7 @@ impl Translator<'_> {
                 }
             }
             (3, true) if count >= width - 1 => {
-                // The sign alone: that of the upper halves, in both.
+                // Only the sign is left: that of the upper half, in both halves.
                 self.a.vpshufd(t, a, 0xf5);
                 self.a.vshift_imm(0x72, 4, t, t, 31);
             }
@@ -86,7 +86,7 @@ impl Translator<'_> {
         match (opcode, unsigned) {
             // SSHR, USHR, SHL.
             (0b0_0000, _) | (0b0_1010, false) => {
-                // Shifts read Vn first, so Vd may be it.
+                // Shifts read Vn first, so Vd may be the same register.
                 let t = self.vresult(d);
                 if opcode == 0 {
                     self.shift_right(size, !unsigned, t, n, right);
@@ -124,7 +124,7 @@ impl Translator<'_> {
         ONE
     }
 
-    /// xmm0 = xmm15 and what of Vd is outside `mask`.
+    /// xmm0 = xmm15 and the bits of Vd outside `mask`.
     fn merge(&mut self, d: u8, mask: u128) {
         let kept = self.constant(!mask);
         let old = self.vget(d, X0);
@@ -169,7 +169,7 @@ impl Translator<'_> {
         ONE
     }
 
-    /// Vd's half = the low halves of a's lanes, shifted right before. Changes xmm0.
+    /// Vd's half = the low halves of a's lanes, which are shifted right first. Changes xmm0.
     pub(super) fn narrow(&mut self, word: u32, size: usize, a: Xmm, by: u8) {
         if size == 2 {
             let a = if by == 0 {
@@ -187,7 +187,7 @@ impl Translator<'_> {
             self.a.vshift_imm(0x71 + size as u8, 2, X0, a, by);
             X0
         };
-        // After a shift by the narrow width or more nothing is above.
+        // After a shift by the narrow width or more, nothing is left above.
         if by != 8 << size {
             let low = self.constant(lanes(size as u32 + 1, u64::MAX >> (64 - (8 << size))));
             self.a.vp(AND, X0, a, low);

@@ -10,8 +10,7 @@ use super::{Lowered, ONE, Translator, bit, bits};
 use crate::layout::{X0, X1, X2};
 use crossdock_emu_x64::{Map, Prefix, Xmm};
 
-/// What VPSHUFB does to reverse bytes within containers of `8 << container` bits, lanes of `8 << size`
-/// together.
+/// VPSHUFB's operand that reverses lanes of `8 << size` bits within containers of `8 << container` bits.
 fn reversal(size: usize, container: usize) -> u128 {
     (0..16u128).fold(0, |order, i| {
         let flip = (1u128 << container) - (1 << size);
@@ -90,7 +89,7 @@ impl Translator<'_> {
         ONE
     }
 
-    /// Vd = xmm0 * xmm1, whose lanes have been extended, with Vd before.
+    /// Vd = xmm0 * xmm1, whose lanes have been extended, or that product added to Vd or subtracted from it.
     fn multiply_long(&mut self, word: u32, size: usize, opcode: u32) {
         let d = vd(word);
         match size {
@@ -208,13 +207,13 @@ impl Translator<'_> {
         ONE
     }
 
-    /// CLZ, CLS: those of bytes by table; a wider number's are those of its upper half, and where that is
-    /// zero those of its lower half too.
+    /// CLZ, CLS: a table counts the zeros of bytes. A wider number has those of its upper half and, if that
+    /// is zero, those of its lower half too.
     fn count_leading(&mut self, word: u32, size: usize) -> Lowered {
         let mut n = self.vget(vn(word), X0);
         let of_sign = !bit(word, 29);
         if of_sign {
-            // Bits that differ from the next one up.
+            // Bits that differ from the next higher one.
             self.shift_right(size, true, X1, n, 1);
             self.a.vp(XOR, X0, X1, n);
             n = X0;
@@ -328,7 +327,7 @@ impl Translator<'_> {
         ONE
     }
 
-    /// xmm0 = what two tables have for the low and the high nibbles of bytes, combined. Changes xmm1 and
+    /// xmm0 = the entries of two tables for the low and the high nibbles of bytes, combined. Changes xmm1 and
     /// xmm15.
     fn look_up_nibbles(&mut self, n: Xmm, low: u128, high: u128, combine: u16) {
         let mask = self.constant(bytes(15));
@@ -458,7 +457,8 @@ impl Translator<'_> {
 
 /// Bits set in the numbers from 0 to 15.
 const COUNTS: u128 = 0x0403_0302_0302_0201_0302_0201_0201_0100;
-/// Leading zeros of bytes with these low nibbles under a zero, and with these high ones.
+/// Leading zeros of bytes with these low nibbles and a high nibble of zero, and of bytes with these high
+/// nibbles.
 const LEADING_LOW: u128 = 0x0404_0404_0404_0404_0505_0505_0606_0708;
 const LEADING_HIGH: u128 = 0x0000_0000_0000_0000_0101_0101_0202_0308;
 /// The numbers from 0 to 15 reversed, as high nibbles and as low ones.

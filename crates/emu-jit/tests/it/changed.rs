@@ -29,10 +29,10 @@ const ADD: u32 = 0x9100_0463;
 const RET: u32 = 0xd65f_03c0;
 const SIZE: usize = 1 << 20;
 
-/// Runs the program at the start of a mapping with X0 `code` bytes behind, until its BRK. Returns X3, and how
-/// often it left to have code dropped.
+/// Runs the program at the start of a mapping, with X0 `code` bytes after the start, until its BRK. Returns
+/// X3, and how often it left to have code dropped.
 fn run(mapping: &Mapping, hot: u32, code: usize, x2: u64) -> (u64, usize) {
-    // SAFETY: the window holds the mapping alone.
+    // SAFETY: the window holds only the mapping.
     let memory = unsafe { Memory::new(mapping.0, mapping.0 + SIZE as u64) };
     let host = Host { memory, counter: || 0, executable: Host::anywhere };
     let mut engine = engine();
@@ -70,7 +70,7 @@ fn code_that_is_written_again_and_again_is_run_as_it_is() {
         let before = LOG.head();
         let (sum, _) = run(&mapping, hot, code, times);
         assert_eq!(sum, times * (times + 1) / 2, "translated after {hot}, code at {code:#x}");
-        // But for the first time, there is code to drop.
+        // Each time except the first, there is code to drop.
         assert!(LOG.head() - before >= times - 1, "{}", LOG.head() - before);
     }
 }
@@ -85,7 +85,7 @@ fn lines_without_code_are_invalidated_without_leaving() {
 
 /// `add x3, x3, #1; ret` in lines whose number is divisible by `step`, each run once.
 fn fill(mapping: &Mapping, step: usize) {
-    // SAFETY: the window holds the mapping alone.
+    // SAFETY: the window holds only the mapping.
     let memory = unsafe { Memory::new(mapping.0, mapping.0 + SIZE as u64) };
     let host = Host { memory, counter: || 0, executable: Host::anywhere };
     let mut engine = engine();
@@ -109,12 +109,12 @@ fn lines_with_code_that_follow_each_other_are_invalidated_at_once() {
     let (_, left) = run(&mapping, 0, 0x1000, lines);
     // Other tests log changes, too.
     assert!(left == 0 && LOG.head() - before < lines / 2, "{left}, {}", LOG.head() - before);
-    // All of them are new now, also what was translated.
+    // Another invalidation makes new code count, even where the old code was translated.
     // SAFETY: the words are in the mapping.
     unsafe { *((mapping.0 as usize + SIZE - 64) as *mut u32) = ADD + (1 << 10) };
     let (_, left) = run(&mapping, 0, 0x1000, lines);
     assert_eq!(left, 0);
-    // SAFETY: the window holds the mapping alone.
+    // SAFETY: the window holds only the mapping.
     let memory = unsafe { Memory::new(mapping.0, mapping.0 + SIZE as u64) };
     let mut state = State::default();
     state.pc = mapping.0 + SIZE as u64 - 64;
@@ -129,6 +129,6 @@ fn lines_with_code_that_lie_apart_are_all_invalidated() {
     let lines = (SIZE - 0x1000) as u64 / 64;
     fill(&mapping, 3);
     let (_, left) = run(&mapping, 0, 0x1000, lines);
-    // The first waits for the second, which leaves, and so on.
+    // The first line waits for the second, at which the code leaves, and so on.
     assert!((lines / 7..=lines / 3).contains(&(left as u64)), "{left} of {lines}");
 }

@@ -17,7 +17,7 @@ fn differ(class: Class, slot: u64) {
     differ_where(class, slot, false);
 }
 
-/// `wary`: floating-point instructions are translated as those that often signal invalid operations.
+/// `wary`: floating-point instructions are translated like those that often signal invalid operations.
 fn differ_where(class: Class, slot: u64, wary: bool) {
     let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let variable = |name: &str| std::env::var(name).ok();
@@ -95,7 +95,7 @@ const UFC: u32 = 8;
 const IXC: u32 = 16;
 const IDC: u32 = 128;
 
-/// `ours` with the flags that the translator does not find where FPCR.FZ alone is set: that an operand was
+/// `ours` with the flags that the translator does not determine if only FPCR.FZ is set: that an operand was
 /// flushed (IDC), and that a flushed result is not inexact.
 fn with_flushing_flags(mut ours: Record, theirs: &Record) -> Record {
     if ours.fpcr == 1 << 24 {
@@ -107,8 +107,8 @@ fn with_flushing_flags(mut ours: Record, theirs: &Record) -> Record {
     ours
 }
 
-/// Whether all that differs is UFC, for a result that was rounded up to the smallest normal number: the guest
-/// looks at the size before rounding, the host after it. The translator lets that pass.
+/// Whether only UFC differs, for a result that was rounded up to the smallest normal number: the guest tests
+/// the size before rounding, the host after it. The translator accepts that.
 fn only_tininess_differs(ours: &Record, theirs: &Record) -> bool {
     let smallest = |v: &u128| {
         let double = |lane: u64| lane << 1 == 1 << 53;

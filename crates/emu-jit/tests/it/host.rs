@@ -1,4 +1,5 @@
-//! What the operating system's side gives an engine: memory for code, a return stack, a handler of faults.
+//! What an engine gets from the operating system's side: memory for code, a return stack, a handler of
+//! faults.
 
 use crossdock_emu_guest::a64::Invalidations;
 use crossdock_emu_guest::memory;
@@ -10,7 +11,7 @@ pub(crate) static LOG: Invalidations = Invalidations::new();
 /// Bytes of memory for code.
 pub(crate) const ARENA: usize = 4 << 20;
 
-/// Memory of our own, `size` bytes.
+/// New memory of `size` bytes.
 fn map(size: usize, protection: i32) -> *mut u8 {
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
     // SAFETY: a new mapping at a place of the kernel's choice touches nothing.
@@ -54,7 +55,7 @@ pub(crate) fn jit() -> &'static Jit {
             for signal in [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE] {
                 assert_eq!(libc::sigaction(signal, &action, std::ptr::null_mut()), 0);
             }
-            // Little, so that the tests fill it more than once.
+            // Small, so that the tests fill it more than once.
             let size = ARENA;
             let arena = map(size, libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC);
             Jit::new(

@@ -1,4 +1,4 @@
-//! Branches to many targets, more than one of which are in the same set of the jump cache.
+//! Branches to many targets, several of which share a set of the jump cache.
 
 use crate::cases::Mapping;
 use crate::host::{LOG, engine};
@@ -17,7 +17,7 @@ fn bytes(words: &[u32]) -> Vec<u8> {
     words.iter().flat_map(|word| word.to_le_bytes()).collect()
 }
 
-/// Runs through the table of `count` targets, `distance` apart, again and again.
+/// Runs through the table of `count` targets, `distance` apart, four times.
 fn go_to_all(program: &[u32], count: usize, distance: usize) {
     let base = 0x48_0000_0000;
     let (first, table) = (0x1_0000, 0x1_0000 + (count + 1) * distance);
@@ -31,7 +31,7 @@ fn go_to_all(program: &[u32], count: usize, distance: usize) {
     }
     let mapping = Mapping::new(base, &image, size);
     LOG.invalidate(base..base + size as u64);
-    // SAFETY: the window holds the mapping alone.
+    // SAFETY: the window holds only the mapping.
     let memory = unsafe { Memory::new(mapping.0, mapping.0 + size as u64) };
     let host = Host { memory, counter: || 0, executable: Host::anywhere };
     let mut engine = engine();

@@ -1,5 +1,5 @@
 //! Random programs of loops, translated and interpreted, compared after each fault and at the end. Interrupts
-//! come at other places in both; what was interrupted goes on.
+//! come at different places in the two; an interrupted program goes on.
 //!
 //! `CROSSDOCK_DIFFER_CASES` and `CROSSDOCK_DIFFER_SEED` as for the single instructions; a case is a program.
 
@@ -15,7 +15,7 @@ const BRK: u32 = 0xd420_0000;
 const B: u32 = 0x1400_0000;
 const BL: u32 = 0x9400_0000;
 const RET: u32 = 0xd65f_03c0;
-/// Runs of a program, each from random registers and, but for the first, from anywhere in it.
+/// Runs of a program, each from random registers and, except for the first, from anywhere in the program.
 const RUNS: u64 = 6;
 
 const CODE: u64 = 0x30_0000_0000;
@@ -25,7 +25,7 @@ const DATA: u64 = CODE + 0x10_0000;
 const DATA_SIZE: usize = 0x2000;
 /// The interrupt flag, which the program sets.
 const FLAG: u64 = CODE + 0x20_0000;
-/// For a few programs; three milliseconds more for each, more than twice what they need.
+/// Time for a few programs; each program adds three milliseconds, more than twice what it needs.
 const LIMIT: Duration = Duration::from_secs(60);
 const END: u64 = CODE + 0x30_0000;
 
@@ -77,7 +77,7 @@ const GENERAL: [(u32, &[u32]); 44] = [
     (0xd51b_4200, &[0]),            // msr nzcv
 ];
 
-/// The same of vector registers.
+/// The same for vector registers.
 const VECTOR: [(u32, &[u32]); 34] = [
     (0x1e60_2800, &[0, 5, 16]),     // fadd d
     (0x1e20_2800, &[0, 5, 16]),     // fadd s
@@ -167,12 +167,12 @@ struct Program {
     /// Registers that instructions take at random, some more often than others.
     general: Vec<u32>,
     vector: Vec<u32>,
-    /// Registers that nobody else writes: counters of loops, addresses of data (31 is SP), the address of the
-    /// flag.
+    /// Registers that no other instruction writes: counters of loops, addresses of data (31 is SP), the
+    /// address of the flag.
     counters: Vec<u32>,
     bases: Vec<u32>,
     flag: u32,
-    /// What lies behind the end: blocks that are rarely run and come back, as (branch, where it returns to).
+    /// Blocks after the end that rarely run and come back, as (branch, where the block returns to).
     detours: Vec<(usize, usize)>,
     calls: Vec<usize>,
     exits: Vec<usize>,
@@ -265,7 +265,7 @@ impl Program {
         }
     }
 
-    /// A conditional branch that is to be led somewhere.
+    /// A conditional branch whose target is set later.
     fn branch(&mut self) -> usize {
         let x = self.x();
         let word = match self.below(4) {
@@ -278,7 +278,7 @@ impl Program {
         self.words.len() - 1
     }
 
-    /// Leads the branch at `from` to `to`.
+    /// Sets the target of the branch at `from` to `to`.
     fn lead(&mut self, from: usize, to: usize) {
         let offset = (to as i32 - from as i32) as u32;
         let word = &mut self.words[from];
@@ -333,9 +333,10 @@ impl Program {
         self.close(counter, head);
     }
 
-    /// Branches back to `head` as long as there is something to count.
+    /// Branches back to `head` as long as there is something to count down.
     fn close(&mut self, counter: u32, head: usize) {
-        // subs counter, counter, #1; b.gt: also from anywhere else it ends. Or sub and tbz of the sign.
+        // subs counter, counter, #1; b.gt: the loop ends even if it is entered elsewhere. Or sub and tbz of
+        // the sign.
         if self.one_in(2) {
             self.words.extend([0xf100_0400 | counter << 5 | counter, 0x5400_000c]);
         } else {
@@ -377,7 +378,7 @@ impl Program {
             }
             self.instructions(4);
             if self.one_in(2) {
-                // The head of a loop is what is called.
+                // The call leads to the head of a loop.
                 let counter = self.counters[3];
                 self.close(counter, to);
                 self.words.push(0xd280_0080 | counter); // movz counter, #4
@@ -404,7 +405,7 @@ impl Program {
         state.gpr[self.flag as usize] = FLAG;
         state.gpr[30] = CODE;
         state.nzcv = (self.below(16) as u32) << 28;
-        // To zero, with FZ, and with another rounding, where the interpreter computes.
+        // Zero, or FZ, or another rounding, for which the interpreter computes.
         state.fpcr = [0, 0, 0, 1 << 24, 1 << 22][self.below(5)];
         let start = if run == 0 { 0 } else { self.below(self.here()) };
         state.pc = CODE + 4 * start as u64;
@@ -412,7 +413,7 @@ impl Program {
     }
 }
 
-/// What differs, but for FPSR's flags that the translator does not find (see `differ`).
+/// What differs, except for flags of FPSR that the translator does not determine (see `differ`).
 fn differences(translated: &State, interpreted: &State) -> String {
     let mut text = String::new();
     let mut compare = |name: String, ours: u128, theirs: u128| {
@@ -449,7 +450,7 @@ fn run_both(
             return Err(format!("  translated {:x?}, interpreted {:x?}\n", exits[0], exits[1]));
         }
         if let Exit::Fault(_) = exits[0] {
-            // Flags that are overwritten before somebody reads them may be old ones.
+            // Flags that are overwritten before anything reads them may be stale.
             states[0].nzcv = states[1].nzcv;
         }
         let mut text = differences(states[0], states[1]);
@@ -485,7 +486,7 @@ fn put_data(bytes: &[u8]) {
     unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), DATA as *mut u8, DATA_SIZE) };
 }
 
-/// Says that the test has ended, also where it has failed.
+/// Reports that the test has ended, even if it has failed.
 struct Ends<'a>(&'a AtomicBool);
 
 impl Drop for Ends<'_> {
@@ -503,7 +504,7 @@ fn loops_have_the_registers_that_they_use() {
     let _flag = Mapping::new(FLAG, &[], 4096);
     // SAFETY: the flag is mapped.
     let flag = unsafe { AtomicU32::from_ptr(FLAG as *mut u32) };
-    // A fault of the translator may make a loop of a program that ends.
+    // A bug of the translator may make a program that ends run forever.
     let (late, done) = (&AtomicBool::new(false), &AtomicBool::new(false));
     let watch = move || {
         let start = Instant::now();
@@ -526,14 +527,14 @@ fn compare_programs(seeds: Range<u64>, flag: &AtomicU32, late: &AtomicBool) {
     let cases = seeds.end - seeds.start;
     let code = Mapping::new(CODE, &[], CODE_SIZE);
     let _data = Mapping::new(DATA, &[], DATA_SIZE);
-    // SAFETY: the window holds the mappings alone.
+    // SAFETY: the window holds only the mappings.
     let host = Host { memory: unsafe { Memory::new(CODE, END) }, counter: || 0, executable: Host::anywhere };
     let (mut engine, mut interpreter) = (engine(), Interpreter::new(&LOG));
     let (mut faults, mut interrupts, mut assigned, mut planned) = (0, 0u64, 0, 0);
     for seed in seeds {
         let mut program = Program::new(seed).finish();
         assert!(program.words.len() * 4 <= CODE_SIZE);
-        // SAFETY: the code is mapped and as long; nobody runs it now.
+        // SAFETY: the mapping for the code is long enough, and nobody runs it now.
         unsafe {
             std::ptr::copy_nonoverlapping(program.words.as_ptr(), code.0 as *mut u32, program.words.len())
         };

@@ -12,8 +12,7 @@ use std::time::{Duration, Instant};
 const SIZE: usize = 0x2000;
 /// Where the function begins in the program.
 const FUNCTION: u64 = 7 * 4;
-/// A loop that calls a function X2 times, at X1 memory that both use; flags and carries live from one to the
-/// next.
+/// A loop that calls a function X2 times. Both use memory at X1; flags and carries live from one to the next.
 #[rustfmt::skip]
 const PROGRAM: [u32; 24] = [
     0x9400_0007, // bl 1c <work>
@@ -85,12 +84,12 @@ fn run(base: u64, memory: &Mapping, number: usize, rounds: u64, taken: &AtomicU6
             }
         }
     }
-    // SAFETY: the mapping is as long.
+    // SAFETY: the mapping is long enough.
     let bytes = unsafe { std::slice::from_raw_parts(memory.0 as *const u8, 32) }.to_vec();
     (state, bytes, places)
 }
 
-/// Sends signals to a thread, one when the one before is taken, until `count` are.
+/// Sends `count` signals to a thread, each once the one before has been taken.
 fn interrupt(thread: libc::pthread_t, count: u64, taken: &AtomicU64, ended: &AtomicBool) {
     let start = Instant::now();
     for number in 0..count {
@@ -100,7 +99,7 @@ fn interrupt(thread: libc::pthread_t, count: u64, taken: &AtomicU64, ended: &Ato
             assert!(start.elapsed() < Duration::from_secs(60), "{number} signals were taken");
             std::hint::spin_loop();
         }
-        // Not always at the same place.
+        // The signals do not always come at the same place.
         (0..number % 251 * 20).for_each(|_| std::hint::spin_loop());
     }
 }
@@ -122,7 +121,7 @@ fn signals_are_taken_where_they_hit_and_change_nothing() {
     const COUNT: u64 = 3000;
     static TAKEN: [AtomicU64; 2] = [const { AtomicU64::new(0) }; 2];
     static ENDED: AtomicBool = AtomicBool::new(false);
-    // An engine is made before a thread runs alone with another.
+    // Creates other engines first: none may be created while a single engine runs.
     let _more = [engine(), engine()];
     install();
     let base = 0x4b_0000_0000;
@@ -130,7 +129,7 @@ fn signals_are_taken_where_they_hit_and_change_nothing() {
     let program = Mapping::new(base, &bytes, SIZE);
     let data = [0x4b_0001_0000, 0x4b_0002_0000, 0x4b_0003_0000].map(|at| Mapping::new(at, &[], SIZE));
     let expected = run(program.0, &data[0], 0, ROUNDS, &TAKEN[0]);
-    // The other thread runs the same code, and meets what is meant for the first.
+    // The other thread runs the same code, and meets the breakpoints meant for the first.
     let [_, first, second] = data;
     let other = std::thread::spawn(move || run(base, &second, 1, ROUNDS, &TAKEN[1]));
     let (send, receive) = std::sync::mpsc::channel();

@@ -1,4 +1,4 @@
-//! Flags of floating point are there for the program to read, wherever the host keeps them.
+//! A program can read the flags of floating point, wherever the host keeps them.
 
 use crate::cases::{Case, Layout, RECORD, Record, ours};
 use crate::host::{LOG, engine};

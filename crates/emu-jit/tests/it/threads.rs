@@ -16,7 +16,7 @@ fn mapping(address: u64, words: &[u32], size: usize) -> Mapping {
 }
 
 fn host(mapping: &Mapping, size: u64) -> Host {
-    // SAFETY: the window holds the mapping alone.
+    // SAFETY: the window holds only the mapping.
     let memory = unsafe { Memory::new(mapping.0, mapping.0 + size) };
     Host { memory, counter: || 0, executable: Host::anywhere }
 }
@@ -30,7 +30,7 @@ fn run_at(pc: u64, x0: u64, host: &Host) -> (Exit, u64) {
     (exit, state.gpr[1])
 }
 
-/// A loop that counts in memory at X0, in another thread, once it runs.
+/// Starts a loop that counts in memory at X0, in another thread, and returns once it runs.
 fn spinning(base: u64, counter: &'static AtomicU64, host: Host) -> std::thread::JoinHandle<(Exit, u64)> {
     let thread = std::thread::spawn(move || run_at(base, counter.as_ptr() as u64, &host));
     wait("the loop runs", || counter.load(Ordering::SeqCst) > 1000);
@@ -51,7 +51,7 @@ const LOOP: [u32; 5] = [0xf940_0001, 0x9100_0421, 0xf900_0001, 0x17ff_fffd, BRK]
 #[test]
 fn a_thread_that_spins_in_code_that_another_changes_sees_the_change() {
     static COUNTER: AtomicU64 = AtomicU64::new(0);
-    // An engine is made before a thread runs alone with another.
+    // Creates another engine first: none may be created while a single engine runs.
     let _second = engine();
     let base = 0x20_0000_0000;
     let code = mapping(base, &LOOP, 0x2000);
@@ -64,8 +64,8 @@ fn a_thread_that_spins_in_code_that_another_changes_sees_the_change() {
     // SAFETY: the word is in the mapping.
     unsafe { AtomicU32::from_ptr((base as *mut u32).add(3)).store(0xd503_201f, Ordering::SeqCst) };
     LOG.invalidate(base..base + 20);
-    // Whoever looks next drops the code, and tells the others.
-    // SAFETY: the mapping has the space.
+    // The next thread that checks drops the code, and tells the others.
+    // SAFETY: the word is in the mapping.
     unsafe { AtomicU32::from_ptr((base as *mut u32).add(0x400)).store(BRK, Ordering::SeqCst) };
     assert_eq!(run_at(base + 0x1000, 0, &host).0, Exit::Breakpoint(0));
     wait("the thread sees the change", || thread.is_finished());
