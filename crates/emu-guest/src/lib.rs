@@ -15,6 +15,21 @@ compile_error!("guest memory is accessed by x86-64 instructions; other hosts nee
 
 pub mod a64;
 pub mod addresses;
+mod blocks;
+mod changes;
+mod code_lines;
+mod exit;
+pub mod guest;
+mod interpreter;
 pub mod memory;
+mod op;
 pub mod pieces;
 pub mod short;
+mod state;
+
+pub use changes::{Invalidations, LOG};
+pub use code_lines::CodeLines;
+pub use exit::{Exit, Flow};
+pub use interpreter::Interpreter;
+pub use op::{Host, Op};
+pub use state::State;

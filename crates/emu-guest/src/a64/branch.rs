@@ -1,8 +1,11 @@
 //! Branches (manual C3.1.1, C3.1.2, C4.1.93).
 
-use super::decode::{op, sign_extend};
+use super::decode::op;
 use super::integer::holds;
-use super::{Flow, Host, Op, State, Step, bits};
+use crate::exit::{Flow, Step};
+use crate::op::sign_extend;
+use crate::op::{Host, Op, bits};
+use crate::state::State;
 
 /// Absolute target of a branch whose word offset is `width` bits of `code` at `low`.
 fn target(code: u32, pc: u64, low: u32, width: u32) -> u64 {

@@ -1,7 +1,9 @@
 //! Cryptography: AES, SHA-1 and SHA-256 (manual C3.6, C4.1.96; FIPS 197 and FIPS 180-4).
 
 use super::simd::lane;
-use super::{Flow, Host, Op, State, Step};
+use crate::exit::{Flow, Step};
+use crate::op::{Host, Op};
+use crate::state::State;
 
 /// Product in GF(2^8) modulo x^8 + x^4 + x^3 + x + 1.
 const fn multiply(a: u8, b: u8) -> u8 {

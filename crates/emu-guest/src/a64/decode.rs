@@ -2,7 +2,10 @@
 
 use super::stack_pointer::may_unalign;
 use super::table::{DECODE, Decode, Row, TABLE};
-use super::{Handler, Host, Op, SINK, State, Step, ZERO};
+use super::{SINK, ZERO};
+use crate::exit::Step;
+use crate::op::{Handler, Host, Op};
+use crate::state::State;
 
 /// Rows are indexed by bits 31 to 21 of the word: for code from compilers, the first row of a bucket is then
 /// nearly always the right one.
@@ -185,9 +188,4 @@ impl Op {
     pub(crate) fn rd_vector(self) -> Op {
         Op { rd: (self.code & 31) as u8, ra: (self.code >> 10 & 31) as u8, ..self }
     }
-}
-
-/// The low `width` bits of `value`, sign-extended.
-pub(crate) const fn sign_extend(value: u64, width: u32) -> u64 {
-    (((value << (64 - width)) as i64) >> (64 - width)) as u64
 }

@@ -44,5 +44,6 @@ pub const CTR_EL0: u64 = 1 << 31 | 4 << 24 | 4 << 20 | 4 << 16 | 3 << 14 | 4;
 pub const DCZID_EL0: u64 = 4;
 /// Bytes in a line of the data and instruction caches, and of DC ZVA.
 pub const CACHE_LINE: u64 = 64;
+const _: () = assert!(CACHE_LINE == 1 << crate::code_lines::LINE_BITS);
 /// CNTFRQ_EL0 in Hz: CNTVCT_EL0 counts nanoseconds.
 pub const CNTFRQ_EL0: u64 = 1_000_000_000;

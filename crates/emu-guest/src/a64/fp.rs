@@ -4,7 +4,9 @@
 use super::decode::op;
 use super::integer::holds;
 use super::softfloat::{Double, Format, Fpu, Half, Order, Rounding, Single};
-use super::{Flow, Handler, Host, Op, State, Step, bits};
+use crate::exit::{Flow, Step};
+use crate::op::{Handler, Host, Op, bits};
+use crate::state::State;
 
 impl Op {
     /// Vd.

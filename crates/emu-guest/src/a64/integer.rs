@@ -1,7 +1,10 @@
 //! Integer data processing (manual C3.4, C3.5, C4.1.92, C4.1.95).
 
-use super::decode::{op, sign_extend};
-use super::{Flow, Host, Op, State, Step, bits};
+use super::decode::op;
+use crate::exit::{Flow, Step};
+use crate::op::sign_extend;
+use crate::op::{Host, Op, bits};
+use crate::state::State;
 
 const N: u32 = 1 << 31;
 const Z: u32 = 1 << 30;

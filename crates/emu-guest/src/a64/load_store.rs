@@ -4,10 +4,13 @@
 //! Every instruction makes all its loads before it writes a register, and all its stores before it writes the
 //! base back: a fault changes no register.
 
-use super::decode::{op, sign_extend};
+use super::decode::op;
 use super::integer::extend;
-use super::{Exit, Flow, Handler, Host, Leave, Op, State, Step, bits};
+use crate::exit::{Exit, Flow, Leave, Step};
 use crate::memory::{Fault, untagged};
+use crate::op::sign_extend;
+use crate::op::{Handler, Host, Op, bits};
+use crate::state::State;
 use core::sync::atomic::{Ordering, fence};
 
 /// Addressing modes of an immediate offset.

@@ -6,7 +6,9 @@
 //! result.
 
 use super::softfloat::QC;
-use super::{Flow, Host, Op, State, Step};
+use crate::exit::{Flow, Step};
+use crate::op::{Host, Op};
+use crate::state::State;
 
 /// Whether the word is of a scalar form.
 #[inline(always)]

@@ -3,7 +3,9 @@
 use super::simd::{is_scalar, lane};
 use super::simd_shift;
 use super::softfloat::{Double, Format, Fpu, Half, Order, Rounding, Single};
-use super::{Flow, Host, Op, State, Step};
+use crate::exit::{Flow, Step};
+use crate::op::{Host, Op};
+use crate::state::State;
 
 /// Number of lanes, by bit 22: single or double precision. `None` for 1D.
 #[inline(always)]

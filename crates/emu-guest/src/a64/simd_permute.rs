@@ -3,7 +3,9 @@
 use super::fp::expand_immediate;
 use super::simd::{active, broadcast, lane, low, sx};
 use super::softfloat::{Double, Single};
-use super::{Flow, Host, Op, State, Step};
+use crate::exit::{Flow, Step};
+use crate::op::{Host, Op};
+use crate::state::State;
 
 /// Size and lane that imm5 names: the lowest bit that is set gives the size.
 fn element(op: &Op) -> Option<(u32, u32)> {

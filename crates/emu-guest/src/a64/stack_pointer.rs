@@ -6,7 +6,7 @@
 //! aligned at the start of a block stays so until an instruction of [`may_unalign`], and blocks end after
 //! such an instruction. In a block that begins with an unaligned SP, each instruction is checked.
 
-use super::bits;
+use crate::op::bits;
 
 /// SP must be a multiple of this where it is the base of an access.
 pub const ALIGNMENT: u64 = 16;

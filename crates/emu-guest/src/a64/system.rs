@@ -2,8 +2,11 @@
 //! C5).
 
 use super::decode::op;
-use super::{Exit, Flow, Host, Op, State, Step, bits, features};
+use super::features;
+use crate::exit::{Exit, Flow, Step};
 use crate::memory::untagged;
+use crate::op::{Host, Op, bits};
+use crate::state::State;
 use core::sync::atomic::{Ordering, fence};
 
 fn supervisor_call(s: &mut State, _: &Host, op: &Op) -> Step {

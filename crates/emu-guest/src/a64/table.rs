@@ -1,8 +1,7 @@
 //! The encodings, as data.
 
-use super::{
-    Handler, Op, branch, crypto, fp, integer, load_store, simd, simd_float, simd_permute, simd_shift, system,
-};
+use super::{branch, crypto, fp, integer, load_store, simd, simd_float, simd_permute, simd_shift, system};
+use crate::op::{Handler, Op};
 use crate::short::Short;
 use Class::{Branch, Crypto, Float, Integer, LoadStore, Simd, System};
 use Decode::{Ends, Run, With};

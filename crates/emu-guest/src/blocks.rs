@@ -1,90 +1,20 @@
-//! Decoded code: blocks by address, and the log of changes of code.
+//! Decoded code: blocks by the places where they begin.
 
-use super::code_lines::CodeLines;
-use super::{Host, Op, decode};
 use crate::addresses::{AddressTable, PAGE, PageSet};
-use crate::memory::{Access, Fault, Memory, untagged};
+use crate::changes::{Invalidations, LOG};
+use crate::code_lines::CodeLines;
+use crate::guest::{Guest, NOWHERE, Words};
+use crate::memory::{Access, Fault, untagged};
+use crate::op::{Host, Op};
 use alloc::vec::Vec;
+use core::marker::PhantomData;
 use core::ops::Range;
-use core::sync::atomic::{AtomicU64, Ordering};
 
 /// Most instructions in a block. Bounds the time until an interrupt, and the waste after a branch into the
 /// middle of a block.
 const BLOCK_LENGTH_MAX: usize = 128;
-/// Entries that the log keeps. A thread that is further behind drops all its code.
-pub const LOG: usize = 64;
-
-/// The log of changed code that the threads of a guest process share.
-///
-/// Each [`super::Interpreter`] reads it before each block. Lock-free, so that a fork at any moment leaves a
-/// usable copy in the child.
-#[derive(Debug)]
-pub struct Invalidations {
-    /// Number of entries claimed so far.
-    head: AtomicU64,
-    entries: [Entry; LOG],
-    lines: CodeLines,
-}
-
-#[derive(Debug)]
-struct Entry {
-    /// One more than the number of the entry that the range belongs to; 0 while it is being written.
-    sequence: AtomicU64,
-    start: AtomicU64,
-    end: AtomicU64,
-}
-
-impl Invalidations {
-    /// An empty log.
-    pub const fn new() -> Self {
-        Invalidations {
-            head: AtomicU64::new(0),
-            entries: [const {
-                Entry { sequence: AtomicU64::new(0), start: AtomicU64::new(0), end: AtomicU64::new(0) }
-            }; LOG],
-            lines: CodeLines::new(),
-        }
-    }
-
-    /// The lines of memory from which code was ever read.
-    pub fn lines(&self) -> &CodeLines {
-        &self.lines
-    }
-
-    /// Makes all threads forget code decoded from `range` before they run their next block. Call it after IC
-    /// IVAU, munmap, mmap over existing pages, mprotect, mremap, and any other write to code: always after
-    /// the change.
-    pub fn invalidate(&self, range: Range<u64>) {
-        let number = self.head.fetch_add(1, Ordering::SeqCst);
-        let entry = &self.entries[number as usize % LOG];
-        entry.sequence.store(0, Ordering::SeqCst);
-        entry.start.store(range.start, Ordering::SeqCst);
-        entry.end.store(range.end, Ordering::SeqCst);
-        entry.sequence.store(number + 1, Ordering::SeqCst);
-    }
-
-    /// The number of entries claimed.
-    #[inline(always)]
-    pub fn head(&self) -> u64 {
-        self.head.load(Ordering::Acquire)
-    }
-
-    /// Entry `number`; `None` if it is not yet written or already overwritten.
-    pub fn entry(&self, number: u64) -> Option<Range<u64>> {
-        let entry = &self.entries[number as usize % LOG];
-        let before = entry.sequence.load(Ordering::SeqCst);
-        let range = entry.start.load(Ordering::SeqCst)..entry.end.load(Ordering::SeqCst);
-        let after = entry.sequence.load(Ordering::SeqCst);
-        (before == number + 1 && after == before).then_some(range)
-    }
-}
-
-impl Default for Invalidations {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
+/// Most instructions in a block whose last ones may not be parted.
+const SLOTS_MAX: usize = BLOCK_LENGTH_MAX + 4;
 /// An element of [`Code::chunks`]. The instructions of a block follow its head, so that both share lines of
 /// the host's cache.
 enum Slot {
@@ -95,9 +25,9 @@ enum Slot {
 // The head fits beside the niche of the handler.
 const _: () = assert!(size_of::<Slot>() == size_of::<Op>());
 
-/// Head of a block: consecutive instructions in one page, up to and including the first branch.
+/// Head of a block: consecutive instructions that begin in one page, up to and including the first branch.
 pub(crate) struct Head {
-    /// Address of the first instruction; [`NOWHERE`] for a dropped block.
+    /// Place of the first instruction; [`NOWHERE`] for a dropped block.
     pub(crate) pc: u64,
     /// Bit fields, from the lowest bit: the number of instructions (8 bits), the heat (8), then the numbers
     /// of the two successors found last (24 each). If the heat is [`TRANSLATED`], the place of the
@@ -115,11 +45,6 @@ const NO_SUCCESSORS: u64 = u64::MAX << 16;
 impl Head {
     fn new(pc: u64, count: usize) -> Head {
         Head { pc, facts: NO_SUCCESSORS | count as u64 }
-    }
-
-    /// The address after the block.
-    fn end(&self) -> u64 {
-        self.pc.wrapping_add(self.count() as u64 * 4)
     }
 
     pub(crate) fn count(&self) -> usize {
@@ -163,8 +88,6 @@ impl Head {
     }
 }
 
-/// An address that no instruction has.
-const NOWHERE: u64 = u64::MAX;
 /// Slots of a chunk, which has 64 KiB. The number of a block is the number of its chunk and, in the low bits,
 /// of its slot.
 const CHUNK: usize = (64 << 10) / size_of::<Slot>();
@@ -173,10 +96,10 @@ const CHUNK_BITS: u32 = CHUNK.next_power_of_two().trailing_zeros();
 const NUMBER_MAX: u32 = (1 << 24) - 1;
 /// Most chunks: about 100 MB of decoded code. When more are needed, all code is dropped.
 const CHUNKS_MAX: usize = 1600;
-const _: () = assert!(CHUNKS_MAX << CHUNK_BITS <= NUMBER_MAX as usize);
+const _: () = assert!(SLOTS_MAX < 256 && CHUNKS_MAX << CHUNK_BITS <= NUMBER_MAX as usize);
 
 /// The decoded code of one thread.
-pub(crate) struct Code {
+pub(crate) struct Code<G> {
     /// All blocks. Dropped blocks stay here until everything is dropped.
     chunks: Vec<Vec<Slot>>,
     /// Number of slots that belong to dropped blocks.
@@ -193,9 +116,10 @@ pub(crate) struct Code {
     executable: Range<u64>,
     /// Number of log entries that have been handled.
     seen: u64,
+    guest: PhantomData<G>,
 }
 
-impl Code {
+impl<G: Guest> Code<G> {
     pub(crate) fn new(log: &Invalidations) -> Self {
         Code {
             chunks: Vec::new(),
@@ -206,6 +130,7 @@ impl Code {
             translated: Vec::new(),
             executable: 0..0,
             seen: log.head(),
+            guest: PhantomData,
         }
     }
 
@@ -248,13 +173,15 @@ impl Code {
         let end = untagged(range.end).max(start);
         let mut pages = core::mem::take(&mut self.pages);
         // The lowest address at which a block that reaches into the range may begin.
-        let before = start.saturating_sub(self.longest as u64 * 4) & !3;
+        let before = start.saturating_sub(self.longest as u64 * G::LENGTH_MAX) & !(G::GRANULE - 1);
         pages.retain(start..end, |page| {
-            // Blocks lie in one page each.
-            let first = before.max(page);
+            // Blocks begin in one page each, and reach little beyond it.
+            let first = before.max(page.saturating_sub(G::OVERHANG));
             let last = end.min(page.saturating_add(PAGE));
-            for pc in (first..last).step_by(4) {
-                self.drop_block(pc, start);
+            for address in (first..last).step_by(G::GRANULE as usize) {
+                for place in G::places(address) {
+                    self.drop_block(place, start);
+                }
             }
             first > page || last - page < PAGE
         });
@@ -264,10 +191,12 @@ impl Code {
         }
     }
 
-    /// Drops the block at `pc`, if there is one that ends after `start`.
+    /// Drops the block at `pc`, if there is one that may end after `start`.
     fn drop_block(&mut self, pc: u64, start: u64) {
         let Some(number) = self.find(pc) else { return };
-        let Some(head) = self.head_mut(number).filter(|head| head.end() > start) else { return };
+        let may_reach =
+            |head: &&mut Head| G::address(head.pc).wrapping_add(head.count() as u64 * G::LENGTH_MAX) > start;
+        let Some(head) = self.head_mut(number).filter(may_reach) else { return };
         head.pc = NOWHERE;
         let slots = 1 + head.count();
         self.dead += slots;
@@ -319,47 +248,66 @@ impl Code {
     }
 
     fn decode(&mut self, pc: u64, host: &Host, lines: &CodeLines) -> Result<u32, Fault> {
-        // A block lies in one page.
-        let address = untagged(pc);
-        if !self.executable.contains(&address) {
-            self.executable = (host.executable)(address).ok_or(Fault {
-                address,
-                access: Access::Execute,
-                host_signal: false,
-            })?;
+        let first = G::address(pc);
+        self.check_executable(untagged(first), host)?;
+        let mut words = Words::new(&host.memory, Some(lines));
+        let mut context = G::Context::default();
+        let mut decoded = G::decode(&mut words, pc, &mut context)?;
+        if G::OVERHANG != 0 {
+            self.check_executable(first + G::length(&decoded.op) - 1, host)?;
         }
-        let mut words = Words { memory: &host.memory, lines, at: NOWHERE, group: [0; 4] };
-        let mut word = words.fetch(pc)?;
-        if self.chunks.last().is_none_or(|chunk| chunk.len() + 1 + BLOCK_LENGTH_MAX > CHUNK) {
+        if self.chunks.last().is_none_or(|chunk| chunk.len() + 1 + SLOTS_MAX > CHUNK) {
             if self.chunks.len() == CHUNKS_MAX {
                 self.clear();
             }
             self.chunks.push(Vec::with_capacity(CHUNK));
         }
         let chunk = self.chunks.len() - 1;
+        let executable = self.executable.clone();
         let slots = &mut self.chunks[chunk];
-        let first = slots.len();
+        let head = slots.len();
         slots.push(Slot::Head(Head::new(pc, 0)));
         let mut at = pc;
         loop {
-            let (op, ends) = decode::decode(word, at);
-            slots.push(Slot::Op(op));
-            at = at.wrapping_add(4);
-            if ends || slots.len() - first > BLOCK_LENGTH_MAX || at.is_multiple_of(PAGE) {
+            at = at.wrapping_add(G::length(&decoded.op));
+            slots.push(Slot::Op(decoded.op));
+            let count = slots.len() - head - 1;
+            let full = count >= BLOCK_LENGTH_MAX || (G::address(at) ^ first) >= PAGE;
+            if decoded.ends || full && !decoded.binds || count == SLOTS_MAX {
                 break;
             }
-            match words.fetch(at) {
-                Ok(next) => word = next,
+            match G::decode(&mut words, at, &mut context) {
+                Ok(next) => decoded = next,
                 Err(_) => break,
             }
+            // The instruction may reach into another page, or lie there.
+            if G::OVERHANG != 0 {
+                let last = G::address(at) + G::length(&decoded.op) - 1;
+                if !executable.contains(&last) {
+                    break;
+                }
+            }
         }
-        let count = slots.len() - first - 1;
-        slots[first] = Slot::Head(Head::new(pc, count));
+        let count = slots.len() - head - 1;
+        slots[head] = Slot::Head(Head::new(pc, count));
         self.longest = self.longest.max(count);
-        let number = (chunk << CHUNK_BITS | first) as u32;
+        let number = (chunk << CHUNK_BITS | head) as u32;
         self.map.insert(pc, number);
-        self.pages.insert(pc);
+        self.pages.insert(G::address(pc));
+        if G::OVERHANG != 0 {
+            self.pages.insert(G::address(at).wrapping_sub(1));
+        }
         Ok(number)
+    }
+
+    /// Checks that code may be run at an address without tag.
+    #[inline(always)]
+    fn check_executable(&mut self, address: u64, host: &Host) -> Result<(), Fault> {
+        if !self.executable.contains(&address) {
+            let fault = Fault { address, access: Access::Execute, host_signal: false };
+            self.executable = (host.executable)(address).ok_or(fault)?;
+        }
+        Ok(())
     }
 
     #[inline(always)]
@@ -440,27 +388,6 @@ impl Code {
     }
 }
 
-/// Instruction words, read in groups of four.
-struct Words<'h> {
-    memory: &'h Memory,
-    lines: &'h CodeLines,
-    /// Address of the group, or [`NOWHERE`].
-    at: u64,
-    group: [u32; 4],
-}
-
-impl Words<'_> {
-    #[inline(always)]
-    fn fetch(&mut self, pc: u64) -> Result<u32, Fault> {
-        if self.at != pc & !15 {
-            // The window may begin or end inside the group.
-            let Some(group) = self.lines.read(self.memory, pc & !15) else { return self.memory.fetch(pc) };
-            (self.at, self.group) = (pc & !15, group);
-        }
-        Ok(self.group[(pc >> 2) as usize % 4])
-    }
-}
-
 /// The instructions of a block.
 pub(crate) struct Ops<'c>(&'c [Slot]);
 
@@ -475,23 +402,5 @@ impl<'c> Iterator for Ops<'c> {
             }
             _ => None,
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn entries_of_the_log_are_read_until_they_are_overwritten() {
-        let log = Invalidations::new();
-        log.invalidate(1..2);
-        assert_eq!(log.entry(0), Some(1..2));
-        assert_eq!(log.entry(1), None);
-        for _ in 0..LOG {
-            log.invalidate(3..4);
-        }
-        assert_eq!(log.entry(0), None);
-        assert_eq!(log.entry(LOG as u64), Some(3..4));
     }
 }

@@ -1,13 +1,7 @@
 //! The registers of one guest thread, at fixed offsets.
 
-use super::Exit;
-
-/// Index in [`State::gpr`] of the stack pointer.
-pub const SP: usize = 31;
-/// Index in [`State::gpr`] of the slot that is always zero: reads of XZR and WZR.
-pub const ZERO: usize = 32;
-/// Index in [`State::gpr`] of the slot that is never read: writes to XZR and WZR.
-pub const SINK: usize = 33;
+use crate::exit::{Exit, Leave};
+use crate::op::Op;
 
 /// The registers of one guest thread.
 ///
@@ -17,7 +11,7 @@ pub const SINK: usize = 33;
 /// |---|---|
 /// | 0 | `gpr`: X0 to X30, SP, the zero slot, the sink slot |
 /// | 272 | `pc` |
-/// | 280 | `nzcv` (bits 31 to 28), `fpcr`, `fpsr`, padding, 4 bytes each |
+/// | 280 | `nzcv` (bits 31 to 28), `fpcr`, `fpsr`, `apsr`, 4 bytes each |
 /// | 296 | `tpidr_el0` |
 /// | 304 | `exclusive_address`, `exclusive_size` (bytes, 0 = no reservation) |
 /// | 320 | `exclusive_value` |
@@ -26,10 +20,11 @@ pub const SINK: usize = 33;
 #[repr(C, align(16))]
 #[derive(Clone, Debug)]
 pub struct State {
-    /// X0 to X30, then SP, then the slots [`ZERO`] and [`SINK`]. Use [`State::x`] and [`State::set_x`] unless
-    /// the index is known not to be 31.
+    /// General registers, at the places that the guest's instruction set gives them. A64: X0 to X30, then SP,
+    /// then the slots [`crate::a64::ZERO`] and [`crate::a64::SINK`]; use [`State::x`] and [`State::set_x`]
+    /// unless the index is known not to be 31.
     pub gpr: [u64; 34],
-    /// Address of the current instruction.
+    /// Place of the current instruction: its address, and the bits that [`crate::guest::Guest`] adds.
     pub pc: u64,
     /// The condition flags N, Z, C, V in bits 31 to 28, as in the NZCV register and PSTATE.
     pub nzcv: u32,
@@ -37,7 +32,9 @@ pub struct State {
     pub fpcr: u32,
     /// Floating-point status: QC, IDC, IXC, UFC, OFC, DZC, IOC.
     pub fpsr: u32,
-    pub(crate) padding: u32,
+    /// Of the program status register what only 32-bit Arm has: Q (bit 27), GE (bits 19 to 16), and the
+    /// execution state of IT (bits 7 to 0); always 0 for A64.
+    pub apsr: u32,
     /// The thread pointer.
     pub tpidr_el0: u64,
     /// Address of the exclusive reservation, without tag.
@@ -63,7 +60,7 @@ impl Default for State {
             nzcv: 0,
             fpcr: 0,
             fpsr: 0,
-            padding: 0,
+            apsr: 0,
             tpidr_el0: 0,
             exclusive_address: 0,
             exclusive_size: 0,
@@ -76,30 +73,17 @@ impl Default for State {
 }
 
 impl State {
-    /// Xn; 0 for n = 31.
-    #[inline(always)]
-    pub fn x(&self, n: usize) -> u64 {
-        if n < 31 { self.gpr[n] } else { 0 }
+    /// Leaves with `exit`.
+    #[cold]
+    pub(crate) fn leave<T>(&mut self, exit: Exit) -> Result<T, Leave> {
+        self.exit = exit;
+        Err(Leave)
     }
 
-    /// Sets Xn; does nothing for n = 31.
-    #[inline(always)]
-    pub fn set_x(&mut self, n: usize, value: u64) {
-        if n < 31 {
-            self.gpr[n] = value;
-        }
-    }
-
-    /// The stack pointer.
-    #[inline(always)]
-    pub fn sp(&self) -> u64 {
-        self.gpr[SP]
-    }
-
-    /// Sets the stack pointer.
-    #[inline(always)]
-    pub fn set_sp(&mut self, value: u64) {
-        self.gpr[SP] = value;
+    /// Leaves because the encoding is reserved.
+    #[cold]
+    pub(crate) fn undefined<T>(&mut self, op: &Op) -> Result<T, Leave> {
+        self.leave(Exit::Undefined(op.code))
     }
 }
 

@@ -5,8 +5,7 @@ use crate::memory::Memory;
 use core::sync::atomic::{AtomicU32, Ordering};
 
 /// Bytes of a line, as a power of two: what IC IVAU invalidates (CTR_EL0.IminLine).
-const LINE_BITS: u32 = 6;
-const _: () = assert!(super::features::CACHE_LINE == 1 << LINE_BITS);
+pub(crate) const LINE_BITS: u32 = 6;
 /// Bits of the table, one for each line of 128 MiB; lines that far apart share a bit. Neighbouring lines have
 /// neighbouring bits, so that a program touches few pages of the table.
 const LINES: usize = 1 << 21;

@@ -1,13 +1,16 @@
 //! The dispatcher: runs decoded blocks.
 
-use super::code::{Code, Invalidations, TRANSLATED};
-use super::stack_pointer::{self, ALIGNMENT};
-use super::{Exit, Flow, Host, Leave, Op, State, decode};
+use crate::blocks::{Code, TRANSLATED};
+use crate::changes::Invalidations;
+use crate::exit::Exit;
+use crate::guest::{Guest, Words};
+use crate::op::Host;
+use crate::state::State;
 use core::sync::atomic::{AtomicU32, Ordering};
 
 /// Runs the instructions of one guest thread.
-pub struct Interpreter<'log> {
-    code: Code,
+pub struct Interpreter<'log, G> {
+    code: Code<G>,
     log: &'log Invalidations,
     /// The block that [`Interpreter::run_cold`] ran last, from which it finds the next. A wrong number does
     /// no harm.
@@ -19,7 +22,7 @@ pub struct Interpreter<'log> {
 /// No block.
 const NO_BLOCK: u32 = u32::MAX;
 
-impl<'log> Interpreter<'log> {
+impl<'log, G: Guest> Interpreter<'log, G> {
     /// What [`Interpreter::heat`] returns for a block that has been translated.
     pub const TRANSLATED: u32 = TRANSLATED;
 
@@ -44,8 +47,15 @@ impl<'log> Interpreter<'log> {
                 return Exit::Budget;
             }
             self.code.catch_up(self.log);
-            if state.pc & 3 != 0 {
-                return Exit::UnalignedPc;
+            if let Err(exit) = G::check_place(state) {
+                return exit;
+            }
+            if G::is_between(state) {
+                left -= 1;
+                match self.step(state, host) {
+                    Exit::Budget => continue,
+                    exit => return exit,
+                }
             }
             current = match self.code.follow(current, state.pc, host, self.log.lines()) {
                 Ok(block) => block,
@@ -53,7 +63,7 @@ impl<'log> Interpreter<'log> {
             };
             let Some((head, ops)) = self.code.block(current) else { continue };
             left = left.saturating_sub(head.count() as u64);
-            if let Some(exit) = run_any_block(state, host, head.pc, ops) {
+            if let Some(exit) = G::run_block(state, host, head.pc, ops) {
                 return exit;
             }
         }
@@ -76,8 +86,14 @@ impl<'log> Interpreter<'log> {
                 return Some(Exit::Interrupted);
             }
             self.code.catch_up(self.log);
-            if state.pc & 3 != 0 {
-                return Some(Exit::UnalignedPc);
+            if let Err(exit) = G::check_place(state) {
+                return Some(exit);
+            }
+            if G::is_between(state) {
+                match self.step(state, host) {
+                    Exit::Budget => continue,
+                    exit => return Some(exit),
+                }
             }
             let block = match self.code.follow(self.last, state.pc, host, self.log.lines()) {
                 Ok(block) => block,
@@ -90,7 +106,7 @@ impl<'log> Interpreter<'log> {
                 return None;
             }
             self.last = block;
-            if let Some(exit) = run_any_block(state, host, head.pc, ops) {
+            if let Some(exit) = G::run_block(state, host, head.pc, ops) {
                 return Some(exit);
             }
         }
@@ -136,77 +152,13 @@ impl<'log> Interpreter<'log> {
     ///
     /// Decodes the instruction afresh, so no invalidation is needed.
     pub fn step(&mut self, state: &mut State, host: &Host) -> Exit {
-        if state.pc & 3 != 0 {
-            return Exit::UnalignedPc;
+        if let Err(exit) = G::check_place(state) {
+            return exit;
         }
-        let word = match host.memory.fetch(state.pc) {
-            Ok(word) => word,
-            Err(fault) => return Exit::Fault(fault),
-        };
-        let (op, _) = decode::decode(word, state.pc);
-        run_any_block(state, host, state.pc, [op].iter()).unwrap_or(Exit::Budget)
-    }
-}
-
-/// Runs a block. If it begins with an unaligned SP, checks SP at each instruction ([`stack_pointer`]).
-#[inline(always)]
-fn run_any_block<'c>(
-    state: &mut State,
-    host: &Host,
-    start: u64,
-    ops: impl Iterator<Item = &'c Op>,
-) -> Option<Exit> {
-    if state.sp().is_multiple_of(ALIGNMENT) {
-        run_block(state, host, start, ops)
-    } else {
-        run_block_unaligned(state, host, start, ops)
-    }
-}
-
-/// Runs a block that begins with an unaligned SP.
-#[cold]
-#[inline(never)]
-fn run_block_unaligned<'c>(
-    state: &mut State,
-    host: &Host,
-    start: u64,
-    ops: impl Iterator<Item = &'c Op>,
-) -> Option<Exit> {
-    let mut pc = start;
-    for op in ops {
-        let unaligned = !state.sp().is_multiple_of(ALIGNMENT);
-        if unaligned && stack_pointer::accesses(op.code) && decode::is_implemented(op.code) {
-            state.pc = pc;
-            return Some(Exit::UnalignedSp);
-        }
-        if let Some(exit) = run_block(state, host, pc, [op].into_iter()) {
-            return Some(exit);
-        }
-        pc = pc.wrapping_add(4);
-        if state.pc != pc {
-            return None;
+        let mut words = Words::new(&host.memory, None);
+        match G::decode(&mut words, state.pc, &mut G::context_of(state)) {
+            Ok(decoded) => G::run_block(state, host, state.pc, [decoded.op].iter()).unwrap_or(Exit::Budget),
+            Err(fault) => Exit::Fault(fault),
         }
     }
-    None
-}
-
-#[inline(always)]
-fn run_block<'c>(
-    state: &mut State,
-    host: &Host,
-    start: u64,
-    ops: impl Iterator<Item = &'c Op>,
-) -> Option<Exit> {
-    let mut pc = start;
-    for op in ops {
-        // Stored before each instruction, so that a fault finds it.
-        state.pc = pc;
-        match (op.run)(state, host, op) {
-            Ok(Flow::Next) => pc = pc.wrapping_add(4),
-            Ok(Flow::Jump) => return None,
-            Err(Leave) => return Some(state.exit),
-        }
-    }
-    state.pc = pc;
-    None
 }
