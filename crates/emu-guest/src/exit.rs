@@ -21,8 +21,8 @@ pub enum Exit {
     },
     /// `pc` is not a multiple of 4.
     UnalignedPc,
-    /// The load or store at `pc` has SP as its base, and SP is not a multiple of 16 ([`crate::a64::stack_pointer`]). No
-    /// register has changed.
+    /// The load or store at `pc` has SP as its base, and SP is not a multiple of 16
+    /// ([`crate::a64::stack_pointer`]). No register has changed.
     UnalignedSp,
     /// IC IVAU: code in the line of 64 bytes at `address` may have changed; call
     /// [`crate::Invalidations::invalidate`]. `pc` is that of the next instruction.

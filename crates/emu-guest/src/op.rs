@@ -70,6 +70,14 @@ impl Op {
     }
 }
 
+impl State {
+    /// Leaves because the encoding is reserved.
+    #[cold]
+    pub(crate) fn undefined<T>(&mut self, op: &Op) -> Result<T, Leave> {
+        self.leave(Exit::Undefined(op.code))
+    }
+}
+
 /// Bits `high` to `low` of a word.
 #[inline(always)]
 pub(crate) const fn bits(code: u32, high: u32, low: u32) -> u32 {

@@ -1,7 +1,6 @@
 //! The registers of one guest thread, at fixed offsets.
 
 use crate::exit::{Exit, Leave};
-use crate::op::Op;
 
 /// The registers of one guest thread.
 ///
@@ -78,12 +77,6 @@ impl State {
     pub(crate) fn leave<T>(&mut self, exit: Exit) -> Result<T, Leave> {
         self.exit = exit;
         Err(Leave)
-    }
-
-    /// Leaves because the encoding is reserved.
-    #[cold]
-    pub(crate) fn undefined<T>(&mut self, op: &Op) -> Result<T, Leave> {
-        self.leave(Exit::Undefined(op.code))
     }
 }
 

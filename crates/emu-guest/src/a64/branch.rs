@@ -1,6 +1,6 @@
 //! Branches (manual C3.1.1, C3.1.2, C4.1.93).
 
-use super::decode::op;
+use super::fields::op;
 use super::integer::holds;
 use crate::exit::{Flow, Step};
 use crate::op::sign_extend;

@@ -1,7 +1,7 @@
 //! Scalar floating-point (manual C3.6, C4.1.96): single and double precision, and conversions with half
 //! precision.
 
-use super::decode::op;
+use super::fields::op;
 use super::integer::holds;
 use super::softfloat::{Double, Format, Fpu, Half, Order, Rounding, Single};
 use crate::exit::{Flow, Step};

@@ -1,6 +1,6 @@
 //! Integer data processing (manual C3.4, C3.5, C4.1.92, C4.1.95).
 
-use super::decode::op;
+use super::fields::op;
 use crate::exit::{Flow, Step};
 use crate::op::sign_extend;
 use crate::op::{Host, Op, bits};

@@ -4,7 +4,7 @@
 //! Every instruction makes all its loads before it writes a register, and all its stores before it writes the
 //! base back: a fault changes no register.
 
-use super::decode::op;
+use super::fields::op;
 use super::integer::extend;
 use crate::exit::{Exit, Flow, Leave, Step};
 use crate::memory::{Fault, untagged};

@@ -5,6 +5,7 @@ mod branch;
 mod crypto;
 mod decode;
 pub mod features;
+mod fields;
 mod fp;
 mod guest;
 mod host_float;

@@ -1,8 +1,8 @@
 //! Exceptions, system registers, hints, barriers and cache maintenance (manual C3.1.3 to C3.1.9, C4.1.93,
 //! C5).
 
-use super::decode::op;
 use super::features;
+use super::fields::op;
 use crate::exit::{Exit, Flow, Step};
 use crate::memory::untagged;
 use crate::op::{Host, Op, bits};
