@@ -13,11 +13,15 @@ extern crate alloc;
 #[cfg(not(all(target_arch = "x86_64", target_pointer_width = "64")))]
 compile_error!("guest memory is accessed by x86-64 instructions; other hosts need their own memory.rs");
 
+pub mod a32;
 pub mod a64;
+mod access;
 pub mod addresses;
 mod blocks;
 mod changes;
 mod code_lines;
+mod condition;
+mod crc32;
 mod exit;
 pub mod guest;
 mod interpreter;

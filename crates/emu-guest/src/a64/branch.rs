@@ -1,7 +1,7 @@
 //! Branches (manual C3.1.1, C3.1.2, C4.1.93).
 
 use super::fields::op;
-use super::integer::holds;
+use crate::condition::holds;
 use crate::exit::{Flow, Step};
 use crate::op::sign_extend;
 use crate::op::{Host, Op, bits};

@@ -2,8 +2,8 @@
 //! precision.
 
 use super::fields::op;
-use super::integer::holds;
 use super::softfloat::{Double, Format, Fpu, Half, Order, Rounding, Single};
+use crate::condition::holds;
 use crate::exit::{Flow, Step};
 use crate::op::{Handler, Host, Op, bits};
 use crate::state::State;

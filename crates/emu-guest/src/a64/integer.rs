@@ -1,44 +1,11 @@
 //! Integer data processing (manual C3.4, C3.5, C4.1.92, C4.1.95).
 
 use super::fields::op;
+use crate::condition::{C, N, V, Z, holds};
 use crate::exit::{Flow, Step};
 use crate::op::sign_extend;
 use crate::op::{Host, Op, bits};
 use crate::state::State;
-
-const N: u32 = 1 << 31;
-const Z: u32 = 1 << 30;
-const C: u32 = 1 << 29;
-const V: u32 = 1 << 28;
-
-/// For each condition the set of NZCV values under which it holds (ConditionHolds).
-const CONDITIONS: [u16; 16] = {
-    let mut table = [0u16; 16];
-    let mut flags = 0;
-    while flags < 16 {
-        let (n, z, c, v) = (flags & 8 != 0, flags & 4 != 0, flags & 2 != 0, flags & 1 != 0);
-        let holds = [z, c, n, v, c && !z, n == v, n == v && !z, true];
-        let mut i = 0;
-        while i < 8 {
-            if holds[i] {
-                table[2 * i] |= 1 << flags;
-            } else {
-                table[2 * i + 1] |= 1 << flags;
-            }
-            i += 1;
-        }
-        flags += 1;
-    }
-    // NV is "always", too.
-    table[15] = 0xffff;
-    table
-};
-
-/// Whether `condition` holds.
-#[inline(always)]
-pub(crate) fn holds(condition: u32, nzcv: u32) -> bool {
-    CONDITIONS[condition as usize & 15] >> (nzcv >> 28) & 1 == 1
-}
 
 /// `value` as a register of 64 or 32 bits.
 #[inline(always)]
@@ -551,34 +518,9 @@ pub(crate) fn two_source(code: u32, _: u64) -> Option<Op> {
     })
 }
 
-/// Tables of one byte's CRC for the reflected polynomials of CRC32 and CRC32C.
-const CRC: [[u32; 256]; 2] = {
-    let polynomials = [0xedb8_8320u32, 0x82f6_3b78];
-    let mut tables = [[0u32; 256]; 2];
-    let mut t = 0;
-    while t < 2 {
-        let mut byte = 0;
-        while byte < 256 {
-            let (mut crc, mut i) = (byte as u32, 0);
-            while i < 8 {
-                crc = crc >> 1 ^ (crc & 1) * polynomials[t];
-                i += 1;
-            }
-            tables[t][byte] = crc;
-            byte += 1;
-        }
-        t += 1;
-    }
-    tables
-};
-
 fn crc_bytes(s: &mut State, _: &Host, op: &Op) -> Step {
-    let table = &CRC[op.bit(12) as usize];
-    let (mut crc, mut value) = (s.gpr[op.rn as usize] as u32, s.gpr[op.rm as usize]);
-    for _ in 0..1 << op.bits(11, 10) {
-        crc = crc >> 8 ^ table[((crc ^ value as u32) & 0xff) as usize];
-        value >>= 8;
-    }
+    let (crc, value) = (s.gpr[op.rn as usize] as u32, s.gpr[op.rm as usize]);
+    let crc = crate::crc32::crc32(op.bit(12), 1 << op.bits(11, 10), crc, value);
     s.gpr[op.rd as usize] = u64::from(crc);
     Ok(Flow::Next)
 }

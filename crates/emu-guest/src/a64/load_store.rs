@@ -6,8 +6,8 @@
 
 use super::fields::op;
 use super::integer::extend;
-use crate::exit::{Exit, Flow, Leave, Step};
-use crate::memory::{Fault, untagged};
+use crate::exit::{Flow, Leave, Step};
+use crate::memory::untagged;
 use crate::op::sign_extend;
 use crate::op::{Handler, Host, Op, bits};
 use crate::state::State;
@@ -24,35 +24,6 @@ const SIGNED_64: u8 = 1;
 const SIGNED_32: u8 = 2;
 
 impl State {
-    #[cold]
-    fn fault<T>(&mut self, fault: Fault) -> Result<T, Leave> {
-        self.leave(Exit::Fault(fault))
-    }
-
-    /// Loads `1 << size` bytes.
-    #[inline(always)]
-    pub(crate) fn load(&mut self, host: &Host, address: u64, size: u8) -> Result<u64, Leave> {
-        host.memory.load(address, size).or_else(|fault| self.fault(fault))
-    }
-
-    /// Stores `1 << size` bytes.
-    #[inline(always)]
-    pub(crate) fn store(&mut self, host: &Host, address: u64, size: u8, value: u64) -> Result<(), Leave> {
-        host.memory.store(address, size, value).or_else(|fault| self.fault(fault))
-    }
-
-    /// Loads 16 bytes.
-    #[inline(always)]
-    pub(crate) fn load128(&mut self, host: &Host, address: u64) -> Result<u128, Leave> {
-        host.memory.load128(address).or_else(|fault| self.fault(fault))
-    }
-
-    /// Stores 16 bytes.
-    #[inline(always)]
-    pub(crate) fn store128(&mut self, host: &Host, address: u64, value: u128) -> Result<(), Leave> {
-        host.memory.store128(address, value).or_else(|fault| self.fault(fault))
-    }
-
     /// Loads a vector register's worth of `1 << size` bytes, `size` 0 to 4.
     #[inline(always)]
     fn load_vector(&mut self, host: &Host, address: u64, size: u8) -> Result<u128, Leave> {
@@ -66,12 +37,6 @@ impl State {
         } else {
             self.store(host, address, size, value as u64)
         }
-    }
-
-    /// Leaves unless `address` is a multiple of `size` bytes, as atomic and ordered accesses require.
-    #[inline(always)]
-    fn aligned(&mut self, address: u64, size: u64) -> Result<(), Leave> {
-        if address & (size - 1) == 0 { Ok(()) } else { self.leave(Exit::Unaligned { address }) }
     }
 }
 

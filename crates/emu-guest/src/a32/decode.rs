@@ -1,0 +1,288 @@
+//! From instruction words to decoded instructions.
+//!
+//! Four tables: A32, T32 of 16 bits, T32 of 32 bits, and floating point with Advanced SIMD, whose encodings
+//! in A32 and T32 differ in a few high bits only. The last is in A32's form; T32 words are rewritten to it.
+
+use super::fields::{It, Word};
+use super::row::Row;
+use super::table::Build;
+use super::{arm, float, thumb};
+use crate::exit::Step;
+use crate::guest::{Decoded, Words};
+use crate::memory::Fault;
+use crate::op::{Host, Op};
+use crate::state::State;
+
+/// A table of encodings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Set {
+    /// A32, except for what is in [`Set::Float`].
+    Arm,
+    /// T32, 16 bits.
+    Thumb16,
+    /// T32, 32 bits (the first halfword in the high half), except for what is in [`Set::Float`].
+    Thumb32,
+    /// Floating point and Advanced SIMD, in A32's encoding.
+    Float,
+}
+
+/// Two ranges of bits that choose a bucket of an index: their lowest bits and widths, the high range first.
+type Key = [(u32, u32); 2];
+
+/// The bucket of a word.
+#[inline(always)]
+const fn bucket(key: Key, word: u32) -> usize {
+    let [(high, high_width), (low, low_width)] = key;
+    ((word >> high & ((1 << high_width) - 1)) << low_width | word >> low & ((1 << low_width) - 1)) as usize
+}
+
+/// The bits of a bucket that a row leaves open.
+const fn open(key: Key, row: &Row) -> usize {
+    bucket(key, !row.mask)
+}
+
+/// How many entries an index has.
+const fn index_length(key: Key, rows: &[(Row, Build)]) -> usize {
+    let (mut length, mut i) = (0, 0);
+    while i < rows.len() {
+        length += 1 << open(key, &rows[i].0).count_ones();
+        i += 1;
+    }
+    length
+}
+
+/// For each bucket the rows that may match, in the order of the table.
+struct Index<const START: usize, const LENGTH: usize> {
+    start: [u16; START],
+    rows: [u16; LENGTH],
+}
+
+const fn index<const START: usize, const LENGTH: usize>(
+    key: Key,
+    rows: &[(Row, Build)],
+) -> Index<START, LENGTH> {
+    let mut index = Index { start: [0; START], rows: [0; LENGTH] };
+    assert!(LENGTH <= u16::MAX as usize, "the index is too long");
+    // At first the length of each bucket; then, while the buckets are filled, the place of the next row.
+    let mut next = [0u16; START];
+    let mut filling = false;
+    loop {
+        let mut i = 0;
+        while i < rows.len() {
+            let (fixed, open) = (bucket(key, rows[i].0.value), open(key, &rows[i].0));
+            let mut some = 0;
+            loop {
+                let bucket = fixed | some;
+                if filling {
+                    index.rows[next[bucket] as usize] = i as u16;
+                }
+                next[bucket] += 1;
+                if some == open {
+                    break;
+                }
+                // The next of the subsets of `open`.
+                some = some.wrapping_sub(open) & open;
+            }
+            i += 1;
+        }
+        if filling {
+            return index;
+        }
+        filling = true;
+        let mut bucket = 0;
+        while bucket + 1 < START {
+            index.start[bucket + 1] = index.start[bucket] + next[bucket];
+            next[bucket] = index.start[bucket];
+            bucket += 1;
+        }
+    }
+}
+
+/// A table of encodings with its index.
+struct Table {
+    key: Key,
+    rows: &'static [Row],
+    build: &'static [Build],
+    start: &'static [u16],
+    index: &'static [u16],
+}
+
+macro_rules! table {
+    ($name:ident, $rows:expr, $key:expr) => {
+        static $name: Table = {
+            const ROWS: &[(Row, Build)] = $rows;
+            const KEY: Key = $key;
+            const START: usize = (1 << (KEY[0].1 + KEY[1].1)) + 1;
+            const LENGTH: usize = index_length(KEY, ROWS);
+            static INDEX: Index<START, LENGTH> = index(KEY, ROWS);
+            static LIST: [Row; ROWS.len()] = {
+                let (mut list, mut at) = ([ROWS[0].0; ROWS.len()], 0);
+                while at < list.len() {
+                    list[at] = ROWS[at].0;
+                    at += 1;
+                }
+                list
+            };
+            static BUILD: [Build; ROWS.len()] = {
+                let (mut list, mut at) = ([ROWS[0].1; ROWS.len()], 0);
+                while at < list.len() {
+                    list[at] = ROWS[at].1;
+                    at += 1;
+                }
+                list
+            };
+            Table { key: KEY, rows: &LIST, build: &BUILD, start: &INDEX.start, index: &INDEX.rows }
+        };
+    };
+}
+
+table!(ARM, arm::ROWS, [(20, 8), (4, 4)]);
+table!(THUMB16, thumb::ROWS16, [(6, 10), (0, 0)]);
+table!(THUMB32, thumb::ROWS32, [(20, 9), (4, 4)]);
+table!(FLOAT, float::ROWS, [(20, 5), (4, 8)]);
+
+impl Set {
+    fn table(self) -> &'static Table {
+        match self {
+            Set::Arm => &ARM,
+            Set::Thumb16 => &THUMB16,
+            Set::Thumb32 => &THUMB32,
+            Set::Float => &FLOAT,
+        }
+    }
+
+    /// All encodings, the more specific ones first.
+    pub fn rows(self) -> &'static [Row] {
+        self.table().rows
+    }
+}
+
+impl Table {
+    #[inline]
+    fn find(&self, word: u32) -> Option<usize> {
+        let bucket = bucket(self.key, word);
+        let rows = usize::from(self.start[bucket])..usize::from(self.start[bucket + 1]);
+        self.index[rows]
+            .iter()
+            .map(|&row| usize::from(row))
+            .find(|&row| word & self.rows[row].mask == self.rows[row].value)
+    }
+}
+
+/// The row that `word` belongs to. The word may still be undefined, by a reserved combination of fields.
+pub fn classify(set: Set, word: u32) -> Option<&'static Row> {
+    let table = set.table();
+    table.find(word).map(|row| &table.rows[row])
+}
+
+/// The mnemonic of `word`, for messages.
+pub fn name(set: Set, word: u32) -> &'static str {
+    classify(set, word).map_or("unallocated", Row::name)
+}
+
+/// Whether an instruction is implemented.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Support {
+    /// In the table.
+    Implemented,
+    /// In the table, but reserved because of a field that decoding checks.
+    Reserved,
+    /// Not in the table.
+    Absent,
+}
+
+impl Support {
+    /// Looks `word` up, as if it were outside of an IT block.
+    pub fn of(set: Set, word: u32) -> Support {
+        let table = set.table();
+        let thumb = matches!(set, Set::Thumb16 | Set::Thumb32);
+        let place = 0x1000 | u64::from(thumb);
+        match table.find(word) {
+            None => Support::Absent,
+            Some(row) => {
+                let word = Word { code: word, row: &table.rows[row], place, it: 0 };
+                match table.build[row](&word) {
+                    Some(_) => Support::Implemented,
+                    None => Support::Reserved,
+                }
+            }
+        }
+    }
+}
+
+/// Whether an A32 word belongs to [`Set::Float`].
+pub fn is_float(word: u32) -> bool {
+    match word >> 24 {
+        // Advanced SIMD: data processing; loads and stores.
+        0xf2 | 0xf3 => true,
+        0xf4 => word >> 20 & 1 == 0,
+        // Coprocessors 8 to 11.
+        high => matches!(high & 15, 0xc..=0xe) && word >> 10 & 3 == 2,
+    }
+}
+
+/// A T32 word of 32 bits in A32's encoding, if it belongs to [`Set::Float`].
+pub fn float_of_thumb(word: u32) -> Option<u32> {
+    let rewritten = match word >> 24 {
+        // 111U 1111: Advanced SIMD data processing, 1111 001U in A32.
+        0xef | 0xff => 0xf200_0000 | (word >> 28 & 1) << 24 | word & 0xff_ffff,
+        // 1111 1001: loads and stores of structures, 1111 0100 in A32.
+        0xf9 if word >> 20 & 1 == 0 => 0xf400_0000 | word & 0xff_ffff,
+        // The same words as in A32, with the condition AL or none.
+        0xec..=0xee | 0xfc..=0xfe => word,
+        _ => return None,
+    };
+    is_float(rewritten).then_some(rewritten)
+}
+
+fn undefined(state: &mut State, _: &Host, op: &Op) -> Step {
+    state.undefined(op)
+}
+
+/// The row of a word that no table has.
+static UNALLOCATED: Row =
+    super::table::row("xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx", "?", super::Class::System, none).0;
+static UNALLOCATED16: Row = super::table::row("xxxxxxxxxxxxxxxx", "?", super::Class::System, none).0;
+
+fn none(_: &Word<'_>) -> Option<Op> {
+    None
+}
+
+/// Decodes a word that belongs to `set`.
+fn decode(set: Set, code: u32, place: u64, it: u8) -> Decoded {
+    let table = set.table();
+    if let Some(row) = table.find(code) {
+        let word = Word { code, row: &table.rows[row], place, it };
+        if let Some(op) = table.build[row](&word) {
+            let ends = op.ends_block();
+            return Decoded { op, ends, binds: !ends && op.next_it() != 0 };
+        }
+    }
+    let row = if set == Set::Thumb16 { &UNALLOCATED16 } else { &UNALLOCATED };
+    let word = Word { code, row, place, it };
+    Decoded { op: word.op(undefined), ends: true, binds: false }
+}
+
+/// Decodes the A32 instruction at a place.
+pub(super) fn arm(words: &mut Words<'_>, place: u64) -> Result<Decoded, Fault> {
+    let word = words.word(place)?;
+    let set = if is_float(word) { Set::Float } else { Set::Arm };
+    Ok(decode(set, word, place, 0))
+}
+
+/// Decodes the T32 instruction at a place.
+pub(super) fn thumb(words: &mut Words<'_>, place: u64, it: &mut It) -> Result<Decoded, Fault> {
+    let address = place & !1;
+    let first = u32::from(words.half(address)?);
+    let decoded = if first >> 11 < 0b11101 {
+        decode(Set::Thumb16, first, place, it.0)
+    } else {
+        let word = first << 16 | u32::from(words.half(address.wrapping_add(2) & 0xffff_ffff)?);
+        match float_of_thumb(word) {
+            Some(word) => decode(Set::Float, word, place, it.0),
+            None => decode(Set::Thumb32, word, place, it.0),
+        }
+    };
+    it.0 = decoded.op.next_it();
+    Ok(decoded)
+}

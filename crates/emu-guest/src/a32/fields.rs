@@ -1,0 +1,250 @@
+//! Decoded instructions from the fields that a row names.
+//!
+//! These letters mean the same in every pattern: `c` condition, `d` destination, `n` first operand, `m`
+//! second operand, `a` accumulator or high half, `s` register with an amount, `t` and `u` first and second
+//! transferred register; `S` sets flags, `P`, `U` and `W` the addressing mode (pre-indexed, up, write-back).
+
+use super::registers::place;
+use super::row::Row;
+use crate::op::{Handler, Op};
+
+/// The condition AL: always.
+pub(crate) const AL: u8 = 14;
+
+/// What follows when an instruction has written the slot of PC.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Jump {
+    /// The instruction does not write PC.
+    No = 0,
+    /// Goes on at the address in the same instruction set.
+    Same = 1,
+    /// Bit 0 of the address chooses the instruction set.
+    Exchange = 2,
+}
+
+/// An instruction word with its row and its surroundings.
+pub(crate) struct Word<'r> {
+    pub(crate) code: u32,
+    pub(crate) row: &'r Row,
+    /// The place of the instruction.
+    pub(crate) place: u64,
+    /// The execution state of IT for this instruction.
+    pub(crate) it: u8,
+}
+
+impl Word<'_> {
+    /// The field of this letter; 0 if there is none.
+    #[inline(always)]
+    pub(crate) fn field(&self, letter: char) -> u32 {
+        self.row.value_of(letter as u8, self.code)
+    }
+
+    /// Whether the field of this letter, of one bit, is set.
+    #[inline(always)]
+    pub(crate) fn is(&self, letter: char) -> bool {
+        self.field(letter) != 0
+    }
+
+    /// Whether one of these fields names R15.
+    pub(crate) fn names_pc(&self, letters: &str) -> bool {
+        letters.bytes().any(|letter| self.row.has(letter) && self.row.value_of(letter, self.code) == 15)
+    }
+
+    /// Whether one of these fields names R13. In T32 many instructions reserve it.
+    pub(crate) fn names_sp(&self, letters: &str) -> bool {
+        letters.bytes().any(|letter| self.row.has(letter) && self.row.value_of(letter, self.code) == 13)
+    }
+
+    /// Whether the instruction is T32.
+    #[inline(always)]
+    pub(crate) fn is_thumb(&self) -> bool {
+        self.place & 1 != 0
+    }
+
+    /// Whether the instruction is in an IT block.
+    #[inline(always)]
+    pub(crate) fn is_in_it(&self) -> bool {
+        self.it != 0
+    }
+
+    /// Whether the instruction is in an IT block, and not its last.
+    #[inline(always)]
+    pub(crate) fn is_inside_it(&self) -> bool {
+        self.it & 7 != 0
+    }
+
+    /// What the instruction reads as PC.
+    #[inline(always)]
+    pub(crate) fn pc(&self) -> u32 {
+        pc_value(self.place)
+    }
+
+    /// What PC-relative loads take as their base: PC, aligned to 4 bytes.
+    pub(crate) fn literal_base(&self) -> u32 {
+        self.pc() & !3
+    }
+
+    /// The condition under which the instruction runs.
+    fn condition(&self) -> u8 {
+        if self.is_thumb() {
+            if self.it == 0 { AL } else { self.it >> 4 }
+        } else if self.row.has(b'c') {
+            self.field('c') as u8
+        } else {
+            AL
+        }
+    }
+
+    /// Bytes of the instruction.
+    fn length(&self) -> u64 {
+        if self.row.width == 16 { 2 } else { 4 }
+    }
+
+    /// The instruction with the registers of the fields `d` or `t`, `n`, `m`, and `a`, `u` or `s`.
+    pub(crate) fn op(&self, run: Handler) -> Op {
+        let register = |letters: &[u8]| {
+            letters
+                .iter()
+                .find(|letter| self.row.has(**letter))
+                .map_or(0, |letter| place(self.row.value_of(*letter, self.code)))
+        };
+        Op {
+            run,
+            imm: 0,
+            code: self.code,
+            rd: register(b"dt"),
+            rn: register(b"n"),
+            rm: register(b"m"),
+            ra: register(b"aus"),
+        }
+        .with(CONDITION, u64::from(self.condition()))
+        .with(IT, u64::from(self.it))
+        .with(NEXT, u64::from(advance(self.it)))
+        .with(LENGTH, self.length() / 2 - 1)
+    }
+}
+
+/// What an instruction at `place` reads as PC.
+#[inline(always)]
+pub(crate) const fn pc_value(place: u64) -> u32 {
+    (place & !1).wrapping_add(if place & 1 == 1 { 4 } else { 8 }) as u32
+}
+
+/// A bit field of [`Op::imm`]: its lowest bit and its width. The low 32 bits are the instruction's immediate.
+type Part = (u32, u32);
+const CONDITION: Part = (32, 4);
+const JUMP: Part = (36, 2);
+/// Halfwords of the instruction, less 1.
+const LENGTH: Part = (38, 1);
+const END: Part = (39, 1);
+const IT: Part = (40, 8);
+const NEXT: Part = (48, 8);
+const EXTRA: Part = (56, 8);
+
+impl Op {
+    #[inline(always)]
+    fn part(&self, (low, width): Part) -> u64 {
+        self.imm >> low & ((1 << width) - 1)
+    }
+
+    fn with(self, (low, width): Part, value: u64) -> Op {
+        let mask = ((1 << width) - 1) << low;
+        Op { imm: self.imm & !mask | value << low & mask, ..self }
+    }
+
+    /// The same instruction with this immediate.
+    pub(crate) fn with_imm(self, imm: u32) -> Op {
+        Op { imm: self.imm & !0xffff_ffff | u64::from(imm), ..self }
+    }
+
+    /// The immediate.
+    #[inline(always)]
+    pub(crate) fn imm32(&self) -> u32 {
+        self.imm as u32
+    }
+
+    /// The same instruction with these 8 bits for the handler.
+    pub(crate) fn with_extra(self, extra: u32) -> Op {
+        self.with(EXTRA, u64::from(extra))
+    }
+
+    /// The 8 bits for the handler.
+    #[inline(always)]
+    pub(crate) fn extra(&self) -> u32 {
+        (self.imm >> EXTRA.0) as u32
+    }
+
+    /// The same instruction; it writes the slot of PC, and `jump` says what follows.
+    pub(crate) fn jumping(self, jump: Jump) -> Op {
+        self.with(JUMP, jump as u64)
+    }
+
+    /// The same instruction, unconditional even in an IT block.
+    pub(crate) fn always(self) -> Op {
+        self.with(CONDITION, u64::from(AL))
+    }
+
+    /// The same instruction with this condition.
+    pub(crate) fn on(self, condition: u32) -> Op {
+        self.with(CONDITION, u64::from(condition))
+    }
+
+    /// The condition, 0 to 15.
+    #[inline(always)]
+    pub(crate) fn condition(&self) -> u32 {
+        self.part(CONDITION) as u32
+    }
+
+    /// What follows.
+    #[inline(always)]
+    pub(crate) fn jump(&self) -> Jump {
+        match self.part(JUMP) {
+            0 => Jump::No,
+            1 => Jump::Same,
+            _ => Jump::Exchange,
+        }
+    }
+
+    /// The execution state of IT for this instruction.
+    #[inline(always)]
+    pub(crate) fn it(&self) -> u8 {
+        self.part(IT) as u8
+    }
+
+    /// The execution state of IT for the next instruction.
+    #[inline(always)]
+    pub(crate) fn next_it(&self) -> u8 {
+        self.part(NEXT) as u8
+    }
+
+    /// The same instruction, which is IT: the next one runs with this state.
+    pub(crate) fn starting_it(self, it: u32) -> Op {
+        self.with(NEXT, u64::from(it))
+    }
+
+    /// Bytes of the instruction: 2 or 4.
+    #[inline(always)]
+    pub(crate) fn length(&self) -> u64 {
+        (self.part(LENGTH) + 1) * 2
+    }
+
+    /// The same instruction, after which a block ends although it writes no PC.
+    pub(crate) fn ending(self) -> Op {
+        self.with(END, 1)
+    }
+
+    /// Whether a block ends after the instruction.
+    pub(crate) fn ends_block(&self) -> bool {
+        self.jump() != Jump::No || self.part(END) != 0
+    }
+}
+
+/// The execution state of IT after one instruction (ITAdvance of the manual).
+const fn advance(it: u8) -> u8 {
+    if it & 7 == 0 { 0 } else { it & 0xe0 | it << 1 & 0x1f }
+}
+
+/// The execution state of IT for the next instruction.
+#[derive(Default)]
+pub struct It(pub(super) u8);

@@ -1,0 +1,33 @@
+//! The A32 and T32 (Thumb) instruction sets of Armv7-A and of AArch32 in Armv8 (Arm Architecture Reference
+//! Manual, DDI 0487, parts F and G), in user mode.
+//!
+//! A place is an address with bit 0 set for T32, as BX takes it. Registers lie in the shared
+//! [`State`](crate::State) as an AArch64 kernel sees them: general registers zero-extended to 64 bits
+//! ([`registers`]), D(2n) and D(2n+1) as the halves of vector register n, FPSCR in `fpcr`, `fpsr` and
+//! `nzcv_of_fpscr` of [`registers`].
+
+mod arm;
+mod branch;
+mod data;
+mod decode;
+mod exclusive;
+mod fields;
+mod float;
+mod guest;
+mod load_store;
+mod media;
+mod multiple;
+mod multiply;
+pub mod registers;
+mod row;
+mod shift;
+mod system;
+mod table;
+mod thumb;
+
+pub use decode::{Set, Support, classify, name};
+pub use guest::A32;
+pub use row::{Class, Row};
+
+/// Runs the A32 and T32 instructions of one guest thread.
+pub type Interpreter<'log> = crate::Interpreter<'log, A32>;

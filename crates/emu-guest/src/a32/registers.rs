@@ -1,0 +1,70 @@
+//! The places of the 32-bit registers in the shared [`State`].
+//!
+//! R0 to R12, SP and LR lie where the translator keeps the registers that A64 code uses most, so that the
+//! translator's standard assignment serves both sets.
+
+use crate::state::State;
+
+/// Index in [`State::gpr`] of R0 to R15. R15 is a slot: before an instruction runs, it holds what the
+/// instruction reads as PC.
+const PLACES: [u8; 16] = [0, 1, 2, 3, 4, 5, 19, 20, 21, 22, 6, 7, 8, SP, LR, PC];
+
+/// Place of SP.
+pub const SP: u8 = 31;
+/// Place of LR.
+pub const LR: u8 = 30;
+/// Place of the slot of PC.
+pub const PC: u8 = 29;
+/// Place of a slot that is always zero.
+pub const ZERO: u8 = 32;
+/// Place of a slot that is never read.
+pub const SINK: u8 = 33;
+/// Place of TPIDRURW, the thread register that programs may write.
+pub const THREAD: u8 = 28;
+
+/// Bits of [`State::apsr`]: saturation has occurred.
+pub const Q: u32 = 1 << 27;
+/// The lowest of the four flags that parallel additions set and SEL reads.
+pub const GE_LOW: u32 = 16;
+/// Data accesses are big-endian (SETEND).
+pub const E: u32 = 1 << 9;
+/// The execution state of IT: condition and mask of the instructions that follow (manual G1.11.4).
+pub const IT: u32 = 0xff;
+
+/// The index in [`State::gpr`] of register `n`, 0 to 15.
+#[inline(always)]
+pub const fn place(n: u32) -> u8 {
+    PLACES[n as usize & 15]
+}
+
+impl State {
+    /// Rn, `n` at most 14.
+    #[inline(always)]
+    pub fn r(&self, n: u32) -> u32 {
+        self.gpr[place(n) as usize] as u32
+    }
+
+    /// Sets Rn, `n` at most 14.
+    #[inline(always)]
+    pub fn set_r(&mut self, n: u32, value: u32) {
+        self.gpr[place(n) as usize] = u64::from(value);
+    }
+
+    /// The execution state of IT (manual G1.11.4): 0 outside of an IT block.
+    #[inline(always)]
+    pub fn it(&self) -> u8 {
+        (self.apsr & IT) as u8
+    }
+
+    /// Sets the execution state of IT.
+    #[inline(always)]
+    pub fn set_it(&mut self, it: u8) {
+        self.apsr = self.apsr & !IT | u32::from(it);
+    }
+
+    /// Whether data accesses are big-endian.
+    #[inline(always)]
+    pub(crate) fn is_big_endian(&self) -> bool {
+        self.apsr & E != 0
+    }
+}

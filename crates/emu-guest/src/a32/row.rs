@@ -1,0 +1,86 @@
+//! Rows of the tables of encodings: which words belong to an instruction, and where its fields are.
+
+use crate::short::Short;
+
+/// The chapter of the manual that an instruction belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Class {
+    /// F4.1: branches.
+    Branch,
+    /// Exceptions, system registers, hints, barriers.
+    System,
+    /// Data processing, with immediates, registers and shifted registers.
+    Data,
+    /// Multiplication and division.
+    Multiply,
+    /// Parallel addition, saturation, packing, extension, reversal, bit fields.
+    Media,
+    /// Loads and stores of general registers.
+    LoadStore,
+    /// Exclusive and ordered loads and stores, and SWP.
+    Exclusive,
+    /// Floating point (VFP), with its loads, stores and moves.
+    Float,
+    /// Advanced SIMD (NEON), with its loads and stores.
+    Simd,
+    /// Cryptography.
+    Crypto,
+}
+
+/// Bits of an encoding that belong together, and the letter that names them.
+#[derive(Clone, Copy)]
+pub(super) struct Field {
+    pub(super) letter: u8,
+    pub(super) low: u8,
+    pub(super) width: u8,
+}
+
+/// Most fields of an encoding.
+pub(super) const FIELDS: usize = 10;
+
+/// One encoding: words that equal `value` under `mask`.
+#[derive(Clone, Copy)]
+pub struct Row {
+    /// Bits that are fixed.
+    pub mask: u32,
+    /// Their values.
+    pub value: u32,
+    /// Chapter of the manual.
+    pub class: Class,
+    /// Bits in the encoding, 16 or 32.
+    pub width: u8,
+    pub(super) name: Short<8>,
+    pub(super) fields: [Field; FIELDS],
+}
+
+impl Row {
+    /// The mnemonic.
+    pub fn name(&self) -> &str {
+        self.name.as_str()
+    }
+
+    /// The lowest bit and the width of the field of this letter.
+    pub fn field(&self, letter: char) -> Option<(u32, u32)> {
+        self.fields
+            .iter()
+            .find(|field| field.letter == letter as u8)
+            .map(|field| (u32::from(field.low), u32::from(field.width)))
+    }
+
+    /// The value of a field in `code`; 0 if the encoding has none of this letter.
+    #[inline]
+    pub(crate) fn value_of(&self, letter: u8, code: u32) -> u32 {
+        for field in &self.fields {
+            if field.letter == letter {
+                return code >> field.low & ((1u64 << field.width) - 1) as u32;
+            }
+        }
+        0
+    }
+
+    /// Whether the encoding has a field of this letter.
+    #[inline]
+    pub(crate) fn has(&self, letter: u8) -> bool {
+        self.fields.iter().any(|field| field.letter == letter)
+    }
+}
