@@ -216,6 +216,8 @@ pub fn is_float(word: u32) -> bool {
         // Advanced SIMD: data processing; loads and stores.
         0xf2 | 0xf3 => true,
         0xf4 => word >> 20 & 1 == 0,
+        // Advanced SIMD: more data processing, in the space of coprocessors 12 and 13.
+        0xfc..=0xfe if word >> 9 & 7 == 6 => true,
         // Coprocessors 8 to 11.
         high => matches!(high & 15, 0xc..=0xe) && word >> 10 & 3 == 2,
     }
