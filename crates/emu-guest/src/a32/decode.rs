@@ -192,15 +192,16 @@ pub enum Support {
 }
 
 impl Support {
-    /// Looks `word` up, as if it were outside of an IT block.
-    pub fn of(set: Set, word: u32) -> Support {
+    /// Looks `word` up; T32 as the last instruction of an IT block, if `in_it`.
+    pub fn of(set: Set, word: u32, in_it: bool) -> Support {
         let table = set.table();
         let thumb = matches!(set, Set::Thumb16 | Set::Thumb32);
+        let it = if in_it { 0x08 } else { 0 };
         let place = 0x1000 | u64::from(thumb);
         match table.find(word) {
             None => Support::Absent,
             Some(row) => {
-                let word = Word { code: word, row: &table.rows[row], place, it: 0 };
+                let word = Word { code: word, row: &table.rows[row], place, it };
                 match table.build[row](&word) {
                     Some(_) => Support::Implemented,
                     None => Support::Reserved,

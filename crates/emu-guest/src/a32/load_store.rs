@@ -193,7 +193,9 @@ fn access(word: &Word<'_>, transfer: Transfer, mode: u8, offset: Offset) -> Opti
         }
         Offset::Immediate(imm) => op = op.with_imm(imm),
         Offset::Register { kind, amount, up } => {
-            if word.names_pc("m") {
+            let m = word.field('m');
+            let loads_index = dual && loads && (m == word.field('t') || m == word.field('t') + 1);
+            if m == 15 || loads_index {
                 return None;
             }
             op = op.with_imm(amount).with_extra(kind | if up { 0 } else { SUBTRACTS });
@@ -342,7 +344,9 @@ pub(crate) fn thumb_register(word: &Word<'_>) -> Option<Op> {
 pub(crate) fn thumb_dual(word: &Word<'_>) -> Option<Op> {
     let loads = word.code >> 20 & 1 == 1;
     let (t, u) = (word.field('t'), word.field('u'));
-    let reserved = word.names_sp("tu") || loads && t == u || !loads && word.names_pc("n");
+    // Neither P nor W: exclusive accesses.
+    let other = !word.is('P') && !word.is('W');
+    let reserved = other || word.names_sp("tu") || loads && t == u || !loads && word.names_pc("n");
     if reserved {
         return None;
     }

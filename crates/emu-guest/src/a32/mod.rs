@@ -3,8 +3,8 @@
 //!
 //! A place is an address with bit 0 set for T32, as BX takes it. Registers lie in the shared
 //! [`State`](crate::State) as an AArch64 kernel sees them: general registers zero-extended to 64 bits
-//! ([`registers`]), D(2n) and D(2n+1) as the halves of vector register n, FPSCR in `fpcr`, `fpsr` and
-//! `nzcv_of_fpscr` of [`registers`].
+//! ([`registers`]), D(2n) and D(2n+1) as the halves of vector register n, FPSCR in `fpcr` and
+//! `fpsr`, but for its condition flags ([`registers`]).
 
 mod arm;
 mod branch;

@@ -179,9 +179,9 @@ fn multiply_halves_long(s: &mut State, _: &Host, op: &Op) -> Step {
     put_long(s, op, sum)
 }
 
-/// The halves that the fields `x` (of `n`) and `y` (of `m`) choose.
+/// The halves that the fields `z` (of `n`) and `y` (of `m`) choose.
 fn with_halves(word: &Word<'_>, op: Op) -> Op {
-    op.with_extra(word.field('x') * TOP_N | word.field('y') * TOP_M)
+    op.with_extra(word.field('z') * TOP_N | word.field('y') * TOP_M)
 }
 
 /// SMULBB and its forms.
@@ -247,7 +247,7 @@ macro_rules! duals {
     ($(#[$doc:meta] $name:ident, $check:ident, $run:expr;)*) => {$(
         #[$doc]
         pub(crate) fn $name(word: &Word<'_>) -> Option<Op> {
-            $check(word, $run).map(|op| op.with_extra(word.field('x')))
+            $check(word, $run).map(|op| op.with_extra(word.field('z')))
         }
     )*};
 }

@@ -22,6 +22,14 @@ pub const SINK: u8 = 33;
 /// Place of TPIDRURW, the thread register that programs may write.
 pub const THREAD: u8 = 28;
 
+/// Place of FPSCR's condition flags, in their bits 31 to 28.
+const FLOAT_FLAGS: u8 = 27;
+
+/// Bits of FPSCR that lie in [`State::fpcr`]: AHP, DN, FZ, RMode.
+const FPSCR_CONTROL: u32 = 0x07c0_0000;
+/// Bits of FPSCR that lie in [`State::fpsr`]: QC, IDC, IXC, UFC, OFC, DZC, IOC.
+const FPSCR_STATUS: u32 = 0x0800_009f;
+
 /// Bits of [`State::apsr`]: saturation has occurred.
 pub const Q: u32 = 1 << 27;
 /// The lowest of the four flags that parallel additions set and SEL reads.
@@ -60,6 +68,30 @@ impl State {
     #[inline(always)]
     pub fn set_it(&mut self, it: u8) {
         self.apsr = self.apsr & !IT | u32::from(it);
+    }
+
+    /// FPSCR.
+    pub fn fpscr(&self) -> u32 {
+        self.float_flags() | self.fpcr & FPSCR_CONTROL | self.fpsr & FPSCR_STATUS
+    }
+
+    /// Sets FPSCR. Bits that do not exist are ignored.
+    pub fn set_fpscr(&mut self, value: u32) {
+        self.set_float_flags(value);
+        self.fpcr = value & FPSCR_CONTROL;
+        self.fpsr = value & FPSCR_STATUS;
+    }
+
+    /// FPSCR's condition flags, in bits 31 to 28.
+    #[inline(always)]
+    pub(crate) fn float_flags(&self) -> u32 {
+        self.gpr[FLOAT_FLAGS as usize] as u32
+    }
+
+    /// Sets FPSCR's condition flags from bits 31 to 28.
+    #[inline(always)]
+    pub(crate) fn set_float_flags(&mut self, value: u32) {
+        self.gpr[FLOAT_FLAGS as usize] = u64::from(value & 0xf000_0000);
     }
 
     /// Whether data accesses are big-endian.

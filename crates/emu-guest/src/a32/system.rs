@@ -134,7 +134,7 @@ pub(crate) fn setend(word: &Word<'_>) -> Option<Op> {
     (!word.is_in_it()).then(|| word.op(set_endianness).with_imm(word.field('e')).always())
 }
 
-/// CPS and SETPAN do nothing in user mode.
+/// CPS does nothing in user mode.
 pub(crate) fn privileged_nop(word: &Word<'_>) -> Option<Op> {
     (!word.is_in_it()).then(|| word.op(nothing))
 }

@@ -71,11 +71,11 @@ impl Random {
         z ^ z >> 31
     }
 
-    fn below(&mut self, n: u64) -> u64 {
+    pub(crate) fn below(&mut self, n: u64) -> u64 {
         self.next() % n
     }
 
-    fn one_in(&mut self, n: u64) -> bool {
+    pub(crate) fn one_in(&mut self, n: u64) -> bool {
         self.below(n) == 0
     }
 
@@ -533,7 +533,7 @@ impl Mapping {
         Mapping(address, size)
     }
 
-    fn bytes(&self, length: usize) -> Vec<u8> {
+    pub(crate) fn bytes(&self, length: usize) -> Vec<u8> {
         assert!(length <= self.1);
         // SAFETY: the mapping is ours and at least as long.
         unsafe { std::slice::from_raw_parts(self.0 as *const u8, length).to_vec() }

@@ -3,7 +3,9 @@
 #![allow(clippy::precedence)]
 
 mod cases;
+mod cases_arm;
 mod differ;
+mod differ_arm;
 mod encodings;
 mod faults;
 mod fuzz;
