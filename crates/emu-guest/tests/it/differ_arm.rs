@@ -187,3 +187,13 @@ fn loads_and_stores_do_what_qemu_does() {
 fn exclusive_accesses_do_what_qemu_does() {
     differ(Class::Exclusive, 6);
 }
+
+#[test]
+fn vector_instructions_do_what_qemu_does() {
+    differ(Class::Simd, 7);
+}
+
+#[test]
+fn cryptography_does_what_qemu_does() {
+    differ(Class::Crypto, 8);
+}
