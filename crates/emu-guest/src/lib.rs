@@ -15,6 +15,7 @@ compile_error!("guest memory is accessed by x86-64 instructions; other hosts nee
 
 pub mod a64;
 pub mod addresses;
+mod float;
 pub mod memory;
 pub mod pieces;
 pub mod short;

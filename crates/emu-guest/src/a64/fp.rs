@@ -3,8 +3,8 @@
 
 use super::decode::op;
 use super::integer::holds;
-use super::softfloat::{Double, Format, Fpu, Half, Order, Rounding, Single};
 use super::{Flow, Handler, Host, Op, State, Step, bits};
+use crate::float::{Double, Format, Fpu, Half, Order, Rounding, Single};
 
 impl Op {
     /// Vd.

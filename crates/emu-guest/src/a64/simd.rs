@@ -5,8 +5,8 @@
 //! with an element of Vm (bit 24 set). Lanes that the form does not use are zero on the way in and on the way
 //! out.
 
-use super::softfloat::QC;
 use super::{Flow, Host, Op, State, Step};
+use crate::float::QC;
 
 /// Whether the word is of a scalar form.
 #[inline(always)]
@@ -698,11 +698,11 @@ pub(crate) fn unsigned_estimate(s: &mut State, _: &Host, op: &Op) -> Step {
     for i in 0..4 {
         let value = lane(n, i, 32) as u32;
         let estimate = if op.bit(29) {
-            if value >> 30 == 0 { u32::MAX } else { super::softfloat::root(value >> 23) << 23 }
+            if value >> 30 == 0 { u32::MAX } else { crate::float::root(value >> 23) << 23 }
         } else if value >> 31 == 0 {
             u32::MAX
         } else {
-            super::softfloat::reciprocal(value >> 23) << 23
+            crate::float::reciprocal(value >> 23) << 23
         };
         result |= u128::from(estimate) << (i * 32);
     }

@@ -2,8 +2,8 @@
 
 use super::simd::{is_scalar, lane};
 use super::simd_shift;
-use super::softfloat::{Double, Format, Fpu, Half, Order, Rounding, Single};
 use super::{Flow, Host, Op, State, Step};
+use crate::float::{Double, Format, Fpu, Half, Order, Rounding, Single};
 
 /// Number of lanes, by bit 22: single or double precision. `None` for 1D.
 #[inline(always)]

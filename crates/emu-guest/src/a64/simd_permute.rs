@@ -2,8 +2,8 @@
 
 use super::fp::expand_immediate;
 use super::simd::{active, broadcast, lane, low, sx};
-use super::softfloat::{Double, Single};
 use super::{Flow, Host, Op, State, Step};
+use crate::float::{Double, Single};
 
 /// Size and lane that imm5 names: the first one from below is the size.
 fn element(op: &Op) -> Option<(u32, u32)> {

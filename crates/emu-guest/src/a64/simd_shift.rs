@@ -4,8 +4,8 @@
 use super::simd::{
     active, half, is_scalar, lane, low, map_size, saturate_signed, saturate_unsigned, sx, write_half,
 };
-use super::softfloat::QC;
 use super::{Flow, Host, Op, State, Step};
+use crate::float::QC;
 
 /// Log2 of the lane size in bytes; `None` where immh is zero, which is another class.
 #[inline(always)]

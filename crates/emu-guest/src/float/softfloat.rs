@@ -5,7 +5,7 @@
 //! no flag can change, it is used instead: round to nearest, no mode bits, and the inexact flag set already,
 //! as it is after the first few operations of most programs.
 
-use super::host_float;
+use super::host;
 
 /// FPSR bits.
 pub(crate) const IOC: u32 = 1;
@@ -131,8 +131,8 @@ macro_rules! host_format {
     };
 }
 
-host_format!(Single, f32, u32, 8, 23, host_float::sqrt_single, host_float::mul_add_single);
-host_format!(Double, f64, u64, 11, 52, host_float::sqrt_double, host_float::mul_add_double);
+host_format!(Single, f32, u32, 8, 23, host::sqrt_single, host::mul_add_single);
+host_format!(Double, f64, u64, 11, 52, host::sqrt_double, host::mul_add_double);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Class {
