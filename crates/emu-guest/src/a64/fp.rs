@@ -4,7 +4,7 @@
 use super::decode::op;
 use super::integer::holds;
 use super::{Flow, Handler, Host, Op, State, Step, bits};
-use crate::float::{Double, Format, Fpu, Half, Order, Rounding, Single};
+use crate::float::{Double, Format, Fpu, Half, HostFormat, Order, Rounding, Single};
 
 impl Op {
     /// Vd.
@@ -60,7 +60,7 @@ macro_rules! by_format {
 }
 
 /// FMUL, FDIV, FADD, FSUB, FMAX, FMIN, FMAXNM, FMINNM, FNMUL by opcode.
-fn arithmetic<F: Format, const OPCODE: u32>(s: &mut State, _: &Host, op: &Op) -> Step {
+fn arithmetic<F: HostFormat, const OPCODE: u32>(s: &mut State, _: &Host, op: &Op) -> Step {
     let (a, b) = (scalar::<F>(s.v[op.vn()]), scalar::<F>(s.v[op.vm()]));
     let mut fpu = s.fpu();
     let result = match OPCODE {
@@ -96,7 +96,7 @@ pub(crate) fn two_source(code: u32, _: u64) -> Option<Op> {
     Some(op(handler, code))
 }
 
-fn multiply_add<F: Format>(s: &mut State, _: &Host, op: &Op) -> Step {
+fn multiply_add<F: HostFormat>(s: &mut State, _: &Host, op: &Op) -> Step {
     let (negate_addend, subtract) = (op.bit(21), op.bit(15));
     let sign = |negate: bool| if negate { F::SIGN } else { 0 };
     let a = scalar::<F>(s.v[op.vn()]) ^ sign(negate_addend != subtract);
@@ -115,7 +115,7 @@ pub(crate) fn three_source(code: u32, _: u64) -> Option<Op> {
 }
 
 /// FMOV, FABS, FNEG, FSQRT.
-fn sign_or_root<F: Format, const OPCODE: u32>(s: &mut State, _: &Host, op: &Op) -> Step {
+fn sign_or_root<F: HostFormat, const OPCODE: u32>(s: &mut State, _: &Host, op: &Op) -> Step {
     let a = scalar::<F>(s.v[op.vn()]);
     let result = match OPCODE {
         0 => a,

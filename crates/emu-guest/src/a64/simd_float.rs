@@ -3,7 +3,7 @@
 use super::simd::{is_scalar, lane};
 use super::simd_shift;
 use super::{Flow, Host, Op, State, Step};
-use crate::float::{Double, Format, Fpu, Half, Order, Rounding, Single};
+use crate::float::{Double, Format, Fpu, Half, HostFormat, Order, Rounding, Single};
 
 /// Number of lanes, by bit 22: single or double precision. `None` for 1D.
 #[inline(always)]
@@ -63,7 +63,7 @@ macro_rules! lanewise {
         $(#[$doc])*
         pub(crate) fn $name(s: &mut State, _: &Host, op: &Op) -> Step {
             #[inline(always)]
-            fn one<F: Format>($fpu: &mut Fpu, $n: u64, $m: u64, $d: u64) -> u64 {
+            fn one<F: HostFormat>($fpu: &mut Fpu, $n: u64, $m: u64, $d: u64) -> u64 {
                 $body
             }
             let double = op.bit(22);
@@ -208,7 +208,7 @@ struct Pair;
 impl Pair {
     /// FADDP, FMAXP, FMINP, FMAXNMP, FMINNMP: 0 to 4.
     #[inline(always)]
-    fn apply<F: Format, const KIND: u32>(fpu: &mut Fpu, a: u64, b: u64) -> u64 {
+    fn apply<F: HostFormat, const KIND: u32>(fpu: &mut Fpu, a: u64, b: u64) -> u64 {
         match KIND {
             0 => fpu.add::<F>(a, b),
             1 => fpu.extreme::<F>(a, b, true, false),
@@ -219,7 +219,7 @@ impl Pair {
     }
 }
 
-fn pairs<F: Format, const KIND: u32>(s: &mut State, op: &Op, count: u32) -> Step {
+fn pairs<F: HostFormat, const KIND: u32>(s: &mut State, op: &Op, count: u32) -> Step {
     let (n, m, w) = (s.v[op.vn()], s.v[op.vm()], F::WIDTH);
     let mut fpu = s.fpu();
     let mut result = 0u128;
