@@ -2,9 +2,10 @@
 //! precision.
 
 use super::decode::op;
+use super::fpcr::{Control, Fpu, cumulative};
 use super::integer::holds;
 use super::{Flow, Handler, Host, Op, State, Step, bits};
-use crate::float::{Double, Format, Fpu, Half, HostFormat, Order, Rounding, Single};
+use crate::float::{Comparison, Double, Format, Half, HostFormat, NanOperands, Order, Rounding, Single};
 
 impl Op {
     /// Vd.
@@ -33,13 +34,13 @@ impl State {
     /// Floating-point arithmetic with this thread's modes; the flags come back by [`State::flags`].
     #[inline(always)]
     pub(crate) fn fpu(&self) -> Fpu {
-        Fpu { fpcr: self.fpcr, fpsr: self.fpsr }
+        Fpu::new(Control { fpcr: self.fpcr, fpsr: self.fpsr })
     }
 
     /// Takes the flags of `fpu`.
     #[inline(always)]
     pub(crate) fn flags(&mut self, fpu: &Fpu) {
-        self.fpsr = fpu.fpsr;
+        self.fpsr |= cumulative(fpu.flags());
     }
 }
 
@@ -68,10 +69,10 @@ fn arithmetic<F: HostFormat, const OPCODE: u32>(s: &mut State, _: &Host, op: &Op
         1 => fpu.div::<F>(a, b),
         2 => fpu.add::<F>(a, b),
         3 => fpu.sub::<F>(a, b),
-        4 => fpu.extreme::<F>(a, b, true, false),
-        5 => fpu.extreme::<F>(a, b, false, false),
-        6 => fpu.extreme::<F>(a, b, true, true),
-        7 => fpu.extreme::<F>(a, b, false, true),
+        4 => fpu.max::<F>(a, b, NanOperands::Win),
+        5 => fpu.min::<F>(a, b, NanOperands::Win),
+        6 => fpu.max::<F>(a, b, NanOperands::QuietLose),
+        7 => fpu.min::<F>(a, b, NanOperands::QuietLose),
         _ => fpu.mul::<F>(a, b) ^ F::SIGN,
     };
     s.flags(&fpu);
@@ -190,10 +191,16 @@ fn comparison_flags(order: Order) -> u32 {
     }) << 28
 }
 
+/// Bit 4 distinguishes FCMPE and FCCMPE.
+#[inline(always)]
+fn comparison(op: &Op) -> Comparison {
+    if op.bit(4) { Comparison::Signalling } else { Comparison::Quiet }
+}
+
 fn compare_values<F: Format>(s: &mut State, _: &Host, op: &Op) -> Step {
     let b = if op.bit(3) { 0 } else { scalar::<F>(s.v[op.vm()]) };
     let mut fpu = s.fpu();
-    let order = fpu.compare::<F>(scalar::<F>(s.v[op.vn()]), b, !op.bit(4));
+    let order = fpu.compare::<F>(scalar::<F>(s.v[op.vn()]), b, comparison(op));
     s.flags(&fpu);
     s.nzcv = comparison_flags(order);
     Ok(Flow::Next)
@@ -207,7 +214,7 @@ pub(crate) fn compare(code: u32, _: u64) -> Option<Op> {
 fn compare_if<F: Format>(s: &mut State, _: &Host, op: &Op) -> Step {
     s.nzcv = if holds(op.bits(15, 12), s.nzcv) {
         let mut fpu = s.fpu();
-        let order = fpu.compare::<F>(scalar::<F>(s.v[op.vn()]), scalar::<F>(s.v[op.vm()]), !op.bit(4));
+        let order = fpu.compare::<F>(scalar::<F>(s.v[op.vn()]), scalar::<F>(s.v[op.vm()]), comparison(op));
         s.flags(&fpu);
         comparison_flags(order)
     } else {

@@ -5,8 +5,8 @@
 //! with an element of Vm (bit 24 set). Lanes that the form does not use are zero on the way in and on the way
 //! out.
 
+use super::fpcr::QC;
 use super::{Flow, Host, Op, State, Step};
-use crate::float::QC;
 
 /// Whether the word is of a scalar form.
 #[inline(always)]

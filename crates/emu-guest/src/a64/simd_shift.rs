@@ -1,11 +1,11 @@
 //! Advanced SIMD shifts by an immediate (manual C4.1.96). The position of the first one in immh is the lane
 //! size, the bits below it the shift.
 
+use super::fpcr::QC;
 use super::simd::{
     active, half, is_scalar, lane, low, map_size, saturate_signed, saturate_unsigned, sx, write_half,
 };
 use super::{Flow, Host, Op, State, Step};
-use crate::float::QC;
 
 /// Log2 of the lane size in bytes; `None` where immh is zero, which is another class.
 #[inline(always)]

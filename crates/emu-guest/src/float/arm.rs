@@ -1,22 +1,31 @@
 //! Operations that only Arm has: estimates and steps of reciprocals, FMULX, and the conversion of JavaScript.
 
 use super::arithmetic::sum;
-use super::environment::{DZC, FZ, Fpu, IOC, IXC, OFC, Rounding, UFC};
-use super::format::{Double, Format, infinity, max_normal, power, signed};
+use super::environment::{Environment, Exact, Flags, NanRule, Rounding};
+use super::format::{Double, Format, infinity, power, signed};
+use super::fpu::{Control, Fpu};
 use super::round::integral;
 use super::unpack::Class;
 
-impl Fpu {
+impl Environment {
+    /// What 32-bit Arm's vector instructions compute with, whatever FPSCR says (StandardFPSCRValue).
+    #[cfg_attr(not(test), expect(dead_code, reason = "for 32-bit Arm"))]
+    pub(crate) const fn standard_fpscr() -> Environment {
+        Environment::new(Rounding::TieEven).flush_inputs(true).flush_outputs(true).nan(NanRule::Canonical)
+    }
+}
+
+impl Exact {
     /// FPMulX: zero times infinity is two.
-    pub(crate) fn mulx<F: Format>(&mut self, a: u64, b: u64) -> u64 {
-        self.mul_exact::<F>(a, b, true)
+    pub(super) fn mulx<F: Format>(&mut self, a: u64, b: u64) -> u64 {
+        self.product::<F>(a, b, |_, sign| power::<F>(sign, 1, false))
     }
 
     /// FPRecipStepFused: `2 - a * b`. FPRSqrtStepFused with `root`: `(3 - a * b) / 2`.
-    pub(crate) fn step<F: Format>(&mut self, a: u64, b: u64, root: bool) -> u64 {
+    pub(super) fn step<F: Format>(&mut self, a: u64, b: u64, root: bool) -> u64 {
         let a = a ^ F::SIGN;
         let (ua, ub) = (self.unpack::<F>(a), self.unpack::<F>(b));
-        if let Some(nan) = self.nans::<F>(&[(ua, a), (ub, b)]) {
+        if let Some(nan) = self.nans::<F, _>([(&ua, a), (&ub, b)]) {
             return nan;
         }
         let infinite = ua.is(Class::Infinity) || ub.is(Class::Infinity);
@@ -34,11 +43,11 @@ impl Fpu {
     }
 
     /// FPToFixedJS: the low 32 bits of the integer part, and whether it is exactly the number.
-    pub(crate) fn javascript_of(&mut self, a: u64) -> (u32, bool) {
+    pub(super) fn javascript_of(&mut self, a: u64) -> (u32, bool) {
         let ua = self.unpack::<Double>(a);
         match ua.class {
             Class::QuietNan | Class::SignallingNan | Class::Infinity => {
-                self.raise(IOC);
+                self.raise(Flags::INVALID);
                 (0, false)
             }
             Class::Zero => (0, !ua.sign && a == 0),
@@ -46,18 +55,18 @@ impl Fpu {
                 let negative = |value: u32| if ua.sign { value.wrapping_neg() } else { value };
                 if ua.exponent >= 0 {
                     // 2^52 or more: the low bits count.
-                    self.raise(IOC);
+                    self.raise(Flags::INVALID);
                     let low = if ua.exponent < 32 { (ua.mantissa << ua.exponent) as u32 } else { 0 };
                     return (negative(low), false);
                 }
                 let (magnitude, inexact) = integral(&ua, Rounding::Zero);
                 let limit = (1u128 << 31) - u128::from(!ua.sign);
                 if magnitude > limit {
-                    self.raise(IOC);
+                    self.raise(Flags::INVALID);
                     return (negative(magnitude as u32), false);
                 }
                 if inexact {
-                    self.raise(IXC);
+                    self.raise(Flags::INEXACT);
                 }
                 (negative(magnitude as u32), !inexact)
             }
@@ -65,13 +74,14 @@ impl Fpu {
     }
 
     /// FPRecipEstimate.
-    pub(crate) fn reciprocal_estimate<F: Format>(&mut self, a: u64) -> u64 {
+    #[inline]
+    pub(super) fn reciprocal_estimate<F: Format>(&mut self, a: u64) -> u64 {
         let ua = self.unpack::<F>(a);
         match ua.class {
             Class::QuietNan | Class::SignallingNan => return self.nan::<F>(ua.class, a),
             Class::Infinity => return signed::<F>(ua.sign, 0),
             Class::Zero => {
-                self.raise(DZC);
+                self.raise(Flags::DIVIDE_BY_ZERO);
                 return infinity::<F>(ua.sign);
             }
             Class::Finite => {}
@@ -80,18 +90,11 @@ impl Fpu {
         let (mut fraction, mut exponent) = estimate_operand::<F>(a);
         // Below 2^-(bias + 1) the reciprocal overflows.
         if exponent == 0 && fraction >> 50 == 0 {
-            let to_infinity = match self.rounding() {
-                Rounding::TieEven => true,
-                Rounding::PlusInfinity => !ua.sign,
-                Rounding::MinusInfinity => ua.sign,
-                _ => false,
-            };
-            self.raise(OFC | IXC);
-            return if to_infinity { infinity::<F>(ua.sign) } else { max_normal::<F>(ua.sign) };
+            return self.overflow::<F>(ua.sign, self.rounding());
         }
         // From 2^(bias - 1) the reciprocal is subnormal.
-        if F::FLUSHES && self.fpcr & FZ != 0 && exponent >= 2 * bias - 1 {
-            self.raise(UFC);
+        if F::FLUSHES && self.environment.flushes_outputs() && exponent >= 2 * bias - 1 {
+            self.raise(Flags::UNDERFLOW);
             return signed::<F>(ua.sign, 0);
         }
         if exponent == 0 {
@@ -116,12 +119,13 @@ impl Fpu {
     }
 
     /// FPRSqrtEstimate.
-    pub(crate) fn root_estimate<F: Format>(&mut self, a: u64) -> u64 {
+    #[inline]
+    pub(super) fn root_estimate<F: Format>(&mut self, a: u64) -> u64 {
         let ua = self.unpack::<F>(a);
         match ua.class {
             Class::QuietNan | Class::SignallingNan => return self.nan::<F>(ua.class, a),
             Class::Zero => {
-                self.raise(DZC);
+                self.raise(Flags::DIVIDE_BY_ZERO);
                 return infinity::<F>(ua.sign);
             }
             _ if ua.sign => return self.invalid::<F>(),
@@ -144,7 +148,7 @@ impl Fpu {
     }
 
     /// FPRecpX.
-    pub(crate) fn reciprocal_exponent<F: Format>(&mut self, a: u64) -> u64 {
+    pub(super) fn reciprocal_exponent<F: Format>(&mut self, a: u64) -> u64 {
         let ua = self.unpack::<F>(a);
         if ua.is_nan() {
             return self.nan::<F>(ua.class, a);
@@ -152,6 +156,44 @@ impl Fpu {
         let exponent = a & F::INFINITY;
         let result = if exponent == 0 { F::INFINITY - (1 << F::FRACTION) } else { !exponent & F::INFINITY };
         signed::<F>(ua.sign, result)
+    }
+}
+
+impl<C: Control> Fpu<C> {
+    /// [`Exact::mulx`].
+    #[inline(always)]
+    pub(crate) fn mulx<F: Format>(&mut self, a: u64, b: u64) -> u64 {
+        self.exact.mulx::<F>(a, b)
+    }
+
+    /// [`Exact::step`].
+    #[inline(always)]
+    pub(crate) fn step<F: Format>(&mut self, a: u64, b: u64, root: bool) -> u64 {
+        self.exact.step::<F>(a, b, root)
+    }
+
+    /// [`Exact::javascript_of`].
+    #[inline(always)]
+    pub(crate) fn javascript_of(&mut self, a: u64) -> (u32, bool) {
+        self.exact.javascript_of(a)
+    }
+
+    /// [`Exact::reciprocal_estimate`].
+    #[inline(always)]
+    pub(crate) fn reciprocal_estimate<F: Format>(&mut self, a: u64) -> u64 {
+        self.exact.reciprocal_estimate::<F>(a)
+    }
+
+    /// [`Exact::root_estimate`].
+    #[inline(always)]
+    pub(crate) fn root_estimate<F: Format>(&mut self, a: u64) -> u64 {
+        self.exact.root_estimate::<F>(a)
+    }
+
+    /// [`Exact::reciprocal_exponent`].
+    #[inline(always)]
+    pub(crate) fn reciprocal_exponent<F: Format>(&mut self, a: u64) -> u64 {
+        self.exact.reciprocal_exponent::<F>(a)
     }
 }
 

@@ -17,11 +17,11 @@ pub(crate) trait Format {
     const FRACTION_MASK: u64 = (1 << Self::FRACTION) - 1;
     /// Exponent of the smallest normal number.
     const EXPONENT_MIN: i32 = 2 - (1 << (Self::EXPONENT - 1));
-    /// Whether FPCR.FZ applies.
+    /// Whether an environment's flushing applies: Arm's FZ leaves half precision alone.
     const FLUSHES: bool;
 }
 
-/// Half precision. Only conversions use it.
+/// Half precision. The host does not compute in it.
 pub(crate) enum Half {}
 /// Single precision.
 pub(crate) enum Single {}
@@ -50,6 +50,7 @@ pub(super) fn signed<F: Format>(sign: bool, bits: u64) -> u64 {
     if sign { bits | F::SIGN } else { bits }
 }
 
+/// The NaN of invalid operations: Arm's default NaN and RISC-V's canonical NaN.
 pub(super) fn default_nan<F: Format>() -> u64 {
     F::INFINITY | F::QUIET
 }
@@ -66,4 +67,11 @@ pub(super) fn max_normal<F: Format>(sign: bool) -> u64 {
 pub(super) fn power<F: Format>(sign: bool, exponent: i32, half: bool) -> u64 {
     let biased = (exponent - F::EXPONENT_MIN + 1) as u64;
     signed::<F>(sign, biased << F::FRACTION | if half { F::QUIET } else { 0 })
+}
+
+/// Whether an operand is zero or normal.
+#[inline(always)]
+pub(super) fn plain<F: Format>(bits: u64) -> bool {
+    let exponent = bits & F::INFINITY;
+    exponent != F::INFINITY && (exponent != 0 || bits & F::FRACTION_MASK == 0)
 }

@@ -1,7 +1,6 @@
 //! The host's arithmetic, with the square root and the fused multiply-add that `core` does not offer.
 #![allow(unsafe_code)]
 
-use super::environment::{AHP, Fpu, IXC};
 use super::format::{Double, Format, Single};
 use core::arch::x86_64::{
     __cpuid, _mm_cvtsd_f64, _mm_cvtss_f32, _mm_fmadd_sd, _mm_fmadd_ss, _mm_set_sd, _mm_set_ss, _mm_sqrt_sd,
@@ -55,26 +54,11 @@ macro_rules! host_format {
 host_format!(Single, f32, u32, sqrt_single, mul_add_single);
 host_format!(Double, f64, u64, sqrt_double, mul_add_double);
 
-impl Fpu {
-    /// Whether the host's arithmetic may stand in: no modes, and inexactness needs no noticing.
-    #[inline(always)]
-    pub(super) fn fast(&self) -> bool {
-        self.fpcr & !AHP == 0 && self.fpsr & IXC != 0
-    }
-
-    /// Whether an operand is zero or normal.
-    #[inline(always)]
-    pub(super) fn plain<F: Format>(bits: u64) -> bool {
-        let exponent = bits & F::INFINITY;
-        exponent != F::INFINITY && (exponent != 0 || bits & F::FRACTION_MASK == 0)
-    }
-
-    /// Whether a result is normal and not the smallest normal number, which may have been rounded up to.
-    #[inline(always)]
-    pub(super) fn normal<F: Format>(bits: u64) -> bool {
-        let exponent = bits & F::INFINITY;
-        exponent != F::INFINITY && exponent > 1 << F::FRACTION
-    }
+/// Whether a result is normal and not the smallest normal number, which may have been rounded up to.
+#[inline(always)]
+pub(super) fn normal<F: Format>(bits: u64) -> bool {
+    let exponent = bits & F::INFINITY;
+    exponent != F::INFINITY && exponent > 1 << F::FRACTION
 }
 
 /// 0: not asked yet; 1: no; 2: yes.

@@ -1,10 +1,10 @@
 //! Rounding to a format, and to an integer.
 
-use super::environment::{FZ, Fpu, IOC, IXC, OFC, Rounding, UFC};
+use super::environment::{Exact, Flags, Rounding, Tininess};
 use super::format::{Format, infinity, max_normal, signed};
 use super::unpack::Unpacked;
 
-impl Fpu {
+impl Exact {
     /// FPRound of `mantissa * 2^exponent`, not zero. Bits beyond the format may be jammed into the lowest.
     pub(super) fn round<F: Format>(
         &mut self,
@@ -16,6 +16,7 @@ impl Fpu {
         self.round_to::<F>(sign, exponent, mantissa, rounding, false)
     }
 
+    /// [`Exact::round`]; with `alternative` to Arm's alternative half precision.
     pub(super) fn round_to<F: Format>(
         &mut self,
         sign: bool,
@@ -25,61 +26,93 @@ impl Fpu {
         alternative: bool,
     ) -> u64 {
         let top = 127 - mantissa.leading_zeros() as i32 + exponent;
-        if F::FLUSHES && self.fpcr & FZ != 0 && top < F::EXPONENT_MIN {
-            self.raise(UFC);
+        let tiny = top < F::EXPONENT_MIN;
+        if F::FLUSHES && self.environment.flushes_outputs() && tiny {
+            self.raise(Flags::UNDERFLOW);
             return signed::<F>(sign, 0);
         }
-        let tiny = top < F::EXPONENT_MIN;
         let unit = top.max(F::EXPONENT_MIN) - F::FRACTION as i32;
-        let shift = unit - exponent;
-        // The mantissa in units in the last place, and whether the rest is below, at, or above one half (1 to
-        // 3).
-        let (mut units, rest) = if shift <= 0 {
-            ((mantissa << -shift) as u64, 0)
-        } else if shift > 128 {
-            (0, 1)
-        } else {
-            let units = if shift == 128 { 0 } else { (mantissa >> shift) as u64 };
-            let rest = mantissa << (128 - shift);
-            (
-                units,
-                if rest == 0 { 0 } else { (rest >> 127) as u32 * 2 + u32::from(rest << 1 != 0) }
-                    .max(u32::from(rest != 0)),
-            )
-        };
+        let (units, rest) = split(mantissa, unit - exponent);
         let inexact = rest != 0;
-        if tiny && inexact {
-            self.raise(UFC);
+        if tiny && inexact && !self.becomes_normal::<F>(sign, exponent, mantissa, rounding) {
+            self.raise(Flags::UNDERFLOW);
         }
-        let (up, overflow_to_infinity) = match rounding {
-            Rounding::TieEven => (rest > 2 || rest == 2 && units & 1 == 1, true),
-            Rounding::TieAway => (rest >= 2, true),
-            Rounding::PlusInfinity => (inexact && !sign, !sign),
-            Rounding::MinusInfinity => (inexact && sign, sign),
-            Rounding::Zero => (false, false),
-            Rounding::Odd => {
-                units |= u64::from(inexact);
-                (false, false)
-            }
-        };
-        units += u64::from(up);
         // A carry out of the fraction goes on into the exponent.
         let biased = if tiny { 0 } else { (top - F::EXPONENT_MIN) as u64 };
-        let bits = (biased << F::FRACTION) + units;
+        let bits = (biased << F::FRACTION) + rounded(sign, units, rest, rounding);
         if alternative {
             if bits >= 1 << (F::WIDTH - 1) {
-                self.raise(IOC);
+                self.raise(Flags::INVALID);
                 return signed::<F>(sign, F::SIGN - 1);
             }
         } else if bits >= F::INFINITY {
-            self.raise(OFC | IXC);
-            return if overflow_to_infinity { infinity::<F>(sign) } else { max_normal::<F>(sign) };
+            return self.overflow::<F>(sign, rounding);
         }
         if inexact {
-            self.raise(IXC);
+            self.raise(Flags::INEXACT);
         }
         signed::<F>(sign, bits)
     }
+
+    /// Whether a number below the smallest normal one is not tiny: tininess is detected after rounding, and
+    /// the format's precision with an exponent without limit rounds to the smallest normal number.
+    fn becomes_normal<F: Format>(
+        &self,
+        sign: bool,
+        exponent: i32,
+        mantissa: u128,
+        rounding: Rounding,
+    ) -> bool {
+        if self.environment.tininess_is() == Tininess::BeforeRounding {
+            return false;
+        }
+        // The unit in the last place of the binade below the smallest normal number. Numbers below this
+        // binade round to its start at most.
+        let unit = F::EXPONENT_MIN - 1 - F::FRACTION as i32;
+        let (units, rest) = split(mantissa, unit - exponent);
+        rounded(sign, units, rest, rounding) >> (F::FRACTION + 1) != 0
+    }
+
+    /// The result of a number beyond the largest one (IEEE 754, clause 7.4).
+    pub(super) fn overflow<F: Format>(&mut self, sign: bool, rounding: Rounding) -> u64 {
+        self.raise(Flags::OVERFLOW | Flags::INEXACT);
+        let to_infinity = match rounding {
+            Rounding::TieEven | Rounding::TieAway => true,
+            Rounding::PlusInfinity => !sign,
+            Rounding::MinusInfinity => sign,
+            Rounding::Zero | Rounding::Odd => false,
+        };
+        if to_infinity { infinity::<F>(sign) } else { max_normal::<F>(sign) }
+    }
+}
+
+/// A mantissa below 2^127 in units of 2^`shift`, and whether the rest is nothing, below, at, or above one
+/// half (0 to 3).
+#[inline]
+fn split(mantissa: u128, shift: i32) -> (u64, u32) {
+    debug_assert!(mantissa >> 127 == 0);
+    match shift {
+        ..1 => ((mantissa << -shift) as u64, 0),
+        1..128 => {
+            let rest = mantissa << (128 - shift);
+            ((mantissa >> shift) as u64, (rest >> 127) as u32 * 2 + u32::from(rest << 1 != 0))
+        }
+        _ => (0, 1),
+    }
+}
+
+/// `units` rounded by the `rest` of [`split`].
+#[inline]
+fn rounded(sign: bool, units: u64, rest: u32, rounding: Rounding) -> u64 {
+    let up = match rounding {
+        Rounding::TieEven => rest > 2 || rest == 2 && units & 1 == 1,
+        Rounding::TieAway => rest >= 2,
+        Rounding::PlusInfinity => rest != 0 && !sign,
+        Rounding::MinusInfinity => rest != 0 && sign,
+        Rounding::Zero => false,
+        Rounding::Odd => rest != 0 && units & 1 == 0,
+    };
+    units + u64::from(up)
 }
 
 /// Shifts right; bits lost set the low bit.
@@ -92,30 +125,22 @@ pub(super) fn shift_jam(value: u128, amount: u32) -> u128 {
 }
 
 /// Magnitude of a finite number rounded to an integer, and whether it is another. The exponent is at most 64.
+#[inline]
 pub(super) fn integral(value: &Unpacked, rounding: Rounding) -> (u128, bool) {
-    let mantissa = u128::from(value.mantissa);
     if value.exponent >= 0 {
-        return (mantissa << value.exponent, false);
+        return (u128::from(value.mantissa) << value.exponent, false);
     }
     let shift = value.exponent.unsigned_abs();
-    if shift > 66 {
-        // Less than a quarter.
-        let up = match rounding {
-            Rounding::PlusInfinity => !value.sign,
-            Rounding::MinusInfinity => value.sign,
-            _ => false,
-        };
-        return (u128::from(up), true);
-    }
-    let whole = mantissa >> shift;
-    let rest = mantissa & ((1 << shift) - 1);
-    let half = 1u128 << (shift - 1);
-    let up = match rounding {
-        Rounding::TieEven => rest > half || rest == half && whole & 1 == 1,
-        Rounding::TieAway => rest >= half,
-        Rounding::PlusInfinity => rest != 0 && !value.sign,
-        Rounding::MinusInfinity => rest != 0 && value.sign,
-        Rounding::Zero | Rounding::Odd => false,
+    // From 64 on the number is below one half: mantissas have 53 bits at most.
+    let (whole, rest) = if shift < 64 {
+        (value.mantissa >> shift, below_half_or_above(value.mantissa << (64 - shift)))
+    } else {
+        (0, 1)
     };
-    (whole + u128::from(up), rest != 0)
+    (u128::from(rounded(value.sign, whole, rest, rounding)), rest != 0)
+}
+
+/// Whether a fraction in units of 2^-64 is nothing, below, at, or above one half (0 to 3).
+fn below_half_or_above(fraction: u64) -> u32 {
+    (fraction >> 63) as u32 * 2 + u32::from(fraction << 1 != 0)
 }

@@ -1,6 +1,6 @@
 //! Taking values apart, and what becomes of NaNs.
 
-use super::environment::{DN, FZ, Fpu, IDC, IOC};
+use super::environment::{Exact, Flags, NanRule};
 use super::format::{Format, default_nan};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +31,7 @@ impl Unpacked {
     }
 }
 
-impl Fpu {
+impl Exact {
     /// FPUnpack.
     pub(super) fn unpack<F: Format>(&mut self, bits: u64) -> Unpacked {
         let sign = bits & F::SIGN != 0;
@@ -47,8 +47,8 @@ impl Fpu {
         if biased == 0 {
             if fraction == 0 {
                 special(Class::Zero)
-            } else if F::FLUSHES && self.fpcr & FZ != 0 {
-                self.raise(IDC);
+            } else if F::FLUSHES && self.environment.flushes_inputs() {
+                self.raise(Flags::INPUT_DENORMAL);
                 special(Class::Zero)
             } else {
                 finite(F::EXPONENT_MIN, fraction)
@@ -67,18 +67,32 @@ impl Fpu {
     /// FPProcessNaN.
     pub(super) fn nan<F: Format>(&mut self, class: Class, bits: u64) -> u64 {
         if class == Class::SignallingNan {
-            self.raise(IOC);
+            self.raise(Flags::INVALID);
         }
-        if self.fpcr & DN != 0 { default_nan::<F>() } else { bits | F::QUIET }
+        match self.environment.nan_rule() {
+            NanRule::Propagate => bits | F::QUIET,
+            NanRule::Canonical => default_nan::<F>(),
+        }
     }
 
     /// FPProcessNaNs: signalling before quiet, then in order.
-    pub(super) fn nans<F: Format>(&mut self, operands: &[(Unpacked, u64)]) -> Option<u64> {
+    #[inline(always)]
+    pub(super) fn nans<F: Format, const N: usize>(&mut self, operands: [(&Unpacked, u64); N]) -> Option<u64> {
+        if !operands.iter().any(|(value, _)| value.is_nan()) {
+            return None;
+        }
+        let bits = operands.map(|(_, bits)| bits);
+        Some(self.first_nan::<F>(&bits))
+    }
+
+    /// What the NaNs among `operands` become. There is one at least.
+    #[cold]
+    fn first_nan<F: Format>(&mut self, operands: &[u64]) -> u64 {
         for class in [Class::SignallingNan, Class::QuietNan] {
-            if let Some((value, bits)) = operands.iter().find(|(value, _)| value.is(class)) {
-                return Some(self.nan::<F>(value.class, *bits));
+            if let Some(&bits) = operands.iter().find(|&&bits| self.unpack::<F>(bits).is(class)) {
+                return self.nan::<F>(class, bits);
             }
         }
-        None
+        unreachable!("no operand is a NaN")
     }
 }
