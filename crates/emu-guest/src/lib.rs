@@ -24,6 +24,7 @@ mod condition;
 mod crc32;
 mod crypto;
 mod exit;
+mod float;
 pub mod guest;
 mod interpreter;
 mod lanes;

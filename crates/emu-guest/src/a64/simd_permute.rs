@@ -2,8 +2,8 @@
 
 use super::fp::expand_immediate;
 use super::simd::active;
-use super::softfloat::Double;
 use crate::exit::{Flow, Step};
+use crate::float::Double;
 use crate::lanes::{broadcast, lane, low, permute as places, sx};
 use crate::op::{Host, Op};
 use crate::state::State;

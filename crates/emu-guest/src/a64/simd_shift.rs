@@ -1,8 +1,8 @@
 //! Advanced SIMD shifts by an immediate (manual C4.1.96). The highest bit that is set in immh gives the lane
 //! size, the bits below it the shift.
 
+use super::fpcr::QC;
 use super::simd::{active, half, is_scalar, write_half};
-use super::softfloat::QC;
 use crate::exit::{Flow, Step};
 use crate::lanes::{long as long_lanes, map_size, shift};
 use crate::op::{Host, Op};
