@@ -7,8 +7,8 @@ mod decode;
 pub mod features;
 mod fields;
 mod fp;
+mod fpcr;
 mod guest;
-mod host_float;
 mod integer;
 mod load_store;
 mod refused;
@@ -17,16 +17,16 @@ mod simd;
 mod simd_float;
 mod simd_permute;
 mod simd_shift;
-mod softfloat;
 pub mod stack_pointer;
 mod system;
 mod table;
 
 pub use decode::{Support, classify, decode, name};
+pub use fpcr::{FPCR_MASK, FPSR_MASK};
 pub use guest::A64;
 pub use refused::{Refused, refused};
 pub use registers::{SINK, SP, ZERO};
-pub use system::{FPCR_MASK, FPSR_MASK, constant_register};
+pub use system::constant_register;
 pub use table::{Class, Row, TABLE};
 
 pub use crate::{CodeLines, Exit, Flow, Host, Invalidations, LOG, Op, State};
