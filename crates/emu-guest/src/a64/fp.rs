@@ -184,7 +184,7 @@ pub(crate) fn one_source(code: u32, _: u64) -> Option<Op> {
 }
 
 /// NZCV of a comparison.
-fn comparison_flags(order: Order) -> u32 {
+pub(crate) fn comparison_flags(order: Order) -> u32 {
     (match order {
         Order::Less => 0b1000,
         Order::Equal => 0b0110,

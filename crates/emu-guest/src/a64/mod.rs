@@ -22,6 +22,8 @@ mod system;
 mod table;
 
 pub use decode::{Support, classify, decode, name};
+pub(crate) use fp::{comparison_flags, expand_immediate};
+pub(crate) use fpcr::{Control, cumulative};
 pub use fpcr::{FPCR_MASK, FPSR_MASK};
 pub use guest::A64;
 pub use refused::{Refused, refused};

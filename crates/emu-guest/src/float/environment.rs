@@ -183,6 +183,12 @@ impl Flags {
     /// A subnormal operand was flushed to zero.
     pub(crate) const INPUT_DENORMAL: Flags = Flags(1 << 7);
 
+    /// The flags but for `flags`.
+    #[inline(always)]
+    pub(crate) const fn without(self, flags: Flags) -> Flags {
+        Flags(self.0 & !flags.0)
+    }
+
     /// Whether one of `flags` was raised.
     #[inline(always)]
     pub(crate) const fn any(self, flags: Flags) -> bool {

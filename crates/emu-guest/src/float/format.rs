@@ -21,8 +21,13 @@ pub(crate) trait Format {
     const FLUSHES: bool;
 }
 
-/// Half precision. The host does not compute in it.
+/// Half precision in conversions with other formats, where it is never flushed. The host does not compute in
+/// it.
 pub(crate) enum Half {}
+/// Half precision in arithmetic (Arm's FEAT_FP16), where the environment says what is flushed.
+pub(crate) enum HalfOperand {}
+/// BFloat16: the high half of single precision.
+pub(crate) enum Brain {}
 /// Single precision.
 pub(crate) enum Single {}
 /// Double precision.
@@ -32,6 +37,18 @@ impl Format for Half {
     const EXPONENT: u32 = 5;
     const FRACTION: u32 = 10;
     const FLUSHES: bool = false;
+}
+
+impl Format for HalfOperand {
+    const EXPONENT: u32 = 5;
+    const FRACTION: u32 = 10;
+    const FLUSHES: bool = true;
+}
+
+impl Format for Brain {
+    const EXPONENT: u32 = 8;
+    const FRACTION: u32 = 7;
+    const FLUSHES: bool = true;
 }
 
 impl Format for Single {

@@ -1,7 +1,7 @@
 //! The host's arithmetic, with the square root and the fused multiply-add that `core` does not offer.
 #![allow(unsafe_code)]
 
-use super::format::{Double, Format, Single};
+use super::format::{Double, Format, HalfOperand, Single};
 use core::arch::x86_64::{
     __cpuid, _mm_cvtsd_f64, _mm_cvtss_f32, _mm_fmadd_sd, _mm_fmadd_ss, _mm_set_sd, _mm_set_ss, _mm_sqrt_sd,
     _mm_sqrt_ss, _xgetbv,
@@ -53,6 +53,29 @@ macro_rules! host_format {
 
 host_format!(Single, f32, u32, sqrt_single, mul_add_single);
 host_format!(Double, f64, u64, sqrt_double, mul_add_double);
+
+/// The host does not compute in half precision. An infinity is a result that [`normal`] refuses, so that the
+/// arithmetic in integers takes over.
+impl HostFormat for HalfOperand {
+    fn add(_: u64, _: u64) -> u64 {
+        Self::INFINITY
+    }
+    fn sub(_: u64, _: u64) -> u64 {
+        Self::INFINITY
+    }
+    fn mul(_: u64, _: u64) -> u64 {
+        Self::INFINITY
+    }
+    fn div(_: u64, _: u64) -> u64 {
+        Self::INFINITY
+    }
+    fn sqrt(_: u64) -> u64 {
+        Self::INFINITY
+    }
+    fn mul_add(_: u64, _: u64, _: u64) -> Option<u64> {
+        None
+    }
+}
 
 /// Whether a result is normal and not the smallest normal number, which may have been rounded up to.
 #[inline(always)]

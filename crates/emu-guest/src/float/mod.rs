@@ -26,6 +26,6 @@ mod unpack;
 pub(crate) use arm::{reciprocal, root};
 pub(crate) use compare::{Comparison, NanOperands, Order};
 pub(crate) use environment::{Environment, Flags, HalfFormat, NanRule, Rounding};
-pub(crate) use format::{Double, Format, Half, Single};
+pub(crate) use format::{Brain, Double, Format, Half, HalfOperand, Single};
 pub(crate) use fpu::{Control, Fpu};
 pub(crate) use host::HostFormat;

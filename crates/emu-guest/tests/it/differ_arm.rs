@@ -197,3 +197,8 @@ fn vector_instructions_do_what_qemu_does() {
 fn cryptography_does_what_qemu_does() {
     differ(Class::Crypto, 8);
 }
+
+#[test]
+fn floating_point_does_what_qemu_does() {
+    differ(Class::Float, 9);
+}
