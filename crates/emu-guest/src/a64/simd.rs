@@ -479,13 +479,7 @@ pub(crate) fn unsigned_estimate(s: &mut State, _: &Host, op: &Op) -> Step {
     let mut result = 0u128;
     for i in 0..4 {
         let value = lane(n, i, 32) as u32;
-        let estimate = if op.bit(29) {
-            if value >> 30 == 0 { u32::MAX } else { crate::float::root(value >> 23) << 23 }
-        } else if value >> 31 == 0 {
-            u32::MAX
-        } else {
-            crate::float::reciprocal(value >> 23) << 23
-        };
+        let estimate = if op.bit(29) { arithmetic::ursqrte(value) } else { arithmetic::urecpe(value) };
         result |= u128::from(estimate) << (i * 32);
     }
     s.v[op.vd()] = result & active(op, 2);

@@ -1,6 +1,7 @@
 //! Operations on single lanes, named after the mnemonics of A64 (manual C7.2).
 
 use super::{saturate_signed, saturate_unsigned, signed, sx};
+use crate::float::{reciprocal, root};
 
 /// Shifts left by a signed amount in the low byte of `by`, rounding where asked. If the result is too large
 /// for `w` bits, its low bits and its sign are right.
@@ -51,6 +52,16 @@ fn double_high_accumulate(qc: &mut bool, w: u32, n: u64, m: u64, d: u64, subtrac
 /// Polynomial product of 64-bit numbers.
 pub(crate) fn polynomial_wide(n: u64, m: u64) -> u128 {
     (0..64).filter(|i| m >> i & 1 == 1).fold(0, |product, i| product ^ u128::from(n) << i)
+}
+
+/// UnsignedRecipEstimate.
+pub(crate) fn urecpe(n: u32) -> u32 {
+    if n >> 31 == 0 { u32::MAX } else { reciprocal(n >> 23) << 23 }
+}
+
+/// UnsignedRSqrtEstimate.
+pub(crate) fn ursqrte(n: u32) -> u32 {
+    if n >> 30 == 0 { u32::MAX } else { root(n >> 23) << 23 }
 }
 
 /// Each gets the width, and lanes of n, m and d; the first parameter is the cumulative saturation flag.

@@ -378,7 +378,8 @@ pub(crate) fn case(random: &mut Random, set: Set, row: &Row, layout: &Layout, i:
     // The reserved words of vectors are undefined in QEMU too, but for those that need not be.
     let undefined = matches!(row.class, Class::Simd | Class::Crypto)
         && word >> 24 != 0xf4
-        && field(word, 't') != Some(15);
+        && field(word, 't') != Some(15)
+        && field(word, 'c').is_none_or(|condition| condition == 14);
     if Support::of(set, word, it.is_some()) != Support::Implemented && !undefined {
         return None;
     }

@@ -1,0 +1,48 @@
+//! The modes of floating point in Advanced SIMD: FPSCR does not change them, but for two bits (manual E1.3.11,
+//! J1.3 StandardFPSCRValue).
+
+use crate::a64::cumulative;
+use crate::float::{Environment, Flags, Format, Fpu, HalfFormat, NanRule, Rounding};
+use crate::state::State;
+
+/// FPSCR.AHP: the alternative half-precision format, in conversions.
+const AHP: u32 = 1 << 26;
+/// FPSCR.FZ16: flushing in arithmetic in half precision.
+const FZ16: u32 = 1 << 19;
+
+/// Bits of a number in half precision.
+const HALF: u32 = 16;
+
+impl State {
+    /// Whether subnormal numbers in half precision count as zeros.
+    #[inline(always)]
+    pub(crate) fn flushes_half(&self) -> bool {
+        self.fpcr & FZ16 != 0
+    }
+
+    /// Arithmetic in a format: default NaNs, flushing to zero, rounding to nearest.
+    #[inline(always)]
+    pub(crate) fn standard<F: Format>(&self) -> Fpu<Environment> {
+        Fpu::new(modes(Rounding::TieEven, F::WIDTH != HALF || self.flushes_half()))
+    }
+
+    /// Conversions between half and single precision.
+    pub(crate) fn standard_conversion(&self) -> Fpu<Environment> {
+        let half = if self.fpcr & AHP != 0 { HalfFormat::Alternative } else { HalfFormat::Ieee };
+        Fpu::new(modes(Rounding::TieEven, true).half(half))
+    }
+
+    /// Sets the cumulative flags of FPSCR that were raised by arithmetic in a format. Flushing by FZ16 does not
+    /// raise the flag for subnormal operands (manual, FPUnpackBase).
+    #[inline(always)]
+    pub(crate) fn accumulate<F: Format>(&mut self, fpu: &Fpu<Environment>) {
+        let flags = fpu.flags();
+        let flags = if F::WIDTH == HALF { flags.without(Flags::INPUT_DENORMAL) } else { flags };
+        self.fpsr |= cumulative(flags);
+    }
+}
+
+/// The modes, with a rounding and flushing of one's own.
+pub(crate) fn modes(rounding: Rounding, flush: bool) -> Environment {
+    Environment::new(rounding).flush_inputs(flush).flush_outputs(flush).nan(NanRule::Canonical)
+}
