@@ -43,7 +43,7 @@ mod vfp_memory;
 mod vfp_move;
 mod vfp_register;
 
-pub use decode::{Set, Support, classify, name};
+pub use decode::{Set, Support, classify, float_of_thumb, is_float, name};
 pub use guest::A32;
 pub use row::{Class, Row};
 

@@ -484,16 +484,14 @@ fn long(word: &Word<'_>, run: Handler, scalar: Option<(u8, u32)>) -> Option<Op> 
     (!(quad && word.names_odd("d"))).then_some(op)
 }
 
-/// VFMAL and, with `o`, VFMSL.
-pub(crate) fn vfmal(word: &Word<'_>) -> Option<Op> {
-    let run = if word.is('o') { multiply_add_long::<true, false> } else { multiply_add_long::<false, false> };
-    long(word, run, None)
+/// VFMAL and, with `SUBTRACT`, VFMSL.
+pub(crate) fn vfmal<const SUBTRACT: bool>(word: &Word<'_>) -> Option<Op> {
+    long(word, multiply_add_long::<SUBTRACT, false>, None)
 }
 
-/// VFMAL and, with `o`, VFMSL by a scalar.
-pub(crate) fn vfmal_scalar(word: &Word<'_>) -> Option<Op> {
-    let run = if word.is('o') { multiply_add_long::<true, true> } else { multiply_add_long::<false, true> };
+/// VFMAL and, with `SUBTRACT`, VFMSL by a scalar.
+pub(crate) fn vfmal_scalar<const SUBTRACT: bool>(word: &Word<'_>) -> Option<Op> {
     let (m, high) = (word.field('m'), word.field('M'));
     let scalar = if word.is('Q') { word.scalar(1) } else { ((m & 7) as u8 * 2 + high as u8, m >> 3) };
-    long(word, run, Some(scalar))
+    long(word, multiply_add_long::<SUBTRACT, true>, Some(scalar))
 }

@@ -152,14 +152,14 @@ fn narrowing(word: &Word<'_>, run: Handler) -> Option<Op> {
     (size < 3 && !word.names_odd("nm")).then(|| word.vectors(run, false, size))
 }
 
-/// VADDHN, VRADDHN; `U` is rounding.
-pub(crate) fn vaddhn(word: &Word<'_>) -> Option<Op> {
-    narrowing(word, if word.is('U') { high_narrow::<false, true> } else { high_narrow::<false, false> })
+/// VADDHN and, with `ROUND`, VRADDHN.
+pub(crate) fn vaddhn<const ROUND: bool>(word: &Word<'_>) -> Option<Op> {
+    narrowing(word, high_narrow::<false, ROUND>)
 }
 
-/// VSUBHN, VRSUBHN; `U` is rounding.
-pub(crate) fn vsubhn(word: &Word<'_>) -> Option<Op> {
-    narrowing(word, if word.is('U') { high_narrow::<true, true> } else { high_narrow::<true, false> })
+/// VSUBHN and, with `ROUND`, VRSUBHN.
+pub(crate) fn vsubhn<const ROUND: bool>(word: &Word<'_>) -> Option<Op> {
+    narrowing(word, high_narrow::<true, ROUND>)
 }
 
 /// The immediate is the shift to the right.

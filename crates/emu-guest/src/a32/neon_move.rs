@@ -7,7 +7,8 @@ use crate::lanes::{broadcast, lane, low, permute, sx};
 use crate::op::{Handler, Host, Op};
 use crate::state::State;
 
-/// VMOV, VMVN, VORR, VBIC of an immediate: `i`, `j` and `k` are its bits, `o` is cmode, `p` inverts.
+/// VMOV, VMVN, VORR, VBIC of an immediate: `i`, `j` and `k` are its bits; bits 11 to 8 are cmode,
+/// bit 5 inverts.
 pub(crate) fn immediate(word: &Word<'_>) -> Option<Op> {
     fn run(s: &mut State, _: &Host, op: &Op) -> Step {
         let (imm, cmode, inverted) = (op.imm32() & 0xff, op.bits(11, 8), op.bit(5));
@@ -17,7 +18,7 @@ pub(crate) fn immediate(word: &Word<'_>) -> Option<Op> {
         s.set_vector(op.rd, op.is_quad(), permute::with_immediate(cmode, inverted, value, d));
         Ok(Flow::Next)
     }
-    if word.field('o') == 15 && word.is('p') {
+    if word.code >> 8 & 15 == 15 && word.code >> 5 & 1 == 1 {
         return None;
     }
     let imm = word.field('i') << 7 | word.field('j') << 4 | word.field('k');

@@ -7,6 +7,7 @@ mod cases_arm;
 mod differ;
 mod differ_arm;
 mod encodings;
+mod encodings_arm;
 mod faults;
 mod fuzz;
 mod interpreter;
