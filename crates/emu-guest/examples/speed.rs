@@ -1,4 +1,6 @@
 //! Prints the nanoseconds per guest instruction of small loops in the interpreter. Run it with `--release`.
+//! With an argument, only the loops whose names contain it run: so a profiler that counts instructions sees
+//! one loop.
 
 use crossdock_emu_guest::a64::{Exit, Host, Interpreter, Invalidations, State};
 use crossdock_emu_guest::memory::Memory;
@@ -26,10 +28,23 @@ fn main() {
         ("vectors of integers", &[0x4e21_8400, 0x6e21_1c02, 0x6e21_8c43, 0x4ea0_8464]),
         // fmla v0.4s,v1.4s,v2.4s; fadd v3.4s,v0.4s,v1.4s
         ("vectors of floats", &[0x4e22_cc20, 0x4e21_d403]),
+        // fadd d2,d0,d1; fmul d3,d0,d1; fdiv d4,d0,d1; fsqrt d5,d1; fmadd d6,d0,d1,d3
+        ("double arithmetic, flushing", &[0x1e61_2802, 0x1e61_0803, 0x1e61_1804, 0x1e61_c025, 0x1f41_0c06]),
+        // fcmp d0,d1; fmax d2,d0,d1; fminnm d3,d2,d1
+        ("double comparisons", &[0x1e61_2000, 0x1e61_4802, 0x1e61_7843]),
+        // fcvtzs x2,d1; scvtf d4,x2; frinta d5,d1; fcvt s6,d1
+        ("double conversions", &[0x9e78_0022, 0x9e62_0044, 0x1e66_4025, 0x1e62_4026]),
+        // fcmgt v3.4s,v0.4s,v1.4s; fmax v4.4s,v0.4s,v1.4s
+        ("vectors of floats, comparisons", &[0x6ea1_e403, 0x4e21_f404]),
+        // fcvtzs v5.4s,v1.4s; scvtf v6.4s,v5.4s; fcvtl v18.2d,v1.2s
+        ("vectors of floats, conversions", &[0x4ea1_b825, 0x4e21_d8a6, 0x0e61_7832]),
+        // frecpe v7.4s,v1.4s; frecps v16.4s,v7.4s,v1.4s; fmulx v17.4s,v0.4s,v1.4s
+        ("vectors of floats, reciprocals", &[0x4ea1_d827, 0x4e21_fcf0, 0x4e21_dc11]),
         // bl to the ret; b over the ret; ret: a call and its return
         ("calls", &[0x9400_0002, 0x1400_0002, 0xd65f_03c0]),
     ];
-    for (name, body) in bodies {
+    let wanted = std::env::args().nth(1).unwrap_or_default();
+    for (name, body) in bodies.iter().filter(|(name, _)| name.contains(&wanted)) {
         let mut code = body.to_vec();
         code.push(0xf100_0421);
         code.push(0x5400_0001 | ((-(code.len() as i32)) as u32 & 0x7_ffff) << 5);
@@ -55,6 +70,10 @@ fn main() {
         state.v[2] = state.v[1];
         state.v[3] = state.v[1];
         state.v[0] = state.v[1];
+        if name.contains("flushing") {
+            // FZ.
+            state.fpcr = 1 << 24;
+        }
         let begin = Instant::now();
         let exit = interpreter.run(&mut state, &host, &AtomicU32::new(0), u64::MAX);
         let time = begin.elapsed();

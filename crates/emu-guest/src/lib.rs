@@ -23,6 +23,7 @@ mod code_lines;
 mod condition;
 mod crc32;
 mod exit;
+mod float;
 pub mod guest;
 mod interpreter;
 pub mod memory;

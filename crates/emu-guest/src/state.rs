@@ -32,7 +32,8 @@ pub struct State {
     pub pc: u64,
     /// The condition flags N, Z, C, V in bits 31 to 28, as in the NZCV register and PSTATE.
     pub nzcv: u32,
-    /// Floating-point control: AHP, DN, FZ, RMode; the other bits read as zero.
+    /// Floating-point control: AHP, DN, FZ, RMode, and of 32-bit Arm FZ16; the other bits read as
+    /// zero.
     pub fpcr: u32,
     /// Floating-point status: QC, IDC, IXC, UFC, OFC, DZC, IOC.
     pub fpsr: u32,

@@ -24,6 +24,12 @@ mod shift;
 mod system;
 mod table;
 mod thumb;
+mod vfp;
+mod vfp_arithmetic;
+mod vfp_convert;
+mod vfp_memory;
+mod vfp_move;
+mod vfp_register;
 
 pub use decode::{Set, Support, classify, name};
 pub use guest::A32;

@@ -25,8 +25,8 @@ pub const THREAD: u8 = 28;
 /// Place of FPSCR's condition flags, in their bits 31 to 28.
 const FLOAT_FLAGS: u8 = 27;
 
-/// Bits of FPSCR that lie in [`State::fpcr`]: AHP, DN, FZ, RMode.
-const FPSCR_CONTROL: u32 = 0x07c0_0000;
+/// Bits of FPSCR that lie in [`State::fpcr`]: AHP, DN, FZ, RMode, FZ16.
+const FPSCR_CONTROL: u32 = 0x07c8_0000;
 /// Bits of FPSCR that lie in [`State::fpsr`]: QC, IDC, IXC, UFC, OFC, DZC, IOC.
 const FPSCR_STATUS: u32 = 0x0800_009f;
 

@@ -2,9 +2,10 @@
 //! precision.
 
 use super::fields::op;
-use super::softfloat::{Double, Format, Fpu, Half, Order, Rounding, Single};
+use super::fpcr::{Control, Fpu, cumulative};
 use crate::condition::holds;
 use crate::exit::{Flow, Step};
+use crate::float::{Comparison, Double, Format, Half, HostFormat, NanOperands, Order, Rounding, Single};
 use crate::op::{Handler, Host, Op, bits};
 use crate::state::State;
 
@@ -35,13 +36,13 @@ impl State {
     /// Floating-point arithmetic with this thread's modes; [`State::flags`] takes the flags back.
     #[inline(always)]
     pub(crate) fn fpu(&self) -> Fpu {
-        Fpu { fpcr: self.fpcr, fpsr: self.fpsr }
+        Fpu::new(Control { fpcr: self.fpcr, fpsr: self.fpsr })
     }
 
     /// Takes the flags of `fpu`.
     #[inline(always)]
     pub(crate) fn flags(&mut self, fpu: &Fpu) {
-        self.fpsr = fpu.fpsr;
+        self.fpsr |= cumulative(fpu.flags());
     }
 }
 
@@ -62,7 +63,7 @@ macro_rules! by_format {
 }
 
 /// FMUL, FDIV, FADD, FSUB, FMAX, FMIN, FMAXNM, FMINNM, FNMUL by opcode.
-fn arithmetic<F: Format, const OPCODE: u32>(s: &mut State, _: &Host, op: &Op) -> Step {
+fn arithmetic<F: HostFormat, const OPCODE: u32>(s: &mut State, _: &Host, op: &Op) -> Step {
     let (a, b) = (scalar::<F>(s.v[op.vn()]), scalar::<F>(s.v[op.vm()]));
     let mut fpu = s.fpu();
     let result = match OPCODE {
@@ -70,10 +71,10 @@ fn arithmetic<F: Format, const OPCODE: u32>(s: &mut State, _: &Host, op: &Op) ->
         1 => fpu.div::<F>(a, b),
         2 => fpu.add::<F>(a, b),
         3 => fpu.sub::<F>(a, b),
-        4 => fpu.extreme::<F>(a, b, true, false),
-        5 => fpu.extreme::<F>(a, b, false, false),
-        6 => fpu.extreme::<F>(a, b, true, true),
-        7 => fpu.extreme::<F>(a, b, false, true),
+        4 => fpu.max::<F>(a, b, NanOperands::Win),
+        5 => fpu.min::<F>(a, b, NanOperands::Win),
+        6 => fpu.max::<F>(a, b, NanOperands::QuietLose),
+        7 => fpu.min::<F>(a, b, NanOperands::QuietLose),
         _ => fpu.mul::<F>(a, b) ^ F::SIGN,
     };
     s.flags(&fpu);
@@ -98,7 +99,7 @@ pub(crate) fn two_source(code: u32, _: u64) -> Option<Op> {
     Some(op(handler, code))
 }
 
-fn multiply_add<F: Format>(s: &mut State, _: &Host, op: &Op) -> Step {
+fn multiply_add<F: HostFormat>(s: &mut State, _: &Host, op: &Op) -> Step {
     let (negate_addend, subtract) = (op.bit(21), op.bit(15));
     let sign = |negate: bool| if negate { F::SIGN } else { 0 };
     let a = scalar::<F>(s.v[op.vn()]) ^ sign(negate_addend != subtract);
@@ -117,7 +118,7 @@ pub(crate) fn three_source(code: u32, _: u64) -> Option<Op> {
 }
 
 /// FMOV, FABS, FNEG, FSQRT.
-fn sign_or_root<F: Format, const OPCODE: u32>(s: &mut State, _: &Host, op: &Op) -> Step {
+fn sign_or_root<F: HostFormat, const OPCODE: u32>(s: &mut State, _: &Host, op: &Op) -> Step {
     let a = scalar::<F>(s.v[op.vn()]);
     let result = match OPCODE {
         0 => a,
@@ -183,7 +184,7 @@ pub(crate) fn one_source(code: u32, _: u64) -> Option<Op> {
 }
 
 /// NZCV of a comparison.
-fn comparison_flags(order: Order) -> u32 {
+pub(crate) fn comparison_flags(order: Order) -> u32 {
     (match order {
         Order::Less => 0b1000,
         Order::Equal => 0b0110,
@@ -192,10 +193,16 @@ fn comparison_flags(order: Order) -> u32 {
     }) << 28
 }
 
+/// Bit 4 distinguishes FCMPE and FCCMPE.
+#[inline(always)]
+fn comparison(op: &Op) -> Comparison {
+    if op.bit(4) { Comparison::Signalling } else { Comparison::Quiet }
+}
+
 fn compare_values<F: Format>(s: &mut State, _: &Host, op: &Op) -> Step {
     let b = if op.bit(3) { 0 } else { scalar::<F>(s.v[op.vm()]) };
     let mut fpu = s.fpu();
-    let order = fpu.compare::<F>(scalar::<F>(s.v[op.vn()]), b, !op.bit(4));
+    let order = fpu.compare::<F>(scalar::<F>(s.v[op.vn()]), b, comparison(op));
     s.flags(&fpu);
     s.nzcv = comparison_flags(order);
     Ok(Flow::Next)
@@ -209,7 +216,7 @@ pub(crate) fn compare(code: u32, _: u64) -> Option<Op> {
 fn compare_if<F: Format>(s: &mut State, _: &Host, op: &Op) -> Step {
     s.nzcv = if holds(op.bits(15, 12), s.nzcv) {
         let mut fpu = s.fpu();
-        let order = fpu.compare::<F>(scalar::<F>(s.v[op.vn()]), scalar::<F>(s.v[op.vm()]), !op.bit(4));
+        let order = fpu.compare::<F>(scalar::<F>(s.v[op.vn()]), scalar::<F>(s.v[op.vm()]), comparison(op));
         s.flags(&fpu);
         comparison_flags(order)
     } else {

@@ -5,7 +5,7 @@
 //! with an element of Vm (bit 24 set). Lanes that the form does not use are zero in the operands and in the
 //! result.
 
-use super::softfloat::QC;
+use super::fpcr::QC;
 use crate::exit::{Flow, Step};
 use crate::op::{Host, Op};
 use crate::state::State;
@@ -700,11 +700,11 @@ pub(crate) fn unsigned_estimate(s: &mut State, _: &Host, op: &Op) -> Step {
     for i in 0..4 {
         let value = lane(n, i, 32) as u32;
         let estimate = if op.bit(29) {
-            if value >> 30 == 0 { u32::MAX } else { super::softfloat::root(value >> 23) << 23 }
+            if value >> 30 == 0 { u32::MAX } else { crate::float::root(value >> 23) << 23 }
         } else if value >> 31 == 0 {
             u32::MAX
         } else {
-            super::softfloat::reciprocal(value >> 23) << 23
+            crate::float::reciprocal(value >> 23) << 23
         };
         result |= u128::from(estimate) << (i * 32);
     }

@@ -1,9 +1,11 @@
 //! Advanced SIMD floating-point, and the scalar forms in its encoding space (manual C4.1.96).
 
+use super::fpcr::Fpu;
 use super::simd::{is_scalar, lane};
 use super::simd_shift;
-use super::softfloat::{Double, Format, Fpu, Half, Order, Rounding, Single};
 use crate::exit::{Flow, Step};
+use crate::float::Comparison::{Quiet, Signalling};
+use crate::float::{Double, Format, Half, HostFormat, NanOperands, Order, Rounding, Single};
 use crate::op::{Host, Op};
 use crate::state::State;
 
@@ -65,7 +67,7 @@ macro_rules! lanewise {
         $(#[$doc])*
         pub(crate) fn $name(s: &mut State, _: &Host, op: &Op) -> Step {
             #[inline(always)]
-            fn one<F: Format>($fpu: &mut Fpu, $n: u64, $m: u64, $d: u64) -> u64 {
+            fn one<F: HostFormat>($fpu: &mut Fpu, $n: u64, $m: u64, $d: u64) -> u64 {
                 $body
             }
             let double = op.bit(22);
@@ -93,39 +95,41 @@ lanewise! {
     /// FMLS (vector, by element).
     fmls, |fpu, n, m, d| fpu.mul_add::<F>(d, n ^ F::SIGN, m);
     /// FMAX.
-    fmax, |fpu, n, m, _| fpu.extreme::<F>(n, m, true, false);
+    fmax, |fpu, n, m, _| fpu.max::<F>(n, m, NanOperands::Win);
     /// FMIN.
-    fmin, |fpu, n, m, _| fpu.extreme::<F>(n, m, false, false);
+    fmin, |fpu, n, m, _| fpu.min::<F>(n, m, NanOperands::Win);
     /// FMAXNM.
-    fmaxnm, |fpu, n, m, _| fpu.extreme::<F>(n, m, true, true);
+    fmaxnm, |fpu, n, m, _| fpu.max::<F>(n, m, NanOperands::QuietLose);
     /// FMINNM.
-    fminnm, |fpu, n, m, _| fpu.extreme::<F>(n, m, false, true);
+    fminnm, |fpu, n, m, _| fpu.min::<F>(n, m, NanOperands::QuietLose);
     /// FCMEQ.
-    fcmeq, |fpu, n, m, _| mask::<F>(fpu.compare::<F>(n, m, true) == Order::Equal);
+    fcmeq, |fpu, n, m, _| mask::<F>(fpu.compare::<F>(n, m, Quiet) == Order::Equal);
     /// FCMGE.
-    fcmge, |fpu, n, m, _| mask::<F>(matches!(fpu.compare::<F>(n, m, false), Order::Equal | Order::Greater));
+    fcmge, |fpu, n, m, _| mask::<F>(fpu.compare::<F>(n, m, Signalling).is_ge());
     /// FCMGT.
-    fcmgt, |fpu, n, m, _| mask::<F>(fpu.compare::<F>(n, m, false) == Order::Greater);
+    fcmgt, |fpu, n, m, _| mask::<F>(fpu.compare::<F>(n, m, Signalling) == Order::Greater);
     /// FACGE.
     facge, |fpu, n, m, _| {
-        mask::<F>(matches!(fpu.compare::<F>(n & !F::SIGN, m & !F::SIGN, false), Order::Equal | Order::Greater))
+        mask::<F>(fpu.compare::<F>(n & !F::SIGN, m & !F::SIGN, Signalling).is_ge())
     };
     /// FACGT.
-    facgt, |fpu, n, m, _| mask::<F>(fpu.compare::<F>(n & !F::SIGN, m & !F::SIGN, false) == Order::Greater);
+    facgt, |fpu, n, m, _| {
+        mask::<F>(fpu.compare::<F>(n & !F::SIGN, m & !F::SIGN, Signalling) == Order::Greater)
+    };
     /// FRECPS.
     frecps, |fpu, n, m, _| fpu.step::<F>(n, m, false);
     /// FRSQRTS.
     frsqrts, |fpu, n, m, _| fpu.step::<F>(n, m, true);
     /// FCMEQ (zero).
-    fcmeq_zero, |fpu, n, _, _| mask::<F>(fpu.compare::<F>(n, 0, true) == Order::Equal);
+    fcmeq_zero, |fpu, n, _, _| mask::<F>(fpu.compare::<F>(n, 0, Quiet) == Order::Equal);
     /// FCMGE (zero).
-    fcmge_zero, |fpu, n, _, _| mask::<F>(matches!(fpu.compare::<F>(n, 0, false), Order::Equal | Order::Greater));
+    fcmge_zero, |fpu, n, _, _| mask::<F>(fpu.compare::<F>(n, 0, Signalling).is_ge());
     /// FCMGT (zero).
-    fcmgt_zero, |fpu, n, _, _| mask::<F>(fpu.compare::<F>(n, 0, false) == Order::Greater);
+    fcmgt_zero, |fpu, n, _, _| mask::<F>(fpu.compare::<F>(n, 0, Signalling) == Order::Greater);
     /// FCMLE (zero).
-    fcmle_zero, |fpu, n, _, _| mask::<F>(matches!(fpu.compare::<F>(n, 0, false), Order::Equal | Order::Less));
+    fcmle_zero, |fpu, n, _, _| mask::<F>(fpu.compare::<F>(n, 0, Signalling).is_le());
     /// FCMLT (zero).
-    fcmlt_zero, |fpu, n, _, _| mask::<F>(fpu.compare::<F>(n, 0, false) == Order::Less);
+    fcmlt_zero, |fpu, n, _, _| mask::<F>(fpu.compare::<F>(n, 0, Signalling) == Order::Less);
     /// FABS.
     fabs, |_fpu, n, _, _| n & !F::SIGN;
     /// FNEG.
@@ -210,18 +214,18 @@ struct Pair;
 impl Pair {
     /// FADDP, FMAXP, FMINP, FMAXNMP, FMINNMP: 0 to 4.
     #[inline(always)]
-    fn apply<F: Format, const KIND: u32>(fpu: &mut Fpu, a: u64, b: u64) -> u64 {
+    fn apply<F: HostFormat, const KIND: u32>(fpu: &mut Fpu, a: u64, b: u64) -> u64 {
         match KIND {
             0 => fpu.add::<F>(a, b),
-            1 => fpu.extreme::<F>(a, b, true, false),
-            2 => fpu.extreme::<F>(a, b, false, false),
-            3 => fpu.extreme::<F>(a, b, true, true),
-            _ => fpu.extreme::<F>(a, b, false, true),
+            1 => fpu.max::<F>(a, b, NanOperands::Win),
+            2 => fpu.min::<F>(a, b, NanOperands::Win),
+            3 => fpu.max::<F>(a, b, NanOperands::QuietLose),
+            _ => fpu.min::<F>(a, b, NanOperands::QuietLose),
         }
     }
 }
 
-fn pairs<F: Format, const KIND: u32>(s: &mut State, op: &Op, count: u32) -> Step {
+fn pairs<F: HostFormat, const KIND: u32>(s: &mut State, op: &Op, count: u32) -> Step {
     let (n, m, w) = (s.v[op.vn()], s.v[op.vm()], F::WIDTH);
     let mut fpu = s.fpu();
     let mut result = 0u128;

@@ -2,8 +2,8 @@
 
 use super::fp::expand_immediate;
 use super::simd::{active, broadcast, lane, low, sx};
-use super::softfloat::{Double, Single};
 use crate::exit::{Flow, Step};
+use crate::float::{Double, Single};
 use crate::op::{Host, Op};
 use crate::state::State;
 

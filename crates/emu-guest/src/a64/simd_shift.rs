@@ -1,10 +1,10 @@
 //! Advanced SIMD shifts by an immediate (manual C4.1.96). The highest bit that is set in immh gives the lane
 //! size, the bits below it the shift.
 
+use super::fpcr::QC;
 use super::simd::{
     active, half, is_scalar, lane, low, map_size, saturate_signed, saturate_unsigned, sx, write_half,
 };
-use super::softfloat::QC;
 use crate::exit::{Flow, Step};
 use crate::op::{Host, Op};
 use crate::state::State;

@@ -3,6 +3,7 @@
 
 use super::features;
 use super::fields::op;
+use super::fpcr::{FPCR_MASK, FPSR_MASK};
 use crate::exit::{Exit, Flow, Step};
 use crate::memory::untagged;
 use crate::op::{Host, Op, bits};
@@ -67,11 +68,6 @@ const FPSR: u32 = selector(3, 4, 4, 1);
 const TPIDR_EL0: u32 = selector(3, 13, 0, 2);
 const TPIDRRO_EL0: u32 = selector(3, 13, 0, 3);
 const CNTVCT_EL0: u32 = selector(3, 14, 0, 2);
-
-/// Bits of FPCR that exist: AHP, DN, FZ, RMode.
-pub const FPCR_MASK: u32 = 0x07c0_0000;
-/// Bits of FPSR that exist: QC, IDC, IXC, UFC, OFC, DZC, IOC.
-pub const FPSR_MASK: u32 = 0x0800_009f;
 
 fn read_nzcv(s: &mut State, _: &Host, op: &Op) -> Step {
     s.gpr[op.rd as usize] = u64::from(s.nzcv);

@@ -160,7 +160,7 @@ impl Random {
         }
     }
 
-    fn half_bits(&mut self) -> u16 {
+    pub(crate) fn half_bits(&mut self) -> u16 {
         let special =
             [0x0000, 0x3c00, 0x7c00, 0x7e00, 0x7c01, 0x0001, 0x03ff, 0x0400, 0x7bff, 0x3800, 0x4100u16];
         if self.one_in(3) { self.pick(&special) | (self.next() as u16 & 0x8000) } else { self.next() as u16 }

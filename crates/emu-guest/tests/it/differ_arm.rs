@@ -187,3 +187,8 @@ fn loads_and_stores_do_what_qemu_does() {
 fn exclusive_accesses_do_what_qemu_does() {
     differ(Class::Exclusive, 6);
 }
+
+#[test]
+fn floating_point_does_what_qemu_does() {
+    differ(Class::Float, 9);
+}
