@@ -143,7 +143,9 @@ pub(super) fn from_integer(word: &Word<'_>) -> Option<Op> {
 }
 
 fn float_of_fixed<F: Element>(s: &mut State, _: &Host, op: &Op) -> Step {
-    let (extra, value) = (op.extra(), F::get(s, op.rd));
+    // A number of 32 bits takes the whole singleword also where the result is in half precision.
+    let value = if F::WIDTH == 64 { s.d(op.rd) } else { u64::from(s.s(op.rd)) };
+    let extra = op.extra();
     let (unsigned, width) = (extra & UNSIGNED != 0, if extra & WIDE != 0 { 32 } else { 16 });
     let value = if unsigned { value & ((1 << width) - 1) } else { sign_extend(value, width) };
     let result = F::to_nearest(s, |fpu| fpu.float_of::<F>(value, op.imm32(), unsigned));

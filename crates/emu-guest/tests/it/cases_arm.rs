@@ -394,6 +394,10 @@ fn float(random: &mut Random, row: &Row, word: u32, before: &mut Record) -> Opti
             *d = (0..4).fold(0, |d, _| d << 16 | random.half_bits() as u64);
         }
     }
+    if row.name() == "VJCVT" {
+        // QEMU before 9.0.2 (its issue 2375) treats flushing a subnormal number by FZ as exact.
+        before.fpscr &= !(1 << 24);
+    }
     if row.name() == "VMSR" {
         // LEN and STRIDE exist in QEMU, and make other instructions undefined.
         *before.r.get_mut(word as usize >> 12 & 15)? &= FPSCR;
