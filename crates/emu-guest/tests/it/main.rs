@@ -11,3 +11,4 @@ mod encodings_arm;
 mod faults;
 mod fuzz;
 mod interpreter;
+mod vectors_arm;
