@@ -1,9 +1,9 @@
 //! Advanced SIMD: the format BFloat16 (manual F6.1, J1.3 shared/functions/float/bfloat; FEAT_AA32BF16).
 
 use super::fields::Word;
-use super::standard::modes;
+use super::standard::{Arithmetic, Modes};
 use crate::exit::{Flow, Step};
-use crate::float::{Brain, Environment, Flags, Fpu, Rounding, Single};
+use crate::float::{Brain, Flags, Fpu, Rounding, Single};
 use crate::lanes::{broadcast, lane};
 use crate::op::{Handler, Host, Op};
 use crate::state::State;
@@ -15,8 +15,8 @@ fn single(vector: u128, i: u32) -> u64 {
 }
 
 /// BFMul and BFAdd: rounded to odd, but to infinity beyond the largest number; FPSCR gets no flag.
-fn silently(f: impl FnOnce(&mut Fpu<Environment>) -> u64) -> u64 {
-    let mut fpu = Fpu::new(modes(Rounding::Odd, true));
+fn silently(f: impl FnOnce(&mut Arithmetic) -> u64) -> u64 {
+    let mut fpu = Fpu::new(Modes::new(Rounding::Odd, true));
     let result = f(&mut fpu);
     if fpu.flags().any(Flags::OVERFLOW) { (result & 1 << 31) | 0x7f80_0000 } else { result }
 }

@@ -1,10 +1,9 @@
 //! Advanced SIMD: floating point in single and half precision (manual F6.1; FEAT_FP16 for the latter).
 
 use super::fields::Word;
+use super::standard::Arithmetic;
 use crate::exit::{Flow, Step};
-use crate::float::{
-    Comparison, Environment, Format, Fpu, Half, HalfOperand, HostFormat, NanOperands, Order, Rounding, Single,
-};
+use crate::float::{Comparison, Format, Half, HalfOperand, HostFormat, NanOperands, Order, Rounding, Single};
 use crate::lanes::{arithmetic, broadcast, lane, permute, sx};
 use crate::op::{Handler, Host, Op};
 use crate::state::State;
@@ -24,7 +23,7 @@ fn map<F: HostFormat>(
     s: &mut State,
     op: &Op,
     m: u128,
-    mut f: impl FnMut(&mut Fpu<Environment>, u64, u64, u64) -> u64,
+    mut f: impl FnMut(&mut Arithmetic, u64, u64, u64) -> u64,
 ) -> Step {
     let mut fpu = s.standard::<F>();
     let (n, d) = (s.vector(op.rn, op.is_quad()), s.vector(op.rd, op.is_quad()));
@@ -68,19 +67,19 @@ fn mask<F: HostFormat>(condition: bool) -> u64 {
 
 /// `a >= b`.
 #[inline(always)]
-fn at_least<F: HostFormat>(fpu: &mut Fpu<Environment>, a: u64, b: u64) -> u64 {
+fn at_least<F: HostFormat>(fpu: &mut Arithmetic, a: u64, b: u64) -> u64 {
     mask::<F>(matches!(fpu.compare::<F>(a, b, Comparison::Signalling), Order::Equal | Order::Greater))
 }
 
 /// `a > b`.
 #[inline(always)]
-fn above<F: HostFormat>(fpu: &mut Fpu<Environment>, a: u64, b: u64) -> u64 {
+fn above<F: HostFormat>(fpu: &mut Arithmetic, a: u64, b: u64) -> u64 {
     mask::<F>(fpu.compare::<F>(a, b, Comparison::Signalling) == Order::Greater)
 }
 
 /// `a == b`.
 #[inline(always)]
-fn equal<F: HostFormat>(fpu: &mut Fpu<Environment>, a: u64, b: u64) -> u64 {
+fn equal<F: HostFormat>(fpu: &mut Arithmetic, a: u64, b: u64) -> u64 {
     mask::<F>(fpu.compare::<F>(a, b, Comparison::Quiet) == Order::Equal)
 }
 
@@ -90,7 +89,7 @@ fn one<F: HostFormat>() -> u64 {
 }
 
 /// Whether a product is that of infinity and zero. Raises the flag of a subnormal operand that counts as zero.
-fn infinity_times_zero<F: HostFormat>(fpu: &mut Fpu<Environment>, a: u64, b: u64) -> bool {
+fn infinity_times_zero<F: HostFormat>(fpu: &mut Arithmetic, a: u64, b: u64) -> bool {
     let infinite = |bits: u64| bits & !F::SIGN == F::INFINITY;
     let (infinite, other) = match (infinite(a), infinite(b)) {
         (true, _) => (true, b),
@@ -101,7 +100,7 @@ fn infinity_times_zero<F: HostFormat>(fpu: &mut Fpu<Environment>, a: u64, b: u64
 }
 
 /// FPRecipStep: `2 - a * b`, rounded twice, unlike A64's.
-fn reciprocal_step<F: HostFormat>(fpu: &mut Fpu<Environment>, a: u64, b: u64) -> u64 {
+fn reciprocal_step<F: HostFormat>(fpu: &mut Arithmetic, a: u64, b: u64) -> u64 {
     let two = one::<F>() + (1 << F::FRACTION);
     if infinity_times_zero::<F>(fpu, a, b) {
         return two;
@@ -112,7 +111,7 @@ fn reciprocal_step<F: HostFormat>(fpu: &mut Fpu<Environment>, a: u64, b: u64) ->
 
 /// FPRSqrtStep: `(3 - a * b) / 2`. To halve the difference is exact, for it is no smaller than the last place
 /// of 3.
-fn root_step<F: HostFormat>(fpu: &mut Fpu<Environment>, a: u64, b: u64) -> u64 {
+fn root_step<F: HostFormat>(fpu: &mut Arithmetic, a: u64, b: u64) -> u64 {
     let (half, three) = (one::<F>() - (1 << F::FRACTION), one::<F>() + (3 << (F::FRACTION - 1)));
     if infinity_times_zero::<F>(fpu, a, b) {
         return one::<F>() | F::QUIET;
@@ -381,7 +380,7 @@ fn map_complex<F: HostFormat>(
     s: &mut State,
     op: &Op,
     m: u128,
-    mut f: impl FnMut(&mut Fpu<Environment>, [u64; 2], [u64; 2], [u64; 2]) -> [u64; 2],
+    mut f: impl FnMut(&mut Arithmetic, [u64; 2], [u64; 2], [u64; 2]) -> [u64; 2],
 ) -> Step {
     let mut fpu = s.standard::<F>();
     let (n, d) = (s.vector(op.rn, op.is_quad()), s.vector(op.rd, op.is_quad()));
@@ -438,7 +437,7 @@ pub(crate) fn vcmla(word: &Word<'_>) -> Option<Op> {
 pub(crate) fn vcmla_scalar(word: &Word<'_>) -> Option<Op> {
     let (size, quad) = (1 + word.field('S'), word.is('Q'));
     let (rm, index) =
-        if size == 1 { (word.field('m') as u8, word.field('M')) } else { (word.vector('m'), 0) };
+        if size == 1 { (word.field('m') as u8, word.field('M')) } else { (word.double('m'), 0) };
     let run = by_size!(size, complex_multiply_add, true);
     let op = Op { rm, ..word.vectors(run, quad, size) }.with_imm(word.field('r') << 1 | index);
     (!(quad && word.names_odd("dn"))).then_some(op)
@@ -453,7 +452,7 @@ fn halves(s: &State, op: &Op, number: u8) -> u128 {
 }
 
 /// A number in half precision as one in single precision.
-fn wide(fpu: &mut Fpu<Environment>, flush: bool, half: u64) -> u64 {
+fn wide(fpu: &mut Arithmetic, flush: bool, half: u64) -> u64 {
     let zero = flush && half & Half::INFINITY == 0;
     fpu.convert::<Half, Single>(if zero { half & Half::SIGN } else { half }, Rounding::TieEven)
 }
@@ -478,7 +477,7 @@ fn multiply_add_long<const SUBTRACT: bool, const SCALAR: bool>(s: &mut State, _:
 fn long(word: &Word<'_>, run: Handler, scalar: Option<(u8, u32)>) -> Option<Op> {
     let quad = word.is('Q');
     let single = |letter: char| (word.field(letter) << 1 | word.field(letter.to_ascii_uppercase())) as u8;
-    let register = |letter: char| if quad { word.vector(letter) } else { single(letter) };
+    let register = |letter: char| if quad { word.double(letter) } else { single(letter) };
     let (rm, index) = scalar.unwrap_or_else(|| (register('m'), 0));
     let op = Op { rn: register('n'), rm, ..word.vectors(run, quad, 2) }.with_imm(index);
     (!(quad && word.names_odd("d"))).then_some(op)

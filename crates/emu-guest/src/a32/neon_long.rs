@@ -16,7 +16,7 @@ fn widen<const UNSIGNED: bool>(
     m: u64,
     operation: impl Fn(&mut bool, u32, i128, i128, u64) -> i128,
 ) -> Step {
-    let (size, operands, d) = (op.lane_size(), [s.doubleword(op.rn), m], s.vector(op.rd, true));
+    let (size, operands, d) = (op.lane_size(), [s.d(op.rn), m], s.vector(op.rd, true));
     let mut saturated = false;
     let result = long::long(size, 8 >> size, UNSIGNED, operands, d, |w, n, m, d| {
         operation(&mut saturated, w, n, m, d)
@@ -43,7 +43,7 @@ macro_rules! long {
         $(#[$doc])*
         pub(crate) fn $name(word: &Word<'_>) -> Option<Op> {
             fn run(s: &mut State, _: &Host, op: &Op) -> Step {
-                widen::<$unsigned>(s, op, s.doubleword(op.rm), long::$operation)
+                widen::<$unsigned>(s, op, s.d(op.rm), long::$operation)
             }
             Some(word.vectors(run, true, size(word, $sizes)?))
         }
@@ -106,11 +106,11 @@ long! {
 /// VMULL of polynomials: 8 and, with the extension of cryptography, 64 bits.
 pub(crate) fn vmull_p(word: &Word<'_>) -> Option<Op> {
     fn bytes(s: &mut State, _: &Host, op: &Op) -> Step {
-        s.set_vector(op.rd, true, long::polynomial_bytes(s.doubleword(op.rn), s.doubleword(op.rm)));
+        s.set_vector(op.rd, true, long::polynomial_bytes(s.d(op.rn), s.d(op.rm)));
         Ok(Flow::Next)
     }
     fn doublewords(s: &mut State, _: &Host, op: &Op) -> Step {
-        s.set_vector(op.rd, true, polynomial_wide(s.doubleword(op.rn), s.doubleword(op.rm)));
+        s.set_vector(op.rd, true, polynomial_wide(s.d(op.rn), s.d(op.rm)));
         Ok(Flow::Next)
     }
     match size(word, 0b0101)? {
@@ -120,7 +120,7 @@ pub(crate) fn vmull_p(word: &Word<'_>) -> Option<Op> {
 }
 
 fn wide<const UNSIGNED: bool, const SUBTRACT: bool>(s: &mut State, _: &Host, op: &Op) -> Step {
-    let (n, m) = (s.vector(op.rn, true), s.doubleword(op.rm));
+    let (n, m) = (s.vector(op.rn, true), s.d(op.rm));
     s.set_vector(op.rd, true, long::wide(op.lane_size(), UNSIGNED, SUBTRACT, n, m));
     Ok(Flow::Next)
 }
@@ -231,7 +231,7 @@ pub(crate) fn vqrshrun(word: &Word<'_>) -> Option<Op> {
 }
 
 fn shift_long<const UNSIGNED: bool>(s: &mut State, _: &Host, op: &Op) -> Step {
-    let result = long::shift_long(op.lane_size(), UNSIGNED, op.imm32(), s.doubleword(op.rm));
+    let result = long::shift_long(op.lane_size(), UNSIGNED, op.imm32(), s.d(op.rm));
     s.set_vector(op.rd, true, result);
     Ok(Flow::Next)
 }

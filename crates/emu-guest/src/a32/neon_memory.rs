@@ -47,9 +47,9 @@ impl Transfer {
 
     /// The instruction; `None` if a register is after D31, or the base is PC.
     fn op(self, word: &Word<'_>, run: Handler) -> Option<Op> {
-        let last = u32::from(word.vector('d')) + (self.count - 1) * self.spacing + self.registers - 1;
+        let last = u32::from(word.double('d')) + (self.count - 1) * self.spacing + self.registers - 1;
         let reserved = last > 31 || word.names_pc("n");
-        let op = Op { rd: word.vector('d'), ..word.op(run) };
+        let op = Op { rd: word.double('d'), ..word.op(run) };
         (!reserved).then(|| op.with_extra(word.field('m')).with_imm(self.pack()))
     }
 
@@ -152,7 +152,7 @@ fn load_single(s: &mut State, host: &Host, op: &Op) -> Step {
     let width = 8 << transfer.size;
     for i in 0..transfer.count {
         let (register, at) = (transfer.register(op, i, 0), transfer.index * width);
-        let old = s.doubleword(register) & !(low(width) << at);
+        let old = s.d(register) & !(low(width) << at);
         s.set_vector(register, false, u128::from(old | values[i as usize] << at));
     }
     write_back(s, op, start, transfer.count << transfer.size)

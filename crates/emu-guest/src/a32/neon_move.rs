@@ -63,7 +63,7 @@ pub(crate) fn table(word: &Word<'_>) -> Option<Op> {
         let registers = op.imm32() as usize;
         let mut bytes = [0u8; 32];
         for i in 0..registers {
-            bytes[i * 8..i * 8 + 8].copy_from_slice(&s.doubleword(op.rn + i as u8).to_le_bytes());
+            bytes[i * 8..i * 8 + 8].copy_from_slice(&s.d(op.rn + i as u8).to_le_bytes());
         }
         let outside = if op.bit(6) { s.vector(op.rd, false) } else { 0 };
         let result = permute::look_up(&bytes[..registers * 8], s.vector(op.rm, false), outside);
@@ -71,7 +71,7 @@ pub(crate) fn table(word: &Word<'_>) -> Option<Op> {
         Ok(Flow::Next)
     }
     let registers = word.field('l') + 1;
-    let inside = u32::from(word.vector('n')) + registers <= 32;
+    let inside = u32::from(word.double('n')) + registers <= 32;
     inside.then(|| word.vectors(run, false, 0).with_imm(registers))
 }
 
@@ -161,7 +161,7 @@ pub(crate) fn vmov_to_lane(word: &Word<'_>) -> Option<Op> {
     fn run(s: &mut State, _: &Host, op: &Op) -> Step {
         let (width, value) = (8 << op.lane_size(), s.gpr[op.rn as usize]);
         let at = op.imm32() * width;
-        let d = s.doubleword(op.rd) & !(low(width) << at) | (value & low(width)) << at;
+        let d = s.d(op.rd) & !(low(width) << at) | (value & low(width)) << at;
         s.set_vector(op.rd, false, u128::from(d));
         Ok(Flow::Next)
     }

@@ -20,12 +20,6 @@ impl State {
         if quad { whole } else { u128::from((whole >> (64 * (number & 1))) as u64) }
     }
 
-    /// Doubleword register.
-    #[inline(always)]
-    pub(crate) fn doubleword(&self, number: u8) -> u64 {
-        self.vector(number, false) as u64
-    }
-
     /// Sets a quadword or doubleword register.
     #[inline(always)]
     pub(crate) fn set_vector(&mut self, number: u8, quad: bool, value: u128) {
@@ -67,11 +61,6 @@ impl Op {
 }
 
 impl Word<'_> {
-    /// The D register of the letters `d` and `D`, `n` and `N`, or `m` and `M`.
-    pub(crate) fn vector(&self, letter: char) -> u8 {
-        (self.field(letter.to_ascii_uppercase()) << 4 | self.field(letter)) as u8
-    }
-
     /// Whether one of these operands is an odd D register, which no quadword is.
     pub(crate) fn names_odd(&self, letters: &str) -> bool {
         letters.chars().any(|letter| self.field(letter) & 1 == 1)
@@ -80,9 +69,9 @@ impl Word<'_> {
     /// The instruction with vector operands; no register is checked.
     pub(crate) fn vectors(&self, run: Handler, quad: bool, size: u32) -> Op {
         Op {
-            rd: self.vector('d'),
-            rn: self.vector('n'),
-            rm: self.vector('m'),
+            rd: self.double('d'),
+            rn: self.double('n'),
+            rm: self.double('m'),
             ra: u8::from(quad),
             ..self.op(run)
         }
