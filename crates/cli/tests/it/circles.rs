@@ -43,32 +43,6 @@ const KNOWN: &[(&str, &[&str])] = &[
             "translate/unit.rs",
         ],
     ),
-    (
-        "emu-linux",
-        &[
-            "abi.rs",
-            "calls/files.rs",
-            "calls/indirect.rs",
-            "calls/mod.rs",
-            "calls/tagged.rs",
-            "calls/trace.rs",
-            "code.rs",
-            "elf.rs",
-            "exec.rs",
-            "executable.rs",
-            "guest.rs",
-            "heap.rs",
-            "memory.rs",
-            "proc.rs",
-            "process.rs",
-            "region.rs",
-            "run.rs",
-            "seccomp.rs",
-            "signal.rs",
-            "sysroot.rs",
-            "task.rs",
-        ],
-    ),
 ];
 
 /// The path of a module from the crate's root.

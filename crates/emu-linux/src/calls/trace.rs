@@ -1,16 +1,15 @@
 //! `--trace syscalls`: one line per call, when it returns.
 
-use super::table::Row;
+use crate::arch::call::Row;
 use crate::guest;
 use crate::sys::{self, errno};
-use crate::task;
 use alloc::format;
 use alloc::string::String;
 
 /// Before a call: prints a call that may not return.
 pub(super) fn begin(row: &Row, arguments: &[u64; 6]) {
     if matches!(row.name(), "exit" | "exit_group" | "execve" | "execveat") {
-        sys::complain(&format!("{} {}\n", task::thread_id(), call(row, arguments)));
+        sys::complain(&format!("{} {}\n", sys::thread_id(), call(row, arguments)));
     }
 }
 
@@ -23,7 +22,7 @@ pub(super) fn end(row: &Row, arguments: &[u64; 6], result: i64) {
         0..0x10_0000 => format!("{result}"),
         _ => format!("{result:#x}"),
     };
-    sys::complain(&format!("{} {} = {value}\n", task::thread_id(), call(row, arguments)));
+    sys::complain(&format!("{} {} = {value}\n", sys::thread_id(), call(row, arguments)));
 }
 
 fn call(row: &Row, arguments: &[u64; 6]) -> String {

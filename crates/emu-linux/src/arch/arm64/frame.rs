@@ -1,5 +1,4 @@
-//! The ABI of arm64: signal frames and constants (Linux, arch/arm64/kernel/signal.c,
-//! include/uapi/asm/sigcontext.h).
+//! Signal frames (Linux, arch/arm64/kernel/signal.c, include/uapi/asm/sigcontext.h).
 //!
 //! ```text
 //! sp -> siginfo 128 | ucontext: flags, link, stack 24, mask 8, padding 120, 8
@@ -7,27 +6,12 @@
 //!       | frame record: x29, x30 of the interrupted code
 //! ```
 
+use crate::arch::{Delivery, Frame};
 use crate::guest;
-use crate::program;
-use crate::signal::{Action, SA_RESTORER, SA_SIGINFO, number};
-use crate::sys::errno;
-use crate::task::{SigInfo, Task};
+use crate::signal::number::{BUS, SEGV};
+use crate::signal::{SA_RESTORER, SA_SIGINFO};
+use crate::sys::{Errno, errno};
 use crossdock_emu_guest::a64::State;
-
-/// Bytes of the SVC instruction.
-pub const SVC_LENGTH: u64 = 4;
-/// Smallest alternate signal stack.
-pub const MINSIGSTKSZ: u64 = 5120;
-/// AT_PLATFORM and the machine of uname.
-pub const MACHINE: &str = "aarch64";
-/// e_machine, EM_AARCH64.
-pub const ELF_MACHINE: u16 = 183;
-/// AUDIT_ARCH_AARCH64 (Linux, include/uapi/linux/audit.h): the machine, 64 bits, little-endian.
-pub const AUDIT_ARCHITECTURE: u32 = 0xc000_0000 | ELF_MACHINE as u32;
-
-/// Code that a handler returns to: `mov x8, #139; svc #0`, as in the kernel's vDSO. Unwinders look for these
-/// bytes.
-pub const TRAMPOLINE: [u32; 2] = [0xd280_1168, 0xd400_0001];
 
 const FPSIMD_MAGIC: u64 = 0x4650_8001;
 const FPSIMD_SIZE: u64 = 528;
@@ -49,26 +33,19 @@ const RECORDS_LENGTH: usize = 512;
 const FRAME: usize = RECORDS + RECORDS_LENGTH;
 
 /// Where the frame below `top` begins; the frame record above it ends at `top`, rounded down.
-pub fn frame_start(top: u64) -> u64 {
+pub(super) fn start(top: u64) -> u64 {
     (top & !15).wrapping_sub(16 + 8 * FRAME as u64)
 }
 
-/// Pushes a signal frame below `top` and enters the handler.
-pub fn push_frame(
-    task: &mut Task,
-    signal: u32,
-    info: &SigInfo,
-    action: Action,
-    top: u64,
-    stack: [u64; 3],
-) -> Result<(), i64> {
-    let state = &mut task.state;
+/// Pushes a signal frame and enters the handler.
+pub(super) fn push(state: &mut State, delivery: &Delivery) -> Result<(), Errno> {
+    let Delivery { signal, info, action, mask, trap, stack, top, trampoline } = *delivery;
     // Only the used part of the records: fpsimd, esr, the end.
     let mut frame = [0u64; RECORDS + 66 + 4];
     frame[..16].copy_from_slice(info);
     frame[STACK..STACK + 3].copy_from_slice(&stack);
-    frame[MASK] = task.mask;
-    frame[CONTEXT] = task.fault_address;
+    frame[MASK] = mask;
+    frame[CONTEXT] = trap.address;
     frame[REGISTERS..REGISTERS + 31].copy_from_slice(&state.gpr[..31]);
     frame[SP] = state.sp();
     frame[PC] = state.pc;
@@ -79,48 +56,36 @@ pub fn push_frame(
         frame[RECORDS + 2 + 2 * n] = *v as u64;
         frame[RECORDS + 3 + 2 * n] = (*v >> 64) as u64;
     }
-    if (signal == number::SEGV || signal == number::BUS) && task.syndrome != 0 {
+    if (signal == SEGV || signal == BUS) && trap.syndrome != 0 {
         frame[RECORDS + 66] = ESR_MAGIC | ESR_SIZE << 32;
-        frame[RECORDS + 67] = task.syndrome;
+        frame[RECORDS + 67] = trap.syndrome;
     }
-    let sp = frame_start(top);
+    let sp = start(top);
     let record = sp.wrapping_add(8 * FRAME as u64);
     guest::write64(record, state.x(29))?;
     guest::write64(record + 8, state.x(30))?;
-    for (n, word) in frame.iter().enumerate() {
-        guest::write64(sp + 8 * n as u64, *word)?;
-    }
+    guest::write_words(sp, &frame)?;
     state.set_x(0, u64::from(signal));
     if action.flags & SA_SIGINFO != 0 {
         state.set_x(1, sp);
         state.set_x(2, sp + 8 * UCONTEXT as u64);
     }
     state.set_x(29, record);
-    let back = if action.flags & SA_RESTORER != 0 { action.restorer } else { program::trampoline() };
+    let back = if action.flags & SA_RESTORER != 0 { action.restorer } else { trampoline };
     state.set_x(30, back);
     state.set_sp(sp);
     state.pc = action.handler;
     Ok(())
 }
 
-/// What a signal frame gives back.
-pub struct Frame {
-    /// The registers.
-    pub state: State,
-    /// The signals that are blocked.
-    pub mask: u64,
-    /// The words of the stack_t.
-    pub stack: [u64; 3],
-}
-
 /// Reads the frame at SP.
-pub fn read_frame(task: &Task) -> Result<Frame, i64> {
-    let sp = task.state.sp();
+pub(super) fn read(interrupted: &State) -> Result<Frame<State>, Errno> {
+    let sp = interrupted.sp();
     if sp & 15 != 0 {
         return Err(errno::EFAULT);
     }
     let word = |n: usize| guest::read64(sp.wrapping_add(8 * n as u64));
-    let mut state = task.state.clone();
+    let mut state = interrupted.clone();
     for n in 0..31 {
         state.gpr[n] = word(REGISTERS + n)?;
     }
@@ -164,4 +129,4 @@ pub fn read_frame(task: &Task) -> Result<Frame, i64> {
 }
 
 /// AT_MINSIGSTKSZ: bytes of a frame of this CPU.
-pub const MINSIGSTKSZ_NOW: u64 = 4720;
+pub(super) const SIZE_OF_THIS_CPU: u64 = 4720;

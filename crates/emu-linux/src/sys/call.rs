@@ -1,5 +1,4 @@
-//! System calls of the host, without a C library: nothing is cached, nothing is allocated, errors are
-//! negative numbers.
+//! The one way into the host's kernel: numbers, the instruction, and a form that a signal can interrupt.
 
 use core::arch::{asm, global_asm};
 use core::sync::atomic::AtomicU32;
@@ -46,6 +45,10 @@ pub mod nr {
     pub const GETRANDOM: u64 = 318;
     pub const FUTEX: u64 = 202;
     pub const CLOCK_GETTIME: u64 = 228;
+    pub const SCHED_GETAFFINITY: u64 = 204;
+    pub const KCMP: u64 = 312;
+    pub const CAPGET: u64 = 125;
+    pub const GETDENTS64: u64 = 217;
     pub const EXIT_GROUP: u64 = 231;
     pub const EPOLL_CTL: u64 = 233;
     pub const TGKILL: u64 = 234;
@@ -74,41 +77,13 @@ pub mod nr {
     pub const EPOLL_PWAIT2: u64 = 441;
 }
 
-/// Error numbers, negative as system calls return them; the same on all guests.
-#[allow(missing_docs)]
-pub mod errno {
-    pub const EPERM: i64 = -1;
-    pub const ENOENT: i64 = -2;
-    pub const ESRCH: i64 = -3;
-    pub const EINTR: i64 = -4;
-    pub const E2BIG: i64 = -7;
-    pub const ENOEXEC: i64 = -8;
-    pub const EBADF: i64 = -9;
-    pub const ENOMEM: i64 = -12;
-    pub const EACCES: i64 = -13;
-    pub const EFAULT: i64 = -14;
-    pub const EEXIST: i64 = -17;
-    pub const EINVAL: i64 = -22;
-    pub const ELOOP: i64 = -40;
-    pub const ENAMETOOLONG: i64 = -36;
-    pub const ENOSYS: i64 = -38;
-    pub const ENOTTY: i64 = -25;
-    pub const ELIBBAD: i64 = -80;
-    pub const EOPNOTSUPP: i64 = -95;
-    /// The kernel would restart the call if the signal's action has SA_RESTART. Never reaches the guest.
-    pub const RESTART: i64 = -512;
-    /// A signal came before the call was made: deliver it and make the call afterwards. Never reaches the
-    /// guest.
-    pub const NOT_STARTED: i64 = -513;
-}
-
 /// Makes a system call.
 ///
 /// # Safety
 ///
 /// As for the system call: the kernel must not write to memory that Rust code relies on.
 #[inline(always)]
-pub unsafe fn call(number: u64, a: [u64; 6]) -> i64 {
+pub unsafe fn raw(number: u64, a: [u64; 6]) -> i64 {
     let result;
     // SAFETY: the caller answers for the effects; the registers are those of the kernel's convention.
     unsafe {
@@ -134,11 +109,11 @@ pub const fn six<const N: usize>(list: [u64; N]) -> [u64; 6] {
     all
 }
 
-/// [`call`] with the arguments listed.
+/// [`raw`] with the arguments listed.
 #[macro_export]
 macro_rules! syscall {
     ($number:expr $(, $argument:expr)* $(,)?) => {
-        $crate::sys::call($number, $crate::sys::six([$($argument as u64),*]))
+        $crate::sys::call::raw($number, $crate::sys::call::six([$($argument as u64),*]))
     };
 }
 
@@ -151,7 +126,7 @@ macro_rules! syscall {
 #[rustfmt::skip]
 global_asm!(
     ".pushsection .text.crossdock_emu_syscall,\"ax\",@progbits",
-    ".irp name,interruptible,call_begin,call_syscall,call_end,call_before,call_again,restorer,thread_start,thread_start3,thread_exit",
+    ".irp name,interruptible,call_begin,call_syscall,call_end,call_before,call_again,restorer",
     ".globl crossdock_emu_\\name",
     ".hidden crossdock_emu_\\name",
     ".endr",
@@ -187,43 +162,6 @@ global_asm!(
     "mov eax, 15",
     "syscall",
 
-    // crossdock_emu_thread_start(flags, stack, ptid, ctid, main, argument) -> tid or error: clone, in whose
-    // child `main(argument)` runs on the new stack and never returns.
-    ".p2align 4",
-    "crossdock_emu_thread_start:",
-    "mov r10, rcx",
-    "mov r11, r8",
-    "sub rsi, 16",
-    "mov [rsi], r8",
-    "mov [rsi + 8], r9",
-    "xor r8d, r8d",
-    "mov eax, 56",
-    "jmp crossdock_emu_thread_clone",
-
-    // crossdock_emu_thread_start3(clone_args, size) -> tid or error: clone3, whose child finds `main` and its
-    // argument on top of its stack.
-    ".p2align 4",
-    "crossdock_emu_thread_start3:",
-    "mov eax, 435",
-    "crossdock_emu_thread_clone:",
-    "syscall",
-    "test rax, rax",
-    "jz 1f",
-    "ret",
-    "1: xor ebp, ebp",
-    "pop rax",
-    "pop rdi",
-    "call rax",
-    "ud2",
-
-    // crossdock_emu_thread_exit(flag, status): gives back the thread's own stack, then ends the thread.
-    ".p2align 4",
-    "crossdock_emu_thread_exit:",
-    "mov dword ptr [rdi], 0",
-    "mov edi, esi",
-    "mov eax, 60",
-    "syscall",
-    "ud2",
     ".popsection",
 );
 
@@ -235,16 +173,6 @@ unsafe extern "C" {
     fn crossdock_emu_call_before();
     fn crossdock_emu_call_again();
     fn crossdock_emu_restorer();
-    fn crossdock_emu_thread_start(
-        flags: u64,
-        stack: u64,
-        ptid: u64,
-        ctid: u64,
-        main: unsafe extern "C" fn(u64) -> !,
-        argument: u64,
-    ) -> i64;
-    fn crossdock_emu_thread_start3(arguments: *const u64, size: usize) -> i64;
-    fn crossdock_emu_thread_exit(flag: *const AtomicU32, status: u64) -> !;
 }
 
 /// Makes a system call that a signal can interrupt. Returns [`errno::NOT_STARTED`] if a signal came before
@@ -252,7 +180,7 @@ unsafe extern "C" {
 ///
 /// # Safety
 ///
-/// As [`call`].
+/// As [`raw`].
 pub unsafe fn interruptible(number: u64, arguments: &[u64; 6], interrupt: &AtomicU32) -> i64 {
     // SAFETY: the pointers are those of references; the caller answers for the call's effects.
     unsafe { crossdock_emu_interruptible(number, arguments.as_ptr(), interrupt) }
@@ -274,73 +202,4 @@ pub(crate) fn leave_call(pc: u64, rcx: u64) -> Option<u64> {
 /// Address of the function for `sa_restorer`.
 pub(crate) fn restorer() -> u64 {
     crossdock_emu_restorer as *const () as u64
-}
-
-/// Starts a task that shares memory and runs `main(argument)` on `stack`. Returns its id or an error.
-///
-/// # Safety
-///
-/// As for clone(2): `stack` is the end of memory that nothing else uses while the task lives.
-pub(crate) unsafe fn thread_start(
-    flags: u64,
-    stack: u64,
-    ptid: u64,
-    ctid: u64,
-    main: unsafe extern "C" fn(u64) -> !,
-    argument: u64,
-) -> i64 {
-    // SAFETY: the caller's promise.
-    unsafe { crossdock_emu_thread_start(flags, stack, ptid, ctid, main, argument) }
-}
-
-/// [`thread_start`] by clone3(2), with the words of a `struct clone_args`.
-///
-/// # Safety
-///
-/// As [`thread_start`], for the stack in the arguments.
-pub(crate) unsafe fn thread_start3(
-    mut arguments: [u64; 11],
-    main: unsafe extern "C" fn(u64) -> !,
-    argument: u64,
-) -> i64 {
-    const STACK_SIZE: usize = 6;
-    arguments[STACK_SIZE] -= 16;
-    let top = (arguments[STACK_SIZE - 1] + arguments[STACK_SIZE]) as *mut u64;
-    // SAFETY: the caller's promise: the stack is unused memory.
-    unsafe {
-        top.write(main as *const () as u64);
-        top.add(1).write(argument);
-        crossdock_emu_thread_start3(arguments.as_ptr(), size_of_val(&arguments))
-    }
-}
-
-/// Ends the calling thread; sets `flag` to 0 when its stack is no longer used.
-///
-/// # Safety
-///
-/// All signals are blocked, and nothing on the stack is needed any more.
-pub(crate) unsafe fn thread_exit(flag: &AtomicU32, status: u64) -> ! {
-    // SAFETY: the caller's promise.
-    unsafe { crossdock_emu_thread_exit(flag, status) }
-}
-
-/// Writes text to standard error; stops at the first error.
-pub fn complain(text: &str) {
-    let mut rest = text.as_bytes();
-    while !rest.is_empty() {
-        // SAFETY: write only reads the bytes given.
-        let written = unsafe { syscall!(nr::WRITE, 2, rest.as_ptr(), rest.len()) };
-        if written <= 0 {
-            return;
-        }
-        rest = &rest[written as usize..];
-    }
-}
-
-/// Ends the process.
-pub fn exit_group(status: i32) -> ! {
-    loop {
-        // SAFETY: does not return.
-        unsafe { syscall!(nr::EXIT_GROUP, status) };
-    }
 }
