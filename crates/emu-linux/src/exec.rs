@@ -11,8 +11,8 @@ use crate::proc;
 use crate::seccomp;
 use crate::signal::deliver::prepare_exec;
 use crate::sys::file::{self, AT_FDCWD, Status, close, open};
-use crate::sys::{self, Errno, errno, nr};
-use crate::syscall;
+use crate::sys::process::execute;
+use crate::sys::{self, Errno, errno};
 use crate::sysroot;
 use crate::thread::Thread;
 use alloc::vec::Vec;
@@ -114,10 +114,9 @@ fn read_pointers(array: u64) -> Result<Vec<u64>, Errno> {
 }
 
 /// Lets the kernel execute a file. Returns only on error.
-fn run_native(thread: &Thread, directory: i32, path: u64, argv: u64, envp: u64, flags: u64) -> i64 {
+fn run_native(thread: &Thread, directory: i32, path: u64, argv: u64, envp: u64, flags: u64) -> Errno {
     prepare_exec(thread, false);
-    // SAFETY: guest pointers, checked by the kernel; returns only on failure.
-    let result = unsafe { syscall!(nr::EXECVEAT, directory, path, argv, envp, flags) };
+    let result = execute(directory, path, argv, envp, flags);
     prepare_exec(thread, true);
     result
 }
@@ -130,7 +129,7 @@ fn run_guest(
     script: &[Vec<u8>],
     argv: &[u64],
     envp: u64,
-) -> i64 {
+) -> Errno {
     let own = own_executable::descriptor();
     let (letters, texts) = options::get().encode();
     let filters = match seccomp::save(thread) {
@@ -155,8 +154,8 @@ fn run_guest(
     own_executable::pass_on(descriptor, true);
     // Passed on, since the guest's root may have no /proc to open the executable again.
     own_executable::pass_on(own, true);
-    // SAFETY: strings and arrays end as execve requires; the kernel checks the guest's pointers.
-    let result = unsafe { syscall!(nr::EXECVEAT, own, c"".as_ptr(), pointers.as_ptr(), envp, AT_EMPTY_PATH) };
+    let empty = c"".as_ptr() as u64;
+    let result = execute(own, empty, pointers.as_ptr() as u64, envp, AT_EMPTY_PATH);
     own_executable::pass_on(own, false);
     prepare_exec(thread, true);
     filters.into_iter().for_each(close);

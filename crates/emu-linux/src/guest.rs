@@ -69,18 +69,34 @@ pub fn write32(address: u64, value: u32) -> Result<(), Errno> {
 }
 
 /// Reads `N` words of 8 bytes.
+#[inline]
 pub fn read_words<const N: usize>(address: u64) -> Result<[u64; N], Errno> {
-    let mut words = [0; N];
-    for (index, word) in words.iter_mut().enumerate() {
-        *word = read64(address.wrapping_add(8 * index as u64))?;
+    let (memory, mut words) = (memory(), [0; N]);
+    let mut at = address;
+    let (pairs, rest) = words.as_chunks_mut::<2>();
+    for pair in pairs {
+        let both = memory.load128(at).map_err(|_| errno::EFAULT)?;
+        *pair = [both as u64, (both >> 64) as u64];
+        at = at.wrapping_add(16);
+    }
+    for word in rest {
+        *word = memory.load(at, 3).map_err(|_| errno::EFAULT)?;
     }
     Ok(words)
 }
 
 /// Writes words of 8 bytes.
+#[inline]
 pub fn write_words(address: u64, words: &[u64]) -> Result<(), Errno> {
-    for (index, word) in words.iter().enumerate() {
-        write64(address.wrapping_add(8 * index as u64), *word)?;
+    let memory = memory();
+    let mut at = address;
+    let (pairs, rest) = words.as_chunks::<2>();
+    for &[low, high] in pairs {
+        memory.store128(at, u128::from(low) | u128::from(high) << 64).map_err(|_| errno::EFAULT)?;
+        at = at.wrapping_add(16);
+    }
+    for &word in rest {
+        memory.store(at, 3, word).map_err(|_| errno::EFAULT)?;
     }
     Ok(())
 }
@@ -96,7 +112,7 @@ pub fn write_pointer(address: u64, value: u64, word: u64) -> Result<(), Errno> {
 }
 
 /// Reads a string with its NUL: at most `limit` bytes, else the error `too_long`.
-pub fn read_string(address: u64, limit: usize, too_long: i64) -> Result<Vec<u8>, Errno> {
+pub fn read_string(address: u64, limit: usize, too_long: Errno) -> Result<Vec<u8>, Errno> {
     let memory = memory();
     let mut bytes = Vec::with_capacity(64);
     while bytes.len() < limit {

@@ -5,7 +5,6 @@
 //! addresses, so most calls go to the host's kernel unchanged. No C library: raw system calls, its own heap,
 //! nothing allocated in signal handlers.
 #![no_std]
-#![allow(clippy::missing_safety_doc)]
 
 extern crate alloc;
 

@@ -6,11 +6,11 @@ use crate::guest;
 use crate::lock::{Held, Lock};
 use crate::maps;
 use crate::region::{self, could_be_guest, is_guest};
+use crate::sys::call::syscall;
 use crate::sys::memory::{
     MAP_FIXED, MAP_FIXED_NOREPLACE, PAGE, PROT_NONE, PROT_READ_WRITE, lock, lock_all, map_new,
 };
 use crate::sys::{self, Errno, errno, nr};
-use crate::syscall;
 
 const MAP_32BIT: u64 = 0x40;
 const MREMAP_FIXED: u64 = 2;
@@ -37,10 +37,6 @@ pub(crate) fn set_break(address: u64) {
 /// Keeps the break consistent, for a fork.
 pub(crate) fn hold() -> Held<'static, Break> {
     BREAK.lock()
-}
-
-fn result(value: i64) -> Result<i64, Errno> {
-    if value < 0 && value > -4096 { Err(value) } else { Ok(value) }
 }
 
 fn changed(start: u64, length: u64) {
@@ -123,19 +119,19 @@ pub fn mmap([address, length, prot, flags, descriptor, offset]: [u64; 6]) -> Res
     let prot = if prot & PROT_BTI != 0 { prot & !PROT_BTI } else { prot };
     let map = || {
         // SAFETY: guest memory only, see above; without an address the kernel finds a place below our region.
-        result(unsafe { syscall!(nr::MMAP, address, length, prot, flags & !MAP_32BIT, descriptor, offset) })
+        unsafe { sys::memory::map([address, length, prot, flags & !MAP_32BIT, descriptor, offset]) }
     };
     let got = match map() {
         Err(errno::ENOMEM) if !fixed && make_room(pages) => map()?,
         other => other?,
     };
-    if !is_guest(got as u64, pages) {
+    if !is_guest(got, pages) {
         // SAFETY: just made.
-        let _ = unsafe { sys::memory::unmap(got as u64, length) };
+        let _ = unsafe { sys::memory::unmap(got, length) };
         return Err(errno::ENOMEM);
     }
-    replaced(got as u64, pages, prot);
-    Ok(got)
+    replaced(got, pages, prot);
+    Ok(got as i64)
 }
 
 /// munmap(2).
@@ -144,11 +140,11 @@ pub fn munmap(address: u64, length: u64) -> Result<i64, Errno> {
         return Err(errno::EINVAL);
     }
     // SAFETY: guest memory.
-    let got = result(unsafe { syscall!(nr::MUNMAP, address, length) });
+    let got = unsafe { sys::memory::unmap(address, length) };
     if got.is_ok() {
         replaced(address, length, 0);
     }
-    got
+    got.map(|()| 0)
 }
 
 /// mprotect(2), and pkey_mprotect(2) without key.
@@ -195,7 +191,7 @@ pub fn mremap([old, old_length, new_length, flags, new, _]: [u64; 6]) -> Result<
     }
     let is_executable = executable::find_known(old);
     // SAFETY: guest memory; the kernel's own choice is below our region.
-    let remap = || result(unsafe { syscall!(nr::MREMAP, old, old_length, new_length, flags, new) });
+    let remap = || unsafe { syscall!(nr::MREMAP, old, old_length, new_length, flags, new) };
     let got = match remap() {
         Err(errno::ENOMEM) if !fixed && flags & MREMAP_MAYMOVE != 0 && make_room(new_length) => remap()?,
         other => other?,
@@ -216,13 +212,13 @@ pub fn shmat(id: u64, address: u64, flags: u64) -> Result<i64, Errno> {
         return Err(errno::EINVAL);
     }
     // SAFETY: without SHM_REMAP nothing is replaced.
-    result(unsafe { syscall!(nr::SHMAT, id, address, flags) })
+    unsafe { syscall!(nr::SHMAT, id, address, flags) }
 }
 
 /// shmdt(2). The length of the segment is not known.
 pub fn shmdt(address: u64) -> Result<i64, Errno> {
     // SAFETY: a segment that the guest has attached; there are none of ours.
-    let got = result(unsafe { syscall!(nr::SHMDT, address) })?;
+    let got = unsafe { syscall!(nr::SHMDT, address) }?;
     if executable::is_elsewhere() {
         changed(address, u64::MAX);
     }

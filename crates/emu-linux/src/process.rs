@@ -13,8 +13,7 @@ use crate::region;
 use crate::seccomp;
 use crate::shared;
 use crate::signal::{self, Actions, Alternate};
-use crate::sys::{self, Errno, errno, nr};
-use crate::syscall;
+use crate::sys::{self, Errno, errno};
 use crate::task::Task;
 use crate::thread::Thread;
 use alloc::boxed::Box;
@@ -164,14 +163,11 @@ fn make<A: Abi>(task: &mut Task<A>, request: Request) -> Result<i64, Errno> {
     signal::tells_end(request.exit_signal as u32);
     let result = if request.flags & CLONE_VM == 0 { fork(task, request) } else { spawn(task, request) };
     signal::use_mask(task.thread.mask);
-    match result {
-        error if error < 0 => Err(error),
-        id => Ok(id),
-    }
+    result
 }
 
 /// Creates a child with a copy of memory, which continues on a copy of this stack.
-fn fork<A: Abi>(task: &mut Task<A>, request: Request) -> i64 {
+fn fork<A: Abi>(task: &mut Task<A>, request: Request) -> Result<i64, Errno> {
     let held = (
         task.thread.actions.hold(),
         memory::hold(),
@@ -181,21 +177,13 @@ fn fork<A: Abi>(task: &mut Task<A>, request: Request) -> i64 {
         code::hold(),
         heap::hold(),
     );
-    // SAFETY: no other thread is inside what the locks guard, so the copy is usable.
-    let id = unsafe {
-        if request.needs_clone3() {
-            let arguments = request.arguments((0, 0));
-            syscall!(nr::CLONE3, arguments.as_ptr(), size_of_val(&arguments))
-        } else {
-            let flags = request.host_flags() | request.exit_signal;
-            syscall!(nr::CLONE, flags, 0, request.parent(), request.child(), 0)
-        }
-    };
+    // SAFETY: the guest's pointers; no other thread is inside what the locks guard, so the copy is usable.
+    let id = unsafe { sys::process::fork(&request.arguments((0, 0)), request.needs_clone3()) };
     drop(held);
-    if id == 0 {
+    if id == Ok(0) {
         shared::free_others(task.thread.shared);
         task.thread.shared.note_ids();
-        task.engine().is_alone();
+        task.parts().0.is_alone();
         enter_child(task, &request);
         if request.flags & CLONE_CLEAR_SIGHAND != 0 {
             task.thread.actions.reset_handlers();
@@ -210,11 +198,8 @@ fn enter_child<A: Abi>(task: &mut Task<A>, request: &Request) {
 }
 
 /// Creates a child that shares memory.
-fn spawn<A: Abi>(task: &mut Task<A>, request: Request) -> i64 {
-    let shared = match shared::new() {
-        Ok(shared) => shared,
-        Err(error) => return error,
-    };
+fn spawn<A: Abi>(task: &mut Task<A>, request: Request) -> Result<i64, Errno> {
+    let shared = shared::new()?;
     let parent = &task.thread;
     let vfork = request.flags & CLONE_VFORK != 0;
     let shares_actions = request.flags & CLONE_SIGHAND != 0;
@@ -248,7 +233,7 @@ fn spawn<A: Abi>(task: &mut Task<A>, request: Request) -> i64 {
             sys::thread_start(flags, stack, request.parent(), request.child(), child_main::<A>, argument)
         }
     };
-    if id < 0 || vfork {
+    if id.is_err() || vfork {
         // SAFETY: there is no child, or it has left this memory by execve or exit.
         unsafe {
             let mut child = Box::from_raw(child);

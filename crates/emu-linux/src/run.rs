@@ -27,32 +27,30 @@ pub fn run<A: Abi>(task: &mut Task<A>) -> ! {
     if options.trace_blocks || options.check {
         run_and_watch(task, options.trace_blocks, options.check);
     }
-    // SAFETY: valid while the thread lives; a vfork child's parent does not run.
-    let engine = unsafe { &mut *task.engine };
     loop {
-        let exit = engine.run(&mut task.state, &task.thread.shared.interrupt);
+        let (engine, state, interrupt) = task.parts();
+        let exit = engine.run(state, interrupt);
         handle(task, exit);
     }
 }
 
 /// `--trace blocks` and `--check`: runs the thread block by block.
 fn run_and_watch<A: Abi>(task: &mut Task<A>, trace: bool, check: bool) -> ! {
-    // SAFETY: as in `run`.
-    let engine = unsafe { &mut *task.engine };
     let mut places = maps::Places::NONE;
     loop {
-        let shared = task.thread.shared;
-        let exit = if trace && !shared.interrupted() {
-            sys::complain(&format!("{} {}\n", sys::thread_id(), places.place(A::pc(&task.state))));
-            engine.run_block(&mut task.state, &shared.interrupt)
+        let is_interrupted = task.thread.shared.interrupted();
+        let (engine, state, interrupt) = task.parts();
+        let exit = if trace && !is_interrupted {
+            sys::complain(&format!("{} {}\n", sys::thread_id(), places.place(A::pc(state))));
+            engine.run_block(state, interrupt)
         } else if check {
-            engine.check(&mut task.state, &shared.interrupt).unwrap_or_else(|differences| {
-                let place = maps::place(A::pc(&task.state));
+            engine.check(state, interrupt).unwrap_or_else(|differences| {
+                let place = maps::place(A::pc(state));
                 sys::complain(&format!("crossdock-emu: --check: near {place}: {differences}\n"));
                 sys::exit_group(CHECK_FAILED)
             })
         } else {
-            engine.run(&mut task.state, &shared.interrupt)
+            engine.run(state, interrupt)
         };
         handle(task, exit);
     }

@@ -241,7 +241,7 @@ pub(crate) enum Verdict {
     /// The call is made.
     Allowed,
     /// The call is not made and has this result.
-    Result(i64),
+    Result(Result<i64, Errno>),
     /// The call is not made and raises SIGSYS.
     Trapped(SigInfo),
     /// The process dies of SIGKILL.
@@ -299,9 +299,9 @@ pub(crate) fn ask(thread: &Thread, asked: &Asked, architecture: u32) -> Verdict 
     }
     match verdict & ACTION {
         ALLOW | LOG => Verdict::Allowed,
-        ERRNO => Verdict::Result(-i64::from(low.min(4095))),
+        ERRNO => Verdict::Result(Errno::check(-i64::from(low.min(4095)))),
         // There is no tracer and no listener.
-        TRACE | USER_NOTIF => Verdict::Result(errno::ENOSYS),
+        TRACE | USER_NOTIF => Verdict::Result(Err(errno::ENOSYS)),
         TRAP => {
             const SYS_SECCOMP: u64 = 1;
             // si_signo, si_errno; si_code; si_call_addr; si_syscall, si_arch.

@@ -3,6 +3,7 @@
 use crate::arch::{Abi, Engine};
 use crate::thread::Thread;
 use alloc::boxed::Box;
+use core::sync::atomic::AtomicU32;
 
 /// A guest thread.
 pub struct Task<A: Abi> {
@@ -30,11 +31,12 @@ impl<A: Abi> Task<A> {
         self.owns_engine = true;
     }
 
-    /// The thread's engine.
-    pub fn engine(&mut self) -> &mut A::Engine {
+    /// The thread's engine with what it works on: the registers and the interrupt flag.
+    #[inline]
+    pub fn parts(&mut self) -> (&mut A::Engine, &mut A::State, &AtomicU32) {
         // SAFETY: set by `own_engine` and valid while the thread lives, or its parent's, which does not run
         // while a vfork child does.
-        unsafe { &mut *self.engine }
+        (unsafe { &mut *self.engine }, &mut self.state, &self.thread.shared.interrupt)
     }
 
     /// Frees what the thread owns, except its block.

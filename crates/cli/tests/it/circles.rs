@@ -213,7 +213,11 @@ impl Sources {
         let joined = |start: &[String]| Some([start, rest].concat());
         match first.as_str() {
             // A single name is a variable, an item of this module, or an import, which is counted by itself.
-            name if rest.is_empty() => self.absolute(at, self.modules.get(at)?.passed_on.get(name)?),
+            name if rest.is_empty() => {
+                let target = self.modules.get(at)?.passed_on.get(name)?;
+                // A macro is passed on by its own name: `pub(crate) use name;`.
+                if target == path { None } else { self.absolute(at, target) }
+            }
             "crate" => joined(&[]),
             "self" => joined(at),
             "super" => self.absolute_above(at, rest),
@@ -248,7 +252,9 @@ impl Sources {
         }
         let module = &self.modules[&path[..at]];
         let name = path.get(at)?;
-        if let Some(target) = module.passed_on.get(name) {
+        if let Some(target) = module.passed_on.get(name)
+            && target != std::slice::from_ref(name)
+        {
             let target = self.absolute(&path[..at], target)?;
             return self.defined_in(&[&target, &path[at + 1..]].concat(), depth + 1);
         }

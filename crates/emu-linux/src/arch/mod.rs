@@ -91,8 +91,8 @@ pub trait Abi: Sized + 'static {
     fn decode(_row: &Row, registers: [u64; 6]) -> [u64; 6] {
         registers
     }
-    /// Sets the result of a call: a value, or a negative error number.
-    fn set_result(state: &mut Self::State, result: i64);
+    /// Sets the result of a call.
+    fn set_result(state: &mut Self::State, result: Result<i64, Errno>);
     /// Goes back to the instruction that makes the call, so that it is made again.
     fn call_again(state: &mut Self::State);
     /// Answers a call whose row is [`call::Call::Own`].

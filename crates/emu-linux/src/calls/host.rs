@@ -12,8 +12,7 @@ use crate::thread::Thread;
 /// [`super::indirect`]), or pass a local of their own.
 pub(super) fn host(thread: &Thread, number: u64, arguments: &[u64; 6]) -> Result<i64, Errno> {
     // SAFETY: see above.
-    let result = unsafe { sys::interruptible(number, arguments, &thread.shared.interrupt) };
-    if (-4095..0).contains(&result) { Err(result) } else { Ok(result) }
+    unsafe { sys::interruptible(number, arguments, &thread.shared.interrupt) }
 }
 
 /// Reads the signal mask that a call installs while it waits, and remembers it for the delivery. Returns the

@@ -8,7 +8,7 @@ use crate::arch::call::Call;
 use crate::changes::CHANGES;
 use crate::guest;
 use crate::region;
-use crate::sys::{self, Errno, file};
+use crate::sys::{self, Errno, errno, file};
 use alloc::format;
 use core::sync::atomic::{AtomicBool, Ordering};
 
@@ -159,10 +159,9 @@ pub(super) fn write_memory(
     offset: u64,
     write: impl Fn(&[u64; 6]) -> Result<i64, Errno>,
 ) -> Result<i64, Errno> {
-    const EIO: i64 = -5;
     let room = region::start().saturating_sub(offset);
     if room == 0 || !is_simple && room < 1 << 30 {
-        return Err(EIO);
+        return Err(errno::EIO);
     }
     let mut a = *a;
     if is_simple {

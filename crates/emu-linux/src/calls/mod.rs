@@ -43,7 +43,7 @@ pub fn answer<A: Abi>(task: &mut Task<A>) {
     }
     let Some(row) = row else {
         missing(number, None, &registers);
-        return A::set_result(&mut task.state, errno::ENOSYS);
+        return A::set_result(&mut task.state, Err(errno::ENOSYS));
     };
     if row.call == Call::RtSigreturn {
         return signals::rt_sigreturn(task);
@@ -53,13 +53,13 @@ pub fn answer<A: Abi>(task: &mut Task<A>) {
     if trace {
         trace::begin(row, &arguments);
     }
-    let result = make(task, number, row, arguments).unwrap_or_else(|error| error);
+    let result = make(task, number, row, arguments);
     if trace {
         trace::end(row, &arguments, result);
     }
     match result {
-        errno::NOT_STARTED => A::call_again(&mut task.state),
-        errno::RESTART => task.thread.restart = true,
+        Err(errno::NOT_STARTED) => A::call_again(&mut task.state),
+        Err(errno::RESTART) => task.thread.restart = true,
         result => A::set_result(&mut task.state, result),
     }
 }

@@ -88,7 +88,7 @@ fn enter_handler<A: Abi>(task: &mut Task<A>, signal: u32, info: &SigInfo, action
         if action.flags & SA_RESTART != 0 {
             A::call_again(state);
         } else {
-            A::set_result(state, errno::EINTR);
+            A::set_result(state, Err(errno::EINTR));
         }
     }
     let sp = A::sp(state);

@@ -1,5 +1,6 @@
 //! The one way into the host's kernel: numbers, the instruction, and a form that a signal can interrupt.
 
+use super::errno::Errno;
 use core::arch::{asm, global_asm};
 use core::sync::atomic::AtomicU32;
 
@@ -16,11 +17,6 @@ pub mod nr {
     pub const MUNMAP: u64 = 11;
     pub const RT_SIGACTION: u64 = 13;
     pub const RT_SIGPROCMASK: u64 = 14;
-    pub const GETEUID: u64 = 107;
-    pub const GETEGID: u64 = 108;
-    pub const RT_SIGPENDING: u64 = 127;
-    pub const RT_SIGTIMEDWAIT: u64 = 128;
-    pub const RT_SIGSUSPEND: u64 = 130;
     pub const IOCTL: u64 = 16;
     pub const PREAD64: u64 = 17;
     pub const SCHED_YIELD: u64 = 24;
@@ -28,27 +24,31 @@ pub mod nr {
     pub const MINCORE: u64 = 27;
     pub const MADVISE: u64 = 28;
     pub const SHMAT: u64 = 30;
-    pub const SHMDT: u64 = 67;
     pub const GETPID: u64 = 39;
     pub const CLONE: u64 = 56;
-    pub const EXECVE: u64 = 59;
     pub const EXIT: u64 = 60;
     pub const UNAME: u64 = 63;
     pub const SEMCTL: u64 = 66;
+    pub const SHMDT: u64 = 67;
     pub const FCNTL: u64 = 72;
     pub const GETRLIMIT: u64 = 97;
-    pub const PERSONALITY: u64 = 135;
+    pub const GETEUID: u64 = 107;
+    pub const GETEGID: u64 = 108;
+    pub const CAPGET: u64 = 125;
+    pub const RT_SIGPENDING: u64 = 127;
+    pub const RT_SIGTIMEDWAIT: u64 = 128;
+    pub const RT_SIGSUSPEND: u64 = 130;
     pub const SIGALTSTACK: u64 = 131;
+    pub const PERSONALITY: u64 = 135;
+    pub const MLOCKALL: u64 = 151;
     pub const PRCTL: u64 = 157;
+    pub const ARCH_PRCTL: u64 = 158;
     pub const GETTID: u64 = 186;
     pub const FGETXATTR: u64 = 193;
-    pub const GETRANDOM: u64 = 318;
     pub const FUTEX: u64 = 202;
-    pub const CLOCK_GETTIME: u64 = 228;
     pub const SCHED_GETAFFINITY: u64 = 204;
-    pub const KCMP: u64 = 312;
-    pub const CAPGET: u64 = 125;
     pub const GETDENTS64: u64 = 217;
+    pub const CLOCK_GETTIME: u64 = 228;
     pub const EXIT_GROUP: u64 = 231;
     pub const EPOLL_CTL: u64 = 233;
     pub const TGKILL: u64 = 234;
@@ -58,23 +58,21 @@ pub mod nr {
     pub const READLINKAT: u64 = 267;
     pub const PSELECT6: u64 = 270;
     pub const PPOLL: u64 = 271;
-    pub const EPOLL_PWAIT: u64 = 281;
     pub const DUP3: u64 = 292;
     pub const PIPE2: u64 = 293;
-    pub const RT_TGSIGQUEUEINFO: u64 = 297;
     pub const FANOTIFY_INIT: u64 = 300;
     pub const PRLIMIT64: u64 = 302;
     pub const OPEN_BY_HANDLE_AT: u64 = 304;
-    pub const MLOCKALL: u64 = 151;
+    pub const KCMP: u64 = 312;
+    pub const GETRANDOM: u64 = 318;
     pub const MEMFD_CREATE: u64 = 319;
-    pub const MLOCK2: u64 = 325;
     pub const EXECVEAT: u64 = 322;
+    pub const MLOCK2: u64 = 325;
     pub const IO_PGETEVENTS: u64 = 333;
     pub const CLONE3: u64 = 435;
     pub const CLOSE_RANGE: u64 = 436;
     pub const OPENAT2: u64 = 437;
     pub const FACCESSAT2: u64 = 439;
-    pub const EPOLL_PWAIT2: u64 = 441;
 }
 
 /// Makes a system call.
@@ -98,6 +96,17 @@ pub unsafe fn raw(number: u64, a: [u64; 6]) -> i64 {
     result
 }
 
+/// [`raw`] with its result as a value or an error number.
+///
+/// # Safety
+///
+/// As [`raw`].
+#[inline(always)]
+pub unsafe fn checked(number: u64, a: [u64; 6]) -> Result<i64, Errno> {
+    // SAFETY: the caller's promise.
+    Errno::check(unsafe { raw(number, a) })
+}
+
 /// Pads the arguments of a system call with 0.
 pub const fn six<const N: usize>(list: [u64; N]) -> [u64; 6] {
     let mut all = [0; 6];
@@ -109,13 +118,13 @@ pub const fn six<const N: usize>(list: [u64; N]) -> [u64; 6] {
     all
 }
 
-/// [`raw`] with the arguments listed.
-#[macro_export]
+/// [`checked`] with the arguments listed.
 macro_rules! syscall {
     ($number:expr $(, $argument:expr)* $(,)?) => {
-        $crate::sys::call::raw($number, $crate::sys::call::six([$($argument as u64),*]))
+        $crate::sys::call::checked($number, $crate::sys::call::six([$($argument as u64),*]))
     };
 }
+pub(crate) use syscall;
 
 // crossdock_emu_interruptible(number, arguments, interrupt): makes a system call unless `interrupt` is set.
 //
@@ -175,15 +184,17 @@ unsafe extern "C" {
     fn crossdock_emu_restorer();
 }
 
-/// Makes a system call that a signal can interrupt. Returns [`errno::NOT_STARTED`] if a signal came before
-/// the call, [`errno::RESTART`] if one came during the call and the kernel would have restarted it.
+/// Makes a system call that a signal can interrupt. Returns [`super::errno::NOT_STARTED`] if a signal came
+/// before the call, [`super::errno::RESTART`] if one came during the call and the kernel would have restarted
+/// it.
 ///
 /// # Safety
 ///
 /// As [`raw`].
-pub unsafe fn interruptible(number: u64, arguments: &[u64; 6], interrupt: &AtomicU32) -> i64 {
+#[inline]
+pub unsafe fn interruptible(number: u64, arguments: &[u64; 6], interrupt: &AtomicU32) -> Result<i64, Errno> {
     // SAFETY: the pointers are those of references; the caller answers for the call's effects.
-    unsafe { crossdock_emu_interruptible(number, arguments.as_ptr(), interrupt) }
+    Errno::check(unsafe { crossdock_emu_interruptible(number, arguments.as_ptr(), interrupt) })
 }
 
 /// Where a handler that interrupted the thread at `pc` continues it, if `pc` is in [`interruptible`] and the

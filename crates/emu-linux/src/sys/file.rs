@@ -2,7 +2,7 @@
 
 use super::call::nr;
 use super::errno::{self, Errno};
-use crate::syscall;
+use crate::sys::call::syscall;
 use alloc::vec::Vec;
 use core::ffi::CStr;
 
@@ -13,11 +13,6 @@ pub const PATH_MAX: usize = 4096;
 const O_CLOEXEC: u64 = 0o2_000_000;
 const AT_EMPTY_PATH: u64 = 0x1000;
 
-/// Turns a result of the kernel into a value or an error number.
-fn checked(result: i64) -> Result<i64, Errno> {
-    if result < 0 { Err(result) } else { Ok(result) }
-}
-
 /// Whether the bytes end with NUL, as the kernel needs paths.
 fn is_ended(path: &[u8]) -> bool {
     path.last() == Some(&0)
@@ -27,7 +22,7 @@ fn is_ended(path: &[u8]) -> bool {
 pub fn open_mode(directory: i32, path: &[u8], flags: u64, mode: u32) -> Result<i32, Errno> {
     debug_assert!(is_ended(path));
     // SAFETY: the path ends with NUL.
-    checked(unsafe { syscall!(nr::OPENAT, directory, path.as_ptr(), O_CLOEXEC | flags, mode) })
+    unsafe { syscall!(nr::OPENAT, directory, path.as_ptr(), O_CLOEXEC | flags, mode) }
         .map(|descriptor| descriptor as i32)
 }
 
@@ -41,20 +36,20 @@ pub fn open_below(directory: i32, path: &[u8], flags: u64, resolve: u64) -> Resu
     debug_assert!(is_ended(path));
     let how = [flags | O_CLOEXEC, 0, resolve];
     // SAFETY: the path ends with NUL; the kernel reads the structure.
-    checked(unsafe { syscall!(nr::OPENAT2, directory, path.as_ptr(), how.as_ptr(), size_of_val(&how)) })
+    unsafe { syscall!(nr::OPENAT2, directory, path.as_ptr(), how.as_ptr(), size_of_val(&how)) }
         .map(|descriptor| descriptor as i32)
 }
 
 /// close(2), for descriptors of ours.
 pub fn close(descriptor: i32) {
     // SAFETY: no memory is involved.
-    unsafe { syscall!(nr::CLOSE, descriptor) };
+    let _ = unsafe { syscall!(nr::CLOSE, descriptor) };
 }
 
 /// fcntl(2) with an argument that is a number.
 pub fn control(descriptor: i32, command: u64, argument: u64) -> Result<i64, Errno> {
     // SAFETY: the commands used here take no pointer.
-    checked(unsafe { syscall!(nr::FCNTL, descriptor, command, argument) })
+    unsafe { syscall!(nr::FCNTL, descriptor, command, argument) }
 }
 
 /// Reads up to `bytes.len()` bytes of a file at `offset` (pread(2)); returns how many it read.
@@ -65,10 +60,10 @@ pub fn read_at(descriptor: i32, bytes: &mut [u8], offset: u64) -> Result<usize, 
         let at = offset + done as u64;
         // SAFETY: the kernel writes into the slice.
         match unsafe { syscall!(nr::PREAD64, descriptor, rest.as_mut_ptr(), rest.len(), at) } {
-            0 => break,
-            count if count > 0 => done += count as usize,
-            errno::EINTR => {}
-            error => return Err(error),
+            Ok(0) => break,
+            Ok(count) => done += count as usize,
+            Err(errno::EINTR) => {}
+            Err(error) => return Err(error),
         }
     }
     Ok(done)
@@ -80,11 +75,10 @@ fn read_rest(descriptor: i32) -> Vec<u8> {
     let mut piece = [0u8; 4096];
     loop {
         // SAFETY: the kernel writes into the array.
-        let count = unsafe { syscall!(nr::READ, descriptor, piece.as_mut_ptr(), piece.len()) };
-        if count <= 0 {
-            return content;
+        match unsafe { syscall!(nr::READ, descriptor, piece.as_mut_ptr(), piece.len()) } {
+            Ok(0) | Err(_) => return content,
+            Ok(count) => content.extend_from_slice(&piece[..count as usize]),
         }
-        content.extend_from_slice(&piece[..count as usize]);
     }
 }
 
@@ -101,10 +95,10 @@ pub fn write_all(descriptor: i32, mut bytes: &[u8]) -> Result<(), Errno> {
     while !bytes.is_empty() {
         // SAFETY: the kernel reads the slice.
         match unsafe { syscall!(nr::WRITE, descriptor, bytes.as_ptr(), bytes.len()) } {
-            errno::EINTR => {}
-            count if count > 0 => bytes = &bytes[count as usize..],
-            0 => return Err(errno::ENOMEM),
-            error => return Err(error),
+            Ok(0) => return Err(errno::ENOMEM),
+            Ok(count) => bytes = &bytes[count as usize..],
+            Err(errno::EINTR) => {}
+            Err(error) => return Err(error),
         }
     }
     Ok(())
@@ -118,13 +112,13 @@ pub fn complain(text: &str) {
 /// lseek(2).
 pub fn seek(descriptor: i32, offset: i64, whence: u64) -> Result<u64, Errno> {
     // SAFETY: no memory is involved.
-    checked(unsafe { syscall!(nr::LSEEK, descriptor, offset, whence) }).map(|at| at as u64)
+    unsafe { syscall!(nr::LSEEK, descriptor, offset, whence) }.map(|at| at as u64)
 }
 
 /// A file in memory (memfd_create(2)) with `content`, read from its start.
 pub fn in_memory(name: &CStr, flags: u64, content: &[u8]) -> Result<i32, Errno> {
     // SAFETY: the name ends with NUL.
-    let descriptor = checked(unsafe { syscall!(nr::MEMFD_CREATE, name.as_ptr(), flags) })? as i32;
+    let descriptor = unsafe { syscall!(nr::MEMFD_CREATE, name.as_ptr(), flags) }? as i32;
     match write_all(descriptor, content).and_then(|()| seek(descriptor, 0, 0)) {
         Ok(_) => Ok(descriptor),
         Err(error) => {
@@ -141,10 +135,8 @@ pub fn link_of(descriptor: i32) -> Option<Vec<u8>> {
     // SAFETY: the path ends with NUL; the kernel writes into the vector.
     let length =
         unsafe { syscall!(nr::READLINKAT, AT_FDCWD, path.as_ptr(), target.as_mut_ptr(), target.len()) };
-    (length > 0).then(|| {
-        target.truncate(length as usize);
-        target
-    })
+    target.truncate(length.ok()? as usize);
+    Some(target)
 }
 
 /// A file's status (x86-64, `struct stat`).
@@ -175,7 +167,7 @@ impl Status {
 pub fn status(descriptor: i32) -> Result<Status, Errno> {
     let mut words = [0u64; 18];
     // SAFETY: a struct stat has 18 words.
-    checked(unsafe { syscall!(nr::FSTAT, descriptor, words.as_mut_ptr()) })?;
+    unsafe { syscall!(nr::FSTAT, descriptor, words.as_mut_ptr()) }?;
     Ok(Status::from_words(&words))
 }
 
@@ -184,7 +176,7 @@ pub fn status_of(path: &[u8]) -> Result<Status, Errno> {
     debug_assert!(is_ended(path));
     let mut words = [0u64; 18];
     // SAFETY: a struct stat has 18 words; the path ends with NUL.
-    checked(unsafe { syscall!(nr::NEWFSTATAT, AT_FDCWD, path.as_ptr(), words.as_mut_ptr(), 0) })?;
+    unsafe { syscall!(nr::NEWFSTATAT, AT_FDCWD, path.as_ptr(), words.as_mut_ptr(), 0) }?;
     Ok(Status::from_words(&words))
 }
 
@@ -193,11 +185,11 @@ pub fn may(descriptor: i32, mode: u64) -> Result<(), Errno> {
     const AT_EACCESS: u64 = 0x200;
     let flags = AT_EMPTY_PATH | AT_EACCESS;
     // SAFETY: an empty path.
-    checked(unsafe { syscall!(nr::FACCESSAT2, descriptor, c"".as_ptr(), mode, flags) }).map(|_| ())
+    unsafe { syscall!(nr::FACCESSAT2, descriptor, c"".as_ptr(), mode, flags) }.map(|_| ())
 }
 
 /// Whether a file has an extended attribute that is not empty (fgetxattr(2)).
 pub fn has_attribute(descriptor: i32, name: &CStr) -> bool {
     // SAFETY: the name ends with NUL; without a buffer the kernel only returns the length.
-    unsafe { syscall!(nr::FGETXATTR, descriptor, name.as_ptr(), 0, 0) > 0 }
+    unsafe { syscall!(nr::FGETXATTR, descriptor, name.as_ptr(), 0, 0) }.is_ok_and(|length| length > 0)
 }

@@ -2,7 +2,7 @@
 
 use super::call::nr;
 use super::errno::Errno;
-use crate::syscall;
+use crate::sys::call::syscall;
 
 /// Bytes of a page.
 pub const PAGE: u64 = 4096;
@@ -25,16 +25,12 @@ pub const MAP_FIXED_NOREPLACE: u64 = 0x10_0000;
 /// Memory that is not counted until it is used.
 pub const MAP_NORESERVE: u64 = 0x4000;
 
-/// Turns a result of the kernel into a value or an error number. Addresses are positive.
-fn checked(result: i64) -> Result<u64, Errno> {
-    if result < 0 { Err(result) } else { Ok(result as u64) }
-}
-
 /// mmap(2) of private memory without a file, which replaces nothing.
 pub fn map_new(address: u64, length: u64, protection: u64, flags: u64) -> Result<u64, Errno> {
     let flags = flags & !MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS;
     // SAFETY: without MAP_FIXED, the memory is nobody's.
-    checked(unsafe { syscall!(nr::MMAP, address, length, protection, flags, u64::MAX, 0) })
+    let got = unsafe { syscall!(nr::MMAP, address, length, protection, flags, u64::MAX, 0) };
+    got.map(|address| address as u64)
 }
 
 /// mmap(2).
@@ -44,7 +40,7 @@ pub fn map_new(address: u64, length: u64, protection: u64, flags: u64) -> Result
 /// With MAP_FIXED, no Rust code relies on the memory there.
 pub unsafe fn map(a: [u64; 6]) -> Result<u64, Errno> {
     // SAFETY: the caller's promise.
-    checked(unsafe { super::call::raw(nr::MMAP, a) })
+    unsafe { super::call::checked(nr::MMAP, a) }.map(|address| address as u64)
 }
 
 /// munmap(2).
@@ -54,7 +50,7 @@ pub unsafe fn map(a: [u64; 6]) -> Result<u64, Errno> {
 /// No Rust code relies on the memory.
 pub unsafe fn unmap(address: u64, length: u64) -> Result<(), Errno> {
     // SAFETY: the caller's promise.
-    checked(unsafe { syscall!(nr::MUNMAP, address, length) }).map(|_| ())
+    unsafe { syscall!(nr::MUNMAP, address, length) }.map(|_| ())
 }
 
 /// mprotect(2).
@@ -64,7 +60,7 @@ pub unsafe fn unmap(address: u64, length: u64) -> Result<(), Errno> {
 /// No Rust code relies on rights that the memory loses.
 pub unsafe fn protect(address: u64, length: u64, protection: u64) -> Result<(), Errno> {
     // SAFETY: the caller's promise.
-    checked(unsafe { syscall!(nr::MPROTECT, address, length, protection) }).map(|_| ())
+    unsafe { syscall!(nr::MPROTECT, address, length, protection) }.map(|_| ())
 }
 
 /// madvise(2).
@@ -74,33 +70,33 @@ pub unsafe fn protect(address: u64, length: u64, protection: u64) -> Result<(), 
 /// No Rust code relies on contents that the advice throws away.
 pub unsafe fn advise(address: u64, length: u64, advice: u64) -> Result<(), Errno> {
     // SAFETY: the caller's promise.
-    checked(unsafe { syscall!(nr::MADVISE, address, length, advice) }).map(|_| ())
+    unsafe { syscall!(nr::MADVISE, address, length, advice) }.map(|_| ())
 }
 
 /// Whether the page at an address is in memory (mincore(2)).
 pub fn is_resident(page: u64) -> bool {
     let mut resident = 0u8;
     // SAFETY: the kernel writes a byte to a local.
-    unsafe { syscall!(nr::MINCORE, page, PAGE, &raw mut resident) };
+    let _ = unsafe { syscall!(nr::MINCORE, page, PAGE, &raw mut resident) };
     resident & 1 == 1
 }
 
 /// mlock2(2).
 pub fn lock(address: u64, length: u64, flags: u64) -> Result<(), Errno> {
     // SAFETY: no contents change.
-    checked(unsafe { syscall!(nr::MLOCK2, address, length, flags) }).map(|_| ())
+    unsafe { syscall!(nr::MLOCK2, address, length, flags) }.map(|_| ())
 }
 
 /// mlockall(2).
 pub fn lock_all(flags: u64) -> Result<(), Errno> {
     // SAFETY: no contents change.
-    checked(unsafe { syscall!(nr::MLOCKALL, flags) }).map(|_| ())
+    unsafe { syscall!(nr::MLOCKALL, flags) }.map(|_| ())
 }
 
 /// Fills words with random bits (getrandom(2)).
 pub fn random<const N: usize>() -> [u64; N] {
     let mut words = [0; N];
     // SAFETY: the kernel fills the array.
-    unsafe { syscall!(nr::GETRANDOM, words.as_mut_ptr(), size_of_val(&words), 0) };
+    let _ = unsafe { syscall!(nr::GETRANDOM, words.as_mut_ptr(), size_of_val(&words), 0) };
     words
 }

@@ -1,7 +1,8 @@
 //! Threads and processes of the host: their numbers, their start and their end.
 
-use super::call::nr;
-use crate::syscall;
+use super::call::{nr, raw};
+use super::errno::Errno;
+use crate::sys::call::syscall;
 use core::arch::global_asm;
 use core::sync::atomic::AtomicU32;
 
@@ -78,9 +79,9 @@ pub(crate) unsafe fn thread_start(
     ctid: u64,
     main: unsafe extern "C" fn(u64) -> !,
     argument: u64,
-) -> i64 {
+) -> Result<i64, Errno> {
     // SAFETY: the caller's promise.
-    unsafe { crossdock_emu_thread_start(flags, stack, ptid, ctid, main, argument) }
+    Errno::check(unsafe { crossdock_emu_thread_start(flags, stack, ptid, ctid, main, argument) })
 }
 
 /// [`thread_start`] by clone3(2), with the words of a `struct clone_args`.
@@ -92,7 +93,7 @@ pub(crate) unsafe fn thread_start3(
     mut arguments: [u64; 11],
     main: unsafe extern "C" fn(u64) -> !,
     argument: u64,
-) -> i64 {
+) -> Result<i64, Errno> {
     const STACK_SIZE: usize = 6;
     arguments[STACK_SIZE] -= 16;
     let top = (arguments[STACK_SIZE - 1] + arguments[STACK_SIZE]) as *mut u64;
@@ -100,7 +101,7 @@ pub(crate) unsafe fn thread_start3(
     unsafe {
         top.write(main as *const () as u64);
         top.add(1).write(argument);
-        crossdock_emu_thread_start3(arguments.as_ptr(), size_of_val(&arguments))
+        Errno::check(crossdock_emu_thread_start3(arguments.as_ptr(), size_of_val(&arguments)))
     }
 }
 
@@ -118,7 +119,7 @@ pub(crate) unsafe fn thread_exit(flag: &AtomicU32, status: u64) -> ! {
 pub fn exit_thread(status: u64) -> ! {
     loop {
         // SAFETY: does not return.
-        unsafe { syscall!(nr::EXIT, status) };
+        let _ = unsafe { syscall!(nr::EXIT, status) };
     }
 }
 
@@ -126,46 +127,63 @@ pub fn exit_thread(status: u64) -> ! {
 pub fn exit_group(status: i32) -> ! {
     loop {
         // SAFETY: does not return.
-        unsafe { syscall!(nr::EXIT_GROUP, status) };
+        let _ = unsafe { syscall!(nr::EXIT_GROUP, status) };
     }
 }
 
 /// The host's id of the calling thread (gettid(2)).
 pub fn thread_id() -> u32 {
     // SAFETY: no memory is involved.
-    unsafe { syscall!(nr::GETTID) as u32 }
+    unsafe { raw(nr::GETTID, [0; 6]) as u32 }
 }
 
 /// The host's id of the process (getpid(2)).
 pub fn process_id() -> u32 {
     // SAFETY: no memory is involved.
-    unsafe { syscall!(nr::GETPID) as u32 }
+    unsafe { raw(nr::GETPID, [0; 6]) as u32 }
 }
 
 /// The effective user and group of the process (geteuid(2), getegid(2)).
 pub fn effective_ids() -> (u32, u32) {
     // SAFETY: no memory is involved.
-    unsafe { (syscall!(nr::GETEUID) as u32, syscall!(nr::GETEGID) as u32) }
+    unsafe { (raw(nr::GETEUID, [0; 6]) as u32, raw(nr::GETEGID, [0; 6]) as u32) }
 }
 
 /// Lets another thread run (sched_yield(2)).
 pub fn give_way() {
     // SAFETY: no memory is involved.
-    unsafe { syscall!(nr::SCHED_YIELD) };
+    let _ = unsafe { syscall!(nr::SCHED_YIELD) };
 }
 
 /// The personality of the process (personality(2)).
 pub fn personality() -> u64 {
     const ASK: u64 = 0xffff_ffff;
     // SAFETY: only asks.
-    unsafe { syscall!(nr::PERSONALITY, ASK) as u64 }
+    unsafe { syscall!(nr::PERSONALITY, ASK) }.map_or(0, |persona| persona as u64)
+}
+
+/// Sets the personality of the process.
+pub fn set_personality(personality: u64) {
+    // SAFETY: it counts for later mappings and programs.
+    let _ = unsafe { syscall!(nr::PERSONALITY, personality) };
+}
+
+/// Sets the thread pointer of the host's thread (arch_prctl(2), ARCH_SET_FS).
+///
+/// # Safety
+///
+/// The pointer is to thread-local variables, laid out for the executable.
+pub unsafe fn set_thread_pointer(pointer: u64) {
+    const ARCH_SET_FS: u64 = 0x1002;
+    // SAFETY: the caller's promise.
+    let _ = unsafe { syscall!(nr::ARCH_PRCTL, ARCH_SET_FS, pointer) };
 }
 
 /// The limits of a resource of the process, now and at most (getrlimit(2)).
 pub fn limits(resource: u64) -> [u64; 2] {
     let mut limits = [0; 2];
     // SAFETY: the kernel fills the array.
-    unsafe { syscall!(nr::GETRLIMIT, resource, limits.as_mut_ptr()) };
+    let _ = unsafe { syscall!(nr::GETRLIMIT, resource, limits.as_mut_ptr()) };
     limits
 }
 
@@ -174,7 +192,7 @@ pub fn cpus() -> u32 {
     let mut set = [0u64; 128];
     // SAFETY: the kernel writes into the array.
     let length = unsafe { syscall!(nr::SCHED_GETAFFINITY, 0, size_of_val(&set), set.as_mut_ptr()) };
-    if length > 0 { set.iter().map(|word| word.count_ones()).sum() } else { 1 }
+    if length.is_ok() { set.iter().map(|word| word.count_ones()).sum() } else { 1 }
 }
 
 /// Sets the name of the thread (PR_SET_NAME, prctl(2)): at most 15 bytes.
@@ -184,14 +202,14 @@ pub fn set_name(name: &[u8]) {
     let length = name.len().min(15);
     bytes[..length].copy_from_slice(&name[..length]);
     // SAFETY: 16 bytes that end with NUL.
-    unsafe { syscall!(nr::PRCTL, PR_SET_NAME, bytes.as_ptr()) };
+    let _ = unsafe { syscall!(nr::PRCTL, PR_SET_NAME, bytes.as_ptr()) };
 }
 
 /// The time of a clock (clock_gettime(2)): seconds and nanoseconds.
 pub fn time(clock: u64) -> [u64; 2] {
     let mut time = [0; 2];
     // SAFETY: the kernel fills the array.
-    unsafe { syscall!(nr::CLOCK_GETTIME, clock, time.as_mut_ptr()) };
+    let _ = unsafe { syscall!(nr::CLOCK_GETTIME, clock, time.as_mut_ptr()) };
     time
 }
 
@@ -199,14 +217,14 @@ pub fn time(clock: u64) -> [u64; 2] {
 pub fn shares_memory(process: u32) -> bool {
     const KCMP_VM: u64 = 1;
     // SAFETY: only asks.
-    unsafe { syscall!(nr::KCMP, process_id(), process, KCMP_VM, 0, 0) == 0 }
+    unsafe { syscall!(nr::KCMP, process_id(), process, KCMP_VM, 0, 0) == Ok(0) }
 }
 
 /// Whether the process can gain no rights by execve (PR_GET_NO_NEW_PRIVS, prctl(2)).
 pub fn has_no_new_privileges() -> bool {
     const PR_GET_NO_NEW_PRIVS: u64 = 39;
     // SAFETY: no memory is involved.
-    unsafe { syscall!(nr::PRCTL, PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1 }
+    unsafe { syscall!(nr::PRCTL, PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == Ok(1) }
 }
 
 /// Whether the process has one of the first 32 capabilities (capget(2)).
@@ -215,7 +233,7 @@ pub fn has_capability(capability: u32) -> bool {
     let (header, mut data) = ([VERSION_3, 0], [0u32; 6]);
     // SAFETY: the kernel reads a header of 8 bytes, and fills two structures of 3 words.
     let result = unsafe { syscall!(nr::CAPGET, header.as_ptr(), data.as_mut_ptr()) };
-    result == 0 && data[0] >> capability & 1 == 1
+    result.is_ok() && data[0] >> capability & 1 == 1
 }
 
 /// Tells the kernel where a program's parts lie (PR_SET_MM_MAP, prctl(2)): the words of a
@@ -224,5 +242,50 @@ pub fn describe_memory(map: &[u64; 13]) -> bool {
     const PR_SET_MM: u64 = 35;
     const PR_SET_MM_MAP: u64 = 14;
     // SAFETY: the kernel reads the structure, and the auxiliary vector that it points to.
-    unsafe { syscall!(nr::PRCTL, PR_SET_MM, PR_SET_MM_MAP, map.as_ptr(), size_of_val(map), 0) == 0 }
+    unsafe { syscall!(nr::PRCTL, PR_SET_MM, PR_SET_MM_MAP, map.as_ptr(), size_of_val(map), 0) == Ok(0) }
+}
+
+/// clone(2), by clone3(2) if `by_clone3`, of a process with a copy of this one's memory; 0 in the child.
+///
+/// # Safety
+///
+/// The pointers in `words` (a `struct clone_args`) are 0 or lead to memory that no Rust code relies on, and
+/// what other threads have begun is consistent in the copy.
+pub(crate) unsafe fn fork(words: &[u64; 11], by_clone3: bool) -> Result<i64, Errno> {
+    let [flags, pidfd, child, parent, exit_signal, ..] = *words;
+    const CLONE_PIDFD: u64 = 0x1000;
+    let parent = if flags & CLONE_PIDFD != 0 { pidfd } else { parent };
+    // SAFETY: the caller's promise.
+    unsafe {
+        if by_clone3 {
+            syscall!(nr::CLONE3, words.as_ptr(), size_of_val(words))
+        } else {
+            syscall!(nr::CLONE, flags | exit_signal, 0, parent, child, 0)
+        }
+    }
+}
+
+/// futex(2): waits while `word` has `value`, among the threads of the process.
+pub fn wait(word: &AtomicU32, value: u32) {
+    const FUTEX_WAIT_PRIVATE: u64 = 128;
+    // SAFETY: the kernel reads the word.
+    let _ = unsafe { syscall!(nr::FUTEX, word.as_ptr(), FUTEX_WAIT_PRIVATE, value, 0) };
+}
+
+/// futex(2): wakes a thread that waits for `word`.
+pub fn wake(word: &AtomicU32) {
+    const FUTEX_WAKE_PRIVATE: u64 = 129;
+    // SAFETY: nothing is read or written.
+    let _ = unsafe { syscall!(nr::FUTEX, word.as_ptr(), FUTEX_WAKE_PRIVATE, 1) };
+}
+
+/// execveat(2). Returns only on error.
+///
+/// The kernel reads the path, the two arrays of pointers and the strings; what it cannot read is EFAULT.
+pub fn execute(directory: i32, path: u64, arguments: u64, environment: u64, flags: u64) -> Errno {
+    // SAFETY: nothing is written in this process.
+    match unsafe { syscall!(nr::EXECVEAT, directory, path, arguments, environment, flags) } {
+        Err(error) => error,
+        Ok(_) => unreachable!("the program has been replaced"),
+    }
 }

@@ -1,9 +1,9 @@
 //! Signals of the host: actions, masks, stacks, and raising them.
 
 use super::call::{interruptible, nr, restorer};
-use super::errno::{self, Errno};
+use super::errno::Errno;
 use super::process::{exit_group, process_id, thread_id};
-use crate::syscall;
+use crate::sys::call::syscall;
 use core::sync::atomic::AtomicU32;
 
 /// The kernel's `struct sigaction` of x86-64 (sigaction(2)).
@@ -37,7 +37,7 @@ pub unsafe fn set_action(signal: u32, new: Option<&HostAction>) -> HostAction {
     let mut old = HostAction::default();
     let new = new.map_or(core::ptr::null(), core::ptr::from_ref);
     // SAFETY: both structures are of the kernel's layout.
-    unsafe { syscall!(nr::RT_SIGACTION, signal, new, &raw mut old, 8) };
+    let _ = unsafe { syscall!(nr::RT_SIGACTION, signal, new, &raw mut old, 8) };
     old
 }
 
@@ -47,32 +47,29 @@ const SIG_SETMASK: u64 = 2;
 pub fn set_mask(mask: u64) -> u64 {
     let mut old = 0u64;
     // SAFETY: both sets are locals.
-    unsafe { syscall!(nr::RT_SIGPROCMASK, SIG_SETMASK, &raw const mask, &raw mut old, 8) };
+    let _ = unsafe { syscall!(nr::RT_SIGPROCMASK, SIG_SETMASK, &raw const mask, &raw mut old, 8) };
     old
 }
 
-/// [`set_mask`] unless a signal has set `interrupt`: then [`errno::NOT_STARTED`].
+/// [`set_mask`] unless a signal has set `interrupt`: then [`super::errno::NOT_STARTED`].
 pub fn set_mask_unless(mask: u64, interrupt: &AtomicU32) -> Result<(), Errno> {
     let arguments = [SIG_SETMASK, &raw const mask as u64, 0, 8, 0, 0];
     // SAFETY: the set is a local.
-    match unsafe { interruptible(nr::RT_SIGPROCMASK, &arguments, interrupt) } {
-        errno::NOT_STARTED => Err(errno::NOT_STARTED),
-        _ => Ok(()),
-    }
+    unsafe { interruptible(nr::RT_SIGPROCMASK, &arguments, interrupt) }.map(|_| ())
 }
 
 /// Signals that wait because the thread blocks them (rt_sigpending(2)).
 pub fn pending() -> u64 {
     let mut pending = 0u64;
     // SAFETY: the set is a local.
-    unsafe { syscall!(nr::RT_SIGPENDING, &raw mut pending, 8) };
+    let _ = unsafe { syscall!(nr::RT_SIGPENDING, &raw mut pending, 8) };
     pending
 }
 
 /// Sends a signal to the calling thread (tgkill(2)).
 pub fn raise(signal: u32) {
     // SAFETY: no memory is involved.
-    unsafe { syscall!(nr::TGKILL, process_id(), thread_id(), signal) };
+    let _ = unsafe { syscall!(nr::TGKILL, process_id(), thread_id(), signal) };
 }
 
 /// Dies of a signal: the parent gets the wait status of a program that has died of it.
@@ -94,7 +91,7 @@ pub fn has_child(child: u32, options: u64) -> bool {
     let options = options | WNOHANG | WNOWAIT | ALL_CHILDREN;
     // SAFETY: the kernel writes a siginfo_t, of 128 bytes, to a local.
     let found = unsafe { syscall!(nr::WAITID, P_PID, child, &raw mut info, options, 0) };
-    found == 0 && info[0] as u32 != 0
+    found.is_ok() && info[0] as u32 != 0
 }
 
 /// Sets the thread's signal stack (sigaltstack(2)).
@@ -105,8 +102,5 @@ pub fn has_child(child: u32, options: u64) -> bool {
 pub unsafe fn use_stack(base: u64, size: u64) -> Result<(), Errno> {
     let stack = [base, 0, size];
     // SAFETY: the kernel reads a local; the caller's promise.
-    match unsafe { syscall!(nr::SIGALTSTACK, stack.as_ptr(), 0) } {
-        0 => Ok(()),
-        error => Err(error),
-    }
+    unsafe { syscall!(nr::SIGALTSTACK, stack.as_ptr(), 0) }.map(|_| ())
 }

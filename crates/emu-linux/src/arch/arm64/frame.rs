@@ -84,48 +84,50 @@ pub(super) fn read(interrupted: &State) -> Result<Frame<State>, Errno> {
     if sp & 15 != 0 {
         return Err(errno::EFAULT);
     }
-    let word = |n: usize| guest::read64(sp.wrapping_add(8 * n as u64));
+    let at = |n: usize| sp.wrapping_add(8 * n as u64);
+    let words = guest::read_words::<{ RECORDS - UCONTEXT }>(at(UCONTEXT))?;
+    let word = |n: usize| words[n - UCONTEXT];
     let mut state = interrupted.clone();
-    for n in 0..31 {
-        state.gpr[n] = word(REGISTERS + n)?;
-    }
-    state.set_sp(word(SP)?);
-    state.pc = word(PC)?;
-    let pstate = word(PSTATE)?;
+    state.gpr[..31].copy_from_slice(&words[REGISTERS - UCONTEXT..][..31]);
+    state.set_sp(word(SP));
+    state.pc = word(PC);
+    let pstate = word(PSTATE);
     // Only AArch64 at EL0 is valid (valid_user_regs).
     if pstate & 0x1f != 0 {
         return Err(errno::EINVAL);
     }
     state.nzcv = pstate as u32 & 0xf000_0000;
-    let mut at = RECORDS;
-    let mut seen = false;
+    read_records(at(RECORDS), &mut state)?;
+    Ok(Frame { state, mask: word(MASK), stack: [word(STACK), word(STACK + 1), word(STACK + 2)] })
+}
+
+/// Reads the records from `start` on: exactly one of them has the vector registers.
+fn read_records(start: u64, state: &mut State) -> Result<(), Errno> {
+    let (mut offset, mut seen) = (0, false);
     loop {
-        let head = word(at)?;
+        let at = start.wrapping_add(offset);
+        let head = guest::read64(at)?;
         let (magic, size) = (head & 0xffff_ffff, head >> 32);
         match magic {
             0 if size == 0 => break,
             FPSIMD_MAGIC if size == FPSIMD_SIZE && !seen => {
                 seen = true;
-                let control = word(at + 1)?;
-                state.fpsr = control as u32 & 0x0800_009f;
-                state.fpcr = (control >> 32) as u32 & 0x07c0_0000;
-                for n in 0..32 {
-                    state.v[n] = u128::from(word(at + 2 + 2 * n)?) | u128::from(word(at + 3 + 2 * n)?) << 64;
+                let words = guest::read_words::<65>(at.wrapping_add(8))?;
+                state.fpsr = words[0] as u32 & 0x0800_009f;
+                state.fpcr = (words[0] >> 32) as u32 & 0x07c0_0000;
+                for (v, [low, high]) in state.v.iter_mut().zip(words[1..].as_chunks::<2>().0) {
+                    *v = u128::from(*low) | u128::from(*high) << 64;
                 }
             }
             ESR_MAGIC => {}
             _ => return Err(errno::EINVAL),
         }
-        if size < 16 || size % 16 != 0 || at + size as usize / 8 + 2 > RECORDS + RECORDS_LENGTH {
+        if size < 16 || size % 16 != 0 || offset + size + 16 > 8 * RECORDS_LENGTH as u64 {
             return Err(errno::EINVAL);
         }
-        at += size as usize / 8;
+        offset += size;
     }
-    if !seen {
-        return Err(errno::EINVAL);
-    }
-    let stack = [word(STACK)?, word(STACK + 1)?, word(STACK + 2)?];
-    Ok(Frame { state, mask: word(MASK)?, stack })
+    if seen { Ok(()) } else { Err(errno::EINVAL) }
 }
 
 /// AT_MINSIGSTKSZ: bytes of a frame of this CPU.

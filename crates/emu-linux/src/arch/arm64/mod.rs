@@ -85,8 +85,8 @@ impl Abi for Arm64 {
     }
 
     #[inline]
-    fn set_result(state: &mut State, result: i64) {
-        state.set_x(0, result as u64);
+    fn set_result(state: &mut State, result: Result<i64, Errno>) {
+        state.set_x(0, result.unwrap_or_else(Errno::as_result) as u64);
     }
 
     fn call_again(state: &mut State) {
