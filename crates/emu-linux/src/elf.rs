@@ -1,7 +1,6 @@
 //! ELF files of the guest: reads their headers, and maps them as the kernel does (Linux, fs/binfmt_elf.c).
 
-use crate::arch::Machine;
-use crate::arch::known::MACHINES;
+use crate::arch::machine::{self, Machine};
 use crate::executable;
 use crate::guest;
 use crate::memory;
@@ -89,7 +88,7 @@ pub fn machine(start: &[u8]) -> Option<Machine> {
     const LITTLE_ENDIAN: u8 = 1;
     let [b'\x7f', b'E', b'L', b'F', class, LITTLE_ENDIAN, ..] = *start else { return None };
     let machine = Machine { class, machine: half(start, 18) };
-    (MACHINES.contains(&machine) && [ET_EXEC, ET_DYN].contains(&half(start, 16))).then_some(machine)
+    (machine::ALL.contains(&machine) && [ET_EXEC, ET_DYN].contains(&half(start, 16))).then_some(machine)
 }
 
 impl Segment {

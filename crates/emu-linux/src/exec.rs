@@ -31,13 +31,52 @@ enum Kind {
     Native,
 }
 
-/// execve(2) and execveat(2).
+/// execve(2) and execveat(2), for a guest whose pointers have `word` bytes.
 pub fn execveat(
     thread: &Thread,
+    word: u64,
     directory: i32,
     path: u64,
     argv: u64,
     envp: u64,
+    flags: u64,
+) -> Result<i64, Errno> {
+    let mut copies = [Vec::new(), Vec::new()];
+    let [arguments, environment] = &mut copies;
+    let vectors = Vectors {
+        guest_argv: argv,
+        word,
+        argv: widened(argv, word, arguments)?,
+        envp: widened(envp, word, environment)?,
+    };
+    execute_file(thread, directory, path, &vectors, flags)
+}
+
+/// The arguments and the environment of a program to execute.
+struct Vectors {
+    /// The guest's array of arguments, of pointers with `word` bytes.
+    guest_argv: u64,
+    word: u64,
+    /// The arrays in the host's form.
+    argv: u64,
+    envp: u64,
+}
+
+/// An array of pointers that the host can read: the guest's own, or a copy if its pointers are shorter.
+fn widened(array: u64, word: u64, copy: &mut Vec<u64>) -> Result<u64, Errno> {
+    if word == 8 || array == 0 {
+        return Ok(array);
+    }
+    *copy = read_pointers(array, word)?;
+    copy.push(0);
+    Ok(copy.as_ptr() as u64)
+}
+
+fn execute_file(
+    thread: &Thread,
+    directory: i32,
+    path: u64,
+    vectors: &Vectors,
     flags: u64,
 ) -> Result<i64, Errno> {
     let given = guest::read_path(path)?;
@@ -61,7 +100,7 @@ pub fn execveat(
         let descriptor = match open(directory, real, nofollow) {
             // The file may be executed but not read: for a handler of binfmt_misc, the kernel can open it.
             Err(errno::EACCES) if own.is_none() => {
-                return Err(match run_native(thread, directory, path, argv, envp, flags) {
+                return Err(match run_native(thread, directory, path, vectors, flags) {
                     errno::ENOEXEC => errno::EACCES,
                     other => other,
                 });
@@ -76,9 +115,9 @@ pub fn execveat(
         (name, descriptor)
     };
     // Read after the file is opened, as in the kernel since 6.9.
-    let pointers = read_pointers(argv).inspect_err(|_| close(descriptor))?;
+    let pointers = read_pointers(vectors.guest_argv, vectors.word).inspect_err(|_| close(descriptor))?;
     match examine(descriptor, &name)? {
-        Kind::Native => Err(run_native(thread, directory, path, argv, envp, flags)),
+        Kind::Native => Err(run_native(thread, directory, path, vectors, flags)),
         Kind::Guest { descriptor, arguments, raises } => {
             // Only the kernel can give the file's rights, through a binfmt_misc handler with flag C. If we
             // can reach our executable neither through /proc nor by its path, such a handler may still find
@@ -88,10 +127,10 @@ pub fn execveat(
             // If the kernel executed the file, the task's system call filters would be lost.
             let is_filtered = seccomp::mode(thread) != 0;
             if (raises && !elsewhere || out_of_reach) && !is_filtered {
-                result = run_native(thread, directory, path, argv, envp, flags);
+                result = run_native(thread, directory, path, vectors, flags);
             }
             if result == errno::ENOEXEC && !out_of_reach {
-                result = run_guest(thread, descriptor, &name, &arguments, &pointers, envp);
+                result = run_guest(thread, descriptor, &name, &arguments, &pointers, vectors.envp);
             }
             close(descriptor);
             Err(result)
@@ -100,13 +139,13 @@ pub fn execveat(
 }
 
 /// The pointers of an array that ends with a null pointer; a null `array` is an empty one.
-fn read_pointers(array: u64) -> Result<Vec<u64>, Errno> {
+fn read_pointers(array: u64, word: u64) -> Result<Vec<u64>, Errno> {
     let mut pointers = Vec::new();
     if array == 0 {
         return Ok(pointers);
     }
     loop {
-        match guest::read64(array.wrapping_add(8 * pointers.len() as u64))? {
+        match guest::read_pointer(array.wrapping_add(word * pointers.len() as u64), word)? {
             0 => return Ok(pointers),
             pointer => pointers.push(pointer),
         }
@@ -114,9 +153,9 @@ fn read_pointers(array: u64) -> Result<Vec<u64>, Errno> {
 }
 
 /// Lets the kernel execute a file. Returns only on error.
-fn run_native(thread: &Thread, directory: i32, path: u64, argv: u64, envp: u64, flags: u64) -> Errno {
+fn run_native(thread: &Thread, directory: i32, path: u64, vectors: &Vectors, flags: u64) -> Errno {
     prepare_exec(thread, false);
-    let result = execute(directory, path, argv, envp, flags);
+    let result = execute(directory, path, vectors.argv, vectors.envp, flags);
     prepare_exec(thread, true);
     result
 }

@@ -1,10 +1,8 @@
-//! The ABIs of this executable.
+//! The ABI of each machine.
 
+use super::Abi;
 use super::arm64::Arm64;
-use super::{Abi, Machine};
-
-/// The programs that this executable runs.
-pub const MACHINES: [Machine; 1] = [Arm64::MACHINE];
+use super::machine::{ARM64, Machine};
 
 /// Something that is done for the ABI of a program, which is known when the program is opened.
 pub trait ForAbi {
@@ -17,7 +15,7 @@ pub trait ForAbi {
 /// Does something for the ABI of `machine`; `None` if there is none.
 pub fn with_abi<F: ForAbi>(machine: Machine, action: F) -> Option<F::Output> {
     match machine {
-        Arm64::MACHINE => Some(action.with::<Arm64>()),
+        ARM64 => Some(action.with::<Arm64>()),
         _ => None,
     }
 }

@@ -4,23 +4,25 @@
 //! call         rows of a call table, and the names of the implementations that they choose
 //! asm_generic  what Linux gives all newer 64-bit architectures: call numbers, struct stat
 //! arm64        AArch64
-//! known        the list of ABIs of this executable
+//! machine      the machines whose programs this executable runs
+//! known        the ABI of each
 //! ```
 //!
 //! The rest of the crate is generic over [`Abi`] where an ABI matters, and compiled once for each: a system
 //! call costs no indirect call, and no table of addresses has to be relocated at the start. `start` chooses
 //! the ABI once, by the program's ELF header.
 //!
-//! A new ABI is a folder and a line in `known`. A 64-bit one with the generic numbers (riscv64) takes its
-//! calls and its `struct stat` from `asm_generic`. A 32-bit one (arm) has its own numbers, joins register
-//! pairs in [`Abi::decode`], and answers the calls whose structures differ (stat64, 32-bit and 64-bit times,
-//! iovec, msghdr, sigaction) itself: its rows name them `Call::Own`, and [`Abi::own_call`] converts and calls
-//! the shared implementation.
+//! A new ABI is a folder and a line in `machine` and `known`. A 64-bit one with the generic numbers (riscv64)
+//! takes its calls and its `struct stat` from `asm_generic`. A 32-bit one (arm) has its own numbers, joins
+//! register pairs in [`Abi::decode`], and answers the calls whose structures differ (stat64, 32-bit and 64-bit
+//! times, iovec, msghdr, sigaction) itself: its rows name them `Call::Own`, and [`Abi::own_call`] converts
+//! and calls the shared implementation.
 
 pub mod arm64;
 pub mod asm_generic;
 pub mod call;
 pub mod known;
+pub mod machine;
 
 use crate::shared::{Shared, SigInfo};
 use crate::signal::Action;
@@ -32,22 +34,7 @@ use call::Row;
 use core::ops::Range;
 use core::sync::atomic::AtomicU32;
 use crossdock_emu_guest::memory::{Access, Fault};
-
-/// Which programs an ABI runs: the fields of their ELF header (elf(5)).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Machine {
-    /// EI_CLASS: 1 for 32 bits, 2 for 64 bits.
-    pub class: u8,
-    /// e_machine.
-    pub machine: u16,
-}
-
-impl Machine {
-    /// Bytes of a pointer.
-    pub const fn word(self) -> u64 {
-        if self.class == 1 { 4 } else { 8 }
-    }
-}
+use machine::Machine;
 
 /// The ABI of a guest on Linux.
 pub trait Abi: Sized + 'static {

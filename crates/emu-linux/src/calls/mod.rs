@@ -7,7 +7,7 @@
 mod files;
 mod host;
 mod indirect;
-mod signals;
+pub(crate) mod signals;
 mod system;
 mod tagged;
 mod trace;
@@ -188,8 +188,8 @@ fn dispatch_checked<A: Abi>(task: &mut Task<A>, number: u64, row: &Row, a: &[u64
 
         Call::Clone => process::clone(task, A::clone_arguments(*a)),
         Call::Clone3 => process::clone3(task, a[0], a[1]),
-        Call::Execve => exec::execveat(thread, AT_FDCWD, a[0], a[1], a[2], 0),
-        Call::Execveat => exec::execveat(thread, a[0] as i32, a[1], a[2], a[3], a[4]),
+        Call::Execve => exec::execveat(thread, A::MACHINE.word(), AT_FDCWD, a[0], a[1], a[2], 0),
+        Call::Execveat => exec::execveat(thread, A::MACHINE.word(), a[0] as i32, a[1], a[2], a[3], a[4]),
         Call::Exit => process::exit(task, a[0]),
         Call::Seccomp => seccomp::seccomp(thread, a[0], a[1], a[2]),
         Call::Uname => system::uname::<A>(thread, a[0]),

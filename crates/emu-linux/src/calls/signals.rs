@@ -19,7 +19,6 @@ pub(super) fn rt_sigaction(
     old: u64,
     size: u64,
 ) -> Result<i64, Errno> {
-    let signal = signal as u32;
     if size != 8 {
         return Err(errno::EINVAL);
     }
@@ -27,28 +26,31 @@ pub(super) fn rt_sigaction(
         0 => None,
         _ => {
             let [handler, flags, restorer, mask] = guest::read_words::<4>(new)?;
-            Some(Action { handler, flags, restorer, mask: mask & !UNBLOCKABLE })
+            Some(Action { handler, flags, restorer, mask })
         }
     };
-    if !(1..=64).contains(&signal) || action.is_some() && UNBLOCKABLE & bit(signal) != 0 {
-        return Err(errno::EINVAL);
-    }
-    let before = {
-        let mut table = thread.actions.hold();
-        let before = table.get(signal);
-        if let Some(action) = action {
-            table.set(signal, action);
-            // The kernel forgets pending signals, but does not know of those in our queue.
-            if action.handler == IGNORE && OURS & bit(signal) != 0 {
-                thread.shared.queued.fetch_and(!bit(signal), Ordering::SeqCst);
-            }
-        }
-        before
-    };
+    let before = change_action(thread, signal as u32, action)?;
     if old != 0 {
         guest::write_words(old, &[before.handler, before.flags, before.restorer, before.mask])?;
     }
     Ok(0)
+}
+
+/// Changes the action of a signal, if one is given; returns the old one (sigaction(2)).
+pub(crate) fn change_action(thread: &Thread, signal: u32, new: Option<Action>) -> Result<Action, Errno> {
+    if !(1..=64).contains(&signal) || new.is_some() && UNBLOCKABLE & bit(signal) != 0 {
+        return Err(errno::EINVAL);
+    }
+    let mut table = thread.actions.hold();
+    let before = table.get(signal);
+    if let Some(action) = new {
+        table.set(signal, Action { mask: action.mask & !UNBLOCKABLE, ..action });
+        // The kernel forgets pending signals, but does not know of those in our queue.
+        if action.handler == IGNORE && OURS & bit(signal) != 0 {
+            thread.shared.queued.fetch_and(!bit(signal), Ordering::SeqCst);
+        }
+    }
+    Ok(before)
 }
 
 /// rt_sigprocmask(2).
@@ -122,15 +124,25 @@ pub(super) fn rt_sigsuspend(thread: &mut Thread, set: u64, size: u64) -> Result<
 
 /// sigaltstack(2), for a thread at `sp`.
 pub(super) fn sigaltstack<A: Abi>(thread: &mut Thread, sp: u64, new: u64, old: u64) -> Result<i64, Errno> {
-    let before = thread.alternate.words(sp);
-    if new != 0 {
-        let words = guest::read_words(new)?;
-        thread.alternate.set(words, sp, A::SIGNAL_STACK_MIN)?;
-    }
+    let new = if new == 0 { None } else { Some(guest::read_words(new)?) };
+    let before = change_stack::<A>(thread, sp, new)?;
     if old != 0 {
         guest::write_words(old, &before)?;
     }
     Ok(0)
+}
+
+/// Changes the alternate stack, if one is given; returns the old one. Both are address, flags and size.
+pub(crate) fn change_stack<A: Abi>(
+    thread: &mut Thread,
+    sp: u64,
+    new: Option<[u64; 3]>,
+) -> Result<[u64; 3], Errno> {
+    let before = thread.alternate.words(sp);
+    if let Some(stack) = new {
+        thread.alternate.set(stack, sp, A::SIGNAL_STACK_MIN)?;
+    }
+    Ok(before)
 }
 
 /// rt_sigreturn(2): takes all registers from the frame; raises SIGSEGV if there is no valid one.

@@ -5,7 +5,8 @@ mod engine;
 mod frame;
 
 use super::call::{Row, Table};
-use super::{Abi, Delivery, Frame, HostStat, Machine, asm_generic};
+use super::machine::{ARM64, Machine};
+use super::{Abi, Delivery, Frame, HostStat, asm_generic};
 use crate::sys::{Errno, errno};
 use crate::thread::Thread;
 use alloc::string::String;
@@ -27,8 +28,7 @@ const SVC_LENGTH: u64 = 4;
 impl Abi for Arm64 {
     const NAME: &'static str = "arm64";
     const UNAME: &'static str = "aarch64";
-    /// EM_AARCH64.
-    const MACHINE: Machine = Machine { class: 2, machine: 183 };
+    const MACHINE: Machine = ARM64;
     /// AUDIT_ARCH_AARCH64: the machine, 64 bits, little-endian.
     const AUDIT_ARCHITECTURE: u32 = 0xc000_0000 | Self::MACHINE.machine as u32;
 
