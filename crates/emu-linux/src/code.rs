@@ -27,8 +27,7 @@ fn placed(guest: u64, code: u64, length: u64) {
     if let Ok(file) =
         file::open_mode(file::AT_FDCWD, path.as_bytes(), O_WRONLY_CREAT_APPEND | O_NOFOLLOW, 0o600)
     {
-        let _ = file::write_all(file, line.as_bytes());
-        file::close(file);
+        let _ = file::write_all(file.number(), line.as_bytes());
     }
 }
 

@@ -10,11 +10,13 @@ use crate::own_executable;
 use crate::proc;
 use crate::seccomp;
 use crate::signal::deliver::prepare_exec;
-use crate::sys::file::{self, AT_FDCWD, Status, close, open};
+use crate::sys::file::{self, AT_FDCWD, Fd, Status, open};
 use crate::sys::process::execute;
 use crate::sys::{self, Errno, errno};
 use crate::sysroot;
 use crate::thread::Thread;
+use alloc::format;
+use alloc::string::String;
 use alloc::vec::Vec;
 
 /// argv\[1\] of an emulator that another emulator has started.
@@ -26,7 +28,7 @@ const O_NOFOLLOW: u64 = 0o400_000;
 enum Kind {
     /// By us; the path in execve's first argument stays AT_EXECFN. `raises`: whether the file gives other
     /// rights than the caller's.
-    Guest { descriptor: i32, arguments: Vec<Vec<u8>>, raises: bool },
+    Guest { file: Fd, arguments: Vec<Vec<u8>>, raises: bool },
     /// By the kernel.
     Native,
 }
@@ -84,12 +86,12 @@ fn execute_file(
         return Err(errno::EINVAL);
     }
     let mut elsewhere = false;
-    let (name, descriptor) = if given == b"\0" {
+    let (name, file) = if given == b"\0" {
         if flags & AT_EMPTY_PATH == 0 {
             return Err(errno::ENOENT);
         }
-        let reopened = alloc::format!("/proc/self/fd/{directory}\0");
-        let name = alloc::format!("/dev/fd/{directory}\0").into_bytes();
+        let reopened = format!("/proc/self/fd/{directory}\0");
+        let name = format!("/dev/fd/{directory}\0").into_bytes();
         (name, open(AT_FDCWD, reopened.as_bytes(), 0)?)
     } else {
         let own = proc::followed_exe(&given);
@@ -97,7 +99,7 @@ fn execute_file(
         elsewhere = own.is_some() || in_sysroot.is_some();
         let real = own.as_deref().or(in_sysroot.as_deref()).unwrap_or(&given);
         let nofollow = if flags & AT_SYMLINK_NOFOLLOW != 0 { O_NOFOLLOW } else { 0 };
-        let descriptor = match open(directory, real, nofollow) {
+        let file = match open(directory, real, nofollow) {
             // The file may be executed but not read: for a handler of binfmt_misc, the kernel can open it.
             Err(errno::EACCES) if own.is_none() => {
                 return Err(match run_native(thread, directory, path, vectors, flags) {
@@ -110,15 +112,15 @@ fn execute_file(
         let name = match given[0] {
             b'/' => given.clone(),
             _ if directory == AT_FDCWD => given.clone(),
-            _ => [alloc::format!("/dev/fd/{directory}/").as_bytes(), &given].concat(),
+            _ => [format!("/dev/fd/{directory}/").as_bytes(), &given].concat(),
         };
-        (name, descriptor)
+        (name, file)
     };
     // Read after the file is opened, as in the kernel since 6.9.
-    let pointers = read_pointers(vectors.guest_argv, vectors.word).inspect_err(|_| close(descriptor))?;
-    match examine(descriptor, &name)? {
+    let pointers = read_pointers(vectors.guest_argv, vectors.word)?;
+    match examine(file, &name)? {
         Kind::Native => Err(run_native(thread, directory, path, vectors, flags)),
-        Kind::Guest { descriptor, arguments, raises } => {
+        Kind::Guest { file, arguments, raises } => {
             // Only the kernel can give the file's rights, through a binfmt_misc handler with flag C. If we
             // can reach our executable neither through /proc nor by its path, such a handler may still find
             // it.
@@ -130,9 +132,8 @@ fn execute_file(
                 result = run_native(thread, directory, path, vectors, flags);
             }
             if result == errno::ENOEXEC && !out_of_reach {
-                result = run_guest(thread, descriptor, &name, &arguments, &pointers, vectors.envp);
+                result = run_guest(thread, &file, &name, &arguments, &pointers, vectors.envp);
             }
-            close(descriptor);
             Err(result)
         }
     }
@@ -161,24 +162,17 @@ fn run_native(thread: &Thread, directory: i32, path: u64, vectors: &Vectors, fla
 }
 
 /// Executes the emulator for a program of the guest. Returns only on error.
-fn run_guest(
-    thread: &Thread,
-    descriptor: i32,
-    name: &[u8],
-    script: &[Vec<u8>],
-    argv: &[u64],
-    envp: u64,
-) -> Errno {
+fn run_guest(thread: &Thread, file: &Fd, name: &[u8], script: &[Vec<u8>], argv: &[u64], envp: u64) -> Errno {
     let own = own_executable::descriptor();
     let (letters, texts) = options::get().encode();
     let filters = match seccomp::save(thread) {
         Ok(filters) => filters,
         Err(error) => return error,
     };
-    let passed = filters.map_or(alloc::string::String::new(), |filters| alloc::format!(".{filters}"));
-    let options = alloc::format!("{descriptor}{passed},{own},{letters}\0");
+    let passed = filters.as_ref().map_or(String::new(), |filters| format!(".{}", filters.number()));
+    let options = format!("{}{passed},{own},{letters}\0", file.number());
     let texts: Vec<Vec<u8>> = texts.iter().map(|text| [text, &b"\0"[..]].concat()).collect();
-    let mark = alloc::format!("{MARK}\0");
+    let mark = format!("{MARK}\0");
     let mut pointers: Vec<*const u8> =
         alloc::vec![c"crossdock-emu".as_ptr().cast(), mark.as_ptr(), options.as_ptr()];
     pointers.extend(texts.iter().map(|text| text.as_ptr()));
@@ -190,33 +184,26 @@ fn run_guest(
     pointers.push(core::ptr::null());
 
     prepare_exec(thread, false);
-    own_executable::pass_on(descriptor, true);
+    own_executable::pass_on(file.number(), true);
     // Passed on, since the guest's root may have no /proc to open the executable again.
     own_executable::pass_on(own, true);
     let empty = c"".as_ptr() as u64;
     let result = execute(own, empty, pointers.as_ptr() as u64, envp, AT_EMPTY_PATH);
     own_executable::pass_on(own, false);
     prepare_exec(thread, true);
-    filters.into_iter().for_each(close);
     result
 }
 
 /// Decides how an open file is executed, following `#!` as the kernel does (Linux, fs/binfmt_script.c).
-/// Closes the file unless it is the guest's.
-fn examine(mut descriptor: i32, name: &[u8]) -> Result<Kind, Errno> {
+fn examine(mut file: Fd, name: &[u8]) -> Result<Kind, Errno> {
     let mut arguments: Vec<Vec<u8>> = Vec::new();
     let mut name = name.to_vec();
     for _ in 0..6 {
-        let kind = look(descriptor);
-        match kind {
-            Ok(Look::Guest { raises }) => return Ok(Kind::Guest { descriptor, arguments, raises }),
-            Ok(Look::Native) => {
-                // The kernel follows a script itself.
-                close(descriptor);
-                return Ok(Kind::Native);
-            }
-            Ok(Look::Script { interpreter, argument }) => {
-                close(descriptor);
+        match look(file.number())? {
+            Look::Guest { raises } => return Ok(Kind::Guest { file, arguments, raises }),
+            // The kernel follows a script itself.
+            Look::Native => return Ok(Kind::Native),
+            Look::Script { interpreter, argument } => {
                 let mut next = alloc::vec![interpreter.clone()];
                 next.extend(argument);
                 next.push(name);
@@ -225,15 +212,10 @@ fn examine(mut descriptor: i32, name: &[u8]) -> Result<Kind, Errno> {
                 arguments = next;
                 name = interpreter;
                 let real = sysroot::lookup(&name, true);
-                descriptor = open(AT_FDCWD, real.as_deref().unwrap_or(&name), 0)?;
-            }
-            Err(error) => {
-                close(descriptor);
-                return Err(error);
+                file = open(AT_FDCWD, real.as_deref().unwrap_or(&name), 0)?;
             }
         }
     }
-    close(descriptor);
     Err(errno::ELOOP)
 }
 
@@ -262,8 +244,7 @@ fn look(descriptor: i32) -> Result<Look, Errno> {
         if let Some(path) = elf.interpreter(descriptor)? {
             let path = sysroot::lookup(&path, true).unwrap_or(path);
             let loader = open(AT_FDCWD, &path, 0)?;
-            let found = Elf::read(loader);
-            close(loader);
+            let found = Elf::read(loader.number());
             if found.map_err(|_| errno::ELIBBAD)?.machine != elf.machine {
                 return Err(errno::ELIBBAD);
             }
@@ -310,7 +291,7 @@ fn script_line(line: &[u8]) -> Result<Look, Errno> {
 pub fn open_program(path: &[u8], arguments: &mut Vec<Vec<u8>>) -> Result<i32, Errno> {
     match examine(open(AT_FDCWD, path, 0)?, path)? {
         Kind::Native => Err(errno::ENOEXEC),
-        Kind::Guest { descriptor, arguments: script, .. } => {
+        Kind::Guest { file, arguments: script, .. } => {
             if !script.is_empty() {
                 let without_nul = |mut text: Vec<u8>| {
                     text.pop();
@@ -319,7 +300,7 @@ pub fn open_program(path: &[u8], arguments: &mut Vec<Vec<u8>>) -> Result<i32, Er
                 let rest = arguments.split_off(1);
                 *arguments = script.into_iter().map(without_nul).chain(rest).collect();
             }
-            Ok(descriptor)
+            Ok(file.into_number())
         }
     }
 }

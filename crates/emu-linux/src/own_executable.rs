@@ -1,7 +1,7 @@
 //! The emulator's own executable: an open file that execve needs again, hidden from the guest.
 
 use crate::region;
-use crate::sys::file::{self, AT_FDCWD};
+use crate::sys::file::{self, AT_FDCWD, Fd};
 use core::ffi::{CStr, c_char};
 use core::sync::atomic::{AtomicI32, Ordering};
 
@@ -33,22 +33,19 @@ pub(crate) fn open(passed: Option<i32>, auxiliary: &[(u64, u64)]) {
         set_descriptor(own);
         return;
     }
-    let mut found = file::open(AT_FDCWD, b"/proc/self/exe\0", 0).unwrap_or(-1);
-    if found < 0
+    let mut found = file::open(AT_FDCWD, b"/proc/self/exe\0", 0).ok();
+    if found.is_none()
         && let Some(&(_, name)) = auxiliary.iter().find(|pair| pair.0 == AT_EXECFN)
     {
         // Without /proc, this is the only path to our executable. Under binfmt_misc, it names the guest's
         // program.
         // SAFETY: the kernel's string, which is never written.
         let name = unsafe { CStr::from_ptr(name as *const c_char) };
-        found = file::open(AT_FDCWD, name.to_bytes_with_nul(), 0).unwrap_or(-1);
-        if found >= 0 && !is_own_file(found) {
-            file::close(found);
-            found = -1;
-        }
+        found = file::open(AT_FDCWD, name.to_bytes_with_nul(), 0).ok();
+        found = found.filter(|file| is_own_file(file.number()));
     }
-    if found >= 0 {
-        set_descriptor(found);
+    if let Some(file) = found {
+        set_descriptor(file.into_number());
         move_descriptor();
     }
 }
@@ -82,7 +79,7 @@ pub(crate) fn move_descriptor() {
     for lowest in [960, 200, 50, 0] {
         if let Ok(new) = file::control(old, F_DUPFD_CLOEXEC, lowest) {
             set_descriptor(new as i32);
-            file::close(old);
+            drop(Fd::from_number(old));
             return;
         }
     }

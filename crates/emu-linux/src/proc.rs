@@ -111,7 +111,7 @@ pub fn open<A: Abi>(file: File, flags: u64) -> Result<i64, Errno> {
     };
     let close_on_exec = u64::from(flags & O_CLOEXEC != 0);
     let name = if file == File::Maps { c"maps" } else { c"proc" };
-    in_memory(name, close_on_exec, &content).map(i64::from)
+    in_memory(name, close_on_exec, &content).map(|file| i64::from(file.into_number()))
 }
 
 /// The kernel's name for a mapping without a file; empty if it has none.

@@ -11,7 +11,7 @@ use crate::lock::{Held, Lock};
 use crate::options;
 use crate::shared::{self, SigInfo};
 use crate::signal::number::{KILL, SYS};
-use crate::sys::file::{self, in_memory};
+use crate::sys::file::{Fd, in_memory, read_at};
 use crate::sys::signal::die;
 use crate::sys::{self, Errno, errno};
 use crate::thread::Thread;
@@ -424,7 +424,7 @@ fn may_filter() -> bool {
 /// A file in memory with the thread's filters, for the program that it executes; `None` if it has no filters.
 ///
 /// Returns the errors of memfd_create(2) and write(2).
-pub(crate) fn save(thread: &Thread) -> Result<Option<i32>, Errno> {
+pub(crate) fn save(thread: &Thread) -> Result<Option<Fd>, Errno> {
     let newest = chain(thread.shared.filters.load(Ordering::Relaxed));
     if newest.is_none() {
         return Ok(None);
@@ -442,13 +442,13 @@ pub(crate) fn save(thread: &Thread) -> Result<Option<i32>, Errno> {
 
 /// Reads the filters that [`save`] wrote and closes the file. If they cannot be read, the process ends: it
 /// must not go on without them.
-pub(crate) fn load(descriptor: i32) -> u64 {
+pub(crate) fn load(file: Fd) -> u64 {
     let mut words = Vec::new();
     let mut word = [0u8; 8];
-    while file::read_at(descriptor, &mut word, 8 * words.len() as u64) == Ok(8) {
+    while read_at(file.number(), &mut word, 8 * words.len() as u64) == Ok(8) {
         words.push(u64::from_le_bytes(word));
     }
-    file::close(descriptor);
+    drop(file);
     let mut filters = Vec::new();
     let mut rest = &words[..];
     while let Some((head, more)) = rest.split_first() {

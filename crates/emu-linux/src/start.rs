@@ -14,7 +14,7 @@ use crate::seccomp;
 use crate::shared;
 use crate::signal::Actions;
 use crate::signal::deliver;
-use crate::sys::file::{self, AT_FDCWD};
+use crate::sys::file::{self, AT_FDCWD, Fd};
 use crate::sys::memory::{
     MAP_NORESERVE, PAGE, PROT_NONE, PROT_READ_EXECUTE, PROT_READ_WRITE, PROT_READ_WRITE_EXECUTE, map_new,
 };
@@ -88,7 +88,7 @@ fn prepare<A: Abi>(invocation: Invocation, elf: &Elf) -> Result<&'static mut Tas
     deliver::init(&mut task.thread);
     shared.note_ids();
     if let Some(descriptor) = invocation.filters {
-        shared.filters.store(seccomp::load(descriptor), Ordering::Relaxed);
+        shared.filters.store(seccomp::load(Fd::from_number(descriptor)), Ordering::Relaxed);
     }
     own_executable::open(invocation.own, &invocation.auxiliary);
     let host = |kind: u64| invocation.auxiliary.iter().find(|pair| pair.0 == kind).map_or(0, |pair| pair.1);
@@ -112,9 +112,8 @@ fn prepare<A: Abi>(invocation: Invocation, elf: &Elf) -> Result<&'static mut Tas
     if let Some(path) = interpreter {
         let path = sysroot::lookup(&path, true).unwrap_or(path);
         let loader = file::open(AT_FDCWD, &path, 0)?;
-        let found = Elf::read(loader).ok().filter(|found| found.machine == elf.machine);
-        let mapped = found.ok_or(errno::ELIBBAD)?.map(loader, 0)?;
-        file::close(loader);
+        let found = Elf::read(loader.number()).ok().filter(|found| found.machine == elf.machine);
+        let mapped = found.ok_or(errno::ELIBBAD)?.map(loader.number(), 0)?;
         entry = mapped.entry;
         base = mapped.bias;
     }
@@ -122,7 +121,7 @@ fn prepare<A: Abi>(invocation: Invocation, elf: &Elf) -> Result<&'static mut Tas
     map_trampoline::<A>()?;
 
     let file = file::link_of(descriptor);
-    file::close(descriptor);
+    drop(Fd::from_number(descriptor));
     // For a program executed by descriptor, the kernel takes the file's name (since 6.14).
     let by_descriptor = invocation.path.starts_with(b"/dev/fd/")
         && invocation.path.iter().filter(|&&b| b == b'/').count() == 3;

@@ -15,9 +15,7 @@ const HOST: [&[u8]; 5] = [b"/proc", b"/sys", b"/dev", b"/run", b"/tmp"];
 pub fn absolute(directory: &[u8]) -> Option<Vec<u8>> {
     let path = [directory, b"\0"].concat();
     let descriptor = file::open(AT_FDCWD, &path, O_PATH | 0o200_000).ok()?;
-    let found = file::link_of(descriptor);
-    file::close(descriptor);
-    found
+    file::link_of(descriptor.number())
 }
 
 /// The path in the sysroot of this process that stands for `path`, if there is one; both paths with NUL.
@@ -28,11 +26,8 @@ pub(crate) fn lookup(path: &[u8], follow: bool) -> Option<Vec<u8>> {
     }
     let directory = file::open(AT_FDCWD, &[sysroot, b"\0"].concat(), O_PATH).ok()?;
     let flags = O_PATH | if follow { 0 } else { O_NOFOLLOW };
-    let found = file::open_below(directory, path, flags, RESOLVE_IN_ROOT);
-    file::close(directory);
-    let found = found.ok()?;
-    let real = file::link_of(found);
-    file::close(found);
+    let found = file::open_below(directory.number(), path, flags, RESOLVE_IN_ROOT).ok()?;
+    let real = file::link_of(found.number());
     real.map(|real| [&real, &b"\0"[..]].concat())
 }
 

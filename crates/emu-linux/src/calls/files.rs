@@ -9,7 +9,7 @@ use crate::guest;
 use crate::own_executable;
 use crate::proc;
 use crate::region;
-use crate::sys::file::{self, AT_FDCWD};
+use crate::sys::file::{self, AT_FDCWD, Fd};
 use crate::sys::{Errno, errno, nr};
 use crate::sysroot;
 use crate::thread::Thread;
@@ -118,7 +118,7 @@ pub(super) fn openat2<A: Abi>(thread: &Thread, a: &[u64; 6]) -> Result<i64, Errn
         && (opened.is_ok() || opened == Err(errno::EACCES))
     {
         if let Ok(descriptor) = opened {
-            file::close(descriptor as i32);
+            drop(Fd::from_number(descriptor as i32));
         }
         return open_special::<A>(thread, file, to_host::<A>(flags));
     }
@@ -141,12 +141,8 @@ fn procmap_query(thread: &Thread, a: &[u64; 6]) -> Result<i64, Errno> {
     if !is_ours {
         return host(thread, nr::IOCTL, a);
     }
-    let descriptor = file::open(AT_FDCWD, b"/proc/self/maps\0", 0)?;
-    let query = |at: u64| {
-        let result = host(thread, nr::IOCTL, &[descriptor as u64, a[1], at, 0, 0, 0]);
-        file::close(descriptor);
-        result
-    };
+    let own = file::open(AT_FDCWD, b"/proc/self/maps\0", 0)?;
+    let query = |at: u64| host(thread, nr::IOCTL, &[own.number() as u64, a[1], at, 0, 0, 0]);
     let words = guest::read_words::<WORDS>(a[2]);
     let Some(mut words) = words.ok().filter(|words| words[0] == 8 * WORDS as u64) else {
         // Shorter structures have no fields that we would change; the kernel refuses longer ones.

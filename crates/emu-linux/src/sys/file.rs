@@ -13,37 +13,61 @@ pub const PATH_MAX: usize = 4096;
 const O_CLOEXEC: u64 = 0o2_000_000;
 const AT_EMPTY_PATH: u64 = 0x1000;
 
+/// An open file of ours, which is closed when it is dropped.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Fd(i32);
+
+impl Fd {
+    /// Takes over an open descriptor.
+    pub const fn from_number(descriptor: i32) -> Fd {
+        Fd(descriptor)
+    }
+
+    /// The descriptor.
+    pub const fn number(&self) -> i32 {
+        self.0
+    }
+
+    /// The descriptor, which stays open.
+    pub const fn into_number(self) -> i32 {
+        let descriptor = self.0;
+        core::mem::forget(self);
+        descriptor
+    }
+}
+
+impl Drop for Fd {
+    fn drop(&mut self) {
+        // SAFETY: no memory is involved.
+        let _ = unsafe { syscall!(nr::CLOSE, self.0) };
+    }
+}
+
 /// Whether the bytes end with NUL, as the kernel needs paths.
 fn is_ended(path: &[u8]) -> bool {
     path.last() == Some(&0)
 }
 
 /// openat(2) with O_CLOEXEC; `path` ends with NUL. `mode` counts where `flags` create the file.
-pub fn open_mode(directory: i32, path: &[u8], flags: u64, mode: u32) -> Result<i32, Errno> {
+pub fn open_mode(directory: i32, path: &[u8], flags: u64, mode: u32) -> Result<Fd, Errno> {
     debug_assert!(is_ended(path));
     // SAFETY: the path ends with NUL.
     unsafe { syscall!(nr::OPENAT, directory, path.as_ptr(), O_CLOEXEC | flags, mode) }
-        .map(|descriptor| descriptor as i32)
+        .map(|descriptor| Fd(descriptor as i32))
 }
 
 /// openat(2) with O_CLOEXEC; `path` ends with NUL.
-pub fn open(directory: i32, path: &[u8], flags: u64) -> Result<i32, Errno> {
+pub fn open(directory: i32, path: &[u8], flags: u64) -> Result<Fd, Errno> {
     open_mode(directory, path, flags, 0)
 }
 
 /// openat2(2): opens `path`, which ends with NUL, below `directory` as `resolve` says.
-pub fn open_below(directory: i32, path: &[u8], flags: u64, resolve: u64) -> Result<i32, Errno> {
+pub fn open_below(directory: i32, path: &[u8], flags: u64, resolve: u64) -> Result<Fd, Errno> {
     debug_assert!(is_ended(path));
     let how = [flags | O_CLOEXEC, 0, resolve];
     // SAFETY: the path ends with NUL; the kernel reads the structure.
     unsafe { syscall!(nr::OPENAT2, directory, path.as_ptr(), how.as_ptr(), size_of_val(&how)) }
-        .map(|descriptor| descriptor as i32)
-}
-
-/// close(2), for descriptors of ours.
-pub fn close(descriptor: i32) {
-    // SAFETY: no memory is involved.
-    let _ = unsafe { syscall!(nr::CLOSE, descriptor) };
+        .map(|descriptor| Fd(descriptor as i32))
 }
 
 /// fcntl(2) with an argument that is a number.
@@ -85,9 +109,7 @@ fn read_rest(descriptor: i32) -> Vec<u8> {
 /// The content of the file at `path`, which ends with NUL; empty if it cannot be read.
 pub fn read_all(path: &[u8]) -> Vec<u8> {
     let Ok(descriptor) = open(AT_FDCWD, path, 0) else { return Vec::new() };
-    let content = read_rest(descriptor);
-    close(descriptor);
-    content
+    read_rest(descriptor.number())
 }
 
 /// Writes all bytes at the file's position (write(2)).
@@ -116,16 +138,12 @@ pub fn seek(descriptor: i32, offset: i64, whence: u64) -> Result<u64, Errno> {
 }
 
 /// A file in memory (memfd_create(2)) with `content`, read from its start.
-pub fn in_memory(name: &CStr, flags: u64, content: &[u8]) -> Result<i32, Errno> {
+pub fn in_memory(name: &CStr, flags: u64, content: &[u8]) -> Result<Fd, Errno> {
     // SAFETY: the name ends with NUL.
-    let descriptor = unsafe { syscall!(nr::MEMFD_CREATE, name.as_ptr(), flags) }? as i32;
-    match write_all(descriptor, content).and_then(|()| seek(descriptor, 0, 0)) {
-        Ok(_) => Ok(descriptor),
-        Err(error) => {
-            close(descriptor);
-            Err(error)
-        }
-    }
+    let file = unsafe { syscall!(nr::MEMFD_CREATE, name.as_ptr(), flags) }.map(|number| Fd(number as i32))?;
+    write_all(file.number(), content)?;
+    seek(file.number(), 0, 0)?;
+    Ok(file)
 }
 
 /// The link of a descriptor in /proc/self/fd.
