@@ -1,5 +1,5 @@
-//! Steps of AES, SHA-1 and SHA-256 on vector registers, as Arm's instructions take them (manual C7.2; FIPS 197
-//! and FIPS 180-4).
+//! Steps of AES, SHA-1 and SHA-256 on vector registers, as Arm's instructions take them (manual C7.2; FIPS
+//! 197 and FIPS 180-4).
 
 use crate::lanes::lane;
 

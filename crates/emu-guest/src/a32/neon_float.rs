@@ -88,7 +88,8 @@ fn one<F: HostFormat>() -> u64 {
     (F::INFINITY >> 1) & !F::FRACTION_MASK
 }
 
-/// Whether a product is that of infinity and zero. Raises the flag of a subnormal operand that counts as zero.
+/// Whether a product is that of infinity and zero. Raises the flag of a subnormal operand that counts as
+/// zero.
 fn infinity_times_zero<F: HostFormat>(fpu: &mut Arithmetic, a: u64, b: u64) -> bool {
     let infinite = |bits: u64| bits & !F::SIGN == F::INFINITY;
     let (infinite, other) = match (infinite(a), infinite(b)) {

@@ -187,7 +187,8 @@ pub(crate) fn vqmovn(word: &Word<'_>) -> Option<Op> {
     narrowing(word, if word.is('u') { narrow::<UNSIGNED, false> } else { narrow::<SIGNED, false> })
 }
 
-/// The size and the rest of the immediate `i`, whose highest bit that is set gives the size: 8, 16 or 32 bits.
+/// The size and the rest of the immediate `i`, whose highest bit that is set gives the size: 8, 16 or 32
+/// bits.
 fn size_and_rest(word: &Word<'_>) -> Option<(u32, u32)> {
     let imm = word.field('i');
     let size = (imm >> 3).checked_ilog2()?;

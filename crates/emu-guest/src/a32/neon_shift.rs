@@ -14,8 +14,8 @@ fn decode(word: &Word<'_>, run: crate::op::Handler) -> Option<Op> {
     Some(word.same_vectors(run, size)?.exchanged().with_imm(imm))
 }
 
-/// Decoders of shifts of lanes of m, signed and unsigned. The immediate is twice the width less a shift to the
-/// right, and the width plus a shift to the left.
+/// Decoders of shifts of lanes of m, signed and unsigned. The immediate is twice the width less a shift to
+/// the right, and the width plus a shift to the left.
 macro_rules! shifts {
     ($($(#[$doc:meta])* $name:ident, $signed:ident, $unsigned:ident;)*) => {$(
         $(#[$doc])*

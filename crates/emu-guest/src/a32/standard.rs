@@ -1,5 +1,5 @@
-//! The modes of floating point in Advanced SIMD: FPSCR does not change them, but for two bits (manual E1.3.11,
-//! J1.3 StandardFPSCRValue).
+//! The modes of floating point in Advanced SIMD: FPSCR does not change them, but for two bits (manual
+//! E1.3.11, J1.3 StandardFPSCRValue).
 
 use crate::a64::cumulative;
 use crate::float::{Control, Environment, Flags, Format, Fpu, HalfFormat, NanRule, Rounding};
@@ -67,8 +67,8 @@ impl State {
         Fpu::new(Modes { environment: modes.environment.half(half), ..modes })
     }
 
-    /// Sets the cumulative flags of FPSCR that were raised by arithmetic in a format. Flushing by FZ16 does not
-    /// raise the flag for subnormal operands (manual, FPUnpackBase).
+    /// Sets the cumulative flags of FPSCR that were raised by arithmetic in a format. Flushing by FZ16 does
+    /// not raise the flag for subnormal operands (manual, FPUnpackBase).
     #[inline(always)]
     pub(crate) fn accumulate<F: Format>(&mut self, fpu: &Arithmetic) {
         let flags = fpu.flags();

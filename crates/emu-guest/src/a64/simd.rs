@@ -380,8 +380,8 @@ pub(crate) fn shll(s: &mut State, _: &Host, op: &Op) -> Step {
     Ok(Flow::Next)
 }
 
-/// Widening instructions, by the operation of the same name: lanes of the halves of Vn and Vm, extended by bit
-/// 29, give lanes of double width.
+/// Widening instructions, by the operation of the same name: lanes of the halves of Vn and Vm, extended by
+/// bit 29, give lanes of double width.
 macro_rules! long {
     ($($(#[$doc:meta])* $name:ident, $sizes:expr;)*) => {$(
         $(#[$doc])*

@@ -3,8 +3,8 @@
 use super::arithmetic::polynomial;
 use super::{lane, low, saturate_signed, saturate_unsigned, signed, sx};
 
-/// Lanes of n and m, `8 << size` bits wide, give lanes of twice the width. `f` gets the narrow width, lanes of
-/// n and m, and the wide lane of d.
+/// Lanes of n and m, `8 << size` bits wide, give lanes of twice the width. `f` gets the narrow width, lanes
+/// of n and m, and the wide lane of d.
 #[inline(always)]
 pub(crate) fn long(
     size: u32,
@@ -54,8 +54,8 @@ pub(crate) fn high_narrow(size: u32, subtract: bool, round: bool, n: u128, m: u1
     result
 }
 
-/// How lanes become narrower: their low bits; saturated from signed to signed, from unsigned to unsigned, from
-/// signed to unsigned.
+/// How lanes become narrower: their low bits; saturated from signed to signed, from unsigned to unsigned,
+/// from signed to unsigned.
 pub(crate) const TRUNCATE: u32 = 0;
 pub(crate) const SIGNED: u32 = 1;
 pub(crate) const UNSIGNED: u32 = 2;
@@ -137,8 +137,8 @@ fn double_long(qc: &mut bool, w: u32, n: i128, m: i128) -> i128 {
     i128::from(sx(2 * w, saturate_signed(qc, 2 * w, 2 * n * m) & low(2 * w)))
 }
 
-/// Each gets the narrow width, lanes of n and m, and the wide lane of d; the first parameter is the cumulative
-/// saturation flag.
+/// Each gets the narrow width, lanes of n and m, and the wide lane of d; the first parameter is the
+/// cumulative saturation flag.
 macro_rules! operations {
     ($($(#[$doc:meta])* $name:ident, |$qc:pat_param, $w:pat_param, $n:pat_param, $m:pat_param, $d:pat_param| $body:expr;)*) => {$(
         $(#[$doc])*

@@ -1,4 +1,5 @@
-// Names of the A32 and T32 encodings of Arm's list that are floating point or Advanced SIMD, with their groups.
+// Names of the A32 and T32 encodings of Arm's list that are floating point or Advanced SIMD, with their
+// groups.
 encodings! {
     A32::cops_as::advsimdext::floatdpmac::VCMLA_s_A1_DH,
     A32::cops_as::advsimdext::floatdpmac::VCMLA_s_A1_DS,
