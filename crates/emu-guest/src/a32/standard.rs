@@ -1,5 +1,5 @@
-//! The modes of floating point in Advanced SIMD: FPSCR does not change them, but for two bits (manual
-//! E1.3.11, J1.3 StandardFPSCRValue).
+//! The modes of floating point in Advanced SIMD: FPSCR does not change them, but for two bits (manual J1.3,
+//! StandardFPSCRValue).
 
 use crate::a64::cumulative;
 use crate::float::{Control, Environment, Flags, Format, Fpu, HalfFormat, NanRule, Rounding};
