@@ -51,7 +51,7 @@ impl Op {
     ///
     /// # Errors
     ///
-    /// What the caller has to do, as [`Interpreter::run`] returns it.
+    /// What the caller has to do, as [`crate::Interpreter::run`] returns it.
     #[inline(always)]
     pub fn execute(&self, state: &mut State, host: &Host) -> Result<Flow, Exit> {
         (self.run)(state, host, self).map_err(|Leave| state.exit)

@@ -375,9 +375,10 @@ pub(crate) fn case(random: &mut Random, set: Set, row: &Row, layout: &Layout, i:
     if !classify(set, word).is_some_and(|found| std::ptr::eq(found, row)) {
         return None;
     }
-    // The reserved words of vectors are undefined in QEMU too, but for those that need not be.
+    // The reserved words of vectors are undefined in QEMU too, but for those that need not be: with R15, with
+    // registers after D31, with a condition.
     let undefined = matches!(row.class, Class::Simd | Class::Crypto)
-        && word >> 24 != 0xf4
+        && (word >> 24 != 0xf4 || field(word, 'D') == Some(0))
         && field(word, 't') != Some(15)
         && field(word, 'c').is_none_or(|condition| condition == 14);
     if Support::of(set, word, it.is_some()) != Support::Implemented && !undefined {
