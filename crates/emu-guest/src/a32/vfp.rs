@@ -74,8 +74,10 @@ pub(super) const ROWS: &[(Row, Build)] = &[
     row("cccc 1110 1D11 101U dddd 10zz w1j0 iiii", "VCVT", Float, vfp_convert::from_fixed),
     row("cccc 1110 1D11 111U dddd 10zz w1j0 iiii", "VCVT", Float, vfp_convert::to_fixed),
     // F4.1.9: moves of 16 and 32 bits, FPSCR
-    row("cccc 1110 0000 nnnn tttt 10zz N001 0000", "VMOV", Float, vfp_move::from_general),
-    row("cccc 1110 0001 nnnn tttt 10zz N001 0000", "VMOV", Float, vfp_move::to_general),
+    row("cccc 1110 0000 nnnn tttt 1001 N001 0000", "VMOV", Float, vfp_move::from_general_half),
+    row("cccc 1110 0001 nnnn tttt 1001 N001 0000", "VMOV", Float, vfp_move::to_general_half),
+    row("cccc 1110 0000 nnnn tttt 1010 N001 0000", "VMOV", Float, vfp_move::from_general),
+    row("cccc 1110 0001 nnnn tttt 1010 N001 0000", "VMOV", Float, vfp_move::to_general),
     row("cccc 1110 1111 0001 tttt 1010 0001 0000", "VMRS", Float, vfp_move::read_fpscr),
     row("cccc 1110 1110 0001 tttt 1010 0001 0000", "VMSR", Float, vfp_move::write_fpscr),
     // F4.1.6: moves of 64 bits, loads, stores
