@@ -10,3 +10,4 @@ mod encodings;
 mod faults;
 mod fuzz;
 mod interpreter;
+mod vfp;
