@@ -64,6 +64,16 @@ pub trait Guest: 'static {
         (op.run)(state, host, op)
     }
 
+    /// As [`Guest::run_op`], for callers that have no blocks.
+    ///
+    /// # Errors
+    ///
+    /// What the caller has to do, as [`crate::Interpreter::run`] returns it.
+    #[inline(always)]
+    fn execute(state: &mut State, host: &Host, op: &Op) -> Result<Flow, Exit> {
+        Self::run_op(state, host, op).map_err(|crate::exit::Leave| state.exit)
+    }
+
     /// Runs the instructions of a block that begins at `place`. `None` if the next block can be run.
     #[inline(always)]
     fn run_block<'c>(
@@ -122,7 +132,8 @@ pub struct Words<'h> {
 pub(crate) const NOWHERE: u64 = u64::MAX;
 
 impl<'h> Words<'h> {
-    pub(crate) fn new(memory: &'h Memory, lines: Option<&'h CodeLines>) -> Self {
+    /// Reads `memory`, and marks the lines in `lines`.
+    pub fn new(memory: &'h Memory, lines: Option<&'h CodeLines>) -> Self {
         Words { memory, lines, at: NOWHERE, group: [0; 4] }
     }
 

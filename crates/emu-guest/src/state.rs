@@ -2,6 +2,11 @@
 
 use crate::exit::{Exit, Leave};
 
+/// Index in [`State::gpr`] of a slot that is always zero.
+pub const ZERO: usize = 32;
+/// Index in [`State::gpr`] of a slot that is never read.
+pub const SINK: usize = 33;
+
 /// The registers of one guest thread.
 ///
 /// The layout is fixed, since generated code addresses it by displacement; a test checks the offsets below.
@@ -20,7 +25,7 @@ use crate::exit::{Exit, Leave};
 #[derive(Clone, Debug)]
 pub struct State {
     /// General registers, at the places that the guest's instruction set gives them. A64: X0 to X30, then SP,
-    /// then the slots [`crate::a64::ZERO`] and [`crate::a64::SINK`]; use [`State::x`] and [`State::set_x`]
+    /// then the slots [`ZERO`] and [`SINK`]; use [`State::x`] and [`State::set_x`]
     /// unless the index is known not to be 31.
     pub gpr: [u64; 34],
     /// Place of the current instruction: its address, and the bits that [`crate::guest::Guest`] adds.

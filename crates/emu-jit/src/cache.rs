@@ -6,29 +6,22 @@
 //! thread may finish what it has begun, as on hardware before its next ISB.
 
 use crate::breakpoints::Breakpoints;
-use crate::engine::Presence;
+use crate::flag_form::FlagForm;
 use crate::layout::Assignment;
+use crate::presence::Presence;
 use crate::thunks::Thunks;
-use crate::translate::{Buffers, Features, FlagForm};
+use crate::translate::{Buffers, Features, Origin};
+use crate::unit::{EXACT, FLUSH, Link, Mark, Record, STANDARD};
+use crate::wary::WarySet;
 use alloc::boxed::Box;
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::ops::Range;
 use core::sync::atomic::{AtomicI32, Ordering};
-use crossdock_emu_guest::a64::{CodeLines, Invalidations, LOG, Op};
 use crossdock_emu_guest::addresses::{AddressTable, NONE, PAGE, PageIndex};
 use crossdock_emu_guest::memory::untagged;
 use crossdock_emu_guest::pieces::{Lists, Pieces, Place};
-
-/// An instruction that generated code hands to the interpreter.
-#[derive(Clone, Copy)]
-#[repr(C)]
-pub struct Record {
-    /// The decoded instruction.
-    pub op: Op,
-    /// The address of the instruction.
-    pub pc: u64,
-}
+use crossdock_emu_guest::{CodeLines, Invalidations, LOG};
 
 /// A block of guest code that is translated, or that is the target of links.
 #[derive(Clone, Copy, Debug)]
@@ -42,35 +35,6 @@ struct Entry {
     incoming: u32,
 }
 
-/// A direct branch out of a unit.
-#[derive(Clone, Copy, Debug)]
-pub struct Link {
-    /// Key of the target block.
-    pub target: u64,
-    /// Offset of the displacement in the arena, a multiple of 4.
-    pub site: u32,
-    /// Where the branch leads while it is not linked.
-    pub unlinked: u32,
-    /// The next link to the same block, or [`NONE`].
-    pub next: u32,
-}
-
-/// Where a guest instruction that may fault begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Mark {
-    /// Offset in the arena.
-    pub code: u32,
-    /// Bytes from the unit's first guest address, or below it.
-    pub guest: i32,
-    /// Where the guest's flags are.
-    pub flags: FlagForm,
-    /// Where the guest's registers are: [`STANDARD`], or one more than the index of the unit's assignment.
-    pub assignment: u16,
-}
-
-/// The number of [`Assignment::STANDARD`].
-pub const STANDARD: u16 = 0;
-
 /// An instruction that traps this often within [`TRAPS_PERIOD`] becomes wary. A trap costs microseconds, so
 /// the traps of an instruction that is not wary cost a twentieth of the time at most.
 const TRAPS_MAX: u32 = 16;
@@ -81,61 +45,10 @@ const TRAPS_LENGTH_MAX: usize = 4096;
 /// Most wary instructions.
 const WARY_LENGTH_MAX: usize = 1 << 16;
 
-/// Floating-point instructions that often signal invalid operations, by their addresses.
-#[derive(Default)]
-pub struct WarySet {
-    at: BTreeSet<u64>,
-    /// All instructions are wary, for tests.
-    pub(crate) everywhere: bool,
-}
-
-impl WarySet {
-    /// Whether the instruction at an address is wary.
-    pub fn contains(&self, pc: u64) -> bool {
-        self.everywhere || self.at.contains(&pc)
-    }
-}
-
 /// The invalid operations that an instruction has signalled recently.
 struct Traps {
     since: u64,
     count: u32,
-}
-
-/// What the translator returns.
-#[derive(Default)]
-pub struct Unit {
-    /// First guest address; [`Mark::guest`] is relative to it.
-    pub start: u64,
-    /// Keys and ends of the blocks that can be entered, with their offsets in the arena.
-    pub blocks: Vec<(u64, u64, u32)>,
-    /// Start and end of the blocks that cannot be entered, for invalidation.
-    pub inner: Vec<(u64, u64)>,
-    /// Direct branches out of the unit.
-    pub links: Vec<Link>,
-    /// Guest instructions that may fault, by ascending offset.
-    pub marks: Vec<Mark>,
-    /// Instructions for the interpreter.
-    pub records: Vec<Box<Record>>,
-    /// Where loops have the guest's registers, then where instructions in blocks with many registers have
-    /// them.
-    pub assignments: Vec<Assignment>,
-    /// How many of the assignments are loops', and how many blocks have plans.
-    pub loops: usize,
-    pub planned: usize,
-    /// The unit's branches are not to be linked.
-    pub alone: bool,
-}
-
-impl Unit {
-    /// Empties the unit, except for what the next one reuses.
-    fn clear(&mut self) {
-        self.blocks.clear();
-        self.inner.clear();
-        self.links.clear();
-        self.marks.clear();
-        self.planned = 0;
-    }
 }
 
 /// A unit in the arena.
@@ -210,11 +123,6 @@ unsafe impl Send for Cache {}
 /// each.
 const DROPPED_MAX: usize = 256;
 
-/// Bit of a key: the translation leaves floating point to the interpreter. Addresses are multiples of 4.
-pub const EXACT: u64 = 1;
-/// Bit of a key: the translation is for FPCR.FZ, where subnormal operands and results are zeros.
-pub const FLUSH: u64 = 2;
-
 impl Cache {
     /// A cache in an arena of `size` bytes, with the thunks written.
     ///
@@ -260,6 +168,18 @@ impl Cache {
         };
         cache.first = cache.place_assembled().end;
         cache
+    }
+
+    /// What the translator must know of the cache.
+    pub fn origin(&self) -> Origin<'_> {
+        Origin {
+            thunks: self.thunks,
+            base: self.next_offset(),
+            first_link: self.next_link(),
+            wary: &self.wary,
+            features: self.features,
+            lines: self.lines,
+        }
     }
 
     /// Host address of an offset.

@@ -2,53 +2,26 @@
 
 mod check;
 
-use crate::cache::{Cache, EXACT, FLUSH, Record};
+use crate::cache::Cache;
+use crate::flag_form::{nzcv_of_slot, slot_of_nzcv};
 use crate::jump_cache::JumpCache;
 use crate::layout::{BIAS, ExitKind, FaultAccess, Slot};
 use crate::lock::{Held, Lock};
-use crate::translate::{self, nzcv_of_slot, slot_of_nzcv};
+use crate::presence::{OUTSIDE, POKE, Presence};
+use crate::translate::{self, Blocks, Isa};
+use crate::unit::{EXACT, FLUSH, Record};
 use alloc::boxed::Box;
 use core::arch::asm;
 use core::mem::transmute;
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use crossdock_emu_guest::a64::stack_pointer::ALIGNMENT;
-use crossdock_emu_guest::a64::{Exit, Flow, Host, Interpreter, Invalidations, State};
+use crossdock_emu_guest::a64::A64;
 use crossdock_emu_guest::memory::{Access, Fault};
+use crossdock_emu_guest::{Exit, Flow, Host, Interpreter, Invalidations, State};
 
 /// Runs of a block in the interpreter before it is translated.
 const HOT: u32 = 8;
 /// Runs of a block before it becomes part of a unit that begins elsewhere.
 const WARM: u32 = 1;
-
-/// Bit of an engine's interrupt flag by which other threads make the engine check what has changed. The
-/// engine clears the bit; it means nothing to anyone else.
-pub const POKE: u32 = 2;
-/// [`Presence::running`] of a thread that is not in generated code.
-const OUTSIDE: u64 = u64::MAX;
-
-/// Where a thread is, for the other threads.
-pub(crate) struct Presence {
-    /// The epoch of the generated code that the thread may be in, or [`OUTSIDE`]. It is stored before the
-    /// thread reads [`Jit::epoch`] for the last time, so a thread that changes the epoch and then reads this
-    /// sees every runner.
-    running: AtomicU64,
-    /// The interrupt flag of the run, or null.
-    interrupt: AtomicPtr<AtomicU32>,
-}
-
-impl Presence {
-    /// Makes the thread leave generated code, if it is there.
-    fn poke(&self) {
-        if self.running.load(Ordering::SeqCst) == OUTSIDE {
-            return;
-        }
-        // SAFETY: the flag is in the memory of a thread, which stays mapped. If the flag is another thread's
-        // by now, the poke has no effect.
-        if let Some(interrupt) = unsafe { self.interrupt.load(Ordering::SeqCst).as_ref() } {
-            interrupt.fetch_or(POKE, Ordering::SeqCst);
-        }
-    }
-}
 
 /// MXCSR at the start of a process, and wherever Rust code runs: all exceptions masked, round to nearest, no
 /// flag.
@@ -129,11 +102,27 @@ impl Jit {
     /// The memory is readable, writable and executable, used by nobody else, and stays so. There is one `Jit`
     /// in a process.
     pub unsafe fn new(arena: *mut u8, size: u32, log: &'static Invalidations, system: System) -> Option<Jit> {
+        // SAFETY: the caller's promise.
+        unsafe { Jit::of::<A64>(arena, size, log, system) }
+    }
+
+    /// As [`Jit::new`], for another guest than A64.
+    ///
+    /// # Safety
+    ///
+    /// As [`Jit::new`]; all engines of the process are of this guest.
+    pub unsafe fn of<I: Isa>(
+        arena: *mut u8,
+        size: u32,
+        log: &'static Invalidations,
+        system: System,
+    ) -> Option<Jit> {
         if !host_is_able() {
             return None;
         }
         // SAFETY: the caller's promise.
-        let cache = unsafe { Cache::new(arena, size, run_record as *const () as u64, log, system.ready) };
+        let cache =
+            unsafe { Cache::new(arena, size, run_record::<I> as *const () as u64, log, system.ready) };
         let enter = cache.address(cache.thunks.enter);
         FAULT_THUNK.store(cache.address(cache.thunks.fault), Ordering::Relaxed);
         ARENA_START.store(arena as u64, Ordering::Relaxed);
@@ -304,7 +293,7 @@ struct Run {
 }
 
 /// Runs an instruction for generated code; returns nonzero if it leaves generated code.
-unsafe extern "C" fn run_record(state: *mut State, record: *const Record) -> u64 {
+unsafe extern "C" fn run_record<I: Isa>(state: *mut State, record: *const Record) -> u64 {
     // SAFETY: the fallback thunk passes the thread's state and a record of a unit, which are valid while code
     // runs.
     let (state, record) = unsafe { (&mut *state, &*record) };
@@ -314,7 +303,7 @@ unsafe extern "C" fn run_record(state: *mut State, record: *const Record) -> u64
     reset_mxcsr();
     state.nzcv = nzcv_of_slot(state.generated[Slot::Flags as usize]);
     state.pc = record.pc;
-    let result = record.op.execute(state, &run.host);
+    let result = I::execute(state, &run.host, &record.op);
     state.generated[Slot::Flags as usize] = slot_of_nzcv(state.nzcv);
     set_mxcsr(mxcsr_of(state.fpcr));
     match result {
@@ -324,7 +313,7 @@ unsafe extern "C" fn run_record(state: *mut State, record: *const Record) -> u64
             if unsafe { &*interrupt }.load(Ordering::Relaxed) == 0 {
                 return 0;
             }
-            state.pc = record.pc.wrapping_add(4);
+            state.pc = record.next;
             run.left = Exit::Budget;
             1
         }
@@ -350,7 +339,7 @@ pub struct ReturnStack {
     pub high: u64,
 }
 
-impl Drop for Engine {
+impl<I: Isa> Drop for Runner<I> {
     fn drop(&mut self) {
         if let Some(jit) = self.jit {
             let mut cache = jit.cache.lock();
@@ -363,8 +352,8 @@ impl Drop for Engine {
 }
 
 /// Runs the instructions of one guest thread.
-pub struct Engine {
-    interpreter: Interpreter<'static>,
+pub struct Runner<I: Isa> {
+    interpreter: Interpreter<'static, I>,
     jit: Option<&'static Jit>,
     jump_cache: JumpCache,
     stack: ReturnStack,
@@ -376,16 +365,21 @@ pub struct Engine {
     epoch: u64,
     /// The epoch and mode of the jump cache. Those of the return stack are in the thread's registers.
     tables: u64,
+    /// The guest code of the unit that is translated, kept for its memory.
+    blocks: Blocks<I>,
 }
 
-impl Engine {
+/// Runs the A64 instructions of one guest thread.
+pub type Engine = Runner<A64>;
+
+impl<I: Isa> Runner<I> {
     /// An engine for a thread of the process that `log` belongs to; without `jit` it only interprets.
     ///
     /// # Safety
     ///
     /// The return stack is writable and used by nobody else. If there is one other engine, it is not running
     /// meanwhile: a thread creates the engines of the threads that it starts.
-    pub unsafe fn new(log: &'static Invalidations, jit: Option<&'static Jit>, stack: ReturnStack) -> Engine {
+    pub unsafe fn new(log: &'static Invalidations, jit: Option<&'static Jit>, stack: ReturnStack) -> Self {
         let presence: &Presence = Box::leak(Box::new(Presence {
             running: AtomicU64::new(OUTSIDE),
             interrupt: AtomicPtr::new(core::ptr::null_mut()),
@@ -396,7 +390,7 @@ impl Engine {
             cache.presences.push(presence);
             jit.threads.store(cache.presences.len(), Ordering::Relaxed);
         }
-        Engine {
+        Runner {
             interpreter: Interpreter::new(log),
             jit,
             jump_cache: if jit.is_some() { JumpCache::new() } else { JumpCache::none() },
@@ -405,6 +399,7 @@ impl Engine {
             presence,
             epoch: 0,
             tables: 0,
+            blocks: Blocks::default(),
         }
     }
 
@@ -463,10 +458,10 @@ impl Engine {
             if flag != 0 {
                 interrupt.fetch_and(!POKE, Ordering::SeqCst);
             }
-            if state.pc & 3 != 0 {
-                return Exit::UnalignedPc;
+            if let Err(exit) = I::check_place(state) {
+                return exit;
             }
-            if !state.sp().is_multiple_of(ALIGNMENT) {
+            if !I::can_run(state) {
                 match self.interpret_block(state, host, interrupt) {
                     Exit::Budget | Exit::Interrupted => continue,
                     exit => return exit,
@@ -518,7 +513,7 @@ impl Engine {
         // This code is as valid as the rest of the jump cache.
         let code = jit.arena + u64::from(code);
         self.remember(state.pc, code);
-        let able = state.sp().is_multiple_of(ALIGNMENT) && self.is_caught_up(jit, state, mode);
+        let able = I::can_run(state) && self.is_caught_up(jit, state, mode);
         Ok(Some(code).filter(|_| able))
     }
 
@@ -643,13 +638,17 @@ impl Engine {
             return;
         }
         let mut buffers = core::mem::take(&mut cache.buffers);
+        let mut blocks = core::mem::take(&mut self.blocks);
         let (interpreter, alone) = (&self.interpreter, jit.threads.load(Ordering::Relaxed) == 1);
-        let done = translate::translate(cache, &mut buffers, host, pc, mode, |other| {
-            let heat = interpreter.heat(other);
-            // The lookup is needed only if this thread knows the block as translated, or another thread may
-            // have run it.
-            heat >= WARM && (heat < Interpreter::TRANSLATED && alone || cache.entry(other | mode).is_none())
-        });
+        let done =
+            translate::translate(&cache.origin(), &mut buffers, &mut blocks, host, pc, mode, |other| {
+                let heat = interpreter.heat(other);
+                // The lookup is needed only if this thread knows the block as translated, or another thread
+                // may have run it.
+                heat >= WARM
+                    && (heat < Interpreter::<I>::TRANSLATED && alone || cache.entry(other | mode).is_none())
+            });
+        self.blocks = blocks;
         if !done {
             cache.buffers = buffers;
             return;

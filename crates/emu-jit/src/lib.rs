@@ -15,12 +15,17 @@ extern crate alloc;
 mod breakpoints;
 mod cache;
 mod engine;
+mod flag_form;
 mod jump_cache;
 mod layout;
 mod lock;
+mod presence;
 mod thunks;
 mod translate;
+mod unit;
+mod wary;
 
 pub use cache::Cache;
-pub use engine::{Engine, Jit, POKE, ReturnStack, System, host_is_able, interrupt_soon, resume_after_fault};
+pub use engine::{Engine, Jit, ReturnStack, System, host_is_able, interrupt_soon, resume_after_fault};
 pub use lock::Held;
+pub use presence::POKE;

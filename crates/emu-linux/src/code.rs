@@ -1,54 +1,47 @@
 //! The translated code of the process.
 
-use crate::exec;
+use crate::changes::CHANGES;
 use crate::lock::Lock;
+use crate::maps::Places;
 use crate::options;
-use crate::proc::Places;
 use crate::region;
-use crate::sys::nr;
-use crate::syscall;
-use crate::task::{self, CHANGES};
+use crate::sys::{self, file};
 use alloc::boxed::Box;
 use alloc::format;
 use crossdock_emu_jit::{Cache, Held, Jit, System};
 
+/// The name of the guest's architecture, for perf(1).
+static NAME: Lock<&str> = Lock::new("");
+
 /// `None` until the first call of [`jit`]; then its result.
 static JIT: Lock<Option<Option<&'static Jit>>> = Lock::new(None);
-
-fn wait() {
-    // SAFETY: no memory is involved.
-    unsafe { syscall!(nr::SCHED_YIELD) };
-}
 
 /// `--perf-map`: adds a line to the file in which perf(1) looks up names of code that is in no file. Called
 /// with the cache's lock held.
 fn placed(guest: u64, code: u64, length: u64) {
     static PLACES: Lock<Places> = Lock::new(Places::NONE);
     const O_WRONLY_CREAT_APPEND: u64 = 0o1 | 0o100 | 0o2000;
-    const O_NOFOLLOW_CLOEXEC: u64 = 0o2_400_000;
-    let line = format!("{code:x} {length:x} arm64 {}\n", PLACES.lock().place(guest));
-    let path = format!("/tmp/perf-{}.map\0", task::process_id());
-    // SAFETY: the path ends with NUL, write reads the line.
-    unsafe {
-        let flags = O_WRONLY_CREAT_APPEND | O_NOFOLLOW_CLOEXEC;
-        let file = syscall!(nr::OPENAT, exec::AT_FDCWD, path.as_ptr(), flags, 0o600);
-        if file >= 0 {
-            syscall!(nr::WRITE, file, line.as_ptr(), line.len());
-            syscall!(nr::CLOSE, file);
-        }
+    const O_NOFOLLOW: u64 = 0o400_000;
+    let line = format!("{code:x} {length:x} {} {}\n", *NAME.lock(), PLACES.lock().place(guest));
+    let path = format!("/tmp/perf-{}.map\0", sys::process_id());
+    if let Ok(file) =
+        file::open_mode(file::AT_FDCWD, path.as_bytes(), O_WRONLY_CREAT_APPEND | O_NOFOLLOW, 0o600)
+    {
+        let _ = file::write_all(file.number(), line.as_bytes());
     }
 }
 
 /// The process's translator; `None` if the host's CPU is too old for its code, or the host refuses memory
 /// that is writable and executable: then everything is interpreted.
-pub(crate) fn jit() -> Option<&'static Jit> {
+pub(crate) fn jit(name: &'static str) -> Option<&'static Jit> {
     *JIT.lock().get_or_insert_with(|| {
         if options::get().interpret {
             return None;
         }
+        *NAME.lock() = name;
         let (code, size) = region::code_arena()?;
         let placed = options::get().perf_map.then_some(placed as fn(u64, u64, u64));
-        let system = System { wait, ready: region::code_ready, placed };
+        let system = System { wait: sys::process::give_way, ready: region::code_ready, placed };
         // SAFETY: the arena is a part of our region that nothing else uses, and this runs once.
         let jit = unsafe { Jit::new(code as *mut u8, size as u32, &CHANGES, system) }?;
         Some(Box::leak(Box::new(jit)))

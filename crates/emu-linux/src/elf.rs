@@ -1,15 +1,15 @@
 //! ELF files of the guest: reads their headers, and maps them as the kernel does (Linux, fs/binfmt_elf.c).
 
-use crate::abi;
+use crate::arch::machine::{self, Machine};
 use crate::executable;
 use crate::guest;
 use crate::memory;
-use crate::region::{self, MAP_ANONYMOUS, MAP_FIXED, MAP_FIXED_NOREPLACE, MAP_NORESERVE, MAP_PRIVATE};
-use crate::sys::{errno, nr};
-use crate::syscall;
+use crate::region;
+use crate::sys::file::{PATH_MAX, read_at};
+use crate::sys::memory::{MAP_FIXED_NOREPLACE, MAP_NORESERVE, PAGE, PROT_NONE, map_new};
+use crate::sys::{Errno, errno};
 use alloc::vec::Vec;
 
-const PAGE: u64 = 4096;
 const PT_LOAD: u32 = 1;
 const PT_INTERP: u32 = 3;
 /// The header whose flags are those of the stack.
@@ -39,6 +39,8 @@ pub struct Segment {
 /// A file's header and segments.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Elf {
+    /// What it is for.
+    pub machine: Machine,
     /// Whether the file runs at any address.
     pub relocatable: bool,
     /// e_entry.
@@ -76,69 +78,82 @@ fn double(bytes: &[u8], at: usize) -> u64 {
     bytes.get(at..at + 8).and_then(|b| b.try_into().ok()).map_or(0, u64::from_le_bytes)
 }
 
-/// Reads up to `bytes.len()` bytes of a file at `offset`; returns how many it read.
-pub fn read_at(descriptor: i32, bytes: &mut [u8], offset: u64) -> Result<usize, i64> {
-    let mut done = 0;
-    while done < bytes.len() {
-        let rest = &mut bytes[done..];
-        // SAFETY: the kernel writes into the slice.
-        match unsafe {
-            syscall!(nr::PREAD64, descriptor, rest.as_mut_ptr(), rest.len(), offset + done as u64)
-        } {
-            0 => break,
-            count if count > 0 => done += count as usize,
-            errno::EINTR => {}
-            error => return Err(error),
-        }
-    }
-    Ok(done)
+/// A 4-byte or 8-byte field.
+fn field(bytes: &[u8], at: usize, word_size: u64) -> u64 {
+    if word_size == 4 { word(bytes, at).into() } else { double(bytes, at) }
 }
 
-/// Whether `start` begins a program for this guest.
-pub fn is_guest(start: &[u8]) -> bool {
-    start.starts_with(b"\x7fELF\x02\x01")
-        && half(start, 18) == abi::ELF_MACHINE
-        && [ET_EXEC, ET_DYN].contains(&half(start, 16))
+/// The machine that a program is for, if `start` begins one that this executable runs.
+pub fn machine(start: &[u8]) -> Option<Machine> {
+    const LITTLE_ENDIAN: u8 = 1;
+    let [b'\x7f', b'E', b'L', b'F', class, LITTLE_ENDIAN, ..] = *start else { return None };
+    let machine = Machine { class, machine: half(start, 18) };
+    (machine::ALL.contains(&machine) && [ET_EXEC, ET_DYN].contains(&half(start, 16))).then_some(machine)
+}
+
+impl Segment {
+    /// Bytes of a program header.
+    const fn size(machine: Machine) -> usize {
+        if machine.class == 1 { 32 } else { 56 }
+    }
+
+    /// From the bytes of a header. `p_flags` has another place in 32-bit files, to keep words aligned.
+    fn from_bytes(b: &[u8], machine: Machine) -> Segment {
+        let size = machine.word();
+        let (flags, words) = if machine.class == 1 { (24, 4) } else { (4, 8) };
+        let nth = |n: usize| field(b, words + n * size as usize, size);
+        let align = if machine.class == 1 { field(b, 28, 4) } else { nth(5) };
+        Segment {
+            kind: word(b, 0),
+            flags: word(b, flags),
+            offset: nth(0),
+            address: nth(1),
+            file_size: nth(3),
+            memory_size: nth(4),
+            align,
+        }
+    }
 }
 
 impl Elf {
-    /// Reads the headers of a program for this guest; ENOEXEC for other files.
-    pub fn read(descriptor: i32) -> Result<Elf, i64> {
+    /// Reads the headers of a program that this executable runs; ENOEXEC for other files.
+    pub fn read(descriptor: i32) -> Result<Elf, Errno> {
         let mut header = [0; 64];
-        if read_at(descriptor, &mut header, 0)? < 64 || !is_guest(&header) || half(&header, 54) != 56 {
+        let length = read_at(descriptor, &mut header, 0)?;
+        let machine = machine(&header).ok_or(errno::ENOEXEC)?;
+        // e_entry and e_phoff are words; the halves after e_flags have moved accordingly.
+        let size = machine.word();
+        let (e_ehsize, e_phentsize, e_phnum) = if machine.class == 1 { (52, 42, 44) } else { (64, 54, 56) };
+        let entry_size = Segment::size(machine);
+        if length < e_ehsize || usize::from(half(&header, e_phentsize)) != entry_size {
             return Err(errno::ENOEXEC);
         }
-        let count = half(&header, 56) as usize;
-        let headers = double(&header, 32);
+        let count = half(&header, e_phnum) as usize;
+        let headers = field(&header, 24 + size as usize, size);
         // The kernel's limit: 64 KiB of program headers.
-        if count == 0 || count * 56 > 65536 {
+        if count == 0 || count * entry_size > 65536 {
             return Err(errno::ENOEXEC);
         }
-        let mut bytes = alloc::vec![0; count * 56];
+        let mut bytes = alloc::vec![0; count * entry_size];
         if read_at(descriptor, &mut bytes, headers)? < bytes.len() {
             return Err(errno::ENOEXEC);
         }
-        let segments = bytes
-            .chunks_exact(56)
-            .map(|b| Segment {
-                kind: word(b, 0),
-                flags: word(b, 4),
-                offset: double(b, 8),
-                address: double(b, 16),
-                file_size: double(b, 32),
-                memory_size: double(b, 40),
-                align: double(b, 48),
-            })
-            .collect();
-        Ok(Elf { relocatable: half(&header, 16) == ET_DYN, entry: double(&header, 24), headers, segments })
+        let segments = bytes.chunks_exact(entry_size).map(|b| Segment::from_bytes(b, machine)).collect();
+        let (relocatable, entry) = (half(&header, 16) == ET_DYN, field(&header, 24, size));
+        Ok(Elf { machine, relocatable, entry, headers, segments })
+    }
+
+    /// Bytes of a program header (AT_PHENT).
+    pub fn header_size(&self) -> u64 {
+        Segment::size(self.machine) as u64
     }
 
     /// The path of the interpreter (ld.so), with its NUL.
-    pub fn interpreter(&self, descriptor: i32) -> Result<Option<Vec<u8>>, i64> {
+    pub fn interpreter(&self, descriptor: i32) -> Result<Option<Vec<u8>>, Errno> {
         let Some(segment) = self.segments.iter().find(|segment| segment.kind == PT_INTERP) else {
             return Ok(None);
         };
-        if !(2..=guest::PATH_MAX as u64).contains(&segment.file_size) {
+        if !(2..=PATH_MAX as u64).contains(&segment.file_size) {
             return Err(errno::ENOEXEC);
         }
         let mut path = alloc::vec![0; segment.file_size as usize];
@@ -148,14 +163,14 @@ impl Elf {
         Ok(Some(path))
     }
 
-    /// Whether the program asks for an executable stack. On arm64, one without PT_GNU_STACK does not (Linux,
-    /// arch/arm64/include/asm/elf.h).
-    pub fn has_executable_stack(&self) -> bool {
-        self.segments.iter().any(|segment| segment.kind == PT_GNU_STACK && segment.flags & 1 != 0)
+    /// Whether the program asks for an executable stack, or not; `None` if it has no PT_GNU_STACK.
+    pub fn has_executable_stack(&self) -> Option<bool> {
+        let stack = self.segments.iter().find(|segment| segment.kind == PT_GNU_STACK)?;
+        Some(stack.flags & 1 != 0)
     }
 
     /// Lowest and highest address of the file in memory, rounded to pages.
-    fn extent(&self) -> Result<(u64, u64), i64> {
+    fn extent(&self) -> Result<(u64, u64), Errno> {
         let mut low = u64::MAX;
         let mut high = 0;
         for segment in self.loads() {
@@ -174,7 +189,7 @@ impl Elf {
     }
 
     /// Maps the file; `wanted` is the address of a relocatable one, 0 lets the kernel choose.
-    pub fn map(&self, descriptor: i32, wanted: u64) -> Result<Mapped, i64> {
+    pub fn map(&self, descriptor: i32, wanted: u64) -> Result<Mapped, Errno> {
         let (low, high) = self.extent()?;
         let align =
             self.loads().map(|segment| segment.align).filter(|a| a.is_power_of_two()).max().unwrap_or(PAGE);
@@ -182,31 +197,26 @@ impl Elf {
         let bias = if self.relocatable {
             let slack = if align > PAGE && wanted == 0 { align } else { 0 };
             let wanted = wanted & !(align.max(PAGE) - 1);
-            let mut got = place(wanted, length + slack, if wanted == 0 { 0 } else { MAP_FIXED_NOREPLACE });
-            if got == errno::EEXIST {
-                got = place(0, length + slack, 0);
-            }
-            if got < 0 {
-                return Err(got);
-            }
-            let at = (got as u64).next_multiple_of(align.max(PAGE));
-            trim(got as u64, at);
-            trim(at + length, got as u64 + length + slack);
+            let flags = if wanted == 0 { 0 } else { MAP_FIXED_NOREPLACE };
+            let got = match place(wanted, length + slack, flags) {
+                Err(errno::EEXIST) => place(0, length + slack, 0)?,
+                other => other?,
+            };
+            let at = got.next_multiple_of(align.max(PAGE));
+            guest::unmap(got..at);
+            guest::unmap(at + length..got + length + slack);
             at.wrapping_sub(low)
         } else {
             memory::reach(low, length);
-            let got = place(low, length, MAP_FIXED_NOREPLACE);
-            if got != low as i64 {
-                return Err(if got < 0 { got } else { errno::ENOMEM });
+            if place(low, length, MAP_FIXED_NOREPLACE)? != low {
+                return Err(errno::ENOMEM);
             }
             0
         };
         let mut previous = low.wrapping_add(bias);
         for segment in self.loads() {
             let start = segment.address.wrapping_add(bias) & !(PAGE - 1);
-            if start > previous {
-                trim(previous, start);
-            }
+            guest::unmap(previous..start);
             map_segment(descriptor, segment, bias)?;
             previous = (segment.address.wrapping_add(bias) + segment.memory_size).next_multiple_of(PAGE);
         }
@@ -225,45 +235,30 @@ impl Elf {
 }
 
 /// Reserves guest memory.
-fn place(address: u64, length: u64, flags: u64) -> i64 {
-    let flags = flags | MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
-    // SAFETY: guest memory; MAP_FIXED_NOREPLACE replaces nothing.
-    unsafe { syscall!(nr::MMAP, address, length, 0, flags, u64::MAX, 0) }
-}
-
-fn trim(start: u64, end: u64) {
-    if end > start {
-        // SAFETY: part of what `place` reserved.
-        unsafe { syscall!(nr::MUNMAP, start, end - start) };
-    }
+fn place(address: u64, length: u64, flags: u64) -> Result<u64, Errno> {
+    map_new(address, length, PROT_NONE, flags | MAP_NORESERVE)
 }
 
 fn protection(flags: u32) -> u64 {
     u64::from((flags & 4) >> 2 | flags & 2 | (flags & 1) << 2)
 }
 
-fn map_segment(descriptor: i32, segment: &Segment, bias: u64) -> Result<(), i64> {
+fn map_segment(descriptor: i32, segment: &Segment, bias: u64) -> Result<(), Errno> {
     let start = segment.address.wrapping_add(bias);
     let within = start & (PAGE - 1);
     let prot = protection(segment.flags);
     let file_end = start + segment.file_size;
     let end = (start + segment.memory_size).next_multiple_of(PAGE);
-    let check = |result: i64| if result < 0 { Err(result) } else { Ok(()) };
     executable::set(start - within..end, segment.flags & 1 != 0);
     if segment.file_size > 0 {
         let length = (segment.file_size + within).next_multiple_of(PAGE);
         let offset = segment.offset.checked_sub(within).ok_or(errno::ENOEXEC)?;
-        // SAFETY: inside the reservation made for this file.
-        check(unsafe {
-            syscall!(nr::MMAP, start - within, length, prot, MAP_PRIVATE | MAP_FIXED, descriptor, offset)
-        })?;
+        guest::map_file(start - within, length, prot, descriptor, offset)?;
     }
     let zero_from = if segment.file_size > 0 { file_end.next_multiple_of(PAGE) } else { start - within };
     if segment.memory_size > segment.file_size {
         if end > zero_from {
-            let flags = MAP_PRIVATE | MAP_FIXED | MAP_ANONYMOUS;
-            // SAFETY: inside the reservation made for this file.
-            check(unsafe { syscall!(nr::MMAP, zero_from, end - zero_from, prot, flags, u64::MAX, 0) })?;
+            guest::map_zeroes(zero_from, end - zero_from, prot)?;
         }
         if prot & 2 != 0 && segment.file_size > 0 {
             // Clears the rest of the file's last page: bss.
@@ -285,10 +280,30 @@ mod tests {
         header[..6].copy_from_slice(b"\x7fELF\x02\x01");
         header[16] = 2;
         header[18] = 183;
-        assert!(is_guest(&header));
-        header[18] = 62;
-        assert!(!is_guest(&header));
-        assert!(!is_guest(b"#!/bin/sh"));
+        assert_eq!(machine(&header), Some(Machine { class: 2, machine: 183 }));
+        header[4] = 1;
+        assert_eq!(machine(&header), None);
+        (header[4], header[18]) = (2, 62);
+        assert_eq!(machine(&header), None);
+        assert_eq!(machine(b"#!/bin/sh"), None);
+    }
+
+    #[test]
+    fn program_headers_of_both_classes_are_read() {
+        let expected = Segment {
+            kind: 1,
+            flags: 5,
+            offset: 0x1000,
+            address: 0x2000,
+            file_size: 0x30,
+            memory_size: 0x40,
+            align: 0x1000,
+        };
+        let bytes = |words: &[u32]| words.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<u8>>();
+        let narrow = bytes(&[1, 0x1000, 0x2000, 0x9999, 0x30, 0x40, 5, 0x1000]);
+        assert_eq!(Segment::from_bytes(&narrow, Machine { class: 1, machine: 40 }), expected);
+        let wide = bytes(&[1, 5, 0x1000, 0, 0x2000, 0, 0x9999, 0, 0x30, 0, 0x40, 0, 0x1000, 0]);
+        assert_eq!(Segment::from_bytes(&wide, Machine { class: 2, machine: 183 }), expected);
     }
 
     #[test]

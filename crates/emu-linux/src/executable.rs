@@ -7,7 +7,7 @@
 //! code.
 
 use crate::lock::{Held, Lock};
-use crate::proc;
+use crate::maps;
 use alloc::vec::Vec;
 use core::ops::Range;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -80,7 +80,7 @@ pub(crate) fn find(address: u64) -> Option<Range<u64>> {
         return Some(range);
     }
     ELSEWHERE.store(true, Ordering::SeqCst);
-    let range = proc::mapping(address).filter(|mapping| mapping.is_executable)?.range;
+    let range = maps::mapping(address).filter(|mapping| mapping.is_executable)?.range;
     // Another thread may have taken the right back since: the range is used once and not kept.
     Some(range)
 }

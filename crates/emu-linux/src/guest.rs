@@ -1,12 +1,12 @@
-//! Reads and writes guest memory for system calls: a bad address is EFAULT.
+//! The guest's memory: reads and writes for system calls, where a bad address is EFAULT, and mappings.
 
 use crate::region;
-use crate::sys::errno;
+use crate::sys::file::PATH_MAX;
+use crate::sys::memory::{self, MAP_ANONYMOUS, MAP_FIXED, MAP_PRIVATE};
+use crate::sys::{Errno, errno};
 use alloc::vec::Vec;
+use core::ops::Range;
 use crossdock_emu_guest::memory::Memory;
-
-/// Longest path, with its NUL (Linux, `PATH_MAX`).
-pub const PATH_MAX: usize = 4096;
 
 /// The window of guest memory.
 pub fn memory() -> Memory {
@@ -16,7 +16,7 @@ pub fn memory() -> Memory {
 }
 
 /// Fills `bytes` from guest memory.
-pub fn read(address: u64, bytes: &mut [u8]) -> Result<(), i64> {
+pub fn read(address: u64, bytes: &mut [u8]) -> Result<(), Errno> {
     let memory = memory();
     let mut at = address;
     let mut chunks = bytes.chunks_exact_mut(8);
@@ -32,7 +32,7 @@ pub fn read(address: u64, bytes: &mut [u8]) -> Result<(), i64> {
 }
 
 /// Writes `bytes` to guest memory.
-pub fn write(address: u64, bytes: &[u8]) -> Result<(), i64> {
+pub fn write(address: u64, bytes: &[u8]) -> Result<(), Errno> {
     let memory = memory();
     let mut at = address;
     let mut chunks = bytes.chunks_exact(8);
@@ -49,36 +49,70 @@ pub fn write(address: u64, bytes: &[u8]) -> Result<(), i64> {
 }
 
 /// Reads 8 bytes.
-pub fn read64(address: u64) -> Result<u64, i64> {
+pub fn read64(address: u64) -> Result<u64, Errno> {
     memory().load(address, 3).map_err(|_| errno::EFAULT)
 }
 
 /// Reads 4 bytes.
-pub fn read32(address: u64) -> Result<u32, i64> {
+pub fn read32(address: u64) -> Result<u32, Errno> {
     memory().load(address, 2).map(|word| word as u32).map_err(|_| errno::EFAULT)
 }
 
 /// Writes 8 bytes.
-pub fn write64(address: u64, value: u64) -> Result<(), i64> {
+pub fn write64(address: u64, value: u64) -> Result<(), Errno> {
     memory().store(address, 3, value).map_err(|_| errno::EFAULT)
 }
 
 /// Writes 4 bytes.
-pub fn write32(address: u64, value: u32) -> Result<(), i64> {
+pub fn write32(address: u64, value: u32) -> Result<(), Errno> {
     memory().store(address, 2, u64::from(value)).map_err(|_| errno::EFAULT)
 }
 
 /// Reads `N` words of 8 bytes.
-pub fn read_words<const N: usize>(address: u64) -> Result<[u64; N], i64> {
-    let mut words = [0; N];
-    for (index, word) in words.iter_mut().enumerate() {
-        *word = read64(address.wrapping_add(8 * index as u64))?;
+#[inline]
+pub fn read_words<const N: usize>(address: u64) -> Result<[u64; N], Errno> {
+    let (memory, mut words) = (memory(), [0; N]);
+    let mut at = address;
+    let (pairs, rest) = words.as_chunks_mut::<2>();
+    for pair in pairs {
+        let both = memory.load128(at).map_err(|_| errno::EFAULT)?;
+        *pair = [both as u64, (both >> 64) as u64];
+        at = at.wrapping_add(16);
+    }
+    for word in rest {
+        *word = memory.load(at, 3).map_err(|_| errno::EFAULT)?;
     }
     Ok(words)
 }
 
+/// Writes words of 8 bytes.
+#[inline]
+pub fn write_words(address: u64, words: &[u64]) -> Result<(), Errno> {
+    let memory = memory();
+    let mut at = address;
+    let (pairs, rest) = words.as_chunks::<2>();
+    for &[low, high] in pairs {
+        memory.store128(at, u128::from(low) | u128::from(high) << 64).map_err(|_| errno::EFAULT)?;
+        at = at.wrapping_add(16);
+    }
+    for &word in rest {
+        memory.store(at, 3, word).map_err(|_| errno::EFAULT)?;
+    }
+    Ok(())
+}
+
+/// Reads a pointer of `word` bytes, 4 or 8.
+pub fn read_pointer(address: u64, word: u64) -> Result<u64, Errno> {
+    if word == 4 { read32(address).map(u64::from) } else { read64(address) }
+}
+
+/// Writes a pointer of `word` bytes, 4 or 8.
+pub fn write_pointer(address: u64, value: u64, word: u64) -> Result<(), Errno> {
+    if word == 4 { write32(address, value as u32) } else { write64(address, value) }
+}
+
 /// Reads a string with its NUL: at most `limit` bytes, else the error `too_long`.
-pub fn read_string(address: u64, limit: usize, too_long: i64) -> Result<Vec<u8>, i64> {
+pub fn read_string(address: u64, limit: usize, too_long: Errno) -> Result<Vec<u8>, Errno> {
     let memory = memory();
     let mut bytes = Vec::with_capacity(64);
     while bytes.len() < limit {
@@ -93,22 +127,48 @@ pub fn read_string(address: u64, limit: usize, too_long: i64) -> Result<Vec<u8>,
 }
 
 /// Reads a path, with its NUL.
-pub fn read_path(address: u64) -> Result<Vec<u8>, i64> {
+pub fn read_path(address: u64) -> Result<Vec<u8>, Errno> {
     read_string(address, PATH_MAX, errno::ENAMETOOLONG)
 }
 
-/// Reads an array of strings that ends with a null pointer; a null `address` is an empty array.
-pub fn read_strings(address: u64) -> Result<Vec<Vec<u8>>, i64> {
-    let mut strings = Vec::new();
-    if address != 0 {
-        loop {
-            let pointer = read64(address.wrapping_add(8 * strings.len() as u64))?;
-            if pointer == 0 {
-                break;
-            }
-            // Linux, MAX_ARG_STRLEN.
-            strings.push(read_string(pointer, 128 << 10, errno::E2BIG)?);
-        }
+/// Replaces guest memory by a new mapping (mmap(2)). Memory that is not the guest's is EINVAL.
+fn replace(a: [u64; 6]) -> Result<u64, Errno> {
+    if !region::could_be_guest(a[0], a[1]) {
+        return Err(errno::EINVAL);
     }
-    Ok(strings)
+    // SAFETY: guest memory only.
+    unsafe { memory::map(a) }
+}
+
+/// Maps a part of a file over guest memory.
+pub(crate) fn map_file(
+    address: u64,
+    length: u64,
+    protection: u64,
+    file: i32,
+    offset: u64,
+) -> Result<u64, Errno> {
+    replace([address, length, protection, MAP_PRIVATE | MAP_FIXED, file as u64, offset])
+}
+
+/// Maps zeroes over guest memory.
+pub(crate) fn map_zeroes(address: u64, length: u64, protection: u64) -> Result<u64, Errno> {
+    replace([address, length, protection, MAP_PRIVATE | MAP_FIXED | MAP_ANONYMOUS, u64::MAX, 0])
+}
+
+/// Unmaps guest memory; nothing if the range is empty.
+pub(crate) fn unmap(range: Range<u64>) {
+    if range.start < range.end && range.end <= region::start() {
+        // SAFETY: guest memory only.
+        let _ = unsafe { memory::unmap(range.start, range.end - range.start) };
+    }
+}
+
+/// Changes the rights of guest memory (mprotect(2)). Memory that is not the guest's is ENOMEM.
+pub(crate) fn protect(address: u64, length: u64, protection: u64) -> Result<(), Errno> {
+    if !region::could_be_guest(address, length) {
+        return Err(errno::ENOMEM);
+    }
+    // SAFETY: guest memory only.
+    unsafe { memory::protect(address, length, protection) }
 }

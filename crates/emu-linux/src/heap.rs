@@ -3,14 +3,12 @@
 
 use crate::lock::{Held, Lock};
 use crate::region;
-use crate::sys::nr;
-use crate::syscall;
+use crate::sys::memory::{self, PAGE};
 use core::alloc::{GlobalAlloc, Layout};
 use core::ops::Range;
 
 /// Smallest size, as a power of two.
 const SMALLEST: u32 = 4;
-const PAGE: u64 = 4096;
 /// Sizes up to 2^36.
 const CLASSES: usize = 33;
 /// From this size on, the pages of freed memory go back to the kernel.
@@ -84,11 +82,12 @@ unsafe impl GlobalAlloc for Heap {
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
         let (class, size) = class(&layout);
         let piece = pointer as u64;
+        const MADV_DONTNEED: u64 = 4;
         if size >= GIVE_BACK {
             let start = (piece + 8).next_multiple_of(PAGE);
             let end = (piece + size) & !(PAGE - 1);
             // SAFETY: the caller gives the memory back; nothing reads it again before it is written.
-            unsafe { syscall!(nr::MADVISE, start, end - start, 4) };
+            let _ = unsafe { memory::advise(start, end - start, MADV_DONTNEED) };
         }
         let mut free = FREE.lock();
         // SAFETY: as above.

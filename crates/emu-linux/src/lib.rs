@@ -5,12 +5,12 @@
 //! addresses, so most calls go to the host's kernel unchanged. No C library: raw system calls, its own heap,
 //! nothing allocated in signal handlers.
 #![no_std]
-#![allow(clippy::missing_safety_doc)]
 
 extern crate alloc;
 
-pub mod abi;
+pub mod arch;
 pub mod calls;
+mod changes;
 mod code;
 pub mod elf;
 pub mod exec;
@@ -18,20 +18,24 @@ mod executable;
 pub mod guest;
 mod heap;
 pub mod lock;
+mod maps;
 mod memory;
 pub mod options;
+mod own_executable;
 pub mod proc;
 mod process;
 pub mod program;
 pub mod region;
 mod run;
 mod seccomp;
+pub mod shared;
 pub mod signal;
 pub mod start;
 pub mod sys;
 pub mod sysroot;
 pub mod task;
 pub mod text;
+pub mod thread;
 mod vdso;
 
 pub use heap::Heap;

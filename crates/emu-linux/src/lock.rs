@@ -1,13 +1,9 @@
 //! A lock that works in every task that shares memory, however created, and across fork.
 
-use crate::sys::nr;
-use crate::syscall;
+use crate::sys::process::{wait, wake};
 use core::cell::UnsafeCell;
 use core::ops::{Deref, DerefMut};
 use core::sync::atomic::{AtomicU32, Ordering};
-
-const FUTEX_WAIT_PRIVATE: u64 = 128;
-const FUTEX_WAKE_PRIVATE: u64 = 129;
 
 /// Mutual exclusion by futex(2): 0 free, 1 held, 2 held and waited for.
 pub struct Lock<T> {
@@ -33,8 +29,7 @@ impl<T> Lock<T> {
             core::hint::spin_loop();
         }
         while self.word.swap(2, Ordering::Acquire) != 0 {
-            // SAFETY: waits on our own word.
-            unsafe { syscall!(nr::FUTEX, self.word.as_ptr(), FUTEX_WAIT_PRIVATE, 2, 0) };
+            wait(&self.word, 2);
         }
         Held { lock: self }
     }
@@ -63,8 +58,7 @@ impl<T> DerefMut for Held<'_, T> {
 impl<T> Drop for Held<'_, T> {
     fn drop(&mut self) {
         if self.lock.word.swap(0, Ordering::Release) == 2 {
-            // SAFETY: wakes waiters on our own word.
-            unsafe { syscall!(nr::FUTEX, self.lock.word.as_ptr(), FUTEX_WAKE_PRIVATE, 1) };
+            wake(&self.lock.word);
         }
     }
 }

@@ -1,15 +1,17 @@
 //! Calls that map memory: as on the host, but never over the emulator's own part; and brk.
 
+use crate::changes::CHANGES;
 use crate::executable;
+use crate::guest;
 use crate::lock::{Held, Lock};
-use crate::proc;
-use crate::region::{self, MAP_FIXED_NOREPLACE, could_be_guest, is_guest};
-use crate::sys::{errno, nr};
-use crate::syscall;
-use crate::task::CHANGES;
+use crate::maps;
+use crate::region::{self, could_be_guest, is_guest};
+use crate::sys::call::syscall;
+use crate::sys::memory::{
+    MAP_FIXED, MAP_FIXED_NOREPLACE, PAGE, PROT_NONE, PROT_READ_WRITE, lock, lock_all, map_new,
+};
+use crate::sys::{self, Errno, errno, nr};
 
-const PAGE: u64 = 4096;
-const MAP_FIXED: u64 = 0x10;
 const MAP_32BIT: u64 = 0x40;
 const MREMAP_FIXED: u64 = 2;
 /// Read, write, execute, and growth; arm64 has further bits (BTI, MTE) that the host does not know.
@@ -35,10 +37,6 @@ pub(crate) fn set_break(address: u64) {
 /// Keeps the break consistent, for a fork.
 pub(crate) fn hold() -> Held<'static, Break> {
     BREAK.lock()
-}
-
-fn result(value: i64) -> Result<i64, i64> {
-    if value < 0 && value > -4096 { Err(value) } else { Ok(value) }
 }
 
 fn changed(start: u64, length: u64) {
@@ -96,15 +94,11 @@ pub fn brk(wanted: u64) -> i64 {
         if !is_guest(old_end, length) {
             return heap.now as i64;
         }
-        let flags = region::MAP_PRIVATE | region::MAP_ANONYMOUS | MAP_FIXED_NOREPLACE;
-        // SAFETY: replaces nothing.
-        let got = unsafe { syscall!(nr::MMAP, old_end, length, 3, flags, u64::MAX, 0) };
-        if got != old_end as i64 {
+        if map_new(old_end, length, PROT_READ_WRITE, MAP_FIXED_NOREPLACE) != Ok(old_end) {
             return heap.now as i64;
         }
     } else if new_end < old_end {
-        // SAFETY: part of the guest's heap.
-        unsafe { syscall!(nr::MUNMAP, new_end, old_end - new_end) };
+        guest::unmap(new_end..old_end);
         replaced(new_end, old_end - new_end, 0);
     }
     heap.now = wanted;
@@ -112,7 +106,7 @@ pub fn brk(wanted: u64) -> i64 {
 }
 
 /// mmap(2).
-pub fn mmap([address, length, prot, flags, descriptor, offset]: [u64; 6]) -> Result<i64, i64> {
+pub fn mmap([address, length, prot, flags, descriptor, offset]: [u64; 6]) -> Result<i64, Errno> {
     let fixed = flags & (MAP_FIXED | MAP_FIXED_NOREPLACE) != 0;
     let pages = length.checked_next_multiple_of(PAGE).ok_or(errno::ENOMEM)?;
     let mut address = address;
@@ -125,36 +119,36 @@ pub fn mmap([address, length, prot, flags, descriptor, offset]: [u64; 6]) -> Res
     let prot = if prot & PROT_BTI != 0 { prot & !PROT_BTI } else { prot };
     let map = || {
         // SAFETY: guest memory only, see above; without an address the kernel finds a place below our region.
-        result(unsafe { syscall!(nr::MMAP, address, length, prot, flags & !MAP_32BIT, descriptor, offset) })
+        unsafe { sys::memory::map([address, length, prot, flags & !MAP_32BIT, descriptor, offset]) }
     };
     let got = match map() {
         Err(errno::ENOMEM) if !fixed && make_room(pages) => map()?,
         other => other?,
     };
-    if !is_guest(got as u64, pages) {
+    if !is_guest(got, pages) {
         // SAFETY: just made.
-        unsafe { syscall!(nr::MUNMAP, got, length) };
+        let _ = unsafe { sys::memory::unmap(got, length) };
         return Err(errno::ENOMEM);
     }
-    replaced(got as u64, pages, prot);
-    Ok(got)
+    replaced(got, pages, prot);
+    Ok(got as i64)
 }
 
 /// munmap(2).
-pub fn munmap(address: u64, length: u64) -> Result<i64, i64> {
+pub fn munmap(address: u64, length: u64) -> Result<i64, Errno> {
     if !is_guest(address, length) {
         return Err(errno::EINVAL);
     }
     // SAFETY: guest memory.
-    let got = result(unsafe { syscall!(nr::MUNMAP, address, length) });
+    let got = unsafe { sys::memory::unmap(address, length) };
     if got.is_ok() {
         replaced(address, length, 0);
     }
-    got
+    got.map(|()| 0)
 }
 
 /// mprotect(2), and pkey_mprotect(2) without key.
-pub fn mprotect(address: u64, length: u64, prot: u64) -> Result<i64, i64> {
+pub fn mprotect(address: u64, length: u64, prot: u64) -> Result<i64, Errno> {
     // In the kernel's order (mm/mprotect.c, do_mprotect_pkey).
     if prot & GROWTH == GROWTH || address & (PAGE - 1) != 0 {
         return Err(errno::EINVAL);
@@ -174,19 +168,18 @@ pub fn mprotect(address: u64, length: u64, prot: u64) -> Result<i64, i64> {
     }
     // In a range with a gap, mprotect may change only a part: all of the range becomes unknown first.
     let was_known = set_rights(address, length, 0);
-    // SAFETY: guest memory.
-    let got = result(unsafe { syscall!(nr::MPROTECT, address, length, prot & PROTECTION) });
+    let got = guest::protect(address, length, prot & PROTECTION);
     if got.is_ok() && prot & PROT_EXEC != 0 {
         set_rights(address, length, prot);
     }
     if was_known || executable::is_elsewhere() {
         changed(address, length);
     }
-    got
+    got.map(|()| 0)
 }
 
 /// mremap(2).
-pub fn mremap([old, old_length, new_length, flags, new, _]: [u64; 6]) -> Result<i64, i64> {
+pub fn mremap([old, old_length, new_length, flags, new, _]: [u64; 6]) -> Result<i64, Errno> {
     const MREMAP_MAYMOVE: u64 = 1;
     let old = if is_guest(old, old_length) { old } else { outside(old) };
     let fixed = flags & MREMAP_FIXED != 0;
@@ -198,7 +191,7 @@ pub fn mremap([old, old_length, new_length, flags, new, _]: [u64; 6]) -> Result<
     }
     let is_executable = executable::find_known(old);
     // SAFETY: guest memory; the kernel's own choice is below our region.
-    let remap = || result(unsafe { syscall!(nr::MREMAP, old, old_length, new_length, flags, new) });
+    let remap = || unsafe { syscall!(nr::MREMAP, old, old_length, new_length, flags, new) };
     let got = match remap() {
         Err(errno::ENOMEM) if !fixed && flags & MREMAP_MAYMOVE != 0 && make_room(new_length) => remap()?,
         other => other?,
@@ -209,7 +202,7 @@ pub fn mremap([old, old_length, new_length, flags, new, _]: [u64; 6]) -> Result<
 }
 
 /// shmat(2).
-pub fn shmat(id: u64, address: u64, flags: u64) -> Result<i64, i64> {
+pub fn shmat(id: u64, address: u64, flags: u64) -> Result<i64, Errno> {
     if address >= region::limit() {
         return Err(errno::EINVAL);
     }
@@ -219,13 +212,13 @@ pub fn shmat(id: u64, address: u64, flags: u64) -> Result<i64, i64> {
         return Err(errno::EINVAL);
     }
     // SAFETY: without SHM_REMAP nothing is replaced.
-    result(unsafe { syscall!(nr::SHMAT, id, address, flags) })
+    unsafe { syscall!(nr::SHMAT, id, address, flags) }
 }
 
 /// shmdt(2). The length of the segment is not known.
-pub fn shmdt(address: u64) -> Result<i64, i64> {
+pub fn shmdt(address: u64) -> Result<i64, Errno> {
     // SAFETY: a segment that the guest has attached; there are none of ours.
-    let got = result(unsafe { syscall!(nr::SHMDT, address) })?;
+    let got = unsafe { syscall!(nr::SHMDT, address) }?;
     if executable::is_elsewhere() {
         changed(address, u64::MAX);
     }
@@ -239,7 +232,7 @@ pub(crate) fn own_range(address: u64, length: u64) -> u64 {
 
 /// mlockall(2): of the present mappings, locks only the guest's, which RLIMIT_MEMLOCK is for. Mappings locked
 /// before an error stay locked.
-pub(crate) fn mlockall(flags: u64) -> Result<i64, i64> {
+pub(crate) fn mlockall(flags: u64) -> Result<i64, Errno> {
     const MCL_CURRENT: u64 = 1;
     const MCL_FUTURE: u64 = 2;
     const MCL_ONFAULT: u64 = 4;
@@ -249,12 +242,11 @@ pub(crate) fn mlockall(flags: u64) -> Result<i64, i64> {
     }
     if flags & MCL_CURRENT != 0 {
         let on_fault = if flags & MCL_ONFAULT != 0 { MLOCK_ONFAULT } else { 0 };
-        for range in proc::mappings() {
-            // SAFETY: guest memory. A mapping that has gone meanwhile or has no pages to lock is no error of
-            // the call.
-            match unsafe { syscall!(nr::MLOCK2, range.start, range.end - range.start, on_fault) } {
-                errno::ENOMEM if !is_lockable(range.end - range.start) => return Err(errno::ENOMEM),
-                errno::EPERM => return Err(errno::EPERM),
+        for range in maps::mappings() {
+            // A mapping that has gone meanwhile or has no pages to lock is no error of the call.
+            match lock(range.start, range.end - range.start, on_fault) {
+                Err(errno::ENOMEM) if !is_lockable(range.end - range.start) => return Err(errno::ENOMEM),
+                Err(errno::EPERM) => return Err(errno::EPERM),
                 _ => {}
             }
         }
@@ -262,21 +254,16 @@ pub(crate) fn mlockall(flags: u64) -> Result<i64, i64> {
     if flags & MCL_FUTURE == 0 {
         return Ok(0);
     }
-    // SAFETY: concerns mappings to come.
-    result(unsafe { syscall!(nr::MLOCKALL, flags & !MCL_CURRENT) })
+    lock_all(flags & !MCL_CURRENT).map(|()| 0)
 }
 
 /// Whether RLIMIT_MEMLOCK leaves room for `length` bytes: tries to map and lock as many.
 fn is_lockable(length: u64) -> bool {
     const MAP_LOCKED: u64 = 0x2000;
-    let flags = region::MAP_PRIVATE | region::MAP_ANONYMOUS | MAP_LOCKED;
-    // SAFETY: a new mapping without rights, whose pages nobody needs.
-    let got = unsafe { syscall!(nr::MMAP, 0, length, 0, flags, u64::MAX, 0) };
-    if got > 0 {
-        // SAFETY: just made.
-        unsafe { syscall!(nr::MUNMAP, got, length) };
-    }
-    got > 0
+    let Ok(got) = map_new(0, length, PROT_NONE, MAP_LOCKED) else { return false };
+    // SAFETY: just made.
+    let _ = unsafe { sys::memory::unmap(got, length) };
+    true
 }
 
 /// The range of the guest's heap (brk).

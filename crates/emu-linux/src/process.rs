@@ -3,18 +3,19 @@
 //! A task that shares memory is a task of the host with its own block. CLONE_VFORK is a real vfork: the
 //! parent waits in the kernel, and the child uses its parent's decoded code and memory.
 
+use crate::arch::{Abi, Engine};
 use crate::code;
 use crate::executable;
 use crate::guest;
 use crate::heap;
 use crate::memory;
 use crate::region;
-use crate::run;
 use crate::seccomp;
+use crate::shared;
 use crate::signal::{self, Actions, Alternate};
-use crate::sys::{self, errno, nr};
-use crate::syscall;
-use crate::task::{self, Task};
+use crate::sys::{self, Errno, errno};
+use crate::task::Task;
+use crate::thread::Thread;
 use alloc::boxed::Box;
 use core::sync::atomic::Ordering;
 
@@ -101,8 +102,8 @@ impl Request {
     }
 }
 
-/// clone(2), with arm64's order of arguments.
-pub fn clone(task: &mut Task, [flags, stack, parent, tls, child, _]: [u64; 6]) -> Result<i64, i64> {
+/// clone(2).
+pub fn clone<A: Abi>(task: &mut Task<A>, [flags, stack, parent, child, tls]: [u64; 5]) -> Result<i64, Errno> {
     if flags & (CLONE_PIDFD | CLONE_PARENT_SETTID) == CLONE_PIDFD | CLONE_PARENT_SETTID {
         return Err(errno::EINVAL);
     }
@@ -113,7 +114,7 @@ pub fn clone(task: &mut Task, [flags, stack, parent, tls, child, _]: [u64; 6]) -
 }
 
 /// clone3(2).
-pub fn clone3(task: &mut Task, arguments: u64, size: u64) -> Result<i64, i64> {
+pub fn clone3<A: Abi>(task: &mut Task<A>, arguments: u64, size: u64) -> Result<i64, Errno> {
     const KNOWN: u64 = 88;
     const LEGACY: u64 = 0xffff_ffff & !CSIGNAL | CLONE_NEWTIME;
     if size < 64 {
@@ -154,24 +155,21 @@ pub fn clone3(task: &mut Task, arguments: u64, size: u64) -> Result<i64, i64> {
     make(task, Request { flags, exit_signal, stack, pidfd, parent, child, tls, set_tid, cgroup })
 }
 
-fn make(task: &mut Task, request: Request) -> Result<i64, i64> {
+fn make<A: Abi>(task: &mut Task<A>, request: Request) -> Result<i64, Errno> {
     signal::block_all();
-    if run::interrupted(task) {
+    if task.thread.shared.interrupted() {
         return Err(errno::NOT_STARTED);
     }
     signal::tells_end(request.exit_signal as u32);
     let result = if request.flags & CLONE_VM == 0 { fork(task, request) } else { spawn(task, request) };
-    signal::use_mask(task.mask);
-    match result {
-        error if error < 0 => Err(error),
-        id => Ok(id),
-    }
+    signal::use_mask(task.thread.mask);
+    result
 }
 
 /// Creates a child with a copy of memory, which continues on a copy of this stack.
-fn fork(task: &mut Task, request: Request) -> i64 {
+fn fork<A: Abi>(task: &mut Task<A>, request: Request) -> Result<i64, Errno> {
     let held = (
-        task.actions.hold(),
+        task.thread.actions.hold(),
         memory::hold(),
         executable::hold(),
         seccomp::hold(),
@@ -179,56 +177,40 @@ fn fork(task: &mut Task, request: Request) -> i64 {
         code::hold(),
         heap::hold(),
     );
-    // SAFETY: no other thread is inside what the locks guard, so the copy is usable.
-    let id = unsafe {
-        if request.needs_clone3() {
-            let arguments = request.arguments((0, 0));
-            syscall!(nr::CLONE3, arguments.as_ptr(), size_of_val(&arguments))
-        } else {
-            let flags = request.host_flags() | request.exit_signal;
-            syscall!(nr::CLONE, flags, 0, request.parent(), request.child(), 0)
-        }
-    };
+    // SAFETY: the guest's pointers; no other thread is inside what the locks guard, so the copy is usable.
+    let id = unsafe { sys::process::fork(&request.arguments((0, 0)), request.needs_clone3()) };
     drop(held);
-    if id == 0 {
-        region::free_other_blocks(task.shared);
-        task.shared.note_ids();
-        // SAFETY: the thread's engine, which no other thread uses.
-        unsafe { &*task.engine }.is_alone();
+    if id == Ok(0) {
+        shared::free_others(task.thread.shared);
+        task.thread.shared.note_ids();
+        task.parts().0.is_alone();
         enter_child(task, &request);
         if request.flags & CLONE_CLEAR_SIGHAND != 0 {
-            task.actions.reset_handlers();
+            task.thread.actions.reset_handlers();
         }
     }
     id
 }
 
-fn enter_child(task: &mut Task, request: &Request) {
-    if request.stack != 0 {
-        task.state.set_sp(request.stack);
-    }
-    if request.flags & CLONE_SETTLS != 0 {
-        task.state.tpidr_el0 = request.tls;
-    }
-    task.state.exclusive_size = 0;
-    task.state.set_x(0, 0);
+fn enter_child<A: Abi>(task: &mut Task<A>, request: &Request) {
+    let sp = (request.stack != 0).then_some(request.stack);
+    A::enter_child(&mut task.state, sp, (request.flags & CLONE_SETTLS != 0).then_some(request.tls));
 }
 
 /// Creates a child that shares memory.
-fn spawn(task: &mut Task, request: Request) -> i64 {
-    let shared = match task::new_shared() {
-        Ok(shared) => shared,
-        Err(error) => return error,
-    };
+fn spawn<A: Abi>(task: &mut Task<A>, request: Request) -> Result<i64, Errno> {
+    let shared = shared::new()?;
+    let parent = &task.thread;
     let vfork = request.flags & CLONE_VFORK != 0;
     let shares_actions = request.flags & CLONE_SIGHAND != 0;
     let actions: &'static Actions =
-        if shares_actions { task.actions } else { Box::leak(Box::new(task.actions.copy())) };
-    let mut child = Box::new(Task::new(shared, task.state.clone(), actions));
-    child.mask = task.mask;
-    child.tagged = task.tagged;
-    child.clears_handlers = request.flags & CLONE_CLEAR_SIGHAND != 0;
-    child.alternate = if vfork { task.alternate } else { Alternate::default() };
+        if shares_actions { parent.actions } else { Box::leak(Box::new(parent.actions.copy())) };
+    let mut thread = Thread::new(shared, actions);
+    thread.mask = parent.mask;
+    thread.tagged = parent.tagged;
+    thread.clears_handlers = request.flags & CLONE_CLEAR_SIGHAND != 0;
+    thread.alternate = if vfork { parent.alternate } else { Alternate::default() };
+    let mut child = Box::new(Task::new(thread, task.state.clone(), task.run));
     if vfork {
         child.engine = task.engine;
     } else {
@@ -238,20 +220,20 @@ fn spawn(task: &mut Task, request: Request) -> i64 {
     let child = Box::into_raw(child);
     let (stack, argument) = (shared.stack_end(), child as u64);
     let held = seccomp::hold();
-    shared.filters.store(task.shared.filters.load(Ordering::Relaxed), Ordering::Relaxed);
-    shared.process.store(task.shared.process.load(Ordering::Relaxed), Ordering::Relaxed);
+    shared.filters.store(parent.shared.filters.load(Ordering::Relaxed), Ordering::Relaxed);
+    shared.process.store(parent.shared.process.load(Ordering::Relaxed), Ordering::Relaxed);
     drop(held);
     // SAFETY: only the child uses the block's stack; the child frees `child`, or we do after a vfork.
     let id = unsafe {
         if request.needs_clone3() {
             let arguments = request.arguments(shared.stack());
-            sys::thread_start3(arguments, child_main, argument)
+            sys::thread_start3(arguments, child_main::<A>, argument)
         } else {
             let flags = request.host_flags() | request.exit_signal;
-            sys::thread_start(flags, stack, request.parent(), request.child(), child_main, argument)
+            sys::thread_start(flags, stack, request.parent(), request.child(), child_main::<A>, argument)
         }
     };
-    if id < 0 || vfork {
+    if id.is_err() || vfork {
         // SAFETY: there is no child, or it has left this memory by execve or exit.
         unsafe {
             let mut child = Box::from_raw(child);
@@ -265,29 +247,26 @@ fn spawn(task: &mut Task, request: Request) -> i64 {
     id
 }
 
-unsafe extern "C" fn child_main(task: u64) -> ! {
+unsafe extern "C" fn child_main<A: Abi>(task: u64) -> ! {
     // SAFETY: the box that `spawn` made for this child.
-    let task = unsafe { &mut *(task as *mut Task) };
-    task.shared.use_signal_stack();
-    task.shared.note_ids();
-    if task.clears_handlers {
-        task.actions.reset_handlers();
+    let task = unsafe { &mut *(task as *mut Task<A>) };
+    task.thread.shared.use_signal_stack();
+    task.thread.shared.note_ids();
+    if task.thread.clears_handlers {
+        task.thread.actions.reset_handlers();
     }
-    signal::use_mask(task.mask);
-    run::run(task)
+    signal::use_mask(task.thread.mask);
+    (task.run)(task)
 }
 
 /// exit(2): ends the thread.
-pub fn exit(task: &mut Task, status: u64) -> ! {
+pub fn exit<A: Abi>(task: &mut Task<A>, status: u64) -> ! {
     if !task.owns_engine {
         // A vfork child; its parent frees everything.
-        loop {
-            // SAFETY: does not return.
-            unsafe { syscall!(nr::EXIT, status) };
-        }
+        sys::process::exit_thread(status);
     }
     signal::block_even_ours();
     task.free();
     // SAFETY: everything is blocked and the block's stack is not used after this.
-    unsafe { sys::thread_exit(&task.shared.used, status) }
+    unsafe { sys::thread_exit(&task.thread.shared.used, status) }
 }

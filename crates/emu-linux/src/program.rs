@@ -3,7 +3,7 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::ops::Range;
-use core::sync::atomic::{AtomicI32, AtomicPtr, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 /// The program of this process.
 #[derive(Debug, Default)]
@@ -22,7 +22,6 @@ pub struct Program {
 
 static PROGRAM: AtomicPtr<Program> = AtomicPtr::new(core::ptr::null_mut());
 static TRAMPOLINE: AtomicU64 = AtomicU64::new(0);
-static DESCRIPTOR: AtomicI32 = AtomicI32::new(-1);
 
 /// The program; an empty one before it is known.
 pub fn get() -> &'static Program {
@@ -48,13 +47,4 @@ pub(crate) fn trampoline() -> u64 {
 
 pub(crate) fn set_trampoline(address: u64) {
     TRAMPOLINE.store(address, Ordering::Relaxed);
-}
-
-/// The descriptor of the emulator's own executable, which the guest does not see; negative if there is none.
-pub fn descriptor() -> i32 {
-    DESCRIPTOR.load(Ordering::Relaxed)
-}
-
-pub(crate) fn set_descriptor(descriptor: i32) {
-    DESCRIPTOR.store(descriptor, Ordering::Relaxed);
 }

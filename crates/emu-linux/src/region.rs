@@ -17,9 +17,11 @@
 //! All gaps above the limit are filled, so that the kernel places the guest's mappings only below it.
 
 use crate::lock::{Held, Lock};
-use crate::sys::{errno, nr};
-use crate::syscall;
-use crate::task::Shared;
+use crate::sys::memory::{
+    self, MAP_FIXED_NOREPLACE, MAP_NORESERVE, PAGE, PROT_NONE, PROT_READ_WRITE, PROT_READ_WRITE_EXECUTE,
+    map_new,
+};
+use crate::sys::{Errno, errno, process};
 use core::ops::Range;
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -38,16 +40,6 @@ const CODE_SIZE_MAX: u64 = 1 << 30;
 const GUARD: u64 = 1 << 36;
 /// Random bits of the guard's size, in pages.
 const GUARD_BITS: u32 = 26;
-
-const PROT_NONE: u64 = 0;
-pub(crate) const PROT_READ_WRITE: u64 = 3;
-const PROT_READ_WRITE_EXECUTE: u64 = 7;
-pub(crate) const MAP_PRIVATE: u64 = 2;
-pub(crate) const MAP_FIXED: u64 = 0x10;
-pub(crate) const MAP_ANONYMOUS: u64 = 0x20;
-pub(crate) const MAP_FIXED_NOREPLACE: u64 = 0x10_0000;
-pub(crate) const MAP_NORESERVE: u64 = 0x4000;
-const PAGE: u64 = 4096;
 
 /// Address bits that the guest sees: one less than the number of the highest bit of `TASK_SIZE` (arm64,
 /// CONFIG_ARM64_VA_BITS_39).
@@ -116,14 +108,12 @@ impl Ready {
 /// Asks for a huge page at an address of ours, not yet written to; false where the host gives none.
 fn get_huge_page(address: u64) -> bool {
     const MADV_HUGEPAGE: u64 = 14;
-    let mut resident = 0u8;
-    // SAFETY: the zero written to the first byte is the value it had; MINCORE writes a byte to a local.
+    // SAFETY: the zero written to the first byte is the value it had.
     unsafe {
-        syscall!(nr::MADVISE, address, HUGE, MADV_HUGEPAGE);
+        let _ = memory::advise(address, HUGE, MADV_HUGEPAGE);
         (address as *mut u8).write_volatile(0);
-        syscall!(nr::MINCORE, address + PAGE, PAGE, &raw mut resident);
     }
-    resident & 1 == 1
+    memory::is_resident(address + PAGE)
 }
 
 /// First address that is not the guest's.
@@ -157,14 +147,8 @@ pub(crate) fn harmless(address: u64) -> u64 {
 fn take_limit(start: u64, random: u64) {
     let random = random & ((1 << RANDOM_BITS) - 1);
     let limit = (1 << BITS) - (1 + random) * PAGE;
-    let flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE;
-    let got = if limit < start {
-        // SAFETY: a new mapping, which replaces nothing.
-        unsafe { syscall!(nr::MMAP, limit, start - limit, PROT_NONE, flags, u64::MAX, 0) }
-    } else {
-        errno::ENOMEM
-    };
-    LIMIT.store(if got == limit as i64 { limit } else { start }, Ordering::Relaxed);
+    let is_taken = limit < start && take(limit, start - limit);
+    LIMIT.store(if is_taken { limit } else { start }, Ordering::Relaxed);
 }
 
 /// Whether the guest's mappings end below [`BITS`] bits.
@@ -185,10 +169,10 @@ pub(crate) fn raise_limit() -> bool {
 /// Whether there is no room for `length` bytes anywhere.
 pub(crate) fn is_full(length: u64) -> bool {
     let got = reserve(length);
-    if got > 0 {
-        release(got as u64, length);
+    if let Ok(at) = got {
+        release(at, length);
     }
-    got < 0
+    got.is_err()
 }
 
 unsafe extern "C" {
@@ -196,21 +180,30 @@ unsafe extern "C" {
     static _end: u8;
 }
 
+/// The start of the executable: its first bytes, which are never written.
+pub(crate) fn executable_start() -> &'static [u8; 2048] {
+    // SAFETY: the first page of the executable is mapped, from its ELF header on.
+    unsafe { &*(&raw const __executable_start).cast() }
+}
+
 /// Start address of the executable.
 pub(crate) fn executable() -> u64 {
     &raw const __executable_start as u64
 }
 
-fn reserve(length: u64) -> i64 {
-    // SAFETY: a new mapping at a place of the kernel's choice touches nothing.
-    unsafe {
-        syscall!(nr::MMAP, 0, length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, u64::MAX, 0)
-    }
+/// Reserves addresses at a place of the kernel's choice.
+fn reserve(length: u64) -> Result<u64, Errno> {
+    map_new(0, length, PROT_NONE, MAP_NORESERVE)
+}
+
+/// Reserves these addresses, if nothing is there.
+fn take(address: u64, length: u64) -> bool {
+    map_new(address, length, PROT_NONE, MAP_NORESERVE | MAP_FIXED_NOREPLACE) == Ok(address)
 }
 
 fn release(address: u64, length: u64) {
     // SAFETY: only for what `reserve` returned.
-    unsafe { syscall!(nr::MUNMAP, address, length) };
+    let _ = unsafe { memory::unmap(address, length) };
 }
 
 /// Fills the gaps above `start`, which the kernel would choose for the guest before any address below.
@@ -219,19 +212,17 @@ fn release(address: u64, length: u64) {
 /// MiB, since the kernel aligns large files to that.
 fn fill_gaps(start: u64) {
     let fill = |size| {
-        let filler = reserve(size);
-        let above = filler > start as i64;
-        if filler > 0 && !above {
-            release(filler as u64, size);
+        let filler = reserve(size).ok()?;
+        let is_above = filler > start;
+        if !is_above {
+            release(filler, size);
         }
-        if above { Some(filler as u64) } else { None }
+        is_above.then_some(filler)
     };
     let Some(highest) = fill(PAGE) else { return };
     let end = (&raw const _end as u64).next_multiple_of(PAGE);
     if end < highest {
-        let flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE;
-        // SAFETY: a new mapping, which replaces nothing.
-        unsafe { syscall!(nr::MMAP, end, highest - end, PROT_NONE, flags, u64::MAX, 0) };
+        take(end, highest - end);
     }
     if fill(PAGE).is_none() {
         return;
@@ -248,25 +239,18 @@ fn fill_gaps(start: u64) {
 
 /// Whether addresses are random (`setarch -R` turns that off).
 pub(crate) fn randomize() -> bool {
-    const ADDR_NO_RANDOMIZE: i64 = 0x4_0000;
-    // SAFETY: only asks.
-    let persona = unsafe { syscall!(nr::PERSONALITY, 0xffff_ffffu32) };
-    persona & ADDR_NO_RANDOMIZE == 0
+    const ADDR_NO_RANDOMIZE: u64 = 0x4_0000;
+    process::personality() & ADDR_NO_RANDOMIZE == 0
 }
 
 /// Reserves the region; once, at the start. False if the executable lies below it or memory is refused.
 pub(crate) fn init() -> bool {
-    let mut random = 0u64;
-    if randomize() {
-        // SAFETY: the kernel writes at most 8 bytes to a local.
-        unsafe { syscall!(nr::GETRANDOM, &raw mut random, 8, 0) };
-    }
+    let [random] = if randomize() { memory::random() } else { [0] };
     let mut half = HALF;
     let mut guard = GUARD + (random >> (64 - GUARD_BITS)) * PAGE;
     let start = loop {
-        let got = reserve(guard + 2 * half);
-        if got > 0 {
-            break got as u64;
+        if let Ok(start) = reserve(guard + 2 * half) {
+            break start;
         }
         half /= 2;
         guard = (guard / 4) & !(PAGE - 1);
@@ -284,10 +268,8 @@ pub(crate) fn init() -> bool {
     let size = CODE_SIZE_MAX.min(half / 2) & !(BLOCK - 1);
     let shared = (heap + 2 * half - size) & !(HUGE - 1);
     let first = shared..shared + HEAP_FIRST;
-    // SAFETY: pages of our own region that nothing uses yet.
-    let executable = unsafe { syscall!(nr::MPROTECT, shared, size, PROT_READ_WRITE_EXECUTE) == 0 };
-    // SAFETY: as above.
-    if !executable && unsafe { syscall!(nr::MPROTECT, shared, HEAP_FIRST, PROT_READ_WRITE) } != 0 {
+    let executable = give_rights(shared, size, PROT_READ_WRITE_EXECUTE);
+    if !executable && !give_rights(shared, HEAP_FIRST, PROT_READ_WRITE) {
         return false;
     }
     let huge = executable && get_huge_page(shared);
@@ -316,7 +298,13 @@ const STEP: u64 = HUGE;
 fn populate(address: u64, length: u64) {
     const MADV_POPULATE_WRITE: u64 = 23;
     // SAFETY: gives pages to memory of our own that nothing has been written to yet.
-    unsafe { syscall!(nr::MADVISE, address, length, MADV_POPULATE_WRITE) };
+    let _ = unsafe { memory::advise(address, length, MADV_POPULATE_WRITE) };
+}
+
+/// Gives rights to pages of the region that nothing uses yet; false if the kernel refuses.
+fn give_rights(address: u64, length: u64, protection: u64) -> bool {
+    // SAFETY: nothing relies on the pages yet.
+    unsafe { memory::protect(address, length, protection).is_ok() }
 }
 
 /// Takes `length` bytes for the heap, at a multiple of `align`; never given back. 0 if none are left.
@@ -338,8 +326,7 @@ pub(crate) fn heap_take(length: u64, align: u64) -> u64 {
     let next = at + length;
     if next > heap.accessible {
         let to = next.next_multiple_of(STEP).min(heap.end);
-        // SAFETY: pages of our own region that nothing uses yet.
-        if unsafe { syscall!(nr::MPROTECT, heap.accessible, to - heap.accessible, PROT_READ_WRITE) } != 0 {
+        if !give_rights(heap.accessible, to - heap.accessible, PROT_READ_WRITE) {
             return 0;
         }
         heap.accessible = to;
@@ -364,7 +351,7 @@ pub(crate) fn code_ready(end: u64) -> u64 {
     ready.to
 }
 
-/// Number of blocks ever handed out. Those whose first word, [`Shared::used`], is 0 are free.
+/// Number of blocks ever handed out. Those whose first word is 0 are free.
 static BLOCKS_KNOWN: Lock<u64> = Lock::new(0);
 
 /// Keeps blocks from being taken, for a fork.
@@ -374,7 +361,7 @@ pub(crate) fn hold_blocks() -> Held<'static, u64> {
 
 /// Takes a block for a thread. Only the parts that `usable` lists, as offset and length, are readable and
 /// writable. The first 4 bytes of a free block are 0; they are set to 1 here.
-pub(crate) fn take_block(usable: &[(u64, u64)]) -> Result<u64, i64> {
+pub(crate) fn take_block(usable: &[(u64, u64)]) -> Result<u64, Errno> {
     let mut known = BLOCKS_KNOWN.lock();
     let first = BLOCKS.load(Ordering::Relaxed);
     let used = |at: u64| {
@@ -391,42 +378,17 @@ pub(crate) fn take_block(usable: &[(u64, u64)]) -> Result<u64, i64> {
     if at + BLOCK > BLOCKS_END.load(Ordering::Relaxed) {
         return Err(errno::ENOMEM);
     }
-    for &(offset, length) in usable {
-        // SAFETY: pages of our own region that nothing uses yet.
-        if unsafe { syscall!(nr::MPROTECT, at + offset, length, PROT_READ_WRITE) } != 0 {
-            return Err(errno::ENOMEM);
-        }
+    if !usable.iter().all(|&(offset, length)| give_rights(at + offset, length, PROT_READ_WRITE)) {
+        return Err(errno::ENOMEM);
     }
     used(at).store(1, Ordering::Release);
     *known += 1;
     Ok(at)
 }
 
-/// The blocks of the other threads of a thread's process.
-pub(crate) fn other_threads(mine: &Shared) -> impl Iterator<Item = &'static Shared> {
+/// The blocks that have ever been handed out, free ones too.
+pub(crate) fn blocks() -> impl Iterator<Item = u64> {
     let known = *BLOCKS_KNOWN.lock();
     let first = BLOCKS.load(Ordering::Relaxed);
-    let process = mine.process.load(Ordering::Relaxed);
-    let own = core::ptr::from_ref(mine) as u64;
-    (0..known).map(move |number| first + number * BLOCK).filter(move |&at| at != own).filter_map(move |at| {
-        // SAFETY: a block below `known` is mapped and begins with a Shared, all of whose fields that are read
-        // here are atomics.
-        let shared = unsafe { &*(at as *const Shared) };
-        let is_thread =
-            shared.used.load(Ordering::Acquire) != 0 && shared.process.load(Ordering::Relaxed) == process;
-        is_thread.then_some(shared)
-    })
-}
-
-/// In the child of a fork: frees the blocks of the other threads, which do not exist there.
-pub(crate) fn free_other_blocks(mine: &crate::task::Shared) {
-    let known = BLOCKS_KNOWN.lock();
-    let first = BLOCKS.load(Ordering::Relaxed);
-    for number in 0..*known {
-        let at = first + number * BLOCK;
-        if at != core::ptr::from_ref(mine) as u64 {
-            // SAFETY: a block below `known` is mapped and begins with an atomic.
-            unsafe { &*(at as *const core::sync::atomic::AtomicU32) }.store(0, Ordering::Release);
-        }
-    }
+    (0..known).map(move |number| first + number * BLOCK)
 }

@@ -5,15 +5,16 @@
 //! outlives execve: it is passed to the next emulator in a file in memory. Listeners
 //! (SECCOMP_FILTER_FLAG_NEW_LISTENER) are refused.
 
-use crate::abi;
+use crate::arch::call::{Call, Row};
 use crate::guest;
 use crate::lock::{Held, Lock};
 use crate::options;
-use crate::region;
-use crate::signal::{self, number};
-use crate::sys::{self, errno, nr};
-use crate::syscall;
-use crate::task::{SigInfo, Task};
+use crate::shared::{self, SigInfo};
+use crate::signal::number::{KILL, SYS};
+use crate::sys::file::{Fd, in_memory, read_at};
+use crate::sys::signal::die;
+use crate::sys::{self, Errno, errno};
+use crate::thread::Thread;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::sync::atomic::Ordering;
@@ -240,35 +241,49 @@ pub(crate) enum Verdict {
     /// The call is made.
     Allowed,
     /// The call is not made and has this result.
-    Result(i64),
-    /// The call is not made, and SIGSYS has been raised.
-    Trapped,
+    Result(Result<i64, Errno>),
+    /// The call is not made and raises SIGSYS.
+    Trapped(SigInfo),
+    /// The process dies of SIGKILL.
+    Killed,
+    /// The thread ends, or the process if it has no other thread.
+    ThreadEnds,
+    /// The process dies of SIGSYS.
+    ProcessEnds,
 }
 
-/// Asks the thread's filters about a call.
+/// A call that filters are asked about.
+pub(crate) struct Asked<'call> {
+    /// Its number.
+    pub(crate) number: u64,
+    /// Its row; none if the number is unknown.
+    pub(crate) row: Option<&'static Row>,
+    /// The registers of its arguments.
+    pub(crate) registers: &'call [u64; 6],
+    /// The program counter.
+    pub(crate) pc: u64,
+}
+
+/// Whether a thread has filters.
 #[inline(always)]
-pub(crate) fn ask(task: &mut Task, call: u64, arguments: &[u64; 6]) -> Verdict {
-    match task.shared.filters.load(Ordering::Relaxed) {
-        0 => Verdict::Allowed,
-        word => ask_filters(task, word, call, arguments),
-    }
+pub(crate) fn has_filters(thread: &Thread) -> bool {
+    thread.shared.filters.load(Ordering::Relaxed) != 0
 }
 
-#[cold]
-fn ask_filters(task: &mut Task, word: u64, call: u64, arguments: &[u64; 6]) -> Verdict {
-    use crate::calls::table::number;
-    const ALLOWED_STRICTLY: [u64; 4] =
-        [number("read"), number("write"), number("exit"), number("rt_sigreturn")];
+/// Asks the thread's filters about a call. `architecture` is the guest's AUDIT_ARCH_ number.
+pub(crate) fn ask(thread: &Thread, asked: &Asked, architecture: u32) -> Verdict {
+    let word = thread.shared.filters.load(Ordering::Relaxed);
+    let Asked { number, row, registers, pc } = *asked;
     if word == STRICT {
-        if ALLOWED_STRICTLY.contains(&call) {
-            return Verdict::Allowed;
-        }
-        signal::die(number::KILL);
+        return match row.map(|row| row.call) {
+            Some(Call::Read | Call::Write | Call::Exit | Call::RtSigreturn) => Verdict::Allowed,
+            _ => Verdict::Killed,
+        };
     }
     let mut data = [0u32; 16];
-    data[0] = call as u32;
-    data[1] = abi::AUDIT_ARCHITECTURE;
-    for (pair, word) in data[2..].chunks_exact_mut(2).zip([task.state.pc].iter().chain(arguments)) {
+    data[0] = number as u32;
+    data[1] = architecture;
+    for (pair, word) in data[2..].chunks_exact_mut(2).zip([pc].iter().chain(registers)) {
         pair.copy_from_slice(&[*word as u32, (*word >> 32) as u32]);
     }
     let (mut verdict, mut log) = (ALLOW, false);
@@ -280,56 +295,53 @@ fn ask_filters(task: &mut Task, word: u64, call: u64, arguments: &[u64; 6]) -> V
     }
     let low = verdict & !ACTION;
     if log && verdict & ACTION != ALLOW && options::get().log == options::Log::Refused {
-        sys::complain(&alloc::format!("crossdock-emu: seccomp: call {call} met action {verdict:#x}\n"));
+        sys::complain(&alloc::format!("crossdock-emu: seccomp: call {number} met action {verdict:#x}\n"));
     }
     match verdict & ACTION {
         ALLOW | LOG => Verdict::Allowed,
-        ERRNO => Verdict::Result(-i64::from(low.min(4095))),
+        ERRNO => Verdict::Result(Errno::check(-i64::from(low.min(4095)))),
         // There is no tracer and no listener.
-        TRACE | USER_NOTIF => Verdict::Result(errno::ENOSYS),
+        TRACE | USER_NOTIF => Verdict::Result(Err(errno::ENOSYS)),
         TRAP => {
             const SYS_SECCOMP: u64 = 1;
             // si_signo, si_errno; si_code; si_call_addr; si_syscall, si_arch.
             let mut info = SigInfo::default();
-            info[0] = u64::from(number::SYS) | u64::from(low) << 32;
+            info[0] = u64::from(SYS) | u64::from(low) << 32;
             info[1] = SYS_SECCOMP;
-            info[2] = task.state.pc;
-            info[3] = call & 0xffff_ffff | u64::from(abi::AUDIT_ARCHITECTURE) << 32;
-            signal::force(task, number::SYS, &info);
-            Verdict::Trapped
+            info[2] = pc;
+            info[3] = number & 0xffff_ffff | u64::from(architecture) << 32;
+            Verdict::Trapped(info)
         }
-        KILL_THREAD if region::other_threads(task.shared).next().is_some() => {
-            crate::process::exit(task, u64::from(number::SYS))
-        }
-        // KILL_PROCESS, the last thread, and actions that the kernel does not know.
-        _ => signal::die(number::SYS),
+        KILL_THREAD => Verdict::ThreadEnds,
+        // KILL_PROCESS, and actions that the kernel does not know.
+        _ => Verdict::ProcessEnds,
     }
 }
 
 /// prctl(PR_GET_SECCOMP): the mode of the thread.
-pub(crate) fn mode(task: &Task) -> i64 {
-    task.shared.filters.load(Ordering::Relaxed).min(2) as i64
+pub(crate) fn mode(thread: &Thread) -> i64 {
+    thread.shared.filters.load(Ordering::Relaxed).min(2) as i64
 }
 
 /// prctl(PR_SET_SECCOMP).
-pub(crate) fn prctl(task: &Task, mode: u64, program: u64) -> Result<i64, i64> {
+pub(crate) fn prctl(thread: &Thread, mode: u64, program: u64) -> Result<i64, Errno> {
     const SECCOMP_MODE_STRICT: u64 = 1;
     const SECCOMP_MODE_FILTER: u64 = 2;
     match mode {
-        SECCOMP_MODE_STRICT => set_strict(task),
-        SECCOMP_MODE_FILTER => set_filter(task, 0, program),
+        SECCOMP_MODE_STRICT => set_strict(thread),
+        SECCOMP_MODE_FILTER => set_filter(thread, 0, program),
         _ => Err(errno::EINVAL),
     }
 }
 
 /// seccomp(2).
-pub(crate) fn seccomp(task: &Task, operation: u64, flags: u64, argument: u64) -> Result<i64, i64> {
+pub(crate) fn seccomp(thread: &Thread, operation: u64, flags: u64, argument: u64) -> Result<i64, Errno> {
     const SET_MODE_STRICT: u64 = 0;
     const SET_MODE_FILTER: u64 = 1;
     const GET_ACTION_AVAIL: u64 = 2;
     match operation as u32 as u64 {
-        SET_MODE_STRICT if flags == 0 && argument == 0 => set_strict(task),
-        SET_MODE_FILTER => set_filter(task, flags, argument),
+        SET_MODE_STRICT if flags == 0 && argument == 0 => set_strict(thread),
+        SET_MODE_FILTER => set_filter(thread, flags, argument),
         GET_ACTION_AVAIL if flags == 0 => match guest::read32(argument)? {
             KILL_PROCESS | KILL_THREAD | TRAP | ERRNO | TRACE | LOG | ALLOW => Ok(0),
             _ => Err(errno::EOPNOTSUPP),
@@ -338,16 +350,16 @@ pub(crate) fn seccomp(task: &Task, operation: u64, flags: u64, argument: u64) ->
     }
 }
 
-fn set_strict(task: &Task) -> Result<i64, i64> {
+fn set_strict(thread: &Thread) -> Result<i64, Errno> {
     let _held = hold();
-    if task.shared.filters.load(Ordering::Relaxed) > STRICT {
+    if thread.shared.filters.load(Ordering::Relaxed) > STRICT {
         return Err(errno::EINVAL);
     }
-    task.shared.filters.store(STRICT, Ordering::Relaxed);
+    thread.shared.filters.store(STRICT, Ordering::Relaxed);
     Ok(0)
 }
 
-fn set_filter(task: &Task, flags: u64, argument: u64) -> Result<i64, i64> {
+fn set_filter(thread: &Thread, flags: u64, argument: u64) -> Result<i64, Errno> {
     const TSYNC: u64 = 1;
     const LOG_FLAG: u64 = 2;
     const SPEC_ALLOW: u64 = 4;
@@ -366,12 +378,12 @@ fn set_filter(task: &Task, flags: u64, argument: u64) -> Result<i64, i64> {
     }
     let program = (0..length as u64)
         .map(|n| guest::read64(address.wrapping_add(8 * n)).map(Instruction::from_word))
-        .collect::<Result<Vec<_>, i64>>()?;
+        .collect::<Result<Vec<_>, Errno>>()?;
     if !is_valid(&program) {
         return Err(errno::EINVAL);
     }
     let _held = hold();
-    let own = task.shared.filters.load(Ordering::Relaxed);
+    let own = thread.shared.filters.load(Ordering::Relaxed);
     if own == STRICT {
         return Err(errno::EINVAL);
     }
@@ -386,7 +398,7 @@ fn set_filter(task: &Task, flags: u64, argument: u64) -> Result<i64, i64> {
             word == 0
                 || word != STRICT && all(previous).any(|filter| core::ptr::from_ref(filter) as u64 == word)
         };
-        let mut others = region::other_threads(task.shared);
+        let mut others = shared::other_threads(thread.shared);
         if let Some(other) = others.find(|other| !is_ancestor(other.filters.load(Ordering::Relaxed))) {
             let thread = i64::from(other.thread.load(Ordering::Relaxed));
             return if flags & TSYNC_ESRCH != 0 { Err(errno::ESRCH) } else { Ok(thread) };
@@ -394,9 +406,9 @@ fn set_filter(task: &Task, flags: u64, argument: u64) -> Result<i64, i64> {
     }
     let filter = Box::leak(Box::new(Filter { program, log: flags & LOG_FLAG != 0, previous }));
     let word = core::ptr::from_ref(filter) as u64;
-    task.shared.filters.store(word, Ordering::Relaxed);
+    thread.shared.filters.store(word, Ordering::Relaxed);
     if flags & TSYNC != 0 {
-        for other in region::other_threads(task.shared) {
+        for other in shared::other_threads(thread.shared) {
             other.filters.store(word, Ordering::Relaxed);
         }
     }
@@ -405,23 +417,15 @@ fn set_filter(task: &Task, flags: u64, argument: u64) -> Result<i64, i64> {
 
 /// Whether the thread can gain no rights by execve, or is an administrator: the kernel requires one of them.
 fn may_filter() -> bool {
-    const PR_GET_NO_NEW_PRIVS: u64 = 39;
     const CAP_SYS_ADMIN: u32 = 21;
-    const CAPABILITY_VERSION_3: u64 = 0x2008_0522;
-    const CAPGET: u64 = 125;
-    let (header, mut data) = ([CAPABILITY_VERSION_3, 0], [0u32; 6]);
-    // SAFETY: the kernel reads the header of 8 bytes, and fills two structures of 3 words.
-    unsafe {
-        syscall!(nr::PRCTL, PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1
-            || syscall!(CAPGET, header.as_ptr(), data.as_mut_ptr()) == 0 && data[0] >> CAP_SYS_ADMIN & 1 == 1
-    }
+    sys::process::has_no_new_privileges() || sys::process::has_capability(CAP_SYS_ADMIN)
 }
 
 /// A file in memory with the thread's filters, for the program that it executes; `None` if it has no filters.
 ///
 /// Returns the errors of memfd_create(2) and write(2).
-pub(crate) fn save(task: &Task) -> Result<Option<i32>, i64> {
-    let newest = chain(task.shared.filters.load(Ordering::Relaxed));
+pub(crate) fn save(thread: &Thread) -> Result<Option<Fd>, Errno> {
+    let newest = chain(thread.shared.filters.load(Ordering::Relaxed));
     if newest.is_none() {
         return Ok(None);
     }
@@ -433,37 +437,18 @@ pub(crate) fn save(task: &Task) -> Result<Option<i32>, i64> {
         })
         .collect();
     let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
-    // SAFETY: the name ends with NUL, and the kernel reads the bytes.
-    unsafe {
-        let descriptor = syscall!(nr::MEMFD_CREATE, c"seccomp".as_ptr(), 0);
-        if descriptor < 0 {
-            return Err(descriptor);
-        }
-        let mut done = 0;
-        while done < bytes.len() {
-            match syscall!(nr::WRITE, descriptor, bytes[done..].as_ptr(), bytes.len() - done) {
-                errno::EINTR => {}
-                count if count > 0 => done += count as usize,
-                error => {
-                    syscall!(nr::CLOSE, descriptor);
-                    return Err(if error < 0 { error } else { errno::ENOMEM });
-                }
-            }
-        }
-        Ok(Some(descriptor as i32))
-    }
+    in_memory(c"seccomp", 0, &bytes).map(Some)
 }
 
 /// Reads the filters that [`save`] wrote and closes the file. If they cannot be read, the process ends: it
 /// must not go on without them.
-pub(crate) fn load(descriptor: i32) -> u64 {
+pub(crate) fn load(file: Fd) -> u64 {
     let mut words = Vec::new();
     let mut word = [0u8; 8];
-    while crate::elf::read_at(descriptor, &mut word, 8 * words.len() as u64) == Ok(8) {
+    while read_at(file.number(), &mut word, 8 * words.len() as u64) == Ok(8) {
         words.push(u64::from_le_bytes(word));
     }
-    // SAFETY: our own descriptor.
-    unsafe { syscall!(nr::CLOSE, descriptor) };
+    drop(file);
     let mut filters = Vec::new();
     let mut rest = &words[..];
     while let Some((head, more)) = rest.split_first() {
@@ -477,7 +462,7 @@ pub(crate) fn load(descriptor: i32) -> u64 {
     }
     if filters.is_empty() || !rest.is_empty() {
         sys::complain("crossdock-emu: the seccomp filters of this process were damaged on their way\n");
-        signal::die(number::KILL);
+        die(KILL);
     }
     let oldest_first = filters.into_iter().rev();
     let newest = oldest_first.fold(None, |previous, (program, log)| {

@@ -1,14 +1,11 @@
 //! `-L DIR`: files of a directory hide the host's files of the same path.
 
-use crate::exec::{self, AT_FDCWD};
 use crate::options;
-use crate::sys::nr;
-use crate::syscall;
+use crate::sys::file::{self, AT_FDCWD};
 use alloc::vec::Vec;
 
 const O_PATH: u64 = 0o10_000_000;
 const O_NOFOLLOW: u64 = 0o400_000;
-const O_CLOEXEC: u64 = 0o2_000_000;
 const RESOLVE_IN_ROOT: u64 = 0x10;
 
 /// Directories that are always the host's: their files come from the kernel and from running programs.
@@ -17,10 +14,8 @@ const HOST: [&[u8]; 5] = [b"/proc", b"/sys", b"/dev", b"/run", b"/tmp"];
 /// Makes a directory's path absolute; both paths without NUL.
 pub fn absolute(directory: &[u8]) -> Option<Vec<u8>> {
     let path = [directory, b"\0"].concat();
-    let descriptor = exec::open(AT_FDCWD, &path, O_PATH | 0o200_000).ok()?;
-    let found = exec::link_of(descriptor);
-    close(descriptor);
-    found
+    let descriptor = file::open(AT_FDCWD, &path, O_PATH | 0o200_000).ok()?;
+    file::link_of(descriptor.number())
 }
 
 /// The path in the sysroot of this process that stands for `path`, if there is one; both paths with NUL.
@@ -29,23 +24,11 @@ pub(crate) fn lookup(path: &[u8], follow: bool) -> Option<Vec<u8>> {
     if sysroot.is_empty() || !is_redirected(path) {
         return None;
     }
-    let directory = exec::open(AT_FDCWD, &[sysroot, b"\0"].concat(), O_PATH).ok()?;
-    let how = [O_PATH | O_CLOEXEC | if follow { 0 } else { O_NOFOLLOW }, 0, RESOLVE_IN_ROOT];
-    // SAFETY: the path ends with NUL; the kernel reads the structure.
-    let found =
-        unsafe { syscall!(nr::OPENAT2, directory, path.as_ptr(), how.as_ptr(), size_of_val(&how)) } as i32;
-    close(directory);
-    if found < 0 {
-        return None;
-    }
-    let real = exec::link_of(found);
-    close(found);
+    let directory = file::open(AT_FDCWD, &[sysroot, b"\0"].concat(), O_PATH).ok()?;
+    let flags = O_PATH | if follow { 0 } else { O_NOFOLLOW };
+    let found = file::open_below(directory.number(), path, flags, RESOLVE_IN_ROOT).ok()?;
+    let real = file::link_of(found.number());
     real.map(|real| [&real, &b"\0"[..]].concat())
-}
-
-fn close(descriptor: i32) {
-    // SAFETY: only for descriptors of ours.
-    unsafe { syscall!(nr::CLOSE, descriptor) };
 }
 
 /// Whether a path, with NUL, is looked up in a sysroot at all.

@@ -1,5 +1,6 @@
 //! The host's vDSO: the time without a system call (vdso(7)).
 
+use crate::sys::process;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 /// Address of `__vdso_clock_gettime`; 0 if there is none.
@@ -70,4 +71,12 @@ pub(crate) fn clock_gettime(clock: u64) -> Option<[u64; 2]> {
         function(clock as i32, &raw mut time)
     };
     (result == 0).then_some(time)
+}
+
+/// Nanoseconds since the start of the host.
+pub(crate) fn monotonic_nanoseconds() -> u64 {
+    const CLOCK_MONOTONIC: u64 = 1;
+    let [seconds, nanoseconds] =
+        clock_gettime(CLOCK_MONOTONIC).unwrap_or_else(|| process::time(CLOCK_MONOTONIC));
+    seconds * 1_000_000_000 + nanoseconds
 }

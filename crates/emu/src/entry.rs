@@ -6,8 +6,7 @@
 //! functions that compiled code calls are here, too, since the C library chooses its own at its start.
 //! Nothing else of the C library may be called: its indirect functions have no address.
 
-use crossdock_emu_linux::sys::{complain, exit_group};
-use crossdock_emu_linux::syscall;
+use crossdock_emu_linux::sys::{complain, exit_group, process, signal};
 use std::alloc::{Layout, alloc_zeroed};
 use std::arch::global_asm;
 use std::panic::PanicHookInfo;
@@ -33,8 +32,6 @@ global_asm!(
 /// first thread's variables.
 pub fn prepare_for_panics() {
     const PT_TLS: u32 = 7;
-    const ARCH_PRCTL: u64 = 158;
-    const ARCH_SET_FS: u64 = 0x1002;
     /// Room above the thread pointer: more than the C library's data there.
     const ABOVE: usize = 4096;
     // SAFETY: the ELF header and the program headers that it points to are mapped; the memory allocated is as
@@ -60,7 +57,7 @@ pub fn prepare_for_panics() {
         let variables = thread.sub(in_memory.next_multiple_of(align));
         base.add(image).copy_to_nonoverlapping(variables, in_file);
         thread.cast::<*mut u8>().write(thread);
-        syscall!(ARCH_PRCTL, ARCH_SET_FS, thread);
+        process::set_thread_pointer(thread as u64);
     }
     std::panic::set_hook(Box::new(report));
 }
@@ -71,14 +68,10 @@ unsafe extern "C" {
 
 /// Reports a panic, which is a fault of the emulator itself, with its place, and ends as abort(3) does.
 fn report(panic: &PanicHookInfo) {
-    const GETPID: u64 = 39;
-    const GETTID: u64 = 186;
-    const TGKILL: u64 = 234;
-    const SIGABRT: u64 = 6;
+    const SIGABRT: u32 = 6;
     let place = panic.location().map_or(String::new(), |location| format!(" at {location}"));
     let message = panic.payload_as_str().unwrap_or("");
     complain(&format!("crossdock-emu: panicked{place}: {message}\n"));
-    // SAFETY: a signal to ourselves.
-    unsafe { syscall!(TGKILL, syscall!(GETPID), syscall!(GETTID), SIGABRT) };
+    signal::raise(SIGABRT);
     exit_group(134)
 }

@@ -6,8 +6,9 @@
 
 use crossdock_emu::command_line::{Ending, Wanted};
 use crossdock_emu_linux::start::give_up;
-use crossdock_emu_linux::sys::{complain, errno, exit_group};
-use crossdock_emu_linux::{Heap, Invocation, exec, options, start, syscall, take_region};
+use crossdock_emu_linux::sys::file::{self, AT_FDCWD};
+use crossdock_emu_linux::sys::{Errno, complain, errno, exit_group, process};
+use crossdock_emu_linux::{Heap, Invocation, exec, options, start, take_region};
 use std::ffi::{CStr, c_char};
 
 mod entry;
@@ -59,25 +60,15 @@ unsafe fn auxiliary(mut environment: *const *const c_char) -> Vec<(u64, u64)> {
 }
 
 /// With the bottom-up layout of addresses (personality ADDR_COMPAT_LAYOUT) the executable lies below later
-/// mappings: starts over with the usual layout. Returns if the layout is the usual one.
-///
-/// # Safety
-///
-/// The vectors are those of the kernel.
-unsafe fn again_without_compatible_layout(
-    arguments: *const *const c_char,
-    environment: *const *const c_char,
-) {
-    const PERSONALITY: u64 = 135;
-    const EXECVE: u64 = 59;
-    const ADDR_COMPAT_LAYOUT: i64 = 0x020_0000;
-    // SAFETY: asks for and sets the personality; executes ourselves with the vectors given.
-    unsafe {
-        let now = syscall!(PERSONALITY, 0xffff_ffffu32);
-        if now > 0 && now & ADDR_COMPAT_LAYOUT != 0 {
-            syscall!(PERSONALITY, now & !ADDR_COMPAT_LAYOUT);
-            syscall!(EXECVE, c"/proc/self/exe".as_ptr(), arguments, environment);
-        }
+/// mappings: starts over with the usual layout. Returns if the layout is the usual one. The vectors are those
+/// of the kernel.
+fn again_without_compatible_layout(arguments: *const *const c_char, environment: *const *const c_char) {
+    const ADDR_COMPAT_LAYOUT: u64 = 0x020_0000;
+    let now = process::personality();
+    if now & ADDR_COMPAT_LAYOUT != 0 {
+        process::set_personality(now & !ADDR_COMPAT_LAYOUT);
+        let path = c"/proc/self/exe".as_ptr() as u64;
+        process::execute(AT_FDCWD, path, arguments as u64, environment as u64, 0);
     }
 }
 
@@ -92,8 +83,7 @@ unsafe extern "C" fn crossdock_emu_main(stack: *const *const c_char) -> ! {
     // SAFETY: the kernel's layout.
     let (arguments, environment) = unsafe { (stack.add(1), stack.add(2 + stack.cast::<usize>().read())) };
     if !take_region() {
-        // SAFETY: the vectors of the kernel.
-        unsafe { again_without_compatible_layout(arguments, environment) };
+        again_without_compatible_layout(arguments, environment);
         give_up(
             "crossdock-emu: no room for the emulator in the address space (see ulimit -v and ulimit -s)\n",
             127,
@@ -201,18 +191,18 @@ fn open_program(invocation: &mut Invocation) -> i32 {
 
 /// Prints to standard output and ends the process.
 fn print(text: &str) -> ! {
-    // SAFETY: write only reads the text.
-    unsafe { syscall!(1, 1, text.as_ptr(), text.len()) };
+    // Nobody is left to report an error to.
+    let _ = file::write_all(1, text.as_bytes());
     exit_group(0)
 }
 
-fn describe(error: i64) -> String {
+fn describe(error: Errno) -> String {
     match error {
         errno::ENOENT => "no such file, or its interpreter (ld.so) is missing".into(),
         errno::EACCES => "permission denied".into(),
         errno::ENOEXEC => "not an arm64 program".into(),
         errno::ELIBBAD => "its interpreter (ld.so) is not an arm64 program".into(),
         errno::ENOMEM => "no room in the address space".into(),
-        other => format!("error {}", -other),
+        other => format!("error {}", other.number()),
     }
 }

@@ -16,9 +16,9 @@ pub const LR: u8 = 30;
 /// Place of the slot of PC.
 pub const PC: u8 = 29;
 /// Place of a slot that is always zero.
-pub const ZERO: u8 = 32;
+pub const ZERO: u8 = crate::state::ZERO as u8;
 /// Place of a slot that is never read.
-pub const SINK: u8 = 33;
+pub const SINK: u8 = crate::state::SINK as u8;
 /// Place of TPIDRURW, the thread register that programs may write.
 pub const THREAD: u8 = 28;
 

@@ -2,8 +2,8 @@
 //!
 //! The letters of the patterns beside those in [`super::fields`]: `d`, `n` and `m` are registers of VFP, each
 //! with a fifth bit `D`, `N` or `M`. The fifth bit is the highest of a doubleword's number (`D`:`d`) and the
-//! lowest of a singleword's (`d`:`D`). `z` is the size of the elements: 1 half, 2 single, 3 double; of one bit
-//! only, 0 single, 1 double. `i` and `j` are immediates. In moves between register files `t` and `u` are
+//! lowest of a singleword's (`d`:`D`). `z` is the size of the elements: 1 half, 2 single, 3 double; of one
+//! bit only, 0 single, 1 double. `i` and `j` are immediates. In moves between register files `t` and `u` are
 //! general registers; in loads and stores `n` is one.
 //!
 //! Short vectors do not exist in Armv8: FPSCR.LEN and FPSCR.STRIDE read as zero, and writes of them are

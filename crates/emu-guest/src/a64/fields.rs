@@ -1,7 +1,7 @@
 //! Decoded instructions from the fields that most A64 encodings share.
 
-use super::registers::{SINK, ZERO};
 use crate::op::{Handler, Op};
+use crate::state::{SINK, ZERO};
 
 /// An instruction with the usual register fields; register 31 is the zero register.
 pub(crate) fn op(run: Handler, code: u32) -> Op {

@@ -27,10 +27,11 @@ pub(crate) use fpcr::{Control, cumulative};
 pub use fpcr::{FPCR_MASK, FPSR_MASK};
 pub use guest::A64;
 pub use refused::{Refused, refused};
-pub use registers::{SINK, SP, ZERO};
+pub use registers::SP;
 pub use system::constant_register;
 pub use table::{Class, Row, TABLE};
 
+pub use crate::state::{SINK, ZERO};
 pub use crate::{CodeLines, Exit, Flow, Host, Invalidations, LOG, Op, State};
 
 /// Runs the A64 instructions of one guest thread.

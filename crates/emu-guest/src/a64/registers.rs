@@ -4,10 +4,6 @@ use crate::state::State;
 
 /// Index in [`State::gpr`] of the stack pointer.
 pub const SP: usize = 31;
-/// Index in [`State::gpr`] of the slot that is always zero: reads of XZR and WZR.
-pub const ZERO: usize = 32;
-/// Index in [`State::gpr`] of the slot that is never read: writes to XZR and WZR.
-pub const SINK: usize = 33;
 
 impl State {
     /// Xn; 0 for n = 31.

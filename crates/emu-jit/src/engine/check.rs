@@ -5,15 +5,15 @@
 //! kept and restored. So the translated block starts from the same registers and memory, and must end with
 //! the same.
 
-use super::{Engine, ExitKind, Run, Slot, mode_of};
-use crate::cache::FLUSH;
-use crate::translate;
+use super::{ExitKind, Run, Runner, Slot, mode_of};
+use crate::translate::{self, Isa};
+use crate::unit::FLUSH;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use crossdock_emu_guest::a64::stack_pointer::ALIGNMENT;
-use crossdock_emu_guest::a64::{Exit, Host, State};
+use crossdock_emu_guest::guest::Words;
+use crossdock_emu_guest::{Exit, Host, State};
 
 /// Most bytes that one instruction accesses: ST4 of whole registers, DC ZVA.
 const ACCESS_MAX: u64 = 64;
@@ -27,42 +27,6 @@ static COUNTER: AtomicU64 = AtomicU64::new(0);
 
 fn counter() -> u64 {
     COUNTER.load(Ordering::Relaxed)
-}
-
-/// The address that a load or store (manual C4.1.94) or DC ZVA accesses; `None` for other words, and for
-/// literals, which are only read.
-fn accessed(word: u32, state: &State) -> Option<u64> {
-    let bits = |high: u32, low: u32| word >> low & (u32::MAX >> (31 - (high - low)));
-    let signed = |high: u32, low: u32| i64::from((word << (31 - high)) as i32 >> (31 - high + low));
-    if word & 0xffff_ffe0 == 0xd50b_7420 {
-        return Some(state.x(bits(4, 0) as usize) & !63);
-    }
-    if word >> 25 & 0b0101 != 0b0100 {
-        return None;
-    }
-    let base = state.gpr[bits(9, 5) as usize];
-    let vector = bits(26, 26) == 1;
-    let size = if vector && bits(23, 23) == 1 { 4 } else { bits(31, 30) };
-    let offset = match bits(29, 28) {
-        0 => 0,
-        1 => return None,
-        2 if bits(24, 23) == 1 => 0,
-        2 => signed(21, 15) << if vector { 2 + bits(31, 30) } else { 2 + bits(31, 31) },
-        _ if bits(24, 24) == 1 => i64::from(bits(21, 10)) << size,
-        _ if bits(21, 21) == 0 && bits(11, 10) == 1 => 0,
-        _ if bits(21, 21) == 0 => signed(20, 12),
-        _ if bits(11, 10) == 2 => {
-            let index = state.x(bits(20, 16) as usize);
-            let index = match bits(15, 13) {
-                2 => i64::from(index as u32),
-                6 => i64::from(index as i32),
-                _ => index as i64,
-            };
-            index << if bits(12, 12) == 1 { size } else { 0 }
-        }
-        _ => 0,
-    };
-    Some(base.wrapping_add_signed(offset))
 }
 
 /// The differences as text; empty if there are none.
@@ -100,7 +64,7 @@ fn differences(translated: &State, interpreted: &State) -> String {
     text
 }
 
-impl Engine {
+impl<I: Isa> Runner<I> {
     /// Runs one block both ways. The error says how the results differ.
     ///
     /// If the process has several threads, whose stores may come between, or if nothing can be translated,
@@ -109,10 +73,10 @@ impl Engine {
         let Some(jit) = self.jit.filter(|jit| jit.threads.load(Ordering::Relaxed) == 1) else {
             return Ok(self.run(state, host, interrupt));
         };
-        if interrupt.load(Ordering::Relaxed) != 0 || state.pc & 3 != 0 {
+        if interrupt.load(Ordering::Relaxed) != 0 || I::check_place(state).is_err() {
             return Ok(self.run(state, host, interrupt));
         }
-        if !state.sp().is_multiple_of(ALIGNMENT) {
+        if !I::can_run(state) {
             // The block is not translated then.
             return Ok(self.interpret_block(state, host, interrupt));
         }
@@ -121,22 +85,24 @@ impl Engine {
         let start = state.pc;
         let mut interpreted = state.clone();
         let mut kept = Vec::new();
-        let mut words = Vec::new();
+        let mut items = Vec::new();
+        let mut context = I::Context::default();
         let expected = loop {
             let pc = interpreted.pc;
-            let Ok(word) = host.memory.fetch(pc) else { break Exit::Budget };
-            words.push(word);
-            if let Some(address) = accessed(word, &interpreted) {
+            let mut words = Words::new(&host.memory, None);
+            let Some(item) = I::read(&mut words, pc, &mut context) else { break Exit::Budget };
+            items.push(item);
+            if let Some(address) = I::accessed(&item, &interpreted) {
                 for address in (0..ACCESS_MAX).map(|n| address.wrapping_add(n)) {
                     kept.extend(host.memory.load(address, 0).ok().map(|old| (address, old)));
                 }
             }
             match self.interpreter.step(&mut interpreted, host) {
-                Exit::Budget if !translate::ends_block(word, pc, words.len()) => {}
+                Exit::Budget if !translate::ends_block::<I>(&item, pc, items.len()) => {}
                 exit => break exit,
             }
         };
-        if words.is_empty() {
+        if items.is_empty() {
             return Ok(self.interpreter.step(state, host));
         }
         let byte = |address: u64| host.memory.load(address, 0).unwrap_or(0);
@@ -148,7 +114,7 @@ impl Engine {
             }
         }
         let exit = self.run_alone(jit, state, host, interrupt);
-        let exit = self.finish_block(state, host, start, words.len() as u64, exit);
+        let exit = self.finish_block(state, host, start, &items, exit);
         if matches!(exit, Exit::Fault(_)) {
             // Flags that are overwritten before anything reads them may be stale.
             interpreted.nzcv = state.nzcv;
@@ -173,19 +139,26 @@ impl Engine {
         if text.is_empty() {
             return Ok(exit);
         }
-        Err(format!("the block at {start:#x} differs (instructions {words:08x?}){text}"))
+        Err(format!("the block at {start:#x} differs (instructions {items:08x?}){text}"))
     }
 
     /// If the block was left because an instruction in it signalled an invalid operation, or accessed an
     /// address with a tag, the interpreter has run that instruction. This runs the rest of the block, also in
     /// the interpreter.
-    fn finish_block(&mut self, state: &mut State, host: &Host, start: u64, length: u64, exit: Exit) -> Exit {
+    fn finish_block(
+        &mut self,
+        state: &mut State,
+        host: &Host,
+        start: u64,
+        items: &[I::Item],
+        exit: Exit,
+    ) -> Exit {
         let left = state.generated[Slot::Exit as usize] & 7 == ExitKind::Fault as u64;
         if exit != Exit::Budget || !left {
             return exit;
         }
-        for n in 1..length {
-            if state.pc == start.wrapping_add(4 * n) {
+        for n in 1..items.len() {
+            if state.pc == I::place(items, start, n) {
                 match self.interpreter.step(state, host) {
                     Exit::Budget => {}
                     exit => return exit,
@@ -210,7 +183,8 @@ impl Engine {
         let code = {
             let mut cache = jit.cache.lock();
             let mut buffers = core::mem::take(&mut cache.buffers);
-            let done = translate::translate_alone(&cache, &mut buffers, host, pc, mode);
+            let done =
+                translate::translate_alone(&cache.origin(), &mut buffers, &mut self.blocks, host, pc, mode);
             assert!(done, "the first word was just read");
             cache.add(buffers);
             let entry = cache.entry(pc | mode).expect("the unit begins there");
@@ -226,27 +200,6 @@ impl Engine {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn addresses_are_those_of_the_access() {
-        let mut state = State::default();
-        (state.gpr[1], state.gpr[2], state.gpr[31]) = (0x1000, 0xffff_fffe, 0x2000);
-        for (word, address) in [
-            (0xf940_0420, 0x1008),        // ldr x0, [x1, #8]
-            (0xf81f_8c20, 0xff8),         // str x0, [x1, #-8]!
-            (0xf81f_8420, 0x1000),        // str x0, [x1], #-8
-            (0xa9bf_7bfd, 0x1ff0),        // stp x29, x30, [sp, #-16]!
-            (0x3d80_0420, 0x1010),        // str q0, [x1, #16]
-            (0xf822_d820, 0xff0),         // str x0, [x1, w2, sxtw #3]
-            (0xb822_4820, 0x1_0000_0ffe), // str w0, [x1, w2, uxtw]
-            (0xc89f_fc20, 0x1000),        // stlr x0, [x1]
-            (0xf820_0020, 0x1000),        // ldadd x0, x0, [x1]
-            (0x4c00_0020, 0x1000),        // st4 {v0.16b-v3.16b}, [x1]
-        ] {
-            assert_eq!(accessed(word, &state), Some(address), "{word:08x}");
-        }
-        assert_eq!(accessed(0x9100_0420, &state), None);
-    }
 
     #[test]
     fn differences_are_named() {

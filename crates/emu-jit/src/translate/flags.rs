@@ -11,149 +11,11 @@
 //! BMI shifts keep EFLAGS; before every other instruction that changes EFLAGS, [`Translator::clobber`] saves
 //! the flags that are still needed.
 
-use super::{Translator, bits};
+use super::condition::{Condition, Flags};
+use super::{Isa, Translator};
+use crate::flag_form::{EQUAL, GREATER, LESS, UNORDERED};
 use crate::layout::{Slot, slot};
-use crossdock_emu_x64::{Cc, Mem, Reg, Rm, Size};
-
-/// Where the flags are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Flags {
-    /// In memory, or never read.
-    Memory,
-    /// In EFLAGS, after an operation with this meaning of CF.
-    Host { borrow: bool, saved: bool },
-    /// In EFLAGS, after UCOMIS of the operands, in reverse order if `swapped`.
-    Compare { swapped: bool, saved: bool },
-}
-
-/// The form of the flags at a guest instruction, for faults.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FlagForm {
-    /// The slot holds them.
-    Memory,
-    /// EFLAGS; CF is the complement of C.
-    Borrow,
-    /// EFLAGS; CF is C.
-    Carry,
-    /// EFLAGS after UCOMIS.
-    Compare {
-        /// Whether the second operand was compared with the first.
-        swapped: bool,
-    },
-}
-
-impl Flags {
-    pub(super) fn form(self) -> FlagForm {
-        match self {
-            Flags::Host { borrow: true, saved: false } => FlagForm::Borrow,
-            Flags::Host { borrow: false, saved: false } => FlagForm::Carry,
-            Flags::Compare { swapped, saved: false } => FlagForm::Compare { swapped },
-            _ => FlagForm::Memory,
-        }
-    }
-
-    fn saved(self) -> bool {
-        matches!(self, Flags::Memory | Flags::Host { saved: true, .. } | Flags::Compare { saved: true, .. })
-    }
-}
-
-impl FlagForm {
-    /// Converts flags in this form to the slot's form.
-    pub fn slot_of(self, eflags: u64, slot: u64) -> u64 {
-        let (carry, zero, parity) = (eflags & 1, eflags >> 6 & 1, eflags >> 2 & 1);
-        match self {
-            FlagForm::Memory => slot,
-            FlagForm::Borrow => (eflags & 0xff) << 8 | eflags >> 11 & 1,
-            FlagForm::Carry => ((eflags ^ 1) & 0xff) << 8 | eflags >> 11 & 1,
-            FlagForm::Compare { .. } if parity == 1 => UNORDERED,
-            FlagForm::Compare { .. } if zero == 1 => EQUAL,
-            FlagForm::Compare { swapped } => {
-                if (carry == 1) != swapped {
-                    LESS
-                } else {
-                    GREATER
-                }
-            }
-        }
-    }
-}
-
-/// The slot's form of the results of a floating-point comparison: NZCV 1000, 0110, 0010, 0011.
-const LESS: u64 = 0x8100;
-const EQUAL: u64 = 0x4000;
-const GREATER: u64 = 0x0000;
-const UNORDERED: u64 = 0x0001;
-
-/// NZCV (bits 31 to 28, as in `State`) from the slot's form.
-pub fn nzcv_of_slot(slot: u64) -> u32 {
-    let slot = slot as u32;
-    let carry = !slot >> 8 & 1;
-    (slot >> 15 & 1) << 31 | (slot >> 14 & 1) << 30 | carry << 29 | (slot & 1) << 28
-}
-
-/// The slot's form of NZCV.
-pub const fn slot_of_nzcv(nzcv: u32) -> u64 {
-    ((nzcv >> 31 & 1) << 15 | (nzcv >> 30 & 1) << 14 | (!nzcv >> 29 & 1) << 8 | nzcv >> 28 & 1) as u64
-}
-
-/// A guest condition as conditions of the host.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Condition {
-    Always,
-    One(Cc),
-    Both(Cc, Cc),
-    Either(Cc, Cc),
-}
-
-impl Condition {
-    pub(super) fn not(self) -> Condition {
-        match self {
-            Condition::Always => Condition::Always,
-            Condition::One(cc) => Condition::One(cc.not()),
-            Condition::Both(a, b) => Condition::Either(a.not(), b.not()),
-            Condition::Either(a, b) => Condition::Both(a.not(), b.not()),
-        }
-    }
-}
-
-/// Whether an instruction reads the flags and whether it writes all of them (manual C4.1).
-pub(super) const fn flag_use(word: u32) -> (bool, bool) {
-    let sets = bits(word, 29, 29) == 1;
-    match bits(word, 28, 23) {
-        // Add and subtract, immediate.
-        0b10_0010 => return (false, sets),
-        // Logical, immediate.
-        0b10_0100 => return (false, bits(word, 30, 29) == 3),
-        _ => {}
-    }
-    match bits(word, 28, 24) {
-        0b01011 => (false, sets),
-        0b01010 => (false, bits(word, 30, 29) == 3),
-        0b11010 => match bits(word, 23, 21) {
-            0 => (true, sets),
-            0b010 => (true, true),
-            0b100 => (true, false),
-            _ => (false, false),
-        },
-        // B.cond, exceptions and system instructions.
-        0b10100 | 0b10101 if word >> 29 & 3 == 2 => (true, false),
-        // Scalar floating point: FCMP; FCCMP; FCSEL.
-        0b11110 if word >> 29 & 7 == 0 && word >> 21 & 1 == 1 => match bits(word, 11, 10) {
-            0 if bits(word, 15, 10) == 8 => (false, true),
-            // FJCVTZS.
-            0 if bits(word, 31, 10) == 0x0007_9f80 => (false, true),
-            1 => (true, true),
-            3 => (true, false),
-            _ => (false, false),
-        },
-        _ => (false, false),
-    }
-}
-
-/// Whether bits below 21 matter to [`flag_use`], because the word is scalar floating point.
-pub(super) const fn flag_use_needs_all(word: u32) -> bool {
-    bits(word, 28, 24) == 0b11110 && word >> 29 & 7 == 0 && word >> 21 & 1 == 1
-}
+use crossdock_emu_x64::{Cc, Label, Mem, Reg, Rm, Size};
 
 /// Whether a guest condition needs UCOMIS of the operands in reverse order.
 pub(super) fn wants_swap(condition: u32) -> bool {
@@ -161,7 +23,7 @@ pub(super) fn wants_swap(condition: u32) -> bool {
     matches!(condition >> 1, 1 | 2 | 4)
 }
 
-impl Translator<'_> {
+impl<I: Isa> Translator<'_, I> {
     /// Stores the flags in the slot. Changes rax, rcx and, in EFLAGS, only CF, which may be complemented.
     pub(super) fn save_flags(&mut self) {
         if self.flags.saved() {
@@ -260,6 +122,41 @@ impl Translator<'_> {
         });
         if condition & 1 == 1 { positive.not() } else { positive }
     }
+
+    /// Jumps if the condition holds; never for [`Condition::Always`], which here is the opposite of always.
+    pub(super) fn jump_on(&mut self, condition: Condition, label: Label) {
+        match condition {
+            Condition::Always => {}
+            Condition::One(cc) => self.a.jump_if(cc, label),
+            Condition::Both(a, b) => {
+                let no = self.a.skip_if(a.not());
+                self.a.jump_if(b, label);
+                self.a.land(no);
+            }
+            Condition::Either(a, b) => {
+                self.a.jump_if(a, label);
+                self.a.jump_if(b, label);
+            }
+        }
+    }
+
+    /// `reg = rm` if the condition does not hold.
+    pub(super) fn unless(&mut self, condition: Condition, size: Size, reg: Reg, rm: Rm) {
+        match condition {
+            Condition::Always => {}
+            Condition::One(cc) => self.a.cmov(cc.not(), size, reg, rm),
+            Condition::Both(a, b) => {
+                self.a.cmov(a.not(), size, reg, rm);
+                self.a.cmov(b.not(), size, reg, rm);
+            }
+            Condition::Either(a, b) => {
+                // Neither holds.
+                let yes = self.a.skip_if(a);
+                self.a.cmov(b.not(), size, reg, rm);
+                self.a.land(yes);
+            }
+        }
+    }
 }
 
 /// The host's condition after UCOMIS for EQ, CS, MI, VS, HI, GE and GT (0 to 6).
@@ -275,35 +172,4 @@ fn compare_condition(condition: u32, swapped: bool) -> Option<Condition> {
         (6, false) => Condition::One(Cc::A),
         _ => return None,
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_slot_holds_all_flags() {
-        for nzcv in 0..16 {
-            let nzcv = nzcv << 28;
-            assert_eq!(nzcv_of_slot(slot_of_nzcv(nzcv)), nzcv);
-        }
-        assert_eq!(nzcv_of_slot(LESS), 0x8000_0000);
-        assert_eq!(nzcv_of_slot(EQUAL), 0x6000_0000);
-        assert_eq!(nzcv_of_slot(GREATER), 0x2000_0000);
-        assert_eq!(nzcv_of_slot(UNORDERED), 0x3000_0000);
-    }
-
-    #[test]
-    fn forms_give_the_same_flags() {
-        // 1 - 2: borrow, negative. SF = 1, CF = 1.
-        let slot = FlagForm::Borrow.slot_of(0x81, 0);
-        assert_eq!(nzcv_of_slot(slot), 0x8000_0000);
-        // A carry and zero: ZF = 1, CF = 1.
-        assert_eq!(nzcv_of_slot(FlagForm::Carry.slot_of(0x41, 0)), 0x6000_0000);
-        let compare = |swapped, eflags| nzcv_of_slot(FlagForm::Compare { swapped }.slot_of(eflags, 0));
-        assert_eq!(compare(false, 0x01), 0x8000_0000);
-        assert_eq!(compare(true, 0x01), 0x2000_0000);
-        assert_eq!(compare(false, 0x40), 0x6000_0000);
-        assert_eq!(compare(true, 0x45), 0x3000_0000);
-    }
 }

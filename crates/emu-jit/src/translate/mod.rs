@@ -1,4 +1,4 @@
-//! Translation of A64 blocks to x86-64 code.
+//! Translation of guest blocks to x86-64 code.
 //!
 //! A unit is the code that is translated at once: the blocks that direct branches reach from a start, if the
 //! interpreter has met them. Outside of loops, guest registers are where [`crate::layout`] says at every
@@ -7,41 +7,30 @@
 //! few pairs, the words after it are read, too. Instructions without a lowering are handed to the interpreter
 //! ([`Translator::fallback`]).
 
-mod branch;
-#[cfg(test)]
-mod coverage;
+mod a64;
+mod accesses;
+mod blocks;
+mod condition;
 mod flags;
-mod float;
-mod integer;
-mod load_store;
+mod leave;
 mod loops;
 mod operands;
 mod pressure;
-mod structures;
-mod system;
-mod unit;
-mod vector;
-mod vector_crypto;
-mod vector_estimate;
-mod vector_float;
-mod vector_permute;
-mod vector_saturate;
-mod vector_shift;
-mod vector_wide;
 
-pub use flags::{FlagForm, nzcv_of_slot, slot_of_nzcv};
-pub use unit::{ends_block, translate, translate_alone};
+pub use blocks::{Blocks, ends_block, translate, translate_alone};
 
-use crate::cache::{Cache, EXACT, FLUSH, Link, Mark, Record, STANDARD, Unit, WarySet};
 use crate::layout::{Assignment, ExitKind, FPSR, PC, Slot, slot};
 use crate::thunks::Thunks;
+use crate::unit::{EXACT, FLUSH, Link, Mark, Record, STANDARD, Unit};
+use crate::wary::WarySet;
+use accesses::{Accesses, Uses};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use crossdock_emu_guest::a64;
+use condition::{Condition, Flags};
 use crossdock_emu_guest::addresses::NONE;
+use crossdock_emu_guest::guest::{Guest, Words};
+use crossdock_emu_guest::{CodeLines, Op, State};
 use crossdock_emu_x64::{Alu, Assembler, Label, Mem, Reg, Rm, Size};
-use flags::Flags;
-use unit::Guest;
 
 /// The outcome of lowering an instruction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +46,114 @@ pub(crate) const INVALID_MASK: i32 = 1 << 7;
 
 /// One instruction done.
 const ONE: Lowered = Lowered::Words(1);
+
+/// What the planner must know of an instruction: [`READS`] and the others.
+#[derive(Clone, Copy)]
+pub struct Class(u8);
+
+/// Bits of a [`Class`]: the instruction reads the flags; it writes all of them; its code may access the
+/// guest's memory; it may end a block.
+const READS: u8 = 1 << 0;
+const WRITES: u8 = 1 << 1;
+const FAULTS: u8 = 1 << 2;
+const ENDS: u8 = 1 << 3;
+
+impl Class {
+    const fn has(self, bit: u8) -> bool {
+        self.0 & bit != 0
+    }
+}
+
+/// How a block ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The block was cut and goes on at the next address.
+    Next,
+    /// A branch.
+    Jump(u64),
+    /// B.cond, CBZ, CBNZ, TBZ, TBNZ.
+    Branch(u64),
+    /// BL.
+    Call(u64),
+    /// BLR.
+    CallRegister,
+    /// BR.
+    JumpRegister,
+    /// RET.
+    Return,
+    /// SVC.
+    Syscall,
+    /// ISB.
+    Synchronize,
+    /// IC IVAU.
+    Invalidate,
+    /// MSR FPCR.
+    SetMode,
+    /// An instruction for the interpreter, after which the code leaves and the dispatcher looks for code
+    /// again.
+    Look,
+}
+
+/// An instruction set as the translator sees it.
+pub trait Isa: Guest + Sized {
+    /// An instruction of a block.
+    type Item: Copy + core::fmt::Debug;
+
+    /// Whether translated code can run from this state; if not, the next block is interpreted.
+    fn can_run(state: &State) -> bool;
+
+    /// The instruction at a place; `None` if it cannot be read.
+    fn read(words: &mut Words<'_>, place: u64, context: &mut Self::Context) -> Option<Self::Item>;
+
+    /// Bytes of an instruction.
+    fn item_length(item: &Self::Item) -> u64;
+
+    /// The place of instruction `i` of a block that begins at `start`.
+    fn place(items: &[Self::Item], start: u64, i: usize) -> u64;
+
+    /// How many instructions of a block that begins at `start` lie before the place `at`; `None` if none of
+    /// them begins there.
+    fn count_before(items: &[Self::Item], start: u64, at: u64) -> Option<usize>;
+
+    /// See [`Class`].
+    fn class(item: &Self::Item) -> Class;
+
+    /// How a block ends with an instruction; `None` if it goes on.
+    fn end_of(item: &Self::Item, place: u64) -> Option<End>;
+
+    /// The lowest address that a load or store accesses; `None` for other instructions, and for literals,
+    /// which are only read.
+    fn accessed(item: &Self::Item, state: &State) -> Option<u64>;
+
+    /// The general registers that an instruction accesses.
+    fn accesses(item: &Self::Item) -> Accesses;
+
+    /// Counts the registers that an instruction uses.
+    fn count_uses(item: &Self::Item, weight: u32, uses: &mut Uses);
+
+    /// Whether the instruction may make a stack pointer unaligned, after which
+    /// [`Isa::check_stack_pointer`] follows.
+    fn may_unalign(item: &Self::Item) -> bool;
+
+    /// Leaves if the stack pointer is not aligned as translated code needs it.
+    fn check_stack_pointer(translator: &mut Translator<'_, Self>);
+
+    /// The instruction for the interpreter.
+    fn op(item: &Self::Item, place: u64) -> Op;
+
+    /// Writes the code of the current instruction, which is no branch. Returns how many it covers.
+    fn lower(translator: &mut Translator<'_, Self>) -> usize;
+
+    /// The condition of the current instruction, a branch.
+    fn branch_condition(translator: &mut Translator<'_, Self>) -> Condition;
+
+    /// Writes the code of the current instruction, which ends a block in one of the ways that are not direct
+    /// branches or calls.
+    fn end(translator: &mut Translator<'_, Self>, end: End);
+
+    /// See [`Cold::Invalidate`].
+    fn invalidate_marked(translator: &mut Translator<'_, Self>, register: u8, slow: Label, back: Label);
+}
 
 /// Code that lies after the unit's blocks.
 enum Cold {
@@ -75,11 +172,11 @@ enum Cold {
     /// Set FPSR.QC and come back.
     Saturated { back: Label },
     /// Hand an instruction to the interpreter and come back.
-    Fallback { word: u32, pc: u64, back: Label },
+    Fallback { record: Record, back: Label },
     /// IC IVAU of the line that a register points into, from which code was read.
     Invalidate { register: u8, slow: Label, back: Label },
     /// Hand an instruction to the interpreter and leave.
-    Look { word: u32, pc: u64 },
+    Look { record: Record },
     /// Go on at a block of the unit that has the guest's registers elsewhere.
     Reassign { to: u16, block: Label },
     /// The entry of a block that has the guest's registers elsewhere.
@@ -95,7 +192,7 @@ struct Stub {
 }
 
 /// Lowers the instructions of a unit.
-struct Translator<'t> {
+pub struct Translator<'t, I: Isa> {
     a: &'t mut Assembler,
     thunks: Thunks,
     /// Offset in the arena of the unit's first byte.
@@ -113,12 +210,13 @@ struct Translator<'t> {
     live: bool,
     /// Whether the flags from before the current instruction are read, by that instruction or later.
     live_before: bool,
-    /// Address of the current instruction.
+    /// The places of the current instruction and of the next one.
     pc: u64,
-    /// The words from the current instruction to the end of its block.
-    words: &'t [u32],
-    /// The branch that ends the block, or 0.
-    end_word: u32,
+    next: u64,
+    /// The instructions from the current one to the end of its block.
+    items: &'t [I::Item],
+    /// The branch that ends the block, if there is one.
+    end_item: Option<I::Item>,
     /// What is known about the guest's vector registers.
     zeros: Zeros,
     /// Where the guest's registers are, and the number of this assignment in the unit.
@@ -138,9 +236,26 @@ struct Translator<'t> {
     /// What the host has beyond x86-64-v3.
     features: Features,
     /// The lines that code was ever read from.
-    lines: &'t a64::CodeLines,
+    lines: &'t CodeLines,
     /// Constants after the unit's code.
     constants: &'t mut Vec<(u128, Label)>,
+}
+
+/// What the translator must know of the cache that its code goes to.
+#[derive(Clone, Copy)]
+pub struct Origin<'c> {
+    /// The entry and exit code.
+    pub thunks: Thunks,
+    /// Offset in the arena of the next unit.
+    pub base: u32,
+    /// Number of the next link.
+    pub first_link: u32,
+    /// Instructions that often signal invalid operations.
+    pub wary: &'c WarySet,
+    /// What the host has beyond x86-64-v3.
+    pub features: Features,
+    /// The lines that code was ever read from.
+    pub lines: &'static CodeLines,
 }
 
 /// Memory of the translator, kept from unit to unit.
@@ -150,7 +265,6 @@ pub struct Buffers {
     pub assembler: Assembler,
     /// What the cache needs to know about the code.
     pub unit: Unit,
-    guest: Guest,
     stubs: Vec<Stub>,
     waiting: Vec<usize>,
     constants: Vec<(u128, Label)>,
@@ -186,14 +300,14 @@ struct Zeros {
     from_64: u32,
 }
 
-impl<'t> Translator<'t> {
-    fn new(cache: &'t Cache, buffers: &'t mut Buffers, start: u64, mode: u64) -> Self {
+impl<'t, I: Isa> Translator<'t, I> {
+    fn new(origin: &Origin<'t>, buffers: &'t mut Buffers, start: u64, mode: u64) -> Self {
         buffers.unit.start = start;
         Translator {
             a: &mut buffers.assembler,
-            thunks: cache.thunks,
-            base: cache.next_offset(),
-            first_link: cache.next_link(),
+            thunks: origin.thunks,
+            base: origin.base,
+            first_link: origin.first_link,
             unit: &mut buffers.unit,
             stubs: &mut buffers.stubs,
             waiting: &mut buffers.waiting,
@@ -202,18 +316,19 @@ impl<'t> Translator<'t> {
             live: true,
             live_before: true,
             pc: start,
-            words: &[],
-            end_word: 0,
+            next: start,
+            items: &[],
+            end_item: None,
             zeros: Zeros::default(),
             assignment: Assignment::STANDARD,
             assigned: STANDARD,
             dirty: pressure::ALL,
             plans: false,
             inherits: false,
-            wary_at: &cache.wary,
+            wary_at: origin.wary,
             wary: false,
-            features: cache.features,
-            lines: cache.lines,
+            features: origin.features,
+            lines: origin.lines,
             constants: &mut buffers.constants,
         }
     }
@@ -374,20 +489,22 @@ impl<'t> Translator<'t> {
                     self.a.alu_imm(Alu::Or, Size::D, FPSR, 1 << 27);
                     self.a.jump(back);
                 }
-                Cold::Fallback { word, pc, back } => {
-                    self.pc = pc;
+                Cold::Fallback { record, back } => {
+                    self.pc = record.pc;
                     self.reassign(STANDARD);
                     self.mark();
-                    self.record_call(word, pc);
+                    self.record_call(record);
                     self.reassign(stub.assigned);
                     self.a.jump(back);
                 }
-                Cold::Invalidate { register, slow, back } => self.invalidate_marked(register, slow, back),
-                Cold::Look { word, pc } => {
-                    self.pc = pc;
+                Cold::Invalidate { register, slow, back } => {
+                    I::invalidate_marked(self, register, slow, back);
+                }
+                Cold::Look { record } => {
+                    self.pc = record.pc;
                     self.mark();
-                    self.record_call(word, pc);
-                    self.set_pc(pc.wrapping_add(4));
+                    self.record_call(record);
+                    self.set_pc(record.next);
                     self.exit(ExitKind::Indirect, 0);
                 }
                 Cold::Reassign { to, block } => {
@@ -406,12 +523,16 @@ impl<'t> Translator<'t> {
 
     /// Calls the interpreter for one instruction. The flags are in memory or dead; the registers are in the
     /// standard assignment.
-    fn record_call(&mut self, word: u32, pc: u64) {
-        let (op, _) = a64::decode(word, pc);
-        let record = Box::new(Record { op, pc });
+    fn record_call(&mut self, record: Record) {
+        let record = Box::new(record);
         self.a.mov_imm(Reg::RAX, core::ptr::from_ref::<Record>(&record) as u64);
         self.unit.records.push(record);
         self.call_to(self.thunks.fallback);
+    }
+
+    /// The current instruction, for the interpreter.
+    fn record(&self) -> Record {
+        Record { op: I::op(&self.items[0], self.pc), pc: self.pc, next: self.next }
     }
 
     /// Hands the current instruction to the interpreter, which may change any register and the flags.
@@ -423,66 +544,15 @@ impl<'t> Translator<'t> {
         self.reassign(STANDARD);
         // The call may find the return stack full.
         self.mark();
-        self.record_call(self.words[0], self.pc);
+        self.record_call(self.record());
         self.reassign(assigned);
     }
 
     /// A place after the blocks that hands the current instruction to the interpreter and returns to `back`.
     /// The flags are in memory or dead from here on.
     fn slow_path(&mut self, back: Label) -> Label {
-        let (word, pc) = (self.words[0], self.pc);
-        self.stub(Cold::Fallback { word, pc, back })
-    }
-
-    /// Lowers the current instruction, which is no branch. Returns how many words the code covers.
-    fn instruction(&mut self) -> usize {
-        let word = self.words[0];
-        let lowered = match word >> 25 & 15 {
-            0b1000 | 0b1001 => self.data_immediate(word),
-            0b1010 | 0b1011 => self.system(word),
-            0b0100 | 0b0110 | 0b1100 | 0b1110 => self.load_store(word),
-            0b0101 | 0b1101 => self.data_register(word),
-            0b0111 | 0b1111 => return self.vector_instruction(word),
-            _ => Lowered::No,
-        };
-        self.done(lowered)
-    }
-
-    /// Like [`Translator::instruction`], for scalar floating point and Advanced SIMD.
-    fn vector_instruction(&mut self, word: u32) -> usize {
-        let wary = self.mode & EXACT == 0 && self.wary_at.contains(self.pc);
-        if wary {
-            self.begin_wary();
-        }
-        let lowered = self.data_vector(word);
-        let count = self.done(lowered);
-        if wary {
-            self.end_wary();
-        }
-        count
-    }
-
-    /// How many words the code covers; an instruction without a lowering is handed to the interpreter.
-    fn done(&mut self, lowered: Lowered) -> usize {
-        match lowered {
-            Lowered::Words(count) => count,
-            Lowered::No => {
-                self.fallback();
-                1
-            }
-        }
-    }
-
-    /// Scalar floating point and Advanced SIMD (C4.1.97): bit 28 is set for scalars, bit 30 in scalars of
-    /// Advanced SIMD.
-    fn data_vector(&mut self, word: u32) -> Lowered {
-        if bit(word, 28) && !bit(word, 30) {
-            self.float(word)
-        } else if Self::is_cryptography(word) {
-            self.cryptography(word)
-        } else {
-            self.vector(word)
-        }
+        let record = self.record();
+        self.stub(Cold::Fallback { record, back })
     }
 
     /// A constant in memory.
@@ -504,14 +574,4 @@ impl<'t> Translator<'t> {
             self.a.bytes(&value.to_le_bytes());
         }
     }
-}
-
-/// Bits `high` to `low` of a word.
-const fn bits(word: u32, high: u32, low: u32) -> u32 {
-    word >> low & (u32::MAX >> (31 - (high - low)))
-}
-
-/// Bit `n` of a word.
-const fn bit(word: u32, n: u32) -> bool {
-    word >> n & 1 == 1
 }

@@ -1,50 +1,22 @@
 //! Guest registers as operands of host instructions.
 //!
-//! Register numbers are indexes in `State::gpr`: 31 is SP, [`ZERO`] reads as zero, [`SINK`] takes writes to
-//! XZR.
+//! Register numbers are indexes in `State::gpr`: [`ZERO`] reads as zero, [`SINK`] takes what is never read.
 
 use super::pressure::{ALL, Change};
-use super::{Translator, bits};
-use crate::cache::STANDARD;
+use super::{Isa, Translator};
 use crate::layout::{Assignment, GENERAL, X0, general, vector};
-use crossdock_emu_guest::a64;
+use crate::unit::STANDARD;
 use crossdock_emu_x64::{Reg, Rm, Size, Xmm};
 
-/// XZR as a source.
-pub(super) const ZERO: u8 = a64::ZERO as u8;
 /// An assignment that [`Translator::number`] must number first.
 const UNNUMBERED: u16 = u16::MAX;
 
-/// XZR as a destination.
-pub(super) const SINK: u8 = a64::SINK as u8;
+/// A register that reads as zero: its slot in the state is zero.
+pub(super) const ZERO: u8 = crossdock_emu_guest::ZERO as u8;
+/// A register that takes what nobody reads.
+pub(super) const SINK: u8 = crossdock_emu_guest::SINK as u8;
 
-/// The general register in 5 bits of a word from bit `low`; 31 is SP.
-pub(super) fn sp(word: u32, low: u32) -> u8 {
-    bits(word, low + 4, low) as u8
-}
-
-/// The same field as a source; 31 is XZR.
-pub(super) fn source(word: u32, low: u32) -> u8 {
-    match sp(word, low) {
-        31 => ZERO,
-        register => register,
-    }
-}
-
-/// The same field as a destination; 31 is XZR.
-pub(super) fn destination(word: u32, low: u32) -> u8 {
-    match sp(word, low) {
-        31 => SINK,
-        register => register,
-    }
-}
-
-/// The operand size that bit 31 selects.
-pub(super) fn size(word: u32) -> Size {
-    if word >> 31 == 1 { Size::Q } else { Size::D }
-}
-
-impl Translator<'_> {
+impl<I: Isa> Translator<'_, I> {
     /// The host register of a general register, if it has one here.
     pub(super) fn general_host(&self, guest: u8) -> Option<Reg> {
         self.assignment.general_host(guest)

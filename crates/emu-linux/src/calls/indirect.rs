@@ -4,48 +4,34 @@
 //! A thread that changes such a pointer between this check and the call is not caught: the emulator is no
 //! sandbox.
 
-use super::number;
-use crate::exec;
+use crate::arch::call::Call;
+use crate::changes::CHANGES;
 use crate::guest;
 use crate::region;
-use crate::sys::nr;
-use crate::syscall;
-use crate::task::{self, CHANGES};
+use crate::sys::{self, Errno, errno, file};
 use alloc::format;
 use core::sync::atomic::{AtomicBool, Ordering};
 
-macro_rules! calls {
-    ($($constant:ident $name:literal)*) => { $(const $constant: u64 = number($name);)* };
-}
-
-calls! {
-    FUTEX "futex" GETSOCKOPT "getsockopt" GETXATTRAT "getxattrat" IOCTL "ioctl" IO_SUBMIT "io_submit"
-    PREADV "preadv" PREADV2 "preadv2" PROCESS_VM_READV "process_vm_readv" PROCESS_VM_WRITEV "process_vm_writev"
-    READV "readv" RECVMSG "recvmsg" RECVMMSG "recvmmsg" VMSPLICE "vmsplice"
-}
-
 /// The argument of a call that would lead the kernel to the emulator's memory. The caller replaces it by one
 /// that leads nowhere ([`region::harmless`]), so that the kernel reports the error in its usual order.
-pub(super) fn leads_to_us(call: u64, a: &[u64; 6]) -> Option<usize> {
+pub(super) fn leads_to_us(call: Call, a: &[u64; 6]) -> Option<usize> {
     let vector = |at: usize| is_vector_ours(a[at], a[at + 1]).then_some(at);
     match call {
-        READV | PREADV | PREADV2 | VMSPLICE => vector(1),
-        PROCESS_VM_READV | PROCESS_VM_WRITEV => {
-            vector(1).or_else(|| if shares_memory(a[0]) { vector(3) } else { None })
-        }
-        RECVMSG => is_message_ours(a[1]).then_some(1),
+        Call::Readv => vector(1),
+        Call::ProcessVm => vector(1).or_else(|| if shares_memory(a[0]) { vector(3) } else { None }),
+        Call::Recvmsg => is_message_ours(a[1]).then_some(1),
         // struct mmsghdr: a msghdr and a length, 64 bytes.
-        RECVMMSG => {
+        Call::Recvmmsg => {
             let mut messages = (0..a[2].min(1024)).map(|n| a[1].wrapping_add(64 * n));
             messages.any(is_message_ours).then_some(1)
         }
-        IO_SUBMIT => is_submission_ours(a[1], a[2]).then_some(2),
-        FUTEX => futex(a),
-        IOCTL => is_ioctl_ours(a[1] as u32, a[2]).then_some(2),
+        Call::IoSubmit => is_submission_ours(a[1], a[2]).then_some(2),
+        Call::Futex => futex(a),
+        Call::Ioctl => is_ioctl_ours(a[1] as u32, a[2]).then_some(2),
         // TCP_ZEROCOPY_RECEIVE has addresses; no option is longer than 64 bytes.
-        GETSOCKOPT => are_words_ours(a[3], 64).then_some(3),
+        Call::Getsockopt => are_words_ours(a[3], 64).then_some(3),
         // struct xattr_args: the value's address, and its size.
-        GETXATTRAT => are_words_ours(a[4], 8).then_some(4),
+        Call::Getxattrat => are_words_ours(a[4], 8).then_some(4),
         _ => None,
     }
 }
@@ -74,12 +60,7 @@ fn is_message_ours(at: u64) -> bool {
 
 /// Whether a process shares our memory: a thread of ours, or a task of a vfork.
 fn shares_memory(process: u64) -> bool {
-    const KCMP: u64 = 312;
-    const KCMP_VM: u64 = 1;
-    let own = u64::from(task::process_id());
-    let process = u64::from(process as u32);
-    // SAFETY: only asks.
-    process == own || unsafe { syscall!(KCMP, own, process, KCMP_VM, 0, 0) } == 0
+    process as u32 == sys::process_id() || sys::process::shares_memory(process as u32)
 }
 
 /// io_submit(2): an array of pointers to struct iocb. The kernel writes the key at 8; the operation is at 16,
@@ -151,27 +132,22 @@ pub(super) fn opened(path: &[u8]) {
 }
 
 /// The address that a call writes to, if it writes to the guest's own memory through /proc/self/mem.
-pub(super) fn memory_written(call: u64, a: &[u64; 6]) -> Option<u64> {
-    calls! {
-        WRITE "write" WRITEV "writev" PWRITE64 "pwrite64" PWRITEV "pwritev" PWRITEV2 "pwritev2" SENDFILE "sendfile"
-        SPLICE "splice" COPY_FILE_RANGE "copy_file_range"
-    }
+pub(super) fn memory_written(call: Call, a: &[u64; 6]) -> Option<u64> {
     if !MEMORY_OPENED.load(Ordering::Relaxed) {
         return None;
     }
     let (descriptor, offset) = match call {
-        WRITE | WRITEV | SENDFILE => (a[0], None),
-        PWRITE64 | PWRITEV | PWRITEV2 => (a[0], Some(a[3]).filter(|&offset| offset != u64::MAX)),
-        SPLICE | COPY_FILE_RANGE => (a[2], if a[3] == 0 { None } else { guest::read64(a[3]).ok() }),
+        Call::Write | Call::Writev | Call::Sendfile => (a[0], None),
+        Call::Pwrite64 | Call::Pwritev => (a[0], Some(a[3]).filter(|&offset| offset != u64::MAX)),
+        Call::Splice => (a[2], if a[3] == 0 { None } else { guest::read64(a[3]).ok() }),
         _ => return None,
     };
-    let link = exec::link_of(descriptor as i32)?;
-    if link != format!("/proc/{}/mem", task::process_id()).as_bytes() {
+    let link = file::link_of(descriptor as i32)?;
+    if link != format!("/proc/{}/mem", sys::process_id()).as_bytes() {
         return None;
     }
-    // SAFETY: no memory is involved.
-    let here = || unsafe { syscall!(nr::LSEEK, descriptor as i32, 0, 1) as u64 };
-    Some(offset.unwrap_or_else(here))
+    const SEEK_CUR: u64 = 1;
+    offset.or_else(|| file::seek(descriptor as i32, 0, SEEK_CUR).ok())
 }
 
 /// Writes to the guest's own memory through its file, at `offset`, never past the window, and forgets code
@@ -181,12 +157,11 @@ pub(super) fn write_memory(
     a: &[u64; 6],
     is_simple: bool,
     offset: u64,
-    write: impl Fn(&[u64; 6]) -> Result<i64, i64>,
-) -> Result<i64, i64> {
-    const EIO: i64 = -5;
+    write: impl Fn(&[u64; 6]) -> Result<i64, Errno>,
+) -> Result<i64, Errno> {
     let room = region::start().saturating_sub(offset);
     if room == 0 || !is_simple && room < 1 << 30 {
-        return Err(EIO);
+        return Err(errno::EIO);
     }
     let mut a = *a;
     if is_simple {

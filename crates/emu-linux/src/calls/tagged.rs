@@ -2,22 +2,11 @@
 //! (PR_SET_TAGGED_ADDR_CTRL; Linux, Documentation/arch/arm64/tagged-address-abi.rst). The host knows no tags:
 //! they are removed, from pointers in memory too.
 
-use super::number;
+use crate::arch::call::Call;
 use crate::guest;
 use crate::region;
-use crate::sys::errno;
+use crate::sys::{Errno, errno};
 use alloc::vec::Vec;
-
-macro_rules! calls {
-    ($($constant:ident $name:literal)*) => { $(const $constant: u64 = number($name);)* };
-}
-
-calls! {
-    READV "readv" WRITEV "writev" PREADV "preadv" PWRITEV "pwritev" PREADV2 "preadv2" PWRITEV2 "pwritev2"
-    VMSPLICE "vmsplice" PROCESS_VM_READV "process_vm_readv" PROCESS_VM_WRITEV "process_vm_writev"
-    SENDMSG "sendmsg" RECVMSG "recvmsg" MADVISE "madvise" MPROTECT "mprotect" MUNMAP "munmap" MLOCK "mlock"
-    MLOCK2 "mlock2" MUNLOCK "munlock" MSYNC "msync" MINCORE "mincore" MBIND "mbind"
-}
 
 /// Largest number of pieces of an iovec (Linux, UIO_MAXIOV).
 const PIECES_MAX: u64 = 1024;
@@ -43,21 +32,21 @@ pub(super) struct Copies {
 
 /// Removes the tags of pointers that a call finds in memory: the arguments, already without tags, then lead
 /// to copies, in which no pointer leads to the emulator's memory. False for calls without such pointers.
-pub(super) fn untag(call: u64, a: &mut [u64; 6], copies: &mut Copies) -> bool {
+pub(super) fn untag(call: Call, a: &mut [u64; 6], copies: &mut Copies) -> bool {
     match call {
         // The kernel removes the tags of these calls' addresses, enabled or not.
-        MADVISE | MPROTECT | MUNMAP | MLOCK | MLOCK2 | MUNLOCK | MSYNC | MINCORE | MBIND => {
+        Call::Range | Call::Mprotect | Call::Munmap => {
             a[0] = without_tag(a[0]);
         }
-        READV | WRITEV | PREADV | PWRITEV | PREADV2 | PWRITEV2 | VMSPLICE => {
+        Call::Readv | Call::Writev | Call::Pwritev => {
             vector(&mut a[1..3], &mut copies.vectors[0]);
         }
-        PROCESS_VM_READV | PROCESS_VM_WRITEV => {
+        Call::ProcessVm => {
             let [local, remote] = &mut copies.vectors;
             vector(&mut a[1..3], local);
             vector(&mut a[3..5], remote);
         }
-        SENDMSG | RECVMSG => {
+        Call::Sendmsg | Call::Recvmsg => {
             // struct msghdr: name, its length, iovec, its count, control data, its length, flags.
             let Ok(mut words) = guest::read_words::<7>(a[1]) else { return true };
             words[0] = pointer(words[0]);
@@ -72,9 +61,9 @@ pub(super) fn untag(call: u64, a: &mut [u64; 6], copies: &mut Copies) -> bool {
 }
 
 /// Copies the fields that the kernel has written to a copy of a msghdr back to the guest: lengths and flags.
-pub(super) fn give_back(call: u64, copies: &Copies) -> Result<(), i64> {
+pub(super) fn give_back(call: Call, copies: &Copies) -> Result<(), Errno> {
     match &copies.message {
-        Some((at, words)) if call == RECVMSG => {
+        Some((at, words)) if call == Call::Recvmsg => {
             for n in [1, 5, 6] {
                 guest::write64(at.wrapping_add(8 * n), words[n as usize]).map_err(|_| errno::EFAULT)?;
             }

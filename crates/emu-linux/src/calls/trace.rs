@@ -1,29 +1,28 @@
 //! `--trace syscalls`: one line per call, when it returns.
 
-use super::table::Row;
+use crate::arch::call::Row;
 use crate::guest;
-use crate::sys::{self, errno};
-use crate::task;
+use crate::sys::{self, Errno, errno};
 use alloc::format;
 use alloc::string::String;
 
 /// Before a call: prints a call that may not return.
 pub(super) fn begin(row: &Row, arguments: &[u64; 6]) {
     if matches!(row.name(), "exit" | "exit_group" | "execve" | "execveat") {
-        sys::complain(&format!("{} {}\n", task::thread_id(), call(row, arguments)));
+        sys::complain(&format!("{} {}\n", sys::thread_id(), call(row, arguments)));
     }
 }
 
 /// After a call: prints the call and its result.
-pub(super) fn end(row: &Row, arguments: &[u64; 6], result: i64) {
+pub(super) fn end(row: &Row, arguments: &[u64; 6], result: Result<i64, Errno>) {
     let value = match result {
-        errno::NOT_STARTED => return,
-        errno::RESTART => String::from("interrupted"),
-        -4095..0 => format!("-1 errno={}", -result),
-        0..0x10_0000 => format!("{result}"),
-        _ => format!("{result:#x}"),
+        Err(errno::NOT_STARTED) => return,
+        Err(errno::RESTART) => String::from("interrupted"),
+        Err(error) => format!("-1 errno={}", error.number()),
+        Ok(result @ 0..0x10_0000) => format!("{result}"),
+        Ok(result) => format!("{result:#x}"),
     };
-    sys::complain(&format!("{} {} = {value}\n", task::thread_id(), call(row, arguments)));
+    sys::complain(&format!("{} {} = {value}\n", sys::thread_id(), call(row, arguments)));
 }
 
 fn call(row: &Row, arguments: &[u64; 6]) -> String {

@@ -5,7 +5,7 @@
 //! addresses, so an instruction that faults half-way can be run again. The lowest address comes first: a
 //! fault reports that one.
 
-use super::operands::sp;
+use super::registers::sp;
 use super::vector::{OR, UNPACK_HIGH, UNPACK_LOW, bytes};
 use super::{Lowered, ONE, Translator, bit, bits};
 use crate::layout::{X0, X1, X2, vector};

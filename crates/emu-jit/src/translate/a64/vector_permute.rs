@@ -1,7 +1,7 @@
 //! Copies of lanes, immediates, permutations and table look-ups (manual C4.1.97).
 
 use super::float::{expand_immediate, vd, vm, vn};
-use super::operands::{ZERO, destination, source};
+use super::registers::{ZERO, destination, source};
 use super::vector::{AND, AND_NOT, EQUAL, MIN_UNSIGNED, OR, SUB, UNPACK_HIGH, UNPACK_LOW, bytes, lanes};
 use super::{Lowered, ONE, Translator, bit, bits};
 use crate::layout::{SCRATCH_MEMORY, X0, X1, X2, vector};

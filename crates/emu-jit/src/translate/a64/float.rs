@@ -6,10 +6,13 @@
 //! operands as on Arm, the first before the second; fused operations check for it first. A wary instruction
 //! ([`Translator::wary`]) finds these cases by comparisons. No operand is overwritten before that.
 
-use super::flags::{Condition, Flags, flag_use, wants_swap};
-use super::operands::{ZERO, destination, source};
+use super::facts::flag_use;
+use super::registers::{ZERO, destination, source};
 use super::{Lowered, ONE, Translator, bit, bits};
+use crate::flag_form::slot_of_nzcv;
 use crate::layout::{Slot, X0, X1, X2, slot, vector};
+use crate::translate::condition::{Condition, Flags};
+use crate::translate::flags::wants_swap;
 use crossdock_emu_x64::{Alu, Cc, Label, Map, Prefix, Reg, Shift, Size, Xmm};
 
 /// Vd.
@@ -443,7 +446,7 @@ impl Translator<'_> {
 
     /// Whether the next reader of the flags in the block wants the operands of UCOMIS in reverse order.
     fn swaps(&self) -> bool {
-        for &word in self.words[1..].iter().chain([&self.end_word]) {
+        for &word in self.items[1..].iter().chain(&self.end_item) {
             let (reads, writes) = flag_use(word);
             if reads {
                 let condition =
@@ -509,7 +512,7 @@ impl Translator<'_> {
         self.save_flags();
         self.a.jump(done);
         self.a.bind(otherwise);
-        let flags = super::slot_of_nzcv(bits(word, 3, 0) << 28);
+        let flags = slot_of_nzcv(bits(word, 3, 0) << 28);
         self.a.mov_imm(Reg::RAX, flags);
         self.a.store16(slot(Slot::Flags), Reg::RAX);
         self.a.bind(done);
@@ -612,8 +615,8 @@ impl Translator<'_> {
             self.a.vmov_to(Size::Q, Reg::RDX, X1);
             self.a.vmov_to(Size::Q, Reg::RCX, a);
             self.a.alu(Alu::Cmp, Size::Q, Reg::RDX, Reg::RCX);
-            self.a.mov_imm(Reg::RCX, super::slot_of_nzcv(0));
-            self.a.mov_imm(Reg::RDX, super::slot_of_nzcv(1 << 30));
+            self.a.mov_imm(Reg::RCX, slot_of_nzcv(0));
+            self.a.mov_imm(Reg::RDX, slot_of_nzcv(1 << 30));
             self.a.cmov(Cc::E, Size::D, Reg::RCX, Reg::RDX);
             self.a.store16(slot(Slot::Flags), Reg::RCX);
         }

@@ -1,6 +1,6 @@
 //! The common exceptions, hints, barriers and system registers (manual C4.1.93).
 
-use super::operands::{destination, source};
+use super::registers::{destination, source};
 use super::{Lowered, ONE, Translator, bits};
 use crate::layout::{EXCLUSIVE_SIZE, FPCR, FPSR, SCRATCH_MEMORY, Slot, TPIDR, X0, slot};
 use crossdock_emu_guest::a64::{FPSR_MASK, constant_register, features};

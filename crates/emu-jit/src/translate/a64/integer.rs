@@ -1,8 +1,8 @@
 //! Data processing with immediates and registers (manual C4.1.92 and C4.1.95).
 
-use super::flags::Condition;
-use super::operands::{SINK, ZERO, destination, size, source, sp};
+use super::registers::{SINK, ZERO, destination, size, source, sp};
 use super::{Lowered, ONE, Translator, bit, bits};
+use crate::translate::condition::{Condition, Flags};
 use crossdock_emu_x64::{Alu, Cc, Mem, Reg, Rm, Shift, Size};
 
 /// The second operand of an operation.
@@ -88,7 +88,7 @@ impl Translator<'_> {
         let mut value = (self.pc & !0xfff).wrapping_add_signed(imm << 12);
         let mut count = 1;
         // ADD Xd, Xd, #imm12.
-        if let Some(&next) = self.words.get(1)
+        if let Some(&next) = self.items.get(1)
             && next & 0xffc0_0000 == 0x9100_0000
             && rd != SINK
             && bits(next, 4, 0) == u32::from(rd)
@@ -280,7 +280,7 @@ impl Translator<'_> {
         if set {
             self.set_flags(sub);
         } else {
-            self.flags = super::flags::Flags::Memory;
+            self.flags = Flags::Memory;
         }
         ONE
     }
@@ -423,7 +423,7 @@ impl Translator<'_> {
             _ => return Lowered::No,
         };
         let mut count = 1;
-        while let Some(&next) = self.words.get(count) {
+        while let Some(&next) = self.items.get(count) {
             let lane = bits(next, 22, 21) * 16;
             let same = next >> 31 == word >> 31 && bits(next, 4, 0) == bits(word, 4, 0);
             if next & 0x7f80_0000 != 0x7280_0000 || !same || lane >= width(size) {
@@ -842,41 +842,6 @@ impl Translator<'_> {
         }
         self.set_flags(sub);
         ONE
-    }
-
-    /// Jumps if the condition holds; never for [`Condition::Always`], which here is the opposite of always.
-    pub(super) fn jump_on(&mut self, condition: Condition, label: crossdock_emu_x64::Label) {
-        match condition {
-            Condition::Always => {}
-            Condition::One(cc) => self.a.jump_if(cc, label),
-            Condition::Both(a, b) => {
-                let no = self.a.skip_if(a.not());
-                self.a.jump_if(b, label);
-                self.a.land(no);
-            }
-            Condition::Either(a, b) => {
-                self.a.jump_if(a, label);
-                self.a.jump_if(b, label);
-            }
-        }
-    }
-
-    /// `reg = rm` if the condition does not hold.
-    pub(super) fn unless(&mut self, condition: Condition, size: Size, reg: Reg, rm: Rm) {
-        match condition {
-            Condition::Always => {}
-            Condition::One(cc) => self.a.cmov(cc.not(), size, reg, rm),
-            Condition::Both(a, b) => {
-                self.a.cmov(a.not(), size, reg, rm);
-                self.a.cmov(b.not(), size, reg, rm);
-            }
-            Condition::Either(a, b) => {
-                // Neither holds.
-                let yes = self.a.skip_if(a);
-                self.a.cmov(b.not(), size, reg, rm);
-                self.a.land(yes);
-            }
-        }
     }
 
     /// CSEL, CSINC, CSINV, CSNEG.

@@ -60,7 +60,7 @@ impl Translator<'_> {
                 let decrypt = opcode & 1 == 1;
                 // AESMC or AESIMC of the same register.
                 let mixed = 0x4e28_6800 | u32::from(decrypt) << 12 | u32::from(d) << 5 | u32::from(d);
-                let pair = self.words.get(1) == Some(&mixed);
+                let pair = self.items.get(1) == Some(&mixed);
                 let a = self.vget(d, X0);
                 let key = self.vrm(n);
                 self.a.vp(XOR, X0, a, key);

@@ -5,7 +5,7 @@
 //! then reports the fault or, for addresses with a tag, succeeds. The lower address comes first, since a
 //! fault reports its address.
 
-use super::operands::{SINK, ZERO, destination, source, sp};
+use super::registers::{SINK, ZERO, destination, source, sp};
 use super::{Lowered, ONE, Translator, bit, bits};
 use crate::layout::{EXCLUSIVE_ADDRESS, EXCLUSIVE_SIZE, EXCLUSIVE_VALUE, X0, vector};
 use crossdock_emu_x64::{Alu, Cc, Mem, Reg, Size};

@@ -1,7 +1,8 @@
 //! Counts the words that are left to the interpreter, so that the loss of a lowering is noticed.
 
-use super::{Buffers, Features, Lowered, Translator};
+use super::{Lowered, Translator};
 use crate::cache::Cache;
+use crate::translate::{Buffers, Features};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use crossdock_emu_guest::a64::{Class, Host, Invalidations, State, TABLE, decode};
@@ -37,9 +38,9 @@ fn left(class: Class) -> BTreeMap<&'static str, u32> {
             .collect();
         for word in valid {
             let mut buffers = Buffers::default();
-            let mut translator = Translator::new(&cache, &mut buffers, 0x1000, 0);
+            let mut translator = Translator::new(&cache.origin(), &mut buffers, 0x1000, 0);
             let words = [word];
-            translator.words = &words;
+            translator.items = &words;
             translator.features = Features { pclmul: true, aes: true, sha: true };
             let lowered = translator.data_vector(word) != Lowered::No;
             let [all, no] = counts.entry(row.name()).or_default();

@@ -1,69 +1,20 @@
 //! Which blocks are translated at once, and in which order.
 
-pub(super) use super::branch::End;
-use super::branch::{end_of, may_end};
-use super::flags::{Condition, Flags, flag_use, flag_use_needs_all};
+use super::condition::{Condition, Flags};
 use super::pressure::{self, ALL, Plan};
-use super::{Buffers, Cold, Stub, Translator, Zeros, bits};
-use crate::cache::{Cache, STANDARD};
+use super::{Buffers, Class, Cold, ENDS, End, FAULTS, Isa, Origin, READS, Stub, Translator, WRITES, Zeros};
 use crate::layout::Assignment;
+use crate::unit::STANDARD;
 use alloc::vec::Vec;
-use crossdock_emu_guest::a64::stack_pointer::{ALIGNMENT, may_unalign};
-use crossdock_emu_guest::a64::{CodeLines, Host, SP};
 use crossdock_emu_guest::addresses::PAGE;
-use crossdock_emu_x64::{Cc, Label};
+use crossdock_emu_guest::guest::Words;
+use crossdock_emu_guest::{CodeLines, Host};
+use crossdock_emu_x64::Label;
 
 /// Most instructions of a block, so that the time between interrupts is bounded.
 const BLOCK_LENGTH_MAX: usize = 128;
 /// Most instructions of a unit.
 const UNIT_LENGTH_MAX: usize = 512;
-
-/// What the high bits of a word say about it, from a table: [`READS`] and the others.
-#[derive(Clone, Copy)]
-struct Class(u8);
-
-/// Bits of a [`Class`]: the word reads the flags; it writes all of them; its code may access the guest's
-/// memory; it may end a block; its lower bits decide how it uses the flags.
-const READS: u8 = 1 << 0;
-const WRITES: u8 = 1 << 1;
-const FAULTS: u8 = 1 << 2;
-const ENDS: u8 = 1 << 3;
-const MORE: u8 = 1 << 4;
-
-impl Class {
-    const fn new(reads: bool, writes: bool, more: u8) -> Class {
-        Class(reads as u8 * READS | writes as u8 * WRITES | more)
-    }
-
-    /// Indexed by bits 31 to 21.
-    const TABLE: [Class; 1 << 11] = {
-        let mut table = [Class(0); 1 << 11];
-        let mut high = 0;
-        while high < table.len() {
-            let word = (high as u32) << 21;
-            let (reads, writes) = flag_use(word);
-            let faults = if may_fault(word) { FAULTS } else { 0 };
-            let ends = if may_end(word) { ENDS } else { 0 };
-            let more = if flag_use_needs_all(word) { MORE } else { 0 };
-            table[high] = Class::new(reads, writes, faults | ends | more);
-            high += 1;
-        }
-        table
-    };
-
-    fn of(word: u32) -> Class {
-        let class = Self::TABLE[(word >> 21) as usize];
-        if class.has(MORE) {
-            let (reads, writes) = flag_use(word);
-            return Class::new(reads, writes, class.0 & (FAULTS | ENDS));
-        }
-        class
-    }
-
-    const fn has(self, bit: u8) -> bool {
-        self.0 & bit != 0
-    }
-}
 
 /// Which words of a block read and write the flags: bit 0 is the last word.
 #[derive(Clone, Copy, Default)]
@@ -75,8 +26,8 @@ struct FlagUses {
 impl FlagUses {
     /// Adds a word after the others.
     fn push(&mut self, class: Class) {
-        self.reads = self.reads << 1 | u128::from(class.0 / READS & 1);
-        self.writes = self.writes << 1 | u128::from(class.0 / WRITES & 1);
+        self.reads = self.reads << 1 | u128::from(class.has(READS));
+        self.writes = self.writes << 1 | u128::from(class.has(WRITES));
     }
 
     /// Forgets the last `count` words; at least one must remain.
@@ -107,9 +58,13 @@ impl FlagUses {
 
 /// A block of guest code.
 pub(super) struct Block {
+    /// The place of its first instruction.
     pub(super) start: u64,
     pub(super) end: End,
-    /// The block's words in [`Guest::words`]: the index of the first, and their number.
+    /// The place after it, and that of its last instruction.
+    next_place: u64,
+    last: u64,
+    /// Its instructions in [`Blocks::items`]: the index of the first, and how many.
     first: u16,
     length: u16,
     /// The next block, if this one goes on there and the next is in the unit.
@@ -141,20 +96,15 @@ fn of_index(index: Index) -> usize {
 }
 
 impl Block {
-    /// The block's words in [`Guest::words`].
-    pub(super) fn words(&self) -> core::ops::Range<usize> {
+    /// Its instructions in [`Blocks::items`].
+    pub(super) fn items(&self) -> core::ops::Range<usize> {
         let first = usize::from(self.first);
         first..first + usize::from(self.length)
     }
 
-    /// The address after the block.
+    /// The place after it.
     fn next(&self) -> u64 {
-        self.start.wrapping_add(u64::from(self.length) * 4)
-    }
-
-    /// Address of the block's last instruction.
-    pub(super) fn last(&self) -> u64 {
-        self.next().wrapping_sub(4)
+        self.next_place
     }
 
     /// The next block, if this one goes on there and the next is in the unit.
@@ -183,14 +133,13 @@ impl Block {
     }
 }
 
-/// Slots of [`Guest::table`]: more than a unit has blocks.
+/// Slots of [`Blocks::table`]: more than a unit has blocks.
 const SLOTS: usize = 1 << 10;
 const _: () = assert!(SLOTS > UNIT_LENGTH_MAX + BLOCK_LENGTH_MAX);
 
 /// The guest code of a unit.
-#[derive(Default)]
-pub(super) struct Guest {
-    pub(super) words: Vec<u32>,
+pub struct Blocks<I: Isa> {
+    pub(super) items: Vec<I::Item>,
     /// The blocks by ascending address; none begins inside another.
     pub(super) blocks: Vec<Block>,
     /// Numbers of blocks from 1 by a hash of their start; 0 is an empty slot.
@@ -207,7 +156,22 @@ pub(super) struct Guest {
     pub(super) assignments: Vec<Assignment>,
 }
 
-impl Guest {
+impl<I: Isa> Default for Blocks<I> {
+    fn default() -> Self {
+        Blocks {
+            items: Vec::new(),
+            blocks: Vec::new(),
+            table: Vec::new(),
+            used: Vec::new(),
+            waiting: Vec::new(),
+            alone: false,
+            back: Vec::new(),
+            assignments: Vec::new(),
+        }
+    }
+}
+
+impl<I: Isa> Blocks<I> {
     /// Finds the blocks from `start` on; `wanted` says which of the other blocks belong to the unit.
     fn find(
         &mut self,
@@ -217,7 +181,7 @@ impl Guest {
         alone: bool,
         mut wanted: impl FnMut(u64) -> bool,
     ) {
-        self.words.clear();
+        self.items.clear();
         self.blocks.clear();
         self.back.clear();
         self.assignments.clear();
@@ -228,7 +192,7 @@ impl Guest {
         while let Some(pc) = waiting.pop() {
             let slot = self.slot(pc);
             let known = self.table[slot] != 0;
-            if known || self.words.len() >= UNIT_LENGTH_MAX || pc != start && !wanted(pc) {
+            if known || self.items.len() >= UNIT_LENGTH_MAX || pc != start && !wanted(pc) {
                 continue;
             }
             if let Some(block) = self.read(pc, host, lines) {
@@ -273,33 +237,36 @@ impl Guest {
         slot
     }
 
-    /// The block at `pc`; `None` if its first word cannot be read.
+    /// The block at `pc`; `None` if its first instruction cannot be read.
     fn read(&mut self, pc: u64, host: &Host, lines: &CodeLines) -> Option<Block> {
-        let first = self.words.len();
-        let mut at = pc;
+        let first = self.items.len();
+        let (mut at, mut last) = (pc, pc);
         let mut end = End::Next;
         let mut flag_uses = FlagUses::default();
-        let mut reader = Reader { host, lines, line: [0; 4], at: UNREAD };
-        while let Some(word) = reader.word(at) {
-            let class = Class::of(word);
-            self.words.push(word);
+        let mut words = Words::new(&host.memory, Some(lines));
+        let mut context = I::Context::default();
+        while let Some(item) = I::read(&mut words, at, &mut context) {
+            let class = I::class(&item);
+            self.items.push(item);
             flag_uses.push(class);
-            if class.has(ENDS)
-                && let Some(found) = end_of(word, at)
-            {
+            last = at;
+            let found = if class.has(ENDS) { I::end_of(&item, at) } else { None };
+            at = at.wrapping_add(I::item_length(&item));
+            if let Some(found) = found {
                 end = found;
                 break;
             }
-            at = at.wrapping_add(4);
-            let full = self.words.len() - first == BLOCK_LENGTH_MAX || at.is_multiple_of(PAGE);
-            if full || self.alone && may_unalign(word) {
+            let full = self.items.len() - first == BLOCK_LENGTH_MAX || I::address(at ^ pc) >= PAGE;
+            if full || self.alone && I::may_unalign(&item) {
                 break;
             }
         }
-        let length = self.words.len() - first;
+        let length = self.items.len() - first;
         (length != 0).then_some(Block {
             start: pc,
             end,
+            next_place: at,
+            last,
             first: first as u16,
             length: length as u16,
             next: None,
@@ -321,9 +288,12 @@ impl Guest {
             let start = self.blocks[i].start;
             let before = &mut self.blocks[i - 1];
             if before.next() > start {
-                let length = ((start - before.start) / 4) as u16;
-                before.flag_uses.cut(u32::from(before.length - length));
-                before.length = length;
+                let items = &self.items[before.items()];
+                let Some(length) = I::count_before(items, before.start, start) else { continue };
+                before.last = I::place(items, before.start, length - 1);
+                before.next_place = start;
+                before.flag_uses.cut(u32::from(before.length) - length as u32);
+                before.length = length as u16;
                 before.end = End::Next;
             }
         }
@@ -345,7 +315,7 @@ impl Guest {
     fn connect(&mut self, start: u64) {
         for i in 0..self.blocks.len() {
             let block = &self.blocks[i];
-            let (last, end) = (block.last(), block.end);
+            let (last, end) = (block.last, block.end);
             let next = match end {
                 End::Next
                 | End::Synchronize
@@ -424,89 +394,73 @@ impl Guest {
     }
 }
 
-/// Reads words one after another, in aligned units of 16 bytes, each of which lies in one page.
-struct Reader<'h> {
-    host: &'h Host,
-    lines: &'h CodeLines,
-    line: [u32; 4],
-    /// The address of `line`, or [`UNREAD`].
-    at: u64,
-}
-
-const UNREAD: u64 = 1;
-
-impl Reader<'_> {
-    fn word(&mut self, at: u64) -> Option<u32> {
-        let line = at & !15;
-        if self.at != line {
-            let Some(read) = self.lines.read(&self.host.memory, line) else {
-                return self.host.memory.fetch(at).ok();
-            };
-            (self.line, self.at) = (read, line);
-        }
-        Some(self.line[(at >> 2) as usize % 4])
-    }
-}
-
-/// Whether the code of a word that is no branch may access the guest's memory: loads, stores, and system
-/// instructions (DC ZVA). Instructions left to the interpreter have a mark of their own.
-const fn may_fault(word: u32) -> bool {
-    word >> 25 & 0b0101 == 0b0100 || bits(word, 31, 22) == 0b11_0101_0100
-}
-
-/// Translates the unit at `start` into `buffers`; false if no word can be read there. `wanted` says which of
+/// Translates the unit at `start` into `buffers`; false if nothing can be read there. `wanted` says which of
 /// the blocks that the unit leads to belong to it.
-pub fn translate(
-    cache: &Cache,
+pub fn translate<I: Isa>(
+    origin: &Origin<'_>,
     buffers: &mut Buffers,
+    blocks: &mut Blocks<I>,
     host: &Host,
     start: u64,
     mode: u64,
     wanted: impl FnMut(u64) -> bool,
 ) -> bool {
-    buffers.guest.find(start, host, cache.lines, false, wanted);
-    translate_guest(cache, buffers, start, mode)
+    blocks.find(start, host, origin.lines, false, wanted);
+    translate_blocks(origin, buffers, blocks, start, mode)
 }
 
 /// Translates the block at `start` alone: the code leaves at the block's end, even if the block leads to
 /// itself.
-pub fn translate_alone(cache: &Cache, buffers: &mut Buffers, host: &Host, start: u64, mode: u64) -> bool {
-    buffers.guest.find(start, host, cache.lines, true, |_| false);
-    translate_guest(cache, buffers, start, mode)
+pub fn translate_alone<I: Isa>(
+    origin: &Origin<'_>,
+    buffers: &mut Buffers,
+    blocks: &mut Blocks<I>,
+    host: &Host,
+    start: u64,
+    mode: u64,
+) -> bool {
+    blocks.find(start, host, origin.lines, true, |_| false);
+    translate_blocks(origin, buffers, blocks, start, mode)
 }
 
-/// Whether a block that is translated alone ends after `word` at `pc`, its instruction `length`, counted from
+/// Whether a block that is translated alone ends after `item` at `pc`, its instruction number `length` from
 /// 1.
-pub fn ends_block(word: u32, pc: u64, length: usize) -> bool {
+pub fn ends_block<I: Isa>(item: &I::Item, pc: u64, length: usize) -> bool {
+    let next = pc.wrapping_add(I::item_length(item));
     length == BLOCK_LENGTH_MAX
-        || pc.wrapping_add(4).is_multiple_of(PAGE)
-        || may_unalign(word)
-        || end_of(word, pc).is_some()
+        || I::address(next ^ pc) >= PAGE
+        || I::may_unalign(item)
+        || I::end_of(item, pc).is_some()
 }
 
-fn translate_guest(cache: &Cache, buffers: &mut Buffers, start: u64, mode: u64) -> bool {
-    let mut guest = core::mem::take(&mut buffers.guest);
-    let words = core::mem::take(&mut guest.words);
-    let first = guest.blocks.iter().position(|block| block.start == start);
+fn translate_blocks<I: Isa>(
+    origin: &Origin<'_>,
+    buffers: &mut Buffers,
+    blocks: &mut Blocks<I>,
+    start: u64,
+    mode: u64,
+) -> bool {
+    let items = core::mem::take(&mut blocks.items);
+    let first = blocks.blocks.iter().position(|block| block.start == start);
     if let Some(first) = first {
-        buffers.unit.alone = guest.alone;
-        buffers.unit.assignments.append(&mut guest.assignments);
+        buffers.unit.alone = blocks.alone;
+        buffers.unit.assignments.append(&mut blocks.assignments);
         buffers.unit.loops = buffers.unit.assignments.len();
-        let mut translator = Translator::new(cache, buffers, start, mode);
-        for block in &mut guest.blocks {
+        let mut translator = Translator::<I>::new(origin, buffers, start, mode);
+        for block in &mut blocks.blocks {
             block.label = Some(translator.a.label());
         }
-        translator.blocks(&mut guest, &words, first);
+        translator.blocks(blocks, &items, first);
         translator.write_stubs();
         translator.write_constants();
     }
-    buffers.guest = Guest { words, ..guest };
+    blocks.items = items;
     first.is_some()
 }
 
-impl<'t> Translator<'t> {
+impl<'t, I: Isa> Translator<'t, I> {
     /// Writes all blocks, each after the block that falls into it, if there is one.
-    fn blocks(&mut self, guest: &mut Guest, words: &'t [u32], first: usize) {
+    fn blocks(&mut self, guest: &mut Blocks<I>, items: &'t [I::Item], first: usize) {
         let mut waiting = core::mem::take(self.waiting);
         waiting.push(first);
         while let Some(next) = waiting.pop() {
@@ -514,8 +468,8 @@ impl<'t> Translator<'t> {
             while let Some(index) = next.filter(|&index| !guest.blocks[index].placed) {
                 let block = &mut guest.blocks[index];
                 block.placed = true;
-                let range = block.words();
-                next = self.block(guest, &words[range], index, &mut waiting);
+                let range = block.items();
+                next = self.block(guest, &items[range], index, &mut waiting);
             }
             self.flags = Flags::Memory;
         }
@@ -525,8 +479,8 @@ impl<'t> Translator<'t> {
     /// Writes a block. Returns the block that it falls through to, which must be placed next.
     fn block(
         &mut self,
-        guest: &Guest,
-        words: &'t [u32],
+        guest: &Blocks<I>,
+        items: &'t [I::Item],
         index: usize,
         waiting: &mut Vec<usize>,
     ) -> Option<usize> {
@@ -549,9 +503,9 @@ impl<'t> Translator<'t> {
         if block.loop_head {
             self.check_interrupt(block.start);
         }
-        let straight = if block.end == End::Next { words.len() } else { words.len() - 1 };
-        self.end_word = words.get(straight).copied().unwrap_or(0);
-        let plan = self.plan(guest, block, &words[..straight]);
+        let straight = if block.end == End::Next { items.len() } else { items.len() - 1 };
+        self.end_item = items.get(straight).copied();
+        let plan = self.plan(guest, block, &items[..straight]);
         self.plans = plan.is_some();
         let live = block.flag_uses.live(guest.live_out(block));
         match plan {
@@ -559,81 +513,73 @@ impl<'t> Translator<'t> {
                 self.dirty = ALL;
                 let mut i = 0;
                 while i < straight {
-                    self.set_place(block, live, i);
-                    self.words = &words[i..straight];
-                    let word = words[i];
-                    self.mark_if(Class::of(word).has(FAULTS));
-                    i += self.instruction();
-                    if may_unalign(word) {
-                        self.check_stack_pointer();
+                    self.set_place(block, items, live, i);
+                    self.items = &items[i..straight];
+                    let item = items[i];
+                    self.mark_if(I::class(&item).has(FAULTS));
+                    i += I::lower(self);
+                    if I::may_unalign(&item) {
+                        I::check_stack_pointer(self);
                     }
                 }
             }
             Some(plan) => {
                 self.unit.planned += 1;
-                self.planned(block, &words[..straight], live, &plan);
+                self.planned(block, items, straight, live, &plan);
             }
         }
-        if straight < words.len() {
+        if straight < items.len() {
             if !matches!(block.end, End::Jump(_) | End::Branch(_)) {
                 self.reassign(STANDARD);
             }
-            self.set_place(block, live, straight);
-            self.words = &words[straight..];
+            self.set_place(block, items, live, straight);
+            self.items = &items[straight..];
             self.mark_if(true);
         }
         self.end(guest, block, waiting)
     }
 
-    /// Leaves after an instruction that has written SP, if SP is not aligned: generated code runs only with
-    /// an aligned SP, so accesses by SP need no check.
-    fn check_stack_pointer(&mut self) {
-        self.clobber();
-        let stub = self.stub(Cold::Interrupted { pc: self.pc.wrapping_add(4) });
-        self.a.test_imm8(self.rm(SP as u8), (ALIGNMENT - 1) as u8);
-        self.a.jump_if(Cc::Ne, stub);
-    }
-
     /// Moves on to instruction `i` of the block; `live` is the result of [`FlagUses::live`].
-    fn set_place(&mut self, block: &Block, live: u128, i: usize) {
-        self.pc = block.start.wrapping_add(i as u64 * 4);
+    fn set_place(&mut self, block: &Block, items: &[I::Item], live: u128, i: usize) {
+        self.pc = I::place(items, block.start, i);
+        self.next = self.pc.wrapping_add(I::item_length(&items[i]));
         let after = live >> (usize::from(block.length) - 1 - i);
         self.live = after & 1 == 1;
         self.live_before = if i == 0 { block.live_in } else { after >> 1 & 1 == 1 };
     }
 
     /// Writes a block's instructions except its branch, with an assignment that changes.
-    fn planned(&mut self, block: &Block, words: &'t [u32], live: u128, plan: &Plan) {
+    fn planned(&mut self, block: &Block, items: &'t [I::Item], straight: usize, live: u128, plan: &Plan) {
         let mut changes = &plan.changes[..];
         let mut i = 0;
-        while i < words.len() {
-            self.set_place(block, live, i);
+        while i < straight {
+            self.set_place(block, items, live, i);
             let here = changes.iter().take_while(|change| change.at == i).count();
             let (now, later) = changes.split_at(here);
             changes = later;
             // Instructions are lowered together only if the assignment stays the same.
-            let end = changes.first().map_or(words.len(), |change| change.at);
-            self.words = &words[i..end];
+            let end = changes.first().map_or(straight, |change| change.at);
+            self.items = &items[i..end];
             for change in now {
                 if change.load { self.load_place(change) } else { self.store_place(change) }
             }
-            if Class::of(words[i]).has(FAULTS) {
+            let item = items[i];
+            if I::class(&item).has(FAULTS) {
                 self.mark();
             }
             now.iter().filter(|change| !change.load).for_each(|change| self.take_place(change));
             self.dirty = plan.dirty[(i + 3).min(end - 1)];
-            let word = words[i];
-            i += self.instruction();
+            i += I::lower(self);
             self.dirty = plan.dirty[i - 1];
-            if may_unalign(word) {
-                self.check_stack_pointer();
+            if I::may_unalign(&item) {
+                I::check_stack_pointer(self);
             }
         }
     }
 
     /// How the assignment changes in the block, if the block uses many registers.
-    fn plan(&self, guest: &Guest, block: &Block, words: &[u32]) -> Option<Plan> {
-        if !pressure::is_long(words.len(), block.assignment != STANDARD) {
+    fn plan(&self, guest: &Blocks<I>, block: &Block, items: &[I::Item]) -> Option<Plan> {
+        if !pressure::is_long(items.len(), block.assignment != STANDARD) {
             return None;
         }
         let next = match block.end {
@@ -650,7 +596,7 @@ impl<'t> Translator<'t> {
             },
             _ => Some(&standard),
         };
-        pressure::plan(words, &self.assignment, self.dirty, to)
+        pressure::plan(items.iter().map(I::accesses), &self.assignment, self.dirty, to)
     }
 
     /// Whether the block may go on with the registers of the block that falls into it.
@@ -676,20 +622,12 @@ impl<'t> Translator<'t> {
         }
     }
 
-    fn end(&mut self, guest: &Guest, block: &Block, waiting: &mut Vec<usize>) -> Option<usize> {
+    fn end(&mut self, guest: &Blocks<I>, block: &Block, waiting: &mut Vec<usize>) -> Option<usize> {
         let (next, next_index, target_index) = (block.next(), block.next_index(), block.target_index());
         match block.end {
             End::Next => self.go(guest, next_index, next),
-            End::Synchronize => {
-                self.synchronize();
-                self.go(guest, next_index, next)
-            }
-            End::Invalidate => {
-                self.invalidate(self.words[0]);
-                self.go(guest, next_index, next)
-            }
-            End::SetMode => {
-                self.set_mode(self.words[0]);
+            End::Synchronize | End::Invalidate | End::SetMode => {
+                I::end(self, block.end);
                 self.go(guest, next_index, next)
             }
             End::Jump(target) => self.go(guest, target_index, target),
@@ -703,23 +641,11 @@ impl<'t> Translator<'t> {
                 self.go(guest, next_index, next)
             }
             End::CallRegister => {
-                self.call_register(self.words[0]);
+                I::end(self, block.end);
                 self.go(guest, next_index, next)
             }
-            End::JumpRegister => {
-                self.jump_register(self.words[0]);
-                None
-            }
-            End::Return => {
-                self.return_to(self.words[0]);
-                None
-            }
-            End::Syscall => {
-                self.syscall(self.words[0]);
-                None
-            }
-            End::Look => {
-                self.look();
+            End::JumpRegister | End::Return | End::Syscall | End::Look => {
+                I::end(self, block.end);
                 None
             }
         }
@@ -736,7 +662,7 @@ impl<'t> Translator<'t> {
 
     /// Goes on at `pc`, which is block `index` if it is in the unit. If that block is not placed yet, falls
     /// into it and returns it.
-    fn go(&mut self, guest: &Guest, index: Option<usize>, pc: u64) -> Option<usize> {
+    fn go(&mut self, guest: &Blocks<I>, index: Option<usize>, pc: u64) -> Option<usize> {
         let Some(index) = index else {
             self.reassign(STANDARD);
             self.save_flags();
@@ -769,22 +695,17 @@ impl<'t> Translator<'t> {
     /// B.cond, CBZ, CBNZ, TBZ, TBNZ.
     fn branch(
         &mut self,
-        guest: &Guest,
+        guest: &Blocks<I>,
         block: &Block,
         target: u64,
         waiting: &mut Vec<usize>,
     ) -> Option<usize> {
-        let word = self.words[0];
         let inside = block.target_index();
         // Code that is reached by a jump finds the flags in memory.
         if inside.is_some_and(|index| guest.blocks[index].live_in) {
             self.save_flags();
         }
-        let condition = if bits(word, 31, 24) == 0x54 {
-            self.condition(bits(word, 3, 0))
-        } else {
-            Condition::One(self.branch_test(word))
-        };
+        let condition = I::branch_condition(self);
         if condition == Condition::Always {
             return self.go(guest, inside, target);
         }
@@ -810,29 +731,6 @@ mod tests {
         let z = (*state ^ *state >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ z >> 31
-    }
-
-    /// A word of an existing instruction, with random fields.
-    fn random_word(seed: &mut u64) -> u32 {
-        let table = crossdock_emu_guest::a64::TABLE;
-        let row = &table[random(seed) as usize % table.len()];
-        row.value | random(seed) as u32 & !row.mask
-    }
-
-    #[test]
-    fn classes_are_those_of_the_whole_words() {
-        let mut seed = 1;
-        let mut ends = 0;
-        for i in 0..400_000 {
-            let word = if i % 4 == 0 { random(&mut seed) as u32 } else { random_word(&mut seed) };
-            let class = Class::of(word);
-            assert_eq!((class.has(READS), class.has(WRITES)), flag_use(word), "{word:08x}");
-            assert_eq!(class.has(FAULTS), may_fault(word), "{word:08x}");
-            let end = end_of(word, 0x1000);
-            assert!(class.has(ENDS) || end.is_none(), "{word:08x} ends a block: {end:?}");
-            ends += u32::from(end.is_some());
-        }
-        assert!(ends > 10_000, "{ends}");
     }
 
     #[test]

@@ -1,46 +1,13 @@
 //! The ends of blocks: branches, calls, returns, exceptions (manual C4.1.93).
 //!
-//! A call pushes the guest's return address and calls; a return continues right after the call. A return
-//! compares X30 with the address on the return stack and returns, so that the host predicts it. Backward
-//! branches out of a unit, indirect branches, returns to other addresses and loop heads read the interrupt
-//! flag: every loop has one of them, and endless calls run into the guard of the return stack.
+//! A return compares X30 with the address on the return stack and returns, so that the host predicts it.
 
-use super::operands::{ZERO, size, source};
-use super::{Cold, Translator, bit, bits};
-use crate::layout::{ExitKind, FPCR, PC, Slot, slot};
-use crate::thunks;
+use super::registers::{ZERO, size, source};
+use super::{Cold, Flags, Translator, bit, bits};
+use crate::layout::{ExitKind, FPCR, Slot, slot};
+use crate::translate::End;
 use crossdock_emu_guest::a64::{CodeLines, FPCR_MASK};
 use crossdock_emu_x64::{Alu, Cc, Label, Mem, Reg, Shift, Size};
-
-/// How a block ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum End {
-    /// The block was cut and goes on at the next address.
-    Next,
-    /// B.
-    Jump(u64),
-    /// B.cond, CBZ, CBNZ, TBZ, TBNZ.
-    Branch(u64),
-    /// BL.
-    Call(u64),
-    /// BLR.
-    CallRegister,
-    /// BR.
-    JumpRegister,
-    /// RET.
-    Return,
-    /// SVC.
-    Syscall,
-    /// ISB.
-    Synchronize,
-    /// IC IVAU.
-    Invalidate,
-    /// MSR FPCR.
-    SetMode,
-    /// An instruction for the interpreter, after which the code leaves and the dispatcher looks for code
-    /// again.
-    Look,
-}
 
 /// Whether a word may end a block, by its bits 31 to 21; [`end_of`] says whether it does.
 pub(super) const fn may_end(word: u32) -> bool {
@@ -51,7 +18,7 @@ pub(super) const fn may_end(word: u32) -> bool {
 }
 
 /// How a block ends with `word` at `pc`; `None` if it goes on.
-pub(super) fn end_of(word: u32, pc: u64) -> Option<End> {
+pub(in crate::translate) fn end_of(word: u32, pc: u64) -> Option<End> {
     let offset = |high: u32, low: u32| {
         let width = high - low + 1;
         let words = (bits(word, high, low) << (32 - width)) as i32 >> (32 - width);
@@ -80,24 +47,6 @@ pub(super) fn end_of(word: u32, pc: u64) -> Option<End> {
 }
 
 impl Translator<'_> {
-    /// Leaves for `pc` if the interrupt flag is set. The guest's flags are in memory. Changes rax.
-    pub(super) fn check_interrupt(&mut self, pc: u64) {
-        let stub = self.stub(Cold::Interrupted { pc });
-        self.a.mov(Size::Q, Reg::RAX, slot(Slot::Interrupt));
-        self.a.alu_imm(Alu::Cmp, Size::D, Mem::at(Reg::RAX, 0), 0);
-        self.a.jump_if(Cc::Ne, stub);
-    }
-
-    /// Like [`Translator::check_interrupt`], without a stub, for code that rarely runs.
-    pub(super) fn check_interrupt_here(&mut self, pc: u64) {
-        self.a.mov(Size::Q, Reg::RAX, slot(Slot::Interrupt));
-        self.a.alu_imm(Alu::Cmp, Size::D, Mem::at(Reg::RAX, 0), 0);
-        let clear = self.a.skip_if(Cc::E);
-        self.set_pc(pc);
-        self.exit(ExitKind::Interrupted, 0);
-        self.a.land(clear);
-    }
-
     /// Writes the test of CBZ, CBNZ, TBZ, TBNZ, which sets EFLAGS. Returns the condition of the branch.
     pub(super) fn branch_test(&mut self, word: u32) -> Cc {
         let rt = source(word, 0);
@@ -130,36 +79,6 @@ impl Translator<'_> {
         }
     }
 
-    /// Sets `x30 = pc + 4`, and pushes it onto the return stack. Changes rcx.
-    fn push_return(&mut self) {
-        let next = self.pc.wrapping_add(4);
-        self.guest_address(Reg::RCX, next);
-        self.a.push(Reg::RCX);
-        self.put(30, Reg::RCX);
-    }
-
-    /// The place that a return reaches: pops the guest's address, which is still on the return stack.
-    fn land_return(&mut self) {
-        self.a.lea(Size::Q, Reg::RSP, Mem::at(Reg::RSP, 8));
-    }
-
-    /// BL to a block of the unit (`label`) or of another unit.
-    pub(super) fn call(&mut self, target: u64, label: Option<crossdock_emu_x64::Label>) {
-        self.save_flags();
-        self.push_return();
-        match label {
-            Some(label) => self.a.call(label),
-            None => {
-                self.a.align(4, 1);
-                let site = self.a.position() + 1;
-                let stub = self.stub(Cold::Call { target, site });
-                self.a.call(stub);
-            }
-        }
-        self.land_return();
-        self.flags = super::Flags::Memory;
-    }
-
     /// BLR.
     pub(super) fn call_register(&mut self, word: u32) {
         self.save_flags();
@@ -168,7 +87,7 @@ impl Translator<'_> {
         let stub = self.stub(Cold::Indirect);
         self.a.call(stub);
         self.land_return();
-        self.flags = super::Flags::Memory;
+        self.flags = Flags::Memory;
     }
 
     /// BR.
@@ -176,21 +95,6 @@ impl Translator<'_> {
         self.save_flags();
         self.copy(Size::Q, Reg::RAX, source(word, 5));
         self.indirect_interruptible();
-    }
-
-    /// A branch to rax that may close a loop.
-    pub(super) fn indirect_interruptible(&mut self) {
-        let stub = self.stub(Cold::InterruptedAtRax);
-        self.a.mov(Size::Q, Reg::RCX, slot(Slot::Interrupt));
-        self.a.alu_imm(Alu::Cmp, Size::D, Mem::at(Reg::RCX, 0), 0);
-        self.a.jump_if(Cc::Ne, stub);
-        self.indirect();
-    }
-
-    /// A branch to rax.
-    pub(super) fn indirect(&mut self) {
-        thunks::jump_by_cache(self.a);
-        self.jump_to(self.thunks.indirect);
     }
 
     /// RET.
@@ -208,7 +112,7 @@ impl Translator<'_> {
     /// SVC.
     pub(super) fn syscall(&mut self, word: u32) {
         self.save_flags();
-        self.set_pc(self.pc.wrapping_add(4));
+        self.set_pc(self.next);
         self.exit(ExitKind::Syscall, bits(word, 20, 5));
     }
 
@@ -217,18 +121,9 @@ impl Translator<'_> {
     /// instruction.
     pub(super) fn synchronize(&mut self) {
         self.save_flags();
-        self.flags = super::Flags::Memory;
+        self.flags = Flags::Memory;
         self.complete_invalidations();
-        self.check_interrupt(self.pc.wrapping_add(4));
-    }
-
-    /// DSB and ISB: leaves after the instruction if lines have been invalidated. The guest's flags are in
-    /// memory or dead. Changes rax.
-    pub(super) fn complete_invalidations(&mut self) {
-        let stub = self.stub(Cold::Interrupted { pc: self.pc.wrapping_add(4) });
-        self.a.mov(Size::Q, Reg::RAX, slot(Slot::Invalid));
-        self.a.alu(Alu::Cmp, Size::Q, Reg::RAX, slot(Slot::InvalidEnd));
-        self.a.jump_if(Cc::Ne, stub);
+        self.check_interrupt(self.next);
     }
 
     /// IC IVAU: does nothing if no code was ever read from the line. Consecutive lines are collected until
@@ -247,7 +142,7 @@ impl Translator<'_> {
     /// ```
     pub(super) fn invalidate(&mut self, word: u32) {
         self.save_flags();
-        self.flags = super::Flags::Memory;
+        self.flags = Flags::Memory;
         let back = self.a.label();
         let slow = self.slow_path(back);
         let marked = self.stub(Cold::Invalidate { register: source(word, 0), slow, back });
@@ -285,8 +180,8 @@ impl Translator<'_> {
     /// looks for other code.
     pub(super) fn set_mode(&mut self, word: u32) {
         self.save_flags();
-        self.flags = super::Flags::Memory;
-        let other = self.stub(Cold::Look { word, pc: self.pc });
+        self.flags = Flags::Memory;
+        let other = self.stub(Cold::Look { record: self.record() });
         self.copy(Size::Q, Reg::RAX, source(word, 0));
         self.a.alu_imm(Alu::And, Size::D, Reg::RAX, FPCR_MASK as i32);
         self.a.alu(Alu::Cmp, Size::D, Reg::RAX, FPCR);
@@ -296,13 +191,7 @@ impl Translator<'_> {
     /// Hands the instruction to the interpreter, and returns to the dispatcher.
     pub(super) fn look(&mut self) {
         self.fallback();
-        self.set_pc(self.pc.wrapping_add(4));
+        self.set_pc(self.next);
         self.exit(ExitKind::Indirect, 0);
-    }
-
-    /// Leaves for the guest address in rax because the interrupt flag is set.
-    pub(super) fn leave_interrupted(&mut self) {
-        self.a.mov_to(Size::Q, PC, Reg::RAX);
-        self.exit(ExitKind::Interrupted, 0);
     }
 }

@@ -1,0 +1,94 @@
+//! Ways out of a block that all guests share: interrupts, calls, indirect branches.
+//!
+//! A call pushes the guest's return address and calls; a return continues right after the call, so that the
+//! host predicts it. Backward branches out of a unit, indirect branches, returns to elsewhere and loop heads
+//! read the interrupt flag: every loop has one of them, and endless calls run into the guard of the return
+//! stack.
+
+use super::condition::Flags;
+use super::{Cold, Isa, Translator};
+use crate::layout::{ExitKind, PC, Slot, slot};
+use crate::thunks;
+use crossdock_emu_x64::{Alu, Cc, Label, Mem, Reg, Size};
+
+/// Place of the link register in the state: X30, and LR of 32-bit Arm.
+const LINK: u8 = 30;
+
+impl<I: Isa> Translator<'_, I> {
+    /// Leaves for `pc` if the interrupt flag is set. The guest's flags are in memory. Changes rax.
+    pub(super) fn check_interrupt(&mut self, pc: u64) {
+        let stub = self.stub(Cold::Interrupted { pc });
+        self.a.mov(Size::Q, Reg::RAX, slot(Slot::Interrupt));
+        self.a.alu_imm(Alu::Cmp, Size::D, Mem::at(Reg::RAX, 0), 0);
+        self.a.jump_if(Cc::Ne, stub);
+    }
+
+    /// Like [`Translator::check_interrupt`], without a stub, for code that rarely runs.
+    pub(super) fn check_interrupt_here(&mut self, pc: u64) {
+        self.a.mov(Size::Q, Reg::RAX, slot(Slot::Interrupt));
+        self.a.alu_imm(Alu::Cmp, Size::D, Mem::at(Reg::RAX, 0), 0);
+        let clear = self.a.skip_if(Cc::E);
+        self.set_pc(pc);
+        self.exit(ExitKind::Interrupted, 0);
+        self.a.land(clear);
+    }
+
+    /// Sets the link register to the next place, and pushes it onto the return stack. Changes rcx.
+    pub(super) fn push_return(&mut self) {
+        self.guest_address(Reg::RCX, self.next);
+        self.a.push(Reg::RCX);
+        self.put(LINK, Reg::RCX);
+    }
+
+    /// The place that a return reaches: pops the guest's address, which is still on the return stack.
+    pub(super) fn land_return(&mut self) {
+        self.a.lea(Size::Q, Reg::RSP, Mem::at(Reg::RSP, 8));
+    }
+
+    /// A call of a block of the unit (`label`) or of another unit.
+    pub(super) fn call(&mut self, target: u64, label: Option<Label>) {
+        self.save_flags();
+        self.push_return();
+        match label {
+            Some(label) => self.a.call(label),
+            None => {
+                self.a.align(4, 1);
+                let site = self.a.position() + 1;
+                let stub = self.stub(Cold::Call { target, site });
+                self.a.call(stub);
+            }
+        }
+        self.land_return();
+        self.flags = Flags::Memory;
+    }
+
+    /// A branch to rax that may close a loop.
+    pub(super) fn indirect_interruptible(&mut self) {
+        let stub = self.stub(Cold::InterruptedAtRax);
+        self.a.mov(Size::Q, Reg::RCX, slot(Slot::Interrupt));
+        self.a.alu_imm(Alu::Cmp, Size::D, Mem::at(Reg::RCX, 0), 0);
+        self.a.jump_if(Cc::Ne, stub);
+        self.indirect();
+    }
+
+    /// A branch to rax.
+    pub(super) fn indirect(&mut self) {
+        thunks::jump_by_cache(self.a);
+        self.jump_to(self.thunks.indirect);
+    }
+
+    /// Leaves for the guest address in rax because the interrupt flag is set.
+    pub(super) fn leave_interrupted(&mut self) {
+        self.a.mov_to(Size::Q, PC, Reg::RAX);
+        self.exit(ExitKind::Interrupted, 0);
+    }
+
+    /// DSB and ISB: leaves after the instruction if lines have been invalidated. The guest's flags are in
+    /// memory or dead. Changes rax.
+    pub(super) fn complete_invalidations(&mut self) {
+        let stub = self.stub(Cold::Interrupted { pc: self.next });
+        self.a.mov(Size::Q, Reg::RAX, slot(Slot::Invalid));
+        self.a.alu(Alu::Cmp, Size::Q, Reg::RAX, slot(Slot::InvalidEnd));
+        self.a.jump_if(Cc::Ne, stub);
+    }
+}

@@ -1,0 +1,21 @@
+//! The ABI of each machine.
+
+use super::Abi;
+use super::arm64::Arm64;
+use super::machine::{ARM64, Machine};
+
+/// Something that is done for the ABI of a program, which is known when the program is opened.
+pub trait ForAbi {
+    /// The result.
+    type Output;
+    /// Does it.
+    fn with<A: Abi>(self) -> Self::Output;
+}
+
+/// Does something for the ABI of `machine`; `None` if there is none.
+pub fn with_abi<F: ForAbi>(machine: Machine, action: F) -> Option<F::Output> {
+    match machine {
+        ARM64 => Some(action.with::<Arm64>()),
+        _ => None,
+    }
+}
