@@ -1,5 +1,4 @@
-//! VFP's moves: between its registers and general ones, of FPSCR, and of immediates (manual F4.1.8, F4.1.9,
-//! F4.1.12).
+//! VFP's moves: between its registers and general ones, of FPSCR, and of immediates (manual F6.1).
 
 use super::fields::Word;
 use super::registers::place;

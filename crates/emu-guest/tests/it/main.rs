@@ -10,4 +10,4 @@ mod encodings;
 mod faults;
 mod fuzz;
 mod interpreter;
-mod vfp;
+mod vfp_arm;
