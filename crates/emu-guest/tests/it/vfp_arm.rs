@@ -99,8 +99,8 @@ fn doublewords_are_big_endian() {
     let state = after(&[BIG_ENDIAN, 0xed91_0b00, 0xed91_1b01, 0xec91_2b02]);
     let (d0, d1, d2) = (state.v[0] as u64, (state.v[0] >> 64) as u64, state.v[1] as u64);
     assert_eq!((d0, d1, d2), (swapped, 0x0200_0100_0300_0200, swapped));
-    // vldr d0, [r1]; vstr d0, [r1, #20]; vstr d0, [r1, #32]; vldr s4, [r1, #20]; setend le; vldr d3, [r1, #20];
-    // vldr d4, [r1, #32]
+    // vldr d0, [r1]; vstr d0, [r1, #20]; vstr d0, [r1, #32]; vldr s4, [r1, #20]; setend le;
+    // vldr d3, [r1, #20]; vldr d4, [r1, #32]
     let state = after(&[
         BIG_ENDIAN,
         0xed91_0b00,
