@@ -1,4 +1,4 @@
-//! The encodings of floating point and Advanced SIMD as data, in A32's form (manual F4.1.6 to F4.1.12).
+//! The encodings of floating point and Advanced SIMD as data, in A32's form (manual F4.1.8 to F4.1.12).
 
 use super::table::{Build, Row};
 use super::{neon, vfp};

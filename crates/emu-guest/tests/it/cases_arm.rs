@@ -340,10 +340,11 @@ pub(crate) fn case(random: &mut Random, set: Set, row: &Row, layout: &Layout, i:
         Class::LoadStore | Class::Exclusive => access(random, row, &mut word, &mut before, layout)?,
         Class::Float | Class::Simd | Class::Crypto => {
             if row.class == Class::Float {
-                float(random, row, word, &mut before)?;
+                float(random, row, &mut word, &mut before, thumb)?;
             }
             // Loads and stores have a base register.
-            if let Some(n) = field(word, 'n').filter(|_| is_access(word)) {
+            let literal = row.name() == "VLDR" && field(word, 'n') == Some(15);
+            if let Some(n) = field(word, 'n').filter(|_| is_access(word) && !literal) {
                 if n >= 15 || field(word, 'm').is_some_and(|m| m == n || m > 15) {
                     return None;
                 }
@@ -388,8 +389,21 @@ pub(crate) fn case(random: &mut Random, set: Set, row: &Row, layout: &Layout, i:
 }
 
 /// Prepares the registers of an instruction of VFP; `None` if QEMU does something else.
-fn float(random: &mut Random, row: &Row, word: u32, before: &mut Record) -> Option<()> {
-    if word >> 8 & 3 == 1 && random.one_in(2) {
+fn float(random: &mut Random, row: &Row, word: &mut u32, before: &mut Record, thumb: bool) -> Option<()> {
+    match row.name() {
+        // Loads from the words at the start of the case, which are the same in both programs.
+        "VLDR" if *word >> 16 & 15 == 15 => {
+            let offset = if thumb { 20 } else { 24 } - 4 * random.below(2) as u32;
+            set_field(word, row.field('U').expect("a direction"), 0);
+            let scale = if *word >> 8 & 3 == 1 { 1 } else { 2 };
+            set_field(word, row.field('i').expect("an offset"), offset >> scale);
+        }
+        "VLDM" | "VSTM" | "VLDMDB" | "VSTMDB" => {
+            set_field(word, row.field('i').expect("a length"), random.below(34) as u32);
+        }
+        _ => {}
+    }
+    if *word >> 8 & 3 == 1 && random.one_in(2) {
         // Half precision has the low half of singlewords.
         for d in before.d[..16].iter_mut() {
             *d = (0..4).fold(0, |d, _| d << 16 | random.half_bits() as u64);
@@ -401,7 +415,7 @@ fn float(random: &mut Random, row: &Row, word: u32, before: &mut Record) -> Opti
     }
     if row.name() == "VMSR" {
         // LEN and STRIDE exist in QEMU, and make other instructions undefined.
-        *before.r.get_mut(word as usize >> 12 & 15)? &= FPSCR;
+        *before.r.get_mut(*word as usize >> 12 & 15)? &= FPSCR;
     }
     Some(())
 }

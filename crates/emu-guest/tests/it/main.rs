@@ -12,3 +12,4 @@ mod faults;
 mod fuzz;
 mod interpreter;
 mod vectors_arm;
+mod vfp_arm;
