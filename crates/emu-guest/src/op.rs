@@ -78,6 +78,12 @@ impl State {
     }
 }
 
+impl core::fmt::Debug for Op {
+    fn fmt(&self, to: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(to, "Op({:08x})", self.code)
+    }
+}
+
 /// Bits `high` to `low` of a word.
 #[inline(always)]
 pub(crate) const fn bits(code: u32, high: u32, low: u32) -> u32 {

@@ -34,7 +34,7 @@ impl Guest for A32 {
     }
 
     fn decode(words: &mut Words<'_>, place: u64, it: &mut It) -> Result<Decoded, Fault> {
-        if place & 1 == 0 { decode::arm(words, place) } else { decode::thumb(words, place, it) }
+        decode::classified(words, place, it).map(|(decoded, _)| decoded)
     }
 
     #[inline(always)]

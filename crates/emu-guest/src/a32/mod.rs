@@ -6,6 +6,7 @@
 //! ([`registers`]), D(2n) and D(2n+1) as the halves of vector register n, FPSCR in `fpcr` and
 //! `fpsr`, but for its condition flags ([`registers`]).
 
+pub mod action;
 mod arm;
 mod branch;
 mod data;
@@ -14,6 +15,7 @@ mod exclusive;
 mod fields;
 mod float;
 mod guest;
+mod instruction;
 mod load_store;
 mod media;
 mod multiple;
@@ -44,7 +46,9 @@ mod vfp_move;
 mod vfp_register;
 
 pub use decode::{Set, Support, classify, float_of_thumb, is_float, name};
+pub use fields::{It, Jump};
 pub use guest::A32;
+pub use instruction::Instruction;
 pub use row::{Class, Row};
 
 /// Runs the A32 and T32 instructions of one guest thread.
