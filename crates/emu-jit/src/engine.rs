@@ -9,7 +9,7 @@ use crate::layout::{BIAS, ExitKind, FaultAccess, Slot};
 use crate::lock::{Held, Lock};
 use crate::presence::{OUTSIDE, POKE, Presence};
 use crate::translate::{self, Blocks, Isa};
-use crate::unit::{EXACT, FLUSH, Record};
+use crate::unit::{EXACT, FLUSH, Keying, Record};
 use alloc::boxed::Box;
 use core::arch::asm;
 use core::mem::transmute;
@@ -121,8 +121,16 @@ impl Jit {
             return None;
         }
         // SAFETY: the caller's promise.
-        let cache =
-            unsafe { Cache::new(arena, size, run_record::<I> as *const () as u64, log, system.ready) };
+        let cache = unsafe {
+            Cache::new(
+                arena,
+                size,
+                run_record::<I> as *const () as u64,
+                log,
+                system.ready,
+                Keying { shift: I::MODE_SHIFT },
+            )
+        };
         let enter = cache.address(cache.thunks.enter);
         FAULT_THUNK.store(cache.address(cache.thunks.fault), Ordering::Relaxed);
         ARENA_START.store(arena as u64, Ordering::Relaxed);
@@ -610,7 +618,7 @@ impl<I: Isa> Runner<I> {
     /// hot.
     fn prepare(&mut self, jit: &Jit, pc: u64, mode: u64, host: &Host) {
         let mut cache = jit.cache.lock();
-        if let Some(code) = cache.entry(pc | mode) {
+        if let Some(code) = cache.entry(cache.keying.key(pc, mode)) {
             self.interpreter.set_code(pc, Some(code));
             self.remember(pc, cache.address(code));
             return;
@@ -625,7 +633,7 @@ impl<I: Isa> Runner<I> {
         {
             placed(pc, cache.address(before), u64::from(cache.size().0 - before));
         }
-        match cache.entry(pc | mode) {
+        match cache.entry(cache.keying.key(pc, mode)) {
             Some(code) => self.remember(pc, cache.address(code)),
             // Otherwise the interpreter would ask for the block again at once.
             None => self.interpreter.cool(pc),
@@ -646,7 +654,8 @@ impl<I: Isa> Runner<I> {
                 // The lookup is needed only if this thread knows the block as translated, or another thread
                 // may have run it.
                 heat >= WARM
-                    && (heat < Interpreter::<I>::TRANSLATED && alone || cache.entry(other | mode).is_none())
+                    && (heat < Interpreter::<I>::TRANSLATED && alone
+                        || cache.entry(cache.keying.key(other, mode)).is_none())
             });
         self.blocks = blocks;
         if !done {
@@ -654,7 +663,7 @@ impl<I: Isa> Runner<I> {
             return;
         }
         for &(key, _, code) in &buffers.unit.blocks {
-            self.interpreter.set_code(key & !3, Some(code));
+            self.interpreter.set_code(cache.keying.place(key), Some(code));
         }
         for &(start, _) in &buffers.unit.inner {
             self.interpreter.set_code(start, None);
@@ -706,7 +715,9 @@ impl<I: Isa> Runner<I> {
         let number = exit >> 3;
         match exit & 7 {
             kind if kind == ExitKind::Link as u32 => {
-                state.pc = jit.cache.lock().link_target(number) & !3;
+                let cache = jit.cache.lock();
+                state.pc = cache.keying.place(cache.link_target(number));
+                drop(cache);
                 self.interpreter.forget_place();
                 None
             }

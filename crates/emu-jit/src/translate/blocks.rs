@@ -614,7 +614,7 @@ impl<'t, I: Isa> Translator<'t, I> {
             self.unit.inner.push((start, end));
         } else if block.assignment == STANDARD {
             let code = self.base + self.a.position();
-            self.unit.blocks.push((start | self.mode, end, code));
+            self.unit.blocks.push((self.keying.key(start, self.mode), end, code));
         } else {
             let cold = Cold::Entry { start, end, to: block.assignment, block: label };
             let stub = self.a.label();

@@ -21,7 +21,7 @@ pub use blocks::{Blocks, ends_block, translate, translate_alone};
 
 use crate::layout::{Assignment, ExitKind, FPSR, PC, Slot, slot};
 use crate::thunks::Thunks;
-use crate::unit::{EXACT, FLUSH, Link, Mark, Record, STANDARD, Unit};
+use crate::unit::{EXACT, FLUSH, Keying, Link, Mark, Record, STANDARD, Unit};
 use crate::wary::WarySet;
 use accesses::{Accesses, Uses};
 use alloc::boxed::Box;
@@ -96,6 +96,9 @@ pub enum End {
 
 /// An instruction set as the translator sees it.
 pub trait Isa: Guest + Sized {
+    /// The lower of two bits that no place has, for the mode of floating point in keys.
+    const MODE_SHIFT: u32;
+
     /// An instruction of a block.
     type Item: Copy + core::fmt::Debug;
 
@@ -237,6 +240,7 @@ pub struct Translator<'t, I: Isa> {
     features: Features,
     /// The lines that code was ever read from.
     lines: &'t CodeLines,
+    keying: Keying,
     /// Constants after the unit's code.
     constants: &'t mut Vec<(u128, Label)>,
 }
@@ -256,6 +260,8 @@ pub struct Origin<'c> {
     pub features: Features,
     /// The lines that code was ever read from.
     pub lines: &'static CodeLines,
+    /// How keys are made.
+    pub keying: Keying,
 }
 
 /// Memory of the translator, kept from unit to unit.
@@ -329,6 +335,7 @@ impl<'t, I: Isa> Translator<'t, I> {
             wary: false,
             features: origin.features,
             lines: origin.lines,
+            keying: origin.keying,
             constants: &mut buffers.constants,
         }
     }
@@ -432,7 +439,7 @@ impl<'t, I: Isa> Translator<'t, I> {
     /// Registers a link whose displacement is at the buffer's `site`.
     fn new_link(&mut self, target: u64, site: u32, unlinked: u32) {
         let link = Link {
-            target: target | self.mode,
+            target: self.keying.key(target, self.mode),
             site: self.base + site,
             unlinked: self.base + unlinked,
             next: NONE,
@@ -513,7 +520,7 @@ impl<'t, I: Isa> Translator<'t, I> {
                 }
                 Cold::Entry { start, end, to, block } => {
                     let code = self.base + self.a.position();
-                    self.unit.blocks.push((start | self.mode, end, code));
+                    self.unit.blocks.push((self.keying.key(start, self.mode), end, code));
                     self.reassign(to);
                     self.a.jump(block);
                 }
