@@ -6,7 +6,6 @@
 //! thread may finish what it has begun, as on hardware before its next ISB.
 
 use crate::breakpoints::Breakpoints;
-use crate::flag_form::FlagForm;
 use crate::layout::Assignment;
 use crate::presence::Presence;
 use crate::thunks::Thunks;
@@ -315,9 +314,9 @@ impl Cache {
         self.links[link].target
     }
 
-    /// The guest instruction whose translation holds the host address `pc`, and where its flags and registers
+    /// The guest instruction whose translation holds the host address `pc`, its mark, and where its registers
     /// are.
-    pub fn guest_of(&self, pc: u64) -> Option<(u64, FlagForm, &Assignment)> {
+    pub fn guest_of(&self, pc: u64) -> Option<(u64, Mark, &Assignment)> {
         let (index, offset) = self.unit_of(pc)?;
         let unit = &self.units[index];
         let marks = self.marks.get(unit.marks);
@@ -326,7 +325,7 @@ impl Cache {
             STANDARD => &Assignment::STANDARD,
             number => &unit.assignments[usize::from(number) - 1],
         };
-        Some((unit.start.wrapping_add_signed(i64::from(mark.guest)), mark.flags, assignment))
+        Some((unit.start.wrapping_add_signed(i64::from(mark.guest)), mark, assignment))
     }
 
     /// Makes the thread whose state is at `owner`, and which is at the host address `pc`, leave generated

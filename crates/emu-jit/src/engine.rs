@@ -322,6 +322,7 @@ unsafe extern "C" fn run_record<I: Isa>(state: *mut State, record: *const Record
                 return 0;
             }
             state.pc = record.next;
+            I::after(state, &record.op);
             run.left = Exit::Budget;
             1
         }
@@ -736,7 +737,7 @@ impl<I: Isa> Runner<I> {
     fn fault(&mut self, jit: &Jit, state: &mut State, host: &Host) -> Option<Exit> {
         let pc = state.generated[Slot::FaultPc as usize];
         let mut cache = jit.cache.lock();
-        let (guest, form, assignment) = cache.guest_of(pc).expect("generated code has marks");
+        let (guest, mark, assignment) = cache.guest_of(pc).expect("generated code has marks");
         assignment.take_saved(state);
         // Only a signalled invalid operation sets IE.
         let invalid = state.generated[Slot::Mxcsr as usize] & 1 == 1;
@@ -749,7 +750,8 @@ impl<I: Isa> Runner<I> {
         drop(cache);
         let eflags = state.generated[Slot::FaultFlags as usize];
         state.pc = guest;
-        state.nzcv = nzcv_of_slot(form.slot_of(eflags, state.generated[Slot::Flags as usize]));
+        I::set_context(state, mark.context);
+        state.nzcv = nzcv_of_slot(mark.flags.slot_of(eflags, state.generated[Slot::Flags as usize]));
         if state.generated[Slot::ReturnStack as usize] < self.stack.low + 64 {
             self.reset_stack(jit, state);
         }

@@ -69,6 +69,9 @@ pub struct Mark {
     pub flags: FlagForm,
     /// Where the guest's registers are: [`STANDARD`], or one more than the index of the unit's assignment.
     pub assignment: u16,
+    /// What of the guest's state depends on the instruction alone: the state of IT
+    /// ([`crate::translate::Isa`]).
+    pub context: u8,
 }
 
 /// The number of [`Assignment::STANDARD`].

@@ -57,6 +57,11 @@ impl Guest for A32 {
     }
 
     #[inline(always)]
+    fn after(state: &mut State, op: &Op) {
+        state.set_it(op.next_it());
+    }
+
+    #[inline(always)]
     fn run_op(state: &mut State, host: &Host, op: &Op) -> Step {
         let condition = op.condition();
         if condition < u32::from(AL) && !holds(condition, state.nzcv) {

@@ -107,7 +107,7 @@ impl State {
 
     /// Whether data accesses are big-endian.
     #[inline(always)]
-    pub(crate) fn is_big_endian(&self) -> bool {
+    pub fn is_big_endian(&self) -> bool {
         self.apsr & E != 0
     }
 }

@@ -125,9 +125,10 @@ fn differ(class: Class, slot: u64) {
                 if entry.0 <= 2 {
                     let before = &case.before;
                     entry.1 += &format!(
-                        " seed {seed} case {i} word {:08x} it {:?} apsr {:08x} fpscr {:08x}\n  before: r {:08x?}\n{}",
+                        " seed {seed} case {i} word {:08x} it {:?} then {:08x?} apsr {:08x} fpscr {:08x}\n  before: r {:08x?}\n{}",
                         case.word,
                         case.it,
+                        case.second,
                         before.apsr,
                         before.fpscr,
                         before.r,

@@ -7,8 +7,10 @@
 //! few pairs, the words after it are read, too. Instructions without a lowering are handed to the interpreter
 //! ([`Translator::fallback`]).
 
+mod a32;
 mod a64;
 mod accesses;
+mod alu;
 mod blocks;
 mod condition;
 mod flags;
@@ -117,6 +119,22 @@ pub trait Isa: Guest + Sized {
     /// How many instructions of a block that begins at `start` lie before the place `at`; `None` if none of
     /// them begins there.
     fn count_before(items: &[Self::Item], start: u64, at: u64) -> Option<usize>;
+
+    /// Most instructions that may not be parted from the one before.
+    const TAIL: usize = 0;
+
+    /// Whether no block may end after an instruction.
+    fn binds(_item: &Self::Item) -> bool {
+        false
+    }
+
+    /// What [`Mark::context`] holds for an instruction.
+    fn context(_item: &Self::Item) -> u8 {
+        0
+    }
+
+    /// Sets what [`Mark::context`] says, after a fault.
+    fn set_context(_state: &mut State, _context: u8) {}
 
     /// See [`Class`].
     fn class(item: &Self::Item) -> Class;
@@ -353,7 +371,8 @@ impl<'t, I: Isa> Translator<'t, I> {
         let guest = self.pc.wrapping_sub(self.unit.start) as i32;
         let code = self.base + self.a.position();
         let assignment = self.number();
-        Mark { code, guest, flags: self.flags.form(), assignment }
+        let context = self.items.first().map_or(0, I::context);
+        Mark { code, guest, flags: self.flags.form(), assignment, context }
     }
 
     /// Records that the current instruction begins here, if it may fault. The host would predict a branch on
