@@ -1,11 +1,13 @@
 //! Data processing, multiplication, extension and bit fields (manual F4.1.2, F4.1.5).
 
 use super::{PC, Translator};
+use crate::layout::{APSR, SCRATCH_MEMORY, TPIDR};
 use crate::translate::alu::Operand;
 use crate::translate::condition::Flags;
 use crate::translate::operands::SINK;
 use crossdock_emu_guest::a32::Instruction;
 use crossdock_emu_guest::a32::action::{Action, Form};
+use crossdock_emu_guest::a32::registers::GE_LOW;
 use crossdock_emu_x64::{Alu, Reg, Shift, Size};
 
 /// Kinds of shifts.
@@ -144,6 +146,12 @@ impl Translator<'_> {
                 self.a.shift_imm(shift, Size::D, Reg::RAX, (32 - item.extra) as u8);
                 self.put(item.rd, Reg::RAX);
             }
+            Action::AddBytes => self.add_bytes(item),
+            Action::Select => self.select(item),
+            Action::ThreadPointer => {
+                self.a.mov(Size::D, Reg::RAX, TPIDR);
+                self.put(item.rd, Reg::RAX);
+            }
             Action::LeadingZeros => {
                 self.clobber();
                 self.a.lzcnt(Size::D, Reg::RAX, self.rm(item.rm));
@@ -156,6 +164,69 @@ impl Translator<'_> {
             }
             _ => {}
         }
+    }
+
+    /// UADD8: with the carries of the bytes as GE.
+    ///
+    /// ```text
+    /// sum     = (n & 0x7f7f7f7f) + (m & 0x7f7f7f7f) ^ (n ^ m) & 0x80808080
+    /// carries = (n & m | (n | m) & !sum) & 0x80808080
+    /// ```
+    fn add_bytes(&mut self, item: &Instruction) {
+        const LOW: i32 = 0x7f7f_7f7f;
+        const HIGH: i32 = 0x8080_8080_u32 as i32;
+        self.clobber();
+        self.fetch(item.rn, Reg::RAX);
+        self.fetch(item.rm, Reg::RCX);
+        self.a.mov(Size::D, Reg::RDX, Reg::RAX);
+        self.a.alu(Alu::Xor, Size::D, Reg::RDX, Reg::RCX);
+        self.a.alu_imm(Alu::And, Size::D, Reg::RDX, HIGH);
+        self.a.alu_imm(Alu::And, Size::D, Reg::RAX, LOW);
+        self.a.alu_imm(Alu::And, Size::D, Reg::RCX, LOW);
+        self.a.alu(Alu::Add, Size::D, Reg::RAX, Reg::RCX);
+        self.a.alu(Alu::Xor, Size::D, Reg::RAX, Reg::RDX);
+        // The operands again; the sum is in rax.
+        self.fetch(item.rn, Reg::RCX);
+        self.fetch(item.rm, Reg::RDX);
+        self.a.mov_to(Size::D, SCRATCH_MEMORY, Reg::RAX);
+        self.a.not(Size::D, Reg::RAX);
+        let n_or_m = SCRATCH_MEMORY.plus(4);
+        self.a.mov_to(Size::D, n_or_m, Reg::RCX);
+        self.a.alu_to(Alu::Or, Size::D, n_or_m, Reg::RDX);
+        self.a.alu(Alu::And, Size::D, Reg::RAX, n_or_m);
+        self.a.alu(Alu::And, Size::D, Reg::RCX, Reg::RDX);
+        self.a.alu(Alu::Or, Size::D, Reg::RAX, Reg::RCX);
+        self.a.alu_imm(Alu::And, Size::D, Reg::RAX, HIGH);
+        // Bits 7, 15, 23 and 31 become bits 28 to 31 of a product, then GE.
+        self.a.shift_imm(Shift::Shr, Size::D, Reg::RAX, 7);
+        self.a.mov_imm(Reg::RCX, 0x1020_4080);
+        self.a.imul(Size::D, Reg::RAX, Reg::RCX);
+        self.a.shift_imm(Shift::Shr, Size::D, Reg::RAX, 28);
+        self.a.shift_imm(Shift::Shl, Size::D, Reg::RAX, GE_LOW as u8);
+        self.a.alu_imm(Alu::And, Size::D, APSR, !(15 << GE_LOW));
+        self.a.alu_to(Alu::Or, Size::D, APSR, Reg::RAX);
+        self.a.mov(Size::D, Reg::RAX, SCRATCH_MEMORY);
+        self.put(item.rd, Reg::RAX);
+    }
+
+    /// SEL: bytes of `rn` where GE is set, of `rm` elsewhere.
+    fn select(&mut self, item: &Instruction) {
+        self.clobber();
+        self.a.mov(Size::D, Reg::RAX, APSR);
+        self.a.shift_imm(Shift::Shr, Size::D, Reg::RAX, GE_LOW as u8);
+        self.a.alu_imm(Alu::And, Size::D, Reg::RAX, 15);
+        // Bit i of GE becomes bit 8 * i, then a byte.
+        self.a.mov_imm(Reg::RCX, 0x0020_4081);
+        self.a.imul(Size::D, Reg::RAX, Reg::RCX);
+        self.a.alu_imm(Alu::And, Size::D, Reg::RAX, 0x0101_0101);
+        self.a.mov_imm(Reg::RCX, 255);
+        self.a.imul(Size::D, Reg::RAX, Reg::RCX);
+        self.fetch(item.rm, Reg::RCX);
+        self.a.andn(Size::D, Reg::RCX, Reg::RAX, Reg::RCX);
+        self.fetch(item.rn, Reg::RDX);
+        self.a.alu(Alu::And, Size::D, Reg::RAX, Reg::RDX);
+        self.a.alu(Alu::Or, Size::D, Reg::RAX, Reg::RCX);
+        self.put(item.rd, Reg::RAX);
     }
 
     /// SXTB and its kin, except for the forms of two bytes.

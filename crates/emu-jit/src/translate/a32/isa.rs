@@ -5,11 +5,37 @@ use crate::translate::accesses::{Accesses, NO, NONE, UNKNOWN, Uses, mask};
 use crate::translate::condition::Condition;
 use crate::translate::{Class, ENDS, End, FAULTS, Isa, READS, WRITES};
 use crossdock_emu_guest::a32::action::{Action, Form, Mode, Transfer};
-use crossdock_emu_guest::a32::registers::{LR, place};
+use crossdock_emu_guest::a32::registers::{LR, SP, place};
 use crossdock_emu_guest::a32::{A32, Instruction, It, Jump};
 use crossdock_emu_guest::guest::Words;
 use crossdock_emu_guest::{Op, State};
 use crossdock_emu_x64::Label;
+
+/// How a block ends with a branch to a place that is known at run time only, if there is a lowering.
+pub(super) fn indirect_end(item: &Instruction) -> Option<End> {
+    match item.action {
+        Action::BranchRegister if item.rm == LR => Some(End::Return),
+        Action::BranchRegister if item.rm != PC => Some(End::JumpRegister),
+        Action::Multiple { loads: true } => Some(End::Return),
+        Action::Access { transfer: Transfer::Load(2), mode, .. } if item.extra & 7 != 4 => {
+            // LDR PC, [SP], #4 is a POP.
+            let pops = mode == Mode::After && item.rn == SP;
+            Some(if pops { End::Return } else { End::JumpRegister })
+        }
+        Action::Data { operation: 13, sets: false, form: Form::Plain }
+            if item.rm == LR && item.jump == Jump::Exchange =>
+        {
+            Some(End::Return)
+        }
+        Action::TableBranch { .. } => Some(End::JumpRegister),
+        _ => None,
+    }
+}
+
+/// Whether the instruction is a branch of [`indirect_end`] with a condition: the block goes on behind it.
+pub(super) fn leaves_on_condition(item: &Instruction) -> bool {
+    item.ends && item.condition < ALWAYS && indirect_end(item).is_some()
+}
 
 impl Isa for A32 {
     type Item = Instruction;
@@ -66,13 +92,19 @@ impl Isa for A32 {
             Action::Other => reads = true,
             _ => {}
         }
-        let faults = matches!(item.action, Action::Access { .. } | Action::Multiple { .. });
+        let faults = matches!(
+            item.action,
+            Action::Access { .. }
+                | Action::Multiple { .. }
+                | Action::LoadExclusive { .. }
+                | Action::StoreExclusive { .. }
+        );
         let bit = |is: bool, bit: u8| if is { bit } else { 0 };
         Class(bit(reads, READS) | bit(writes, WRITES) | bit(faults, FAULTS) | bit(item.ends, ENDS))
     }
 
     fn end_of(item: &Instruction, _: u64) -> Option<End> {
-        if !item.ends {
+        if !item.ends || leaves_on_condition(item) {
             return None;
         }
         let target = u64::from(item.imm);
@@ -83,16 +115,12 @@ impl Isa for A32 {
             Action::CompareBranch { .. } if always => End::Branch(target),
             _ if !always => End::Look,
             Action::BranchLink => End::Call(target),
-            Action::BranchRegister if item.rm == LR => End::Return,
-            Action::BranchRegister if item.rm != PC => End::JumpRegister,
+            Action::BranchRegister => indirect_end(item).unwrap_or(End::Look),
             Action::BranchLinkRegister => End::CallRegister,
-            Action::Multiple { loads: true } => End::Return,
-            Action::Access { transfer: Transfer::Load(2), mode: Mode::Offset, .. } => End::JumpRegister,
-            Action::Data { operation: 13, sets: false, form: Form::Plain }
-                if item.rm == LR && item.jump == Jump::Exchange =>
-            {
-                End::Return
-            }
+            Action::Multiple { .. }
+            | Action::Access { .. }
+            | Action::Data { .. }
+            | Action::TableBranch { .. } => indirect_end(item).unwrap_or(End::Look),
             Action::Call => End::Syscall,
             _ => End::Look,
         })
@@ -109,6 +137,7 @@ impl Isa for A32 {
                 let length = 4 * item.imm.count_ones();
                 if item.extra & 1 != 0 { base } else { base.wrapping_sub(length) }
             }
+            Action::LoadExclusive { .. } | Action::StoreExclusive { .. } => base.wrapping_add(item.imm),
             _ => return None,
         };
         Some(address.into())
@@ -156,6 +185,8 @@ impl Isa for A32 {
                     _ => UNKNOWN,
                 }
             }
+            Action::AddBytes | Action::Select => write(Accesses { reads: [n, m, NO], ..NONE }, d),
+            Action::ThreadPointer => write(NONE, d),
             Action::Nop | Action::Barrier => NONE,
             _ => UNKNOWN,
         }

@@ -6,6 +6,7 @@
 mod access;
 mod branch;
 mod data;
+mod exclusive;
 mod isa;
 
 use super::condition::{Condition, Flags};
@@ -33,6 +34,10 @@ impl Translator<'_> {
         if instruction.action == Action::Other || !self.can_lower(&instruction) {
             // The interpreter looks at the condition itself.
             self.fallback();
+            return 1;
+        }
+        if isa::leaves_on_condition(&instruction) {
+            self.leave_on_condition(&instruction);
             return 1;
         }
         if instruction.condition >= ALWAYS {
@@ -63,6 +68,8 @@ impl Translator<'_> {
             Action::Multiple { .. } => self.multiple(instruction),
             Action::Nop => {}
             Action::Barrier => self.barrier(),
+            Action::LoadExclusive { size } => self.load_exclusive(instruction, size),
+            Action::StoreExclusive { size } => self.store_exclusive(instruction, size),
             _ => self.data(instruction),
         }
     }
