@@ -1,13 +1,13 @@
 //! The ends of blocks (manual F2.2).
 
 use super::isa::indirect_end;
-use super::{Translator, pc_value};
+use super::{PC, Translator, pc_value};
 use crate::layout::ExitKind;
 use crate::translate::condition::{Condition, Flags};
 use crate::translate::{Cold, End};
 use crate::unit::STANDARD;
-use crossdock_emu_guest::a32::Instruction;
 use crossdock_emu_guest::a32::action::Action;
+use crossdock_emu_guest::a32::{Instruction, Jump};
 use crossdock_emu_x64::{Alu, Cc, Mem, Reg, Size};
 
 impl Translator<'_> {
@@ -96,6 +96,16 @@ impl Translator<'_> {
                 }
                 self.a.mov_imm(Reg::RCX, pc_value(self.pc) | 1);
                 self.a.lea(Size::D, reg, Mem { base: Reg::RCX, index: Some((reg, 1)), disp: 0 });
+            }
+            Action::Data { operation, form, .. } if operation != 13 => {
+                self.operate(&item, operation, false, form);
+                // The result is in the slot of PC.
+                self.copy(Size::D, reg, PC);
+                if item.jump == Jump::Same {
+                    let is_thumb = self.pc & 1 == 1;
+                    let (op, bits) = if is_thumb { (Alu::Or, 1) } else { (Alu::And, !3) };
+                    self.a.alu_imm(op, Size::D, reg, bits);
+                }
             }
             _ => self.fetch(item.rm, reg),
         }

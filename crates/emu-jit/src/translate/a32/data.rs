@@ -259,7 +259,7 @@ impl Translator<'_> {
     }
 
     /// Data processing with flags that are read if `sets`.
-    fn operate(&mut self, item: &Instruction, number: u8, sets: bool, form: Form) {
+    pub(super) fn operate(&mut self, item: &Instruction, number: u8, sets: bool, form: Form) {
         let Some(kind) = operation(number) else { return };
         if let Operation::Move { inverts: false } = kind {
             return self.move_operand(item, sets, form);

@@ -1,6 +1,7 @@
 //! A32 and T32 as the translator's planner sees them.
 
-use super::{ALWAYS, PC, Translator};
+use super::vectors;
+use super::{ALWAYS, PC, Translator, pc_value};
 use crate::translate::accesses::{Accesses, NO, NONE, UNKNOWN, Uses, mask};
 use crate::translate::condition::Condition;
 use crate::translate::{Class, ENDS, End, FAULTS, Isa, READS, WRITES};
@@ -27,6 +28,8 @@ pub(super) fn indirect_end(item: &Instruction) -> Option<End> {
         {
             Some(End::Return)
         }
+        // ADD and SUB, as in tables of code.
+        Action::Data { operation: 2 | 4, sets: false, .. } => Some(End::JumpRegister),
         Action::TableBranch { .. } => Some(End::JumpRegister),
         _ => None,
     }
@@ -89,16 +92,18 @@ impl Isa for A32 {
                 writes = sets && arithmetic && !conditional;
             }
             Action::Multiply { sets, .. } => reads |= sets,
-            Action::Other => reads = true,
             _ => {}
         }
-        let faults = matches!(
-            item.action,
-            Action::Access { .. }
-                | Action::Multiple { .. }
-                | Action::LoadExclusive { .. }
-                | Action::StoreExclusive { .. }
-        );
+        let transfers = vectors::Transfer::of(item.word).is_some();
+        reads |= item.action == Action::Other && !transfers;
+        let faults = transfers
+            || matches!(
+                item.action,
+                Action::Access { .. }
+                    | Action::Multiple { .. }
+                    | Action::LoadExclusive { .. }
+                    | Action::StoreExclusive { .. }
+            );
         let bit = |is: bool, bit: u8| if is { bit } else { 0 };
         Class(bit(reads, READS) | bit(writes, WRITES) | bit(faults, FAULTS) | bit(item.ends, ENDS))
     }
@@ -113,6 +118,7 @@ impl Isa for A32 {
             Action::Branch if always => End::Jump(target),
             Action::Branch => End::Branch(target),
             Action::CompareBranch { .. } if always => End::Branch(target),
+            Action::BranchRegister if always && item.rm == PC => End::Jump(pc_value(item.place)),
             _ if !always => End::Look,
             Action::BranchLink => End::Call(target),
             Action::BranchRegister => indirect_end(item).unwrap_or(End::Look),
@@ -127,7 +133,10 @@ impl Isa for A32 {
     }
 
     fn accessed(item: &Instruction, state: &State) -> Option<u64> {
-        let base = state.gpr[usize::from(item.rn)] as u32;
+        let base = match vectors::Transfer::of(item.word) {
+            Some(transfer) => state.gpr[usize::from(transfer.base)] as u32,
+            None => state.gpr[usize::from(item.rn)] as u32,
+        };
         let address = match item.action {
             Action::Access { mode: Mode::After, .. } => base,
             Action::Access { register: false, .. } => base.wrapping_add(item.imm),
@@ -138,7 +147,7 @@ impl Isa for A32 {
                 if item.extra & 1 != 0 { base } else { base.wrapping_sub(length) }
             }
             Action::LoadExclusive { .. } | Action::StoreExclusive { .. } => base.wrapping_add(item.imm),
-            _ => return None,
+            _ => vectors::Transfer::of(item.word)?.address(base),
         };
         Some(address.into())
     }

@@ -8,11 +8,13 @@ mod branch;
 mod data;
 mod exclusive;
 mod isa;
+mod vectors;
 
 use super::condition::{Condition, Flags};
 use crossdock_emu_guest::a32::action::Action;
 use crossdock_emu_guest::a32::{A32, Instruction, registers};
 use crossdock_emu_x64::{Mem, Reg};
+use vectors::Transfer;
 
 type Translator<'t> = super::Translator<'t, A32>;
 
@@ -31,7 +33,8 @@ impl Translator<'_> {
     /// Lowers the current instruction, which is no branch.
     fn instruction(&mut self) -> usize {
         let instruction = self.items[0];
-        if instruction.action == Action::Other || !self.can_lower(&instruction) {
+        let moves = Transfer::of(instruction.word);
+        if moves.is_none() && instruction.action == Action::Other || !self.can_lower(&instruction) {
             // The interpreter looks at the condition itself.
             self.fallback();
             return 1;
@@ -70,6 +73,11 @@ impl Translator<'_> {
             Action::Barrier => self.barrier(),
             Action::LoadExclusive { size } => self.load_exclusive(instruction, size),
             Action::StoreExclusive { size } => self.store_exclusive(instruction, size),
+            Action::Other => {
+                if let Some(transfer) = Transfer::of(instruction.word) {
+                    self.transfer_vectors(&transfer);
+                }
+            }
             _ => self.data(instruction),
         }
     }
