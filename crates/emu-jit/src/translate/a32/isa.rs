@@ -1,7 +1,7 @@
 //! A32 and T32 as the translator's planner sees them.
 
-use super::vectors;
 use super::{ALWAYS, PC, Translator, pc_value};
+use super::{float, vectors};
 use crate::translate::accesses::{Accesses, NO, NONE, UNKNOWN, Uses, mask};
 use crate::translate::condition::Condition;
 use crate::translate::{Class, ENDS, End, FAULTS, Isa, READS, WRITES};
@@ -95,7 +95,9 @@ impl Isa for A32 {
             _ => {}
         }
         let transfers = vectors::Transfer::of(item.word).is_some();
-        reads |= item.action == Action::Other && !transfers;
+        let arithmetic = float::Arithmetic::of(item.word);
+        reads |= item.action == Action::Other && !transfers && arithmetic.is_none();
+        writes |= arithmetic.is_some_and(|it| it.writes_flags()) && !conditional;
         let faults = transfers
             || matches!(
                 item.action,
@@ -197,6 +199,7 @@ impl Isa for A32 {
             Action::AddBytes | Action::Select => write(Accesses { reads: [n, m, NO], ..NONE }, d),
             Action::ThreadPointer => write(NONE, d),
             Action::Nop | Action::Barrier => NONE,
+            Action::Other if always && float::Arithmetic::of(item.word).is_some() => NONE,
             _ => UNKNOWN,
         }
     }

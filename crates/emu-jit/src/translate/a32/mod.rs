@@ -7,6 +7,7 @@ mod access;
 mod branch;
 mod data;
 mod exclusive;
+mod float;
 mod isa;
 mod vectors;
 
@@ -14,6 +15,7 @@ use super::condition::{Condition, Flags};
 use crossdock_emu_guest::a32::action::Action;
 use crossdock_emu_guest::a32::{A32, Instruction, registers};
 use crossdock_emu_x64::{Mem, Reg};
+use float::Arithmetic;
 use vectors::Transfer;
 
 type Translator<'t> = super::Translator<'t, A32>;
@@ -33,6 +35,12 @@ impl Translator<'_> {
     /// Lowers the current instruction, which is no branch.
     fn instruction(&mut self) -> usize {
         let instruction = self.items[0];
+        if let Some(arithmetic) = Arithmetic::of(instruction.word)
+            && instruction.condition >= ALWAYS
+            && let Some(done) = self.arithmetic_float(&instruction, &arithmetic)
+        {
+            return done;
+        }
         let moves = Transfer::of(instruction.word);
         if moves.is_none() && instruction.action == Action::Other || !self.can_lower(&instruction) {
             // The interpreter looks at the condition itself.

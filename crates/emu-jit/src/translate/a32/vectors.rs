@@ -196,11 +196,11 @@ impl Translator<'_> {
 }
 
 /// The vector register and the lane of a D or S register.
-fn lane_of(double: bool, n: u8) -> (u8, u8) {
+pub(super) fn lane_of(double: bool, n: u8) -> (u8, u8) {
     if double { (n / 2, n % 2) } else { (n / 4, n % 4) }
 }
 
 /// Where a lane begins.
-fn lane_bytes(double: bool, lane: u8) -> i32 {
+pub(super) fn lane_bytes(double: bool, lane: u8) -> i32 {
     i32::from(lane) * if double { 8 } else { 4 }
 }
