@@ -23,8 +23,8 @@ impl Translator<'_> {
         Condition::One(if not { Cc::Ne } else { Cc::E })
     }
 
-    /// A branch to a place that is known at run time only, with a condition: goes on behind it if the condition
-    /// does not hold.
+    /// A branch to a place that is known at run time only, with a condition: goes on behind it if the
+    /// condition does not hold.
     pub(super) fn leave_on_condition(&mut self, item: &Instruction) {
         self.save_flags();
         let skip = self.a.label();

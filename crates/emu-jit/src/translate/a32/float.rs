@@ -1,6 +1,6 @@
-//! Floating-point arithmetic of single and double precision (manual F4.1.8), where FPSCR asks for what the host
-//! does: rounding to nearest, no flushing, NaNs that propagate. Invalid operations are signalled by the host and
-//! left to the interpreter.
+//! Floating-point arithmetic of single and double precision (manual F4.1.8), where FPSCR asks for what the
+//! host does: rounding to nearest, no flushing, NaNs that propagate. Invalid operations are signalled by the
+//! host and left to the interpreter.
 
 use super::vectors::{lane_bytes, lane_of};
 use super::{ALWAYS, Translator};

@@ -1,5 +1,5 @@
-//! Loads and stores of S, D and vector registers (manual F4.1.8, F4.1.11): VLDR, VSTR, VLDM, VSTM, and VLD1 and
-//! VST1 of whole registers.
+//! Loads and stores of S, D and vector registers (manual F4.1.8, F4.1.11): VLDR, VSTR, VLDM, VSTM, and VLD1
+//! and VST1 of whole registers.
 
 use super::{PC, Translator, at, pc_value};
 use crate::layout::vector;
