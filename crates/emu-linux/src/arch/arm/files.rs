@@ -9,6 +9,7 @@ use crate::calls::files;
 use crate::calls::host::{after_mask, host, with_mask};
 use crate::guest;
 use crate::own_executable;
+use crate::region;
 use crate::sys::call::{call32, nr};
 use crate::sys::{Errno, errno};
 use crate::thread::Thread;
@@ -195,9 +196,20 @@ pub(super) fn vector(at: u64, count: u64) -> Result<Vec<u64>, Errno> {
     Ok(words)
 }
 
+/// A pointer for the host in place of one to a structure that cannot be read: the kernel refuses it, too, in
+/// its usual order of checks.
+pub(super) fn refused() -> u64 {
+    region::start()
+}
+
 /// readv(2) and its like: the second and third argument are an iovec.
 pub(super) fn vector_call(thread: &Thread, row: &Row, a: &[u64; 6]) -> Result<i64, Errno> {
-    let vector = vector(a[1], a[2] & 0xffff_ffff)?;
+    let vector = match vector(a[1], a[2] & 0xffff_ffff) {
+        Err(errno::EFAULT) => {
+            return host(thread, u64::from(row.host), &[a[0], refused(), a[2], a[3], a[4], a[5]]);
+        }
+        other => other?,
+    };
     host(thread, u64::from(row.host), &[a[0], vector.as_ptr() as u64, a[2], a[3], a[4], a[5]])
 }
 

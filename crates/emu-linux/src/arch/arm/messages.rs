@@ -1,6 +1,6 @@
 //! Sockets: options, messages with control data; and the messages and controls of System V.
 
-use super::files::vector;
+use super::files::{refused, vector};
 use super::words::{Timeout, Width, read, write};
 use crate::arch::call::Row;
 use crate::calls::host::host;
@@ -151,7 +151,10 @@ pub(super) fn sendmsg(thread: &Thread, a: &[u64; 6]) -> Result<i64, Errno> {
 }
 
 fn send(thread: &Thread, socket: u64, at: u64, flags: u64) -> Result<i64, Errno> {
-    let mut message = Message::read(at)?;
+    let mut message = match Message::read(at) {
+        Err(errno::EFAULT) => return host(thread, nr::SENDMSG, &[socket, refused(), flags, 0, 0, 0]),
+        other => other?,
+    };
     if message.words[4] != 0 {
         message.control = widen(message.words[4], message.words[5])?;
     }
@@ -166,7 +169,10 @@ pub(super) fn recvmsg(thread: &Thread, a: &[u64; 6]) -> Result<i64, Errno> {
 fn receive(thread: &Thread, socket: u64, at: u64, flags: u64) -> Result<i64, Errno> {
     const MSG_CTRUNC: u64 = 8;
     const MSG_CMSG_COMPAT: u64 = 0x8000_0000;
-    let mut message = Message::read(at)?;
+    let mut message = match Message::read(at) {
+        Err(errno::EFAULT) => return host(thread, nr::RECVMSG, &[socket, refused(), flags, 0, 0, 0]),
+        other => other?,
+    };
     let [.., control, room, _] = message.words;
     if control != 0 {
         // Room for as much in the longer form; what the guest has no room for is closed again.

@@ -32,7 +32,7 @@ own_calls! {
     // Times, and other structures of words.
     Adjtimex ClockAdjtime ClockGettime ClockNanosleep ClockNanosleep64 Futimesat Getitimer Getrusage
     Gettimeofday MqGetsetattr MqOpen MqTimed MqTimed64 Nanosleep Semtimedop Semtimedop64 Setitimer Settimeofday
-    TimerGettime TimerSettime Times Timespec64In TimespecIn TimespecOut Utimensat Utimensat64 Utimes Wait4
+    TimerGettime TimerSettime TimerSettime64 Times Timespec64In TimespecIn TimespecOut Utimensat Utimensat64 Utimes Wait4
     // Files and memory.
     Dup2 Fadvise Fcntl Getdents Getdents64 IoGetevents IoPgetevents IoPgetevents64 IoSetup IoSubmit Ioctl
     Llseek Lseek Mmap2 OldFstat OldStat Ppoll PpollTime64 ProcessVm Pselect6 Pselect6Time64 Select Sendfile
@@ -80,6 +80,7 @@ const fn fields(which: Own) -> Option<&'static [Field]> {
         Own::Settimeofday => &[In(0, 2)],
         Own::TimerGettime => &[Out(1, 4)],
         Own::TimerSettime => &[In(2, 4), Out(3, 4)],
+        Own::TimerSettime64 => &[Times(2, 2)],
         Own::Times => &[Out(0, 4)],
         Own::Timespec64In => &[Times(1, 1)],
         Own::TimespecIn => &[In(1, 2)],
