@@ -130,26 +130,26 @@ impl Abi for Arm {
     fn decode(row: &Row, registers: [u64; 6]) -> [u64; 6] {
         let mut arguments = [0; 6];
         let mut next = 0;
-        let mut register = || {
-            let value = registers.get(next).copied().unwrap_or(0);
-            next += 1;
-            value
-        };
         for (argument, kind) in arguments.iter_mut().zip(row.arguments().bytes()) {
-            *argument = match kind {
-                b'c' => AT_FDCWD as u64,
-                b'n' => AT_SYMLINK_NOFOLLOW,
-                b'k' => CREAT_FLAGS,
-                b'F' => SIGCHLD,
-                b'V' => VFORK_FLAGS | SIGCHLD,
-                b'f' | b'd' => signed(register()),
-                b'g' => match register() as u16 {
-                    u16::MAX => u64::MAX,
-                    id => id.into(),
-                },
-                b'q' | b'u' => register() | register() << 32,
-                _ => register(),
+            let register = |n: usize| registers.get(n).copied().unwrap_or(0);
+            let (value, taken) = match kind {
+                b'c' => (AT_FDCWD as u64, 0),
+                b'n' => (AT_SYMLINK_NOFOLLOW, 0),
+                b'k' => (CREAT_FLAGS, 0),
+                b'F' => (SIGCHLD, 0),
+                b'V' => (VFORK_FLAGS | SIGCHLD, 0),
+                b'f' | b'd' => (signed(register(next)), 1),
+                b'g' if register(next) as u16 == u16::MAX => (u64::MAX, 1),
+                b'g' => (register(next) & 0xffff, 1),
+                b'q' => {
+                    next = next.next_multiple_of(2);
+                    (register(next) | register(next + 1) << 32, 2)
+                }
+                b'u' => (register(next) | register(next + 1) << 32, 2),
+                _ => (register(next), 1),
             };
+            *argument = value;
+            next += taken;
         }
         arguments
     }
