@@ -14,7 +14,8 @@ pub enum Exit {
     /// The instruction at `pc` could not access memory, or could not be fetched. No register has changed; a
     /// store of several registers may have written some of them.
     Fault(Fault),
-    /// The atomic or ordered access at `pc` needs an aligned address. No register has changed.
+    /// The access at `pc` needs an aligned address: an atomic or ordered one, or of 32-bit Arm one of VFP. No
+    /// register has changed.
     Unaligned {
         /// The address.
         address: u64,

@@ -64,6 +64,11 @@ pub trait Guest: 'static {
         (op.run)(state, host, op)
     }
 
+    /// Sets what an instruction that has not jumped leaves in the state for the next one; called where blocks
+    /// do not end ([`Guest::is_between`]).
+    #[inline(always)]
+    fn after(_state: &mut State, _op: &Op) {}
+
     /// As [`Guest::run_op`], for callers that have no blocks.
     ///
     /// # Errors

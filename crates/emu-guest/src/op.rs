@@ -51,7 +51,7 @@ impl Op {
     ///
     /// # Errors
     ///
-    /// What the caller has to do, as [`Interpreter::run`] returns it.
+    /// What the caller has to do, as [`crate::Interpreter::run`] returns it.
     #[inline(always)]
     pub fn execute(&self, state: &mut State, host: &Host) -> Result<Flow, Exit> {
         (self.run)(state, host, self).map_err(|Leave| state.exit)
@@ -75,6 +75,12 @@ impl State {
     #[cold]
     pub(crate) fn undefined<T>(&mut self, op: &Op) -> Result<T, Leave> {
         self.leave(Exit::Undefined(op.code))
+    }
+}
+
+impl core::fmt::Debug for Op {
+    fn fmt(&self, to: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(to, "Op({:08x})", self.code)
     }
 }
 

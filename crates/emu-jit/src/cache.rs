@@ -6,12 +6,11 @@
 //! thread may finish what it has begun, as on hardware before its next ISB.
 
 use crate::breakpoints::Breakpoints;
-use crate::flag_form::FlagForm;
 use crate::layout::Assignment;
 use crate::presence::Presence;
 use crate::thunks::Thunks;
 use crate::translate::{Buffers, Features, Origin};
-use crate::unit::{EXACT, FLUSH, Link, Mark, Record, STANDARD};
+use crate::unit::{Keying, Link, Mark, Record, STANDARD};
 use crate::wary::WarySet;
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
@@ -84,6 +83,8 @@ pub struct Cache {
     /// The lists that [`Placed::marks`] and [`Placed::blocks`] refer to.
     marks: Lists<Mark>,
     blocks: Lists<(u64, u64)>,
+    /// How keys are made.
+    pub(crate) keying: Keying,
     /// Blocks by number, and numbers by key.
     entries: Pieces<Entry>,
     keys: AddressTable,
@@ -135,6 +136,7 @@ impl Cache {
         fallback: u64,
         log: &'static Invalidations,
         ready: fn(end: u64) -> u64,
+        keying: Keying,
     ) -> Cache {
         let mut buffers = Buffers::default();
         let thunks = Thunks::write(&mut buffers.assembler, fallback);
@@ -150,6 +152,7 @@ impl Cache {
             marks: Lists::default(),
             blocks: Lists::default(),
             entries: Pieces::default(),
+            keying,
             keys: AddressTable::default(),
             pages: PageIndex::default(),
             links: Pieces::default(),
@@ -179,6 +182,7 @@ impl Cache {
             wary: &self.wary,
             features: self.features,
             lines: self.lines,
+            keying: self.keying,
         }
     }
 
@@ -255,9 +259,10 @@ impl Cache {
         }
         let mut page = u64::MAX;
         for &(key, _) in &unit.inner {
-            if key / PAGE != page {
-                page = key / PAGE;
-                self.pages.insert(key, number);
+            let place = self.keying.place(key);
+            if place / PAGE != page {
+                page = place / PAGE;
+                self.pages.insert(place, number);
             }
         }
         for &link in &unit.links {
@@ -309,9 +314,9 @@ impl Cache {
         self.links[link].target
     }
 
-    /// The guest instruction whose translation holds the host address `pc`, and where its flags and registers
+    /// The guest instruction whose translation holds the host address `pc`, its mark, and where its registers
     /// are.
-    pub fn guest_of(&self, pc: u64) -> Option<(u64, FlagForm, &Assignment)> {
+    pub fn guest_of(&self, pc: u64) -> Option<(u64, Mark, &Assignment)> {
         let (index, offset) = self.unit_of(pc)?;
         let unit = &self.units[index];
         let marks = self.marks.get(unit.marks);
@@ -320,7 +325,7 @@ impl Cache {
             STANDARD => &Assignment::STANDARD,
             number => &unit.assignments[usize::from(number) - 1],
         };
-        Some((unit.start.wrapping_add_signed(i64::from(mark.guest)), mark.flags, assignment))
+        Some((unit.start.wrapping_add_signed(i64::from(mark.guest)), mark, assignment))
     }
 
     /// Makes the thread whose state is at `owner`, and which is at the host address `pc`, leave generated
@@ -440,9 +445,10 @@ impl Cache {
         let end = if range.end == u64::MAX { u64::MAX } else { untagged(range.end).max(start) };
         let (units, lists) = (&self.units, &self.blocks);
         let mut hit: Vec<u32> = Vec::new();
+        let keying = self.keying;
         self.pages.retain(start..end, |number| {
             let blocks = lists.get(units[number].blocks);
-            if blocks.iter().any(|&(key, block_end)| key < end && block_end > start) {
+            if blocks.iter().any(|&(key, block_end)| keying.place(key) < end && block_end > start) {
                 hit.push(number);
             }
             !blocks.is_empty()
@@ -474,7 +480,7 @@ impl Cache {
         for i in 0..self.blocks.get(blocks).len() {
             let key = self.blocks.get(blocks)[i].0;
             // Also if a later unit has the key: a jump cache may still lead to this unit.
-            self.dropped.push((self.epoch + 1, key & !(EXACT | FLUSH)));
+            self.dropped.push((self.epoch + 1, self.keying.place(key)));
             // A later unit may have the key now; blocks that cannot be entered have none.
             let entry = self.keys.find(key, |number| self.entries[number].key == key);
             if let Some(entry) = entry.filter(|&entry| self.entries[entry].unit == number) {
@@ -527,7 +533,8 @@ mod tests {
         static LOG: Invalidations = Invalidations::new();
         let log = &LOG;
         // SAFETY: only this cache uses the memory, and its code is not run.
-        let mut cache = unsafe { Cache::new(arena.as_mut_ptr(), 2 << 20, 0, log, |_| u64::MAX) };
+        let mut cache =
+            unsafe { Cache::new(arena.as_mut_ptr(), 2 << 20, 0, log, |_| u64::MAX, Keying { shift: 0 }) };
         // The second unit takes the key, but jump caches may still lead to the first.
         add(&mut cache, 0x1000);
         add(&mut cache, 0x1000);

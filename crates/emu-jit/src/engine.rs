@@ -9,7 +9,7 @@ use crate::layout::{BIAS, ExitKind, FaultAccess, Slot};
 use crate::lock::{Held, Lock};
 use crate::presence::{OUTSIDE, POKE, Presence};
 use crate::translate::{self, Blocks, Isa};
-use crate::unit::{EXACT, FLUSH, Record};
+use crate::unit::{EXACT, FLUSH, Keying, Record};
 use alloc::boxed::Box;
 use core::arch::asm;
 use core::mem::transmute;
@@ -121,8 +121,16 @@ impl Jit {
             return None;
         }
         // SAFETY: the caller's promise.
-        let cache =
-            unsafe { Cache::new(arena, size, run_record::<I> as *const () as u64, log, system.ready) };
+        let cache = unsafe {
+            Cache::new(
+                arena,
+                size,
+                run_record::<I> as *const () as u64,
+                log,
+                system.ready,
+                Keying { shift: I::MODE_SHIFT },
+            )
+        };
         let enter = cache.address(cache.thunks.enter);
         FAULT_THUNK.store(cache.address(cache.thunks.fault), Ordering::Relaxed);
         ARENA_START.store(arena as u64, Ordering::Relaxed);
@@ -314,6 +322,7 @@ unsafe extern "C" fn run_record<I: Isa>(state: *mut State, record: *const Record
                 return 0;
             }
             state.pc = record.next;
+            I::after(state, &record.op);
             run.left = Exit::Budget;
             1
         }
@@ -610,7 +619,7 @@ impl<I: Isa> Runner<I> {
     /// hot.
     fn prepare(&mut self, jit: &Jit, pc: u64, mode: u64, host: &Host) {
         let mut cache = jit.cache.lock();
-        if let Some(code) = cache.entry(pc | mode) {
+        if let Some(code) = cache.entry(cache.keying.key(pc, mode)) {
             self.interpreter.set_code(pc, Some(code));
             self.remember(pc, cache.address(code));
             return;
@@ -625,7 +634,7 @@ impl<I: Isa> Runner<I> {
         {
             placed(pc, cache.address(before), u64::from(cache.size().0 - before));
         }
-        match cache.entry(pc | mode) {
+        match cache.entry(cache.keying.key(pc, mode)) {
             Some(code) => self.remember(pc, cache.address(code)),
             // Otherwise the interpreter would ask for the block again at once.
             None => self.interpreter.cool(pc),
@@ -646,7 +655,8 @@ impl<I: Isa> Runner<I> {
                 // The lookup is needed only if this thread knows the block as translated, or another thread
                 // may have run it.
                 heat >= WARM
-                    && (heat < Interpreter::<I>::TRANSLATED && alone || cache.entry(other | mode).is_none())
+                    && (heat < Interpreter::<I>::TRANSLATED && alone
+                        || cache.entry(cache.keying.key(other, mode)).is_none())
             });
         self.blocks = blocks;
         if !done {
@@ -654,7 +664,7 @@ impl<I: Isa> Runner<I> {
             return;
         }
         for &(key, _, code) in &buffers.unit.blocks {
-            self.interpreter.set_code(key & !3, Some(code));
+            self.interpreter.set_code(cache.keying.place(key), Some(code));
         }
         for &(start, _) in &buffers.unit.inner {
             self.interpreter.set_code(start, None);
@@ -706,7 +716,9 @@ impl<I: Isa> Runner<I> {
         let number = exit >> 3;
         match exit & 7 {
             kind if kind == ExitKind::Link as u32 => {
-                state.pc = jit.cache.lock().link_target(number) & !3;
+                let cache = jit.cache.lock();
+                state.pc = cache.keying.place(cache.link_target(number));
+                drop(cache);
                 self.interpreter.forget_place();
                 None
             }
@@ -725,7 +737,7 @@ impl<I: Isa> Runner<I> {
     fn fault(&mut self, jit: &Jit, state: &mut State, host: &Host) -> Option<Exit> {
         let pc = state.generated[Slot::FaultPc as usize];
         let mut cache = jit.cache.lock();
-        let (guest, form, assignment) = cache.guest_of(pc).expect("generated code has marks");
+        let (guest, mark, assignment) = cache.guest_of(pc).expect("generated code has marks");
         assignment.take_saved(state);
         // Only a signalled invalid operation sets IE.
         let invalid = state.generated[Slot::Mxcsr as usize] & 1 == 1;
@@ -738,7 +750,8 @@ impl<I: Isa> Runner<I> {
         drop(cache);
         let eflags = state.generated[Slot::FaultFlags as usize];
         state.pc = guest;
-        state.nzcv = nzcv_of_slot(form.slot_of(eflags, state.generated[Slot::Flags as usize]));
+        I::set_context(state, mark.context);
+        state.nzcv = nzcv_of_slot(mark.flags.slot_of(eflags, state.generated[Slot::Flags as usize]));
         if state.generated[Slot::ReturnStack as usize] < self.stack.low + 64 {
             self.reset_stack(jit, state);
         }

@@ -10,6 +10,12 @@ pub enum FlagForm {
     Borrow,
     /// EFLAGS; CF is C.
     Carry,
+    /// N and Z are SF and ZF, and with `carry` C is CF; the slot holds the others. After 32-bit Arm's logical
+    /// operations.
+    Logical {
+        /// Whether C is CF.
+        carry: bool,
+    },
     /// EFLAGS after UCOMIS.
     Compare {
         /// Whether the second operand was compared with the first.
@@ -25,6 +31,8 @@ impl FlagForm {
             FlagForm::Memory => slot,
             FlagForm::Borrow => (eflags & 0xff) << 8 | eflags >> 11 & 1,
             FlagForm::Carry => ((eflags ^ 1) & 0xff) << 8 | eflags >> 11 & 1,
+            FlagForm::Logical { carry: false } => (eflags & 0xc0) << 8 | slot & 0x01ff,
+            FlagForm::Logical { carry: true } => ((eflags ^ 1) & 0xc1) << 8 | slot & 0xff,
             FlagForm::Compare { .. } if parity == 1 => UNORDERED,
             FlagForm::Compare { .. } if zero == 1 => EQUAL,
             FlagForm::Compare { swapped } => {
@@ -79,6 +87,10 @@ mod tests {
         assert_eq!(nzcv_of_slot(slot), 0x8000_0000);
         // A carry and zero: ZF = 1, CF = 1.
         assert_eq!(nzcv_of_slot(FlagForm::Carry.slot_of(0x41, 0)), 0x6000_0000);
+        // V stays, and C without a carry: of NZCV 0011, N and Z change.
+        let slot = slot_of_nzcv(0x3000_0000);
+        assert_eq!(nzcv_of_slot(FlagForm::Logical { carry: false }.slot_of(0xc1, slot)), 0xf000_0000);
+        assert_eq!(nzcv_of_slot(FlagForm::Logical { carry: true }.slot_of(0x80, slot)), 0x9000_0000);
         let compare = |swapped, eflags| nzcv_of_slot(FlagForm::Compare { swapped }.slot_of(eflags, 0));
         assert_eq!(compare(false, 0x01), 0x8000_0000);
         assert_eq!(compare(true, 0x01), 0x2000_0000);

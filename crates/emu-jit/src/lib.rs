@@ -26,6 +26,9 @@ mod unit;
 mod wary;
 
 pub use cache::Cache;
-pub use engine::{Engine, Jit, ReturnStack, System, host_is_able, interrupt_soon, resume_after_fault};
+pub use engine::{
+    Engine, Jit, ReturnStack, Runner, System, host_is_able, interrupt_soon, resume_after_fault,
+};
 pub use lock::Held;
 pub use presence::POKE;
+pub use translate::Isa;

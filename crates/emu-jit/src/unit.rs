@@ -6,10 +6,32 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use crossdock_emu_guest::Op;
 
-/// Bit of a key: the translation leaves floating point to the interpreter. Addresses are multiples of 4.
+/// A mode of floating point: the translation leaves it to the interpreter.
 pub const EXACT: u64 = 1;
-/// Bit of a key: the translation is for FPCR.FZ, where subnormal operands and results are zeros.
+/// A mode of floating point: for FPCR.FZ, where subnormal operands and results are zeros.
 pub const FLUSH: u64 = 2;
+
+/// How the key of a block is made of its place and the mode of floating point: the mode lies in two bits that
+/// places of the guest leave free.
+#[derive(Clone, Copy, Debug)]
+pub struct Keying {
+    /// The lower of the two bits.
+    pub shift: u32,
+}
+
+impl Keying {
+    /// The key of a block.
+    #[inline(always)]
+    pub fn key(self, place: u64, mode: u64) -> u64 {
+        place | mode << self.shift
+    }
+
+    /// The place of a key.
+    #[inline(always)]
+    pub fn place(self, key: u64) -> u64 {
+        key & !((EXACT | FLUSH) << self.shift)
+    }
+}
 
 /// An instruction that generated code hands to the interpreter.
 #[derive(Clone, Copy)]
@@ -47,6 +69,9 @@ pub struct Mark {
     pub flags: FlagForm,
     /// Where the guest's registers are: [`STANDARD`], or one more than the index of the unit's assignment.
     pub assignment: u16,
+    /// What of the guest's state depends on the instruction alone: the state of IT
+    /// ([`crate::translate::Isa`]).
+    pub context: u8,
 }
 
 /// The number of [`Assignment::STANDARD`].

@@ -6,11 +6,11 @@ use crate::guest;
 use crate::lock::{Held, Lock};
 use crate::maps;
 use crate::region::{self, could_be_guest, is_guest};
-use crate::sys::call::syscall;
+use crate::sys::call::checked;
 use crate::sys::memory::{
     MAP_FIXED, MAP_FIXED_NOREPLACE, PAGE, PROT_NONE, PROT_READ_WRITE, lock, lock_all, map_new,
 };
-use crate::sys::{self, Errno, errno, nr};
+use crate::sys::{Errno, errno, nr};
 
 const MAP_32BIT: u64 = 0x40;
 const MREMAP_FIXED: u64 = 2;
@@ -37,6 +37,12 @@ pub(crate) fn set_break(address: u64) {
 /// Keeps the break consistent, for a fork.
 pub(crate) fn hold() -> Held<'static, Break> {
     BREAK.lock()
+}
+
+/// Makes a call that maps or unmaps guest memory, or unmaps what one has just mapped.
+fn call(number: u64, arguments: [u64; 6]) -> Result<i64, Errno> {
+    // SAFETY: callers have checked that the memory is not the emulator's, so no Rust code relies on it.
+    unsafe { checked(number, arguments) }
 }
 
 fn changed(start: u64, length: u64) {
@@ -118,20 +124,19 @@ pub fn mmap([address, length, prot, flags, descriptor, offset]: [u64; 6]) -> Res
     }
     let prot = if prot & PROT_BTI != 0 { prot & !PROT_BTI } else { prot };
     let map = || {
-        // SAFETY: guest memory only, see above; without an address the kernel finds a place below our region.
-        unsafe { sys::memory::map([address, length, prot, flags & !MAP_32BIT, descriptor, offset]) }
+        // Without an address, the kernel finds a place below our region.
+        call(nr::MMAP, [address, length, prot, flags & !MAP_32BIT, descriptor, offset])
     };
     let got = match map() {
         Err(errno::ENOMEM) if !fixed && make_room(pages) => map()?,
         other => other?,
     };
-    if !is_guest(got, pages) {
-        // SAFETY: just made.
-        let _ = unsafe { sys::memory::unmap(got, length) };
+    if !is_guest(got as u64, pages) {
+        let _ = call(nr::MUNMAP, [got as u64, length, 0, 0, 0, 0]);
         return Err(errno::ENOMEM);
     }
-    replaced(got, pages, prot);
-    Ok(got as i64)
+    replaced(got as u64, pages, prot);
+    Ok(got)
 }
 
 /// munmap(2).
@@ -139,12 +144,11 @@ pub fn munmap(address: u64, length: u64) -> Result<i64, Errno> {
     if !is_guest(address, length) {
         return Err(errno::EINVAL);
     }
-    // SAFETY: guest memory.
-    let got = unsafe { sys::memory::unmap(address, length) };
+    let got = call(nr::MUNMAP, [address, length, 0, 0, 0, 0]);
     if got.is_ok() {
         replaced(address, length, 0);
     }
-    got.map(|()| 0)
+    got
 }
 
 /// mprotect(2), and pkey_mprotect(2) without key.
@@ -190,8 +194,8 @@ pub fn mremap([old, old_length, new_length, flags, new, _]: [u64; 6]) -> Result<
         }
     }
     let is_executable = executable::find_known(old);
-    // SAFETY: guest memory; the kernel's own choice is below our region.
-    let remap = || unsafe { syscall!(nr::MREMAP, old, old_length, new_length, flags, new) };
+    // The kernel's own choice is below our region.
+    let remap = || call(nr::MREMAP, [old, old_length, new_length, flags, new, 0]);
     let got = match remap() {
         Err(errno::ENOMEM) if !fixed && flags & MREMAP_MAYMOVE != 0 && make_room(new_length) => remap()?,
         other => other?,
@@ -206,19 +210,19 @@ pub fn shmat(id: u64, address: u64, flags: u64) -> Result<i64, Errno> {
     if address >= region::limit() {
         return Err(errno::EINVAL);
     }
-    // SAFETY: guest memory; a segment that reached into our region would need SHM_REMAP and is refused below.
+    // A segment that reached into our region would need SHM_REMAP.
     const SHM_REMAP: u64 = 0o40_000;
     if flags & SHM_REMAP != 0 && address != 0 {
         return Err(errno::EINVAL);
     }
-    // SAFETY: without SHM_REMAP nothing is replaced.
-    unsafe { syscall!(nr::SHMAT, id, address, flags) }
+    // Without SHM_REMAP nothing is replaced.
+    call(nr::SHMAT, [id, address, flags, 0, 0, 0])
 }
 
 /// shmdt(2). The length of the segment is not known.
 pub fn shmdt(address: u64) -> Result<i64, Errno> {
-    // SAFETY: a segment that the guest has attached; there are none of ours.
-    let got = unsafe { syscall!(nr::SHMDT, address) }?;
+    // A segment that the guest has attached: there are none of ours.
+    let got = call(nr::SHMDT, [address, 0, 0, 0, 0, 0])?;
     if executable::is_elsewhere() {
         changed(address, u64::MAX);
     }
@@ -261,8 +265,7 @@ pub(crate) fn mlockall(flags: u64) -> Result<i64, Errno> {
 fn is_lockable(length: u64) -> bool {
     const MAP_LOCKED: u64 = 0x2000;
     let Ok(got) = map_new(0, length, PROT_NONE, MAP_LOCKED) else { return false };
-    // SAFETY: just made.
-    let _ = unsafe { sys::memory::unmap(got, length) };
+    let _ = call(nr::MUNMAP, [got, length, 0, 0, 0, 0]);
     true
 }
 

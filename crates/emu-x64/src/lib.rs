@@ -844,6 +844,11 @@ impl Assembler {
         });
     }
 
+    /// LAHF: `ah` = SF, ZF, AF, PF and CF, as the low byte of EFLAGS has them.
+    pub fn lahf(&mut self) {
+        self.byte(0x9f);
+    }
+
     /// SAHF, the inverse of LAHF.
     pub fn sahf(&mut self) {
         self.byte(0x9e);

@@ -2,6 +2,7 @@
 //!
 //! Targets in the encoding are resolved when the instruction is decoded: [`Op::imm32`] is the place to go to.
 
+use super::action::Action;
 use super::fields::Word;
 use super::registers::{LR, PC};
 use crate::exit::{Flow, Step};
@@ -42,19 +43,21 @@ fn jumping(op: Op) -> Op {
 /// A32: B with the offset `i` in words.
 pub(crate) fn arm_b(word: &Word<'_>) -> Option<Op> {
     let target = word.pc().wrapping_add(signed(word.field('i') << 2, 26));
-    Some(jumping(word.op(branch).with_imm(target)))
+    Some(jumping(word.op(branch).acting(Action::Branch.pack()).with_imm(target)))
 }
 
 /// A32: BL with the offset `i` in words.
 pub(crate) fn arm_bl(word: &Word<'_>) -> Option<Op> {
     let target = word.pc().wrapping_add(signed(word.field('i') << 2, 26));
-    Some(jumping(word.op(branch_link).with_imm(target)))
+    Some(jumping(word.op(branch_link).acting(Action::BranchLink.pack()).with_imm(target)))
 }
 
 /// A32: BLX to T32 code, with the offset `i` in words and a halfword more by `h`.
 pub(crate) fn arm_blx(word: &Word<'_>) -> Option<Op> {
     let offset = signed(word.field('i') << 2 | word.field('h') << 1, 26);
-    Some(jumping(word.op(branch_link).with_imm(word.pc().wrapping_add(offset) | 1)))
+    Some(jumping(
+        word.op(branch_link).acting(Action::BranchLink.pack()).with_imm(word.pc().wrapping_add(offset) | 1),
+    ))
 }
 
 fn branch_exchange(s: &mut State, _: &Host, op: &Op) -> Step {
@@ -71,13 +74,13 @@ fn branch_link_exchange(s: &mut State, _: &Host, op: &Op) -> Step {
 
 /// BX, and BXJ, which does the same on CPUs without Jazelle.
 pub(crate) fn bx(word: &Word<'_>) -> Option<Op> {
-    (!word.is_inside_it()).then(|| jumping(word.op(branch_exchange)))
+    (!word.is_inside_it()).then(|| jumping(word.op(branch_exchange).acting(Action::BranchRegister.pack())))
 }
 
 /// BLX to the place in a register.
 pub(crate) fn blx(word: &Word<'_>) -> Option<Op> {
     let reserved = word.names_pc("m") || word.is_inside_it();
-    (!reserved).then(|| jumping(word.op(branch_link_exchange)))
+    (!reserved).then(|| jumping(word.op(branch_link_exchange).acting(Action::BranchLinkRegister.pack())))
 }
 
 /// T32, 16 bits: B with a condition `q` and the offset `i` of 8 bits in halfwords.
@@ -86,7 +89,7 @@ pub(crate) fn thumb16_b_conditional(word: &Word<'_>) -> Option<Op> {
         return None;
     }
     let target = word.pc().wrapping_add(signed(word.field('i') << 1, 9));
-    Some(jumping(word.op(branch).on(word.field('q')).with_imm(target | 1)))
+    Some(jumping(word.op(branch).acting(Action::Branch.pack()).on(word.field('q')).with_imm(target | 1)))
 }
 
 /// T32, 16 bits: B with the offset `i` of 11 bits in halfwords.
@@ -95,7 +98,7 @@ pub(crate) fn thumb16_b(word: &Word<'_>) -> Option<Op> {
         return None;
     }
     let target = word.pc().wrapping_add(signed(word.field('i') << 1, 12));
-    Some(jumping(word.op(branch).with_imm(target | 1)))
+    Some(jumping(word.op(branch).acting(Action::Branch.pack()).with_imm(target | 1)))
 }
 
 /// T32, 32 bits: B with a condition `q` and the offset `s`:`k`:`j`:`h`:`l`.
@@ -109,7 +112,7 @@ pub(crate) fn thumb_b_conditional(word: &Word<'_>) -> Option<Op> {
         | word.field('h') << 11
         | word.field('l');
     let target = word.pc().wrapping_add(signed(offset << 1, 21));
-    Some(jumping(word.op(branch).on(word.field('q')).with_imm(target | 1)))
+    Some(jumping(word.op(branch).acting(Action::Branch.pack()).on(word.field('q')).with_imm(target | 1)))
 }
 
 /// The offset in bytes of T32's B, BL and BLX of 32 bits: `s`, `j`, `k`, `h` (10 bits), `l` (11 bits).
@@ -123,20 +126,22 @@ fn thumb_offset(word: &Word<'_>) -> u32 {
 /// T32, 32 bits: B.
 pub(crate) fn thumb_b(word: &Word<'_>) -> Option<Op> {
     let target = word.pc().wrapping_add(thumb_offset(word));
-    (!word.is_inside_it()).then(|| jumping(word.op(branch).with_imm(target | 1)))
+    (!word.is_inside_it())
+        .then(|| jumping(word.op(branch).acting(Action::Branch.pack()).with_imm(target | 1)))
 }
 
 /// T32: BL.
 pub(crate) fn thumb_bl(word: &Word<'_>) -> Option<Op> {
     let target = word.pc().wrapping_add(thumb_offset(word));
-    (!word.is_inside_it()).then(|| jumping(word.op(branch_link).with_imm(target | 1)))
+    (!word.is_inside_it())
+        .then(|| jumping(word.op(branch_link).acting(Action::BranchLink.pack()).with_imm(target | 1)))
 }
 
 /// T32: BLX to A32 code.
 pub(crate) fn thumb_blx(word: &Word<'_>) -> Option<Op> {
     let target = word.literal_base().wrapping_add(thumb_offset(word));
     let reserved = word.is_inside_it() || word.code & 1 == 1;
-    (!reserved).then(|| jumping(word.op(branch_link).with_imm(target)))
+    (!reserved).then(|| jumping(word.op(branch_link).acting(Action::BranchLink.pack()).with_imm(target)))
 }
 
 fn compare_branch<const NOT: bool>(s: &mut State, _: &Host, op: &Op) -> Step {
@@ -150,7 +155,8 @@ pub(crate) fn cbz(word: &Word<'_>) -> Option<Op> {
     }
     let target = word.pc().wrapping_add(word.field('h') << 6 | word.field('i') << 1);
     let op = word.op(if word.is('o') { compare_branch::<true> } else { compare_branch::<false> });
-    Some(jumping(op.with_imm(target | 1)))
+    let action = Action::CompareBranch { not: word.is('o') };
+    Some(jumping(op.acting(action.pack()).with_imm(target | 1)))
 }
 
 fn table_branch<const HALVES: bool>(s: &mut State, host: &Host, op: &Op) -> Step {

@@ -1,5 +1,6 @@
 //! Data processing with immediates, registers and shifted registers (manual F4.1.2, F3.1.3).
 
+use super::action::{Action, Form};
 use super::fields::{Jump, Word};
 use super::registers::{PC, SINK, place};
 use super::shift::{self, Carry, LSL, decode_immediate};
@@ -141,6 +142,18 @@ fn handler(operation: u8, sets: bool, kind: u8) -> Handler {
     HANDLERS[usize::from(sets)][usize::from(operation)][usize::from(kind)]
 }
 
+/// An instruction of this operation.
+fn data_op(word: &Word<'_>, operation: u8, sets: bool, kind: u8) -> Op {
+    let form = match kind {
+        IMMEDIATE => Form::Immediate,
+        PLAIN => Form::Plain,
+        SHIFTED => Form::Shifted,
+        _ => Form::ShiftedByRegister,
+    };
+    let action = Action::Data { operation, sets, form };
+    word.op(handler(operation, sets, kind)).acting(action.pack())
+}
+
 /// Finishes an instruction with a destination: writes of PC jump. `None` for those that would return from an
 /// exception. T32 reserves PC, except in comparisons, which have no destination.
 fn finish(word: &Word<'_>, op: Op, sets: bool) -> Option<Op> {
@@ -152,7 +165,7 @@ fn finish(word: &Word<'_>, op: Op, sets: bool) -> Option<Op> {
 
 fn immediate_of(word: &Word<'_>, operation: u8, (value, carry): (u32, Carry), sets: bool) -> Option<Op> {
     let extra = if carry == Carry::High { CARRY_HIGH } else { 0 };
-    let op = word.op(handler(operation, sets, IMMEDIATE)).with_imm(value).with_extra(extra);
+    let op = data_op(word, operation, sets, IMMEDIATE).with_imm(value).with_extra(extra);
     finish(word, op, sets)
 }
 
@@ -171,7 +184,7 @@ pub(crate) fn arm_register(word: &Word<'_>) -> Option<Op> {
 fn register_of(word: &Word<'_>, operation: u8, kind: u32, amount: u32, sets: bool) -> Option<Op> {
     let (kind, amount) = decode_immediate(kind, amount);
     let form = if kind == LSL && amount == 0 { PLAIN } else { SHIFTED };
-    let op = word.op(handler(operation, sets, form)).with_imm(amount).with_extra(kind);
+    let op = data_op(word, operation, sets, form).with_imm(amount).with_extra(kind);
     finish(word, op, sets)
 }
 
@@ -181,7 +194,7 @@ pub(crate) fn arm_register_shifted(word: &Word<'_>) -> Option<Op> {
         return None;
     }
     let operation = (word.code >> 21 & 15) as u8;
-    Some(word.op(handler(operation, word.is('S'), SHIFTED_BY_REGISTER)).with_extra(word.field('y')))
+    Some(data_op(word, operation, word.is('S'), SHIFTED_BY_REGISTER).with_extra(word.field('y')))
 }
 
 /// The operation of A32's comparisons: bits 24 to 21.
@@ -204,8 +217,7 @@ pub(crate) fn arm_compare_shifted(word: &Word<'_>) -> Option<Op> {
     if word.names_pc("nms") {
         return None;
     }
-    let run = handler(comparison(word), true, SHIFTED_BY_REGISTER);
-    Some(word.op(run).with_extra(word.field('y')))
+    Some(data_op(word, comparison(word), true, SHIFTED_BY_REGISTER).with_extra(word.field('y')))
 }
 
 /// The operation of T32's 32-bit encodings by bits 24 to 21, with the registers that make it another one.
@@ -275,7 +287,7 @@ pub(crate) fn thumb_shift(word: &Word<'_>) -> Option<Op> {
     if word.names_pc("dnm") || word.names_sp("dnm") {
         return None;
     }
-    let op = word.op(handler(MOV, word.is('S'), SHIFTED_BY_REGISTER)).with_extra(word.field('y'));
+    let op = data_op(word, MOV, word.is('S'), SHIFTED_BY_REGISTER).with_extra(word.field('y'));
     // The value is in `n`, the amount in `m`.
     Some(Op { rm: op.rn, ra: op.rm, rn: op.rn, ..op })
 }
@@ -283,7 +295,7 @@ pub(crate) fn thumb_shift(word: &Word<'_>) -> Option<Op> {
 /// MOVW (A32, T32): immediate `h`:`i`:`j`:`k`.
 pub(crate) fn move_wide(word: &Word<'_>) -> Option<Op> {
     let imm = wide_immediate(word);
-    reserved_destination(word, word.op(handler(MOV, false, IMMEDIATE)).with_imm(imm))
+    reserved_destination(word, data_op(word, MOV, false, IMMEDIATE).with_imm(imm))
 }
 
 /// The immediate of MOVW and MOVT: 4 bits `h`, then 12 bits `i` (A32) or 1, 3 and 8 bits `i`, `j`, `k` (T32).
@@ -310,7 +322,10 @@ fn move_top(s: &mut State, _: &Host, op: &Op) -> Step {
 
 /// MOVT.
 pub(crate) fn move_top_of(word: &Word<'_>) -> Option<Op> {
-    reserved_destination(word, word.op(move_top).with_imm(wide_immediate(word)))
+    reserved_destination(
+        word,
+        word.op(move_top).acting(Action::MoveTop.pack()).with_imm(wide_immediate(word)),
+    )
 }
 
 /// T32: ADDW, SUBW with 12 bits `i`, `j`, `k`; with PC as the first operand ADR.
@@ -323,12 +338,12 @@ pub(crate) fn thumb_add_wide(word: &Word<'_>) -> Option<Op> {
         } else {
             word.literal_base().wrapping_add(imm)
         };
-        return reserved_destination(word, word.op(handler(MOV, false, IMMEDIATE)).with_imm(address));
+        return reserved_destination(word, data_op(word, MOV, false, IMMEDIATE).with_imm(address));
     }
     if word.names_pc("d") || word.names_sp("d") && !word.names_sp("n") {
         return None;
     }
-    Some(word.op(handler(if subtracts { SUB } else { ADD }, false, IMMEDIATE)).with_imm(imm))
+    Some(data_op(word, if subtracts { SUB } else { ADD }, false, IMMEDIATE).with_imm(imm))
 }
 
 /// Whether an instruction of 16 bits sets flags: outside of IT blocks.
@@ -344,20 +359,20 @@ pub(crate) fn thumb16_shift(word: &Word<'_>) -> Option<Op> {
 /// T32, 16 bits: ADD, SUB with registers.
 pub(crate) fn thumb16_add_register(word: &Word<'_>) -> Option<Op> {
     let operation = if word.code >> 9 & 1 == 1 { SUB } else { ADD };
-    Some(word.op(handler(operation, sets_flags(word), PLAIN)))
+    Some(data_op(word, operation, sets_flags(word), PLAIN))
 }
 
 /// T32, 16 bits: ADD, SUB with an immediate `i` of 3 bits.
 pub(crate) fn thumb16_add_immediate(word: &Word<'_>) -> Option<Op> {
     let operation = if word.code >> 9 & 1 == 1 { SUB } else { ADD };
-    Some(word.op(handler(operation, sets_flags(word), IMMEDIATE)).with_imm(word.field('i')))
+    Some(data_op(word, operation, sets_flags(word), IMMEDIATE).with_imm(word.field('i')))
 }
 
 /// T32, 16 bits: MOV, CMP, ADD, SUB with an immediate `i` of 8 bits and one register.
 pub(crate) fn thumb16_immediate(word: &Word<'_>) -> Option<Op> {
     let operation = [MOV, CMP, ADD, SUB][(word.code >> 11 & 3) as usize];
     let sets = operation == CMP || sets_flags(word);
-    let op = word.op(handler(operation, sets, IMMEDIATE)).with_imm(word.field('i'));
+    let op = data_op(word, operation, sets, IMMEDIATE).with_imm(word.field('i'));
     Some(Op { rn: op.rd, ..op })
 }
 
@@ -366,7 +381,7 @@ pub(crate) fn thumb16_register(word: &Word<'_>) -> Option<Op> {
     let code = word.code >> 6 & 15;
     let sets = sets_flags(word);
     let op = |operation, sets| {
-        let op = word.op(handler(operation, sets, PLAIN));
+        let op = data_op(word, operation, sets, PLAIN);
         Op { rn: op.rd, ..op }
     };
     Some(match code {
@@ -375,13 +390,13 @@ pub(crate) fn thumb16_register(word: &Word<'_>) -> Option<Op> {
                 7 => shift::ROR,
                 kind => kind - 2,
             };
-            let op = word.op(handler(MOV, sets, SHIFTED_BY_REGISTER)).with_extra(kind);
+            let op = data_op(word, MOV, sets, SHIFTED_BY_REGISTER).with_extra(kind);
             // The amount is in `m`, the value in the destination.
             Op { ra: op.rm, rm: op.rd, ..op }
         }
         // RSB from 0.
         9 => {
-            let op = word.op(handler(RSB, sets, IMMEDIATE));
+            let op = data_op(word, RSB, sets, IMMEDIATE);
             Op { rn: op.rm, ..op }
         }
         8 => op(TST, true),
@@ -406,7 +421,7 @@ pub(crate) fn thumb16_high(word: &Word<'_>) -> Option<Op> {
         1 => (CMP, true),
         _ => (MOV, false),
     };
-    let op = Op { rd: place(d), rn: place(d), ..word.op(handler(operation, sets, PLAIN)) };
+    let op = Op { rd: place(d), rn: place(d), ..data_op(word, operation, sets, PLAIN) };
     if operation == CMP {
         return (d != 15 && !word.names_pc("m")).then_some(op);
     }
@@ -422,15 +437,15 @@ pub(crate) fn thumb16_add_pc_sp(word: &Word<'_>) -> Option<Op> {
     let imm = word.field('i') << 2;
     if word.code >> 11 & 1 == 0 {
         let address = word.literal_base().wrapping_add(imm);
-        return Some(word.op(handler(MOV, false, IMMEDIATE)).with_imm(address));
+        return Some(data_op(word, MOV, false, IMMEDIATE).with_imm(address));
     }
-    Some(Op { rn: place(13), ..word.op(handler(ADD, false, IMMEDIATE)).with_imm(imm) })
+    Some(Op { rn: place(13), ..data_op(word, ADD, false, IMMEDIATE).with_imm(imm) })
 }
 
 /// T32, 16 bits: ADD, SUB of an immediate `i` of 7 bits, in words, to SP.
 pub(crate) fn thumb16_adjust_sp(word: &Word<'_>) -> Option<Op> {
     let operation = if word.code >> 7 & 1 == 1 { SUB } else { ADD };
-    let op = word.op(handler(operation, false, IMMEDIATE)).with_imm(word.field('i') << 2);
+    let op = data_op(word, operation, false, IMMEDIATE).with_imm(word.field('i') << 2);
     Some(Op { rd: place(13), rn: place(13), ..op })
 }
 

@@ -4,7 +4,7 @@
 //! in A32 and T32 differ in a few high bits only. The last is in A32's form; T32 words are rewritten to it.
 
 use super::fields::{It, Word};
-use super::row::Row;
+use super::row::{Class, Row};
 use super::table::Build;
 use super::{arm, float, thumb};
 use crate::exit::Step;
@@ -217,6 +217,8 @@ pub fn is_float(word: u32) -> bool {
         // Advanced SIMD: data processing; loads and stores.
         0xf2 | 0xf3 => true,
         0xf4 => word >> 20 & 1 == 0,
+        // Advanced SIMD: more data processing, in the space of coprocessors 12 and 13.
+        0xfc..=0xfe if word >> 9 & 7 == 6 => true,
         // Coprocessors 8 to 11.
         high => matches!(high & 15, 0xc..=0xe) && word >> 10 & 3 == 2,
     }
@@ -249,33 +251,36 @@ fn none(_: &Word<'_>) -> Option<Op> {
     None
 }
 
+/// A decoded instruction, and its class if it is one.
+type Classified = (Decoded, Option<Class>);
+
 /// Decodes a word that belongs to `set`.
-fn decode(set: Set, code: u32, place: u64, it: u8) -> Decoded {
+fn decode(set: Set, code: u32, place: u64, it: u8) -> Classified {
     let table = set.table();
     if let Some(row) = table.find(code) {
         let word = Word { code, row: &table.rows[row], place, it };
         if let Some(op) = table.build[row](&word) {
             let ends = op.ends_block();
-            return Decoded { op, ends, binds: !ends && op.next_it() != 0 };
+            let decoded = Decoded { op, ends, binds: !ends && op.next_it() != 0 };
+            return (decoded, Some(table.rows[row].class));
         }
     }
     let row = if set == Set::Thumb16 { &UNALLOCATED16 } else { &UNALLOCATED };
     let word = Word { code, row, place, it };
-    Decoded { op: word.op(undefined), ends: true, binds: false }
+    let op = Op { code, ..word.op(undefined) };
+    (Decoded { op, ends: true, binds: false }, None)
 }
 
-/// Decodes the A32 instruction at a place.
-pub(super) fn arm(words: &mut Words<'_>, place: u64) -> Result<Decoded, Fault> {
-    let word = words.word(place)?;
-    let set = if is_float(word) { Set::Float } else { Set::Arm };
-    Ok(decode(set, word, place, 0))
-}
-
-/// Decodes the T32 instruction at a place.
-pub(super) fn thumb(words: &mut Words<'_>, place: u64, it: &mut It) -> Result<Decoded, Fault> {
+/// Decodes the instruction at a place, and says what class it is of.
+pub(super) fn classified(words: &mut Words<'_>, place: u64, it: &mut It) -> Result<Classified, Fault> {
+    if place & 1 == 0 {
+        let word = words.word(place)?;
+        let set = if is_float(word) { Set::Float } else { Set::Arm };
+        return Ok(decode(set, word, place, 0));
+    }
     let address = place & !1;
     let first = u32::from(words.half(address)?);
-    let decoded = if first >> 11 < 0b11101 {
+    let found = if first >> 11 < 0b11101 {
         decode(Set::Thumb16, first, place, it.0)
     } else {
         let word = first << 16 | u32::from(words.half(address.wrapping_add(2) & 0xffff_ffff)?);
@@ -284,6 +289,6 @@ pub(super) fn thumb(words: &mut Words<'_>, place: u64, it: &mut It) -> Result<De
             None => decode(Set::Thumb32, word, place, it.0),
         }
     };
-    it.0 = decoded.op.next_it();
-    Ok(decoded)
+    it.0 = found.0.op.next_it();
+    Ok(found)
 }

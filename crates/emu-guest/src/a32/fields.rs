@@ -5,16 +5,16 @@
 //! transferred register; `S` sets flags, `P`, `U` and `W` the addressing mode (pre-indexed, up, write-back).
 
 use super::registers::place;
-use super::row::Row;
+use super::row::{Class, Row};
 use crate::op::{Handler, Op};
 
 /// The condition AL: always.
 pub(crate) const AL: u8 = 14;
 
 /// What follows when an instruction has written the slot of PC.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub(crate) enum Jump {
+pub enum Jump {
     /// The instruction does not write PC.
     No = 0,
     /// Goes on at the address in the same instruction set.
@@ -109,10 +109,12 @@ impl Word<'_> {
                 .find(|letter| self.row.has(**letter))
                 .map_or(0, |letter| place(self.row.value_of(*letter, self.code)))
         };
+        // Floating point takes fields from the word as it runs; other instructions have an action there.
+        let is_float = matches!(self.row.class, Class::Float | Class::Simd | Class::Crypto);
         Op {
             run,
             imm: 0,
-            code: self.code,
+            code: if is_float { self.code } else { 0 },
             rd: register(b"dt"),
             rn: register(b"n"),
             rm: register(b"m"),
@@ -178,6 +180,11 @@ impl Op {
     /// The same instruction; it writes the slot of PC, and `jump` says what follows.
     pub(crate) fn jumping(self, jump: Jump) -> Op {
         self.with(JUMP, jump as u64)
+    }
+
+    /// The same instruction, of which a translator knows this ([`super::action::Action::pack`]).
+    pub(crate) fn acting(self, action: u32) -> Op {
+        Op { code: action, ..self }
     }
 
     /// The same instruction, unconditional even in an IT block.

@@ -1,10 +1,10 @@
-//! The encodings of floating point and Advanced SIMD as data, in A32's form (manual F4.1.6 to F4.1.12).
+//! The encodings of floating point and Advanced SIMD as data, in A32's form (manual F4.1.8 to F4.1.12).
 
 use super::table::{Build, Row};
-use super::vfp;
+use super::{neon, vfp};
 
 /// The tables in the order in which they are searched.
-const TABLES: &[&[(Row, Build)]] = &[vfp::ROWS];
+const TABLES: &[&[(Row, Build)]] = &[neon::ROWS, vfp::ROWS];
 
 const LENGTH: usize = {
     let (mut length, mut table) = (0, 0);

@@ -34,7 +34,7 @@ impl Guest for A32 {
     }
 
     fn decode(words: &mut Words<'_>, place: u64, it: &mut It) -> Result<Decoded, Fault> {
-        if place & 1 == 0 { decode::arm(words, place) } else { decode::thumb(words, place, it) }
+        decode::classified(words, place, it).map(|(decoded, _)| decoded)
     }
 
     #[inline(always)]
@@ -54,6 +54,11 @@ impl Guest for A32 {
     #[inline(always)]
     fn length(op: &Op) -> u64 {
         op.length()
+    }
+
+    #[inline(always)]
+    fn after(state: &mut State, op: &Op) {
+        state.set_it(op.next_it());
     }
 
     #[inline(always)]

@@ -6,6 +6,7 @@
 //! Addresses need no alignment, as on Armv7 under Linux: the CPU does single accesses at any address, and the
 //! kernel's default is to do what LDRD, STRD, LDM and STM could not (Documentation/arch/arm/mem_alignment).
 
+use super::action::{Action, Mode, Transfer};
 use super::fields::{Jump, Word};
 use super::registers::{PC, ZERO, place};
 use super::shift::{self, decode_immediate};
@@ -113,16 +114,6 @@ fn store_dual<const MODE: u8, const REGISTER: bool>(s: &mut State, host: &Host, 
     Ok(Flow::Next)
 }
 
-/// What a load or store transfers.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Transfer {
-    Load(u8),
-    LoadSigned(u8),
-    Store(u8),
-    LoadDual,
-    StoreDual,
-}
-
 macro_rules! by_mode {
     ($($handler:ident::<$($parameter:literal),*>)?; $mode:expr, $register:expr) => {
         match ($mode, $register) {
@@ -149,6 +140,17 @@ fn handler(transfer: Transfer, mode: u8, register: bool) -> Handler {
         Transfer::LoadDual => by_mode!(load_dual::<>; mode, register),
         Transfer::StoreDual => by_mode!(store_dual::<>; mode, register),
     }
+}
+
+/// An instruction of this transfer.
+fn access_op(word: &Word<'_>, transfer: Transfer, mode: u8, register: bool) -> Op {
+    let kind = match mode {
+        OFFSET => Mode::Offset,
+        PRE => Mode::Before,
+        _ => Mode::After,
+    };
+    let action = Action::Access { transfer, mode: kind, register };
+    word.op(handler(transfer, mode, register)).acting(action.pack())
 }
 
 /// The offset of an access.
@@ -186,7 +188,7 @@ fn access(word: &Word<'_>, transfer: Transfer, mode: u8, offset: Offset) -> Opti
         return None;
     }
     let register = matches!(offset, Offset::Register { .. });
-    let mut op = word.op(handler(transfer, mode, register));
+    let mut op = access_op(word, transfer, mode, register);
     match offset {
         Offset::Immediate(imm) if from_pc && word.is_thumb() => {
             op = Op { rn: ZERO, ..op.with_imm(word.literal_base().wrapping_add(imm)) };
@@ -300,7 +302,7 @@ pub(crate) fn thumb_literal(word: &Word<'_>) -> Option<Op> {
         return None;
     }
     let address = word.literal_base().wrapping_add(imm);
-    let op = Op { rn: ZERO, ..word.op(handler(transfer, OFFSET, false)).with_imm(address) };
+    let op = Op { rn: ZERO, ..access_op(word, transfer, OFFSET, false).with_imm(address) };
     match op.rd == PC {
         true if word.is_inside_it() => None,
         true => Some(op.jumping(Jump::Exchange)),
@@ -363,7 +365,7 @@ pub(crate) fn thumb16_immediate(word: &Word<'_>) -> Option<Op> {
         _ => 2,
     };
     let transfer = if loads { Transfer::Load(size) } else { Transfer::Store(size) };
-    Some(word.op(handler(transfer, OFFSET, false)).with_imm(word.field('i') << size))
+    Some(access_op(word, transfer, OFFSET, false).with_imm(word.field('i') << size))
 }
 
 /// T32, 16 bits: with two registers; operation in bits 11 to 9.
@@ -378,17 +380,17 @@ pub(crate) fn thumb16_register(word: &Word<'_>) -> Option<Op> {
         6 => Transfer::Load(0),
         _ => Transfer::LoadSigned(1),
     };
-    Some(word.op(handler(transfer, OFFSET, true)))
+    Some(access_op(word, transfer, OFFSET, true))
 }
 
 /// T32, 16 bits: from SP, with an immediate `i` in words.
 pub(crate) fn thumb16_sp(word: &Word<'_>) -> Option<Op> {
     let transfer = if word.code >> 11 & 1 == 1 { Transfer::Load(2) } else { Transfer::Store(2) };
-    Some(Op { rn: place(13), ..word.op(handler(transfer, OFFSET, false)).with_imm(word.field('i') << 2) })
+    Some(Op { rn: place(13), ..access_op(word, transfer, OFFSET, false).with_imm(word.field('i') << 2) })
 }
 
 /// T32, 16 bits: from PC, with an immediate `i` in words.
 pub(crate) fn thumb16_literal(word: &Word<'_>) -> Option<Op> {
     let address = word.literal_base().wrapping_add(word.field('i') << 2);
-    Some(Op { rn: ZERO, ..word.op(handler(Transfer::Load(2), OFFSET, false)).with_imm(address) })
+    Some(Op { rn: ZERO, ..access_op(word, Transfer::Load(2), OFFSET, false).with_imm(address) })
 }

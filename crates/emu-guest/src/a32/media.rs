@@ -1,6 +1,7 @@
 //! Parallel addition, saturation, packing, extension, reversal, bit fields, CRC32 (manual F2.4.3, F2.4.5 to
 //! F2.4.8).
 
+use super::action::Action;
 use super::fields::Word;
 use super::registers::{GE_LOW, Q};
 use super::shift::{self, decode_immediate};
@@ -317,7 +318,8 @@ fn extend<const ADDS: bool>(s: &mut State, _: &Host, op: &Op) -> Step {
 fn extend_of(word: &Word<'_>, form: u32) -> Option<Op> {
     let adds = word.row.has(b'n');
     let run: Handler = if adds { extend::<true> } else { extend::<false> };
-    checked(word, run).map(|op| op.with_imm(form | word.field('r')))
+    let action = Action::Extend { adds };
+    checked(word, run).map(|op| op.acting(action.pack()).with_imm(form | word.field('r')))
 }
 
 /// SXTB, SXTAB.
@@ -378,7 +380,7 @@ fn one_operand(word: &Word<'_>, run: Handler) -> Option<Op> {
 
 /// REV.
 pub(crate) fn rev(word: &Word<'_>) -> Option<Op> {
-    one_operand(word, reverse)
+    one_operand(word, reverse).map(|op| op.acting(Action::Reverse.pack()))
 }
 
 /// REV16.
@@ -398,7 +400,7 @@ pub(crate) fn rbit(word: &Word<'_>) -> Option<Op> {
 
 /// CLZ.
 pub(crate) fn clz(word: &Word<'_>) -> Option<Op> {
-    one_operand(word, leading_zeros)
+    one_operand(word, leading_zeros).map(|op| op.acting(Action::LeadingZeros.pack()))
 }
 
 /// Bit fields: the lowest bit in the low byte of the immediate, the mask of the field's width by `extra`.
@@ -427,22 +429,28 @@ pub(crate) fn bfi(word: &Word<'_>) -> Option<Op> {
         return None;
     }
     let run: Handler = if word.names_pc("n") { insert::<true> } else { insert::<false> };
-    Some(word.op(run).with_imm(lsb).with_extra(msb - lsb + 1))
+    let action = Action::Insert { clears: word.names_pc("n") };
+    Some(word.op(run).acting(action.pack()).with_imm(lsb).with_extra(msb - lsb + 1))
 }
 
-fn extract_of(word: &Word<'_>, run: Handler) -> Option<Op> {
+fn extract_of(word: &Word<'_>, run: Handler, signed: bool) -> Option<Op> {
     let (width, lsb) = (word.field('w') + 1, amount_of(word));
-    if lsb + width > 32 { None } else { checked(word, run).map(|op| op.with_imm(lsb).with_extra(width)) }
+    if lsb + width > 32 {
+        None
+    } else {
+        checked(word, run)
+            .map(|op| op.acting(Action::Extract { signed }.pack()).with_imm(lsb).with_extra(width))
+    }
 }
 
 /// SBFX: one less than the width in `w`.
 pub(crate) fn sbfx(word: &Word<'_>) -> Option<Op> {
-    extract_of(word, extract::<true>)
+    extract_of(word, extract::<true>, true)
 }
 
 /// UBFX: one less than the width in `w`.
 pub(crate) fn ubfx(word: &Word<'_>) -> Option<Op> {
-    extract_of(word, extract::<false>)
+    extract_of(word, extract::<false>, false)
 }
 
 fn checksum<const SIZE: u8, const CASTAGNOLI: bool>(s: &mut State, _: &Host, op: &Op) -> Step {

@@ -6,6 +6,7 @@
 //! ([`registers`]), D(2n) and D(2n+1) as the halves of vector register n, FPSCR in `fpcr` and
 //! `fpsr`, but for its condition flags ([`registers`]).
 
+pub mod action;
 mod arm;
 mod branch;
 mod data;
@@ -14,16 +15,29 @@ mod exclusive;
 mod fields;
 mod float;
 mod guest;
+mod instruction;
 mod load_store;
 mod media;
 mod multiple;
 mod multiply;
+mod neon;
+mod neon_brain;
+mod neon_crypto;
+mod neon_dot;
+mod neon_float;
+mod neon_integer;
+mod neon_long;
+mod neon_memory;
+mod neon_move;
+mod neon_shift;
 pub mod registers;
 mod row;
 mod shift;
+mod standard;
 mod system;
 mod table;
 mod thumb;
+mod vectors;
 mod vfp;
 mod vfp_arithmetic;
 mod vfp_convert;
@@ -31,8 +45,10 @@ mod vfp_memory;
 mod vfp_move;
 mod vfp_register;
 
-pub use decode::{Set, Support, classify, name};
+pub use decode::{Set, Support, classify, float_of_thumb, is_float, name};
+pub use fields::{It, Jump};
 pub use guest::A32;
+pub use instruction::Instruction;
 pub use row::{Class, Row};
 
 /// Runs the A32 and T32 instructions of one guest thread.

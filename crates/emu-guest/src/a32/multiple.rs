@@ -2,6 +2,7 @@
 //!
 //! LDM writes no register before all its loads are done, so that it can be run again after a fault.
 
+use super::action::Action;
 use super::fields::{Jump, Word};
 use super::registers::{PC, place};
 use crate::exit::{Flow, Step};
@@ -70,7 +71,11 @@ fn multiple(word: &Word<'_>, loads: bool, n: u32, list: u32, extra: u32) -> Opti
         return None;
     }
     let run: Handler = if loads { load_multiple } else { store_multiple };
-    let op = Op { rn: place(n), rd: PC, ..word.op(run).with_imm(list).with_extra(extra) };
+    let op = Op {
+        rn: place(n),
+        rd: PC,
+        ..word.op(run).acting(Action::Multiple { loads }.pack()).with_imm(list).with_extra(extra)
+    };
     Some(if loads && list >> 15 & 1 == 1 { op.jumping(Jump::Exchange) } else { op })
 }
 

@@ -3,6 +3,7 @@
 //! In all patterns `n` and `m` are factors, `d` is the destination, `a` the accumulator; long products have
 //! their low half in `d` and their high half in `a`.
 
+use super::action::Action;
 use super::fields::Word;
 use super::registers::Q;
 use crate::condition::{N, Z};
@@ -67,20 +68,24 @@ fn multiply<const KIND: u8, const SETS: bool>(s: &mut State, _: &Host, op: &Op) 
 /// MUL; in T32 of 16 bits the destination is the second factor, and flags are set outside of IT blocks.
 pub(crate) fn mul(word: &Word<'_>) -> Option<Op> {
     if word.row.width == 16 {
-        let op = word.op(if word.is_in_it() { multiply::<MUL, false> } else { multiply::<MUL, true> });
-        return Some(Op { rm: op.rd, ..op });
+        let sets = !word.is_in_it();
+        let op = word.op(if sets { multiply::<MUL, true> } else { multiply::<MUL, false> });
+        return Some(Op { rm: op.rd, ..op.acting(Action::Multiply { kind: MUL, sets }.pack()) });
     }
     checked(word, if word.is('S') { multiply::<MUL, true> } else { multiply::<MUL, false> })
+        .map(|op| op.acting(Action::Multiply { kind: MUL, sets: word.is('S') }.pack()))
 }
 
 /// MLA.
 pub(crate) fn mla(word: &Word<'_>) -> Option<Op> {
     checked(word, if word.is('S') { multiply::<MLA, true> } else { multiply::<MLA, false> })
+        .map(|op| op.acting(Action::Multiply { kind: MLA, sets: word.is('S') }.pack()))
 }
 
 /// MLS.
 pub(crate) fn mls(word: &Word<'_>) -> Option<Op> {
     checked(word, multiply::<MLS, false>)
+        .map(|op| op.acting(Action::Multiply { kind: MLS, sets: false }.pack()))
 }
 
 /// The instruction, unless a register is PC, or SP in T32.
@@ -118,7 +123,10 @@ macro_rules! long {
             } else {
                 multiply_long::<$signed, $adds, false>
             };
-            checked_long(word, run)
+            let action = Action::MultiplyLong { signed: $signed, adds: $adds };
+            let op = checked_long(word, run)?;
+            // Those that set flags are rare.
+            Some(if word.is('S') { op } else { op.acting(action.pack()) })
         }
     )*};
 }

@@ -25,8 +25,19 @@ pub const THREAD: u8 = 28;
 /// Place of FPSCR's condition flags, in their bits 31 to 28.
 const FLOAT_FLAGS: u8 = 27;
 
-/// Bits of FPSCR that lie in [`State::fpcr`]: AHP, DN, FZ, RMode, FZ16.
-const FPSCR_CONTROL: u32 = 0x07c8_0000;
+/// Bits of FPSCR (manual G8.2): the alternative half-precision format.
+pub(crate) const AHP: u32 = 1 << 26;
+/// Operations on NaNs give the default NaN.
+const DN: u32 = 1 << 25;
+/// Subnormal operands and results become zeros.
+pub(crate) const FZ: u32 = 1 << 24;
+/// The rounding mode; zero is to nearest.
+pub(crate) const RMODE: u32 = 3 << 22;
+/// What [`FZ`] is, for arithmetic in half precision.
+pub(crate) const FZ16: u32 = 1 << 19;
+
+/// Bits of FPSCR that lie in [`State::fpcr`]. LEN and STRIDE are not among them: Armv8 has no short vectors.
+const FPSCR_CONTROL: u32 = AHP | DN | FZ | RMODE | FZ16;
 /// Bits of FPSCR that lie in [`State::fpsr`]: QC, IDC, IXC, UFC, OFC, DZC, IOC.
 const FPSCR_STATUS: u32 = 0x0800_009f;
 
@@ -96,7 +107,7 @@ impl State {
 
     /// Whether data accesses are big-endian.
     #[inline(always)]
-    pub(crate) fn is_big_endian(&self) -> bool {
+    pub fn is_big_endian(&self) -> bool {
         self.apsr & E != 0
     }
 }

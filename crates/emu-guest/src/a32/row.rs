@@ -49,7 +49,7 @@ pub struct Row {
     pub class: Class,
     /// Bits in the encoding, 16 or 32.
     pub width: u8,
-    pub(super) name: Short<8>,
+    pub(super) name: Short<12>,
     pub(super) fields: [Field; FIELDS],
 }
 

@@ -1,5 +1,6 @@
 //! Exceptions, status and system registers, hints, barriers, IT (manual F2.10, F2.11, G8).
 
+use super::action::Action;
 use super::fields::Word;
 use super::registers::{E, GE_LOW, Q, THREAD, ZERO, place};
 use crate::exit::{Exit, Flow, Step};
@@ -14,7 +15,7 @@ fn supervisor_call(s: &mut State, _: &Host, op: &Op) -> Step {
 
 /// SVC with the immediate `i`; the exit has its low 16 bits.
 pub(crate) fn svc(word: &Word<'_>) -> Option<Op> {
-    Some(word.op(supervisor_call).with_imm(word.field('i')).ending())
+    Some(word.op(supervisor_call).acting(Action::Call.pack()).with_imm(word.field('i')).ending())
 }
 
 fn breakpoint(s: &mut State, _: &Host, op: &Op) -> Step {
@@ -33,7 +34,7 @@ fn nothing(_: &mut State, _: &Host, _: &Op) -> Step {
 
 /// Hints, and prefetches.
 pub(crate) fn nop(word: &Word<'_>) -> Option<Op> {
-    Some(word.op(nothing))
+    Some(word.op(nothing).acting(Action::Nop.pack()))
 }
 
 fn barrier(_: &mut State, _: &Host, _: &Op) -> Step {
@@ -43,7 +44,7 @@ fn barrier(_: &mut State, _: &Host, _: &Op) -> Step {
 
 /// DMB, DSB.
 pub(crate) fn dmb(word: &Word<'_>) -> Option<Op> {
-    Some(word.op(barrier))
+    Some(word.op(barrier).acting(Action::Barrier.pack()))
 }
 
 /// Goes on with the next block: before it, code that has changed according to the log is dropped.
@@ -136,7 +137,7 @@ pub(crate) fn setend(word: &Word<'_>) -> Option<Op> {
 
 /// CPS does nothing in user mode.
 pub(crate) fn privileged_nop(word: &Word<'_>) -> Option<Op> {
-    (!word.is_in_it()).then(|| word.op(nothing))
+    (!word.is_in_it()).then(|| word.op(nothing).acting(Action::Nop.pack()))
 }
 
 /// UDF, and what exists at higher levels of privilege only.
@@ -151,7 +152,7 @@ pub(crate) fn it(word: &Word<'_>) -> Option<Op> {
     if word.is_in_it() || condition == 15 || always {
         return None;
     }
-    Some(word.op(nothing).starting_it(condition << 4 | mask))
+    Some(word.op(nothing).acting(Action::Nop.pack()).starting_it(condition << 4 | mask))
 }
 
 fn read_register(s: &mut State, _: &Host, op: &Op) -> Step {

@@ -16,7 +16,7 @@ use super::{system, vfp_arithmetic, vfp_convert, vfp_memory, vfp_move};
 /// All encodings, the more specific ones first; those without a condition come before those with one.
 #[rustfmt::skip]
 pub(super) const ROWS: &[(Row, Build)] = &[
-    // F4.1.12: selection, minimum, maximum, directed conversions, halves
+    // Without a condition: selection, minimum, maximum, directed conversions, halves
     row("1111 1110 0Dqq nnnn dddd 10zz N0M0 mmmm", "VSEL", Float, vfp_arithmetic::select),
     row("1111 1110 1D00 nnnn dddd 10zz N0M0 mmmm", "VMAXNM", Float, vfp_arithmetic::maxnm),
     row("1111 1110 1D00 nnnn dddd 10zz N1M0 mmmm", "VMINNM", Float, vfp_arithmetic::minnm),
@@ -31,7 +31,7 @@ pub(super) const ROWS: &[(Row, Build)] = &[
     row("1111 1110 1D11 1110 dddd 10zz s1M0 mmmm", "VCVTP", Float, vfp_convert::to_integer_directed),
     row("1111 1110 1D11 1111 dddd 10zz s1M0 mmmm", "VCVTM", Float, vfp_convert::to_integer_directed),
     row("1111 11xx xxxx xxxx xxxx 10xx xxxx xxxx", "?", Float, system::undefined),
-    // F4.1.8: three registers
+    // Three registers
     row("cccc 1110 0D00 nnnn dddd 10zz N0M0 mmmm", "VMLA", Float, vfp_arithmetic::mla),
     row("cccc 1110 0D00 nnnn dddd 10zz N1M0 mmmm", "VMLS", Float, vfp_arithmetic::mls),
     row("cccc 1110 0D01 nnnn dddd 10zz N0M0 mmmm", "VNMLS", Float, vfp_arithmetic::nmls),
@@ -45,7 +45,7 @@ pub(super) const ROWS: &[(Row, Build)] = &[
     row("cccc 1110 1D01 nnnn dddd 10zz N1M0 mmmm", "VFNMA", Float, vfp_arithmetic::fnma),
     row("cccc 1110 1D10 nnnn dddd 10zz N0M0 mmmm", "VFMA", Float, vfp_arithmetic::fma),
     row("cccc 1110 1D10 nnnn dddd 10zz N1M0 mmmm", "VFMS", Float, vfp_arithmetic::fms),
-    // F4.1.8: an immediate, two registers
+    // An immediate, two registers
     row("cccc 1110 1D11 iiii dddd 10zz 0000 jjjj", "VMOV", Float, vfp_move::immediate),
     row("cccc 1110 1D11 0000 dddd 101z 01M0 mmmm", "VMOV", Float, vfp_move::register),
     row("cccc 1110 1D11 0000 dddd 10zz 11M0 mmmm", "VABS", Float, vfp_arithmetic::abs),
@@ -73,12 +73,14 @@ pub(super) const ROWS: &[(Row, Build)] = &[
     row("cccc 1110 1D11 1101 dddd 10zz 11M0 mmmm", "VCVT", Float, vfp_convert::to_integer),
     row("cccc 1110 1D11 101U dddd 10zz w1j0 iiii", "VCVT", Float, vfp_convert::from_fixed),
     row("cccc 1110 1D11 111U dddd 10zz w1j0 iiii", "VCVT", Float, vfp_convert::to_fixed),
-    // F4.1.9: moves of 16 and 32 bits, FPSCR
-    row("cccc 1110 0000 nnnn tttt 10zz N001 0000", "VMOV", Float, vfp_move::from_general),
-    row("cccc 1110 0001 nnnn tttt 10zz N001 0000", "VMOV", Float, vfp_move::to_general),
+    // Moves of 16 and 32 bits, FPSCR
+    row("cccc 1110 0000 nnnn tttt 1001 N001 0000", "VMOV", Float, vfp_move::from_general_half),
+    row("cccc 1110 0001 nnnn tttt 1001 N001 0000", "VMOV", Float, vfp_move::to_general_half),
+    row("cccc 1110 0000 nnnn tttt 1010 N001 0000", "VMOV", Float, vfp_move::from_general),
+    row("cccc 1110 0001 nnnn tttt 1010 N001 0000", "VMOV", Float, vfp_move::to_general),
     row("cccc 1110 1111 0001 tttt 1010 0001 0000", "VMRS", Float, vfp_move::read_fpscr),
     row("cccc 1110 1110 0001 tttt 1010 0001 0000", "VMSR", Float, vfp_move::write_fpscr),
-    // F4.1.6: moves of 64 bits, loads, stores
+    // Moves of 64 bits, loads, stores
     row("cccc 1100 0100 uuuu tttt 1010 00M1 mmmm", "VMOV", Float, vfp_move::pair_from_general),
     row("cccc 1100 0101 uuuu tttt 1010 00M1 mmmm", "VMOV", Float, vfp_move::pair_to_general),
     row("cccc 1100 0100 uuuu tttt 1011 00M1 mmmm", "VMOV", Float, vfp_move::double_from_general),

@@ -1,4 +1,4 @@
-//! VFP's arithmetic, comparisons, rounding to integral numbers, and selection (manual F4.1.8, F4.1.12).
+//! VFP's arithmetic, comparisons, rounding to integral numbers, and selection (manual F6.1).
 
 use super::fields::Word;
 use super::vfp_register::{Element, by_size};

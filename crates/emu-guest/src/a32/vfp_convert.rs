@@ -1,6 +1,7 @@
-//! VFP's conversions (manual F4.1.8, F4.1.12).
+//! VFP's conversions (manual F6.1).
 
 use super::fields::Word;
+use super::registers::AHP;
 use super::vfp_arithmetic::directed;
 use super::vfp_register::{Element, by_size};
 use crate::exit::{Flow, Step};
@@ -11,9 +12,6 @@ use crate::state::State;
 /// Bits of [`Op::extra`] of conversions with fixed-point numbers: the number is unsigned; it has 32 bits.
 const UNSIGNED: u32 = 1;
 const WIDE: u32 = 2;
-
-/// FPSCR.AHP: the alternative half-precision format.
-const AHP: u32 = 1 << 26;
 
 fn widen(s: &mut State, _: &Host, op: &Op) -> Step {
     let a = Single::get(s, op.rm);
@@ -97,17 +95,20 @@ pub(super) fn to_brain(word: &Word<'_>) -> Option<Op> {
     Some(word.singles(to_brain_from_single))
 }
 
-/// The result of a conversion to an integer of 32 bits.
+/// Converts to an integer of 32 bits; `None` is FPSCR's rounding.
 #[inline(always)]
-fn set_integer<F: Element>(s: &mut State, op: &Op, unsigned: bool, rounding: Rounding) -> Step {
+fn set_integer<F: Element>(s: &mut State, op: &Op, unsigned: bool, rounding: Option<Rounding>) -> Step {
     let a = F::get(s, op.rm);
-    let result = F::with_fpu(s, |fpu| fpu.fixed_of::<F>(a, 0, unsigned, rounding, 32));
+    let result = F::with_fpu(s, |fpu| {
+        let rounding = rounding.unwrap_or_else(|| fpu.rounding());
+        fpu.fixed_of::<F>(a, 0, unsigned, rounding, 32)
+    });
     s.set_s(op.rd, result as u32);
     Ok(Flow::Next)
 }
 
 fn integer_directed<F: Element>(s: &mut State, _: &Host, op: &Op) -> Step {
-    set_integer::<F>(s, op, !op.bit(7), directed(op.bits(17, 16)))
+    set_integer::<F>(s, op, !op.bit(7), Some(directed(op.bits(17, 16))))
 }
 
 /// VCVTA, VCVTN, VCVTP, VCVTM; the integer is signed by `s`.
@@ -118,8 +119,7 @@ pub(super) fn to_integer_directed(word: &Word<'_>) -> Option<Op> {
 
 /// Bit 16 says that the integer is signed, bit 7 that rounding is to zero.
 fn integer<F: Element>(s: &mut State, _: &Host, op: &Op) -> Step {
-    let rounding = if op.bit(7) { Rounding::Zero } else { F::with_fpu(s, |fpu| fpu.rounding()) };
-    set_integer::<F>(s, op, !op.bit(16), rounding)
+    set_integer::<F>(s, op, !op.bit(16), op.bit(7).then_some(Rounding::Zero))
 }
 
 /// VCVT and VCVTR to an integer.

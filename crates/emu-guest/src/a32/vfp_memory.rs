@@ -1,8 +1,8 @@
-//! VFP's loads and stores (manual F4.1.6, F6).
+//! VFP's loads and stores (manual F6.1).
 //!
-//! Addresses are multiples of 4, or of 2 for half precision (manual E2.5.2); Linux reports others by SIGBUS.
-//! Loads of several registers write none before all of them are done, so that they can be run again after a
-//! fault.
+//! Addresses are multiples of 4, or of 2 for half precision (manual E2, alignment support); Linux reports
+//! others by SIGBUS. Loads of several registers write none before all of them are done, so that they can be
+//! run again after a fault.
 
 use super::fields::Word;
 use super::registers::{ZERO, place};

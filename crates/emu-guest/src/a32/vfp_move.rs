@@ -1,5 +1,4 @@
-//! VFP's moves: between its registers and general ones, of FPSCR, and of immediates (manual F4.1.8, F4.1.9,
-//! F4.1.12).
+//! VFP's moves: between its registers and general ones, of FPSCR, and of immediates (manual F6.1).
 
 use super::fields::Word;
 use super::registers::place;
@@ -65,24 +64,29 @@ fn general_of_singleword<const MASK: u32>(s: &mut State, _: &Host, op: &Op) -> S
     Ok(Flow::Next)
 }
 
-/// A move between `t` and the singleword register `n`, of which half precision has the low half.
-fn between(word: &Word<'_>, half: Handler, single: Handler) -> Option<Op> {
-    let run = match word.field('z') {
-        1 => half,
-        2 => single,
-        _ => return None,
-    };
+/// A move between `t` and the singleword register `n`.
+fn between(word: &Word<'_>, run: Handler) -> Option<Op> {
     (!word.names_pc("t")).then(|| Op { rn: word.single('n'), ..word.op(run) })
 }
 
-/// VMOV from a general register to half or single precision.
-pub(super) fn from_general(word: &Word<'_>) -> Option<Op> {
-    between(word, singleword_of_general::<0xffff>, singleword_of_general::<0xffff_ffff>)
+/// VMOV from a general register to a half; the rest of the singleword becomes zero.
+pub(super) fn from_general_half(word: &Word<'_>) -> Option<Op> {
+    between(word, singleword_of_general::<0xffff>)
 }
 
-/// VMOV from half or single precision to a general register.
+/// VMOV from a half to a general register.
+pub(super) fn to_general_half(word: &Word<'_>) -> Option<Op> {
+    between(word, general_of_singleword::<0xffff>)
+}
+
+/// VMOV from a general register to a singleword.
+pub(super) fn from_general(word: &Word<'_>) -> Option<Op> {
+    between(word, singleword_of_general::<0xffff_ffff>)
+}
+
+/// VMOV from a singleword to a general register.
 pub(super) fn to_general(word: &Word<'_>) -> Option<Op> {
-    between(word, general_of_singleword::<0xffff>, general_of_singleword::<0xffff_ffff>)
+    between(word, general_of_singleword::<0xffff_ffff>)
 }
 
 fn pair_of_generals(s: &mut State, _: &Host, op: &Op) -> Step {

@@ -4,19 +4,11 @@
 //! write leaves the rest of the vector register as it is.
 
 use super::fields::Word;
+use super::registers::{AHP, FZ, FZ16, RMODE};
 use crate::a64::{Control as FpControl, cumulative};
 use crate::float::{Control, Double, Environment, Flags, Fpu, HalfOperand, HostFormat, Single};
 use crate::op::{Handler, Op};
 use crate::state::State;
-
-/// FPSCR.FZ16: half-precision operands and results that are subnormal become zeros.
-const FZ16: u32 = 1 << 19;
-/// FPSCR.FZ and FPSCR.AHP: of no effect on arithmetic in half precision.
-const FZ: u32 = 1 << 24;
-/// FPSCR.RMode: zero is to nearest.
-const RMODE: u32 = 3 << 22;
-/// FPSCR.AHP: the alternative half-precision format.
-const AHP: u32 = 1 << 26;
 
 impl State {
     /// S(n).
@@ -124,7 +116,8 @@ impl Element for Double {
     }
 }
 
-/// FEAT_FP16: operands are the low half of a singleword, results are zero-extended to one.
+/// FEAT_FP16: operands are the low half of a singleword, results are zero-extended to one. FZ16 takes the
+/// place of FZ, and AHP has no effect.
 impl Element for HalfOperand {
     type Control = Environment;
 

@@ -1,11 +1,12 @@
 //! Advanced SIMD floating-point, and the scalar forms in its encoding space (manual C4.1.96).
 
 use super::fpcr::Fpu;
-use super::simd::{is_scalar, lane};
+use super::simd::is_scalar;
 use super::simd_shift;
 use crate::exit::{Flow, Step};
 use crate::float::Comparison::{Quiet, Signalling};
 use crate::float::{Double, Format, Half, HostFormat, NanOperands, Order, Rounding, Single};
+use crate::lanes::{broadcast, lane, sx};
 use crate::op::{Host, Op};
 use crate::state::State;
 
@@ -28,9 +29,9 @@ fn operand_m(s: &State, op: &Op) -> Option<u128> {
     }
     let (h, l) = (op.bits(11, 11), op.bits(21, 21));
     if op.bit(22) {
-        (l == 0).then(|| super::simd::broadcast(lane(s.v[op.vm()], h, 64), 64))
+        (l == 0).then(|| broadcast(lane(s.v[op.vm()], h, 64), 64))
     } else {
-        Some(super::simd::broadcast(lane(s.v[op.vm()], h << 1 | l, 32), 32))
+        Some(broadcast(lane(s.v[op.vm()], h << 1 | l, 32), 32))
     }
 }
 
@@ -177,7 +178,7 @@ lanewise! {
     /// FCVTAU.
     fcvtau, |fpu, n, _, _| fpu.fixed_of::<F>(n, 0, true, Rounding::TieAway, F::WIDTH);
     /// SCVTF.
-    scvtf, |fpu, n, _, _| fpu.float_of::<F>(super::simd::sx(F::WIDTH, n) as u64, 0, false);
+    scvtf, |fpu, n, _, _| fpu.float_of::<F>(sx(F::WIDTH, n) as u64, 0, false);
     /// UCVTF.
     ucvtf, |fpu, n, _, _| fpu.float_of::<F>(n, 0, true);
 }
@@ -195,7 +196,7 @@ pub(crate) fn fixed<const TO_FIXED: bool>(s: &mut State, _: &Host, op: &Op) -> S
         if to_fixed {
             fpu.fixed_of::<F>(n, fraction, unsigned, Rounding::Zero, F::WIDTH)
         } else {
-            let value = if unsigned { n } else { super::simd::sx(F::WIDTH, n) as u64 };
+            let value = if unsigned { n } else { sx(F::WIDTH, n) as u64 };
             fpu.float_of::<F>(value, fraction, unsigned)
         }
     }

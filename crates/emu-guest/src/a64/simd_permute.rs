@@ -1,9 +1,10 @@
 //! Advanced SIMD moves: copies of lanes, immediates, permutations and table look-ups (manual C4.1.96).
 
 use super::fp::expand_immediate;
-use super::simd::{active, broadcast, lane, low, sx};
+use super::simd::active;
 use crate::exit::{Flow, Step};
-use crate::float::{Double, Single};
+use crate::float::Double;
+use crate::lanes::{broadcast, lane, low, permute as places, sx};
 use crate::op::{Host, Op};
 use crate::state::State;
 
@@ -80,18 +81,11 @@ pub(crate) fn umov(s: &mut State, _: &Host, op: &Op) -> Step {
 
 /// AdvSIMDExpandImm, in both halves.
 fn immediate(op: &Op) -> Option<u128> {
-    let imm8 = u64::from(op.bits(18, 16) << 5 | op.bits(9, 5));
-    let (cmode, inverted) = (op.bits(15, 12), op.bit(29));
-    let half = match cmode {
-        0..8 => (imm8 << (8 * (cmode >> 1))) * 0x0000_0001_0000_0001,
-        8..12 => (imm8 << (8 * (cmode >> 1 & 1))) * 0x0001_0001_0001_0001,
-        12 => (imm8 << 8 | 0xff) * 0x0000_0001_0000_0001,
-        13 => (imm8 << 16 | 0xffff) * 0x0000_0001_0000_0001,
-        14 if !inverted => imm8 * 0x0101_0101_0101_0101,
-        14 => (0..8).filter(|i| imm8 >> i & 1 == 1).fold(0, |value, i| value | 0xff << (8 * i)),
-        _ if !inverted => expand_immediate::<Single>(imm8 as u32) * 0x0000_0001_0000_0001,
-        _ if op.bit(30) => expand_immediate::<Double>(imm8 as u32),
-        _ => return None,
+    let imm8 = op.bits(18, 16) << 5 | op.bits(9, 5);
+    let half = match (op.bits(15, 12), op.bit(29)) {
+        (15, true) if op.bit(30) => expand_immediate::<Double>(imm8),
+        (15, true) => return None,
+        (cmode, inverted) => places::immediate(cmode, inverted, imm8),
     };
     Some(u128::from(half) | u128::from(half) << 64)
 }
@@ -99,15 +93,7 @@ fn immediate(op: &Op) -> Option<u128> {
 /// MOVI, MVNI, FMOV, ORR, BIC (vector, immediate).
 pub(crate) fn modified_immediate(s: &mut State, _: &Host, op: &Op) -> Step {
     let Some(value) = immediate(op) else { return s.undefined(op) };
-    let (cmode, inverted) = (op.bits(15, 12), op.bit(29));
-    let d = s.v[op.vd()];
-    let result = match (cmode, inverted) {
-        (14 | 15, _) => value,
-        (cmode, false) if cmode < 12 && cmode & 1 == 1 => d | value,
-        (cmode, true) if cmode < 12 && cmode & 1 == 1 => d & !value,
-        (_, false) => value,
-        (_, true) => !value,
-    };
+    let result = places::with_immediate(op.bits(15, 12), op.bit(29), value, s.v[op.vd()]);
     s.v[op.vd()] = result & active(op, 3);
     Ok(Flow::Next)
 }
@@ -132,26 +118,13 @@ pub(crate) fn permute(s: &mut State, _: &Host, op: &Op) -> Step {
     if size == 3 && !op.bit(30) {
         return s.undefined(op);
     }
-    let w = 8u32 << size;
-    let lanes = if op.bit(30) { 128 } else { 64 } / w;
-    let (n, m) = (s.v[op.vn()], s.v[op.vm()]);
-    let second = op.bits(14, 14);
-    let mut result = 0u128;
-    for i in 0..lanes {
-        let value = match op.bits(13, 12) {
-            // UZP: even or odd lanes of m:n.
-            1 => {
-                let j = 2 * i + second;
-                if j < lanes { lane(n, j, w) } else { lane(m, j - lanes, w) }
-            }
-            // TRN: even or odd lanes of n and m in turn.
-            2 => lane(if i & 1 == 0 { n } else { m }, i & !1 | second, w),
-            // ZIP: the lower or upper halves of n and m in turn.
-            _ => lane(if i & 1 == 0 { n } else { m }, i / 2 + second * lanes / 2, w),
-        };
-        result |= u128::from(value) << (i * w);
-    }
-    s.v[op.vd()] = result;
+    let count = if op.bit(30) { 16 } else { 8 } >> size;
+    let kind = match op.bits(13, 12) {
+        1 => places::UNZIP,
+        2 => places::TRANSPOSE,
+        _ => places::ZIP,
+    };
+    s.v[op.vd()] = places::mix(kind, size, count, op.bits(14, 14), s.v[op.vn()], s.v[op.vm()]);
     Ok(Flow::Next)
 }
 
@@ -162,13 +135,8 @@ pub(crate) fn table(s: &mut State, _: &Host, op: &Op) -> Step {
     for i in 0..registers {
         bytes[i * 16..i * 16 + 16].copy_from_slice(&s.v[(op.vn() + i) & 31].to_le_bytes());
     }
-    let (indexes, old) = (s.v[op.vm()].to_le_bytes(), s.v[op.vd()].to_le_bytes());
-    let mut result = [0u8; 16];
-    for (i, &index) in indexes.iter().enumerate() {
-        let outside = if op.bit(12) { old[i] } else { 0 };
-        result[i] =
-            if usize::from(index) < registers * 16 { bytes[usize::from(index) & 63] } else { outside };
-    }
-    s.v[op.vd()] = u128::from_le_bytes(result) & active(op, 3);
+    let outside = if op.bit(12) { s.v[op.vd()] } else { 0 };
+    let result = places::look_up(&bytes[..registers * 16], s.v[op.vm()], outside);
+    s.v[op.vd()] = result & active(op, 3);
     Ok(Flow::Next)
 }

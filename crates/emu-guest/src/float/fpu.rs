@@ -17,7 +17,7 @@ pub(crate) trait Control: Copy {
     fn host_agrees(self) -> bool;
 }
 
-/// Modes of their own, such as those of 32-bit Arm's vectors, always go without the host's arithmetic.
+/// Modes of their own, such as those of half precision, always go without the host's arithmetic.
 impl Control for Environment {
     fn environment(self) -> Environment {
         self

@@ -122,6 +122,8 @@ pub(crate) struct Case {
     pub(crate) thumb: bool,
     /// For T32: the condition of an IT block of this one instruction.
     pub(crate) it: Option<u32>,
+    /// An instruction after it, to test what a translator does with flags that are not read.
+    pub(crate) second: Option<(Set, u32)>,
     pub(crate) before: Record,
 }
 
@@ -135,24 +137,24 @@ impl Case {
     /// The 16 bytes of the snippet.
     fn bytes(&self) -> [u8; 16] {
         let mut bytes = Vec::new();
-        if self.thumb {
-            if let Some(condition) = self.it {
-                bytes.extend((0xbf08 | condition << 4).to_le_bytes()[..2].iter());
-            }
-            match self.set {
-                Set::Thumb16 => bytes.extend(&self.word.to_le_bytes()[..2]),
+        if let Some(condition) = self.it {
+            bytes.extend((0xbf08 | condition << 4).to_le_bytes()[..2].iter());
+        }
+        for (set, word) in [Some((self.set, self.word)), self.second].into_iter().flatten() {
+            match set {
+                Set::Thumb16 => bytes.extend(&word.to_le_bytes()[..2]),
+                _ if !self.thumb => bytes.extend(word.to_le_bytes()),
                 set => {
-                    let word = if set == Set::Float { thumb_of_float(self.word) } else { self.word };
+                    let word = if set == Set::Float { thumb_of_float(word) } else { word };
                     bytes.extend(&(word >> 16).to_le_bytes()[..2]);
                     bytes.extend(&word.to_le_bytes()[..2]);
                 }
             }
-            while bytes.len() < 16 {
+        }
+        while bytes.len() < 16 {
+            if self.thumb {
                 bytes.extend(0xbf00u16.to_le_bytes());
-            }
-        } else {
-            bytes.extend(self.word.to_le_bytes());
-            while bytes.len() < 16 {
+            } else {
                 bytes.extend(0xe320_f000u32.to_le_bytes());
             }
         }
@@ -340,10 +342,11 @@ pub(crate) fn case(random: &mut Random, set: Set, row: &Row, layout: &Layout, i:
         Class::LoadStore | Class::Exclusive => access(random, row, &mut word, &mut before, layout)?,
         Class::Float | Class::Simd | Class::Crypto => {
             if row.class == Class::Float {
-                float(random, row, word, &mut before)?;
+                float(random, row, &mut word, &mut before, thumb)?;
             }
             // Loads and stores have a base register.
-            if let Some(n) = field(word, 'n').filter(|_| is_access(word)) {
+            let literal = row.name() == "VLDR" && field(word, 'n') == Some(15);
+            if let Some(n) = field(word, 'n').filter(|_| is_access(word) && !literal) {
                 if n >= 15 || field(word, 'm').is_some_and(|m| m == n || m > 15) {
                     return None;
                 }
@@ -353,6 +356,15 @@ pub(crate) fn case(random: &mut Random, set: Set, row: &Row, layout: &Layout, i:
                 if let Some(m) = field(word, 'm').filter(|m| *m < 15) {
                     before.r[m as usize] = random.below(0x100) as u32;
                 }
+                // QEMU takes an alignment of 32 bytes for one of 16.
+                if row.field('z').is_some() && field(word, 'a') == Some(3) {
+                    before.r[n as usize] &= !16;
+                }
+            }
+            // A register that is exchanged with itself becomes unknown.
+            let operand = |letter: char| (field(word, letter.to_ascii_uppercase()), field(word, letter));
+            if matches!(row.name(), "VTRN" | "VUZP" | "VZIP") && operand('d') == operand('m') {
+                return None;
             }
         }
         _ => {
@@ -366,15 +378,36 @@ pub(crate) fn case(random: &mut Random, set: Set, row: &Row, layout: &Layout, i:
     if !classify(set, word).is_some_and(|found| std::ptr::eq(found, row)) {
         return None;
     }
-    if Support::of(set, word, it.is_some()) != Support::Implemented {
+    // The reserved words of vectors are undefined in QEMU too, but for those that need not be: with R15, with
+    // registers after D31, with a condition.
+    let undefined = matches!(row.class, Class::Simd | Class::Crypto)
+        && (word >> 24 != 0xf4 || field(word, 'D') == Some(0))
+        && field(word, 't') != Some(15)
+        && field(word, 'c').is_none_or(|condition| condition == 14);
+    if Support::of(set, word, it.is_some()) != Support::Implemented && !undefined {
         return None;
     }
-    Some(Case { set, word, thumb, it, before })
+    let computes = |class| matches!(class, Class::Data | Class::Multiply | Class::Media);
+    let second = (computes(row.class) && random.one_in(2)).then(|| follower(random, set, computes)).flatten();
+    Some(Case { set, word, thumb, it, second, before })
 }
 
 /// Prepares the registers of an instruction of VFP; `None` if QEMU does something else.
-fn float(random: &mut Random, row: &Row, word: u32, before: &mut Record) -> Option<()> {
-    if word >> 8 & 3 == 1 && random.one_in(2) {
+fn float(random: &mut Random, row: &Row, word: &mut u32, before: &mut Record, thumb: bool) -> Option<()> {
+    match row.name() {
+        // Loads from the words at the start of the case, which are the same in both programs.
+        "VLDR" if *word >> 16 & 15 == 15 => {
+            let offset = if thumb { 20 } else { 24 } - 4 * random.below(2) as u32;
+            set_field(word, row.field('U').expect("a direction"), 0);
+            let scale = if *word >> 8 & 3 == 1 { 1 } else { 2 };
+            set_field(word, row.field('i').expect("an offset"), offset >> scale);
+        }
+        "VLDM" | "VSTM" | "VLDMDB" | "VSTMDB" => {
+            set_field(word, row.field('i').expect("a length"), random.below(34) as u32);
+        }
+        _ => {}
+    }
+    if *word >> 8 & 3 == 1 && random.one_in(2) {
         // Half precision has the low half of singlewords.
         for d in before.d[..16].iter_mut() {
             *d = (0..4).fold(0, |d, _| d << 16 | random.half_bits() as u64);
@@ -386,9 +419,32 @@ fn float(random: &mut Random, row: &Row, word: u32, before: &mut Record) -> Opti
     }
     if row.name() == "VMSR" {
         // LEN and STRIDE exist in QEMU, and make other instructions undefined.
-        *before.r.get_mut(word as usize >> 12 & 15)? &= FPSCR;
+        *before.r.get_mut(*word as usize >> 12 & 15)? &= FPSCR;
     }
     Some(())
+}
+
+/// An instruction of registers only, which may depend on the one before.
+fn follower(random: &mut Random, set: Set, computes: impl Fn(Class) -> bool) -> Option<(Set, u32)> {
+    let set = match set {
+        Set::Thumb16 | Set::Thumb32 => random.pick(&[Set::Thumb16, Set::Thumb32]),
+        set => set,
+    };
+    let rows: Vec<&Row> = set.rows().iter().filter(|row| computes(row.class)).collect();
+    let row = random.pick(&rows);
+    let mut word = row.value | random.next() as u32 & !row.mask;
+    if set == Set::Thumb16 {
+        word &= 0xffff;
+    }
+    if let Some(place) = row.field('c') {
+        set_field(&mut word, place, if random.one_in(3) { random.below(15) as u32 } else { 14 });
+    }
+    // The high register of T32's ADD and MOV may be PC, too.
+    let names_pc = row.field('d').is_some_and(|(low, width)| {
+        word >> low & 15 == 15 && width == 4 || row.field('h').is_some() && word & 0x87 == 0x87
+    });
+    let is_known = classify(set, word).is_some_and(|found| std::ptr::eq(found, row));
+    (is_known && !names_pc && Support::of(set, word, false) == Support::Implemented).then_some((set, word))
 }
 
 /// Whether a word of [`Set::Float`] accesses memory.

@@ -125,9 +125,10 @@ fn differ(class: Class, slot: u64) {
                 if entry.0 <= 2 {
                     let before = &case.before;
                     entry.1 += &format!(
-                        " seed {seed} case {i} word {:08x} it {:?} apsr {:08x} fpscr {:08x}\n  before: r {:08x?}\n{}",
+                        " seed {seed} case {i} word {:08x} it {:?} then {:08x?} apsr {:08x} fpscr {:08x}\n  before: r {:08x?}\n{}",
                         case.word,
                         case.it,
+                        case.second,
                         before.apsr,
                         before.fpscr,
                         before.r,
@@ -186,6 +187,16 @@ fn loads_and_stores_do_what_qemu_does() {
 #[test]
 fn exclusive_accesses_do_what_qemu_does() {
     differ(Class::Exclusive, 6);
+}
+
+#[test]
+fn vector_instructions_do_what_qemu_does() {
+    differ(Class::Simd, 7);
+}
+
+#[test]
+fn cryptography_does_what_qemu_does() {
+    differ(Class::Crypto, 8);
 }
 
 #[test]

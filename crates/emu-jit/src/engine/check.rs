@@ -187,7 +187,7 @@ impl<I: Isa> Runner<I> {
                 translate::translate_alone(&cache.origin(), &mut buffers, &mut self.blocks, host, pc, mode);
             assert!(done, "the first word was just read");
             cache.add(buffers);
-            let entry = cache.entry(pc | mode).expect("the unit begins there");
+            let entry = cache.entry(cache.keying.key(pc, mode)).expect("the unit begins there");
             cache.address(entry)
         };
         let mut run = Run { host: *host, left: Exit::Budget };

@@ -256,8 +256,9 @@ impl<I: Isa> Blocks<I> {
                 end = found;
                 break;
             }
-            let full = self.items.len() - first == BLOCK_LENGTH_MAX || I::address(at ^ pc) >= PAGE;
-            if full || self.alone && I::may_unalign(&item) {
+            let length = self.items.len() - first;
+            let full = length + I::TAIL >= BLOCK_LENGTH_MAX || I::address(at ^ pc) >= PAGE;
+            if full && !I::binds(&item) || length == BLOCK_LENGTH_MAX || self.alone && I::may_unalign(&item) {
                 break;
             }
         }
@@ -428,7 +429,7 @@ pub fn translate_alone<I: Isa>(
 pub fn ends_block<I: Isa>(item: &I::Item, pc: u64, length: usize) -> bool {
     let next = pc.wrapping_add(I::item_length(item));
     length == BLOCK_LENGTH_MAX
-        || I::address(next ^ pc) >= PAGE
+        || (length + I::TAIL >= BLOCK_LENGTH_MAX || I::address(next ^ pc) >= PAGE) && !I::binds(item)
         || I::may_unalign(item)
         || I::end_of(item, pc).is_some()
 }
@@ -614,7 +615,7 @@ impl<'t, I: Isa> Translator<'t, I> {
             self.unit.inner.push((start, end));
         } else if block.assignment == STANDARD {
             let code = self.base + self.a.position();
-            self.unit.blocks.push((start | self.mode, end, code));
+            self.unit.blocks.push((self.keying.key(start, self.mode), end, code));
         } else {
             let cold = Cold::Entry { start, end, to: block.assignment, block: label };
             let stub = self.a.label();

@@ -10,6 +10,8 @@ pub(super) enum Flags {
     Memory,
     /// In EFLAGS, after an operation with this meaning of CF.
     Host { borrow: bool, saved: bool },
+    /// N and Z in EFLAGS, and C as CF if `carry`; the others in memory, where the flags from before are.
+    Logical { carry: bool },
     /// In EFLAGS, after UCOMIS of the operands, in reverse order if `swapped`.
     Compare { swapped: bool, saved: bool },
 }
@@ -19,6 +21,7 @@ impl Flags {
         match self {
             Flags::Host { borrow: true, saved: false } => FlagForm::Borrow,
             Flags::Host { borrow: false, saved: false } => FlagForm::Carry,
+            Flags::Logical { carry } => FlagForm::Logical { carry },
             Flags::Compare { swapped, saved: false } => FlagForm::Compare { swapped },
             _ => FlagForm::Memory,
         }

@@ -5,6 +5,7 @@
 //! | memory | the slot `Flags`, as LAHF and SETO give them after a subtraction |
 //! | host, borrow | EFLAGS after a subtraction: CF is the complement of C |
 //! | host, carry | EFLAGS after an addition or a logical operation: CF is C |
+//! | logical | N and Z (and perhaps C as CF) in EFLAGS, the others in the slot |
 //! | compare | EFLAGS after UCOMIS, which says less, equal, greater or unordered in ZF, PF and CF |
 //!
 //! Flags that nothing reads before they are written again are not saved. MOV, LEA, NOT, SETcc, CMOVcc and the
@@ -15,7 +16,7 @@ use super::condition::{Condition, Flags};
 use super::{Isa, Translator};
 use crate::flag_form::{EQUAL, GREATER, LESS, UNORDERED};
 use crate::layout::{Slot, slot};
-use crossdock_emu_x64::{Cc, Label, Mem, Reg, Rm, Size};
+use crossdock_emu_x64::{Alu, Cc, Label, Mem, Reg, Rm, Size};
 
 /// Whether a guest condition needs UCOMIS of the operands in reverse order.
 pub(super) fn wants_swap(condition: u32) -> bool {
@@ -25,6 +26,8 @@ pub(super) fn wants_swap(condition: u32) -> bool {
 
 impl<I: Isa> Translator<'_, I> {
     /// Stores the flags in the slot. Changes rax, rcx and, in EFLAGS, only CF, which may be complemented.
+    ///
+    /// After [`Flags::Logical`], EFLAGS no longer hold the flags.
     pub(super) fn save_flags(&mut self) {
         if self.flags.saved() {
             return;
@@ -37,6 +40,18 @@ impl<I: Isa> Translator<'_, I> {
                 }
                 self.a.store_lahf_seto(slot(Slot::Flags));
                 self.flags = Flags::Host { borrow: true, saved: true };
+            }
+            Flags::Logical { carry } => {
+                if carry {
+                    self.a.cmc();
+                }
+                self.a.lahf();
+                self.a.movzx16(Reg::RCX, slot(Slot::Flags));
+                self.a.alu_imm(Alu::And, Size::D, Reg::RAX, if carry { 0xc100 } else { 0xc000 });
+                self.a.alu_imm(Alu::And, Size::D, Reg::RCX, if carry { 0x00ff } else { 0x01ff });
+                self.a.alu(Alu::Or, Size::D, Reg::RAX, Reg::RCX);
+                self.a.store16(slot(Slot::Flags), Reg::RAX);
+                self.flags = Flags::Memory;
             }
             Flags::Compare { swapped, .. } => {
                 let (below, above) = if swapped { (GREATER, LESS) } else { (LESS, GREATER) };
@@ -66,7 +81,7 @@ impl<I: Isa> Translator<'_, I> {
 
     /// Loads the flags into EFLAGS in the form of a subtraction. Changes rax and rcx.
     fn load_flags(&mut self) {
-        if let Flags::Compare { .. } = self.flags {
+        if let Flags::Compare { .. } | Flags::Logical { .. } = self.flags {
             self.save_flags();
             self.flags = Flags::Memory;
         }
@@ -100,6 +115,7 @@ impl<I: Isa> Translator<'_, I> {
         }
         let positive = match self.flags {
             Flags::Compare { swapped, .. } => compare_condition(condition >> 1, swapped),
+            Flags::Logical { carry } => logical_condition(condition >> 1, carry),
             _ => None,
         };
         let positive = positive.unwrap_or_else(|| {
@@ -156,6 +172,16 @@ impl<I: Isa> Translator<'_, I> {
                 self.a.land(yes);
             }
         }
+    }
+}
+
+/// The host's condition for EQ, CS and MI (0 to 2) where EFLAGS have N, Z and perhaps C.
+fn logical_condition(condition: u32, carry: bool) -> Option<Condition> {
+    match condition {
+        0 => Some(Condition::One(Cc::E)),
+        1 if carry => Some(Condition::One(Cc::B)),
+        2 => Some(Condition::One(Cc::S)),
+        _ => None,
     }
 }
 

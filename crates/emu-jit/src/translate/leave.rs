@@ -91,4 +91,11 @@ impl<I: Isa> Translator<'_, I> {
         self.a.alu(Alu::Cmp, Size::Q, Reg::RAX, slot(Slot::InvalidEnd));
         self.a.jump_if(Cc::Ne, stub);
     }
+
+    /// Hands the instruction to the interpreter, and returns to the dispatcher.
+    pub(super) fn look(&mut self) {
+        self.fallback();
+        self.set_pc(self.next);
+        self.exit(ExitKind::Indirect, 0);
+    }
 }

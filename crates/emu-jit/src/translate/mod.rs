@@ -7,8 +7,10 @@
 //! few pairs, the words after it are read, too. Instructions without a lowering are handed to the interpreter
 //! ([`Translator::fallback`]).
 
+mod a32;
 mod a64;
 mod accesses;
+mod alu;
 mod blocks;
 mod condition;
 mod flags;
@@ -21,7 +23,7 @@ pub use blocks::{Blocks, ends_block, translate, translate_alone};
 
 use crate::layout::{Assignment, ExitKind, FPSR, PC, Slot, slot};
 use crate::thunks::Thunks;
-use crate::unit::{EXACT, FLUSH, Link, Mark, Record, STANDARD, Unit};
+use crate::unit::{EXACT, FLUSH, Keying, Link, Mark, Record, STANDARD, Unit};
 use crate::wary::WarySet;
 use accesses::{Accesses, Uses};
 use alloc::boxed::Box;
@@ -96,6 +98,9 @@ pub enum End {
 
 /// An instruction set as the translator sees it.
 pub trait Isa: Guest + Sized {
+    /// The lower of two bits that no place has, for the mode of floating point in keys.
+    const MODE_SHIFT: u32;
+
     /// An instruction of a block.
     type Item: Copy + core::fmt::Debug;
 
@@ -114,6 +119,22 @@ pub trait Isa: Guest + Sized {
     /// How many instructions of a block that begins at `start` lie before the place `at`; `None` if none of
     /// them begins there.
     fn count_before(items: &[Self::Item], start: u64, at: u64) -> Option<usize>;
+
+    /// Most instructions that may not be parted from the one before.
+    const TAIL: usize = 0;
+
+    /// Whether no block may end after an instruction.
+    fn binds(_item: &Self::Item) -> bool {
+        false
+    }
+
+    /// What [`Mark::context`] holds for an instruction.
+    fn context(_item: &Self::Item) -> u8 {
+        0
+    }
+
+    /// Sets what [`Mark::context`] says, after a fault.
+    fn set_context(_state: &mut State, _context: u8) {}
 
     /// See [`Class`].
     fn class(item: &Self::Item) -> Class;
@@ -237,6 +258,7 @@ pub struct Translator<'t, I: Isa> {
     features: Features,
     /// The lines that code was ever read from.
     lines: &'t CodeLines,
+    keying: Keying,
     /// Constants after the unit's code.
     constants: &'t mut Vec<(u128, Label)>,
 }
@@ -256,6 +278,8 @@ pub struct Origin<'c> {
     pub features: Features,
     /// The lines that code was ever read from.
     pub lines: &'static CodeLines,
+    /// How keys are made.
+    pub keying: Keying,
 }
 
 /// Memory of the translator, kept from unit to unit.
@@ -329,6 +353,7 @@ impl<'t, I: Isa> Translator<'t, I> {
             wary: false,
             features: origin.features,
             lines: origin.lines,
+            keying: origin.keying,
             constants: &mut buffers.constants,
         }
     }
@@ -346,7 +371,8 @@ impl<'t, I: Isa> Translator<'t, I> {
         let guest = self.pc.wrapping_sub(self.unit.start) as i32;
         let code = self.base + self.a.position();
         let assignment = self.number();
-        Mark { code, guest, flags: self.flags.form(), assignment }
+        let context = self.items.first().map_or(0, I::context);
+        Mark { code, guest, flags: self.flags.form(), assignment, context }
     }
 
     /// Records that the current instruction begins here, if it may fault. The host would predict a branch on
@@ -432,7 +458,7 @@ impl<'t, I: Isa> Translator<'t, I> {
     /// Registers a link whose displacement is at the buffer's `site`.
     fn new_link(&mut self, target: u64, site: u32, unlinked: u32) {
         let link = Link {
-            target: target | self.mode,
+            target: self.keying.key(target, self.mode),
             site: self.base + site,
             unlinked: self.base + unlinked,
             next: NONE,
@@ -513,7 +539,7 @@ impl<'t, I: Isa> Translator<'t, I> {
                 }
                 Cold::Entry { start, end, to, block } => {
                     let code = self.base + self.a.position();
-                    self.unit.blocks.push((start | self.mode, end, code));
+                    self.unit.blocks.push((self.keying.key(start, self.mode), end, code));
                     self.reassign(to);
                     self.a.jump(block);
                 }

@@ -1,9 +1,10 @@
 //! What an engine gets from the operating system's side: memory for code, a return stack, a handler of
 //! faults.
 
+use crossdock_emu_guest::a64::A64;
 use crossdock_emu_guest::a64::Invalidations;
 use crossdock_emu_guest::memory;
-use crossdock_emu_jit::{Engine, Jit, ReturnStack, System, resume_after_fault};
+use crossdock_emu_jit::{Isa, Jit, ReturnStack, Runner, System, resume_after_fault};
 use std::sync::OnceLock;
 
 pub(crate) static LOG: Invalidations = Invalidations::new();
@@ -44,6 +45,11 @@ extern "C" fn on_fault(signal: libc::c_int, info: *mut libc::siginfo_t, context:
 
 /// The process's code.
 pub(crate) fn jit() -> &'static Jit {
+    jit_of::<A64>()
+}
+
+/// The process's code, for a guest: the same one in each call.
+pub(crate) fn jit_of<I: Isa>() -> &'static Jit {
     static JIT: OnceLock<Jit> = OnceLock::new();
     JIT.get_or_init(|| {
         // SAFETY: an all-zero sigaction is valid; the handler keeps to what a signal handler may do; the
@@ -58,7 +64,7 @@ pub(crate) fn jit() -> &'static Jit {
             // Small, so that the tests fill it more than once.
             let size = ARENA;
             let arena = map(size, libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC);
-            Jit::new(
+            Jit::of::<I>(
                 arena,
                 size as u32,
                 &LOG,
@@ -70,7 +76,12 @@ pub(crate) fn jit() -> &'static Jit {
 }
 
 /// An engine for the calling thread, which gets a signal stack.
-pub(crate) fn engine() -> Engine {
+pub(crate) fn engine() -> Runner<A64> {
+    engine_of()
+}
+
+/// An engine for the calling thread, which gets a signal stack.
+pub(crate) fn engine_of<I: Isa>() -> Runner<I> {
     const SIZE: usize = 64 << 10;
     let read_write = libc::PROT_READ | libc::PROT_WRITE;
     let low = map(2 * SIZE, read_write);
@@ -80,6 +91,6 @@ pub(crate) fn engine() -> Engine {
         let stack = libc::stack_t { ss_sp: map(SIZE, read_write).cast(), ss_flags: 0, ss_size: SIZE };
         assert_eq!(libc::sigaltstack(&stack, std::ptr::null_mut()), 0);
         let stack = ReturnStack { low: low as u64 + SIZE as u64, high: low as u64 + 2 * SIZE as u64 };
-        Engine::new(&LOG, Some(jit()), stack)
+        Runner::new(&LOG, Some(jit_of::<I>()), stack)
     }
 }

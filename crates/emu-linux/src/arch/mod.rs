@@ -13,11 +13,11 @@
 //! call costs no indirect call, and no table of addresses has to be relocated at the start. `start` chooses
 //! the ABI once, by the program's ELF header.
 //!
-//! A new ABI is a folder and a line in `machine` and `known`. A 64-bit one with the generic numbers (riscv64)
-//! takes its calls and its `struct stat` from `asm_generic`. A 32-bit one (arm) has its own numbers, joins
-//! register pairs in [`Abi::decode`], and answers the calls whose structures differ (stat64, 32-bit and
-//! 64-bit times, iovec, msghdr, sigaction) itself: its rows name them `Call::Own`, and [`Abi::own_call`]
-//! converts and calls the shared implementation.
+//! A new ABI is a folder and a line in `machine` and `known`. A 64-bit one with the generic numbers
+//! (riscv64) takes its calls and its `struct stat` from `asm_generic`. A 32-bit one (arm) has its own
+//! numbers, joins register pairs in [`Abi::decode`], and answers the calls whose structures differ (stat64,
+//! 32-bit and 64-bit times, iovec, msghdr, sigaction) itself: its rows name them `Call::Own`, and
+//! [`Abi::own_call`] converts and calls the shared implementation.
 
 pub mod arm;
 pub mod arm64;

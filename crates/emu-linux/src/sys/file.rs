@@ -1,6 +1,6 @@
 //! Files of the host, for the emulator's own use: typed forms of open(2), read(2) and the like.
 
-use super::call::nr;
+use super::call::{nr, with_numbers};
 use super::errno::{self, Errno};
 use crate::sys::call::syscall;
 use alloc::vec::Vec;
@@ -38,21 +38,20 @@ impl Fd {
 
 impl Drop for Fd {
     fn drop(&mut self) {
-        // SAFETY: no memory is involved.
-        let _ = unsafe { syscall!(nr::CLOSE, self.0) };
+        let _ = with_numbers::<{ nr::CLOSE }, _>([self.0 as u64]);
     }
 }
 
-/// Whether the bytes end with NUL, as the kernel needs paths.
-fn is_ended(path: &[u8]) -> bool {
-    path.last() == Some(&0)
+/// The address of a path, for the kernel; EINVAL for bytes that do not end with NUL.
+fn address(path: &[u8]) -> Result<*const u8, Errno> {
+    if path.last() == Some(&0) { Ok(path.as_ptr()) } else { Err(errno::EINVAL) }
 }
 
 /// openat(2) with O_CLOEXEC; `path` ends with NUL. `mode` counts where `flags` create the file.
 pub fn open_mode(directory: i32, path: &[u8], flags: u64, mode: u32) -> Result<Fd, Errno> {
-    debug_assert!(is_ended(path));
+    let path = address(path)?;
     // SAFETY: the path ends with NUL.
-    unsafe { syscall!(nr::OPENAT, directory, path.as_ptr(), O_CLOEXEC | flags, mode) }
+    unsafe { syscall!(nr::OPENAT, directory, path, O_CLOEXEC | flags, mode) }
         .map(|descriptor| Fd(descriptor as i32))
 }
 
@@ -63,10 +62,10 @@ pub fn open(directory: i32, path: &[u8], flags: u64) -> Result<Fd, Errno> {
 
 /// openat2(2): opens `path`, which ends with NUL, below `directory` as `resolve` says.
 pub fn open_below(directory: i32, path: &[u8], flags: u64, resolve: u64) -> Result<Fd, Errno> {
-    debug_assert!(is_ended(path));
+    let path = address(path)?;
     let how = [flags | O_CLOEXEC, 0, resolve];
     // SAFETY: the path ends with NUL; the kernel reads the structure.
-    unsafe { syscall!(nr::OPENAT2, directory, path.as_ptr(), how.as_ptr(), size_of_val(&how)) }
+    unsafe { syscall!(nr::OPENAT2, directory, path, how.as_ptr(), size_of_val(&how)) }
         .map(|descriptor| Fd(descriptor as i32))
 }
 
@@ -133,8 +132,7 @@ pub fn complain(text: &str) {
 
 /// lseek(2).
 pub fn seek(descriptor: i32, offset: i64, whence: u64) -> Result<u64, Errno> {
-    // SAFETY: no memory is involved.
-    unsafe { syscall!(nr::LSEEK, descriptor, offset, whence) }.map(|at| at as u64)
+    with_numbers::<{ nr::LSEEK }, _>([descriptor as u64, offset as u64, whence]).map(|at| at as u64)
 }
 
 /// A file in memory (memfd_create(2)) with `content`, read from its start.
@@ -194,10 +192,10 @@ pub fn status(descriptor: i32) -> Result<Status, Errno> {
 
 /// stat(2) of a path that ends with NUL.
 pub fn status_of(path: &[u8]) -> Result<Status, Errno> {
-    debug_assert!(is_ended(path));
+    let path = address(path)?;
     let mut words = [0u64; 18];
     // SAFETY: a struct stat has 18 words; the path ends with NUL.
-    unsafe { syscall!(nr::NEWFSTATAT, AT_FDCWD, path.as_ptr(), words.as_mut_ptr(), 0) }?;
+    unsafe { syscall!(nr::NEWFSTATAT, AT_FDCWD, path, words.as_mut_ptr(), 0) }?;
     Ok(Status::from_words(&words))
 }
 

@@ -1,6 +1,6 @@
 //! Mappings of the host (mmap(2) and its kin), and random bytes.
 
-use super::call::nr;
+use super::call::{nr, with_numbers};
 use super::errno::Errno;
 use crate::sys::call::syscall;
 
@@ -83,14 +83,12 @@ pub fn is_resident(page: u64) -> bool {
 
 /// mlock2(2).
 pub fn lock(address: u64, length: u64, flags: u64) -> Result<(), Errno> {
-    // SAFETY: no contents change.
-    unsafe { syscall!(nr::MLOCK2, address, length, flags) }.map(|_| ())
+    with_numbers::<{ nr::MLOCK2 }, _>([address, length, flags]).map(|_| ())
 }
 
 /// mlockall(2).
 pub fn lock_all(flags: u64) -> Result<(), Errno> {
-    // SAFETY: no contents change.
-    unsafe { syscall!(nr::MLOCKALL, flags) }.map(|_| ())
+    with_numbers::<{ nr::MLOCKALL }, _>([flags]).map(|_| ())
 }
 
 /// Fills words with random bits (getrandom(2)).

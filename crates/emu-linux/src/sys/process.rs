@@ -1,6 +1,6 @@
 //! Threads and processes of the host: their numbers, their start and their end.
 
-use super::call::{nr, raw};
+use super::call::{nr, with_numbers};
 use super::errno::Errno;
 use crate::sys::call::syscall;
 use core::arch::global_asm;
@@ -118,54 +118,51 @@ pub(crate) unsafe fn thread_exit(flag: &AtomicU32, status: u64) -> ! {
 /// Ends the calling thread alone (exit(2)), whose memory is somebody else's.
 pub fn exit_thread(status: u64) -> ! {
     loop {
-        // SAFETY: does not return.
-        let _ = unsafe { syscall!(nr::EXIT, status) };
+        let _ = with_numbers::<{ nr::EXIT }, _>([status]);
     }
 }
 
 /// Ends the process.
 pub fn exit_group(status: i32) -> ! {
     loop {
-        // SAFETY: does not return.
-        let _ = unsafe { syscall!(nr::EXIT_GROUP, status) };
+        let _ = with_numbers::<{ nr::EXIT_GROUP }, _>([status as u64]);
     }
+}
+
+/// The result of a call that always succeeds.
+fn id(result: Result<i64, Errno>) -> u32 {
+    result.map_or(0, |id| id as u32)
 }
 
 /// The host's id of the calling thread (gettid(2)).
 pub fn thread_id() -> u32 {
-    // SAFETY: no memory is involved.
-    unsafe { raw(nr::GETTID, [0; 6]) as u32 }
+    id(with_numbers::<{ nr::GETTID }, _>([]))
 }
 
 /// The host's id of the process (getpid(2)).
 pub fn process_id() -> u32 {
-    // SAFETY: no memory is involved.
-    unsafe { raw(nr::GETPID, [0; 6]) as u32 }
+    id(with_numbers::<{ nr::GETPID }, _>([]))
 }
 
 /// The effective user and group of the process (geteuid(2), getegid(2)).
 pub fn effective_ids() -> (u32, u32) {
-    // SAFETY: no memory is involved.
-    unsafe { (raw(nr::GETEUID, [0; 6]) as u32, raw(nr::GETEGID, [0; 6]) as u32) }
+    (id(with_numbers::<{ nr::GETEUID }, _>([])), id(with_numbers::<{ nr::GETEGID }, _>([])))
 }
 
 /// Lets another thread run (sched_yield(2)).
 pub fn give_way() {
-    // SAFETY: no memory is involved.
-    let _ = unsafe { syscall!(nr::SCHED_YIELD) };
+    let _ = with_numbers::<{ nr::SCHED_YIELD }, _>([]);
 }
 
 /// The personality of the process (personality(2)).
 pub fn personality() -> u64 {
     const ASK: u64 = 0xffff_ffff;
-    // SAFETY: only asks.
-    unsafe { syscall!(nr::PERSONALITY, ASK) }.map_or(0, |persona| persona as u64)
+    with_numbers::<{ nr::PERSONALITY }, _>([ASK]).map_or(0, |persona| persona as u64)
 }
 
 /// Sets the personality of the process.
 pub fn set_personality(personality: u64) {
-    // SAFETY: it counts for later mappings and programs.
-    let _ = unsafe { syscall!(nr::PERSONALITY, personality) };
+    let _ = with_numbers::<{ nr::PERSONALITY }, _>([personality]);
 }
 
 /// Sets the thread pointer of the host's thread (arch_prctl(2), ARCH_SET_FS).
@@ -216,8 +213,7 @@ pub fn time(clock: u64) -> [u64; 2] {
 /// Whether another process shares this one's memory (kcmp(2)): a task of a vfork, for example.
 pub fn shares_memory(process: u32) -> bool {
     const KCMP_VM: u64 = 1;
-    // SAFETY: only asks.
-    unsafe { syscall!(nr::KCMP, process_id(), process, KCMP_VM, 0, 0) == Ok(0) }
+    with_numbers::<{ nr::KCMP }, _>([process_id().into(), process.into(), KCMP_VM]) == Ok(0)
 }
 
 /// Whether the process can gain no rights by execve (PR_GET_NO_NEW_PRIVS, prctl(2)).

@@ -1,6 +1,6 @@
 //! Signals of the host: actions, masks, stacks, and raising them.
 
-use super::call::{interruptible, nr, restorer};
+use super::call::{interruptible, nr, restorer, with_numbers};
 use super::errno::Errno;
 use super::process::{exit_group, process_id, thread_id};
 use crate::sys::call::syscall;
@@ -68,8 +68,8 @@ pub fn pending() -> u64 {
 
 /// Sends a signal to the calling thread (tgkill(2)).
 pub fn raise(signal: u32) {
-    // SAFETY: no memory is involved.
-    let _ = unsafe { syscall!(nr::TGKILL, process_id(), thread_id(), signal) };
+    let ids = [process_id().into(), thread_id().into(), signal.into()];
+    let _ = with_numbers::<{ nr::TGKILL }, _>(ids);
 }
 
 /// Dies of a signal: the parent gets the wait status of a program that has died of it.

@@ -187,11 +187,4 @@ impl Translator<'_> {
         self.a.alu(Alu::Cmp, Size::D, Reg::RAX, FPCR);
         self.a.jump_if(Cc::Ne, other);
     }
-
-    /// Hands the instruction to the interpreter, and returns to the dispatcher.
-    pub(super) fn look(&mut self) {
-        self.fallback();
-        self.set_pc(self.next);
-        self.exit(ExitKind::Indirect, 0);
-    }
 }

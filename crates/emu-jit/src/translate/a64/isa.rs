@@ -16,6 +16,9 @@ use crossdock_emu_x64::Label;
 const LENGTH: u64 = 4;
 
 impl Isa for A64 {
+    // Addresses are multiples of 4.
+    const MODE_SHIFT: u32 = 0;
+
     /// The instruction word.
     type Item = u32;
 

@@ -1,0 +1,222 @@
+//! Loads and stores (manual F4.1.3 to F4.1.6).
+//!
+//! No base changes before the last access of an instruction, so an instruction that faults can be run again
+//! by the interpreter. LDM may have loaded some of its registers by then.
+
+use super::{PC, Translator, at};
+use crate::layout::SCRATCH_MEMORY;
+use crossdock_emu_guest::a32::Instruction;
+use crossdock_emu_guest::a32::action::{Action, Mode, Transfer};
+use crossdock_emu_guest::a32::registers::place;
+use crossdock_emu_x64::{Mem, Reg, Shift, Size};
+
+/// Bits of a load or store of several registers: up, before, write-back.
+const UP: u32 = 1;
+const BEFORE: u32 = 2;
+const WRITE_BACK: u32 = 4;
+
+impl Translator<'_> {
+    /// DMB, DSB.
+    pub(super) fn barrier(&mut self) {
+        self.a.xchg(3, SCRATCH_MEMORY, Reg::RAX);
+    }
+
+    /// The operand of a load or store. The base is in a register that is not rax; the sum, if it is written
+    /// back, in rdx. Changes EFLAGS for shifted and subtracted registers.
+    fn operand(&mut self, item: &Instruction, mode: Mode, register: bool) -> Mem {
+        if !register {
+            let base = self.held(item.rn, Reg::RDX);
+            if mode == Mode::Offset {
+                return at(base, item.imm);
+            }
+            if mode == Mode::Before {
+                self.a.lea(Size::D, Reg::RDX, at(base, item.imm));
+                return at(Reg::RDX, 0);
+            }
+            // The base itself; the sum goes to rcx.
+            self.a.lea(Size::D, Reg::RCX, at(base, item.imm));
+            return at(base, 0);
+        }
+        let (kind, amount) = (item.extra & 7, item.imm as u8);
+        let subtracts = item.extra & 8 != 0;
+        if kind == 0 && amount <= 3 && !subtracts && mode == Mode::Offset {
+            let base = self.held(item.rn, Reg::RDX);
+            let index = self.held(item.rm, Reg::RCX);
+            return Mem { base, index: Some((index, amount)), disp: 0 };
+        }
+        self.offset(item, kind, amount, subtracts);
+        let base = self.held(item.rn, Reg::RDX);
+        let sum = Mem { base, index: Some((Reg::RCX, 0)), disp: 0 };
+        match mode {
+            Mode::Offset => sum,
+            Mode::Before => {
+                self.a.lea(Size::D, Reg::RDX, sum);
+                at(Reg::RDX, 0)
+            }
+            Mode::After => {
+                self.a.lea(Size::D, Reg::RCX, sum);
+                at(base, 0)
+            }
+        }
+    }
+
+    /// `rcx` = register `rm`, shifted and perhaps negated.
+    fn offset(&mut self, item: &Instruction, kind: u32, amount: u8, subtracts: bool) {
+        if kind != 0 || amount != 0 || subtracts {
+            self.clobber();
+        }
+        self.fetch(item.rm, Reg::RCX);
+        let shift = [Shift::Shl, Shift::Shr, Shift::Sar, Shift::Ror][kind as usize];
+        match amount {
+            0 => {}
+            1..=31 => self.a.shift_imm(shift, Size::D, Reg::RCX, amount),
+            // LSR and ASR by 32.
+            _ if kind == 1 => self.a.mov_imm(Reg::RCX, 0),
+            _ => self.a.shift_imm(shift, Size::D, Reg::RCX, 31),
+        }
+        if subtracts {
+            self.a.neg(Size::D, Reg::RCX);
+        }
+    }
+
+    /// Writes the base back: from rdx, or after the access from rcx.
+    fn write_back(&mut self, item: &Instruction, mode: Mode) {
+        match mode {
+            Mode::Offset => {}
+            Mode::Before => self.put(item.rn, Reg::RDX),
+            Mode::After => self.put(item.rn, Reg::RCX),
+        }
+    }
+
+    pub(super) fn access(&mut self, item: &Instruction) {
+        let Action::Access { transfer, mode, register } = item.action else { return };
+        let mem = self.operand(item, mode, register);
+        // The flags may have moved.
+        self.mark();
+        match transfer {
+            Transfer::Load(size) => {
+                let t = self.result(item.rd, Reg::RAX);
+                self.load(size, t, mem);
+                self.write_back(item, mode);
+                self.put(item.rd, t);
+            }
+            Transfer::LoadSigned(size) => {
+                let t = self.result(item.rd, Reg::RAX);
+                self.guest_access();
+                match size {
+                    0 => self.a.movsx8(Size::D, t, mem),
+                    _ => self.a.movsx16(Size::D, t, mem),
+                }
+                self.write_back(item, mode);
+                self.put(item.rd, t);
+            }
+            Transfer::Store(size) => {
+                let t = self.held(item.rd, Reg::RAX);
+                self.store(size, mem, t);
+                self.write_back(item, mode);
+            }
+            Transfer::LoadDual => {
+                // One access of 8 bytes.
+                self.guest_access();
+                self.a.mov(Size::Q, Reg::RAX, mem);
+                self.write_back(item, mode);
+                self.a.rorx(Size::Q, Reg::RCX, Reg::RAX, 32);
+                self.a.mov(Size::D, Reg::RAX, Reg::RAX);
+                self.a.mov(Size::D, Reg::RCX, Reg::RCX);
+                self.put(item.rd, Reg::RAX);
+                self.put(item.ra, Reg::RCX);
+            }
+            Transfer::StoreDual => {
+                let t = self.held(item.rd, Reg::RAX);
+                self.store(2, mem, t);
+                let u = self.held(item.ra, Reg::RAX);
+                self.store(2, mem.plus(4), u);
+                self.write_back(item, mode);
+            }
+        }
+    }
+
+    fn load(&mut self, size: u8, reg: Reg, mem: Mem) {
+        self.guest_access();
+        match size {
+            0 => self.a.movzx8(reg, mem),
+            1 => self.a.movzx16(reg, mem),
+            _ => self.a.mov(Size::D, reg, mem),
+        }
+    }
+
+    fn store(&mut self, size: u8, mem: Mem, reg: Reg) {
+        self.guest_access();
+        match size {
+            0 => self.a.store8(mem, reg),
+            1 => self.a.store16(mem, reg),
+            _ => self.a.mov_to(Size::D, mem, reg),
+        }
+    }
+
+    /// LDR of PC: the place into `reg`.
+    pub(super) fn load_target(&mut self, item: &Instruction, reg: Reg) {
+        let Action::Access { mode, register, .. } = item.action else { return };
+        let mem = self.operand(item, mode, register);
+        self.mark();
+        self.load(2, reg, mem);
+    }
+
+    /// LDM and STM. What is loaded for PC is left in rax.
+    pub(super) fn multiple(&mut self, item: &Instruction) {
+        let Action::Multiple { loads } = item.action else { return };
+        let (list, extra) = (item.imm, item.extra);
+        let length = 4 * list.count_ones();
+        let up = extra & UP != 0;
+        // Where the lowest register lies, from the base.
+        let start = match (up, extra & BEFORE != 0) {
+            (true, false) => 0,
+            (true, true) => 4,
+            (false, true) => length.wrapping_neg(),
+            (false, false) => 4u32.wrapping_sub(length),
+        };
+        let base = self.held(item.rn, Reg::RDX);
+        if base != Reg::RDX {
+            self.a.mov(Size::D, Reg::RDX, base);
+        }
+        self.mark();
+        let offset = |n: u32| start.wrapping_add(4 * (list & ((1 << n) - 1)).count_ones());
+        let others = (0..16).filter(|n| list >> n & 1 == 1);
+        for n in others.filter(|&n| n != 15 && place(n) != item.rn) {
+            self.transfer(loads, place(n), at(Reg::RDX, offset(n)));
+        }
+        if list >> 15 & 1 == 1 {
+            if loads {
+                self.load(2, Reg::RAX, at(Reg::RDX, offset(15)));
+            } else {
+                self.fetch(PC, Reg::RAX);
+                self.store(2, at(Reg::RDX, offset(15)), Reg::RAX);
+            }
+        }
+        // The base comes last: until then the instruction can be run again.
+        if let Some(n) = (0..15).find(|&n| list >> n & 1 == 1 && place(n) == item.rn) {
+            if loads && list >> 15 & 1 == 1 {
+                self.load(2, Reg::RCX, at(Reg::RDX, offset(n)));
+                self.put(item.rn, Reg::RCX);
+            } else {
+                self.transfer(loads, item.rn, at(Reg::RDX, offset(n)));
+            }
+        }
+        if extra & WRITE_BACK != 0 {
+            let moved = if up { length } else { length.wrapping_neg() };
+            self.a.lea(Size::D, Reg::RDX, at(Reg::RDX, moved));
+            self.put(item.rn, Reg::RDX);
+        }
+    }
+
+    fn transfer(&mut self, loads: bool, guest: u8, mem: Mem) {
+        if loads {
+            let t = self.result(guest, Reg::RCX);
+            self.load(2, t, mem);
+            self.put(guest, t);
+        } else {
+            let t = self.held(guest, Reg::RCX);
+            self.store(2, mem, t);
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! A32 and T32 as the translator's planner sees them.
+
+use super::{ALWAYS, PC, Translator};
+use crate::translate::accesses::{Accesses, NO, NONE, UNKNOWN, Uses, mask};
+use crate::translate::condition::Condition;
+use crate::translate::{Class, ENDS, End, FAULTS, Isa, READS, WRITES};
+use crossdock_emu_guest::a32::action::{Action, Form, Mode, Transfer};
+use crossdock_emu_guest::a32::registers::{LR, place};
+use crossdock_emu_guest::a32::{A32, Instruction, It, Jump};
+use crossdock_emu_guest::guest::Words;
+use crossdock_emu_guest::{Op, State};
+use crossdock_emu_x64::Label;
+
+impl Isa for A32 {
+    type Item = Instruction;
+
+    // Places have 32 bits.
+    const MODE_SHIFT: u32 = 33;
+
+    // An IT block.
+    const TAIL: usize = 4;
+
+    fn can_run(state: &State) -> bool {
+        state.it() == 0 && !state.is_big_endian()
+    }
+
+    fn read(words: &mut Words<'_>, place: u64, it: &mut It) -> Option<Instruction> {
+        Instruction::read(words, place, it).ok()
+    }
+
+    fn item_length(item: &Instruction) -> u64 {
+        item.length.into()
+    }
+
+    fn place(items: &[Instruction], _: u64, i: usize) -> u64 {
+        items[i].place
+    }
+
+    fn count_before(items: &[Instruction], _: u64, at: u64) -> Option<usize> {
+        items.iter().position(|item| item.place == at && item.it == 0).filter(|&i| i > 0)
+    }
+
+    fn binds(item: &Instruction) -> bool {
+        item.next_it != 0
+    }
+
+    fn context(item: &Instruction) -> u8 {
+        item.it
+    }
+
+    fn set_context(state: &mut State, context: u8) {
+        state.set_it(context);
+    }
+
+    fn class(item: &Instruction) -> Class {
+        let conditional = item.condition < ALWAYS;
+        let (mut reads, mut writes) = (conditional, false);
+        match item.action {
+            Action::Data { operation, sets, form } => {
+                let arithmetic = matches!(operation, 2..=7 | 10 | 11);
+                let shifts_by_carry = form == Form::Shifted && item.extra == 4;
+                reads |= matches!(operation, 5..=7) || shifts_by_carry || sets && !arithmetic;
+                writes = sets && arithmetic && !conditional;
+            }
+            Action::Multiply { sets, .. } => reads |= sets,
+            Action::Other => reads = true,
+            _ => {}
+        }
+        let faults = matches!(item.action, Action::Access { .. } | Action::Multiple { .. });
+        let bit = |is: bool, bit: u8| if is { bit } else { 0 };
+        Class(bit(reads, READS) | bit(writes, WRITES) | bit(faults, FAULTS) | bit(item.ends, ENDS))
+    }
+
+    fn end_of(item: &Instruction, _: u64) -> Option<End> {
+        if !item.ends {
+            return None;
+        }
+        let target = u64::from(item.imm);
+        let always = item.condition >= ALWAYS;
+        Some(match item.action {
+            Action::Branch if always => End::Jump(target),
+            Action::Branch => End::Branch(target),
+            Action::CompareBranch { .. } if always => End::Branch(target),
+            _ if !always => End::Look,
+            Action::BranchLink => End::Call(target),
+            Action::BranchRegister if item.rm == LR => End::Return,
+            Action::BranchRegister if item.rm != PC => End::JumpRegister,
+            Action::BranchLinkRegister => End::CallRegister,
+            Action::Multiple { loads: true } => End::Return,
+            Action::Access { transfer: Transfer::Load(2), mode: Mode::Offset, .. } => End::JumpRegister,
+            Action::Data { operation: 13, sets: false, form: Form::Plain }
+                if item.rm == LR && item.jump == Jump::Exchange =>
+            {
+                End::Return
+            }
+            Action::Call => End::Syscall,
+            _ => End::Look,
+        })
+    }
+
+    fn accessed(item: &Instruction, state: &State) -> Option<u64> {
+        let base = state.gpr[usize::from(item.rn)] as u32;
+        let address = match item.action {
+            Action::Access { mode: Mode::After, .. } => base,
+            Action::Access { register: false, .. } => base.wrapping_add(item.imm),
+            // The interpreter's own store, and what others may have written, is found by all of the page.
+            Action::Access { .. } => return None,
+            Action::Multiple { .. } => {
+                let length = 4 * item.imm.count_ones();
+                if item.extra & 1 != 0 { base } else { base.wrapping_sub(length) }
+            }
+            _ => return None,
+        };
+        Some(address.into())
+    }
+
+    fn accesses(item: &Instruction) -> Accesses {
+        let of = |register: u8| if register >= 32 || register == PC { NO } else { register };
+        let [d, n, m, a] = [item.rd, item.rn, item.rm, item.ra].map(of);
+        let always = item.condition >= ALWAYS;
+        let write = |accesses: Accesses, register: u8| {
+            if always {
+                Accesses { write: register, ..accesses }
+            } else {
+                Accesses { also: accesses.also | mask(register), ..accesses }
+            }
+        };
+        match item.action {
+            Action::Data { operation, form, .. } => {
+                let n = if matches!(operation, 13 | 15) { NO } else { n };
+                let reads = match form {
+                    Form::Immediate => [n, NO, NO],
+                    Form::Plain | Form::Shifted => [n, m, NO],
+                    Form::ShiftedByRegister => [n, m, a],
+                };
+                let accesses = Accesses { reads, ..NONE };
+                if matches!(operation, 8..=11) { accesses } else { write(accesses, d) }
+            }
+            Action::MoveTop | Action::Insert { .. } => Accesses { reads: [d, n, NO], also: mask(d), ..NONE },
+            Action::Multiply { kind, .. } => {
+                write(Accesses { reads: [n, m, if kind == 0 { NO } else { a }], ..NONE }, d)
+            }
+            Action::Extend { adds } => {
+                write(Accesses { reads: [m, if adds { n } else { NO }, NO], ..NONE }, d)
+            }
+            Action::Extract { .. } => write(Accesses { reads: [n, NO, NO], ..NONE }, d),
+            Action::LeadingZeros | Action::Reverse => write(Accesses { reads: [m, NO, NO], ..NONE }, d),
+            Action::Access { transfer, mode, register } => {
+                let m = if register { m } else { NO };
+                let back = if mode == Mode::Offset { 0 } else { mask(n) };
+                match transfer {
+                    Transfer::Load(_) | Transfer::LoadSigned(_) => {
+                        write(Accesses { reads: [n, m, NO], also: back, ..NONE }, d)
+                    }
+                    Transfer::Store(_) => Accesses { reads: [n, m, d], also: back, ..NONE },
+                    _ => UNKNOWN,
+                }
+            }
+            Action::Nop | Action::Barrier => NONE,
+            _ => UNKNOWN,
+        }
+    }
+
+    fn count_uses(item: &Instruction, weight: u32, uses: &mut Uses) {
+        if let Action::Multiple { .. } = item.action {
+            for n in (0..15).filter(|n| item.imm >> n & 1 == 1) {
+                uses.pointer(place(n).into(), weight);
+            }
+            return uses.pointer(item.rn.into(), weight);
+        }
+        let accesses = Self::accesses(item);
+        for register in accesses.reads.into_iter().chain([accesses.write]) {
+            if register != NO {
+                uses.pointer(register.into(), weight);
+            }
+        }
+    }
+
+    fn may_unalign(_: &Instruction) -> bool {
+        false
+    }
+
+    fn check_stack_pointer(_: &mut Translator<'_>) {}
+
+    fn op(item: &Instruction, _: u64) -> Op {
+        item.op
+    }
+
+    fn lower(translator: &mut Translator<'_>) -> usize {
+        translator.instruction()
+    }
+
+    fn branch_condition(translator: &mut Translator<'_>) -> Condition {
+        translator.branch_condition()
+    }
+
+    fn end(translator: &mut Translator<'_>, end: End) {
+        translator.end_block(end);
+    }
+
+    fn invalidate_marked(_: &mut Translator<'_>, _: u8, _: Label, _: Label) {
+        unreachable!("32-bit Arm changes code by a system call");
+    }
+}

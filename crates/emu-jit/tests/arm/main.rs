@@ -1,0 +1,14 @@
+//! The translator of 32-bit Arm. A program of its own, since a process has one translator.
+// Bit fields read better without parentheses around every shift.
+#![allow(clippy::precedence)]
+
+#[allow(dead_code)]
+#[path = "../../../emu-guest/tests/it/cases.rs"]
+mod cases;
+#[allow(dead_code)]
+#[path = "../../../emu-guest/tests/it/cases_arm.rs"]
+mod cases_arm;
+mod differ;
+#[allow(dead_code)]
+#[path = "../it/host.rs"]
+mod host;
