@@ -167,8 +167,8 @@ fn map_trampoline<A: Abi>() -> Result<(), Errno> {
     Ok(())
 }
 
-/// Maps the stack, as large as it may grow (RLIMIT_STACK; at most 1 GiB, or 256 MiB of a 32-bit program), above a gap that
-/// faults.
+/// Maps the stack, as large as it may grow (RLIMIT_STACK; at most 1 GiB, or 256 MiB of a 32-bit program),
+/// above a gap that faults.
 fn map_stack(wanted: Option<u64>, is_executable: bool) -> Result<Range<u64>, Errno> {
     const GAP: u64 = 1 << 20;
     const RLIMIT_STACK: u64 = 3;

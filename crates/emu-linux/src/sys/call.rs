@@ -198,7 +198,7 @@ global_asm!(
     "mov rax, -512",
     "ret",
 
-    // crossdock_emu_call32(number, argument, argument, argument, argument): a system call of a 32-bit program.
+    // crossdock_emu_call32(number, a, b, c, d): a system call of a 32-bit program.
     ".p2align 4",
     "crossdock_emu_call32:",
     "push rbx",

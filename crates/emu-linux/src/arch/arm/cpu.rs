@@ -1,5 +1,5 @@
-//! The CPU that programs see: a Cortex-A7, whatever further instructions the interpreter knows. C libraries and
-//! programs then choose what they would on such a board.
+//! The CPU that programs see: a Cortex-A7, whatever further instructions the interpreter knows. C libraries
+//! and programs then choose what they would on such a board.
 
 use alloc::format;
 use alloc::string::String;

@@ -1,10 +1,9 @@
 //! Calls about files and descriptors: offsets, statuses, locks, vectors, sets of descriptors, directories,
 //! ioctl, asynchronous transfers.
 
-use super::Arm;
 use super::words::{Timeout, Width, read, write};
-use crate::arch::HostStat;
 use crate::arch::call::Row;
+use crate::arch::{Abi, HostStat};
 use crate::calls::files;
 use crate::calls::host::{after_mask, host, with_mask};
 use crate::guest;
@@ -150,7 +149,7 @@ pub(super) fn dup2(thread: &Thread, a: &[u64; 6]) -> Result<i64, Errno> {
 }
 
 /// fcntl(2) and fcntl64(2): locks with offsets of 32 bits have numbers that the host uses for 64 bits.
-pub(super) fn fcntl(thread: &Thread, a: &[u64; 6]) -> Result<i64, Errno> {
+pub(super) fn fcntl<A: Abi>(thread: &Thread, a: &[u64; 6]) -> Result<i64, Errno> {
     const F_GETLK: u64 = 5;
     const F_SETLKW: u64 = 7;
     const F_GETLK64: u64 = 12;
@@ -158,7 +157,7 @@ pub(super) fn fcntl(thread: &Thread, a: &[u64; 6]) -> Result<i64, Errno> {
     match a[1] {
         F_GETLK..=F_SETLKW => lock(thread, a, a[1] == F_GETLK),
         F_GETLK64..=F_SETLKW64 => host(thread, nr::FCNTL, &[a[0], a[1] - F_GETLK64 + F_GETLK, a[2], 0, 0, 0]),
-        _ => files::fcntl::<Arm>(thread, a),
+        _ => files::fcntl::<A>(thread, a),
     }
 }
 

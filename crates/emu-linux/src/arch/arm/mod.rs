@@ -58,11 +58,6 @@ const SIGCHLD: u64 = 17;
 /// CLONE_VM, CLONE_VFORK.
 const VFORK_FLAGS: u64 = 0x4100;
 
-/// Widens a register that holds a signed number.
-const fn signed(register: u64) -> u64 {
-    register as u32 as i32 as i64 as u64
-}
-
 impl Abi for Arm {
     const NAME: &'static str = "arm";
     const UNAME: &'static str = cpu::MODEL.uname;
@@ -138,7 +133,7 @@ impl Abi for Arm {
                 b'k' => (CREAT_FLAGS, 0),
                 b'F' => (SIGCHLD, 0),
                 b'V' => (VFORK_FLAGS | SIGCHLD, 0),
-                b'f' | b'd' => (signed(register(next)), 1),
+                b'f' | b'd' => (words::signed(register(next)), 1),
                 b'g' if register(next) as u16 == u16::MAX => (u64::MAX, 1),
                 b'g' => (register(next) & 0xffff, 1),
                 b'q' => {
@@ -170,7 +165,7 @@ impl Abi for Arm {
         which: u8,
         arguments: &[u64; 6],
     ) -> Result<i64, Errno> {
-        own::answer(thread, state, row, which, arguments)
+        own::answer::<Self>(thread, state, row, which, arguments)
     }
 
     /// The 32-bit Arm has none.

@@ -1,8 +1,9 @@
-//! The calls that the ABI answers itself, mostly since they have structures of their own: a table from names to
-//! conversions.
+//! The calls that the ABI answers itself, mostly since they have structures of their own: a table from names
+//! to conversions.
 
 use super::words::{self, Field, Width};
 use super::{files, messages, signals, system};
+use crate::arch::Abi;
 use crate::arch::call::{Call, Row};
 use crate::calls::host::host;
 use crate::changes::CHANGES;
@@ -94,7 +95,7 @@ const fn fields(which: Own) -> Option<&'static [Field]> {
 }
 
 /// Answers the call with this number in [`ALL`].
-pub(super) fn answer(
+pub(super) fn answer<A: Abi>(
     thread: &mut Thread,
     state: &mut State,
     row: &Row,
@@ -113,7 +114,7 @@ pub(super) fn answer(
         Own::Fadvise | Own::SyncFileRange => {
             host(thread, u64::from(row.host), &[a[0], a[2], a[3], a[1], 0, 0])
         }
-        Own::Fcntl => files::fcntl(thread, a),
+        Own::Fcntl => files::fcntl::<A>(thread, a),
         Own::Getdents => files::getdents(a),
         Own::Getdents64 => files::getdents64(thread, row, a),
         Own::IoGetevents => files::io_getevents(thread, row, a),

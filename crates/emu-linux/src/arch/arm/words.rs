@@ -1,5 +1,5 @@
-//! Structures whose fields are `long`s, or padded like them, on both sides: words of 4 bytes for the guest, of
-//! 8 for the host. So are times of 32 bits, rusage, itimerval, tms, timex, mq_attr.
+//! Structures whose fields are `long`s, or padded like them, on both sides: words of 4 bytes for the guest,
+//! of 8 for the host. So are times of 32 bits, rusage, itimerval, tms, timex, mq_attr.
 
 use crate::arch::call::Row;
 use crate::calls::host::host;
@@ -26,10 +26,15 @@ const LONGEST: usize = 26;
 /// What the host has not written.
 const UNWRITTEN: u64 = u64::MAX;
 
+/// Widens a register that holds a signed number.
+pub(super) const fn signed(register: u64) -> u64 {
+    register as u32 as i32 as i64 as u64
+}
+
 /// Reads `long`s.
 pub(super) fn read(at: u64, words: &mut [u64]) -> Result<(), Errno> {
     for (n, word) in (0..).zip(words) {
-        *word = super::signed(guest::read32(at.wrapping_add(4 * n))?.into());
+        *word = signed(guest::read32(at.wrapping_add(4 * n))?.into());
     }
     Ok(())
 }
