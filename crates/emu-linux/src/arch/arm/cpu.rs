@@ -36,7 +36,7 @@ const NAMES: [&str; 22] = [
 pub(super) const MODEL: Model = Model {
     uname: "armv7l",
     platform: "v7l",
-    hwcap: 0xd6 | 2 << 12 | 0x7f << 15,
+    hwcap: 0xd6 | 3 << 12 | 0x7f << 15,
     hwcap2: 0,
     name: "ARMv7 Processor rev 5 (v7l)",
     part: 0xc07,

@@ -7,6 +7,8 @@ use crate::signal::number::{BUS, CHLD, FPE, ILL, SEGV, SYS, TRAP};
 /// Bytes of a siginfo_t.
 const SIZE: usize = 128;
 const SI_TIMER: i32 = -2;
+const BUS_MCEERR_AR: i32 = 4;
+const BUS_MCEERR_AO: i32 = 5;
 /// SIGPOLL.
 const POLL: u32 = 29;
 
@@ -22,8 +24,10 @@ fn fields(signal: u32, code: i32) -> &'static [usize] {
         1..0x80 if signal == CHLD => &[4, 5, 6, 8, 10],
         // The address of the call, its number, the architecture.
         1..0x80 if signal == SYS => &[4, 6, 7],
-        // The address, and for some codes a few bits of it.
-        1..0x80 if [SEGV, BUS, ILL, FPE, TRAP].contains(&signal) => &[4, 6],
+        // The address, and how many of its bits count.
+        BUS_MCEERR_AR | BUS_MCEERR_AO if signal == BUS => &[4, 6],
+        // The address, whose high half is 0; or, if this signal tells of a child's end, as for SIGCHLD.
+        1..0x80 if [SEGV, BUS, ILL, FPE, TRAP].contains(&signal) => &[4, 5, 6, 8, 10],
         // Sender, user, and a value of sigqueue(3).
         _ => &[4, 5, 6],
     }
