@@ -101,8 +101,9 @@ pub(super) fn push(state: &mut State, delivery: &Delivery) -> Result<(), Errno> 
     let bytes: [u8; 4 * USED] = core::array::from_fn(|n| words[n / 4].to_le_bytes()[n % 4]);
     guest::write(context, &bytes)?;
 
+    // T32's code is two words after A32's, and called with bit 0 set.
     let is_thumb = action.handler & 1;
-    let code = trampoline + 8 * is_thumb + if has_info { 12 } else { 0 } | is_thumb;
+    let code = trampoline + 9 * is_thumb + if has_info { 12 } else { 0 };
     let back = if action.flags & SA_RESTORER != 0 { action.restorer } else { code };
     state.set_r(0, signal);
     if has_info {
