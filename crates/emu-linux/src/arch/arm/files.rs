@@ -13,6 +13,7 @@ use crate::sys::call::{call32, nr};
 use crate::sys::{Errno, errno};
 use crate::thread::Thread;
 use alloc::vec::Vec;
+use core::sync::atomic::{AtomicBool, Ordering};
 
 /// Largest offset of calls with 32 bits.
 const OFFSET_MAX: i64 = i32::MAX as i64;
@@ -116,7 +117,9 @@ pub(super) fn statfs64(thread: &Thread, row: &Row, a: &[u64; 6]) -> Result<i64, 
 
 /// lseek(2).
 pub(super) fn lseek(thread: &Thread, row: &Row, a: &[u64; 6]) -> Result<i64, Errno> {
-    match host(thread, u64::from(row.host), a)? {
+    let position = unfolded(thread, a[0], a[1], a[2]);
+    match host(thread, u64::from(row.host), &[a[0], position, a[2], 0, 0, 0])? {
+        at if position != a[1] => Ok(at >> FOLD),
         at if at > OFFSET_MAX => Err(errno::EOVERFLOW),
         at => Ok(at),
     }
@@ -124,8 +127,12 @@ pub(super) fn lseek(thread: &Thread, row: &Row, a: &[u64; 6]) -> Result<i64, Err
 
 /// _llseek(2): the offset's high half comes first.
 pub(super) fn llseek(thread: &Thread, row: &Row, a: &[u64; 6]) -> Result<i64, Errno> {
-    let at = host(thread, u64::from(row.host), &[a[0], a[1] << 32 | a[2], a[4], 0, 0, 0])?;
-    guest::write64(a[3], at as u64).map(|()| 0)
+    let position = unfolded(thread, a[0], a[1] << 32 | a[2], a[4]);
+    let mut at = host(thread, u64::from(row.host), &[a[0], position, a[4], 0, 0, 0])? as u64;
+    if position != a[1] << 32 | a[2] {
+        at >>= FOLD;
+    }
+    guest::write64(a[3], at).map(|()| 0)
 }
 
 /// sendfile(2).
@@ -305,15 +312,56 @@ pub(super) fn getdents(a: &[u64; 6]) -> Result<i64, Errno> {
 }
 
 /// getdents64(2). Positions in directories of ext4 are hashes, of 64 bits for 64-bit programs; 32-bit ones
-/// often can use 32 bits only, which they get as 32-bit programs of the host.
+/// often can use 32 bits only, which they get as 32-bit programs of the host do.
 pub(super) fn getdents64(thread: &Thread, row: &Row, a: &[u64; 6]) -> Result<i64, Errno> {
     files::directory(a, &|| {
         // SAFETY: the kernel writes to guest memory.
         match unsafe { call32(GETDENTS64, [a[0], a[1], a[2], 0]) } {
-            Err(errno::ENOSYS) => host(thread, u64::from(row.host), a),
+            Err(errno::ENOSYS) => {
+                let length = host(thread, u64::from(row.host), a)?;
+                fold_positions(a[1], length as u64).map(|()| length)
+            }
             other => other,
         }
     })
+}
+
+/// Whether positions of entries were ever folded.
+static FOLDED: AtomicBool = AtomicBool::new(false);
+/// A position of ext4 is a hash of 31 bits, and another of 32 below it; of the first, 32-bit programs see the
+/// high 30 (Linux, fs/ext4/dir.c, hash2pos).
+const FOLD: u32 = 33;
+/// Positions that are no hashes are small.
+const HASH_MIN: u64 = 1 << 16;
+
+/// Replaces the positions of entries that 32-bit programs cannot use.
+fn fold_positions(at: u64, length: u64) -> Result<(), Errno> {
+    // struct linux_dirent64: d_ino 8, d_off 8, d_reclen 2.
+    let mut offset = 0;
+    while offset < length {
+        let entry = at.wrapping_add(offset);
+        let position = guest::read64(entry.wrapping_add(8))?;
+        if position > OFFSET_MAX as u64 {
+            FOLDED.store(true, Ordering::Relaxed);
+            guest::write64(entry.wrapping_add(8), position >> FOLD)?;
+        }
+        offset += u64::from(guest::read32(entry.wrapping_add(16))? & 0xffff).max(1);
+    }
+    Ok(())
+}
+
+/// The host's position for one that a program seeks to.
+fn unfolded(thread: &Thread, descriptor: u64, position: u64, whence: u64) -> u64 {
+    const SEEK_SET: u64 = 0;
+    const S_IFMT: u64 = 0o170_000;
+    const S_IFDIR: u64 = 0o040_000;
+    let is_directory = || files::status(thread, descriptor).is_ok_and(|stat| stat[3] & S_IFMT == S_IFDIR);
+    let may_be = FOLDED.load(Ordering::Relaxed) && whence == SEEK_SET;
+    if may_be && (HASH_MIN..=OFFSET_MAX as u64).contains(&position) && is_directory() {
+        position << FOLD
+    } else {
+        position
+    }
 }
 
 /// ioctl(2). The host's kernel converts the structures of 32-bit programs; terminals have none to convert. A
