@@ -172,6 +172,8 @@ pub const PC: Mem = state(272);
 pub const FPCR: Mem = state(284);
 /// `State::fpsr`.
 pub const FPSR: Mem = state(288);
+/// `State::apsr`.
+pub const APSR: Mem = state(292);
 /// `State::tpidr_el0`.
 pub const TPIDR: Mem = state(296);
 /// `State::exclusive_address`.
@@ -293,6 +295,7 @@ mod tests {
         assert_eq!(PC, at(offset_of!(State, pc)));
         assert_eq!(FPCR, at(offset_of!(State, fpcr)));
         assert_eq!(FPSR, at(offset_of!(State, fpsr)));
+        assert_eq!(APSR, at(offset_of!(State, apsr)));
         assert_eq!(TPIDR, at(offset_of!(State, tpidr_el0)));
         assert_eq!(EXCLUSIVE_ADDRESS, at(offset_of!(State, exclusive_address)));
         assert_eq!(EXCLUSIVE_SIZE, at(offset_of!(State, exclusive_size)));

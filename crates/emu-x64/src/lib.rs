@@ -844,6 +844,11 @@ impl Assembler {
         });
     }
 
+    /// STC: CF = 1.
+    pub fn stc(&mut self) {
+        self.byte(0xf9);
+    }
+
     /// LAHF: `ah` = SF, ZF, AF, PF and CF, as the low byte of EFLAGS has them.
     pub fn lahf(&mut self) {
         self.byte(0x9f);

@@ -84,6 +84,11 @@ pub enum Action {
         /// CBNZ.
         not: bool,
     },
+    /// TBB, or TBH if `halves`: a branch by an entry of the table at `rn`, the one that `rm` counts.
+    TableBranch {
+        /// TBH.
+        halves: bool,
+    },
     /// MUL, MLA, MLS by `kind` 0 to 2: `rn` times `rm`, with accumulator `ra`.
     Multiply {
         /// The kind.
@@ -118,6 +123,22 @@ pub enum Action {
     LeadingZeros,
     /// REV.
     Reverse,
+    /// UADD8.
+    AddBytes,
+    /// SEL.
+    Select,
+    /// The thread pointer (TPIDRURO) to `rd`.
+    ThreadPointer,
+    /// LDREX and its kin, of the logarithm of bytes `size`; `ra` is the second register of a doubleword.
+    LoadExclusive {
+        /// The logarithm of the bytes.
+        size: u8,
+    },
+    /// STREX and its kin; `rm` is the register of the result.
+    StoreExclusive {
+        /// The logarithm of the bytes.
+        size: u8,
+    },
     /// SVC; the immediate is that of the instruction.
     Call,
     /// Nothing.
@@ -159,6 +180,12 @@ impl Action {
             Action::Call => (17, 0, 0, 0),
             Action::Nop => (18, 0, 0, 0),
             Action::Barrier => (19, 0, 0, 0),
+            Action::TableBranch { halves } => (20, halves as u32, 0, 0),
+            Action::AddBytes => (21, 0, 0, 0),
+            Action::Select => (22, 0, 0, 0),
+            Action::ThreadPointer => (23, 0, 0, 0),
+            Action::LoadExclusive { size } => (24, size as u32, 0, 0),
+            Action::StoreExclusive { size } => (25, size as u32, 0, 0),
         };
         kind | a << 8 | b << 16 | c << 24
     }
@@ -199,6 +226,12 @@ impl Action {
             17 => Action::Call,
             18 => Action::Nop,
             19 => Action::Barrier,
+            20 => Action::TableBranch { halves: a != 0 },
+            21 => Action::AddBytes,
+            22 => Action::Select,
+            23 => Action::ThreadPointer,
+            24 => Action::LoadExclusive { size: a },
+            25 => Action::StoreExclusive { size: a },
             _ => Action::Other,
         }
     }
@@ -218,6 +251,8 @@ mod tests {
             Action::CompareBranch { not: true },
             Action::MultiplyLong { signed: true, adds: false },
             Action::Barrier,
+            Action::TableBranch { halves: true },
+            Action::StoreExclusive { size: 3 },
             Action::Other,
         ] {
             assert_eq!(Action::unpack(action.pack()), action);

@@ -176,5 +176,6 @@ pub(crate) fn table(word: &Word<'_>) -> Option<Op> {
         return None;
     }
     let op = word.op(if word.is('h') { table_branch::<true> } else { table_branch::<false> });
-    Some(jumping(op))
+    let action = Action::TableBranch { halves: word.is('h') };
+    Some(jumping(op.acting(action.pack())))
 }

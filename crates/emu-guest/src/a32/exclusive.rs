@@ -1,5 +1,6 @@
 //! Exclusive and ordered loads and stores, and SWP (manual F4.1.2, F3.1.3).
 
+use super::action::Action;
 use super::fields::Word;
 use super::registers::place;
 use crate::exit::{Flow, Step};
@@ -118,7 +119,9 @@ fn exclusive(word: &Word<'_>, size: u32) -> Option<Op> {
         return None;
     }
     let op = word.op(if loads { load_of(size) } else { store_of(size) });
-    Some(Op { rd: place(t), ra: place(u), rm: place(d), ..op })
+    let size = size as u8;
+    let action = if loads { Action::LoadExclusive { size } } else { Action::StoreExclusive { size } };
+    Some(Op { rd: place(t), ra: place(u), rm: place(d), ..op.acting(action.pack()) })
 }
 
 /// T32: LDREX, STREX with an offset `i` in words, and their forms with the size in bits 5 to 4.
@@ -160,7 +163,9 @@ pub(crate) fn thumb_word(word: &Word<'_>) -> Option<Op> {
         return None;
     }
     let op = word.op(if loads { load_exclusive_offset } else { store_exclusive_offset });
-    Some(Op { rd: place(t), rm: place(d), ..op.with_imm(word.field('i') << 2) })
+    let action = if loads { Action::LoadExclusive { size: 2 } } else { Action::StoreExclusive { size: 2 } };
+    let op = op.acting(action.pack()).with_imm(word.field('i') << 2);
+    Some(Op { rd: place(t), rm: place(d), ..op })
 }
 
 /// LDA, STL and their forms for bytes and halfwords: bits 22 to 21 in A32, bits 5 to 4 in T32.

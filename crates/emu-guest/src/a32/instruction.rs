@@ -17,6 +17,8 @@ pub struct Instruction {
     pub place: u64,
     /// What it does.
     pub action: Action,
+    /// The word in A32's encoding, if it is floating point or Advanced SIMD; else 0.
+    pub word: u32,
     /// The condition, 0 to 15; 14 and 15 are always.
     pub condition: u8,
     /// Whether it writes the slot of PC, and what follows.
@@ -52,14 +54,16 @@ impl Instruction {
     pub fn read(words: &mut Words<'_>, place: u64, it: &mut It) -> Result<Instruction, Fault> {
         let (decoded, class) = decode::classified(words, place, it)?;
         let op = decoded.op;
-        let action = match class {
-            None | Some(Class::Float | Class::Simd | Class::Crypto) => Action::Other,
-            Some(_) => Action::unpack(op.code),
+        let (action, word) = match class {
+            None => (Action::Other, 0),
+            Some(Class::Float | Class::Simd | Class::Crypto) => (Action::Other, op.code),
+            Some(_) => (Action::unpack(op.code), 0),
         };
         Ok(Instruction {
             op,
             place,
             action,
+            word,
             condition: op.condition() as u8,
             jump: op.jump(),
             ends: decoded.ends,

@@ -148,7 +148,9 @@ pub(crate) fn parallel_of(word: &Word<'_>) -> Option<Op> {
         };
         (lanes, result)
     };
-    checked(word, PARALLEL[usize::from(lanes)][usize::from(result)])
+    let op = checked(word, PARALLEL[usize::from(lanes)][usize::from(result)])?;
+    let adds_bytes = (lanes, result) == (ADD8, UNSIGNED);
+    Some(if adds_bytes { op.acting(Action::AddBytes.pack()) } else { op })
 }
 
 fn select(s: &mut State, _: &Host, op: &Op) -> Step {
@@ -164,7 +166,7 @@ fn select(s: &mut State, _: &Host, op: &Op) -> Step {
 
 /// SEL.
 pub(crate) fn sel(word: &Word<'_>) -> Option<Op> {
-    checked(word, select)
+    checked(word, select).map(|op| op.acting(Action::Select.pack()))
 }
 
 /// `value` as a signed number of `bits`, saturated; sets Q if that changes it.

@@ -23,7 +23,7 @@ pub const SINK: u8 = crate::state::SINK as u8;
 pub const THREAD: u8 = 28;
 
 /// Place of FPSCR's condition flags, in their bits 31 to 28.
-const FLOAT_FLAGS: u8 = 27;
+pub const FLOAT_FLAGS: u8 = 27;
 
 /// Bits of FPSCR (manual G8.2): the alternative half-precision format.
 pub(crate) const AHP: u32 = 1 << 26;

@@ -189,7 +189,9 @@ pub(crate) fn mrc(word: &Word<'_>) -> Option<Op> {
         TPIDRURW => THREAD,
         _ => return None,
     };
-    (word.field('t') != 15).then(|| Op { rn: source, ..word.op(read_register) })
+    let op = Op { rn: source, ..word.op(read_register) };
+    let op = if source == ZERO { op.acting(Action::ThreadPointer.pack()) } else { op };
+    (word.field('t') != 15).then_some(op)
 }
 
 /// MCR of coprocessor 15.

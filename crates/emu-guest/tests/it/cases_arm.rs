@@ -368,8 +368,8 @@ pub(crate) fn case(random: &mut Random, set: Set, row: &Row, layout: &Layout, i:
             }
         }
         _ => {
-            // A write of PC goes to where a taken branch ends.
-            if field(word, 'd') == Some(15) && row.width == 32 {
+            // A write of PC has no place to go to.
+            if names_pc(row, word) {
                 return None;
             }
         }
@@ -424,6 +424,13 @@ fn float(random: &mut Random, row: &Row, word: &mut u32, before: &mut Record, th
     Some(())
 }
 
+/// Whether the destination is PC; in T32 of 16 bits its high bit is `h`.
+fn names_pc(row: &Row, word: u32) -> bool {
+    row.field('d').is_some_and(|(low, width)| {
+        width == 4 && word >> low & 15 == 15 || row.field('h').is_some() && word & 0x87 == 0x87
+    })
+}
+
 /// An instruction of registers only, which may depend on the one before.
 fn follower(random: &mut Random, set: Set, computes: impl Fn(Class) -> bool) -> Option<(Set, u32)> {
     let set = match set {
@@ -439,12 +446,9 @@ fn follower(random: &mut Random, set: Set, computes: impl Fn(Class) -> bool) -> 
     if let Some(place) = row.field('c') {
         set_field(&mut word, place, if random.one_in(3) { random.below(15) as u32 } else { 14 });
     }
-    // The high register of T32's ADD and MOV may be PC, too.
-    let names_pc = row.field('d').is_some_and(|(low, width)| {
-        word >> low & 15 == 15 && width == 4 || row.field('h').is_some() && word & 0x87 == 0x87
-    });
     let is_known = classify(set, word).is_some_and(|found| std::ptr::eq(found, row));
-    (is_known && !names_pc && Support::of(set, word, false) == Support::Implemented).then_some((set, word))
+    (is_known && !names_pc(row, word) && Support::of(set, word, false) == Support::Implemented)
+        .then_some((set, word))
 }
 
 /// Whether a word of [`Set::Float`] accesses memory.

@@ -136,7 +136,7 @@ impl Translator<'_> {
         }
     }
 
-    fn load(&mut self, size: u8, reg: Reg, mem: Mem) {
+    pub(super) fn load(&mut self, size: u8, reg: Reg, mem: Mem) {
         self.guest_access();
         match size {
             0 => self.a.movzx8(reg, mem),
@@ -160,6 +160,7 @@ impl Translator<'_> {
         let mem = self.operand(item, mode, register);
         self.mark();
         self.load(2, reg, mem);
+        self.write_back(item, mode);
     }
 
     /// LDM and STM. What is loaded for PC is left in rax.

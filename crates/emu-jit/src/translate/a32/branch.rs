@@ -1,10 +1,13 @@
 //! The ends of blocks (manual F2.2).
 
-use super::{ALWAYS, Translator};
+use super::isa::indirect_end;
+use super::{PC, Translator, pc_value};
 use crate::layout::ExitKind;
 use crate::translate::condition::{Condition, Flags};
 use crate::translate::{Cold, End};
+use crate::unit::STANDARD;
 use crossdock_emu_guest::a32::action::Action;
+use crossdock_emu_guest::a32::{Instruction, Jump};
 use crossdock_emu_x64::{Alu, Cc, Mem, Reg, Size};
 
 impl Translator<'_> {
@@ -20,9 +23,27 @@ impl Translator<'_> {
         Condition::One(if not { Cc::Ne } else { Cc::E })
     }
 
+    /// A branch to a place that is known at run time only, with a condition: goes on behind it if the
+    /// condition does not hold.
+    pub(super) fn leave_on_condition(&mut self, item: &Instruction) {
+        self.save_flags();
+        let skip = self.a.label();
+        match self.condition(item.condition.into()) {
+            Condition::Always => {}
+            condition => self.jump_on(condition.not(), skip),
+        }
+        let (assigned, dirty, flags) = (self.number(), self.dirty, self.flags);
+        self.flags = Flags::Memory;
+        self.reassign(STANDARD);
+        self.end_block(indirect_end(item).unwrap_or(End::Look));
+        // Behind the branch all is as before it.
+        self.assume(assigned);
+        (self.dirty, self.flags) = (dirty, flags);
+        self.a.bind(skip);
+    }
+
     pub(super) fn end_block(&mut self, end: End) {
         let item = self.items[0];
-        debug_assert!(item.condition >= ALWAYS || end == End::Look);
         match end {
             End::CallRegister => {
                 self.save_flags();
@@ -61,6 +82,31 @@ impl Translator<'_> {
         match item.action {
             Action::Multiple { .. } => self.multiple(&item),
             Action::Access { .. } => self.load_target(&item, reg),
+            Action::TableBranch { halves } => {
+                let index = self.held(item.rm, Reg::RCX);
+                let scale = u8::from(halves);
+                let base = self.held(item.rn, Reg::RDX);
+                self.mark();
+                self.guest_access();
+                let entry = Mem { base, index: Some((index, scale)), disp: 0 };
+                if halves {
+                    self.a.movzx16(reg, entry)
+                } else {
+                    self.a.movzx8(reg, entry)
+                }
+                self.a.mov_imm(Reg::RCX, pc_value(self.pc) | 1);
+                self.a.lea(Size::D, reg, Mem { base: Reg::RCX, index: Some((reg, 1)), disp: 0 });
+            }
+            Action::Data { operation, form, .. } if operation != 13 => {
+                self.operate(&item, operation, false, form);
+                // The result is in the slot of PC.
+                self.copy(Size::D, reg, PC);
+                if item.jump == Jump::Same {
+                    let is_thumb = self.pc & 1 == 1;
+                    let (op, bits) = if is_thumb { (Alu::Or, 1) } else { (Alu::And, !3) };
+                    self.a.alu_imm(op, Size::D, reg, bits);
+                }
+            }
             _ => self.fetch(item.rm, reg),
         }
     }

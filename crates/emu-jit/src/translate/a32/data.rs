@@ -1,12 +1,14 @@
 //! Data processing, multiplication, extension and bit fields (manual F4.1.2, F4.1.5).
 
 use super::{PC, Translator};
+use crate::layout::{APSR, SCRATCH_MEMORY, Slot, TPIDR, slot};
 use crate::translate::alu::Operand;
 use crate::translate::condition::Flags;
 use crate::translate::operands::SINK;
-use crossdock_emu_guest::a32::Instruction;
 use crossdock_emu_guest::a32::action::{Action, Form};
-use crossdock_emu_x64::{Alu, Reg, Shift, Size};
+use crossdock_emu_guest::a32::registers::GE_LOW;
+use crossdock_emu_guest::a32::{Instruction, Jump};
+use crossdock_emu_x64::{Alu, Cc, Reg, Shift, Size};
 
 /// Kinds of shifts.
 const LSL: u32 = 0;
@@ -56,18 +58,16 @@ impl Translator<'_> {
     pub(super) fn can_lower(&self, item: &Instruction) -> bool {
         match item.action {
             Action::Data { operation: number, sets, form } => {
-                let sets = sets && self.live;
-                let by_carry = form == Form::Shifted && item.extra == RRX;
-                let shifts = form == Form::Shifted || form == Form::ShiftedByRegister;
                 let Some(kind) = operation(number) else { return false };
                 let logical = matches!(kind, Operation::Logical { .. } | Operation::Move { .. });
-                // The carry of the shifter: only of a shifted MOV it is in the host's flags.
-                let by_immediate = form == Form::Shifted && (1..=31).contains(&item.imm) && item.extra != ROR;
-                let moves = matches!(kind, Operation::Move { inverts: false }) && by_immediate;
-                let carries = shifts || form == Form::Immediate && item.extra == 1;
-                !by_carry
-                    && item.jump == crossdock_emu_guest::a32::Jump::No
-                    && !(sets && logical && carries && !moves)
+                let needs_carry = sets && self.live && logical;
+                let has_carry = match form {
+                    Form::Immediate | Form::Plain => true,
+                    Form::Shifted => (1..=31).contains(&item.imm),
+                    Form::ShiftedByRegister => item.extra != ROR,
+                };
+                let by_carry = form == Form::Shifted && item.extra == RRX;
+                item.jump == Jump::No && !by_carry && (!needs_carry || has_carry)
             }
             Action::Multiply { sets, .. } => !(sets && self.live),
             Action::Access { register, .. } => !(register && item.extra & 7 == RRX),
@@ -144,6 +144,12 @@ impl Translator<'_> {
                 self.a.shift_imm(shift, Size::D, Reg::RAX, (32 - item.extra) as u8);
                 self.put(item.rd, Reg::RAX);
             }
+            Action::AddBytes => self.add_bytes(item),
+            Action::Select => self.select(item),
+            Action::ThreadPointer => {
+                self.a.mov(Size::D, Reg::RAX, TPIDR);
+                self.put(item.rd, Reg::RAX);
+            }
             Action::LeadingZeros => {
                 self.clobber();
                 self.a.lzcnt(Size::D, Reg::RAX, self.rm(item.rm));
@@ -156,6 +162,69 @@ impl Translator<'_> {
             }
             _ => {}
         }
+    }
+
+    /// UADD8: with the carries of the bytes as GE.
+    ///
+    /// ```text
+    /// sum     = (n & 0x7f7f7f7f) + (m & 0x7f7f7f7f) ^ (n ^ m) & 0x80808080
+    /// carries = (n & m | (n | m) & !sum) & 0x80808080
+    /// ```
+    fn add_bytes(&mut self, item: &Instruction) {
+        const LOW: i32 = 0x7f7f_7f7f;
+        const HIGH: i32 = 0x8080_8080_u32 as i32;
+        self.clobber();
+        self.fetch(item.rn, Reg::RAX);
+        self.fetch(item.rm, Reg::RCX);
+        self.a.mov(Size::D, Reg::RDX, Reg::RAX);
+        self.a.alu(Alu::Xor, Size::D, Reg::RDX, Reg::RCX);
+        self.a.alu_imm(Alu::And, Size::D, Reg::RDX, HIGH);
+        self.a.alu_imm(Alu::And, Size::D, Reg::RAX, LOW);
+        self.a.alu_imm(Alu::And, Size::D, Reg::RCX, LOW);
+        self.a.alu(Alu::Add, Size::D, Reg::RAX, Reg::RCX);
+        self.a.alu(Alu::Xor, Size::D, Reg::RAX, Reg::RDX);
+        // The operands again; the sum is in rax.
+        self.fetch(item.rn, Reg::RCX);
+        self.fetch(item.rm, Reg::RDX);
+        self.a.mov_to(Size::D, SCRATCH_MEMORY, Reg::RAX);
+        self.a.not(Size::D, Reg::RAX);
+        let n_or_m = SCRATCH_MEMORY.plus(4);
+        self.a.mov_to(Size::D, n_or_m, Reg::RCX);
+        self.a.alu_to(Alu::Or, Size::D, n_or_m, Reg::RDX);
+        self.a.alu(Alu::And, Size::D, Reg::RAX, n_or_m);
+        self.a.alu(Alu::And, Size::D, Reg::RCX, Reg::RDX);
+        self.a.alu(Alu::Or, Size::D, Reg::RAX, Reg::RCX);
+        self.a.alu_imm(Alu::And, Size::D, Reg::RAX, HIGH);
+        // Bits 7, 15, 23 and 31 become bits 28 to 31 of a product, then GE.
+        self.a.shift_imm(Shift::Shr, Size::D, Reg::RAX, 7);
+        self.a.mov_imm(Reg::RCX, 0x1020_4080);
+        self.a.imul(Size::D, Reg::RAX, Reg::RCX);
+        self.a.shift_imm(Shift::Shr, Size::D, Reg::RAX, 28);
+        self.a.shift_imm(Shift::Shl, Size::D, Reg::RAX, GE_LOW as u8);
+        self.a.alu_imm(Alu::And, Size::D, APSR, !(15 << GE_LOW));
+        self.a.alu_to(Alu::Or, Size::D, APSR, Reg::RAX);
+        self.a.mov(Size::D, Reg::RAX, SCRATCH_MEMORY);
+        self.put(item.rd, Reg::RAX);
+    }
+
+    /// SEL: bytes of `rn` where GE is set, of `rm` elsewhere.
+    fn select(&mut self, item: &Instruction) {
+        self.clobber();
+        self.a.mov(Size::D, Reg::RAX, APSR);
+        self.a.shift_imm(Shift::Shr, Size::D, Reg::RAX, GE_LOW as u8);
+        self.a.alu_imm(Alu::And, Size::D, Reg::RAX, 15);
+        // Bit i of GE becomes bit 8 * i, then a byte.
+        self.a.mov_imm(Reg::RCX, 0x0020_4081);
+        self.a.imul(Size::D, Reg::RAX, Reg::RCX);
+        self.a.alu_imm(Alu::And, Size::D, Reg::RAX, 0x0101_0101);
+        self.a.mov_imm(Reg::RCX, 255);
+        self.a.imul(Size::D, Reg::RAX, Reg::RCX);
+        self.fetch(item.rm, Reg::RCX);
+        self.a.andn(Size::D, Reg::RCX, Reg::RAX, Reg::RCX);
+        self.fetch(item.rn, Reg::RDX);
+        self.a.alu(Alu::And, Size::D, Reg::RAX, Reg::RDX);
+        self.a.alu(Alu::Or, Size::D, Reg::RAX, Reg::RCX);
+        self.put(item.rd, Reg::RAX);
     }
 
     /// SXTB and its kin, except for the forms of two bytes.
@@ -188,7 +257,7 @@ impl Translator<'_> {
     }
 
     /// Data processing with flags that are read if `sets`.
-    fn operate(&mut self, item: &Instruction, number: u8, sets: bool, form: Form) {
+    pub(super) fn operate(&mut self, item: &Instruction, number: u8, sets: bool, form: Form) {
         let Some(kind) = operation(number) else { return };
         if let Operation::Move { inverts: false } = kind {
             return self.move_operand(item, sets, form);
@@ -209,7 +278,12 @@ impl Translator<'_> {
             // The flags from before are not read any more.
             self.clobber();
         }
-        let operand = self.second_operand(item, form);
+        let logical = matches!(kind, Operation::Logical { .. } | Operation::Move { .. });
+        let operand = if sets && logical {
+            self.operand_and_carry(item, form)
+        } else {
+            self.second_operand(item, form)
+        };
         match kind {
             Operation::Sum { subtracts, compares } => {
                 let rd = if compares { SINK } else { item.rd };
@@ -255,7 +329,7 @@ impl Translator<'_> {
                     self.put(item.rd, Reg::RAX);
                 }
                 if sets {
-                    self.flags = Flags::Logical { carry: false };
+                    self.set_logical(item, form);
                 }
             }
             Operation::Move { .. } => {
@@ -264,10 +338,77 @@ impl Translator<'_> {
                 self.put(item.rd, Reg::RAX);
                 if sets {
                     self.a.test(Size::D, Reg::RAX, Reg::RAX);
-                    self.flags = Flags::Logical { carry: false };
+                    self.set_logical(item, form);
                 }
             }
         }
+    }
+
+    /// Records that a logical operation has left N and Z in EFLAGS, with CF clear.
+    fn set_logical(&mut self, item: &Instruction, form: Form) {
+        // Some immediates are also the carry.
+        let immediate = form == Form::Immediate && item.extra == 1;
+        if immediate && item.imm >> 31 == 1 {
+            self.a.stc();
+        }
+        self.flags = Flags::Logical { carry: immediate };
+    }
+
+    /// As [`Translator::second_operand`], for a logical operation whose flags are read: the carry out of the
+    /// shifter goes to the slot of the flags, unless it is a constant.
+    fn operand_and_carry(&mut self, item: &Instruction, form: Form) -> Operand {
+        match form {
+            Form::Immediate | Form::Plain => self.second_operand(item, form),
+            Form::Shifted => {
+                self.fetch(item.rm, Reg::RDX);
+                let shift = [Shift::Shl, Shift::Shr, Shift::Sar, Shift::Ror][(item.extra & 3) as usize];
+                self.a.shift_imm(shift, Size::D, Reg::RDX, item.imm as u8);
+                self.a.set(Cc::Ae, Reg::RCX);
+                self.a.store8(slot(Slot::Flags).plus(1), Reg::RCX);
+                Operand::Rm(Reg::RDX.into())
+            }
+            Form::ShiftedByRegister => self.shifted_by_register(item),
+        }
+    }
+
+    /// `rdx` = a register shifted by a register, with the carry in the slot of the flags. An amount of 0 keeps
+    /// the carry.
+    ///
+    /// ```text
+    /// rdx = value, or value << 32 to the right
+    /// rdx = rdx shifted by min(amount, 33), 64 bits
+    /// carry = bit 32 of rdx, or bit 31 to the right; rdx = the low half, or the high half to the right
+    /// ```
+    fn shifted_by_register(&mut self, item: &Instruction) -> Operand {
+        let left = item.extra == LSL;
+        self.fetch(item.ra, Reg::RCX);
+        self.fetch(item.rm, Reg::RDX);
+        self.a.movzx8(Reg::RCX, Reg::RCX);
+        self.a.test(Size::D, Reg::RCX, Reg::RCX);
+        let none = self.a.skip_if(Cc::E);
+        // To the right by 33 of a negative number, the sign is the carry, too.
+        self.a.mov_imm(Reg::RAX, 33);
+        self.a.alu(Alu::Cmp, Size::D, Reg::RCX, Reg::RAX);
+        self.a.cmov(Cc::A, Size::D, Reg::RCX, Reg::RAX);
+        if left {
+            self.a.shift_cl(Shift::Shl, Size::Q, Reg::RDX);
+            self.a.mov(Size::Q, Reg::RAX, Reg::RDX);
+            self.a.shift_imm(Shift::Shr, Size::Q, Reg::RAX, 32);
+            self.a.mov(Size::D, Reg::RDX, Reg::RDX);
+        } else {
+            let shift = if item.extra == 1 { Shift::Shr } else { Shift::Sar };
+            self.a.shift_imm(Shift::Shl, Size::Q, Reg::RDX, 32);
+            self.a.shift_cl(shift, Size::Q, Reg::RDX);
+            self.a.mov(Size::Q, Reg::RAX, Reg::RDX);
+            self.a.shift_imm(Shift::Shr, Size::Q, Reg::RAX, 31);
+            self.a.shift_imm(Shift::Shr, Size::Q, Reg::RDX, 32);
+        }
+        // The slot has the complement of the carry.
+        self.a.alu_imm(Alu::And, Size::D, Reg::RAX, 1);
+        self.a.alu_imm(Alu::Xor, Size::D, Reg::RAX, 1);
+        self.a.store8(slot(Slot::Flags).plus(1), Reg::RAX);
+        self.a.land(none);
+        Operand::Rm(Reg::RDX.into())
     }
 
     /// MOV and the shifts.
@@ -280,18 +421,23 @@ impl Translator<'_> {
             return self.put(item.rd, Reg::RAX);
         }
         self.clobber();
-        let operand = self.second_operand(item, form);
+        let by_host = form == Form::Shifted && item.extra != ROR;
+        let operand = if sets && !by_host {
+            self.operand_and_carry(item, form)
+        } else {
+            self.second_operand(item, form)
+        };
         self.take(operand, Reg::RAX);
         self.put(item.rd, Reg::RAX);
         if !sets {
             return;
         }
-        if form == Form::Shifted {
+        if by_host {
             // The host's shift left SF, ZF and CF as Arm's does; moves keep them.
             self.flags = Flags::Logical { carry: true };
         } else {
             self.a.test(Size::D, Reg::RAX, Reg::RAX);
-            self.flags = Flags::Logical { carry: false };
+            self.set_logical(item, form);
         }
     }
 
@@ -359,7 +505,7 @@ impl Translator<'_> {
                         self.a.movsxd(Reg::RDX, Reg::RDX);
                         // 63 at most.
                         self.a.alu_imm(Alu::Cmp, Size::D, Reg::RCX, 31);
-                        let small = self.a.skip_if(crossdock_emu_x64::Cc::Be);
+                        let small = self.a.skip_if(Cc::Be);
                         self.a.mov_imm(Reg::RCX, 31);
                         self.a.land(small);
                         self.a.shift_cl(Shift::Sar, Size::D, Reg::RDX);

@@ -1,15 +1,44 @@
 //! A32 and T32 as the translator's planner sees them.
 
-use super::{ALWAYS, PC, Translator};
+use super::{ALWAYS, PC, Translator, pc_value};
+use super::{float, vectors};
 use crate::translate::accesses::{Accesses, NO, NONE, UNKNOWN, Uses, mask};
 use crate::translate::condition::Condition;
 use crate::translate::{Class, ENDS, End, FAULTS, Isa, READS, WRITES};
 use crossdock_emu_guest::a32::action::{Action, Form, Mode, Transfer};
-use crossdock_emu_guest::a32::registers::{LR, place};
+use crossdock_emu_guest::a32::registers::{LR, SP, place};
 use crossdock_emu_guest::a32::{A32, Instruction, It, Jump};
 use crossdock_emu_guest::guest::Words;
 use crossdock_emu_guest::{Op, State};
 use crossdock_emu_x64::Label;
+
+/// How a block ends with a branch to a place that is known at run time only, if there is a lowering.
+pub(super) fn indirect_end(item: &Instruction) -> Option<End> {
+    match item.action {
+        Action::BranchRegister if item.rm == LR => Some(End::Return),
+        Action::BranchRegister if item.rm != PC => Some(End::JumpRegister),
+        Action::Multiple { loads: true } => Some(End::Return),
+        Action::Access { transfer: Transfer::Load(2), mode, .. } if item.extra & 7 != 4 => {
+            // LDR PC, [SP], #4 is a POP.
+            let pops = mode == Mode::After && item.rn == SP;
+            Some(if pops { End::Return } else { End::JumpRegister })
+        }
+        Action::Data { operation: 13, sets: false, form: Form::Plain }
+            if item.rm == LR && item.jump == Jump::Exchange =>
+        {
+            Some(End::Return)
+        }
+        // ADD and SUB, as in tables of code.
+        Action::Data { operation: 2 | 4, sets: false, .. } => Some(End::JumpRegister),
+        Action::TableBranch { .. } => Some(End::JumpRegister),
+        _ => None,
+    }
+}
+
+/// Whether the instruction is a branch of [`indirect_end`] with a condition: the block goes on behind it.
+pub(super) fn leaves_on_condition(item: &Instruction) -> bool {
+    item.ends && item.condition < ALWAYS && indirect_end(item).is_some()
+}
 
 impl Isa for A32 {
     type Item = Instruction;
@@ -63,16 +92,26 @@ impl Isa for A32 {
                 writes = sets && arithmetic && !conditional;
             }
             Action::Multiply { sets, .. } => reads |= sets,
-            Action::Other => reads = true,
             _ => {}
         }
-        let faults = matches!(item.action, Action::Access { .. } | Action::Multiple { .. });
+        let transfers = vectors::Transfer::of(item.word).is_some();
+        let arithmetic = float::Arithmetic::of(item.word);
+        reads |= item.action == Action::Other && !transfers && arithmetic.is_none();
+        writes |= arithmetic.is_some_and(|it| it.writes_flags()) && !conditional;
+        let faults = transfers
+            || matches!(
+                item.action,
+                Action::Access { .. }
+                    | Action::Multiple { .. }
+                    | Action::LoadExclusive { .. }
+                    | Action::StoreExclusive { .. }
+            );
         let bit = |is: bool, bit: u8| if is { bit } else { 0 };
         Class(bit(reads, READS) | bit(writes, WRITES) | bit(faults, FAULTS) | bit(item.ends, ENDS))
     }
 
     fn end_of(item: &Instruction, _: u64) -> Option<End> {
-        if !item.ends {
+        if !item.ends || leaves_on_condition(item) {
             return None;
         }
         let target = u64::from(item.imm);
@@ -81,25 +120,25 @@ impl Isa for A32 {
             Action::Branch if always => End::Jump(target),
             Action::Branch => End::Branch(target),
             Action::CompareBranch { .. } if always => End::Branch(target),
+            Action::BranchRegister if always && item.rm == PC => End::Jump(pc_value(item.place)),
             _ if !always => End::Look,
             Action::BranchLink => End::Call(target),
-            Action::BranchRegister if item.rm == LR => End::Return,
-            Action::BranchRegister if item.rm != PC => End::JumpRegister,
+            Action::BranchRegister => indirect_end(item).unwrap_or(End::Look),
             Action::BranchLinkRegister => End::CallRegister,
-            Action::Multiple { loads: true } => End::Return,
-            Action::Access { transfer: Transfer::Load(2), mode: Mode::Offset, .. } => End::JumpRegister,
-            Action::Data { operation: 13, sets: false, form: Form::Plain }
-                if item.rm == LR && item.jump == Jump::Exchange =>
-            {
-                End::Return
-            }
+            Action::Multiple { .. }
+            | Action::Access { .. }
+            | Action::Data { .. }
+            | Action::TableBranch { .. } => indirect_end(item).unwrap_or(End::Look),
             Action::Call => End::Syscall,
             _ => End::Look,
         })
     }
 
     fn accessed(item: &Instruction, state: &State) -> Option<u64> {
-        let base = state.gpr[usize::from(item.rn)] as u32;
+        let base = match vectors::Transfer::of(item.word) {
+            Some(transfer) => state.gpr[usize::from(transfer.base)] as u32,
+            None => state.gpr[usize::from(item.rn)] as u32,
+        };
         let address = match item.action {
             Action::Access { mode: Mode::After, .. } => base,
             Action::Access { register: false, .. } => base.wrapping_add(item.imm),
@@ -109,7 +148,8 @@ impl Isa for A32 {
                 let length = 4 * item.imm.count_ones();
                 if item.extra & 1 != 0 { base } else { base.wrapping_sub(length) }
             }
-            _ => return None,
+            Action::LoadExclusive { .. } | Action::StoreExclusive { .. } => base.wrapping_add(item.imm),
+            _ => vectors::Transfer::of(item.word)?.address(base),
         };
         Some(address.into())
     }
@@ -156,7 +196,10 @@ impl Isa for A32 {
                     _ => UNKNOWN,
                 }
             }
+            Action::AddBytes | Action::Select => write(Accesses { reads: [n, m, NO], ..NONE }, d),
+            Action::ThreadPointer => write(NONE, d),
             Action::Nop | Action::Barrier => NONE,
+            Action::Other if always && float::Arithmetic::of(item.word).is_some() => NONE,
             _ => UNKNOWN,
         }
     }

@@ -6,12 +6,17 @@
 mod access;
 mod branch;
 mod data;
+mod exclusive;
+mod float;
 mod isa;
+mod vectors;
 
 use super::condition::{Condition, Flags};
 use crossdock_emu_guest::a32::action::Action;
 use crossdock_emu_guest::a32::{A32, Instruction, registers};
 use crossdock_emu_x64::{Mem, Reg};
+use float::Arithmetic;
+use vectors::Transfer;
 
 type Translator<'t> = super::Translator<'t, A32>;
 
@@ -30,9 +35,20 @@ impl Translator<'_> {
     /// Lowers the current instruction, which is no branch.
     fn instruction(&mut self) -> usize {
         let instruction = self.items[0];
-        if instruction.action == Action::Other || !self.can_lower(&instruction) {
+        if let Some(arithmetic) = Arithmetic::of(instruction.word)
+            && instruction.condition >= ALWAYS
+            && let Some(done) = self.arithmetic_float(&instruction, &arithmetic)
+        {
+            return done;
+        }
+        let moves = Transfer::of(instruction.word);
+        if moves.is_none() && instruction.action == Action::Other || !self.can_lower(&instruction) {
             // The interpreter looks at the condition itself.
             self.fallback();
+            return 1;
+        }
+        if isa::leaves_on_condition(&instruction) {
+            self.leave_on_condition(&instruction);
             return 1;
         }
         if instruction.condition >= ALWAYS {
@@ -63,6 +79,13 @@ impl Translator<'_> {
             Action::Multiple { .. } => self.multiple(instruction),
             Action::Nop => {}
             Action::Barrier => self.barrier(),
+            Action::LoadExclusive { size } => self.load_exclusive(instruction, size),
+            Action::StoreExclusive { size } => self.store_exclusive(instruction, size),
+            Action::Other => {
+                if let Some(transfer) = Transfer::of(instruction.word) {
+                    self.transfer_vectors(&transfer);
+                }
+            }
             _ => self.data(instruction),
         }
     }
