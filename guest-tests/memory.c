@@ -41,7 +41,7 @@ int main(void) {
     printf("stack %d heap %d exe %d\n", stack, heap > 0, exe);
     unsigned long v[2];
     int fd = open("/proc/self/auxv", O_RDONLY), same = 0;
-    while (read(fd, v, 16) == 16 && v[0]) same += v[0] == AT_ENTRY && v[1] == getauxval(AT_ENTRY);
+    while (read(fd, v, sizeof v) == sizeof v && v[0]) same += v[0] == AT_ENTRY && v[1] == getauxval(AT_ENTRY);
     printf("auxv %d page %ld secure %ld\n", same, getauxval(AT_PAGESZ), getauxval(AT_SECURE));
     printf("mlock outside %d\n", mlock((void *)0x7ffffffff000, 4096) < 0);
     return 0;

@@ -18,6 +18,8 @@
 #include <unistd.h>
 #ifdef __aarch64__
 #define ARCH AUDIT_ARCH_AARCH64
+#elif defined __arm__
+#define ARCH AUDIT_ARCH_ARM
 #else
 #define ARCH AUDIT_ARCH_X86_64
 #endif

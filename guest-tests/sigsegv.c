@@ -1,3 +1,4 @@
+// oracle on arm: native
 // Faults become SIGSEGV and SIGBUS with address and code; a handler may repair the cause and return.
 #define _GNU_SOURCE
 #include <setjmp.h>

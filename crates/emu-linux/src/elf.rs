@@ -88,7 +88,29 @@ pub fn machine(start: &[u8]) -> Option<Machine> {
     const LITTLE_ENDIAN: u8 = 1;
     let [b'\x7f', b'E', b'L', b'F', class, LITTLE_ENDIAN, ..] = *start else { return None };
     let machine = Machine { class, machine: half(start, 18) };
-    (machine::ALL.contains(&machine) && [ET_EXEC, ET_DYN].contains(&half(start, 16))).then_some(machine)
+    let is_known = machine::ALL.contains(&machine) && (machine != machine::ARM || arm_abi(start) == 5);
+    (is_known && [ET_EXEC, ET_DYN].contains(&half(start, 16))).then_some(machine)
+}
+
+/// The version of the EABI in e_flags of a program for 32-bit Arm (EF_ARM_EABIMASK, "ELF for the Arm
+/// Architecture").
+fn arm_abi(start: &[u8]) -> u32 {
+    word(start, 36) >> 24
+}
+
+/// Why a program for a known machine is not run, if it is one.
+pub fn refusal(start: &[u8]) -> Option<&'static str> {
+    const EM_ARM_IN_BIG_ENDIAN: u16 = machine::ARM.machine.swap_bytes();
+    const EM_AARCH64_IN_BIG_ENDIAN: u16 = machine::ARM64.machine.swap_bytes();
+    match (start.get(..6)?, half(start, 18)) {
+        ([b'\x7f', b'E', b'L', b'F', _, 2], EM_ARM_IN_BIG_ENDIAN | EM_AARCH64_IN_BIG_ENDIAN) => {
+            Some("a big-endian Arm program; only little-endian ones are run")
+        }
+        ([b'\x7f', b'E', b'L', b'F', 1, 1], machine) if machine == machine::ARM.machine => {
+            (arm_abi(start) != 5).then_some("an Arm program for an ABI before EABI version 5")
+        }
+        _ => None,
+    }
 }
 
 impl Segment {
@@ -286,6 +308,12 @@ mod tests {
         (header[4], header[18]) = (2, 62);
         assert_eq!(machine(&header), None);
         assert_eq!(machine(b"#!/bin/sh"), None);
+        (header[4], header[18], header[39]) = (1, 40, 5);
+        assert_eq!((machine(&header), refusal(&header)), (Some(machine::ARM), None));
+        header[39] = 4;
+        assert!(machine(&header).is_none() && refusal(&header).is_some());
+        (header[5], header[18], header[19]) = (2, 0, 40);
+        assert!(machine(&header).is_none() && refusal(&header).is_some_and(|why| why.contains("big-endian")));
     }
 
     #[test]

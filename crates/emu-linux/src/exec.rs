@@ -305,6 +305,14 @@ pub fn open_program(path: &[u8], arguments: &mut Vec<Vec<u8>>) -> Result<i32, Er
     }
 }
 
+/// Why the program at `path` is not run, if it is for a CPU that the emulator knows.
+pub fn refusal(path: &str) -> Option<&'static str> {
+    let file = open(AT_FDCWD, format!("{path}\0").as_bytes(), 0).ok()?;
+    let mut start = [0; 64];
+    let length = file::read_at(file.number(), &mut start, 0).ok()?;
+    elf::refusal(&start[..length])
+}
+
 /// What [`execveat`] passes to the emulator it executes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Passed {

@@ -106,6 +106,22 @@ pub fn read_pointer(address: u64, word: u64) -> Result<u64, Errno> {
     if word == 4 { read32(address).map(u64::from) } else { read64(address) }
 }
 
+/// Reads `N` pointers of `word` bytes.
+pub fn read_pointers<const N: usize>(address: u64, word: u64) -> Result<[u64; N], Errno> {
+    let mut pointers = [0; N];
+    for (n, pointer) in (0..).zip(&mut pointers) {
+        *pointer = read_pointer(address.wrapping_add(word * n), word)?;
+    }
+    Ok(pointers)
+}
+
+/// Writes pointers of `word` bytes.
+pub fn write_pointers(address: u64, pointers: &[u64], word: u64) -> Result<(), Errno> {
+    (0..)
+        .zip(pointers)
+        .try_for_each(|(n, &pointer)| write_pointer(address.wrapping_add(word * n), pointer, word))
+}
+
 /// Writes a pointer of `word` bytes, 4 or 8.
 pub fn write_pointer(address: u64, value: u64, word: u64) -> Result<(), Errno> {
     if word == 4 { write32(address, value as u32) } else { write64(address, value) }

@@ -79,14 +79,24 @@ fn exe_of_other(path: &[u8]) -> Option<Vec<u8>> {
         return None;
     }
     let auxiliary = read_all(&[directory, b"/auxv\0"].concat());
-    let (pairs, _) = auxiliary.as_chunks::<16>();
-    let word = |pair: &[u8; 16], at: usize| pair[at..at + 8].try_into().map_or(0, u64::from_le_bytes);
-    let headers = pairs.iter().find(|pair| word(pair, 0) == AT_PHDR).map(|pair| word(pair, 8))?;
+    // The words of a 32-bit program, taken for longer ones, are larger than any AT_ number.
+    const LARGEST: u64 = 255;
+    let words = |size: usize| auxiliary.chunks_exact(size).map(little_endian).collect::<Vec<_>>();
+    let mut list = words(8);
+    if list.first().is_some_and(|&kind| kind > LARGEST) {
+        list = words(4);
+    }
+    let (pairs, _) = list.as_chunks::<2>();
+    let [_, headers] = *pairs.iter().find(|pair| pair[0] == AT_PHDR)?;
     let maps = read_all(&[directory, b"/maps\0"].concat());
     let maps = String::from_utf8_lossy(&maps);
     let mut files = maps.lines().filter_map(maps::mapped_file);
     let (_, _, _, name) = files.find(|file| (file.0..file.1).contains(&headers))?;
     Some([name.as_bytes(), b"\0"].concat())
+}
+
+fn little_endian(bytes: &[u8]) -> u64 {
+    bytes.iter().rev().fold(0, |value, &byte| value << 8 | u64::from(byte))
 }
 
 /// The program's path, with NUL.
@@ -103,7 +113,14 @@ pub fn open<A: Abi>(file: File, flags: u64) -> Result<i64, Errno> {
     let content = match file {
         File::Exe => return Err(errno::EINVAL),
         File::Maps => guest_maps(),
-        File::Auxv => program::get().auxiliary.iter().flat_map(|word| word.to_le_bytes()).collect(),
+        File::Auxv => {
+            let size = A::MACHINE.word() as usize;
+            program::get()
+                .auxiliary
+                .iter()
+                .flat_map(|word| word.to_le_bytes().into_iter().take(size))
+                .collect()
+        }
         File::Cmdline => {
             program::get().arguments.iter().flat_map(|text| [text, &b"\0"[..]].concat()).collect()
         }

@@ -23,7 +23,7 @@ use crate::sys::memory::{
 };
 use crate::sys::{Errno, errno, process};
 use core::ops::Range;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Bytes for the heap, and again as many for blocks of threads.
 const HALF: u64 = 16 << 30;
@@ -46,6 +46,11 @@ const GUARD_BITS: u32 = 26;
 const BITS: u32 = 39;
 /// Random bits of the highest address, in pages (arm64, CONFIG_ARCH_MMAP_RND_BITS with 39 bits).
 pub(crate) const RANDOM_BITS: u32 = 18;
+/// The end of a 32-bit guest's addresses, as the kernels of boards with 32-bit CPUs have it
+/// (CONFIG_VMSPLIT_3G).
+const NARROW_END: u64 = 0xc000_0000;
+/// Random bits of a 32-bit guest's highest address, in pages (arm, CONFIG_ARCH_MMAP_RND_BITS).
+pub(crate) const NARROW_RANDOM_BITS: u32 = 8;
 
 static START: AtomicU64 = AtomicU64::new(0);
 static LIMIT: AtomicU64 = AtomicU64::new(0);
@@ -156,8 +161,34 @@ pub(crate) fn is_small() -> bool {
     limit() < 1 << BITS
 }
 
-/// Gives the guest all addresses below the region; false if it already has them. One thread at a time.
+/// Whether the guest's addresses have 32 bits.
+static IS_NARROW: AtomicBool = AtomicBool::new(false);
+
+/// Whether the guest's addresses have 32 bits.
+pub(crate) fn is_narrow() -> bool {
+    IS_NARROW.load(Ordering::Relaxed)
+}
+
+/// Ends the guest's mappings below [`NARROW_END`], for a guest with 32-bit addresses: everything above but
+/// `free`, which the kernel maps on such machines, is kept from now on. False if the host refuses. Nothing of
+/// the guest's may be mapped yet.
+pub(crate) fn make_narrow(free: &Range<u64>) -> bool {
+    let random = if randomize() { memory::random::<1>()[0] & ((1 << NARROW_RANDOM_BITS) - 1) } else { 0 };
+    let (end, limit) = (NARROW_END - random * PAGE, limit());
+    let is_taken = take(end, free.start - end) && take(free.end, limit - free.end);
+    if is_taken {
+        IS_NARROW.store(true, Ordering::Relaxed);
+        LIMIT.store(end, Ordering::Relaxed);
+    }
+    is_taken
+}
+
+/// Gives the guest all addresses below the region; false if it already has them, or cannot use them. One
+/// thread at a time.
 pub(crate) fn raise_limit() -> bool {
+    if is_narrow() {
+        return false;
+    }
     let (limit, start) = (limit(), start());
     if limit < start {
         release(limit, start - limit);

@@ -323,25 +323,31 @@ pub(crate) fn mode(thread: &Thread) -> i64 {
     thread.shared.filters.load(Ordering::Relaxed).min(2) as i64
 }
 
-/// prctl(PR_SET_SECCOMP).
-pub(crate) fn prctl(thread: &Thread, mode: u64, program: u64) -> Result<i64, Errno> {
+/// prctl(PR_SET_SECCOMP), for a guest whose pointers have `word` bytes.
+pub(crate) fn prctl(thread: &Thread, word: u64, mode: u64, program: u64) -> Result<i64, Errno> {
     const SECCOMP_MODE_STRICT: u64 = 1;
     const SECCOMP_MODE_FILTER: u64 = 2;
     match mode {
         SECCOMP_MODE_STRICT => set_strict(thread),
-        SECCOMP_MODE_FILTER => set_filter(thread, 0, program),
+        SECCOMP_MODE_FILTER => set_filter(thread, word, 0, program),
         _ => Err(errno::EINVAL),
     }
 }
 
-/// seccomp(2).
-pub(crate) fn seccomp(thread: &Thread, operation: u64, flags: u64, argument: u64) -> Result<i64, Errno> {
+/// seccomp(2), for a guest whose pointers have `word` bytes.
+pub(crate) fn seccomp(
+    thread: &Thread,
+    word: u64,
+    operation: u64,
+    flags: u64,
+    argument: u64,
+) -> Result<i64, Errno> {
     const SET_MODE_STRICT: u64 = 0;
     const SET_MODE_FILTER: u64 = 1;
     const GET_ACTION_AVAIL: u64 = 2;
     match operation as u32 as u64 {
         SET_MODE_STRICT if flags == 0 && argument == 0 => set_strict(thread),
-        SET_MODE_FILTER => set_filter(thread, flags, argument),
+        SET_MODE_FILTER => set_filter(thread, word, flags, argument),
         GET_ACTION_AVAIL if flags == 0 => match guest::read32(argument)? {
             KILL_PROCESS | KILL_THREAD | TRAP | ERRNO | TRACE | LOG | ALLOW => Ok(0),
             _ => Err(errno::EOPNOTSUPP),
@@ -359,7 +365,7 @@ fn set_strict(thread: &Thread) -> Result<i64, Errno> {
     Ok(0)
 }
 
-fn set_filter(thread: &Thread, flags: u64, argument: u64) -> Result<i64, Errno> {
+fn set_filter(thread: &Thread, word: u64, flags: u64, argument: u64) -> Result<i64, Errno> {
     const TSYNC: u64 = 1;
     const LOG_FLAG: u64 = 2;
     const SPEC_ALLOW: u64 = 4;
@@ -368,7 +374,7 @@ fn set_filter(thread: &Thread, flags: u64, argument: u64) -> Result<i64, Errno> 
         return Err(errno::EINVAL);
     }
     // struct sock_fprog: a length of 2 bytes, the address.
-    let [length, address] = guest::read_words::<2>(argument)?;
+    let [length, address] = guest::read_pointers::<2>(argument, word)?;
     let length = (length & 0xffff) as usize;
     if length == 0 || length > INSTRUCTIONS_MAX {
         return Err(errno::EINVAL);

@@ -100,8 +100,12 @@ fn prepare<A: Abi>(invocation: Invocation, elf: &Elf) -> Result<&'static mut Tas
 
     let descriptor = invocation.descriptor;
     let interpreter = elf.interpreter(descriptor)?;
-    // At two thirds of the address space, as in the kernel.
-    let wanted = if region::is_small() {
+    A::map_helpers()?;
+    // 32-bit programs lie low, so that the heap has room (arm, ELF_ET_DYN_BASE); others at two thirds of the
+    // address space, as in the kernel.
+    let wanted = if region::is_narrow() {
+        0x40_0000 + random_pages(random[2], region::NARROW_RANDOM_BITS)
+    } else if region::is_small() {
         0x55_5555_5000 + random_pages(random[2], region::RANDOM_BITS)
     } else {
         0x5555_5500_0000 + random_pages(random[2], 28)
@@ -130,7 +134,7 @@ fn prepare<A: Abi>(invocation: Invocation, elf: &Elf) -> Result<&'static mut Tas
     let stack = map_stack(invocation.stack, elf.has_executable_stack().unwrap_or(A::STACK_IS_EXECUTABLE))?;
     let Filled { sp, auxiliary, arguments, environment } =
         fill_stack::<A>(&stack, &invocation, elf, &image, base, &random)?;
-    let described = describe(&image, sp, arguments, environment, &auxiliary);
+    let described = describe(&image, sp, arguments, environment, &pack(&auxiliary, A::MACHINE.word()));
     A::start(&mut task.state, entry, sp);
     program::set(Program {
         file: file.unwrap_or_else(|| without_nul(&invocation.path)),
@@ -163,13 +167,14 @@ fn map_trampoline<A: Abi>() -> Result<(), Errno> {
     Ok(())
 }
 
-/// Maps the stack, as large as it may grow (RLIMIT_STACK; 1 GiB if there is no limit), above a gap that
-/// faults.
+/// Maps the stack, as large as it may grow (RLIMIT_STACK; at most 1 GiB, or 256 MiB of a 32-bit program),
+/// above a gap that faults.
 fn map_stack(wanted: Option<u64>, is_executable: bool) -> Result<Range<u64>, Errno> {
     const GAP: u64 = 1 << 20;
     const RLIMIT_STACK: u64 = 3;
     let wanted = wanted.unwrap_or_else(|| sys::process::limits(RLIMIT_STACK)[0]);
-    let length = wanted.clamp(256 << 10, 1 << 30) & !(PAGE - 1);
+    let highest = if region::is_narrow() { 1 << 28 } else { 1 << 30 };
+    let length = wanted.clamp(256 << 10, highest) & !(PAGE - 1);
     let start = map_new(0, length + GAP, PROT_NONE, MAP_NORESERVE)? + GAP;
     let rights = if is_executable { PROT_READ_WRITE_EXECUTE } else { PROT_READ_WRITE };
     guest::protect(start, length, rights)?;
@@ -217,17 +222,15 @@ fn fill_stack<A: Abi>(
     };
     let environment = strings(&invocation.environment)?;
     let arguments = strings(&invocation.arguments)?;
-    let platform = push(A::UNAME.as_bytes(), false)?;
+    let platform = push(A::PLATFORM.as_bytes(), false)?;
     let mut bytes = [0; 16];
     bytes[..8].copy_from_slice(&random[0].to_le_bytes());
     bytes[8..].copy_from_slice(&random[1].to_le_bytes());
     let random = push(&bytes, true)?;
 
     let host = |kind: u64| invocation.auxiliary.iter().find(|pair| pair.0 == kind).map_or(0, |pair| pair.1);
-    let [hwcap, hwcap2, frame_size] = A::AUXILIARY;
     // AT_ numbers of getauxval(3).
     let auxiliary = [
-        hwcap,
         (6, 4096),
         (17, 100),
         (3, image.headers),
@@ -242,10 +245,8 @@ fn fill_stack<A: Abi>(
         (14, host(14)),
         (23, host(23)),
         (25, random),
-        hwcap2,
         (31, name),
         (15, platform),
-        frame_size,
         (0, 0),
     ];
     let mut words = Vec::with_capacity(arguments.len() + environment.len() + 48);
@@ -254,7 +255,8 @@ fn fill_stack<A: Abi>(
     words.push(0);
     words.extend(&environment);
     words.push(0);
-    let vector: Vec<u64> = auxiliary.iter().flat_map(|&(kind, value)| [kind, value]).collect();
+    let vector: Vec<u64> =
+        A::AUXILIARY.iter().chain(&auxiliary).flat_map(|&(kind, value)| [kind, value]).collect();
     words.extend(&vector);
     let size = A::MACHINE.word();
     let sp = (at - size * words.len() as u64) & !15;
@@ -272,6 +274,16 @@ fn fill_stack<A: Abi>(
         arguments: arguments.first().copied().unwrap_or(environment_start)..environment_start,
         environment: environment_start..name,
     })
+}
+
+/// The auxiliary vector as the words of 8 bytes that the host's kernel keeps. It takes the first even word
+/// that is 0 for the end.
+fn pack(auxiliary: &[u64], word: u64) -> Vec<u64> {
+    if word == 8 {
+        return auxiliary.to_vec();
+    }
+    let pairs = auxiliary.as_chunks::<2>().0.iter().map(|[kind, value]| kind & 0xffff_ffff | value << 32);
+    pairs.chain([0; 4]).collect()
 }
 
 /// PR_SET_MM_MAP (prctl(2)): shows other processes the guest's arguments, environment, heap and stack in

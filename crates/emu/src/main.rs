@@ -108,7 +108,7 @@ unsafe extern "C" fn crossdock_emu_main(stack: *const *const c_char) -> ! {
     wanted.change(&mut invocation.environment);
     let path = String::from_utf8_lossy(&invocation.path).into_owned();
     let error = start(invocation);
-    complain(&format!("crossdock-emu: {path}: {}\n", describe(error)));
+    complain(&format!("crossdock-emu: {path}: {}\n", describe(error, &path)));
     exit_group(if error == errno::ENOENT { 127 } else { 126 })
 }
 
@@ -181,8 +181,9 @@ fn open_program(invocation: &mut Invocation) -> i32 {
         Ok(descriptor) => descriptor,
         Err(error) => {
             let path = String::from_utf8_lossy(&invocation.path).into_owned();
+            let path = path.trim_end_matches('\0');
             give_up(
-                &format!("crossdock-emu: {}: {}\n", path.trim_end_matches('\0'), describe(error)),
+                &format!("crossdock-emu: {path}: {}\n", describe(error, path)),
                 if error == errno::ENOENT { 127 } else { 126 },
             )
         }
@@ -196,12 +197,12 @@ fn print(text: &str) -> ! {
     exit_group(0)
 }
 
-fn describe(error: Errno) -> String {
+fn describe(error: Errno, path: &str) -> String {
     match error {
         errno::ENOENT => "no such file, or its interpreter (ld.so) is missing".into(),
         errno::EACCES => "permission denied".into(),
-        errno::ENOEXEC => "not an arm64 program".into(),
-        errno::ELIBBAD => "its interpreter (ld.so) is not an arm64 program".into(),
+        errno::ENOEXEC => exec::refusal(path).unwrap_or("neither an arm64 nor a 32-bit Arm program").into(),
+        errno::ELIBBAD => "its interpreter (ld.so) is not for the same CPU".into(),
         errno::ENOMEM => "no room in the address space".into(),
         other => format!("error {}", other.number()),
     }

@@ -155,12 +155,12 @@ fn data_op(word: &Word<'_>, operation: u8, sets: bool, kind: u8) -> Op {
 }
 
 /// Finishes an instruction with a destination: writes of PC jump. `None` for those that would return from an
-/// exception, and for T32's, which reserve PC.
+/// exception. T32 reserves PC, except in comparisons, which have no destination.
 fn finish(word: &Word<'_>, op: Op, sets: bool) -> Option<Op> {
-    if op.rd != PC || !word.row.has(b'd') {
+    if op.rd != PC || !word.row.has(b'd') || word.is_thumb() {
         return Some(op);
     }
-    if sets || word.is_thumb() { None } else { Some(op.jumping(Jump::Exchange)) }
+    if sets { None } else { Some(op.jumping(Jump::Exchange)) }
 }
 
 fn immediate_of(word: &Word<'_>, operation: u8, (value, carry): (u32, Carry), sets: bool) -> Option<Op> {
@@ -447,4 +447,19 @@ pub(crate) fn thumb16_adjust_sp(word: &Word<'_>) -> Option<Op> {
     let operation = if word.code >> 7 & 1 == 1 { SUB } else { ADD };
     let op = data_op(word, operation, false, IMMEDIATE).with_imm(word.field('i') << 2);
     Some(Op { rd: place(13), rn: place(13), ..op })
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::a32::{Set, Support};
+
+    #[test]
+    fn comparisons_of_thumb_are_instructions() {
+        // CMP ip, #27; TST r0, #1; CMN r1, #1; TEQ r2, r3; CMP r8, r9, LSL #1.
+        for word in [0xf1bc_0f1b, 0xf010_0f01, 0xf111_0f01, 0xea92_0f03, 0xebb8_0f49] {
+            assert_eq!(Support::of(Set::Thumb32, word, false), Support::Implemented, "{word:#x}");
+        }
+        // ADD pc, r1, #1 is none.
+        assert_eq!(Support::of(Set::Thumb32, 0xf101_0f01, false), Support::Reserved);
+    }
 }

@@ -131,7 +131,7 @@ impl Row {
     }
 
     /// The kinds of the arguments: `f` descriptor, `d` decimal, `x` hexadecimal, `o` octal, `p` pointer, `s`
-    /// path.
+    /// path. An ABI may have further kinds, for its [`crate::arch::Abi::decode`].
     pub fn arguments(&self) -> &str {
         self.arguments.as_str()
     }
@@ -147,19 +147,22 @@ pub struct Table<const ROWS: usize> {
 const HIGHEST: usize = 512;
 
 impl<const ROWS: usize> Table<ROWS> {
-    /// Joins the rows that an ABI shares with others and its own; `ROWS` is how many there are. Its own go
-    /// first.
-    pub const fn new(shared: &[Row], own: &[Row]) -> Self {
-        assert!(shared.len() + own.len() == ROWS);
+    /// Joins the rows that an ABI shares with others and its own; `ROWS` is how many there are.
+    pub const fn new(parts: &[&[Row]]) -> Self {
         let mut rows = [Row::new(0, "", 0, ""); ROWS];
         let mut index = [u16::MAX; HIGHEST];
-        let mut at = 0;
-        while at < ROWS {
-            rows[at] = if at < own.len() { own[at] } else { shared[at - own.len()] };
-            assert!(index[rows[at].number as usize] == u16::MAX, "a number stands for one call");
-            index[rows[at].number as usize] = at as u16;
-            at += 1;
+        let (mut part, mut at) = (0, 0);
+        while part < parts.len() {
+            let mut nth = 0;
+            while nth < parts[part].len() {
+                rows[at] = parts[part][nth];
+                assert!(index[rows[at].number as usize] == u16::MAX, "a number stands for one call");
+                index[rows[at].number as usize] = at as u16;
+                (nth, at) = (nth + 1, at + 1);
+            }
+            part += 1;
         }
+        assert!(at == ROWS);
         Table { rows, index }
     }
 

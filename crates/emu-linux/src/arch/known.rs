@@ -1,8 +1,9 @@
 //! The ABI of each machine.
 
 use super::Abi;
+use super::arm::Arm;
 use super::arm64::Arm64;
-use super::machine::{ARM64, Machine};
+use super::machine::{ARM, ARM64, Machine};
 
 /// Something that is done for the ABI of a program, which is known when the program is opened.
 pub trait ForAbi {
@@ -16,6 +17,7 @@ pub trait ForAbi {
 pub fn with_abi<F: ForAbi>(machine: Machine, action: F) -> Option<F::Output> {
     match machine {
         ARM64 => Some(action.with::<Arm64>()),
+        ARM => Some(action.with::<Arm>()),
         _ => None,
     }
 }

@@ -19,5 +19,8 @@ impl Machine {
 /// arm64, little-endian: EM_AARCH64.
 pub const ARM64: Machine = Machine { class: 2, machine: 183 };
 
+/// 32-bit Arm, little-endian: EM_ARM.
+pub const ARM: Machine = Machine { class: 1, machine: 40 };
+
 /// All of them.
-pub const ALL: [Machine; 1] = [ARM64];
+pub const ALL: [Machine; 2] = [ARM64, ARM];

@@ -4,6 +4,7 @@
 //! call         rows of a call table, and the names of the implementations that they choose
 //! asm_generic  what Linux gives all newer 64-bit architectures: call numbers, struct stat
 //! arm64        AArch64
+//! arm          32-bit Arm, in its EABI
 //! machine      the machines whose programs this executable runs
 //! known        the ABI of each
 //! ```
@@ -18,6 +19,7 @@
 //! 32-bit and 64-bit times, iovec, msghdr, sigaction) itself: its rows name them `Call::Own`, and
 //! [`Abi::own_call`] converts and calls the shared implementation.
 
+pub mod arm;
 pub mod arm64;
 pub mod asm_generic;
 pub mod call;
@@ -40,8 +42,10 @@ use machine::Machine;
 pub trait Abi: Sized + 'static {
     /// The architecture's name in Linux's sources (`arch/NAME`).
     const NAME: &'static str;
-    /// `machine` of uname(2), and AT_PLATFORM.
+    /// `machine` of uname(2).
     const UNAME: &'static str;
+    /// AT_PLATFORM of the auxiliary vector (getauxval(3)).
+    const PLATFORM: &'static str;
     /// The programs.
     const MACHINE: Machine;
     /// The architecture for system call filters (AUDIT_ARCH_, include/uapi/linux/audit.h).
@@ -83,7 +87,13 @@ pub trait Abi: Sized + 'static {
     /// Goes back to the instruction that makes the call, so that it is made again.
     fn call_again(state: &mut Self::State);
     /// Answers a call whose row is [`call::Call::Own`].
-    fn own_call(_thread: &mut Thread, which: u8, _arguments: &[u64; 6]) -> Result<i64, Errno> {
+    fn own_call(
+        _thread: &mut Thread,
+        _state: &mut Self::State,
+        _row: &Row,
+        which: u8,
+        _arguments: &[u64; 6],
+    ) -> Result<i64, Errno> {
         unreachable!("the ABI has no call {which} of its own")
     }
     /// Answers options of prctl(2) that belong to the architecture; `None` for others.
@@ -107,10 +117,14 @@ pub trait Abi: Sized + 'static {
     /// Reads the frame that a handler returns by.
     fn read_frame(state: &Self::State) -> Result<Frame<Self::State>, Errno>;
 
+    /// Maps what the kernel maps for programs besides their files and the stack.
+    fn map_helpers() -> Result<(), Errno> {
+        Ok(())
+    }
     /// Whether the stack of a program without PT_GNU_STACK is executable.
     const STACK_IS_EXECUTABLE: bool;
     /// The CPU's entries of the auxiliary vector: AT_HWCAP, AT_HWCAP2, AT_MINSIGSTKSZ (getauxval(3)).
-    const AUXILIARY: [(u64, u64); 3];
+    const AUXILIARY: &'static [(u64, u64)];
     /// The content of /proc/cpuinfo.
     fn cpuinfo(cpus: u32) -> Vec<u8>;
 }

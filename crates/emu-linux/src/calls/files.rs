@@ -68,7 +68,31 @@ fn special(address: u64) -> Option<Vec<u8>> {
     start.starts_with(b"/proc/").then(|| guest::read_path(address).ok()).flatten()
 }
 
+/// openat(2).
 pub(super) fn openat<A: Abi>(thread: &Thread, a: &[u64; 6]) -> Result<i64, Errno> {
+    let opened = open_path::<A>(thread, a)?;
+    if A::MACHINE.word() == 4 && to_host::<A>(a[2]) & O_LARGEFILE == 0 {
+        check_size(opened)?;
+    }
+    Ok(opened)
+}
+
+const O_LARGEFILE: u64 = 0o100_000;
+
+/// Closes a file that is larger than a 32-bit program can handle that does not ask for large files (open(2),
+/// O_LARGEFILE); for the host, which has 64 bits, all programs ask.
+fn check_size(descriptor: i64) -> Result<(), Errno> {
+    const S_IFMT: u32 = 0o170_000;
+    const S_IFREG: u32 = 0o100_000;
+    let status = file::status(descriptor as i32)?;
+    if status.mode & S_IFMT == S_IFREG && status.size > i32::MAX as u64 {
+        drop(Fd::from_number(descriptor as i32));
+        return Err(errno::EOVERFLOW);
+    }
+    Ok(())
+}
+
+fn open_path<A: Abi>(thread: &Thread, a: &[u64; 6]) -> Result<i64, Errno> {
     if let Some(path) = special(a[1]) {
         if a[2] & 3 != 0 {
             indirect::opened(&path);
@@ -169,7 +193,8 @@ pub(super) fn dup3(thread: &Thread, a: &[u64; 6]) -> Result<i64, Errno> {
     host(thread, nr::DUP3, a)
 }
 
-pub(super) fn fcntl<A: Abi>(thread: &Thread, a: &[u64; 6]) -> Result<i64, Errno> {
+/// fcntl(2).
+pub(crate) fn fcntl<A: Abi>(thread: &Thread, a: &[u64; 6]) -> Result<i64, Errno> {
     const F_GETFL: u64 = 3;
     const F_SETFL: u64 = 4;
     match a[1] as u32 as u64 {
@@ -181,8 +206,13 @@ pub(super) fn fcntl<A: Abi>(thread: &Thread, a: &[u64; 6]) -> Result<i64, Errno>
 
 /// getdents64(2): /proc/self/fd does not list our own descriptor.
 pub(super) fn getdents64(thread: &Thread, a: &[u64; 6]) -> Result<i64, Errno> {
+    directory(a, &|| host(thread, nr::GETDENTS64, a))
+}
+
+/// [`getdents64`], by a call that reads the next entries into the guest's memory.
+pub(crate) fn directory(a: &[u64; 6], next: &dyn Fn() -> Result<i64, Errno>) -> Result<i64, Errno> {
     // struct linux_dirent64: d_ino 8, d_off 8, d_reclen 2, d_type 1, d_name.
-    let length = host(thread, nr::GETDENTS64, a)?;
+    let length = next()?;
     let own = alloc::format!("{}\0", own_executable::descriptor());
     let (mut at, end) = (a[1], a[1].wrapping_add(length as u64));
     while at < end {
@@ -196,7 +226,7 @@ pub(super) fn getdents64(thread: &Thread, a: &[u64; 6]) -> Result<i64, Errno> {
             let mut rest = alloc::vec![0; (end - at - size) as usize];
             guest::read(at + size, &mut rest)?;
             guest::write(at, &rest)?;
-            return if length as u64 == size { getdents64(thread, a) } else { Ok(length - size as i64) };
+            return if length as u64 == size { directory(a, next) } else { Ok(length - size as i64) };
         }
         at += size.max(24);
     }
@@ -225,24 +255,34 @@ pub(super) fn close_range(thread: &Thread, a: &[u64; 6]) -> Result<i64, Errno> {
 
 /// fstat(2).
 pub(super) fn fstat<A: Abi>(thread: &Thread, a: &[u64; 6]) -> Result<i64, Errno> {
+    A::put_stat(&status(thread, a[0])?, a[1]).map(|()| 0)
+}
+
+/// The status of an open file.
+pub(crate) fn status(thread: &Thread, descriptor: u64) -> Result<HostStat, Errno> {
     let mut stat: HostStat = [0; 18];
-    host(thread, nr::FSTAT, &[a[0], stat.as_mut_ptr() as u64, 0, 0, 0, 0])?;
-    A::put_stat(&stat, a[1]).map(|()| 0)
+    host(thread, nr::FSTAT, &[descriptor, stat.as_mut_ptr() as u64, 0, 0, 0, 0])?;
+    Ok(stat)
 }
 
 /// ioctl(2).
-pub(super) fn ioctl(thread: &Thread, a: &[u64; 6]) -> Result<i64, Errno> {
+pub(crate) fn ioctl(thread: &Thread, a: &[u64; 6]) -> Result<i64, Errno> {
     if a[1] as u32 == PROCMAP_QUERY { procmap_query(thread, a) } else { host(thread, nr::IOCTL, a) }
 }
 
 const AT_SYMLINK_NOFOLLOW: u64 = 0x100;
 
 pub(super) fn fstatat<A: Abi>(thread: &Thread, a: &[u64; 6]) -> Result<i64, Errno> {
+    A::put_stat(&status_at(thread, a)?, a[2]).map(|()| 0)
+}
+
+/// The status of a file by directory, path and flags (fstatat(2)), the first, second and fourth argument.
+pub(crate) fn status_at(thread: &Thread, a: &[u64; 6]) -> Result<HostStat, Errno> {
     let mut stat: HostStat = [0; 18];
     let own = own_exe(a[1], a[3]);
     let path = own.as_ref().map_or(a[1], |path| path.as_ptr() as u64);
     host(thread, nr::NEWFSTATAT, &[a[0], path, stat.as_mut_ptr() as u64, a[3], 0, 0])?;
-    A::put_stat(&stat, a[2]).map(|()| 0)
+    Ok(stat)
 }
 
 /// The program's path, if `path` is followed and is the exe link of a program that an emulator runs.
@@ -309,7 +349,8 @@ pub(super) fn epoll_wait(thread: &mut Thread, call: u64, a: &[u64; 6]) -> Result
     Ok(count)
 }
 
-pub(super) fn ppoll(thread: &mut Thread, a: &[u64; 6]) -> Result<i64, Errno> {
+/// ppoll(2).
+pub(crate) fn ppoll(thread: &mut Thread, a: &[u64; 6]) -> Result<i64, Errno> {
     let mask = with_mask(thread, a[3], a[4])?;
     let pointer = mask.as_ref().map_or(0, |mask| &raw const *mask as u64);
     let result = host(thread, nr::PPOLL, &[a[0], a[1], a[2], pointer, 8, 0]);

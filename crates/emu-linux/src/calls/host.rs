@@ -10,14 +10,14 @@ use crate::thread::Thread;
 /// The kernel writes to whatever the arguments point to. That is the guest's memory, which no Rust code
 /// relies on: callers have made pointers that lead elsewhere harmless ([`crate::region::harmless`],
 /// [`super::indirect`]), or pass a local of their own.
-pub(super) fn host(thread: &Thread, number: u64, arguments: &[u64; 6]) -> Result<i64, Errno> {
+pub(crate) fn host(thread: &Thread, number: u64, arguments: &[u64; 6]) -> Result<i64, Errno> {
     // SAFETY: see above.
     unsafe { sys::interruptible(number, arguments, &thread.shared.interrupt) }
 }
 
 /// Reads the signal mask that a call installs while it waits, and remembers it for the delivery. Returns the
 /// host's form.
-pub(super) fn with_mask(thread: &mut Thread, set: u64, size: u64) -> Result<Option<u64>, Errno> {
+pub(crate) fn with_mask(thread: &mut Thread, set: u64, size: u64) -> Result<Option<u64>, Errno> {
     if set == 0 {
         return Ok(None);
     }
@@ -30,7 +30,7 @@ pub(super) fn with_mask(thread: &mut Thread, set: u64, size: u64) -> Result<Opti
 }
 
 /// Forgets the mask of a call that no signal has ended.
-pub(super) fn after_mask(thread: &mut Thread, result: Result<i64, Errno>) -> Result<i64, Errno> {
+pub(crate) fn after_mask(thread: &mut Thread, result: Result<i64, Errno>) -> Result<i64, Errno> {
     if !thread.shared.interrupted() || result == Err(errno::NOT_STARTED) {
         thread.mask_of_call = None;
     }

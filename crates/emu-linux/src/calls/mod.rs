@@ -4,11 +4,11 @@
 //!
 //! Unknown calls, and those that the host cannot answer for another CPU, fail with ENOSYS.
 
-mod files;
-mod host;
+pub(crate) mod files;
+pub(crate) mod host;
 mod indirect;
 pub(crate) mod signals;
-mod system;
+pub(crate) mod system;
 mod tagged;
 mod trace;
 
@@ -191,7 +191,7 @@ fn dispatch_checked<A: Abi>(task: &mut Task<A>, number: u64, row: &Row, a: &[u64
         Call::Execve => exec::execveat(thread, A::MACHINE.word(), AT_FDCWD, a[0], a[1], a[2], 0),
         Call::Execveat => exec::execveat(thread, A::MACHINE.word(), a[0] as i32, a[1], a[2], a[3], a[4]),
         Call::Exit => process::exit(task, a[0]),
-        Call::Seccomp => seccomp::seccomp(thread, a[0], a[1], a[2]),
+        Call::Seccomp => seccomp::seccomp(thread, A::MACHINE.word(), a[0], a[1], a[2]),
         Call::Uname => system::uname::<A>(thread, a[0]),
         Call::Prctl => system::prctl::<A>(thread, a),
         Call::Getrlimit => system::rlimit(thread, 0, a[0], 0, a[1]),
@@ -203,7 +203,7 @@ fn dispatch_checked<A: Abi>(task: &mut Task<A>, number: u64, row: &Row, a: &[u64
             None => host(thread, nr::CLOCK_GETTIME, a),
         },
 
-        Call::RtSigaction => signals::rt_sigaction(thread, a[0], a[1], a[2], a[3]),
+        Call::RtSigaction => signals::rt_sigaction::<A>(thread, a[0], a[1], a[2], a[3]),
         Call::RtSigprocmask => signals::rt_sigprocmask(thread, a[0], a[1], a[2], a[3]),
         Call::RtSigpending => signals::rt_sigpending(thread, a[0], a[1]),
         Call::RtSigtimedwait => signals::rt_sigtimedwait(thread, a),
@@ -232,7 +232,7 @@ fn dispatch_checked<A: Abi>(task: &mut Task<A>, number: u64, row: &Row, a: &[u64
         Call::Pselect6 => files::with_mask_pointer(thread, nr::PSELECT6, a),
         Call::IoPgetevents if a[5] != 0 => files::with_mask_pointer(thread, nr::IO_PGETEVENTS, a),
 
-        Call::Own(which) => A::own_call(thread, which, a),
+        Call::Own(which) => A::own_call(thread, &mut task.state, row, which, a),
         Call::Invalid | Call::PkeyMprotect => Err(errno::EINVAL),
         Call::Refused => {
             missing(number, Some(row.name()), a);

@@ -1,4 +1,4 @@
-//! Calls about signals, in the layouts of 64-bit architectures.
+//! Calls about signals, in layouts that differ between architectures by the length of a pointer alone.
 
 use super::host::{after_mask, host, with_mask};
 use crate::arch::Abi;
@@ -12,7 +12,7 @@ use crate::thread::Thread;
 use core::sync::atomic::Ordering;
 
 /// rt_sigaction(2).
-pub(super) fn rt_sigaction(
+pub(super) fn rt_sigaction<A: Abi>(
     thread: &Thread,
     signal: u64,
     new: u64,
@@ -22,16 +22,19 @@ pub(super) fn rt_sigaction(
     if size != 8 {
         return Err(errno::EINVAL);
     }
+    let word = A::MACHINE.word();
     let action = match new {
         0 => None,
         _ => {
-            let [handler, flags, restorer, mask] = guest::read_words::<4>(new)?;
+            let [handler, flags, restorer] = guest::read_pointers(new, word)?;
+            let mask = guest::read64(new.wrapping_add(3 * word))?;
             Some(Action { handler, flags, restorer, mask })
         }
     };
     let before = change_action(thread, signal as u32, action)?;
     if old != 0 {
-        guest::write_words(old, &[before.handler, before.flags, before.restorer, before.mask])?;
+        guest::write_pointers(old, &[before.handler, before.flags, before.restorer], word)?;
+        guest::write64(old.wrapping_add(3 * word), before.mask)?;
     }
     Ok(0)
 }
@@ -54,7 +57,7 @@ pub(crate) fn change_action(thread: &Thread, signal: u32, new: Option<Action>) -
 }
 
 /// rt_sigprocmask(2).
-pub(super) fn rt_sigprocmask(
+pub(crate) fn rt_sigprocmask(
     thread: &mut Thread,
     how: u64,
     set: u64,
@@ -82,7 +85,7 @@ pub(super) fn rt_sigprocmask(
 }
 
 /// rt_sigpending(2).
-pub(super) fn rt_sigpending(thread: &Thread, set: u64, size: u64) -> Result<i64, Errno> {
+pub(crate) fn rt_sigpending(thread: &Thread, set: u64, size: u64) -> Result<i64, Errno> {
     if size > 8 {
         return Err(errno::EINVAL);
     }
@@ -124,10 +127,11 @@ pub(super) fn rt_sigsuspend(thread: &mut Thread, set: u64, size: u64) -> Result<
 
 /// sigaltstack(2), for a thread at `sp`.
 pub(super) fn sigaltstack<A: Abi>(thread: &mut Thread, sp: u64, new: u64, old: u64) -> Result<i64, Errno> {
-    let new = if new == 0 { None } else { Some(guest::read_words(new)?) };
+    let word = A::MACHINE.word();
+    let new = if new == 0 { None } else { Some(guest::read_pointers(new, word)?) };
     let before = change_stack::<A>(thread, sp, new)?;
     if old != 0 {
-        guest::write_words(old, &before)?;
+        guest::write_pointers(old, &before, word)?;
     }
     Ok(0)
 }

@@ -63,38 +63,53 @@ pub(super) fn prctl<A: Abi>(thread: &mut Thread, a: &[u64; 6]) -> Result<i64, Er
     const PR_SET_SYSCALL_USER_DISPATCH: u64 = 59;
     match a[0] as u32 as u64 {
         PR_GET_SECCOMP => Ok(seccomp::mode(thread)),
-        PR_SET_SECCOMP => seccomp::prctl(thread, a[1], a[2]),
+        PR_SET_SECCOMP => seccomp::prctl(thread, A::MACHINE.word(), a[1], a[2]),
         PR_GET_TSC | PR_SET_TSC | PR_SET_MM | PR_SET_SYSCALL_USER_DISPATCH => Err(errno::EINVAL),
         _ => A::prctl(thread, a).unwrap_or_else(|| host(thread, nr::PRCTL, a)),
     }
 }
 
-/// prlimit64(2). Limits of address space and data would hit the emulator, whose region is large, so they are
-/// only remembered.
+/// prlimit64(2), for limits in guest memory.
 pub(super) fn rlimit(thread: &Thread, process: u64, resource: u64, new: u64, old: u64) -> Result<i64, Errno> {
-    const RLIMIT_DATA: u64 = 2;
-    const RLIMIT_AS: u64 = 9;
-    static REMEMBERED: Lock<[Option<[u64; 2]>; 2]> = Lock::new([None; 2]);
-    let own = process as u32 == 0 || process as u32 == sys::process_id();
-    let slot = match resource as u32 as u64 {
-        RLIMIT_DATA if own => 0,
-        RLIMIT_AS if own => 1,
-        _ => return host(thread, nr::PRLIMIT64, &[process, resource, new, old, 0, 0]),
-    };
-    let mut now = [0u64; 2];
-    host(thread, nr::PRLIMIT64, &[0, resource, 0, now.as_mut_ptr() as u64, 0, 0])?;
-    let mut remembered = REMEMBERED.lock();
-    let before = remembered[slot].unwrap_or(now);
-    if new != 0 {
-        let wanted = guest::read_words::<2>(new)?;
-        if wanted[0] > wanted[1] {
-            return Err(errno::EINVAL);
-        }
-        remembered[slot] = Some(wanted);
-    }
+    let new = if new == 0 { None } else { Some(guest::read_words::<2>(new)?) };
+    let before = change_limit(thread, process, resource, new)?;
     if old != 0 {
         guest::write64(old, before[0])?;
         guest::write64(old.wrapping_add(8), before[1])?;
     }
     Ok(0)
+}
+
+/// Changes a limit, if one is given; returns the old one (prlimit(2)). Limits of address space and data would
+/// hit the emulator, whose region is large, so they are only remembered.
+pub(crate) fn change_limit(
+    thread: &Thread,
+    process: u64,
+    resource: u64,
+    new: Option<[u64; 2]>,
+) -> Result<[u64; 2], Errno> {
+    const RLIMIT_DATA: u64 = 2;
+    const RLIMIT_AS: u64 = 9;
+    static REMEMBERED: Lock<[Option<[u64; 2]>; 2]> = Lock::new([None; 2]);
+    let own = process as u32 == 0 || process as u32 == sys::process_id();
+    let mut now = [0u64; 2];
+    let slot = match resource as u32 as u64 {
+        RLIMIT_DATA if own => 0,
+        RLIMIT_AS if own => 1,
+        _ => {
+            let pointer = new.as_ref().map_or(0, |new| new.as_ptr() as u64);
+            host(thread, nr::PRLIMIT64, &[process, resource, pointer, now.as_mut_ptr() as u64, 0, 0])?;
+            return Ok(now);
+        }
+    };
+    host(thread, nr::PRLIMIT64, &[0, resource, 0, now.as_mut_ptr() as u64, 0, 0])?;
+    let mut remembered = REMEMBERED.lock();
+    let before = remembered[slot].unwrap_or(now);
+    if let Some(wanted) = new {
+        if wanted[0] > wanted[1] {
+            return Err(errno::EINVAL);
+        }
+        remembered[slot] = Some(wanted);
+    }
+    Ok(before)
 }

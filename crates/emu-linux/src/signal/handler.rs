@@ -36,6 +36,9 @@ unsafe fn resume(pc: u64, code: i32, address: u64, context: *const u64) -> Optio
         // It may be a system call's access.
         return Some((next as u64, false));
     }
+    if let Some(next) = sys::leave_call32(pc) {
+        return Some((next, false));
+    }
     // SAFETY: the caller's promise; the layout is that of the kernel.
     unsafe {
         let is_page_fault = code != SI_KERNEL && *context.add(CONTEXT_TRAP) == PAGE_FAULT;

@@ -24,7 +24,10 @@ pub mod nr {
     pub const MINCORE: u64 = 27;
     pub const MADVISE: u64 = 28;
     pub const SHMAT: u64 = 30;
+    pub const DUP2: u64 = 33;
     pub const GETPID: u64 = 39;
+    pub const SENDMSG: u64 = 46;
+    pub const RECVMSG: u64 = 47;
     pub const CLONE: u64 = 56;
     pub const EXIT: u64 = 60;
     pub const UNAME: u64 = 63;
@@ -40,6 +43,7 @@ pub mod nr {
     pub const RT_SIGSUSPEND: u64 = 130;
     pub const SIGALTSTACK: u64 = 131;
     pub const PERSONALITY: u64 = 135;
+    pub const GETPRIORITY: u64 = 140;
     pub const MLOCKALL: u64 = 151;
     pub const PRCTL: u64 = 157;
     pub const ARCH_PRCTL: u64 = 158;
@@ -163,7 +167,8 @@ pub(crate) use syscall;
 #[rustfmt::skip]
 global_asm!(
     ".pushsection .text.crossdock_emu_syscall,\"ax\",@progbits",
-    ".irp name,interruptible,call_begin,call_syscall,call_end,call_before,call_again,restorer",
+    ".irp name,interruptible,call_begin,call_syscall,call_end,call_before,call_again,restorer,\
+     call32,call32_int,call32_absent",
     ".globl crossdock_emu_\\name",
     ".hidden crossdock_emu_\\name",
     ".endr",
@@ -193,6 +198,25 @@ global_asm!(
     "mov rax, -512",
     "ret",
 
+    // crossdock_emu_call32(number, a, b, c, d): a system call of a 32-bit program.
+    ".p2align 4",
+    "crossdock_emu_call32:",
+    "push rbx",
+    "mov eax, edi",
+    "mov ebx, esi",
+    "xchg rcx, rdx",
+    "mov esi, r8d",
+    "xor edi, edi",
+    "crossdock_emu_call32_int:",
+    "int 0x80",
+    "movsxd rax, eax",
+    "pop rbx",
+    "ret",
+    "crossdock_emu_call32_absent:",
+    "mov rax, -38",
+    "pop rbx",
+    "ret",
+
     // The sa_restorer that x86-64 requires: rt_sigreturn.
     ".p2align 4",
     "crossdock_emu_restorer:",
@@ -210,6 +234,9 @@ unsafe extern "C" {
     fn crossdock_emu_call_before();
     fn crossdock_emu_call_again();
     fn crossdock_emu_restorer();
+    fn crossdock_emu_call32(number: u64, a: u64, b: u64, c: u64, d: u64) -> i64;
+    fn crossdock_emu_call32_int();
+    fn crossdock_emu_call32_absent();
 }
 
 /// Makes a system call that a signal can interrupt. Returns [`super::errno::NOT_STARTED`] if a signal came
@@ -236,6 +263,24 @@ pub(crate) fn leave_call(pc: u64, rcx: u64) -> Option<u64> {
     } else {
         Some(address(crossdock_emu_call_before))
     }
+}
+
+/// Makes a call as a 32-bit program of the host does (i386, `asm/unistd_32.h`), with arguments below 4 GiB:
+/// the kernel then converts structures itself. ENOSYS where the host runs no such programs.
+///
+/// # Safety
+///
+/// As [`raw`].
+pub unsafe fn call32(number: u64, [a, b, c, d]: [u64; 4]) -> Result<i64, Errno> {
+    // SAFETY: the caller answers for the effects.
+    Errno::check(unsafe { crossdock_emu_call32(number, a, b, c, d) })
+}
+
+/// Where a handler continues a thread whose [`call32`] has faulted at `pc`, since the host runs no 32-bit
+/// programs.
+pub(crate) fn leave_call32(pc: u64) -> Option<u64> {
+    let address = |function: unsafe extern "C" fn()| function as usize as u64;
+    (pc == address(crossdock_emu_call32_int)).then(|| address(crossdock_emu_call32_absent))
 }
 
 /// Address of the function for `sa_restorer`.

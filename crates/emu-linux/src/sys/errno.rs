@@ -41,9 +41,11 @@ pub const EEXIST: Errno = Errno(-17);
 pub const EINVAL: Errno = Errno(-22);
 pub const ELOOP: Errno = Errno(-40);
 pub const ENAMETOOLONG: Errno = Errno(-36);
+pub const EOVERFLOW: Errno = Errno(-75);
 pub const ENOSYS: Errno = Errno(-38);
 pub const ENOTTY: Errno = Errno(-25);
 pub const ELIBBAD: Errno = Errno(-80);
+pub const EMSGSIZE: Errno = Errno(-90);
 pub const EOPNOTSUPP: Errno = Errno(-95);
 /// The kernel would restart the call if the signal's action has SA_RESTART. Never reaches the guest.
 pub const RESTART: Errno = Errno(-512);

@@ -160,6 +160,8 @@ pub fn link_of(descriptor: i32) -> Option<Vec<u8>> {
 pub struct Status {
     /// st_dev and st_ino.
     pub file: [u64; 2],
+    /// st_size.
+    pub size: u64,
     /// st_mode.
     pub mode: u32,
     /// st_uid.
@@ -172,6 +174,7 @@ impl Status {
     fn from_words(words: &[u64; 18]) -> Status {
         Status {
             file: [words[0], words[1]],
+            size: words[6],
             mode: words[3] as u32,
             user: (words[3] >> 32) as u32,
             group: words[4] as u32,

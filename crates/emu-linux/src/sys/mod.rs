@@ -8,8 +8,8 @@ pub mod memory;
 pub mod process;
 pub mod signal;
 
-pub(crate) use call::leave_call;
 pub use call::{interruptible, nr};
+pub(crate) use call::{leave_call, leave_call32};
 pub use errno::Errno;
 pub use file::complain;
 pub use process::{exit_group, process_id, thread_id};

@@ -201,7 +201,10 @@ fn what_cannot_be_run_is_said() {
     );
     let native = run(Command::new(EMULATOR).arg(EMULATOR));
     assert_eq!(native.status.code(), Some(126));
-    assert!(String::from_utf8_lossy(&native.stderr).ends_with("not an arm64 program\n"), "{native:?}");
+    assert!(
+        String::from_utf8_lossy(&native.stderr).ends_with("neither an arm64 nor a 32-bit Arm program\n"),
+        "{native:?}"
+    );
 }
 
 fn program(directory: &std::path::Path, text: &str) -> std::path::PathBuf {

@@ -6,30 +6,47 @@ use std::os::unix::fs::FileExt;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-fn check(name: &str) {
+/// Where a program runs: its compiler, and the emulator that it is compared with.
+struct Guest {
+    compiler: &'static str,
+    qemu: &'static str,
+    /// Marks sources whose oracle is the host for this guest alone.
+    native: &'static str,
+}
+
+const ARM64: Guest =
+    Guest { compiler: CROSS, qemu: "qemu-aarch64-static", native: "// oracle on arm64: native" };
+const ARM: Guest = Guest {
+    compiler: "arm-linux-gnueabihf-gcc",
+    qemu: "qemu-arm-static",
+    native: "// oracle on arm: native",
+};
+
+fn check(guest: &Guest, name: &str) {
     let source = sources().join(format!("{name}.c"));
     let text = fs::read_to_string(&source).expect("the source is there");
     let directory = tempfile::tempdir().expect("a directory for programs");
+    let name = source.file_stem().expect("a name");
     let program = directory.path().join(name);
-    compile(CROSS, &source, &program);
+    compile(guest.compiler, &source, &program);
     let expected = if text.contains("// oracle: file") {
         fs::read_to_string(source.with_extension("out")).expect("the expected output is there")
-    } else if text.contains("// oracle: native") {
+    } else if text.contains("// oracle: native") || text.contains(guest.native) {
         let native = directory.path().join("native");
         fs::create_dir(&native).expect("a directory");
         compile("cc", &source, &native.join(name));
         verdict(&run(&mut Command::new(native.join(name))))
     } else {
-        verdict(&run(Command::new("qemu-aarch64-static").arg(&program)))
+        verdict(&run(Command::new(guest.qemu).arg(&program)))
     };
     let output = run(Command::new(EMULATOR).arg(&program));
     let errors = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(verdict(&output), expected, "{name} differs; standard error: {errors}");
+    assert_eq!(verdict(&output), expected, "{} differs; standard error: {errors}", source.display());
 }
 
 macro_rules! programs {
     ($($name:ident)*) => {
-        $(#[test] fn $name() { check(stringify!($name)); })*
+        $(#[test] fn $name() { check(&ARM64, stringify!($name)); })*
 
         #[test]
         fn every_program_is_run() {
@@ -49,6 +66,27 @@ programs! {
     address_limit child_after_fault clone3 clone_words code_changes error_numbers exec_rights exec_self exit_signal fault_blocks files fork_wait ipc memory memory_locks no_way_up
     openat2_links procmap_query return_loop seccomp return_to_odd seen_by_others sigaction_info sigaltstack sigfpe sigill_context signal_stack_full sigrestart sigsegv
     signal_order sp_alignment sigstorm sigsuspend tagged_addresses thread_signals threads unmap_below vfork_fpcr vfork_spawn
+}
+
+/// The programs that 32-bit Arm can run, too.
+mod arm {
+    use super::{ARM, check};
+
+    macro_rules! programs {
+        ($($name:ident)*) => { $(#[test] fn $name() { check(&ARM, stringify!($name)); })* };
+    }
+
+    programs! {
+        child_after_fault clone3 exec_self exit_signal files fork_wait ipc memory memory_locks
+        openat2_links procmap_query seccomp seen_by_others sigaction_info sigaltstack sigfpe signal_order sigrestart
+        sigsegv sigstorm sigsuspend thread_signals threads unmap_below vfork_spawn
+    }
+
+    /// What only 32-bit Arm has.
+    #[test]
+    fn calls() {
+        check(&ARM, "arm/calls");
+    }
 }
 
 /// `--check` gives the same output, more slowly.

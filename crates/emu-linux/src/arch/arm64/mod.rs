@@ -20,7 +20,8 @@ pub struct Arm64;
 /// Calls of arm64 that newer architectures have no more.
 const ROWS: [Row; 1] = [Row::new(38, "renameat", 264, "fsds")];
 
-static CALLS: Table<{ asm_generic::ROWS.len() + ROWS.len() }> = Table::new(asm_generic::ROWS, &ROWS);
+static CALLS: Table<{ ROWS.len() + asm_generic::ROWS.len() + asm_generic::SINCE_5_1.len() }> =
+    Table::new(&[&ROWS, asm_generic::ROWS, asm_generic::SINCE_5_1]);
 
 /// Bytes of the SVC instruction.
 const SVC_LENGTH: u64 = 4;
@@ -28,6 +29,7 @@ const SVC_LENGTH: u64 = 4;
 impl Abi for Arm64 {
     const NAME: &'static str = "arm64";
     const UNAME: &'static str = "aarch64";
+    const PLATFORM: &'static str = Self::UNAME;
     const MACHINE: Machine = ARM64;
     /// AUDIT_ARCH_AARCH64: the machine, 64 bits, little-endian.
     const AUDIT_ARCHITECTURE: u32 = 0xc000_0000 | Self::MACHINE.machine as u32;
@@ -133,8 +135,8 @@ impl Abi for Arm64 {
     /// Linux, arch/arm64/include/asm/elf.h.
     const STACK_IS_EXECUTABLE: bool = false;
 
-    const AUXILIARY: [(u64, u64); 3] =
-        [(16, features::HWCAP), (26, features::HWCAP2), (51, frame::SIZE_OF_THIS_CPU)];
+    const AUXILIARY: &'static [(u64, u64)] =
+        &[(16, features::HWCAP), (26, features::HWCAP2), (51, frame::SIZE_OF_THIS_CPU)];
 
     fn cpuinfo(cpus: u32) -> Vec<u8> {
         cpuinfo::text(cpus)

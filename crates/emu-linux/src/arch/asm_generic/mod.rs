@@ -3,7 +3,7 @@
 
 mod rows;
 
-pub use rows::ROWS;
+pub use rows::{ROWS, SINCE_5_1};
 
 use super::HostStat;
 use crate::guest;

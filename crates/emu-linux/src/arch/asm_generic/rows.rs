@@ -3,7 +3,7 @@
 
 use crate::arch::call::{Call, Row};
 
-/// The calls that all 64-bit architectures with the generic numbers have.
+/// The calls that all 64-bit architectures with the generic numbers have, up to 423.
 #[rustfmt::skip]
 pub const ROWS: &[Row] = &[
     Row::new(0, "io_setup", 206, "dp"),
@@ -284,6 +284,11 @@ pub const ROWS: &[Row] = &[
     Row::new(292, "io_pgetevents", 333, "xddppp").is(Call::IoPgetevents),
     Row::new(293, "rseq", 334, "pxxx").is(Call::Refused),
     Row::new(294, "kexec_file_load", 320, "ddxpx").is(Call::Refused),
+];
+
+/// The calls from 424 on, which have the same numbers on all architectures.
+#[rustfmt::skip]
+pub const SINCE_5_1: &[Row] = &[
     Row::new(424, "pidfd_send_signal", 424, "ddpx"),
     Row::new(425, "io_uring_setup", 425, "dp").is(Call::Refused),
     Row::new(426, "io_uring_enter", 426, "dddxp").is(Call::Refused),

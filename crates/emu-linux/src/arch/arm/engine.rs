@@ -1,0 +1,118 @@
+//! Runs A32 and T32 code, and says in Linux's terms why it has stopped.
+
+use crate::arch::{self, Exception, Exit};
+use crate::changes::CHANGES;
+use crate::executable;
+use crate::guest;
+use crate::shared::Shared;
+use crate::signal::number::{BUS, ILL, TRAP};
+use crate::thread::Trap;
+use crate::vdso;
+use alloc::format;
+use alloc::string::String;
+use core::sync::atomic::AtomicU32;
+use crossdock_emu_guest::a32::{self, Interpreter, Set};
+use crossdock_emu_guest::memory::Access;
+use crossdock_emu_guest::{self as machine, Host, State};
+
+const BUS_ADRALN: i32 = 1;
+const ILL_ILLOPC: i32 = 1;
+const TRAP_BRKPT: i32 = 1;
+
+// The fault status register (Arm Architecture Reference Manual, G8.2.47 DFSR, short descriptors), and Linux's
+// bit for a fetch (arch/arm/mm/fault.h).
+const ALIGNMENT_FAULT: u64 = 1;
+const TRANSLATION_FAULT: u64 = 7;
+const PERMISSION_FAULT: u64 = 15;
+const WRITE: u64 = 1 << 11;
+const FETCH: u64 = 1 << 31;
+
+/// The status of a fault: of a page that is mapped without the right, or not mapped.
+pub(super) fn fault_syndrome(access: Access, is_mapped: bool) -> u64 {
+    let kind = match access {
+        Access::Execute => FETCH,
+        Access::Write => WRITE,
+        Access::Read => 0,
+    };
+    kind | if is_mapped { PERMISSION_FAULT } else { TRANSLATION_FAULT }
+}
+
+/// Names the instruction at `pc`. Which set it belongs to is not known here.
+pub(super) fn undefined_instruction(pc: u64) -> String {
+    let word = guest::read32(pc).unwrap_or(0);
+    let thumb = word.rotate_left(16);
+    let name = a32::name(Set::Arm, word);
+    format!("{word:#010x} ({name}; in Thumb {:#06x} {:#06x})", thumb >> 16, thumb & 0xffff)
+}
+
+/// The interpreter for one thread.
+pub struct Engine {
+    interpreter: Interpreter<'static>,
+    host: Host,
+}
+
+impl arch::Engine<State> for Engine {
+    fn new(_shared: &'static Shared) -> Self {
+        let host = Host {
+            memory: guest::memory(),
+            counter: vdso::monotonic_nanoseconds,
+            executable: executable::find,
+        };
+        Engine { interpreter: Interpreter::new(&CHANGES), host }
+    }
+
+    #[inline]
+    fn run(&mut self, state: &mut State, interrupt: &AtomicU32) -> Exit {
+        let why = self.interpreter.run(state, &self.host, interrupt, u64::MAX);
+        exit(state, why)
+    }
+
+    fn run_block(&mut self, state: &mut State, interrupt: &AtomicU32) -> Exit {
+        let why = self.interpreter.run(state, &self.host, interrupt, 1);
+        exit(state, why)
+    }
+
+    fn check(&mut self, state: &mut State, interrupt: &AtomicU32) -> Result<Exit, String> {
+        Ok(self.run(state, interrupt))
+    }
+
+    fn is_alone(&self) {}
+}
+
+#[inline]
+fn exit(state: &State, why: machine::Exit) -> Exit {
+    match why {
+        machine::Exit::Syscall(_) => Exit::Call,
+        machine::Exit::Interrupted => Exit::Interrupted,
+        machine::Exit::Fault(fault) => Exit::Fault(fault),
+        machine::Exit::CodeModified { address } => Exit::CodeModified(address..address + 64),
+        machine::Exit::Budget => Exit::Nothing,
+        other => Exit::Exception(exception(state, other)),
+    }
+}
+
+/// Instructions that Linux takes for breakpoints, since debuggers use them (arch/arm/kernel/ptrace.c): A32,
+/// T32 of 16 bits, T32 of 32 bits.
+fn is_breakpoint(code: u32, is_thumb: bool) -> bool {
+    if is_thumb { code == 0xde01 || code == 0xf7f0_a000 } else { code & 0x0fff_ffff == 0x07f0_01f0 }
+}
+
+/// The signal of an instruction that does not access memory, or may not at this address.
+#[cold]
+fn exception(state: &State, why: machine::Exit) -> Exception {
+    let pc = state.pc & !1;
+    let unaligned = |address| {
+        let trap = Trap { address, syndrome: ALIGNMENT_FAULT };
+        (BUS, BUS_ADRALN, address, Some(trap))
+    };
+    let (signal, code, address, trap) = match why {
+        machine::Exit::Breakpoint(_) => (TRAP, TRAP_BRKPT, pc, None),
+        machine::Exit::Undefined(code) if is_breakpoint(code, state.pc & 1 == 1) => {
+            (TRAP, TRAP_BRKPT, pc, None)
+        }
+        machine::Exit::Unaligned { address } => unaligned(address),
+        machine::Exit::UnalignedPc => unaligned(pc),
+        _ => (ILL, ILL_ILLOPC, pc, None),
+    };
+    Exception { signal, code, address, trap }
+}
