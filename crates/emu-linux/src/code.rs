@@ -8,7 +8,7 @@ use crate::region;
 use crate::sys::{self, file};
 use alloc::boxed::Box;
 use alloc::format;
-use crossdock_emu_jit::{Cache, Held, Jit, System};
+use crossdock_emu_jit::{Cache, Held, Isa, Jit, System};
 
 /// The name of the guest's architecture, for perf(1).
 static NAME: Lock<&str> = Lock::new("");
@@ -33,7 +33,7 @@ fn placed(guest: u64, code: u64, length: u64) {
 
 /// The process's translator; `None` if the host's CPU is too old for its code, or the host refuses memory
 /// that is writable and executable: then everything is interpreted.
-pub(crate) fn jit(name: &'static str) -> Option<&'static Jit> {
+pub(crate) fn jit<I: Isa>(name: &'static str) -> Option<&'static Jit> {
     *JIT.lock().get_or_insert_with(|| {
         if options::get().interpret {
             return None;
@@ -43,7 +43,7 @@ pub(crate) fn jit(name: &'static str) -> Option<&'static Jit> {
         let placed = options::get().perf_map.then_some(placed as fn(u64, u64, u64));
         let system = System { wait: sys::process::give_way, ready: region::code_ready, placed };
         // SAFETY: the arena is a part of our region that nothing else uses, and this runs once.
-        let jit = unsafe { Jit::new(code as *mut u8, size as u32, &CHANGES, system) }?;
+        let jit = unsafe { Jit::of::<I>(code as *mut u8, size as u32, &CHANGES, system) }?;
         Some(Box::leak(Box::new(jit)))
     })
 }

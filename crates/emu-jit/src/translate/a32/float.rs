@@ -8,7 +8,7 @@ use crate::flag_form::slot_of_nzcv;
 use crate::layout::{Slot, X0, X1, general, slot, vector};
 use crate::translate::condition::Flags;
 use crossdock_emu_guest::a32::Instruction;
-use crossdock_emu_guest::a32::registers::FLOAT_FLAGS;
+use crossdock_emu_guest::a32::registers::{FLOAT_FLAGS, place};
 use crossdock_emu_x64::{Alu, Cc, Reg, Rm, Shift, Size, Xmm};
 
 /// VMRS APSR_nzcv, FPSCR, without its condition.
@@ -35,6 +35,19 @@ pub(super) enum Operation {
     },
     /// FPSCR's flags become the CPU's.
     ReadFlags,
+    /// S register `n` becomes general register `m`, or the other way round.
+    FromGeneral,
+    ToGeneral,
+    /// D register `d` becomes general registers `m` and `n`, or the other way round.
+    FromPair,
+    ToPair,
+    /// `d` = the integer in S register `m`.
+    FromInteger {
+        signed: bool,
+    },
+    /// `d`, of the other precision, `= m`.
+    Widen,
+    Narrow,
 }
 
 /// An instruction of VFP.
@@ -56,6 +69,25 @@ impl Arithmetic {
         }
         if word & 0x0fff_ffff == READ_FLAGS {
             return Some(Arithmetic { operation: Operation::ReadFlags, double: false, d: 0, n: 0, m: 0 });
+        }
+        let general = |low: u32| (word >> low & 15) as u8;
+        // VMOV of a general register and a single, of two and a double.
+        if word & 0x0fe0_0f7f == 0x0e00_0a10 && general(12) != 15 {
+            let operation = if is(20) { Operation::ToGeneral } else { Operation::FromGeneral };
+            let n = general(16) << 1 | u8::from(is(7));
+            return Some(Arithmetic { operation, double: false, d: 0, n, m: general(12) });
+        }
+        if word & 0x0fe0_0fd0 == 0x0c40_0b10 && general(12) != 15 && general(16) != 15 {
+            let operation = if is(20) { Operation::ToPair } else { Operation::FromPair };
+            let d = general(0) | u8::from(is(5)) << 4;
+            let is_known = !(is(20) && general(12) == general(16));
+            return is_known.then(|| Arithmetic {
+                operation,
+                double: true,
+                d,
+                n: general(16),
+                m: general(12),
+            });
         }
         if word >> 24 & 15 != 14 || is(4) || word >> 9 & 7 != 5 {
             return None;
@@ -79,11 +111,29 @@ impl Arithmetic {
                 (1, true) => Operation::SquareRoot,
                 (4, signals) => Operation::Compare { zero: false, signals },
                 (5, signals) if word & 0x2f == 0 => Operation::Compare { zero: true, signals },
+                (7, true) => {
+                    let operation = if double { Operation::Narrow } else { Operation::Widen };
+                    // The result is of the other precision.
+                    let (four, one) = (general(12), u8::from(is(22)));
+                    let d = if double { four << 1 | one } else { one << 4 | four };
+                    return Some(Arithmetic { operation, double, d, n: 0, m: register(0, 5) });
+                }
+                (8, signed) => {
+                    let m = general(0) << 1 | u8::from(is(5));
+                    let operation = Operation::FromInteger { signed };
+                    return Some(Arithmetic { operation, double, d: register(12, 22), n: 0, m });
+                }
                 _ => return None,
             },
             _ => return None,
         };
         Some(Arithmetic { operation, double, d: register(12, 22), n: register(16, 7), m: register(0, 5) })
+    }
+
+    /// Whether it reads or writes general registers.
+    pub(super) fn uses_general(&self) -> bool {
+        use Operation::{FromGeneral, FromPair, ToGeneral, ToPair};
+        matches!(self.operation, FromGeneral | ToGeneral | FromPair | ToPair)
     }
 
     /// Whether it writes all of the CPU's flags.
@@ -104,6 +154,34 @@ impl Translator<'_> {
             Operation::Move => {
                 let value = self.float_register(double, m, X0);
                 self.put_float(double, d, value);
+                return Some(1);
+            }
+            Operation::FromGeneral => {
+                let value = self.held(place(m.into()), Reg::RAX);
+                self.put_lane(false, n, value);
+                return Some(1);
+            }
+            Operation::ToGeneral => {
+                self.get_lane(false, n, Reg::RAX);
+                self.put(place(m.into()), Reg::RAX);
+                return Some(1);
+            }
+            Operation::FromPair => {
+                self.clobber();
+                self.fetch(place(n.into()), Reg::RCX);
+                self.a.shift_imm(Shift::Shl, Size::Q, Reg::RCX, 32);
+                self.fetch(place(m.into()), Reg::RAX);
+                self.a.alu(Alu::Or, Size::Q, Reg::RAX, Reg::RCX);
+                self.put_lane(true, d, Reg::RAX);
+                return Some(1);
+            }
+            Operation::ToPair => {
+                self.get_lane(true, d, Reg::RAX);
+                self.a.rorx(Size::Q, Reg::RCX, Reg::RAX, 32);
+                self.a.mov(Size::D, Reg::RAX, Reg::RAX);
+                self.a.mov(Size::D, Reg::RCX, Reg::RCX);
+                self.put(place(m.into()), Reg::RAX);
+                self.put(place(n.into()), Reg::RCX);
                 return Some(1);
             }
             _ => {}
@@ -147,7 +225,21 @@ impl Translator<'_> {
                 self.put_float(double, d, X0);
             }
             Operation::Compare { zero, signals } => return Some(self.compare(item, it, zero, signals)),
-            Operation::Move | Operation::ReadFlags => {}
+            Operation::FromInteger { signed } => {
+                self.host_float();
+                self.get_lane(false, m, Reg::RAX);
+                let size = if signed { Size::D } else { Size::Q };
+                self.a.vp(0xef, X0, X0, X0);
+                self.a.vconvert(double, size, 0x2a, X0.0, X0.0, Reg::RAX);
+                self.put_float(double, d, X0);
+            }
+            Operation::Widen | Operation::Narrow => {
+                self.host_float();
+                let value = self.float_register(double, m, X0);
+                self.a.vscalar(double, 0x5a, X0, value, value);
+                self.put_float(!double, d, X0);
+            }
+            _ => {}
         }
         Some(1)
     }

@@ -199,7 +199,11 @@ impl Isa for A32 {
             Action::AddBytes | Action::Select => write(Accesses { reads: [n, m, NO], ..NONE }, d),
             Action::ThreadPointer => write(NONE, d),
             Action::Nop | Action::Barrier => NONE,
-            Action::Other if always && float::Arithmetic::of(item.word).is_some() => NONE,
+            Action::Other
+                if always && float::Arithmetic::of(item.word).is_some_and(|it| !it.uses_general()) =>
+            {
+                NONE
+            }
             _ => UNKNOWN,
         }
     }

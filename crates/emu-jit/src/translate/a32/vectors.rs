@@ -161,7 +161,7 @@ impl Translator<'_> {
     }
 
     /// D register `n`, or S register `n`, becomes `reg`.
-    fn put_lane(&mut self, double: bool, n: u8, reg: Reg) {
+    pub(super) fn put_lane(&mut self, double: bool, n: u8, reg: Reg) {
         let (v, lane) = lane_of(double, n);
         self.zeros.from_32 &= !(1 << v);
         self.zeros.from_64 &= !(1 << v);
@@ -179,7 +179,7 @@ impl Translator<'_> {
     }
 
     /// `reg` = D register `n`, or S register `n`.
-    fn get_lane(&mut self, double: bool, n: u8, reg: Reg) {
+    pub(super) fn get_lane(&mut self, double: bool, n: u8, reg: Reg) {
         let (v, lane) = lane_of(double, n);
         match self.vector_host(v) {
             Some(x) => {

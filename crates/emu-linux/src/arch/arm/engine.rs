@@ -2,6 +2,7 @@
 
 use crate::arch::{self, Exception, Exit};
 use crate::changes::CHANGES;
+use crate::code;
 use crate::executable;
 use crate::guest;
 use crate::shared::Shared;
@@ -11,9 +12,10 @@ use crate::vdso;
 use alloc::format;
 use alloc::string::String;
 use core::sync::atomic::AtomicU32;
-use crossdock_emu_guest::a32::{self, Interpreter, Set};
+use crossdock_emu_guest::a32::{self, A32, Set};
 use crossdock_emu_guest::memory::Access;
 use crossdock_emu_guest::{self as machine, Host, State};
+use crossdock_emu_jit as jit;
 
 const BUS_ADRALN: i32 = 1;
 const ILL_ILLOPC: i32 = 1;
@@ -45,38 +47,43 @@ pub(super) fn undefined_instruction(pc: u64) -> String {
     format!("{word:#010x} ({name}; in Thumb {:#06x} {:#06x})", thumb >> 16, thumb & 0xffff)
 }
 
-/// The interpreter for one thread.
+/// The translator for one thread.
 pub struct Engine {
-    interpreter: Interpreter<'static>,
+    engine: jit::Runner<A32>,
     host: Host,
 }
 
 impl arch::Engine<State> for Engine {
-    fn new(_shared: &'static Shared) -> Self {
+    fn new(shared: &'static Shared) -> Self {
+        // SAFETY: the return stack is a part of the thread's block, with inaccessible pages below it.
+        let engine = unsafe { jit::Runner::new(&CHANGES, code::jit::<A32>("arm"), shared.return_stack()) };
         let host = Host {
             memory: guest::memory(),
             counter: vdso::monotonic_nanoseconds,
             executable: executable::find,
         };
-        Engine { interpreter: Interpreter::new(&CHANGES), host }
+        Engine { engine, host }
     }
 
     #[inline]
     fn run(&mut self, state: &mut State, interrupt: &AtomicU32) -> Exit {
-        let why = self.interpreter.run(state, &self.host, interrupt, u64::MAX);
+        let why = self.engine.run(state, &self.host, interrupt);
         exit(state, why)
     }
 
     fn run_block(&mut self, state: &mut State, interrupt: &AtomicU32) -> Exit {
-        let why = self.interpreter.run(state, &self.host, interrupt, 1);
+        let why = self.engine.interpret_block(state, &self.host, interrupt);
         exit(state, why)
     }
 
     fn check(&mut self, state: &mut State, interrupt: &AtomicU32) -> Result<Exit, String> {
-        Ok(self.run(state, interrupt))
+        let why = self.engine.check(state, &self.host, interrupt)?;
+        Ok(exit(state, why))
     }
 
-    fn is_alone(&self) {}
+    fn is_alone(&self) {
+        self.engine.is_alone();
+    }
 }
 
 #[inline]

@@ -64,7 +64,8 @@ pub struct Engine {
 impl arch::Engine<State> for Engine {
     fn new(shared: &'static Shared) -> Self {
         // SAFETY: the return stack is a part of the thread's block, with inaccessible pages below it.
-        let engine = unsafe { jit::Engine::new(&CHANGES, code::jit("arm64"), shared.return_stack()) };
+        let engine =
+            unsafe { jit::Engine::new(&CHANGES, code::jit::<a64::A64>("arm64"), shared.return_stack()) };
         let host = Host {
             memory: guest::memory(),
             counter: vdso::monotonic_nanoseconds,
