@@ -31,9 +31,9 @@
 #include <linux/aio_abi.h>
 #include <sys/uio.h>
 #include <sched.h>
-static pthread_mutex_t m; 
+static pthread_mutex_t m;
 static void *lock(void *unused) { pthread_mutex_lock(&m); return NULL; }
-static volatile int tick; 
+static volatile int tick;
 static void on(union sigval v) { tick = v.sival_int; }
 int main(void) {
     struct mq_attr at = {.mq_maxmsg = 3, .mq_msgsize = 20};
