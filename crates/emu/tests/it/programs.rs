@@ -87,6 +87,12 @@ mod arm {
     fn calls() {
         check(&ARM, "arm/calls");
     }
+
+    /// Structures that have other layouts there.
+    #[test]
+    fn structures() {
+        check(&ARM, "arm/structures");
+    }
 }
 
 /// `--check` gives the same output, more slowly.
