@@ -22,6 +22,7 @@ mod maps;
 mod memory;
 pub mod options;
 mod own_executable;
+pub mod personality;
 pub mod proc;
 mod process;
 pub mod program;

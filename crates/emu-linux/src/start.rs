@@ -222,7 +222,7 @@ fn fill_stack<A: Abi>(
     };
     let environment = strings(&invocation.environment)?;
     let arguments = strings(&invocation.arguments)?;
-    let platform = push(A::PLATFORM.as_bytes(), false)?;
+    let platform = push(A::platform().as_bytes(), false)?;
     let mut bytes = [0; 16];
     bytes[..8].copy_from_slice(&random[0].to_le_bytes());
     bytes[8..].copy_from_slice(&random[1].to_le_bytes());
@@ -255,8 +255,7 @@ fn fill_stack<A: Abi>(
     words.push(0);
     words.extend(&environment);
     words.push(0);
-    let vector: Vec<u64> =
-        A::AUXILIARY.iter().chain(&auxiliary).flat_map(|&(kind, value)| [kind, value]).collect();
+    let vector: Vec<u64> = A::auxiliary().chain(auxiliary).flat_map(|(kind, value)| [kind, value]).collect();
     words.extend(&vector);
     let size = A::MACHINE.word();
     let sp = (at - size * words.len() as u64) & !15;

@@ -42,10 +42,6 @@ use machine::Machine;
 pub trait Abi: Sized + 'static {
     /// The architecture's name in Linux's sources (`arch/NAME`).
     const NAME: &'static str;
-    /// `machine` of uname(2).
-    const UNAME: &'static str;
-    /// AT_PLATFORM of the auxiliary vector (getauxval(3)).
-    const PLATFORM: &'static str;
     /// The programs.
     const MACHINE: Machine;
     /// The architecture for system call filters (AUDIT_ARCH_, include/uapi/linux/audit.h).
@@ -123,8 +119,12 @@ pub trait Abi: Sized + 'static {
     }
     /// Whether the stack of a program without PT_GNU_STACK is executable.
     const STACK_IS_EXECUTABLE: bool;
-    /// The CPU's entries of the auxiliary vector: AT_HWCAP, AT_HWCAP2, AT_MINSIGSTKSZ (getauxval(3)).
-    const AUXILIARY: &'static [(u64, u64)];
+    /// `machine` of uname(2).
+    fn uname() -> &'static str;
+    /// AT_PLATFORM of the auxiliary vector (getauxval(3)).
+    fn platform() -> &'static str;
+    /// The CPU's numbers in the auxiliary vector: AT_HWCAP, AT_HWCAP2, AT_MINSIGSTKSZ (getauxval(3)).
+    fn auxiliary() -> impl Iterator<Item = (u64, u64)>;
     /// The content of /proc/cpuinfo.
     fn cpuinfo(cpus: u32) -> Vec<u8>;
 }

@@ -21,7 +21,7 @@ pub(super) fn uname<A: Abi>(thread: &Thread, at: u64) -> Result<i64, Errno> {
         field[..length].copy_from_slice(&release[..length]);
         guest::write(at.wrapping_add(2 * FIELD), &field)?;
     }
-    machine[..A::UNAME.len()].copy_from_slice(A::UNAME.as_bytes());
+    machine[..A::uname().len()].copy_from_slice(A::uname().as_bytes());
     guest::write(at.wrapping_add(4 * FIELD), &machine)?;
     Ok(0)
 }

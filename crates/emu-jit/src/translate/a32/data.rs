@@ -371,8 +371,8 @@ impl Translator<'_> {
         }
     }
 
-    /// `rdx` = a register shifted by a register, with the carry in the slot of the flags. An amount of 0 keeps
-    /// the carry.
+    /// `rdx` = a register shifted by a register, with the carry in the slot of the flags. An amount of 0
+    /// keeps the carry.
     ///
     /// ```text
     /// rdx = value, or value << 32 to the right

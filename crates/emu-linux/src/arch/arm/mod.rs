@@ -1,7 +1,7 @@
 //! The ABI of 32-bit Arm with EABI calls (Linux, arch/arm; "AAPCS32" for registers).
 //!
 //! ```text
-//! cpu        what the CPU announces: HWCAP, /proc/cpuinfo
+//! cpu        what a CPU announces: HWCAP, /proc/cpuinfo
 //! engine     runs A32 and T32 code
 //! frame      signal frames
 //! helpers    the kernel's page of user helpers at 0xffff0000
@@ -12,7 +12,7 @@
 //! The rest converts structures for the host: `words` those whose fields only become longer, the others by
 //! subject (`files`, `messages`, `signals`, `system`).
 
-mod cpu;
+pub mod cpu;
 mod engine;
 mod files;
 mod frame;
@@ -33,6 +33,7 @@ use crate::sys::file::AT_FDCWD;
 use crate::thread::Thread;
 use alloc::string::String;
 use alloc::vec::Vec;
+use cpu::Model;
 use crossdock_emu_guest::State;
 use crossdock_emu_guest::memory::Access;
 
@@ -60,8 +61,6 @@ const VFORK_FLAGS: u64 = 0x4100;
 
 impl Abi for Arm {
     const NAME: &'static str = "arm";
-    const UNAME: &'static str = cpu::MODEL.uname;
-    const PLATFORM: &'static str = cpu::MODEL.platform;
     const MACHINE: Machine = ARM;
     /// AUDIT_ARCH_ARM: the machine, little-endian.
     const AUDIT_ARCHITECTURE: u32 = 0x4000_0000 | Self::MACHINE.machine as u32;
@@ -215,10 +214,20 @@ impl Abi for Arm {
     /// Linux, arch/arm/kernel/elf.c (arm_elf_read_implies_exec).
     const STACK_IS_EXECUTABLE: bool = true;
 
-    const AUXILIARY: &'static [(u64, u64)] = &[(16, cpu::MODEL.hwcap), (26, cpu::MODEL.hwcap2)];
+    fn uname() -> &'static str {
+        Model::current().uname
+    }
+
+    fn platform() -> &'static str {
+        Model::current().platform
+    }
+
+    fn auxiliary() -> impl Iterator<Item = (u64, u64)> {
+        [(16, Model::current().hwcap), (26, 0)].into_iter()
+    }
 
     fn cpuinfo(cpus: u32) -> Vec<u8> {
-        cpu::info(cpus)
+        Model::current().info(cpus)
     }
 }
 

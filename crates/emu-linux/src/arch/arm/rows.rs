@@ -107,7 +107,7 @@ pub(super) const ROWS: &[Row] = &[
     Row::new(133, "fchdir", 81, "f"),
     Row::new(134, "bdflush", 0, "dx").is(Call::Refused),
     Row::new(135, "sysfs", 139, "dpp"),
-    Row::new(136, "personality", 135, "x"),
+    Row::new(136, "personality", 135, "x").is(Call::Personality),
     Row::new(138, "setfsuid", 122, "g"),
     Row::new(139, "setfsgid", 123, "g"),
     Row::new(140, "_llseek", 8, "fxxpd").is(own(Own::Llseek)),

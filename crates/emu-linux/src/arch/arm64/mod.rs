@@ -28,8 +28,6 @@ const SVC_LENGTH: u64 = 4;
 
 impl Abi for Arm64 {
     const NAME: &'static str = "arm64";
-    const UNAME: &'static str = "aarch64";
-    const PLATFORM: &'static str = Self::UNAME;
     const MACHINE: Machine = ARM64;
     /// AUDIT_ARCH_AARCH64: the machine, 64 bits, little-endian.
     const AUDIT_ARCHITECTURE: u32 = 0xc000_0000 | Self::MACHINE.machine as u32;
@@ -135,8 +133,17 @@ impl Abi for Arm64 {
     /// Linux, arch/arm64/include/asm/elf.h.
     const STACK_IS_EXECUTABLE: bool = false;
 
-    const AUXILIARY: &'static [(u64, u64)] =
-        &[(16, features::HWCAP), (26, features::HWCAP2), (51, frame::SIZE_OF_THIS_CPU)];
+    fn uname() -> &'static str {
+        "aarch64"
+    }
+
+    fn platform() -> &'static str {
+        "aarch64"
+    }
+
+    fn auxiliary() -> impl Iterator<Item = (u64, u64)> {
+        [(16, features::HWCAP), (26, features::HWCAP2), (51, frame::SIZE_OF_THIS_CPU)].into_iter()
+    }
 
     fn cpuinfo(cpus: u32) -> Vec<u8> {
         cpuinfo::text(cpus)

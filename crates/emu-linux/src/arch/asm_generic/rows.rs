@@ -97,7 +97,7 @@ pub const ROWS: &[Row] = &[
     Row::new(89, "acct", 163, "s"),
     Row::new(90, "capget", 125, "pp"),
     Row::new(91, "capset", 126, "pp"),
-    Row::new(92, "personality", 135, "x"),
+    Row::new(92, "personality", 135, "x").is(Call::Personality),
     Row::new(93, "exit", 60, "d").is(Call::Exit),
     Row::new(94, "exit_group", 231, "d"),
     Row::new(95, "waitid", 247, "ddpxp"),
