@@ -565,7 +565,7 @@ pub fn emulate(args: EmulateArgs) -> Result<u8> {
 /// Replaces this process, which is already in its own namespaces, by the command.
 pub fn unshare(args: UnshareArgs) -> Result<u8> {
     let choice = values::emulator_choice(&args.emulator)?;
-    let platforms = values::platforms(&args.platform)?;
+    let platforms = if args.platform.is_empty() { Vec::new() } else { values::platforms(&args.platform)? };
     let emulators = if platforms.is_empty() {
         let known = ARCHITECTURES
             .iter()
