@@ -5,8 +5,9 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::roots::{self, Handler};
-use crate::tools::{checkout, release, require, run};
+use crate::guests::{self, Guest};
+use crate::roots::{self, Handler, SUITE};
+use crate::tools::{checkout, release, run};
 
 /// Seconds after which a run is stopped.
 const LIMIT: u64 = 300;
@@ -74,21 +75,18 @@ pub fn emulator(args: &[&str]) -> Result<()> {
             name => wanted.push(name.to_string()),
         }
     }
-    require(&[
-        ("qemu-aarch64-static", "qemu-user-static"),
-        ("gcc", "gcc"),
-        ("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu"),
-        ("/usr/aarch64-linux-gnu/lib/libc.a", "libc6-dev-arm64-cross"),
-    ])?;
-    let mut handlers = vec![Handler { name: "crossdock-emu".into(), path: Some(release("crossdock-emu")?) }];
+    let guest = guests::find("arm64")?;
+    guest.require_tools()?;
+    let handler = |name: String, path| Handler { name, runs: Some((path, guest)) };
+    let mut handlers = vec![handler("crossdock-emu".into(), release("crossdock-emu")?)];
     for peer in peers {
         let path = peer.canonicalize().with_context(|| format!("find {}", peer.display()))?;
-        handlers.push(Handler { name: version(&path)?, path: Some(path) });
+        handlers.push(handler(version(&path)?, path));
     }
-    let qemu = PathBuf::from("/usr/bin/qemu-aarch64-static");
-    handlers.push(Handler { name: version(&qemu)?, path: Some(qemu) });
-    let mut works = programs(&wanted)?;
-    works.extend(userland(&wanted)?);
+    let qemu = Path::new("/usr/bin").join(guest.qemu);
+    handlers.push(handler(version(&qemu)?, qemu));
+    let mut works = programs(guest, &wanted)?;
+    works.extend(userland(guest, &wanted)?);
     table(&works, &handlers, rounds)
 }
 
@@ -107,7 +105,7 @@ fn is_wanted(wanted: &[String], name: &str) -> bool {
 }
 
 /// Compiles the programs of `bench/emulator`.
-fn programs(wanted: &[String]) -> Result<Vec<Work>> {
+fn programs(guest: &Guest, wanted: &[String]) -> Result<Vec<Work>> {
     let source = checkout().join("bench/emulator");
     let directory = checkout().join("target/bench/emulator");
     let mut works = Vec::new();
@@ -123,21 +121,21 @@ fn programs(wanted: &[String]) -> Result<Vec<Work>> {
             command.extend(arguments.split(' ').map(str::to_string));
             Ok((PathBuf::from("/"), command))
         };
-        let (native, guest) = (build("gcc", "host")?, build("aarch64-linux-gnu-gcc", "guest")?);
+        let (native, guest) = (build("gcc", "host")?, build(guest.compiler, "guest")?);
         works.push(Work { name, times: 1, native, guest });
     }
     Ok(works)
 }
 
 /// Creates the two Debian roots, with the same files in their `/bench`.
-fn userland(wanted: &[String]) -> Result<Vec<Work>> {
+fn userland(guest: &Guest, wanted: &[String]) -> Result<Vec<Work>> {
     let chosen: Vec<_> = USERLAND.into_iter().filter(|(name, ..)| is_wanted(wanted, name)).collect();
     if chosen.is_empty() {
         return Ok(Vec::new());
     }
     let packages = ["python3", "perl", "gcc", "libc6-dev", "xz-utils"];
-    let make = |architecture: &str| -> Result<PathBuf> {
-        let root = roots::debian("bench", architecture, &packages)?;
+    let make = |guest: Option<&Guest>| -> Result<PathBuf> {
+        let root = roots::debian("bench", SUITE, guest, &packages)?;
         let place = root.join("bench");
         std::fs::create_dir_all(&place)?;
         for entry in std::fs::read_dir(checkout().join("bench/emulator"))? {
@@ -149,7 +147,7 @@ fn userland(wanted: &[String]) -> Result<Vec<Work>> {
         run(Command::new("xz").args(["-k", "-f", "-1"]).arg(place.join("text")))?;
         Ok(root)
     };
-    let (native, guest) = (make("amd64")?, make("arm64")?);
+    let (native, guest) = (make(None)?, make(Some(guest))?);
     let split = |command: &str| -> Vec<String> {
         match command.split_once(" -c '") {
             Some((shell, script)) => {
@@ -224,7 +222,7 @@ fn table(works: &[Work], handlers: &[Handler], rounds: usize) -> Result<()> {
     let names: Vec<&str> = handlers.iter().map(|handler| handler.name.as_str()).collect();
     println!("| CPU time | native, ms | {} |", names.join(" | "));
     println!("| --- | --- |{}", " --- |".repeat(handlers.len()));
-    let native = Handler { name: "native".into(), path: None };
+    let native = Handler { name: "native".into(), runs: None };
     let mut wrong = Vec::new();
     for work in works {
         let mut best = vec![f64::INFINITY; handlers.len() + 1];

@@ -4,6 +4,7 @@ mod bench;
 mod demo;
 mod dockerd;
 mod emulator_bench;
+mod guests;
 mod machine;
 mod registry_bench;
 mod roots;
@@ -30,8 +31,8 @@ tasks:
       our emulator, the emulators of --with and QEMU beside the host: CPU time as a table
   bench registry [--quick]
       the embedded registry beside docker-registry: stalled clients, aborted uploads, parallel pushes, peak memory
-  soak [--again] [--emulator PATH] [--seed N] [--quick] [JOB[/CASE]...]
-      long runs, resumed where they stopped:
+  soak [--again] [--guest GUEST] [--suite SUITE] [--emulator PATH] [--seed N] [--quick] [JOB[/CASE]...]
+      long runs, resumed where they stopped; for the guest arm64, arm (armhf) or armel in Debian bookworm, or SUITE:
 ";
 
 fn main() -> ExitCode {

@@ -27,7 +27,7 @@ const PACKAGES: [&str; 32] = [
     "jq",
     "less",
     "libc6-dev",
-    "libpython3.11-testsuite",
+    "libpython3-testsuite",
     "locales",
     "make",
     "nodejs",
@@ -86,7 +86,8 @@ pub fn root_by_qemu(soak: &Soak) -> Result<PathBuf> {
 
 /// Installs the packages in a fresh root.
 fn install(soak: &Soak, root: &Path, emulator: &str) -> Result<()> {
-    let bare = roots::debian("bare", "arm64", &["apt"])?;
+    let guest = soak.guest;
+    let bare = roots::debian("bare", &soak.suite, Some(guest), &["apt"])?;
     let crossdock = build_release()?;
     let partial = root.with_extension("partial");
     let log = root.with_extension("log");
@@ -95,16 +96,17 @@ fn install(soak: &Soak, root: &Path, emulator: &str) -> Result<()> {
     // Packages are downloaded once for both installations.
     let archives = soak.directory.join("archives");
     std::fs::create_dir_all(archives.join("partial"))?;
-    println!("installing {} packages by {emulator}; see {}", PACKAGES.len(), log.display());
+    let packages: Vec<&str> = PACKAGES.into_iter().filter(|name| !guest.without.contains(name)).collect();
+    println!("installing {} packages by {emulator}; see {}", packages.len(), log.display());
     let file = std::fs::File::create(&log).with_context(|| format!("create {}", log.display()))?;
     let status = Command::new(crossdock)
         .env("CROSSDOCK_ROOT", soak.directory.join("store"))
-        .args(["unshare", "--emulator", emulator, "--platform", "linux/arm64", "--"])
+        .args(["unshare", "--emulator", emulator, "--platform", guest.platform, "--"])
         .args(["timeout", "--kill-after=5", "7200"])
         // /proc can be mounted for process ids of the same user namespace only.
         .args(["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", INSTALL, "sh"])
         .args([&partial, &archives])
-        .args(PACKAGES)
+        .args(packages)
         .stdin(Stdio::null())
         .stdout(file.try_clone()?)
         .stderr(file)
