@@ -64,18 +64,19 @@ struct Work {
 
 pub fn emulator(args: &[&str]) -> Result<()> {
     let mut rounds = 3;
+    let mut guest = guests::find("arm64")?;
     let mut peers = Vec::new();
     let mut wanted = Vec::new();
     let mut rest = args.iter();
     while let Some(arg) = rest.next() {
         match *arg {
             "--quick" => rounds = 1,
+            "--guest" => guest = guests::find(rest.next().context("--guest needs a name")?)?,
             "--with" => peers.push(PathBuf::from(rest.next().context("--with needs an emulator's path")?)),
             option if option.starts_with('-') => bail!("bench emulator: unknown option {option}"),
             name => wanted.push(name.to_string()),
         }
     }
-    let guest = guests::find("arm64")?;
     guest.require_tools()?;
     let handler = |name: String, path| Handler { name, runs: Some((path, guest)) };
     let mut handlers = vec![handler("crossdock-emu".into(), release("crossdock-emu")?)];
@@ -110,18 +111,20 @@ fn programs(guest: &Guest, wanted: &[String]) -> Result<Vec<Work>> {
     let directory = checkout().join("target/bench/emulator");
     let mut works = Vec::new();
     for (name, file, arguments) in PROGRAMS.into_iter().filter(|(name, ..)| is_wanted(wanted, name)) {
-        let build = |compiler: &str, place: &str| -> Result<(PathBuf, Vec<String>)> {
+        let build = |compiler: &str, options: &[&str], place: &str| -> Result<(PathBuf, Vec<String>)> {
             std::fs::create_dir_all(directory.join(place))?;
             let program = directory.join(place).join(file);
             run(Command::new(compiler)
-                .args(["-O3", "-w", "-static", "-pthread", "-o"])
+                .args(["-O3", "-w", "-static", "-pthread"])
+                .args(options)
+                .arg("-o")
                 .args([&program, &source.join(format!("{file}.c"))])
                 .arg("-lm"))?;
             let mut command = vec![program.display().to_string()];
             command.extend(arguments.split(' ').map(str::to_string));
             Ok((PathBuf::from("/"), command))
         };
-        let (native, guest) = (build("gcc", "host")?, build(guest.compiler, "guest")?);
+        let (native, guest) = (build("gcc", &[], "host")?, build(guest.compiler, guest.bench, guest.name)?);
         works.push(Work { name, times: 1, native, guest });
     }
     Ok(works)
@@ -224,6 +227,8 @@ fn table(works: &[Work], handlers: &[Handler], rounds: usize) -> Result<()> {
     println!("| --- | --- |{}", " --- |".repeat(handlers.len()));
     let native = Handler { name: "native".into(), runs: None };
     let mut wrong = Vec::new();
+    // Per handler: the sum of the logarithms of its ratios.
+    let mut logarithms = vec![0.0; handlers.len()];
     for work in works {
         let mut best = vec![f64::INFINITY; handlers.len() + 1];
         let mut failed: Vec<Option<String>> = vec![None; handlers.len() + 1];
@@ -250,13 +255,19 @@ fn table(works: &[Work], handlers: &[Handler], rounds: usize) -> Result<()> {
             None => format!("{:.1}x", best[n] / best[0]),
         };
         let cells: Vec<String> = (1..=handlers.len()).map(cell).collect();
+        for (sum, seconds) in logarithms.iter_mut().zip(&best[1..]) {
+            *sum += (seconds / best[0]).ln();
+        }
         println!("| {} | {:.2} | {} |", work.name, best[0] * 1e3, cells.join(" | "));
         for (n, reason) in failed.into_iter().enumerate() {
             let by = if n == 0 { "native" } else { &handlers[n - 1].name };
             wrong.extend(reason.map(|reason| format!("{} by {by}: {reason}", work.name)));
         }
     }
-    if !wrong.is_empty() {
+    if wrong.is_empty() {
+        let means = logarithms.iter().map(|sum| format!("{:.2}x", (sum / works.len() as f64).exp()));
+        println!("| geometric mean | | {} |", means.collect::<Vec<_>>().join(" | "));
+    } else {
         bail!("{}", wrong.join("\n"));
     }
     Ok(())

@@ -23,6 +23,8 @@ pub struct Guest {
     library: &'static str,
     /// How test programs are compiled: an ending of the case's name, and options of gcc.
     pub forms: &'static [(&'static str, &'static [&'static str])],
+    /// Options of gcc for the programs of `bench emulator`: a CPU that people have, with its vectors.
+    pub bench: &'static [&'static str],
     /// Debian packages of the package job that this architecture has not.
     pub without: &'static [&'static str],
     /// What file(1) says of its programs.
@@ -41,6 +43,7 @@ static GUESTS: [Guest; 3] = [
         packages: ["gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross"],
         library: "/usr/aarch64-linux-gnu/lib/libc.a",
         forms: &[("", &[])],
+        bench: &[],
         without: &[],
         file: "ARM aarch64",
         elf: [2, 183],
@@ -54,6 +57,7 @@ static GUESTS: [Guest; 3] = [
         packages: ["gcc-arm-linux-gnueabihf", "libc6-dev-armhf-cross"],
         library: "/usr/arm-linux-gnueabihf/lib/libc.a",
         forms: &[("-marm", &["-marm"]), ("-mthumb", &["-mthumb"])],
+        bench: &["-mcpu=cortex-a7", "-mfpu=neon-vfpv4", "-funsafe-math-optimizations"],
         without: &[],
         file: "ARM, EABI5",
         elf: [1, 40],
@@ -72,6 +76,7 @@ static GUESTS: [Guest; 3] = [
             // T32 of 16 bits, with BX between the two sets.
             ("-thumb1", &["-march=armv5te", "-mthumb"]),
         ],
+        bench: &["-march=armv5te", "-marm"],
         without: &[],
         file: "ARM, EABI5",
         elf: [1, 40],
