@@ -27,6 +27,7 @@ pub mod proc;
 mod process;
 pub mod program;
 pub mod region;
+mod robust;
 mod run;
 mod seccomp;
 pub mod shared;

@@ -10,6 +10,7 @@ use crate::guest;
 use crate::heap;
 use crate::memory;
 use crate::region;
+use crate::robust;
 use crate::seccomp;
 use crate::shared;
 use crate::signal::{self, Actions, Alternate};
@@ -182,6 +183,8 @@ fn fork<A: Abi>(task: &mut Task<A>, request: Request) -> Result<i64, Errno> {
     drop(held);
     if id == Ok(0) {
         shared::free_others(task.thread.shared);
+        // A child begins without a list (set_robust_list(2)).
+        task.thread.shared.robust.store(0, Ordering::Relaxed);
         task.thread.shared.note_ids();
         task.parts().0.is_alone();
         enter_child(task, &request);
@@ -261,6 +264,7 @@ unsafe extern "C" fn child_main<A: Abi>(task: u64) -> ! {
 
 /// exit(2): ends the thread.
 pub fn exit<A: Abi>(task: &mut Task<A>, status: u64) -> ! {
+    robust::release(task.thread.shared);
     if !task.owns_engine {
         // A vfork child; its parent frees everything.
         sys::process::exit_thread(status);

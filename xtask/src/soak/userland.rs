@@ -218,6 +218,6 @@ pub fn python(soak: &Soak) -> Result<Vec<Case<'_>>> {
 fn python_tests(root: &Path) -> Result<PathBuf> {
     let libraries = std::fs::read_dir(root.join("usr/lib"))?.filter_map(|entry| Some(entry.ok()?.path()));
     let mut tests = libraries.map(|path| path.join("test/test_signal.py")).filter(|path| path.exists());
-    let file = tests.next().context("the root has no libpython3-testsuite")?;
+    let file = tests.next().context("the root has no test suite of python")?;
     Ok(file.parent().expect("a file is in a directory").to_path_buf())
 }

@@ -10,13 +10,15 @@
 //! ```
 //!
 //! The rest converts structures for the host: `words` those whose fields only become longer, the others by
-//! subject (`files`, `messages`, `signals`, `system`).
+//! subject (`files`, `interfaces`, `ipc`, `messages`, `signals`, `system`).
 
 pub mod cpu;
 mod engine;
 mod files;
 mod frame;
 mod helpers;
+mod interfaces;
+mod ipc;
 mod messages;
 mod own;
 mod rows;
@@ -35,6 +37,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use cpu::Model;
 use crossdock_emu_guest::State;
+use crossdock_emu_guest::a32::it_before;
 use crossdock_emu_guest::memory::Access;
 
 /// 32-bit Arm, little-endian, in its EABI.
@@ -155,6 +158,7 @@ impl Abi for Arm {
 
     fn call_again(state: &mut State) {
         state.pc -= if state.pc & 1 == 1 { 2 } else { 4 };
+        state.set_it(it_before(state.it(), state.nzcv));
     }
 
     fn own_call(
@@ -167,9 +171,8 @@ impl Abi for Arm {
         own::answer::<Self>(thread, state, row, which, arguments)
     }
 
-    /// The 32-bit Arm has none.
-    fn prctl(_thread: &mut Thread, _arguments: &[u64; 6]) -> Option<Result<i64, Errno>> {
-        None
+    fn prctl(thread: &mut Thread, arguments: &[u64; 6]) -> Option<Result<i64, Errno>> {
+        system::prctl(thread, arguments)
     }
 
     /// As with CONFIG_CLONE_BACKWARDS: tls before child_tid.

@@ -20,8 +20,14 @@ pub struct Arm64;
 /// Calls of arm64 that newer architectures have no more.
 const ROWS: [Row; 1] = [Row::new(38, "renameat", 264, "fsds")];
 
-static CALLS: Table<{ ROWS.len() + asm_generic::ROWS.len() + asm_generic::SINCE_5_1.len() }> =
-    Table::new(&[&ROWS, asm_generic::ROWS, asm_generic::SINCE_5_1]);
+static CALLS: Table<
+    {
+        ROWS.len()
+            + asm_generic::ROWS.len()
+            + asm_generic::SINCE_5_1_WIDE.len()
+            + asm_generic::SINCE_5_1.len()
+    },
+> = Table::new(&[&ROWS, asm_generic::ROWS, asm_generic::SINCE_5_1_WIDE, asm_generic::SINCE_5_1]);
 
 /// Bytes of the SVC instruction.
 const SVC_LENGTH: u64 = 4;
