@@ -197,13 +197,14 @@ pub(crate) fn raise_limit() -> bool {
     limit < start
 }
 
-/// Whether there is no room for `length` bytes anywhere.
+/// Whether there is no room for `length` bytes below the region: the kernel has none, or only above, where it
+/// looks last.
 pub(crate) fn is_full(length: u64) -> bool {
     let got = reserve(length);
     if let Ok(at) = got {
         release(at, length);
     }
-    got.is_err()
+    !got.is_ok_and(|at| at < start())
 }
 
 unsafe extern "C" {

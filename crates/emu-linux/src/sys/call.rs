@@ -24,6 +24,7 @@ pub mod nr {
     pub const MINCORE: u64 = 27;
     pub const MADVISE: u64 = 28;
     pub const SHMAT: u64 = 30;
+    pub const SHMCTL: u64 = 31;
     pub const DUP2: u64 = 33;
     pub const GETPID: u64 = 39;
     pub const SENDMSG: u64 = 46;
