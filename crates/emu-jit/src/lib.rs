@@ -19,6 +19,7 @@ mod flag_form;
 mod jump_cache;
 mod layout;
 pub mod lock;
+mod mxcsr;
 mod presence;
 mod thunks;
 mod translate;
