@@ -15,6 +15,7 @@ mod code;
 pub mod elf;
 pub mod exec;
 mod executable;
+mod go;
 pub mod guest;
 mod heap;
 pub mod lock;

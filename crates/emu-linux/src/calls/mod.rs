@@ -89,14 +89,14 @@ fn is_allowed<A: Abi>(
 
 /// Makes a call with the guest's arguments.
 fn make<A: Abi>(task: &mut Task<A>, number: u64, row: &Row, mut a: [u64; 6]) -> Result<i64, Errno> {
-    if task.thread.tagged {
+    if task.thread.tagged || region::is_stack_high() {
         return make_tagged(task, number, row, a);
     }
     check(row.arguments(), &mut a)?;
     dispatch(task, number, row, &a)
 }
 
-/// [`make`] for a thread that may pass pointers with tags.
+/// [`make`] for a thread that may pass pointers with tags, or with an alias of the host's addresses.
 fn make_tagged<A: Abi>(task: &mut Task<A>, number: u64, row: &Row, mut a: [u64; 6]) -> Result<i64, Errno> {
     let mut copies = tagged::Copies::default();
     for (kind, argument) in row.arguments().bytes().zip(&mut a) {

@@ -1,6 +1,7 @@
 //! Pointers with a tag in their top byte, which a thread may pass to system calls after it has enabled them
 //! (PR_SET_TAGGED_ADDR_CTRL; Linux, Documentation/arch/arm64/tagged-address-abi.rst). The host knows no tags:
-//! they are removed, from pointers in memory too.
+//! they are removed, from pointers in memory too. So is bit 47 of programs that want addresses of 48 bits
+//! ([`region::is_stack_high`]).
 
 use crate::arch::call::Call;
 use crate::guest;
@@ -11,10 +12,10 @@ use alloc::vec::Vec;
 /// Largest number of pieces of an iovec (Linux, UIO_MAXIOV).
 const PIECES_MAX: u64 = 1024;
 
-/// A pointer of the user's half without its tag.
+/// A pointer of the user's half without its tag, as the host knows it.
 pub(super) fn without_tag(address: u64) -> u64 {
     const USER_HALF: u64 = 1 << 55;
-    if address & USER_HALF == 0 { address & ((1 << 56) - 1) } else { address }
+    if address & USER_HALF == 0 { region::without_alias(address & ((1 << 56) - 1)) } else { address }
 }
 
 /// A pointer in memory, for the kernel: without its tag, and not to the emulator's memory. It is not checked
