@@ -13,6 +13,7 @@ pub mod calls;
 mod changes;
 mod code;
 pub mod elf;
+mod engine;
 pub mod exec;
 mod executable;
 mod go;

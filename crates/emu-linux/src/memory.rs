@@ -3,7 +3,7 @@
 use crate::changes::CHANGES;
 use crate::executable;
 use crate::guest;
-use crate::lock::{Held, Lock};
+use crate::lock::{self, Held, Lock};
 use crate::maps;
 use crate::region::{self, could_be_guest, is_guest};
 use crate::sys::call::checked;
@@ -28,7 +28,7 @@ pub(crate) struct Break {
     now: u64,
 }
 
-static BREAK: Lock<Break> = Lock::new(Break { start: 0, now: 0 });
+static BREAK: Lock<Break> = lock::new(Break { start: 0, now: 0 });
 
 pub(crate) fn set_break(address: u64) {
     *BREAK.lock() = Break { start: address, now: address };

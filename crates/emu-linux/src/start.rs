@@ -27,6 +27,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::ops::Range;
 use core::sync::atomic::Ordering;
+use crossdock_emu_guest::State;
 
 /// The program to start.
 #[derive(Debug, Default)]
@@ -84,7 +85,7 @@ fn prepare<A: Abi>(invocation: Invocation, elf: &Elf) -> Result<&'static mut Tas
     static ACTIONS: Actions = Actions::inherited();
     let shared = shared::new()?;
     let thread = Thread::new(shared, &ACTIONS);
-    let task = Box::leak(Box::new(Task::<A>::new(thread, A::State::default(), run::run::<A>)));
+    let task = Box::leak(Box::new(Task::<A>::new(thread, State::default(), run::run::<A>)));
     deliver::init(&mut task.thread);
     shared.note_ids();
     if let Some(descriptor) = invocation.filters {
