@@ -67,6 +67,7 @@ fn double(bytes: &[u8], at: usize) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::file::in_memory;
 
     fn note(name: &[u8], kind: u32, content: &[u8]) -> Vec<u8> {
         let mut bytes: Vec<u8> =
@@ -94,5 +95,61 @@ mod tests {
         go[..4].copy_from_slice(&u32::MAX.to_le_bytes());
         assert!(!is_note_of_go(&go));
         assert!(!is_note_of_go(&note(b"Go\0\0", 4, b"")[..13]));
+    }
+
+    /// A file with an ELF header, settings, names of sections, and three section headers.
+    fn file_with_settings() -> Vec<u8> {
+        let (settings, names) = (b"\nbuild\t-race=true\n", b"\0.text\0.go.buildinfo\0");
+        let mut file = alloc::vec![0; 64];
+        file.extend(settings);
+        file.extend(names);
+        let headers = file.len();
+        file[40..48].copy_from_slice(&(headers as u64).to_le_bytes());
+        (file[60], file[62]) = (3, 2);
+        for (name, offset, size) in
+            [(1, 0, 64), (7, 64, settings.len()), (0, 64 + settings.len(), names.len())]
+        {
+            let words = [name, 0, 0, offset, size, 0, 0, 0].map(|word: usize| word as u64);
+            file.extend(words.iter().flat_map(|word| word.to_le_bytes()));
+        }
+        file
+    }
+
+    fn is_found(file: &[u8]) -> bool {
+        let file = in_memory(c"program", 0, file).expect("a file in memory");
+        has_race_detector(file.number())
+    }
+
+    #[test]
+    fn the_setting_is_found_in_its_section() {
+        let mut file = file_with_settings();
+        assert!(is_found(&file));
+        file[64 + 14] = b'f';
+        assert!(!is_found(&file));
+    }
+
+    #[test]
+    fn headers_that_lead_nowhere_are_no_error() {
+        let whole = file_with_settings();
+        assert!((0..whole.len()).all(|length| !is_found(&whole[..length])));
+        // e_shoff, e_shnum, e_shstrndx; the name, offset and size of the section with the settings; the offset
+        // and size of the names.
+        let [settings, names] = [2, 1].map(|section| whole.len() - 64 * section);
+        for (at, size) in [
+            (40, 8),
+            (60, 2),
+            (62, 2),
+            (settings, 4),
+            (settings + 24, 8),
+            (settings + 32, 8),
+            (names + 24, 8),
+            (names + 32, 8),
+        ] {
+            let mut file = whole.clone();
+            file[at..at + size].fill(0xff);
+            assert!(!is_found(&file), "{at}");
+            file[at + size - 1] = 0x7f;
+            assert!(!is_found(&file), "{at}");
+        }
     }
 }

@@ -199,8 +199,13 @@ pub(crate) fn make_stack_high() {
     IS_STACK_HIGH.store(true, Ordering::Relaxed);
 }
 
-/// A guest's address as the host has it.
-pub(crate) fn without_alias(address: u64) -> u64 {
+/// A guest's address as the host has it: one of the user's half without its tag and without [`ALIAS`].
+pub(crate) fn host_address(address: u64) -> u64 {
+    const USER_HALF: u64 = 1 << 55;
+    if address & USER_HALF != 0 {
+        return address;
+    }
+    let address = address & ((1 << 56) - 1);
     if is_stack_high() && address >> 47 == 1 { address & !ALIAS } else { address }
 }
 
