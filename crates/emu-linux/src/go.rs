@@ -132,8 +132,8 @@ mod tests {
     fn headers_that_lead_nowhere_are_no_error() {
         let whole = file_with_settings();
         assert!((0..whole.len()).all(|length| !is_found(&whole[..length])));
-        // e_shoff, e_shnum, e_shstrndx; the name, offset and size of the section with the settings; the offset
-        // and size of the names.
+        // e_shoff, e_shnum, e_shstrndx; the name, offset and size of the section with the settings; the
+        // offset and size of the names.
         let [settings, names] = [2, 1].map(|section| whole.len() - 64 * section);
         for (at, size) in [
             (40, 8),
