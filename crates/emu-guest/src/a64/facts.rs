@@ -12,8 +12,8 @@
 //! | `D` `T` `U` | vector | written |
 //! | `E` | vector | read and written |
 //!
-//! `r` and `v` are stored, `t` and `u` are loaded; `s` and `w` are Rs. All other letters name no register: `z`
-//! is a size, `k` the bit Q, `c` a condition, `i` and `j` are immediates, `l` is the number of a lane.
+//! `r` and `v` are stored, `t` and `u` are loaded; `s` and `w` are Rs. All other letters name no register:
+//! `z` is a size, `k` the bit Q, `c` a condition, `i` and `j` are immediates, `l` is the number of a lane.
 
 use crate::pattern::{Field, Pattern};
 
