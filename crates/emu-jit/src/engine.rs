@@ -5,8 +5,9 @@ mod check;
 use crate::cache::Cache;
 use crate::flag_form::{nzcv_of_slot, slot_of_nzcv};
 use crate::jump_cache::JumpCache;
-use crate::layout::{BIAS, ExitKind, FaultAccess, Slot};
-use crate::lock::{Held, Lock};
+use crate::layout::{BIAS, ExitKind, FaultAccess, MODES_WORD, Slot};
+use crate::lock::{Held, Lock, Spin};
+use crate::mxcsr;
 use crate::presence::{OUTSIDE, POKE, Presence};
 use crate::translate::{self, Blocks, Isa};
 use crate::unit::{EXACT, FLUSH, Keying, Record};
@@ -23,14 +24,6 @@ const HOT: u32 = 8;
 /// Runs of a block before it becomes part of a unit that begins elsewhere.
 const WARM: u32 = 1;
 
-/// MXCSR at the start of a process, and wherever Rust code runs: all exceptions masked, round to nearest, no
-/// flag.
-const MXCSR: u32 = 0x1f80;
-/// MXCSR of generated code that computes: invalid operations are signalled (SIGFPE), and left to the
-/// interpreter.
-const MXCSR_SIGNALS: u32 = MXCSR & !(translate::INVALID_MASK as u32);
-/// DAZ and FTZ: subnormal operands and results are zeros.
-const MXCSR_FLUSH: u32 = MXCSR_SIGNALS | 1 << 6 | 1 << 15;
 /// FPCR with FZ alone.
 const FPCR_FZ: u32 = 1 << 24;
 
@@ -46,9 +39,9 @@ fn mode_of(fpcr: u32) -> u64 {
 /// The MXCSR that generated code runs with.
 fn mxcsr_of(fpcr: u32) -> u32 {
     match mode_of(fpcr) {
-        0 => MXCSR_SIGNALS,
-        FLUSH => MXCSR_FLUSH,
-        _ => MXCSR,
+        0 => mxcsr::SIGNALS,
+        FLUSH => mxcsr::FLUSHES,
+        _ => mxcsr::MASKED,
     }
 }
 
@@ -140,7 +133,7 @@ impl Jit {
         let epoch = AtomicU64::new(cache.epoch);
         let seen = AtomicU64::new(cache.seen());
         let (arena, underflow) = (cache.address(0), cache.address(cache.thunks.underflow));
-        let cache = Lock::new(cache, system.wait);
+        let cache = Lock::new(cache, Spin::new(system.wait));
         let (threads, breakpoints) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let placed = system.placed;
         Some(Jit { cache, log, epoch, seen, arena, underflow, placed, breakpoints, threads, enter })
@@ -267,7 +260,7 @@ fn read_mxcsr() -> u32 {
 
 /// Clears the host's floating-point flags, for Rust code.
 fn reset_mxcsr() {
-    set_mxcsr(MXCSR);
+    set_mxcsr(mxcsr::MASKED);
 }
 
 fn set_mxcsr(value: u32) {
@@ -311,9 +304,14 @@ unsafe extern "C" fn run_record<I: Isa>(state: *mut State, record: *const Record
     reset_mxcsr();
     state.nzcv = nzcv_of_slot(state.generated[Slot::Flags as usize]);
     state.pc = record.pc;
+    I::settle(state);
+    let before = state.fpcr;
     let result = I::execute(state, &run.host, &record.op);
     state.generated[Slot::Flags as usize] = slot_of_nzcv(state.nzcv);
-    set_mxcsr(mxcsr_of(state.fpcr));
+    if state.fpcr != before {
+        state.generated[MODES_WORD] = mxcsr_of(state.fpcr).into();
+    }
+    set_mxcsr(state.generated[MODES_WORD] as u32);
     match result {
         Ok(Flow::Next) => {
             let interrupt = state.generated[Slot::Interrupt as usize] as *const AtomicU32;
@@ -698,9 +696,12 @@ impl<I: Isa> Runner<I> {
         }
         state.generated[Slot::Flags as usize] = slot_of_nzcv(state.nzcv);
         state.generated[Slot::Host as usize] = core::ptr::from_mut(run) as u64;
-        load_mxcsr(mxcsr_of(state.fpcr));
+        let modes = mxcsr_of(state.fpcr);
+        state.generated[MODES_WORD] = modes.into();
+        load_mxcsr(modes);
         // SAFETY: the code was translated for this state; the slots that it uses are set.
         unsafe { (jit.enter)((state as *mut State).cast::<u8>().add(BIAS as usize) as u64, code) };
+        I::settle(state);
         state.nzcv = nzcv_of_slot(state.generated[Slot::Flags as usize]);
         let [start, end] = [Slot::Invalid, Slot::InvalidEnd].map(|slot| state.generated[slot as usize]);
         if start != end {
@@ -709,8 +710,8 @@ impl<I: Isa> Runner<I> {
         }
         let mxcsr = state.generated[Slot::Mxcsr as usize] as u32;
         merge_mxcsr(state, mxcsr);
-        if mxcsr != MXCSR {
-            load_mxcsr(MXCSR);
+        if mxcsr != mxcsr::MASKED {
+            load_mxcsr(mxcsr::MASKED);
         }
         let exit = state.generated[Slot::Exit as usize] as u32;
         let number = exit >> 3;

@@ -253,6 +253,12 @@ const SAVED_GENERAL: usize = SAVED_VECTOR + 2 * VECTOR.len();
 /// 16 bytes that hold nothing between guest instructions.
 pub const SCRATCH_MEMORY: Mem = word(SCRATCH);
 
+/// The word with the MXCSR, without flags, that generated code runs with: a guest may have several kinds of
+/// code.
+pub const MODES_WORD: usize = SAVED_GENERAL + GENERAL.len();
+/// See [`MODES_WORD`].
+pub const MODES: Mem = word(MODES_WORD);
+
 /// Where the fault thunk saves the `i`th register of [`GENERAL`].
 pub const fn saved_general(i: usize) -> Mem {
     word(SAVED_GENERAL + i)
@@ -303,7 +309,7 @@ mod tests {
         assert_eq!(slot(Slot::Exit), at(offset_of!(State, generated) + 8));
         assert!((Slot::InvalidEnd as usize) < SCRATCH);
         assert_eq!((offset_of!(State, generated) + SCRATCH * 8) % 16, 0);
-        assert!(SAVED_GENERAL + GENERAL.len() <= State::default().generated.len());
+        assert!(MODES_WORD < State::default().generated.len());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use crate::changes::CHANGES;
 use crate::executable;
 use crate::guest;
-use crate::lock::{Held, Lock};
+use crate::lock::{self, Held, Lock};
 use crate::maps;
 use crate::region::{self, could_be_guest, is_guest};
 use crate::sys::call::checked;
@@ -28,7 +28,7 @@ pub(crate) struct Break {
     now: u64,
 }
 
-static BREAK: Lock<Break> = Lock::new(Break { start: 0, now: 0 });
+static BREAK: Lock<Break> = lock::new(Break { start: 0, now: 0 });
 
 pub(crate) fn set_break(address: u64) {
     *BREAK.lock() = Break { start: address, now: address };
@@ -85,9 +85,9 @@ fn make_room(length: u64) -> bool {
     region::is_full(length) && region::raise_limit()
 }
 
-/// Makes a call that maps `length` bytes where the kernel chooses. The kernel prefers places below the region.
-/// If it finds none there, it takes one of the gaps around the host's stack: `undo` gives that back, and the
-/// limit is raised as if the kernel had found nothing.
+/// Makes a call that maps `length` bytes where the kernel chooses. The kernel prefers places below the
+/// region. If it finds none there, it takes one of the gaps around the host's stack: `undo` gives that back,
+/// and the limit is raised as if the kernel had found nothing.
 ///
 /// # Errors
 ///

@@ -3,7 +3,7 @@
 //! A task that shares memory is a task of the host with its own block. CLONE_VFORK is a real vfork: the
 //! parent waits in the kernel, and the child uses its parent's decoded code and memory.
 
-use crate::arch::{Abi, Engine};
+use crate::arch::Abi;
 use crate::code;
 use crate::executable;
 use crate::guest;

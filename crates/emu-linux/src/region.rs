@@ -16,7 +16,7 @@
 //!
 //! All gaps above the limit are filled, so that the kernel places the guest's mappings only below it.
 
-use crate::lock::{Held, Lock};
+use crate::lock::{self, Held, Lock};
 use crate::sys::memory::{
     self, MAP_FIXED_NOREPLACE, MAP_NORESERVE, PAGE, PROT_NONE, PROT_READ_WRITE, PROT_READ_WRITE_EXECUTE,
     map_new,
@@ -54,8 +54,8 @@ pub(crate) const NARROW_RANDOM_BITS: u32 = 8;
 
 static START: AtomicU64 = AtomicU64::new(0);
 static LIMIT: AtomicU64 = AtomicU64::new(0);
-static HEAP: Lock<Bump> = Lock::new(Bump { next: 0, accessible: 0, end: 0, ready: Ready::NONE, then: 0..0 });
-static CODE_READY: Lock<Ready> = Lock::new(Ready::NONE);
+static HEAP: Lock<Bump> = lock::new(Bump { next: 0, accessible: 0, end: 0, ready: Ready::NONE, then: 0..0 });
+static CODE_READY: Lock<Ready> = lock::new(Ready::NONE);
 static BLOCKS: AtomicU64 = AtomicU64::new(0);
 static BLOCKS_END: AtomicU64 = AtomicU64::new(0);
 static CODE: AtomicU64 = AtomicU64::new(0);
@@ -181,6 +181,32 @@ pub(crate) fn make_narrow(free: &Range<u64>) -> bool {
         LIMIT.store(end, Ordering::Relaxed);
     }
     is_taken
+}
+
+/// Bit 47, which the host's addresses do not have: guests that want 48 bits see their stack with it.
+pub(crate) const ALIAS: u64 = 1 << 47;
+
+static IS_STACK_HIGH: AtomicBool = AtomicBool::new(false);
+
+/// Whether the addresses of the first thread's stack have 48 bits: the guest may name all its memory by
+/// addresses with the bit [`ALIAS`], too.
+pub(crate) fn is_stack_high() -> bool {
+    IS_STACK_HIGH.load(Ordering::Relaxed)
+}
+
+/// Makes [`is_stack_high`] true; before the guest runs.
+pub(crate) fn make_stack_high() {
+    IS_STACK_HIGH.store(true, Ordering::Relaxed);
+}
+
+/// A guest's address as the host has it: one of the user's half without its tag and without [`ALIAS`].
+pub(crate) fn host_address(address: u64) -> u64 {
+    const USER_HALF: u64 = 1 << 55;
+    if address & USER_HALF != 0 {
+        return address;
+    }
+    let address = address & ((1 << 56) - 1);
+    if is_stack_high() && address >> 47 == 1 { address & !ALIAS } else { address }
 }
 
 /// Gives the guest all addresses below the region; false if it already has them, or cannot use them. One
@@ -384,7 +410,7 @@ pub(crate) fn code_ready(end: u64) -> u64 {
 }
 
 /// Number of blocks ever handed out. Those whose first word is 0 are free.
-static BLOCKS_KNOWN: Lock<u64> = Lock::new(0);
+static BLOCKS_KNOWN: Lock<u64> = lock::new(0);
 
 /// Keeps blocks from being taken, for a fork.
 pub(crate) fn hold_blocks() -> Held<'static, u64> {

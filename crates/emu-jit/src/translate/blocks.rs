@@ -499,6 +499,9 @@ impl<'t, I: Isa> Translator<'t, I> {
             self.flags = Flags::Memory;
             self.zeros = Zeros::default();
         }
+        if !(inner || inherits) {
+            (self.modes, self.aligned) = (None, 0);
+        }
         self.enter(block, inner || inherits, label);
         self.pc = block.start;
         if block.loop_head {

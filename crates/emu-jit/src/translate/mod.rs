@@ -18,10 +18,12 @@ mod leave;
 mod loops;
 mod operands;
 mod pressure;
+mod vectors;
 
 pub use blocks::{Blocks, ends_block, translate, translate_alone};
 
-use crate::layout::{Assignment, ExitKind, FPSR, PC, Slot, slot};
+use crate::layout::{Assignment, ExitKind, FPSR, MODES, PC, Slot, slot};
+use crate::mxcsr::{FLAGS, INVALID_MASK};
 use crate::thunks::Thunks;
 use crate::unit::{EXACT, FLUSH, Keying, Link, Mark, Record, STANDARD, Unit};
 use crate::wary::WarySet;
@@ -32,7 +34,7 @@ use condition::{Condition, Flags};
 use crossdock_emu_guest::addresses::NONE;
 use crossdock_emu_guest::guest::{Guest, Words};
 use crossdock_emu_guest::{CodeLines, Op, State};
-use crossdock_emu_x64::{Alu, Assembler, Label, Mem, Reg, Rm, Size};
+use crossdock_emu_x64::{Alu, Assembler, Cc, Label, Mem, Reg, Rm, Size};
 
 /// The outcome of lowering an instruction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,9 +44,6 @@ enum Lowered {
     /// There is no lowering.
     No,
 }
-
-/// IM of MXCSR: invalid operations are not signalled.
-pub(crate) const INVALID_MASK: i32 = 1 << 7;
 
 /// One instruction done.
 const ONE: Lowered = Lowered::Words(1);
@@ -120,6 +119,9 @@ pub trait Isa: Guest + Sized {
     /// them begins there.
     fn count_before(items: &[Self::Item], start: u64, at: u64) -> Option<usize>;
 
+    /// Whether addresses have 32 bits, and wrap there.
+    const NARROW: bool = false;
+
     /// Most instructions that may not be parted from the one before.
     const TAIL: usize = 0;
 
@@ -132,6 +134,9 @@ pub trait Isa: Guest + Sized {
     fn context(_item: &Self::Item) -> u8 {
         0
     }
+
+    /// Gives the state the form that code which is not generated knows, when generated code is left.
+    fn settle(_state: &mut State) {}
 
     /// Sets what [`Mark::context`] says, after a fault.
     fn set_context(_state: &mut State, _context: u8) {}
@@ -198,6 +203,8 @@ enum Cold {
     Invalidate { register: u8, slow: Label, back: Label },
     /// Hand an instruction to the interpreter and leave.
     Look { record: Record },
+    /// Change the host's modes of floating point to this MXCSR and come back.
+    Modes { mxcsr: u32, back: Label },
     /// Go on at a block of the unit that has the guest's registers elsewhere.
     Reassign { to: u16, block: Label },
     /// The entry of a block that has the guest's registers elsewhere.
@@ -254,6 +261,14 @@ pub struct Translator<'t, I: Isa> {
     /// Whether the current instruction is one of them: it runs with invalid operations masked and checks for
     /// them itself.
     wary: bool,
+    /// The MXCSR, without flags, that the code runs with from here on, if it is known; of guests with several
+    /// kinds of code.
+    modes: Option<u32>,
+    /// Whether the current instruction computes with the standard modes of 32-bit Arm's vectors: subnormal
+    /// numbers are zeros, all NaNs the default one.
+    standard: bool,
+    /// Bit per general register: whether it is known to be a multiple of 4.
+    aligned: u32,
     /// What the host has beyond x86-64-v3.
     features: Features,
     /// The lines that code was ever read from.
@@ -351,6 +366,9 @@ impl<'t, I: Isa> Translator<'t, I> {
             inherits: false,
             wary_at: origin.wary,
             wary: false,
+            modes: None,
+            standard: false,
+            aligned: 0,
             features: origin.features,
             lines: origin.lines,
             keying: origin.keying,
@@ -387,18 +405,40 @@ impl<'t, I: Isa> Translator<'t, I> {
     /// Whether floating point may use the host's instructions. If so, marks the start of the current
     /// instruction: if the host signals an invalid operation, the code is left, as at a fault.
     fn host_float(&mut self) -> bool {
-        let able = self.mode & EXACT == 0;
+        let able = self.mode & EXACT == 0 || self.standard;
         if able {
             self.mark();
         }
         able
     }
 
+    /// Makes the host compute with this MXCSR, unless it is known to do so. EFLAGS are free from here on.
+    fn need_modes(&mut self, mxcsr: u32) {
+        if self.modes == Some(mxcsr) {
+            return;
+        }
+        self.clobber();
+        let back = self.a.label();
+        let change = self.stub(Cold::Modes { mxcsr, back });
+        self.a.alu_imm(Alu::Cmp, Size::D, MODES, mxcsr as i32);
+        self.a.jump_if(Cc::Ne, change);
+        self.a.bind(back);
+        self.modes = Some(mxcsr);
+    }
+
+    /// Begins an access to guest memory.
+    fn guest_access(&mut self) {
+        if I::NARROW {
+            // The address-size prefix.
+            self.a.byte(0x67);
+        }
+    }
+
     /// Masks invalid operations for the current instruction.
     fn begin_wary(&mut self) {
         self.clobber();
         self.a.stmxcsr(slot(Slot::Mxcsr));
-        self.a.alu_imm(Alu::Or, Size::D, slot(Slot::Mxcsr), INVALID_MASK);
+        self.a.alu_imm(Alu::Or, Size::D, slot(Slot::Mxcsr), INVALID_MASK as i32);
         self.a.ldmxcsr(slot(Slot::Mxcsr));
         self.wary = true;
     }
@@ -411,14 +451,14 @@ impl<'t, I: Isa> Translator<'t, I> {
         self.a.mov(Size::D, Reg::RAX, slot(Slot::Mxcsr));
         self.a.alu_imm(Alu::And, Size::D, Reg::RAX, 1);
         self.a.alu_to(Alu::Or, Size::D, FPSR, Reg::RAX);
-        self.a.alu_imm(Alu::And, Size::D, slot(Slot::Mxcsr), !(INVALID_MASK | 1));
+        self.a.alu_imm(Alu::And, Size::D, slot(Slot::Mxcsr), !(INVALID_MASK as i32 | 1));
         self.a.ldmxcsr(slot(Slot::Mxcsr));
         self.wary = false;
     }
 
     /// Whether subnormal numbers are zeros.
     fn flushes(&self) -> bool {
-        self.mode & FLUSH != 0
+        self.mode & FLUSH != 0 || self.standard
     }
 
     /// Jumps to an offset in the arena.
@@ -515,6 +555,14 @@ impl<'t, I: Isa> Translator<'t, I> {
                     self.a.alu_imm(Alu::Or, Size::D, FPSR, 1 << 27);
                     self.a.jump(back);
                 }
+                Cold::Modes { mxcsr, back } => {
+                    self.a.stmxcsr(slot(Slot::Mxcsr));
+                    self.a.alu_imm(Alu::And, Size::D, slot(Slot::Mxcsr), FLAGS as i32);
+                    self.a.alu_imm(Alu::Or, Size::D, slot(Slot::Mxcsr), mxcsr as i32);
+                    self.a.ldmxcsr(slot(Slot::Mxcsr));
+                    self.a.mov_imm32(Size::D, MODES, mxcsr as i32);
+                    self.a.jump(back);
+                }
                 Cold::Fallback { record, back } => {
                     self.pc = record.pc;
                     self.reassign(STANDARD);
@@ -566,6 +614,7 @@ impl<'t, I: Isa> Translator<'t, I> {
         self.save_flags();
         self.flags = Flags::Memory;
         self.zeros = Zeros::default();
+        self.aligned = 0;
         let assigned = self.number();
         self.reassign(STANDARD);
         // The call may find the return stack full.

@@ -1,15 +1,70 @@
 //! Guest registers as operands of host instructions.
 //!
 //! Register numbers are indexes in `State::gpr`: [`ZERO`] reads as zero, [`SINK`] takes what is never read.
+//! An operand of vector instructions is a vector register by its number, or a part of one: [`half`] and
+//! [`quarter`], the D and S registers of 32-bit Arm.
 
 use super::pressure::{ALL, Change};
 use super::{Isa, Translator};
 use crate::layout::{Assignment, GENERAL, X0, general, vector};
 use crate::unit::STANDARD;
-use crossdock_emu_x64::{Reg, Rm, Size, Xmm};
+use crossdock_emu_x64::{Mem, Reg, Rm, Size, Xmm};
 
 /// An assignment that [`Translator::number`] must number first.
 const UNNUMBERED: u16 = u16::MAX;
+
+/// Operands from this number on are parts of vector registers.
+const PARTS: u8 = 32;
+const QUARTERS: u8 = 64;
+
+/// Half `n` of all vector registers, counted from the low half of register 0.
+pub(super) const fn half(n: u8) -> u8 {
+    PARTS + (n & 31)
+}
+
+/// Quarter `n` of the vector registers 0 to 7.
+pub(super) const fn quarter(n: u8) -> u8 {
+    QUARTERS + (n & 31)
+}
+
+/// Whether an operand is a part of a vector register.
+pub(super) const fn is_part(operand: u8) -> bool {
+    operand >= PARTS
+}
+
+/// A part of a vector register.
+#[derive(Clone, Copy)]
+struct Part {
+    /// Whether it is a half.
+    double: bool,
+    register: u8,
+    lane: u8,
+}
+
+impl Part {
+    fn of(operand: u8) -> Part {
+        let n = operand & 31;
+        if operand < QUARTERS {
+            Part { double: true, register: n / 2, lane: n % 2 }
+        } else {
+            Part { double: false, register: n / 4, lane: n % 4 }
+        }
+    }
+
+    /// Its place in the state.
+    fn memory(self) -> Mem {
+        vector(self.register).plus(i32::from(self.lane) * if self.double { 8 } else { 4 })
+    }
+}
+
+/// The vector register that an operand is or is a part of, and the first of its lanes of `1 << size` bytes.
+pub(super) fn first_lane(operand: u8, size: u8) -> (u8, u8) {
+    if operand < PARTS {
+        return (operand, 0);
+    }
+    let part = Part::of(operand);
+    (part.register, part.lane << if part.double { 3 - size } else { 2 - size })
+}
 
 /// A register that reads as zero: its slot in the state is zero.
 pub(super) const ZERO: u8 = crossdock_emu_guest::ZERO as u8;
@@ -155,6 +210,7 @@ impl<I: Isa> Translator<'_, I> {
         if guest == SINK {
             return;
         }
+        self.aligned &= !(1 << (guest & 31));
         match self.general_host(guest) {
             Some(host) if host == reg => {}
             Some(host) => self.a.mov(Size::Q, host, reg),
@@ -164,6 +220,7 @@ impl<I: Isa> Translator<'_, I> {
 
     /// `guest = value`. Changes rax.
     pub(super) fn put_constant(&mut self, guest: u8, value: u64) {
+        self.aligned &= !(1 << (guest & 31));
         match self.general_host(guest) {
             Some(host) => self.a.mov_imm(host, value),
             None => match i32::try_from(value as i64) {
@@ -178,14 +235,36 @@ impl<I: Isa> Translator<'_, I> {
 
     /// A vector register as a register or memory operand.
     pub(super) fn vrm(&self, guest: u8) -> Rm {
+        debug_assert!(guest < PARTS);
         match self.vector_host(guest) {
             Some(host) => host.into(),
             None => vector(guest).into(),
         }
     }
 
-    /// A host register that holds the guest's vector register: its own, or `scratch`, which is loaded.
+    /// An operand as a register or, if it is a whole register, in memory; `scratch` may be loaded.
+    pub(super) fn vsource(&mut self, guest: u8, scratch: Xmm) -> Rm {
+        if guest < PARTS { self.vrm(guest) } else { self.vget(guest, scratch).into() }
+    }
+
+    /// An operand of which only its lowest lane of its own width counts, as a register or in memory.
+    pub(super) fn vscalar_source(&mut self, guest: u8, scratch: Xmm) -> Rm {
+        if guest < PARTS {
+            return self.vrm(guest);
+        }
+        let part = Part::of(guest);
+        match self.vector_host(part.register) {
+            Some(_) => self.vget(guest, scratch).into(),
+            None => part.memory().into(),
+        }
+    }
+
+    /// A host register that holds the operand: its own, or `scratch`, which is loaded. Above a part, the
+    /// register holds anything.
     pub(super) fn vget(&mut self, guest: u8, scratch: Xmm) -> Xmm {
+        if guest >= PARTS {
+            return self.part_get(Part::of(guest), scratch);
+        }
         match self.vector_host(guest) {
             Some(host) => host,
             None => {
@@ -195,28 +274,110 @@ impl<I: Isa> Translator<'_, I> {
         }
     }
 
+    fn part_get(&mut self, part: Part, scratch: Xmm) -> Xmm {
+        let Part { double, register, lane } = part;
+        match self.vector_host(register) {
+            Some(host) if lane == 0 => return host,
+            // The upper half in both halves.
+            Some(host) if double => self.a.vpshufd(scratch, host, 0xee),
+            Some(host) => self.a.vpshufd(scratch, host, lane),
+            None if double => self.a.vmovq(scratch, part.memory()),
+            None => self.a.vmov_from(Size::D, scratch, part.memory()),
+        }
+        scratch
+    }
+
+    /// `d` = the low half of the operand, twice.
+    pub(super) fn vget_twice(&mut self, d: Xmm, guest: u8) {
+        let (register, lane) = first_lane(guest, 3);
+        match self.vector_host(register) {
+            Some(host) if lane == 1 => self.a.vpshufd(d, host, 0xee),
+            Some(host) => self.a.vmovddup(d, host),
+            None => self.a.vmovddup(d, vector(register).plus(8 * i32::from(lane))),
+        }
+    }
+
+    /// `d` = the low half of the operand, zero-extended.
+    pub(super) fn vget_clear(&mut self, d: Xmm, guest: u8) {
+        let (register, lane) = first_lane(guest, 3);
+        match self.vector_host(register) {
+            // VPSRLDQ.
+            Some(host) if lane == 1 => self.a.vshift_imm(0x73, 3, d, host, 8),
+            Some(host) => self.a.vmovq(d, host),
+            None => self.a.vmovq(d, vector(register).plus(8 * i32::from(lane))),
+        }
+    }
+
+    /// The low or the high half of the operand as a register, which may be `t`, or in memory.
+    pub(super) fn vhalf_source(&mut self, guest: u8, high: bool, t: Xmm) -> Rm {
+        let (register, lane) = first_lane(guest, 3);
+        let high = high || lane == 1;
+        match self.vector_host(register) {
+            Some(host) if high => {
+                self.a.vpshufd(t, host, 0xee);
+                t.into()
+            }
+            Some(host) => host.into(),
+            None => vector(register).plus(if high { 8 } else { 0 }).into(),
+        }
+    }
+
+    /// A part = the lowest lane of `from`; the other lanes of its vector register stay.
+    fn part_put(&mut self, part: Part, from: Xmm) {
+        let Part { double, register, lane } = part;
+        self.vchanged(register);
+        match self.vector_host(register) {
+            Some(host) if lane == 0 && host == from => {}
+            // VBLENDPS
+            Some(host) if lane == 0 => self.a.vp3a(0x0c, host, host, from, if double { 3 } else { 1 }),
+            // VPUNPCKLQDQ
+            Some(host) if double => self.a.vp(0x6c, host, host, from),
+            // VINSERTPS
+            Some(host) => self.a.vp3a(0x21, host, host, from, lane << 4),
+            None if double => self.a.vstore_q(part.memory(), from),
+            None => self.a.vmov_to(Size::D, part.memory(), from),
+        }
+    }
+
+    /// Forgets what is known about a vector register.
+    pub(super) fn vchanged(&mut self, register: u8) {
+        self.zeros.from_32 &= !(1 << register);
+        self.zeros.from_64 &= !(1 << register);
+    }
+
     /// Where to compute a vector result: the guest register's host register, or xmm0.
     pub(super) fn vresult(&self, guest: u8) -> Xmm {
-        self.vector_host(guest).unwrap_or(X0)
+        if guest < PARTS { self.vector_host(guest).unwrap_or(X0) } else { X0 }
+    }
+
+    /// Where a scalar operation can leave its result, if all of its operands but the first may be overwritten
+    /// with it: operations leave the bits above the lowest lane as they are in the first operand. Else xmm0.
+    pub(super) fn vresult_like(&self, guest: u8, first: u8) -> Xmm {
+        let (register, lane) = first_lane(guest, 2);
+        let in_place = guest < PARTS || guest == first && lane == 0;
+        self.vector_host(register).filter(|_| in_place).unwrap_or(X0)
     }
 
     /// Whether the bits above a scalar of 32 or 64 bits are known to be zero.
     pub(super) fn vclean(&self, double: bool, guest: u8) -> bool {
-        (if double { self.zeros.from_64 } else { self.zeros.from_32 }) >> guest & 1 == 1
+        guest < PARTS && (if double { self.zeros.from_64 } else { self.zeros.from_32 }) >> guest & 1 == 1
     }
 
     /// Records that the bits above a scalar of 32 or 64 bits are zero from here on.
     pub(super) fn set_vclean(&mut self, double: bool, guest: u8) {
+        if guest >= PARTS {
+            return;
+        }
         self.zeros.from_64 |= 1 << guest;
         if !double {
             self.zeros.from_32 |= 1 << guest;
         }
     }
 
-    /// `guest` = the low 32 or 64 bits of `from`, zero-extended; `clean` means that the bits above are
-    /// already zero. Changes xmm0.
+    /// `guest` = the low 32 or 64 bits of `from`, zero-extended unless it is a part; `clean` means that the
+    /// bits above are already zero. Changes xmm0.
     pub(super) fn vput_scalar(&mut self, double: bool, guest: u8, from: Xmm, clean: bool) {
-        if clean {
+        if clean || guest >= PARTS {
             self.vput(guest, from);
         } else {
             let t = self.vresult(guest);
@@ -236,10 +397,12 @@ impl<I: Isa> Translator<'_, I> {
         }
     }
 
-    /// `guest = from`, all 128 bits.
+    /// `guest = from`, all 128 bits, or all of a part.
     pub(super) fn vput(&mut self, guest: u8, from: Xmm) {
-        self.zeros.from_32 &= !(1 << guest);
-        self.zeros.from_64 &= !(1 << guest);
+        if guest >= PARTS {
+            return self.part_put(Part::of(guest), from);
+        }
+        self.vchanged(guest);
         match self.vector_host(guest) {
             Some(host) if host == from => {}
             Some(host) => self.a.vload(host, from),

@@ -145,7 +145,7 @@ impl Translator<'_> {
         }
     }
 
-    fn store(&mut self, size: u8, mem: Mem, reg: Reg) {
+    pub(super) fn store(&mut self, size: u8, mem: Mem, reg: Reg) {
         self.guest_access();
         match size {
             0 => self.a.store8(mem, reg),

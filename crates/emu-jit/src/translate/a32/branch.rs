@@ -56,12 +56,12 @@ impl Translator<'_> {
             }
             End::JumpRegister => {
                 self.save_flags();
-                self.target(Reg::RAX);
+                self.branch_target(Reg::RAX);
                 self.indirect_interruptible();
             }
             End::Return => {
                 self.save_flags();
-                self.target(Reg::RAX);
+                self.branch_target(Reg::RAX);
                 let stub = self.stub(Cold::Return);
                 self.a.alu(Alu::Cmp, Size::Q, Reg::RAX, Mem::at(Reg::RSP, 8));
                 self.a.jump_if(Cc::Ne, stub);
@@ -77,7 +77,7 @@ impl Translator<'_> {
     }
 
     /// The place that the current instruction goes to, which BX takes, into `reg`. The flags are in memory.
-    fn target(&mut self, reg: Reg) {
+    fn branch_target(&mut self, reg: Reg) {
         let item = self.items[0];
         match item.action {
             Action::Multiple { .. } => self.multiple(&item),

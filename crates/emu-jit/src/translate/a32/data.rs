@@ -121,7 +121,7 @@ impl Translator<'_> {
                 self.put(item.rd, Reg::RCX);
                 self.put(item.ra, Reg::RAX);
             }
-            Action::Extend { adds } => self.extend(item, adds),
+            Action::Extend { adds } => self.extend_register(item, adds),
             Action::Insert { clears } => {
                 self.clobber();
                 let field = u32::MAX >> (32 - item.extra);
@@ -228,7 +228,7 @@ impl Translator<'_> {
     }
 
     /// SXTB and its kin, except for the forms of two bytes.
-    fn extend(&mut self, item: &Instruction, adds: bool) {
+    fn extend_register(&mut self, item: &Instruction, adds: bool) {
         let form = item.imm;
         let rotation = 8 * (form & 3) as u8;
         let (signed, half, two) = (form & 8 != 0, form & 16 != 0, form & 32 != 0);

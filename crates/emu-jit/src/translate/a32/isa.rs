@@ -1,7 +1,8 @@
 //! A32 and T32 as the translator's planner sees them.
 
+use super::float;
+use super::kind::Kind;
 use super::{ALWAYS, PC, Translator, pc_value};
-use super::{float, vectors};
 use crate::translate::accesses::{Accesses, NO, NONE, UNKNOWN, Uses, mask};
 use crate::translate::condition::Condition;
 use crate::translate::{Class, ENDS, End, FAULTS, Isa, READS, WRITES};
@@ -40,11 +41,47 @@ pub(super) fn leaves_on_condition(item: &Instruction) -> bool {
     item.ends && item.condition < ALWAYS && indirect_end(item).is_some()
 }
 
+/// The general registers of an instruction with vector registers.
+fn accesses_of_vectors(item: &Instruction) -> Accesses {
+    let always = item.condition >= ALWAYS;
+    let moved = |writes: bool, [first, second]: [Option<u8>; 2]| {
+        let [first, second] = [first, second].map(|register| register.unwrap_or(NO));
+        if writes {
+            // Not even one of two is only written: the interpreter may run the instruction.
+            let written = mask(first) | mask(second);
+            Accesses { reads: [first, second, NO], also: written, ..NONE }
+        } else {
+            Accesses { reads: [first, second, NO], ..NONE }
+        }
+    };
+    match Kind::of(item.word) {
+        Kind::General => UNKNOWN,
+        // VMRS may be left to the interpreter, but has no register.
+        Kind::Float(arithmetic) => match arithmetic.general_registers() {
+            None => NONE,
+            Some((true, [Some(register), None])) if always => Accesses { write: register, ..NONE },
+            Some((writes, registers)) => moved(writes, registers),
+        },
+        Kind::Vector(vector) => match vector.general_register() {
+            None => NONE,
+            Some((true, register)) if always => Accesses { write: register, ..NONE },
+            Some((writes, register)) => moved(writes, [Some(register), None]),
+        },
+        Kind::Transfer(transfer) => {
+            let also = if transfer.writes_back() { mask(transfer.base) } else { 0 };
+            let base = if transfer.base == PC { NO } else { transfer.base };
+            Accesses { reads: [base, transfer.index().unwrap_or(NO), NO], also, ..NONE }
+        }
+    }
+}
+
 impl Isa for A32 {
     type Item = Instruction;
 
     // Places have 32 bits.
     const MODE_SHIFT: u32 = 33;
+
+    const NARROW: bool = true;
 
     // An IT block.
     const TAIL: usize = 4;
@@ -77,6 +114,10 @@ impl Isa for A32 {
         item.it
     }
 
+    fn settle(state: &mut State) {
+        float::settle(state);
+    }
+
     fn set_context(state: &mut State, context: u8) {
         state.set_it(context);
     }
@@ -94,11 +135,17 @@ impl Isa for A32 {
             Action::Multiply { sets, .. } => reads |= sets,
             _ => {}
         }
-        let transfers = vectors::Transfer::of(item.word).is_some();
-        let arithmetic = float::Arithmetic::of(item.word);
-        reads |= item.action == Action::Other && !transfers && arithmetic.is_none();
-        writes |= arithmetic.is_some_and(|it| it.writes_flags()) && !conditional;
-        let faults = transfers
+        let kind = Kind::of(item.word);
+        match &kind {
+            // Instructions for the interpreter may read the flags.
+            Kind::General => reads |= item.action == Action::Other,
+            Kind::Float(arithmetic) => {
+                reads |= arithmetic.reads_flags();
+                writes |= arithmetic.writes_flags() && !conditional;
+            }
+            Kind::Vector(_) | Kind::Transfer(_) => {}
+        }
+        let faults = matches!(kind, Kind::Transfer(_))
             || matches!(
                 item.action,
                 Action::Access { .. }
@@ -135,10 +182,10 @@ impl Isa for A32 {
     }
 
     fn accessed(item: &Instruction, state: &State) -> Option<u64> {
-        let base = match vectors::Transfer::of(item.word) {
-            Some(transfer) => state.gpr[usize::from(transfer.base)] as u32,
-            None => state.gpr[usize::from(item.rn)] as u32,
-        };
+        if let Kind::Transfer(transfer) = Kind::of(item.word) {
+            return Some(transfer.address(state.gpr[usize::from(transfer.base)] as u32).into());
+        }
+        let base = state.gpr[usize::from(item.rn)] as u32;
         let address = match item.action {
             Action::Access { mode: Mode::After, .. } => base,
             Action::Access { register: false, .. } => base.wrapping_add(item.imm),
@@ -149,7 +196,7 @@ impl Isa for A32 {
                 if item.extra & 1 != 0 { base } else { base.wrapping_sub(length) }
             }
             Action::LoadExclusive { .. } | Action::StoreExclusive { .. } => base.wrapping_add(item.imm),
-            _ => vectors::Transfer::of(item.word)?.address(base),
+            _ => return None,
         };
         Some(address.into())
     }
@@ -199,11 +246,7 @@ impl Isa for A32 {
             Action::AddBytes | Action::Select => write(Accesses { reads: [n, m, NO], ..NONE }, d),
             Action::ThreadPointer => write(NONE, d),
             Action::Nop | Action::Barrier => NONE,
-            Action::Other
-                if always && float::Arithmetic::of(item.word).is_some_and(|it| !it.uses_general()) =>
-            {
-                NONE
-            }
+            Action::Other => accesses_of_vectors(item),
             _ => UNKNOWN,
         }
     }
@@ -214,6 +257,25 @@ impl Isa for A32 {
                 uses.pointer(place(n).into(), weight);
             }
             return uses.pointer(item.rn.into(), weight);
+        }
+        match Kind::of(item.word) {
+            Kind::General => {}
+            Kind::Float(arithmetic) => {
+                for register in arithmetic.vectors() {
+                    uses.vector(register.into(), weight);
+                }
+            }
+            Kind::Vector(vector) => {
+                for register in vector.vectors(item.word) {
+                    uses.vector(register.into(), weight);
+                }
+            }
+            Kind::Transfer(transfer) => {
+                let (first, last) = transfer.vectors();
+                for register in first..=last {
+                    uses.vector(register.into(), weight);
+                }
+            }
         }
         let accesses = Self::accesses(item);
         for register in accesses.reads.into_iter().chain([accesses.write]) {

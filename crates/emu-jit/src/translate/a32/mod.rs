@@ -9,14 +9,13 @@ mod data;
 mod exclusive;
 mod float;
 mod isa;
+mod kind;
+mod lower;
+mod neon;
 mod vectors;
 
-use super::condition::{Condition, Flags};
-use crossdock_emu_guest::a32::action::Action;
-use crossdock_emu_guest::a32::{A32, Instruction, registers};
+use crossdock_emu_guest::a32::{A32, registers};
 use crossdock_emu_x64::{Mem, Reg};
-use float::Arithmetic;
-use vectors::Transfer;
 
 type Translator<'t> = super::Translator<'t, A32>;
 
@@ -32,64 +31,6 @@ fn pc_value(place: u64) -> u64 {
 }
 
 impl Translator<'_> {
-    /// Lowers the current instruction, which is no branch.
-    fn instruction(&mut self) -> usize {
-        let instruction = self.items[0];
-        if let Some(arithmetic) = Arithmetic::of(instruction.word)
-            && instruction.condition >= ALWAYS
-            && let Some(done) = self.arithmetic_float(&instruction, &arithmetic)
-        {
-            return done;
-        }
-        let moves = Transfer::of(instruction.word);
-        if moves.is_none() && instruction.action == Action::Other || !self.can_lower(&instruction) {
-            // The interpreter looks at the condition itself.
-            self.fallback();
-            return 1;
-        }
-        if isa::leaves_on_condition(&instruction) {
-            self.leave_on_condition(&instruction);
-            return 1;
-        }
-        if instruction.condition >= ALWAYS {
-            self.lower_action(&instruction);
-            return 1;
-        }
-        if self.live {
-            self.save_flags();
-        }
-        let skip = self.a.label();
-        match self.condition(instruction.condition.into()) {
-            Condition::Always => {}
-            condition => self.jump_on(condition.not(), skip),
-        }
-        self.flags = Flags::Memory;
-        self.lower_action(&instruction);
-        if self.live {
-            self.save_flags();
-        }
-        self.flags = Flags::Memory;
-        self.a.bind(skip);
-        1
-    }
-
-    fn lower_action(&mut self, instruction: &Instruction) {
-        match instruction.action {
-            Action::Access { .. } => self.access(instruction),
-            Action::Multiple { .. } => self.multiple(instruction),
-            Action::Nop => {}
-            Action::Barrier => self.barrier(),
-            Action::LoadExclusive { size } => self.load_exclusive(instruction, size),
-            Action::StoreExclusive { size } => self.store_exclusive(instruction, size),
-            Action::Other => {
-                if let Some(transfer) = Transfer::of(instruction.word) {
-                    self.transfer_vectors(&transfer);
-                }
-            }
-            _ => self.data(instruction),
-        }
-    }
-
     /// Loads a register into `reg`; PC is a constant.
     fn fetch(&mut self, guest: u8, reg: Reg) {
         if guest == PC {
@@ -108,12 +49,6 @@ impl Translator<'_> {
                 scratch
             }
         }
-    }
-
-    /// Begins an access to guest memory: its addresses wrap at 4 GiB.
-    fn guest_access(&mut self) {
-        // The address-size prefix.
-        self.a.byte(0x67);
     }
 }
 

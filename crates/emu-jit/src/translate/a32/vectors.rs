@@ -1,20 +1,19 @@
 //! Loads and stores of S, D and vector registers (manual F4.1.8, F4.1.11): VLDR, VSTR, VLDM, VSTM, and VLD1
-//! and VST1 of whole registers.
+//! to VLD4 and VST1 to VST4 of all forms.
 
 use super::{PC, Translator, at, pc_value};
-use crate::layout::vector;
+use crate::layout::{X0, vector};
+use crate::translate::operands::{first_lane, half, quarter};
 use crossdock_emu_guest::a32::registers::place;
-use crossdock_emu_x64::{Cc, Map, Prefix, Reg, Size};
+use crossdock_emu_x64::{Cc, Map, Mem, Prefix, Reg, Size};
 
-/// A load or store of registers side by side.
+/// A load or store of vector registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Transfer {
     loads: bool,
-    /// Whether the registers are D registers; if not, S registers.
-    double: bool,
-    /// The first register, and how many.
+    /// The first register, a D register but for [`Elements::Singles`].
     first: u8,
-    count: u8,
+    elements: Elements,
     /// The base register, as an index in the state.
     pub(super) base: u8,
     /// Bytes from the base to the lowest address.
@@ -23,6 +22,36 @@ pub(super) struct Transfer {
     back: Back,
     /// What the address must be a multiple of.
     alignment: u8,
+}
+
+/// Which registers and lanes are transferred.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Elements {
+    /// S registers side by side, and D registers.
+    Singles(u8),
+    Doubles(u8),
+    /// Structures of `count` elements of `1 << size` bytes, in registers that are `spacing` apart, or if
+    /// `twice` in two such lists after each other.
+    Structures {
+        count: u8,
+        size: u8,
+        spacing: u8,
+        twice: bool,
+    },
+    /// One structure, in a lane.
+    Lane {
+        count: u8,
+        size: u8,
+        spacing: u8,
+        lane: u8,
+    },
+    /// One structure, in all lanes; if there is one register, of one or two D registers.
+    AllLanes {
+        count: u8,
+        size: u8,
+        spacing: u8,
+        twice: bool,
+    },
 }
 
 /// What the base becomes.
@@ -51,9 +80,8 @@ impl Transfer {
         let offset = if u { 4 * imm } else { (4 * imm).wrapping_neg() };
         let transfer = |count: u32, offset, back| Transfer {
             loads,
-            double,
             first,
-            count: count as u8,
+            elements: if double { Elements::Doubles(count as u8) } else { Elements::Singles(count as u8) },
             base: place(base),
             offset,
             back,
@@ -73,134 +101,329 @@ impl Transfer {
         }
     }
 
-    /// VLD1 and VST1 of one to four whole registers.
+    /// VLD1 to VLD4, VST1 to VST4.
     fn of_structure(word: u32) -> Option<Transfer> {
-        let count = match word >> 8 & 15 {
-            _ if word >> 23 & 1 == 1 => return None,
-            0b0111 => 1,
-            0b1010 => 2,
-            0b0110 => 3,
-            0b0010 => 4,
-            _ => return None,
-        };
+        let (elements, log2_alignment) =
+            if word >> 23 & 1 == 0 { Self::multiple(word) } else { Self::one(word) }?;
         let (base, m) = (word >> 16 & 15, word & 15);
         let first = (word >> 12 & 15 | word >> 22 << 4 & 16) as u8;
-        let alignment = [1, 8, 16, 32][(word >> 4 & 3) as usize];
-        let is_known = base != 15 && u32::from(first) + count <= 32;
+        let (registers, bytes) = match elements {
+            Elements::Structures { count, spacing, twice, .. } => {
+                ((count - 1) * spacing + u8::from(twice), u32::from(count) * if twice { 16 } else { 8 })
+            }
+            Elements::Lane { count, size, spacing, .. } => ((count - 1) * spacing, u32::from(count) << size),
+            Elements::AllLanes { count, size, spacing, twice } => {
+                ((count - 1) * spacing + u8::from(twice), u32::from(count) << size)
+            }
+            Elements::Doubles(count) => (count - 1, 8 * u32::from(count)),
+            Elements::Singles(_) => return None,
+        };
+        let is_known = base != 15 && first + registers <= 31;
         is_known.then(|| Transfer {
             loads: word >> 21 & 1 == 1,
-            double: true,
             first,
-            count: count as u8,
+            elements,
             base: place(base),
             offset: 0,
             back: match m {
                 15 => Back::Stays,
-                13 => Back::Moves(8 * count),
+                13 => Back::Moves(bytes),
                 m => Back::By(place(m)),
             },
-            alignment,
+            alignment: 1 << log2_alignment,
         })
+    }
+
+    /// The registers of multiple structures, and log2 of the alignment.
+    fn multiple(word: u32) -> Option<(Elements, u32)> {
+        let (size, align) = ((word >> 6 & 3) as u8, word >> 4 & 3);
+        let structures = |count, spacing, twice| Elements::Structures { count, size, spacing, twice };
+        let elements = match word >> 8 & 15 {
+            0b0111 => Elements::Doubles(1),
+            0b1010 => Elements::Doubles(2),
+            0b0110 => Elements::Doubles(3),
+            0b0010 => Elements::Doubles(4),
+            0b1000 => structures(2, 1, false),
+            0b1001 => structures(2, 2, false),
+            // Two pairs: the first registers of both are side by side.
+            0b0011 => structures(2, 2, true),
+            0b0100 => structures(3, 1, false),
+            0b0101 => structures(3, 2, false),
+            0b0000 => structures(4, 1, false),
+            0b0001 => structures(4, 2, false),
+            _ => return None,
+        };
+        Some((elements, if align == 0 { 0 } else { align + 2 }))
+    }
+
+    /// The registers of a single structure, and log2 of the alignment.
+    fn one(word: u32) -> Option<(Elements, u32)> {
+        let count = (word >> 8 & 3) as u8 + 1;
+        let size = word >> 10 & 3;
+        if size == 3 {
+            let (size, wide, aligned) = (word >> 6 & 3, (word >> 5 & 1) as u8, word >> 4 & 1 == 1);
+            let (size, alignment) = match (count, size, aligned) {
+                (4, 3, true) => (2, 4),
+                (4, 2, true) => (2, 3),
+                (_, 3, _) => return None,
+                (_, size, false) => (size, 0),
+                (1, size, _) => (size, size),
+                (2, size, _) => (size, size + 1),
+                (_, size, _) => (size, size + 2),
+            };
+            let (spacing, twice) = if count == 1 { (1, wide == 1) } else { (1 + wide, false) };
+            return Some((Elements::AllLanes { count, size: size as u8, spacing, twice }, alignment));
+        }
+        let imm = word >> 4 & 15;
+        let spacing = if size != 0 && count > 1 { 1 + (imm >> size & 1) } else { 1 };
+        let hint = imm & ((1 << size) - 1) | if size == 0 { imm & 1 } else { 0 };
+        let alignment = match (count, size, hint) {
+            (_, _, 0) => 0,
+            (1, 1, _) => 1,
+            (1, 2, 3) => 2,
+            (2, _, 1) => size + 1,
+            (4, 0 | 1, _) => size + 2,
+            (4, 2, 1 | 2) => hint + 2,
+            _ => return None,
+        };
+        let lane = (imm >> (size + 1)) as u8;
+        Some((Elements::Lane { count, size: size as u8, spacing: spacing as u8, lane }, alignment))
     }
 
     /// The lowest address.
     pub(super) fn address(&self, base: u32) -> u32 {
         base.wrapping_add(self.offset)
     }
+
+    /// The register that the base moves by.
+    pub(super) fn index(&self) -> Option<u8> {
+        if let Back::By(register) = self.back { Some(register) } else { None }
+    }
+
+    /// Whether the base changes.
+    pub(super) fn writes_back(&self) -> bool {
+        self.back != Back::Stays
+    }
+
+    /// The first vector register, and the last one.
+    pub(super) fn vectors(&self) -> (u8, u8) {
+        match self.elements {
+            Elements::Singles(count) => (self.first / 4, (self.first + count - 1) / 4),
+            Elements::Doubles(count) => (self.first / 2, (self.first + count - 1) / 2),
+            Elements::Structures { count, spacing, twice, .. }
+            | Elements::AllLanes { count, spacing, twice, .. } => {
+                (self.first / 2, (self.first + (count - 1) * spacing + u8::from(twice)) / 2)
+            }
+            Elements::Lane { count, spacing, .. } => {
+                (self.first / 2, (self.first + (count - 1) * spacing) / 2)
+            }
+        }
+    }
 }
 
 impl Translator<'_> {
     /// Loads or stores the registers. An address that is not aligned is left to the interpreter.
     pub(super) fn transfer_vectors(&mut self, transfer: &Transfer) {
-        self.clobber();
-        if transfer.base == PC {
-            self.a.mov_imm(
-                Reg::RDX,
-                (pc_value(self.pc) & !3).wrapping_add(transfer.offset.into()) & 0xffff_ffff,
-            );
+        let back = self.a.label();
+        let start = if transfer.base == PC {
+            let address = (pc_value(self.pc) & !3).wrapping_add(transfer.offset.into()) & 0xffff_ffff;
+            self.a.mov_imm(Reg::RDX, address);
+            at(Reg::RDX, 0)
         } else {
             let base = self.held(transfer.base, Reg::RDX);
-            self.a.lea(Size::D, Reg::RDX, at(base, transfer.offset));
-        }
-        let back = self.a.label();
-        if transfer.alignment > 1 {
-            let slow = self.slow_path(back);
-            self.a.test_imm8(Reg::RDX, transfer.alignment - 1);
-            self.a.jump_if(Cc::Ne, slow);
-        }
+            self.check_alignment(transfer, base, back);
+            at(base, transfer.offset)
+        };
+        // The flags may have moved.
         self.mark();
-        for i in 0..transfer.count {
-            let register = transfer.first + i;
-            let (size, step) = if transfer.double { (Size::Q, 8) } else { (Size::D, 4) };
-            let mem = at(Reg::RDX, step * u32::from(i));
-            if transfer.loads {
-                self.guest_access();
-                self.a.mov(size, Reg::RAX, mem);
-                self.put_lane(transfer.double, register, Reg::RAX);
-            } else {
-                self.get_lane(transfer.double, register, Reg::RAX);
-                self.guest_access();
-                self.a.mov_to(size, mem, Reg::RAX);
-            }
-        }
+        self.transfer_elements(transfer, start);
         match transfer.back {
             Back::Stays => {}
             Back::Moves(bytes) => {
                 let base = self.held(transfer.base, Reg::RDX);
-                self.a.lea(Size::D, Reg::RDX, at(base, bytes));
-                self.put(transfer.base, Reg::RDX);
+                self.move_base(transfer.base, at(base, bytes));
+                if bytes & 3 == 0 && transfer.alignment >= 4 {
+                    self.aligned |= 1 << transfer.base;
+                }
             }
             Back::By(register) => {
                 let base = self.held(transfer.base, Reg::RDX);
                 let by = self.held(register, Reg::RCX);
-                self.a.lea(Size::D, Reg::RDX, crossdock_emu_x64::Mem { base, index: Some((by, 0)), disp: 0 });
-                self.put(transfer.base, Reg::RDX);
+                self.move_base(transfer.base, Mem { base, index: Some((by, 0)), disp: 0 });
             }
         }
         self.a.bind(back);
     }
 
-    /// D register `n`, or S register `n`, becomes `reg`.
-    pub(super) fn put_lane(&mut self, double: bool, n: u8, reg: Reg) {
-        let (v, lane) = lane_of(double, n);
-        self.zeros.from_32 &= !(1 << v);
-        self.zeros.from_64 &= !(1 << v);
-        match self.vector_host(v) {
-            Some(x) => {
-                // VPINSRD, VPINSRQ.
-                self.a.vex(Prefix::P66, Map::M0F3A, double, 0x22, x.0, x.0, reg);
-                self.a.byte(lane);
+    /// A base register becomes an address. Keeps EFLAGS.
+    fn move_base(&mut self, guest: u8, address: Mem) {
+        let t = self.result(guest, Reg::RDX);
+        self.a.lea(Size::D, t, address);
+        self.put(guest, t);
+    }
+
+    /// Goes to the interpreter if the address is not aligned. The offset is a multiple of 4.
+    fn check_alignment(&mut self, transfer: &Transfer, base: Reg, back: crossdock_emu_x64::Label) {
+        let known = self.aligned >> transfer.base & 1 == 1 && transfer.alignment == 4;
+        if transfer.alignment == 1 || known {
+            return;
+        }
+        self.clobber();
+        let slow = self.slow_path(back);
+        self.a.test_imm8(base, transfer.alignment - 1);
+        self.a.jump_if(Cc::Ne, slow);
+        // The interpreter does not come back.
+        if transfer.alignment == 4 {
+            self.aligned |= 1 << transfer.base;
+        }
+    }
+
+    fn transfer_elements(&mut self, transfer: &Transfer, start: Mem) {
+        let (loads, first) = (transfer.loads, transfer.first);
+        match transfer.elements {
+            Elements::Singles(count) => {
+                for i in 0..count {
+                    self.transfer_part(loads, false, first + i, start.plus(4 * i32::from(i)));
+                }
             }
-            None => {
-                let size = if double { Size::Q } else { Size::D };
-                self.a.mov_to(size, vector(v).plus(lane_bytes(double, lane)), reg);
+            Elements::Doubles(count) => self.transfer_doubles(loads, first, count, start),
+            Elements::Structures { count, size, spacing, twice } => {
+                self.transfer_structures(loads, [first, count, size, spacing], twice, start);
+            }
+            Elements::Lane { count, size, spacing, lane } => {
+                for i in 0..count {
+                    let (whole, from) = first_lane(half(first + i * spacing), size);
+                    let mem = start.plus(i32::from(i) << size);
+                    if loads {
+                        self.load(size, Reg::RAX, mem);
+                        self.insert(size, whole, from + lane, Reg::RAX.into());
+                    } else {
+                        self.element_to(Reg::RAX, size, whole, from + lane);
+                        self.store(size, mem, Reg::RAX);
+                    }
+                }
+            }
+            Elements::AllLanes { count, size, spacing, twice } => {
+                for i in 0..count {
+                    let register = first + i * spacing;
+                    self.guest_access();
+                    self.a.vbroadcast(size, X0, start.plus(i32::from(i) << size));
+                    if twice && register.is_multiple_of(2) {
+                        self.vput(register / 2, X0);
+                        continue;
+                    }
+                    for r in 0..=u8::from(twice) {
+                        self.vput(half(register + r), X0);
+                    }
+                }
             }
         }
     }
 
-    /// `reg` = D register `n`, or S register `n`.
-    pub(super) fn get_lane(&mut self, double: bool, n: u8, reg: Reg) {
-        let (v, lane) = lane_of(double, n);
-        match self.vector_host(v) {
-            Some(x) => {
-                // VPEXTRD, VPEXTRQ.
-                self.a.vex(Prefix::P66, Map::M0F3A, double, 0x16, x.0, 0, reg);
-                self.a.byte(lane);
+    /// D registers side by side; two that are a vector register, at once.
+    fn transfer_doubles(&mut self, loads: bool, first: u8, count: u8, start: Mem) {
+        let mut i = 0;
+        while i < count {
+            let (register, mem) = (first + i, start.plus(8 * i32::from(i)));
+            if register % 2 == 1 || i + 1 == count {
+                self.transfer_part(loads, true, register, mem);
+                i += 1;
+                continue;
             }
-            None => {
+            let whole = register / 2;
+            if loads {
+                let t = self.vresult(whole);
+                self.guest_access();
+                self.a.vload(t, mem);
+                self.vput(whole, t);
+            } else {
+                let from = self.vget(whole, X0);
+                self.guest_access();
+                self.a.vstore(mem, from);
+            }
+            i += 2;
+        }
+    }
+
+    /// A D or S register.
+    fn transfer_part(&mut self, loads: bool, double: bool, n: u8, mem: Mem) {
+        let operand = if double { half(n) } else { quarter(n) };
+        let (register, lane) = first_lane(operand, if double { 3 } else { 2 });
+        let host = self.vector_host(register);
+        match (host, double) {
+            // VMOVLPS, VMOVHPS.
+            (Some(host), true) => {
+                let opcode = if lane == 0 { 0x12 } else { 0x16 };
+                self.guest_access();
+                if loads {
+                    self.a.vex(Prefix::None, Map::M0F, false, opcode, host.0, host.0, mem);
+                    self.vchanged(register);
+                } else if lane == 0 {
+                    self.a.vstore_q(mem, host);
+                } else {
+                    self.a.vex(Prefix::None, Map::M0F, false, opcode + 1, host.0, 0, mem);
+                }
+            }
+            // VINSERTPS; VMOVD; VEXTRACTPS.
+            (Some(host), false) => {
+                self.guest_access();
+                if loads {
+                    self.a.vex(Prefix::P66, Map::M0F3A, false, 0x21, host.0, host.0, mem);
+                    self.a.byte(lane << 4);
+                    self.vchanged(register);
+                } else if lane == 0 {
+                    self.a.vmov_to(Size::D, mem, host);
+                } else {
+                    self.a.vex(Prefix::P66, Map::M0F3A, false, 0x17, host.0, 0, mem);
+                    self.a.byte(lane);
+                }
+            }
+            (None, _) => {
                 let size = if double { Size::Q } else { Size::D };
-                self.a.mov(size, reg, vector(v).plus(lane_bytes(double, lane)));
+                let place = vector(register).plus(i32::from(lane) * if double { 8 } else { 4 });
+                if loads {
+                    self.guest_access();
+                    self.a.mov(size, Reg::RAX, mem);
+                    self.a.mov_to(size, place, Reg::RAX);
+                    self.vchanged(register);
+                } else {
+                    self.a.mov(size, Reg::RAX, place);
+                    self.guest_access();
+                    self.a.mov_to(size, mem, Reg::RAX);
+                }
             }
         }
     }
-}
 
-/// The vector register and the lane of a D or S register.
-pub(super) fn lane_of(double: bool, n: u8) -> (u8, u8) {
-    if double { (n / 2, n % 2) } else { (n / 4, n % 4) }
-}
-
-/// Where a lane begins.
-pub(super) fn lane_bytes(double: bool, lane: u8) -> i32 {
-    i32::from(lane) * if double { 8 } else { 4 }
+    /// VLD2 to VLD4, VST2 to VST4.
+    fn transfer_structures(
+        &mut self,
+        loads: bool,
+        [first, count, size, spacing]: [u8; 4],
+        twice: bool,
+        start: Mem,
+    ) {
+        // Two pairs whose registers make vector registers.
+        if twice && first.is_multiple_of(2) {
+            let v = [first / 2, first / 2 + 1, 0, 0];
+            let size = size.into();
+            return if loads {
+                self.load_2(size, true, v, start)
+            } else {
+                self.store_2(size, true, v, start)
+            };
+        }
+        for r in 0..=u8::from(twice) {
+            let v = [0, 1, 2, 3].map(|i| half(first + r + i * spacing));
+            let (size, mem) = (size.into(), start.plus(i32::from(r) * 8 * i32::from(count)));
+            match (count, loads) {
+                (2, true) => self.load_2(size, false, v, mem),
+                (3, true) => self.load_3(size, false, v, mem),
+                (_, true) => self.load_4(size, false, v, mem),
+                (2, false) => self.store_2(size, false, v, mem),
+                (3, false) => self.store_3(size, false, v, mem),
+                (_, false) => self.store_4(size, false, v, mem),
+            }
+        }
+    }
 }

@@ -1,19 +1,17 @@
 //! Scalar floating point (manual C4.1.97), single and double precision.
 //!
-//! The host computes, with the guest's rounding (FPCR is 0 here) and flags. Cases in which it differs are
-//! left to the interpreter: the host signals invalid operations, signalling NaNs and integers that do not fit
-//! before it writes a result ([`Translator::host_float`]). A quiet NaN passes through an operation of two
-//! operands as on Arm, the first before the second; fused operations check for it first. A wary instruction
-//! ([`Translator::wary`]) finds these cases by comparisons. No operand is overwritten before that.
+//! What other guests compute likewise is in [`crate::translate::vectors::scalar`].
 
-use super::facts::flag_use;
 use super::registers::{ZERO, destination, source};
 use super::{Lowered, ONE, Translator, bit, bits};
 use crate::flag_form::slot_of_nzcv;
-use crate::layout::{Slot, X0, X1, X2, slot, vector};
+use crate::layout::{Slot, X0, X1, slot, vector};
 use crate::translate::condition::{Condition, Flags};
 use crate::translate::flags::wants_swap;
-use crossdock_emu_x64::{Alu, Cc, Label, Map, Prefix, Reg, Shift, Size, Xmm};
+use crate::translate::vectors::immediate::expand_immediate;
+use crate::translate::vectors::scalar::scalar_size;
+use crossdock_emu_guest::a64::facts;
+use crossdock_emu_x64::{Alu, Cc, Map, Prefix, Reg, Size, Xmm};
 
 /// Vd.
 pub(super) fn vd(word: u32) -> u8 {
@@ -30,26 +28,6 @@ pub(super) fn vm(word: u32) -> u8 {
     bits(word, 20, 16) as u8
 }
 
-/// VFPExpandImm for single or double precision.
-pub(super) fn expand_immediate(double: bool, imm8: u32) -> u64 {
-    let (sign, top, low) = (u64::from(imm8 >> 7), imm8 >> 6 & 1, u64::from(imm8 & 63));
-    if double {
-        let exponent = if top == 1 { 0x3fc0_0000_0000_0000 } else { 0x4000_0000_0000_0000 };
-        sign << 63 | exponent | low << 48
-    } else {
-        let exponent = if top == 1 { 0x3e00_0000 } else { 0x4000_0000 };
-        sign << 31 | exponent | low << 19
-    }
-}
-
-/// The end of the fast way, and the slow way, if an instruction has one.
-pub(super) type Way = Option<(Label, Label)>;
-
-/// The operand size of a scalar's bits.
-fn scalar_size(double: bool) -> Size {
-    if double { Size::Q } else { Size::D }
-}
-
 impl Translator<'_> {
     pub(super) fn float(&mut self, word: u32) -> Lowered {
         let double = match bits(word, 23, 22) {
@@ -62,7 +40,7 @@ impl Translator<'_> {
             return Lowered::No;
         }
         if bit(word, 24) {
-            return if bit(word, 31) { Lowered::No } else { self.fused(word, double) };
+            return self.fused(word, double);
         }
         if !bit(word, 21) {
             return self.float_fixed_point(word, double);
@@ -143,64 +121,6 @@ impl Translator<'_> {
         ONE
     }
 
-    /// Jumps to the interpreter if `t` is a NaN and the instruction is wary.
-    fn unless_nan(&mut self, double: bool, t: Xmm, way: Way) {
-        if self.wary
-            && let Some((_, slow)) = way
-        {
-            self.a.vucomis(double, t, t);
-            self.a.jump_if(Cc::P, slow);
-        }
-    }
-
-    /// Like [`Translator::unless_nan`], for a product, quotient or narrower number: if subnormal numbers are
-    /// flushed, the smallest normal number goes to the interpreter too, since Arm tests before rounding and
-    /// the host after it. Changes rax and rcx.
-    fn unless_scalar_special(&mut self, double: bool, t: Xmm, way: Way) {
-        self.unless_nan(double, t, way);
-        if self.flushes()
-            && let Some((_, slow)) = way
-        {
-            let size = scalar_size(double);
-            self.a.vmov_to(size, Reg::RAX, t);
-            self.a.alu(Alu::Add, size, Reg::RAX, Reg::RAX);
-            self.a.mov_imm(Reg::RCX, if double { 1 << 53 } else { 1 << 24 });
-            self.a.alu(Alu::Cmp, size, Reg::RAX, Reg::RCX);
-            self.a.jump_if(Cc::E, slow);
-        }
-    }
-
-    /// Returns where to go on, and the way there through the interpreter. EFLAGS are free from here.
-    pub(super) fn slow_way(&mut self) -> (Label, Label) {
-        self.clobber();
-        // The flags may have moved.
-        self.mark();
-        let back = self.a.label();
-        (back, self.slow_path(back))
-    }
-
-    /// [`Translator::slow_way`] if the instruction is wary, for NaNs.
-    pub(super) fn nan_way(&mut self) -> Way {
-        self.wary.then(|| self.slow_way())
-    }
-
-    /// [`Translator::slow_way`] if the instruction is wary or subnormal numbers are flushed.
-    pub(super) fn special_way(&mut self) -> Way {
-        (self.wary || self.flushes()).then(|| self.slow_way())
-    }
-
-    /// Ends the fast way.
-    pub(super) fn way_ends(&mut self, way: Way) {
-        if let Some((back, _)) = way {
-            self.a.bind(back);
-        }
-    }
-
-    /// Where to compute a result: in its own register, unless the slow way needs an operand from there.
-    pub(super) fn target(&self, way: Way, d: u8, operands: &[u8]) -> Xmm {
-        if way.is_some() && operands.contains(&d) { X0 } else { self.vresult(d) }
-    }
-
     fn float_two_source(&mut self, word: u32, double: bool) -> Lowered {
         if !self.host_float() {
             return Lowered::No;
@@ -213,99 +133,20 @@ impl Translator<'_> {
             3 => self.scalar_arithmetic(double, 0x5c, d, n, m),
             4 | 6 => self.scalar_extreme(double, true, d, n, m),
             5 | 7 => self.scalar_extreme(double, false, d, n, m),
-            8 => {
-                let way = self.special_way();
-                let a = self.vget(n, X0);
-                self.a.vscalar(double, 0x59, X0, a, self.vrm(m));
-                self.unless_scalar_special(double, X0, way);
-                let sign = self.sign_mask(double);
-                self.a.vp(0xef, X0, X0, sign);
-                self.vput_scalar(double, d, X0, self.vclean(double, n));
-                self.way_ends(way);
-            }
+            8 => self.scalar_multiply_negated(double, d, n, m),
             _ => return Lowered::No,
         }
         ONE
     }
 
-    /// The sign of one scalar.
-    fn sign_mask(&mut self, double: bool) -> crossdock_emu_x64::Rm {
-        self.constant(if double { 1 << 63 } else { 1 << 31 })
-    }
-
-    /// FADD, FSUB, FMUL, FDIV by the host's opcode.
-    pub(super) fn scalar_arithmetic(&mut self, double: bool, opcode: u8, d: u8, n: u8, m: u8) {
-        let scales = matches!(opcode, 0x59 | 0x5e);
-        let way = if scales { self.special_way() } else { self.nan_way() };
-        let t = self.target(way, d, &[n, m]);
-        let a = self.vget(n, X0);
-        self.a.vscalar(double, opcode, t, a, self.vrm(m));
-        if scales {
-            self.unless_scalar_special(double, t, way);
-        } else {
-            self.unless_nan(double, t, way);
-        }
-        // The upper bits are the first operand's.
-        self.vput_scalar(double, d, t, self.vclean(double, n));
-        self.way_ends(way);
-    }
-
-    /// FMAX, FMIN, FMAXNM, FMINNM. If both operands are zero, the host's instructions return the second. So
-    /// both orders are computed: the result is negative if both zeros are (FMAX), or if one is (FMIN). The
-    /// host's instructions signal quiet NaNs too.
-    fn scalar_extreme(&mut self, double: bool, max: bool, d: u8, n: u8, m: u8) {
-        let way = self.nan_way();
-        let a = self.vget(n, X0);
-        let b = self.vget(m, X1);
-        if let Some((_, slow)) = way {
-            self.a.vucomis(double, a, b);
-            self.a.jump_if(Cc::P, slow);
-        }
-        let opcode = if max { 0x5f } else { 0x5d };
-        self.a.vscalar(double, opcode, X2, a, b);
-        self.a.vscalar(double, opcode, X0, b, a);
-        self.a.vp(if max { 0xdb } else { 0xeb }, X0, X0, X2);
-        if self.flushes() {
-            // The host's instructions return an operand unchanged.
-            let one = self.constant(u128::from(expand_immediate(double, 0x70)));
-            self.a.vscalar(double, 0x59, X0, X0, one);
-        }
-        let clean = self.vclean(double, n) && self.vclean(double, m);
-        self.vput_scalar(double, d, X0, clean);
-        self.way_ends(way);
-    }
-
     /// FMADD, FMSUB, FNMADD, FNMSUB.
     fn fused(&mut self, word: u32, double: bool) -> Lowered {
-        if !self.host_float() {
+        if bit(word, 31) || !self.host_float() {
             return Lowered::No;
         }
-        let (d, n, m, a) = (vd(word), vn(word), vm(word), bits(word, 14, 10) as u8);
-        let way = self.special_way();
-        // VFMADD231, VFNMADD231, VFNMSUB231, VFMSUB231.
-        let opcode = match (bit(word, 21), bit(word, 15)) {
-            (false, false) => 0xb9,
-            (false, true) => 0xbd,
-            (true, false) => 0xbf,
-            (true, true) => 0xbb,
-        };
-        let t = if d != a && [n, m].contains(&d) { X0 } else { self.target(way, d, &[n, m, a]) };
-        let first = self.vget(n, X1);
-        let addend = self.vget(a, t);
-        // Of two NaNs, Arm takes the addend and the host a factor. If Arm negates a factor, it negates a NaN
-        // there too. VCMP UNORD_S signals these NaNs.
-        if !self.wary {
-            let negates = bit(word, 15) != bit(word, 21);
-            self.a.vscalar(double, 0xc2, X2, addend, if negates { first } else { addend });
-            self.a.byte(0x13);
-        }
-        if addend != t {
-            self.a.vload(t, addend);
-        }
-        self.a.vfused(double, opcode, t, first, self.vrm(m));
-        self.unless_scalar_special(double, t, way);
-        self.vput_scalar(double, d, t, self.vclean(double, a));
-        self.way_ends(way);
+        let (negates_addend, subtracts) = (bit(word, 21), bit(word, 15));
+        let registers = [vd(word), vn(word), vm(word), bits(word, 14, 10) as u8];
+        self.scalar_fused(double, [negates_addend, negates_addend != subtracts], registers);
         ONE
     }
 
@@ -342,34 +183,6 @@ impl Translator<'_> {
                 ONE
             }
             _ if !self.host_float() => Lowered::No,
-            // FSQRT.
-            3 => {
-                let way = self.nan_way();
-                let t = self.target(way, d, &[n]);
-                let a = self.vget(n, X0);
-                self.a.vscalar(double, 0x51, t, a, a);
-                self.unless_nan(double, t, way);
-                self.vput_scalar(double, d, t, clean);
-                self.way_ends(way);
-                ONE
-            }
-            // FCVT between single and double precision: NaNs keep their payload on Arm and on the host.
-            4 if double => {
-                let way = self.flushes().then(|| self.slow_way());
-                let a = self.vget(n, X0);
-                self.a.vscalar(true, 0x5a, X0, a, a);
-                self.unless_scalar_special(false, X0, way);
-                // The second quarter is that of the operand.
-                self.vput_scalar(false, d, X0, false);
-                self.way_ends(way);
-                ONE
-            }
-            5 if !double => {
-                let a = self.vget(n, X0);
-                self.a.vscalar(false, 0x5a, X0, a, a);
-                self.vput_scalar(true, d, X0, self.vclean(true, n));
-                ONE
-            }
             // To half precision: VCVTPS2PH, to nearest, the lanes above cleared.
             7 if !double => {
                 let a = self.vget(n, X0);
@@ -378,6 +191,16 @@ impl Translator<'_> {
                 self.vput_scalar(false, d, X0, true);
                 ONE
             }
+            _ => self.float_rounded(double, opcode, d, n),
+        }
+    }
+
+    /// FSQRT, FCVT between single and double precision, FRINTx.
+    fn float_rounded(&mut self, double: bool, opcode: u32, d: u8, n: u8) -> Lowered {
+        match opcode {
+            3 => self.scalar_root(double, d, n),
+            4 if double => self.scalar_narrow(d, n),
+            5 if !double => self.scalar_widen(d, n),
             // FRINTN, FRINTP, FRINTM, FRINTZ; FRINTX says whether the value changes; FRINTI.
             8 => self.scalar_round(double, d, n, 8),
             9 => self.scalar_round(double, d, n, 8 | 2),
@@ -386,48 +209,9 @@ impl Translator<'_> {
             12 => self.scalar_round_away(double, d, n),
             14 => self.scalar_round(double, d, n, 0),
             15 => self.scalar_round(double, d, n, 8),
-            _ => Lowered::No,
+            _ => return Lowered::No,
         }
-    }
-
-    fn scalar_round(&mut self, double: bool, d: u8, n: u8, mode: u8) -> Lowered {
-        let a = self.vget(n, X0);
-        let t = self.vresult(d);
-        self.a.vp3a(0x0a + u8::from(double), t, a, a, mode);
-        self.vput_scalar(double, d, t, self.vclean(double, n));
         ONE
-    }
-
-    /// FRINTA: the integer part plus twice the fraction, truncated. Both terms are exact.
-    fn scalar_round_away(&mut self, double: bool, d: u8, n: u8) -> Lowered {
-        let (back, slow) = self.slow_way();
-        let a = self.vget(n, X0);
-        self.unless_small(double, false, a, slow);
-        let round = 0x0a + u8::from(double);
-        self.a.vp3a(round, X1, a, a, 8 | 3);
-        self.a.vscalar(double, 0x5c, X2, a, X1);
-        self.a.vscalar(double, 0x58, X2, X2, X2);
-        self.a.vp3a(round, X2, X2, X2, 8 | 3);
-        let sign = self.sign_mask(double);
-        self.a.vp(0xdb, X0, a, sign);
-        self.a.vscalar(double, 0x58, X1, X1, X2);
-        self.a.vp(0xeb, X0, X0, X1);
-        self.vput_scalar(double, d, X0, self.vclean(double, n));
-        self.a.bind(back);
-        ONE
-    }
-
-    /// Jumps to the interpreter if the magnitude is not below 2^30, or if the value is a NaN or, for an
-    /// `unsigned` result, negative. Changes rax and EFLAGS.
-    fn unless_small(&mut self, double: bool, unsigned: bool, a: Xmm, slow: Label) {
-        self.a.vmov_to(scalar_size(double), Reg::RAX, a);
-        let (shift, mask, limit) = if double { (52, 0x7ff, 0x41d) } else { (23, 0xff, 0x9d) };
-        self.a.shift_imm(Shift::Shr, scalar_size(double), Reg::RAX, shift);
-        if !unsigned {
-            self.a.alu_imm(Alu::And, Size::D, Reg::RAX, mask);
-        }
-        self.a.alu_imm(Alu::Cmp, Size::D, Reg::RAX, limit);
-        self.a.jump_if(Cc::Ae, slow);
     }
 
     /// FMOV (immediate).
@@ -447,13 +231,11 @@ impl Translator<'_> {
     /// Whether the next reader of the flags in the block wants the operands of UCOMIS in reverse order.
     fn swaps(&self) -> bool {
         for &word in self.items[1..].iter().chain(&self.end_item) {
-            let (reads, writes) = flag_use(word);
-            if reads {
-                let condition =
-                    if bits(word, 31, 24) == 0x54 { bits(word, 3, 0) } else { bits(word, 15, 12) };
-                return wants_swap(condition);
+            let Some(facts) = facts(word) else { break };
+            if facts.uses_flags {
+                return facts.field(b'c', word).is_some_and(wants_swap);
             }
-            if writes {
+            if facts.sets_flags {
                 break;
             }
         }
@@ -534,14 +316,6 @@ impl Translator<'_> {
         self.a.vmov_from(size, t, Reg::RAX);
         self.vput_scalar(double, d, t, true);
         ONE
-    }
-
-    /// `reg` = the bits of a scalar.
-    pub(super) fn scalar_bits(&mut self, double: bool, reg: Reg, n: u8) {
-        match self.vector_host(n) {
-            Some(host) => self.a.vmov_to(scalar_size(double), reg, host),
-            None => self.a.mov(scalar_size(double), reg, vector(n)),
-        }
     }
 
     /// Conversions from and to general registers, and moves.
@@ -677,36 +451,6 @@ impl Translator<'_> {
         self.vput_scalar(double, d, X0, true);
     }
 
-    /// Like [`Translator::unsigned_to_float`], to xmm0, with zeros above. Changes rcx and EFLAGS if rax is
-    /// `wide`.
-    pub(super) fn unsigned_to_xmm0(&mut self, double: bool, wide: bool) {
-        self.a.vp(0xef, X0, X0, X0);
-        if !wide {
-            self.a.vconvert(double, Size::Q, 0x2a, X0.0, X0.0, Reg::RAX);
-        } else {
-            // From 2^63 on, half the number is converted, with the lost bit in the lowest, and doubled.
-            self.a.test(Size::Q, Reg::RAX, Reg::RAX);
-            let large = self.a.skip_if(Cc::S);
-            self.a.vconvert(double, Size::Q, 0x2a, X0.0, X0.0, Reg::RAX);
-            let done = self.a.skip();
-            self.a.land(large);
-            self.a.mov(Size::D, Reg::RCX, Reg::RAX);
-            self.a.alu_imm(Alu::And, Size::D, Reg::RCX, 1);
-            self.a.shift_imm(Shift::Shr, Size::Q, Reg::RAX, 1);
-            self.a.alu(Alu::Or, Size::Q, Reg::RAX, Reg::RCX);
-            self.a.vconvert(double, Size::Q, 0x2a, X0.0, X0.0, Reg::RAX);
-            self.a.vscalar(double, 0x58, X0, X0, X0);
-            self.a.land(done);
-        }
-    }
-
-    /// [`Translator::clobber`] with rax kept.
-    fn clobber_but_rax(&mut self) {
-        self.a.mov(Size::Q, Reg::RDX, Reg::RAX);
-        self.clobber();
-        self.a.mov(Size::Q, Reg::RAX, Reg::RDX);
-    }
-
     /// `FCVT[NPMZA][SU]`: `mode` is the manual's; `None` is nearest with ties away.
     fn float_to_integer(
         &mut self,
@@ -729,72 +473,5 @@ impl Translator<'_> {
         self.put(rd, Reg::RAX);
         self.a.bind(back);
         ONE
-    }
-
-    /// `reg` = `a`, truncated or rounded to nearest. A number that does not fit is signalled; if that is
-    /// masked, the result is 2^63 or 2^31.
-    fn convert_in_one(&mut self, double: bool, wide: bool, truncate: bool, reg: Reg, a: Xmm) {
-        self.a.vconvert(double, scalar_size(wide), if truncate { 0x2c } else { 0x2d }, reg.0, 0, a);
-    }
-
-    /// Jumps to the interpreter if the number did not fit in [`Translator::convert_in_one`] and that is
-    /// masked.
-    fn unless_too_large(&mut self, size: Size, slow: Label) {
-        if self.wary {
-            self.a.alu_imm(Alu::Cmp, size, Reg::RAX, 1);
-            self.a.jump_if(Cc::O, slow);
-        }
-    }
-
-    /// rax = a converted, zero-extended from 32 bits unless it is `wide`. Jumps to `slow` if `a` does not
-    /// fit. Raises no flag that the guest's instruction does not. Changes rcx, xmm0 and xmm1.
-    pub(super) fn convert_to_rax(
-        &mut self,
-        double: bool,
-        wide: bool,
-        unsigned: bool,
-        mode: Option<u8>,
-        a: Xmm,
-        slow: Label,
-    ) {
-        let size = scalar_size(wide);
-        match (mode, unsigned) {
-            (Some(mode @ (0 | 3)), false) => {
-                self.convert_in_one(double, wide, mode == 3, Reg::RAX, a);
-                self.unless_too_large(size, slow);
-            }
-            // From 0 up, and within the signed numbers of 64 bits.
-            (Some(3), true) => {
-                self.a.vmov_to(scalar_size(double), Reg::RAX, a);
-                let (shift, limit) = match (double, wide) {
-                    (true, true) => (52, 0x43e),
-                    (true, false) => (52, 0x41f),
-                    (false, true) => (23, 0xbe),
-                    (false, false) => (23, 0x9f),
-                };
-                self.a.shift_imm(Shift::Shr, scalar_size(double), Reg::RAX, shift);
-                self.a.alu_imm(Alu::Cmp, Size::D, Reg::RAX, limit);
-                self.a.jump_if(Cc::Ae, slow);
-                self.a.vconvert(double, Size::Q, 0x2c, Reg::RAX.0, 0, a);
-            }
-            (Some(mode), _) => {
-                self.unless_small(double, unsigned, a, slow);
-                // For the host, up is 2 and down is 1; in the manual it is the reverse.
-                let mode = [0, 2, 1, 3][usize::from(mode & 3)];
-                self.a.vp3a(0x0a + u8::from(double), X0, a, a, mode);
-                self.a.vconvert(double, size, 0x2c, Reg::RAX.0, 0, X0);
-            }
-            (None, _) => {
-                self.unless_small(double, unsigned, a, slow);
-                self.a.vconvert(double, size, 0x2c, Reg::RAX.0, 0, a);
-                self.a.vp(0xef, X1, X1, X1);
-                self.a.vconvert(double, size, 0x2a, X1.0, X1.0, Reg::RAX);
-                // Twice the fraction, exactly.
-                self.a.vscalar(double, 0x5c, X1, a, X1);
-                self.a.vscalar(double, 0x58, X1, X1, X1);
-                self.a.vconvert(double, size, 0x2c, Reg::RCX.0, 0, X1);
-                self.a.alu(Alu::Add, size, Reg::RAX, Reg::RCX);
-            }
-        }
     }
 }

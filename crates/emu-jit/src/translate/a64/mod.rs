@@ -12,13 +12,7 @@ mod registers;
 mod structures;
 mod system;
 mod vector;
-mod vector_crypto;
-mod vector_estimate;
-mod vector_float;
-mod vector_permute;
-mod vector_saturate;
-mod vector_shift;
-mod vector_wide;
+mod vector_copy;
 
 use super::condition::Flags;
 use super::{Cold, Lowered, ONE};

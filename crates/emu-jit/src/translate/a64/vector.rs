@@ -1,44 +1,44 @@
-//! Advanced SIMD (manual C4.1.97): the dispatch to each class, and the integer instructions with three
-//! operands of one shape.
-//!
-//! Vn is read into xmm0 and Vm into xmm1 if they are in memory; xmm15 is free. All steps but the last write
-//! scratch registers, since Vd may be an operand.
+//! Advanced SIMD (manual C4.1.97): which class a word belongs to, and its [`Form`].
 
 use super::float::{vd, vm, vn};
-use super::{Lowered, ONE, Translator, bit, bits};
-use crate::layout::{X0, X1, X2};
-use crossdock_emu_x64::{Map, Prefix, Rm, Xmm};
+use super::{Lowered, Translator, bit, bits};
+use crate::translate::vectors::form::Form;
 
-/// `byte` in all bytes.
-pub(super) fn bytes(byte: u8) -> u128 {
-    u128::from(byte) * (u128::MAX / 0xff)
+/// The fields that all classes have; the operation has 5 bits.
+fn form(word: u32) -> Form {
+    Form {
+        d: vd(word),
+        n: vn(word),
+        m: vm(word),
+        lane: None,
+        opcode: bits(word, 15, 11),
+        unsigned: bit(word, 29),
+        size: bits(word, 23, 22) as usize,
+        q: bit(word, 30) && !bit(word, 28),
+        scalar: bit(word, 28),
+        imm: 0,
+    }
 }
 
-/// `value` in all lanes of `8 << size` bits.
-pub(super) fn lanes(size: u32, value: u64) -> u128 {
-    let low = u64::MAX >> (64 - (8 << size));
-    u128::from(value & low) * (u128::MAX / u128::from(low))
+/// The form of a word whose operation has 4 bits.
+fn wide_form(word: u32) -> Form {
+    Form { opcode: bits(word, 15, 12), ..form(word) }
 }
 
-/// Opcodes by size: map 0F, or with bit 8 map 0F38; 0 if the host has none.
-pub(super) type BySize = [u16; 4];
+/// The form of a word with two registers, or across lanes.
+fn two_form(word: u32) -> Form {
+    Form { opcode: bits(word, 16, 12), ..form(word) }
+}
 
-pub(super) const ADD: BySize = [0xfc, 0xfd, 0xfe, 0xd4];
-pub(super) const SUB: BySize = [0xf8, 0xf9, 0xfa, 0xfb];
-pub(super) const EQUAL: BySize = [0x74, 0x75, 0x76, 0x129];
-pub(super) const GREATER: BySize = [0x64, 0x65, 0x66, 0x137];
-pub(super) const MAX_SIGNED: BySize = [0x13c, 0xee, 0x13d, 0];
-pub(super) const MAX_UNSIGNED: BySize = [0xde, 0x13e, 0x13f, 0];
-pub(super) const MIN_SIGNED: BySize = [0x138, 0xea, 0x139, 0];
-pub(super) const MIN_UNSIGNED: BySize = [0xda, 0x13a, 0x13b, 0];
-/// The lower halves of two registers, element by element; by size of the elements.
-pub(super) const UNPACK_LOW: [u8; 4] = [0x60, 0x61, 0x62, 0x6c];
-/// The upper halves.
-pub(super) const UNPACK_HIGH: [u8; 4] = [0x68, 0x69, 0x6a, 0x6d];
-pub(super) const AND: u8 = 0xdb;
-pub(super) const AND_NOT: u8 = 0xdf;
-pub(super) const OR: u8 = 0xeb;
-pub(super) const XOR: u8 = 0xef;
+/// The register and the lane of an element of `8 << size` bits.
+fn element_of(word: u32, size: u32) -> (u8, u8) {
+    let (h, l, m) = (u8::from(bit(word, 11)), u8::from(bit(word, 21)), u8::from(bit(word, 20)));
+    match size {
+        1 => (vm(word) & 15, h << 2 | l << 1 | m),
+        2 => (vm(word), h << 1 | l),
+        _ => (vm(word), h),
+    }
+}
 
 impl Translator<'_> {
     pub(super) fn vector(&mut self, word: u32) -> Lowered {
@@ -48,424 +48,108 @@ impl Translator<'_> {
         }
         match (bit(word, 24), bit(word, 21), bits(word, 11, 10)) {
             (true, _, 1 | 3) if bit(word, 23) => Lowered::No,
-            (true, _, 1 | 3) if bits(word, 22, 19) == 0 && !scalar => self.modified_immediate(word),
-            (true, _, 1 | 3) => self.shift_immediate(word),
-            (true, ..) => self.by_element(word),
-            (false, true, 1 | 3) => self.three_same(word),
-            (false, true, 0) => self.three_different(word),
+            (true, _, 1 | 3) if bits(word, 22, 19) == 0 && !scalar => self.vector_immediate(word),
+            (true, _, 1 | 3) => self.vector_shift(word),
+            (true, ..) => self.vector_element(word),
+            (false, true, 1 | 3) => self.three_same(form(word)),
+            (false, true, 0) => self.three_different(wide_form(word)),
             (false, true, _) => match bits(word, 21, 17) {
-                0b1_0000 => self.two_registers(word),
-                0b1_1000 if scalar => self.scalar_pairwise(word),
-                0b1_1000 => self.across(word),
+                0b1_0000 => self.two_registers(two_form(word)),
+                0b1_1000 if scalar => self.scalar_pairwise(two_form(word)),
+                0b1_1000 => self.across(two_form(word)),
                 _ => Lowered::No,
             },
             (false, false, low) => self.permute_class(word, low),
         }
     }
 
-    /// A packed instruction by its opcode in a table.
-    pub(super) fn packed(&mut self, opcode: u16, d: Xmm, a: Xmm, b: impl Into<Rm>) {
-        if opcode & 0x100 != 0 {
-            self.a.vp38(opcode as u8, d, a, b);
-        } else {
-            self.a.vp(opcode as u8, d, a, b);
-        }
-    }
-
-    /// `d` = zeros.
-    pub(super) fn zero(&mut self, d: Xmm) {
-        self.a.vp(XOR, d, d, d);
-    }
-
-    /// `d = !a`.
-    pub(super) fn invert(&mut self, d: Xmm, a: Xmm) {
-        let ones = self.constant(u128::MAX);
-        self.a.vp(XOR, d, a, ones);
-    }
-
-    /// Vd = `t`, of which only the low half counts if `q` is false. Changes xmm0.
-    pub(super) fn finish(&mut self, q: bool, d: u8, t: Xmm) {
-        if q { self.vput(d, t) } else { self.vput_scalar(true, d, t, false) }
-    }
-
-    /// Size and Q of a vector or scalar form in which scalars have 64 bits; `None` if it is reserved.
-    pub(super) fn shape(&self, word: u32) -> Option<(usize, bool)> {
-        let (size, scalar) = (bits(word, 23, 22) as usize, bit(word, 28));
-        let q = bit(word, 30) && !scalar;
-        let ok = if scalar { size == 3 } else { size < 3 || q };
-        ok.then_some((size, q))
-    }
-
-    /// Three operands of one shape.
-    fn three_same(&mut self, word: u32) -> Lowered {
-        let opcode = bits(word, 15, 11);
-        if opcode >= 0b1_1000 {
-            return self.float_three_same(word);
-        }
-        if opcode == 0b0_0011 && !bit(word, 28) {
-            return self.vector_logical(word);
-        }
-        match opcode {
-            0b0_0001 | 0b0_0101 => return self.saturating_three(word),
-            0b1_0110 => return self.saturating_double_high(word, bit(word, 29)),
-            _ => {}
-        }
-        let Some((size, q)) = self.shape(word) else { return Lowered::No };
-        let unsigned = bit(word, 29);
-        let simple = match (opcode, unsigned) {
-            (0b0_0110, false) => GREATER,
-            (0b0_1100, false) => MAX_SIGNED,
-            (0b0_1100, true) => MAX_UNSIGNED,
-            (0b0_1101, false) => MIN_SIGNED,
-            (0b0_1101, true) => MIN_UNSIGNED,
-            (0b1_0000, false) => ADD,
-            (0b1_0000, true) => SUB,
-            (0b1_0001, true) => EQUAL,
-            (0b1_0011, false) => [0, 0xd5, 0x140, 0],
-            // URHADD: PAVGB, PAVGW.
-            (0b0_0010, true) => [0xe0, 0xe3, 0, 0],
-            _ => [0; 4],
-        }[size];
-        if simple != 0 && (!bit(word, 28) || matches!(opcode, 0b0_0110 | 0b1_0000 | 0b1_0001)) {
-            let n = self.vget(vn(word), X0);
-            let t = self.vresult(vd(word));
-            let m = self.vrm(vm(word));
-            self.packed(simple, t, n, m);
-            self.finish(q, vd(word), t);
-            return ONE;
-        }
-        self.three_same_steps(word, opcode, size, q)
-    }
-
-    fn three_same_steps(&mut self, word: u32, opcode: u32, size: usize, q: bool) -> Lowered {
-        let (unsigned, scalar) = (bit(word, 29), bit(word, 28));
-        if scalar && !matches!(opcode, 0b0_0110 | 0b0_0111 | 0b0_1000 | 0b1_0001) {
+    /// MOVI, MVNI, FMOV, ORR, BIC (immediate).
+    fn vector_immediate(&mut self, word: u32) -> Lowered {
+        if bit(word, 11) {
             return Lowered::No;
         }
-        match opcode {
-            0b0_1000 if size >= 2 => self.shift_by_register(word, size, q),
-            0b1_0100 | 0b1_0101 if size < 3 => self.pairwise_extreme(word, opcode, size, q),
-            0b1_0111 if !unsigned => self.add_pairwise(word, size, q),
-            _ => {
-                let n = self.vget(vn(word), X0);
-                let m = self.vget(vm(word), X1);
-                if !self.three_same_result(word, opcode, size, n, m) {
-                    return Lowered::No;
-                }
-                self.finish(q, vd(word), X0);
-                ONE
+        let imm = bits(word, 18, 16) << 5 | bits(word, 9, 5);
+        self.modified_immediate(Form { imm, ..wide_form(word) })
+    }
+
+    /// Shifts by an immediate.
+    fn vector_shift(&mut self, word: u32) -> Lowered {
+        let immh = bits(word, 22, 19);
+        if immh == 0 || !bit(word, 10) {
+            return Lowered::No;
+        }
+        let size = (31 - immh.leading_zeros()) as usize;
+        self.shift_immediate(Form { size, imm: bits(word, 22, 16), ..form(word) })
+    }
+
+    /// Instructions with an element of Vm.
+    fn vector_element(&mut self, word: u32) -> Lowered {
+        if bit(word, 10) {
+            return Lowered::No;
+        }
+        let opcode = bits(word, 15, 12);
+        let float = matches!(opcode, 0b0001 | 0b0101 | 0b1001);
+        let size = bits(word, 23, 22);
+        if float && (!bit(word, 23) || bit(word, 22) && bit(word, 21)) {
+            return Lowered::No;
+        }
+        let (m, lane) = element_of(word, size);
+        self.by_element(Form { m, lane: Some(lane), ..wide_form(word) })
+    }
+
+    /// The classes in which bits 24 and 21 are clear.
+    fn permute_class(&mut self, word: u32, low: u32) -> Lowered {
+        let (scalar, size) = (bit(word, 28), bits(word, 23, 22));
+        if size == 0 && low & 1 == 1 && !bit(word, 15) {
+            return self.copies(word);
+        }
+        if scalar {
+            return Lowered::No;
+        }
+        if bits(word, 15, 10) == 0b10_0101 && size == 2 {
+            return self.dot_product(form(word));
+        }
+        match (bit(word, 29), bit(word, 15), low) {
+            (false, false, 0) if size == 0 => {
+                let imm = 16 * (bits(word, 14, 13) + 1);
+                self.table(Form { opcode: bits(word, 12, 12), imm, ..form(word) })
             }
+            (false, false, 2) => self.permute(Form { opcode: bits(word, 14, 12), ..form(word) }),
+            (true, false, 0 | 2) if size == 0 => self.vector_extract_word(word),
+            _ => Lowered::No,
         }
     }
 
-    /// xmm0 = the result. Writes nothing and returns false if there is no lowering.
-    fn three_same_result(&mut self, word: u32, opcode: u32, size: usize, n: Xmm, m: Xmm) -> bool {
-        let unsigned = bit(word, 29);
-        match (opcode, unsigned) {
-            (0b0_0110, true) => self.higher(size, n, m),
-            (0b0_0111, false) => {
-                self.packed(GREATER[size], X0, m, n);
-                self.invert(X0, X0);
-            }
-            (0b0_0111, true) if size == 3 => {
-                self.higher(size, m, n);
-                self.invert(X0, X0);
-            }
-            // n >= m: n is the greater of both.
-            (0b0_0111, true) => {
-                self.packed(MAX_UNSIGNED[size], X2, n, m);
-                self.packed(EQUAL[size], X0, X2, n);
-            }
-            // CMTST.
-            (0b1_0001, false) => {
-                self.a.vp(AND, X0, n, m);
-                self.zero(X2);
-                self.packed(EQUAL[size], X0, X0, X2);
-                self.invert(X0, X0);
-            }
-            // MUL and MLA, MLS.
-            (0b1_0011, false) if size == 0 => self.multiply(size, n, m),
-            (0b1_0010, _) if size < 3 => {
-                self.multiply(size, n, m);
-                self.vaccumulate(if unsigned { SUB } else { ADD }[size], vd(word));
-            }
-            // SABD, UABD, SABA, UABA.
-            (0b0_1110 | 0b0_1111, _) if size < 3 => {
-                self.difference(size, unsigned, n, m);
-                if opcode & 1 == 1 {
-                    self.vaccumulate(ADD[size], vd(word));
-                }
-            }
-            // Halving: n + m = 2 * (n & m) + (n ^ m) = 2 * (n | m) - (n ^ m), n - m = (n ^ m) - 2 * (m & !n).
-            (0b0_0000 | 0b0_0010 | 0b0_0100, _) if size < 3 => {
-                self.a.vp(XOR, X2, n, m);
-                match opcode {
-                    0b0_0000 => self.a.vp(AND, X0, n, m),
-                    0b0_0010 => self.a.vp(OR, X0, n, m),
-                    _ => self.a.vp(AND_NOT, X0, n, m),
-                }
-                self.shift_right(size, !unsigned, X1, X2, 1);
-                match opcode {
-                    0b0_0000 => self.packed(ADD[size], X0, X0, X1),
-                    0b0_0010 => self.packed(SUB[size], X0, X0, X1),
-                    _ => self.packed(SUB[size], X0, X1, X0),
-                }
-            }
-            _ => return false,
+    /// EXT.
+    fn vector_extract_word(&mut self, word: u32) -> Lowered {
+        let (q, by) = (bit(word, 30), bits(word, 14, 11));
+        if bit(word, 10) || bit(word, 11) && by == 0 || !q && by >= 8 || bit(word, 15) {
+            return Lowered::No;
         }
-        true
+        self.vector_extract(Form { imm: by, ..form(word) })
     }
 
-    /// xmm0 = xmm0 added to Vd or subtracted from it.
-    pub(super) fn vaccumulate(&mut self, opcode: u16, d: u8) {
-        let old = self.vget(d, X1);
-        self.packed(opcode, X0, old, X0);
+    /// Whether a word belongs to the classes of cryptography.
+    pub(super) fn is_cryptography(word: u32) -> bool {
+        word & 0xff3e_0c00 == 0x4e28_0800
+            || word & 0xff3e_0c00 == 0x5e28_0800
+            || word & 0xff20_8c00 == 0x5e00_0000
     }
 
-    /// xmm0 = a > b, unsigned. Changes xmm15.
-    fn higher(&mut self, size: usize, a: Xmm, b: Xmm) {
-        if size == 3 {
-            let signs = lanes(3, 1 << 63);
-            let signs = self.constant(signs);
-            self.a.vp(XOR, X2, b, signs);
-            self.a.vp(XOR, X0, a, signs);
-            self.packed(GREATER[3], X0, X0, X2);
-        } else {
-            // The opposite: a is the smaller of both.
-            self.packed(MIN_UNSIGNED[size], X2, a, b);
-            self.packed(EQUAL[size], X0, X2, a);
-            self.invert(X0, X0);
+    pub(super) fn cryptography(&mut self, word: u32) -> Lowered {
+        if bits(word, 23, 22) != 0 {
+            return Lowered::No;
         }
-    }
-
-    /// xmm0 = the low halves of the products. Changes xmm1 and xmm15.
-    pub(super) fn multiply(&mut self, size: usize, n: Xmm, m: Xmm) {
-        match size {
-            0 => {
-                // Odd bytes in their place, then even bytes.
-                let low = self.constant(lanes(1, 0xff));
-                self.a.vp(0xd5, X2, n, m);
-                self.a.vp(AND, X2, X2, low);
-                self.a.vshift_imm(0x71, 2, X0, n, 8);
-                self.a.vshift_imm(0x71, 2, X1, m, 8);
-                self.a.vp(0xd5, X0, X0, X1);
-                self.a.vshift_imm(0x71, 6, X0, X0, 8);
-                self.a.vp(OR, X0, X0, X2);
+        match word >> 24 {
+            0x4e => {
+                let (d, opcode) = (u32::from(vd(word)), bits(word, 16, 12));
+                // AESMC or AESIMC of the same register.
+                let mixed = 0x4e28_6800 | (opcode & 1) << 12 | d << 5 | d;
+                let pair = self.items.get(1) == Some(&mixed);
+                self.aes(two_form(word), pair)
             }
-            1 => self.a.vp(0xd5, X0, n, m),
-            _ => self.a.vp38(0x40, X0, n, m),
+            _ if bit(word, 21) => self.sha_two(two_form(word)),
+            _ => self.sha_three(Form { opcode: bits(word, 14, 12), ..form(word) }),
         }
-    }
-
-    /// xmm0 = |n - m|. Changes xmm15.
-    pub(super) fn difference(&mut self, size: usize, unsigned: bool, n: Xmm, m: Xmm) {
-        let (max, min) = if unsigned { (MAX_UNSIGNED, MIN_UNSIGNED) } else { (MAX_SIGNED, MIN_SIGNED) };
-        self.packed(max[size], X2, n, m);
-        self.packed(min[size], X0, n, m);
-        self.packed(SUB[size], X0, X2, X0);
-    }
-
-    /// AND, BIC, ORR, ORN, EOR, BSL, BIT, BIF: the size field is the opcode.
-    fn vector_logical(&mut self, word: u32) -> Lowered {
-        let (d, n, m, q) = (vd(word), vn(word), vm(word), bit(word, 30));
-        let t = self.vresult(d);
-        match (bit(word, 29), bits(word, 23, 22)) {
-            (false, 0) => {
-                let a = self.vget(n, X0);
-                self.a.vp(AND, t, a, self.vrm(m));
-            }
-            (false, 1) => {
-                let b = self.vget(m, X1);
-                self.a.vp(AND_NOT, t, b, self.vrm(n));
-            }
-            // MOV.
-            (false, 2) if n == m && q => {
-                let a = self.vget(n, X0);
-                let zeros = self.zeros;
-                self.vput(d, a);
-                for (now, was) in
-                    [(&mut self.zeros.from_32, zeros.from_32), (&mut self.zeros.from_64, zeros.from_64)]
-                {
-                    *now |= (was >> n & 1) << d;
-                }
-                return ONE;
-            }
-            (false, 2) => {
-                let a = self.vget(n, X0);
-                self.a.vp(OR, t, a, self.vrm(m));
-            }
-            (false, _) => {
-                let b = self.vget(m, X1);
-                self.invert(X1, b);
-                self.a.vp(OR, t, X1, self.vrm(n));
-            }
-            (true, 0) if n == m => self.zero(t),
-            (true, 0) => {
-                let a = self.vget(n, X0);
-                self.a.vp(XOR, t, a, self.vrm(m));
-            }
-            // BSL: d selects n, else m. BIT: m selects n, else d. BIF: m selects d, else n.
-            (true, opcode) => {
-                let (select, yes, no) = match opcode {
-                    1 => (d, n, m),
-                    2 => (m, n, d),
-                    _ => (m, d, n),
-                };
-                let select = self.vget(select, X1);
-                self.a.vp(AND, X2, select, self.vrm(yes));
-                self.a.vp(AND_NOT, X0, select, self.vrm(no));
-                self.a.vp(OR, t, X0, X2);
-            }
-        }
-        self.finish(q, d, t);
-        ONE
-    }
-
-    /// SSHL, USHL of 32 and 64 bits. For large counts, the host's shifts give zeros, its arithmetic shifts
-    /// the sign.
-    fn shift_by_register(&mut self, word: u32, size: usize, q: bool) -> Lowered {
-        let (unsigned, wide) = (bit(word, 29), size == 3);
-        if !unsigned && wide {
-            return self.shift_signed_64(word, q);
-        }
-        let n = self.vget(vn(word), X0);
-        let m = self.vget(vm(word), X1);
-        let mask = lanes(size as u32, 0xff);
-        let low = self.constant(mask);
-        // VPSLLVD and similar instructions have W0, those for 64 bits W1.
-        let variable = |x: &mut Self, opcode: u8, d: Xmm, a: Xmm, count: Xmm| {
-            x.a.vex(Prefix::P66, Map::M0F38, wide, opcode, d.0, a.0, count);
-        };
-        self.zero(X2);
-        self.packed(SUB[size], X2, X2, m);
-        self.a.vp(AND, X2, X2, low);
-        if unsigned {
-            variable(self, 0x45, X2, n, X2);
-            self.a.vp(AND, X1, m, low);
-            variable(self, 0x47, X0, n, X1);
-            self.a.vp(OR, X0, X0, X2);
-        } else {
-            // The sign of the count selects.
-            variable(self, 0x46, X2, n, X2);
-            self.a.vp(AND, X1, m, low);
-            variable(self, 0x47, X0, n, X1);
-            self.a.vshift_imm(0x72, 6, X1, X1, 24);
-            self.a.vp3a(0x4a, X0, X0, X2, X1.0 << 4);
-        }
-        self.finish(q, vd(word), X0);
-        ONE
-    }
-
-    /// SSHL of 64 bits. The host has no arithmetic shift of these: negative numbers are inverted before and
-    /// after.
-    fn shift_signed_64(&mut self, word: u32, q: bool) -> Lowered {
-        // VPSLLVQ, VPSRLVQ.
-        let variable = |x: &mut Self, opcode: u8, d: Xmm, a: Xmm, count: Xmm| {
-            x.a.vex(Prefix::P66, Map::M0F38, true, opcode, d.0, a.0, count);
-        };
-        let ones = self.constant(u128::MAX);
-        let low = self.constant(lanes(3, 0xff));
-        let n = self.vget(vn(word), X0);
-        let m = self.vget(vm(word), X1);
-        self.zero(X2);
-        self.packed(GREATER[3], X2, X2, n);
-        self.a.vp(XOR, X0, n, X2);
-        self.a.vp(XOR, X1, m, ones);
-        self.packed(SUB[3], X1, X1, ones);
-        self.a.vp(AND, X1, X1, low);
-        variable(self, 0x45, X0, X0, X1);
-        self.a.vp(XOR, X0, X0, X2);
-        let m = self.vget(vm(word), X1);
-        self.a.vp(AND, X1, m, low);
-        let n = self.vget(vn(word), X2);
-        variable(self, 0x47, X2, n, X1);
-        // The sign of the count selects.
-        self.a.vshift_imm(0x73, 6, X1, X1, 56);
-        self.a.vp3a(0x4b, X0, X2, X0, X1.0 << 4);
-        self.finish(q, vd(word), X0);
-        ONE
-    }
-
-    /// Even lanes of b:a to xmm0 (`odd`: odd lanes), for lanes of `8 << size` bits; a and b may be xmm0 and
-    /// xmm1. Changes xmm0 and xmm1.
-    pub(super) fn unzip(&mut self, size: usize, odd: bool, a: Xmm, b: Xmm, d: Xmm) {
-        let scratch = if d == X0 { [X0, X1] } else { [d, X1] };
-        match (size, odd) {
-            (0 | 1, true) => {
-                let opcode = 0x71 + size as u8;
-                self.a.vshift_imm(opcode, 2, X1, b, 8 << size);
-                self.a.vshift_imm(opcode, 2, scratch[0], a, 8 << size);
-                self.packed([0x67, 0x12b][size], d, scratch[0], X1);
-            }
-            (0 | 1, false) => {
-                let low = self.constant(lanes(size as u32 + 1, u64::MAX >> (64 - (8 << size))));
-                self.a.vp(AND, X1, b, low);
-                self.a.vp(AND, scratch[0], a, low);
-                self.packed([0x67, 0x12b][size], d, scratch[0], X1);
-            }
-            // VSHUFPS.
-            (2, _) => {
-                self.a.vpacked(false, 0xc6, d, a, b);
-                self.a.byte(if odd { 0xdd } else { 0x88 });
-            }
-            _ => self.a.vp(if odd { 0x6d } else { 0x6c }, d, a, b),
-        }
-    }
-
-    /// Vn and Vm as operands of [`Translator::unzip`]. If they have 64 bits, one register holds both.
-    pub(super) fn unzip_operands(&mut self, word: u32, size: usize, q: bool) -> (Xmm, Xmm) {
-        let n = self.vget(vn(word), X0);
-        if q || size == 3 {
-            return (n, self.vget(vm(word), X1));
-        }
-        self.a.vp(0x6c, X0, n, self.vrm(vm(word)));
-        (X0, X0)
-    }
-
-    /// ADDP.
-    fn add_pairwise(&mut self, word: u32, size: usize, q: bool) -> Lowered {
-        let (a, b) = self.unzip_operands(word, size, q);
-        match size {
-            // VPHADDW, VPHADDD.
-            1 | 2 => self.a.vp38(size as u8, X0, a, b),
-            _ => self.pairs(size, a, b, ADD[size]),
-        }
-        self.finish(q, vd(word), X0);
-        ONE
-    }
-
-    /// xmm0 = even lanes of b:a op odd lanes. Changes xmm1 and xmm15.
-    fn pairs(&mut self, size: usize, a: Xmm, b: Xmm, opcode: u16) {
-        if size >= 2 {
-            self.unzip(size, false, a, b, X2);
-            self.unzip(size, true, a, b, X0);
-            self.packed(opcode, X0, X2, X0);
-            return;
-        }
-        // Each lane op the next one; the even lanes of the result are packed.
-        let (shift, width) = (0x71 + size as u8, 8 << size);
-        self.a.vshift_imm(shift, 2, X2, a, width);
-        self.packed(opcode, X2, a, X2);
-        if a == b {
-            self.a.vload(X0, X2);
-        } else {
-            self.a.vshift_imm(shift, 2, X0, b, width);
-            self.packed(opcode, X0, b, X0);
-        }
-        self.unzip(size, false, X2, X0, X0);
-    }
-
-    /// SMAXP, UMAXP, SMINP, UMINP.
-    fn pairwise_extreme(&mut self, word: u32, opcode: u32, size: usize, q: bool) -> Lowered {
-        let table = match (opcode & 1 == 1, bit(word, 29)) {
-            (false, false) => MAX_SIGNED,
-            (false, true) => MAX_UNSIGNED,
-            (true, false) => MIN_SIGNED,
-            (true, true) => MIN_UNSIGNED,
-        };
-        let (a, b) = self.unzip_operands(word, size, q);
-        self.pairs(size, a, b, table[size]);
-        self.finish(q, vd(word), X0);
-        ONE
     }
 }

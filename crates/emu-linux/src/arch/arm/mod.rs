@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! cpu        what a CPU announces: HWCAP, /proc/cpuinfo
-//! engine     runs A32 and T32 code
+//! faults     what signals the faults of instructions become
 //! frame      signal frames
 //! helpers    the kernel's page of user helpers at 0xffff0000
 //! rows       call numbers
@@ -13,7 +13,7 @@
 //! subject (`files`, `interfaces`, `ipc`, `messages`, `signals`, `system`).
 
 pub mod cpu;
-mod engine;
+mod faults;
 mod files;
 mod frame;
 mod helpers;
@@ -29,16 +29,16 @@ mod words;
 
 use super::call::{Row, Table};
 use super::machine::{ARM, Machine};
-use super::{Abi, Delivery, Frame, HostStat, asm_generic};
+use super::{Abi, Delivery, Exception, Frame, HostStat, asm_generic};
 use crate::sys::Errno;
 use crate::sys::file::AT_FDCWD;
 use crate::thread::Thread;
 use alloc::string::String;
 use alloc::vec::Vec;
 use cpu::Model;
-use crossdock_emu_guest::State;
-use crossdock_emu_guest::a32::it_before;
+use crossdock_emu_guest::a32::{A32, it_before};
 use crossdock_emu_guest::memory::Access;
+use crossdock_emu_guest::{Exit, State};
 
 /// 32-bit Arm, little-endian, in its EABI.
 ///
@@ -67,8 +67,6 @@ impl Abi for Arm {
     const MACHINE: Machine = ARM;
     /// AUDIT_ARCH_ARM: the machine, little-endian.
     const AUDIT_ARCHITECTURE: u32 = 0x4000_0000 | Self::MACHINE.machine as u32;
-
-    type State = State;
 
     #[inline]
     fn pc(state: &State) -> u64 {
@@ -100,14 +98,18 @@ impl Abi for Arm {
         state.exclusive_size = 0;
     }
 
-    type Engine = engine::Engine;
+    type Isa = A32;
+
+    fn exception(state: &State, why: Exit) -> Exception {
+        faults::exception(state, why)
+    }
 
     fn fault_syndrome(access: Access, is_mapped: bool) -> u64 {
-        engine::fault_syndrome(access, is_mapped)
+        faults::fault_syndrome(access, is_mapped)
     }
 
     fn undefined_instruction(pc: u64) -> String {
-        engine::undefined_instruction(pc)
+        faults::undefined_instruction(pc)
     }
 
     #[inline]
@@ -206,7 +208,7 @@ impl Abi for Arm {
         frame::push(state, delivery)
     }
 
-    fn read_frame(state: &State) -> Result<Frame<State>, Errno> {
+    fn read_frame(state: &State) -> Result<Frame, Errno> {
         frame::read(state)
     }
 

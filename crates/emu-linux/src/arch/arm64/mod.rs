@@ -1,18 +1,19 @@
 //! The ABI of arm64 (Linux, arch/arm64; "AAPCS64" for registers).
 
 mod cpuinfo;
-mod engine;
+mod faults;
 mod frame;
 
 use super::call::{Row, Table};
 use super::machine::{ARM64, Machine};
-use super::{Abi, Delivery, Frame, HostStat, asm_generic};
+use super::{Abi, Delivery, Exception, Frame, HostStat, asm_generic};
 use crate::sys::{Errno, errno};
 use crate::thread::Thread;
 use alloc::string::String;
 use alloc::vec::Vec;
-use crossdock_emu_guest::a64::{State, features};
+use crossdock_emu_guest::a64::{A64, features};
 use crossdock_emu_guest::memory::Access;
+use crossdock_emu_guest::{Exit, State};
 
 /// arm64, little-endian.
 pub struct Arm64;
@@ -37,8 +38,6 @@ impl Abi for Arm64 {
     const MACHINE: Machine = ARM64;
     /// AUDIT_ARCH_AARCH64: the machine, 64 bits, little-endian.
     const AUDIT_ARCHITECTURE: u32 = 0xc000_0000 | Self::MACHINE.machine as u32;
-
-    type State = State;
 
     #[inline]
     fn pc(state: &State) -> u64 {
@@ -70,14 +69,18 @@ impl Abi for Arm64 {
         state.exclusive_size = 0;
     }
 
-    type Engine = engine::Engine;
+    type Isa = A64;
+
+    fn exception(state: &State, why: Exit) -> Exception {
+        faults::exception(state, why)
+    }
 
     fn fault_syndrome(access: Access, is_mapped: bool) -> u64 {
-        engine::fault_syndrome(access, is_mapped)
+        faults::fault_syndrome(access, is_mapped)
     }
 
     fn undefined_instruction(pc: u64) -> String {
-        engine::undefined_instruction(pc)
+        faults::undefined_instruction(pc)
     }
 
     #[inline]
@@ -132,7 +135,7 @@ impl Abi for Arm64 {
         frame::push(state, delivery)
     }
 
-    fn read_frame(state: &State) -> Result<Frame<State>, Errno> {
+    fn read_frame(state: &State) -> Result<Frame, Errno> {
         frame::read(state)
     }
 

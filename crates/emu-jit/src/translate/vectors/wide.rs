@@ -1,13 +1,13 @@
 //! Advanced SIMD with operands of two widths, with two registers, by element, and across lanes (manual
 //! C4.1.97).
 
-use super::float::{vd, vm, vn};
-use super::vector::{
+use super::form::Form;
+use super::lanes::{
     ADD, AND, BySize, EQUAL, GREATER, MAX_SIGNED, MAX_UNSIGNED, MIN_SIGNED, MIN_UNSIGNED, OR, SUB, XOR,
     bytes, lanes,
 };
-use super::{Lowered, ONE, Translator, bit, bits};
 use crate::layout::{X0, X1, X2};
+use crate::translate::{Isa, Lowered, ONE, Translator};
 use crossdock_emu_x64::{Map, Prefix, Xmm};
 
 /// VPSHUFB's operand that reverses lanes of `8 << size` bits within containers of `8 << container` bits.
@@ -18,35 +18,34 @@ fn reversal(size: usize, container: usize) -> u128 {
     })
 }
 
-impl Translator<'_> {
+impl<I: Isa> Translator<'_, I> {
     /// Instructions that widen or narrow lanes.
-    pub(super) fn three_different(&mut self, word: u32) -> Lowered {
-        let (size, q, unsigned, opcode) =
-            (bits(word, 23, 22) as usize, bit(word, 30), bit(word, 29), bits(word, 15, 12));
+    pub(in crate::translate) fn three_different(&mut self, f: Form) -> Lowered {
+        let (size, q, unsigned, opcode) = (f.size, f.q, f.unsigned, f.opcode);
         match (opcode, unsigned) {
-            (0b1001, false) => return self.saturating_double_long(word, Some(false)),
-            (0b1011, false) => return self.saturating_double_long(word, Some(true)),
-            (0b1101, false) => return self.saturating_double_long(word, None),
+            (0b1001, false) => return self.saturating_double_long(f, Some(false)),
+            (0b1011, false) => return self.saturating_double_long(f, Some(true)),
+            (0b1101, false) => return self.saturating_double_long(f, None),
             _ => {}
         }
-        if bit(word, 28) {
+        if f.scalar {
             return Lowered::No;
         }
         if opcode == 0b1110 {
-            return if unsigned { Lowered::No } else { self.polynomial(word, size, q) };
+            return if unsigned { Lowered::No } else { self.polynomial(f, size, q) };
         }
         if size == 3 {
             return Lowered::No;
         }
-        let d = vd(word);
+        let d = f.d;
         match opcode {
             // SADDL, SSUBL and the forms with one wide operand.
             0b0000..=0b0011 => {
-                self.widen(size, unsigned, q, X1, vm(word));
+                self.widen(size, unsigned, q, X1, f.m);
                 let n = if opcode & 1 == 1 {
-                    self.vget(vn(word), X0)
+                    self.vget(f.n, X0)
                 } else {
-                    self.widen(size, unsigned, q, X0, vn(word));
+                    self.widen(size, unsigned, q, X0, f.n);
                     X0
                 };
                 let table = if opcode & 2 == 0 { ADD } else { SUB };
@@ -56,18 +55,19 @@ impl Translator<'_> {
             // ADDHN, RADDHN, SUBHN, RSUBHN.
             0b0100 | 0b0110 => {
                 let table = if opcode & 2 == 0 { ADD } else { SUB };
-                let n = self.vget(vn(word), X0);
-                self.packed(table[size + 1], X0, n, self.vrm(vm(word)));
+                let n = self.vget(f.n, X0);
+                let source = self.vsource(f.m, X1);
+                self.packed(table[size + 1], X0, n, source);
                 if unsigned {
                     let half = self.constant(lanes(size as u32 + 1, 1 << ((8 << size) - 1)));
                     self.packed(ADD[size + 1], X0, X0, half);
                 }
-                self.narrow(word, size, X0, 8 << size);
+                self.narrow(f, size, X0, 8 << size);
             }
             // SABAL, SABDL.
             0b0101 | 0b0111 => {
-                let n = self.vget(vn(word), X0);
-                let m = self.vget(vm(word), X1);
+                let n = self.vget(f.n, X0);
+                let m = self.vget(f.m, X1);
                 self.difference(size, unsigned, n, m);
                 if q {
                     self.a.vpshufd(X0, X0, 0xee);
@@ -80,9 +80,9 @@ impl Translator<'_> {
             }
             // SMLAL, SMLSL, SMULL.
             0b1000 | 0b1010 | 0b1100 => {
-                self.widen(size, unsigned, q, X1, vm(word));
-                self.widen(size, unsigned, q, X0, vn(word));
-                self.multiply_long(word, size, opcode);
+                self.widen(size, unsigned, q, X1, f.m);
+                self.widen(size, unsigned, q, X0, f.n);
+                self.multiply_long(f, size, opcode);
             }
             _ => return Lowered::No,
         }
@@ -90,70 +90,60 @@ impl Translator<'_> {
     }
 
     /// Vd = xmm0 * xmm1, whose lanes have been extended, or that product added to Vd or subtracted from it.
-    fn multiply_long(&mut self, word: u32, size: usize, opcode: u32) {
-        let d = vd(word);
+    fn multiply_long(&mut self, f: Form, size: usize, opcode: u32) {
+        let d = f.d;
         match size {
             0 => self.a.vp(0xd5, X0, X0, X1),
             1 => self.a.vp38(0x40, X0, X0, X1),
             // VPMULUDQ, VPMULDQ.
-            _ if bit(word, 29) => self.a.vp(0xf4, X0, X0, X1),
+            _ if f.unsigned => self.a.vp(0xf4, X0, X0, X1),
             _ => self.a.vp38(0x28, X0, X0, X1),
         }
         match opcode {
             0b1000 | 0b0010 => self.vaccumulate(ADD[size + 1], d),
-            0b1010 | 0b0110 if opcode != 0b1010 || !bit(word, 24) => self.vaccumulate(SUB[size + 1], d),
+            0b1010 | 0b0110 if opcode != 0b1010 || f.lane.is_none() => self.vaccumulate(SUB[size + 1], d),
             _ => {}
         }
         self.vput(d, X0);
     }
 
     /// PMULL of 64 bits.
-    fn polynomial(&mut self, word: u32, size: usize, q: bool) -> Lowered {
+    fn polynomial(&mut self, f: Form, size: usize, q: bool) -> Lowered {
         if size != 3 || !self.features.pclmul {
             return Lowered::No;
         }
-        let n = self.vget(vn(word), X0);
-        let m = self.vget(vm(word), X1);
-        let t = self.vresult(vd(word));
+        let n = self.vget(f.n, X0);
+        let m = self.vget(f.m, X1);
+        let t = self.vresult(f.d);
         self.a.vp3a(0x44, t, n, m, if q { 0x11 } else { 0x00 });
-        self.vput(vd(word), t);
+        self.vput(f.d, t);
         ONE
     }
 
-    /// The register and the number of an element of 16 or 32 bits.
-    pub(super) fn element_of(word: u32, size: usize) -> (u8, u8) {
-        let (h, l, m) = (u8::from(bit(word, 11)), u8::from(bit(word, 21)), u8::from(bit(word, 20)));
-        if size == 1 { (vm(word) & 15, h << 2 | l << 1 | m) } else { (vm(word), h << 1 | l) }
-    }
-
     /// Instructions with an element of Vm.
-    pub(super) fn by_element(&mut self, word: u32) -> Lowered {
-        let (size, scalar, unsigned, opcode) =
-            (bits(word, 23, 22) as usize, bit(word, 28), bit(word, 29), bits(word, 15, 12));
-        if bit(word, 10) {
-            return Lowered::No;
-        }
+    pub(in crate::translate) fn by_element(&mut self, f: Form) -> Lowered {
+        let (size, scalar, unsigned, opcode) = (f.size, f.scalar, f.unsigned, f.opcode);
         if matches!(opcode, 0b0001 | 0b0101 | 0b1001) {
-            return self.float_by_element(word);
+            return self.float_by_element(f);
         }
         match (opcode, unsigned) {
-            (0b1110, _) if size == 2 && !scalar => return self.dot_product(word),
-            (0b0011, false) => return self.saturating_double_long(word, Some(false)),
-            (0b0111, false) => return self.saturating_double_long(word, Some(true)),
-            (0b1011, false) => return self.saturating_double_long(word, None),
-            (0b1100 | 0b1101, false) => return self.saturating_double_high(word, opcode & 1 == 1),
+            (0b1110, _) if size == 2 && !scalar => return self.dot_product(f),
+            (0b0011, false) => return self.saturating_double_long(f, Some(false)),
+            (0b0111, false) => return self.saturating_double_long(f, Some(true)),
+            (0b1011, false) => return self.saturating_double_long(f, None),
+            (0b1100 | 0b1101, false) => return self.saturating_double_high(f, opcode & 1 == 1),
             _ => {}
         }
         if scalar || size != 1 && size != 2 {
             return Lowered::No;
         }
-        let (q, d) = (bit(word, 30), vd(word));
-        let (register, lane) = Self::element_of(word, size);
+        let (q, d) = (f.q, f.d);
+        let (register, lane) = (f.m, f.lane.unwrap_or(0));
         match (opcode, unsigned) {
             // MUL, MLA, MLS.
             (0b1000, false) | (0b0000 | 0b0100, true) => {
                 self.duplicate(size as u8, X1, register, lane);
-                let n = self.vget(vn(word), X0);
+                let n = self.vget(f.n, X0);
                 self.multiply(size, n, X1);
                 match opcode {
                     0b0000 => self.vaccumulate(ADD[size], d),
@@ -166,8 +156,8 @@ impl Translator<'_> {
             (0b0010 | 0b0110 | 0b1010, _) => {
                 self.duplicate(size as u8, X1, register, lane);
                 self.extend(size, unsigned, X1, X1.into());
-                self.widen(size, unsigned, q, X0, vn(word));
-                self.multiply_long(word, size, opcode);
+                self.widen(size, unsigned, q, X0, f.n);
+                self.multiply_long(f, size, opcode);
             }
             _ => return Lowered::No,
         }
@@ -176,16 +166,15 @@ impl Translator<'_> {
 
     /// SDOT, UDOT: bytes as numbers of 16 bits, even ones and odd ones, whose products are added in pairs
     /// (VPMADDWD).
-    pub(super) fn dot_product(&mut self, word: u32) -> Lowered {
-        let unsigned = bit(word, 29);
-        let m = if bit(word, 24) {
-            let (register, lane) = Self::element_of(word, 2);
-            self.duplicate(2, X1, register, lane);
+    pub(in crate::translate) fn dot_product(&mut self, f: Form) -> Lowered {
+        let unsigned = f.unsigned;
+        let m = if let Some(lane) = f.lane {
+            self.duplicate(2, X1, f.m, lane);
             X1
         } else {
-            self.vget(vm(word), X1)
+            self.vget(f.m, X1)
         };
-        let n = self.vget(vn(word), X0);
+        let n = self.vget(f.n, X0);
         for (even, from) in [(X2, n), (X0, m)] {
             if unsigned {
                 let low = self.constant(lanes(1, 0xff));
@@ -196,22 +185,22 @@ impl Translator<'_> {
             }
         }
         self.a.vp(0xf5, X2, X2, X0);
-        let n = self.vget(vn(word), X0);
+        let n = self.vget(f.n, X0);
         let shift = if unsigned { 2 } else { 4 };
         self.a.vshift_imm(0x71, shift, X0, n, 8);
         self.a.vshift_imm(0x71, shift, X1, m, 8);
         self.a.vp(0xf5, X0, X0, X1);
         self.packed(ADD[2], X0, X0, X2);
-        self.vaccumulate(ADD[2], vd(word));
-        self.finish(bit(word, 30), vd(word), X0);
+        self.vaccumulate(ADD[2], f.d);
+        self.finish(f.q, f.d, X0);
         ONE
     }
 
     /// CLZ, CLS: a table counts the zeros of bytes. A wider number has those of its upper half and, if that
     /// is zero, those of its lower half too.
-    fn count_leading(&mut self, word: u32, size: usize) -> Lowered {
-        let mut n = self.vget(vn(word), X0);
-        let of_sign = !bit(word, 29);
+    fn count_leading(&mut self, f: Form, size: usize) -> Lowered {
+        let mut n = self.vget(f.n, X0);
+        let of_sign = !f.unsigned;
         if of_sign {
             // Bits that differ from the next higher one.
             self.shift_right(size, true, X1, n, 1);
@@ -233,38 +222,37 @@ impl Translator<'_> {
             let ones = self.constant(u128::MAX);
             self.packed(ADD[size], X0, X0, ones);
         }
-        self.finish(bit(word, 30), vd(word), X0);
+        self.finish(f.q, f.d, X0);
         ONE
     }
 
     /// Two registers, miscellaneous.
-    pub(super) fn two_registers(&mut self, word: u32) -> Lowered {
-        let (size, unsigned, scalar, opcode) =
-            (bits(word, 23, 22) as usize, bit(word, 29), bit(word, 28), bits(word, 16, 12));
-        let q = bit(word, 30) && !scalar;
+    pub(in crate::translate) fn two_registers(&mut self, f: Form) -> Lowered {
+        let (size, unsigned, scalar, opcode) = (f.size, f.unsigned, f.scalar, f.opcode);
+        let q = f.q && !scalar;
         match opcode {
-            0b0_1100..=0b0_1111 | 0b1_0110.. => return self.float_two_registers(word),
-            0b0_0111 => return self.saturating_sign(word),
+            0b0_1100..=0b0_1111 | 0b1_0110.. => return self.float_two_registers(f),
+            0b0_0111 => return self.saturating_sign(f),
             0b1_0010 | 0b1_0100 if !scalar || opcode == 0b1_0100 || unsigned => {
-                return self.narrow_class(word, size, opcode);
+                return self.narrow_class(f, size, opcode);
             }
             _ => {}
         }
         if matches!(opcode, 0b0_1000..=0b0_1011) {
-            return self.with_zero(word, opcode);
+            return self.with_zero(f, opcode);
         }
         if scalar {
             return Lowered::No;
         }
-        let d = vd(word);
+        let d = f.d;
         match (opcode, unsigned, size) {
             // REV64, REV32, REV16.
-            (0b0_0000, false, 0..3) => self.shuffle(word, reversal(size, 3)),
-            (0b0_0000, true, 0 | 1) => self.shuffle(word, reversal(size, 2)),
-            (0b0_0001, false, 0) => self.shuffle(word, reversal(0, 1)),
-            (0b0_0100, _, 0..3) => self.count_leading(word, size),
+            (0b0_0000, false, 0..3) => self.shuffle(f, reversal(size, 3)),
+            (0b0_0000, true, 0 | 1) => self.shuffle(f, reversal(size, 2)),
+            (0b0_0001, false, 0) => self.shuffle(f, reversal(0, 1)),
+            (0b0_0100, _, 0..3) => self.count_leading(f, size),
             (0b0_0010 | 0b0_0110, _, 0..3) => {
-                self.long_pairs(word, size, unsigned);
+                self.long_pairs(f, size, unsigned);
                 if opcode == 0b0_0110 {
                     self.vaccumulate(ADD[size + 1], d);
                 }
@@ -272,10 +260,10 @@ impl Translator<'_> {
                 ONE
             }
             // CNT, RBIT: by table, of the low and of the high nibbles.
-            (0b0_0101, false, 0) => self.nibbles(word, COUNTS, COUNTS, ADD[0]),
-            (0b0_0101, true, 1) => self.nibbles(word, REVERSED_LOW, REVERSED_HIGH, u16::from(OR)),
+            (0b0_0101, false, 0) => self.nibbles(f, COUNTS, COUNTS, ADD[0]),
+            (0b0_0101, true, 1) => self.nibbles(f, REVERSED_LOW, REVERSED_HIGH, u16::from(OR)),
             (0b0_0101, true, 0) => {
-                let n = self.vget(vn(word), X0);
+                let n = self.vget(f.n, X0);
                 let t = self.vresult(d);
                 self.invert(t, n);
                 self.finish(q, d, t);
@@ -283,7 +271,7 @@ impl Translator<'_> {
             }
             // SHLL.
             (0b1_0011, true, 0..3) => {
-                self.widen(size, true, q, X0, vn(word));
+                self.widen(size, true, q, X0, f.n);
                 self.shift_left(size + 1, X0, X0, 8 << size);
                 self.vput(d, X0);
                 ONE
@@ -293,8 +281,8 @@ impl Translator<'_> {
     }
 
     /// XTN, SQXTN, UQXTN, SQXTUN.
-    fn narrow_class(&mut self, word: u32, size: usize, opcode: u32) -> Lowered {
-        let kind = match (opcode, bit(word, 29)) {
+    fn narrow_class(&mut self, f: Form, size: usize, opcode: u32) -> Lowered {
+        let kind = match (opcode, f.unsigned) {
             (0b1_0010, false) => 0,
             (0b1_0010, true) => 3,
             (_, false) => 1,
@@ -302,28 +290,28 @@ impl Translator<'_> {
         };
         match (kind, size) {
             (0, 0..3) => {
-                let n = self.vget(vn(word), X0);
-                self.narrow(word, size, n, 0);
+                let n = self.vget(f.n, X0);
+                self.narrow(f, size, n, 0);
                 ONE
             }
-            (1.., _) => self.saturating_extract(word, size, kind),
+            (1.., _) => self.saturating_extract(f, size, kind),
             _ => Lowered::No,
         }
     }
 
-    fn shuffle(&mut self, word: u32, order: u128) -> Lowered {
-        let n = self.vget(vn(word), X0);
-        let t = self.vresult(vd(word));
+    fn shuffle(&mut self, f: Form, order: u128) -> Lowered {
+        let n = self.vget(f.n, X0);
+        let t = self.vresult(f.d);
         let order = self.constant(order);
         self.a.vp38(0x00, t, n, order);
-        self.finish(bit(word, 30), vd(word), t);
+        self.finish(f.q, f.d, t);
         ONE
     }
 
-    fn nibbles(&mut self, word: u32, low: u128, high: u128, combine: u16) -> Lowered {
-        let n = self.vget(vn(word), X0);
+    fn nibbles(&mut self, f: Form, low: u128, high: u128, combine: u16) -> Lowered {
+        let n = self.vget(f.n, X0);
         self.look_up_nibbles(n, low, high, combine);
-        self.finish(bit(word, 30), vd(word), X0);
+        self.finish(f.q, f.d, X0);
         ONE
     }
 
@@ -344,13 +332,13 @@ impl Translator<'_> {
     }
 
     /// Comparisons with zero, ABS, NEG.
-    fn with_zero(&mut self, word: u32, opcode: u32) -> Lowered {
-        let Some((size, q)) = self.shape(word) else { return Lowered::No };
-        let unsigned = bit(word, 29);
+    fn with_zero(&mut self, f: Form, opcode: u32) -> Lowered {
+        let Some((size, q)) = self.shape(f) else { return Lowered::No };
+        let unsigned = f.unsigned;
         if opcode == 0b0_1010 && unsigned {
             return Lowered::No;
         }
-        let n = self.vget(vn(word), X0);
+        let n = self.vget(f.n, X0);
         if !matches!((opcode, unsigned, size), (0b0_1011, false, 0..3)) {
             self.zero(X2);
         }
@@ -377,13 +365,13 @@ impl Translator<'_> {
                 self.packed(SUB[3], X0, X0, X2);
             }
         }
-        self.finish(q, vd(word), X0);
+        self.finish(q, f.d, X0);
         ONE
     }
 
     /// xmm0 = sums of neighbours, of twice the width. Changes xmm1.
-    fn long_pairs(&mut self, word: u32, size: usize, unsigned: bool) {
-        let n = self.vget(vn(word), X0);
+    fn long_pairs(&mut self, f: Form, size: usize, unsigned: bool) {
+        let n = self.vget(f.n, X0);
         let width = 8u8 << size;
         if size == 2 {
             self.shift_right(3, !unsigned, X1, n, width);
@@ -400,23 +388,22 @@ impl Translator<'_> {
     }
 
     /// ADDP (scalar).
-    pub(super) fn scalar_pairwise(&mut self, word: u32) -> Lowered {
-        if bits(word, 29, 29) == 0 && bits(word, 23, 22) == 3 && bits(word, 16, 12) == 0b1_1011 {
-            let n = self.vget(vn(word), X0);
+    pub(in crate::translate) fn scalar_pairwise(&mut self, f: Form) -> Lowered {
+        if !f.unsigned && f.size == 3 && f.opcode == 0b1_1011 {
+            let n = self.vget(f.n, X0);
             self.a.vpshufd(X1, n, 0xee);
             self.packed(ADD[3], X0, n, X1);
-            self.vput_scalar(true, vd(word), X0, false);
+            self.vput_scalar(true, f.d, X0, false);
             return ONE;
         }
-        self.float_scalar_pairwise(word)
+        self.float_scalar_pairwise(f)
     }
 
     /// ADDV, SADDLV, UADDLV, SMAXV, UMAXV, SMINV, UMINV: halves are combined until one lane is left.
-    pub(super) fn across(&mut self, word: u32) -> Lowered {
-        let (size, q, unsigned, opcode) =
-            (bits(word, 23, 22) as usize, bit(word, 30), bit(word, 29), bits(word, 16, 12));
+    pub(in crate::translate) fn across(&mut self, f: Form) -> Lowered {
+        let (size, q, unsigned, opcode) = (f.size, f.q, f.unsigned, f.opcode);
         if matches!(opcode, 0b0_1100 | 0b0_1111) {
-            return self.float_across(word);
+            return self.float_across(f);
         }
         if size == 3 || size == 2 && !q {
             return Lowered::No;
@@ -432,10 +419,10 @@ impl Translator<'_> {
         };
         let size = size + usize::from(long);
         let mut from = if long {
-            self.long_pairs(word, size - 1, unsigned);
+            self.long_pairs(f, size - 1, unsigned);
             X0
         } else {
-            self.vget(vn(word), X0)
+            self.vget(f.n, X0)
         };
         let mut half = if q { 8 } else { 4 };
         while half >= 1u8 << size {
@@ -447,9 +434,9 @@ impl Translator<'_> {
         if size < 2 {
             let mask = self.constant(u128::from(u64::MAX >> (64 - (8 << size))));
             self.a.vp(AND, X0, from, mask);
-            self.vput_scalar(false, vd(word), X0, true);
+            self.vput_scalar(false, f.d, X0, true);
         } else {
-            self.vput_scalar(size == 3, vd(word), from, false);
+            self.vput_scalar(size == 3, f.d, from, false);
         }
         ONE
     }

@@ -5,17 +5,17 @@
 //! shows. Neither the estimates nor conversions of such small integers raise a flag. Numbers that are not
 //! normal go to the interpreter.
 
-use super::float::vn;
-use super::vector::{ADD, AND, AND_NOT, GREATER, OR, SUB, lanes};
-use super::vector_float::Lanes;
-use super::{Lowered, ONE, Translator, bit};
+use super::float::Lanes;
+use super::form::Form;
+use super::lanes::{ADD, AND, AND_NOT, GREATER, OR, SUB, lanes};
 use crate::layout::{X0, X1, X2};
+use crate::translate::{Isa, Lowered, ONE, Translator};
 use crossdock_emu_x64::{Label, Map, Prefix, Rm, Xmm};
 
 /// VPMULLD (map 0F38).
 const MULTIPLY: u8 = 0x40;
 
-impl Translator<'_> {
+impl<I: Isa> Translator<'_, I> {
     /// `value` in all lanes of 32 bits.
     fn words(&mut self, value: u32) -> Rm {
         self.constant(lanes(2, u64::from(value)))
@@ -30,13 +30,13 @@ impl Translator<'_> {
         self.unless_any(l, X1, slow);
     }
 
-    pub(super) fn estimate(&mut self, word: u32, l: Lanes) -> Lowered {
+    pub(in crate::translate) fn estimate(&mut self, f: Form, l: Lanes) -> Lowered {
         if l.double {
             return Lowered::No;
         }
-        let root = bit(word, 29);
+        let root = f.unsigned;
         let (back, slow) = self.slow_way();
-        let n = self.lanes_get(l, vn(word), X0);
+        let n = self.lanes_get(l, f.n, X0);
         // The reciprocal of 2^126 is subnormal.
         self.unless_below(l, n, if root { 0x7f80_0000 } else { 0x7e80_0000 }, root, slow);
         self.unless_tiny(l, n, slow);
@@ -52,7 +52,7 @@ impl Translator<'_> {
         let low = self.words(0xff);
         self.a.vp(AND, X0, X0, low);
         self.a.vshift_imm(0x72, 6, X0, X0, 15);
-        let n = self.lanes_get(l, vn(word), X1);
+        let n = self.lanes_get(l, f.n, X1);
         if root {
             // Exponent: (380 - e) / 2.
             self.a.vshift_imm(0x72, 2, X2, n, 23);
@@ -71,7 +71,7 @@ impl Translator<'_> {
             self.packed(SUB[2], X1, X1, X2);
         }
         self.a.vp(OR, X0, X0, X1);
-        self.lanes_put(l, super::float::vd(word), X0, false);
+        self.lanes_put(l, f.d, X0, false);
         self.a.bind(back);
         ONE
     }

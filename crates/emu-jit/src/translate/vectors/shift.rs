@@ -1,14 +1,14 @@
 //! Shifts by an immediate, and instructions that narrow and widen lanes with them (manual C4.1.97).
 
-use super::float::{vd, vn};
-use super::vector::{ADD, AND, OR, SUB, XOR, bytes, lanes};
-use super::{Lowered, ONE, Translator, bit, bits};
+use super::form::Form;
+use super::lanes::{ADD, AND, OR, SUB, XOR, bytes, lanes};
 use crate::layout::{X0, X1, X2, vector};
+use crate::translate::{Isa, Lowered, ONE, Translator};
 use crossdock_emu_x64::{Map, Prefix, Rm, Xmm};
 
-impl Translator<'_> {
+impl<I: Isa> Translator<'_, I> {
     /// `t = a << count` in lanes of `8 << size` bits.
-    pub(super) fn shift_left(&mut self, size: usize, t: Xmm, a: Xmm, count: u8) {
+    pub(in crate::translate) fn shift_left(&mut self, size: usize, t: Xmm, a: Xmm, count: u8) {
         if count == 0 {
             if t != a {
                 self.a.vload(t, a);
@@ -23,7 +23,7 @@ impl Translator<'_> {
     }
 
     /// `t = a >> count` in lanes of `8 << size` bits, count at most their width.
-    pub(super) fn shift_right(&mut self, size: usize, signed: bool, t: Xmm, a: Xmm, count: u8) {
+    pub(in crate::translate) fn shift_right(&mut self, size: usize, signed: bool, t: Xmm, a: Xmm, count: u8) {
         let width = 8u8 << size;
         match (size, signed) {
             (0, _) => {
@@ -56,33 +56,28 @@ impl Translator<'_> {
         self.packed(SUB[size], t, t, sign);
     }
 
-    pub(super) fn shift_immediate(&mut self, word: u32) -> Lowered {
-        let immh = bits(word, 22, 19);
-        if immh == 0 || !bit(word, 10) {
-            return Lowered::No;
-        }
-        let size = 31 - immh.leading_zeros();
-        let (scalar, opcode) = (bit(word, 28), bits(word, 15, 11));
+    pub(in crate::translate) fn shift_immediate(&mut self, f: Form) -> Lowered {
+        let (size, scalar, opcode) = (f.size, f.scalar, f.opcode);
         match opcode {
-            0b1_0000..=0b1_0011 => return self.shift_narrow(word, size as usize),
-            0b1_0100 if !scalar => return self.shift_long(word, size as usize),
-            0b1_1100 | 0b1_1111 => return self.float_fixed(word),
-            0b0_1110 | 0b0_1100 if opcode == 0b0_1110 || bit(word, 29) => {
-                let by = (bits(word, 22, 16) - (8 << size)) as u8;
-                return self.saturating_shift(word, size as usize, by);
+            0b1_0000..=0b1_0011 => return self.shift_narrow(f, size),
+            0b1_0100 if !scalar => return self.shift_long(f, size),
+            0b1_1100 | 0b1_1111 => return self.float_fixed(f),
+            0b0_1110 | 0b0_1100 if opcode == 0b0_1110 || f.unsigned => {
+                let by = (f.imm - (8 << size)) as u8;
+                return self.saturating_shift(f, size, by);
             }
             _ => {}
         }
-        let q = bit(word, 30) && !scalar;
+        let q = f.q && !scalar;
         if scalar && size != 3 || !scalar && size == 3 && !q {
             return Lowered::No;
         }
-        let (size, unsigned, d, width) = (size as usize, bit(word, 29), vd(word), 8u32 << size);
-        let imm = bits(word, 22, 16);
+        let (unsigned, d, width) = (f.unsigned, f.d, 8u32 << size);
+        let imm = f.imm;
         // Shifts left are imm - width, shifts right 2 * width - imm.
         let left = imm.wrapping_sub(width) as u8;
         let right = (2 * width).wrapping_sub(imm) as u8;
-        let n = self.vget(vn(word), X0);
+        let n = self.vget(f.n, X0);
         match (opcode, unsigned) {
             // SSHR, USHR, SHL.
             (0b0_0000, _) | (0b0_1010, false) => {
@@ -133,7 +128,7 @@ impl Translator<'_> {
     }
 
     /// xmm0 = n shifted right and rounded. Changes xmm15.
-    pub(super) fn rounding_shift(&mut self, size: usize, signed: bool, n: Xmm, count: u8) {
+    pub(in crate::translate) fn rounding_shift(&mut self, size: usize, signed: bool, n: Xmm, count: u8) {
         let width = 8u8 << size;
         // The last bit that is shifted out, at the bottom.
         self.shift_left(size, X2, n, width - count);
@@ -147,30 +142,30 @@ impl Translator<'_> {
     }
 
     /// SHRN, RSHRN, SQSHRN, UQSHRN, SQSHRUN.
-    fn shift_narrow(&mut self, word: u32, size: usize) -> Lowered {
-        let (scalar, unsigned) = (bit(word, 28), bit(word, 29));
-        let (opcode, rounds) = (bits(word, 15, 12), bit(word, 11));
-        let saturates = opcode & 1 == 1 || unsigned;
+    fn shift_narrow(&mut self, f: Form, size: usize) -> Lowered {
+        let (scalar, unsigned) = (f.scalar, f.unsigned);
+        let rounds = f.opcode & 1 == 1;
+        let saturates = f.opcode & 2 != 0 || unsigned;
         if size > 2 || scalar && !saturates {
             return Lowered::No;
         }
-        let by = ((16u32 << size) - bits(word, 22, 16)) as u8;
+        let by = ((16u32 << size) - f.imm) as u8;
         if saturates {
-            return self.saturating_shift_narrow(word, size, by);
+            return self.saturating_shift_narrow(f, size, by);
         }
-        let n = self.vget(vn(word), X0);
+        let n = self.vget(f.n, X0);
         if rounds {
             let half = self.constant(lanes(size as u32 + 1, 1 << (by - 1)));
             self.packed(ADD[size + 1], X0, n, half);
-            self.narrow(word, size, X0, by);
+            self.narrow(f, size, X0, by);
         } else {
-            self.narrow(word, size, n, by);
+            self.narrow(f, size, n, by);
         }
         ONE
     }
 
     /// Vd's half = the low halves of a's lanes, which are shifted right first. Changes xmm0.
-    pub(super) fn narrow(&mut self, word: u32, size: usize, a: Xmm, by: u8) {
+    pub(in crate::translate) fn narrow(&mut self, f: Form, size: usize, a: Xmm, by: u8) {
         if size == 2 {
             let a = if by == 0 {
                 a
@@ -179,7 +174,7 @@ impl Translator<'_> {
                 X0
             };
             self.a.vpshufd(X0, a, 0xe8);
-            return self.write_half(word, X0);
+            return self.write_half(f, X0);
         }
         let a = if by == 0 {
             a
@@ -193,55 +188,46 @@ impl Translator<'_> {
             self.a.vp(AND, X0, a, low);
         }
         self.packed([0x67, 0x12b][size], X0, X0, X0);
-        self.write_half(word, X0);
+        self.write_half(f, X0);
     }
 
     /// The result of a narrowing instruction: the low half and zeros, or with Q the high half of Vd.
-    pub(super) fn write_half(&mut self, word: u32, from: Xmm) {
-        let d = vd(word);
-        if !bit(word, 30) || bit(word, 28) {
+    pub(in crate::translate) fn write_half(&mut self, f: Form, from: Xmm) {
+        let d = f.d;
+        if !f.q || f.scalar {
             return self.vput_scalar(true, d, from, false);
         }
         let t = self.vresult(d);
         if t == from {
             // Vd is in memory: only its upper half changes.
             self.a.vstore_q(vector(d).plus(8), from);
-            self.zeros.from_32 &= !(1 << d);
-            self.zeros.from_64 &= !(1 << d);
-            return;
+            return self.vchanged(d);
         }
         self.a.vp(0x6c, t, t, from);
         self.vput(d, t);
     }
 
     /// SSHLL, USHLL.
-    fn shift_long(&mut self, word: u32, size: usize) -> Lowered {
+    fn shift_long(&mut self, f: Form, size: usize) -> Lowered {
         if size > 2 {
             return Lowered::No;
         }
-        let (d, by) = (vd(word), (bits(word, 22, 16) - (8 << size)) as u8);
+        let (d, by) = (f.d, (f.imm - (8 << size)) as u8);
         let t = self.vresult(d);
-        self.widen(size, bit(word, 29), bit(word, 30), t, vn(word));
+        self.widen(size, f.unsigned, f.q, t, f.n);
         self.shift_left(size + 1, t, t, by);
         self.vput(d, t);
         ONE
     }
 
     /// `t` = the lanes of the low or high half of Vn, extended to twice their width.
-    pub(super) fn widen(&mut self, size: usize, unsigned: bool, high: bool, t: Xmm, n: u8) {
-        let from: Rm = match self.vector_host(n) {
-            Some(host) if high => {
-                self.a.vpshufd(t, host, 0xee);
-                t.into()
-            }
-            Some(host) => host.into(),
-            None => vector(n).plus(if high { 8 } else { 0 }).into(),
-        };
+    pub(in crate::translate) fn widen(&mut self, size: usize, unsigned: bool, high: bool, t: Xmm, n: u8) {
+        let from = self.vhalf_source(n, high, t);
         self.extend(size, unsigned, t, from);
     }
 
     /// VPMOVZX, VPMOVSX to the next width.
-    pub(super) fn extend(&mut self, size: usize, unsigned: bool, t: Xmm, from: Rm) {
+    pub(in crate::translate) fn extend(&mut self, size: usize, unsigned: bool, t: Xmm, from: Rm) {
         let opcode = [0x20, 0x23, 0x25][size] | if unsigned { 0x10 } else { 0 };
         self.a.vex(Prefix::P66, Map::M0F38, false, opcode, t.0, 0, from);
     }

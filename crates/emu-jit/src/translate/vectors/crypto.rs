@@ -2,10 +2,10 @@
 //! the host's AES-NI and SHA extensions (Intel SDM volume 2), which hold the words of SHA in the opposite
 //! order.
 
-use super::float::{vd, vm, vn};
-use super::vector::{SUB, XOR, lanes};
-use super::{Lowered, ONE, Translator, bits};
+use super::form::Form;
+use super::lanes::{SUB, XOR, lanes};
 use crate::layout::{X0, X1, X2};
+use crate::translate::{Isa, Lowered, ONE, Translator};
 use crossdock_emu_x64::{Map, Prefix, Reg, Rm, Size, Xmm};
 
 const AES_ENCRYPT: u8 = 0xdc;
@@ -27,40 +27,20 @@ const WORDS_3_2: u8 = 0b10_11_10_11;
 /// already.
 const SHA1_CONSTANTS: [u64; 3] = [0x5a82_7999, 0x6ed9_eba1, 0x8f1b_bcdc];
 
-impl Translator<'_> {
-    /// Whether a word belongs to these classes.
-    pub(super) fn is_cryptography(word: u32) -> bool {
-        word & 0xff3e_0c00 == 0x4e28_0800
-            || word & 0xff3e_0c00 == 0x5e28_0800
-            || word & 0xff20_8c00 == 0x5e00_0000
-    }
-
-    pub(super) fn cryptography(&mut self, word: u32) -> Lowered {
-        let features = self.features;
-        match (word >> 24, bits(word, 21, 12)) {
-            (0x4e, opcode) if features.aes && bits(word, 23, 22) == 0 => self.aes(word, opcode & 31),
-            (0x5e, opcode) if features.sha && bits(word, 23, 22) == 0 => {
-                if opcode >> 9 == 1 {
-                    self.sha_two(word, opcode & 31)
-                } else {
-                    self.sha_three(word, opcode & 7)
-                }
-            }
-            _ => Lowered::No,
-        }
-    }
-
+impl<I: Isa> Translator<'_, I> {
     /// AESE and AESD end with their permutation, whose order does not matter. The host's instructions end
     /// with a key, here zero. A mixing of columns after one of them makes an ordinary round of the host.
-    fn aes(&mut self, word: u32, opcode: u32) -> Lowered {
-        let (d, n) = (vd(word), vn(word));
+    ///
+    /// `pair` says that the next instruction is AESMC or AESIMC, likewise, of the result, in place.
+    pub(in crate::translate) fn aes(&mut self, f: Form, pair: bool) -> Lowered {
+        let (d, n, opcode) = (f.d, f.n, f.opcode);
+        if !self.features.aes {
+            return Lowered::No;
+        }
         let t = self.vresult(d);
         match opcode {
             0b00100 | 0b00101 => {
                 let decrypt = opcode & 1 == 1;
-                // AESMC or AESIMC of the same register.
-                let mixed = 0x4e28_6800 | u32::from(decrypt) << 12 | u32::from(d) << 5 | u32::from(d);
-                let pair = self.items.get(1) == Some(&mixed);
                 let a = self.vget(d, X0);
                 let key = self.vrm(n);
                 self.a.vp(XOR, X0, a, key);
@@ -95,8 +75,11 @@ impl Translator<'_> {
     }
 
     /// SHA1H, SHA1SU1, SHA256SU0.
-    fn sha_two(&mut self, word: u32, opcode: u32) -> Lowered {
-        let (d, n) = (vd(word), vn(word));
+    pub(in crate::translate) fn sha_two(&mut self, f: Form) -> Lowered {
+        let (d, n, opcode) = (f.d, f.n, f.opcode);
+        if !self.features.sha {
+            return Lowered::No;
+        }
         match opcode {
             0b00000 => {
                 let from = self.vget(n, X0);
@@ -138,12 +121,15 @@ impl Translator<'_> {
         self.vput(d, t);
     }
 
-    fn sha_three(&mut self, word: u32, opcode: u32) -> Lowered {
-        match opcode {
-            0b000..=0b010 => self.sha1_rounds(word, opcode),
+    pub(in crate::translate) fn sha_three(&mut self, f: Form) -> Lowered {
+        if !self.features.sha {
+            return Lowered::No;
+        }
+        match f.opcode {
+            0b000..=0b010 => self.sha1_rounds(f, f.opcode),
             // SHA1SU0.
             0b011 => {
-                let (d, n, m) = (vd(word), vn(word), vm(word));
+                let (d, n, m) = (f.d, f.n, f.m);
                 let old = self.vget(d, X1);
                 let behind = self.vrm(n);
                 // VSHUFPD: the high half of Vd, the low one of Vn.
@@ -154,11 +140,11 @@ impl Translator<'_> {
                 self.a.vp(XOR, t, X0, third);
                 self.vput(d, t);
             }
-            0b100 => self.sha256_rounds(word, false),
-            0b101 => self.sha256_rounds(word, true),
+            0b100 => self.sha256_rounds(f, false),
+            0b101 => self.sha256_rounds(f, true),
             // SHA256SU1.
             0b110 => {
-                let (d, n, m) = (vd(word), vn(word), vm(word));
+                let (d, n, m) = (f.d, f.n, f.m);
                 let third = self.vget(m, X1);
                 let behind = self.vget(n, X0);
                 // VPALIGNR by one word.
@@ -174,8 +160,8 @@ impl Translator<'_> {
     }
 
     /// SHA1C, SHA1P, SHA1M: the host's function has the same number.
-    fn sha1_rounds(&mut self, word: u32, function: u32) {
-        let (d, n, m) = (vd(word), vn(word), vm(word));
+    fn sha1_rounds(&mut self, f: Form, function: u32) {
+        let (d, n, m) = (f.d, f.n, f.m);
         let state = self.vget(d, X1);
         self.a.vpshufd(X1, state, REVERSED);
         let added = self.vget(m, X0);
@@ -191,8 +177,8 @@ impl Translator<'_> {
     }
 
     /// SHA256H, SHA256H2: four rounds; the former takes a to d from them, the latter e to h.
-    fn sha256_rounds(&mut self, word: u32, second: bool) {
-        let (d, n, m) = (vd(word), vn(word), vm(word));
+    fn sha256_rounds(&mut self, f: Form, second: bool) {
+        let (d, n, m) = (f.d, f.n, f.m);
         let (abcd, efgh) = if second { (n, d) } else { (d, n) };
         let low = self.vget(efgh, X0);
         let high: Rm = self.vrm(abcd);

@@ -3,10 +3,10 @@
 //! Lanes outside of the form are zeros in the operands; for zeros, all instructions here give zeros and do
 //! not saturate. If a lane saturates, code after the unit's blocks sets FPSR.QC.
 
-use super::float::{vd, vm, vn};
-use super::vector::{ADD, AND, AND_NOT, EQUAL, GREATER, MAX_UNSIGNED, MIN_UNSIGNED, OR, SUB, XOR, lanes};
-use super::{Cold, Lowered, ONE, Translator, bit, bits};
+use super::form::Form;
+use super::lanes::{ADD, AND, AND_NOT, EQUAL, GREATER, MAX_UNSIGNED, MIN_UNSIGNED, OR, SUB, XOR, lanes};
 use crate::layout::{X0, X1, X2};
+use crate::translate::{Cold, Isa, Lowered, ONE, Translator};
 use crossdock_emu_x64::{Cc, Map, Prefix, Size, Xmm};
 
 /// The smallest signed number of `8 << size` bits, in all lanes.
@@ -14,11 +14,11 @@ fn smallest(size: usize) -> u128 {
     lanes(size as u32, 1 << ((8 << size) - 1))
 }
 
-impl Translator<'_> {
+impl<I: Isa> Translator<'_, I> {
     /// A register with the lanes that the form uses, of `8 << size` bits, and zeros elsewhere.
-    fn active(&mut self, word: u32, size: usize, n: u8, scratch: Xmm) -> Xmm {
-        let scalar = bit(word, 28);
-        if !scalar && bit(word, 30) {
+    fn active(&mut self, f: Form, size: usize, n: u8, scratch: Xmm) -> Xmm {
+        let scalar = f.scalar;
+        if !scalar && f.q {
             return self.vget(n, scratch);
         }
         match (scalar, size) {
@@ -31,21 +31,21 @@ impl Translator<'_> {
                 Some(host) => self.vclear(false, scratch, host),
                 None => self.a.vmov_from(Size::D, scratch, self.vrm(n)),
             },
-            _ => self.a.vmovq(scratch, self.vrm(n)),
+            _ => self.vget_clear(scratch, n),
         }
         scratch
     }
 
     /// Vd = `t`, whose lanes outside of the form are zeros.
-    fn put_active(&mut self, word: u32, size: usize, t: Xmm) {
-        self.vput(vd(word), t);
-        if bit(word, 28) || !bit(word, 30) {
-            self.set_vclean(!bit(word, 28) || size == 3, vd(word));
+    fn put_active(&mut self, f: Form, size: usize, t: Xmm) {
+        self.vput(f.d, t);
+        if f.scalar || !f.q {
+            self.set_vclean(!f.scalar || size == 3, f.d);
         }
     }
 
     /// QC = 1 if a bit of `mask` is set. EFLAGS are free.
-    pub(super) fn note_saturation(&mut self, mask: Xmm) {
+    pub(in crate::translate) fn note_saturation(&mut self, mask: Xmm) {
         let back = self.a.label();
         let saturated = self.stub(Cold::Saturated { back });
         self.a.vex(Prefix::P66, Map::M0F38, false, 0x17, mask.0, 0, mask);
@@ -60,24 +60,24 @@ impl Translator<'_> {
     }
 
     /// The size of the lanes, if the form exists: vectors of 64-bit lanes need Q.
-    fn saturating_form(word: u32) -> Option<usize> {
-        let size = bits(word, 23, 22) as usize;
-        (size < 3 || bit(word, 28) || bit(word, 30)).then_some(size)
+    fn saturating_form(f: Form) -> Option<usize> {
+        let size = f.size;
+        (size < 3 || f.scalar || f.q).then_some(size)
     }
 
     /// SQADD, UQADD, SQSUB, UQSUB.
-    pub(super) fn saturating_three(&mut self, word: u32) -> Lowered {
-        let Some(size) = Self::saturating_form(word) else { return Lowered::No };
-        let subtract = match bits(word, 15, 11) {
+    pub(in crate::translate) fn saturating_three(&mut self, f: Form) -> Lowered {
+        let Some(size) = Self::saturating_form(f) else { return Lowered::No };
+        let subtract = match f.opcode {
             0b0_0001 => false,
             0b0_0101 => true,
             _ => return Lowered::No,
         };
         self.clobber();
-        let n = self.active(word, size, vn(word), X0);
-        let m = self.active(word, size, vm(word), X1);
-        self.saturating_sum(size, bit(word, 29), subtract, n, m);
-        self.put_active(word, size, X0);
+        let n = self.active(f, size, f.n, X0);
+        let m = self.active(f, size, f.m, X1);
+        self.saturating_sum(size, f.unsigned, subtract, n, m);
+        self.put_active(f, size, X0);
         ONE
     }
 
@@ -147,14 +147,14 @@ impl Translator<'_> {
     }
 
     /// SQDMULH, SQRDMULH, also by element.
-    pub(super) fn saturating_double_high(&mut self, word: u32, rounds: bool) -> Lowered {
-        let size = bits(word, 23, 22) as usize;
+    pub(in crate::translate) fn saturating_double_high(&mut self, f: Form, rounds: bool) -> Lowered {
+        let size = f.size;
         if size != 1 && size != 2 {
             return Lowered::No;
         }
         self.clobber();
-        let n = self.active(word, size, vn(word), X0);
-        let m = self.saturating_second(word, size);
+        let n = self.active(f, size, f.n, X0);
+        let m = self.saturating_second(f, size);
         match (size, rounds) {
             (1, true) => self.a.vp38(0x0b, X0, n, m),
             (1, false) => {
@@ -167,7 +167,7 @@ impl Translator<'_> {
             _ => self.double_high_of_32(n, m, rounds),
         }
         self.saturate_smallest(size);
-        self.put_active(word, size, X0);
+        self.put_active(f, size, X0);
         ONE
     }
 
@@ -190,57 +190,60 @@ impl Translator<'_> {
     }
 
     /// Vm, or its element in all lanes.
-    fn saturating_second(&mut self, word: u32, size: usize) -> Xmm {
-        if !bit(word, 24) {
-            return self.active(word, size, vm(word), X1);
+    fn saturating_second(&mut self, f: Form, size: usize) -> Xmm {
+        if f.lane.is_none() {
+            return self.active(f, size, f.m, X1);
         }
-        let (register, lane) = Self::element_of(word, size);
-        self.duplicate(size as u8, X1, register, lane);
+        self.duplicate(size as u8, X1, f.m, f.lane.unwrap_or(0));
         X1
     }
 
     /// SQDMULL, SQDMLAL, SQDMLSL, also by element: the product and a sum saturate.
-    pub(super) fn saturating_double_long(&mut self, word: u32, accumulates: Option<bool>) -> Lowered {
-        let size = bits(word, 23, 22) as usize;
+    pub(in crate::translate) fn saturating_double_long(
+        &mut self,
+        f: Form,
+        accumulates: Option<bool>,
+    ) -> Lowered {
+        let size = f.size;
         if size != 1 && size != 2 {
             return Lowered::No;
         }
-        let (scalar, high) = (bit(word, 28), bit(word, 30));
+        let (scalar, high) = (f.scalar, f.q);
         self.clobber();
-        if bit(word, 24) || scalar {
-            let m = self.saturating_second(word, size);
+        if f.lane.is_some() || scalar {
+            let m = self.saturating_second(f, size);
             self.extend(size, false, X1, m.into());
         } else {
-            self.widen(size, false, high, X1, vm(word));
+            self.widen(size, false, high, X1, f.m);
         }
         if scalar {
-            let n = self.active(word, size, vn(word), X0);
+            let n = self.active(f, size, f.n, X0);
             self.extend(size, false, X0, n.into());
         } else {
-            self.widen(size, false, high, X0, vn(word));
+            self.widen(size, false, high, X0, f.n);
         }
         self.a.vp38(if size == 1 { 0x40 } else { 0x28 }, X0, X0, X1);
         self.packed(ADD[size + 1], X0, X0, X0);
         self.saturate_smallest(size + 1);
         if let Some(subtract) = accumulates {
             self.a.vload(X1, X0);
-            let d = if scalar { self.active(word, size + 1, vd(word), X0) } else { self.vget(vd(word), X0) };
+            let d = if scalar { self.active(f, size + 1, f.d, X0) } else { self.vget(f.d, X0) };
             self.saturating_sum(size + 1, false, subtract, d, X1);
         }
-        self.vput(vd(word), X0);
+        self.vput(f.d, X0);
         if scalar {
-            self.set_vclean(size == 2, vd(word));
+            self.set_vclean(size == 2, f.d);
         }
         ONE
     }
 
     /// SQABS, SQNEG.
-    pub(super) fn saturating_sign(&mut self, word: u32) -> Lowered {
-        let Some(size) = Self::saturating_form(word) else { return Lowered::No };
+    pub(in crate::translate) fn saturating_sign(&mut self, f: Form) -> Lowered {
+        let Some(size) = Self::saturating_form(f) else { return Lowered::No };
         self.clobber();
-        let n = self.active(word, size, vn(word), X0);
+        let n = self.active(f, size, f.n, X0);
         self.zero(X2);
-        match (bit(word, 29), size) {
+        match (f.unsigned, size) {
             (true, _) => self.packed(SUB[size], X0, X2, n),
             (false, 0..3) => self.a.vex(Prefix::P66, Map::M0F38, false, 0x1c + size as u8, X0.0, 0, n),
             (false, _) => {
@@ -250,19 +253,19 @@ impl Translator<'_> {
             }
         }
         self.saturate_smallest(size);
-        self.put_active(word, size, X0);
+        self.put_active(f, size, X0);
         ONE
     }
 
     /// SQSHL, UQSHL, SQSHLU by an immediate: a number that shifting back does not restore has saturated.
-    pub(super) fn saturating_shift(&mut self, word: u32, size: usize, by: u8) -> Lowered {
-        if !bit(word, 28) && size == 3 && !bit(word, 30) {
+    pub(in crate::translate) fn saturating_shift(&mut self, f: Form, size: usize, by: u8) -> Lowered {
+        if !f.scalar && size == 3 && !f.q {
             return Lowered::No;
         }
-        let (unsigned, from_signed) = (bit(word, 29), bits(word, 15, 11) == 0b0_1100);
+        let (unsigned, from_signed) = (f.unsigned, f.opcode == 0b0_1100);
         let width = 8u8 << size;
         self.clobber();
-        let mut n = self.active(word, size, vn(word), X0);
+        let mut n = self.active(f, size, f.n, X0);
         if from_signed {
             self.shift_right(size, true, X2, n, width - 1);
             self.a.vp(AND_NOT, X0, X2, n);
@@ -287,47 +290,45 @@ impl Translator<'_> {
             self.invert(X2, X2);
         }
         self.note_saturation(X2);
-        self.put_active(word, size, X0);
+        self.put_active(f, size, X0);
         ONE
     }
 
     /// SQXTN, UQXTN, SQXTUN (`kind` 1 to 3).
-    pub(super) fn saturating_extract(&mut self, word: u32, size: usize, kind: u32) -> Lowered {
+    pub(in crate::translate) fn saturating_extract(&mut self, f: Form, size: usize, kind: u32) -> Lowered {
         if size > 2 {
             return Lowered::No;
         }
         self.clobber();
-        let n =
-            if bit(word, 28) { self.active(word, size + 1, vn(word), X0) } else { self.vget(vn(word), X0) };
-        self.saturate_narrow(word, size, kind, n);
+        let n = if f.scalar { self.active(f, size + 1, f.n, X0) } else { self.vget(f.n, X0) };
+        self.saturate_narrow(f, size, kind, n);
         ONE
     }
 
     /// SQSHRN, UQSHRN, SQSHRUN and the rounding ones.
-    pub(super) fn saturating_shift_narrow(&mut self, word: u32, size: usize, by: u8) -> Lowered {
-        let (to_unsigned, rounds) = (bits(word, 15, 12) & 1 == 0, bit(word, 11));
-        let kind = match (to_unsigned, bit(word, 29)) {
+    pub(in crate::translate) fn saturating_shift_narrow(&mut self, f: Form, size: usize, by: u8) -> Lowered {
+        let (to_unsigned, rounds) = (f.opcode & 2 == 0, f.opcode & 1 == 1);
+        let kind = match (to_unsigned, f.unsigned) {
             (true, _) => 3,
             (false, false) => 1,
             (false, true) => 2,
         };
         self.clobber();
-        let n =
-            if bit(word, 28) { self.active(word, size + 1, vn(word), X0) } else { self.vget(vn(word), X0) };
+        let n = if f.scalar { self.active(f, size + 1, f.n, X0) } else { self.vget(f.n, X0) };
         if rounds {
             self.rounding_shift(size + 1, kind != 2, n, by);
         } else {
             self.shift_right(size + 1, kind != 2, X0, n, by);
         }
-        self.saturate_narrow(word, size, kind, X0);
+        self.saturate_narrow(f, size, kind, X0);
         ONE
     }
 
     /// Vd's half = the lanes of `n`, of `16 << size` bits, narrowed; `kind` as in
     /// [`Translator::saturating_extract`].
-    fn saturate_narrow(&mut self, word: u32, size: usize, kind: u32, n: Xmm) {
+    fn saturate_narrow(&mut self, f: Form, size: usize, kind: u32, n: Xmm) {
         if size == 2 {
-            return self.saturate_narrow_64(word, kind, n);
+            return self.saturate_narrow_64(f, kind, n);
         }
         // VPACKSSWB, VPACKSSDW, VPACKUSWB, VPACKUSDW; VPMOVSX and VPMOVZX undo it.
         let (pack, back) = match kind {
@@ -346,11 +347,11 @@ impl Translator<'_> {
             self.note_difference(X2, n);
             self.a.vload(X0, X1);
         }
-        self.write_half(word, X0);
+        self.write_half(f, X0);
     }
 
     /// Lanes of 64 bits to 32: the high halves show whether the low halves are the whole numbers.
-    fn saturate_narrow_64(&mut self, word: u32, kind: u32, n: Xmm) {
+    fn saturate_narrow_64(&mut self, f: Form, kind: u32, n: Xmm) {
         self.a.vpshufd(X1, n, 0xdd);
         self.a.vpshufd(X0, n, 0x88);
         if kind == 1 {
@@ -372,6 +373,6 @@ impl Translator<'_> {
             }
         }
         self.note_saturation(X2);
-        self.write_half(word, X0);
+        self.write_half(f, X0);
     }
 }

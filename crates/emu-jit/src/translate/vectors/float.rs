@@ -5,10 +5,11 @@
 //! a flag only on the host. Forms of 64 bits compute the low half twice, so that the upper half raises no
 //! other flag.
 
-use super::float::{Way, vd, vm, vn};
-use super::vector::{AND, EQUAL, GREATER, OR, XOR, lanes};
-use super::{Lowered, ONE, Translator, bit, bits};
+use super::form::Form;
+use super::lanes::{AND, EQUAL, GREATER, OR, XOR, lanes};
+use super::scalar::Way;
 use crate::layout::{X0, X1, X2, vector};
+use crate::translate::{Isa, Lowered, ONE, Translator};
 use crossdock_emu_x64::{Cc, Label, Map, Prefix, Reg, Rm, Size, Xmm};
 
 /// The host's arithmetic (map 0F).
@@ -40,8 +41,8 @@ const TO_ZERO: u8 = 3;
 
 /// Which lanes an instruction computes.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) struct Lanes {
-    pub(super) double: bool,
+pub(in crate::translate) struct Lanes {
+    pub(in crate::translate) double: bool,
     scalar: bool,
     /// All 128 bits.
     q: bool,
@@ -49,9 +50,8 @@ pub(super) struct Lanes {
 
 impl Lanes {
     /// By bit 22; `None` for 1D, which is reserved.
-    fn of(word: u32) -> Option<Lanes> {
-        let (double, scalar) = (bit(word, 22), bit(word, 28));
-        let q = bit(word, 30) && !scalar;
+    fn of(f: Form) -> Option<Lanes> {
+        let (double, scalar, q) = (f.size & 1 == 1, f.scalar, f.q);
         (scalar || q || !double).then_some(Lanes { double, scalar, q })
     }
 
@@ -77,37 +77,35 @@ impl Lanes {
 /// How a conversion to an integer rounds: FPCR's number, or `None` for nearest with ties away from zero.
 type Mode = Option<u8>;
 
-impl Translator<'_> {
+impl<I: Isa> Translator<'_, I> {
     /// `value` in all lanes, as an operand in memory.
     fn lanes_constant(&mut self, l: Lanes, value: u64) -> Rm {
         self.constant(lanes(l.log2(), value))
     }
 
     /// A register with the lanes of an operand.
-    pub(super) fn lanes_get(&mut self, l: Lanes, n: u8, scratch: Xmm) -> Xmm {
+    pub(in crate::translate) fn lanes_get(&mut self, l: Lanes, n: u8, scratch: Xmm) -> Xmm {
         if l.scalar || l.q {
             return self.vget(n, scratch);
         }
-        self.a.vmovddup(scratch, self.vrm(n));
+        self.vget_twice(scratch, n);
         scratch
     }
 
     /// The operand Vm, or its element. May be xmm1.
-    fn lanes_second(&mut self, word: u32, l: Lanes) -> Rm {
-        if bit(word, 24) {
-            let (h, low) = (u8::from(bit(word, 11)), u8::from(bit(word, 21)));
-            let lane = if l.double { h } else { h << 1 | low };
-            self.duplicate(l.log2() as u8, X1, vm(word), lane);
+    fn lanes_second(&mut self, f: Form, l: Lanes) -> Rm {
+        if let Some(lane) = f.lane {
+            self.duplicate(l.log2() as u8, X1, f.m, lane);
             return X1.into();
         }
-        if l.q || l.scalar { self.vrm(vm(word)) } else { self.lanes_get(l, vm(word), X1).into() }
+        if l.q || l.scalar { self.vsource(f.m, X1) } else { self.lanes_get(l, f.m, X1).into() }
     }
 
     /// [`Translator::lanes_second`] in a register.
-    fn lanes_second_register(&mut self, word: u32, l: Lanes) -> Xmm {
-        match self.lanes_second(word, l) {
+    fn lanes_second_register(&mut self, f: Form, l: Lanes) -> Xmm {
+        match self.lanes_second(f, l) {
             Rm::R(register) => Xmm(register),
-            _ => self.vget(vm(word), X1),
+            _ => self.vget(f.m, X1),
         }
     }
 
@@ -141,12 +139,12 @@ impl Translator<'_> {
     }
 
     /// Vd = `t`; `clean` says that the bits above a scalar are zero.
-    pub(super) fn lanes_put(&mut self, l: Lanes, d: u8, t: Xmm, clean: bool) {
+    pub(in crate::translate) fn lanes_put(&mut self, l: Lanes, d: u8, t: Xmm, clean: bool) {
         if l.scalar { self.vput_scalar(l.double, d, t, clean) } else { self.finish(l.q, d, t) }
     }
 
     /// Jumps to the interpreter if the sign of a lane is set. Changes rax.
-    pub(super) fn unless_any(&mut self, l: Lanes, mask: Xmm, slow: Label) {
+    pub(in crate::translate) fn unless_any(&mut self, l: Lanes, mask: Xmm, slow: Label) {
         // VMOVMSKPS, VMOVMSKPD.
         let prefix = if l.double { Prefix::P66 } else { Prefix::None };
         self.a.vex(prefix, Map::M0F, false, 0x50, Reg::RAX.0, 0, mask);
@@ -171,8 +169,12 @@ impl Translator<'_> {
         self.unless_any(l, scratch, slow);
     }
 
-    /// Jumps to the interpreter if a lane of `t` is a NaN and the instruction is wary. Changes rax and xmm1.
+    /// Jumps to the interpreter if a lane of the result `t` is a NaN and the instruction is wary; with the
+    /// standard modes, such a NaN is signalled otherwise. Changes rax and xmm1.
     fn unless_any_nan(&mut self, l: Lanes, t: Xmm, way: Way) {
+        if self.standard && !self.wary {
+            return self.lanes_compare(l, UNORDERED, X1, t, t);
+        }
         self.unless_unordered(l, t, t, X1, way);
     }
 
@@ -181,6 +183,11 @@ impl Translator<'_> {
     /// rounding and the host after it.
     fn unless_special(&mut self, l: Lanes, t: Xmm, way: Way) {
         self.unless_any_nan(l, t, way);
+        self.unless_smallest(l, t, way);
+    }
+
+    /// The second part of [`Translator::unless_special`].
+    fn unless_smallest(&mut self, l: Lanes, t: Xmm, way: Way) {
         if self.flushes()
             && let Some((_, slow)) = way
         {
@@ -194,7 +201,14 @@ impl Translator<'_> {
 
     /// Jumps to the interpreter if a magnitude is not below the number whose bits are `limit` or, for
     /// `unsigned` results, a sign is set. Changes rax and xmm15.
-    pub(super) fn unless_below(&mut self, l: Lanes, a: Xmm, limit: u64, unsigned: bool, slow: Label) {
+    pub(in crate::translate) fn unless_below(
+        &mut self,
+        l: Lanes,
+        a: Xmm,
+        limit: u64,
+        unsigned: bool,
+        slow: Label,
+    ) {
         let last = self.lanes_constant(l, limit - 1);
         let greater = GREATER[l.log2() as usize];
         if unsigned {
@@ -209,58 +223,55 @@ impl Translator<'_> {
     }
 
     /// Three operands of one shape: opcodes from 11000 on.
-    pub(super) fn float_three_same(&mut self, word: u32) -> Lowered {
-        let Some(l) = Lanes::of(word).filter(|_| self.host_float()) else { return Lowered::No };
-        let opcode = (bits(word, 13, 11), u8::from(bit(word, 29)), u8::from(bit(word, 23)));
+    pub(in crate::translate) fn float_three_same(&mut self, f: Form) -> Lowered {
+        let Some(l) = Lanes::of(f).filter(|_| self.host_float()) else { return Lowered::No };
+        let opcode = (f.opcode & 7, u8::from(f.unsigned), (f.size >> 1) as u8);
         let has_scalars = matches!(opcode, (2, 1, 1) | (3, 0, 0) | (4 | 5, ..) | (7, 0, _));
         if l.scalar && !has_scalars {
             return Lowered::No;
         }
         match opcode {
             // FMAXNM, FMINNM, FMAX, FMIN: without NaNs they are the same.
-            (0 | 6, 0, less) => self.lanes_extreme(word, l, less == 0),
-            (0 | 6, 1, less) => self.pairs_extreme(word, l, less == 0),
-            (1, 0, 0) => self.lanes_multiply_add(word, l, FUSED),
-            (1, 0, 1) => self.lanes_multiply_add(word, l, FUSED_NEGATED),
-            (2, 0, 0) => self.lanes_arithmetic(word, l, ADD),
-            (2, 0, 1) => self.lanes_arithmetic(word, l, SUBTRACT),
-            (2, 1, 0) => self.pairs_add(word, l),
-            (2, 1, 1) => self.absolute_difference(word, l),
-            (3, 0, 0) => self.multiply_extended(word, l),
-            (3, 1, 0) => self.lanes_arithmetic(word, l, MULTIPLY),
-            (4, 0, 0) => self.compare_lanes(word, l, EQUAL_QUIET, false),
-            (4, 1, 0) => self.compare_lanes(word, l, GREATER_EQUAL, false),
-            (4, 1, 1) => self.compare_lanes(word, l, GREATER_THAN, false),
-            (5, 1, 0) => self.compare_lanes(word, l, GREATER_EQUAL, true),
-            (5, 1, 1) => self.compare_lanes(word, l, GREATER_THAN, true),
-            (7, 0, root) => self.newton_step(word, l, root == 1),
-            (7, 1, 0) => self.lanes_arithmetic(word, l, DIVIDE),
+            (0 | 6, 0, less) => self.lanes_extreme(f, l, less == 0),
+            (0 | 6, 1, less) => self.pairs_extreme(f, l, less == 0),
+            (1, 0, 0) => self.lanes_multiply_add(f, l, FUSED),
+            (1, 0, 1) => self.lanes_multiply_add(f, l, FUSED_NEGATED),
+            (2, 0, 0) => self.lanes_arithmetic(f, l, ADD),
+            (2, 0, 1) => self.lanes_arithmetic(f, l, SUBTRACT),
+            (2, 1, 0) => self.pairs_add(f, l),
+            (2, 1, 1) => self.absolute_difference(f, l),
+            (3, 0, 0) => self.multiply_extended(f, l),
+            (3, 1, 0) => self.lanes_arithmetic(f, l, MULTIPLY),
+            (4, 0, 0) => self.compare_lanes(f, l, EQUAL_QUIET, false),
+            (4, 1, 0) => self.compare_lanes(f, l, GREATER_EQUAL, false),
+            (4, 1, 1) => self.compare_lanes(f, l, GREATER_THAN, false),
+            (5, 1, 0) => self.compare_lanes(f, l, GREATER_EQUAL, true),
+            (5, 1, 1) => self.compare_lanes(f, l, GREATER_THAN, true),
+            (7, 0, root) => self.newton_step(f, l, root == 1),
+            (7, 1, 0) => self.lanes_arithmetic(f, l, DIVIDE),
             _ => Lowered::No,
         }
     }
 
     /// FMLA, FMLS, FMUL, FMULX by element.
-    pub(super) fn float_by_element(&mut self, word: u32) -> Lowered {
-        let Some(l) = Lanes::of(word).filter(|_| self.host_float()) else { return Lowered::No };
-        if !bit(word, 23) || l.double && bit(word, 21) {
-            return Lowered::No;
-        }
-        match (bits(word, 15, 12), bit(word, 29)) {
-            (0b0001, false) => self.lanes_multiply_add(word, l, FUSED),
-            (0b0101, false) => self.lanes_multiply_add(word, l, FUSED_NEGATED),
-            (0b1001, false) => self.lanes_arithmetic(word, l, MULTIPLY),
-            (0b1001, true) => self.multiply_extended(word, l),
+    pub(in crate::translate) fn float_by_element(&mut self, f: Form) -> Lowered {
+        let Some(l) = Lanes::of(f).filter(|_| self.host_float()) else { return Lowered::No };
+        match (f.opcode, f.unsigned) {
+            (0b0001, false) => self.lanes_multiply_add(f, l, FUSED),
+            (0b0101, false) => self.lanes_multiply_add(f, l, FUSED_NEGATED),
+            (0b1001, false) => self.lanes_arithmetic(f, l, MULTIPLY),
+            (0b1001, true) => self.multiply_extended(f, l),
             _ => Lowered::No,
         }
     }
 
-    fn lanes_arithmetic(&mut self, word: u32, l: Lanes, opcode: u8) -> Lowered {
-        let (d, n) = (vd(word), vn(word));
+    fn lanes_arithmetic(&mut self, f: Form, l: Lanes, opcode: u8) -> Lowered {
+        let (d, n) = (f.d, f.n);
         let scales = matches!(opcode, MULTIPLY | DIVIDE);
         let way = if scales { self.special_way() } else { self.nan_way() };
-        let t = self.target(way, d, &[n, vm(word)]);
+        let t = self.target(way, d, &[n, f.m]);
         let a = self.lanes_get(l, n, X0);
-        let b = self.lanes_second(word, l);
+        let b = self.lanes_second(f, l);
         self.lanes_op(l, opcode, t, a, b);
         if scales {
             self.unless_special(l, t, way);
@@ -273,21 +284,21 @@ impl Translator<'_> {
     }
 
     /// FMLA, FMLS.
-    fn lanes_multiply_add(&mut self, word: u32, l: Lanes, opcode: u8) -> Lowered {
-        let d = vd(word);
+    fn lanes_multiply_add(&mut self, f: Form, l: Lanes, opcode: u8) -> Lowered {
+        let d = f.d;
         let way = self.special_way();
         let mut t = self.lanes_get(l, d, X2);
-        let a = self.lanes_get(l, vn(word), X0);
+        let a = self.lanes_get(l, f.n, X0);
         // Of two NaNs, Arm takes the addend and the host a factor; FMLS also negates a factor that is a NaN.
         // These NaNs are signalled.
-        if !self.wary {
+        if !self.wary && !self.standard {
             self.lanes_compare(l, UNORDERED, X1, t, if opcode == FUSED { t } else { a });
         }
         if way.is_some() && t != X2 {
             self.a.vload(X2, t);
             t = X2;
         }
-        let b = self.lanes_second(word, l);
+        let b = self.lanes_second(f, l);
         self.lanes_fused(l, opcode, t, a, b);
         self.unless_special(l, t, way);
         self.lanes_put(l, d, t, self.vclean(l.double, d));
@@ -295,40 +306,76 @@ impl Translator<'_> {
         ONE
     }
 
-    /// FABD.
-    fn absolute_difference(&mut self, word: u32, l: Lanes) -> Lowered {
+    /// VMLA, VMLS of 32-bit Arm, also by an element: the product is rounded, too.
+    pub(in crate::translate) fn lanes_multiply_then_add(&mut self, f: Form, subtracts: bool) -> Lowered {
+        let Some(l) = Lanes::of(f).filter(|_| self.host_float()) else { return Lowered::No };
+        let way = self.special_way();
+        let a = self.lanes_get(l, f.n, X0);
+        let b = self.lanes_second(f, l);
+        self.lanes_op(l, MULTIPLY, X0, a, b);
+        self.unless_smallest(l, X0, way);
+        let addend = self.lanes_get(l, f.d, X1);
+        self.lanes_op(l, if subtracts { SUBTRACT } else { ADD }, X0, addend, X0);
+        self.unless_any_nan(l, X0, way);
+        self.lanes_put(l, f.d, X0, false);
+        self.way_ends(way);
+        ONE
+    }
+
+    /// VRECPS, `2 - n * m`, and VRSQRTS, `(3 - n * m) / 2`, of 32-bit Arm: the product is rounded, too. Next
+    /// to 2 and 3 it does not matter whether a product is zero or the smallest number.
+    pub(in crate::translate) fn lanes_step(&mut self, f: Form, root: bool) -> Lowered {
+        let Some(l) = Lanes::of(f).filter(|_| self.host_float()) else { return Lowered::No };
         let way = self.nan_way();
-        let a = self.lanes_get(l, vn(word), X0);
-        let b = self.lanes_second(word, l);
+        let a = self.lanes_get(l, f.n, X0);
+        let b = self.lanes_second(f, l);
+        self.lanes_op(l, MULTIPLY, X0, a, b);
+        self.load_constant(X2, lanes(l.log2(), if root { three(l) } else { l.power(1) }));
+        self.lanes_op(l, SUBTRACT, X0, X2, X0);
+        if root {
+            let half = self.lanes_constant(l, l.power(-1));
+            self.lanes_op(l, MULTIPLY, X0, X0, half);
+        }
+        self.unless_any_nan(l, X0, way);
+        self.lanes_put(l, f.d, X0, false);
+        self.way_ends(way);
+        ONE
+    }
+
+    /// FABD.
+    fn absolute_difference(&mut self, f: Form, l: Lanes) -> Lowered {
+        let way = self.nan_way();
+        let a = self.lanes_get(l, f.n, X0);
+        let b = self.lanes_second(f, l);
         self.lanes_op(l, SUBTRACT, X0, a, b);
         self.unless_any_nan(l, X0, way);
         let magnitude = self.lanes_constant(l, l.sign() - 1);
         self.a.vp(AND, X0, X0, magnitude);
-        self.lanes_put(l, vd(word), X0, self.vclean(l.double, vn(word)));
+        self.lanes_put(l, f.d, X0, self.vclean(l.double, f.n));
         self.way_ends(way);
         ONE
     }
 
     /// FMULX: zero times infinity raises nothing, so the host sees only finite numbers.
-    fn multiply_extended(&mut self, word: u32, l: Lanes) -> Lowered {
+    fn multiply_extended(&mut self, f: Form, l: Lanes) -> Lowered {
         let (back, slow) = self.slow_way();
-        let a = self.lanes_get(l, vn(word), X0);
-        let b = self.lanes_second_register(word, l);
+        let a = self.lanes_get(l, f.n, X0);
+        let b = self.lanes_second_register(f, l);
         self.unless_below(l, a, l.infinity(), false, slow);
         self.unless_below(l, b, l.infinity(), false, slow);
         self.lanes_op(l, MULTIPLY, X0, a, b);
         self.unless_special(l, X0, Some((back, slow)));
-        self.lanes_put(l, vd(word), X0, self.vclean(l.double, vn(word)));
+        self.lanes_put(l, f.d, X0, self.vclean(l.double, f.n));
         self.a.bind(back);
         ONE
     }
 
     /// FRECPS, `2 - n * m`, and FRSQRTS, `(3 - n * m) / 2`, whose operands are small enough here to be halved
     /// at the end.
-    fn newton_step(&mut self, word: u32, l: Lanes, root: bool) -> Lowered {
+    fn newton_step(&mut self, f: Form, l: Lanes, root: bool) -> Lowered {
         let (back, slow) = self.slow_way();
-        let a = self.lanes_get(l, vn(word), X0);
-        let b = self.lanes_second_register(word, l);
+        let a = self.lanes_get(l, f.n, X0);
+        let b = self.lanes_second_register(f, l);
         let limit = match (root, l.double) {
             (false, _) => l.infinity(),
             (true, false) => l.power(63),
@@ -342,7 +389,7 @@ impl Translator<'_> {
             let half = self.lanes_constant(l, l.power(-1));
             self.lanes_op(l, MULTIPLY, X2, X2, half);
         }
-        self.lanes_put(l, vd(word), X2, false);
+        self.lanes_put(l, f.d, X2, false);
         self.a.bind(back);
         ONE
     }
@@ -363,198 +410,203 @@ impl Translator<'_> {
     }
 
     /// FMAX, FMIN, FMAXNM, FMINNM.
-    fn lanes_extreme(&mut self, word: u32, l: Lanes, max: bool) -> Lowered {
+    fn lanes_extreme(&mut self, f: Form, l: Lanes, max: bool) -> Lowered {
         let way = self.nan_way();
-        let a = self.lanes_get(l, vn(word), X0);
-        let b = self.lanes_second_register(word, l);
+        let a = self.lanes_get(l, f.n, X0);
+        let b = self.lanes_second_register(f, l);
         self.unless_unordered(l, a, b, X2, way);
         self.extreme(l, max, a, b, X2);
-        self.lanes_put(l, vd(word), X0, false);
+        self.lanes_put(l, f.d, X0, false);
         self.way_ends(way);
         ONE
     }
 
     /// Even lanes of Vm:Vn to xmm15, odd ones to xmm0.
-    fn lanes_of_pairs(&mut self, word: u32, l: Lanes) {
+    fn lanes_of_pairs(&mut self, f: Form, l: Lanes) {
         let size = l.log2() as usize;
-        let (a, b) = self.unzip_operands(word, size, l.q);
+        let (a, b) = self.unzip_operands(f, size, l.q);
         self.unzip(size, false, a, b, X2);
         self.unzip(size, true, a, b, X0);
     }
 
     /// FADDP.
-    fn pairs_add(&mut self, word: u32, l: Lanes) -> Lowered {
+    fn pairs_add(&mut self, f: Form, l: Lanes) -> Lowered {
         let way = self.nan_way();
-        self.lanes_of_pairs(word, l);
+        self.lanes_of_pairs(f, l);
         self.lanes_op(l, ADD, X0, X2, X0);
         self.unless_any_nan(l, X0, way);
-        self.finish(l.q, vd(word), X0);
+        self.finish(l.q, f.d, X0);
         self.way_ends(way);
         ONE
     }
 
     /// FMAXP, FMINP, FMAXNMP, FMINNMP.
-    fn pairs_extreme(&mut self, word: u32, l: Lanes, max: bool) -> Lowered {
+    fn pairs_extreme(&mut self, f: Form, l: Lanes, max: bool) -> Lowered {
         let way = self.nan_way();
-        self.lanes_of_pairs(word, l);
+        self.lanes_of_pairs(f, l);
         self.unless_unordered(l, X2, X0, X1, way);
         self.extreme(l, max, X2, X0, X1);
-        self.finish(l.q, vd(word), X0);
+        self.finish(l.q, f.d, X0);
         self.way_ends(way);
         ONE
     }
 
     /// FADDP, FMAXP, FMINP, FMAXNMP, FMINNMP of the two low lanes.
-    pub(super) fn float_scalar_pairwise(&mut self, word: u32) -> Lowered {
-        let Some(l) = Lanes::of(word).filter(|_| self.host_float() && bit(word, 29)) else {
+    pub(in crate::translate) fn float_scalar_pairwise(&mut self, f: Form) -> Lowered {
+        let Some(l) = Lanes::of(f).filter(|_| self.host_float() && f.unsigned) else {
             return Lowered::No;
         };
-        let less = bit(word, 23);
-        match bits(word, 16, 12) {
+        let less = f.size & 2 != 0;
+        match f.opcode {
             0b0_1101 if !less => {}
             0b0_1100 | 0b0_1111 => {}
             _ => return Lowered::No,
         }
         let way = self.nan_way();
-        let a = self.vget(vn(word), X0);
+        let a = self.vget(f.n, X0);
         self.a.vpshufd(X1, a, if l.double { 0xee } else { 0x55 });
-        if bits(word, 16, 12) == 0b0_1101 {
+        if f.opcode == 0b0_1101 {
             self.lanes_op(l, ADD, X0, a, X1);
             self.unless_any_nan(l, X0, way);
         } else {
             self.unless_unordered(l, a, X1, X2, way);
             self.extreme(l, !less, a, X1, X2);
         }
-        self.lanes_put(l, vd(word), X0, false);
+        self.lanes_put(l, f.d, X0, false);
         self.way_ends(way);
         ONE
     }
 
     /// FMAXV, FMINV, FMAXNMV, FMINNMV.
-    pub(super) fn float_across(&mut self, word: u32) -> Lowered {
-        if !self.host_float() || !bit(word, 29) || !bit(word, 30) || bit(word, 22) {
+    pub(in crate::translate) fn float_across(&mut self, f: Form) -> Lowered {
+        if !self.host_float() || !f.unsigned || !f.q || f.size & 1 == 1 {
             return Lowered::No;
         }
         let l = Lanes { double: false, scalar: false, q: true };
         let way = self.nan_way();
-        let a = self.vget(vn(word), X0);
+        let a = self.vget(f.n, X0);
         self.unless_any_nan(l, a, way);
         self.a.vpshufd(X1, a, 0xb1);
-        self.extreme(l, !bit(word, 23), a, X1, X2);
+        self.extreme(l, f.size & 2 == 0, a, X1, X2);
         self.a.vpshufd(X1, X0, 0x4e);
-        self.extreme(l, !bit(word, 23), X0, X1, X2);
-        self.vput_scalar(false, vd(word), X0, false);
+        self.extreme(l, f.size & 2 == 0, X0, X1, X2);
+        self.vput_scalar(false, f.d, X0, false);
         self.way_ends(way);
         ONE
     }
 
     /// FCMEQ, FCMGE, FCMGT, and with magnitudes FACGE, FACGT.
-    fn compare_lanes(&mut self, word: u32, l: Lanes, predicate: u8, magnitudes: bool) -> Lowered {
-        let mut a = self.lanes_get(l, vn(word), X0);
-        let mut b = self.lanes_second_register(word, l);
+    fn compare_lanes(&mut self, f: Form, l: Lanes, predicate: u8, magnitudes: bool) -> Lowered {
+        let mut a = self.lanes_get(l, f.n, X0);
+        let mut b = self.lanes_second_register(f, l);
         if magnitudes {
             let magnitude = self.lanes_constant(l, l.sign() - 1);
             self.a.vp(AND, X0, a, magnitude);
             self.a.vp(AND, X1, b, magnitude);
             (a, b) = (X0, X1);
         }
-        let t = self.vresult(vd(word));
+        let t = self.vresult(f.d);
         self.lanes_compare(l, predicate, t, a, b);
-        self.lanes_put(l, vd(word), t, self.vclean(l.double, vn(word)));
+        self.lanes_put(l, f.d, t, self.vclean(l.double, f.n));
         ONE
     }
 
     /// Two registers, miscellaneous: opcodes 01100 to 01111 and from 10110 on.
-    pub(super) fn float_two_registers(&mut self, word: u32) -> Lowered {
-        let (opcode, unsigned, second) = (bits(word, 16, 12), bit(word, 29), bit(word, 23));
-        let scalar = bit(word, 28);
+    pub(in crate::translate) fn float_two_registers(&mut self, f: Form) -> Lowered {
+        let (opcode, unsigned, second) = (f.opcode, f.unsigned, f.size & 2 != 0);
+        let scalar = f.scalar;
         if matches!((opcode, second, scalar), (0b0_1111, true, false)) {
-            return self.lanes_sign(word);
+            return self.lanes_sign(f);
         }
         if !self.host_float() {
             return Lowered::No;
         }
         match (opcode, unsigned, second) {
-            (0b1_0110, false, false) if !scalar => return self.narrow_lanes(word),
-            (0b1_0111, false, false) if !scalar => return self.widen_lanes(word),
+            (0b1_0110, false, false) if !scalar => return self.narrow_lanes(f),
+            (0b1_0111, false, false) if !scalar => return self.widen_lanes(f),
             _ => {}
         }
-        let Some(l) = Lanes::of(word) else { return Lowered::No };
+        let Some(l) = Lanes::of(f) else { return Lowered::No };
         match (opcode, unsigned, second) {
-            (0b0_1100, false, true) => self.compare_with_zero(word, l, GREATER_THAN),
-            (0b0_1100, true, true) => self.compare_with_zero(word, l, GREATER_EQUAL),
-            (0b0_1101, false, true) => self.compare_with_zero(word, l, EQUAL_QUIET),
-            (0b0_1101, true, true) => self.compare_with_zero(word, l, LESS_EQUAL),
-            (0b0_1110, false, true) => self.compare_with_zero(word, l, LESS),
-            (0b1_1010, _, false) => self.lanes_to_integers(word, l, Some(0), 0),
-            (0b1_1010, _, true) => self.lanes_to_integers(word, l, Some(1), 0),
-            (0b1_1011, _, false) => self.lanes_to_integers(word, l, Some(2), 0),
-            (0b1_1011, _, true) => self.lanes_to_integers(word, l, Some(3), 0),
-            (0b1_1100, _, false) => self.lanes_to_integers(word, l, None, 0),
-            (0b1_1101, _, false) => self.integers_to_lanes(word, l, 0),
-            (0b1_1101, _, true) => self.estimate(word, l),
+            (0b0_1100, false, true) => self.compare_with_zero(f, l, GREATER_THAN),
+            (0b0_1100, true, true) => self.compare_with_zero(f, l, GREATER_EQUAL),
+            (0b0_1101, false, true) => self.compare_with_zero(f, l, EQUAL_QUIET),
+            (0b0_1101, true, true) => self.compare_with_zero(f, l, LESS_EQUAL),
+            (0b0_1110, false, true) => self.compare_with_zero(f, l, LESS),
+            (0b1_1010, _, false) => self.lanes_to_integers(f, l, Some(0), 0),
+            (0b1_1010, _, true) => self.lanes_to_integers(f, l, Some(1), 0),
+            (0b1_1011, _, false) => self.lanes_to_integers(f, l, Some(2), 0),
+            (0b1_1011, _, true) => self.lanes_to_integers(f, l, Some(3), 0),
+            (0b1_1100, _, false) => self.lanes_to_integers(f, l, None, 0),
+            (0b1_1101, _, false) => self.integers_to_lanes(f, l, 0),
+            (0b1_1101, _, true) => self.estimate(f, l),
             _ if scalar => Lowered::No,
             // FRINTN, FRINTA, FRINTP, FRINTM, FRINTX, FRINTZ, FRINTI.
-            (0b1_1000, false, false) => self.round_lanes(word, l, SILENT),
-            (0b1_1000, true, false) => self.round_lanes_away(word, l),
-            (0b1_1000, false, true) => self.round_lanes(word, l, SILENT | 2),
-            (0b1_1001, false, false) => self.round_lanes(word, l, SILENT | 1),
-            (0b1_1001, true, false) => self.round_lanes(word, l, 0),
-            (0b1_1001, false, true) => self.round_lanes(word, l, SILENT | TO_ZERO),
-            (0b1_1001, true, true) => self.round_lanes(word, l, SILENT),
-            (0b1_1111, true, true) => self.lanes_root(word, l),
+            (0b1_1000, false, false) => self.round_lanes(f, l, SILENT),
+            (0b1_1000, true, false) => self.round_lanes_away(f, l),
+            (0b1_1000, false, true) => self.round_lanes(f, l, SILENT | 2),
+            (0b1_1001, false, false) => self.round_lanes(f, l, SILENT | 1),
+            (0b1_1001, true, false) => self.round_lanes(f, l, 0),
+            (0b1_1001, false, true) => self.round_lanes(f, l, SILENT | TO_ZERO),
+            (0b1_1001, true, true) => self.round_lanes(f, l, SILENT),
+            (0b1_1111, true, true) => self.lanes_root(f, l),
             _ => Lowered::No,
         }
     }
 
     /// FABS, FNEG.
-    fn lanes_sign(&mut self, word: u32) -> Lowered {
-        let Some(l) = Lanes::of(word) else { return Lowered::No };
-        let (a, t) = (self.vget(vn(word), X0), self.vresult(vd(word)));
-        let (opcode, mask) = if bit(word, 29) { (XOR, l.sign()) } else { (AND, l.sign() - 1) };
+    fn lanes_sign(&mut self, f: Form) -> Lowered {
+        let Some(l) = Lanes::of(f) else { return Lowered::No };
+        let (a, t) = (self.vget(f.n, X0), self.vresult(f.d));
+        let (opcode, mask) = if f.unsigned { (XOR, l.sign()) } else { (AND, l.sign() - 1) };
         let mask = self.lanes_constant(l, mask);
         self.a.vp(opcode, t, a, mask);
-        self.finish(l.q, vd(word), t);
+        self.finish(l.q, f.d, t);
         ONE
     }
 
     /// FSQRT.
-    fn lanes_root(&mut self, word: u32, l: Lanes) -> Lowered {
+    fn lanes_root(&mut self, f: Form, l: Lanes) -> Lowered {
         let way = self.nan_way();
-        let a = self.lanes_get(l, vn(word), X0);
-        let t = self.target(way, vd(word), &[vn(word)]);
+        let a = self.lanes_get(l, f.n, X0);
+        let t = self.target(way, f.d, &[f.n]);
         self.lanes_op(l, ROOT, t, Xmm(0), a);
         self.unless_any_nan(l, t, way);
-        self.finish(l.q, vd(word), t);
+        self.finish(l.q, f.d, t);
         self.way_ends(way);
         ONE
     }
 
-    fn compare_with_zero(&mut self, word: u32, l: Lanes, predicate: u8) -> Lowered {
-        let a = self.lanes_get(l, vn(word), X0);
-        let t = self.vresult(vd(word));
+    fn compare_with_zero(&mut self, f: Form, l: Lanes, predicate: u8) -> Lowered {
+        let a = self.lanes_get(l, f.n, X0);
+        let t = self.vresult(f.d);
         self.zero(X1);
         self.lanes_compare(l, predicate, t, a, X1);
-        self.lanes_put(l, vd(word), t, self.vclean(l.double, vn(word)));
+        self.lanes_put(l, f.d, t, self.vclean(l.double, f.n));
         ONE
     }
 
     /// FRINTx except FRINTA: NaNs become quiet on Arm and on the host.
-    fn round_lanes(&mut self, word: u32, l: Lanes, mode: u8) -> Lowered {
-        let a = self.lanes_get(l, vn(word), X0);
-        let t = self.vresult(vd(word));
+    fn round_lanes(&mut self, f: Form, l: Lanes, mode: u8) -> Lowered {
+        let way = if self.standard { self.nan_way() } else { None };
+        let a = self.lanes_get(l, f.n, X0);
+        let t = self.target(way, f.d, &[f.n]);
         self.lanes_round(l, t, a, mode);
-        self.finish(l.q, vd(word), t);
+        if self.standard {
+            self.unless_any_nan(l, t, way);
+        }
+        self.finish(l.q, f.d, t);
+        self.way_ends(way);
         ONE
     }
 
     /// FRINTA.
-    fn round_lanes_away(&mut self, word: u32, l: Lanes) -> Lowered {
+    fn round_lanes_away(&mut self, f: Form, l: Lanes) -> Lowered {
         let (back, slow) = self.slow_way();
-        let a = self.lanes_get(l, vn(word), X0);
+        let a = self.lanes_get(l, f.n, X0);
         self.unless_below(l, a, l.infinity(), false, slow);
         self.lanes_away(l, a);
-        self.finish(l.q, vd(word), X0);
+        self.finish(l.q, f.d, X0);
         self.a.bind(back);
         ONE
     }
@@ -573,68 +625,61 @@ impl Translator<'_> {
     }
 
     /// FCVTN: NaNs keep the top of their payload on Arm and on the host.
-    fn narrow_lanes(&mut self, word: u32) -> Lowered {
-        if bit(word, 22) {
+    fn narrow_lanes(&mut self, f: Form) -> Lowered {
+        if f.size & 1 == 1 {
             let way = self.flushes().then(|| self.slow_way());
-            self.a.vpacked(true, 0x5a, X0, Xmm(0), self.vrm(vn(word)));
+            let source = self.vrm(f.n);
+            self.a.vpacked(true, 0x5a, X0, Xmm(0), source);
             if way.is_some() {
                 self.unless_special(Lanes { double: false, scalar: false, q: false }, X0, way);
-                self.write_half(word, X0);
+                self.write_half(f, X0);
                 self.way_ends(way);
                 return ONE;
             }
         } else {
             // VCVTPS2PH, to nearest.
-            let a = self.vget(vn(word), X1);
+            let a = self.vget(f.n, X1);
             self.a.vp3a(0x1d, a, Xmm(0), X0, 0);
         }
-        self.write_half(word, X0);
+        self.write_half(f, X0);
         ONE
     }
 
     /// FCVTL.
-    fn widen_lanes(&mut self, word: u32) -> Lowered {
-        let (n, high) = (vn(word), bit(word, 30));
-        let from: Rm = match self.vector_host(n) {
-            Some(host) if high => {
-                self.a.vpshufd(X0, host, 0xee);
-                X0.into()
-            }
-            Some(host) => host.into(),
-            None => vector(n).plus(if high { 8 } else { 0 }).into(),
-        };
-        let t = self.vresult(vd(word));
-        if bit(word, 22) {
+    fn widen_lanes(&mut self, f: Form) -> Lowered {
+        let from = self.vhalf_source(f.n, f.q, X0);
+        let t = self.vresult(f.d);
+        if f.size & 1 == 1 {
             self.a.vpacked(false, 0x5a, t, Xmm(0), from);
         } else {
             // VCVTPH2PS.
             self.a.vp38(0x13, t, Xmm(0), from);
         }
-        self.vput(vd(word), t);
+        self.vput(f.d, t);
         ONE
     }
 
     /// SCVTF, UCVTF, FCVTZS, FCVTZU with fraction bits.
-    pub(super) fn float_fixed(&mut self, word: u32) -> Lowered {
-        let (scalar, immediate) = (bit(word, 28), bits(word, 22, 16));
+    pub(in crate::translate) fn float_fixed(&mut self, f: Form) -> Lowered {
+        let (scalar, immediate) = (f.scalar, f.imm);
         if !self.host_float() || immediate < 32 {
             return Lowered::No;
         }
-        let l = Lanes { double: immediate >= 64, scalar, q: bit(word, 30) && !scalar };
+        let l = Lanes { double: immediate >= 64, scalar, q: f.q && !scalar };
         if l.double && !l.q && !scalar {
             return Lowered::No;
         }
         let fraction = if l.double { 128 - immediate } else { 64 - immediate };
-        if bits(word, 15, 11) == 0b1_1100 {
-            self.integers_to_lanes(word, l, fraction)
+        if f.opcode == 0b1_1100 {
+            self.integers_to_lanes(f, l, fraction)
         } else {
-            self.lanes_to_integers(word, l, Some(3), fraction)
+            self.lanes_to_integers(f, l, Some(3), fraction)
         }
     }
 
     /// SCVTF, UCVTF; the division by a power of two is exact.
-    fn integers_to_lanes(&mut self, word: u32, l: Lanes, fraction: u32) -> Lowered {
-        let (d, n, unsigned) = (vd(word), vn(word), bit(word, 29));
+    fn integers_to_lanes(&mut self, f: Form, l: Lanes, fraction: u32) -> Lowered {
+        let (d, n, unsigned) = (f.d, f.n, f.unsigned);
         if l.scalar {
             self.integer_to_scalar(l, n, unsigned);
         } else if l.double {
@@ -709,14 +754,14 @@ impl Translator<'_> {
     }
 
     /// `FCVT[NPMZA][SU]`, and with fraction bits FCVTZS, FCVTZU.
-    fn lanes_to_integers(&mut self, word: u32, l: Lanes, mode: Mode, fraction: u32) -> Lowered {
-        let unsigned = bit(word, 29);
+    fn lanes_to_integers(&mut self, f: Form, l: Lanes, mode: Mode, fraction: u32) -> Lowered {
+        let unsigned = f.unsigned;
         if l.scalar || l.double {
-            self.lanes_to_integers_in_turn(word, l, mode, fraction);
+            self.lanes_to_integers_in_turn(f, l, mode, fraction);
         } else if unsigned {
-            self.singles_to_unsigned(word, l, mode, fraction);
+            self.singles_to_unsigned(f, l, mode, fraction);
         } else {
-            self.singles_to_signed(word, l, mode, fraction);
+            self.singles_to_signed(f, l, mode, fraction);
         }
         ONE
     }
@@ -735,8 +780,8 @@ impl Translator<'_> {
     }
 
     /// [`Translator::lanes_to_integers`] for scalars and for two doubles.
-    fn lanes_to_integers_in_turn(&mut self, word: u32, l: Lanes, mode: Mode, fraction: u32) {
-        let (n, unsigned) = (vn(word), bit(word, 29));
+    fn lanes_to_integers_in_turn(&mut self, f: Form, l: Lanes, mode: Mode, fraction: u32) {
+        let (n, unsigned) = (f.n, f.unsigned);
         let (back, slow) = self.slow_way();
         if fraction != 0 {
             // Checks all lanes before xmm15 holds results.
@@ -749,7 +794,8 @@ impl Translator<'_> {
             let mut a = if lane == 0 {
                 self.vget(n, X0)
             } else {
-                self.a.vpshufd(X0, self.vrm(n), 0xee);
+                let source = self.vrm(n);
+                self.a.vpshufd(X0, source, 0xee);
                 X0
             };
             if fraction != 0 {
@@ -765,7 +811,7 @@ impl Translator<'_> {
                 self.a.byte(1);
             }
         }
-        self.lanes_put(l, vd(word), X2, true);
+        self.lanes_put(l, f.d, X2, true);
         self.a.bind(back);
     }
 
@@ -789,9 +835,9 @@ impl Translator<'_> {
 
     /// Signed integers of 32 bits. The host signals numbers that do not fit; if that is masked, it gives
     /// -2^31, which is then inverted for numbers that are too large and cleared for NaNs.
-    fn singles_to_signed(&mut self, word: u32, l: Lanes, mode: Mode, fraction: u32) {
+    fn singles_to_signed(&mut self, f: Form, l: Lanes, mode: Mode, fraction: u32) {
         let way = (mode.is_none() || fraction != 0).then(|| self.slow_way());
-        let mut a = self.lanes_get(l, vn(word), X0);
+        let mut a = self.lanes_get(l, f.n, X0);
         if let Some((_, slow)) = way {
             if fraction != 0 {
                 a = self.scale(l, a, fraction, false, slow);
@@ -809,7 +855,7 @@ impl Translator<'_> {
             self.lanes_compare(l, ORDERED_QUIET, X1, a, a);
             self.a.vp(AND, X2, X2, X1);
         }
-        self.finish(l.q, vd(word), X2);
+        self.finish(l.q, f.d, X2);
         if let Some((back, _)) = way {
             self.a.bind(back);
         }
@@ -817,9 +863,9 @@ impl Translator<'_> {
 
     /// Unsigned integers of 32 bits: from numbers of 2^31 and more, 2^31 is subtracted, and added after the
     /// conversion.
-    fn singles_to_unsigned(&mut self, word: u32, l: Lanes, mode: Mode, fraction: u32) {
+    fn singles_to_unsigned(&mut self, f: Form, l: Lanes, mode: Mode, fraction: u32) {
         let (back, slow) = self.slow_way();
-        let a = self.lanes_get(l, vn(word), X0);
+        let a = self.lanes_get(l, f.n, X0);
         let a = self.scale(l, a, fraction, true, slow);
         let a = self.round_for_conversion(l, a, mode);
         self.load_constant(X1, lanes(2, l.power(31)));
@@ -829,7 +875,7 @@ impl Translator<'_> {
         self.a.vex(Prefix::F3, Map::M0F, false, 0x5b, X1.0, 0, X1);
         self.a.vshift_imm(0x72, 6, X2, X2, 31);
         self.a.vp(XOR, X0, X1, X2);
-        self.finish(l.q, vd(word), X0);
+        self.finish(l.q, f.d, X0);
         self.a.bind(back);
     }
 }

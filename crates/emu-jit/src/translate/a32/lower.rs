@@ -1,0 +1,84 @@
+//! How the instructions of A32 and T32 that are no branches are lowered, and what their conditions do.
+
+use super::isa::leaves_on_condition;
+use super::kind::Kind;
+use super::{ALWAYS, Translator};
+use crate::translate::condition::{Condition, Flags};
+use crossdock_emu_guest::a32::Instruction;
+use crossdock_emu_guest::a32::action::Action;
+
+impl Translator<'_> {
+    /// Lowers the current instruction, which is no branch.
+    pub(super) fn instruction(&mut self) -> usize {
+        let instruction = self.items[0];
+        let float = Kind::of(instruction.word);
+        if !self.has_lowering(&instruction, &float) {
+            // The interpreter looks at the condition itself.
+            self.fallback();
+            return 1;
+        }
+        if leaves_on_condition(&instruction) {
+            self.leave_on_condition(&instruction);
+            return 1;
+        }
+        if instruction.condition >= ALWAYS {
+            return self.lower_kind(&instruction, &float);
+        }
+        // What holds behind the instruction must hold whether it runs or not.
+        match &float {
+            Kind::Float(arithmetic) if arithmetic.computes() => self.need_fpscr_modes(),
+            Kind::Vector(vector) if vector.computes() => self.need_standard_modes(),
+            _ => {}
+        }
+        let (modes, aligned) = (self.modes, self.aligned);
+        if self.live {
+            self.save_flags();
+        }
+        let skip = self.a.label();
+        match self.condition(instruction.condition.into()) {
+            Condition::Always => {}
+            condition => self.jump_on(condition.not(), skip),
+        }
+        self.flags = Flags::Memory;
+        let done = self.lower_kind(&instruction, &float);
+        if self.live {
+            self.save_flags();
+        }
+        self.flags = Flags::Memory;
+        self.a.bind(skip);
+        self.modes = modes;
+        self.aligned &= aligned;
+        done
+    }
+
+    /// Whether there is a lowering for the instruction as it stands here.
+    fn has_lowering(&self, instruction: &Instruction, float: &Kind) -> bool {
+        match float {
+            Kind::Float(arithmetic) => self.can_compute(arithmetic),
+            Kind::Vector(_) | Kind::Transfer(_) => true,
+            Kind::General => instruction.action != Action::Other && self.can_lower(instruction),
+        }
+    }
+
+    fn lower_kind(&mut self, instruction: &Instruction, float: &Kind) -> usize {
+        match float {
+            Kind::Float(arithmetic) => return self.arithmetic_float(instruction, arithmetic),
+            Kind::Vector(vector) => return self.vector(vector),
+            Kind::Transfer(transfer) => self.transfer_vectors(transfer),
+            Kind::General => self.lower_action(instruction),
+        }
+        1
+    }
+
+    fn lower_action(&mut self, instruction: &Instruction) {
+        match instruction.action {
+            Action::Access { .. } => self.access(instruction),
+            Action::Multiple { .. } => self.multiple(instruction),
+            Action::Nop => {}
+            Action::Barrier => self.barrier(),
+            Action::LoadExclusive { size } => self.load_exclusive(instruction, size),
+            Action::StoreExclusive { size } => self.store_exclusive(instruction, size),
+            _ => self.data(instruction),
+        }
+    }
+}
