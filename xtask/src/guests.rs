@@ -65,7 +65,8 @@ static GUESTS: [Guest; 3] = [
     Guest {
         name: "armel",
         debian: "armel",
-        platform: "linux/arm/v5",
+        // Debian's java for armel needs Armv6K (armv6k-support); all else runs on Armv5.
+        platform: "linux/arm/v6",
         qemu: "qemu-arm-static",
         compiler: "arm-linux-gnueabi-gcc",
         packages: ["gcc-arm-linux-gnueabi", "libc6-dev-armel-cross"],
