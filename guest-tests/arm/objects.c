@@ -18,7 +18,8 @@
 #include <sys/time.h>
 #include <unistd.h>
 static void show(const char *what, long result) { printf("%s: %ld %s\n", what, result, result == -1 ? strerror(errno) : ""); }
-#define SHOW(call) do { errno = 0; show(#call, call); } while (0)
+// Calls that a signal of another test's storm interrupts are made again.
+#define SHOW(call) do { long r; do errno = 0, r = (long)(call); while (r == -1 && errno == EINTR); show(#call, r); } while (0)
 static volatile int count;
 static void on_alarm(int signal) { count++; }
 static void on_info(int signal, siginfo_t *info, void *unused) {
