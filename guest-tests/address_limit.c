@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/shm.h>
+#include <sys/wait.h>
 #include <unistd.h>
 static sigjmp_buf back;
 static volatile int code;
@@ -20,6 +22,42 @@ static void highest(void) {
     while (fgets(line, sizeof line, f)) sscanf(line, "%*lx-%lx", &end);
     fclose(f);
     printf("highest mapping: %d bits\n", bits((void *)(end - 1)));
+}
+/* Takes all addresses but less than 2 GiB: what is left for 4 GiB lies elsewhere. */
+static void fill(void) {
+    for (int shift = 38; shift > 30; shift--)
+        mmap(NULL, 1ul << shift, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+}
+static const size_t size = 1ul << 32;
+static char *grow(void) {
+    char *p = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    fill();
+    *p = 7;
+    p = mremap(p, 4096, size, MREMAP_MAYMOVE);
+    return p != MAP_FAILED && *p == 7 ? p : MAP_FAILED;
+}
+static char *attach(void) {
+    const int id = shmget(IPC_PRIVATE, size, IPC_CREAT | SHM_NORESERVE | 0600);
+    fill();
+    char *p = shmat(id, NULL, 0);
+    shmctl(id, IPC_RMID, NULL);
+    return p;
+}
+static char *map(void) {
+    fill();
+    return mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+}
+/* In a process of its own, since all later mappings find the addresses that a program once needed. */
+static void when_full(const char *what, char *(*get)(void)) {
+    fflush(stdout);
+    if (!fork()) {
+        signal(SIGSEGV, SIG_DFL);
+        char *p = get();
+        _exit(p != MAP_FAILED && bits(p) > 39);
+    }
+    int status;
+    wait(&status);
+    printf("%s: %d\n", what, WEXITSTATUS(status));
 }
 int main(void) {
     const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
@@ -37,6 +75,9 @@ int main(void) {
     errno = 0;
     printf("msync above: %d %s\n", msync(above, 4096, MS_ASYNC), strerror(errno));
     printf("munmap above: %d %s\n", munmap(above, 4096), strerror(errno));
+    when_full("mmap when 39 bits are full", map);
+    when_full("mremap", grow);
+    when_full("shmat", attach);
     p = mmap(NULL, 1ul << 38, PROT_NONE, flags, -1, 0);
     printf("a quarter of a terabyte: %d\n", p != MAP_FAILED && bits(p) <= 39);
     p = mmap(NULL, 1ul << 40, PROT_NONE, flags, -1, 0);

@@ -1,4 +1,5 @@
 // SHA-256 (FIPS 180-4) in plain C.
+#include <math.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -6,18 +7,10 @@
 
 static uint32_t k[64];
 
-// The first 32 bits of the fractional parts of roots of primes.
+// The first 32 bits of the fractional parts of roots of primes: a double holds them with 15 bits to spare.
 static uint32_t root(int prime, int cube)
 {
-    // Integer root of prime * 2^(64 or 96) by bits.
-    unsigned __int128 low = 0;
-    for (int bit = 36; bit >= 0; bit--) {
-        unsigned __int128 guess = low | (unsigned __int128)1 << bit;
-        unsigned __int128 power = cube ? guess * guess * guess : guess * guess;
-        if (power <= (unsigned __int128)prime << (cube ? 96 : 64))
-            low = guess;
-    }
-    return (uint32_t)low;
+    return (uint32_t)(uint64_t)((cube ? cbrt(prime) : sqrt(prime)) * 4294967296.0);
 }
 
 static uint32_t rotate(uint32_t value, int by) { return value >> by | value << (32 - by); }

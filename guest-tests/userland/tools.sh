@@ -7,7 +7,7 @@ test "`TZ=Europe/Berlin date -d @1700000000 +%FT%T%z`" = 2023-11-14T23:13:20+010
 test "`find /usr/share/zoneinfo -name Berlin | wc -l`" -ge 1
 test "`printf 'x%.0s' $(seq 1 300) | wc -c`" = 300
 locale -a > /dev/null
-file /bin/bash | grep -q 'ARM aarch64'
+file /bin/bash | grep -q "$GUEST_FILE"
 gpg --version | head -1 | grep -q GnuPG
 ps -e -o pid,comm > processes
 systemd-analyze calendar daily > /dev/null

@@ -80,9 +80,8 @@ impl Demo {
 pub fn demo(options: &Options) -> Result<()> {
     let started = Instant::now();
     let mut programs = vec![("mmdebstrap", "mmdebstrap"), ("newuidmap", "uidmap")];
-    // Always needed for arm/v7; arm64 has our own emulator.
-    programs.push(("qemu-arm-static", "qemu-user-static"));
     if options.emulator == "qemu" {
+        programs.push(("qemu-arm-static", "qemu-user-static"));
         programs.push(("qemu-aarch64-static", "qemu-user-static"));
     }
     require(&programs)?;

@@ -5,8 +5,9 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::roots::{self, Handler};
-use crate::tools::{checkout, release, require, run};
+use crate::guests::{self, Guest};
+use crate::roots::{self, Handler, SUITE};
+use crate::tools::{checkout, release, run};
 
 /// Seconds after which a run is stopped.
 const LIMIT: u64 = 300;
@@ -63,32 +64,30 @@ struct Work {
 
 pub fn emulator(args: &[&str]) -> Result<()> {
     let mut rounds = 3;
+    let mut guest = guests::find("arm64")?;
     let mut peers = Vec::new();
     let mut wanted = Vec::new();
     let mut rest = args.iter();
     while let Some(arg) = rest.next() {
         match *arg {
             "--quick" => rounds = 1,
+            "--guest" => guest = guests::find(rest.next().context("--guest needs a name")?)?,
             "--with" => peers.push(PathBuf::from(rest.next().context("--with needs an emulator's path")?)),
             option if option.starts_with('-') => bail!("bench emulator: unknown option {option}"),
             name => wanted.push(name.to_string()),
         }
     }
-    require(&[
-        ("qemu-aarch64-static", "qemu-user-static"),
-        ("gcc", "gcc"),
-        ("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu"),
-        ("/usr/aarch64-linux-gnu/lib/libc.a", "libc6-dev-arm64-cross"),
-    ])?;
-    let mut handlers = vec![Handler { name: "crossdock-emu".into(), path: Some(release("crossdock-emu")?) }];
+    guest.require_tools()?;
+    let handler = |name: String, path| Handler { name, runs: Some((path, guest)) };
+    let mut handlers = vec![handler("crossdock-emu".into(), release("crossdock-emu")?)];
     for peer in peers {
         let path = peer.canonicalize().with_context(|| format!("find {}", peer.display()))?;
-        handlers.push(Handler { name: version(&path)?, path: Some(path) });
+        handlers.push(handler(version(&path)?, path));
     }
-    let qemu = PathBuf::from("/usr/bin/qemu-aarch64-static");
-    handlers.push(Handler { name: version(&qemu)?, path: Some(qemu) });
-    let mut works = programs(&wanted)?;
-    works.extend(userland(&wanted)?);
+    let qemu = Path::new("/usr/bin").join(guest.qemu);
+    handlers.push(handler(version(&qemu)?, qemu));
+    let mut works = programs(guest, &wanted)?;
+    works.extend(userland(guest, &wanted)?);
     table(&works, &handlers, rounds)
 }
 
@@ -107,37 +106,39 @@ fn is_wanted(wanted: &[String], name: &str) -> bool {
 }
 
 /// Compiles the programs of `bench/emulator`.
-fn programs(wanted: &[String]) -> Result<Vec<Work>> {
+fn programs(guest: &Guest, wanted: &[String]) -> Result<Vec<Work>> {
     let source = checkout().join("bench/emulator");
     let directory = checkout().join("target/bench/emulator");
     let mut works = Vec::new();
     for (name, file, arguments) in PROGRAMS.into_iter().filter(|(name, ..)| is_wanted(wanted, name)) {
-        let build = |compiler: &str, place: &str| -> Result<(PathBuf, Vec<String>)> {
+        let build = |compiler: &str, options: &[&str], place: &str| -> Result<(PathBuf, Vec<String>)> {
             std::fs::create_dir_all(directory.join(place))?;
             let program = directory.join(place).join(file);
             run(Command::new(compiler)
-                .args(["-O3", "-w", "-static", "-pthread", "-o"])
+                .args(["-O3", "-w", "-static", "-pthread"])
+                .args(options)
+                .arg("-o")
                 .args([&program, &source.join(format!("{file}.c"))])
                 .arg("-lm"))?;
             let mut command = vec![program.display().to_string()];
             command.extend(arguments.split(' ').map(str::to_string));
             Ok((PathBuf::from("/"), command))
         };
-        let (native, guest) = (build("gcc", "host")?, build("aarch64-linux-gnu-gcc", "guest")?);
+        let (native, guest) = (build("gcc", &[], "host")?, build(guest.compiler, guest.bench, guest.name)?);
         works.push(Work { name, times: 1, native, guest });
     }
     Ok(works)
 }
 
 /// Creates the two Debian roots, with the same files in their `/bench`.
-fn userland(wanted: &[String]) -> Result<Vec<Work>> {
+fn userland(guest: &Guest, wanted: &[String]) -> Result<Vec<Work>> {
     let chosen: Vec<_> = USERLAND.into_iter().filter(|(name, ..)| is_wanted(wanted, name)).collect();
     if chosen.is_empty() {
         return Ok(Vec::new());
     }
     let packages = ["python3", "perl", "gcc", "libc6-dev", "xz-utils"];
-    let make = |architecture: &str| -> Result<PathBuf> {
-        let root = roots::debian("bench", architecture, &packages)?;
+    let make = |guest: Option<&Guest>| -> Result<PathBuf> {
+        let root = roots::debian("bench", SUITE, guest, &packages)?;
         let place = root.join("bench");
         std::fs::create_dir_all(&place)?;
         for entry in std::fs::read_dir(checkout().join("bench/emulator"))? {
@@ -149,7 +150,7 @@ fn userland(wanted: &[String]) -> Result<Vec<Work>> {
         run(Command::new("xz").args(["-k", "-f", "-1"]).arg(place.join("text")))?;
         Ok(root)
     };
-    let (native, guest) = (make("amd64")?, make("arm64")?);
+    let (native, guest) = (make(None)?, make(Some(guest))?);
     let split = |command: &str| -> Vec<String> {
         match command.split_once(" -c '") {
             Some((shell, script)) => {
@@ -224,8 +225,10 @@ fn table(works: &[Work], handlers: &[Handler], rounds: usize) -> Result<()> {
     let names: Vec<&str> = handlers.iter().map(|handler| handler.name.as_str()).collect();
     println!("| CPU time | native, ms | {} |", names.join(" | "));
     println!("| --- | --- |{}", " --- |".repeat(handlers.len()));
-    let native = Handler { name: "native".into(), path: None };
+    let native = Handler { name: "native".into(), runs: None };
     let mut wrong = Vec::new();
+    // Per handler: the sum of the logarithms of its ratios.
+    let mut logarithms = vec![0.0; handlers.len()];
     for work in works {
         let mut best = vec![f64::INFINITY; handlers.len() + 1];
         let mut failed: Vec<Option<String>> = vec![None; handlers.len() + 1];
@@ -252,13 +255,19 @@ fn table(works: &[Work], handlers: &[Handler], rounds: usize) -> Result<()> {
             None => format!("{:.1}x", best[n] / best[0]),
         };
         let cells: Vec<String> = (1..=handlers.len()).map(cell).collect();
+        for (sum, seconds) in logarithms.iter_mut().zip(&best[1..]) {
+            *sum += (seconds / best[0]).ln();
+        }
         println!("| {} | {:.2} | {} |", work.name, best[0] * 1e3, cells.join(" | "));
         for (n, reason) in failed.into_iter().enumerate() {
             let by = if n == 0 { "native" } else { &handlers[n - 1].name };
             wrong.extend(reason.map(|reason| format!("{} by {by}: {reason}", work.name)));
         }
     }
-    if !wrong.is_empty() {
+    if wrong.is_empty() {
+        let means = logarithms.iter().map(|sum| format!("{:.2}x", (sum / works.len() as f64).exp()));
+        println!("| geometric mean | | {} |", means.collect::<Vec<_>>().join(" | "));
+    } else {
         bail!("{}", wrong.join("\n"));
     }
     Ok(())

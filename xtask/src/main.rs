@@ -4,6 +4,7 @@ mod bench;
 mod demo;
 mod dockerd;
 mod emulator_bench;
+mod guests;
 mod machine;
 mod registry_bench;
 mod roots;
@@ -26,12 +27,12 @@ tasks:
   bench build [--quick] [--only TEXT] [--rounds N] [--beside CROSSDOCK]
       the builder beside buildah and dockerd: times, ratios and peak memory; only rows whose name contains TEXT;
       with --beside another crossdock, such as one of an earlier commit, takes turns with this one instead
-  bench emulator [--quick] [--with EMULATOR] [WORKLOAD...]
+  bench emulator [--guest GUEST] [--quick] [--with EMULATOR] [WORKLOAD...]
       our emulator, the emulators of --with and QEMU beside the host: CPU time as a table
   bench registry [--quick]
       the embedded registry beside docker-registry: stalled clients, aborted uploads, parallel pushes, peak memory
-  soak [--again] [--emulator PATH] [--seed N] [--quick] [JOB[/CASE]...]
-      long runs, resumed where they stopped:
+  soak [--again] [--guest GUEST] [--suite SUITE] [--emulator PATH] [--seed N] [--quick] [JOB[/CASE]...]
+      long runs, resumed where they stopped; for the guest arm64, arm (armhf) or armel in Debian bookworm, or SUITE:
 ";
 
 fn main() -> ExitCode {

@@ -7,21 +7,23 @@ use std::process::{Command, Output, Stdio};
 use anyhow::{Context, Result, bail};
 
 use crate::demo;
+use crate::guests::Guest;
 use crate::tools::{build_release, checkout, require};
 
 pub const SUITE: &str = "bookworm";
 
-/// A Debian root for an architecture (Debian's name), created once and kept below `target/roots`.
-pub fn debian(name: &str, architecture: &str, packages: &[&str]) -> Result<PathBuf> {
-    let root = checkout().join("target/roots").join(format!("{name}-{architecture}"));
+/// A Debian root for a guest, or for the host's CPU, created once and kept below `target/roots`.
+pub fn debian(name: &str, suite: &str, guest: Option<&Guest>, packages: &[&str]) -> Result<PathBuf> {
+    let architecture = guest.map_or("amd64", |guest| guest.debian);
+    let of_suite = if suite == SUITE { String::new() } else { format!("-{suite}") };
+    let root = checkout().join("target/roots").join(format!("{name}-{architecture}{of_suite}"));
     if root.exists() {
         return Ok(root);
     }
-    require(&[
-        ("mmdebstrap", "mmdebstrap"),
-        ("newuidmap", "uidmap"),
-        ("qemu-aarch64-static", "qemu-user-static"),
-    ])?;
+    require(&[("mmdebstrap", "mmdebstrap"), ("newuidmap", "uidmap")])?;
+    if let Some(guest) = guest {
+        guest.require_tools()?;
+    }
     let crossdock = build_release()?;
     println!("making {}; this takes some minutes", root.display());
     std::fs::create_dir_all(checkout().join("target/roots"))?;
@@ -33,13 +35,14 @@ pub fn debian(name: &str, architecture: &str, packages: &[&str]) -> Result<PathB
     // QEMU, so that the emulator under test does not create the root that it is tested in.
     let status = Command::new(crossdock)
         .env("CROSSDOCK_ROOT", checkout().join("target/roots/store"))
-        .args(["unshare", "--emulator", "qemu", "--platform", "linux/arm64", "--"])
+        .args(["unshare", "--emulator", "qemu", "--platform"])
+        .args([guest.map_or("linux/arm64", |guest| guest.platform), "--"])
         .args(["mmdebstrap", "--mode=root", "--skip=check/qemu", "--variant=apt"])
         .arg(format!("--architectures={architecture}"))
         .arg(format!("--include={}", packages.join(",")))
-        .arg(SUITE)
+        .arg(suite)
         .arg(&partial)
-        .arg(format!("deb {} {SUITE} main", demo::mirror()?))
+        .arg(format!("deb {} {suite} main", demo::mirror()?))
         .stdin(Stdio::null())
         .stdout(file.try_clone()?)
         .stderr(file)
@@ -57,25 +60,25 @@ pub fn debian(name: &str, architecture: &str, packages: &[&str]) -> Result<PathB
 pub struct Handler {
     /// Name in the tables.
     pub name: String,
-    /// The executable; `None` if the root is for the host's CPU.
-    pub path: Option<PathBuf>,
+    /// The executable and whose programs it runs; `None` if the root is for the host's CPU.
+    pub runs: Option<(PathBuf, &'static Guest)>,
 }
 
-/// Mounts what programs expect, registers the handler in the namespace's own binfmt_misc (Linux 6.7), and
+/// Mounts what programs expect, writes the handler's line to the namespace's own binfmt_misc (Linux 6.7), and
 /// executes the rest.
 const ENTER: &str = r#"
 set -e
-root=$1 handler=$2
+root=$1 line=$2
 shift 2
 mount -t proc proc "${root%/}/proc"
 if [ "$root" != / ]; then
     mount --rbind /dev "$root/dev"
     mount -t tmpfs tmpfs "$root/tmp"
 fi
-if [ -n "$handler" ]; then
+if [ -n "$line" ]; then
     misc=${root%/}/proc/sys/fs/binfmt_misc
     mount -t binfmt_misc binfmt "$misc"
-    printf '%s' ":arm64:M::\\x7fELF\\x02\\x01\\x01\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x02\\x00\\xb7\\x00:\\xff\\xff\\xff\\xff\\xff\\xff\\xff\\x00\\xff\\xff\\xff\\xff\\xff\\xff\\xff\\xff\\xfe\\xff\\xff\\xff:$handler:FP" > "$misc/register"
+    printf '%s' "$line" > "$misc/register"
 fi
 exec "$@"
 "#;
@@ -87,7 +90,8 @@ pub fn enter(root: &Path, handler: &Handler, seconds: u64, program: impl AsRef<O
     command.args(["--kill-after=5", &seconds.to_string()]);
     command.args(["unshare", "--user", "--map-root-user", "--mount", "--pid", "--fork", "--kill-child"]);
     command.args(["sh", "-c", ENTER, "sh"]).arg(root);
-    command.arg(handler.path.as_deref().unwrap_or(Path::new(""))).arg(program);
+    let line = handler.runs.as_ref().map(|(path, guest)| guest.registration(&path.display().to_string()));
+    command.arg(line.unwrap_or_default()).arg(program);
     command.stdin(Stdio::null());
     command
 }

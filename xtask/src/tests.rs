@@ -9,10 +9,11 @@ use crate::machine::Machine;
 use crate::tools::{cargo, is_root, require};
 
 /// Programs that the tests compare with or run under.
-const PROGRAMS: [(&str, &str); 21] = [
+const PROGRAMS: [(&str, &str); 24] = [
     ("mmdebstrap", "mmdebstrap"),
     ("newuidmap", "uidmap"),
     ("qemu-aarch64-static", "qemu-user-static"),
+    ("qemu-arm-static", "qemu-user-static"),
     ("busybox", "busybox-static"),
     ("skopeo", "skopeo"),
     ("podman", "podman"),
@@ -31,6 +32,8 @@ const PROGRAMS: [(&str, &str); 21] = [
     ("slirp4netns", "slirp4netns"),
     ("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu"),
     ("/usr/aarch64-linux-gnu/lib/libc.a", "libc6-dev-arm64-cross"),
+    ("arm-linux-gnueabihf-gcc", "gcc-arm-linux-gnueabihf"),
+    ("/usr/arm-linux-gnueabihf/lib/libc.a", "libc6-dev-armhf-cross"),
 ];
 
 pub fn test(filter: &[&str]) -> Result<()> {

@@ -172,7 +172,7 @@ impl StageRun<'_, '_, '_> {
             spec.hostname = "buildkitsandbox".to_string();
             spec.network = network;
             spec.security = if insecure { sandbox::Security::Insecure } else { sandbox::Security::Sandbox };
-            spec.x86 = platform.architecture == "386";
+            spec.programs = sandbox::Programs::of(&platform);
             spec.extra_hosts = engine.request.add_hosts.clone();
             spec.limits = engine.request.limits.clone();
             if let Some(size) = engine.request.shm_size {

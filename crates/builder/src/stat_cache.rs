@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use crossdock_oci::Digest;
 use rustix::fs::Stat;
 
-const HEADER: &[u8] = b"crossdock stat cache 1\n";
+const HEADER: &[u8] = b"crossdock stat cache 2\n";
 
 /// Clock granularity of file systems with coarse times (a kernel tick is at most 10 ms), with a margin.
 const TICK: Duration = Duration::from_millis(40);

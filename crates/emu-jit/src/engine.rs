@@ -6,7 +6,7 @@ use crate::cache::Cache;
 use crate::flag_form::{nzcv_of_slot, slot_of_nzcv};
 use crate::jump_cache::JumpCache;
 use crate::layout::{BIAS, ExitKind, FaultAccess, MODES_WORD, Slot};
-use crate::lock::{Held, Lock};
+use crate::lock::{Held, Lock, Spin};
 use crate::mxcsr;
 use crate::presence::{OUTSIDE, POKE, Presence};
 use crate::translate::{self, Blocks, Isa};
@@ -133,7 +133,7 @@ impl Jit {
         let epoch = AtomicU64::new(cache.epoch);
         let seen = AtomicU64::new(cache.seen());
         let (arena, underflow) = (cache.address(0), cache.address(cache.thunks.underflow));
-        let cache = Lock::new(cache, system.wait);
+        let cache = Lock::new(cache, Spin::new(system.wait));
         let (threads, breakpoints) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let placed = system.placed;
         Some(Jit { cache, log, epoch, seen, arena, underflow, placed, breakpoints, threads, enter })

@@ -18,7 +18,7 @@ mod engine;
 mod flag_form;
 mod jump_cache;
 mod layout;
-mod lock;
+pub mod lock;
 mod mxcsr;
 mod presence;
 mod thunks;

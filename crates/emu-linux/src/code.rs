@@ -1,7 +1,7 @@
 //! The translated code of the process.
 
 use crate::changes::CHANGES;
-use crate::lock::Lock;
+use crate::lock::{self, Lock};
 use crate::maps::Places;
 use crate::options;
 use crate::region;
@@ -11,15 +11,15 @@ use alloc::format;
 use crossdock_emu_jit::{Cache, Held, Isa, Jit, System};
 
 /// The name of the guest's architecture, for perf(1).
-static NAME: Lock<&str> = Lock::new("");
+static NAME: Lock<&str> = lock::new("");
 
 /// `None` until the first call of [`jit`]; then its result.
-static JIT: Lock<Option<Option<&'static Jit>>> = Lock::new(None);
+static JIT: Lock<Option<Option<&'static Jit>>> = lock::new(None);
 
 /// `--perf-map`: adds a line to the file in which perf(1) looks up names of code that is in no file. Called
 /// with the cache's lock held.
 fn placed(guest: u64, code: u64, length: u64) {
-    static PLACES: Lock<Places> = Lock::new(Places::NONE);
+    static PLACES: Lock<Places> = lock::new(Places::NONE);
     const O_WRONLY_CREAT_APPEND: u64 = 0o1 | 0o100 | 0o2000;
     const O_NOFOLLOW: u64 = 0o400_000;
     let line = format!("{code:x} {length:x} {} {}\n", *NAME.lock(), PLACES.lock().place(guest));

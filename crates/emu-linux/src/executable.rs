@@ -6,7 +6,7 @@
 //! back must be. Code is decoded only where it may be executed, so changes of other memory are no changes of
 //! code.
 
-use crate::lock::{Held, Lock};
+use crate::lock::{self, Held, Lock};
 use crate::maps;
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -16,7 +16,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 #[derive(Debug)]
 pub(crate) struct Known(Vec<Range<u64>>);
 
-static KNOWN: Lock<Known> = Lock::new(Known(Vec::new()));
+static KNOWN: Lock<Known> = lock::new(Known(Vec::new()));
 /// Whether code was ever looked for outside [`KNOWN`]. Set before the host's list is read: a thread that
 /// takes a right back and then finds this clear did so before the list was read.
 static ELSEWHERE: AtomicBool = AtomicBool::new(false);

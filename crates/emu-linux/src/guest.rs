@@ -68,6 +68,12 @@ pub fn write32(address: u64, value: u32) -> Result<(), Errno> {
     memory().store(address, 2, u64::from(value)).map_err(|_| errno::EFAULT)
 }
 
+/// Writes 4 bytes if they are as expected, atomically; returns what they were.
+pub fn compare_swap32(address: u64, expected: u32, new: u32) -> Result<u32, Errno> {
+    let result = memory().compare_swap(address, 2, u64::from(expected), u64::from(new));
+    result.map(|word| word as u32).map_err(|_| errno::EFAULT)
+}
+
 /// Reads `N` words of 8 bytes.
 #[inline]
 pub fn read_words<const N: usize>(address: u64) -> Result<[u64; N], Errno> {

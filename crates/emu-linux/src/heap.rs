@@ -1,7 +1,7 @@
 //! The emulator's allocator: powers of two from the emulator's own region, free lists, one lock that fork
 //! holds.
 
-use crate::lock::{Held, Lock};
+use crate::lock::{self, Held, Lock};
 use crate::region;
 use crate::sys::memory::{self, PAGE};
 use core::alloc::{GlobalAlloc, Layout};
@@ -26,7 +26,7 @@ pub(crate) struct Free {
     chunk: Range<u64>,
 }
 
-static FREE: Lock<Free> = Lock::new(Free { lists: [0; CLASSES], chunk: 0..0 });
+static FREE: Lock<Free> = lock::new(Free { lists: [0; CLASSES], chunk: 0..0 });
 
 /// Keeps the heap consistent, for a fork.
 pub(crate) fn hold() -> Held<'static, Free> {

@@ -1,64 +1,43 @@
 //! A lock that works in every task that shares memory, however created, and across fork.
 
 use crate::sys::process::{wait, wake};
-use core::cell::UnsafeCell;
-use core::ops::{Deref, DerefMut};
 use core::sync::atomic::{AtomicU32, Ordering};
+use crossdock_emu_jit::lock::{self, Exclusion};
 
-/// Mutual exclusion by futex(2): 0 free, 1 held, 2 held and waited for.
-pub struct Lock<T> {
-    word: AtomicU32,
-    value: UnsafeCell<T>,
+/// A value that one task at a time may use. Not for signal handlers, which would wait for their own task.
+pub type Lock<T> = lock::Lock<T, Futex>;
+/// The right to use the value; dropping it frees the lock.
+pub type Held<'lock, T> = lock::Held<'lock, T, Futex>;
+
+/// A free lock.
+pub const fn new<T>(value: T) -> Lock<T> {
+    Lock::new(value, Futex(AtomicU32::new(0)))
 }
 
-// SAFETY: the value is reached only by the holder of the lock.
-unsafe impl<T: Send> Sync for Lock<T> {}
+/// Mutual exclusion by futex(2): 0 free, 1 held, 2 held and waited for.
+pub struct Futex(AtomicU32);
 
-impl<T> Lock<T> {
-    /// A free lock.
-    pub const fn new(value: T) -> Self {
-        Lock { word: AtomicU32::new(0), value: UnsafeCell::new(value) }
+// SAFETY: one exchange of 0 for 1 or 2 has one winner; the swap that frees releases what the holder wrote.
+unsafe impl Exclusion for Futex {
+    fn try_lock(&self) -> bool {
+        self.0.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).is_ok()
     }
 
-    /// Waits for the lock. Not for signal handlers.
-    pub fn lock(&self) -> Held<'_, T> {
+    fn lock(&self) {
         for _ in 0..100 {
-            if self.word.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).is_ok() {
-                return Held { lock: self };
+            if self.try_lock() {
+                return;
             }
             core::hint::spin_loop();
         }
-        while self.word.swap(2, Ordering::Acquire) != 0 {
-            wait(&self.word, 2);
+        while self.0.swap(2, Ordering::Acquire) != 0 {
+            wait(&self.0, 2);
         }
-        Held { lock: self }
     }
-}
 
-/// The right to use the value; dropping it frees the lock.
-pub struct Held<'lock, T> {
-    lock: &'lock Lock<T>,
-}
-
-impl<T> Deref for Held<'_, T> {
-    type Target = T;
-    fn deref(&self) -> &T {
-        // SAFETY: we hold the lock.
-        unsafe { &*self.lock.value.get() }
-    }
-}
-
-impl<T> DerefMut for Held<'_, T> {
-    fn deref_mut(&mut self) -> &mut T {
-        // SAFETY: we hold the lock.
-        unsafe { &mut *self.lock.value.get() }
-    }
-}
-
-impl<T> Drop for Held<'_, T> {
-    fn drop(&mut self) {
-        if self.lock.word.swap(0, Ordering::Release) == 2 {
-            wake(&self.lock.word);
+    fn unlock(&self) {
+        if self.0.swap(0, Ordering::Release) == 2 {
+            wake(&self.0);
         }
     }
 }

@@ -3,7 +3,7 @@
 use crate::changes::CHANGES;
 use crate::executable;
 use crate::guest;
-use crate::lock::{Held, Lock};
+use crate::lock::{self, Held, Lock};
 use crate::maps;
 use crate::region::{self, could_be_guest, is_guest};
 use crate::sys::call::checked;
@@ -28,7 +28,7 @@ pub(crate) struct Break {
     now: u64,
 }
 
-static BREAK: Lock<Break> = Lock::new(Break { start: 0, now: 0 });
+static BREAK: Lock<Break> = lock::new(Break { start: 0, now: 0 });
 
 pub(crate) fn set_break(address: u64) {
     *BREAK.lock() = Break { start: address, now: address };
@@ -43,6 +43,11 @@ pub(crate) fn hold() -> Held<'static, Break> {
 fn call(number: u64, arguments: [u64; 6]) -> Result<i64, Errno> {
     // SAFETY: callers have checked that the memory is not the emulator's, so no Rust code relies on it.
     unsafe { checked(number, arguments) }
+}
+
+/// Unmaps what one has just mapped.
+fn give_up(address: u64, length: u64) {
+    let _ = call(nr::MUNMAP, [address, length, 0, 0, 0, 0]);
 }
 
 fn changed(start: u64, length: u64) {
@@ -78,6 +83,28 @@ fn make_room(length: u64) -> bool {
     // The break's lock lets in one thread at a time, and fork waits for it.
     let _held = BREAK.lock();
     region::is_full(length) && region::raise_limit()
+}
+
+/// Makes a call that maps `length` bytes where the kernel chooses. The kernel prefers places below the region.
+/// If it finds none there, it takes one of the gaps around the host's stack: `undo` gives that back, and the
+/// limit is raised as if the kernel had found nothing.
+///
+/// # Errors
+///
+/// Those of the call; ENOMEM if there is no place below the region.
+fn place(length: u64, map: impl Fn() -> Result<i64, Errno>, undo: impl Fn(u64)) -> Result<i64, Errno> {
+    let map = || {
+        let got = map()? as u64;
+        if is_guest(got, length) {
+            return Ok(got as i64);
+        }
+        undo(got);
+        Err(errno::ENOMEM)
+    };
+    match map() {
+        Err(errno::ENOMEM) if make_room(length) => map(),
+        other => other,
+    }
 }
 
 /// Raises the limit if a range needs it.
@@ -123,18 +150,8 @@ pub fn mmap([address, length, prot, flags, descriptor, offset]: [u64; 6]) -> Res
         address = if fixed { outside(address) } else { 0 };
     }
     let prot = if prot & PROT_BTI != 0 { prot & !PROT_BTI } else { prot };
-    let map = || {
-        // Without an address, the kernel finds a place below our region.
-        call(nr::MMAP, [address, length, prot, flags & !MAP_32BIT, descriptor, offset])
-    };
-    let got = match map() {
-        Err(errno::ENOMEM) if !fixed && make_room(pages) => map()?,
-        other => other?,
-    };
-    if !is_guest(got as u64, pages) {
-        let _ = call(nr::MUNMAP, [got as u64, length, 0, 0, 0, 0]);
-        return Err(errno::ENOMEM);
-    }
+    let map = || call(nr::MMAP, [address, length, prot, flags & !MAP_32BIT, descriptor, offset]);
+    let got = if fixed { map()? } else { place(pages, map, |got| give_up(got, pages))? };
     replaced(got as u64, pages, prot);
     Ok(got)
 }
@@ -194,15 +211,29 @@ pub fn mremap([old, old_length, new_length, flags, new, _]: [u64; 6]) -> Result<
         }
     }
     let is_executable = executable::find_known(old);
-    // The kernel's own choice is below our region.
     let remap = || call(nr::MREMAP, [old, old_length, new_length, flags, new, 0]);
-    let got = match remap() {
-        Err(errno::ENOMEM) if !fixed && flags & MREMAP_MAYMOVE != 0 && make_room(new_length) => remap()?,
-        other => other?,
+    let move_back = |got| {
+        // An old length of 0 makes a second mapping.
+        if old_length == 0 {
+            return give_up(got, new_length);
+        }
+        let flags = MREMAP_MAYMOVE | MREMAP_FIXED;
+        let _ = call(nr::MREMAP, [got, new_length, old_length, flags, old, 0]);
     };
+    let may_move = flags & (MREMAP_MAYMOVE | MREMAP_FIXED) == MREMAP_MAYMOVE;
+    let got = if may_move { place(new_length, remap, move_back)? } else { remap()? };
     replaced(old, old_length, 0);
     replaced(got as u64, new_length, if is_executable { PROT_EXEC } else { 0 });
     Ok(got)
+}
+
+/// Bytes of a segment of shared memory (shmctl, IPC_STAT); 0 where the guest may not know.
+fn segment_size(id: u64) -> u64 {
+    const IPC_STAT: u64 = 2;
+    // struct shmid64_ds of x86-64: shm_segsz follows the 48 bytes of struct ipc64_perm.
+    let mut status = [0; 14];
+    let _ = call(nr::SHMCTL, [id, IPC_STAT, status.as_mut_ptr() as u64, 0, 0, 0]);
+    status[6]
 }
 
 /// shmat(2).
@@ -216,7 +247,14 @@ pub fn shmat(id: u64, address: u64, flags: u64) -> Result<i64, Errno> {
         return Err(errno::EINVAL);
     }
     // Without SHM_REMAP nothing is replaced.
-    call(nr::SHMAT, [id, address, flags, 0, 0, 0])
+    let attach = || call(nr::SHMAT, [id, address, flags, 0, 0, 0]);
+    if address != 0 {
+        return attach();
+    }
+    let detach = |got| {
+        let _ = call(nr::SHMDT, [got, 0, 0, 0, 0, 0]);
+    };
+    place(segment_size(id), attach, detach)
 }
 
 /// shmdt(2). The length of the segment is not known.
@@ -265,7 +303,7 @@ pub(crate) fn mlockall(flags: u64) -> Result<i64, Errno> {
 fn is_lockable(length: u64) -> bool {
     const MAP_LOCKED: u64 = 0x2000;
     let Ok(got) = map_new(0, length, PROT_NONE, MAP_LOCKED) else { return false };
-    let _ = call(nr::MUNMAP, [got, length, 0, 0, 0, 0]);
+    give_up(got, length);
     true
 }
 

@@ -3,13 +3,14 @@
 //! A task that shares memory is a task of the host with its own block. CLONE_VFORK is a real vfork: the
 //! parent waits in the kernel, and the child uses its parent's decoded code and memory.
 
-use crate::arch::{Abi, Engine};
+use crate::arch::Abi;
 use crate::code;
 use crate::executable;
 use crate::guest;
 use crate::heap;
 use crate::memory;
 use crate::region;
+use crate::robust;
 use crate::seccomp;
 use crate::shared;
 use crate::signal::{self, Actions, Alternate};
@@ -182,6 +183,8 @@ fn fork<A: Abi>(task: &mut Task<A>, request: Request) -> Result<i64, Errno> {
     drop(held);
     if id == Ok(0) {
         shared::free_others(task.thread.shared);
+        // A child begins without a list (set_robust_list(2)).
+        task.thread.shared.robust.store(0, Ordering::Relaxed);
         task.thread.shared.note_ids();
         task.parts().0.is_alone();
         enter_child(task, &request);
@@ -261,6 +264,7 @@ unsafe extern "C" fn child_main<A: Abi>(task: u64) -> ! {
 
 /// exit(2): ends the thread.
 pub fn exit<A: Abi>(task: &mut Task<A>, status: u64) -> ! {
+    robust::release(task.thread.shared);
     if !task.owns_engine {
         // A vfork child; its parent frees everything.
         sys::process::exit_thread(status);

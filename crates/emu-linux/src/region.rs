@@ -16,7 +16,7 @@
 //!
 //! All gaps above the limit are filled, so that the kernel places the guest's mappings only below it.
 
-use crate::lock::{Held, Lock};
+use crate::lock::{self, Held, Lock};
 use crate::sys::memory::{
     self, MAP_FIXED_NOREPLACE, MAP_NORESERVE, PAGE, PROT_NONE, PROT_READ_WRITE, PROT_READ_WRITE_EXECUTE,
     map_new,
@@ -54,8 +54,8 @@ pub(crate) const NARROW_RANDOM_BITS: u32 = 8;
 
 static START: AtomicU64 = AtomicU64::new(0);
 static LIMIT: AtomicU64 = AtomicU64::new(0);
-static HEAP: Lock<Bump> = Lock::new(Bump { next: 0, accessible: 0, end: 0, ready: Ready::NONE, then: 0..0 });
-static CODE_READY: Lock<Ready> = Lock::new(Ready::NONE);
+static HEAP: Lock<Bump> = lock::new(Bump { next: 0, accessible: 0, end: 0, ready: Ready::NONE, then: 0..0 });
+static CODE_READY: Lock<Ready> = lock::new(Ready::NONE);
 static BLOCKS: AtomicU64 = AtomicU64::new(0);
 static BLOCKS_END: AtomicU64 = AtomicU64::new(0);
 static CODE: AtomicU64 = AtomicU64::new(0);
@@ -197,13 +197,14 @@ pub(crate) fn raise_limit() -> bool {
     limit < start
 }
 
-/// Whether there is no room for `length` bytes anywhere.
+/// Whether there is no room for `length` bytes below the region: the kernel has none, or only above, where it
+/// looks last.
 pub(crate) fn is_full(length: u64) -> bool {
     let got = reserve(length);
     if let Ok(at) = got {
         release(at, length);
     }
-    got.is_err()
+    !got.is_ok_and(|at| at < start())
 }
 
 unsafe extern "C" {
@@ -383,7 +384,7 @@ pub(crate) fn code_ready(end: u64) -> u64 {
 }
 
 /// Number of blocks ever handed out. Those whose first word is 0 are free.
-static BLOCKS_KNOWN: Lock<u64> = Lock::new(0);
+static BLOCKS_KNOWN: Lock<u64> = lock::new(0);
 
 /// Keeps blocks from being taken, for a fork.
 pub(crate) fn hold_blocks() -> Held<'static, u64> {

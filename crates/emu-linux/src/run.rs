@@ -1,6 +1,6 @@
 //! The loop of a thread: runs guest code and handles each exit from it.
 
-use crate::arch::{Abi, Engine, Exception, Exit};
+use crate::arch::{Abi, Exception, Exit};
 use crate::calls;
 use crate::changes::CHANGES;
 use crate::maps;

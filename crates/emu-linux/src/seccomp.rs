@@ -7,7 +7,7 @@
 
 use crate::arch::call::{Call, Row};
 use crate::guest;
-use crate::lock::{Held, Lock};
+use crate::lock::{self, Held, Lock};
 use crate::options;
 use crate::shared::{self, SigInfo};
 use crate::signal::number::{KILL, SYS};
@@ -64,7 +64,7 @@ pub struct Filter {
 }
 
 /// Held while filters are set, and while a thread's filters are copied.
-static CHANGE: Lock<()> = Lock::new(());
+static CHANGE: Lock<()> = lock::new(());
 
 /// Keeps the threads' filters as they are, for a new thread and for a fork.
 pub(crate) fn hold() -> Held<'static, ()> {

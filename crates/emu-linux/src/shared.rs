@@ -33,6 +33,9 @@ pub struct Shared {
     pub queued: AtomicU64,
     /// The thread's system call filters, for [`crate::seccomp`]; 0 for none.
     pub filters: AtomicU64,
+    /// The address of the thread's list of robust mutexes, for [`crate::robust`]; 0 if the host's kernel
+    /// walks it, or there is none.
+    pub robust: AtomicU64,
     /// The host's ids of the thread and of its process.
     pub thread: AtomicU32,
     /// See `thread`.
@@ -54,6 +57,7 @@ pub fn new() -> Result<&'static Shared, Errno> {
     shared.interrupt.store(0, Ordering::Relaxed);
     shared.queued.store(0, Ordering::Relaxed);
     shared.filters.store(0, Ordering::Relaxed);
+    shared.robust.store(0, Ordering::Relaxed);
     shared.blocked_at_fault.store(false, Ordering::Relaxed);
     shared.thread.store(0, Ordering::Relaxed);
     shared.process.store(0, Ordering::Relaxed);

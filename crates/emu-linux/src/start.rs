@@ -27,6 +27,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::ops::Range;
 use core::sync::atomic::Ordering;
+use crossdock_emu_guest::State;
 
 /// The program to start.
 #[derive(Debug, Default)]
@@ -84,7 +85,7 @@ fn prepare<A: Abi>(invocation: Invocation, elf: &Elf) -> Result<&'static mut Tas
     static ACTIONS: Actions = Actions::inherited();
     let shared = shared::new()?;
     let thread = Thread::new(shared, &ACTIONS);
-    let task = Box::leak(Box::new(Task::<A>::new(thread, A::State::default(), run::run::<A>)));
+    let task = Box::leak(Box::new(Task::<A>::new(thread, State::default(), run::run::<A>)));
     deliver::init(&mut task.thread);
     shared.note_ids();
     if let Some(descriptor) = invocation.filters {
@@ -222,7 +223,7 @@ fn fill_stack<A: Abi>(
     };
     let environment = strings(&invocation.environment)?;
     let arguments = strings(&invocation.arguments)?;
-    let platform = push(A::PLATFORM.as_bytes(), false)?;
+    let platform = push(A::platform().as_bytes(), false)?;
     let mut bytes = [0; 16];
     bytes[..8].copy_from_slice(&random[0].to_le_bytes());
     bytes[8..].copy_from_slice(&random[1].to_le_bytes());
@@ -255,8 +256,7 @@ fn fill_stack<A: Abi>(
     words.push(0);
     words.extend(&environment);
     words.push(0);
-    let vector: Vec<u64> =
-        A::AUXILIARY.iter().chain(&auxiliary).flat_map(|&(kind, value)| [kind, value]).collect();
+    let vector: Vec<u64> = A::auxiliary().chain(auxiliary).flat_map(|(kind, value)| [kind, value]).collect();
     words.extend(&vector);
     let size = A::MACHINE.word();
     let sp = (at - size * words.len() as u64) & !15;

@@ -1,13 +1,15 @@
 //! Reads the arguments and the environment: our own options, and those that people pass to
-//! `qemu-aarch64-static`.
+//! `qemu-aarch64-static` and `qemu-arm-static`.
 
 use crossdock_emu_guest::a64::features;
+use crossdock_emu_linux::arch::arm::cpu;
+use crossdock_emu_linux::personality::Cpu;
 use crossdock_emu_linux::sysroot;
 use crossdock_emu_linux::{Log, Options};
 
 /// The text that `--help` prints.
 pub const USAGE: &str = "\
-crossdock-emu runs a Linux program of another CPU (now: arm64)
+crossdock-emu runs a Linux program of another CPU (now: arm64, 32-bit Arm)
 
 usage: crossdock-emu [options] program [arguments]
 
@@ -21,10 +23,12 @@ usage: crossdock-emu [options] program [arguments]
   --check                  run each block of code interpreted and translated, and compare (slow)
   --interpret              translate nothing, to see whether a fault is the translator's
   --perf-map               write /tmp/perf-PID.map, for perf
-  --cpu-features           print what the emulated CPU can do
+  -cpu NAME                a 32-bit Arm program sees this CPU: an Armv7 one (as cortex-a7, the default),
+                           arm1176 (Armv6) or arm926 (Armv5); others of QEMU's names that we can be, too
+  --cpu-features           print what the emulated CPUs can do
   --version                print the version
 
-QEMU's options -strace (--trace syscalls) and -cpu with max or one of Armv8.0 to 8.2 work, too.
+QEMU's option -strace (--trace syscalls) works, too.
 
 environment:
   CROSSDOCK_EMU_LOG        0: unknown system calls are not reported
@@ -41,6 +45,8 @@ pub struct Wanted {
     pub options: Options,
     /// Size of the stack in bytes: `-s`.
     pub stack: Option<u64>,
+    /// The CPU that 32-bit Arm programs see, if it is chosen: `-cpu`.
+    pub cpu: Option<Cpu>,
     /// argv[0] of the program: `-0`.
     pub name: Option<Vec<u8>>,
     /// `-E` and `-U` in their order: each variable is removed, then added if it has a value.
@@ -59,11 +65,15 @@ pub enum Ending {
 }
 
 fn version() -> String {
-    format!("crossdock-emu {} (arm64)\n", env!("CARGO_PKG_VERSION"))
+    format!("crossdock-emu {} (arm64, arm)\n", env!("CARGO_PKG_VERSION"))
 }
 
 fn cpu_features() -> String {
-    format!("arm64: {}\n", features::CPUINFO_FEATURES)
+    let mut text = format!("arm64: {}\n", features::CPUINFO_FEATURES);
+    for (name, cpu) in [("arm/v7", Cpu::V7), ("arm/v6", Cpu::V6), ("arm/v5", Cpu::V5)] {
+        text += &format!("{name}: {}\n", cpu::features(cpu).trim_end());
+    }
+    text
 }
 
 fn refuse<T>(text: impl AsRef<str>) -> Result<T, Ending> {
@@ -93,7 +103,7 @@ impl Wanted {
                 b"QEMU_UNSET_ENV" => wanted.unset_variables(value),
                 b"QEMU_UNAME" => wanted.options.release = value.to_vec(),
                 b"QEMU_STACK_SIZE" => wanted.stack = Some(size("QEMU_STACK_SIZE", value)?),
-                b"QEMU_CPU" => check_cpu(value)?,
+                b"QEMU_CPU" => wanted.cpu = cpu(value)?,
                 _ => {}
             }
         }
@@ -134,7 +144,7 @@ impl Wanted {
                 b"U" => self.unset_variables(&value()?),
                 b"r" => self.options.release = value()?,
                 b"s" => self.stack = Some(size("-s", &value()?)?),
-                b"cpu" => check_cpu(&value()?)?,
+                b"cpu" => self.cpu = cpu(&value()?)?,
                 b"strace" => self.options.trace_calls = true,
                 b"check" => self.options.check = true,
                 b"interpret" => self.options.interpret = true,
@@ -203,16 +213,21 @@ fn size(what: &str, text: &[u8]) -> Result<u64, Ending> {
     }
 }
 
-/// Accepts names of QEMU's CPUs that have nothing that ours lacks, and `max`. Features after a comma are
-/// ignored: our CPU is always the same.
-fn check_cpu(text: &[u8]) -> Result<(), Ending> {
-    const KNOWN: [&[u8]; 7] =
-        [b"max", b"any", b"cortex-a35", b"cortex-a53", b"cortex-a57", b"cortex-a72", b"cortex-a76"];
-    let name = text.split(|&byte| byte == b',').next().unwrap_or(text);
-    if KNOWN.contains(&name) {
-        return Ok(());
+/// The CPU of 32-bit Arm that a name of QEMU's means, for `-cpu`; `None` where the name leaves it open.
+/// Accepts names of CPUs that have nothing that ours lacks, and `max`. Features after a comma are ignored.
+fn cpu(text: &[u8]) -> Result<Option<Cpu>, Ending> {
+    match text.split(|&byte| byte == b',').next().unwrap_or(text) {
+        b"max" | b"any" => Ok(None),
+        b"cortex-a35" | b"cortex-a53" | b"cortex-a57" | b"cortex-a72" | b"cortex-a76" => Ok(None),
+        b"cortex-a7" | b"cortex-a8" | b"cortex-a9" | b"cortex-a15" => Ok(Some(Cpu::V7)),
+        b"arm1136" | b"arm1136-r2" | b"arm1176" | b"arm11mpcore" => Ok(Some(Cpu::V6)),
+        b"arm926" | b"arm946" | b"arm1026" => Ok(Some(Cpu::V5)),
+        _ => refuse(format!(
+            "-cpu {}: we can be max, a cortex-a53 or cortex-a76, for 32-bit Arm also a cortex-a7, arm1176 or \
+             arm926; see --cpu-features",
+            shown(text)
+        )),
     }
-    refuse(format!("-cpu {}: the only CPU is like a cortex-a76; see --cpu-features", shown(text)))
 }
 
 #[cfg(test)]
@@ -235,7 +250,8 @@ mod tests {
                 .expect("they are known");
         assert!(wanted.options.interpret && wanted.options.trace_calls && !wanted.options.trace_blocks);
         assert_eq!((wanted.name, wanted.stack), (Some(b"x".to_vec()), Some(2 << 20)));
-        assert_eq!(wanted.options.release, b"6.1");
+        assert_eq!((wanted.options.release.as_slice(), wanted.cpu), (&b"6.1"[..], None));
+        assert_eq!(by_hand("-cpu arm1176 a").expect("known").cpu, Some(Cpu::V6));
         assert_eq!(wanted.program, list("-p -q"));
         assert_eq!(by_hand("a -0 b").expect("none").program, list("a -0 b"));
         assert_eq!(by_hand("-L /usr/../usr a").expect("a directory").options.sysroot, b"/usr");
@@ -246,7 +262,7 @@ mod tests {
         for (text, part) in [
             ("-g 1234 a", "debugger"),
             ("-d in_asm a", "QEMU's alone"),
-            ("-cpu neoverse-v1 a", "cortex-a76"),
+            ("-cpu neoverse-v1 a", "arm1176"),
             ("-L /does/not/exist a", "no such directory"),
             ("-E A a", "NAME=VALUE"),
             ("-s 1T a", "number of bytes"),

@@ -129,7 +129,7 @@ fn invocation(
         // The guest's own shell may have set some variables: `QEMU_STRACE=1 ls`.
         let mut wanted = Wanted::from_environment(environment)?;
         wanted.options = core::mem::take(&mut wanted.options).or(passed.options);
-        options::set(wanted.options.clone());
+        settle(&wanted);
         let invocation = Invocation {
             descriptor: passed.descriptor,
             own: Some(passed.own),
@@ -157,7 +157,7 @@ fn invocation(
     } else {
         wanted.by_hand(rest)?;
     }
-    options::set(wanted.options.clone());
+    settle(&wanted);
     let mut program = core::mem::take(&mut wanted.program).into_iter();
     let path = program.next().unwrap_or_default();
     let name = wanted.name.take().unwrap_or_else(|| path.clone());
@@ -173,6 +173,14 @@ fn invocation(
     };
     invocation.path.pop();
     Ok((wanted, invocation))
+}
+
+/// Makes the user's choices those of this process and its children.
+fn settle(wanted: &Wanted) {
+    options::set(wanted.options.clone());
+    if let Some(cpu) = wanted.cpu {
+        cpu.choose();
+    }
 }
 
 /// Opens the program by its path; ends the process if the program cannot be run.

@@ -20,7 +20,7 @@ use crate::error::{Doing, Failure};
 use crate::idmap::IdMapping;
 use crate::mounts::{clone_tree, mount_id, set_read_only, unescape};
 use crate::seccomp::{self, Filter};
-use crate::spec::{Network, PATH_DEFAULT, Root, Security, Spec};
+use crate::spec::{Network, PATH_DEFAULT, Programs, Root, Security, Spec};
 use crate::sys::{self, Cloned};
 use crate::user::{self, User};
 use crate::wire::{self, Report, Window};
@@ -173,6 +173,7 @@ fn enter(inside: Inside<'_>) -> Result<Never, Failure> {
     umask(Mode::from_raw_mode(0o022));
     enter_directory(&root, &spec.cwd)?;
     let command = Command::new(spec, &user)?;
+    spec.programs.choose_cpu().failing(|| "choose the CPU that programs see".into())?;
     sys::reset_signals();
     if let Some(connected) = connected {
         let mut byte = [0];
@@ -698,7 +699,7 @@ fn drop_privileges(spec: &Spec, mapping: &IdMapping, user: &User) -> Result<(), 
     if sandbox {
         capabilities::limit_bounding().failing(|| "limit the capabilities".into())?;
     }
-    if let Some(filter) = seccomp::filter(Filter { sandbox, single, x86: spec.x86 }) {
+    if let Some(filter) = seccomp::filter(Filter { sandbox, single, x86: spec.programs == Programs::X86 }) {
         sys::install_seccomp(&filter).failing(|| "install the seccomp filter".into())?;
     }
     // With one id only, the filter makes these calls succeed without effect.

@@ -7,9 +7,11 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crossdock_platform::Platform;
 use serde::{Deserialize, Serialize};
 
 use crate::emulator::Emulator;
+use crate::sys;
 
 /// Search path where the environment has none; the same as Docker's.
 pub const PATH_DEFAULT: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -41,8 +43,8 @@ pub struct Spec {
     pub network: Network,
     /// Limits of the command.
     pub security: Security,
-    /// The programs are for 32-bit x86: they create sockets in a way that the filter cannot inspect.
-    pub x86: bool,
+    /// What the programs are for, as far as it matters here.
+    pub programs: Programs,
     /// Lines for `/etc/hosts`.
     pub extra_hosts: Vec<(String, IpAddr)>,
     /// Text of `/etc/resolv.conf`; `None` takes the host's.
@@ -74,7 +76,7 @@ impl Spec {
             hostname: "localhost".into(),
             network: Network::Host,
             security: Security::Sandbox,
-            x86: false,
+            programs: Programs::default(),
             extra_hosts: Vec::new(),
             resolv_conf: None,
             shm_size: 64 << 20,
@@ -82,6 +84,44 @@ impl Spec {
             emulators: Vec::new(),
             init: false,
         }
+    }
+}
+
+/// What programs are for, where the sandbox does something about it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Programs {
+    /// Nothing is done.
+    #[default]
+    Any,
+    /// 32-bit x86: they create sockets in a way that the filter cannot inspect.
+    X86,
+    /// Armv6: our emulator shows them such a CPU.
+    ArmV6,
+    /// Armv5, too.
+    ArmV5,
+}
+
+impl Programs {
+    /// Those of a platform's images.
+    pub fn of(platform: &Platform) -> Programs {
+        let platform = platform.normalised();
+        match (platform.architecture.as_str(), platform.variant.as_deref()) {
+            ("386", _) => Programs::X86,
+            ("arm", Some("v6")) => Programs::ArmV6,
+            ("arm", Some("v5")) => Programs::ArmV5,
+            _ => Programs::Any,
+        }
+    }
+
+    /// Tells our emulator, in this process and those that come from it, which CPU to show: by two bits of the
+    /// personality (personality(2)) that Linux does not use (see `crossdock_emu_linux::personality`).
+    pub fn choose_cpu(self) -> std::io::Result<()> {
+        let bits = match self {
+            Programs::ArmV6 => 0x1000_0000,
+            Programs::ArmV5 => 0x2000_0000,
+            Programs::Any | Programs::X86 => return Ok(()),
+        };
+        sys::add_personality(bits)
     }
 }
 

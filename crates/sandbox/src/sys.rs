@@ -323,6 +323,15 @@ pub fn set_limit(resource: u32, soft: u64, hard: u64) -> io::Result<()> {
     .map(drop)
 }
 
+/// Adds bits to this process's personality (personality(2)).
+pub fn add_personality(bits: u32) -> io::Result<()> {
+    const ASK: u64 = 0xffff_ffff;
+    // SAFETY: the call takes no pointers.
+    let now = check(unsafe { libc::syscall(libc::SYS_personality, ASK) })?;
+    // SAFETY: as above.
+    check(unsafe { libc::syscall(libc::SYS_personality, now | c_long::from(bits)) }).map(drop)
+}
+
 /// Sets flag IFF_UP of the loopback interface of this network namespace.
 pub fn loopback_up() -> io::Result<()> {
     // SAFETY: the request is zeroed, its name ends in zero, and the descriptor is owned until the end of the

@@ -59,6 +59,27 @@ pub fn hello(cpu: Cpu) -> Vec<u8> {
     }
 }
 
+/// Writes the machine that uname(2) tells, 8 bytes of it, and exits with 0: A32.
+pub fn machine_arm() -> Vec<u8> {
+    elf_of_words(
+        Cpu::Arm,
+        &[
+            0xe24d_df64, // sub sp, sp, #400
+            0xe1a0_000d, // mov r0, sp
+            0xe3a0_707a, // mov r7, #122        uname
+            0xef00_0000, // svc #0
+            0xe28d_1f41, // add r1, sp, #260    machine
+            0xe3a0_0001, // mov r0, #1
+            0xe3a0_2008, // mov r2, #8
+            0xe3a0_7004, // mov r7, #4          write
+            0xef00_0000, // svc #0
+            0xe3a0_0000, // mov r0, #0
+            0xe3a0_7001, // mov r7, #1          exit
+            0xef00_0000, // svc #0
+        ],
+    )
+}
+
 /// Exits with its effective user id: A64.
 pub fn effective_user_arm64() -> Vec<u8> {
     elf_of_words(

@@ -14,7 +14,9 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
-use crate::tools::{checkout, release, require};
+use crate::guests::{self, Guest};
+use crate::roots::SUITE;
+use crate::tools::{checkout, release};
 
 /// Cases that run at the same time.
 const WORKERS: usize = 2;
@@ -37,9 +39,14 @@ pub struct Case<'a> {
 
 /// What all jobs share.
 pub struct Soak {
+    pub guest: &'static Guest,
+    /// Debian's suite in the roots.
+    pub suite: String,
     pub emulator: PathBuf,
     pub qemu: PathBuf,
-    /// `target/soak`.
+    /// `target/soak`, for what all guests share.
+    pub shared: PathBuf,
+    /// What belongs to this guest and suite: the same for arm64 in bookworm, else a directory below it.
     pub directory: PathBuf,
 }
 
@@ -62,9 +69,10 @@ pub fn usage() -> String {
     jobs + hostile::USAGE
 }
 
-/// `soak [--again] [--emulator PATH] [--seed N] [--quick] [NAME[/CASE]...]`
+/// `soak [--again] [--guest GUEST] [--suite SUITE] [--emulator PATH] [--seed N] [--quick] [NAME[/CASE]...]`
 pub fn soak(args: &[&str]) -> Result<()> {
     let (mut again, mut emulator, mut names) = (false, None, Vec::new());
+    let (mut guest, mut suite) = (guests::find("arm64")?, SUITE);
     let (mut seed, mut is_quick) = (1, false);
     let mut rest = args.iter();
     while let Some(arg) = rest.next() {
@@ -72,11 +80,14 @@ pub fn soak(args: &[&str]) -> Result<()> {
             "--again" => again = true,
             "--help" | "-h" => {
                 print!(
-                    "cargo xtask soak [--again] [--emulator PATH] [--seed N] [--quick] [JOB[/CASE]...]\n{}",
+                    "cargo xtask soak [--again] [--guest GUEST] [--suite SUITE] [--emulator PATH] [--seed N] \
+                     [--quick] [JOB[/CASE]...]\n{}",
                     usage()
                 );
                 return Ok(());
             }
+            "--guest" => guest = guests::find(rest.next().context("--guest needs a name")?)?,
+            "--suite" => suite = rest.next().context("--suite needs a name of Debian's")?,
             "--quick" => is_quick = true,
             "--seed" => {
                 let value = rest.next().context("--seed needs a number")?;
@@ -95,7 +106,7 @@ pub fn soak(args: &[&str]) -> Result<()> {
         names.iter().partition(|name| part(name).0 == "hostile");
     let mut failures = Vec::new();
     if names.is_empty() || !of_emulator.is_empty() {
-        failures.extend(emulator_jobs(emulator, &of_emulator, again)?);
+        failures.extend(emulator_jobs(guest, suite, emulator, &of_emulator, again)?);
     }
     if names.is_empty() || !of_hostile.is_empty() {
         let cases: Vec<&str> = of_hostile.iter().map(|name| part(name).1).collect();
@@ -108,22 +119,31 @@ pub fn soak(args: &[&str]) -> Result<()> {
 }
 
 /// Runs the jobs of these names, or all jobs, with our emulator. Returns the failures.
-fn emulator_jobs(emulator: Option<PathBuf>, names: &[&str], again: bool) -> Result<Vec<String>> {
-    require(&[
-        ("qemu-aarch64-static", "qemu-user-static"),
-        ("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu"),
-        ("/usr/aarch64-linux-gnu/lib/libc.a", "libc6-dev-arm64-cross"),
-        ("gcc", "gcc"),
-    ])?;
+fn emulator_jobs(
+    guest: &'static Guest,
+    suite: &str,
+    emulator: Option<PathBuf>,
+    names: &[&str],
+    again: bool,
+) -> Result<Vec<String>> {
+    guest.require_tools()?;
     let emulator = match emulator {
         Some(path) => path.canonicalize().with_context(|| format!("find {}", path.display()))?,
         None => release("crossdock-emu")?,
     };
-    let directory = checkout().join("target/soak");
+    let shared = checkout().join("target/soak");
+    let directory = match (guest.name, suite) {
+        ("arm64", SUITE) => shared.clone(),
+        (name, SUITE) => shared.join(name),
+        (name, suite) => shared.join(format!("{name}-{suite}")),
+    };
     std::fs::create_dir_all(&directory)?;
     let soak = Soak {
+        guest,
+        suite: suite.into(),
         emulator: kept(&emulator, &directory.join("emulators"))?,
-        qemu: "/usr/bin/qemu-aarch64-static".into(),
+        qemu: Path::new("/usr/bin").join(guest.qemu),
+        shared,
         directory,
     };
     let mut failures = Vec::new();

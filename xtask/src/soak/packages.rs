@@ -12,7 +12,7 @@ use super::{Case, Soak, Verdict};
 use crate::roots;
 use crate::tools::{build_release, run};
 
-const PACKAGES: [&str; 32] = [
+const PACKAGES: [&str; 31] = [
     "ca-certificates",
     "cargo",
     "cron",
@@ -27,7 +27,6 @@ const PACKAGES: [&str; 32] = [
     "jq",
     "less",
     "libc6-dev",
-    "libpython3.11-testsuite",
     "locales",
     "make",
     "nodejs",
@@ -46,6 +45,14 @@ const PACKAGES: [&str; 32] = [
     "xz-utils",
     "zstd",
 ];
+
+/// Python's test suite in a suite of Debian; its name has python's version.
+fn python_tests(suite: &str) -> &'static str {
+    match suite {
+        "bookworm" => "libpython3.11-testsuite",
+        _ => "libpython3.13-testsuite",
+    }
+}
 
 /// Files that differ between two installations on the same machine, and why.
 const DIFFERENT: [(&str, &str); 10] = [
@@ -86,7 +93,8 @@ pub fn root_by_qemu(soak: &Soak) -> Result<PathBuf> {
 
 /// Installs the packages in a fresh root.
 fn install(soak: &Soak, root: &Path, emulator: &str) -> Result<()> {
-    let bare = roots::debian("bare", "arm64", &["apt"])?;
+    let guest = soak.guest;
+    let bare = roots::debian("bare", &soak.suite, Some(guest), &["apt"])?;
     let crossdock = build_release()?;
     let partial = root.with_extension("partial");
     let log = root.with_extension("log");
@@ -95,16 +103,18 @@ fn install(soak: &Soak, root: &Path, emulator: &str) -> Result<()> {
     // Packages are downloaded once for both installations.
     let archives = soak.directory.join("archives");
     std::fs::create_dir_all(archives.join("partial"))?;
-    println!("installing {} packages by {emulator}; see {}", PACKAGES.len(), log.display());
+    let all = PACKAGES.into_iter().chain([python_tests(&soak.suite)]);
+    let packages: Vec<&str> = all.filter(|name| !guest.without.contains(name)).collect();
+    println!("installing {} packages by {emulator}; see {}", packages.len(), log.display());
     let file = std::fs::File::create(&log).with_context(|| format!("create {}", log.display()))?;
     let status = Command::new(crossdock)
         .env("CROSSDOCK_ROOT", soak.directory.join("store"))
-        .args(["unshare", "--emulator", emulator, "--platform", "linux/arm64", "--"])
+        .args(["unshare", "--emulator", emulator, "--platform", guest.platform, "--"])
         .args(["timeout", "--kill-after=5", "7200"])
         // /proc can be mounted for process ids of the same user namespace only.
         .args(["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", INSTALL, "sh"])
         .args([&partial, &archives])
-        .args(PACKAGES)
+        .args(packages)
         .stdin(Stdio::null())
         .stdout(file.try_clone()?)
         .stderr(file)

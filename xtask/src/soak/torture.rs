@@ -14,7 +14,7 @@ const EXECUTE: &str = "gcc/testsuite/gcc.c-torture/execute";
 /// Seconds for one program.
 const LIMIT: u64 = 60;
 
-/// A case per program and level of optimisation.
+/// A case per program, level of optimisation, and form of the guest.
 pub fn cases(soak: &Soak) -> Result<Vec<Case<'_>>> {
     let directory = sources(soak)?;
     let work = soak.directory.join("torture-programs");
@@ -28,11 +28,14 @@ pub fn cases(soak: &Soak) -> Result<Vec<Case<'_>>> {
     files.retain(|file| file.extension().is_some_and(|extension| extension == "c"));
     files.sort();
     let mut cases = Vec::new();
-    for level in ["-O0", "-O2", "-O3"] {
-        for file in &files {
-            let name = format!("{}{level}", file.strip_prefix(&directory)?.display());
-            let (file, work) = (file.clone(), work.clone());
-            cases.push(Case { name, run: Box::new(move || one(soak, &file, level, &work)) });
+    for (ending, flags) in soak.guest.forms {
+        for level in ["-O0", "-O2", "-O3"] {
+            for file in &files {
+                let name = format!("{}{level}{ending}", file.strip_prefix(&directory)?.display());
+                let (file, program) = (file.clone(), work.join(name.replace('/', "-")));
+                let run = move || one(soak, &file, level, flags, &program);
+                cases.push(Case { name, run: Box::new(run) });
+            }
         }
     }
     Ok(cases)
@@ -40,7 +43,7 @@ pub fn cases(soak: &Soak) -> Result<Vec<Case<'_>>> {
 
 /// The tests of Debian's gcc source package, unpacked once.
 fn sources(soak: &Soak) -> Result<PathBuf> {
-    let place = soak.directory.join("torture");
+    let place = soak.shared.join("torture");
     let tests = place.join(EXECUTE);
     if tests.exists() {
         return Ok(tests);
@@ -50,7 +53,7 @@ fn sources(soak: &Soak) -> Result<PathBuf> {
         .filter_map(|entry| Some(entry.ok()?.path()))
         .find(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("gcc-12.")));
     let archive = archive.with_context(|| format!("no archive of gcc in {SOURCES}"))?;
-    let partial = soak.directory.join("torture.partial");
+    let partial = soak.shared.join("torture.partial");
     std::fs::create_dir_all(&partial)?;
     println!("unpacking {}", archive.display());
     run(Command::new("tar").arg("-xf").arg(&archive).arg("-C").arg(&partial).args([
@@ -63,23 +66,23 @@ fn sources(soak: &Soak) -> Result<PathBuf> {
 }
 
 /// Compiles one test and runs it. A test that fails is tried under QEMU, which is right or fails too.
-fn one(soak: &Soak, file: &Path, level: &str, work: &Path) -> Result<Verdict> {
+fn one(soak: &Soak, file: &Path, level: &str, flags: &[&str], program: &Path) -> Result<Verdict> {
     let text = String::from_utf8_lossy(&std::fs::read(file)?).into_owned();
-    let stem = file.file_stem().expect("a file has a name").to_string_lossy();
-    let program = work.join(format!("{stem}{level}"));
-    let compiled = Command::new("aarch64-linux-gnu-gcc")
+    let compiler = soak.guest.compiler;
+    let compiled = Command::new(compiler)
         .args(["-w", "-static", level])
+        .args(flags)
         .args(options(&text))
         .arg("-o")
-        .args([&program, &file.to_path_buf()])
+        .args([program, file])
         .args(["-lm", "-pthread"])
         .output()
-        .context("run aarch64-linux-gnu-gcc")?;
+        .with_context(|| format!("run {compiler}"))?;
     if !compiled.status.success() {
         return Ok(Verdict::Skip("does not compile".into()));
     }
-    let verdict = beside_qemu(soak, &program);
-    let _ = std::fs::remove_file(&program);
+    let verdict = beside_qemu(soak, program);
+    let _ = std::fs::remove_file(program);
     verdict
 }
 
@@ -170,8 +173,8 @@ fn in_storm(soak: &Soak, test: &Path, storm: &Path, place: &Path) -> Result<Verd
         }
         Ok(program)
     };
-    const CROSS: &str = "aarch64-linux-gnu-gcc";
-    let (guest, calm) = (build(CROSS, "guest", Some(storm))?, build(CROSS, "calm", None)?);
+    let cross = soak.guest.compiler;
+    let (guest, calm) = (build(cross, "guest", Some(storm))?, build(cross, "calm", None)?);
     let by_us =
         |program: &Path| limited(LIMIT, &soak.emulator, &[program.to_str().expect("our own ASCII path")]);
     let expected = by_us(&calm)?;

@@ -7,7 +7,8 @@ use anyhow::{Context, Result};
 
 use super::{Case, Soak, Verdict, ending, packages};
 use crate::demo;
-use crate::roots::{self, Handler, SUITE};
+use crate::guests::Guest;
+use crate::roots::{self, Handler};
 use crate::tools::{checkout, run};
 
 /// A copy of the root with everything installed, with `guest-tests/userland` and sources of Debian in its
@@ -42,7 +43,8 @@ fn debian_sources(soak: &Soak, root: &Path) -> Result<()> {
         for part in ["lists/partial", "cache/archives/partial", package] {
             std::fs::create_dir_all(apt.join(part))?;
         }
-        std::fs::write(apt.join("sources.list"), format!("deb-src {} {SUITE} main\n", demo::mirror()?))?;
+        let line = format!("deb-src {} {} main\n", demo::mirror()?, soak.suite);
+        std::fs::write(apt.join("sources.list"), line)?;
         let apt_get = |arguments: &[&str]| {
             let mut command = Command::new("apt-get");
             command.current_dir(apt.join(package)).arg("-q");
@@ -71,8 +73,8 @@ fn debian_sources(soak: &Soak, root: &Path) -> Result<()> {
 }
 
 /// Runs a script in the root.
-fn script(handler: &Path, root: &Path, seconds: u64, text: &str) -> Result<Output> {
-    let handler = Handler { name: String::new(), path: Some(handler.to_path_buf()) };
+fn script(guest: &'static Guest, emulator: &Path, root: &Path, seconds: u64, text: &str) -> Result<Output> {
+    let handler = Handler { name: String::new(), runs: Some((emulator.to_path_buf(), guest)) };
     roots::enter(root, &handler, seconds, "chroot")
         .arg(root)
         .args(["/bin/sh", "-ec", text])
@@ -81,6 +83,7 @@ fn script(handler: &Path, root: &Path, seconds: u64, text: &str) -> Result<Outpu
             ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
             ("HOME", "/root"),
             ("LC_ALL", "C.UTF-8"),
+            ("GUEST_FILE", guest.file),
         ])
         .output()
         .context("run timeout and unshare")
@@ -88,11 +91,11 @@ fn script(handler: &Path, root: &Path, seconds: u64, text: &str) -> Result<Outpu
 
 /// Passes if a script succeeds under our emulator; a script that fails is tried under QEMU.
 fn compared(soak: &Soak, root: &Path, seconds: u64, text: &str) -> Result<Verdict> {
-    let ours = script(&soak.emulator, root, seconds, text)?;
+    let ours = script(soak.guest, &soak.emulator, root, seconds, text)?;
     if ours.status.success() {
         return Ok(Verdict::Pass);
     }
-    let theirs = script(&soak.qemu, root, seconds, text)?;
+    let theirs = script(soak.guest, &soak.qemu, root, seconds, text)?;
     if theirs.status.success() {
         return Ok(Verdict::Fail(ending(&ours)));
     }
@@ -182,7 +185,7 @@ pub fn go(soak: &Soak) -> Result<Vec<Case<'_>>> {
     let root = prepared(soak)?;
     let one = |package: &&str| {
         let text = format!(
-            "export GOCACHE=/soak/go-cache GOPATH=/tmp/go GOFLAGS=-mod=mod; cd /usr/lib/go-1.19/src; \
+            "export GOCACHE=/soak/go-cache GOPATH=/tmp/go GOFLAGS=-mod=mod; cd /usr/lib/go-*/src; \
              go test -short -vet=off -count=10 -timeout 50m {package}"
         );
         case(soak, &root, package.to_string(), 3600, text)
@@ -194,7 +197,7 @@ pub fn go(soak: &Soak) -> Result<Vec<Case<'_>>> {
 pub fn python(soak: &Soak) -> Result<Vec<Case<'_>>> {
     let root = prepared(soak)?;
     let mut modules = Vec::new();
-    for entry in std::fs::read_dir(root.join("usr/lib/python3.11/test")).context("libpython3.11-testsuite")? {
+    for entry in std::fs::read_dir(python_tests(&root)?)? {
         let name = entry?.file_name().to_string_lossy().into_owned();
         // Modules and packages of tests, but not the data beside them.
         let name = name.strip_suffix(".py").unwrap_or(&name);
@@ -209,4 +212,12 @@ pub fn python(soak: &Soak) -> Result<Vec<Case<'_>>> {
         case(soak, &root, module, 900, text)
     };
     Ok(modules.into_iter().map(one).collect())
+}
+
+/// The directory of python's test suite.
+fn python_tests(root: &Path) -> Result<PathBuf> {
+    let libraries = std::fs::read_dir(root.join("usr/lib"))?.filter_map(|entry| Some(entry.ok()?.path()));
+    let mut tests = libraries.map(|path| path.join("test/test_signal.py")).filter(|path| path.exists());
+    let file = tests.next().context("the root has no test suite of python")?;
+    Ok(file.parent().expect("a file is in a directory").to_path_buf())
 }

@@ -16,7 +16,8 @@ use crossdock_oci::{Descriptor, Store};
 use crossdock_platform::Platform;
 use crossdock_sandbox::architecture::ARCHITECTURES;
 use crossdock_sandbox::{
-    Attach, Mount, MountKind, Network, Root, SandboxError, Security, Spec, binfmt, emulator, run_attached,
+    Attach, Mount, MountKind, Network, Programs, Root, SandboxError, Security, Spec, binfmt, emulator,
+    run_attached,
 };
 
 use super::source::{self, Source};
@@ -222,7 +223,7 @@ fn run_image(session: &Session, args: RunArgs) -> Result<u8> {
     spec.read_only_root = args.read_only;
     spec.init = args.init;
     spec.security = if args.privileged { Security::Insecure } else { Security::Sandbox };
-    spec.x86 = platform.architecture == "386";
+    spec.programs = Programs::of(&platform);
     spec.extra_hosts = hosts(&args.add_hosts, spec.network)?;
     spec.limits = limits(&args.ulimits)?;
     if let Some(text) = &args.shm_size {
@@ -564,7 +565,8 @@ pub fn emulate(args: EmulateArgs) -> Result<u8> {
 /// Replaces this process, which is already in its own namespaces, by the command.
 pub fn unshare(args: UnshareArgs) -> Result<u8> {
     let choice = values::emulator_choice(&args.emulator)?;
-    let emulators = if args.platform.is_empty() {
+    let platforms = if args.platform.is_empty() { Vec::new() } else { values::platforms(&args.platform)? };
+    let emulators = if platforms.is_empty() {
         let known = ARCHITECTURES
             .iter()
             .map(|a| a.name)
@@ -572,12 +574,15 @@ pub fn unshare(args: UnshareArgs) -> Result<u8> {
         known.filter_map(|name| emulator::find(name, &choice).ok()).collect()
     } else {
         let mut all = Vec::new();
-        for platform in values::platforms(&args.platform)? {
-            all.extend(values::emulator_for(&platform, &choice)?);
+        for platform in &platforms {
+            all.extend(values::emulator_for(platform, &choice)?);
         }
         all
     };
     binfmt::register_for_children(&emulators)?;
+    if let [platform] = &platforms[..] {
+        Programs::of(platform).choose_cpu().context("choose the CPU that programs see")?;
+    }
     let shell = || std::env::var_os("SHELL").unwrap_or_else(|| OsString::from("/bin/sh"));
     let line = if args.command.is_empty() { vec![shell()] } else { args.command };
     let error = std::process::Command::new(&line[0]).args(&line[1..]).exec();

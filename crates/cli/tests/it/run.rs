@@ -173,7 +173,8 @@ fn signals_are_passed_on() {
     {
         let script =
             format!("trap 'echo got {name}; exit 5' {name}; echo ready; while :; do sleep 0.01; done");
-        let mut running = world.crossdock(&["run", "base", "sh", "-c", &script]).start();
+        // Under nohup(1), SIGHUP is ignored, and crossdock leaves it so.
+        let mut running = world.crossdock(&["run", "base", "sh", "-c", &script]).with_default_hup().start();
         running.until_out("ready\n");
         running.signal(signal);
         running.until_out(&format!("got {name}\n"));

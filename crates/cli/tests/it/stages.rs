@@ -2,7 +2,7 @@
 
 use crossdock_testkit::foreign::{self, Cpu};
 
-use crate::support::{Registry, World, host_handlers, require};
+use crate::support::{Registry, World, host_handlers, our_emulator, require};
 
 #[test]
 fn only_needed_stages_are_built() {
@@ -156,6 +156,29 @@ fn foreign_steps_run_and_the_machine_is_as_before() {
         assert_eq!((ran.code, ran.out.as_str()), (Some(42), program), "{}", ran.err);
     }
     assert_eq!(host_handlers(), before);
+}
+
+/// uname(2) tells the version of the platform that is built or run, so that programs choose packages for it.
+#[test]
+fn old_arm_cpus_are_those_of_the_platform() {
+    our_emulator();
+    let world = World::new();
+    world.file_mode("machine", foreign::machine_arm(), 0o755);
+    let dockerfile = "FROM scratch\nCOPY machine /machine\nRUN [\"/machine\"]\nENTRYPOINT [\"/machine\"]\n";
+    let platforms = ["linux/arm/v5", "linux/arm/v6", "linux/arm/v7"];
+    let built =
+        world.build(dockerfile, &["-t", "t", "--emulator", "builtin", "--platform", &platforms.join(",")]);
+    assert_eq!(built.code, Some(0), "{}", built.err);
+    for (platform, machine) in platforms.into_iter().zip(["armv5tel", "armv6l", "armv7l"]) {
+        let line =
+            |text: &str| text.lines().any(|line| line.trim_matches(|c: char| c == '\0').ends_with(machine));
+        assert!(line(&built.err), "{platform}: {}", built.err);
+        let ran = world.run(&["run", "--emulator", "builtin", "--platform", platform, "t"]);
+        assert!(ran.code == Some(0) && line(&ran.out), "{platform}: {ran:?}");
+        let program = world.text("context/machine");
+        let args = ["unshare", "--emulator", "builtin", "--platform", platform, "--", &program];
+        assert!(line(&world.run(&args).ok()), "{platform}");
+    }
 }
 
 #[test]

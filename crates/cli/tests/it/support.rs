@@ -316,6 +316,16 @@ impl Crossdock {
         self
     }
 
+    /// Starts with SIGHUP's default action, which nohup(1) may have taken from the tests. Not as another
+    /// user.
+    pub fn with_default_hup(self) -> Crossdock {
+        let mut command = Command::new("env");
+        command.arg("--default-signal=HUP").arg(self.command.get_program()).args(self.command.get_args());
+        command.env_clear().envs(self.command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        command.current_dir(self.command.get_current_dir().expect("set for every command"));
+        Crossdock { command }
+    }
+
     pub fn run(mut self) -> Ran {
         Ran::from(self.command.stdin(Stdio::null()).output().expect("crossdock runs"))
     }

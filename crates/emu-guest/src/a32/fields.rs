@@ -6,6 +6,7 @@
 
 use super::registers::place;
 use super::row::{Class, Row};
+use crate::condition::holds;
 use crate::op::{Handler, Op};
 
 /// The condition AL: always.
@@ -252,6 +253,36 @@ const fn advance(it: u8) -> u8 {
     if it & 7 == 0 { 0 } else { it & 0xe0 | it << 1 & 0x1f }
 }
 
+/// The execution state of IT of an instruction that has run, with these flags, from the state after it.
+/// Outside of an IT block, and after its last instruction, that is 0: always.
+pub fn it_before(it: u8, nzcv: u32) -> u8 {
+    if it == 0 {
+        return 0;
+    }
+    // The lowest bit of the condition was shifted out; the instruction has run, so the condition holds.
+    let upper = it & 0xe0;
+    let lowest = if holds(u32::from(upper >> 4), nzcv) { 0 } else { 0x10 };
+    upper | lowest | it >> 1 & 0xf
+}
+
 /// The execution state of IT for the next instruction.
 #[derive(Default)]
 pub struct It(pub(super) u8);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_state_of_it_goes_back() {
+        for it in (0x10..=0xefu8).filter(|it| it & 7 != 0) {
+            for flags in 0..16u32 {
+                let nzcv = flags << 28;
+                if holds(u32::from(it >> 4), nzcv) {
+                    assert_eq!(it_before(advance(it), nzcv), it, "{it:#x} {nzcv:#x}");
+                }
+            }
+        }
+        assert_eq!(it_before(0, 0), 0);
+    }
+}

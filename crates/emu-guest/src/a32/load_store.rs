@@ -178,13 +178,12 @@ fn mode_of(word: &Word<'_>) -> u8 {
 /// A load or store with its base `n`, or from PC.
 fn access(word: &Word<'_>, transfer: Transfer, mode: u8, offset: Offset) -> Option<Op> {
     let loads = matches!(transfer, Transfer::Load(_) | Transfer::LoadSigned(_) | Transfer::LoadDual);
-    let dual = matches!(transfer, Transfer::LoadDual | Transfer::StoreDual);
+    let dual = transfer == Transfer::LoadDual;
     let from_pc = word.names_pc("n");
     let whole = matches!(transfer, Transfer::Load(2) | Transfer::Store(2));
     // Of bytes, halfwords and pairs none is PC; a base that is written back is no PC and not transferred.
-    let bad_register = word.names_pc("t") && !whole || dual && word.names_pc("u");
-    let transfers_base = word.field('n') == word.field('t') || dual && word.field('n') == word.field('u');
-    if bad_register || mode != OFFSET && (from_pc || transfers_base) {
+    let bad_register = word.names_pc("t") && !whole;
+    if bad_register || mode != OFFSET && (from_pc || word.field('n') == word.field('t')) {
         return None;
     }
     let register = matches!(offset, Offset::Register { .. });
@@ -196,7 +195,7 @@ fn access(word: &Word<'_>, transfer: Transfer, mode: u8, offset: Offset) -> Opti
         Offset::Immediate(imm) => op = op.with_imm(imm),
         Offset::Register { kind, amount, up } => {
             let m = word.field('m');
-            let loads_index = dual && loads && (m == word.field('t') || m == word.field('t') + 1);
+            let loads_index = dual && (m == word.field('t') || m == word.field('t') + 1);
             if m == 15 || loads_index {
                 return None;
             }
@@ -348,12 +347,14 @@ pub(crate) fn thumb_dual(word: &Word<'_>) -> Option<Op> {
     let (t, u) = (word.field('t'), word.field('u'));
     // Neither P nor W: exclusive accesses.
     let other = !word.is('P') && !word.is('W');
-    let reserved = other || word.names_sp("tu") || loads && t == u || !loads && word.names_pc("n");
-    if reserved {
+    let mode = mode_of(word);
+    let transfers_base = mode != OFFSET && word.field('n') == u;
+    let bad_register = word.names_sp("tu") || word.names_pc("u") || !loads && word.names_pc("n");
+    if other || bad_register || transfers_base || loads && t == u {
         return None;
     }
     let transfer = if loads { Transfer::LoadDual } else { Transfer::StoreDual };
-    access(word, transfer, mode_of(word), signed(word.field('i') << 2, word.is('U')))
+    access(word, transfer, mode, signed(word.field('i') << 2, word.is('U')))
 }
 
 /// T32, 16 bits: with an immediate `i`, scaled by the size in bytes.

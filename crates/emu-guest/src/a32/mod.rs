@@ -46,7 +46,7 @@ mod vfp_move;
 mod vfp_register;
 
 pub use decode::{Set, Support, classify, float_of_thumb, is_float, name};
-pub use fields::{It, Jump};
+pub use fields::{It, Jump, it_before};
 pub use guest::A32;
 pub use instruction::Instruction;
 pub use row::{Class, Row};

@@ -11,5 +11,6 @@ mod encodings_arm;
 mod faults;
 mod fuzz;
 mod interpreter;
+mod registers_arm;
 mod vectors_arm;
 mod vfp_arm;

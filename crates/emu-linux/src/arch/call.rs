@@ -36,6 +36,7 @@ pub enum Call {
     Execve,
     Execveat,
     Exit,
+    Personality,
     Prctl,
     Getrlimit,
     Setrlimit,

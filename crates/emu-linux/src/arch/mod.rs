@@ -26,7 +26,7 @@ pub mod call;
 pub mod known;
 pub mod machine;
 
-use crate::shared::{Shared, SigInfo};
+use crate::shared::SigInfo;
 use crate::signal::Action;
 use crate::sys::Errno;
 use crate::thread::{Thread, Trap};
@@ -34,40 +34,37 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use call::Row;
 use core::ops::Range;
-use core::sync::atomic::AtomicU32;
+use crossdock_emu_guest::State;
 use crossdock_emu_guest::memory::{Access, Fault};
+use crossdock_emu_jit::Isa;
 use machine::Machine;
 
 /// The ABI of a guest on Linux.
 pub trait Abi: Sized + 'static {
     /// The architecture's name in Linux's sources (`arch/NAME`).
     const NAME: &'static str;
-    /// `machine` of uname(2).
-    const UNAME: &'static str;
-    /// AT_PLATFORM of the auxiliary vector (getauxval(3)).
-    const PLATFORM: &'static str;
     /// The programs.
     const MACHINE: Machine;
     /// The architecture for system call filters (AUDIT_ARCH_, include/uapi/linux/audit.h).
     const AUDIT_ARCHITECTURE: u32;
 
-    /// The registers of a thread.
-    type State: Clone + Default;
     /// The program counter.
-    fn pc(state: &Self::State) -> u64;
+    fn pc(state: &State) -> u64;
     /// The stack pointer.
-    fn sp(state: &Self::State) -> u64;
+    fn sp(state: &State) -> u64;
     /// Sets the registers of a new program.
-    fn start(state: &mut Self::State, entry: u64, sp: u64);
+    fn start(state: &mut State, entry: u64, sp: u64);
     /// Sets the registers of a child of clone(2): its result is 0; it has a new stack pointer and a thread
     /// pointer if they are given.
-    fn enter_child(state: &mut Self::State, sp: Option<u64>, thread_pointer: Option<u64>);
+    fn enter_child(state: &mut State, sp: Option<u64>, thread_pointer: Option<u64>);
     /// Does what the kernel's return to the program does, after the registers have changed: exclusive
     /// accesses that have begun fail.
-    fn exception_return(state: &mut Self::State);
+    fn exception_return(state: &mut State);
 
-    /// What runs the guest's code.
-    type Engine: Engine<Self::State>;
+    /// The instruction set.
+    type Isa: Isa;
+    /// The signal of an instruction that does not access memory, or may not at its address.
+    fn exception(state: &State, why: crossdock_emu_guest::Exit) -> Exception;
     /// What the CPU says about a fault ([`Trap::syndrome`]).
     fn fault_syndrome(access: Access, is_mapped: bool) -> u64;
     /// Names the undefined instruction at `pc`, for a message.
@@ -76,20 +73,20 @@ pub trait Abi: Sized + 'static {
     /// The row of a call in the ABI's table.
     fn row(number: u64) -> Option<&'static Row>;
     /// The number of the call that a thread makes, and the registers of its arguments.
-    fn call(state: &Self::State) -> (u64, [u64; 6]);
+    fn call(state: &State) -> (u64, [u64; 6]);
     /// The arguments of a call, from their registers.
     #[inline(always)]
     fn decode(_row: &Row, registers: [u64; 6]) -> [u64; 6] {
         registers
     }
     /// Sets the result of a call.
-    fn set_result(state: &mut Self::State, result: Result<i64, Errno>);
+    fn set_result(state: &mut State, result: Result<i64, Errno>);
     /// Goes back to the instruction that makes the call, so that it is made again.
-    fn call_again(state: &mut Self::State);
+    fn call_again(state: &mut State);
     /// Answers a call whose row is [`call::Call::Own`].
     fn own_call(
         _thread: &mut Thread,
-        _state: &mut Self::State,
+        _state: &mut State,
         _row: &Row,
         which: u8,
         _arguments: &[u64; 6],
@@ -113,9 +110,9 @@ pub trait Abi: Sized + 'static {
     /// Where a signal frame below `top` begins.
     fn frame_start(top: u64) -> u64;
     /// Pushes a signal frame, and sets the registers for the handler.
-    fn push_frame(state: &mut Self::State, delivery: &Delivery) -> Result<(), Errno>;
+    fn push_frame(state: &mut State, delivery: &Delivery) -> Result<(), Errno>;
     /// Reads the frame that a handler returns by.
-    fn read_frame(state: &Self::State) -> Result<Frame<Self::State>, Errno>;
+    fn read_frame(state: &State) -> Result<Frame, Errno>;
 
     /// Maps what the kernel maps for programs besides their files and the stack.
     fn map_helpers() -> Result<(), Errno> {
@@ -123,8 +120,12 @@ pub trait Abi: Sized + 'static {
     }
     /// Whether the stack of a program without PT_GNU_STACK is executable.
     const STACK_IS_EXECUTABLE: bool;
-    /// The CPU's entries of the auxiliary vector: AT_HWCAP, AT_HWCAP2, AT_MINSIGSTKSZ (getauxval(3)).
-    const AUXILIARY: &'static [(u64, u64)];
+    /// `machine` of uname(2).
+    fn uname() -> &'static str;
+    /// AT_PLATFORM of the auxiliary vector (getauxval(3)).
+    fn platform() -> &'static str;
+    /// The CPU's numbers in the auxiliary vector: AT_HWCAP, AT_HWCAP2, AT_MINSIGSTKSZ (getauxval(3)).
+    fn auxiliary() -> impl Iterator<Item = (u64, u64)>;
     /// The content of /proc/cpuinfo.
     fn cpuinfo(cpus: u32) -> Vec<u8>;
 }
@@ -132,20 +133,6 @@ pub trait Abi: Sized + 'static {
 /// The host's `struct stat` in words: dev, ino, nlink, mode and uid, gid, rdev, size, blksize, blocks, three
 /// times of two words, three unused (x86-64, asm/stat.h).
 pub type HostStat = [u64; 18];
-
-/// What runs the code of one guest thread.
-pub trait Engine<State> {
-    /// An engine for the thread with this block.
-    fn new(shared: &'static Shared) -> Self;
-    /// Runs code until something happens, or until `interrupt` is set.
-    fn run(&mut self, state: &mut State, interrupt: &AtomicU32) -> Exit;
-    /// Interprets one block of code.
-    fn run_block(&mut self, state: &mut State, interrupt: &AtomicU32) -> Exit;
-    /// Runs one block twice, interpreted and translated; the error says how the results differ.
-    fn check(&mut self, state: &mut State, interrupt: &AtomicU32) -> Result<Exit, String>;
-    /// In the child of a fork: forgets the engines of threads that do not exist there.
-    fn is_alone(&self);
-}
 
 /// Why an engine has returned.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -198,7 +185,7 @@ pub struct Delivery<'info> {
 }
 
 /// What a signal frame gives back.
-pub struct Frame<State> {
+pub struct Frame {
     /// The registers.
     pub state: State,
     /// The signals that are blocked.

@@ -70,22 +70,36 @@ fn special(address: u64) -> Option<Vec<u8>> {
 
 /// openat(2).
 pub(super) fn openat<A: Abi>(thread: &Thread, a: &[u64; 6]) -> Result<i64, Errno> {
-    let opened = open_path::<A>(thread, a)?;
-    if A::MACHINE.word() == 4 && to_host::<A>(a[2]) & O_LARGEFILE == 0 {
-        check_size(opened)?;
+    let flags = to_host::<A>(a[2]);
+    if A::MACHINE.word() == 8 || flags & (O_LARGEFILE | O_PATH) != 0 {
+        return open_path::<A>(thread, a);
     }
+    if flags & O_TRUNC != 0
+        && status_at(thread, &[a[0], a[1], 0, 0, 0, 0]).is_ok_and(|s| is_large(s[3], s[6]))
+    {
+        return Err(errno::EOVERFLOW);
+    }
+    let opened = open_path::<A>(thread, a)?;
+    check_size(opened)?;
     Ok(opened)
 }
 
+const O_TRUNC: u64 = 0o1000;
 const O_LARGEFILE: u64 = 0o100_000;
+const O_PATH: u64 = 0o10_000_000;
+
+/// Whether a file of this mode and size is regular, and larger than offsets of 32 bits reach.
+fn is_large(mode: u64, size: u64) -> bool {
+    const S_IFMT: u64 = 0o170_000;
+    const S_IFREG: u64 = 0o100_000;
+    mode & S_IFMT == S_IFREG && size > i32::MAX as u64
+}
 
 /// Closes a file that is larger than a 32-bit program can handle that does not ask for large files (open(2),
 /// O_LARGEFILE); for the host, which has 64 bits, all programs ask.
 fn check_size(descriptor: i64) -> Result<(), Errno> {
-    const S_IFMT: u32 = 0o170_000;
-    const S_IFREG: u32 = 0o100_000;
     let status = file::status(descriptor as i32)?;
-    if status.mode & S_IFMT == S_IFREG && status.size > i32::MAX as u64 {
+    if is_large(status.mode.into(), status.size) {
         drop(Fd::from_number(descriptor as i32));
         return Err(errno::EOVERFLOW);
     }
@@ -334,7 +348,7 @@ pub(super) fn epoll_ctl(thread: &Thread, a: &[u64; 6]) -> Result<i64, Errno> {
 
 /// epoll_pwait(2), epoll_pwait2(2). The host writes its 12-byte events to the guest's array, which is large
 /// enough; then they are spread out, last to first.
-pub(super) fn epoll_wait(thread: &mut Thread, call: u64, a: &[u64; 6]) -> Result<i64, Errno> {
+pub(crate) fn epoll_wait(thread: &mut Thread, call: u64, a: &[u64; 6]) -> Result<i64, Errno> {
     let mask = with_mask(thread, a[4], a[5])?;
     let pointer = mask.as_ref().map_or(0, |mask| &raw const *mask as u64);
     let result = host(thread, call, &[a[0], a[1], a[2], a[3], pointer, 8]);

@@ -15,6 +15,13 @@ pub(crate) fn host(thread: &Thread, number: u64, arguments: &[u64; 6]) -> Result
     unsafe { sys::interruptible(number, arguments, &thread.shared.interrupt) }
 }
 
+/// [`host`] by a call of 32-bit programs, of at most five arguments: its number is that of i386, and the
+/// kernel converts structures. ENOSYS where the host runs no 32-bit programs.
+pub(crate) fn host32(thread: &Thread, number: u64, arguments: &[u64; 6]) -> Result<i64, Errno> {
+    // SAFETY: as for `host`.
+    unsafe { sys::call::call32(number, arguments, &thread.shared.interrupt) }
+}
+
 /// Reads the signal mask that a call installs while it waits, and remembers it for the delivery. Returns the
 /// host's form.
 pub(crate) fn with_mask(thread: &mut Thread, set: u64, size: u64) -> Result<Option<u64>, Errno> {

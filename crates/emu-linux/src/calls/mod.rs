@@ -19,6 +19,7 @@ use crate::guest;
 use crate::memory;
 use crate::options::{self, Log};
 use crate::own_executable;
+use crate::personality;
 use crate::process;
 use crate::program;
 use crate::region;
@@ -192,6 +193,10 @@ fn dispatch_checked<A: Abi>(task: &mut Task<A>, number: u64, row: &Row, a: &[u64
         Call::Execveat => exec::execveat(thread, A::MACHINE.word(), a[0] as i32, a[1], a[2], a[3], a[4]),
         Call::Exit => process::exit(task, a[0]),
         Call::Seccomp => seccomp::seccomp(thread, A::MACHINE.word(), a[0], a[1], a[2]),
+        Call::Personality => {
+            let persona = host(thread, nr::PERSONALITY, &[personality::to_host(a[0]), 0, 0, 0, 0, 0])?;
+            Ok(personality::to_guest(persona))
+        }
         Call::Uname => system::uname::<A>(thread, a[0]),
         Call::Prctl => system::prctl::<A>(thread, a),
         Call::Getrlimit => system::rlimit(thread, 0, a[0], 0, a[1]),

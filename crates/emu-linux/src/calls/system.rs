@@ -3,7 +3,7 @@
 use super::host::host;
 use crate::arch::Abi;
 use crate::guest;
-use crate::lock::Lock;
+use crate::lock::{self, Lock};
 use crate::options;
 use crate::seccomp;
 use crate::sys::{self, Errno, errno, nr};
@@ -21,7 +21,7 @@ pub(super) fn uname<A: Abi>(thread: &Thread, at: u64) -> Result<i64, Errno> {
         field[..length].copy_from_slice(&release[..length]);
         guest::write(at.wrapping_add(2 * FIELD), &field)?;
     }
-    machine[..A::UNAME.len()].copy_from_slice(A::UNAME.as_bytes());
+    machine[..A::uname().len()].copy_from_slice(A::uname().as_bytes());
     guest::write(at.wrapping_add(4 * FIELD), &machine)?;
     Ok(0)
 }
@@ -90,7 +90,7 @@ pub(crate) fn change_limit(
 ) -> Result<[u64; 2], Errno> {
     const RLIMIT_DATA: u64 = 2;
     const RLIMIT_AS: u64 = 9;
-    static REMEMBERED: Lock<[Option<[u64; 2]>; 2]> = Lock::new([None; 2]);
+    static REMEMBERED: Lock<[Option<[u64; 2]>; 2]> = lock::new([None; 2]);
     let own = process as u32 == 0 || process as u32 == sys::process_id();
     let mut now = [0u64; 2];
     let slot = match resource as u32 as u64 {

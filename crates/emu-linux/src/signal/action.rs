@@ -2,7 +2,7 @@
 
 use super::handler::on_host_signal;
 use super::number::{OUR_SIGNALS, OURS, bit};
-use crate::lock::{Held, Lock};
+use crate::lock::{self, Held, Lock};
 use crate::sys::signal::{HostAction, set_action};
 
 /// SIG_DFL and SIG_IGN.
@@ -55,12 +55,12 @@ impl Actions {
     /// The actions that the process was started with, looked up when needed.
     pub const fn inherited() -> Self {
         let action = Action { handler: DEFAULT, flags: 0, restorer: 0, mask: 0 };
-        Actions { table: Lock::new(Table { actions: [action; 65], known: 0 }) }
+        Actions { table: lock::new(Table { actions: [action; 65], known: 0 }) }
     }
 
     /// A copy, for a task that shares memory but not actions.
     pub fn copy(&self) -> Self {
-        Actions { table: Lock::new(self.table.lock().clone()) }
+        Actions { table: lock::new(self.table.lock().clone()) }
     }
 
     /// Resets all handlers; ignored signals stay ignored (CLONE_CLEAR_SIGHAND, clone(2)).

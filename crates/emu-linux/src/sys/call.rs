@@ -24,6 +24,7 @@ pub mod nr {
     pub const MINCORE: u64 = 27;
     pub const MADVISE: u64 = 28;
     pub const SHMAT: u64 = 30;
+    pub const SHMCTL: u64 = 31;
     pub const DUP2: u64 = 33;
     pub const GETPID: u64 = 39;
     pub const SENDMSG: u64 = 46;
@@ -168,7 +169,7 @@ pub(crate) use syscall;
 global_asm!(
     ".pushsection .text.crossdock_emu_syscall,\"ax\",@progbits",
     ".irp name,interruptible,call_begin,call_syscall,call_end,call_before,call_again,restorer,\
-     call32,call32_int,call32_absent",
+     call32,call32_begin,call32_int,call32_again,call32_before,call32_absent",
     ".globl crossdock_emu_\\name",
     ".hidden crossdock_emu_\\name",
     ".endr",
@@ -198,18 +199,33 @@ global_asm!(
     "mov rax, -512",
     "ret",
 
-    // crossdock_emu_call32(number, a, b, c, d): a system call of a 32-bit program.
+    // crossdock_emu_call32(number, arguments, interrupt): a system call of a 32-bit program, as above. INT
+    // has a prefix without effect (DS, 0x3e). The kernel goes back by two bytes to repeat a call, so to INT
+    // after the prefix, where nothing else stops.
     ".p2align 4",
     "crossdock_emu_call32:",
     "push rbx",
     "mov eax, edi",
-    "mov ebx, esi",
-    "xchg rcx, rdx",
-    "mov esi, r8d",
-    "xor edi, edi",
+    "mov r11, rdx",
+    "mov ebx, [rsi]",
+    "mov ecx, [rsi + 8]",
+    "mov edx, [rsi + 16]",
+    "mov edi, [rsi + 32]",
+    "mov esi, [rsi + 24]",
+    "crossdock_emu_call32_begin:",
+    "cmp dword ptr [r11], 0",
+    "jne crossdock_emu_call32_before",
     "crossdock_emu_call32_int:",
-    "int 0x80",
+    ".byte 0x3e, 0xcd, 0x80",
     "movsxd rax, eax",
+    "pop rbx",
+    "ret",
+    "crossdock_emu_call32_before:",
+    "mov rax, -513",
+    "pop rbx",
+    "ret",
+    "crossdock_emu_call32_again:",
+    "mov rax, -512",
     "pop rbx",
     "ret",
     "crossdock_emu_call32_absent:",
@@ -234,8 +250,11 @@ unsafe extern "C" {
     fn crossdock_emu_call_before();
     fn crossdock_emu_call_again();
     fn crossdock_emu_restorer();
-    fn crossdock_emu_call32(number: u64, a: u64, b: u64, c: u64, d: u64) -> i64;
+    fn crossdock_emu_call32(number: u64, arguments: *const u64, interrupt: *const AtomicU32) -> i64;
+    fn crossdock_emu_call32_begin();
     fn crossdock_emu_call32_int();
+    fn crossdock_emu_call32_again();
+    fn crossdock_emu_call32_before();
     fn crossdock_emu_call32_absent();
 }
 
@@ -252,11 +271,31 @@ pub unsafe fn interruptible(number: u64, arguments: &[u64; 6], interrupt: &Atomi
     Errno::check(unsafe { crossdock_emu_interruptible(number, arguments.as_ptr(), interrupt) })
 }
 
-/// Where a handler that interrupted the thread at `pc` continues it, if `pc` is in [`interruptible`] and the
-/// call is still to be made.
+/// Makes a call as a 32-bit program of the host does (i386, `asm/unistd_32.h`), with at most five arguments
+/// below 4 GiB: the kernel then converts structures itself. A signal can interrupt it, as
+/// [`interruptible`]. ENOSYS where the host runs no such programs.
+///
+/// # Safety
+///
+/// As [`raw`].
+pub unsafe fn call32(number: u64, arguments: &[u64; 6], interrupt: &AtomicU32) -> Result<i64, Errno> {
+    // SAFETY: the pointers are those of references; the caller answers for the call's effects.
+    Errno::check(unsafe { crossdock_emu_call32(number, arguments.as_ptr(), interrupt) })
+}
+
+fn address(function: unsafe extern "C" fn()) -> u64 {
+    function as usize as u64
+}
+
+/// Where a handler that interrupted the thread at `pc` continues it, if `pc` is in [`interruptible`] or
+/// [`call32`] and the call is still to be made.
 pub(crate) fn leave_call(pc: u64, rcx: u64) -> Option<u64> {
-    let address = |function: unsafe extern "C" fn()| function as usize as u64;
-    if !(address(crossdock_emu_call_begin)..address(crossdock_emu_call_end)).contains(&pc) {
+    let int = address(crossdock_emu_call32_int);
+    if (address(crossdock_emu_call32_begin)..=int).contains(&pc) {
+        Some(address(crossdock_emu_call32_before))
+    } else if pc == int + 1 {
+        Some(address(crossdock_emu_call32_again))
+    } else if !(address(crossdock_emu_call_begin)..address(crossdock_emu_call_end)).contains(&pc) {
         None
     } else if pc == address(crossdock_emu_call_syscall) && rcx == address(crossdock_emu_call_end) {
         Some(address(crossdock_emu_call_again))
@@ -265,21 +304,9 @@ pub(crate) fn leave_call(pc: u64, rcx: u64) -> Option<u64> {
     }
 }
 
-/// Makes a call as a 32-bit program of the host does (i386, `asm/unistd_32.h`), with arguments below 4 GiB:
-/// the kernel then converts structures itself. ENOSYS where the host runs no such programs.
-///
-/// # Safety
-///
-/// As [`raw`].
-pub unsafe fn call32(number: u64, [a, b, c, d]: [u64; 4]) -> Result<i64, Errno> {
-    // SAFETY: the caller answers for the effects.
-    Errno::check(unsafe { crossdock_emu_call32(number, a, b, c, d) })
-}
-
 /// Where a handler continues a thread whose [`call32`] has faulted at `pc`, since the host runs no 32-bit
 /// programs.
 pub(crate) fn leave_call32(pc: u64) -> Option<u64> {
-    let address = |function: unsafe extern "C" fn()| function as usize as u64;
     (pc == address(crossdock_emu_call32_int)).then(|| address(crossdock_emu_call32_absent))
 }
 

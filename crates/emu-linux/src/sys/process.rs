@@ -275,6 +275,13 @@ pub fn wake(word: &AtomicU32) {
     let _ = unsafe { syscall!(nr::FUTEX, word.as_ptr(), FUTEX_WAKE_PRIVATE, 1) };
 }
 
+/// futex(2): wakes a thread of any process that waits for the word at an address of the guest.
+pub fn wake_shared(address: u64) {
+    const FUTEX_WAKE: u64 = 1;
+    // SAFETY: nothing is read or written.
+    let _ = unsafe { syscall!(nr::FUTEX, address, FUTEX_WAKE, 1) };
+}
+
 /// execveat(2). Returns only on error.
 ///
 /// The kernel reads the path, the two arrays of pointers and the strings; what it cannot read is EFAULT.

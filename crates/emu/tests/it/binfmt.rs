@@ -1,8 +1,9 @@
 //! The emulator as an interpreter of binfmt_misc, in its own user namespace (Linux 6.7).
 
-use crate::guest::{CROSS, EMULATOR, compile, run, verdict};
+use crate::guest::{CROSS, EMULATOR, compile, verdict};
 use std::fs;
-use std::process::Command;
+use std::io::{Read, Write};
+use std::process::{Command, Output, Stdio};
 
 /// Prints its arguments, and executes itself once more.
 const PROGRAM: &str = r#"
@@ -20,20 +21,85 @@ int main(int c, char **v) {
 }
 "#;
 
+/// A guest: its compiler, and its programs' EI_CLASS and e_machine.
+struct Guest {
+    compiler: &'static str,
+    class: u8,
+    machine: u8,
+}
+
+const ARM64: Guest = Guest { compiler: CROSS, class: 2, machine: 183 };
+const ARM: Guest = Guest { compiler: "arm-linux-gnueabihf-gcc", class: 1, machine: 40 };
+
+/// Who exists in the user namespace.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Users {
+    Root,
+    Many,
+}
+
+impl Users {
+    fn are_mapped_by_root(self) -> bool {
+        let data = fs::metadata("/proc/self");
+        self == Users::Many && data.is_ok_and(|data| std::os::unix::fs::MetadataExt::uid(&data) == 0)
+    }
+
+    /// Options of unshare(1). Other users than root may map those that /etc/subuid gives them.
+    fn mapping(self) -> &'static [&'static str] {
+        match self {
+            Users::Root => &["--map-root-user"],
+            Users::Many if self.are_mapped_by_root() => &[],
+            Users::Many => &["--map-root-user", "--map-auto"],
+        }
+    }
+
+    /// Runs a command that enters a user namespace, says so by a line, and waits for one.
+    fn run(self, mut command: Command) -> Output {
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("unshare is installed");
+        let mut entered = [0];
+        let output = child.stdout.as_mut().expect("a pipe");
+        if output.read_exact(&mut entered).is_ok() && self.are_mapped_by_root() {
+            for map in ["uid_map", "gid_map"] {
+                fs::write(format!("/proc/{}/{map}", child.id()), "0 0 65536").expect("root maps users");
+            }
+        }
+        child.stdin.take().expect("a pipe").write_all(b"\n").expect("the script waits");
+        child.wait_with_output().expect("the command ends")
+    }
+}
+
+/// The text for binfmt_misc's `register`, without the flags.
+fn registration(guest: &Guest, interpreter: &str) -> String {
+    let Guest { class, machine, .. } = guest;
+    let zeroes = r"\x00".repeat(8);
+    let magic = format!(r"\x7fELF\x{class:02x}\x01\x01\x00{zeroes}\x02\x00\x{machine:02x}\x00");
+    let mask = format!(r"{}\x00{}\xfe\xff\xff\xff", r"\xff".repeat(7), r"\xff".repeat(8));
+    format!(":guest:M::{magic}:{mask}:{interpreter}:")
+}
+
 const REGISTER: &str = r#"
 set -e
+echo
+read go
 mount -t binfmt_misc binfmt "$2"
-printf '%s' ":arm64:M::\\x7fELF\\x02\\x01\\x01\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x02\\x00\\xb7\\x00:\\xff\\xff\\xff\\xff\\xff\\xff\\xff\\x00\\xff\\xff\\xff\\xff\\xff\\xff\\xff\\xff\\xfe\\xff\\xff\\xff:$1:$3" > "$2/register"
+printf '%s' "$1$3" > "$2/register"
 exec chroot "$4" /program --version
 "#;
 
 /// Runs the program in a root without /proc. The emulator is copied to `inside` in this root; without
 /// `inside`, the host's file is registered.
 fn by_binfmt(flags: &str, inside: Option<&str>) -> String {
-    program_by_binfmt(PROGRAM, flags, inside, |_| {})
+    program_by_binfmt(&ARM64, Users::Root, PROGRAM, flags, inside, |_| {})
 }
 
 fn program_by_binfmt(
+    guest: &Guest,
+    users: Users,
     text: &str,
     flags: &str,
     inside: Option<&str>,
@@ -45,19 +111,18 @@ fn program_by_binfmt(
     for name in ["root", "binfmt"] {
         fs::create_dir(directory.path().join(name)).expect("a directory");
     }
-    compile(CROSS, &source, &directory.path().join("root/program"));
+    compile(guest.compiler, &source, &directory.path().join("root/program"));
     if let Some(place) = inside {
         let place = directory.path().join("root").join(place.trim_start_matches('/'));
         fs::create_dir_all(place.parent().expect("it is in a directory")).expect("a directory");
         fs::copy(EMULATOR, &place).expect("the emulator is copied");
     }
     prepare(&directory.path().join("root"));
-    let interpreter = inside.unwrap_or(EMULATOR);
-    let output = run(Command::new("unshare")
-        .args(["--user", "--map-root-user", "--mount", "sh", "-c", REGISTER, "sh", interpreter])
-        .arg(directory.path().join("binfmt"))
-        .arg(flags)
-        .arg(directory.path().join("root")));
+    let registration = registration(guest, inside.unwrap_or(EMULATOR));
+    let mut command = Command::new("unshare");
+    command.args(users.mapping()).args(["--user", "--mount", "sh", "-c", REGISTER, "sh", &registration]);
+    command.arg(directory.path().join("binfmt")).arg(flags).arg(directory.path().join("root"));
+    let output = users.run(command);
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(
         !errors.contains("mount"),
@@ -105,7 +170,10 @@ fn programs_that_may_only_be_executed_run() {
         fs::copy(root.join("program"), root.join("secret")).expect("the program is copied");
     };
     // The kernel opens the file for us with flag O.
-    assert_eq!(program_by_binfmt(UNREADABLE, "FPOC", None, secret), "opened -1\nagain|a|b|\n");
+    assert_eq!(
+        program_by_binfmt(&ARM64, Users::Root, UNREADABLE, "FPOC", None, secret),
+        "opened -1\nagain|a|b|\n"
+    );
 }
 
 /// `COPY crossdock-emu /usr/bin/qemu-aarch64-static`, with a handler that others have registered.
@@ -123,4 +191,39 @@ fn the_name_of_an_interpreter_tells_that_argv_is_preserved() {
     // (Linux 5.12), it must not count twice.
     let output = by_binfmt("P", Some("/usr/libexec/qemu-binfmt/aarch64-binfmt-P"));
     assert_eq!(output, "/program|--version|\nagain|--version|x|\n");
+}
+
+#[test]
+fn arguments_of_arm_pass() {
+    let output = program_by_binfmt(&ARM, Users::Root, PROGRAM, "FPC", None, |_| {});
+    assert_eq!(output, "/program|--version|\nagain|--version|x|\n");
+}
+
+/// Executes a copy of itself that runs with the rights of user 5 and group 1.
+const PRIVILEGED: &str = r#"
+#include <stdio.h>
+#include <sys/auxv.h>
+#include <sys/stat.h>
+#include <unistd.h>
+int main(int c, char **v) {
+    if (c == 3)
+        return printf("%d %d of %d %d, secure %d, %s|%s|%s|\n", (int)geteuid(), (int)getegid(), (int)getuid(), (int)getgid(),
+                      (int)getauxval(AT_SECURE), v[0], v[1], v[2]) < 0;
+    if (chown("/privileged", 5, 1) || chmod("/privileged", 06755)) return perror("/privileged"), 1;
+    char *args[] = {"again", "a", "b", NULL};
+    execv("/privileged", args);
+    perror("execv");
+    return 1;
+}
+"#;
+
+#[test]
+fn setuid_programs_keep_their_rights() {
+    let privileged = |root: &std::path::Path| {
+        fs::copy(root.join("program"), root.join("privileged")).expect("the program is copied");
+    };
+    for guest in [ARM64, ARM] {
+        let output = program_by_binfmt(&guest, Users::Many, PRIVILEGED, "FPOC", None, privileged);
+        assert_eq!(output, "5 1 of 0 0, secure 1, again|a|b|\n", "{}", guest.compiler);
+    }
 }

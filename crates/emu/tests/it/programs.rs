@@ -12,14 +12,21 @@ struct Guest {
     qemu: &'static str,
     /// Marks sources whose oracle is the host for this guest alone.
     native: &'static str,
+    /// Whether programs also run on a host without calls of 32-bit programs.
+    uses_calls32: bool,
 }
 
-const ARM64: Guest =
-    Guest { compiler: CROSS, qemu: "qemu-aarch64-static", native: "// oracle on arm64: native" };
+const ARM64: Guest = Guest {
+    compiler: CROSS,
+    qemu: "qemu-aarch64-static",
+    native: "// oracle on arm64: native",
+    uses_calls32: false,
+};
 const ARM: Guest = Guest {
     compiler: "arm-linux-gnueabihf-gcc",
     qemu: "qemu-arm-static",
     native: "// oracle on arm: native",
+    uses_calls32: true,
 };
 
 fn check(guest: &Guest, name: &str) {
@@ -42,6 +49,18 @@ fn check(guest: &Guest, name: &str) {
     let output = run(Command::new(EMULATOR).arg(&program));
     let errors = String::from_utf8_lossy(&output.stderr);
     assert_eq!(verdict(&output), expected, "{} differs; standard error: {errors}", source.display());
+    if guest.uses_calls32 {
+        let host = directory.path().join("without_calls32");
+        compile("cc", &sources().join("host/without_calls32.c"), &host);
+        let output = run(Command::new(host).arg(EMULATOR).arg(&program));
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(
+            verdict(&output),
+            expected,
+            "{} differs without calls of 32-bit programs; standard error: {errors}",
+            source.display()
+        );
+    }
 }
 
 macro_rules! programs {
@@ -63,9 +82,9 @@ macro_rules! programs {
 }
 
 programs! {
-    address_limit child_after_fault clone3 clone_words code_changes error_numbers exec_rights exec_self exit_signal fault_blocks files fork_wait ipc memory memory_locks no_way_up
+    address_limit child_after_fault clone3 clone_words code_changes error_numbers exec_rights exec_self exit_signal fault_blocks files fork_wait ipc limits memory memory_locks no_way_up
     openat2_links procmap_query return_loop seccomp return_to_odd seen_by_others sigaction_info sigaltstack sigfpe sigill_context signal_stack_full sigrestart sigsegv
-    signal_order sp_alignment sigstorm sigsuspend tagged_addresses thread_signals threads unmap_below vfork_fpcr vfork_spawn
+    signal_order sp_alignment sigstorm sigsuspend tagged_addresses thread_signals threads unmap_below unshare_user vfork_fpcr vfork_spawn
 }
 
 /// The programs that 32-bit Arm can run, too.
@@ -77,22 +96,17 @@ mod arm {
     }
 
     programs! {
-        child_after_fault clone3 exec_self exit_signal files fork_wait ipc memory memory_locks
+        child_after_fault clone3 exec_self exit_signal files fork_wait ipc limits memory memory_locks
         openat2_links procmap_query seccomp seen_by_others sigaction_info sigaltstack sigfpe signal_order sigrestart
-        sigsegv sigstorm sigsuspend thread_signals threads unmap_below vfork_spawn
+        sigsegv sigstorm sigsuspend thread_signals threads unmap_below unshare_user vfork_spawn
     }
 
-    /// What only 32-bit Arm has.
-    #[test]
-    fn calls() {
-        check(&ARM, "arm/calls");
+    macro_rules! own_programs {
+        ($($name:ident)*) => { $(#[test] fn $name() { check(&ARM, concat!("arm/", stringify!($name))); })* };
     }
 
-    /// Structures that have other layouts there.
-    #[test]
-    fn structures() {
-        check(&ARM, "arm/structures");
-    }
+    // What only 32-bit Arm has.
+    own_programs! { calls cpuinfo directories interrupted_calls objects robust structures }
 }
 
 /// `--check` gives the same output, more slowly.

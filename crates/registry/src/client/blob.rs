@@ -73,21 +73,7 @@ impl Client {
         let subject = blob_subject(reference, digest);
         let endpoint = self.writable(reference)?;
         *self.known_blob(&endpoint, digest).lock().unwrap_or_else(|e| e.into_inner()) = false;
-        self.retrying(|| {
-            self.call(
-                &endpoint,
-                &Call {
-                    method: Method::DELETE,
-                    target: blob_path(&endpoint, digest),
-                    headers: Vec::new(),
-                    body: None,
-                    scopes: &Scopes::delete(&endpoint.repository),
-                    expected: &[202, 200, 204],
-                    subject: &subject,
-                },
-            )
-        })?;
-        Ok(())
+        self.delete(&endpoint, || blob_path(&endpoint, digest), &subject)
     }
 }
 

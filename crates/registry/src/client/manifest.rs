@@ -178,21 +178,7 @@ impl Client {
     pub fn delete_manifest(&self, reference: &Reference) -> Result<()> {
         let endpoint = self.writable(reference)?;
         let subject = subject_of(reference);
-        self.retrying(|| {
-            self.call(
-                &endpoint,
-                &Call {
-                    method: Method::DELETE,
-                    target: manifest_path(&endpoint, reference.identifier()),
-                    headers: Vec::new(),
-                    body: None,
-                    scopes: &Scopes::delete(&endpoint.repository),
-                    expected: &[202, 200, 204],
-                    subject: &subject,
-                },
-            )
-        })?;
-        Ok(())
+        self.delete(&endpoint, || manifest_path(&endpoint, reference.identifier()), &subject)
     }
 
     /// Adds to "not found" what exists instead, if one cheap request can find out.

@@ -258,6 +258,26 @@ impl Client {
         }
     }
 
+    /// Deletes what is at a path.
+    fn delete<'p>(
+        &self,
+        endpoint: &Endpoint,
+        path: impl Fn() -> Target<'p>,
+        subject: &Subject,
+    ) -> Result<()> {
+        let scopes = Scopes::delete(&endpoint.repository);
+        let call = || Call {
+            method: Method::DELETE,
+            target: path(),
+            headers: Vec::new(),
+            body: None,
+            scopes: &scopes,
+            expected: &[202, 200, 204],
+            subject,
+        };
+        self.retrying(|| self.call(endpoint, &call())).map(drop)
+    }
+
     /// Sends a request once, with authentication and redirects.
     fn call(&self, endpoint: &Endpoint, call: &Call) -> Result<Answered> {
         let session = self.session(endpoint);

@@ -16,7 +16,7 @@ use ureq::http::{HeaderValue, Method};
 use super::failure::Subject;
 use super::retry::Retries;
 use super::session::Scopes;
-use super::upload::{Begun, is_lost, location, received};
+use super::upload::{Begun, go_on, is_lost, location, received};
 use super::url::Url;
 use super::{Answered, Call, CallBody, Client, OpenedBody, Target, repository_subject};
 use crate::error::{Error, Result};
@@ -178,15 +178,7 @@ impl Stream<'_> {
         else {
             return false;
         };
-        let Some(has) = received(answered.response.headers()) else { return false };
-        if has > self.blob.length() {
-            return false;
-        }
-        if let Ok(url) = location(&self.subject, &answered, Method::GET) {
-            self.url = Some(url);
-        }
-        self.offset = has;
-        true
+        go_on(&self.subject, &answered, self.blob.length(), &mut self.url, &mut self.offset)
     }
 
     fn send<'s>(

@@ -297,16 +297,7 @@ impl Upload<'_> {
         else {
             return false;
         };
-        let Some(has) = received(answered.response.headers()) else { return false };
-        if has > self.blob.size {
-            return false;
-        }
-        // Not every registry repeats the place.
-        if let Ok(url) = location(&self.subject, &answered, Method::GET) {
-            self.url = Some(url);
-        }
-        self.offset = has;
-        true
+        go_on(&self.subject, &answered, self.blob.size, &mut self.url, &mut self.offset)
     }
 
     /// Sends one request; `body` is the offset and length in bytes of the part of the blob to send.
@@ -364,6 +355,24 @@ pub(super) fn location(subject: &Subject, answered: &Answered, method: Method) -
         let status = answered.response.status().as_u16();
         subject.unexpected(&method, &answered.url, status, "no place to upload to (Location)".to_string())
     })
+}
+
+/// Takes place and offset of an interrupted upload from the registry's answer about it; false if the answer
+/// has no offset, or one above `length`, the bytes that there are.
+pub(super) fn go_on(
+    subject: &Subject,
+    answered: &Answered,
+    length: u64,
+    url: &mut Option<Url>,
+    offset: &mut u64,
+) -> bool {
+    let Some(has) = received(answered.response.headers()).filter(|has| *has <= length) else { return false };
+    // Not every registry repeats the place.
+    if let Ok(place) = location(subject, answered, Method::GET) {
+        *url = Some(place);
+    }
+    *offset = has;
+    true
 }
 
 /// Whether the registry does not know the upload's state that the request builds on, or no longer knows it,

@@ -128,8 +128,22 @@ pub const ABSENT: &[&str] = &["clone3"];
 pub const CLONE_REFUSED: u32 = 0x7e02_0000;
 
 /// `personality` may have these arguments: Linux, 32 bits without `ADDR_NO_RANDOMIZE` (PER_LINUX32), both
-/// with UNAME26, and the query.
-pub const PERSONALITY_ALLOWED: &[u32] = &[0, 0x8, 0x2_0000, 0x2_0008, 0xffff_ffff];
+/// with UNAME26, each of them with a choice of CPU (see [`crate::spec::Programs`]), and the query.
+pub const PERSONALITY_ALLOWED: &[u32] = &[
+    0,
+    0x8,
+    0x2_0000,
+    0x2_0008,
+    0x1000_0000,
+    0x1000_0008,
+    0x1002_0000,
+    0x1002_0008,
+    0x2000_0000,
+    0x2000_0008,
+    0x2002_0000,
+    0x2002_0008,
+    0xffff_ffff,
+];
 
 /// `socket` may not have these families: `AF_ALG`, the kernel's own cryptography, whose faults have let
 /// programs write to files that they may only read (Docker refuses it since 29), and `AF_VSOCK`, which

@@ -1,15 +1,16 @@
 //! Calls about files and descriptors: offsets, statuses, locks, vectors, sets of descriptors, directories,
 //! ioctl, asynchronous transfers.
 
+use super::interfaces;
 use super::words::{Timeout, Width, read, write};
 use crate::arch::call::Row;
 use crate::arch::{Abi, HostStat};
 use crate::calls::files;
-use crate::calls::host::{after_mask, host, with_mask};
+use crate::calls::host::{after_mask, host, host32, with_mask};
 use crate::guest;
 use crate::own_executable;
 use crate::region;
-use crate::sys::call::{call32, nr};
+use crate::sys::call::nr;
 use crate::sys::{Errno, errno};
 use crate::thread::Thread;
 use alloc::vec::Vec;
@@ -300,29 +301,52 @@ pub(super) fn ppoll(thread: &mut Thread, a: &[u64; 6], width: Width) -> Result<i
     result
 }
 
+/// epoll_pwait2(2): the fourth argument is a time.
+pub(super) fn epoll_pwait2(thread: &mut Thread, row: &Row, a: &[u64; 6]) -> Result<i64, Errno> {
+    let mut timeout = Timeout::read(a[3], Width::Wide)?;
+    let with = [a[0], a[1], a[2], timeout.pointer(), a[4], a[5]];
+    files::epoll_wait(thread, u64::from(row.host), &with)
+}
+
 // Numbers of i386 (asm/unistd_32.h).
 const IOCTL: u64 = 54;
-const GETDENTS: u64 = 141;
 const GETDENTS64: u64 = 220;
 
-/// getdents(2), with inodes and positions of 32 bits. Only the host's kernel can give such positions.
-pub(super) fn getdents(a: &[u64; 6]) -> Result<i64, Errno> {
-    // SAFETY: the kernel writes to guest memory.
-    unsafe { call32(GETDENTS, [a[0], a[1], a[2], 0]) }
+/// getdents(2), with inodes and positions of 32 bits: entries of getdents64, which are longer, made shorter
+/// in their place.
+pub(super) fn getdents(thread: &Thread, a: &[u64; 6]) -> Result<i64, Errno> {
+    // struct linux_dirent64: d_ino 8, d_off 8, d_reclen 2, d_type 1, d_name.
+    // struct linux_dirent: d_ino 4, d_off 4, d_reclen 2, d_name, d_type in the last byte.
+    const NAME: u64 = 10;
+    let end = a[1].wrapping_add(getdents64(thread, a)? as u64);
+    let (mut from, mut to) = (a[1], a[1]);
+    while from < end {
+        let [inode, position, sizes] = guest::read_words(from)?;
+        let (length, kind) = (sizes & 0xffff, sizes >> 16 & 0xff);
+        if inode > u32::MAX.into() || length < 24 {
+            return Err(errno::EOVERFLOW);
+        }
+        let name = guest::read_string(from + 19, length as usize - 19, errno::EINVAL)?;
+        let shorter = (NAME + name.len() as u64 + 1).next_multiple_of(4);
+        guest::write32(to, inode as u32)?;
+        guest::write32(to + 4, position as u32)?;
+        guest::write(to + 8, &(shorter as u16).to_le_bytes())?;
+        guest::write(to + NAME, &name)?;
+        guest::write(to + shorter - 1, &[kind as u8])?;
+        (from, to) = (from + length, to + shorter);
+    }
+    Ok((to - a[1]) as i64)
 }
 
 /// getdents64(2). Positions in directories of ext4 are hashes, of 64 bits for 64-bit programs; 32-bit ones
 /// often can use 32 bits only, which they get as 32-bit programs of the host do.
-pub(super) fn getdents64(thread: &Thread, row: &Row, a: &[u64; 6]) -> Result<i64, Errno> {
-    files::directory(a, &|| {
-        // SAFETY: the kernel writes to guest memory.
-        match unsafe { call32(GETDENTS64, [a[0], a[1], a[2], 0]) } {
-            Err(errno::ENOSYS) => {
-                let length = host(thread, u64::from(row.host), a)?;
-                fold_positions(a[1], length as u64).map(|()| length)
-            }
-            other => other,
+pub(super) fn getdents64(thread: &Thread, a: &[u64; 6]) -> Result<i64, Errno> {
+    files::directory(a, &|| match host32(thread, GETDENTS64, a) {
+        Err(errno::ENOSYS) => {
+            let length = host(thread, nr::GETDENTS64, a)?;
+            fold_positions(a[1], length as u64).map(|()| length)
         }
+        other => other,
     })
 }
 
@@ -368,14 +392,15 @@ fn unfolded(thread: &Thread, descriptor: u64, position: u64, whence: u64) -> u64
 /// driver that converts nothing has structures without pointers and `long`s, as a rule.
 pub(super) fn ioctl(thread: &Thread, a: &[u64; 6]) -> Result<i64, Errno> {
     const TERMINAL: u64 = 0x54;
-    if a[1] >> 8 & 0xff != TERMINAL {
-        // SAFETY: the structure is the guest's, and so is what it points to.
-        match unsafe { call32(IOCTL, [a[0], a[1], a[2], 0]) } {
-            Err(errno::ENOTTY | errno::ENOSYS) => {}
-            other => return other,
-        }
+    if a[1] >> 8 & 0xff == TERMINAL {
+        return files::ioctl(thread, a);
     }
-    files::ioctl(thread, a)
+    let converted = match host32(thread, IOCTL, a) {
+        Err(errno::ENOTTY) => None,
+        Err(errno::ENOSYS) => interfaces::ioctl(thread, a),
+        other => Some(other),
+    };
+    converted.unwrap_or_else(|| files::ioctl(thread, a))
 }
 
 /// io_setup(2): the kernel's context is an address in the guest's part of memory.

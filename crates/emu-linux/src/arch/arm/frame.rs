@@ -119,7 +119,7 @@ pub(super) fn push(state: &mut State, delivery: &Delivery) -> Result<(), Errno> 
 }
 
 /// Reads the frame at SP, of the kind that the call asks for: sigreturn or rt_sigreturn.
-pub(super) fn read(interrupted: &State) -> Result<Frame<State>, Errno> {
+pub(super) fn read(interrupted: &State) -> Result<Frame, Errno> {
     const SIGRETURN: u32 = 119;
     let sp = u64::from(interrupted.r(13));
     if sp & 7 != 0 {

@@ -1,11 +1,11 @@
-//! Sockets: options, messages with control data; and the messages and controls of System V.
+//! Sockets: options, and messages with control data.
 
 use super::files::{refused, vector};
 use super::words::{Timeout, Width, read, write};
 use crate::arch::call::Row;
 use crate::calls::host::host;
 use crate::guest;
-use crate::sys::call::{call32, nr};
+use crate::sys::call::nr;
 use crate::sys::file::Fd;
 use crate::sys::{Errno, errno};
 use crate::thread::Thread;
@@ -18,15 +18,26 @@ const SO_RCVTIMEO: u64 = 20;
 const SO_SNDTIMEO: u64 = 21;
 const SO_ATTACH_FILTER: u64 = 26;
 const SO_ATTACH_REUSEPORT_CBPF: u64 = 51;
+/// More bytes than the kernel takes for an option of groups (net.core.optmem_max).
+const OPTION_MAX: usize = 1 << 20;
 const SCM_RIGHTS: u32 = 1;
 const SCM_TIMESTAMP: u32 = 29;
 const SCM_TIMESTAMPNS: u32 = 35;
 const SCM_TIMESTAMPING: u32 = 37;
 
-/// setsockopt(2): times and filters.
+/// Levels of IPv4 and IPv6, and their options with a group_req, group_source_req or group_filter
+/// (linux/in.h).
+const IPPROTO_IP: u64 = 0;
+const IPPROTO_IPV6: u64 = 41;
+const MCAST: Range<u64> = 42..49;
+
+/// setsockopt(2): times, filters, groups of receivers.
 pub(super) fn setsockopt(thread: &Thread, row: &Row, a: &[u64; 6]) -> Result<i64, Errno> {
     let mut words = [0; 2];
     match (a[1], a[2]) {
+        (IPPROTO_IP | IPPROTO_IPV6, option) if MCAST.contains(&option) => {
+            return set_group(thread, row, a);
+        }
         _ if a[4] < 8 => return host(thread, u64::from(row.host), a),
         (SOL_SOCKET, SO_RCVTIMEO | SO_SNDTIMEO) => read(a[3], &mut words)?,
         (SOL_SOCKET, SO_ATTACH_FILTER | SO_ATTACH_REUSEPORT_CBPF) => {
@@ -35,6 +46,20 @@ pub(super) fn setsockopt(thread: &Thread, row: &Row, a: &[u64; 6]) -> Result<i64
         _ => return host(thread, u64::from(row.host), a),
     }
     host(thread, u64::from(row.host), &[a[0], a[1], a[2], words.as_ptr() as u64, 16, 0])
+}
+
+/// A group, whose address follows the number of an interface after a gap on the host.
+fn set_group(thread: &Thread, row: &Row, a: &[u64; 6]) -> Result<i64, Errno> {
+    const NUMBER: usize = 4;
+    let length = a[4] as u32 as usize;
+    if !(NUMBER..=OPTION_MAX).contains(&length) {
+        return host(thread, u64::from(row.host), a);
+    }
+    let mut bytes = alloc::vec![0u8; NUMBER + length];
+    guest::read(a[3], &mut bytes[NUMBER..])?;
+    bytes.copy_within(NUMBER..2 * NUMBER, 0);
+    let with = [a[0], a[1], a[2], bytes.as_ptr() as u64, bytes.len() as u64, 0];
+    host(thread, u64::from(row.host), &with)
 }
 
 /// getsockopt(2): times.
@@ -243,58 +268,4 @@ pub(super) fn recvmmsg(thread: &Thread, a: &[u64; 6], width: Width) -> Result<i6
         },
         || end.is_none_or(|end| now() < end),
     )
-}
-
-/// A message of System V: a `long` and data.
-fn message_size(length: u64) -> Result<usize, Errno> {
-    const LONGEST: u64 = 1 << 26;
-    if length > LONGEST { Err(errno::EINVAL) } else { Ok(8 + length as usize) }
-}
-
-/// msgsnd(2).
-pub(super) fn msgsnd(thread: &Thread, row: &Row, a: &[u64; 6]) -> Result<i64, Errno> {
-    let mut message = alloc::vec![0u8; message_size(a[2])?];
-    let mut kind = [0];
-    read(a[1], &mut kind)?;
-    message[..8].copy_from_slice(&kind[0].to_le_bytes());
-    guest::read(a[1].wrapping_add(4), &mut message[8..])?;
-    host(thread, u64::from(row.host), &[a[0], message.as_ptr() as u64, a[2], a[3], 0, 0])
-}
-
-/// msgrcv(2).
-pub(super) fn msgrcv(thread: &Thread, row: &Row, a: &[u64; 6]) -> Result<i64, Errno> {
-    let mut message = alloc::vec![0u8; message_size(a[2])?];
-    let length =
-        host(thread, u64::from(row.host), &[a[0], message.as_mut_ptr() as u64, a[2], a[3], a[4], 0])?;
-    guest::write(a[1], &message[..4])?;
-    guest::write(a[1].wrapping_add(4), &message[8..8 + length as usize])?;
-    Ok(length)
-}
-
-/// A call that controls objects of System V: i386's number, which argument is the command, and the commands
-/// with structures of their own besides IPC_SET, IPC_STAT and IPC_INFO. i386 has Arm's structures.
-pub(super) struct Control {
-    number: u64,
-    command: usize,
-    structures: Range<u64>,
-}
-
-pub(super) const SEMCTL: Control = Control { number: 394, command: 2, structures: 18..21 };
-pub(super) const SHMCTL: Control = Control { number: 396, command: 1, structures: 13..16 };
-pub(super) const MSGCTL: Control = Control { number: 402, command: 1, structures: 11..14 };
-
-/// semctl(2), shmctl(2), msgctl(2). Structures are converted by the host's kernel; where it runs no 32-bit
-/// programs, commands with a structure are ENOSYS.
-pub(super) fn control(thread: &Thread, row: &Row, a: &[u64; 6], which: Control) -> Result<i64, Errno> {
-    /// Marks the structures that are the only ones by now.
-    const IPC_64: u64 = 0x100;
-    const COMMON: Range<u64> = 1..4;
-    let mut with = *a;
-    let command = &mut with[which.command];
-    *command &= 0xffff_ffff & !IPC_64;
-    if !COMMON.contains(command) && !which.structures.contains(command) {
-        return host(thread, u64::from(row.host), &with);
-    }
-    // SAFETY: structures are in guest memory.
-    unsafe { call32(which.number, [with[0], with[1], with[2], with[3]]) }
 }

@@ -1,8 +1,8 @@
 //! The ABI of 32-bit Arm with EABI calls (Linux, arch/arm; "AAPCS32" for registers).
 //!
 //! ```text
-//! cpu        what the CPU announces: HWCAP, /proc/cpuinfo
-//! engine     runs A32 and T32 code
+//! cpu        what a CPU announces: HWCAP, /proc/cpuinfo
+//! faults     what signals the faults of instructions become
 //! frame      signal frames
 //! helpers    the kernel's page of user helpers at 0xffff0000
 //! rows       call numbers
@@ -10,13 +10,15 @@
 //! ```
 //!
 //! The rest converts structures for the host: `words` those whose fields only become longer, the others by
-//! subject (`files`, `messages`, `signals`, `system`).
+//! subject (`files`, `interfaces`, `ipc`, `messages`, `signals`, `system`).
 
-mod cpu;
-mod engine;
+pub mod cpu;
+mod faults;
 mod files;
 mod frame;
 mod helpers;
+mod interfaces;
+mod ipc;
 mod messages;
 mod own;
 mod rows;
@@ -27,14 +29,16 @@ mod words;
 
 use super::call::{Row, Table};
 use super::machine::{ARM, Machine};
-use super::{Abi, Delivery, Frame, HostStat, asm_generic};
+use super::{Abi, Delivery, Exception, Frame, HostStat, asm_generic};
 use crate::sys::Errno;
 use crate::sys::file::AT_FDCWD;
 use crate::thread::Thread;
 use alloc::string::String;
 use alloc::vec::Vec;
-use crossdock_emu_guest::State;
+use cpu::Model;
+use crossdock_emu_guest::a32::{A32, it_before};
 use crossdock_emu_guest::memory::Access;
+use crossdock_emu_guest::{Exit, State};
 
 /// 32-bit Arm, little-endian, in its EABI.
 ///
@@ -60,13 +64,9 @@ const VFORK_FLAGS: u64 = 0x4100;
 
 impl Abi for Arm {
     const NAME: &'static str = "arm";
-    const UNAME: &'static str = cpu::MODEL.uname;
-    const PLATFORM: &'static str = cpu::MODEL.platform;
     const MACHINE: Machine = ARM;
     /// AUDIT_ARCH_ARM: the machine, little-endian.
     const AUDIT_ARCHITECTURE: u32 = 0x4000_0000 | Self::MACHINE.machine as u32;
-
-    type State = State;
 
     #[inline]
     fn pc(state: &State) -> u64 {
@@ -98,14 +98,18 @@ impl Abi for Arm {
         state.exclusive_size = 0;
     }
 
-    type Engine = engine::Engine;
+    type Isa = A32;
+
+    fn exception(state: &State, why: Exit) -> Exception {
+        faults::exception(state, why)
+    }
 
     fn fault_syndrome(access: Access, is_mapped: bool) -> u64 {
-        engine::fault_syndrome(access, is_mapped)
+        faults::fault_syndrome(access, is_mapped)
     }
 
     fn undefined_instruction(pc: u64) -> String {
-        engine::undefined_instruction(pc)
+        faults::undefined_instruction(pc)
     }
 
     #[inline]
@@ -156,6 +160,7 @@ impl Abi for Arm {
 
     fn call_again(state: &mut State) {
         state.pc -= if state.pc & 1 == 1 { 2 } else { 4 };
+        state.set_it(it_before(state.it(), state.nzcv));
     }
 
     fn own_call(
@@ -168,9 +173,8 @@ impl Abi for Arm {
         own::answer::<Self>(thread, state, row, which, arguments)
     }
 
-    /// The 32-bit Arm has none.
-    fn prctl(_thread: &mut Thread, _arguments: &[u64; 6]) -> Option<Result<i64, Errno>> {
-        None
+    fn prctl(thread: &mut Thread, arguments: &[u64; 6]) -> Option<Result<i64, Errno>> {
+        system::prctl(thread, arguments)
     }
 
     /// As with CONFIG_CLONE_BACKWARDS: tls before child_tid.
@@ -204,7 +208,7 @@ impl Abi for Arm {
         frame::push(state, delivery)
     }
 
-    fn read_frame(state: &State) -> Result<Frame<State>, Errno> {
+    fn read_frame(state: &State) -> Result<Frame, Errno> {
         frame::read(state)
     }
 
@@ -215,10 +219,20 @@ impl Abi for Arm {
     /// Linux, arch/arm/kernel/elf.c (arm_elf_read_implies_exec).
     const STACK_IS_EXECUTABLE: bool = true;
 
-    const AUXILIARY: &'static [(u64, u64)] = &[(16, cpu::MODEL.hwcap), (26, cpu::MODEL.hwcap2)];
+    fn uname() -> &'static str {
+        Model::current().uname
+    }
+
+    fn platform() -> &'static str {
+        Model::current().platform
+    }
+
+    fn auxiliary() -> impl Iterator<Item = (u64, u64)> {
+        [(16, Model::current().hwcap), (26, 0)].into_iter()
+    }
 
     fn cpuinfo(cpus: u32) -> Vec<u8> {
-        cpu::info(cpus)
+        Model::current().info(cpus)
     }
 }
 

@@ -2,12 +2,13 @@
 //! to conversions.
 
 use super::words::{self, Field, Width};
-use super::{files, messages, signals, system};
+use super::{files, ipc, messages, signals, system};
 use crate::arch::Abi;
 use crate::arch::call::{Call, Row};
 use crate::calls::host::host;
 use crate::changes::CHANGES;
 use crate::memory;
+use crate::robust;
 use crate::signal::number::TRAP;
 use crate::sys::Errno;
 use crate::sys::signal::raise;
@@ -32,20 +33,21 @@ macro_rules! own_calls {
 own_calls! {
     // Times, and other structures of words.
     Adjtimex ClockAdjtime ClockGettime ClockNanosleep ClockNanosleep64 Futimesat Getitimer Getrusage
-    Gettimeofday MqGetsetattr MqOpen MqTimed MqTimed64 Nanosleep Semtimedop Semtimedop64 Setitimer Settimeofday
-    TimerGettime TimerSettime TimerSettime64 Times Timespec64In TimespecIn TimespecOut Utimensat Utimensat64 Utimes Wait4
+    Gettimeofday MqGetsetattr MqOpen MqTimed MqTimed64 Nanosleep Semtimedop Semtimedop64 Setitimer
+    Settimeofday TimerGettime TimerSettime TimerSettime64 Times Timespec64In TimespecIn TimespecOut
+    Utimensat Utimensat64 Utimes Wait4
     // Files and memory.
-    Dup2 Fadvise Fcntl Getdents Getdents64 IoGetevents IoPgetevents IoPgetevents64 IoSetup IoSubmit Ioctl
-    Llseek Lseek Mmap2 OldFstat OldStat Ppoll PpollTime64 ProcessVm Pselect6 Pselect6Time64 Select Sendfile
-    Statfs Statfs64 SyncFileRange Vector Vector2
+    Dup2 EpollPwait2 Fadvise Fcntl Getdents Getdents64 IoGetevents IoPgetevents IoPgetevents64 IoSetup
+    IoSubmit Ioctl Llseek Lseek Mmap2 OldFstat OldStat Ppoll PpollTime64 ProcessVm Pselect6
+    Pselect6Time64 Select Sendfile Statfs Statfs64 SyncFileRange Vector Vector2
     // Sockets and messages.
     Getsockopt Msgctl Msgrcv Msgsnd Recvmmsg Recvmmsg64 Recvmsg Semctl Sendmmsg Sendmsg Setsockopt Shmctl
     // Signals.
-    MqNotify RtSigqueueinfo RtSigtimedwait RtSigtimedwait64 RtTgsigqueueinfo Sigaction Sigpending Sigprocmask
-    Sigsuspend TimerCreate Waitid
+    MqNotify PidfdSendSignal RtSigqueueinfo RtSigtimedwait RtSigtimedwait64 RtTgsigqueueinfo Sigaction
+    Sigpending Sigprocmask Sigsuspend TimerCreate Waitid
     // The process and the system.
-    Futex Futex64 GetRobustList Getgroups16 Getres16 Getrlimit Id16 Nice SetRobustList Setgroups16 Setrlimit
-    Sysinfo
+    ExitGroup Futex Futex64 FutexWaitv GetRobustList Getgroups16 Getres16 Getrlimit Id16 Nice
+    SetRobustList Setgroups16 Setrlimit Sysinfo
     // Calls of arm alone.
     Breakpoint Cacheflush GetTls SetTls
 }
@@ -68,6 +70,7 @@ const fn fields(which: Own) -> Option<&'static [Field]> {
         Own::ClockNanosleep => &[In(2, 2), Out(3, 2)],
         Own::ClockNanosleep64 => &[Times(2, 1)],
         Own::Futimesat => &[In(2, 4)],
+        Own::FutexWaitv => &[Times(3, 1)],
         Own::Getitimer => &[Out(1, 4)],
         Own::Getrusage => &[Out(1, RUSAGE)],
         Own::MqGetsetattr => &[In(1, MQ_ATTR), Out(2, MQ_ATTR)],
@@ -115,8 +118,9 @@ pub(super) fn answer<A: Abi>(
             host(thread, u64::from(row.host), &[a[0], a[2], a[3], a[1], 0, 0])
         }
         Own::Fcntl => files::fcntl::<A>(thread, a),
-        Own::Getdents => files::getdents(a),
-        Own::Getdents64 => files::getdents64(thread, row, a),
+        Own::EpollPwait2 => files::epoll_pwait2(thread, row, a),
+        Own::Getdents => files::getdents(thread, a),
+        Own::Getdents64 => files::getdents64(thread, a),
         Own::IoGetevents => files::io_getevents(thread, row, a),
         Own::IoPgetevents => files::io_pgetevents(thread, row, a, Width::Narrow),
         Own::IoPgetevents64 => files::io_pgetevents(thread, row, a, Width::Wide),
@@ -147,14 +151,15 @@ pub(super) fn answer<A: Abi>(
         Own::Recvmsg => messages::recvmsg(thread, a),
         Own::Sendmmsg => messages::sendmmsg(thread, a),
         Own::Sendmsg => messages::sendmsg(thread, a),
-        Own::Msgrcv => messages::msgrcv(thread, row, a),
-        Own::Msgsnd => messages::msgsnd(thread, row, a),
-        Own::Msgctl => messages::control(thread, row, a, messages::MSGCTL),
-        Own::Semctl => messages::control(thread, row, a, messages::SEMCTL),
-        Own::Shmctl => messages::control(thread, row, a, messages::SHMCTL),
+        Own::Msgrcv => ipc::msgrcv(thread, row, a),
+        Own::Msgsnd => ipc::msgsnd(thread, row, a),
+        Own::Msgctl => ipc::control(thread, row, a, &ipc::MSGCTL),
+        Own::Semctl => ipc::control(thread, row, a, &ipc::SEMCTL),
+        Own::Shmctl => ipc::control(thread, row, a, &ipc::SHMCTL),
 
         Own::MqNotify | Own::TimerCreate => signals::with_event(thread, row, a),
-        Own::RtSigqueueinfo => signals::queue(thread, row, a, 2),
+        Own::PidfdSendSignal if a[2] == 0 => host(thread, u64::from(row.host), a),
+        Own::PidfdSendSignal | Own::RtSigqueueinfo => signals::queue(thread, row, a, 2),
         Own::RtTgsigqueueinfo => signals::queue(thread, row, a, 3),
         Own::RtSigtimedwait => signals::timed_wait(thread, row, a, Width::Narrow),
         Own::RtSigtimedwait64 => signals::timed_wait(thread, row, a, Width::Wide),
@@ -166,8 +171,12 @@ pub(super) fn answer<A: Abi>(
 
         Own::Futex => system::futex(thread, row, a, Width::Narrow),
         Own::Futex64 => system::futex(thread, row, a, Width::Wide),
-        Own::SetRobustList => system::set_robust_list(a),
-        Own::GetRobustList => system::get_robust_list(a),
+        Own::SetRobustList => system::set_robust_list(thread, a),
+        Own::GetRobustList => system::get_robust_list(thread, a),
+        Own::ExitGroup => {
+            robust::release_all(thread.shared);
+            host(thread, u64::from(row.host), a)
+        }
         Own::Getgroups16 => system::getgroups16(thread, row, a),
         Own::Setgroups16 => system::setgroups16(thread, row, a),
         Own::Getres16 => system::getres16(thread, row, a),

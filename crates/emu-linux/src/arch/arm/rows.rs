@@ -4,7 +4,7 @@
 use super::own::{Own, own};
 use crate::arch::call::{Call, Row};
 
-/// The calls up to 423.
+/// The calls up to 423, and those after it that have structures of 32-bit programs.
 #[rustfmt::skip]
 pub(super) const ROWS: &[Row] = &[
     Row::new(0, "restart_syscall", 219, "").is(Call::Refused),
@@ -107,7 +107,7 @@ pub(super) const ROWS: &[Row] = &[
     Row::new(133, "fchdir", 81, "f"),
     Row::new(134, "bdflush", 0, "dx").is(Call::Refused),
     Row::new(135, "sysfs", 139, "dpp"),
-    Row::new(136, "personality", 135, "x"),
+    Row::new(136, "personality", 135, "x").is(Call::Personality),
     Row::new(138, "setfsuid", 122, "g"),
     Row::new(139, "setfsgid", 123, "g"),
     Row::new(140, "_llseek", 8, "fxxpd").is(own(Own::Llseek)),
@@ -212,7 +212,7 @@ pub(super) const ROWS: &[Row] = &[
     Row::new(245, "io_getevents", 208, "xddpp").is(own(Own::IoGetevents)),
     Row::new(246, "io_submit", 209, "xdp").is(own(Own::IoSubmit)),
     Row::new(247, "io_cancel", 210, "xpp"),
-    Row::new(248, "exit_group", 231, "d"),
+    Row::new(248, "exit_group", 231, "d").is(own(Own::ExitGroup)),
     Row::new(249, "lookup_dcookie", 0, "qpd").is(Call::Refused),
     Row::new(250, "epoll_create", 213, "d"),
     Row::new(251, "epoll_ctl", 233, "fddp").is(Call::EpollCtl),
@@ -384,6 +384,9 @@ pub(super) const ROWS: &[Row] = &[
     Row::new(421, "rt_sigtimedwait_time64", 128, "pppd").is(own(Own::RtSigtimedwait64)),
     Row::new(422, "futex_time64", 202, "pxdxxd").is(own(Own::Futex64)),
     Row::new(423, "sched_rr_interval_time6", 148, "dp"),
+    Row::new(424, "pidfd_send_signal", 424, "ddpx").is(own(Own::PidfdSendSignal)),
+    Row::new(441, "epoll_pwait2", 441, "dpdppd").is(own(Own::EpollPwait2)),
+    Row::new(449, "futex_waitv", 449, "pdxpd").is(own(Own::FutexWaitv)),
 ];
 
 /// The calls of arm alone, whose numbers begin at 0xf0000 (arch/arm/include/uapi/asm/unistd.h).

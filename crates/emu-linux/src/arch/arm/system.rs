@@ -2,13 +2,14 @@
 
 use super::words::{Field, Timeout, Width, call, write};
 use crate::arch::call::Row;
-use crate::calls::host::host;
+use crate::calls::host::{host, host32};
 use crate::calls::system::change_limit;
 use crate::guest;
-use crate::sys::call::{call32, nr};
+use crate::sys::call::nr;
 use crate::sys::{Errno, errno};
 use crate::thread::Thread;
 use crate::vdso;
+use core::sync::atomic::Ordering;
 
 /// clock_gettime(2).
 pub(super) fn clock_gettime(thread: &Thread, row: &Row, a: &[u64; 6]) -> Result<i64, Errno> {
@@ -45,24 +46,43 @@ pub(super) fn futex(thread: &Thread, row: &Row, a: &[u64; 6], width: Width) -> R
 const SET_ROBUST_LIST: u64 = 311;
 const GET_ROBUST_LIST: u64 = 312;
 
+/// Bytes of the head of a list of robust mutexes (Linux, struct robust_list_head).
+const HEAD_SIZE: u64 = 12;
+
 /// set_robust_list(2): the kernel walks the list when the thread ends, and must know that its pointers have 4
-/// bytes. A host without 32-bit programs does not walk it.
-pub(super) fn set_robust_list(a: &[u64; 6]) -> Result<i64, Errno> {
-    const HEAD_SIZE: u64 = 12;
+/// bytes. For a host without 32-bit programs, we walk it.
+pub(super) fn set_robust_list(thread: &Thread, a: &[u64; 6]) -> Result<i64, Errno> {
     if a[1] != HEAD_SIZE {
         return Err(errno::EINVAL);
     }
-    // SAFETY: the list is the guest's.
-    match unsafe { call32(SET_ROBUST_LIST, [a[0], a[1], 0, 0]) } {
-        Err(errno::ENOSYS) => Ok(0),
+    match host32(thread, SET_ROBUST_LIST, a) {
+        Err(errno::ENOSYS) => {
+            thread.shared.robust.store(a[0], Ordering::Relaxed);
+            Ok(0)
+        }
         other => other,
     }
 }
 
-/// get_robust_list(2).
-pub(super) fn get_robust_list(a: &[u64; 6]) -> Result<i64, Errno> {
-    // SAFETY: the kernel writes to guest memory.
-    unsafe { call32(GET_ROBUST_LIST, [a[0], a[1], a[2], 0]) }
+/// get_robust_list(2); without the host's help, of the calling thread only.
+pub(super) fn get_robust_list(thread: &Thread, a: &[u64; 6]) -> Result<i64, Errno> {
+    match host32(thread, GET_ROBUST_LIST, a) {
+        Err(errno::ENOSYS) if a[0] == 0 => {
+            guest::write32(a[2], HEAD_SIZE as u32)?;
+            guest::write32(a[1], thread.shared.robust.load(Ordering::Relaxed) as u32).map(|()| 0)
+        }
+        other => other,
+    }
+}
+
+/// prctl(2): options that write a pointer.
+pub(super) fn prctl(thread: &Thread, a: &[u64; 6]) -> Option<Result<i64, Errno>> {
+    const PR_GET_TID_ADDRESS: u64 = 40;
+    (a[0] as u32 as u64 == PR_GET_TID_ADDRESS).then(|| {
+        let mut address = 0u64;
+        host(thread, nr::PRCTL, &[a[0], &raw mut address as u64, 0, 0, 0, 0])?;
+        guest::write32(a[1], address as u32).map(|()| 0)
+    })
 }
 
 /// No limit.

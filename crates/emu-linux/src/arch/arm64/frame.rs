@@ -79,7 +79,7 @@ pub(super) fn push(state: &mut State, delivery: &Delivery) -> Result<(), Errno> 
 }
 
 /// Reads the frame at SP.
-pub(super) fn read(interrupted: &State) -> Result<Frame<State>, Errno> {
+pub(super) fn read(interrupted: &State) -> Result<Frame, Errno> {
     let sp = interrupted.sp();
     if sp & 15 != 0 {
         return Err(errno::EFAULT);

@@ -1,18 +1,19 @@
 //! The ABI of arm64 (Linux, arch/arm64; "AAPCS64" for registers).
 
 mod cpuinfo;
-mod engine;
+mod faults;
 mod frame;
 
 use super::call::{Row, Table};
 use super::machine::{ARM64, Machine};
-use super::{Abi, Delivery, Frame, HostStat, asm_generic};
+use super::{Abi, Delivery, Exception, Frame, HostStat, asm_generic};
 use crate::sys::{Errno, errno};
 use crate::thread::Thread;
 use alloc::string::String;
 use alloc::vec::Vec;
-use crossdock_emu_guest::a64::{State, features};
+use crossdock_emu_guest::a64::{A64, features};
 use crossdock_emu_guest::memory::Access;
+use crossdock_emu_guest::{Exit, State};
 
 /// arm64, little-endian.
 pub struct Arm64;
@@ -20,21 +21,23 @@ pub struct Arm64;
 /// Calls of arm64 that newer architectures have no more.
 const ROWS: [Row; 1] = [Row::new(38, "renameat", 264, "fsds")];
 
-static CALLS: Table<{ ROWS.len() + asm_generic::ROWS.len() + asm_generic::SINCE_5_1.len() }> =
-    Table::new(&[&ROWS, asm_generic::ROWS, asm_generic::SINCE_5_1]);
+static CALLS: Table<
+    {
+        ROWS.len()
+            + asm_generic::ROWS.len()
+            + asm_generic::SINCE_5_1_WIDE.len()
+            + asm_generic::SINCE_5_1.len()
+    },
+> = Table::new(&[&ROWS, asm_generic::ROWS, asm_generic::SINCE_5_1_WIDE, asm_generic::SINCE_5_1]);
 
 /// Bytes of the SVC instruction.
 const SVC_LENGTH: u64 = 4;
 
 impl Abi for Arm64 {
     const NAME: &'static str = "arm64";
-    const UNAME: &'static str = "aarch64";
-    const PLATFORM: &'static str = Self::UNAME;
     const MACHINE: Machine = ARM64;
     /// AUDIT_ARCH_AARCH64: the machine, 64 bits, little-endian.
     const AUDIT_ARCHITECTURE: u32 = 0xc000_0000 | Self::MACHINE.machine as u32;
-
-    type State = State;
 
     #[inline]
     fn pc(state: &State) -> u64 {
@@ -66,14 +69,18 @@ impl Abi for Arm64 {
         state.exclusive_size = 0;
     }
 
-    type Engine = engine::Engine;
+    type Isa = A64;
+
+    fn exception(state: &State, why: Exit) -> Exception {
+        faults::exception(state, why)
+    }
 
     fn fault_syndrome(access: Access, is_mapped: bool) -> u64 {
-        engine::fault_syndrome(access, is_mapped)
+        faults::fault_syndrome(access, is_mapped)
     }
 
     fn undefined_instruction(pc: u64) -> String {
-        engine::undefined_instruction(pc)
+        faults::undefined_instruction(pc)
     }
 
     #[inline]
@@ -128,15 +135,24 @@ impl Abi for Arm64 {
         frame::push(state, delivery)
     }
 
-    fn read_frame(state: &State) -> Result<Frame<State>, Errno> {
+    fn read_frame(state: &State) -> Result<Frame, Errno> {
         frame::read(state)
     }
 
     /// Linux, arch/arm64/include/asm/elf.h.
     const STACK_IS_EXECUTABLE: bool = false;
 
-    const AUXILIARY: &'static [(u64, u64)] =
-        &[(16, features::HWCAP), (26, features::HWCAP2), (51, frame::SIZE_OF_THIS_CPU)];
+    fn uname() -> &'static str {
+        "aarch64"
+    }
+
+    fn platform() -> &'static str {
+        "aarch64"
+    }
+
+    fn auxiliary() -> impl Iterator<Item = (u64, u64)> {
+        [(16, features::HWCAP), (26, features::HWCAP2), (51, frame::SIZE_OF_THIS_CPU)].into_iter()
+    }
 
     fn cpuinfo(cpus: u32) -> Vec<u8> {
         cpuinfo::text(cpus)

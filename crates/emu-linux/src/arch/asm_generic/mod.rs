@@ -3,7 +3,7 @@
 
 mod rows;
 
-pub use rows::{ROWS, SINCE_5_1};
+pub use rows::{ROWS, SINCE_5_1, SINCE_5_1_WIDE};
 
 use super::HostStat;
 use crate::guest;

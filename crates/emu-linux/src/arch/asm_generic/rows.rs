@@ -97,7 +97,7 @@ pub const ROWS: &[Row] = &[
     Row::new(89, "acct", 163, "s"),
     Row::new(90, "capget", 125, "pp"),
     Row::new(91, "capset", 126, "pp"),
-    Row::new(92, "personality", 135, "x"),
+    Row::new(92, "personality", 135, "x").is(Call::Personality),
     Row::new(93, "exit", 60, "d").is(Call::Exit),
     Row::new(94, "exit_group", 231, "d"),
     Row::new(95, "waitid", 247, "ddpxp"),
@@ -286,10 +286,17 @@ pub const ROWS: &[Row] = &[
     Row::new(294, "kexec_file_load", 320, "ddxpx").is(Call::Refused),
 ];
 
-/// The calls from 424 on, which have the same numbers on all architectures.
+/// Calls from 424 on with structures that depend on the length of a pointer or a time.
+#[rustfmt::skip]
+pub const SINCE_5_1_WIDE: &[Row] = &[
+    Row::new(424, "pidfd_send_signal", 424, "ddpx"),
+    Row::new(441, "epoll_pwait2", 441, "dpdppd").is(Call::EpollPwait),
+    Row::new(449, "futex_waitv", 449, "pdxpd"),
+];
+
+/// The other calls from 424 on, which have the same numbers on all architectures.
 #[rustfmt::skip]
 pub const SINCE_5_1: &[Row] = &[
-    Row::new(424, "pidfd_send_signal", 424, "ddpx"),
     Row::new(425, "io_uring_setup", 425, "dp").is(Call::Refused),
     Row::new(426, "io_uring_enter", 426, "dddxp").is(Call::Refused),
     Row::new(427, "io_uring_register", 427, "ddpd").is(Call::Refused),
@@ -306,7 +313,6 @@ pub const SINCE_5_1: &[Row] = &[
     Row::new(438, "pidfd_getfd", 438, "ddx"),
     Row::new(439, "faccessat2", 439, "fsdx").is(Call::Faccessat2),
     Row::new(440, "process_madvise", 440, "dpddx").is(Call::Refused),
-    Row::new(441, "epoll_pwait2", 441, "dpdppd").is(Call::EpollPwait),
     Row::new(442, "mount_setattr", 442, "dsxpd"),
     Row::new(443, "quotactl_fd", 443, "dxdp"),
     Row::new(444, "landlock_create_ruleset", 444, "pdx"),
@@ -314,7 +320,6 @@ pub const SINCE_5_1: &[Row] = &[
     Row::new(446, "landlock_restrict_self", 446, "dx"),
     Row::new(447, "memfd_secret", 447, "x").is(Call::Refused),
     Row::new(448, "process_mrelease", 448, "dx"),
-    Row::new(449, "futex_waitv", 449, "pdxpd"),
     Row::new(450, "set_mempolicy_home_node", 450, "xxdx"),
     Row::new(451, "cachestat", 451, "dppx"),
     Row::new(452, "fchmodat2", 452, "fsox"),

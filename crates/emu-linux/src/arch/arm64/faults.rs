@@ -1,20 +1,13 @@
-//! Runs A64 code, and says in Linux's terms why it has stopped.
+//! Faults of A64 code in Linux's terms.
 
-use crate::arch::{self, Exception, Exit};
-use crate::changes::CHANGES;
-use crate::code;
-use crate::executable;
+use crate::arch::Exception;
 use crate::guest;
-use crate::shared::Shared;
 use crate::signal::number::{BUS, ILL, TRAP};
 use crate::thread::Trap;
-use crate::vdso;
 use alloc::format;
 use alloc::string::String;
-use core::sync::atomic::AtomicU32;
-use crossdock_emu_guest::a64::{self, Host, State};
+use crossdock_emu_guest::a64::{self, State};
 use crossdock_emu_guest::memory::Access;
-use crossdock_emu_jit as jit;
 
 const BUS_ADRALN: i32 = 1;
 const ILL_ILLOPC: i32 = 1;
@@ -55,61 +48,9 @@ pub(super) fn undefined_instruction(pc: u64) -> String {
     format!("{word:#010x} ({name}; bytes {a:02x} {b:02x} {c:02x} {d:02x})")
 }
 
-/// The translator for one thread.
-pub struct Engine {
-    engine: jit::Engine,
-    host: Host,
-}
-
-impl arch::Engine<State> for Engine {
-    fn new(shared: &'static Shared) -> Self {
-        // SAFETY: the return stack is a part of the thread's block, with inaccessible pages below it.
-        let engine =
-            unsafe { jit::Engine::new(&CHANGES, code::jit::<a64::A64>("arm64"), shared.return_stack()) };
-        let host = Host {
-            memory: guest::memory(),
-            counter: vdso::monotonic_nanoseconds,
-            executable: executable::find,
-        };
-        Engine { engine, host }
-    }
-
-    #[inline]
-    fn run(&mut self, state: &mut State, interrupt: &AtomicU32) -> Exit {
-        let why = self.engine.run(state, &self.host, interrupt);
-        exit(state, why)
-    }
-
-    fn run_block(&mut self, state: &mut State, interrupt: &AtomicU32) -> Exit {
-        let why = self.engine.interpret_block(state, &self.host, interrupt);
-        exit(state, why)
-    }
-
-    fn check(&mut self, state: &mut State, interrupt: &AtomicU32) -> Result<Exit, String> {
-        let why = self.engine.check(state, &self.host, interrupt)?;
-        Ok(exit(state, why))
-    }
-
-    fn is_alone(&self) {
-        self.engine.is_alone();
-    }
-}
-
-#[inline]
-fn exit(state: &State, why: a64::Exit) -> Exit {
-    match why {
-        a64::Exit::Syscall(_) => Exit::Call,
-        a64::Exit::Interrupted => Exit::Interrupted,
-        a64::Exit::Fault(fault) => Exit::Fault(fault),
-        a64::Exit::CodeModified { address } => Exit::CodeModified(address..address + 64),
-        a64::Exit::Budget => Exit::Nothing,
-        other => Exit::Exception(exception(state, other)),
-    }
-}
-
 /// The signal of an instruction that does not access memory, or may not at this address.
 #[cold]
-fn exception(state: &State, why: a64::Exit) -> Exception {
+pub(super) fn exception(state: &State, why: a64::Exit) -> Exception {
     // No address has faulted if PC or SP is not aligned: the siginfo has the register.
     let unaligned = |class, register| (BUS, BUS_ADRALN, register, Some((0, syndrome(class, 0))));
     let (signal, code, address, trap) = match why {

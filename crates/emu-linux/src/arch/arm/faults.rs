@@ -1,21 +1,14 @@
-//! Runs A32 and T32 code, and says in Linux's terms why it has stopped.
+//! Faults of A32 and T32 code in Linux's terms.
 
-use crate::arch::{self, Exception, Exit};
-use crate::changes::CHANGES;
-use crate::code;
-use crate::executable;
+use crate::arch::Exception;
 use crate::guest;
-use crate::shared::Shared;
 use crate::signal::number::{BUS, ILL, TRAP};
 use crate::thread::Trap;
-use crate::vdso;
 use alloc::format;
 use alloc::string::String;
-use core::sync::atomic::AtomicU32;
-use crossdock_emu_guest::a32::{self, A32, Set};
+use crossdock_emu_guest::a32::{self, Set};
 use crossdock_emu_guest::memory::Access;
-use crossdock_emu_guest::{self as machine, Host, State};
-use crossdock_emu_jit as jit;
+use crossdock_emu_guest::{self as machine, State};
 
 const BUS_ADRALN: i32 = 1;
 const ILL_ILLOPC: i32 = 1;
@@ -47,57 +40,6 @@ pub(super) fn undefined_instruction(pc: u64) -> String {
     format!("{word:#010x} ({name}; in Thumb {:#06x} {:#06x})", thumb >> 16, thumb & 0xffff)
 }
 
-/// The translator for one thread.
-pub struct Engine {
-    engine: jit::Runner<A32>,
-    host: Host,
-}
-
-impl arch::Engine<State> for Engine {
-    fn new(shared: &'static Shared) -> Self {
-        // SAFETY: the return stack is a part of the thread's block, with inaccessible pages below it.
-        let engine = unsafe { jit::Runner::new(&CHANGES, code::jit::<A32>("arm"), shared.return_stack()) };
-        let host = Host {
-            memory: guest::memory(),
-            counter: vdso::monotonic_nanoseconds,
-            executable: executable::find,
-        };
-        Engine { engine, host }
-    }
-
-    #[inline]
-    fn run(&mut self, state: &mut State, interrupt: &AtomicU32) -> Exit {
-        let why = self.engine.run(state, &self.host, interrupt);
-        exit(state, why)
-    }
-
-    fn run_block(&mut self, state: &mut State, interrupt: &AtomicU32) -> Exit {
-        let why = self.engine.interpret_block(state, &self.host, interrupt);
-        exit(state, why)
-    }
-
-    fn check(&mut self, state: &mut State, interrupt: &AtomicU32) -> Result<Exit, String> {
-        let why = self.engine.check(state, &self.host, interrupt)?;
-        Ok(exit(state, why))
-    }
-
-    fn is_alone(&self) {
-        self.engine.is_alone();
-    }
-}
-
-#[inline]
-fn exit(state: &State, why: machine::Exit) -> Exit {
-    match why {
-        machine::Exit::Syscall(_) => Exit::Call,
-        machine::Exit::Interrupted => Exit::Interrupted,
-        machine::Exit::Fault(fault) => Exit::Fault(fault),
-        machine::Exit::CodeModified { address } => Exit::CodeModified(address..address + 64),
-        machine::Exit::Budget => Exit::Nothing,
-        other => Exit::Exception(exception(state, other)),
-    }
-}
-
 /// Instructions that Linux takes for breakpoints, since debuggers use them (arch/arm/kernel/ptrace.c): A32,
 /// T32 of 16 bits, T32 of 32 bits.
 fn is_breakpoint(code: u32, is_thumb: bool) -> bool {
@@ -106,7 +48,7 @@ fn is_breakpoint(code: u32, is_thumb: bool) -> bool {
 
 /// The signal of an instruction that does not access memory, or may not at this address.
 #[cold]
-fn exception(state: &State, why: machine::Exit) -> Exception {
+pub(super) fn exception(state: &State, why: machine::Exit) -> Exception {
     let pc = state.pc & !1;
     let unaligned = |address| {
         let trap = Trap { address, syndrome: ALIGNMENT_FAULT };

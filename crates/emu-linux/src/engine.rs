@@ -1,0 +1,70 @@
+//! Runs a guest's code: the translator of its instruction set, with what surrounds it on Linux.
+
+use crate::arch::{Abi, Exit};
+use crate::changes::CHANGES;
+use crate::code;
+use crate::executable;
+use crate::guest;
+use crate::shared::Shared;
+use crate::vdso;
+use alloc::string::String;
+use core::sync::atomic::AtomicU32;
+use crossdock_emu_guest::{self as machine, Host, State};
+use crossdock_emu_jit as jit;
+
+/// Runs the code of one guest thread.
+pub struct Engine<A: Abi> {
+    runner: jit::Runner<A::Isa>,
+    host: Host,
+}
+
+impl<A: Abi> Engine<A> {
+    /// An engine for the thread with this block.
+    pub(crate) fn new(shared: &'static Shared) -> Self {
+        // SAFETY: the return stack is a part of the thread's block, with inaccessible pages below it.
+        let runner =
+            unsafe { jit::Runner::new(&CHANGES, code::jit::<A::Isa>(A::NAME), shared.return_stack()) };
+        let host = Host {
+            memory: guest::memory(),
+            counter: vdso::monotonic_nanoseconds,
+            executable: executable::find,
+        };
+        Engine { runner, host }
+    }
+
+    /// Runs code until something happens, or until `interrupt` is set.
+    #[inline]
+    pub(crate) fn run(&mut self, state: &mut State, interrupt: &AtomicU32) -> Exit {
+        let why = self.runner.run(state, &self.host, interrupt);
+        exit::<A>(state, why)
+    }
+
+    /// Interprets one block of code.
+    pub(crate) fn run_block(&mut self, state: &mut State, interrupt: &AtomicU32) -> Exit {
+        let why = self.runner.interpret_block(state, &self.host, interrupt);
+        exit::<A>(state, why)
+    }
+
+    /// Runs one block twice, interpreted and translated; the error says how the results differ.
+    pub(crate) fn check(&mut self, state: &mut State, interrupt: &AtomicU32) -> Result<Exit, String> {
+        let why = self.runner.check(state, &self.host, interrupt)?;
+        Ok(exit::<A>(state, why))
+    }
+
+    /// In the child of a fork: forgets the engines of threads that do not exist there.
+    pub(crate) fn is_alone(&self) {
+        self.runner.is_alone();
+    }
+}
+
+#[inline]
+fn exit<A: Abi>(state: &State, why: machine::Exit) -> Exit {
+    match why {
+        machine::Exit::Syscall(_) => Exit::Call,
+        machine::Exit::Interrupted => Exit::Interrupted,
+        machine::Exit::Fault(fault) => Exit::Fault(fault),
+        machine::Exit::CodeModified { address } => Exit::CodeModified(address..address + 64),
+        machine::Exit::Budget => Exit::Nothing,
+        other => Exit::Exception(A::exception(state, other)),
+    }
+}

@@ -1,0 +1,118 @@
+//! The guests that long runs can be made for: how they are compiled for, where they run, and which tools of
+//! others they need.
+
+use anyhow::{Context, Result};
+
+use crate::tools::require;
+
+/// A guest of the emulator, as Debian, gcc and QEMU know it.
+#[derive(Debug)]
+pub struct Guest {
+    /// The word after `--guest`.
+    pub name: &'static str,
+    /// Debian's architecture.
+    pub debian: &'static str,
+    /// The platform of images.
+    pub platform: &'static str,
+    /// QEMU's executable.
+    pub qemu: &'static str,
+    /// The compiler for it, and the Debian packages that bring the compiler and a C library.
+    pub compiler: &'static str,
+    packages: [&'static str; 2],
+    /// A library of the second package.
+    library: &'static str,
+    /// How test programs are compiled: an ending of the case's name, and options of gcc.
+    pub forms: &'static [(&'static str, &'static [&'static str])],
+    /// Options of gcc for the programs of `bench emulator`: a CPU that people have, with its vectors.
+    pub bench: &'static [&'static str],
+    /// Debian packages of the package job that this architecture has not.
+    pub without: &'static [&'static str],
+    /// What file(1) says of its programs.
+    pub file: &'static str,
+    /// EI_CLASS and e_machine (System V ABI, gABI, chapter 4).
+    elf: [u8; 2],
+}
+
+static GUESTS: [Guest; 3] = [
+    Guest {
+        name: "arm64",
+        debian: "arm64",
+        platform: "linux/arm64",
+        qemu: "qemu-aarch64-static",
+        compiler: "aarch64-linux-gnu-gcc",
+        packages: ["gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross"],
+        library: "/usr/aarch64-linux-gnu/lib/libc.a",
+        forms: &[("", &[])],
+        bench: &[],
+        without: &[],
+        file: "ARM aarch64",
+        elf: [2, 183],
+    },
+    Guest {
+        name: "arm",
+        debian: "armhf",
+        platform: "linux/arm/v7",
+        qemu: "qemu-arm-static",
+        compiler: "arm-linux-gnueabihf-gcc",
+        packages: ["gcc-arm-linux-gnueabihf", "libc6-dev-armhf-cross"],
+        library: "/usr/arm-linux-gnueabihf/lib/libc.a",
+        forms: &[("-marm", &["-marm"]), ("-mthumb", &["-mthumb"])],
+        bench: &["-mcpu=cortex-a7", "-mfpu=neon-vfpv4", "-funsafe-math-optimizations"],
+        without: &[],
+        file: "ARM, EABI5",
+        elf: [1, 40],
+    },
+    Guest {
+        name: "armel",
+        debian: "armel",
+        platform: "linux/arm/v5",
+        qemu: "qemu-arm-static",
+        compiler: "arm-linux-gnueabi-gcc",
+        packages: ["gcc-arm-linux-gnueabi", "libc6-dev-armel-cross"],
+        library: "/usr/arm-linux-gnueabi/lib/libc.a",
+        forms: &[
+            ("-armv6", &["-march=armv6", "-marm"]),
+            ("-armv5", &["-march=armv5te", "-marm"]),
+            // T32 of 16 bits, with BX between the two sets.
+            ("-thumb1", &["-march=armv5te", "-mthumb"]),
+        ],
+        bench: &["-march=armv5te", "-marm"],
+        without: &[],
+        file: "ARM, EABI5",
+        elf: [1, 40],
+    },
+];
+
+/// The guest that this word names.
+///
+/// # Errors
+///
+/// The word names none; the message lists them.
+pub fn find(name: &str) -> Result<&'static Guest> {
+    let names = || GUESTS.each_ref().map(|guest| guest.name).join(", ");
+    let found = GUESTS.iter().find(|guest| guest.name == name);
+    found.with_context(|| format!("no guest {name}; there are {}", names()))
+}
+
+impl Guest {
+    /// Ensures that its compiler, its C library and QEMU are installed.
+    pub fn require_tools(&self) -> Result<()> {
+        require(&[
+            (self.qemu, "qemu-user-static"),
+            (self.compiler, self.packages[0]),
+            (self.library, self.packages[1]),
+            ("gcc", "gcc"),
+        ])
+    }
+
+    /// The line that registers a handler for its programs with binfmt_misc (Linux,
+    /// admin-guide/binfmt-misc.rst), with the flags F and P: little-endian, an executable or a shared object.
+    pub fn registration(&self, handler: &str) -> String {
+        let [class, machine] = self.elf;
+        let start = format!(r"\x7fELF\x{class:02x}\x01\x01\x00");
+        let zeroes = r"\x00".repeat(8);
+        let kind = format!(r"\x02\x00\x{machine:02x}\x00");
+        let mask = format!(r"{}\x00{}\xfe\xff\xff\xff", r"\xff".repeat(7), r"\xff".repeat(8));
+        format!(":{}:M::{start}{zeroes}{kind}:{mask}:{handler}:FP", self.name)
+    }
+}
