@@ -1,5 +1,5 @@
-//! Mutual exclusion: what guards a value, whatever way threads wait; and a lock that spins, since translations
-//! are short and this crate makes no system calls.
+//! Mutual exclusion: what guards a value, whatever way threads wait; and a lock that spins, since
+//! translations are short and this crate makes no system calls.
 
 use core::cell::UnsafeCell;
 use core::ops::{Deref, DerefMut};

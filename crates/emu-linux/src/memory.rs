@@ -85,9 +85,9 @@ fn make_room(length: u64) -> bool {
     region::is_full(length) && region::raise_limit()
 }
 
-/// Makes a call that maps `length` bytes where the kernel chooses. The kernel prefers places below the region.
-/// If it finds none there, it takes one of the gaps around the host's stack: `undo` gives that back, and the
-/// limit is raised as if the kernel had found nothing.
+/// Makes a call that maps `length` bytes where the kernel chooses. The kernel prefers places below the
+/// region. If it finds none there, it takes one of the gaps around the host's stack: `undo` gives that back,
+/// and the limit is raised as if the kernel had found nothing.
 ///
 /// # Errors
 ///
