@@ -29,22 +29,26 @@ pub const GENERAL: [(u8, Reg); 11] = [
     (31, Reg::R13),
 ];
 
-/// Guest vector registers that live in host registers.
-pub const VECTOR: [(u8, Xmm); 13] = [
-    (0, Xmm(2)),
-    (1, Xmm(3)),
-    (2, Xmm(4)),
-    (3, Xmm(5)),
-    (4, Xmm(6)),
-    (5, Xmm(7)),
-    (6, Xmm(8)),
-    (7, Xmm(9)),
-    (16, Xmm(10)),
-    (17, Xmm(11)),
-    (18, Xmm(12)),
-    (19, Xmm(13)),
-    (8, Xmm(14)),
+/// Host registers in which guest vector registers live.
+pub const VECTOR: [Xmm; 13] = [
+    Xmm(2),
+    Xmm(3),
+    Xmm(4),
+    Xmm(5),
+    Xmm(6),
+    Xmm(7),
+    Xmm(8),
+    Xmm(9),
+    Xmm(10),
+    Xmm(11),
+    Xmm(12),
+    Xmm(13),
+    Xmm(14),
 ];
+/// The guest vector registers in them, of a guest with 32.
+const OF_32: [u8; VECTOR.len()] = [0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 8];
+/// The same, of a guest with 16.
+const OF_16: [u8; VECTOR.len()] = [0, 1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 12, 8];
 
 /// Operands from this number on are halves of vector registers, counted from the low half of register 0.
 pub const PARTS: u8 = 32;
@@ -78,11 +82,16 @@ pub struct Assignment {
 const NO_REG: u8 = 255;
 
 impl Assignment {
-    /// The assignment of the tables, with which code is entered and left.
-    pub const STANDARD: Assignment = {
+    /// The assignment with which code is entered and left, for a guest with 32 vector registers.
+    pub const STANDARD: Assignment = Assignment::standard(OF_32);
+
+    /// The same for a guest with 16 vector registers.
+    pub const STANDARD_OF_16: Assignment = Assignment::standard(OF_16);
+
+    const fn standard(vectors: [u8; VECTOR.len()]) -> Assignment {
         let mut standard = Assignment {
             general: [0; GENERAL.len()],
-            vector: [0; VECTOR.len()],
+            vector: vectors,
             general_host: [NO_REG; 34],
             vector_host: [NO_REG; OPERANDS],
         };
@@ -94,12 +103,11 @@ impl Assignment {
         }
         let mut i = 0;
         while i < VECTOR.len() {
-            standard.vector[i] = VECTOR[i].0;
-            standard.vector_host[VECTOR[i].0 as usize] = VECTOR[i].1.0;
+            standard.vector_host[vectors[i] as usize] = VECTOR[i].0;
             i += 1;
         }
         standard
-    };
+    }
 
     /// The host register of a guest register (index in `State::gpr`).
     pub fn general_host(&self, guest: u8) -> Option<Reg> {
@@ -146,8 +154,13 @@ impl Assignment {
     /// Vector host registers with the guest registers in them here and in `other`, where the two differ.
     pub fn vector_changes(&self, other: &Assignment) -> impl Iterator<Item = (Xmm, u8, u8)> {
         (0..VECTOR.len())
-            .map(|i| (VECTOR[i].1, self.vector[i], other.vector[i]))
+            .map(|i| (VECTOR[i], self.vector[i], other.vector[i]))
             .filter(|(_, here, there)| here != there)
+    }
+
+    /// The guest vector registers, or parts of them, in the host registers of [`VECTOR`].
+    pub fn vector(&self) -> &[u8; VECTOR.len()] {
+        &self.vector
     }
 
     /// Moves the registers that the fault thunk has saved to the guest's registers in the state.

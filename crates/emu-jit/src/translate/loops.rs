@@ -11,7 +11,7 @@
 use super::accesses::Uses;
 use super::blocks::Blocks;
 use super::{End, Isa};
-use crate::layout::{Assignment, GENERAL, VECTOR};
+use crate::layout::{Assignment, GENERAL};
 use crate::unit::STANDARD;
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -128,9 +128,9 @@ impl<I: Isa> Blocks<I> {
                 I::count_uses(item, weight, &mut uses);
             }
         }
-        let mut assignment = Assignment::STANDARD;
+        let mut assignment = I::STANDARD.clone();
         let general = changes(&uses.general, GENERAL.map(|(guest, _)| guest));
-        let vector = vector_changes(&uses);
+        let vector = vector_changes(&uses, *I::STANDARD.vector());
         general.iter().for_each(|&(old, new, _)| assignment.replace_general(old, new));
         vector.iter().for_each(|&(old, new, _)| assignment.replace_vector(old, new));
         let gain: u32 = general.iter().chain(&vector).map(|(_, _, gain)| gain).sum();
@@ -140,8 +140,7 @@ impl<I: Isa> Blocks<I> {
 
 /// Like [`changes`], for vector registers. Where a loop uses parts of a register and never the whole, each
 /// part wants a place of its own: an operation that writes a lane depends on what wrote the others before.
-fn vector_changes(uses: &Uses) -> Vec<(u8, u8, u32)> {
-    let standing = VECTOR.map(|(guest, _)| guest);
+fn vector_changes<const N: usize>(uses: &Uses, standing: [u8; N]) -> Vec<(u8, u8, u32)> {
     let mut whole = uses.wholes();
     let mut wanting = Vec::new();
     for register in 0..16 {

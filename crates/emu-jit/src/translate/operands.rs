@@ -6,7 +6,7 @@
 
 use super::pressure::{ALL, Change};
 use super::{Isa, Translator};
-use crate::layout::{Assignment, GENERAL, PARTS, QUARTERS, X0, general, vector};
+use crate::layout::{GENERAL, PARTS, QUARTERS, X0, general, vector};
 use crate::unit::STANDARD;
 use crossdock_emu_x64::{Assembler, Map, Mem, Prefix, Reg, Rm, Size, Xmm};
 
@@ -183,7 +183,7 @@ impl<I: Isa> Translator<'_, I> {
         }
         self.assigned = number;
         self.assignment = match number {
-            STANDARD => Assignment::STANDARD,
+            STANDARD => I::STANDARD.clone(),
             _ => self.unit.assignments[usize::from(number) - 1].clone(),
         };
     }
@@ -193,7 +193,7 @@ impl<I: Isa> Translator<'_, I> {
         number == self.assigned
             || self.assignment
                 == match number {
-                    STANDARD => Assignment::STANDARD,
+                    STANDARD => I::STANDARD.clone(),
                     _ => self.unit.assignments[usize::from(number) - 1].clone(),
                 }
     }

@@ -3,6 +3,7 @@
 use super::float;
 use super::kind::Kind;
 use super::{ALWAYS, PC, Translator, is_write_fpscr, pc_value};
+use crate::layout::Assignment;
 use crate::translate::accesses::{Accesses, NO, NONE, UNKNOWN, Uses, mask};
 use crate::translate::condition::Condition;
 use crate::translate::{Class, ENDS, End, FAULTS, Isa, READS, WRITES};
@@ -91,6 +92,8 @@ impl Isa for A32 {
     const MODE_SHIFT: u32 = 33;
 
     const NARROW: bool = true;
+
+    const STANDARD: &'static Assignment = &Assignment::STANDARD_OF_16;
 
     // An IT block.
     const TAIL: usize = 4;

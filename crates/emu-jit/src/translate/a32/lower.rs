@@ -81,7 +81,11 @@ impl Translator<'_> {
         match float {
             Kind::Float(arithmetic) => return self.arithmetic_float(instruction, arithmetic),
             Kind::Vector(vector) => return self.vector(vector),
-            Kind::Transfer(transfer) => self.transfer_vectors(transfer),
+            Kind::Transfer(transfer) => {
+                let (transfer, count) = self.joined(transfer);
+                self.transfer_vectors(&transfer);
+                return count;
+            }
             Kind::General => self.lower_action(instruction),
         }
         1

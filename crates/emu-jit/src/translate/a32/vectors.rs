@@ -1,7 +1,7 @@
 //! Loads and stores of S, D and vector registers (manual F4.1.8, F4.1.11): VLDR, VSTR, VLDM, VSTM, and VLD1
 //! to VLD4 and VST1 to VST4 of all forms.
 
-use super::{PC, Translator, at, pc_value};
+use super::{ALWAYS, PC, Translator, at, pc_value};
 use crate::layout::X0;
 use crate::translate::operands::{PartPlace, first_lane, half, quarter};
 use crossdock_emu_guest::a32::registers::place;
@@ -268,6 +268,25 @@ impl Translator<'_> {
         self.put(guest, t);
     }
 
+    /// The transfer, with the next one if it is of the other half of a vector register and the next place in
+    /// memory: compilers load and store quadwords of unknown alignment by two VLDR or VSTR. Returns the
+    /// number of instructions.
+    pub(super) fn joined(&self, transfer: &Transfer) -> (Transfer, usize) {
+        let single = (*transfer, 1);
+        let [this, next, ..] = self.items else { return single };
+        let Some(other) = Transfer::of(next.word) else { return single };
+        let wanted =
+            Transfer { first: transfer.first + 1, offset: transfer.offset.wrapping_add(8), ..*transfer };
+        let joins = transfer.elements == Elements::Doubles(1)
+            && transfer.back == Back::Stays
+            && transfer.alignment == 4
+            && transfer.base != PC
+            && transfer.first.is_multiple_of(2)
+            && other == wanted
+            && [this, next].iter().all(|item| item.condition >= ALWAYS && item.it == 0);
+        if joins { (Transfer { elements: Elements::Doubles(2), ..*transfer }, 2) } else { single }
+    }
+
     /// Goes to the interpreter if the address is not aligned. The offset is a multiple of 4.
     fn check_alignment(&mut self, transfer: &Transfer, base: Reg, back: crossdock_emu_x64::Label) {
         let known = self.aligned >> transfer.base & 1 == 1 && transfer.alignment == 4;
@@ -331,12 +350,12 @@ impl Translator<'_> {
         let mut i = 0;
         while i < count {
             let (register, mem) = (first + i, start.plus(8 * i32::from(i)));
-            if register % 2 == 1 || i + 1 == count || self.is_split(register / 2) {
+            let whole = register / 2;
+            if register % 2 == 1 || i + 1 == count || self.is_split(whole) {
                 self.transfer_part(loads, true, register, mem);
                 i += 1;
                 continue;
             }
-            let whole = register / 2;
             if loads {
                 let t = self.vresult(whole);
                 self.guest_access();
