@@ -1,6 +1,6 @@
 //! Each program of `guest-tests` does the same in the emulator as under its oracle.
 
-use crate::guest::{CROSS, EMULATOR, compile, run, sources, verdict};
+use crate::guest::{ARM_CROSS, CROSS, EMULATOR, compile, run, sources, verdict};
 use std::fs;
 use std::os::unix::fs::FileExt;
 use std::process::Command;
@@ -23,7 +23,7 @@ const ARM64: Guest = Guest {
     uses_calls32: false,
 };
 const ARM: Guest = Guest {
-    compiler: "arm-linux-gnueabihf-gcc",
+    compiler: ARM_CROSS,
     qemu: "qemu-arm-static",
     native: "// oracle on arm: native",
     uses_calls32: true,
