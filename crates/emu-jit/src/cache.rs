@@ -85,6 +85,8 @@ pub struct Cache {
     blocks: Lists<(u64, u64)>,
     /// How keys are made.
     pub(crate) keying: Keying,
+    /// Where guest registers are where code is entered and left.
+    standard: &'static Assignment,
     /// Blocks by number, and numbers by key.
     entries: Pieces<Entry>,
     keys: AddressTable,
@@ -137,9 +139,10 @@ impl Cache {
         log: &'static Invalidations,
         ready: fn(end: u64) -> u64,
         keying: Keying,
+        standard: &'static Assignment,
     ) -> Cache {
         let mut buffers = Buffers::default();
-        let thunks = Thunks::write(&mut buffers.assembler, fallback);
+        let thunks = Thunks::write(&mut buffers.assembler, fallback, standard);
         let mut cache = Cache {
             arena,
             size,
@@ -153,6 +156,7 @@ impl Cache {
             blocks: Lists::default(),
             entries: Pieces::default(),
             keying,
+            standard,
             keys: AddressTable::default(),
             pages: PageIndex::default(),
             links: Pieces::default(),
@@ -322,7 +326,7 @@ impl Cache {
         let marks = self.marks.get(unit.marks);
         let mark = marks[marks.partition_point(|mark| mark.code <= offset).checked_sub(1)?];
         let assignment = match mark.assignment {
-            STANDARD => &Assignment::STANDARD,
+            STANDARD => self.standard,
             number => &unit.assignments[usize::from(number) - 1],
         };
         Some((unit.start.wrapping_add_signed(i64::from(mark.guest)), mark, assignment))
@@ -533,8 +537,17 @@ mod tests {
         static LOG: Invalidations = Invalidations::new();
         let log = &LOG;
         // SAFETY: only this cache uses the memory, and its code is not run.
-        let mut cache =
-            unsafe { Cache::new(arena.as_mut_ptr(), 2 << 20, 0, log, |_| u64::MAX, Keying { shift: 0 }) };
+        let mut cache = unsafe {
+            Cache::new(
+                arena.as_mut_ptr(),
+                2 << 20,
+                0,
+                log,
+                |_| u64::MAX,
+                Keying { shift: 0 },
+                &Assignment::STANDARD,
+            )
+        };
         // The second unit takes the key, but jump caches may still lead to the first.
         add(&mut cache, 0x1000);
         add(&mut cache, 0x1000);

@@ -122,6 +122,7 @@ impl Jit {
                 log,
                 system.ready,
                 Keying { shift: I::MODE_SHIFT },
+                I::STANDARD,
             )
         };
         let enter = cache.address(cache.thunks.enter);

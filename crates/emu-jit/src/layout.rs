@@ -29,22 +29,33 @@ pub const GENERAL: [(u8, Reg); 11] = [
     (31, Reg::R13),
 ];
 
-/// Guest vector registers that live in host registers.
-pub const VECTOR: [(u8, Xmm); 13] = [
-    (0, Xmm(2)),
-    (1, Xmm(3)),
-    (2, Xmm(4)),
-    (3, Xmm(5)),
-    (4, Xmm(6)),
-    (5, Xmm(7)),
-    (6, Xmm(8)),
-    (7, Xmm(9)),
-    (16, Xmm(10)),
-    (17, Xmm(11)),
-    (18, Xmm(12)),
-    (19, Xmm(13)),
-    (8, Xmm(14)),
+/// Host registers in which guest vector registers live.
+pub const VECTOR: [Xmm; 13] = [
+    Xmm(2),
+    Xmm(3),
+    Xmm(4),
+    Xmm(5),
+    Xmm(6),
+    Xmm(7),
+    Xmm(8),
+    Xmm(9),
+    Xmm(10),
+    Xmm(11),
+    Xmm(12),
+    Xmm(13),
+    Xmm(14),
 ];
+/// The guest vector registers in them, of a guest with 32.
+const OF_32: [u8; VECTOR.len()] = [0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 8];
+/// The same, of a guest with 16.
+const OF_16: [u8; VECTOR.len()] = [0, 1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 12, 8];
+
+/// Operands from this number on are halves of vector registers, counted from the low half of register 0.
+pub const PARTS: u8 = 32;
+/// Operands from this number on are quarters of the vector registers 0 to 7, likewise.
+pub const QUARTERS: u8 = 64;
+/// Numbers of vector registers and their parts.
+const OPERANDS: usize = 96;
 
 /// Scratch vector registers.
 pub const X0: Xmm = Xmm(0);
@@ -54,27 +65,35 @@ pub const X1: Xmm = Xmm(1);
 pub const X2: Xmm = Xmm(15);
 
 /// Where the guest's registers are: which of them live in the host's registers of [`GENERAL`] and [`VECTOR`].
+///
+/// A part of a vector register may have a host register of its own, in whose lowest lane it lies. Then
+/// neither the whole register nor a part that overlaps this one has any.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Assignment {
     /// The guest register in each of [`GENERAL`]'s host registers.
     general: [u8; GENERAL.len()],
-    /// The guest vector register in each of [`VECTOR`]'s host registers.
+    /// The guest vector register, or part of one, in each of [`VECTOR`]'s host registers.
     vector: [u8; VECTOR.len()],
-    /// Host registers by guest register, or [`NO_REG`].
+    /// Host registers by guest register (or part), or [`NO_REG`].
     general_host: [u8; 34],
-    vector_host: [u8; 32],
+    vector_host: [u8; OPERANDS],
 }
 
 const NO_REG: u8 = 255;
 
 impl Assignment {
-    /// The assignment of the tables, with which code is entered and left.
-    pub const STANDARD: Assignment = {
+    /// The assignment with which code is entered and left, for a guest with 32 vector registers.
+    pub const STANDARD: Assignment = Assignment::standard(OF_32);
+
+    /// The same for a guest with 16 vector registers.
+    pub const STANDARD_OF_16: Assignment = Assignment::standard(OF_16);
+
+    const fn standard(vectors: [u8; VECTOR.len()]) -> Assignment {
         let mut standard = Assignment {
             general: [0; GENERAL.len()],
-            vector: [0; VECTOR.len()],
+            vector: vectors,
             general_host: [NO_REG; 34],
-            vector_host: [NO_REG; 32],
+            vector_host: [NO_REG; OPERANDS],
         };
         let mut i = 0;
         while i < GENERAL.len() {
@@ -84,12 +103,11 @@ impl Assignment {
         }
         let mut i = 0;
         while i < VECTOR.len() {
-            standard.vector[i] = VECTOR[i].0;
-            standard.vector_host[VECTOR[i].0 as usize] = VECTOR[i].1.0;
+            standard.vector_host[vectors[i] as usize] = VECTOR[i].0;
             i += 1;
         }
         standard
-    };
+    }
 
     /// The host register of a guest register (index in `State::gpr`).
     pub fn general_host(&self, guest: u8) -> Option<Reg> {
@@ -97,7 +115,7 @@ impl Assignment {
         (host != NO_REG).then_some(Reg(host))
     }
 
-    /// The host register of a guest vector register.
+    /// The host register of a guest vector register, or of a part that has one of its own.
     pub fn vector_host(&self, guest: u8) -> Option<Xmm> {
         let host = self.vector_host[guest as usize];
         (host != NO_REG).then_some(Xmm(host))
@@ -136,8 +154,13 @@ impl Assignment {
     /// Vector host registers with the guest registers in them here and in `other`, where the two differ.
     pub fn vector_changes(&self, other: &Assignment) -> impl Iterator<Item = (Xmm, u8, u8)> {
         (0..VECTOR.len())
-            .map(|i| (VECTOR[i].1, self.vector[i], other.vector[i]))
+            .map(|i| (VECTOR[i], self.vector[i], other.vector[i]))
             .filter(|(_, here, there)| here != there)
+    }
+
+    /// The guest vector registers, or parts of them, in the host registers of [`VECTOR`].
+    pub fn vector(&self) -> &[u8; VECTOR.len()] {
+        &self.vector
     }
 
     /// Moves the registers that the fault thunk has saved to the guest's registers in the state.
@@ -147,7 +170,15 @@ impl Assignment {
         }
         for (i, &guest) in self.vector.iter().enumerate() {
             let [low, high] = [0, 1].map(|half| u128::from(state.generated[SAVED_VECTOR + 2 * i + half]));
-            state.v[guest as usize] = high << 64 | low;
+            let saved = high << 64 | low;
+            let (register, shift, bits) = match guest {
+                0..PARTS => (guest, 0, 128),
+                PARTS..QUARTERS => ((guest - PARTS) / 2, guest % 2 * 64, 64),
+                QUARTERS.. => ((guest - QUARTERS) / 4, guest % 4 * 32, 32),
+            };
+            let mask = u128::MAX >> (128 - bits) << shift;
+            let vector = &mut state.v[register as usize];
+            *vector = *vector & !mask | saved << shift & mask;
         }
     }
 }
@@ -319,8 +350,12 @@ mod tests {
         assignment.replace_vector(0, 31);
         assert_eq!(assignment.general_host(6), Assignment::STANDARD.general_host(31));
         assert_eq!(assignment.vector_host(0), None);
+        // The upper half of register 9, and a quarter of register 3.
+        assignment.replace_vector(8, PARTS + 19);
+        assignment.replace_vector(3, QUARTERS + 14);
         let mut state = State::default();
         (state.gpr[31], state.v[0]) = (1, 2);
+        (state.v[9], state.v[3]) = (u128::MAX, u128::MAX);
         for (i, word) in state.generated.iter_mut().enumerate() {
             *word = i as u64;
         }
@@ -328,9 +363,12 @@ mod tests {
         assert_eq!((state.gpr[31], state.v[0]), (1, 2));
         assert_eq!(state.gpr[6], SAVED_GENERAL as u64 + 10);
         assert_eq!(state.v[31], (SAVED_VECTOR as u128 + 1) << 64 | SAVED_VECTOR as u128);
+        assert_eq!(state.v[9], (SAVED_VECTOR as u128 + 24) << 64 | u128::from(u64::MAX));
+        let quarter = (SAVED_VECTOR as u128 + 6) << 64;
+        assert_eq!(state.v[3], !(0xffff_ffff << 64) | quarter);
         let general: Vec<_> = Assignment::STANDARD.general_changes(&assignment).collect();
         assert_eq!(general, [(10, Reg::R13, 31, 6)]);
         let vector: Vec<_> = Assignment::STANDARD.vector_changes(&assignment).collect();
-        assert_eq!(vector, [(Xmm(2), 0, 31)]);
+        assert_eq!(vector, [(Xmm(2), 0, 31), (Xmm(5), 3, QUARTERS + 14), (Xmm(14), 8, PARTS + 19)]);
     }
 }

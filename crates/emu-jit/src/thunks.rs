@@ -2,7 +2,8 @@
 
 use crate::jump_cache::FIRST;
 use crate::layout::{
-    BIAS, ExitKind, GENERAL, PC, STATE, Slot, VECTOR, general, saved_general, saved_vector, slot, vector,
+    Assignment, BIAS, ExitKind, GENERAL, PC, STATE, Slot, VECTOR, general, saved_general, saved_vector, slot,
+    vector,
 };
 use crossdock_emu_x64::{Alu, Assembler, Cc, Mem, Reg, Size};
 
@@ -26,20 +27,20 @@ pub struct Thunks {
 
 const CALLEE_SAVED: [Reg; 6] = [Reg::RBX, Reg::RBP, Reg::R12, Reg::R13, Reg::R14, Reg::R15];
 
-fn spill(a: &mut Assembler) {
+fn spill(a: &mut Assembler, standard: &Assignment) {
     for (guest, host) in GENERAL {
         a.mov_to(Size::Q, general(guest), host);
     }
-    for (guest, host) in VECTOR {
+    for (&guest, host) in standard.vector().iter().zip(VECTOR) {
         a.vstore(vector(guest), host);
     }
 }
 
-fn fill(a: &mut Assembler) {
+fn fill(a: &mut Assembler, standard: &Assignment) {
     for (guest, host) in GENERAL {
         a.mov(Size::Q, host, general(guest));
     }
-    for (guest, host) in VECTOR {
+    for (&guest, host) in standard.vector().iter().zip(VECTOR) {
         a.vload(host, vector(guest));
     }
 }
@@ -83,8 +84,9 @@ fn jump_by_pair(a: &mut Assembler, pair: Mem) {
 }
 
 impl Thunks {
-    /// Writes the thunks; `fallback` is the address of the function that runs a record.
-    pub fn write(a: &mut Assembler, fallback: u64) -> Thunks {
+    /// Writes the thunks; `fallback` is the address of the function that runs a record, `standard` says which
+    /// guest registers the host's hold.
+    pub fn write(a: &mut Assembler, fallback: u64, standard: &Assignment) -> Thunks {
         let mut thunks = Thunks::default();
         let next = |a: &mut Assembler| {
             a.align(16, 0);
@@ -101,7 +103,7 @@ impl Thunks {
         a.mov(Size::Q, Reg::RAX, Reg::RSI);
         a.mov_to(Size::Q, slot(Slot::HostStack), Reg::RSP);
         a.mov(Size::Q, Reg::RSP, slot(Slot::ReturnStack));
-        fill(a);
+        fill(a, standard);
         a.jump_indirect(Reg::RAX);
 
         // The mark tells the dispatcher which guest registers these hold.
@@ -110,14 +112,14 @@ impl Thunks {
         for (i, (_, host)) in GENERAL.into_iter().enumerate() {
             a.mov_to(Size::Q, saved_general(i), host);
         }
-        for (i, (_, host)) in VECTOR.into_iter().enumerate() {
+        for (i, host) in VECTOR.into_iter().enumerate() {
             a.vstore(saved_vector(i), host);
         }
         let saved = a.label();
         a.jump(saved);
 
         thunks.exit = next(a);
-        spill(a);
+        spill(a, standard);
         a.bind(saved);
         a.mov_to(Size::Q, slot(Slot::ReturnStack), Reg::RSP);
         a.mov(Size::Q, Reg::RSP, slot(Slot::HostStack));
@@ -141,7 +143,7 @@ impl Thunks {
         a.jump_rel(thunks.exit.wrapping_sub(to_exit + 5) as i32);
 
         thunks.fallback = next(a);
-        spill(a);
+        spill(a, standard);
         a.mov_to(Size::Q, slot(Slot::ReturnStack), Reg::RSP);
         a.mov(Size::Q, Reg::RSP, slot(Slot::HostStack));
         a.lea(Size::Q, Reg::RDI, Mem::at(STATE, -BIAS));
@@ -149,7 +151,7 @@ impl Thunks {
         a.mov_imm(Reg::RAX, fallback);
         a.call_indirect(Reg::RAX);
         a.mov(Size::Q, Reg::RSP, slot(Slot::ReturnStack));
-        fill(a);
+        fill(a, standard);
         a.test(Size::D, Reg::RAX, Reg::RAX);
         let leave = a.skip_if(Cc::Ne);
         a.ret();

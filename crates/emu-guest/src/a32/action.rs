@@ -119,12 +119,89 @@ pub enum Action {
         /// SBFX.
         signed: bool,
     },
+    /// SDIV, or UDIV: `rn` by `rm`.
+    Divide {
+        /// SDIV.
+        signed: bool,
+    },
+    /// SMULBB and its forms: bits 0 and 1 of `extra` choose the upper half of `rn` and of `rm`.
+    MultiplyHalves {
+        /// SMLABB: `ra` is added.
+        adds: bool,
+    },
+    /// SMLALBB and its forms, likewise.
+    MultiplyHalvesLong,
+    /// SMULWB and SMULWT, likewise.
+    MultiplyWordHalf {
+        /// SMLAWB: `ra` is added.
+        adds: bool,
+    },
+    /// SMUAD and its forms: if `extra` is 1, the halves of `rm` are exchanged.
+    Dual {
+        /// SMUSD.
+        subtracts: bool,
+        /// SMLAD: `ra` is added.
+        adds: bool,
+    },
+    /// SMLALD, likewise.
+    DualLong {
+        /// SMLSLD.
+        subtracts: bool,
+    },
+    /// SMMUL, SMMLA, SMMLS by `kind` 0 to 2: the high half of a product, rounded if `extra` is 1.
+    MostSignificant {
+        /// The kind.
+        kind: u8,
+    },
+    /// UMAAL.
+    MultiplyAddTwice,
+    /// USAD8.
+    Differences {
+        /// USADA8: `ra` is added.
+        adds: bool,
+    },
     /// CLZ.
     LeadingZeros,
     /// REV.
     Reverse,
-    /// UADD8.
-    AddBytes,
+    /// REV16.
+    ReverseHalves,
+    /// REVSH.
+    ReverseSigned,
+    /// RBIT.
+    ReverseBits,
+    /// SADD16 and its 35 relatives.
+    Parallel {
+        /// ADD16, ASX, SAX, SUB16, ADD8, SUB8.
+        lanes: u8,
+        /// Signed, saturating, halving, and the same unsigned.
+        result: u8,
+    },
+    /// QADD.
+    SaturatingSum {
+        /// QDADD, QDSUB: `rn` is doubled.
+        doubles: bool,
+        /// QSUB, QDSUB.
+        subtracts: bool,
+    },
+    /// SSAT, or USAT: the low byte of the immediate is the number of bits, the next one the amount of the
+    /// shift, whose kind is `extra`.
+    Saturate {
+        /// SSAT.
+        signed: bool,
+    },
+    /// SSAT16, or USAT16: the immediate is the number of bits.
+    SaturateHalves {
+        /// SSAT16.
+        signed: bool,
+    },
+    /// PKHBT, or PKHTB if `extra` is 2, the kind of a shift of `rm` by the immediate.
+    Pack,
+    /// CRC32CB, CRC32CH, CRC32CW.
+    Castagnoli {
+        /// The logarithm of the bytes.
+        size: u8,
+    },
     /// SEL.
     Select,
     /// The thread pointer (TPIDRURO) to `rd`.
@@ -181,11 +258,28 @@ impl Action {
             Action::Nop => (18, 0, 0, 0),
             Action::Barrier => (19, 0, 0, 0),
             Action::TableBranch { halves } => (20, halves as u32, 0, 0),
-            Action::AddBytes => (21, 0, 0, 0),
+            Action::Parallel { lanes, result } => (21, lanes as u32, result as u32, 0),
             Action::Select => (22, 0, 0, 0),
             Action::ThreadPointer => (23, 0, 0, 0),
             Action::LoadExclusive { size } => (24, size as u32, 0, 0),
             Action::StoreExclusive { size } => (25, size as u32, 0, 0),
+            Action::Divide { signed } => (26, signed as u32, 0, 0),
+            Action::MultiplyHalves { adds } => (27, adds as u32, 0, 0),
+            Action::MultiplyHalvesLong => (28, 0, 0, 0),
+            Action::MultiplyWordHalf { adds } => (29, adds as u32, 0, 0),
+            Action::Dual { subtracts, adds } => (30, subtracts as u32, adds as u32, 0),
+            Action::DualLong { subtracts } => (31, subtracts as u32, 0, 0),
+            Action::MostSignificant { kind } => (32, kind as u32, 0, 0),
+            Action::MultiplyAddTwice => (33, 0, 0, 0),
+            Action::Differences { adds } => (34, adds as u32, 0, 0),
+            Action::ReverseHalves => (35, 0, 0, 0),
+            Action::ReverseSigned => (36, 0, 0, 0),
+            Action::ReverseBits => (37, 0, 0, 0),
+            Action::SaturatingSum { doubles, subtracts } => (38, doubles as u32, subtracts as u32, 0),
+            Action::Saturate { signed } => (39, signed as u32, 0, 0),
+            Action::SaturateHalves { signed } => (40, signed as u32, 0, 0),
+            Action::Pack => (41, 0, 0, 0),
+            Action::Castagnoli { size } => (42, size as u32, 0, 0),
         };
         kind | a << 8 | b << 16 | c << 24
     }
@@ -227,11 +321,28 @@ impl Action {
             18 => Action::Nop,
             19 => Action::Barrier,
             20 => Action::TableBranch { halves: a != 0 },
-            21 => Action::AddBytes,
+            21 => Action::Parallel { lanes: a, result: b },
             22 => Action::Select,
             23 => Action::ThreadPointer,
             24 => Action::LoadExclusive { size: a },
             25 => Action::StoreExclusive { size: a },
+            26 => Action::Divide { signed: a != 0 },
+            27 => Action::MultiplyHalves { adds: a != 0 },
+            28 => Action::MultiplyHalvesLong,
+            29 => Action::MultiplyWordHalf { adds: a != 0 },
+            30 => Action::Dual { subtracts: a != 0, adds: b != 0 },
+            31 => Action::DualLong { subtracts: a != 0 },
+            32 => Action::MostSignificant { kind: a },
+            33 => Action::MultiplyAddTwice,
+            34 => Action::Differences { adds: a != 0 },
+            35 => Action::ReverseHalves,
+            36 => Action::ReverseSigned,
+            37 => Action::ReverseBits,
+            38 => Action::SaturatingSum { doubles: a != 0, subtracts: b != 0 },
+            39 => Action::Saturate { signed: a != 0 },
+            40 => Action::SaturateHalves { signed: a != 0 },
+            41 => Action::Pack,
+            42 => Action::Castagnoli { size: a },
             _ => Action::Other,
         }
     }
@@ -253,6 +364,10 @@ mod tests {
             Action::Barrier,
             Action::TableBranch { halves: true },
             Action::StoreExclusive { size: 3 },
+            Action::Dual { subtracts: false, adds: true },
+            Action::Parallel { lanes: 5, result: 4 },
+            Action::SaturatingSum { doubles: true, subtracts: false },
+            Action::Castagnoli { size: 2 },
             Action::Other,
         ] {
             assert_eq!(Action::unpack(action.pack()), action);

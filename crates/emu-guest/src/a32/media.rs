@@ -148,8 +148,7 @@ pub(crate) fn parallel_of(word: &Word<'_>) -> Option<Op> {
         (lanes, result)
     };
     let op = checked(word, PARALLEL[usize::from(lanes)][usize::from(result)])?;
-    let adds_bytes = (lanes, result) == (ADD8, UNSIGNED);
-    Some(if adds_bytes { op.acting(Action::AddBytes.pack()) } else { op })
+    Some(op.acting(Action::Parallel { lanes, result }.pack()))
 }
 
 fn select(s: &mut State, _: &Host, op: &Op) -> Step {
@@ -199,6 +198,7 @@ pub(crate) fn saturating_of(word: &Word<'_>) -> Option<Op> {
     } else {
         word.code >> 21 & 3
     };
+    let action = Action::SaturatingSum { doubles: code >= 2, subtracts: code & 1 == 1 };
     checked(
         word,
         match code {
@@ -208,6 +208,7 @@ pub(crate) fn saturating_of(word: &Word<'_>) -> Option<Op> {
             _ => saturating::<true, true>,
         },
     )
+    .map(|op| op.acting(action.pack()))
 }
 
 fn saturate_to<const IS_SIGNED: bool>(s: &mut State, _: &Host, op: &Op) -> Step {
@@ -230,21 +231,23 @@ fn saturate_halves<const IS_SIGNED: bool>(s: &mut State, _: &Host, op: &Op) -> S
 
 /// SSAT: `w` is one less than the number of bits, `h` says arithmetic shift right, `i` (and `j`) the amount.
 pub(crate) fn ssat(word: &Word<'_>) -> Option<Op> {
-    saturate_of(word, saturate_to::<true>, word.field('w') + 1)
+    saturate_of(word, true, word.field('w') + 1)
 }
 
 /// USAT: `w` is the number of bits.
 pub(crate) fn usat(word: &Word<'_>) -> Option<Op> {
-    saturate_of(word, saturate_to::<false>, word.field('w'))
+    saturate_of(word, false, word.field('w'))
 }
 
-fn saturate_of(word: &Word<'_>, run: Handler, bits: u32) -> Option<Op> {
+fn saturate_of(word: &Word<'_>, signed: bool, bits: u32) -> Option<Op> {
+    let run: Handler = if signed { saturate_to::<true> } else { saturate_to::<false> };
     let amount = amount_of(word);
     let (kind, amount) = decode_immediate(word.field('h') * shift::ASR, amount);
     if word.is_thumb() && word.is('h') && amount == 32 {
         return None;
     }
-    checked(word, run).map(|op| op.with_imm(amount << 8 | bits).with_extra(kind))
+    let action = Action::Saturate { signed };
+    checked(word, run).map(|op| op.acting(action.pack()).with_imm(amount << 8 | bits).with_extra(kind))
 }
 
 /// A shift's amount: 5 bits `i` in A32, 3 and 2 bits `i`, `j` in T32.
@@ -254,12 +257,14 @@ fn amount_of(word: &Word<'_>) -> u32 {
 
 /// SSAT16: `w` is one less than the number of bits.
 pub(crate) fn ssat16(word: &Word<'_>) -> Option<Op> {
-    checked(word, saturate_halves::<true>).map(|op| op.with_imm(word.field('w') + 1))
+    let action = Action::SaturateHalves { signed: true };
+    checked(word, saturate_halves::<true>).map(|op| op.acting(action.pack()).with_imm(word.field('w') + 1))
 }
 
 /// USAT16: `w` is the number of bits.
 pub(crate) fn usat16(word: &Word<'_>) -> Option<Op> {
-    checked(word, saturate_halves::<false>).map(|op| op.with_imm(word.field('w')))
+    let action = Action::SaturateHalves { signed: false };
+    checked(word, saturate_halves::<false>).map(|op| op.acting(action.pack()).with_imm(word.field('w')))
 }
 
 fn pack(s: &mut State, _: &Host, op: &Op) -> Step {
@@ -281,7 +286,7 @@ pub(crate) fn pkh_thumb(word: &Word<'_>) -> Option<Op> {
 
 fn pack_of(word: &Word<'_>, amount: u32) -> Option<Op> {
     let (kind, amount) = decode_immediate(word.field('h') * shift::ASR, amount);
-    checked(word, pack).map(|op| op.with_imm(amount).with_extra(kind))
+    checked(word, pack).map(|op| op.acting(Action::Pack.pack()).with_imm(amount).with_extra(kind))
 }
 
 /// Bits of [`Op::imm32`] for extensions: a rotation in bytes, and what is extended.
@@ -386,17 +391,17 @@ pub(crate) fn rev(word: &Word<'_>) -> Option<Op> {
 
 /// REV16.
 pub(crate) fn rev16(word: &Word<'_>) -> Option<Op> {
-    one_operand(word, reverse_halves)
+    one_operand(word, reverse_halves).map(|op| op.acting(Action::ReverseHalves.pack()))
 }
 
 /// REVSH.
 pub(crate) fn revsh(word: &Word<'_>) -> Option<Op> {
-    one_operand(word, reverse_signed)
+    one_operand(word, reverse_signed).map(|op| op.acting(Action::ReverseSigned.pack()))
 }
 
 /// RBIT.
 pub(crate) fn rbit(word: &Word<'_>) -> Option<Op> {
-    one_operand(word, reverse_bits)
+    one_operand(word, reverse_bits).map(|op| op.acting(Action::ReverseBits.pack()))
 }
 
 /// CLZ.
@@ -468,11 +473,17 @@ pub(crate) fn crc32_of(word: &Word<'_>) -> Option<Op> {
 /// CRC32CB, CRC32CH, CRC32CW.
 pub(crate) fn crc32c_of(word: &Word<'_>) -> Option<Op> {
     let handlers: [Handler; 3] = [checksum::<0, true>, checksum::<1, true>, checksum::<2, true>];
-    checksum_of(word, handlers)
+    let action = Action::Castagnoli { size: checksum_size(word) as u8 };
+    checksum_of(word, handlers).map(|op| op.acting(action.pack()))
+}
+
+/// The logarithm of the bytes; 3 is reserved.
+fn checksum_size(word: &Word<'_>) -> u32 {
+    if word.is_thumb() { word.code >> 4 & 3 } else { word.code >> 21 & 3 }
 }
 
 fn checksum_of(word: &Word<'_>, handlers: [Handler; 3]) -> Option<Op> {
-    let size = if word.is_thumb() { word.code >> 4 & 3 } else { word.code >> 21 & 3 };
+    let size = checksum_size(word);
     let run = *handlers.get(size as usize)?;
     (!word.is_in_it()).then(|| checked(word, run)).flatten()
 }

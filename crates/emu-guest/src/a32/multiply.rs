@@ -149,7 +149,7 @@ fn multiply_accumulate_accumulate(s: &mut State, _: &Host, op: &Op) -> Step {
 
 /// UMAAL.
 pub(crate) fn umaal(word: &Word<'_>) -> Option<Op> {
-    checked_long(word, multiply_accumulate_accumulate)
+    checked_long(word, multiply_accumulate_accumulate).map(|op| op.acting(Action::MultiplyAddTwice.pack()))
 }
 
 /// A signed half of a word.
@@ -187,23 +187,25 @@ fn multiply_halves_long(s: &mut State, _: &Host, op: &Op) -> Step {
 }
 
 /// The halves that the fields `z` (of `n`) and `y` (of `m`) choose.
-fn with_halves(word: &Word<'_>, op: Op) -> Op {
-    op.with_extra(word.field('z') * TOP_N | word.field('y') * TOP_M)
+fn with_halves(word: &Word<'_>, op: Op, action: Action) -> Op {
+    op.acting(action.pack()).with_extra(word.field('z') * TOP_N | word.field('y') * TOP_M)
 }
 
 /// SMULBB and its forms.
 pub(crate) fn smul_xy(word: &Word<'_>) -> Option<Op> {
-    checked(word, multiply_halves::<false>).map(|op| with_halves(word, op))
+    checked(word, multiply_halves::<false>)
+        .map(|op| with_halves(word, op, Action::MultiplyHalves { adds: false }))
 }
 
 /// SMLABB and its forms.
 pub(crate) fn smla_xy(word: &Word<'_>) -> Option<Op> {
-    checked(word, multiply_halves::<true>).map(|op| with_halves(word, op))
+    checked(word, multiply_halves::<true>)
+        .map(|op| with_halves(word, op, Action::MultiplyHalves { adds: true }))
 }
 
 /// SMLALBB and its forms.
 pub(crate) fn smlal_xy(word: &Word<'_>) -> Option<Op> {
-    checked_long(word, multiply_halves_long).map(|op| with_halves(word, op))
+    checked_long(word, multiply_halves_long).map(|op| with_halves(word, op, Action::MultiplyHalvesLong))
 }
 
 fn multiply_word_half<const ADDS: bool>(s: &mut State, _: &Host, op: &Op) -> Step {
@@ -215,12 +217,14 @@ fn multiply_word_half<const ADDS: bool>(s: &mut State, _: &Host, op: &Op) -> Ste
 
 /// SMULWB, SMULWT.
 pub(crate) fn smulw(word: &Word<'_>) -> Option<Op> {
-    checked(word, multiply_word_half::<false>).map(|op| with_halves(word, op))
+    checked(word, multiply_word_half::<false>)
+        .map(|op| with_halves(word, op, Action::MultiplyWordHalf { adds: false }))
 }
 
 /// SMLAWB, SMLAWT.
 pub(crate) fn smlaw(word: &Word<'_>) -> Option<Op> {
-    checked(word, multiply_word_half::<true>).map(|op| with_halves(word, op))
+    checked(word, multiply_word_half::<true>)
+        .map(|op| with_halves(word, op, Action::MultiplyWordHalf { adds: true }))
 }
 
 /// The two products of halves; `extra` says that the halves of `m` are exchanged.
@@ -251,26 +255,26 @@ fn dual_long<const SUBTRACTS: bool>(s: &mut State, _: &Host, op: &Op) -> Step {
 }
 
 macro_rules! duals {
-    ($(#[$doc:meta] $name:ident, $check:ident, $run:expr;)*) => {$(
+    ($(#[$doc:meta] $name:ident, $check:ident, $run:expr, $action:expr;)*) => {$(
         #[$doc]
         pub(crate) fn $name(word: &Word<'_>) -> Option<Op> {
-            $check(word, $run).map(|op| op.with_extra(word.field('z')))
+            $check(word, $run).map(|op| op.acting($action.pack()).with_extra(word.field('z')))
         }
     )*};
 }
 duals! {
     /// SMUAD, SMUADX.
-    smuad, checked, dual::<false, false>;
+    smuad, checked, dual::<false, false>, Action::Dual { subtracts: false, adds: false };
     /// SMUSD, SMUSDX.
-    smusd, checked, dual::<true, false>;
+    smusd, checked, dual::<true, false>, Action::Dual { subtracts: true, adds: false };
     /// SMLAD, SMLADX.
-    smlad, checked, dual::<false, true>;
+    smlad, checked, dual::<false, true>, Action::Dual { subtracts: false, adds: true };
     /// SMLSD, SMLSDX.
-    smlsd, checked, dual::<true, true>;
+    smlsd, checked, dual::<true, true>, Action::Dual { subtracts: true, adds: true };
     /// SMLALD, SMLALDX.
-    smlald, checked_long, dual_long::<false>;
+    smlald, checked_long, dual_long::<false>, Action::DualLong { subtracts: false };
     /// SMLSLD, SMLSLDX.
-    smlsld, checked_long, dual_long::<true>;
+    smlsld, checked_long, dual_long::<true>, Action::DualLong { subtracts: true };
 }
 
 const MOST_MUL: u8 = 0;
@@ -292,11 +296,11 @@ fn most_significant<const KIND: u8>(s: &mut State, _: &Host, op: &Op) -> Step {
 
 duals! {
     /// SMMUL, SMMULR.
-    smmul, checked, most_significant::<MOST_MUL>;
+    smmul, checked, most_significant::<MOST_MUL>, Action::MostSignificant { kind: MOST_MUL };
     /// SMMLA, SMMLAR.
-    smmla, checked, most_significant::<MOST_ADD>;
+    smmla, checked, most_significant::<MOST_ADD>, Action::MostSignificant { kind: MOST_ADD };
     /// SMMLS, SMMLSR.
-    smmls, checked, most_significant::<MOST_SUB>;
+    smmls, checked, most_significant::<MOST_SUB>, Action::MostSignificant { kind: MOST_SUB };
 }
 
 fn divide<const SIGNED: bool>(s: &mut State, _: &Host, op: &Op) -> Step {
@@ -311,12 +315,12 @@ fn divide<const SIGNED: bool>(s: &mut State, _: &Host, op: &Op) -> Step {
 
 /// SDIV.
 pub(crate) fn sdiv(word: &Word<'_>) -> Option<Op> {
-    checked(word, divide::<true>)
+    checked(word, divide::<true>).map(|op| op.acting(Action::Divide { signed: true }.pack()))
 }
 
 /// UDIV.
 pub(crate) fn udiv(word: &Word<'_>) -> Option<Op> {
-    checked(word, divide::<false>)
+    checked(word, divide::<false>).map(|op| op.acting(Action::Divide { signed: false }.pack()))
 }
 
 fn absolute_differences<const ADDS: bool>(s: &mut State, _: &Host, op: &Op) -> Step {
@@ -329,9 +333,10 @@ fn absolute_differences<const ADDS: bool>(s: &mut State, _: &Host, op: &Op) -> S
 /// USAD8.
 pub(crate) fn usad8(word: &Word<'_>) -> Option<Op> {
     checked(word, absolute_differences::<false>)
+        .map(|op| op.acting(Action::Differences { adds: false }.pack()))
 }
 
 /// USADA8.
 pub(crate) fn usada8(word: &Word<'_>) -> Option<Op> {
-    checked(word, absolute_differences::<true>)
+    checked(word, absolute_differences::<true>).map(|op| op.acting(Action::Differences { adds: true }.pack()))
 }

@@ -37,9 +37,9 @@ pub(crate) const RMODE: u32 = 3 << 22;
 pub(crate) const FZ16: u32 = 1 << 19;
 
 /// Bits of FPSCR that lie in [`State::fpcr`]. LEN and STRIDE are not among them: Armv8 has no short vectors.
-const FPSCR_CONTROL: u32 = AHP | DN | FZ | RMODE | FZ16;
+pub const FPSCR_CONTROL: u32 = AHP | DN | FZ | RMODE | FZ16;
 /// Bits of FPSCR that lie in [`State::fpsr`]: QC, IDC, IXC, UFC, OFC, DZC, IOC.
-const FPSCR_STATUS: u32 = 0x0800_009f;
+pub const FPSCR_STATUS: u32 = 0x0800_009f;
 
 /// Bits of [`State::apsr`]: saturation has occurred.
 pub const Q: u32 = 1 << 27;

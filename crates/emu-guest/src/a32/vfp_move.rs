@@ -170,7 +170,9 @@ fn set_fpscr(s: &mut State, _: &Host, op: &Op) -> Step {
     Ok(Flow::Next)
 }
 
-/// VMSR of FPSCR.
+/// VMSR of FPSCR. A block ends after it, unless an IT block goes on: what follows is translated for other
+/// modes.
 pub(super) fn write_fpscr(word: &Word<'_>) -> Option<Op> {
-    (!word.names_pc("t")).then(|| word.op(set_fpscr))
+    let op = (!word.names_pc("t")).then(|| word.op(set_fpscr))?;
+    Some(if word.is_inside_it() { op } else { op.ending() })
 }

@@ -1,5 +1,8 @@
 //! The registers that an instruction reads and writes, as plans need them.
 
+use crate::layout::{PARTS, QUARTERS};
+use alloc::vec::Vec;
+
 /// No register.
 pub(super) const NO: u8 = 255;
 
@@ -37,9 +40,57 @@ impl Accesses {
 pub struct Uses {
     pub(super) general: [u32; 32],
     pub(super) vector: [u32; 32],
+    /// Of halves of vector registers, and of quarters.
+    pub(super) halves: [u32; 32],
+    pub(super) quarters: [u32; 32],
 }
 
 impl Uses {
+    pub(super) const NONE: Uses =
+        Uses { general: [0; 32], vector: [0; 32], halves: [0; 32], quarters: [0; 32] };
+
+    /// Counts a vector register, or a part of one.
+    pub(super) fn operand(&mut self, operand: u8, weight: u32) {
+        let count = match operand {
+            0..PARTS => &mut self.vector,
+            PARTS..QUARTERS => &mut self.halves,
+            QUARTERS.. => &mut self.quarters,
+        };
+        count[usize::from(operand) & 31] += weight;
+    }
+
+    /// How often the parts of a vector register are used, as operands, if it can be split: if it is never
+    /// used as a whole. A half that is used as such is not split further.
+    pub(super) fn parts(&self, register: u8) -> Vec<(u8, u32)> {
+        let mut parts = Vec::new();
+        if register >= 16 || self.vector[usize::from(register)] > 0 {
+            return parts;
+        }
+        for half in 2 * register..2 * register + 2 {
+            let quarters = if half < 16 { 2 * half..2 * half + 2 } else { 0..0 };
+            let of_quarters = |n: u8| self.quarters[usize::from(n)];
+            match self.halves[usize::from(half)] {
+                0 => parts.extend(quarters.map(|n| (QUARTERS + n, of_quarters(n)))),
+                uses => parts.push((PARTS + half, uses + quarters.map(of_quarters).sum::<u32>())),
+            }
+        }
+        parts.retain(|&(_, uses)| uses > 0);
+        parts
+    }
+
+    fn whole(&self, register: u8) -> u32 {
+        let n = usize::from(register);
+        let sum = |uses: &[u32]| uses.iter().sum::<u32>();
+        let halves = if n < 16 { sum(&self.halves[2 * n..2 * n + 2]) } else { 0 };
+        let quarters = if n < 8 { sum(&self.quarters[4 * n..4 * n + 4]) } else { 0 };
+        self.vector[n] + halves + quarters
+    }
+
+    /// How often vector registers are used, as a whole or by their parts.
+    pub(super) fn wholes(&self) -> [u32; 32] {
+        core::array::from_fn(|n| self.whole(n as u8))
+    }
+
     /// Counts a general register; 31 is no register.
     pub(super) fn general(&mut self, field: u32, weight: u32) {
         // 31 is mostly XZR; fields in which it is SP are counted by `pointer`.

@@ -1,8 +1,8 @@
-//! Arithmetic and shifts of general registers, which guests share.
+//! Arithmetic, shifts, division and reversal of general registers, which guests share.
 
 use super::operands::{SINK, ZERO};
 use super::{Isa, Translator};
-use crossdock_emu_x64::{Alu, Reg, Rm, Shift, Size};
+use crossdock_emu_x64::{Alu, Cc, Mem, Reg, Rm, Shift, Size};
 
 /// The second operand of an operation.
 #[derive(Clone, Copy)]
@@ -77,5 +77,59 @@ impl<I: Isa> Translator<'_, I> {
         if !sets {
             self.clobber();
         }
+    }
+
+    /// `rd = rn / rm`: a division by zero gives zero, and the only overflow gives the dividend.
+    pub(super) fn divide(&mut self, size: Size, rd: u8, rn: u8, rm: u8, signed: bool) {
+        self.clobber();
+        self.copy(size, Reg::RCX, rm);
+        self.copy(size, Reg::RAX, rn);
+        if signed {
+            // For the divisors -1 and 0, the result is -rax or 0.
+            self.a.lea(size, Reg::RDX, Mem::at(Reg::RCX, 1));
+            self.a.alu_imm(Alu::Cmp, size, Reg::RDX, 1);
+            let usual = self.a.skip_if(Cc::A);
+            self.a.neg(size, Reg::RAX);
+            self.a.test(size, Reg::RCX, Reg::RCX);
+            self.a.cmov(Cc::E, size, Reg::RAX, Reg::RCX);
+            let over = self.a.skip();
+            self.a.land(usual);
+            self.a.sign_to_rdx(size);
+            self.a.idiv(size, Reg::RCX);
+            self.a.land(over);
+        } else {
+            self.a.alu(Alu::Xor, Size::D, Reg::RDX, Reg::RDX);
+            self.a.test(size, Reg::RCX, Reg::RCX);
+            let usual = self.a.skip_if(Cc::Ne);
+            self.a.mov_imm(Reg::RAX, 0);
+            let over = self.a.skip();
+            self.a.land(usual);
+            self.a.div(size, Reg::RCX);
+            self.a.land(over);
+        }
+        self.put(rd, Reg::RAX);
+    }
+
+    /// `rax`: neighbouring groups of `shift` bits change places; `mask` selects every second one.
+    pub(super) fn swap_groups(&mut self, size: Size, shift: u8, mask: u64) {
+        let mask = if size == Size::Q { mask } else { mask & 0xffff_ffff };
+        self.a.mov_imm(Reg::RDX, mask);
+        self.a.mov(size, Reg::RCX, Reg::RAX);
+        self.a.shift_imm(Shift::Shr, size, Reg::RCX, shift);
+        self.a.alu(Alu::And, size, Reg::RCX, Reg::RDX);
+        self.a.alu(Alu::And, size, Reg::RAX, Reg::RDX);
+        self.a.shift_imm(Shift::Shl, size, Reg::RAX, shift);
+        self.a.alu(Alu::Or, size, Reg::RAX, Reg::RCX);
+    }
+
+    /// `rd = rn` with its bits in reverse order.
+    pub(super) fn reverse_bits(&mut self, size: Size, rd: u8, rn: u8) {
+        self.clobber();
+        self.copy(size, Reg::RAX, rn);
+        self.a.bswap(size, Reg::RAX);
+        self.swap_groups(size, 4, 0x0f0f_0f0f_0f0f_0f0f);
+        self.swap_groups(size, 2, 0x3333_3333_3333_3333);
+        self.swap_groups(size, 1, 0x5555_5555_5555_5555);
+        self.put(rd, Reg::RAX);
     }
 }

@@ -591,14 +591,13 @@ impl<'t, I: Isa> Translator<'t, I> {
             End::Jump(_) => Some(block.target_index()),
             _ => None,
         };
-        let standard = Assignment::STANDARD;
         let to = match next {
             Some(Some(next)) if self.may_inherit(&guest.blocks[next]) => None,
             Some(Some(next)) => match guest.blocks[next].assignment {
-                STANDARD => Some(&standard),
+                STANDARD => Some(I::STANDARD),
                 number => Some(&self.unit.assignments[usize::from(number) - 1]),
             },
-            _ => Some(&standard),
+            _ => Some(I::STANDARD),
         };
         pressure::plan(items.iter().map(I::accesses), &self.assignment, self.dirty, to)
     }

@@ -11,7 +11,7 @@
 use super::accesses::Uses;
 use super::blocks::Blocks;
 use super::{End, Isa};
-use crate::layout::{Assignment, GENERAL, VECTOR};
+use crate::layout::{Assignment, GENERAL};
 use crate::unit::STANDARD;
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -119,7 +119,7 @@ impl<I: Isa> Blocks<I> {
 
     /// The assignment for a loop of these blocks, if the loop gets its own.
     fn assignment_for(&self, members: &[usize]) -> Option<Assignment> {
-        let mut uses = Uses { general: [0; 32], vector: [0; 32] };
+        let mut uses = Uses::NONE;
         let inner: Vec<Range<usize>> = self.loops(members);
         for &i in members {
             let around = inner.iter().filter(|one| one.contains(&i)).count() as u32;
@@ -128,14 +128,42 @@ impl<I: Isa> Blocks<I> {
                 I::count_uses(item, weight, &mut uses);
             }
         }
-        let mut assignment = Assignment::STANDARD;
+        let mut assignment = I::STANDARD.clone();
         let general = changes(&uses.general, GENERAL.map(|(guest, _)| guest));
-        let vector = changes(&uses.vector, VECTOR.map(|(guest, _)| guest));
+        let vector = vector_changes(&uses, *I::STANDARD.vector());
         general.iter().for_each(|&(old, new, _)| assignment.replace_general(old, new));
         vector.iter().for_each(|&(old, new, _)| assignment.replace_vector(old, new));
         let gain: u32 = general.iter().chain(&vector).map(|(_, _, gain)| gain).sum();
         (gain >= GAIN_ALL_MIN).then_some(assignment)
     }
+}
+
+/// Like [`changes`], for vector registers. Where a loop uses parts of a register and never the whole, each
+/// part wants a place of its own: an operation that writes a lane depends on what wrote the others before.
+fn vector_changes<const N: usize>(uses: &Uses, standing: [u8; N]) -> Vec<(u8, u8, u32)> {
+    let mut whole = uses.wholes();
+    let mut wanting = Vec::new();
+    for register in 0..16 {
+        let parts = uses.parts(register);
+        if !parts.is_empty() {
+            whole[usize::from(register)] = 0;
+            wanting.extend(parts);
+        }
+    }
+    if wanting.is_empty() {
+        return changes(&whole, standing);
+    }
+    wanting.extend((0..32).map(|guest| (guest, whole[usize::from(guest)])));
+    wanting.retain(|&(_, uses)| uses >= GAIN_MIN);
+    wanting.sort_unstable_by_key(|&(guest, uses)| (core::cmp::Reverse(uses), guest));
+    wanting.truncate(standing.len());
+    let stays = |guest: u8| wanting.iter().any(|&(wanted, _)| wanted == guest);
+    // Registers of which parts get places must go, so they come first: there are at least as many parts.
+    let is_split = |guest: u8| uses.parts(guest).iter().any(|&(part, _)| guest < 16 && stays(part));
+    let mut leaving: Vec<u8> = standing.into_iter().filter(|&guest| !stays(guest)).collect();
+    leaving.sort_by_key(|&guest| (!is_split(guest), whole[usize::from(guest)]));
+    let coming = wanting.iter().filter(|(guest, _)| !standing.contains(guest));
+    leaving.into_iter().zip(coming).map(|(old, &(new, uses))| (old, new, uses)).collect()
 }
 
 /// Registers that give up their places, registers that take them, and the gain of each pair. The registers in

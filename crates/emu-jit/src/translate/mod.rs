@@ -100,6 +100,9 @@ pub trait Isa: Guest + Sized {
     /// The lower of two bits that no place has, for the mode of floating point in keys.
     const MODE_SHIFT: u32;
 
+    /// Where the guest's registers are where code is entered and left.
+    const STANDARD: &'static Assignment = &Assignment::STANDARD;
+
     /// An instruction of a block.
     type Item: Copy + core::fmt::Debug;
 
@@ -359,7 +362,7 @@ impl<'t, I: Isa> Translator<'t, I> {
             items: &[],
             end_item: None,
             zeros: Zeros::default(),
-            assignment: Assignment::STANDARD,
+            assignment: I::STANDARD.clone(),
             assigned: STANDARD,
             dirty: pressure::ALL,
             plans: false,

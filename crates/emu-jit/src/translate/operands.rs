@@ -6,16 +6,12 @@
 
 use super::pressure::{ALL, Change};
 use super::{Isa, Translator};
-use crate::layout::{Assignment, GENERAL, X0, general, vector};
+use crate::layout::{GENERAL, PARTS, QUARTERS, X0, general, vector};
 use crate::unit::STANDARD;
-use crossdock_emu_x64::{Mem, Reg, Rm, Size, Xmm};
+use crossdock_emu_x64::{Assembler, Map, Mem, Prefix, Reg, Rm, Size, Xmm};
 
 /// An assignment that [`Translator::number`] must number first.
 const UNNUMBERED: u16 = u16::MAX;
-
-/// Operands from this number on are parts of vector registers.
-const PARTS: u8 = 32;
-const QUARTERS: u8 = 64;
 
 /// Half `n` of all vector registers, counted from the low half of register 0.
 pub(super) const fn half(n: u8) -> u8 {
@@ -41,6 +37,17 @@ struct Part {
     lane: u8,
 }
 
+/// Where a part of a vector register is.
+#[derive(Clone, Copy)]
+pub(super) enum PartPlace {
+    /// In a host register of its own; what lies above it does not matter.
+    Own(Xmm),
+    /// In a lane of a host register, whose other lanes hold other parts.
+    Lane(Xmm, u8),
+    /// In the state.
+    Memory(Mem),
+}
+
 impl Part {
     fn of(operand: u8) -> Part {
         let n = operand & 31;
@@ -49,6 +56,16 @@ impl Part {
         } else {
             Part { double: false, register: n / 4, lane: n % 4 }
         }
+    }
+
+    /// The logarithm of its bytes.
+    fn size(self) -> u8 {
+        if self.double { 3 } else { 2 }
+    }
+
+    /// The half that it is or lies in, as an operand.
+    fn half(self) -> u8 {
+        PARTS + 2 * self.register + if self.double { self.lane } else { self.lane / 2 }
     }
 
     /// Its place in the state.
@@ -71,15 +88,61 @@ pub(super) const ZERO: u8 = crossdock_emu_guest::ZERO as u8;
 /// A register that takes what nobody reads.
 pub(super) const SINK: u8 = crossdock_emu_guest::SINK as u8;
 
+/// A vector register, or a part of one, in the state = its host register.
+fn vector_to_memory(a: &mut Assembler, operand: u8, host: Xmm) {
+    match operand {
+        0..PARTS => a.vstore(vector(operand), host),
+        PARTS..QUARTERS => a.vstore_q(Part::of(operand).memory(), host),
+        QUARTERS.. => a.vmov_to(Size::D, Part::of(operand).memory(), host),
+    }
+}
+
+/// The reverse.
+fn vector_from_memory(a: &mut Assembler, host: Xmm, operand: u8) {
+    match operand {
+        0..PARTS => a.vload(host, vector(operand)),
+        PARTS..QUARTERS => a.vmovq(host, Part::of(operand).memory()),
+        QUARTERS.. => a.vmov_from(Size::D, host, Part::of(operand).memory()),
+    }
+}
+
 impl<I: Isa> Translator<'_, I> {
     /// The host register of a general register, if it has one here.
     pub(super) fn general_host(&self, guest: u8) -> Option<Reg> {
         self.assignment.general_host(guest)
     }
 
-    /// The host register of a vector register, if it has one here.
+    /// The host register of a vector register, if it has one here; or of a part, if it has one of its own.
     pub(super) fn vector_host(&self, guest: u8) -> Option<Xmm> {
         self.assignment.vector_host(guest)
+    }
+
+    /// The host register that a part lies in, and the lane of its size there.
+    fn part_host(&self, part: Part, operand: u8) -> Option<(Xmm, u8)> {
+        if let Some(host) = self.vector_host(operand) {
+            return Some((host, 0));
+        }
+        match self.vector_host(part.half()) {
+            Some(host) if !part.double => Some((host, part.lane % 2)),
+            _ => self.vector_host(part.register).map(|host| (host, part.lane)),
+        }
+    }
+
+    /// Where a part is.
+    pub(super) fn part_place(&self, operand: u8) -> PartPlace {
+        let part = Part::of(operand);
+        match (self.vector_host(operand), self.part_host(part, operand)) {
+            (Some(host), _) => PartPlace::Own(host),
+            (None, Some((host, lane))) => PartPlace::Lane(host, lane),
+            (None, None) => PartPlace::Memory(part.memory()),
+        }
+    }
+
+    /// Whether parts of a vector register have host registers of their own.
+    pub(super) fn is_split(&self, register: u8) -> bool {
+        let has = |operand: u8| self.vector_host(operand).is_some();
+        register < 16 && (0..2).any(|i| has(PARTS + 2 * register + i))
+            || register < 8 && (0..4).any(|i| has(QUARTERS + 4 * register + i))
     }
 
     /// Moves the guest's registers to where the unit's assignment `number` has them. Keeps EFLAGS and the
@@ -97,14 +160,14 @@ impl<I: Isa> Translator<'_, I> {
             }
         }
         for (host, old, _) in before.vector_changes(&self.assignment) {
-            self.a.vstore(vector(old), host);
+            vector_to_memory(self.a, old, host);
         }
         for (place, host, _, new) in before.general_changes(&self.assignment) {
             self.a.mov(Size::Q, host, general(new));
             self.dirty &= !(1 << place);
         }
         for (host, _, new) in before.vector_changes(&self.assignment) {
-            self.a.vload(host, vector(new));
+            vector_from_memory(self.a, host, new);
         }
         if !self.plans {
             self.dirty = ALL;
@@ -120,7 +183,7 @@ impl<I: Isa> Translator<'_, I> {
         }
         self.assigned = number;
         self.assignment = match number {
-            STANDARD => Assignment::STANDARD,
+            STANDARD => I::STANDARD.clone(),
             _ => self.unit.assignments[usize::from(number) - 1].clone(),
         };
     }
@@ -130,7 +193,7 @@ impl<I: Isa> Translator<'_, I> {
         number == self.assigned
             || self.assignment
                 == match number {
-                    STANDARD => Assignment::STANDARD,
+                    STANDARD => I::STANDARD.clone(),
                     _ => self.unit.assignments[usize::from(number) - 1].clone(),
                 }
     }
@@ -235,7 +298,7 @@ impl<I: Isa> Translator<'_, I> {
 
     /// A vector register as a register or memory operand.
     pub(super) fn vrm(&self, guest: u8) -> Rm {
-        debug_assert!(guest < PARTS);
+        debug_assert!(guest < PARTS && !self.is_split(guest));
         match self.vector_host(guest) {
             Some(host) => host.into(),
             None => vector(guest).into(),
@@ -253,7 +316,7 @@ impl<I: Isa> Translator<'_, I> {
             return self.vrm(guest);
         }
         let part = Part::of(guest);
-        match self.vector_host(part.register) {
+        match self.part_host(part, guest) {
             Some(_) => self.vget(guest, scratch).into(),
             None => part.memory().into(),
         }
@@ -263,8 +326,9 @@ impl<I: Isa> Translator<'_, I> {
     /// register holds anything.
     pub(super) fn vget(&mut self, guest: u8, scratch: Xmm) -> Xmm {
         if guest >= PARTS {
-            return self.part_get(Part::of(guest), scratch);
+            return self.part_get(guest, scratch);
         }
+        debug_assert!(!self.is_split(guest));
         match self.vector_host(guest) {
             Some(host) => host,
             None => {
@@ -274,25 +338,38 @@ impl<I: Isa> Translator<'_, I> {
         }
     }
 
-    fn part_get(&mut self, part: Part, scratch: Xmm) -> Xmm {
-        let Part { double, register, lane } = part;
-        match self.vector_host(register) {
-            Some(host) if lane == 0 => return host,
+    fn part_get(&mut self, operand: u8, scratch: Xmm) -> Xmm {
+        let part = Part::of(operand);
+        let double = part.double;
+        match self.part_host(part, operand) {
+            Some((host, 0)) => return host,
             // The upper half in both halves.
-            Some(host) if double => self.a.vpshufd(scratch, host, 0xee),
-            Some(host) => self.a.vpshufd(scratch, host, lane),
+            Some((host, _)) if double => self.a.vpshufd(scratch, host, 0xee),
+            Some((host, lane)) => self.a.vpshufd(scratch, host, lane),
             None if double => self.a.vmovq(scratch, part.memory()),
             None => self.a.vmov_from(Size::D, scratch, part.memory()),
         }
         scratch
     }
 
+    /// The host register of an operand that is a half, or of which the low half counts, and that half's place
+    /// there.
+    fn half_host(&self, operand: u8) -> Option<(Xmm, u8)> {
+        match operand {
+            0..PARTS => {
+                debug_assert!(!self.is_split(operand));
+                self.vector_host(operand).map(|host| (host, 0))
+            }
+            _ => self.part_host(Part::of(operand), operand),
+        }
+    }
+
     /// `d` = the low half of the operand, twice.
     pub(super) fn vget_twice(&mut self, d: Xmm, guest: u8) {
         let (register, lane) = first_lane(guest, 3);
-        match self.vector_host(register) {
-            Some(host) if lane == 1 => self.a.vpshufd(d, host, 0xee),
-            Some(host) => self.a.vmovddup(d, host),
+        match self.half_host(guest) {
+            Some((host, 1)) => self.a.vpshufd(d, host, 0xee),
+            Some((host, _)) => self.a.vmovddup(d, host),
             None => self.a.vmovddup(d, vector(register).plus(8 * i32::from(lane))),
         }
     }
@@ -300,10 +377,10 @@ impl<I: Isa> Translator<'_, I> {
     /// `d` = the low half of the operand, zero-extended.
     pub(super) fn vget_clear(&mut self, d: Xmm, guest: u8) {
         let (register, lane) = first_lane(guest, 3);
-        match self.vector_host(register) {
+        match self.half_host(guest) {
             // VPSRLDQ.
-            Some(host) if lane == 1 => self.a.vshift_imm(0x73, 3, d, host, 8),
-            Some(host) => self.a.vmovq(d, host),
+            Some((host, 1)) => self.a.vshift_imm(0x73, 3, d, host, 8),
+            Some((host, _)) => self.a.vmovq(d, host),
             None => self.a.vmovq(d, vector(register).plus(8 * i32::from(lane))),
         }
     }
@@ -311,29 +388,37 @@ impl<I: Isa> Translator<'_, I> {
     /// The low or the high half of the operand as a register, which may be `t`, or in memory.
     pub(super) fn vhalf_source(&mut self, guest: u8, high: bool, t: Xmm) -> Rm {
         let (register, lane) = first_lane(guest, 3);
-        let high = high || lane == 1;
-        match self.vector_host(register) {
-            Some(host) if high => {
+        let host = self.half_host(guest);
+        let high = high || host.map_or(lane == 1, |(_, lane)| lane == 1);
+        match host {
+            Some((host, _)) if high => {
                 self.a.vpshufd(t, host, 0xee);
                 t.into()
             }
-            Some(host) => host.into(),
+            Some((host, _)) => host.into(),
             None => vector(register).plus(if high { 8 } else { 0 }).into(),
         }
     }
 
     /// A part = the lowest lane of `from`; the other lanes of its vector register stay.
-    fn part_put(&mut self, part: Part, from: Xmm) {
-        let Part { double, register, lane } = part;
-        self.vchanged(register);
-        match self.vector_host(register) {
-            Some(host) if lane == 0 && host == from => {}
+    fn part_put(&mut self, operand: u8, from: Xmm) {
+        let part = Part::of(operand);
+        let double = part.double;
+        self.vchanged(part.register);
+        if let Some(host) = self.vector_host(operand) {
+            if host != from {
+                self.a.vload(host, from);
+            }
+            return;
+        }
+        match self.part_host(part, operand) {
+            Some((host, 0)) if host == from => {}
             // VBLENDPS
-            Some(host) if lane == 0 => self.a.vp3a(0x0c, host, host, from, if double { 3 } else { 1 }),
+            Some((host, 0)) => self.a.vp3a(0x0c, host, host, from, if double { 3 } else { 1 }),
             // VPUNPCKLQDQ
-            Some(host) if double => self.a.vp(0x6c, host, host, from),
+            Some((host, _)) if double => self.a.vp(0x6c, host, host, from),
             // VINSERTPS
-            Some(host) => self.a.vp3a(0x21, host, host, from, lane << 4),
+            Some((host, lane)) => self.a.vp3a(0x21, host, host, from, lane << 4),
             None if double => self.a.vstore_q(part.memory(), from),
             None => self.a.vmov_to(Size::D, part.memory(), from),
         }
@@ -345,17 +430,47 @@ impl<I: Isa> Translator<'_, I> {
         self.zeros.from_64 &= !(1 << register);
     }
 
+    /// `reg` = the bits of a part. Keeps EFLAGS.
+    pub(super) fn part_bits(&mut self, reg: Reg, operand: u8) {
+        let part = Part::of(operand);
+        match self.part_host(part, operand) {
+            Some((host, lane)) => self.extract_lane(part.size(), reg, host, lane),
+            None => self.a.mov(if part.double { Size::Q } else { Size::D }, reg, part.memory()),
+        }
+    }
+
+    /// A part = a general register of the host.
+    pub(super) fn part_from_bits(&mut self, operand: u8, reg: Reg) {
+        let part = Part::of(operand);
+        let size = if part.double { Size::Q } else { Size::D };
+        self.vchanged(part.register);
+        if let Some(host) = self.vector_host(operand) {
+            return self.a.vmov_from(size, host, reg);
+        }
+        match self.part_host(part, operand) {
+            // VPINSRD, VPINSRQ.
+            Some((host, lane)) => {
+                self.a.vex(Prefix::P66, Map::M0F3A, part.double, 0x22, host.0, host.0, reg);
+                self.a.byte(lane);
+            }
+            None => self.a.mov_to(size, part.memory(), reg),
+        }
+    }
+
     /// Where to compute a vector result: the guest register's host register, or xmm0.
     pub(super) fn vresult(&self, guest: u8) -> Xmm {
-        if guest < PARTS { self.vector_host(guest).unwrap_or(X0) } else { X0 }
+        self.vector_host(guest).unwrap_or(X0)
     }
 
     /// Where a scalar operation can leave its result, if all of its operands but the first may be overwritten
     /// with it: operations leave the bits above the lowest lane as they are in the first operand. Else xmm0.
     pub(super) fn vresult_like(&self, guest: u8, first: u8) -> Xmm {
-        let (register, lane) = first_lane(guest, 2);
-        let in_place = guest < PARTS || guest == first && lane == 0;
-        self.vector_host(register).filter(|_| in_place).unwrap_or(X0)
+        if guest < PARTS || self.vector_host(guest).is_some() {
+            return self.vresult(guest);
+        }
+        // The rest of the host register stays.
+        let host = self.part_host(Part::of(guest), guest).filter(|&(_, lane)| guest == first && lane == 0);
+        host.map_or(X0, |(host, _)| host)
     }
 
     /// Whether the bits above a scalar of 32 or 64 bits are known to be zero.
@@ -400,8 +515,9 @@ impl<I: Isa> Translator<'_, I> {
     /// `guest = from`, all 128 bits, or all of a part.
     pub(super) fn vput(&mut self, guest: u8, from: Xmm) {
         if guest >= PARTS {
-            return self.part_put(Part::of(guest), from);
+            return self.part_put(guest, from);
         }
+        debug_assert!(!self.is_split(guest));
         self.vchanged(guest);
         match self.vector_host(guest) {
             Some(host) if host == from => {}

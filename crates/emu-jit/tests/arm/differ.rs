@@ -6,11 +6,16 @@ use crate::cases_arm::{BATCH, Case, Layout, Record, case, ours};
 use crate::host::{LOG, engine_of};
 use crossdock_emu_guest::a32::{A32, Class, Interpreter, Row, Set, classify};
 use std::collections::BTreeMap;
-use std::sync::Mutex;
 use std::sync::atomic::AtomicU32;
+use std::sync::{Mutex, MutexGuard};
 
 /// Batches share the log of changes and change the code at their addresses.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+/// Waits for the other tests.
+pub(crate) fn turn() -> MutexGuard<'static, ()> {
+    ONE_AT_A_TIME.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
 
 fn differ(class: Class, slot: u64) {
     differ_where(class, slot, false);
@@ -18,7 +23,7 @@ fn differ(class: Class, slot: u64) {
 
 /// `wary`: floating-point instructions are translated like those that often signal invalid operations.
 fn differ_where(class: Class, slot: u64, wary: bool) {
-    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let _turn = turn();
     let variable = |name: &str| std::env::var(name).ok();
     let total: usize =
         variable("CROSSDOCK_DIFFER_CASES").map_or(10_000, |n| n.parse().expect("a number of cases"));

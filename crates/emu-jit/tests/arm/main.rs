@@ -12,3 +12,4 @@ mod differ;
 #[allow(dead_code)]
 #[path = "../it/host.rs"]
 mod host;
+mod loops;

@@ -1,12 +1,11 @@
-//! Data processing, multiplication, extension and bit fields (manual F4.1.2, F4.1.5).
+//! Data processing and bit fields (manual F4.1.2, F4.1.5).
 
 use super::{PC, Translator};
-use crate::layout::{APSR, SCRATCH_MEMORY, Slot, TPIDR, slot};
+use crate::layout::{Slot, TPIDR, slot};
 use crate::translate::alu::Operand;
 use crate::translate::condition::Flags;
 use crate::translate::operands::SINK;
 use crossdock_emu_guest::a32::action::{Action, Form};
-use crossdock_emu_guest::a32::registers::GE_LOW;
 use crossdock_emu_guest::a32::{Instruction, Jump};
 use crossdock_emu_x64::{Alu, Cc, Reg, Shift, Size};
 
@@ -22,7 +21,7 @@ enum Operation {
     /// `m - n`.
     Reverse,
     /// With the carry.
-    WithCarry { subtracts: bool },
+    WithCarry { subtracts: bool, reverses: bool },
     /// AND, ORR, EOR; the second operand may be inverted, and the result may be tested only.
     Logical { op: Alu, inverts: bool, tests: bool },
     /// MOV, or MVN.
@@ -37,8 +36,9 @@ fn operation(number: u8) -> Option<Operation> {
         2 => Operation::Sum { subtracts: true, compares: false },
         3 => Operation::Reverse,
         4 => Operation::Sum { subtracts: false, compares: false },
-        5 => Operation::WithCarry { subtracts: false },
-        6 => Operation::WithCarry { subtracts: true },
+        5 => Operation::WithCarry { subtracts: false, reverses: false },
+        6 => Operation::WithCarry { subtracts: true, reverses: false },
+        7 => Operation::WithCarry { subtracts: true, reverses: true },
         8 => logical(Alu::And, false, true),
         9 => logical(Alu::Xor, false, true),
         10 => Operation::Sum { subtracts: true, compares: true },
@@ -53,23 +53,10 @@ fn operation(number: u8) -> Option<Operation> {
 }
 
 impl Translator<'_> {
-    /// Whether there is a lowering for the instruction as it stands here: some have none if their flags are
-    /// read.
+    /// Whether there is a lowering for the instruction.
     pub(super) fn can_lower(&self, item: &Instruction) -> bool {
         match item.action {
-            Action::Data { operation: number, sets, form } => {
-                let Some(kind) = operation(number) else { return false };
-                let logical = matches!(kind, Operation::Logical { .. } | Operation::Move { .. });
-                let needs_carry = sets && self.live && logical;
-                let has_carry = match form {
-                    Form::Immediate | Form::Plain => true,
-                    Form::Shifted => (1..=31).contains(&item.imm),
-                    Form::ShiftedByRegister => item.extra != ROR,
-                };
-                let by_carry = form == Form::Shifted && item.extra == RRX;
-                item.jump == Jump::No && !by_carry && (!needs_carry || has_carry)
-            }
-            Action::Multiply { sets, .. } => !(sets && self.live),
+            Action::Data { .. } => item.jump == Jump::No,
             Action::Access { register, .. } => !(register && item.extra & 7 == RRX),
             _ => true,
         }
@@ -87,41 +74,6 @@ impl Translator<'_> {
                 self.a.alu_imm(Alu::Or, Size::D, Reg::RAX, (item.imm << 16) as i32);
                 self.put(item.rd, Reg::RAX);
             }
-            Action::Multiply { kind, .. } => {
-                self.clobber();
-                self.fetch(item.rn, Reg::RAX);
-                self.a.imul(Size::D, Reg::RAX, self.rm(item.rm));
-                match kind {
-                    1 => self.a.alu(Alu::Add, Size::D, Reg::RAX, self.rm(item.ra)),
-                    2 => {
-                        self.a.neg(Size::D, Reg::RAX);
-                        self.a.alu(Alu::Add, Size::D, Reg::RAX, self.rm(item.ra));
-                    }
-                    _ => {}
-                }
-                self.put(item.rd, Reg::RAX);
-            }
-            Action::MultiplyLong { signed, adds } => {
-                self.clobber();
-                let source = |t: &mut Self, guest, reg| {
-                    if signed { t.a.movsxd(reg, t.rm(guest)) } else { t.a.mov(Size::D, reg, t.rm(guest)) }
-                };
-                source(self, item.rn, Reg::RAX);
-                source(self, item.rm, Reg::RCX);
-                self.a.imul(Size::Q, Reg::RAX, Reg::RCX);
-                if adds {
-                    self.a.mov(Size::D, Reg::RCX, self.rm(item.ra));
-                    self.a.shift_imm(Shift::Shl, Size::Q, Reg::RCX, 32);
-                    self.a.mov(Size::D, Reg::RDX, self.rm(item.rd));
-                    self.a.alu(Alu::Or, Size::Q, Reg::RCX, Reg::RDX);
-                    self.a.alu(Alu::Add, Size::Q, Reg::RAX, Reg::RCX);
-                }
-                self.a.mov(Size::D, Reg::RCX, Reg::RAX);
-                self.a.shift_imm(Shift::Shr, Size::Q, Reg::RAX, 32);
-                self.put(item.rd, Reg::RCX);
-                self.put(item.ra, Reg::RAX);
-            }
-            Action::Extend { adds } => self.extend_register(item, adds),
             Action::Insert { clears } => {
                 self.clobber();
                 let field = u32::MAX >> (32 - item.extra);
@@ -144,116 +96,14 @@ impl Translator<'_> {
                 self.a.shift_imm(shift, Size::D, Reg::RAX, (32 - item.extra) as u8);
                 self.put(item.rd, Reg::RAX);
             }
-            Action::AddBytes => self.add_bytes(item),
-            Action::Select => self.select(item),
             Action::ThreadPointer => {
                 self.a.mov(Size::D, Reg::RAX, TPIDR);
                 self.put(item.rd, Reg::RAX);
             }
-            Action::LeadingZeros => {
-                self.clobber();
-                self.a.lzcnt(Size::D, Reg::RAX, self.rm(item.rm));
-                self.put(item.rd, Reg::RAX);
+            _ => {
+                let _ = self.media(item) || self.multiplication(item);
             }
-            Action::Reverse => {
-                self.fetch(item.rm, Reg::RAX);
-                self.a.bswap(Size::D, Reg::RAX);
-                self.put(item.rd, Reg::RAX);
-            }
-            _ => {}
         }
-    }
-
-    /// UADD8: with the carries of the bytes as GE.
-    ///
-    /// ```text
-    /// sum     = (n & 0x7f7f7f7f) + (m & 0x7f7f7f7f) ^ (n ^ m) & 0x80808080
-    /// carries = (n & m | (n | m) & !sum) & 0x80808080
-    /// ```
-    fn add_bytes(&mut self, item: &Instruction) {
-        const LOW: i32 = 0x7f7f_7f7f;
-        const HIGH: i32 = 0x8080_8080_u32 as i32;
-        self.clobber();
-        self.fetch(item.rn, Reg::RAX);
-        self.fetch(item.rm, Reg::RCX);
-        self.a.mov(Size::D, Reg::RDX, Reg::RAX);
-        self.a.alu(Alu::Xor, Size::D, Reg::RDX, Reg::RCX);
-        self.a.alu_imm(Alu::And, Size::D, Reg::RDX, HIGH);
-        self.a.alu_imm(Alu::And, Size::D, Reg::RAX, LOW);
-        self.a.alu_imm(Alu::And, Size::D, Reg::RCX, LOW);
-        self.a.alu(Alu::Add, Size::D, Reg::RAX, Reg::RCX);
-        self.a.alu(Alu::Xor, Size::D, Reg::RAX, Reg::RDX);
-        // The operands again; the sum is in rax.
-        self.fetch(item.rn, Reg::RCX);
-        self.fetch(item.rm, Reg::RDX);
-        self.a.mov_to(Size::D, SCRATCH_MEMORY, Reg::RAX);
-        self.a.not(Size::D, Reg::RAX);
-        let n_or_m = SCRATCH_MEMORY.plus(4);
-        self.a.mov_to(Size::D, n_or_m, Reg::RCX);
-        self.a.alu_to(Alu::Or, Size::D, n_or_m, Reg::RDX);
-        self.a.alu(Alu::And, Size::D, Reg::RAX, n_or_m);
-        self.a.alu(Alu::And, Size::D, Reg::RCX, Reg::RDX);
-        self.a.alu(Alu::Or, Size::D, Reg::RAX, Reg::RCX);
-        self.a.alu_imm(Alu::And, Size::D, Reg::RAX, HIGH);
-        // Bits 7, 15, 23 and 31 become bits 28 to 31 of a product, then GE.
-        self.a.shift_imm(Shift::Shr, Size::D, Reg::RAX, 7);
-        self.a.mov_imm(Reg::RCX, 0x1020_4080);
-        self.a.imul(Size::D, Reg::RAX, Reg::RCX);
-        self.a.shift_imm(Shift::Shr, Size::D, Reg::RAX, 28);
-        self.a.shift_imm(Shift::Shl, Size::D, Reg::RAX, GE_LOW as u8);
-        self.a.alu_imm(Alu::And, Size::D, APSR, !(15 << GE_LOW));
-        self.a.alu_to(Alu::Or, Size::D, APSR, Reg::RAX);
-        self.a.mov(Size::D, Reg::RAX, SCRATCH_MEMORY);
-        self.put(item.rd, Reg::RAX);
-    }
-
-    /// SEL: bytes of `rn` where GE is set, of `rm` elsewhere.
-    fn select(&mut self, item: &Instruction) {
-        self.clobber();
-        self.a.mov(Size::D, Reg::RAX, APSR);
-        self.a.shift_imm(Shift::Shr, Size::D, Reg::RAX, GE_LOW as u8);
-        self.a.alu_imm(Alu::And, Size::D, Reg::RAX, 15);
-        // Bit i of GE becomes bit 8 * i, then a byte.
-        self.a.mov_imm(Reg::RCX, 0x0020_4081);
-        self.a.imul(Size::D, Reg::RAX, Reg::RCX);
-        self.a.alu_imm(Alu::And, Size::D, Reg::RAX, 0x0101_0101);
-        self.a.mov_imm(Reg::RCX, 255);
-        self.a.imul(Size::D, Reg::RAX, Reg::RCX);
-        self.fetch(item.rm, Reg::RCX);
-        self.a.andn(Size::D, Reg::RCX, Reg::RAX, Reg::RCX);
-        self.fetch(item.rn, Reg::RDX);
-        self.a.alu(Alu::And, Size::D, Reg::RAX, Reg::RDX);
-        self.a.alu(Alu::Or, Size::D, Reg::RAX, Reg::RCX);
-        self.put(item.rd, Reg::RAX);
-    }
-
-    /// SXTB and its kin, except for the forms of two bytes.
-    fn extend_register(&mut self, item: &Instruction, adds: bool) {
-        let form = item.imm;
-        let rotation = 8 * (form & 3) as u8;
-        let (signed, half, two) = (form & 8 != 0, form & 16 != 0, form & 32 != 0);
-        if two {
-            return self.fallback();
-        }
-        self.fetch(item.rm, Reg::RAX);
-        if rotation != 0 {
-            self.a.rorx(Size::D, Reg::RAX, Reg::RAX, rotation);
-        }
-        match (half, signed) {
-            (true, true) => self.a.movsx16(Size::D, Reg::RAX, Reg::RAX),
-            (true, false) => self.a.movzx16(Reg::RAX, Reg::RAX),
-            (false, true) => self.a.movsx8(Size::D, Reg::RAX, Reg::RAX),
-            (false, false) => self.a.movzx8(Reg::RAX, Reg::RAX),
-        }
-        if adds {
-            let n = self.held(item.rn, Reg::RCX);
-            self.a.lea(
-                Size::D,
-                Reg::RAX,
-                crossdock_emu_x64::Mem { base: n, index: Some((Reg::RAX, 0)), disp: 0 },
-            );
-        }
-        self.put(item.rd, Reg::RAX);
     }
 
     /// Data processing with flags that are read if `sets`.
@@ -302,14 +152,20 @@ impl Translator<'_> {
                     self.set_flags(true);
                 }
             }
-            Operation::WithCarry { subtracts } => {
+            Operation::WithCarry { subtracts, reverses } => {
                 self.load_carry(subtracts);
                 // Loading the carry may have changed rax and rcx.
                 let operand = match form {
                     Form::Immediate | Form::Plain => self.second_operand(item, form),
                     _ => Operand::Rm(Reg::RDX.into()),
                 };
-                self.fetch(item.rn, Reg::RAX);
+                let operand = if reverses {
+                    self.take(operand, Reg::RAX);
+                    Operand::Rm(self.held(item.rn, Reg::RCX).into())
+                } else {
+                    self.fetch(item.rn, Reg::RAX);
+                    operand
+                };
                 self.apply(if subtracts { Alu::Sbb } else { Alu::Adc }, Size::D, Reg::RAX, operand);
                 self.put(item.rd, Reg::RAX);
                 if sets {
@@ -360,9 +216,26 @@ impl Translator<'_> {
         match form {
             Form::Immediate | Form::Plain => self.second_operand(item, form),
             Form::Shifted => {
-                self.fetch(item.rm, Reg::RDX);
-                let shift = [Shift::Shl, Shift::Shr, Shift::Sar, Shift::Ror][(item.extra & 3) as usize];
-                self.a.shift_imm(shift, Size::D, Reg::RDX, item.imm as u8);
+                match (item.extra, item.imm as u8) {
+                    (RRX, _) => self.rotate_with_carry(item),
+                    (kind, amount @ 1..=31) => {
+                        self.fetch(item.rm, Reg::RDX);
+                        let shift = [Shift::Shl, Shift::Shr, Shift::Sar, Shift::Ror][(kind & 3) as usize];
+                        self.a.shift_imm(shift, Size::D, Reg::RDX, amount);
+                    }
+                    // LSR and ASR by 32: the carry is the sign.
+                    (kind, _) => {
+                        self.fetch(item.rm, Reg::RDX);
+                        if kind == 1 {
+                            self.a.alu(Alu::Add, Size::D, Reg::RDX, Reg::RDX);
+                            self.a.mov_imm(Reg::RDX, 0);
+                        } else {
+                            self.a.shift_imm(Shift::Sar, Size::D, Reg::RDX, 31);
+                            // Bit 0 is the sign, too.
+                            self.a.bit_test(Size::D, Reg::RDX, 0);
+                        }
+                    }
+                }
                 self.a.set(Cc::Ae, Reg::RCX);
                 self.a.store8(slot(Slot::Flags).plus(1), Reg::RCX);
                 Operand::Rm(Reg::RDX.into())
@@ -386,6 +259,16 @@ impl Translator<'_> {
         self.a.movzx8(Reg::RCX, Reg::RCX);
         self.a.test(Size::D, Reg::RCX, Reg::RCX);
         let none = self.a.skip_if(Cc::E);
+        if item.extra == ROR {
+            // The carry is the highest bit of the result.
+            self.a.shift_cl(Shift::Ror, Size::D, Reg::RDX);
+            self.a.mov(Size::D, Reg::RAX, Reg::RDX);
+            self.a.not(Size::D, Reg::RAX);
+            self.a.shift_imm(Shift::Shr, Size::D, Reg::RAX, 31);
+            self.a.store8(slot(Slot::Flags).plus(1), Reg::RAX);
+            self.a.land(none);
+            return Operand::Rm(Reg::RDX.into());
+        }
         // To the right by 33 of a negative number, the sign is the carry, too.
         self.a.mov_imm(Reg::RAX, 33);
         self.a.alu(Alu::Cmp, Size::D, Reg::RCX, Reg::RAX);
@@ -411,6 +294,16 @@ impl Translator<'_> {
         Operand::Rm(Reg::RDX.into())
     }
 
+    /// `rdx` = a register and the carry, shifted right by one bit (RRX), with what is shifted out in CF. The
+    /// carry is in the slot of the flags.
+    fn rotate_with_carry(&mut self, item: &Instruction) {
+        self.a.movzx8(Reg::RCX, slot(Slot::Flags).plus(1));
+        // The slot has the complement of the carry.
+        self.a.not(Size::D, Reg::RCX);
+        self.fetch(item.rm, Reg::RDX);
+        self.a.shrd(Size::D, Reg::RDX, Reg::RCX, 1);
+    }
+
     /// MOV and the shifts.
     fn move_operand(&mut self, item: &Instruction, sets: bool, form: Form) {
         if !sets && form == Form::Immediate {
@@ -421,7 +314,7 @@ impl Translator<'_> {
             return self.put(item.rd, Reg::RAX);
         }
         self.clobber();
-        let by_host = form == Form::Shifted && item.extra != ROR;
+        let by_host = form == Form::Shifted && item.extra < ROR && item.imm < 32;
         let operand = if sets && !by_host {
             self.operand_and_carry(item, form)
         } else {
@@ -473,6 +366,10 @@ impl Translator<'_> {
                 Operand::Rm(Reg::RDX.into())
             }
             Form::Plain => Operand::Rm(self.rm(item.rm)),
+            Form::Shifted if kind == RRX => {
+                self.rotate_with_carry(item);
+                Operand::Rm(Reg::RDX.into())
+            }
             Form::Shifted => {
                 self.fetch(item.rm, Reg::RDX);
                 let amount = item.imm as u8;

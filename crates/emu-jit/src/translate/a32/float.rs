@@ -5,11 +5,11 @@
 
 use super::{ALWAYS, Translator};
 use crate::flag_form::slot_of_nzcv;
-use crate::layout::{Slot, X0, X1, general, slot};
+use crate::layout::{FPCR, FPSR, Slot, X0, X1, general, slot};
 use crate::mxcsr;
 use crate::translate::condition::{Condition, Flags};
 use crate::translate::flags::wants_swap;
-use crate::translate::operands::{first_lane, half, quarter};
+use crate::translate::operands::{half, quarter};
 use crate::translate::vectors::immediate::expand_immediate;
 use crate::translate::vectors::scalar::scalar_size;
 use crate::translate::{Isa, READS, WRITES};
@@ -60,6 +60,8 @@ pub(super) enum Operation {
     },
     /// FPSCR's flags become the CPU's.
     ReadFlags,
+    /// General register `m` becomes FPSCR.
+    ReadControl,
     /// S register `n` becomes general register `m`, or the other way round.
     FromGeneral,
     ToGeneral,
@@ -136,6 +138,10 @@ impl Arithmetic {
     /// VMOV of a general register and a single, of two and a double.
     fn moving(fields: Fields) -> Option<Arithmetic> {
         let word = fields.0;
+        if word & 0x0fff_0fff == 0x0ef1_0a10 && fields.four(12) != 15 {
+            let m = fields.four(12);
+            return Some(Arithmetic { operation: Operation::ReadControl, double: false, d: 0, n: 0, m });
+        }
         if word & 0x0fe0_0f7f == 0x0e00_0a10 && fields.four(12) != 15 {
             let operation = if fields.is(20) { Operation::ToGeneral } else { Operation::FromGeneral };
             let n = fields.single(16, 7);
@@ -250,7 +256,8 @@ impl Arithmetic {
     /// Whether the host's modes of floating point, or its exceptions, matter.
     pub(super) fn computes(&self) -> bool {
         use Operation::{
-            Absolute, FromGeneral, FromPair, Immediate, Move, Negative, ReadFlags, Select, ToGeneral, ToPair,
+            Absolute, FromGeneral, FromPair, Immediate, Move, Negative, ReadControl, ReadFlags, Select,
+            ToGeneral, ToPair,
         };
         !matches!(
             self.operation,
@@ -260,6 +267,7 @@ impl Arithmetic {
                 | Immediate(_)
                 | Move
                 | Negative
+                | ReadControl
                 | ReadFlags
                 | Select(_)
                 | ToGeneral
@@ -272,7 +280,7 @@ impl Arithmetic {
         let (n, m) = (Some(place(self.n.into())), Some(place(self.m.into())));
         match self.operation {
             Operation::FromGeneral => Some((false, [m, None])),
-            Operation::ToGeneral => Some((true, [m, None])),
+            Operation::ToGeneral | Operation::ReadControl => Some((true, [m, None])),
             Operation::FromPair => Some((false, [m, n])),
             Operation::ToPair => Some((true, [m, n])),
             _ => None,
@@ -289,11 +297,34 @@ impl Arithmetic {
         matches!(self.operation, Operation::Select(_))
     }
 
-    /// The vector registers that its operands lie in.
-    pub(super) fn vectors(&self) -> [u8; 3] {
-        let single = !self.double;
-        let of = |n: u8, single: bool| if single { n / 4 } else { n / 2 };
-        [of(self.d, single), of(self.n, single), of(self.m, single)]
+    /// Calls `each` with its operands that are parts of vector registers.
+    pub(super) fn each_operand(&self, mut each: impl FnMut(u8)) {
+        let [d, n, m] = [self.d, self.n, self.m].map(|n| operand(self.double, n));
+        match self.operation {
+            Operation::Two(_)
+            | Operation::MultiplyNegated
+            | Operation::Accumulate { .. }
+            | Operation::Fused { .. }
+            | Operation::Extreme { .. }
+            | Operation::Select(_) => [d, n, m].into_iter().for_each(each),
+            Operation::Move
+            | Operation::SquareRoot
+            | Operation::Absolute
+            | Operation::Negative
+            | Operation::Round(_)
+            | Operation::Compare { zero: false, .. } => [d, m].into_iter().for_each(each),
+            Operation::Immediate(_)
+            | Operation::Compare { zero: true, .. }
+            | Operation::FromPair
+            | Operation::ToPair
+            | Operation::FromFixed { .. } => each(d),
+            Operation::ReadFlags | Operation::ReadControl => {}
+            Operation::FromGeneral | Operation::ToGeneral => each(n),
+            Operation::FromInteger { .. } => [d, quarter(self.m)].into_iter().for_each(each),
+            Operation::ToInteger { .. } => [quarter(self.d), m].into_iter().for_each(each),
+            Operation::Widen => [half(self.d), m].into_iter().for_each(each),
+            Operation::Narrow => [quarter(self.d), m].into_iter().for_each(each),
+        }
     }
 }
 
@@ -389,6 +420,7 @@ impl Translator<'_> {
         let (d, second) = (operand(double, it.d), operand(double, it.m));
         match operation {
             Operation::ReadFlags => self.read_flags(),
+            Operation::ReadControl => self.read_control(place(m.into())),
             Operation::Move => {
                 let value = self.vget(second, X0);
                 self.vput(d, value);
@@ -454,9 +486,7 @@ impl Translator<'_> {
 
     /// A D or S register becomes `reg`.
     fn put_lane(&mut self, double: bool, n: u8, reg: Reg) {
-        let size = if double { 3 } else { 2 };
-        let (register, lane) = first_lane(operand(double, n), size);
-        self.insert(size, register, lane, reg.into());
+        self.part_from_bits(operand(double, n), reg);
     }
 
     /// VCVT of an integer of 32 bits.
@@ -499,16 +529,15 @@ impl Translator<'_> {
 
     /// VCVT, VCVTR, VCVTA and their kin to S register `d`.
     fn integer_of_float(&mut self, double: bool, signed: bool, mode: Option<u8>, d: u8, m: u8) {
-        let (register, lane) = first_lane(quarter(d), 2);
         if !self.wary && signed && matches!(mode, Some(0 | 3)) {
             let a = self.vget(m, X0);
             self.convert_in_one(double, false, mode == Some(3), Reg::RAX, a);
-            return self.insert(2, register, lane, Reg::RAX.into());
+            return self.part_from_bits(quarter(d), Reg::RAX);
         }
         let (back, slow) = self.slow_way();
         let a = self.vget(m, X0);
         self.convert_to_rax(double, false, !signed, mode, a, slow);
-        self.insert(2, register, lane, Reg::RAX.into());
+        self.part_from_bits(quarter(d), Reg::RAX);
         self.a.bind(back);
     }
 
@@ -550,12 +579,7 @@ impl Translator<'_> {
             self.flags = Flags::Compare { swapped, saved: false };
             return 2;
         }
-        // NZCV of greater, less, equal, unordered.
-        self.a.mov_imm(Reg::RAX, 0x2000_0000);
-        for (cc, nzcv) in [(Cc::B, 0x8000_0000), (Cc::E, 0x6000_0000), (Cc::P, 0x3000_0000)] {
-            self.a.mov_imm(Reg::RCX, nzcv);
-            self.a.cmov(cc, Size::D, Reg::RAX, Reg::RCX);
-        }
+        self.flags_of_comparison(false);
         self.a.mov_to(Size::Q, general(FLOAT_FLAGS), Reg::RAX);
         1
     }
@@ -575,15 +599,56 @@ impl Translator<'_> {
         false
     }
 
+    /// VMRS of FPSCR. DZC, OFC, UFC, IXC are ZE, OE, UE, PE of MXCSR too; IOC is set when the host signals
+    /// it.
+    fn read_control(&mut self, to: u8) {
+        self.clobber();
+        self.settled_flags();
+        self.a.stmxcsr(slot(Slot::Mxcsr));
+        self.a.mov(Size::D, Reg::RCX, slot(Slot::Mxcsr));
+        self.a.shift_imm(Shift::Shr, Size::D, Reg::RCX, 1);
+        self.a.alu_imm(Alu::And, Size::D, Reg::RCX, 0x1e);
+        self.a.alu(Alu::Or, Size::D, Reg::RCX, FPSR);
+        self.a.alu(Alu::Or, Size::D, Reg::RCX, FPCR);
+        self.a.alu(Alu::Or, Size::D, Reg::RAX, Reg::RCX);
+        self.put(to, Reg::RAX);
+    }
+
+    /// `rax` = FPSCR's flags in the form that others know, which they have from here on. Changes rcx and
+    /// EFLAGS.
+    fn settled_flags(&mut self) {
+        self.a.mov(Size::D, Reg::RAX, general(FLOAT_FLAGS));
+        self.a.test_imm8(Reg::RAX, 1);
+        let settled = self.a.skip_if(Cc::E);
+        self.a.test_imm8(Reg::RAX, (AS_SWAPPED ^ AS_COMPARED) as u8);
+        let swapped = self.a.skip_if(Cc::Ne);
+        self.a.sahf();
+        self.flags_of_comparison(false);
+        let done = self.a.skip();
+        self.a.land(swapped);
+        self.a.sahf();
+        self.flags_of_comparison(true);
+        self.a.land(done);
+        self.a.mov_to(Size::Q, general(FLOAT_FLAGS), Reg::RAX);
+        self.a.land(settled);
+    }
+
+    /// `rax` = NZCV of EFLAGS after UCOMIS, whose operands are in reverse order if `swapped`. Changes rcx.
+    fn flags_of_comparison(&mut self, swapped: bool) {
+        let (greater, less) = (0x2000_0000, 0x8000_0000);
+        let (above, below) = if swapped { (less, greater) } else { (greater, less) };
+        self.a.mov_imm(Reg::RAX, above);
+        for (cc, nzcv) in [(Cc::B, below), (Cc::E, 0x6000_0000), (Cc::P, 0x3000_0000)] {
+            self.a.mov_imm(Reg::RCX, nzcv);
+            self.a.cmov(cc, Size::D, Reg::RAX, Reg::RCX);
+        }
+    }
+
     /// VMRS APSR_nzcv, FPSCR.
     fn read_flags(&mut self) {
         self.clobber();
         // Bits of the slot's form: N 15, Z 14, the complement of C 8, V 0.
-        self.a.mov(Size::D, Reg::RAX, general(FLOAT_FLAGS));
-        let back = self.a.label();
-        let slow = self.slow_path(back);
-        self.a.test_imm8(Reg::RAX, 1);
-        self.a.jump_if(Cc::Ne, slow);
+        self.settled_flags();
         self.a.mov(Size::D, Reg::RCX, Reg::RAX);
         self.a.mov(Size::D, Reg::RDX, Reg::RAX);
         self.a.shift_imm(Shift::Shr, Size::D, Reg::RCX, 16);
@@ -596,7 +661,6 @@ impl Translator<'_> {
         self.a.alu_imm(Alu::And, Size::D, Reg::RAX, 1);
         self.a.alu(Alu::Or, Size::D, Reg::RAX, Reg::RCX);
         self.a.store16(slot(Slot::Flags), Reg::RAX);
-        self.a.bind(back);
         self.flags = Flags::Memory;
     }
 }

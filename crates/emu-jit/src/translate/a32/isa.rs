@@ -2,7 +2,8 @@
 
 use super::float;
 use super::kind::Kind;
-use super::{ALWAYS, PC, Translator, pc_value};
+use super::{ALWAYS, PC, Translator, is_write_fpscr, pc_value};
+use crate::layout::Assignment;
 use crate::translate::accesses::{Accesses, NO, NONE, UNKNOWN, Uses, mask};
 use crate::translate::condition::Condition;
 use crate::translate::{Class, ENDS, End, FAULTS, Isa, READS, WRITES};
@@ -29,16 +30,25 @@ pub(super) fn indirect_end(item: &Instruction) -> Option<End> {
         {
             Some(End::Return)
         }
-        // ADD and SUB, as in tables of code.
-        Action::Data { operation: 2 | 4, sets: false, .. } => Some(End::JumpRegister),
+        Action::Data { sets: false, .. } => Some(End::JumpRegister),
         Action::TableBranch { .. } => Some(End::JumpRegister),
         _ => None,
     }
 }
 
-/// Whether the instruction is a branch of [`indirect_end`] with a condition: the block goes on behind it.
+/// How a block ends with a call.
+pub(super) fn call_end(item: &Instruction) -> Option<End> {
+    match item.action {
+        Action::BranchLink => Some(End::Call(item.imm.into())),
+        Action::BranchLinkRegister => Some(End::CallRegister),
+        _ => None,
+    }
+}
+
+/// Whether the instruction is a call, or a branch of [`indirect_end`], with a condition: the block goes on
+/// behind it.
 pub(super) fn leaves_on_condition(item: &Instruction) -> bool {
-    item.ends && item.condition < ALWAYS && indirect_end(item).is_some()
+    item.ends && item.condition < ALWAYS && (call_end(item).is_some() || indirect_end(item).is_some())
 }
 
 /// The general registers of an instruction with vector registers.
@@ -82,6 +92,8 @@ impl Isa for A32 {
     const MODE_SHIFT: u32 = 33;
 
     const NARROW: bool = true;
+
+    const STANDARD: &'static Assignment = &Assignment::STANDARD_OF_16;
 
     // An IT block.
     const TAIL: usize = 4;
@@ -169,14 +181,14 @@ impl Isa for A32 {
             Action::CompareBranch { .. } if always => End::Branch(target),
             Action::BranchRegister if always && item.rm == PC => End::Jump(pc_value(item.place)),
             _ if !always => End::Look,
-            Action::BranchLink => End::Call(target),
+            Action::BranchLink | Action::BranchLinkRegister => call_end(item).unwrap_or(End::Look),
             Action::BranchRegister => indirect_end(item).unwrap_or(End::Look),
-            Action::BranchLinkRegister => End::CallRegister,
             Action::Multiple { .. }
             | Action::Access { .. }
             | Action::Data { .. }
             | Action::TableBranch { .. } => indirect_end(item).unwrap_or(End::Look),
             Action::Call => End::Syscall,
+            Action::Other if is_write_fpscr(item.word) => End::SetMode,
             _ => End::Look,
         })
     }
@@ -231,7 +243,11 @@ impl Isa for A32 {
                 write(Accesses { reads: [m, if adds { n } else { NO }, NO], ..NONE }, d)
             }
             Action::Extract { .. } => write(Accesses { reads: [n, NO, NO], ..NONE }, d),
-            Action::LeadingZeros | Action::Reverse => write(Accesses { reads: [m, NO, NO], ..NONE }, d),
+            Action::LeadingZeros
+            | Action::Reverse
+            | Action::ReverseHalves
+            | Action::ReverseSigned
+            | Action::ReverseBits => write(Accesses { reads: [m, NO, NO], ..NONE }, d),
             Action::Access { transfer, mode, register } => {
                 let m = if register { m } else { NO };
                 let back = if mode == Mode::Offset { 0 } else { mask(n) };
@@ -243,7 +259,28 @@ impl Isa for A32 {
                     _ => UNKNOWN,
                 }
             }
-            Action::AddBytes | Action::Select => write(Accesses { reads: [n, m, NO], ..NONE }, d),
+            Action::MultiplyLong { .. }
+            | Action::MultiplyHalvesLong
+            | Action::DualLong { .. }
+            | Action::MultiplyAddTwice => Accesses { reads: [n, m, NO], also: mask(d) | mask(a), ..NONE },
+            Action::MultiplyHalves { adds }
+            | Action::MultiplyWordHalf { adds }
+            | Action::Dual { adds, .. }
+            | Action::Differences { adds } => {
+                write(Accesses { reads: [n, m, if adds { a } else { NO }], ..NONE }, d)
+            }
+            Action::MostSignificant { kind } => {
+                write(Accesses { reads: [n, m, if kind == 0 { NO } else { a }], ..NONE }, d)
+            }
+            Action::Saturate { .. } | Action::SaturateHalves { .. } => {
+                write(Accesses { reads: [n, NO, NO], ..NONE }, d)
+            }
+            Action::Parallel { .. }
+            | Action::Select
+            | Action::SaturatingSum { .. }
+            | Action::Pack
+            | Action::Divide { .. }
+            | Action::Castagnoli { .. } => write(Accesses { reads: [n, m, NO], ..NONE }, d),
             Action::ThreadPointer => write(NONE, d),
             Action::Nop | Action::Barrier => NONE,
             Action::Other => accesses_of_vectors(item),
@@ -261,20 +298,13 @@ impl Isa for A32 {
         match Kind::of(item.word) {
             Kind::General => {}
             Kind::Float(arithmetic) => {
-                for register in arithmetic.vectors() {
-                    uses.vector(register.into(), weight);
-                }
+                arithmetic.each_operand(|operand| uses.operand(operand, weight));
             }
             Kind::Vector(vector) => {
-                for register in vector.vectors(item.word) {
-                    uses.vector(register.into(), weight);
-                }
+                vector.each_operand(|operand| uses.operand(operand, weight));
             }
             Kind::Transfer(transfer) => {
-                let (first, last) = transfer.vectors();
-                for register in first..=last {
-                    uses.vector(register.into(), weight);
-                }
+                transfer.each_operand(|operand| uses.operand(operand, weight));
             }
         }
         let accesses = Self::accesses(item);

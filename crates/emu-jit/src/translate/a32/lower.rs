@@ -1,24 +1,40 @@
 //! How the instructions of A32 and T32 that are no branches are lowered, and what their conditions do.
 
-use super::isa::leaves_on_condition;
+use super::isa::{call_end, leaves_on_condition};
 use super::kind::Kind;
-use super::{ALWAYS, Translator};
+use super::{ALWAYS, Translator, is_write_fpscr};
 use crate::translate::condition::{Condition, Flags};
-use crossdock_emu_guest::a32::Instruction;
+use crate::translate::{FAULTS, Isa};
 use crossdock_emu_guest::a32::action::Action;
+use crossdock_emu_guest::a32::{A32, Instruction};
+
+/// Whether the code of an instruction may leave it to the interpreter.
+fn may_be_interpreted(instruction: &Instruction, kind: &Kind) -> bool {
+    match kind {
+        Kind::Float(arithmetic) => arithmetic.computes(),
+        Kind::Vector(_) | Kind::Transfer(_) => true,
+        Kind::General => A32::class(instruction).has(FAULTS),
+    }
+}
 
 impl Translator<'_> {
     /// Lowers the current instruction, which is no branch.
     pub(super) fn instruction(&mut self) -> usize {
         let instruction = self.items[0];
         let float = Kind::of(instruction.word);
+        if leaves_on_condition(&instruction) {
+            match call_end(&instruction) {
+                Some(call) => self.call_on_condition(&instruction, call),
+                None => self.leave_on_condition(&instruction),
+            }
+            return 1;
+        }
         if !self.has_lowering(&instruction, &float) {
             // The interpreter looks at the condition itself.
             self.fallback();
-            return 1;
-        }
-        if leaves_on_condition(&instruction) {
-            self.leave_on_condition(&instruction);
+            if is_write_fpscr(instruction.word) {
+                self.leave_inside_it(&instruction);
+            }
             return 1;
         }
         if instruction.condition >= ALWAYS {
@@ -31,7 +47,8 @@ impl Translator<'_> {
             _ => {}
         }
         let (modes, aligned) = (self.modes, self.aligned);
-        if self.live {
+        // The interpreter looks at the condition again, if it runs the instruction, as after a fault.
+        if self.live || may_be_interpreted(&instruction, &float) {
             self.save_flags();
         }
         let skip = self.a.label();
@@ -64,7 +81,11 @@ impl Translator<'_> {
         match float {
             Kind::Float(arithmetic) => return self.arithmetic_float(instruction, arithmetic),
             Kind::Vector(vector) => return self.vector(vector),
-            Kind::Transfer(transfer) => self.transfer_vectors(transfer),
+            Kind::Transfer(transfer) => {
+                let (transfer, count) = self.joined(transfer);
+                self.transfer_vectors(&transfer);
+                return count;
+            }
             Kind::General => self.lower_action(instruction),
         }
         1

@@ -11,6 +11,8 @@ mod float;
 mod isa;
 mod kind;
 mod lower;
+mod media;
+mod multiply;
 mod neon;
 mod vectors;
 
@@ -24,6 +26,11 @@ const PC: u8 = registers::PC;
 
 /// The condition from which on an instruction runs always.
 const ALWAYS: u8 = 14;
+
+/// Whether a word is VMSR FPSCR.
+fn is_write_fpscr(word: u32) -> bool {
+    word & 0x0fff_0fff == 0x0ee1_0a10
+}
 
 /// What the instruction at a place reads as PC.
 fn pc_value(place: u64) -> u64 {

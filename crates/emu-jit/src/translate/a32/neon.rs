@@ -134,18 +134,33 @@ impl Vector {
         }
     }
 
-    /// The vector registers that its operands lie in.
-    pub(super) fn vectors(&self, word: u32) -> [u8; 3] {
-        if let Vector::ToLane { form, .. }
-        | Vector::FromLane { form, .. }
-        | Vector::DuplicateGeneral { form, .. } = self
-        {
-            return [first_lane(form.d, 3).0; 3];
+    /// Calls `each` with its operands, and with the vector registers of which it uses lanes.
+    pub(super) fn each_operand(&self, mut each: impl FnMut(u8)) {
+        match *self {
+            Vector::Immediate(f) | Vector::DuplicateGeneral { form: f, .. } => each(f.d),
+            Vector::ToLane { form: f, .. } | Vector::FromLane { form: f, .. } => each(f.d),
+            Vector::Shift(f) | Vector::Two(f) | Vector::Aes(f) | Vector::ShaTwo(f) => {
+                [f.d, f.n].into_iter().for_each(each)
+            }
+            Vector::Duplicate(f) | Vector::Swap(f) | Vector::Permute(f) => {
+                [f.d, f.m].into_iter().for_each(each);
+            }
+            Vector::Table(f) => {
+                [f.d, f.m].into_iter().for_each(&mut each);
+                // Two halves of the table may be read at once.
+                let (first, last) =
+                    (first_lane(f.n, 3).0, first_lane(half((f.n + (f.imm as u8 / 8) - 1) & 31), 3).0);
+                (first..=last.max(first)).for_each(each);
+            }
+            Vector::Same(f)
+            | Vector::Different(f)
+            | Vector::Element(f)
+            | Vector::MultiplyThenAdd { form: f, .. }
+            | Vector::Step { form: f, .. }
+            | Vector::Extract(f)
+            | Vector::Dot(f)
+            | Vector::ShaThree(f) => [f.d, f.n, f.m].into_iter().for_each(each),
         }
-        let one = matches!(self, Vector::Immediate(_));
-        let (first, last) = (d(word) / 2, m(word) / 2);
-        let two = matches!(self, Vector::Shift(_) | Vector::Two(_) | Vector::Duplicate(_));
-        if one { [first; 3] } else { [first, if two { last } else { n(word) / 2 }, last] }
     }
 
     /// The general register that it reads, or with `true` writes.

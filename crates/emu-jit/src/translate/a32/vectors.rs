@@ -1,9 +1,9 @@
 //! Loads and stores of S, D and vector registers (manual F4.1.8, F4.1.11): VLDR, VSTR, VLDM, VSTM, and VLD1
 //! to VLD4 and VST1 to VST4 of all forms.
 
-use super::{PC, Translator, at, pc_value};
-use crate::layout::{X0, vector};
-use crate::translate::operands::{first_lane, half, quarter};
+use super::{ALWAYS, PC, Translator, at, pc_value};
+use crate::layout::X0;
+use crate::translate::operands::{PartPlace, first_lane, half, quarter};
 use crossdock_emu_guest::a32::registers::place;
 use crossdock_emu_x64::{Cc, Map, Mem, Prefix, Reg, Size};
 
@@ -205,17 +205,23 @@ impl Transfer {
         self.back != Back::Stays
     }
 
-    /// The first vector register, and the last one.
-    pub(super) fn vectors(&self) -> (u8, u8) {
+    /// Calls `each` with the parts of vector registers that it transfers, and with the vector registers of
+    /// which it uses lanes.
+    pub(super) fn each_operand(&self, mut each: impl FnMut(u8)) {
+        let first = self.first;
         match self.elements {
-            Elements::Singles(count) => (self.first / 4, (self.first + count - 1) / 4),
-            Elements::Doubles(count) => (self.first / 2, (self.first + count - 1) / 2),
+            Elements::Singles(count) => (0..count).for_each(|i| each(quarter(first + i))),
+            Elements::Doubles(count) => (0..count).for_each(|i| each(half(first + i))),
             Elements::Structures { count, spacing, twice, .. }
             | Elements::AllLanes { count, spacing, twice, .. } => {
-                (self.first / 2, (self.first + (count - 1) * spacing + u8::from(twice)) / 2)
+                for i in 0..count {
+                    for r in 0..=u8::from(twice) {
+                        each(half(first + i * spacing + r));
+                    }
+                }
             }
             Elements::Lane { count, spacing, .. } => {
-                (self.first / 2, (self.first + (count - 1) * spacing) / 2)
+                (0..count).for_each(|i| each((first + i * spacing) / 2));
             }
         }
     }
@@ -260,6 +266,25 @@ impl Translator<'_> {
         let t = self.result(guest, Reg::RDX);
         self.a.lea(Size::D, t, address);
         self.put(guest, t);
+    }
+
+    /// The transfer, with the next one if it is of the other half of a vector register and the next place in
+    /// memory: compilers load and store quadwords of unknown alignment by two VLDR or VSTR. Returns the
+    /// number of instructions.
+    pub(super) fn joined(&self, transfer: &Transfer) -> (Transfer, usize) {
+        let single = (*transfer, 1);
+        let [this, next, ..] = self.items else { return single };
+        let Some(other) = Transfer::of(next.word) else { return single };
+        let wanted =
+            Transfer { first: transfer.first + 1, offset: transfer.offset.wrapping_add(8), ..*transfer };
+        let joins = transfer.elements == Elements::Doubles(1)
+            && transfer.back == Back::Stays
+            && transfer.alignment == 4
+            && transfer.base != PC
+            && transfer.first.is_multiple_of(2)
+            && other == wanted
+            && [this, next].iter().all(|item| item.condition >= ALWAYS && item.it == 0);
+        if joins { (Transfer { elements: Elements::Doubles(2), ..*transfer }, 2) } else { single }
     }
 
     /// Goes to the interpreter if the address is not aligned. The offset is a multiple of 4.
@@ -308,7 +333,7 @@ impl Translator<'_> {
                     let register = first + i * spacing;
                     self.guest_access();
                     self.a.vbroadcast(size, X0, start.plus(i32::from(i) << size));
-                    if twice && register.is_multiple_of(2) {
+                    if twice && register.is_multiple_of(2) && !self.is_split(register / 2) {
                         self.vput(register / 2, X0);
                         continue;
                     }
@@ -325,12 +350,12 @@ impl Translator<'_> {
         let mut i = 0;
         while i < count {
             let (register, mem) = (first + i, start.plus(8 * i32::from(i)));
-            if register % 2 == 1 || i + 1 == count {
+            let whole = register / 2;
+            if register % 2 == 1 || i + 1 == count || self.is_split(whole) {
                 self.transfer_part(loads, true, register, mem);
                 i += 1;
                 continue;
             }
-            let whole = register / 2;
             if loads {
                 let t = self.vresult(whole);
                 self.guest_access();
@@ -348,16 +373,23 @@ impl Translator<'_> {
     /// A D or S register.
     fn transfer_part(&mut self, loads: bool, double: bool, n: u8, mem: Mem) {
         let operand = if double { half(n) } else { quarter(n) };
-        let (register, lane) = first_lane(operand, if double { 3 } else { 2 });
-        let host = self.vector_host(register);
-        match (host, double) {
+        let size = if double { Size::Q } else { Size::D };
+        match self.part_place(operand) {
+            PartPlace::Own(host) => {
+                self.guest_access();
+                match (loads, double) {
+                    (true, true) => self.a.vmovq(host, mem),
+                    (true, false) => self.a.vmov_from(Size::D, host, mem),
+                    (false, true) => self.a.vstore_q(mem, host),
+                    (false, false) => self.a.vmov_to(Size::D, mem, host),
+                }
+            }
             // VMOVLPS, VMOVHPS.
-            (Some(host), true) => {
+            PartPlace::Lane(host, lane) if double => {
                 let opcode = if lane == 0 { 0x12 } else { 0x16 };
                 self.guest_access();
                 if loads {
                     self.a.vex(Prefix::None, Map::M0F, false, opcode, host.0, host.0, mem);
-                    self.vchanged(register);
                 } else if lane == 0 {
                     self.a.vstore_q(mem, host);
                 } else {
@@ -365,12 +397,11 @@ impl Translator<'_> {
                 }
             }
             // VINSERTPS; VMOVD; VEXTRACTPS.
-            (Some(host), false) => {
+            PartPlace::Lane(host, lane) => {
                 self.guest_access();
                 if loads {
                     self.a.vex(Prefix::P66, Map::M0F3A, false, 0x21, host.0, host.0, mem);
                     self.a.byte(lane << 4);
-                    self.vchanged(register);
                 } else if lane == 0 {
                     self.a.vmov_to(Size::D, mem, host);
                 } else {
@@ -378,20 +409,20 @@ impl Translator<'_> {
                     self.a.byte(lane);
                 }
             }
-            (None, _) => {
-                let size = if double { Size::Q } else { Size::D };
-                let place = vector(register).plus(i32::from(lane) * if double { 8 } else { 4 });
+            PartPlace::Memory(place) => {
                 if loads {
                     self.guest_access();
                     self.a.mov(size, Reg::RAX, mem);
                     self.a.mov_to(size, place, Reg::RAX);
-                    self.vchanged(register);
                 } else {
                     self.a.mov(size, Reg::RAX, place);
                     self.guest_access();
                     self.a.mov_to(size, mem, Reg::RAX);
                 }
             }
+        }
+        if loads {
+            self.vchanged(first_lane(operand, 2).0);
         }
     }
 
@@ -404,7 +435,8 @@ impl Translator<'_> {
         start: Mem,
     ) {
         // Two pairs whose registers make vector registers.
-        if twice && first.is_multiple_of(2) {
+        let splits = self.is_split(first / 2) || self.is_split(first / 2 + 1);
+        if twice && first.is_multiple_of(2) && !splits {
             let v = [first / 2, first / 2 + 1, 0, 0];
             let size = size.into();
             return if loads {

@@ -2,6 +2,7 @@
 
 use super::{Lowered, Translator};
 use crate::cache::Cache;
+use crate::layout::Assignment;
 use crate::translate::{Buffers, Features};
 use crate::unit::Keying;
 use alloc::collections::BTreeMap;
@@ -27,7 +28,17 @@ fn left(class: Class) -> BTreeMap<&'static str, u32> {
     let arena = std::vec![0u8; 1 << 20].leak();
     let log: &'static Invalidations = std::boxed::Box::leak(std::boxed::Box::new(Invalidations::new()));
     // SAFETY: only this cache uses the memory, and its code is not run.
-    let cache = unsafe { Cache::new(arena.as_mut_ptr(), 1 << 20, 0, log, |_| u64::MAX, Keying { shift: 0 }) };
+    let cache = unsafe {
+        Cache::new(
+            arena.as_mut_ptr(),
+            1 << 20,
+            0,
+            log,
+            |_| u64::MAX,
+            Keying { shift: 0 },
+            &Assignment::STANDARD,
+        )
+    };
     // SAFETY: an empty window.
     let host = Host { memory: unsafe { Memory::new(0, 0) }, counter: || 0, executable: Host::anywhere };
     let mut counts: BTreeMap<&str, [u32; 2]> = BTreeMap::new();

@@ -314,7 +314,7 @@ mod tests {
     #[test]
     fn registers_of_words_are_counted() {
         let uses = |word: u32| {
-            let mut uses = Uses { general: [0; 32], vector: [0; 32] };
+            let mut uses = Uses::NONE;
             count(word, 1, &mut uses);
             let numbers = |counts: [u32; 32]| -> Vec<usize> {
                 (0..32).flat_map(|i| core::iter::repeat_n(i, counts[i] as usize)).collect()

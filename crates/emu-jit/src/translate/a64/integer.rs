@@ -4,7 +4,7 @@ use super::registers::{SINK, ZERO, destination, size, source, sp};
 use super::{Lowered, ONE, Translator, bit, bits};
 use crate::translate::alu::Operand;
 use crate::translate::condition::{Condition, Flags};
-use crossdock_emu_x64::{Alu, Cc, Mem, Reg, Rm, Shift, Size};
+use crossdock_emu_x64::{Alu, Mem, Reg, Rm, Shift, Size};
 
 fn width(size: Size) -> u32 {
     if size == Size::Q { 64 } else { 32 }
@@ -222,6 +222,11 @@ impl Translator<'_> {
             self.put_constant(rd, imm);
             return ONE;
         }
+        // Compilers mask bytes between a comparison and its use; MOVZX keeps EFLAGS.
+        if opc == 0 && rn != ZERO && matches!(imm, 0xff | 0xffff | 0xffff_ffff) {
+            self.unsigned_bitfield(size, rd, rn, 0, imm.count_ones() - 1);
+            return ONE;
+        }
         self.clobber_unless(opc == 3);
         let small = if size == Size::D { Some(imm as u32 as i32) } else { i32::try_from(imm as i64).ok() };
         let operand = match small {
@@ -387,6 +392,10 @@ impl Translator<'_> {
     fn and_mask(&mut self, size: Size, reg: Reg, mask: u64) {
         if mask == 0xffff_ffff {
             self.a.mov(Size::D, reg, reg);
+        } else if mask == 0xff {
+            self.a.movzx8(reg, reg);
+        } else if mask == 0xffff {
+            self.a.movzx16(reg, reg);
         } else if let Ok(mask) = u32::try_from(mask) {
             self.a.alu_imm(Alu::And, Size::D, reg, mask as i32);
         } else if let Ok(mask) = i32::try_from(mask as i64) {
@@ -537,7 +546,10 @@ impl Translator<'_> {
             return Lowered::No;
         }
         let op = match bits(word, 15, 10) {
-            0b00_0010 | 0b00_0011 => return self.divide(size, rd, rn, rm, bit(word, 10)),
+            0b00_0010 | 0b00_0011 => {
+                self.divide(size, rd, rn, rm, bit(word, 10));
+                return ONE;
+            }
             0b00_1000 => Shift::Shl,
             0b00_1001 => Shift::Shr,
             0b00_1010 => Shift::Sar,
@@ -567,38 +579,6 @@ impl Translator<'_> {
         let from = if rn == ZERO { self.get(rn, Reg::RAX).into() } else { self.rm(rn) };
         self.a.shiftx(op, size, t, from, count);
         self.put(rd, t);
-        ONE
-    }
-
-    /// Division: a division by zero gives zero, and the only overflow gives the dividend.
-    fn divide(&mut self, size: Size, rd: u8, rn: u8, rm: u8, signed: bool) -> Lowered {
-        self.clobber();
-        self.copy(size, Reg::RCX, rm);
-        self.copy(size, Reg::RAX, rn);
-        if signed {
-            // For the divisors -1 and 0, the result is -rax or 0.
-            self.a.lea(size, Reg::RDX, Mem::at(Reg::RCX, 1));
-            self.a.alu_imm(Alu::Cmp, size, Reg::RDX, 1);
-            let usual = self.a.skip_if(Cc::A);
-            self.a.neg(size, Reg::RAX);
-            self.a.test(size, Reg::RCX, Reg::RCX);
-            self.a.cmov(Cc::E, size, Reg::RAX, Reg::RCX);
-            let over = self.a.skip();
-            self.a.land(usual);
-            self.a.sign_to_rdx(size);
-            self.a.idiv(size, Reg::RCX);
-            self.a.land(over);
-        } else {
-            self.a.alu(Alu::Xor, Size::D, Reg::RDX, Reg::RDX);
-            self.a.test(size, Reg::RCX, Reg::RCX);
-            let usual = self.a.skip_if(Cc::Ne);
-            self.a.mov_imm(Reg::RAX, 0);
-            let over = self.a.skip();
-            self.a.land(usual);
-            self.a.div(size, Reg::RCX);
-            self.a.land(over);
-        }
-        self.put(rd, Reg::RAX);
         ONE
     }
 
@@ -652,28 +632,6 @@ impl Translator<'_> {
             _ => return Lowered::No,
         }
         ONE
-    }
-
-    /// `rax`: neighbouring groups of `shift` bits change places; `mask` selects every second one.
-    fn swap_groups(&mut self, size: Size, shift: u8, mask: u64) {
-        let mask = mask & ones(width(size));
-        self.a.mov_imm(Reg::RDX, mask);
-        self.a.mov(size, Reg::RCX, Reg::RAX);
-        self.a.shift_imm(Shift::Shr, size, Reg::RCX, shift);
-        self.a.alu(Alu::And, size, Reg::RCX, Reg::RDX);
-        self.a.alu(Alu::And, size, Reg::RAX, Reg::RDX);
-        self.a.shift_imm(Shift::Shl, size, Reg::RAX, shift);
-        self.a.alu(Alu::Or, size, Reg::RAX, Reg::RCX);
-    }
-
-    fn reverse_bits(&mut self, size: Size, rd: u8, rn: u8) {
-        self.clobber();
-        self.copy(size, Reg::RAX, rn);
-        self.a.bswap(size, Reg::RAX);
-        self.swap_groups(size, 4, 0x0f0f_0f0f_0f0f_0f0f);
-        self.swap_groups(size, 2, 0x3333_3333_3333_3333);
-        self.swap_groups(size, 1, 0x5555_5555_5555_5555);
-        self.put(rd, Reg::RAX);
     }
 
     /// MADD, MSUB, SMADDL, SMSUBL, UMADDL, UMSUBL, SMULH, UMULH.

@@ -3,7 +3,7 @@
 use super::form::Form;
 use super::lanes::{AND_NOT, EQUAL, MIN_UNSIGNED, OR, SUB, UNPACK_HIGH, UNPACK_LOW, bytes, lanes};
 use crate::layout::{SCRATCH_MEMORY, X0, X1, X2, vector};
-use crate::translate::operands::{first_lane, half, is_part};
+use crate::translate::operands::{first_lane, is_part};
 use crate::translate::{Isa, Lowered, ONE, Translator};
 use crossdock_emu_x64::{Map, Prefix, Reg, Rm, Size, Xmm};
 
@@ -32,6 +32,7 @@ impl<I: Isa> Translator<'_, I> {
 
     /// `to` = an element.
     pub(in crate::translate) fn element_to(&mut self, to: Reg, size: u8, n: u8, lane: u8) {
+        debug_assert!(!self.is_split(n));
         match self.vector_host(n) {
             Some(host) => self.extract_lane(size, to, host, lane),
             None => {
@@ -48,6 +49,7 @@ impl<I: Isa> Translator<'_, I> {
 
     /// `t` = an element in all lanes.
     pub(in crate::translate) fn duplicate(&mut self, size: u8, t: Xmm, n: u8, lane: u8) {
+        debug_assert!(!self.is_split(n));
         let Some(host) = self.vector_host(n) else {
             return self.a.vbroadcast(size, t, vector(n).plus(i32::from(lane) << size));
         };
@@ -65,6 +67,7 @@ impl<I: Isa> Translator<'_, I> {
 
     /// Element `lane` of `d` = the low bits of `from`, a general register or memory.
     pub(in crate::translate) fn insert(&mut self, size: u8, d: u8, lane: u8, from: Rm) {
+        debug_assert!(!self.is_split(d));
         if let (None, Rm::R(reg)) = (self.vector_host(d), from) {
             let (mem, reg) = (vector(d).plus(i32::from(lane) << size), Reg(reg));
             match size {
@@ -108,7 +111,7 @@ impl<I: Isa> Translator<'_, I> {
         if f.size == 3 && !f.q {
             return Lowered::No;
         }
-        let Some(t) = self.permuted(f) else { return Lowered::No };
+        let Some(t) = self.permuted(f, self.vresult(f.d)) else { return Lowered::No };
         self.finish(f.q, f.d, t);
         ONE
     }
@@ -117,12 +120,10 @@ impl<I: Isa> Translator<'_, I> {
     /// `m`.
     pub(in crate::translate) fn permute_both(&mut self, f: Form) -> Lowered {
         let f = Form { n: f.d, ..f };
-        // A part has its result in xmm0.
-        let first = Form { d: half(0), ..f };
-        let Some(t) = self.permuted(first) else { return Lowered::No };
+        let Some(t) = self.permuted(f, X0) else { return Lowered::No };
         self.a.vstore(SCRATCH_MEMORY, t);
-        let second = Form { opcode: f.opcode | 4, ..first };
-        if let Some(t) = self.permuted(second) {
+        let second = Form { opcode: f.opcode | 4, ..f };
+        if let Some(t) = self.permuted(second, X0) {
             self.finish(f.q, f.m, t);
         }
         self.a.vload(X0, SCRATCH_MEMORY);
@@ -130,10 +131,9 @@ impl<I: Isa> Translator<'_, I> {
         ONE
     }
 
-    /// The permuted lanes in a register, which is xmm0 or Vd's.
-    fn permuted(&mut self, f: Form) -> Option<Xmm> {
+    /// The permuted lanes in a register, which is xmm0 or `t`.
+    fn permuted(&mut self, f: Form, t: Xmm) -> Option<Xmm> {
         let (size, q, second) = (f.size, f.q, f.opcode & 4 != 0);
-        let t = self.vresult(f.d);
         match f.opcode & 3 {
             1 => {
                 let (a, b) = self.unzip_operands(f, size, q);

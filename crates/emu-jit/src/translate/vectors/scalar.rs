@@ -8,7 +8,7 @@
 
 use super::immediate::expand_immediate;
 use crate::layout::{X0, X1, X2, vector};
-use crate::translate::operands::{first_lane, is_part};
+use crate::translate::operands::is_part;
 use crate::translate::{Isa, Translator};
 use crossdock_emu_x64::{Alu, Cc, Label, Reg, Rm, Shift, Size, Xmm};
 
@@ -283,8 +283,7 @@ impl<I: Isa> Translator<'_, I> {
     /// `reg` = the bits of a scalar.
     pub(in crate::translate) fn scalar_bits(&mut self, double: bool, reg: Reg, n: u8) {
         if is_part(n) {
-            let (register, lane) = first_lane(n, if double { 3 } else { 2 });
-            return self.element_to(reg, if double { 3 } else { 2 }, register, lane);
+            return self.part_bits(reg, n);
         }
         match self.vector_host(n) {
             Some(host) => self.a.vmov_to(scalar_size(double), reg, host),
