@@ -136,8 +136,8 @@ __attribute__((constructor)) static void storm(void)
 }
 "#;
 
-/// A case per guest test: [`ROUNDS`] runs in the storm must end as a run without it; tests that fail on the host in
-/// the same storm are skipped.
+/// A case per guest test: [`ROUNDS`] runs in the storm must end as a run without it; tests that fail on the
+/// host in the same storm are skipped.
 pub fn storm(soak: &Soak) -> Result<Vec<Case<'_>>> {
     let work = soak.directory.join("storm");
     std::fs::create_dir_all(&work)?;
