@@ -28,6 +28,7 @@ static void *thread(void *p) {
 int main(int c, char **v) {
     if (c > 1) {
         say("after execve", prctl(GET, 0, 0, 0, 0));
+        printf("%s %s\n", v[1], getenv("VARIABLE"));
         return 0;
     }
     setbuf(stdout, NULL);
@@ -52,6 +53,14 @@ int main(int c, char **v) {
     struct msghdr h = {.msg_iov = tag(in), .msg_iovlen = 2, .msg_control = tag(control), .msg_controllen = sizeof control, .msg_name = tag(from), .msg_namelen = sizeof from};
     say("recvmsg", recvmsg(sv[1], tag(&h), 0));
     printf("%s%d %d\n", buffer, (int)h.msg_namelen, (int)h.msg_controllen);
+    socketpair(AF_UNIX, SOCK_DGRAM, 0, sv);
+    struct mmsghdr sent[2] = {{out}, {out}};
+    say("sendmmsg", sendmmsg(sv[0], tag(sent), 2, 0));
+    printf("%u %u\n", sent[0].msg_len, sent[1].msg_len);
+    memset(buffer, 0, sizeof buffer);
+    struct mmsghdr got[3] = {{h}, {h}, {h}};
+    say("recvmmsg", recvmmsg(sv[1], tag(got), 3, MSG_DONTWAIT, NULL));
+    printf("%s%u %u %u\n", buffer, got[0].msg_len, got[1].msg_len, got[2].msg_len);
     struct stat st;
     say("stat", stat(tag("/dev/null"), tag(&st)));
     say("open", open(tag("/dev/null"), O_RDONLY) > 2);
@@ -64,7 +73,8 @@ int main(int c, char **v) {
     pthread_join(t, NULL);
     if (!fork()) {
         say("in a child", prctl(GET, 0, 0, 0, 0));
-        execl("/proc/self/exe", "self", "again", NULL);
+        char *arguments[] = {tag("self"), tag("again"), NULL}, *environment[] = {tag("VARIABLE=value"), NULL};
+        execve(tag("/proc/self/exe"), tag(arguments), tag(environment));
     }
     wait(NULL);
     say("unset", prctl(SET, 0, 0, 0, 0));

@@ -27,6 +27,8 @@ pub struct Guest {
     pub bench: &'static [&'static str],
     /// Debian packages of the package job that this architecture has not.
     pub without: &'static [&'static str],
+    /// Where tests lie that are for it alone, below the checkout.
+    pub tests: &'static [&'static str],
     /// What file(1) says of its programs.
     pub file: &'static str,
     /// EI_CLASS and e_machine (System V ABI, gABI, chapter 4).
@@ -45,6 +47,7 @@ static GUESTS: [Guest; 3] = [
         forms: &[("", &[])],
         bench: &[],
         without: &[],
+        tests: &[],
         file: "ARM aarch64",
         elf: [2, 183],
     },
@@ -59,13 +62,15 @@ static GUESTS: [Guest; 3] = [
         forms: &[("-marm", &["-marm"]), ("-mthumb", &["-mthumb"])],
         bench: &["-mcpu=cortex-a7", "-mfpu=neon-vfpv4", "-funsafe-math-optimizations"],
         without: &[],
+        tests: &["guest-tests/arm"],
         file: "ARM, EABI5",
         elf: [1, 40],
     },
     Guest {
         name: "armel",
         debian: "armel",
-        platform: "linux/arm/v5",
+        // Debian's java for armel needs Armv6K (armv6k-support); all else runs on Armv5.
+        platform: "linux/arm/v6",
         qemu: "qemu-arm-static",
         compiler: "arm-linux-gnueabi-gcc",
         packages: ["gcc-arm-linux-gnueabi", "libc6-dev-armel-cross"],
@@ -78,6 +83,7 @@ static GUESTS: [Guest; 3] = [
         ],
         bench: &["-march=armv5te", "-marm"],
         without: &[],
+        tests: &["guest-tests/arm"],
         file: "ARM, EABI5",
         elf: [1, 40],
     },

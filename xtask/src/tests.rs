@@ -6,10 +6,10 @@ use anyhow::Result;
 
 use crate::demo::{self, Options};
 use crate::machine::Machine;
-use crate::tools::{cargo, is_root, require};
+use crate::tools::{cargo, cargo_command, is_root, require, run, with_default_signals};
 
 /// Programs that the tests compare with or run under.
-const PROGRAMS: [(&str, &str); 24] = [
+const PROGRAMS: [(&str, &str); 25] = [
     ("mmdebstrap", "mmdebstrap"),
     ("newuidmap", "uidmap"),
     ("qemu-aarch64-static", "qemu-user-static"),
@@ -34,6 +34,7 @@ const PROGRAMS: [(&str, &str); 24] = [
     ("/usr/aarch64-linux-gnu/lib/libc.a", "libc6-dev-arm64-cross"),
     ("arm-linux-gnueabihf-gcc", "gcc-arm-linux-gnueabihf"),
     ("/usr/arm-linux-gnueabihf/lib/libc.a", "libc6-dev-armhf-cross"),
+    ("go", "golang-go"),
 ];
 
 pub fn test(filter: &[&str]) -> Result<()> {
@@ -55,7 +56,9 @@ fn check_all(filter: &[&str]) -> Result<()> {
     }
     let mut arguments = vec!["test", "--workspace", "--no-fail-fast"];
     arguments.extend(filter);
-    cargo(&arguments)?;
+    println!("cargo {}", arguments.join(" "));
+    // In the background (nohup, a shell's `&`) signals are ignored, and what the tests start inherits that.
+    run(with_default_signals(&cargo_command()).args(&arguments))?;
     if filter.is_empty() {
         demo::demo(&Options::of(None))?;
         if is_root() {

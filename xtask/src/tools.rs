@@ -108,6 +108,23 @@ pub fn cargo_command() -> Command {
     command
 }
 
+/// The same command, in which SIGHUP, SIGINT and SIGQUIT are not ignored (env of coreutils 8.31).
+pub fn with_default_signals(command: &Command) -> Command {
+    let mut outer = Command::new("env");
+    outer.arg("--default-signal=HUP,INT,QUIT");
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => outer.env(name, value),
+            None => outer.env_remove(name),
+        };
+    }
+    if let Some(directory) = command.get_current_dir() {
+        outer.current_dir(directory);
+    }
+    outer.arg(command.get_program()).args(command.get_args());
+    outer
+}
+
 /// Builds the release executables and returns the path of crossdock; crossdock-emu is beside it, where
 /// crossdock looks for it.
 pub fn build_release() -> Result<PathBuf> {

@@ -30,6 +30,7 @@ mod interpreter;
 mod lanes;
 pub mod memory;
 mod op;
+mod pattern;
 pub mod pieces;
 pub mod short;
 mod state;

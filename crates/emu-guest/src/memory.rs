@@ -44,6 +44,8 @@ pub struct Memory {
     start: u64,
     /// End of the window minus start.
     length: u64,
+    /// A bit that an address outside the window may have set, to mean the address without it; or 0.
+    alias: u64,
 }
 
 /// What an assembly function returns in registers rax and rdx.
@@ -234,7 +236,19 @@ impl Memory {
     /// protected, the process must have handlers for SIGSEGV and SIGBUS that use [`resume_after_fault`].
     pub const unsafe fn new(start: u64, end: u64) -> Self {
         assert!(start <= end, "a window of memory ends before it starts");
-        Memory { start, length: end - start }
+        Memory { start, length: end - start, alias: 0 }
+    }
+
+    /// The same window, which can also be reached by addresses with the bit `alias`: a guest with more
+    /// address bits than the host then finds its memory at two places.
+    ///
+    /// # Panics
+    ///
+    /// If addresses of the window have the bit.
+    #[must_use]
+    pub const fn with_alias(self, alias: u64) -> Self {
+        assert!(self.start + self.length <= alias, "the window's addresses have the bit of the alias");
+        Memory { alias, ..self }
     }
 
     /// Whether the byte at an address without tag lies in the window.
@@ -250,6 +264,17 @@ impl Memory {
         let offset = address.wrapping_sub(self.start);
         if offset < self.length && self.length - offset >= size {
             Ok(address)
+        } else {
+            self.check_alias(address, size, access)
+        }
+    }
+
+    /// [`Memory::check`] of an address outside the window.
+    #[cold]
+    fn check_alias(&self, address: u64, size: u64, access: Access) -> Result<u64, Fault> {
+        let offset = (address & !self.alias).wrapping_sub(self.start);
+        if address & self.alias != 0 && offset < self.length && self.length - offset >= size {
+            Ok(address & !self.alias)
         } else {
             Err(Fault { address, access, host_signal: false })
         }

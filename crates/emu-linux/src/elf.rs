@@ -2,6 +2,7 @@
 
 use crate::arch::machine::{self, Machine};
 use crate::executable;
+use crate::go;
 use crate::guest;
 use crate::memory;
 use crate::region;
@@ -12,6 +13,7 @@ use alloc::vec::Vec;
 
 const PT_LOAD: u32 = 1;
 const PT_INTERP: u32 = 3;
+const PT_NOTE: u32 = 4;
 /// The header whose flags are those of the stack.
 const PT_GNU_STACK: u32 = 0x6474_e551;
 const ET_EXEC: u16 = 2;
@@ -189,6 +191,18 @@ impl Elf {
     pub fn has_executable_stack(&self) -> Option<bool> {
         let stack = self.segments.iter().find(|segment| segment.kind == PT_GNU_STACK)?;
         Some(stack.flags & 1 != 0)
+    }
+
+    /// Whether the program wants the first thread's stack where Linux has it with 48 bits of addresses. Go's
+    /// race detector does: it counts the bits of the stack's address, and accepts only 48. The memory that it
+    /// divides lies lower (compiler-rt, tsan_platform.h, MappingGoAarch64).
+    pub fn wants_high_stack(&self, descriptor: i32) -> bool {
+        let is_of_go = |segment: &Segment| {
+            let mut notes = alloc::vec![0; segment.file_size.min(PAGE) as usize];
+            read_at(descriptor, &mut notes, segment.offset).is_ok() && go::is_note_of_go(&notes)
+        };
+        let mut notes = self.segments.iter().filter(|segment| segment.kind == PT_NOTE);
+        self.machine == machine::ARM64 && notes.any(is_of_go) && go::has_race_detector(descriptor)
     }
 
     /// Lowest and highest address of the file in memory, rounded to pages.

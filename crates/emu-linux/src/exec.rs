@@ -8,6 +8,7 @@ use crate::guest;
 use crate::options::{self, Options};
 use crate::own_executable;
 use crate::proc;
+use crate::region;
 use crate::seccomp;
 use crate::signal::deliver::prepare_exec;
 use crate::sys::file::{self, AT_FDCWD, Fd, Status, open};
@@ -48,8 +49,8 @@ pub fn execveat(
     let vectors = Vectors {
         guest_argv: argv,
         word,
-        argv: widened(argv, word, arguments)?,
-        envp: widened(envp, word, environment)?,
+        argv: for_host(thread, argv, word, arguments)?,
+        envp: for_host(thread, envp, word, environment)?,
     };
     execute_file(thread, directory, path, &vectors, flags)
 }
@@ -64,12 +65,13 @@ struct Vectors {
     envp: u64,
 }
 
-/// An array of pointers that the host can read: the guest's own, or a copy if its pointers are shorter.
-fn widened(array: u64, word: u64, copy: &mut Vec<u64>) -> Result<u64, Errno> {
-    if word == 8 || array == 0 {
+/// An array of pointers that the host can read: the guest's own, or a copy if its pointers are shorter or may
+/// have tags.
+fn for_host(thread: &Thread, array: u64, word: u64, copy: &mut Vec<u64>) -> Result<u64, Errno> {
+    if word == 8 && !thread.has_other_addresses() || array == 0 {
         return Ok(array);
     }
-    *copy = read_pointers(array, word)?;
+    *copy = read_pointers(thread, array, word)?;
     copy.push(0);
     Ok(copy.as_ptr() as u64)
 }
@@ -117,7 +119,7 @@ fn execute_file(
         (name, file)
     };
     // Read after the file is opened, as in the kernel since 6.9.
-    let pointers = read_pointers(vectors.guest_argv, vectors.word)?;
+    let pointers = read_pointers(thread, vectors.guest_argv, vectors.word)?;
     match examine(file, &name)? {
         Kind::Native => Err(run_native(thread, directory, path, vectors, flags)),
         Kind::Guest { file, arguments, raises } => {
@@ -139,8 +141,9 @@ fn execute_file(
     }
 }
 
-/// The pointers of an array that ends with a null pointer; a null `array` is an empty one.
-fn read_pointers(array: u64, word: u64) -> Result<Vec<u64>, Errno> {
+/// The pointers of an array that ends with a null pointer, as the host knows them; a null `array` is an empty
+/// one.
+fn read_pointers(thread: &Thread, array: u64, word: u64) -> Result<Vec<u64>, Errno> {
     let mut pointers = Vec::new();
     if array == 0 {
         return Ok(pointers);
@@ -148,6 +151,7 @@ fn read_pointers(array: u64, word: u64) -> Result<Vec<u64>, Errno> {
     loop {
         match guest::read_pointer(array.wrapping_add(word * pointers.len() as u64), word)? {
             0 => return Ok(pointers),
+            pointer if thread.has_other_addresses() => pointers.push(region::host_address(pointer)),
             pointer => pointers.push(pointer),
         }
     }

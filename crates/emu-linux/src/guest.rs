@@ -12,7 +12,8 @@ use crossdock_emu_guest::memory::Memory;
 pub fn memory() -> Memory {
     // SAFETY: below its region, the emulator keeps only what libc's start-up left; handlers for SIGSEGV and
     // SIGBUS are installed before the first access.
-    unsafe { Memory::new(0, region::start()) }
+    let memory = unsafe { Memory::new(0, region::start()) };
+    if region::is_stack_high() { memory.with_alias(region::ALIAS) } else { memory }
 }
 
 /// Fills `bytes` from guest memory.

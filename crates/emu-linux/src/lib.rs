@@ -16,6 +16,7 @@ pub mod elf;
 mod engine;
 pub mod exec;
 mod executable;
+mod go;
 pub mod guest;
 mod heap;
 pub mod lock;

@@ -6,6 +6,7 @@
 //! the same bits (`ArmVersion`).
 
 use crate::sys::process;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 /// The bits that hold a [`Cpu`].
 const CPU: u64 = 0x3000_0000;
@@ -48,14 +49,29 @@ impl Cpu {
             Cpu::V5 => 2,
         };
         process::set_personality(process::personality() & !CPU | bits << SHIFT);
+        CPU_BITS.store(UNKNOWN, Ordering::Relaxed);
     }
+}
+
+/// The bits of [`CPU`], which no guest can change, or [`UNKNOWN`]: asking the host each time would double the
+/// time of a call.
+static CPU_BITS: AtomicU64 = AtomicU64::new(UNKNOWN);
+const UNKNOWN: u64 = u64::MAX;
+
+fn cpu_bits() -> u64 {
+    let mut bits = CPU_BITS.load(Ordering::Relaxed);
+    if bits == UNKNOWN {
+        bits = process::personality() & CPU;
+        CPU_BITS.store(bits, Ordering::Relaxed);
+    }
+    bits
 }
 
 /// The host's argument of personality(2) for the guest's.
 pub(crate) fn to_host(personality: u64) -> u64 {
     match personality & 0xffff_ffff {
         ASK => ASK,
-        value => value & !CPU | process::personality() & CPU,
+        value => value & !CPU | cpu_bits(),
     }
 }
 

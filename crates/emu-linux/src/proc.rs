@@ -157,8 +157,14 @@ fn guest_maps() -> Vec<u8> {
         if end > region::limit() || line.ends_with("[heap]") && !(heap.start..heap.end).contains(&start) {
             continue;
         }
+        // The kernel itself may know the stack (PR_SET_MM_MAP).
         let name = if line.ends_with(']') { "" } else { name_of(start, end) };
-        text.push_str(line);
+        if region::is_stack_high() && (name == "[stack]" || line.ends_with("[stack]")) {
+            let (start, end) = (start | region::ALIAS, end | region::ALIAS);
+            text.push_str(&format!("{start:x}-{end:x}{}", &line[line.find(' ').unwrap_or(0)..]));
+        } else {
+            text.push_str(line);
+        }
         if !name.is_empty() {
             while text.len() - text.rfind('\n').map_or(0, |at| at + 1) < 73 {
                 text.push(' ');

@@ -183,6 +183,32 @@ pub(crate) fn make_narrow(free: &Range<u64>) -> bool {
     is_taken
 }
 
+/// Bit 47, which the host's addresses do not have: guests that want 48 bits see their stack with it.
+pub(crate) const ALIAS: u64 = 1 << 47;
+
+static IS_STACK_HIGH: AtomicBool = AtomicBool::new(false);
+
+/// Whether the addresses of the first thread's stack have 48 bits: the guest may name all its memory by
+/// addresses with the bit [`ALIAS`], too.
+pub(crate) fn is_stack_high() -> bool {
+    IS_STACK_HIGH.load(Ordering::Relaxed)
+}
+
+/// Makes [`is_stack_high`] true; before the guest runs.
+pub(crate) fn make_stack_high() {
+    IS_STACK_HIGH.store(true, Ordering::Relaxed);
+}
+
+/// A guest's address as the host has it: one of the user's half without its tag and without [`ALIAS`].
+pub(crate) fn host_address(address: u64) -> u64 {
+    const USER_HALF: u64 = 1 << 55;
+    if address & USER_HALF != 0 {
+        return address;
+    }
+    let address = address & ((1 << 56) - 1);
+    if is_stack_high() && address >> 47 == 1 { address & !ALIAS } else { address }
+}
+
 /// Gives the guest all addresses below the region; false if it already has them, or cannot use them. One
 /// thread at a time.
 pub(crate) fn raise_limit() -> bool {

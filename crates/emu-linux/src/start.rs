@@ -101,6 +101,9 @@ fn prepare<A: Abi>(invocation: Invocation, elf: &Elf) -> Result<&'static mut Tas
 
     let descriptor = invocation.descriptor;
     let interpreter = elf.interpreter(descriptor)?;
+    if elf.wants_high_stack(descriptor) {
+        region::make_stack_high();
+    }
     A::map_helpers()?;
     // 32-bit programs lie low, so that the heap has room (arm, ELF_ET_DYN_BASE); others at two thirds of the
     // address space, as in the kernel.
@@ -136,7 +139,8 @@ fn prepare<A: Abi>(invocation: Invocation, elf: &Elf) -> Result<&'static mut Tas
     let Filled { sp, auxiliary, arguments, environment } =
         fill_stack::<A>(&stack, &invocation, elf, &image, base, &random)?;
     let described = describe(&image, sp, arguments, environment, &pack(&auxiliary, A::MACHINE.word()));
-    A::start(&mut task.state, entry, sp);
+    // The strings and vectors keep the host's addresses, which lead to the same memory.
+    A::start(&mut task.state, entry, if region::is_stack_high() { sp | region::ALIAS } else { sp });
     program::set(Program {
         file: file.unwrap_or_else(|| without_nul(&invocation.path)),
         arguments: invocation.arguments,

@@ -1,5 +1,6 @@
 //! What the Linux side keeps of a guest thread, whatever its ABI.
 
+use crate::region;
 use crate::shared::Shared;
 use crate::signal::{Actions, Alternate};
 
@@ -36,6 +37,12 @@ pub struct Thread {
 }
 
 impl Thread {
+    /// Whether the thread may pass addresses to system calls that the host knows as others
+    /// ([`region::host_address`]).
+    pub(crate) fn has_other_addresses(&self) -> bool {
+        self.tagged || region::is_stack_high()
+    }
+
     /// A thread with its block.
     pub fn new(shared: &'static Shared, actions: &'static Actions) -> Self {
         Thread {

@@ -12,7 +12,8 @@ fn findings_are_named_at_their_lines_and_nothing_is_built() {
     let world = World::with_base();
     world.build("FROM base\nENV FROM_ENV=x\n", &["-t", "base"]).ok();
     world.file(".dockerignore", "skipped\n").file("x", "");
-    let images = world.run(&["images"]).ok();
+    let list = ["images", "--format", "{{.Repository}} {{.Tag}} {{.Platform}} {{.ID}}"];
+    let images = world.run(&list).ok();
     let checked = world.build(DOCKERFILE, &["--check", "-t", "never"]);
     assert_eq!(checked.code, Some(1), "{checked:?}");
     for text in [
@@ -25,7 +26,7 @@ fn findings_are_named_at_their_lines_and_nothing_is_built() {
         assert!(checked.out.contains(text), "no {text:?} in {}", checked.out);
     }
     assert!(!checked.out.contains("FROM_ENV'"), "the image sets it: {}", checked.out);
-    assert_eq!(world.run(&["images"]).ok(), images);
+    assert_eq!(world.run(&list).ok(), images);
     let fine = world.build("FROM base\nCMD [\"sh\"]\n", &["--check"]);
     assert_eq!(fine.ok(), "Check complete, no warnings found.\n");
     let json = world.build(DOCKERFILE, &["--call", "check,format=json"]);

@@ -172,7 +172,7 @@ fn table_branch<const HALVES: bool>(s: &mut State, host: &Host, op: &Op) -> Step
 
 /// T32: TBB, TBH by `h`.
 pub(crate) fn table(word: &Word<'_>) -> Option<Op> {
-    if word.names_sp("m") || word.names_pc("m") || word.is_inside_it() {
+    if word.names_pc("m") || word.is_inside_it() {
         return None;
     }
     let op = word.op(if word.is('h') { table_branch::<true> } else { table_branch::<false> });

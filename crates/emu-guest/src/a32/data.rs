@@ -244,22 +244,18 @@ fn thumb_operation(word: &Word<'_>) -> Option<u8> {
     })
 }
 
-/// Whether T32 reserves SP and PC where the instruction names them.
+/// Whether T32 reserves PC where the instruction names it.
 fn thumb_reserves(word: &Word<'_>, operation: u8) -> bool {
-    let (d, n) = (word.field('d'), word.field('n'));
-    let arithmetic = matches!(operation, ADD | SUB | CMP | CMN);
     let compares = matches!(operation, TST | TEQ | CMP | CMN);
     let has_n = !matches!(operation, MOV | MVN);
-    let bad_d = !compares && (d == 15 || d == 13 && !(arithmetic && n == 13 || operation == MOV));
-    let bad_n = has_n && (n == 15 || n == 13 && !arithmetic);
-    bad_d || bad_n || word.names_pc("m")
+    !compares && word.names_pc("d") || has_n && word.names_pc("n") || word.names_pc("m")
 }
 
 /// T32, with a modified immediate: bits `i`, `j`, `k`.
 pub(crate) fn thumb_immediate(word: &Word<'_>) -> Option<Op> {
     let operation = thumb_operation(word)?;
     let imm = word.field('i') << 11 | word.field('j') << 8 | word.field('k');
-    if thumb_reserves(word, operation) || operation == MOV && word.names_sp("d") {
+    if thumb_reserves(word, operation) {
         return None;
     }
     let op = immediate_of(word, operation, shift::expand_thumb(imm)?, word.is('S'));
@@ -284,7 +280,7 @@ fn without_destination(op: Option<Op>, operation: u8) -> Option<Op> {
 
 /// T32, 32 bits: LSL, LSR, ASR, ROR by a register; kind `y`.
 pub(crate) fn thumb_shift(word: &Word<'_>) -> Option<Op> {
-    if word.names_pc("dnm") || word.names_sp("dnm") {
+    if word.names_pc("dnm") {
         return None;
     }
     let op = data_op(word, MOV, word.is('S'), SHIFTED_BY_REGISTER).with_extra(word.field('y'));
@@ -308,10 +304,9 @@ fn wide_immediate(word: &Word<'_>) -> u32 {
     word.field('h') << 12 | low
 }
 
-/// The instruction, unless its destination is PC, or SP in T32.
+/// The instruction, unless its destination is PC.
 pub(crate) fn reserved_destination(word: &Word<'_>, op: Op) -> Option<Op> {
-    let reserved = word.names_pc("d") || word.is_thumb() && word.names_sp("d");
-    (!reserved).then_some(op)
+    (!word.names_pc("d")).then_some(op)
 }
 
 fn move_top(s: &mut State, _: &Host, op: &Op) -> Step {
@@ -340,7 +335,7 @@ pub(crate) fn thumb_add_wide(word: &Word<'_>) -> Option<Op> {
         };
         return reserved_destination(word, data_op(word, MOV, false, IMMEDIATE).with_imm(address));
     }
-    if word.names_pc("d") || word.names_sp("d") && !word.names_sp("n") {
+    if word.names_pc("d") {
         return None;
     }
     Some(data_op(word, if subtracts { SUB } else { ADD }, false, IMMEDIATE).with_imm(imm))

@@ -111,7 +111,7 @@ fn exclusive(word: &Word<'_>, size: u32) -> Option<Op> {
     let u = if word.is_thumb() { word.field('u') } else { t + 1 };
     let dual = size == 3;
     let reserved = word.names_pc("dtn")
-        || word.is_thumb() && (word.names_sp("dt") || dual && (u == 13 || u == 15))
+        || word.is_thumb() && dual && u == 15
         || !word.is_thumb() && dual && (t & 1 == 1 || t == 14)
         || loads && dual && t == u
         || !loads && (d == n || d == t || dual && d == u);
@@ -159,7 +159,7 @@ fn store_exclusive_offset(s: &mut State, host: &Host, op: &Op) -> Step {
 pub(crate) fn thumb_word(word: &Word<'_>) -> Option<Op> {
     let loads = word.code >> 20 & 1 == 1;
     let (d, t, n) = (word.field('d'), word.field('t'), word.field('n'));
-    if word.names_pc("dtn") || word.names_sp("dt") || !loads && (d == n || d == t) {
+    if word.names_pc("dtn") || !loads && (d == n || d == t) {
         return None;
     }
     let op = word.op(if loads { load_exclusive_offset } else { store_exclusive_offset });
@@ -172,7 +172,7 @@ pub(crate) fn thumb_word(word: &Word<'_>) -> Option<Op> {
 pub(crate) fn acquire_release(word: &Word<'_>) -> Option<Op> {
     let size =
         if word.is_thumb() { word.code >> 4 & 3 } else { [2, 3, 0, 1][(word.code >> 21 & 3) as usize] };
-    if word.names_pc("tn") || word.is_thumb() && word.names_sp("t") {
+    if word.names_pc("tn") {
         return None;
     }
     let loads = word.code >> 20 & 1 == 1;

@@ -52,11 +52,6 @@ impl Word<'_> {
         letters.bytes().any(|letter| self.row.has(letter) && self.row.value_of(letter, self.code) == 15)
     }
 
-    /// Whether one of these fields names R13. In T32 many instructions reserve it.
-    pub(crate) fn names_sp(&self, letters: &str) -> bool {
-        letters.bytes().any(|letter| self.row.has(letter) && self.row.value_of(letter, self.code) == 13)
-    }
-
     /// Whether the instruction is T32.
     #[inline(always)]
     pub(crate) fn is_thumb(&self) -> bool {

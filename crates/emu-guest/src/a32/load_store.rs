@@ -276,12 +276,11 @@ fn thumb_transfer(word: &Word<'_>) -> Option<Transfer> {
     })
 }
 
-/// The instruction, unless it is a store from PC, or, of other than words, a transfer of SP with `modes`.
+/// The instruction, unless it is a store from PC.
 fn thumb_access(word: &Word<'_>, mode: u8, offset: Offset) -> Option<Op> {
     let transfer = thumb_transfer(word)?;
     let stores = matches!(transfer, Transfer::Store(_));
-    let small = !matches!(transfer, Transfer::Load(2) | Transfer::Store(2));
-    if stores && word.names_pc("tn") || small && word.names_sp("t") {
+    if stores && word.names_pc("tn") {
         return None;
     }
     access(word, transfer, mode, offset)
@@ -297,9 +296,6 @@ pub(crate) fn thumb_literal(word: &Word<'_>) -> Option<Op> {
     let offset = signed(word.field('i'), word.is('U'));
     let Offset::Immediate(imm) = offset else { return None };
     let transfer = thumb_transfer(word)?;
-    if word.names_sp("t") && transfer != Transfer::Load(2) {
-        return None;
-    }
     let address = word.literal_base().wrapping_add(imm);
     let op = Op { rn: ZERO, ..access_op(word, transfer, OFFSET, false).with_imm(address) };
     match op.rd == PC {
@@ -311,7 +307,7 @@ pub(crate) fn thumb_literal(word: &Word<'_>) -> Option<Op> {
 
 /// T32: the unprivileged forms, with an immediate `i` of 8 bits; in user mode the same as the others.
 pub(crate) fn thumb_unprivileged(word: &Word<'_>) -> Option<Op> {
-    if word.names_pc("tn") || word.names_sp("t") {
+    if word.names_pc("tn") {
         return None;
     }
     thumb_access(word, OFFSET, signed(word.field('i'), true))
@@ -335,7 +331,7 @@ pub(crate) fn thumb_indexed(word: &Word<'_>) -> Option<Op> {
 
 /// T32: with a register shifted left by `i`.
 pub(crate) fn thumb_register(word: &Word<'_>) -> Option<Op> {
-    if word.names_sp("m") || word.names_pc("n") {
+    if word.names_pc("n") {
         return None;
     }
     thumb_access(word, OFFSET, Offset::Register { kind: shift::LSL, amount: word.field('i'), up: true })
@@ -349,7 +345,7 @@ pub(crate) fn thumb_dual(word: &Word<'_>) -> Option<Op> {
     let other = !word.is('P') && !word.is('W');
     let mode = mode_of(word);
     let transfers_base = mode != OFFSET && word.field('n') == u;
-    let bad_register = word.names_sp("tu") || word.names_pc("u") || !loads && word.names_pc("n");
+    let bad_register = word.names_pc("u") || !loads && word.names_pc("n");
     if other || bad_register || transfers_base || loads && t == u {
         return None;
     }

@@ -21,10 +21,9 @@ fn put(s: &mut State, op: &Op, value: u32) -> Step {
     Ok(Flow::Next)
 }
 
-/// The instruction, unless a register is PC, or SP in T32.
+/// The instruction, unless a register is PC.
 fn checked(word: &Word<'_>, run: Handler) -> Option<Op> {
-    let reserved = word.names_pc("dnm") || word.is_thumb() && word.names_sp("dnm");
-    (!reserved).then(|| word.op(run))
+    (!word.names_pc("dnm")).then(|| word.op(run))
 }
 
 /// How lanes are combined: additions and subtractions of halfwords, exchanged halfwords, bytes.
@@ -432,7 +431,7 @@ fn extract<const IS_SIGNED: bool>(s: &mut State, _: &Host, op: &Op) -> Step {
 /// BFI and, with PC as the source, BFC: the highest bit `w`, the lowest as [`amount_of`].
 pub(crate) fn bfi(word: &Word<'_>) -> Option<Op> {
     let (msb, lsb) = (word.field('w'), amount_of(word));
-    if msb < lsb || word.names_pc("d") || word.is_thumb() && word.names_sp("dn") {
+    if msb < lsb || word.names_pc("d") {
         return None;
     }
     let run: Handler = if word.names_pc("n") { insert::<true> } else { insert::<false> };

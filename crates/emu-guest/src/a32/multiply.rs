@@ -88,10 +88,9 @@ pub(crate) fn mls(word: &Word<'_>) -> Option<Op> {
         .map(|op| op.acting(Action::Multiply { kind: MLS, sets: false }.pack()))
 }
 
-/// The instruction, unless a register is PC, or SP in T32.
+/// The instruction, unless a register is PC.
 fn checked(word: &Word<'_>, run: Handler) -> Option<Op> {
-    let reserved = word.names_pc("dnma") || word.is_thumb() && word.names_sp("dnma");
-    (!reserved).then(|| word.op(run))
+    (!word.names_pc("dnma")).then(|| word.op(run))
 }
 
 /// As [`checked`]; the halves of a long product are different registers.

@@ -1,5 +1,6 @@
 //! Rows of the tables of encodings: which words belong to an instruction, and where its fields are.
 
+use crate::pattern::Field;
 use crate::short::Short;
 
 /// The chapter of the manual that an instruction belongs to.
@@ -25,14 +26,6 @@ pub enum Class {
     Simd,
     /// Cryptography.
     Crypto,
-}
-
-/// Bits of an encoding that belong together, and the letter that names them.
-#[derive(Clone, Copy)]
-pub(super) struct Field {
-    pub(super) letter: u8,
-    pub(super) low: u8,
-    pub(super) width: u8,
 }
 
 /// Most fields of an encoding.
@@ -72,7 +65,7 @@ impl Row {
     pub(crate) fn value_of(&self, letter: u8, code: u32) -> u32 {
         for field in &self.fields {
             if field.letter == letter {
-                return code >> field.low & ((1u64 << field.width) - 1) as u32;
+                return field.of(code);
             }
         }
         0

@@ -81,7 +81,7 @@ fn read_status(s: &mut State, _: &Host, op: &Op) -> Step {
 
 /// MRS of CPSR; the saved status does not exist in user mode.
 pub(crate) fn mrs(word: &Word<'_>) -> Option<Op> {
-    let reserved = word.names_pc("d") || word.is('R') || word.is_thumb() && word.names_sp("d");
+    let reserved = word.names_pc("d") || word.is('R');
     (!reserved).then(|| word.op(read_status))
 }
 
@@ -112,7 +112,6 @@ fn write_status_immediate(s: &mut State, _: &Host, op: &Op) -> Step {
 /// MSR of CPSR from a register; the mask of bytes is `k`.
 pub(crate) fn msr(word: &Word<'_>) -> Option<Op> {
     let reserved = word.names_pc("n") || word.is('R') || word.field('k') == 0;
-    let reserved = reserved || word.is_thumb() && word.names_sp("n");
     (!reserved).then(|| word.op(write_status).with_extra(word.field('k')))
 }
 

@@ -1,8 +1,9 @@
 //! From an instruction word to a decoded instruction.
 
+use super::facts::Facts;
 use super::fields::op;
 use super::stack_pointer::may_unalign;
-use super::table::{DECODE, Decode, Row, TABLE};
+use super::table::{Class, DECODE, Decode, FACTS, Row, TABLE};
 use crate::exit::Step;
 use crate::op::{Host, Op};
 use crate::state::State;
@@ -88,6 +89,33 @@ pub fn classify(word: u32) -> Option<&'static Row> {
     find(word).map(|row| &TABLE[row])
 }
 
+/// What the instruction `word` does; `None` if it is not in the table.
+#[inline]
+pub fn facts(word: u32) -> Option<&'static Facts> {
+    find(word).map(|row| &FACTS[row])
+}
+
+/// The class of the instruction `word`, and what it does; `None` if it is undefined.
+pub fn implemented(word: u32) -> Option<(Class, &'static Facts)> {
+    let row = find(word)?;
+    let is_reserved = match DECODE[row] {
+        Decode::Run(_) => false,
+        Decode::With(decode) | Decode::Ends(_, decode) => decode(word, 0x1000).is_none(),
+    };
+    (!is_reserved).then(|| (TABLE[row].class, &FACTS[row]))
+}
+
+/// What the instructions whose bits 31 to 21 are `high` do: the facts of number `at`, as long as there are
+/// more.
+pub const fn facts_with(high: u32, at: usize) -> Option<&'static Facts> {
+    let first = INDEX.start[high as usize] as usize;
+    if first + at < INDEX.start[high as usize + 1] as usize {
+        Some(&FACTS[INDEX.rows[first + at] as usize])
+    } else {
+        None
+    }
+}
+
 /// The mnemonic of `word`, for messages.
 pub fn name(word: u32) -> &'static str {
     classify(word).map_or("unallocated", Row::name)
@@ -111,7 +139,7 @@ impl Support {
             None => Support::Absent,
             Some(row) => match DECODE[row] {
                 Decode::Run(_) => Support::Implemented,
-                Decode::With(decode) | Decode::Ends(decode) => {
+                Decode::With(decode) | Decode::Ends(_, decode) => {
                     if decode(word, 0x1000).is_some() {
                         Support::Implemented
                     } else {
@@ -142,6 +170,6 @@ pub fn decode(word: u32, pc: u64) -> (Op, bool) {
             Some(op) => (op, may_unalign(word)),
             None => (op(undefined, word), true),
         },
-        Decode::Ends(decode) => (decode(word, pc).unwrap_or_else(|| op(undefined, word)), true),
+        Decode::Ends(_, decode) => (decode(word, pc).unwrap_or_else(|| op(undefined, word)), true),
     }
 }

@@ -4,6 +4,7 @@
 mod branch;
 mod crypto;
 mod decode;
+mod facts;
 pub mod features;
 mod fields;
 mod fp;
@@ -21,7 +22,8 @@ pub mod stack_pointer;
 mod system;
 mod table;
 
-pub use decode::{Support, classify, decode, name};
+pub use decode::{Support, classify, decode, facts, facts_with, implemented, name};
+pub use facts::{Ending, Facts, File, Operand};
 pub(crate) use fp::{comparison_flags, expand_immediate};
 pub(crate) use fpcr::{Control, cumulative};
 pub use fpcr::{FPCR_MASK, FPSR_MASK};

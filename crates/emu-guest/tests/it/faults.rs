@@ -65,3 +65,27 @@ fn a_fault_leaves_the_registers_and_names_the_address() {
     let (_, exit) = fault(0xf940_0020, 0x5a00_0000_0000_0000 | BARRED);
     assert!(matches!(exit, Exit::Fault(fault) if fault.address == BARRED && fault.host_signal));
 }
+
+#[test]
+fn an_alias_is_the_same_memory() {
+    const ALIAS: u64 = 1 << 47;
+    const TAG: u64 = 0x5a << 56;
+    let mut words = [1u64, 2, 3, 4];
+    let start = words.as_mut_ptr() as u64;
+    // SAFETY: the window is the array, which is used through the window alone until the end.
+    let plain = unsafe { Memory::new(start, start + 32) };
+    let memory = plain.with_alias(ALIAS);
+    assert_eq!(memory.load(start + 8 | ALIAS, 3), Ok(2));
+    assert_eq!(memory.load(start + 8 | ALIAS | TAG, 3), Ok(2));
+    assert_eq!(memory.store(start | ALIAS, 3, 5), Ok(()));
+    assert_eq!(memory.load(start, 3), Ok(5));
+    assert_eq!(memory.compare_swap(start + 16 | ALIAS, 3, 3, 7), Ok(3));
+    // The last byte would be outside; so is everything with the bit, without an alias.
+    for (memory, address) in
+        [(memory, start + 25 | ALIAS), (memory, start - 8 | ALIAS), (plain, start | ALIAS)]
+    {
+        let fault = memory.load(address, 3).expect_err("outside the window");
+        assert_eq!((fault.address, fault.host_signal), (address, false));
+    }
+    assert_eq!(words, [5, 2, 7, 4]);
+}

@@ -8,6 +8,7 @@ mod differ;
 mod differ_arm;
 mod encodings;
 mod encodings_arm;
+mod facts;
 mod faults;
 mod fuzz;
 mod interpreter;

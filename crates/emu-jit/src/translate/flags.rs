@@ -8,9 +8,9 @@
 //! | logical | N and Z (and perhaps C as CF) in EFLAGS, the others in the slot |
 //! | compare | EFLAGS after UCOMIS, which says less, equal, greater or unordered in ZF, PF and CF |
 //!
-//! Flags that nothing reads before they are written again are not saved. MOV, LEA, NOT, SETcc, CMOVcc and the
-//! BMI shifts keep EFLAGS; before every other instruction that changes EFLAGS, [`Translator::clobber`] saves
-//! the flags that are still needed.
+//! Flags that nothing reads before they are written again are not saved. MOV, MOVZX, LEA, NOT, SETcc, CMOVcc
+//! and the BMI shifts keep EFLAGS; before every other instruction that changes EFLAGS,
+//! [`Translator::clobber`] saves the flags that are still needed.
 
 use super::condition::{Condition, Flags};
 use super::{Isa, Translator};

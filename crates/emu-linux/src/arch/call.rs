@@ -90,6 +90,7 @@ pub enum Call {
     Sendmsg,
     Recvmsg,
     Recvmmsg,
+    Sendmmsg,
     // Calls that may write to /proc/self/mem.
     Write,
     Pwrite64,

@@ -89,25 +89,25 @@ fn is_allowed<A: Abi>(
 
 /// Makes a call with the guest's arguments.
 fn make<A: Abi>(task: &mut Task<A>, number: u64, row: &Row, mut a: [u64; 6]) -> Result<i64, Errno> {
-    if task.thread.tagged {
+    if task.thread.has_other_addresses() {
         return make_tagged(task, number, row, a);
     }
     check(row.arguments(), &mut a)?;
     dispatch(task, number, row, &a)
 }
 
-/// [`make`] for a thread that may pass pointers with tags.
+/// [`make`] for a thread that may pass pointers with tags, or with an alias of the host's addresses.
 fn make_tagged<A: Abi>(task: &mut Task<A>, number: u64, row: &Row, mut a: [u64; 6]) -> Result<i64, Errno> {
     let mut copies = tagged::Copies::default();
     for (kind, argument) in row.arguments().bytes().zip(&mut a) {
         if kind == b'p' || kind == b's' {
-            *argument = tagged::without_tag(*argument);
+            *argument = region::host_address(*argument);
         }
     }
     check(row.arguments(), &mut a)?;
     tagged::untag(row.call, &mut a, &mut copies);
     let result = dispatch(task, number, row, &a)?;
-    tagged::give_back(row.call, &copies).map(|()| result)
+    tagged::give_back(row.call, &copies, result).map(|()| result)
 }
 
 /// Keeps the guest from making the kernel read or write the emulator's memory, and from using the emulator's
@@ -158,7 +158,7 @@ fn dispatch<A: Abi>(task: &mut Task<A>, number: u64, row: &Row, a: &[u64; 6]) ->
         with[at] = region::start();
     }
     let result = dispatch_checked(task, number, row, &with)?;
-    tagged::give_back(row.call, &copies).map(|()| result)
+    tagged::give_back(row.call, &copies, result).map(|()| result)
 }
 
 fn dispatch_checked<A: Abi>(task: &mut Task<A>, number: u64, row: &Row, a: &[u64; 6]) -> Result<i64, Errno> {

@@ -1,6 +1,6 @@
 //! The emulator as an interpreter of binfmt_misc, in its own user namespace (Linux 6.7).
 
-use crate::guest::{CROSS, EMULATOR, compile, verdict};
+use crate::guest::{ARM_CROSS, CROSS, EMULATOR, compile, verdict};
 use std::fs;
 use std::io::{Read, Write};
 use std::process::{Command, Output, Stdio};
@@ -29,7 +29,7 @@ struct Guest {
 }
 
 const ARM64: Guest = Guest { compiler: CROSS, class: 2, machine: 183 };
-const ARM: Guest = Guest { compiler: "arm-linux-gnueabihf-gcc", class: 1, machine: 40 };
+const ARM: Guest = Guest { compiler: ARM_CROSS, class: 1, machine: 40 };
 
 /// Who exists in the user namespace.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -92,6 +92,38 @@ fn variables_and_release_pass_to_the_programs_it_executes() {
     assert_eq!(verdict(&run(&mut command)), "1 1 2 4.5.6\n2 1 2 4.5.6\n");
 }
 
+/// Changes its personality twice, prints what it was each time, and executes itself.
+const CHANGES: &str = r#"
+#include <stdio.h>
+#include <sys/personality.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+int main(int c, char **v) {
+    struct utsname u;
+    int first = personality(0xffffffff), second = personality(0x30080000), third = personality(0x20000);
+    uname(&u);
+    printf("%x %x %x %x %s\n", first, second, third, personality(0xffffffff), u.machine);
+    fflush(stdout);
+    if (c == 1) execl(v[0], v[0], "again", NULL);
+    return 0;
+}
+"#;
+
+/// The CPU of a platform is in the personality, where no guest can see or change it.
+#[test]
+fn the_cpu_outlasts_changes_of_the_personality() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let source = directory.path().join("changes.c");
+    fs::write(&source, CHANGES).expect("the source is written");
+    let program = directory.path().join("changes");
+    compile("arm-linux-gnueabihf-gcc", &source, &program);
+    for (cpu, machine) in [("arm926", "armv5tel"), ("arm1176", "armv6l"), ("cortex-a7", "armv7l")] {
+        let output = run(Command::new(EMULATOR).args(["-cpu", cpu]).arg(&program));
+        let expected = format!("0 0 80000 20000 {machine}\n20000 20000 80000 20000 {machine}\n");
+        assert_eq!(verdict(&output), expected, "{cpu}");
+    }
+}
+
 /// Debian's cross libraries.
 const SYSROOT: &str = "/usr/aarch64-linux-gnu";
 

@@ -2,7 +2,7 @@
 //!
 //! `CROSSDOCK_FUZZ_SECONDS` sets the length of the runs, `CROSSDOCK_FUZZ_SEED` their first seed.
 
-use crate::guest::{CROSS, EMULATOR, compile, run, sources};
+use crate::guest::{ARM_CROSS, CROSS, EMULATOR, compile, run, sources};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
@@ -58,11 +58,20 @@ exec setpriv $1 unshare --user --map-root-user --mount --pid --fork --kill-child
 
 #[test]
 fn random_system_calls_do_no_harm() {
+    random_system_calls(CROSS);
+}
+
+#[test]
+fn random_system_calls_of_arm_do_no_harm() {
+    random_system_calls(ARM_CROSS);
+}
+
+fn random_system_calls(compiler: &str) {
     let directory = tempfile::tempdir().expect("a directory");
     let root = directory.path();
     fs::set_permissions(root, fs::Permissions::from_mode(0o755)).expect("others may enter");
     fs::copy(EMULATOR, root.join("crossdock-emu")).expect("the emulator is copied");
-    compile(CROSS, &sources().join("fuzz/random_calls.c"), &root.join("program"));
+    compile(compiler, &sources().join("fuzz/random_calls.c"), &root.join("program"));
     let is_root =
         fs::metadata("/proc/self").is_ok_and(|data| std::os::unix::fs::MetadataExt::uid(&data) == 0);
     let user = if is_root { "--reuid=65534 --regid=65534 --clear-groups" } else { "" };
@@ -100,13 +109,22 @@ fn mutate(original: &[u8], random: &mut Random) -> Vec<u8> {
 
 #[test]
 fn random_programs_do_no_harm() {
+    random_programs(CROSS);
+}
+
+#[test]
+fn random_programs_of_arm_do_no_harm() {
+    random_programs(ARM_CROSS);
+}
+
+fn random_programs(compiler: &str) {
     let directory = tempfile::tempdir().expect("a directory");
     let source = directory.path().join("source.c");
     fs::write(&source, "int main(void) { return 42; }\n").expect("the source is written");
     let program = directory.path().join("program");
-    compile(CROSS, &source, &program);
+    compile(compiler, &source, &program);
     let statically = fs::read(&program).expect("the program is read");
-    let dynamic = dynamic_program(directory.path(), &source);
+    let dynamic = dynamic_program(compiler, directory.path(), &source);
     let mutant = directory.path().join("mutant");
     for_a_while(|seed| {
         let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
@@ -123,9 +141,9 @@ fn random_programs_do_no_harm() {
 }
 
 /// A program whose header names an interpreter.
-fn dynamic_program(directory: &Path, source: &Path) -> Vec<u8> {
+fn dynamic_program(compiler: &str, directory: &Path, source: &Path) -> Vec<u8> {
     let program = directory.join("dynamic");
-    let output = run(Command::new(CROSS).args(["-O1", "-o"]).args([&program, &source.to_path_buf()]));
+    let output = run(Command::new(compiler).args(["-O1", "-o"]).args([&program, &source.to_path_buf()]));
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     fs::read(program).expect("the program is read")
 }

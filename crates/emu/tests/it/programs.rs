@@ -1,6 +1,6 @@
 //! Each program of `guest-tests` does the same in the emulator as under its oracle.
 
-use crate::guest::{CROSS, EMULATOR, compile, run, sources, verdict};
+use crate::guest::{ARM_CROSS, CROSS, EMULATOR, compile, run, sources, verdict};
 use std::fs;
 use std::os::unix::fs::FileExt;
 use std::process::Command;
@@ -23,7 +23,7 @@ const ARM64: Guest = Guest {
     uses_calls32: false,
 };
 const ARM: Guest = Guest {
-    compiler: "arm-linux-gnueabihf-gcc",
+    compiler: ARM_CROSS,
     qemu: "qemu-arm-static",
     native: "// oracle on arm: native",
     uses_calls32: true,
@@ -82,7 +82,7 @@ macro_rules! programs {
 }
 
 programs! {
-    address_limit child_after_fault clone3 clone_words code_changes error_numbers exec_rights exec_self exit_signal fault_blocks files fork_wait ipc limits memory memory_locks no_way_up
+    address_limit child_after_fault clone3 clone_words code_changes error_numbers exec_rights exec_self exit_signal fault_blocks files fork_wait high_stack ipc limits masked_bytes memory memory_locks no_way_up
     openat2_links procmap_query return_loop seccomp return_to_odd seen_by_others sigaction_info sigaltstack sigfpe sigill_context signal_stack_full sigrestart sigsegv
     signal_order sp_alignment sigstorm sigsuspend tagged_addresses thread_signals threads unmap_below unshare_user vfork_fpcr vfork_spawn
 }

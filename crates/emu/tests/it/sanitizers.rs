@@ -82,3 +82,42 @@ int main(int c, char **v) {
     );
     assert!(said.contains("AddressSanitizer: heap-buffer-overflow"), "{said}");
 }
+
+/// Go's race detector wants the first thread's stack where Linux has it with 48 bits of addresses.
+#[test]
+fn the_race_detector_of_go_finds_a_race() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (source, program) = (directory.path().join("main.go"), directory.path().join("program"));
+    let text = r#"
+package main
+
+import "os"
+
+func main() {
+	n := 0
+	done := make(chan bool)
+	go func() { n++; done <- true }()
+	n++
+	<-done
+	maps, _ := os.ReadFile("/proc/self/maps")
+	os.Stdout.Write(maps)
+}
+"#;
+    fs::write(&source, text).expect("the source is written");
+    let mut go = Command::new("go");
+    go.args(["build", "-race", "-o"]).args([&program, &source]).current_dir(directory.path());
+    go.envs([("GOOS", "linux"), ("GOARCH", "arm64"), ("CGO_ENABLED", "1"), ("CC", CROSS)]);
+    go.envs([("GO111MODULE", "off"), ("GOTOOLCHAIN", "local"), ("GOFLAGS", "")]);
+    let built = run(go.env("GOCACHE", directory.path().join("cache")));
+    assert!(built.status.success(), "{built:?}; install golang-go (Debian)");
+
+    let output = run(Command::new(EMULATOR).args(["-L", SYSROOT]).arg(&program));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(66), "{said}");
+    assert!(said.contains("WARNING: DATA RACE") && said.contains("main.main.func1()"), "{said}");
+    let maps = String::from_utf8_lossy(&output.stdout);
+    let stack = maps.lines().find(|line| line.ends_with("[stack]")).expect("a stack");
+    let (start, _) = stack.split_once('-').expect("a range");
+    let start = u64::from_str_radix(start, 16).expect("an address");
+    assert_eq!(start >> 47, 1, "{stack}");
+}

@@ -113,9 +113,14 @@ fn passwords_are_compared_with_their_hashes() {
         assert_eq!(status(Some((user, &format!("wrong{number}")))), 401);
         began.elapsed()
     };
-    let fastest = |user: &str| (0..5).map(|number| time(user, number)).min().expect("some");
-    let (known, unknown) = (fastest("alice"), fastest("nobody"));
-    assert!(unknown > known / 3 && known > unknown / 3, "known {known:?}, unknown {unknown:?}");
+    // The fastest of several, since other processes use the machine, too.
+    let (mut known, mut unknown) = (Duration::MAX, Duration::MAX);
+    let is_alike = (0..20).any(|number| {
+        known = known.min(time("alice", number));
+        unknown = unknown.min(time("nobody", number));
+        number > 3 && unknown > known / 3 && known > unknown / 3
+    });
+    assert!(is_alike, "known {known:?}, unknown {unknown:?}");
     // A correct pair is compared once.
     let began = Instant::now();
     (0..50).for_each(|_| assert_eq!(status(Some(("alice", "s3cret"))), 200));

@@ -5,46 +5,8 @@
 use super::registers::{ZERO, size, source};
 use super::{Cold, Flags, Translator, bit, bits};
 use crate::layout::{ExitKind, FPCR, Slot, slot};
-use crate::translate::End;
 use crossdock_emu_guest::a64::{CodeLines, FPCR_MASK};
 use crossdock_emu_x64::{Alu, Cc, Label, Mem, Reg, Shift, Size};
-
-/// Whether a word may end a block, by its bits 31 to 21; [`end_of`] says whether it does.
-pub(super) const fn may_end(word: u32) -> bool {
-    matches!(
-        word >> 24,
-        0x14..=0x17 | 0x94..=0x97 | 0x34..=0x37 | 0xb4..=0xb7 | 0x54 | 0xd4 | 0xd6
-    ) || matches!(word >> 21, 0x000 | 0x6a8)
-}
-
-/// How a block ends with `word` at `pc`; `None` if it goes on.
-pub(in crate::translate) fn end_of(word: u32, pc: u64) -> Option<End> {
-    let offset = |high: u32, low: u32| {
-        let width = high - low + 1;
-        let words = (bits(word, high, low) << (32 - width)) as i32 >> (32 - width);
-        pc.wrapping_add_signed(i64::from(words) << 2)
-    };
-    Some(match word >> 24 {
-        0x14..=0x17 => End::Jump(offset(25, 0)),
-        0x94..=0x97 => End::Call(offset(25, 0)),
-        0x54 if !bit(word, 4) => End::Branch(offset(23, 5)),
-        0x34 | 0x35 | 0xb4 | 0xb5 => End::Branch(offset(23, 5)),
-        0x36 | 0x37 | 0xb6 | 0xb7 => End::Branch(offset(18, 5)),
-        0xd4 if word & 0xffe0_001f == 0xd400_0001 => End::Syscall,
-        0x54 | 0xd4 => End::Look,
-        0xd6 => match word & 0xffff_fc1f {
-            0xd61f_0000 => End::JumpRegister,
-            0xd63f_0000 => End::CallRegister,
-            0xd65f_0000 => End::Return,
-            _ => End::Look,
-        },
-        0xd5 if word & 0xffff_f0ff == 0xd503_30df => End::Synchronize,
-        0xd5 if word & 0xffff_ffe0 == 0xd50b_7520 => End::Invalidate,
-        0xd5 if word & 0xffff_ffe0 == 0xd51b_4400 => End::SetMode,
-        0x00 if word >> 16 == 0 => End::Look,
-        _ => return None,
-    })
-}
 
 impl Translator<'_> {
     /// Writes the test of CBZ, CBNZ, TBZ, TBNZ, which sets EFLAGS. Returns the condition of the branch.

@@ -2,7 +2,6 @@
 //!
 //! What other guests compute likewise is in [`crate::translate::vectors::scalar`].
 
-use super::facts::flag_use;
 use super::registers::{ZERO, destination, source};
 use super::{Lowered, ONE, Translator, bit, bits};
 use crate::flag_form::slot_of_nzcv;
@@ -11,6 +10,7 @@ use crate::translate::condition::{Condition, Flags};
 use crate::translate::flags::wants_swap;
 use crate::translate::vectors::immediate::expand_immediate;
 use crate::translate::vectors::scalar::scalar_size;
+use crossdock_emu_guest::a64::facts;
 use crossdock_emu_x64::{Alu, Cc, Map, Prefix, Reg, Size, Xmm};
 
 /// Vd.
@@ -231,13 +231,11 @@ impl Translator<'_> {
     /// Whether the next reader of the flags in the block wants the operands of UCOMIS in reverse order.
     fn swaps(&self) -> bool {
         for &word in self.items[1..].iter().chain(&self.end_item) {
-            let (reads, writes) = flag_use(word);
-            if reads {
-                let condition =
-                    if bits(word, 31, 24) == 0x54 { bits(word, 3, 0) } else { bits(word, 15, 12) };
-                return wants_swap(condition);
+            let Some(facts) = facts(word) else { break };
+            if facts.uses_flags {
+                return facts.field(b'c', word).is_some_and(wants_swap);
             }
-            if writes {
+            if facts.sets_flags {
                 break;
             }
         }

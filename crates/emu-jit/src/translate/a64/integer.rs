@@ -222,6 +222,11 @@ impl Translator<'_> {
             self.put_constant(rd, imm);
             return ONE;
         }
+        // Compilers mask bytes between a comparison and its use; MOVZX keeps EFLAGS.
+        if opc == 0 && rn != ZERO && matches!(imm, 0xff | 0xffff | 0xffff_ffff) {
+            self.unsigned_bitfield(size, rd, rn, 0, imm.count_ones() - 1);
+            return ONE;
+        }
         self.clobber_unless(opc == 3);
         let small = if size == Size::D { Some(imm as u32 as i32) } else { i32::try_from(imm as i64).ok() };
         let operand = match small {
@@ -387,6 +392,10 @@ impl Translator<'_> {
     fn and_mask(&mut self, size: Size, reg: Reg, mask: u64) {
         if mask == 0xffff_ffff {
             self.a.mov(Size::D, reg, reg);
+        } else if mask == 0xff {
+            self.a.movzx8(reg, reg);
+        } else if mask == 0xffff {
+            self.a.movzx16(reg, reg);
         } else if let Ok(mask) = u32::try_from(mask) {
             self.a.alu_imm(Alu::And, Size::D, reg, mask as i32);
         } else if let Ok(mask) = i32::try_from(mask as i64) {

@@ -1,6 +1,5 @@
 //! A64 as the translator's planner sees it.
 
-use super::branch::end_of;
 use super::facts;
 use super::{Translator, bits};
 use crate::translate::accesses::{Accesses, Uses};
@@ -47,12 +46,12 @@ impl Isa for A64 {
 
     #[inline(always)]
     fn class(word: &u32) -> Class {
-        Class::of(*word)
+        facts::class(*word)
     }
 
     #[inline(always)]
     fn end_of(word: &u32, place: u64) -> Option<End> {
-        end_of(*word, place)
+        facts::end_of(*word, place)
     }
 
     fn accessed(word: &u32, state: &State) -> Option<u64> {
@@ -60,11 +59,11 @@ impl Isa for A64 {
     }
 
     fn accesses(word: &u32) -> Accesses {
-        Accesses::of(*word)
+        facts::accesses(*word)
     }
 
     fn count_uses(word: &u32, weight: u32, uses: &mut Uses) {
-        uses.count(*word, weight);
+        facts::count(*word, weight, uses);
     }
 
     #[inline(always)]

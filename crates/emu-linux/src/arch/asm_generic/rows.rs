@@ -258,7 +258,7 @@ pub const ROWS: &[Row] = &[
     Row::new(266, "clock_adjtime", 305, "dp"),
     Row::new(267, "syncfs", 306, "f"),
     Row::new(268, "setns", 308, "fx"),
-    Row::new(269, "sendmmsg", 307, "dpdx"),
+    Row::new(269, "sendmmsg", 307, "dpdx").is(Call::Sendmmsg),
     Row::new(270, "process_vm_readv", 310, "dpdpdx").is(Call::ProcessVm),
     Row::new(271, "process_vm_writev", 311, "dpdpdx").is(Call::ProcessVm),
     Row::new(272, "kcmp", 312, "ddddd"),
