@@ -26,6 +26,13 @@ pub struct Built {
     pub steps: StepCache,
 }
 
+impl Built {
+    /// The index, or the manifest of the only image.
+    pub fn target(&self) -> &Descriptor {
+        self.index.as_ref().unwrap_or(&self.images[0].manifest)
+    }
+}
+
 /// The image of one platform.
 #[derive(Clone)]
 pub struct BuiltImage {

@@ -7,25 +7,25 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use crossdock_builder::git::{GitSource, is_git};
-use crossdock_builder::{BuildError, BuildRequest, Built, BuiltImage, Environment, NamedContext, Secret};
+use crossdock_builder::{BuildError, BuildRequest, Built, Environment, NamedContext, Secret};
 use crossdock_dockerfile::ignore::{self, Ignore};
 use crossdock_dockerfile::parser;
 use crossdock_dockerfile::values::{bytes, csv};
-use crossdock_oci::archive::SaveItem;
-use crossdock_oci::layer::{Timestamps, copy_tree, export_tars, extract_tar};
-use crossdock_oci::media_type::{self, Compression};
-use crossdock_oci::store::{ImageEntry, LayerOptions, Owners, TemporaryDirectory};
-use crossdock_oci::{Descriptor, Index, Reference, Store};
+use crossdock_oci::layer::{Timestamps, extract_tar};
+use crossdock_oci::store::{LayerOptions, Owners, TemporaryDirectory};
+use crossdock_oci::{Reference, Store};
 use crossdock_platform::Platform;
 use crossdock_sandbox::emulator;
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 
 use super::ahead::Ahead;
+use super::annotations::Annotations;
 use super::check::{self, Method};
+use super::outputs::{self, Output, Surroundings};
 use super::source::Source;
 use super::{cache, git};
 use crate::input::{Kinds, read_if_there, read_whole};
-use crate::output::{ExitWith, print, say, to_file, write_whole};
+use crate::output::{print, say, write_whole};
 use crate::progress::{Display, ProgressMode};
 use crate::session::Session;
 use crate::values::{self, hosts, limits, network, switch};
@@ -170,9 +170,9 @@ pub fn build(session: &Session, args: BuildArgs) -> Result<u8> {
     let mode = if args.quiet { ProgressMode::Quiet } else { args.progress };
     let display = Display::new(mode);
     let tags = args.tags.iter().map(|t| values::reference(t)).collect::<Result<Vec<_>>>()?;
-    let outputs = outputs(&args)?;
-    let needs_name = outputs.iter().any(|o| matches!(o, Output::Push { names } if names.is_empty()));
-    if needs_name && tags.is_empty() {
+    let outputs = outputs::outputs(&args.outputs, args.push, args.load)?;
+    let annotations = Annotations::of_options(&args.annotations)?;
+    if outputs::needs_tag(&outputs) && tags.is_empty() {
         bail!("--push needs a name for the image: give --tag REGISTRY/NAME:TAG");
     }
     for (given, flag) in [(&args.provenance, "--provenance"), (&args.sbom, "--sbom")] {
@@ -182,7 +182,7 @@ pub fn build(session: &Session, args: BuildArgs) -> Result<u8> {
     }
 
     let source = Source::new(session, &store, display.clone());
-    let ahead = Ahead::new(|| source.client(), pushed_names(&outputs, &tags))?;
+    let ahead = Ahead::new(|| source.client(), outputs::pushed_names(&outputs, &tags))?;
     let (teller, streams) = (display.clone(), ahead.streams());
     // Without it a signal ends the build all the same.
     let _ = crossdock_sandbox::before_end_by_signal(move |signal| {
@@ -209,12 +209,8 @@ pub fn build(session: &Session, args: BuildArgs) -> Result<u8> {
         Some(seconds) => Timestamps::Clamp(seconds),
         None => Timestamps::Keep,
     };
-    let layers = LayerOptions {
-        compression: compression(&args)?,
-        level: level(&args)?,
-        timestamps,
-        ..LayerOptions::default()
-    };
+    let (compression, level) = outputs::compression(&outputs)?;
+    let layers = LayerOptions { compression, level, timestamps, ..LayerOptions::default() };
     let inline = request.build_args.get("BUILDKIT_INLINE_CACHE").is_some_and(|value| value == "1");
     let exports = cache::exports(&args.cache_to, inline, &display)?;
     let imported = cache::import(&source, &args.cache_from, &request.platforms, &display)?;
@@ -236,14 +232,17 @@ pub fn build(session: &Session, args: BuildArgs) -> Result<u8> {
         }
     };
     let built = cache::inline(&store, built, &exports)?;
-    let built = annotate(&store, built, &args.annotations)?;
-    let target = built.index.clone().unwrap_or_else(|| built.images[0].manifest.clone());
+    let with = Surroundings { ahead: &ahead, store: &store, tags: &tags, layers, display: &display };
+    let mut formed = Vec::new();
     for output in &outputs {
-        write_output(output, &ahead, &store, &built, &target, &tags, &display)?;
+        let built = output.form(&store, &built, &annotations, &with.layers)?;
+        output.write(&with, &built)?;
+        formed.push(built);
     }
     cache::export(&source, &store, &built, &exports, &display)?;
     display.clear();
-    report(&args, &built, &target, &tags)?;
+    let names: Vec<Reference> = tags.iter().chain(outputs.iter().flat_map(Output::names)).cloned().collect();
+    report(&args, formed.first().unwrap_or(&built), &names, &tags)?;
     Ok(0)
 }
 
@@ -264,7 +263,8 @@ fn tell(error: &anyhow::Error, display: &Display, input: &Input, args: &BuildArg
     }
 }
 
-fn report(args: &BuildArgs, built: &Built, target: &Descriptor, tags: &[Reference]) -> Result<()> {
+fn report(args: &BuildArgs, built: &Built, names: &[Reference], tags: &[Reference]) -> Result<()> {
+    let target = built.target();
     let id = match built.images.len() {
         1 => &built.images[0].id,
         _ => &target.digest,
@@ -273,7 +273,7 @@ fn report(args: &BuildArgs, built: &Built, target: &Descriptor, tags: &[Referenc
         write_whole(path, id.as_str().as_bytes())?;
     }
     if let Some(path) = &args.metadata_file {
-        let names: Vec<String> = tags.iter().map(ToString::to_string).collect();
+        let names: Vec<String> = names.iter().map(ToString::to_string).collect();
         let metadata = serde_json::json!({
             "containerimage.config.digest": built.images[0].id,
             "containerimage.digest": target.digest,
@@ -719,239 +719,4 @@ fn agents(given: &[String]) -> Result<BTreeMap<String, PathBuf>> {
         all.insert(id.to_string(), path);
     }
     Ok(all)
-}
-
-/// One `--output`.
-enum Output {
-    /// The store, under the tags and these names.
-    Store { names: Vec<Reference> },
-    /// Registries, under these names, or under the tags if there are none.
-    Push { names: Vec<Reference> },
-    /// An archive; without a path, on standard output.
-    Archive { is_oci: bool, path: Option<PathBuf> },
-    /// An OCI layout directory.
-    Layout(PathBuf),
-    /// The root file system as a tar archive.
-    Tar(Option<PathBuf>),
-    /// The root file system as files.
-    Local(PathBuf),
-}
-
-/// Names in registries that the outputs push to.
-fn pushed_names<'a>(outputs: &'a [Output], tags: &'a [Reference]) -> impl Iterator<Item = &'a Reference> {
-    outputs.iter().flat_map(move |output| match output {
-        Output::Push { names } if names.is_empty() => tags,
-        Output::Push { names } => names,
-        _ => &[],
-    })
-}
-
-fn outputs(args: &BuildArgs) -> Result<Vec<Output>> {
-    let mut all = Vec::new();
-    for text in &args.outputs {
-        let mut kind = None;
-        let (mut path, mut names, mut is_push, mut is_tar) = (None, Vec::new(), false, true);
-        for field in csv(text).map_err(anyhow::Error::msg)? {
-            match field.split_once('=') {
-                Some(("type", value)) => kind = Some(value.to_string()),
-                Some(("dest", value)) => path = Some(PathBuf::from(value)).filter(|p| p.as_os_str() != "-"),
-                Some(("name", value)) => {
-                    names = value.split(',').map(values::reference).collect::<Result<_>>()?;
-                }
-                Some(("push", value)) => is_push = value == "true",
-                Some(("tar", value)) => is_tar = value != "false",
-                Some((
-                    "compression" | "compression-level" | "force-compression" | "oci-mediatypes"
-                    | "rewrite-timestamp" | "push-by-digest" | "name-canonical" | "unpack" | "store",
-                    _,
-                )) => {}
-                // `-o DIR` and `-o -`, as docker takes them.
-                None if kind.is_none() && field == "-" => kind = Some("tar".to_string()),
-                None if kind.is_none() => {
-                    kind = Some("local".to_string());
-                    path = Some(PathBuf::from(&field));
-                }
-                _ => bail!("--output {text}: unexpected \"{field}\""),
-            }
-        }
-        let needs_path =
-            |path: Option<PathBuf>| path.with_context(|| format!("--output {text}: give dest=PATH"));
-        all.push(match kind.as_deref() {
-            Some("image") if is_push => Output::Push { names },
-            Some("image") => Output::Store { names },
-            Some("registry") => Output::Push { names },
-            Some("oci") if !is_tar => Output::Layout(needs_path(path)?),
-            Some("oci") => Output::Archive { is_oci: true, path },
-            // Without a path docker loads the result into its local images; ours are the store.
-            Some("docker") if path.is_none() && !text.contains("dest=") => Output::Store { names },
-            Some("docker") => Output::Archive { is_oci: false, path },
-            Some("tar") => Output::Tar(path),
-            Some("local") => Output::Local(needs_path(path)?),
-            Some("cacheonly") => continue,
-            Some(other) => bail!(
-                "--output {text}: unknown type {other} (image, registry, oci, docker, tar, local, cacheonly)"
-            ),
-            None => bail!("--output {text}: no type"),
-        });
-    }
-    if args.push {
-        all.push(Output::Push { names: Vec::new() });
-    }
-    if args.load || args.outputs.is_empty() {
-        all.push(Output::Store { names: Vec::new() });
-    }
-    let to_stdout =
-        all.iter().filter(|o| matches!(o, Output::Archive { path: None, .. } | Output::Tar(None))).count();
-    if to_stdout > 0 && std::io::stdout().is_terminal() {
-        bail!("--output would write an archive to the terminal: give dest=PATH");
-    }
-    Ok(all)
-}
-
-/// The value of a field such as `compression=` in the `--output`s.
-fn output_field<'a>(args: &'a BuildArgs, name: &str) -> Option<&'a str> {
-    args.outputs.iter().flat_map(|o| o.split(',')).find_map(|f| f.strip_prefix(name)?.strip_prefix('='))
-}
-
-fn compression(args: &BuildArgs) -> Result<Compression> {
-    match output_field(args, "compression") {
-        None | Some("gzip") => Ok(Compression::Gzip),
-        Some("zstd") => Ok(Compression::Zstd),
-        Some("uncompressed") => Ok(Compression::None),
-        Some(other) => bail!("compression={other}: it must be gzip, zstd or uncompressed"),
-    }
-}
-
-fn level(args: &BuildArgs) -> Result<Option<u32>> {
-    let parse =
-        |text: &str| text.parse::<u32>().with_context(|| format!("compression-level={text}: not a number"));
-    output_field(args, "compression-level").map(parse).transpose()
-}
-
-fn write_output(
-    output: &Output,
-    ahead: &Ahead,
-    store: &Store,
-    built: &Built,
-    target: &Descriptor,
-    tags: &[Reference],
-    display: &Display,
-) -> Result<()> {
-    match output {
-        Output::Store { names } => {
-            for reference in names.iter().chain(tags) {
-                name(store, built, reference)?;
-            }
-            if names.is_empty() && tags.is_empty() {
-                // The result can then be named by its id, as in "run $(build -q .)".
-                let entry = |image: &crossdock_builder::BuiltImage| ImageEntry {
-                    platform: image.platform.normalised(),
-                    manifest: image.manifest.clone(),
-                };
-                store.put_untagged(target, &built.images.iter().map(entry).collect::<Vec<_>>())?;
-            }
-        }
-        Output::Push { names } => {
-            let names = if names.is_empty() { tags } else { names };
-            for reference in names {
-                ahead.push(store, reference, target)?;
-                display.say(&format!("pushed {} {}", reference.familiar(), target.digest));
-            }
-        }
-        Output::Archive { is_oci, path } => {
-            let items = [SaveItem { references: tags.to_vec(), target: target.clone() }];
-            if !is_oci && built.images.len() > 1 {
-                bail!("a docker archive holds one platform: use type=oci, or build one platform");
-            }
-            to_file(path.as_deref(), |writer| match is_oci {
-                true => Ok(store.save_oci(&items, writer)?),
-                false => Ok(store.save_docker(&items, writer)?),
-            })?;
-        }
-        Output::Layout(path) => {
-            let items = [SaveItem { references: tags.to_vec(), target: target.clone() }];
-            store.write_layout(&items, path)?;
-        }
-        Output::Tar(path) => {
-            let root = |image: &BuiltImage| (platform_directory(built, image), image.trees.clone());
-            let roots: Vec<_> = built.images.iter().map(root).collect();
-            let roots: Vec<_> = roots.iter().map(|(name, trees)| (name.clone(), trees.as_slice())).collect();
-            to_file(path.as_deref(), |writer| Ok(export_tars(&roots, Timestamps::Keep, writer)?))?;
-        }
-        Output::Local(path) => {
-            for image in &built.images {
-                let directory = path.join(platform_directory(built, image));
-                std::fs::create_dir_all(&directory)
-                    .with_context(|| format!("create {}", directory.display()))?;
-                for warning in copy_tree(&image.trees, Timestamps::Keep, &directory, Owners::Ignore)? {
-                    display.say(&format!("warning: {warning}"));
-                }
-            }
-        }
-    }
-    Ok(())
-}
-
-/// The directory of an image's files if the result has several platforms, as in buildx; empty for one
-/// platform.
-fn platform_directory(built: &Built, image: &BuiltImage) -> String {
-    match built.images.len() {
-        1 => String::new(),
-        _ => image.platform.to_string().replace('/', "_"),
-    }
-}
-
-/// Names the result in the store. The name then means only this result: images of an earlier build for other
-/// platforms lose it, or a push would publish them, too.
-fn name(store: &Store, built: &Built, reference: &Reference) -> Result<()> {
-    let images: Vec<(Platform, Descriptor)> =
-        built.images.iter().map(|image| (image.platform.clone(), image.manifest.clone())).collect();
-    match &built.index {
-        Some(index) => store.put_index(reference, index, &images)?,
-        None => store.replace_images(reference, &images)?,
-    }
-    Ok(())
-}
-
-/// Adds the `--annotation`s to the manifests and the index, and rewrites these.
-fn annotate(store: &Store, mut built: Built, annotations: &[String]) -> Result<Built> {
-    if annotations.is_empty() {
-        return Ok(built);
-    }
-    let mut on_index = BTreeMap::new();
-    let mut on_manifests = BTreeMap::new();
-    for text in annotations {
-        let (levels, pair) = match text.split_once(':') {
-            Some((levels, pair)) if levels.split(',').all(|l| matches!(l, "index" | "manifest")) => {
-                (levels, pair)
-            }
-            _ => ("manifest", text.as_str()),
-        };
-        let Some((name, value)) = pair.split_once('=').filter(|(name, _)| !name.is_empty()) else {
-            bail!("--annotation {text}: not NAME=VALUE");
-        };
-        for level in levels.split(',') {
-            let all = if level == "index" { &mut on_index } else { &mut on_manifests };
-            all.insert(name.to_string(), value.to_string());
-        }
-    }
-    if built.index.is_none() && !on_index.is_empty() {
-        return Err(ExitWith(1, "--annotation index: needs a build for several platforms".to_string()).into());
-    }
-    for image in &mut built.images {
-        let mut manifest = store.load_image(&image.manifest)?.manifest;
-        manifest.annotations.extend(on_manifests.clone());
-        let bytes = serde_json::to_vec(&manifest)?;
-        store.write_blob(&bytes)?;
-        image.manifest =
-            Descriptor::of(media_type::OCI_MANIFEST, &bytes).with_platform(image.platform.clone());
-    }
-    if built.index.is_some() {
-        let mut index = Index::new(built.images.iter().map(|i| i.manifest.clone()).collect());
-        index.annotations = on_index;
-        let bytes = serde_json::to_vec(&index)?;
-        store.write_blob(&bytes)?;
-        built.index = Some(Descriptor::of(media_type::OCI_INDEX, &bytes));
-    }
-    Ok(built)
 }

@@ -1,6 +1,7 @@
 //! The commands: one file per noun.
 
 pub mod ahead;
+mod annotations;
 pub mod archive;
 pub mod binfmt;
 pub mod build;
@@ -14,6 +15,7 @@ pub mod images;
 mod imagetools;
 pub mod listing;
 pub mod manifest;
+mod outputs;
 pub mod registry;
 pub mod run;
 mod source;

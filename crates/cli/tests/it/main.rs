@@ -22,6 +22,7 @@ mod machine;
 mod manifest;
 mod mounts;
 mod names;
+mod output_attributes;
 mod outputs;
 mod reach;
 mod remote;

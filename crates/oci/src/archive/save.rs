@@ -10,7 +10,7 @@ use crate::digest::Digest;
 use crate::error::{Context, LayerProblem, Result, StoreError};
 use crate::layer::compress::decoder;
 use crate::layer::write::{begin_file, end_archive, pad};
-use crate::manifest::{Annotations, Descriptor, Document, Index, MANIFEST_SIZE_MAX};
+use crate::manifest::{Descriptor, Document, Index, MANIFEST_SIZE_MAX};
 use crate::media_type;
 use crate::name::random_name;
 use crate::reference::Reference;
@@ -198,7 +198,9 @@ impl Store {
 fn layout_index(items: &[SaveItem], existing: Vec<Descriptor>) -> Index {
     let mut entries = Vec::new();
     for item in items {
-        let bare = Descriptor { annotations: Annotations::new(), ..item.target.clone() };
+        // The names of the entry are those of the item.
+        let mut bare = item.target.clone();
+        bare.annotations.retain(|name, _| name != IMAGE_NAME && name != REF_NAME);
         if item.references.is_empty() {
             entries.push(bare.clone());
         }

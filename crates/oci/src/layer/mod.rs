@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 pub use compress::{GZIP_LEVEL, ZSTD_LEVEL, is_archive, may_be_archive};
 pub use limit::{UNPACKED_FREE, UNPACKED_MAX, UNPACKED_RATIO, UnpackLimit, UnpackedTooMuch};
 pub use owners::Owners;
-pub use write::{Timestamps, export_tar, export_tars, write_layer};
+pub use write::{Clash, Timestamps, export_tar, export_tars, write_layer};
 
 use crate::error::{LayerProblem, Result, StoreError};
 use apply::{ApplyError, ApplyOptions};
@@ -55,11 +55,21 @@ pub fn copy_tree(
     target: &Path,
     owners: Owners,
 ) -> Result<Vec<String>> {
+    copy_trees(&[(String::new(), trees)], timestamps, target, owners)
+}
+
+/// Like [`copy_tree`], for several roots, with the directories and errors of [`export_tars`].
+pub fn copy_trees(
+    roots: &[(String, &[PathBuf])],
+    timestamps: Timestamps,
+    target: &Path,
+    owners: Owners,
+) -> Result<Vec<String>> {
     let (reader, writer) = std::io::pipe().map_err(|e| StoreError::io("open a pipe to", target, e))?;
     std::thread::scope(|scope| {
         let write = move || {
             let writer = std::io::BufWriter::with_capacity(64 * 1024, writer);
-            export_tar(trees, timestamps, writer)
+            export_tars(roots, timestamps, writer)
         };
         let writing = std::thread::Builder::new().spawn_scoped(scope, write);
         let writing = writing.map_err(|e| StoreError::io("start a thread to copy to", target, e))?;

@@ -4,6 +4,7 @@
 //! where the ustar fields are too small, and for attributes (`SCHILY.xattr.`, as every other builder does).
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -55,25 +56,56 @@ pub fn export_tar(trees: &[PathBuf], timestamps: Timestamps, writer: impl Write)
 
 /// Like [`export_tar`], for several roots: each goes below a directory with the name beside it, or to the top
 /// if that name is empty.
+///
+/// # Errors
+///
+/// Besides those of reading and writing: [`Clash`], if roots in one directory have a file of the same name.
 pub fn export_tars(roots: &[(String, &[PathBuf])], timestamps: Timestamps, writer: impl Write) -> Result<()> {
     let mut archive = Archive::new(writer, timestamps);
     let at = |trees: &[PathBuf]| trees.last().map_or(Path::new("/"), PathBuf::as_path).to_path_buf();
-    for (directory, trees) in roots {
+    for (i, (directory, trees)) in roots.iter().enumerate() {
         let fds: Vec<OwnedFd> = trees.iter().map(|t| open(t)).collect::<Result<_>>()?;
         // Hard links point to names in their own root.
         archive.links.clear();
-        let result = match directory.is_empty() {
-            true => walk::merged(&fds, &mut |path, item| archive.item(path, item)),
-            false => {
-                let prefix = format!("{directory}/").into_bytes();
-                archive.directory(&prefix).and_then(|()| {
-                    walk::merged(&fds, &mut |path, item| archive.item(&[&prefix, path].concat(), item))
-                })
-            }
-        };
+        let is_shared = roots.iter().enumerate().any(|(j, (other, _))| j != i && other == directory);
+        let mut known = if is_shared { std::mem::take(&mut archive.known) } else { HashMap::new() };
+        let prefix = if directory.is_empty() { Vec::new() } else { format!("{directory}/").into_bytes() };
+        let mut result = Ok(());
+        if !directory.is_empty() {
+            result = archive.directory(&prefix);
+        }
+        let result = result.and_then(|()| {
+            walk::merged(&fds, &mut |path, item| {
+                let path = [&prefix, path].concat();
+                let is_directory = matches!(item, Item::Directory { .. });
+                if is_shared {
+                    match known.entry(path.clone()) {
+                        Entry::Vacant(new) => drop(new.insert(is_directory)),
+                        // The first root's directory is the one.
+                        Entry::Occupied(old) if is_directory && *old.get() => return Ok(()),
+                        Entry::Occupied(_) => return Err(io::Error::other(Clash::of(&path))),
+                    }
+                }
+                archive.item(&path, item)
+            })
+        });
+        archive.known = known;
         result.context("archive", at(trees))?;
     }
     archive.finish().context("archive", roots.last().map_or_else(|| at(&[]), |(_, trees)| at(trees)))
+}
+
+/// Two roots have a file of the same name, and are written to one place.
+#[derive(Debug, thiserror::Error)]
+#[error("/{path} is in the results of two platforms, which are written to one directory")]
+pub struct Clash {
+    path: String,
+}
+
+impl Clash {
+    fn of(path: &[u8]) -> Clash {
+        Clash { path: String::from_utf8_lossy(path).into_owned() }
+    }
 }
 
 /// Begins a plain file in an archive; `size` bytes and [`pad`] follow.
@@ -115,6 +147,8 @@ struct Archive<W> {
     timestamps: Timestamps,
     /// First names of files with several names, by device and inode.
     links: HashMap<(u64, u64), Vec<u8>>,
+    /// Names in directories that several roots share, and whether they are directories.
+    known: HashMap<Vec<u8>, bool>,
     buffer: Vec<u8>,
 }
 
@@ -134,7 +168,13 @@ struct Header<'a> {
 
 impl<W: Write> Archive<W> {
     fn new(writer: W, timestamps: Timestamps) -> Archive<W> {
-        Archive { writer, timestamps, links: HashMap::new(), buffer: vec![0; 256 * 1024] }
+        Archive {
+            writer,
+            timestamps,
+            links: HashMap::new(),
+            known: HashMap::new(),
+            buffer: vec![0; 256 * 1024],
+        }
     }
 
     fn finish(&mut self) -> io::Result<()> {

@@ -377,6 +377,29 @@ impl Store {
         self.write_layer_to(blob, options, write)
     }
 
+    /// A layer in the compression of `options`; the layer itself if it has that already. Its archive stays
+    /// the same, and so does its `diff_id`.
+    pub fn repack_layer(&self, layer: &Descriptor, options: &LayerOptions) -> Result<Descriptor> {
+        if Compression::of_media_type(&layer.media_type) == options.compression {
+            return Ok(layer.clone());
+        }
+        let path = self.blob_path(&layer.digest);
+        let mut blob = self.open_blob(&layer.digest)?;
+        let unpacked = |error: io::Error| match error.downcast::<StoreError>() {
+            Ok(error) => error,
+            Err(error) => StoreError::io("unpack", &*path, error),
+        };
+        let (_, packed, _) = self.write_layer_blob(options, |writer| {
+            let (mut archive, _) = decoder(&mut blob, self.unpack_limit()).map_err(unpacked)?;
+            io::copy(&mut archive, writer).map_err(unpacked)?;
+            drop(archive);
+            // The rest of the blob counts for its digest.
+            io::copy(&mut blob, &mut io::sink()).map_err(unpacked)?;
+            Ok(())
+        })?;
+        Ok(packed)
+    }
+
     fn write_layer_to(
         &self,
         blob: Followed<'_>,

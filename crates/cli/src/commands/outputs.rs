@@ -1,0 +1,431 @@
+//! `--output` of build: where the result goes, and in which form (buildx's reference, "buildx build";
+//! BuildKit, README.md, "Output").
+
+use std::collections::BTreeMap;
+use std::io::IsTerminal;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use crossdock_builder::{Built, BuiltImage};
+use crossdock_dockerfile::values::csv;
+use crossdock_oci::archive::SaveItem;
+use crossdock_oci::layer::{Timestamps, copy_trees, export_tars};
+use crossdock_oci::media_type::{self, Compression};
+use crossdock_oci::store::{ImageEntry, LayerOptions, Owners};
+use crossdock_oci::{Descriptor, Index, Reference, Store};
+use crossdock_platform::Platform;
+
+use super::ahead::Ahead;
+use super::annotations::{Annotations, Level};
+use crate::output::{ExitWith, to_file};
+use crate::progress::Display;
+use crate::values::{self, switch};
+
+/// One `--output`.
+pub struct Output {
+    target: Target,
+    annotations: Annotations,
+    /// `oci-mediatypes=false`: media types of Docker.
+    is_docker: bool,
+    /// `force-compression=true`: layers of base images are packed again, too.
+    repack: bool,
+    compression: Option<Compression>,
+    level: Option<u32>,
+}
+
+/// Where a result goes.
+enum Target {
+    /// The store, under the tags and these names.
+    Store { names: Vec<Reference> },
+    /// Registries, under these names, or under the tags if there are none; or under no tag at all.
+    Push { names: Vec<Reference>, by_digest: bool },
+    /// An archive; without a path, on standard output.
+    Archive { is_oci: bool, path: Option<PathBuf> },
+    /// An OCI layout directory.
+    Layout(PathBuf),
+    /// The root file system as a tar archive; `split` puts platforms into directories of their own.
+    Tar { path: Option<PathBuf>, split: Option<bool> },
+    /// The root file system as files.
+    Local { path: PathBuf, split: Option<bool> },
+}
+
+/// The attributes of one `--output`, as they are read.
+#[derive(Default)]
+struct Attributes {
+    kind: Option<String>,
+    path: Option<PathBuf>,
+    has_path: bool,
+    names: Vec<Reference>,
+    /// Whether a name has a tag: names without one mean `latest`.
+    has_tag: bool,
+    push: bool,
+    by_digest: bool,
+    is_directory: bool,
+    split: Option<bool>,
+}
+
+/// Reads `--output`, `--push` and `--load`.
+///
+/// # Errors
+///
+/// Says which output is wrong, and what is right.
+pub fn outputs(given: &[String], push: bool, load: bool) -> Result<Vec<Output>> {
+    let mut all = Vec::new();
+    for text in given {
+        all.extend(output(text).with_context(|| format!("--output {text}"))?);
+    }
+    if push {
+        all.push(Output::plain(Target::Push { names: Vec::new(), by_digest: false }));
+    }
+    if load || given.is_empty() {
+        all.push(Output::plain(Target::Store { names: Vec::new() }));
+    }
+    let to_stdout = |output: &&Output| {
+        matches!(output.target, Target::Archive { path: None, .. } | Target::Tar { path: None, .. })
+    };
+    if all.iter().any(|output| to_stdout(&output)) && std::io::stdout().is_terminal() {
+        bail!("--output would write an archive to the terminal: give dest=PATH");
+    }
+    Ok(all)
+}
+
+/// Reads one `--output`; nothing for `type=cacheonly`.
+fn output(text: &str) -> Result<Option<Output>> {
+    let mut form = Output::plain(Target::Store { names: Vec::new() });
+    let mut read = Attributes::default();
+    for field in csv(text).map_err(anyhow::Error::msg)? {
+        match field.split_once('=') {
+            Some((name, value)) => {
+                attribute(&mut read, &mut form, name, value).with_context(|| field.clone())?;
+            }
+            // `-o DIR` and `-o -`, as docker takes them.
+            None if read.kind.is_none() && field == "-" => read.kind = Some("tar".to_string()),
+            None if read.kind.is_none() => {
+                read.kind = Some("local".to_string());
+                read.path = Some(PathBuf::from(&field));
+            }
+            None => bail!("unexpected \"{field}\": attributes are NAME=VALUE"),
+        }
+    }
+    let Attributes { kind, path, has_path, names, has_tag, push, by_digest, is_directory, split } = read;
+    let kind = kind.context("no type: give type=image, registry, oci, docker, tar, local or cacheonly")?;
+    let is_push = kind == "registry" || kind == "image" && push;
+    if by_digest && is_push && has_tag {
+        bail!("push-by-digest gives the image no tag: leave the tag out of the name");
+    }
+    if by_digest && is_push && names.is_empty() {
+        bail!("push-by-digest needs the repository: give name=REGISTRY/REPOSITORY");
+    }
+    let needs_path = |path: Option<PathBuf>| path.context("give dest=PATH");
+    form.target = match kind.as_str() {
+        _ if is_push => Target::Push { names, by_digest },
+        "image" => Target::Store { names },
+        "oci" if is_directory => Target::Layout(needs_path(path)?),
+        "oci" => Target::Archive { is_oci: true, path },
+        // Without a path docker loads the result into its local images; ours are the store.
+        "docker" if !has_path => Target::Store { names },
+        "docker" => Target::Archive { is_oci: false, path },
+        "tar" => Target::Tar { path, split },
+        "local" => Target::Local { path: needs_path(path)?, split },
+        "cacheonly" => return Ok(None),
+        other => bail!("unknown type {other} (image, registry, oci, docker, tar, local, cacheonly)"),
+    };
+    if form.is_docker && !form.annotations.is_empty() {
+        bail!("Docker's media types have no annotations: leave out oci-mediatypes=false");
+    }
+    Ok(Some(form))
+}
+
+/// Reads one attribute.
+fn attribute(read: &mut Attributes, form: &mut Output, name: &str, value: &str) -> Result<()> {
+    let truth = || switch(value).map_err(anyhow::Error::msg);
+    match name {
+        "type" => read.kind = Some(value.to_string()),
+        "dest" => {
+            read.has_path = true;
+            read.path = Some(PathBuf::from(value)).filter(|path| path.as_os_str() != "-");
+        }
+        "name" => {
+            let last = |name: &str| name.rsplit('/').next().is_some_and(|last| last.contains([':', '@']));
+            read.has_tag = value.split(',').any(last);
+            read.names = value.split(',').map(values::reference).collect::<Result<_>>()?;
+        }
+        "push" => read.push = truth()?,
+        "push-by-digest" => read.by_digest = truth()?,
+        "tar" => read.is_directory = !truth()?,
+        "platform-split" => read.split = Some(truth()?),
+        "oci-mediatypes" => form.is_docker = !truth()?,
+        "force-compression" => form.repack = truth()?,
+        "compression" => {
+            form.compression = Some(match value {
+                "gzip" => Compression::Gzip,
+                "zstd" => Compression::Zstd,
+                "uncompressed" => Compression::None,
+                "estargz" => bail!("crossdock writes gzip, zstd and uncompressed layers"),
+                _ => bail!("it must be gzip, zstd or uncompressed"),
+            });
+        }
+        "compression-level" => form.level = Some(value.parse().context("not a number")?),
+        // Layers never have a time after SOURCE_DATE_EPOCH; results are in the store; names have digests;
+        // a registry on this machine needs no TLS; what BuildKit no longer does.
+        "rewrite-timestamp"
+        | "store"
+        | "unpack"
+        | "name-canonical"
+        | "dangling-name-prefix"
+        | "prefer-nondist-layers"
+        | "buildinfo"
+        | "buildinfo-attrs"
+        | "registry.insecure" => {}
+        _ if form.annotations.add_attribute(name, value)? => {}
+        _ => bail!("crossdock does not know this attribute"),
+    }
+    Ok(())
+}
+
+/// The compression of layers that all outputs share.
+///
+/// # Errors
+///
+/// If two outputs want different ones: a build packs its layers once.
+pub fn compression(outputs: &[Output]) -> Result<(Compression, Option<u32>)> {
+    let one = |name: &str, wanted: Vec<String>| match wanted.iter().find(|other| **other != wanted[0]) {
+        Some(other) => bail!("one build packs its layers once: {name}={} or {name}={other}", wanted[0]),
+        None => Ok(()),
+    };
+    let compressions: Vec<Compression> = outputs.iter().filter_map(|output| output.compression).collect();
+    let levels: Vec<u32> = outputs.iter().filter_map(|output| output.level).collect();
+    one("compression", compressions.iter().map(ToString::to_string).collect())?;
+    one("compression-level", levels.iter().map(ToString::to_string).collect())?;
+    Ok((compressions.first().copied().unwrap_or(Compression::Gzip), levels.first().copied()))
+}
+
+/// Whether an output pushes to the build's tags.
+pub fn needs_tag(outputs: &[Output]) -> bool {
+    outputs.iter().any(|output| matches!(&output.target, Target::Push { names, .. } if names.is_empty()))
+}
+
+/// Names in registries that the outputs push to.
+pub fn pushed_names<'a>(outputs: &'a [Output], tags: &'a [Reference]) -> impl Iterator<Item = &'a Reference> {
+    outputs.iter().flat_map(move |output| match &output.target {
+        Target::Push { names, .. } if names.is_empty() => tags,
+        Target::Push { names, .. } => names,
+        _ => &[],
+    })
+}
+
+/// What writing needs besides the result.
+pub struct Surroundings<'a> {
+    pub ahead: &'a Ahead,
+    pub store: &'a Store,
+    pub tags: &'a [Reference],
+    /// How layers are packed.
+    pub layers: LayerOptions,
+    pub display: &'a Display,
+}
+
+impl Output {
+    fn plain(target: Target) -> Output {
+        Output {
+            target,
+            annotations: Annotations::default(),
+            is_docker: false,
+            repack: false,
+            compression: None,
+            level: None,
+        }
+    }
+
+    /// Names that the result gets besides the tags.
+    pub fn names(&self) -> &[Reference] {
+        match &self.target {
+            Target::Store { names } | Target::Push { names, .. } => names,
+            _ => &[],
+        }
+    }
+
+    /// The result in the form of this output, with annotations for all outputs.
+    pub fn form(
+        &self,
+        store: &Store,
+        built: &Built,
+        all: &Annotations,
+        layers: &LayerOptions,
+    ) -> Result<Built> {
+        let annotations = all.clone().and(&self.annotations);
+        let mut built = built.clone();
+        if self.repack {
+            repack(store, &mut built, layers)?;
+        }
+        if self.is_docker {
+            with_docker_types(store, &mut built)?;
+        }
+        annotate(store, &mut built, &annotations)?;
+        Ok(built)
+    }
+
+    /// Writes a result.
+    pub fn write(&self, with: &Surroundings<'_>, built: &Built) -> Result<()> {
+        let Surroundings { ahead, store, tags, display, .. } = with;
+        let result = built.target();
+        match &self.target {
+            Target::Store { names } => {
+                for reference in names.iter().chain(*tags) {
+                    name(store, built, reference)?;
+                }
+                if names.is_empty() && tags.is_empty() {
+                    // The result can then be named by its id, as in "run $(build -q .)".
+                    let entry = |image: &BuiltImage| ImageEntry {
+                        platform: image.platform.normalised(),
+                        manifest: image.manifest.clone(),
+                    };
+                    store.put_untagged(result, &built.images.iter().map(entry).collect::<Vec<_>>())?;
+                }
+            }
+            Target::Push { names, by_digest } => {
+                for reference in if names.is_empty() { *tags } else { names } {
+                    let reference =
+                        if *by_digest { &reference.with_digest(result.digest.clone()) } else { reference };
+                    ahead.push(store, reference, result)?;
+                    let shown = if *by_digest { reference.name() } else { reference.familiar() };
+                    display.say(&format!("pushed {shown} {}", result.digest));
+                }
+            }
+            Target::Archive { is_oci, path } => {
+                let items = [self.item(built, tags)];
+                if !is_oci && built.images.len() > 1 {
+                    bail!("a docker archive holds one platform: use type=oci, or build one platform");
+                }
+                to_file(path.as_deref(), |writer| match is_oci {
+                    true => Ok(store.save_oci(&items, writer)?),
+                    false => Ok(store.save_docker(&items, writer)?),
+                })?;
+            }
+            Target::Layout(path) => store.write_layout(&[self.item(built, tags)], path)?,
+            Target::Tar { path, split } => {
+                let roots = directories(built, *split);
+                let roots = borrowed(&roots);
+                to_file(path.as_deref(), |writer| Ok(export_tars(&roots, Timestamps::Keep, writer)?))?;
+            }
+            Target::Local { path, split } => {
+                let roots = directories(built, *split);
+                std::fs::create_dir_all(path).with_context(|| format!("create {}", path.display()))?;
+                for warning in copy_trees(&borrowed(&roots), Timestamps::Keep, path, Owners::Ignore)? {
+                    display.say(&format!("warning: {warning}"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn item(&self, built: &Built, tags: &[Reference]) -> SaveItem {
+        SaveItem { references: tags.to_vec(), target: built.target().clone() }
+    }
+}
+
+type Root = (String, Vec<PathBuf>);
+
+/// The files of each platform, and the directory that they go to: one for each platform, unless there is one
+/// platform only or the user wants it otherwise.
+fn directories(built: &Built, split: Option<bool>) -> Vec<Root> {
+    let split = split.unwrap_or(built.images.len() > 1);
+    let directory = |image: &BuiltImage| match split {
+        true => image.platform.to_string().replace('/', "_"),
+        false => String::new(),
+    };
+    built.images.iter().map(|image| (directory(image), image.trees.clone())).collect()
+}
+
+fn borrowed(roots: &[Root]) -> Vec<(String, &[PathBuf])> {
+    roots.iter().map(|(name, trees)| (name.clone(), trees.as_slice())).collect()
+}
+
+/// Names the result in the store. The name then means only this result: images of an earlier build for other
+/// platforms lose it, or a push would publish them, too.
+fn name(store: &Store, built: &Built, reference: &Reference) -> Result<()> {
+    let images: Vec<(Platform, Descriptor)> =
+        built.images.iter().map(|image| (image.platform.clone(), image.manifest.clone())).collect();
+    match &built.index {
+        Some(index) => store.put_index(reference, index, &images)?,
+        None => store.replace_images(reference, &images)?,
+    }
+    Ok(())
+}
+
+/// Packs the layers of base images as the build's own.
+fn repack(store: &Store, built: &mut Built, layers: &LayerOptions) -> Result<()> {
+    let mut known: BTreeMap<String, Descriptor> = BTreeMap::new();
+    for image in &mut built.images {
+        let mut manifest = store.load_image(&image.manifest)?.manifest;
+        for layer in &mut manifest.layers {
+            let key = layer.digest.to_string();
+            if !known.contains_key(&key) {
+                known.insert(key.clone(), store.repack_layer(layer, layers)?);
+            }
+            *layer = known[&key].clone();
+        }
+        replace(store, image, &manifest.to_bytes(), media_type::OCI_MANIFEST)?;
+    }
+    index(store, built, media_type::OCI_INDEX, &Annotations::default())
+}
+
+/// Gives manifests, configurations, layers and the index Docker's media types.
+fn with_docker_types(store: &Store, built: &mut Built) -> Result<()> {
+    for image in &mut built.images {
+        let mut manifest = store.load_image(&image.manifest)?.manifest;
+        manifest.media_type = Some(media_type::DOCKER_MANIFEST.to_string());
+        manifest.config.media_type = media_type::DOCKER_CONFIG.to_string();
+        for layer in &mut manifest.layers {
+            layer.media_type = match Compression::of_media_type(&layer.media_type) {
+                Compression::Gzip => media_type::DOCKER_LAYER_GZIP.to_string(),
+                Compression::None => media_type::DOCKER_LAYER_TAR.to_string(),
+                Compression::Zstd => bail!(
+                    "Docker has no media type for zstd: use compression=gzip,force-compression=true, or leave out oci-mediatypes=false"
+                ),
+            };
+        }
+        replace(store, image, &manifest.to_bytes(), media_type::DOCKER_MANIFEST)?;
+    }
+    index(store, built, media_type::DOCKER_LIST, &Annotations::default())
+}
+
+/// Sets the annotations.
+fn annotate(store: &Store, built: &mut Built, annotations: &Annotations) -> Result<()> {
+    if annotations.is_empty() {
+        return Ok(());
+    }
+    if built.index.is_none() && annotations.need_index() {
+        let message = "annotations of an index need a build for several platforms".to_string();
+        return Err(ExitWith(1, message).into());
+    }
+    for image in &mut built.images {
+        let mut manifest = store.load_image(&image.manifest)?.manifest;
+        manifest.annotations.extend(annotations.at(Level::Manifest, Some(&image.platform)));
+        replace(store, image, &manifest.to_bytes(), media_type::OCI_MANIFEST)?;
+        image.manifest.annotations = annotations.at(Level::ManifestDescriptor, Some(&image.platform));
+    }
+    index(store, built, media_type::OCI_INDEX, annotations)
+}
+
+/// Makes these bytes the manifest of an image.
+fn replace(store: &Store, image: &mut BuiltImage, bytes: &[u8], media_type: &str) -> Result<()> {
+    store.write_blob(bytes)?;
+    image.manifest = Descriptor::of(media_type, bytes).with_platform(image.platform.clone());
+    Ok(())
+}
+
+/// Makes the index anew, if there is one.
+fn index(store: &Store, built: &mut Built, media_type: &str, annotations: &Annotations) -> Result<()> {
+    if built.index.is_none() {
+        return Ok(());
+    }
+    let mut index = Index::new(built.images.iter().map(|image| image.manifest.clone()).collect());
+    index.media_type = Some(media_type.to_string());
+    index.annotations = annotations.at(Level::Index, None);
+    let bytes = index.to_bytes();
+    store.write_blob(&bytes)?;
+    let mut descriptor = Descriptor::of(media_type, &bytes);
+    descriptor.annotations = annotations.at(Level::IndexDescriptor, None);
+    built.index = Some(descriptor);
+    Ok(())
+}
