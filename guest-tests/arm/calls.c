@@ -20,7 +20,8 @@
 #include <ucontext.h>
 #include <unistd.h>
 static void show(const char *what, long result) { printf("%s: %ld %s\n", what, result, result == -1 ? strerror(errno) : ""); }
-#define SHOW(call) do { errno = 0; show(#call, call); } while (0)
+// Calls that a signal of another test's storm interrupts are made again.
+#define SHOW(call) do { long r; do errno = 0, r = (long)(call); while (r == -1 && errno == EINTR); show(#call, r); } while (0)
 static volatile int seen;
 static double in_handler;
 __attribute__((target("arm"))) static void on_arm(int s) { seen = s; in_handler = 0; for (int n = 1; n < 9; n++) in_handler += 1.0 / n; }

@@ -18,7 +18,8 @@
 #include <sys/time.h>
 #include <unistd.h>
 static void show(const char *what, long result) { printf("%s: %ld %s\n", what, result, result == -1 ? strerror(errno) : ""); }
-#define SHOW(call) do { errno = 0; show(#call, call); } while (0)
+// Calls that a signal of another test's storm interrupts are made again.
+#define SHOW(call) do { long r; do errno = 0, r = (long)(call); while (r == -1 && errno == EINTR); show(#call, r); } while (0)
 static volatile int count;
 static void on_alarm(int signal) { count++; }
 static void on_info(int signal, siginfo_t *info, void *unused) {
@@ -28,6 +29,11 @@ static void on_info(int signal, siginfo_t *info, void *unused) {
 __attribute__((target("thumb"), naked)) static int read_conditionally(int fd, void *buffer, int size) {
     __asm__("push {r7, lr}\n mov r7, #3\n mov r3, #77\n cmp r0, r0\n itte eq\n svceq 0\n moveq r3, #42\n movne r3, #13\n"
             "cmp r3, #42\n it ne\n movne r0, r3\n pop {r7, pc}");
+}
+// getpid(2) and a move in an IT block, if the argument is 5: the result is 9 then, else 1.
+__attribute__((target("thumb"), naked)) static int call_conditionally(int argument) {
+    __asm__("push {r7, lr}\n mov r7, #20\n mov r3, #1\n cmp r0, #5\n ittt eq\n moveq r3, #8\n svceq 0\n addeq r3, r3, #1\n"
+            "mov r0, r3\n pop {r7, pc}");
 }
 int main(void) {
     // Semaphores.
@@ -134,5 +140,9 @@ int main(void) {
     int result = read_conditionally(ends[0], text, 3);
     setitimer(ITIMER_REAL, &never, NULL);
     printf("read %d %s, interrupted %d\n", result, text, count > 5);
+    // The same often enough that the code is translated.
+    int sum = 0;
+    for (int n = 0; n < 8000; n++) sum += call_conditionally(n % 8);
+    printf("calls %d\n", sum);
     return 0;
 }

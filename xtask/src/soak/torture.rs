@@ -14,6 +14,9 @@ const EXECUTE: &str = "gcc/testsuite/gcc.c-torture/execute";
 /// Seconds for one program.
 const LIMIT: u64 = 60;
 
+/// Runs of a test in the storm, here and on the host.
+const ROUNDS: u32 = 10;
+
 /// A case per program, level of optimisation, and form of the guest.
 pub fn cases(soak: &Soak) -> Result<Vec<Case<'_>>> {
     let directory = sources(soak)?;
@@ -133,7 +136,7 @@ __attribute__((constructor)) static void storm(void)
 }
 "#;
 
-/// A case per guest test: ten runs in the storm must end as a run without it; tests that fail on the host in
+/// A case per guest test: [`ROUNDS`] runs in the storm must end as a run without it; tests that fail on the host in
 /// the same storm are skipped.
 pub fn storm(soak: &Soak) -> Result<Vec<Case<'_>>> {
     let work = soak.directory.join("storm");
@@ -191,13 +194,13 @@ fn in_storm(soak: &Soak, test: &Path, storm: &Path, place: &Path) -> Result<Verd
     if let Ok(calm) = build("gcc", "native-calm", None) {
         let calm = limited(LIMIT, &calm, &[])?;
         let program = build("gcc", "native", Some(storm))?;
-        for _ in 0..5 {
+        for _ in 0..ROUNDS {
             if !same(&limited(LIMIT, &program, &[])?, &calm) {
                 return Ok(Verdict::Skip("the host does not pass it in a storm either".into()));
             }
         }
     }
-    for round in 0..10 {
+    for round in 0..ROUNDS {
         let output = by_us(&guest)?;
         if !same(&output, &expected) {
             let text = String::from_utf8_lossy(&output.stdout).into_owned();

@@ -129,6 +129,11 @@ impl Translator<'_> {
                 self.set_pc(self.next);
                 self.exit(ExitKind::Syscall, item.imm & 0xffff);
             }
+            // If its condition does not hold, the rest of the IT block is interpreted.
+            _ if item.next_it != 0 => {
+                self.fallback();
+                self.leave_inside_it(&item);
+            }
             _ => self.look(),
         }
     }

@@ -173,6 +173,9 @@ impl Isa for A32 {
         if !item.ends || leaves_on_condition(item) {
             return None;
         }
+        if item.next_it != 0 {
+            return Some(End::Look);
+        }
         let target = u64::from(item.imm);
         let always = item.condition >= ALWAYS;
         Some(match item.action {
