@@ -121,10 +121,11 @@ impl Translator<'_> {
                 self.a.mov(Size::Q, Reg::RAX, mem);
                 self.write_back(item, mode);
                 self.a.rorx(Size::Q, Reg::RCX, Reg::RAX, 32);
-                self.a.mov(Size::D, Reg::RAX, Reg::RAX);
-                self.a.mov(Size::D, Reg::RCX, Reg::RCX);
-                self.put(item.rd, Reg::RAX);
-                self.put(item.ra, Reg::RCX);
+                for (guest, half) in [(item.rd, Reg::RAX), (item.ra, Reg::RCX)] {
+                    let t = self.result(guest, half);
+                    self.a.mov(Size::D, t, half);
+                    self.put(guest, t);
+                }
             }
             Transfer::StoreDual => {
                 let t = self.held(item.rd, Reg::RAX);

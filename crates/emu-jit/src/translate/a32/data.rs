@@ -175,14 +175,23 @@ impl Translator<'_> {
                 }
             }
             Operation::Logical { op, inverts, tests } => {
-                self.take(operand, Reg::RCX);
-                if inverts {
-                    self.a.not(Size::D, Reg::RCX);
-                }
-                self.fetch(item.rn, Reg::RAX);
-                self.a.alu(op, Size::D, Reg::RAX, Reg::RCX);
+                let operand = match operand {
+                    Operand::Imm(imm) if inverts => Operand::Imm(!imm),
+                    Operand::Rm(_) if inverts => {
+                        self.take(operand, Reg::RCX);
+                        self.a.not(Size::D, Reg::RCX);
+                        Operand::Rm(Reg::RCX.into())
+                    }
+                    operand => operand,
+                };
+                let t = if tests { Reg::RAX } else { self.result(item.rd, Reg::RAX) };
+                // The operand may be the destination.
+                let is_operand = matches!(operand, Operand::Rm(rm) if rm == t.into());
+                let t = if is_operand { Reg::RAX } else { t };
+                self.fetch(item.rn, t);
+                self.apply(op, Size::D, t, operand);
                 if !tests {
-                    self.put(item.rd, Reg::RAX);
+                    self.put(item.rd, t);
                 }
                 if sets {
                     self.set_logical(item, form);
@@ -310,8 +319,8 @@ impl Translator<'_> {
             return self.put_constant(item.rd, item.imm.into());
         }
         if !sets && form == Form::Plain {
-            self.fetch(item.rm, Reg::RAX);
-            return self.put(item.rd, Reg::RAX);
+            let m = self.held(item.rm, Reg::RAX);
+            return self.put(item.rd, m);
         }
         self.clobber();
         let by_host = form == Form::Shifted && item.extra < ROR && item.imm < 32;
@@ -320,8 +329,15 @@ impl Translator<'_> {
         } else {
             self.second_operand(item, form)
         };
-        self.take(operand, Reg::RAX);
-        self.put(item.rd, Reg::RAX);
+        let t = match operand {
+            // Shifts leave their result there.
+            Operand::Rm(rm) if rm == Reg::RDX.into() => Reg::RDX,
+            operand => {
+                self.take(operand, Reg::RAX);
+                Reg::RAX
+            }
+        };
+        self.put(item.rd, t);
         if !sets {
             return;
         }
@@ -329,7 +345,7 @@ impl Translator<'_> {
             // The host's shift left SF, ZF and CF as Arm's does; moves keep them.
             self.flags = Flags::Logical { carry: true };
         } else {
-            self.a.test(Size::D, Reg::RAX, Reg::RAX);
+            self.a.test(Size::D, t, t);
             self.set_logical(item, form);
         }
     }

@@ -21,6 +21,9 @@ const UNSIGNED: u8 = 3;
 const UNSIGNED_SATURATING: u8 = 4;
 const UNSIGNED_HALVING: u8 = 5;
 
+/// The byte of the state that holds the flags GE, and nothing else.
+const GE: Mem = Mem { disp: APSR.disp + GE_LOW as i32 / 8, ..APSR };
+
 impl Translator<'_> {
     /// Lowers an instruction of these groups; false for others.
     pub(super) fn media(&mut self, item: &Instruction) -> bool {
@@ -167,17 +170,13 @@ impl Translator<'_> {
         if inverted != 0 {
             self.a.alu_imm(Alu::Xor, Size::D, Reg::RAX, inverted.into());
         }
-        self.a.shift_imm(Shift::Shl, Size::D, Reg::RAX, GE_LOW as u8);
-        self.a.alu_imm(Alu::And, Size::D, APSR, !(15 << GE_LOW));
-        self.a.alu_to(Alu::Or, Size::D, APSR, Reg::RAX);
+        self.a.store8(GE, Reg::RAX);
     }
 
     /// SEL: bytes of `rn` where GE is set, of `rm` elsewhere.
     fn select(&mut self, item: &Instruction) {
         self.clobber();
-        self.a.mov(Size::D, Reg::RAX, APSR);
-        self.a.shift_imm(Shift::Shr, Size::D, Reg::RAX, GE_LOW as u8);
-        self.a.alu_imm(Alu::And, Size::D, Reg::RAX, 15);
+        self.a.movzx8(Reg::RAX, GE);
         // Bit i of GE becomes bit 8 * i, then a byte.
         self.a.mov_imm(Reg::RCX, 0x0020_4081);
         self.a.imul(Size::D, Reg::RAX, Reg::RCX);
@@ -200,21 +199,23 @@ impl Translator<'_> {
         if two {
             return self.extend_two(item, adds, signed, rotation);
         }
-        self.fetch(item.rm, Reg::RAX);
+        let mut from = self.held(item.rm, Reg::RAX);
         if rotation != 0 {
-            self.a.rorx(Size::D, Reg::RAX, Reg::RAX, rotation);
+            self.a.rorx(Size::D, Reg::RAX, from, rotation);
+            from = Reg::RAX;
         }
+        let t = if adds { Reg::RAX } else { self.result(item.rd, Reg::RAX) };
         match (half, signed) {
-            (true, true) => self.a.movsx16(Size::D, Reg::RAX, Reg::RAX),
-            (true, false) => self.a.movzx16(Reg::RAX, Reg::RAX),
-            (false, true) => self.a.movsx8(Size::D, Reg::RAX, Reg::RAX),
-            (false, false) => self.a.movzx8(Reg::RAX, Reg::RAX),
+            (true, true) => self.a.movsx16(Size::D, t, from),
+            (true, false) => self.a.movzx16(t, from),
+            (false, true) => self.a.movsx8(Size::D, t, from),
+            (false, false) => self.a.movzx8(t, from),
         }
         if adds {
             let n = self.held(item.rn, Reg::RCX);
             self.a.lea(Size::D, Reg::RAX, Mem { base: n, index: Some((Reg::RAX, 0)), disp: 0 });
         }
-        self.put(item.rd, Reg::RAX);
+        self.put(item.rd, t);
     }
 
     /// SXTB16, UXTB16 and their forms with an addition.

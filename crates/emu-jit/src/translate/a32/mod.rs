@@ -42,7 +42,7 @@ impl Translator<'_> {
     fn fetch(&mut self, guest: u8, reg: Reg) {
         if guest == PC {
             self.a.mov_imm(reg, pc_value(self.pc));
-        } else {
+        } else if self.general_host(guest) != Some(reg) {
             self.copy(crossdock_emu_x64::Size::D, reg, guest);
         }
     }
