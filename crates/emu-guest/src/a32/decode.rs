@@ -102,6 +102,8 @@ const fn index<const START: usize, const LENGTH: usize>(
 struct Table {
     key: Key,
     rows: &'static [Row],
+    /// Mask and value of each row, close together: a search looks at little else.
+    words: &'static [(u32, u32)],
     build: &'static [Build],
     start: &'static [u16],
     index: &'static [u16],
@@ -123,6 +125,14 @@ macro_rules! table {
                 }
                 list
             };
+            static WORDS: [(u32, u32); ROWS.len()] = {
+                let (mut list, mut at) = ([(0, 0); ROWS.len()], 0);
+                while at < list.len() {
+                    list[at] = (ROWS[at].0.mask, ROWS[at].0.value);
+                    at += 1;
+                }
+                list
+            };
             static BUILD: [Build; ROWS.len()] = {
                 let (mut list, mut at) = ([ROWS[0].1; ROWS.len()], 0);
                 while at < list.len() {
@@ -131,7 +141,14 @@ macro_rules! table {
                 }
                 list
             };
-            Table { key: KEY, rows: &LIST, build: &BUILD, start: &INDEX.start, index: &INDEX.rows }
+            Table {
+                key: KEY,
+                rows: &LIST,
+                words: &WORDS,
+                build: &BUILD,
+                start: &INDEX.start,
+                index: &INDEX.rows,
+            }
         };
     };
 }
@@ -162,10 +179,10 @@ impl Table {
     fn find(&self, word: u32) -> Option<usize> {
         let bucket = bucket(self.key, word);
         let rows = usize::from(self.start[bucket])..usize::from(self.start[bucket + 1]);
-        self.index[rows]
-            .iter()
-            .map(|&row| usize::from(row))
-            .find(|&row| word & self.rows[row].mask == self.rows[row].value)
+        self.index[rows].iter().map(|&row| usize::from(row)).find(|&row| {
+            let (mask, value) = self.words[row];
+            word & mask == value
+        })
     }
 }
 

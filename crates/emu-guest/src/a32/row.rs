@@ -43,7 +43,15 @@ pub struct Row {
     /// Bits in the encoding, 16 or 32.
     pub width: u8,
     pub(super) name: Short<12>,
+    /// By ascending letter.
     pub(super) fields: [Field; FIELDS],
+    /// Bit per letter of the fields, from `@` on.
+    pub(super) letters: u64,
+}
+
+/// The bit of a letter in [`Row::letters`].
+pub(super) const fn bit(letter: u8) -> u64 {
+    1 << (letter - b'@')
 }
 
 impl Row {
@@ -63,17 +71,16 @@ impl Row {
     /// The value of a field in `code`; 0 if the encoding has none of this letter.
     #[inline]
     pub(crate) fn value_of(&self, letter: u8, code: u32) -> u32 {
-        for field in &self.fields {
-            if field.letter == letter {
-                return field.of(code);
-            }
+        if self.letters & bit(letter) == 0 {
+            return 0;
         }
-        0
+        let before = self.letters & (bit(letter) - 1);
+        self.fields[before.count_ones() as usize].of(code)
     }
 
     /// Whether the encoding has a field of this letter.
     #[inline]
     pub(crate) fn has(&self, letter: u8) -> bool {
-        self.fields.iter().any(|field| field.letter == letter)
+        self.letters & bit(letter) != 0
     }
 }
