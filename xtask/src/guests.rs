@@ -20,7 +20,7 @@ pub struct Guest {
     pub compiler: &'static str,
     packages: [&'static str; 2],
     /// A library of the second package.
-    library: &'static str,
+    c_library: &'static str,
     /// How test programs are compiled: an ending of the case's name, and options of gcc.
     pub forms: &'static [(&'static str, &'static [&'static str])],
     /// Options of gcc for the programs of `bench emulator`: a CPU that people have, with its vectors.
@@ -43,7 +43,7 @@ static GUESTS: [Guest; 3] = [
         qemu: "qemu-aarch64-static",
         compiler: "aarch64-linux-gnu-gcc",
         packages: ["gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross"],
-        library: "/usr/aarch64-linux-gnu/lib/libc.a",
+        c_library: "/usr/aarch64-linux-gnu/lib/libc.a",
         forms: &[("", &[])],
         bench: &[],
         without: &[],
@@ -58,7 +58,7 @@ static GUESTS: [Guest; 3] = [
         qemu: "qemu-arm-static",
         compiler: "arm-linux-gnueabihf-gcc",
         packages: ["gcc-arm-linux-gnueabihf", "libc6-dev-armhf-cross"],
-        library: "/usr/arm-linux-gnueabihf/lib/libc.a",
+        c_library: "/usr/arm-linux-gnueabihf/lib/libc.a",
         forms: &[("-marm", &["-marm"]), ("-mthumb", &["-mthumb"])],
         bench: &["-mcpu=cortex-a7", "-mfpu=neon-vfpv4", "-funsafe-math-optimizations"],
         without: &[],
@@ -74,7 +74,7 @@ static GUESTS: [Guest; 3] = [
         qemu: "qemu-arm-static",
         compiler: "arm-linux-gnueabi-gcc",
         packages: ["gcc-arm-linux-gnueabi", "libc6-dev-armel-cross"],
-        library: "/usr/arm-linux-gnueabi/lib/libc.a",
+        c_library: "/usr/arm-linux-gnueabi/lib/libc.a",
         forms: &[
             ("-armv6", &["-march=armv6", "-marm"]),
             ("-armv5", &["-march=armv5te", "-marm"]),
@@ -106,7 +106,7 @@ impl Guest {
         require(&[
             (self.qemu, "qemu-user-static"),
             (self.compiler, self.packages[0]),
-            (self.library, self.packages[1]),
+            (self.c_library, self.packages[1]),
             ("gcc", "gcc"),
         ])
     }
