@@ -29,6 +29,27 @@ pub(crate) struct Pattern<const N: usize> {
     pub(crate) fields: [Field; N],
 }
 
+/// A list made of something of each row: `column!(ROWS, row => row.0)`. Tables are kept as such lists, since
+/// the more a reader skips, the more pages it touches.
+macro_rules! column {
+    ($rows:expr, $row:ident => $value:expr) => {{
+        let (mut list, mut at) = (
+            [{
+                let $row = &$rows[0];
+                $value
+            }; $rows.len()],
+            1,
+        );
+        while at < list.len() {
+            let $row = &$rows[at];
+            list[at] = $value;
+            at += 1;
+        }
+        list
+    }};
+}
+pub(crate) use column;
+
 /// Reads a pattern of 16 or 32 characters, high bit first. `0` and `1` are fixed; a letter names the field
 /// that the bit belongs to; `x` is open and has no name; spaces are ignored. The bits of a field lie side by
 /// side.

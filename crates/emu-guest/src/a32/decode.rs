@@ -11,6 +11,7 @@ use crate::exit::Step;
 use crate::guest::{Decoded, Words};
 use crate::memory::Fault;
 use crate::op::{Host, Op};
+use crate::pattern::column;
 use crate::state::State;
 
 /// A table of encodings.
@@ -117,30 +118,9 @@ macro_rules! table {
             const START: usize = (1 << (KEY[0].1 + KEY[1].1)) + 1;
             const LENGTH: usize = index_length(KEY, ROWS);
             static INDEX: Index<START, LENGTH> = index(KEY, ROWS);
-            static LIST: [Row; ROWS.len()] = {
-                let (mut list, mut at) = ([ROWS[0].0; ROWS.len()], 0);
-                while at < list.len() {
-                    list[at] = ROWS[at].0;
-                    at += 1;
-                }
-                list
-            };
-            static WORDS: [(u32, u32); ROWS.len()] = {
-                let (mut list, mut at) = ([(0, 0); ROWS.len()], 0);
-                while at < list.len() {
-                    list[at] = (ROWS[at].0.mask, ROWS[at].0.value);
-                    at += 1;
-                }
-                list
-            };
-            static BUILD: [Build; ROWS.len()] = {
-                let (mut list, mut at) = ([ROWS[0].1; ROWS.len()], 0);
-                while at < list.len() {
-                    list[at] = ROWS[at].1;
-                    at += 1;
-                }
-                list
-            };
+    static LIST: [Row; ROWS.len()] = column!(ROWS, row => row.0);
+    static WORDS: [(u32, u32); ROWS.len()] = column!(ROWS, row => (row.0.mask, row.0.value));
+    static BUILD: [Build; ROWS.len()] = column!(ROWS, row => row.1);
             Table {
                 key: KEY,
                 rows: &LIST,

@@ -34,6 +34,7 @@ pub mod registers;
 mod row;
 mod shift;
 mod standard;
+pub mod structure;
 mod system;
 mod table;
 mod thumb;

@@ -4,6 +4,7 @@
 //! the instruction asks for (`:64`); the elements need none, since Linux leaves SCTLR.A clear.
 
 use super::fields::Word;
+use super::structure::{Elements, Structure};
 use crate::exit::{Flow, Leave, Step};
 use crate::lanes::{broadcast, lane, low};
 use crate::op::{Handler, Host, Op};
@@ -183,84 +184,33 @@ fn load_all_lanes(s: &mut State, host: &Host, op: &Op) -> Step {
 
 /// VLDn of multiple structures: `z` is the size, `a` the alignment.
 pub(crate) fn multiple_load(word: &Word<'_>) -> Option<Op> {
-    multiple(word, load_multiple)
+    transfer(word, load_multiple)
 }
 
 /// VSTn of multiple structures: `z` is the size, `a` the alignment.
 pub(crate) fn multiple_store(word: &Word<'_>) -> Option<Op> {
-    multiple(word, store_multiple)
+    transfer(word, store_multiple)
 }
 
-fn multiple(word: &Word<'_>, run: Handler) -> Option<Op> {
-    let (size, align) = (word.field('z'), word.field('a'));
-    // Elements, registers, spacing, highest value of the alignment.
-    let (count, registers, spacing, align_max) = match word.code >> 8 & 15 {
-        0b0000 => (4, 1, 1, 3),
-        0b0001 => (4, 1, 2, 3),
-        0b0010 => (1, 4, 1, 3),
-        0b0011 => (2, 2, 2, 3),
-        0b0100 => (3, 1, 1, 1),
-        0b0101 => (3, 1, 2, 1),
-        0b0110 => (1, 3, 1, 1),
-        0b0111 => (1, 1, 1, 1),
-        0b1000 => (2, 1, 1, 2),
-        0b1001 => (2, 1, 2, 2),
-        0b1010 => (1, 2, 1, 2),
-        _ => return None,
-    };
-    if align > align_max || size == 3 && count != 1 {
-        return None;
-    }
-    let alignment = if align == 0 { 0 } else { align + 2 };
-    Transfer { size, count, registers, spacing, alignment, index: 0 }.op(word, run)
+/// The instruction that transfers what the word names.
+fn transfer(word: &Word<'_>, run: Handler) -> Option<Op> {
+    let Structure { elements, size, count, registers, spacing, alignment } = Structure::of(word.code)?;
+    let index = if let Elements::Lane(lane) = elements { lane } else { 0 };
+    Transfer { size, count, registers, spacing, alignment, index }.op(word, run)
 }
 
 /// VLDn of a single structure: `z` is the size; `i` holds the lane, the spacing and the alignment.
-pub(crate) fn single_load<const COUNT: u32>(word: &Word<'_>) -> Option<Op> {
-    single(word, COUNT, load_single)
+pub(crate) fn single_load(word: &Word<'_>) -> Option<Op> {
+    transfer(word, load_single)
 }
 
 /// VSTn of a single structure: `z` is the size; `i` holds the lane, the spacing and the alignment.
-pub(crate) fn single_store<const COUNT: u32>(word: &Word<'_>) -> Option<Op> {
-    single(word, COUNT, store_single)
-}
-
-fn single(word: &Word<'_>, count: u32, run: Handler) -> Option<Op> {
-    let (size, imm) = (word.field('z'), word.field('i'));
-    if size == 3 {
-        return None;
-    }
-    let spacing = if size != 0 && count > 1 { 1 + (imm >> size & 1) } else { 1 };
-    // The bits below the lane; without the spacing they are the alignment.
-    let hint = imm & ((1 << size) - 1) | if size == 0 { imm & 1 } else { 0 };
-    let alignment = match (count, size, hint) {
-        (_, _, 0) => 0,
-        (1, 1, _) => 1,
-        (1, 2, 3) => 2,
-        (2, _, 1) => size + 1,
-        (4, 0 | 1, _) => size + 2,
-        (4, 2, 1 | 2) => hint + 2,
-        _ => return None,
-    };
-    if count == 1 && size != 0 && imm >> size & 1 == 1 {
-        return None;
-    }
-    Transfer { size, count, registers: 1, spacing, alignment, index: imm >> (size + 1) }.op(word, run)
+pub(crate) fn single_store(word: &Word<'_>) -> Option<Op> {
+    transfer(word, store_single)
 }
 
 /// VLDn of a single structure to all lanes: `z` is the size, `r` gives registers or spacing, `a` asks for
 /// alignment.
-pub(crate) fn all_lanes<const COUNT: u32>(word: &Word<'_>) -> Option<Op> {
-    let (count, wide) = (COUNT, word.field('r'));
-    let (size, alignment) = match (count, word.field('z'), word.is('a')) {
-        (4, 3, true) => (2, 4),
-        (4, 2, true) => (2, 3),
-        (_, 3, _) | (1, 0, true) | (3, _, true) => return None,
-        (_, size, false) => (size, 0),
-        (1, size, _) => (size, size),
-        (2, size, _) => (size, size + 1),
-        (_, size, _) => (size, size + 2),
-    };
-    let (registers, spacing) = if count == 1 { (1 + wide, 1) } else { (1, 1 + wide) };
-    Transfer { size, count, registers, spacing, alignment, index: 0 }.op(word, load_all_lanes)
+pub(crate) fn all_lanes(word: &Word<'_>) -> Option<Op> {
+    transfer(word, load_all_lanes)
 }

@@ -98,11 +98,7 @@ pub fn facts(word: u32) -> Option<&'static Facts> {
 /// The class of the instruction `word`, and what it does; `None` if it is undefined.
 pub fn implemented(word: u32) -> Option<(Class, &'static Facts)> {
     let row = find(word)?;
-    let is_reserved = match DECODE[row] {
-        Decode::Run(_) => false,
-        Decode::With(decode) | Decode::Ends(_, decode) => decode(word, 0x1000).is_none(),
-    };
-    (!is_reserved).then(|| (TABLE[row].class, &FACTS[row]))
+    (!is_reserved(row, word)).then(|| (TABLE[row].class, &FACTS[row]))
 }
 
 /// What the instructions whose bits 31 to 21 are `high` do: the facts of number `at`, as long as there are
@@ -137,17 +133,17 @@ impl Support {
     pub fn of(word: u32) -> Support {
         match find(word) {
             None => Support::Absent,
-            Some(row) => match DECODE[row] {
-                Decode::Run(_) => Support::Implemented,
-                Decode::With(decode) | Decode::Ends(_, decode) => {
-                    if decode(word, 0x1000).is_some() {
-                        Support::Implemented
-                    } else {
-                        Support::Reserved
-                    }
-                }
-            },
+            Some(row) if is_reserved(row, word) => Support::Reserved,
+            Some(_) => Support::Implemented,
         }
+    }
+}
+
+/// Whether a word of a row is undefined, by a field that decoding checks.
+fn is_reserved(row: usize, word: u32) -> bool {
+    match DECODE[row] {
+        Decode::Run(_) => false,
+        Decode::With(decode) | Decode::Ends(_, decode) => decode(word, 0x1000).is_none(),
     }
 }
 

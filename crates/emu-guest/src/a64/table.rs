@@ -3,7 +3,7 @@
 use super::facts::{Ending, Facts};
 use super::{branch, crypto, fp, integer, load_store, simd, simd_float, simd_permute, simd_shift, system};
 use crate::op::{Handler, Op};
-use crate::pattern;
+use crate::pattern::{self, column};
 use crate::short::Short;
 use Class::{Branch, Crypto, Float, Integer, LoadStore, Simd, System};
 use Decode::{Ends, Run, With};
@@ -103,35 +103,14 @@ const fn list(count: u8, letters: &str, (row, decode, facts): Full) -> Full {
 }
 
 /// All encodings, the more specific ones first.
-pub static TABLE: &[Row] = &{
-    let (mut rows, mut at) = ([ROWS[0].0; ROWS.len()], 0);
-    while at < rows.len() {
-        rows[at] = ROWS[at].0;
-        at += 1;
-    }
-    rows
-};
+pub static TABLE: &[Row] = &column!(ROWS, row => row.0);
 
 /// How the handler of each row of [`TABLE`] is found. A list of its own, since addresses are relocated when
 /// the executable starts: the fewer pages hold addresses, the better.
-pub(crate) static DECODE: [Decode; ROWS.len()] = {
-    let (mut list, mut at) = ([ROWS[0].1; ROWS.len()], 0);
-    while at < list.len() {
-        list[at] = ROWS[at].1;
-        at += 1;
-    }
-    list
-};
+pub(crate) static DECODE: [Decode; ROWS.len()] = column!(ROWS, row => row.1);
 
 /// What the instructions of each row of [`TABLE`] do.
-pub(crate) static FACTS: [Facts; ROWS.len()] = {
-    let (mut list, mut at) = ([ROWS[0].2; ROWS.len()], 0);
-    while at < list.len() {
-        list[at] = ROWS[at].2;
-        at += 1;
-    }
-    list
-};
+pub(crate) static FACTS: [Facts; ROWS.len()] = column!(ROWS, row => row.2);
 
 #[rustfmt::skip]
 const ROWS: &[Full] = &[

@@ -5,6 +5,7 @@ use super::{ALWAYS, PC, Translator, at, pc_value};
 use crate::layout::X0;
 use crate::translate::operands::{PartPlace, first_lane, half, quarter};
 use crossdock_emu_guest::a32::registers::place;
+use crossdock_emu_guest::a32::structure::{self, Structure};
 use crossdock_emu_x64::{Cc, Map, Mem, Prefix, Reg, Size};
 
 /// A load or store of vector registers.
@@ -103,8 +104,8 @@ impl Transfer {
 
     /// VLD1 to VLD4, VST1 to VST4.
     fn of_structure(word: u32) -> Option<Transfer> {
-        let (elements, log2_alignment) =
-            if word >> 23 & 1 == 0 { Self::multiple(word) } else { Self::one(word) }?;
+        let structure = Structure::of(word)?;
+        let elements = Self::elements(&structure);
         let (base, m) = (word >> 16 & 15, word & 15);
         let first = (word >> 12 & 15 | word >> 22 << 4 & 16) as u8;
         let (registers, bytes) = match elements {
@@ -130,64 +131,22 @@ impl Transfer {
                 13 => Back::Moves(bytes),
                 m => Back::By(place(m)),
             },
-            alignment: 1 << log2_alignment,
+            alignment: 1 << structure.alignment,
         })
     }
 
-    /// The registers of multiple structures, and log2 of the alignment.
-    fn multiple(word: u32) -> Option<(Elements, u32)> {
-        let (size, align) = ((word >> 6 & 3) as u8, word >> 4 & 3);
-        let structures = |count, spacing, twice| Elements::Structures { count, size, spacing, twice };
-        let elements = match word >> 8 & 15 {
-            0b0111 => Elements::Doubles(1),
-            0b1010 => Elements::Doubles(2),
-            0b0110 => Elements::Doubles(3),
-            0b0010 => Elements::Doubles(4),
-            0b1000 => structures(2, 1, false),
-            0b1001 => structures(2, 2, false),
-            // Two pairs: the first registers of both are side by side.
-            0b0011 => structures(2, 2, true),
-            0b0100 => structures(3, 1, false),
-            0b0101 => structures(3, 2, false),
-            0b0000 => structures(4, 1, false),
-            0b0001 => structures(4, 2, false),
-            _ => return None,
-        };
-        Some((elements, if align == 0 { 0 } else { align + 2 }))
-    }
-
-    /// The registers of a single structure, and log2 of the alignment.
-    fn one(word: u32) -> Option<(Elements, u32)> {
-        let count = (word >> 8 & 3) as u8 + 1;
-        let size = word >> 10 & 3;
-        if size == 3 {
-            let (size, wide, aligned) = (word >> 6 & 3, (word >> 5 & 1) as u8, word >> 4 & 1 == 1);
-            let (size, alignment) = match (count, size, aligned) {
-                (4, 3, true) => (2, 4),
-                (4, 2, true) => (2, 3),
-                (_, 3, _) => return None,
-                (_, size, false) => (size, 0),
-                (1, size, _) => (size, size),
-                (2, size, _) => (size, size + 1),
-                (_, size, _) => (size, size + 2),
-            };
-            let (spacing, twice) = if count == 1 { (1, wide == 1) } else { (1 + wide, false) };
-            return Some((Elements::AllLanes { count, size: size as u8, spacing, twice }, alignment));
+    /// The registers of structures.
+    fn elements(structure: &Structure) -> Elements {
+        let [count, size, spacing] =
+            [structure.count, structure.size, structure.spacing].map(|value| value as u8);
+        let twice = structure.registers == 2;
+        match structure.elements {
+            structure::Elements::Multiple if count == 1 => Elements::Doubles(structure.registers as u8),
+            // If there are two pairs, the first registers of both are side by side.
+            structure::Elements::Multiple => Elements::Structures { count, size, spacing, twice },
+            structure::Elements::Lane(lane) => Elements::Lane { count, size, spacing, lane: lane as u8 },
+            structure::Elements::AllLanes => Elements::AllLanes { count, size, spacing, twice },
         }
-        let imm = word >> 4 & 15;
-        let spacing = if size != 0 && count > 1 { 1 + (imm >> size & 1) } else { 1 };
-        let hint = imm & ((1 << size) - 1) | if size == 0 { imm & 1 } else { 0 };
-        let alignment = match (count, size, hint) {
-            (_, _, 0) => 0,
-            (1, 1, _) => 1,
-            (1, 2, 3) => 2,
-            (2, _, 1) => size + 1,
-            (4, 0 | 1, _) => size + 2,
-            (4, 2, 1 | 2) => hint + 2,
-            _ => return None,
-        };
-        let lane = (imm >> (size + 1)) as u8;
-        Some((Elements::Lane { count, size: size as u8, spacing: spacing as u8, lane }, alignment))
     }
 
     /// The lowest address.
