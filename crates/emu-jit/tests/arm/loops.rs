@@ -4,6 +4,7 @@
 //! `CROSSDOCK_DIFFER_CASES` and `CROSSDOCK_DIFFER_SEED` as for single instructions; a case is a program.
 
 use crate::cases::{Mapping, Random};
+use crate::differences::Differences;
 use crate::host::{LOG, engine_of, jit_of};
 use crossdock_emu_guest::a32::{A32, Interpreter};
 use crossdock_emu_guest::a64::{Exit, Host, State};
@@ -302,23 +303,18 @@ impl Program {
 
 /// What differs, except for flags of FPSCR that the translator does not determine (see `differ`).
 fn differences(translated: &State, interpreted: &State) -> String {
-    let mut text = String::new();
-    let mut compare = |name: String, ours: u128, theirs: u128| {
-        if ours != theirs {
-            text += &format!("  {name}: translated {ours:#x}, interpreted {theirs:#x}\n");
-        }
-    };
+    let mut found = Differences::default();
     for n in 0..15 {
-        compare(format!("R{n}"), translated.r(n).into(), interpreted.r(n).into());
+        found.compare(&format!("R{n}"), translated.r(n), interpreted.r(n));
     }
     for n in 0..16 {
-        compare(format!("Q{n}"), translated.v[n], interpreted.v[n]);
+        found.compare(&format!("Q{n}"), translated.v[n], interpreted.v[n]);
     }
     let ignored = 8 | 16 | 128;
-    compare("PC".into(), translated.pc.into(), interpreted.pc.into());
-    compare("NZCV".into(), translated.nzcv.into(), interpreted.nzcv.into());
-    compare("FPSCR".into(), (translated.fpscr() & !ignored).into(), (interpreted.fpscr() & !ignored).into());
-    text
+    found.compare("PC", translated.pc, interpreted.pc);
+    found.compare("NZCV", translated.nzcv, interpreted.nzcv);
+    found.compare("FPSCR", translated.fpscr() & !ignored, interpreted.fpscr() & !ignored);
+    found.text()
 }
 
 /// Whether two exits are the same. Of an access across pages, the interpreter reports the start and

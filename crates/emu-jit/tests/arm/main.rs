@@ -9,6 +9,8 @@ mod cases;
 #[path = "../../../emu-guest/tests/it/cases_arm.rs"]
 mod cases_arm;
 mod differ;
+#[path = "../it/differences.rs"]
+mod differences;
 #[allow(dead_code)]
 #[path = "../it/host.rs"]
 mod host;

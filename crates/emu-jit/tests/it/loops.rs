@@ -4,6 +4,7 @@
 //! `CROSSDOCK_DIFFER_CASES` and `CROSSDOCK_DIFFER_SEED` as for the single instructions; a case is a program.
 
 use crate::cases::{Mapping, Random};
+use crate::differences::Differences;
 use crate::host::{LOG, engine, jit};
 use crossdock_emu_guest::a64::{Exit, Host, Interpreter, State};
 use crossdock_emu_guest::memory::Memory;
@@ -415,21 +416,16 @@ impl Program {
 
 /// What differs, except for flags of FPSR that the translator does not determine (see `differ`).
 fn differences(translated: &State, interpreted: &State) -> String {
-    let mut text = String::new();
-    let mut compare = |name: String, ours: u128, theirs: u128| {
-        if ours != theirs {
-            text += &format!("  {name}: translated {ours:#x}, interpreted {theirs:#x}\n");
-        }
-    };
+    let mut found = Differences::default();
     for n in 0..32 {
-        compare(format!("X{n}"), translated.gpr[n].into(), interpreted.gpr[n].into());
-        compare(format!("V{n}"), translated.v[n], interpreted.v[n]);
+        found.compare(&format!("X{n}"), translated.gpr[n], interpreted.gpr[n]);
+        found.compare(&format!("V{n}"), translated.v[n], interpreted.v[n]);
     }
     let ignored = if translated.fpcr == 1 << 24 { 8 | 16 | 128 } else { 8 };
-    compare("PC".into(), translated.pc.into(), interpreted.pc.into());
-    compare("NZCV".into(), translated.nzcv.into(), interpreted.nzcv.into());
-    compare("FPSR".into(), (translated.fpsr & !ignored).into(), (interpreted.fpsr & !ignored).into());
-    text
+    found.compare("PC", translated.pc, interpreted.pc);
+    found.compare("NZCV", translated.nzcv, interpreted.nzcv);
+    found.compare("FPSR", translated.fpsr & !ignored, interpreted.fpsr & !ignored);
+    found.text()
 }
 
 /// Runs both until the program ends; returns how often it faulted.

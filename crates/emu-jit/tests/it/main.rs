@@ -7,6 +7,7 @@
 mod cases;
 mod changed;
 mod differ;
+mod differences;
 mod host;
 mod indirect;
 mod loops;
