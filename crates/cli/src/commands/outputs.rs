@@ -138,7 +138,7 @@ fn output(text: &str) -> Result<Option<Output>> {
 
 /// Reads one attribute.
 fn attribute(read: &mut Attributes, form: &mut Output, name: &str, value: &str) -> Result<()> {
-    let truth = || switch(value).map_err(anyhow::Error::msg);
+    let truth = || switch(value).map_err(|_| anyhow::anyhow!("{name} is true or false"));
     match name {
         "type" => read.kind = Some(value.to_string()),
         "dest" => {
