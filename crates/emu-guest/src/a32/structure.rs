@@ -29,7 +29,8 @@ pub struct Structure {
 }
 
 impl Structure {
-    /// Reads a word in A32's encoding; `None` if its fields are reserved. The registers may still be too many.
+    /// Reads a word in A32's encoding; `None` if its fields are reserved. The registers may still be too
+    /// many.
     pub fn of(word: u32) -> Option<Structure> {
         if word >> 23 & 1 == 0 {
             Self::multiple(word)
