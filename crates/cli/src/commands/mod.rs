@@ -10,6 +10,7 @@ mod cache;
 mod check;
 pub mod doctor;
 pub mod elf;
+pub mod emulate;
 mod git;
 pub mod images;
 mod imagetools;
@@ -20,6 +21,7 @@ pub mod registry;
 pub mod run;
 mod source;
 pub mod system;
+pub mod volume;
 
 use anyhow::Result;
 
@@ -33,8 +35,8 @@ pub fn run(session: &Session, command: Command) -> Result<u8> {
     match command {
         Command::Build(args) => build::build(session, *args),
         Command::Run(args) => run::run(session, *args),
-        Command::Emulate(args) => run::emulate(args),
-        Command::Unshare(args) => run::unshare(args),
+        Command::Emulate(args) => emulate::emulate(args),
+        Command::Unshare(args) => emulate::unshare(args),
         Command::Pull(args) => images::pull(session, args),
         Command::Push(args) => images::push(session, args),
         Command::Copy(args) => images::copy(session, args),
@@ -50,6 +52,7 @@ pub fn run(session: &Session, command: Command) -> Result<u8> {
         Command::Logout(args) => registry::logout(session, args),
         Command::Registry(command) => registry::registry(session, command),
         Command::System(command) => system::system(session, command),
+        Command::Volume(command) => volume::volume(session, command),
         Command::Buildx(command) => buildx::buildx(session, command),
         Command::File(args) => elf::file(session, args),
         Command::Ldd(args) => elf::ldd(session, args),

@@ -1,6 +1,5 @@
 //! system df and system prune.
 
-use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -9,7 +8,7 @@ use crossdock_oci::size::size;
 use crossdock_oci::store::GcOptions;
 
 use super::listing::{self, Filter};
-use crate::output::{print, table};
+use crate::output::{confirmed, print, table};
 use crate::session::Session;
 use crate::values::age_seconds;
 
@@ -57,6 +56,9 @@ pub enum SystemCommand {
         /// Only build cache older than this: 30m, 24h, 7d
         #[arg(long, value_name = "AGE")]
         older_than: Option<String>,
+        /// Also volumes without a name of their own that no container uses
+        #[arg(long)]
+        volumes: bool,
         /// Build cache to keep, in bytes; the least recently used goes first
         #[arg(long, value_name = "BYTES")]
         keep_storage: Option<String>,
@@ -73,10 +75,10 @@ pub fn system(session: &Session, command: SystemCommand) -> Result<u8> {
         SystemCommand::PruneCache { all: _, force, filters, keep_storage } => {
             prune_cache(session, force, &filters, keep_storage.as_deref())
         }
-        SystemCommand::Prune { all, force, older_than, keep_storage } => {
+        SystemCommand::Prune { all, force, older_than, volumes, keep_storage } => {
             let keep = keep_storage.as_deref().map(kept).transpose()?;
             let age = older_than.map(|text| age_seconds(&text)).transpose().context("--older-than")?;
-            prune(session, all, force, age, keep)
+            prune(session, all, force, volumes, age, keep)
         }
     }
 }
@@ -95,6 +97,7 @@ fn df(session: &Session) -> Result<u8> {
         ("Build cache", usage.build_cache),
         ("Cache mounts", usage.cache_mounts),
         ("Partial downloads", usage.partials),
+        ("Volumes", usage.volumes),
     ];
     for (name, part) in parts {
         rows.push(vec![name.to_string(), part.count.to_string(), size(part.bytes), size(part.reclaimable)]);
@@ -102,21 +105,6 @@ fn df(session: &Session) -> Result<u8> {
     table(&rows);
     usage.damaged.iter().for_each(|problem| eprintln!("warning: {problem}"));
     Ok(0)
-}
-
-/// Asks before something is removed; false if the answer is no.
-fn confirmed(what: &str, force: bool) -> Result<bool> {
-    if force {
-        return Ok(true);
-    }
-    if !std::io::stdin().is_terminal() {
-        bail!("this removes {what}: confirm with --force");
-    }
-    eprint!("This removes {what}. Continue? [y/N] ");
-    std::io::stderr().flush().context("ask on the terminal")?;
-    let mut answer = String::new();
-    std::io::stdin().read_line(&mut answer).context("read the answer")?;
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
 /// Removes images only; the build cache stays as it is.
@@ -187,7 +175,14 @@ fn prune_cache(session: &Session, force: bool, filters: &[String], keep: Option<
     collect(session, &options)
 }
 
-fn prune(session: &Session, all: bool, force: bool, age: Option<u64>, keep: Option<u64>) -> Result<u8> {
+fn prune(
+    session: &Session,
+    all: bool,
+    force: bool,
+    volumes: bool,
+    age: Option<u64>,
+    keep: Option<u64>,
+) -> Result<u8> {
     let what = if all {
         "the whole build cache, cache mounts, images without a name, and everything that no image needs"
     } else {
@@ -199,6 +194,9 @@ fn prune(session: &Session, all: bool, force: bool, age: Option<u64>, keep: Opti
     let store = session.store()?;
     for target in store.untagged_digests()? {
         store.remove_untagged(&target)?;
+    }
+    if volumes {
+        super::volume::prune_unnamed(&store)?;
     }
     drop(store);
     let unused_for = age.map(Duration::from_secs).or(if all { Some(Duration::ZERO) } else { None });
