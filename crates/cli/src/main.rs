@@ -3,6 +3,7 @@
 mod args;
 mod command_line;
 mod commands;
+mod device;
 mod input;
 mod output;
 mod progress;

@@ -9,6 +9,7 @@ mod command_line;
 mod containment;
 mod copy;
 mod dependencies;
+mod devices;
 mod dockerd;
 mod errors;
 mod exchange;
