@@ -26,6 +26,7 @@ mod names;
 mod output_attributes;
 mod outputs;
 mod reach;
+mod recipes;
 mod remote;
 mod robustness;
 mod run;
