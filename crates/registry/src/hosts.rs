@@ -73,6 +73,8 @@ pub struct HostCertificates {
 pub struct Hosts {
     entries: Vec<Entry>,
     certs_d: Vec<PathBuf>,
+    /// Directories with certificates of one host, or of all hosts; they come before `certs_d`.
+    certificates: Vec<(Option<String>, PathBuf)>,
 }
 
 #[derive(Clone, Debug)]
@@ -127,7 +129,13 @@ impl Hosts {
                 entries.push(entry);
             }
         }
-        Ok(Hosts { entries, certs_d: paths.certs_d.clone() })
+        Ok(Hosts { entries, certs_d: paths.certs_d.clone(), certificates: Vec::new() })
+    }
+
+    /// Uses the certificates in `directory` for a host (`HOST[:PORT]`), or for all hosts, instead of those
+    /// that are configured.
+    pub fn add_certificates(&mut self, host: Option<&str>, directory: PathBuf) {
+        self.certificates.push((host.map(str::to_string), directory));
     }
 
     /// The places to ask for a repository, in order; the last is the registry itself. `by_digest` says
@@ -169,9 +177,16 @@ impl Hosts {
 
     /// Certificates for a host (`HOST[:PORT]`).
     pub fn certificates(&self, host: &str) -> Result<HostCertificates> {
-        let Some(directory) = self.certs_d.iter().map(|d| d.join(host)).find(|d| d.is_dir()) else {
-            return Ok(HostCertificates::default());
+        let is_meant = |own: &&(Option<String>, PathBuf)| own.0.as_deref().is_none_or(|only| only == host);
+        let directory = match self.certificates.iter().find(is_meant) {
+            Some((_, directory)) if !directory.is_dir() => {
+                let reason = "it is no directory with certificates".to_string();
+                return Err(Error::File { path: directory.clone(), reason });
+            }
+            Some((_, directory)) => Some(directory.clone()),
+            None => self.certs_d.iter().map(|d| d.join(host)).find(|d| d.is_dir()),
         };
+        let Some(directory) = directory else { return Ok(HostCertificates::default()) };
         let mut found = HostCertificates::default();
         for path in sorted_files(&directory)? {
             match path.extension().and_then(|e| e.to_str()) {
