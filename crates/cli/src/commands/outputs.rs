@@ -205,6 +205,19 @@ pub fn needs_tag(outputs: &[Output]) -> bool {
     outputs.iter().any(|output| matches!(&output.target, Target::Push { names, .. } if names.is_empty()))
 }
 
+/// Gives results that go to the store or a registry Docker's media types.
+pub fn use_docker_types(outputs: &mut [Output]) -> Result<()> {
+    for output in outputs {
+        if matches!(output.target, Target::Store { .. } | Target::Push { .. }) {
+            if !output.annotations.is_empty() {
+                bail!("--format docker: Docker's media types have no annotations: leave it out");
+            }
+            output.is_docker = true;
+        }
+    }
+    Ok(())
+}
+
 /// Names in registries that the outputs push to.
 pub fn pushed_names<'a>(outputs: &'a [Output], tags: &'a [Reference]) -> impl Iterator<Item = &'a Reference> {
     outputs.iter().flat_map(move |output| match &output.target {
@@ -319,7 +332,7 @@ impl Output {
     }
 
     fn item(&self, built: &Built, tags: &[Reference]) -> SaveItem {
-        SaveItem { references: tags.to_vec(), target: built.target().clone() }
+        SaveItem { references: tags.to_vec(), plain_names: Vec::new(), target: built.target().clone() }
     }
 }
 
@@ -408,14 +421,14 @@ fn annotate(store: &Store, built: &mut Built, annotations: &Annotations) -> Resu
 }
 
 /// Makes these bytes the manifest of an image.
-fn replace(store: &Store, image: &mut BuiltImage, bytes: &[u8], media_type: &str) -> Result<()> {
+pub fn replace(store: &Store, image: &mut BuiltImage, bytes: &[u8], media_type: &str) -> Result<()> {
     store.write_blob(bytes)?;
     image.manifest = Descriptor::of(media_type, bytes).with_platform(image.platform.clone());
     Ok(())
 }
 
 /// Makes the index anew, if there is one.
-fn index(store: &Store, built: &mut Built, media_type: &str, annotations: &Annotations) -> Result<()> {
+pub fn index(store: &Store, built: &mut Built, media_type: &str, annotations: &Annotations) -> Result<()> {
     if built.index.is_none() {
         return Ok(());
     }
