@@ -352,6 +352,28 @@ mod tests {
     }
 
     #[test]
+    fn certificates_of_one_host_or_of_all() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let make = |name: &str| {
+            std::fs::create_dir_all(directory.path().join(name)).expect("a directory");
+            std::fs::write(directory.path().join(name).join("ca.crt"), "").expect("written");
+            directory.path().join(name)
+        };
+        let configured = make("certs.d/h:1").parent().expect("above").to_path_buf();
+        let mut hosts = Hosts::read(&HostPaths { certs_d: vec![configured.clone()], ..HostPaths::default() })
+            .expect("read");
+        let roots = |hosts: &Hosts, host: &str| hosts.certificates(host).expect("readable").roots;
+        assert_eq!(roots(&hosts, "h:1"), [configured.join("h:1/ca.crt")]);
+        assert!(roots(&hosts, "other").is_empty());
+        hosts.add_certificates(Some("other"), make("own"));
+        assert_eq!(roots(&hosts, "other"), [directory.path().join("own/ca.crt")]);
+        assert_eq!(roots(&hosts, "h:1"), [configured.join("h:1/ca.crt")]);
+        hosts.add_certificates(None, directory.path().join("absent"));
+        let text = hosts.certificates("h:1").expect_err("absent").to_string();
+        assert!(text.contains("absent"), "{text}");
+    }
+
+    #[test]
     fn loopback_hosts() {
         for yes in ["localhost", "localhost:5000", "127.0.0.1:1", "127.9.9.9", "[::1]:5000", "x.localhost:1"]
         {

@@ -166,9 +166,19 @@ fn attribute(read: &mut Attributes, form: &mut Output, name: &str, value: &str) 
             });
         }
         "compression-level" => form.level = Some(value.parse().context("not a number")?),
-        // Layers never have a time after SOURCE_DATE_EPOCH; results are in the store; names have digests;
+        // The images of docker's contexts are not reached; there is only one place of its own.
+        "context" if !matches!(value, "" | "default") => {
+            bail!("crossdock has no daemon: bring the image to it with crossdock copy and docker-daemon:")
+        }
+        "oci-artifact" if truth()? => bail!("the result is an image: push an artifact with oras"),
+        "mode" if !matches!(value, "" | "copy") => bail!("files in the directory stay: empty it first"),
+        // No attestation is made; layers never have a time after SOURCE_DATE_EPOCH; results are in the store; names have digests;
         // a registry on this machine needs no TLS; what BuildKit no longer does.
-        "rewrite-timestamp"
+        "context"
+        | "oci-artifact"
+        | "mode"
+        | "attestation-prefix"
+        | "rewrite-timestamp"
         | "store"
         | "unpack"
         | "name-canonical"
