@@ -7,14 +7,18 @@ use crate::commands::archive::{LoadArgs, SaveArgs};
 use crate::commands::binfmt::BinfmtCommand;
 use crate::commands::build::BuildArgs;
 use crate::commands::buildx::BuildxCommand;
+use crate::commands::copy::CopyArgs;
 use crate::commands::doctor::DoctorArgs;
 use crate::commands::elf::{FileArgs, LddArgs};
 use crate::commands::emulate::{EmulateArgs, UnshareArgs};
-use crate::commands::images::{CopyArgs, HistoryArgs, InspectArgs, PullArgs, PushArgs, RmiArgs, TagArgs};
+use crate::commands::images::{HistoryArgs, InspectArgs, PullArgs, PushArgs, RmiArgs, TagArgs};
+use crate::commands::info::{InfoArgs, VersionArgs};
 use crate::commands::listing::ImagesArgs;
 use crate::commands::manifest::ManifestCommand;
 use crate::commands::registry::{LoginArgs, LogoutArgs, RegistryCommand};
+use crate::commands::remote::{DeleteArgs, ListTagsArgs, ManifestDigestArgs};
 use crate::commands::run::RunArgs;
+use crate::commands::sync::SyncArgs;
 use crate::commands::system::SystemCommand;
 use crate::commands::volume::VolumeCommand;
 use crate::session::{Global, Needs};
@@ -49,8 +53,16 @@ pub enum Command {
     Pull(PullArgs),
     /// Send an image or a multi-platform index to a registry
     Push(PushArgs),
-    /// Copy an image or index from registry to registry, without storing it here
-    Copy(CopyArgs),
+    /// Copy an image or index between registries, directories, archives, docker and podman
+    Copy(Box<CopyArgs>),
+    /// Copy all tags of names between registries and directories, as skopeo does
+    Sync(Box<SyncArgs>),
+    /// List the tags of a name in a registry
+    ListTags(ListTagsArgs),
+    /// Remove an image from a registry
+    Delete(DeleteArgs),
+    /// Show the digest of a manifest in a file
+    ManifestDigest(ManifestDigestArgs),
     /// List images
     Images(ImagesArgs),
     /// Give an image another name
@@ -94,7 +106,9 @@ pub enum Command {
     /// Say what this machine can do, and how to get what it lacks
     Doctor(DoctorArgs),
     /// Show the version
-    Version,
+    Version(VersionArgs),
+    /// Show what docker shows of its surroundings: the store, this machine, the platforms
+    Info(InfoArgs),
 }
 
 impl Command {

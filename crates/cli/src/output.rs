@@ -3,7 +3,7 @@
 
 use std::io::{IsTerminal, Write};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use anyhow::{Context, Result, bail};
 use crossdock_builder::BuildError;
@@ -20,20 +20,34 @@ impl std::fmt::Display for ExitWith {
 
 impl std::error::Error for ExitWith {}
 
-/// Whether only JSON may be written to standard error.
-static JSON_ONLY: AtomicBool = AtomicBool::new(false);
+/// In which form messages are written to standard error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    Text,
+    /// Of `--progress json`.
+    Json,
+    /// Of `--progress rawjson`.
+    Raw,
+}
 
-/// From now on [`say`] writes JSON, too.
-pub fn say_json() {
-    JSON_ONLY.store(true, Ordering::Relaxed);
+static FORM: AtomicU8 = AtomicU8::new(Form::Text as u8);
+
+/// From now on [`say`] writes this form.
+pub fn say_in(form: Form) {
+    FORM.store(form as u8, Ordering::Relaxed);
 }
 
 /// Prints a message of one or more lines to standard error. With `--progress json` the message is an object
 /// whose event is `error`, `warning` or `message`.
 pub fn say(text: &str) {
-    if !JSON_ONLY.load(Ordering::Relaxed) {
+    let form = FORM.load(Ordering::Relaxed);
+    if form == Form::Text as u8 {
         // A closed standard error is no reason to stop.
         let _ = writeln!(std::io::stderr(), "{text}");
+        return;
+    }
+    if form == Form::Raw as u8 {
+        let _ = writeln!(std::io::stderr(), "{}", crate::rawjson::message(text));
         return;
     }
     let (event, message) = match text.split_once(": ") {

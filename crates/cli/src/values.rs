@@ -27,6 +27,23 @@ pub fn platform(given: Option<&String>) -> Result<Option<Platform>> {
     given.map(|text| text.parse::<Platform>().map_err(Into::into)).transpose()
 }
 
+/// The platform that `--os`, `--arch` and `--variant` of podman and skopeo name; what is not given is this
+/// machine's. `None` if none of them is given.
+pub fn composed(os: Option<&str>, arch: Option<&str>, variant: Option<&str>) -> Result<Option<Platform>> {
+    if (os, arch, variant) == (None, None, None) {
+        return Ok(None);
+    }
+    let machine = Platform::host();
+    let os = os.unwrap_or(&machine.os);
+    let mut text = format!("{os}/{}", arch.unwrap_or(&machine.architecture));
+    match (variant, arch, &machine.variant) {
+        (Some(variant), ..) => text.push_str(&format!("/{variant}")),
+        (None, None, Some(variant)) => text.push_str(&format!("/{variant}")),
+        _ => {}
+    }
+    Ok(Some(text.parse::<Platform>()?))
+}
+
 /// Reads `--emulator`.
 pub fn emulator_choice(text: &str) -> Result<Choice> {
     text.parse::<Choice>().map_err(anyhow::Error::msg)

@@ -135,3 +135,31 @@ fn docker_pulls_and_pushes_with_our_registry() {
     assert_eq!(fresh.sh(&theirs, "cat /made; ls /d"), "docker\nf\nhard\nsoft\n");
     assert_eq!(fresh.validate(), 1);
 }
+
+#[test]
+fn images_are_copied_to_docker_and_back() {
+    let Some(dockerd) = Dockerd::start() else { return };
+    let world = World::with_base();
+    let registry = Registry::start(&world);
+    let name = registry.image("team/ours:1");
+    world.build(DOCKERFILE, &["-t", &name, "--push"]).ok();
+    let host = format!("unix://{}", dockerd.directory.path().join("socket").display());
+    let copy = |from: &str, to: &str| {
+        world.run(&["copy", "--src-daemon-host", &host, "--dest-daemon-host", &host, from, to])
+    };
+    copy(&name, "docker-daemon:given:1").ok();
+    assert_eq!(dockerd.sh("given:1", SCRIPT), EXPECTED);
+    dockerd.docker(&["tag", "given:1", "h.example/team/x:2"]);
+    let back = registry.image("team/back:1");
+    copy("docker-daemon:h.example/team/x:2", &back).ok();
+    world.run(&["pull", &back]).ok();
+    assert_eq!(world.sh(&back, SCRIPT), EXPECTED);
+    let id = dockerd.docker(&["image", "inspect", "-f", "{{.Id}}", "given:1"]);
+    copy(&format!("docker-daemon:{}", id.trim()), "oci:by-id").ok();
+    let place = "docker-daemon:given:1";
+    let shown = world.run(&["inspect", "--daemon-host", &host, "--format", "{{.Os}} {{.Env}}", place]).ok();
+    assert!(shown.contains("linux") && shown.contains("A=env"), "{shown}");
+    copy("docker-daemon:absent:1", "dir:x").fails_with(&["docker-daemon:absent:1", "docker says 404"]);
+    let env = world.crossdock(&["copy", place, "dir:y"]).env("DOCKER_HOST", &host).run();
+    env.ok();
+}

@@ -24,7 +24,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 pub use blob::{BlobReader, BlobWriter, DOCUMENT_SIZE_MAX, Ingest, Partial, WriteBehind};
 pub use cache::{CacheMount, Sharing};
-pub use gc::{DiskUsage, GcOptions, GcReport, Usage};
+pub use gc::{CacheUsage, DiskUsage, GcOptions, GcReport, Usage};
 pub use growing::{FOLLOWED_FROM, Follow, Growing, Growth};
 pub use image::{IdMatch, ImageEntry, ImageRecord, LoadedImage};
 pub use snapshot::{CommittedLayer, Frozen, LayerOptions, Scratch, Unpacked};
