@@ -8,7 +8,7 @@ use crate::unit::STANDARD;
 use alloc::vec::Vec;
 use crossdock_emu_guest::addresses::PAGE;
 use crossdock_emu_guest::guest::Words;
-use crossdock_emu_guest::{CodeLines, Host};
+use crossdock_emu_guest::{CodeLines, Host, Interpreter};
 use crossdock_emu_x64::Label;
 
 /// Most instructions of a block, so that the time between interrupts is bounded.
@@ -173,14 +173,7 @@ impl<I: Isa> Default for Blocks<I> {
 
 impl<I: Isa> Blocks<I> {
     /// Finds the blocks from `start` on; `wanted` says which of the other blocks belong to the unit.
-    fn find(
-        &mut self,
-        start: u64,
-        host: &Host,
-        lines: &CodeLines,
-        alone: bool,
-        mut wanted: impl FnMut(u64) -> bool,
-    ) {
+    fn find(&mut self, start: u64, source: &Source<'_, I>, alone: bool, mut wanted: impl FnMut(u64) -> bool) {
         self.items.clear();
         self.blocks.clear();
         self.back.clear();
@@ -195,7 +188,7 @@ impl<I: Isa> Blocks<I> {
             if known || self.items.len() >= UNIT_LENGTH_MAX || pc != start && !wanted(pc) {
                 continue;
             }
-            if let Some(block) = self.read(pc, host, lines) {
+            if let Some(block) = self.read(pc, source) {
                 waiting.extend(block.successors().into_iter().rev().flatten());
                 self.blocks.push(block);
                 self.fill_slot(slot, self.blocks.len());
@@ -238,14 +231,24 @@ impl<I: Isa> Blocks<I> {
     }
 
     /// The block at `pc`; `None` if its first instruction cannot be read.
-    fn read(&mut self, pc: u64, host: &Host, lines: &CodeLines) -> Option<Block> {
+    fn read(&mut self, pc: u64, source: &Source<'_, I>) -> Option<Block> {
         let first = self.items.len();
         let (mut at, mut last) = (pc, pc);
         let mut end = End::Next;
         let mut flag_uses = FlagUses::default();
-        let mut words = Words::new(&host.memory, Some(lines));
+        let mut words = Words::new(&source.host.memory, Some(source.lines));
+        let mut decoded =
+            source.interpreter.filter(|_| I::DECODED).map(|interpreter| interpreter.decoded(pc));
         let mut context = I::Context::default();
-        while let Some(item) = I::read(&mut words, at, &mut context) {
+        loop {
+            let known = decoded.as_mut().and_then(Iterator::next);
+            let item = match known.and_then(|op| I::of_decoded(op, at, &mut context)) {
+                Some(item) => item,
+                None => match I::read(&mut words, at, &mut context) {
+                    Some(item) => item,
+                    None => break,
+                },
+            };
             let class = I::class(&item);
             self.items.push(item);
             flag_uses.push(class);
@@ -395,18 +398,27 @@ impl<I: Isa> Blocks<I> {
     }
 }
 
+/// Where the translator finds the guest's instructions.
+struct Source<'s, I> {
+    host: &'s Host,
+    lines: &'s CodeLines,
+    /// Has decoded many of them.
+    interpreter: Option<&'s Interpreter<'static, I>>,
+}
+
 /// Translates the unit at `start` into `buffers`; false if nothing can be read there. `wanted` says which of
-/// the blocks that the unit leads to belong to it.
+/// the blocks that the unit leads to belong to it. The interpreter has caught up with all changes of code.
 pub fn translate<I: Isa>(
     origin: &Origin<'_>,
     buffers: &mut Buffers,
     blocks: &mut Blocks<I>,
-    host: &Host,
+    (host, interpreter): (&Host, &Interpreter<'static, I>),
     start: u64,
     mode: u64,
     wanted: impl FnMut(u64) -> bool,
 ) -> bool {
-    blocks.find(start, host, origin.lines, false, wanted);
+    let source = Source { host, lines: origin.lines, interpreter: Some(interpreter) };
+    blocks.find(start, &source, false, wanted);
     translate_blocks(origin, buffers, blocks, start, mode)
 }
 
@@ -420,7 +432,8 @@ pub fn translate_alone<I: Isa>(
     start: u64,
     mode: u64,
 ) -> bool {
-    blocks.find(start, host, origin.lines, true, |_| false);
+    let source = Source { host, lines: origin.lines, interpreter: None };
+    blocks.find(start, &source, true, |_| false);
     translate_blocks(origin, buffers, blocks, start, mode)
 }
 

@@ -112,6 +112,15 @@ pub trait Isa: Guest + Sized {
     /// The instruction at a place; `None` if it cannot be read.
     fn read(words: &mut Words<'_>, place: u64, context: &mut Self::Context) -> Option<Self::Item>;
 
+    /// Whether [`Isa::of_decoded`] is cheaper than [`Isa::read`].
+    const DECODED: bool = false;
+
+    /// The instruction at a place where the interpreter has decoded it; `context` becomes that of the next.
+    fn of_decoded(op: &Op, place: u64, context: &mut Self::Context) -> Option<Self::Item> {
+        let _ = (op, place, context);
+        None
+    }
+
     /// Bytes of an instruction.
     fn item_length(item: &Self::Item) -> u64;
 

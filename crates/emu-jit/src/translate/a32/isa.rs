@@ -106,6 +106,15 @@ impl Isa for A32 {
         Instruction::read(words, place, it).ok()
     }
 
+    const DECODED: bool = true;
+
+    #[inline(always)]
+    fn of_decoded(op: &Op, place: u64, it: &mut It) -> Option<Instruction> {
+        let item = Instruction::of(op, place);
+        *it = It::of_next(op);
+        Some(item)
+    }
+
     fn item_length(item: &Instruction) -> u64 {
         item.length.into()
     }
