@@ -65,7 +65,7 @@ impl Translator<'_> {
     pub(super) fn data(&mut self, item: &Instruction) {
         match item.action {
             Action::Data { operation: number, sets, form } => {
-                self.operate(item, number, sets && self.live, form);
+                self.operate(item, number, sets && self.reads_result(item, number, form), form);
             }
             Action::MoveTop => {
                 self.clobber();
@@ -106,6 +106,14 @@ impl Translator<'_> {
         }
     }
 
+    /// Whether flags that data processing writes are read.
+    fn reads_result(&self, item: &Instruction, number: u8, form: Form) -> bool {
+        let [sign, carry] = self.live_groups;
+        let arithmetic = matches!(number, 2..=7 | 10 | 11);
+        let writes_carry = arithmetic || !matches!(form, Form::Immediate | Form::Plain) || item.extra == 1;
+        sign || carry && writes_carry
+    }
+
     /// Data processing with flags that are read if `sets`.
     pub(super) fn operate(&mut self, item: &Instruction, number: u8, sets: bool, form: Form) {
         let Some(kind) = operation(number) else { return };
@@ -129,7 +137,7 @@ impl Translator<'_> {
             self.clobber();
         }
         let logical = matches!(kind, Operation::Logical { .. } | Operation::Move { .. });
-        let operand = if sets && logical {
+        let operand = if sets && logical && self.live_groups[1] {
             self.operand_and_carry(item, form)
         } else {
             self.second_operand(item, form)
@@ -213,10 +221,10 @@ impl Translator<'_> {
     fn set_logical(&mut self, item: &Instruction, form: Form) {
         // Some immediates are also the carry.
         let immediate = form == Form::Immediate && item.extra == 1;
-        if immediate && item.imm >> 31 == 1 {
+        if immediate && item.imm >> 31 == 1 && self.live_groups[1] {
             self.a.stc();
         }
-        self.flags = Flags::Logical { carry: immediate };
+        self.set_some_flags(immediate);
     }
 
     /// As [`Translator::second_operand`], for a logical operation whose flags are read: the carry out of the
@@ -324,7 +332,7 @@ impl Translator<'_> {
         }
         self.clobber();
         let by_host = form == Form::Shifted && item.extra < ROR && item.imm < 32;
-        let operand = if sets && !by_host {
+        let operand = if sets && !by_host && self.live_groups[1] {
             self.operand_and_carry(item, form)
         } else {
             self.second_operand(item, form)
@@ -343,7 +351,7 @@ impl Translator<'_> {
         }
         if by_host {
             // The host's shift left SF, ZF and CF as Arm's does; moves keep them.
-            self.flags = Flags::Logical { carry: true };
+            self.set_some_flags(true);
         } else {
             self.a.test(Size::D, t, t);
             self.set_logical(item, form);

@@ -12,7 +12,7 @@ use crate::translate::flags::wants_swap;
 use crate::translate::operands::{half, quarter};
 use crate::translate::vectors::immediate::expand_immediate;
 use crate::translate::vectors::scalar::scalar_size;
-use crate::translate::{Isa, READS, WRITES};
+use crate::translate::{Isa, READS, READS_CV, WRITES_CV};
 use crossdock_emu_guest::State;
 use crossdock_emu_guest::a32::registers::{FLOAT_FLAGS, place};
 use crossdock_emu_guest::a32::{A32, Instruction};
@@ -589,10 +589,10 @@ impl Translator<'_> {
     fn swaps(&self, from: usize) -> bool {
         for item in self.items[from.min(self.items.len())..].iter().chain(&self.end_item) {
             let class = A32::class(item);
-            if class.has(READS) {
+            if class.has(READS | READS_CV) {
                 return item.condition < ALWAYS && wants_swap(item.condition.into());
             }
-            if class.has(WRITES) {
+            if class.has(WRITES_CV) {
                 break;
             }
         }
