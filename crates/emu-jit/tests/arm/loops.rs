@@ -147,7 +147,7 @@ const QUADS: [Template; 14] = [
 ];
 
 /// Integers and flags.
-const INTEGERS: [Template; 30] = [
+const INTEGERS: [Template; 35] = [
     (0xe010_0000, &[(D, General), (N, General), (M, General)]), // ands
     (0xe030_0000, &[(D, General), (N, General), (M, General)]), // eors
     (0xe030_0120, &[(D, General), (N, General), (M, General)]), // eors, lsr #2
@@ -174,6 +174,11 @@ const INTEGERS: [Template; 30] = [
     (0xe370_0001, &[(N, General)]),                             // cmn, #1
     (0xe1a0_0000, &[(D, General), (M, General)]),               // mov
     (0xe080_0000, &[(D, General), (N, General), (M, General)]), // add
+    (0xe080_0100, &[(D, General), (N, General), (M, General)]), // add, lsl #2
+    (0xe1a0_0210, &[(D, General), (M, General)]),               // lsl, r2
+    (0xe1a0_0130, &[(D, General), (M, General)]),               // lsr, r1
+    (0xe1a0_01d0, &[(D, General), (M, General)]),               // asr, #3
+    (0xe7e7_0450, &[(D, General), (M, General)]),               // ubfx, #8, #8
     (0xe650_0f90, &[(D, General), (N, General), (M, General)]), // uadd8
     (0xe610_0ff0, &[(D, General), (N, General), (M, General)]), // ssub8
     (0xe650_0f30, &[(D, General), (N, General), (M, General)]), // uasx

@@ -1,13 +1,13 @@
 //! Data processing and bit fields (manual F4.1.2, F4.1.5).
 
-use super::{PC, Translator};
+use super::{PC, Translator, at};
 use crate::layout::{Slot, TPIDR, slot};
 use crate::translate::alu::Operand;
 use crate::translate::condition::Flags;
 use crate::translate::operands::SINK;
 use crossdock_emu_guest::a32::action::{Action, Form};
 use crossdock_emu_guest::a32::{Instruction, Jump};
-use crossdock_emu_x64::{Alu, Cc, Reg, Shift, Size};
+use crossdock_emu_x64::{Alu, Cc, Mem, Reg, Shift, Size};
 
 /// Kinds of shifts.
 const LSL: u32 = 0;
@@ -69,10 +69,10 @@ impl Translator<'_> {
             }
             Action::MoveTop => {
                 self.clobber();
-                self.fetch(item.rd, Reg::RAX);
-                self.a.alu_imm(Alu::And, Size::D, Reg::RAX, 0xffff);
-                self.a.alu_imm(Alu::Or, Size::D, Reg::RAX, (item.imm << 16) as i32);
-                self.put(item.rd, Reg::RAX);
+                let t = self.result(item.rd, Reg::RAX);
+                self.a.movzx16(t, self.rm(item.rd));
+                self.a.alu_imm(Alu::Or, Size::D, t, (item.imm << 16) as i32);
+                self.put(item.rd, t);
             }
             Action::Insert { clears } => {
                 self.clobber();
@@ -89,12 +89,19 @@ impl Translator<'_> {
             }
             Action::Extract { signed } => {
                 self.clobber();
-                self.fetch(item.rn, Reg::RAX);
-                let above = 32 - item.imm - item.extra;
-                self.a.shift_imm(Shift::Shl, Size::D, Reg::RAX, above as u8);
-                let shift = if signed { Shift::Sar } else { Shift::Shr };
-                self.a.shift_imm(shift, Size::D, Reg::RAX, (32 - item.extra) as u8);
-                self.put(item.rd, Reg::RAX);
+                let t = self.result(item.rd, Reg::RAX);
+                self.fetch(item.rn, t);
+                let (width, above) = (item.extra, 32 - item.imm - item.extra);
+                if !signed && item.imm == 0 {
+                    self.a.alu_imm(Alu::And, Size::D, t, (u32::MAX >> (32 - width)) as i32);
+                } else {
+                    if above != 0 {
+                        self.a.shift_imm(Shift::Shl, Size::D, t, above as u8);
+                    }
+                    let shift = if signed { Shift::Sar } else { Shift::Shr };
+                    self.a.shift_imm(shift, Size::D, t, (32 - width) as u8);
+                }
+                self.put(item.rd, t);
             }
             Action::ThreadPointer => {
                 self.a.mov(Size::D, Reg::RAX, TPIDR);
@@ -114,9 +121,39 @@ impl Translator<'_> {
         sign || carry && writes_carry
     }
 
+    /// Adds, without flags, what LEA can add: it keeps EFLAGS. False if it cannot.
+    fn add_by_lea(&mut self, item: &Instruction, subtracts: bool, form: Form) -> bool {
+        let scale = match form {
+            Form::Immediate => None,
+            Form::Plain if !subtracts => Some(0),
+            Form::Shifted if !subtracts && item.extra == LSL && item.imm <= 3 => Some(item.imm as u8),
+            _ => return false,
+        };
+        let base = self.held(item.rn, Reg::RAX);
+        let mem = match scale {
+            None => {
+                let imm = if subtracts { item.imm.wrapping_neg() } else { item.imm };
+                at(base, imm)
+            }
+            Some(scale) => {
+                let index = self.held(item.rm, Reg::RDX);
+                Mem { base, index: Some((index, scale)), disp: 0 }
+            }
+        };
+        let t = self.result(item.rd, Reg::RAX);
+        self.a.lea(Size::D, t, mem);
+        self.put(item.rd, t);
+        true
+    }
+
     /// Data processing with flags that are read if `sets`.
     pub(super) fn operate(&mut self, item: &Instruction, number: u8, sets: bool, form: Form) {
         let Some(kind) = operation(number) else { return };
+        if let (Operation::Sum { subtracts, compares: false }, false) = (&kind, sets)
+            && self.add_by_lea(item, *subtracts, form)
+        {
+            return;
+        }
         if let Operation::Move { inverts: false } = kind {
             return self.move_operand(item, sets, form);
         }
@@ -330,6 +367,12 @@ impl Translator<'_> {
             let m = self.held(item.rm, Reg::RAX);
             return self.put(item.rd, m);
         }
+        if !sets && form == Form::Shifted && item.extra <= ROR {
+            return self.shift(item);
+        }
+        if !sets && form == Form::ShiftedByRegister && item.extra < ROR {
+            return self.shift_by_low_byte(item);
+        }
         self.clobber();
         let by_host = form == Form::Shifted && item.extra < ROR && item.imm < 32;
         let operand = if sets && !by_host && self.live_groups[1] {
@@ -356,6 +399,55 @@ impl Translator<'_> {
             self.a.test(Size::D, t, t);
             self.set_logical(item, form);
         }
+    }
+
+    /// A shift by an immediate, without flags.
+    fn shift(&mut self, item: &Instruction) {
+        let t = self.result(item.rd, Reg::RAX);
+        let (kind, amount) = (item.extra, item.imm as u8);
+        let shift = [Shift::Shl, Shift::Shr, Shift::Sar, Shift::Ror][(kind & 3) as usize];
+        if kind == ROR {
+            let m = self.held(item.rm, Reg::RAX);
+            self.a.rorx(Size::D, t, m, amount);
+        } else if amount > 31 && shift == Shift::Shr {
+            self.a.mov_imm(t, 0);
+        } else if self.live_before && !self.flags.saved() {
+            // SHLX and its kin keep EFLAGS.
+            let m = self.held(item.rm, Reg::RAX);
+            self.a.mov_imm(Reg::RCX, amount.min(31).into());
+            self.a.shiftx(shift, Size::D, t, m, Reg::RCX);
+        } else {
+            self.clobber();
+            self.fetch(item.rm, t);
+            self.a.shift_imm(shift, Size::D, t, amount.min(31));
+        }
+        self.put(item.rd, t);
+    }
+
+    /// A shift by a register, without flags. Amounts from 32 on leave zero, or the sign, as shifts of 64 bits
+    /// do, if the amount is at most 63.
+    fn shift_by_low_byte(&mut self, item: &Instruction) {
+        self.clobber();
+        self.a.movzx8(Reg::RCX, self.rm(item.ra));
+        self.a.alu_imm(Alu::Cmp, Size::D, Reg::RCX, 63);
+        let usual = self.a.skip_if(Cc::Be);
+        self.a.mov_imm(Reg::RCX, 63);
+        self.a.land(usual);
+        let t = self.result(item.rd, Reg::RAX);
+        let m = self.held(item.rm, Reg::RAX);
+        match item.extra {
+            LSL => {
+                self.a.shiftx(Shift::Shl, Size::Q, t, m, Reg::RCX);
+                self.a.mov(Size::D, t, t);
+            }
+            1 => self.a.shiftx(Shift::Shr, Size::Q, t, m, Reg::RCX),
+            _ => {
+                self.a.movsxd(Reg::RAX, m);
+                self.a.shiftx(Shift::Sar, Size::Q, Reg::RAX, Reg::RAX, Reg::RCX);
+                self.a.mov(Size::D, t, Reg::RAX);
+            }
+        }
+        self.put(item.rd, t);
     }
 
     /// The register for [`Translator::arithmetic`]: PC's value goes to rdx and its slot.
@@ -413,13 +505,15 @@ impl Translator<'_> {
                     ROR => self.a.shift_cl(Shift::Ror, Size::D, Reg::RDX),
                     // Amounts of 32 to 255 leave zero, or the sign.
                     LSL | 1 => {
-                        let shift = if kind == LSL { Shift::Shl } else { Shift::Shr };
-                        self.a.shift_cl(shift, Size::D, Reg::RDX);
+                        // 63 at most: see `shift_by_low_byte`.
                         self.a.movzx8(Reg::RCX, Reg::RCX);
-                        self.a.alu_imm(Alu::Cmp, Size::D, Reg::RCX, 32);
-                        // All ones if the amount is below 32.
-                        self.a.alu(Alu::Sbb, Size::D, Reg::RCX, Reg::RCX);
-                        self.a.alu(Alu::And, Size::D, Reg::RDX, Reg::RCX);
+                        self.a.alu_imm(Alu::Cmp, Size::D, Reg::RCX, 63);
+                        let usual = self.a.skip_if(Cc::Be);
+                        self.a.mov_imm(Reg::RCX, 63);
+                        self.a.land(usual);
+                        let shift = if kind == LSL { Shift::Shl } else { Shift::Shr };
+                        self.a.shiftx(shift, Size::Q, Reg::RDX, Reg::RDX, Reg::RCX);
+                        self.a.mov(Size::D, Reg::RDX, Reg::RDX);
                     }
                     _ => {
                         self.a.movzx8(Reg::RCX, Reg::RCX);
