@@ -65,7 +65,11 @@ impl Translator<'_> {
     pub(super) fn data(&mut self, item: &Instruction) {
         match item.action {
             Action::Data { operation: number, sets, form } => {
+                let aligned = self.aligned_result(item, number, form);
                 self.operate(item, number, sets && self.reads_result(item, number, form), form);
+                if aligned {
+                    self.aligned |= 1 << item.rd;
+                }
             }
             Action::MoveTop => {
                 self.clobber();
@@ -110,6 +114,22 @@ impl Translator<'_> {
             _ => {
                 let _ = self.media(item) || self.multiplication(item);
             }
+        }
+    }
+
+    /// Whether the result is known to be a multiple of 4: a sum or a difference of such numbers.
+    fn aligned_result(&self, item: &Instruction, number: u8, form: Form) -> bool {
+        let known = |register: u8| register < 32 && register != PC && self.aligned >> register & 1 == 1;
+        let second = match form {
+            Form::Immediate => item.imm.is_multiple_of(4),
+            Form::Plain => known(item.rm),
+            Form::Shifted => item.extra == LSL && item.imm >= 2,
+            Form::ShiftedByRegister => false,
+        };
+        match operation(number) {
+            Some(Operation::Sum { compares: false, .. }) => known(item.rn) && second,
+            Some(Operation::Move { inverts: false }) => form == Form::Plain && second,
+            _ => false,
         }
     }
 

@@ -452,12 +452,10 @@ impl Translator<'_> {
                 self.put(place(m.into()), t);
             }
             Operation::FromPair => {
-                self.clobber();
-                self.fetch(place(n.into()), Reg::RCX);
-                self.a.shift_imm(Shift::Shl, Size::Q, Reg::RCX, 32);
-                self.fetch(place(m.into()), Reg::RAX);
-                self.a.alu(Alu::Or, Size::Q, Reg::RAX, Reg::RCX);
-                self.put_lane(true, it.d, Reg::RAX);
+                self.a.vmov_from(Size::D, X0, self.rm(place(m.into())));
+                // VPINSRD.
+                self.a.vp3a(0x22, X0, X0, self.rm(place(n.into())), 1);
+                self.vput(d, X0);
             }
             Operation::ToPair => {
                 self.scalar_bits(true, Reg::RAX, d);

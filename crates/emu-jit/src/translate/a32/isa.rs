@@ -63,8 +63,8 @@ fn groups_of_condition(condition: u8) -> u8 {
 }
 
 /// The groups of flags that an instruction reads beside those of its condition, as bits of a class.
-pub(super) fn read_flags(item: &Instruction) -> u8 {
-    match (item.action, Kind::of(item.word)) {
+pub(super) fn read_flags(item: &Instruction, kind: &Kind) -> u8 {
+    match (item.action, kind) {
         (Action::Data { operation, form, .. }, _) => {
             let shifts_by_carry = form == Form::Shifted && item.extra == 4;
             if matches!(operation, 5..=7) || shifts_by_carry { READS_CV } else { 0 }
@@ -77,8 +77,8 @@ pub(super) fn read_flags(item: &Instruction) -> u8 {
 }
 
 /// The groups of flags that an instruction writes if it runs, as bits of a class.
-pub(super) fn written_flags(item: &Instruction) -> u8 {
-    match (item.action, Kind::of(item.word)) {
+pub(super) fn written_flags(item: &Instruction, kind: &Kind) -> u8 {
+    match (item.action, kind) {
         // Logical operations keep V, and mostly C.
         (Action::Data { operation, sets: true, .. }, _) => {
             if matches!(operation, 2..=7 | 10 | 11) {
@@ -190,8 +190,8 @@ impl Isa for A32 {
     fn class(item: &Instruction) -> Class {
         let conditional = item.condition < ALWAYS;
         let kind = Kind::of(item.word);
-        let reads = groups_of_condition(item.condition) | read_flags(item);
-        let writes = if conditional { 0 } else { written_flags(item) };
+        let reads = groups_of_condition(item.condition) | read_flags(item, &kind);
+        let writes = if conditional { 0 } else { written_flags(item, &kind) };
         let faults = matches!(kind, Kind::Transfer(_))
             || matches!(
                 item.action,

@@ -48,7 +48,7 @@ impl Translator<'_> {
         }
         let (modes, aligned) = (self.modes, self.aligned);
         // The interpreter looks at the condition again, if it runs the instruction, as after a fault.
-        if self.live || read_flags(&instruction) != 0 || may_be_interpreted(&instruction, &float) {
+        if self.live || read_flags(&instruction, &float) != 0 || may_be_interpreted(&instruction, &float) {
             self.save_flags();
         }
         let skip = self.a.label();
@@ -60,7 +60,7 @@ impl Translator<'_> {
         (self.live_before, self.live_groups_before) = (self.live, self.live_groups);
         let before = self.flags;
         let done = self.lower_kind(&instruction, &float);
-        if written_flags(&instruction) != 0 && self.live {
+        if written_flags(&instruction, &float) != 0 && self.live {
             self.save_flags();
             self.flags = Flags::Memory;
         } else if self.flags != before {
