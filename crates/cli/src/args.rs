@@ -4,6 +4,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::archive::{LoadArgs, SaveArgs};
+use crate::commands::bake::BakeArgs;
 use crate::commands::binfmt::BinfmtCommand;
 use crate::commands::build::BuildArgs;
 use crate::commands::buildx::BuildxCommand;
@@ -43,6 +44,8 @@ pub struct Args {
 pub enum Command {
     /// Build an image from a Dockerfile, for one or several platforms
     Build(Box<BuildArgs>),
+    /// Build the targets of docker-bake.hcl or another file of definitions
+    Bake(Box<BakeArgs>),
     /// Run a command in an image, also one for another CPU
     Run(Box<RunArgs>),
     /// Run a single program for another CPU on this machine
@@ -117,6 +120,7 @@ impl Command {
         match self {
             Command::Run(_) | Command::Unshare(_) => Needs::Namespace,
             Command::Build(_)
+            | Command::Bake(_)
             | Command::Pull(_)
             | Command::Load(_)
             | Command::Rmi(_)

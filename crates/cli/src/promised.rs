@@ -42,7 +42,8 @@ const SHOWN: [Peer; 6] = [
 ];
 
 /// The other commands that are checked.
-const OTHERS: [Peer; 45] = [
+const OTHERS: [Peer; 46] = [
+    peer("buildx-bake", &["bake"], &["a"]),
     peer("docker", &[], &["version"]),
     peer("podman", &[], &["version"]),
     peer("skopeo", &[], &["version"]),

@@ -4,6 +4,7 @@ pub mod ahead;
 mod amend;
 mod annotations;
 pub mod archive;
+pub mod bake;
 pub mod binfmt;
 pub mod build;
 pub mod buildx;
@@ -45,6 +46,7 @@ use crate::session::Session;
 /// Runs a command; returns the exit code.
 pub fn run(session: &Session, command: Command) -> Result<u8> {
     match command {
+        Command::Bake(args) => bake::bake(session, *args),
         Command::Build(args) => build::build(session, *args),
         Command::Run(args) => run::run(session, *args),
         Command::Emulate(args) => emulate::emulate(args),

@@ -123,8 +123,6 @@ pub const COMMANDS: &[(&str, &str)] = &[
     ("container", ENDS),
     ("builder", "its commands are build, prune and du"),
     ("image", "its commands are build, history, inspect, load, ls, prune, pull, push, rm, save and tag"),
-    ("buildx bake", "files of bake are not read yet: build each target with \"crossdock build\""),
-    ("bake", "files of bake are not read yet: build each target with \"crossdock build\""),
     ("buildx history", "builds are not recorded: keep what \"crossdock build --progress json\" writes"),
     (
         "buildx debug",

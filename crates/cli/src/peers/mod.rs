@@ -32,6 +32,7 @@ fn tables(path: &[String]) -> Vec<&'static [PeerOption]> {
     match words[..] {
         [] => vec![global::GLOBAL],
         ["run"] => vec![run::RUN],
+        ["bake"] => vec![build::BUILDER],
         ["build"] => vec![build::BUILD, build::LIMITS, build::NAMESPACES],
         ["pull"] => vec![images::PULL, registries::PULLED],
         ["push"] => vec![images::PUSH, registries::SIGNED],
