@@ -9,6 +9,7 @@ use crossdock_registry::transfer::{Platforms, WithReferrers};
 
 use super::convert::{self, Form, Types};
 use super::copy::{Plan, accesses, one};
+use super::sync_list::{self, Wanted};
 use super::transports::{Place, repository};
 use crate::access::{DestinationArgs, SourceArgs};
 use crate::output::{chain, print, say, write_whole};
@@ -106,21 +107,30 @@ pub fn sync(session: &Session, args: SyncArgs) -> Result<u8> {
         // Any name below the destination has its registry.
         to.push(Place::Registry(repository(&format!("{}/x", args.destination.trim_end_matches('/')))?));
     }
-    let reached = accesses(
+    let list = match args.src {
+        From::Yaml => sync_list::read(Path::new(&args.source))?,
+        _ => Vec::new(),
+    };
+    let mut reached: Vec<_> = list.iter().map(Wanted::access).collect();
+    reached.extend(accesses(
         &from.iter().collect::<Vec<_>>(),
         &to.iter().collect::<Vec<_>>(),
         &args.from,
         &args.to,
         args.authfile.as_ref(),
-    )?;
+    )?);
     session.reach(reached, args.retry_times);
     let client = session.client(std::sync::Arc::new(display.clone()))?;
     let pairs = match args.src {
         From::Docker => of_repository(&client, &args.source)?,
         From::Dir => of_directory(Path::new(&args.source))?,
-        From::Yaml => bail!(
-            "--src yaml: lists are not read: call \"crossdock sync --src docker\" for each name, in a loop of the shell"
-        ),
+        From::Yaml => {
+            let mut all = Vec::new();
+            for wanted in &list {
+                all.extend(wanted.references(&client)?.into_iter().map(of_reference));
+            }
+            all
+        }
     };
     if pairs.is_empty() {
         bail!("{} has no images", args.source);
