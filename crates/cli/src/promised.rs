@@ -390,9 +390,10 @@ fn meaning(peer: &Peer, option: &Listed) -> (&'static str, String) {
     match command.get_arguments().find(is_meant) {
         Some(arg) => {
             let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
-            match help.strip_prefix("Accepted for ") {
-                Some(_) => ("no effect", help),
-                None => ("yes", help),
+            match help.split([' ', ':']).next() {
+                Some("Accepted") => ("no effect", help),
+                Some("Refused") => ("no", help),
+                _ => ("yes", help),
             }
         }
         None => ("not yet", String::new()),

@@ -18,7 +18,7 @@ pub const BUILD: &[PeerOption] = &[
     switch("disable-compression", Fine("a layer is always packed, in the background; see compression= of --output"))
         .short('D'),
     value("layer-label", Fine("steps make no intermediate images that could have labels")),
-    switch("layers", Only(&["true"], "the cache is always filled: --no-cache executes every step again")),
+    switch("layers", Fine("each step that changes files makes a layer, and is in the cache: see --squash and --no-cache")),
     switch("skip-unused-stages", Only(&["true"], "a stage that the result does not need is never built: build it with --target STAGE")),
     switch("compat-volumes", Only(&["true"], "what RUN writes to a VOLUME is kept, as BuildKit does")),
     switch("identity-label", Fine("images get no label of the program that built them")),

@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use crate::support::{Registry, World};
+use crate::support::{Registry, World, require};
 
 /// A registry for the user ann, whose password is `correct-horse`.
 fn guarded(world: &World) -> Registry {
@@ -77,7 +77,7 @@ fn files_of_credentials_are_chosen() {
 #[test]
 fn certificates_are_verified_or_not() {
     let world = World::with_base();
-    let made = std::process::Command::new("openssl")
+    let made = std::process::Command::new(require("openssl", "openssl"))
         .args([
             "req",
             "-x509",
