@@ -367,11 +367,24 @@ fn guide() -> String {
         text.push_str("| option | | meaning, or what to do instead |\n| --- | --- | --- |\n");
         for option in options {
             let (kind, sentence) = meaning(peer, &option);
-            let sentence = sentence.replace('|', "\\|").replace('<', "&lt;").replace('*', "\\*");
+            let sentence = escaped(&sentence);
             writeln!(text, "| {} | {kind} | {sentence} |", option.shown()).expect("memory");
         }
     }
+    text.push_str(
+        "\n## Commands that do not exist here\n\n| command | what to do instead |\n| --- | --- |\n",
+    );
+    let commands = Args::command();
+    for (command, sentence) in peers::COMMANDS {
+        assert!(commands.find_subcommand(command).is_none(), "{command} exists: take it out of the table");
+        writeln!(text, "| `{command}` | {} |", escaped(sentence)).expect("memory");
+    }
     text
+}
+
+/// A sentence as Markdown has it in a table.
+fn escaped(sentence: &str) -> String {
+    sentence.replace('|', "\\|").replace('<', "&lt;").replace('*', "\\*")
 }
 
 /// How the guide calls what happens, and the sentence.

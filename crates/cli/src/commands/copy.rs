@@ -259,7 +259,7 @@ pub fn one(
     }
     let ([from], false) = (sources, append) else {
         bail!(
-            "an index of several sources is made only of names in registries: copy them to a registry first"
+            "an index of several sources is made of names in registries, as they are: make it first, and copy it then with --format, another compression or to another place"
         );
     };
     let digest =

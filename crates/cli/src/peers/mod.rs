@@ -14,6 +14,8 @@ mod registries;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches};
 
+#[cfg(test)]
+pub use commands::COMMANDS;
 pub use commands::answer_to;
 use option::{Answer, PeerOption, Takes};
 
