@@ -10,15 +10,17 @@ use crate::commands::buildx::BuildxCommand;
 use crate::commands::copy::CopyArgs;
 use crate::commands::doctor::DoctorArgs;
 use crate::commands::elf::{FileArgs, LddArgs};
+use crate::commands::emulate::{EmulateArgs, UnshareArgs};
 use crate::commands::images::{HistoryArgs, InspectArgs, PullArgs, PushArgs, RmiArgs, TagArgs};
 use crate::commands::info::{InfoArgs, VersionArgs};
 use crate::commands::listing::ImagesArgs;
 use crate::commands::manifest::ManifestCommand;
 use crate::commands::registry::{LoginArgs, LogoutArgs, RegistryCommand};
 use crate::commands::remote::{DeleteArgs, ListTagsArgs, ManifestDigestArgs};
-use crate::commands::run::{EmulateArgs, RunArgs, UnshareArgs};
+use crate::commands::run::RunArgs;
 use crate::commands::sync::SyncArgs;
 use crate::commands::system::SystemCommand;
+use crate::commands::volume::VolumeCommand;
 use crate::session::{Global, Needs};
 
 /// Builds, runs and publishes container images for every CPU from any machine.
@@ -88,6 +90,9 @@ pub enum Command {
     /// Show the space used, and free some
     #[command(subcommand)]
     System(SystemCommand),
+    /// Directories that outlive the containers that use them
+    #[command(subcommand)]
+    Volume(VolumeCommand),
     /// What buildx says about its builders; here there is only one
     #[command(subcommand, hide = true)]
     Buildx(BuildxCommand),
@@ -116,6 +121,7 @@ impl Command {
             | Command::Load(_)
             | Command::Rmi(_)
             | Command::System(_)
+            | Command::Volume(_)
             | Command::File(FileArgs { image: Some(_), .. })
             | Command::Ldd(LddArgs { image: Some(_), .. })
             | Command::Manifest(ManifestCommand::Push { purge: true, .. } | ManifestCommand::Rm { .. }) => {

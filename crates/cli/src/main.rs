@@ -5,6 +5,7 @@ mod args;
 mod builder;
 mod command_line;
 mod commands;
+mod device;
 mod input;
 mod log_file;
 mod output;

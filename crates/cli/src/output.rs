@@ -1,11 +1,11 @@
-//! Output: lines on standard output and standard error, files written as a whole, and times as people read
-//! them.
+//! Output: lines on standard output and standard error, questions, files written as a whole, and times as
+//! people read them.
 
 use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use crossdock_builder::BuildError;
 
 /// An error that ends the program with a code of its own; nothing is printed if the text is empty.
@@ -185,4 +185,19 @@ pub fn ago(seconds: i64) -> String {
 /// Seconds since 1970 of an RFC 3339 time.
 pub fn seconds(time: &str) -> Option<i64> {
     time.parse::<jiff::Timestamp>().ok().map(|t| t.as_second())
+}
+
+/// Asks before something is removed; false if the answer is no.
+pub fn confirmed(what: &str, force: bool) -> Result<bool> {
+    if force {
+        return Ok(true);
+    }
+    if !std::io::stdin().is_terminal() {
+        bail!("this removes {what}: confirm with --force");
+    }
+    eprint!("This removes {what}. Continue? [y/N] ");
+    std::io::stderr().flush().context("ask on the terminal")?;
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer).context("read the answer")?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }

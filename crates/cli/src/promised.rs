@@ -90,89 +90,6 @@ const OTHERS: [Peer; 45] = [
     peer("buildx-imagetools-create", &["buildx", "imagetools", "create"], &["-t", "a", "b"]),
 ];
 
-/// Options of `docker run` that crossdock does not know yet. An option that is known now must be taken out.
-const RUN_UNKNOWN: &[&str] = &[
-    "--annotation",
-    "--attach",
-    "--blkio-weight",
-    "--blkio-weight-device",
-    "--cap-add",
-    "--cap-drop",
-    "--cgroup-parent",
-    "--cgroupns",
-    "--cidfile",
-    "--cpu-count",
-    "--cpu-percent",
-    "--cpu-period",
-    "--cpu-quota",
-    "--cpu-rt-period",
-    "--cpu-rt-runtime",
-    "--cpu-shares",
-    "--cpus",
-    "--cpuset-cpus",
-    "--cpuset-mems",
-    "--detach-keys",
-    "--device",
-    "--device-cgroup-rule",
-    "--device-read-bps",
-    "--device-read-iops",
-    "--device-write-bps",
-    "--device-write-iops",
-    "--disable-content-trust",
-    "--dns",
-    "--dns-option",
-    "--dns-search",
-    "--domainname",
-    "--expose",
-    "--gpus",
-    "--group-add",
-    "--health-cmd",
-    "--health-interval",
-    "--health-retries",
-    "--health-start-interval",
-    "--health-start-period",
-    "--health-timeout",
-    "--io-maxbandwidth",
-    "--io-maxiops",
-    "--ip",
-    "--ip6",
-    "--ipc",
-    "--isolation",
-    "--kernel-memory",
-    "--label",
-    "--label-file",
-    "--link",
-    "--link-local-ip",
-    "--log-driver",
-    "--log-opt",
-    "--mac-address",
-    "--memory",
-    "--memory-reservation",
-    "--memory-swap",
-    "--memory-swappiness",
-    "--network-alias",
-    "--no-healthcheck",
-    "--oom-kill-disable",
-    "--oom-score-adj",
-    "--pid",
-    "--pids-limit",
-    "--publish-all",
-    "--quiet",
-    "--restart",
-    "--runtime",
-    "--security-opt",
-    "--sig-proxy",
-    "--stop-signal",
-    "--stop-timeout",
-    "--storage-opt",
-    "--sysctl",
-    "--use-api-socket",
-    "--userns",
-    "--uts",
-    "--volume-driver",
-    "--volumes-from",
-];
-
 /// One option in a list.
 struct Listed {
     short: Option<String>,
@@ -286,12 +203,8 @@ fn every_option_is_accepted_or_answered() {
         for option in &options {
             for name in option.short.iter().chain([&option.long]) {
                 let fate = fate(peer, option, name);
-                let is_expected = peer.list == "docker-run" && RUN_UNKNOWN.contains(&option.long.as_str());
-                match (&fate, is_expected) {
-                    (Fate::Unknown(_), true) => {}
-                    (Fate::Unknown(message), false) => wrong.push(format!("{title}: {name}: {message}")),
-                    (_, true) => wrong.push(format!("{title}: {name} is known: take it out of RUN_UNKNOWN")),
-                    _ => {}
+                if let Fate::Unknown(message) = &fate {
+                    wrong.push(format!("{title}: {name}: {message}"));
                 }
                 if *name == option.long {
                     match fate {

@@ -143,6 +143,14 @@ pub fn age_seconds(text: &str) -> Result<u64> {
     }
 }
 
+/// 64 hexadecimal digits that nobody else has, as docker's ids.
+pub fn random_id() -> Result<String> {
+    let mut bytes = [0; 32];
+    let mut source = std::fs::File::open("/dev/urandom").context("open /dev/urandom")?;
+    std::io::Read::read_exact(&mut source, &mut bytes).context("read /dev/urandom")?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
 /// A truth value as docker reads it, `strconv.ParseBool` of Go.
 pub fn switch(text: &str) -> Result<bool, String> {
     boolean(text).ok_or_else(|| "it is true or false".to_string())

@@ -17,6 +17,7 @@ use super::remote;
 use super::source::{self, Source};
 use super::transports::{self, Place};
 use crate::access::{ConnectionArgs, CredentialArgs};
+use crate::device::{self, Address, SCHEME, Shipment};
 use crate::output::{self, print};
 use crate::progress::{Display, ProgressMode};
 use crate::session::Session;
@@ -51,8 +52,10 @@ pub struct PullArgs {
 pub struct PushArgs {
     /// The image
     pub image: String,
-    /// Where to, if not to the registry of its name
-    pub destination: Option<String>,
+    /// Where to, if not to the registry of its name: another name, or devices as
+    /// ssh://[USER@]HOST[:PORT][/docker|podman|containerd|crossdock]
+    #[arg(value_name = "DESTINATION")]
+    pub destinations: Vec<String>,
     /// Send only the image of this platform
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     pub platform: Option<String>,
@@ -60,7 +63,7 @@ pub struct PushArgs {
     #[arg(short, long)]
     pub quiet: bool,
     /// Send all images of this name, whatever their tags
-    #[arg(short, long, conflicts_with = "destination")]
+    #[arg(short, long, conflicts_with = "destinations")]
     pub all_tags: bool,
     /// Accepted for podman: all images of an index are always sent
     #[arg(long, hide = true)]
@@ -237,7 +240,37 @@ pub fn push_target(store: &Store, text: &str, platform: Option<&Platform>) -> Re
     }
 }
 
+/// Sends an image to devices.
+fn push_to_devices(session: &Session, args: &PushArgs, words: &[&String]) -> Result<u8> {
+    let is_device = |word: &&String| word.starts_with(SCHEME);
+    let (devices, names): (Vec<&String>, Vec<&String>) = words.iter().partition(|word| is_device(word));
+    let devices = devices.into_iter().map(|text| text.parse()).collect::<Result<Vec<Address>>>()?;
+    let [image] = names[..] else {
+        bail!("push to devices: name one image, as in: crossdock push IMAGE ssh://USER@HOST");
+    };
+    let platform = values::platform(args.platform.as_ref())?;
+    let store = session.store()?;
+    let found = source::find(&store, image, platform.as_ref())?;
+    let Some(name) = &found.reference else {
+        bail!(
+            "push {image}: an id is no name for the device: give the image one with \"crossdock tag {image} NAME\""
+        );
+    };
+    let images: Vec<_> =
+        found.images.iter().map(|entry| (entry.platform.clone(), entry.manifest.clone())).collect();
+    let shipment =
+        Shipment { store: &store, name, images: &images, platform: platform.as_ref(), quiet: args.quiet };
+    device::push(&shipment, &devices)
+}
+
 pub fn push(session: &Session, args: PushArgs) -> Result<u8> {
+    let words: Vec<&String> = std::iter::once(&args.image).chain(&args.destinations).collect();
+    if words.iter().any(|word| word.starts_with(SCHEME)) {
+        return push_to_devices(session, &args, &words);
+    }
+    if let Some(more) = args.destinations.get(1) {
+        bail!("push {more}: an image is pushed to one registry: push it again for the next");
+    }
     let store = session.store()?;
     if args.all_tags {
         return push_tags(session, &store, &args);
@@ -245,10 +278,10 @@ pub fn push(session: &Session, args: PushArgs) -> Result<u8> {
     // An id that names an image here would be the name of a repository there.
     let by_id = source::find(&store, &args.image, None)
         .is_ok_and(|found| found.reference.is_none() && !args.image.contains('@'));
-    if args.destination.is_none() && by_id {
+    if args.destinations.is_empty() && by_id {
         bail!("push {0}: an id does not say where to: crossdock push {0} REGISTRY/NAME:TAG", args.image);
     }
-    let destination = args.destination.as_deref().unwrap_or(&args.image);
+    let destination = args.destinations.first().unwrap_or(&args.image);
     let to = Place::parse(destination)?;
     if let Some(reference) = to.reference() {
         let access = args.credentials.access(&args.connection, reference.registry())?;

@@ -15,6 +15,7 @@ mod directory;
 mod docker_daemon;
 pub mod doctor;
 pub mod elf;
+pub mod emulate;
 mod git;
 pub mod images;
 mod imagetools;
@@ -33,6 +34,7 @@ pub mod sync;
 mod sync_list;
 pub mod system;
 mod transports;
+pub mod volume;
 
 use anyhow::Result;
 
@@ -46,8 +48,8 @@ pub fn run(session: &Session, command: Command) -> Result<u8> {
     match command {
         Command::Build(args) => build::build(session, *args),
         Command::Run(args) => run::run(session, *args),
-        Command::Emulate(args) => run::emulate(args),
-        Command::Unshare(args) => run::unshare(args),
+        Command::Emulate(args) => emulate::emulate(args),
+        Command::Unshare(args) => emulate::unshare(args),
         Command::Pull(args) => images::pull(session, args),
         Command::Push(args) => images::push(session, args),
         Command::Copy(args) => copy::copy(session, *args),
@@ -63,6 +65,7 @@ pub fn run(session: &Session, command: Command) -> Result<u8> {
         Command::Logout(args) => registry::logout(session, args),
         Command::Registry(command) => registry::registry(session, command),
         Command::System(command) => system::system(session, command),
+        Command::Volume(command) => volume::volume(session, command),
         Command::Buildx(command) => buildx::buildx(session, command),
         Command::File(args) => elf::file(session, args),
         Command::Ldd(args) => elf::ldd(session, args),

@@ -1,6 +1,5 @@
 //! system df and system prune.
 
-use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -11,7 +10,7 @@ use crossdock_oci::store::{CacheUsage, GcOptions};
 use serde_json::json;
 
 use super::listing::{self, Filter};
-use crate::output::{ago, print, seconds, table};
+use crate::output::{ago, confirmed, print, seconds, table};
 use crate::session::Session;
 use crate::values::age_seconds;
 
@@ -36,7 +35,16 @@ pub enum SystemCommand {
     #[command(name = "prune-cache", hide = true)]
     PruneCache(PruneArgs),
     /// Remove what nothing needs, and images without a name
-    Prune(PruneArgs),
+    Prune(SystemPruneArgs),
+}
+
+#[derive(clap::Args)]
+pub struct SystemPruneArgs {
+    #[command(flatten)]
+    pub prune: PruneArgs,
+    /// Also volumes without a name of their own that no container uses
+    #[arg(long)]
+    pub volumes: bool,
 }
 
 #[derive(clap::Args)]
@@ -118,7 +126,7 @@ pub fn system(session: &Session, command: SystemCommand) -> Result<u8> {
         SystemCommand::Df(args) => df(session, &args),
         SystemCommand::PruneImages { all, force, filters } => prune_images(session, all, force, &filters),
         SystemCommand::PruneCache(args) => prune_cache(session, &args),
-        SystemCommand::Prune(args) => prune(session, &args),
+        SystemCommand::Prune(args) => prune(session, &args.prune, args.volumes),
     }
 }
 
@@ -131,6 +139,7 @@ fn df(session: &Session, args: &DfArgs) -> Result<u8> {
         ("Build cache", usage.build_cache),
         ("Cache mounts", usage.cache_mounts),
         ("Partial downloads", usage.partials),
+        ("Volumes", usage.volumes),
     ];
     usage.damaged.iter().for_each(|problem| eprintln!("warning: {problem}"));
     if let Some(format) = &args.format {
@@ -193,21 +202,6 @@ fn df_records(records: &[CacheUsage]) {
     }
     print("\nBuild cache:");
     table(&rows);
-}
-
-/// Asks before something is removed; false if the answer is no.
-fn confirmed(what: &str, force: bool) -> Result<bool> {
-    if force {
-        return Ok(true);
-    }
-    if !std::io::stdin().is_terminal() {
-        bail!("this removes {what}: confirm with --force");
-    }
-    eprint!("This removes {what}. Continue? [y/N] ");
-    std::io::stderr().flush().context("ask on the terminal")?;
-    let mut answer = String::new();
-    std::io::stdin().read_line(&mut answer).context("read the answer")?;
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
 /// Removes images only; the build cache stays as it is.
@@ -273,7 +267,7 @@ fn prune_cache(session: &Session, args: &PruneArgs) -> Result<u8> {
 }
 
 /// Removes what nothing needs.
-fn prune(session: &Session, args: &PruneArgs) -> Result<u8> {
+fn prune(session: &Session, args: &PruneArgs, volumes: bool) -> Result<u8> {
     let what = if args.all {
         "the whole build cache, cache mounts, images without a name, and everything that no image needs"
     } else {
@@ -295,6 +289,9 @@ fn prune(session: &Session, args: &PruneArgs) -> Result<u8> {
             let target = listed.index.as_ref().unwrap_or(&listed.entry.manifest);
             store.remove_untagged(&target.digest)?;
         }
+    }
+    if volumes {
+        super::volume::prune_unnamed(&store)?;
     }
     drop(store);
     // A label says nothing about the build cache, so only an age or --all reaches it.

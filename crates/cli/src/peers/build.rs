@@ -179,7 +179,6 @@ pub const IMAGETOOLS: &[PeerOption] = &[
 ];
 
 pub const SYSTEM_PRUNE: &[PeerOption] = &[
-    switch("volumes", Fine("there are no volumes that could be removed")),
     switch("build", Fine("steps leave no containers")),
     switch("external", Fine("containers of other programs are not in the store")),
 ];

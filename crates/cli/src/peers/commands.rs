@@ -15,7 +15,6 @@ const CONTEXTS: &str =
 const COMPOSE: &str = "crossdock starts no services: build and push their images here, and let docker compose or podman-compose run them";
 const SIGN: &str = "crossdock makes no signatures: sign and verify images with cosign";
 const WORKING: &str = "there are no working containers: write the steps as a Dockerfile, and build it";
-const VOLUMES: &str = "bind a directory instead: crossdock run --volume DIR:TARGET";
 
 /// Commands, with all words that name them, and the sentences.
 pub const COMMANDS: &[(&str, &str)] = &[
@@ -56,7 +55,17 @@ pub const COMMANDS: &[(&str, &str)] = &[
     ("unmount", "write the files to a directory with a build: FROM IMAGE in a Dockerfile, and --output DIR"),
     ("umount", "write the files to a directory with a build: FROM IMAGE in a Dockerfile, and --output DIR"),
     ("network", NETWORKS),
-    ("volume", VOLUMES),
+    ("volume update", "labels of a volume do not change: make another volume, and copy the files"),
+    ("volume reload", "volumes are directories of the store, without drivers"),
+    ("volume mount", "the files are at \"crossdock volume inspect -f '{{.Mountpoint}}' NAME\""),
+    (
+        "volume export",
+        "pack the directory with tar: \"crossdock volume inspect -f '{{.Mountpoint}}' NAME\" names it",
+    ),
+    (
+        "volume import",
+        "unpack the archive in a container: crossdock run -i -v NAME:/v IMAGE tar -xC /v < FILE",
+    ),
     ("context", CONTEXTS),
     ("machine", CONTEXTS),
     ("farm", CONTEXTS),

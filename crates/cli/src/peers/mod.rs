@@ -10,6 +10,7 @@ mod global;
 mod images;
 mod option;
 mod registries;
+mod run;
 
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches};
@@ -32,6 +33,7 @@ fn tables(path: &[String]) -> Vec<&'static [PeerOption]> {
     let words: Vec<&str> = path.iter().map(String::as_str).collect();
     match words[..] {
         [] => vec![global::GLOBAL],
+        ["run"] => vec![run::RUN],
         ["build"] => vec![build::BUILD, build::LIMITS, build::NAMESPACES],
         ["pull"] => vec![images::PULL, registries::PULLED],
         ["push"] => vec![images::PUSH, registries::SIGNED],
@@ -163,6 +165,7 @@ pub fn sentences() -> Vec<(&'static str, &'static str)> {
         build::BUILD,
         build::LIMITS,
         build::NAMESPACES,
+        run::RUN,
         registries::SIGNED,
         registries::COPIED,
         registries::RETRIED,

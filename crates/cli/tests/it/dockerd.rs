@@ -10,7 +10,7 @@ use crate::support::{Ran, Registry, World, is_root, require};
 
 /// Debian's dockerd, which writes only to a directory of its own: no bridge, no firewall rules, no socket
 /// visible to others. Stopped when dropped.
-struct Dockerd {
+pub struct Dockerd {
     child: Child,
     directory: tempfile::TempDir,
     /// Reads the log as long as the daemon lives: the daemon would block on a full pipe.
@@ -19,7 +19,7 @@ struct Dockerd {
 
 impl Dockerd {
     /// `None` for an ordinary user, for whom dockerd does not run.
-    fn start() -> Option<Dockerd> {
+    pub fn start() -> Option<Dockerd> {
         if !is_root() {
             return None;
         }
@@ -51,22 +51,27 @@ impl Dockerd {
         Some(Dockerd { child, directory, _log: log })
     }
 
+    /// What `DOCKER_HOST` must be.
+    pub fn host(&self) -> String {
+        format!("unix://{}", self.directory.path().join("socket").display())
+    }
+
     #[track_caller]
     fn docker(&self, args: &[&str]) -> String {
         let mut command = Command::new(docker());
         command.args(args).env_clear().env("HOME", self.directory.path()).env("PATH", "/usr/bin:/bin");
-        command.env("DOCKER_HOST", format!("unix://{}", self.directory.path().join("socket").display()));
+        command.env("DOCKER_HOST", self.host());
         Ran::from(command.stdin(Stdio::null()).output().expect("docker runs")).ok()
     }
 
     #[track_caller]
-    fn sh(&self, image: &str, script: &str) -> String {
+    pub fn sh(&self, image: &str, script: &str) -> String {
         self.docker(&["run", "--rm", "--network=none", image, "sh", "-c", script])
     }
 }
 
 /// The path of Debian's client.
-fn docker() -> PathBuf {
+pub fn docker() -> PathBuf {
     let path = Path::new("/usr/bin/docker");
     if path.exists() { path.to_path_buf() } else { require("docker", "docker.io") }
 }

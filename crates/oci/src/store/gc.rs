@@ -105,6 +105,8 @@ pub struct DiskUsage {
     pub cache_mounts: Usage,
     /// Unfinished downloads; all reclaimable.
     pub partials: Usage,
+    /// Volumes; those that no command uses now are reclaimable.
+    pub volumes: Usage,
     /// The build cache's records, the least recently used first.
     pub records: Vec<CacheUsage>,
     /// Images that are damaged, by name, and what to do.
@@ -195,6 +197,9 @@ impl Store {
         }
         for path in entries(&self.dir("cachemounts"))? {
             usage.cache_mounts.add(walk_size(&path), true);
+        }
+        for volume in self.volumes()? {
+            usage.volumes.add(self.volume_size(&volume), !volume.is_used);
         }
         Ok(usage)
     }
@@ -545,7 +550,7 @@ impl Trash<'_> {
     }
 }
 
-fn entries(dir: &Path) -> Result<Vec<PathBuf>> {
+pub(crate) fn entries(dir: &Path) -> Result<Vec<PathBuf>> {
     let read = fs::read_dir(dir).context("read", dir)?;
     read.map(|entry| Ok(entry.context("read", dir)?.path())).collect()
 }
@@ -573,7 +578,7 @@ fn tree_size(dir: &Path) -> u64 {
 }
 
 /// Bytes of all files below a directory; what cannot be read does not count.
-fn walk_size(dir: &Path) -> u64 {
+pub(crate) fn walk_size(dir: &Path) -> u64 {
     let mut bytes = 0;
     let mut pending = vec![dir.to_path_buf()];
     while let Some(dir) = pending.pop() {
