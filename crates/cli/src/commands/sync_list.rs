@@ -245,3 +245,51 @@ impl Wanted {
         Ok(all)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crossdock_testkit::hostile::{texts, try_inputs};
+
+    const LIST: &str = "r.example:5000:\n  images:\n    a/b: [\"1\", latest]\n    c: []\n    d:\n  images-by-tag-regex:\n    e: ^v\n  \
+        tls-verify: false\n  cert-dir: /certs\n  credentials: {username: u, password: p}\nother: ~\n";
+
+    fn all(text: &str) -> Result<Vec<Wanted>> {
+        let Some(top) = document(text)? else { return Ok(Vec::new()) };
+        top.map("the list")?.iter().map(|(name, node)| wanted(name, node)).collect()
+    }
+
+    #[test]
+    fn a_list_is_read() {
+        let list = all(LIST).expect("a list");
+        let [one, other] = &list[..] else { panic!("{} registries", list.len()) };
+        assert_eq!((one.registry.as_str(), other.registry.as_str()), ("r.example:5000", "other"));
+        let tags = |image: &str| {
+            let (_, tags) = one.images.iter().find(|(name, _)| name == image).expect(image);
+            tags.join(" ")
+        };
+        assert_eq!((tags("a/b"), tags("c"), tags("d")), ("1 latest".into(), "".into(), "".into()));
+        assert!(one.by_tag[0].1.is_match("v1") && !one.by_tag[0].1.is_match("1v"));
+        assert_eq!((one.tls_verify, one.cert_dir.as_deref()), (Some(false), Some(Path::new("/certs"))));
+        assert!(matches!(one.access().identity, Identity::Given(_)));
+        assert!(matches!(other.access().identity, Identity::Stored));
+        assert!(all("").expect("nothing").is_empty() && all("# only\n").expect("nothing").is_empty());
+    }
+
+    #[test]
+    fn hostile() {
+        let seeds = texts(&[
+            LIST,
+            "a: {b: &x [1], c: *x}",
+            "? [a]\n: b",
+            "!!map {a: \"\\u0041\"}",
+            "a: |\n  b\n",
+            "--- a\n...\n",
+        ]);
+        try_inputs("lists of sync", &seeds, |bytes| {
+            if let Ok(text) = std::str::from_utf8(bytes) {
+                let _ = all(text);
+            }
+        });
+    }
+}
