@@ -3,7 +3,7 @@
 use anyhow::{Result, bail};
 use crossdock_platform::Platform;
 
-use super::ssh::Remote;
+use super::ssh::{LINES_SHOWN, Remote};
 
 /// An engine that answers.
 pub struct Engine {
@@ -96,11 +96,12 @@ impl Engine {
         platform: &Platform,
         namespace: &str,
     ) -> Result<Option<String>> {
-        remote.forget();
-        let (lines, code) = remote.run(&self.script(source, name, platform, namespace))?;
+        // Both streams, so that what the engine says comes before the end of the answer.
+        let script = format!("{{ {}; }} 2>&1", self.script(source, name, platform, namespace));
+        let (lines, code) = remote.run(&script)?;
         if code != 0 {
-            let said = remote.said();
-            let said = if said.is_empty() { lines.join("; ") } else { said };
+            let last = &lines[lines.len().saturating_sub(LINES_SHOWN)..];
+            let said: String = last.join("; ").chars().filter(|c| !c.is_control()).collect();
             bail!("{} could not take the image: {said}", self.title());
         }
         let id = lines.last().map(|line| line.strip_prefix("sha256:").unwrap_or(line).to_string());

@@ -26,8 +26,8 @@ pub struct Remote {
     marker: String,
 }
 
-/// How many lines of standard error an error shows.
-const LINES_SHOWN: usize = 8;
+/// How many lines of a program there an error shows.
+pub const LINES_SHOWN: usize = 8;
 /// Longest line that is read, in bytes; the rest is dropped.
 const LINE_LENGTH_MAX: u64 = 16 * 1024;
 /// Most lines of one answer.
@@ -129,14 +129,9 @@ impl Remote {
     }
 
     /// The last lines of standard error, for an error.
-    pub fn said(&self) -> String {
+    fn said(&self) -> String {
         let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         said.iter().map(String::as_str).collect::<Vec<_>>().join("; ")
-    }
-
-    /// Forgets what was written to standard error so far.
-    pub fn forget(&self) {
-        self.said.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     /// Ends the shell.
