@@ -161,22 +161,8 @@ pub const PRUNE: &[PeerOption] = &[
 ];
 
 /// Of `docker buildx imagetools create`, which is `copy` here.
-pub const IMAGETOOLS: &[PeerOption] = &[
-    switch(
-        "dry-run",
-        Refusal(
-            "make the index here with \"crossdock manifest create\", and look at it with \"crossdock manifest inspect\"",
-        ),
-    ),
-    value("file", Refusal("descriptors are not read from files: name the sources, such as NAME@DIGEST")),
-    value(
-        "annotation",
-        Refusal(
-            "annotate the index here: \"crossdock manifest create --annotation NAME=VALUE\", and push it with \"crossdock manifest push\"",
-        ),
-    ),
-    value("progress", Fine("transfers are shown on standard error; see --quiet")),
-];
+pub const IMAGETOOLS: &[PeerOption] =
+    &[value("progress", Fine("transfers are shown on standard error; see --quiet"))];
 
 pub const SYSTEM_PRUNE: &[PeerOption] = &[
     switch("build", Fine("steps leave no containers")),
