@@ -32,17 +32,18 @@ const fn peer(
 }
 
 /// The commands whose options the guide lists.
-const SHOWN: [Peer; 6] = [
+const SHOWN: [Peer; 7] = [
     peer("docker-build", &["build"], &["."]),
     peer("buildx-build", &["build"], &["."]),
     peer("docker-run", &["run"], &["image"]),
+    peer("podman-run", &["run"], &["image"]),
     peer("podman-build", &["build"], &["."]),
     peer("buildah-build", &["build"], &["."]),
     peer("skopeo-copy", &["copy"], &["docker://a", "docker://b"]),
 ];
 
 /// The other commands that are checked.
-const OTHERS: [Peer; 45] = [
+const OTHERS: [Peer; 52] = [
     peer("docker", &[], &["version"]),
     peer("podman", &[], &["version"]),
     peer("skopeo", &[], &["version"]),
@@ -71,6 +72,13 @@ const OTHERS: [Peer; 45] = [
     peer("docker-builder-prune", &["builder", "prune"], &[]),
     peer("docker-version", &["version"], &[]),
     peer("docker-info", &["info"], &[]),
+    peer("podman-rmi", &["rmi"], &["a"]),
+    peer("podman-images", &["images"], &[]),
+    peer("podman-inspect", &["inspect"], &["a"]),
+    peer("podman-login", &["login"], &["h"]),
+    peer("podman-system-prune", &["system", "prune"], &[]),
+    peer("podman-system-df", &["system", "df"], &[]),
+    peer("podman-image-prune", &["image", "prune"], &[]),
     peer("podman-pull", &["pull"], &["a"]),
     peer("podman-push", &["push"], &["a"]),
     peer("podman-save", &["save"], &["a"]),

@@ -29,6 +29,8 @@ fn credentials_are_given_with_the_command() {
         &["copy", "--dest-creds", "ann:correct-horse", "oci:out", &registry.image("b:1")],
         &["copy", "--src-username=ann", "--src-password=correct-horse", &there, "dir:out2"],
         &["sync", "-s=docker", "-d=dir", "--src-creds=ann:correct-horse", &name, "out3"],
+        &["run", "--pull=always", "--creds", "ann:correct-horse", &name, "true"],
+        &["run", "--pull=always", "--arch=amd64", "--os=linux", "--creds=ann:correct-horse", &name, "true"],
         &["delete", "--creds=ann:correct-horse", &name],
     ] {
         world.run(words).ok();
