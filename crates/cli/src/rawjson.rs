@@ -3,6 +3,7 @@
 //! `logs` output, `warnings` warnings. A line tells only what is new.
 
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
 use base64::Engine as _;
 use crossdock_builder::{Event, StepId};
@@ -35,6 +36,17 @@ fn base64(text: &str) -> String {
 
 fn whole() -> Digest {
     Digest::of(WHOLE.as_bytes())
+}
+
+/// A line about the whole build. Its vertex comes along, since readers know only vertexes that were told.
+fn of_whole(kind: &str, entry: Value) -> Value {
+    json!({"vertexes": [vertex_of_whole()], kind: [entry]})
+}
+
+fn vertex_of_whole() -> Value {
+    static STARTED: OnceLock<String> = OnceLock::new();
+    let started = STARTED.get_or_init(now);
+    json!({"digest": whole(), "name": WHOLE, "started": started, "completed": now()})
 }
 
 impl RawSteps {
@@ -71,7 +83,7 @@ impl RawSteps {
                 if let Some(lines) = lines {
                     warning["range"] = json!([{"start": {"line": lines.start}, "end": {"line": lines.end}}]);
                 }
-                json!({ "warnings": [warning] })
+                of_whole("warnings", warning)
             }
         })
     }
@@ -95,7 +107,7 @@ impl RawSteps {
             self.transfers.remove(id);
             status["completed"] = json!(time);
         }
-        json!({ "statuses": [status] })
+        of_whole("statuses", status)
     }
 }
 
@@ -103,14 +115,17 @@ impl RawSteps {
 pub fn message(text: &str) -> Value {
     let time = now();
     match text.split_once(": ") {
-        Some(("error", error)) => json!({"vertexes": [{
-            "digest": whole(), "name": WHOLE, "started": time, "completed": time, "error": error,
-        }]}),
-        Some(("warning", warning)) => {
-            json!({"warnings": [{"vertex": whole(), "level": 1, "short": base64(warning)}]})
+        Some(("error", error)) => {
+            let mut vertex = vertex_of_whole();
+            vertex["error"] = json!(error);
+            json!({ "vertexes": [vertex] })
         }
-        _ => json!({"logs": [{
-            "vertex": whole(), "stream": 2, "data": base64(&format!("{text}\n")), "timestamp": time,
-        }]}),
+        Some(("warning", warning)) => {
+            of_whole("warnings", json!({"vertex": whole(), "level": 1, "short": base64(warning)}))
+        }
+        _ => {
+            let data = base64(&format!("{text}\n"));
+            of_whole("logs", json!({"vertex": whole(), "stream": 2, "data": data, "timestamp": time}))
+        }
     }
 }

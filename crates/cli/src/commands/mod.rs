@@ -32,6 +32,7 @@ pub mod remote;
 pub mod run;
 mod source;
 pub mod sync;
+mod sync_list;
 pub mod system;
 mod transports;
 pub mod volume;

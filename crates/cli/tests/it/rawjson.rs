@@ -48,6 +48,16 @@ fn lines_are_those_of_buildkit() {
     let warnings = all(&seen, "warnings");
     assert!(warnings.iter().any(|w| text(&w["short"]).contains("Maintainer")), "{warnings:?}");
     assert!(first.ok().contains("t:latest"));
+    // Whatever is told belongs to a vertex that was told before or with it.
+    let mut known = std::collections::BTreeSet::new();
+    for line in &seen {
+        known.extend(all(std::slice::from_ref(line), "vertexes").iter().map(|v| v["digest"].to_string()));
+        for kind in ["logs", "statuses", "warnings"] {
+            for entry in all(std::slice::from_ref(line), kind) {
+                assert!(known.contains(&entry["vertex"].to_string()), "{line}");
+            }
+        }
+    }
     // The second time everything is cached.
     let again = lines(&build());
     assert!(all(&again, "vertexes").iter().any(|v| v["cached"] == true), "{again:?}");
