@@ -240,7 +240,7 @@ pub fn build(session: &Session, args: BuildArgs) -> Result<u8> {
         formed.push(built);
     }
     cache::export(&source, &store, &built, &exports, &display)?;
-    display.clear();
+    display.close(true);
     let names: Vec<Reference> = tags.iter().chain(outputs.iter().flat_map(Output::names)).cloned().collect();
     report(&args, formed.first().unwrap_or(&built), &names, &tags)?;
     Ok(0)
@@ -248,7 +248,7 @@ pub fn build(session: &Session, args: BuildArgs) -> Result<u8> {
 
 /// Shows the lines of the Dockerfile where an error is.
 fn tell(error: &anyhow::Error, display: &Display, input: &Input, args: &BuildArgs) {
-    display.clear();
+    display.close(false);
     let Some(lines) = error.downcast_ref::<BuildError>().and_then(|error| error.lines) else { return };
     if args.quiet {
         if lines.start > 0 {

@@ -24,6 +24,7 @@ mod mounts;
 mod names;
 mod output_attributes;
 mod outputs;
+mod progress;
 mod reach;
 mod remote;
 mod robustness;
