@@ -156,7 +156,7 @@ impl Terminal {
     /// Prints a line above the live ones.
     pub fn print(&mut self, line: &str) {
         self.ended.push_str(line);
-        self.ended.push_str("\x1b[K\n");
+        self.ended.push('\n');
     }
 
     /// Prints how a step ended. A cancelled step that never ran is not shown.
@@ -225,20 +225,23 @@ impl Terminal {
     fn replacement(&mut self, frame: &[Line], columns: usize) -> String {
         let rows_of = |width: &usize| if self.reflows { width.div_ceil(columns).max(1) } else { 1 };
         let rows: usize = self.drawn.iter().map(rows_of).sum();
-        let is_wrapped = rows > self.drawn.len();
-        let mut text = String::new();
+        // Shown at once where the terminal knows synchronized output (DEC private mode 2026).
+        let mut text = String::from("\x1b[?2026h");
         if rows > 0 {
-            text.push_str(&format!("\x1b[{rows}A\r"));
-        }
-        if is_wrapped {
-            text.push_str("\x1b[J");
+            // Rows are cleared as a whole before they are written: tmux takes cells that are cleared behind a
+            // text for part of it, and wraps them, too.
+            text.push_str(&format!("\x1b[{rows}A\r\x1b[J"));
         }
         text.push_str(&std::mem::take(&mut self.ended));
+        // Some terminals (tmux) tell of a new width only after a while. A frame of the old width must not be
+        // wrapped meanwhile (DECAWM off): then the frame and what is left above it of an earlier one, wrapped
+        // when the width changed, take as many rows as if this frame had been wrapped.
+        text.push_str("\x1b[?7l");
         for line in frame {
             text.push_str(&line.text);
-            text.push_str("\x1b[K\n");
+            text.push('\n');
         }
-        text.push_str("\x1b[J");
+        text.push_str("\x1b[?7h\x1b[?2026l");
         self.drawn = frame.iter().map(|line| line.width).collect();
         text
     }
@@ -474,9 +477,9 @@ mod tests {
         let mut terminal = terminal(LOOK);
         let lines = |columns: usize| vec![LOOK.line(columns).push(Style::Plain, &"x".repeat(columns))];
         terminal.replacement(&lines(100), 101);
-        assert!(terminal.replacement(&lines(30), 31).starts_with("\u{1b}[4A\r\u{1b}[J"));
-        assert!(terminal.replacement(&lines(60), 61).starts_with("\u{1b}[1A\rxx"));
+        assert!(terminal.replacement(&lines(30), 31).contains("\u{1b}[4A\r\u{1b}[J"));
+        assert!(terminal.replacement(&lines(60), 61).contains("\u{1b}[1A\r\u{1b}[J"));
         terminal.reflows = false;
-        assert!(terminal.replacement(&lines(10), 11).starts_with("\u{1b}[1A\rxx"));
+        assert!(terminal.replacement(&lines(10), 11).contains("\u{1b}[1A\r\u{1b}[J"));
     }
 }
