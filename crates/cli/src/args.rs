@@ -13,6 +13,7 @@ use crate::commands::images::{CopyArgs, HistoryArgs, InspectArgs, PullArgs, Push
 use crate::commands::listing::ImagesArgs;
 use crate::commands::manifest::ManifestCommand;
 use crate::commands::registry::{LoginArgs, LogoutArgs, RegistryCommand};
+use crate::commands::report::ReportArgs;
 use crate::commands::run::{EmulateArgs, RunArgs, UnshareArgs};
 use crate::commands::system::SystemCommand;
 use crate::session::{Global, Needs};
@@ -76,6 +77,8 @@ pub enum Command {
     /// Show the space used, and free some
     #[command(subcommand)]
     System(SystemCommand),
+    /// Show what recent builds did, why, and how long it took
+    Report(ReportArgs),
     /// What buildx says about its builders; here there is only one
     #[command(subcommand, hide = true)]
     Buildx(BuildxCommand),

@@ -6,6 +6,7 @@ mod commands;
 mod input;
 mod output;
 mod progress;
+mod report;
 mod session;
 mod template;
 mod values;

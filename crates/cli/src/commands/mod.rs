@@ -17,6 +17,7 @@ pub mod listing;
 pub mod manifest;
 mod outputs;
 pub mod registry;
+pub mod report;
 pub mod run;
 mod source;
 pub mod system;
@@ -51,6 +52,7 @@ pub fn run(session: &Session, command: Command) -> Result<u8> {
         Command::Registry(command) => registry::registry(session, command),
         Command::System(command) => system::system(session, command),
         Command::Buildx(command) => buildx::buildx(session, command),
+        Command::Report(args) => report::report(session, args),
         Command::File(args) => elf::file(session, args),
         Command::Ldd(args) => elf::ldd(session, args),
         Command::Binfmt(command) => binfmt::binfmt(command),

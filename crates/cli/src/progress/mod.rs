@@ -143,6 +143,19 @@ impl Display {
         say(&format!("error: the build was cancelled by {signal}"));
     }
 
+    /// Gives what was reported so far, and the time since the start.
+    pub fn with_state<T>(&self, read: impl FnOnce(&State, Duration) -> T) -> T {
+        let inner = self.lock();
+        read(&inner.state, inner.started.elapsed())
+    }
+
+    /// A text without the secrets of this command.
+    pub fn redact(&self, text: &str) -> String {
+        let mut text = text.to_string();
+        self.lock().redact(&mut text);
+        text
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

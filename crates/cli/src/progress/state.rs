@@ -52,6 +52,13 @@ pub struct Span {
     pub to: Option<f64>,
 }
 
+impl Span {
+    /// How long it lasted; 0 while it lasts.
+    pub fn milliseconds(&self) -> f64 {
+        self.to.map_or(0.0, |to| to - self.from)
+    }
+}
+
 /// The kinds of phases.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
