@@ -7,6 +7,7 @@ use crate::commands::archive::{LoadArgs, SaveArgs};
 use crate::commands::binfmt::BinfmtCommand;
 use crate::commands::build::BuildArgs;
 use crate::commands::buildx::BuildxCommand;
+use crate::commands::completion::{CompletionArgs, ManPagesArgs};
 use crate::commands::doctor::DoctorArgs;
 use crate::commands::elf::{FileArgs, LddArgs};
 use crate::commands::images::{CopyArgs, HistoryArgs, InspectArgs, PullArgs, PushArgs, RmiArgs, TagArgs};
@@ -91,6 +92,11 @@ pub enum Command {
     Binfmt(BinfmtCommand),
     /// Say what this machine can do, and how to get what it lacks
     Doctor(DoctorArgs),
+    /// Print completions for a shell: bash, zsh or fish
+    Completion(CompletionArgs),
+    /// Write the man pages, for packages
+    #[command(hide = true)]
+    ManPages(ManPagesArgs),
     /// Show the version
     Version,
 }

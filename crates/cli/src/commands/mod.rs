@@ -8,6 +8,7 @@ pub mod build;
 pub mod buildx;
 mod cache;
 mod check;
+pub mod completion;
 pub mod doctor;
 pub mod elf;
 mod git;
@@ -23,10 +24,11 @@ mod source;
 pub mod system;
 
 use anyhow::Result;
+use clap::CommandFactory;
 
 pub use run::NOT_STARTED;
 
-use crate::args::Command;
+use crate::args::{Args, Command};
 use crate::session::Session;
 
 /// Runs a command; returns the exit code.
@@ -57,6 +59,8 @@ pub fn run(session: &Session, command: Command) -> Result<u8> {
         Command::Ldd(args) => elf::ldd(session, args),
         Command::Binfmt(command) => binfmt::binfmt(command),
         Command::Doctor(args) => doctor::doctor(session, args),
+        Command::Completion(args) => completion::completion(Args::command(), args),
+        Command::ManPages(args) => completion::man_pages(Args::command(), args),
         Command::Version => {
             println!("crossdock {}", env!("CARGO_PKG_VERSION"));
             Ok(0)
