@@ -8,6 +8,7 @@ use crate::commands::binfmt::BinfmtCommand;
 use crate::commands::build::BuildArgs;
 use crate::commands::buildx::BuildxCommand;
 use crate::commands::completion::{CompletionArgs, ManPagesArgs};
+use crate::commands::diff::DiffArgs;
 use crate::commands::doctor::DoctorArgs;
 use crate::commands::elf::{FileArgs, LddArgs};
 use crate::commands::images::{CopyArgs, HistoryArgs, InspectArgs, PullArgs, PushArgs, RmiArgs, TagArgs};
@@ -59,6 +60,8 @@ pub enum Command {
     Rmi(RmiArgs),
     /// Show everything known about images
     Inspect(InspectArgs),
+    /// Show which files and settings differ between two images or platforms
+    Diff(DiffArgs),
     /// Show how an image came about
     History(HistoryArgs),
     /// Write images to an archive
@@ -110,6 +113,7 @@ impl Command {
             | Command::Pull(_)
             | Command::Load(_)
             | Command::Rmi(_)
+            | Command::Diff(_)
             | Command::System(_)
             | Command::File(FileArgs { image: Some(_), .. })
             | Command::Ldd(LddArgs { image: Some(_), .. })

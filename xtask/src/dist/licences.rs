@@ -16,7 +16,8 @@ The GNU C library, linked statically (https://www.gnu.org/software/libc): LGPL-2
     executables with another version of it can do so from crossdock's own sources
 ";
 
-/// A list of the crates with their licences, then each text of a licence once, with the crates that it is for.
+/// A list of the crates with their licences, then each text of a licence once, with the crates that it is
+/// for.
 pub fn text(checkout: &Path, version: &str) -> Result<String> {
     let metadata = output(cargo_command().current_dir(checkout).args([
         "metadata",

@@ -9,6 +9,7 @@ use crossdock_registry::transfer::{Platforms, PullOptions, PushOptions, WithRefe
 
 use super::listing::{filled, formatted};
 use super::source::{self, Source};
+use super::tree::tree;
 use crate::output::{self, print};
 use crate::progress::{Display, ProgressMode};
 use crate::session::Session;
@@ -117,6 +118,9 @@ pub struct InspectArgs {
     /// json, or a template such as '{{.Config.Cmd}}' or '{{json .}}'
     #[arg(short, long, value_name = "FORMAT")]
     pub format: Option<String>,
+    /// A tree of index, platforms and layers with sizes, also of an image in a registry
+    #[arg(long, conflicts_with_all = ["format", "all_platforms"])]
+    pub tree: bool,
 }
 
 #[derive(clap::Args)]
@@ -382,8 +386,11 @@ fn is_damaged_record(error: &anyhow::Error) -> bool {
 }
 
 pub fn inspect(session: &Session, args: InspectArgs) -> Result<u8> {
-    let store = session.store()?;
     let platform = values::platform(args.platform.as_ref())?;
+    if args.tree {
+        return tree(session, &args.images, platform.as_ref()).map(|()| 0);
+    }
+    let store = session.store()?;
     let mut all = Vec::new();
     for text in &args.images {
         let found = source::find(&store, text, platform.as_ref())?;

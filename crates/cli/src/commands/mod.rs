@@ -9,6 +9,7 @@ pub mod buildx;
 mod cache;
 mod check;
 pub mod completion;
+pub mod diff;
 pub mod doctor;
 pub mod elf;
 mod git;
@@ -19,9 +20,11 @@ pub mod manifest;
 mod outputs;
 pub mod registry;
 pub mod report;
+mod root;
 pub mod run;
 mod source;
 pub mod system;
+mod tree;
 
 use anyhow::Result;
 use clap::CommandFactory;
@@ -45,6 +48,7 @@ pub fn run(session: &Session, command: Command) -> Result<u8> {
         Command::Tag(args) => images::tag(session, args),
         Command::Rmi(args) => images::rmi(session, args),
         Command::Inspect(args) => images::inspect(session, args),
+        Command::Diff(args) => diff::diff(session, args),
         Command::History(args) => images::history(session, args),
         Command::Save(args) => archive::save(session, args),
         Command::Load(args) => archive::load(session, args),

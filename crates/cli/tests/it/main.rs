@@ -6,6 +6,7 @@ mod cache;
 mod check;
 mod circles;
 mod command_line;
+mod compare;
 mod containment;
 mod copy;
 mod dependencies;
