@@ -14,6 +14,8 @@ use serde_json::{Value, json};
 #[derive(Default)]
 pub struct RawSteps {
     steps: BTreeMap<StepId, Step>,
+    /// The digests of all steps that began.
+    digests: BTreeMap<StepId, Digest>,
     transfers: BTreeMap<String, String>,
 }
 
@@ -21,6 +23,18 @@ struct Step {
     digest: Digest,
     name: String,
     started: String,
+    /// The steps whose files it starts from or copies.
+    inputs: Vec<Digest>,
+}
+
+impl Step {
+    fn vertex(&self) -> Value {
+        let mut vertex = json!({"digest": self.digest, "name": self.name, "started": self.started});
+        if !self.inputs.is_empty() {
+            vertex["inputs"] = json!(self.inputs);
+        }
+        vertex
+    }
 }
 
 /// The vertex for what belongs to no step: transfers, messages, and the error that ends the build.
@@ -51,47 +65,61 @@ fn vertex_of_whole() -> Value {
 
 impl RawSteps {
     /// The line for an event, whose texts hold no secrets any more; `None` if there is nothing to tell.
-    pub fn line(&mut self, event: Event) -> Option<Value> {
+    pub fn line(&mut self, event: &Event) -> Option<Value> {
         let time = now();
         Some(match event {
-            Event::Started { step, name, .. } => {
-                let digest = Digest::of(format!("{step} {name}").as_bytes());
-                let vertex = json!({"digest": digest, "name": name, "started": time});
-                self.steps.insert(step, Step { digest, name, started: time });
+            Event::Started { step, info } => {
+                let digest = Digest::of(format!("{step} {}", info.name).as_bytes());
+                self.digests.insert(*step, digest.clone());
+                let began = Step { digest, name: info.name.clone(), started: time, inputs: Vec::new() };
+                let vertex = began.vertex();
+                self.steps.insert(*step, began);
                 json!({ "vertexes": [vertex] })
             }
-            Event::Executing { .. } => return None,
-            Event::Output { step, stderr, line } => {
-                let vertex = &self.steps.get(&step)?.digest;
-                let stream = if stderr { 2 } else { 1 };
+            Event::Keyed { step, inputs, .. } => {
+                let inputs = inputs.iter().filter_map(|step| self.digests.get(step)).cloned().collect();
+                let known = self.steps.get_mut(step)?;
+                known.inputs = inputs;
+                json!({ "vertexes": [known.vertex()] })
+            }
+            Event::Output { is_transient: true, .. } => return None,
+            Event::Output { step, stderr, line, .. } => {
+                let vertex = &self.steps.get(step)?.digest;
+                let stream = if *stderr { 2 } else { 1 };
                 let data = base64(&format!("{line}\n"));
                 json!({"logs": [{"vertex": vertex, "stream": stream, "data": data, "timestamp": time}]})
             }
             Event::Done { step, cached, .. } => {
-                let Step { digest, name, started } = self.steps.remove(&step)?;
-                let mut vertex =
-                    json!({"digest": digest, "name": name, "started": started, "completed": time});
-                if cached {
+                let mut vertex = self.steps.remove(step)?.vertex();
+                vertex["completed"] = json!(time);
+                if *cached {
                     vertex["cached"] = json!(true);
                 }
                 json!({ "vertexes": [vertex] })
             }
-            Event::Cancelled { step } => self.failed(step, "context canceled", &time)?,
-            Event::Failed { step } => self.failed(step, "the step failed", &time)?,
+            Event::Cancelled { step } => self.failed(*step, "context canceled", &time)?,
+            Event::Failed { step } => self.failed(*step, "the step failed", &time)?,
             Event::Warning { message, lines } => {
-                let mut warning = json!({"vertex": whole(), "level": 1, "short": base64(&message)});
+                let mut warning = json!({"vertex": whole(), "level": 1, "short": base64(message)});
                 if let Some(lines) = lines {
                     warning["range"] = json!([{"start": {"line": lines.start}, "end": {"line": lines.end}}]);
                 }
                 of_whole("warnings", warning)
             }
+            Event::Planned { .. }
+            | Event::Waiting { .. }
+            | Event::Missed { .. }
+            | Event::Executing { .. }
+            | Event::Unpacking { .. }
+            | Event::Packing { .. }
+            | Event::Packed { .. } => return None,
         })
     }
 
     fn failed(&mut self, step: StepId, error: &str, time: &str) -> Option<Value> {
-        let Step { digest, name, started } = self.steps.remove(&step)?;
-        let vertex =
-            json!({"digest": digest, "name": name, "started": started, "completed": time, "error": error});
+        let mut vertex = self.steps.remove(&step)?.vertex();
+        vertex["completed"] = json!(time);
+        vertex["error"] = json!(error);
         Some(json!({ "vertexes": [vertex] }))
     }
 

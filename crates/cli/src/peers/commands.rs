@@ -43,7 +43,6 @@ pub const COMMANDS: &[(&str, &str)] = &[
     ("events", LOGS),
     ("commit", COMMIT),
     ("cp", "copy files of an image with a build: COPY --from=IMAGE in a Dockerfile, and --output DIR"),
-    ("diff", "compare two images by their layers: \"crossdock history\" and \"crossdock inspect\" show them"),
     (
         "export",
         "write the files of an image with a build: FROM IMAGE in a Dockerfile, and --output type=tar,dest=FILE",
@@ -114,16 +113,13 @@ pub const COMMANDS: &[(&str, &str)] = &[
     ),
     ("image sign", SIGN),
     ("image trust", SIGN),
-    (
-        "image diff",
-        "compare two images by their layers: \"crossdock history\" and \"crossdock inspect\" show them",
-    ),
+    ("image diff", "\"crossdock diff A B\" compares two images"),
     ("image untag", "remove the name with \"crossdock rmi NAME\": the image stays if it has another name"),
-    ("image tree", "\"crossdock inspect NAME\" shows the layers"),
+    ("image tree", "\"crossdock inspect --tree NAME\" shows index, platforms and layers"),
     ("container", ENDS),
     ("builder", "its commands are build, prune and du"),
     ("image", "its commands are build, history, inspect, load, ls, prune, pull, push, rm, save and tag"),
-    ("buildx history", "builds are not recorded: keep what \"crossdock build --progress json\" writes"),
+    ("buildx history", "\"crossdock report ls\" lists recent builds, and \"crossdock report ID\" shows one"),
     (
         "buildx debug",
         "there is no debugger: run the state before a failed step with --target STAGE and \"crossdock run\"",
