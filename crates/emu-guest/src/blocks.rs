@@ -377,6 +377,15 @@ impl<G: Guest> Code<G> {
         self.head(number)?.code()
     }
 
+    /// The instructions of the block at `pc`; none if there is no such block.
+    pub(crate) fn ops(&self, pc: u64) -> Ops<'_> {
+        let slots = self.find(pc).and_then(|number| {
+            let chunk = self.chunks.get((number >> CHUNK_BITS) as usize)?;
+            chunk.get(number as usize % (1 << CHUNK_BITS) + 1..)
+        });
+        Ops(slots.unwrap_or_default())
+    }
+
     /// A block that [`Code::follow`] returned, and its instructions.
     #[inline(always)]
     pub(crate) fn block(&mut self, number: u32) -> Option<(&mut Head, Ops<'_>)> {

@@ -4,7 +4,7 @@ use crate::blocks::{Code, TRANSLATED};
 use crate::changes::Invalidations;
 use crate::exit::Exit;
 use crate::guest::{Guest, Words};
-use crate::op::Host;
+use crate::op::{Host, Op};
 use crate::state::State;
 use core::sync::atomic::{AtomicU32, Ordering};
 
@@ -125,6 +125,17 @@ impl<'log, G: Guest> Interpreter<'log, G> {
     /// How often [`Interpreter::run_cold`] has met the block at `pc`; 0 if never.
     pub fn heat(&self, pc: u64) -> u32 {
         self.code.heat(pc).unwrap_or(0)
+    }
+
+    /// Drops the decoded code that the log says has changed.
+    pub fn catch_up(&mut self) {
+        self.code.catch_up(self.log);
+    }
+
+    /// The instructions that have been decoded as the block at `pc`, as of the last call of
+    /// [`Interpreter::catch_up`]; none if there is no such block.
+    pub fn decoded(&self, pc: u64) -> impl Iterator<Item = &Op> {
+        self.code.ops(pc)
     }
 
     /// Records that the block at `pc` has been translated, and where, if the caller knows. Only the caller

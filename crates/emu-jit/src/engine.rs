@@ -645,18 +645,27 @@ impl<I: Isa> Runner<I> {
         if cache.is_full() && !jit.make_room(cache) {
             return;
         }
+        // Decoded code is as new as the cache, whose lock nobody else has.
+        self.interpreter.catch_up();
         let mut buffers = core::mem::take(&mut cache.buffers);
         let mut blocks = core::mem::take(&mut self.blocks);
         let (interpreter, alone) = (&self.interpreter, jit.threads.load(Ordering::Relaxed) == 1);
-        let done =
-            translate::translate(&cache.origin(), &mut buffers, &mut blocks, host, pc, mode, |other| {
+        let done = translate::translate(
+            &cache.origin(),
+            &mut buffers,
+            &mut blocks,
+            (host, interpreter),
+            pc,
+            mode,
+            |other| {
                 let heat = interpreter.heat(other);
                 // The lookup is needed only if this thread knows the block as translated, or another thread
                 // may have run it.
                 heat >= WARM
                     && (heat < Interpreter::<I>::TRANSLATED && alone
                         || cache.entry(cache.keying.key(other, mode)).is_none())
-            });
+            },
+        );
         self.blocks = blocks;
         if !done {
             cache.buffers = buffers;

@@ -844,6 +844,19 @@ impl Assembler {
         });
     }
 
+    /// Stores `ah`. The registers of the address are among the first eight.
+    pub fn store_ah(&mut self, mem: Mem) {
+        debug_assert!(mem.base.0 < 8 && mem.index.is_none_or(|(index, _)| index.0 < 8));
+        // Without REX, register 4 of a byte is AH.
+        self.legacy(None, Size::D, 0x88, 4, mem.into(), false);
+    }
+
+    /// Loads `ah`, as [`Assembler::store_ah`] stores it.
+    pub fn load_ah(&mut self, mem: Mem) {
+        debug_assert!(mem.base.0 < 8 && mem.index.is_none_or(|(index, _)| index.0 < 8));
+        self.legacy(None, Size::D, 0x8a, 4, mem.into(), false);
+    }
+
     /// STC: CF = 1.
     pub fn stc(&mut self) {
         self.byte(0xf9);

@@ -79,7 +79,9 @@ _start:
     mov rsi, rdx
     jmp 8f
 7:
-    bsf rcx, rax
+    # TZCNT, which is BSF on a host that does not have it: the word is not zero, so both find the same bit, but
+    # BSF takes several times as long on some hosts.
+    rep bsf rcx, rax
     add [rsi + 8 * rcx], rbx
     lea rcx, [rax - 1]
     and rax, rcx

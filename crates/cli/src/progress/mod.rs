@@ -19,6 +19,7 @@ use crossdock_registry::{Outcome, Progress};
 use self::state::State;
 use self::terminal::Terminal;
 use crate::output::{is_terminal, say};
+use crate::rawjson::RawSteps;
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum ProgressMode {
@@ -29,9 +30,11 @@ pub enum ProgressMode {
     /// Every line of output, numbered by step
     Plain,
     /// One JSON object a line
-    #[value(alias = "rawjson")]
     Json,
+    /// One JSON object a line, as BuildKit has them
+    Rawjson,
     /// Nothing
+    #[value(alias = "none")]
     Quiet,
 }
 
@@ -61,6 +64,7 @@ enum Mode {
     Tty(Terminal),
     Plain,
     Json,
+    Raw(RawSteps),
     Quiet,
 }
 
@@ -76,6 +80,7 @@ impl Display {
             // Live lines in a file would be rubbish.
             ProgressMode::Tty if is_terminal() => Mode::Tty(Terminal::new()),
             ProgressMode::Json => Mode::Json,
+            ProgressMode::Rawjson => Mode::Raw(RawSteps::default()),
             ProgressMode::Quiet => Mode::Quiet,
             _ => Mode::Plain,
         };
@@ -128,7 +133,7 @@ impl Display {
                 terminal.clear();
             }
             Mode::Plain => text.into_iter().for_each(|text| inner.print(&text)),
-            Mode::Json | Mode::Quiet => {}
+            Mode::Json | Mode::Raw(_) | Mode::Quiet => {}
         }
     }
 
@@ -171,7 +176,7 @@ impl Inner {
             }
             // A closed standard error is no reason to stop.
             Mode::Plain => drop(writeln!(std::io::stderr(), "{line}")),
-            Mode::Json => say(line),
+            Mode::Json | Mode::Raw(_) => say(line),
             Mode::Quiet => {}
         }
     }
@@ -207,6 +212,11 @@ impl Inner {
         match &mut self.mode {
             Mode::Json => {
                 if let Some(object) = json::object(&event, at) {
+                    let _ = writeln!(std::io::stderr(), "{object}");
+                }
+            }
+            Mode::Raw(steps) => {
+                if let Some(object) = steps.line(&event) {
                     let _ = writeln!(std::io::stderr(), "{object}");
                 }
             }
@@ -307,8 +317,13 @@ impl Progress for Display {
         let mut inner = self.lock();
         let at = inner.started.elapsed();
         inner.state.begin_transfer(id, label, total, at);
-        if let Mode::Tty(_) = inner.mode {
-            inner.keep_drawing();
+        match &mut inner.mode {
+            Mode::Tty(_) => inner.keep_drawing(),
+            Mode::Raw(steps) => {
+                let object = steps.transfer(id, label, 0, total, false);
+                let _ = writeln!(std::io::stderr(), "{object}");
+            }
+            _ => {}
         }
     }
 
@@ -338,6 +353,10 @@ impl Progress for Display {
         match mode {
             Mode::Json => {
                 let object = json::transfer(transfer, outcome, at);
+                let _ = writeln!(std::io::stderr(), "{object}");
+            }
+            Mode::Raw(steps) => {
+                let object = steps.transfer(id, &transfer.label, transfer.position, transfer.total, true);
                 let _ = writeln!(std::io::stderr(), "{object}");
             }
             Mode::Tty(terminal) => terminal.end_of_transfer(&text),

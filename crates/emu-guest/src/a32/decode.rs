@@ -4,7 +4,7 @@
 //! in A32 and T32 differ in a few high bits only. The last is in A32's form; T32 words are rewritten to it.
 
 use super::fields::{It, Word};
-use super::row::{Class, Row};
+use super::row::Row;
 use super::table::Build;
 use super::{arm, float, thumb};
 use crate::exit::Step;
@@ -135,7 +135,7 @@ macro_rules! table {
 
 table!(ARM, arm::ROWS, [(20, 8), (4, 4)]);
 table!(THUMB16, thumb::ROWS16, [(6, 10), (0, 0)]);
-table!(THUMB32, thumb::ROWS32, [(20, 9), (4, 4)]);
+table!(THUMB32, thumb::ROWS32, [(20, 9), (14, 1)]);
 table!(FLOAT, float::ROWS, [(20, 5), (4, 8)]);
 
 impl Set {
@@ -248,28 +248,28 @@ fn none(_: &Word<'_>) -> Option<Op> {
     None
 }
 
-/// A decoded instruction, and its class if it is one.
-type Classified = (Decoded, Option<Class>);
-
 /// Decodes a word that belongs to `set`.
-fn decode(set: Set, code: u32, place: u64, it: u8) -> Classified {
+pub(super) fn decode(set: Set, code: u32, place: u64, it: u8) -> Decoded {
     let table = set.table();
     if let Some(row) = table.find(code) {
         let word = Word { code, row: &table.rows[row], place, it };
         if let Some(op) = table.build[row](&word) {
-            let ends = op.ends_block();
-            let decoded = Decoded { op, ends, binds: !ends && op.next_it() != 0 };
-            return (decoded, Some(table.rows[row].class));
+            return decoded(op);
         }
     }
     let row = if set == Set::Thumb16 { &UNALLOCATED16 } else { &UNALLOCATED };
     let word = Word { code, row, place, it };
-    let op = Op { code, ..word.op(undefined) };
-    (Decoded { op, ends: true, binds: false }, None)
+    decoded(Op { code, ..word.op(undefined).ending() }.undefined())
 }
 
-/// Decodes the instruction at a place, and says what class it is of.
-pub(super) fn classified(words: &mut Words<'_>, place: u64, it: &mut It) -> Result<Classified, Fault> {
+/// The instruction, and what blocks must know of it.
+fn decoded(op: Op) -> Decoded {
+    let ends = op.ends_block();
+    Decoded { op, ends, binds: !ends && op.next_it() != 0 }
+}
+
+/// Decodes the instruction at a place.
+pub(super) fn read(words: &mut Words<'_>, place: u64, it: &mut It) -> Result<Decoded, Fault> {
     if place & 1 == 0 {
         let word = words.word(place)?;
         let set = if is_float(word) { Set::Float } else { Set::Arm };
@@ -286,6 +286,6 @@ pub(super) fn classified(words: &mut Words<'_>, place: u64, it: &mut It) -> Resu
             None => decode(Set::Thumb32, word, place, it.0),
         }
     };
-    it.0 = found.0.op.next_it();
+    it.0 = found.op.next_it();
     Ok(found)
 }

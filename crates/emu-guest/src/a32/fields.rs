@@ -99,27 +99,15 @@ impl Word<'_> {
 
     /// The instruction with the registers of the fields `d` or `t`, `n`, `m`, and `a`, `u` or `s`.
     pub(crate) fn op(&self, run: Handler) -> Op {
-        let register = |letters: &[u8]| {
-            letters
-                .iter()
-                .find(|letter| self.row.has(**letter))
-                .map_or(0, |letter| place(self.row.value_of(*letter, self.code)))
-        };
+        let [rd, rn, rm, ra] = self.row.registers.map(|field| place(field.of(self.code)));
         // Floating point takes fields from the word as it runs; other instructions have an action there.
         let is_float = matches!(self.row.class, Class::Float | Class::Simd | Class::Crypto);
-        Op {
-            run,
-            imm: 0,
-            code: if is_float { self.code } else { 0 },
-            rd: register(b"dt"),
-            rn: register(b"n"),
-            rm: register(b"m"),
-            ra: register(b"aus"),
-        }
-        .with(CONDITION, u64::from(self.condition()))
-        .with(IT, u64::from(self.it))
-        .with(NEXT, u64::from(advance(self.it)))
-        .with(LENGTH, self.length() / 2 - 1)
+        let code = if is_float { self.code } else { 0 };
+        let imm = u64::from(self.condition()) << CONDITION.0
+            | (self.length() / 2 - 1) << LENGTH.0
+            | u64::from(self.it) << IT.0
+            | u64::from(advance(self.it)) << NEXT.0;
+        Op { run, imm, code, rd, rn, rm, ra }
     }
 }
 
@@ -139,6 +127,8 @@ const END: Part = (39, 1);
 const IT: Part = (40, 8);
 const NEXT: Part = (48, 8);
 const EXTRA: Part = (56, 8);
+/// [`Op::ra`] of a word that is no instruction.
+const UNDEFINED: u8 = 0xff;
 
 impl Op {
     #[inline(always)]
@@ -237,6 +227,16 @@ impl Op {
         self.with(END, 1)
     }
 
+    /// The same word, which is no instruction.
+    pub(crate) fn undefined(self) -> Op {
+        Op { ra: UNDEFINED, ..self }
+    }
+
+    /// Whether the word is no instruction.
+    pub(crate) fn is_undefined(&self) -> bool {
+        self.ra == UNDEFINED
+    }
+
     /// Whether a block ends after the instruction.
     pub(crate) fn ends_block(&self) -> bool {
         self.jump() != Jump::No || self.part(END) != 0
@@ -263,6 +263,14 @@ pub fn it_before(it: u8, nzcv: u32) -> u8 {
 /// The execution state of IT for the next instruction.
 #[derive(Default)]
 pub struct It(pub(super) u8);
+
+impl It {
+    /// That of the instruction after `op`.
+    #[inline(always)]
+    pub fn of_next(op: &Op) -> It {
+        It(op.next_it())
+    }
+}
 
 #[cfg(test)]
 mod tests {

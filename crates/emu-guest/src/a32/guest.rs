@@ -34,7 +34,7 @@ impl Guest for A32 {
     }
 
     fn decode(words: &mut Words<'_>, place: u64, it: &mut It) -> Result<Decoded, Fault> {
-        decode::classified(words, place, it).map(|(decoded, _)| decoded)
+        decode::read(words, place, it)
     }
 
     #[inline(always)]

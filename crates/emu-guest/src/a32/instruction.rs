@@ -1,9 +1,8 @@
 //! Decoded instructions as a translator sees them.
 
 use super::action::Action;
-use super::decode;
+use super::decode::{self, is_float};
 use super::fields::{It, Jump};
-use super::row::Class;
 use crate::guest::Words;
 use crate::memory::Fault;
 use crate::op::Op;
@@ -52,21 +51,24 @@ impl Instruction {
     ///
     /// The instruction cannot be read.
     pub fn read(words: &mut Words<'_>, place: u64, it: &mut It) -> Result<Instruction, Fault> {
-        let (decoded, class) = decode::classified(words, place, it)?;
-        let op = decoded.op;
-        let (action, word) = match class {
-            None => (Action::Other, 0),
-            Some(Class::Float | Class::Simd | Class::Crypto) => (Action::Other, op.code),
-            Some(_) => (Action::unpack(op.code), 0),
+        decode::read(words, place, it).map(|decoded| Instruction::of(&decoded.op, place))
+    }
+
+    /// An instruction that has been decoded for the interpreter, which lies at `place`.
+    pub fn of(op: &Op, place: u64) -> Instruction {
+        let (action, word) = match op.code {
+            _ if op.is_undefined() => (Action::Other, 0),
+            word if is_float(word) => (Action::Other, word),
+            packed => (Action::unpack(packed), 0),
         };
-        Ok(Instruction {
-            op,
+        Instruction {
+            op: *op,
             place,
             action,
             word,
             condition: op.condition() as u8,
             jump: op.jump(),
-            ends: decoded.ends,
+            ends: op.ends_block(),
             length: op.length() as u8,
             it: op.it(),
             next_it: op.next_it(),
@@ -76,6 +78,37 @@ impl Instruction {
             ra: op.ra,
             imm: op.imm32(),
             extra: op.extra(),
-        })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::decode::{Set, classify, decode};
+    use super::super::row::Class;
+    use super::*;
+
+    #[test]
+    fn a_decoded_word_tells_whether_it_is_floating_point() {
+        let (mut floats, mut others) = (0, 0);
+        for set in [Set::Arm, Set::Thumb16, Set::Thumb32, Set::Float] {
+            for row in set.rows() {
+                // All fields 0, all 1, and two mixtures.
+                for fields in [0, !0, 0x5555_5555, 0xaaaa_aaaa] {
+                    let word = row.value | !row.mask & fields;
+                    let word = if row.width == 16 { word & 0xffff } else { word };
+                    let place = 0x1000 | u64::from(set != Set::Arm);
+                    let op = decode(set, word, place, 0).op;
+                    let class = classify(set, word).map(|row| row.class);
+                    let is_float = !op.is_undefined()
+                        && matches!(class, Some(Class::Float | Class::Simd | Class::Crypto));
+                    let instruction = Instruction::of(&op, place);
+                    assert_eq!(instruction.word, if is_float { word } else { 0 }, "{set:?} {word:#x}");
+                    assert!(!op.is_undefined() || instruction.ends && instruction.action == Action::Other);
+                    *if is_float { &mut floats } else { &mut others } += 1;
+                }
+            }
+        }
+        assert!(floats > 500 && others > 2000, "{floats} {others}");
     }
 }

@@ -3,7 +3,7 @@
 
 use super::action::Action;
 use super::fields::Word;
-use super::registers::{GE_LOW, Q};
+use super::registers::{GE_CLEAR, Q};
 use super::shift::{self, decode_immediate};
 use crate::crc32::crc32;
 use crate::exit::{Flow, Step};
@@ -78,7 +78,7 @@ fn parallel<const LANES: u8, const RESULT: u8>(s: &mut State, _: &Host, op: &Op)
         }
     }
     if matches!(RESULT, SIGNED | UNSIGNED) {
-        s.apsr = s.apsr & !(15 << GE_LOW) | ge << GE_LOW;
+        s.set_ge(ge << 16);
     }
     put(s, op, result)
 }
@@ -153,13 +153,8 @@ pub(crate) fn parallel_of(word: &Word<'_>) -> Option<Op> {
 
 fn select(s: &mut State, _: &Host, op: &Op) -> Step {
     let (n, m) = operands(s, op);
-    let mut mask = 0u32;
-    for byte in 0..4 {
-        if s.apsr >> (GE_LOW + byte) & 1 == 1 {
-            mask |= 0xff << (8 * byte);
-        }
-    }
-    put(s, op, n & mask | m & !mask)
+    let clear = s.gpr[GE_CLEAR as usize] as u32;
+    put(s, op, n & !clear | m & clear)
 }
 
 /// SEL.

@@ -22,6 +22,10 @@ pub const SINK: u8 = crate::state::SINK as u8;
 /// Place of TPIDRURW, the thread register that programs may write.
 pub const THREAD: u8 = 28;
 
+/// Place of the flags GE: a byte per flag, all zeros where the flag is set and all ones where it is clear, as
+/// SEL takes bytes of its second operand.
+pub const GE_CLEAR: u8 = 26;
+
 /// Place of FPSCR's condition flags, in their bits 31 to 28.
 pub const FLOAT_FLAGS: u8 = 27;
 
@@ -43,8 +47,8 @@ pub const FPSCR_STATUS: u32 = 0x0800_009f;
 
 /// Bits of [`State::apsr`]: saturation has occurred.
 pub const Q: u32 = 1 << 27;
-/// The lowest of the four flags that parallel additions set and SEL reads.
-pub const GE_LOW: u32 = 16;
+/// The lowest of the four bits of APSR and CPSR for GE: parallel additions set them, and SEL reads them.
+const GE_LOW: u32 = 16;
 /// Data accesses are big-endian (SETEND).
 pub const E: u32 = 1 << 9;
 /// The execution state of IT: condition and mask of the instructions that follow (manual G1.11.4).
@@ -81,6 +85,20 @@ impl State {
         self.apsr = self.apsr & !IT | u32::from(it);
     }
 
+    /// The flags GE, where APSR and CPSR have them: in bits 19 to 16.
+    pub fn ge(&self) -> u32 {
+        let set = !self.gpr[GE_CLEAR as usize] as u32 & 0x0101_0101;
+        // Bit 8 * i goes to bit 24 + i.
+        (set.wrapping_mul(0x0102_0408) >> 24 & 15) << GE_LOW
+    }
+
+    /// Sets the flags GE from bits 19 to 16.
+    pub fn set_ge(&mut self, apsr: u32) {
+        // Bit i goes to bit 8 * i.
+        let set = (apsr >> GE_LOW & 15) * 0x0020_4081 & 0x0101_0101;
+        self.gpr[GE_CLEAR as usize] = u64::from(!(set * 0xff));
+    }
+
     /// FPSCR.
     pub fn fpscr(&self) -> u32 {
         self.float_flags() | self.fpcr & FPSCR_CONTROL | self.fpsr & FPSCR_STATUS
@@ -109,5 +127,23 @@ impl State {
     #[inline(always)]
     pub fn is_big_endian(&self) -> bool {
         self.apsr & E != 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ge_comes_back() {
+        let mut state = State::default();
+        for ge in 0..16 {
+            state.set_ge(ge << GE_LOW | 0xf0f0_ffff);
+            assert_eq!(state.ge(), ge << GE_LOW);
+            for byte in 0..4 {
+                let clear = state.gpr[usize::from(GE_CLEAR)] >> (8 * byte) & 255;
+                assert_eq!(clear, if ge >> byte & 1 == 1 { 0 } else { 255 });
+            }
+        }
     }
 }

@@ -43,15 +43,26 @@ pub struct Row {
     /// Bits in the encoding, 16 or 32.
     pub width: u8,
     pub(super) name: Short<12>,
-    /// By ascending letter.
-    pub(super) fields: [Field; FIELDS],
+    /// The fields; those that the encoding does not have, and always the last, have no bits.
+    pub(super) fields: [Field; FIELDS + 1],
     /// Bit per letter of the fields, from `@` on.
     pub(super) letters: u64,
+    /// For each letter of the alphabet the numbers of its fields: in the low 4 bits of the small letter, in
+    /// the high 4 of the capital.
+    pub(super) numbers: [u8; 26],
+    /// The fields of the registers of an instruction: `d` or `t`; `n`; `m`; `a`, `u` or `s`.
+    pub(super) registers: [Field; 4],
 }
 
 /// The bit of a letter in [`Row::letters`].
 pub(super) const fn bit(letter: u8) -> u64 {
     1 << (letter - b'@')
+}
+
+/// The number of a letter in the alphabet.
+#[inline(always)]
+pub(super) const fn alphabetical(letter: u8) -> usize {
+    (letter.to_ascii_lowercase() - b'a') as usize
 }
 
 impl Row {
@@ -71,11 +82,9 @@ impl Row {
     /// The value of a field in `code`; 0 if the encoding has none of this letter.
     #[inline]
     pub(crate) fn value_of(&self, letter: u8, code: u32) -> u32 {
-        if self.letters & bit(letter) == 0 {
-            return 0;
-        }
-        let before = self.letters & (bit(letter) - 1);
-        self.fields[before.count_ones() as usize].of(code)
+        let numbers = self.numbers[alphabetical(letter)];
+        let number = if letter.is_ascii_lowercase() { numbers & 15 } else { numbers >> 4 };
+        self.fields[usize::from(number).min(FIELDS)].of(code)
     }
 
     /// Whether the encoding has a field of this letter.

@@ -2,7 +2,7 @@
 
 use super::action::Action;
 use super::fields::Word;
-use super::registers::{E, GE_LOW, Q, THREAD, ZERO, place};
+use super::registers::{E, Q, THREAD, ZERO, place};
 use crate::exit::{Exit, Flow, Step};
 use crate::op::{Handler, Host, Op};
 use crate::state::State;
@@ -74,7 +74,7 @@ const USER: u32 = 0x10;
 
 fn read_status(s: &mut State, _: &Host, op: &Op) -> Step {
     // T and IT read as zero (manual, MRS).
-    let status = s.nzcv | s.apsr & (Q | E | 15 << GE_LOW) | USER;
+    let status = s.nzcv | s.apsr & (Q | E) | s.ge() | USER;
     s.gpr[op.rd as usize] = u64::from(status);
     Ok(Flow::Next)
 }
@@ -92,7 +92,7 @@ fn write(s: &mut State, mask: u32, value: u32) -> Step {
         s.apsr = s.apsr & !Q | value & Q;
     }
     if mask & 4 != 0 {
-        s.apsr = s.apsr & !(15 << GE_LOW) | value & 15 << GE_LOW;
+        s.set_ge(value);
     }
     if mask & 2 != 0 {
         s.apsr = s.apsr & !E | value & E;

@@ -584,7 +584,8 @@ fn state_of(record: &Record, place: u64) -> State {
         state.set_r(n as u32, value);
     }
     state.nzcv = record.apsr & 0xf000_0000;
-    state.apsr = record.apsr & 0x080f_0000;
+    state.apsr = record.apsr & 0x0800_0000;
+    state.set_ge(record.apsr);
     state.set_fpscr(record.fpscr);
     for (n, &d) in record.d.iter().enumerate() {
         let shift = 64 * (n & 1);
@@ -597,7 +598,7 @@ fn state_of(record: &Record, place: u64) -> State {
 fn record_of(state: &State, mark: u32) -> Record {
     Record {
         r: std::array::from_fn(|n| state.r(n as u32)),
-        apsr: (state.nzcv | state.apsr) & APSR,
+        apsr: (state.nzcv | state.apsr | state.ge()) & APSR,
         fpscr: state.fpscr() & FPSCR,
         mark,
         d: std::array::from_fn(|n| (state.v[n / 2] >> (64 * (n & 1))) as u64),

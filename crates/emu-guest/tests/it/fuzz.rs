@@ -64,8 +64,9 @@ fn random_code_of_arm_stays_in_its_window() {
                 *register &= 0xffff_ffff;
             }
             state.set_fpscr(random.next() as u32);
-            // Q, GE, E.
-            state.apsr = random.next() as u32 & 0x080f_0200;
+            // Q, E.
+            state.apsr = random.next() as u32 & 0x0800_0200;
+            state.set_ge(random.next() as u32);
             state.pc |= random.next() & 1;
         },
     );

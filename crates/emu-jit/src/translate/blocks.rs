@@ -2,13 +2,15 @@
 
 use super::condition::{Condition, Flags};
 use super::pressure::{self, ALL, Plan};
-use super::{Buffers, Class, Cold, ENDS, End, FAULTS, Isa, Origin, READS, Stub, Translator, WRITES, Zeros};
+use super::{
+    Buffers, Class, Cold, ENDS, End, FAULTS, GROUP, Isa, Origin, READS, Stub, Translator, WRITES, Zeros,
+};
 use crate::layout::Assignment;
 use crate::unit::STANDARD;
 use alloc::vec::Vec;
 use crossdock_emu_guest::addresses::PAGE;
 use crossdock_emu_guest::guest::Words;
-use crossdock_emu_guest::{CodeLines, Host};
+use crossdock_emu_guest::{CodeLines, Host, Interpreter};
 use crossdock_emu_x64::Label;
 
 /// Most instructions of a block, so that the time between interrupts is bounded.
@@ -16,7 +18,7 @@ const BLOCK_LENGTH_MAX: usize = 128;
 /// Most instructions of a unit.
 const UNIT_LENGTH_MAX: usize = 512;
 
-/// Which words of a block read and write the flags: bit 0 is the last word.
+/// Which words of a block read and write the flags, or a group of them: bit 0 is the last word.
 #[derive(Clone, Copy, Default)]
 struct FlagUses {
     reads: u128,
@@ -71,9 +73,9 @@ pub(super) struct Block {
     next: Option<Index>,
     /// The target of the block's branch or call, if the target is in the unit.
     target: Option<Index>,
-    /// Whether the flags from before the block are read.
-    live_in: bool,
-    flag_uses: FlagUses,
+    /// Whether the flags from before the block are read, by group ([`Isa::FLAG_GROUPS`]).
+    live_in: [bool; 2],
+    flag_uses: [FlagUses; 2],
     /// Number of branches and calls of the unit that lead to the block.
     arrivals: u16,
     /// Whether a backward branch leads to the block.
@@ -115,6 +117,11 @@ impl Block {
     /// The target of the block's branch or call, if the target is in the unit.
     pub(super) fn target_index(&self) -> Option<usize> {
         self.target.map(of_index)
+    }
+
+    /// Whether some of the flags from before the block are read.
+    fn is_live_in(&self) -> bool {
+        self.live_in[0] | self.live_in[1]
     }
 
     /// The blocks that this one leads to by direct branches or by the return of a call.
@@ -173,14 +180,7 @@ impl<I: Isa> Default for Blocks<I> {
 
 impl<I: Isa> Blocks<I> {
     /// Finds the blocks from `start` on; `wanted` says which of the other blocks belong to the unit.
-    fn find(
-        &mut self,
-        start: u64,
-        host: &Host,
-        lines: &CodeLines,
-        alone: bool,
-        mut wanted: impl FnMut(u64) -> bool,
-    ) {
+    fn find(&mut self, start: u64, source: &Source<'_, I>, alone: bool, mut wanted: impl FnMut(u64) -> bool) {
         self.items.clear();
         self.blocks.clear();
         self.back.clear();
@@ -195,7 +195,7 @@ impl<I: Isa> Blocks<I> {
             if known || self.items.len() >= UNIT_LENGTH_MAX || pc != start && !wanted(pc) {
                 continue;
             }
-            if let Some(block) = self.read(pc, host, lines) {
+            if let Some(block) = self.read(pc, source) {
                 waiting.extend(block.successors().into_iter().rev().flatten());
                 self.blocks.push(block);
                 self.fill_slot(slot, self.blocks.len());
@@ -238,17 +238,29 @@ impl<I: Isa> Blocks<I> {
     }
 
     /// The block at `pc`; `None` if its first instruction cannot be read.
-    fn read(&mut self, pc: u64, host: &Host, lines: &CodeLines) -> Option<Block> {
+    fn read(&mut self, pc: u64, source: &Source<'_, I>) -> Option<Block> {
         let first = self.items.len();
         let (mut at, mut last) = (pc, pc);
         let mut end = End::Next;
-        let mut flag_uses = FlagUses::default();
-        let mut words = Words::new(&host.memory, Some(lines));
+        let mut flag_uses = [FlagUses::default(); 2];
+        let mut words = Words::new(&source.host.memory, Some(source.lines));
+        let mut decoded =
+            source.interpreter.filter(|_| I::DECODED).map(|interpreter| interpreter.decoded(pc));
         let mut context = I::Context::default();
-        while let Some(item) = I::read(&mut words, at, &mut context) {
+        loop {
+            let known = decoded.as_mut().and_then(Iterator::next);
+            let item = match known.and_then(|op| I::of_decoded(op, at, &mut context)) {
+                Some(item) => item,
+                None => match I::read(&mut words, at, &mut context) {
+                    Some(item) => item,
+                    None => break,
+                },
+            };
             let class = I::class(&item);
             self.items.push(item);
-            flag_uses.push(class);
+            for (group, uses) in flag_uses.iter_mut().enumerate().take(I::FLAG_GROUPS) {
+                uses.push(Class(class.0 >> (group as u32 * GROUP)));
+            }
             last = at;
             let found = if class.has(ENDS) { I::end_of(&item, at) } else { None };
             at = at.wrapping_add(I::item_length(&item));
@@ -272,7 +284,7 @@ impl<I: Isa> Blocks<I> {
             length: length as u16,
             next: None,
             target: None,
-            live_in: false,
+            live_in: [false; 2],
             flag_uses,
             arrivals: 0,
             loop_head: false,
@@ -293,7 +305,9 @@ impl<I: Isa> Blocks<I> {
                 let Some(length) = I::count_before(items, before.start, start) else { continue };
                 before.last = I::place(items, before.start, length - 1);
                 before.next_place = start;
-                before.flag_uses.cut(u32::from(before.length) - length as u32);
+                for uses in &mut before.flag_uses {
+                    uses.cut(u32::from(before.length) - length as u32);
+                }
                 before.length = length as u16;
                 before.end = End::Next;
             }
@@ -368,25 +382,32 @@ impl<I: Isa> Blocks<I> {
         }
     }
 
-    /// Whether the flags after the block's last instruction are read.
-    fn live_out(&self, block: &Block) -> bool {
-        let live = |number: u16| number == 0 || self.blocks[usize::from(number) - 1].live_in;
+    /// Whether the flags of a group after the block's last instruction are read.
+    fn live_out(&self, block: &Block, group: usize) -> bool {
+        let live = |number: u16| number == 0 || self.blocks[usize::from(number) - 1].live_in[group];
         let [one, other] = Self::flag_successors(block);
         live(one) | live(other)
     }
 
     /// Finds `live_in` of all blocks, going from the last to the first until nothing changes.
     fn find_live(&mut self) {
+        for group in 0..I::FLAG_GROUPS {
+            self.find_live_group(group);
+        }
+    }
+
+    fn find_live_group(&mut self, group: usize) {
         for block in &mut self.blocks {
-            block.live_in = block.flag_uses.live_in();
+            block.live_in[group] = block.flag_uses[group].live_in();
         }
         loop {
             let mut changed = false;
             for i in (0..self.blocks.len()).rev() {
                 let block = &self.blocks[i];
-                let live = block.live_in | block.flag_uses.keeps() & self.live_out(block);
-                changed |= live != block.live_in;
-                self.blocks[i].live_in = live;
+                let was = block.live_in[group];
+                let live = was | block.flag_uses[group].keeps() & self.live_out(block, group);
+                changed |= live != was;
+                self.blocks[i].live_in[group] = live;
             }
             if !changed || self.back.is_empty() {
                 return;
@@ -395,18 +416,27 @@ impl<I: Isa> Blocks<I> {
     }
 }
 
+/// Where the translator finds the guest's instructions.
+struct Source<'s, I> {
+    host: &'s Host,
+    lines: &'s CodeLines,
+    /// Has decoded many of them.
+    interpreter: Option<&'s Interpreter<'static, I>>,
+}
+
 /// Translates the unit at `start` into `buffers`; false if nothing can be read there. `wanted` says which of
-/// the blocks that the unit leads to belong to it.
+/// the blocks that the unit leads to belong to it. The interpreter has caught up with all changes of code.
 pub fn translate<I: Isa>(
     origin: &Origin<'_>,
     buffers: &mut Buffers,
     blocks: &mut Blocks<I>,
-    host: &Host,
+    (host, interpreter): (&Host, &Interpreter<'static, I>),
     start: u64,
     mode: u64,
     wanted: impl FnMut(u64) -> bool,
 ) -> bool {
-    blocks.find(start, host, origin.lines, false, wanted);
+    let source = Source { host, lines: origin.lines, interpreter: Some(interpreter) };
+    blocks.find(start, &source, false, wanted);
     translate_blocks(origin, buffers, blocks, start, mode)
 }
 
@@ -420,7 +450,8 @@ pub fn translate_alone<I: Isa>(
     start: u64,
     mode: u64,
 ) -> bool {
-    blocks.find(start, host, origin.lines, true, |_| false);
+    let source = Source { host, lines: origin.lines, interpreter: None };
+    blocks.find(start, &source, true, |_| false);
     translate_blocks(origin, buffers, blocks, start, mode)
 }
 
@@ -488,7 +519,8 @@ impl<'t, I: Isa> Translator<'t, I> {
         let block = &guest.blocks[index];
         // A block that is reached only by falling into it may take over flags in EFLAGS, and then cannot be
         // entered from elsewhere.
-        let inner = block.arrivals == 1 && !block.loop_head && block.live_in && self.flags != Flags::Memory;
+        let inner =
+            block.arrivals == 1 && !block.loop_head && block.is_live_in() && self.flags != Flags::Memory;
         let label = block.label.expect("all blocks have labels");
         self.a.bind(label);
         let inherits = core::mem::take(&mut self.inherits);
@@ -511,7 +543,10 @@ impl<'t, I: Isa> Translator<'t, I> {
         self.end_item = items.get(straight).copied();
         let plan = self.plan(guest, block, &items[..straight]);
         self.plans = plan.is_some();
-        let live = block.flag_uses.live(guest.live_out(block));
+        let mut live = [0; 2];
+        for (group, live) in live.iter_mut().enumerate().take(I::FLAG_GROUPS) {
+            *live = block.flag_uses[group].live(guest.live_out(block, group));
+        }
         match plan {
             None => {
                 self.dirty = ALL;
@@ -543,17 +578,28 @@ impl<'t, I: Isa> Translator<'t, I> {
         self.end(guest, block, waiting)
     }
 
-    /// Moves on to instruction `i` of the block; `live` is the result of [`FlagUses::live`].
-    fn set_place(&mut self, block: &Block, items: &[I::Item], live: u128, i: usize) {
+    /// Moves on to instruction `i` of the block; `live` are the results of [`FlagUses::live`].
+    fn set_place(&mut self, block: &Block, items: &[I::Item], live: [u128; 2], i: usize) {
         self.pc = I::place(items, block.start, i);
         self.next = self.pc.wrapping_add(I::item_length(&items[i]));
-        let after = live >> (usize::from(block.length) - 1 - i);
-        self.live = after & 1 == 1;
-        self.live_before = if i == 0 { block.live_in } else { after >> 1 & 1 == 1 };
+        for (group, live) in live.iter().enumerate().take(I::FLAG_GROUPS) {
+            let after = live >> (usize::from(block.length) - 1 - i);
+            self.live_groups[group] = after & 1 == 1;
+            self.live_groups_before[group] = if i == 0 { block.live_in[group] } else { after >> 1 & 1 == 1 };
+        }
+        let any = |groups: &[bool; 2]| groups[..I::FLAG_GROUPS].contains(&true);
+        (self.live, self.live_before) = (any(&self.live_groups), any(&self.live_groups_before));
     }
 
     /// Writes a block's instructions except its branch, with an assignment that changes.
-    fn planned(&mut self, block: &Block, items: &'t [I::Item], straight: usize, live: u128, plan: &Plan) {
+    fn planned(
+        &mut self,
+        block: &Block,
+        items: &'t [I::Item],
+        straight: usize,
+        live: [u128; 2],
+        plan: &Plan,
+    ) {
         let mut changes = &plan.changes[..];
         let mut i = 0;
         while i < straight {
@@ -677,7 +723,7 @@ impl<'t, I: Isa> Translator<'t, I> {
         };
         let block = &guest.blocks[index];
         let alone = block.arrivals == 1 && !block.placed && !block.loop_head;
-        if block.live_in && !alone {
+        if block.is_live_in() && !alone {
             self.save_flags();
         }
         if self.plans && self.may_inherit(block) {
@@ -705,7 +751,7 @@ impl<'t, I: Isa> Translator<'t, I> {
     ) -> Option<usize> {
         let inside = block.target_index();
         // Code that is reached by a jump finds the flags in memory.
-        if inside.is_some_and(|index| guest.blocks[index].live_in) {
+        if inside.is_some_and(|index| guest.blocks[index].is_live_in()) {
             self.save_flags();
         }
         let condition = I::branch_condition(self);

@@ -10,8 +10,9 @@ pub(super) enum Flags {
     Memory,
     /// In EFLAGS, after an operation with this meaning of CF.
     Host { borrow: bool, saved: bool },
-    /// N and Z in EFLAGS, and C as CF if `carry`; the others in memory, where the flags from before are.
-    Logical { carry: bool },
+    /// N and Z in EFLAGS, and C as CF if `carry`; the others in memory, where the flags from before are, or
+    /// all of them if `saved`.
+    Logical { carry: bool, saved: bool },
     /// In EFLAGS, after UCOMIS of the operands, in reverse order if `swapped`.
     Compare { swapped: bool, saved: bool },
 }
@@ -21,14 +22,17 @@ impl Flags {
         match self {
             Flags::Host { borrow: true, saved: false } => FlagForm::Borrow,
             Flags::Host { borrow: false, saved: false } => FlagForm::Carry,
-            Flags::Logical { carry } => FlagForm::Logical { carry },
+            Flags::Logical { carry, saved: false } => FlagForm::Logical { carry },
             Flags::Compare { swapped, saved: false } => FlagForm::Compare { swapped },
             _ => FlagForm::Memory,
         }
     }
 
     pub(super) fn saved(self) -> bool {
-        matches!(self, Flags::Memory | Flags::Host { saved: true, .. } | Flags::Compare { saved: true, .. })
+        match self {
+            Flags::Memory => true,
+            Flags::Host { saved, .. } | Flags::Logical { saved, .. } | Flags::Compare { saved, .. } => saved,
+        }
     }
 }
 

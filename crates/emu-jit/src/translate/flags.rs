@@ -8,7 +8,8 @@
 //! | logical | N and Z (and perhaps C as CF) in EFLAGS, the others in the slot |
 //! | compare | EFLAGS after UCOMIS, which says less, equal, greater or unordered in ZF, PF and CF |
 //!
-//! Flags that nothing reads before they are written again are not saved. MOV, MOVZX, LEA, NOT, SETcc, CMOVcc
+//! Flags that nothing reads before they are written again are not saved. For 32-bit Arm, N and Z are followed
+//! apart from C and V, since logical operations write only N and Z, and shifters only C. MOV, MOVZX, LEA, NOT, SETcc, CMOVcc
 //! and the BMI shifts keep EFLAGS; before every other instruction that changes EFLAGS,
 //! [`Translator::clobber`] saves the flags that are still needed.
 
@@ -16,7 +17,7 @@ use super::condition::{Condition, Flags};
 use super::{Isa, Translator};
 use crate::flag_form::{EQUAL, GREATER, LESS, UNORDERED};
 use crate::layout::{Slot, slot};
-use crossdock_emu_x64::{Alu, Cc, Label, Mem, Reg, Rm, Size};
+use crossdock_emu_x64::{Cc, Label, Reg, Rm, Shift, Size};
 
 /// Whether a guest condition needs UCOMIS of the operands in reverse order.
 pub(super) fn wants_swap(condition: u32) -> bool {
@@ -25,9 +26,8 @@ pub(super) fn wants_swap(condition: u32) -> bool {
 }
 
 impl<I: Isa> Translator<'_, I> {
-    /// Stores the flags in the slot. Changes rax, rcx and, in EFLAGS, only CF, which may be complemented.
-    ///
-    /// After [`Flags::Logical`], EFLAGS no longer hold the flags.
+    /// Stores the flags in the slot. Changes rax, rcx and, in EFLAGS, only CF, which may be complemented, or
+    /// after [`Flags::Logical`] CF and OF.
     pub(super) fn save_flags(&mut self) {
         if self.flags.saved() {
             return;
@@ -41,17 +41,18 @@ impl<I: Isa> Translator<'_, I> {
                 self.a.store_lahf_seto(slot(Slot::Flags));
                 self.flags = Flags::Host { borrow: true, saved: true };
             }
-            Flags::Logical { carry } => {
+            Flags::Logical { carry, .. } => {
+                let high = slot(Slot::Flags).plus(1);
                 if carry {
                     self.a.cmc();
+                } else {
+                    // CF = the lowest bit, C of the flags before; rotations keep SF and ZF.
+                    self.a.movzx8(Reg::RCX, high);
+                    self.a.shift_imm(Shift::Ror, Size::D, Reg::RCX, 1);
                 }
                 self.a.lahf();
-                self.a.movzx16(Reg::RCX, slot(Slot::Flags));
-                self.a.alu_imm(Alu::And, Size::D, Reg::RAX, if carry { 0xc100 } else { 0xc000 });
-                self.a.alu_imm(Alu::And, Size::D, Reg::RCX, if carry { 0x00ff } else { 0x01ff });
-                self.a.alu(Alu::Or, Size::D, Reg::RAX, Reg::RCX);
-                self.a.store16(slot(Slot::Flags), Reg::RAX);
-                self.flags = Flags::Memory;
+                self.a.store_ah(high);
+                self.flags = Flags::Logical { carry: false, saved: true };
             }
             Flags::Compare { swapped, .. } => {
                 let (below, above) = if swapped { (GREATER, LESS) } else { (LESS, GREATER) };
@@ -68,10 +69,24 @@ impl<I: Isa> Translator<'_, I> {
 
     /// Prepares for a change of EFLAGS: saves the guest's flags if they are read later. Changes rax and rcx.
     pub(super) fn clobber(&mut self) {
-        if self.live_before {
+        // Where only C and V are read, and they are in memory already, nothing is to be saved.
+        let [sign, _] = self.live_groups_before;
+        let kept = matches!(self.flags, Flags::Logical { carry: false, .. }) && I::FLAG_GROUPS == 2 && !sign;
+        if self.live_before && !kept {
             self.save_flags();
         }
         self.flags = Flags::Memory;
+    }
+
+    /// Records that the current instruction has left N and Z in EFLAGS, and C as CF if `carry`, and keeps the
+    /// other flags.
+    pub(super) fn set_some_flags(&mut self, carry: bool) {
+        self.flags = if self.live_groups[1] {
+            Flags::Logical { carry, saved: false }
+        } else {
+            // Nobody reads the others before they are written again.
+            Flags::Host { borrow: false, saved: false }
+        };
     }
 
     /// Records that the current instruction has left the guest's flags in EFLAGS.
@@ -88,8 +103,13 @@ impl<I: Isa> Translator<'_, I> {
         match self.flags {
             Flags::Host { .. } => {}
             _ => {
-                let Mem { base, index, disp } = slot(Slot::Flags);
-                self.a.movzx16(Reg::RAX, Rm::M(Mem { base, index, disp }));
+                if I::FLAG_GROUPS == 2 {
+                    // The high byte may have been written alone, and the host is slow to join two stores.
+                    self.a.movzx8(Reg::RAX, slot(Slot::Flags));
+                    self.a.load_ah(slot(Slot::Flags).plus(1));
+                } else {
+                    self.a.movzx16(Reg::RAX, slot(Slot::Flags));
+                }
                 self.a.add_al(0x7f);
                 self.a.sahf();
                 self.flags = Flags::Host { borrow: true, saved: true };
@@ -115,7 +135,7 @@ impl<I: Isa> Translator<'_, I> {
         }
         let positive = match self.flags {
             Flags::Compare { swapped, .. } => compare_condition(condition >> 1, swapped),
-            Flags::Logical { carry } => logical_condition(condition >> 1, carry),
+            Flags::Logical { carry, .. } => logical_condition(condition >> 1, carry),
             _ => None,
         };
         let positive = positive.unwrap_or_else(|| {

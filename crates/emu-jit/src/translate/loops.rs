@@ -154,7 +154,7 @@ fn vector_changes<const N: usize>(uses: &Uses, standing: [u8; N]) -> Vec<(u8, u8
         return changes(&whole, standing);
     }
     wanting.extend((0..32).map(|guest| (guest, whole[usize::from(guest)])));
-    wanting.retain(|&(_, uses)| uses >= GAIN_MIN);
+    wanting.retain(|&(_, uses)| uses > 0);
     wanting.sort_unstable_by_key(|&(guest, uses)| (core::cmp::Reverse(uses), guest));
     wanting.truncate(standing.len());
     let stays = |guest: u8| wanting.iter().any(|&(wanted, _)| wanted == guest);

@@ -53,11 +53,16 @@ const ONE: Lowered = Lowered::Words(1);
 pub struct Class(u8);
 
 /// Bits of a [`Class`]: the instruction reads the flags; it writes all of them; its code may access the
-/// guest's memory; it may end a block.
+/// guest's memory; it may end a block. If [`Isa::FLAG_GROUPS`] is 2, the first two bits are of N and Z only.
 const READS: u8 = 1 << 0;
 const WRITES: u8 = 1 << 1;
 const FAULTS: u8 = 1 << 2;
 const ENDS: u8 = 1 << 3;
+/// Bits of a [`Class`]: the instruction reads C or V; it writes both. They lie [`GROUP`] bits above those of
+/// N and Z.
+const READS_CV: u8 = READS << GROUP;
+const WRITES_CV: u8 = WRITES << GROUP;
+const GROUP: u32 = 4;
 
 impl Class {
     const fn has(self, bit: u8) -> bool {
@@ -112,6 +117,15 @@ pub trait Isa: Guest + Sized {
     /// The instruction at a place; `None` if it cannot be read.
     fn read(words: &mut Words<'_>, place: u64, context: &mut Self::Context) -> Option<Self::Item>;
 
+    /// Whether [`Isa::of_decoded`] is cheaper than [`Isa::read`].
+    const DECODED: bool = false;
+
+    /// The instruction at a place where the interpreter has decoded it; `context` becomes that of the next.
+    fn of_decoded(op: &Op, place: u64, context: &mut Self::Context) -> Option<Self::Item> {
+        let _ = (op, place, context);
+        None
+    }
+
     /// Bytes of an instruction.
     fn item_length(item: &Self::Item) -> u64;
 
@@ -121,6 +135,9 @@ pub trait Isa: Guest + Sized {
     /// How many instructions of a block that begins at `start` lie before the place `at`; `None` if none of
     /// them begins there.
     fn count_before(items: &[Self::Item], start: u64, at: u64) -> Option<usize>;
+
+    /// 2 if N and Z are followed apart from C and V, since many instructions write only N and Z.
+    const FLAG_GROUPS: usize = 1;
 
     /// Whether addresses have 32 bits, and wrap there.
     const NARROW: bool = false;
@@ -241,6 +258,9 @@ pub struct Translator<'t, I: Isa> {
     live: bool,
     /// Whether the flags from before the current instruction are read, by that instruction or later.
     live_before: bool,
+    /// Of these, the groups ([`Isa::FLAG_GROUPS`]): N and Z, and C and V.
+    live_groups: [bool; 2],
+    live_groups_before: [bool; 2],
     /// The places of the current instruction and of the next one.
     pc: u64,
     next: u64,
@@ -357,6 +377,8 @@ impl<'t, I: Isa> Translator<'t, I> {
             flags: Flags::Memory,
             live: true,
             live_before: true,
+            live_groups: [true; 2],
+            live_groups_before: [true; 2],
             pc: start,
             next: start,
             items: &[],

@@ -281,6 +281,16 @@ impl<I: Isa> Translator<'_, I> {
         }
     }
 
+    /// As [`Translator::put`], for a register that moves by `by` bytes: it stays aligned if that is a multiple
+    /// of 4.
+    pub(super) fn put_moved(&mut self, guest: u8, reg: Reg, by: u32) {
+        let aligned = self.aligned & 1 << (guest & 31);
+        self.put(guest, reg);
+        if by.is_multiple_of(4) {
+            self.aligned |= aligned;
+        }
+    }
+
     /// `guest = value`. Changes rax.
     pub(super) fn put_constant(&mut self, guest: u8, value: u64) {
         self.aligned &= !(1 << (guest & 31));

@@ -1,5 +1,6 @@
-//! Random A32 programs of loops with floating point and Advanced SIMD, translated and interpreted, compared
-//! at each fault and at the end. In a loop, parts of vector registers may have host registers of their own.
+//! Random A32 programs of loops with floating point, Advanced SIMD and integers, translated and interpreted,
+//! compared at each fault and at the end. In a loop, parts of vector registers may have host registers of
+//! their own. The integer instructions write some of the flags, all or none, and read them.
 //!
 //! `CROSSDOCK_DIFFER_CASES` and `CROSSDOCK_DIFFER_SEED` as for single instructions; a case is a program.
 
@@ -145,6 +146,45 @@ const QUADS: [Template; 14] = [
     (0xeea0_0b10, &[(D, General), (N, Quad)]),         // vdup.32 q, r
 ];
 
+/// Integers and flags.
+const INTEGERS: [Template; 35] = [
+    (0xe010_0000, &[(D, General), (N, General), (M, General)]), // ands
+    (0xe030_0000, &[(D, General), (N, General), (M, General)]), // eors
+    (0xe030_0120, &[(D, General), (N, General), (M, General)]), // eors, lsr #2
+    (0xe1d0_0fa0, &[(D, General), (N, General), (M, General)]), // bics, lsr #31
+    (0xe190_0060, &[(D, General), (N, General), (M, General)]), // orrs, rrx
+    (0xe110_0000, &[(N, General), (M, General)]),               // tst
+    (0xe130_0080, &[(N, General), (M, General)]),               // teq, lsl #1
+    (0xe310_0007, &[(N, General)]),                             // tst, #7
+    (0xe310_0102, &[(N, General)]),                             // tst, #0x80000000
+    (0xe1b0_0080, &[(D, General), (M, General)]),               // lsls, #1
+    (0xe1b0_0f80, &[(D, General), (M, General)]),               // lsls, #31
+    (0xe1b0_00a0, &[(D, General), (M, General)]),               // lsrs, #1
+    (0xe1b0_0060, &[(D, General), (M, General)]),               // rrxs
+    (0xe1b0_0310, &[(D, General), (M, General)]),               // lsls, r3
+    (0xe1f0_0000, &[(D, General), (M, General)]),               // mvns
+    (0xe010_0090, &[(N, General), (M, General)]),               // muls r0
+    (0xe050_0000, &[(D, General), (N, General), (M, General)]), // subs
+    (0xe090_0000, &[(D, General), (N, General), (M, General)]), // adds
+    (0xe0a0_0000, &[(D, General), (N, General), (M, General)]), // adc
+    (0xe0b0_0000, &[(D, General), (N, General), (M, General)]), // adcs
+    (0xe0d0_0080, &[(D, General), (N, General), (M, General)]), // sbcs, lsl #1
+    (0xe070_0000, &[(D, General), (N, General), (M, General)]), // rsbs
+    (0xe150_0000, &[(N, General), (M, General)]),               // cmp
+    (0xe370_0001, &[(N, General)]),                             // cmn, #1
+    (0xe1a0_0000, &[(D, General), (M, General)]),               // mov
+    (0xe080_0000, &[(D, General), (N, General), (M, General)]), // add
+    (0xe080_0100, &[(D, General), (N, General), (M, General)]), // add, lsl #2
+    (0xe1a0_0210, &[(D, General), (M, General)]),               // lsl, r2
+    (0xe1a0_0130, &[(D, General), (M, General)]),               // lsr, r1
+    (0xe1a0_01d0, &[(D, General), (M, General)]),               // asr, #3
+    (0xe7e7_0450, &[(D, General), (M, General)]),               // ubfx, #8, #8
+    (0xe650_0f90, &[(D, General), (N, General), (M, General)]), // uadd8
+    (0xe610_0ff0, &[(D, General), (N, General), (M, General)]), // ssub8
+    (0xe650_0f30, &[(D, General), (N, General), (M, General)]), // uasx
+    (0xe680_0fb0, &[(D, General), (N, General), (M, General)]), // sel
+];
+
 /// Loads and stores; the base is added in bits 19 to 16.
 const ACCESSES: [Template; 14] = [
     (0xed90_0b02, &[(D, Double)]), // vldr d, #8
@@ -175,12 +215,14 @@ struct Program {
 impl Program {
     fn new(seed: u64) -> Program {
         let mut random = Random(seed);
-        let groups: Vec<&'static [Template]> = match seed % 6 {
+        let groups: Vec<&'static [Template]> = match seed % 8 {
             0 => vec![&DOUBLES],
             1 => vec![&SINGLES],
             2 => vec![&DOUBLES, &SINGLES, &BOTH],
             3 => vec![&DOUBLES, &HALVES],
             4 => vec![&SINGLES, &HALVES],
+            5 => vec![&INTEGERS],
+            6 => vec![&INTEGERS, &INTEGERS, &INTEGERS, &DOUBLES],
             _ => vec![&DOUBLES, &SINGLES, &BOTH, &HALVES, &QUADS],
         };
         let few = 2 + random.below(12);
@@ -238,7 +280,8 @@ impl Program {
                 return;
             }
         }
-        if word >> 28 == 14 && self.random.one_in(6) {
+        let rare = if word >> 25 == 0x71 || word >> 26 == 0x38 { 2 } else { 6 };
+        if word >> 28 == 14 && self.random.one_in(rare) {
             word = word & 0x0fff_ffff | (self.random.below(14) as u32) << 28;
         }
         self.words.push(word);
@@ -296,6 +339,7 @@ impl Program {
             *v = self.random.vector();
         }
         state.nzcv = (self.random.below(16) as u32) << 28;
+        state.set_ge(self.random.next() as u32);
         state.fpcr = self.random.pick(&[0, 0, 0, 1 << 24, 1 << 22, 1 << 25]);
         state
     }
@@ -313,6 +357,8 @@ fn differences(translated: &State, interpreted: &State) -> String {
     let ignored = 8 | 16 | 128;
     found.compare("PC", translated.pc, interpreted.pc);
     found.compare("NZCV", translated.nzcv, interpreted.nzcv);
+    found.compare("APSR", translated.apsr, interpreted.apsr);
+    found.compare("GE", translated.ge(), interpreted.ge());
     found.compare("FPSCR", translated.fpscr() & !ignored, interpreted.fpscr() & !ignored);
     found.text()
 }
@@ -386,7 +432,7 @@ fn run_both(
 }
 
 #[test]
-fn loops_have_the_parts_of_vectors_that_they_use() {
+fn loops_do_what_the_interpreter_does() {
     let number = |name: &str, usual: u64| {
         std::env::var(name).map_or(usual, |n| n.parse().expect("a number of cases or a seed"))
     };

@@ -160,7 +160,9 @@ fn register_operands() {
 #[test]
 fn the_rest() {
     let m = Mem::at(Reg::RBP, 16);
-    let cases: [(&str, &dyn Fn(&mut Assembler)); 43] = [
+    let cases: [(&str, &dyn Fn(&mut Assembler)); 45] = [
+        ("mov [rbp+10h],ah", &|x| x.store_ah(m)),
+        ("mov ah,[rbp+10h]", &|x| x.load_ah(m)),
         ("lock xadd [rbp+10h],cl", &|x| x.lock_xadd(0, m, Reg::RCX)),
         ("lock xadd [rbp+10h],sil", &|x| x.lock_xadd(0, m, Reg::RSI)),
         ("lock xadd [rbp+10h],r9w", &|x| x.lock_xadd(1, m, Reg::R9)),

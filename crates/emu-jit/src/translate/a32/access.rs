@@ -81,10 +81,12 @@ impl Translator<'_> {
 
     /// Writes the base back: from rdx, or after the access from rcx.
     fn write_back(&mut self, item: &Instruction, mode: Mode) {
+        // A register may hold anything.
+        let by = if matches!(item.action, Action::Access { register: true, .. }) { 1 } else { item.imm };
         match mode {
             Mode::Offset => {}
-            Mode::Before => self.put(item.rn, Reg::RDX),
-            Mode::After => self.put(item.rn, Reg::RCX),
+            Mode::Before => self.put_moved(item.rn, Reg::RDX, by),
+            Mode::After => self.put_moved(item.rn, Reg::RCX, by),
         }
     }
 
@@ -207,7 +209,7 @@ impl Translator<'_> {
         if extra & WRITE_BACK != 0 {
             let moved = if up { length } else { length.wrapping_neg() };
             self.a.lea(Size::D, Reg::RDX, at(Reg::RDX, moved));
-            self.put(item.rn, Reg::RDX);
+            self.put_moved(item.rn, Reg::RDX, moved);
         }
     }
 

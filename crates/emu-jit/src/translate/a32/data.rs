@@ -1,13 +1,13 @@
 //! Data processing and bit fields (manual F4.1.2, F4.1.5).
 
-use super::{PC, Translator};
+use super::{PC, Translator, at};
 use crate::layout::{Slot, TPIDR, slot};
 use crate::translate::alu::Operand;
 use crate::translate::condition::Flags;
 use crate::translate::operands::SINK;
 use crossdock_emu_guest::a32::action::{Action, Form};
 use crossdock_emu_guest::a32::{Instruction, Jump};
-use crossdock_emu_x64::{Alu, Cc, Reg, Shift, Size};
+use crossdock_emu_x64::{Alu, Cc, Mem, Reg, Shift, Size};
 
 /// Kinds of shifts.
 const LSL: u32 = 0;
@@ -65,14 +65,18 @@ impl Translator<'_> {
     pub(super) fn data(&mut self, item: &Instruction) {
         match item.action {
             Action::Data { operation: number, sets, form } => {
-                self.operate(item, number, sets && self.live, form);
+                let aligned = self.aligned_result(item, number, form);
+                self.operate(item, number, sets && self.reads_result(item, number, form), form);
+                if aligned {
+                    self.aligned |= 1 << item.rd;
+                }
             }
             Action::MoveTop => {
                 self.clobber();
-                self.fetch(item.rd, Reg::RAX);
-                self.a.alu_imm(Alu::And, Size::D, Reg::RAX, 0xffff);
-                self.a.alu_imm(Alu::Or, Size::D, Reg::RAX, (item.imm << 16) as i32);
-                self.put(item.rd, Reg::RAX);
+                let t = self.result(item.rd, Reg::RAX);
+                self.a.movzx16(t, self.rm(item.rd));
+                self.a.alu_imm(Alu::Or, Size::D, t, (item.imm << 16) as i32);
+                self.put(item.rd, t);
             }
             Action::Insert { clears } => {
                 self.clobber();
@@ -89,12 +93,19 @@ impl Translator<'_> {
             }
             Action::Extract { signed } => {
                 self.clobber();
-                self.fetch(item.rn, Reg::RAX);
-                let above = 32 - item.imm - item.extra;
-                self.a.shift_imm(Shift::Shl, Size::D, Reg::RAX, above as u8);
-                let shift = if signed { Shift::Sar } else { Shift::Shr };
-                self.a.shift_imm(shift, Size::D, Reg::RAX, (32 - item.extra) as u8);
-                self.put(item.rd, Reg::RAX);
+                let t = self.result(item.rd, Reg::RAX);
+                self.fetch(item.rn, t);
+                let (width, above) = (item.extra, 32 - item.imm - item.extra);
+                if !signed && item.imm == 0 {
+                    self.a.alu_imm(Alu::And, Size::D, t, (u32::MAX >> (32 - width)) as i32);
+                } else {
+                    if above != 0 {
+                        self.a.shift_imm(Shift::Shl, Size::D, t, above as u8);
+                    }
+                    let shift = if signed { Shift::Sar } else { Shift::Shr };
+                    self.a.shift_imm(shift, Size::D, t, (32 - width) as u8);
+                }
+                self.put(item.rd, t);
             }
             Action::ThreadPointer => {
                 self.a.mov(Size::D, Reg::RAX, TPIDR);
@@ -106,9 +117,63 @@ impl Translator<'_> {
         }
     }
 
+    /// Whether the result is known to be a multiple of 4: a sum or a difference of such numbers.
+    fn aligned_result(&self, item: &Instruction, number: u8, form: Form) -> bool {
+        let known = |register: u8| register < 32 && register != PC && self.aligned >> register & 1 == 1;
+        let second = match form {
+            Form::Immediate => item.imm.is_multiple_of(4),
+            Form::Plain => known(item.rm),
+            Form::Shifted => item.extra == LSL && item.imm >= 2,
+            Form::ShiftedByRegister => false,
+        };
+        match operation(number) {
+            Some(Operation::Sum { compares: false, .. }) => known(item.rn) && second,
+            Some(Operation::Move { inverts: false }) => form == Form::Plain && second,
+            _ => false,
+        }
+    }
+
+    /// Whether flags that data processing writes are read.
+    fn reads_result(&self, item: &Instruction, number: u8, form: Form) -> bool {
+        let [sign, carry] = self.live_groups;
+        let arithmetic = matches!(number, 2..=7 | 10 | 11);
+        let writes_carry = arithmetic || !matches!(form, Form::Immediate | Form::Plain) || item.extra == 1;
+        sign || carry && writes_carry
+    }
+
+    /// Adds, without flags, what LEA can add: it keeps EFLAGS. False if it cannot.
+    fn add_by_lea(&mut self, item: &Instruction, subtracts: bool, form: Form) -> bool {
+        let scale = match form {
+            Form::Immediate => None,
+            Form::Plain if !subtracts => Some(0),
+            Form::Shifted if !subtracts && item.extra == LSL && item.imm <= 3 => Some(item.imm as u8),
+            _ => return false,
+        };
+        let base = self.held(item.rn, Reg::RAX);
+        let mem = match scale {
+            None => {
+                let imm = if subtracts { item.imm.wrapping_neg() } else { item.imm };
+                at(base, imm)
+            }
+            Some(scale) => {
+                let index = self.held(item.rm, Reg::RDX);
+                Mem { base, index: Some((index, scale)), disp: 0 }
+            }
+        };
+        let t = self.result(item.rd, Reg::RAX);
+        self.a.lea(Size::D, t, mem);
+        self.put(item.rd, t);
+        true
+    }
+
     /// Data processing with flags that are read if `sets`.
     pub(super) fn operate(&mut self, item: &Instruction, number: u8, sets: bool, form: Form) {
         let Some(kind) = operation(number) else { return };
+        if let (Operation::Sum { subtracts, compares: false }, false) = (&kind, sets)
+            && self.add_by_lea(item, *subtracts, form)
+        {
+            return;
+        }
         if let Operation::Move { inverts: false } = kind {
             return self.move_operand(item, sets, form);
         }
@@ -129,7 +194,7 @@ impl Translator<'_> {
             self.clobber();
         }
         let logical = matches!(kind, Operation::Logical { .. } | Operation::Move { .. });
-        let operand = if sets && logical {
+        let operand = if sets && logical && self.live_groups[1] {
             self.operand_and_carry(item, form)
         } else {
             self.second_operand(item, form)
@@ -213,10 +278,10 @@ impl Translator<'_> {
     fn set_logical(&mut self, item: &Instruction, form: Form) {
         // Some immediates are also the carry.
         let immediate = form == Form::Immediate && item.extra == 1;
-        if immediate && item.imm >> 31 == 1 {
+        if immediate && item.imm >> 31 == 1 && self.live_groups[1] {
             self.a.stc();
         }
-        self.flags = Flags::Logical { carry: immediate };
+        self.set_some_flags(immediate);
     }
 
     /// As [`Translator::second_operand`], for a logical operation whose flags are read: the carry out of the
@@ -322,9 +387,15 @@ impl Translator<'_> {
             let m = self.held(item.rm, Reg::RAX);
             return self.put(item.rd, m);
         }
+        if !sets && form == Form::Shifted && item.extra <= ROR {
+            return self.shift(item);
+        }
+        if !sets && form == Form::ShiftedByRegister && item.extra < ROR {
+            return self.shift_by_low_byte(item);
+        }
         self.clobber();
         let by_host = form == Form::Shifted && item.extra < ROR && item.imm < 32;
-        let operand = if sets && !by_host {
+        let operand = if sets && !by_host && self.live_groups[1] {
             self.operand_and_carry(item, form)
         } else {
             self.second_operand(item, form)
@@ -343,11 +414,60 @@ impl Translator<'_> {
         }
         if by_host {
             // The host's shift left SF, ZF and CF as Arm's does; moves keep them.
-            self.flags = Flags::Logical { carry: true };
+            self.set_some_flags(true);
         } else {
             self.a.test(Size::D, t, t);
             self.set_logical(item, form);
         }
+    }
+
+    /// A shift by an immediate, without flags.
+    fn shift(&mut self, item: &Instruction) {
+        let t = self.result(item.rd, Reg::RAX);
+        let (kind, amount) = (item.extra, item.imm as u8);
+        let shift = [Shift::Shl, Shift::Shr, Shift::Sar, Shift::Ror][(kind & 3) as usize];
+        if kind == ROR {
+            let m = self.held(item.rm, Reg::RAX);
+            self.a.rorx(Size::D, t, m, amount);
+        } else if amount > 31 && shift == Shift::Shr {
+            self.a.mov_imm(t, 0);
+        } else if self.live_before && !self.flags.saved() {
+            // SHLX and its kin keep EFLAGS.
+            let m = self.held(item.rm, Reg::RAX);
+            self.a.mov_imm(Reg::RCX, amount.min(31).into());
+            self.a.shiftx(shift, Size::D, t, m, Reg::RCX);
+        } else {
+            self.clobber();
+            self.fetch(item.rm, t);
+            self.a.shift_imm(shift, Size::D, t, amount.min(31));
+        }
+        self.put(item.rd, t);
+    }
+
+    /// A shift by a register, without flags. Amounts from 32 on leave zero, or the sign, as shifts of 64 bits
+    /// do, if the amount is at most 63.
+    fn shift_by_low_byte(&mut self, item: &Instruction) {
+        self.clobber();
+        self.a.movzx8(Reg::RCX, self.rm(item.ra));
+        self.a.alu_imm(Alu::Cmp, Size::D, Reg::RCX, 63);
+        let usual = self.a.skip_if(Cc::Be);
+        self.a.mov_imm(Reg::RCX, 63);
+        self.a.land(usual);
+        let t = self.result(item.rd, Reg::RAX);
+        let m = self.held(item.rm, Reg::RAX);
+        match item.extra {
+            LSL => {
+                self.a.shiftx(Shift::Shl, Size::Q, t, m, Reg::RCX);
+                self.a.mov(Size::D, t, t);
+            }
+            1 => self.a.shiftx(Shift::Shr, Size::Q, t, m, Reg::RCX),
+            _ => {
+                self.a.movsxd(Reg::RAX, m);
+                self.a.shiftx(Shift::Sar, Size::Q, Reg::RAX, Reg::RAX, Reg::RCX);
+                self.a.mov(Size::D, t, Reg::RAX);
+            }
+        }
+        self.put(item.rd, t);
     }
 
     /// The register for [`Translator::arithmetic`]: PC's value goes to rdx and its slot.
@@ -405,13 +525,15 @@ impl Translator<'_> {
                     ROR => self.a.shift_cl(Shift::Ror, Size::D, Reg::RDX),
                     // Amounts of 32 to 255 leave zero, or the sign.
                     LSL | 1 => {
-                        let shift = if kind == LSL { Shift::Shl } else { Shift::Shr };
-                        self.a.shift_cl(shift, Size::D, Reg::RDX);
+                        // 63 at most: see `shift_by_low_byte`.
                         self.a.movzx8(Reg::RCX, Reg::RCX);
-                        self.a.alu_imm(Alu::Cmp, Size::D, Reg::RCX, 32);
-                        // All ones if the amount is below 32.
-                        self.a.alu(Alu::Sbb, Size::D, Reg::RCX, Reg::RCX);
-                        self.a.alu(Alu::And, Size::D, Reg::RDX, Reg::RCX);
+                        self.a.alu_imm(Alu::Cmp, Size::D, Reg::RCX, 63);
+                        let usual = self.a.skip_if(Cc::Be);
+                        self.a.mov_imm(Reg::RCX, 63);
+                        self.a.land(usual);
+                        let shift = if kind == LSL { Shift::Shl } else { Shift::Shr };
+                        self.a.shiftx(shift, Size::Q, Reg::RDX, Reg::RDX, Reg::RCX);
+                        self.a.mov(Size::D, Reg::RDX, Reg::RDX);
                     }
                     _ => {
                         self.a.movzx8(Reg::RCX, Reg::RCX);

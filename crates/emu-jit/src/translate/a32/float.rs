@@ -12,7 +12,7 @@ use crate::translate::flags::wants_swap;
 use crate::translate::operands::{half, quarter};
 use crate::translate::vectors::immediate::expand_immediate;
 use crate::translate::vectors::scalar::scalar_size;
-use crate::translate::{Isa, READS, WRITES};
+use crate::translate::{Isa, READS, READS_CV, WRITES_CV};
 use crossdock_emu_guest::State;
 use crossdock_emu_guest::a32::registers::{FLOAT_FLAGS, place};
 use crossdock_emu_guest::a32::{A32, Instruction};
@@ -452,12 +452,10 @@ impl Translator<'_> {
                 self.put(place(m.into()), t);
             }
             Operation::FromPair => {
-                self.clobber();
-                self.fetch(place(n.into()), Reg::RCX);
-                self.a.shift_imm(Shift::Shl, Size::Q, Reg::RCX, 32);
-                self.fetch(place(m.into()), Reg::RAX);
-                self.a.alu(Alu::Or, Size::Q, Reg::RAX, Reg::RCX);
-                self.put_lane(true, it.d, Reg::RAX);
+                self.a.vmov_from(Size::D, X0, self.rm(place(m.into())));
+                // VPINSRD.
+                self.a.vp3a(0x22, X0, X0, self.rm(place(n.into())), 1);
+                self.vput(d, X0);
             }
             Operation::ToPair => {
                 self.scalar_bits(true, Reg::RAX, d);
@@ -589,10 +587,10 @@ impl Translator<'_> {
     fn swaps(&self, from: usize) -> bool {
         for item in self.items[from.min(self.items.len())..].iter().chain(&self.end_item) {
             let class = A32::class(item);
-            if class.has(READS) {
+            if class.has(READS | READS_CV) {
                 return item.condition < ALWAYS && wants_swap(item.condition.into());
             }
-            if class.has(WRITES) {
+            if class.has(WRITES_CV) {
                 break;
             }
         }

@@ -6,7 +6,7 @@ use super::{ALWAYS, PC, Translator, is_write_fpscr, pc_value};
 use crate::layout::Assignment;
 use crate::translate::accesses::{Accesses, NO, NONE, UNKNOWN, Uses, mask};
 use crate::translate::condition::Condition;
-use crate::translate::{Class, ENDS, End, FAULTS, Isa, READS, WRITES};
+use crate::translate::{Class, ENDS, End, FAULTS, Isa, READS, READS_CV, WRITES, WRITES_CV};
 use crossdock_emu_guest::a32::action::{Action, Form, Mode, Transfer};
 use crossdock_emu_guest::a32::registers::{LR, SP, place};
 use crossdock_emu_guest::a32::{A32, Instruction, It, Jump};
@@ -51,6 +51,48 @@ pub(super) fn leaves_on_condition(item: &Instruction) -> bool {
     item.ends && item.condition < ALWAYS && (call_end(item).is_some() || indirect_end(item).is_some())
 }
 
+/// The groups of flags that a condition reads, as bits of a class.
+fn groups_of_condition(condition: u8) -> u8 {
+    match condition >> 1 {
+        // EQ and MI, CS and VS, and their opposites; then none; else both.
+        0 | 2 => READS,
+        1 | 3 => READS_CV,
+        7 => 0,
+        _ => READS | READS_CV,
+    }
+}
+
+/// The groups of flags that an instruction reads beside those of its condition, as bits of a class.
+pub(super) fn read_flags(item: &Instruction, kind: &Kind) -> u8 {
+    match (item.action, kind) {
+        (Action::Data { operation, form, .. }, _) => {
+            let shifts_by_carry = form == Form::Shifted && item.extra == 4;
+            if matches!(operation, 5..=7) || shifts_by_carry { READS_CV } else { 0 }
+        }
+        // Instructions for the interpreter may read the flags.
+        (Action::Other, Kind::General) => READS | READS_CV,
+        (_, Kind::Float(arithmetic)) if arithmetic.reads_flags() => READS | READS_CV,
+        _ => 0,
+    }
+}
+
+/// The groups of flags that an instruction writes if it runs, as bits of a class.
+pub(super) fn written_flags(item: &Instruction, kind: &Kind) -> u8 {
+    match (item.action, kind) {
+        // Logical operations keep V, and mostly C.
+        (Action::Data { operation, sets: true, .. }, _) => {
+            if matches!(operation, 2..=7 | 10 | 11) {
+                WRITES | WRITES_CV
+            } else {
+                WRITES
+            }
+        }
+        (Action::Multiply { sets: true, .. }, _) => WRITES,
+        (_, Kind::Float(arithmetic)) if arithmetic.writes_flags() => WRITES | WRITES_CV,
+        _ => 0,
+    }
+}
+
 /// The general registers of an instruction with vector registers.
 fn accesses_of_vectors(item: &Instruction) -> Accesses {
     let always = item.condition >= ALWAYS;
@@ -93,6 +135,8 @@ impl Isa for A32 {
 
     const NARROW: bool = true;
 
+    const FLAG_GROUPS: usize = 2;
+
     const STANDARD: &'static Assignment = &Assignment::STANDARD_OF_16;
 
     // An IT block.
@@ -104,6 +148,15 @@ impl Isa for A32 {
 
     fn read(words: &mut Words<'_>, place: u64, it: &mut It) -> Option<Instruction> {
         Instruction::read(words, place, it).ok()
+    }
+
+    const DECODED: bool = true;
+
+    #[inline(always)]
+    fn of_decoded(op: &Op, place: u64, it: &mut It) -> Option<Instruction> {
+        let item = Instruction::of(op, place);
+        *it = It::of_next(op);
+        Some(item)
     }
 
     fn item_length(item: &Instruction) -> u64 {
@@ -136,27 +189,9 @@ impl Isa for A32 {
 
     fn class(item: &Instruction) -> Class {
         let conditional = item.condition < ALWAYS;
-        let (mut reads, mut writes) = (conditional, false);
-        match item.action {
-            Action::Data { operation, sets, form } => {
-                let arithmetic = matches!(operation, 2..=7 | 10 | 11);
-                let shifts_by_carry = form == Form::Shifted && item.extra == 4;
-                reads |= matches!(operation, 5..=7) || shifts_by_carry || sets && !arithmetic;
-                writes = sets && arithmetic && !conditional;
-            }
-            Action::Multiply { sets, .. } => reads |= sets,
-            _ => {}
-        }
         let kind = Kind::of(item.word);
-        match &kind {
-            // Instructions for the interpreter may read the flags.
-            Kind::General => reads |= item.action == Action::Other,
-            Kind::Float(arithmetic) => {
-                reads |= arithmetic.reads_flags();
-                writes |= arithmetic.writes_flags() && !conditional;
-            }
-            Kind::Vector(_) | Kind::Transfer(_) => {}
-        }
+        let reads = groups_of_condition(item.condition) | read_flags(item, &kind);
+        let writes = if conditional { 0 } else { written_flags(item, &kind) };
         let faults = matches!(kind, Kind::Transfer(_))
             || matches!(
                 item.action,
@@ -166,7 +201,7 @@ impl Isa for A32 {
                     | Action::StoreExclusive { .. }
             );
         let bit = |is: bool, bit: u8| if is { bit } else { 0 };
-        Class(bit(reads, READS) | bit(writes, WRITES) | bit(faults, FAULTS) | bit(item.ends, ENDS))
+        Class(reads | writes | bit(faults, FAULTS) | bit(item.ends, ENDS))
     }
 
     fn end_of(item: &Instruction, _: u64) -> Option<End> {

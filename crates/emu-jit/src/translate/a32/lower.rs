@@ -1,6 +1,6 @@
 //! How the instructions of A32 and T32 that are no branches are lowered, and what their conditions do.
 
-use super::isa::{call_end, leaves_on_condition};
+use super::isa::{call_end, leaves_on_condition, read_flags, written_flags};
 use super::kind::Kind;
 use super::{ALWAYS, Translator, is_write_fpscr};
 use crate::translate::condition::{Condition, Flags};
@@ -48,7 +48,7 @@ impl Translator<'_> {
         }
         let (modes, aligned) = (self.modes, self.aligned);
         // The interpreter looks at the condition again, if it runs the instruction, as after a fault.
-        if self.live || may_be_interpreted(&instruction, &float) {
+        if self.live || read_flags(&instruction, &float) != 0 || may_be_interpreted(&instruction, &float) {
             self.save_flags();
         }
         let skip = self.a.label();
@@ -56,12 +56,16 @@ impl Translator<'_> {
             Condition::Always => {}
             condition => self.jump_on(condition.not(), skip),
         }
-        self.flags = Flags::Memory;
+        // From here on the flags are in memory, if they are read behind the instruction.
+        (self.live_before, self.live_groups_before) = (self.live, self.live_groups);
+        let before = self.flags;
         let done = self.lower_kind(&instruction, &float);
-        if self.live {
+        if written_flags(&instruction, &float) != 0 && self.live {
             self.save_flags();
+            self.flags = Flags::Memory;
+        } else if self.flags != before {
+            self.flags = Flags::Memory;
         }
-        self.flags = Flags::Memory;
         self.a.bind(skip);
         self.modes = modes;
         self.aligned &= aligned;

@@ -1,11 +1,11 @@
 //! Parallel addition, saturation, packing, extension, reversal, CRC32C (manual F2.4.3, F2.4.5 to F2.4.8).
 
 use super::Translator;
-use crate::layout::{APSR, X0, X1, X2};
+use crate::layout::{APSR, X0, X1, X2, general};
 use crossdock_emu_guest::a32::Instruction;
 use crossdock_emu_guest::a32::action::Action;
-use crossdock_emu_guest::a32::registers::{GE_LOW, Q};
-use crossdock_emu_x64::{Alu, Cc, Map, Mem, Prefix, Reg, Shift, Size, Xmm};
+use crossdock_emu_guest::a32::registers::{GE_CLEAR, Q};
+use crossdock_emu_x64::{Alu, Cc, Mem, Reg, Shift, Size, Xmm};
 
 /// Kinds of lanes of a parallel addition (`Action::Parallel`).
 const ADD16: u8 = 0;
@@ -21,8 +21,10 @@ const UNSIGNED: u8 = 3;
 const UNSIGNED_SATURATING: u8 = 4;
 const UNSIGNED_HALVING: u8 = 5;
 
-/// The byte of the state that holds the flags GE, and nothing else.
-const GE: Mem = Mem { disp: APSR.disp + GE_LOW as i32 / 8, ..APSR };
+/// The flags GE: bytes that are all zeros where a flag is set.
+fn ge_clear() -> Mem {
+    general(GE_CLEAR)
+}
 
 impl Translator<'_> {
     /// Lowers an instruction of these groups; false for others.
@@ -94,31 +96,47 @@ impl Translator<'_> {
         }
         let bytes = matches!(lanes, ADD8 | SUB8);
         match (saturating_opcode(lanes, result), bytes) {
+            _ if bytes && result == UNSIGNED => self.unsigned_bytes(lanes == SUB8),
             (Some(opcode), _) => self.a.vp(opcode, X0, X0, X1),
-            (None, true) => self.wide_bytes(lanes, result),
+            (None, true) => self.wide_bytes(lanes == SUB8, result),
             (None, false) => self.wide_halves(lanes, result),
         }
         self.a.vmov_to(Size::D, Reg::RAX, X0);
         self.put(item.rd, Reg::RAX);
     }
 
+    /// `xmm0` = the sum or difference of the bytes of `xmm0` and `xmm1` (UADD8, USUB8).
+    fn unsigned_bytes(&mut self, subtracts: bool) {
+        // VPMAXUB and VPCMPEQB find the bytes that are at least those of another operand: of a sum without a
+        // carry, which is at least its operands, or of a difference without a borrow.
+        if subtracts {
+            self.a.vp(0xde, X2, X0, X1);
+            self.a.vp(0x74, X2, X2, X0);
+            self.a.vp(0xf8, X0, X0, X1);
+            let all = self.constant(u128::MAX);
+            self.a.vp(0xef, X1, X2, all);
+        } else {
+            self.a.vp(0xfc, X0, X0, X1);
+            self.a.vp(0xde, X1, X1, X0);
+            self.a.vp(0x74, X1, X1, X0);
+        }
+        self.a.vmov_to(Size::D, ge_clear(), X1);
+    }
+
     /// `xmm0` = the combined bytes of `xmm0` and `xmm1`, by exact results of 16 bits.
-    fn wide_bytes(&mut self, lanes: u8, result: u8) {
+    fn wide_bytes(&mut self, subtracts: bool, result: u8) {
         // VPMOVZXBW, VPMOVSXBW.
         let extends = if result >= UNSIGNED { 0x30 } else { 0x20 };
         self.a.vp38(extends, X0, Xmm(0), X0);
         self.a.vp38(extends, X1, Xmm(0), X1);
-        let subtracts = lanes == SUB8;
         self.a.vp(if subtracts { 0xf9 } else { 0xfd }, X0, X0, X1);
         match result {
             HALVING | UNSIGNED_HALVING => self.a.vshift_imm(0x71, 4, X0, X0, 1),
             _ => {
-                // The sign of a signed result or of a difference, or the carry of a sum.
-                let carries = result == UNSIGNED && !subtracts;
-                self.a.vshift_imm(0x71, 6, X1, X0, if carries { 7 } else { 0 });
-                // VPACKSSWB keeps signs.
+                // Flags are set where results are not negative: VPSRAW, VPACKSSWB.
+                self.a.vshift_imm(0x71, 4, X1, X0, 15);
                 self.a.vp(0x63, X1, X1, X1);
-                self.put_ge(if carries { 0 } else { 15 });
+                self.a.vmov_to(Size::D, ge_clear(), X1);
             }
         }
         let low = self.constant(u128::MAX / 0xffff * 0xff);
@@ -148,13 +166,19 @@ impl Translator<'_> {
             UNSIGNED_SATURATING => return self.a.vp38(0x2b, X0, X0, X0),
             HALVING | UNSIGNED_HALVING => self.a.vshift_imm(0x72, 4, X0, X0, 1),
             _ => {
-                // As for bytes.
+                // As for bytes; of unsigned sums, flags are carries.
                 let carries = if result == UNSIGNED { sums } else { 0 };
                 self.a.vshift_imm(0x72, 6, X1, X0, 15);
                 self.a.vp3a(0x0e, X1, X0, X1, carries);
                 self.a.vshift_imm(0x72, 4, X1, X1, 31);
                 self.a.vp(0x6b, X1, X1, X1);
-                self.put_ge(15 ^ carries);
+                if carries != 0 {
+                    let mask =
+                        [0, 0xffff, 0xffff_0000, u32::MAX][usize::from(carries & 1 | carries >> 2 & 2)];
+                    let mask = self.constant(mask.into());
+                    self.a.vp(0xef, X1, X1, mask);
+                }
+                self.a.vmov_to(Size::D, ge_clear(), X1);
             }
         }
         let low = self.constant(u128::MAX / 0xffff_ffff * 0xffff);
@@ -162,31 +186,12 @@ impl Translator<'_> {
         self.a.vp38(0x2b, X0, X0, X0);
     }
 
-    /// GE = the signs of the lowest four bytes of `xmm1`, of which `inverted` are inverted.
-    fn put_ge(&mut self, inverted: u8) {
-        // VPMOVMSKB.
-        self.a.vex(Prefix::P66, Map::M0F, false, 0xd7, Reg::RAX.0, 0, X1);
-        self.a.alu_imm(Alu::And, Size::D, Reg::RAX, 15);
-        if inverted != 0 {
-            self.a.alu_imm(Alu::Xor, Size::D, Reg::RAX, inverted.into());
-        }
-        self.a.store8(GE, Reg::RAX);
-    }
-
     /// SEL: bytes of `rn` where GE is set, of `rm` elsewhere.
     fn select(&mut self, item: &Instruction) {
         self.clobber();
-        self.a.movzx8(Reg::RAX, GE);
-        // Bit i of GE becomes bit 8 * i, then a byte.
-        self.a.mov_imm(Reg::RCX, 0x0020_4081);
-        self.a.imul(Size::D, Reg::RAX, Reg::RCX);
-        self.a.alu_imm(Alu::And, Size::D, Reg::RAX, 0x0101_0101);
-        self.a.mov_imm(Reg::RCX, 255);
-        self.a.imul(Size::D, Reg::RAX, Reg::RCX);
-        self.fetch(item.rm, Reg::RCX);
-        self.a.andn(Size::D, Reg::RCX, Reg::RAX, Reg::RCX);
-        self.fetch(item.rn, Reg::RDX);
-        self.a.alu(Alu::And, Size::D, Reg::RAX, Reg::RDX);
+        self.a.mov(Size::D, Reg::RAX, ge_clear());
+        self.a.andn(Size::D, Reg::RCX, Reg::RAX, self.rm(item.rn));
+        self.a.alu(Alu::And, Size::D, Reg::RAX, self.rm(item.rm));
         self.a.alu(Alu::Or, Size::D, Reg::RAX, Reg::RCX);
         self.put(item.rd, Reg::RAX);
     }

@@ -2,7 +2,6 @@
 
 use super::Translator;
 use crate::layout::APSR;
-use crate::translate::condition::Flags;
 use crossdock_emu_guest::a32::Instruction;
 use crossdock_emu_guest::a32::action::Action;
 use crossdock_emu_guest::a32::registers::Q;
@@ -12,7 +11,7 @@ impl Translator<'_> {
     /// Lowers a multiplication or division; false for other instructions.
     pub(super) fn multiplication(&mut self, item: &Instruction) -> bool {
         match item.action {
-            Action::Multiply { kind, sets } => self.product(item, kind, sets && self.live),
+            Action::Multiply { kind, sets } => self.product(item, kind, sets && self.live_groups[0]),
             Action::MultiplyLong { signed, adds } => self.long_product(item, signed, adds),
             Action::Divide { signed } => self.divide(Size::D, item.rd, item.rn, item.rm, signed),
             Action::MultiplyHalves { adds } => {
@@ -88,7 +87,7 @@ impl Translator<'_> {
         }
         if sets {
             self.a.test(Size::D, Reg::RAX, Reg::RAX);
-            self.flags = Flags::Logical { carry: false };
+            self.set_some_flags(false);
         }
         self.put(item.rd, Reg::RAX);
     }

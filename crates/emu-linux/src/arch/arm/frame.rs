@@ -13,7 +13,7 @@ use crate::signal::number::{BUS, SEGV};
 use crate::signal::{SA_RESTORER, SA_SIGINFO};
 use crate::sys::{Errno, errno};
 use crossdock_emu_guest::State;
-use crossdock_emu_guest::a32::registers::{E, GE_LOW, Q};
+use crossdock_emu_guest::a32::registers::{E, Q};
 
 const VFP_MAGIC: u32 = 0x5646_5001;
 const VFP_SIZE: u32 = 288;
@@ -49,13 +49,14 @@ const PSR_THUMB: u32 = 1 << 5;
 fn cpsr(state: &State) -> u32 {
     let it = u32::from(state.it());
     let thumb = if state.pc & 1 == 1 { PSR_THUMB } else { 0 };
-    state.nzcv | state.apsr & (Q | E | 15 << GE_LOW) | (it & 3) << 25 | it >> 2 << 10 | thumb | PSR_USER
+    state.nzcv | state.apsr & (Q | E) | state.ge() | (it & 3) << 25 | it >> 2 << 10 | thumb | PSR_USER
 }
 
 /// Sets what CPSR says; its place is added by the caller.
 fn set_cpsr(state: &mut State, cpsr: u32) {
     state.nzcv = cpsr & 0xf000_0000;
-    state.apsr = cpsr & (Q | E | 15 << GE_LOW);
+    state.apsr = cpsr & (Q | E);
+    state.set_ge(cpsr);
     state.set_it((cpsr >> 25 & 3 | cpsr >> 10 << 2 & 0xfc) as u8);
 }
 

@@ -81,6 +81,7 @@ impl Abi for Arm {
     fn start(state: &mut State, entry: u64, sp: u64) {
         state.pc = entry;
         state.set_r(13, sp as u32);
+        state.set_ge(0);
     }
 
     fn enter_child(state: &mut State, sp: Option<u64>, thread_pointer: Option<u64>) {
