@@ -147,7 +147,7 @@ const QUADS: [Template; 14] = [
 ];
 
 /// Integers and flags.
-const INTEGERS: [Template; 35] = [
+const INTEGERS: [Template; 37] = [
     (0xe010_0000, &[(D, General), (N, General), (M, General)]), // ands
     (0xe030_0000, &[(D, General), (N, General), (M, General)]), // eors
     (0xe030_0120, &[(D, General), (N, General), (M, General)]), // eors, lsr #2
@@ -174,6 +174,8 @@ const INTEGERS: [Template; 35] = [
     (0xe370_0001, &[(N, General)]),                             // cmn, #1
     (0xe1a0_0000, &[(D, General), (M, General)]),               // mov
     (0xe080_0000, &[(D, General), (N, General), (M, General)]), // add
+    (0xe30a_0bcd, &[(D, General)]),                             // movw, #0xabcd
+    (0xe349_0765, &[(D, General)]),                             // movt, #0x9765
     (0xe080_0100, &[(D, General), (N, General), (M, General)]), // add, lsl #2
     (0xe1a0_0210, &[(D, General), (M, General)]),               // lsl, r2
     (0xe1a0_0130, &[(D, General), (M, General)]),               // lsr, r1
@@ -285,6 +287,10 @@ impl Program {
             word = word & 0x0fff_ffff | (self.random.below(14) as u32) << 28;
         }
         self.words.push(word);
+        if word & 0x0ff0_0000 == 0x0300_0000 && self.random.one_in(2) {
+            // movt of the same register
+            self.words.push(word & 0xf000_f000 | 0x0348_0123);
+        }
         if template.0 & 0x0fbe_0e50 == 0x0eb4_0a40 && self.random.one_in(2) {
             // vmrs APSR_nzcv, fpscr
             self.words.push(0xeef1_fa10);

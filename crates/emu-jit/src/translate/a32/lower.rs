@@ -90,6 +90,7 @@ impl Translator<'_> {
                 self.transfer_vectors(&transfer);
                 return count;
             }
+            Kind::General if self.wide_constant() => return 2,
             Kind::General => self.lower_action(instruction),
         }
         1
