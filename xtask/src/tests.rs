@@ -9,7 +9,7 @@ use crate::machine::Machine;
 use crate::tools::{cargo, cargo_command, is_root, require, run, with_default_signals};
 
 /// Programs that the tests compare with or run under.
-const PROGRAMS: [(&str, &str); 25] = [
+const PROGRAMS: [(&str, &str); 28] = [
     ("mmdebstrap", "mmdebstrap"),
     ("newuidmap", "uidmap"),
     ("qemu-aarch64-static", "qemu-user-static"),
@@ -21,6 +21,9 @@ const PROGRAMS: [(&str, &str); 25] = [
     ("runc", "runc"),
     ("docker-registry", "docker-registry"),
     ("dockerd", "docker.io"),
+    ("sshd", "openssh-server"),
+    ("ssh", "openssh-client"),
+    ("curl", "curl"),
     ("git", "git"),
     ("umoci", "umoci"),
     ("file", "file"),

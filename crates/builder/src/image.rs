@@ -13,7 +13,7 @@ use crate::error::{BuildError, ErrorKind};
 use crate::request::BuildRequest;
 use crate::stage::add_labels;
 use crate::stages;
-use crate::state::{Layer, State};
+use crate::state::{Base, Layer, State};
 
 /// The result of a build.
 #[derive(Clone)]
@@ -44,6 +44,8 @@ pub struct BuiltImage {
     pub id: Digest,
     /// Its layers, unpacked, the lowest first.
     pub trees: Vec<std::path::PathBuf>,
+    /// How much of it is the base image's.
+    pub base: Base,
 }
 
 /// Builds the images and leaves them in the store, without names.
@@ -119,6 +121,7 @@ fn assemble(
         manifest: Descriptor::of(media_type::OCI_MANIFEST, &bytes).with_platform(named),
         id,
         trees: state.lower(),
+        base: state.base,
     })
 }
 

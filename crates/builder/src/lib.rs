@@ -40,5 +40,5 @@ pub use image::{Built, BuiltImage, build};
 pub use request::{BuildRequest, NamedContext, Secret};
 pub use sink::{LayerSink, Stop};
 pub use stages::source_date_epoch;
-pub use state::{Packed, Record};
+pub use state::{Base, Packed, Record};
 pub use transfer::{without_password, without_passwords};

@@ -171,7 +171,7 @@ impl StageRun<'_, '_, '_> {
             spec.user = user.clone();
             spec.hostname = "buildkitsandbox".to_string();
             spec.network = network;
-            spec.security = if insecure { sandbox::Security::Insecure } else { sandbox::Security::Sandbox };
+            spec.security = if insecure { sandbox::Security::INSECURE } else { sandbox::Security::SANDBOX };
             spec.programs = sandbox::Programs::of(&platform);
             spec.extra_hosts = engine.request.add_hosts.clone();
             spec.limits = engine.request.limits.clone();

@@ -21,7 +21,7 @@ use crate::graph::{Names, Origin};
 use crate::key::Key;
 use crate::request::NamedContext;
 use crate::scope::{Env, Scope};
-use crate::state::{Layer, Packed, State, Weight, open_root};
+use crate::state::{Base, Layer, Packed, State, Weight, open_root};
 use crate::sync::Promise;
 
 /// The shell of the shell form without SHELL.
@@ -126,6 +126,7 @@ impl<'scope, 'env, 'a> StageRun<'scope, 'env, 'a> {
             state: State {
                 digest: Digest::of(b""),
                 layers: Vec::new(),
+                base: Base::default(),
                 config: ImageConfig::default(),
                 env: Env::default(),
                 scope: scope.stage(None),
@@ -341,6 +342,7 @@ impl<'scope, 'env, 'a> StageRun<'scope, 'env, 'a> {
         let mut key = Key::new("base", &Digest::of(b""));
         key.list(config.rootfs.diff_ids.iter().map(Digest::as_str));
         self.state.digest = key.finish();
+        self.state.base = Base { layers: layers.len(), history: config.history.len() };
         self.state.layers = layers;
         self.state.config = ImageConfig { rootfs: Default::default(), ..config };
         Ok(())

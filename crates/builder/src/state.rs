@@ -23,6 +23,8 @@ pub struct State {
     pub digest: Digest,
     /// Layers, the lowest first.
     pub layers: Vec<Layer>,
+    /// How much of this is the base image's.
+    pub base: Base,
     /// The image's configuration; `rootfs` and the environment stay empty until the end.
     pub config: ImageConfig,
     /// The environment of the configuration.
@@ -98,6 +100,15 @@ impl Drop for Weight {
     fn drop(&mut self) {
         self.all.fetch_sub(self.memory, Ordering::Relaxed);
     }
+}
+
+/// How much of an image comes from its base image.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Base {
+    /// Number of layers.
+    pub layers: usize,
+    /// Number of entries of the history.
+    pub history: usize,
 }
 
 /// One layer of a state.

@@ -7,14 +7,20 @@ use crate::commands::archive::{LoadArgs, SaveArgs};
 use crate::commands::binfmt::BinfmtCommand;
 use crate::commands::build::BuildArgs;
 use crate::commands::buildx::BuildxCommand;
+use crate::commands::copy::CopyArgs;
 use crate::commands::doctor::DoctorArgs;
 use crate::commands::elf::{FileArgs, LddArgs};
-use crate::commands::images::{CopyArgs, HistoryArgs, InspectArgs, PullArgs, PushArgs, RmiArgs, TagArgs};
+use crate::commands::emulate::{EmulateArgs, UnshareArgs};
+use crate::commands::images::{HistoryArgs, InspectArgs, PullArgs, PushArgs, RmiArgs, TagArgs};
+use crate::commands::info::{InfoArgs, VersionArgs};
 use crate::commands::listing::ImagesArgs;
 use crate::commands::manifest::ManifestCommand;
 use crate::commands::registry::{LoginArgs, LogoutArgs, RegistryCommand};
-use crate::commands::run::{EmulateArgs, RunArgs, UnshareArgs};
+use crate::commands::remote::{DeleteArgs, ListTagsArgs, ManifestDigestArgs};
+use crate::commands::run::RunArgs;
+use crate::commands::sync::SyncArgs;
 use crate::commands::system::SystemCommand;
+use crate::commands::volume::VolumeCommand;
 use crate::session::{Global, Needs};
 
 /// Builds, runs and publishes container images for every CPU from any machine.
@@ -47,8 +53,16 @@ pub enum Command {
     Pull(PullArgs),
     /// Send an image or a multi-platform index to a registry
     Push(PushArgs),
-    /// Copy an image or index from registry to registry, without storing it here
-    Copy(CopyArgs),
+    /// Copy an image or index between registries, directories, archives, docker and podman
+    Copy(Box<CopyArgs>),
+    /// Copy all tags of names between registries and directories, as skopeo does
+    Sync(Box<SyncArgs>),
+    /// List the tags of a name in a registry
+    ListTags(ListTagsArgs),
+    /// Remove an image from a registry
+    Delete(DeleteArgs),
+    /// Show the digest of a manifest in a file
+    ManifestDigest(ManifestDigestArgs),
     /// List images
     Images(ImagesArgs),
     /// Give an image another name
@@ -76,6 +90,9 @@ pub enum Command {
     /// Show the space used, and free some
     #[command(subcommand)]
     System(SystemCommand),
+    /// Directories that outlive the containers that use them
+    #[command(subcommand)]
+    Volume(VolumeCommand),
     /// What buildx says about its builders; here there is only one
     #[command(subcommand, hide = true)]
     Buildx(BuildxCommand),
@@ -89,7 +106,9 @@ pub enum Command {
     /// Say what this machine can do, and how to get what it lacks
     Doctor(DoctorArgs),
     /// Show the version
-    Version,
+    Version(VersionArgs),
+    /// Show what docker shows of its surroundings: the store, this machine, the platforms
+    Info(InfoArgs),
 }
 
 impl Command {
@@ -102,6 +121,7 @@ impl Command {
             | Command::Load(_)
             | Command::Rmi(_)
             | Command::System(_)
+            | Command::Volume(_)
             | Command::File(FileArgs { image: Some(_), .. })
             | Command::Ldd(LddArgs { image: Some(_), .. })
             | Command::Manifest(ManifestCommand::Push { purge: true, .. } | ManifestCommand::Rm { .. }) => {

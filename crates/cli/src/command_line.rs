@@ -7,7 +7,10 @@ use clap::builder::ValueParser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgAction, CommandFactory, FromArgMatches};
 
+use crossdock_dockerfile::error::suggestion;
+
 use crate::args::Args;
+use crate::peers;
 use crate::values::switch;
 
 /// Exit code of `run` for a wrong command line; other codes are the container's command's (docker-run(1)).
@@ -15,27 +18,62 @@ const RUN_REFUSED: u8 = 125;
 /// Exit code of all other commands for a wrong command line.
 const REFUSED: u8 = 2;
 
+/// A command line that was understood.
+pub struct Parsed {
+    pub args: Args,
+    /// What options of other programs do not do here.
+    pub warnings: Vec<String>,
+}
+
 /// Reads a command line.
 ///
 /// # Errors
 ///
 /// The message and the exit code. The message is a page of help if help was asked for.
-pub fn parse(words: Vec<OsString>) -> Result<Args, (clap::Error, u8)> {
+pub fn parse(words: Vec<OsString>) -> Result<Parsed, (clap::Error, u8)> {
     let words = with_aliases(words);
-    let command = with_values(Args::command());
-    let mut error = match command.try_get_matches_from(&words).and_then(|m| Args::from_arg_matches(&m)) {
-        Ok(args) => return Ok(args),
-        Err(error) => error,
+    let is_run = words.get(command_at(&words)).is_some_and(|word| word == "run");
+    let refused = if is_run { RUN_REFUSED } else { REFUSED };
+    let command = with_values(peers::with_options(Args::command()));
+    let matches = match command.try_get_matches_from(&words) {
+        Ok(matches) => matches,
+        Err(error) => return Err(explained(error, &words, refused)),
     };
+    let answers = peers::answers(&matches);
+    if let Some(sentence) = answers.refusal {
+        return Err((refusal(&sentence), refused));
+    }
+    let args = Args::from_arg_matches(&matches).map_err(|error| explained(error, &words, refused))?;
+    Ok(Parsed { args, warnings: answers.warnings })
+}
+
+/// An error of one sentence.
+fn refusal(sentence: &str) -> clap::Error {
+    clap::Error::raw(ErrorKind::ValueValidation, format!("{sentence}\n"))
+}
+
+/// The error as people see it, and its exit code.
+fn explained(mut error: clap::Error, words: &[OsString], refused: u8) -> (clap::Error, u8) {
+    // The parser's own tips are about anything that looks alike, and about "--".
+    error.remove(ContextKind::Suggested);
+    error.remove(ContextKind::SuggestedArg);
     match error.kind() {
-        ErrorKind::DisplayHelp => Err((plain_help(&words).unwrap_or(error), 0)),
-        ErrorKind::DisplayVersion => Err((error, 0)),
+        ErrorKind::DisplayHelp => (plain_help(words).unwrap_or(error), 0),
+        ErrorKind::DisplayVersion => (error, 0),
         ErrorKind::InvalidSubcommand => {
-            suggest(&mut error, &words);
-            Err((error, REFUSED))
+            let typed: Vec<&str> =
+                words.iter().skip(command_at(words)).map_while(|word| word.to_str()).collect();
+            if let Some((command, sentence)) = peers::answer_to(&typed) {
+                return (refusal(&format!("there is no command \"{command}\": {sentence}")), refused);
+            }
+            suggest(&mut error, words);
+            (error, refused)
         }
-        _ if words.get(command_at(&words)).is_some_and(|word| word == "run") => Err((error, RUN_REFUSED)),
-        _ => Err((error, REFUSED)),
+        ErrorKind::UnknownArgument => {
+            suggest_option(&mut error, words);
+            (error, refused)
+        }
+        _ => (error, refused),
     }
 }
 
@@ -45,7 +83,7 @@ fn plain_help(words: &[OsString]) -> Option<clap::Error> {
         Some((name, value)) if name.starts_with('-') && switch(value).is_ok() => name.into(),
         _ => word.clone(),
     };
-    let parsed = Args::command().try_get_matches_from(words.iter().map(without_value));
+    let parsed = peers::with_options(Args::command()).try_get_matches_from(words.iter().map(without_value));
     parsed.err().filter(|error| error.kind() == ErrorKind::DisplayHelp)
 }
 
@@ -65,9 +103,8 @@ fn with_values(command: clap::Command) -> clap::Command {
     command.mut_args(with_value).mut_subcommands(with_values)
 }
 
-/// Suggests the command that was probably meant. The parser's own measure does not recognise swapped letters.
-fn suggest(error: &mut clap::Error, words: &[OsString]) {
-    let Some(ContextValue::String(wrong)) = error.get(ContextKind::InvalidSubcommand) else { return };
+/// The command that the words name, as far as they name one.
+fn named(words: &[OsString]) -> clap::Command {
     let mut command = Args::command();
     for word in words.iter().skip(command_at(words)).map_while(|word| word.to_str()) {
         match command.find_subcommand(word) {
@@ -75,52 +112,126 @@ fn suggest(error: &mut clap::Error, words: &[OsString]) {
             None => break,
         }
     }
+    command
+}
+
+/// Suggests the command that was probably meant. The parser's own measure does not recognise swapped letters.
+fn suggest(error: &mut clap::Error, words: &[OsString]) {
+    error.remove(ContextKind::SuggestedSubcommand);
+    let Some(ContextValue::String(wrong)) = error.get(ContextKind::InvalidSubcommand) else { return };
+    let command = named(words);
     let names: Vec<&str> =
         command.get_subcommands().filter(|c| !c.is_hide_set()).map(|c| c.get_name()).collect();
-    if let Some(meant) = crossdock_dockerfile::error::suggestion(wrong, &names) {
+    if let Some(meant) = suggestion(wrong, &names) {
         let meant = vec![meant.to_string()];
         error.insert(ContextKind::SuggestedSubcommand, ContextValue::Strings(meant));
     }
 }
 
+/// Suggests the option that was probably meant: one of the command that differs by a typing error.
+fn suggest_option(error: &mut clap::Error, words: &[OsString]) {
+    let Some(ContextValue::String(wrong)) = error.get(ContextKind::InvalidArg) else { return };
+    let Some(wrong) = wrong.strip_prefix("--").map(|wrong| wrong.split('=').next().unwrap_or(wrong)) else {
+        return;
+    };
+    let command = named(words);
+    let names: Vec<&str> =
+        command.get_arguments().filter(|arg| !arg.is_hide_set()).filter_map(clap::Arg::get_long).collect();
+    if let Some(meant) = suggestion(wrong, &names) {
+        let meant = ContextValue::String(format!("--{meant}"));
+        error.insert(ContextKind::SuggestedArg, meant);
+    }
+}
+
 /// The index of the word that names the command; global options may stand before it.
 fn command_at(words: &[OsString]) -> usize {
+    let root = peers::with_options(Args::command());
+    let takes_word = |word: &str| {
+        root.get_arguments().any(|arg| {
+            let is_meant = match word.strip_prefix("--") {
+                Some(long) => arg.get_long() == Some(long),
+                // The last letter of a group such as -Dl is the one with the value.
+                None => arg.get_short().is_some_and(|short| word.ends_with(short)),
+            };
+            is_meant && arg.get_action().takes_values() && !arg.is_require_equals_set()
+        })
+    };
     let mut at = 1;
     while let Some(word) = words.get(at).and_then(|word| word.to_str()).filter(|word| word.starts_with('-')) {
-        at += if matches!(word, "--root" | "--unpack-max") { 2 } else { 1 };
+        at += if takes_word(word) { 2 } else { 1 };
     }
     at
 }
 
-/// Translates docker's grouped forms (`buildx build`, `image ls`, ...) to the commands used here.
+/// Commands of docker, buildx, podman and buildah that have another name here, by all words that name them.
+const ALIASES: &[(&[&str], &[&str])] = &[
+    (&["bud"], &["build"]),
+    (&["build-using-dockerfile"], &["build"]),
+    (&["buildx", "build"], &["build"]),
+    (&["buildx", "b"], &["build"]),
+    (&["image", "build"], &["build"]),
+    (&["builder", "build"], &["build"]),
+    (&["image", "ls"], &["images"]),
+    (&["image", "list"], &["images"]),
+    (&["image", "rm"], &["rmi"]),
+    (&["image", "remove"], &["rmi"]),
+    (&["image", "inspect"], &["inspect"]),
+    (&["image", "history"], &["history"]),
+    (&["image", "tag"], &["tag"]),
+    (&["image", "save"], &["save"]),
+    (&["image", "load"], &["load"]),
+    (&["image", "pull"], &["pull"]),
+    (&["image", "push"], &["push"]),
+    (&["image", "prune"], &["system", "prune-images"]),
+    (&["builder", "prune"], &["system", "prune-cache"]),
+    (&["buildx", "prune"], &["system", "prune-cache"]),
+    (&["buildx", "du"], &["system", "df"]),
+    (&["builder", "du"], &["system", "df"]),
+    (&["buildx", "version"], &["version"]),
+    (&["buildx", "imagetools", "create"], &["copy"]),
+    (&["container", "run"], &["run"]),
+    (&["system", "info"], &["info"]),
+];
+
+/// Translates docker's grouped forms (`buildx build`, `image ls`, ...) to the commands used here, and
+/// docker's `-v` to `--version`.
 fn with_aliases(mut args: Vec<OsString>) -> Vec<OsString> {
     let at = command_at(&args);
-    let word = |i: usize| args.get(i).and_then(|a| a.to_str()).unwrap_or_default().to_string();
-    let replacement: &[&str] = match (word(at).as_str(), word(at + 1).as_str()) {
-        ("buildx" | "image" | "builder", "build") => &["build"],
-        ("image", "ls" | "list") => &["images"],
-        ("image", "rm" | "remove") => &["rmi"],
-        ("image", "inspect") => &["inspect"],
-        ("image", "history") => &["history"],
-        ("image", "tag") => &["tag"],
-        ("image", "save") => &["save"],
-        ("image", "load") => &["load"],
-        ("image", "pull") => &["pull"],
-        ("image", "push") => &["push"],
-        ("image", "prune") => &["system", "prune-images"],
-        ("builder" | "buildx", "prune") => &["system", "prune-cache"],
-        ("buildx" | "builder", "du") => &["system", "df"],
-        ("buildx", "version") => &["version"],
-        ("container", "run") => &["run"],
-        ("buildx", "imagetools") => match word(at + 2).as_str() {
-            "create" => &["copy"],
-            _ => return args,
-        },
-        _ => return args,
+    let global = args.len().min(at);
+    args[..global]
+        .iter_mut()
+        .skip(1)
+        .filter(|word| *word == "-v")
+        .for_each(|word| *word = "--version".into());
+    without_builder(&mut args, at);
+    let starts = |words: &[&str]| {
+        let typed = args.get(at..at + words.len());
+        typed.is_some_and(|typed| typed.iter().zip(words).all(|(typed, word)| typed == word))
     };
-    let words = if word(at + 1) == "imagetools" { 3 } else { 2 };
-    args.splice(at..at + words, replacement.iter().map(OsString::from));
+    if let Some((words, replacement)) = ALIASES.iter().find(|(words, _)| starts(words)) {
+        args.splice(at..at + words.len(), replacement.iter().map(OsString::from));
+        if words.contains(&"imagetools") {
+            // skopeo copy has another -f.
+            args.iter_mut().skip(at).filter(|word| *word == "-f").for_each(|word| *word = "--file".into());
+        }
+    }
     args
+}
+
+/// Removes `--builder NAME` and `--debug` between `buildx` and its command: there is one builder.
+fn without_builder(args: &mut Vec<OsString>, at: usize) {
+    if args.get(at).is_none_or(|word| word != "buildx") {
+        return;
+    }
+    loop {
+        let words = match args.get(at + 1).and_then(|word| word.to_str()) {
+            Some("--builder") => 2,
+            Some("-D" | "--debug") => 1,
+            Some(word) if word.starts_with("--builder=") => 1,
+            _ => return,
+        };
+        args.drain(at + 1..args.len().min(at + 1 + words));
+    }
 }
 
 #[cfg(test)]
@@ -129,13 +240,13 @@ mod tests {
     use crate::args::Command;
 
     fn parse(line: &str) -> Result<Args, (clap::Error, u8)> {
-        super::parse(line.split(' ').map(OsString::from).collect())
+        super::parse(line.split(' ').map(OsString::from).collect()).map(|parsed| parsed.args)
     }
 
     #[test]
     fn the_definition_is_consistent() {
         Args::command().debug_assert();
-        with_values(Args::command()).debug_assert();
+        with_values(peers::with_options(Args::command())).debug_assert();
     }
 
     #[test]

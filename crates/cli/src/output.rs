@@ -1,11 +1,11 @@
-//! Output: lines on standard output and standard error, files written as a whole, and times as people read
-//! them.
+//! Output: lines on standard output and standard error, questions, files written as a whole, and times as
+//! people read them.
 
 use std::io::{IsTerminal, Write};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use crossdock_builder::BuildError;
 
 /// An error that ends the program with a code of its own; nothing is printed if the text is empty.
@@ -20,20 +20,34 @@ impl std::fmt::Display for ExitWith {
 
 impl std::error::Error for ExitWith {}
 
-/// Whether only JSON may be written to standard error.
-static JSON_ONLY: AtomicBool = AtomicBool::new(false);
+/// In which form messages are written to standard error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    Text,
+    /// Of `--progress json`.
+    Json,
+    /// Of `--progress rawjson`.
+    Raw,
+}
 
-/// From now on [`say`] writes JSON, too.
-pub fn say_json() {
-    JSON_ONLY.store(true, Ordering::Relaxed);
+static FORM: AtomicU8 = AtomicU8::new(Form::Text as u8);
+
+/// From now on [`say`] writes this form.
+pub fn say_in(form: Form) {
+    FORM.store(form as u8, Ordering::Relaxed);
 }
 
 /// Prints a message of one or more lines to standard error. With `--progress json` the message is an object
 /// whose event is `error`, `warning` or `message`.
 pub fn say(text: &str) {
-    if !JSON_ONLY.load(Ordering::Relaxed) {
+    let form = FORM.load(Ordering::Relaxed);
+    if form == Form::Text as u8 {
         // A closed standard error is no reason to stop.
         let _ = writeln!(std::io::stderr(), "{text}");
+        return;
+    }
+    if form == Form::Raw as u8 {
+        let _ = writeln!(std::io::stderr(), "{}", crate::rawjson::message(text));
         return;
     }
     let (event, message) = match text.split_once(": ") {
@@ -171,4 +185,19 @@ pub fn ago(seconds: i64) -> String {
 /// Seconds since 1970 of an RFC 3339 time.
 pub fn seconds(time: &str) -> Option<i64> {
     time.parse::<jiff::Timestamp>().ok().map(|t| t.as_second())
+}
+
+/// Asks before something is removed; false if the answer is no.
+pub fn confirmed(what: &str, force: bool) -> Result<bool> {
+    if force {
+        return Ok(true);
+    }
+    if !std::io::stdin().is_terminal() {
+        bail!("this removes {what}: confirm with --force");
+    }
+    eprint!("This removes {what}. Continue? [y/N] ");
+    std::io::stderr().flush().context("ask on the terminal")?;
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer).context("read the answer")?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }

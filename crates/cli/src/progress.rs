@@ -12,6 +12,7 @@ use crossdock_registry::{Outcome, Progress};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::output::{is_terminal, say};
+use crate::rawjson::RawSteps;
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum ProgressMode {
@@ -22,9 +23,11 @@ pub enum ProgressMode {
     /// Every line of output, numbered by step
     Plain,
     /// One JSON object a line
-    #[value(alias = "rawjson")]
     Json,
+    /// One JSON object a line, as BuildKit has them
+    Rawjson,
     /// Nothing
+    #[value(alias = "none")]
     Quiet,
 }
 
@@ -53,6 +56,7 @@ enum Mode {
     Tty(MultiProgress),
     Plain,
     Json,
+    Raw(RawSteps),
     Quiet,
 }
 
@@ -85,6 +89,7 @@ impl Display {
                 Mode::Tty(MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(12)))
             }
             ProgressMode::Json => Mode::Json,
+            ProgressMode::Rawjson => Mode::Raw(RawSteps::default()),
             ProgressMode::Quiet => Mode::Quiet,
             _ => Mode::Plain,
         };
@@ -143,7 +148,7 @@ impl Inner {
             }
             // A closed standard error is no reason to stop.
             Mode::Plain => drop(writeln!(std::io::stderr(), "{line}")),
-            Mode::Json => say(line),
+            Mode::Json | Mode::Raw(_) => say(line),
             Mode::Quiet => {}
         }
     }
@@ -184,6 +189,9 @@ impl Inner {
         }
         if let Mode::Json = self.mode {
             return self.json_event(event);
+        }
+        if let Mode::Raw(_) = self.mode {
+            return self.raw_event(event);
         }
         match event {
             Event::Started { step, name, .. } => {
@@ -272,6 +280,28 @@ impl Inner {
         }
     }
 
+    fn raw_event(&mut self, event: Event) {
+        let event = match event {
+            Event::Started { step, name, platform } => {
+                Event::Started { step, name: self.redact(name), platform }
+            }
+            Event::Output { step, stderr, line } => Event::Output { step, stderr, line: self.redact(line) },
+            Event::Warning { message, lines } => Event::Warning { message: self.redact(message), lines },
+            other => other,
+        };
+        let Mode::Raw(steps) = &mut self.mode else { return };
+        if let Some(line) = steps.line(event) {
+            self.json(line);
+        }
+    }
+
+    /// Tells of a transfer in BuildKit's form.
+    fn raw_transfer(&mut self, id: &str, is_done: bool) {
+        let (Mode::Raw(steps), Some(transfer)) = (&mut self.mode, self.transfers.get(id)) else { return };
+        let line = steps.transfer(id, &transfer.label, transfer.position, transfer.total, is_done);
+        self.json(line);
+    }
+
     fn json_event(&mut self, event: Event) {
         let time = self.started.elapsed().as_secs_f64();
         let value = match event {
@@ -317,6 +347,7 @@ impl Progress for Display {
         let transfer =
             Transfer { label: label.to_string(), total, position: 0, started: Instant::now(), bar };
         inner.transfers.insert(id.to_string(), transfer);
+        inner.raw_transfer(id, false);
     }
 
     fn advance(&self, id: &str, position: u64) {
@@ -330,6 +361,7 @@ impl Progress for Display {
 
     fn done(&self, id: &str, outcome: Outcome) {
         let mut inner = self.lock();
+        inner.raw_transfer(id, true);
         let Some(transfer) = inner.transfers.remove(id) else { return };
         if let Some(bar) = &transfer.bar {
             bar.finish_and_clear();
@@ -343,6 +375,9 @@ impl Progress for Display {
                 format!("failed after {} of {}", size(transfer.position), size(transfer.total))
             }
         };
+        if let Mode::Raw(_) = inner.mode {
+            return;
+        }
         if let Mode::Json = inner.mode {
             let outcome = format!("{outcome:?}").to_lowercase();
             let time = inner.started.elapsed().as_secs_f64();

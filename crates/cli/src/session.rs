@@ -1,17 +1,20 @@
 //! What every command needs: the store, registries and the user namespace.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use anyhow::{Context, Result, bail};
 use crossdock_oci::Store;
 use crossdock_oci::layer::UnpackLimit;
 use crossdock_oci::store::{Owners, Warnings};
+use crossdock_platform::Platform;
 use crossdock_registry::credentials::container_proxies;
 use crossdock_registry::{Client, ClientOptions, Environment, Progress};
 use crossdock_sandbox::userns::{self, EnterOptions};
 
+use crate::access::Access;
 use crate::output::say;
+use crate::values;
 
 #[derive(clap::Args)]
 pub struct Global {
@@ -25,6 +28,18 @@ pub struct Global {
     /// What layers and archives may unpack to in all [default: 1 GiB and 100 times their size, at most 1 TiB]
     #[arg(long, global = true, value_name = "SIZE", env = "CROSSDOCK_UNPACK_MAX", hide_env_values = true)]
     pub unpack_max: Option<String>,
+    /// Directory of docker's configuration, with the credentials [default: $DOCKER_CONFIG or ~/.docker]
+    #[arg(long, value_name = "DIR")]
+    pub config: Option<PathBuf>,
+    /// Operating system to choose images for, instead of this machine's
+    #[arg(long, value_name = "OS", hide = true)]
+    pub override_os: Option<String>,
+    /// Architecture to choose images for, instead of this machine's
+    #[arg(long, value_name = "ARCH", hide = true)]
+    pub override_arch: Option<String>,
+    /// Variant to choose images for, instead of this machine's
+    #[arg(long, value_name = "VARIANT", hide = true)]
+    pub override_variant: Option<String>,
 }
 
 /// What must be set up before a command runs.
@@ -49,6 +64,12 @@ pub struct Session {
     unpack_limit: UnpackLimit,
     /// Warnings of the stores that were opened.
     warnings: Mutex<Vec<Warnings>>,
+    /// `--config`.
+    config: Option<PathBuf>,
+    /// `--override-os`, `--override-arch` and `--override-variant`.
+    platform: Option<Platform>,
+    /// How registries are reached, and how often requests are repeated.
+    access: OnceLock<(Vec<Access>, Option<u32>)>,
 }
 
 impl Session {
@@ -68,6 +89,13 @@ impl Session {
             note: None,
             unpack_limit: unpack_limit(global.unpack_max.as_deref())?,
             warnings: Mutex::default(),
+            config: global.config.clone(),
+            platform: values::composed(
+                global.override_os.as_deref(),
+                global.override_arch.as_deref(),
+                global.override_variant.as_deref(),
+            )?,
+            access: OnceLock::new(),
         };
         if needs != Needs::Nothing {
             let single_id = std::env::var_os("CROSSDOCK_SINGLE_ID").is_some_and(|v| v == "1");
@@ -128,7 +156,7 @@ impl Session {
     /// Variables with the proxies of docker's `config.json`, for commands in builds and containers. If the
     /// file cannot be read, this warns and returns none.
     pub fn container_proxies(&self) -> Vec<(String, String)> {
-        let environment = Environment::from_vars(|name| std::env::var_os(name));
+        let environment = self.environment();
         container_proxies(&environment).unwrap_or_else(|error| {
             say(&format!("warning: no proxies for containers are known: {error}"));
             Vec::new()
@@ -137,12 +165,43 @@ impl Session {
 
     /// A client of registries that reports to `progress`.
     pub fn client(&self, progress: Arc<dyn Progress>) -> Result<Client> {
-        let environment = Environment::from_vars(|name| std::env::var_os(name));
-        let mut options = ClientOptions::from_environment(&environment)?;
+        self.client_at_once(progress, None)
+    }
+
+    /// The same; `parallel` is the number of blobs that are moved at the same time, if it is not the usual
+    /// one.
+    pub fn client_at_once(&self, progress: Arc<dyn Progress>, parallel: Option<usize>) -> Result<Client> {
+        let mut options = ClientOptions::from_environment(&self.environment())?;
         options.insecure_all = self.insecure.iter().any(|host| host == "*");
         options.insecure = self.insecure.clone();
         options.progress = progress;
+        if let Some((accesses, retries)) = self.access.get() {
+            accesses.iter().for_each(|access| access.apply(&mut options));
+            options.retries = retries.unwrap_or(options.retries);
+        }
+        options.max_parallel = parallel.unwrap_or(options.max_parallel).max(1);
         Ok(Client::new(options))
+    }
+
+    /// Sets how registries are reached in this command, and how often a failed request is tried again. Only
+    /// the first call counts.
+    pub fn reach(&self, accesses: Vec<Access>, retries: Option<u32>) {
+        let _ = self.access.set((accesses, retries));
+    }
+
+    /// The platform that skopeo's options before the command ask for.
+    pub fn platform(&self) -> Option<&Platform> {
+        self.platform.as_ref()
+    }
+
+    fn environment(&self) -> Environment {
+        let mut environment = Environment::from_vars(|name| std::env::var_os(name));
+        if let Some(directory) = &self.config {
+            environment.docker_config = Some(directory.clone());
+            // Where docker was told to look comes before podman's files.
+            environment.registry_auth_file = None;
+        }
+        environment
     }
 }
 

@@ -27,6 +27,23 @@ pub fn platform(given: Option<&String>) -> Result<Option<Platform>> {
     given.map(|text| text.parse::<Platform>().map_err(Into::into)).transpose()
 }
 
+/// The platform that `--os`, `--arch` and `--variant` of podman and skopeo name; what is not given is this
+/// machine's. `None` if none of them is given.
+pub fn composed(os: Option<&str>, arch: Option<&str>, variant: Option<&str>) -> Result<Option<Platform>> {
+    if (os, arch, variant) == (None, None, None) {
+        return Ok(None);
+    }
+    let machine = Platform::host();
+    let os = os.unwrap_or(&machine.os);
+    let mut text = format!("{os}/{}", arch.unwrap_or(&machine.architecture));
+    match (variant, arch, &machine.variant) {
+        (Some(variant), ..) => text.push_str(&format!("/{variant}")),
+        (None, None, Some(variant)) => text.push_str(&format!("/{variant}")),
+        _ => {}
+    }
+    Ok(Some(text.parse::<Platform>()?))
+}
+
 /// Reads `--emulator`.
 pub fn emulator_choice(text: &str) -> Result<Choice> {
     text.parse::<Choice>().map_err(anyhow::Error::msg)
@@ -124,6 +141,14 @@ pub fn age_seconds(text: &str) -> Result<u64> {
         Some(ns) if ns >= 0 => Ok(ns as u64 / 1_000_000_000),
         _ => bail!("{text} is no age such as 30m, 24h or 7d"),
     }
+}
+
+/// 64 hexadecimal digits that nobody else has, as docker's ids.
+pub fn random_id() -> Result<String> {
+    let mut bytes = [0; 32];
+    let mut source = std::fs::File::open("/dev/urandom").context("open /dev/urandom")?;
+    std::io::Read::read_exact(&mut source, &mut bytes).context("read /dev/urandom")?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// A truth value as docker reads it, `strconv.ParseBool` of Go.

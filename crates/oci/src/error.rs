@@ -129,6 +129,11 @@ pub enum StoreError {
         /// The platforms that the store has, separated by commas.
         offered: String,
     },
+    /// A name that no volume can have.
+    #[error(
+        "\"{0}\" is not a name of a volume: a letter or digit, then letters, digits, \"_\", \".\" and \"-\""
+    )]
+    VolumeName(String),
     /// An id that is not hexadecimal or has fewer than four digits.
     #[error("\"{0}\" is not an image id (expected at least 4 hexadecimal digits)")]
     BadId(String),

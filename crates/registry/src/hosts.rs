@@ -73,6 +73,8 @@ pub struct HostCertificates {
 pub struct Hosts {
     entries: Vec<Entry>,
     certs_d: Vec<PathBuf>,
+    /// Directories with certificates of one host, or of all hosts; they come before `certs_d`.
+    certificates: Vec<(Option<String>, PathBuf)>,
 }
 
 #[derive(Clone, Debug)]
@@ -127,7 +129,13 @@ impl Hosts {
                 entries.push(entry);
             }
         }
-        Ok(Hosts { entries, certs_d: paths.certs_d.clone() })
+        Ok(Hosts { entries, certs_d: paths.certs_d.clone(), certificates: Vec::new() })
+    }
+
+    /// Uses the certificates in `directory` for a host (`HOST[:PORT]`), or for all hosts, instead of those
+    /// that are configured.
+    pub fn add_certificates(&mut self, host: Option<&str>, directory: PathBuf) {
+        self.certificates.push((host.map(str::to_string), directory));
     }
 
     /// The places to ask for a repository, in order; the last is the registry itself. `by_digest` says
@@ -169,9 +177,16 @@ impl Hosts {
 
     /// Certificates for a host (`HOST[:PORT]`).
     pub fn certificates(&self, host: &str) -> Result<HostCertificates> {
-        let Some(directory) = self.certs_d.iter().map(|d| d.join(host)).find(|d| d.is_dir()) else {
-            return Ok(HostCertificates::default());
+        let is_meant = |own: &&(Option<String>, PathBuf)| own.0.as_deref().is_none_or(|only| only == host);
+        let directory = match self.certificates.iter().find(is_meant) {
+            Some((_, directory)) if !directory.is_dir() => {
+                let reason = "it is no directory with certificates".to_string();
+                return Err(Error::File { path: directory.clone(), reason });
+            }
+            Some((_, directory)) => Some(directory.clone()),
+            None => self.certs_d.iter().map(|d| d.join(host)).find(|d| d.is_dir()),
         };
+        let Some(directory) = directory else { return Ok(HostCertificates::default()) };
         let mut found = HostCertificates::default();
         for path in sorted_files(&directory)? {
             match path.extension().and_then(|e| e.to_str()) {
@@ -334,6 +349,28 @@ mod tests {
         let paths = HostPaths { registries_conf_d: vec![directory.path().into()], ..HostPaths::default() };
         let text = Hosts::read(&paths).expect_err("not a boolean").to_string();
         assert!(text.contains("r.conf") && text.contains("line 2"), "{text}");
+    }
+
+    #[test]
+    fn certificates_of_one_host_or_of_all() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let make = |name: &str| {
+            std::fs::create_dir_all(directory.path().join(name)).expect("a directory");
+            std::fs::write(directory.path().join(name).join("ca.crt"), "").expect("written");
+            directory.path().join(name)
+        };
+        let configured = make("certs.d/h:1").parent().expect("above").to_path_buf();
+        let mut hosts = Hosts::read(&HostPaths { certs_d: vec![configured.clone()], ..HostPaths::default() })
+            .expect("read");
+        let roots = |hosts: &Hosts, host: &str| hosts.certificates(host).expect("readable").roots;
+        assert_eq!(roots(&hosts, "h:1"), [configured.join("h:1/ca.crt")]);
+        assert!(roots(&hosts, "other").is_empty());
+        hosts.add_certificates(Some("other"), make("own"));
+        assert_eq!(roots(&hosts, "other"), [directory.path().join("own/ca.crt")]);
+        assert_eq!(roots(&hosts, "h:1"), [configured.join("h:1/ca.crt")]);
+        hosts.add_certificates(None, directory.path().join("absent"));
+        let text = hosts.certificates("h:1").expect_err("absent").to_string();
+        assert!(text.contains("absent"), "{text}");
     }
 
     #[test]

@@ -105,7 +105,12 @@ impl Host {
 
     /// Removes our registration of an architecture; returns whether there was one.
     pub fn uninstall(&self, architecture: &str) -> Result<bool, SandboxError> {
-        let path = self.directory.join(entry_name(architecture));
+        self.remove(&entry_name(architecture))
+    }
+
+    /// Removes the handler of this name, whoever registered it; returns whether there was one.
+    pub fn remove(&self, name: &str) -> Result<bool, SandboxError> {
+        let path = self.directory.join(name);
         match write_file(&path, b"-1") {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             other => other.map(|()| true).doing(|| format!("remove {}", path.display())),

@@ -15,6 +15,7 @@ use rustix::mount::{
 };
 use rustix::process::{Signal, fchdir, set_parent_process_death_signal, setsid, umask};
 
+use crate::capabilities::Capabilities;
 use crate::dir::{Dir, FileId, attach, clone_mount};
 use crate::error::{Doing, Failure};
 use crate::idmap::IdMapping;
@@ -22,9 +23,10 @@ use crate::mounts::{clone_tree, mount_id, set_read_only, unescape};
 use crate::seccomp::{self, Filter};
 use crate::spec::{Network, PATH_DEFAULT, Programs, Root, Security, Spec};
 use crate::sys::{self, Cloned};
+use crate::sysctl;
 use crate::user::{self, User};
 use crate::wire::{self, Report, Window};
-use crate::{capabilities, host, mountpoints};
+use crate::{host, mountpoints};
 
 /// Files of `/proc` that reveal the host, hidden as Docker hides them.
 const PROC_MASKED: &[&str] = &[
@@ -133,7 +135,10 @@ fn enter(inside: Inside<'_>) -> Result<Never, Failure> {
     for mount in mounts {
         tree.mount(mount)?;
     }
-    if spec.security == Security::Sandbox {
+    for (name, value) in &spec.sysctls {
+        tree.set(name, value)?;
+    }
+    if spec.security.masks {
         tree.mask()?;
     }
     let pty = match terminal {
@@ -160,7 +165,8 @@ fn enter(inside: Inside<'_>) -> Result<Never, Failure> {
     if spec.network != Network::Host {
         sys::loopback_up().failing(|| "start the loopback interface".into())?;
     }
-    let user = user::resolve(root.as_fd(), &spec.user).map_err(|error| Failure::User(error.to_string()))?;
+    let user = user::resolve_with(root.as_fd(), &spec.user, &spec.groups)
+        .map_err(|error| Failure::User(error.to_string()))?;
     give_streams(&user, own_terminal);
     for limit in &spec.limits {
         sys::set_limit(limit.resource, limit.soft, limit.hard).failing(|| {
@@ -180,7 +186,7 @@ fn enter(inside: Inside<'_>) -> Result<Never, Failure> {
         std::fs::File::from(connected).read_exact(&mut byte).failing(|| "wait for the network".into())?;
     }
     sys::close_on_exec_from(3).failing(|| "close descriptors".into())?;
-    if spec.security == Security::Sandbox {
+    if spec.security.masks {
         sys::limit_scope().failing(|| "keep to the sandbox's own sockets and signals (Landlock)".into())?;
     }
     if spec.init {
@@ -374,7 +380,7 @@ impl<'a> Tree<'a> {
     /// powers could mount there itself.)
     fn check_place(&self, place: &OwnedFd, target: &Path) -> Result<(), Failure> {
         let doing = || format!("look at /{}", target.display());
-        let Some(proc) = self.proc.as_ref().filter(|_| self.spec.security == Security::Sandbox) else {
+        let Some(proc) = self.proc.as_ref().filter(|_| self.spec.security.masks) else {
             return Ok(());
         };
         if mount_id(place.as_fd()).failing(doing)? != self.proc_id {
@@ -392,6 +398,16 @@ impl<'a> Tree<'a> {
             target: format!("/{}", target.display()),
             reason: "it is in /proc, where nothing but the kernel's own files may be".into(),
         })
+    }
+
+    /// Sets one of the kernel's settings for the new namespaces; the settings are not yet read-only.
+    fn set(&self, name: &str, value: &str) -> Result<(), Failure> {
+        let doing = || format!("set {name} to {value}");
+        let Some(proc) = &self.proc else {
+            return Err(Failure::Specification("/proc is not mounted".into()));
+        };
+        let file = proc.open_real(sysctl::path(name), OFlags::WRONLY).failing(doing)?;
+        std::fs::File::from(file).write_all(value.as_bytes()).failing(doing)
     }
 
     /// A detached bind of a new file in memory.
@@ -695,11 +711,13 @@ fn enter_directory(root: &Dir, path: &Path) -> Result<(), Failure> {
 /// what each step needs.
 fn drop_privileges(spec: &Spec, mapping: &IdMapping, user: &User) -> Result<(), Failure> {
     let single = mapping.is_single();
-    let sandbox = spec.security == Security::Sandbox;
-    if sandbox {
-        capabilities::limit_bounding().failing(|| "limit the capabilities".into())?;
+    let Security { capabilities, seccomp, no_new_privileges, .. } = spec.security;
+    let is_limited = capabilities != Capabilities::ALL;
+    if is_limited {
+        capabilities.limit_bounding().failing(|| "limit the capabilities".into())?;
     }
-    if let Some(filter) = seccomp::filter(Filter { sandbox, single, x86: spec.programs == Programs::X86 }) {
+    let x86 = spec.programs == Programs::X86;
+    if let Some(filter) = seccomp::filter(Filter { sandbox: seccomp, single, x86, capabilities }) {
         sys::install_seccomp(&filter).failing(|| "install the seccomp filter".into())?;
     }
     // With one id only, the filter makes these calls succeed without effect.
@@ -708,8 +726,11 @@ fn drop_privileges(spec: &Spec, mapping: &IdMapping, user: &User) -> Result<(), 
     sys::become_user(user.uid, user.gid, groups).failing(|| {
         format!("become user {}:{} (is the id in the range of /etc/subuid?)", user.uid, user.gid)
     })?;
-    if sandbox && (user.uid == 0 || single) {
-        capabilities::limit().failing(|| "limit the capabilities".into())?;
+    if is_limited && (user.uid == 0 || single) {
+        capabilities.limit().failing(|| "limit the capabilities".into())?;
+    }
+    if no_new_privileges {
+        sys::set_no_new_privileges().failing(|| "forbid new privileges".into())?;
     }
     Ok(())
 }

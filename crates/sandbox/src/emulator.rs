@@ -19,7 +19,7 @@ use crate::registration::Flags;
 const BUILTIN: &str = "crossdock-emu";
 
 /// Guest architectures of our own emulator.
-const BUILTIN_ARCHITECTURES: &[&str] = &["arm64", "arm"];
+pub const BUILTIN_ARCHITECTURES: &[&str] = &["arm64", "arm"];
 
 /// Where our emulator was looked for, and what to do.
 const NO_BUILTIN: &str = "crossdock-emu is neither beside crossdock nor in PATH";

@@ -155,6 +155,14 @@ pub fn spawn(spec: &Spec, io: Io) -> Result<Running, SandboxError> {
         .stderr(stderr)
         .spawn()
         .doing(doing)?;
+    // Before the monitor gets its order, and so before it starts anything.
+    if let Some(group) = &spec.control_group
+        && let Err(error) = group.add(monitor.id())
+    {
+        let _ = monitor.kill();
+        let _ = monitor.wait();
+        return Err(error).doing(|| "limit the sandbox".into());
+    }
     let mut running = Running {
         stdout: monitor.stdout.take(),
         stderr: monitor.stderr.take(),

@@ -10,6 +10,8 @@ use std::sync::Arc;
 use crossdock_platform::Platform;
 use serde::{Deserialize, Serialize};
 
+use crate::capabilities::Capabilities;
+use crate::control_group::ControlGroup;
 use crate::emulator::Emulator;
 use crate::sys;
 
@@ -37,6 +39,8 @@ pub struct Spec {
     pub cwd: PathBuf,
     /// `user[:group]` by name or number, as Docker's `USER`; empty is root. See [`crate::user`].
     pub user: String,
+    /// More groups of the command, by name or number.
+    pub groups: Vec<String>,
     /// Host name inside.
     pub hostname: String,
     /// Network namespace.
@@ -53,6 +57,12 @@ pub struct Spec {
     pub shm_size: u64,
     /// Resource limits to set.
     pub limits: Vec<Limit>,
+    /// Settings of the kernel for the command's own namespaces: names as sysctl(8) has them, and values.
+    /// [`crate::sysctl::check`] tells which can be set.
+    pub sysctls: Vec<(String, String)>,
+    /// Limits of the command and everything that it starts, taken together.
+    #[serde(skip)]
+    pub control_group: Option<Arc<ControlGroup>>,
     /// Emulators that the kernel is to use inside, each for its architecture. They are registered for the
     /// whole user namespace, see [`crate::binfmt`].
     #[serde(skip)]
@@ -73,14 +83,17 @@ impl Spec {
             env: Vec::new(),
             cwd: PathBuf::from("/"),
             user: String::new(),
+            groups: Vec::new(),
             hostname: "localhost".into(),
             network: Network::Host,
-            security: Security::Sandbox,
+            security: Security::SANDBOX,
             programs: Programs::default(),
             extra_hosts: Vec::new(),
             resolv_conf: None,
             shm_size: 64 << 20,
             limits: Vec::new(),
+            sysctls: Vec::new(),
+            control_group: None,
             emulators: Vec::new(),
             init: false,
         }
@@ -274,12 +287,30 @@ pub enum Uplink {
 
 /// Limits of the command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Security {
+pub struct Security {
+    /// What the command may have, and regain by setuid programs.
+    pub capabilities: Capabilities,
+    /// Apply the seccomp profile, Docker's default one.
+    pub seccomp: bool,
+    /// Hide and protect the paths of `/proc` and `/sys` that Docker hides and protects, and keep to the
+    /// sandbox's own sockets and signals (Landlock).
+    pub masks: bool,
+    /// No program gains rights when it is executed, such as a setuid one (`PR_SET_NO_NEW_PRIVS`).
+    pub no_new_privileges: bool,
+}
+
+impl Security {
     /// Docker's default capabilities, seccomp profile, masked and read-only paths.
-    Sandbox,
+    pub const SANDBOX: Security = Security {
+        capabilities: Capabilities::DEFAULT,
+        seccomp: true,
+        masks: true,
+        no_new_privileges: false,
+    };
     /// All capabilities of the user namespace, no seccomp profile, nothing masked. For real root this gives
     /// the command every power over the kernel's settings that user 0 has.
-    Insecure,
+    pub const INSECURE: Security =
+        Security { capabilities: Capabilities::ALL, seccomp: false, masks: false, no_new_privileges: false };
 }
 
 /// A resource limit.

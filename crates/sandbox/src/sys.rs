@@ -186,6 +186,13 @@ pub fn install_seccomp(program: &[libc::sock_filter]) -> io::Result<()> {
     .map(drop)
 }
 
+/// Forbids the calling thread and its children to gain rights by executing programs (prctl(2),
+/// `PR_SET_NO_NEW_PRIVS`).
+pub fn set_no_new_privileges() -> io::Result<()> {
+    // SAFETY: integer arguments only.
+    check(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) } as c_long).map(drop)
+}
+
 /// Whether the kernel has seccomp filters with the "errno" action.
 pub fn seccomp_available() -> bool {
     let action: u32 = libc::SECCOMP_RET_ERRNO;

@@ -104,6 +104,19 @@ pub fn resolve(root: BorrowedFd<'_>, specification: &str) -> Result<User, UserEr
     resolve_in(specification, &read(PASSWD)?, &read(GROUP)?)
 }
 
+/// [`resolve`] with more supplementary groups, by name or number.
+pub fn resolve_with(root: BorrowedFd<'_>, specification: &str, groups: &[String]) -> Result<User, UserError> {
+    let mut user = resolve(root, specification)?;
+    for name in groups {
+        // The group of "user:group" is looked up in the same way.
+        let gid = resolve(root, &format!("0:{name}"))?.gid;
+        if !user.groups.contains(&gid) {
+            user.groups.push(gid);
+        }
+    }
+    Ok(user)
+}
+
 const PASSWD: &str = "/etc/passwd";
 const GROUP: &str = "/etc/group";
 

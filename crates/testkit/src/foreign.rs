@@ -19,41 +19,47 @@ const ARM_EABI5: u32 = 0x0500_0000;
 
 /// Writes its `argv[0]` without a newline and exits with 42. Not for amd64.
 pub fn hello(cpu: Cpu) -> Vec<u8> {
+    hello_and_exit(cpu, 42)
+}
+
+/// [`hello`] with another exit code.
+pub fn hello_and_exit(cpu: Cpu, code: u8) -> Vec<u8> {
+    let code = u32::from(code);
     match cpu {
         Cpu::Amd64 => panic!("a shell does that there"),
         Cpu::Arm64 => elf_of_words(
             cpu,
             &[
-                0xf940_07e1, //       ldr  x1, [sp, #8]     argv[0]
-                0xd280_0002, //       mov  x2, #0
-                0x3862_6823, // loop: ldrb w3, [x1, x2]
-                0x3400_0063, //       cbz  w3, done
-                0x9100_0442, //       add  x2, x2, #1
-                0x17ff_fffd, //       b    loop
-                0xd280_0020, // done: mov  x0, #1
-                0xd280_0808, //       mov  x8, #64           write
-                0xd400_0001, //       svc  #0
-                0xd280_0540, //       mov  x0, #42
-                0xd280_0ba8, //       mov  x8, #93           exit
-                0xd400_0001, //       svc  #0
+                0xf940_07e1,             //       ldr  x1, [sp, #8]     argv[0]
+                0xd280_0002,             //       mov  x2, #0
+                0x3862_6823,             // loop: ldrb w3, [x1, x2]
+                0x3400_0063,             //       cbz  w3, done
+                0x9100_0442,             //       add  x2, x2, #1
+                0x17ff_fffd,             //       b    loop
+                0xd280_0020,             // done: mov  x0, #1
+                0xd280_0808,             //       mov  x8, #64           write
+                0xd400_0001,             //       svc  #0
+                0xd280_0000 | code << 5, // mov x0, #code
+                0xd280_0ba8,             //       mov  x8, #93           exit
+                0xd400_0001,             //       svc  #0
             ],
         ),
         Cpu::Arm => elf_of_words(
             cpu,
             &[
-                0xe59d_1004, //       ldr  r1, [sp, #4]
-                0xe3a0_2000, //       mov  r2, #0
-                0xe7d1_3002, // loop: ldrb r3, [r1, r2]
-                0xe353_0000, //       cmp  r3, #0
-                0x0a00_0001, //       beq  done
-                0xe282_2001, //       add  r2, r2, #1
-                0xeaff_fffa, //       b    loop
-                0xe3a0_0001, // done: mov  r0, #1
-                0xe3a0_7004, //       mov  r7, #4       write
-                0xef00_0000, //       svc  #0
-                0xe3a0_002a, //       mov  r0, #42
-                0xe3a0_7001, //       mov  r7, #1       exit
-                0xef00_0000, //       svc  #0
+                0xe59d_1004,        //       ldr  r1, [sp, #4]
+                0xe3a0_2000,        //       mov  r2, #0
+                0xe7d1_3002,        // loop: ldrb r3, [r1, r2]
+                0xe353_0000,        //       cmp  r3, #0
+                0x0a00_0001,        //       beq  done
+                0xe282_2001,        //       add  r2, r2, #1
+                0xeaff_fffa,        //       b    loop
+                0xe3a0_0001,        // done: mov  r0, #1
+                0xe3a0_7004,        //       mov  r7, #4       write
+                0xef00_0000,        //       svc  #0
+                0xe3a0_0000 | code, // mov r0, #code
+                0xe3a0_7001,        //       mov  r7, #1       exit
+                0xef00_0000,        //       svc  #0
             ],
         ),
     }

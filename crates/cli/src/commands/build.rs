@@ -6,6 +6,7 @@ use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use clap::ValueEnum as _;
 use crossdock_builder::git::{GitSource, is_git};
 use crossdock_builder::{BuildError, BuildRequest, Built, Environment, NamedContext, Secret};
 use crossdock_dockerfile::ignore::{self, Ignore};
@@ -19,15 +20,20 @@ use crossdock_sandbox::emulator;
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 
 use super::ahead::Ahead;
+use super::amend::{self, AmendArgs};
 use super::annotations::Annotations;
 use super::check::{self, Method};
 use super::outputs::{self, Output, Surroundings};
+use super::pull_policy::PullPolicy;
 use super::source::Source;
-use super::{cache, git};
+use super::{cache, git, manifest};
+use crate::access::ConnectionArgs;
 use crate::input::{Kinds, read_if_there, read_whole};
+use crate::log_file::LogFile;
 use crate::output::{print, say, write_whole};
 use crate::progress::{Display, ProgressMode};
 use crate::session::Session;
+use crate::single_platform::SinglePlatformArgs;
 use crate::values::{self, hosts, limits, network, switch};
 
 #[derive(clap::Args)]
@@ -78,7 +84,7 @@ pub struct BuildArgs {
     #[arg(long)]
     pub check: bool,
     /// Instead of building: check, outline or targets, with ",format=json" for JSON
-    #[arg(long, value_name = "METHOD")]
+    #[arg(long, alias = "print", value_name = "METHOD")]
     pub call: Option<String>,
     /// Execute every step
     #[arg(long)]
@@ -86,9 +92,10 @@ pub struct BuildArgs {
     /// Execute every step of these stages
     #[arg(long, value_name = "STAGE", value_delimiter = ',')]
     pub no_cache_filter: Vec<String>,
-    /// Ask the registry for newer base images
-    #[arg(long)]
-    pub pull: bool,
+    /// When the registry is asked for base images: always, newer, missing or never [default: missing;
+    /// always if the value is left out]
+    #[arg(long, value_name = "WHEN", num_args = 0..=1, require_equals = true, default_missing_value = "always")]
+    pub pull: Option<PullPolicy>,
     /// Network of RUN: host (the default), private or none
     #[arg(long, value_name = "MODE", default_value = "default")]
     pub network: String,
@@ -110,9 +117,9 @@ pub struct BuildArgs {
     /// Steps to execute at once [default: number of CPUs]
     #[arg(short, long, value_name = "N")]
     pub jobs: Option<usize>,
-    /// How progress is shown
-    #[arg(long, value_enum, default_value_t = ProgressMode::Auto)]
-    pub progress: ProgressMode,
+    /// How progress is shown [default: $BUILDKIT_PROGRESS or auto]
+    #[arg(long, value_enum, value_name = "MODE")]
+    pub progress: Option<ProgressMode>,
     /// Print only the digest of the result
     #[arg(short, long)]
     pub quiet: bool,
@@ -135,18 +142,81 @@ pub struct BuildArgs {
     /// Accepted for buildx; no attestation is made: true, false, or settings such as generator=IMAGE
     #[arg(long, value_name = "SPEC", num_args = 0..=1, default_missing_value = "true", value_parser = attestation)]
     pub sbom: Option<String>,
-    /// Accepted for buildx; no attestation is made
-    #[arg(long = "attest", value_name = "SPEC", hide = true)]
-    pub attests: Vec<String>,
+    /// Accepted for buildx; no attestation is made: type=provenance,... or type=sbom,...
+    #[arg(long = "attest", value_name = "SPEC", hide = true, value_parser = attest)]
+    pub attests: Vec<Option<String>>,
     /// Accepted for buildx; there is one builder
     #[arg(long, value_name = "NAME", hide = true)]
     pub builder: Option<String>,
-    /// Accepted for buildx
-    #[arg(long, hide = true)]
-    pub rm: bool,
-    /// Accepted for docker
-    #[arg(long, hide = true)]
-    pub force_rm: bool,
+    /// Add the result to an index in the local store, which is made if there is none
+    #[arg(long, value_name = "NAME")]
+    pub manifest: Option<String>,
+    /// Media types of an image in the store or a registry: oci or docker
+    #[arg(long, value_name = "FORMAT", value_parser = ["oci", "docker"])]
+    pub format: Option<String>,
+    /// Latest time in the image, in seconds since 1970; the same as the variable SOURCE_DATE_EPOCH
+    #[arg(long, visible_alias = "source-date-epoch", value_name = "SECONDS")]
+    pub timestamp: Option<i64>,
+    /// Image instead of that of the first FROM, wherever the Dockerfile names that one
+    #[arg(long, value_name = "IMAGE")]
+    pub from: Option<String>,
+    /// File of lines NAME=VALUE, values of ARGs; --build-arg overrides them
+    #[arg(long = "build-arg-file", value_name = "FILE")]
+    pub build_arg_files: Vec<PathBuf>,
+    /// File with the patterns of .dockerignore
+    #[arg(long, value_name = "FILE")]
+    pub ignorefile: Option<PathBuf>,
+    /// File for what goes to standard error
+    #[arg(long, value_name = "FILE")]
+    pub logfile: Option<PathBuf>,
+    /// Give steps the proxies of docker's configuration; with "=false" do not
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = switch)]
+    pub http_proxy: Option<bool>,
+    #[command(flatten)]
+    pub single: SinglePlatformArgs,
+    #[command(flatten)]
+    pub amend: AmendArgs,
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
+}
+
+impl BuildArgs {
+    /// How progress is shown.
+    ///
+    /// # Errors
+    ///
+    /// The variable names no such mode.
+    pub fn progress(&self) -> Result<ProgressMode> {
+        let variable = std::env::var("BUILDKIT_PROGRESS").unwrap_or_default();
+        match (self.quiet, self.progress, variable.as_str()) {
+            (true, ..) => Ok(ProgressMode::Quiet),
+            (false, Some(mode), _) => Ok(mode),
+            (false, None, "") => Ok(ProgressMode::Auto),
+            (false, None, text) => ProgressMode::from_str(text, false).map_err(|_| {
+                anyhow::anyhow!(
+                    "BUILDKIT_PROGRESS={text}: it is auto, tty, plain, json, rawjson, quiet or none"
+                )
+            }),
+        }
+    }
+}
+
+/// The value of `--attest`: the option that means the same, unless it asks for no attestation.
+fn attest(text: &str) -> Result<Option<String>, String> {
+    let fields: Vec<&str> = text.split(',').collect();
+    let kind = fields.iter().find_map(|field| field.strip_prefix("type="));
+    let kind = kind.or(Some(fields[0]).filter(|first| !first.contains('=')));
+    match kind {
+        Some("provenance" | "sbom") => {
+            let asked = attestation(
+                &fields.iter().filter(|f| f.contains('=')).copied().collect::<Vec<_>>().join(","),
+            );
+            let is_off = asked.is_ok_and(|asked| asked == "false");
+            Ok(Some(format!("--attest type={}", kind.expect("matched"))).filter(|_| !is_off))
+        }
+        Some(other) => Err(format!("unknown type {other}: it is type=provenance or type=sbom")),
+        None => Err("the form is type=provenance,... or type=sbom,...".to_string()),
+    }
 }
 
 /// The value of `--provenance` and `--sbom`: a truth value of Go, or settings; `false` if no attestation is
@@ -164,25 +234,32 @@ fn attestation(text: &str) -> Result<String, String> {
 }
 
 pub fn build(session: &Session, args: BuildArgs) -> Result<u8> {
+    let _log = args.logfile.as_deref().map(LogFile::start).transpose()?;
     session.warn_of_single_id();
+    session.reach(vec![args.connection.access()], args.connection.retry);
     let store = session.store()?;
     let (method, is_json) = check::method(args.call.as_deref(), args.check)?;
-    let mode = if args.quiet { ProgressMode::Quiet } else { args.progress };
-    let display = Display::new(mode);
+    let display = Display::new(args.progress()?);
     let tags = args.tags.iter().map(|t| values::reference(t)).collect::<Result<Vec<_>>>()?;
-    let outputs = outputs::outputs(&args.outputs, args.push, args.load)?;
+    let mut outputs = outputs::outputs(&args.outputs, args.push, args.load)?;
+    if args.format.as_deref() == Some("docker") {
+        outputs::use_docker_types(&mut outputs)?;
+    }
     let annotations = Annotations::of_options(&args.annotations)?;
     if outputs::needs_tag(&outputs) && tags.is_empty() {
         bail!("--push needs a name for the image: give --tag REGISTRY/NAME:TAG");
     }
-    for (given, flag) in [(&args.provenance, "--provenance"), (&args.sbom, "--sbom")] {
-        if given.as_deref().is_some_and(|v| v != "false") {
-            display.say(&format!("warning: {flag} is not supported: no attestation is made"));
-        }
+    let given = [(&args.provenance, "--provenance"), (&args.sbom, "--sbom")];
+    let asked = given.into_iter().filter(|(value, _)| value.as_deref().is_some_and(|v| v != "false"));
+    for flag in asked.map(|(_, flag)| flag).chain(args.attests.iter().flatten().map(String::as_str)) {
+        display.say(&format!("warning: {flag} is not supported: no attestation is made"));
     }
 
-    let source = Source::new(session, &store, display.clone());
-    let ahead = Ahead::new(|| source.client(), outputs::pushed_names(&outputs, &tags))?;
+    let policy = args.pull.unwrap_or_default();
+    let source = Source::new(session, &store, display.clone()).only_here(policy == PullPolicy::Never);
+    // Layers that are squashed are not pushed.
+    let pushed = outputs::pushed_names(&outputs, &tags).filter(|_| !args.amend.squashes());
+    let ahead = Ahead::new(|| source.client(), pushed)?;
     let (teller, streams) = (display.clone(), ahead.streams());
     // Without it a signal ends the build all the same.
     let _ = crossdock_sandbox::before_end_by_signal(move |signal| {
@@ -194,7 +271,10 @@ pub fn build(session: &Session, args: BuildArgs) -> Result<u8> {
     let remote = Remote { store: &store, source: &source, keep_git: keeps_git(&args) };
     let input = input(&remote, &args)?;
     let (contexts, _directories) = contexts(&remote, &args.build_contexts)?;
-    let request = request(session, &args, &input, contexts, &display)?;
+    let mut request = request(session, &args, &input, contexts, &display)?;
+    if let Some(image) = &args.from {
+        replace_first(&mut request, image)?;
+    }
     let told = match method {
         Method::Build => check::before_build(&store, &request, &input.name, &display).map(|()| None),
         other => check::call(&store, &request, &input.name, other, is_json).map(Some),
@@ -213,6 +293,11 @@ pub fn build(session: &Session, args: BuildArgs) -> Result<u8> {
     let layers = LayerOptions { compression, level, timestamps, ..LayerOptions::default() };
     let inline = request.build_args.get("BUILDKIT_INLINE_CACHE").is_some_and(|value| value == "1");
     let exports = cache::exports(&args.cache_to, inline, &display)?;
+    if args.amend.squashes() && exports.iter().any(cache::Export::is_inline) {
+        bail!(
+            "an inline cache needs the layers of the steps: leave out --squash, or give --cache-to type=registry"
+        );
+    }
     let imported = cache::import(&source, &args.cache_from, &request.platforms, &display)?;
     let environment = Environment {
         store: &store,
@@ -231,7 +316,8 @@ pub fn build(session: &Session, args: BuildArgs) -> Result<u8> {
             return Err(error);
         }
     };
-    let built = cache::inline(&store, built, &exports)?;
+    let mut built = cache::inline(&store, built, &exports)?;
+    amend::amend(&store, &mut built, &args.amend, &layers)?;
     let with = Surroundings { ahead: &ahead, store: &store, tags: &tags, layers, display: &display };
     let mut formed = Vec::new();
     for output in &outputs {
@@ -240,6 +326,15 @@ pub fn build(session: &Session, args: BuildArgs) -> Result<u8> {
         formed.push(built);
     }
     cache::export(&source, &store, &built, &exports, &display)?;
+    if let Some(name) = &args.manifest {
+        let result = formed.first().unwrap_or(&built);
+        let images = result.images.iter().map(|image| (image.platform.clone(), image.manifest.clone()));
+        manifest::add_images(&store, &values::reference(name)?, images.collect())?;
+        if tags.is_empty() {
+            // The index names it now.
+            store.remove_untagged(&result.target().digest)?;
+        }
+    }
     display.clear();
     let names: Vec<Reference> = tags.iter().chain(outputs.iter().flat_map(Output::names)).cloned().collect();
     report(&args, formed.first().unwrap_or(&built), &names, &tags)?;
@@ -430,13 +525,17 @@ fn input(remote: &Remote<'_>, args: &BuildArgs) -> Result<Input> {
     if !kind.is_dir() {
         bail!("build context {} is not a directory", directory.display());
     }
+    let own_ignores: Option<Vec<PathBuf>> = args.ignorefile.as_ref().map(|file| vec![file.clone()]);
+    if let Some(file) = args.ignorefile.as_ref().filter(|file| !file.exists()) {
+        bail!("--ignorefile {}: there is no such file", file.display());
+    }
     let context = std::fs::canonicalize(&directory).with_context(|| directory.display().to_string())?;
     if file_is_stdin {
         let mut dockerfile = Vec::new();
         read_dockerfile(std::io::stdin(), &mut dockerfile, "standard input")?;
         let path = context.join(".dockerignore");
         let path = if temporary.is_some() { within(&context, &path) } else { Some(path) };
-        let ignore = read_ignore(path.as_slice())?;
+        let ignore = read_ignore(own_ignores.as_deref().unwrap_or(path.as_slice()))?;
         return Ok(Input {
             dockerfile,
             name: "-".into(),
@@ -472,7 +571,8 @@ fn input(remote: &Remote<'_>, args: &BuildArgs) -> Result<Input> {
     let mut own_ignore = path.clone().into_os_string();
     own_ignore.push(".dockerignore");
     let ignores = [PathBuf::from(own_ignore), context.join(".dockerignore")];
-    let ignore = read_ignore(&ignores.into_iter().filter_map(inside).collect::<Vec<_>>())?;
+    let ignores = ignores.into_iter().filter_map(inside).collect::<Vec<_>>();
+    let ignore = read_ignore(own_ignores.as_deref().unwrap_or(&ignores))?;
     let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
     Ok(Input { dockerfile, name, context: Some(context), ignore, _temporary: temporary })
 }
@@ -530,15 +630,28 @@ fn request(
     contexts: BTreeMap<String, NamedContext>,
     display: &Display,
 ) -> Result<BuildRequest> {
-    let platforms = values::platforms(&args.platform)?;
+    let platforms = match args.single.platform(session, &args.platform)? {
+        Some(platform) => vec![platform],
+        None => values::platforms(&args.platform)?,
+    };
     // Options override docker's configuration.
-    let mut build_args = BTreeMap::from_iter(session.container_proxies());
+    let with_proxies = args.http_proxy != Some(false);
+    let mut build_args = match with_proxies {
+        true => BTreeMap::from_iter(session.container_proxies()),
+        false => BTreeMap::new(),
+    };
+    for file in &args.build_arg_files {
+        build_args.extend(argument_file(file)?);
+    }
     for text in &args.build_args {
         match text.split_once('=') {
             Some((name, value)) => drop(build_args.insert(name.to_string(), value.to_string())),
             // A variable that is not set here counts as not given.
             None => drop(std::env::var(text).map(|value| build_args.insert(text.clone(), value))),
         }
+    }
+    if let Some(seconds) = args.timestamp {
+        build_args.insert("SOURCE_DATE_EPOCH".to_string(), seconds.to_string());
     }
     // As in buildx, the variable is a build argument.
     if let Some(seconds) = std::env::var("SOURCE_DATE_EPOCH").ok().filter(|seconds| !seconds.is_empty()) {
@@ -577,7 +690,7 @@ fn request(
         ssh: agents(&args.ssh)?,
         no_cache: args.no_cache,
         no_cache_filter: args.no_cache_filter.clone(),
-        pull: args.pull,
+        pull: args.pull == Some(PullPolicy::Always),
         network,
         add_hosts: hosts(&args.add_hosts, network)?,
         shm_size: shm_size.transpose()?,
@@ -587,6 +700,37 @@ fn request(
         jobs: args.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)),
         source_date_epoch: epoch.transpose()?,
     })
+}
+
+/// Replaces the image of the first FROM.
+fn replace_first(request: &mut BuildRequest, image: &str) -> Result<()> {
+    let stages = crossdock_builder::outline::targets(request)?;
+    let base = stages.first().map(|stage| stage.base.clone()).unwrap_or_default();
+    if base.is_empty() || base.contains('$') {
+        bail!("--from {image}: the first FROM has a variable: give its value with --build-arg");
+    }
+    let image = values::reference(image.strip_prefix("docker://").unwrap_or(image))?;
+    request.contexts.insert(base, NamedContext::Image(image));
+    Ok(())
+}
+
+/// Reads a file of `--build-arg-file`: lines `NAME=VALUE`; `#` begins a comment.
+fn argument_file(path: &Path) -> Result<BTreeMap<String, String>> {
+    let text = read_whole(path, parser::SIZE_MAX as u64, Kinds::Any).context("--build-arg-file")?;
+    let text = String::from_utf8(text)
+        .with_context(|| format!("--build-arg-file {}: not UTF-8 text", path.display()))?;
+    let mut all = BTreeMap::new();
+    for (number, line) in text.lines().enumerate() {
+        if line.trim().is_empty() || line.starts_with('#') {
+            continue;
+        }
+        match line.split_once('=') {
+            Some((name, value)) if !name.is_empty() => drop(all.insert(name.to_string(), value.to_string())),
+            // The value may be a secret, so the line is not shown.
+            _ => bail!("--build-arg-file {}, line {}: not NAME=VALUE", path.display(), number + 1),
+        }
+    }
+    Ok(all)
 }
 
 /// The password in `SCHEME://USER:PASSWORD@HOST`.

@@ -3,10 +3,9 @@
 
 use anyhow::Result;
 use clap::Subcommand;
-use crossdock_platform::Platform;
-use crossdock_sandbox::emulator::{self, Choice};
 
 use super::imagetools::{self, ImagetoolsCommand};
+use crate::builder::{NAME, platforms};
 use crate::output::{print, table};
 use crate::session::Session;
 
@@ -15,7 +14,11 @@ use crate::session::Session;
 #[derive(Subcommand)]
 pub enum BuildxCommand {
     /// List builders
-    Ls,
+    Ls {
+        /// json, or a template such as '{{.Name}}'
+        #[arg(long, value_name = "FORMAT")]
+        format: Option<String>,
+    },
     /// Show the builder
     Inspect {
         /// Accepted for buildx
@@ -76,13 +79,20 @@ pub enum BuildxCommand {
     },
 }
 
-/// The name of docker's own builder.
-const NAME: &str = "default";
-
 pub fn buildx(session: &Session, command: BuildxCommand) -> Result<u8> {
     match command {
         BuildxCommand::Imagetools(command) => return imagetools::imagetools(session, command),
-        BuildxCommand::Ls => {
+        BuildxCommand::Ls { format: Some(format) } if format != "table" => {
+            let row = serde_json::json!({
+                "Name": NAME, "Driver": "crossdock", "Current": true,
+                "Nodes": [{"Name": NAME, "Status": "running", "Platforms": platforms()}],
+            });
+            match format.as_str() {
+                "json" => print(&row.to_string()),
+                template => print(&super::listing::filled(template, &row)?),
+            }
+        }
+        BuildxCommand::Ls { .. } => {
             let rows = [
                 ["NAME/NODE", "DRIVER/ENDPOINT", "STATUS", "PLATFORMS"].map(str::to_string).to_vec(),
                 vec![format!("{NAME}*"), "crossdock".into(), "running".into(), platforms().join(", ")],
@@ -99,18 +109,4 @@ pub fn buildx(session: &Session, command: BuildxCommand) -> Result<u8> {
         BuildxCommand::Use { .. } | BuildxCommand::Rm { .. } | BuildxCommand::Stop { .. } => {}
     }
     Ok(0)
-}
-
-/// Platforms whose programs run here, this machine's first.
-fn platforms() -> Vec<String> {
-    let mut all = vec![Platform::host()];
-    for specifier in ["amd64", "arm64", "arm/v7", "386", "riscv64", "ppc64le", "s390x"] {
-        let platform: Platform = format!("linux/{specifier}").parse().expect("a platform");
-        let runs =
-            emulator::is_native(&platform) || emulator::find(&platform.architecture, &Choice::Auto).is_ok();
-        if runs && !all.contains(&platform) {
-            all.push(platform);
-        }
-    }
-    all.iter().map(Platform::to_string).collect()
 }

@@ -43,6 +43,13 @@ pub struct Export {
     ignore_error: bool,
 }
 
+impl Export {
+    /// Whether the cache is in the image itself.
+    pub fn is_inline(&self) -> bool {
+        self.place == Place::Inline
+    }
+}
+
 /// Reads one `--cache-from` or `--cache-to`; `None` for types that are not supported.
 fn parse(text: &str, flag: &str, display: &Display) -> Result<Option<Export>> {
     let fields = csv(text).map_err(anyhow::Error::msg)?;

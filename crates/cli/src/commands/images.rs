@@ -1,17 +1,27 @@
 //! pull, push, tag, rmi, inspect, history.
 
+use std::path::PathBuf;
+
 use anyhow::{Context, Result, bail};
+use crossdock_oci::media_type::Compression;
 use crossdock_oci::size::size;
 use crossdock_oci::store::GcOptions;
 use crossdock_oci::{Descriptor, Digest, Reference, Store, StoreError};
 use crossdock_platform::Platform;
-use crossdock_registry::transfer::{Platforms, PullOptions, PushOptions, WithReferrers, push as push_image};
+use crossdock_registry::transfer::{Platforms, PullOptions, PushOptions, push as push_image};
 
+use super::convert::{self, Form, Types};
 use super::listing::{filled, formatted};
+use super::places::{self, Ways};
+use super::remote;
 use super::source::{self, Source};
+use super::transports::{self, Place};
+use crate::access::{ConnectionArgs, CredentialArgs};
+use crate::device::{self, Address, SCHEME, Shipment};
 use crate::output::{self, print};
 use crate::progress::{Display, ProgressMode};
 use crate::session::Session;
+use crate::single_platform::SinglePlatformArgs;
 use crate::values;
 
 #[derive(clap::Args)]
@@ -30,50 +40,53 @@ pub struct PullArgs {
     /// Do not unpack the layers yet
     #[arg(long)]
     pub no_unpack: bool,
+    #[command(flatten)]
+    pub single: SinglePlatformArgs,
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
+    #[command(flatten)]
+    pub credentials: CredentialArgs,
 }
 
 #[derive(clap::Args)]
 pub struct PushArgs {
     /// The image
     pub image: String,
-    /// Where to, if not to the registry of its name
-    pub destination: Option<String>,
+    /// Where to, if not to the registry of its name: another name, or devices as
+    /// ssh://[USER@]HOST[:PORT][/docker|podman|containerd|crossdock]
+    #[arg(value_name = "DESTINATION")]
+    pub destinations: Vec<String>,
     /// Send only the image of this platform
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     pub platform: Option<String>,
     /// Print only the digest
     #[arg(short, long)]
     pub quiet: bool,
-    /// Accepted for docker and podman
-    #[arg(short, long, hide = true, visible_alias = "all")]
+    /// Send all images of this name, whatever their tags
+    #[arg(short, long, conflicts_with = "destinations")]
     pub all_tags: bool,
-}
-
-#[derive(clap::Args)]
-pub struct CopyArgs {
-    /// What to copy, and the name of the copy; skopeo's docker:// may stand before them. With --tag, all are
-    /// sources; several make one index, in which the last image for a platform counts
-    #[arg(required = true, value_names = ["SOURCE", "DESTINATION"])]
-    pub names: Vec<String>,
-    /// Name of the copy, as with "docker buildx imagetools create"; may be given several times
-    #[arg(short, long = "tag", value_name = "NAME")]
-    pub tags: Vec<String>,
-    /// Add the sources to what --tag already names in the registry
-    #[arg(long, requires = "tags")]
-    pub append: bool,
-    /// Only the images of these platforms; several get an index of their own
-    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
-    pub platform: Vec<String>,
-    /// Copy what refers to the images: signatures, SBOMs. By default what the registry lists; given without a
-    /// value, also cosign's tags, and a registry without a list is an error; with "=false" nothing
-    #[arg(short, long, visible_alias = "recursive", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    pub referrers: Option<bool>,
-    /// Print only the digest
-    #[arg(short, long)]
-    pub quiet: bool,
-    /// Accepted for skopeo: everything is copied unless platforms are given
-    #[arg(short, long, hide = true)]
+    /// Accepted for podman: all images of an index are always sent
+    #[arg(long, hide = true)]
     pub all: bool,
+    /// Write the digest to a file
+    #[arg(long, value_name = "FILE")]
+    pub digestfile: Option<PathBuf>,
+    /// Media types: oci or v2s2 (Docker's) [default: those of the image]
+    #[arg(short, long, value_name = "TYPE", value_parser = convert::types)]
+    pub format: Option<Types>,
+    /// Pack layers anew: gzip, zstd or none
+    #[arg(long, value_name = "FORMAT", value_parser = convert::compression)]
+    pub compression_format: Option<Compression>,
+    /// Level of the compression: gzip 0 to 9, zstd 1 to 22
+    #[arg(long, value_name = "LEVEL")]
+    pub compression_level: Option<u32>,
+    /// Accepted for podman: layers in another format than --compression-format are always packed anew
+    #[arg(long, hide = true)]
+    pub force_compression: bool,
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
+    #[command(flatten)]
+    pub credentials: CredentialArgs,
 }
 
 #[derive(clap::Args)]
@@ -111,12 +124,29 @@ pub struct InspectArgs {
     /// With --format, the images of all platforms, one line each [default: the one that "run" takes]
     #[arg(short, long, conflicts_with = "platform")]
     pub all_platforms: bool,
-    /// Accepted for docker: there are only images
-    #[arg(long = "type", value_name = "TYPE", value_parser = ["image"], hide = true)]
+    /// Accepted for docker and podman: there are only images
+    #[arg(short = 't', long = "type", value_name = "TYPE", value_parser = ["image", "all"], hide = true)]
     pub kind: Option<String>,
     /// json, or a template such as '{{.Config.Cmd}}' or '{{json .}}'
     #[arg(short, long, value_name = "FORMAT")]
     pub format: Option<String>,
+    /// With a transport such as docker://: the manifest or index, byte for byte; with --config the
+    /// configuration
+    #[arg(long)]
+    pub raw: bool,
+    /// With a transport: the configuration of the image
+    #[arg(long)]
+    pub config: bool,
+    /// With docker://: do not list the tags of the name
+    #[arg(short, long)]
+    pub no_tags: bool,
+    /// Socket of docker for docker-daemon:, unix://PATH
+    #[arg(long, value_name = "HOST")]
+    pub daemon_host: Option<String>,
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
+    #[command(flatten)]
+    pub credentials: CredentialArgs,
 }
 
 #[derive(clap::Args)]
@@ -129,6 +159,9 @@ pub struct HistoryArgs {
     /// Show whole lines
     #[arg(long)]
     pub no_trunc: bool,
+    /// Only ids: that of the image, and docker's word for those that nothing records
+    #[arg(short, long)]
+    pub quiet: bool,
     /// table, json (an object a line), or a template such as '{{.ID}}' or 'table {{.Repository}}\t{{.ID}}'
     #[arg(long, value_name = "FORMAT", default_value = "table")]
     pub format: String,
@@ -140,23 +173,34 @@ fn display(quiet: bool) -> Display {
 
 pub fn pull(session: &Session, args: PullArgs) -> Result<u8> {
     session.warn_of_single_id();
-    let reference = values::reference(&args.image)?;
+    let image = args.image.strip_prefix("docker://").unwrap_or(&args.image);
+    if transports::has_transport(image) {
+        bail!("{image}: pull reads registries: see \"crossdock load\" for archives, and \"crossdock copy\"");
+    }
+    let reference = values::reference(image)?;
+    session.reach(
+        vec![args.credentials.access(&args.connection, reference.registry())?, args.connection.access()],
+        args.connection.retry,
+    );
     let store = session.store()?;
     let display = display(args.quiet);
     let source = Source::new(session, &store, display.clone());
-    let options = match (args.all_platforms, args.platform.is_empty()) {
+    let platforms = match args.single.platform(session, &args.platform)? {
+        Some(platform) => vec![platform.to_string()],
+        None => args.platform.clone(),
+    };
+    let options = match (args.all_platforms, platforms.is_empty()) {
         (true, _) => PullOptions::all(),
         (false, true) => PullOptions::machine(),
         (false, false) => PullOptions {
-            platforms: Platforms::Only(values::platforms(&args.platform)?),
+            platforms: Platforms::Only(values::platforms(&platforms)?),
             any_platform: false,
             on_layer_ready: None,
         },
     };
     let pulled = source.pull(&reference, options, !args.no_unpack)?;
     display.clear();
-    if let ([(platform, _)], true, false) = (&pulled.images[..], args.platform.is_empty(), args.all_platforms)
-    {
+    if let ([(platform, _)], true, false) = (&pulled.images[..], platforms.is_empty(), args.all_platforms) {
         source::warn_of_foreign(&reference.familiar(), platform);
     }
     let digest = match (&pulled.index, pulled.images.first()) {
@@ -196,89 +240,117 @@ pub fn push_target(store: &Store, text: &str, platform: Option<&Platform>) -> Re
     }
 }
 
-pub fn push(session: &Session, args: PushArgs) -> Result<u8> {
-    let store = session.store()?;
+/// Sends an image to devices.
+fn push_to_devices(session: &Session, args: &PushArgs, words: &[&String]) -> Result<u8> {
+    let is_device = |word: &&String| word.starts_with(SCHEME);
+    let (devices, names): (Vec<&String>, Vec<&String>) = words.iter().partition(|word| is_device(word));
+    let devices = devices.into_iter().map(|text| text.parse()).collect::<Result<Vec<Address>>>()?;
+    let [image] = names[..] else {
+        bail!("push to devices: name one image, as in: crossdock push IMAGE ssh://USER@HOST");
+    };
     let platform = values::platform(args.platform.as_ref())?;
-    let target = push_target(&store, &args.image, platform.as_ref())?;
+    let store = session.store()?;
+    let found = source::find(&store, image, platform.as_ref())?;
+    let Some(name) = &found.reference else {
+        bail!(
+            "push {image}: an id is no name for the device: give the image one with \"crossdock tag {image} NAME\""
+        );
+    };
+    let images: Vec<_> =
+        found.images.iter().map(|entry| (entry.platform.clone(), entry.manifest.clone())).collect();
+    let shipment =
+        Shipment { store: &store, name, images: &images, platform: platform.as_ref(), quiet: args.quiet };
+    device::push(&shipment, &devices)
+}
+
+pub fn push(session: &Session, args: PushArgs) -> Result<u8> {
+    let words: Vec<&String> = std::iter::once(&args.image).chain(&args.destinations).collect();
+    if words.iter().any(|word| word.starts_with(SCHEME)) {
+        return push_to_devices(session, &args, &words);
+    }
+    if let Some(more) = args.destinations.get(1) {
+        bail!("push {more}: an image is pushed to one registry: push it again for the next");
+    }
+    let store = session.store()?;
+    if args.all_tags {
+        return push_tags(session, &store, &args);
+    }
     // An id that names an image here would be the name of a repository there.
     let by_id = source::find(&store, &args.image, None)
         .is_ok_and(|found| found.reference.is_none() && !args.image.contains('@'));
-    if args.destination.is_none() && by_id {
+    if args.destinations.is_empty() && by_id {
         bail!("push {0}: an id does not say where to: crossdock push {0} REGISTRY/NAME:TAG", args.image);
     }
-    let destination = args.destination.as_deref().unwrap_or(&args.image);
-    let reference = values::reference(destination.strip_prefix("docker://").unwrap_or(destination))?;
-    let display = display(args.quiet);
-    let source = Source::new(session, &store, display.clone());
-    let pushed = push_image(source.client()?, &store, &reference, &target, &PushOptions::default());
-    let pushed = pushed.map_err(|e| explain_missing(e.into(), &args.image))?;
-    display.clear();
-    if !args.quiet {
-        eprintln!(
-            "pushed {}: {} blobs and {} moved, {} mounted, {} already there",
-            reference.familiar(),
-            pushed.moved,
-            size(pushed.bytes_moved),
-            pushed.mounted,
-            pushed.existed
-        );
+    let destination = args.destinations.first().unwrap_or(&args.image);
+    let to = Place::parse(destination)?;
+    if let Some(reference) = to.reference() {
+        let access = args.credentials.access(&args.connection, reference.registry())?;
+        session.reach(vec![access, args.connection.access()], args.connection.retry);
     }
-    print(pushed.digest.as_str());
+    send(session, &store, &args, &args.image, &to)
+}
+
+/// Pushes every tag of a name, as `docker push --all-tags` does.
+fn push_tags(session: &Session, store: &Store, args: &PushArgs) -> Result<u8> {
+    let name = values::reference(&args.image)?;
+    let access = args.credentials.access(&args.connection, name.registry())?;
+    session.reach(vec![access, args.connection.access()], args.connection.retry);
+    let records = store.images()?;
+    let mut tags: Vec<&Reference> = records
+        .iter()
+        .map(|record| &record.reference)
+        .filter(|reference| reference.name() == name.name() && reference.tag().is_some())
+        .collect();
+    tags.sort_by_key(|reference| reference.to_string());
+    if tags.is_empty() {
+        bail!("the store has no image {}: see \"crossdock images\"", name.name());
+    }
+    for reference in tags {
+        send(session, store, args, &reference.to_string(), &Place::Registry(reference.clone()))?;
+    }
     Ok(0)
 }
 
-pub fn copy(session: &Session, args: CopyArgs) -> Result<u8> {
-    let name = |text: &str| match text.split_once("://") {
-        Some(("docker", name)) => values::reference(name),
-        None => values::reference(text),
-        Some((transport, _)) => bail!(
-            "{text}: only registries, not {transport}: see \"crossdock load\", \"save\" and \"push\" for archives and the store"
-        ),
-    };
-    let mut sources = args.names.iter().map(|text| name(text)).collect::<Result<Vec<_>>>()?;
-    let mut targets = args.tags.iter().map(|text| name(text)).collect::<Result<Vec<_>>>()?;
-    if targets.is_empty() {
-        if sources.len() != 2 {
-            bail!(
-                "copy needs a source and a destination; to make an index of several sources give --tag NAME"
-            );
-        }
-        targets.extend(sources.pop());
+/// Sends an image of the store to a place.
+fn send(session: &Session, store: &Store, args: &PushArgs, image: &str, to: &Place) -> Result<u8> {
+    let platform = values::platform(args.platform.as_ref())?;
+    let mut target = push_target(store, image, platform.as_ref())?;
+    if !to.holds_index() {
+        let found = source::find(store, image, platform.as_ref())?;
+        target = source::choose(&found, image)?.manifest.clone();
     }
-    let platforms = match args.platform.is_empty() || args.all {
-        true => Platforms::All,
-        false => Platforms::Only(values::platforms(&args.platform)?),
-    };
-    let referrers = match args.referrers {
-        None => WithReferrers::Listed,
-        Some(true) => WithReferrers::All,
-        Some(false) => WithReferrers::No,
-    };
+    let level = args.compression_level;
+    // A level alone is gzip's.
+    let compression = args.compression_format.or(level.map(|_| Compression::Gzip));
+    let form = Form { types: args.format, compression, level };
+    let target = form.of(store, &target)?;
     let display = display(args.quiet);
-    let client = session.client(std::sync::Arc::new(display.clone()))?;
-    let mut digest = None;
-    for to in &targets {
-        let existing = args.append.then(|| client.head_manifest(to)).transpose()?.flatten();
-        let from: Vec<&Reference> = existing.map(|_| to).into_iter().chain(&sources).collect();
-        let copied = crossdock_registry::transfer::copy(&client, &from, to, &platforms, referrers)?;
-        if !args.quiet {
-            display.say(&format!(
-                "copied {} to {}: {} blobs and {} moved, {} mounted, {} already there",
-                sources.iter().map(Reference::familiar).collect::<Vec<_>>().join(", "),
-                to.familiar(),
-                copied.moved,
-                size(copied.bytes_moved),
-                copied.mounted,
-                copied.existed
-            ));
-            if copied.referrers > 0 || args.referrers == Some(true) {
-                display.say(&format!("with {} manifests that refer to it", copied.referrers));
+    let source = Source::new(session, store, display.clone());
+    match to {
+        Place::Registry(reference) => {
+            let pushed = push_image(source.client()?, store, reference, &target, &PushOptions::default());
+            let pushed = pushed.map_err(|e| explain_missing(e.into(), image))?;
+            display.clear();
+            if !args.quiet {
+                eprintln!(
+                    "pushed {}: {} blobs and {} moved, {} mounted, {} already there",
+                    reference.familiar(),
+                    pushed.moved,
+                    size(pushed.bytes_moved),
+                    pushed.mounted,
+                    pushed.existed
+                );
             }
         }
-        digest = Some(copied.digest);
+        other => {
+            let with = Ways { client: source.client()?, daemon: None, additional: &[] };
+            places::write(other, store, &target, &with)?;
+        }
     }
-    display.clear();
-    digest.iter().for_each(|digest| print(digest.as_str()));
+    if let Some(path) = &args.digestfile {
+        output::write_whole(path, target.digest.as_str().as_bytes())?;
+    }
+    print(target.digest.as_str());
     Ok(0)
 }
 
@@ -382,8 +454,27 @@ fn is_damaged_record(error: &anyhow::Error) -> bool {
 }
 
 pub fn inspect(session: &Session, args: InspectArgs) -> Result<u8> {
-    let store = session.store()?;
     let platform = values::platform(args.platform.as_ref())?;
+    if let Some(text) = args.images.iter().find(|text| transports::has_transport(text)) {
+        if args.images.len() > 1 {
+            bail!("{text}: with a transport one image is inspected at a time");
+        }
+        let options = remote::InspectOptions {
+            platform,
+            raw: args.raw,
+            config: args.config,
+            no_tags: args.no_tags,
+            format: args.format.as_deref(),
+            daemon: args.daemon_host.as_deref(),
+        };
+        return remote::inspect(session, text, &options, &args.connection, &args.credentials);
+    }
+    if args.raw || args.config {
+        bail!(
+            "--raw and --config need a transport, such as docker://NAME; see also \"crossdock manifest inspect\""
+        );
+    }
+    let store = session.store()?;
     let mut all = Vec::new();
     for text in &args.images {
         let found = source::find(&store, text, platform.as_ref())?;
@@ -478,6 +569,13 @@ pub fn history(session: &Session, args: HistoryArgs) -> Result<u8> {
         rows.push(serde_json::json!({
             "Created": entry.created, "CreatedBy": shown, "Size": bytes, "Comment": comment,
         }));
+    }
+    if args.quiet {
+        let id = &loaded.manifest.config.digest;
+        let shown = if args.no_trunc { id.to_string() } else { id.short().to_string() };
+        let missing = "<missing>".to_string();
+        std::iter::once(&shown).chain(std::iter::repeat(&missing)).take(rows.len()).for_each(|id| print(id));
+        return Ok(0);
     }
     // The newest entry first, as docker shows them.
     rows.reverse();

@@ -240,7 +240,7 @@ fn row(listed: &Listed) -> Result<Value> {
 }
 
 /// The titles of docker's columns.
-const HEADS: [(&str, &str); 10] = [
+const HEADS: [(&str, &str); 14] = [
     ("Repository", "REPOSITORY"),
     ("Tag", "TAG"),
     ("Platform", "PLATFORM"),
@@ -251,13 +251,24 @@ const HEADS: [(&str, &str); 10] = [
     ("CreatedBy", "CREATED BY"),
     ("Size", "SIZE"),
     ("Comment", "COMMENT"),
+    ("Driver", "DRIVER"),
+    ("Name", "VOLUME NAME"),
+    ("Scope", "SCOPE"),
+    ("Mountpoint", "MOUNTPOINT"),
 ];
 
-/// Prints a list as `--format` says: `table`, with the tab-separated columns of `own`; `table` and a
-/// template; `json`; or a template. With `whole`, ids are not shortened.
+/// Prints a list of images as [`formatted_rows`] does, with sizes, times and ids as docker shows them. With
+/// `whole`, ids are not shortened.
 pub fn formatted(format: &str, own: &str, rows: &[Value], whole: bool) -> Result<()> {
+    let rows: Vec<Value> = rows.iter().map(|row| for_people(row, whole)).collect();
+    formatted_rows(format, own, &rows)
+}
+
+/// Prints a list as `--format` says: `table`, with the tab-separated columns of `own`; `table` and a
+/// template; `json`; or a template.
+pub fn formatted_rows(format: &str, own: &str, rows: &[Value]) -> Result<()> {
     if format == "json" {
-        rows.iter().for_each(|row| print(&for_people(row, whole).to_string()));
+        rows.iter().for_each(|row| print(&row.to_string()));
         return Ok(());
     }
     let (template, is_table) = match format.strip_prefix("table") {
@@ -270,8 +281,7 @@ pub fn formatted(format: &str, own: &str, rows: &[Value], whole: bool) -> Result
     }
     // The shell passes `\t` and `\n` on as two characters; like docker, read them here.
     let template = template.replace("\\t", "\t").replace("\\n", "\n");
-    let rows =
-        rows.iter().map(|row| filled(&template, &for_people(row, whole))).collect::<Result<Vec<_>>>()?;
+    let rows = rows.iter().map(|row| filled(&template, row)).collect::<Result<Vec<_>>>()?;
     if !is_table {
         rows.iter().for_each(|row| print(row));
         return Ok(());

@@ -2,6 +2,7 @@
 //! registry.
 
 use std::io::Read;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
@@ -16,7 +17,8 @@ use crossdock_registry::{Client, NoProgress};
 use serde_json::{Value, json};
 
 use super::source;
-use crate::output::{print, say};
+use crate::access::{ConnectionArgs, CredentialArgs};
+use crate::output::{print, say, write_whole};
 use crate::progress::{Display, ProgressMode};
 use crate::session::Session;
 use crate::values;
@@ -30,6 +32,8 @@ pub enum ManifestCommand {
         /// Show each manifest with its name and descriptor, as docker does
         #[arg(short, long)]
         verbose: bool,
+        #[command(flatten)]
+        connection: ConnectionArgs,
     },
     /// Make an index from images, which may be in the store or in registries
     Create {
@@ -40,6 +44,14 @@ pub enum ManifestCommand {
         /// Add to an index of that name instead of replacing it
         #[arg(short, long)]
         amend: bool,
+        /// Annotation of the index
+        #[arg(long = "annotation", value_name = "NAME=VALUE")]
+        annotations: Vec<String>,
+        /// Accepted for podman: all images of an index are always added
+        #[arg(long, hide = true)]
+        all: bool,
+        #[command(flatten)]
+        connection: ConnectionArgs,
     },
     /// Add images to an index
     Add(AnnotateArgs),
@@ -59,11 +71,18 @@ pub enum ManifestCommand {
         /// Where to, if not to the registry of its name
         destination: Option<String>,
         /// Remove the index from the store afterwards
-        #[arg(short, long)]
+        #[arg(short, long, visible_alias = "rm")]
         purge: bool,
         /// Accepted for buildah; all images are always sent
         #[arg(long, hide = true)]
         all: bool,
+        /// Write the digest to a file
+        #[arg(long, value_name = "FILE")]
+        digestfile: Option<PathBuf>,
+        #[command(flatten)]
+        connection: ConnectionArgs,
+        #[command(flatten)]
+        credentials: CredentialArgs,
     },
     /// Remove indexes from the store
     Rm {
@@ -100,6 +119,10 @@ pub struct AnnotateArgs {
     /// Accepted for podman: all images of an index are always added
     #[arg(long, hide = true)]
     pub all: bool,
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
+    #[command(flatten)]
+    pub credentials: CredentialArgs,
 }
 
 impl AnnotateArgs {
@@ -114,11 +137,21 @@ impl AnnotateArgs {
 
 pub fn manifest(session: &Session, command: ManifestCommand) -> Result<u8> {
     match command {
-        ManifestCommand::Inspect { image, verbose } => inspect(session, &image, verbose),
-        ManifestCommand::Create { index, images, amend } => create(session, &index, &images, amend),
+        ManifestCommand::Inspect { image, verbose, connection } => {
+            session.reach(vec![connection.access()], connection.retry);
+            inspect(session, &image, verbose)
+        }
+        ManifestCommand::Create { index, images, amend, annotations, all: _, connection } => {
+            session.reach(vec![connection.access()], connection.retry);
+            create(session, &index, &images, amend, &annotations)
+        }
         ManifestCommand::Annotate(args) => annotate(session, args),
-        ManifestCommand::Push { index, destination, purge, all: _ } => {
-            push_index(session, &index, destination.as_deref(), purge)
+        ManifestCommand::Push { index, destination, purge, all: _, digestfile, connection, credentials } => {
+            let text = destination.as_deref().unwrap_or(&index);
+            let target = values::reference(text.strip_prefix("docker://").unwrap_or(text))?;
+            let access = credentials.access(&connection, target.registry())?;
+            session.reach(vec![access, connection.access()], connection.retry);
+            push_index(session, &index, &target, purge, digestfile.as_deref())
         }
         ManifestCommand::Add(args) => add(session, args),
         ManifestCommand::Remove { index, image } => remove_entry(session, &index, &image),
@@ -263,13 +296,52 @@ fn put(
     Ok(descriptor.digest)
 }
 
-fn create(session: &Session, name: &str, images: &[String], amend: bool) -> Result<u8> {
+/// Puts an image into an index. Another image for the platform leaves it: making an index twice gives the
+/// same index.
+fn insert((index, present): &mut LocalIndex, platform: Platform, image: Descriptor, is_here: bool) {
+    index
+        .manifests
+        .retain(|m| m.digest != image.digest && !m.platform.as_ref().is_some_and(|p| p.matches(&platform)));
+    present.retain(|(p, _)| !p.matches(&platform));
+    let entry = image.with_platform(platform.clone());
+    if is_here {
+        present.push((platform, entry.clone()));
+    }
+    index.manifests.push(entry);
+}
+
+/// Adds images of the store to an index of the store, which is made if there is none: `--manifest` of build.
+///
+/// # Errors
+///
+/// The name is that of a single image; errors of the store.
+pub fn add_images(
+    store: &Store,
+    reference: &Reference,
+    images: Vec<(Platform, Descriptor)>,
+) -> Result<Digest> {
+    let mut local = match local_index(store, reference)? {
+        Some(local) => local,
+        None => (Index::new(Vec::new()), Vec::new()),
+    };
+    for (platform, image) in images {
+        insert(&mut local, platform, image, true);
+    }
+    put(store, reference, &local.0, &local.1)
+}
+
+fn create(
+    session: &Session,
+    name: &str,
+    images: &[String],
+    amend: bool,
+    annotations: &[String],
+) -> Result<u8> {
     let store = session.store()?;
     let reference = values::reference(name)?;
     let display = Display::new(ProgressMode::Auto);
     let client = session.client(Arc::new(display.clone()))?;
-    let (mut index, mut present) = match amend.then(|| local_index(&store, &reference)).transpose()?.flatten()
-    {
+    let mut local = match amend.then(|| local_index(&store, &reference)).transpose()?.flatten() {
         Some(existing) => existing,
         None => (Index::new(Vec::new()), Vec::new()),
     };
@@ -280,17 +352,15 @@ fn create(session: &Session, name: &str, images: &[String], amend: bool) -> Resu
             bail!("{text} has no images");
         }
         for (platform, descriptor, is_here) in entries {
-            // A second image for a platform replaces the first: making an index twice gives the same index.
-            index.manifests.retain(|m| {
-                m.digest != descriptor.digest && !m.platform.as_ref().is_some_and(|p| p.matches(&platform))
-            });
-            present.retain(|(p, _)| !p.matches(&platform));
-            let entry = descriptor.with_platform(platform.clone());
-            if is_here {
-                present.push((platform, entry.clone()));
-            }
-            index.manifests.push(entry);
+            insert(&mut local, platform, descriptor, is_here);
         }
+    }
+    let (mut index, present) = local;
+    for text in annotations {
+        let Some((name, value)) = text.split_once('=').filter(|(name, _)| !name.is_empty()) else {
+            bail!("--annotation {text}: not NAME=VALUE");
+        };
+        index.annotations.insert(name.to_string(), value.to_string());
     }
     let digest = put(&store, &reference, &index, &present)?;
     display.clear();
@@ -352,7 +422,20 @@ fn platform_of(client: &Client, reference: &Reference) -> Result<Platform> {
     Ok(config.platform())
 }
 
+/// How the registry of an image is reached that is added or annotated.
+fn reach(session: &Session, args: &AnnotateArgs) -> Result<()> {
+    let image = args.image.strip_prefix("docker://").unwrap_or(&args.image);
+    let mut accesses = vec![args.connection.access()];
+    // An id or a platform names no registry.
+    if let Ok(reference) = image.parse::<Reference>() {
+        accesses.insert(0, args.credentials.access(&args.connection, reference.registry())?);
+    }
+    session.reach(accesses, args.connection.retry);
+    Ok(())
+}
+
 fn annotate(session: &Session, args: AnnotateArgs) -> Result<u8> {
+    reach(session, &args)?;
     let store = session.store()?;
     let reference = values::reference(&args.index)?;
     let Some((mut index, present)) = local_index(&store, &reference)? else {
@@ -461,26 +544,29 @@ fn remove_entry(session: &Session, name: &str, image: &str) -> Result<u8> {
 
 /// Adds images to an index, and sets the given platform and annotations on them.
 fn add(session: &Session, args: AnnotateArgs) -> Result<u8> {
+    reach(session, &args)?;
     let store = session.store()?;
     let reference = values::reference(&args.index)?;
     if store.image(&reference)?.is_none() {
         bail!("no index {} in the store: make it with \"crossdock manifest create\"", reference.familiar());
     }
     drop(store);
-    create(session, &args.index, std::slice::from_ref(&args.image), true)?;
+    create(session, &args.index, std::slice::from_ref(&args.image), true, &[])?;
     match args.changes_something() {
         true => annotate(session, args),
         false => Ok(0),
     }
 }
 
-fn push_index(session: &Session, name: &str, destination: Option<&str>, purge: bool) -> Result<u8> {
+fn push_index(
+    session: &Session,
+    name: &str,
+    target: &Reference,
+    purge: bool,
+    digestfile: Option<&Path>,
+) -> Result<u8> {
     let store = session.store()?;
     let reference = values::reference(name)?;
-    let target = match destination {
-        Some(text) => values::reference(text.strip_prefix("docker://").unwrap_or(text))?,
-        None => reference.clone(),
-    };
     let Some((index, present)) = local_index(&store, &reference)? else {
         bail!("no index {} in the store: make it with \"crossdock manifest create\"", reference.familiar());
     };
@@ -501,8 +587,11 @@ fn push_index(session: &Session, name: &str, destination: Option<&str>, purge: b
     }
     let bytes = serde_json::to_vec(&index)?;
     let media_type = index.media_type.as_deref().unwrap_or(media_type::OCI_INDEX);
-    let digest = client.put_manifest(&target, media_type, &bytes)?;
+    let digest = client.put_manifest(target, media_type, &bytes)?;
     display.clear();
+    if let Some(path) = digestfile {
+        write_whole(path, digest.as_str().as_bytes())?;
+    }
     if purge {
         store.remove(&reference, None)?;
         drop(store);

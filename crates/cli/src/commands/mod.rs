@@ -1,6 +1,7 @@
 //! The commands: one file per noun.
 
 pub mod ahead;
+mod amend;
 mod annotations;
 pub mod archive;
 pub mod binfmt;
@@ -8,18 +9,31 @@ pub mod build;
 pub mod buildx;
 mod cache;
 mod check;
+mod convert;
+pub mod copy;
+mod directory;
+mod docker_daemon;
 pub mod doctor;
 pub mod elf;
+pub mod emulate;
 mod git;
 pub mod images;
 mod imagetools;
+pub mod info;
 pub mod listing;
 pub mod manifest;
 mod outputs;
+mod places;
+mod podman_storage;
+mod pull_policy;
 pub mod registry;
+pub mod remote;
 pub mod run;
 mod source;
+pub mod sync;
 pub mod system;
+mod transports;
+pub mod volume;
 
 use anyhow::Result;
 
@@ -33,11 +47,11 @@ pub fn run(session: &Session, command: Command) -> Result<u8> {
     match command {
         Command::Build(args) => build::build(session, *args),
         Command::Run(args) => run::run(session, *args),
-        Command::Emulate(args) => run::emulate(args),
-        Command::Unshare(args) => run::unshare(args),
+        Command::Emulate(args) => emulate::emulate(args),
+        Command::Unshare(args) => emulate::unshare(args),
         Command::Pull(args) => images::pull(session, args),
         Command::Push(args) => images::push(session, args),
-        Command::Copy(args) => images::copy(session, args),
+        Command::Copy(args) => copy::copy(session, *args),
         Command::Images(args) => listing::images(session, args),
         Command::Tag(args) => images::tag(session, args),
         Command::Rmi(args) => images::rmi(session, args),
@@ -50,14 +64,17 @@ pub fn run(session: &Session, command: Command) -> Result<u8> {
         Command::Logout(args) => registry::logout(session, args),
         Command::Registry(command) => registry::registry(session, command),
         Command::System(command) => system::system(session, command),
+        Command::Volume(command) => volume::volume(session, command),
         Command::Buildx(command) => buildx::buildx(session, command),
         Command::File(args) => elf::file(session, args),
         Command::Ldd(args) => elf::ldd(session, args),
         Command::Binfmt(command) => binfmt::binfmt(command),
         Command::Doctor(args) => doctor::doctor(session, args),
-        Command::Version => {
-            println!("crossdock {}", env!("CARGO_PKG_VERSION"));
-            Ok(0)
-        }
+        Command::Sync(args) => sync::sync(session, *args),
+        Command::ListTags(args) => remote::list_tags(session, &args),
+        Command::Delete(args) => remote::delete(session, &args),
+        Command::ManifestDigest(args) => remote::manifest_digest(&args),
+        Command::Version(args) => info::version(&args),
+        Command::Info(args) => info::info(session, &args),
     }
 }

@@ -166,9 +166,19 @@ fn attribute(read: &mut Attributes, form: &mut Output, name: &str, value: &str) 
             });
         }
         "compression-level" => form.level = Some(value.parse().context("not a number")?),
-        // Layers never have a time after SOURCE_DATE_EPOCH; results are in the store; names have digests;
-        // a registry on this machine needs no TLS; what BuildKit no longer does.
-        "rewrite-timestamp"
+        // The images of docker's contexts are not reached; there is only one place of its own.
+        "context" if !matches!(value, "" | "default") => {
+            bail!("crossdock has no daemon: bring the image to it with crossdock copy and docker-daemon:")
+        }
+        "oci-artifact" if truth()? => bail!("the result is an image: push an artifact with oras"),
+        "mode" if !matches!(value, "" | "copy") => bail!("files in the directory stay: empty it first"),
+        // No attestation is made; layers never have a time after SOURCE_DATE_EPOCH; results are in the store;
+        // names have digests; a registry on this machine needs no TLS; what BuildKit no longer does.
+        "context"
+        | "oci-artifact"
+        | "mode"
+        | "attestation-prefix"
+        | "rewrite-timestamp"
         | "store"
         | "unpack"
         | "name-canonical"
@@ -203,6 +213,19 @@ pub fn compression(outputs: &[Output]) -> Result<(Compression, Option<u32>)> {
 /// Whether an output pushes to the build's tags.
 pub fn needs_tag(outputs: &[Output]) -> bool {
     outputs.iter().any(|output| matches!(&output.target, Target::Push { names, .. } if names.is_empty()))
+}
+
+/// Gives results that go to the store or a registry Docker's media types.
+pub fn use_docker_types(outputs: &mut [Output]) -> Result<()> {
+    for output in outputs {
+        if matches!(output.target, Target::Store { .. } | Target::Push { .. }) {
+            if !output.annotations.is_empty() {
+                bail!("--format docker: Docker's media types have no annotations: leave it out");
+            }
+            output.is_docker = true;
+        }
+    }
+    Ok(())
 }
 
 /// Names in registries that the outputs push to.
@@ -319,7 +342,7 @@ impl Output {
     }
 
     fn item(&self, built: &Built, tags: &[Reference]) -> SaveItem {
-        SaveItem { references: tags.to_vec(), target: built.target().clone() }
+        SaveItem { references: tags.to_vec(), plain_names: Vec::new(), target: built.target().clone() }
     }
 }
 
@@ -408,14 +431,14 @@ fn annotate(store: &Store, built: &mut Built, annotations: &Annotations) -> Resu
 }
 
 /// Makes these bytes the manifest of an image.
-fn replace(store: &Store, image: &mut BuiltImage, bytes: &[u8], media_type: &str) -> Result<()> {
+pub fn replace(store: &Store, image: &mut BuiltImage, bytes: &[u8], media_type: &str) -> Result<()> {
     store.write_blob(bytes)?;
     image.manifest = Descriptor::of(media_type, bytes).with_platform(image.platform.clone());
     Ok(())
 }
 
 /// Makes the index anew, if there is one.
-fn index(store: &Store, built: &mut Built, media_type: &str, annotations: &Annotations) -> Result<()> {
+pub fn index(store: &Store, built: &mut Built, media_type: &str, annotations: &Annotations) -> Result<()> {
     if built.index.is_none() {
         return Ok(());
     }

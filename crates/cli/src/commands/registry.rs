@@ -15,6 +15,7 @@ use crossdock_registry::server::{
 };
 use crossdock_registry::{Credential, NoProgress};
 
+use crate::access::ConnectionArgs;
 use crate::output::{print, write_whole};
 use crate::session::Session;
 use crate::values::age_seconds;
@@ -32,12 +33,22 @@ pub struct LoginArgs {
     /// Read the password from standard input
     #[arg(long)]
     pub password_stdin: bool,
+    /// Print the user who is logged in, and do not log in
+    #[arg(long)]
+    pub get_login: bool,
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
 }
 
 #[derive(clap::Args)]
 pub struct LogoutArgs {
     /// The registry [default: docker.io]
     pub server: Option<String>,
+    /// All registries
+    #[arg(short, long, conflicts_with = "server")]
+    pub all: bool,
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
 }
 
 #[derive(Subcommand)]
@@ -132,6 +143,15 @@ fn server(given: Option<&str>) -> String {
 
 pub fn login(session: &Session, args: LoginArgs) -> Result<u8> {
     let server = server(args.server.as_deref());
+    session.reach(vec![args.connection.access()], args.connection.retry);
+    if args.get_login {
+        let client = session.client(Arc::new(NoProgress))?;
+        let Some(found) = client.options().credentials.find(&server, "")? else {
+            bail!("nobody is logged in to {server}");
+        };
+        print(found.username());
+        return Ok(0);
+    }
     let ask = std::io::stdin().is_terminal() && !args.password_stdin;
     let username = match args.username {
         Some(name) => name,
@@ -189,8 +209,17 @@ fn prompt(question: &str, echo: bool) -> Result<String> {
 }
 
 pub fn logout(session: &Session, args: LogoutArgs) -> Result<u8> {
+    session.reach(vec![args.connection.access()], args.connection.retry);
+    let client = session.client(Arc::new(NoProgress))?;
+    if args.all {
+        for (registry, _) in client.options().credentials.list()? {
+            client.logout(&registry)?;
+            print(&format!("Removed login credentials for {registry}"));
+        }
+        return Ok(0);
+    }
     let server = server(args.server.as_deref());
-    session.client(Arc::new(NoProgress))?.logout(&server)?;
+    client.logout(&server)?;
     print(&format!("Removed login credentials for {server}"));
     Ok(0)
 }

@@ -41,11 +41,19 @@ pub struct Source<'a> {
     client: std::sync::OnceLock<Client>,
     /// Where layers of imported caches are.
     layers: std::sync::OnceLock<HashMap<Digest, Place>>,
+    /// Whether no registry may be asked for images.
+    only_here: bool,
 }
 
 impl<'a> Source<'a> {
     pub fn new(session: &'a Session, store: &'a Store, display: Display) -> Source<'a> {
-        Source { session, store, display, client: Default::default(), layers: Default::default() }
+        let (client, layers) = Default::default();
+        Source { session, store, display, client, layers, only_here: false }
+    }
+
+    /// The same, but no registry is asked for images if `only_here` is true.
+    pub fn only_here(self, only_here: bool) -> Source<'a> {
+        Source { only_here, ..self }
     }
 
     /// Records where the layers of imported caches are. Only the first call counts.
@@ -108,6 +116,9 @@ impl<'a> Source<'a> {
         }
         if only_here {
             return Err(NotThere(name).into());
+        }
+        if self.only_here {
+            bail!("{name} for {platform} is not in the store, and --pull=never asks no registry");
         }
         let pulled = self.pull(reference, PullOptions::platform(platform.clone()), false);
         let pulled = pulled.with_context(|| self.for_whom(reference, &platform.to_string()))?;

@@ -1,22 +1,23 @@
 //! system df and system prune.
 
-use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::Subcommand;
+use crossdock_oci::Store;
 use crossdock_oci::size::size;
-use crossdock_oci::store::GcOptions;
+use crossdock_oci::store::{CacheUsage, GcOptions};
+use serde_json::json;
 
 use super::listing::{self, Filter};
-use crate::output::{print, table};
+use crate::output::{ago, confirmed, print, seconds, table};
 use crate::session::Session;
 use crate::values::age_seconds;
 
 #[derive(Subcommand)]
 pub enum SystemCommand {
     /// Show the space that the store uses
-    Df,
+    Df(DfArgs),
     /// Remove images: those without a name, or all
     #[command(name = "prune-images", hide = true)]
     PruneImages {
@@ -32,35 +33,89 @@ pub enum SystemCommand {
     },
     /// Remove the build cache and cache mounts
     #[command(name = "prune-cache", hide = true)]
-    PruneCache {
-        /// Accepted for docker: the whole cache is removed anyhow
-        #[arg(short, long)]
-        all: bool,
-        /// Do not ask
-        #[arg(short, long)]
-        force: bool,
-        /// Only what was not used for this time: until=24h
-        #[arg(long = "filter", value_name = "NAME=VALUE")]
-        filters: Vec<String>,
-        /// Build cache to keep, in bytes; the least recently used goes first
-        #[arg(long, visible_aliases = ["max-used-space", "reserved-space"], value_name = "BYTES")]
-        keep_storage: Option<String>,
-    },
+    PruneCache(PruneArgs),
     /// Remove what nothing needs, and images without a name
-    Prune {
-        /// Also the build cache and images without a use
-        #[arg(short, long)]
-        all: bool,
-        /// Do not ask
-        #[arg(short, long)]
-        force: bool,
-        /// Only build cache older than this: 30m, 24h, 7d
-        #[arg(long, value_name = "AGE")]
-        older_than: Option<String>,
-        /// Build cache to keep, in bytes; the least recently used goes first
-        #[arg(long, value_name = "BYTES")]
-        keep_storage: Option<String>,
-    },
+    Prune(SystemPruneArgs),
+}
+
+#[derive(clap::Args)]
+pub struct SystemPruneArgs {
+    #[command(flatten)]
+    pub prune: PruneArgs,
+    /// Also volumes without a name of their own that no container uses
+    #[arg(long)]
+    pub volumes: bool,
+}
+
+#[derive(clap::Args)]
+pub struct DfArgs {
+    /// Also each image and each record of the build cache
+    #[arg(short, long)]
+    pub verbose: bool,
+    /// json (an object a line), or a template such as '{{.Type}} {{.Size}}'
+    #[arg(long, value_name = "FORMAT", conflicts_with = "verbose")]
+    pub format: Option<String>,
+}
+
+/// Options of the commands that remove build cache.
+#[derive(clap::Args)]
+pub struct PruneArgs {
+    /// Also the build cache and cache mounts that were used of late
+    #[arg(short, long)]
+    pub all: bool,
+    /// Do not ask
+    #[arg(short, long)]
+    pub force: bool,
+    /// Only what this is true of: until=AGE (made, or last used, before that), label=NAME[=VALUE],
+    /// label!=NAME[=VALUE] (of images)
+    #[arg(long = "filter", value_name = "NAME=VALUE")]
+    pub filters: Vec<String>,
+    /// Only build cache not used for this time: 30m, 24h, 7d
+    #[arg(long, value_name = "AGE")]
+    pub older_than: Option<String>,
+    /// Build cache that always stays, in bytes; the least recently used goes first
+    #[arg(long, visible_alias = "keep-storage", value_name = "BYTES")]
+    pub reserved_space: Option<String>,
+    /// Build cache that may stay at most, in bytes
+    #[arg(long, value_name = "BYTES")]
+    pub max_used_space: Option<String>,
+}
+
+impl PruneArgs {
+    /// Build cache that stays, in bytes.
+    fn kept(&self) -> Result<Option<u64>> {
+        let read = |flag: &str, text: &String| {
+            crossdock_dockerfile::values::bytes(text).with_context(|| format!("{flag} {text}: not a size"))
+        };
+        let reserved = self.reserved_space.as_ref().map(|text| read("--reserved-space", text)).transpose()?;
+        let max = self.max_used_space.as_ref().map(|text| read("--max-used-space", text)).transpose()?;
+        Ok(reserved.max(max))
+    }
+
+    /// The time for which removed build cache was not used.
+    fn age(&self) -> Result<Option<Duration>> {
+        let mut age = self.older_than.as_deref().map(age_seconds).transpose().context("--older-than")?;
+        for text in &self.filters {
+            if let Some(value) = text.strip_prefix("until=").or_else(|| text.strip_prefix("unused-for=")) {
+                let seconds = match seconds(value) {
+                    Some(time) => u64::try_from(jiff::Timestamp::now().as_second() - time).unwrap_or(0),
+                    None => age_seconds(value).with_context(|| format!("--filter {text}"))?,
+                };
+                age = Some(seconds);
+            }
+        }
+        Ok(age.map(Duration::from_secs))
+    }
+
+    /// Filters that are about images.
+    fn image_filters(&self, store: &Store) -> Result<Vec<Filter>> {
+        let about_images = self.filters.iter().filter(|text| !text.starts_with("unused-for="));
+        let parsed = about_images.map(|text| match text.split(['=', '!']).next() {
+            Some("until" | "label") => Filter::parse(store, text),
+            _ => bail!("--filter {text}: known are until=AGE, label=NAME[=VALUE] and label!=NAME[=VALUE]"),
+        });
+        parsed.collect()
+    }
 }
 
 /// A partial download that was not continued for this long is removed.
@@ -68,55 +123,85 @@ const DAY: Duration = Duration::from_secs(86_400);
 
 pub fn system(session: &Session, command: SystemCommand) -> Result<u8> {
     match command {
-        SystemCommand::Df => df(session),
+        SystemCommand::Df(args) => df(session, &args),
         SystemCommand::PruneImages { all, force, filters } => prune_images(session, all, force, &filters),
-        SystemCommand::PruneCache { all: _, force, filters, keep_storage } => {
-            prune_cache(session, force, &filters, keep_storage.as_deref())
-        }
-        SystemCommand::Prune { all, force, older_than, keep_storage } => {
-            let keep = keep_storage.as_deref().map(kept).transpose()?;
-            let age = older_than.map(|text| age_seconds(&text)).transpose().context("--older-than")?;
-            prune(session, all, force, age, keep)
-        }
+        SystemCommand::PruneCache(args) => prune_cache(session, &args),
+        SystemCommand::Prune(args) => prune(session, &args.prune, args.volumes),
     }
 }
 
-/// Reads `--keep-storage`, in bytes.
-fn kept(text: &str) -> Result<u64> {
-    crossdock_dockerfile::values::bytes(text).with_context(|| format!("--keep-storage {text}: not a size"))
-}
-
-fn df(session: &Session) -> Result<u8> {
-    let usage = session.store()?.disk_usage()?;
-    let mut rows = vec![["TYPE", "TOTAL", "SIZE", "RECLAIMABLE"].map(str::to_string).to_vec()];
+fn df(session: &Session, args: &DfArgs) -> Result<u8> {
+    let store = session.store()?;
+    let usage = store.disk_usage()?;
     let parts = [
         ("Images", usage.images),
         ("Unpacked layers", usage.snapshots),
         ("Build cache", usage.build_cache),
         ("Cache mounts", usage.cache_mounts),
         ("Partial downloads", usage.partials),
+        ("Volumes", usage.volumes),
     ];
+    usage.damaged.iter().for_each(|problem| eprintln!("warning: {problem}"));
+    if let Some(format) = &args.format {
+        for (name, part) in parts {
+            let row = json!({
+                "Type": name, "TotalCount": part.count.to_string(), "Size": size(part.bytes),
+                "Reclaimable": size(part.reclaimable),
+            });
+            match format.as_str() {
+                "json" => print(&row.to_string()),
+                template => print(&listing::filled(template, &row)?),
+            }
+        }
+        return Ok(0);
+    }
+    let mut rows = vec![["TYPE", "TOTAL", "SIZE", "RECLAIMABLE"].map(str::to_string).to_vec()];
     for (name, part) in parts {
         rows.push(vec![name.to_string(), part.count.to_string(), size(part.bytes), size(part.reclaimable)]);
     }
     table(&rows);
-    usage.damaged.iter().for_each(|problem| eprintln!("warning: {problem}"));
+    if args.verbose {
+        df_images(&store)?;
+        df_records(&usage.records);
+    }
     Ok(0)
 }
 
-/// Asks before something is removed; false if the answer is no.
-fn confirmed(what: &str, force: bool) -> Result<bool> {
-    if force {
-        return Ok(true);
+/// The images, with the bytes of their layers; images share layers.
+fn df_images(store: &Store) -> Result<()> {
+    let heads = ["REPOSITORY", "TAG", "PLATFORM", "IMAGE ID", "CREATED", "SIZE"];
+    let mut rows = vec![heads.map(str::to_string).to_vec()];
+    for listed in listing::all(store)? {
+        let name = listed.reference.as_ref();
+        let created = listed.image.config.created.as_deref().and_then(seconds);
+        rows.push(vec![
+            name.map_or("<none>".to_string(), |name| {
+                let familiar = name.familiar();
+                familiar.rsplit_once(':').map_or(familiar.clone(), |(before, _)| before.to_string())
+            }),
+            name.and_then(|name| name.tag()).unwrap_or("<none>").to_string(),
+            listed.entry.platform.to_string(),
+            listed.image.manifest.config.digest.short().to_string(),
+            created.map_or("N/A".to_string(), ago),
+            size(listed.image.manifest.size()),
+        ]);
     }
-    if !std::io::stdin().is_terminal() {
-        bail!("this removes {what}: confirm with --force");
+    print("\nImages:");
+    table(&rows);
+    Ok(())
+}
+
+/// The records of the build cache, the most recently used first.
+fn df_records(records: &[CacheUsage]) {
+    let mut rows = vec![["CACHE ID", "LAST USED", "SIZE"].map(str::to_string).to_vec()];
+    for record in records.iter().rev() {
+        let used = record.used.duration_since(std::time::UNIX_EPOCH).map_or(0, |time| time.as_secs());
+        let key = record.key.rsplit(['-', ':']).next().unwrap_or(&record.key);
+        let id = key.chars().take(12).collect::<String>();
+        rows.push(vec![id, ago(i64::try_from(used).unwrap_or(0)), size(record.bytes)]);
     }
-    eprint!("This removes {what}. Continue? [y/N] ");
-    std::io::stderr().flush().context("ask on the terminal")?;
-    let mut answer = String::new();
-    std::io::stdin().read_line(&mut answer).context("read the answer")?;
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+    print("\nBuild cache:");
+    table(&rows);
 }
 
 /// Removes images only; the build cache stays as it is.
@@ -160,19 +245,13 @@ fn prune_images(session: &Session, all: bool, force: bool, filters: &[String]) -
 }
 
 /// Removes the build cache and cache mounts; images stay, also those without a name.
-fn prune_cache(session: &Session, force: bool, filters: &[String], keep: Option<&str>) -> Result<u8> {
-    let mut age = None;
-    for text in filters {
-        match text.split_once('=') {
-            Some(("until" | "unused-for", value)) => {
-                let seconds = age_seconds(value).with_context(|| format!("--filter {text}"))?;
-                age = Some(Duration::from_secs(seconds));
-            }
-            _ => bail!("--filter {text}: only until=AGE is known"),
-        }
+fn prune_cache(session: &Session, args: &PruneArgs) -> Result<u8> {
+    let is_age = |text: &&String| text.starts_with("until=") || text.starts_with("unused-for=");
+    if let Some(other) = args.filters.iter().find(|text| !is_age(text)) {
+        bail!("--filter {other}: only until=AGE is known");
     }
-    let keep = keep.map(kept).transpose()?;
-    if !confirmed("the build cache and cache mounts", force)? {
+    let (age, keep) = (args.age()?, args.kept()?);
+    if !confirmed("the build cache and cache mounts", args.force)? {
         return Ok(1);
     }
     // With a size to keep, age alone removes nothing.
@@ -187,26 +266,42 @@ fn prune_cache(session: &Session, force: bool, filters: &[String], keep: Option<
     collect(session, &options)
 }
 
-fn prune(session: &Session, all: bool, force: bool, age: Option<u64>, keep: Option<u64>) -> Result<u8> {
-    let what = if all {
+/// Removes what nothing needs.
+fn prune(session: &Session, args: &PruneArgs, volumes: bool) -> Result<u8> {
+    let what = if args.all {
         "the whole build cache, cache mounts, images without a name, and everything that no image needs"
     } else {
         "images without a name, and everything that neither an image nor the build cache needs"
     };
-    if !confirmed(what, force)? {
+    let store = session.store()?;
+    let filters = args.image_filters(&store)?;
+    let (age, keep) = (args.age()?, args.kept()?);
+    if !confirmed(what, args.force)? {
         return Ok(1);
     }
-    let store = session.store()?;
-    for target in store.untagged_digests()? {
-        store.remove_untagged(&target)?;
+    if filters.is_empty() {
+        for target in store.untagged_digests()? {
+            store.remove_untagged(&target)?;
+        }
+    } else {
+        let unnamed = listing::all(&store)?.into_iter().filter(|listed| listed.reference.is_none());
+        for listed in unnamed.filter(|listed| listing::match_all(&filters, listed)) {
+            let target = listed.index.as_ref().unwrap_or(&listed.entry.manifest);
+            store.remove_untagged(&target.digest)?;
+        }
+    }
+    if volumes {
+        super::volume::prune_unnamed(&store)?;
     }
     drop(store);
-    let unused_for = age.map(Duration::from_secs).or(if all { Some(Duration::ZERO) } else { None });
+    // A label says nothing about the build cache, so only an age or --all reaches it.
+    let only_images = !filters.is_empty() && age.is_none();
+    let unused_for = age.or(if args.all && !only_images { Some(Duration::ZERO) } else { None });
     let options = GcOptions {
         cache_unused_for: unused_for,
         cache_bytes_max: keep,
-        cache_mounts_unused_for: if all { unused_for } else { None },
-        partials_unused_for: Some(if all { Duration::ZERO } else { DAY }),
+        cache_mounts_unused_for: if args.all { unused_for } else { None },
+        partials_unused_for: Some(if args.all { Duration::ZERO } else { DAY }),
         dry_run: false,
     };
     prune_stat_cache(session, unused_for)?;

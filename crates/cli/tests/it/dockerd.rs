@@ -10,7 +10,7 @@ use crate::support::{Ran, Registry, World, is_root, require};
 
 /// Debian's dockerd, which writes only to a directory of its own: no bridge, no firewall rules, no socket
 /// visible to others. Stopped when dropped.
-struct Dockerd {
+pub struct Dockerd {
     child: Child,
     directory: tempfile::TempDir,
     /// Reads the log as long as the daemon lives: the daemon would block on a full pipe.
@@ -19,7 +19,7 @@ struct Dockerd {
 
 impl Dockerd {
     /// `None` for an ordinary user, for whom dockerd does not run.
-    fn start() -> Option<Dockerd> {
+    pub fn start() -> Option<Dockerd> {
         if !is_root() {
             return None;
         }
@@ -51,22 +51,27 @@ impl Dockerd {
         Some(Dockerd { child, directory, _log: log })
     }
 
+    /// What `DOCKER_HOST` must be.
+    pub fn host(&self) -> String {
+        format!("unix://{}", self.directory.path().join("socket").display())
+    }
+
     #[track_caller]
     fn docker(&self, args: &[&str]) -> String {
         let mut command = Command::new(docker());
         command.args(args).env_clear().env("HOME", self.directory.path()).env("PATH", "/usr/bin:/bin");
-        command.env("DOCKER_HOST", format!("unix://{}", self.directory.path().join("socket").display()));
+        command.env("DOCKER_HOST", self.host());
         Ran::from(command.stdin(Stdio::null()).output().expect("docker runs")).ok()
     }
 
     #[track_caller]
-    fn sh(&self, image: &str, script: &str) -> String {
+    pub fn sh(&self, image: &str, script: &str) -> String {
         self.docker(&["run", "--rm", "--network=none", image, "sh", "-c", script])
     }
 }
 
 /// The path of Debian's client.
-fn docker() -> PathBuf {
+pub fn docker() -> PathBuf {
     let path = Path::new("/usr/bin/docker");
     if path.exists() { path.to_path_buf() } else { require("docker", "docker.io") }
 }
@@ -129,4 +134,32 @@ fn docker_pulls_and_pushes_with_our_registry() {
     fresh.run(&["pull", &theirs]).ok();
     assert_eq!(fresh.sh(&theirs, "cat /made; ls /d"), "docker\nf\nhard\nsoft\n");
     assert_eq!(fresh.validate(), 1);
+}
+
+#[test]
+fn images_are_copied_to_docker_and_back() {
+    let Some(dockerd) = Dockerd::start() else { return };
+    let world = World::with_base();
+    let registry = Registry::start(&world);
+    let name = registry.image("team/ours:1");
+    world.build(DOCKERFILE, &["-t", &name, "--push"]).ok();
+    let host = format!("unix://{}", dockerd.directory.path().join("socket").display());
+    let copy = |from: &str, to: &str| {
+        world.run(&["copy", "--src-daemon-host", &host, "--dest-daemon-host", &host, from, to])
+    };
+    copy(&name, "docker-daemon:given:1").ok();
+    assert_eq!(dockerd.sh("given:1", SCRIPT), EXPECTED);
+    dockerd.docker(&["tag", "given:1", "h.example/team/x:2"]);
+    let back = registry.image("team/back:1");
+    copy("docker-daemon:h.example/team/x:2", &back).ok();
+    world.run(&["pull", &back]).ok();
+    assert_eq!(world.sh(&back, SCRIPT), EXPECTED);
+    let id = dockerd.docker(&["image", "inspect", "-f", "{{.Id}}", "given:1"]);
+    copy(&format!("docker-daemon:{}", id.trim()), "oci:by-id").ok();
+    let place = "docker-daemon:given:1";
+    let shown = world.run(&["inspect", "--daemon-host", &host, "--format", "{{.Os}} {{.Env}}", place]).ok();
+    assert!(shown.contains("linux") && shown.contains("A=env"), "{shown}");
+    copy("docker-daemon:absent:1", "dir:x").fails_with(&["docker-daemon:absent:1", "docker says 404"]);
+    let env = world.crossdock(&["copy", place, "dir:y"]).env("DOCKER_HOST", &host).run();
+    env.ok();
 }

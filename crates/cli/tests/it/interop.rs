@@ -11,12 +11,12 @@ use serde_json::Value;
 use crate::support::{Ran, World, require};
 
 /// podman, buildah and skopeo with storage and configuration of their own.
-struct Peers {
+pub struct Peers {
     directory: tempfile::TempDir,
 }
 
 impl Peers {
-    fn new() -> Peers {
+    pub fn new() -> Peers {
         for program in ["podman", "buildah", "skopeo", "runc", "docker-registry"] {
             require(program, "podman buildah skopeo runc docker-registry");
         }
@@ -49,16 +49,16 @@ impl Peers {
         peers
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
     #[track_caller]
-    fn run(&self, program: &str, args: &[&str]) -> String {
+    pub fn run(&self, program: &str, args: &[&str]) -> String {
         Ran::from(self.command(program, args).output().expect("it runs")).ok()
     }
 
-    fn command(&self, program: &str, args: &[&str]) -> Command {
+    pub fn command(&self, program: &str, args: &[&str]) -> Command {
         let mut command = Command::new(program);
         command
             .args(args)
@@ -74,7 +74,7 @@ impl Peers {
     }
 
     #[track_caller]
-    fn podman_run(&self, image: &str, script: &str) -> String {
+    pub fn podman_run(&self, image: &str, script: &str) -> String {
         let args = ["run", "--rm", "--network=none", "--security-opt=seccomp=unconfined", image];
         self.run("podman", &[&args[..], &["sh", "-c", script]].concat())
     }

@@ -1,7 +1,10 @@
 //! Tests of the executable as users see it: arguments in; images, text and exit codes out.
 
+mod access;
 mod add;
 mod ahead;
+mod amended;
+mod build_options;
 mod cache;
 mod check;
 mod circles;
@@ -9,6 +12,7 @@ mod command_line;
 mod containment;
 mod copy;
 mod dependencies;
+mod devices;
 mod dockerd;
 mod errors;
 mod exchange;
@@ -24,11 +28,19 @@ mod mounts;
 mod names;
 mod output_attributes;
 mod outputs;
+mod prune;
+mod rawjson;
 mod reach;
+mod recipes;
 mod remote;
 mod robustness;
 mod run;
+mod run_options;
+mod skopeo;
 mod stages;
 mod style;
 mod support;
+mod transports;
 mod users;
+mod volumes;
+mod words;

@@ -151,3 +151,27 @@ fn dockers_media_types() {
     let two = ["-o", "type=oci,dest=a,compression=zstd", "-o", "type=oci,dest=b,compression=gzip"];
     world.build("FROM scratch\nCOPY Dockerfile /\n", &two).fails_with(&["packs its layers once"]);
 }
+
+/// What BuildKit documents besides, and what to do where it has no meaning here.
+#[test]
+fn attributes_without_an_effect_are_accepted_or_answered() {
+    let world = World::new();
+    let build = |output: &str| world.build("FROM scratch\nCOPY Dockerfile /\n", &["-o", output]);
+    for attributes in [
+        "context=default",
+        "oci-artifact=false",
+        "attestation-prefix=a",
+        "rewrite-timestamp=true",
+        "unpack=true",
+        "store=false",
+        "dangling-name-prefix=x",
+        "name-canonical=true",
+        "prefer-nondist-layers=true",
+        "registry.insecure=true",
+    ] {
+        build(&format!("type=image,name=a,{attributes}")).ok();
+    }
+    build("type=docker,context=other").fails_with(&["context=other", "docker-daemon:"]);
+    build("type=image,oci-artifact=true").fails_with(&["oci-artifact=true", "oras"]);
+    build("type=image,frobnicate=true").fails_with(&["frobnicate=true", "does not know"]);
+}

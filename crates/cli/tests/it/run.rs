@@ -53,7 +53,6 @@ fn exit_codes_are_dockers() {
         &["--network", "mine", "base", "true"][..],
         &["--network", "private", "-p", "8080:80", "base", "true"],
         &["--network", "private", "--add-host", "me:host-gateway", "base", "true"],
-        &["-v", "name:/x", "base", "true"],
         &["--user", "nobody-here", "base", "true"],
         &["--pull", "never", "absent", "true"],
         &["--platform", "linux/arm64", "--pull", "never", "base", "true"],

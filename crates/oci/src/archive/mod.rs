@@ -20,6 +20,8 @@ use crate::store::Store;
 pub struct SaveItem {
     /// Its names; may be none.
     pub references: Vec<Reference>,
+    /// Names in a layout that are no image names, `org.opencontainers.image.ref.name` alone.
+    pub plain_names: Vec<String>,
     /// What is saved: a manifest, or for OCI also an index.
     pub target: Descriptor,
 }

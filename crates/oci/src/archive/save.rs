@@ -201,8 +201,13 @@ fn layout_index(items: &[SaveItem], existing: Vec<Descriptor>) -> Index {
         // The names of the entry are those of the item.
         let mut bare = item.target.clone();
         bare.annotations.retain(|name, _| name != IMAGE_NAME && name != REF_NAME);
-        if item.references.is_empty() {
+        if item.references.is_empty() && item.plain_names.is_empty() {
             entries.push(bare.clone());
+        }
+        for name in &item.plain_names {
+            let mut entry = bare.clone();
+            entry.annotations.insert(REF_NAME.into(), name.clone());
+            entries.push(entry);
         }
         for reference in &item.references {
             let mut entry = bare.clone();
@@ -219,7 +224,7 @@ fn layout_index(items: &[SaveItem], existing: Vec<Descriptor>) -> Index {
         entries.iter().any(|new| match (name(old), name(new)) {
             ((None, None), _) => old.digest == new.digest,
             // Without a full name, the tag is the name.
-            ((None, tag), (_, new_tag)) => tag == new_tag,
+            ((None, tag), (_, new_tag)) | ((Some(_), tag), (None, new_tag)) => tag == new_tag,
             ((full, _), (new_full, _)) => full == new_full,
         })
     };

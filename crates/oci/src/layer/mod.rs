@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 pub use compress::{GZIP_LEVEL, ZSTD_LEVEL, is_archive, may_be_archive};
 pub use limit::{UNPACKED_FREE, UNPACKED_MAX, UNPACKED_RATIO, UnpackLimit, UnpackedTooMuch};
 pub use owners::Owners;
-pub use write::{Clash, Timestamps, export_tar, export_tars, write_layer};
+pub use write::{Clash, Timestamps, export_tar, export_tars, write_layer, write_squashed};
 
 use crate::error::{LayerProblem, Result, StoreError};
 use apply::{ApplyError, ApplyOptions};

@@ -34,6 +34,13 @@ pub(crate) fn layer(tree: BorrowedFd<'_>, visit: Visit<'_>) -> io::Result<()> {
     level(&[tree.try_clone_to_owned()?], true, &mut Vec::new(), 0, visit)
 }
 
+/// Walks several trees in overlay form, the lowest first, as one tree in overlay form: what hides or deletes
+/// something below all of them is reported.
+pub(crate) fn squashed(trees: &[OwnedFd], visit: Visit<'_>) -> io::Result<()> {
+    let top_first: Vec<OwnedFd> = trees.iter().rev().map(OwnedFd::try_clone).collect::<io::Result<_>>()?;
+    level(&top_first, true, &mut Vec::new(), 0, visit)
+}
+
 /// Walks several trees, the lowest first, as overlay would merge them.
 pub(crate) fn merged(trees: &[OwnedFd], visit: Visit<'_>) -> io::Result<()> {
     let top_first: Vec<OwnedFd> = trees.iter().rev().map(OwnedFd::try_clone).collect::<io::Result<_>>()?;
@@ -107,6 +114,8 @@ fn list(trees: &[OwnedFd]) -> io::Result<BTreeMap<Vec<u8>, Found>> {
                     if is_directory {
                         found.trees.push(i);
                     }
+                    // A file or a whiteout in a lower tree hides what is below it, as an opaque directory.
+                    found.opaque |= !is_directory || opaque;
                     found.closed = !is_directory || opaque;
                 }
                 None => {

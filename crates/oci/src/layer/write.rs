@@ -47,6 +47,17 @@ pub fn write_layer(tree: &Path, timestamps: Timestamps, writer: impl Write) -> R
         .context("archive", tree)
 }
 
+/// Writes the trees of several layers in overlay form, the lowest first, as the archive of one layer: on top
+/// of the layers below, it gives the same files as all of them.
+pub fn write_squashed(trees: &[PathBuf], timestamps: Timestamps, writer: impl Write) -> Result<()> {
+    let at = trees.last().map_or(Path::new("/"), PathBuf::as_path);
+    let fds: Vec<OwnedFd> = trees.iter().map(|tree| open(tree)).collect::<Result<_>>()?;
+    let mut archive = Archive::new(writer, timestamps);
+    walk::squashed(&fds, &mut |path, item| archive.item(path, item))
+        .and_then(|()| archive.finish())
+        .context("archive", at)
+}
+
 /// Writes the merged root of several layers' trees, the lowest first, as one archive.
 ///
 /// A single path to a mounted root works, too.

@@ -80,6 +80,17 @@ impl Usage {
     }
 }
 
+/// One record of the build cache.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CacheUsage {
+    /// The key of its step, as the name of its file has it.
+    pub key: String,
+    /// Bytes of the record, and of the blobs that it refers to and no image has. Records may share blobs.
+    pub bytes: u64,
+    /// When it was last used.
+    pub used: SystemTime,
+}
+
 /// How the disk space of a store is used.
 #[derive(Clone, Debug, Default)]
 pub struct DiskUsage {
@@ -94,6 +105,10 @@ pub struct DiskUsage {
     pub cache_mounts: Usage,
     /// Unfinished downloads; all reclaimable.
     pub partials: Usage,
+    /// Volumes; those that no command uses now are reclaimable.
+    pub volumes: Usage,
+    /// The build cache's records, the least recently used first.
+    pub records: Vec<CacheUsage>,
     /// Images that are damaged, by name, and what to do.
     pub damaged: Vec<String>,
 }
@@ -154,6 +169,9 @@ impl Store {
         for record in &records {
             with_cache.record(record)?;
             usage.build_cache.add(record.size, true);
+            let own = record.refs.iter().filter(|digest| !marks.blobs.contains(digest));
+            let bytes = record.size + own.map(|digest| size_of(&self.blob_path(digest))).sum::<u64>();
+            usage.records.push(CacheUsage { key: name_of(&record.path), bytes, used: record.used });
         }
         for (digest, path) in self.all_blobs()? {
             let size = size_of(&path);
@@ -179,6 +197,9 @@ impl Store {
         }
         for path in entries(&self.dir("cachemounts"))? {
             usage.cache_mounts.add(walk_size(&path), true);
+        }
+        for volume in self.volumes()? {
+            usage.volumes.add(self.volume_size(&volume), !volume.is_used);
         }
         Ok(usage)
     }
@@ -529,7 +550,7 @@ impl Trash<'_> {
     }
 }
 
-fn entries(dir: &Path) -> Result<Vec<PathBuf>> {
+pub(crate) fn entries(dir: &Path) -> Result<Vec<PathBuf>> {
     let read = fs::read_dir(dir).context("read", dir)?;
     read.map(|entry| Ok(entry.context("read", dir)?.path())).collect()
 }
@@ -557,7 +578,7 @@ fn tree_size(dir: &Path) -> u64 {
 }
 
 /// Bytes of all files below a directory; what cannot be read does not count.
-fn walk_size(dir: &Path) -> u64 {
+pub(crate) fn walk_size(dir: &Path) -> u64 {
     let mut bytes = 0;
     let mut pending = vec![dir.to_path_buf()];
     while let Some(dir) = pending.pop() {

@@ -14,6 +14,7 @@ pub(crate) mod lock;
 pub(crate) mod snapshot;
 pub(crate) mod tree_id;
 pub(crate) mod untagged;
+pub(crate) mod volume;
 
 use std::fmt;
 use std::fs;
@@ -23,11 +24,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 pub use blob::{BlobReader, BlobWriter, DOCUMENT_SIZE_MAX, Ingest, Partial, WriteBehind};
 pub use cache::{CacheMount, Sharing};
-pub use gc::{DiskUsage, GcOptions, GcReport, Usage};
+pub use gc::{CacheUsage, DiskUsage, GcOptions, GcReport, Usage};
 pub use growing::{FOLLOWED_FROM, Follow, Growing, Growth};
 pub use image::{IdMatch, ImageEntry, ImageRecord, LoadedImage};
 pub use snapshot::{CommittedLayer, Frozen, LayerOptions, Scratch, Unpacked};
 pub use untagged::UntaggedRecord;
+pub use volume::{Volume, VolumeRemoval, VolumeUse, is_volume_name};
 
 pub use crate::layer::Owners;
 

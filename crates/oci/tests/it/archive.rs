@@ -26,7 +26,7 @@ fn two_layers(text: &str) -> Vec<LayerTar> {
 }
 
 fn item(name: &str, target: &Descriptor) -> SaveItem {
-    SaveItem { references: vec![reference(name)], target: target.clone() }
+    SaveItem { references: vec![reference(name)], plain_names: Vec::new(), target: target.clone() }
 }
 
 fn save_docker(store: &Store, items: &[SaveItem]) -> Vec<u8> {

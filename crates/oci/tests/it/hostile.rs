@@ -224,6 +224,7 @@ fn archives() -> Vec<Vec<u8>> {
     let index = TinyImage::index(&store, "i", &[&images[0], &images[1]]);
     let item = |target: &Descriptor| SaveItem {
         references: vec!["a:b".parse().expect("valid")],
+        plain_names: Vec::new(),
         target: target.clone(),
     };
     let mut docker = Vec::new();
@@ -306,7 +307,11 @@ fn layouts() {
     let store = TempStore::new();
     let image = TinyImage::named(&store, "a:b", "linux/amd64", vec![LayerTar::new().file("f", "x")]);
     let layout = store.scratch().join("layout");
-    let item = SaveItem { references: vec!["a:b".parse().expect("valid")], target: image.manifest.clone() };
+    let item = SaveItem {
+        references: vec!["a:b".parse().expect("valid")],
+        plain_names: Vec::new(),
+        target: image.manifest.clone(),
+    };
     store.write_layout(&[item], &layout).expect("written");
     let index = layout.join("index.json");
     let seeds = vec![fs::read(&index).expect("readable")];

@@ -421,6 +421,58 @@ fn a_scratch_becomes_a_layer_and_back() {
     }
 }
 
+/// Three layers as one: what any of them hides or deletes below all of them is in the archive.
+#[test]
+fn squashed_layers_are_one_in_overlay_form() {
+    let store = TempStore::new();
+    let layers = [
+        LayerTar::new().dir("d").file("d/first", "1").file("replaced", "1").dir("kept").file("kept/a", "1"),
+        LayerTar::new().file(".wh.gone", "").file(".wh.back", "").dir("o").file("o/.wh..wh..opq", ""),
+        LayerTar::new()
+            .dir("back")
+            .file("back/x", "3")
+            .file("replaced", "3")
+            .file("d/.wh.first", "")
+            .file("o/y", "3"),
+    ];
+    let unpack = |archive: Vec<u8>| {
+        let (diff_id, layer, _) = store
+            .write_layer_blob(&LayerOptions::default(), |writer| {
+                writer.write_all(&archive).expect("written");
+                Ok(())
+            })
+            .expect("stored");
+        store.unpack(&layer, &diff_id, &[]).expect("unpacked").path
+    };
+    let trees: Vec<_> = layers.into_iter().map(|layer| unpack(layer.finish())).collect();
+    let mut bytes = Vec::new();
+    layer::write_squashed(&trees, Timestamps::Set(0), &mut bytes).expect("written");
+    let mut archive = tar::Archive::new(&bytes[..]);
+    let names: Vec<String> = archive
+        .entries()
+        .expect("entries")
+        .map(|entry| entry.expect("an entry").path().expect("a path").display().to_string())
+        .collect();
+    // A directory in place of a deleted name hides the one below.
+    let expected = [
+        ".wh.gone",
+        "back/",
+        "back/.wh..wh..opq",
+        "back/x",
+        "d/",
+        "d/.wh.first",
+        "kept/",
+        "kept/a",
+        "o/",
+        "o/.wh..wh..opq",
+        "o/y",
+        "replaced",
+    ];
+    let mut sorted = names.clone();
+    sorted.sort();
+    assert_eq!(sorted, expected, "{names:?}");
+}
+
 #[test]
 fn archives_are_the_same_whatever_made_the_tree() {
     let store = TempStore::new();

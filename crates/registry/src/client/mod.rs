@@ -57,6 +57,10 @@ pub struct ClientOptions {
     pub insecure: Vec<String>,
     /// Treats all registries as insecure.
     pub insecure_all: bool,
+    /// Registries (`HOST[:PORT]`) that are not insecure, whatever the configuration says.
+    pub secure: Vec<String>,
+    /// Treats no registry as insecure, whatever the configuration says.
+    pub secure_all: bool,
     /// `User-Agent`.
     pub user_agent: String,
     /// How many times a request without progress is tried again.
@@ -84,6 +88,8 @@ impl Default for ClientOptions {
             hosts: Hosts::default(),
             insecure: Vec::new(),
             insecure_all: false,
+            secure: Vec::new(),
+            secure_all: false,
             user_agent: concat!("crossdock/", env!("CARGO_PKG_VERSION")).to_string(),
             retries: 5,
             max_parallel: 4,
@@ -215,6 +221,7 @@ impl Client {
         let mut endpoints = options.hosts.endpoints(registry, repository, by_digest)?;
         for endpoint in &mut endpoints {
             endpoint.insecure |= options.insecure_all || options.insecure.contains(&endpoint.registry);
+            endpoint.insecure &= !(options.secure_all || options.secure.contains(&endpoint.registry));
         }
         Ok(endpoints)
     }

@@ -6,7 +6,7 @@ mod helper;
 mod paths;
 mod proxies;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::environment::Environment;
@@ -24,7 +24,10 @@ pub const DOCKER_HUB_KEY: &str = "https://index.docker.io/v1/";
 /// A way to find credentials: files in order, or fixed values.
 #[derive(Clone, Debug, Default)]
 pub struct Credentials {
-    fixed: Vec<(String, Credential)>,
+    /// Credentials of registries that come before every file; `None` for a registry that gets none.
+    fixed: Vec<(String, Option<Credential>)>,
+    /// Files of single registries, which are then the only ones.
+    own_files: Vec<(String, PathBuf)>,
     files: Vec<PathBuf>,
     search_path: Option<std::ffi::OsString>,
     helper_timeout: Option<Duration>,
@@ -48,7 +51,25 @@ impl Credentials {
 
     /// Adds credentials of one registry, which come before every file.
     pub fn with(mut self, registry: &str, credential: Credential) -> Credentials {
-        self.fixed.push((normalise(registry), credential));
+        self.fixed.push((normalise(registry), Some(credential)));
+        self
+    }
+
+    /// Gives one registry no credentials.
+    pub fn without(mut self, registry: &str) -> Credentials {
+        self.fixed.push((normalise(registry), None));
+        self
+    }
+
+    /// Looks for the credentials of one registry only in this file.
+    pub fn with_file(mut self, registry: &str, file: &Path) -> Credentials {
+        self.own_files.push((normalise(registry), file.to_path_buf()));
+        self
+    }
+
+    /// Uses only this file.
+    pub fn only_from(mut self, file: &Path) -> Credentials {
+        self.files = vec![file.to_path_buf()];
         self
     }
 
@@ -63,9 +84,12 @@ impl Credentials {
     pub fn find(&self, registry: &str, repository: &str) -> Result<Option<Credential>> {
         let registry = normalise(registry);
         if let Some((_, credential)) = self.fixed.iter().find(|(r, _)| *r == registry) {
-            return Ok(Some(credential.clone()));
+            return Ok(credential.clone());
         }
-        for path in &self.files {
+        let own: Vec<&PathBuf> =
+            self.own_files.iter().filter(|(r, _)| *r == registry).map(|(_, file)| file).collect();
+        let files = if own.is_empty() { self.files.iter().collect() } else { own };
+        for path in files {
             let file = AuthFile::read(path)?;
             if let Some(helper) = file.helper(&registry)
                 && let Some(found) = self.helper(&helper, path).get(&server_name(&registry))?

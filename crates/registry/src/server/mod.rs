@@ -14,6 +14,7 @@ mod handler;
 mod listen;
 mod manifests;
 mod metrics;
+mod offer;
 mod options;
 mod proxy;
 mod range;
@@ -43,6 +44,7 @@ use crate::error::{Error, Result};
 
 pub use auth::{AuthFiles, AuthOptions, BearerOptions, htpasswd_line};
 pub use garbage::{Collected, GarbageOptions, collect_garbage};
+pub use offer::offer;
 pub use options::{LogOutput, ServerOptions};
 pub use proxy::ProxyOptions;
 pub use tls::TlsFiles;

@@ -98,6 +98,28 @@ fn files_are_searched_in_order() {
     assert_eq!(credentials.list().expect("readable"), [("r.example".to_string(), "file".to_string())]);
 }
 
+/// Options of a command come before files, for one registry or for all.
+#[test]
+fn options_come_before_files() {
+    let home = Home::new();
+    home.write(
+        ".docker/config.json",
+        r#"{"auths":{"r.example":{"auth":"YTpi"},"s.example":{"auth":"YTpi"}}}"#,
+    );
+    home.write("mine", r#"{"auths":{"r.example":{"auth":"Yzpk"}}}"#);
+    let mine = home.path("mine");
+    let both = |credentials: Credentials| {
+        ["r.example", "s.example"].map(|registry| found(&credentials, registry).unwrap_or_default())
+    };
+    assert_eq!(both(home.credentials()), ["a:b", "a:b"]);
+    assert_eq!(both(home.credentials().only_from(&mine)), ["c:d", ""]);
+    assert_eq!(both(home.credentials().with_file("r.example", &mine)), ["c:d", "a:b"]);
+    assert_eq!(both(home.credentials().with_file("s.example", &mine)), ["a:b", ""]);
+    assert_eq!(both(home.credentials().without("s.example")), ["a:b", ""]);
+    let given = Credential::password("u", "p");
+    assert_eq!(both(home.credentials().with("https://r.example/v2/", given)), ["u:p", "a:b"]);
+}
+
 #[test]
 fn storing_keeps_the_rest_of_the_file() {
     let home = Home::new();

@@ -9,6 +9,8 @@ mod table;
 
 use bpf::{Assembler, Decision, Field};
 
+use crate::capabilities::Capabilities;
+
 /// Which of the two numberings of x86 a call uses.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Abi {
@@ -33,6 +35,8 @@ pub(crate) struct Filter {
     pub single: bool,
     /// The commands are programs for 32-bit x86, see [`profile::SOCKETCALL`].
     pub x86: bool,
+    /// The capabilities of the command: some make the profile allow more.
+    pub capabilities: Capabilities,
 }
 
 /// The filter for a command; `None` if nothing needs filtering.
@@ -69,7 +73,11 @@ fn decisions(abi: Abi, filter: Filter) -> Vec<(u32, Decision)> {
     numbered.sort_unstable();
     // The list is ordered by subject for the reader; here by name, for some thousand look-ups in every run.
     let mut refused = profile::REFUSED.to_vec();
+    for (_, names) in profile::ALLOWED_WITH.iter().filter(|(name, _)| filter.capabilities.has(name)) {
+        refused.retain(|refused| !names.contains(refused));
+    }
     refused.sort_unstable();
+    let may_unshare = filter.capabilities.has("SYS_ADMIN");
     let mut ranges: Vec<(u32, Decision)> = Vec::new();
     let mut add = |first: u32, decision: Decision| {
         if ranges.last().is_none_or(|(_, last)| *last != decision) {
@@ -82,7 +90,12 @@ fn decisions(abi: Abi, filter: Filter) -> Vec<(u32, Decision)> {
         if number > next {
             add(next, unknown());
         }
-        add(number, decision(name, &refused, filter));
+        let decision = match name {
+            // Programs need not fall back to `clone` where that has no restriction.
+            "clone" | "clone3" if filter.sandbox && may_unshare => Decision::Allow,
+            _ => decision(name, &refused, filter),
+        };
+        add(number, decision);
         next = number + 1;
     }
     add(next, unknown());
@@ -131,7 +144,8 @@ mod tests {
     }
 
     const NO: [u64; 6] = [0; 6];
-    const SANDBOX: Filter = Filter { sandbox: true, single: false, x86: false };
+    const SANDBOX: Filter =
+        Filter { sandbox: true, single: false, x86: false, capabilities: Capabilities::DEFAULT };
 
     #[test]
     fn the_profile_answers_as_dockers() {
@@ -182,6 +196,34 @@ mod tests {
         for name in profile::REFUSED.iter().chain(profile::ABSENT).chain(profile::PRETENDED) {
             assert!(table::SYSCALLS.iter().any(|(n, ..)| n == name), "{name}");
         }
+        for (capability, names) in profile::ALLOWED_WITH {
+            assert!(Capabilities::of(capability).is_some(), "{capability}");
+            for name in *names {
+                assert!(profile::REFUSED.contains(name), "{name} is not refused anyhow");
+            }
+        }
+    }
+
+    #[test]
+    fn capabilities_allow_their_calls_and_no_others() {
+        let with = |capability: &str| {
+            let capability = Capabilities::of(capability).expect("a capability");
+            filter(Filter { capabilities: Capabilities::DEFAULT.with(capability), ..SANDBOX })
+                .expect("a filter")
+        };
+        let admin = with("SYS_ADMIN");
+        for name in ["mount", "umount2", "unshare", "setns", "clone3"] {
+            assert_eq!(answer(&admin, ARCH_X86_64, name, NO), Ok(()), "{name}");
+        }
+        let clone = [libc::CLONE_NEWUSER as u64, 0, 0, 0, 0, 0];
+        assert_eq!(answer(&admin, ARCH_X86_64, "clone", clone), Ok(()));
+        for name in ["keyctl", "reboot", "settimeofday", "open_by_handle_at", "init_module"] {
+            assert_eq!(answer(&admin, ARCH_X86_64, name, NO), Err(libc::EPERM), "{name}");
+        }
+        let time = with("SYS_TIME");
+        assert_eq!(answer(&time, ARCH_X86_64, "settimeofday", NO), Ok(()));
+        assert_eq!(answer(&time, ARCH_X86_64, "mount", NO), Err(libc::EPERM));
+        assert_eq!(answer(&time, ARCH_X86_64, "clone3", NO), Err(libc::ENOSYS));
     }
 
     #[test]

@@ -119,6 +119,55 @@ pub const REFUSED: &[&str] = &[
     "vserver",
 ];
 
+/// Calls that are not refused if the command has a capability, as in Docker's profile. With `SYS_ADMIN`,
+/// `clone` and `clone3` may create namespaces, too.
+pub const ALLOWED_WITH: &[(&str, &[&str])] = &[
+    ("BPF", &["bpf"]),
+    ("DAC_READ_SEARCH", &["open_by_handle_at"]),
+    ("PERFMON", &["perf_event_open"]),
+    (
+        "SYS_ADMIN",
+        &[
+            "bpf",
+            "fanotify_init",
+            "fsconfig",
+            "fsmount",
+            "fsopen",
+            "fspick",
+            "listmount",
+            "lookup_dcookie",
+            "lsm_get_self_attr",
+            "lsm_list_modules",
+            "lsm_set_self_attr",
+            "mount",
+            "mount_setattr",
+            "move_mount",
+            "open_tree",
+            "open_tree_attr",
+            "perf_event_open",
+            "quotactl",
+            "quotactl_fd",
+            "setdomainname",
+            "sethostname",
+            "setns",
+            "statmount",
+            "syslog",
+            "umount",
+            "umount2",
+            "unshare",
+        ],
+    ),
+    ("SYS_BOOT", &["reboot"]),
+    ("SYS_MODULE", &["delete_module", "finit_module", "init_module"]),
+    ("SYS_NICE", &["get_mempolicy", "mbind", "set_mempolicy", "set_mempolicy_home_node"]),
+    ("SYS_PACCT", &["acct"]),
+    ("SYS_PTRACE", &["kcmp", "pidfd_getfd", "process_madvise"]),
+    ("SYS_RAWIO", &["ioperm", "iopl"]),
+    ("SYS_TIME", &["clock_settime", "clock_settime64", "settimeofday", "stime"]),
+    ("SYS_TTY_CONFIG", &["vhangup"]),
+    ("SYSLOG", &["syslog"]),
+];
+
 /// Calls that are answered with ENOSYS: their arguments are in memory, where a filter cannot look, and
 /// programs fall back to the older call.
 pub const ABSENT: &[&str] = &["clone3"];

@@ -239,10 +239,10 @@ fn abstract_sockets_of_the_host_are_out_of_reach() {
             sandbox.spec.security = security;
             sandbox.run().ok()
         };
-        let reached = of(Security::Insecure);
+        let reached = of(Security::INSECURE);
         assert_eq!(reached, "0\n", "all power reaches it, so the listener is there; as {who:?}");
         listener.accept().expect("its connection");
-        let errno = of(Security::Sandbox);
+        let errno = of(Security::SANDBOX);
         let expect = if crossdock_sandbox::doctor::scope_available() { libc::EPERM } else { 0 };
         assert_eq!(errno, format!("{expect}\n"), "as {who:?}");
         if expect == 0 {

@@ -39,7 +39,7 @@ fn nested(who: Who, mounts: &[Mount]) -> Sandbox {
     };
     let binds = [bind("base", "/layers"), bind("etc", "/users"), tmpfs("/scratch")];
     sandbox.spec.mounts = binds.into_iter().chain(mounts.iter().cloned()).collect();
-    sandbox.spec.security = Security::Insecure;
+    sandbox.spec.security = Security::INSECURE;
     sandbox
 }
 

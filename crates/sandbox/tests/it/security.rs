@@ -1,13 +1,13 @@
 //! Capabilities, seccomp, masked and read-only paths.
 
-use crossdock_sandbox::{Security, capabilities};
+use crossdock_sandbox::{Capabilities, Security};
 
 use crate::support::{Sandbox, Who, everybody};
 
 #[test]
 fn capabilities_are_dockers_default_set() {
     everybody("grep -E '^(Cap|NoNewPrivs|Seccomp:)' /proc/self/status", |_, ran| {
-        let bits = format!("{:016x}", capabilities::default_bits());
+        let bits = format!("{:016x}", Capabilities::DEFAULT.bits());
         assert_eq!(bits, "00000000a80425fb");
         assert_eq!(
             ran.ok(),
@@ -41,7 +41,7 @@ fn the_profile_answers_calls() {
         sandbox.run().ok()
     };
     for who in Who::all() {
-        let out = of(who, Security::Sandbox);
+        let out = of(who, Security::SANDBOX);
         for (name, errno) in [
             ("unshare", libc::EPERM),
             ("clone3", libc::ENOSYS),
@@ -57,7 +57,7 @@ fn the_profile_answers_calls() {
         ] {
             assert!(out.lines().any(|line| line == format!("{name}={errno}")), "{name} as {who:?}: {out}");
         }
-        let out = of(who, Security::Insecure);
+        let out = of(who, Security::INSECURE);
         for line in ["unshare=0", "clone3=22", "keyctl=0", "mount=14"] {
             assert!(out.lines().any(|l| l == line), "{line} as {who:?}: {out}");
         }
@@ -85,7 +85,7 @@ fn insecure_has_all_capabilities_of_its_namespace() {
             who,
             "mkdir /m && mount -t tmpfs none /m && echo mounted; grep Seccomp: /proc/self/status",
         );
-        sandbox.spec.security = Security::Insecure;
+        sandbox.spec.security = Security::INSECURE;
         let expect = if who == Who::SingleId { "mounted\nSeccomp:\t2\n" } else { "mounted\nSeccomp:\t0\n" };
         assert_eq!(sandbox.run().ok(), expect, "as {who:?}");
     }

@@ -365,6 +365,11 @@ impl Storage {
         Ok(file)
     }
 
+    /// Adds a blob that is stored already to a repository.
+    pub(super) fn offer_blob(&self, name: &str, digest: &Digest) -> io::Result<()> {
+        self.link(name, digest).map(drop)
+    }
+
     /// Adds a blob to a repository by an empty file; returns the directory to sync.
     fn link(&self, name: &str, digest: &Digest) -> io::Result<PathBuf> {
         let mut path = self.in_repository(name, "_blobs", digest);
