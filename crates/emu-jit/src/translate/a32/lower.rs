@@ -62,8 +62,9 @@ impl Translator<'_> {
         let done = self.lower_kind(&instruction, &float);
         if written_flags(&instruction, &float) != 0 && self.live {
             self.save_flags();
-            self.flags = Flags::Memory;
-        } else if self.flags != before {
+        }
+        // On both ways EFLAGS may hold the flags in the same form.
+        if self.flags != before {
             self.flags = Flags::Memory;
         }
         self.a.bind(skip);
