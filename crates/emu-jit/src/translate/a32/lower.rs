@@ -8,12 +8,19 @@ use crate::translate::{FAULTS, Isa};
 use crossdock_emu_guest::a32::action::Action;
 use crossdock_emu_guest::a32::{A32, Instruction};
 
-/// Whether the code of an instruction may leave it to the interpreter.
+/// Whether the code of an instruction may leave it to the interpreter with flags that were not saved. Plain
+/// loads and stores keep EFLAGS, and their marks say how these hold the flags.
 fn may_be_interpreted(instruction: &Instruction, kind: &Kind) -> bool {
     match kind {
         Kind::Float(arithmetic) => arithmetic.computes(),
         Kind::Vector(_) | Kind::Transfer(_) => true,
-        Kind::General => A32::class(instruction).has(FAULTS),
+        Kind::General => {
+            let plain = matches!(
+                instruction.action,
+                Action::Access { register: false, .. } | Action::Multiple { .. }
+            );
+            A32::class(instruction).has(FAULTS) && !plain
+        }
     }
 }
 
