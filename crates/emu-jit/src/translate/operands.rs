@@ -281,8 +281,8 @@ impl<I: Isa> Translator<'_, I> {
         }
     }
 
-    /// As [`Translator::put`], for a register that moves by `by` bytes: it stays aligned if that is a multiple
-    /// of 4.
+    /// As [`Translator::put`], for a register that moves by `by` bytes: it stays aligned if that is a
+    /// multiple of 4.
     pub(super) fn put_moved(&mut self, guest: u8, reg: Reg, by: u32) {
         let aligned = self.aligned & 1 << (guest & 31);
         self.put(guest, reg);

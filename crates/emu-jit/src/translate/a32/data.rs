@@ -117,7 +117,8 @@ impl Translator<'_> {
         }
     }
 
-    /// A constant of 32 bits by MOVW and MOVT, the current instruction and the next. False if they are others.
+    /// A constant of 32 bits by MOVW and MOVT, the current instruction and the next. False if they are other
+    /// instructions.
     pub(super) fn wide_constant(&mut self) -> bool {
         let [low, high, ..] = self.items else { return false };
         let moves = Action::Data { operation: 13, sets: false, form: Form::Immediate } == low.action
