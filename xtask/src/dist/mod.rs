@@ -13,6 +13,12 @@ use sha2::{Digest, Sha256};
 use self::archive::{Entry, deb, gzip, tar};
 use crate::tools::{cargo_command, checkout, output, run};
 
+/// The man page of the emulator, whose options are not those of a definition.
+const EMULATOR_PAGE: &str = include_str!("crossdock-emu.1");
+
+/// Who answers for the package.
+const MAINTAINER: &str = "The crossdock developers <crossdock@crossdock.invalid>";
+
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 
 pub fn dist(args: &[&str]) -> Result<()> {
@@ -31,7 +37,10 @@ pub fn dist(args: &[&str]) -> Result<()> {
     let mut sums = String::new();
     let packages = [
         (name, gzip(&tar(&portable, time)?)?),
-        (format!("crossdock_{version}_amd64.deb"), deb(&for_debian(&files)?, &control(&version), time)?),
+        (
+            format!("crossdock_{version}_amd64.deb"),
+            deb(&for_debian(&files, &version, time)?, &control(&version), time)?,
+        ),
     ];
     for (name, bytes) in packages {
         let path = directory.join(&name);
@@ -107,11 +116,13 @@ fn files(built: &Path, version: &str) -> Result<Vec<Entry>> {
         let name = page.file_name().into_string().ok().context("names of man pages are UTF-8")?;
         files.push(Entry::new(format!("share/man/man1/{name}.gz"), 0o644, gzip(&fs::read(page.path())?)?));
     }
+    let emulator = Entry::new("share/man/man1/crossdock-emu.1.gz", 0o644, gzip(EMULATOR_PAGE.as_bytes())?);
+    files.push(emulator);
     let doc = |name: &str| format!("share/doc/crossdock/{name}");
     for name in ["README.md", "LICENSE"] {
         files.push(Entry::new(doc(name), 0o644, fs::read(checkout().join(name))?));
     }
-    files.push(Entry::new(doc("changelog.gz"), 0o644, gzip(&fs::read(checkout().join("CHANGELOG.md"))?)?));
+    files.push(Entry::new(doc("CHANGELOG.md.gz"), 0o644, gzip(&fs::read(checkout().join("CHANGELOG.md"))?)?));
     files.push(Entry::new(doc("licences-of-dependencies.txt"), 0o644, licences::text(&checkout(), version)?));
     files.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(files)
@@ -123,7 +134,7 @@ fn for_prefix(files: &[Entry], prefix: &str) -> Vec<Entry> {
 }
 
 /// The files as Debian wants them (Policy Manual, sections 9 and 12).
-fn for_debian(files: &[Entry]) -> Result<Vec<Entry>> {
+fn for_debian(files: &[Entry], version: &str, time: u64) -> Result<Vec<Entry>> {
     let mut all = for_prefix(files, "usr");
     for file in &mut all {
         file.path = match file.path.as_str() {
@@ -138,22 +149,37 @@ fn for_debian(files: &[Entry]) -> Result<Vec<Entry>> {
     let copyright = "Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/\n\
         Upstream-Name: crossdock\n\
         Comment: The licences of the libraries in the executables are in licences-of-dependencies.txt.\n\n\
-        Files: *\nCopyright: the crossdock developers\nLicense: Apache-2.0\n\n\
+        Files: *\nCopyright: 2026 the crossdock developers\nLicense: Apache-2.0\n\n\
         License: Apache-2.0\n On Debian systems, the licence is in /usr/share/common-licenses/Apache-2.0.\n";
     all.push(Entry::new("usr/share/doc/crossdock/copyright", 0o644, copyright));
     let overrides = "# They run in empty roots and on any distribution.\n\
         crossdock: statically-linked-binary [usr/bin/crossdock]\n\
-        crossdock: statically-linked-binary [usr/bin/crossdock-emu]\n";
+        crossdock: statically-linked-binary [usr/bin/crossdock-emu]\n\
+        crossdock: shared-library-lacks-prerequisites [usr/bin/crossdock]\n\
+        crossdock: shared-library-lacks-prerequisites [usr/bin/crossdock-emu]\n";
     all.push(Entry::new("usr/share/lintian/overrides/crossdock", 0o644, overrides));
+    all.push(Entry::new(
+        "usr/share/doc/crossdock/changelog.gz",
+        0o644,
+        gzip(changelog(version, time)?.as_bytes())?,
+    ));
     all.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(all)
+}
+
+/// A changelog in Debian's form (deb-changelog(5)), which leads to ours.
+fn changelog(version: &str, time: u64) -> Result<String> {
+    let date = jiff::Timestamp::from_second(time.try_into()?)?.strftime("%a, %d %b %Y %H:%M:%S +0000");
+    Ok(format!(
+        "crossdock ({version}) unstable; urgency=medium\n\n  * See CHANGELOG.md.gz.\n\n -- {MAINTAINER}  {date}\n"
+    ))
 }
 
 /// The control file without the size (deb-control(5)).
 fn control(version: &str) -> String {
     format!(
         "Package: crossdock\nVersion: {version}\nArchitecture: amd64\n\
-         Maintainer: The crossdock developers <crossdock@crossdock.invalid>\n\
+         Maintainer: {MAINTAINER}\n\
          Section: admin\nPriority: optional\nRecommends: uidmap\nSuggests: passt, qemu-user-static\n\
          Description: build, run and publish container images for every CPU\n \
          One program and its emulator build images from Dockerfiles for several\n \
@@ -175,7 +201,8 @@ mod tests {
     }
 
     fn package(time: u64) -> Vec<u8> {
-        deb(&for_debian(&example()).expect("files"), &control("0.1.0"), time).expect("a package")
+        deb(&for_debian(&example(), "0.1.0", time).expect("files"), &control("0.1.0"), time)
+            .expect("a package")
     }
 
     fn dpkg_deb(args: &[&str], package: &Path) -> String {
@@ -207,6 +234,7 @@ mod tests {
             "-rwxr-xr-x root/root        19 2023-11-14 22:13 usr/bin/crossdock",
             "usr/share/zsh/vendor-completions/_crossdock",
             "usr/share/doc/crossdock/copyright",
+            "usr/share/doc/crossdock/changelog.gz",
         ] {
             assert!(list.contains(line), "no {line} in\n{list}");
         }
@@ -220,6 +248,13 @@ mod tests {
             Command::new("dpkg-deb").args(["--ctrl-tarfile"]).arg(&path).output().expect("dpkg-deb runs");
         assert!(sums.stdout.windows(7).any(|window| window == b"md5sums"));
         fs::remove_dir_all(&directory).expect("removed");
+    }
+
+    #[test]
+    fn the_changelog_has_debians_form() {
+        let text = changelog("0.1.0", 1_700_000_000).expect("a time");
+        assert!(text.starts_with("crossdock (0.1.0) unstable; urgency=medium\n\n  * "), "{text}");
+        assert!(text.ends_with(">  Tue, 14 Nov 2023 22:13:20 +0000\n"), "{text}");
     }
 
     #[test]
