@@ -405,7 +405,7 @@ fn run_both(
     run: [&mut dyn FnMut(&mut State) -> Exit; 2],
 ) -> Result<u32, String> {
     let mut memory = [bytes.to_vec(), bytes.to_vec()];
-    for faults in 0..400 {
+    for faults in 0..4000 {
         let mut exits = [Exit::Budget; 2];
         for i in 0..2 {
             put_data(&memory[i]);
