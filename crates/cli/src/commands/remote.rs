@@ -135,7 +135,7 @@ fn summary(place: &Place, parts: &Parts, tags: Vec<String>) -> Result<Value> {
         "Name": place.reference().map(Reference::name),
         "Digest": Digest::of(&parts.top),
         "RepoTags": tags,
-        "Created": config.created,
+        "Created": config.created.as_deref().map(brief),
         "DockerVersion": config.extra.get("docker_version").cloned().unwrap_or(json!("")),
         "Labels": config.config.labels,
         "Architecture": config.architecture,
@@ -151,6 +151,11 @@ fn summary(place: &Place, parts: &Parts, tags: Vec<String>) -> Result<Value> {
         }
     }
     Ok(value)
+}
+
+/// A time as Go writes it: without zeros at the end of the fraction.
+fn brief(time: &str) -> String {
+    time.parse::<jiff::Timestamp>().map_or_else(|_| time.to_string(), |time| time.to_string())
 }
 
 /// The parts of an image in a registry. No layer is fetched.
@@ -251,4 +256,19 @@ pub fn manifest_digest(args: &ManifestDigestArgs) -> Result<u8> {
     }
     print(Digest::of(&bytes).as_str());
     Ok(0)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn times_have_no_zeros_at_their_end() {
+        for (time, brief) in [
+            ("2026-11-29T18:08:32.794564880Z", "2026-11-29T18:08:32.79456488Z"),
+            ("1970-01-01T00:16:40.000000000Z", "1970-01-01T00:16:40Z"),
+            ("2026-11-29T18:08:32.1Z", "2026-11-29T18:08:32.1Z"),
+            ("no time", "no time"),
+        ] {
+            assert_eq!(super::brief(time), brief);
+        }
+    }
 }
