@@ -2,6 +2,7 @@
 
 mod bench;
 mod demo;
+mod dist;
 mod dockerd;
 mod emulator_bench;
 mod guests;
@@ -31,6 +32,9 @@ tasks:
       our emulator, the emulators of --with and QEMU beside the host: CPU time as a table
   bench registry [--quick]
       the embedded registry beside docker-registry: stalled clients, aborted uploads, parallel pushes, peak memory
+  dist [--output DIR]
+      packages of the release executables, the same bytes each time: a tar archive and a .deb with completions, man pages
+      and licences, in target/dist or DIR; their time is SOURCE_DATE_EPOCH, else that of the last commit
   soak [--again] [--guest GUEST] [--suite SUITE] [--emulator PATH] [--seed N] [--quick] [JOB[/CASE]...]
       long runs, resumed where they stopped; for the guest arm64, arm (armhf) or armel in Debian bookworm, or SUITE:
 ";
@@ -54,6 +58,7 @@ fn run() -> Result<()> {
     }
     match words[..] {
         ["demo", ref rest @ ..] => demo::demo(&demo::Options::parse(rest)?),
+        ["dist", ref rest @ ..] => dist::dist(rest),
         ["test", ref rest @ ..] => tests::test(rest),
         ["bench", "build", ref rest @ ..] => bench::build(rest),
         ["bench", "emulator", ref rest @ ..] => emulator_bench::emulator(rest),

@@ -9,7 +9,7 @@ use crate::machine::Machine;
 use crate::tools::{cargo, cargo_command, is_root, require, run, with_default_signals};
 
 /// Programs that the tests compare with or run under.
-const PROGRAMS: [(&str, &str); 28] = [
+const PROGRAMS: [(&str, &str); 30] = [
     ("mmdebstrap", "mmdebstrap"),
     ("newuidmap", "uidmap"),
     ("qemu-aarch64-static", "qemu-user-static"),
@@ -38,6 +38,8 @@ const PROGRAMS: [(&str, &str); 28] = [
     ("arm-linux-gnueabihf-gcc", "gcc-arm-linux-gnueabihf"),
     ("/usr/arm-linux-gnueabihf/lib/libc.a", "libc6-dev-armhf-cross"),
     ("go", "golang-go"),
+    ("chromium", "chromium"),
+    ("chromedriver", "chromium-driver"),
 ];
 
 pub fn test(filter: &[&str]) -> Result<()> {

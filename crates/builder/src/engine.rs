@@ -16,10 +16,10 @@ use crossdock_sandbox::{Emulator, Killer};
 
 use crate::cache::{CachedStep, Imported, StepCache};
 use crate::error::{BuildError, ErrorKind};
-use crate::event::{Event, Events, StepId};
+use crate::event::{Event, Events, Miss, StepId, StepInfo, Wait};
 use crate::git::GitSource;
 use crate::graph::TRIGGERS_MAX;
-use crate::key::Key;
+use crate::key::{Key, Part, differences};
 use crate::request::BuildRequest;
 use crate::sink::{LayerSink, Stop};
 use crate::stat_cache::StatCache;
@@ -96,6 +96,7 @@ pub(crate) struct Engine<'a> {
 
 /// A step's directory, to be packed into a layer.
 struct Packing {
+    step: StepId,
     key: Digest,
     created: String,
     renewal: Option<String>,
@@ -114,13 +115,15 @@ struct Backlog {
 
 /// How a step is looked up.
 #[derive(Clone, Copy)]
-pub(crate) struct How {
+pub(crate) struct How<'a> {
     /// Whether an earlier result will do.
     pub use_cache: bool,
     /// Whether the step's result may differ each time, as with commands.
     pub varies: bool,
     /// The stage and the platform.
     pub run: (usize, usize),
+    /// Where the step stands, and the parts of its key, to tell what has changed since the last time.
+    pub place: (&'a Digest, &'a [Part]),
 }
 
 /// The end of a stage run; `None` if it or another one failed.
@@ -215,10 +218,15 @@ impl<'a> Engine<'a> {
     }
 
     /// Announces a new step and returns its number and start.
-    pub fn announce(&self, name: String, platform: &Platform) -> (StepId, Instant) {
+    pub fn announce(&self, info: StepInfo) -> (StepId, Instant) {
         let step = self.steps.fetch_add(1, Ordering::SeqCst) + 1;
-        self.env.events.event(Event::Started { step, name, platform: platform.clone() });
+        self.env.events.event(Event::Started { step, info: Box::new(info) });
         (step, Instant::now())
+    }
+
+    /// Reports what a step waits for.
+    pub fn tell_wait(&self, step: StepId, wait: Wait) {
+        self.env.events.event(Event::Waiting { step, wait });
     }
 
     /// Reports the end of a step.
@@ -233,7 +241,7 @@ impl<'a> Engine<'a> {
         &'scope self,
         threads: &'scope Threads<'scope, 'env>,
         key: &Digest,
-        How { use_cache, varies, run }: How,
+        How { use_cache, varies, run, place }: How<'_>,
         step: StepId,
         execute: &mut dyn FnMut(&Scratch) -> Result<(), ErrorKind>,
     ) -> Result<(StepResult, bool), ErrorKind> {
@@ -242,12 +250,20 @@ impl<'a> Engine<'a> {
             if let Some(result) = self.known(key, use_cache)? {
                 return Ok((result, true));
             }
+            if self.flights.is_flying(key) {
+                self.tell_wait(step, Wait::SameStep);
+            }
             let Some(_flight) = self.flights.board(key) else { continue };
             // Another thread may have finished the step between the look-up and boarding.
             if let Some(result) = self.known(key, use_cache)? {
                 return Ok((result, true));
             }
-            let _slot = self.slots.take();
+            let miss = if use_cache { self.why_missed(key, place)? } else { Miss::Asked };
+            self.env.events.event(Event::Missed { step, miss });
+            let _slot = self.slots.try_take().unwrap_or_else(|| {
+                self.tell_wait(step, Wait::Place);
+                self.slots.take()
+            });
             self.check_cancelled()?;
             self.env.events.event(Event::Executing { step });
             let scratch = self.env.store.new_scratch()?;
@@ -258,9 +274,28 @@ impl<'a> Engine<'a> {
             let is_followed =
                 self.env.sink.is_some() && self.in_image.contains(&run) && (varies || !store.cache_has(key));
             let renewal = is_renewed.then(random_name);
-            let result = self.finish_step(threads, key, scratch, renewal, is_followed)?;
+            let result = self.finish_step(threads, step, key, scratch, renewal, is_followed)?;
+            self.remember_parts(place)?;
             return Ok((result, false));
         }
+    }
+
+    /// Why there is no result for a step: compares it with the last step that was executed at its place.
+    fn why_missed(&self, key: &Digest, (place, parts): (&Digest, &[Part])) -> Result<Miss, ErrorKind> {
+        let store = self.env.store;
+        if store.cache_has(key) {
+            return Ok(Miss::Gone);
+        }
+        let bytes = store.cache_get(place)?;
+        let before = bytes.and_then(|bytes| serde_json::from_slice::<Vec<Part>>(&bytes).ok());
+        let changed = before.map(|before| differences(&before, parts)).filter(|names| !names.is_empty());
+        Ok(changed.map_or(Miss::New, Miss::Changed))
+    }
+
+    /// Notes the parts of a key, for the next build's [`Engine::why_missed`].
+    fn remember_parts(&self, (place, parts): (&Digest, &[Part])) -> Result<(), ErrorKind> {
+        let bytes = serde_json::to_vec(parts).expect("strings always serialise");
+        Ok(self.env.store.cache_put(place, &bytes, &[], &[])?)
     }
 
     fn known(&self, key: &Digest, use_cache: bool) -> Result<Option<StepResult>, ErrorKind> {
@@ -337,6 +372,7 @@ impl<'a> Engine<'a> {
     fn finish_step<'scope, 'env>(
         &'scope self,
         threads: &'scope Threads<'scope, 'env>,
+        step: StepId,
         key: &Digest,
         scratch: Scratch,
         renewal: Option<String>,
@@ -355,7 +391,8 @@ impl<'a> Engine<'a> {
             let promise = Arc::new(Promise::new());
             result.layer = Some(Layer { fs: frozen.path(), packed: promise.clone() });
             let created = result.created.clone();
-            let packing = Packing { key: key.clone(), created, renewal, frozen, is_followed, promise };
+            let key = key.clone();
+            let packing = Packing { step, key, created, renewal, frozen, is_followed, promise };
             self.pack_later(threads, packing);
         }
         lock(&self.done).insert(key.clone(), result.clone());
@@ -389,7 +426,8 @@ impl<'a> Engine<'a> {
                     }
                 }
             };
-            let Packing { key, created, renewal, frozen, is_followed, promise } = packing;
+            let Packing { step, key, created, renewal, frozen, is_followed, promise } = packing;
+            self.env.events.event(Event::Packing { step });
             let sink = self.env.sink.filter(|_| is_followed);
             let follow = sink.map(|sink| move |layer| sink.follow(layer, &self.stop));
             let follow = follow.as_ref().map(|follow| follow as Follow<'_>);
@@ -397,6 +435,9 @@ impl<'a> Engine<'a> {
             let packed = packed.map_err(ErrorKind::from);
             let packed = packed.and_then(|layer| {
                 let packed = Packed { diff_id: layer.diff_id, descriptor: layer.descriptor };
+                let (descriptor, diff_id) = (Box::new(packed.descriptor.clone()), packed.diff_id.clone());
+                let told = Event::Packed { step, layer: descriptor, diff_id, size: layer.size };
+                self.env.events.event(told);
                 self.remember(&key, &Record { layer: Some(packed.clone()), created, renewal })?;
                 Ok(packed)
             });
@@ -457,15 +498,18 @@ impl<'a> Engine<'a> {
         }
     }
 
-    /// The step's key with `SOURCE_DATE_EPOCH` added, if set: it changes the times in the layer, so the layer
-    /// differs.
-    pub fn timed(&self, key: Digest) -> Digest {
+    /// The digest of a step's key and its parts, with `SOURCE_DATE_EPOCH` added, if set: it changes the times
+    /// in the layer, so the layer differs.
+    pub fn timed(&self, key: Key) -> (Digest, Vec<Part>) {
+        let (key, mut parts) = key.finish_parts();
         match self.request.source_date_epoch {
-            None => key,
+            None => (key, parts),
             Some(seconds) => {
                 let mut timed = Key::new("epoch", &key);
-                timed.field(seconds.to_le_bytes());
-                timed.finish()
+                timed.part("SOURCE_DATE_EPOCH").field(seconds.to_le_bytes());
+                let (timed, last) = timed.finish_parts();
+                parts.extend(last.into_iter().skip(1));
+                (timed, parts)
             }
         }
     }

@@ -35,7 +35,7 @@ pub mod view;
 
 pub use engine::{Environment, Images};
 pub use error::{BuildError, ErrorKind};
-pub use event::{Event, Events, Silent, StepId};
+pub use event::{Event, Events, Miss, Silent, StepId, StepInfo, Wait};
 pub use image::{Built, BuiltImage, build};
 pub use request::{BuildRequest, NamedContext, Secret};
 pub use sink::{LayerSink, Stop};

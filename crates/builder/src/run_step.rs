@@ -96,6 +96,8 @@ impl StageRun<'_, '_, '_> {
         let lines = instruction.lines;
         let engine = self.engine;
         let (args, shown, script) = self.command(run, lines)?;
+        let title = format!("RUN {shown}");
+        self.begin(&title, lines);
         let mut env = self.environment();
         let proxies = self.state.scope.proxy_args();
         let cwd = match self.state.config.config.working_dir.as_str() {
@@ -126,18 +128,23 @@ impl StageRun<'_, '_, '_> {
         }
 
         let mut key = Key::new("run", &self.state.digest);
-        key.list(&args)
-            .list(&env)
-            .field(&self.state.config.config.user)
-            .field(&cwd)
-            .field(format!("{} {insecure}", key_of(network)))
-            .field(self.state.platform.to_string())
-            .field(script.as_deref().unwrap_or_default());
+        key.part("the command").list(&args);
+        // As `Key::list` does, with a part for each variable.
+        key.part("").field(env.len().to_string());
+        for variable in &env {
+            key.part(format!("${}", variable.split('=').next().unwrap_or_default())).field(variable);
+        }
+        key.part("the user").field(&self.state.config.config.user);
+        key.part("the working directory").field(&cwd);
+        key.part("the network").field(format!("{} {insecure}", key_of(network)));
+        key.part("the platform").field(self.state.platform.to_string());
+        key.part("the script").field(script.as_deref().unwrap_or_default());
         let mut kept = Kept::default();
         let mut mounts = Vec::new();
         for text in &run.mounts {
             let expanded = self.expand(text, lines)?;
             let mount = mount::parse(&expanded).map_err(|m| ErrorKind::Dockerfile(m).at(lines))?;
+            key.part(format!("--mount={text}"));
             mounts.push(self.prepare(&mount, &mut key, &mut env, &mut kept, lines)?);
         }
         if let Some(script) = script {
@@ -157,7 +164,6 @@ impl StageRun<'_, '_, '_> {
         };
         let lower = self.state.lower();
         let (user, platform) = (self.state.config.config.user.clone(), self.state.platform.clone());
-        let title = format!("RUN {shown}");
         let mut execute = |scratch: &Scratch, step: StepId| -> Result<(), ErrorKind> {
             let root = sandbox::Root::Overlay {
                 lower: lower.clone(),
@@ -185,7 +191,7 @@ impl StageRun<'_, '_, '_> {
             }
             execute(engine, step, &spec, &args)
         };
-        let step = Step { title: &title, key: engine.timed(key.finish()), created_by, varies: true };
+        let step = Step { title: &title, key: engine.timed(key), created_by, varies: true };
         self.layer_step(step, lines, &mut execute)
     }
 
@@ -560,25 +566,54 @@ fn execute(
 }
 
 /// Longest line passed on in one piece, in bytes.
-const LINE_SIZE_MAX: u64 = 64 * 1024;
+const LINE_SIZE_MAX: usize = 64 * 1024;
 
 fn pass_on(engine: &Engine<'_>, step: StepId, stderr: bool, stream: impl Read, heard: &Mutex<Heard>) {
     let mut reader = BufReader::new(stream);
-    loop {
-        let mut line = Vec::new();
-        match reader.by_ref().take(LINE_SIZE_MAX).read_until(b'\n', &mut line) {
-            Ok(0) | Err(_) => return,
-            Ok(_) => {}
-        }
-        while line.last().is_some_and(|b| matches!(b, b'\n' | b'\r')) {
-            line.pop();
-        }
+    while let Some((line, is_transient)) = next_line(&mut reader) {
         let line = String::from_utf8_lossy(&line).into_owned();
-        if let Ok(mut heard) = heard.lock() {
+        if let (Ok(mut heard), false) = (heard.lock(), is_transient) {
             heard.line(&line);
         }
-        engine.env.events.event(Event::Output { step, stderr, line });
+        engine.env.events.event(Event::Output { step, stderr, is_transient, line });
     }
+}
+
+/// The next line without its end, and whether the command will write over it: it ended with a carriage
+/// return that no line feed follows. `None` at the end of the stream.
+fn next_line(reader: &mut impl BufRead) -> Option<(Vec<u8>, bool)> {
+    let mut line = Vec::new();
+    loop {
+        let available = match reader.fill_buf() {
+            Ok(available) => available,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(_) => &[],
+        };
+        let Some(&first) = available.first() else {
+            let is_transient = line.last() == Some(&b'\r');
+            trim_returns(&mut line);
+            return (!line.is_empty() || is_transient).then_some((line, false));
+        };
+        // A carriage return is judged by the byte that follows it, which may come much later.
+        if line.last() == Some(&b'\r') && !matches!(first, b'\n' | b'\r') {
+            trim_returns(&mut line);
+            return Some((line, true));
+        }
+        let room = LINE_SIZE_MAX - line.len();
+        let piece = &available[..available.len().min(room)];
+        let length = piece.iter().position(|b| matches!(b, b'\n' | b'\r')).map_or(piece.len(), |at| at + 1);
+        line.extend_from_slice(&piece[..length]);
+        reader.consume(length);
+        if line.last() == Some(&b'\n') || line.len() == LINE_SIZE_MAX {
+            line.pop_if(|b| *b == b'\n');
+            trim_returns(&mut line);
+            return Some((line, false));
+        }
+    }
+}
+
+fn trim_returns(line: &mut Vec<u8>) {
+    while line.pop_if(|b| *b == b'\r').is_some() {}
 }
 
 /// Output of a command that may explain its end.
@@ -654,5 +689,44 @@ impl Engine<'_> {
     fn emulator(&self, platform: &crossdock_platform::Platform) -> Result<sandbox::Emulator, ErrorKind> {
         (self.env.emulator)(platform)
             .map_err(|reason| ErrorKind::Emulator { platform: platform.clone(), reason })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The lines of a stream that arrives in pieces of so many bytes.
+    fn lines(stream: &[u8], piece: usize) -> Vec<(String, bool)> {
+        let mut reader = BufReader::with_capacity(piece, stream);
+        let text = |(line, is_transient)| (String::from_utf8(line).expect("UTF-8"), is_transient);
+        std::iter::from_fn(|| next_line(&mut reader)).map(text).collect()
+    }
+
+    #[test]
+    fn a_carriage_return_ends_a_line_that_is_written_over() {
+        for piece in [1, 2, 3, 100] {
+            for (stream, expected) in [
+                ("a\nb", vec![("a", false), ("b", false)]),
+                ("a\r\nb\r\n", vec![("a", false), ("b", false)]),
+                ("1%\r2%\r100%\n", vec![("1%", true), ("2%", true), ("100%", false)]),
+                ("1%\r\r\n", vec![("1%", false)]),
+                ("1%\r", vec![("1%", false)]),
+                ("\n\n", vec![("", false), ("", false)]),
+                ("\ra", vec![("", true), ("a", false)]),
+                ("", vec![]),
+            ] {
+                let expected: Vec<(String, bool)> =
+                    expected.into_iter().map(|(line, is)| (line.to_string(), is)).collect();
+                assert_eq!(lines(stream.as_bytes(), piece), expected, "{stream:?} by {piece}");
+            }
+        }
+    }
+
+    #[test]
+    fn long_lines_come_in_pieces() {
+        let stream = "x".repeat(2 * LINE_SIZE_MAX + 1);
+        let lengths: Vec<usize> = lines(stream.as_bytes(), 1000).iter().map(|(line, _)| line.len()).collect();
+        assert_eq!(lengths, [LINE_SIZE_MAX, LINE_SIZE_MAX, 1]);
     }
 }

@@ -1,8 +1,10 @@
 //! One stage for one target platform: walks the instructions in order.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread::Scope as Threads;
+use std::time::Instant;
 
 use crossdock_dockerfile::instruction::{CommandLine, Instruction, Kind};
 use crossdock_dockerfile::parser::parse_trigger;
@@ -16,9 +18,9 @@ use crossdock_sandbox::PATH_DEFAULT;
 use crate::copy::{self, CopyOptions, Placement};
 use crate::engine::{Engine, How, StagePromise};
 use crate::error::{BuildError, ErrorKind, shell_error};
-use crate::event::{Event, StepId};
+use crate::event::{Event, StepId, StepInfo, Wait};
 use crate::graph::{Names, Origin};
-use crate::key::Key;
+use crate::key::{Key, Part};
 use crate::request::NamedContext;
 use crate::scope::{Env, Scope};
 use crate::state::{Base, Layer, Packed, State, Weight, open_root};
@@ -29,10 +31,10 @@ const DEFAULT_SHELL: [&str; 2] = ["/bin/sh", "-c"];
 
 /// A step that makes a layer.
 pub(crate) struct Step<'a> {
-    /// For progress.
+    /// As given to [`StageRun::begin`].
     pub title: &'a str,
-    /// Digest of the step's dependencies.
-    pub key: Digest,
+    /// Digest of the step's dependencies, and its named parts.
+    pub key: (Digest, Vec<Part>),
     /// Its line of history.
     pub created_by: String,
     /// Whether its result may differ each time.
@@ -54,6 +56,10 @@ pub(crate) struct StageRun<'scope, 'env, 'a> {
     pub use_cache: bool,
     /// Whether the stage itself had a CMD.
     cmd_is_set: bool,
+    /// The step that was announced and has not ended.
+    open: Option<(StepId, Instant)>,
+    /// The steps that the announced one depends on.
+    inputs: RefCell<Vec<StepId>>,
     pub state: State,
 }
 
@@ -123,6 +129,8 @@ impl<'scope, 'env, 'a> StageRun<'scope, 'env, 'a> {
             total: 1 + stage.instructions.iter().filter(|i| makes_layer(&i.kind)).count(),
             use_cache: !engine.request.no_cache && !filtered,
             cmd_is_set: false,
+            open: None,
+            inputs: RefCell::default(),
             state: State {
                 digest: Digest::of(b""),
                 layers: Vec::new(),
@@ -132,6 +140,7 @@ impl<'scope, 'env, 'a> StageRun<'scope, 'env, 'a> {
                 scope: scope.stage(None),
                 weight: Weight::new(&engine.weight),
                 platform,
+                made_by: None,
             },
         }
     }
@@ -143,6 +152,10 @@ impl<'scope, 'env, 'a> StageRun<'scope, 'env, 'a> {
         // A stage needs only earlier ones, so no stage waits for itself here.
         let (promise, is_new) = self.engine.promise(key);
         if is_new {
+            // Each step of it is announced; its base may be one more.
+            let instructions = &self.engine.file.stages[index].instructions;
+            let steps = instructions.iter().filter(|i| makes_layer(&i.kind)).count();
+            self.engine.env.events.event(Event::Planned { steps });
             match base_name(&self.engine.file, &self.scope, index) {
                 Ok(base) => keep_promise(self.engine, self.threads, key, &base, &self.scope),
                 Err(error) => {
@@ -151,10 +164,33 @@ impl<'scope, 'env, 'a> StageRun<'scope, 'env, 'a> {
                 }
             }
         }
-        promise.wait().ok_or(ErrorKind::Cancelled)
+        if let Some((step, _)) = self.open.filter(|_| !promise.is_kept()) {
+            let name = stage_name(&self.engine.file, index);
+            self.engine.tell_wait(step, Wait::Stage(name));
+        }
+        let state = promise.wait().ok_or(ErrorKind::Cancelled)?;
+        self.note_input(state.made_by);
+        Ok(state)
+    }
+
+    /// Notes that the announced step depends on another one.
+    fn note_input(&self, input: Option<StepId>) {
+        let mut inputs = self.inputs.borrow_mut();
+        if let Some(input) = input.filter(|input| !inputs.contains(input)) {
+            inputs.push(input);
+        }
     }
 
     pub fn run(mut self) -> Result<State, BuildError> {
+        let walked = self.walk();
+        // A step that failed before it was looked up.
+        if let (Err(error), Some((step, _))) = (&walked, self.open.take()) {
+            self.engine.give_up(step, &error.kind);
+        }
+        walked.map(|()| self.state)
+    }
+
+    fn walk(&mut self) -> Result<(), BuildError> {
         let engine = self.engine;
         let stage = &engine.file.stages[self.index];
         self.from(stage)?;
@@ -170,13 +206,15 @@ impl<'scope, 'env, 'a> StageRun<'scope, 'env, 'a> {
                 .map_err(|e| {
                     ErrorKind::Dockerfile(format!("ONBUILD {trigger}: {}", e.message)).at(stage.lines)
                 })?;
-            self.total += usize::from(makes_layer(&node.kind));
+            let steps = usize::from(makes_layer(&node.kind));
+            self.total += steps;
+            engine.env.events.event(Event::Planned { steps });
             self.instruction(&Instruction { lines: stage.lines, ..node })?;
         }
         for instruction in &stage.instructions {
             self.instruction(instruction)?;
         }
-        Ok(self.state)
+        Ok(())
     }
 
     /// The name of the stage's next step in progress lines.
@@ -184,9 +222,11 @@ impl<'scope, 'env, 'a> StageRun<'scope, 'env, 'a> {
         self.shown += 1;
         let engine = self.engine;
         let stage = &engine.file.stages[self.index];
+        let (own, target) = (&self.state.platform, &engine.request.platforms[self.target]);
         let platform = match engine.request.platforms.len() {
+            _ if own.normalised() != target.normalised() => format!("{} ", shown_cross(own, target)),
             1 => String::new(),
-            _ => format!("{} ", engine.request.platforms[self.target]),
+            _ => format!("{target} "),
         };
         let name = match (&stage.name, engine.file.stages.len()) {
             (Some(name), _) => format!("{name} "),
@@ -194,6 +234,36 @@ impl<'scope, 'env, 'a> StageRun<'scope, 'env, 'a> {
             (None, _) => format!("stage-{} ", self.index),
         };
         format!("[{platform}{name}{}/{}] {text}", self.shown, self.total)
+    }
+
+    /// Announces the next step of the stage.
+    pub fn begin(&mut self, command: &str, lines: Lines) {
+        let name = self.title(command);
+        let platform = self.state.platform.clone();
+        let info = StepInfo {
+            name,
+            command: command.to_string(),
+            stage: stage_name(&self.engine.file, self.index),
+            target: self.engine.request.platforms[self.target].clone(),
+            is_emulated: command.starts_with("RUN ") && !platform.is_native(),
+            platform,
+            lines,
+        };
+        *self.inputs.borrow_mut() = self.state.made_by.into_iter().collect();
+        self.open = Some(self.engine.announce(info));
+    }
+
+    /// The digest under which the store notes the parts of the key of a step at this place.
+    fn place(&self, command: &str) -> Digest {
+        let context = self.engine.request.context.as_deref().map(|path| path.as_os_str().as_encoded_bytes());
+        let mut place = Key::new("place", &Digest::of(b""));
+        place
+            .option(context)
+            .field(stage_name(&self.engine.file, self.index))
+            .field(self.state.platform.to_string())
+            .field(self.engine.request.platforms[self.target].to_string())
+            .field(command);
+        place.finish()
     }
 
     fn from(&mut self, stage: &Stage) -> Result<(), BuildError> {
@@ -262,16 +332,18 @@ impl<'scope, 'env, 'a> StageRun<'scope, 'env, 'a> {
             mtime_max: self.engine.request.source_date_epoch,
             ..CopyOptions::default()
         };
+        let title = format!("FROM {name}");
+        self.begin(&title, lines);
         let mut key = Key::new("context", &Digest::of(b""));
+        key.part("the files");
         copy::add_to_key(&mut key, &tree, &start, &options, None)
             .map_err(|e| ErrorKind::Copy(e).at(lines))?;
-        let key = self.engine.timed(key.finish());
+        let key = self.engine.timed(key);
         let mut execute = |scratch: &Scratch, _| {
             let stack = open_root(scratch, &[])?;
             copy::copy(&tree, &start, stack.root(), b"", Placement::Exact, &options)?;
             Ok(stack.finish()?)
         };
-        let title = format!("FROM {name}");
         let step = Step { title: &title, key, created_by: title.clone(), varies: false };
         self.layer_step(step, lines, &mut execute)
     }
@@ -279,14 +351,22 @@ impl<'scope, 'env, 'a> StageRun<'scope, 'env, 'a> {
     fn image_base(&mut self, reference: &Reference, name: &str, lines: Lines) -> Result<(), BuildError> {
         let engine = self.engine;
         let platform = self.state.platform.clone();
-        let title = self.title(&format!("FROM {name}"));
-        let (step, started) = engine.announce(title, &platform);
+        self.begin(&format!("FROM {name}"), lines);
+        let (step, started) = self.open.take().expect("a step was announced");
         let resolved = engine.env.images.resolve(reference, &platform, engine.request.pull);
         let result = resolved
             .map_err(|reason| ErrorKind::BaseImage { name: reference.familiar(), reason }.at(lines))
-            .and_then(|manifest| self.load_base(&manifest, name, lines));
+            .and_then(|manifest| {
+                engine.env.events.event(Event::Unpacking { step });
+                self.load_base(&manifest, name, lines)
+            });
         match &result {
-            Ok(()) => engine.finish(step, started, false),
+            Ok(()) => {
+                let digest = self.state.digest.clone();
+                engine.env.events.event(Event::Keyed { step, digest, inputs: Vec::new() });
+                self.state.made_by = Some(step);
+                engine.finish(step, started, false);
+            }
             Err(error) => engine.give_up(step, &error.kind),
         }
         result
@@ -519,7 +599,7 @@ impl<'scope, 'env, 'a> StageRun<'scope, 'env, 'a> {
             .collect()
     }
 
-    /// Executes or looks up a step that makes a layer.
+    /// Executes or looks up the announced step, which makes a layer.
     pub fn layer_step(
         &mut self,
         Step { title, key, created_by, varies }: Step<'_>,
@@ -527,13 +607,18 @@ impl<'scope, 'env, 'a> StageRun<'scope, 'env, 'a> {
         execute: &mut dyn FnMut(&Scratch, StepId) -> Result<(), ErrorKind>,
     ) -> Result<(), BuildError> {
         let engine = self.engine;
-        let title = self.title(title);
-        let (step, started) = engine.announce(title, &self.state.platform);
-        let how = How { use_cache: self.use_cache, varies, run: (self.index, self.target) };
+        let (step, started) = self.open.take().expect("a step was announced");
+        let (key, parts) = key;
+        let inputs = self.inputs.take();
+        engine.env.events.event(Event::Keyed { step, digest: key.clone(), inputs });
+        let place = self.place(title);
+        let place = (&place, &parts[..]);
+        let how = How { use_cache: self.use_cache, varies, run: (self.index, self.target), place };
         let result = engine.step(self.threads, &key, how, step, &mut |scratch| execute(scratch, step));
         match result {
             Ok((result, cached)) => {
                 engine.finish(step, started, cached);
+                self.state.made_by = Some(step);
                 self.state.push(key, &result, created_by).map_err(|e| e.at(lines))
             }
             Err(error) => {
@@ -620,7 +705,22 @@ fn image_layers(
     Ok((image.config, layers))
 }
 
-fn makes_layer(kind: &Kind) -> bool {
+/// The name of a stage, or its number counted from 0.
+fn stage_name(file: &Dockerfile, index: usize) -> String {
+    file.stages[index].name.clone().unwrap_or_else(|| index.to_string())
+}
+
+/// `linux/amd64->arm64`, as BuildKit names steps that run on one CPU for an image of another.
+fn shown_cross(own: &Platform, target: &Platform) -> String {
+    let (own, target) = (own.to_string(), target.to_string());
+    let system = own.split('/').next().unwrap_or_default();
+    match target.strip_prefix(system).and_then(|rest| rest.strip_prefix('/')) {
+        Some(rest) => format!("{own}->{rest}"),
+        None => format!("{own}->{target}"),
+    }
+}
+
+pub(crate) fn makes_layer(kind: &Kind) -> bool {
     matches!(kind, Kind::Run(_) | Kind::Copy(_) | Kind::Add(_) | Kind::Workdir(_))
 }
 

@@ -11,10 +11,10 @@ use crate::cache::StepCache;
 use crate::engine::{Engine, Environment};
 use crate::error::{BuildError, ErrorKind, shell_error};
 use crate::event::Event;
-use crate::graph::Names;
+use crate::graph::{Names, Origin};
 use crate::request::BuildRequest;
 use crate::scope::Scope;
-use crate::stage::{base_name, keep_promise};
+use crate::stage::{base_name, keep_promise, makes_layer};
 use crate::stat_cache::StatCache;
 use crate::state::State;
 
@@ -50,6 +50,7 @@ pub(crate) fn run(
     let context = request.context.as_ref().filter(is_kept);
     let stat_cache = context.map(|context| StatCache::open(&env.store.root().join("statcache"), context));
     let engine = Engine::new(env, request, file, stat_cache, stages, in_image);
+    env.events.event(Event::Planned { steps: planned(&engine, &base_names)? });
     let runs: Vec<_> = base_names.iter().collect();
     let next = AtomicUsize::new(0);
     std::thread::scope(|threads| {
@@ -82,6 +83,20 @@ pub(crate) fn run(
         })
         .collect();
     Ok((states?, engine.steps_made()))
+}
+
+/// How many steps the stage runs announce, as far as is known before they begin.
+fn planned(engine: &Engine<'_>, bases: &BTreeMap<(usize, usize), String>) -> Result<usize, BuildError> {
+    let names = Names { file: &engine.file, contexts: &engine.request.contexts };
+    let mut steps = 0;
+    for ((index, _), base) in bases {
+        let stage = &engine.file.stages[*index];
+        steps += stage.instructions.iter().filter(|i| makes_layer(&i.kind)).count();
+        // A base image is a step of its own; a stage or nothing as the base is none.
+        let origin = names.resolve(base, *index, stage.lines)?;
+        steps += usize::from(!matches!(origin, Origin::Scratch | Origin::Stage(_)));
+    }
+    Ok(steps)
 }
 
 /// SOURCE_DATE_EPOCH of a build: the given value, else the value of an ARG before the first FROM. `None` if

@@ -12,6 +12,7 @@ use crossdock_sandbox::{Stack, Upper};
 use serde::{Deserialize, Serialize};
 
 use crate::error::ErrorKind;
+use crate::event::StepId;
 use crate::key::Key;
 use crate::scope::{Env, Scope};
 use crate::sync::Promise;
@@ -35,6 +36,8 @@ pub struct State {
     pub weight: Weight,
     /// Platform of the stage.
     pub platform: Platform,
+    /// The step that made the last change; `None` for an empty image.
+    pub made_by: Option<StepId>,
 }
 
 /// Memory that the configurations and ARGs of all stages of a build may take, in bytes.

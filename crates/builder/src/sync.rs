@@ -28,6 +28,11 @@ impl<T: Clone> Promise<T> {
         let _ = self.0.set(value);
     }
 
+    /// Whether the value is there.
+    pub fn is_kept(&self) -> bool {
+        self.0.get().is_some()
+    }
+
     /// Waits for the value.
     pub fn wait(&self) -> T {
         self.0.wait().clone()
@@ -53,6 +58,13 @@ impl Slots {
     /// `count` places, at least one.
     pub fn new(count: usize) -> Slots {
         Slots { free: Mutex::new(count.max(1)), freed: Condvar::new() }
+    }
+
+    /// Takes a place if one is free.
+    pub fn try_take(&self) -> Option<Slot<'_>> {
+        let mut free = lock(&self.free);
+        *free = free.checked_sub(1)?;
+        Some(Slot(self))
     }
 
     /// Waits for a place and takes it.
@@ -83,6 +95,11 @@ impl<K: Eq + Hash + Clone> Flights<K> {
     /// No work under way.
     pub fn new() -> Flights<K> {
         Flights(Mutex::new(HashMap::new()))
+    }
+
+    /// Whether a thread does the work of this key now.
+    pub fn is_flying(&self, key: &K) -> bool {
+        lock(&self.0).contains_key(key)
     }
 
     /// The right to do the work, or `None` after another thread did it, successfully or not.
@@ -139,6 +156,15 @@ mod tests {
             }
         });
         assert_eq!(executed.load(Ordering::SeqCst), 1);
+    }
+
+    #[test]
+    fn a_place_is_taken_only_if_it_is_free() {
+        let slots = Slots::new(1);
+        let taken = slots.try_take();
+        assert!(taken.is_some() && slots.try_take().is_none());
+        drop(taken);
+        assert!(slots.try_take().is_some());
     }
 
     #[test]

@@ -115,10 +115,12 @@ impl StageRun<'_, '_, '_> {
             .collect();
         let title = format!("{name} {shown_from}{} {destination}", shown.join(" ").trim());
         let created_by = title.clone();
+        self.begin(&title, lines);
         let directory = self.absolute(&destination);
 
         let parent = if transfer.link { Digest::of(b"link") } else { self.state.digest.clone() };
         let mut shape = Key::new(if is_add { "add" } else { "copy" }, &parent);
+        shape.part("the destination or an option");
         shape.field(&directory).field(format!("{is_directory} {} {}", transfer.parents, transfer.link));
 
         // For stages and images, the origin's digest and the instruction's words suffice to find an earlier
@@ -134,13 +136,13 @@ impl StageRun<'_, '_, '_> {
                 "{is_directory} {owner:?} {mode:?} {exclude:?} {} {is_add}",
                 transfer.parents
             ));
-            let key = self.engine.timed(key.finish());
+            let (key, _) = self.engine.timed(key);
             if self.use_cache
                 && let Some(known) = self.engine.quick_key(&key).map_err(|e| e.at(lines))?
                 && self.engine.is_known(&known).map_err(|e| e.at(lines))?
             {
                 let mut never = |_: &Scratch, _| -> Result<(), ErrorKind> { Err(ErrorKind::Cancelled) };
-                let step = Step { title: &title, key: known, created_by, varies: false };
+                let step = Step { title: &title, key: (known, Vec::new()), created_by, varies: false };
                 return self.layer_step(step, lines, &mut never);
             }
             quick = Some(key);
@@ -173,6 +175,7 @@ impl StageRun<'_, '_, '_> {
 
         for item in &found.items {
             let options = &found.options[item.options];
+            shape.part(part_of(item));
             shape.field(format!("{} {}", item.entry.is_dir(), item.unpack)).option(item.keep.as_ref());
             if !item.entry.is_dir() {
                 shape.field(item.entry.name());
@@ -193,12 +196,12 @@ impl StageRun<'_, '_, '_> {
             copy::add_to_key(&mut shape, &found.trees[item.tree], &item.entry, options, cache)
                 .map_err(|e| ErrorKind::Copy(e).at(lines))?;
         }
-        let key = self.engine.timed(shape.finish());
+        let (key, parts) = self.engine.timed(shape);
         let lower = if transfer.link { Vec::new() } else { self.state.lower() };
         let store = self.engine.env.store;
         let mut execute =
             |scratch: &Scratch, _| place(&found, scratch, &lower, (&directory, is_directory), store);
-        let step = Step { title: &title, key: key.clone(), created_by, varies: false };
+        let step = Step { title: &title, key: (key.clone(), parts), created_by, varies: false };
         self.layer_step(step, lines, &mut execute)?;
         match quick {
             Some(quick) => self.engine.remember_quick(&quick, &key).map_err(|e| e.at(lines)),
@@ -477,11 +480,12 @@ impl StageRun<'_, '_, '_> {
         let directory = self.absolute(path);
         self.state.config.config.working_dir = directory.clone();
         let user = self.state.config.config.user.clone();
+        let title = format!("WORKDIR {directory}");
+        self.begin(&title, lines);
         let mut key = Key::new("workdir", &self.state.digest);
-        key.field(&directory).field(&user);
+        key.part("the directory").field(&directory).part("the user").field(&user);
         let owner = self.owner_of_workdir(&user, lines)?;
         let lower = self.state.lower();
-        let title = format!("WORKDIR {directory}");
         let mut execute = |scratch: &Scratch, _| {
             let stack = open_root(scratch, &lower)?;
             let options = CopyOptions { owner, ..CopyOptions::default() };
@@ -489,9 +493,20 @@ impl StageRun<'_, '_, '_> {
             copy::make_directories(stack.root(), path, &options)?;
             Ok(stack.finish()?)
         };
-        let key = self.engine.timed(key.finish());
+        let key = self.engine.timed(key);
         let step = Step { title: &title, key, created_by: title.clone(), varies: false };
         self.layer_step(step, lines, &mut execute)
+    }
+}
+
+/// The name of an item's part of the step's key.
+fn part_of(item: &Item) -> String {
+    let path = String::from_utf8_lossy(&item.entry.path);
+    match &item.identity {
+        Some(_) => "what is downloaded".to_string(),
+        None if path.is_empty() => "the files".to_string(),
+        None if item.entry.is_dir() => format!("files in {path}"),
+        None => path.into_owned(),
     }
 }
 

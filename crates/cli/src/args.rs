@@ -4,10 +4,13 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::archive::{LoadArgs, SaveArgs};
+use crate::commands::bake::BakeArgs;
 use crate::commands::binfmt::BinfmtCommand;
 use crate::commands::build::BuildArgs;
 use crate::commands::buildx::BuildxCommand;
+use crate::commands::completion::{CompletionArgs, ManPagesArgs};
 use crate::commands::copy::CopyArgs;
+use crate::commands::diff::DiffArgs;
 use crate::commands::doctor::DoctorArgs;
 use crate::commands::elf::{FileArgs, LddArgs};
 use crate::commands::emulate::{EmulateArgs, UnshareArgs};
@@ -17,6 +20,7 @@ use crate::commands::listing::ImagesArgs;
 use crate::commands::manifest::ManifestCommand;
 use crate::commands::registry::{LoginArgs, LogoutArgs, RegistryCommand};
 use crate::commands::remote::{DeleteArgs, ListTagsArgs, ManifestDigestArgs};
+use crate::commands::report::ReportArgs;
 use crate::commands::run::RunArgs;
 use crate::commands::sync::SyncArgs;
 use crate::commands::system::SystemCommand;
@@ -43,6 +47,8 @@ pub struct Args {
 pub enum Command {
     /// Build an image from a Dockerfile, for one or several platforms
     Build(Box<BuildArgs>),
+    /// Build the targets of docker-bake.hcl or another file of definitions
+    Bake(Box<BakeArgs>),
     /// Run a command in an image, also one for another CPU
     Run(Box<RunArgs>),
     /// Run a single program for another CPU on this machine
@@ -71,6 +77,8 @@ pub enum Command {
     Rmi(RmiArgs),
     /// Show everything known about images
     Inspect(InspectArgs),
+    /// Show which files and settings differ between two images or platforms
+    Diff(DiffArgs),
     /// Show how an image came about
     History(HistoryArgs),
     /// Write images to an archive
@@ -93,6 +101,8 @@ pub enum Command {
     /// Directories that outlive the containers that use them
     #[command(subcommand)]
     Volume(VolumeCommand),
+    /// Show what recent builds did, why, and how long it took
+    Report(ReportArgs),
     /// What buildx says about its builders; here there is only one
     #[command(subcommand, hide = true)]
     Buildx(BuildxCommand),
@@ -105,6 +115,11 @@ pub enum Command {
     Binfmt(BinfmtCommand),
     /// Say what this machine can do, and how to get what it lacks
     Doctor(DoctorArgs),
+    /// Print completions for a shell: bash, zsh or fish
+    Completion(CompletionArgs),
+    /// Write the man pages, for packages
+    #[command(hide = true)]
+    ManPages(ManPagesArgs),
     /// Show the version
     Version(VersionArgs),
     /// Show what docker shows of its surroundings: the store, this machine, the platforms
@@ -117,9 +132,11 @@ impl Command {
         match self {
             Command::Run(_) | Command::Unshare(_) => Needs::Namespace,
             Command::Build(_)
+            | Command::Bake(_)
             | Command::Pull(_)
             | Command::Load(_)
             | Command::Rmi(_)
+            | Command::Diff(_)
             | Command::System(_)
             | Command::Volume(_)
             | Command::File(FileArgs { image: Some(_), .. })

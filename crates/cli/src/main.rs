@@ -14,6 +14,7 @@ mod progress;
 #[cfg(test)]
 mod promised;
 mod rawjson;
+mod report;
 mod session;
 mod single_platform;
 mod template;

@@ -27,5 +27,5 @@ pub use client::{Client, ClientOptions};
 pub use credentials::{Credential, Credentials};
 pub use environment::Environment;
 pub use error::{Answer, Error, Result};
-pub use progress::{NoProgress, Outcome, Progress};
+pub use progress::{Direction, NoProgress, Outcome, Progress};
 pub use secret::Secret;

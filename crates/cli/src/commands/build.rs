@@ -25,13 +25,15 @@ use super::annotations::Annotations;
 use super::check::{self, Method};
 use super::outputs::{self, Output, Surroundings};
 use super::pull_policy::PullPolicy;
+use super::report::Recorder;
 use super::source::Source;
 use super::{cache, git, manifest};
 use crate::access::ConnectionArgs;
 use crate::input::{Kinds, read_if_there, read_whole};
 use crate::log_file::LogFile;
-use crate::output::{print, say, write_whole};
+use crate::output::{chain, print, say, write_whole};
 use crate::progress::{Display, ProgressMode};
+use crate::report::record::images;
 use crate::session::Session;
 use crate::single_platform::SinglePlatformArgs;
 use crate::values::{self, hosts, limits, network, switch};
@@ -129,6 +131,12 @@ pub struct BuildArgs {
     /// Write the result's metadata as JSON to a file
     #[arg(long, value_name = "FILE")]
     pub metadata_file: Option<PathBuf>,
+    /// Write a page about the build to a file: what each step did, why, and how long
+    #[arg(long, value_name = "FILE.html")]
+    pub report: Option<PathBuf>,
+    /// Write Chrome's trace events, for Perfetto, to a file
+    #[arg(long, value_name = "FILE.json")]
+    pub trace: Option<PathBuf>,
     /// Results of other builds: type=registry,ref=NAME, type=local,src=DIR, or an image with an inline cache
     #[arg(long = "cache-from", value_name = "SPEC")]
     pub cache_from: Vec<String>,
@@ -260,10 +268,13 @@ pub fn build(session: &Session, args: BuildArgs) -> Result<u8> {
     // Layers that are squashed are not pushed.
     let pushed = outputs::pushed_names(&outputs, &tags).filter(|_| !args.amend.squashes());
     let ahead = Ahead::new(|| source.client(), pushed)?;
-    let (teller, streams) = (display.clone(), ahead.streams());
+    let recorder = recorder(session, &args, &display)?;
+    let (teller, of_signal, streams) = (display.clone(), recorder.clone(), ahead.streams());
     // Without it a signal ends the build all the same.
     let _ = crossdock_sandbox::before_end_by_signal(move |signal| {
         teller.cancelled(signal);
+        // The build ends all the same if it cannot be recorded.
+        let _ = of_signal.finish(Err(format!("the build was cancelled by {signal}")));
         if let Some(streams) = &streams {
             streams.end();
         }
@@ -308,42 +319,72 @@ pub fn build(session: &Session, args: BuildArgs) -> Result<u8> {
         sink: ahead.sink(),
         emulator: &find,
     };
-    let built = match crossdock_builder::build(&environment, &request) {
+    let with = Surroundings { ahead: &ahead, store: &store, tags: &tags, layers, display: &display };
+    let deliver = |built: Built| {
+        let mut built = cache::inline(&store, built, &exports)?;
+        amend::amend(&store, &mut built, &args.amend, &layers)?;
+        let mut formed = Vec::new();
+        for output in &outputs {
+            let built = output.form(&store, &built, &annotations, &with.layers)?;
+            output.write(&with, &built)?;
+            formed.push(built);
+        }
+        cache::export(&source, &store, &built, &exports, &display)?;
+        if let Some(name) = &args.manifest {
+            let result = formed.first().unwrap_or(&built);
+            let images = result.images.iter().map(|image| (image.platform.clone(), image.manifest.clone()));
+            manifest::add_images(&store, &values::reference(name)?, images.collect())?;
+            if tags.is_empty() {
+                // The index names it now.
+                store.remove_untagged(&result.target().digest)?;
+            }
+        }
+        Ok((built, formed))
+    };
+    let built = crossdock_builder::build(&environment, &request);
+    let built = built.map_err(|error| ahead.refusal().unwrap_or_else(|| error.into()));
+    let (built, formed) = match built.and_then(deliver) {
         Ok(built) => built,
         Err(error) => {
-            let error = ahead.refusal().unwrap_or_else(|| error.into());
+            if let Err(more) = recorder.finish(Err(chain(&error))) {
+                display.say(&format!("warning: {}", chain(&more)));
+            }
             tell(&error, &display, &input, &args);
             return Err(error);
         }
     };
-    let mut built = cache::inline(&store, built, &exports)?;
-    amend::amend(&store, &mut built, &args.amend, &layers)?;
-    let with = Surroundings { ahead: &ahead, store: &store, tags: &tags, layers, display: &display };
-    let mut formed = Vec::new();
-    for output in &outputs {
-        let built = output.form(&store, &built, &annotations, &with.layers)?;
-        output.write(&with, &built)?;
-        formed.push(built);
-    }
-    cache::export(&source, &store, &built, &exports, &display)?;
-    if let Some(name) = &args.manifest {
-        let result = formed.first().unwrap_or(&built);
-        let images = result.images.iter().map(|image| (image.platform.clone(), image.manifest.clone()));
-        manifest::add_images(&store, &values::reference(name)?, images.collect())?;
-        if tags.is_empty() {
-            // The index names it now.
-            store.remove_untagged(&result.target().digest)?;
-        }
-    }
-    display.clear();
+    let images = images(&store, formed.first().unwrap_or(&built), &|text| display.redact(text));
+    recorder.finish(Ok(images))?;
+    display.close(true);
     let names: Vec<Reference> = tags.iter().chain(outputs.iter().flat_map(Output::names)).cloned().collect();
     report(&args, formed.first().unwrap_or(&built), &names, &tags)?;
     Ok(0)
 }
 
+/// Records this build.
+fn recorder(session: &Session, args: &BuildArgs, display: &Display) -> Result<Recorder> {
+    let title = match &args.tags[..] {
+        [] => crossdock_builder::without_password(&args.context.display().to_string()),
+        tags => tags.join(", "),
+    };
+    let platforms = match args.single.platform(session, &args.platform)? {
+        Some(platform) => vec![platform.to_string()],
+        None => values::platforms(&args.platform)?.iter().map(ToString::to_string).collect(),
+    };
+    let (page, trace) = (args.report.clone(), args.trace.clone());
+    Ok(Recorder {
+        display: display.clone(),
+        root: session.root().to_path_buf(),
+        title,
+        platforms,
+        page,
+        trace,
+    })
+}
+
 /// Shows the lines of the Dockerfile where an error is.
 fn tell(error: &anyhow::Error, display: &Display, input: &Input, args: &BuildArgs) {
-    display.clear();
+    display.close(false);
     let Some(lines) = error.downcast_ref::<BuildError>().and_then(|error| error.lines) else { return };
     if args.quiet {
         if lines.start > 0 {
@@ -353,7 +394,7 @@ fn tell(error: &anyhow::Error, display: &Display, input: &Input, args: &BuildArg
         let text = String::from_utf8_lossy(&input.dockerfile);
         let excerpt = crossdock_dockerfile::error::excerpt(&input.name, &text, lines, 3);
         if !excerpt.is_empty() {
-            say(&excerpt);
+            say(&display.redact(&excerpt));
         }
     }
 }

@@ -6,14 +6,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use crossdock_builder::tree::Tree;
-use crossdock_builder::view::View;
 use crossdock_elf::ldd::{Root, resolve};
 use crossdock_elf::{Elf, ElfError, ReadAt, describe::describe};
 use rustix::fs::OFlags;
 
-use super::source::{self, Source};
+use super::root::ImageRoot;
 use crate::output::print;
-use crate::progress::{Display, ProgressMode};
 use crate::session::Session;
 use crate::values;
 
@@ -55,10 +53,11 @@ pub struct LddArgs {
 }
 
 /// The root in which paths are looked up: this machine's, a directory, or an image.
-struct Place {
-    tree: Tree,
-    /// Keeps the root of an image.
-    _view: Option<View>,
+struct Place(Where);
+
+enum Where {
+    Directory(Tree),
+    Image(Box<ImageRoot>),
 }
 
 impl Place {
@@ -75,34 +74,23 @@ impl Place {
             let root = sysroot.unwrap_or(Path::new("/"));
             let tree =
                 Tree::open(root, Default::default()).with_context(|| format!("open {}", root.display()))?;
-            return Ok(Place { tree, _view: None });
+            return Ok(Place(Where::Directory(tree)));
         };
         let store = session.store()?;
-        let platform = values::platform(platform)?;
-        let manifest = match (source::find(&store, image, platform.as_ref()), platform) {
-            (Ok(found), _) => source::choose(&found, image)?.manifest.clone(),
-            (Err(error), _) if !source::is_absence(&error) || source::is_id(image) => return Err(error),
-            (Err(_), platform) => {
-                let source = Source::new(session, &store, Display::new(ProgressMode::Auto));
-                let reference = values::reference(image)?;
-                match platform {
-                    Some(platform) => source.resolve(&reference, &platform, false)?,
-                    None => source.fetch_for_machine(&reference)?,
-                }
-            }
-        };
-        let loaded = store.load_image(&manifest)?;
-        let lower: Vec<PathBuf> = store.unpack_image(&loaded, 0)?.into_iter().map(|u| u.path).collect();
-        if lower.is_empty() {
-            bail!("{image} has no files");
+        let image = ImageRoot::open(session, &store, image, values::platform(platform)?)?;
+        Ok(Place(Where::Image(Box::new(image))))
+    }
+
+    fn tree(&self) -> &Tree {
+        match &self.0 {
+            Where::Directory(tree) => tree,
+            Where::Image(image) => &image.tree,
         }
-        let view = View::new(&store, &lower)?;
-        Ok(Place { tree: Tree::new(view.root().try_clone()?), _view: Some(view) })
     }
 
     fn file(&self, path: &str) -> std::io::Result<File> {
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
-        let file = File::from(self.tree.open_at(path, flags)?);
+        let file = File::from(self.tree().open_at(path, flags)?);
         Ok(file)
     }
 }
@@ -121,7 +109,7 @@ impl Root for Place {
 
     fn names(&self, directory: &str) -> Vec<String> {
         // Names of libraries are text, since other files contain them.
-        let names = self.tree.names(directory.as_bytes()).unwrap_or_default();
+        let names = self.tree().names(directory.as_bytes()).unwrap_or_default();
         names.into_iter().filter_map(|name| String::from_utf8(name).ok()).collect()
     }
 }

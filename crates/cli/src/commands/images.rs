@@ -16,6 +16,7 @@ use super::places::{self, Ways};
 use super::remote;
 use super::source::{self, Source};
 use super::transports::{self, Place};
+use super::tree::tree;
 use crate::access::{ConnectionArgs, CredentialArgs};
 use crate::device::{self, Address, SCHEME, Shipment};
 use crate::output::{self, print};
@@ -130,6 +131,9 @@ pub struct InspectArgs {
     /// json, or a template such as '{{.Config.Cmd}}' or '{{json .}}'
     #[arg(short, long, value_name = "FORMAT")]
     pub format: Option<String>,
+    /// A tree of index, platforms and layers with sizes, also of an image in a registry
+    #[arg(long, conflicts_with_all = ["format", "all_platforms"])]
+    pub tree: bool,
     /// With a transport such as docker://: the manifest or index, byte for byte; with --config the
     /// configuration
     #[arg(long)]
@@ -455,6 +459,9 @@ fn is_damaged_record(error: &anyhow::Error) -> bool {
 
 pub fn inspect(session: &Session, args: InspectArgs) -> Result<u8> {
     let platform = values::platform(args.platform.as_ref())?;
+    if args.tree {
+        return tree(session, &args.images, platform.as_ref()).map(|()| 0);
+    }
     if let Some(text) = args.images.iter().find(|text| transports::has_transport(text)) {
         if args.images.len() > 1 {
             bail!("{text}: with a transport one image is inspected at a time");

@@ -4,13 +4,16 @@ pub mod ahead;
 mod amend;
 mod annotations;
 pub mod archive;
+pub mod bake;
 pub mod binfmt;
 pub mod build;
 pub mod buildx;
 mod cache;
 mod check;
+pub mod completion;
 mod convert;
 pub mod copy;
+pub mod diff;
 mod directory;
 mod docker_daemon;
 pub mod doctor;
@@ -28,23 +31,29 @@ mod podman_storage;
 mod pull_policy;
 pub mod registry;
 pub mod remote;
+pub mod report;
+mod root;
 pub mod run;
 mod source;
 pub mod sync;
+mod sync_list;
 pub mod system;
 mod transports;
+mod tree;
 pub mod volume;
 
 use anyhow::Result;
+use clap::CommandFactory;
 
 pub use run::NOT_STARTED;
 
-use crate::args::Command;
+use crate::args::{Args, Command};
 use crate::session::Session;
 
 /// Runs a command; returns the exit code.
 pub fn run(session: &Session, command: Command) -> Result<u8> {
     match command {
+        Command::Bake(args) => bake::bake(session, *args),
         Command::Build(args) => build::build(session, *args),
         Command::Run(args) => run::run(session, *args),
         Command::Emulate(args) => emulate::emulate(args),
@@ -56,6 +65,7 @@ pub fn run(session: &Session, command: Command) -> Result<u8> {
         Command::Tag(args) => images::tag(session, args),
         Command::Rmi(args) => images::rmi(session, args),
         Command::Inspect(args) => images::inspect(session, args),
+        Command::Diff(args) => diff::diff(session, args),
         Command::History(args) => images::history(session, args),
         Command::Save(args) => archive::save(session, args),
         Command::Load(args) => archive::load(session, args),
@@ -66,6 +76,7 @@ pub fn run(session: &Session, command: Command) -> Result<u8> {
         Command::System(command) => system::system(session, command),
         Command::Volume(command) => volume::volume(session, command),
         Command::Buildx(command) => buildx::buildx(session, command),
+        Command::Report(args) => report::report(session, args),
         Command::File(args) => elf::file(session, args),
         Command::Ldd(args) => elf::ldd(session, args),
         Command::Binfmt(command) => binfmt::binfmt(command),
@@ -76,5 +87,7 @@ pub fn run(session: &Session, command: Command) -> Result<u8> {
         Command::ManifestDigest(args) => remote::manifest_digest(&args),
         Command::Version(args) => info::version(&args),
         Command::Info(args) => info::info(session, &args),
+        Command::Completion(args) => completion::completion(Args::command(), args),
+        Command::ManPages(args) => completion::man_pages(Args::command(), args),
     }
 }

@@ -14,7 +14,7 @@ use super::push::Pushed;
 use super::referrers::{Referrers, WithReferrers};
 use crate::client::{BlobReader, BlobSource, Client, FetchedManifest};
 use crate::error::{Error, Result};
-use crate::progress::Outcome;
+use crate::progress::{Direction, Outcome};
 
 /// The content to copy: manifests and indexes below the top, children before parents, and their blobs.
 #[derive(Default)]
@@ -41,26 +41,65 @@ pub fn copy(
     platforms: &Platforms,
     referrers: WithReferrers,
 ) -> Result<Pushed> {
-    let mut content = Content::default();
-    let top = match from {
-        [one] => {
-            let top = chosen(client, one, platforms)?;
-            content.gather(client, one, &top, 0)?;
-            top
-        }
-        several => content.joined(client, several, platforms)?,
-    };
-    let mut attached = Referrers::default();
-    if referrers != WithReferrers::No {
-        let subjects = content.manifests.iter().chain([&top]).map(|m| m.digest.clone()).collect();
-        attached = Referrers::find(client, from, subjects, referrers, |from, manifest| {
-            content.gather(client, from, manifest, 0)
-        })?;
+    Assembly::of(client, from, platforms)?.push(client, to, referrers)
+}
+
+/// What a copy puts under its name, and everything below it.
+pub struct Assembly {
+    from: Vec<Reference>,
+    content: Content,
+    top: FetchedManifest,
+}
+
+impl Assembly {
+    /// Reads the manifests of the sources, as [`copy`] does. Nothing is moved yet.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoPlatform`], and the errors of the sources' registries.
+    pub fn of(client: &Client, from: &[&Reference], platforms: &Platforms) -> Result<Assembly> {
+        let mut content = Content::default();
+        let top = match from {
+            [one] => {
+                let top = chosen(client, one, platforms)?;
+                content.gather(client, one, (&top, None), 0)?;
+                top
+            }
+            several => content.joined(client, several, platforms)?,
+        };
+        Ok(Assembly { from: from.iter().map(|from| (*from).clone()).collect(), content, top })
     }
-    let mut pushed = content.move_all(client, to, top)?;
-    pushed.referrers = attached.count();
-    attached.push(client, to)?;
-    Ok(pushed)
+
+    /// The manifest or index that gets the name.
+    pub fn top(&self) -> &FetchedManifest {
+        &self.top
+    }
+
+    /// Puts an index with the same entries in place of the top, for example one with other annotations.
+    pub fn with_index(self, index: Index) -> Assembly {
+        Assembly { top: new_index(index), ..self }
+    }
+
+    /// Moves everything to a registry.
+    ///
+    /// # Errors
+    ///
+    /// The errors of all registries. Then the name is as it was.
+    pub fn push(self, client: &Client, to: &Reference, referrers: WithReferrers) -> Result<Pushed> {
+        let Assembly { from, mut content, top } = self;
+        let from: Vec<&Reference> = from.iter().collect();
+        let mut attached = Referrers::default();
+        if referrers != WithReferrers::No {
+            let subjects = content.manifests.iter().chain([&top]).map(|m| m.digest.clone()).collect();
+            attached = Referrers::find(client, &from, subjects, referrers, |from, manifest| {
+                content.gather(client, from, (manifest, None), 0)
+            })?;
+        }
+        let mut pushed = content.move_all(client, to, top)?;
+        pushed.referrers = attached.count();
+        attached.push(client, to)?;
+        Ok(pushed)
+    }
 }
 
 /// The manifest or index that a source names, or its part for the wanted platforms.
@@ -124,7 +163,7 @@ impl Content {
         for (from, entry) in &entries {
             if self.seen.insert(entry.digest.to_string()) {
                 let child = client.manifest(&from.with_digest(entry.digest.clone()))?;
-                self.gather(client, from, &child, 1)?;
+                self.gather(client, from, (&child, entry.platform.as_ref()), 1)?;
                 self.manifests.push(child);
             }
         }
@@ -167,13 +206,20 @@ impl Content {
         Ok(pushed.into_inner().unwrap_or_else(|e| e.into_inner()))
     }
 
-    fn gather(&mut self, client: &Client, from: &Reference, top: &FetchedManifest, depth: u32) -> Result<()> {
+    fn gather(
+        &mut self,
+        client: &Client,
+        from: &Reference,
+        (top, platform): (&FetchedManifest, Option<&Platform>),
+        depth: u32,
+    ) -> Result<()> {
+        let label = |part: &str| Direction::Copy.label(platform, part);
         match top.document(from)? {
             Document::Manifest(manifest) => {
                 let count = manifest.layers.len();
-                self.blob(from, &manifest.config, "config".to_string());
+                self.blob(from, &manifest.config, label("config"));
                 for (index, layer) in manifest.layers.iter().enumerate() {
-                    self.blob(from, layer, format!("layer {}/{count}", index + 1));
+                    self.blob(from, layer, label(&format!("layer {}/{count}", index + 1)));
                 }
             }
             Document::Index(_) if depth == DEPTH_MAX => {
@@ -188,7 +234,7 @@ impl Content {
                 for entry in &index.manifests {
                     if self.seen.insert(entry.digest.to_string()) {
                         let child = client.manifest(&from.with_digest(entry.digest.clone()))?;
-                        self.gather(client, from, &child, depth + 1)?;
+                        self.gather(client, from, (&child, entry.platform.as_ref()), depth + 1)?;
                         self.manifests.push(child);
                     }
                 }

@@ -12,7 +12,7 @@ use crossdock_platform::Platform;
 use super::parallel::{Stop, for_each};
 use crate::client::{BlobReader, Client};
 use crate::error::{Error, Result};
-use crate::progress::Outcome;
+use crate::progress::{Direction, Outcome};
 
 /// Bytes moved from the network to the disk at once.
 const BUFFER_SIZE: usize = 256 * 1024;
@@ -234,7 +234,8 @@ impl Pull<'_> {
         if !is_image(&manifest) || manifest.config.size > DOCUMENT_SIZE_MAX {
             return Ok(None);
         }
-        self.download(&manifest.config, "config", &Stop::never())?;
+        let label = Direction::Pull.label(entry.platform.as_ref(), "config");
+        self.download(&manifest.config, &label, &Stop::never())?;
         let config = ImageConfig::parse(&self.store.read_descriptor(&manifest.config)?);
         Ok(config.ok().map(|config| config.platform()))
     }
@@ -260,7 +261,8 @@ impl Pull<'_> {
                 kind: kind.escape_debug().to_string(),
             });
         }
-        self.download(&manifest.config, "config", &Stop::never())?;
+        let label = Direction::Pull.label(descriptor.platform.as_ref(), "config");
+        self.download(&manifest.config, &label, &Stop::never())?;
         let bytes = self.store.read_descriptor(&manifest.config)?;
         // Artifacts have configurations of other types, which do not matter here.
         let config = match ImageConfig::parse(&bytes) {
@@ -308,10 +310,8 @@ impl Pull<'_> {
         let moved = std::sync::atomic::AtomicU64::new(0);
         for_each(self.client.options().max_parallel, work, |(image, index, layer), stop| {
             let count = image.manifest.layers.len();
-            let label = match images.len() {
-                1 => format!("layer {}/{count}", index + 1),
-                _ => format!("{} layer {}/{count}", image.platform, index + 1),
-            };
+            let part = format!("layer {}/{count}", index + 1);
+            let label = Direction::Pull.label(Some(&image.platform), &part);
             if self.download(layer, &label, stop)? == Outcome::Moved {
                 moved.fetch_add(layer.size, std::sync::atomic::Ordering::Relaxed);
             }

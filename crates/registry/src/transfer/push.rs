@@ -6,12 +6,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crossdock_oci::manifest::{Descriptor, Document};
 use crossdock_oci::{Digest, Reference, Store};
+use crossdock_platform::Platform;
 
 use super::parallel::for_each;
 use super::stream::Streams;
 use crate::client::{Client, FileSource};
 use crate::error::{Error, Result};
-use crate::progress::Outcome;
+use crate::progress::{Direction, Outcome};
 
 /// Settings of a push.
 #[derive(Clone, Debug, Default)]
@@ -67,7 +68,7 @@ pub fn push(
 ) -> Result<Pushed> {
     let mut content = Content::default();
     let (document, bytes) = store.read_document(source)?;
-    content.gather(store, &document)?;
+    content.gather(store, &document, source.platform.as_ref())?;
     if !content.missing.is_empty() {
         let missing = content.missing.join(", ");
         return Err(Error::Incomplete { target: reference.to_string(), missing });
@@ -152,13 +153,14 @@ fn blame(store: &Store, blob: &Descriptor, error: Error) -> Error {
 }
 
 impl Content {
-    fn gather(&mut self, store: &Store, document: &Document) -> Result<()> {
+    fn gather(&mut self, store: &Store, document: &Document, platform: Option<&Platform>) -> Result<()> {
+        let label = |part: &str| Direction::Push.label(platform, part);
         match document {
             Document::Manifest(manifest) => {
                 let count = manifest.layers.len();
-                self.blob(store, &manifest.config, "config".to_string())?;
+                self.blob(store, &manifest.config, label("config"))?;
                 for (index, layer) in manifest.layers.iter().enumerate() {
-                    self.blob(store, layer, format!("layer {}/{count}", index + 1))?;
+                    self.blob(store, layer, label(&format!("layer {}/{count}", index + 1)))?;
                 }
             }
             Document::Index(index) => {
@@ -172,7 +174,7 @@ impl Content {
                         continue;
                     }
                     let (document, _) = store.read_document(entry)?;
-                    self.gather(store, &document)?;
+                    self.gather(store, &document, entry.platform.as_ref())?;
                     let mut manifest = entry.clone();
                     if manifest.media_type.is_empty() {
                         manifest.media_type = document.media_type().to_string();
