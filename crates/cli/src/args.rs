@@ -4,6 +4,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::archive::{LoadArgs, SaveArgs};
+use crate::commands::bake::BakeArgs;
 use crate::commands::binfmt::BinfmtCommand;
 use crate::commands::build::BuildArgs;
 use crate::commands::buildx::BuildxCommand;
@@ -46,6 +47,8 @@ pub struct Args {
 pub enum Command {
     /// Build an image from a Dockerfile, for one or several platforms
     Build(Box<BuildArgs>),
+    /// Build the targets of docker-bake.hcl or another file of definitions
+    Bake(Box<BakeArgs>),
     /// Run a command in an image, also one for another CPU
     Run(Box<RunArgs>),
     /// Run a single program for another CPU on this machine
@@ -95,11 +98,11 @@ pub enum Command {
     /// Show the space used, and free some
     #[command(subcommand)]
     System(SystemCommand),
-    /// Show what recent builds did, why, and how long it took
-    Report(ReportArgs),
     /// Directories that outlive the containers that use them
     #[command(subcommand)]
     Volume(VolumeCommand),
+    /// Show what recent builds did, why, and how long it took
+    Report(ReportArgs),
     /// What buildx says about its builders; here there is only one
     #[command(subcommand, hide = true)]
     Buildx(BuildxCommand),
@@ -129,6 +132,7 @@ impl Command {
         match self {
             Command::Run(_) | Command::Unshare(_) => Needs::Namespace,
             Command::Build(_)
+            | Command::Bake(_)
             | Command::Pull(_)
             | Command::Load(_)
             | Command::Rmi(_)

@@ -169,6 +169,8 @@ const ALIASES: &[(&[&str], &[&str])] = &[
     (&["build-using-dockerfile"], &["build"]),
     (&["buildx", "build"], &["build"]),
     (&["buildx", "b"], &["build"]),
+    (&["buildx", "bake"], &["bake"]),
+    (&["buildx", "f"], &["bake"]),
     (&["image", "build"], &["build"]),
     (&["builder", "build"], &["build"]),
     (&["image", "ls"], &["images"]),

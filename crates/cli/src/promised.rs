@@ -32,17 +32,19 @@ const fn peer(
 }
 
 /// The commands whose options the guide lists.
-const SHOWN: [Peer; 6] = [
+const SHOWN: [Peer; 7] = [
     peer("docker-build", &["build"], &["."]),
     peer("buildx-build", &["build"], &["."]),
     peer("docker-run", &["run"], &["image"]),
+    peer("podman-run", &["run"], &["image"]),
     peer("podman-build", &["build"], &["."]),
     peer("buildah-build", &["build"], &["."]),
     peer("skopeo-copy", &["copy"], &["docker://a", "docker://b"]),
 ];
 
 /// The other commands that are checked.
-const OTHERS: [Peer; 45] = [
+const OTHERS: [Peer; 53] = [
+    peer("buildx-bake", &["bake"], &["a"]),
     peer("docker", &[], &["version"]),
     peer("podman", &[], &["version"]),
     peer("skopeo", &[], &["version"]),
@@ -71,6 +73,13 @@ const OTHERS: [Peer; 45] = [
     peer("docker-builder-prune", &["builder", "prune"], &[]),
     peer("docker-version", &["version"], &[]),
     peer("docker-info", &["info"], &[]),
+    peer("podman-rmi", &["rmi"], &["a"]),
+    peer("podman-images", &["images"], &[]),
+    peer("podman-inspect", &["inspect"], &["a"]),
+    peer("podman-login", &["login"], &["h"]),
+    peer("podman-system-prune", &["system", "prune"], &[]),
+    peer("podman-system-df", &["system", "df"], &[]),
+    peer("podman-image-prune", &["image", "prune"], &[]),
     peer("podman-pull", &["pull"], &["a"]),
     peer("podman-push", &["push"], &["a"]),
     peer("podman-save", &["save"], &["a"]),
@@ -280,11 +289,24 @@ fn guide() -> String {
         text.push_str("| option | | meaning, or what to do instead |\n| --- | --- | --- |\n");
         for option in options {
             let (kind, sentence) = meaning(peer, &option);
-            let sentence = sentence.replace('|', "\\|").replace('<', "&lt;").replace('*', "\\*");
+            let sentence = escaped(&sentence);
             writeln!(text, "| {} | {kind} | {sentence} |", option.shown()).expect("memory");
         }
     }
+    text.push_str(
+        "\n## Commands that do not exist here\n\n| command | what to do instead |\n| --- | --- |\n",
+    );
+    let commands = Args::command();
+    for (command, sentence) in peers::COMMANDS {
+        assert!(commands.find_subcommand(command).is_none(), "{command} exists: take it out of the table");
+        writeln!(text, "| `{command}` | {} |", escaped(sentence)).expect("memory");
+    }
     text
+}
+
+/// A sentence as Markdown has it in a table.
+fn escaped(sentence: &str) -> String {
+    sentence.replace('|', "\\|").replace('<', "&lt;").replace('*', "\\*")
 }
 
 /// How the guide calls what happens, and the sentence.
@@ -303,9 +325,10 @@ fn meaning(peer: &Peer, option: &Listed) -> (&'static str, String) {
     match command.get_arguments().find(is_meant) {
         Some(arg) => {
             let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
-            match help.strip_prefix("Accepted for ") {
-                Some(_) => ("no effect", help),
-                None => ("yes", help),
+            match help.split([' ', ':']).next() {
+                Some("Accepted") => ("no effect", help),
+                Some("Refused") => ("no", help),
+                _ => ("yes", help),
             }
         }
         None => ("not yet", String::new()),

@@ -3,6 +3,7 @@
 //! `logs` output, `warnings` warnings. A line tells only what is new.
 
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
 use base64::Engine as _;
 use crossdock_builder::{Event, StepId};
@@ -13,7 +14,7 @@ use serde_json::{Value, json};
 #[derive(Default)]
 pub struct RawSteps {
     steps: BTreeMap<StepId, Step>,
-    /// Digests of all steps, to name inputs.
+    /// The digests of all steps that began.
     digests: BTreeMap<StepId, Digest>,
     transfers: BTreeMap<String, String>,
 }
@@ -22,6 +23,18 @@ struct Step {
     digest: Digest,
     name: String,
     started: String,
+    /// The steps whose files it starts from or copies.
+    inputs: Vec<Digest>,
+}
+
+impl Step {
+    fn vertex(&self) -> Value {
+        let mut vertex = json!({"digest": self.digest, "name": self.name, "started": self.started});
+        if !self.inputs.is_empty() {
+            vertex["inputs"] = json!(self.inputs);
+        }
+        vertex
+    }
 }
 
 /// The vertex for what belongs to no step: transfers, messages, and the error that ends the build.
@@ -39,26 +52,35 @@ fn whole() -> Digest {
     Digest::of(WHOLE.as_bytes())
 }
 
+/// A line about the whole build. Its vertex comes along, since readers know only vertexes that were told.
+fn of_whole(kind: &str, entry: Value) -> Value {
+    json!({"vertexes": [vertex_of_whole()], kind: [entry]})
+}
+
+fn vertex_of_whole() -> Value {
+    static STARTED: OnceLock<String> = OnceLock::new();
+    let started = STARTED.get_or_init(now);
+    json!({"digest": whole(), "name": WHOLE, "started": started, "completed": now()})
+}
+
 impl RawSteps {
     /// The line for an event, whose texts hold no secrets any more; `None` if there is nothing to tell.
     pub fn line(&mut self, event: &Event) -> Option<Value> {
         let time = now();
         Some(match event {
             Event::Started { step, info } => {
-                // The digest of what the step depends on comes later, and a vertex keeps its digest.
-                let name = info.name.clone();
-                let digest = Digest::of(format!("{step} {name}").as_bytes());
-                let vertex = json!({"digest": digest, "name": name, "started": time});
+                let digest = Digest::of(format!("{step} {}", info.name).as_bytes());
                 self.digests.insert(*step, digest.clone());
-                self.steps.insert(*step, Step { digest, name, started: time });
+                let began = Step { digest, name: info.name.clone(), started: time, inputs: Vec::new() };
+                let vertex = began.vertex();
+                self.steps.insert(*step, began);
                 json!({ "vertexes": [vertex] })
             }
-            Event::Keyed { step, inputs, .. } if !inputs.is_empty() => {
-                let Step { digest, name, started } = self.steps.get(step)?;
-                let inputs: Vec<&Digest> =
-                    inputs.iter().filter_map(|input| self.digests.get(input)).collect();
-                let vertex = json!({"digest": digest, "inputs": inputs, "name": name, "started": started});
-                json!({ "vertexes": [vertex] })
+            Event::Keyed { step, inputs, .. } => {
+                let inputs = inputs.iter().filter_map(|step| self.digests.get(step)).cloned().collect();
+                let known = self.steps.get_mut(step)?;
+                known.inputs = inputs;
+                json!({ "vertexes": [known.vertex()] })
             }
             Event::Output { is_transient: true, .. } => return None,
             Event::Output { step, stderr, line, .. } => {
@@ -68,9 +90,8 @@ impl RawSteps {
                 json!({"logs": [{"vertex": vertex, "stream": stream, "data": data, "timestamp": time}]})
             }
             Event::Done { step, cached, .. } => {
-                let Step { digest, name, started } = self.steps.remove(step)?;
-                let mut vertex =
-                    json!({"digest": digest, "name": name, "started": started, "completed": time});
+                let mut vertex = self.steps.remove(step)?.vertex();
+                vertex["completed"] = json!(time);
                 if *cached {
                     vertex["cached"] = json!(true);
                 }
@@ -83,16 +104,22 @@ impl RawSteps {
                 if let Some(lines) = lines {
                     warning["range"] = json!([{"start": {"line": lines.start}, "end": {"line": lines.end}}]);
                 }
-                json!({ "warnings": [warning] })
+                of_whole("warnings", warning)
             }
-            _ => return None,
+            Event::Planned { .. }
+            | Event::Waiting { .. }
+            | Event::Missed { .. }
+            | Event::Executing { .. }
+            | Event::Unpacking { .. }
+            | Event::Packing { .. }
+            | Event::Packed { .. } => return None,
         })
     }
 
     fn failed(&mut self, step: StepId, error: &str, time: &str) -> Option<Value> {
-        let Step { digest, name, started } = self.steps.remove(&step)?;
-        let vertex =
-            json!({"digest": digest, "name": name, "started": started, "completed": time, "error": error});
+        let mut vertex = self.steps.remove(&step)?.vertex();
+        vertex["completed"] = json!(time);
+        vertex["error"] = json!(error);
         Some(json!({ "vertexes": [vertex] }))
     }
 
@@ -108,7 +135,7 @@ impl RawSteps {
             self.transfers.remove(id);
             status["completed"] = json!(time);
         }
-        json!({ "statuses": [status] })
+        of_whole("statuses", status)
     }
 }
 
@@ -116,14 +143,17 @@ impl RawSteps {
 pub fn message(text: &str) -> Value {
     let time = now();
     match text.split_once(": ") {
-        Some(("error", error)) => json!({"vertexes": [{
-            "digest": whole(), "name": WHOLE, "started": time, "completed": time, "error": error,
-        }]}),
-        Some(("warning", warning)) => {
-            json!({"warnings": [{"vertex": whole(), "level": 1, "short": base64(warning)}]})
+        Some(("error", error)) => {
+            let mut vertex = vertex_of_whole();
+            vertex["error"] = json!(error);
+            json!({ "vertexes": [vertex] })
         }
-        _ => json!({"logs": [{
-            "vertex": whole(), "stream": 2, "data": base64(&format!("{text}\n")), "timestamp": time,
-        }]}),
+        Some(("warning", warning)) => {
+            of_whole("warnings", json!({"vertex": whole(), "level": 1, "short": base64(warning)}))
+        }
+        _ => {
+            let data = base64(&format!("{text}\n"));
+            of_whole("logs", json!({"vertex": whole(), "stream": 2, "data": data, "timestamp": time}))
+        }
     }
 }

@@ -330,6 +330,15 @@ pub fn build(session: &Session, args: BuildArgs) -> Result<u8> {
             formed.push(built);
         }
         cache::export(&source, &store, &built, &exports, &display)?;
+        if let Some(name) = &args.manifest {
+            let result = formed.first().unwrap_or(&built);
+            let images = result.images.iter().map(|image| (image.platform.clone(), image.manifest.clone()));
+            manifest::add_images(&store, &values::reference(name)?, images.collect())?;
+            if tags.is_empty() {
+                // The index names it now.
+                store.remove_untagged(&result.target().digest)?;
+            }
+        }
         Ok((built, formed))
     };
     let built = crossdock_builder::build(&environment, &request);
@@ -347,15 +356,6 @@ pub fn build(session: &Session, args: BuildArgs) -> Result<u8> {
     let images = images(&store, formed.first().unwrap_or(&built), &|text| display.redact(text));
     recorder.finish(Ok(images))?;
     display.close(true);
-    if let Some(name) = &args.manifest {
-        let result = formed.first().unwrap_or(&built);
-        let images = result.images.iter().map(|image| (image.platform.clone(), image.manifest.clone()));
-        manifest::add_images(&store, &values::reference(name)?, images.collect())?;
-        if tags.is_empty() {
-            // The index names it now.
-            store.remove_untagged(&result.target().digest)?;
-        }
-    }
     let names: Vec<Reference> = tags.iter().chain(outputs.iter().flat_map(Output::names)).cloned().collect();
     report(&args, formed.first().unwrap_or(&built), &names, &tags)?;
     Ok(0)
@@ -367,7 +367,10 @@ fn recorder(session: &Session, args: &BuildArgs, display: &Display) -> Result<Re
         [] => crossdock_builder::without_password(&args.context.display().to_string()),
         tags => tags.join(", "),
     };
-    let platforms = values::platforms(&args.platform)?.iter().map(ToString::to_string).collect();
+    let platforms = match args.single.platform(session, &args.platform)? {
+        Some(platform) => vec![platform.to_string()],
+        None => values::platforms(&args.platform)?.iter().map(ToString::to_string).collect(),
+    };
     let (page, trace) = (args.report.clone(), args.trace.clone());
     Ok(Recorder {
         display: display.clone(),

@@ -1,19 +1,22 @@
 //! copy: images from any place to any place. Between registries nothing is stored here; everything else goes
 //! through a store that is removed afterwards.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use crossdock_oci::manifest::MANIFEST_SIZE_MAX;
 use crossdock_oci::media_type::Compression;
 use crossdock_oci::size::size;
-use crossdock_oci::{Digest, Reference, Store};
+use crossdock_oci::{Digest, Document, Reference, Store, media_type};
 use crossdock_registry::Client;
-use crossdock_registry::transfer::{Platforms, WithReferrers, copy as copy_in_registries};
+use crossdock_registry::transfer::{Assembly, Platforms, WithReferrers};
 
+use super::annotations::{Annotations, Level};
 use super::convert::{self, Form, Types};
 use super::places::{self, Ways};
 use super::transports::Place;
 use crate::access::{Access, DestinationArgs, Identity, SourceArgs};
+use crate::input::{Kinds, read_whole};
 use crate::output::{print, write_whole};
 use crate::progress::{Display, ProgressMode};
 use crate::session::Session;
@@ -26,7 +29,7 @@ pub struct CopyArgs {
     /// oci-archive:FILE[:NAME], docker-archive:FILE[:NAME], dir:DIR, docker-daemon:NAME,
     /// containers-storage:NAME. With --tag, all are sources; several make one index, in which the last image
     /// for a platform counts
-    #[arg(required = true, value_names = ["SOURCE", "DESTINATION"])]
+    #[arg(required_unless_present = "files", value_names = ["SOURCE", "DESTINATION"])]
     pub names: Vec<String>,
     /// Name of the copy, as with "docker buildx imagetools create"; may be given several times
     #[arg(short, long = "tag", value_name = "NAME")]
@@ -62,6 +65,15 @@ pub struct CopyArgs {
     /// Write the digest of the copy to a file
     #[arg(long, value_name = "FILE")]
     pub digestfile: Option<PathBuf>,
+    /// Annotation of an index: NAME=VALUE, or manifest-descriptor[PLATFORM]:NAME=VALUE for its entries
+    #[arg(long = "annotation", value_name = "[LEVEL:]NAME=VALUE")]
+    pub annotations: Vec<String>,
+    /// A source in the repository of --tag, by its descriptor in a file
+    #[arg(long = "file", value_name = "FILE", requires = "tags")]
+    pub files: Vec<PathBuf>,
+    /// Print the manifest or index of the copy, and copy nothing
+    #[arg(long)]
+    pub dry_run: bool,
     /// More names of the image in a docker archive
     #[arg(long, value_name = "NAME[:TAG]")]
     pub additional_tag: Vec<String>,
@@ -109,6 +121,9 @@ pub struct Plan {
     pub referrers: WithReferrers,
     pub form: Form,
     pub preserve_digests: bool,
+    /// Of the index, and of its entries.
+    pub annotations: Annotations,
+    pub dry_run: bool,
     pub additional: Vec<Reference>,
     pub source_daemon: Option<String>,
     pub destination_daemon: Option<String>,
@@ -122,6 +137,8 @@ impl Plan {
             referrers: WithReferrers::Listed,
             form: Form::default(),
             preserve_digests: false,
+            annotations: Annotations::default(),
+            dry_run: false,
             additional: Vec::new(),
             source_daemon: None,
             destination_daemon: None,
@@ -169,6 +186,11 @@ pub fn copy(session: &Session, args: CopyArgs) -> Result<u8> {
         }
         targets.extend(sources.pop());
     }
+    if let (false, Some(name)) = (args.files.is_empty(), targets.first().and_then(Place::reference)) {
+        for file in &args.files {
+            sources.push(Place::Registry(name.with_digest(described(file)?)));
+        }
+    }
     let display = Display::new(if args.quiet { ProgressMode::Quiet } else { ProgressMode::Auto });
     let (from, to): (Vec<&Place>, Vec<&Place>) = (sources.iter().collect(), targets.iter().collect());
     let accesses = accesses(&from, &to, &args.source, &args.destination, args.authfile.as_ref())?;
@@ -183,13 +205,49 @@ pub fn copy(session: &Session, args: CopyArgs) -> Result<u8> {
         digest = Some(one(session, &client, &sources, to, &plan, args.append, &display)?);
     }
     display.clear();
-    if let Some(digest) = digest {
+    if let Some(digest) = digest.filter(|_| !args.dry_run) {
         if let Some(path) = &args.digestfile {
             write_whole(path, digest.as_str().as_bytes())?;
         }
         print(digest.as_str());
     }
     Ok(0)
+}
+
+/// The digest of a descriptor in a file, as `docker buildx build --metadata-file` and others write it.
+fn described(file: &Path) -> Result<Digest> {
+    let shown = || format!("--file {}", file.display());
+    let bytes = read_whole(file, MANIFEST_SIZE_MAX, Kinds::Any).with_context(shown)?;
+    let value: serde_json::Value = serde_json::from_slice(&bytes).with_context(shown)?;
+    // buildx keeps the descriptor beside the rest of a build's metadata.
+    let own = value.get("containerimage.descriptor").unwrap_or(&value);
+    let digest = own["digest"].as_str().with_context(|| format!("{}: it has no digest", shown()))?;
+    digest.parse().with_context(shown)
+}
+
+/// Sets annotations of an index and of its entries.
+fn annotated(assembly: Assembly, annotations: &Annotations) -> Result<Assembly> {
+    if annotations.is_empty() {
+        return Ok(assembly);
+    }
+    let top = assembly.top();
+    let Document::Index(mut index) = Document::parse(&top.bytes, Some(&top.media_type))? else {
+        bail!("--annotation: one image is copied as it is; annotations are for an index, of several sources");
+    };
+    if !annotations.at(Level::IndexDescriptor, None).is_empty() {
+        bail!("--annotation: nothing lists the index in a registry, so there is no index-descriptor");
+    }
+    if index.media_type.as_deref() == Some(media_type::DOCKER_LIST) {
+        bail!("--annotation: Docker's lists have no annotations: copy it with --format oci first");
+    }
+    // Without a level it is the index's.
+    index.annotations.extend(annotations.at(Level::Manifest, None));
+    index.annotations.extend(annotations.at(Level::Index, None));
+    for entry in &mut index.manifests {
+        let own = annotations.at(Level::ManifestDescriptor, entry.platform.as_ref());
+        entry.annotations.extend(own);
+    }
+    Ok(assembly.with_index(index))
 }
 
 fn plan(session: &Session, args: &CopyArgs) -> Result<Plan> {
@@ -218,6 +276,8 @@ fn plan(session: &Session, args: &CopyArgs) -> Result<Plan> {
         referrers,
         form: Form { types: args.format, compression, level: args.dest_compress_level },
         preserve_digests: args.preserve_digests,
+        annotations: Annotations::of_options(&args.annotations)?,
+        dry_run: args.dry_run,
         additional: args.additional_tag.iter().map(|name| values::reference(name)).collect::<Result<_>>()?,
         source_daemon: args.src_daemon_host.clone(),
         destination_daemon: args.dest_daemon_host.clone(),
@@ -243,7 +303,12 @@ pub fn one(
     if let (Some(from), Some(to), false) = (references, to.reference(), plan.form.changes_something()) {
         let existing = append.then(|| client.head_manifest(to)).transpose()?.flatten();
         let from: Vec<&Reference> = existing.map(|_| to).into_iter().chain(from).collect();
-        let copied = copy_in_registries(client, &from, to, &plan.platforms, plan.referrers)?;
+        let assembly = annotated(Assembly::of(client, &from, &plan.platforms)?, &plan.annotations)?;
+        if plan.dry_run {
+            print(&String::from_utf8_lossy(&assembly.top().bytes));
+            return Ok(assembly.top().digest.clone());
+        }
+        let copied = assembly.push(client, to, plan.referrers)?;
         display.say(&format!(
             "copied {shown} to {}: {} blobs and {} moved, {} mounted, {} already there",
             to.familiar(),
@@ -257,9 +322,12 @@ pub fn one(
         }
         return Ok(copied.digest);
     }
+    if plan.dry_run || !plan.annotations.is_empty() {
+        bail!("--dry-run and --annotation are for copies between registries, without another format");
+    }
     let ([from], false) = (sources, append) else {
         bail!(
-            "an index of several sources is made only of names in registries: copy them to a registry first"
+            "an index of several sources is made of names in registries, as they are: make it first, and copy it then with --format, another compression or to another place"
         );
     };
     let digest =

@@ -139,6 +139,11 @@ mod tests {
         for bad in ["", "HTTP/1.0", "SSH-2.0-x\r\n\r\n", "HTTP/1.1 200 OK\r\nA: b", "HTTP/1.1 x y\r\n\r\n"] {
             assert!(status(&mut io::Cursor::new(bad)).is_err(), "{bad}");
         }
+        let seeds = ["HTTP/1.0 200 OK\r\nA: b\r\n\r\nx", "HTTP/1.1 500 \nA:\n\n"]
+            .map(|seed| seed.as_bytes().to_vec());
+        crossdock_testkit::hostile::try_inputs("heads of docker's answers", &seeds, |bytes| {
+            let _ = status(&mut io::Cursor::new(bytes));
+        });
         let endless = io::repeat(b'a');
         assert!(status(&mut BufReader::new(endless)).is_err());
     }

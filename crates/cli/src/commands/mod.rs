@@ -4,6 +4,7 @@ pub mod ahead;
 mod amend;
 mod annotations;
 pub mod archive;
+pub mod bake;
 pub mod binfmt;
 pub mod build;
 pub mod buildx;
@@ -35,6 +36,7 @@ mod root;
 pub mod run;
 mod source;
 pub mod sync;
+mod sync_list;
 pub mod system;
 mod transports;
 mod tree;
@@ -51,6 +53,7 @@ use crate::session::Session;
 /// Runs a command; returns the exit code.
 pub fn run(session: &Session, command: Command) -> Result<u8> {
     match command {
+        Command::Bake(args) => bake::bake(session, *args),
         Command::Build(args) => build::build(session, *args),
         Command::Run(args) => run::run(session, *args),
         Command::Emulate(args) => emulate::emulate(args),
@@ -78,13 +81,13 @@ pub fn run(session: &Session, command: Command) -> Result<u8> {
         Command::Ldd(args) => elf::ldd(session, args),
         Command::Binfmt(command) => binfmt::binfmt(command),
         Command::Doctor(args) => doctor::doctor(session, args),
-        Command::Completion(args) => completion::completion(Args::command(), args),
-        Command::ManPages(args) => completion::man_pages(Args::command(), args),
         Command::Sync(args) => sync::sync(session, *args),
         Command::ListTags(args) => remote::list_tags(session, &args),
         Command::Delete(args) => remote::delete(session, &args),
         Command::ManifestDigest(args) => remote::manifest_digest(&args),
         Command::Version(args) => info::version(&args),
         Command::Info(args) => info::info(session, &args),
+        Command::Completion(args) => completion::completion(Args::command(), args),
+        Command::ManPages(args) => completion::man_pages(Args::command(), args),
     }
 }

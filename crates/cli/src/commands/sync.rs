@@ -5,12 +5,14 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use crossdock_oci::{Digest, Reference};
+use crossdock_registry::Client;
 use crossdock_registry::transfer::{Platforms, WithReferrers};
 
 use super::convert::{self, Form, Types};
 use super::copy::{Plan, accesses, one};
+use super::sync_list::{self, Wanted};
 use super::transports::{Place, repository};
-use crate::access::{DestinationArgs, SourceArgs};
+use crate::access::{Access, DestinationArgs, SourceArgs};
 use crate::output::{chain, print, say, write_whole};
 use crate::progress::{Display, ProgressMode};
 use crate::session::Session;
@@ -98,6 +100,27 @@ pub fn sync(session: &Session, args: SyncArgs) -> Result<u8> {
         bail!("sync from dir to dir: copy the directory with cp --recursive");
     }
     let display = Display::new(ProgressMode::Auto);
+    let list = match args.src {
+        From::Yaml => sync_list::read(Path::new(&args.source))?,
+        _ => Vec::new(),
+    };
+    session.reach(reached(&args, &list)?, args.retry_times);
+    let client = session.client(std::sync::Arc::new(display.clone()))?;
+    let pairs = pairs(&client, &args, &list)?;
+    if pairs.is_empty() {
+        bail!("{} has no images", args.source);
+    }
+    if args.dry_run {
+        for pair in &pairs {
+            print(&format!("would copy {} to {}", pair.from, destination(&args, pair)?));
+        }
+        return Ok(0);
+    }
+    copy_all(session, &client, &args, &pairs, &display)
+}
+
+/// How the registries are reached.
+fn reached(args: &SyncArgs, list: &[Wanted]) -> Result<Vec<Access>> {
     let (mut from, mut to) = (Vec::new(), Vec::new());
     if args.src == From::Docker {
         from.push(Place::Registry(repository(&args.source)?));
@@ -106,25 +129,34 @@ pub fn sync(session: &Session, args: SyncArgs) -> Result<u8> {
         // Any name below the destination has its registry.
         to.push(Place::Registry(repository(&format!("{}/x", args.destination.trim_end_matches('/')))?));
     }
-    let reached = accesses(
-        &from.iter().collect::<Vec<_>>(),
-        &to.iter().collect::<Vec<_>>(),
-        &args.from,
-        &args.to,
-        args.authfile.as_ref(),
-    )?;
-    session.reach(reached, args.retry_times);
-    let client = session.client(std::sync::Arc::new(display.clone()))?;
-    let pairs = match args.src {
-        From::Docker => of_repository(&client, &args.source)?,
-        From::Dir => of_directory(Path::new(&args.source))?,
-        From::Yaml => bail!(
-            "--src yaml: lists are not read: call \"crossdock sync --src docker\" for each name, in a loop of the shell"
-        ),
-    };
-    if pairs.is_empty() {
-        bail!("{} has no images", args.source);
+    let (from, to): (Vec<&Place>, Vec<&Place>) = (from.iter().collect(), to.iter().collect());
+    let mut all: Vec<Access> = list.iter().map(Wanted::access).collect();
+    all.extend(accesses(&from, &to, &args.from, &args.to, args.authfile.as_ref())?);
+    Ok(all)
+}
+
+/// The images to copy.
+fn pairs(client: &Client, args: &SyncArgs, list: &[Wanted]) -> Result<Vec<Pair>> {
+    match args.src {
+        From::Docker => of_repository(client, &args.source),
+        From::Dir => of_directory(Path::new(&args.source)),
+        From::Yaml => {
+            let mut all = Vec::new();
+            for wanted in list {
+                all.extend(wanted.references(client)?.into_iter().map(of_reference));
+            }
+            Ok(all)
+        }
     }
+}
+
+fn copy_all(
+    session: &Session,
+    client: &Client,
+    args: &SyncArgs,
+    pairs: &[Pair],
+    display: &Display,
+) -> Result<u8> {
     let plan = Plan {
         platforms: if args.all { Platforms::All } else { Platforms::Machine },
         referrers: if args.remove_signatures { WithReferrers::No } else { WithReferrers::Listed },
@@ -133,14 +165,9 @@ pub fn sync(session: &Session, args: SyncArgs) -> Result<u8> {
         ..Plan::whole()
     };
     let (mut lines, mut failed) = (String::new(), 0);
-    for pair in &pairs {
-        let to = destination(&args, pair)?;
-        if args.dry_run {
-            print(&format!("would copy {} to {to}", pair.from));
-            continue;
-        }
-        // An image that is alone has no other platforms.
-        match one(session, &client, std::slice::from_ref(&pair.from), &to, &plan, false, &display) {
+    for pair in pairs {
+        let to = destination(args, pair)?;
+        match one(session, client, std::slice::from_ref(&pair.from), &to, &plan, false, display) {
             Ok(digest) => lines.push_str(&format!("{digest} {to}\n")),
             Err(error) if args.keep_going => {
                 say(&format!("error: {}", chain(&error)));
@@ -153,9 +180,7 @@ pub fn sync(session: &Session, args: SyncArgs) -> Result<u8> {
     if let Some(path) = &args.digestfile {
         write_whole(path, lines.as_bytes())?;
     }
-    if !args.dry_run {
-        print(&format!("copied {} of {} images", pairs.len() - failed, pairs.len()));
-    }
+    print(&format!("copied {} of {} images", pairs.len() - failed, pairs.len()));
     Ok(u8::from(failed > 0))
 }
 
@@ -197,7 +222,7 @@ fn of_reference(reference: Reference) -> Pair {
 }
 
 /// The images of a name: the one with the tag that was given, or those of all tags.
-fn of_repository(client: &crossdock_registry::Client, source: &str) -> Result<Vec<Pair>> {
+fn of_repository(client: &Client, source: &str) -> Result<Vec<Pair>> {
     let reference = repository(source)?;
     let name = source.strip_prefix("docker://").unwrap_or(source);
     let has_tag = name.rsplit('/').next().is_some_and(|last| last.contains([':', '@']));

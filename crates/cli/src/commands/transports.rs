@@ -160,6 +160,13 @@ mod tests {
         ] {
             assert_eq!(Place::parse(text).expect(text).to_string(), shown, "{text}");
         }
+        let names = ["docker://h:5000/a/b:1@sha256:0", "oci-archive:/x:y:z", "dir:", "a:b"];
+        let seeds = crossdock_testkit::hostile::texts(&names);
+        crossdock_testkit::hostile::try_inputs("names with transports", &seeds, |bytes| {
+            if let Ok(text) = std::str::from_utf8(bytes) {
+                let _ = (Place::parse(text), has_transport(text), repository(text));
+            }
+        });
         for text in
             ["oci:", "dir:", "docker-daemon:", "sif:x", "http://x/y", "docker-archive:f:@0", "docker://"]
         {

@@ -58,7 +58,14 @@ pub fn push(shipment: &Shipment<'_>, devices: &[Address]) -> Result<u8> {
     let directory = shipment.store.temporary_directory()?;
     let root = directory.path().join("registry");
     let (sent, log) = Sent::new();
-    let options = ServerOptions { read_only: true, sync: false, access_log: Some(log), ..Default::default() };
+    // Other users of a device reach the registry, too; unlisted, it shows them no repository.
+    let options = ServerOptions {
+        read_only: true,
+        unlisted: true,
+        sync: false,
+        access_log: Some(log),
+        ..Default::default()
+    };
     let repositories: Vec<String> =
         devices.iter().map(|_| Ok(random_id()?[..32].to_string())).collect::<Result<_>>()?;
     // The directory must exist before the server, which may not change it.

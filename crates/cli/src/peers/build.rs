@@ -18,7 +18,7 @@ pub const BUILD: &[PeerOption] = &[
     switch("disable-compression", Fine("a layer is always packed, in the background; see compression= of --output"))
         .short('D'),
     value("layer-label", Fine("steps make no intermediate images that could have labels")),
-    switch("layers", Only(&["true"], "the cache is always filled: --no-cache executes every step again")),
+    switch("layers", Fine("each step that changes files makes a layer, and is in the cache: see --squash and --no-cache")),
     switch("skip-unused-stages", Only(&["true"], "a stage that the result does not need is never built: build it with --target STAGE")),
     switch("compat-volumes", Only(&["true"], "what RUN writes to a VOLUME is kept, as BuildKit does")),
     switch("identity-label", Fine("images get no label of the program that built them")),
@@ -161,22 +161,8 @@ pub const PRUNE: &[PeerOption] = &[
 ];
 
 /// Of `docker buildx imagetools create`, which is `copy` here.
-pub const IMAGETOOLS: &[PeerOption] = &[
-    switch(
-        "dry-run",
-        Refusal(
-            "make the index here with \"crossdock manifest create\", and look at it with \"crossdock manifest inspect\"",
-        ),
-    ),
-    value("file", Refusal("descriptors are not read from files: name the sources, such as NAME@DIGEST")),
-    value(
-        "annotation",
-        Refusal(
-            "annotate the index here: \"crossdock manifest create --annotation NAME=VALUE\", and push it with \"crossdock manifest push\"",
-        ),
-    ),
-    value("progress", Fine("transfers are shown on standard error; see --quiet")),
-];
+pub const IMAGETOOLS: &[PeerOption] =
+    &[value("progress", Fine("transfers are shown on standard error; see --quiet"))];
 
 pub const SYSTEM_PRUNE: &[PeerOption] = &[
     switch("build", Fine("steps leave no containers")),

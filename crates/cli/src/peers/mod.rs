@@ -9,12 +9,15 @@ mod commands;
 mod global;
 mod images;
 mod option;
+mod podman_run;
 mod registries;
 mod run;
 
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches};
 
+#[cfg(test)]
+pub use commands::COMMANDS;
 pub use commands::answer_to;
 use option::{Answer, PeerOption, Takes};
 
@@ -31,7 +34,10 @@ fn tables(path: &[String]) -> Vec<&'static [PeerOption]> {
     let words: Vec<&str> = path.iter().map(String::as_str).collect();
     match words[..] {
         [] => vec![global::GLOBAL],
-        ["run"] => vec![run::RUN],
+        ["bake"] => vec![build::BUILDER],
+        ["run"] => vec![run::RUN, podman_run::RUN],
+        ["rmi"] => vec![images::REMOVE],
+        ["system", "prune-images"] => vec![images::PRUNE],
         ["build"] => vec![build::BUILD, build::LIMITS, build::NAMESPACES],
         ["pull"] => vec![images::PULL, registries::PULLED],
         ["push"] => vec![images::PUSH, registries::SIGNED],
@@ -167,6 +173,8 @@ pub fn sentences() -> Vec<(&'static str, &'static str)> {
         registries::SIGNED,
         registries::COPIED,
         registries::RETRIED,
+        run::RUN,
+        podman_run::RUN,
         images::PULL,
         images::PUSH,
         images::MANIFEST_ADD,

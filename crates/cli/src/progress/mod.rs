@@ -216,8 +216,8 @@ impl Inner {
                 }
             }
             Mode::Raw(steps) => {
-                if let Some(object) = steps.line(&event) {
-                    let _ = writeln!(std::io::stderr(), "{object}");
+                if let Some(line) = steps.line(&event) {
+                    let _ = writeln!(std::io::stderr(), "{line}");
                 }
             }
             Mode::Plain => {
@@ -317,13 +317,12 @@ impl Progress for Display {
         let mut inner = self.lock();
         let at = inner.started.elapsed();
         inner.state.begin_transfer(id, label, total, at);
-        match &mut inner.mode {
-            Mode::Tty(_) => inner.keep_drawing(),
-            Mode::Raw(steps) => {
-                let object = steps.transfer(id, label, 0, total, false);
-                let _ = writeln!(std::io::stderr(), "{object}");
-            }
-            _ => {}
+        if let Mode::Raw(steps) = &mut inner.mode {
+            let line = steps.transfer(id, label, 0, total, false);
+            let _ = writeln!(std::io::stderr(), "{line}");
+        }
+        if let Mode::Tty(_) = inner.mode {
+            inner.keep_drawing();
         }
     }
 
@@ -356,8 +355,8 @@ impl Progress for Display {
                 let _ = writeln!(std::io::stderr(), "{object}");
             }
             Mode::Raw(steps) => {
-                let object = steps.transfer(id, &transfer.label, transfer.position, transfer.total, true);
-                let _ = writeln!(std::io::stderr(), "{object}");
+                let line = steps.transfer(id, &transfer.label, transfer.position, transfer.total, true);
+                let _ = writeln!(std::io::stderr(), "{line}");
             }
             Mode::Tty(terminal) => terminal.end_of_transfer(&text),
             Mode::Plain => inner.print(&format!(" => {text}")),

@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use crate::support::{Registry, World};
+use crate::support::{Registry, World, require};
 
 /// A registry for the user ann, whose password is `correct-horse`.
 fn guarded(world: &World) -> Registry {
@@ -29,6 +29,8 @@ fn credentials_are_given_with_the_command() {
         &["copy", "--dest-creds", "ann:correct-horse", "oci:out", &registry.image("b:1")],
         &["copy", "--src-username=ann", "--src-password=correct-horse", &there, "dir:out2"],
         &["sync", "-s=docker", "-d=dir", "--src-creds=ann:correct-horse", &name, "out3"],
+        &["run", "--pull=always", "--creds", "ann:correct-horse", &name, "true"],
+        &["run", "--pull=always", "--arch=amd64", "--os=linux", "--creds=ann:correct-horse", &name, "true"],
         &["delete", "--creds=ann:correct-horse", &name],
     ] {
         world.run(words).ok();
@@ -77,7 +79,7 @@ fn files_of_credentials_are_chosen() {
 #[test]
 fn certificates_are_verified_or_not() {
     let world = World::with_base();
-    let made = std::process::Command::new("openssl")
+    let made = std::process::Command::new(require("openssl", "openssl"))
         .args([
             "req",
             "-x509",

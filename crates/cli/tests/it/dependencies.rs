@@ -6,7 +6,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Which crates each crate may use, apart from tests.
-const ALLOWED: [(&str, &[&str]); 15] = [
+const ALLOWED: [(&str, &[&str]); 16] = [
     ("crossdock-platform", &[]),
     ("crossdock-elf", &["platform"]),
     ("crossdock-oci", &["platform"]),
@@ -14,7 +14,8 @@ const ALLOWED: [(&str, &[&str]); 15] = [
     ("crossdock-dockerfile", &[]),
     ("crossdock-sandbox", &["platform"]),
     ("crossdock-builder", &["dockerfile", "sandbox", "oci", "platform"]),
-    ("crossdock", &["builder", "dockerfile", "sandbox", "registry", "oci", "elf", "platform"]),
+    ("crossdock-bake", &[]),
+    ("crossdock", &["bake", "builder", "dockerfile", "sandbox", "registry", "oci", "elf", "platform"]),
     ("crossdock-register", &["sandbox", "platform"]),
     ("crossdock-testkit", &["oci", "platform"]),
     // The builder uses the emulator only as a process.

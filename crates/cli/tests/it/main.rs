@@ -4,6 +4,7 @@ mod access;
 mod add;
 mod ahead;
 mod amended;
+mod bake;
 mod build_options;
 mod cache;
 mod check;

@@ -282,6 +282,56 @@ fn several_sources_make_an_index() {
     other.run(&["copy", "-t", &fresh, &list, &registry.image("none:1")]).fails_with(&["none:1", "not found"]);
 }
 
+/// The options of `imagetools create` that CI jobs use: sources by digest from files, annotations, a dry run.
+#[test]
+fn an_index_is_planned_annotated_and_made_of_files() {
+    let world = World::new();
+    let registry = Registry::start(&world);
+    let mut files = Vec::new();
+    for platform in ["linux/amd64", "linux/arm64"] {
+        let output = format!("type=image,name={},push-by-digest=true,push=true", registry.image("app"));
+        let file = format!("{}.json", platform.replace('/', "-"));
+        let args = ["--platform", platform, "-o", &output, "--metadata-file", &file];
+        world.build("FROM scratch\nARG TARGETARCH\nCOPY Dockerfile /$TARGETARCH\n", &args).ok();
+        files.push(file);
+    }
+    let name = registry.image("app:1");
+    let create = |args: &[&str]| {
+        let fixed = ["buildx", "imagetools", "create", "--progress=plain", "-t", &name];
+        let sources = ["-f", &files[0], "-f", &files[1]];
+        world.run(&[&fixed[..], args, &sources].concat())
+    };
+    let annotations = [
+        "--annotation",
+        "a=1",
+        "--annotation",
+        "index:b=2",
+        "--annotation",
+        "manifest-descriptor[linux/arm64]:c=3",
+    ];
+    let planned = create(&[&annotations[..], &["--dry-run"]].concat()).ok();
+    world.run(&["manifest", "inspect", &name]).fails(1);
+    create(&annotations).ok();
+    let raw = world.run(&["inspect", "--raw", &format!("docker://{name}")]).ok();
+    assert_eq!(planned, format!("{raw}\n"));
+    let index: Value = serde_json::from_str(&raw).expect("JSON");
+    assert_eq!(index["annotations"], serde_json::json!({"a": "1", "b": "2"}));
+    assert_eq!(index["manifests"][0]["annotations"], Value::Null);
+    assert_eq!(index["manifests"][1]["annotations"], serde_json::json!({"c": "3"}));
+    world.run(&["pull", "--all-platforms", &name]).ok();
+    assert_eq!((world.validate(), entries(&world, &name).len()), (1, 2));
+
+    let fails = |args: &[&str], texts: &[&str]| world.run(&[&["copy"], args].concat()).fails_with(texts);
+    fails(&["-t", &name, "--file", "absent"], &["--file absent"]);
+    std::fs::write(world.path("odd"), "{}").expect("written");
+    fails(&["-t", &name, "--file", "odd"], &["--file odd", "no digest"]);
+    fails(&["--annotation", "index-descriptor:a=b", &name, &registry.image("x:1")], &["index-descriptor"]);
+    fails(&["--dry-run", &name, "oci:layout"], &["--dry-run", "between registries"]);
+    let one = index["manifests"][0]["digest"].as_str().expect("a digest");
+    let one = format!("{}@{one}", registry.image("app"));
+    fails(&["--annotation", "a=b", &one, &registry.image("x:1")], &["several sources"]);
+}
+
 #[test]
 fn copies_survive_faults_and_notice_damage() {
     let world = World::new();

@@ -128,5 +128,56 @@ fn names_are_synced_to_directories_and_back() {
     fs::create_dir(world.path("empty")).expect("a directory");
     sync(&["--src=dir", "--dest=docker", "empty", &to]).fails_with(&["empty has no images"]);
     sync(&["--src=dir", "--dest=dir", "out", "x"]).fails_with(&["cp --recursive"]);
-    sync(&["--src=yaml", "--dest=dir", "list", "x"]).fails_with(&["--src yaml", "loop"]);
+}
+
+#[test]
+fn lists_of_images_are_synced() {
+    let world = World::new();
+    let line = world.crossdock(&["registry", "htpasswd", "ann"]).input(b"correct-horse\n").ok();
+    fs::write(world.path("users"), line).expect("written");
+    let registry = Registry::with(&world, &["--users", &world.text("users")]);
+    for name in ["team/app:1.0", "team/app:1.1", "team/app:2.0", "other:1", "other:2"] {
+        world.file("f", name);
+        let to = registry.image(name);
+        world.build("FROM scratch\nCOPY f /\n", &["-o", "type=oci,dest=a.tar", "-t", &to]).ok();
+        world.run(&["copy", "-q", "--dest-creds", "ann:correct-horse", "oci-archive:a.tar", &to]).ok();
+    }
+    let there = format!("docker://{}", registry.image("other:2"));
+    let digest = world.run(&["inspect", "--creds=ann:correct-horse", "--format", "{{.Digest}}", &there]).ok();
+    let list = format!(
+        "# what is wanted\n{}:\n  images:\n    other: []\n    team/app:\n      - \"2.0\"\n  images-by-tag-regex:\n    \
+        team/app: ^1\\.[0-9]$\n  credentials:\n    username: ann\n    password: correct-horse\n  tls-verify: false\n",
+        registry.host
+    );
+    fs::write(world.path("list"), &list).expect("written");
+    let sync = |to: &str| world.run(&["sync", "--src", "yaml", "--dest", "dir", "list", to]);
+    assert!(sync("out").ok().ends_with("copied 5 of 5 images\n"));
+    for name in ["app:1.0", "app:1.1", "app:2.0", "other:1", "other:2"] {
+        assert!(world.path("out").join(name).join("manifest.json").exists(), "{name}");
+    }
+    // By digest; and tags that are not there.
+    let text = list.replace("other: []", &format!("other: [\"{}\"]", digest.trim()));
+    fs::write(world.path("list"), text).expect("written");
+    sync("by-digest").ok();
+    assert!(world.path("by-digest").join(format!("other@{}", digest.trim())).exists());
+    for (from, to, texts) in [
+        ("other: []", "other: x", &["line 4", "other"][..]),
+        ("other: []", "other: [absent]", &["other:absent"]),
+        ("^1", "(", &["images-by-tag-regex", "line 8"]),
+        ("images-by-tag-regex", "images-by-semver", &["images-by-semver", "images-by-tag-regex"]),
+        ("correct-horse", "wrong-guess", &[]),
+        ("tls-verify: false", "tls-verify: perhaps", &["tls-verify", "line 12"]),
+        ("tls-verify", "unknown", &["unknown", "line 12"]),
+        ("images:", "images: &a\n  x: *a\n  y:", &["list", "alias"]),
+        ("images:", "images: [", &["list"]),
+    ] {
+        fs::write(world.path("list"), list.replace(from, to)).expect("written");
+        let err = sync("bad").fails(1);
+        let has_all = texts.iter().all(|text| err.contains(text));
+        assert!(has_all && !err.contains("correct-horse") && !err.contains("wrong-guess"), "{to}: {err}");
+    }
+    fs::write(world.path("list"), "[".repeat(100_000)).expect("written");
+    sync("bad").fails(1);
+    fs::write(world.path("list"), "").expect("written");
+    sync("bad").fails_with(&["list has no images"]);
 }

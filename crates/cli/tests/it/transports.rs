@@ -8,7 +8,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::interop::Peers;
-use crate::support::{Registry, World};
+use crate::support::{Registry, Who, World};
 
 const TWO: [&str; 2] = ["--platform", "linux/amd64,linux/arm64"];
 const DOCKERFILE: &str = "FROM scratch\nARG TARGETARCH\nCOPY Dockerfile /$TARGETARCH\n";
@@ -147,6 +147,60 @@ fn types_and_compression_change() {
     assert!(raw(&world, &to).contains("vnd.docker.distribution.manifest.v2+json"));
     world.run(&["push", "base", "oci:pushed:1"]).ok();
     assert!(world.path("pushed/index.json").exists());
+}
+
+#[test]
+fn an_index_is_converted_with_its_images() {
+    let world = World::new();
+    let registry = Registry::start(&world);
+    let name = pushed(&world, &registry);
+    let to = registry.image("docker:1");
+    world.run(&["copy", "--format", "v2s2", &name, &to]).ok();
+    let list: Value = serde_json::from_str(&raw(&world, &to)).expect("JSON");
+    assert_eq!(list["mediaType"], "application/vnd.docker.distribution.manifest.list.v2+json");
+    for entry in list["manifests"].as_array().expect("entries") {
+        assert_eq!(entry["mediaType"], "application/vnd.docker.distribution.manifest.v2+json");
+        assert_eq!(entry["platform"]["os"], "linux");
+    }
+    world.run(&["pull", "--all-platforms", &to]).ok();
+    // A layout has the OCI's types again, and the same images as at first.
+    world.run(&["copy", &to, "oci:layout"]).ok();
+    let back = registry.image("back:1");
+    world.run(&["copy", "oci:layout", &back]).ok();
+    let ids = |name: &str| {
+        let place = format!("docker://{name}");
+        ["linux/amd64", "linux/arm64"]
+            .map(|platform| world.run(&["inspect", "--config", "--raw", "--platform", platform, &place]).ok())
+    };
+    assert_eq!(ids(&back), ids(&name));
+    assert!(raw(&world, &back).contains("application/vnd.oci.image.index.v1+json"));
+    // With the digests preserved it stays Docker's.
+    world.run(&["copy", "--preserve-digests", &to, "oci:kept"]).ok();
+    assert!(world.run(&["inspect", "--raw", "oci:kept"]).ok().contains("manifest.list.v2"));
+    let several = ["copy", "--format", "v2s2", "-t", &to, &name, &back];
+    world.run(&several).fails_with(&["several sources", "make it first"]);
+}
+
+/// An ordinary user, with and without ranges of ids.
+#[test]
+fn users_copy_too() {
+    for who in [Who::User, Who::SingleId] {
+        let world = World::of(who).load_base();
+        let registry = Registry::start(&world);
+        let name = registry.image("a:1");
+        world.run(&["push", "base", &name]).ok();
+        for (from, to) in [
+            (name.as_str(), "oci:layout:1"),
+            ("oci:layout:1", "dir:files"),
+            ("dir:files", "docker-archive:a.tar:b:1"),
+            ("docker-archive:a.tar", "oci-archive:b.tar"),
+            ("oci-archive:b.tar", &registry.image("b:1")),
+        ] {
+            world.run(&["copy", from, to]).ok();
+        }
+        world.run(&["pull", &registry.image("b:1")]).ok();
+        assert_eq!(world.sh(&registry.image("b:1"), "echo runs"), "runs\n");
+    }
 }
 
 #[test]

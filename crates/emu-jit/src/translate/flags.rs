@@ -9,9 +9,10 @@
 //! | compare | EFLAGS after UCOMIS, which says less, equal, greater or unordered in ZF, PF and CF |
 //!
 //! Flags that nothing reads before they are written again are not saved. For 32-bit Arm, N and Z are followed
-//! apart from C and V, since logical operations write only N and Z, and shifters only C. MOV, MOVZX, LEA,
-//! NOT, SETcc, CMOVcc and the BMI shifts keep EFLAGS; before every other instruction that changes EFLAGS,
-//! [`Translator::clobber`] saves the flags that are still needed.
+//! apart from C and V, since logical operations write only N and Z, and shifters only C.
+//!
+//! MOV, MOVZX, LEA, NOT, SETcc, CMOVcc and the BMI shifts keep EFLAGS; before every other instruction that
+//! changes EFLAGS, [`Translator::clobber`] saves the flags that are still needed.
 
 use super::condition::{Condition, Flags};
 use super::{Isa, Translator};

@@ -147,7 +147,7 @@ const QUADS: [Template; 14] = [
 ];
 
 /// Integers and flags.
-const INTEGERS: [Template; 35] = [
+const INTEGERS: [Template; 37] = [
     (0xe010_0000, &[(D, General), (N, General), (M, General)]), // ands
     (0xe030_0000, &[(D, General), (N, General), (M, General)]), // eors
     (0xe030_0120, &[(D, General), (N, General), (M, General)]), // eors, lsr #2
@@ -174,6 +174,8 @@ const INTEGERS: [Template; 35] = [
     (0xe370_0001, &[(N, General)]),                             // cmn, #1
     (0xe1a0_0000, &[(D, General), (M, General)]),               // mov
     (0xe080_0000, &[(D, General), (N, General), (M, General)]), // add
+    (0xe30a_0bcd, &[(D, General)]),                             // movw, #0xabcd
+    (0xe349_0765, &[(D, General)]),                             // movt, #0x9765
     (0xe080_0100, &[(D, General), (N, General), (M, General)]), // add, lsl #2
     (0xe1a0_0210, &[(D, General), (M, General)]),               // lsl, r2
     (0xe1a0_0130, &[(D, General), (M, General)]),               // lsr, r1
@@ -186,21 +188,26 @@ const INTEGERS: [Template; 35] = [
 ];
 
 /// Loads and stores; the base is added in bits 19 to 16.
-const ACCESSES: [Template; 14] = [
-    (0xed90_0b02, &[(D, Double)]), // vldr d, #8
-    (0xed80_0b04, &[(D, Double)]), // vstr d, #16
-    (0xed90_0a01, &[(D, Single)]), // vldr s, #4
-    (0xed80_0a02, &[(D, Single)]), // vstr s, #8
-    (0xec90_0b04, &[(D, Double)]), // vldm {d, d}
-    (0xeca0_0b02, &[(D, Double)]), // vstm !, {d}
-    (0xec90_0a03, &[(D, Single)]), // vldm {s, s, s}
-    (0xf420_078f, &[(D, Double)]), // vld1.32 {d}
-    (0xf420_078d, &[(D, Double)]), // vld1.32 {d}, !
-    (0xf400_0a8f, &[(D, Double)]), // vst1.32 {d, d}
-    (0xf420_088f, &[(D, Double)]), // vld2.32 {d, d}
-    (0xf420_038f, &[(D, Double)]), // vld2.32 of four
-    (0xf4a0_088f, &[(D, Double)]), // vld1.32 {d[1]}
-    (0xf4a0_0caf, &[(D, Double)]), // vld1.32 {d[], d[]}
+const ACCESSES: [Template; 19] = [
+    (0xe590_0008, &[(D, General)]), // ldr, #8
+    (0xe5c0_0003, &[(D, General)]), // strb, #3
+    (0xe490_0008, &[(D, General)]), // ldr, !#8
+    (0xe8a0_0055, &[]),             // stm !, {r0, r2, r4, r6}
+    (0xe890_0062, &[]),             // ldm {r1, r5, r6}
+    (0xed90_0b02, &[(D, Double)]),  // vldr d, #8
+    (0xed80_0b04, &[(D, Double)]),  // vstr d, #16
+    (0xed90_0a01, &[(D, Single)]),  // vldr s, #4
+    (0xed80_0a02, &[(D, Single)]),  // vstr s, #8
+    (0xec90_0b04, &[(D, Double)]),  // vldm {d, d}
+    (0xeca0_0b02, &[(D, Double)]),  // vstm !, {d}
+    (0xec90_0a03, &[(D, Single)]),  // vldm {s, s, s}
+    (0xf420_078f, &[(D, Double)]),  // vld1.32 {d}
+    (0xf420_078d, &[(D, Double)]),  // vld1.32 {d}, !
+    (0xf400_0a8f, &[(D, Double)]),  // vst1.32 {d, d}
+    (0xf420_088f, &[(D, Double)]),  // vld2.32 {d, d}
+    (0xf420_038f, &[(D, Double)]),  // vld2.32 of four
+    (0xf4a0_088f, &[(D, Double)]),  // vld1.32 {d[1]}
+    (0xf4a0_0caf, &[(D, Double)]),  // vld1.32 {d[], d[]}
 ];
 
 struct Program {
@@ -259,13 +266,16 @@ impl Program {
             let template = self.random.pick(&ACCESSES);
             // Of several registers, some may have been loaded at a fault, so R8 stays within the data.
             let base = match template.0 {
-                0xeca0_0b02 | 0xf420_078d => BASES[1],
-                word if matches!(word >> 20, 0xed9 | 0xed8) => self.random.pick(&BASES),
+                0xeca0_0b02 | 0xf420_078d | 0xe490_0008 | 0xe8a0_0055 => BASES[1],
+                word if matches!(word >> 20, 0xed9 | 0xed8 | 0xe59 | 0xe5c) => self.random.pick(&BASES),
                 _ => BASES[0],
             };
             let whole = self.groups.len() == 5 || template.0 >> 28 == 14;
             if whole {
-                let word = self.with_operands(template) | base << 16;
+                let mut word = self.with_operands(template) | base << 16;
+                if word >> 28 == 14 && self.random.one_in(3) {
+                    word = word & 0x0fff_ffff | (self.random.below(14) as u32) << 28;
+                }
                 self.words.push(word);
             }
             return;
@@ -285,6 +295,10 @@ impl Program {
             word = word & 0x0fff_ffff | (self.random.below(14) as u32) << 28;
         }
         self.words.push(word);
+        if word & 0x0ff0_0000 == 0x0300_0000 && self.random.one_in(2) {
+            // movt of the same register
+            self.words.push(word & 0xf000_f000 | 0x0348_0123);
+        }
         if template.0 & 0x0fbe_0e50 == 0x0eb4_0a40 && self.random.one_in(2) {
             // vmrs APSR_nzcv, fpscr
             self.words.push(0xeef1_fa10);

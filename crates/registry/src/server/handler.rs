@@ -225,6 +225,9 @@ impl Handler {
         match route {
             Route::Ping => Ok(reply(200).json(&json!({}))),
             Route::Token => self.token(head, body).await,
+            Route::Health | Route::Metrics | Route::Catalog if self.options.unlisted => {
+                Err(Problem::new(404, "UNSUPPORTED", "this registry lists nothing").into())
+            }
             Route::Health => self.health().await,
             Route::Metrics => {
                 let text = self.metrics.text(self.gate.open(), self.storage.room().ok());

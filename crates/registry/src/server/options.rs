@@ -19,6 +19,9 @@ pub struct ServerOptions {
     pub auth: AuthOptions,
     /// Clients cannot change anything.
     pub read_only: bool,
+    /// Nothing is told about the registry as a whole: no catalog, health or metrics. Who knows no name of a
+    /// repository finds none.
+    pub unlisted: bool,
     /// An existing tag is neither moved nor removed.
     pub immutable_tags: bool,
     /// Content is synced to the disk before it is acknowledged. Without this, a power failure may lose
@@ -48,6 +51,7 @@ impl Default for ServerOptions {
         ServerOptions {
             auth: AuthOptions::None,
             read_only: false,
+            unlisted: false,
             immutable_tags: false,
             sync: true,
             stall: Duration::from_secs(60),

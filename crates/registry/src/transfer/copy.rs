@@ -41,26 +41,65 @@ pub fn copy(
     platforms: &Platforms,
     referrers: WithReferrers,
 ) -> Result<Pushed> {
-    let mut content = Content::default();
-    let top = match from {
-        [one] => {
-            let top = chosen(client, one, platforms)?;
-            content.gather(client, one, (&top, None), 0)?;
-            top
-        }
-        several => content.joined(client, several, platforms)?,
-    };
-    let mut attached = Referrers::default();
-    if referrers != WithReferrers::No {
-        let subjects = content.manifests.iter().chain([&top]).map(|m| m.digest.clone()).collect();
-        attached = Referrers::find(client, from, subjects, referrers, |from, manifest| {
-            content.gather(client, from, (manifest, None), 0)
-        })?;
+    Assembly::of(client, from, platforms)?.push(client, to, referrers)
+}
+
+/// What a copy puts under its name, and everything below it.
+pub struct Assembly {
+    from: Vec<Reference>,
+    content: Content,
+    top: FetchedManifest,
+}
+
+impl Assembly {
+    /// Reads the manifests of the sources, as [`copy`] does. Nothing is moved yet.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoPlatform`], and the errors of the sources' registries.
+    pub fn of(client: &Client, from: &[&Reference], platforms: &Platforms) -> Result<Assembly> {
+        let mut content = Content::default();
+        let top = match from {
+            [one] => {
+                let top = chosen(client, one, platforms)?;
+                content.gather(client, one, (&top, None), 0)?;
+                top
+            }
+            several => content.joined(client, several, platforms)?,
+        };
+        Ok(Assembly { from: from.iter().map(|from| (*from).clone()).collect(), content, top })
     }
-    let mut pushed = content.move_all(client, to, top)?;
-    pushed.referrers = attached.count();
-    attached.push(client, to)?;
-    Ok(pushed)
+
+    /// The manifest or index that gets the name.
+    pub fn top(&self) -> &FetchedManifest {
+        &self.top
+    }
+
+    /// Puts an index with the same entries in place of the top, for example one with other annotations.
+    pub fn with_index(self, index: Index) -> Assembly {
+        Assembly { top: new_index(index), ..self }
+    }
+
+    /// Moves everything to a registry.
+    ///
+    /// # Errors
+    ///
+    /// The errors of all registries. Then the name is as it was.
+    pub fn push(self, client: &Client, to: &Reference, referrers: WithReferrers) -> Result<Pushed> {
+        let Assembly { from, mut content, top } = self;
+        let from: Vec<&Reference> = from.iter().collect();
+        let mut attached = Referrers::default();
+        if referrers != WithReferrers::No {
+            let subjects = content.manifests.iter().chain([&top]).map(|m| m.digest.clone()).collect();
+            attached = Referrers::find(client, &from, subjects, referrers, |from, manifest| {
+                content.gather(client, from, (manifest, None), 0)
+            })?;
+        }
+        let mut pushed = content.move_all(client, to, top)?;
+        pushed.referrers = attached.count();
+        attached.push(client, to)?;
+        Ok(pushed)
+    }
 }
 
 /// The manifest or index that a source names, or its part for the wanted platforms.

@@ -7,7 +7,7 @@ mod push;
 mod referrers;
 mod stream;
 
-pub use copy::copy;
+pub use copy::{Assembly, copy};
 pub use pull::{LayerReady, Platforms, PullOptions, Pulled, pull};
 pub use push::{PushOptions, Pushed, push, push_blob};
 pub use referrers::WithReferrers;

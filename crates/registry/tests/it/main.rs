@@ -13,6 +13,7 @@ mod hosts;
 mod http;
 mod interop;
 mod load;
+mod offer;
 mod operator;
 mod proxy;
 mod raw;

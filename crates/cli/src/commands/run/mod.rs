@@ -20,9 +20,11 @@ use self::limits::LimitArgs;
 use self::mounts::{MountArgs, Surroundings, mounts};
 use self::rights::RightsArgs;
 use super::source::{self, Source};
+use crate::access::{ConnectionArgs, CredentialArgs};
 use crate::output::{self, ExitWith, say};
 use crate::progress::{Display, ProgressMode};
 use crate::session::Session;
+use crate::single_platform::SinglePlatformArgs;
 use crate::values::{self, hosts, limits, network, random_id};
 
 // "-h" is docker's short form of --hostname.
@@ -116,6 +118,12 @@ pub struct RunArgs {
     /// Accepted for docker with the host's network, in which every port is reachable as it is
     #[arg(short, long = "publish", hide = true)]
     pub publish: Vec<String>,
+    #[command(flatten)]
+    pub single: SinglePlatformArgs,
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
+    #[command(flatten)]
+    pub credentials: CredentialArgs,
 }
 
 impl RunArgs {
@@ -144,7 +152,17 @@ pub fn run(session: &Session, args: RunArgs) -> Result<u8> {
     })
 }
 
-fn run_image(session: &Session, args: RunArgs) -> Result<u8> {
+fn run_image(session: &Session, mut args: RunArgs) -> Result<u8> {
+    let given: Vec<String> = args.platform.iter().cloned().collect();
+    if let Some(platform) = args.single.platform(session, &given)? {
+        args.platform = Some(platform.to_string());
+    }
+    let mut accesses = vec![args.connection.access()];
+    // An id names no registry.
+    if let Ok(reference) = values::reference(&args.image()) {
+        accesses.insert(0, args.credentials.access(&args.connection, reference.registry())?);
+    }
+    session.reach(accesses, args.connection.retry);
     if args.detach {
         bail!(
             "--detach is not supported: a container ends with this command; leave it out, or put \"&\" behind the command"

@@ -1,6 +1,6 @@
 //! Data processing and bit fields (manual F4.1.2, F4.1.5).
 
-use super::{PC, Translator, at};
+use super::{ALWAYS, PC, Translator, at};
 use crate::layout::{Slot, TPIDR, slot};
 use crate::translate::alu::Operand;
 use crate::translate::condition::Flags;
@@ -115,6 +115,20 @@ impl Translator<'_> {
                 let _ = self.media(item) || self.multiplication(item);
             }
         }
+    }
+
+    /// A constant of 32 bits by MOVW and MOVT, the current instruction and the next. False if they are other
+    /// instructions.
+    pub(super) fn wide_constant(&mut self) -> bool {
+        let [low, high, ..] = self.items else { return false };
+        let moves = Action::Data { operation: 13, sets: false, form: Form::Immediate } == low.action
+            && low.jump == Jump::No;
+        let joins = moves && high.action == Action::MoveTop && high.rd == low.rd;
+        let always = [low, high].iter().all(|item| item.condition >= ALWAYS && item.it == 0);
+        if joins && always {
+            self.put_constant(low.rd, (high.imm << 16 | low.imm & 0xffff).into());
+        }
+        joins && always
     }
 
     /// Whether the result is known to be a multiple of 4: a sum or a difference of such numbers.
@@ -384,8 +398,12 @@ impl Translator<'_> {
             return self.put_constant(item.rd, item.imm.into());
         }
         if !sets && form == Form::Plain {
-            let m = self.held(item.rm, Reg::RAX);
-            return self.put(item.rd, m);
+            let t = match self.general_host(item.rm) {
+                Some(host) if item.rm != PC => host,
+                _ => self.result(item.rd, Reg::RAX),
+            };
+            self.fetch(item.rm, t);
+            return self.put(item.rd, t);
         }
         if !sets && form == Form::Shifted && item.extra <= ROR {
             return self.shift(item);

@@ -8,12 +8,19 @@ use crate::translate::{FAULTS, Isa};
 use crossdock_emu_guest::a32::action::Action;
 use crossdock_emu_guest::a32::{A32, Instruction};
 
-/// Whether the code of an instruction may leave it to the interpreter.
+/// Whether the code of an instruction may leave it to the interpreter with flags that were not saved. Plain
+/// loads and stores keep EFLAGS, and their marks say how these hold the flags.
 fn may_be_interpreted(instruction: &Instruction, kind: &Kind) -> bool {
     match kind {
         Kind::Float(arithmetic) => arithmetic.computes(),
         Kind::Vector(_) | Kind::Transfer(_) => true,
-        Kind::General => A32::class(instruction).has(FAULTS),
+        Kind::General => {
+            let plain = matches!(
+                instruction.action,
+                Action::Access { register: false, .. } | Action::Multiple { .. }
+            );
+            A32::class(instruction).has(FAULTS) && !plain
+        }
     }
 }
 
@@ -62,8 +69,9 @@ impl Translator<'_> {
         let done = self.lower_kind(&instruction, &float);
         if written_flags(&instruction, &float) != 0 && self.live {
             self.save_flags();
-            self.flags = Flags::Memory;
-        } else if self.flags != before {
+        }
+        // On both ways EFLAGS may hold the flags in the same form.
+        if self.flags != before {
             self.flags = Flags::Memory;
         }
         self.a.bind(skip);
@@ -90,6 +98,7 @@ impl Translator<'_> {
                 self.transfer_vectors(&transfer);
                 return count;
             }
+            Kind::General if self.wide_constant() => return 2,
             Kind::General => self.lower_action(instruction),
         }
         1

@@ -1,0 +1,385 @@
+//! bake: many builds from files of definitions (`docker buildx bake`).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use clap::Parser;
+use crossdock_bake::{DEFAULT_FILES, Plan, Request, SourceFile, Target};
+use crossdock_oci::Store;
+use crossdock_platform::Platform;
+use serde_json::{Map, Value, json};
+
+use super::build::{self, BuildArgs};
+use crate::input::{Kinds, read_whole};
+use crate::output::{print, say, table, write_whole};
+use crate::session::Session;
+use crate::values::{self, random_id};
+
+#[derive(clap::Args)]
+pub struct BakeArgs {
+    /// Targets and groups [default: default]
+    pub targets: Vec<String>,
+    /// Files of definitions, in HCL or JSON; later ones are laid over earlier ones [default:
+    /// docker-bake.json, docker-bake.hcl, and docker-bake.override.json and .hcl]
+    #[arg(short, long = "file", value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Set an attribute of targets: TARGET.KEY=VALUE; TARGET may be a pattern such as '*'
+    #[arg(long = "set", value_name = "TARGET.KEY=VALUE")]
+    pub overrides: Vec<String>,
+    /// Value of a variable, instead of the environment's
+    #[arg(long = "var", value_name = "NAME=VALUE")]
+    pub variables: Vec<String>,
+    /// Push the images
+    #[arg(long)]
+    pub push: bool,
+    /// Accepted for buildx: images are in the store anyhow
+    #[arg(long, hide = true)]
+    pub load: bool,
+    /// Attestation of how the images were made: see build
+    #[arg(long, value_name = "BOOL|mode=MODE", hide = true)]
+    pub provenance: Option<String>,
+    /// List of what the images hold: see build
+    #[arg(long, value_name = "BOOL", hide = true)]
+    pub sbom: Option<String>,
+    /// Print what would be built, as JSON, and build nothing
+    #[arg(long)]
+    pub print: bool,
+    /// List targets or variables; also type=targets,format=json
+    #[arg(long, value_name = "WHAT")]
+    pub list: Option<String>,
+    /// Use no cache
+    #[arg(long)]
+    pub no_cache: bool,
+    /// Ask the registries for newer base images
+    #[arg(long)]
+    pub pull: bool,
+    /// Privileges that targets may ask for: network.host, security.insecure
+    #[arg(long = "allow", value_name = "PRIVILEGE")]
+    pub allow: Vec<String>,
+    /// What to do instead of building: check, outline or targets
+    #[arg(long, value_name = "METHOD")]
+    pub call: Option<String>,
+    /// The same as --call=check
+    #[arg(long)]
+    pub check: bool,
+    /// Write what was built to a file, as JSON
+    #[arg(long, value_name = "FILE")]
+    pub metadata_file: Option<PathBuf>,
+    /// auto, tty, plain, rawjson, json or quiet
+    #[arg(long, value_name = "FORM")]
+    pub progress: Option<String>,
+    /// What runs programs of other CPUs: auto, builtin, qemu or a path
+    #[arg(long, value_name = "EMULATOR")]
+    pub emulator: Option<String>,
+}
+
+/// The options of build without its name.
+#[derive(Parser)]
+#[command(name = "crossdock build", args_override_self = true)]
+struct BuildLine {
+    #[command(flatten)]
+    build: BuildArgs,
+}
+
+pub fn bake(session: &Session, args: BakeArgs) -> Result<u8> {
+    let files = files(&args.files)?;
+    let mut given = BTreeMap::new();
+    for text in &args.variables {
+        let (name, value) = text.split_once('=').with_context(|| format!("--var {text}: not NAME=VALUE"))?;
+        given.insert(name.to_string(), value.to_string());
+    }
+    let environment = |name: &str| given.get(name).cloned().or_else(|| std::env::var(name).ok());
+    let builtin = BTreeMap::from([
+        ("BAKE_CMD_CONTEXT".to_string(), "cwd://".to_string()),
+        ("BAKE_LOCAL_PLATFORM".to_string(), Platform::host().to_string()),
+    ]);
+    let request = Request {
+        files: &files,
+        names: &args.targets,
+        overrides: &args.overrides,
+        environment: &environment,
+        builtin: &builtin,
+    };
+    if let Some(what) = &args.list {
+        return list(&request, what);
+    }
+    let mut plan = crossdock_bake::bake(&request)?;
+    for (name, target) in &mut plan.targets {
+        let is_linked = plan.linked.contains(name);
+        if args.push && !is_linked {
+            crossdock_bake::push(target);
+        }
+        if args.load && !is_linked {
+            crossdock_bake::load(target);
+        }
+    }
+    if args.print {
+        print(&serde_json::to_string_pretty(&plan.printed())?);
+        return Ok(0);
+    }
+    check_privileges(&plan, &args.allow)?;
+    build_all(session, &plan, &args)
+}
+
+/// Largest file of definitions that is read, in bytes.
+const FILE_SIZE_MAX: u64 = crossdock_bake::FILE_SIZE_MAX as u64;
+
+fn files(given: &[PathBuf]) -> Result<Vec<SourceFile>> {
+    let read = |path: &Path, name: &str| -> Result<SourceFile> {
+        let bytes = read_whole(path, FILE_SIZE_MAX, Kinds::Any)?;
+        let text = String::from_utf8(bytes).with_context(|| format!("{name}: not UTF-8 text"))?;
+        if matches!(path.extension().and_then(|e| e.to_str()), Some("yml" | "yaml")) {
+            bail!(
+                "{name}: files of Compose are not read yet: write the targets in docker-bake.hcl, or build each service with crossdock build"
+            );
+        }
+        Ok(SourceFile { name: name.to_string(), text })
+    };
+    if !given.is_empty() {
+        return given
+            .iter()
+            .map(|path| match path.to_str() {
+                Some("-") => read(Path::new("/dev/stdin"), "standard input"),
+                _ => read(path, &path.display().to_string()),
+            })
+            .collect();
+    }
+    let found: Vec<&str> = DEFAULT_FILES.into_iter().filter(|name| Path::new(name).exists()).collect();
+    if found.is_empty() {
+        bail!("no file of definitions is here: {}; name one with --file", DEFAULT_FILES.join(", "));
+    }
+    found.into_iter().map(|name| read(Path::new(name), name)).collect()
+}
+
+/// `--list`: `targets`, `variables`, or `type=...,format=table|json`.
+fn list(request: &Request<'_>, what: &str) -> Result<u8> {
+    let (mut of, mut format) = (what, "table");
+    if what.contains('=') {
+        for field in what.split(',') {
+            match field.split_once('=') {
+                Some(("type", value)) => of = value,
+                Some(("format", value)) => format = value,
+                _ => bail!("--list {what}: the form is type=targets|variables,format=table|json"),
+            }
+        }
+    }
+    let listing = crossdock_bake::list(request)?;
+    let (heads, rows): (&[&str], Vec<Vec<String>>) = match of {
+        "targets" => (
+            &["TARGET", "DESCRIPTION"],
+            listing.targets.into_iter().map(|(name, description)| vec![name, description]).collect(),
+        ),
+        "variables" => (
+            &["VARIABLE", "VALUE", "DESCRIPTION"],
+            listing
+                .variables
+                .into_iter()
+                .map(|of| vec![of.name, of.value.unwrap_or_default(), of.description.unwrap_or_default()])
+                .collect(),
+        ),
+        other => bail!("--list {other}: it is targets or variables"),
+    };
+    match format {
+        "table" => {
+            let heads = heads.iter().map(ToString::to_string).collect();
+            table(&[vec![heads], rows].concat());
+        }
+        "json" => {
+            let keys = ["name", if of == "targets" { "description" } else { "value" }, "description"];
+            let object = |row: &Vec<String>| -> Value {
+                let pairs = keys.iter().zip(row).filter(|(_, value)| !value.is_empty());
+                Value::Object(pairs.map(|(key, value)| (key.to_string(), json!(value))).collect())
+            };
+            print(&serde_json::to_string_pretty(&rows.iter().map(object).collect::<Vec<_>>())?);
+        }
+        other => bail!("--list: format {other} is not known: table or json"),
+    }
+    Ok(0)
+}
+
+/// What a file asks for is granted on the command line only.
+fn check_privileges(plan: &Plan, allowed: &[String]) -> Result<()> {
+    for (name, target) in &plan.targets {
+        if let Some(wanted) =
+            target.texts("entitlements").into_iter().find(|e| !allowed.iter().any(|a| a == e))
+        {
+            bail!("the target {name} asks for the privilege {wanted}: grant it with --allow {wanted}");
+        }
+    }
+    Ok(())
+}
+
+/// Builds the targets, those first that others need.
+fn build_all(session: &Session, plan: &Plan, args: &BakeArgs) -> Result<u8> {
+    let store = session.store()?;
+    let directory = store.temporary_directory()?;
+    // Others find what they need under a name of this run.
+    let run = format!("localhost/crossdock-bake/{}", &random_id()?[..32]);
+    let needed: BTreeSet<&str> = plan
+        .targets
+        .iter()
+        .flat_map(|(_, target)| target.map("contexts"))
+        .filter_map(|(_, to)| to.strip_prefix("target:"))
+        .collect();
+    let mut metadata = Map::new();
+    let mut code = 0;
+    for (name, target) in &plan.targets {
+        let metadata_file = directory.path().join(format!("{name}.json"));
+        let (mut words, context) = words(name, target, args, directory.path(), &run)?;
+        if needed.contains(name.as_str()) {
+            words.extend(["--tag".to_string(), format!("{run}:{name}")]);
+        }
+        words.extend(["--metadata-file".to_string(), metadata_file.display().to_string()]);
+        words.extend(["--".to_string(), context]);
+        let line = BuildLine::try_parse_from(std::iter::once("build".to_string()).chain(words));
+        let line = line.map_err(|error| anyhow::anyhow!("the target {name}: {}", error.render()))?;
+        say(&format!("target {name}"));
+        code = build::build(session, line.build).with_context(|| format!("the target {name}"))?;
+        if let Ok(text) = std::fs::read_to_string(&metadata_file) {
+            let mut value: Value = serde_json::from_str(&text).unwrap_or(Value::Null);
+            without_names_of_run(&mut value, &run);
+            metadata.insert(name.clone(), value);
+        }
+        if code != 0 {
+            break;
+        }
+    }
+    for name in needed {
+        forget(&store, &format!("{run}:{name}"))?;
+    }
+    if let Some(path) = &args.metadata_file {
+        let mut text = serde_json::to_vec_pretty(&metadata)?;
+        text.push(b'\n');
+        write_whole(path, &text)?;
+    }
+    Ok(code)
+}
+
+/// Takes the names out of metadata under which other targets found a result.
+fn without_names_of_run(metadata: &mut Value, run: &str) {
+    let Some(names) = metadata.get("image.name").and_then(Value::as_str) else { return };
+    let left: Vec<&str> = names.split(',').filter(|name| !name.starts_with(run)).collect();
+    let left = left.join(",");
+    if let Some(metadata) = metadata.as_object_mut() {
+        match left.is_empty() {
+            true => drop(metadata.remove("image.name")),
+            false => drop(metadata.insert("image.name".to_string(), Value::from(left))),
+        }
+    }
+}
+
+/// Removes a name of this run; the content stays as long as the build cache needs it.
+fn forget(store: &Store, name: &str) -> Result<()> {
+    let reference = values::reference(name)?;
+    match store.remove(&reference, None) {
+        Err(crossdock_oci::StoreError::UnknownImage(_)) => Ok(()),
+        other => Ok(other.map(drop)?),
+    }
+}
+
+/// The words of `build` for a target, and its context.
+fn words(
+    name: &str,
+    target: &Target,
+    args: &BakeArgs,
+    directory: &Path,
+    run: &str,
+) -> Result<(Vec<String>, String)> {
+    let mut words = Vec::new();
+    let mut add = |option: &str, value: String| words.push(format!("{option}={value}"));
+    let context = target.text("context").unwrap_or(".");
+    let context = match context.strip_prefix("cwd://") {
+        Some("") => ".",
+        Some(rest) => rest,
+        None => context,
+    };
+    let is_local = !context.contains("://") && !context.starts_with("git@") && context != "-";
+    match (target.text("dockerfile-inline"), target.text("dockerfile")) {
+        (Some(text), _) => {
+            let path = directory.join(format!("{name}.Dockerfile"));
+            std::fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
+            add("--file", path.display().to_string());
+        }
+        // In the context, not here as with build.
+        (None, Some(file)) if is_local && !file.contains("://") => {
+            add("--file", Path::new(context).join(file).display().to_string());
+        }
+        (None, Some(file)) => add("--file", file.to_string()),
+        (None, None) => {}
+    }
+    for (name, value) in target.map("args") {
+        add("--build-arg", format!("{name}={value}"));
+    }
+    for (name, value) in target.map("labels") {
+        add("--label", format!("{name}={value}"));
+    }
+    for (name, host) in target.map("extra-hosts") {
+        add("--add-host", format!("{name}={host}"));
+    }
+    for (name, to) in target.map("contexts") {
+        let to = match to.strip_prefix("target:") {
+            Some(linked) => format!("docker-image://{run}:{linked}"),
+            None => to.strip_prefix("cwd://").unwrap_or(to).to_string(),
+        };
+        add("--build-context", format!("{name}={to}"));
+    }
+    for (attribute, option) in [
+        ("annotations", "--annotation"),
+        ("tags", "--tag"),
+        ("platforms", "--platform"),
+        ("no-cache-filter", "--no-cache-filter"),
+        ("ulimits", "--ulimit"),
+        ("entitlements", "--allow"),
+    ] {
+        for value in target.texts(attribute) {
+            add(option, value.to_string());
+        }
+    }
+    for (attribute, option) in [
+        ("attest", "--attest"),
+        ("cache-from", "--cache-from"),
+        ("cache-to", "--cache-to"),
+        ("secret", "--secret"),
+        ("output", "--output"),
+    ] {
+        for value in target.fields(attribute) {
+            // The result of every build is in the store.
+            if !(option == "--output" && value == "type=cacheonly") {
+                add(option, value);
+            }
+        }
+    }
+    for entry in target.get("ssh").and_then(Value::as_array).into_iter().flatten() {
+        let paths = entry["paths"].as_array().into_iter().flatten().filter_map(Value::as_str);
+        let paths = paths.collect::<Vec<_>>().join(",");
+        let id = entry["id"].as_str().unwrap_or("default");
+        add("--ssh", if paths.is_empty() { id.to_string() } else { format!("{id}={paths}") });
+    }
+    for (attribute, option) in [("target", "--target"), ("network", "--network"), ("shm-size", "--shm-size")]
+    {
+        if let Some(value) = target.text(attribute) {
+            add(option, value.to_string());
+        }
+    }
+    let call = args.call.as_deref().or(args.check.then_some("check")).or(target.text("call"));
+    for (option, value) in [
+        ("--call", call),
+        ("--progress", args.progress.as_deref()),
+        ("--emulator", args.emulator.as_deref()),
+        ("--provenance", args.provenance.as_deref()),
+        ("--sbom", args.sbom.as_deref()),
+    ] {
+        if let Some(value) = value {
+            add(option, value.to_string());
+        }
+    }
+    for (is_so, option) in
+        [(args.no_cache || target.is("no-cache"), "--no-cache"), (args.pull || target.is("pull"), "--pull")]
+    {
+        if is_so {
+            words.push(option.to_string());
+        }
+    }
+    Ok((words, context.to_string()))
+}
