@@ -12,7 +12,6 @@ fn commands_that_do_not_exist_are_answered() {
         ("exec -it web sh", &["no command \"exec\"", "crossdock run"]),
         ("compose up -d", &["no command \"compose\"", "docker compose"]),
         ("commit web app", &["no command \"commit\"", "Dockerfile"]),
-        ("buildx bake --print", &["no command \"buildx bake\"", "crossdock build"]),
         ("buildx history ls", &["no command \"buildx history\""]),
         ("image import x", &["no command \"image import\"", "ADD"]),
         ("image frobnicate", &["no command \"image\"", "prune"]),
