@@ -1,6 +1,7 @@
 //! From words to [`Args`]: docker's other forms of commands, `--switch=true|false`, and the errors for a
 //! wrong command line.
 
+use std::cell::LazyCell;
 use std::ffi::OsString;
 
 use clap::builder::ValueParser;
@@ -11,6 +12,7 @@ use crossdock_dockerfile::error::suggestion;
 
 use crate::args::Args;
 use crate::peers;
+use crate::session::Global;
 use crate::values::switch;
 
 /// Exit code of `run` for a wrong command line; other codes are the container's command's (docker-run(1)).
@@ -34,7 +36,7 @@ pub fn parse(words: Vec<OsString>) -> Result<Parsed, (clap::Error, u8)> {
     let words = with_aliases(words);
     let is_run = words.get(command_at(&words)).is_some_and(|word| word == "run");
     let refused = if is_run { RUN_REFUSED } else { REFUSED };
-    let command = with_values(peers::with_options(Args::command()));
+    let command = definition(&words);
     let matches = match command.try_get_matches_from(&words) {
         Ok(matches) => matches,
         Err(error) => return Err(explained(error, &words, refused)),
@@ -87,9 +89,28 @@ fn plain_help(words: &[OsString]) -> Option<clap::Error> {
     parsed.err().filter(|error| error.kind() == ErrorKind::DisplayHelp)
 }
 
+/// The definition that these words are read by. Only the command that they name is made ready: all of them
+/// would cost every start two milliseconds.
+fn definition(words: &[OsString]) -> clap::Command {
+    let command = Args::command();
+    let word = words.get(command_at(words)).and_then(|word| word.to_str());
+    let typed = word.and_then(|word| command.find_subcommand(word)).map(|inner| inner.get_name().to_string());
+    match typed {
+        Some(name) => {
+            let command = peers::with_options_of(command, &name).mut_args(with_value);
+            command.mut_subcommand(&name, with_values)
+        }
+        None => with_values(peers::with_options(command)),
+    }
+}
+
 /// The same commands, where each option without a value also takes `=true` and `=false`, as docker's do.
 fn with_values(command: clap::Command) -> clap::Command {
-    let with_value = |arg: clap::Arg| match arg.get_action() {
+    command.mut_args(with_value).mut_subcommands(with_values)
+}
+
+fn with_value(arg: clap::Arg) -> clap::Arg {
+    match arg.get_action() {
         ArgAction::SetTrue => arg
             .action(ArgAction::Set)
             .num_args(0..=1)
@@ -99,8 +120,7 @@ fn with_values(command: clap::Command) -> clap::Command {
             .value_name("true|false")
             .value_parser(ValueParser::from(switch as fn(&str) -> Result<bool, String>)),
         _ => arg,
-    };
-    command.mut_args(with_value).mut_subcommands(with_values)
+    }
 }
 
 /// The command that the words name, as far as they name one.
@@ -145,7 +165,10 @@ fn suggest_option(error: &mut clap::Error, words: &[OsString]) {
 
 /// The index of the word that names the command; global options may stand before it.
 fn command_at(words: &[OsString]) -> usize {
-    let root = peers::with_options(Args::command());
+    // Needed only where an option comes first.
+    let root = LazyCell::new(|| {
+        peers::with_top_options(<Global as clap::Args>::augment_args(clap::Command::new("crossdock")))
+    });
     let takes_word = |word: &str| {
         root.get_arguments().any(|arg| {
             let is_meant = match word.strip_prefix("--") {

@@ -76,6 +76,18 @@ pub fn with_options(command: clap::Command) -> clap::Command {
     extended(command, &mut Vec::new())
 }
 
+/// The same commands, where the top and one of its commands also take the options of other programs: the
+/// others need not be made ready if that one was typed.
+pub fn with_options_of(command: clap::Command, name: &str) -> clap::Command {
+    let inner = |inner: clap::Command| extended(inner, &mut vec![name.to_string()]);
+    with_top_options(command).mut_subcommand(name, inner)
+}
+
+/// The same command with the options of other programs that stand before their commands.
+pub fn with_top_options(command: clap::Command) -> clap::Command {
+    command.args(options(&[]).map(argument))
+}
+
 fn extended(command: clap::Command, path: &mut Vec<String>) -> clap::Command {
     let mut command = command;
     for option in options(path) {
