@@ -5,6 +5,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
+use crossdock_dockerfile::values::csv;
 use hcl_edit::expr::Expression;
 use serde_json::Value;
 
@@ -456,7 +457,7 @@ fn of_environment(
         Some("number") => convert_to_type_of(given, &Value::from(0)),
         Some("list" | "set" | "tuple") => Ok(match given {
             "" => Value::Array(Vec::new()),
-            given => functions::csv_fields(given).into_iter().map(Value::from).collect(),
+            given => csv(given)?.into_iter().map(Value::from).collect(),
         }),
         Some("map" | "object") => {
             serde_json::from_str(given).map_err(|error| format!("it is no JSON: {error}"))

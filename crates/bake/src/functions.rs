@@ -3,6 +3,7 @@
 //! Sources: buildx's "Standard library functions" (docs/bake-stdlib.md), go-cty's cty/function/stdlib.
 
 use base64::Engine as _;
+use crossdock_dockerfile::values::csv;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256, Sha512};
 
@@ -376,9 +377,10 @@ fn coalesce(arguments: &[Value]) -> Answer {
 fn csvdecode(arguments: &[Value]) -> Answer {
     let [argument] = take(arguments)?;
     let given = text(argument)?;
-    let mut rows = given.lines().filter(|line| !line.is_empty()).map(csv_fields);
-    let heads = rows.next().unwrap_or_default();
-    let row = |fields: Vec<String>| {
+    let mut rows = given.lines().filter(|line| !line.is_empty()).map(csv);
+    let heads = rows.next().transpose()?.unwrap_or_default();
+    let row = |fields: Result<Vec<String>, String>| {
+        let fields = fields?;
         if fields.len() != heads.len() {
             return Err(format!("a row has {} fields, and the first line {}", fields.len(), heads.len()));
         }
@@ -386,25 +388,6 @@ fn csvdecode(arguments: &[Value]) -> Answer {
         Ok(Value::Object(pairs.collect()))
     };
     rows.map(row).collect()
-}
-
-/// The fields of a line of RFC 4180.
-pub fn csv_fields(line: &str) -> Vec<String> {
-    let (mut fields, mut field, mut is_quoted) = (Vec::new(), String::new(), false);
-    let mut characters = line.chars().peekable();
-    while let Some(c) = characters.next() {
-        match c {
-            '"' if is_quoted && characters.peek() == Some(&'"') => {
-                characters.next();
-                field.push('"');
-            }
-            '"' => is_quoted = !is_quoted,
-            ',' if !is_quoted => fields.push(std::mem::take(&mut field)),
-            c => field.push(c),
-        }
-    }
-    fields.push(field);
-    fields
 }
 
 fn distinct(items: &[Value]) -> Vec<Value> {

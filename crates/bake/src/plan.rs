@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crossdock_dockerfile::pattern::Pattern;
 use serde_json::{Map, Value, json};
 
 use crate::definitions::Defined;
@@ -36,9 +37,11 @@ impl Plan {
 }
 
 /// One `--set PATTERN.KEY[.NAME][+]=VALUE`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Override {
+    /// The targets: a name, or a pattern of Go's `path.Match`.
     pattern: String,
+    targets: Pattern,
     key: String,
     name: String,
     value: String,
@@ -65,7 +68,8 @@ impl Override {
                 .ok_or_else(|| wrong(&format!("it has no value, and there is no variable {name}")))?,
             None => return Err(wrong("the form is TARGET.KEY=VALUE")),
         };
-        Ok(Override { pattern: pattern.to_string(), key: key.to_string(), name, value, adds })
+        let targets = Pattern::new(pattern).map_err(|error| wrong(&error.to_string()))?;
+        Ok(Override { pattern: pattern.to_string(), targets, key: key.to_string(), name, value, adds })
     }
 
     fn said(&self) -> String {
@@ -103,7 +107,7 @@ pub fn plan(
     }
     // Every target that matches is checked, so that a wrong key is told.
     for given in overrides {
-        if !defined.keys().any(|name| is_like(&given.pattern, name)) {
+        if !defined.keys().any(|name| given.targets.matches(name)) {
             return Err(BakeError::Request(format!("{}: no target is called so", given.said())));
         }
     }
@@ -230,7 +234,7 @@ fn inherited(
 /// Applies the overrides for a target. Of a list, the first override of a key replaces what is defined.
 fn apply(target: &mut Target, name: &str, overrides: &[Override]) -> Result<()> {
     let mut replaced: BTreeSet<&str> = BTreeSet::new();
-    for given in overrides.iter().filter(|given| is_like(&given.pattern, name)) {
+    for given in overrides.iter().filter(|given| given.targets.matches(name)) {
         let wrong = |why: String| BakeError::Request(format!("{}: {why}", given.said()));
         let one = |target: &mut Target, key: &str, value: Value| {
             let mut new = Target::default();
@@ -307,75 +311,4 @@ pub fn load(target: &mut Target) {
 
 fn outputs(target: &Target) -> Vec<Value> {
     target.get("output").and_then(Value::as_array).cloned().unwrap_or_default()
-}
-
-/// Whether a name matches a pattern with `*`, `?` and `[...]` (Go's `path.Match`).
-fn is_like(pattern: &str, name: &str) -> bool {
-    let (pattern, name): (Vec<char>, Vec<char>) = (pattern.chars().collect(), name.chars().collect());
-    // The positions of the pattern that the name's first characters lead to.
-    let mut at = BTreeSet::from([0usize]);
-    let stars = |mut at: BTreeSet<usize>| {
-        let mut new: Vec<usize> = at.iter().copied().collect();
-        while let Some(position) = new.pop() {
-            if pattern.get(position) == Some(&'*') && at.insert(position + 1) {
-                new.push(position + 1);
-            }
-        }
-        at
-    };
-    at = stars(at);
-    for c in name {
-        let mut next = BTreeSet::new();
-        for position in &at {
-            match pattern.get(*position) {
-                Some('*') => drop(next.insert(*position)),
-                Some('?') => drop(next.insert(position + 1)),
-                Some('[') => {
-                    if let Some(end) = pattern[position + 1..].iter().position(|c| *c == ']') {
-                        let set = &pattern[position + 1..position + 1 + end];
-                        let (negated, set) = match set {
-                            ['^', rest @ ..] => (true, rest),
-                            set => (false, set),
-                        };
-                        let is_in = (0..set.len()).any(|n| {
-                            set[n] == c
-                                || (n + 2 < set.len()
-                                    && set[n + 1] == '-'
-                                    && (set[n]..=set[n + 2]).contains(&c))
-                        });
-                        if is_in != negated {
-                            next.insert(position + end + 2);
-                        }
-                    }
-                }
-                Some(own) if *own == c => drop(next.insert(position + 1)),
-                _ => {}
-            }
-        }
-        at = stars(next);
-    }
-    at.contains(&pattern.len())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn patterns_of_targets() {
-        for (pattern, name, like) in [
-            ("*", "app", true),
-            ("app", "app", true),
-            ("app*", "app-1", true),
-            ("*-1", "app-1", true),
-            ("a?p", "app", true),
-            ("a[o-q]p", "app", true),
-            ("a[^p]p", "app", false),
-            ("app", "apple", false),
-            ("", "app", false),
-            ("**p", "app", true),
-        ] {
-            assert_eq!(is_like(pattern, name), like, "{pattern} {name}");
-        }
-    }
 }

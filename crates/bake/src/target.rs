@@ -2,9 +2,9 @@
 //!
 //! Source: buildx's "Bake file reference" (docs/bake-reference.md).
 
+use crossdock_dockerfile::values::csv;
 use serde_json::{Map, Value};
 
-use crate::functions::csv_fields;
 use crate::value::{kind, text, truth};
 
 /// What an attribute of a target holds, and how a later definition of it meets an earlier one.
@@ -193,28 +193,10 @@ impl Target {
     }
 }
 
-/// A path without needless parts, as Go's `path.Clean`; an address stays as it is.
+/// A path without needless parts; an address stays as it is.
 fn clean(path: &str) -> String {
-    if path.contains("://") || path == "-" || path.starts_with("git@") || path.contains('#') {
-        return path.to_string();
-    }
-    let is_absolute = path.starts_with('/');
-    let mut parts: Vec<&str> = Vec::new();
-    for part in path.split('/') {
-        match part {
-            "" | "." => {}
-            ".." if parts.last().is_some_and(|last| *last != "..") => {
-                parts.pop();
-            }
-            ".." if is_absolute => {}
-            part => parts.push(part),
-        }
-    }
-    match (is_absolute, parts.join("/")) {
-        (true, path) => format!("/{path}"),
-        (false, path) if path.is_empty() => ".".to_string(),
-        (false, path) => path,
-    }
+    let is_address = path.contains("://") || path == "-" || path.starts_with("git@") || path.contains('#');
+    if is_address { path.to_string() } else { crossdock_dockerfile::ignore::clean(path) }
 }
 
 fn read(of: Kind, value: &Value) -> Result<Value, String> {
@@ -289,7 +271,7 @@ fn fields(of: Fields, value: &Value) -> Result<Value, String> {
 }
 
 fn of_text(of: Fields, given: &str) -> Result<Map<String, Value>, String> {
-    let parts = csv_fields(given);
+    let parts = csv(given)?;
     let mut entry = Map::new();
     match of {
         Fields::Ssh => {

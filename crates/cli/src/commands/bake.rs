@@ -1,12 +1,11 @@
 //! bake: many builds from files of definitions (`docker buildx bake`).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
 use crossdock_bake::{DEFAULT_FILES, Plan, Request, SourceFile, Target};
-use crossdock_oci::Store;
 use crossdock_platform::Platform;
 use serde_json::{Map, Value, json};
 
@@ -14,7 +13,6 @@ use super::build::{self, BuildArgs};
 use crate::input::{Kinds, read_whole};
 use crate::output::{print, say, table, write_whole};
 use crate::session::Session;
-use crate::values::{self, random_id};
 
 #[derive(clap::Args)]
 pub struct BakeArgs {
@@ -214,40 +212,35 @@ fn check_privileges(plan: &Plan, allowed: &[String]) -> Result<()> {
 fn build_all(session: &Session, plan: &Plan, args: &BakeArgs) -> Result<u8> {
     let store = session.store()?;
     let directory = store.temporary_directory()?;
-    // Others find what they need under a name of this run.
-    let run = format!("localhost/crossdock-bake/{}", &random_id()?[..32]);
-    let needed: BTreeSet<&str> = plan
-        .targets
-        .iter()
-        .flat_map(|(_, target)| target.map("contexts"))
-        .filter_map(|(_, to)| to.strip_prefix("target:"))
-        .collect();
     let mut metadata = Map::new();
-    let mut code = 0;
+    // Others find what they need by its digest.
+    let mut digests = BTreeMap::new();
+    let mut result = Ok(0);
     for (name, target) in &plan.targets {
         let metadata_file = directory.path().join(format!("{name}.json"));
-        let (mut words, context) = words(name, target, args, directory.path(), &run)?;
-        if needed.contains(name.as_str()) {
-            words.extend(["--tag".to_string(), format!("{run}:{name}")]);
-        }
+        let (mut words, context) = words(name, target, args, directory.path(), &digests)?;
         words.extend(["--metadata-file".to_string(), metadata_file.display().to_string()]);
         words.extend(["--".to_string(), context]);
         let line = BuildLine::try_parse_from(std::iter::once("build".to_string()).chain(words));
         let line = line.map_err(|error| anyhow::anyhow!("the target {name}: {}", error.render()))?;
         say(&format!("target {name}"));
-        code = build::build(session, line.build).with_context(|| format!("the target {name}"))?;
-        if let Ok(text) = std::fs::read_to_string(&metadata_file) {
-            let mut value: Value = serde_json::from_str(&text).unwrap_or(Value::Null);
-            without_names_of_run(&mut value, &run);
-            metadata.insert(name.clone(), value);
-        }
-        if code != 0 {
+        result = build::build(session, line.build).with_context(|| format!("the target {name}"));
+        if !matches!(result, Ok(0)) {
             break;
         }
+        if let Ok(text) = std::fs::read_to_string(&metadata_file) {
+            let built: Value = serde_json::from_str(&text).unwrap_or(Value::Null);
+            if let Some(digest) = built["containerimage.digest"].as_str() {
+                digests.insert(name.clone(), digest.to_string());
+            }
+            metadata.insert(name.clone(), built);
+        }
     }
-    for name in needed {
-        forget(&store, &format!("{run}:{name}"))?;
+    // What only others needed stays in the build cache.
+    for digest in plan.linked.iter().filter_map(|name| digests.get(name)) {
+        store.remove_untagged(&digest.parse()?)?;
     }
+    let code = result?;
     if let Some(path) = &args.metadata_file {
         let mut text = serde_json::to_vec_pretty(&metadata)?;
         text.push(b'\n');
@@ -256,35 +249,13 @@ fn build_all(session: &Session, plan: &Plan, args: &BakeArgs) -> Result<u8> {
     Ok(code)
 }
 
-/// Takes the names out of metadata under which other targets found a result.
-fn without_names_of_run(metadata: &mut Value, run: &str) {
-    let Some(names) = metadata.get("image.name").and_then(Value::as_str) else { return };
-    let left: Vec<&str> = names.split(',').filter(|name| !name.starts_with(run)).collect();
-    let left = left.join(",");
-    if let Some(metadata) = metadata.as_object_mut() {
-        match left.is_empty() {
-            true => drop(metadata.remove("image.name")),
-            false => drop(metadata.insert("image.name".to_string(), Value::from(left))),
-        }
-    }
-}
-
-/// Removes a name of this run; the content stays as long as the build cache needs it.
-fn forget(store: &Store, name: &str) -> Result<()> {
-    let reference = values::reference(name)?;
-    match store.remove(&reference, None) {
-        Err(crossdock_oci::StoreError::UnknownImage(_)) => Ok(()),
-        other => Ok(other.map(drop)?),
-    }
-}
-
 /// The words of `build` for a target, and its context.
 fn words(
     name: &str,
     target: &Target,
     args: &BakeArgs,
     directory: &Path,
-    run: &str,
+    digests: &BTreeMap<String, String>,
 ) -> Result<(Vec<String>, String)> {
     let mut words = Vec::new();
     let mut add = |option: &str, value: String| words.push(format!("{option}={value}"));
@@ -319,7 +290,11 @@ fn words(
     }
     for (name, to) in target.map("contexts") {
         let to = match to.strip_prefix("target:") {
-            Some(linked) => format!("docker-image://{run}:{linked}"),
+            // Without a build, as with --call, nobody asks for the image.
+            Some(linked) => match digests.get(linked) {
+                Some(digest) => format!("docker-image://{digest}"),
+                None => format!("docker-image://localhost/{linked}"),
+            },
             None => to.strip_prefix("cwd://").unwrap_or(to).to_string(),
         };
         add("--build-context", format!("{name}={to}"));

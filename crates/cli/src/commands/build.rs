@@ -410,12 +410,14 @@ fn report(args: &BuildArgs, built: &Built, names: &[Reference], tags: &[Referenc
     }
     if let Some(path) = &args.metadata_file {
         let names: Vec<String> = names.iter().map(ToString::to_string).collect();
-        let metadata = serde_json::json!({
+        let mut metadata = serde_json::json!({
             "containerimage.config.digest": built.images[0].id,
             "containerimage.digest": target.digest,
             "containerimage.descriptor": target,
-            "image.name": names.join(","),
         });
+        if !names.is_empty() {
+            metadata["image.name"] = names.join(",").into();
+        }
         write_whole(path, serde_json::to_string_pretty(&metadata)?.as_bytes())?;
     }
     if args.quiet {

@@ -14,7 +14,7 @@ const ALLOWED: [(&str, &[&str]); 16] = [
     ("crossdock-dockerfile", &[]),
     ("crossdock-sandbox", &["platform"]),
     ("crossdock-builder", &["dockerfile", "sandbox", "oci", "platform"]),
-    ("crossdock-bake", &[]),
+    ("crossdock-bake", &["dockerfile"]),
     ("crossdock", &["bake", "builder", "dockerfile", "sandbox", "registry", "oci", "elf", "platform"]),
     ("crossdock-register", &["sandbox", "platform"]),
     ("crossdock-testkit", &["oci", "platform"]),
