@@ -8,8 +8,8 @@ use crossdock_oci::layer::write_squashed;
 use crossdock_oci::store::LayerOptions;
 use crossdock_oci::{Descriptor, ImageConfig, Manifest, Store, media_type};
 
-use super::annotations::Annotations;
-use super::outputs::{index, replace};
+use crossdock_delivery::annotations::Annotations;
+use crossdock_delivery::outputs::{index, replace};
 
 #[derive(clap::Args)]
 pub struct AmendArgs {

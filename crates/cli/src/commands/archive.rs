@@ -11,10 +11,11 @@ use crossdock_oci::{Descriptor, Document, Store};
 use crossdock_platform::Platform;
 
 use super::convert::{Form, Types};
-use super::{directory, source};
+use super::directory;
 use crate::output::{print, to_file};
 use crate::session::Session;
 use crate::values;
+use crossdock_delivery::source;
 
 #[derive(clap::Args)]
 pub struct SaveArgs {

@@ -10,9 +10,9 @@ use crossdock_platform::Platform;
 use serde_json::{Map, Value, json};
 
 use super::build::{self, BuildArgs};
-use crate::input::{Kinds, read_whole};
 use crate::output::{print, say, table, write_whole};
 use crate::session::Session;
+use crossdock_delivery::input::{Kinds, read_whole};
 
 #[derive(clap::Args)]
 pub struct BakeArgs {

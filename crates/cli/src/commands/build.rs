@@ -1,35 +1,30 @@
 //! build.
 
 use std::collections::BTreeMap;
-use std::io::{IsTerminal, Read};
-use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum as _;
-use crossdock_builder::git::{GitSource, is_git};
 use crossdock_builder::{BuildError, BuildRequest, Built, Environment, NamedContext, Secret};
-use crossdock_dockerfile::ignore::{self, Ignore};
+use crossdock_delivery::ahead::Ahead;
+use crossdock_delivery::annotations::Annotations;
+use crossdock_delivery::caches;
+use crossdock_delivery::contexts::{self, Input, Remote, Where, keeps_git};
+use crossdock_delivery::outputs::{self, Output, Surroundings};
 use crossdock_dockerfile::parser;
 use crossdock_dockerfile::values::{bytes, csv};
-use crossdock_oci::layer::{Timestamps, extract_tar};
-use crossdock_oci::store::{LayerOptions, Owners, TemporaryDirectory};
-use crossdock_oci::{Reference, Store};
+use crossdock_oci::Reference;
+use crossdock_oci::layer::Timestamps;
+use crossdock_oci::store::LayerOptions;
 use crossdock_platform::Platform;
 use crossdock_sandbox::emulator;
-use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 
-use super::ahead::Ahead;
 use super::amend::{self, AmendArgs};
-use super::annotations::Annotations;
 use super::check::{self, Method};
-use super::outputs::{self, Output, Surroundings};
+use super::manifest;
 use super::pull_policy::PullPolicy;
 use super::report::Recorder;
-use super::source::Source;
-use super::{cache, git, manifest};
 use crate::access::ConnectionArgs;
-use crate::input::{Kinds, read_if_there, read_whole};
 use crate::log_file::LogFile;
 use crate::output::{chain, print, say, write_whole};
 use crate::progress::{Display, ProgressMode};
@@ -37,6 +32,7 @@ use crate::report::record::images;
 use crate::session::Session;
 use crate::single_platform::SinglePlatformArgs;
 use crate::values::{self, hosts, limits, network, switch};
+use crossdock_delivery::input::{Kinds, read_if_there, read_whole};
 
 #[derive(clap::Args)]
 pub struct BuildArgs {
@@ -264,7 +260,9 @@ pub fn build(session: &Session, args: BuildArgs) -> Result<u8> {
     }
 
     let policy = args.pull.unwrap_or_default();
-    let source = Source::new(session, &store, display.clone()).only_here(policy == PullPolicy::Never);
+    let tell_user = |text: &str| display.say(text);
+    let source =
+        crate::desk::source_of(session, &store, display.clone()).only_here(policy == PullPolicy::Never);
     // Layers that are squashed are not pushed.
     let pushed = outputs::pushed_names(&outputs, &tags).filter(|_| !args.amend.squashes());
     let ahead = Ahead::new(|| source.client(), pushed)?;
@@ -279,9 +277,12 @@ pub fn build(session: &Session, args: BuildArgs) -> Result<u8> {
             streams.end();
         }
     });
-    let remote = Remote { store: &store, source: &source, keep_git: keeps_git(&args) };
-    let input = input(&remote, &args)?;
-    let (contexts, _directories) = contexts(&remote, &args.build_contexts)?;
+    let keep_git = keeps_git(args.build_args.iter().map(String::as_str));
+    let remote = Remote { store: &store, source: &source, keep_git };
+    let place =
+        Where { context: &args.context, file: args.file.as_deref(), ignore_file: args.ignorefile.as_deref() };
+    let input = contexts::input(&remote, &place)?;
+    let (contexts, _directories) = contexts::contexts(&remote, &args.build_contexts)?;
     let mut request = request(session, &args, &input, contexts, &display)?;
     if let Some(image) = &args.from {
         replace_first(&mut request, image)?;
@@ -303,13 +304,13 @@ pub fn build(session: &Session, args: BuildArgs) -> Result<u8> {
     let (compression, level) = outputs::compression(&outputs)?;
     let layers = LayerOptions { compression, level, timestamps, ..LayerOptions::default() };
     let inline = request.build_args.get("BUILDKIT_INLINE_CACHE").is_some_and(|value| value == "1");
-    let exports = cache::exports(&args.cache_to, inline, &display)?;
-    if args.amend.squashes() && exports.iter().any(cache::Export::is_inline) {
+    let exports = caches::exports(&args.cache_to, inline, &tell_user)?;
+    if args.amend.squashes() && exports.iter().any(caches::Export::is_inline) {
         bail!(
             "an inline cache needs the layers of the steps: leave out --squash, or give --cache-to type=registry"
         );
     }
-    let imported = cache::import(&source, &args.cache_from, &request.platforms, &display)?;
+    let imported = caches::import(&source, &args.cache_from, &request.platforms, &tell_user)?;
     let environment = Environment {
         store: &store,
         images: &source,
@@ -319,9 +320,9 @@ pub fn build(session: &Session, args: BuildArgs) -> Result<u8> {
         sink: ahead.sink(),
         emulator: &find,
     };
-    let with = Surroundings { ahead: &ahead, store: &store, tags: &tags, layers, display: &display };
+    let with = Surroundings { ahead: &ahead, store: &store, tags: &tags, layers, say: &tell_user };
     let deliver = |built: Built| {
-        let mut built = cache::inline(&store, built, &exports)?;
+        let mut built = caches::inline(&store, built, &exports)?;
         amend::amend(&store, &mut built, &args.amend, &layers)?;
         let mut formed = Vec::new();
         for output in &outputs {
@@ -329,7 +330,7 @@ pub fn build(session: &Session, args: BuildArgs) -> Result<u8> {
             output.write(&with, &built)?;
             formed.push(built);
         }
-        cache::export(&source, &store, &built, &exports, &display)?;
+        caches::export(&source, &store, &built, &exports, &tell_user)?;
         if let Some(name) = &args.manifest {
             let result = formed.first().unwrap_or(&built);
             let images = result.images.iter().map(|image| (image.platform.clone(), image.manifest.clone()));
@@ -432,238 +433,6 @@ fn report(args: &BuildArgs, built: &Built, names: &[Reference], tags: &[Referenc
         tags => tags.iter().for_each(|tag| print(&format!("{} {}", tag.familiar(), target.digest))),
     }
     Ok(())
-}
-
-/// Where the Dockerfile and the context come from.
-struct Input {
-    dockerfile: Vec<u8>,
-    /// The Dockerfile's name in messages.
-    name: String,
-    context: Option<PathBuf>,
-    ignore: Ignore,
-    /// The directory of a fetched or unpacked context, removed on drop.
-    _temporary: Option<TemporaryDirectory>,
-}
-
-/// Fetches remote contexts into temporary directories.
-struct Remote<'a> {
-    store: &'a Store,
-    source: &'a Source<'a>,
-    keep_git: bool,
-}
-
-/// What was found at an address.
-enum Fetched {
-    /// A directory inside a temporary directory.
-    Directory(TemporaryDirectory, PathBuf),
-    /// A file that is not an archive.
-    File(Vec<u8>),
-}
-
-impl Remote<'_> {
-    /// Whether a context is an address; like docker, this takes `github.com/...` without a scheme, too.
-    fn is_address(text: &str) -> bool {
-        text.contains("://") || text.starts_with("git@") || text.starts_with("github.com/")
-    }
-
-    fn fetch(&self, text: &str) -> Result<Fetched> {
-        let address = match text.starts_with("github.com/") {
-            true => format!("https://{text}"),
-            false => text.to_string(),
-        };
-        let shown = crossdock_builder::without_password(&address);
-        let is_repository = is_git(&address) || address.starts_with("file://") || address != *text;
-        let fetched = match is_repository {
-            true => self.repository(&address),
-            false if address.starts_with("http://") || address.starts_with("https://") => self.file(&address),
-            false => bail!(
-                "build context {shown}: it must be a directory, \"-\", a Git repository, or an http(s) address of an archive or a Dockerfile"
-            ),
-        };
-        fetched.with_context(|| format!("build context {shown}"))
-    }
-
-    fn repository(&self, address: &str) -> Result<Fetched> {
-        let source = GitSource::parse(address).map_err(anyhow::Error::msg)?;
-        let directory = self.store.temporary_directory()?;
-        let checkout = git::Checkout { source: &source, keep_git: self.keep_git, allow_file: true };
-        let commit = checkout.run(directory.path())?;
-        let top = std::fs::canonicalize(directory.path())?;
-        let missing = || format!("directory \"{}\" of commit {commit}", source.directory);
-        let path = std::fs::canonicalize(top.join(&source.directory)).with_context(missing)?;
-        if !path.starts_with(&top) {
-            bail!("{}: a link leads out of the repository", missing());
-        }
-        Ok(Fetched::Directory(directory, path))
-    }
-
-    fn file(&self, address: &str) -> Result<Fetched> {
-        let directory = self.store.temporary_directory()?;
-        let (path, unpacked) = (directory.path().join("download"), directory.path().join("context"));
-        self.source.client()?.download(address, &path)?;
-        let mut file = std::fs::File::open(&path)?;
-        let mut head = Vec::new();
-        (&mut file).take(512).read_to_end(&mut head)?;
-        let stream = std::io::Cursor::new(head.clone()).chain(file);
-        if !is_archive(&head) {
-            let mut bytes = Vec::new();
-            read_dockerfile(stream, &mut bytes, "the address")?;
-            return Ok(Fetched::File(bytes));
-        }
-        std::fs::create_dir(&unpacked)?;
-        extract_tar(stream, &unpacked, Owners::Ignore, "context", self.store.unpack_limit())?;
-        Ok(Fetched::Directory(directory, unpacked))
-    }
-}
-
-/// Whether BuildKit's build argument asks to keep `.git` in a context that is a repository.
-fn keeps_git(args: &BuildArgs) -> bool {
-    args.build_args.iter().any(|arg| {
-        matches!(arg.as_str(), "BUILDKIT_CONTEXT_KEEP_GIT_DIR=1" | "BUILDKIT_CONTEXT_KEEP_GIT_DIR=true")
-    })
-}
-
-/// The input of a build that has only a Dockerfile and no context.
-fn without_context(args: &BuildArgs, dockerfile: Vec<u8>, from: &str) -> Result<Input> {
-    if let Some(file) = &args.file {
-        bail!("--file {} needs a context with that file, but {from} is a Dockerfile", file.display());
-    }
-    Ok(Input { dockerfile, name: "-".into(), context: None, ignore: Ignore::default(), _temporary: None })
-}
-
-fn input(remote: &Remote<'_>, args: &BuildArgs) -> Result<Input> {
-    let from_stdin = args.context.as_os_str() == "-";
-    let file_is_stdin = args.file.as_ref().is_some_and(|f| f.as_os_str() == "-");
-    if from_stdin && file_is_stdin {
-        bail!("only one of the context and the Dockerfile can be read from standard input");
-    }
-    let text = args.context.to_string_lossy();
-    let mut temporary = None;
-    let mut context = Some(args.context.clone());
-    if Remote::is_address(&text) && !args.context.exists() {
-        match remote.fetch(&text)? {
-            Fetched::File(dockerfile) => return without_context(args, dockerfile, "the address"),
-            Fetched::Directory(directory, path) => {
-                context = Some(path);
-                temporary = Some(directory);
-            }
-        }
-    }
-    if from_stdin {
-        let (head, rest) = read_head()?;
-        if !is_archive(&head) {
-            let mut dockerfile = head;
-            read_dockerfile(rest, &mut dockerfile, "standard input")?;
-            return without_context(args, dockerfile, "standard input");
-        }
-        let directory = remote.store.temporary_directory()?;
-        let stream = std::io::Cursor::new(head).chain(rest);
-        extract_tar(stream, directory.path(), Owners::Ignore, "context", remote.store.unpack_limit())?;
-        context = Some(directory.path().to_path_buf());
-        temporary = Some(directory);
-    }
-    let directory = context.clone().expect("set above");
-    let kind =
-        std::fs::metadata(&directory).with_context(|| format!("build context {}", directory.display()))?;
-    if !kind.is_dir() {
-        bail!("build context {} is not a directory", directory.display());
-    }
-    let own_ignores: Option<Vec<PathBuf>> = args.ignorefile.as_ref().map(|file| vec![file.clone()]);
-    if let Some(file) = args.ignorefile.as_ref().filter(|file| !file.exists()) {
-        bail!("--ignorefile {}: there is no such file", file.display());
-    }
-    let context = std::fs::canonicalize(&directory).with_context(|| directory.display().to_string())?;
-    if file_is_stdin {
-        let mut dockerfile = Vec::new();
-        read_dockerfile(std::io::stdin(), &mut dockerfile, "standard input")?;
-        let path = context.join(".dockerignore");
-        let path = if temporary.is_some() { within(&context, &path) } else { Some(path) };
-        let ignore = read_ignore(own_ignores.as_deref().unwrap_or(path.as_slice()))?;
-        return Ok(Input {
-            dockerfile,
-            name: "-".into(),
-            context: Some(context),
-            ignore,
-            _temporary: temporary,
-        });
-    }
-    // Links in a remote context must not lead to files of this machine: an error message would show their
-    // lines.
-    let inside = |path: PathBuf| if temporary.is_some() { within(&context, &path) } else { Some(path) };
-    let path = match &args.file {
-        // In a remote context, --file is a path inside it; otherwise a path on this machine, as in buildx.
-        Some(file) if temporary.is_some() => inside(context.join(file))
-            .with_context(|| format!("the context has no Dockerfile {}", file.display()))?,
-        Some(file) => file.clone(),
-        None => {
-            // The first that exists: buildx's names, then podman's.
-            let names = ["Dockerfile", "dockerfile", "Containerfile"].map(|name| context.join(name));
-            let mut there = names.iter().filter(|path| path.exists()).filter_map(|path| inside(path.clone()));
-            there.next().unwrap_or_else(|| context.join("Dockerfile"))
-        }
-    };
-    if args.file.is_none() && temporary.is_some() && inside(path.clone()).is_none() {
-        bail!("the context has no Dockerfile (give the path of another one in it with --file)");
-    }
-    // A file that the user names may be a pipe; a file of a context may not.
-    let kinds = if args.file.is_some() && temporary.is_none() { Kinds::Any } else { Kinds::Regular };
-    let dockerfile = read_whole(&path, parser::SIZE_MAX as u64, kinds).with_context(|| {
-        let hint = if args.file.is_none() { " (give another one with --file)" } else { "" };
-        format!("the Dockerfile {}{hint}", path.display())
-    })?;
-    let mut own_ignore = path.clone().into_os_string();
-    own_ignore.push(".dockerignore");
-    let ignores = [PathBuf::from(own_ignore), context.join(".dockerignore")];
-    let ignores = ignores.into_iter().filter_map(inside).collect::<Vec<_>>();
-    let ignore = read_ignore(own_ignores.as_deref().unwrap_or(&ignores))?;
-    let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-    Ok(Input { dockerfile, name, context: Some(context), ignore, _temporary: temporary })
-}
-
-/// Resolves a path inside a context, with the context as the root of all links; `None` if nothing is there.
-fn within(context: &Path, path: &Path) -> Option<PathBuf> {
-    let relative = path.strip_prefix(context).unwrap_or(path);
-    let flags = OFlags::PATH | OFlags::CLOEXEC;
-    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    let root = rustix::fs::open(context, flags, Mode::empty()).ok()?;
-    let file = openat2(&root, relative, flags, Mode::empty(), resolve).ok()?;
-    std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).ok()
-}
-
-/// Reads the first ignore file that exists.
-fn read_ignore(paths: &[PathBuf]) -> Result<Ignore> {
-    for path in paths {
-        if let Some(text) = read_if_there(path, ignore::SIZE_MAX as u64, Kinds::Regular)? {
-            return Ignore::parse(&text)
-                .map_err(|e| anyhow::anyhow!("{}:{}: {e}", path.display(), e.lines.start));
-        }
-    }
-    Ok(Ignore::default())
-}
-
-/// Appends the rest of a Dockerfile from a stream to `dockerfile`; stops reading once it is too large.
-fn read_dockerfile(stream: impl Read, dockerfile: &mut Vec<u8>, from: &str) -> Result<()> {
-    let limit = parser::SIZE_MAX;
-    let rest = (limit + 1).saturating_sub(dockerfile.len()) as u64;
-    stream.take(rest).read_to_end(dockerfile).with_context(|| format!("read {from}"))?;
-    if dockerfile.len() > limit {
-        bail!("the Dockerfile from {from} is larger than {limit} bytes, the limit");
-    }
-    Ok(())
-}
-
-fn read_head() -> Result<(Vec<u8>, std::io::Stdin)> {
-    let stdin = std::io::stdin();
-    if stdin.is_terminal() {
-        bail!("standard input is a terminal: pipe a Dockerfile or a tar archive into this command");
-    }
-    let mut head = Vec::new();
-    stdin.lock().take(512).read_to_end(&mut head).context("read standard input")?;
-    Ok((head, std::io::stdin()))
-}
-
-fn is_archive(head: &[u8]) -> bool {
-    crossdock_oci::layer::may_be_archive(head)
 }
 
 fn request(
@@ -791,59 +560,6 @@ fn pairs(given: &[String], flag: &str) -> Result<BTreeMap<String, String>> {
         _ => bail!("{flag} {text}: not NAME=VALUE"),
     };
     given.iter().map(pair).collect()
-}
-
-/// Reads the `--build-context`s; also returns the temporary directories of the remote ones.
-fn contexts(
-    remote: &Remote<'_>,
-    given: &[String],
-) -> Result<(BTreeMap<String, NamedContext>, Vec<TemporaryDirectory>)> {
-    let (mut all, mut directories) = (BTreeMap::new(), Vec::new());
-    for text in given {
-        let Some((name, source)) = text.split_once('=').filter(|(n, s)| !n.is_empty() && !s.is_empty())
-        else {
-            bail!("--build-context {text}: not NAME=SOURCE");
-        };
-        let context = if let Some(image) = source.strip_prefix("docker-image://") {
-            NamedContext::Image(values::reference(image)?)
-        } else if let Some(layout) = source.strip_prefix("oci-layout://") {
-            layout_context(layout)
-        } else if let Some(stage) = source.strip_prefix("target:") {
-            NamedContext::Stage(stage.to_string())
-        } else if Remote::is_address(source) {
-            match remote.fetch(source)? {
-                Fetched::Directory(directory, path) => {
-                    directories.push(directory);
-                    let ignore = read_ignore(&[path.join(".dockerignore")])?;
-                    NamedContext::Directory { path, ignore }
-                }
-                Fetched::File(_) => {
-                    bail!("--build-context {name}: the address leads to a file that is no tar archive")
-                }
-            }
-        } else {
-            let path = std::fs::canonicalize(source).with_context(|| format!("--build-context {text}"))?;
-            if !path.is_dir() {
-                bail!("--build-context {text}: not a directory");
-            }
-            let ignore = read_ignore(&[path.join(".dockerignore")])?;
-            NamedContext::Directory { path, ignore }
-        };
-        all.insert(name.to_string(), context);
-    }
-    Ok((all, directories))
-}
-
-/// Reads `PATH[:TAG][@DIGEST]`.
-fn layout_context(text: &str) -> NamedContext {
-    let (path, name) = match text.split_once('@') {
-        Some((path, digest)) => (path.split(':').next().unwrap_or(path), Some(digest.to_string())),
-        None => match text.rsplit_once(':') {
-            Some((path, tag)) if !tag.contains('/') => (path, Some(tag.to_string())),
-            _ => (text, None),
-        },
-    };
-    NamedContext::OciLayout { path: PathBuf::from(path), name }
 }
 
 /// Reads `--secret`: `id=ID,src=FILE`, `id=ID,env=NAME`, or `id=ID` (the variable, else the file of that

@@ -11,17 +11,17 @@ use crossdock_oci::{Digest, Document, Reference, Store, media_type};
 use crossdock_registry::Client;
 use crossdock_registry::transfer::{Assembly, Platforms, WithReferrers};
 
-use super::annotations::{Annotations, Level};
 use super::convert::{self, Form, Types};
 use super::places::{self, Ways};
 use super::transports::Place;
 use crate::access::{Access, DestinationArgs, Identity, SourceArgs};
-use crate::input::{Kinds, read_whole};
 use crate::output::{print, write_whole};
 use crate::progress::{Display, ProgressMode};
 use crate::session::Session;
 use crate::single_platform::SinglePlatformArgs;
 use crate::values;
+use crossdock_delivery::annotations::{Annotations, Level};
+use crossdock_delivery::input::{Kinds, read_whole};
 
 #[derive(clap::Args)]
 pub struct CopyArgs {

@@ -10,8 +10,8 @@ use anyhow::{Context, Result, bail};
 use crossdock_oci::manifest::MANIFEST_SIZE_MAX;
 use crossdock_oci::{Descriptor, Digest, Document, Store};
 
-use crate::input::{Kinds, read_whole};
 use crate::output::write_whole;
+use crossdock_delivery::input::{Kinds, read_whole};
 
 /// The file with the manifest or index.
 const MANIFEST: &str = "manifest.json";

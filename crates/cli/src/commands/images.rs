@@ -14,7 +14,6 @@ use super::convert::{self, Form, Types};
 use super::listing::{filled, formatted};
 use super::places::{self, Ways};
 use super::remote;
-use super::source::{self, Source};
 use super::transports::{self, Place};
 use super::tree::tree;
 use crate::access::{ConnectionArgs, CredentialArgs};
@@ -24,6 +23,7 @@ use crate::progress::{Display, ProgressMode};
 use crate::session::Session;
 use crate::single_platform::SinglePlatformArgs;
 use crate::values;
+use crossdock_delivery::source::{self};
 
 #[derive(clap::Args)]
 pub struct PullArgs {
@@ -188,7 +188,7 @@ pub fn pull(session: &Session, args: PullArgs) -> Result<u8> {
     );
     let store = session.store()?;
     let display = display(args.quiet);
-    let source = Source::new(session, &store, display.clone());
+    let source = crate::desk::source_of(session, &store, display.clone());
     let platforms = match args.single.platform(session, &args.platform)? {
         Some(platform) => vec![platform.to_string()],
         None => args.platform.clone(),
@@ -205,7 +205,7 @@ pub fn pull(session: &Session, args: PullArgs) -> Result<u8> {
     let pulled = source.pull(&reference, options, !args.no_unpack)?;
     display.clear();
     if let ([(platform, _)], true, false) = (&pulled.images[..], platforms.is_empty(), args.all_platforms) {
-        source::warn_of_foreign(&reference.familiar(), platform);
+        crate::desk::warn_of_foreign(&reference.familiar(), platform);
     }
     let digest = match (&pulled.index, pulled.images.first()) {
         (Some(index), _) => &index.digest,
@@ -329,7 +329,7 @@ fn send(session: &Session, store: &Store, args: &PushArgs, image: &str, to: &Pla
     let form = Form { types: args.format, compression, level };
     let target = form.of(store, &target)?;
     let display = display(args.quiet);
-    let source = Source::new(session, store, display.clone());
+    let source = crate::desk::source_of(session, store, display.clone());
     match to {
         Place::Registry(reference) => {
             let pushed = push_image(source.client()?, store, reference, &target, &PushOptions::default());

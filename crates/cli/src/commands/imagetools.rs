@@ -10,11 +10,12 @@ use crossdock_platform::Platform;
 use crossdock_registry::{Client, NoProgress};
 use serde_json::{Map, Value, json};
 
+use super::listing;
 use super::manifest::{document, read_config};
-use super::{listing, source};
 use crate::output::print;
 use crate::session::Session;
 use crate::values;
+use crossdock_delivery::source;
 
 #[derive(Subcommand)]
 pub enum ImagetoolsCommand {

@@ -8,10 +8,10 @@ use crossdock_oci::store::{ImageEntry, LoadedImage};
 use crossdock_oci::{Descriptor, Reference, Store};
 use serde_json::{Value, json};
 
-use super::source;
 use crate::output::{ago, print, say, seconds, table};
 use crate::session::Session;
 use crate::values::{self, age_seconds, switch};
+use crossdock_delivery::source;
 
 #[derive(clap::Args)]
 pub struct ImagesArgs {

@@ -16,12 +16,12 @@ use crossdock_registry::transfer::{Platforms, PullOptions, PushOptions, pull, pu
 use crossdock_registry::{Client, NoProgress};
 use serde_json::{Value, json};
 
-use super::source;
 use crate::access::{ConnectionArgs, CredentialArgs};
 use crate::output::{print, say, write_whole};
 use crate::progress::{Display, ProgressMode};
 use crate::session::Session;
 use crate::values;
+use crossdock_delivery::source;
 
 #[derive(Subcommand)]
 pub enum ManifestCommand {

@@ -1,14 +1,11 @@
 //! The commands: one file per noun.
 
-pub mod ahead;
 mod amend;
-mod annotations;
 pub mod archive;
 pub mod bake;
 pub mod binfmt;
 pub mod build;
 pub mod buildx;
-mod cache;
 mod check;
 pub mod completion;
 mod convert;
@@ -19,13 +16,11 @@ mod docker_daemon;
 pub mod doctor;
 pub mod elf;
 pub mod emulate;
-mod git;
 pub mod images;
 mod imagetools;
 pub mod info;
 pub mod listing;
 pub mod manifest;
-mod outputs;
 mod places;
 mod podman_storage;
 mod pull_policy;
@@ -34,7 +29,6 @@ pub mod remote;
 pub mod report;
 mod root;
 pub mod run;
-mod source;
 pub mod sync;
 mod sync_list;
 pub mod system;

@@ -19,9 +19,9 @@ use super::manifest::read_config;
 use super::places::{self, Ways};
 use super::transports::{self, Place};
 use crate::access::{ConnectionArgs, CredentialArgs};
-use crate::input::{Kinds, read_whole};
 use crate::output::print;
 use crate::session::Session;
+use crossdock_delivery::input::{Kinds, read_whole};
 
 #[derive(clap::Args)]
 pub struct ListTagsArgs {

@@ -9,10 +9,10 @@ use crossdock_oci::Store;
 use crossdock_oci::store::LoadedImage;
 use crossdock_platform::Platform;
 
-use super::source::{self, Source};
 use crate::progress::{Display, ProgressMode};
 use crate::session::Session;
 use crate::values;
+use crossdock_delivery::source::{self};
 
 /// The root of an image.
 pub struct ImageRoot {
@@ -39,7 +39,7 @@ impl ImageRoot {
             (Err(error), _) if !source::is_absence(&error) || source::is_id(image) => return Err(error),
             (Err(_), platform) => {
                 let display = Display::new(ProgressMode::Auto);
-                let source = Source::new(session, store, display.clone());
+                let source = crate::desk::source_of(session, store, display.clone());
                 let reference = values::reference(image)?;
                 let manifest = match platform {
                     Some(platform) => source.resolve(&reference, &platform, false),

@@ -10,8 +10,8 @@ use regex_lite::Regex;
 use saphyr_parser::{Event, Parser};
 
 use crate::access::{Access, Identity};
-use crate::input::{Kinds, read_whole};
 use crate::values::{self, switch};
+use crossdock_delivery::input::{Kinds, read_whole};
 
 /// A list may have this many bytes.
 const SIZE_MAX: u64 = 4 << 20;

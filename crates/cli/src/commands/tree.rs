@@ -12,11 +12,11 @@ use crossdock_oci::{Descriptor, Digest, ImageConfig, Manifest, Reference, Store}
 use crossdock_platform::Platform;
 use crossdock_registry::Client;
 
-use super::source;
 use crate::output::print;
 use crate::progress::{Display, ProgressMode};
 use crate::session::Session;
 use crate::values;
+use crossdock_delivery::source;
 
 /// Where documents are read.
 enum Place<'a> {

@@ -6,7 +6,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Which crates each crate may use, apart from tests.
-const ALLOWED: [(&str, &[&str]); 16] = [
+const ALLOWED: [(&str, &[&str]); 17] = [
     ("crossdock-platform", &[]),
     ("crossdock-elf", &["platform"]),
     ("crossdock-oci", &["platform"]),
@@ -15,7 +15,11 @@ const ALLOWED: [(&str, &[&str]); 16] = [
     ("crossdock-sandbox", &["platform"]),
     ("crossdock-builder", &["dockerfile", "sandbox", "oci", "platform"]),
     ("crossdock-bake", &["dockerfile"]),
-    ("crossdock", &["bake", "builder", "dockerfile", "sandbox", "registry", "oci", "elf", "platform"]),
+    ("crossdock-delivery", &["builder", "dockerfile", "registry", "oci", "platform"]),
+    (
+        "crossdock",
+        &["bake", "delivery", "builder", "dockerfile", "sandbox", "registry", "oci", "elf", "platform"],
+    ),
     ("crossdock-register", &["sandbox", "platform"]),
     ("crossdock-testkit", &["oci", "platform"]),
     // The builder uses the emulator only as a process.

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use crossdock_oci::store::LoadedImage;
 
-use crate::input::{Kinds, read_whole};
+use crossdock_delivery::input::{Kinds, read_whole};
 
 #[derive(clap::Args)]
 pub struct EnvironmentArgs {

@@ -19,13 +19,13 @@ use self::environment::{EnvironmentArgs, environment};
 use self::limits::LimitArgs;
 use self::mounts::{MountArgs, Surroundings, mounts};
 use self::rights::RightsArgs;
-use super::source::{self, Source};
 use crate::access::{ConnectionArgs, CredentialArgs};
 use crate::output::{self, ExitWith, say};
 use crate::progress::{Display, ProgressMode};
 use crate::session::Session;
 use crate::single_platform::SinglePlatformArgs;
 use crate::values::{self, hosts, limits, network, random_id};
+use crossdock_delivery::source::{self};
 
 // "-h" is docker's short form of --hostname.
 #[derive(clap::Args)]
@@ -175,7 +175,7 @@ fn run_image(session: &Session, mut args: RunArgs) -> Result<u8> {
     // emulator.
     let platform = loaded.config.platform();
     if args.platform.is_none() {
-        source::warn_of_foreign(&args.image(), &platform);
+        crate::desk::warn_of_foreign(&args.image(), &platform);
     }
     let lower = unpacked(&store, &loaded)?;
     if lower.is_empty() {
@@ -338,7 +338,7 @@ fn image(session: &Session, store: &Store, args: &RunArgs, name: &str) -> Result
     }
     let reference = values::reference(name)?;
     let display = Display::new(if args.quiet { ProgressMode::Quiet } else { ProgressMode::Auto });
-    let source = Source::new(session, store, display.clone());
+    let source = crate::desk::source_of(session, store, display.clone());
     let manifest = match platform {
         Some(platform) => source.resolve(&reference, &platform, true),
         None => source.fetch_for_machine(&reference),

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use crossdock_builder::Images;
@@ -16,11 +15,9 @@ use crossdock_platform::Platform;
 use crossdock_registry::Client;
 use crossdock_registry::transfer::{PullOptions, Pulled, pull};
 
-use super::git::Checkout;
-use crate::output::say;
-use crate::progress::Display;
-use crate::session::Session;
-use crate::values;
+use crate::Host;
+use crate::files::chain;
+use crate::git::Checkout;
 
 /// Where a build cache is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,16 +25,20 @@ pub enum Place {
     /// A tag in a registry.
     Registry(Reference),
     /// An OCI layout.
-    Layout { path: PathBuf, tag: Option<String> },
+    Layout {
+        /// The directory.
+        path: PathBuf,
+        /// The entry's tag.
+        tag: Option<String>,
+    },
     /// The image being built.
     Inline,
 }
 
 /// Fetches images into the store.
 pub struct Source<'a> {
-    session: &'a Session,
+    host: Box<dyn Host + 'a>,
     store: &'a Store,
-    display: Display,
     client: std::sync::OnceLock<Client>,
     /// Where layers of imported caches are.
     layers: std::sync::OnceLock<HashMap<Digest, Place>>,
@@ -46,9 +47,10 @@ pub struct Source<'a> {
 }
 
 impl<'a> Source<'a> {
-    pub fn new(session: &'a Session, store: &'a Store, display: Display) -> Source<'a> {
+    /// Images come from `store`, or from the registries that `host` reaches.
+    pub fn new(host: Box<dyn Host + 'a>, store: &'a Store) -> Source<'a> {
         let (client, layers) = Default::default();
-        Source { session, store, display, client, layers, only_here: false }
+        Source { host, store, client, layers, only_here: false }
     }
 
     /// The same, but no registry is asked for images if `only_here` is true.
@@ -61,11 +63,12 @@ impl<'a> Source<'a> {
         let _ = self.layers.set(places);
     }
 
+    /// The client of registries, made by the first call.
     pub fn client(&self) -> Result<&Client> {
         if let Some(client) = self.client.get() {
             return Ok(client);
         }
-        let client = self.session.client(Arc::new(self.display.clone()))?;
+        let client = self.host.client()?;
         Ok(self.client.get_or_init(|| client))
     }
 
@@ -86,7 +89,7 @@ impl<'a> Source<'a> {
                 let unpacked =
                     unpacked.with_context(|| format!("unpack {} for {platform}", reference.familiar()))?;
                 for warning in unpacked.iter().flat_map(|u| &u.warnings) {
-                    self.display.say(&format!("warning: {warning}"));
+                    self.host.say(&format!("warning: {warning}"));
                 }
             }
         }
@@ -148,23 +151,23 @@ impl<'a> Source<'a> {
 
 impl Images for Source<'_> {
     fn resolve(&self, reference: &Reference, platform: &Platform, pull: bool) -> Result<Descriptor, String> {
-        Source::resolve(self, reference, platform, pull).map_err(|e| crate::output::chain(&e))
+        Source::resolve(self, reference, platform, pull).map_err(|e| chain(&e))
     }
 
     fn download(&self, url: &str, to: &Path) -> Result<Option<i64>, String> {
-        let client = self.client().map_err(|e| crate::output::chain(&e))?;
+        let client = self.client().map_err(|e| chain(&e))?;
         client.download(url, to).map_err(|e| e.to_string())
     }
 
     fn layer(&self, layer: &Descriptor) -> Result<(), String> {
         let place = self.layers.get().and_then(|places| places.get(&layer.digest));
         let place = place.ok_or_else(|| format!("nothing says where layer {} is", layer.digest))?;
-        fetch(self, self.store, place, layer).map_err(|e| crate::output::chain(&e))
+        fetch(self, self.store, place, layer).map_err(|e| chain(&e))
     }
 
     fn checkout(&self, source: &GitSource, keep_git: bool, to: &Path) -> Result<String, String> {
         let checkout = Checkout { source, keep_git, allow_file: false };
-        checkout.run(to).map_err(|e| crate::output::chain(&e))
+        checkout.run(to).map_err(|e| chain(&e))
     }
 }
 
@@ -206,7 +209,7 @@ pub fn find(store: &Store, text: &str, platform: Option<&Platform>) -> Result<Fo
             return Err(NotThere(text.to_string()).into());
         }
         // For an invalid name, this is the error that says what is wrong.
-        return Err(NotThere(values::reference(text)?.familiar()).into());
+        return Err(NotThere(text.parse::<Reference>()?.familiar()).into());
     };
     if let Some(platform) = platform {
         found.images = vec![for_platform(&found.images, text, platform)?.clone()];
@@ -342,16 +345,7 @@ pub fn choose<'f>(found: &'f Found, text: &str) -> Result<&'f ImageEntry> {
     }
 }
 
-/// Warns that an image for another machine is used, although no platform was asked for.
-pub fn warn_of_foreign(name: &str, platform: &Platform) {
-    let host = Platform::host();
-    if Platform::machine().best_to_run([platform]).is_none() && platform.architecture != host.architecture {
-        say(&format!(
-            "warning: {name} is for {platform} and not for this machine ({host}); --platform {platform} asks for it without this warning"
-        ));
-    }
-}
-
+/// The path of a blob in a layout (OCI image layout).
 pub fn blob_path(layout: &Path, digest: &Digest) -> PathBuf {
     layout.join("blobs").join(digest.as_str().replacen(':', "/", 1))
 }

@@ -20,10 +20,9 @@ use crossdock_platform::Platform;
 use crossdock_registry::transfer::{PushOptions, push};
 use serde_json::Value;
 
-use super::source::{Place, Source, blob_path};
+use crate::files::chain;
 use crate::input::{Kinds, read_whole};
-use crate::progress::Display;
-use crate::{output, values};
+use crate::source::{Place, Source, blob_path};
 
 /// Media type of the list of steps.
 const CONFIG: &str = "application/vnd.crossdock.cache.config.v1+json";
@@ -51,13 +50,13 @@ impl Export {
 }
 
 /// Reads one `--cache-from` or `--cache-to`; `None` for types that are not supported.
-fn parse(text: &str, flag: &str, display: &Display) -> Result<Option<Export>> {
+fn parse(text: &str, flag: &str, say: &dyn Fn(&str)) -> Result<Option<Export>> {
     let fields = csv(text).map_err(anyhow::Error::msg)?;
     // The name of an image alone, as docker accepts it.
     if let [only] = &fields[..]
         && !only.contains('=')
     {
-        let place = Place::Registry(values::reference(only)?);
+        let place = Place::Registry(only.parse()?);
         return Ok(Some(Export { place, all: false, ignore_error: false }));
     }
     let fields: HashMap<&str, &str> =
@@ -66,7 +65,7 @@ fn parse(text: &str, flag: &str, display: &Display) -> Result<Option<Export>> {
         |name: &str| fields.get(name).copied().with_context(|| format!("{flag} {text}: {name}= is missing"));
     let tag = fields.get("tag").map(ToString::to_string);
     let place = match fields.get("type").copied().unwrap_or_default() {
-        "registry" => Place::Registry(values::reference(needs("ref")?)?),
+        "registry" => Place::Registry(needs("ref")?.parse()?),
         "local" => {
             let path = needs(if flag == "--cache-to" { "dest" } else { "src" })?;
             Place::Layout { path: path.into(), tag }
@@ -74,7 +73,7 @@ fn parse(text: &str, flag: &str, display: &Display) -> Result<Option<Export>> {
         "inline" if flag == "--cache-to" => Place::Inline,
         "inline" => bail!("{flag} {text}: give the image as type=registry,ref=NAME"),
         other @ ("gha" | "s3" | "azblob") => {
-            display.say(&format!("warning: {flag} type={other} is not supported and has no effect"));
+            say(&format!("warning: {flag} type={other} is not supported and has no effect"));
             return Ok(None);
         }
         other => bail!("{flag} {text}: unknown type \"{other}\" (registry, local, inline)"),
@@ -92,10 +91,10 @@ fn parse(text: &str, flag: &str, display: &Display) -> Result<Option<Export>> {
 }
 
 /// Reads the `--cache-to`s; the build argument `BUILDKIT_INLINE_CACHE=1` (`inline`) means `type=inline`.
-pub fn exports(given: &[String], inline: bool, display: &Display) -> Result<Vec<Export>> {
+pub fn exports(given: &[String], inline: bool, say: &dyn Fn(&str)) -> Result<Vec<Export>> {
     let mut all = Vec::new();
     for text in given {
-        all.extend(parse(text, "--cache-to", display)?);
+        all.extend(parse(text, "--cache-to", say)?);
     }
     if inline && !all.iter().any(|export| export.place == Place::Inline) {
         all.push(Export { place: Place::Inline, all: false, ignore_error: false });
@@ -109,12 +108,12 @@ pub fn import(
     source: &Source<'_>,
     given: &[String],
     platforms: &[Platform],
-    display: &Display,
+    say: &dyn Fn(&str),
 ) -> Result<Imported> {
     let mut imported = Imported::default();
     let mut places = HashMap::new();
     for text in given {
-        let Some(Export { place, .. }) = parse(text, "--cache-from", display)? else { continue };
+        let Some(Export { place, .. }) = parse(text, "--cache-from", say)? else { continue };
         let read = match &place {
             Place::Registry(reference) => from_registry(source, reference, platforms),
             Place::Layout { path, tag } => from_layout(path, tag.as_deref()),
@@ -129,9 +128,7 @@ pub fn import(
                     imported.add(cache);
                 }
             }
-            Err(error) => {
-                display.say(&format!("warning: --cache-from {text} has no effect: {}", output::chain(&error)))
-            }
+            Err(error) => say(&format!("warning: --cache-from {text} has no effect: {}", chain(&error))),
         }
     }
     source.take_layers_from(places);
@@ -276,7 +273,7 @@ pub fn export(
     store: &Store,
     built: &Built,
     exports: &[Export],
-    display: &Display,
+    say: &dyn Fn(&str),
 ) -> Result<()> {
     for export in exports.iter().filter(|export| export.place != Place::Inline) {
         let (manifest, steps) = write_manifest(store, built, export.all)?;
@@ -294,8 +291,8 @@ pub fn export(
             Place::Inline => continue,
         };
         match result.with_context(|| format!("export the cache to {shown}")) {
-            Ok(()) => display.say(&format!("exported the cache of {steps} steps to {shown}")),
-            Err(error) if export.ignore_error => display.say(&format!("warning: {}", output::chain(&error))),
+            Ok(()) => say(&format!("exported the cache of {steps} steps to {shown}")),
+            Err(error) if export.ignore_error => say(&format!("warning: {}", chain(&error))),
             Err(error) => return Err(error),
         }
     }

@@ -8,6 +8,7 @@ use crossdock_builder::git::GitSource;
 
 /// A checkout of a repository into a new directory.
 pub struct Checkout<'a> {
+    /// What is checked out.
     pub source: &'a GitSource,
     /// Whether `.git` is kept.
     pub keep_git: bool,

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use crossdock_builder::{Built, BuiltImage};
-use crossdock_dockerfile::values::csv;
+use crossdock_dockerfile::values::{boolean, csv};
 use crossdock_oci::archive::SaveItem;
 use crossdock_oci::layer::{Timestamps, copy_trees, export_tars};
 use crossdock_oci::media_type::{self, Compression};
@@ -15,11 +15,9 @@ use crossdock_oci::store::{ImageEntry, LayerOptions, Owners};
 use crossdock_oci::{Descriptor, Index, Reference, Store};
 use crossdock_platform::Platform;
 
-use super::ahead::Ahead;
-use super::annotations::{Annotations, Level};
-use crate::output::{ExitWith, to_file};
-use crate::progress::Display;
-use crate::values::{self, switch};
+use crate::ahead::Ahead;
+use crate::annotations::{Annotations, Level};
+use crate::files::to_file;
 
 /// One `--output`.
 pub struct Output {
@@ -138,7 +136,7 @@ fn output(text: &str) -> Result<Option<Output>> {
 
 /// Reads one attribute.
 fn attribute(read: &mut Attributes, form: &mut Output, name: &str, value: &str) -> Result<()> {
-    let truth = || switch(value).map_err(|_| anyhow::anyhow!("{name} is true or false"));
+    let truth = || boolean(value).with_context(|| format!("{name} is true or false"));
     match name {
         "type" => read.kind = Some(value.to_string()),
         "dest" => {
@@ -148,7 +146,8 @@ fn attribute(read: &mut Attributes, form: &mut Output, name: &str, value: &str) 
         "name" => {
             let last = |name: &str| name.rsplit('/').next().is_some_and(|last| last.contains([':', '@']));
             read.has_tag = value.split(',').any(last);
-            read.names = value.split(',').map(values::reference).collect::<Result<_>>()?;
+            read.names =
+                value.split(',').map(|name| Ok(name.parse::<Reference>()?)).collect::<Result<_>>()?;
         }
         "push" => read.push = truth()?,
         "push-by-digest" => read.by_digest = truth()?,
@@ -239,12 +238,16 @@ pub fn pushed_names<'a>(outputs: &'a [Output], tags: &'a [Reference]) -> impl It
 
 /// What writing needs besides the result.
 pub struct Surroundings<'a> {
+    /// Pushes.
     pub ahead: &'a Ahead,
+    /// Holds the result.
     pub store: &'a Store,
+    /// Names of the result.
     pub tags: &'a [Reference],
     /// How layers are packed.
     pub layers: LayerOptions,
-    pub display: &'a Display,
+    /// Tells a person something.
+    pub say: &'a dyn Fn(&str),
 }
 
 impl Output {
@@ -289,7 +292,7 @@ impl Output {
 
     /// Writes a result.
     pub fn write(&self, with: &Surroundings<'_>, built: &Built) -> Result<()> {
-        let Surroundings { ahead, store, tags, display, .. } = with;
+        let Surroundings { ahead, store, tags, say, .. } = with;
         let result = built.target();
         match &self.target {
             Target::Store { names } => {
@@ -311,7 +314,7 @@ impl Output {
                         if *by_digest { &reference.with_digest(result.digest.clone()) } else { reference };
                     ahead.push(store, reference, result)?;
                     let shown = if *by_digest { reference.name() } else { reference.familiar() };
-                    display.say(&format!("pushed {shown} {}", result.digest));
+                    say(&format!("pushed {shown} {}", result.digest));
                 }
             }
             Target::Archive { is_oci, path } => {
@@ -334,7 +337,7 @@ impl Output {
                 let roots = directories(built, *split);
                 std::fs::create_dir_all(path).with_context(|| format!("create {}", path.display()))?;
                 for warning in copy_trees(&borrowed(&roots), Timestamps::Keep, path, Owners::Ignore)? {
-                    display.say(&format!("warning: {warning}"));
+                    say(&format!("warning: {warning}"));
                 }
             }
         }
@@ -418,8 +421,7 @@ fn annotate(store: &Store, built: &mut Built, annotations: &Annotations) -> Resu
         return Ok(());
     }
     if built.index.is_none() && annotations.need_index() {
-        let message = "annotations of an index need a build for several platforms".to_string();
-        return Err(ExitWith(1, message).into());
+        bail!("annotations of an index need a build for several platforms");
     }
     for image in &mut built.images {
         let mut manifest = store.load_image(&image.manifest)?.manifest;

@@ -1,0 +1,30 @@
+//! What lies between a builder and the world: contexts, sources of images, outputs, and caches.
+//!
+//! Every front door of the builder uses it: the command line and the API for other programs. Errors of this
+//! crate are told to people and never matched, so they are `anyhow`'s.
+
+pub mod ahead;
+pub mod annotations;
+pub mod caches;
+pub mod contexts;
+pub mod files;
+pub mod git;
+pub mod input;
+pub mod outputs;
+pub mod source;
+
+use anyhow::Result;
+use crossdock_registry::Client;
+
+/// The front door that a delivery works for.
+pub trait Host: Sync {
+    /// A client of registries, with the user's credentials, that reports its progress.
+    ///
+    /// # Errors
+    ///
+    /// The configuration cannot be read.
+    fn client(&self) -> Result<Client>;
+
+    /// Tells a person something.
+    fn say(&self, text: &str);
+}
