@@ -21,10 +21,11 @@ use crate::git::GitSource;
 use crate::graph::TRIGGERS_MAX;
 use crate::key::{Key, Part, differences};
 use crate::request::BuildRequest;
+use crate::secrets::Secrets;
 use crate::sink::{LayerSink, Stop};
 use crate::stat_cache::StatCache;
 use crate::state::{Layer, Packed, Record, State, StepResult};
-use crate::sync::{Flights, Promise, Slots};
+use crate::sync::{Flights, Promise, Shared, SharedFlight, Slots};
 use crate::view::View;
 
 /// Where base images come from.
@@ -59,6 +60,12 @@ pub struct Environment<'a> {
     pub layers: LayerOptions,
     /// Receives layers while they are written.
     pub sink: Option<&'a dyn LayerSink>,
+    /// Secrets and SSH agents.
+    pub secrets: &'a dyn Secrets,
+    /// Ends the build from outside.
+    pub stop: Arc<Stop>,
+    /// What this build has in common with other builds of the same process.
+    pub shared: &'a Shared,
     /// The emulator for a platform that this machine does not run itself. The error is a sentence for the
     /// user.
     pub emulator: &'a (dyn Fn(&Platform) -> Result<Emulator, String> + Sync),
@@ -104,6 +111,8 @@ struct Packing {
     /// Whether the layer goes to the sink.
     is_followed: bool,
     promise: Arc<Promise<Result<Packed, String>>>,
+    /// Lets other builds look up the step's result; dropped once it is recorded.
+    _flight: SharedFlight,
 }
 
 /// Directories that wait to be packed, and the number of threads that pack.
@@ -160,7 +169,7 @@ impl<'a> Engine<'a> {
             in_image,
             late: Mutex::default(),
             failure: Mutex::default(),
-            stop: Arc::default(),
+            stop: env.stop.clone(),
             steps: AtomicUsize::new(0),
             views: Mutex::default(),
             file,
@@ -258,6 +267,10 @@ impl<'a> Engine<'a> {
             if let Some(result) = self.known(key, use_cache)? {
                 return Ok((result, true));
             }
+            let Some(shared) = self.board_shared(key, step)? else { continue };
+            if let Some(result) = self.known(key, use_cache)? {
+                return Ok((result, true));
+            }
             let miss = if use_cache { self.why_missed(key, place)? } else { Miss::Asked };
             self.env.events.event(Event::Missed { step, miss });
             let _slot = self.slots.try_take().unwrap_or_else(|| {
@@ -274,10 +287,23 @@ impl<'a> Engine<'a> {
             let is_followed =
                 self.env.sink.is_some() && self.in_image.contains(&run) && (varies || !store.cache_has(key));
             let renewal = is_renewed.then(random_name);
-            let result = self.finish_step(threads, step, key, scratch, renewal, is_followed)?;
+            let result = self.finish_step(threads, step, key, scratch, renewal, is_followed, shared)?;
             self.remember_parts(place)?;
             return Ok((result, false));
         }
+    }
+
+    /// The right to execute a step, or `None` once another build of this process has executed it.
+    fn board_shared(&self, key: &Digest, step: StepId) -> Result<Option<SharedFlight>, ErrorKind> {
+        let mut is_told = false;
+        let boarded = self.env.shared.board(key, || {
+            if !std::mem::replace(&mut is_told, true) {
+                self.tell_wait(step, Wait::SameStep);
+            }
+            !self.stop.is_set()
+        });
+        self.check_cancelled()?;
+        Ok(boarded)
     }
 
     /// Why there is no result for a step: compares it with the last step that was executed at its place.
@@ -369,6 +395,7 @@ impl<'a> Engine<'a> {
         StepCache { steps, quick: lock(&self.quick).clone().into_iter().collect() }
     }
 
+    #[expect(clippy::too_many_arguments, reason = "what a packing needs")]
     fn finish_step<'scope, 'env>(
         &'scope self,
         threads: &'scope Threads<'scope, 'env>,
@@ -377,6 +404,7 @@ impl<'a> Engine<'a> {
         scratch: Scratch,
         renewal: Option<String>,
         is_followed: bool,
+        flight: SharedFlight,
     ) -> Result<StepResult, ErrorKind> {
         let created = self.now();
         let is_empty = scratch.is_empty()?;
@@ -392,7 +420,8 @@ impl<'a> Engine<'a> {
             result.layer = Some(Layer { fs: frozen.path(), packed: promise.clone() });
             let created = result.created.clone();
             let key = key.clone();
-            let packing = Packing { step, key, created, renewal, frozen, is_followed, promise };
+            let packing =
+                Packing { step, key, created, renewal, frozen, is_followed, promise, _flight: flight };
             self.pack_later(threads, packing);
         }
         lock(&self.done).insert(key.clone(), result.clone());
@@ -426,7 +455,7 @@ impl<'a> Engine<'a> {
                     }
                 }
             };
-            let Packing { step, key, created, renewal, frozen, is_followed, promise } = packing;
+            let Packing { step, key, created, renewal, frozen, is_followed, promise, _flight } = packing;
             self.env.events.event(Event::Packing { step });
             let sink = self.env.sink.filter(|_| is_followed);
             let follow = sink.map(|sink| move |layer| sink.follow(layer, &self.stop));

@@ -15,7 +15,7 @@ use crate::request::NamedContext;
 pub(crate) const TRIGGERS_MAX: usize = 100_000;
 
 /// The source that `FROM`, `COPY --from` or a mount's `from` names.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Origin {
     /// The empty image.
     Scratch,

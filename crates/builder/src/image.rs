@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use crossdock_oci::error::StoreError;
 use crossdock_oci::manifest::{Annotations, MANIFEST_SIZE_MAX};
-use crossdock_oci::store::DOCUMENT_SIZE_MAX;
+use crossdock_oci::store::{DOCUMENT_SIZE_MAX, Store};
 use crossdock_oci::{Descriptor, Digest, ImageConfig, Index, Manifest, media_type};
 use crossdock_platform::Platform;
 
@@ -33,6 +34,21 @@ impl Built {
     }
 }
 
+impl Built {
+    /// Makes an index of the images, also if there is only one.
+    ///
+    /// # Errors
+    ///
+    /// Those of the store.
+    pub fn make_index(&mut self, store: &Store) -> Result<(), StoreError> {
+        let index = Index::new(self.images.iter().map(|image| image.manifest.clone()).collect());
+        let bytes = serde_json::to_vec(&index).expect("string keys always serialise");
+        store.write_blob(&bytes)?;
+        self.index = Some(Descriptor::of(media_type::OCI_INDEX, &bytes));
+        Ok(())
+    }
+}
+
 /// The image of one platform.
 #[derive(Clone)]
 pub struct BuiltImage {
@@ -55,16 +71,11 @@ pub fn build(env: &Environment<'_>, request: &BuildRequest) -> Result<Built, Bui
     for (state, platform) in states.iter().zip(&request.platforms) {
         images.push(assemble(env, request, state, platform)?);
     }
-    let index = match &images[..] {
-        [_] => None,
-        all => {
-            let index = Index::new(all.iter().map(|image| image.manifest.clone()).collect());
-            let bytes = serde_json::to_vec(&index).expect("string keys always serialise");
-            env.store.write_blob(&bytes)?;
-            Some(Descriptor::of(media_type::OCI_INDEX, &bytes))
-        }
-    };
-    Ok(Built { images, index, steps })
+    let mut built = Built { images, index: None, steps };
+    if built.images.len() != 1 {
+        built.make_index(env.store).map_err(ErrorKind::from)?;
+    }
+    Ok(built)
 }
 
 fn assemble(

@@ -1,12 +1,11 @@
 //! What to build.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
 use crossdock_dockerfile::ignore::Ignore;
-use crossdock_oci::Reference;
+use crossdock_oci::{Descriptor, Reference};
 use crossdock_platform::Platform;
 
 /// Everything that a build depends on, besides the store and the registries.
@@ -28,10 +27,6 @@ pub struct BuildRequest {
     pub build_args: BTreeMap<String, String>,
     /// `--label`.
     pub labels: BTreeMap<String, String>,
-    /// `--secret`, by id.
-    pub secrets: BTreeMap<String, Secret>,
-    /// `--ssh`: sockets of agents, by id.
-    pub ssh: BTreeMap<String, PathBuf>,
     /// Execute every step, even known ones.
     pub no_cache: bool,
     /// `--no-cache-filter`: stages whose steps are always executed.
@@ -69,8 +64,6 @@ impl BuildRequest {
             platforms: vec![platform],
             build_args: BTreeMap::new(),
             labels: BTreeMap::new(),
-            secrets: BTreeMap::new(),
-            ssh: BTreeMap::new(),
             no_cache: false,
             no_cache_filter: Vec::new(),
             pull: false,
@@ -87,7 +80,7 @@ impl BuildRequest {
 }
 
 /// What a `--build-context` name stands for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum NamedContext {
     /// A directory of the host.
     Directory {
@@ -105,16 +98,8 @@ pub enum NamedContext {
         /// Tag or digest.
         name: Option<String>,
     },
+    /// Images in the store, one for each platform: the result of another build.
+    Images(Vec<(Platform, Descriptor)>),
     /// A stage of this Dockerfile: `target:NAME`.
     Stage(String),
-}
-
-/// A build secret; never shown.
-#[derive(Clone)]
-pub struct Secret(pub Vec<u8>);
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(***)")
-    }
 }

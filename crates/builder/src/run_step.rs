@@ -56,12 +56,21 @@ enum Prepared {
         owner: (u32, u32),
     },
     Agent {
-        path: PathBuf,
+        id: String,
+        is_required: bool,
         mode: u32,
         owner: (u32, u32),
     },
-    /// No mount: an optional secret that was not given, or a secret that only goes to the environment.
-    Nothing,
+    Secret {
+        id: String,
+        is_required: bool,
+        /// The variable that gets the secret.
+        variable: Option<String>,
+        /// Whether the secret is a file at the mount's target.
+        is_file: bool,
+        mode: u32,
+        owner: (u32, u32),
+    },
 }
 
 /// A file or directory, looked up inside its tree. It stays the same until the command runs, even if its path
@@ -145,7 +154,7 @@ impl StageRun<'_, '_, '_> {
             let expanded = self.expand(text, lines)?;
             let mount = mount::parse(&expanded).map_err(|m| ErrorKind::Dockerfile(m).at(lines))?;
             key.part(format!("--mount={text}"));
-            mounts.push(self.prepare(&mount, &mut key, &mut env, &mut kept, lines)?);
+            mounts.push(self.prepare(&mount, &mut key, &mut kept, lines)?);
         }
         if let Some(script) = script {
             mounts.push(PreparedMount {
@@ -189,6 +198,7 @@ impl StageRun<'_, '_, '_> {
             for mount in &mounts {
                 spec.mounts.extend(guards.mount(engine, mount)?);
             }
+            spec.env.extend(guards.variables.drain(..).map(OsString::from));
             execute(engine, step, &spec, &args)
         };
         let step = Step { title: &title, key: engine.timed(key), created_by, varies: true };
@@ -231,11 +241,9 @@ impl StageRun<'_, '_, '_> {
         &self,
         mount: &Mount,
         key: &mut Key,
-        env: &mut Vec<String>,
         kept: &mut Kept,
         lines: Lines,
     ) -> Result<PreparedMount, BuildError> {
-        let engine = self.engine;
         let is_bind = matches!(mount.kind, MountKind::Bind { .. });
         let target = mount.target.as_deref().or(is_bind.then_some(".")).map(|target| self.absolute(target));
         key.field(format!("mount {} {:?}", mount.read_only, target));
@@ -271,21 +279,13 @@ impl StageRun<'_, '_, '_> {
                     path.rsplit('/').next().unwrap_or(path).to_string()
                 });
                 key.field("secret").field(&name).option(variable.as_deref());
-                let what = match engine.request.secrets.get(&name) {
-                    None if *required => return Err(ErrorKind::MissingSecret(name).at(lines)),
-                    None => Prepared::Nothing,
-                    Some(secret) => {
-                        if let Some(variable) = variable {
-                            let value = String::from_utf8_lossy(&secret.0).into_owned();
-                            env.push(format!("{variable}={value}"));
-                        }
-                        match (variable, &target) {
-                            (Some(_), None) => Prepared::Nothing,
-                            _ => {
-                                Prepared::File { content: secret.0.clone(), mode: *mode, owner: (*uid, *gid) }
-                            }
-                        }
-                    }
+                let what = Prepared::Secret {
+                    id: name.clone(),
+                    is_required: *required,
+                    variable: variable.clone(),
+                    is_file: variable.is_none() || target.is_some(),
+                    mode: *mode,
+                    owner: (*uid, *gid),
                 };
                 let target = target.unwrap_or_else(|| format!("/run/secrets/{name}"));
                 return Ok(PreparedMount { what, target, read_only: true });
@@ -294,18 +294,7 @@ impl StageRun<'_, '_, '_> {
                 let id = id.clone().unwrap_or_else(|| "default".to_string());
                 key.field("ssh").field(&id).field(format!("{uid} {gid} {mode:o}"));
                 let target = target.unwrap_or_else(|| "/run/buildkit/ssh_agent.0".to_string());
-                let what = match engine.request.ssh.get(&id) {
-                    None if *required => {
-                        let message =
-                            format!("the SSH agent \"{id}\" is required by a mount: pass --ssh {id}");
-                        return Err(ErrorKind::Dockerfile(message).at(lines));
-                    }
-                    None => Prepared::Nothing,
-                    Some(path) => {
-                        env.push(format!("SSH_AUTH_SOCK={target}"));
-                        Prepared::Agent { path: path.clone(), mode: *mode, owner: (*uid, *gid) }
-                    }
-                };
+                let what = Prepared::Agent { id, is_required: *required, mode: *mode, owner: (*uid, *gid) };
                 return Ok(PreparedMount { what, target, read_only: false });
             }
         };
@@ -407,6 +396,8 @@ struct Guards {
     scratches: Vec<Scratch>,
     directories: Vec<TemporaryDirectory>,
     agents: Vec<AgentSocket>,
+    /// `NAME=VALUE` that mounts add to the environment.
+    variables: Vec<String>,
 }
 
 impl Guards {
@@ -417,14 +408,37 @@ impl Guards {
     ) -> Result<Option<sandbox::Mount>, ErrorKind> {
         let target = PathBuf::from(&mount.target);
         let kind = match &mount.what {
-            Prepared::Nothing => return Ok(None),
             Prepared::Bind { source, writable: true } => self.writable(engine, source)?,
             Prepared::Bind { source, .. } => {
                 sandbox::MountKind::Bind { source: opened(source)?.into(), recursive: true }
             }
-            Prepared::Agent { path, mode, owner } => {
+            Prepared::Secret { id, is_required, variable, is_file, mode, owner: (uid, gid) } => {
+                let found = engine.env.secrets.secret(id).map_err(ErrorKind::Dockerfile)?;
+                let Some(secret) = found else {
+                    return if *is_required { Err(ErrorKind::MissingSecret(id.clone())) } else { Ok(None) };
+                };
+                if let Some(variable) = variable {
+                    self.variables.push(format!("{variable}={}", String::from_utf8_lossy(&secret.0)));
+                }
+                if !is_file {
+                    return Ok(None);
+                }
+                sandbox::MountKind::File {
+                    content: sandbox::Content(secret.0),
+                    mode: *mode,
+                    uid: *uid,
+                    gid: *gid,
+                }
+            }
+            Prepared::Agent { id, is_required, mode, owner } => {
+                let found = engine.env.secrets.agent(id).map_err(ErrorKind::Dockerfile)?;
+                let Some(path) = found else {
+                    let message = format!("the SSH agent \"{id}\" is required by a mount: pass --ssh {id}");
+                    return if *is_required { Err(ErrorKind::Dockerfile(message)) } else { Ok(None) };
+                };
+                self.variables.push(format!("SSH_AUTH_SOCK={}", mount.target));
                 let failed = |e| ErrorKind::io(format!("lead to the SSH agent {}", path.display()), e);
-                let agent = AgentSocket::new(engine.temporary()?, path, *owner, *mode).map_err(failed)?;
+                let agent = AgentSocket::new(engine.temporary()?, &path, *owner, *mode).map_err(failed)?;
                 let source = agent.path().into();
                 self.agents.push(agent);
                 // A connection does not change the socket's file.

@@ -297,6 +297,10 @@ impl<'scope, 'env, 'a> StageRun<'scope, 'env, 'a> {
                 let manifest = self.layout_image(&path, name.as_deref(), stage.lines)?;
                 self.load_base(&manifest, &base, stage.lines)?;
             }
+            Origin::Context(NamedContext::Images(images)) => {
+                let manifest = self.choose(&images, &base, stage.lines)?;
+                self.load_base(&manifest, &base, stage.lines)?;
+            }
             Origin::Context(NamedContext::Directory { path, ignore }) => {
                 self.scratch();
                 self.directory_base(&NamedContext::Directory { path, ignore }, &base, stage.lines)?;
@@ -393,13 +397,23 @@ impl<'scope, 'env, 'a> StageRun<'scope, 'env, 'a> {
         let loaded =
             self.engine.env.store.read_layout(path, wanted).map_err(|e| ErrorKind::Store(e).at(lines))?;
         let images: Vec<_> = loaded.into_iter().flat_map(|image| image.images).collect();
+        self.choose(&images, &shown(), lines)
+    }
+
+    /// The image for the stage's platform.
+    fn choose(
+        &self,
+        images: &[(Platform, crossdock_oci::Descriptor)],
+        name: &str,
+        lines: Lines,
+    ) -> Result<crossdock_oci::Descriptor, BuildError> {
         match self.state.platform.best(images.iter().map(|(platform, _)| platform)) {
             Some(best) => Ok(images[best].1.clone()),
             None => {
                 let offered: Vec<String> = images.iter().map(|(platform, _)| platform.to_string()).collect();
                 let reason =
                     format!("no image for {}; it offers: {}", self.state.platform, offered.join(", "));
-                Err(ErrorKind::BaseImage { name: shown(), reason }.at(lines))
+                Err(ErrorKind::BaseImage { name: name.to_string(), reason }.at(lines))
             }
         }
     }
@@ -661,6 +675,9 @@ impl<'scope, 'env, 'a> StageRun<'scope, 'env, 'a> {
             }
             Origin::Context(NamedContext::OciLayout { path, name }) => {
                 from_manifest(&self.layout_image(path, name.as_deref(), lines)?)
+            }
+            Origin::Context(NamedContext::Images(images)) => {
+                from_manifest(&self.choose(images, "the result of another build", lines)?)
             }
             Origin::Context(_) => {
                 Err(ErrorKind::Dockerfile("a directory is not an image".to_string()).at(lines))

@@ -1,8 +1,11 @@
 //! Waiting for results of other threads.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use crossdock_oci::Digest;
 
 /// Locks a mutex. A panic of another thread does no harm, since every value is replaced as a whole.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -127,6 +130,43 @@ impl<K: Eq + Hash + Clone> Drop for Flight<'_, K> {
     }
 }
 
+/// What builds of one process have in common: a step that several of them need is executed once.
+#[derive(Clone, Default)]
+pub struct Shared(Arc<SharedFlights>);
+
+#[derive(Default)]
+struct SharedFlights {
+    keys: Mutex<HashSet<Digest>>,
+    landed: Condvar,
+}
+
+/// The right to execute a step; gives it back when dropped.
+pub(crate) struct SharedFlight(Shared, Digest);
+
+impl Shared {
+    /// The right to execute the step of a key, or `None` after another build executed it, successfully or
+    /// not, or after `goes_on`, which is asked from time to time, returned false.
+    pub(crate) fn board(&self, key: &Digest, mut goes_on: impl FnMut() -> bool) -> Option<SharedFlight> {
+        /// How often a build that waits looks whether it was stopped.
+        const PATIENCE: Duration = Duration::from_millis(50);
+        let mut keys = lock(&self.0.keys);
+        if keys.insert(key.clone()) {
+            return Some(SharedFlight(self.clone(), key.clone()));
+        }
+        while keys.contains(key) && goes_on() {
+            keys = self.0.landed.wait_timeout(keys, PATIENCE).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        None
+    }
+}
+
+impl Drop for SharedFlight {
+    fn drop(&mut self) {
+        lock(&self.0.0.keys).remove(&self.1);
+        self.0.0.landed.notify_all();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -156,6 +196,20 @@ mod tests {
             }
         });
         assert_eq!(executed.load(Ordering::SeqCst), 1);
+    }
+
+    #[test]
+    fn builds_of_a_process_wait_for_each_other_unless_they_are_stopped() {
+        let (shared, key) = (Shared::default(), Digest::of(b"step"));
+        let flight = shared.board(&key, || unreachable!("nobody executes the step")).expect("the first");
+        assert!(shared.board(&key, || false).is_none(), "a build that was stopped waits no longer");
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| shared.board(&key, || true).is_none());
+            drop(flight);
+            // The other thread either waited for the first flight, or came after it and flies itself.
+            let _ = waiting.join().expect("no panic");
+        });
+        assert!(shared.board(&key, || true).is_some(), "nobody executes the step any more");
     }
 
     #[test]

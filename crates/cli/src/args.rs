@@ -22,6 +22,7 @@ use crate::commands::registry::{LoginArgs, LogoutArgs, RegistryCommand};
 use crate::commands::remote::{DeleteArgs, ListTagsArgs, ManifestDigestArgs};
 use crate::commands::report::ReportArgs;
 use crate::commands::run::RunArgs;
+use crate::commands::serve::{BuildctlCommand, ServeArgs};
 use crate::commands::sync::SyncArgs;
 use crate::commands::system::SystemCommand;
 use crate::commands::volume::VolumeCommand;
@@ -103,6 +104,11 @@ pub enum Command {
     Volume(VolumeCommand),
     /// Show what recent builds did, why, and how long it took
     Report(ReportArgs),
+    /// Serve builds to docker buildx and other programs that know BuildKit
+    Serve(ServeArgs),
+    /// What programs for BuildKit call on another machine
+    #[command(subcommand, hide = true)]
+    Buildctl(BuildctlCommand),
     /// What buildx says about its builders; here there is only one
     #[command(subcommand, hide = true)]
     Buildx(BuildxCommand),
@@ -133,6 +139,8 @@ impl Command {
             Command::Run(_) | Command::Unshare(_) => Needs::Namespace,
             Command::Build(_)
             | Command::Bake(_)
+            | Command::Serve(_)
+            | Command::Buildctl(_)
             | Command::Pull(_)
             | Command::Load(_)
             | Command::Rmi(_)

@@ -21,6 +21,7 @@ mod template;
 mod values;
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use crate::args::Command;
 use crate::command_line::Parsed;
@@ -52,7 +53,7 @@ fn main() -> ExitCode {
     warnings.iter().for_each(|warning| output::say(&format!("warning: {warning}")));
     let needs = args.command.needs();
     let failed = if matches!(args.command, Command::Run(_)) { commands::NOT_STARTED } else { FAILED };
-    let result = Session::start(&args.global, needs).and_then(|session| {
+    let result = Session::start(&args.global, needs).map(Arc::new).and_then(|session| {
         let result = commands::run(&session, args.command);
         session.tell_warnings();
         result

@@ -171,6 +171,15 @@ impl Session {
     /// The same; `parallel` is the number of blobs that are moved at the same time, if it is not the usual
     /// one.
     pub fn client_at_once(&self, progress: Arc<dyn Progress>, parallel: Option<usize>) -> Result<Client> {
+        Ok(Client::new(self.client_options(progress, parallel)?))
+    }
+
+    /// What a client needs to know of this session.
+    pub fn client_options(
+        &self,
+        progress: Arc<dyn Progress>,
+        parallel: Option<usize>,
+    ) -> Result<ClientOptions> {
         let mut options = ClientOptions::from_environment(&self.environment())?;
         options.insecure_all = self.insecure.iter().any(|host| host == "*");
         options.insecure = self.insecure.clone();
@@ -180,7 +189,7 @@ impl Session {
             options.retries = retries.unwrap_or(options.retries);
         }
         options.max_parallel = parallel.unwrap_or(options.max_parallel).max(1);
-        Ok(Client::new(options))
+        Ok(options)
     }
 
     /// Sets how registries are reached in this command, and how often a failed request is tried again. Only

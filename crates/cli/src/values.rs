@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use anyhow::{Context, Result, bail};
+use crossdock_delivery::limits::limit;
 use crossdock_dockerfile::values::boolean;
 use crossdock_oci::Reference;
 use crossdock_platform::Platform;
@@ -94,39 +95,7 @@ pub fn hosts(given: &[String], network: Network) -> Result<Vec<(String, IpAddr)>
 
 /// Reads `--ulimit NAME=SOFT[:HARD]`, see getrlimit(2).
 pub fn limits(given: &[String]) -> Result<Vec<Limit>> {
-    /// Names and numbers of Linux on every architecture that this program runs on.
-    const NAMES: [(&str, u32); 16] = [
-        ("cpu", 0),
-        ("fsize", 1),
-        ("data", 2),
-        ("stack", 3),
-        ("core", 4),
-        ("rss", 5),
-        ("nproc", 6),
-        ("nofile", 7),
-        ("memlock", 8),
-        ("as", 9),
-        ("locks", 10),
-        ("sigpending", 11),
-        ("msgqueue", 12),
-        ("nice", 13),
-        ("rtprio", 14),
-        ("rttime", 15),
-    ];
-    let limit = |text: &String| {
-        let wrong = || format!("--ulimit {text}: the form is NAME=SOFT[:HARD], for example nofile=1024:2048");
-        let (name, values) = text.split_once('=').with_context(wrong)?;
-        let (soft, hard) = values.split_once(':').unwrap_or((values, values));
-        let number = |text: &str| match text {
-            "-1" | "unlimited" => Ok(u64::MAX),
-            other => other.parse::<u64>().with_context(wrong),
-        };
-        let Some((_, resource)) = NAMES.iter().find(|(known, _)| *known == name) else {
-            bail!("--ulimit {text}: unknown limit {name}");
-        };
-        Ok(Limit { resource: *resource, soft: number(soft)?, hard: number(hard)? })
-    };
-    given.iter().map(limit).collect()
+    given.iter().map(|text| limit(text).with_context(|| format!("--ulimit {text}"))).collect()
 }
 
 /// Reads an age such as `30m`, `24h` or `7d`, in seconds.

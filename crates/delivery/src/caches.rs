@@ -195,7 +195,11 @@ fn from_layout(path: &Path, tag: Option<&str>) -> Result<Vec<StepCache>> {
 }
 
 /// The list of steps in a configuration; its bytes must have the digest that the manifest gives.
-fn list(manifest: &Manifest, bytes: &[u8]) -> Result<Option<StepCache>> {
+///
+/// # Errors
+///
+/// The bytes have another digest, or are no list of steps.
+pub fn list(manifest: &Manifest, bytes: &[u8]) -> Result<Option<StepCache>> {
     if !is_of(&manifest.config.digest, bytes) {
         bail!("the configuration {} is damaged", manifest.config.digest);
     }
@@ -299,8 +303,12 @@ pub fn export(
     Ok(())
 }
 
-/// Writes the manifest of a cache to the store; also returns the number of its steps.
-fn write_manifest(store: &Store, built: &Built, all: bool) -> Result<(Descriptor, usize)> {
+/// Writes the manifest of a cache to the store; also returns the number of its steps. `all` is `mode=max`.
+///
+/// # Errors
+///
+/// Those of the store.
+pub fn write_manifest(store: &Store, built: &Built, all: bool) -> Result<(Descriptor, usize)> {
     let steps = match all {
         true => built.steps.clone(),
         false => {

@@ -55,7 +55,7 @@ pub struct Remote<'a> {
 }
 
 /// What was found at an address.
-enum Fetched {
+pub enum Fetched {
     /// A directory inside a temporary directory.
     Directory(TemporaryDirectory, PathBuf),
     /// A file that is not an archive.
@@ -64,11 +64,16 @@ enum Fetched {
 
 impl Remote<'_> {
     /// Whether a context is an address; like docker, this takes `github.com/...` without a scheme, too.
-    fn is_address(text: &str) -> bool {
+    pub fn is_address(text: &str) -> bool {
         text.contains("://") || text.starts_with("git@") || text.starts_with("github.com/")
     }
 
-    fn fetch(&self, text: &str) -> Result<Fetched> {
+    /// Fetches what an address leads to.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be had, or is neither an archive, a repository nor a file.
+    pub fn fetch(&self, text: &str) -> Result<Fetched> {
         let address = match text.starts_with("github.com/") {
             true => format!("https://{text}"),
             false => text.to_string(),
@@ -229,7 +234,7 @@ pub fn input(remote: &Remote<'_>, place: &Where<'_>) -> Result<Input> {
 }
 
 /// Resolves a path inside a context, with the context as the root of all links; `None` if nothing is there.
-fn within(context: &Path, path: &Path) -> Option<PathBuf> {
+pub fn within(context: &Path, path: &Path) -> Option<PathBuf> {
     let relative = path.strip_prefix(context).unwrap_or(path);
     let flags = OFlags::PATH | OFlags::CLOEXEC;
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
@@ -239,7 +244,11 @@ fn within(context: &Path, path: &Path) -> Option<PathBuf> {
 }
 
 /// Reads the first ignore file that exists.
-fn read_ignore(paths: &[PathBuf]) -> Result<Ignore> {
+///
+/// # Errors
+///
+/// The file and line that are wrong.
+pub fn read_ignore(paths: &[PathBuf]) -> Result<Ignore> {
     for path in paths {
         if let Some(text) = read_if_there(path, ignore::SIZE_MAX as u64, Kinds::Regular)? {
             return Ignore::parse(&text)

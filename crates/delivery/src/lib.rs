@@ -6,10 +6,12 @@
 pub mod ahead;
 pub mod annotations;
 pub mod caches;
+pub mod calls;
 pub mod contexts;
 pub mod files;
 pub mod git;
 pub mod input;
+pub mod limits;
 pub mod outputs;
 pub mod source;
 

@@ -31,6 +31,9 @@ pub struct Output {
     level: Option<u32>,
 }
 
+/// The error for an attribute that nobody knows.
+const UNKNOWN: &str = "crossdock does not know this attribute";
+
 /// Where a result goes.
 enum Target {
     /// The store, under the tags and these names.
@@ -105,6 +108,11 @@ fn output(text: &str) -> Result<Option<Output>> {
             None => bail!("unexpected \"{field}\": attributes are NAME=VALUE"),
         }
     }
+    finish(read, form)
+}
+
+/// Makes an output of attributes.
+fn finish(read: Attributes, mut form: Output) -> Result<Option<Output>> {
     let Attributes { kind, path, has_path, names, has_tag, push, by_digest, is_directory, split } = read;
     let kind = kind.context("no type: give type=image, registry, oci, docker, tar, local or cacheonly")?;
     let is_push = kind == "registry" || kind == "image" && push;
@@ -187,7 +195,7 @@ fn attribute(read: &mut Attributes, form: &mut Output, name: &str, value: &str) 
         | "buildinfo-attrs"
         | "registry.insecure" => {}
         _ if form.annotations.add_attribute(name, value)? => {}
-        _ => bail!("crossdock does not know this attribute"),
+        _ => bail!(UNKNOWN),
     }
     Ok(())
 }
@@ -197,13 +205,16 @@ fn attribute(read: &mut Attributes, form: &mut Output, name: &str, value: &str) 
 /// # Errors
 ///
 /// If two outputs want different ones: a build packs its layers once.
-pub fn compression(outputs: &[Output]) -> Result<(Compression, Option<u32>)> {
+pub fn compression<'a>(
+    outputs: impl IntoIterator<Item = &'a Output> + Clone,
+) -> Result<(Compression, Option<u32>)> {
     let one = |name: &str, wanted: Vec<String>| match wanted.iter().find(|other| **other != wanted[0]) {
         Some(other) => bail!("one build packs its layers once: {name}={} or {name}={other}", wanted[0]),
         None => Ok(()),
     };
-    let compressions: Vec<Compression> = outputs.iter().filter_map(|output| output.compression).collect();
-    let levels: Vec<u32> = outputs.iter().filter_map(|output| output.level).collect();
+    let compressions: Vec<Compression> =
+        outputs.clone().into_iter().filter_map(|output| output.compression).collect();
+    let levels: Vec<u32> = outputs.into_iter().filter_map(|output| output.level).collect();
     one("compression", compressions.iter().map(ToString::to_string).collect())?;
     one("compression-level", levels.iter().map(ToString::to_string).collect())?;
     Ok((compressions.first().copied().unwrap_or(Compression::Gzip), levels.first().copied()))
@@ -236,6 +247,16 @@ pub fn pushed_names<'a>(outputs: &'a [Output], tags: &'a [Reference]) -> impl It
     })
 }
 
+/// Takes an archive.
+pub trait Stream {
+    /// Takes what `write` writes.
+    ///
+    /// # Errors
+    ///
+    /// Those of `write`, and of whoever takes it.
+    fn take(&self, write: &mut dyn FnMut(&mut dyn std::io::Write) -> Result<()>) -> Result<()>;
+}
+
 /// What writing needs besides the result.
 pub struct Surroundings<'a> {
     /// Pushes.
@@ -246,11 +267,50 @@ pub struct Surroundings<'a> {
     pub tags: &'a [Reference],
     /// How layers are packed.
     pub layers: LayerOptions,
+    /// Takes archives that have no path; standard output if absent.
+    pub stream: Option<&'a dyn Stream>,
     /// Tells a person something.
     pub say: &'a dyn Fn(&str),
 }
 
+impl Surroundings<'_> {
+    fn to_file(
+        &self,
+        path: Option<&std::path::Path>,
+        write: &mut dyn FnMut(&mut dyn std::io::Write) -> Result<()>,
+    ) -> Result<()> {
+        match self.stream.filter(|_| path.is_none()) {
+            Some(stream) => stream.take(write),
+            None => to_file(path, write),
+        }
+    }
+}
+
 impl Output {
+    /// The output of a type and attributes, as clients of BuildKit name them; nothing for `cacheonly`. Without
+    /// `dest` an archive is a stream. Attributes that only BuildKit knows are passed to `ignored`.
+    ///
+    /// # Errors
+    ///
+    /// An attribute has a wrong value.
+    pub fn of_attributes<'a>(
+        kind: &str,
+        attributes: impl IntoIterator<Item = (&'a str, &'a str)>,
+        ignored: &mut dyn FnMut(&str),
+    ) -> Result<Option<Output>> {
+        let mut form = Output::plain(Target::Store { names: Vec::new() });
+        let mut read = Attributes { kind: Some(kind.to_string()), has_path: true, ..Attributes::default() };
+        for (name, value) in attributes {
+            // An empty value is the same as none.
+            let is_known = attribute(&mut read, &mut form, name, value);
+            match is_known.with_context(|| format!("{name}={value}")) {
+                Err(error) if error.root_cause().to_string() == UNKNOWN => ignored(name),
+                other => other?,
+            }
+        }
+        finish(read, form)
+    }
+
     fn plain(target: Target) -> Output {
         Output {
             target,
@@ -322,7 +382,7 @@ impl Output {
                 if !is_oci && built.images.len() > 1 {
                     bail!("a docker archive holds one platform: use type=oci, or build one platform");
                 }
-                to_file(path.as_deref(), |writer| match is_oci {
+                with.to_file(path.as_deref(), &mut |writer| match is_oci {
                     true => Ok(store.save_oci(&items, writer)?),
                     false => Ok(store.save_docker(&items, writer)?),
                 })?;
@@ -331,7 +391,9 @@ impl Output {
             Target::Tar { path, split } => {
                 let roots = directories(built, *split);
                 let roots = borrowed(&roots);
-                to_file(path.as_deref(), |writer| Ok(export_tars(&roots, Timestamps::Keep, writer)?))?;
+                with.to_file(path.as_deref(), &mut |writer| {
+                    Ok(export_tars(&roots, Timestamps::Keep, writer)?)
+                })?;
             }
             Target::Local { path, split } => {
                 let roots = directories(built, *split);

@@ -112,6 +112,16 @@ impl Ignore {
         self.rules.push(rule);
     }
 
+    /// The rules as text, in their order; `!` begins one that includes files again. Bytes that are not UTF-8
+    /// are replaced.
+    pub fn patterns(&self) -> Vec<String> {
+        let text = |rule: &Rule| {
+            let text = String::from_utf8_lossy(&rule.text);
+            if rule.include { format!("!{text}") } else { text.into_owned() }
+        };
+        self.rules.iter().map(text).collect()
+    }
+
     /// Whether there are no rules.
     pub fn is_empty(&self) -> bool {
         self.rules.is_empty()

@@ -214,6 +214,9 @@ pub enum Error {
     /// There are no credentials for the registry.
     #[error("not logged in to {0}")]
     NotLoggedIn(String),
+    /// Whoever was asked for credentials cannot say.
+    #[error("{0}")]
+    Credentials(String),
     /// No place to keep credentials is known.
     #[error("no place to keep credentials: set HOME, DOCKER_CONFIG or REGISTRY_AUTH_FILE")]
     NoCredentialsFile,

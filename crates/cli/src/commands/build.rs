@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum as _;
-use crossdock_builder::{BuildError, BuildRequest, Built, Environment, NamedContext, Secret};
+use crossdock_builder::{BuildError, BuildRequest, Built, Environment, Given, NamedContext, Secret, Shared};
 use crossdock_delivery::ahead::Ahead;
 use crossdock_delivery::annotations::Annotations;
 use crossdock_delivery::caches;
@@ -294,6 +295,11 @@ pub fn build(session: &Session, args: BuildArgs) -> Result<u8> {
     if let Some(code) = told.inspect_err(|error| tell(error, &display, &input, &args))? {
         return Ok(code);
     }
+    let secrets = Given { secrets: secrets(&args.secrets)?, agents: agents(&args.ssh)? };
+    for secret in secrets.secrets.values() {
+        // Output comes line by line, so a secret of several lines (a key) is hidden by line.
+        String::from_utf8_lossy(&secret.0).lines().for_each(|line| display.hide(line.trim()));
+    }
     let choice = values::emulator_choice(&args.emulator)?;
     let find =
         |platform: &Platform| emulator::find(&platform.architecture, &choice).map_err(|e| e.to_string());
@@ -318,9 +324,13 @@ pub fn build(session: &Session, args: BuildArgs) -> Result<u8> {
         imported: &imported,
         layers,
         sink: ahead.sink(),
+        secrets: &secrets,
+        stop: Arc::default(),
+        shared: &Shared::default(),
         emulator: &find,
     };
-    let with = Surroundings { ahead: &ahead, store: &store, tags: &tags, layers, say: &tell_user };
+    let with =
+        Surroundings { ahead: &ahead, store: &store, tags: &tags, layers, stream: None, say: &tell_user };
     let deliver = |built: Built| {
         let mut built = caches::inline(&store, built, &exports)?;
         amend::amend(&store, &mut built, &args.amend, &layers)?;
@@ -482,11 +492,6 @@ fn request(
     let epoch = epoch.filter(|text| !text.is_empty()).map(|text| {
         text.parse::<i64>().with_context(|| format!("SOURCE_DATE_EPOCH={text}: not a number of seconds"))
     });
-    let secrets = secrets(&args.secrets)?;
-    for secret in secrets.values() {
-        // Output comes line by line, so a secret of several lines (a key) is hidden by line.
-        String::from_utf8_lossy(&secret.0).lines().for_each(|line| display.hide(line.trim()));
-    }
     let shm_size =
         args.shm_size.as_ref().map(|t| bytes(t).with_context(|| format!("--shm-size {t}: not a size")));
     Ok(BuildRequest {
@@ -498,8 +503,6 @@ fn request(
         platforms,
         build_args,
         labels: pairs(&args.labels, "--label")?,
-        secrets,
-        ssh: agents(&args.ssh)?,
         no_cache: args.no_cache,
         no_cache_filter: args.no_cache_filter.clone(),
         pull: args.pull == Some(PullPolicy::Always),

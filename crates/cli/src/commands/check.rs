@@ -1,17 +1,15 @@
 //! build --check and --call: shows what a Dockerfile offers and its probable mistakes. Nothing is built.
 
 use anyhow::{Result, bail};
-use base64::Engine as _;
-use crossdock_builder::lint::{self, Findings, Warning};
-use crossdock_builder::outline::{self, Outline, Target};
-use crossdock_builder::{BuildError, BuildRequest};
-use crossdock_dockerfile::Lines;
-use crossdock_dockerfile::error::{excerpt, excerpt_of};
-use crossdock_oci::{ImageConfig, Reference, Store};
-use crossdock_platform::Platform;
-use serde_json::{Value, json};
+use crossdock_builder::BuildRequest;
+use crossdock_builder::lint::Warning;
+use crossdock_builder::outline;
+use crossdock_delivery::calls;
+use crossdock_dockerfile::error::excerpt;
+use crossdock_oci::Store;
+use serde_json::Value;
 
-use crate::output::{print, table};
+use crate::output::print;
 use crate::progress::Display;
 
 /// What `build` is asked to do.
@@ -52,29 +50,27 @@ pub fn call(store: &Store, request: &BuildRequest, file: &str, method: Method, i
     match method {
         Method::Build => bail!("--call build builds"),
         Method::Check => {
-            let findings = findings(store, request)?;
+            let findings = calls::findings(store, request)?;
             let code = u8::from(!findings.warnings.is_empty() || findings.error.is_some());
             match is_json {
-                true => print_json(&check_json(&findings, file, &request.dockerfile)),
-                false => print_findings(&findings, file, &request.dockerfile),
+                true => print_json(&calls::check_json(&findings, file, &request.dockerfile)),
+                false => print_text(&calls::check_text(&findings, file, &request.dockerfile)),
             }
             Ok(code)
         }
         Method::Outline => {
             let outline = outline::outline(request)?;
             match is_json {
-                true => print_json(&outline_json(&outline)),
-                false => print_outline(&outline),
+                true => print_json(&calls::outline_json(&outline, &request.dockerfile)),
+                false => print_text(&calls::outline_text(&outline)),
             }
             Ok(0)
         }
         Method::Targets => {
             let targets = outline::targets(request)?;
             match is_json {
-                true => {
-                    print_json(&json!({ "targets": targets.iter().map(target_json).collect::<Vec<_>>() }))
-                }
-                false => print_targets(&targets),
+                true => print_json(&calls::targets_json(&targets, &request.dockerfile)),
+                false => print_text(&calls::targets_text(&targets)),
             }
             Ok(0)
         }
@@ -83,7 +79,7 @@ pub fn call(store: &Store, request: &BuildRequest, file: &str, method: Method, i
 
 /// Runs the checks before a build: findings are short warnings, or end the build if the Dockerfile says so.
 pub fn before_build(store: &Store, request: &BuildRequest, file: &str, display: &Display) -> Result<()> {
-    let Ok(findings) = findings(store, request) else {
+    let Ok(findings) = calls::findings(store, request) else {
         // The build will report the error, with the lines around it.
         return Ok(());
     };
@@ -104,138 +100,11 @@ pub fn before_build(store: &Store, request: &BuildRequest, file: &str, display: 
     Ok(())
 }
 
-fn findings(store: &Store, request: &BuildRequest) -> Result<Findings, BuildError> {
-    let known = |reference: &Reference, platform: &Platform| -> Option<ImageConfig> {
-        let manifest = store.find(reference, platform).ok()??;
-        Some(store.load_image(&manifest).ok()?.config)
-    };
-    lint::check(request, &known)
-}
-
-fn print_findings(findings: &Findings, file: &str, dockerfile: &[u8]) {
-    match findings.warnings.len() {
-        0 if findings.error.is_some() => {}
-        0 => return print("Check complete, no warnings found."),
-        1 => print("Check complete, 1 warning has been found!"),
-        count => print(&format!("Check complete, {count} warnings have been found!")),
-    }
-    let text = String::from_utf8_lossy(dockerfile);
-    let lines: Vec<&str> = text.lines().collect();
-    for warning in &findings.warnings {
-        print(&format!("\nWARNING: {} - {}\n{}", warning.rule, warning.url(), warning.detail));
-        print(&excerpt_of(file, &lines, warning.lines, 3));
-    }
-    if let Some((message, at)) = &findings.error {
-        print(&format!("\nERROR: {message}"));
-        if let Some(at) = at {
-            print(&excerpt_of(file, &lines, *at, 3));
-        }
-    }
-}
-
-fn location(lines: Lines) -> Value {
-    json!({ "ranges": [{ "start": { "line": lines.start }, "end": { "line": lines.end } }] })
-}
-
-fn check_json(findings: &Findings, file: &str, dockerfile: &[u8]) -> Value {
-    let warning = |warning: &Warning| {
-        json!({
-            "ruleName": warning.rule,
-            "description": warning.description(),
-            "url": warning.url(),
-            "detail": warning.detail,
-            "location": location(warning.lines),
-        })
-    };
-    let data = base64::engine::general_purpose::STANDARD.encode(dockerfile);
-    let mut found = json!({
-        "warnings": findings.warnings.iter().map(warning).collect::<Vec<_>>(),
-        "sources": [{ "filename": file, "language": "Dockerfile", "data": data }],
-    });
-    if let Some((message, at)) = &findings.error {
-        found["buildError"] = json!({ "message": message, "location": at.map(location) });
-    }
-    found
-}
-
-fn name(target: &Target) -> &str {
-    target.name.as_deref().unwrap_or("default")
-}
-
-fn target_json(target: &Target) -> Value {
-    let mut json = json!({
-        "default": target.is_default,
-        "description": target.description,
-        "base": target.base,
-        "location": location(target.lines),
-    });
-    for (key, value) in [("name", &target.name), ("platform", &target.platform)] {
-        if let Some(value) = value {
-            json[key] = json!(value);
-        }
-    }
-    json
-}
-
-fn outline_json(outline: &Outline) -> Value {
-    let argument = |argument: &outline::Argument| {
-        json!({
-            "name": argument.name,
-            "description": argument.description,
-            "value": argument.value,
-            "location": location(argument.lines),
-        })
-    };
-    let required = |taken: &outline::Taken| json!({ "name": taken.id, "required": taken.is_required, "location": location(taken.lines) });
-    json!({
-        "name": outline.target.name,
-        "description": outline.target.description,
-        "args": outline.arguments.iter().map(argument).collect::<Vec<_>>(),
-        "secrets": outline.secrets.iter().map(required).collect::<Vec<_>>(),
-        "ssh": outline.ssh.iter().map(required).collect::<Vec<_>>(),
-    })
+/// Prints lines that end with a line feed.
+fn print_text(text: &str) {
+    print(text.trim_end_matches('\n'));
 }
 
 fn print_json(value: &Value) {
     print(&serde_json::to_string_pretty(value).expect("JSON always serialises"));
-}
-
-fn rows(head: &[&str]) -> Vec<Vec<String>> {
-    vec![head.iter().map(ToString::to_string).collect()]
-}
-
-fn print_outline(outline: &Outline) {
-    print(&format!("TARGET: {}", name(&outline.target)));
-    if !outline.target.description.is_empty() {
-        print(&format!("DESCRIPTION: {}", outline.target.description));
-    }
-    if !outline.arguments.is_empty() {
-        let mut all = rows(&["BUILD ARG", "VALUE", "DESCRIPTION"]);
-        for argument in &outline.arguments {
-            let value = argument.value.clone().unwrap_or_default();
-            all.push(vec![argument.name.clone(), value, argument.description.clone()]);
-        }
-        print("");
-        table(&all);
-    }
-    for (head, list) in [("SECRET", &outline.secrets), ("SSH", &outline.ssh)] {
-        if !list.is_empty() {
-            let mut all = rows(&[head, "REQUIRED"]);
-            let row = |taken: &outline::Taken| {
-                vec![taken.id.clone(), if taken.is_required { "true".into() } else { String::new() }]
-            };
-            all.extend(list.iter().map(row));
-            print("");
-            table(&all);
-        }
-    }
-}
-
-fn print_targets(targets: &[Target]) {
-    let mut all = rows(&["TARGET", "DESCRIPTION"]);
-    for target in targets {
-        let mark = if target.is_default && target.name.is_some() { " (default)" } else { "" };
-        all.push(vec![format!("{}{mark}", name(target)), target.description.clone()]);
-    }
-    table(&all);
 }

@@ -29,12 +29,15 @@ pub mod remote;
 pub mod report;
 mod root;
 pub mod run;
+pub mod serve;
 pub mod sync;
 mod sync_list;
 pub mod system;
 mod transports;
 mod tree;
 pub mod volume;
+
+use std::sync::Arc;
 
 use anyhow::Result;
 use clap::CommandFactory;
@@ -45,7 +48,7 @@ use crate::args::{Args, Command};
 use crate::session::Session;
 
 /// Runs a command; returns the exit code.
-pub fn run(session: &Session, command: Command) -> Result<u8> {
+pub fn run(session: &Arc<Session>, command: Command) -> Result<u8> {
     match command {
         Command::Bake(args) => bake::bake(session, *args),
         Command::Build(args) => build::build(session, *args),
@@ -70,6 +73,8 @@ pub fn run(session: &Session, command: Command) -> Result<u8> {
         Command::System(command) => system::system(session, command),
         Command::Volume(command) => volume::volume(session, command),
         Command::Buildx(command) => buildx::buildx(session, command),
+        Command::Serve(args) => serve::serve(session, args),
+        Command::Buildctl(command) => serve::buildctl(session, command),
         Command::Report(args) => report::report(session, args),
         Command::File(args) => elf::file(session, args),
         Command::Ldd(args) => elf::ldd(session, args),

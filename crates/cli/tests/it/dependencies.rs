@@ -6,7 +6,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Which crates each crate may use, apart from tests.
-const ALLOWED: [(&str, &[&str]); 17] = [
+const ALLOWED: [(&str, &[&str]); 18] = [
     ("crossdock-platform", &[]),
     ("crossdock-elf", &["platform"]),
     ("crossdock-oci", &["platform"]),
@@ -15,10 +15,22 @@ const ALLOWED: [(&str, &[&str]); 17] = [
     ("crossdock-sandbox", &["platform"]),
     ("crossdock-builder", &["dockerfile", "sandbox", "oci", "platform"]),
     ("crossdock-bake", &["dockerfile"]),
-    ("crossdock-delivery", &["builder", "dockerfile", "registry", "oci", "platform"]),
+    ("crossdock-delivery", &["builder", "dockerfile", "registry", "sandbox", "oci", "platform"]),
+    ("crossdock-buildkit", &["delivery", "builder", "dockerfile", "registry", "sandbox", "oci", "platform"]),
     (
         "crossdock",
-        &["bake", "delivery", "builder", "dockerfile", "sandbox", "registry", "oci", "elf", "platform"],
+        &[
+            "bake",
+            "buildkit",
+            "delivery",
+            "builder",
+            "dockerfile",
+            "sandbox",
+            "registry",
+            "oci",
+            "elf",
+            "platform",
+        ],
     ),
     ("crossdock-register", &["sandbox", "platform"]),
     ("crossdock-testkit", &["oci", "platform"]),

@@ -25,6 +25,11 @@ impl Credential {
         Credential::Password { username: username.to_string(), password: Secret::new(password) }
     }
 
+    /// A refresh token.
+    pub fn identity_token(token: &str) -> Credential {
+        Credential::IdentityToken(Secret::new(token))
+    }
+
     /// The user name, or `<token>` as credential helpers write it.
     pub fn username(&self) -> &str {
         match self {

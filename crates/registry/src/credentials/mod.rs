@@ -7,6 +7,7 @@ mod paths;
 mod proxies;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::environment::Environment;
@@ -31,6 +32,19 @@ pub struct Credentials {
     files: Vec<PathBuf>,
     search_path: Option<std::ffi::OsString>,
     helper_timeout: Option<Duration>,
+    asked: Option<Asked>,
+}
+
+/// Somebody who is asked for the credentials of a registry (`HOST[:PORT]`); the error is a sentence.
+type Ask = dyn Fn(&str) -> std::result::Result<Option<Credential>, String> + Send + Sync;
+
+#[derive(Clone)]
+struct Asked(Arc<Ask>);
+
+impl std::fmt::Debug for Asked {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Asked")
+    }
 }
 
 impl Credentials {
@@ -47,6 +61,15 @@ impl Credentials {
         let files =
             [environment.registry_auth_file.clone(), docker, runtime, config].into_iter().flatten().collect();
         Credentials { files, search_path: environment.path.clone(), ..Credentials::default() }
+    }
+
+    /// Asks somebody before the files are looked into, but after fixed credentials.
+    pub fn asking(
+        mut self,
+        ask: impl Fn(&str) -> std::result::Result<Option<Credential>, String> + Send + Sync + 'static,
+    ) -> Credentials {
+        self.asked = Some(Asked(Arc::new(ask)));
+        self
     }
 
     /// Adds credentials of one registry, which come before every file.
@@ -85,6 +108,11 @@ impl Credentials {
         let registry = normalise(registry);
         if let Some((_, credential)) = self.fixed.iter().find(|(r, _)| *r == registry) {
             return Ok(credential.clone());
+        }
+        if let Some(Asked(ask)) = &self.asked
+            && let Some(credential) = ask(&registry).map_err(Error::Credentials)?
+        {
+            return Ok(Some(credential));
         }
         let own: Vec<&PathBuf> =
             self.own_files.iter().filter(|(r, _)| *r == registry).map(|(_, file)| file).collect();

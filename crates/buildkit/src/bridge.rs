@@ -1,0 +1,312 @@
+//! The service `moby.buildkit.v1.frontend.LLBBridge`: builds that the client steers, as buildx does.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bollard_buildkit_proto::moby::buildkit::v1::frontend::llb_bridge_server::LlbBridge;
+use bollard_buildkit_proto::moby::buildkit::v1::frontend::{
+    EvaluateRequest, EvaluateResponse, ExecMessage, InputsRequest, InputsResponse, NewContainerRequest,
+    NewContainerResponse, PingRequest, PongResponse, ReadDirRequest, ReadDirResponse, ReadFileRequest,
+    ReadFileResponse, ReleaseContainerRequest, ReleaseContainerResponse, ResolveImageConfigRequest,
+    ResolveImageConfigResponse, ResolveSourceImageResponse, ResolveSourceMetaRequest,
+    ResolveSourceMetaResponse, ReturnRequest, ReturnResponse, SolveRequest, SolveResponse, StatFileRequest,
+    StatFileResponse, WarnRequest, WarnResponse,
+};
+use bollard_buildkit_proto::pb;
+use crossdock_builder::cache::StepCache;
+use crossdock_builder::{Base, BuiltImage};
+use crossdock_delivery::source::Source;
+use crossdock_oci::Reference;
+use crossdock_platform::Platform;
+use tokio_stream::Stream;
+use tonic::{Code, Request, Response, Status, Streaming};
+
+use crate::caps;
+use crate::control::{blocking, unknown_frontend};
+use crate::failure::Failure;
+use crate::frontend::{self, Call};
+use crate::imports::CacheEntry;
+use crate::job::{Answer, Job};
+use crate::results::{self, Files, Solved};
+use crate::server::Server;
+use crate::sources::BuildHost;
+
+/// The metadata in which a client names its build.
+const BUILD: &str = "buildkit-controlapi-buildid";
+
+impl Server {
+    /// The build that a call belongs to.
+    async fn job_of<T>(&self, request: &Request<T>) -> Result<Arc<Job>, Status> {
+        let id = request.metadata().get(BUILD).and_then(|value| value.to_str().ok());
+        let id = id.ok_or_else(|| Status::invalid_argument("the call names no build"))?;
+        self.0.job(id).await.ok_or_else(|| Status::not_found(format!("no such job {id}")))
+    }
+}
+
+/// Solves a definition: only results of earlier builds are known.
+///
+/// # Errors
+///
+/// The definition names something else.
+pub fn of_definition(job: &Job, definition: &pb::Definition) -> Result<Answer, Failure> {
+    let Some((digest, platform)) = results::of_definition(definition) else {
+        let message = "definitions in LLB are not solved: use the frontend dockerfile.v0";
+        return Err(Failure::new(Code::Unimplemented, message));
+    };
+    let solved = load(job, &digest, &platform).map_err(|error| Failure::of(&error))?;
+    Ok(Answer { images: vec![(String::new(), Arc::new(solved))], ..Answer::default() })
+}
+
+/// An image in the store as a result.
+fn load(job: &Job, digest: &crossdock_oci::Digest, platform: &Platform) -> anyhow::Result<Solved> {
+    let manifest = results::descriptor(&job.store, digest, platform)?;
+    let image = job.store.load_image(&manifest)?;
+    let trees = job.store.unpack_image(&image, 0)?.into_iter().map(|layer| layer.path).collect();
+    let id = image.manifest.config.digest.clone();
+    let image_made = BuiltImage { platform: platform.clone(), manifest, id, trees, base: Base::default() };
+    Ok(Solved { image: image_made, steps: StepCache::default() })
+}
+
+fn platform_of(platform: Option<&pb::Platform>) -> Platform {
+    platform.and_then(results::platform_of).unwrap_or_else(Platform::host)
+}
+
+/// Finds an image: its name with its digest, and its configuration.
+fn resolve(
+    job: &Job,
+    name: &str,
+    platform: &Platform,
+    mode: &str,
+) -> anyhow::Result<(String, String, Vec<u8>)> {
+    let session = match job.session.is_empty() {
+        true => None,
+        false => Some(job.session(None)?),
+    };
+    let host = BuildHost { desk: job.server.desk.clone(), session, reporter: job.reporter.clone() };
+    let source = Source::new(Box::new(host), &job.store);
+    let reference: Reference = name.parse()?;
+    let manifest = source.resolve(&reference, platform, mode == "pull")?;
+    let image = job.store.load_image(&manifest)?;
+    let name = reference.with_digest(manifest.digest.clone()).to_string();
+    Ok((name, manifest.digest.to_string(), image.config_bytes))
+}
+
+#[tonic::async_trait]
+impl LlbBridge for Server {
+    async fn resolve_image_config(
+        &self,
+        request: Request<ResolveImageConfigRequest>,
+    ) -> Result<Response<ResolveImageConfigResponse>, Status> {
+        let job = self.job_of(&request).await?;
+        let request = request.into_inner();
+        let found = blocking(move || {
+            let platform = platform_of(request.platform.as_ref());
+            resolve(&job, &request.r#ref, &platform, &request.resolve_mode)
+                .map_err(|error| Failure::of(&error))
+        });
+        let (r#ref, digest, config) = found.await.map_err(|failure| failure.status())?;
+        Ok(Response::new(ResolveImageConfigResponse { digest, config, r#ref }))
+    }
+
+    async fn resolve_source_meta(
+        &self,
+        request: Request<ResolveSourceMetaRequest>,
+    ) -> Result<Response<ResolveSourceMetaResponse>, Status> {
+        let job = self.job_of(&request).await?;
+        let request = request.into_inner();
+        let source = request.source.ok_or_else(|| Status::invalid_argument("the call names no source"))?;
+        let Some(name) = source.identifier.strip_prefix("docker-image://").map(str::to_string) else {
+            let message = format!("the source {} cannot be asked for", source.identifier);
+            return Err(Status::unimplemented(message));
+        };
+        let platform = platform_of(request.platform.as_ref());
+        let mode = request.resolve_mode;
+        let found =
+            blocking(move || resolve(&job, &name, &platform, &mode).map_err(|error| Failure::of(&error)));
+        let (name, digest, config) = found.await.map_err(|failure| failure.status())?;
+        let identifier = format!("docker-image://{name}");
+        Ok(Response::new(ResolveSourceMetaResponse {
+            source: Some(pb::SourceOp { identifier, attrs: source.attrs }),
+            image: Some(ResolveSourceImageResponse {
+                digest,
+                config,
+                ..ResolveSourceImageResponse::default()
+            }),
+            ..ResolveSourceMetaResponse::default()
+        }))
+    }
+
+    async fn solve(&self, request: Request<SolveRequest>) -> Result<Response<SolveResponse>, Status> {
+        let job = self.job_of(&request).await?;
+        let request = request.into_inner();
+        let solving = job.clone();
+        let answer = blocking(move || {
+            if let Some(definition) = request.definition.filter(|definition| !definition.def.is_empty()) {
+                return of_definition(&solving, &definition);
+            }
+            match request.frontend.as_str() {
+                "dockerfile.v0" => {}
+                // Nothing to solve: an empty result.
+                "" => return Ok(Answer::default()),
+                other => return Err(Failure::new(Code::Unimplemented, unknown_frontend(other))),
+            }
+            let (layers, mut imports) = solving.layers();
+            let entry = |one: bollard_buildkit_proto::moby::buildkit::v1::frontend::CacheOptionsEntry| {
+                CacheEntry { kind: one.r#type, attributes: one.attrs }
+            };
+            imports.extend(request.cache_imports.into_iter().map(entry));
+            let call =
+                Call { attributes: request.frontend_opt, inputs: request.frontend_inputs, imports, layers };
+            frontend::run(&solving, &call)
+        });
+        let answer = answer.await.map_err(|mut failure| {
+            failure.message = job.reporter.shown(&failure.message);
+            failure.status()
+        })?;
+        Ok(Response::new(SolveResponse { result: Some(job.reply(&answer)), ..SolveResponse::default() }))
+    }
+
+    async fn read_file(
+        &self,
+        request: Request<ReadFileRequest>,
+    ) -> Result<Response<ReadFileResponse>, Status> {
+        let job = self.job_of(&request).await?;
+        let request = request.into_inner();
+        let data = files(job, request.r#ref, move |files| {
+            let range = request.range.unwrap_or_default();
+            files.read(&request.file_path, range.offset, range.length)
+        });
+        Ok(Response::new(ReadFileResponse { data: data.await? }))
+    }
+
+    async fn read_dir(&self, request: Request<ReadDirRequest>) -> Result<Response<ReadDirResponse>, Status> {
+        let job = self.job_of(&request).await?;
+        let request = request.into_inner();
+        let entries =
+            files(job, request.r#ref, move |files| files.list(&request.dir_path, &request.include_pattern));
+        Ok(Response::new(ReadDirResponse { entries: entries.await? }))
+    }
+
+    async fn stat_file(
+        &self,
+        request: Request<StatFileRequest>,
+    ) -> Result<Response<StatFileResponse>, Status> {
+        let job = self.job_of(&request).await?;
+        let request = request.into_inner();
+        let stat = files(job, request.r#ref, move |files| {
+            let name = request.path.trim_end_matches('/').rsplit('/').next().unwrap_or_default().to_string();
+            files.stat(&request.path, &name)
+        });
+        Ok(Response::new(StatFileResponse { stat: Some(stat.await?) }))
+    }
+
+    async fn evaluate(
+        &self,
+        request: Request<EvaluateRequest>,
+    ) -> Result<Response<EvaluateResponse>, Status> {
+        // A result is there as soon as it has an id.
+        let job = self.job_of(&request).await?;
+        job.result(&request.into_inner().r#ref).map_err(|error| Failure::of(&error).status())?;
+        Ok(Response::new(EvaluateResponse {}))
+    }
+
+    async fn ping(&self, request: Request<PingRequest>) -> Result<Response<PongResponse>, Status> {
+        self.job_of(&request).await?;
+        Ok(Response::new(PongResponse {
+            frontend_api_caps: caps::frontend(),
+            llb_caps: caps::definitions(),
+            workers: vec![caps::worker(&self.0)],
+        }))
+    }
+
+    async fn r#return(&self, request: Request<ReturnRequest>) -> Result<Response<ReturnResponse>, Status> {
+        let job = self.job_of(&request).await?;
+        let ReturnRequest { result, error } = request.into_inner();
+        let answer = match (error, result) {
+            (Some(error), _) => {
+                let code = Code::from_i32(error.code);
+                Err(Failure { code, message: error.message, source: None, details: error.details })
+            }
+            (None, Some(result)) => job.answer_of(result).map_err(|error| Failure::of(&error)),
+            (None, None) => Ok(Answer::default()),
+        };
+        job.give_back(answer);
+        Ok(Response::new(ReturnResponse {}))
+    }
+
+    async fn inputs(&self, request: Request<InputsRequest>) -> Result<Response<InputsResponse>, Status> {
+        let job = self.job_of(&request).await?;
+        Ok(Response::new(InputsResponse { definitions: job.inputs.clone() }))
+    }
+
+    async fn new_container(
+        &self,
+        _: Request<NewContainerRequest>,
+    ) -> Result<Response<NewContainerResponse>, Status> {
+        Err(Status::unimplemented(NO_CONTAINERS))
+    }
+
+    async fn release_container(
+        &self,
+        _: Request<ReleaseContainerRequest>,
+    ) -> Result<Response<ReleaseContainerResponse>, Status> {
+        Err(Status::unimplemented(NO_CONTAINERS))
+    }
+
+    type ExecProcessStream = Pin<Box<dyn Stream<Item = Result<ExecMessage, Status>> + Send>>;
+
+    async fn exec_process(
+        &self,
+        _: Request<Streaming<ExecMessage>>,
+    ) -> Result<Response<Self::ExecProcessStream>, Status> {
+        Err(Status::unimplemented(NO_CONTAINERS))
+    }
+
+    async fn read_file_container(
+        &self,
+        _: Request<ReadFileRequest>,
+    ) -> Result<Response<ReadFileResponse>, Status> {
+        Err(Status::unimplemented(NO_CONTAINERS))
+    }
+
+    async fn read_dir_container(
+        &self,
+        _: Request<ReadDirRequest>,
+    ) -> Result<Response<ReadDirResponse>, Status> {
+        Err(Status::unimplemented(NO_CONTAINERS))
+    }
+
+    async fn stat_file_container(
+        &self,
+        _: Request<StatFileRequest>,
+    ) -> Result<Response<StatFileResponse>, Status> {
+        Err(Status::unimplemented(NO_CONTAINERS))
+    }
+
+    async fn warn(&self, request: Request<WarnRequest>) -> Result<Response<WarnResponse>, Status> {
+        let job = self.job_of(&request).await?;
+        let request = request.into_inner();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let detail: Vec<String> = request.detail.iter().map(|bytes| text(bytes)).collect();
+        job.reporter.warn(&text(&request.short), &detail.join("\n"), &request.url, None);
+        Ok(Response::new(WarnResponse {}))
+    }
+}
+
+const NO_CONTAINERS: &str = "containers for looking into a build are not made: build the stage with --target and run it with crossdock run";
+
+/// Does something with the files of a result.
+async fn files<T: Send + 'static>(
+    job: Arc<Job>,
+    id: String,
+    work: impl FnOnce(&Files) -> anyhow::Result<T> + Send + 'static,
+) -> Result<T, Status> {
+    let done = blocking(move || {
+        let work = || -> anyhow::Result<T> {
+            let solved = job.result(&id)?;
+            work(&Files::of(&job.store, &solved.image)?)
+        };
+        work().map_err(|error| Failure::of(&error))
+    });
+    done.await.map_err(|failure| failure.status())
+}

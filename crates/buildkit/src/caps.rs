@@ -1,0 +1,89 @@
+//! What this server tells clients that it can do (BuildKit, solver/pb/caps.go and frontend/gateway/pb/caps.go).
+//! A capability is listed only if it is there.
+
+use bollard_buildkit_proto::moby::buildkit::v1::apicaps::ApiCap;
+use bollard_buildkit_proto::moby::buildkit::v1::types::{BuildkitVersion, WorkerRecord};
+use bollard_buildkit_proto::pb;
+
+use crate::server::Inner;
+
+/// Of frontends.
+const FRONTEND: [&str; 17] = [
+    "solve.base",
+    "solve.inlinereturn",
+    "resolveimage",
+    "resolveimage.resolvemode",
+    "readfile",
+    "return",
+    "returnmap",
+    "readdir",
+    "statfile",
+    "importcaches",
+    "proto.refarray",
+    "reference.output",
+    "frontend.inputs",
+    "gateway.solve.metadata",
+    "frontend.caps",
+    "gateway.solve.evaluate",
+    "gateway.evaluate",
+];
+
+/// Of definitions and exporters.
+const DEFINITIONS: [&str; 8] = [
+    "source.image",
+    "source.image.resolvemode",
+    "source.ocilayout",
+    "platform",
+    "constraints",
+    "exporter.image.annotations",
+    "exporter.sourcedateepoch",
+    "exporter.multiple",
+];
+
+fn list(ids: &[&str]) -> Vec<ApiCap> {
+    let cap = |id: &&str| ApiCap { id: id.to_string(), enabled: true, ..ApiCap::default() };
+    ids.iter().map(cap).collect()
+}
+
+/// Capabilities of frontends.
+pub fn frontend() -> Vec<ApiCap> {
+    list(&FRONTEND)
+}
+
+/// Capabilities of definitions and exporters.
+pub fn definitions() -> Vec<ApiCap> {
+    list(&DEFINITIONS)
+}
+
+/// The version that clients compare with those of BuildKit: what this API corresponds to.
+pub fn version() -> BuildkitVersion {
+    BuildkitVersion {
+        package: "crossdock".to_string(),
+        version: concat!("v", env!("CARGO_PKG_VERSION")).to_string(),
+        revision: String::new(),
+    }
+}
+
+/// The only worker.
+pub fn worker(server: &Inner) -> WorkerRecord {
+    let platforms = server.desk.platforms().into_iter().map(|platform| pb::Platform {
+        architecture: platform.architecture,
+        os: platform.os,
+        variant: platform.variant.unwrap_or_default(),
+        ..pb::Platform::default()
+    });
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let labels = [
+        ("org.mobyproject.buildkit.worker.executor", "crossdock"),
+        ("org.mobyproject.buildkit.worker.hostname", host.as_str()),
+        ("org.mobyproject.buildkit.worker.network", "host"),
+        ("org.mobyproject.buildkit.worker.snapshotter", "crossdock"),
+    ];
+    WorkerRecord {
+        id: server.worker.clone(),
+        labels: labels.map(|(name, value)| (name.to_string(), value.to_string())).into(),
+        platforms: platforms.collect(),
+        buildkit_version: Some(version()),
+        ..WorkerRecord::default()
+    }
+}

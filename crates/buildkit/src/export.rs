@@ -1,0 +1,283 @@
+//! Results on their way: exporters and caches of `Control.Solve` (BuildKit, docs/reference/buildctl.md and
+//! exporter/).
+
+use std::collections::{BTreeMap, HashMap};
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use base64::Engine as _;
+use bollard_buildkit_proto::moby::buildkit::v1::Exporter;
+use crossdock_builder::Built;
+use crossdock_delivery::ahead::Ahead;
+use crossdock_delivery::annotations::Annotations;
+use crossdock_delivery::caches;
+use crossdock_delivery::outputs::{self, Output, Stream, Surroundings};
+use crossdock_delivery::source::Source;
+use crossdock_oci::store::LayerOptions;
+use crossdock_oci::{Descriptor, Document, Manifest, Store};
+
+use crate::failure::Failure;
+use crate::imports::CacheEntry;
+use crate::job::{Answer, Job};
+use crate::session::{ClientStore, Session};
+use crate::sources::BuildHost;
+
+/// One exporter of a request.
+pub struct Export {
+    /// Its number in the request: clients tell their targets apart by it.
+    number: usize,
+    kind: Kind,
+    output: Output,
+}
+
+/// What needs the client's help.
+enum Kind {
+    /// Nothing: registries and the store.
+    Here,
+    /// An archive that the client takes.
+    Stream,
+    /// Blobs for a store of the client.
+    Layout,
+    /// Files for a directory of the client.
+    Directory(crossdock_oci::store::TemporaryDirectory),
+}
+
+/// Reads the exporters of a request.
+///
+/// # Errors
+///
+/// The attribute that is wrong.
+pub fn exports(job: &Job, exporters: &[Exporter]) -> Result<Vec<Export>> {
+    let mut all = Vec::new();
+    for (number, exporter) in exporters.iter().enumerate() {
+        let mut attributes: BTreeMap<&str, &str> =
+            exporter.attrs.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let is_layout = exporter.r#type == "oci" && attributes.get("tar").is_some_and(|tar| *tar == "false");
+        let mut kind = match exporter.r#type.as_str() {
+            "oci" if is_layout => Kind::Layout,
+            "oci" | "docker" | "tar" => Kind::Stream,
+            "local" => Kind::Directory(job.store.temporary_directory()?),
+            _ => Kind::Here,
+        };
+        // The directory is the client's.
+        attributes.remove("dest");
+        attributes.remove("tar");
+        // Names of archives are names of images in them.
+        let files = match &mut kind {
+            Kind::Directory(directory) => Some(directory.path().join("files").display().to_string()),
+            _ => None,
+        };
+        if let Some(files) = &files {
+            attributes.insert("dest", files);
+        }
+        if attributes.get("name").is_some_and(|name| name.is_empty()) {
+            attributes.remove("name");
+        }
+        let mut ignore = |_: &str| {};
+        let output = Output::of_attributes(&exporter.r#type, attributes, &mut ignore)
+            .with_context(|| format!("the exporter {}", exporter.r#type))?;
+        all.extend(output.map(|output| Export { number, kind, output }));
+    }
+    Ok(all)
+}
+
+/// How the exporters want layers packed.
+///
+/// # Errors
+///
+/// Two want different ones.
+pub fn layer_options(exports: &[Export]) -> Result<LayerOptions> {
+    let (compression, level) = outputs::compression(exports.iter().map(|export| &export.output))?;
+    Ok(LayerOptions { compression, level, ..LayerOptions::default() })
+}
+
+/// A target for archives: the client.
+struct ToClient<'a> {
+    session: &'a Session,
+    number: usize,
+    about: BTreeMap<String, String>,
+}
+
+impl Stream for ToClient<'_> {
+    fn take(&self, write: &mut dyn FnMut(&mut dyn Write) -> Result<()>) -> Result<()> {
+        self.session.send_file(self.number, &self.about, |writer| write(writer))
+    }
+}
+
+/// Writes everything that was asked for; returns what clients are told of the result. Waits for the end.
+///
+/// # Errors
+///
+/// What cannot be written, or whom the client does not let take it.
+pub fn export(
+    job: &Job,
+    answer: &Answer,
+    exports: &[Export],
+    cache_exports: &[CacheEntry],
+    layers: LayerOptions,
+) -> Result<HashMap<String, String>, Failure> {
+    let mut response = HashMap::new();
+    for (name, value) in &answer.metadata {
+        if name.starts_with("frontend.") || name.starts_with("result.") {
+            response.insert(name.clone(), String::from_utf8_lossy(value).into_owned());
+        }
+    }
+    if exports.is_empty() && cache_exports.is_empty() {
+        return Ok(response);
+    }
+    let built = answer.built(&job.store)?;
+    write_all(job, built, exports, cache_exports, layers, &mut response)
+        .map_err(|error| Failure::of(&error))?;
+    Ok(response)
+}
+
+fn write_all(
+    job: &Job,
+    built: Built,
+    exports: &[Export],
+    cache_exports: &[CacheEntry],
+    layers: LayerOptions,
+    response: &mut HashMap<String, String>,
+) -> Result<()> {
+    let session = match job.session.is_empty() {
+        true => None,
+        false => Some(job.session(None)?),
+    };
+    let host =
+        BuildHost { desk: job.server.desk.clone(), session: session.clone(), reporter: job.reporter.clone() };
+    let source = Source::new(Box::new(host), &job.store);
+    let say = |text: &str| job.reporter.warn(text.trim_start_matches("warning: "), "", "", None);
+    let inline = job.attributes.get("build-arg:BUILDKIT_INLINE_CACHE").is_some_and(|value| value == "1");
+    let (own, others): (Vec<&CacheEntry>, Vec<&CacheEntry>) =
+        cache_exports.iter().partition(|entry| entry.kind == "local");
+    let texts: Vec<String> = others.into_iter().map(CacheEntry::text).collect();
+    let others = caches::exports(&texts, inline, &say)?;
+    let built = caches::inline(&job.store, built, &others)?;
+    for export in exports {
+        let title = match &export.kind {
+            Kind::Here
+                if outputs::pushed_names(std::slice::from_ref(&export.output), &[]).next().is_some() =>
+            {
+                "exporting to image, pushing it"
+            }
+            Kind::Here => "exporting to image",
+            Kind::Stream | Kind::Layout => "exporting to the client as an archive",
+            Kind::Directory(_) => "exporting to the client's directory",
+        };
+        let name = format!(
+            "{title}{}",
+            if exports.len() > 1 { format!(" ({})", export.number) } else { String::new() }
+        );
+        job.reporter.vertex(&name, |work| {
+            let tell = |text: &str| work.say(text);
+            one(job, session.as_ref(), &source, export, &built, layers, &tell, response)
+        })?;
+    }
+    for entry in own {
+        let all = entry.attributes.get("mode").is_some_and(|mode| mode == "max");
+        job.reporter.vertex("exporting cache to client directory", |_| {
+            let session = session.as_ref().context("the client has no session")?;
+            let place = entry.attributes.get("dest").context("a cache of type local needs dest=")?;
+            let store = ClientStore::new(session.clone(), &format!("local:{place}"));
+            let (manifest, _) = caches::write_manifest(&job.store, &built, all)?;
+            write_blobs(&job.store, &store, &manifest)?;
+            response.insert("cache.manifest".to_string(), serde_json::to_string(&manifest)?);
+            Ok::<_, anyhow::Error>(())
+        })?;
+    }
+    if others.iter().any(|export| !export.is_inline()) {
+        job.reporter.vertex("exporting cache", |work| {
+            let tell = |text: &str| work.say(text);
+            caches::export(&source, &job.store, &built, &others, &tell)
+        })?;
+    }
+    Ok(())
+}
+
+#[expect(clippy::too_many_arguments, reason = "one call site")]
+fn one(
+    job: &Job,
+    session: Option<&Arc<Session>>,
+    source: &Source<'_>,
+    export: &Export,
+    built: &Built,
+    layers: LayerOptions,
+    say: &dyn Fn(&str),
+    response: &mut HashMap<String, String>,
+) -> Result<()> {
+    let output = &export.output;
+    let formed = output.form(&job.store, built, &Annotations::default(), &layers)?;
+    let pushed = outputs::pushed_names(std::slice::from_ref(output), &[]);
+    let ahead = Ahead::new(|| source.client(), pushed)?;
+    let about = describe(&formed, output.names())?;
+    let target = match (&export.kind, session) {
+        (Kind::Here, _) => None,
+        (_, None) => anyhow::bail!("the client has no session that could take the result"),
+        (_, Some(session)) => {
+            let about = about.clone().into_iter().collect();
+            Some(ToClient { session, number: export.number, about })
+        }
+    };
+    let stream = target.as_ref().map(|target| target as &dyn Stream);
+    let with = Surroundings { ahead: &ahead, store: &job.store, tags: &[], layers, stream, say };
+    match (&export.kind, session) {
+        (Kind::Layout, Some(session)) => {
+            let store = ClientStore::new(session.clone(), "export");
+            write_blobs(&job.store, &store, formed.target())?;
+        }
+        (Kind::Directory(directory), Some(session)) => {
+            output.write(&with, &formed)?;
+            let files = directory.path().join("files");
+            session.send_directory(export.number, &files)?;
+            clear(&files);
+        }
+        _ => output.write(&with, &formed)?,
+    }
+    if !matches!(export.kind, Kind::Directory(_)) {
+        response.extend(about);
+    }
+    Ok(())
+}
+
+/// Removes a directory whose permissions may forbid that.
+fn clear(directory: &Path) {
+    // What stays goes with the store's temporary directory.
+    let _ = std::fs::remove_dir_all(directory);
+}
+
+/// What clients are told of an image (BuildKit, exporter/containerimage/exptypes).
+fn describe(built: &Built, names: &[crossdock_oci::Reference]) -> Result<HashMap<String, String>> {
+    let target = built.target();
+    let mut all = HashMap::from([("containerimage.digest".to_string(), target.digest.to_string())]);
+    let descriptor = base64::engine::general_purpose::STANDARD.encode(serde_json::to_vec(target)?);
+    all.insert("containerimage.descriptor".to_string(), descriptor);
+    if built.index.is_none() {
+        all.insert("containerimage.config.digest".to_string(), built.images[0].id.to_string());
+    }
+    if !names.is_empty() {
+        let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+        all.insert("image.name".to_string(), names.join(","));
+    }
+    Ok(all)
+}
+
+/// Writes an image, an index with its images, or a cache to a store of the client: first the blobs, then what
+/// names them.
+fn write_blobs(store: &Store, client: &ClientStore, target: &Descriptor) -> Result<()> {
+    let (document, _) = store.read_document(target)?;
+    match document {
+        Document::Index(index) => {
+            for entry in &index.manifests {
+                write_blobs(store, client, entry)?;
+            }
+        }
+        Document::Manifest(Manifest { config, layers, .. }) => {
+            for blob in layers.iter().chain([&config]) {
+                client.write(store, blob)?;
+            }
+        }
+    }
+    client.write(store, target)
+}

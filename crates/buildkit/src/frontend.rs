@@ -1,0 +1,588 @@
+//! The frontend `dockerfile.v0`: a client's attributes as a build of ours (BuildKit, frontend/dockerui and
+//! docs/reference/buildctl.md).
+
+use std::collections::{BTreeMap, HashMap};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail, ensure};
+use bollard_buildkit_proto::pb;
+use crossdock_builder::{BuildRequest, Environment, NamedContext, lint};
+use crossdock_delivery::calls;
+use crossdock_delivery::contexts::{Fetched, Remote, read_ignore};
+use crossdock_delivery::source::Source;
+use crossdock_dockerfile::ignore::{self, Ignore};
+use crossdock_dockerfile::parser;
+use crossdock_dockerfile::values::{boolean, bytes, csv};
+use crossdock_oci::layer::{Timestamps, extract_tar};
+use crossdock_oci::store::{LayerOptions, Owners};
+use crossdock_oci::{Digest, Reference};
+use crossdock_platform::Platform;
+use crossdock_sandbox::{Limit, Network};
+use tonic::Code;
+
+use crate::failure::Failure;
+use crate::imports::{self, CacheEntry};
+use crate::job::{Answer, Job};
+use crate::results;
+use crate::session::{ClientStore, Synced, Wanted};
+use crate::sources::{BuildHost, ClientImages, ClientSecrets};
+use crate::status::Reporter;
+
+/// The name that a client gives its upload of a context from standard input.
+const UPLOADS: &str = "buildkit-session";
+
+/// What a client asks a frontend for.
+pub struct Call {
+    /// `FrontendOpt`.
+    pub attributes: HashMap<String, String>,
+    /// `FrontendInputs`.
+    pub inputs: HashMap<String, pb::Definition>,
+    /// Caches beside those that the attributes name.
+    pub imports: Vec<CacheEntry>,
+    /// How layers are packed.
+    pub layers: LayerOptions,
+}
+
+/// One run of the frontend.
+struct Frontend<'a> {
+    job: &'a Job,
+    call: &'a Call,
+    reporter: &'a Arc<Reporter>,
+    source: &'a Source<'a>,
+}
+
+/// The Dockerfile with its name and its ignore file.
+struct Definition {
+    dockerfile: Vec<u8>,
+    name: String,
+    ignore: Option<Ignore>,
+}
+
+/// Builds, or answers a question about the Dockerfile. Waits for the end.
+///
+/// # Errors
+///
+/// What is wrong with the request, the Dockerfile, or a step.
+pub fn run(job: &Job, call: &Call) -> Result<Answer, Failure> {
+    let prefix = job.next_solve();
+    let reporter = Arc::new(Reporter::new(job.log.clone(), &prefix, job.hidden.clone()));
+    let session = match job.session.is_empty() {
+        true => None,
+        false => Some(job.session(None).map_err(|error| Failure::of(&error))?),
+    };
+    let host =
+        BuildHost { desk: job.server.desk.clone(), session: session.clone(), reporter: reporter.clone() };
+    let pull_never = call.attributes.get("image-resolve-mode").is_some_and(|mode| mode == "never");
+    let source = Source::new(Box::new(host), &job.store).only_here(pull_never);
+    let frontend = Frontend { job, call, reporter: &reporter, source: &source };
+    let (request, info) = frontend.request().map_err(|error| Failure::of(&error))?;
+    reporter.set_source(info.clone());
+    if let Some(method) = call.attributes.get("requestid") {
+        return frontend.answer(method, &request, &info);
+    }
+    frontend.check(&request, &info)?;
+    let say = |text: &str| reporter.warn(text.trim_start_matches("warning: "), "", "", None);
+    let mut entries = call.imports.clone();
+    entries.extend(frontend.caches().map_err(|error| Failure::of(&error))?);
+    let (imported, layers) = imports::import(&source, session.as_ref(), &entries, &request.platforms, &say)
+        .map_err(|error| Failure::of(&error))?;
+    let images = ClientImages { source: &source, store: &job.store, layers };
+    let secrets = ClientSecrets::new(session, job.store.clone(), job.hidden.clone());
+    let timestamps = match request.source_date_epoch {
+        Some(seconds) => Timestamps::Clamp(seconds),
+        None => Timestamps::Keep,
+    };
+    let desk = job.server.desk.clone();
+    let emulator = move |platform: &Platform| desk.emulator(platform);
+    let environment = Environment {
+        store: &job.store,
+        images: &images,
+        events: &*reporter,
+        imported: &imported,
+        layers: LayerOptions { timestamps, ..call.layers },
+        sink: None,
+        secrets: &secrets,
+        stop: job.stop.clone(),
+        shared: &job.server.shared,
+        emulator: &emulator,
+    };
+    let built = crossdock_builder::build(&environment, &request);
+    job.count(reporter.counts());
+    let built = built.map_err(|error| {
+        let failure = Failure::of_build(&error, &info);
+        reporter.failed(&failure.message);
+        failure
+    })?;
+    Answer::of_build(&job.store, built, frontend.wants_index().map_err(|error| Failure::of(&error))?)
+        .map_err(|error| Failure::of(&error))
+}
+
+impl Frontend<'_> {
+    fn attribute(&self, name: &str) -> Option<&str> {
+        self.call.attributes.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    /// The values of attributes `PREFIX:NAME`.
+    fn all(&self, prefix: &str) -> BTreeMap<String, String> {
+        let with = |(name, value): (&String, &String)| {
+            Some((name.strip_prefix(prefix)?.strip_prefix(':')?.to_string(), value.clone()))
+        };
+        self.call.attributes.iter().filter_map(with).collect()
+    }
+
+    /// Whether the client wants an index, even of one platform.
+    fn wants_index(&self) -> Result<bool> {
+        let asked =
+            self.attribute("build-arg:BUILDKIT_MULTI_PLATFORM").or_else(|| self.attribute("multi-platform"));
+        match asked.map(|text| boolean(text).with_context(|| format!("multi-platform={text}: not a boolean")))
+        {
+            Some(wanted) => wanted,
+            None => Ok(self.attribute("platform").is_some_and(|list| list.contains(','))),
+        }
+    }
+
+    /// Caches that the attributes name.
+    fn caches(&self) -> Result<Vec<CacheEntry>> {
+        let mut all: Vec<CacheEntry> = match self.attribute("cache-imports") {
+            Some(json) => serde_json::from_str(json).context("cache-imports")?,
+            None => Vec::new(),
+        };
+        for name in self.attribute("cache-from").into_iter().flat_map(|list| list.split(',')) {
+            let attributes = HashMap::from([("ref".to_string(), name.to_string())]);
+            all.push(CacheEntry { kind: "registry".to_string(), attributes });
+        }
+        Ok(all)
+    }
+
+    fn request(&self) -> Result<(BuildRequest, pb::SourceInfo)> {
+        let platforms = match self.attribute("platform") {
+            Some(list) => crossdock_platform::parse_list(list)?,
+            None => vec![Platform::host()],
+        };
+        let build_args = self.all("build-arg");
+        let (definition, context, ignore) = self.context(&build_args)?;
+        let network = match self.attribute("force-network-mode") {
+            None | Some("default" | "sandbox" | "unset") => Network::Host,
+            Some("host") => Network::Host,
+            Some("none") => Network::None,
+            Some(other) => bail!("invalid network mode {other}: it is default, host or none"),
+        };
+        let may = |what: &str| self.job.entitlements.iter().any(|given| given == what);
+        let no_cache = self.call.attributes.get("no-cache");
+        let epoch = crossdock_builder::source_date_epoch(&definition.dockerfile, &build_args);
+        let epoch = epoch.filter(|text| !text.is_empty()).map(|text| {
+            text.parse::<i64>().with_context(|| format!("SOURCE_DATE_EPOCH={text}: not a number of seconds"))
+        });
+        let shm_size = self.attribute("shm-size");
+        let info = pb::SourceInfo {
+            filename: definition.name.clone(),
+            data: definition.dockerfile.clone(),
+            definition: None,
+            language: "Dockerfile".to_string(),
+        };
+        let request = BuildRequest {
+            dockerfile: definition.dockerfile,
+            context,
+            ignore,
+            contexts: self.contexts()?,
+            target: self.attribute("target").map(str::to_string),
+            platforms,
+            labels: self.all("label"),
+            no_cache: no_cache.is_some_and(String::is_empty),
+            no_cache_filter: no_cache
+                .into_iter()
+                .flat_map(|list| list.split(','))
+                .filter(|name| !name.is_empty())
+                .map(str::to_string)
+                .collect(),
+            pull: self.attribute("image-resolve-mode") == Some("pull"),
+            network,
+            add_hosts: self.hosts()?,
+            shm_size: shm_size
+                .map(|text| bytes(text).with_context(|| format!("shm-size={text}: not a size")))
+                .transpose()?,
+            limits: self.limits()?,
+            allow_insecure: may("security.insecure"),
+            allow_network_host: true,
+            jobs: self.job.server.desk.jobs(),
+            source_date_epoch: epoch.transpose()?,
+            build_args,
+        };
+        Ok((request, info))
+    }
+
+    /// `add-hosts`: `NAME=ADDRESS,...`.
+    fn hosts(&self) -> Result<Vec<(String, std::net::IpAddr)>> {
+        let Some(text) = self.attribute("add-hosts") else { return Ok(Vec::new()) };
+        let fields = csv(text).map_err(anyhow::Error::msg)?;
+        let host = |field: &String| {
+            let (name, address) = field.split_once('=').with_context(|| format!("add-hosts: {field}"))?;
+            let address = if address == "host-gateway" { "127.0.0.1" } else { address };
+            let address = address.trim_start_matches('[').trim_end_matches(']');
+            Ok((name.to_string(), address.parse().with_context(|| format!("add-hosts: {field}"))?))
+        };
+        fields.iter().map(host).collect()
+    }
+
+    /// `ulimit`: `NAME=SOFT[:HARD],...`.
+    fn limits(&self) -> Result<Vec<Limit>> {
+        let Some(text) = self.attribute("ulimit") else { return Ok(Vec::new()) };
+        csv(text)
+            .map_err(anyhow::Error::msg)?
+            .iter()
+            .map(|field| crossdock_delivery::limits::limit(field))
+            .collect()
+    }
+
+    /// Receives files of the client, as a vertex of its own.
+    fn files(&self, vertex: &str, wanted: &Wanted) -> Result<Synced> {
+        let session = self.attribute(&format!("local-sessionid:{}", wanted.name));
+        let session = self.job.session(session)?;
+        self.reporter.vertex(&format!("[internal] {vertex}"), |work| {
+            /// Bytes after which the client hears of them again.
+            const STEP: u64 = 4 * 1024 * 1024;
+            let (mut told, mut last) = (0, 0);
+            let label = format!("transferring {}:", wanted.name);
+            let files = session.files(&self.job.store, wanted, &mut |bytes| {
+                last = bytes;
+                if bytes >= told + STEP {
+                    told = bytes;
+                    work.status(&label, bytes, 0, false);
+                }
+            });
+            work.status(&label, last, 0, true);
+            files
+        })
+    }
+
+    /// Dockerfile, directory of the context, and rules of what the context leaves out.
+    fn context(
+        &self,
+        build_args: &BTreeMap<String, String>,
+    ) -> Result<(Definition, Option<PathBuf>, Ignore)> {
+        let key = self.attribute("contextkey").unwrap_or("context").to_string();
+        let address = self.attribute(&key).or_else(|| self.attribute("context"));
+        let address = address.filter(|text| is_remote(text)).map(str::to_string);
+        let filename = self.attribute("filename").unwrap_or("Dockerfile").to_string();
+        let local_dockerfile = self.attribute("dockerfilekey").map(str::to_string);
+        let input = |name: &str| self.call.inputs.get(name);
+        let subdirectory = self.attribute("contextsubdir").map(str::to_string);
+        if let Some(address) = address {
+            let (directory, only) = self.remote(&address, build_args)?;
+            if let Some(dockerfile) = only {
+                let definition = Definition { dockerfile, name: "Dockerfile".to_string(), ignore: None };
+                return Ok((definition, None, Ignore::default()));
+            }
+            let directory = directory.context("the context is empty")?;
+            let directory = match subdirectory {
+                Some(sub) => inside(&directory, &sub)?,
+                None => directory,
+            };
+            let definition = match &local_dockerfile {
+                Some(name) => self.definition(name, &filename)?,
+                None => read_definition(&directory, &filename)?,
+            };
+            let ignore = match definition.ignore.clone() {
+                Some(ignore) => ignore,
+                None => read_ignore(&[directory.join(".dockerignore")])?,
+            };
+            return Ok((definition, Some(directory), ignore));
+        }
+        let definition = match (input("dockerfile"), &local_dockerfile) {
+            (Some(input), None) => read_definition(&self.unpacked(input)?, &filename)?,
+            (_, name) => self.definition(name.as_deref().unwrap_or("dockerfile"), &filename)?,
+        };
+        if let Some(input) = input("context") {
+            let directory = self.unpacked(input)?;
+            let ignore = definition.ignore.clone().unwrap_or_default();
+            return Ok((definition, Some(directory), ignore));
+        }
+        let ignore = match definition.ignore.clone() {
+            Some(ignore) => ignore,
+            None => {
+                let follow = vec![".dockerignore".to_string()];
+                let wanted = Wanted { name: key.clone(), follow, ..Wanted::default() };
+                let files = self.files("load .dockerignore", &wanted)?;
+                read_ignore(&[inside(files.path(), ".dockerignore").unwrap_or_default()])?
+            }
+        };
+        let wanted = Wanted { name: key, excludes: ignore.patterns(), ..Wanted::default() };
+        let files = self.files("load build context", &wanted)?;
+        let directory = files.path().to_path_buf();
+        self.job.keep(files);
+        Ok((definition, Some(directory), ignore))
+    }
+
+    /// The Dockerfile in a directory of the client.
+    fn definition(&self, directory: &str, filename: &str) -> Result<Definition> {
+        let mut follow = vec![filename.to_string(), format!("{filename}.dockerignore")];
+        if filename.rsplit('/').next() == Some("Dockerfile") {
+            let parent = filename.strip_suffix("Dockerfile").unwrap_or_default();
+            follow.push(format!("{parent}dockerfile"));
+        }
+        let wanted = Wanted { name: directory.to_string(), follow, ..Wanted::default() };
+        let files = self.files(&format!("load build definition from {filename}"), &wanted)?;
+        read_definition(files.path(), filename)
+    }
+
+    /// A context at an address: a directory, or a Dockerfile alone.
+    fn remote(
+        &self,
+        address: &str,
+        build_args: &BTreeMap<String, String>,
+    ) -> Result<(Option<PathBuf>, Option<Vec<u8>>)> {
+        if let Some((host, path)) = upload_of(address) {
+            return self.uploaded(host, path);
+        }
+        let keeps = build_args.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>();
+        let keep_git = crossdock_delivery::contexts::keeps_git(keeps.iter().map(String::as_str));
+        let remote = Remote { store: &self.job.store, source: self.source, keep_git };
+        let shown = crossdock_builder::without_password(address);
+        self.reporter.vertex(&format!("[internal] load {shown}"), |_| match remote.fetch(address)? {
+            Fetched::Directory(directory, path) => {
+                self.job.keep(directory);
+                Ok::<_, anyhow::Error>((Some(path), None))
+            }
+            Fetched::File(dockerfile) => Ok((None, Some(dockerfile))),
+        })
+    }
+
+    /// What the client uploads: an archive or a Dockerfile.
+    fn uploaded(&self, host: &str, path: &str) -> Result<(Option<PathBuf>, Option<Vec<u8>>)> {
+        let session = self.job.session(None)?;
+        let directory = self.job.store.temporary_directory()?;
+        let (file, unpacked) = (directory.path().join("upload"), directory.path().join("context"));
+        self.reporter.vertex("[internal] load the context from standard input", |_| {
+            let mut writer = std::fs::File::create_new(&file).context("receive the context")?;
+            session.upload(host, path, &mut writer)
+        })?;
+        let mut reader = std::fs::File::open(&file).context("receive the context")?;
+        let mut head = Vec::new();
+        (&mut reader).take(512).read_to_end(&mut head)?;
+        let mut stream = std::io::Cursor::new(head.clone()).chain(reader);
+        if !crossdock_oci::layer::may_be_archive(&head) {
+            let mut dockerfile = Vec::new();
+            stream.by_ref().take(parser::SIZE_MAX as u64 + 1).read_to_end(&mut dockerfile)?;
+            ensure!(dockerfile.len() <= parser::SIZE_MAX, "the Dockerfile is too large");
+            return Ok((None, Some(dockerfile)));
+        }
+        std::fs::create_dir(&unpacked)?;
+        extract_tar(stream, &unpacked, Owners::Ignore, "context", self.job.store.unpack_limit())?;
+        self.job.keep(directory);
+        Ok((Some(unpacked), None))
+    }
+
+    /// The files of a result in a directory of their own.
+    fn unpacked(&self, input: &pb::Definition) -> Result<PathBuf> {
+        let (digest, platform) =
+            results::of_definition(input).context("an input must be the result of another build")?;
+        let manifest = results::descriptor(&self.job.store, &digest, &platform)?;
+        let image = self.job.store.load_image(&manifest)?;
+        let layers = self.job.store.unpack_image(&image, 0)?;
+        let trees: Vec<PathBuf> = layers.into_iter().map(|layer| layer.path).collect();
+        let directory = self.job.store.temporary_directory()?;
+        let path = directory.path().join("files");
+        std::fs::create_dir(&path)?;
+        let roots = [(String::new(), trees.as_slice())];
+        crossdock_oci::layer::copy_trees(&roots, Timestamps::Keep, &path, Owners::Ignore)?;
+        self.job.keep(directory);
+        Ok(path)
+    }
+
+    /// Named contexts: attributes `context:NAME[::PLATFORM]`.
+    fn contexts(&self) -> Result<BTreeMap<String, NamedContext>> {
+        let mut all: BTreeMap<String, NamedContext> = BTreeMap::new();
+        for (name, text) in self.all("context") {
+            let (name, _) = name.split_once("::").unwrap_or((&name, ""));
+            let context = self.named(name, &text).with_context(|| format!("the build context \"{name}\""))?;
+            match (all.get_mut(name), context) {
+                // One for each platform.
+                (Some(NamedContext::Images(images)), NamedContext::Images(more)) => images.extend(more),
+                (_, context) => drop(all.insert(name.to_string(), context)),
+            }
+        }
+        Ok(all)
+    }
+
+    fn named(&self, name: &str, text: &str) -> Result<NamedContext> {
+        if let Some(image) = text.strip_prefix("docker-image://") {
+            return Ok(NamedContext::Image(image.parse::<Reference>()?));
+        }
+        if let Some(layout) = text.strip_prefix("oci-layout://") {
+            return self.layout(layout);
+        }
+        if let Some(local) = text.strip_prefix("local:") {
+            let follow = vec![".dockerignore".to_string()];
+            let wanted = Wanted { name: local.to_string(), follow, ..Wanted::default() };
+            let files = self.files(&format!("[context {name}] load .dockerignore"), &wanted)?;
+            let ignore = read_ignore(&[inside(files.path(), ".dockerignore").unwrap_or_default()])?;
+            let wanted = Wanted { name: local.to_string(), excludes: ignore.patterns(), ..Wanted::default() };
+            let files = self.files(&format!("[context {name}] load from client"), &wanted)?;
+            let path = files.path().to_path_buf();
+            self.job.keep(files);
+            return Ok(NamedContext::Directory { path, ignore });
+        }
+        if let Some(input) = text.strip_prefix("input:") {
+            let definition = self.call.inputs.get(input).context("the client gave no such input")?;
+            let (digest, platform) =
+                results::of_definition(definition).context("an input must be the result of another build")?;
+            let manifest = results::descriptor(&self.job.store, &digest, &platform)?;
+            return Ok(NamedContext::Images(vec![(platform, manifest)]));
+        }
+        if is_remote(text) {
+            let (directory, file) = self.remote(text, &self.all("build-arg"))?;
+            let path = match (directory, file) {
+                (Some(path), _) => path,
+                (None, file) => {
+                    let directory = self.job.store.temporary_directory()?;
+                    let path = directory.path().to_path_buf();
+                    let name = text.split(['?', '#']).next().and_then(|text| text.rsplit('/').next());
+                    let name = name.filter(|name| !matches!(*name, "" | "." | "..")).unwrap_or("download");
+                    std::fs::write(path.join(name), file.unwrap_or_default())?;
+                    self.job.keep(directory);
+                    path
+                }
+            };
+            return Ok(NamedContext::Directory { path, ignore: Ignore::default() });
+        }
+        bail!("{text}: it must be docker-image://, oci-layout://, an address, or a directory of the client")
+    }
+
+    /// An image in a store of the client: `STORE[:TAG]@DIGEST`.
+    fn layout(&self, text: &str) -> Result<NamedContext> {
+        let (name, digest) = text.split_once('@').context("the client gave no digest")?;
+        let digest: Digest = digest.parse()?;
+        let (id, _) = name.rsplit_once(':').unwrap_or((name, ""));
+        let store = ClientStore::new(self.job.session(None)?, &format!("oci:{id}"));
+        self.reporter.vertex(&format!("[internal] load {digest} from the client"), |_| {
+            let images = store.images(&self.job.store, &digest)?;
+            ensure!(!images.is_empty(), "the layout has no image");
+            Ok(NamedContext::Images(images))
+        })
+    }
+
+    /// Answers a question about the Dockerfile (BuildKit, frontend/subrequests).
+    fn answer(&self, method: &str, request: &BuildRequest, info: &pb::SourceInfo) -> Result<Answer, Failure> {
+        let wrong = |error: crossdock_builder::BuildError| Failure::of_build(&error, info);
+        let (json, text) = match method {
+            "frontend.outline" => {
+                let outline = crossdock_builder::outline::outline(request).map_err(wrong)?;
+                (calls::outline_json(&outline, &info.data), calls::outline_text(&outline))
+            }
+            "frontend.targets" => {
+                let targets = crossdock_builder::outline::targets(request).map_err(wrong)?;
+                (calls::targets_json(&targets, &info.data), calls::targets_text(&targets))
+            }
+            "frontend.lint" => {
+                let found = calls::findings(&self.job.store, request).map_err(wrong)?;
+                (
+                    calls::check_json(&found, &info.filename, &info.data),
+                    calls::check_text(&found, &info.filename, &info.data),
+                )
+            }
+            "frontend.subrequests.describe" => (calls::describe_json(), calls::describe_text()),
+            other => {
+                return Err(Failure::new(Code::Unimplemented, format!("unknown subrequest {other}")));
+            }
+        };
+        let json = serde_json::to_string_pretty(&json).expect("JSON always serialises");
+        let mut answer = Answer::default();
+        answer.metadata.insert("result.json".to_string(), json.into_bytes());
+        answer.metadata.insert("result.txt".to_string(), text.into_bytes());
+        answer.metadata.insert("version".to_string(), b"1.0.0".to_vec());
+        if method == "frontend.lint" {
+            answer.metadata.insert("result.statuscode".to_string(), b"0".to_vec());
+        }
+        Ok(answer)
+    }
+
+    /// Tells what the checks of the Dockerfile find; it is an error only if the Dockerfile says so.
+    fn check(&self, request: &BuildRequest, info: &pb::SourceInfo) -> Result<(), Failure> {
+        // The build will report the error, with the lines around it.
+        let Ok(found) = calls::findings(&self.job.store, request) else { return Ok(()) };
+        if found.are_errors && !found.warnings.is_empty() {
+            let mut rules: Vec<&str> = found.warnings.iter().map(|warning| warning.rule).collect();
+            rules.dedup();
+            let message = format!("lint violation found for rules: {}", rules.join(", "));
+            let lines = found.warnings[0].lines;
+            return Err(Failure {
+                code: Code::InvalidArgument,
+                message,
+                source: Some((info.clone(), lines)),
+                details: Vec::new(),
+            });
+        }
+        // The build itself warns of this when it gets to the image.
+        let told = |warning: &&lint::Warning| warning.rule != "InvalidBaseImagePlatform";
+        for warning in found.warnings.iter().filter(told) {
+            let short = format!("{}: {} (line {})", warning.rule, warning.detail, warning.lines.start);
+            self.reporter.warn(&short, warning.description(), &warning.url(), Some(warning.lines));
+        }
+        Ok(())
+    }
+}
+
+/// Whether a text is an address rather than the name of something else.
+fn is_remote(text: &str) -> bool {
+    let has_scheme = ["http://", "https://", "git://", "ssh://"].iter().any(|s| text.starts_with(s));
+    has_scheme || text.starts_with("git@") || text.starts_with("github.com/")
+}
+
+/// Host and path of an upload of the client.
+fn upload_of(address: &str) -> Option<(&str, &str)> {
+    let rest = address.strip_prefix("http://")?;
+    let (host, _) = rest.split_once('/')?;
+    (host == UPLOADS).then(|| (host, &rest[host.len()..]))
+}
+
+/// A path inside a directory, with the directory as the root of all links.
+fn inside(directory: &Path, path: &str) -> Result<PathBuf> {
+    let found =
+        crossdock_delivery::contexts::within(directory, &directory.join(path.trim_start_matches('/')));
+    found.with_context(|| format!("the context has no {path}"))
+}
+
+/// Reads the Dockerfile of a directory, and the ignore file that belongs to it.
+fn read_definition(directory: &Path, filename: &str) -> Result<Definition> {
+    let lower = filename.strip_suffix("Dockerfile").map(|parent| format!("{parent}dockerfile"));
+    let found = inside(directory, filename).or_else(|error| match &lower {
+        Some(lower) => inside(directory, lower).map_err(|_| error),
+        None => Err(error),
+    });
+    let path = found.with_context(|| format!("failed to read dockerfile: open {filename}"))?;
+    let file = std::fs::File::open(&path).with_context(|| format!("read {filename}"))?;
+    let mut dockerfile = Vec::new();
+    file.take(parser::SIZE_MAX as u64 + 1).read_to_end(&mut dockerfile)?;
+    ensure!(dockerfile.len() <= parser::SIZE_MAX, "{filename} is too large");
+    let ignore = inside(directory, &format!("{filename}.dockerignore")).ok();
+    let ignore = match ignore {
+        Some(path) => {
+            let text = std::fs::read(&path).with_context(|| format!("read {filename}.dockerignore"))?;
+            ensure!(text.len() <= ignore::SIZE_MAX, "{filename}.dockerignore is too large");
+            Some(Ignore::parse(&text).map_err(|e| anyhow::anyhow!("{filename}.dockerignore: {e}"))?)
+        }
+        None => None,
+    };
+    let name = filename.rsplit('/').next().unwrap_or(filename).to_string();
+    Ok(Definition { dockerfile, name, ignore })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_and_uploads() {
+        for yes in ["https://host/a.git", "git@host:a/b", "git://host/a", "http://h/x.tar", "github.com/a/b"]
+        {
+            assert!(is_remote(yes), "{yes}");
+        }
+        for no in ["", ".", "context", "input:x", "docker-image://x"] {
+            assert!(!is_remote(no), "{no}");
+        }
+        assert_eq!(upload_of("http://buildkit-session/abc"), Some(("buildkit-session", "/abc")));
+        assert_eq!(upload_of("http://host/abc"), None);
+    }
+}

@@ -1,0 +1,321 @@
+//! One build of a client: from `Control.Solve` to its answer. Everything that waits for steps runs on threads
+//! of its own.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use anyhow::{Context, Result};
+use bollard_buildkit_proto::google::protobuf::Timestamp;
+use bollard_buildkit_proto::moby::buildkit::v1::frontend;
+use bollard_buildkit_proto::pb;
+use crossdock_builder::cache::StepCache;
+use crossdock_builder::{Built, Stop};
+use crossdock_oci::Store;
+use crossdock_oci::store::LayerOptions;
+use tokio::sync::oneshot;
+use tonic::Code;
+
+use crate::failure::Failure;
+use crate::imports::CacheEntry;
+use crate::results::Solved;
+use crate::server::Inner;
+use crate::session::Session;
+use crate::status::{Counts, Reporter, StatusLog, now};
+
+/// Directories and stores that stay until the build is over.
+type Kept = Box<dyn std::any::Any + Send>;
+
+/// A build.
+pub struct Job {
+    /// The name that the client gave it.
+    pub reference: String,
+    /// The id of the client's session; empty if it has none.
+    pub session: String,
+    /// `FrontendAttrs`: what the client asked for, also if it steers the build itself.
+    pub attributes: HashMap<String, String>,
+    /// `FrontendInputs`.
+    pub inputs: HashMap<String, pb::Definition>,
+    /// `Entitlements`.
+    pub entitlements: Vec<String>,
+    /// What is told of the build.
+    pub log: Arc<StatusLog>,
+    /// Tells the events.
+    pub reporter: Arc<Reporter>,
+    /// Ends the build.
+    pub stop: Arc<Stop>,
+    /// Holds what the build makes.
+    pub store: Store,
+    /// Texts that must not be shown.
+    pub hidden: Arc<Mutex<Vec<String>>>,
+    results: Mutex<HashMap<String, Arc<Solved>>>,
+    kept: Mutex<Vec<Kept>>,
+    /// How layers are packed, and the caches that the client named.
+    how: Mutex<(LayerOptions, Vec<CacheEntry>)>,
+    /// When the build began.
+    pub begun: Timestamp,
+    /// Steps of the solves that are over.
+    counts: Mutex<Counts>,
+    returning: Mutex<Option<oneshot::Sender<Result<Answer, Failure>>>>,
+    /// Solves so far, to tell their vertexes apart.
+    solves: std::sync::atomic::AtomicUsize,
+    pub(crate) server: Arc<Inner>,
+}
+
+/// What a frontend answers: images, or only text.
+#[derive(Clone, Default)]
+pub struct Answer {
+    /// The images with what the client calls their platforms.
+    pub images: Vec<(String, Arc<Solved>)>,
+    /// Whether the client asked for an index, even of one image.
+    pub is_index: bool,
+    /// Texts by name.
+    pub metadata: HashMap<String, Vec<u8>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What a client asks for with `Control.Solve`.
+pub struct Asked {
+    pub reference: String,
+    pub session: String,
+    pub attributes: HashMap<String, String>,
+    pub inputs: HashMap<String, pb::Definition>,
+    pub entitlements: Vec<String>,
+}
+
+impl Job {
+    /// A build that has not begun.
+    ///
+    /// # Errors
+    ///
+    /// The store cannot be opened.
+    pub fn new(server: Arc<Inner>, asked: Asked) -> Result<Job> {
+        let Asked { reference, session, attributes, inputs, entitlements } = asked;
+        let (log, hidden): (Arc<StatusLog>, Arc<Mutex<Vec<String>>>) = Default::default();
+        let reporter = Arc::new(Reporter::new(log.clone(), &reference, hidden.clone()));
+        let store = server.desk.store()?;
+        let (results, kept, how, counts, returning) = Default::default();
+        let (solves, stop) = Default::default();
+        Ok(Job {
+            reference,
+            session,
+            attributes,
+            inputs,
+            entitlements,
+            log,
+            reporter,
+            stop,
+            store,
+            hidden,
+            results,
+            kept,
+            how,
+            begun: now(),
+            counts,
+            returning,
+            solves,
+            server,
+        })
+    }
+
+    /// The client's session, or another one of that id. Call it on a thread that may wait.
+    ///
+    /// # Errors
+    ///
+    /// There is no such session.
+    pub fn session(&self, other: Option<&str>) -> Result<Arc<Session>> {
+        let id = other.unwrap_or(&self.session);
+        anyhow::ensure!(!id.is_empty(), "the client has no session, so it has no files, secrets or agents");
+        tokio::runtime::Handle::current().block_on(self.server.sessions.wait(id))
+    }
+
+    /// Sets how layers are packed and which caches the client named.
+    pub fn set_layers(&self, layers: LayerOptions, imports: Vec<CacheEntry>) {
+        *lock(&self.how) = (layers, imports);
+    }
+
+    /// How layers are packed, and the caches that the client named.
+    pub fn layers(&self) -> (LayerOptions, Vec<CacheEntry>) {
+        lock(&self.how).clone()
+    }
+
+    /// Adds the steps of a solve.
+    pub fn count(&self, counts: Counts) {
+        let mut all = lock(&self.counts);
+        all.total += counts.total;
+        all.cached += counts.cached;
+        all.completed += counts.completed;
+        all.warnings += counts.warnings;
+    }
+
+    /// The steps so far.
+    pub fn counts(&self) -> Counts {
+        *lock(&self.counts)
+    }
+
+    /// A prefix for the vertexes of the next solve.
+    pub fn next_solve(&self) -> String {
+        let number = self.solves.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        format!("{}/{number}", self.reference)
+    }
+
+    /// Keeps something until the build is over.
+    pub fn keep(&self, kept: impl std::any::Any + Send) {
+        lock(&self.kept).push(Box::new(kept));
+    }
+
+    /// Gives a result an id.
+    pub fn hold(&self, solved: Arc<Solved>) -> String {
+        let mut results = lock(&self.results);
+        // Ids are for this build only, so a number in the build's name will do.
+        let id = format!("{}-{}", self.reference, results.len());
+        results.insert(id.clone(), solved);
+        id
+    }
+
+    /// The result of an id.
+    ///
+    /// # Errors
+    ///
+    /// There is none.
+    pub fn result(&self, id: &str) -> Result<Arc<Solved>> {
+        lock(&self.results).get(id).cloned().with_context(|| format!("this build has no result {id}"))
+    }
+
+    /// From now on [`Job::give_back`] ends the wait for the client's frontend.
+    pub fn expect_return(&self) -> oneshot::Receiver<Result<Answer, Failure>> {
+        let (send, receive) = oneshot::channel();
+        *lock(&self.returning) = Some(send);
+        receive
+    }
+
+    /// The client's own frontend has ended.
+    pub fn give_back(&self, answer: Result<Answer, Failure>) {
+        if let Some(send) = lock(&self.returning).take() {
+            // Nobody waits any more if the client has cancelled the build.
+            let _ = send.send(answer);
+        }
+    }
+
+    /// What a client returns: ids instead of images.
+    ///
+    /// # Errors
+    ///
+    /// An id that is none of this build.
+    pub fn answer_of(&self, result: frontend::Result) -> Result<Answer> {
+        let frontend::Result { result, metadata, .. } = result;
+        let mut answer = Answer { metadata, ..Answer::default() };
+        let mut ids: Vec<(String, String)> = Vec::new();
+        match result {
+            Some(frontend::result::Result::Ref(one)) => ids.push((String::new(), one.id)),
+            Some(frontend::result::Result::RefDeprecated(id)) => ids.push((String::new(), id)),
+            Some(frontend::result::Result::Refs(all)) => {
+                answer.is_index = true;
+                ids.extend(all.refs.into_iter().map(|(name, one)| (name, one.id)));
+            }
+            Some(frontend::result::Result::RefsDeprecated(all)) => {
+                answer.is_index = true;
+                ids.extend(all.refs);
+            }
+            None => {}
+        }
+        for (name, id) in ids.into_iter().filter(|(_, id)| !id.is_empty()) {
+            answer.images.push((name, self.result(&id)?));
+        }
+        let order = platforms_in_order(&answer.metadata);
+        answer.images.sort_by_key(|(name, _)| order.iter().position(|other| other == name));
+        Ok(answer)
+    }
+
+    /// An answer as a client gets it: images get ids.
+    pub fn reply(&self, answer: &Answer) -> frontend::Result {
+        let made = |solved: &Arc<Solved>| frontend::Ref {
+            id: self.hold(solved.clone()),
+            def: Some(solved.definition()),
+        };
+        let result = match (&answer.images[..], answer.is_index) {
+            ([], _) => Some(frontend::result::Result::Ref(frontend::Ref::default())),
+            ([(_, only)], false) => Some(frontend::result::Result::Ref(made(only))),
+            (all, _) => {
+                let refs = all.iter().map(|(name, solved)| (name.clone(), made(solved))).collect();
+                Some(frontend::result::Result::Refs(frontend::RefMap { refs }))
+            }
+        };
+        frontend::Result { result, metadata: answer.metadata.clone(), ..frontend::Result::default() }
+    }
+}
+
+/// The names of platforms in the order of the answer's list (BuildKit, exporter/containerimage/exptypes).
+fn platforms_in_order(metadata: &HashMap<String, Vec<u8>>) -> Vec<String> {
+    let list = metadata.get("refs.platforms").and_then(|bytes| serde_json::from_slice(bytes).ok());
+    let list: serde_json::Value = list.unwrap_or_default();
+    let platforms = list["Platforms"].as_array().cloned().unwrap_or_default();
+    platforms.iter().filter_map(|platform| platform["ID"].as_str().map(str::to_string)).collect()
+}
+
+impl Answer {
+    /// The images of a build, in its order.
+    ///
+    /// # Errors
+    ///
+    /// The configuration of an image cannot be read.
+    pub fn of_build(store: &Store, built: Built, is_index: bool) -> Result<Answer> {
+        let mut answer = Answer { is_index: is_index || built.images.len() > 1, ..Answer::default() };
+        let mut platforms = Vec::new();
+        for image in built.images {
+            let config = store.load_image(&image.manifest)?.config_bytes;
+            let name = image.platform.normalised().to_string();
+            let key = match answer.is_index {
+                true => format!("containerimage.config/{name}"),
+                false => "containerimage.config".to_string(),
+            };
+            answer.metadata.insert(key, config);
+            let mut platform = serde_json::json!({
+                "architecture": image.platform.architecture, "os": image.platform.os,
+            });
+            if let Some(variant) = &image.platform.variant {
+                platform["variant"] = variant.as_str().into();
+            }
+            platforms.push(serde_json::json!({ "ID": name, "Platform": platform }));
+            let solved = Solved { image, steps: built.steps.clone() };
+            answer.images.push((name, Arc::new(solved)));
+        }
+        let list = serde_json::json!({ "Platforms": platforms });
+        answer.metadata.insert("refs.platforms".to_string(), list.to_string().into_bytes());
+        Ok(answer)
+    }
+
+    /// The images as the result of one build.
+    ///
+    /// # Errors
+    ///
+    /// There are none; the index cannot be written.
+    pub fn built(&self, store: &Store) -> Result<Built, Failure> {
+        if self.images.is_empty() {
+            let message = "the build has no image to export: choose no output, or another call";
+            return Err(Failure::new(Code::InvalidArgument, message));
+        }
+        let mut steps = StepCache::default();
+        for (_, solved) in &self.images {
+            for step in &solved.steps.steps {
+                if !steps.steps.iter().any(|other| other.key == step.key) {
+                    steps.steps.push(step.clone());
+                }
+            }
+            for pair in &solved.steps.quick {
+                if !steps.quick.contains(pair) {
+                    steps.quick.push(pair.clone());
+                }
+            }
+        }
+        steps.steps.sort_by(|a, b| a.key.cmp(&b.key));
+        let images = self.images.iter().map(|(_, solved)| solved.image.clone()).collect();
+        let mut built = Built { images, index: None, steps };
+        if self.is_index {
+            built.make_index(store).map_err(|error| Failure::of(&error.into()))?;
+        }
+        Ok(built)
+    }
+}

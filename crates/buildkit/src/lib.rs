@@ -1,0 +1,27 @@
+//! BuildKit's API in front of crossdock's builder, so that `docker buildx`, `buildctl`, `docker compose build`
+//! and every tool that speaks to a BuildKit daemon can use it.
+//!
+//! The design is in `docs/dev/buildkit.md`. Async code ends at the border of [`job`]: builds are threads.
+
+#![forbid(unsafe_code)]
+
+mod bridge;
+mod caps;
+mod control;
+mod export;
+mod failure;
+mod frontend;
+mod health;
+mod history;
+mod imports;
+mod job;
+mod results;
+mod server;
+mod session;
+mod sources;
+mod status;
+mod transport;
+mod usage;
+
+pub use server::{Desk, Login, Server};
+pub use transport::{Listen, TlsFiles, dial_stdio, serve};

@@ -1,0 +1,209 @@
+//! Results of solves: what a client holds by an id, reads files of, gives to another solve, and returns for
+//! the export.
+
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{FileExt, MetadataExt};
+
+use anyhow::{Context, Result, bail};
+use bollard_buildkit_proto::fsutil::types::Stat;
+use bollard_buildkit_proto::pb;
+use crossdock_builder::BuiltImage;
+use crossdock_builder::cache::StepCache;
+use crossdock_builder::view::View;
+use crossdock_dockerfile::pattern::Pattern;
+use crossdock_oci::{Descriptor, Digest, Store};
+use crossdock_platform::Platform;
+use prost::Message;
+use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
+
+/// How a definition names a result of ours: `crossdock-result://DIGEST-OF-MANIFEST`. Clients hand definitions
+/// back as they are.
+const SCHEME: &str = "crossdock-result://";
+
+/// The largest piece of a file that one call reads, in bytes; a message may have 16 MiB.
+const PIECE_MAX: i64 = 15 * 1024 * 1024;
+
+/// The image of one platform, made by a solve.
+pub struct Solved {
+    /// The image.
+    pub image: BuiltImage,
+    /// All steps of its build.
+    pub steps: StepCache,
+}
+
+impl Solved {
+    /// What clients hold as this result's definition.
+    pub fn definition(&self) -> pb::Definition {
+        let identifier = format!("{SCHEME}{}", self.image.manifest.digest);
+        let source = pb::SourceOp { identifier, attrs: Default::default() };
+        let platform = &self.image.platform;
+        let platform = pb::Platform {
+            architecture: platform.architecture.clone(),
+            os: platform.os.clone(),
+            variant: platform.variant.clone().unwrap_or_default(),
+            ..pb::Platform::default()
+        };
+        let op = pb::Op {
+            platform: Some(platform),
+            constraints: Some(pb::WorkerConstraints::default()),
+            op: Some(pb::op::Op::Source(source)),
+            ..pb::Op::default()
+        };
+        let first = op.encode_to_vec();
+        let digest = Digest::of(&first).to_string();
+        let input = pb::Input { digest: digest.clone(), index: 0 };
+        let last = pb::Op { inputs: vec![input], ..pb::Op::default() }.encode_to_vec();
+        let metadata =
+            [digest, Digest::of(&last).to_string()].map(|digest| (digest, pb::OpMetadata::default()));
+        pb::Definition { def: vec![first, last], metadata: metadata.into_iter().collect(), source: None }
+    }
+}
+
+/// The manifest and platform of the result that a definition names; `None` if it names something else.
+pub fn of_definition(definition: &pb::Definition) -> Option<(Digest, Platform)> {
+    let ops: BTreeMap<String, pb::Op> = definition
+        .def
+        .iter()
+        .filter_map(|bytes| Some((Digest::of(bytes).to_string(), pb::Op::decode(&bytes[..]).ok()?)))
+        .collect();
+    let last = pb::Op::decode(&definition.def.last()?[..]).ok()?;
+    let op = ops.get(&last.inputs.first()?.digest)?;
+    let Some(pb::op::Op::Source(source)) = &op.op else { return None };
+    let digest = source.identifier.strip_prefix(SCHEME)?.parse().ok()?;
+    let platform = platform_of(op.platform.as_ref()?)?;
+    Some((digest, platform))
+}
+
+/// A platform of a client; `None` if it names no architecture or is no platform.
+pub fn platform_of(platform: &pb::Platform) -> Option<Platform> {
+    let pb::Platform { os, architecture, variant, .. } = platform;
+    let text = match variant.as_str() {
+        "" => format!("{os}/{architecture}"),
+        variant => format!("{os}/{architecture}/{variant}"),
+    };
+    text.parse().ok().filter(|_| !architecture.is_empty())
+}
+
+/// The descriptor of a result's manifest, which is in the store.
+pub fn descriptor(store: &Store, digest: &Digest, platform: &Platform) -> Result<Descriptor> {
+    let bytes = store.read_blob(digest).with_context(|| format!("the result {digest} is gone"))?;
+    Ok(Descriptor::of(crossdock_oci::media_type::OCI_MANIFEST, &bytes).with_platform(platform.clone()))
+}
+
+/// The files of a result.
+pub struct Files(View);
+
+impl Files {
+    /// Opens the files of an image.
+    ///
+    /// # Errors
+    ///
+    /// Its layers cannot be stacked.
+    pub fn of(store: &Store, image: &BuiltImage) -> Result<Files> {
+        let view = View::new(store, &image.trees).map_err(|error| anyhow::anyhow!("{error}"))?;
+        Ok(Files(view))
+    }
+
+    fn open(&self, path: &str, flags: OFlags) -> Result<OwnedFd> {
+        let relative = path.trim_start_matches('/');
+        let relative = if relative.is_empty() { "." } else { relative };
+        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+        let opened = openat2(self.0.root(), relative, flags | OFlags::CLOEXEC, Mode::empty(), resolve);
+        opened.with_context(|| format!("open {path}"))
+    }
+
+    /// Reads a part of a file: from `offset`, at most `length` bytes if that is not 0.
+    ///
+    /// # Errors
+    ///
+    /// It is not there, is no file, or is too large for one answer.
+    pub fn read(&self, path: &str, offset: i64, length: i64) -> Result<Vec<u8>> {
+        let file = std::fs::File::from(self.open(path, OFlags::RDONLY | OFlags::NONBLOCK)?);
+        let found = file.metadata()?;
+        if !found.is_file() {
+            bail!("read {path}: not a file");
+        }
+        let offset = u64::try_from(offset).unwrap_or(0);
+        let rest = i64::try_from(found.len().saturating_sub(offset)).unwrap_or(i64::MAX);
+        let length = if length > 0 { length.min(rest) } else { rest };
+        if length > PIECE_MAX {
+            bail!("read {path}: {length} bytes are too many for one answer, read them in parts");
+        }
+        let mut bytes = vec![0; length as usize];
+        file.read_exact_at(&mut bytes, offset).with_context(|| format!("read {path}"))?;
+        Ok(bytes)
+    }
+
+    /// The files of a directory whose names fit a pattern (`*` and `?`); all if it is empty.
+    ///
+    /// # Errors
+    ///
+    /// It is not there, or is no directory.
+    pub fn list(&self, path: &str, pattern: &str) -> Result<Vec<Stat>> {
+        let directory = self.open(path, OFlags::DIRECTORY | OFlags::RDONLY)?;
+        let wanted = Pattern::new(if pattern.is_empty() { "*" } else { pattern });
+        let wanted = wanted.map_err(|error| anyhow::anyhow!("{pattern}: {error}"))?;
+        let mut all = Vec::new();
+        for entry in rustix::fs::Dir::read_from(&directory).with_context(|| format!("read {path}"))? {
+            let entry = entry.with_context(|| format!("read {path}"))?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if !matches!(name.as_str(), "." | "..") && wanted.matches(&name) {
+                all.push(self.stat(&format!("{}/{name}", path.trim_end_matches('/')), &name)?);
+            }
+        }
+        all.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(all)
+    }
+
+    /// What is at a path; a link itself, not where it leads.
+    ///
+    /// # Errors
+    ///
+    /// Nothing is there.
+    pub fn stat(&self, path: &str, name: &str) -> Result<Stat> {
+        let open = self.open(path, OFlags::PATH | OFlags::NOFOLLOW)?;
+        let found =
+            std::fs::File::from(open.try_clone()?).metadata().with_context(|| format!("stat {path}"))?;
+        let linkname = match found.is_symlink() {
+            true => {
+                let target = rustix::fs::readlinkat(&open, "", Vec::new())
+                    .with_context(|| format!("read link {path}"))?;
+                target.to_string_lossy().into_owned()
+            }
+            false => String::new(),
+        };
+        Ok(Stat {
+            path: name.to_string(),
+            mode: crate::session::mode_for_go(found.mode()),
+            uid: found.uid(),
+            gid: found.gid(),
+            size: if found.is_file() { i64::try_from(found.len()).unwrap_or(i64::MAX) } else { 0 },
+            mod_time: found.mtime() * 1_000_000_000 + found.mtime_nsec(),
+            linkname,
+            ..Stat::default()
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crossdock_builder::Base;
+
+    #[test]
+    fn a_definition_leads_back_to_its_result() {
+        let platform: Platform = "linux/arm/v7".parse().expect("a platform");
+        let manifest = Descriptor::of("x", b"manifest").with_platform(platform.clone());
+        let image = BuiltImage {
+            platform: platform.clone(),
+            id: Digest::of(b"config"),
+            trees: Vec::new(),
+            base: Base::default(),
+            manifest: manifest.clone(),
+        };
+        let solved = Solved { image, steps: StepCache::default() };
+        assert_eq!(of_definition(&solved.definition()), Some((manifest.digest, platform)));
+        assert_eq!(of_definition(&pb::Definition::default()), None);
+    }
+}

@@ -1,0 +1,128 @@
+//! Where a build of a client gets images, files and secrets: the registries with the client's credentials,
+//! and the client itself through its session.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::Result;
+use crossdock_builder::git::GitSource;
+use crossdock_builder::{Images, Secret, Secrets};
+use crossdock_delivery::Host;
+use crossdock_delivery::files::chain;
+use crossdock_delivery::source::Source;
+use crossdock_oci::store::TemporaryDirectory;
+use crossdock_oci::{Descriptor, Digest, Reference, Store};
+use crossdock_platform::Platform;
+use crossdock_registry::Client;
+
+use crate::server::{Desk, Login};
+use crate::session::{Agent, ClientStore, Session};
+use crate::status::{Reporter, Transfers};
+
+/// The host of a build's deliveries.
+pub struct BuildHost {
+    pub desk: Arc<dyn Desk>,
+    /// The client's session, if it has one.
+    pub session: Option<Arc<Session>>,
+    pub reporter: Arc<Reporter>,
+}
+
+impl Host for BuildHost {
+    fn client(&self) -> Result<Client> {
+        let session = self.session.clone();
+        let login = session.map(|session| -> Login { Arc::new(move |host| session.credentials(host)) });
+        self.desk.client(login, Arc::new(Transfers::new(self.reporter.clone())))
+    }
+
+    fn say(&self, text: &str) {
+        self.reporter.warn(text.trim_start_matches("warning: "), "", "", None);
+    }
+}
+
+/// Images of a build: as from the command line, but layers of a cache may be the client's.
+pub struct ClientImages<'a> {
+    pub source: &'a Source<'a>,
+    pub store: &'a Store,
+    /// Which of the client's stores has a layer.
+    pub layers: HashMap<Digest, Arc<ClientStore>>,
+}
+
+impl Images for ClientImages<'_> {
+    fn resolve(&self, reference: &Reference, platform: &Platform, pull: bool) -> Result<Descriptor, String> {
+        Images::resolve(self.source, reference, platform, pull)
+    }
+
+    fn download(&self, url: &str, to: &Path) -> Result<Option<i64>, String> {
+        Images::download(self.source, url, to)
+    }
+
+    fn layer(&self, layer: &Descriptor) -> Result<(), String> {
+        match self.layers.get(&layer.digest) {
+            Some(store) => store.fetch(self.store, layer).map_err(|error| chain(&error)),
+            None => Images::layer(self.source, layer),
+        }
+    }
+
+    fn checkout(&self, source: &GitSource, keep_git: bool, to: &Path) -> Result<String, String> {
+        Images::checkout(self.source, source, keep_git, to)
+    }
+}
+
+/// Secrets and agents of a client, asked for one by one.
+pub struct ClientSecrets {
+    session: Option<Arc<Session>>,
+    store: Store,
+    /// Lines that must not be shown.
+    hidden: Arc<Mutex<Vec<String>>>,
+    /// Sockets of agents, until the build ends.
+    agents: Mutex<BTreeMap<String, (Agent, TemporaryDirectory)>>,
+}
+
+impl ClientSecrets {
+    /// Secrets of a session; what is learnt is added to `hidden`.
+    pub fn new(
+        session: Option<Arc<Session>>,
+        store: Store,
+        hidden: Arc<Mutex<Vec<String>>>,
+    ) -> ClientSecrets {
+        ClientSecrets { session, store, hidden, agents: Mutex::default() }
+    }
+}
+
+impl Secrets for ClientSecrets {
+    fn secret(&self, id: &str) -> Result<Option<Secret>, String> {
+        let Some(session) = &self.session else { return Ok(None) };
+        let secret = session.secret(id).map_err(|error| chain(&error))?;
+        if let Some(secret) = &secret {
+            let text = String::from_utf8_lossy(secret);
+            let lines = text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_string);
+            self.hidden.lock().unwrap_or_else(PoisonError::into_inner).extend(lines);
+        }
+        Ok(secret.map(Secret))
+    }
+
+    fn agent(&self, id: &str) -> Result<Option<PathBuf>, String> {
+        let Some(session) = &self.session else { return Ok(None) };
+        let mut agents = self.agents.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((agent, _)) = agents.get(id) {
+            return Ok(Some(agent.path().to_path_buf()));
+        }
+        // A socket's address has room for 107 bytes (unix(7)), and the store's path may be longer.
+        let place = || -> Result<Option<(Agent, TemporaryDirectory)>> {
+            let directory = self.store.temporary_directory()?;
+            let open = std::fs::File::open(directory.path())?;
+            let path = directory.path().join("agent");
+            let short = format!("/proc/self/fd/{}/agent", std::os::fd::AsRawFd::as_raw_fd(&open));
+            let path = if path.as_os_str().len() > 100 { PathBuf::from(short) } else { path };
+            let agent = session.agent(id, path, open)?;
+            Ok(agent.map(|agent| (agent, directory)))
+        };
+        let found = place().map_err(|error| chain(&error))?;
+        let path = found.as_ref().map(|(agent, _)| agent.path().to_path_buf());
+        if let Some(found) = found {
+            agents.insert(id.to_string(), found);
+        }
+        Ok(path)
+    }
+}

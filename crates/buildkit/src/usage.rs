@@ -1,0 +1,135 @@
+//! What the store holds, and what goes: `buildx du` and `buildx prune` (BuildKit, docs/build-cache-gc.md).
+
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result};
+use bollard_buildkit_proto::google::protobuf::Timestamp;
+use bollard_buildkit_proto::moby::buildkit::v1::{PruneRequest, UsageRecord};
+use crossdock_oci::Store;
+use crossdock_oci::store::GcOptions;
+
+use crate::session::kept_directory;
+
+fn timestamp(time: SystemTime) -> Option<Timestamp> {
+    let seconds = time.duration_since(UNIX_EPOCH).ok()?.as_secs();
+    Some(Timestamp { seconds: i64::try_from(seconds).ok()?, nanos: 0 })
+}
+
+fn record(id: &str, kind: &str, description: &str, bytes: u64, used: SystemTime) -> UsageRecord {
+    UsageRecord {
+        id: id.to_string(),
+        mutable: kind != "regular",
+        size: i64::try_from(bytes).unwrap_or(i64::MAX),
+        created_at: timestamp(used),
+        last_used_at: timestamp(used),
+        usage_count: 1,
+        description: description.to_string(),
+        record_type: kind.to_string(),
+        ..UsageRecord::default()
+    }
+}
+
+/// Everything that the store holds, in BuildKit's kinds.
+///
+/// # Errors
+///
+/// The store cannot be read.
+pub fn records(store: &Store) -> Result<Vec<UsageRecord>> {
+    let usage = store.disk_usage()?;
+    let mut all = Vec::new();
+    for one in &usage.records {
+        all.push(record(&one.key, "regular", "result of a step", one.bytes, one.used));
+    }
+    let now = SystemTime::now();
+    for (id, kind, description, bytes) in [
+        ("cache-mounts", "exec.cachemount", "cache mounts of RUN", usage.cache_mounts.bytes),
+        ("layers", "regular", "unpacked layers of images and steps", usage.snapshots.bytes),
+    ] {
+        if bytes > 0 {
+            all.push(record(id, kind, description, bytes, now));
+        }
+    }
+    for (path, bytes, used) in contexts(store)? {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        all.push(record(&name, "source.local", "local source of a client", bytes, used));
+    }
+    Ok(all)
+}
+
+/// Directories with files of clients: their sizes, and when they were used.
+fn contexts(store: &Store) -> Result<Vec<(std::path::PathBuf, u64, SystemTime)>> {
+    let directory = kept_directory(store);
+    let mut all = Vec::new();
+    let entries = match std::fs::read_dir(&directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(all),
+        Err(error) => return Err(error).with_context(|| format!("read {}", directory.display())),
+    };
+    for entry in entries {
+        let path = entry.with_context(|| format!("read {}", directory.display()))?.path();
+        // It may go meanwhile.
+        let used = path.join("lock").metadata().and_then(|lock| lock.modified()).unwrap_or(UNIX_EPOCH);
+        all.push((path.clone(), size(&path), used));
+    }
+    Ok(all)
+}
+
+fn size(directory: &Path) -> u64 {
+    let Ok(entries) = std::fs::read_dir(directory) else { return 0 };
+    let one = |entry: std::fs::DirEntry| match entry.metadata() {
+        Ok(found) if found.is_dir() => size(&entry.path()),
+        Ok(found) => found.len(),
+        Err(_) => 0,
+    };
+    entries.flatten().map(one).sum()
+}
+
+/// Removes what a client wants to be removed; returns what has gone.
+///
+/// # Errors
+///
+/// The store cannot be read or written.
+pub fn prune(store: &Store, request: &PruneRequest) -> Result<Vec<UsageRecord>> {
+    let seconds = u64::try_from(request.keep_duration / 1_000_000_000).unwrap_or(0);
+    let age = Duration::from_secs(seconds);
+    let keep = request.reserved_space.max(request.max_used_space);
+    let keep = u64::try_from(keep).ok().filter(|keep| *keep > 0);
+    let before = records(store)?;
+    let options = GcOptions {
+        // With a size to keep, age alone removes nothing.
+        cache_unused_for: Some(age).filter(|_| seconds > 0 || keep.is_none()),
+        cache_bytes_max: keep,
+        cache_mounts_unused_for: Some(age).filter(|_| request.all),
+        ..GcOptions::default()
+    };
+    store.gc(&options)?;
+    if keep.is_none() {
+        for (path, _, used) in contexts(store)? {
+            let is_old = used.elapsed().is_ok_and(|unused| unused >= age);
+            if is_old && is_free(&path) {
+                // A build may have taken it just now; then the rest goes next time.
+                let _ = std::fs::remove_dir_all(&path);
+            }
+        }
+    }
+    let after = records(store)?;
+    let mut gone = Vec::new();
+    for mut one in before {
+        match after.iter().find(|other| other.id == one.id) {
+            Some(other) if other.size < one.size => {
+                one.size -= other.size;
+                gone.push(one);
+            }
+            Some(_) => {}
+            None => gone.push(one),
+        }
+    }
+    Ok(gone)
+}
+
+/// Whether no build uses a directory with files of a client.
+fn is_free(directory: &Path) -> bool {
+    let Ok(lock) = std::fs::File::open(directory.join("lock")) else { return false };
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_ok()
+}
