@@ -366,7 +366,7 @@ impl Control for Server {
 }
 
 fn bad_request(error: &anyhow::Error) -> Failure {
-    Failure::new(Code::InvalidArgument, Failure::of(error).message)
+    Failure::new(Code::Unknown, Failure::of(error).message)
 }
 
 fn is_wanted(event: &BuildHistoryEvent, request: &BuildHistoryRequest) -> bool {

@@ -16,7 +16,7 @@ use crossdock_delivery::caches;
 use crossdock_delivery::outputs::{self, Output, Stream, Surroundings};
 use crossdock_delivery::source::Source;
 use crossdock_oci::store::LayerOptions;
-use crossdock_oci::{Descriptor, Document, Manifest, Store};
+use crossdock_oci::{Descriptor, Document, Manifest, Reference, Store};
 
 use crate::failure::Failure;
 use crate::imports::CacheEntry;
@@ -30,6 +30,8 @@ pub struct Export {
     number: usize,
     kind: Kind,
     output: Output,
+    /// Names of the image in an archive.
+    names: Vec<Reference>,
 }
 
 /// What needs the client's help.
@@ -75,10 +77,16 @@ pub fn exports(job: &Job, exporters: &[Exporter]) -> Result<Vec<Export>> {
         if attributes.get("name").is_some_and(|name| name.is_empty()) {
             attributes.remove("name");
         }
+        let names = match attributes.get("name") {
+            Some(list) if !matches!(kind, Kind::Here) => {
+                list.split(',').map(|name| Ok(name.parse::<Reference>()?)).collect::<Result<_>>()?
+            }
+            _ => Vec::new(),
+        };
         let mut ignore = |_: &str| {};
         let output = Output::of_attributes(&exporter.r#type, attributes, &mut ignore)
             .with_context(|| format!("the exporter {}", exporter.r#type))?;
-        all.extend(output.map(|output| Export { number, kind, output }));
+        all.extend(output.map(|output| Export { number, kind, output, names }));
     }
     Ok(all)
 }
@@ -211,7 +219,8 @@ fn one(
     let formed = output.form(&job.store, built, &Annotations::default(), &layers)?;
     let pushed = outputs::pushed_names(std::slice::from_ref(output), &[]);
     let ahead = Ahead::new(|| source.client(), pushed)?;
-    let about = describe(&formed, output.names())?;
+    let names: Vec<Reference> = output.names().iter().chain(&export.names).cloned().collect();
+    let about = describe(&formed, &names)?;
     let target = match (&export.kind, session) {
         (Kind::Here, _) => None,
         (_, None) => anyhow::bail!("the client has no session that could take the result"),
@@ -221,7 +230,7 @@ fn one(
         }
     };
     let stream = target.as_ref().map(|target| target as &dyn Stream);
-    let with = Surroundings { ahead: &ahead, store: &job.store, tags: &[], layers, stream, say };
+    let with = Surroundings { ahead: &ahead, store: &job.store, tags: &export.names, layers, stream, say };
     match (&export.kind, session) {
         (Kind::Layout, Some(session)) => {
             let store = ClientStore::new(session.clone(), "export");
@@ -248,7 +257,7 @@ fn clear(directory: &Path) {
 }
 
 /// What clients are told of an image (BuildKit, exporter/containerimage/exptypes).
-fn describe(built: &Built, names: &[crossdock_oci::Reference]) -> Result<HashMap<String, String>> {
+fn describe(built: &Built, names: &[Reference]) -> Result<HashMap<String, String>> {
     let target = built.target();
     let mut all = HashMap::from([("containerimage.digest".to_string(), target.digest.to_string())]);
     let descriptor = base64::engine::general_purpose::STANDARD.encode(serde_json::to_vec(target)?);

@@ -1,6 +1,7 @@
 //! Errors as BuildKit's clients understand them: a status of gRPC whose details say where in the Dockerfile
 //! the error is (BuildKit, solver/errdefs; containerd's typeurl).
 
+use base64::Engine as _;
 use bollard_buildkit_proto::google::protobuf::Any;
 use bollard_buildkit_proto::google::rpc;
 use bollard_buildkit_proto::pb;
@@ -9,19 +10,22 @@ use crossdock_dockerfile::Lines;
 use prost::Message;
 use tonic::{Code, Status};
 
-use crate::status::range;
+/// The type of the detail that says where an error is. The value is JSON, not a message: BuildKit's clients
+/// read it by `encoding/json` (util/grpcerrors, `withDetails`).
+const SOURCE: &str = "github.com/moby/buildkit/errdefs.Source+json";
 
 /// `errdefs.Source` of BuildKit.
-#[derive(Clone, PartialEq, prost::Message)]
-struct Source {
-    #[prost(message, optional, tag = "1")]
-    info: Option<pb::SourceInfo>,
-    #[prost(message, repeated, tag = "2")]
-    ranges: Vec<pb::Range>,
+fn source(info: &pb::SourceInfo, lines: Lines) -> Vec<u8> {
+    let value = serde_json::json!({
+        "info": {
+            "filename": info.filename,
+            "data": base64::engine::general_purpose::STANDARD.encode(&info.data),
+            "language": info.language,
+        },
+        "ranges": [{ "start": { "line": lines.start }, "end": { "line": lines.end } }],
+    });
+    value.to_string().into_bytes()
 }
-
-/// The type of [`Source`] in details. The name says JSON, the value is a message all the same.
-const SOURCE: &str = "github.com/moby/buildkit/errdefs.Source+json";
 
 /// Why a build failed.
 #[derive(Clone, Debug)]
@@ -54,7 +58,7 @@ impl Failure {
     pub fn of_build(error: &BuildError, dockerfile: &pb::SourceInfo) -> Failure {
         let code = match &error.kind {
             ErrorKind::Cancelled | ErrorKind::Interrupted => Code::Cancelled,
-            ErrorKind::Dockerfile(_) | ErrorKind::UnknownTarget { .. } => Code::InvalidArgument,
+            // Clients put the names of other codes before the message.
             _ => Code::Unknown,
         };
         Failure {
@@ -69,8 +73,7 @@ impl Failure {
     pub fn status(&self) -> Status {
         let mut details = self.details.clone();
         if let Some((info, lines)) = &self.source {
-            let source = Source { info: Some(info.clone()), ranges: vec![range(*lines)] };
-            details.push(Any { type_url: SOURCE.to_string(), value: source.encode_to_vec() });
+            details.push(Any { type_url: SOURCE.to_string(), value: source(info, *lines) });
         }
         if details.is_empty() {
             return Status::new(self.code, &self.message);

@@ -466,6 +466,7 @@ impl Frontend<'_> {
     /// Answers a question about the Dockerfile (BuildKit, frontend/subrequests).
     fn answer(&self, method: &str, request: &BuildRequest, info: &pb::SourceInfo) -> Result<Answer, Failure> {
         let wrong = |error: crossdock_builder::BuildError| Failure::of_build(&error, info);
+        let mut code = b"0".to_vec();
         let (json, text) = match method {
             "frontend.outline" => {
                 let outline = crossdock_builder::outline::outline(request).map_err(wrong)?;
@@ -477,6 +478,9 @@ impl Frontend<'_> {
             }
             "frontend.lint" => {
                 let found = calls::findings(&self.job.store, request).map_err(wrong)?;
+                if !found.warnings.is_empty() || found.error.is_some() {
+                    code = b"1".to_vec();
+                }
                 (
                     calls::check_json(&found, &info.filename, &info.data),
                     calls::check_text(&found, &info.filename, &info.data),
@@ -493,7 +497,7 @@ impl Frontend<'_> {
         answer.metadata.insert("result.txt".to_string(), text.into_bytes());
         answer.metadata.insert("version".to_string(), b"1.0.0".to_vec());
         if method == "frontend.lint" {
-            answer.metadata.insert("result.statuscode".to_string(), b"0".to_vec());
+            answer.metadata.insert("result.statuscode".to_string(), code);
         }
         Ok(answer)
     }
@@ -508,7 +512,7 @@ impl Frontend<'_> {
             let message = format!("lint violation found for rules: {}", rules.join(", "));
             let lines = found.warnings[0].lines;
             return Err(Failure {
-                code: Code::InvalidArgument,
+                code: Code::Unknown,
                 message,
                 source: Some((info.clone(), lines)),
                 details: Vec::new(),

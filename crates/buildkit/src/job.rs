@@ -295,7 +295,7 @@ impl Answer {
     pub fn built(&self, store: &Store) -> Result<Built, Failure> {
         if self.images.is_empty() {
             let message = "the build has no image to export: choose no output, or another call";
-            return Err(Failure::new(Code::InvalidArgument, message));
+            return Err(Failure::new(Code::Unknown, message));
         }
         let mut steps = StepCache::default();
         for (_, solved) in &self.images {

@@ -242,7 +242,7 @@ impl Reporter {
 }
 
 /// Lines as BuildKit counts them.
-pub fn range(lines: Lines) -> pb::Range {
+fn range(lines: Lines) -> pb::Range {
     let place = |line: usize| Some(pb::Position { line: line as i32, character: 0 });
     pb::Range { start: place(lines.start), end: place(lines.end) }
 }

@@ -83,10 +83,6 @@ impl Session {
         let (send, receive) = mpsc::channel::<Packet>(64);
         let mut request = Request::new(ReceiverStream::new(receive));
         add_exporter(request.metadata_mut(), exporter)?;
-        let client = DirectorySendClient::new(self.channel.clone());
-        let mut client = client.max_decoding_message_size(MESSAGE_SIZE_MAX);
-        let answer = self.block(client.diff_copy(request)).map_err(|status| said(&status))?;
-        let mut packets = answer.into_inner();
         // Names and numbers of the files whose bytes the client may ask for.
         let (listed, list) = std::sync::mpsc::channel::<(u32, PathBuf)>();
         let (top, sender) = (directory.to_path_buf(), send.clone());
@@ -94,6 +90,11 @@ impl Session {
             let mut walk = Walk { top, next: 0, listed, send: sender, links: BTreeMap::new() };
             walk.directory(Path::new("")).and_then(|()| walk.send(Packet::default()))
         })?;
+        // A client answers only once it has got something, so the walk begins before.
+        let client = DirectorySendClient::new(self.channel.clone());
+        let mut client = client.max_decoding_message_size(MESSAGE_SIZE_MAX);
+        let answer = self.block(client.diff_copy(request)).map_err(|status| said(&status))?;
+        let mut packets = answer.into_inner();
         let mut files = BTreeMap::new();
         let outcome = loop {
             match self.block(packets.message()) {
