@@ -57,13 +57,36 @@ pub fn say(text: &str) {
     let _ = writeln!(std::io::stderr(), "{}", serde_json::json!({"event": event, "message": message}));
 }
 
-/// Prints a line to standard output; a closed pipe ends the program quietly, as it does for other tools.
-pub fn print(line: &str) {
-    use std::io::Write;
-    if let Err(error) = writeln!(std::io::stdout(), "{line}") {
-        let code = if error.kind() == std::io::ErrorKind::BrokenPipe { 0 } else { 1 };
-        std::process::exit(code);
+/// What a shell shows of a program that SIGPIPE ended: 128 + 13 (signal(7)). Programs in Rust ignore that
+/// signal.
+const CLOSED_PIPE: u8 = 141;
+
+/// The end of a program whose reader went away, such as `head`: quiet, as other programs end. Any other error
+/// says what could not be written.
+fn unwritten(error: std::io::Error) -> anyhow::Error {
+    match error.kind() {
+        std::io::ErrorKind::BrokenPipe => ExitWith(CLOSED_PIPE, String::new()).into(),
+        _ => anyhow::Error::from(error).context("write to standard output"),
     }
+}
+
+/// Prints a line to standard output; a closed pipe ends the program quietly.
+pub fn print(line: &str) {
+    if let Err(error) = writeln!(std::io::stdout(), "{line}") {
+        let error = unwritten(error);
+        print_error(&error);
+        std::process::exit(error.downcast_ref::<ExitWith>().map_or(1, |exit| exit.0).into());
+    }
+}
+
+/// Writes bytes to standard output.
+///
+/// # Errors
+///
+/// They cannot be written; a closed pipe is an error that is not shown.
+pub fn print_bytes(bytes: &[u8]) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(bytes).and_then(|()| out.flush()).map_err(unwritten)
 }
 
 /// Columns aligned by spaces, three between them, as docker prints tables.
@@ -107,13 +130,38 @@ pub fn chain(error: &anyhow::Error) -> String {
     text
 }
 
+/// Standard output, and whether whoever read it is gone.
+#[derive(Default)]
+struct Reader {
+    is_gone: bool,
+}
+
+impl Write for Reader {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let written = std::io::stdout().write(bytes);
+        self.is_gone |= matches!(&written, Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe);
+        written
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        let flushed = std::io::stdout().flush();
+        self.is_gone |= matches!(&flushed, Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe);
+        flushed
+    }
+}
+
 /// Runs `write` on a new file that appears complete, or on standard output.
 pub fn to_file(path: Option<&Path>, write: impl FnOnce(&mut dyn std::io::Write) -> Result<()>) -> Result<()> {
     use std::io::Write;
     let Some(path) = path else {
-        let mut out = std::io::BufWriter::with_capacity(1 << 16, std::io::stdout().lock());
-        write(&mut out).context("write to standard output")?;
-        return out.flush().context("write to standard output");
+        let mut out = std::io::BufWriter::with_capacity(1 << 16, Reader::default());
+        let written = write(&mut out).context("write to standard output");
+        let is_closed = out.get_ref().is_gone;
+        let written = written.and_then(|()| out.flush().map_err(unwritten));
+        // Whatever was being written says in its own way that it could not.
+        return written.map_err(|error| {
+            if is_closed { unwritten(std::io::ErrorKind::BrokenPipe.into()) } else { error }
+        });
     };
     let doing = || format!("write {}", path.display());
     if let Some(device) = open_special(path).with_context(doing)? {
@@ -134,18 +182,30 @@ pub fn to_file(path: Option<&Path>, write: impl FnOnce(&mut dyn std::io::Write) 
     Ok(())
 }
 
-/// Writes a file so that readers see either nothing or all of it.
+/// Writes a file so that readers see either nothing or all of it, also after the power failed.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
-    if let Some(mut device) = open_special(path).with_context(|| format!("write {}", path.display()))? {
-        return device.write_all(bytes).with_context(|| format!("write {}", path.display()));
+    replace(path, bytes, true)
+}
+
+/// As [`write_whole`], for files that tell of a build: when the power fails they may be lost, so that builds
+/// need not wait for the disk.
+pub fn write_report(path: &Path, bytes: &[u8]) -> Result<()> {
+    replace(path, bytes, false)
+}
+
+fn replace(path: &Path, bytes: &[u8], sync: bool) -> Result<()> {
+    let doing = || format!("write {}", path.display());
+    if let Some(mut device) = open_special(path).with_context(doing)? {
+        return device.write_all(bytes).with_context(doing);
     }
     let directory = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let doing = || format!("write {}", path.display());
+    let readable = std::os::unix::fs::PermissionsExt::from_mode(0o644);
     let mut file = tempfile::NamedTempFile::new_in(directory).with_context(doing)?;
     file.write_all(bytes).with_context(doing)?;
-    file.as_file().sync_all().with_context(doing)?;
-    let readable = std::os::unix::fs::PermissionsExt::from_mode(0o644);
     file.as_file().set_permissions(readable).with_context(doing)?;
+    if sync {
+        file.as_file().sync_all().with_context(doing)?;
+    }
     file.persist(path).map_err(|e| e.error).with_context(doing)?;
     Ok(())
 }

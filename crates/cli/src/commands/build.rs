@@ -31,7 +31,7 @@ use super::{cache, git, manifest};
 use crate::access::ConnectionArgs;
 use crate::input::{Kinds, read_if_there, read_whole};
 use crate::log_file::LogFile;
-use crate::output::{chain, print, say, write_whole};
+use crate::output::{chain, print, say, write_report};
 use crate::progress::{Display, ProgressMode};
 use crate::report::record::images;
 use crate::session::Session;
@@ -406,7 +406,7 @@ fn report(args: &BuildArgs, built: &Built, names: &[Reference], tags: &[Referenc
         _ => &target.digest,
     };
     if let Some(path) = &args.iidfile {
-        write_whole(path, id.as_str().as_bytes())?;
+        write_report(path, id.as_str().as_bytes())?;
     }
     if let Some(path) = &args.metadata_file {
         let names: Vec<String> = names.iter().map(ToString::to_string).collect();
@@ -418,7 +418,7 @@ fn report(args: &BuildArgs, built: &Built, names: &[Reference], tags: &[Referenc
         if !names.is_empty() {
             metadata["image.name"] = names.join(",").into();
         }
-        write_whole(path, serde_json::to_string_pretty(&metadata)?.as_bytes())?;
+        write_report(path, serde_json::to_string_pretty(&metadata)?.as_bytes())?;
     }
     if args.quiet {
         print(id.as_str());
