@@ -16,7 +16,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Result, anyhow, bail};
 use crossdock_oci::size::size;
 use crossdock_oci::{Descriptor, Reference, Store};
 use crossdock_platform::Platform;
@@ -165,7 +165,6 @@ fn deliver(
     if let Some(id) = id.filter(|id| *id != manifest.digest.hex() && config.is_none_or(|c| c.hex() != *id)) {
         bail!("the device now has another image of that name, {id}: push it again");
     }
-    remote.end().context("end the connection")?;
     Ok(Arrived {
         platform: platform.clone(),
         manifest: manifest.clone(),

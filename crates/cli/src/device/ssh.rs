@@ -168,13 +168,6 @@ impl Remote {
         said.iter().map(String::as_str).collect::<Vec<_>>().join("; ")
     }
 
-    /// Ends the shell.
-    pub fn end(mut self) -> Result<()> {
-        self.stdin = None;
-        self.child.wait()?;
-        Ok(())
-    }
-
     /// Ends the connection; says why it failed.
     fn failure(&mut self) -> String {
         self.stdin = None;
