@@ -37,7 +37,7 @@ pub use engine::{Environment, Images};
 pub use error::{BuildError, ErrorKind};
 pub use event::{Event, Events, Miss, Silent, StepId, StepInfo, Wait};
 pub use image::{Built, BuiltImage, build};
-pub use request::{BuildRequest, NamedContext, Secret};
+pub use request::{BuildRequest, NamedContext, Secret, StepOptions};
 pub use sink::{LayerSink, Stop};
 pub use stages::source_date_epoch;
 pub use state::{Base, Packed, Record};

@@ -27,6 +27,7 @@ use super::outputs::{self, Output, Surroundings};
 use super::pull_policy::PullPolicy;
 use super::report::Recorder;
 use super::source::Source;
+use super::step_options::StepArgs;
 use super::{cache, git, manifest};
 use crate::access::ConnectionArgs;
 use crate::input::{Kinds, read_if_there, read_whole};
@@ -180,6 +181,8 @@ pub struct BuildArgs {
     /// Give steps the proxies of docker's configuration; with "=false" do not
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = switch)]
     pub http_proxy: Option<bool>,
+    #[command(flatten)]
+    pub steps: StepArgs,
     #[command(flatten)]
     pub single: SinglePlatformArgs,
     #[command(flatten)]
@@ -446,14 +449,14 @@ struct Input {
 }
 
 /// Fetches remote contexts into temporary directories.
-struct Remote<'a> {
-    store: &'a Store,
-    source: &'a Source<'a>,
-    keep_git: bool,
+pub(super) struct Remote<'a> {
+    pub(super) store: &'a Store,
+    pub(super) source: &'a Source<'a>,
+    pub(super) keep_git: bool,
 }
 
 /// What was found at an address.
-enum Fetched {
+pub(super) enum Fetched {
     /// A directory inside a temporary directory.
     Directory(TemporaryDirectory, PathBuf),
     /// A file that is not an archive.
@@ -462,11 +465,11 @@ enum Fetched {
 
 impl Remote<'_> {
     /// Whether a context is an address; like docker, this takes `github.com/...` without a scheme, too.
-    fn is_address(text: &str) -> bool {
+    pub(super) fn is_address(text: &str) -> bool {
         text.contains("://") || text.starts_with("git@") || text.starts_with("github.com/")
     }
 
-    fn fetch(&self, text: &str) -> Result<Fetched> {
+    pub(super) fn fetch(&self, text: &str) -> Result<Fetched> {
         let address = match text.starts_with("github.com/") {
             true => format!("https://{text}"),
             false => text.to_string(),
@@ -621,7 +624,7 @@ fn input(remote: &Remote<'_>, args: &BuildArgs) -> Result<Input> {
 }
 
 /// Resolves a path inside a context, with the context as the root of all links; `None` if nothing is there.
-fn within(context: &Path, path: &Path) -> Option<PathBuf> {
+pub(super) fn within(context: &Path, path: &Path) -> Option<PathBuf> {
     let relative = path.strip_prefix(context).unwrap_or(path);
     let flags = OFlags::PATH | OFlags::CLOEXEC;
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
@@ -738,6 +741,7 @@ fn request(
         add_hosts: hosts(&args.add_hosts, network)?,
         shm_size: shm_size.transpose()?,
         limits: limits(&args.ulimits)?,
+        steps: args.steps.options(session.single_id())?,
         allow_insecure: args.allow.iter().any(|a| a == "security.insecure"),
         allow_network_host: args.allow.iter().any(|a| a == "network.host"),
         jobs: args.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)),

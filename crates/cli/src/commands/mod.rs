@@ -35,11 +35,13 @@ pub mod report;
 mod root;
 pub mod run;
 mod source;
+pub mod step_options;
 pub mod sync;
 mod sync_list;
 pub mod system;
 mod transports;
 mod tree;
+pub mod unpacking;
 pub mod volume;
 
 use anyhow::Result;

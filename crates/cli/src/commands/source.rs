@@ -17,6 +17,7 @@ use crossdock_registry::Client;
 use crossdock_registry::transfer::{PullOptions, Pulled, pull};
 
 use super::git::Checkout;
+use super::unpacking::Unpacking;
 use crate::output::say;
 use crate::progress::Display;
 use crate::session::Session;
@@ -71,12 +72,8 @@ impl<'a> Source<'a> {
 
     /// Pulls an image; with `unpack`, unpacks each layer while others are still being fetched.
     pub fn pull(&self, reference: &Reference, options: PullOptions<'_>, unpack: bool) -> Result<Pulled> {
-        let ready = |layer: crossdock_registry::transfer::LayerReady<'_>| {
-            if let Some(diff_id) = layer.diff_id {
-                // A failure occurs again, and is reported, when the whole image is unpacked.
-                let _ = self.store.unpack(layer.layer, diff_id, &[]);
-            }
-        };
+        let unpacking = Unpacking::new(self.store, &self.display);
+        let ready = |layer: crossdock_registry::transfer::LayerReady<'_>| unpacking.layer(&layer);
         let options = PullOptions { on_layer_ready: if unpack { Some(&ready) } else { None }, ..options };
         let pulled = pull(self.client()?, self.store, reference, &options)?;
         if unpack {

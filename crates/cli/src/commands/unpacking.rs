@@ -1,0 +1,50 @@
+//! Layers that are unpacked while others are still being fetched, shown as steps.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use crossdock_builder::{Event, Events, StepInfo};
+use crossdock_oci::Store;
+use crossdock_registry::transfer::LayerReady;
+
+use crate::progress::Display;
+
+/// Unpacks layers of one pull.
+pub struct Unpacking<'a> {
+    store: &'a Store,
+    display: &'a Display,
+    shown: AtomicUsize,
+}
+
+impl<'a> Unpacking<'a> {
+    pub fn new(store: &'a Store, display: &'a Display) -> Unpacking<'a> {
+        Unpacking { store, display, shown: AtomicUsize::new(0) }
+    }
+
+    /// Unpacks a layer that arrived. A failure occurs again, and is reported, when the whole image is
+    /// unpacked; some layers need those below them first.
+    pub fn layer(&self, layer: &LayerReady<'_>) {
+        let Some(diff_id) = layer.diff_id else { return };
+        if matches!(self.store.snapshot(diff_id, &[]), Ok(Some(_))) {
+            return;
+        }
+        let (step, began) = (self.shown.fetch_add(1, Ordering::Relaxed) + 1, Instant::now());
+        let command = format!("unpack layer {}", layer.index + 1);
+        let info = StepInfo {
+            name: format!("[{}] {command}", layer.platform),
+            command,
+            stage: String::new(),
+            platform: layer.platform.clone(),
+            target: layer.platform.clone(),
+            is_emulated: false,
+            lines: Default::default(),
+        };
+        self.display.event(Event::Started { step, info: Box::new(info) });
+        self.display.event(Event::Executing { step });
+        let unpacked = self.store.unpack(layer.layer, diff_id, &[]);
+        self.display.event(match unpacked {
+            Ok(_) => Event::Done { step, cached: false, duration: began.elapsed() },
+            Err(_) => Event::Cancelled { step },
+        });
+    }
+}
