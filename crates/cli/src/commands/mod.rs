@@ -5,6 +5,7 @@ mod amend;
 mod annotations;
 pub mod archive;
 pub mod bake;
+pub mod bake_files;
 pub mod binfmt;
 pub mod build;
 pub mod buildx;
