@@ -34,6 +34,7 @@ const TABLE: &[(&str, Function)] = &[
     ("base64decode", base64decode),
     ("base64encode", |a| one_text(a, |t| base64::engine::general_purpose::STANDARD.encode(t))),
     ("basename", |a| one_text(a, |t| basename(t).to_string())),
+    ("bcrypt", secrets::bcrypt),
     ("byteslen", |a| take::<1>(a).and_then(|[t]| Ok(Value::from(text(t)?.len())))),
     ("ceil", |a| one_number(a, f64::ceil)),
     ("chomp", |a| one_text(a, |t| t.trim_end_matches(['\r', '\n']).to_string())),

@@ -1,4 +1,4 @@
-//! `rsadecrypt` and the functions of UUIDs (RFC 8017, section 7.2; RFC 9562).
+//! `bcrypt`, `rsadecrypt` and the functions of UUIDs (RFC 8017, section 7.2; RFC 9562).
 
 use base64::Engine as _;
 use rsa::pkcs1::DecodeRsaPrivateKey;
@@ -7,7 +7,32 @@ use rsa::{Pkcs1v15Encrypt, PrivateKey};
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::value::text;
+use crate::value::{number, text};
+
+/// The cost where none is given, as in Go.
+const COST_USUAL: u32 = 10;
+/// The largest cost: each more doubles the time, and this one takes a minute.
+const COST_MAX: u32 = 20;
+
+/// The hash of a password, in the form that begins with `$2a$`; two are never the same.
+pub fn bcrypt(arguments: &[Value]) -> Result<Value, String> {
+    let (password, cost) = match arguments {
+        [password] => (text(password)?, COST_USUAL),
+        [password, cost] => {
+            let cost = number(cost)?;
+            let known = (4.0..=f64::from(COST_MAX)).contains(&cost) && cost.fract() == 0.0;
+            let cost = known.then_some(cost as u32);
+            (text(password)?, cost.ok_or_else(|| format!("the cost is a number from 4 to {COST_MAX}"))?)
+        }
+        _ => return Err("it needs a text, and perhaps a cost".to_string()),
+    };
+    // What is longer would not count.
+    if password.len() > 72 {
+        return Err("a password has at most 72 bytes".to_string());
+    }
+    let hash = bcrypt::hash_with_result(password, cost).map_err(|error| error.to_string())?;
+    Ok(Value::from(hash.format_for_version(bcrypt::Version::TwoA)))
+}
 
 /// The text that a ciphertext in base64 holds, encrypted for the private key in PEM. No error tells why it
 /// cannot be decrypted.
@@ -49,6 +74,22 @@ pub fn uuidv5(arguments: &[Value]) -> Result<Value, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn passwords_are_hashed() {
+        let hash = |arguments: &[Value]| bcrypt(arguments);
+        let [one, two] = [(); 2].map(|()| hash(&["secret".into(), 4.into()]).expect("a hash"));
+        assert_ne!(one, two);
+        let one = one.as_str().expect("a text");
+        assert!(one.starts_with("$2a$04$") && bcrypt::verify("secret", one).expect("a hash"), "{one}");
+        assert!(!bcrypt::verify("other", one).expect("a hash"));
+        for wrong in [&[][..], &["x".into(), 3.into()], &["x".into(), 31.into()], &["x".repeat(73).into()]] {
+            assert!(hash(wrong).is_err(), "{wrong:?}");
+        }
+        // Of Go's golang.org/x/crypto/bcrypt, as docker-buildx 0.29.1 gives it for "abc".
+        let of_go = "$2a$10$B5/8TjfGANFbDTsdLjqDneeO/HALyEVziNG7IGwPrdwQwpxz9RcrS";
+        assert!(bcrypt::verify("abc", of_go).expect("a hash"));
+    }
 
     #[test]
     fn random_uuids_differ() {
