@@ -95,8 +95,8 @@ impl std::fmt::Display for Text<'_> {
     }
 }
 
-/// A number with so many places behind the point. The standard library, which is exact for every number, takes
-/// a sixth of a page's instructions for them.
+/// A number with so many places behind the point. The standard library, which is exact for every number,
+/// takes a sixth of a page's instructions for them.
 struct Places<const COUNT: u32>(f64);
 
 impl<const COUNT: u32> std::fmt::Display for Places<COUNT> {
