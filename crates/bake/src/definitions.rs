@@ -397,6 +397,10 @@ impl Names for Definitions<'_> {
     fn call(&self, name: &str, arguments: &[Value]) -> Option<std::result::Result<Value, String>> {
         match self.functions.get(name) {
             Some(block) => Some(self.call_function(block, arguments)),
+            None if name == "homedir" => {
+                let home = (self.given)("HOME").filter(|home| !home.is_empty());
+                Some(home.map(Value::from).ok_or_else(|| "the variable HOME is not set".to_string()))
+            }
             None => functions::find(name).map(|function| function(arguments)),
         }
     }
@@ -412,7 +416,8 @@ pub struct Defined {
 }
 
 impl Defined {
-    fn merge(&mut self, over: &Defined) {
+    /// Lays another definition over this one.
+    pub fn merge(&mut self, over: &Defined) {
         self.target.merge(&over.target);
         if !over.inherits.is_empty() {
             self.inherits.clone_from(&over.inherits);

@@ -4,11 +4,14 @@
 
 use base64::Engine as _;
 use crossdock_dockerfile::values::csv;
+use md5::Md5;
 use serde_json::{Map, Value};
+use sha1::Sha1;
 use sha2::{Digest, Sha256, Sha512};
 
 use crate::evaluate::index;
 use crate::value::{equal, from_number, kind, list, number, text, truth};
+use crate::{cidr, secrets, time};
 
 type Answer = Result<Value, String>;
 
@@ -31,10 +34,15 @@ const TABLE: &[(&str, Function)] = &[
     ("base64decode", base64decode),
     ("base64encode", |a| one_text(a, |t| base64::engine::general_purpose::STANDARD.encode(t))),
     ("basename", |a| one_text(a, |t| basename(t).to_string())),
+    ("bcrypt", secrets::bcrypt),
     ("byteslen", |a| take::<1>(a).and_then(|[t]| Ok(Value::from(text(t)?.len())))),
     ("ceil", |a| one_number(a, f64::ceil)),
     ("chomp", |a| one_text(a, |t| t.trim_end_matches(['\r', '\n']).to_string())),
     ("chunklist", chunklist),
+    ("cidrhost", cidr::host),
+    ("cidrnetmask", cidr::netmask),
+    ("cidrsubnet", cidr::subnet),
+    ("cidrsubnets", cidr::subnets),
     ("coalesce", coalesce),
     ("coalescelist", |a| {
         let found = a.iter().find(|value| list(value).is_ok_and(|items| !items.is_empty()));
@@ -82,6 +90,7 @@ const TABLE: &[(&str, Function)] = &[
         let (form, rest) = a.split_first().ok_or("a format is needed")?;
         format(&text(form)?, rest).map(Value::from)
     }),
+    ("formatdate", time::format),
     ("formatlist", formatlist),
     ("greaterthan", |a| two_compared(a, |a, b| a > b)),
     ("greaterthanorequalto", |a| two_compared(a, |a, b| a >= b)),
@@ -131,6 +140,7 @@ const TABLE: &[(&str, Function)] = &[
     }),
     ("lower", |a| one_text(a, str::to_lowercase)),
     ("max", |a| of_numbers(a, f64::max)),
+    ("md5", |a| one_text(a, |t| hex(&Md5::digest(t)))),
     ("merge", |a| {
         let mut all = Map::new();
         for given in a {
@@ -185,11 +195,16 @@ const TABLE: &[(&str, Function)] = &[
         let [items] = take(a)?;
         Ok(Value::Array(list(items)?.iter().rev().cloned().collect()))
     }),
+    ("rsadecrypt", secrets::decrypt),
     ("sanitize", |a| {
         one_text(a, |t| {
             let plain = |c: char| if c.is_ascii_alphanumeric() || c == '_' || c == '-' { c } else { '_' };
             t.chars().map(plain).collect()
         })
+    }),
+    ("sethaselement", |a| {
+        let [items, wanted] = take(a)?;
+        Ok(Value::Bool(list(items)?.iter().any(|item| equal(item, wanted))))
     }),
     ("setintersection", |a| {
         let lists = a.iter().map(list).collect::<Result<Vec<_>, _>>()?;
@@ -205,11 +220,13 @@ const TABLE: &[(&str, Function)] = &[
         let left = from.iter().filter(|item| !what.iter().any(|other| equal(item, other)));
         Ok(Value::Array(ordered(distinct(&left.cloned().collect::<Vec<_>>()))))
     }),
+    ("setsymmetricdifference", symmetric_difference),
     ("setunion", |a| {
         let lists = a.iter().map(list).collect::<Result<Vec<_>, _>>()?;
         let all: Vec<Value> = lists.into_iter().flatten().cloned().collect();
         Ok(Value::Array(ordered(distinct(&all))))
     }),
+    ("sha1", |a| one_text(a, |t| hex(&Sha1::digest(t)))),
     ("sha256", |a| one_text(a, |t| hex(&Sha256::digest(t)))),
     ("sha512", |a| one_text(a, |t| hex(&Sha512::digest(t)))),
     ("signum", |a| one_number(a, |n| if n == 0.0 { 0.0 } else { n.signum() })),
@@ -244,6 +261,7 @@ const TABLE: &[(&str, Function)] = &[
         Ok(Value::from(all.into_iter().skip(from).take(length).collect::<String>()))
     }),
     ("subtract", |a| two_numbers(a, |a, b| a - b)),
+    ("timeadd", time::add),
     ("timestamp", |a| {
         take::<0>(a)?;
         Ok(Value::from(jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()))
@@ -277,6 +295,8 @@ const TABLE: &[(&str, Function)] = &[
     }),
     ("upper", |a| one_text(a, str::to_uppercase)),
     ("urlencode", |a| one_text(a, urlencode)),
+    ("uuidv4", secrets::uuidv4),
+    ("uuidv5", secrets::uuidv5),
     ("values", |a| {
         let [map] = take(a)?;
         Ok(sorted(map)?.into_iter().map(|(_, value)| value).collect())
@@ -404,6 +424,20 @@ fn distinct(items: &[Value]) -> Vec<Value> {
 fn ordered(mut items: Vec<Value>) -> Vec<Value> {
     items.sort_by_key(|item| text(item).unwrap_or_else(|_| item.to_string()));
     items
+}
+
+/// The items that are in an odd number of the sets.
+fn symmetric_difference(arguments: &[Value]) -> Answer {
+    let mut odd: Vec<Value> = Vec::new();
+    for set in arguments {
+        for item in distinct(list(set)?) {
+            match odd.iter().position(|known| equal(known, &item)) {
+                Some(at) => drop(odd.remove(at)),
+                None => odd.push(item),
+            }
+        }
+    }
+    Ok(Value::Array(ordered(odd)))
 }
 
 fn flatten(items: &[Value], flat: &mut Vec<Value>, depth: usize) -> Result<(), String> {

@@ -21,6 +21,8 @@ pub struct Plan {
     pub targets: Vec<(String, Target)>,
     /// Targets that nobody asked for, but others need.
     pub linked: BTreeSet<String>,
+    /// What the user should know.
+    pub warnings: Vec<String>,
 }
 
 impl Plan {
@@ -185,7 +187,10 @@ impl Links<'_> {
                 self.path.join(", ")
             )));
         }
-        let target = inherited(self.defined, self.overrides, name, &mut Vec::new())?;
+        let mut target = inherited(self.defined, self.overrides, name, &mut Vec::new())?;
+        if target.text("network") == Some("host") {
+            target.add_text("entitlements", "network.host");
+        }
         self.path.push(name.to_string());
         let contexts: Vec<String> =
             target.map("contexts").into_iter().map(|(_, to)| to.to_string()).collect();

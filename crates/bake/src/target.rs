@@ -129,6 +129,14 @@ impl Target {
         self.0.insert(name.to_string(), value);
     }
 
+    /// Adds a text to an attribute that is a list of them, unless it is there.
+    pub(crate) fn add_text(&mut self, name: &str, text: &str) {
+        match self.0.entry(name).or_insert_with(|| Value::Array(Vec::new())) {
+            Value::Array(items) if !items.iter().any(|item| item == text) => items.push(Value::from(text)),
+            _ => {}
+        }
+    }
+
     /// Lays another definition over this one.
     pub fn merge(&mut self, over: &Target) {
         for (name, kind) in ATTRIBUTES {
@@ -170,7 +178,7 @@ impl Target {
                 ("dockerfile", None) => Some(Value::from("Dockerfile")),
                 (_, value) => value.cloned(),
             };
-            let value = match (kind, value) {
+            let value = match (kind, value.map(|value| escaped(name, value))) {
                 (_, None) => continue,
                 // What is named is in the order of its names.
                 (Kind::Map, Some(Value::Object(map))) => {
@@ -190,6 +198,29 @@ impl Target {
             }
         }
         Value::Object(printed)
+    }
+}
+
+/// Texts in which no template may be read again, if what is printed is read as a file: as buildx has them.
+fn escaped(name: &str, value: Value) -> Value {
+    let text = |text: &str| text.replace("${", "$${").replace("%{", "%%{");
+    match (name, value) {
+        ("dockerfile-inline" | "annotations" | "args" | "labels", Value::String(given)) => {
+            Value::from(text(&given))
+        }
+        ("annotations", Value::Array(items)) => items.into_iter().map(|item| escaped(name, item)).collect(),
+        ("args" | "labels", Value::Object(map)) => {
+            Value::Object(map.into_iter().map(|(key, item)| (key, escaped(name, item))).collect())
+        }
+        ("attest", Value::Array(items)) => items.into_iter().map(|item| escaped(name, item)).collect(),
+        // The one field that is no text there.
+        ("attest", Value::Object(mut map)) => {
+            if let Some(disabled) = map.get_mut("disabled") {
+                *disabled = truth(disabled).map_or(disabled.clone(), Value::Bool);
+            }
+            Value::Object(map)
+        }
+        (_, other) => other,
     }
 }
 

@@ -38,7 +38,7 @@ pub use engine::{Environment, Images};
 pub use error::{BuildError, ErrorKind};
 pub use event::{Event, Events, Miss, Silent, StepId, StepInfo, Wait};
 pub use image::{Built, BuiltImage, build};
-pub use request::{BuildRequest, NamedContext};
+pub use request::{BuildRequest, NamedContext, StepOptions};
 pub use secrets::{Given, Secret, Secrets};
 pub use sink::{LayerSink, Stop};
 pub use stages::source_date_epoch;

@@ -42,6 +42,8 @@ pub struct BuildRequest {
     pub shm_size: Option<u64>,
     /// `--ulimit`.
     pub limits: Vec<crossdock_sandbox::Limit>,
+    /// What else RUN steps get.
+    pub steps: StepOptions,
     /// `--allow security.insecure`.
     pub allow_insecure: bool,
     /// `--allow network.host`.
@@ -71,10 +73,38 @@ impl BuildRequest {
             add_hosts: Vec::new(),
             shm_size: None,
             limits: Vec::new(),
+            steps: StepOptions::default(),
             allow_insecure: false,
             allow_network_host: false,
             jobs: 1,
             source_date_epoch: None,
+        }
+    }
+}
+
+/// What RUN steps get beyond the usual, from the command line.
+#[derive(Clone, Debug)]
+pub struct StepOptions {
+    /// Text of `/etc/resolv.conf`; `None` takes the host's.
+    pub resolv_conf: Option<String>,
+    /// Limits of steps that are not insecure.
+    pub security: crossdock_sandbox::Security,
+    /// More groups of the step's user, by name or number.
+    pub groups: Vec<String>,
+    /// Directories and devices of the host.
+    pub mounts: Vec<crossdock_sandbox::Mount>,
+    /// What of this enters the digests of steps; empty if nothing is given.
+    pub key: Vec<String>,
+}
+
+impl Default for StepOptions {
+    fn default() -> StepOptions {
+        StepOptions {
+            resolv_conf: None,
+            security: crossdock_sandbox::Security::SANDBOX,
+            groups: Vec::new(),
+            mounts: Vec::new(),
+            key: Vec::new(),
         }
     }
 }

@@ -148,6 +148,10 @@ impl StageRun<'_, '_, '_> {
         key.part("the network").field(format!("{} {insecure}", key_of(network)));
         key.part("the platform").field(self.state.platform.to_string());
         key.part("the script").field(script.as_deref().unwrap_or_default());
+        let options = &engine.request.steps;
+        if !options.key.is_empty() {
+            key.part("the options for RUN").list(&options.key);
+        }
         let mut kept = Kept::default();
         let mut mounts = Vec::new();
         for text in &run.mounts {
@@ -186,7 +190,10 @@ impl StageRun<'_, '_, '_> {
             spec.user = user.clone();
             spec.hostname = "buildkitsandbox".to_string();
             spec.network = network;
-            spec.security = if insecure { sandbox::Security::INSECURE } else { sandbox::Security::SANDBOX };
+            spec.security = if insecure { sandbox::Security::INSECURE } else { options.security };
+            spec.groups = options.groups.clone();
+            spec.resolv_conf = options.resolv_conf.clone();
+            spec.mounts = options.mounts.clone();
             spec.programs = sandbox::Programs::of(&platform);
             spec.extra_hosts = engine.request.add_hosts.clone();
             spec.limits = engine.request.limits.clone();

@@ -207,6 +207,7 @@ impl Frontend<'_> {
             allow_insecure: may("security.insecure"),
             allow_network_host: true,
             jobs: self.job.server.desk.jobs(),
+            steps: Default::default(),
             source_date_epoch: epoch.transpose()?,
             build_args,
         };

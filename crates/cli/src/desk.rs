@@ -1,6 +1,7 @@
 //! The command line as the host of deliveries: how they reach registries and tell people something.
 
 use anyhow::Result;
+use crossdock_builder::Events;
 use crossdock_delivery::Host;
 use crossdock_delivery::source::Source;
 use crossdock_oci::Store;
@@ -20,6 +21,10 @@ struct Desk<'a> {
 impl Host for Desk<'_> {
     fn client(&self) -> Result<Client> {
         self.session.client(std::sync::Arc::new(self.display.clone()))
+    }
+
+    fn events(&self) -> Option<&dyn Events> {
+        Some(&self.display)
     }
 
     fn say(&self, text: &str) {

@@ -62,8 +62,7 @@ fn main() -> ExitCode {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             output::print_error(&error);
-            let code = error.downcast_ref::<output::ExitWith>().map_or(failed, |exit| exit.0);
-            ExitCode::from(code)
+            ExitCode::from(output::exit_code(&error, failed))
         }
     }
 }

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use anyhow::{Context, Result, bail};
 use crossdock_builder::BuildError;
-pub use crossdock_delivery::files::{chain, to_file, write_whole};
+use crossdock_delivery::files::{ClosedPipe, unwritten};
+pub use crossdock_delivery::files::{chain, to_file, write_report, write_whole};
 
 /// An error that ends the program with a code of its own; nothing is printed if the text is empty.
 #[derive(Debug)]
@@ -57,13 +58,27 @@ pub fn say(text: &str) {
     let _ = writeln!(std::io::stderr(), "{}", serde_json::json!({"event": event, "message": message}));
 }
 
-/// Prints a line to standard output; a closed pipe ends the program quietly, as it does for other tools.
+/// What a shell shows of a program that SIGPIPE ended: 128 + 13 (signal(7)). Programs in Rust ignore that
+/// signal.
+const CLOSED_PIPE: u8 = 141;
+
+/// Prints a line to standard output; a closed pipe ends the program quietly.
 pub fn print(line: &str) {
-    use std::io::Write;
     if let Err(error) = writeln!(std::io::stdout(), "{line}") {
-        let code = if error.kind() == std::io::ErrorKind::BrokenPipe { 0 } else { 1 };
-        std::process::exit(code);
+        let error = unwritten(error);
+        print_error(&error);
+        std::process::exit(exit_code(&error, 1).into());
     }
+}
+
+/// Writes bytes to standard output.
+///
+/// # Errors
+///
+/// They cannot be written; a closed pipe is an error that is not shown.
+pub fn print_bytes(bytes: &[u8]) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(bytes).and_then(|()| out.flush()).map_err(unwritten)
 }
 
 /// Columns aligned by spaces, three between them, as docker prints tables.
@@ -81,8 +96,19 @@ pub fn table(rows: &[Vec<String>]) {
     }
 }
 
+/// The exit code for an error; `usual` is that of most errors.
+pub fn exit_code(error: &anyhow::Error, usual: u8) -> u8 {
+    if error.is::<ClosedPipe>() {
+        return CLOSED_PIPE;
+    }
+    error.downcast_ref::<ExitWith>().map_or(usual, |exit| exit.0)
+}
+
 /// Prints an error with its causes; a cause that the error already quotes is not repeated.
 pub fn print_error(error: &anyhow::Error) {
+    if error.is::<ClosedPipe>() {
+        return;
+    }
     if let Some(exit) = error.downcast_ref::<ExitWith>()
         && exit.1.is_empty()
     {

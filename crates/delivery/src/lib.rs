@@ -14,8 +14,10 @@ pub mod input;
 pub mod limits;
 pub mod outputs;
 pub mod source;
+pub mod unpacking;
 
 use anyhow::Result;
+use crossdock_builder::Events;
 use crossdock_registry::Client;
 
 /// The front door that a delivery works for.
@@ -26,6 +28,11 @@ pub trait Host: Sync {
     ///
     /// The configuration cannot be read.
     fn client(&self) -> Result<Client>;
+
+    /// Who hears of layers that are unpacked.
+    fn events(&self) -> Option<&dyn Events> {
+        None
+    }
 
     /// Tells a person something.
     fn say(&self, text: &str);

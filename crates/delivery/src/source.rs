@@ -18,6 +18,7 @@ use crossdock_registry::transfer::{PullOptions, Pulled, pull};
 use crate::Host;
 use crate::files::chain;
 use crate::git::Checkout;
+use crate::unpacking::Unpacking;
 
 /// Where a build cache is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,12 +75,8 @@ impl<'a> Source<'a> {
 
     /// Pulls an image; with `unpack`, unpacks each layer while others are still being fetched.
     pub fn pull(&self, reference: &Reference, options: PullOptions<'_>, unpack: bool) -> Result<Pulled> {
-        let ready = |layer: crossdock_registry::transfer::LayerReady<'_>| {
-            if let Some(diff_id) = layer.diff_id {
-                // A failure occurs again, and is reported, when the whole image is unpacked.
-                let _ = self.store.unpack(layer.layer, diff_id, &[]);
-            }
-        };
+        let unpacking = Unpacking::new(self.store, self.host.events());
+        let ready = |layer: crossdock_registry::transfer::LayerReady<'_>| unpacking.layer(&layer);
         let options = PullOptions { on_layer_ready: if unpack { Some(&ready) } else { None }, ..options };
         let pulled = pull(self.client()?, self.store, reference, &options)?;
         if unpack {

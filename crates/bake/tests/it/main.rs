@@ -33,12 +33,27 @@ fn plan(
     overrides: &str,
     environment: &[(&str, &str)],
 ) -> Result<Plan, String> {
+    plan_with(files, None, names, overrides, environment)
+}
+
+/// The same with a file `.env`; other files are those beside the cases of Compose.
+fn plan_with(
+    files: &[SourceFile],
+    dotenv: Option<&SourceFile>,
+    names: &str,
+    overrides: &str,
+    environment: &[(&str, &str)],
+) -> Result<Plan, String> {
     let environment = |name: &str| {
         environment.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_string())
     };
     let builtin = BTreeMap::from([("BAKE_LOCAL_PLATFORM".to_string(), "linux/amd64".to_string())]);
     let request = Request {
         files,
+        dotenv,
+        read: &|path| {
+            fs::read_to_string(cases().join("compose").join(path)).map_err(|e| format!("{path}: {e}"))
+        },
         names: &words(names),
         overrides: &words(overrides),
         environment: &environment,
@@ -64,6 +79,7 @@ fn plans_are_those_of_buildx() {
         ("attributes", &["attributes.hcl"][..], "", ""),
         ("attributes-set", &["attributes.hcl"], "app m", set),
         ("functions", &["functions.hcl"], "", ""),
+        ("library", &["library.hcl"], "", ""),
         ("functions-x", &["functions.hcl"], "x", ""),
         ("json", &["json.bake.json"], "", ""),
         ("layers", layers, "", ""),
@@ -80,6 +96,74 @@ fn plans_are_those_of_buildx() {
         let plan = plan(&read(files), names, overrides, &[]).expect(case);
         assert_eq!(with_sorted_groups(plan.printed()), expected, "{case}");
     }
+}
+
+#[test]
+fn plans_of_compose_files_are_those_of_buildx() {
+    let read = |name: &&str| {
+        file(name, &fs::read_to_string(cases().join("compose").join(name)).expect("a case of Compose"))
+    };
+    let dotenv = read(&".env");
+    for (case, files, names, overrides) in [
+        ("app", &["app.yaml"][..], "", ""),
+        ("app-over", &["app.yaml", "app.over.yaml"], "", ""),
+        // Compose comes first, wherever it stands.
+        ("app-hcl", &["over.hcl", "app.yaml"], "app url", ""),
+        ("app-set", &["app.yaml"], "ext", "app.args.A=set *.tags=all"),
+        ("compose", &["compose.yaml"], "", ""),
+        ("include", &["include.yaml"], "", ""),
+        ("scalars", &["scalars.yaml"], "", ""),
+    ] {
+        let text = fs::read_to_string(cases().join(format!("compose/{case}.out.json"))).expect("a case");
+        let expected: Value = serde_json::from_str(&text).expect("JSON");
+        let files: Vec<SourceFile> = files.iter().map(read).collect();
+        let environment = [("SECRET2", "x"), ("FROMENV", "outer")];
+        let plan = plan_with(&files, Some(&dotenv), names, overrides, &environment).expect(case);
+        assert_eq!(with_sorted_groups(plan.printed()), with_sorted_groups(expected), "{case}");
+        let warned = plan.warnings.iter().any(|warning| warning.contains("the variable UNSET"));
+        assert_eq!(warned, case.starts_with("app"), "{case}: {:?}", plan.warnings);
+    }
+}
+
+#[test]
+fn errors_of_compose_files_name_the_service() {
+    let of = |text: &str| plan(&[file("compose.yaml", text)], "", "", &[]).expect_err(text);
+    for (text, error) in [
+        ("services: {a: {build: {foo: 1}}}", "services.a: build: there is no attribute \"foo\""),
+        ("services: {a: {build: 3}}", "services.a: build: a path or a map is needed"),
+        ("services: {\"a b\": {build: .}}", "services.a b: names of services have letters, digits"),
+        ("foo: 1", "compose.yaml: it has no services"),
+        ("services: {a: {image: \"x${\"}}", "services.a.image: \"${\" has no end"),
+        ("services: {a: {build: {args: {A: [1]}}}}", "services.a: build.args.A: a boolean, number"),
+        ("services: {a: {build: {secrets: [s]}}}", "services.a: build.secrets: the secret s is not defined"),
+        ("services: {a: {}}", "services.a: it has neither an image nor a build"),
+        ("services: {a: {build: {dockerfile: x, dockerfile_inline: y}}}", "exclude each other"),
+        ("services: {a: {build: {platforms: x}}}", "services.a: build.platforms: platforms: a list"),
+        ("services: {a: {build: {x-bake: {pull: [x]}}}}", "services.a: build.x-bake.pull: pull: a boolean"),
+        ("services: {a: {extends: b}, b: {extends: a}}", "services extend each other: a, b"),
+        ("services: {a: {extends: {file: sub/p.yaml, service: x}}}", "sub/p.yaml has no service x"),
+        ("services: {a: {extends: {file: nope.yaml}}}", "nope.yaml: No such file"),
+        ("services: {a: {build: {ulimits: {nproc: x}}}}", "build.ulimits.nproc: a number"),
+        ("services: {a: {build: {shm_size: x}}}", "build.shm_size: \"x\" is no size"),
+        ("services: {a: {build: .}, a: {build: .}}", "compose.yaml:1:1: the key \"a\" is set twice"),
+        ("services:\n  a: [1\n", "compose.yaml:"),
+    ] {
+        assert!(of(text).contains(error), "{text}: {}", of(text));
+    }
+    let other = plan(&[file("definitions", "services: {a: {build: ./x}}\n")], "", "", &[]).expect("a plan");
+    assert_eq!(other.targets[0].1.text("context"), Some("./x"), "the name does not tell the kind");
+}
+
+/// Hostile files end with an error, and soon.
+#[test]
+fn hostile_compose_files_are_refused() {
+    let seeds: Vec<Vec<u8>> = ["app.yaml", "compose.yaml", "app.over.yaml", ".env"]
+        .map(|name| fs::read(cases().join("compose").join(name)).expect("a case"))
+        .to_vec();
+    crossdock_testkit::hostile::try_inputs("files of Compose", &seeds, |bytes| {
+        let text = String::from_utf8_lossy(bytes);
+        let _ = plan_with(&[file("compose.yaml", &text)], Some(&file(".env", &text)), "", "", &[]);
+    });
 }
 
 #[test]
@@ -209,8 +293,15 @@ fn nothing_is_too_much() {
 fn what_there_is_is_listed() {
     let (files, none) = (read(&["attributes.hcl"]), |_: &str| None);
     let builtin = BTreeMap::new();
-    let request =
-        Request { files: &files, names: &[], overrides: &[], environment: &none, builtin: &builtin };
+    let request = Request {
+        files: &files,
+        dotenv: None,
+        read: &|_| Err(String::new()),
+        names: &[],
+        overrides: &[],
+        environment: &none,
+        builtin: &builtin,
+    };
     let listing = list(&request).expect("a listing");
     let names: Vec<&str> = listing.targets.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(

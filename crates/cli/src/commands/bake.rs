@@ -5,21 +5,24 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
-use crossdock_bake::{DEFAULT_FILES, Plan, Request, SourceFile, Target};
+use crossdock_bake::{Plan, Request, Target};
 use crossdock_platform::Platform;
 use serde_json::{Map, Value, json};
 
+use super::bake_files::{self, Definitions, HERE, check_grants};
 use super::build::{self, BuildArgs};
 use crate::output::{print, say, table, write_whole};
 use crate::session::Session;
-use crossdock_delivery::input::{Kinds, read_whole};
 
 #[derive(clap::Args)]
 pub struct BakeArgs {
-    /// Targets and groups [default: default]
+    /// Targets and groups [default: default]; first, the address of a Git repository, archive or file with
+    /// the definitions may stand
+    #[arg(value_name = "[ADDRESS] TARGET")]
     pub targets: Vec<String>,
-    /// Files of definitions, in HCL or JSON; later ones are laid over earlier ones [default:
-    /// docker-bake.json, docker-bake.hcl, and docker-bake.override.json and .hcl]
+    /// Files of definitions, in HCL, JSON or Compose's YAML; later ones are laid over earlier ones. With an
+    /// address they lie there, except those that begin with cwd:// [default: compose.yaml,
+    /// docker-compose.yml, docker-bake.json, docker-bake.hcl, and docker-bake.override.json and .hcl]
     #[arg(short, long = "file", value_name = "FILE")]
     pub files: Vec<PathBuf>,
     /// Set an attribute of targets: TARGET.KEY=VALUE; TARGET may be a pattern such as '*'
@@ -52,7 +55,8 @@ pub struct BakeArgs {
     /// Ask the registries for newer base images
     #[arg(long)]
     pub pull: bool,
-    /// Privileges that targets may ask for: network.host, security.insecure
+    /// Privileges that targets may ask for: network.host, security.insecure; of targets from an address also
+    /// fs.read=PATH, fs.write=PATH, fs=PATH and ssh
     #[arg(long = "allow", value_name = "PRIVILEGE")]
     pub allow: Vec<String>,
     /// What to do instead of building: check, outline or targets
@@ -81,7 +85,12 @@ struct BuildLine {
 }
 
 pub fn bake(session: &Session, args: BakeArgs) -> Result<u8> {
-    let files = files(&args.files)?;
+    let store = session.store()?;
+    let (address, names) = match args.targets.split_first() {
+        Some((first, rest)) if bake_files::is_address(first) => (Some(first.as_str()), rest),
+        _ => (None, &args.targets[..]),
+    };
+    let definitions = Definitions::read(session, &store, address, &args.files)?;
     let mut given = BTreeMap::new();
     for text in &args.variables {
         let (name, value) = text.split_once('=').with_context(|| format!("--var {text}: not NAME=VALUE"))?;
@@ -93,8 +102,10 @@ pub fn bake(session: &Session, args: BakeArgs) -> Result<u8> {
         ("BAKE_LOCAL_PLATFORM".to_string(), Platform::host().to_string()),
     ]);
     let request = Request {
-        files: &files,
-        names: &args.targets,
+        files: &definitions.files,
+        dotenv: definitions.dotenv.as_ref(),
+        read: &|path| definitions.other(path),
+        names,
         overrides: &args.overrides,
         environment: &environment,
         builtin: &builtin,
@@ -103,6 +114,7 @@ pub fn bake(session: &Session, args: BakeArgs) -> Result<u8> {
         return list(&request, what);
     }
     let mut plan = crossdock_bake::bake(&request)?;
+    plan.warnings.iter().for_each(|warning| say(&format!("warning: {warning}")));
     for (name, target) in &mut plan.targets {
         let is_linked = plan.linked.contains(name);
         if args.push && !is_linked {
@@ -117,37 +129,10 @@ pub fn bake(session: &Session, args: BakeArgs) -> Result<u8> {
         return Ok(0);
     }
     check_privileges(&plan, &args.allow)?;
-    build_all(session, &plan, &args)
-}
-
-/// Largest file of definitions that is read, in bytes.
-const FILE_SIZE_MAX: u64 = crossdock_bake::FILE_SIZE_MAX as u64;
-
-fn files(given: &[PathBuf]) -> Result<Vec<SourceFile>> {
-    let read = |path: &Path, name: &str| -> Result<SourceFile> {
-        let bytes = read_whole(path, FILE_SIZE_MAX, Kinds::Any)?;
-        let text = String::from_utf8(bytes).with_context(|| format!("{name}: not UTF-8 text"))?;
-        if matches!(path.extension().and_then(|e| e.to_str()), Some("yml" | "yaml")) {
-            bail!(
-                "{name}: files of Compose are not read yet: write the targets in docker-bake.hcl, or build each service with crossdock build"
-            );
-        }
-        Ok(SourceFile { name: name.to_string(), text })
-    };
-    if !given.is_empty() {
-        return given
-            .iter()
-            .map(|path| match path.to_str() {
-                Some("-") => read(Path::new("/dev/stdin"), "standard input"),
-                _ => read(path, &path.display().to_string()),
-            })
-            .collect();
+    if definitions.is_remote() {
+        plan.targets.iter().try_for_each(|(name, target)| check_grants(name, target, &args.allow))?;
     }
-    let found: Vec<&str> = DEFAULT_FILES.into_iter().filter(|name| Path::new(name).exists()).collect();
-    if found.is_empty() {
-        bail!("no file of definitions is here: {}; name one with --file", DEFAULT_FILES.join(", "));
-    }
-    found.into_iter().map(|name| read(Path::new(name), name)).collect()
+    build_all(session, &plan, &args, &definitions)
 }
 
 /// `--list`: `targets`, `variables`, or `type=...,format=table|json`.
@@ -209,7 +194,7 @@ fn check_privileges(plan: &Plan, allowed: &[String]) -> Result<()> {
 }
 
 /// Builds the targets, those first that others need.
-fn build_all(session: &Session, plan: &Plan, args: &BakeArgs) -> Result<u8> {
+fn build_all(session: &Session, plan: &Plan, args: &BakeArgs, definitions: &Definitions) -> Result<u8> {
     let store = session.store()?;
     let directory = store.temporary_directory()?;
     let mut metadata = Map::new();
@@ -218,7 +203,7 @@ fn build_all(session: &Session, plan: &Plan, args: &BakeArgs) -> Result<u8> {
     let mut result = Ok(0);
     for (name, target) in &plan.targets {
         let metadata_file = directory.path().join(format!("{name}.json"));
-        let (mut words, context) = words(name, target, args, directory.path(), &digests)?;
+        let (mut words, context) = words(name, target, args, directory.path(), &digests, definitions)?;
         words.extend(["--metadata-file".to_string(), metadata_file.display().to_string()]);
         words.extend(["--".to_string(), context]);
         let line = BuildLine::try_parse_from(std::iter::once("build".to_string()).chain(words));
@@ -256,16 +241,19 @@ fn words(
     args: &BakeArgs,
     directory: &Path,
     digests: &BTreeMap<String, String>,
+    definitions: &Definitions,
 ) -> Result<(Vec<String>, String)> {
     let mut words = Vec::new();
     let mut add = |option: &str, value: String| words.push(format!("{option}={value}"));
     let context = target.text("context").unwrap_or(".");
-    let context = match context.strip_prefix("cwd://") {
-        Some("") => ".",
-        Some(rest) => rest,
-        None => context,
+    let is_here = context.starts_with(HERE);
+    let is_local = is_here || is_path(context);
+    let context = match context.strip_prefix(HERE) {
+        Some("") => ".".to_string(),
+        Some(rest) => rest.to_string(),
+        None if is_local => definitions.directory(context)?.display().to_string(),
+        None => context.to_string(),
     };
-    let is_local = !context.contains("://") && !context.starts_with("git@") && context != "-";
     match (target.text("dockerfile-inline"), target.text("dockerfile")) {
         (Some(text), _) => {
             let path = directory.join(format!("{name}.Dockerfile"));
@@ -273,10 +261,16 @@ fn words(
             add("--file", path.display().to_string());
         }
         // In the context, not here as with build.
-        (None, Some(file)) if is_local && !file.contains("://") => {
-            add("--file", Path::new(context).join(file).display().to_string());
+        (None, Some(file)) if is_local && !is_here && !file.contains("://") => {
+            add("--file", definitions.dockerfile(Path::new(&context), file)?.display().to_string());
         }
-        (None, Some(file)) => add("--file", file.to_string()),
+        (None, Some(file)) if is_here && !file.contains("://") => {
+            add("--file", Path::new(&context).join(file).display().to_string());
+        }
+        (None, Some(file)) => add("--file", file.strip_prefix(HERE).unwrap_or(file).to_string()),
+        (None, None) if definitions.is_remote() && is_local && !is_here => {
+            add("--file", definitions.dockerfile(Path::new(&context), "Dockerfile")?.display().to_string());
+        }
         (None, None) => {}
     }
     for (name, value) in target.map("args") {
@@ -285,8 +279,8 @@ fn words(
     for (name, value) in target.map("labels") {
         add("--label", format!("{name}={value}"));
     }
-    for (name, host) in target.map("extra-hosts") {
-        add("--add-host", format!("{name}={host}"));
+    for (name, hosts) in target.map("extra-hosts") {
+        hosts.split(',').for_each(|host| add("--add-host", format!("{name}={host}")));
     }
     for (name, to) in target.map("contexts") {
         let to = match to.strip_prefix("target:") {
@@ -295,7 +289,9 @@ fn words(
                 Some(digest) => format!("docker-image://{digest}"),
                 None => format!("docker-image://localhost/{linked}"),
             },
-            None => to.strip_prefix("cwd://").unwrap_or(to).to_string(),
+            None if to.starts_with(HERE) => to[HERE.len()..].to_string(),
+            None if is_path(to) => definitions.directory(to)?.display().to_string(),
+            None => to.to_string(),
         };
         add("--build-context", format!("{name}={to}"));
     }
@@ -356,5 +352,10 @@ fn words(
             words.push(option.to_string());
         }
     }
-    Ok((words, context.to_string()))
+    Ok((words, context))
+}
+
+/// Whether a context is a path, and no address or image.
+fn is_path(context: &str) -> bool {
+    !context.contains("://") && !context.starts_with("git@") && context != "-"
 }

@@ -25,9 +25,10 @@ use super::check::{self, Method};
 use super::manifest;
 use super::pull_policy::PullPolicy;
 use super::report::Recorder;
+use super::step_options::StepArgs;
 use crate::access::ConnectionArgs;
 use crate::log_file::LogFile;
-use crate::output::{chain, print, say, write_whole};
+use crate::output::{chain, print, say, write_report};
 use crate::progress::{Display, ProgressMode};
 use crate::report::record::images;
 use crate::session::Session;
@@ -177,6 +178,8 @@ pub struct BuildArgs {
     /// Give steps the proxies of docker's configuration; with "=false" do not
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = switch)]
     pub http_proxy: Option<bool>,
+    #[command(flatten)]
+    pub steps: StepArgs,
     #[command(flatten)]
     pub single: SinglePlatformArgs,
     #[command(flatten)]
@@ -417,7 +420,7 @@ fn report(args: &BuildArgs, built: &Built, names: &[Reference], tags: &[Referenc
         _ => &target.digest,
     };
     if let Some(path) = &args.iidfile {
-        write_whole(path, id.as_str().as_bytes())?;
+        write_report(path, id.as_str().as_bytes())?;
     }
     if let Some(path) = &args.metadata_file {
         let names: Vec<String> = names.iter().map(ToString::to_string).collect();
@@ -429,7 +432,7 @@ fn report(args: &BuildArgs, built: &Built, names: &[Reference], tags: &[Referenc
         if !names.is_empty() {
             metadata["image.name"] = names.join(",").into();
         }
-        write_whole(path, serde_json::to_string_pretty(&metadata)?.as_bytes())?;
+        write_report(path, serde_json::to_string_pretty(&metadata)?.as_bytes())?;
     }
     if args.quiet {
         print(id.as_str());
@@ -510,6 +513,7 @@ fn request(
         add_hosts: hosts(&args.add_hosts, network)?,
         shm_size: shm_size.transpose()?,
         limits: limits(&args.ulimits)?,
+        steps: args.steps.options(session.single_id())?,
         allow_insecure: args.allow.iter().any(|a| a == "security.insecure"),
         allow_network_host: args.allow.iter().any(|a| a == "network.host"),
         jobs: args.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)),

@@ -1,6 +1,5 @@
 //! buildx imagetools: shows what a registry has under a name.
 
-use std::io::Write;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
@@ -12,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::listing;
 use super::manifest::{document, read_config};
-use crate::output::print;
+use crate::output::{print, print_bytes};
 use crate::session::Session;
 use crate::values;
 use crossdock_delivery::source;
@@ -63,12 +62,7 @@ fn inspect(session: &Session, image: &str, raw: bool, format: Option<&str>) -> R
         None => document(session, &store, image)?,
     };
     if raw {
-        let mut out = std::io::stdout().lock();
-        return out
-            .write_all(&bytes)
-            .and_then(|()| out.flush())
-            .map(|()| 0)
-            .context("write to standard output");
+        return print_bytes(&bytes).map(|()| 0);
     }
     let descriptor = Descriptor::of(&media_type, &bytes);
     let inspected = Inspected { store: &store, client, reference, bytes, descriptor };

@@ -3,6 +3,7 @@
 mod amend;
 pub mod archive;
 pub mod bake;
+pub mod bake_files;
 pub mod binfmt;
 pub mod build;
 pub mod buildx;
@@ -30,6 +31,7 @@ pub mod report;
 mod root;
 pub mod run;
 pub mod serve;
+pub mod step_options;
 pub mod sync;
 mod sync_list;
 pub mod system;

@@ -1,7 +1,6 @@
 //! skopeo's commands about images where they are: inspect with a transport, list-tags, delete, and
 //! manifest-digest (skopeo-inspect(1), skopeo-list-tags(1), skopeo-delete(1), skopeo-manifest-digest(1)).
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -19,7 +18,7 @@ use super::manifest::read_config;
 use super::places::{self, Ways};
 use super::transports::{self, Place};
 use crate::access::{ConnectionArgs, CredentialArgs};
-use crate::output::print;
+use crate::output::{print, print_bytes};
 use crate::session::Session;
 use crossdock_delivery::input::{Kinds, read_whole};
 
@@ -205,9 +204,7 @@ fn local_parts(
 }
 
 fn write_out(bytes: &[u8]) -> Result<u8> {
-    let mut out = std::io::stdout().lock();
-    out.write_all(bytes).and_then(|()| out.flush()).context("write to standard output")?;
-    Ok(0)
+    print_bytes(bytes).map(|()| 0)
 }
 
 pub fn list_tags(session: &Session, args: &ListTagsArgs) -> Result<u8> {

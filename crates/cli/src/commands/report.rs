@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use clap::Subcommand;
 
-use crate::output::{ago, chain, print, seconds, table, to_file, write_whole};
+use crate::output::{ago, chain, print, seconds, table, to_file, write_report};
 use crate::progress::Display;
 use crate::progress::state::End;
 use crate::report::history::History;
@@ -131,10 +131,10 @@ impl Recorder {
             display.say(&format!("warning: {}", chain(&error)));
         }
         if let Some(path) = &self.page {
-            write_whole(path, page(&record).as_bytes()).context("--report")?;
+            write_report(path, page(&record).as_bytes()).context("--report")?;
         }
         if let Some(path) = &self.trace {
-            write_whole(path, trace(&record).to_string().as_bytes()).context("--trace")?;
+            write_report(path, trace(&record).to_string().as_bytes()).context("--trace")?;
         }
         Ok(())
     }

@@ -1,8 +1,10 @@
 //! What keeps images on a device: docker, podman, containerd or crossdock.
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
+use crossdock_oci::Reference;
 use crossdock_platform::Platform;
 
+use super::docker_api::{self, Version};
 use super::ssh::{LINES_SHOWN, Remote};
 
 /// An engine that answers.
@@ -11,6 +13,8 @@ pub struct Engine {
     /// What stands before its commands: nothing, or `sudo -n`.
     prefix: String,
     version: String,
+    /// A docker that is connected by its API.
+    dialled: Option<Version>,
     /// What the device runs.
     pub platform: Platform,
 }
@@ -56,7 +60,39 @@ for sudo in "" "sudo -n"; do
 done
 "#;
 
+/// Connects this shell's streams to docker's API. The lines before and after it begin with the marker; the
+/// last one waits for a line of the marker, so that the shell takes no request for a command.
+fn dial(marker: &str) -> String {
+    format!(
+        "{{ echo \"{marker} $(uname -m)\"; docker system dial-stdio 2>/dev/null; echo; echo \"{marker} hung up\"\n\
+         while read -r line && [ \"$line\" != {marker} ]; do :; done; }}\n"
+    )
+}
+
 impl Engine {
+    /// The docker of this user, connected by its API; `None` if it is not there, or older than that command
+    /// (18.09).
+    fn dial(remote: &mut Remote) -> Result<Option<Engine>> {
+        let marker = remote.marker().to_string();
+        remote.write(dial(&marker).as_bytes())?;
+        // A login may greet.
+        let machine = loop {
+            if let Some(machine) = remote.line()?.strip_prefix(&marker) {
+                break machine.trim().to_string();
+            }
+        };
+        let version = docker_api::version(remote)?;
+        let platform = version.as_ref().and_then(|version| platform(&version.platform, &machine));
+        if let (Some(version), Some(platform)) = (version, platform) {
+            let name = version.version.clone();
+            let (kind, prefix) = (Kind::Docker, String::new());
+            return Ok(Some(Engine { kind, prefix, version: name, dialled: Some(version), platform }));
+        }
+        remote.write(format!("\n{marker}\n").as_bytes())?;
+        while !remote.line()?.starts_with(&marker) {}
+        Ok(None)
+    }
+
     /// The engine of this name, or the first that answers.
     ///
     /// # Errors
@@ -64,6 +100,11 @@ impl Engine {
     /// None does.
     pub fn find(remote: &mut Remote, wanted: Option<&str>) -> Result<Engine> {
         let wanted = wanted.map(|engine| engine.split('/').next().unwrap_or(engine));
+        if wanted.is_none_or(|wanted| wanted == Kind::Docker.name())
+            && let Some(docker) = Engine::dial(remote)?
+        {
+            return Ok(docker);
+        }
         let (lines, _) = remote.run(&format!("wanted={}\n{PROBE}", wanted.unwrap_or_default()))?;
         match first(&lines, wanted) {
             Some(engine) => Ok(engine),
@@ -91,32 +132,39 @@ impl Engine {
     pub fn pull(
         &self,
         remote: &mut Remote,
-        source: &str,
-        name: &str,
+        source: &Reference,
+        name: &Reference,
         platform: &Platform,
         namespace: &str,
     ) -> Result<Option<String>> {
+        if let Some(version) = &self.dialled {
+            let id = docker_api::pull(remote, version, source, name);
+            return id.map(|id| hex_id(&id)).map_err(|error| self.refused(&error.to_string()));
+        }
         // Both streams, so that what the engine says comes before the end of the answer.
         let script = format!("{{ {}; }} 2>&1", self.script(source, name, platform, namespace));
         let (lines, code) = remote.run(&script)?;
         if code != 0 {
             let last = &lines[lines.len().saturating_sub(LINES_SHOWN)..];
             let said: String = last.join("; ").chars().filter(|c| !c.is_control()).collect();
-            bail!("{} could not take the image: {said}", self.title());
+            return Err(self.refused(&said));
         }
-        let id = lines.last().map(|line| line.strip_prefix("sha256:").unwrap_or(line).to_string());
-        Ok(id.filter(|id| id.len() == 64 && id.bytes().all(|b| b.is_ascii_hexdigit())))
+        Ok(lines.last().and_then(|line| hex_id(line)))
+    }
+
+    fn refused(&self, said: &str) -> anyhow::Error {
+        anyhow!("{} could not take the image: {said}", self.title())
     }
 
     /// The commands. Names of images hold no character that means something to a shell.
-    fn script(&self, source: &str, name: &str, platform: &Platform, namespace: &str) -> String {
+    fn script(&self, source: &Reference, name: &Reference, platform: &Platform, namespace: &str) -> String {
         let run = if self.prefix.is_empty() { String::new() } else { format!("{} ", self.prefix) };
         match self.kind {
             Kind::Docker => format!(
                 "{run}docker pull -q {source} >/dev/null && {run}docker tag {source} {name} && {run}docker rmi {source} >/dev/null && {run}docker image inspect --format '{{{{.Id}}}}' {name}"
             ),
             Kind::Podman => format!(
-                "{run}podman pull -q --tls-verify=false {source} >/dev/null && {run}podman tag {source} {name} && {run}podman rmi {source} >/dev/null && {run}podman image inspect --format '{{{{.Id}}}}' {name}"
+                "id=$({run}podman pull -q --tls-verify=false {source}) && {run}podman tag \"$id\" {name} && {run}podman rmi {source} >/dev/null && echo \"$id\""
             ),
             Kind::Crossdock => format!(
                 "crossdock pull -q --all-platforms {source} >/dev/null && crossdock tag {source} {name} && crossdock rmi {source} >/dev/null"
@@ -129,6 +177,12 @@ impl Engine {
             }
         }
     }
+}
+
+/// The digits of an image's id.
+fn hex_id(text: &str) -> Option<String> {
+    let id = text.strip_prefix("sha256:").unwrap_or(text);
+    (id.len() == 64 && id.bytes().all(|b| b.is_ascii_hexdigit())).then(|| id.to_string())
 }
 
 /// The first engine in the answer to [`PROBE`].
@@ -144,6 +198,7 @@ fn first(lines: &[String], wanted: Option<&str>) -> Option<Engine> {
             kind,
             prefix: fields.get(2)?.clone(),
             version: fields.get(3)?.clone(),
+            dialled: None,
             platform: platform(own, &machine)?,
         })
     })

@@ -6,6 +6,7 @@
 //! its repository has a name that others on the device cannot guess.
 
 mod address;
+mod docker_api;
 mod engine;
 mod ssh;
 
@@ -15,7 +16,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Result, anyhow, bail};
 use crossdock_oci::size::size;
 use crossdock_oci::{Descriptor, Reference, Store};
 use crossdock_platform::Platform;
@@ -68,25 +69,25 @@ pub fn push(shipment: &Shipment<'_>, devices: &[Address]) -> Result<u8> {
     };
     let repositories: Vec<String> =
         devices.iter().map(|_| Ok(random_id()?[..32].to_string())).collect::<Result<_>>()?;
-    // The directory must exist before the server, which may not change it.
+    let server = RegistryServer::bind("127.0.0.1:0", &root, options)?;
+    // Several devices cannot ask for passwords at once.
+    let may_ask = devices.len() == 1 && std::io::stdin().is_terminal();
+    let started = Instant::now();
+    // ssh takes the longest; it logs in while the image is laid out.
+    let remotes: Vec<Result<Remote>> =
+        devices.iter().map(|device| Remote::connect(device, server.addr(), may_ask)).collect();
     for (platform, manifest) in shipment.images {
         for repository in &repositories {
             offer(&root, shipment.store, repository, &tag(platform), manifest)?;
         }
     }
-    let server = RegistryServer::bind("127.0.0.1:0", &root, options)?;
-    // Several devices cannot ask for passwords at once.
-    let may_ask = devices.len() == 1 && std::io::stdin().is_terminal();
     let results: Vec<Result<Arrived>> = std::thread::scope(|threads| {
         let started: Vec<_> = devices
             .iter()
             .zip(&repositories)
-            .map(|(device, repository)| {
-                let server = server.addr();
-                threads.spawn(move || {
-                    let remote = Remote::connect(device, server, may_ask)?;
-                    deliver(shipment, device, remote, repository)
-                })
+            .zip(remotes)
+            .map(|((device, repository), remote)| {
+                threads.spawn(move || deliver(shipment, device, remote?, repository, started))
             })
             .collect();
         let ended = started.into_iter().map(|thread| thread.join());
@@ -132,8 +133,8 @@ fn deliver(
     device: &Address,
     mut remote: Remote,
     repository: &str,
+    started: Instant,
 ) -> Result<Arrived> {
-    let started = Instant::now();
     let engine = Engine::find(&mut remote, device.engine.as_deref())?;
     let offered = shipment.images.iter().map(|(platform, _)| platform);
     let chosen = match shipment.platform {
@@ -153,10 +154,10 @@ fn deliver(
     if !shipment.quiet {
         say(&format!("{device}: {} on {}, which gets {platform}", engine.title(), engine.platform));
     }
-    let source = format!("127.0.0.1:{}/{repository}:{}", remote.port(), tag(platform));
+    let source: Reference = format!("127.0.0.1:{}/{repository}:{}", remote.port()?, tag(platform)).parse()?;
     let namespace =
         device.engine.as_deref().and_then(|engine| engine.split_once('/')).map_or("default", |(_, n)| n);
-    let id = engine.pull(&mut remote, &source, &shipment.name.to_string(), platform, namespace)?;
+    let id = engine.pull(&mut remote, &source, shipment.name, platform, namespace)?;
     let (document, _) = shipment.store.read_document(manifest)?;
     let config = document.children().first().map(|config| config.digest.clone());
     // An engine's id is the digest of the configuration, or, where images are kept as they are, of the
@@ -164,7 +165,6 @@ fn deliver(
     if let Some(id) = id.filter(|id| *id != manifest.digest.hex() && config.is_none_or(|c| c.hex() != *id)) {
         bail!("the device now has another image of that name, {id}: push it again");
     }
-    remote.end().context("end the connection")?;
     Ok(Arrived {
         platform: platform.clone(),
         manifest: manifest.clone(),

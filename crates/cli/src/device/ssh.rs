@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result, bail};
@@ -21,7 +21,9 @@ pub struct Remote {
     stdout: BufReader<ChildStdout>,
     /// The last lines of ssh and of the programs there.
     said: Arc<Mutex<VecDeque<String>>>,
-    port: u16,
+    /// Tells the port; ends with ssh's standard error.
+    found: Receiver<u16>,
+    port: Option<u16>,
     /// Ends each answer; nobody there can know it.
     marker: String,
 }
@@ -34,12 +36,12 @@ const LINE_LENGTH_MAX: u64 = 16 * 1024;
 const LINES_MAX: usize = 1000;
 
 impl Remote {
-    /// Connects, and forwards a free port of the device's loopback to `registry`. With `may_ask`, ssh may ask
-    /// for passwords on the terminal.
+    /// Begins to connect, and to forward a free port of the device's loopback to `registry`; the first answer
+    /// tells whether that succeeds. With `may_ask`, ssh may ask for passwords on the terminal.
     ///
     /// # Errors
     ///
-    /// ssh is missing, or cannot log in, or the device's sshd forwards no ports.
+    /// ssh is missing.
     pub fn connect(device: &Address, registry: SocketAddr, may_ask: bool) -> Result<Remote> {
         let mut command = Command::new("ssh");
         command.args(["-T", "-o", "ExitOnForwardFailure=yes", "-o", "ConnectTimeout=30"]);
@@ -78,25 +80,64 @@ impl Remote {
             .name("ssh".to_string())
             .spawn(move || listen(stderr, &kept, &found))
             .context("start a thread for ssh")?;
-        let mut remote = Remote {
+        Ok(Remote {
             child,
             stdin: Some(stdin),
             stdout,
             said,
-            port: 0,
+            found: port,
+            port: None,
             marker: format!("end-{}", random_id()?),
-        };
-        match port.recv() {
-            Ok(port) => remote.port = port,
-            // Its standard error ended.
-            Err(_) => bail!("{}", remote.failure("ssh cannot connect")),
-        }
-        Ok(remote)
+        })
     }
 
-    /// The port on the device's loopback.
-    pub fn port(&self) -> u16 {
-        self.port
+    /// The port on the device's loopback, once ssh has it.
+    ///
+    /// # Errors
+    ///
+    /// ssh cannot log in, or the device's sshd forwards no ports.
+    pub fn port(&mut self) -> Result<u16> {
+        self.port = self.port.or_else(|| self.found.recv().ok());
+        match self.port {
+            Some(port) => Ok(port),
+            // Its standard error ended.
+            None => bail!("{}", self.failure()),
+        }
+    }
+
+    /// What [`Remote::line`] gives at the end of an answer.
+    pub fn marker(&self) -> &str {
+        &self.marker
+    }
+
+    /// Writes to the shell or to the program that it runs.
+    ///
+    /// # Errors
+    ///
+    /// The connection ended.
+    pub fn write(&mut self, text: &[u8]) -> Result<()> {
+        let written = self.stdin.as_mut().map(|stdin| stdin.write_all(text).and_then(|()| stdin.flush()));
+        match written {
+            Some(Ok(())) => Ok(()),
+            _ => bail!("{}", self.failure()),
+        }
+    }
+
+    /// Reads a line.
+    ///
+    /// # Errors
+    ///
+    /// The connection ended.
+    pub fn line(&mut self) -> Result<String> {
+        match read_line(&mut self.stdout).context("read what the device answers")? {
+            Some(line) => Ok(line),
+            None => bail!("{}", self.failure()),
+        }
+    }
+
+    /// What the shell or the program that it runs writes.
+    pub fn stream(&mut self) -> &mut impl BufRead {
+        &mut self.stdout
     }
 
     /// Runs a script of sh(1) and returns what it writes to standard output, by lines, and its exit code.
@@ -105,19 +146,12 @@ impl Remote {
     ///
     /// The connection ended, or the answer has no end.
     pub fn run(&mut self, script: &str) -> Result<(Vec<String>, i32)> {
-        let marker = &self.marker;
         // In a subshell, so that the script can end itself; programs must not read what comes next.
-        let text = format!("(\n{script}\n) </dev/null\necho \"{marker} $?\"\n");
-        let written =
-            self.stdin.as_mut().map(|stdin| stdin.write_all(text.as_bytes()).and_then(|()| stdin.flush()));
-        if !matches!(written, Some(Ok(()))) {
-            bail!("{}", self.failure("the connection ended"));
-        }
+        let text = format!("(\n{script}\n) </dev/null\necho \"{} $?\"\n", self.marker);
+        self.write(text.as_bytes())?;
         let mut lines = Vec::new();
         loop {
-            let Some(line) = read_line(&mut self.stdout).context("read what the device answers")? else {
-                bail!("{}", self.failure("the connection ended"));
-            };
+            let line = self.line()?;
             if let Some(code) = line.strip_prefix(&self.marker) {
                 return Ok((lines, code.trim().parse().unwrap_or(-1)));
             }
@@ -134,15 +168,12 @@ impl Remote {
         said.iter().map(String::as_str).collect::<Vec<_>>().join("; ")
     }
 
-    /// Ends the shell.
-    pub fn end(mut self) -> Result<()> {
+    /// Ends the connection; says why it failed.
+    fn failure(&mut self) -> String {
         self.stdin = None;
-        self.child.wait()?;
-        Ok(())
-    }
-
-    fn failure(&mut self, what: &str) -> String {
-        self.stdin = None;
+        // ssh that ended its output has more to say: why.
+        self.port = self.port.or_else(|| self.found.recv().ok());
+        let what = if self.port.is_some() { "the connection ended" } else { "ssh cannot connect" };
         let _ = self.child.kill();
         let _ = self.child.wait();
         let said = self.said();

@@ -6,8 +6,6 @@ use super::option::{PeerOption, switch, value};
 
 const NO_RUNTIME: &str = "no OCI runtime is used: crossdock sets up the sandbox of steps itself";
 const SBOM: &str = "crossdock does not scan images: run the scanner on the result, for example with --output type=local,dest=DIR";
-const RESOLV: &str = "steps have the resolv.conf of this machine: RUN can only use its name servers";
-const CAPABILITIES: &str = "the capabilities of steps are fixed: allow a step all of its user namespace's with RUN --security=insecure and --allow security.insecure";
 
 pub const BUILD: &[PeerOption] = &[
     switch("rm", Fine("steps leave no containers")),
@@ -15,32 +13,90 @@ pub const BUILD: &[PeerOption] = &[
     switch("compress", Fine("the context is read where it is, so nothing is sent")),
     switch("disable-content-trust", Fine("names are never resolved by Notary")),
     switch("debug", Fine("messages always say all that is known")),
-    switch("disable-compression", Fine("a layer is always packed, in the background; see compression= of --output"))
-        .short('D'),
+    switch(
+        "disable-compression",
+        Fine("a layer is always packed, in the background; see compression= of --output"),
+    )
+    .short('D'),
     value("layer-label", Fine("steps make no intermediate images that could have labels")),
-    switch("layers", Fine("each step that changes files makes a layer, and is in the cache: see --squash and --no-cache")),
-    switch("skip-unused-stages", Only(&["true"], "a stage that the result does not need is never built: build it with --target STAGE")),
+    switch(
+        "layers",
+        Fine("each step that changes files makes a layer, and is in the cache: see --squash and --no-cache"),
+    ),
+    switch(
+        "skip-unused-stages",
+        Only(&["true"], "a stage that the result does not need is never built: build it with --target STAGE"),
+    ),
     switch("compat-volumes", Only(&["true"], "what RUN writes to a VOLUME is kept, as BuildKit does")),
     switch("identity-label", Fine("images get no label of the program that built them")),
-    switch("created-annotation", Only(&["false"], "the time is in the configuration: add it with --annotation org.opencontainers.image.created=TIME")),
-    switch("inherit-labels", Only(&["true"], "labels of base images are kept: remove them with --unsetlabel NAME")),
-    switch("inherit-annotations", Only(&["false"], "annotations of base images are not taken over: give them with --annotation NAME=VALUE")),
+    switch(
+        "created-annotation",
+        Only(
+            &["false"],
+            "the time is in the configuration: add it with --annotation org.opencontainers.image.created=TIME",
+        ),
+    ),
+    switch(
+        "inherit-labels",
+        Only(&["true"], "labels of base images are kept: remove them with --unsetlabel NAME"),
+    ),
+    switch(
+        "inherit-annotations",
+        Only(
+            &["false"],
+            "annotations of base images are not taken over: give them with --annotation NAME=VALUE",
+        ),
+    ),
     value("unsetannotation", Fine("annotations of base images are not taken over")),
     switch("rewrite-timestamp", Fine("files in new layers are never later than --source-date-epoch")),
     value("retry-delay", Fine("the delay grows from try to try, and is longer if the registry asks for it")),
-    switch("all-platforms", Refusal("name the platforms: --platform linux/amd64,linux/arm64; \"crossdock buildx imagetools inspect IMAGE\" shows those of a base image")),
-    value("cache-ttl", Refusal("the cache has no age limit in a build: remove old parts with \"crossdock builder prune --filter until=24h\", or give --no-cache")),
-    value("cpp-flag", Refusal("Dockerfiles do not go through the C preprocessor: run cpp yourself, and give the result with --file -")),
-    value("creds", Refusal("it does not say for which registry: log in with \"crossdock login\", or name a file with --authfile")),
+    switch(
+        "all-platforms",
+        Refusal(
+            "name the platforms: --platform linux/amd64,linux/arm64; \"crossdock buildx imagetools inspect IMAGE\" shows those of a base image",
+        ),
+    ),
+    value(
+        "cache-ttl",
+        Refusal(
+            "the cache has no age limit in a build: remove old parts with \"crossdock builder prune --filter until=24h\", or give --no-cache",
+        ),
+    ),
+    value(
+        "cpp-flag",
+        Refusal(
+            "Dockerfiles do not go through the C preprocessor: run cpp yourself, and give the result with --file -",
+        ),
+    ),
+    value(
+        "creds",
+        Refusal(
+            "it does not say for which registry: log in with \"crossdock login\", or name a file with --authfile",
+        ),
+    ),
     value("cw", Refusal("images for confidential workloads are not made: build with buildah for that")),
-    value("decryption-key", Refusal("encrypted layers cannot be read: decrypt the image with skopeo copy first")),
-    value("device", Refusal("devices of this machine are not handed to steps: run the command with \"crossdock run\" and copy what it makes")),
-    value("os-feature", Refusal("set it on the entry of an index: crossdock manifest annotate --os-features FEATURE INDEX IMAGE")),
-    value("os-version", Refusal("set it on the entry of an index: crossdock manifest annotate --os-version VERSION INDEX IMAGE")),
+    value(
+        "decryption-key",
+        Refusal("encrypted layers cannot be read: decrypt the image with skopeo copy first"),
+    ),
+    value(
+        "os-feature",
+        Refusal(
+            "set it on the entry of an index: crossdock manifest annotate --os-features FEATURE INDEX IMAGE",
+        ),
+    ),
+    value(
+        "os-version",
+        Refusal(
+            "set it on the entry of an index: crossdock manifest annotate --os-version VERSION INDEX IMAGE",
+        ),
+    ),
     value("sign-by", Refusal("crossdock makes no signatures: sign the pushed image with cosign")),
     switch("stdin", Refusal("steps have no standard input: give them a file with RUN --mount=type=bind")),
-    value("volume", Refusal("a directory for steps is a context: --build-context NAME=DIR, and RUN --mount=type=bind,from=NAME,target=TARGET in the Dockerfile")).short('v'),
-    switch("logsplit", Refusal("write a log per platform with a build per platform: --platform linux/arm64 --logfile FILE")),
+    switch(
+        "logsplit",
+        Refusal("write a log per platform with a build per platform: --platform linux/arm64 --logfile FILE"),
+    ),
     value("sbom-image-output", Refusal(SBOM)),
     value("sbom-image-purl-output", Refusal(SBOM)),
     value("sbom-merge-strategy", Refusal(SBOM)),
@@ -48,7 +104,12 @@ pub const BUILD: &[PeerOption] = &[
     value("sbom-purl-output", Refusal(SBOM)),
     value("sbom-scanner-command", Refusal(SBOM)),
     value("sbom-scanner-image", Refusal(SBOM)),
-    value("invoke", Refusal("there is no debugger: run the state before a failed step with --target STAGE and \"crossdock run\"")),
+    value(
+        "invoke",
+        Refusal(
+            "there is no debugger: run the state before a failed step with --target STAGE and \"crossdock run\"",
+        ),
+    ),
     switch("detach", Refusal("a build ends with its command: put \"&\" behind it")),
     value("server-config", Refusal("there is no server: registries are configured in registries.conf")),
 ];
@@ -86,22 +147,6 @@ pub const NAMESPACES: &[PeerOption] = &[
     value("runtime", Fine(NO_RUNTIME)),
     value("runtime-flag", Fine(NO_RUNTIME)),
     value("hooks-dir", Refusal("no OCI runtime is used, so there are no hooks: call the program with RUN")),
-    value(
-        "security-opt",
-        Only(
-            &["no-new-privileges", "no-new-privileges=true", "no-new-privileges:true", "label=disable"],
-            "the profile of steps is fixed: switch it off for a step with RUN --security=insecure and --allow security.insecure",
-        ),
-    ),
-    value("cap-add", Refusal(CAPABILITIES)),
-    value("cap-drop", Refusal(CAPABILITIES)),
-    value(
-        "group-add",
-        Only(
-            &["keep-groups"],
-            "steps have the groups of their user in the image's /etc/group: add them there with RUN",
-        ),
-    ),
     value("cgroupns", Only(&["private", "host", ""], "it is private or host")),
     value("ipc", Only(&["private", "container", ""], "steps always have an IPC namespace of their own")),
     value("pid", Only(&["private", "container", ""], "steps always have a PID namespace of their own")),
@@ -114,9 +159,6 @@ pub const NAMESPACES: &[PeerOption] = &[
     value("userns-gid-map", Refusal(IDS)),
     value("userns-uid-map-user", Refusal(IDS)),
     value("userns-gid-map-group", Refusal(IDS)),
-    value("dns", Refusal(RESOLV)),
-    value("dns-option", Refusal(RESOLV)),
-    value("dns-search", Refusal(RESOLV)),
     switch(
         "no-hosts",
         Refusal("steps always have an /etc/hosts of their own, which is not part of the image"),

@@ -31,47 +31,63 @@ impl History {
     /// The directory cannot be written.
     pub fn add(&self, record: &Record) -> Result<()> {
         let doing = || format!("record the build in {}", self.0.display());
-        fs::create_dir_all(&self.0).with_context(doing)?;
-        let mut file = tempfile::NamedTempFile::new_in(&self.0).with_context(doing)?;
-        file.write_all(&serde_json::to_vec(record)?).with_context(doing)?;
-        file.as_file().sync_all().with_context(doing)?;
+        let text = serde_json::to_vec(record)?;
+        let mut file = match tempfile::NamedTempFile::new_in(&self.0) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                fs::create_dir_all(&self.0).with_context(doing)?;
+                tempfile::NamedTempFile::new_in(&self.0).with_context(doing)?
+            }
+            file => file.with_context(doing)?,
+        };
+        // Not synced, which took as long as ten cached steps: when the power fails, this record may be lost.
+        file.write_all(&text).with_context(doing)?;
         let began = record.began.replace([':', '/'], "");
         file.persist(self.0.join(format!("{began}-{}.json", record.id)))
             .map_err(|e| e.error)
             .with_context(doing)?;
-        let names = self.names()?;
+        self.remove_old()
+    }
+
+    /// Removes the oldest records, and files of builds that were killed while they wrote, once they are a
+    /// day old.
+    fn remove_old(&self) -> Result<()> {
+        const DAY: std::time::Duration = std::time::Duration::from_secs(86_400);
+        let all = self.entries()?;
+        for name in all.iter().filter(|name| name.starts_with(".tmp")) {
+            let path = self.0.join(name);
+            let modified = fs::metadata(&path).and_then(|metadata| metadata.modified()).ok();
+            if modified.and_then(|time| time.elapsed().ok()).is_some_and(|age| age > DAY) {
+                let _ = fs::remove_file(path);
+            }
+        }
+        let names = records(all);
         for name in &names[..names.len().saturating_sub(RECORDS_MAX)] {
             // Another build may have removed it.
             let _ = fs::remove_file(self.0.join(name));
         }
-        self.remove_leftovers();
         Ok(())
     }
 
-    /// Removes files of builds that were killed while they wrote, once they are a day old.
-    fn remove_leftovers(&self) {
-        const DAY: std::time::Duration = std::time::Duration::from_secs(86_400);
-        let entries = fs::read_dir(&self.0).into_iter().flatten().flatten();
-        for entry in entries.filter(|entry| entry.file_name().as_encoded_bytes().starts_with(b".tmp")) {
-            let modified = entry.metadata().and_then(|metadata| metadata.modified()).ok();
-            if modified.and_then(|time| time.elapsed().ok()).is_some_and(|age| age > DAY) {
-                let _ = fs::remove_file(entry.path());
-            }
-        }
-    }
-
-    /// Names of the files, the oldest first.
-    fn names(&self) -> Result<Vec<String>> {
+    /// Names of all files.
+    fn entries(&self) -> Result<Vec<String>> {
         let entries = match fs::read_dir(&self.0) {
             Ok(entries) => entries,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(error) => return Err(error).with_context(|| format!("read {}", self.0.display())),
         };
-        let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-        let mut names: Vec<String> =
-            names.filter(|name| name.ends_with(".json") && name.contains('-')).collect();
-        names.sort();
-        Ok(names)
+        Ok(entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect())
+    }
+
+    /// Names of the files, the oldest first.
+    fn names(&self) -> Result<Vec<String>> {
+        Ok(records(self.entries()?))
+    }
+
+    /// The newest record. A file that lost its content when the power failed is none.
+    fn last<'n>(&self, names: &'n [String]) -> Option<&'n String> {
+        let is_empty =
+            |name: &String| fs::metadata(self.0.join(name)).is_ok_and(|metadata| metadata.len() == 0);
+        names.iter().rev().find(|name| !is_empty(name))
     }
 
     /// All records that can be read, the newest first. A damaged file is skipped.
@@ -99,16 +115,25 @@ impl History {
         let names = self.names()?;
         let id = |name: &String| name.rsplit_once('-').map_or("", |(_, rest)| rest).to_string();
         let found: Vec<&String> = match wanted {
-            "last" => names.last().into_iter().collect(),
+            "last" => self.last(&names).into_iter().collect(),
             _ => names.iter().filter(|name| !wanted.is_empty() && id(name).starts_with(wanted)).collect(),
         };
         match found[..] {
             [name] => self.read(name),
-            [] if names.is_empty() => bail!("no build is recorded yet in {}", self.0.display()),
+            [] if names.is_empty() || wanted == "last" => {
+                bail!("no build is recorded yet in {}", self.0.display())
+            }
             [] => bail!("no recorded build {wanted}: \"crossdock report ls\" lists them"),
             _ => bail!("{} recorded builds begin with {wanted}: give more digits", found.len()),
         }
     }
+}
+
+/// Those of the names that are of records, the oldest first.
+fn records(mut names: Vec<String>) -> Vec<String> {
+    names.retain(|name| name.ends_with(".json") && name.contains('-'));
+    names.sort_unstable();
+    names
 }
 
 #[cfg(test)]
@@ -143,5 +168,18 @@ mod tests {
         assert_eq!(history.all().expect("read").len(), 1);
         assert!(history.find("last").expect_err("torn").to_string().contains("is damaged"));
         assert_eq!(history.find("0123").expect("whole"), record());
+    }
+
+    #[test]
+    fn a_record_without_content_is_none() {
+        let root = tempfile::tempdir().expect("a directory");
+        let history = History::of(root.path());
+        fs::create_dir_all(root.path().join("builds")).expect("a directory");
+        let lost = |name: &str| fs::write(root.path().join("builds").join(name), "").expect("written");
+        lost("2025-01-01T000000Z-eeee.json");
+        assert!(history.find("last").expect_err("nothing").to_string().contains("no build is recorded"));
+        history.add(&record()).expect("added");
+        lost("2027-01-01T000000Z-ffff.json");
+        assert_eq!((history.find("last").expect("whole"), history.all().expect("read").len()), (record(), 1));
     }
 }

@@ -1,5 +1,6 @@
 //! bake: the targets of a file are built, each once, those first that others need.
 
+use crate::remote::{git, serve};
 use crate::support::{Registry, World};
 
 const FILE: &str = r#"
@@ -102,10 +103,98 @@ fn lists_and_refusals() {
         .fails_with(&["asks for the privilege security.insecure", "--allow security.insecure"]);
     world.file("../docker-bake.hcl", "target \"default\" {\n  tags = [nope]\n}\n");
     world.run(&["bake"]).fails_with(&["docker-bake.hcl:2:11: there is no variable \"nope\""]);
-    world.file("../compose.yaml", "services: {}\n");
-    world.run(&["bake", "-f", "compose.yaml"]).fails_with(&["files of Compose are not read yet"]);
+    world.file("../x.yaml", "services: {a: {build: {nope: 1}}}\n");
+    world
+        .run(&["bake", "-f", "x.yaml"])
+        .fails_with(&["x.yaml: services.a: build: there is no attribute \"nope\""]);
     std::fs::remove_file(world.path("docker-bake.hcl")).expect("removed");
-    world.run(&["bake"]).fails_with(&["no file of definitions is here: docker-bake.json, docker-bake.hcl"]);
+    world.run(&["bake"]).fails_with(&["no file of definitions is here: compose.yaml, compose.yml"]);
     world.file("../docker-bake.hcl", "target \"default\" {\n  dockerfile = \"absent\"\n}\n");
     world.run(&["bake"]).fails_with(&["the target default"]);
+}
+
+const COMPOSE: &str = "
+services:
+  tools:
+    build:
+      context: context/tools
+      args: {FROM: \"${WHO:-nobody}\"}
+  app:
+    image: app:unused
+    build:
+      context: context/app
+      additional_contexts: {tools: service:tools}
+      dockerfile_inline: |
+        FROM tools
+        RUN cat /from /etc/hosts > /v
+      extra_hosts: {one: [10.0.0.1, 10.0.0.2]}
+      tags: ['app:${TAG}']
+      x-bake: {tags: [more:1]}
+";
+
+#[test]
+fn services_of_compose_are_targets() {
+    let world = World::with_base();
+    world.file("../compose.yaml", COMPOSE).file("../.env", "WHO=me\nTAG=3\n").file("app/f", "");
+    world.file("tools/Dockerfile", "FROM base\nARG FROM\nRUN echo \"$FROM\" > /from\n");
+    world.file("../docker-bake.override.hcl", "target \"app\" {\n  labels = { a = \"b\" }\n}\n");
+    world.run(&["bake"]).ok();
+    let seen = world.sh("app:3", "cat /v");
+    assert!(seen.starts_with("me\n") && seen.contains("10.0.0.1") && seen.contains("10.0.0.2"), "{seen}");
+    assert_eq!(world.sh("more:1", "cat /from"), "me\n");
+    assert_eq!(world.inspect("app:3")["Config"]["Labels"]["a"], "b");
+    let ran = world.crossdock(&["bake", "--print", "tools"]).env("WHO", "other").run();
+    assert!(ran.ok().contains("\"FROM\": \"other\""), "the environment counts more than .env");
+}
+
+/// The address of a repository with definitions and contexts.
+fn repository(world: &World, definitions: &str) -> String {
+    let repository = world.path("repository");
+    world.file("../repository/docker-bake.hcl", definitions);
+    world.file("../repository/sub/f", "of the repository\n");
+    world.file("../repository/sub/Dockerfile", "FROM scratch\nCOPY f /f\n");
+    std::os::unix::fs::symlink("/etc", repository.join("out")).expect("a link");
+    for args in [&["init", "-q", "-b", "main"][..], &["add", "."], &["commit", "-q", "-m", "x"]] {
+        git(&repository, args);
+    }
+    format!("file://{}#main", repository.display())
+}
+
+#[test]
+fn definitions_come_from_elsewhere() {
+    let world = World::with_base();
+    let definitions = "target \"default\" {\n  context = \"sub\"\n  tags = [\"r:1\"]\n}\n\
+        target \"here\" {\n  inherits = [\"default\"]\n  context = \"cwd://context\"\n  tags = [\"r:2\"]\n}\n\
+        target \"out\" {\n  context = \"out\"\n}\n\
+        target \"up\" {\n  context = \"../..\"\n  dockerfile = \"sub/Dockerfile\"\n}\n\
+        target \"secret\" {\n  inherits = [\"default\"]\n  secret = [\"id=x,src=/etc/hostname\"]\n}\n";
+    let address = repository(&world, definitions);
+    world.file("f", "of this machine\n").file("Dockerfile", "FROM scratch\nCOPY f /f\n");
+    let tar = |tag: &str| {
+        let dest = world.path("o").display().to_string();
+        let output = format!("{tag}.output=type=local,dest={dest}");
+        world.run(&["bake", &address, tag, "--set", &output, "--allow", &format!("fs.write={dest}")]).ok();
+        std::fs::read_to_string(world.path("o/f")).expect("written")
+    };
+    assert_eq!(tar("default"), "of the repository\n");
+    assert_eq!(tar("here"), "of this machine\n");
+    let bake = |args: &[&str]| world.run(&[&["bake", &address], args].concat());
+    bake(&["out"]).fails_with(&["out is not in the repository or archive of the definitions"]);
+    // The way up ends at the top of the repository.
+    bake(&["up"]).fails_with(&["target up", "\"f\": not found"]);
+    bake(&["secret"])
+        .fails_with(&["asks for /etc/hostname of this machine", "--allow fs.read=/etc/hostname"]);
+    bake(&["secret", "--allow", "fs.read=/etc/hostname"]).ok();
+    bake(&["-f", "nope.hcl"]).fails_with(&["nope.hcl is not in what was fetched", "cwd://nope.hcl"]);
+    world.file(
+        "../own.hcl",
+        "target \"default\" {\n  context = \"sub\"\n  labels = { x = \"${1 + 1}\" }\n}\n",
+    );
+    let printed = bake(&["-f", "cwd://own.hcl", "--print"]).ok();
+    assert!(printed.contains("\"x\": \"2\""), "{printed}");
+
+    // A single file, with nothing beside it.
+    let served = format!("http://{}/docker-bake.hcl", serve(world.path("repository")));
+    world.run(&["bake", &served]).fails_with(&["nothing is beside definitions that are a single file"]);
+    world.run(&["bake", &served, "here"]).ok();
 }

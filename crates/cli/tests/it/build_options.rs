@@ -155,3 +155,33 @@ fn proxies_and_attestations_may_be_switched_off() {
     assert!(err.contains("provenance or type=sbom"), "{err}");
     assert!(world.build("FROM base AS a\n", &["--print=targets"]).ok().contains("a (default)"));
 }
+
+#[test]
+fn steps_have_name_servers_rights_devices_and_volumes() {
+    let world = World::with_base();
+    world.file("../shared/f", "of the host\n");
+    let dockerfile = "FROM base\nRUN cat /etc/resolv.conf > /dns; grep CapBnd /proc/self/status > /caps; \
+        cat /in/f > /f; [ -c /dev/mine ] && echo device > /device; id -G > /groups\n";
+    let shared = format!("{}:/in:ro", world.path("shared").display());
+    let options = ["--dns", "192.0.2.1", "--dns-search", "a.test", "--dns-option", "ndots:2"];
+    let rights = ["--cap-drop", "CHOWN", "--cap-add", "NET_ADMIN", "-v", &shared];
+    let devices = ["--device", "/dev/zero:/dev/mine", "--progress", "plain", "-t", "t"];
+    let build = |more: &[&str]| world.build(dockerfile, &[&options[..], &rights, &devices, more].concat());
+    build(&[]).ok();
+    assert_eq!(world.sh("t", "cat /dns"), "nameserver 192.0.2.1\nsearch a.test\noptions ndots:2\n");
+    assert_eq!(world.sh("t", "cat /caps /f /device"), "CapBnd:\t00000000a80435fa\nof the host\ndevice\n");
+    assert_eq!(world.sh("t", "ls -d /in /dev/mine 2>/dev/null | wc -l"), "0\n", "mounts leave no trace");
+    // The same options give the same step, others another one.
+    assert_eq!(build(&[]).executed(), Vec::<String>::new());
+    let of = |more: &[&str]| build(more).executed().len();
+    assert_eq!(
+        (of(&["--cap-add", "KILL"]), of(&["--cap-add", "SYS_PTRACE"]), of(&["--dns", "192.0.2.2"])),
+        (0, 1, 1)
+    );
+    let refused = |args: &[&str], text: &str| world.build("FROM base\nRUN true\n", args).fails_with(&[text]);
+    refused(&["--dns", "x"], "--dns x: not an IP address");
+    refused(&["--cap-add", "NOPE"], "--cap-add NOPE: there is no such capability");
+    refused(&["--device", "/dev/nope"], "--device /dev/nope");
+    refused(&["-v", "/nope:/x"], "--volume /nope:/x");
+    refused(&["-v", "name:/x"], "with a path on this machine");
+}

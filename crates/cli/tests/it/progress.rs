@@ -12,7 +12,7 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 use serde_json::Value;
 
-use crate::support::{Crossdock, World, eventually};
+use crate::support::{Crossdock, Registry, World, eventually};
 
 /// A command whose standard error is a terminal, and the terminal's screen.
 struct OnTerminal {
@@ -293,4 +293,22 @@ fn a_secret_is_in_no_event() {
     let ran = world.building(dockerfile, &["--secret", &secret, "--progress", "json"]).run();
     assert!(!ran.err.contains("hunter2-hunter2") && ran.err.contains("***"), "{}", ran.err);
     ran.ok();
+}
+
+#[test]
+fn pull_shows_that_it_unpacks() {
+    let world = World::with_base();
+    let registry = Registry::start(&world);
+    let name = registry.image("base:1");
+    world.run(&["push", "base", &name]).ok();
+    let fresh = World::new();
+    let pulled = fresh.run(&["pull", &name]);
+    assert!(pulled.err.contains("[linux/amd64] unpack layer 1\n"), "{}", pulled.err);
+    assert!(pulled.err.contains("#1 DONE "), "{}", pulled.err);
+    pulled.ok();
+    for args in [&["pull", &name][..], &["pull", "-q", &name], &["pull", "--no-unpack", &name]] {
+        let again = fresh.run(args);
+        assert!(!again.err.contains("unpack"), "{args:?}: {}", again.err);
+        again.ok();
+    }
 }

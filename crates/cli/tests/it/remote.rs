@@ -11,7 +11,7 @@ use crossdock_testkit::LayerTar;
 use crate::support::{Ran, World, eventually, require};
 
 #[track_caller]
-fn git(directory: &Path, args: &[&str]) -> String {
+pub fn git(directory: &Path, args: &[&str]) -> String {
     let mut command = Command::new(require("git", "git"));
     command.arg("-C").arg(directory).args(args).env_clear().env("PATH", "/usr/local/bin:/usr/bin:/bin");
     command.env("HOME", directory).env("GIT_CONFIG_NOSYSTEM", "1").env("GIT_ALLOW_PROTOCOL", "file");
@@ -22,7 +22,7 @@ fn git(directory: &Path, args: &[&str]) -> String {
 }
 
 /// Starts a static web server for a directory, which runs as long as the test; returns `HOST:PORT`.
-fn serve(root: PathBuf) -> String {
+pub fn serve(root: PathBuf) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("bound").to_string();
     std::thread::spawn(move || {

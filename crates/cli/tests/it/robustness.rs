@@ -160,3 +160,27 @@ fn corrupt_blobs_are_named() {
     assert!(error.contains(&layer), "{error}");
     world.build("FROM base\nRUN true\n", &[]).fails_with(&[&layer, "Dockerfile:1"]);
 }
+
+/// As `crossdock completion bash | head -c 1`.
+#[test]
+fn a_closed_pipe_ends_commands_quietly() {
+    let world = World::with_base();
+    let commands: [&[&str]; 6] = [
+        &["completion", "bash"],
+        &["save", "base"],
+        &["images", "--format", "json"],
+        &["inspect", "base"],
+        &["report", "--format", "json"],
+        &["history", "base"],
+    ];
+    world.build("FROM base\nRUN true\n", &[]).ok();
+    for args in commands {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let mut command = world.crossdock(args).command;
+        let ended =
+            command.stdin(std::process::Stdio::null()).stdout(writer).output().expect("crossdock runs");
+        let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+        assert_eq!((ended.status.code(), said.as_str()), (Some(141), ""), "{args:?}");
+    }
+}

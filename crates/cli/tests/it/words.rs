@@ -34,11 +34,8 @@ fn options_that_do_nothing_here_are_answered() {
     let world = World::with_base();
     for (words, texts) in [
         (&["build", "--sign-by", "KEY"][..], &["--sign-by", "cosign"][..]),
-        (&["build", "--volume", "/a:/b"], &["--volume", "--build-context"]),
-        (&["build", "-v/a:/b"], &["--volume"]),
         (&["build", "--isolation", "hyperv"], &["--isolation", "crossdock's own"]),
         (&["build", "--creds", "me:hunter2"], &["--creds", "crossdock login"]),
-        (&["build", "--cap-add=SYS_PTRACE"], &["--cap-add", "--security=insecure"]),
         (&["-H", "tcp://h:1", "images"], &["--host", "no daemon"]),
         (&["--context", "other", "images"], &["--context", "no daemon"]),
         (&["copy", "--sign-by-sigstore", "f", "a", "b"], &["--sign-by-sigstore", "cosign"]),

@@ -1,9 +1,10 @@
 //! run: one command in an image.
 
+pub mod dns;
 mod environment;
 mod limits;
-mod mounts;
-mod rights;
+pub mod mounts;
+pub mod rights;
 
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
@@ -15,6 +16,7 @@ use crossdock_oci::store::LoadedImage;
 use crossdock_oci::{Descriptor, Store};
 use crossdock_sandbox::{Attach, Network, Programs, Root, SandboxError, Spec, run_attached};
 
+use self::dns::DnsArgs;
 use self::environment::{EnvironmentArgs, environment};
 use self::limits::LimitArgs;
 use self::mounts::{MountArgs, Surroundings, mounts};
@@ -69,15 +71,8 @@ pub struct RunArgs {
     /// Host name inside
     #[arg(short = 'h', long, value_name = "NAME")]
     pub hostname: Option<String>,
-    /// Name servers instead of this machine's
-    #[arg(long = "dns", value_name = "IP")]
-    pub dns: Vec<String>,
-    /// Domains in which short names are looked up
-    #[arg(long = "dns-search", value_name = "DOMAIN")]
-    pub dns_search: Vec<String>,
-    /// Options of resolv.conf(5)
-    #[arg(long = "dns-option", visible_alias = "dns-opt", value_name = "OPTION")]
-    pub dns_options: Vec<String>,
+    #[command(flatten)]
+    pub dns: DnsArgs,
     /// More lines for /etc/hosts
     #[arg(long = "add-host", value_name = "NAME:IP")]
     pub add_hosts: Vec<String>,
@@ -201,10 +196,10 @@ fn run_image(session: &Session, mut args: RunArgs) -> Result<u8> {
     }
     spec.read_only_root = args.read_only;
     spec.init = args.init;
-    spec.security = args.rights.security()?;
-    spec.groups = args.rights.groups(session.single_id());
+    spec.security = args.rights.own.security(args.rights.privileged)?;
+    spec.groups = args.rights.own.groups(session.single_id());
     spec.sysctls = args.rights.sysctls(spec.network)?;
-    spec.resolv_conf = resolv_conf(&args)?;
+    spec.resolv_conf = args.dns.resolv_conf()?;
     spec.programs = Programs::of(&platform);
     spec.extra_hosts = hosts(&args.add_hosts, spec.network)?;
     spec.limits = limits(&args.ulimits)?;
@@ -281,40 +276,6 @@ fn write_id(path: &Path) -> Result<()> {
         _ => anyhow::Error::from(error).context(doing()),
     })?;
     file.write_all(random_id()?.as_bytes()).with_context(doing)
-}
-
-/// The text of resolv.conf(5) that the options ask for; `None` without options.
-fn resolv_conf(args: &RunArgs) -> Result<Option<String>> {
-    if args.dns.is_empty() && args.dns_search.is_empty() && args.dns_options.is_empty() {
-        return Ok(None);
-    }
-    let mut text = String::new();
-    for server in &args.dns {
-        let server: std::net::IpAddr =
-            server.parse().with_context(|| format!("--dns {server}: not an IP address"))?;
-        text.push_str(&format!("nameserver {server}\n"));
-    }
-    let host = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
-    let of_host = |keyword: &str| {
-        host.lines().filter(move |line| line.split_whitespace().next() == Some(keyword)).collect::<Vec<_>>()
-    };
-    if args.dns.is_empty() {
-        of_host("nameserver").iter().for_each(|line| text.push_str(&format!("{line}\n")));
-    }
-    for (keyword, option, given) in
-        [("search", "dns-search", &args.dns_search), ("options", "dns-option", &args.dns_options)]
-    {
-        if let Some(bad) = given.iter().find(|word| word.is_empty() || word.contains(char::is_whitespace)) {
-            bail!("--{option} \"{bad}\": give one word, and repeat the option for more");
-        }
-        match given.as_slice() {
-            [] => of_host(keyword).iter().for_each(|line| text.push_str(&format!("{line}\n"))),
-            // A single dot removes the domains, as in docker.
-            [dot] if dot == "." && keyword == "search" => {}
-            words => text.push_str(&format!("{keyword} {}\n", words.join(" "))),
-        }
-    }
-    Ok(Some(text))
 }
 
 /// The image of this name, fetched as `--pull` says.

@@ -278,7 +278,7 @@ fn copy_of_image(target: &str, path: &Path, of: &Surroundings<'_>) -> Result<()>
 }
 
 /// `--device PATH[:TARGET][:PERMISSIONS]`, docker-run(1).
-fn device(text: &str) -> Result<Mount> {
+pub fn device(text: &str) -> Result<Mount> {
     let is_rights = |text: &str| !text.is_empty() && text.bytes().all(|b| b"rwm".contains(&b));
     let (source, target, rights) = match text.split(':').collect::<Vec<_>>()[..] {
         [source] => (source, source, "rwm"),
@@ -345,7 +345,8 @@ fn tmpfs(text: &str, single_id: bool) -> Result<Mount> {
     Ok(Mount { kind: MountKind::Tmpfs { size, mode, owner, executable }, target: target.into(), read_only })
 }
 
-fn bind(source: &str, target: &str, read_only: bool, recursive: bool, flag: &str) -> Result<Mount> {
+/// A file or directory of this machine; `flag` is what asked for it.
+pub fn bind(source: &str, target: &str, read_only: bool, recursive: bool, flag: &str) -> Result<Mount> {
     let source = match (source.strip_prefix("~/"), std::env::var_os("HOME")) {
         (Some(rest), Some(home)) => PathBuf::from(home).join(rest),
         _ => PathBuf::from(source),

@@ -11,6 +11,16 @@ pub struct RightsArgs {
     /// All capabilities of the user namespace, no seccomp profile
     #[arg(long)]
     pub privileged: bool,
+    #[command(flatten)]
+    pub own: OwnRightsArgs,
+    /// Settings of the kernel for the container's own namespaces: NAME=VALUE
+    #[arg(long = "sysctl", value_name = "NAME=VALUE")]
+    pub sysctls: Vec<String>,
+}
+
+/// What `run` and the steps of `build` have.
+#[derive(clap::Args)]
+pub struct OwnRightsArgs {
     /// Capabilities that the command has besides docker's default ones: a name such as NET_ADMIN, or ALL
     #[arg(long = "cap-add", value_name = "CAPABILITY", value_delimiter = ',')]
     pub cap_add: Vec<String>,
@@ -23,15 +33,21 @@ pub struct RightsArgs {
     /// More groups of the command's user, by name or number
     #[arg(long = "group-add", value_name = "GROUP")]
     pub group_add: Vec<String>,
-    /// Settings of the kernel for the container's own namespaces: NAME=VALUE
-    #[arg(long = "sysctl", value_name = "NAME=VALUE")]
-    pub sysctls: Vec<String>,
 }
 
-impl RightsArgs {
+impl OwnRightsArgs {
+    /// Whether none is given.
+    pub fn is_empty(&self) -> bool {
+        [&self.cap_add, &self.cap_drop, &self.security_opt, &self.group_add].into_iter().all(Vec::is_empty)
+    }
+
     /// The limits of the command.
-    pub fn security(&self) -> Result<Security> {
-        let mut security = if self.privileged { Security::INSECURE } else { Security::SANDBOX };
+    ///
+    /// # Errors
+    ///
+    /// A capability or an option that there is not.
+    pub fn security(&self, is_privileged: bool) -> Result<Security> {
+        let mut security = if is_privileged { Security::INSECURE } else { Security::SANDBOX };
         let named = |option: &str, name: &String| {
             Capabilities::of(name).with_context(|| {
                 format!(
@@ -56,7 +72,7 @@ impl RightsArgs {
                 set = set.without(dropped);
             }
         }
-        if !self.privileged {
+        if !is_privileged {
             security.capabilities = set;
         }
         for option in &self.security_opt {
@@ -108,7 +124,9 @@ impl RightsArgs {
         // them anyhow, without their names.
         self.group_add.iter().filter(|group| *group != "keep-groups").cloned().collect()
     }
+}
 
+impl RightsArgs {
     /// Settings of the kernel, as names and values.
     pub fn sysctls(&self, network: Network) -> Result<Vec<(String, String)>> {
         self.sysctls
@@ -137,7 +155,8 @@ mod tests {
 
     fn security(words: &[&str]) -> Result<Security> {
         let words = std::iter::once("run").chain(words.iter().copied());
-        Line::try_parse_from(words).expect("options").rights.security()
+        let rights = Line::try_parse_from(words).expect("options").rights;
+        rights.own.security(rights.privileged)
     }
 
     #[test]
