@@ -8,6 +8,9 @@ use clap::ValueEnum as _;
 use crossdock_builder::{BuildError, BuildRequest, Built, Environment, NamedContext, Secret};
 use crossdock_delivery::ahead::Ahead;
 use crossdock_delivery::annotations::Annotations;
+use crossdock_delivery::attest::provenance::Inputs;
+use crossdock_delivery::attest::steps::Steps;
+use crossdock_delivery::attest::{self, Making};
 use crossdock_delivery::caches;
 use crossdock_delivery::contexts::{self, Input, Remote, Where, keeps_git};
 use crossdock_delivery::outputs::{self, Output, Surroundings};
@@ -20,6 +23,7 @@ use crossdock_platform::Platform;
 use crossdock_sandbox::emulator;
 
 use super::amend::{self, AmendArgs};
+use super::attestations::{self, Attest};
 use super::check::{self, Method};
 use super::manifest;
 use super::pull_policy::PullPolicy;
@@ -140,15 +144,15 @@ pub struct BuildArgs {
     /// mode=max), type=inline
     #[arg(long = "cache-to", value_name = "SPEC")]
     pub cache_to: Vec<String>,
-    /// Accepted for buildx; no attestation is made: true, false, or settings such as mode=max
-    #[arg(long, value_name = "SPEC", num_args = 0..=1, default_missing_value = "true", value_parser = attestation)]
+    /// Attest how the image was built: true, false, or settings such as mode=min, version=v0.2
+    #[arg(long, value_name = "SPEC", num_args = 0..=1, default_missing_value = "true", value_parser = attestations::provenance)]
     pub provenance: Option<String>,
-    /// Accepted for buildx; no attestation is made: true, false, or settings such as generator=IMAGE
-    #[arg(long, value_name = "SPEC", num_args = 0..=1, default_missing_value = "true", value_parser = attestation)]
+    /// Attest which packages are in the image: true or false
+    #[arg(long, value_name = "SPEC", num_args = 0..=1, default_missing_value = "true", value_parser = attestations::sbom)]
     pub sbom: Option<String>,
-    /// Accepted for buildx; no attestation is made: type=provenance,... or type=sbom,...
-    #[arg(long = "attest", value_name = "SPEC", hide = true, value_parser = attest)]
-    pub attests: Vec<Option<String>>,
+    /// An attestation: type=provenance,... or type=sbom,...; as --provenance and --sbom
+    #[arg(long = "attest", value_name = "SPEC", value_parser = attestations::attest)]
+    pub attests: Vec<Attest>,
     /// Accepted for buildx; there is one builder
     #[arg(long, value_name = "NAME", hide = true)]
     pub builder: Option<String>,
@@ -205,38 +209,6 @@ impl BuildArgs {
     }
 }
 
-/// The value of `--attest`: the option that means the same, unless it asks for no attestation.
-fn attest(text: &str) -> Result<Option<String>, String> {
-    let fields: Vec<&str> = text.split(',').collect();
-    let kind = fields.iter().find_map(|field| field.strip_prefix("type="));
-    let kind = kind.or(Some(fields[0]).filter(|first| !first.contains('=')));
-    match kind {
-        Some("provenance" | "sbom") => {
-            let asked = attestation(
-                &fields.iter().filter(|f| f.contains('=')).copied().collect::<Vec<_>>().join(","),
-            );
-            let is_off = asked.is_ok_and(|asked| asked == "false");
-            Ok(Some(format!("--attest type={}", kind.expect("matched"))).filter(|_| !is_off))
-        }
-        Some(other) => Err(format!("unknown type {other}: it is type=provenance or type=sbom")),
-        None => Err("the form is type=provenance,... or type=sbom,...".to_string()),
-    }
-}
-
-/// The value of `--provenance` and `--sbom`: a truth value of Go, or settings; `false` if no attestation is
-/// asked for.
-fn attestation(text: &str) -> Result<String, String> {
-    if let Ok(wanted) = switch(text) {
-        return Ok(wanted.to_string());
-    }
-    let settings: Vec<&str> = text.split(',').collect();
-    if !settings.iter().all(|setting| setting.split_once('=').is_some_and(|(name, _)| !name.is_empty())) {
-        return Err("it is true, false, or settings such as mode=max".to_string());
-    }
-    let disabled = |setting: &&str| setting.strip_prefix("disabled=").is_some_and(|v| switch(v) == Ok(true));
-    Ok(if settings.iter().any(disabled) { "false".to_string() } else { text.to_string() })
-}
-
 pub fn build(session: &Session, args: BuildArgs) -> Result<u8> {
     let _log = args.logfile.as_deref().map(LogFile::start).transpose()?;
     session.warn_of_single_id();
@@ -253,16 +225,14 @@ pub fn build(session: &Session, args: BuildArgs) -> Result<u8> {
     if outputs::needs_tag(&outputs) && tags.is_empty() {
         bail!("--push needs a name for the image: give --tag REGISTRY/NAME:TAG");
     }
-    let given = [(&args.provenance, "--provenance"), (&args.sbom, "--sbom")];
-    let asked = given.into_iter().filter(|(value, _)| value.as_deref().is_some_and(|v| v != "false"));
-    for flag in asked.map(|(_, flag)| flag).chain(args.attests.iter().flatten().map(String::as_str)) {
-        display.say(&format!("warning: {flag} is not supported: no attestation is made"));
-    }
+    let asked = attestations::settings(&args.attests, args.provenance.as_deref(), args.sbom.as_deref())?;
+    attest::check(&asked, &outputs)?;
 
     let policy = args.pull.unwrap_or_default();
     let tell_user = |text: &str| display.say(text);
-    let source =
-        crate::desk::source_of(session, &store, display.clone()).only_here(policy == PullPolicy::Never);
+    let source = crate::desk::source_of(session, &store, display.clone())
+        .only_here(policy == PullPolicy::Never)
+        .noting_materials(!asked.is_empty());
     // Layers that are squashed are not pushed.
     let pushed = outputs::pushed_names(&outputs, &tags).filter(|_| !args.amend.squashes());
     let ahead = Ahead::new(|| source.client(), pushed)?;
@@ -311,10 +281,12 @@ pub fn build(session: &Session, args: BuildArgs) -> Result<u8> {
         );
     }
     let imported = caches::import(&source, &args.cache_from, &request.platforms, &tell_user)?;
+    let inputs = if asked.is_empty() { Inputs::default() } else { Inputs::of(&request, &input)? };
+    let steps = Steps::new(&display);
     let environment = Environment {
         store: &store,
         images: &source,
-        events: &display,
+        events: &steps,
         imported: &imported,
         layers,
         sink: ahead.sink(),
@@ -324,11 +296,24 @@ pub fn build(session: &Session, args: BuildArgs) -> Result<u8> {
     let deliver = |built: Built| {
         let mut built = caches::inline(&store, built, &exports)?;
         amend::amend(&store, &mut built, &args.amend, &layers)?;
+        let name = tags.first().map(Reference::familiar);
+        let making = Making {
+            store: &store,
+            settings: &asked,
+            inputs: &inputs,
+            platforms: &request.platforms,
+            steps: &steps,
+            materials: &source.materials(),
+            epoch: request.source_date_epoch,
+            name: name.as_deref(),
+            say: &tell_user,
+        };
+        let attestations = attest::make(&making, &built)?;
         let mut formed = Vec::new();
         for output in &outputs {
-            let built = output.form(&store, &built, &annotations, &with.layers)?;
-            output.write(&with, &built)?;
-            formed.push(built);
+            let result = attestations.form(output, &with, &built, &annotations)?;
+            output.write(&with, &result.built)?;
+            formed.push(result.built);
         }
         caches::export(&source, &store, &built, &exports, &tell_user)?;
         if let Some(name) = &args.manifest {

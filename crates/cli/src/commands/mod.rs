@@ -1,6 +1,8 @@
 //! The commands: one file per noun.
 
 mod amend;
+mod attestations;
+mod attested;
 pub mod archive;
 pub mod bake;
 pub mod binfmt;

@@ -15,7 +15,7 @@ const ALLOWED: [(&str, &[&str]); 17] = [
     ("crossdock-sandbox", &["platform"]),
     ("crossdock-builder", &["dockerfile", "sandbox", "oci", "platform"]),
     ("crossdock-bake", &["dockerfile"]),
-    ("crossdock-delivery", &["builder", "dockerfile", "registry", "oci", "platform"]),
+    ("crossdock-delivery", &["builder", "dockerfile", "registry", "oci", "elf", "platform"]),
     (
         "crossdock",
         &["bake", "delivery", "builder", "dockerfile", "sandbox", "registry", "oci", "elf", "platform"],

@@ -1,0 +1,123 @@
+//! Packages of Fedora, Red Hat, SUSE and their relatives: rpm's database, of which the one in SQLite is read
+//! (rpm, docs/manual: "Header format", "tags").
+
+use std::fs::File;
+
+use super::os::Os;
+use super::package::Package;
+use super::root::Root;
+use super::sqlite::{Damaged, Database, Value};
+
+/// Where the database is: of old, of Fedora and SUSE today, and of images made by rpm-ostree.
+const DIRECTORIES: [&str; 3] = ["var/lib/rpm", "usr/lib/sysimage/rpm", "usr/share/rpm"];
+/// Forms of the database that are not read: Berkeley DB, and rpm's own.
+const OTHERS: [(&str, &str); 2] = [("Packages", "Berkeley DB"), ("Packages.db", "ndb")];
+/// Packages that are read.
+const PACKAGES_MAX: usize = 200_000;
+
+const NAME: u32 = 1000;
+const VERSION: u32 = 1001;
+const RELEASE: u32 = 1002;
+const EPOCH: u32 = 1003;
+const VENDOR: u32 = 1011;
+const LICENSE: u32 = 1014;
+const ARCH: u32 = 1022;
+const SOURCE_RPM: u32 = 1044;
+
+/// All packages of the root; notes databases that cannot be read.
+pub fn packages(root: &Root, os: &Os) -> Vec<Package> {
+    let mut all = Vec::new();
+    for directory in DIRECTORIES {
+        let path = format!("{directory}/rpmdb.sqlite");
+        if let Some(file) = root.open(&path) {
+            if root.open(&format!("{path}-wal")).is_some_and(|log| log.metadata().is_ok_and(|m| m.len() > 0)) {
+                root.note(format!("/{path} has a log beside it: its latest packages are missing here"));
+            }
+            match read(&file, os, &path) {
+                Ok(found) => all.extend(found),
+                Err(Damaged(reason)) => root.note(format!("/{path} cannot be read: {reason}")),
+            }
+            continue;
+        }
+        for (name, form) in OTHERS {
+            if root.open(&format!("{directory}/{name}")).is_some() {
+                root.note(format!(
+                    "/{directory}/{name} was not read, so its packages are missing here: rpm's databases in {form} are not known"
+                ));
+            }
+        }
+    }
+    all
+}
+
+/// The packages of a database in SQLite. `source` is its path.
+pub fn read(file: &File, os: &Os, source: &str) -> Result<Vec<Package>, Damaged> {
+    let mut all = Vec::new();
+    Database::open(file)?.rows("Packages", &mut |row| {
+        // The number of the package, which is the row's, and its header.
+        if let [_, Value::Bytes(header), ..] = row
+            && all.len() < PACKAGES_MAX
+        {
+            all.extend(Header::read(header).and_then(|header| package(&header, os, source)));
+        }
+    })?;
+    Ok(all)
+}
+
+/// A package's header: an index of tags, and their values.
+struct Header<'a> {
+    entries: &'a [u8],
+    data: &'a [u8],
+}
+
+impl<'a> Header<'a> {
+    fn read(bytes: &'a [u8]) -> Option<Header<'a>> {
+        let count = usize::try_from(number(bytes, 0)?).ok()?;
+        let size = usize::try_from(number(bytes, 4)?).ok()?;
+        let end = count.checked_mul(16)?.checked_add(8)?;
+        Some(Header { entries: bytes.get(8..end)?, data: bytes.get(end..)?.get(..size)? })
+    }
+
+    /// The type and the value of a tag: a number, or the bytes from its begin.
+    fn value(&self, tag: u32) -> Option<(u32, &'a [u8])> {
+        let entry = self.entries.chunks_exact(16).find(|entry| number(entry, 0) == Some(tag))?;
+        let offset = usize::try_from(number(entry, 8)?).ok()?;
+        Some((number(entry, 4)?, self.data.get(offset..)?))
+    }
+
+    /// A text, or the first one of several.
+    fn text(&self, tag: u32) -> Option<String> {
+        const TEXTS: [u32; 3] = [6, 8, 9];
+        let (kind, bytes) = self.value(tag)?;
+        let text = bytes.split(|byte| *byte == 0).next().filter(|_| TEXTS.contains(&kind))?;
+        Some(String::from_utf8_lossy(text).into_owned())
+    }
+
+    fn number(&self, tag: u32) -> Option<u32> {
+        let (kind, bytes) = self.value(tag)?;
+        number(bytes, 0).filter(|_| kind == 4)
+    }
+}
+
+fn number(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_be_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
+}
+
+fn package(header: &Header<'_>, os: &Os, source: &str) -> Option<Package> {
+    let name = header.text(NAME)?;
+    // Keys are kept as packages, too.
+    if name == "gpg-pubkey" {
+        return None;
+    }
+    let version = format!("{}-{}", header.text(VERSION)?, header.text(RELEASE).unwrap_or_default());
+    let version = version.trim_end_matches('-');
+    let epoch = header.number(EPOCH).map(|epoch| epoch.to_string()).unwrap_or_default();
+    let [arch, upstream] = [ARCH, SOURCE_RPM].map(|tag| header.text(tag).unwrap_or_default());
+    let qualifiers = [("arch", arch.as_str()), ("epoch", epoch.as_str()), ("upstream", upstream.as_str())];
+    let mut package = Package::of_system("rpm", os, (&name, version), &qualifiers, source);
+    if !epoch.is_empty() {
+        package.version = format!("{epoch}:{version}");
+    }
+    let vendor = header.text(VENDOR);
+    Some(package.with_license(header.text(LICENSE).as_deref()).with_supplier(vendor.as_deref()))
+}
