@@ -188,7 +188,9 @@ fn attribute(read: &mut Attributes, form: &mut Output, name: &str, value: &str) 
         }
         "oci-artifact" if truth()? => bail!("the result is an image: push an artifact with oras"),
         "mode" if !matches!(value, "" | "copy") => bail!("files in the directory stay: empty it first"),
-        "attestation-prefix" if value.contains('/') => bail!("it begins the name of a file, without a directory"),
+        "attestation-prefix" if value.contains('/') => {
+            bail!("it begins the name of a file, without a directory")
+        }
         "attestation-prefix" => form.attestation_prefix = value.to_string(),
         // Layers never have a time after SOURCE_DATE_EPOCH; results are in the store; names have digests; a
         // registry on this machine needs no TLS; what BuildKit no longer does.

@@ -13,11 +13,7 @@ pub fn named<R: ReadAt + ?Sized>(source: &R, names: &[&str], size_max: u64) -> B
     read(source, names, size_max).unwrap_or_default()
 }
 
-fn read<R: ReadAt + ?Sized>(
-    source: &R,
-    names: &[&str],
-    size_max: u64,
-) -> Option<BTreeMap<String, Vec<u8>>> {
+fn read<R: ReadAt + ?Sized>(source: &R, names: &[&str], size_max: u64) -> Option<BTreeMap<String, Vec<u8>>> {
     let mut ident = [0; 6];
     source.read_exact_at(&mut ident, 0).ok()?;
     let class = match (ident[..4] == MAGIC, ident[4]) {

@@ -27,7 +27,8 @@ pub fn sbom(text: &str) -> Result<String, String> {
 pub fn attest(text: &str) -> Result<Attest, String> {
     let fields = csv(text)?;
     let first = fields.first().filter(|first| !first.contains('='));
-    let kind = first.map(String::as_str).or_else(|| fields.iter().find_map(|field| field.strip_prefix("type=")));
+    let kind =
+        first.map(String::as_str).or_else(|| fields.iter().find_map(|field| field.strip_prefix("type=")));
     let kind = kind.ok_or("the form is type=provenance,... or type=sbom,...")?.to_string();
     let parameters = match first {
         Some(first) => text.get(first.len()..).unwrap_or_default().trim_start_matches(',').to_string(),
@@ -38,7 +39,11 @@ pub fn attest(text: &str) -> Result<Attest, String> {
 }
 
 /// The settings that the options ask for together; of one kind the last option counts.
-pub fn settings(attests: &[Attest], provenance: Option<&str>, sbom: Option<&str>) -> anyhow::Result<Settings> {
+pub fn settings(
+    attests: &[Attest],
+    provenance: Option<&str>,
+    sbom: Option<&str>,
+) -> anyhow::Result<Settings> {
     let mut settings = Settings::default();
     let given = attests.iter().map(|one| (one.kind.as_str(), one.parameters.as_str()));
     let short = [("provenance", provenance), ("sbom", sbom)];

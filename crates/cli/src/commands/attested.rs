@@ -4,7 +4,7 @@
 use std::io::Read;
 
 use anyhow::{Context, Result, bail};
-use crossdock_delivery::attest::statement::{PREDICATE_TYPE, REFERENCE_DIGEST, SLSA, SPDX, STATEMENT};
+use crossdock_delivery::attest::statement::{PREDICATE_TYPE, SLSA, SPDX, STATEMENT};
 use crossdock_oci::{Descriptor, Document, Index, Manifest, Reference, Store};
 use crossdock_platform::Platform;
 use crossdock_registry::Client;
@@ -51,12 +51,27 @@ pub fn provenance_and_sbom(places: &Places<'_>, index: &Index) -> Result<(Value,
     Ok((by_platform(|said| &said.provenance), by_platform(|said| &said.sbom)))
 }
 
+/// The only image of an index of the store, if the store has it and lacks attestations of it, as after a pull
+/// of one platform.
+///
+/// # Errors
+///
+/// The store cannot be read.
+pub fn image_without_attestations(store: &Store, target: &Descriptor) -> Result<Option<Descriptor>> {
+    let Document::Index(index) = store.read_document(target)?.0 else { return Ok(None) };
+    let images: Vec<&Descriptor> = index.images().collect();
+    let [image] = images[..] else { return Ok(None) };
+    let mut is_missing = false;
+    for entry in index.manifests.iter().filter(|entry| entry.is_attestation()) {
+        is_missing |= !store.contains(&entry.digest)?;
+    }
+    Ok((is_missing && store.contains(&image.digest)?).then(|| image.clone()))
+}
+
 fn said(places: &Places<'_>, index: &Index, image: &Descriptor) -> Result<Said> {
     let (mut provenance, mut documents) = (json!({}), Vec::new());
-    let is_about = |entry: &&Descriptor| {
-        entry.annotations.get(REFERENCE_DIGEST).is_some_and(|digest| digest == image.digest.as_str())
-    };
-    for entry in index.manifests.iter().filter(is_about) {
+    let about_it = index.manifests.iter().filter(|entry| entry.attests() == Some(image.digest.as_str()));
+    for entry in about_it {
         for layer in places.manifest(entry)?.layers.iter().filter(|layer| layer.media_type == STATEMENT) {
             let Some(kind) = layer.annotations.get(PREDICATE_TYPE) else { continue };
             if kind.starts_with(SLSA) {

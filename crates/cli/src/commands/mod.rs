@@ -1,9 +1,9 @@
 //! The commands: one file per noun.
 
 mod amend;
+pub mod archive;
 mod attestations;
 mod attested;
-pub mod archive;
 pub mod bake;
 pub mod binfmt;
 pub mod build;

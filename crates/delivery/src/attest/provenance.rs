@@ -352,7 +352,8 @@ fn config_source(inputs: &Inputs, materials: &[Material]) -> Value {
 
 /// What the client says about the version control of a local context.
 fn vcs(inputs: &Inputs) -> Option<Value> {
-    let named = inputs.attributes.iter().filter_map(|(name, value)| Some((name.strip_prefix("vcs:")?, value)));
+    let named =
+        inputs.attributes.iter().filter_map(|(name, value)| Some((name.strip_prefix("vcs:")?, value)));
     let all: Map<String, Value> = named
         .filter(|(_, value)| !value.is_empty())
         .map(|(name, value)| (name.to_string(), without_password(value).into()))
@@ -437,8 +438,7 @@ fn source(inputs: &Inputs, steps: &StepList) -> Value {
         locations.insert(format!("step{number}"), json!({"locations": [{"ranges": [range]}]}));
     }
     let name = inputs.attributes.get("filename").map_or("Dockerfile", String::as_str);
-    let info =
-        json!({"filename": name, "language": "Dockerfile", "data": BASE64.encode(&inputs.dockerfile)});
+    let info = json!({"filename": name, "language": "Dockerfile", "data": BASE64.encode(&inputs.dockerfile)});
     json!({"locations": locations, "infos": [info]})
 }
 

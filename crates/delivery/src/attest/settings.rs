@@ -129,9 +129,12 @@ impl Settings {
     pub fn of_attributes(attributes: &BTreeMap<String, String>) -> Result<Settings> {
         let mut settings = Settings::default();
         for (name, value) in attributes {
-            let kind = name.strip_prefix("attest:").or_else(|| name.strip_prefix("build-arg:BUILDKIT_ATTEST_"));
+            let kind =
+                name.strip_prefix("attest:").or_else(|| name.strip_prefix("build-arg:BUILDKIT_ATTEST_"));
             if let Some(kind) = kind {
-                settings.set_text(&kind.to_ascii_lowercase(), value).with_context(|| format!("{name}={value}"))?;
+                settings
+                    .set_text(&kind.to_ascii_lowercase(), value)
+                    .with_context(|| format!("{name}={value}"))?;
             }
         }
         Ok(settings)

@@ -3,7 +3,7 @@
 
 use anyhow::{Context, Result, bail};
 use crossdock_builder::Built;
-use crossdock_oci::manifest::Annotations;
+use crossdock_oci::manifest::{ATTESTATION, ATTESTATION_TYPE, ATTESTED_DIGEST, Annotations};
 use crossdock_oci::{Descriptor, Digest, Document, Index, Manifest, Reference, Store, media_type};
 use crossdock_platform::Platform;
 use serde_json::{Value, json};
@@ -14,10 +14,6 @@ use super::purl;
 pub const STATEMENT: &str = "application/vnd.in-toto+json";
 /// Annotation of a layer: what its statement says.
 pub const PREDICATE_TYPE: &str = "in-toto.io/predicate-type";
-/// Annotation of an index entry: the manifest that it is about.
-pub const REFERENCE_DIGEST: &str = "vnd.docker.reference.digest";
-/// Annotation of an index entry: that it is an attestation.
-pub const REFERENCE_TYPE: &str = "vnd.docker.reference.type";
 /// Predicate type of a list of packages in SPDX (in-toto, "SPDX predicate").
 pub const SPDX: &str = "https://spdx.dev/Document";
 /// What the predicate types of all versions of SLSA's provenance begin with.
@@ -47,9 +43,7 @@ pub struct Subject {
 impl Attestation {
     /// The statement about these subjects.
     pub fn statement(&self, subjects: &[Subject]) -> Value {
-        let subject = |subject: &Subject| {
-            json!({"name": subject.name, "digest": {subject.digest.algorithm(): subject.digest.hex()}})
-        };
+        let subject = |subject: &Subject| json!({"name": subject.name, "digest": {subject.digest.algorithm(): subject.digest.hex()}});
         json!({
             "_type": "https://in-toto.io/Statement/v1",
             "predicateType": self.predicate_type,
@@ -100,8 +94,8 @@ pub fn attach(store: &Store, built: &mut Built, all: &[Vec<Attestation>], names:
         let subjects = image_subjects(names, &image.platform, &image.manifest.digest);
         let mut entry = put_manifest(store, attestations, &subjects)?;
         entry.annotations = Annotations::from([
-            (REFERENCE_DIGEST.to_string(), image.manifest.digest.to_string()),
-            (REFERENCE_TYPE.to_string(), "attestation-manifest".to_string()),
+            (ATTESTED_DIGEST.to_string(), image.manifest.digest.to_string()),
+            (ATTESTATION_TYPE.to_string(), ATTESTATION.to_string()),
         ]);
         index.manifests.push(entry);
     }
@@ -123,7 +117,8 @@ fn put_index(store: &Store, built: &mut Built, index: &Index) -> Result<()> {
 fn put_manifest(store: &Store, attestations: &[Attestation], subjects: &[Subject]) -> Result<Descriptor> {
     let mut layers = Vec::new();
     for attestation in attestations {
-        let bytes = serde_json::to_vec(&attestation.statement(subjects)).expect("string keys always serialise");
+        let bytes =
+            serde_json::to_vec(&attestation.statement(subjects)).expect("string keys always serialise");
         store.write_blob(&bytes)?;
         let mut layer = Descriptor::of(STATEMENT, &bytes);
         layer.annotations.insert(PREDICATE_TYPE.to_string(), attestation.predicate_type.clone());

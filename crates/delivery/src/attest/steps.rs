@@ -80,7 +80,8 @@ impl StepList {
         let places: HashMap<StepId, usize> =
             self.0.iter().enumerate().map(|(place, (id, _))| (*id, place)).collect();
         self.0.iter().map(move |(_, step)| {
-            let mut inputs: Vec<usize> = step.inputs.iter().filter_map(|id| places.get(id).copied()).collect();
+            let mut inputs: Vec<usize> =
+                step.inputs.iter().filter_map(|id| places.get(id).copied()).collect();
             inputs.sort_unstable();
             (step, inputs)
         })

@@ -58,6 +58,9 @@ mod tests {
             found[1].purl,
             "pkg:apk/alpine/busybox-binsh@1.36.1-r5?arch=x86_64&distro=alpine-3.18.4&upstream=busybox"
         );
-        assert_eq!((found[0].license.as_deref(), found[0].supplier.as_deref()), (Some("MIT"), Some("T <t@a>")));
+        assert_eq!(
+            (found[0].license.as_deref(), found[0].supplier.as_deref()),
+            (Some("MIT"), Some("T <t@a>"))
+        );
     }
 }

@@ -127,11 +127,7 @@ mod tests {
             dep\told.org/c\tv1.0.0\n=>\tnew.org/c\tv1.0.1\th1:y=\nbuild\t-compiler=gc\n";
         assert_eq!(
             purls(modules(&section("go1.22.3 X:a", list), "bin/x")),
-            [
-                "pkg:golang/github.com/A/b@v1.2.3",
-                "pkg:golang/new.org/c@v1.0.1",
-                "pkg:golang/stdlib@1.22.3"
-            ]
+            ["pkg:golang/github.com/A/b@v1.2.3", "pkg:golang/new.org/c@v1.0.1", "pkg:golang/stdlib@1.22.3"]
         );
         assert_eq!(purls(modules(&section("go1.18", ""), "")), ["pkg:golang/stdlib@1.18"]);
         let whole = section("go1.18", "dep\ta\tv1");

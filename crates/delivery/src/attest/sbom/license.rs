@@ -120,7 +120,8 @@ fn is_expression(words: &[Word<'_>]) -> bool {
             Word::And | Word::Or if !wants_name => wants_name = true,
             Word::With if !wants_name => {
                 let is_of_license = matches!(words[place - 1], Word::Name(name) if is_name(name));
-                let exception = matches!(words.get(place + 1), Some(Word::Name(name)) if known(EXCEPTIONS, name));
+                let exception =
+                    matches!(words.get(place + 1), Some(Word::Name(name)) if known(EXCEPTIONS, name));
                 if !is_of_license || !exception {
                     return false;
                 }
@@ -154,7 +155,10 @@ mod tests {
         for (text, expected) in [
             ("MIT", "MIT"),
             (" GPL-2.0-only  AND (MIT or BSD-3-Clause) ", "GPL-2.0-only AND (MIT OR BSD-3-Clause)"),
-            ("GPL-2.0-or-later WITH Classpath-exception-2.0", "GPL-2.0-or-later WITH Classpath-exception-2.0"),
+            (
+                "GPL-2.0-or-later WITH Classpath-exception-2.0",
+                "GPL-2.0-or-later WITH Classpath-exception-2.0",
+            ),
             ("Apache-2.0+", "Apache-2.0+"),
             ("custom AND MIT", "LicenseRef-custom AND MIT"),
             ("", NO_ASSERTION),
@@ -165,7 +169,9 @@ mod tests {
         let found = extracted.expression("GPLv2+ and MIT");
         assert!(found.starts_with("LicenseRef-GPLv2--") && found.ends_with(" AND MIT"), "{found}");
         assert_eq!(extracted.0.values().collect::<Vec<_>>(), ["GPLv2+"]);
-        for text in ["MIT AND", "(MIT", "MIT)", "MIT BSD", "see COPYING, or else", "MIT WITH MIT", "WITH", "()"] {
+        for text in
+            ["MIT AND", "(MIT", "MIT)", "MIT BSD", "see COPYING, or else", "MIT WITH MIT", "WITH", "()"]
+        {
             let mut extracted = Extracted::default();
             let id = extracted.expression(text);
             assert!(id.starts_with("LicenseRef-") && !id.contains(' '), "{id}");

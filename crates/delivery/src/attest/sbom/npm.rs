@@ -40,7 +40,8 @@ pub fn parse(bytes: &[u8], source: &str) -> Option<Package> {
     let (name, version) = (text(&value["name"])?, text(&value["version"])?);
     // Of old an object, or a list of them.
     let first = value["licenses"].get(0).unwrap_or(&Value::Null);
-    let license = text(&value["license"]).or_else(|| text(&value["license"]["type"])).or_else(|| text(&first["type"]));
+    let license =
+        text(&value["license"]).or_else(|| text(&value["license"]["type"])).or_else(|| text(&first["type"]));
     Some(Package::new("npm", &name, &version, source).with_license(license.as_deref()))
 }
 

@@ -16,7 +16,8 @@ impl Os {
     pub fn parse(text: &str) -> Os {
         let value = |wanted: &str| {
             let lines = text.lines().filter_map(|line| line.split_once('='));
-            let value = lines.filter(|(name, _)| name.trim() == wanted).map(|(_, value)| value.trim()).next_back();
+            let value =
+                lines.filter(|(name, _)| name.trim() == wanted).map(|(_, value)| value.trim()).next_back();
             let value = value.unwrap_or_default();
             let bare = ['"', '\''].iter().find_map(|quote| value.strip_prefix(*quote)?.strip_suffix(*quote));
             bare.unwrap_or(value).to_string()

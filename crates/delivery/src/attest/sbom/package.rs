@@ -44,7 +44,10 @@ impl Package {
         let distro = os.distro();
         let qualifiers = [qualifiers, &[("distro", distro.as_str())]].concat();
         let spaced = format!("{}/{name}", os.id);
-        Package { purl: purl(kind, &spaced, version, &qualifiers), ..Package::new(kind, name, version, source) }
+        Package {
+            purl: purl(kind, &spaced, version, &qualifiers),
+            ..Package::new(kind, name, version, source)
+        }
     }
 
     /// The same package with a licence, unless there is no text.

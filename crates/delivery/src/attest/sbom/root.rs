@@ -126,10 +126,12 @@ impl Root {
             for name in names_in(&directory).unwrap_or_default() {
                 seen += 1;
                 if seen > ENTRIES_MAX {
-                    return self.note(format!("there are more than {ENTRIES_MAX} files: the rest was not read"));
+                    return self
+                        .note(format!("there are more than {ENTRIES_MAX} files: the rest was not read"));
                 }
                 let Ok(stat) = statat(&directory, &name[..], AtFlags::SYMLINK_NOFOLLOW) else { continue };
-                let whole = if path.is_empty() { name.clone() } else { [&path[..], b"/", &name[..]].concat() };
+                let whole =
+                    if path.is_empty() { name.clone() } else { [&path[..], b"/", &name[..]].concat() };
                 match FileType::from_raw_mode(stat.st_mode) {
                     FileType::Directory if path.is_empty() && is_kernels(&name) => {}
                     FileType::Directory if whole.len() > PATH_SIZE_MAX => {
@@ -189,7 +191,8 @@ mod tests {
         symlink("/a", inside.join("absolute")).expect("a link");
         symlink("loop", inside.join("loop")).expect("a link");
         let pipe = inside.join("pipe");
-        rustix::fs::mknodat(rustix::fs::CWD, &pipe, FileType::Fifo, rustix::fs::Mode::RUSR, 0).expect("a pipe");
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, FileType::Fifo, rustix::fs::Mode::RUSR, 0)
+            .expect("a pipe");
         let root = Root::new(OwnedFd::from(File::open(&inside).expect("a directory")));
         assert_eq!(root.text("link", 100).as_deref(), Some("inside"));
         assert_eq!(root.text("absolute/b/f", 100).as_deref(), Some("12345"));

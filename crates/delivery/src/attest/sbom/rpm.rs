@@ -30,7 +30,8 @@ pub fn packages(root: &Root, os: &Os) -> Vec<Package> {
     for directory in DIRECTORIES {
         let path = format!("{directory}/rpmdb.sqlite");
         if let Some(file) = root.open(&path) {
-            if root.open(&format!("{path}-wal")).is_some_and(|log| log.metadata().is_ok_and(|m| m.len() > 0)) {
+            if root.open(&format!("{path}-wal")).is_some_and(|log| log.metadata().is_ok_and(|m| m.len() > 0))
+            {
                 root.note(format!("/{path} has a log beside it: its latest packages are missing here"));
             }
             match read(&file, os, &path) {
@@ -120,4 +121,74 @@ fn package(header: &Header<'_>, os: &Os, source: &str) -> Option<Package> {
     }
     let vendor = header.text(VENDOR);
     Some(package.with_license(header.text(LICENSE).as_deref()).with_supplier(vendor.as_deref()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sqlite::sample;
+    use super::*;
+    use crossdock_testkit::hostile::try_inputs;
+    use std::io::Write;
+
+    /// A header as rpm keeps it: texts and numbers by tag.
+    fn header(texts: &[(u32, &str)], numbers: &[(u32, u32)]) -> Vec<u8> {
+        let (mut entries, mut data): (Vec<u8>, Vec<u8>) = Default::default();
+        let mut entry = |tag: u32, kind: u32, offset: usize| {
+            entries.extend([tag, kind, offset as u32, 1].iter().flat_map(|number| number.to_be_bytes()));
+        };
+        for (tag, number) in numbers {
+            entry(*tag, 4, data.len());
+            data.extend(number.to_be_bytes());
+        }
+        for (tag, text) in texts {
+            entry(*tag, 6, data.len());
+            data.extend(text.bytes().chain([0]));
+        }
+        let count = (entries.len() / 16) as u32;
+        [&count.to_be_bytes()[..], &(data.len() as u32).to_be_bytes(), &entries, &data].concat()
+    }
+
+    fn file(bytes: &[u8]) -> File {
+        let mut file = tempfile::tempfile().expect("a file");
+        file.write_all(bytes).expect("room");
+        file
+    }
+
+    #[test]
+    fn packages_of_a_database() {
+        let bash = [
+            (NAME, "bash"),
+            (VERSION, "5.2.26"),
+            (RELEASE, "3.fc40"),
+            (ARCH, "x86_64"),
+            (LICENSE, "GPL-3.0-or-later"),
+            (VENDOR, "Fedora Project"),
+            (SOURCE_RPM, "bash-5.2.26-3.fc40.src.rpm"),
+        ];
+        let key = [(NAME, "gpg-pubkey"), (VERSION, "1"), (RELEASE, "1")];
+        let old = [(NAME, "shadow"), (VERSION, "4"), (RELEASE, "1")];
+        let headers = [header(&bash, &[]), header(&key, &[]), header(&old, &[(EPOCH, 2)]), b"short".to_vec()];
+        let os = Os { id: "fedora".into(), version: "40".into(), ..Os::default() };
+        let found = read(&file(&sample::database(&headers)), &os, "db").expect("a database");
+        let purls: Vec<&str> = found.iter().map(|package| &package.purl[..]).collect();
+        assert_eq!(
+            purls,
+            [
+                "pkg:rpm/fedora/bash@5.2.26-3.fc40?arch=x86_64&distro=fedora-40&upstream=bash-5.2.26-3.fc40.src.rpm",
+                "pkg:rpm/fedora/shadow@4-1?distro=fedora-40&epoch=2"
+            ]
+        );
+        assert_eq!(found[0].license.as_deref(), Some("GPL-3.0-or-later"));
+        assert_eq!(found[1].version, "2:4-1");
+    }
+
+    #[test]
+    fn hostile_databases_of_rpm() {
+        let long = "x".repeat(900);
+        let valid =
+            sample::database(&[header(&[(NAME, "a"), (VERSION, "1"), (LICENSE, &long)], &[(EPOCH, 1)])]);
+        try_inputs("rpm's database", &[valid], |bytes| {
+            let _ = read(&file(bytes), &Os::default(), "db");
+        });
+    }
 }

@@ -184,7 +184,8 @@ mod tests {
         assert_eq!(found["supplier"], "Person: Ann x (a@b)");
         assert_eq!(found["licenseDeclared"], document["hasExtractedLicensingInfos"][0]["licenseId"]);
         assert_eq!(found["externalRefs"][0]["referenceLocator"], "pkg:npm/%40s/a_b@1");
-        let kinds = document["relationships"].as_array().expect("a list").iter().map(|r| &r["relationshipType"]);
+        let kinds =
+            document["relationships"].as_array().expect("a list").iter().map(|r| &r["relationshipType"]);
         assert_eq!(kinds.collect::<Vec<_>>(), ["DESCRIBES", "CONTAINS", "CONTAINS"]);
         let other = super::document(&Content { seed: "sha256:2", ..content });
         assert_ne!(document["documentNamespace"], other["documentNamespace"]);

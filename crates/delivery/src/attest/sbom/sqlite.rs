@@ -119,7 +119,8 @@ impl<'a> Database<'a> {
         if size > ROW_SIZE_MAX {
             return Err(Damaged("a row is too large"));
         }
-        self.bytes_left = self.bytes_left.checked_sub(size).ok_or(Damaged("its rows are larger than the file"))?;
+        self.bytes_left =
+            self.bytes_left.checked_sub(size).ok_or(Damaged("its rows are larger than the file"))?;
         let here = self.local_size(size) as usize;
         let mut payload = rest.get(..here).ok_or(Damaged("a row is outside its page"))?.to_vec();
         let mut next = if (here as u64) < size { word(rest, here)? } else { 0 };
@@ -207,4 +208,124 @@ fn half(bytes: &[u8], at: usize) -> Result<u16> {
 fn word(bytes: &[u8], at: usize) -> Result<u32> {
     let part = bytes.get(at..at + 4).and_then(|part| part.try_into().ok());
     part.map(u32::from_be_bytes).ok_or(Damaged("a number is outside its page"))
+}
+
+/// Small databases for tests.
+#[cfg(test)]
+pub(super) mod sample {
+    const PAGE_SIZE: usize = 512;
+
+    /// A number as [`super::varint`] reads it.
+    fn varint(value: usize) -> Vec<u8> {
+        let mut bytes = vec![(value & 0x7f) as u8];
+        let mut rest = value >> 7;
+        while rest > 0 {
+            bytes.insert(0, (rest & 0x7f) as u8 | 0x80);
+            rest >>= 7;
+        }
+        bytes
+    }
+
+    /// A record of values with their types.
+    fn record(values: &[(usize, &[u8])]) -> Vec<u8> {
+        let types: Vec<u8> = values.iter().flat_map(|(kind, _)| varint(*kind)).collect();
+        let content = values.iter().flat_map(|(_, bytes)| bytes.iter().copied());
+        varint(types.len() + 1).into_iter().chain(types).chain(content).collect()
+    }
+
+    /// The page of a leaf with these cells, after `before` bytes.
+    fn leaf(before: &[u8], cells: &[Vec<u8>]) -> Vec<u8> {
+        let mut page = before.to_vec();
+        page.extend([13, 0, 0]);
+        page.extend((cells.len() as u16).to_be_bytes());
+        page.extend([0, 0, 0]);
+        let mut end = PAGE_SIZE;
+        let mut content = Vec::new();
+        for cell in cells {
+            end -= cell.len();
+            page.extend((end as u16).to_be_bytes());
+            content = [cell, &content[..]].concat();
+        }
+        page.resize(end, 0);
+        [page, content].concat()
+    }
+
+    /// A database whose table `Packages` has these blobs in rows of two columns.
+    pub fn database(blobs: &[Vec<u8>]) -> Vec<u8> {
+        let mut header = [super::MAGIC, &(PAGE_SIZE as u16).to_be_bytes()[..]].concat();
+        header.resize(100, 0);
+        let sql = b"CREATE TABLE Packages (hnum INTEGER PRIMARY KEY, blob BLOB)";
+        let text = |bytes: &'static [u8]| (13 + 2 * bytes.len(), bytes);
+        let schema = record(&[text(b"table"), text(b"Packages"), text(b"Packages"), (1, &[2]), text(sql)]);
+        let first = leaf(&header, &[[varint(schema.len()), varint(1), schema].concat()]);
+        let (mut cells, mut overflow) = (Vec::new(), Vec::new());
+        for (number, blob) in blobs.iter().enumerate() {
+            let row = record(&[(0, b""), (12 + 2 * blob.len(), blob)]);
+            let begin = [varint(row.len()), varint(number + 1)].concat();
+            let most = PAGE_SIZE - 35;
+            if row.len() <= most {
+                cells.push([begin, row].concat());
+                continue;
+            }
+            let least = (PAGE_SIZE - 12) * 32 / 255 - 23;
+            let fits = least + (row.len() - least) % (PAGE_SIZE - 4);
+            let here = if fits <= most { fits } else { least };
+            let next = 3 + (overflow.len() / PAGE_SIZE) as u32;
+            cells.push([begin, row[..here].to_vec(), next.to_be_bytes().to_vec()].concat());
+            let parts: Vec<&[u8]> = row[here..].chunks(PAGE_SIZE - 4).collect();
+            for (place, part) in parts.iter().enumerate() {
+                let following = if place + 1 == parts.len() { 0 } else { next + place as u32 + 1 };
+                let mut page = [&following.to_be_bytes()[..], part].concat();
+                page.resize(PAGE_SIZE, 0);
+                overflow.extend(page);
+            }
+        }
+        [first, leaf(&[], &cells), overflow].concat()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    fn file(bytes: &[u8]) -> File {
+        let mut file = tempfile::tempfile().expect("a file");
+        file.write_all(bytes).expect("room");
+        file
+    }
+
+    fn blobs(file: &File) -> Result<Vec<Vec<u8>>> {
+        let mut all = Vec::new();
+        Database::open(file)?.rows("Packages", &mut |row| {
+            if let [_, Value::Bytes(blob)] = row {
+                all.push(blob.to_vec());
+            }
+        })?;
+        Ok(all)
+    }
+
+    #[test]
+    fn rows_may_go_on_in_other_pages() {
+        let given = vec![b"small".to_vec(), vec![7; 2000], (0..600).map(|n| n as u8).collect(), Vec::new()];
+        assert_eq!(blobs(&file(&sample::database(&given))).expect("valid"), given);
+        let empty = file(&sample::database(&[]));
+        let other = Database::open(&empty).expect("valid").rows("Other", &mut |_| {});
+        assert_eq!(other, Err(Damaged("it lacks the table of packages")));
+        assert_eq!(blobs(&file(b"short")), Err(Damaged("it has no header")));
+        assert_eq!(blobs(&file(&[0; 200])), Err(Damaged("it is no SQLite database")));
+    }
+
+    #[test]
+    fn circles_of_pages_end() {
+        // An inner page that is its own child.
+        let mut bytes = sample::database(&[]);
+        bytes[512..524].copy_from_slice(&[5, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2]);
+        assert!(blobs(&file(&bytes)).is_err());
+        // A row that says it is larger than the file, in a page that goes on in itself.
+        let mut bytes = sample::database(&[vec![7; 60_000]]);
+        bytes.truncate(3 * 512);
+        bytes[1024..1028].copy_from_slice(&3u32.to_be_bytes());
+        assert_eq!(blobs(&file(&bytes)), Err(Damaged("its rows are larger than the file")));
+    }
 }
