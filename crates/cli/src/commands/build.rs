@@ -147,7 +147,7 @@ pub struct BuildArgs {
     /// Attest how the image was built: true, false, or settings such as mode=min, version=v0.2
     #[arg(long, value_name = "SPEC", num_args = 0..=1, default_missing_value = "true", value_parser = attestations::provenance)]
     pub provenance: Option<String>,
-    /// Attest which packages are in the image: true or false
+    /// Attest which packages are in the image: true, false, or generator=IMAGE
     #[arg(long, value_name = "SPEC", num_args = 0..=1, default_missing_value = "true", value_parser = attestations::sbom)]
     pub sbom: Option<String>,
     /// An attestation: type=provenance,... or type=sbom,...; as --provenance and --sbom
@@ -298,7 +298,7 @@ pub fn build(session: &Session, args: BuildArgs) -> Result<u8> {
         amend::amend(&store, &mut built, &args.amend, &layers)?;
         let name = tags.first().map(Reference::familiar);
         let making = Making {
-            store: &store,
+            environment: &environment,
             settings: &asked,
             inputs: &inputs,
             platforms: &request.platforms,

@@ -16,6 +16,8 @@ use crossdock_oci::store::TemporaryDirectory;
 use super::sbom::root::Root;
 use super::statement::{Attestation, Subject};
 
+/// The ending of files with lists of packages.
+pub const SBOM_ENDING: &str = ".spdx.json";
 /// The mode of the files, as in BuildKit.
 const MODE: u32 = 0o600;
 

@@ -6,7 +6,9 @@
 //! place for them. The digests of images do not depend on any of this.
 
 mod files;
+mod generator;
 pub mod material;
+mod opened;
 pub mod provenance;
 pub mod purl;
 pub mod sbom;
@@ -15,28 +17,25 @@ pub mod statement;
 pub mod steps;
 
 use anyhow::{Context, Result, bail};
-use crossdock_builder::view::View;
-use crossdock_builder::{Built, BuiltImage};
-use crossdock_oci::Store;
+use crossdock_builder::{Built, BuiltImage, Environment};
 use crossdock_oci::store::TemporaryDirectory;
+use crossdock_oci::{Reference, Store};
 use crossdock_platform::Platform;
 
 use crate::annotations::Annotations;
 use crate::outputs::{AttestationPlace, Output, Surroundings};
+use files::SBOM_ENDING;
 use material::Material;
+use opened::open_root;
 use provenance::{Facts, Inputs, Invocation};
-use sbom::root::Root;
-use settings::Settings;
+use settings::{SbomSettings, Settings};
 use statement::{Attestation, SPDX};
 use steps::Steps;
 
-/// The file of a list of packages in outputs of files.
-const SBOM_FILE: &str = "sbom.spdx.json";
-
 /// What attestations are made from.
 pub struct Making<'a> {
-    /// The store that holds the result.
-    pub store: &'a Store,
+    /// What the build ran with; a generator of lists of packages is run with it, too.
+    pub environment: &'a Environment<'a>,
     /// What is asked for.
     pub settings: &'a Settings,
     /// What the build was asked for.
@@ -84,12 +83,14 @@ pub fn check(settings: &Settings, outputs: &[Output]) -> Result<()> {
             bail!("{reason}, or --provenance=false and --sbom=false");
         }
     }
-    match settings.sbom.as_ref().and_then(|sbom| sbom.generator.as_ref()) {
-        Some(image) => bail!(
-            "generator={image}: crossdock lists packages itself and runs no generator: leave it out, or run it on the result of --output type=local"
-        ),
-        None => Ok(()),
-    }
+    settings.sbom.as_ref().map_or(Ok(None), generator_of).map(|_| ())
+}
+
+/// The name of the generator.
+fn generator_of(settings: &SbomSettings) -> Result<Option<Reference>> {
+    let name = settings.generator.as_ref().map(|name| name.parse::<Reference>());
+    name.transpose()
+        .with_context(|| format!("generator={}", settings.generator.as_deref().unwrap_or_default()))
 }
 
 /// Makes the attestations of a result.
@@ -105,8 +106,15 @@ pub fn make(making: &Making<'_>, built: &Built) -> Result<Attestations> {
     let invocation = Invocation::ending_now(making.steps.started(), making.epoch, &seed.join(" "));
     let one = |(image, platform): (&BuiltImage, &Platform)| -> Result<Vec<Attestation>> {
         let mut all = Vec::new();
-        if making.settings.sbom.is_some() {
-            all.push(packages(making, image, &invocation)?);
+        if let Some(settings) = &making.settings.sbom {
+            match generator_of(settings)? {
+                None => all.push(packages(making, image, &invocation)?),
+                Some(generator) => {
+                    let (environment, name) = (making.environment, generator.familiar());
+                    (making.say)(&format!("listing packages for {} with {name}", image.platform));
+                    all.extend(generator::attestations(environment, &generator, settings, image)?);
+                }
+            }
         }
         if let Some(settings) = &making.settings.provenance {
             let facts = Facts {
@@ -126,7 +134,7 @@ pub fn make(making: &Making<'_>, built: &Built) -> Result<Attestations> {
 
 /// The list of an image's packages.
 fn packages(making: &Making<'_>, image: &BuiltImage, invocation: &Invocation) -> Result<Attestation> {
-    let opened = open_root(making.store, image)?;
+    let opened = open_root(making.environment.store, image)?;
     let found = sbom::find(&opened.root);
     for note in &found.notes {
         (making.say)(&format!("warning: list of packages for {}: {note}", image.platform));
@@ -142,28 +150,9 @@ fn packages(making: &Making<'_>, image: &BuiltImage, invocation: &Invocation) ->
     Ok(Attestation {
         predicate_type: SPDX.to_string(),
         predicate: sbom::spdx::document(&content),
-        file_name: SBOM_FILE.to_string(),
+        file_name: format!("sbom{SBOM_ENDING}"),
         inline_only: false,
     })
-}
-
-/// The open root file system of an image.
-struct Opened {
-    root: Root,
-    _view: View,
-    _directory: Option<TemporaryDirectory>,
-}
-
-fn open_root(store: &Store, image: &BuiltImage) -> Result<Opened> {
-    let (mut trees, mut directory) = (image.trees.clone(), None);
-    if trees.is_empty() {
-        let empty = store.temporary_directory()?;
-        trees.push(empty.path().to_path_buf());
-        directory = Some(empty);
-    }
-    let view = View::new(store, &trees)?;
-    let root = Root::new(view.root().try_clone().context("open the files of the image")?);
-    Ok(Opened { root, _view: view, _directory: directory })
 }
 
 impl Attestations {
