@@ -1,5 +1,5 @@
-//! The options of build that ask for attestations: `--provenance`, `--sbom` and `--attest` (buildx's reference,
-//! "buildx build").
+//! The options of build that ask for attestations: `--provenance`, `--sbom` and `--attest` (buildx's
+//! reference, "buildx build").
 
 use crossdock_delivery::attest::settings::Settings;
 use crossdock_dockerfile::values::csv;

@@ -141,7 +141,7 @@ fn packages(making: &Making<'_>, image: &BuiltImage, invocation: &Invocation) ->
     }
     let content = sbom::spdx::Content {
         name: making.name.unwrap_or(image.id.as_str()),
-        seed: image.id.as_str(),
+        id: image.id.as_str(),
         created: invocation.finished,
         os: found.os.as_ref(),
         packages: &found.packages,

@@ -148,7 +148,7 @@ mod tests {
             packages.extend(binaries::crates(bytes, "s").into_iter().flatten());
             let content = spdx::Content {
                 name: &text,
-                seed: "",
+                id: "",
                 created: jiff::Timestamp::UNIX_EPOCH,
                 os: Some(&os),
                 packages: &packages,

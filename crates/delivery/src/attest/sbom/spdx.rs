@@ -14,8 +14,8 @@ use super::package::Package;
 pub struct Content<'a> {
     /// The image's name.
     pub name: &'a str,
-    /// What makes the document different from those of other images, such as the image's id.
-    pub seed: &'a str,
+    /// The image's id, which is its version here.
+    pub id: &'a str,
     /// When it is made.
     pub created: Timestamp,
     /// The operating system of the image, if it says so.
@@ -33,7 +33,7 @@ const IMAGE: &str = "SPDXRef-Image";
 pub fn document(content: &Content<'_>) -> Value {
     let mut extracted = Extracted::default();
     let mut ids = HashSet::new();
-    let mut elements = vec![image(content.name)];
+    let mut elements = vec![image(content)];
     elements.extend(content.os.map(operating_system));
     for package in content.packages {
         elements.push(element(package, &mut ids, &mut extracted));
@@ -69,7 +69,7 @@ pub fn document(content: &Content<'_>) -> Value {
 /// An address that no other document has, as SPDX recommends to those without a site: it need not lead
 /// anywhere.
 fn namespace(content: &Content<'_>, created: &str) -> String {
-    let mut text = format!("{created}\n{}\n{}\n", content.name, content.seed);
+    let mut text = format!("{created}\n{}\n{}\n", content.name, content.id);
     for package in content.packages {
         text.push_str(&format!("{}\n", package.purl));
     }
@@ -97,17 +97,17 @@ fn bare(id: &str, name: &str) -> Value {
     })
 }
 
-fn image(name: &str) -> Value {
-    let mut image = bare(IMAGE, name);
+fn image(content: &Content<'_>) -> Value {
+    let mut image = bare(IMAGE, content.name);
+    image["versionInfo"] = content.id.into();
     image["primaryPackagePurpose"] = "CONTAINER".into();
     image
 }
 
 fn operating_system(os: &Os) -> Value {
     let mut element = bare("SPDXRef-OperatingSystem", &os.id);
-    if !os.version.is_empty() {
-        element["versionInfo"] = os.version.clone().into();
-    }
+    // Templates such as `{{.name}}@{{.versionInfo}}` need it of each package.
+    element["versionInfo"] = os.version.clone().into();
     if !os.pretty_name.is_empty() {
         element["summary"] = os.pretty_name.clone().into();
     }
@@ -170,7 +170,7 @@ mod tests {
         let notes = ["/x was not read".to_string()];
         let content = Content {
             name: "app:1",
-            seed: "sha256:1",
+            id: "sha256:1",
             created: Timestamp::UNIX_EPOCH,
             os: Some(&os),
             packages: &packages,
@@ -187,7 +187,7 @@ mod tests {
         let kinds =
             document["relationships"].as_array().expect("a list").iter().map(|r| &r["relationshipType"]);
         assert_eq!(kinds.collect::<Vec<_>>(), ["DESCRIBES", "CONTAINS", "CONTAINS"]);
-        let other = super::document(&Content { seed: "sha256:2", ..content });
+        let other = super::document(&Content { id: "sha256:2", ..content });
         assert_ne!(document["documentNamespace"], other["documentNamespace"]);
     }
 }
