@@ -453,3 +453,111 @@ fn layers(facts: &Facts<'_>) -> Option<Value> {
     }
     (!all.is_empty()).then_some(Value::Object(all))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crossdock_builder::Silent;
+    use crossdock_oci::{Digest, Reference};
+
+    use crate::attest::steps::Steps;
+
+    fn platform(text: &str) -> Platform {
+        text.parse().expect("a platform")
+    }
+
+    fn image(name: &str, for_platform: &str) -> Material {
+        let reference: Reference = name.parse().expect("a name");
+        Material::Image { reference, platform: platform(for_platform), digest: Digest::of(name.as_bytes()) }
+    }
+
+    fn inputs(attributes: &[(&str, &str)]) -> Inputs {
+        let attributes = attributes.iter().map(|(name, value)| (name.to_string(), value.to_string()));
+        Inputs { attributes: attributes.collect(), dockerfile: b"FROM a\n".to_vec(), ..Inputs::default() }
+    }
+
+    /// The predicate of a build for two platforms, for the second one.
+    fn made(settings: &ProvenanceSettings, inputs: &Inputs, materials: &[Material]) -> Value {
+        let platforms = ["linux/amd64", "linux/arm64"].map(platform);
+        let steps = Steps::new(&Silent);
+        let facts = Facts {
+            platform: &platforms[1],
+            platforms: &platforms,
+            materials,
+            steps: &steps.of(&platforms[1]),
+            results: &StepCache::default(),
+        };
+        let invocation = Invocation::ending_now(SystemTime::now(), Some(0), "seed");
+        attestation(settings, inputs, &facts, &invocation).expect("a Dockerfile").predicate
+    }
+
+    #[test]
+    fn each_image_has_its_own_platforms_materials() {
+        let materials = [
+            Material::Repository { address: "https://h/r.git#v1".into(), commit: "0123abcd".into() },
+            image("base:1", "linux/amd64"),
+            image("base:1", "linux/arm64"),
+            // Only of the machine that built, for all images.
+            image("tools:1", "linux/amd64"),
+        ];
+        let predicate = made(&ProvenanceSettings::default(), &inputs(&[]), &materials);
+        let list = predicate["buildDefinition"]["resolvedDependencies"].as_array().expect("a list");
+        let uris: Vec<&str> = list.iter().map(|one| one["uri"].as_str().expect("an address")).collect();
+        assert_eq!(
+            uris,
+            [
+                "pkg:docker/base@1?platform=linux%2Farm64",
+                "pkg:docker/tools@1?platform=linux%2Famd64",
+                "https://h/r.git#v1"
+            ]
+        );
+        assert_eq!(list[2]["digest"], json!({"sha1": "0123abcd"}));
+    }
+
+    #[test]
+    fn attributes_of_clients_have_their_places() {
+        let inputs = inputs(&[
+            ("context", "https://user:secret@h/r.git"),
+            ("filename", "sub/Dockerfile"),
+            ("vcs:source", "https://user:secret@h/r.git"),
+            ("vcs:revision", "abc"),
+            ("context:other", "https://user:secret@h/o.git"),
+            ("platform", "linux/arm64"),
+            ("cache-imports", "[]"),
+            ("attest:sbom", ""),
+            ("build-arg:A", "1"),
+            ("target", "t"),
+        ]);
+        let materials = [Material::Repository { address: "https://h/r.git".into(), commit: "ab".into() }];
+        let predicate = made(&ProvenanceSettings::default(), &inputs, &materials);
+        assert!(!predicate.to_string().contains("secret"), "{predicate}");
+        let external = &predicate["buildDefinition"]["externalParameters"];
+        let source = json!({"uri": "https://h/r.git", "digest": {"sha1": "ab"}, "path": "sub/Dockerfile"});
+        assert_eq!(external["configSource"], source);
+        let arguments = json!({"build-arg:A": "1", "context:other": "https://h/o.git", "target": "t"});
+        assert_eq!(external["request"], json!({"frontend": "dockerfile.v0", "args": arguments}));
+        let metadata = &predicate["runDetails"]["metadata"];
+        let vcs = json!({"source": "https://h/r.git", "revision": "abc"});
+        let found = metadata["buildkit_metadata"]["vcs"].as_object().expect("a map").clone();
+        assert_eq!(Value::Object(found), vcs);
+        assert_eq!(metadata["startedOn"], "1970-01-01T00:00:00Z");
+        assert_eq!(metadata["buildkit_hermetic"], true);
+        // The old version has the same, and nothing besides.
+        let old = ProvenanceSettings { version: Version::V02, mode: Mode::Min, ..Default::default() };
+        let old = made(&old, &inputs, &materials);
+        assert_eq!(
+            old["invocation"]["parameters"]["args"],
+            json!({"context:other": "https://h/o.git", "target": "t"})
+        );
+        assert_eq!(old["metadata"]["completeness"]["parameters"], false);
+        assert_eq!(old["metadata"]["https://mobyproject.org/buildkit@v1#hermetic"], true);
+        assert!(old.get("buildConfig").is_none(), "{old}");
+    }
+
+    #[test]
+    fn ids_are_unique_unless_the_time_is_given() {
+        let id = |epoch| Invocation::ending_now(SystemTime::now(), epoch, "seed").id;
+        assert_eq!((id(Some(5)), id(None).len()), (id(Some(5)), ID_LENGTH));
+        assert_ne!(id(None), id(None));
+    }
+}
