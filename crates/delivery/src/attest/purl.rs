@@ -7,8 +7,7 @@ use crossdock_platform::Platform;
 /// left out.
 pub fn purl(kind: &str, name: &str, version: &str, qualifiers: &[(&str, &str)]) -> String {
     let mut text = format!("pkg:{kind}/");
-    let segments: Vec<String> =
-        name.split('/').filter(|segment| !segment.is_empty()).map(encoded).collect();
+    let segments: Vec<String> = name.split('/').filter(|segment| !segment.is_empty()).map(encoded).collect();
     text.push_str(&segments.join("/"));
     if !version.is_empty() {
         text.push('@');

@@ -3,13 +3,10 @@
 //! Databases have expressions of SPDX, older names such as `GPLv2+`, and free text. Names that SPDX does not
 //! know become references to a text that stands in the document, so that the result is always valid.
 
-use std::collections::{BTreeMap, HashSet};
-use std::sync::OnceLock;
+use std::collections::BTreeMap;
 
-/// The identifiers of licences that SPDX knows, one in a line (SPDX license list 3.27).
-const LICENSES: &str = include_str!("licenses.txt");
-/// The identifiers of exceptions, for `WITH`.
-const EXCEPTIONS: &str = include_str!("exceptions.txt");
+use ::spdx::{exception_id, license_id};
+
 /// The longest text that is taken for an expression, in bytes.
 const EXPRESSION_SIZE_MAX: usize = 1000;
 /// What SPDX writes where nothing is said.
@@ -67,9 +64,9 @@ impl Extracted {
 
     fn name(&mut self, name: &str) -> String {
         let (base, plus) = name.strip_suffix('+').map_or((name, ""), |base| (base, "+"));
-        match known(LICENSES, base) {
-            true => format!("{base}{plus}"),
-            false => self.reference(name),
+        match license_id(base) {
+            Some(_) => format!("{base}{plus}"),
+            None => self.reference(name),
         }
     }
 
@@ -121,7 +118,7 @@ fn is_expression(words: &[Word<'_>]) -> bool {
             Word::With if !wants_name => {
                 let is_of_license = matches!(words[place - 1], Word::Name(name) if is_name(name));
                 let exception =
-                    matches!(words.get(place + 1), Some(Word::Name(name)) if known(EXCEPTIONS, name));
+                    matches!(words.get(place + 1), Some(Word::Name(name)) if exception_id(name).is_some());
                 if !is_of_license || !exception {
                     return false;
                 }
@@ -137,13 +134,6 @@ fn is_expression(words: &[Word<'_>]) -> bool {
 /// Whether a word may be the name of a licence at all.
 fn is_name(word: &str) -> bool {
     word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-.+".contains(&byte))
-}
-
-/// Whether a list has the identifier.
-fn known(list: &'static str, name: &str) -> bool {
-    static SETS: OnceLock<[HashSet<&'static str>; 2]> = OnceLock::new();
-    let sets = SETS.get_or_init(|| [LICENSES, EXCEPTIONS].map(|list| list.lines().collect()));
-    sets[usize::from(list == EXCEPTIONS)].contains(name)
 }
 
 #[cfg(test)]
