@@ -1,8 +1,15 @@
 //! The options of build that ask for attestations: `--provenance`, `--sbom` and `--attest` (buildx's
 //! reference, "buildx build").
 
+use std::path::Path;
+
+use crossdock_builder::{BuildRequest, Built};
+use crossdock_delivery::attest::provenance::{Inputs, for_metadata};
 use crossdock_delivery::attest::settings::Settings;
-use crossdock_dockerfile::values::csv;
+use crossdock_delivery::attest::{Attestations, vcs};
+use crossdock_delivery::contexts::Input;
+use crossdock_dockerfile::values::{boolean, csv};
+use serde_json::{Map, Value};
 
 use crate::values::switch;
 
@@ -52,6 +59,38 @@ pub fn settings(
         settings.set_text(kind, text)?;
     }
     Ok(settings)
+}
+
+/// What the build is asked for, for its provenance. As in buildx, `BUILDX_GIT_INFO=false` leaves out what Git
+/// says of the context.
+pub fn inputs(
+    settings: &Settings,
+    request: &BuildRequest,
+    input: &Input,
+    dockerfile: Option<&Path>,
+) -> anyhow::Result<Inputs> {
+    if settings.is_empty() {
+        return Ok(Inputs::default());
+    }
+    let mut inputs = Inputs::of(request, input)?;
+    let wants_git = std::env::var("BUILDX_GIT_INFO").ok().and_then(|text| boolean(&text)).unwrap_or(true);
+    if let Some(context) = request.context.as_deref().filter(|_| wants_git && input.address.is_none()) {
+        inputs.attributes.extend(vcs::attributes(context, dockerfile));
+    }
+    Ok(inputs)
+}
+
+/// Members of buildx's metadata file: the provenance of each image.
+pub fn metadata(attestations: &Attestations, built: &Built) -> Map<String, Value> {
+    let mut all = Map::new();
+    for (image, attestations) in built.images.iter().zip(attestations.of_images()) {
+        let name = match built.images.len() {
+            1 => "buildx.build.provenance".to_string(),
+            _ => format!("buildx.build.provenance/{}", image.platform),
+        };
+        all.extend(attestations.iter().find_map(for_metadata).map(|provenance| (name, provenance)));
+    }
+    all
 }
 
 fn checked(kind: &str, text: &str) -> Result<String, String> {

@@ -8,7 +8,6 @@ use clap::ValueEnum as _;
 use crossdock_builder::{BuildError, BuildRequest, Built, Environment, NamedContext, Secret};
 use crossdock_delivery::ahead::Ahead;
 use crossdock_delivery::annotations::Annotations;
-use crossdock_delivery::attest::provenance::Inputs;
 use crossdock_delivery::attest::steps::Steps;
 use crossdock_delivery::attest::{self, Making};
 use crossdock_delivery::caches;
@@ -21,6 +20,7 @@ use crossdock_oci::layer::Timestamps;
 use crossdock_oci::store::LayerOptions;
 use crossdock_platform::Platform;
 use crossdock_sandbox::emulator;
+use serde_json::{Map, Value};
 
 use super::amend::{self, AmendArgs};
 use super::attestations::{self, Attest};
@@ -281,7 +281,7 @@ pub fn build(session: &Session, args: BuildArgs) -> Result<u8> {
         );
     }
     let imported = caches::import(&source, &args.cache_from, &request.platforms, &tell_user)?;
-    let inputs = if asked.is_empty() { Inputs::default() } else { Inputs::of(&request, &input)? };
+    let inputs = attestations::inputs(&asked, &request, &input, args.file.as_deref())?;
     let steps = Steps::new(&display);
     let environment = Environment {
         store: &store,
@@ -308,10 +308,10 @@ pub fn build(session: &Session, args: BuildArgs) -> Result<u8> {
             name: name.as_deref(),
             say: &tell_user,
         };
-        let attestations = attest::make(&making, &built)?;
+        let attested = attest::make(&making, &built)?;
         let mut formed = Vec::new();
         for output in &outputs {
-            let result = attestations.form(output, &with, &built, &annotations)?;
+            let result = attested.form(output, &with, &built, &annotations)?;
             output.write(&with, &result.built)?;
             formed.push(result.built);
         }
@@ -325,11 +325,12 @@ pub fn build(session: &Session, args: BuildArgs) -> Result<u8> {
                 store.remove_untagged(&result.target().digest)?;
             }
         }
-        Ok((built, formed))
+        let metadata = attestations::metadata(&attested, &built);
+        Ok((built, formed, metadata))
     };
     let built = crossdock_builder::build(&environment, &request);
     let built = built.map_err(|error| ahead.refusal().unwrap_or_else(|| error.into()));
-    let (built, formed) = match built.and_then(deliver) {
+    let (built, formed, metadata) = match built.and_then(deliver) {
         Ok(built) => built,
         Err(error) => {
             if let Err(more) = recorder.finish(Err(chain(&error))) {
@@ -343,7 +344,7 @@ pub fn build(session: &Session, args: BuildArgs) -> Result<u8> {
     recorder.finish(Ok(images))?;
     display.close(true);
     let names: Vec<Reference> = tags.iter().chain(outputs.iter().flat_map(Output::names)).cloned().collect();
-    report(&args, formed.first().unwrap_or(&built), &names, &tags)?;
+    report(&args, formed.first().unwrap_or(&built), &names, &tags, metadata)?;
     Ok(0)
 }
 
@@ -385,7 +386,13 @@ fn tell(error: &anyhow::Error, display: &Display, input: &Input, args: &BuildArg
     }
 }
 
-fn report(args: &BuildArgs, built: &Built, names: &[Reference], tags: &[Reference]) -> Result<()> {
+fn report(
+    args: &BuildArgs,
+    built: &Built,
+    names: &[Reference],
+    tags: &[Reference],
+    more: Map<String, Value>,
+) -> Result<()> {
     let target = built.target();
     let id = match built.images.len() {
         1 => &built.images[0].id,
@@ -404,6 +411,7 @@ fn report(args: &BuildArgs, built: &Built, names: &[Reference], tags: &[Referenc
         if !names.is_empty() {
             metadata["image.name"] = names.join(",").into();
         }
+        metadata.as_object_mut().expect("made above").extend(more);
         write_whole(path, serde_json::to_string_pretty(&metadata)?.as_bytes())?;
     }
     if args.quiet {

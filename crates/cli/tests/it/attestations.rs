@@ -5,7 +5,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::support::{Registry, World, require};
+use crate::support::{Registry, Who, World, require};
 
 const TWO: [&str; 2] = ["--platform", "linux/amd64,linux/arm64"];
 
@@ -394,4 +394,44 @@ fn a_generator_lists_packages() {
     build("generator=t").fails_with(&["generator t:latest", "neither ENTRYPOINT nor CMD"]);
     let error = build("WORD=own").fails(2);
     assert!(error.contains("generator=IMAGE"), "{error}");
+}
+
+#[test]
+fn ordinary_users_make_them_too() {
+    for who in [Who::User, Who::SingleId] {
+        let world = World::of(who).load_base();
+        world.file("package.json", r#"{"name":"left","version":"3.0"}"#);
+        let dockerfile = "FROM base\nCOPY package.json /a/node_modules/left/\nRUN chmod 0 /a\n";
+        let asked = ["--provenance=true", "--sbom=true"];
+        world
+            .build(
+                dockerfile,
+                &[&asked[..], &["-t", "t", "--load", "-o", "type=tar,dest=run/t.tar"]].concat(),
+            )
+            .ok();
+        let args = ["buildx", "imagetools", "inspect", "--format", "{{json .SBOM.SPDX.packages}}", "t"];
+        let packages = world.run(&args).ok();
+        assert!(packages.contains("pkg:npm/left@3.0"), "{who:?}: {packages}");
+    }
+}
+
+#[test]
+fn the_metadata_file_has_the_provenance() {
+    let world = World::new();
+    let build = |args: &[&str]| {
+        let metadata = ["--metadata-file", "metadata", "--provenance", "mode=max"];
+        world.build("FROM scratch\nCOPY Dockerfile /\n", &[&metadata[..], args].concat()).ok();
+        file(&world.path("metadata"))
+    };
+    let one = build(&[]);
+    let provenance = &one["buildx.build.provenance"];
+    assert_eq!(provenance["invocation"]["configSource"], json!({"entryPoint": "Dockerfile"}));
+    assert!(provenance.get("buildConfig").is_none() && provenance.get("metadata").is_none(), "{provenance}");
+    assert_eq!(one["containerimage.descriptor"]["mediaType"], "application/vnd.oci.image.index.v1+json");
+    let two = build(&TWO);
+    assert!(
+        ["amd64", "arm64"].iter().all(|cpu| two[format!("buildx.build.provenance/linux/{cpu}")].is_object())
+    );
+    world.build("FROM scratch\nCOPY Dockerfile /\n", &["--metadata-file", "metadata"]).ok();
+    assert!(file(&world.path("metadata")).get("buildx.build.provenance").is_none());
 }

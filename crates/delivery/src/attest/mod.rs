@@ -15,6 +15,7 @@ pub mod sbom;
 pub mod settings;
 pub mod statement;
 pub mod steps;
+pub mod vcs;
 
 use anyhow::{Context, Result, bail};
 use crossdock_builder::{Built, BuiltImage, Environment};
@@ -156,6 +157,11 @@ fn packages(making: &Making<'_>, image: &BuiltImage, invocation: &Invocation) ->
 }
 
 impl Attestations {
+    /// The attestations of each image, in the order of the images; nothing if none was asked for.
+    pub fn of_images(&self) -> impl Iterator<Item = &[Attestation]> {
+        self.all.iter().map(Vec::as_slice)
+    }
+
     /// The result in the form of an output, with these attestations, and with annotations for all outputs.
     ///
     /// # Errors

@@ -189,6 +189,20 @@ pub fn attestation(
     })
 }
 
+/// What buildx writes of a provenance into its metadata file: version 0.2, without steps and metadata. Nothing
+/// for other attestations.
+pub fn for_metadata(attestation: &Attestation) -> Option<Value> {
+    let version = attestation.predicate_type.strip_prefix(SLSA)?;
+    let mut old = match version {
+        "v0.2" => attestation.predicate.clone(),
+        _ => older(&attestation.predicate),
+    };
+    for member in ["buildConfig", "metadata"] {
+        old.as_object_mut()?.remove(member);
+    }
+    Some(old)
+}
+
 /// The predicate in version 1.
 fn predicate(
     settings: &ProvenanceSettings,
