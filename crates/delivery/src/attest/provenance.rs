@@ -189,8 +189,8 @@ pub fn attestation(
     })
 }
 
-/// What buildx writes of a provenance into its metadata file: version 0.2, without steps and metadata. Nothing
-/// for other attestations.
+/// What buildx writes of a provenance into its metadata file: version 0.2, without steps and metadata.
+/// Nothing for other attestations.
 pub fn for_metadata(attestation: &Attestation) -> Option<Value> {
     let version = attestation.predicate_type.strip_prefix(SLSA)?;
     let mut old = match version {
