@@ -29,14 +29,19 @@ pub struct Output {
     repack: bool,
     compression: Option<Compression>,
     level: Option<u32>,
+    /// `oci-artifact=true`: manifests of attestations are artifacts.
+    as_artifact: bool,
     /// `attestation-prefix`: what the names of files with attestations begin with.
     attestation_prefix: String,
 }
 
 /// The place that an output has for attestations.
 pub enum AttestationPlace<'a> {
-    /// The index.
-    Index,
+    /// The index; `as_artifact` is the output's `oci-artifact`.
+    Index {
+        /// Whether their manifests are artifacts, with the image as subject.
+        as_artifact: bool,
+    },
     /// Files beside the result, whose names begin with this text; `split` is the output's `platform-split`.
     Files {
         /// Begin of the names.
@@ -186,7 +191,7 @@ fn attribute(read: &mut Attributes, form: &mut Output, name: &str, value: &str) 
         "context" if !matches!(value, "" | "default") => {
             bail!("crossdock has no daemon: bring the image to it with crossdock copy and docker-daemon:")
         }
-        "oci-artifact" if truth()? => bail!("the result is an image: push an artifact with oras"),
+        "oci-artifact" => form.as_artifact = truth()?,
         "mode" if !matches!(value, "" | "copy") => bail!("files in the directory stay: empty it first"),
         "attestation-prefix" if value.contains('/') => {
             bail!("it begins the name of a file, without a directory")
@@ -195,7 +200,6 @@ fn attribute(read: &mut Attributes, form: &mut Output, name: &str, value: &str) 
         // Layers never have a time after SOURCE_DATE_EPOCH; results are in the store; names have digests; a
         // registry on this machine needs no TLS; what BuildKit no longer does.
         "context"
-        | "oci-artifact"
         | "mode"
         | "rewrite-timestamp"
         | "store"
@@ -279,6 +283,7 @@ impl Output {
             repack: false,
             compression: None,
             level: None,
+            as_artifact: false,
             attestation_prefix: String::new(),
         }
     }
@@ -295,7 +300,7 @@ impl Output {
             _ if self.is_docker => AttestationPlace::Nowhere(
                 "attestations need OCI's media types: leave out oci-mediatypes=false and --format docker",
             ),
-            _ => AttestationPlace::Index,
+            _ => AttestationPlace::Index { as_artifact: self.as_artifact },
         }
     }
 

@@ -108,6 +108,37 @@ fn each_image_has_an_entry_beside_it() {
 }
 
 #[test]
+fn manifests_may_be_artifacts() {
+    let world = World::new();
+    let registry = Registry::start(&world);
+    let name = registry.image("a:1");
+    let output = format!("type=image,name={name},push=true,oci-artifact=true");
+    world.build("FROM scratch\nCOPY Dockerfile /\n", &["-o", &output, "--provenance=true"]).ok();
+    let inspect = |name: &str| json(&world.run(&["manifest", "inspect", name]).ok());
+    let index = inspect(&name);
+    let (image, entry) = (&index["manifests"][0], &index["manifests"][1]);
+    let by_digest =
+        |entry: &Value| registry.image(&format!("a@{}", entry["digest"].as_str().expect("a digest")));
+    let manifest = inspect(&by_digest(entry));
+    assert_eq!(manifest["artifactType"], "application/vnd.docker.attestation.manifest.v1+json");
+    assert_eq!(manifest["config"]["mediaType"], "application/vnd.oci.empty.v1+json");
+    let subject: Value =
+        ["mediaType", "digest", "size"].iter().map(|name| (*name, image[*name].clone())).collect();
+    assert_eq!(manifest["subject"], subject);
+    let args = [
+        "buildx",
+        "imagetools",
+        "inspect",
+        "--format",
+        "{{json .Provenance.SLSA.runDetails.builder}}",
+        &name,
+    ];
+    assert_eq!(json(&world.crossdock_at(&world.path("other"), &args).run().ok()), json!({"id": ""}));
+    world.crossdock_at(&world.path("other"), &["pull", "--all-platforms", &name]).run().ok();
+    world.crossdock_at(&world.path("other"), &["push", &name]).run().ok();
+}
+
+#[test]
 fn a_provenance_says_as_much_as_was_asked_for() {
     let world = world();
     let max =

@@ -177,14 +177,15 @@ impl Attestations {
         let place = output.attestation_place();
         let is_empty = self.all.iter().all(Vec::is_empty);
         let mut built = built.clone();
-        if !is_empty && matches!(place, AttestationPlace::Index) {
+        if !is_empty && matches!(place, AttestationPlace::Index { .. }) {
             statement::give_index(with.store, &mut built)?;
         }
         let mut built = output.form(with.store, &built, annotations, &with.layers)?;
         let mut directories = Vec::new();
         match place {
-            AttestationPlace::Index if !is_empty => {
-                statement::attach(with.store, &mut built, &self.all, &output.all_names(with.tags))?;
+            AttestationPlace::Index { as_artifact } if !is_empty => {
+                let names = output.all_names(with.tags);
+                statement::attach(with.store, &mut built, &self.all, &names, as_artifact)?;
             }
             AttestationPlace::Files { prefix, split } => {
                 directories = self.lay_over(with.store, &mut built, prefix, split)?;

@@ -114,7 +114,7 @@ impl Settings {
         let parameters = match boolean(text) {
             Some(wanted) => BTreeMap::from([("disabled".to_string(), (!wanted).to_string())]),
             None if text.is_empty() => BTreeMap::new(),
-            None => fields(text)?,
+            None => fields(kind, text)?,
         };
         self.set(kind, &parameters)
     }
@@ -142,13 +142,14 @@ impl Settings {
 }
 
 /// Reads comma-separated `NAME=VALUE`.
-fn fields(text: &str) -> Result<BTreeMap<String, String>> {
+fn fields(kind: &str, text: &str) -> Result<BTreeMap<String, String>> {
     let mut all = BTreeMap::new();
     for field in csv(text).map_err(anyhow::Error::msg)? {
         match field.split_once('=') {
             Some((name, value)) if !name.is_empty() => {
                 all.insert(name.trim().to_string(), value.to_string());
             }
+            _ if kind == "sbom" => bail!("it is true, false, or generator=IMAGE"),
             _ => bail!("it is true, false, or settings such as mode=max"),
         }
     }
@@ -243,6 +244,7 @@ mod tests {
         for (kind, text, reason) in [
             ("other", "", "type=provenance or type=sbom"),
             ("provenance", "perhaps", "true, false, or settings"),
+            ("sbom", "syft", "true, false, or generator=IMAGE"),
             ("provenance", "mode=mid", "mode=mid: it is min or max"),
             ("provenance", "version=v2", "v1 or v0.2"),
             ("provenance", "reproducible=so", "true or false"),

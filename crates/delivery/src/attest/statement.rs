@@ -12,6 +12,8 @@ use super::purl;
 
 /// Media type of a statement.
 pub const STATEMENT: &str = "application/vnd.in-toto+json";
+/// Type of a manifest of attestations that is an artifact.
+pub const ARTIFACT: &str = "application/vnd.docker.attestation.manifest.v1+json";
 /// Annotation of a layer: what its statement says.
 pub const PREDICATE_TYPE: &str = "in-toto.io/predicate-type";
 /// Predicate type of a list of packages in SPDX (in-toto, "SPDX predicate").
@@ -80,19 +82,29 @@ pub fn give_index(store: &Store, built: &mut Built) -> Result<()> {
     Ok(())
 }
 
-/// Adds the attestations of each image to the index; `all` has them in the order of the images.
+/// Adds the attestations of each image to the index; `all` has them in the order of the images. With
+/// `as_artifact` their manifests are artifacts that have the image as subject (OCI image specification,
+/// `manifest.md`), else they have a configuration as images do.
 ///
 /// # Errors
 ///
 /// The result has no OCI index, or the store cannot be read or written.
-pub fn attach(store: &Store, built: &mut Built, all: &[Vec<Attestation>], names: &[Reference]) -> Result<()> {
+pub fn attach(
+    store: &Store,
+    built: &mut Built,
+    all: &[Vec<Attestation>],
+    names: &[Reference],
+    as_artifact: bool,
+) -> Result<()> {
     let descriptor = built.index.clone().context("attestations need an index")?;
     let Document::Index(mut index) = store.read_document(&descriptor)?.0 else {
         bail!("{}: attestations need an index, and this is the manifest of an image", descriptor.digest);
     };
     for (image, attestations) in built.images.iter().zip(all).filter(|(_, all)| !all.is_empty()) {
         let subjects = image_subjects(names, &image.platform, &image.manifest.digest);
-        let mut entry = put_manifest(store, attestations, &subjects)?;
+        let about =
+            Descriptor::new(&image.manifest.media_type, image.manifest.digest.clone(), image.manifest.size);
+        let mut entry = put_manifest(store, attestations, &subjects, as_artifact.then_some(about))?;
         entry.annotations = Annotations::from([
             (ATTESTED_DIGEST.to_string(), image.manifest.digest.to_string()),
             (ATTESTATION_TYPE.to_string(), ATTESTATION.to_string()),
@@ -113,8 +125,14 @@ fn put_index(store: &Store, built: &mut Built, index: &Index) -> Result<()> {
     Ok(())
 }
 
-/// Writes the manifest of an image's attestations, and returns its entry for the index.
-fn put_manifest(store: &Store, attestations: &[Attestation], subjects: &[Subject]) -> Result<Descriptor> {
+/// Writes the manifest of an image's attestations, and returns its entry for the index. With `about` it is an
+/// artifact about that image.
+fn put_manifest(
+    store: &Store,
+    attestations: &[Attestation],
+    subjects: &[Subject],
+    about: Option<Descriptor>,
+) -> Result<Descriptor> {
     let mut layers = Vec::new();
     for attestation in attestations {
         let bytes =
@@ -124,20 +142,26 @@ fn put_manifest(store: &Store, attestations: &[Attestation], subjects: &[Subject
         layer.annotations.insert(PREDICATE_TYPE.to_string(), attestation.predicate_type.clone());
         layers.push(layer);
     }
-    let diff_ids: Vec<&Digest> = layers.iter().map(|layer| &layer.digest).collect();
-    let config = json!({
-        "architecture": "unknown", "os": "unknown", "config": {},
-        "rootfs": {"type": "layers", "diff_ids": diff_ids},
-    });
+    let config = match &about {
+        Some(_) => json!({}),
+        None => {
+            let diff_ids: Vec<&Digest> = layers.iter().map(|layer| &layer.digest).collect();
+            json!({
+                "architecture": "unknown", "os": "unknown", "config": {},
+                "rootfs": {"type": "layers", "diff_ids": diff_ids},
+            })
+        }
+    };
     let config = serde_json::to_vec(&config).expect("string keys always serialise");
     store.write_blob(&config)?;
+    let kind = if about.is_some() { media_type::OCI_EMPTY } else { media_type::OCI_CONFIG };
     let manifest = Manifest {
         schema_version: 2,
         media_type: Some(media_type::OCI_MANIFEST.to_string()),
-        artifact_type: None,
-        config: Descriptor::of(media_type::OCI_CONFIG, &config),
+        artifact_type: about.as_ref().map(|_| ARTIFACT.to_string()),
+        config: Descriptor::of(kind, &config),
         layers,
-        subject: None,
+        subject: about,
         annotations: Annotations::new(),
     };
     let bytes = manifest.to_bytes();

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::os::Os;
-use super::package::Package;
+use super::package::{PACKAGES_MAX, Package};
 use super::root::Root;
 
 /// Where the database is: the second since apk 3.
@@ -24,6 +24,9 @@ pub fn parse(text: &str, os: &Os, source: &str) -> Vec<Package> {
     for line in text.lines().chain([""]) {
         if line.is_empty() {
             all.extend(package(&std::mem::take(&mut fields), os, source));
+            if all.len() >= PACKAGES_MAX {
+                break;
+            }
         } else if let Some((letter, value)) = line.split_once(':') {
             // Lines about files come later and repeat letters.
             fields.entry(letter).or_insert(value.trim());

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crossdock_elf::section;
 
-use super::package::Package;
+use super::package::{PACKAGES_MAX, Package};
 use super::root::Met;
 
 /// Go's section.
@@ -17,10 +17,10 @@ const GO: &str = ".go.buildinfo";
 const CARGO: &str = ".dep-v0";
 /// The largest section that is read, in bytes.
 const SECTION_SIZE_MAX: u64 = 8 << 20;
+/// What the headers of a file count for, in bytes.
+const HEADERS_SIZE: u64 = 4096;
 /// The largest list of crates when it is decompressed, in bytes.
 const LIST_SIZE_MAX: u64 = 16 << 20;
-/// Packages of one file that are read.
-const PACKAGES_MAX: usize = 20_000;
 
 /// The packages that are linked into a file.
 pub fn packages(file: &Met<'_>) -> Vec<Package> {
@@ -29,6 +29,10 @@ pub fn packages(file: &Met<'_>) -> Vec<Package> {
     }
     let Some(open) = file.open() else { return Vec::new() };
     let sections = section::named(&open, &[GO, CARGO], SECTION_SIZE_MAX);
+    let size: usize = sections.values().map(Vec::len).sum();
+    if !file.spend(size as u64 + HEADERS_SIZE) {
+        return Vec::new();
+    }
     let go = sections.get(GO).and_then(|bytes| modules(bytes, &file.path));
     let cargo = sections.get(CARGO).and_then(|bytes| crates(bytes, &file.path));
     go.into_iter().chain(cargo).flatten().collect()

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::os::Os;
-use super::package::Package;
+use super::package::{PACKAGES_MAX, Package};
 use super::root::Root;
 
 /// dpkg's directory.
@@ -18,6 +18,9 @@ pub fn packages(root: &Root, os: &Os) -> Vec<Package> {
     let mut all = root.text(&status, SIZE_MAX).map(|text| parse(&text, os, &status)).unwrap_or_default();
     let parts = format!("{DIRECTORY}/status.d");
     for name in root.list(&parts).into_iter().filter(|name| !name.ends_with(".md5sums")) {
+        if all.len() >= PACKAGES_MAX {
+            break;
+        }
         let path = format!("{parts}/{name}");
         if let Some(text) = root.text(&path, SIZE_MAX) {
             all.extend(parse(&text, os, &path));
@@ -28,18 +31,18 @@ pub fn packages(root: &Root, os: &Os) -> Vec<Package> {
 
 /// The packages of a text in the form of `status` that are installed. `source` is the text's path.
 pub fn parse(text: &str, os: &Os, source: &str) -> Vec<Package> {
-    stanzas(text).iter().filter_map(|fields| package(fields, os, source)).collect()
-}
-
-/// Paragraphs, each with the first lines of its fields.
-fn stanzas(text: &str) -> Vec<BTreeMap<&str, &str>> {
-    let mut all = vec![BTreeMap::new()];
-    for line in text.lines() {
+    let mut all = Vec::new();
+    let mut fields: BTreeMap<&str, &str> = BTreeMap::new();
+    for line in text.lines().chain([""]) {
         if line.trim().is_empty() {
-            all.push(BTreeMap::new());
+            all.extend(package(&std::mem::take(&mut fields), os, source));
+            if all.len() >= PACKAGES_MAX {
+                break;
+            }
         } else if !line.starts_with([' ', '\t'])
-            && let (Some((name, value)), Some(fields)) = (line.split_once(':'), all.last_mut())
+            && let Some((name, value)) = line.split_once(':')
         {
+            // Of a field of several lines the first suffices.
             fields.insert(name, value.trim());
         }
     }

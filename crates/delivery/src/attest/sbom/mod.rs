@@ -20,11 +20,9 @@ pub mod spdx;
 mod sqlite;
 
 use os::Os;
-use package::Package;
+use package::{PACKAGES_MAX, Package};
 use root::Root;
 
-/// Packages of one image that are listed.
-const PACKAGES_MAX: usize = 500_000;
 /// The largest os-release that is read, in bytes.
 const OS_SIZE_MAX: u64 = 64 << 10;
 
@@ -56,6 +54,7 @@ pub fn find(root: &Root) -> Found {
         packages.extend(binaries::packages(file));
     });
     packages.sort();
+    packages.truncate(PACKAGES_MAX);
     // The same package in several places is listed once, with the first of them.
     packages.dedup_by(|a, b| a.purl == b.purl);
     Found { os, packages, notes: root.notes() }

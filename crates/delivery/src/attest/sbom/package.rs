@@ -3,6 +3,9 @@
 use super::os::Os;
 use crate::attest::purl::purl;
 
+/// Packages that are listed, of one database and in all.
+pub const PACKAGES_MAX: usize = 100_000;
+
 /// A package as the databases of its system describe it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Package {

@@ -4,7 +4,7 @@
 //! files are read, up to a limit, and the walk through all files has limits, too. What is left out because of
 //! a limit is noted.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
@@ -17,6 +17,8 @@ use rustix::io::Errno;
 const ENTRIES_MAX: usize = 4_000_000;
 /// The longest path that the walk goes down, in bytes. The kernel's limit is 4095.
 const PATH_SIZE_MAX: usize = 3500;
+/// Bytes of one root that are read in all. Hard links can make a small image look large.
+const BYTES_MAX: u64 = 2 << 30;
 /// Notes that are kept; more nobody reads.
 const NOTES_MAX: usize = 50;
 
@@ -24,6 +26,7 @@ const NOTES_MAX: usize = 50;
 pub struct Root {
     root: OwnedFd,
     notes: RefCell<Vec<String>>,
+    bytes_left: Cell<u64>,
 }
 
 /// A regular file that the walk has met.
@@ -46,14 +49,19 @@ impl Met<'_> {
     pub fn head(&self, limit: u64) -> Option<Vec<u8>> {
         let mut bytes = Vec::new();
         self.open()?.take(limit).read_to_end(&mut bytes).ok()?;
-        Some(bytes)
+        self.spend(bytes.len() as u64).then_some(bytes)
+    }
+
+    /// Counts bytes that were read of the file; false if the root has no more to give.
+    pub fn spend(&self, bytes: u64) -> bool {
+        self.root.spend(bytes)
     }
 }
 
 impl Root {
     /// The root below an open directory.
     pub fn new(root: OwnedFd) -> Root {
-        Root { root, notes: RefCell::default() }
+        Root { root, notes: RefCell::default(), bytes_left: Cell::new(BYTES_MAX) }
     }
 
     /// Notes something that the list of packages lacks.
@@ -67,6 +75,17 @@ impl Root {
     /// Everything that was noted.
     pub fn notes(&self) -> Vec<String> {
         self.notes.borrow().clone()
+    }
+
+    fn spend(&self, bytes: u64) -> bool {
+        let left = self.bytes_left.get().checked_sub(bytes);
+        self.bytes_left.set(left.unwrap_or(0));
+        if left.is_none() {
+            self.note(format!(
+                "the lists of packages have more than {BYTES_MAX} bytes: the rest was not read"
+            ));
+        }
+        left.is_some()
     }
 
     /// Opens a regular file.
@@ -93,7 +112,7 @@ impl Root {
             self.note(format!("/{path} is larger than {limit} bytes and was not read"));
             return None;
         }
-        Some(bytes)
+        self.spend(bytes.len() as u64).then_some(bytes)
     }
 
     /// The content of a text file; bytes that are not UTF-8 are replaced.
@@ -206,5 +225,7 @@ mod tests {
         let expected = [("secret", false), ("a/x", true), ("a/b/f", false)];
         assert_eq!(met, expected.map(|(path, is_executable)| (path.to_string(), is_executable)));
         assert_eq!(root.list("a"), ["b", "x"]);
+        assert!(root.spend(BYTES_MAX / 2) && !root.spend(BYTES_MAX));
+        assert_eq!(root.read("a/x", 100), None);
     }
 }

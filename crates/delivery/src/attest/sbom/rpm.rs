@@ -4,7 +4,7 @@
 use std::fs::File;
 
 use super::os::Os;
-use super::package::Package;
+use super::package::{PACKAGES_MAX, Package};
 use super::root::Root;
 use super::sqlite::{Damaged, Database, Value};
 
@@ -12,8 +12,8 @@ use super::sqlite::{Damaged, Database, Value};
 const DIRECTORIES: [&str; 3] = ["var/lib/rpm", "usr/lib/sysimage/rpm", "usr/share/rpm"];
 /// Forms of the database that are not read: Berkeley DB, and rpm's own.
 const OTHERS: [(&str, &str); 2] = [("Packages", "Berkeley DB"), ("Packages.db", "ndb")];
-/// Packages that are read.
-const PACKAGES_MAX: usize = 200_000;
+/// The largest database that is read, in bytes; one of 5000 packages has 200 MB.
+const SIZE_MAX: u64 = 1 << 30;
 
 const NAME: u32 = 1000;
 const VERSION: u32 = 1001;
@@ -54,6 +54,9 @@ pub fn packages(root: &Root, os: &Os) -> Vec<Package> {
 /// The packages of a database in SQLite. `source` is its path.
 pub fn read(file: &File, os: &Os, source: &str) -> Result<Vec<Package>, Damaged> {
     let mut all = Vec::new();
+    if file.metadata().is_ok_and(|metadata| metadata.len() > SIZE_MAX) {
+        return Err(Damaged("it is larger than 1 GiB"));
+    }
     Database::open(file)?.rows("Packages", &mut |row| {
         // The number of the package, which is the row's, and its header.
         if let [_, Value::Bytes(header), ..] = row
