@@ -311,7 +311,7 @@ pub fn build(session: &Session, args: BuildArgs) -> Result<u8> {
         let attested = attest::make(&making, &built)?;
         let mut formed = Vec::new();
         for output in &outputs {
-            let result = attested.form(output, &with, &built, &annotations)?;
+            let result = attested.form(output, &store, &built, &annotations, &with.layers, &tags)?;
             output.write(&with, &result.built)?;
             formed.push(result.built);
         }

@@ -19,12 +19,12 @@ pub mod vcs;
 
 use anyhow::{Context, Result, bail};
 use crossdock_builder::{Built, BuiltImage, Environment};
-use crossdock_oci::store::TemporaryDirectory;
+use crossdock_oci::store::{LayerOptions, TemporaryDirectory};
 use crossdock_oci::{Reference, Store};
 use crossdock_platform::Platform;
 
 use crate::annotations::Annotations;
-use crate::outputs::{AttestationPlace, Output, Surroundings};
+use crate::outputs::{AttestationPlace, Output};
 use files::SBOM_ENDING;
 use material::Material;
 use opened::open_root;
@@ -76,7 +76,7 @@ pub struct Formed {
 /// # Errors
 ///
 /// An output without a place, unless the attestations may be left out; the error says what to do.
-pub fn check(settings: &Settings, outputs: &[Output]) -> Result<()> {
+pub fn check<'a>(settings: &Settings, outputs: impl IntoIterator<Item = &'a Output>) -> Result<()> {
     for output in outputs {
         if let AttestationPlace::Nowhere(reason) = output.attestation_place()
             && settings.is_required()
@@ -163,6 +163,7 @@ impl Attestations {
     }
 
     /// The result in the form of an output, with these attestations, and with annotations for all outputs.
+    /// `tags` are names of the result besides those of the output.
     ///
     /// # Errors
     ///
@@ -170,25 +171,26 @@ impl Attestations {
     pub fn form(
         &self,
         output: &Output,
-        with: &Surroundings<'_>,
+        store: &Store,
         built: &Built,
         annotations: &Annotations,
+        layers: &LayerOptions,
+        tags: &[Reference],
     ) -> Result<Formed> {
         let place = output.attestation_place();
         let is_empty = self.all.iter().all(Vec::is_empty);
         let mut built = built.clone();
         if !is_empty && matches!(place, AttestationPlace::Index { .. }) {
-            statement::give_index(with.store, &mut built)?;
+            statement::give_index(store, &mut built)?;
         }
-        let mut built = output.form(with.store, &built, annotations, &with.layers)?;
+        let mut built = output.form(store, &built, annotations, layers)?;
         let mut directories = Vec::new();
         match place {
             AttestationPlace::Index { as_artifact } if !is_empty => {
-                let names = output.all_names(with.tags);
-                statement::attach(with.store, &mut built, &self.all, &names, as_artifact)?;
+                statement::attach(store, &mut built, &self.all, &output.all_names(tags), as_artifact)?;
             }
             AttestationPlace::Files { prefix, split } => {
-                directories = self.lay_over(with.store, &mut built, prefix, split)?;
+                directories = self.lay_over(store, &mut built, prefix, split)?;
             }
             _ => {}
         }
