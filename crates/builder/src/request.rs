@@ -55,6 +55,11 @@ pub struct BuildRequest {
 }
 
 impl BuildRequest {
+    /// Whether RUN has no network unless the Dockerfile says otherwise.
+    pub fn is_offline(&self) -> bool {
+        self.network == crossdock_sandbox::Network::None
+    }
+
     /// An empty request for one platform, with the defaults of the command line.
     pub fn for_platform(platform: Platform) -> BuildRequest {
         BuildRequest {

@@ -64,7 +64,7 @@ fn load(job: &Job, digest: &crossdock_oci::Digest, platform: &Platform) -> anyho
     let trees = job.store.unpack_image(&image, 0)?.into_iter().map(|layer| layer.path).collect();
     let id = image.manifest.config.digest.clone();
     let image_made = BuiltImage { platform: platform.clone(), manifest, id, trees, base: Base::default() };
-    Ok(Solved { image: image_made, steps: StepCache::default() })
+    Ok(Solved { image: image_made, steps: StepCache::default(), attestations: Vec::new(), epoch: None })
 }
 
 fn platform_of(platform: Option<&pb::Platform>) -> Platform {

@@ -29,13 +29,14 @@ const FRONTEND: [&str; 17] = [
 ];
 
 /// Of definitions and exporters.
-const DEFINITIONS: [&str; 8] = [
+const DEFINITIONS: [&str; 9] = [
     "source.image",
     "source.image.resolvemode",
     "source.ocilayout",
     "platform",
     "constraints",
     "exporter.image.annotations",
+    "exporter.image.attestations",
     "exporter.sourcedateepoch",
     "exporter.multiple",
 ];

@@ -12,6 +12,7 @@ use bollard_buildkit_proto::moby::buildkit::v1::Exporter;
 use crossdock_builder::Built;
 use crossdock_delivery::ahead::Ahead;
 use crossdock_delivery::annotations::Annotations;
+use crossdock_delivery::attest::Attestations;
 use crossdock_delivery::caches;
 use crossdock_delivery::outputs::{self, Output, Stream, Surroundings};
 use crossdock_delivery::source::Source;
@@ -136,7 +137,8 @@ pub fn export(
         return Ok(response);
     }
     let built = answer.built(&job.store)?;
-    write_all(job, built, exports, cache_exports, layers, &mut response)
+    let attestations = answer.attestations();
+    write_all(job, built, &attestations, exports, cache_exports, layers, &mut response)
         .map_err(|error| Failure::of(&error))?;
     Ok(response)
 }
@@ -144,6 +146,7 @@ pub fn export(
 fn write_all(
     job: &Job,
     built: Built,
+    attestations: &Attestations,
     exports: &[Export],
     cache_exports: &[CacheEntry],
     layers: LayerOptions,
@@ -180,7 +183,7 @@ fn write_all(
         );
         job.reporter.vertex(&name, |work| {
             let tell = |text: &str| work.say(text);
-            one(job, session.as_ref(), &source, export, &built, layers, &tell, response)
+            one(job, session.as_ref(), &source, export, (&built, attestations), layers, &tell, response)
         })?;
     }
     for entry in own {
@@ -210,17 +213,19 @@ fn one(
     session: Option<&Arc<Session>>,
     source: &Source<'_>,
     export: &Export,
-    built: &Built,
+    (built, attestations): (&Built, &Attestations),
     layers: LayerOptions,
     say: &dyn Fn(&str),
     response: &mut HashMap<String, String>,
 ) -> Result<()> {
     let output = &export.output;
-    let formed = output.form(&job.store, built, &Annotations::default(), &layers)?;
+    let none = Annotations::default();
+    let result = attestations.form(output, &job.store, built, &none, &layers, &export.names)?;
+    let formed = &result.built;
     let pushed = outputs::pushed_names(std::slice::from_ref(output), &[]);
     let ahead = Ahead::new(|| source.client(), pushed)?;
     let names: Vec<Reference> = output.names().iter().chain(&export.names).cloned().collect();
-    let about = describe(&formed, &names)?;
+    let about = describe(formed, &names)?;
     let target = match (&export.kind, session) {
         (Kind::Here, _) => None,
         (_, None) => anyhow::bail!("the client has no session that could take the result"),
@@ -237,12 +242,12 @@ fn one(
             write_blobs(&job.store, &store, formed.target())?;
         }
         (Kind::Directory(directory), Some(session)) => {
-            output.write(&with, &formed)?;
+            output.write(&with, formed)?;
             let files = directory.path().join("files");
             session.send_directory(export.number, &files)?;
             clear(&files);
         }
-        _ => output.write(&with, &formed)?,
+        _ => output.write(&with, formed)?,
     }
     if !matches!(export.kind, Kind::Directory(_)) {
         response.extend(about);

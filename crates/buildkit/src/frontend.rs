@@ -9,6 +9,10 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail, ensure};
 use bollard_buildkit_proto::pb;
 use crossdock_builder::{BuildRequest, Environment, NamedContext, lint};
+use crossdock_delivery::attest::provenance::Inputs;
+use crossdock_delivery::attest::settings::Settings;
+use crossdock_delivery::attest::steps::Steps;
+use crossdock_delivery::attest::{self, Attestations, Making};
 use crossdock_delivery::calls;
 use crossdock_delivery::contexts::{Fetched, Remote, read_ignore};
 use crossdock_delivery::source::Source;
@@ -75,7 +79,10 @@ pub fn run(job: &Job, call: &Call) -> Result<Answer, Failure> {
     let host =
         BuildHost { desk: job.server.desk.clone(), session: session.clone(), reporter: reporter.clone() };
     let pull_never = call.attributes.get("image-resolve-mode").is_some_and(|mode| mode == "never");
-    let source = Source::new(Box::new(host), &job.store).only_here(pull_never);
+    let attributes: BTreeMap<String, String> = call.attributes.clone().into_iter().collect();
+    let settings = Settings::of_attributes(&attributes).map_err(|error| Failure::of(&error))?;
+    let source =
+        Source::new(Box::new(host), &job.store).only_here(pull_never).noting_materials(!settings.is_empty());
     let frontend = Frontend { job, call, reporter: &reporter, source: &source };
     let (request, info) = frontend.request().map_err(|error| Failure::of(&error))?;
     reporter.set_source(info.clone());
@@ -96,10 +103,11 @@ pub fn run(job: &Job, call: &Call) -> Result<Answer, Failure> {
     };
     let desk = job.server.desk.clone();
     let emulator = move |platform: &Platform| desk.emulator(platform);
+    let steps = Steps::new(&*reporter);
     let environment = Environment {
         store: &job.store,
         images: &images,
-        events: &*reporter,
+        events: &steps,
         imported: &imported,
         layers: LayerOptions { timestamps, ..call.layers },
         sink: None,
@@ -115,11 +123,49 @@ pub fn run(job: &Job, call: &Call) -> Result<Answer, Failure> {
         reporter.failed(&failure.message);
         failure
     })?;
-    Answer::of_build(&job.store, built, frontend.wants_index().map_err(|error| Failure::of(&error))?)
-        .map_err(|error| Failure::of(&error))
+    let attestations = match settings.is_empty() {
+        true => Attestations::default(),
+        false => {
+            let making = Making {
+                environment: &environment,
+                settings: &settings,
+                inputs: &frontend.inputs(attributes, &request),
+                platforms: &request.platforms,
+                steps: &steps,
+                materials: &source.materials(),
+                epoch: request.source_date_epoch,
+                name: None,
+                say: &say,
+            };
+            attest::make(&making, &built).map_err(|error| Failure::of(&error))?
+        }
+    };
+    let epoch = request.source_date_epoch;
+    Answer::of_build(
+        &job.store,
+        built,
+        &attestations,
+        epoch,
+        frontend.wants_index().map_err(|error| Failure::of(&error))?,
+    )
+    .map_err(|error| Failure::of(&error))
 }
 
 impl Frontend<'_> {
+    /// What provenance says that the client asked for.
+    fn inputs(&self, attributes: BTreeMap<String, String>, request: &BuildRequest) -> Inputs {
+        let outline = crossdock_builder::outline::outline(request).ok();
+        let (secrets, ssh) = outline.map(|outline| (outline.secrets, outline.ssh)).unwrap_or_default();
+        Inputs {
+            attributes,
+            locals: ["context", "dockerfile"].map(str::to_string).to_vec(),
+            secrets,
+            ssh,
+            dockerfile: request.dockerfile.clone(),
+            is_offline: request.network == Network::None,
+        }
+    }
+
     fn attribute(&self, name: &str) -> Option<&str> {
         self.call.attributes.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }

@@ -10,6 +10,7 @@ use bollard_buildkit_proto::moby::buildkit::v1::frontend;
 use bollard_buildkit_proto::pb;
 use crossdock_builder::cache::StepCache;
 use crossdock_builder::{Built, Stop};
+use crossdock_delivery::attest::Attestations;
 use crossdock_oci::Store;
 use crossdock_oci::store::LayerOptions;
 use tokio::sync::oneshot;
@@ -261,9 +262,16 @@ impl Answer {
     /// # Errors
     ///
     /// The configuration of an image cannot be read.
-    pub fn of_build(store: &Store, built: Built, is_index: bool) -> Result<Answer> {
+    pub fn of_build(
+        store: &Store,
+        built: Built,
+        attestations: &Attestations,
+        epoch: Option<i64>,
+        is_index: bool,
+    ) -> Result<Answer> {
         let mut answer = Answer { is_index: is_index || built.images.len() > 1, ..Answer::default() };
         let mut platforms = Vec::new();
+        let mut attested = attestations.of_images();
         for image in built.images {
             let config = store.load_image(&image.manifest)?.config_bytes;
             let name = image.platform.normalised().to_string();
@@ -279,12 +287,19 @@ impl Answer {
                 platform["variant"] = variant.as_str().into();
             }
             platforms.push(serde_json::json!({ "ID": name, "Platform": platform }));
-            let solved = Solved { image, steps: built.steps.clone() };
+            let attestations = attested.next().unwrap_or_default().to_vec();
+            let solved = Solved { image, steps: built.steps.clone(), attestations, epoch };
             answer.images.push((name, Arc::new(solved)));
         }
         let list = serde_json::json!({ "Platforms": platforms });
         answer.metadata.insert("refs.platforms".to_string(), list.to_string().into_bytes());
         Ok(answer)
+    }
+
+    /// What is attested of the images.
+    pub fn attestations(&self) -> Attestations {
+        let all = self.images.iter().map(|(_, solved)| solved.attestations.clone()).collect();
+        Attestations::made(all, self.images.first().and_then(|(_, solved)| solved.epoch))
     }
 
     /// The images as the result of one build.

@@ -11,6 +11,7 @@ use bollard_buildkit_proto::pb;
 use crossdock_builder::BuiltImage;
 use crossdock_builder::cache::StepCache;
 use crossdock_builder::view::View;
+use crossdock_delivery::attest::statement::Attestation;
 use crossdock_dockerfile::pattern::Pattern;
 use crossdock_oci::{Descriptor, Digest, Store};
 use crossdock_platform::Platform;
@@ -30,6 +31,10 @@ pub struct Solved {
     pub image: BuiltImage,
     /// All steps of its build.
     pub steps: StepCache,
+    /// What is attested of it.
+    pub attestations: Vec<Attestation>,
+    /// `SOURCE_DATE_EPOCH` of the build.
+    pub epoch: Option<i64>,
 }
 
 impl Solved {
@@ -202,7 +207,7 @@ mod tests {
             base: Base::default(),
             manifest: manifest.clone(),
         };
-        let solved = Solved { image, steps: StepCache::default() };
+        let solved = Solved { image, steps: StepCache::default(), attestations: Vec::new(), epoch: None };
         assert_eq!(of_definition(&solved.definition()), Some((manifest.digest, platform)));
         assert_eq!(of_definition(&pb::Definition::default()), None);
     }

@@ -51,6 +51,8 @@ enum Word {
     Pipe,
     Open,
     Close,
+    /// `.A.B` right after a parenthesis.
+    Of(Vec<String>),
     Comma,
     Assign,
 }
@@ -113,7 +115,10 @@ fn words(action: &str) -> Result<Vec<Word>> {
         match c {
             '.' => {
                 length = path_end(rest);
-                words.push(Word::Field(path(&rest[..length])));
+                let fields = path(&rest[..length]);
+                let is_of = words.last() == Some(&Word::Close)
+                    && action.as_bytes()[..action.len() - rest.len()].ends_with(b")");
+                words.push(if is_of { Word::Of(fields) } else { Word::Field(fields) });
             }
             '$' => {
                 length = 1 + path_end(&rest[1..]);
@@ -372,7 +377,10 @@ fn operand(words: &mut &[Word], dot: &Value, scope: &Scope<'_>) -> Result<Value>
             });
             let Some(end) = end else { bail!("a ) is missing") };
             *words = &rest[end + 1..];
-            pipeline(&rest[..end], dot, scope)
+            let value = pipeline(&rest[..end], dot, scope)?;
+            let Some((Word::Of(path), rest)) = words.split_first() else { return Ok(value) };
+            *words = rest;
+            field(&value, path)
         }
         Word::Name(name) => function(name, &[]),
         other => bail!("unexpected {other:?}"),
@@ -505,6 +513,7 @@ mod tests {
             ("{{ .Config.Cmd }}", "[sh -c x y]"),
             ("{{json .Config.Cmd}}", r#"["sh","-c","x y"]"#),
             ("{{.Config.Cmd | json}}", r#"["sh","-c","x y"]"#),
+            ("{{(index .Config.Labels \"a\")}} {{json (index . \"Config\").Labels.b}}", "1 \"2\""),
             ("{{index .RepoTags 0}}", "a:1"),
             ("{{index .Config.Labels \"b\"}}", "2"),
             ("{{index .Config.Labels \"none\"}}", ""),

@@ -30,6 +30,8 @@ pub struct Input {
     pub context: Option<PathBuf>,
     /// Rules of the ignore file.
     pub ignore: Ignore,
+    /// The address of the context without a password, if it was fetched.
+    pub address: Option<String>,
     /// The directory of a fetched or unpacked context, removed on drop.
     _temporary: Option<TemporaryDirectory>,
 }
@@ -74,10 +76,7 @@ impl Remote<'_> {
     ///
     /// It cannot be had, or is neither an archive, a repository nor a file.
     pub fn fetch(&self, text: &str) -> Result<Fetched> {
-        let address = match text.starts_with("github.com/") {
-            true => format!("https://{text}"),
-            false => text.to_string(),
-        };
+        let address = whole_address(text);
         let shown = crossdock_builder::without_password(&address);
         let is_repository = is_git(&address) || address.starts_with("file://") || address != *text;
         let fetched = match is_repository {
@@ -95,6 +94,7 @@ impl Remote<'_> {
         let directory = self.store.temporary_directory()?;
         let checkout = git::Checkout { source: &source, keep_git: self.keep_git, allow_file: true };
         let commit = checkout.run(directory.path())?;
+        self.source.note_repository(address, &commit);
         let top = std::fs::canonicalize(directory.path())?;
         let missing = || format!("directory \"{}\" of commit {commit}", source.directory);
         let path = std::fs::canonicalize(top.join(&source.directory)).with_context(missing)?;
@@ -108,6 +108,7 @@ impl Remote<'_> {
         let directory = self.store.temporary_directory()?;
         let (path, unpacked) = (directory.path().join("download"), directory.path().join("context"));
         self.source.client()?.download(address, &path)?;
+        self.source.note_download(address, &path)?;
         let mut file = std::fs::File::open(&path)?;
         let mut head = Vec::new();
         (&mut file).take(512).read_to_end(&mut head)?;
@@ -123,6 +124,14 @@ impl Remote<'_> {
     }
 }
 
+/// An address with its scheme.
+fn whole_address(text: &str) -> String {
+    match text.starts_with("github.com/") {
+        true => format!("https://{text}"),
+        false => text.to_string(),
+    }
+}
+
 /// Whether build arguments (`NAME=VALUE`) ask to keep `.git` in a context that is a repository (BuildKit,
 /// "Built-in build args").
 pub fn keeps_git<'a>(mut arguments: impl Iterator<Item = &'a str>) -> bool {
@@ -135,7 +144,14 @@ fn without_context(place: &Where<'_>, dockerfile: Vec<u8>, from: &str) -> Result
     if let Some(file) = place.file {
         bail!("--file {} needs a context with that file, but {from} is a Dockerfile", file.display());
     }
-    Ok(Input { dockerfile, name: "-".into(), context: None, ignore: Ignore::default(), _temporary: None })
+    Ok(Input {
+        dockerfile,
+        name: "-".into(),
+        context: None,
+        ignore: Ignore::default(),
+        address: None,
+        _temporary: None,
+    })
 }
 
 /// Finds and reads the Dockerfile and the ignore file, and fetches or unpacks the context if it is no
@@ -151,11 +167,15 @@ pub fn input(remote: &Remote<'_>, place: &Where<'_>) -> Result<Input> {
         bail!("only one of the context and the Dockerfile can be read from standard input");
     }
     let text = place.context.to_string_lossy();
-    let mut temporary = None;
+    let (mut temporary, mut address) = (None, None);
     let mut context = Some(place.context.to_path_buf());
     if Remote::is_address(&text) && !place.context.exists() {
+        address = Some(crossdock_builder::without_password(&whole_address(&text)));
         match remote.fetch(&text)? {
-            Fetched::File(dockerfile) => return without_context(place, dockerfile, "the address"),
+            Fetched::File(dockerfile) => {
+                let input = without_context(place, dockerfile, "the address")?;
+                return Ok(Input { address, ..input });
+            }
             Fetched::Directory(directory, path) => {
                 context = Some(path);
                 temporary = Some(directory);
@@ -197,6 +217,7 @@ pub fn input(remote: &Remote<'_>, place: &Where<'_>) -> Result<Input> {
             name: "-".into(),
             context: Some(context),
             ignore,
+            address,
             _temporary: temporary,
         });
     }
@@ -230,7 +251,7 @@ pub fn input(remote: &Remote<'_>, place: &Where<'_>) -> Result<Input> {
     let ignores = ignores.into_iter().filter_map(inside).collect::<Vec<_>>();
     let ignore = read_ignore(own_ignores.as_deref().unwrap_or(&ignores))?;
     let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-    Ok(Input { dockerfile, name, context: Some(context), ignore, _temporary: temporary })
+    Ok(Input { dockerfile, name, context: Some(context), ignore, address, _temporary: temporary })
 }
 
 /// Resolves a path inside a context, with the context as the root of all links; `None` if nothing is there.

@@ -5,6 +5,7 @@
 
 pub mod ahead;
 pub mod annotations;
+pub mod attest;
 pub mod caches;
 pub mod calls;
 pub mod contexts;

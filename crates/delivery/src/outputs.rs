@@ -29,6 +29,28 @@ pub struct Output {
     repack: bool,
     compression: Option<Compression>,
     level: Option<u32>,
+    /// `oci-artifact=true`: manifests of attestations are artifacts.
+    as_artifact: bool,
+    /// `attestation-prefix`: what the names of files with attestations begin with.
+    attestation_prefix: String,
+}
+
+/// The place that an output has for attestations.
+pub enum AttestationPlace<'a> {
+    /// The index; `as_artifact` is the output's `oci-artifact`.
+    Index {
+        /// Whether their manifests are artifacts, with the image as subject.
+        as_artifact: bool,
+    },
+    /// Files beside the result, whose names begin with this text; `split` is the output's `platform-split`.
+    Files {
+        /// Begin of the names.
+        prefix: &'a str,
+        /// Whether platforms have directories of their own; `None` if they do where there are several.
+        split: Option<bool>,
+    },
+    /// None, because of this; the text says what to do.
+    Nowhere(&'static str),
 }
 
 /// The error for an attribute that nobody knows.
@@ -177,14 +199,16 @@ fn attribute(read: &mut Attributes, form: &mut Output, name: &str, value: &str) 
         "context" if !matches!(value, "" | "default") => {
             bail!("crossdock has no daemon: bring the image to it with crossdock copy and docker-daemon:")
         }
-        "oci-artifact" if truth()? => bail!("the result is an image: push an artifact with oras"),
+        "oci-artifact" => form.as_artifact = truth()?,
         "mode" if !matches!(value, "" | "copy") => bail!("files in the directory stay: empty it first"),
-        // No attestation is made; layers never have a time after SOURCE_DATE_EPOCH; results are in the store;
-        // names have digests; a registry on this machine needs no TLS; what BuildKit no longer does.
+        "attestation-prefix" if value.contains('/') => {
+            bail!("it begins the name of a file, without a directory")
+        }
+        "attestation-prefix" => form.attestation_prefix = value.to_string(),
+        // Layers never have a time after SOURCE_DATE_EPOCH; results are in the store; names have digests; a
+        // registry on this machine needs no TLS; what BuildKit no longer does.
         "context"
-        | "oci-artifact"
         | "mode"
-        | "attestation-prefix"
         | "rewrite-timestamp"
         | "store"
         | "unpack"
@@ -319,6 +343,24 @@ impl Output {
             repack: false,
             compression: None,
             level: None,
+            as_artifact: false,
+            attestation_prefix: String::new(),
+        }
+    }
+
+    /// Where attestations of the result go.
+    pub fn attestation_place(&self) -> AttestationPlace<'_> {
+        match self.target {
+            Target::Archive { is_oci: false, .. } => {
+                AttestationPlace::Nowhere("a docker archive has no place for attestations: use type=oci")
+            }
+            Target::Tar { split, .. } | Target::Local { split, .. } => {
+                AttestationPlace::Files { prefix: &self.attestation_prefix, split }
+            }
+            _ if self.is_docker => AttestationPlace::Nowhere(
+                "attestations need OCI's media types: leave out oci-mediatypes=false and --format docker",
+            ),
+            _ => AttestationPlace::Index { as_artifact: self.as_artifact },
         }
     }
 
@@ -327,6 +369,14 @@ impl Output {
         match &self.target {
             Target::Store { names } | Target::Push { names, .. } => names,
             _ => &[],
+        }
+    }
+
+    /// All names of the result, if it also has these tags.
+    pub fn all_names(&self, tags: &[Reference]) -> Vec<Reference> {
+        match &self.target {
+            Target::Push { names, .. } if !names.is_empty() => names.clone(),
+            _ => self.names().iter().chain(tags).cloned().collect(),
         }
     }
 

@@ -16,6 +16,7 @@ use crossdock_registry::Client;
 use crossdock_registry::transfer::{PullOptions, Pulled, pull};
 
 use crate::Host;
+use crate::attest::material::{Material, Materials, digest_of};
 use crate::files::chain;
 use crate::git::Checkout;
 use crate::unpacking::Unpacking;
@@ -45,18 +46,57 @@ pub struct Source<'a> {
     layers: std::sync::OnceLock<HashMap<Digest, Place>>,
     /// Whether no registry may be asked for images.
     only_here: bool,
+    /// What was taken from elsewhere, if that is noted.
+    materials: Option<Materials>,
 }
 
 impl<'a> Source<'a> {
     /// Images come from `store`, or from the registries that `host` reaches.
     pub fn new(host: Box<dyn Host + 'a>, store: &'a Store) -> Source<'a> {
         let (client, layers) = Default::default();
-        Source { host, store, client, layers, only_here: false }
+        Source { host, store, client, layers, only_here: false, materials: None }
     }
 
     /// The same, but no registry is asked for images if `only_here` is true.
     pub fn only_here(self, only_here: bool) -> Source<'a> {
         Source { only_here, ..self }
+    }
+
+    /// The same, but it notes what a build takes from elsewhere, for a provenance, if `notes` is true.
+    pub fn noting_materials(self, notes: bool) -> Source<'a> {
+        Source { materials: notes.then(Materials::default), ..self }
+    }
+
+    /// What was taken from elsewhere since the call of [`Source::noting_materials`]; nothing without it.
+    pub fn materials(&self) -> Vec<Material> {
+        self.materials.as_ref().map(Materials::all).unwrap_or_default()
+    }
+
+    /// Notes an image that the build uses.
+    fn note_image(&self, reference: &Reference, platform: &Platform, manifest: &Descriptor) -> Result<()> {
+        let Some(materials) = &self.materials else { return Ok(()) };
+        let record = self.store.image(reference)?;
+        let index = record.and_then(|record| record.index).map(|index| index.digest);
+        let digest = reference.digest().cloned().or(index).unwrap_or_else(|| manifest.digest.clone());
+        let (reference, platform) = (reference.clone(), platform.clone());
+        materials.note(Material::Image { reference, platform, digest });
+        Ok(())
+    }
+
+    /// Notes a repository that the build uses.
+    pub(crate) fn note_repository(&self, address: &str, commit: &str) {
+        if let Some(materials) = &self.materials {
+            let address = crossdock_builder::without_password(address);
+            materials.note(Material::Repository { address, commit: commit.to_string() });
+        }
+    }
+
+    /// Notes a download that the build uses.
+    pub(crate) fn note_download(&self, address: &str, file: &Path) -> Result<()> {
+        let Some(materials) = &self.materials else { return Ok(()) };
+        let digest = digest_of(file).with_context(|| format!("read {}", file.display()))?;
+        materials.note(Material::Download { address: crossdock_builder::without_password(address), digest });
+        Ok(())
     }
 
     /// Records where the layers of imported caches are. Only the first call counts.
@@ -148,12 +188,16 @@ impl<'a> Source<'a> {
 
 impl Images for Source<'_> {
     fn resolve(&self, reference: &Reference, platform: &Platform, pull: bool) -> Result<Descriptor, String> {
-        Source::resolve(self, reference, platform, pull).map_err(|e| chain(&e))
+        let found = Source::resolve(self, reference, platform, pull).map_err(|e| chain(&e))?;
+        self.note_image(reference, platform, &found).map_err(|e| chain(&e))?;
+        Ok(found)
     }
 
     fn download(&self, url: &str, to: &Path) -> Result<Option<i64>, String> {
         let client = self.client().map_err(|e| chain(&e))?;
-        client.download(url, to).map_err(|e| e.to_string())
+        let modified = client.download(url, to).map_err(|e| e.to_string())?;
+        self.note_download(url, to).map_err(|e| chain(&e))?;
+        Ok(modified)
     }
 
     fn layer(&self, layer: &Descriptor) -> Result<(), String> {
@@ -164,7 +208,19 @@ impl Images for Source<'_> {
 
     fn checkout(&self, source: &GitSource, keep_git: bool, to: &Path) -> Result<String, String> {
         let checkout = Checkout { source, keep_git, allow_file: false };
-        checkout.run(to).map_err(|e| chain(&e))
+        let commit = checkout.run(to).map_err(|e| chain(&e))?;
+        self.note_repository(&address_of(source), &commit);
+        Ok(commit)
+    }
+}
+
+/// The address of a repository as a Dockerfile writes it: `REMOTE#REFERENCE:DIRECTORY`.
+fn address_of(source: &GitSource) -> String {
+    let reference = source.reference.as_deref().or(source.commit.as_deref()).unwrap_or_default();
+    match (reference, source.directory.as_str()) {
+        ("", "") => source.remote.clone(),
+        (reference, "") => format!("{}#{reference}", source.remote),
+        (reference, directory) => format!("{}#{reference}:{directory}", source.remote),
     }
 }
 

@@ -4,6 +4,7 @@
 //! - [`Elf::read`]: class, machine, ABI, interpreter, needed libraries, notes (System V ABI, chapters 4 and
 //!   5);
 //! - [`describe`]: the words of file(1);
+//! - [`section`]: content of sections by name;
 //! - [`ldd`]: where each needed library is found in a root, as ld.so(8) would look.
 //!
 //! No offset in a file is trusted: everything read is bounded, and nonsense is an error or a missing value.
@@ -13,6 +14,7 @@
 mod arm;
 pub mod describe;
 pub mod ldd;
+pub mod section;
 
 pub use arm::FloatAbi;
 

@@ -1,7 +1,7 @@
 //! Manifests, indexes and the descriptors in them: OCI image specification `descriptor.md`, `manifest.md` and
 //! `image-index.md`; Docker image manifest version 2, schema 2, has the same shape under other media types.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crossdock_platform::Platform;
 use serde::{Deserialize, Serialize};
@@ -13,6 +13,14 @@ use crate::media_type;
 
 /// Manifests larger than this, in bytes, are refused, as registries do.
 pub const MANIFEST_SIZE_MAX: u64 = 4 * 1024 * 1024;
+
+/// Annotation of an index entry that is an attestation: the digest of the image that it is about (BuildKit,
+/// docs/attestations/attestation-storage.md; also the next two).
+pub const ATTESTED_DIGEST: &str = "vnd.docker.reference.digest";
+/// Annotation of an index entry: what it is besides an image.
+pub const ATTESTATION_TYPE: &str = "vnd.docker.reference.type";
+/// The value of [`ATTESTATION_TYPE`] of attestations.
+pub const ATTESTATION: &str = "attestation-manifest";
 
 /// Annotations: sorted, so that equal content has equal bytes.
 pub type Annotations = BTreeMap<String, String>;
@@ -71,9 +79,14 @@ impl Descriptor {
         self
     }
 
+    /// The digest of the image that this index entry is an attestation of.
+    pub fn attests(&self) -> Option<&str> {
+        self.annotations.get(ATTESTED_DIGEST).map(String::as_str)
+    }
+
     /// Whether BuildKit marked this index entry as an attestation, which is not an image to run.
     pub fn is_attestation(&self) -> bool {
-        self.annotations.get("vnd.docker.reference.type").is_some_and(|t| t == "attestation-manifest")
+        self.annotations.get(ATTESTATION_TYPE).is_some_and(|kind| kind == ATTESTATION)
             || self.platform.as_ref().is_some_and(|p| p.os == "unknown" && p.architecture == "unknown")
     }
 }
@@ -159,6 +172,12 @@ impl Index {
             subject: None,
             annotations: BTreeMap::new(),
         }
+    }
+
+    /// Removes attestations of images that the index does not list.
+    pub fn forget_orphans(&mut self) {
+        let images: BTreeSet<String> = self.images().map(|image| image.digest.to_string()).collect();
+        self.manifests.retain(|entry| entry.attests().is_none_or(|image| images.contains(image)));
     }
 
     /// Entries that are images, attestations left out.
@@ -302,7 +321,7 @@ mod tests {
     #[test]
     fn selects_the_best_platform_and_no_attestation() {
         let mut attestation = entry("linux/amd64");
-        attestation.annotations.insert("vnd.docker.reference.type".into(), "attestation-manifest".into());
+        attestation.annotations.insert(ATTESTATION_TYPE.into(), ATTESTATION.into());
         let index = Index::new(vec![
             attestation,
             entry("linux/arm/v6"),
@@ -315,6 +334,21 @@ mod tests {
         assert_eq!(pick("linux/arm/v7").as_deref(), Some("linux/arm/v7"));
         assert_eq!(pick("linux/arm64").as_deref(), Some("linux/arm64"));
         assert_eq!(pick("linux/amd64"), None);
+    }
+
+    #[test]
+    fn attestations_go_with_their_images() {
+        let image = entry("linux/amd64");
+        let about = |digest: &str| {
+            let mut attestation = Descriptor::of(media_type::OCI_MANIFEST, digest.as_bytes());
+            attestation.annotations.insert(ATTESTED_DIGEST.into(), digest.into());
+            attestation.annotations.insert(ATTESTATION_TYPE.into(), ATTESTATION.into());
+            attestation
+        };
+        let kept = about(image.digest.as_str());
+        let mut index = Index::new(vec![image.clone(), kept.clone(), about("sha256:gone")]);
+        index.forget_orphans();
+        assert_eq!(index.manifests, [image, kept]);
     }
 
     #[test]

@@ -97,8 +97,8 @@ impl Checker<'_> {
             return invalid(digest, format!("schema version {}", manifest.schema_version));
         }
         let is_config = |t: &str| matches!(t, media_type::OCI_CONFIG | media_type::DOCKER_CONFIG);
-        if !is_config(&manifest.config.media_type) {
-            // An artifact: its parts must be there; their meaning is not known.
+        if !is_config(&manifest.config.media_type) || target.is_attestation() {
+            // An artifact or attestation: its parts must be there; their meaning is not known.
             for part in manifest.layers.iter().chain([&manifest.config]) {
                 self.blob(part)?;
             }
@@ -110,7 +110,6 @@ impl Checker<'_> {
             .map_err(|source| StoreError::Config { digest: manifest.config.digest.clone(), source })?;
         check_config(digest, manifest, &config)?;
         if let Some(platform) = &target.platform
-            && !target.is_attestation()
             && !platform.matches(&config.platform())
         {
             let own = config.platform();

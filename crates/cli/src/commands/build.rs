@@ -9,6 +9,8 @@ use clap::ValueEnum as _;
 use crossdock_builder::{BuildError, BuildRequest, Built, Environment, Given, NamedContext, Secret, Shared};
 use crossdock_delivery::ahead::Ahead;
 use crossdock_delivery::annotations::Annotations;
+use crossdock_delivery::attest::steps::Steps;
+use crossdock_delivery::attest::{self, Making};
 use crossdock_delivery::caches;
 use crossdock_delivery::contexts::{self, Input, Remote, Where, keeps_git};
 use crossdock_delivery::outputs::{self, Output, Surroundings};
@@ -19,8 +21,10 @@ use crossdock_oci::layer::Timestamps;
 use crossdock_oci::store::LayerOptions;
 use crossdock_platform::Platform;
 use crossdock_sandbox::emulator;
+use serde_json::{Map, Value};
 
 use super::amend::{self, AmendArgs};
+use super::attestations::{self, Attest};
 use super::check::{self, Method};
 use super::manifest;
 use super::pull_policy::PullPolicy;
@@ -142,15 +146,15 @@ pub struct BuildArgs {
     /// mode=max), type=inline
     #[arg(long = "cache-to", value_name = "SPEC")]
     pub cache_to: Vec<String>,
-    /// Accepted for buildx; no attestation is made: true, false, or settings such as mode=max
-    #[arg(long, value_name = "SPEC", num_args = 0..=1, default_missing_value = "true", value_parser = attestation)]
+    /// Attest how the image was built: true, false, or settings such as mode=min, version=v0.2
+    #[arg(long, value_name = "SPEC", num_args = 0..=1, default_missing_value = "true", value_parser = attestations::provenance)]
     pub provenance: Option<String>,
-    /// Accepted for buildx; no attestation is made: true, false, or settings such as generator=IMAGE
-    #[arg(long, value_name = "SPEC", num_args = 0..=1, default_missing_value = "true", value_parser = attestation)]
+    /// Attest which packages are in the image: true, false, or generator=IMAGE
+    #[arg(long, value_name = "SPEC", num_args = 0..=1, default_missing_value = "true", value_parser = attestations::sbom)]
     pub sbom: Option<String>,
-    /// Accepted for buildx; no attestation is made: type=provenance,... or type=sbom,...
-    #[arg(long = "attest", value_name = "SPEC", hide = true, value_parser = attest)]
-    pub attests: Vec<Option<String>>,
+    /// An attestation: type=provenance,... or type=sbom,...; as --provenance and --sbom
+    #[arg(long = "attest", value_name = "SPEC", value_parser = attestations::attest)]
+    pub attests: Vec<Attest>,
     /// Accepted for buildx; there is one builder
     #[arg(long, value_name = "NAME", hide = true)]
     pub builder: Option<String>,
@@ -209,38 +213,6 @@ impl BuildArgs {
     }
 }
 
-/// The value of `--attest`: the option that means the same, unless it asks for no attestation.
-fn attest(text: &str) -> Result<Option<String>, String> {
-    let fields: Vec<&str> = text.split(',').collect();
-    let kind = fields.iter().find_map(|field| field.strip_prefix("type="));
-    let kind = kind.or(Some(fields[0]).filter(|first| !first.contains('=')));
-    match kind {
-        Some("provenance" | "sbom") => {
-            let asked = attestation(
-                &fields.iter().filter(|f| f.contains('=')).copied().collect::<Vec<_>>().join(","),
-            );
-            let is_off = asked.is_ok_and(|asked| asked == "false");
-            Ok(Some(format!("--attest type={}", kind.expect("matched"))).filter(|_| !is_off))
-        }
-        Some(other) => Err(format!("unknown type {other}: it is type=provenance or type=sbom")),
-        None => Err("the form is type=provenance,... or type=sbom,...".to_string()),
-    }
-}
-
-/// The value of `--provenance` and `--sbom`: a truth value of Go, or settings; `false` if no attestation is
-/// asked for.
-fn attestation(text: &str) -> Result<String, String> {
-    if let Ok(wanted) = switch(text) {
-        return Ok(wanted.to_string());
-    }
-    let settings: Vec<&str> = text.split(',').collect();
-    if !settings.iter().all(|setting| setting.split_once('=').is_some_and(|(name, _)| !name.is_empty())) {
-        return Err("it is true, false, or settings such as mode=max".to_string());
-    }
-    let disabled = |setting: &&str| setting.strip_prefix("disabled=").is_some_and(|v| switch(v) == Ok(true));
-    Ok(if settings.iter().any(disabled) { "false".to_string() } else { text.to_string() })
-}
-
 pub fn build(session: &Session, args: BuildArgs) -> Result<u8> {
     let _log = args.logfile.as_deref().map(LogFile::start).transpose()?;
     session.warn_of_single_id();
@@ -257,16 +229,14 @@ pub fn build(session: &Session, args: BuildArgs) -> Result<u8> {
     if outputs::needs_tag(&outputs) && tags.is_empty() {
         bail!("--push needs a name for the image: give --tag REGISTRY/NAME:TAG");
     }
-    let given = [(&args.provenance, "--provenance"), (&args.sbom, "--sbom")];
-    let asked = given.into_iter().filter(|(value, _)| value.as_deref().is_some_and(|v| v != "false"));
-    for flag in asked.map(|(_, flag)| flag).chain(args.attests.iter().flatten().map(String::as_str)) {
-        display.say(&format!("warning: {flag} is not supported: no attestation is made"));
-    }
+    let asked = attestations::settings(&args.attests, args.provenance.as_deref(), args.sbom.as_deref())?;
+    attest::check(&asked, &outputs)?;
 
     let policy = args.pull.unwrap_or_default();
     let tell_user = |text: &str| display.say(text);
-    let source =
-        crate::desk::source_of(session, &store, display.clone()).only_here(policy == PullPolicy::Never);
+    let source = crate::desk::source_of(session, &store, display.clone())
+        .only_here(policy == PullPolicy::Never)
+        .noting_materials(!asked.is_empty());
     // Layers that are squashed are not pushed.
     let pushed = outputs::pushed_names(&outputs, &tags).filter(|_| !args.amend.squashes());
     let ahead = Ahead::new(|| source.client(), pushed)?;
@@ -320,10 +290,12 @@ pub fn build(session: &Session, args: BuildArgs) -> Result<u8> {
         );
     }
     let imported = caches::import(&source, &args.cache_from, &request.platforms, &tell_user)?;
+    let inputs = attestations::inputs(&asked, &request, &input, args.file.as_deref())?;
+    let steps = Steps::new(&display);
     let environment = Environment {
         store: &store,
         images: &source,
-        events: &display,
+        events: &steps,
         imported: &imported,
         layers,
         sink: ahead.sink(),
@@ -337,11 +309,24 @@ pub fn build(session: &Session, args: BuildArgs) -> Result<u8> {
     let deliver = |built: Built| {
         let mut built = caches::inline(&store, built, &exports)?;
         amend::amend(&store, &mut built, &args.amend, &layers)?;
+        let name = tags.first().map(Reference::familiar);
+        let making = Making {
+            environment: &environment,
+            settings: &asked,
+            inputs: &inputs,
+            platforms: &request.platforms,
+            steps: &steps,
+            materials: &source.materials(),
+            epoch: request.source_date_epoch,
+            name: name.as_deref(),
+            say: &tell_user,
+        };
+        let attested = attest::make(&making, &built)?;
         let mut formed = Vec::new();
         for output in &outputs {
-            let built = output.form(&store, &built, &annotations, &with.layers)?;
-            output.write(&with, &built)?;
-            formed.push(built);
+            let result = attested.form(output, &store, &built, &annotations, &with.layers, &tags)?;
+            output.write(&with, &result.built)?;
+            formed.push(result.built);
         }
         caches::export(&source, &store, &built, &exports, &tell_user)?;
         if let Some(name) = &args.manifest {
@@ -353,11 +338,12 @@ pub fn build(session: &Session, args: BuildArgs) -> Result<u8> {
                 store.remove_untagged(&result.target().digest)?;
             }
         }
-        Ok((built, formed))
+        let metadata = attestations::metadata(&attested, &built);
+        Ok((built, formed, metadata))
     };
     let built = crossdock_builder::build(&environment, &request);
     let built = built.map_err(|error| ahead.refusal().unwrap_or_else(|| error.into()));
-    let (built, formed) = match built.and_then(deliver) {
+    let (built, formed, metadata) = match built.and_then(deliver) {
         Ok(built) => built,
         Err(error) => {
             if let Err(more) = recorder.finish(Err(chain(&error))) {
@@ -371,7 +357,7 @@ pub fn build(session: &Session, args: BuildArgs) -> Result<u8> {
     recorder.finish(Ok(images))?;
     display.close(true);
     let names: Vec<Reference> = tags.iter().chain(outputs.iter().flat_map(Output::names)).cloned().collect();
-    report(&args, formed.first().unwrap_or(&built), &names, &tags)?;
+    report(&args, formed.first().unwrap_or(&built), &names, &tags, metadata)?;
     Ok(0)
 }
 
@@ -413,7 +399,13 @@ fn tell(error: &anyhow::Error, display: &Display, input: &Input, args: &BuildArg
     }
 }
 
-fn report(args: &BuildArgs, built: &Built, names: &[Reference], tags: &[Reference]) -> Result<()> {
+fn report(
+    args: &BuildArgs,
+    built: &Built,
+    names: &[Reference],
+    tags: &[Reference],
+    more: Map<String, Value>,
+) -> Result<()> {
     let target = built.target();
     let id = match built.images.len() {
         1 => &built.images[0].id,
@@ -432,6 +424,7 @@ fn report(args: &BuildArgs, built: &Built, names: &[Reference], tags: &[Referenc
         if !names.is_empty() {
             metadata["image.name"] = names.join(",").into();
         }
+        metadata.as_object_mut().expect("made above").extend(more);
         write_report(path, serde_json::to_string_pretty(&metadata)?.as_bytes())?;
     }
     if args.quiet {

@@ -10,6 +10,7 @@ use crossdock_oci::{Descriptor, Digest, Reference, Store, StoreError};
 use crossdock_platform::Platform;
 use crossdock_registry::transfer::{Platforms, PullOptions, PushOptions, push as push_image};
 
+use super::attested::image_without_attestations;
 use super::convert::{self, Form, Types};
 use super::listing::{filled, formatted};
 use super::places::{self, Ways};
@@ -327,9 +328,17 @@ fn send(session: &Session, store: &Store, args: &PushArgs, image: &str, to: &Pla
     // A level alone is gzip's.
     let compression = args.compression_format.or(level.map(|_| Compression::Gzip));
     let form = Form { types: args.format, compression, level };
-    let target = form.of(store, &target)?;
+    let mut target = form.of(store, &target)?;
     let display = display(args.quiet);
     let source = crate::desk::source_of(session, store, display.clone());
+    if to.reference().is_some()
+        && let Some(only) = image_without_attestations(store, &target)?
+    {
+        display.say(&format!(
+            "warning: the attestations of {image} are not here, so only the image is pushed (crossdock pull --all-platforms {image} brings them)"
+        ));
+        target = only;
+    }
     match to {
         Place::Registry(reference) => {
             let pushed = push_image(source.client()?, store, reference, &target, &PushOptions::default());

@@ -9,6 +9,7 @@ use crossdock_platform::Platform;
 use crossdock_registry::{Client, NoProgress};
 use serde_json::{Map, Value, json};
 
+use super::attested::{Places, provenance_and_sbom};
 use super::listing;
 use super::manifest::{document, read_config};
 use crate::output::{print, print_bytes};
@@ -25,8 +26,8 @@ pub enum ImagetoolsCommand {
         /// Show the manifest or index byte for byte
         #[arg(long)]
         raw: bool,
-        /// A template such as '{{json .Manifest}}' or '{{.Name}}'; .Image is the configuration, by platform
-        /// for an index
+        /// A template such as '{{json .Manifest}}', '{{json .Provenance}}', '{{json .SBOM}}' or '{{.Name}}';
+        /// .Image is the configuration; of an index for several platforms these are by platform
         #[arg(long, value_name = "FORMAT", conflicts_with = "raw")]
         format: Option<String>,
     },
@@ -122,13 +123,21 @@ impl Inspected<'_> {
             true => self.configurations(&document)?,
             false => Value::Null,
         };
+        let (provenance, sbom) = match &document {
+            Document::Index(index) if template.contains(".Provenance") || template.contains(".SBOM") => {
+                let places = Places { store: self.store, client: &self.client, reference: &self.reference };
+                provenance_and_sbom(&places, index)?
+            }
+            _ => (json!({}), json!({})),
+        };
         Ok(json!({
             "Name": self.reference.to_string(), "Manifest": manifest, "Image": image,
-            "Provenance": {}, "SBOM": {},
+            "Provenance": provenance, "SBOM": sbom,
         }))
     }
 
-    /// The configuration of an image; for an index the configurations of all its images, by platform.
+    /// The configuration of an image, also of the only one in an index; else the configurations of all images
+    /// of an index, by platform.
     fn configurations(&self, document: &Document) -> Result<Value> {
         match document {
             Document::Manifest(manifest) => self.configuration(&self.reference, &manifest.config),
@@ -147,7 +156,8 @@ impl Inspected<'_> {
                     let platform = entry.platform.as_ref().map_or("unknown".to_string(), Platform::to_string);
                     all.insert(platform, self.configuration(&child, &manifest.config)?);
                 }
-                Ok(Value::Object(all))
+                let only = (all.len() == 1).then(|| all.values_mut().next().map(Value::take));
+                Ok(only.flatten().unwrap_or(Value::Object(all)))
             }
         }
     }

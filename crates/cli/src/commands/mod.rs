@@ -2,6 +2,8 @@
 
 mod amend;
 pub mod archive;
+mod attestations;
+mod attested;
 pub mod bake;
 pub mod bake_files;
 pub mod binfmt;

@@ -5,7 +5,8 @@ use super::option::Answer::{Fine, Only, Refusal, Warning};
 use super::option::{PeerOption, switch, value};
 
 const NO_RUNTIME: &str = "no OCI runtime is used: crossdock sets up the sandbox of steps itself";
-const SBOM: &str = "crossdock does not scan images: run the scanner on the result, for example with --output type=local,dest=DIR";
+const SBOM: &str =
+    "crossdock stores a list of packages as an attestation: build with --sbom=true or --sbom generator=IMAGE";
 
 pub const BUILD: &[PeerOption] = &[
     switch("rm", Fine("steps leave no containers")),

@@ -71,8 +71,11 @@ pub const COMMANDS: &[(&str, &str)] = &[
     ("plugin", "there are no plugins: credential helpers of docker are used as they are"),
     ("checkpoint", ENDS),
     ("trust", SIGN),
-    ("sbom", "crossdock does not scan images: run the scanner on \"crossdock save --format oci\""),
-    ("scout", "crossdock does not scan images: run the scanner on \"crossdock save --format oci\""),
+    ("sbom", "crossdock lists packages while it builds: build with --sbom=true"),
+    (
+        "scout",
+        "crossdock does not look for vulnerabilities: give a scanner the list of packages of build --sbom=true",
+    ),
     ("compose", COMPOSE),
     ("swarm", SWARM),
     ("service", SWARM),

@@ -15,7 +15,7 @@ const ALLOWED: [(&str, &[&str]); 18] = [
     ("crossdock-sandbox", &["platform"]),
     ("crossdock-builder", &["dockerfile", "sandbox", "oci", "platform"]),
     ("crossdock-bake", &["dockerfile"]),
-    ("crossdock-delivery", &["builder", "dockerfile", "registry", "sandbox", "oci", "platform"]),
+    ("crossdock-delivery", &["builder", "dockerfile", "registry", "sandbox", "oci", "elf", "platform"]),
     ("crossdock-buildkit", &["delivery", "builder", "dockerfile", "registry", "sandbox", "oci", "platform"]),
     (
         "crossdock",

@@ -4,6 +4,7 @@ mod access;
 mod add;
 mod ahead;
 mod amended;
+mod attestations;
 mod bake;
 mod build_options;
 mod cache;

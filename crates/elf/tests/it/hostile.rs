@@ -2,6 +2,7 @@
 
 use crossdock_elf::describe::describe;
 use crossdock_elf::ldd::{Root, resolve};
+use crossdock_elf::section;
 use crossdock_elf::{Elf, ReadAt};
 use crossdock_testkit::hostile::try_inputs;
 
@@ -42,6 +43,8 @@ fn elf_files() {
     seeds.extend(std::fs::read("/usr/bin/env"));
     seeds.push(crossdock_testkit::foreign::hello(crossdock_testkit::foreign::Cpu::Arm64));
     try_inputs("ELF files", &seeds, |input| {
+        let found = section::named(input, &[".comment", ".text", ".interp"], 1 << 16);
+        assert!(found.len() <= 3 && found.values().all(|bytes| bytes.len() <= 1 << 16));
         let Ok(elf) = Elf::read(input) else { return };
         assert!(!describe(&elf).is_empty());
         let _ = elf.platform();

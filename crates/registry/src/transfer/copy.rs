@@ -160,6 +160,9 @@ impl Content {
                 entries.push((from, entry));
             }
         }
+        let mut index = Index::new(entries.iter().map(|(_, entry)| entry.clone()).collect());
+        index.forget_orphans();
+        entries.retain(|(_, entry)| index.manifests.contains(entry));
         for (from, entry) in &entries {
             if self.seen.insert(entry.digest.to_string()) {
                 let child = client.manifest(&from.with_digest(entry.digest.clone()))?;
@@ -167,7 +170,7 @@ impl Content {
                 self.manifests.push(child);
             }
         }
-        Ok(new_index(Index::new(entries.into_iter().map(|(_, entry)| entry).collect())))
+        Ok(new_index(index))
     }
 
     /// Moves all content, then pushes the top under its name.

@@ -41,6 +41,8 @@ const PARSERS: &[(&str, &str, &str)] = &[
     ("crossdock-builder", "it", "hostile::caches_of_files"),
     ("crossdock", "it", "hostile::options_of_run"),
     ("crossdock-builder", "lib", "archive::tests::hostile"),
+    ("crossdock-delivery", "lib", "attest::sbom::tests::hostile_lists_of_packages"),
+    ("crossdock-delivery", "lib", "attest::sbom::rpm::tests::hostile_databases_of_rpm"),
     ("crossdock-registry", "lib", "client::resolve::tests::hostile_answers_and_files"),
     ("crossdock", "bin", "template::tests::hostile"),
 ];
