@@ -341,15 +341,17 @@ pub struct Features {
     pub aes: bool,
     /// The SHA extensions.
     pub sha: bool,
+    /// Whether the base of GS is the address of the thread's interrupt flag.
+    pub flag_in_gs: bool,
 }
 
 impl Features {
-    /// The features of this host.
+    /// The features of this host's CPU.
     pub fn of_host() -> Features {
         use core::arch::x86_64::{__cpuid, __cpuid_count};
         let basic = __cpuid(1).ecx;
         let sha = __cpuid(0).eax >= 7 && __cpuid_count(7, 0).ebx >> 29 & 1 == 1;
-        Features { pclmul: basic >> 1 & 1 == 1, aes: basic >> 25 & 1 == 1, sha }
+        Features { pclmul: basic >> 1 & 1 == 1, aes: basic >> 25 & 1 == 1, sha, flag_in_gs: false }
     }
 }
 
