@@ -142,8 +142,8 @@ pub trait Isa: Guest + Sized {
     /// Whether addresses have 32 bits, and wrap there.
     const NARROW: bool = false;
 
-    /// Most instructions that may not be parted from the one before.
-    const TAIL: usize = 0;
+    /// Whether the standard assignment has halves of vector registers.
+    const HALVES: bool = false;
 
     /// Whether no block may end after an instruction.
     fn binds(_item: &Self::Item) -> bool {

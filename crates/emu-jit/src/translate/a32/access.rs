@@ -136,8 +136,8 @@ impl Translator<'_> {
         }
     }
 
-    /// STRD. One access of 8 bytes, as [`Transfer::LoadDual`] is: the host forwards two stores to one load only
-    /// when they have reached its cache. Keeps EFLAGS, and rcx if it holds the sum that is written back.
+    /// STRD. One access of 8 bytes, as [`Transfer::LoadDual`] is: the host forwards two stores to one load
+    /// only when they have reached its cache. Keeps EFLAGS, and rcx if it holds the sum that is written back.
     fn store_dual(&mut self, item: &Instruction, mode: Mode, mem: Mem) {
         let low = match self.general_host(item.rd) {
             Some(host) => host,

@@ -140,7 +140,6 @@ impl Isa for A32 {
     const STANDARD: &'static Assignment = &Assignment::STANDARD_OF_16;
 
     // An IT block.
-    const TAIL: usize = 4;
 
     fn can_run(state: &State) -> bool {
         state.it() == 0 && !state.is_big_endian()
@@ -149,6 +148,8 @@ impl Isa for A32 {
     fn read(words: &mut Words<'_>, place: u64, it: &mut It) -> Option<Instruction> {
         Instruction::read(words, place, it).ok()
     }
+
+    const HALVES: bool = true;
 
     const DECODED: bool = true;
 

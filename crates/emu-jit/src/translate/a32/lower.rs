@@ -36,6 +36,9 @@ impl Translator<'_> {
             }
             return 1;
         }
+        if let Kind::Vector(vector) = &float {
+            self.join_operands(vector);
+        }
         if !self.has_lowering(&instruction, &float) {
             // The interpreter looks at the condition itself.
             self.fallback();

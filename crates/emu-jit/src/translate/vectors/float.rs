@@ -199,8 +199,8 @@ impl<I: Isa> Translator<'_, I> {
         }
     }
 
-    /// xmm1 = ones in the lanes of `t` whose magnitude compares with the smallest normal number by a predicate
-    /// of VCMP.
+    /// xmm1 = ones in the lanes of `t` whose magnitude compares with the smallest normal number by a
+    /// predicate of VCMP.
     fn compare_smallest(&mut self, l: Lanes, t: Xmm, predicate: u8) {
         let magnitude = self.lanes_constant(l, l.sign() - 1);
         self.a.vp(AND, X1, t, magnitude);
