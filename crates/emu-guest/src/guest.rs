@@ -19,7 +19,7 @@ pub trait Guest: 'static {
     const OVERHANG: u64;
 
     /// Most instructions that may not be parted from the one before.
-    const TAIL: usize = 0;
+    const TAIL: usize;
     /// Bytes of the longest instruction.
     const LENGTH_MAX: u64;
 

@@ -42,7 +42,13 @@ impl<I: Isa> Blocks<I> {
     /// Gives long blocks outside of the loop an assignment that suits the vector registers that they use. All
     /// have the same, since one often leads to the next.
     fn assign_blocks(&mut self) {
-        let is_long = |block: &Block| block.assignment == STANDARD && block.items().len() >= LENGTH_MIN;
+        let is_long = |block: &Block| {
+            let has_vectors = u32::from(block.vectors) >= GAIN_OF_PLACE_MIN;
+            has_vectors && block.assignment == STANDARD && block.items().len() >= LENGTH_MIN
+        };
+        if !self.blocks.iter().any(is_long) {
+            return;
+        }
         let mut uses = Uses::NONE;
         for block in self.blocks.iter().filter(|block| is_long(block)) {
             self.items[block.items()].iter().for_each(|item| I::count_uses(item, 1, &mut uses));

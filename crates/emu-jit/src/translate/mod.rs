@@ -63,6 +63,8 @@ const ENDS: u8 = 1 << 3;
 const READS_CV: u8 = READS << GROUP;
 const WRITES_CV: u8 = WRITES << GROUP;
 const GROUP: u32 = 4;
+/// Bit of a [`Class`]: the instruction uses vector registers; only where [`Isa::HALVES`].
+const VECTORS: u8 = 1 << 6;
 
 impl Class {
     const fn has(self, bit: u8) -> bool {
@@ -225,8 +227,8 @@ enum Cold {
     Look { record: Record },
     /// Change the host's modes of floating point to this MXCSR and come back.
     Modes { mxcsr: u32, back: Label },
-    /// Go on at a block of the unit that has the guest's registers elsewhere.
-    Reassign { to: u16, block: Label },
+    /// Go on at a block of the unit that has the guest's registers elsewhere, or the flags in memory.
+    Reassign { to: u16, saves: bool, block: Label },
     /// The entry of a block that has the guest's registers elsewhere.
     Entry { start: u64, end: u64, to: u16, block: Label },
 }
@@ -608,7 +610,10 @@ impl<'t, I: Isa> Translator<'t, I> {
                     self.set_pc(record.next);
                     self.exit(ExitKind::Indirect, 0);
                 }
-                Cold::Reassign { to, block } => {
+                Cold::Reassign { to, saves, block } => {
+                    if saves {
+                        self.save_flags();
+                    }
                     self.reassign(to);
                     self.a.jump(block);
                 }
