@@ -588,8 +588,9 @@ impl<'t, I: Isa> Translator<'t, I> {
     fn set_place(&mut self, block: &Block, items: &[I::Item], live: [u128; 2], i: usize) {
         self.pc = I::place(items, block.start, i);
         self.next = self.pc.wrapping_add(I::item_length(&items[i]));
+        (self.live_behind, self.behind) = (live, usize::from(block.length) - 1 - i);
         for (group, live) in live.iter().enumerate().take(I::FLAG_GROUPS) {
-            let after = live >> (usize::from(block.length) - 1 - i);
+            let after = live >> self.behind;
             self.live_groups[group] = after & 1 == 1;
             self.live_groups_before[group] = if i == 0 { block.live_in[group] } else { after >> 1 & 1 == 1 };
         }
@@ -757,8 +758,8 @@ impl<'t, I: Isa> Translator<'t, I> {
         waiting: &mut Vec<usize>,
     ) -> Option<usize> {
         let inside = block.target_index();
-        // Code that is reached by a jump finds the flags in memory. A forward branch often leaves a loop: then
-        // they are saved on the way.
+        // Code that is reached by a jump finds the flags in memory. A forward branch often leaves a loop:
+        // then they are saved on the way.
         let lives = inside.is_some_and(|index| guest.blocks[index].is_live_in());
         if lives && target <= self.pc {
             self.save_flags();

@@ -263,6 +263,10 @@ pub struct Translator<'t, I: Isa> {
     /// Of these, the groups ([`Isa::FLAG_GROUPS`]): N and Z, and C and V.
     live_groups: [bool; 2],
     live_groups_before: [bool; 2],
+    /// The same for the whole block: a bit per instruction, from its last one, for the flags after it; and how
+    /// many instructions of the block follow the current one.
+    live_behind: [u128; 2],
+    behind: usize,
     /// The places of the current instruction and of the next one.
     pc: u64,
     next: u64,
@@ -383,6 +387,8 @@ impl<'t, I: Isa> Translator<'t, I> {
             live_before: true,
             live_groups: [true; 2],
             live_groups_before: [true; 2],
+            live_behind: [0; 2],
+            behind: 0,
             pc: start,
             next: start,
             items: &[],
