@@ -176,8 +176,8 @@ pub unsafe fn set_thread_pointer(pointer: u64) {
     let _ = unsafe { syscall!(nr::ARCH_PRCTL, ARCH_SET_FS, pointer) };
 }
 
-/// Sets the base of GS of the calling thread (arch_prctl(2), ARCH_SET_GS), which no code but the translated one
-/// uses. False if the host refuses.
+/// Sets the base of GS of the calling thread (arch_prctl(2), ARCH_SET_GS), which no code but the translated
+/// one uses. False if the host refuses.
 pub fn point_gs(address: u64) -> bool {
     const ARCH_SET_GS: u64 = 0x1001;
     // SAFETY: nothing refers to memory by GS but translated code, which needs this base.

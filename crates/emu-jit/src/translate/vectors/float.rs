@@ -6,7 +6,7 @@
 //! other flag.
 
 use super::form::Form;
-use super::lanes::{AND, GREATER, OR, XOR, lanes};
+use super::lanes::{AND, EQUAL_OR_UNORDERED, EQUAL_QUIET, GREATER, OR, UNORDERED, XOR, lanes};
 use super::scalar::Way;
 use crate::layout::{X0, X1, X2, vector};
 use crate::translate::{Isa, Lowered, ONE, Translator};
@@ -24,14 +24,11 @@ const MIN: u8 = 0x5d;
 const FUSED: u8 = 0xb8;
 const FUSED_NEGATED: u8 = 0xbc;
 
-/// Predicates of VCMP: those that are called quiet signal only signalling NaNs.
-pub(super) const EQUAL_QUIET: u8 = 0x00;
+/// More predicates of VCMP.
 const LESS: u8 = 0x01;
 const LESS_EQUAL: u8 = 0x02;
 const UNORDERED_QUIET: u8 = 0x03;
-pub(super) const UNORDERED: u8 = 0x13;
 const ORDERED_QUIET: u8 = 0x07;
-pub(super) const EQUAL_OR_UNORDERED: u8 = 0x08;
 const GREATER_EQUAL: u8 = 0x0d;
 const GREATER_THAN: u8 = 0x0e;
 const GREATER_EQUAL_QUIET: u8 = 0x1d;

@@ -6,9 +6,8 @@
 //! on Arm, the first before the second; fused operations check for it first. A wary instruction
 //! ([`Translator::wary`]) finds these cases by comparisons. No operand is overwritten before that.
 
-use super::float::{EQUAL_OR_UNORDERED, EQUAL_QUIET, UNORDERED};
 use super::immediate::expand_immediate;
-use super::lanes::AND;
+use super::lanes::{AND, EQUAL_OR_UNORDERED, EQUAL_QUIET, UNORDERED};
 use crate::layout::{X0, X1, X2, vector};
 use crate::translate::operands::is_part;
 use crate::translate::{Isa, Translator};
