@@ -272,7 +272,8 @@ impl<G: Guest> Code<G> {
             at = at.wrapping_add(G::length(&decoded.op));
             slots.push(Slot::Op(decoded.op));
             let count = slots.len() - head - 1;
-            let full = count >= BLOCK_LENGTH_MAX || (G::address(at) ^ first) >= PAGE;
+            // The translator ends blocks at the same places.
+            let full = count + G::TAIL >= BLOCK_LENGTH_MAX || (G::address(at) ^ first) >= PAGE;
             if decoded.ends || full && !decoded.binds || count == SLOTS_MAX {
                 break;
             }

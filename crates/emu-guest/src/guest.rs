@@ -17,6 +17,9 @@ pub trait Guest: 'static {
     /// Bytes by which a block may reach into the next page: the part of its last instructions that does not
     /// fit into the page of its first. 0 if instructions are aligned to their length.
     const OVERHANG: u64;
+
+    /// Most instructions that may not be parted from the one before.
+    const TAIL: usize;
     /// Bytes of the longest instruction.
     const LENGTH_MAX: u64;
 

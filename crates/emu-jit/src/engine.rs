@@ -60,6 +60,9 @@ pub struct System {
     /// Called before the arena below `end` is written; returns the address below which no further call is
     /// needed.
     pub ready: fn(end: u64) -> u64,
+    /// Sets the base of GS of the calling thread, which nobody else uses; false if the host does not let it.
+    /// The base is not kept where a thread starts another.
+    pub point_gs: fn(address: u64) -> bool,
     /// Reports to profilers that `length` bytes of code at the host address `code` were made from the guest
     /// code at `guest`.
     pub placed: Option<fn(guest: u64, code: u64, length: u64)>,
@@ -79,6 +82,8 @@ pub struct Jit {
     underflow: u64,
     /// See [`System`].
     placed: Option<fn(guest: u64, code: u64, length: u64)>,
+    /// See [`System`]; `None` if the host refuses.
+    point_gs: Option<fn(address: u64) -> bool>,
     /// The number of breakpoints; written under the lock.
     breakpoints: AtomicUsize,
     /// The number of engines. A thread that reads 1 here is alone until it leaves [`Engine::run`].
@@ -114,7 +119,7 @@ impl Jit {
             return None;
         }
         // SAFETY: the caller's promise.
-        let cache = unsafe {
+        let mut cache = unsafe {
             Cache::new(
                 arena,
                 size,
@@ -125,6 +130,9 @@ impl Jit {
                 I::STANDARD,
             )
         };
+        // Code that reads the interrupt flag there is shorter by a load.
+        let point_gs = Some(system.point_gs).filter(|point_gs| I::FLAG_IN_GS && point_gs(0));
+        cache.features.flag_in_gs = point_gs.is_some();
         let enter = cache.address(cache.thunks.enter);
         FAULT_THUNK.store(cache.address(cache.thunks.fault), Ordering::Relaxed);
         ARENA_START.store(arena as u64, Ordering::Relaxed);
@@ -137,7 +145,7 @@ impl Jit {
         let cache = Lock::new(cache, Spin::new(system.wait));
         let (threads, breakpoints) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let placed = system.placed;
-        Some(Jit { cache, log, epoch, seen, arena, underflow, placed, breakpoints, threads, enter })
+        Some(Jit { cache, log, epoch, seen, arena, underflow, placed, point_gs, breakpoints, threads, enter })
     }
 
     /// Keeps the code from changing, during a fork.
@@ -373,6 +381,8 @@ pub struct Runner<I: Isa> {
     epoch: u64,
     /// The epoch and mode of the jump cache. Those of the return stack are in the thread's registers.
     tables: u64,
+    /// Where the thread's GS points ([`System::point_gs`]), or 0.
+    gs: u64,
     /// The guest code of the unit that is translated, kept for its memory.
     blocks: Blocks<I>,
 }
@@ -407,6 +417,7 @@ impl<I: Isa> Runner<I> {
             presence,
             epoch: 0,
             tables: 0,
+            gs: 0,
             blocks: Blocks::default(),
         }
     }
@@ -526,14 +537,23 @@ impl<I: Isa> Runner<I> {
     }
 
     /// Points generated code to this thread's data.
-    fn use_slots(&self, state: &mut State, interrupt: &AtomicU32) {
+    fn use_slots(&mut self, state: &mut State, interrupt: &AtomicU32) {
         if state.generated[Slot::JumpCache as usize] != self.jump_cache.address() {
             // These are another thread's registers, copied.
             state.generated[Slot::Epoch as usize] = 0;
         }
         // The jump cache may have grown while a child of vfork had a copy of the registers.
         self.use_jump_cache(state);
-        state.generated[Slot::Interrupt as usize] = core::ptr::from_ref(interrupt) as u64;
+        let flag = core::ptr::from_ref(interrupt) as u64;
+        state.generated[Slot::Interrupt as usize] = flag;
+        // A child of vfork runs with its parent's engine, but with a flag of its own.
+        if self.gs != flag
+            && let Some(point_gs) = self.jit.and_then(|jit| jit.point_gs)
+        {
+            let able = point_gs(flag);
+            assert!(able, "the host has set the base of GS before");
+            self.gs = flag;
+        }
     }
 
     fn use_jump_cache(&self, state: &mut State) {

@@ -47,15 +47,19 @@ pub const VECTOR: [Xmm; 13] = [
 ];
 /// The guest vector registers in them, of a guest with 32.
 const OF_32: [u8; VECTOR.len()] = [0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 8];
-/// The same, of a guest with 16.
-const OF_16: [u8; VECTOR.len()] = [0, 1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 12, 8];
+/// The same, of a guest with 16, whose programs mostly compute with their halves: D0 to D9, and Q8 to Q10. An
+/// operation with a lane of a shared host register takes two shuffles more, each of a cycle.
+const OF_16: [u8; VECTOR.len()] = [32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 8, 9, 10];
+const _: () = assert!(PARTS == 32);
 
 /// Operands from this number on are halves of vector registers, counted from the low half of register 0.
 pub const PARTS: u8 = 32;
 /// Operands from this number on are quarters of the vector registers 0 to 7, likewise.
 pub const QUARTERS: u8 = 64;
-/// Numbers of vector registers and their parts.
-const OPERANDS: usize = 96;
+/// What a host register holds that holds nothing: the halves before it have been joined.
+pub const NOTHING: u8 = 96;
+/// Numbers of vector registers and their parts, and of [`NOTHING`].
+const OPERANDS: usize = 97;
 
 /// Scratch vector registers.
 pub const X0: Xmm = Xmm(0);
@@ -143,6 +147,19 @@ impl Assignment {
         self.vector_host[new as usize] = core::mem::replace(&mut self.vector_host[old as usize], NO_REG);
     }
 
+    /// Gives a host register, by its index in [`VECTOR`], to `new`, or to [`NOTHING`].
+    pub fn set_vector(&mut self, place: usize, new: u8) {
+        let host = VECTOR[place].0;
+        let old = core::mem::replace(&mut self.vector[place], new);
+        // It may have another place by now.
+        if self.vector_host[old as usize] == host {
+            self.vector_host[old as usize] = NO_REG;
+        }
+        if new != NOTHING {
+            self.vector_host[new as usize] = host;
+        }
+    }
+
     /// Index in [`GENERAL`], host register, and the guest registers in it here and in `other`, where the two
     /// differ.
     pub fn general_changes(&self, other: &Assignment) -> impl Iterator<Item = (usize, Reg, u8, u8)> {
@@ -151,11 +168,11 @@ impl Assignment {
             .filter(|(_, _, here, there)| here != there)
     }
 
-    /// Vector host registers with the guest registers in them here and in `other`, where the two differ.
-    pub fn vector_changes(&self, other: &Assignment) -> impl Iterator<Item = (Xmm, u8, u8)> {
+    /// Index in [`VECTOR`], host register, and what it holds here and in `other`, where the two differ.
+    pub fn vector_changes(&self, other: &Assignment) -> impl Iterator<Item = (usize, Xmm, u8, u8)> {
         (0..VECTOR.len())
-            .map(|i| (VECTOR[i], self.vector[i], other.vector[i]))
-            .filter(|(_, here, there)| here != there)
+            .map(|i| (i, VECTOR[i], self.vector[i], other.vector[i]))
+            .filter(|(_, _, here, there)| here != there)
     }
 
     /// The guest vector registers, or parts of them, in the host registers of [`VECTOR`].
@@ -174,7 +191,8 @@ impl Assignment {
             let (register, shift, bits) = match guest {
                 0..PARTS => (guest, 0, 128),
                 PARTS..QUARTERS => ((guest - PARTS) / 2, guest % 2 * 64, 64),
-                QUARTERS.. => ((guest - QUARTERS) / 4, guest % 4 * 32, 32),
+                QUARTERS..NOTHING => ((guest - QUARTERS) / 4, guest % 4 * 32, 32),
+                NOTHING.. => continue,
             };
             let mask = u128::MAX >> (128 - bits) << shift;
             let vector = &mut state.v[register as usize];
@@ -195,6 +213,16 @@ pub const fn general(guest: u8) -> Mem {
 /// `State::v[guest]`.
 pub const fn vector(guest: u8) -> Mem {
     state(336 + guest as i32 * 16)
+}
+
+/// The place of a vector register in the state, or of a part of one.
+pub const fn vector_operand(operand: u8) -> Mem {
+    let n = (operand & 31) as i32;
+    match operand {
+        0..PARTS => vector(operand),
+        PARTS..QUARTERS => vector(0).plus(8 * n),
+        QUARTERS.. => vector(0).plus(4 * n),
+    }
 }
 
 /// `State::pc`.
@@ -369,6 +397,7 @@ mod tests {
         let general: Vec<_> = Assignment::STANDARD.general_changes(&assignment).collect();
         assert_eq!(general, [(10, Reg::R13, 31, 6)]);
         let vector: Vec<_> = Assignment::STANDARD.vector_changes(&assignment).collect();
-        assert_eq!(vector, [(Xmm(2), 0, 31), (Xmm(5), 3, QUARTERS + 14), (Xmm(14), 8, PARTS + 19)]);
+        let expected = [(0, Xmm(2), 0, 31), (3, Xmm(5), 3, QUARTERS + 14), (12, Xmm(14), 8, PARTS + 19)];
+        assert_eq!(vector, expected);
     }
 }

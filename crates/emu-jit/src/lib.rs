@@ -24,6 +24,7 @@ mod presence;
 mod thunks;
 mod translate;
 mod unit;
+mod vector_moves;
 mod wary;
 
 pub use cache::Cache;

@@ -3,8 +3,8 @@
 use crate::jump_cache::FIRST;
 use crate::layout::{
     Assignment, BIAS, ExitKind, GENERAL, PC, STATE, Slot, VECTOR, general, saved_general, saved_vector, slot,
-    vector,
 };
+use crate::vector_moves;
 use crossdock_emu_x64::{Alu, Assembler, Cc, Mem, Reg, Size};
 
 /// Offsets of the thunks in the arena.
@@ -32,7 +32,7 @@ fn spill(a: &mut Assembler, standard: &Assignment) {
         a.mov_to(Size::Q, general(guest), host);
     }
     for (&guest, host) in standard.vector().iter().zip(VECTOR) {
-        a.vstore(vector(guest), host);
+        vector_moves::to_memory(a, guest, host);
     }
 }
 
@@ -41,7 +41,7 @@ fn fill(a: &mut Assembler, standard: &Assignment) {
         a.mov(Size::Q, host, general(guest));
     }
     for (&guest, host) in standard.vector().iter().zip(VECTOR) {
-        a.vload(host, vector(guest));
+        vector_moves::from_memory(a, host, guest);
     }
 }
 

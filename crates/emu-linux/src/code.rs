@@ -41,7 +41,8 @@ pub(crate) fn jit<I: Isa>(name: &'static str) -> Option<&'static Jit> {
         *NAME.lock() = name;
         let (code, size) = region::code_arena()?;
         let placed = options::get().perf_map.then_some(placed as fn(u64, u64, u64));
-        let system = System { wait: sys::process::give_way, ready: region::code_ready, placed };
+        let (wait, point_gs) = (sys::process::give_way, sys::process::point_gs);
+        let system = System { wait, ready: region::code_ready, point_gs, placed };
         // SAFETY: the arena is a part of our region that nothing else uses, and this runs once.
         let jit = unsafe { Jit::of::<I>(code as *mut u8, size as u32, &CHANGES, system) }?;
         Some(Box::leak(Box::new(jit)))

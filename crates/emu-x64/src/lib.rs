@@ -444,8 +444,9 @@ impl Assembler {
         for (end, label) in self.fixups.drain(..) {
             let target = self.labels[label.0 as usize];
             assert!(target != UNBOUND, "a jump to a label that is not bound");
-            let displacement = target.wrapping_sub(end) as i32;
-            self.code[end as usize - 4..end as usize].copy_from_slice(&displacement.to_le_bytes());
+            let Some(place) = self.code[..end as usize].last_chunk_mut() else { continue };
+            let displacement = target.wrapping_sub(end) as i32 + i32::from_le_bytes(*place);
+            *place = displacement.to_le_bytes();
         }
         &self.code[..self.length]
     }
@@ -503,6 +504,17 @@ impl Assembler {
     #[inline]
     pub fn byte(&mut self, byte: u8) {
         self.put(|encoding| encoding.byte(byte));
+    }
+
+    /// Writes the immediate of an instruction whose last operand may be at a label: the label's displacement
+    /// counts from the instruction's end.
+    pub fn byte_behind_operand(&mut self, byte: u8) {
+        if let Some(&(end, _)) = self.fixups.last()
+            && end as usize == self.length
+        {
+            self.code[self.length - 4..self.length].copy_from_slice(&(-1i32).to_le_bytes());
+        }
+        self.byte(byte);
     }
 
     /// Writes bytes unchanged.
@@ -717,6 +729,11 @@ impl Assembler {
         // Only the source is an 8-bit register.
         let code = Code::new(size, opcode).with_rex(matches!(rm, Rm::R(4..)));
         self.put(|encoding| encoding.instruction(code, reg.0, rm));
+    }
+
+    /// CMP of the 32 bits at the base of GS with zero.
+    pub fn cmp_gs_zero(&mut self) {
+        self.bytes(&[0x65, 0x83, 0x3c, 0x25, 0, 0, 0, 0, 0]);
     }
 
     /// `reg = address of mem`; leaves the flags alone.

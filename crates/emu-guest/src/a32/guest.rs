@@ -17,6 +17,8 @@ impl Guest for A32 {
     const GRANULE: u64 = 2;
     // The second half of an instruction, or the rest of an IT block.
     const OVERHANG: u64 = 16;
+    /// The instructions of an IT block.
+    const TAIL: usize = 4;
     const LENGTH_MAX: u64 = 4;
 
     type Context = It;

@@ -17,6 +17,7 @@ const LENGTH: u64 = 4;
 impl Guest for A64 {
     const GRANULE: u64 = LENGTH;
     const OVERHANG: u64 = 0;
+    const TAIL: usize = 0;
     const LENGTH_MAX: u64 = LENGTH;
 
     type Context = ();

@@ -1,6 +1,6 @@
 //! The registers that an instruction reads and writes, as plans need them.
 
-use crate::layout::{PARTS, QUARTERS};
+use crate::layout::{NOTHING, PARTS, QUARTERS};
 use alloc::vec::Vec;
 
 /// No register.
@@ -36,6 +36,9 @@ impl Accesses {
     }
 }
 
+/// How many uses of parts weigh as much as one of the whole.
+const WHOLE_WEIGHT: u32 = 3;
+
 /// How often registers are used.
 pub struct Uses {
     pub(super) general: [u32; 32],
@@ -62,10 +65,16 @@ impl Uses {
     /// How often the parts of a vector register are used, as operands, if it can be split: if it is never
     /// used as a whole. A half that is used as such is not split further.
     pub(super) fn parts(&self, register: u8) -> Vec<(u8, u32)> {
-        let mut parts = Vec::new();
         if register >= 16 || self.vector[usize::from(register)] > 0 {
-            return parts;
+            Vec::new()
+        } else {
+            self.split(register)
         }
+    }
+
+    /// Like [`Uses::parts`], of one of the registers 0 to 15 that may be used as a whole, too.
+    fn split(&self, register: u8) -> Vec<(u8, u32)> {
+        let mut parts = Vec::new();
         for half in 2 * register..2 * register + 2 {
             let quarters = if half < 16 { 2 * half..2 * half + 2 } else { 0..0 };
             let of_quarters = |n: u8| self.quarters[usize::from(n)];
@@ -76,6 +85,13 @@ impl Uses {
         }
         parts.retain(|&(_, uses)| uses > 0);
         parts
+    }
+
+    /// [`Uses::parts`] where a few uses as a whole do not count: outside of loops, parts can be joined.
+    pub(super) fn most_parts(&self, register: u8) -> Vec<(u8, u32)> {
+        let parts = if register < 16 { self.split(register) } else { Vec::new() };
+        let all: u32 = parts.iter().map(|(_, uses)| uses).sum();
+        if self.vector[usize::from(register)] * WHOLE_WEIGHT <= all { parts } else { Vec::new() }
     }
 
     fn whole(&self, register: u8) -> u32 {
@@ -89,6 +105,16 @@ impl Uses {
     /// How often vector registers are used, as a whole or by their parts.
     pub(super) fn wholes(&self) -> [u32; 32] {
         core::array::from_fn(|n| self.whole(n as u8))
+    }
+
+    /// How often an operand is used, as such.
+    pub(super) fn of(&self, operand: u8) -> u32 {
+        let count = match operand {
+            0..PARTS => &self.vector,
+            PARTS..QUARTERS => &self.halves,
+            QUARTERS.. => &self.quarters,
+        };
+        if operand < NOTHING { count[usize::from(operand) & 31] } else { 0 }
     }
 
     /// Counts a general register; 31 is no register.

@@ -3,7 +3,8 @@
 use super::condition::{Condition, Flags};
 use super::pressure::{self, ALL, Plan};
 use super::{
-    Buffers, Class, Cold, ENDS, End, FAULTS, GROUP, Isa, Origin, READS, Stub, Translator, WRITES, Zeros,
+    Buffers, Class, Cold, ENDS, End, FAULTS, GROUP, Isa, Origin, READS, Stub, Translator, VECTORS, WRITES,
+    Zeros,
 };
 use crate::layout::Assignment;
 use crate::unit::STANDARD;
@@ -69,6 +70,8 @@ pub(super) struct Block {
     /// Its instructions in [`Blocks::items`]: the index of the first, and how many.
     first: u16,
     length: u16,
+    /// How many of them are of class [`VECTORS`].
+    pub(super) vectors: u16,
     /// The next block, if this one goes on there and the next is in the unit.
     next: Option<Index>,
     /// The target of the block's branch or call, if the target is in the unit.
@@ -242,6 +245,7 @@ impl<I: Isa> Blocks<I> {
         let first = self.items.len();
         let (mut at, mut last) = (pc, pc);
         let mut end = End::Next;
+        let mut vectors = 0;
         let mut flag_uses = [FlagUses::default(); 2];
         let mut words = Words::new(&source.host.memory, Some(source.lines));
         let mut decoded =
@@ -258,6 +262,7 @@ impl<I: Isa> Blocks<I> {
             };
             let class = I::class(&item);
             self.items.push(item);
+            vectors += u16::from(class.has(VECTORS));
             for (group, uses) in flag_uses.iter_mut().enumerate().take(I::FLAG_GROUPS) {
                 uses.push(Class(class.0 >> (group as u32 * GROUP)));
             }
@@ -282,6 +287,7 @@ impl<I: Isa> Blocks<I> {
             last,
             first: first as u16,
             length: length as u16,
+            vectors,
             next: None,
             target: None,
             live_in: [false; 2],
@@ -582,8 +588,9 @@ impl<'t, I: Isa> Translator<'t, I> {
     fn set_place(&mut self, block: &Block, items: &[I::Item], live: [u128; 2], i: usize) {
         self.pc = I::place(items, block.start, i);
         self.next = self.pc.wrapping_add(I::item_length(&items[i]));
+        (self.live_behind, self.behind) = (live, usize::from(block.length) - 1 - i);
         for (group, live) in live.iter().enumerate().take(I::FLAG_GROUPS) {
-            let after = live >> (usize::from(block.length) - 1 - i);
+            let after = live >> self.behind;
             self.live_groups[group] = after & 1 == 1;
             self.live_groups_before[group] = if i == 0 { block.live_in[group] } else { after >> 1 & 1 == 1 };
         }
@@ -684,7 +691,7 @@ impl<'t, I: Isa> Translator<'t, I> {
             End::Call(target) => {
                 let label = target_index.map(|index| {
                     waiting.push(index);
-                    self.way_to(&guest.blocks[index])
+                    self.way_to(&guest.blocks[index], false)
                 });
                 self.call(target, label);
                 self.go(guest, next_index, next)
@@ -700,12 +707,13 @@ impl<'t, I: Isa> Translator<'t, I> {
         }
     }
 
-    /// Where a jump or call to the block leads: to the block, or to code that moves the registers first.
-    fn way_to(&mut self, block: &Block) -> Label {
+    /// Where a jump or call to the block leads: to the block, or to code that moves the registers first, and
+    /// if `saves` saves the flags.
+    fn way_to(&mut self, block: &Block, saves: bool) -> Label {
         let label = block.label.expect("all blocks have labels");
         match block.assignment {
-            to if self.holds(to) => label,
-            to => self.stub(Cold::Reassign { to, block: label }),
+            to if self.holds(to) && !saves => label,
+            to => self.stub(Cold::Reassign { to, saves, block: label }),
         }
     }
 
@@ -750,8 +758,10 @@ impl<'t, I: Isa> Translator<'t, I> {
         waiting: &mut Vec<usize>,
     ) -> Option<usize> {
         let inside = block.target_index();
-        // Code that is reached by a jump finds the flags in memory.
-        if inside.is_some_and(|index| guest.blocks[index].is_live_in()) {
+        // Code that is reached by a jump finds the flags in memory. A forward branch often leaves a loop:
+        // then they are saved on the way.
+        let lives = inside.is_some_and(|index| guest.blocks[index].is_live_in());
+        if lives && target <= self.pc {
             self.save_flags();
         }
         let condition = I::branch_condition(self);
@@ -761,7 +771,7 @@ impl<'t, I: Isa> Translator<'t, I> {
         let label = match inside {
             Some(index) => {
                 waiting.push(index);
-                self.way_to(&guest.blocks[index])
+                self.way_to(&guest.blocks[index], lives && !self.flags.saved())
             }
             None => self.stub(Cold::Link { target, from: self.pc }),
         };

@@ -18,15 +18,22 @@ impl<I: Isa> Translator<'_, I> {
     /// Leaves for `pc` if the interrupt flag is set. The guest's flags are in memory. Changes rax.
     pub(super) fn check_interrupt(&mut self, pc: u64) {
         let stub = self.stub(Cold::Interrupted { pc });
-        self.a.mov(Size::Q, Reg::RAX, slot(Slot::Interrupt));
-        self.a.alu_imm(Alu::Cmp, Size::D, Mem::at(Reg::RAX, 0), 0);
+        self.test_interrupt(Reg::RAX);
         self.a.jump_if(Cc::Ne, stub);
+    }
+
+    /// ZF = whether the interrupt flag is clear. May change `scratch`.
+    fn test_interrupt(&mut self, scratch: Reg) {
+        if self.features.flag_in_gs {
+            return self.a.cmp_gs_zero();
+        }
+        self.a.mov(Size::Q, scratch, slot(Slot::Interrupt));
+        self.a.alu_imm(Alu::Cmp, Size::D, Mem::at(scratch, 0), 0);
     }
 
     /// Like [`Translator::check_interrupt`], without a stub, for code that rarely runs.
     pub(super) fn check_interrupt_here(&mut self, pc: u64) {
-        self.a.mov(Size::Q, Reg::RAX, slot(Slot::Interrupt));
-        self.a.alu_imm(Alu::Cmp, Size::D, Mem::at(Reg::RAX, 0), 0);
+        self.test_interrupt(Reg::RAX);
         let clear = self.a.skip_if(Cc::E);
         self.set_pc(pc);
         self.exit(ExitKind::Interrupted, 0);
@@ -65,8 +72,7 @@ impl<I: Isa> Translator<'_, I> {
     /// A branch to rax that may close a loop.
     pub(super) fn indirect_interruptible(&mut self) {
         let stub = self.stub(Cold::InterruptedAtRax);
-        self.a.mov(Size::Q, Reg::RCX, slot(Slot::Interrupt));
-        self.a.alu_imm(Alu::Cmp, Size::D, Mem::at(Reg::RCX, 0), 0);
+        self.test_interrupt(Reg::RCX);
         self.a.jump_if(Cc::Ne, stub);
         self.indirect();
     }

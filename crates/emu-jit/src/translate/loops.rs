@@ -9,9 +9,9 @@
 //! The counts need not be exact: a wrong count costs only time.
 
 use super::accesses::Uses;
-use super::blocks::Blocks;
+use super::blocks::{Block, Blocks};
 use super::{End, Isa};
-use crate::layout::{Assignment, GENERAL};
+use crate::layout::{Assignment, GENERAL, NOTHING, PARTS, QUARTERS, VECTOR};
 use crate::unit::STANDARD;
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -20,15 +20,67 @@ use core::ops::Range;
 const GAIN_MIN: u32 = 2;
 /// How much all changes together must gain in a round.
 const GAIN_ALL_MIN: u32 = 4;
+/// Blocks with fewer instructions get no assignment of their own outside of a loop.
+const LENGTH_MIN: usize = 24;
+/// How often such a block must use the register in a place that changes: it is changed before the block and
+/// after it, with a load and a store each.
+const GAIN_OF_PLACE_MIN: u32 = 5;
 /// Weight of a use in an inner loop, relative to one in the loop around it.
 const ROUNDS: u32 = 8;
 /// Deeper loops count as this deep.
 const DEPTH_MAX: u32 = 4;
 
 impl<I: Isa> Blocks<I> {
+    /// Gives the loop that the unit starts in, and long blocks, assignments of their own, if that pays.
+    pub(super) fn assign(&mut self, start: u64) {
+        self.assign_loop(start);
+        if I::HALVES {
+            self.assign_blocks();
+        }
+    }
+
+    /// Gives long blocks outside of the loop an assignment that suits the vector registers that they use. All
+    /// have the same, since one often leads to the next.
+    fn assign_blocks(&mut self) {
+        let is_long = |block: &Block| {
+            let has_vectors = u32::from(block.vectors) >= GAIN_OF_PLACE_MIN;
+            has_vectors && block.assignment == STANDARD && block.items().len() >= LENGTH_MIN
+        };
+        if !self.blocks.iter().any(is_long) {
+            return;
+        }
+        let mut uses = Uses::NONE;
+        for block in self.blocks.iter().filter(|block| is_long(block)) {
+            self.items[block.items()].iter().for_each(|item| I::count_uses(item, 1, &mut uses));
+        }
+        let changes = vector_changes(&uses, I::STANDARD.vector(), GAIN_OF_PLACE_MIN);
+        if changes.is_empty() {
+            return;
+        }
+        let mut assignment = I::STANDARD.clone();
+        changes.iter().for_each(|&(place, new, _)| assignment.set_vector(place, new));
+        let number = self.assignments.len() as u16 + 1;
+        let mut is_used = false;
+        for i in 0..self.blocks.len() {
+            if !is_long(&self.blocks[i]) {
+                continue;
+            }
+            let mut uses = Uses::NONE;
+            self.items[self.blocks[i].items()].iter().for_each(|item| I::count_uses(item, 1, &mut uses));
+            let gain: u32 = changes.iter().map(|&(_, new, _)| uses.of(new)).sum();
+            if gain >= GAIN_OF_PLACE_MIN * changes.len() as u32 {
+                self.blocks[i].assignment = number;
+                is_used = true;
+            }
+        }
+        if is_used {
+            self.assignments.push(assignment);
+        }
+    }
+
     /// Gives the loop that the unit starts in an assignment of its own, if that pays. Other loops gain
     /// little: if a loop goes round often, its blocks are hot before the code that leads to it.
-    pub(super) fn assign(&mut self, start: u64) {
+    fn assign_loop(&mut self, start: u64) {
         if self.back.is_empty() {
             return;
         }
@@ -130,40 +182,73 @@ impl<I: Isa> Blocks<I> {
         }
         let mut assignment = I::STANDARD.clone();
         let general = changes(&uses.general, GENERAL.map(|(guest, _)| guest));
-        let vector = vector_changes(&uses, *I::STANDARD.vector());
         general.iter().for_each(|&(old, new, _)| assignment.replace_general(old, new));
-        vector.iter().for_each(|&(old, new, _)| assignment.replace_vector(old, new));
-        let gain: u32 = general.iter().chain(&vector).map(|(_, _, gain)| gain).sum();
+        let mut gain: u32 = general.iter().map(|(_, _, gain)| gain).sum();
+        if I::HALVES {
+            let vector = vector_changes(&uses, I::STANDARD.vector(), 1);
+            vector.iter().for_each(|&(place, new, _)| assignment.set_vector(place, new));
+            gain += vector.iter().map(|(_, _, gain)| gain).sum::<u32>();
+        } else {
+            let vector = changes(&uses.vector, *I::STANDARD.vector());
+            vector.iter().for_each(|&(old, new, _)| assignment.replace_vector(old, new));
+            gain += vector.iter().map(|(_, _, gain)| gain).sum::<u32>();
+        }
         (gain >= GAIN_ALL_MIN).then_some(assignment)
     }
 }
 
-/// Like [`changes`], for vector registers. Where a loop uses parts of a register and never the whole, each
-/// part wants a place of its own: an operation that writes a lane depends on what wrote the others before.
-fn vector_changes<const N: usize>(uses: &Uses, standing: [u8; N]) -> Vec<(u8, u8, u32)> {
-    let mut whole = uses.wholes();
+/// Host registers (index in [`VECTOR`]) that change what they hold, what they hold then, and the gain.
+/// Where a loop uses parts of a vector register and never the whole, each part wants a place of its own: an
+/// operation that writes a lane depends on what wrote the others before. No register that is used as a whole
+/// has parts with places. Operands that are used less often than `least` do not count.
+fn vector_changes(uses: &Uses, standing: &[u8; VECTOR.len()], least: u32) -> Vec<(usize, u8, u32)> {
+    let (all, whole) = (uses, uses.wholes());
     let mut wanting = Vec::new();
-    for register in 0..16 {
-        let parts = uses.parts(register);
-        if !parts.is_empty() {
-            whole[usize::from(register)] = 0;
-            wanting.extend(parts);
+    for register in 0..32 {
+        let parts = if least > 1 { uses.most_parts(register) } else { uses.parts(register) };
+        if parts.is_empty() {
+            wanting.push((register, whole[usize::from(register)]))
+        } else {
+            wanting.extend(parts)
         }
     }
+    wanting.retain(|&(_, uses)| uses >= least);
     if wanting.is_empty() {
-        return changes(&whole, standing);
+        return Vec::new();
     }
-    wanting.extend((0..32).map(|guest| (guest, whole[usize::from(guest)])));
-    wanting.retain(|&(_, uses)| uses > 0);
-    wanting.sort_unstable_by_key(|&(guest, uses)| (core::cmp::Reverse(uses), guest));
-    wanting.truncate(standing.len());
-    let stays = |guest: u8| wanting.iter().any(|&(wanted, _)| wanted == guest);
-    // Registers of which parts get places must go, so they come first: there are at least as many parts.
-    let is_split = |guest: u8| uses.parts(guest).iter().any(|&(part, _)| guest < 16 && stays(part));
-    let mut leaving: Vec<u8> = standing.into_iter().filter(|&guest| !stays(guest)).collect();
-    leaving.sort_by_key(|&guest| (!is_split(guest), whole[usize::from(guest)]));
-    let coming = wanting.iter().filter(|(guest, _)| !standing.contains(guest));
-    leaving.into_iter().zip(coming).map(|(old, &(new, uses))| (old, new, uses)).collect()
+    // What a place holds must go if the loop uses it otherwise.
+    let is_in_the_way = |held: u8| wanting.iter().any(|&(wanted, _)| wanted != held && overlap(wanted, held));
+    let in_the_way: [bool; VECTOR.len()] = standing.map(is_in_the_way);
+    wanting.sort_unstable_by_key(|&(operand, uses)| (core::cmp::Reverse(uses), operand));
+    wanting.truncate(VECTOR.len());
+    let stays = |held: u8| wanting.iter().any(|&(wanted, _)| wanted == held);
+    let mut free: Vec<usize> = (0..VECTOR.len()).filter(|&place| !stays(standing[place])).collect();
+    free.sort_by_key(|&place| (!in_the_way[place], uses.of(standing[place])));
+    let mut changes = Vec::new();
+    for &(operand, uses) in wanting.iter().filter(|(operand, _)| !standing.contains(operand)) {
+        // A whole is best where its lower half is.
+        let is_best = |&place: &usize| operand < PARTS && standing[place] == PARTS + (2 * operand & 31);
+        let index = free.iter().position(is_best).unwrap_or(0);
+        let gains = |&place: &usize| in_the_way[place] || uses >= all.of(standing[place]) + least;
+        if free.get(index).is_some_and(gains) {
+            changes.push((free.remove(index), operand, uses));
+        }
+    }
+    changes.extend(free.into_iter().filter(|&place| in_the_way[place]).map(|place| (place, NOTHING, 0)));
+    changes
+}
+
+/// Whether two operands are, or are parts of, one vector register, and have bits in common.
+fn overlap(a: u8, b: u8) -> bool {
+    // First bit and last bit.
+    let bits = |operand: u8| match operand {
+        0..PARTS => (u32::from(operand) * 128, 128),
+        PARTS..QUARTERS => (u32::from(operand - PARTS) * 64, 64),
+        QUARTERS..NOTHING => (u32::from(operand - QUARTERS) * 32, 32),
+        NOTHING.. => (u32::MAX / 2, 0),
+    };
+    let ((a, of_a), (b, of_b)) = (bits(a), bits(b));
+    a < b + of_b && b < a + of_a
 }
 
 /// Registers that give up their places, registers that take them, and the gain of each pair. The registers in
@@ -196,5 +281,57 @@ mod tests {
         assert_eq!(changes(&uses, [1, 0, 2]), [(2, 6, 10)]);
         uses[0] = 1;
         assert_eq!(changes(&uses, [1, 0, 2]), [(2, 6, 10), (0, 8, 5)]);
+    }
+
+    /// [`vector_changes`] from the standard assignment of 32-bit Arm, of operands that are used so often.
+    fn changes_for(used: &[(u8, u32)], least: u32) -> Vec<(usize, u8, u32)> {
+        let mut uses = Uses::NONE;
+        used.iter().for_each(|&(operand, times)| uses.operand(operand, times));
+        vector_changes(&uses, Assignment::STANDARD_OF_16.vector(), least)
+    }
+
+    #[test]
+    fn a_whole_register_takes_the_place_of_its_halves() {
+        // Q1: D2 and D3 are in the third and the fourth place.
+        assert_eq!(changes_for(&[(1, 9)], 1), [(2, 1, 9), (3, NOTHING, 0)]);
+        // Q9 has a place of its own.
+        assert_eq!(changes_for(&[(9, 9), (PARTS + 3, 2)], 1), []);
+        assert_eq!(changes_for(&[], 1), []);
+    }
+
+    #[test]
+    fn parts_take_the_place_of_the_register_that_they_are_parts_of() {
+        // D16 is the lower half of Q8, S1 a part of D0.
+        let changes = changes_for(&[(PARTS + 16, 9), (QUARTERS + 1, 8)], 1);
+        assert_eq!(changes.iter().map(|&(_, new, _)| new).collect::<Vec<_>>(), [PARTS + 16, QUARTERS + 1]);
+        let mut places: Vec<usize> = changes.iter().map(|&(place, ..)| place).collect();
+        places.sort_unstable();
+        assert_eq!(places, [0, 10]);
+    }
+
+    #[test]
+    fn a_block_changes_only_what_pays() {
+        assert_eq!(changes_for(&[(PARTS + 20, 4)], 5), []);
+        // D0 is used as often as D20.
+        let busy: Vec<(u8, u32)> = (0..10).map(|n| (PARTS + n, 9)).chain([(8, 9), (9, 9), (10, 9)]).collect();
+        let with = |operand: u8| busy.iter().copied().chain([(operand, 9)]).collect::<Vec<_>>();
+        assert_eq!(changes_for(&with(PARTS + 28), 5), []);
+        assert_eq!(changes_for(&[(PARTS + 28, 9)], 5).len(), 1);
+    }
+
+    #[test]
+    fn registers_overlap_with_their_parts() {
+        for (a, b, expected) in [
+            (0, PARTS, true),
+            (0, PARTS + 1, true),
+            (0, PARTS + 2, false),
+            (1, QUARTERS + 4, true),
+            (PARTS + 1, QUARTERS + 2, true),
+            (PARTS + 1, QUARTERS + 4, false),
+            (QUARTERS, QUARTERS, true),
+            (NOTHING, 0, false),
+        ] {
+            assert_eq!((overlap(a, b), overlap(b, a)), (expected, expected), "{a} and {b}");
+        }
     }
 }

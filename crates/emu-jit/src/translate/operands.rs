@@ -6,9 +6,19 @@
 
 use super::pressure::{ALL, Change};
 use super::{Isa, Translator};
-use crate::layout::{GENERAL, PARTS, QUARTERS, X0, general, vector};
+use crate::layout::{Assignment, GENERAL, NOTHING, PARTS, QUARTERS, VECTOR, X0, general, vector};
 use crate::unit::STANDARD;
-use crossdock_emu_x64::{Assembler, Map, Mem, Prefix, Reg, Rm, Size, Xmm};
+use crate::vector_moves;
+use crossdock_emu_x64::{Map, Mem, Prefix, Reg, Rm, Size, Xmm};
+
+/// Bits per host register, by its index in [`VECTOR`].
+#[derive(Clone, Copy, Default)]
+struct Joins {
+    /// What the register held need not be stored.
+    kept: u16,
+    /// What the register is to hold is there.
+    there: u16,
+}
 
 /// An assignment that [`Translator::number`] must number first.
 const UNNUMBERED: u16 = u16::MAX;
@@ -70,7 +80,7 @@ impl Part {
 
     /// Its place in the state.
     fn memory(self) -> Mem {
-        vector(self.register).plus(i32::from(self.lane) * if self.double { 8 } else { 4 })
+        vector(self.register).plus(i32::from(self.lane) << self.size())
     }
 }
 
@@ -87,24 +97,6 @@ pub(super) fn first_lane(operand: u8, size: u8) -> (u8, u8) {
 pub(super) const ZERO: u8 = crossdock_emu_guest::ZERO as u8;
 /// A register that takes what nobody reads.
 pub(super) const SINK: u8 = crossdock_emu_guest::SINK as u8;
-
-/// A vector register, or a part of one, in the state = its host register.
-fn vector_to_memory(a: &mut Assembler, operand: u8, host: Xmm) {
-    match operand {
-        0..PARTS => a.vstore(vector(operand), host),
-        PARTS..QUARTERS => a.vstore_q(Part::of(operand).memory(), host),
-        QUARTERS.. => a.vmov_to(Size::D, Part::of(operand).memory(), host),
-    }
-}
-
-/// The reverse.
-fn vector_from_memory(a: &mut Assembler, host: Xmm, operand: u8) {
-    match operand {
-        0..PARTS => a.vload(host, vector(operand)),
-        PARTS..QUARTERS => a.vmovq(host, Part::of(operand).memory()),
-        QUARTERS.. => a.vmov_from(Size::D, host, Part::of(operand).memory()),
-    }
-}
 
 impl<I: Isa> Translator<'_, I> {
     /// The host register of a general register, if it has one here.
@@ -159,19 +151,87 @@ impl<I: Isa> Translator<'_, I> {
                 self.a.mov_to(Size::Q, general(old), host);
             }
         }
-        for (host, old, _) in before.vector_changes(&self.assignment) {
-            vector_to_memory(self.a, old, host);
+        let joins = if I::HALVES { self.join_in_place(&before) } else { Joins::default() };
+        for (place, host, old, _) in before.vector_changes(&self.assignment) {
+            if joins.kept >> place & 1 == 0 {
+                vector_moves::to_memory(self.a, old, host);
+            }
         }
         for (place, host, _, new) in before.general_changes(&self.assignment) {
             self.a.mov(Size::Q, host, general(new));
             self.dirty &= !(1 << place);
         }
-        for (host, _, new) in before.vector_changes(&self.assignment) {
-            vector_from_memory(self.a, host, new);
+        for (place, host, _, new) in before.vector_changes(&self.assignment) {
+            if joins.there >> place & 1 == 1 {
+                continue;
+            }
+            match self.split_in_place(&before, new) {
+                Some(whole) => self.a.vpshufd(host, whole, 0xee),
+                None => vector_moves::from_memory(self.a, host, new),
+            }
         }
         if !self.plans {
             self.dirty = ALL;
         }
+    }
+
+    /// Joins the halves of vector registers, in the host register of the lower ones, that the new assignment
+    /// has as wholes there; `before` is the old one.
+    fn join_in_place(&mut self, before: &Assignment) -> Joins {
+        let mut joins = Joins::default();
+        for (place, host, old, new) in before.vector_changes(&self.assignment) {
+            let bit = 1 << place;
+            if old < PARTS && new == half(2 * old) {
+                joins.there |= bit;
+                if self.vector_host(new + 1).is_some() {
+                    joins.kept |= bit;
+                }
+            }
+            if new < PARTS
+                && old == half(2 * new)
+                && let Some(high) = before.vector_host(old + 1)
+            {
+                // VPUNPCKLQDQ.
+                self.a.vp(0x6c, host, host, high);
+                joins.there |= bit;
+                joins.kept |= bit | 1 << VECTOR.iter().position(|&one| one == high).unwrap_or(0);
+            }
+        }
+        joins
+    }
+
+    /// The host register of the vector register whose upper half `operand` is, if the lower half stays there.
+    fn split_in_place(&self, before: &Assignment, operand: u8) -> Option<Xmm> {
+        let is_upper = I::HALVES && (PARTS..QUARTERS).contains(&operand) && operand & 1 == 1;
+        let whole = if is_upper { before.vector_host((operand - PARTS) / 2) } else { None };
+        whole.filter(|&host| self.vector_host(operand - 1) == Some(host))
+    }
+
+    /// Makes a vector register, whose halves have host registers of their own, one in a host register from
+    /// here on, or one in memory.
+    pub(super) fn join_halves(&mut self, register: u8) {
+        let (low, high) = (half(2 * register), half(2 * register + 1));
+        let hosts = (self.vector_host(low), self.vector_host(high));
+        for (place, own) in VECTOR.into_iter().enumerate() {
+            let operand = self.assignment.vector()[place];
+            if operand < PARTS || operand == NOTHING || Part::of(operand).register != register {
+                continue;
+            }
+            let new = match hosts {
+                (Some(host), Some(other)) if operand == low => {
+                    self.a.vp(0x6c, host, host, other);
+                    register
+                }
+                (Some(_), Some(_)) => NOTHING,
+                _ => {
+                    vector_moves::to_memory(self.a, operand, own);
+                    NOTHING
+                }
+            };
+            self.assignment.set_vector(place, new);
+        }
+        self.assigned = UNNUMBERED;
+        self.vchanged(register);
     }
 
     /// Assumes that the guest's registers are where the unit's assignment `number` has them; all may differ

@@ -14,4 +14,5 @@ mod differences;
 #[allow(dead_code)]
 #[path = "../it/host.rs"]
 mod host;
+mod long_blocks;
 mod loops;

@@ -48,6 +48,13 @@ pub(crate) fn jit() -> &'static Jit {
     jit_of::<A64>()
 }
 
+/// Sets the base of GS of the calling thread, as the emulator does.
+fn point_gs(address: u64) -> bool {
+    const ARCH_SET_GS: i32 = 0x1001;
+    // SAFETY: nothing else in the tests uses GS.
+    unsafe { libc::syscall(libc::SYS_arch_prctl, ARCH_SET_GS, address) == 0 }
+}
+
 /// The process's code, for a guest: the same one in each call.
 pub(crate) fn jit_of<I: Isa>() -> &'static Jit {
     static JIT: OnceLock<Jit> = OnceLock::new();
@@ -68,7 +75,7 @@ pub(crate) fn jit_of<I: Isa>() -> &'static Jit {
                 arena,
                 size as u32,
                 &LOG,
-                System { wait: std::thread::yield_now, ready: |_| u64::MAX, placed: None },
+                System { wait: std::thread::yield_now, ready: |_| u64::MAX, point_gs, placed: None },
             )
             .expect("this CPU has AVX2, BMI2 and FMA")
         }

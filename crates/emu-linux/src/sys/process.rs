@@ -176,6 +176,14 @@ pub unsafe fn set_thread_pointer(pointer: u64) {
     let _ = unsafe { syscall!(nr::ARCH_PRCTL, ARCH_SET_FS, pointer) };
 }
 
+/// Sets the base of GS of the calling thread (arch_prctl(2), ARCH_SET_GS), which no code but the translated
+/// one uses. False if the host refuses.
+pub fn point_gs(address: u64) -> bool {
+    const ARCH_SET_GS: u64 = 0x1001;
+    // SAFETY: nothing refers to memory by GS but translated code, which needs this base.
+    unsafe { syscall!(nr::ARCH_PRCTL, ARCH_SET_GS, address) }.is_ok()
+}
+
 /// The limits of a resource of the process, now and at most (getrlimit(2)).
 pub fn limits(resource: u64) -> [u64; 2] {
     let mut limits = [0; 2];

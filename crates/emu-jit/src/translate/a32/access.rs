@@ -130,13 +130,30 @@ impl Translator<'_> {
                 }
             }
             Transfer::StoreDual => {
-                let t = self.held(item.rd, Reg::RAX);
-                self.store(2, mem, t);
-                let u = self.held(item.ra, Reg::RAX);
-                self.store(2, mem.plus(4), u);
+                self.store_dual(item, mode, mem);
                 self.write_back(item, mode);
             }
         }
+    }
+
+    /// STRD. One access of 8 bytes, as [`Transfer::LoadDual`] is: the host forwards two stores to one load
+    /// only when they have reached its cache. Keeps EFLAGS, and rcx if it holds the sum that is written back.
+    fn store_dual(&mut self, item: &Instruction, mode: Mode, mem: Mem) {
+        let low = match self.general_host(item.rd) {
+            Some(host) => host,
+            None if mode != Mode::After && mem.index.is_none() => self.held(item.rd, Reg::RCX),
+            None => {
+                let t = self.held(item.rd, Reg::RAX);
+                self.store(2, mem, t);
+                let u = self.held(item.ra, Reg::RAX);
+                return self.store(2, mem.plus(4), u);
+            }
+        };
+        // rax = the second register << 32 | the first.
+        self.a.rorx(Size::Q, Reg::RAX, self.rm(item.ra), 32);
+        self.a.lea(Size::Q, Reg::RAX, Mem { index: Some((low, 0)), ..at(Reg::RAX, 0) });
+        self.guest_access();
+        self.a.mov_to(Size::Q, mem, Reg::RAX);
     }
 
     pub(super) fn load(&mut self, size: u8, reg: Reg, mem: Mem) {

@@ -1,6 +1,6 @@
 //! Data processing and bit fields (manual F4.1.2, F4.1.5).
 
-use super::{ALWAYS, PC, Translator, at};
+use super::{ALWAYS, PC, Translator, at, pc_value};
 use crate::layout::{Slot, TPIDR, slot};
 use crate::translate::alu::Operand;
 use crate::translate::condition::Flags;
@@ -163,14 +163,19 @@ impl Translator<'_> {
             Form::Shifted if !subtracts && item.extra == LSL && item.imm <= 3 => Some(item.imm as u8),
             _ => return false,
         };
-        let base = self.held(item.rn, Reg::RAX);
+        let imm = if subtracts { item.imm.wrapping_neg() } else { item.imm };
+        if item.rn == PC && scale.is_none() {
+            self.put_constant(item.rd, pc_value(self.pc).wrapping_add(u64::from(imm)) & 0xffff_ffff);
+            return true;
+        }
+        let (rn, rm) = if item.rn == PC && scale == Some(0) { (item.rm, PC) } else { (item.rn, item.rm) };
+        let base = self.held(rn, Reg::RAX);
         let mem = match scale {
-            None => {
-                let imm = if subtracts { item.imm.wrapping_neg() } else { item.imm };
-                at(base, imm)
-            }
+            None => at(base, imm),
+            // PC is a constant.
+            Some(0) if rm == PC => at(base, pc_value(self.pc) as u32),
             Some(scale) => {
-                let index = self.held(item.rm, Reg::RDX);
+                let index = self.held(rm, Reg::RDX);
                 Mem { base, index: Some((index, scale)), disp: 0 }
             }
         };

@@ -436,8 +436,9 @@ impl Translator<'_> {
             }
             Operation::Immediate(imm8) => {
                 let value = expand_immediate(double, imm8.into());
-                self.load_constant(X0, value.into());
-                self.vput(d, X0);
+                let t = self.vresult(d);
+                self.load_constant(t, value.into());
+                self.vput(d, t);
             }
             Operation::Select(condition) => {
                 self.select_float(double, condition, d, operand(double, n), second)
@@ -452,18 +453,20 @@ impl Translator<'_> {
                 self.put(place(m.into()), t);
             }
             Operation::FromPair => {
-                self.a.vmov_from(Size::D, X0, self.rm(place(m.into())));
+                let t = self.vresult(d);
+                self.a.vmov_from(Size::D, t, self.rm(place(m.into())));
                 // VPINSRD.
-                self.a.vp3a(0x22, X0, X0, self.rm(place(n.into())), 1);
-                self.vput(d, X0);
+                self.a.vp3a(0x22, t, t, self.rm(place(n.into())), 1);
+                self.vput(d, t);
             }
             Operation::ToPair => {
                 self.scalar_bits(true, Reg::RAX, d);
                 self.a.rorx(Size::Q, Reg::RCX, Reg::RAX, 32);
-                self.a.mov(Size::D, Reg::RAX, Reg::RAX);
-                self.a.mov(Size::D, Reg::RCX, Reg::RCX);
-                self.put(place(m.into()), Reg::RAX);
-                self.put(place(n.into()), Reg::RCX);
+                for (guest, half) in [(place(m.into()), Reg::RAX), (place(n.into()), Reg::RCX)] {
+                    let t = self.result(guest, half);
+                    self.a.mov(Size::D, t, half);
+                    self.put(guest, t);
+                }
             }
             _ => {}
         }

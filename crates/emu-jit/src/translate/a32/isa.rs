@@ -6,7 +6,7 @@ use super::{ALWAYS, PC, Translator, is_write_fpscr, pc_value};
 use crate::layout::Assignment;
 use crate::translate::accesses::{Accesses, NO, NONE, UNKNOWN, Uses, mask};
 use crate::translate::condition::Condition;
-use crate::translate::{Class, ENDS, End, FAULTS, Isa, READS, READS_CV, WRITES, WRITES_CV};
+use crate::translate::{Class, ENDS, End, FAULTS, Isa, READS, READS_CV, VECTORS, WRITES, WRITES_CV};
 use crossdock_emu_guest::a32::action::{Action, Form, Mode, Transfer};
 use crossdock_emu_guest::a32::registers::{LR, SP, place};
 use crossdock_emu_guest::a32::{A32, Instruction, It, Jump};
@@ -140,7 +140,6 @@ impl Isa for A32 {
     const STANDARD: &'static Assignment = &Assignment::STANDARD_OF_16;
 
     // An IT block.
-    const TAIL: usize = 4;
 
     fn can_run(state: &State) -> bool {
         state.it() == 0 && !state.is_big_endian()
@@ -149,6 +148,10 @@ impl Isa for A32 {
     fn read(words: &mut Words<'_>, place: u64, it: &mut It) -> Option<Instruction> {
         Instruction::read(words, place, it).ok()
     }
+
+    const FLAG_IN_GS: bool = true;
+
+    const HALVES: bool = true;
 
     const DECODED: bool = true;
 
@@ -201,7 +204,8 @@ impl Isa for A32 {
                     | Action::StoreExclusive { .. }
             );
         let bit = |is: bool, bit: u8| if is { bit } else { 0 };
-        Class(reads | writes | bit(faults, FAULTS) | bit(item.ends, ENDS))
+        let vectors = bit(!matches!(kind, Kind::General), VECTORS);
+        Class(reads | writes | bit(faults, FAULTS) | bit(item.ends, ENDS) | vectors)
     }
 
     fn end_of(item: &Instruction, _: u64) -> Option<End> {

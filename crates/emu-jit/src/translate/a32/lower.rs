@@ -8,6 +8,9 @@ use crate::translate::{FAULTS, Isa};
 use crossdock_emu_guest::a32::action::Action;
 use crossdock_emu_guest::a32::{A32, Instruction};
 
+/// Most instructions behind one condition: as many as an IT block has, and as plans look ahead.
+const CONDITIONAL_MAX: usize = 4;
+
 /// Whether the code of an instruction may leave it to the interpreter with flags that were not saved. Plain
 /// loads and stores keep EFLAGS, and their marks say how these hold the flags.
 fn may_be_interpreted(instruction: &Instruction, kind: &Kind) -> bool {
@@ -36,6 +39,9 @@ impl Translator<'_> {
             }
             return 1;
         }
+        if let Kind::Vector(vector) = &float {
+            self.join_operands(vector);
+        }
         if !self.has_lowering(&instruction, &float) {
             // The interpreter looks at the condition itself.
             self.fallback();
@@ -54,8 +60,15 @@ impl Translator<'_> {
             _ => {}
         }
         let (modes, aligned) = (self.modes, self.aligned);
-        // The interpreter looks at the condition again, if it runs the instruction, as after a fault.
-        if self.live || read_flags(&instruction, &float) != 0 || may_be_interpreted(&instruction, &float) {
+        let count = self.count_conditional(&instruction, &float);
+        let after = self.live_behind.map(|live| live >> (self.behind + 1 - count) & 1 == 1);
+        // The interpreter looks at the condition again, if it runs an instruction, as after a fault.
+        let looks = self.items[..count].iter().enumerate().any(|(i, item)| {
+            let kind = Kind::of(item.word);
+            let faults = i > 0 && A32::class(item).has(FAULTS);
+            faults || read_flags(item, &kind) != 0 || may_be_interpreted(item, &kind)
+        });
+        if looks || after.contains(&true) {
             self.save_flags();
         }
         let skip = self.a.label();
@@ -64,9 +77,17 @@ impl Translator<'_> {
             condition => self.jump_on(condition.not(), skip),
         }
         // From here on the flags are in memory, if they are read behind the instruction.
+        (self.live, self.live_groups) = (after.contains(&true), after);
         (self.live_before, self.live_groups_before) = (self.live, self.live_groups);
         let before = self.flags;
-        let done = self.lower_kind(&instruction, &float);
+        let mut done = self.lower_kind(&instruction, &float);
+        for _ in 1..count {
+            self.items = &self.items[1..];
+            let next = self.items[0];
+            (self.pc, self.next) = (next.place, next.place.wrapping_add(A32::item_length(&next)));
+            self.lower_action(&next);
+            done += 1;
+        }
         if written_flags(&instruction, &float) != 0 && self.live {
             self.save_flags();
         }
@@ -78,6 +99,20 @@ impl Translator<'_> {
         self.modes = modes;
         self.aligned &= aligned;
         done
+    }
+
+    /// How many instructions from the current one on have its condition, which none of them changes: one jump
+    /// leads over them all.
+    fn count_conditional(&self, first: &Instruction, kind: &Kind) -> usize {
+        if !matches!(kind, Kind::General) || written_flags(first, kind) != 0 {
+            return 1;
+        }
+        let is_alike = |item: &&Instruction| {
+            let kind = Kind::of(item.word);
+            let keeps = matches!(kind, Kind::General) && written_flags(item, &kind) == 0;
+            keeps && item.condition == first.condition && !item.ends && self.has_lowering(item, &kind)
+        };
+        self.items.iter().take(CONDITIONAL_MAX).take_while(is_alike).count().max(1)
     }
 
     /// Whether there is a lowering for the instruction as it stands here.

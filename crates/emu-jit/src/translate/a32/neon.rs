@@ -2,7 +2,7 @@
 //! belongs to, and its [`Form`]. Words are those that the interpreter implements: reserved ones come as 0.
 
 use super::Translator;
-use crate::layout::{X0, X1};
+use crate::layout::{PARTS, X0, X1};
 use crate::mxcsr;
 use crate::translate::operands::{first_lane, half};
 use crate::translate::vectors::form::Form;
@@ -453,6 +453,19 @@ impl Translator<'_> {
         if self.mode & crate::unit::FLUSH == 0 {
             self.need_modes(mxcsr::FLUSHES);
         }
+    }
+
+    /// Joins the halves of the vector registers that the instruction uses as wholes. Lanes are found in
+    /// halves, too.
+    pub(super) fn join_operands(&mut self, vector: &Vector) {
+        if matches!(vector, Vector::ToLane { .. } | Vector::FromLane { .. }) {
+            return;
+        }
+        vector.each_operand(|operand| {
+            if operand < PARTS && self.is_split(operand) {
+                self.join_halves(operand);
+            }
+        });
     }
 
     /// Lowers the instruction. Returns how many are done.

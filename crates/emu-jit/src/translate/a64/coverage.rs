@@ -53,7 +53,7 @@ fn left(class: Class) -> BTreeMap<&'static str, u32> {
             let mut translator = Translator::new(&cache.origin(), &mut buffers, 0x1000, 0);
             let words = [word];
             translator.items = &words;
-            translator.features = Features { pclmul: true, aes: true, sha: true };
+            translator.features = Features { pclmul: true, aes: true, sha: true, flag_in_gs: false };
             let lowered = translator.data_vector(word) != Lowered::No;
             let [all, no] = counts.entry(row.name()).or_default();
             (*all, *no) = (*all + 1, *no + u32::from(!lowered));

@@ -6,7 +6,7 @@
 //! other flag.
 
 use super::form::Form;
-use super::lanes::{AND, EQUAL, GREATER, OR, XOR, lanes};
+use super::lanes::{AND, EQUAL_OR_UNORDERED, EQUAL_QUIET, GREATER, OR, UNORDERED, XOR, lanes};
 use super::scalar::Way;
 use crate::layout::{X0, X1, X2, vector};
 use crate::translate::{Isa, Lowered, ONE, Translator};
@@ -24,12 +24,10 @@ const MIN: u8 = 0x5d;
 const FUSED: u8 = 0xb8;
 const FUSED_NEGATED: u8 = 0xbc;
 
-/// Predicates of VCMP: those that are called quiet signal only signalling NaNs.
-const EQUAL_QUIET: u8 = 0x00;
+/// More predicates of VCMP.
 const LESS: u8 = 0x01;
 const LESS_EQUAL: u8 = 0x02;
 const UNORDERED_QUIET: u8 = 0x03;
-const UNORDERED: u8 = 0x13;
 const ORDERED_QUIET: u8 = 0x07;
 const GREATER_EQUAL: u8 = 0x0d;
 const GREATER_THAN: u8 = 0x0e;
@@ -182,21 +180,43 @@ impl<I: Isa> Translator<'_, I> {
     /// numbers are flushed, the smallest normal number goes to the interpreter too, since Arm tests before
     /// rounding and the host after it.
     fn unless_special(&mut self, l: Lanes, t: Xmm, way: Way) {
-        self.unless_any_nan(l, t, way);
-        self.unless_smallest(l, t, way);
+        match way {
+            _ if !self.flushes() => self.unless_any_nan(l, t, way),
+            Some((_, slow)) if self.wary => self.unless_equal(l, t, EQUAL_OR_UNORDERED, slow),
+            _ => self.signal_equal(l, t, if self.standard { EQUAL_OR_UNORDERED } else { EQUAL_QUIET }),
+        }
     }
 
     /// The second part of [`Translator::unless_special`].
     fn unless_smallest(&mut self, l: Lanes, t: Xmm, way: Way) {
-        if self.flushes()
-            && let Some((_, slow)) = way
-        {
-            let magnitude = self.lanes_constant(l, l.sign() - 1);
-            self.a.vp(AND, X1, t, magnitude);
-            let smallest = self.lanes_constant(l, l.power(if l.double { -1022 } else { -126 }));
-            self.packed(EQUAL[l.log2() as usize], X1, X1, smallest);
-            self.unless_any(l, X1, slow);
+        match way {
+            _ if !self.flushes() => {}
+            Some((_, slow)) if self.wary => self.unless_equal(l, t, EQUAL_QUIET, slow),
+            _ => self.signal_equal(l, t, EQUAL_QUIET),
         }
+    }
+
+    /// xmm1 = ones in the lanes of `t` whose magnitude compares with the smallest normal number by a
+    /// predicate of VCMP.
+    fn compare_smallest(&mut self, l: Lanes, t: Xmm, predicate: u8) {
+        let magnitude = self.lanes_constant(l, l.sign() - 1);
+        self.a.vp(AND, X1, t, magnitude);
+        let smallest = self.lanes_constant(l, l.power(if l.double { -1022 } else { -126 }));
+        self.lanes_op(l, 0xc2, X1, X1, smallest);
+        self.a.byte_behind_operand(predicate);
+    }
+
+    /// Jumps to the interpreter if [`Translator::compare_smallest`] finds a lane. Changes rax and xmm1.
+    fn unless_equal(&mut self, l: Lanes, t: Xmm, predicate: u8, slow: Label) {
+        self.compare_smallest(l, t, predicate);
+        self.unless_any(l, X1, slow);
+    }
+
+    /// Signals the lanes that [`Translator::compare_smallest`] finds: a lane of ones is a NaN. That needs no
+    /// branch, and leaves the host's way from vector to general registers, which stores use too, alone.
+    fn signal_equal(&mut self, l: Lanes, t: Xmm, predicate: u8) {
+        self.compare_smallest(l, t, predicate);
+        self.lanes_compare(l, UNORDERED, X1, X1, X1);
     }
 
     /// Jumps to the interpreter if a magnitude is not below the number whose bits are `limit` or, for
@@ -268,7 +288,7 @@ impl<I: Isa> Translator<'_, I> {
     fn lanes_arithmetic(&mut self, f: Form, l: Lanes, opcode: u8) -> Lowered {
         let (d, n) = (f.d, f.n);
         let scales = matches!(opcode, MULTIPLY | DIVIDE);
-        let way = if scales { self.special_way() } else { self.nan_way() };
+        let way = self.nan_way();
         let t = self.target(way, d, &[n, f.m]);
         let a = self.lanes_get(l, n, X0);
         let b = self.lanes_second(f, l);
@@ -286,7 +306,7 @@ impl<I: Isa> Translator<'_, I> {
     /// FMLA, FMLS.
     fn lanes_multiply_add(&mut self, f: Form, l: Lanes, opcode: u8) -> Lowered {
         let d = f.d;
-        let way = self.special_way();
+        let way = self.nan_way();
         let mut t = self.lanes_get(l, d, X2);
         let a = self.lanes_get(l, f.n, X0);
         // Of two NaNs, Arm takes the addend and the host a factor; FMLS also negates a factor that is a NaN.
@@ -294,7 +314,7 @@ impl<I: Isa> Translator<'_, I> {
         if !self.wary && !self.standard {
             self.lanes_compare(l, UNORDERED, X1, t, if opcode == FUSED { t } else { a });
         }
-        if way.is_some() && t != X2 {
+        if (way.is_some() || self.flushes()) && t != X2 {
             self.a.vload(X2, t);
             t = X2;
         }
@@ -309,7 +329,7 @@ impl<I: Isa> Translator<'_, I> {
     /// VMLA, VMLS of 32-bit Arm, also by an element: the product is rounded, too.
     pub(in crate::translate) fn lanes_multiply_then_add(&mut self, f: Form, subtracts: bool) -> Lowered {
         let Some(l) = Lanes::of(f).filter(|_| self.host_float()) else { return Lowered::No };
-        let way = self.special_way();
+        let way = self.nan_way();
         let a = self.lanes_get(l, f.n, X0);
         let b = self.lanes_second(f, l);
         self.lanes_op(l, MULTIPLY, X0, a, b);
@@ -627,10 +647,10 @@ impl<I: Isa> Translator<'_, I> {
     /// FCVTN: NaNs keep the top of their payload on Arm and on the host.
     fn narrow_lanes(&mut self, f: Form) -> Lowered {
         if f.size & 1 == 1 {
-            let way = self.flushes().then(|| self.slow_way());
+            let way = (self.flushes() && self.wary).then(|| self.slow_way());
             let source = self.vrm(f.n);
             self.a.vpacked(true, 0x5a, X0, Xmm(0), source);
-            if way.is_some() {
+            if self.flushes() {
                 self.unless_special(Lanes { double: false, scalar: false, q: false }, X0, way);
                 self.write_half(f, X0);
                 self.way_ends(way);

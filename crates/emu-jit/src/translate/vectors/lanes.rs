@@ -26,6 +26,11 @@ pub(in crate::translate) const MIN_UNSIGNED: BySize = [0xda, 0x13a, 0x13b, 0];
 pub(in crate::translate) const UNPACK_LOW: [u8; 4] = [0x60, 0x61, 0x62, 0x6c];
 /// The upper halves.
 pub(in crate::translate) const UNPACK_HIGH: [u8; 4] = [0x68, 0x69, 0x6a, 0x6d];
+/// Predicates of VCMP: those that are called quiet signal only signalling NaNs.
+pub(super) const EQUAL_QUIET: u8 = 0x00;
+pub(super) const EQUAL_OR_UNORDERED: u8 = 0x08;
+pub(super) const UNORDERED: u8 = 0x13;
+
 pub(in crate::translate) const AND: u8 = 0xdb;
 pub(in crate::translate) const AND_NOT: u8 = 0xdf;
 pub(in crate::translate) const OR: u8 = 0xeb;

@@ -3,7 +3,7 @@
 use super::form::Form;
 use super::lanes::{AND_NOT, EQUAL, MIN_UNSIGNED, OR, SUB, UNPACK_HIGH, UNPACK_LOW, bytes, lanes};
 use crate::layout::{SCRATCH_MEMORY, X0, X1, X2, vector};
-use crate::translate::operands::{first_lane, is_part};
+use crate::translate::operands::{first_lane, half, is_part};
 use crate::translate::{Isa, Lowered, ONE, Translator};
 use crossdock_emu_x64::{Map, Prefix, Reg, Rm, Size, Xmm};
 
@@ -32,9 +32,8 @@ impl<I: Isa> Translator<'_, I> {
 
     /// `to` = an element.
     pub(in crate::translate) fn element_to(&mut self, to: Reg, size: u8, n: u8, lane: u8) {
-        debug_assert!(!self.is_split(n));
-        match self.vector_host(n) {
-            Some(host) => self.extract_lane(size, to, host, lane),
+        match self.lane_host(n, size, lane) {
+            Some((host, lane)) => self.extract_lane(size, to, host, lane),
             None => {
                 let mem = vector(n).plus(i32::from(lane) << size);
                 match size {
@@ -45,6 +44,17 @@ impl<I: Isa> Translator<'_, I> {
                 }
             }
         }
+    }
+
+    /// The host register that an element of a vector register lies in, which may be that of its half, and the
+    /// element's lane there.
+    fn lane_host(&self, n: u8, size: u8, lane: u8) -> Option<(Xmm, u8)> {
+        if let Some(host) = self.vector_host(n) {
+            return Some((host, lane));
+        }
+        let per_half = 8 >> size;
+        let own = if n < 16 { self.vector_host(half(2 * n + lane / per_half)) } else { None };
+        own.map(|host| (host, lane % per_half))
     }
 
     /// `t` = an element in all lanes.
@@ -67,8 +77,8 @@ impl<I: Isa> Translator<'_, I> {
 
     /// Element `lane` of `d` = the low bits of `from`, a general register or memory.
     pub(in crate::translate) fn insert(&mut self, size: u8, d: u8, lane: u8, from: Rm) {
-        debug_assert!(!self.is_split(d));
-        if let (None, Rm::R(reg)) = (self.vector_host(d), from) {
+        let place = self.lane_host(d, size, lane);
+        if let (None, Rm::R(reg)) = (place, from) {
             let (mem, reg) = (vector(d).plus(i32::from(lane) << size), Reg(reg));
             match size {
                 0 => self.a.store8(mem, reg),
@@ -79,12 +89,18 @@ impl<I: Isa> Translator<'_, I> {
             self.vchanged(d);
             return;
         }
-        let t = self.vget(d, X0);
+        let (t, lane) = match place {
+            Some(place) => place,
+            None => (self.vget(d, X0), lane),
+        };
         let (map, opcode) =
             [(Map::M0F3A, 0x20), (Map::M0F, 0xc4), (Map::M0F3A, 0x22), (Map::M0F3A, 0x22)][usize::from(size)];
         self.a.vex(Prefix::P66, map, size == 3, opcode, t.0, t.0, from);
         self.a.byte(lane);
-        self.vput(d, t);
+        match place {
+            Some(_) => self.vchanged(d),
+            None => self.vput(d, t),
+        }
     }
 
     /// EXT: the immediate counts bytes.

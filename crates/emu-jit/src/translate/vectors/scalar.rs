@@ -7,6 +7,7 @@
 //! ([`Translator::wary`]) finds these cases by comparisons. No operand is overwritten before that.
 
 use super::immediate::expand_immediate;
+use super::lanes::{AND, EQUAL_OR_UNORDERED, EQUAL_QUIET, UNORDERED};
 use crate::layout::{X0, X1, X2, vector};
 use crate::translate::operands::is_part;
 use crate::translate::{Isa, Translator};
@@ -33,18 +34,31 @@ impl<I: Isa> Translator<'_, I> {
 
     /// Like [`Translator::unless_nan`], for a product, quotient or narrower number: if subnormal numbers are
     /// flushed, the smallest normal number goes to the interpreter too, since Arm tests before rounding and
-    /// the host after it. Changes rax and rcx.
-    pub(in crate::translate) fn unless_scalar_special(&mut self, double: bool, t: Xmm, way: Way) {
-        self.unless_nan(double, t, way);
-        if self.flushes()
-            && let Some((_, slow)) = way
-        {
-            let size = scalar_size(double);
-            self.a.vmov_to(size, Reg::RAX, t);
-            self.a.alu(Alu::Add, size, Reg::RAX, Reg::RAX);
-            self.a.mov_imm(Reg::RCX, if double { 1 << 53 } else { 1 << 24 });
-            self.a.alu(Alu::Cmp, size, Reg::RAX, Reg::RCX);
-            self.a.jump_if(Cc::E, slow);
+    /// the host after it. So do NaNs if `nans`, or if the instruction is wary. No operand must have been
+    /// overwritten. Changes xmm15.
+    ///
+    /// A comparison makes a lane of ones, which is a NaN, of such a result; and the next one signals it. That
+    /// needs neither a branch nor EFLAGS.
+    pub(in crate::translate) fn unless_scalar_special(&mut self, double: bool, nans: bool, t: Xmm, way: Way) {
+        if !self.flushes() {
+            return self.unless_nan(double, t, way);
+        }
+        debug_assert_ne!(t, X2);
+        let (sign, smallest) = if double { (1 << 63, 1 << 52) } else { (1 << 31, 1 << 23) };
+        let (magnitude, smallest) = (self.constant(sign - 1), self.constant(smallest));
+        self.a.vp(AND, X2, t, magnitude);
+        match way {
+            Some((_, slow)) => {
+                // Unordered operands set ZF as equal ones do.
+                self.a.vucomis(double, X2, smallest);
+                self.a.jump_if(Cc::E, slow);
+            }
+            None => {
+                self.a.vscalar(double, 0xc2, X2, X2, smallest);
+                self.a.byte_behind_operand(if nans { EQUAL_OR_UNORDERED } else { EQUAL_QUIET });
+                self.a.vscalar(double, 0xc2, X2, X2, X2);
+                self.a.byte(UNORDERED);
+            }
         }
     }
 
@@ -57,14 +71,9 @@ impl<I: Isa> Translator<'_, I> {
         (back, self.slow_path(back))
     }
 
-    /// [`Translator::slow_way`] if the instruction is wary, for NaNs.
+    /// [`Translator::slow_way`] if the instruction is wary.
     pub(in crate::translate) fn nan_way(&mut self) -> Way {
         self.wary.then(|| self.slow_way())
-    }
-
-    /// [`Translator::slow_way`] if the instruction is wary or subnormal numbers are flushed.
-    pub(in crate::translate) fn special_way(&mut self) -> Way {
-        (self.wary || self.flushes()).then(|| self.slow_way())
     }
 
     /// Ends the fast way.
@@ -74,15 +83,16 @@ impl<I: Isa> Translator<'_, I> {
         }
     }
 
-    /// [`Translator::target`] of a scalar operation, which leaves the bits above as in its first operand.
-    pub(in crate::translate) fn scalar_target(&self, way: Way, d: u8, operands: &[u8]) -> Xmm {
-        let needed = way.is_some() && operands.contains(&d);
+    /// [`Translator::target`] of a scalar operation, which leaves the bits above as in its first operand;
+    /// `looks` says that the result may go to the interpreter.
+    pub(in crate::translate) fn scalar_target(&self, looks: bool, d: u8, operands: &[u8]) -> Xmm {
+        let needed = looks && operands.contains(&d);
         if needed { X0 } else { self.vresult_like(d, operands[0]) }
     }
 
-    /// Where to compute a result: in its own register, unless the slow way needs an operand from there.
+    /// Where to compute a result: in its own register, unless the interpreter needs an operand from there.
     pub(in crate::translate) fn target(&self, way: Way, d: u8, operands: &[u8]) -> Xmm {
-        let needed = way.is_some() || self.standard;
+        let needed = way.is_some() || self.flushes();
         if needed && operands.contains(&d) { X0 } else { self.vresult(d) }
     }
 
@@ -94,13 +104,13 @@ impl<I: Isa> Translator<'_, I> {
     /// FADD, FSUB, FMUL, FDIV by the host's opcode.
     pub(in crate::translate) fn scalar_arithmetic(&mut self, double: bool, opcode: u8, d: u8, n: u8, m: u8) {
         let scales = matches!(opcode, 0x59 | 0x5e);
-        let way = if scales { self.special_way() } else { self.nan_way() };
-        let t = self.scalar_target(way, d, &[n, m]);
+        let way = self.nan_way();
+        let t = self.scalar_target(self.wary || scales && self.flushes(), d, &[n, m]);
         let a = self.vget(n, X0);
         let b = self.vscalar_source(m, X1);
         self.a.vscalar(double, opcode, t, a, b);
         if scales {
-            self.unless_scalar_special(double, t, way);
+            self.unless_scalar_special(double, false, t, way);
         } else {
             self.unless_nan(double, t, way);
         }
@@ -142,7 +152,6 @@ impl<I: Isa> Translator<'_, I> {
         negates: [bool; 2],
         [d, n, m, a]: [u8; 4],
     ) {
-        let way = self.special_way();
         // VFMADD231, VFNMADD231, VFNMSUB231, VFMSUB231.
         let opcode = match negates {
             [false, false] => 0xb9,
@@ -150,12 +159,14 @@ impl<I: Isa> Translator<'_, I> {
             [true, true] => 0xbf,
             [true, false] => 0xbb,
         };
-        let t = if d != a && [n, m].contains(&d) { X0 } else { self.scalar_target(way, d, &[a, n, m]) };
+        let way = self.nan_way();
+        let looks = self.wary || self.flushes();
+        let t = if d != a && [n, m].contains(&d) { X0 } else { self.scalar_target(looks, d, &[a, n, m]) };
         let first = self.vget(n, X1);
         let addend = self.vget(a, t);
         // Of two NaNs, Arm takes the addend and the host a factor. If Arm negates a factor, it negates a NaN
-        // there too. VCMP UNORD_S signals these NaNs.
-        if !self.wary {
+        // there too. VCMP UNORD_S signals these NaNs, unless those of the result are signalled anyway.
+        if !self.wary && !self.flushes() {
             self.a.vscalar(double, 0xc2, X2, addend, if negates[1] { first } else { addend });
             self.a.byte(0x13);
         }
@@ -164,7 +175,7 @@ impl<I: Isa> Translator<'_, I> {
         }
         let second = self.vscalar_source(m, X2);
         self.a.vfused(double, opcode, t, first, second);
-        self.unless_scalar_special(double, t, way);
+        self.unless_scalar_special(double, true, t, way);
         self.vput_scalar(double, d, t, self.vclean(double, a));
         self.way_ends(way);
     }
@@ -177,18 +188,18 @@ impl<I: Isa> Translator<'_, I> {
         subtracts: bool,
         [d, n, m]: [u8; 3],
     ) {
-        let way = self.special_way();
+        let way = self.nan_way();
         let a = self.vget(n, X0);
         let b = self.vscalar_source(m, X1);
         self.a.vscalar(double, 0x59, X1, a, b);
-        self.unless_scalar_special(double, X1, way);
+        self.unless_scalar_special(double, false, X1, way);
         let sign = self.sign_mask(double);
         // A NaN is negated, too.
         if subtracts {
             self.a.vp(0xef, X1, X1, sign);
         }
         let mut addend = self.vget(d, X0);
-        let mut t = self.scalar_target(way, d, &[d]);
+        let mut t = self.scalar_target(self.wary, d, &[d]);
         if negates {
             self.a.vp(0xef, X0, addend, sign);
             (addend, t) = (X0, X0);
@@ -202,7 +213,7 @@ impl<I: Isa> Translator<'_, I> {
     /// FSQRT, VSQRT.
     pub(in crate::translate) fn scalar_root(&mut self, double: bool, d: u8, n: u8) {
         let way = self.nan_way();
-        let t = self.scalar_target(way, d, &[n]);
+        let t = self.scalar_target(self.wary, d, &[n]);
         let a = self.vget(n, X0);
         self.a.vscalar(double, 0x51, t, a, a);
         self.unless_nan(double, t, way);
@@ -212,11 +223,11 @@ impl<I: Isa> Translator<'_, I> {
 
     /// FNMUL, VNMUL.
     pub(in crate::translate) fn scalar_multiply_negated(&mut self, double: bool, d: u8, n: u8, m: u8) {
-        let way = self.special_way();
+        let way = self.nan_way();
         let a = self.vget(n, X0);
         let b = self.vscalar_source(m, X1);
         self.a.vscalar(double, 0x59, X0, a, b);
-        self.unless_scalar_special(double, X0, way);
+        self.unless_scalar_special(double, false, X0, way);
         let sign = self.sign_mask(double);
         self.a.vp(0xef, X0, X0, sign);
         self.vput_scalar(double, d, X0, self.vclean(double, n));
@@ -225,10 +236,10 @@ impl<I: Isa> Translator<'_, I> {
 
     /// A double to a single: NaNs keep their payload on Arm and on the host.
     pub(in crate::translate) fn scalar_narrow(&mut self, d: u8, n: u8) {
-        let way = self.flushes().then(|| self.slow_way());
+        let way = (self.flushes() && self.wary).then(|| self.slow_way());
         let a = self.vget(n, X0);
         self.a.vscalar(true, 0x5a, X0, a, a);
-        self.unless_scalar_special(false, X0, way);
+        self.unless_scalar_special(false, false, X0, way);
         // The second quarter is that of the operand.
         self.vput_scalar(false, d, X0, false);
         self.way_ends(way);
