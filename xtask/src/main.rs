@@ -1,6 +1,7 @@
 //! Development tasks: `cargo xtask demo`, `test`, `bench`.
 
 mod bench;
+mod clients;
 mod demo;
 mod dist;
 mod dockerd;

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 
+use crate::clients;
 use crate::demo::{self, Options};
 use crate::machine::Machine;
 use crate::tools::{cargo, cargo_command, is_root, require, run, with_default_signals};
@@ -45,6 +46,7 @@ const PROGRAMS: [(&str, &str); 30] = [
 pub fn test(filter: &[&str]) -> Result<()> {
     let started = Instant::now();
     require(&PROGRAMS)?;
+    clients::fetch("docker-buildx", "usr/libexec/docker/cli-plugins/docker-buildx")?;
     let machine = Machine::before()?;
     let result = check_all(filter);
     let left = machine.check();

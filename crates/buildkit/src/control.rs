@@ -25,7 +25,7 @@ use crate::frontend::{self, Call};
 use crate::imports::CacheEntry;
 use crate::job::{Answer, Asked, Job};
 use crate::server::{Inner, Server};
-use crate::status::now;
+use crate::status::{StatusLog, now};
 use crate::{caps, usage};
 
 /// A stream of answers.
@@ -60,6 +60,23 @@ impl Drop for Watch {
         }
         self.server.end(&self.reference);
     }
+}
+
+/// Everything that a log has, and what is added to it.
+fn follow(log: Arc<StatusLog>) -> Answers<StatusResponse> {
+    let (send, receive) = mpsc::channel(16);
+    tokio::spawn(async move {
+        let mut next = 0;
+        while let Some(all) = log.next(next).await {
+            next += all.len();
+            for status in all {
+                if send.send(Ok(status)).await.is_err() {
+                    return;
+                }
+            }
+        }
+    });
+    Box::pin(ReceiverStream::new(receive))
 }
 
 /// What older clients say in other fields.
@@ -120,10 +137,7 @@ impl Server {
         }
         match request.frontend.as_str() {
             // The client steers the build itself.
-            "" => match job.expect_return().await {
-                Ok(returned) => returned,
-                Err(_) => Err(Failure::new(Code::Cancelled, "the client has gone")),
-            },
+            "" => job.wait_for_return().await,
             "dockerfile.v0" => {
                 let call = Call {
                     attributes: request.frontend_attrs.clone(),
@@ -251,38 +265,19 @@ impl Control for Server {
 
     async fn status(&self, request: Request<StatusRequest>) -> Result<Response<Self::StatusStream>, Status> {
         let reference = request.into_inner().r#ref;
-        let recorded = |server: Arc<Inner>, reference: String| async move {
-            let log = blocking(move || server.history.log(&reference).map_err(|error| Failure::of(&error)));
-            log.await.map_err(|failure| failure.status())
-        };
-        let mut job = self.0.running(&reference);
-        if job.is_none() {
-            if let Some(log) = recorded(self.0.clone(), reference.clone()).await? {
-                return Ok(Response::new(Box::pin(tokio_stream::iter(log.into_iter().map(Ok)))));
-            }
-            job = self.0.job(&reference).await;
+        let running = self.0.running(&reference).map(|job| job.log.clone());
+        if let Some(log) = running.or_else(|| self.0.ended(&reference)) {
+            return Ok(Response::new(follow(log)));
         }
-        let Some(job) = job else {
-            return match recorded(self.0.clone(), reference.clone()).await? {
-                Some(log) => Ok(Response::new(Box::pin(tokio_stream::iter(log.into_iter().map(Ok))))),
-                None => Err(Status::not_found(format!("no such job {reference}"))),
-            };
-        };
-        let log = job.log.clone();
-        drop(job);
-        let (send, receive) = mpsc::channel(16);
-        tokio::spawn(async move {
-            let mut next = 0;
-            while let Some(all) = log.next(next).await {
-                next += all.len();
-                for status in all {
-                    if send.send(Ok(status)).await.is_err() {
-                        return;
-                    }
-                }
-            }
-        });
-        Ok(Response::new(Box::pin(ReceiverStream::new(receive))))
+        let (server, name) = (self.0.clone(), reference.clone());
+        let recorded = blocking(move || server.history.log(&name).map_err(|error| Failure::of(&error)));
+        if let Some(log) = recorded.await.map_err(|failure| failure.status())? {
+            return Ok(Response::new(Box::pin(tokio_stream::iter(log.into_iter().map(Ok)))));
+        }
+        match self.0.log(&reference).await {
+            Some(log) => Ok(Response::new(follow(log))),
+            None => Err(Status::not_found(format!("no such job {reference}"))),
+        }
     }
 
     type SessionStream = Answers<BytesMessage>;

@@ -56,11 +56,16 @@ pub struct Job {
     pub begun: Timestamp,
     /// Steps of the solves that are over.
     counts: Mutex<Counts>,
-    returning: Mutex<Option<oneshot::Sender<Result<Answer, Failure>>>>,
+    /// What the client's own frontend returns: it may be done before anybody waits for it.
+    returning: Mutex<Option<oneshot::Sender<Returned>>>,
+    returned: Mutex<Option<oneshot::Receiver<Returned>>>,
     /// Solves so far, to tell their vertexes apart.
     solves: std::sync::atomic::AtomicUsize,
     pub(crate) server: Arc<Inner>,
 }
+
+/// What a client's own frontend ends with.
+type Returned = Result<Answer, Failure>;
 
 /// What a frontend answers: images, or only text.
 #[derive(Clone, Default)]
@@ -97,7 +102,9 @@ impl Job {
         let (log, hidden): (Arc<StatusLog>, Arc<Mutex<Vec<String>>>) = Default::default();
         let reporter = Arc::new(Reporter::new(log.clone(), &reference, hidden.clone()));
         let store = server.desk.store()?;
-        let (results, kept, how, counts, returning) = Default::default();
+        let (send, receive) = oneshot::channel();
+        let (returning, returned) = (Mutex::new(Some(send)), Mutex::new(Some(receive)));
+        let (results, kept, how, counts) = Default::default();
         let (solves, stop) = Default::default();
         Ok(Job {
             reference,
@@ -116,6 +123,7 @@ impl Job {
             begun: now(),
             counts,
             returning,
+            returned,
             solves,
             server,
         })
@@ -185,11 +193,15 @@ impl Job {
         lock(&self.results).get(id).cloned().with_context(|| format!("this build has no result {id}"))
     }
 
-    /// From now on [`Job::give_back`] ends the wait for the client's frontend.
-    pub fn expect_return(&self) -> oneshot::Receiver<Result<Answer, Failure>> {
-        let (send, receive) = oneshot::channel();
-        *lock(&self.returning) = Some(send);
-        receive
+    /// Waits for the end of the client's own frontend, once.
+    ///
+    /// # Errors
+    ///
+    /// The frontend failed, or the client has gone.
+    pub async fn wait_for_return(&self) -> Result<Answer, Failure> {
+        let gone = || Failure::new(Code::Cancelled, "the client has gone");
+        let receive = lock(&self.returned).take().ok_or_else(gone)?;
+        receive.await.unwrap_or_else(|_| Err(gone()))
     }
 
     /// The client's own frontend has ended.

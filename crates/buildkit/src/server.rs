@@ -1,6 +1,6 @@
 //! What all builds of a server share.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 use crate::history::History;
 use crate::job::Job;
 use crate::session::Sessions;
+use crate::status::StatusLog;
 
 /// Asks for user name and password for a registry (`HOST[:PORT]`).
 pub type Login = Arc<dyn Fn(&str) -> Result<Option<(String, String)>> + Send + Sync>;
@@ -57,6 +58,8 @@ pub(crate) struct Inner {
     /// Steps that several builds need are executed once.
     pub shared: Shared,
     jobs: Mutex<HashMap<String, Arc<Job>>>,
+    /// Logs of builds that ended of late: a client may ask for the status only then.
+    ended: Mutex<VecDeque<(String, Arc<StatusLog>)>>,
     /// A build has begun.
     begun: Notify,
     /// Names the only worker.
@@ -77,9 +80,9 @@ impl Server {
         let worker =
             crossdock_oci::Digest::of(store.root().as_os_str().as_encoded_bytes()).hex()[..25].into();
         let history = History::open(&store)?;
-        let (jobs, begun) = Default::default();
+        let (jobs, ended, begun) = Default::default();
         let (sessions, shared) = (Arc::default(), Shared::default());
-        Ok(Server(Arc::new(Inner { desk, sessions, history, shared, jobs, begun, worker })))
+        Ok(Server(Arc::new(Inner { desk, sessions, history, shared, jobs, ended, begun, worker })))
     }
 }
 
@@ -102,7 +105,20 @@ impl Inner {
 
     /// A build is over.
     pub fn end(&self, reference: &str) {
-        self.jobs().remove(reference);
+        /// Logs of older builds are in the history.
+        const KEPT: usize = 16;
+        let Some(job) = self.jobs().remove(reference) else { return };
+        let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        ended.push_back((job.reference.clone(), job.log.clone()));
+        if ended.len() > KEPT {
+            ended.pop_front();
+        }
+    }
+
+    /// The log of a build that ended of late.
+    pub fn ended(&self, reference: &str) -> Option<Arc<StatusLog>> {
+        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        ended.iter().find(|(name, _)| name == reference).map(|(_, log)| log.clone())
     }
 
     /// A build that is under way.
@@ -117,13 +133,24 @@ impl Inner {
 
     /// A build that is under way, or begins soon.
     pub async fn job(&self, reference: &str) -> Option<Arc<Job>> {
+        self.wait_for(|| self.running(reference)).await
+    }
+
+    /// The log of a build that is under way, ended of late, or begins soon.
+    pub async fn log(&self, reference: &str) -> Option<Arc<StatusLog>> {
+        let found = || self.running(reference).map(|job| job.log.clone()).or_else(|| self.ended(reference));
+        self.wait_for(found).await
+    }
+
+    /// Waits for what a build that begins makes true.
+    async fn wait_for<T>(&self, found: impl Fn() -> Option<T>) -> Option<T> {
         let waiting = async {
             loop {
                 let begun = self.begun.notified();
                 tokio::pin!(begun);
                 begun.as_mut().enable();
-                if let Some(job) = self.running(reference) {
-                    return job;
+                if let Some(found) = found() {
+                    return found;
                 }
                 begun.await;
             }

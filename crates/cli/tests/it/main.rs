@@ -7,6 +7,7 @@ mod amended;
 mod attestations;
 mod bake;
 mod build_options;
+mod buildkit;
 mod cache;
 mod check;
 mod circles;

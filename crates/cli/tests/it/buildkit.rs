@@ -1,0 +1,404 @@
+//! `serve --buildkit`: the newest docker-buildx of Debian builds through crossdock.
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::support::{Ran, Registry, Running, World, our_emulator};
+
+/// The client, which `cargo xtask test` fetches.
+fn buildx() -> PathBuf {
+    let plugin = "usr/libexec/docker/cli-plugins/docker-buildx";
+    let fetched =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/clients/docker-buildx").join(plugin);
+    let path = if fetched.exists() { fetched } else { Path::new("/").join(plugin) };
+    assert!(
+        path.exists(),
+        "docker-buildx is missing: run cargo xtask test, or apt-get install docker-buildx"
+    );
+    path
+}
+
+/// A server with its socket in the world, and a builder of buildx that leads to it.
+struct Served {
+    world: World,
+    running: Option<Running>,
+}
+
+impl Served {
+    fn new() -> Served {
+        Served::of(World::with_base())
+    }
+
+    fn of(world: World) -> Served {
+        our_emulator();
+        let mut served = Served { world, running: None };
+        served.start();
+        let address = format!("unix://{}", served.world.text("run/crossdock.sock"));
+        served.buildx(&["create", "--name", "cd", "--driver", "remote", &address]).ok();
+        served
+    }
+
+    fn start(&mut self) {
+        let mut running = self.world.crossdock(&["serve", "--buildkit"]).start();
+        running.until_err("use it with");
+        self.running = Some(running);
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(buildx());
+        command
+            .args(args)
+            .env_clear()
+            .env("PATH", "/usr/bin:/bin")
+            .env("HOME", self.world.path("home"))
+            .env("BUILDX_BUILDER", "cd")
+            .current_dir(self.world.directory.path())
+            .stdin(Stdio::null());
+        command
+    }
+
+    fn buildx(&self, args: &[&str]) -> Ran {
+        Ran::from(self.command(args).output().expect("buildx runs"))
+    }
+
+    /// Builds the context with this Dockerfile.
+    fn build(&self, dockerfile: &str, args: &[&str]) -> Ran {
+        self.world.file("Dockerfile", dockerfile);
+        let args = [&["build", "--progress", "plain", "--provenance=false"], args, &["context"]].concat();
+        self.buildx(&args)
+    }
+
+    /// Builds, and returns a file of the result.
+    #[track_caller]
+    fn result(&self, dockerfile: &str, args: &[&str], file: &str) -> String {
+        let out = self.world.text("out");
+        // The directory of an earlier build.
+        let _ = std::fs::remove_dir_all(&out);
+        self.build(dockerfile, &[&["-o", &out], args].concat()).ok();
+        std::fs::read_to_string(self.world.path("out").join(file)).expect("a file of the result")
+    }
+}
+
+/// Names in an archive.
+fn names(archive: &Path) -> Vec<String> {
+    let file = std::fs::File::open(archive).expect("an archive");
+    let mut archive = tar::Archive::new(file);
+    let entries = archive.entries().expect("an archive");
+    entries.map(|entry| entry.expect("an entry").path().expect("a path").display().to_string()).collect()
+}
+
+const STEPS: &str = "FROM base AS one\nARG X=1\nRUN echo $X > /x\nFROM one\nCOPY f /f\n";
+
+#[test]
+fn a_result_goes_where_the_client_wants_it() {
+    let served = Served::new();
+    let world = &served.world;
+    world.file("f", "data");
+    assert_eq!(served.result(STEPS, &[], "f"), "data");
+    assert_eq!(served.result(STEPS, &["--build-arg", "X=5", "--target", "one"], "x"), "5\n");
+    let out = |name: &str| world.text(name);
+    served.build(STEPS, &["-o", &format!("type=tar,dest={}", out("a.tar"))]).ok();
+    assert!(names(&world.path("a.tar")).iter().any(|name| name == "f"));
+    served.build(STEPS, &["-o", &format!("type=oci,dest={}", out("b.tar"))]).ok();
+    assert!(names(&world.path("b.tar")).iter().any(|name| name == "index.json"));
+    served.build(STEPS, &["-o", &format!("type=oci,tar=false,dest={}", out("layout"))]).ok();
+    assert!(world.path("layout/index.json").exists());
+    served.build(STEPS, &["-t", "a/b:1", "-o", &format!("type=docker,dest={}", out("c.tar"))]).ok();
+    assert_eq!(world.run(&["load", "-i", &out("c.tar")]).ok().trim(), "Loaded image: a/b:1 (linux/amd64)");
+    // Two at once, each for its own target.
+    let two = [format!("type=tar,dest={}", out("d.tar")), format!("type=local,dest={}", out("d"))];
+    served.build(STEPS, &["-o", &two[0], "-o", &two[1]]).ok();
+    assert!(world.path("d.tar").exists() && world.path("d/f").exists());
+}
+
+#[test]
+fn all_doors_give_the_same_image() {
+    let served = Served::new();
+    let world = &served.world;
+    let registry = Registry::start(world);
+    world.file("f", "data");
+    let platforms = "linux/amd64,linux/arm64";
+    let steps = "FROM --platform=$BUILDPLATFORM base AS make\nARG TARGETARCH\nRUN echo $TARGETARCH > /arch\nFROM scratch\nCOPY --from=make /arch /arch\nCOPY f /f\n";
+    let (own, through) = (registry.image("own:1"), registry.image("through:1"));
+    world.build(steps, &["--platform", platforms, "-t", &own, "--push"]).ok();
+    let metadata = world.text("metadata.json");
+    let args = ["--platform", platforms, "-t", &through, "--push", "--metadata-file", &metadata];
+    served.build(steps, &args).ok();
+    let metadata: Value = serde_json::from_slice(&std::fs::read(&metadata).expect("written")).expect("JSON");
+    assert_eq!(metadata["image.name"], through);
+    world.file(
+        "../docker-bake.hcl",
+        format!(
+            "target \"default\" {{\n  context = \"context\"\n  platforms = [\"linux/amd64\", \"linux/arm64\"]\n  tags = [\"{}\"]\n  attest = [\"type=provenance,disabled=true\"]\n}}\n",
+            registry.image("baked:1")
+        ),
+    );
+    served.buildx(&["bake", "--progress", "plain", "--push"]).ok();
+    world.run(&["bake", "--set", &format!("default.tags={}", registry.image("mine:1")), "--push"]).ok();
+    let digest = |name: &str| {
+        let raw = served.buildx(&["imagetools", "inspect", "--raw", &registry.image(name)]).ok();
+        crossdock_oci::Digest::of(raw.as_bytes()).to_string()
+    };
+    assert_eq!(metadata["containerimage.digest"], digest("own:1").as_str());
+    for name in ["through:1", "baked:1", "mine:1"] {
+        assert_eq!(digest(name), digest("own:1"), "{name}");
+    }
+}
+
+#[test]
+fn secrets_contexts_and_standard_input() {
+    let served = Served::new();
+    let world = &served.world;
+    world.file("f", "data").file("secret", "top secret").file("other/n", "named");
+    let steps = "FROM base\nRUN --mount=type=secret,id=s wc -c < /run/secrets/s > /n; cat /run/secrets/s\n";
+    let ran = served.build(steps, &["--secret", "id=s,src=context/secret", "-o", &world.text("out")]);
+    assert!(!ran.err.contains("top secret"), "a secret must not be shown: {}", ran.err);
+    ran.ok();
+    assert_eq!(std::fs::read_to_string(world.path("out/n")).expect("written").trim(), "10");
+    let required = "FROM base\nRUN --mount=type=secret,id=s,required=true true\n";
+    assert!(served.build(required, &[]).fails(1).contains("secret \"s\" is required"));
+    let steps = "FROM base\nCOPY --from=c /n /n\n";
+    assert_eq!(served.result(steps, &["--build-context", "c=context/other"], "n"), "named");
+    served
+        .build(
+            "FROM base\nRUN echo 1 > /1\n",
+            &["-o", &format!("type=oci,tar=false,dest={}", world.text("l"))],
+        )
+        .ok();
+    let layout = format!("b=oci-layout://{}", world.text("l"));
+    assert_eq!(served.result("FROM b\nRUN cat /1 > /2\n", &["--build-context", &layout], "2"), "1\n");
+    // A Dockerfile, then an archive with one, on standard input.
+    let piped = |input: &[u8]| {
+        let mut command = served.command(&["build", "--progress", "plain", "-"]);
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("starts");
+        child.stdin.take().expect("piped").write_all(input).expect("taken");
+        Ran::from(child.wait_with_output().expect("ends"))
+    };
+    piped(b"FROM base\nRUN true\n").ok();
+    world.file("Dockerfile", "FROM base\nCOPY f /f\n");
+    let mut archive = tar::Builder::new(Vec::new());
+    archive.append_dir_all("", world.path("context")).expect("packed");
+    piped(&archive.into_inner().expect("packed")).ok();
+    world.file(".dockerignore", "*\n!f\n");
+    let seen = served.result("FROM base\nCOPY . /all\nRUN ls /all > /l\n", &[], "l");
+    assert_eq!(seen, "f\n", "the ignore file holds");
+    // The same context again, with another file and without one.
+    world.file(".dockerignore", "");
+    std::fs::remove_file(world.path("context/f")).expect("removed");
+    let seen = served.result("FROM base\nCOPY . /all\nRUN ls /all > /l\n", &[], "l");
+    assert!(seen.contains("secret") && !seen.lines().any(|name| name == "f"), "{seen}");
+}
+
+#[test]
+fn errors_show_where_they_are() {
+    let served = Served::new();
+    let failed = served.build("FROM base\nRUN echo before; exit 3\n", &[]);
+    assert!(
+        failed.err.contains("exit code: 3") && failed.err.contains(">>> RUN echo before"),
+        "{}",
+        failed.err
+    );
+    assert!(served.build("FROM base\nRUNN x\n", &[]).fails(1).contains(">>> RUNN x"));
+    assert!(served.build("FROM base\nCOPY nothing /\n", &[]).fails(1).contains("nothing"));
+    assert!(served.build("FROM base\n", &["--target", "x"]).fails(1).contains("\"x\" could not be found"));
+    let answer = served.build("FROM base\nRUN --security=insecure true\n", &[]).fails(1);
+    assert!(answer.contains("security.insecure"), "{answer}");
+    let lint = served.build("FROM base AS Upper\nRUN true\n", &[]);
+    assert!(lint.err.contains("StageNameCasing"), "{}", lint.err);
+    lint.ok();
+    served.build("FROM base AS Upper\n", &["--check"]).fails(1);
+    assert!(served.build(STEPS, &["--call", "outline"]).ok().contains('X'));
+    let targets = served.build(STEPS, &["--call", "targets,format=json"]).ok();
+    let targets: Value = serde_json::from_str(&targets).expect("JSON");
+    assert_eq!(targets["targets"].as_array().map(Vec::len), Some(2));
+}
+
+#[test]
+fn caches_go_to_other_builders_and_come_back() {
+    let served = Served::new();
+    let registry = Registry::start(&served.world);
+    served.world.file("f", "data");
+    let steps = "FROM base\nRUN cat /proc/sys/kernel/random/uuid > /id\n";
+    let cache = registry.image("cache:1");
+    let local = served.world.text("cache");
+    let first = served.result(
+        steps,
+        &[
+            "--cache-to",
+            &format!("type=registry,ref={cache},mode=max"),
+            "--cache-to",
+            &format!("type=local,dest={local},mode=max"),
+        ],
+        "id",
+    );
+    for from in [format!("type=registry,ref={cache}"), format!("type=local,src={local}")] {
+        let other = Served::new();
+        assert_eq!(other.result(steps, &["--cache-from", &from], "id"), first, "{from}");
+    }
+    let image = registry.image("inline:1");
+    served.build(steps, &["--cache-to", "type=inline", "-t", &image, "--push"]).ok();
+    let other = Served::new();
+    assert_eq!(other.result(steps, &["--cache-from", &image], "id"), first, "inline");
+}
+
+#[test]
+fn linked_targets_are_built_once() {
+    let served = Served::new();
+    served.world.file("Dockerfile", "FROM base AS lib\nRUN cat /proc/sys/kernel/random/uuid > /id\n");
+    served.world.file(
+        "../docker-bake.hcl",
+        "group \"default\" {\n  targets = [\"a\", \"b\"]\n}\ntarget \"lib\" {\n  context = \"context\"\n}\ntarget \"a\" {\n  context = \"context\"\n  contexts = { lib = \"target:lib\" }\n  dockerfile-inline = \"FROM lib\\nRUN true\\n\"\n  output = [\"out-a\"]\n}\ntarget \"b\" {\n  context = \"context\"\n  contexts = { lib = \"target:lib\" }\n  dockerfile-inline = \"FROM scratch\\nCOPY --from=lib /id /id\\n\"\n  output = [\"out-b\"]\n}\n",
+    );
+    let allow = format!("fs={}", served.world.directory.path().display());
+    served.buildx(&["bake", "--progress", "plain", "--allow", &allow]).ok();
+    let id = |name: &str| std::fs::read_to_string(served.world.path(name)).expect("a file of the result");
+    assert_eq!(id("out-a/id"), id("out-b/id"));
+}
+
+#[test]
+fn history_usage_and_attestations() {
+    let served = Served::new();
+    let registry = Registry::start(&served.world);
+    let image = registry.image("a:1");
+    served.world.file("Dockerfile", "FROM base\nRUN echo told by the step\n");
+    let args =
+        ["build", "--progress", "plain", "--provenance=mode=max", "--sbom=true", "-t", &image, "--push"];
+    served.buildx(&[&args[..], &["context"]].concat()).ok();
+    let provenance =
+        served.buildx(&["imagetools", "inspect", &image, "--format", "{{json .Provenance}}"]).ok();
+    let provenance: Value = serde_json::from_str(&provenance).expect("JSON");
+    assert!(provenance["SLSA"]["buildDefinition"].is_object(), "{provenance}");
+    let packages = served.buildx(&["imagetools", "inspect", &image, "--format", "{{json .SBOM}}"]).ok();
+    assert!(packages.contains("SPDX"), "{packages}");
+    let ls = served.buildx(&["history", "ls", "--format", "{{.Ref}} {{.Status}}"]).ok();
+    let reference = ls.split_whitespace().next().expect("a build").rsplit('/').next().expect("a name");
+    assert!(ls.contains("Completed"), "{ls}");
+    let logs = served.buildx(&["history", "logs", "--progress", "plain", reference]);
+    assert!(format!("{}{}", logs.out, logs.err).contains("told by the step"), "{}", logs.err);
+    served.buildx(&["history", "inspect", reference]).ok();
+    assert!(served.buildx(&["du"]).ok().contains("Total"));
+    served.buildx(&["history", "rm", reference]).ok();
+    served.buildx(&["prune", "-af"]).ok();
+    served.build("FROM base\nRUN true\n", &[]).ok();
+}
+
+/// Processes whose command line has the text.
+fn processes_with(text: &str) -> usize {
+    let all = std::fs::read_dir("/proc").expect("/proc").flatten();
+    let has = |entry: &std::fs::DirEntry| {
+        let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        line.windows(text.len()).any(|part| part == text.as_bytes())
+    };
+    all.filter(has).count()
+}
+
+#[test]
+fn a_client_that_goes_away_ends_its_build() {
+    let served = Served::new();
+    // The number is the mark of this test's command.
+    let number = format!("86{:06}", std::process::id() % 1_000_000);
+    served.world.file("Dockerfile", format!("FROM base\nRUN echo begun; sleep {number}\n"));
+    for delay in [0, 20, 50, 100, 200, 300, 500] {
+        let mut command = served.command(&["build", "--no-cache", "--progress", "plain", "context"]);
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("buildx starts");
+        std::thread::sleep(Duration::from_millis(delay));
+        child.kill().expect("killed");
+        child.wait().expect("gone");
+    }
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while processes_with(&format!("sleep\0{number}")) > 0 {
+        assert!(Instant::now() < deadline, "a command of a client that has gone still runs");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    served.build("FROM base\nRUN true\n", &[]).ok();
+}
+
+#[test]
+fn bad_clients_do_no_harm() {
+    let served = Served::new();
+    let socket = served.world.path("run/crossdock.sock");
+    let connect = || UnixStream::connect(&socket).expect("it listens");
+    // Nothing, half a preface, noise, a preface and noise, a frame that claims 16 MB.
+    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    let noise: Vec<u8> = (0..4096u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    let frame = [0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 1];
+    let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+    for bytes in [
+        &b""[..],
+        &preface[..10],
+        &noise,
+        &[&preface[..], &noise].concat(),
+        &[&preface[..], &settings, &frame].concat(),
+    ] {
+        let mut stream = connect();
+        // The server may have closed the connection already.
+        let _ = stream.write_all(bytes);
+        let _ = stream.shutdown(std::net::Shutdown::Write);
+        stream.set_read_timeout(Some(Duration::from_secs(10))).expect("set");
+        let _ = stream.read_to_end(&mut Vec::new());
+    }
+    let idle: Vec<UnixStream> = (0..200).map(|_| connect()).collect();
+    served.build("FROM base\nRUN true\n", &[]).ok();
+    drop(idle);
+    let second = served.world.run(&["serve", "--buildkit"]).fails(1);
+    assert!(second.contains("another server listens there"), "{second}");
+    let open = served.world.run(&["serve", "--buildkit", "tcp://0.0.0.0:0"]).fails(1);
+    assert!(open.contains("--tls-cert"), "{open}");
+}
+
+#[test]
+fn a_server_that_was_killed_loses_nothing_that_was_finished() {
+    let mut served = Served::new();
+    let steps = "FROM base\nRUN cat /proc/sys/kernel/random/uuid > /id\n";
+    let first = served.result(steps, &[], "id");
+    served.running.take().expect("it runs").kill();
+    served.start();
+    assert_eq!(served.result(steps, &[], "id"), first);
+    assert!(served.buildx(&["history", "ls"]).ok().contains("Completed"));
+}
+
+#[test]
+fn two_clients_share_a_step() {
+    let served = Served::new();
+    served.world.file("Dockerfile", "FROM base\nRUN sleep 1; cat /proc/sys/kernel/random/uuid > /id\n");
+    let build = |name: &str| {
+        let mut command = served.command(&["build", "--progress", "plain", "-o", name, "context"]);
+        command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("buildx starts")
+    };
+    let mut both = ["one", "two"].map(build);
+    assert!(both.iter_mut().all(|child| child.wait().expect("it ends").success()));
+    let id = |name: &str| std::fs::read_to_string(served.world.path(name)).expect("a file of the result");
+    assert_eq!(id("one/id"), id("two/id"));
+}
+
+#[test]
+fn a_builder_on_another_machine_needs_no_server() {
+    let served = Served::new();
+    // In the place of ssh: runs the command of the other machine here, with a store of its own.
+    let script = format!(
+        "#!/bin/sh\nwhile [ \"$1\" != buildctl ]; do shift; done\nshift\nexec env -u XDG_RUNTIME_DIR {} --root {} buildctl \"$@\"\n",
+        env!("CARGO_BIN_EXE_crossdock"),
+        served.world.text("other"),
+    );
+    let ssh = served.world.path("bin/ssh");
+    std::fs::create_dir_all(ssh.parent().expect("a parent")).expect("a directory");
+    std::fs::write(&ssh, script).expect("a file");
+    std::fs::set_permissions(&ssh, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("mode");
+    served.buildx(&["create", "--name", "far", "--driver", "remote", "ssh://somebody@somewhere"]).ok();
+    served.world.file("Dockerfile", "FROM scratch\nCOPY f /f\n").file("f", "data");
+    let mut command =
+        served.command(&["build", "--builder", "far", "--progress", "plain", "-o", "out", "context"]);
+    command.env("PATH", format!("{}:/usr/bin:/bin", served.world.text("bin")));
+    Ran::from(command.output().expect("buildx runs")).ok();
+    assert_eq!(std::fs::read_to_string(served.world.path("out/f")).expect("written"), "data");
+}
