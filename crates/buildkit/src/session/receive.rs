@@ -229,7 +229,7 @@ impl Receiver {
     /// protocol.
     fn is_here(&self, stat: &Stat) -> Result<bool> {
         let Some(found) = self.found(&stat.path)? else { return Ok(false) };
-        let time = i64::from(found.st_mtime) * 1_000_000_000 + found.st_mtime_nsec as i64;
+        let time = found.st_mtime * 1_000_000_000 + found.st_mtime_nsec as i64;
         Ok(FileType::from_raw_mode(found.st_mode) == FileType::RegularFile
             && found.st_size == stat.size
             && time == stat.mod_time
