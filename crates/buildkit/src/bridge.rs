@@ -22,14 +22,14 @@ use tokio_stream::Stream;
 use tonic::{Code, Request, Response, Status, Streaming};
 
 use crate::caps;
-use crate::control::{blocking, unknown_frontend};
 use crate::failure::Failure;
-use crate::frontend::{self, Call};
+use crate::frontend::{self, Call, unknown_frontend};
 use crate::imports::CacheEntry;
 use crate::job::{Answer, Job};
 use crate::results::{self, Files, Solved};
 use crate::server::Server;
 use crate::sources::BuildHost;
+use crate::threads::blocking;
 
 /// The metadata in which a client names its build.
 const BUILD: &str = "buildkit-controlapi-buildid";

@@ -21,25 +21,16 @@ use tonic::{Code, Request, Response, Status, Streaming};
 
 use crate::export::{self, Export};
 use crate::failure::Failure;
-use crate::frontend::{self, Call};
+use crate::frontend::{self, Call, unknown_frontend};
 use crate::imports::CacheEntry;
 use crate::job::{Answer, Asked, Job};
 use crate::server::{Inner, Server};
 use crate::status::{StatusLog, now};
+use crate::threads::blocking;
 use crate::{caps, usage};
 
 /// A stream of answers.
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
-
-/// Runs work that waits, on a thread that may wait.
-pub async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
-) -> Result<T, Failure> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(error) => Err(Failure::new(Code::Internal, format!("the work ended unexpectedly: {error}"))),
-    }
-}
 
 /// Ends a build whose client has gone: gRPC drops the call then.
 struct Watch {
@@ -151,13 +142,6 @@ impl Server {
             other => Err(Failure::new(Code::Unimplemented, unknown_frontend(other))),
         }
     }
-}
-
-/// Why another frontend is not run.
-pub fn unknown_frontend(name: &str) -> String {
-    format!(
-        "the frontend {name} is not run: this builder has its own for Dockerfiles, dockerfile.v0, which needs no image"
-    )
 }
 
 #[tonic::async_trait]

@@ -575,6 +575,13 @@ impl Frontend<'_> {
     }
 }
 
+/// Why another frontend is not run.
+pub fn unknown_frontend(name: &str) -> String {
+    format!(
+        "the frontend {name} is not run: this builder has its own for Dockerfiles, dockerfile.v0, which needs no image"
+    )
+}
+
 /// Whether a text is an address rather than the name of something else.
 fn is_remote(text: &str) -> bool {
     let has_scheme = ["http://", "https://", "git://", "ssh://"].iter().any(|s| text.starts_with(s));

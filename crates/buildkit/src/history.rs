@@ -1,7 +1,7 @@
 //! Records of builds that are over, for `buildx history` (BuildKit, solver/llbsolver/history.go).
 //!
-//! A record and the log of a build are two files in the store. Names of builds come from clients, so files are
-//! named by their digests.
+//! A record and the log of a build are two files in the store. Names of builds come from clients, so files
+//! are named by their digests.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -20,6 +20,7 @@ mod server;
 mod session;
 mod sources;
 mod status;
+mod threads;
 mod transport;
 mod usage;
 

@@ -311,8 +311,8 @@ impl Surroundings<'_> {
 }
 
 impl Output {
-    /// The output of a type and attributes, as clients of BuildKit name them; nothing for `cacheonly`. Without
-    /// `dest` an archive is a stream. Attributes that only BuildKit knows are passed to `ignored`.
+    /// The output of a type and attributes, as clients of BuildKit name them; nothing for `cacheonly`.
+    /// Without `dest` an archive is a stream. Attributes that only BuildKit knows are passed to `ignored`.
     ///
     /// # Errors
     ///
