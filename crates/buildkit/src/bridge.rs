@@ -82,7 +82,7 @@ fn resolve(
         true => None,
         false => Some(job.session(None)?),
     };
-    let host = BuildHost { desk: job.server.desk.clone(), session, reporter: job.reporter.clone() };
+    let host = BuildHost { desk: job.house.desk.clone(), session, reporter: job.reporter.clone() };
     let source = Source::new(Box::new(host), &job.store);
     let reference: Reference = name.parse()?;
     let manifest = source.resolve(&reference, platform, mode == "pull")?;
@@ -215,7 +215,7 @@ impl LlbBridge for Server {
         Ok(Response::new(PongResponse {
             frontend_api_caps: caps::frontend(),
             llb_caps: caps::definitions(),
-            workers: vec![caps::worker(&self.0)],
+            workers: vec![caps::worker(&self.0.house)],
         }))
     }
 

@@ -1,11 +1,11 @@
-//! What this server tells clients that it can do (BuildKit, solver/pb/caps.go and frontend/gateway/pb/caps.go).
-//! A capability is listed only if it is there.
+//! What this server tells clients that it can do (BuildKit, solver/pb/caps.go and
+//! frontend/gateway/pb/caps.go). A capability is listed only if it is there.
 
 use bollard_buildkit_proto::moby::buildkit::v1::apicaps::ApiCap;
 use bollard_buildkit_proto::moby::buildkit::v1::types::{BuildkitVersion, WorkerRecord};
 use bollard_buildkit_proto::pb;
 
-use crate::server::Inner;
+use crate::house::House;
 
 /// Of frontends.
 const FRONTEND: [&str; 17] = [
@@ -66,8 +66,8 @@ pub fn version() -> BuildkitVersion {
 }
 
 /// The only worker.
-pub fn worker(server: &Inner) -> WorkerRecord {
-    let platforms = server.desk.platforms().into_iter().map(|platform| pb::Platform {
+pub fn worker(house: &House) -> WorkerRecord {
+    let platforms = house.desk.platforms().into_iter().map(|platform| pb::Platform {
         architecture: platform.architecture,
         os: platform.os,
         variant: platform.variant.unwrap_or_default(),
@@ -81,7 +81,7 @@ pub fn worker(server: &Inner) -> WorkerRecord {
         ("org.mobyproject.buildkit.worker.snapshotter", "crossdock"),
     ];
     WorkerRecord {
-        id: server.worker.clone(),
+        id: house.worker.clone(),
         labels: labels.map(|(name, value)| (name.to_string(), value.to_string())).into(),
         platforms: platforms.collect(),
         buildkit_version: Some(version()),

@@ -147,7 +147,7 @@ impl Server {
 #[tonic::async_trait]
 impl Control for Server {
     async fn disk_usage(&self, _: Request<DiskUsageRequest>) -> Result<Response<DiskUsageResponse>, Status> {
-        let desk = self.0.desk.clone();
+        let desk = self.0.house.desk.clone();
         let record = blocking(move || {
             desk.store().and_then(|store| usage::records(&store)).map_err(|error| Failure::of(&error))
         });
@@ -158,7 +158,7 @@ impl Control for Server {
     type PruneStream = Answers<UsageRecord>;
 
     async fn prune(&self, request: Request<PruneRequest>) -> Result<Response<Self::PruneStream>, Status> {
-        let (desk, request) = (self.0.desk.clone(), request.into_inner());
+        let (desk, request) = (self.0.house.desk.clone(), request.into_inner());
         let gone = blocking(move || {
             desk.store().and_then(|store| usage::prune(&store, &request)).map_err(|error| Failure::of(&error))
         });
@@ -176,7 +176,7 @@ impl Control for Server {
             inputs: request.frontend_inputs.clone(),
             entitlements: request.entitlements.clone(),
         };
-        let job = Job::new(self.0.clone(), asked).map_err(|error| Failure::of(&error).status())?;
+        let job = Job::new(self.0.house.clone(), asked).map_err(|error| Failure::of(&error).status())?;
         let job = Arc::new(job);
         if !self.0.begin(&job) {
             return Err(Status::already_exists(format!("a build {} is under way", job.reference)));
@@ -189,7 +189,7 @@ impl Control for Server {
         };
         let mut record = Server::record(&job, &request);
         if !request.internal {
-            self.0.history.begun(record.clone());
+            self.0.house.history.begun(record.clone());
         }
         let (imports, cache_exports) = caches(request.cache.clone().unwrap_or_default());
         let outcome = async {
@@ -227,7 +227,7 @@ impl Control for Server {
         if !request.internal {
             let (server, log) = (self.0.clone(), job.log.clone());
             let written = blocking(move || {
-                server.history.ended(record, &log.all()).map_err(|error| Failure::of(&error))
+                server.house.history.ended(record, &log.all()).map_err(|error| Failure::of(&error))
             });
             // The build is as good without its record.
             if let Err(failure) = written.await {
@@ -254,7 +254,7 @@ impl Control for Server {
             return Ok(Response::new(follow(log)));
         }
         let (server, name) = (self.0.clone(), reference.clone());
-        let recorded = blocking(move || server.history.log(&name).map_err(|error| Failure::of(&error)));
+        let recorded = blocking(move || server.house.history.log(&name).map_err(|error| Failure::of(&error)));
         if let Some(log) = recorded.await.map_err(|failure| failure.status())? {
             return Ok(Response::new(Box::pin(tokio_stream::iter(log.into_iter().map(Ok)))));
         }
@@ -271,7 +271,7 @@ impl Control for Server {
         request: Request<Streaming<BytesMessage>>,
     ) -> Result<Response<Self::SessionStream>, Status> {
         let metadata = request.metadata().clone();
-        let stream = self.0.sessions.open(&metadata, request.into_inner()).await?;
+        let stream = self.0.house.sessions.open(&metadata, request.into_inner()).await?;
         Ok(Response::new(Box::pin(stream)))
     }
 
@@ -279,7 +279,7 @@ impl Control for Server {
         &self,
         _: Request<ListWorkersRequest>,
     ) -> Result<Response<ListWorkersResponse>, Status> {
-        Ok(Response::new(ListWorkersResponse { record: vec![caps::worker(&self.0)] }))
+        Ok(Response::new(ListWorkersResponse { record: vec![caps::worker(&self.0.house)] }))
     }
 
     async fn info(&self, _: Request<InfoRequest>) -> Result<Response<InfoResponse>, Status> {
@@ -293,7 +293,7 @@ impl Control for Server {
         request: Request<BuildHistoryRequest>,
     ) -> Result<Response<Self::ListenBuildHistoryStream>, Status> {
         let request = request.into_inner();
-        let mut live = self.0.history.events();
+        let mut live = self.0.house.history.events();
         let (server, wanted) = (self.0.clone(), request.clone());
         let past = blocking(move || past(&server, &wanted).map_err(|error| Failure::of(&error)));
         let past = past.await.map_err(|failure| failure.status())?;
@@ -332,10 +332,10 @@ impl Control for Server {
         let (server, request) = (self.0.clone(), request.into_inner());
         let done = blocking(move || {
             let done = match (request.delete, request.finalize) {
-                (true, _) => server.history.delete(&request.r#ref),
+                (true, _) => server.house.history.delete(&request.r#ref),
                 // Records are whole from the beginning.
                 (false, true) => Ok(()),
-                (false, false) => server.history.pin(&request.r#ref, request.pinned),
+                (false, false) => server.house.history.pin(&request.r#ref, request.pinned),
             };
             done.map_err(|error| Failure::new(Code::NotFound, Failure::of(&error).message))
         });
@@ -367,7 +367,7 @@ fn past(server: &Inner, request: &BuildHistoryRequest) -> anyhow::Result<Vec<Bui
         };
         all.push(BuildHistoryEvent { r#type: BuildHistoryEventType::Started.into(), record: Some(record) });
     }
-    for record in server.history.records()? {
+    for record in server.house.history.records()? {
         all.push(BuildHistoryEvent { r#type: BuildHistoryEventType::Complete.into(), record: Some(record) });
     }
     all.retain(|event| is_wanted(event, request));

@@ -157,7 +157,7 @@ fn write_all(
         false => Some(job.session(None)?),
     };
     let host =
-        BuildHost { desk: job.server.desk.clone(), session: session.clone(), reporter: job.reporter.clone() };
+        BuildHost { desk: job.house.desk.clone(), session: session.clone(), reporter: job.reporter.clone() };
     let source = Source::new(Box::new(host), &job.store);
     let say = |text: &str| job.reporter.warn(text.trim_start_matches("warning: "), "", "", None);
     let inline = job.attributes.get("build-arg:BUILDKIT_INLINE_CACHE").is_some_and(|value| value == "1");

@@ -77,7 +77,7 @@ pub fn run(job: &Job, call: &Call) -> Result<Answer, Failure> {
         false => Some(job.session(None).map_err(|error| Failure::of(&error))?),
     };
     let host =
-        BuildHost { desk: job.server.desk.clone(), session: session.clone(), reporter: reporter.clone() };
+        BuildHost { desk: job.house.desk.clone(), session: session.clone(), reporter: reporter.clone() };
     let pull_never = call.attributes.get("image-resolve-mode").is_some_and(|mode| mode == "never");
     let attributes: BTreeMap<String, String> = call.attributes.clone().into_iter().collect();
     let settings = Settings::of_attributes(&attributes).map_err(|error| Failure::of(&error))?;
@@ -101,7 +101,7 @@ pub fn run(job: &Job, call: &Call) -> Result<Answer, Failure> {
         Some(seconds) => Timestamps::Clamp(seconds),
         None => Timestamps::Keep,
     };
-    let desk = job.server.desk.clone();
+    let desk = job.house.desk.clone();
     let emulator = move |platform: &Platform| desk.emulator(platform);
     let steps = Steps::new(&*reporter);
     let environment = Environment {
@@ -113,7 +113,7 @@ pub fn run(job: &Job, call: &Call) -> Result<Answer, Failure> {
         sink: None,
         secrets: &secrets,
         stop: job.stop.clone(),
-        shared: &job.server.shared,
+        shared: &job.house.shared,
         emulator: &emulator,
     };
     let built = crossdock_builder::build(&environment, &request);
@@ -252,7 +252,7 @@ impl Frontend<'_> {
             limits: self.limits()?,
             allow_insecure: may("security.insecure"),
             allow_network_host: true,
-            jobs: self.job.server.desk.jobs(),
+            jobs: self.job.house.desk.jobs(),
             steps: Default::default(),
             source_date_epoch: epoch.transpose()?,
             build_args,

@@ -17,9 +17,9 @@ use tokio::sync::oneshot;
 use tonic::Code;
 
 use crate::failure::Failure;
+use crate::house::House;
 use crate::imports::CacheEntry;
 use crate::results::Solved;
-use crate::server::Inner;
 use crate::session::Session;
 use crate::status::{Counts, Reporter, StatusLog, now};
 
@@ -61,7 +61,7 @@ pub struct Job {
     returned: Mutex<Option<oneshot::Receiver<Returned>>>,
     /// Solves so far, to tell their vertexes apart.
     solves: std::sync::atomic::AtomicUsize,
-    pub(crate) server: Arc<Inner>,
+    pub(crate) house: Arc<House>,
 }
 
 /// What a client's own frontend ends with.
@@ -97,11 +97,11 @@ impl Job {
     /// # Errors
     ///
     /// The store cannot be opened.
-    pub fn new(server: Arc<Inner>, asked: Asked) -> Result<Job> {
+    pub fn new(house: Arc<House>, asked: Asked) -> Result<Job> {
         let Asked { reference, session, attributes, inputs, entitlements } = asked;
         let (log, hidden): (Arc<StatusLog>, Arc<Mutex<Vec<String>>>) = Default::default();
         let reporter = Arc::new(Reporter::new(log.clone(), &reference, hidden.clone()));
-        let store = server.desk.store()?;
+        let store = house.desk.store()?;
         let (send, receive) = oneshot::channel();
         let (returning, returned) = (Mutex::new(Some(send)), Mutex::new(Some(receive)));
         let (results, kept, how, counts) = Default::default();
@@ -125,7 +125,7 @@ impl Job {
             returning,
             returned,
             solves,
-            server,
+            house,
         })
     }
 
@@ -137,7 +137,7 @@ impl Job {
     pub fn session(&self, other: Option<&str>) -> Result<Arc<Session>> {
         let id = other.unwrap_or(&self.session);
         anyhow::ensure!(!id.is_empty(), "the client has no session, so it has no files, secrets or agents");
-        tokio::runtime::Handle::current().block_on(self.server.sessions.wait(id))
+        tokio::runtime::Handle::current().block_on(self.house.sessions.wait(id))
     }
 
     /// Sets how layers are packed and which caches the client named.

@@ -1,5 +1,5 @@
-//! BuildKit's API in front of crossdock's builder, so that `docker buildx`, `buildctl`, `docker compose build`
-//! and every tool that speaks to a BuildKit daemon can use it.
+//! BuildKit's API in front of crossdock's builder, so that `docker buildx`, `buildctl`,
+//! `docker compose build` and every tool that speaks to a BuildKit daemon can use it.
 //!
 //! The design is in `docs/dev/buildkit.md`. Async code ends at the border of [`job`]: builds are threads.
 
@@ -13,6 +13,7 @@ mod failure;
 mod frontend;
 mod health;
 mod history;
+mod house;
 mod imports;
 mod job;
 mod results;
@@ -24,5 +25,6 @@ mod threads;
 mod transport;
 mod usage;
 
-pub use server::{Desk, Login, Server};
+pub use house::{Desk, Login};
+pub use server::Server;
 pub use transport::{Listen, TlsFiles, dial_stdio, serve};

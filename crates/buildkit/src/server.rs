@@ -1,69 +1,27 @@
-//! What all builds of a server share.
+//! The builds of a server.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::Result;
-use crossdock_builder::Shared;
-use crossdock_oci::Store;
-use crossdock_platform::Platform;
-use crossdock_registry::{Client, Progress};
-use crossdock_sandbox::Emulator;
 use tokio::sync::Notify;
 
-use crate::history::History;
+use crate::house::{Desk, House};
 use crate::job::Job;
-use crate::session::Sessions;
 use crate::status::StatusLog;
-
-/// Asks for user name and password for a registry (`HOST[:PORT]`).
-pub type Login = Arc<dyn Fn(&str) -> Result<Option<(String, String)>> + Send + Sync>;
-
-/// What a server needs of the program that it is part of.
-pub trait Desk: Send + Sync {
-    /// A handle of the store with leases of its own.
-    ///
-    /// # Errors
-    ///
-    /// The store cannot be opened.
-    fn store(&self) -> Result<Store>;
-
-    /// A client of registries that reports to `progress`. What `login` says comes before the credentials of
-    /// this machine.
-    ///
-    /// # Errors
-    ///
-    /// The configuration cannot be read.
-    fn client(&self, login: Option<Login>, progress: Arc<dyn Progress>) -> Result<Client>;
-
-    /// The emulator for a platform that this machine does not run itself. The error is a sentence.
-    fn emulator(&self, platform: &Platform) -> Result<Emulator, String>;
-
-    /// The platforms that this machine runs, its own first.
-    fn platforms(&self) -> Vec<Platform>;
-
-    /// Steps of a build that may execute at once.
-    fn jobs(&self) -> usize;
-}
 
 /// A server of BuildKit's API.
 #[derive(Clone)]
 pub struct Server(pub(crate) Arc<Inner>);
 
 pub(crate) struct Inner {
-    pub desk: Arc<dyn Desk>,
-    pub sessions: Arc<Sessions>,
-    pub history: History,
-    /// Steps that several builds need are executed once.
-    pub shared: Shared,
+    pub house: Arc<House>,
     jobs: Mutex<HashMap<String, Arc<Job>>>,
     /// Logs of builds that ended of late: a client may ask for the status only then.
     ended: Mutex<VecDeque<(String, Arc<StatusLog>)>>,
     /// A build has begun.
     begun: Notify,
-    /// Names the only worker.
-    pub worker: String,
 }
 
 /// How long a call waits for the build that it names. Clients begin the build at the same time.
@@ -76,13 +34,9 @@ impl Server {
     ///
     /// The store cannot be opened.
     pub fn new(desk: Arc<dyn Desk>) -> Result<Server> {
-        let store = desk.store()?;
-        let worker =
-            crossdock_oci::Digest::of(store.root().as_os_str().as_encoded_bytes()).hex()[..25].into();
-        let history = History::open(&store)?;
+        let house = Arc::new(House::new(desk)?);
         let (jobs, ended, begun) = Default::default();
-        let (sessions, shared) = (Arc::default(), Shared::default());
-        Ok(Server(Arc::new(Inner { desk, sessions, history, shared, jobs, ended, begun, worker })))
+        Ok(Server(Arc::new(Inner { house, jobs, ended, begun })))
     }
 }
 

@@ -16,7 +16,7 @@ use crossdock_oci::{Descriptor, Digest, Reference, Store};
 use crossdock_platform::Platform;
 use crossdock_registry::Client;
 
-use crate::server::{Desk, Login};
+use crate::house::{Desk, Login};
 use crate::session::{Agent, ClientStore, Session};
 use crate::status::{Reporter, Transfers};
 
