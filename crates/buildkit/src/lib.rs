@@ -8,6 +8,7 @@
 mod bridge;
 mod caps;
 mod control;
+mod definition;
 mod export;
 mod failure;
 mod frontend;
@@ -18,6 +19,7 @@ mod job;
 mod results;
 mod server;
 mod session;
+mod solve;
 mod sources;
 mod status;
 mod transport;

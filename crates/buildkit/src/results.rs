@@ -75,9 +75,13 @@ pub fn of_definition(definition: &pb::Definition) -> Option<(Digest, Platform)> 
     let last = pb::Op::decode(&definition.def.last()?[..]).ok()?;
     let op = ops.get(&last.inputs.first()?.digest)?;
     let Some(pb::op::Op::Source(source)) = &op.op else { return None };
+    of_source(source, &platform_of(op.platform.as_ref()?)?)
+}
+
+/// [`of_definition`] for one source in a definition.
+pub fn of_source(source: &pb::SourceOp, platform: &Platform) -> Option<(Digest, Platform)> {
     let digest = source.identifier.strip_prefix(SCHEME)?.parse().ok()?;
-    let platform = platform_of(op.platform.as_ref()?)?;
-    Some((digest, platform))
+    Some((digest, platform.clone()))
 }
 
 /// A platform of a client; `None` if it names no architecture or is no platform.
