@@ -112,7 +112,7 @@ pub fn add_to_key(
     let result = std::thread::scope(|threads| {
         let beside = Beside::new(threads);
         let mut fields = Fields { key, cache, waiting: VecDeque::new(), beside };
-        tree.walk(start, &excluded, &mut |entry| {
+        tree.walk_with(start, (&excluded, options.exclude.may_include_again()), &mut |entry| {
             // The name of a single file matters only through the destination, which the caller adds.
             let relative = entry.path.strip_prefix(&start.path[..]).unwrap_or(&entry.path);
             fields.add(relative)?;
@@ -435,10 +435,11 @@ fn copy_directory(walk: &Walk<'_, '_, '_>, source: &[u8], target: &[u8]) -> Resu
 }
 
 fn has_included(walk: &Walk<'_, '_, '_>, directory: &Entry) -> Result<bool, CopyError> {
-    if !walk.tree.may_include_again() && !walk.options.exclude.may_include_again() {
+    let again = walk.options.exclude.may_include_again();
+    if !walk.tree.may_include_again() && !again {
         return Ok(false);
     }
-    at(&directory.path, walk.tree.has_included(directory, walk.excluded))
+    at(&directory.path, walk.tree.has_included(directory, (walk.excluded, again)))
 }
 
 /// Makes the directory `target`, whose parent exists; returns whether it was not there before.

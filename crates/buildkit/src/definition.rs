@@ -448,3 +448,182 @@ fn shown_action(action: &pb::FileAction) -> String {
         None => "nothing".to_string(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pb::file_action::Action as FileOpAction;
+
+    /// Every source is an empty image under its own name.
+    struct Named;
+
+    impl Sources for Named {
+        fn source(&self, source: &pb::SourceOp, _: &Platform) -> Result<Source> {
+            let name = source.identifier.strip_prefix("docker-image://").context("no image")?;
+            Ok(Source::Image { reference: name.parse()?, pull: false })
+        }
+    }
+
+    /// A definition under way.
+    #[derive(Default)]
+    struct Draft(pb::Definition);
+
+    impl Draft {
+        fn add(&mut self, inputs: &[(&str, i64)], op: pb::op::Op) -> String {
+            let input =
+                |(digest, index): &(&str, i64)| pb::Input { digest: digest.to_string(), index: *index };
+            let inputs = inputs.iter().map(input).collect();
+            let bytes = pb::Op { inputs, op: Some(op), ..pb::Op::default() }.encode_to_vec();
+            let digest = Digest::of(&bytes).to_string();
+            self.0.def.push(bytes);
+            digest
+        }
+
+        fn image(&mut self, name: &str) -> String {
+            let identifier = format!("docker-image://{name}");
+            let source = pb::SourceOp { identifier, ..pb::SourceOp::default() };
+            self.add(&[], pb::op::Op::Source(source))
+        }
+
+        fn file(&mut self, inputs: &[(&str, i64)], actions: Vec<pb::FileAction>) -> String {
+            self.add(inputs, pb::op::Op::File(pb::FileOp { actions }))
+        }
+
+        fn result(mut self, digest: &str, index: i64) -> pb::Definition {
+            let input = pb::Input { digest: digest.to_string(), index };
+            self.0.def.push(pb::Op { inputs: vec![input], ..pb::Op::default() }.encode_to_vec());
+            self.0
+        }
+    }
+
+    fn action(input: i64, secondary_input: i64, output: i64, action: FileOpAction) -> pb::FileAction {
+        pb::FileAction { input, secondary_input, output, action: Some(action) }
+    }
+
+    fn mkfile(path: &str) -> FileOpAction {
+        FileOpAction::Mkfile(pb::FileActionMkFile {
+            path: path.to_string(),
+            mode: 0o644,
+            timestamp: -1,
+            ..pb::FileActionMkFile::default()
+        })
+    }
+
+    fn copied(from: &str) -> FileOpAction {
+        FileOpAction::Copy(pb::FileActionCopy {
+            src: from.to_string(),
+            dest: "/x".to_string(),
+            mode: -1,
+            timestamp: -1,
+            ..pb::FileActionCopy::default()
+        })
+    }
+
+    fn made(definition: &pb::Definition) -> Result<Graph> {
+        graph(definition, &"linux/arm64".parse().expect("a platform"), &Named)
+    }
+
+    fn refused(definition: &pb::Definition) -> String {
+        format!("{:#}", made(definition).expect_err("the definition is wrong"))
+    }
+
+    #[test]
+    fn operations_follow_their_inputs() {
+        let mut draft = Draft::default();
+        let base = draft.image("base");
+        let mount = |input, dest: &str, output| pb::Mount {
+            input,
+            dest: dest.to_string(),
+            output,
+            ..pb::Mount::default()
+        };
+        let exec = pb::ExecOp {
+            meta: Some(pb::Meta {
+                args: vec!["make".to_string()],
+                cwd: "/src".to_string(),
+                ..pb::Meta::default()
+            }),
+            mounts: vec![mount(0, "/", 0), mount(-1, "/out", 1), mount(0, "/ro", -1)],
+            ..pb::ExecOp::default()
+        };
+        let exec = draft.add(&[(&base, 0)], pb::op::Op::Exec(exec));
+        let mut definition = draft.result(&exec, 1);
+        // The order of the messages does not matter, but the last one is the result.
+        definition.def.swap(0, 1);
+        let words = [("llb.customname".to_string(), "make it".to_string())].into();
+        let metadata = pb::OpMetadata { ignore_cache: true, description: words, ..pb::OpMetadata::default() };
+        definition.metadata.insert(exec, metadata);
+        let graph = made(&definition).expect("valid");
+        let names: Vec<(&str, bool)> =
+            graph.ops.iter().map(|op| (op.name.as_str(), op.ignore_cache)).collect();
+        assert_eq!(names, [("docker-image://base", false), ("make it", true)]);
+        assert_eq!(graph.result, Some(Edge { op: 1, output: 1 }));
+        assert_eq!(graph.ops[1].platform.to_string(), "linux/arm64");
+        let Kind::Exec(exec) = &graph.ops[1].kind else { panic!("no command") };
+        assert_eq!((exec.exit_codes.as_slice(), exec.network), (&[0][..], Network::Host));
+        let binds: Vec<(Option<usize>, Option<usize>)> = exec
+            .mounts
+            .iter()
+            .map(|mount| match &mount.kind {
+                MountKind::Bind { input, output, .. } => (input.map(|edge| edge.op), *output),
+                _ => panic!("no bind"),
+            })
+            .collect();
+        assert_eq!(binds, [(Some(0), Some(0)), (None, Some(1)), (Some(0), None)]);
+    }
+
+    #[test]
+    fn actions_without_branches_are_one_operation() {
+        let mut draft = Draft::default();
+        let base = draft.image("base");
+        let actions = vec![
+            action(0, -1, -1, mkfile("/a")),
+            action(1, -1, -1, mkfile("/b")),
+            // A tree of its own, which the next action copies from.
+            action(-1, -1, -1, mkfile("/c")),
+            action(2, 3, 0, copied("/c")),
+        ];
+        let file = draft.file(&[(&base, 0)], actions);
+        let graph = made(&draft.result(&file, 0)).expect("valid");
+        let shapes: Vec<(Option<usize>, usize)> = graph.ops[1..]
+            .iter()
+            .map(|op| match &op.kind {
+                Kind::File(File { base, actions }) => (base.map(|edge| edge.op), actions.len()),
+                _ => panic!("no operation on files"),
+            })
+            .collect();
+        assert_eq!(shapes, [(Some(0), 2), (None, 1), (Some(1), 1)]);
+        assert_eq!(graph.result, Some(Edge { op: 3, output: 0 }));
+        let Kind::File(File { actions, .. }) = &graph.ops[3].kind else { panic!("no copy") };
+        let Action::Copy(copy) = &actions[0] else { panic!("no copy") };
+        assert_eq!((copy.from, copy.mode.as_str(), copy.mtime), (Some(Edge { op: 2, output: 0 }), "", None));
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        let mut draft = Draft::default();
+        let build = draft.add(&[], pb::op::Op::Build(pb::BuildOp::default()));
+        assert!(refused(&draft.result(&build, 0)).contains("BuildOp"));
+        assert!(refused(&Draft::default().result("sha256:x", 0)).contains("lacks the operation sha256:x"));
+        let mut draft = Draft::default();
+        let file = draft.file(&[], vec![action(-1, -1, 0, mkfile("/a"))]);
+        assert!(refused(&draft.result(&file, 1)).contains("mkfile /a has no output 1"));
+        for number in [0, 1, i64::MAX, i64::MIN] {
+            let mut draft = Draft::default();
+            let file = draft.file(&[], vec![action(number, -1, 0, mkfile("/a"))]);
+            let error = refused(&draft.result(&file, 0));
+            assert!(error.contains("there is no input") || error.contains("an action uses one"), "{error}");
+        }
+        let mut draft = Draft::default();
+        let device = pb::CdiDevice { name: "gpu".to_string(), optional: false };
+        let exec = pb::ExecOp { cdi_devices: vec![device], ..pb::ExecOp::default() };
+        let exec = draft.add(&[], pb::op::Op::Exec(exec));
+        assert!(refused(&draft.result(&exec, 0)).contains("gpu"));
+        let definition = pb::Definition { def: vec![vec![0xff; 9]], ..pb::Definition::default() };
+        assert!(refused(&definition).contains("cannot be read"));
+        let mut draft = Draft::default();
+        draft.image("base");
+        assert!(refused(&draft.0).contains("must only name the result"));
+        assert!(made(&pb::Definition::default()).expect("nothing").ops.is_empty());
+    }
+}

@@ -64,9 +64,9 @@ impl Solving<'_, '_, '_> {
             let change =
                 Change { base: &changed.value, key: (key.finish(), ready.parts.clone()), varies: true };
             let value = self.change(current, change, &mut |scratch| {
-                match beside.borrow_mut().remove(&output) {
-                    Some(made) => return take_over(&made, scratch),
-                    None => {}
+                let made = beside.borrow_mut().remove(&output);
+                if let Some(made) = made {
+                    return take_over(&made, scratch);
                 }
                 let made = self.run(current, exec, &ready, (output, scratch))?;
                 beside.borrow_mut().extend(made);
