@@ -61,7 +61,7 @@ impl CopyOptions {
     }
 
     /// Whether `path` is left out when everything below `start` is copied.
-    fn excludes(&self, start: &[u8], path: &[u8]) -> bool {
+    pub(crate) fn excludes(&self, start: &[u8], path: &[u8]) -> bool {
         let relative = path.strip_prefix(start).unwrap_or(path);
         let relative = relative.strip_prefix(b"/").unwrap_or(relative);
         let relative = if relative.is_empty() { split_name(path).1 } else { relative };

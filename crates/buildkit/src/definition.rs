@@ -264,7 +264,7 @@ impl Making<'_> {
                     if uses[before] == 1
                         && file.actions[before].output < 0
                         && places[before].op + 1 == self.graph.ops.len()
-                        && !inputs_of(&made).contains(&places[before]) =>
+                        && !made.inputs().contains(&places[before]) =>
                 {
                     let place = places[before];
                     let Kind::File(File { actions, .. }) = &mut self.graph.ops[place.op].kind else {
@@ -394,13 +394,6 @@ fn references(action: &pb::FileAction) -> Vec<i64> {
     }
     all.extend(names);
     all
-}
-
-fn inputs_of(action: &Action) -> Vec<Edge> {
-    let file = File { base: None, actions: vec![action.clone()] };
-    let op =
-        Op { name: String::new(), platform: Platform::host(), ignore_cache: false, kind: Kind::File(file) };
-    op.inputs()
 }
 
 /// `NAME=VALUE` in both spellings that programs read.

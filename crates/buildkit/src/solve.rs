@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
 use bollard_buildkit_proto::pb;
-use crossdock_builder::cache::{Imported, StepCache};
+use crossdock_builder::cache::StepCache;
 use crossdock_builder::git::GitSource;
 use crossdock_builder::llb;
 use crossdock_builder::{Base, BuildRequest, BuiltImage, Environment};
@@ -15,6 +15,7 @@ use crossdock_platform::Platform;
 
 use crate::definition::{self, Sources};
 use crate::failure::Failure;
+use crate::imports;
 use crate::job::Job;
 use crate::results::{self, Solved};
 use crate::session::{Session, Wanted};
@@ -48,15 +49,19 @@ pub fn solve(job: &Job, definition: &pb::Definition) -> Result<Solved, Failure> 
     let desk = job.server.desk.clone();
     let build_host = BuildHost { desk: desk.clone(), session: session.clone(), reporter: reporter.clone() };
     let source = Source::new(Box::new(build_host), &job.store);
-    let images = ClientImages { source: &source, store: &job.store, layers: Default::default() };
+    let (layer_options, caches) = job.layers();
+    let say = |text: &str| reporter.warn(text.trim_start_matches("warning: "), "", "", None);
+    let (imported, layers) = imports::import(&source, session.as_ref(), &caches, &request.platforms, &say)
+        .map_err(|error| Failure::of(&error))?;
+    let images = ClientImages { source: &source, store: &job.store, layers };
     let secrets = ClientSecrets::new(session, job.store.clone(), job.hidden.clone());
     let emulator = move |platform: &Platform| desk.emulator(platform);
     let environment = Environment {
         store: &job.store,
         images: &images,
         events: &*reporter,
-        imported: &Imported::default(),
-        layers: job.layers().0,
+        imported: &imported,
+        layers: layer_options,
         sink: None,
         secrets: &secrets,
         stop: job.stop.clone(),

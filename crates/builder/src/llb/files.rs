@@ -166,7 +166,7 @@ impl Copying<'_> {
             false => destination.to_vec(),
         };
         if self.copy.replace {
-            make_room(root, entry, &target)?;
+            make_room(self, root, entry, &target)?;
         }
         match self.copy.is_content_only {
             true => copy::copy(&self.tree, entry, root, &target, copy::Placement::Exact, &self.options),
@@ -175,16 +175,29 @@ impl Copying<'_> {
     }
 }
 
-/// Removes what is of another kind than the entry that comes to this place.
-fn make_room(root: &OwnedFd, entry: &Entry, target: &[u8]) -> Result<(), copy::CopyError> {
-    let failed = |error| copy::CopyError::Io { path: String::from_utf8_lossy(target).into_owned(), error };
-    let Ok(open) = open_in_root(root, target, OFlags::PATH | OFlags::NOFOLLOW) else { return Ok(()) };
-    let stat = rustix::fs::fstat(&open).map_err(|e| failed(e.into()))?;
-    let there = rustix::fs::FileType::from_raw_mode(stat.st_mode);
-    match there == entry.file_type() || target.is_empty() {
-        true => Ok(()),
-        false => remove(root, target).map_err(failed),
-    }
+/// Removes what is of another kind than the entry that comes to its place, for everything that is copied.
+fn make_room(
+    copying: &Copying<'_>,
+    root: &OwnedFd,
+    start: &Entry,
+    target: &[u8],
+) -> Result<(), copy::CopyError> {
+    let options = &copying.options;
+    let excluded = |path: &[u8]| options.excludes(&start.path, path);
+    let excluded = (&excluded as &dyn Fn(&[u8]) -> bool, options.exclude.may_include_again());
+    let made = copying.tree.walk_with(start, excluded, &mut |entry| {
+        let relative = entry.path.strip_prefix(&start.path[..]).unwrap_or(&entry.path);
+        let relative = relative.strip_prefix(b"/").unwrap_or(relative);
+        let target = if relative.is_empty() { target.to_vec() } else { join(target, relative) };
+        let Ok(open) = open_in_root(root, &target, OFlags::PATH | OFlags::NOFOLLOW) else { return Ok(()) };
+        let there = rustix::fs::FileType::from_raw_mode(rustix::fs::fstat(&open)?.st_mode);
+        match there == entry.file_type() || target.is_empty() {
+            true => Ok(()),
+            false => remove(root, &target),
+        }
+    });
+    let path = String::from_utf8_lossy(target).into_owned();
+    made.map_err(|error| copy::CopyError::Io { path, error })
 }
 
 fn not_found(source: &str) -> ErrorKind {

@@ -327,7 +327,8 @@ impl Owner {
 }
 
 impl Action {
-    fn inputs(&self) -> Vec<Edge> {
+    /// The trees that this action takes files or names of users from.
+    pub fn inputs(&self) -> Vec<Edge> {
         match self {
             Action::Copy(copy) => copy.owner.inputs().chain(copy.from).collect(),
             Action::MakeDirectory { owner, .. }

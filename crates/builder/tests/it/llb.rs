@@ -39,16 +39,19 @@ impl Images for Downloads {
 
 /// Names of the steps, and whether their results were known.
 #[derive(Default)]
-struct Steps(Mutex<(BTreeMap<usize, String>, Vec<(String, bool)>)>);
+struct Steps {
+    names: Mutex<BTreeMap<usize, String>>,
+    done: Mutex<Vec<(String, bool)>>,
+}
 
 impl Events for Steps {
     fn event(&self, event: Event) {
-        let mut told = self.0.lock().expect("no panic elsewhere");
+        let mut names = self.names.lock().expect("no panic elsewhere");
         match event {
-            Event::Started { step, info } => drop(told.0.insert(step, info.name)),
+            Event::Started { step, info } => drop(names.insert(step, info.name)),
             Event::Done { step, cached, .. } => {
-                let name = told.0[&step].clone();
-                told.1.push((name, cached));
+                let name = names[&step].clone();
+                self.done.lock().expect("no panic elsewhere").push((name, cached));
             }
             _ => {}
         }
@@ -78,7 +81,7 @@ fn solved(store: &TempStore, graph: &Graph) -> Result<(BuiltImage, Vec<(String, 
     let platform = Platform::host();
     let request = BuildRequest::for_platform(platform.clone());
     let result = solve(&environment, &request, graph, &platform).map_err(|e| e.to_string())?;
-    let mut told = steps.0.into_inner().expect("no panic elsewhere").1;
+    let mut told = steps.done.into_inner().expect("no panic elsewhere");
     told.sort();
     Ok((result.0, told))
 }
@@ -235,6 +238,13 @@ fn copies_choose_their_destination() {
     assert_eq!(made(some).expect("a copy"), ["/d/", "/d/e/", "/d/e/g: g"]);
     let some = Copy { exclude: vec!["*.txt".to_string(), "d".to_string()], ..from("/", "/") };
     assert_eq!(made(some).expect("a copy"), ["/l -> one.txt"]);
+    let ops = vec![
+        local.clone(),
+        op("there", file(None, vec![write("/e", "in the way"), directory("/e2", false)])),
+        op("copy", file(edge(1), vec![Action::Copy(Box::new(copy(edge(0), "d", "/e")))])),
+    ];
+    let over = solved(&store, &Graph { ops, result: edge(2) });
+    assert!(over.is_err_and(|e| e.contains("not a directory")), "a file is in the way");
     assert!(made(from("no", "/x")).is_err_and(|e| e.contains("not found")));
     let nothing = Copy { source: "*.no".to_string(), ..pattern };
     assert!(made(nothing.clone()).is_err_and(|e| e.contains("not found")));
