@@ -573,7 +573,8 @@ fn fill_cache(
     std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).map_err(failed)
 }
 
-/// Runs the command and passes its output on line by line. It has done well if its exit code is one of `good`.
+/// Runs the command and passes its output on line by line. It has done well if its exit code is one of
+/// `good`.
 pub(crate) fn execute(
     engine: &Engine<'_>,
     step: StepId,

@@ -42,16 +42,6 @@ impl Server {
     }
 }
 
-/// Solves a definition.
-///
-/// # Errors
-///
-/// As [`solve::solve`].
-pub fn of_definition(job: &Job, definition: &pb::Definition) -> Result<Answer, Failure> {
-    let solved = solve::solve(job, definition)?;
-    Ok(Answer { images: vec![(String::new(), Arc::new(solved))], ..Answer::default() })
-}
-
 fn platform_of(platform: Option<&pb::Platform>) -> Platform {
     platform.and_then(results::platform_of).unwrap_or_else(Platform::host)
 }
@@ -127,7 +117,7 @@ impl LlbBridge for Server {
         let solving = job.clone();
         let answer = blocking(move || {
             if let Some(definition) = request.definition.filter(|definition| !definition.def.is_empty()) {
-                return of_definition(&solving, &definition);
+                return solve::answer(&solving, &definition);
             }
             match request.frontend.as_str() {
                 "dockerfile.v0" => {}

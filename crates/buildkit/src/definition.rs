@@ -1,5 +1,5 @@
-//! Definitions in LLB as graphs of the builder (moby/buildkit, solver/pb/ops.proto and solver/llbsolver/vertex.go).
-//! Names of operations are the digests of their messages.
+//! Definitions in LLB as graphs of the builder (moby/buildkit, solver/pb/ops.proto and
+//! solver/llbsolver/vertex.go). Operations name their inputs by the digests of messages.
 
 use std::collections::{BTreeMap, HashMap};
 

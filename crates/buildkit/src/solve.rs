@@ -16,11 +16,21 @@ use crossdock_platform::Platform;
 use crate::definition::{self, Sources};
 use crate::failure::Failure;
 use crate::imports;
-use crate::job::Job;
+use crate::job::{Answer, Job};
 use crate::results::{self, Solved};
 use crate::session::{Session, Wanted};
 use crate::sources::{self, BuildHost, ClientImages, ClientSecrets};
 use crate::status::Reporter;
+
+/// Solves a definition for a client. Waits for the end.
+///
+/// # Errors
+///
+/// As [`solve`].
+pub fn answer(job: &Job, definition: &pb::Definition) -> Result<Answer, Failure> {
+    let solved = solve(job, definition)?;
+    Ok(Answer { images: vec![(String::new(), Arc::new(solved))], ..Answer::default() })
+}
 
 /// Solves a definition. Waits for the end.
 ///

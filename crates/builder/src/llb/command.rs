@@ -228,7 +228,8 @@ impl Solving<'_, '_, '_> {
         Ok(PreparedMount { what, target, read_only })
     }
 
-    /// Runs the command. Changes of the tree that is `output` go to `scratch`; returns those of other outputs.
+    /// Runs the command. Changes of the tree that is `output` go to `scratch`; those of other outputs are
+    /// returned.
     fn run(
         &self,
         current: &Current<'_>,

@@ -23,8 +23,8 @@ use crate::sync::Promise;
 /// Threads that operations share. Most of them wait.
 const THREADS_MAX: usize = 64;
 
-/// Solves a graph and leaves the result in the store: an image for `platform` whose configuration says nothing
-/// but the platform. Of the request only the options of commands, the cache, the number of jobs and
+/// Solves a graph and leaves the result in the store: an image for `platform` whose configuration says
+/// nothing but the platform. Of the request only the options of commands, the cache, the number of jobs and
 /// `source_date_epoch` count.
 ///
 /// # Errors
