@@ -238,13 +238,14 @@ fn copies_choose_their_destination() {
     assert_eq!(made(some).expect("a copy"), ["/d/", "/d/e/", "/d/e/g: g"]);
     let some = Copy { exclude: vec!["*.txt".to_string(), "d".to_string()], ..from("/", "/") };
     assert_eq!(made(some).expect("a copy"), ["/l -> one.txt"]);
-    let ops = vec![
-        local.clone(),
-        op("there", file(None, vec![write("/e", "in the way"), directory("/e2", false)])),
-        op("copy", file(edge(1), vec![Action::Copy(Box::new(copy(edge(0), "d", "/e")))])),
-    ];
-    let over = solved(&store, &Graph { ops, result: edge(2) });
-    assert!(over.is_err_and(|e| e.contains("not a directory")), "a file is in the way");
+    let over = |replace| {
+        let copy = Action::Copy(Box::new(Copy { replace, ..from("d", "/") }));
+        let actions = vec![directory("/d", false), write("/d/e", "in the way"), copy];
+        let ops = vec![local.clone(), op("copy", file(None, actions))];
+        solved(&store, &Graph { ops, result: edge(1) }).map(|(image, _)| files(&image))
+    };
+    assert!(over(false).is_err_and(|e| e.contains("not a directory")), "a file is in the way");
+    assert_eq!(over(true).expect("a copy"), ["/d/", "/d/e/", "/d/e/g: g", "/d/f: f"]);
     assert!(made(from("no", "/x")).is_err_and(|e| e.contains("not found")));
     let nothing = Copy { source: "*.no".to_string(), ..pattern };
     assert!(made(nothing.clone()).is_err_and(|e| e.contains("not found")));
