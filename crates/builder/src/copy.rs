@@ -37,6 +37,8 @@ pub struct CopyOptions {
     pub xattrs: bool,
     /// Latest modification time, seconds since 1970 (`SOURCE_DATE_EPOCH`).
     pub mtime_max: Option<i64>,
+    /// Modification time of everything copied, nanoseconds since 1970; `None` keeps those of the source.
+    pub mtime: Option<i64>,
 }
 
 impl CopyOptions {
@@ -59,7 +61,7 @@ impl CopyOptions {
     }
 
     /// Whether `path` is left out when everything below `start` is copied.
-    fn excludes(&self, start: &[u8], path: &[u8]) -> bool {
+    pub(crate) fn excludes(&self, start: &[u8], path: &[u8]) -> bool {
         let relative = path.strip_prefix(start).unwrap_or(path);
         let relative = relative.strip_prefix(b"/").unwrap_or(relative);
         let relative = if relative.is_empty() { split_name(path).1 } else { relative };
@@ -110,7 +112,7 @@ pub fn add_to_key(
     let result = std::thread::scope(|threads| {
         let beside = Beside::new(threads);
         let mut fields = Fields { key, cache, waiting: VecDeque::new(), beside };
-        tree.walk(start, &excluded, &mut |entry| {
+        tree.walk_with(start, (&excluded, options.exclude.may_include_again()), &mut |entry| {
             // The name of a single file matters only through the destination, which the caller adds.
             let relative = entry.path.strip_prefix(&start.path[..]).unwrap_or(&entry.path);
             fields.add(relative)?;
@@ -337,12 +339,40 @@ pub fn parents(tree: &Tree, source: &Entry, kept: &[u8]) -> Result<Vec<(Entry, V
     .collect()
 }
 
+/// Copies `start` to exactly `target`. A directory that was not there gets the owner, mode and time of its
+/// source, unlike with [`copy`], which copies a directory's content.
+pub fn copy_whole(
+    tree: &Tree,
+    start: &Entry,
+    root: &OwnedFd,
+    target: &[u8],
+    options: &CopyOptions,
+) -> Result<(), CopyError> {
+    let is_new = start.is_dir() && open_in_root(root, target, OFlags::PATH | OFlags::DIRECTORY).is_err();
+    copy(tree, start, root, target, Placement::Exact, options)?;
+    match is_new {
+        true => finish_directory(tree, start, root, target, options),
+        false => Ok(()),
+    }
+}
+
+/// Gives the directory `target` the owner, mode, attributes and time of the directory `entry`.
+pub fn finish_directory(
+    tree: &Tree,
+    entry: &Entry,
+    root: &OwnedFd,
+    target: &[u8],
+    options: &CopyOptions,
+) -> Result<(), CopyError> {
+    let fd = at(target, open_in_root(root, target, OFlags::DIRECTORY | OFlags::RDONLY))?;
+    set_metadata(options, tree, entry, &fd, target)
+}
+
 /// Sets the metadata of directories made by [`make_parents`] to that of their sources.
 pub fn finish_parents(made: &[(&Tree, &CopyOptions, MadeParent)], root: &OwnedFd) -> Result<(), CopyError> {
     // Inner directories first: changing them changes the time of the outer ones.
     for (tree, options, MadeParent { entry, target }) in made.iter().rev() {
-        let fd = at(target, open_in_root(root, target, OFlags::DIRECTORY | OFlags::RDONLY))?;
-        set_metadata(options, tree, entry, &fd, target)?;
+        finish_directory(tree, entry, root, target, options)?;
     }
     Ok(())
 }
@@ -405,10 +435,11 @@ fn copy_directory(walk: &Walk<'_, '_, '_>, source: &[u8], target: &[u8]) -> Resu
 }
 
 fn has_included(walk: &Walk<'_, '_, '_>, directory: &Entry) -> Result<bool, CopyError> {
-    if !walk.tree.may_include_again() && !walk.options.exclude.may_include_again() {
+    let again = walk.options.exclude.may_include_again();
+    if !walk.tree.may_include_again() && !again {
         return Ok(false);
     }
-    at(&directory.path, walk.tree.has_included(directory, walk.excluded))
+    at(&directory.path, walk.tree.has_included(directory, (walk.excluded, again)))
 }
 
 /// Makes the directory `target`, whose parent exists; returns whether it was not there before.
@@ -582,7 +613,7 @@ fn set_times(options: &CopyOptions, entry: &Entry, fd: impl AsFd, target: &[u8])
 
 /// With a single id in the user namespace, files cannot have another owner (chown(2): EINVAL) and keep the
 /// only one.
-fn tolerate_unmapped(result: rustix::io::Result<()>) -> io::Result<()> {
+pub(crate) fn tolerate_unmapped(result: rustix::io::Result<()>) -> io::Result<()> {
     match result {
         Err(rustix::io::Errno::INVAL) => Ok(()),
         other => Ok(other?),
@@ -591,6 +622,11 @@ fn tolerate_unmapped(result: rustix::io::Result<()>) -> io::Result<()> {
 
 fn times(options: &CopyOptions, entry: &Entry) -> Timestamps {
     let mut mtime = Timespec { tv_sec: entry.stat.st_mtime, tv_nsec: entry.stat.st_mtime_nsec as _ };
+    if let Some(nanoseconds) = options.mtime {
+        const SECOND: i64 = 1_000_000_000;
+        mtime =
+            Timespec { tv_sec: nanoseconds.div_euclid(SECOND), tv_nsec: nanoseconds.rem_euclid(SECOND) as _ };
+    }
     if let Some(max) = options.mtime_max
         && mtime.tv_sec >= max
     {

@@ -90,10 +90,22 @@ fn assemble(
     if let Some(seconds) = request.source_date_epoch {
         clamp(&mut config, &rfc3339(seconds));
     }
+    write(env, request, config, (&state.layers, state.base), platform)
+}
+
+/// Writes configuration and manifest of an image; waits until its layers are packed. `config` lacks the
+/// `rootfs`.
+pub(crate) fn write(
+    env: &Environment<'_>,
+    request: &BuildRequest,
+    mut config: ImageConfig,
+    (made, base): (&[Layer], Base),
+    platform: &Platform,
+) -> Result<BuiltImage, BuildError> {
     // The base decides the platform; an image FROM scratch has the requested platform.
     let own = config.platform();
     let mut layers = Vec::new();
-    for layer in &state.layers {
+    for layer in made {
         let packed = packed(layer)?;
         config.rootfs.diff_ids.push(packed.0);
         layers.push(packed.1);
@@ -131,13 +143,13 @@ fn assemble(
         platform: named.clone(),
         manifest: Descriptor::of(media_type::OCI_MANIFEST, &bytes).with_platform(named),
         id,
-        trees: state.lower(),
-        base: state.base,
+        trees: made.iter().map(|layer| layer.fs.clone()).collect(),
+        base,
     })
 }
 
 /// Lowers later times in the history to `epoch` and sets the image's own time to it, as BuildKit does.
-fn clamp(config: &mut ImageConfig, epoch: &str) {
+pub(crate) fn clamp(config: &mut ImageConfig, epoch: &str) {
     for entry in config.history.iter_mut().filter(|entry| entry.created.as_deref() > Some(epoch)) {
         entry.created = Some(epoch.to_string());
     }

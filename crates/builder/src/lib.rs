@@ -19,6 +19,7 @@ mod graph;
 mod image;
 pub mod key;
 pub mod lint;
+pub mod llb;
 pub mod outline;
 pub mod request;
 mod run_step;

@@ -35,7 +35,7 @@ use crate::tree::Tree;
 const PIPES: &str = "/dev/pipes";
 
 /// What a mount needs while the command runs.
-enum Prepared {
+pub(crate) enum Prepared {
     Bind {
         source: Bound,
         writable: bool,
@@ -75,19 +75,32 @@ enum Prepared {
 
 /// A file or directory, looked up inside its tree. It stays the same until the command runs, even if its path
 /// leads elsewhere by then.
-type Bound = Arc<OwnedFd>;
+pub(crate) type Bound = Arc<OwnedFd>;
 
-struct PreparedMount {
-    what: Prepared,
-    target: String,
-    read_only: bool,
+/// A mount of a command.
+pub(crate) struct PreparedMount {
+    pub what: Prepared,
+    pub target: String,
+    pub read_only: bool,
 }
 
 /// Mounts and directories that live as long as the step.
 #[derive(Default)]
-struct Kept {
+pub(crate) struct Kept {
     attached: Vec<Attached>,
-    directories: Vec<TemporaryDirectory>,
+    pub directories: Vec<TemporaryDirectory>,
+}
+
+impl Kept {
+    /// Attaches a detached mount, so that paths below it can be opened and mounted; returns where.
+    pub fn attach(&mut self, engine: &Engine<'_>, mount: &OwnedFd) -> Result<PathBuf, ErrorKind> {
+        let place = engine.temporary()?;
+        move_mount(mount, "", CWD, place.path(), MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+            .map_err(|e| ErrorKind::io(format!("mount {}", place.path().display()), e.into()))?;
+        let path = place.path().to_path_buf();
+        self.attached.push(Attached(place));
+        Ok(path)
+    }
 }
 
 /// A mount at a temporary directory; gone when dropped.
@@ -178,35 +191,14 @@ impl StageRun<'_, '_, '_> {
         let lower = self.state.lower();
         let (user, platform) = (self.state.config.config.user.clone(), self.state.platform.clone());
         let mut execute = |scratch: &Scratch, step: StepId| -> Result<(), ErrorKind> {
-            let root = sandbox::Root::Overlay {
-                lower: lower.clone(),
-                upper: scratch.upper(),
-                work: scratch.work(),
-                volatile: true,
-            };
-            let mut spec = sandbox::Spec::new(root, args.iter().map(OsString::from));
-            spec.env = env.iter().map(OsString::from).collect();
-            spec.cwd = PathBuf::from(&cwd);
-            spec.user = user.clone();
-            spec.hostname = "buildkitsandbox".to_string();
-            spec.network = network;
-            spec.security = if insecure { sandbox::Security::INSECURE } else { options.security };
-            spec.groups = options.groups.clone();
-            spec.resolv_conf = options.resolv_conf.clone();
-            spec.mounts = options.mounts.clone();
-            spec.programs = sandbox::Programs::of(&platform);
-            spec.extra_hosts = engine.request.add_hosts.clone();
-            spec.limits = engine.request.limits.clone();
-            if let Some(size) = engine.request.shm_size {
-                spec.shm_size = size;
-            }
-            spec.emulators = engine.emulators(&platform)?;
+            let command = Command { args: &args, env: &env, cwd: &cwd, user: &user, network, insecure };
+            let mut spec = command.spec(engine, &platform, &lower, scratch)?;
             let mut guards = Guards::default();
             for mount in &mounts {
                 spec.mounts.extend(guards.mount(engine, mount)?);
             }
             spec.env.extend(guards.variables.drain(..).map(OsString::from));
-            execute(engine, step, &spec, &args)
+            execute(engine, step, &spec, &args, &[0])
         };
         let step = Step { title: &title, key: engine.timed(key), created_by, varies: true };
         self.layer_step(step, lines, &mut execute)
@@ -361,12 +353,7 @@ impl StageRun<'_, '_, '_> {
                 let lower: Vec<PathBuf> = layers.iter().map(|layer| layer.fs.clone()).collect();
                 let overlay =
                     sandbox::overlay_fd(&lower, None).map_err(|e| ErrorKind::Overlay(e).at(lines))?;
-                let place = self.engine.temporary().map_err(|e| e.at(lines))?;
-                move_mount(&overlay, "", CWD, place.path(), MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
-                    .map_err(|e| failed(e.into()))?;
-                let path = place.path().to_path_buf();
-                kept.attached.push(Attached(place));
-                path
+                kept.attach(self.engine, &overlay).map_err(|e| e.at(lines))?
             }
             _ => {
                 // Files that the ignore file leaves out must not be seen, so the rest is copied.
@@ -386,9 +373,61 @@ impl StageRun<'_, '_, '_> {
     }
 }
 
+/// What a command is, apart from the options of the build.
+pub(crate) struct Command<'a> {
+    pub args: &'a [String],
+    /// `NAME=VALUE`.
+    pub env: &'a [String],
+    pub cwd: &'a str,
+    pub user: &'a str,
+    pub network: sandbox::Network,
+    pub insecure: bool,
+}
+
+impl Command<'_> {
+    /// The command in a root of layers, with its changes going to `scratch`.
+    ///
+    /// # Errors
+    ///
+    /// There is no emulator for the platform.
+    pub fn spec(
+        &self,
+        engine: &Engine<'_>,
+        platform: &crossdock_platform::Platform,
+        lower: &[PathBuf],
+        scratch: &Scratch,
+    ) -> Result<sandbox::Spec, ErrorKind> {
+        let options = &engine.request.steps;
+        let root = sandbox::Root::Overlay {
+            lower: lower.to_vec(),
+            upper: scratch.upper(),
+            work: scratch.work(),
+            volatile: true,
+        };
+        let mut spec = sandbox::Spec::new(root, self.args.iter().map(OsString::from));
+        spec.env = self.env.iter().map(OsString::from).collect();
+        spec.cwd = PathBuf::from(self.cwd);
+        spec.user = self.user.to_string();
+        spec.hostname = "buildkitsandbox".to_string();
+        spec.network = self.network;
+        spec.security = if self.insecure { sandbox::Security::INSECURE } else { options.security };
+        spec.groups = options.groups.clone();
+        spec.resolv_conf = options.resolv_conf.clone();
+        spec.mounts = options.mounts.clone();
+        spec.programs = sandbox::Programs::of(platform);
+        spec.extra_hosts = engine.request.add_hosts.clone();
+        spec.limits = engine.request.limits.clone();
+        if let Some(size) = engine.request.shm_size {
+            spec.shm_size = size;
+        }
+        spec.emulators = engine.emulators(platform)?;
+        Ok(spec)
+    }
+}
+
 /// The network's part of a step's key: the kind of network decides what a command finds, the program that
 /// connects it does not. The words date from when there were two kinds, so that cached steps stay known.
-fn key_of(network: sandbox::Network) -> &'static str {
+pub(crate) fn key_of(network: sandbox::Network) -> &'static str {
     match network {
         sandbox::Network::Host => "true",
         sandbox::Network::None => "false",
@@ -398,17 +437,18 @@ fn key_of(network: sandbox::Network) -> &'static str {
 
 /// Locks and directories that a running command needs.
 #[derive(Default)]
-struct Guards {
+pub(crate) struct Guards {
     caches: Vec<CacheMount>,
     scratches: Vec<Scratch>,
     directories: Vec<TemporaryDirectory>,
     agents: Vec<AgentSocket>,
     /// `NAME=VALUE` that mounts add to the environment.
-    variables: Vec<String>,
+    pub variables: Vec<String>,
 }
 
 impl Guards {
-    fn mount(
+    /// The sandbox's mount for a prepared one; `None` if it is optional and there is nothing to mount.
+    pub fn mount(
         &mut self,
         engine: &Engine<'_>,
         mount: &PreparedMount,
@@ -533,12 +573,14 @@ fn fill_cache(
     std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).map_err(failed)
 }
 
-/// Runs the command and passes its output on line by line.
-fn execute(
+/// Runs the command and passes its output on line by line. It has done well if its exit code is one of
+/// `good`.
+pub(crate) fn execute(
     engine: &Engine<'_>,
     step: StepId,
     spec: &sandbox::Spec,
     args: &[String],
+    good: &[i32],
 ) -> Result<(), ErrorKind> {
     let command = shown_args(args);
     let failed = |source| ErrorKind::Sandbox { command: command.clone(), source };
@@ -574,7 +616,7 @@ fn execute(
     }
     engine.check_cancelled()?;
     match status.map_err(failed)? {
-        status if status.success() => Ok(()),
+        sandbox::ExitStatus::Code(code) if good.contains(&code) => Ok(()),
         status => {
             let hint = hint(&status, &heard.into_inner().unwrap_or_default());
             let status = match status {

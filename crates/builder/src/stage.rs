@@ -707,7 +707,7 @@ impl<'scope, 'env, 'a> StageRun<'scope, 'env, 'a> {
 }
 
 /// Configuration and unpacked layers of an image in the store.
-fn image_layers(
+pub(crate) fn image_layers(
     engine: &Engine<'_>,
     manifest: &crossdock_oci::Descriptor,
 ) -> Result<(ImageConfig, Vec<Layer>), ErrorKind> {

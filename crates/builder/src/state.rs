@@ -159,7 +159,7 @@ impl StepResult {
     /// The digest that names the content for later steps: the step's key. A command that ran again although
     /// its result was known (`--no-cache`) has made something else under the same key. It then gets another
     /// digest, so that results built on the earlier one are not found.
-    fn digest(&self, key: Digest) -> Digest {
+    pub fn digest(&self, key: Digest) -> Digest {
         match &self.renewal {
             None => key,
             Some(renewal) => {

@@ -157,6 +157,7 @@ impl StageRun<'_, '_, '_> {
             exclude,
             xattrs: origin_layers.is_some(),
             mtime_max: self.engine.request.source_date_epoch,
+            mtime: None,
         };
         let layers = origin_layers.as_ref().map(|(layers, _)| layers.as_slice());
         let mut found = Sources { options: vec![options], ..Sources::default() };
@@ -550,7 +551,7 @@ fn place(
 
 /// Turns "disk full" into an error of the store: the message names the store and its room, not only the file
 /// that did not fit.
-fn on_disk(error: CopyError, scratch: &Scratch) -> ErrorKind {
+pub(crate) fn on_disk(error: CopyError, scratch: &Scratch) -> ErrorKind {
     match error {
         CopyError::Io { path, error } if error.kind() == std::io::ErrorKind::StorageFull => {
             StoreError::io("copy to", scratch.upper().join(path), error).into()
@@ -559,13 +560,15 @@ fn on_disk(error: CopyError, scratch: &Scratch) -> ErrorKind {
     }
 }
 
-fn is_archive(tree: &Tree, entry: &Entry) -> Result<bool, ErrorKind> {
+/// Whether the file is an archive that ADD would unpack.
+pub(crate) fn is_archive(tree: &Tree, entry: &Entry) -> Result<bool, ErrorKind> {
     let failed = |e: std::io::Error| ErrorKind::io(format!("read {}", entry.shown()), e);
     let file = tree.open_at(&entry.path, OFlags::RDONLY | OFlags::NONBLOCK).map_err(failed)?;
     archive::detect(&mut File::from(file)).map_err(failed)
 }
 
-fn unpack(
+/// Unpacks an archive into a directory, which is made if it is missing.
+pub(crate) fn unpack(
     tree: &Tree,
     entry: &Entry,
     root: &OwnedFd,

@@ -26,6 +26,10 @@ pub struct Tree {
 /// Files that one source of COPY or ADD may name, including directories that `**` passes.
 const SELECTED_MAX: usize = 1_000_000;
 
+/// What is left out besides the tree's own rules, and whether files may be included again below a directory
+/// that is left out.
+pub type AlsoExcluded<'a> = (&'a dyn Fn(&[u8]) -> bool, bool);
+
 /// One file, directory or link below a [`Tree`].
 #[derive(Clone, Debug)]
 pub struct Entry {
@@ -165,7 +169,7 @@ impl Tree {
         if entry.path.is_empty() || !self.ignore.excludes(&entry.path) {
             return false;
         }
-        !entry.is_dir() || !self.has_included(entry, &|_| false).unwrap_or(true)
+        !entry.is_dir() || !self.has_included(entry, (&|_| false, false)).unwrap_or(true)
     }
 
     /// Whether something below a directory is included again.
@@ -173,9 +177,9 @@ impl Tree {
     /// # Errors
     ///
     /// As [`Tree::walk`].
-    pub fn has_included(&self, directory: &Entry, excluded: &dyn Fn(&[u8]) -> bool) -> io::Result<bool> {
+    pub fn has_included(&self, directory: &Entry, excluded: AlsoExcluded<'_>) -> io::Result<bool> {
         let mut any = false;
-        let result = self.walk(directory, excluded, &mut |_| {
+        let result = self.walk_with(directory, excluded, &mut |_| {
             any = true;
             // Ends the walk: one is enough.
             Err(io::ErrorKind::Interrupted.into())
@@ -235,6 +239,21 @@ impl Tree {
         also_excluded: &dyn Fn(&[u8]) -> bool,
         visit: &mut dyn FnMut(&Entry) -> io::Result<()>,
     ) -> io::Result<()> {
+        self.walk_with(start, (also_excluded, false), visit)
+    }
+
+    /// [`Tree::walk`] with rules that may include files again below a directory that they leave out.
+    ///
+    /// # Errors
+    ///
+    /// As [`Tree::walk`].
+    pub fn walk_with(
+        &self,
+        start: &Entry,
+        (also_excluded, may_include_again): AlsoExcluded<'_>,
+        visit: &mut dyn FnMut(&Entry) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let may_include_again = may_include_again || self.ignore.may_include_again();
         // Entries to visit wait in a list, so neither the stack nor open files limit the depth.
         let mut open = vec![start.clone()];
         // Directories above this entry that are left out themselves.
@@ -253,7 +272,7 @@ impl Tree {
                     visit(&directory)?;
                 }
                 visit(&entry)?;
-            } else if !entry.is_dir() || !self.ignore.may_include_again() {
+            } else if !entry.is_dir() || !may_include_again {
                 continue;
             } else {
                 above.push(entry.clone());

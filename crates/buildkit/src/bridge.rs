@@ -13,8 +13,6 @@ use bollard_buildkit_proto::moby::buildkit::v1::frontend::{
     StatFileResponse, WarnRequest, WarnResponse,
 };
 use bollard_buildkit_proto::pb;
-use crossdock_builder::cache::StepCache;
-use crossdock_builder::{Base, BuiltImage};
 use crossdock_delivery::source::Source;
 use crossdock_oci::Reference;
 use crossdock_platform::Platform;
@@ -26,8 +24,9 @@ use crate::failure::Failure;
 use crate::frontend::{self, Call, unknown_frontend};
 use crate::imports::CacheEntry;
 use crate::job::{Answer, Job};
-use crate::results::{self, Files, Solved};
+use crate::results::{self, Files};
 use crate::server::Server;
+use crate::solve;
 use crate::sources::BuildHost;
 use crate::threads::blocking;
 
@@ -41,30 +40,6 @@ impl Server {
         let id = id.ok_or_else(|| Status::invalid_argument("the call names no build"))?;
         self.0.job(id).await.ok_or_else(|| Status::not_found(format!("no such job {id}")))
     }
-}
-
-/// Solves a definition: only results of earlier builds are known.
-///
-/// # Errors
-///
-/// The definition names something else.
-pub fn of_definition(job: &Job, definition: &pb::Definition) -> Result<Answer, Failure> {
-    let Some((digest, platform)) = results::of_definition(definition) else {
-        let message = "definitions in LLB are not solved: use the frontend dockerfile.v0";
-        return Err(Failure::new(Code::Unimplemented, message));
-    };
-    let solved = load(job, &digest, &platform).map_err(|error| Failure::of(&error))?;
-    Ok(Answer { images: vec![(String::new(), Arc::new(solved))], ..Answer::default() })
-}
-
-/// An image in the store as a result.
-fn load(job: &Job, digest: &crossdock_oci::Digest, platform: &Platform) -> anyhow::Result<Solved> {
-    let manifest = results::descriptor(&job.store, digest, platform)?;
-    let image = job.store.load_image(&manifest)?;
-    let trees = job.store.unpack_image(&image, 0)?.into_iter().map(|layer| layer.path).collect();
-    let id = image.manifest.config.digest.clone();
-    let image_made = BuiltImage { platform: platform.clone(), manifest, id, trees, base: Base::default() };
-    Ok(Solved { image: image_made, steps: StepCache::default(), attestations: Vec::new(), epoch: None })
 }
 
 fn platform_of(platform: Option<&pb::Platform>) -> Platform {
@@ -142,7 +117,7 @@ impl LlbBridge for Server {
         let solving = job.clone();
         let answer = blocking(move || {
             if let Some(definition) = request.definition.filter(|definition| !definition.def.is_empty()) {
-                return of_definition(&solving, &definition);
+                return solve::answer(&solving, &definition);
             }
             match request.frontend.as_str() {
                 "dockerfile.v0" => {}

@@ -124,7 +124,7 @@ impl Server {
     ) -> Result<Answer, Failure> {
         if let Some(definition) = request.definition.clone().filter(|definition| !definition.def.is_empty()) {
             let job = job.clone();
-            return blocking(move || crate::bridge::of_definition(&job, &definition)).await;
+            return blocking(move || crate::solve::answer(&job, &definition)).await;
         }
         match request.frontend.as_str() {
             // The client steers the build itself.

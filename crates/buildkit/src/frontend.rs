@@ -29,9 +29,9 @@ use tonic::Code;
 use crate::failure::Failure;
 use crate::imports::{self, CacheEntry};
 use crate::job::{Answer, Job};
-use crate::results;
-use crate::session::{ClientStore, Synced, Wanted};
-use crate::sources::{BuildHost, ClientImages, ClientSecrets};
+use crate::session::{Synced, Wanted};
+use crate::solve;
+use crate::sources::{self, BuildHost, ClientImages, ClientSecrets};
 use crate::status::Reporter;
 
 /// The name that a client gives its upload of a context from standard input.
@@ -287,21 +287,8 @@ impl Frontend<'_> {
     fn files(&self, vertex: &str, wanted: &Wanted) -> Result<Synced> {
         let session = self.attribute(&format!("local-sessionid:{}", wanted.name));
         let session = self.job.session(session)?;
-        self.reporter.vertex(&format!("[internal] {vertex}"), |work| {
-            /// Bytes after which the client hears of them again.
-            const STEP: u64 = 4 * 1024 * 1024;
-            let (mut told, mut last) = (0, 0);
-            let label = format!("transferring {}:", wanted.name);
-            let files = session.files(&self.job.store, wanted, &mut |bytes| {
-                last = bytes;
-                if bytes >= told + STEP {
-                    told = bytes;
-                    work.status(&label, bytes, 0, false);
-                }
-            });
-            work.status(&label, last, 0, true);
-            files
-        })
+        let vertex = format!("[internal] {vertex}");
+        sources::receive(&session, &self.job.store, self.reporter, &vertex, wanted)
     }
 
     /// Dockerfile, directory of the context, and rules of what the context leaves out.
@@ -423,12 +410,7 @@ impl Frontend<'_> {
 
     /// The files of a result in a directory of their own.
     fn unpacked(&self, input: &pb::Definition) -> Result<PathBuf> {
-        let (digest, platform) =
-            results::of_definition(input).context("an input must be the result of another build")?;
-        let manifest = results::descriptor(&self.job.store, &digest, &platform)?;
-        let image = self.job.store.load_image(&manifest)?;
-        let layers = self.job.store.unpack_image(&image, 0)?;
-        let trees: Vec<PathBuf> = layers.into_iter().map(|layer| layer.path).collect();
+        let trees = solve::solve(self.job, input)?.image.trees;
         let directory = self.job.store.temporary_directory()?;
         let path = directory.path().join("files");
         std::fs::create_dir(&path)?;
@@ -473,10 +455,8 @@ impl Frontend<'_> {
         }
         if let Some(input) = text.strip_prefix("input:") {
             let definition = self.call.inputs.get(input).context("the client gave no such input")?;
-            let (digest, platform) =
-                results::of_definition(definition).context("an input must be the result of another build")?;
-            let manifest = results::descriptor(&self.job.store, &digest, &platform)?;
-            return Ok(NamedContext::Images(vec![(platform, manifest)]));
+            let image = solve::solve(self.job, definition)?.image;
+            return Ok(NamedContext::Images(vec![(image.platform, image.manifest)]));
         }
         if is_remote(text) {
             let (directory, file) = self.remote(text, &self.all("build-arg"))?;
@@ -502,12 +482,8 @@ impl Frontend<'_> {
         let (name, digest) = text.split_once('@').context("the client gave no digest")?;
         let digest: Digest = digest.parse()?;
         let (id, _) = name.rsplit_once(':').unwrap_or((name, ""));
-        let store = ClientStore::new(self.job.session(None)?, &format!("oci:{id}"));
-        self.reporter.vertex(&format!("[internal] load {digest} from the client"), |_| {
-            let images = store.images(&self.job.store, &digest)?;
-            ensure!(!images.is_empty(), "the layout has no image");
-            Ok(NamedContext::Images(images))
-        })
+        let session = self.job.session(None)?;
+        sources::layout(session, &self.job.store, self.reporter, id, &digest).map(NamedContext::Images)
     }
 
     /// Answers a question about the Dockerfile (BuildKit, frontend/subrequests).

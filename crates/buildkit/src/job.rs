@@ -19,7 +19,7 @@ use tonic::Code;
 use crate::failure::Failure;
 use crate::house::House;
 use crate::imports::CacheEntry;
-use crate::results::Solved;
+use crate::results::{self, Solved};
 use crate::session::Session;
 use crate::status::{Counts, Reporter, StatusLog, now};
 
@@ -235,7 +235,12 @@ impl Job {
             None => {}
         }
         for (name, id) in ids.into_iter().filter(|(_, id)| !id.is_empty()) {
-            answer.images.push((name, self.result(&id)?));
+            let keys = [format!("containerimage.config/{name}"), "containerimage.config".to_string()];
+            let mut solved = self.result(&id)?;
+            if let Some(config) = keys.iter().find_map(|key| answer.metadata.get(key)) {
+                solved = Arc::new(results::configured(&self.store, (*solved).clone(), config)?);
+            }
+            answer.images.push((name, solved));
         }
         let order = platforms_in_order(&answer.metadata);
         answer.images.sort_by_key(|(name, _)| order.iter().position(|other| other == name));

@@ -8,6 +8,7 @@
 mod bridge;
 mod caps;
 mod control;
+mod definition;
 mod export;
 mod failure;
 mod frontend;
@@ -19,6 +20,7 @@ mod job;
 mod results;
 mod server;
 mod session;
+mod solve;
 mod sources;
 mod status;
 mod threads;

@@ -26,6 +26,7 @@ const SCHEME: &str = "crossdock-result://";
 const PIECE_MAX: i64 = 15 * 1024 * 1024;
 
 /// The image of one platform, made by a solve.
+#[derive(Clone)]
 pub struct Solved {
     /// The image.
     pub image: BuiltImage,
@@ -75,9 +76,13 @@ pub fn of_definition(definition: &pb::Definition) -> Option<(Digest, Platform)> 
     let last = pb::Op::decode(&definition.def.last()?[..]).ok()?;
     let op = ops.get(&last.inputs.first()?.digest)?;
     let Some(pb::op::Op::Source(source)) = &op.op else { return None };
+    of_source(source, &platform_of(op.platform.as_ref()?)?)
+}
+
+/// [`of_definition`] for one source in a definition.
+pub fn of_source(source: &pb::SourceOp, platform: &Platform) -> Option<(Digest, Platform)> {
     let digest = source.identifier.strip_prefix(SCHEME)?.parse().ok()?;
-    let platform = platform_of(op.platform.as_ref()?)?;
-    Some((digest, platform))
+    Some((digest, platform.clone()))
 }
 
 /// A platform of a client; `None` if it names no architecture or is no platform.
@@ -94,6 +99,46 @@ pub fn platform_of(platform: &pb::Platform) -> Option<Platform> {
 pub fn descriptor(store: &Store, digest: &Digest, platform: &Platform) -> Result<Descriptor> {
     let bytes = store.read_blob(digest).with_context(|| format!("the result {digest} is gone"))?;
     Ok(Descriptor::of(crossdock_oci::media_type::OCI_MANIFEST, &bytes).with_platform(platform.clone()))
+}
+
+/// The result with another configuration, which a client gave (BuildKit, exporter/containerimage/exptypes:
+/// `containerimage.config`). Its layers stay; a history that does not fit them is replaced.
+///
+/// # Errors
+///
+/// The configuration is no JSON object; the store's.
+pub fn configured(store: &Store, solved: Solved, given: &[u8]) -> Result<Solved> {
+    let image = store.load_image(&solved.image.manifest)?;
+    if image.config_bytes == given {
+        return Ok(solved);
+    }
+    let mut config: serde_json::Value =
+        serde_json::from_slice(given).context("the image configuration that the client gave")?;
+    let own: serde_json::Value = serde_json::from_slice(&image.config_bytes)?;
+    let is_layer = |line: &&serde_json::Value| line["empty_layer"] != true;
+    let lines = config["history"].as_array().map_or(0, |lines| lines.iter().filter(is_layer).count());
+    let layers = image.manifest.layers.len();
+    let Some(fields) = config.as_object_mut() else {
+        bail!("the image configuration that the client gave is no object");
+    };
+    fields.insert("rootfs".to_string(), own["rootfs"].clone());
+    if lines != layers {
+        fields.insert("history".to_string(), own["history"].clone());
+    }
+    for name in ["architecture", "os"] {
+        fields.entry(name).or_insert_with(|| own[name].clone());
+    }
+    let bytes = serde_json::to_vec(&config)?;
+    let id = store.write_blob(&bytes)?;
+    let mut manifest = image.manifest.clone();
+    manifest.config = Descriptor::of(&image.manifest.config.media_type, &bytes);
+    let bytes = serde_json::to_vec(&manifest)?;
+    store.write_blob(&bytes)?;
+    let manifest = Descriptor::of(&solved.image.manifest.media_type, &bytes)
+        .with_platform(solved.image.platform.clone());
+    let image = BuiltImage { manifest, id, ..solved.image.clone() };
+    // What was attested is about the image as it was.
+    Ok(Solved { image, attestations: Vec::new(), ..solved })
 }
 
 /// The files of a result.

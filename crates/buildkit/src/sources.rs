@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use crossdock_builder::git::GitSource;
 use crossdock_builder::{Images, Secret, Secrets};
 use crossdock_delivery::Host;
@@ -17,7 +17,7 @@ use crossdock_platform::Platform;
 use crossdock_registry::Client;
 
 use crate::house::{Desk, Login};
-use crate::session::{Agent, ClientStore, Session};
+use crate::session::{Agent, ClientStore, Session, Synced, Wanted};
 use crate::status::{Reporter, Transfers};
 
 /// The host of a build's deliveries.
@@ -38,6 +38,55 @@ impl Host for BuildHost {
     fn say(&self, text: &str) {
         self.reporter.warn(text.trim_start_matches("warning: "), "", "", None);
     }
+}
+
+/// Receives files of a client, as a vertex of its own.
+///
+/// # Errors
+///
+/// The client's words; a file that cannot be written.
+pub fn receive(
+    session: &Session,
+    store: &Store,
+    reporter: &Reporter,
+    vertex: &str,
+    wanted: &Wanted,
+) -> Result<Synced> {
+    reporter.vertex(vertex, |work| {
+        /// Bytes after which the client hears of them again.
+        const STEP: u64 = 4 * 1024 * 1024;
+        let (mut told, mut last) = (0, 0);
+        let label = format!("transferring {}:", wanted.name);
+        let files = session.files(store, wanted, &mut |bytes| {
+            last = bytes;
+            if bytes >= told + STEP {
+                told = bytes;
+                work.status(&label, bytes, 0, false);
+            }
+        });
+        work.status(&label, last, 0, true);
+        files
+    })
+}
+
+/// Loads the images of a digest from a store of the client, as a vertex of its own.
+///
+/// # Errors
+///
+/// The client does not have it, or it holds no image.
+pub fn layout(
+    session: Arc<Session>,
+    store: &Store,
+    reporter: &Reporter,
+    id: &str,
+    digest: &Digest,
+) -> Result<Vec<(Platform, Descriptor)>> {
+    let client = ClientStore::new(session, &format!("oci:{id}"));
+    reporter.vertex(&format!("[internal] load {digest} from the client"), |_| {
+        let images = client.images(store, digest)?;
+        ensure!(!images.is_empty(), "the layout has no image");
+        Ok(images)
+    })
 }
 
 /// Images of a build: as from the command line, but layers of a cache may be the client's.

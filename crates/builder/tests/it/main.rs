@@ -1,3 +1,5 @@
-//! Integration tests of what the builder reads; whole builds are tested with the executable.
+//! Integration tests of what the builder reads, and of graphs of operations; whole builds are tested with the
+//! executable.
 
 mod hostile;
+mod llb;
