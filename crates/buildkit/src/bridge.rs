@@ -53,10 +53,7 @@ fn resolve(
     platform: &Platform,
     mode: &str,
 ) -> anyhow::Result<(String, String, Vec<u8>)> {
-    let session = match job.session.is_empty() {
-        true => None,
-        false => Some(job.session(None)?),
-    };
+    let session = job.own_session()?;
     let host = BuildHost { desk: job.house.desk.clone(), session, reporter: job.reporter.clone() };
     let source = Source::new(Box::new(host), &job.store);
     let reference: Reference = name.parse()?;

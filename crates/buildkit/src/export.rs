@@ -152,10 +152,7 @@ fn write_all(
     layers: LayerOptions,
     response: &mut HashMap<String, String>,
 ) -> Result<()> {
-    let session = match job.session.is_empty() {
-        true => None,
-        false => Some(job.session(None)?),
-    };
+    let session = job.own_session()?;
     let host =
         BuildHost { desk: job.house.desk.clone(), session: session.clone(), reporter: job.reporter.clone() };
     let source = Source::new(Box::new(host), &job.store);

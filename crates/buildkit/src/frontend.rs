@@ -72,10 +72,7 @@ struct Definition {
 pub fn run(job: &Job, call: &Call) -> Result<Answer, Failure> {
     let prefix = job.next_solve();
     let reporter = Arc::new(Reporter::new(job.log.clone(), &prefix, job.hidden.clone()));
-    let session = match job.session.is_empty() {
-        true => None,
-        false => Some(job.session(None).map_err(|error| Failure::of(&error))?),
-    };
+    let session = job.own_session().map_err(|error| Failure::of(&error))?;
     let host =
         BuildHost { desk: job.house.desk.clone(), session: session.clone(), reporter: reporter.clone() };
     let pull_never = call.attributes.get("image-resolve-mode").is_some_and(|mode| mode == "never");

@@ -164,6 +164,15 @@ impl Job {
         *lock(&self.counts)
     }
 
+    /// The client's session; `None` if it has none. Call it on a thread that may wait.
+    ///
+    /// # Errors
+    ///
+    /// The client names a session that is not opened.
+    pub fn own_session(&self) -> Result<Option<Arc<Session>>> {
+        if self.session.is_empty() { Ok(None) } else { self.session(None).map(Some) }
+    }
+
     /// A prefix for the vertexes of the next solve.
     pub fn next_solve(&self) -> String {
         let number = self.solves.fetch_add(1, std::sync::atomic::Ordering::Relaxed);

@@ -42,10 +42,7 @@ pub fn solve(job: &Job, definition: &pb::Definition) -> Result<Solved, Failure> 
         return load(job, &digest, &platform).map_err(|error| Failure::of(&error));
     }
     let reporter = Arc::new(Reporter::new(job.log.clone(), &job.next_solve(), job.hidden.clone()));
-    let session = match job.session.is_empty() {
-        true => None,
-        false => Some(job.session(None).map_err(|error| Failure::of(&error))?),
-    };
+    let session = job.own_session().map_err(|error| Failure::of(&error))?;
     let host = Platform::host();
     let from = FromClient { job, reporter: &reporter, session: session.as_deref() };
     let graph = definition::graph(definition, &host, &from).map_err(|error| Failure::of(&error))?;
@@ -229,16 +226,23 @@ mod tests {
         pairs.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect()
     }
 
+    fn repository(found: llb::Source) -> Option<(GitSource, bool)> {
+        match found {
+            llb::Source::Git { source, keep_git } => Some((source, keep_git)),
+            _ => None,
+        }
+    }
+
     #[test]
     fn repositories() {
         let attrs = attributes(&[("git.fullurl", "ssh://git@h/a.git"), ("git.keepgitdir", "true")]);
         let found = git("h/a.git#v1:sub", &attrs).expect("valid");
-        let llb::Source::Git { source, keep_git } = found else { panic!("not a repository") };
+        let (source, keep_git) = repository(found).expect("a repository");
         let (remote, reference) = (source.remote.as_str(), source.reference.as_deref());
         assert_eq!((remote, reference), ("ssh://git@h/a.git", Some("v1")));
         assert_eq!((source.directory.as_str(), keep_git), ("sub", true));
         let found = git("h/a.git", &Attributes::new()).expect("valid");
-        let llb::Source::Git { source, .. } = found else { panic!("not a repository") };
+        let (source, _) = repository(found).expect("a repository");
         assert_eq!((source.remote.as_str(), source.reference), ("https://h/a.git", None));
         assert!(git("h/a.git#--upload-pack=x", &Attributes::new()).is_err());
         assert!(git("h/a.git", &attributes(&[("git.checksum", "zz")])).is_err());

@@ -180,7 +180,7 @@ pub fn dial_stdio(server: impl FnOnce() -> Result<Server>, socket: Option<&Path>
     }
     let runtime = runtime()?;
     runtime.block_on(async {
-        let mut stdio = Stdio { input: tokio::io::stdin(), output: tokio::io::stdout() };
+        let mut stdio = Stdio { input: tokio::io::stdin(), output: tokio::io::stdout(), ended: None };
         if let Some(path) = socket
             && let Ok(mut there) = UnixStream::connect(path).await
         {
@@ -189,9 +189,9 @@ pub fn dial_stdio(server: impl FnOnce() -> Result<Server>, socket: Option<&Path>
         }
         let router = router(&server()?, None)?;
         let (ended, end) = tokio::sync::oneshot::channel();
-        let only = Watched { inner: stdio, ended: Some(ended) };
+        stdio.ended = Some(ended);
         // A stream that ends would end the server while it answers.
-        let incoming = tokio_stream::once(Ok::<_, io::Error>(only)).chain(tokio_stream::pending());
+        let incoming = tokio_stream::once(Ok::<_, io::Error>(stdio)).chain(tokio_stream::pending());
         let over = async {
             // A connection that is dropped is over, too.
             let _ = end.await;
@@ -203,10 +203,26 @@ pub fn dial_stdio(server: impl FnOnce() -> Result<Server>, socket: Option<&Path>
     Ok(())
 }
 
-/// Standard input and output as one connection.
+/// Standard input and output as one connection, which tells when it is dropped.
 struct Stdio {
     input: tokio::io::Stdin,
     output: tokio::io::Stdout,
+    ended: Option<tokio::sync::oneshot::Sender<()>>,
+}
+
+impl Drop for Stdio {
+    fn drop(&mut self) {
+        if let Some(ended) = self.ended.take() {
+            // Nobody waits any more if the server ends by itself.
+            let _ = ended.send(());
+        }
+    }
+}
+
+impl Connected for Stdio {
+    type ConnectInfo = ();
+
+    fn connect_info(&self) {}
 }
 
 impl AsyncRead for Stdio {
@@ -234,54 +250,5 @@ impl AsyncWrite for Stdio {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.output).poll_shutdown(context)
-    }
-}
-
-/// A connection that tells when it is dropped.
-struct Watched {
-    inner: Stdio,
-    ended: Option<tokio::sync::oneshot::Sender<()>>,
-}
-
-impl Drop for Watched {
-    fn drop(&mut self) {
-        if let Some(ended) = self.ended.take() {
-            // Nobody waits any more if the server ends by itself.
-            let _ = ended.send(());
-        }
-    }
-}
-
-impl Connected for Watched {
-    type ConnectInfo = ();
-
-    fn connect_info(&self) {}
-}
-
-impl AsyncRead for Watched {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut TaskContext<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_read(context, buffer)
-    }
-}
-
-impl AsyncWrite for Watched {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut TaskContext<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write(context, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_shutdown(context)
     }
 }
