@@ -97,6 +97,16 @@ pub enum StoreError {
         /// The limit in bytes.
         limit: u64,
     },
+    /// A document that was to be written is larger than any program would read again.
+    #[error("{what} would have {size} bytes, the limit is {limit}")]
+    WouldBeTooLarge {
+        /// The document, in words.
+        what: &'static str,
+        /// The size that it would have, in bytes.
+        size: u64,
+        /// The limit in bytes.
+        limit: u64,
+    },
     /// A blob is not the manifest or index it should be.
     #[error("{digest} is not usable: {source}")]
     Document {

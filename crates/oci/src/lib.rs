@@ -2,6 +2,7 @@
 //!
 //! - [`digest`], [`mod@reference`], [`manifest`], [`config`]: the values of the OCI image and distribution
 //!   specifications, with everything that is not understood kept as it was read;
+//! - [`mod@image`]: an image that one may hold and change, to be written under its new digests;
 //! - [`store`]: files named by their digest, images by reference *and platform*, unpacked layers, the build
 //!   cache, garbage collection;
 //! - [`layer`]: layers as archives and as directories in overlay form;
@@ -15,6 +16,7 @@ pub mod archive;
 pub mod config;
 pub mod digest;
 pub mod error;
+pub mod image;
 pub mod layer;
 pub mod manifest;
 pub mod media_type;
@@ -27,6 +29,7 @@ pub mod validate;
 pub use config::ImageConfig;
 pub use digest::Digest;
 pub use error::StoreError;
+pub use image::Image;
 pub use manifest::{Descriptor, Document, Index, Manifest};
 pub use reference::Reference;
 pub use store::Store;

@@ -140,6 +140,19 @@ pub struct Index {
 }
 
 impl Manifest {
+    /// An OCI manifest of a configuration and layers.
+    pub fn of_image(config: Descriptor, layers: Vec<Descriptor>) -> Manifest {
+        Manifest {
+            schema_version: 2,
+            media_type: Some(media_type::OCI_MANIFEST.to_string()),
+            artifact_type: None,
+            config,
+            layers,
+            subject: None,
+            annotations: BTreeMap::new(),
+        }
+    }
+
     /// Bytes of all layers as the manifest states them; a hostile one may state anything.
     pub fn layers_size(&self) -> u64 {
         self.layers.iter().fold(0, |all, layer| all.saturating_add(layer.size))

@@ -370,18 +370,7 @@ impl<'a> Loader<'a> {
             }
             layers.push(layer);
         }
-        let manifest = Manifest {
-            schema_version: 2,
-            media_type: Some(media_type::OCI_MANIFEST.into()),
-            artifact_type: None,
-            config,
-            layers,
-            subject: None,
-            annotations: Annotations::new(),
-        };
-        let bytes = manifest.to_bytes();
-        self.store.write_blob(&bytes)?;
-        let target = Descriptor::of(media_type::OCI_MANIFEST, &bytes);
+        let target = self.store.write_manifest(&Manifest::of_image(config, layers))?;
         let tags = item.repo_tags.iter().flatten();
         // Names that no registry would take are left out; the image is loaded anyway.
         let references = tags.filter_map(|t| t.parse().ok()).collect();

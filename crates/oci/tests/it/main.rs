@@ -3,6 +3,7 @@
 mod archive;
 mod gc;
 mod hostile;
+mod image;
 mod layer;
 mod processes;
 mod round_trip;
