@@ -7,8 +7,8 @@ use crossdock_dockerfile::shell::ShellError;
 use crossdock_oci::error::StoreError;
 use crossdock_platform::Platform;
 
-use crate::copy::CopyError;
-use crate::tree::SelectError;
+use crate::files::copy::CopyError;
+use crate::files::tree::SelectError;
 
 /// A failed build, with the lines of the instruction that failed.
 #[derive(Debug)]

@@ -72,6 +72,35 @@ impl GitSource {
     }
 }
 
+/// The URL without user and password, for messages.
+pub fn without_password(url: &str) -> String {
+    match url.split_once("://") {
+        Some((scheme, rest)) => {
+            let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+            let host = authority.rsplit('@').next().unwrap_or(authority);
+            format!("{scheme}://{host}/{path}")
+        }
+        None => url.to_string(),
+    }
+}
+
+/// Text of another program, without users and passwords in its URLs.
+pub fn without_passwords(text: &str) -> String {
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("://") {
+        out.push_str(before);
+        out.push_str("://");
+        let end =
+            after.find(|c: char| c.is_whitespace() || matches!(c, '/' | '\'' | '"')).unwrap_or(after.len());
+        let authority = &after[..end];
+        out.push_str(authority.rsplit('@').next().unwrap_or(authority));
+        rest = &after[end..];
+    }
+    out.push_str(rest);
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -120,5 +149,13 @@ mod tests {
         }
         let with = GitSource::parse("https://h/a.git?ref=v1&commit=0123abcd").expect("valid");
         assert_eq!(with.commit.as_deref(), Some("0123abcd"));
+    }
+
+    #[test]
+    fn passwords_are_not_shown() {
+        assert_eq!(without_password("https://u:p@h:1/a@b"), "https://h:1/a@b");
+        let said = "fatal: 'https://u:p@h/a.git/': refused; see ssh://t0ken@g and git@h:a, https://h/x@y";
+        let shown = "fatal: 'https://h/a.git/': refused; see ssh://g and git@h:a, https://h/x@y";
+        assert_eq!(without_passwords(said), shown);
     }
 }

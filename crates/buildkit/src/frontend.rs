@@ -8,9 +8,10 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
 use bollard_buildkit_proto::pb;
-use crossdock_builder::{BuildRequest, Environment, NamedContext, lint};
+use crossdock_builder::dockerfile::check::rules;
+use crossdock_builder::{BuildRequest, Environment, NamedContext, Settings, StepOptions};
 use crossdock_delivery::attest::provenance::Inputs;
-use crossdock_delivery::attest::settings::Settings;
+use crossdock_delivery::attest::settings as attestations;
 use crossdock_delivery::attest::steps::Steps;
 use crossdock_delivery::attest::{self, Attestations, Making};
 use crossdock_delivery::calls;
@@ -77,7 +78,7 @@ pub fn run(job: &Job, call: &Call) -> Result<Answer, Failure> {
         BuildHost { desk: job.house.desk.clone(), session: session.clone(), reporter: reporter.clone() };
     let pull_never = call.attributes.get("image-resolve-mode").is_some_and(|mode| mode == "never");
     let attributes: BTreeMap<String, String> = call.attributes.clone().into_iter().collect();
-    let settings = Settings::of_attributes(&attributes).map_err(|error| Failure::of(&error))?;
+    let settings = attestations::Settings::of_attributes(&attributes).map_err(|error| Failure::of(&error))?;
     let source =
         Source::new(Box::new(host), &job.store).only_here(pull_never).noting_materials(!settings.is_empty());
     let frontend = Frontend { job, call, reporter: &reporter, source: &source };
@@ -90,11 +91,12 @@ pub fn run(job: &Job, call: &Call) -> Result<Answer, Failure> {
     let say = |text: &str| reporter.warn(text.trim_start_matches("warning: "), "", "", None);
     let mut entries = call.imports.clone();
     entries.extend(frontend.caches().map_err(|error| Failure::of(&error))?);
-    let (imported, layers) = imports::import(&source, session.as_ref(), &entries, &request.platforms, &say)
-        .map_err(|error| Failure::of(&error))?;
+    let (imported, layers) =
+        imports::import(&source, session.as_ref(), &entries, &request.settings.platforms, &say)
+            .map_err(|error| Failure::of(&error))?;
     let images = ClientImages { source: &source, store: &job.store, layers };
     let secrets = ClientSecrets::new(session, job.store.clone(), job.hidden.clone());
-    let timestamps = match request.source_date_epoch {
+    let timestamps = match request.settings.source_date_epoch {
         Some(seconds) => Timestamps::Clamp(seconds),
         None => Timestamps::Keep,
     };
@@ -127,17 +129,17 @@ pub fn run(job: &Job, call: &Call) -> Result<Answer, Failure> {
                 environment: &environment,
                 settings: &settings,
                 inputs: &frontend.inputs(attributes, &request),
-                platforms: &request.platforms,
+                platforms: &request.settings.platforms,
                 steps: &steps,
                 materials: &source.materials(),
-                epoch: request.source_date_epoch,
+                epoch: request.settings.source_date_epoch,
                 name: None,
                 say: &say,
             };
             attest::make(&making, &built).map_err(|error| Failure::of(&error))?
         }
     };
-    let epoch = request.source_date_epoch;
+    let epoch = request.settings.source_date_epoch;
     Answer::of_build(
         &job.store,
         built,
@@ -151,7 +153,7 @@ pub fn run(job: &Job, call: &Call) -> Result<Answer, Failure> {
 impl Frontend<'_> {
     /// What provenance says that the client asked for.
     fn inputs(&self, attributes: BTreeMap<String, String>, request: &BuildRequest) -> Inputs {
-        let outline = crossdock_builder::outline::outline(request).ok();
+        let outline = crossdock_builder::dockerfile::check::outline::outline(request).ok();
         let (secrets, ssh) = outline.map(|outline| (outline.secrets, outline.ssh)).unwrap_or_default();
         Inputs {
             attributes,
@@ -159,7 +161,7 @@ impl Frontend<'_> {
             secrets,
             ssh,
             dockerfile: request.dockerfile.clone(),
-            is_offline: request.network == Network::None,
+            is_offline: request.settings.network == Network::None,
         }
     }
 
@@ -225,34 +227,33 @@ impl Frontend<'_> {
             definition: None,
             language: "Dockerfile".to_string(),
         };
-        let request = BuildRequest {
-            dockerfile: definition.dockerfile,
-            context,
-            ignore,
-            contexts: self.contexts()?,
-            target: self.attribute("target").map(str::to_string),
+        let settings = Settings {
             platforms,
-            labels: self.all("label"),
             no_cache: no_cache.is_some_and(String::is_empty),
-            no_cache_filter: no_cache
-                .into_iter()
-                .flat_map(|list| list.split(','))
-                .filter(|name| !name.is_empty())
-                .map(str::to_string)
-                .collect(),
-            pull: self.attribute("image-resolve-mode") == Some("pull"),
             network,
             add_hosts: self.hosts()?,
             shm_size: shm_size
                 .map(|text| bytes(text).with_context(|| format!("shm-size={text}: not a size")))
                 .transpose()?,
             limits: self.limits()?,
+            steps: StepOptions::default(),
             allow_insecure: may("security.insecure"),
             allow_network_host: true,
             jobs: self.job.house.desk.jobs(),
-            steps: Default::default(),
             source_date_epoch: epoch.transpose()?,
+        };
+        let stages = no_cache.into_iter().flat_map(|list| list.split(','));
+        let request = BuildRequest {
+            dockerfile: definition.dockerfile,
+            context,
+            ignore,
+            contexts: self.contexts()?,
+            target: self.attribute("target").map(str::to_string),
             build_args,
+            labels: self.all("label"),
+            no_cache_filter: stages.filter(|name| !name.is_empty()).map(str::to_string).collect(),
+            pull: self.attribute("image-resolve-mode") == Some("pull"),
+            settings,
         };
         Ok((request, info))
     }
@@ -489,11 +490,13 @@ impl Frontend<'_> {
         let mut code = b"0".to_vec();
         let (json, text) = match method {
             "frontend.outline" => {
-                let outline = crossdock_builder::outline::outline(request).map_err(wrong)?;
+                let outline =
+                    crossdock_builder::dockerfile::check::outline::outline(request).map_err(wrong)?;
                 (calls::outline_json(&outline, &info.data), calls::outline_text(&outline))
             }
             "frontend.targets" => {
-                let targets = crossdock_builder::outline::targets(request).map_err(wrong)?;
+                let targets =
+                    crossdock_builder::dockerfile::check::outline::targets(request).map_err(wrong)?;
                 (calls::targets_json(&targets, &info.data), calls::targets_text(&targets))
             }
             "frontend.lint" => {
@@ -539,7 +542,7 @@ impl Frontend<'_> {
             });
         }
         // The build itself warns of this when it gets to the image.
-        let told = |warning: &&lint::Warning| warning.rule != "InvalidBaseImagePlatform";
+        let told = |warning: &&rules::Warning| warning.rule != "InvalidBaseImagePlatform";
         for warning in found.warnings.iter().filter(told) {
             let short = format!("{}: {} (line {})", warning.rule, warning.detail, warning.lines.start);
             self.reporter.warn(&short, warning.description(), &warning.url(), Some(warning.lines));

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use crossdock_builder::cache::Imported;
+use crossdock_builder::solver::cache::Imported;
 use crossdock_delivery::caches;
 use crossdock_delivery::source::Source;
 use crossdock_oci::{Digest, Document, Manifest};
@@ -74,7 +74,7 @@ pub fn import(
     Ok((imported, layers))
 }
 
-type Found = (Arc<ClientStore>, Vec<crossdock_builder::cache::StepCache>);
+type Found = (Arc<ClientStore>, Vec<crossdock_builder::solver::cache::StepCache>);
 
 fn of_client(session: &Arc<Session>, entry: &CacheEntry) -> Result<Found> {
     let attribute = |name: &str| {

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use bollard_buildkit_proto::google::protobuf::Timestamp;
 use bollard_buildkit_proto::moby::buildkit::v1::frontend;
 use bollard_buildkit_proto::pb;
-use crossdock_builder::cache::StepCache;
+use crossdock_builder::solver::cache::StepCache;
 use crossdock_builder::{Built, Stop};
 use crossdock_delivery::attest::Attestations;
 use crossdock_oci::Store;

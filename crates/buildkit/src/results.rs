@@ -9,11 +9,11 @@ use anyhow::{Context, Result, bail};
 use bollard_buildkit_proto::fsutil::types::Stat;
 use bollard_buildkit_proto::pb;
 use crossdock_builder::BuiltImage;
-use crossdock_builder::cache::StepCache;
-use crossdock_builder::view::View;
+use crossdock_builder::solver::cache::StepCache;
+use crossdock_builder::solver::view::View;
 use crossdock_delivery::attest::statement::Attestation;
 use crossdock_dockerfile::pattern::Pattern;
-use crossdock_oci::{Descriptor, Digest, Store};
+use crossdock_oci::{Descriptor, Digest, Image, Store};
 use crossdock_platform::Platform;
 use prost::Message;
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
@@ -108,16 +108,16 @@ pub fn descriptor(store: &Store, digest: &Digest, platform: &Platform) -> Result
 ///
 /// The configuration is no JSON object; the store's.
 pub fn configured(store: &Store, solved: Solved, given: &[u8]) -> Result<Solved> {
-    let image = store.load_image(&solved.image.manifest)?;
-    if image.config_bytes == given {
+    let loaded = store.load_image(&solved.image.manifest)?;
+    if loaded.config_bytes == given {
         return Ok(solved);
     }
     let mut config: serde_json::Value =
         serde_json::from_slice(given).context("the image configuration that the client gave")?;
-    let own: serde_json::Value = serde_json::from_slice(&image.config_bytes)?;
+    let own: serde_json::Value = serde_json::from_slice(&loaded.config_bytes)?;
     let is_layer = |line: &&serde_json::Value| line["empty_layer"] != true;
     let lines = config["history"].as_array().map_or(0, |lines| lines.iter().filter(is_layer).count());
-    let layers = image.manifest.layers.len();
+    let layers = loaded.manifest.layers.len();
     let Some(fields) = config.as_object_mut() else {
         bail!("the image configuration that the client gave is no object");
     };
@@ -128,15 +128,12 @@ pub fn configured(store: &Store, solved: Solved, given: &[u8]) -> Result<Solved>
     for name in ["architecture", "os"] {
         fields.entry(name).or_insert_with(|| own[name].clone());
     }
-    let bytes = serde_json::to_vec(&config)?;
-    let id = store.write_blob(&bytes)?;
-    let mut manifest = image.manifest.clone();
-    manifest.config = Descriptor::of(&image.manifest.config.media_type, &bytes);
-    let bytes = serde_json::to_vec(&manifest)?;
-    store.write_blob(&bytes)?;
-    let manifest = Descriptor::of(&solved.image.manifest.media_type, &bytes)
-        .with_platform(solved.image.platform.clone());
-    let image = BuiltImage { manifest, id, ..solved.image.clone() };
+    let mut changed = Image::from(loaded);
+    changed
+        .set_config(serde_json::to_vec(&config)?)
+        .context("the image configuration that the client gave")?;
+    let mut image = solved.image.clone();
+    image.put(store, &changed)?;
     // What was attested is about the image as it was.
     Ok(Solved { image, attestations: Vec::new(), ..solved })
 }

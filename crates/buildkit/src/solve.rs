@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
 use bollard_buildkit_proto::pb;
-use crossdock_builder::cache::StepCache;
 use crossdock_builder::git::GitSource;
 use crossdock_builder::llb;
-use crossdock_builder::{Base, BuildRequest, BuiltImage, Environment};
+use crossdock_builder::solver::cache::StepCache;
+use crossdock_builder::{Base, BuiltImage, Environment, Settings};
 use crossdock_delivery::source::Source;
 use crossdock_oci::{Digest, Reference};
 use crossdock_platform::Platform;
@@ -47,18 +47,18 @@ pub fn solve(job: &Job, definition: &pb::Definition) -> Result<Solved, Failure> 
     let from = FromClient { job, reporter: &reporter, session: session.as_deref() };
     let graph = definition::graph(definition, &host, &from).map_err(|error| Failure::of(&error))?;
     let platform = graph.result.map_or(host, |edge| graph.ops[edge.op].platform.clone());
-    let request = BuildRequest {
+    let settings = Settings {
         jobs: job.house.desk.jobs(),
         allow_insecure: job.entitlements.iter().any(|given| given == "security.insecure"),
         allow_network_host: true,
-        ..BuildRequest::for_platform(platform.clone())
+        ..Settings::for_platform(platform.clone())
     };
     let desk = job.house.desk.clone();
     let build_host = BuildHost { desk: desk.clone(), session: session.clone(), reporter: reporter.clone() };
     let source = Source::new(Box::new(build_host), &job.store);
     let (layer_options, caches) = job.layers();
     let say = |text: &str| reporter.warn(text.trim_start_matches("warning: "), "", "", None);
-    let (imported, layers) = imports::import(&source, session.as_ref(), &caches, &request.platforms, &say)
+    let (imported, layers) = imports::import(&source, session.as_ref(), &caches, &settings.platforms, &say)
         .map_err(|error| Failure::of(&error))?;
     let images = ClientImages { source: &source, store: &job.store, layers };
     let secrets = ClientSecrets::new(session, job.store.clone(), job.hidden.clone());
@@ -75,7 +75,7 @@ pub fn solve(job: &Job, definition: &pb::Definition) -> Result<Solved, Failure> 
         shared: &job.house.shared,
         emulator: &emulator,
     };
-    let solved = llb::solve(&environment, &request, &graph, &platform);
+    let solved = llb::solve(&environment, &settings, &graph, &platform);
     job.count(reporter.counts());
     let (image, steps) = solved.map_err(|error| {
         let failure = Failure::of_build(&error, &pb::SourceInfo::default());

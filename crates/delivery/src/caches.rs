@@ -10,12 +10,12 @@ use std::io::{Read, Write};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use crossdock_builder::cache::{Imported, StepCache};
-use crossdock_builder::{Built, BuiltImage};
+use crossdock_builder::Built;
+use crossdock_builder::solver::cache::{Imported, StepCache};
 use crossdock_dockerfile::values::csv;
 use crossdock_oci::manifest::MANIFEST_SIZE_MAX;
 use crossdock_oci::store::DOCUMENT_SIZE_MAX;
-use crossdock_oci::{Descriptor, Digest, Document, Index, Manifest, Reference, Store, media_type};
+use crossdock_oci::{Descriptor, Digest, Document, Index, Manifest, Reference, Store};
 use crossdock_platform::Platform;
 use crossdock_registry::transfer::{PushOptions, push};
 use serde_json::Value;
@@ -244,31 +244,13 @@ pub fn inline(store: &Store, mut built: Built, exports: &[Export]) -> Result<Bui
         return Ok(built);
     }
     let steps = built.steps.clone();
-    for image in &mut built.images {
-        add_to_image(store, image, &steps)?;
-    }
-    if built.index.is_some() {
-        let index = Index::new(built.images.iter().map(|image| image.manifest.clone()).collect());
-        let bytes = index.to_bytes();
-        store.write_blob(&bytes)?;
-        built.index = Some(Descriptor::of(media_type::OCI_INDEX, &bytes));
-    }
+    built.change_images(store, |_, image| -> Result<()> {
+        let own = steps.only(&image.config().rootfs.diff_ids.iter().cloned().collect());
+        image.config_mut().extra.insert(INLINE.to_string(), serde_json::to_value(own)?);
+        Ok(())
+    })?;
+    built.renew_index(store, |_| {})?;
     Ok(built)
-}
-
-fn add_to_image(store: &Store, image: &mut BuiltImage, steps: &StepCache) -> Result<()> {
-    let loaded = store.load_image(&image.manifest)?;
-    let mut config = loaded.config;
-    let own = steps.only(&config.rootfs.diff_ids.iter().cloned().collect());
-    config.extra.insert(INLINE.to_string(), serde_json::to_value(own)?);
-    let bytes = serde_json::to_vec(&config)?;
-    let mut manifest = loaded.manifest;
-    manifest.config = Descriptor { media_type: manifest.config.media_type, ..Descriptor::of("", &bytes) };
-    image.id = store.write_blob(&bytes)?;
-    let bytes = manifest.to_bytes();
-    store.write_blob(&bytes)?;
-    image.manifest = Descriptor::of(media_type::OCI_MANIFEST, &bytes).with_platform(image.platform.clone());
-    Ok(())
 }
 
 /// Writes the caches that were asked for. A failure is only a warning for a cache with `ignore-error=true`.
@@ -321,18 +303,8 @@ pub fn write_manifest(store: &Store, built: &Built, all: bool) -> Result<(Descri
     };
     let config = serde_json::to_vec(&steps)?;
     store.write_blob(&config)?;
-    let manifest = Manifest {
-        schema_version: 2,
-        media_type: Some(media_type::OCI_MANIFEST.to_string()),
-        artifact_type: None,
-        config: Descriptor::of(CONFIG, &config),
-        layers: steps.layers(),
-        subject: None,
-        annotations: Default::default(),
-    };
-    let bytes = manifest.to_bytes();
-    store.write_blob(&bytes)?;
-    Ok((Descriptor::of(media_type::OCI_MANIFEST, &bytes), steps.steps.len()))
+    let manifest = Manifest::of_image(Descriptor::of(CONFIG, &config), steps.layers());
+    Ok((store.write_manifest(&manifest)?, steps.steps.len()))
 }
 
 /// Writes a layout: first the blobs, then the index that names them. Entries with other tags stay.

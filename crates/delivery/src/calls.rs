@@ -4,8 +4,8 @@
 use std::fmt::Write;
 
 use base64::Engine as _;
-use crossdock_builder::lint::{self, Findings, Warning};
-use crossdock_builder::outline::{Argument, Outline, Taken, Target};
+use crossdock_builder::dockerfile::check::outline::{Argument, Outline, Taken, Target};
+use crossdock_builder::dockerfile::check::rules::{self, Findings, Warning};
 use crossdock_builder::{BuildError, BuildRequest};
 use crossdock_dockerfile::Lines;
 use crossdock_dockerfile::error::excerpt_of;
@@ -23,7 +23,7 @@ pub fn findings(store: &Store, request: &BuildRequest) -> Result<Findings, Build
         let manifest = store.find(reference, platform).ok()??;
         Some(store.load_image(&manifest).ok()?.config)
     };
-    lint::check(request, &known)
+    rules::check(request, &known)
 }
 
 /// The findings as people read them.

@@ -6,6 +6,7 @@
 pub mod ahead;
 pub mod annotations;
 pub mod attest;
+pub mod build;
 pub mod caches;
 pub mod calls;
 pub mod contexts;

@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use crossdock_builder::{Built, BuiltImage};
 use crossdock_dockerfile::values::{boolean, csv};
 use crossdock_oci::archive::SaveItem;
 use crossdock_oci::layer::{Timestamps, copy_trees, export_tars};
 use crossdock_oci::media_type::{self, Compression};
 use crossdock_oci::store::{ImageEntry, LayerOptions, Owners};
-use crossdock_oci::{Descriptor, Index, Reference, Store};
+use crossdock_oci::{Descriptor, Reference, Store};
 use crossdock_platform::Platform;
 
 use crate::ahead::Ahead;
@@ -493,38 +493,30 @@ fn name(store: &Store, built: &Built, reference: &Reference) -> Result<()> {
 /// Packs the layers of base images as the build's own.
 fn repack(store: &Store, built: &mut Built, layers: &LayerOptions) -> Result<()> {
     let mut known: BTreeMap<String, Descriptor> = BTreeMap::new();
-    for image in &mut built.images {
-        let mut manifest = store.load_image(&image.manifest)?.manifest;
-        for layer in &mut manifest.layers {
+    built.change_images(store, |_, image| -> Result<()> {
+        for layer in image.layers_mut() {
             let key = layer.digest.to_string();
             if !known.contains_key(&key) {
                 known.insert(key.clone(), store.repack_layer(layer, layers)?);
             }
             *layer = known[&key].clone();
         }
-        replace(store, image, &manifest.to_bytes(), media_type::OCI_MANIFEST)?;
-    }
-    index(store, built, media_type::OCI_INDEX, &Annotations::default())
+        Ok(())
+    })?;
+    Ok(built.renew_index(store, |_| {})?)
 }
 
 /// Gives manifests, configurations, layers and the index Docker's media types.
 fn with_docker_types(store: &Store, built: &mut Built) -> Result<()> {
-    for image in &mut built.images {
-        let mut manifest = store.load_image(&image.manifest)?.manifest;
-        manifest.media_type = Some(media_type::DOCKER_MANIFEST.to_string());
-        manifest.config.media_type = media_type::DOCKER_CONFIG.to_string();
-        for layer in &mut manifest.layers {
-            layer.media_type = match Compression::of_media_type(&layer.media_type) {
-                Compression::Gzip => media_type::DOCKER_LAYER_GZIP.to_string(),
-                Compression::None => media_type::DOCKER_LAYER_TAR.to_string(),
-                Compression::Zstd => bail!(
-                    "Docker has no media type for zstd: use compression=gzip,force-compression=true, or leave out oci-mediatypes=false"
-                ),
-            };
-        }
-        replace(store, image, &manifest.to_bytes(), media_type::DOCKER_MANIFEST)?;
-    }
-    index(store, built, media_type::DOCKER_LIST, &Annotations::default())
+    built.change_images(store, |_, image| {
+        image.use_docker_types().map_err(|layer| {
+            anyhow!(
+                "Docker has no media type for zstd (layer {layer}): use compression=gzip,force-compression=true, or leave out oci-mediatypes=false"
+            )
+        })
+    })?;
+    let list = media_type::DOCKER_LIST;
+    Ok(built.renew_index(store, |index| index.media_type = Some(list.to_string()))?)
 }
 
 /// Sets the annotations.
@@ -535,34 +527,16 @@ fn annotate(store: &Store, built: &mut Built, annotations: &Annotations) -> Resu
     if built.index.is_none() && annotations.need_index() {
         bail!("annotations of an index need a build for several platforms");
     }
+    built.change_images(store, |built, image| -> Result<()> {
+        image.annotate(annotations.at(Level::Manifest, Some(&built.platform)));
+        Ok(())
+    })?;
     for image in &mut built.images {
-        let mut manifest = store.load_image(&image.manifest)?.manifest;
-        manifest.annotations.extend(annotations.at(Level::Manifest, Some(&image.platform)));
-        replace(store, image, &manifest.to_bytes(), media_type::OCI_MANIFEST)?;
         image.manifest.annotations = annotations.at(Level::ManifestDescriptor, Some(&image.platform));
     }
-    index(store, built, media_type::OCI_INDEX, annotations)
-}
-
-/// Makes these bytes the manifest of an image.
-pub fn replace(store: &Store, image: &mut BuiltImage, bytes: &[u8], media_type: &str) -> Result<()> {
-    store.write_blob(bytes)?;
-    image.manifest = Descriptor::of(media_type, bytes).with_platform(image.platform.clone());
-    Ok(())
-}
-
-/// Makes the index anew, if there is one.
-pub fn index(store: &Store, built: &mut Built, media_type: &str, annotations: &Annotations) -> Result<()> {
-    if built.index.is_none() {
-        return Ok(());
+    built.renew_index(store, |index| index.annotations = annotations.at(Level::Index, None))?;
+    if let Some(index) = &mut built.index {
+        index.annotations = annotations.at(Level::IndexDescriptor, None);
     }
-    let mut index = Index::new(built.images.iter().map(|image| image.manifest.clone()).collect());
-    index.media_type = Some(media_type.to_string());
-    index.annotations = annotations.at(Level::Index, None);
-    let bytes = index.to_bytes();
-    store.write_blob(&bytes)?;
-    let mut descriptor = Descriptor::of(media_type, &bytes);
-    descriptor.annotations = annotations.at(Level::IndexDescriptor, None);
-    built.index = Some(descriptor);
     Ok(())
 }

@@ -13,11 +13,12 @@ use rustix::fs::OFlags;
 
 use super::graph::{Exec, Mount, MountKind};
 use super::solving::{Change, Current, Solving, Value, entry};
-use crate::copy;
+use crate::command::execute::{self, Command};
+use crate::command::mounts::{Bound, Guards, Kept, Prepared, PreparedMount};
 use crate::error::ErrorKind;
-use crate::key::{Key, Part};
-use crate::run_step::{self, Bound, Command, Guards, Kept, Prepared, PreparedMount};
-use crate::tree::Tree;
+use crate::files::copy;
+use crate::files::tree::Tree;
+use crate::solver::key::{Key, Part};
 
 /// A tree that the command may change, and the output that is the changed tree.
 struct Changed {
@@ -82,14 +83,14 @@ impl Solving<'_, '_, '_> {
         if exec.args.is_empty() {
             return Err(ErrorKind::Dockerfile("a command has no arguments".to_string()));
         }
-        if exec.insecure && !self.engine.request.allow_insecure {
+        if exec.insecure && !self.engine.settings.allow_insecure {
             let message = "a command with all rights needs the permission security.insecure";
             return Err(ErrorKind::Dockerfile(message.to_string()));
         }
         let (mut root, mut changed, mut others) = (None, Vec::new(), Vec::new());
         let mut kept = Kept::default();
         let mut inputs = Vec::new();
-        let mut key = command_key(current, exec, &self.engine.request.steps.key);
+        let mut key = command_key(current, exec, &self.engine.settings.steps.key);
         for mount in &exec.mounts {
             let target = absolute(&exec.cwd, &mount.target);
             key.part(format!("the mount at {target}")).field(&target).field(mount.read_only.to_string());
@@ -277,7 +278,7 @@ impl Solving<'_, '_, '_> {
         let has_agent = exec.env.iter().any(|variable| variable.starts_with("SSH_AUTH_SOCK="));
         let more = guards.variables.drain(..).filter(|v| !(has_agent && v.starts_with("SSH_AUTH_SOCK=")));
         spec.env.extend(more.map(OsString::from));
-        run_step::execute(engine, current.step, &spec, &exec.args, &exec.exit_codes)?;
+        execute::execute(engine, current.step, &spec, &exec.args, &exec.exit_codes)?;
         Ok(beside)
     }
 }
@@ -292,7 +293,7 @@ fn command_key(current: &Current<'_>, exec: &Exec, options: &[String]) -> Key {
     }
     key.part("the user").field(&exec.user);
     key.part("the working directory").field(&exec.cwd);
-    key.part("the network").field(format!("{} {}", run_step::key_of(exec.network), exec.insecure));
+    key.part("the network").field(format!("{} {}", execute::key_of(exec.network), exec.insecure));
     key.part("the platform").field(current.op.platform.to_string());
     key.part("the surroundings").field(&exec.hostname).field(format!("{:?} {:?}", exec.hosts, exec.limits));
     key.field(format!("{:?}", exec.exit_codes)).list(options);
@@ -302,7 +303,7 @@ fn command_key(current: &Current<'_>, exec: &Exec, options: &[String]) -> Key {
 
 /// Where changes of a tree go: to the output that is made now, to one that is made later, or nowhere.
 fn place<'b>(
-    engine: &crate::engine::Engine<'_>,
+    engine: &crate::solver::engine::Engine<'_>,
     changed: &Changed,
     (output, scratch): (usize, &'b Scratch),
     beside: &'b mut BTreeMap<usize, Scratch>,
@@ -323,7 +324,7 @@ fn place<'b>(
 
 /// A tree whose changes go to a directory.
 fn writable(
-    engine: &crate::engine::Engine<'_>,
+    engine: &crate::solver::engine::Engine<'_>,
     changed: &Changed,
     upper: &Scratch,
     kept: &mut Kept,

@@ -7,11 +7,11 @@ use rustix::fs::{FileType, OFlags};
 
 use super::files::remove;
 use super::solving::{Change, Current, Solving, Value};
-use crate::copy::{self, CopyOptions};
 use crate::error::ErrorKind;
-use crate::key::Key;
-use crate::state::open_root;
-use crate::tree::{Entry, Tree, join};
+use crate::files::copy::{self, CopyOptions};
+use crate::files::tree::{Entry, Tree, join};
+use crate::solver::key::Key;
+use crate::solver::layer::open_root;
 
 impl Solving<'_, '_, '_> {
     /// The trees laid over each other, the lowest first. Deletions of one hold for those below it.

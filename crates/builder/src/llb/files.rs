@@ -12,13 +12,13 @@ use rustix::fs::{AtFlags, Gid, Mode, OFlags, Timespec, Timestamps, Uid};
 
 use super::graph::{self, Action, Id, Owner};
 use super::solving::{Change, Current, Solving, Value};
-use crate::chmod::ModeChange;
-use crate::copy::{self, CopyOptions};
 use crate::error::ErrorKind;
-use crate::key::Key;
-use crate::state::open_root;
-use crate::transfer::{is_archive, on_disk, unpack};
-use crate::tree::{Entry, Tree, clean_relative, join, open_in_root, resolve, split_name};
+use crate::files::chmod::ModeChange;
+use crate::files::copy::{self, CopyOptions};
+use crate::files::tree::{Entry, Tree, clean_relative, join, open_in_root, resolve, split_name};
+use crate::files::unpack::{is_archive, on_disk, unpack};
+use crate::solver::key::Key;
+use crate::solver::layer::open_root;
 
 /// An action whose inputs are there.
 enum Ready<'g> {

@@ -3,7 +3,7 @@
 //! reads a definition makes a [`Graph`] of it.
 //!
 //! An operation has inputs, which are outputs of earlier operations, and outputs, which are trees of files.
-//! Operations run as soon as a thread takes them; keys, cache and packing are those of [`crate::engine`].
+//! Operations run as soon as a thread takes them; keys, cache and packing are those of [`crate::solver`].
 
 mod command;
 mod diff;

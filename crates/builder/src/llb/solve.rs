@@ -4,42 +4,40 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crossdock_dockerfile::{Dockerfile, Lines};
+use crossdock_dockerfile::Lines;
 use crossdock_oci::ImageConfig;
 use crossdock_oci::config::History;
 use crossdock_platform::Platform;
 
 use super::graph::{Edge, Graph, Kind, Op};
 use super::solving::{Current, Outputs, Solving, Value};
-use crate::cache::StepCache;
-use crate::engine::{Engine, Environment, rfc3339};
 use crate::error::{BuildError, ErrorKind};
 use crate::event::{Event, StepInfo};
-use crate::image::{self, BuiltImage};
-use crate::request::BuildRequest;
-use crate::state::{Base, Layer};
-use crate::sync::Promise;
+use crate::result::{self, BuiltImage};
+use crate::solver::cache::StepCache;
+use crate::solver::engine::{Engine, rfc3339};
+use crate::solver::environment::Environment;
+use crate::solver::flights::Promise;
+use crate::solver::layer::{Base, Layer};
+use crate::solver::settings::Settings;
 
 /// Threads that operations share. Most of them wait.
 const THREADS_MAX: usize = 64;
 
 /// Solves a graph and leaves the result in the store: an image for `platform` whose configuration says
-/// nothing but the platform. Of the request only the options of commands, the cache, the number of jobs and
-/// `source_date_epoch` count.
+/// nothing but the platform.
 ///
 /// # Errors
 ///
 /// An operation uses a later one; an operation fails.
 pub fn solve(
     env: &Environment<'_>,
-    request: &BuildRequest,
+    settings: &Settings,
     graph: &Graph,
     platform: &Platform,
 ) -> Result<(BuiltImage, StepCache), BuildError> {
     let used = used_outputs(graph)?;
-    // The engine wants a Dockerfile; nothing of this one is looked at.
-    let file = Dockerfile::parse(b"FROM scratch\n")?;
-    let engine = Engine::new(env, request, file, None, BTreeMap::new(), BTreeSet::new());
+    let engine = Engine::new(env, settings);
     let needed: Vec<usize> = (0..graph.ops.len()).filter(|op| !used[*op].is_empty()).collect();
     env.events.event(Event::Planned { steps: needed.len() });
     let promises: Vec<Promise<Outputs>> = graph.ops.iter().map(|_| Promise::new()).collect();
@@ -64,7 +62,7 @@ pub fn solve(
         let solving = Solving { engine, threads, graph, promises };
         finish(&solving)
     })
-    .and_then(|value| assemble(env, request, &value, platform))
+    .and_then(|value| assemble(env, settings, &value, platform))
     .map_err(|error| engine.failure().unwrap_or(error))
     .map(|image| (image, engine.steps_made()))
 }
@@ -189,7 +187,7 @@ fn finish(solving: &Solving<'_, '_, '_>) -> Result<Value, BuildError> {
 /// Makes an image of the result.
 fn assemble(
     env: &Environment<'_>,
-    request: &BuildRequest,
+    settings: &Settings,
     value: &Value,
     platform: &Platform,
 ) -> Result<BuiltImage, BuildError> {
@@ -211,9 +209,9 @@ fn assemble(
         })
         .collect();
     config.created = value.layers.iter().filter_map(|made| made.created.clone()).max();
-    if let Some(seconds) = request.source_date_epoch {
-        image::clamp(&mut config, &rfc3339(seconds));
+    if let Some(seconds) = settings.source_date_epoch {
+        result::clamp(&mut config, &rfc3339(seconds));
     }
     let layers: Vec<Layer> = value.layers.iter().map(|made| made.layer.clone()).collect();
-    image::write(env, request, config, (&layers, Base::default()), platform)
+    result::write(env, settings, config, (&layers, Base::default()), platform)
 }

@@ -10,14 +10,14 @@ use crossdock_oci::Digest;
 use crossdock_oci::store::{Scratch, TemporaryDirectory};
 
 use super::graph::{Edge, Graph, Op};
-use crate::copy::{self, CopyOptions, Placement};
-use crate::engine::{Engine, How};
 use crate::error::ErrorKind;
 use crate::event::{Event, StepId};
-use crate::key::{Key, Part};
-use crate::state::{Layer, open_root};
-use crate::sync::Promise;
-use crate::tree::Tree;
+use crate::files::copy::{self, CopyOptions, Placement};
+use crate::files::tree::Tree;
+use crate::solver::engine::{Engine, How};
+use crate::solver::flights::Promise;
+use crate::solver::key::{Key, Part};
+use crate::solver::layer::{Layer, open_root};
 
 /// The trees that an operation made, by the numbers of its outputs; `None` if it or another one failed.
 pub(super) type Outputs = Option<Arc<BTreeMap<usize, Value>>>;
@@ -114,8 +114,8 @@ impl Solving<'_, '_, '_> {
         let mut place = Key::new("place of an operation", &Digest::of(b""));
         place.field(&current.op.name).field(current.op.platform.to_string());
         let place = place.finish();
-        let use_cache = !current.op.ignore_cache && !engine.request.no_cache;
-        let how = How { use_cache, varies, run: (0, 0), place: (&place, &parts) };
+        let use_cache = !current.op.ignore_cache && !engine.settings.no_cache;
+        let how = How { use_cache, varies, is_in_image: false, place: (&place, &parts) };
         let (result, is_known) = engine.step(self.threads, &key, how, current.step, execute)?;
         if !is_known {
             current.is_cached.set(false);
@@ -166,7 +166,7 @@ impl Solving<'_, '_, '_> {
         CopyOptions {
             owner: value.directory.as_ref().map(|directory| directory.owner),
             xattrs: value.directory.is_none(),
-            mtime_max: self.engine.request.source_date_epoch,
+            mtime_max: self.engine.settings.source_date_epoch,
             ..CopyOptions::default()
         }
     }
@@ -187,6 +187,6 @@ fn open(directory: &Directory) -> Result<Tree, ErrorKind> {
 }
 
 /// The entry at a path, links followed inside the tree.
-pub(super) fn entry(tree: &Tree, path: &str) -> Result<crate::tree::Entry, ErrorKind> {
+pub(super) fn entry(tree: &Tree, path: &str) -> Result<crate::files::tree::Entry, ErrorKind> {
     tree.entry(path).map_err(|e| ErrorKind::io(format!("open \"/{path}\""), e))
 }

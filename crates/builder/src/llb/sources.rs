@@ -14,14 +14,13 @@ use crossdock_platform::Platform;
 
 use super::graph::Source;
 use super::solving::{Current, Directory, Made, Solving, Value, entry};
-use crate::copy;
 use crate::error::ErrorKind;
 use crate::event::Event;
-use crate::git::GitSource;
-use crate::key::Key;
-use crate::stage::image_layers;
-use crate::transfer::without_password;
-use crate::tree::Tree;
+use crate::files::copy;
+use crate::files::tree::Tree;
+use crate::git::{GitSource, without_password};
+use crate::solver::key::Key;
+use crate::solver::layer::image_layers;
 
 impl Solving<'_, '_, '_> {
     /// The tree of a source.
@@ -47,7 +46,7 @@ impl Solving<'_, '_, '_> {
 
     fn image(&self, current: &Current<'_>, manifest: &Descriptor) -> Result<Value, ErrorKind> {
         self.engine.env.events.event(Event::Unpacking { step: current.step });
-        let (config, layers) = image_layers(self.engine, manifest)?;
+        let (config, layers) = image_layers(self.engine.env.store, manifest)?;
         // The same key as a base image of a Dockerfile.
         let mut key = Key::new("base", &Digest::of(b""));
         key.list(config.rootfs.diff_ids.iter().map(Digest::as_str));
@@ -121,7 +120,7 @@ impl Solving<'_, '_, '_> {
             "" => directory.path().to_path_buf(),
             inside => {
                 let tree = Tree::open(directory.path(), Ignore::default());
-                let found = tree.and_then(|tree| crate::tree::resolve(tree.root(), inside.as_bytes()));
+                let found = tree.and_then(|tree| crate::files::tree::resolve(tree.root(), inside.as_bytes()));
                 let found = found.map_err(|e| ErrorKind::io(format!("open {inside} of {shown}"), e))?;
                 directory.path().join(OsStr::from_bytes(&found))
             }

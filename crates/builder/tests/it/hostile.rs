@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
-use crossdock_builder::chmod::ModeChange;
+use crossdock_builder::dockerfile::check::{outline, rules};
+use crossdock_builder::files::chmod::ModeChange;
+use crossdock_builder::files::stat_cache::StatCache;
 use crossdock_builder::git::{GitSource, is_git};
-use crossdock_builder::stat_cache::StatCache;
-use crossdock_builder::{BuildRequest, lint, outline, without_password};
+use crossdock_builder::{BuildRequest, without_password};
 use crossdock_platform::Platform;
 use crossdock_sandbox::user::resolve_in;
 use crossdock_testkit::hostile::{texts, try_inputs};
@@ -24,7 +25,7 @@ fn checks_and_outlines() {
         }
         let mut request = BuildRequest::for_platform(Platform::host());
         request.dockerfile = input.to_vec();
-        let _ = lint::check(&request, &|_, _| None);
+        let _ = rules::check(&request, &|_, _| None);
         let _ = (outline::outline(&request).is_ok(), outline::targets(&request).is_ok());
     });
 }

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use crossdock_builder::cache::Imported;
 use crossdock_builder::git::GitSource;
 use crossdock_builder::llb::{Action, Copy, Edge, File, Graph, Id, Kind, Op, Owner, Source, solve};
-use crossdock_builder::{BuildRequest, BuiltImage, Environment, Event, Events, Given, Images, Shared, Stop};
+use crossdock_builder::solver::cache::Imported;
+use crossdock_builder::{BuiltImage, Environment, Event, Events, Given, Images, Settings, Shared, Stop};
 use crossdock_oci::store::LayerOptions;
 use crossdock_oci::{Descriptor, Reference};
 use crossdock_platform::Platform;
@@ -79,8 +79,8 @@ fn solved(store: &TempStore, graph: &Graph) -> Result<(BuiltImage, Vec<(String, 
         emulator: &emulator,
     };
     let platform = Platform::host();
-    let request = BuildRequest::for_platform(platform.clone());
-    let result = solve(&environment, &request, graph, &platform).map_err(|e| e.to_string())?;
+    let settings = Settings::for_platform(platform.clone());
+    let result = solve(&environment, &settings, graph, &platform).map_err(|e| e.to_string())?;
     let mut told = steps.done.into_inner().expect("no panic elsewhere");
     told.sort();
     Ok((result.0, told))

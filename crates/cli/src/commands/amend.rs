@@ -1,15 +1,14 @@
 //! Options of buildah and docker that change a finished image: its layers, its history, and what its
 //! configuration says (buildah-build(1), docker-build(1)).
 
+use std::path::PathBuf;
+
 use anyhow::{Result, bail};
-use crossdock_builder::{Base, Built, BuiltImage};
+use crossdock_builder::{Base, Built};
 use crossdock_oci::config::History;
 use crossdock_oci::layer::write_squashed;
 use crossdock_oci::store::LayerOptions;
-use crossdock_oci::{Descriptor, ImageConfig, Manifest, Store, media_type};
-
-use crossdock_delivery::annotations::Annotations;
-use crossdock_delivery::outputs::{index, replace};
+use crossdock_oci::{Image, ImageConfig, Store};
 
 #[derive(clap::Args)]
 pub struct AmendArgs {
@@ -55,45 +54,37 @@ pub fn amend(store: &Store, built: &mut Built, args: &AmendArgs, layers: &LayerO
     if !args.changes_something() {
         return Ok(());
     }
-    for image in &mut built.images {
-        let loaded = store.load_image(&image.manifest)?;
-        let (mut manifest, mut config) = (loaded.manifest, loaded.config);
+    built.change_images(store, |of, image| {
         if args.squashes() {
-            let base = if args.squash_all { Base::default() } else { image.base };
-            squash(store, image, &mut manifest, &mut config, base, layers)?;
+            let base = if args.squash_all { Base::default() } else { of.base };
+            squash(store, &of.trees, image, base, layers)?;
         }
         if args.omit_history {
-            config.history.clear();
+            image.config_mut().history.clear();
         }
-        configure(&mut config, args)?;
-        let bytes = config.to_bytes();
-        image.id = store.write_blob(&bytes)?;
-        manifest.config = Descriptor::of(&manifest.config.media_type, &bytes);
-        replace(store, image, &manifest.to_bytes(), media_type::OCI_MANIFEST)?;
-    }
-    index(store, built, media_type::OCI_INDEX, &Annotations::default())
+        configure(image.config_mut(), args)
+    })?;
+    Ok(built.renew_index(store, |_| {})?)
 }
 
-/// Makes one layer of those above `base`.
+/// Makes one layer of those above `base`; `trees` has the files of each layer.
 fn squash(
     store: &Store,
-    image: &mut BuiltImage,
-    manifest: &mut Manifest,
-    config: &mut ImageConfig,
+    trees: &[PathBuf],
+    image: &mut Image,
     base: Base,
     layers: &LayerOptions,
 ) -> Result<()> {
-    let count = manifest.layers.len().saturating_sub(base.layers);
-    if count < 2 || image.trees.len() != manifest.layers.len() {
+    let all = image.manifest().layers.len();
+    let count = all.saturating_sub(base.layers);
+    if count < 2 || trees.len() != all {
         return Ok(());
     }
-    let trees = &image.trees[base.layers..];
+    let trees = &trees[base.layers..];
     let (diff_id, layer, _) =
         store.write_layer_blob(layers, |writer| write_squashed(trees, layers.timestamps, writer))?;
-    manifest.layers.truncate(base.layers);
-    manifest.layers.push(layer);
-    config.rootfs.diff_ids.truncate(base.layers);
-    config.rootfs.diff_ids.push(diff_id);
+    image.squash(base.layers, layer, diff_id);
+    let config = image.config_mut();
     // The instructions stay, without layers; the last entry is that of the layer.
     config.history.iter_mut().skip(base.history).for_each(|entry| entry.empty_layer = Some(true));
     config.history.push(History {

@@ -3,13 +3,12 @@
 
 use std::path::Path;
 
-use crossdock_builder::{BuildRequest, Built};
-use crossdock_delivery::attest::provenance::{Inputs, for_metadata};
+use crossdock_builder::BuildRequest;
+use crossdock_delivery::attest::provenance::Inputs;
 use crossdock_delivery::attest::settings::Settings;
-use crossdock_delivery::attest::{Attestations, vcs};
+use crossdock_delivery::attest::vcs;
 use crossdock_delivery::contexts::Input;
 use crossdock_dockerfile::values::{boolean, csv};
-use serde_json::{Map, Value};
 
 use crate::values::switch;
 
@@ -78,19 +77,6 @@ pub fn inputs(
         inputs.attributes.extend(vcs::attributes(context, dockerfile));
     }
     Ok(inputs)
-}
-
-/// Members of buildx's metadata file: the provenance of each image.
-pub fn metadata(attestations: &Attestations, built: &Built) -> Map<String, Value> {
-    let mut all = Map::new();
-    for (image, attestations) in built.images.iter().zip(attestations.of_images()) {
-        let name = match built.images.len() {
-            1 => "buildx.build.provenance".to_string(),
-            _ => format!("buildx.build.provenance/{}", image.platform),
-        };
-        all.extend(attestations.iter().find_map(for_metadata).map(|provenance| (name, provenance)));
-    }
-    all
 }
 
 fn checked(kind: &str, text: &str) -> Result<String, String> {

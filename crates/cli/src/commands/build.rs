@@ -2,23 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum as _;
-use crossdock_builder::{BuildError, BuildRequest, Built, Environment, Given, NamedContext, Secret, Shared};
+use crossdock_builder::{BuildError, BuildRequest, Built, Given, NamedContext, Secret, Settings};
 use crossdock_delivery::ahead::Ahead;
 use crossdock_delivery::annotations::Annotations;
-use crossdock_delivery::attest::steps::Steps;
-use crossdock_delivery::attest::{self, Making};
+use crossdock_delivery::attest;
+use crossdock_delivery::build::{Order, layer_options};
 use crossdock_delivery::caches;
 use crossdock_delivery::contexts::{self, Input, Remote, Where, keeps_git};
-use crossdock_delivery::outputs::{self, Output, Surroundings};
+use crossdock_delivery::outputs::{self, Output};
 use crossdock_dockerfile::parser;
 use crossdock_dockerfile::values::{bytes, csv};
-use crossdock_oci::Reference;
-use crossdock_oci::layer::Timestamps;
-use crossdock_oci::store::LayerOptions;
+use crossdock_oci::{Reference, Store};
 use crossdock_platform::Platform;
 use crossdock_sandbox::emulator;
 use serde_json::{Map, Value};
@@ -276,12 +273,7 @@ pub fn build(session: &Session, args: BuildArgs) -> Result<u8> {
     let choice = values::emulator_choice(&args.emulator)?;
     let find =
         |platform: &Platform| emulator::find(&platform.architecture, &choice).map_err(|e| e.to_string());
-    let timestamps = match request.source_date_epoch {
-        Some(seconds) => Timestamps::Clamp(seconds),
-        None => Timestamps::Keep,
-    };
-    let (compression, level) = outputs::compression(&outputs)?;
-    let layers = LayerOptions { compression, level, timestamps, ..LayerOptions::default() };
+    let layers = layer_options(&outputs, request.settings.source_date_epoch)?;
     let inline = request.build_args.get("BUILDKIT_INLINE_CACHE").is_some_and(|value| value == "1");
     let exports = caches::exports(&args.cache_to, inline, &tell_user)?;
     if args.amend.squashes() && exports.iter().any(caches::Export::is_inline) {
@@ -289,62 +281,31 @@ pub fn build(session: &Session, args: BuildArgs) -> Result<u8> {
             "an inline cache needs the layers of the steps: leave out --squash, or give --cache-to type=registry"
         );
     }
-    let imported = caches::import(&source, &args.cache_from, &request.platforms, &tell_user)?;
-    let inputs = attestations::inputs(&asked, &request, &input, args.file.as_deref())?;
-    let steps = Steps::new(&display);
-    let environment = Environment {
+    let order = Order {
+        request: &request,
+        source: &source,
         store: &store,
-        images: &source,
-        events: &steps,
-        imported: &imported,
+        imported: &caches::import(&source, &args.cache_from, &request.settings.platforms, &tell_user)?,
+        tags: &tags,
+        outputs: &outputs,
+        annotations: &annotations,
+        exports: &exports,
+        attestations: &asked,
+        inputs: &attestations::inputs(&asked, &request, &input, args.file.as_deref())?,
+        ahead: &ahead,
         layers,
-        sink: ahead.sink(),
         secrets: &secrets,
-        stop: Arc::default(),
-        shared: &Shared::default(),
         emulator: &find,
+        events: &display,
+        amend: &|built| amend::amend(&store, built, &args.amend, &layers),
+        say: &tell_user,
     };
-    let with =
-        Surroundings { ahead: &ahead, store: &store, tags: &tags, layers, stream: None, say: &tell_user };
-    let deliver = |built: Built| {
-        let mut built = caches::inline(&store, built, &exports)?;
-        amend::amend(&store, &mut built, &args.amend, &layers)?;
-        let name = tags.first().map(Reference::familiar);
-        let making = Making {
-            environment: &environment,
-            settings: &asked,
-            inputs: &inputs,
-            platforms: &request.platforms,
-            steps: &steps,
-            materials: &source.materials(),
-            epoch: request.source_date_epoch,
-            name: name.as_deref(),
-            say: &tell_user,
-        };
-        let attested = attest::make(&making, &built)?;
-        let mut formed = Vec::new();
-        for output in &outputs {
-            let result = attested.form(output, &store, &built, &annotations, &with.layers, &tags)?;
-            output.write(&with, &result.built)?;
-            formed.push(result.built);
-        }
-        caches::export(&source, &store, &built, &exports, &tell_user)?;
-        if let Some(name) = &args.manifest {
-            let result = formed.first().unwrap_or(&built);
-            let images = result.images.iter().map(|image| (image.platform.clone(), image.manifest.clone()));
-            manifest::add_images(&store, &values::reference(name)?, images.collect())?;
-            if tags.is_empty() {
-                // The index names it now.
-                store.remove_untagged(&result.target().digest)?;
-            }
-        }
-        let metadata = attestations::metadata(&attested, &built);
-        Ok((built, formed, metadata))
-    };
-    let built = crossdock_builder::build(&environment, &request);
-    let built = built.map_err(|error| ahead.refusal().unwrap_or_else(|| error.into()));
-    let (built, formed, metadata) = match built.and_then(deliver) {
-        Ok(built) => built,
+    let delivered = order.run().and_then(|delivered| {
+        add_to_list(&store, &args, delivered.shown(), &tags)?;
+        Ok(delivered)
+    });
+    let delivered = match delivered {
+        Ok(delivered) => delivered,
         Err(error) => {
             if let Err(more) = recorder.finish(Err(chain(&error))) {
                 display.say(&format!("warning: {}", chain(&more)));
@@ -353,12 +314,23 @@ pub fn build(session: &Session, args: BuildArgs) -> Result<u8> {
             return Err(error);
         }
     };
-    let images = images(&store, formed.first().unwrap_or(&built), &|text| display.redact(text));
-    recorder.finish(Ok(images))?;
+    recorder.finish(Ok(images(&store, delivered.shown(), &|text| display.redact(text))))?;
     display.close(true);
     let names: Vec<Reference> = tags.iter().chain(outputs.iter().flat_map(Output::names)).cloned().collect();
-    report(&args, formed.first().unwrap_or(&built), &names, &tags, metadata)?;
+    report(&args, delivered.shown(), &names, &tags, delivered.metadata.clone())?;
     Ok(0)
+}
+
+/// Adds the result to the index of `--manifest`.
+fn add_to_list(store: &Store, args: &BuildArgs, result: &Built, tags: &[Reference]) -> Result<()> {
+    let Some(name) = &args.manifest else { return Ok(()) };
+    let images = result.images.iter().map(|image| (image.platform.clone(), image.manifest.clone()));
+    manifest::add_images(store, &values::reference(name)?, images.collect())?;
+    if tags.is_empty() {
+        // The index names it now.
+        store.remove_untagged(&result.target().digest)?;
+    }
+    Ok(())
 }
 
 /// Records this build.
@@ -490,33 +462,37 @@ fn request(
     });
     let shm_size =
         args.shm_size.as_ref().map(|t| bytes(t).with_context(|| format!("--shm-size {t}: not a size")));
+    let allows = |what: &str| args.allow.iter().any(|given| given == what);
+    let settings = Settings {
+        platforms,
+        no_cache: args.no_cache,
+        network,
+        add_hosts: hosts(&args.add_hosts, network)?,
+        shm_size: shm_size.transpose()?,
+        limits: limits(&args.ulimits)?,
+        steps: args.steps.options(session.single_id())?,
+        allow_insecure: allows("security.insecure"),
+        allow_network_host: allows("network.host"),
+        jobs: args.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)),
+        source_date_epoch: epoch.transpose()?,
+    };
     Ok(BuildRequest {
         dockerfile: input.dockerfile.clone(),
         context: input.context.clone(),
         ignore: input.ignore.clone(),
         contexts,
         target: args.target.clone(),
-        platforms,
         build_args,
         labels: pairs(&args.labels, "--label")?,
-        no_cache: args.no_cache,
         no_cache_filter: args.no_cache_filter.clone(),
         pull: args.pull == Some(PullPolicy::Always),
-        network,
-        add_hosts: hosts(&args.add_hosts, network)?,
-        shm_size: shm_size.transpose()?,
-        limits: limits(&args.ulimits)?,
-        steps: args.steps.options(session.single_id())?,
-        allow_insecure: args.allow.iter().any(|a| a == "security.insecure"),
-        allow_network_host: args.allow.iter().any(|a| a == "network.host"),
-        jobs: args.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)),
-        source_date_epoch: epoch.transpose()?,
+        settings,
     })
 }
 
 /// Replaces the image of the first FROM.
 fn replace_first(request: &mut BuildRequest, image: &str) -> Result<()> {
-    let stages = crossdock_builder::outline::targets(request)?;
+    let stages = crossdock_builder::dockerfile::check::outline::targets(request)?;
     let base = stages.first().map(|stage| stage.base.clone()).unwrap_or_default();
     if base.is_empty() || base.contains('$') {
         bail!("--from {image}: the first FROM has a variable: give its value with --build-arg");

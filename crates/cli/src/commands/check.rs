@@ -2,8 +2,8 @@
 
 use anyhow::{Result, bail};
 use crossdock_builder::BuildRequest;
-use crossdock_builder::lint::Warning;
-use crossdock_builder::outline;
+use crossdock_builder::dockerfile::check::outline;
+use crossdock_builder::dockerfile::check::rules::Warning;
 use crossdock_delivery::calls;
 use crossdock_dockerfile::error::excerpt;
 use crossdock_oci::Store;

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{BufReader, Read};
 
 use anyhow::{Context, Result, bail};
-use crossdock_builder::tree::{Entry, Tree};
+use crossdock_builder::files::tree::{Entry, Tree};
 use crossdock_oci::size::size;
 use rustix::fs::{FileType, OFlags};
 use serde_json::{Value, json};

@@ -5,7 +5,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use crossdock_builder::tree::Tree;
+use crossdock_builder::files::tree::Tree;
 use crossdock_elf::ldd::{Root, resolve};
 use crossdock_elf::{Elf, ElfError, ReadAt, describe::describe};
 use rustix::fs::OFlags;

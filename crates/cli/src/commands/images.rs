@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use crossdock_oci::media_type::Compression;
 use crossdock_oci::size::size;
 use crossdock_oci::store::GcOptions;
@@ -236,10 +236,7 @@ pub fn push_target(store: &Store, text: &str, platform: Option<&Platform>) -> Re
             // The name has images of several platforms that were built or pulled one by one.
             let entries =
                 several.iter().map(|i| i.manifest.clone().with_platform(i.platform.clone())).collect();
-            let index = crossdock_oci::Index::new(entries);
-            let bytes = serde_json::to_vec(&index).context("write the index")?;
-            store.write_blob(&bytes)?;
-            Ok(Descriptor::of(crossdock_oci::media_type::OCI_INDEX, &bytes))
+            Ok(store.write_index(&crossdock_oci::Index::new(entries))?)
         }
         (Some(_), _, _) => Ok(source::choose(&found, text)?.manifest.clone()),
     }

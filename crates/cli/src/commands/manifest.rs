@@ -284,9 +284,7 @@ fn put(
     index: &Index,
     present: &[(Platform, Descriptor)],
 ) -> Result<Digest> {
-    let bytes = serde_json::to_vec(index)?;
-    store.write_blob(&bytes)?;
-    let descriptor = Descriptor::of(index.media_type.as_deref().unwrap_or(media_type::OCI_INDEX), &bytes);
+    let descriptor = store.write_index(index)?;
     let listed: Vec<(Platform, Descriptor)> = present
         .iter()
         .filter(|(_, d)| index.manifests.iter().any(|m| m.digest == d.digest))

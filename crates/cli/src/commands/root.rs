@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
-use crossdock_builder::tree::Tree;
-use crossdock_builder::view::View;
+use crossdock_builder::files::tree::Tree;
+use crossdock_builder::solver::view::View;
 use crossdock_oci::Store;
 use crossdock_oci::store::LoadedImage;
 use crossdock_platform::Platform;

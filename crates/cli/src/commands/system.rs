@@ -311,7 +311,7 @@ fn prune(session: &Session, args: &PruneArgs, volumes: bool) -> Result<u8> {
 /// Removes the recorded digests of context files.
 fn prune_stat_cache(session: &Session, unused_for: Option<Duration>) -> Result<()> {
     let digests = session.store()?.root().join("statcache");
-    crossdock_builder::stat_cache::prune(&digests, unused_for)
+    crossdock_builder::files::stat_cache::prune(&digests, unused_for)
         .with_context(|| format!("remove from {}", digests.display()))
 }
 

@@ -74,3 +74,19 @@ fn nothing_points_back() {
     }
     assert_eq!(seen, ALLOWED.len());
 }
+
+/// Steps by key know nothing of what makes them: no file of the builder's solver uses what is above it.
+#[test]
+fn the_solver_knows_no_dockerfile() {
+    let solver = concat!(env!("CARGO_MANIFEST_DIR"), "/../builder/src/solver");
+    let mut seen = 0;
+    for entry in std::fs::read_dir(solver).expect("the solver's folder") {
+        let path = entry.expect("an entry").path();
+        let text = std::fs::read_to_string(&path).expect("a source file");
+        for above in ["crate::dockerfile", "crate::llb", "crate::command", "crossdock_dockerfile"] {
+            assert!(!text.contains(above), "{} uses {above}", path.display());
+        }
+        seen += 1;
+    }
+    assert!(seen > 5, "the solver has {seen} files only: has it moved?");
+}

@@ -22,6 +22,7 @@ use crossdock_builder::{Built, BuiltImage, Environment};
 use crossdock_oci::store::{LayerOptions, TemporaryDirectory};
 use crossdock_oci::{Reference, Store};
 use crossdock_platform::Platform;
+use serde_json::{Map, Value};
 
 use crate::annotations::Annotations;
 use crate::outputs::{AttestationPlace, Output};
@@ -165,6 +166,20 @@ impl Attestations {
     /// The attestations of each image, in the order of the images; nothing if none was asked for.
     pub fn of_images(&self) -> impl Iterator<Item = &[Attestation]> {
         self.all.iter().map(Vec::as_slice)
+    }
+
+    /// Members of buildx's metadata file: the provenance of each image of `built`.
+    pub fn for_metadata(&self, built: &Built) -> Map<String, Value> {
+        let mut all = Map::new();
+        for (image, attestations) in built.images.iter().zip(&self.all) {
+            let name = match built.images.len() {
+                1 => "buildx.build.provenance".to_string(),
+                _ => format!("buildx.build.provenance/{}", image.platform),
+            };
+            let found = attestations.iter().find_map(provenance::for_metadata);
+            all.extend(found.map(|provenance| (name, provenance)));
+        }
+        all
     }
 
     /// The result in the form of an output, with these attestations, and with annotations for all outputs.

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use crossdock_builder::BuiltImage;
-use crossdock_builder::view::View;
+use crossdock_builder::solver::view::View;
 use crossdock_oci::Store;
 use crossdock_oci::store::TemporaryDirectory;
 

@@ -7,8 +7,8 @@ use std::time::SystemTime;
 use anyhow::Result;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use crossdock_builder::cache::StepCache;
-use crossdock_builder::outline::{Taken, outline};
+use crossdock_builder::dockerfile::check::outline::{Taken, outline};
+use crossdock_builder::solver::cache::StepCache;
 use crossdock_builder::{BuildRequest, NamedContext, without_password};
 use crossdock_dockerfile::Dockerfile;
 use crossdock_platform::Platform;
@@ -81,7 +81,7 @@ impl Inputs {
             secrets: outline.secrets,
             ssh: outline.ssh,
             dockerfile: request.dockerfile.clone(),
-            is_offline: request.is_offline(),
+            is_offline: request.settings.is_offline(),
             locals: Vec::new(),
         };
         let name = if input.name == "-" { "Dockerfile" } else { &input.name };
@@ -129,18 +129,19 @@ fn attributes(request: &BuildRequest) -> BTreeMap<String, String> {
     if let Some(target) = &request.target {
         add("target".into(), target.clone());
     }
-    if request.no_cache || !request.no_cache_filter.is_empty() {
-        let stages = if request.no_cache { String::new() } else { request.no_cache_filter.join(",") };
+    if request.settings.no_cache || !request.no_cache_filter.is_empty() {
+        let stages =
+            if request.settings.no_cache { String::new() } else { request.no_cache_filter.join(",") };
         add("no-cache".into(), stages);
     }
-    if !request.add_hosts.is_empty() {
-        let hosts = request.add_hosts.iter().map(|(name, address)| format!("{name}={address}"));
+    if !request.settings.add_hosts.is_empty() {
+        let hosts = request.settings.add_hosts.iter().map(|(name, address)| format!("{name}={address}"));
         add("add-hosts".into(), hosts.collect::<Vec<_>>().join(","));
     }
-    if let Some(size) = request.shm_size {
+    if let Some(size) = request.settings.shm_size {
         add("shm-size".into(), size.to_string());
     }
-    if request.is_offline() {
+    if request.settings.is_offline() {
         add("force-network-mode".into(), "none".into());
     }
     all

@@ -77,7 +77,7 @@ pub fn image_subjects(names: &[Reference], platform: &Platform, manifest: &Diges
 pub fn give_index(store: &Store, built: &mut Built) -> Result<()> {
     if built.index.is_none() {
         let index = Index::new(built.images.iter().map(|image| image.manifest.clone()).collect());
-        put_index(store, built, &index)?;
+        built.put_index(store, &index)?;
     }
     Ok(())
 }
@@ -111,17 +111,9 @@ pub fn attach(
         ]);
         index.manifests.push(entry);
     }
-    put_index(store, built, &index)?;
+    built.put_index(store, &index)?;
     // Annotations of the index's entry in an OCI layout.
     built.index.as_mut().expect("set above").annotations = descriptor.annotations;
-    Ok(())
-}
-
-fn put_index(store: &Store, built: &mut Built, index: &Index) -> Result<()> {
-    let bytes = index.to_bytes();
-    store.write_blob(&bytes)?;
-    let kind = index.media_type.as_deref().unwrap_or(media_type::OCI_INDEX);
-    built.index = Some(Descriptor::of(kind, &bytes));
     Ok(())
 }
 
@@ -156,16 +148,10 @@ fn put_manifest(
     store.write_blob(&config)?;
     let kind = if about.is_some() { media_type::OCI_EMPTY } else { media_type::OCI_CONFIG };
     let manifest = Manifest {
-        schema_version: 2,
-        media_type: Some(media_type::OCI_MANIFEST.to_string()),
         artifact_type: about.as_ref().map(|_| ARTIFACT.to_string()),
-        config: Descriptor::of(kind, &config),
-        layers,
         subject: about,
-        annotations: Annotations::new(),
+        ..Manifest::of_image(Descriptor::of(kind, &config), layers)
     };
-    let bytes = manifest.to_bytes();
-    store.write_blob(&bytes)?;
     let unknown = Platform::new("unknown", "unknown", None);
-    Ok(Descriptor::of(media_type::OCI_MANIFEST, &bytes).with_platform(unknown))
+    Ok(store.write_manifest(&manifest)?.with_platform(unknown))
 }

@@ -5,9 +5,9 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use crossdock_builder::copy::{self, CopyOptions, Placement};
-use crossdock_builder::tree::{Tree, open_in_root};
-use crossdock_builder::view::View;
+use crossdock_builder::files::copy::{self, CopyOptions, Placement};
+use crossdock_builder::files::tree::{Tree, open_in_root};
+use crossdock_builder::solver::view::View;
 use crossdock_dockerfile::values::{bytes, csv};
 use crossdock_oci::Store;
 use crossdock_oci::store::{TemporaryDirectory, VolumeUse, is_volume_name};

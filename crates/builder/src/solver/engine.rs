@@ -1,125 +1,44 @@
 //! Looks steps up in the cache, executes new ones, packs layers in the background.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::Scope as Threads;
 use std::time::Instant;
 
-use crossdock_dockerfile::Dockerfile;
+use crossdock_oci::Digest;
 use crossdock_oci::name::random_name;
-use crossdock_oci::store::{Follow, Frozen, LayerOptions, Scratch, Store, TemporaryDirectory};
-use crossdock_oci::{Descriptor, Digest, Reference};
+use crossdock_oci::store::{Scratch, TemporaryDirectory};
 use crossdock_platform::Platform;
 use crossdock_sandbox::{Emulator, Killer};
 
-use crate::cache::{CachedStep, Imported, StepCache};
 use crate::error::{BuildError, ErrorKind};
-use crate::event::{Event, Events, Miss, StepId, StepInfo, Wait};
-use crate::git::GitSource;
-use crate::graph::TRIGGERS_MAX;
-use crate::key::{Key, Part, differences};
-use crate::request::BuildRequest;
-use crate::secrets::Secrets;
-use crate::sink::{LayerSink, Stop};
-use crate::stat_cache::StatCache;
-use crate::state::{Layer, Packed, Record, State, StepResult};
-use crate::sync::{Flights, Promise, Shared, SharedFlight, Slots};
-use crate::view::View;
-
-/// Where base images come from.
-pub trait Images: Sync {
-    /// The manifest of `reference` for `platform`; its blobs are then in the store. With `pull` the registry
-    /// is asked even if the store knows the name. The error is a sentence for the user.
-    fn resolve(&self, reference: &Reference, platform: &Platform, pull: bool) -> Result<Descriptor, String>;
-
-    /// Downloads `url` for ADD to a file of the store's temporary directory, and returns its path and the
-    /// time of `Last-Modified` in seconds since 1970.
-    fn download(&self, url: &str, to: &std::path::Path) -> Result<Option<i64>, String>;
-
-    /// Brings a layer of [`Environment::imported`] into the store.
-    fn layer(&self, layer: &Descriptor) -> Result<(), String>;
-
-    /// Checks a repository out for ADD into an empty directory, with or without `.git`, and returns the
-    /// commit.
-    fn checkout(&self, source: &GitSource, keep_git: bool, to: &std::path::Path) -> Result<String, String>;
-}
-
-/// What the engine needs from outside.
-pub struct Environment<'a> {
-    /// The store.
-    pub store: &'a Store,
-    /// Base images.
-    pub images: &'a dyn Images,
-    /// Takes progress.
-    pub events: &'a dyn Events,
-    /// Results of other builds.
-    pub imported: &'a Imported,
-    /// How layers are written.
-    pub layers: LayerOptions,
-    /// Receives layers while they are written.
-    pub sink: Option<&'a dyn LayerSink>,
-    /// Secrets and SSH agents.
-    pub secrets: &'a dyn Secrets,
-    /// Ends the build from outside.
-    pub stop: Arc<Stop>,
-    /// What this build has in common with other builds of the same process.
-    pub shared: &'a Shared,
-    /// The emulator for a platform that this machine does not run itself. The error is a sentence for the
-    /// user.
-    pub emulator: &'a (dyn Fn(&Platform) -> Result<Emulator, String> + Sync),
-}
+use crate::event::{Event, Miss, StepId, StepInfo, Wait};
+use crate::solver::cache::{CachedStep, StepCache};
+use crate::solver::environment::Environment;
+use crate::solver::flights::{Flights, Promise, SharedFlight, Slots};
+use crate::solver::key::{Key, Part, differences};
+use crate::solver::layer::{Layer, Record, StepResult};
+use crate::solver::packing::{Packers, Packing, remember};
+use crate::solver::settings::Settings;
+use crate::solver::view::View;
 
 /// One build under way.
 pub(crate) struct Engine<'a> {
     pub env: &'a Environment<'a>,
-    pub request: &'a BuildRequest,
-    pub file: Dockerfile,
-    pub stat_cache: Option<StatCache>,
-    /// Memory that the configurations of all stages take, in bytes.
-    pub weight: Arc<AtomicUsize>,
-    /// ONBUILD triggers run so far.
-    triggers: AtomicUsize,
+    pub settings: &'a Settings,
     slots: Slots,
-    /// Threads that may pack at once.
-    packers: usize,
-    backlog: Mutex<Backlog>,
+    packers: Packers<'a>,
     flights: Flights<Digest>,
     done: Mutex<HashMap<Digest, StepResult>>,
     quick: Mutex<BTreeMap<Digest, Digest>>,
-    pub emulators: OnceLock<Vec<Emulator>>,
-    stages: BTreeMap<(usize, usize), Arc<StagePromise>>,
-    /// The stage runs whose layers are in the images.
-    in_image: BTreeSet<(usize, usize)>,
-    /// Stages that only an ONBUILD trigger of a base image needs, found during the build.
-    late: Mutex<BTreeMap<(usize, usize), Arc<StagePromise>>>,
+    /// Emulators for the platforms of the build, found when the first command needs them.
+    emulators: OnceLock<Vec<Emulator>>,
     failure: Mutex<Option<BuildError>>,
-    stop: Arc<Stop>,
     steps: AtomicUsize,
     /// Roots of several layers, kept for further use.
     views: Mutex<HashMap<Vec<PathBuf>, Arc<View>>>,
-}
-
-/// A step's directory, to be packed into a layer.
-struct Packing {
-    step: StepId,
-    key: Digest,
-    created: String,
-    renewal: Option<String>,
-    frozen: Frozen,
-    /// Whether the layer goes to the sink.
-    is_followed: bool,
-    promise: Arc<Promise<Result<Packed, String>>>,
-    /// Lets other builds look up the step's result; dropped once it is recorded.
-    _flight: SharedFlight,
-}
-
-/// Directories that wait to be packed, and the number of threads that pack.
-#[derive(Default)]
-struct Backlog {
-    waiting: VecDeque<Packing>,
-    threads: usize,
 }
 
 /// How a step is looked up.
@@ -129,72 +48,32 @@ pub(crate) struct How<'a> {
     pub use_cache: bool,
     /// Whether the step's result may differ each time, as with commands.
     pub varies: bool,
-    /// The stage and the platform.
-    pub run: (usize, usize),
+    /// Whether the layer becomes one of the images', so that a push may begin with it.
+    pub is_in_image: bool,
     /// Where the step stands, and the parts of its key, to tell what has changed since the last time.
     pub place: (&'a Digest, &'a [Part]),
 }
-
-/// The end of a stage run; `None` if it or another one failed.
-pub(crate) type StagePromise = Promise<Option<Arc<State>>>;
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl<'a> Engine<'a> {
-    /// An engine for the stage runs that are known to be needed.
-    pub fn new(
-        env: &'a Environment<'a>,
-        request: &'a BuildRequest,
-        file: Dockerfile,
-        stat_cache: Option<StatCache>,
-        stages: BTreeMap<(usize, usize), Arc<StagePromise>>,
-        in_image: BTreeSet<(usize, usize)>,
-    ) -> Engine<'a> {
+    /// An engine that has done nothing yet.
+    pub fn new(env: &'a Environment<'a>, settings: &'a Settings) -> Engine<'a> {
         Engine {
             env,
-            request,
-            stat_cache,
-            slots: Slots::new(request.jobs),
-            weight: Arc::default(),
-            triggers: AtomicUsize::new(0),
-            packers: std::thread::available_parallelism().map_or(1, usize::from),
-            backlog: Mutex::default(),
+            settings,
+            slots: Slots::new(settings.jobs),
+            packers: Packers::new(env),
             flights: Flights::new(),
             done: Mutex::default(),
             quick: Mutex::default(),
             emulators: OnceLock::new(),
-            stages,
-            in_image,
-            late: Mutex::default(),
             failure: Mutex::default(),
-            stop: env.stop.clone(),
             steps: AtomicUsize::new(0),
             views: Mutex::default(),
-            file,
         }
-    }
-
-    /// The promise of a stage run, and whether it is new: then the caller must keep it.
-    pub fn promise(&self, key: (usize, usize)) -> (Arc<StagePromise>, bool) {
-        if let Some(promise) = self.stages.get(&key) {
-            return (promise.clone(), false);
-        }
-        let mut is_new = false;
-        let promise = lock(&self.late)
-            .entry(key)
-            .or_insert_with(|| {
-                is_new = true;
-                Arc::default()
-            })
-            .clone();
-        (promise, is_new)
-    }
-
-    /// Waits for the end of a stage run; `None` if it or another one failed.
-    pub fn state(&self, key: (usize, usize)) -> Option<Arc<State>> {
-        self.stages[&key].wait()
     }
 
     /// The first failure, once all threads have ended.
@@ -205,17 +84,17 @@ impl<'a> Engine<'a> {
     /// Notes the first failure and stops the rest of the build.
     pub fn fail(&self, error: BuildError) {
         lock(&self.failure).get_or_insert(error);
-        self.stop.stop();
+        self.env.stop.stop();
     }
 
     /// An error if another part of the build has failed.
     pub fn check_cancelled(&self) -> Result<(), ErrorKind> {
-        if self.stop.is_set() { Err(ErrorKind::Cancelled) } else { Ok(()) }
+        if self.env.stop.is_set() { Err(ErrorKind::Cancelled) } else { Ok(()) }
     }
 
     /// Lets a failure elsewhere kill this command while `work` waits for it.
     pub fn while_running<T>(&self, step: StepId, killer: Killer, work: impl FnOnce() -> T) -> T {
-        self.stop.while_running(step, killer, work)
+        self.env.stop.while_running(step, killer, work)
     }
 
     /// Reports that a step has no result.
@@ -250,7 +129,7 @@ impl<'a> Engine<'a> {
         &'scope self,
         threads: &'scope Threads<'scope, 'env>,
         key: &Digest,
-        How { use_cache, varies, run, place }: How<'_>,
+        How { use_cache, varies, is_in_image, place }: How<'_>,
         step: StepId,
         execute: &mut dyn FnMut(&Scratch) -> Result<(), ErrorKind>,
     ) -> Result<(StepResult, bool), ErrorKind> {
@@ -284,8 +163,7 @@ impl<'a> Engine<'a> {
             let store = self.env.store;
             let is_renewed = varies && !use_cache && store.cache_has(key);
             // The registry most likely has the layer of a step that gives the same result as before.
-            let is_followed =
-                self.env.sink.is_some() && self.in_image.contains(&run) && (varies || !store.cache_has(key));
+            let is_followed = self.env.sink.is_some() && is_in_image && (varies || !store.cache_has(key));
             let renewal = is_renewed.then(random_name);
             let result = self.finish_step(threads, step, key, scratch, renewal, is_followed, shared)?;
             self.remember_parts(place)?;
@@ -300,7 +178,7 @@ impl<'a> Engine<'a> {
             if !std::mem::replace(&mut is_told, true) {
                 self.tell_wait(step, Wait::SameStep);
             }
-            !self.stop.is_set()
+            !self.env.stop.is_set()
         });
         self.check_cancelled()?;
         Ok(boarded)
@@ -361,7 +239,7 @@ impl<'a> Engine<'a> {
         }
         let result = self.restored(record.clone())?;
         if result.is_some() {
-            self.remember(key, record)?;
+            remember(store, key, record)?;
         }
         Ok(result)
     }
@@ -408,13 +286,13 @@ impl<'a> Engine<'a> {
     ) -> Result<StepResult, ErrorKind> {
         let created = self.now();
         let is_empty = scratch.is_empty()?;
-        if let Some(latest) = self.request.source_date_epoch {
+        if let Some(latest) = self.settings.source_date_epoch {
             scratch.clamp_times(latest)?;
         }
         let frozen = scratch.freeze()?;
         let mut result = StepResult { layer: None, created, renewal: renewal.clone() };
         if is_empty {
-            self.remember(key, &Record { layer: None, created: result.created.clone(), renewal })?;
+            remember(self.env.store, key, &Record { layer: None, created: result.created.clone(), renewal })?;
         } else {
             let promise = Arc::new(Promise::new());
             result.layer = Some(Layer { fs: frozen.path(), packed: promise.clone() });
@@ -422,79 +300,10 @@ impl<'a> Engine<'a> {
             let key = key.clone();
             let packing =
                 Packing { step, key, created, renewal, frozen, is_followed, promise, _flight: flight };
-            self.pack_later(threads, packing);
+            self.packers.pack_later(threads, packing);
         }
         lock(&self.done).insert(key.clone(), result.clone());
         Ok(result)
-    }
-
-    /// Leaves the directory to a packing thread; this thread packs it if there is none.
-    fn pack_later<'scope, 'env>(&'scope self, threads: &'scope Threads<'scope, 'env>, packing: Packing) {
-        let is_needed = {
-            let mut backlog = lock(&self.backlog);
-            backlog.waiting.push_back(packing);
-            let is_needed = backlog.threads < self.packers;
-            backlog.threads += usize::from(is_needed);
-            is_needed
-        };
-        if is_needed && std::thread::Builder::new().spawn_scoped(threads, || self.pack_all()).is_err() {
-            self.pack_all();
-        }
-    }
-
-    /// Packs until nothing waits.
-    fn pack_all(&self) {
-        loop {
-            let packing = {
-                let mut backlog = lock(&self.backlog);
-                match backlog.waiting.pop_front() {
-                    Some(packing) => packing,
-                    None => {
-                        backlog.threads -= 1;
-                        return;
-                    }
-                }
-            };
-            let Packing { step, key, created, renewal, frozen, is_followed, promise, _flight } = packing;
-            self.env.events.event(Event::Packing { step });
-            let sink = self.env.sink.filter(|_| is_followed);
-            let follow = sink.map(|sink| move |layer| sink.follow(layer, &self.stop));
-            let follow = follow.as_ref().map(|follow| follow as Follow<'_>);
-            let packed = self.env.store.commit_followed(&frozen, &self.env.layers, follow);
-            let packed = packed.map_err(ErrorKind::from);
-            let packed = packed.and_then(|layer| {
-                let packed = Packed { diff_id: layer.diff_id, descriptor: layer.descriptor };
-                let (descriptor, diff_id) = (Box::new(packed.descriptor.clone()), packed.diff_id.clone());
-                let told = Event::Packed { step, layer: descriptor, diff_id, size: layer.size };
-                self.env.events.event(told);
-                self.remember(&key, &Record { layer: Some(packed.clone()), created, renewal })?;
-                Ok(packed)
-            });
-            promise.keep(packed.map_err(|e| e.to_string()));
-        }
-    }
-
-    /// Counts triggers that are about to run.
-    ///
-    /// # Errors
-    ///
-    /// More than [`TRIGGERS_MAX`] in the whole build.
-    pub fn count_triggers(&self, count: usize) -> Result<(), ErrorKind> {
-        let all = self.triggers.fetch_add(count, Ordering::Relaxed) + count;
-        if all > TRIGGERS_MAX {
-            let message = format!("more than {TRIGGERS_MAX} ONBUILD triggers run in this build, the limit");
-            return Err(ErrorKind::Dockerfile(message));
-        }
-        Ok(())
-    }
-
-    fn remember(&self, key: &Digest, record: &Record) -> Result<(), ErrorKind> {
-        let bytes = serde_json::to_vec(record).expect("string keys always serialise");
-        let (blobs, snapshots) = match &record.layer {
-            Some(packed) => (vec![packed.descriptor.digest.clone()], vec![packed.diff_id.clone()]),
-            None => (Vec::new(), Vec::new()),
-        };
-        Ok(self.env.store.cache_put(key, &bytes, &blobs, &snapshots)?)
     }
 
     /// The key that an earlier build noted under a quick key.
@@ -521,7 +330,7 @@ impl<'a> Engine<'a> {
 
     /// The time for histories: now, or what `SOURCE_DATE_EPOCH` says; RFC 3339 with nanoseconds.
     pub fn now(&self) -> String {
-        match self.request.source_date_epoch {
+        match self.settings.source_date_epoch {
             Some(seconds) => rfc3339(seconds),
             None => format!("{:.9}", jiff::Timestamp::now()),
         }
@@ -531,7 +340,7 @@ impl<'a> Engine<'a> {
     /// in the layer, so the layer differs.
     pub fn timed(&self, key: Key) -> (Digest, Vec<Part>) {
         let (key, mut parts) = key.finish_parts();
-        match self.request.source_date_epoch {
+        match self.settings.source_date_epoch {
             None => (key, parts),
             Some(seconds) => {
                 let mut timed = Key::new("epoch", &key);
@@ -558,6 +367,28 @@ impl<'a> Engine<'a> {
     /// A temporary directory in the store, removed with its mounts and content.
     pub fn temporary(&self) -> Result<TemporaryDirectory, ErrorKind> {
         Ok(self.env.store.temporary_directory()?)
+    }
+
+    /// Emulators for every platform of this build and for the step's own, which `FROM --platform` may have
+    /// named. A step may need any of them, since its private list of handlers hides the machine's.
+    pub fn emulators(&self, own: &Platform) -> Result<Vec<Emulator>, ErrorKind> {
+        let asked_for = || {
+            let foreign = self.settings.platforms.iter().filter(|p| !p.is_native());
+            foreign.filter_map(|p| (self.env.emulator)(p).ok()).collect()
+        };
+        let mut all = self.emulators.get_or_init(asked_for).clone();
+        if !own.is_native() {
+            let emulator = self.emulator(own)?;
+            if !all.contains(&emulator) {
+                all.push(emulator);
+            }
+        }
+        Ok(all)
+    }
+
+    fn emulator(&self, platform: &Platform) -> Result<Emulator, ErrorKind> {
+        (self.env.emulator)(platform)
+            .map_err(|reason| ErrorKind::Emulator { platform: platform.clone(), reason })
     }
 }
 

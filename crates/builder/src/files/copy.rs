@@ -14,11 +14,11 @@ use std::sync::mpsc::Receiver;
 
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid};
 
-use crate::beside::{Beside, LARGE};
-use crate::chmod::ModeChange;
-use crate::key::Key;
-use crate::stat_cache::StatCache;
-use crate::tree::{Entry, Tree, join, open_in_root, resolve, shown, split_name};
+use crate::files::beside::{Beside, LARGE};
+use crate::files::chmod::ModeChange;
+use crate::files::stat_cache::StatCache;
+use crate::files::tree::{Entry, Tree, join, open_in_root, resolve, shown, split_name};
+use crate::solver::key::Key;
 
 /// How copied files differ from their sources.
 #[derive(Default)]
@@ -131,7 +131,7 @@ pub fn add_to_key(
     });
     at(&start.path, result)?;
     match options.exclude.is_exhausted() {
-        true => at(&start.path, Err(crate::tree::rules_are_slow())),
+        true => at(&start.path, Err(crate::files::tree::rules_are_slow())),
         false => Ok(()),
     }
 }
@@ -418,7 +418,7 @@ fn copy_directory(walk: &Walk<'_, '_, '_>, source: &[u8], target: &[u8]) -> Resu
         };
         let excluded = walk.tree.excludes(&entry.path) || (walk.excluded)(&entry.path);
         if walk.tree.is_exhausted() || walk.options.exclude.is_exhausted() {
-            return at(&entry.path, Err(crate::tree::rules_are_slow()));
+            return at(&entry.path, Err(crate::files::tree::rules_are_slow()));
         }
         if !entry.is_dir() {
             if !excluded {

@@ -7,16 +7,18 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use crossdock_dockerfile::Dockerfile;
 use crossdock_platform::Platform;
 
-use crate::cache::StepCache;
-use crate::engine::{Engine, Environment};
+use super::names::{Names, Origin};
+use super::plan::Plan;
+use super::request::BuildRequest;
+use super::scope::Scope;
+use super::stage::{base_name, keep_promise, makes_layer};
+use super::state::State;
 use crate::error::{BuildError, ErrorKind, shell_error};
 use crate::event::Event;
-use crate::graph::{Names, Origin};
-use crate::request::BuildRequest;
-use crate::scope::Scope;
-use crate::stage::{base_name, keep_promise, makes_layer};
-use crate::stat_cache::StatCache;
-use crate::state::State;
+use crate::files::stat_cache::StatCache;
+use crate::solver::cache::StepCache;
+use crate::solver::engine::Engine;
+use crate::solver::environment::Environment;
 
 /// Threads that stage runs share. A waiting thread costs little, but not nothing.
 const STAGE_THREADS_MAX: usize = 64;
@@ -32,13 +34,11 @@ pub(crate) fn run(
     let target = names.target(request.target.as_deref())?;
     let build_platform = Platform::host();
     let scopes = global_scopes(request, &file, &build_platform)?;
-    let mut stages = BTreeMap::new();
     let (mut base_names, mut in_image) = (BTreeMap::new(), BTreeSet::new());
     for (platform, scope) in scopes.iter().enumerate() {
         let base_of = |index: usize| base_name(&file, scope, index);
         for index in names.needed(target, &base_of)? {
             base_names.insert((index, platform), base_of(index)?);
-            stages.insert((index, platform), Arc::default());
         }
         in_image.extend(names.built_on(target, &base_of)?.into_iter().map(|index| (index, platform)));
     }
@@ -49,18 +49,19 @@ pub(crate) fn run(
         |context: &&std::path::PathBuf| fetched.as_ref().is_none_or(|tmp| !context.starts_with(tmp));
     let context = request.context.as_ref().filter(is_kept);
     let stat_cache = context.map(|context| StatCache::open(&env.store.root().join("statcache"), context));
-    let engine = Engine::new(env, request, file, stat_cache, stages, in_image);
-    env.events.event(Event::Planned { steps: planned(&engine, &base_names)? });
+    let engine = Engine::new(env, &request.settings);
+    let plan = Plan::new(engine, request, file, stat_cache, base_names.keys().copied(), in_image);
+    env.events.event(Event::Planned { steps: planned(&plan, &base_names)? });
     let runs: Vec<_> = base_names.iter().collect();
     let next = AtomicUsize::new(0);
     std::thread::scope(|threads| {
-        let (engine, runs, next, scopes) = (&engine, &runs, &next, &scopes);
+        let (plan, runs, next, scopes) = (&plan, &runs, &next, &scopes);
         // Runs begin in order. A stage needs only earlier ones, so the earliest run under way never waits for
         // one that has not begun, however few threads there are. This thread works, too, and is enough if no
         // other can start.
         let work = move || {
             while let Some((key, base)) = runs.get(next.fetch_add(1, Ordering::Relaxed)) {
-                keep_promise(engine, threads, **key, base, &scopes[key.1]);
+                keep_promise(plan, threads, **key, base, &scopes[key.1]);
             }
         };
         for _ in 1..runs.len().min(STAGE_THREADS_MAX) {
@@ -70,27 +71,25 @@ pub(crate) fn run(
         }
         work();
     });
-    if let Some(cache) = &engine.stat_cache {
+    if let Some(cache) = &plan.stat_cache {
         // If this fails, the next build just reads the files again.
         let _ = cache.save();
     }
-    if let Some(error) = engine.failure() {
+    if let Some(error) = plan.engine.failure() {
         return Err(error);
     }
-    let states: Result<_, _> = (0..request.platforms.len())
-        .map(|platform| {
-            engine.state((target, platform)).ok_or_else(|| BuildError::from(ErrorKind::Cancelled))
-        })
+    let states: Result<_, _> = (0..request.settings.platforms.len())
+        .map(|platform| plan.state((target, platform)).ok_or_else(|| BuildError::from(ErrorKind::Cancelled)))
         .collect();
-    Ok((states?, engine.steps_made()))
+    Ok((states?, plan.engine.steps_made()))
 }
 
 /// How many steps the stage runs announce, as far as is known before they begin.
-fn planned(engine: &Engine<'_>, bases: &BTreeMap<(usize, usize), String>) -> Result<usize, BuildError> {
-    let names = Names { file: &engine.file, contexts: &engine.request.contexts };
+fn planned(plan: &Plan<'_>, bases: &BTreeMap<(usize, usize), String>) -> Result<usize, BuildError> {
+    let names = plan.names();
     let mut steps = 0;
     for ((index, _), base) in bases {
-        let stage = &engine.file.stages[*index];
+        let stage = &plan.file.stages[*index];
         steps += stage.instructions.iter().filter(|i| makes_layer(&i.kind)).count();
         // A base image is a step of its own; a stage or nothing as the base is none.
         let origin = names.resolve(base, *index, stage.lines)?;
@@ -124,7 +123,7 @@ fn global_scopes(
         Scope::global(&request.build_args, &file.global_args, build, platform, &target_stage, escape)
             .map_err(|(e, lines)| shell_error(e, lines))
     };
-    request.platforms.iter().map(scope).collect()
+    request.settings.platforms.iter().map(scope).collect()
 }
 
 fn warn_of_unused_arguments(env: &Environment<'_>, file: &Dockerfile, scope: &Scope) {

@@ -12,12 +12,12 @@ use crossdock_dockerfile::{Dockerfile, Instruction, Lines, Stage};
 use crossdock_oci::{ImageConfig, Reference};
 use crossdock_platform::Platform;
 
+use crate::dockerfile::names::{Names, Origin};
+use crate::dockerfile::request::BuildRequest;
+use crate::dockerfile::scope::{Env, Scope};
+use crate::dockerfile::state::STAGES_SIZE_MAX;
+use crate::dockerfile::values::{check_signal, expose};
 use crate::error::{BuildError, ErrorKind, shell_error};
-use crate::graph::{Names, Origin};
-use crate::request::BuildRequest;
-use crate::scope::{Env, Scope};
-use crate::stage::{check_signal, expose};
-use crate::state::STAGES_SIZE_MAX;
 
 /// Rules that are checked only if `# check=experimental=` enables them.
 const EXPERIMENTAL: [&str; 1] = ["InvalidDefinitionDescription"];
@@ -331,7 +331,7 @@ impl Check<'_> {
     /// Checks that need the values of variables, stage by stage.
     fn stages(&mut self) -> Result<(), BuildError> {
         let host = Platform::host();
-        let target = self.request.platforms.first().unwrap_or(&host);
+        let target = self.request.settings.platforms.first().unwrap_or(&host);
         let global = |given| {
             let escape = self.file.directives.escape;
             Scope::global(given, &self.file.global_args, &host, target, "default", escape)
@@ -471,7 +471,7 @@ impl Check<'_> {
     fn sources(&mut self, index: usize, instruction: &Instruction) {
         let lines = instruction.lines;
         let names = Names { file: self.file, contexts: &self.request.contexts };
-        for name in crate::graph::origins(&instruction.kind) {
+        for name in crate::dockerfile::names::origins(&instruction.kind) {
             if name.contains('$') {
                 let message = format!(
                     "from={name}: variables are not expanded here; a stage with FROM {name} and an ARG before the first FROM can be named instead"
@@ -602,11 +602,11 @@ impl Check<'_> {
             let path = expanded.text;
             let is_local = !path.contains("://") && !crate::git::is_git(&path);
             // The rules may include files again, so the whole context does not count as ignored.
-            let is_part = crate::tree::clean_relative(path.as_bytes()).is_empty()
+            let is_part = crate::files::tree::clean_relative(path.as_bytes()).is_empty()
                 && self.request.ignore.may_include_again();
             if is_local
                 && !is_part
-                && self.request.ignore.excludes(crate::tree::clean_relative(path.as_bytes()))
+                && self.request.ignore.excludes(crate::files::tree::clean_relative(path.as_bytes()))
             {
                 let detail =
                     format!("Attempting to {verb} file \"{path}\" that is excluded by .dockerignore");

@@ -1,20 +1,14 @@
-//! From final states to images and an index in the store.
-
-use std::sync::Arc;
+//! Images and an index in the store, from the layers of a solver.
 
 use crossdock_oci::error::StoreError;
-use crossdock_oci::manifest::{Annotations, MANIFEST_SIZE_MAX};
-use crossdock_oci::store::{DOCUMENT_SIZE_MAX, Store};
-use crossdock_oci::{Descriptor, Digest, ImageConfig, Index, Manifest, media_type};
+use crossdock_oci::{Descriptor, Digest, Image, ImageConfig, Index, Store, media_type};
 use crossdock_platform::Platform;
 
-use crate::cache::StepCache;
-use crate::engine::{Environment, rfc3339};
 use crate::error::{BuildError, ErrorKind};
-use crate::request::BuildRequest;
-use crate::stage::add_labels;
-use crate::stages;
-use crate::state::{Base, Layer, State};
+use crate::solver::cache::StepCache;
+use crate::solver::environment::Environment;
+use crate::solver::layer::{Base, Layer};
+use crate::solver::settings::Settings;
 
 /// The result of a build.
 #[derive(Clone)]
@@ -41,10 +35,63 @@ impl Built {
     ///
     /// Those of the store.
     pub fn make_index(&mut self, store: &Store) -> Result<(), StoreError> {
-        let index = Index::new(self.images.iter().map(|image| image.manifest.clone()).collect());
-        let bytes = serde_json::to_vec(&index).expect("string keys always serialise");
-        store.write_blob(&bytes)?;
-        self.index = Some(Descriptor::of(media_type::OCI_INDEX, &bytes));
+        self.put_index(store, &Index::new(self.images.iter().map(|image| image.manifest.clone()).collect()))
+    }
+
+    /// Makes an index of the images in place of the present one, if there is one; `edit` may change it before
+    /// it is written.
+    ///
+    /// # Errors
+    ///
+    /// Those of the store.
+    pub fn renew_index(&mut self, store: &Store, edit: impl FnOnce(&mut Index)) -> Result<(), StoreError> {
+        if self.index.is_none() {
+            return Ok(());
+        }
+        let mut index = Index::new(self.images.iter().map(|image| image.manifest.clone()).collect());
+        edit(&mut index);
+        self.put_index(store, &index)
+    }
+
+    /// Makes this the result's index.
+    ///
+    /// # Errors
+    ///
+    /// Those of the store.
+    pub fn put_index(&mut self, store: &Store, index: &Index) -> Result<(), StoreError> {
+        self.index = Some(store.write_index(index)?);
+        Ok(())
+    }
+
+    /// Changes every image. The index still has the old ones, until [`Built::renew_index`].
+    ///
+    /// # Errors
+    ///
+    /// Those of `change` and of the store.
+    pub fn change_images<E: From<StoreError>>(
+        &mut self,
+        store: &Store,
+        mut change: impl FnMut(&BuiltImage, &mut Image) -> Result<(), E>,
+    ) -> Result<(), E> {
+        for built in &mut self.images {
+            let mut image = store.image_of(&built.manifest)?;
+            change(built, &mut image)?;
+            built.put(store, &image)?;
+        }
+        Ok(())
+    }
+}
+
+impl BuiltImage {
+    /// Writes an image, which takes the place of this one.
+    ///
+    /// # Errors
+    ///
+    /// Those of the store.
+    pub fn put(&mut self, store: &Store, image: &Image) -> Result<(), StoreError> {
+        let put = store.put(image)?;
+        self.manifest = put.manifest.with_platform(self.platform.clone());
+        self.id = put.id;
         Ok(())
     }
 }
@@ -64,40 +111,11 @@ pub struct BuiltImage {
     pub base: Base,
 }
 
-/// Builds the images and leaves them in the store, without names.
-pub fn build(env: &Environment<'_>, request: &BuildRequest) -> Result<Built, BuildError> {
-    let (states, steps) = stages::run(env, request)?;
-    let mut images = Vec::new();
-    for (state, platform) in states.iter().zip(&request.platforms) {
-        images.push(assemble(env, request, state, platform)?);
-    }
-    let mut built = Built { images, index: None, steps };
-    if built.images.len() != 1 {
-        built.make_index(env.store).map_err(ErrorKind::from)?;
-    }
-    Ok(built)
-}
-
-fn assemble(
-    env: &Environment<'_>,
-    request: &BuildRequest,
-    state: &Arc<State>,
-    platform: &Platform,
-) -> Result<BuiltImage, BuildError> {
-    let mut config = state.config.clone();
-    config.config.env = state.env.entries().to_vec();
-    add_labels(&mut config, &request.labels);
-    if let Some(seconds) = request.source_date_epoch {
-        clamp(&mut config, &rfc3339(seconds));
-    }
-    write(env, request, config, (&state.layers, state.base), platform)
-}
-
 /// Writes configuration and manifest of an image; waits until its layers are packed. `config` lacks the
 /// `rootfs`.
 pub(crate) fn write(
     env: &Environment<'_>,
-    request: &BuildRequest,
+    settings: &Settings,
     mut config: ImageConfig,
     (made, base): (&[Layer], Base),
     platform: &Platform,
@@ -110,39 +128,18 @@ pub(crate) fn write(
         config.rootfs.diff_ids.push(packed.0);
         layers.push(packed.1);
     }
-    let bytes = config.to_bytes();
-    if bytes.len() as u64 > DOCUMENT_SIZE_MAX {
-        let message = format!(
-            "the configuration of the image would have {} bytes, the limit is {DOCUMENT_SIZE_MAX}",
-            bytes.len()
-        );
-        return Err(ErrorKind::Dockerfile(message).into());
-    }
-    let id = env.store.write_blob(&bytes)?;
-    let manifest = Manifest {
-        schema_version: 2,
-        media_type: Some(media_type::OCI_MANIFEST.to_string()),
-        artifact_type: None,
-        config: Descriptor::of(media_type::OCI_CONFIG, &bytes),
-        layers,
-        subject: None,
-        annotations: Annotations::new(),
-    };
-    let bytes = serde_json::to_vec(&manifest).expect("string keys always serialise");
-    if bytes.len() as u64 > MANIFEST_SIZE_MAX {
-        let message =
-            format!("the manifest of the image would have {} bytes, the limit is 4 MiB", bytes.len());
-        return Err(ErrorKind::Dockerfile(message).into());
-    }
-    env.store.write_blob(&bytes)?;
+    let put = env.store.put(&Image::new(config, layers)).map_err(|error| match error {
+        StoreError::WouldBeTooLarge { .. } => ErrorKind::Dockerfile(error.to_string()),
+        other => other.into(),
+    })?;
     // If there are several platforms, each image must be found under its requested platform.
     let is_named_by_base =
-        request.platforms.len() == 1 || own.rank(platform).is_some() || platform.rank(&own).is_some();
+        settings.platforms.len() == 1 || own.rank(platform).is_some() || platform.rank(&own).is_some();
     let named = if is_named_by_base { own } else { platform.clone() };
     Ok(BuiltImage {
         platform: named.clone(),
-        manifest: Descriptor::of(media_type::OCI_MANIFEST, &bytes).with_platform(named),
-        id,
+        manifest: put.manifest.with_platform(named),
+        id: put.id,
         trees: made.iter().map(|layer| layer.fs.clone()).collect(),
         base,
     })

@@ -9,10 +9,10 @@ use crossdock_dockerfile::shell::{Budget, Lexer};
 use crossdock_dockerfile::{Dockerfile, Lines};
 use crossdock_platform::Platform;
 
+use crate::dockerfile::names::{Names, Origin};
+use crate::dockerfile::request::BuildRequest;
+use crate::dockerfile::scope::{Env, Scope};
 use crate::error::{BuildError, shell_error};
-use crate::graph::{Names, Origin};
-use crate::request::BuildRequest;
-use crate::scope::{Env, Scope};
 
 /// One stage with a name, or the last one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,7 +112,7 @@ pub fn outline(request: &BuildRequest) -> Result<Outline, BuildError> {
     let names = Names { file: &file, contexts: &request.contexts };
     let index = names.target(request.target.as_deref())?;
     let host = Platform::host();
-    let platform = request.platforms.first().unwrap_or(&host);
+    let platform = request.settings.platforms.first().unwrap_or(&host);
     let escape = file.directives.escape;
     let scope = Scope::global(&request.build_args, &file.global_args, &host, platform, "default", escape)
         .map_err(|(e, lines)| shell_error(e, lines))?;

@@ -1,21 +1,18 @@
-//! The state of a stage run between two instructions, and results of steps.
+//! The state of a stage run between two instructions.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crossdock_oci::config::History;
-use crossdock_oci::store::{DOCUMENT_SIZE_MAX, Scratch};
-use crossdock_oci::{Descriptor, Digest, ImageConfig};
+use crossdock_oci::store::DOCUMENT_SIZE_MAX;
+use crossdock_oci::{Digest, ImageConfig};
 use crossdock_platform::Platform;
-use crossdock_sandbox::{Stack, Upper};
-use serde::{Deserialize, Serialize};
 
+use super::scope::{Env, Scope};
 use crate::error::ErrorKind;
 use crate::event::StepId;
-use crate::key::Key;
-use crate::scope::{Env, Scope};
-use crate::sync::Promise;
+use crate::solver::layer::{Base, Layer, StepResult};
 
 /// The result of the instructions so far.
 #[derive(Clone)]
@@ -105,72 +102,6 @@ impl Drop for Weight {
     }
 }
 
-/// How much of an image comes from its base image.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Base {
-    /// Number of layers.
-    pub layers: usize,
-    /// Number of entries of the history.
-    pub history: usize,
-}
-
-/// One layer of a state.
-#[derive(Clone)]
-pub struct Layer {
-    /// The unpacked tree, for overlay.
-    pub fs: PathBuf,
-    /// Its archive, made in the background.
-    pub packed: Arc<Promise<Result<Packed, String>>>,
-}
-
-/// The archive of a layer.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Packed {
-    /// Digest of the uncompressed archive.
-    pub diff_id: Digest,
-    /// The compressed archive.
-    pub descriptor: Descriptor,
-}
-
-/// What the cache keeps of a step.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Record {
-    /// The layer; `None` if the step changed nothing.
-    pub layer: Option<Packed>,
-    /// When it was made, RFC 3339.
-    pub created: String,
-    /// Distinguishes a renewed result from the earlier one under the same key, see [`StepResult::digest`].
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub renewal: Option<String>,
-}
-
-/// Result of a step.
-#[derive(Clone)]
-pub struct StepResult {
-    /// The layer; `None` if the step changed nothing.
-    pub layer: Option<Layer>,
-    /// When it was made, RFC 3339.
-    pub created: String,
-    /// See [`Record::renewal`].
-    pub renewal: Option<String>,
-}
-
-impl StepResult {
-    /// The digest that names the content for later steps: the step's key. A command that ran again although
-    /// its result was known (`--no-cache`) has made something else under the same key. It then gets another
-    /// digest, so that results built on the earlier one are not found.
-    pub fn digest(&self, key: Digest) -> Digest {
-        match &self.renewal {
-            None => key,
-            Some(renewal) => {
-                let mut renewed = Key::new("renewed", &key);
-                renewed.field(renewal);
-                renewed.finish()
-            }
-        }
-    }
-}
-
 impl State {
     /// Directories for overlay, the lowest first.
     pub fn lower(&self) -> Vec<PathBuf> {
@@ -208,11 +139,4 @@ impl State {
             empty_layer: empty.then_some(true),
         });
     }
-}
-
-/// The root of a step that writes files itself: the lower layers, with changes going to the scratch
-/// directory.
-pub(crate) fn open_root(scratch: &Scratch, lower: &[PathBuf]) -> Result<Stack, ErrorKind> {
-    let upper = Upper { upper: scratch.upper(), work: scratch.work(), volatile: true };
-    Ok(Stack::new(lower, &upper)?)
 }

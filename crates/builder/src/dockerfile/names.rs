@@ -8,8 +8,8 @@ use crossdock_dockerfile::parser::parse_trigger;
 use crossdock_dockerfile::{Dockerfile, Lines, Stage};
 use crossdock_oci::Reference;
 
+use crate::dockerfile::request::NamedContext;
 use crate::error::{BuildError, ErrorKind};
-use crate::request::NamedContext;
 
 /// ONBUILD triggers that one build may run. Every stage built on a stage runs that stage's triggers again.
 pub(crate) const TRIGGERS_MAX: usize = 100_000;

@@ -1,30 +1,29 @@
 //! COPY, ADD and WORKDIR.
 
 use std::fs::File;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use crossdock_dockerfile::Lines;
 use crossdock_dockerfile::ignore::{Ignore, clean};
 use crossdock_dockerfile::instruction::{Instruction, Transfer};
-use crossdock_oci::layer::extract_tar;
-use crossdock_oci::store::{Owners, Scratch, TemporaryDirectory};
-use crossdock_oci::{Digest, Store, StoreError};
+use crossdock_oci::store::{Scratch, TemporaryDirectory};
+use crossdock_oci::{Digest, Store};
 use crossdock_sandbox::user::{User, UserError};
 use rustix::fs::{FileType, OFlags};
 
-use crate::archive;
-use crate::chmod::ModeChange;
-use crate::copy::{self, CopyError, CopyOptions, Placement};
+use super::names::Origin;
+use super::request::NamedContext;
+use super::stage::{StageRun, Step};
 use crate::error::{BuildError, ErrorKind, shell_error};
 use crate::event::Event;
-use crate::git::{GitSource, is_git};
-use crate::graph::Origin;
-use crate::key::Key;
-use crate::request::NamedContext;
-use crate::stage::{StageRun, Step};
-use crate::state::{Layer, open_root};
-use crate::tree::{Entry, Tree, clean_relative, join};
+use crate::files::chmod::ModeChange;
+use crate::files::copy::{self, CopyOptions, Placement};
+use crate::files::tree::{Entry, Tree, clean_relative, join};
+use crate::files::unpack::{is_archive, on_disk, unpack};
+use crate::git::{GitSource, is_git, without_password};
+use crate::solver::key::Key;
+use crate::solver::layer::{Layer, open_root};
 
 /// A file, directory or download that an instruction names, with the tree it is in.
 struct Item {
@@ -156,7 +155,7 @@ impl StageRun<'_, '_, '_> {
             mode,
             exclude,
             xattrs: origin_layers.is_some(),
-            mtime_max: self.engine.request.source_date_epoch,
+            mtime_max: self.plan.request.settings.source_date_epoch,
             mtime: None,
         };
         let layers = origin_layers.as_ref().map(|(layers, _)| layers.as_slice());
@@ -193,7 +192,7 @@ impl StageRun<'_, '_, '_> {
                     .field(format!("{:?} {:?} {:?}", options.owner, options.mode, options.exclude));
                 continue;
             }
-            let cache = if item.in_context { self.engine.stat_cache.as_ref() } else { None };
+            let cache = if item.in_context { self.plan.stat_cache.as_ref() } else { None };
             copy::add_to_key(&mut shape, &found.trees[item.tree], &item.entry, options, cache)
                 .map_err(|e| ErrorKind::Copy(e).at(lines))?;
         }
@@ -318,8 +317,8 @@ impl StageRun<'_, '_, '_> {
             Tree::open(path, ignore).map_err(|e| ErrorKind::io(doing(), e).at(lines))
         };
         match (origin, layers) {
-            (None, _) => match &self.engine.request.context {
-                Some(context) => open(context, self.engine.request.ignore.clone()),
+            (None, _) => match &self.plan.request.context {
+                Some(context) => open(context, self.plan.request.ignore.clone()),
                 None => {
                     let message =
                         "there is no build context to copy from: the Dockerfile was read from standard input";
@@ -439,7 +438,7 @@ impl StageRun<'_, '_, '_> {
             owner: found.options[0].owner.or(Some((0, 0))),
             mode,
             mode_of_made: found.options[0].mode_of_made.clone(),
-            mtime_max: Some(self.engine.request.source_date_epoch.unwrap_or(0)),
+            mtime_max: Some(self.plan.request.settings.source_date_epoch.unwrap_or(0)),
             ..CopyOptions::default()
         };
         found.options.push(options);
@@ -522,7 +521,8 @@ fn place(
     let root = stack.root();
     let destination = destination.trim_start_matches('/').as_bytes();
     let mut parents = Vec::new();
-    let exists = crate::tree::open_in_root(root, destination, OFlags::PATH | OFlags::DIRECTORY).is_ok();
+    let exists =
+        crate::files::tree::open_in_root(root, destination, OFlags::PATH | OFlags::DIRECTORY).is_ok();
     let placement = match is_directory || exists || found.items.len() > 1 {
         true => Placement::Into,
         false => Placement::Exact,
@@ -549,49 +549,6 @@ fn place(
     Ok(stack.finish()?)
 }
 
-/// Turns "disk full" into an error of the store: the message names the store and its room, not only the file
-/// that did not fit.
-pub(crate) fn on_disk(error: CopyError, scratch: &Scratch) -> ErrorKind {
-    match error {
-        CopyError::Io { path, error } if error.kind() == std::io::ErrorKind::StorageFull => {
-            StoreError::io("copy to", scratch.upper().join(path), error).into()
-        }
-        other => other.into(),
-    }
-}
-
-/// Whether the file is an archive that ADD would unpack.
-pub(crate) fn is_archive(tree: &Tree, entry: &Entry) -> Result<bool, ErrorKind> {
-    let failed = |e: std::io::Error| ErrorKind::io(format!("read {}", entry.shown()), e);
-    let file = tree.open_at(&entry.path, OFlags::RDONLY | OFlags::NONBLOCK).map_err(failed)?;
-    archive::detect(&mut File::from(file)).map_err(failed)
-}
-
-/// Unpacks an archive into a directory, which is made if it is missing.
-pub(crate) fn unpack(
-    tree: &Tree,
-    entry: &Entry,
-    root: &OwnedFd,
-    destination: &[u8],
-    options: &CopyOptions,
-    store: &Store,
-) -> Result<(), ErrorKind> {
-    let failed = |e: std::io::Error| ErrorKind::io(format!("read {}", entry.shown()), e);
-    copy::make_directories(root, destination, options)?;
-    let target =
-        crate::tree::open_in_root(root, destination, OFlags::RDONLY | OFlags::DIRECTORY).map_err(failed)?;
-    let file = tree.open_at(&entry.path, OFlags::RDONLY).map_err(failed)?;
-    let limit = store.unpack_limit();
-    let owners = match (store.owners(), options.owner) {
-        (Owners::Keep, Some((uid, gid))) if options.owner_is_given => Owners::Given(uid, gid),
-        (owners, _) => owners,
-    };
-    // The directory has no path of its own, since its mount is attached nowhere.
-    let path = format!("/proc/self/fd/{}/.", target.as_raw_fd());
-    extract_tar(File::from(file), Path::new(&path), owners, &entry.shown(), limit)?;
-    Ok(())
-}
-
 fn is_remote(source: &str) -> bool {
     // A file:// address also counts as a repository, so that it is refused as one.
     source.starts_with("http://") || source.starts_with("https://") || is_git(source)
@@ -608,35 +565,6 @@ fn file_name(url: &str) -> Option<String> {
     Some(name.to_string()).filter(|name| !matches!(name.as_str(), "" | "." | ".."))
 }
 
-/// The URL without user and password, for messages.
-pub fn without_password(url: &str) -> String {
-    match url.split_once("://") {
-        Some((scheme, rest)) => {
-            let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
-            let host = authority.rsplit('@').next().unwrap_or(authority);
-            format!("{scheme}://{host}/{path}")
-        }
-        None => url.to_string(),
-    }
-}
-
-/// Text of another program, without users and passwords in its URLs.
-pub fn without_passwords(text: &str) -> String {
-    let mut out = String::new();
-    let mut rest = text;
-    while let Some((before, after)) = rest.split_once("://") {
-        out.push_str(before);
-        out.push_str("://");
-        let end =
-            after.find(|c: char| c.is_whitespace() || matches!(c, '/' | '\'' | '"')).unwrap_or(after.len());
-        let authority = &after[..end];
-        out.push_str(authority.rsplit('@').next().unwrap_or(authority));
-        rest = &after[end..];
-    }
-    out.push_str(rest);
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -651,9 +579,5 @@ mod tests {
         );
         assert_eq!(file_name("https://h/a/b.tgz?x=/y").as_deref(), Some("b.tgz"));
         assert_eq!(file_name("https://h/").as_deref(), None);
-        assert_eq!(without_password("https://u:p@h:1/a@b"), "https://h:1/a@b");
-        let said = "fatal: 'https://u:p@h/a.git/': refused; see ssh://t0ken@g and git@h:a, https://h/x@y";
-        let shown = "fatal: 'https://h/a.git/': refused; see ssh://g and git@h:a, https://h/x@y";
-        assert_eq!(without_passwords(said), shown);
     }
 }

@@ -10,7 +10,7 @@ use std::collections::{BTreeSet, HashMap};
 use crossdock_oci::{Descriptor, Digest};
 use serde::{Deserialize, Serialize};
 
-use crate::state::Record;
+use crate::solver::layer::Record;
 
 /// Steps and their results, as exported.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -75,7 +75,7 @@ impl Imported {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::state::Packed;
+    use crate::solver::layer::Packed;
 
     #[test]
     fn a_selection_keeps_what_leads_to_it() {

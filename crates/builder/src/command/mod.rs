@@ -1,0 +1,6 @@
+//! Commands in a root made of layers, their mounts and their output; for RUN and for operations of LLB.
+
+mod agent;
+pub(crate) mod execute;
+pub(crate) mod mounts;
+mod output;

@@ -1,0 +1,287 @@
+//! RUN.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crossdock_dockerfile::Lines;
+use crossdock_dockerfile::ignore::{Ignore, clean};
+use crossdock_dockerfile::instruction::{CommandLine, Instruction, Run};
+use crossdock_dockerfile::mount::{self, Mount, MountKind};
+use crossdock_dockerfile::parser::heredoc_of_word;
+use crossdock_oci::store::Scratch;
+use crossdock_sandbox as sandbox;
+
+use super::names::Origin;
+use super::request::NamedContext;
+use super::stage::{StageRun, Step};
+use crate::command::execute::{Command, execute, key_of, shown_args};
+use crate::command::mounts::{Bound, Guards, Kept, Prepared, PreparedMount};
+use crate::error::{BuildError, ErrorKind};
+use crate::event::StepId;
+use crate::files::copy::{self, CopyOptions, Placement};
+use crate::files::tree::Tree;
+use crate::solver::key::Key;
+
+/// Where a shebang heredoc is mounted, as in BuildKit.
+const PIPES: &str = "/dev/pipes";
+
+impl StageRun<'_, '_, '_> {
+    pub fn run_step(&mut self, run: &Run, instruction: &Instruction) -> Result<(), BuildError> {
+        let lines = instruction.lines;
+        let engine = self.engine;
+        let (args, shown, script) = self.command(run, lines)?;
+        let title = format!("RUN {shown}");
+        self.begin(&title, lines);
+        let mut env = self.environment();
+        let proxies = self.state.scope.proxy_args();
+        let cwd = match self.state.config.config.working_dir.as_str() {
+            "" => "/".to_string(),
+            directory => directory.to_string(),
+        };
+        let network = match run.network.as_deref() {
+            Some("none") => sandbox::Network::None,
+            Some("host") => sandbox::Network::Host,
+            _ => self.plan.request.settings.network,
+        };
+        // A Dockerfile must not override a restriction from the command line.
+        let allowed = [self.plan.request.settings.network, sandbox::Network::None];
+        if !allowed.contains(&network) && !self.plan.request.settings.allow_network_host {
+            let message = "RUN --network=host needs the permission --allow network.host, since this build's --network is another";
+            return Err(ErrorKind::Dockerfile(message.to_string()).at(lines));
+        }
+        if let Some(device) = run.devices.iter().find(|device| !device.contains("required=false")) {
+            let message = format!(
+                "RUN --device={device}: devices of the machine (CDI) are not handed to steps; leave it out, or say required=false"
+            );
+            return Err(ErrorKind::Dockerfile(message).at(lines));
+        }
+        let insecure = run.security.as_deref() == Some("insecure");
+        if insecure && !self.plan.request.settings.allow_insecure {
+            let message = "RUN --security=insecure needs the permission --allow security.insecure";
+            return Err(ErrorKind::Dockerfile(message.to_string()).at(lines));
+        }
+
+        let mut key = Key::new("run", &self.state.digest);
+        key.part("the command").list(&args);
+        // As `Key::list` does, with a part for each variable.
+        key.part("").field(env.len().to_string());
+        for variable in &env {
+            key.part(format!("${}", variable.split('=').next().unwrap_or_default())).field(variable);
+        }
+        key.part("the user").field(&self.state.config.config.user);
+        key.part("the working directory").field(&cwd);
+        key.part("the network").field(format!("{} {insecure}", key_of(network)));
+        key.part("the platform").field(self.state.platform.to_string());
+        key.part("the script").field(script.as_deref().unwrap_or_default());
+        let options = &self.plan.request.settings.steps;
+        if !options.key.is_empty() {
+            key.part("the options for RUN").list(&options.key);
+        }
+        let mut kept = Kept::default();
+        let mut mounts = Vec::new();
+        for text in &run.mounts {
+            let expanded = self.expand(text, lines)?;
+            let mount = mount::parse(&expanded).map_err(|m| ErrorKind::Dockerfile(m).at(lines))?;
+            key.part(format!("--mount={text}"));
+            mounts.push(self.prepare(&mount, &mut key, &mut kept, lines)?);
+        }
+        if let Some(script) = script {
+            mounts.push(PreparedMount {
+                what: Prepared::File { content: script.into_bytes(), mode: 0o755, owner: (0, 0) },
+                target: args[0].clone(),
+                read_only: true,
+            });
+        }
+        // Proxies go to the command but not into the key: a build behind another proxy is the same build.
+        env.extend(proxies);
+
+        let arguments = self.state.scope.run_args(&self.state.env);
+        let created_by = match arguments.len() {
+            0 => format!("RUN {}", args.join(" ")),
+            n => format!("RUN |{n} {} {}", arguments.join(" "), args.join(" ")),
+        };
+        let lower = self.state.lower();
+        let (user, platform) = (self.state.config.config.user.clone(), self.state.platform.clone());
+        let mut execute = |scratch: &Scratch, step: StepId| -> Result<(), ErrorKind> {
+            let command = Command { args: &args, env: &env, cwd: &cwd, user: &user, network, insecure };
+            let mut spec = command.spec(engine, &platform, &lower, scratch)?;
+            let mut guards = Guards::default();
+            for mount in &mounts {
+                spec.mounts.extend(guards.mount(engine, mount)?);
+            }
+            spec.env.extend(guards.variables.drain(..).map(OsString::from));
+            execute(engine, step, &spec, &args, &[0])
+        };
+        let step = Step { title: &title, key: engine.timed(key), created_by, varies: true };
+        self.layer_step(step, lines, &mut execute)
+    }
+
+    /// Arguments, the text to show, and the script of a heredoc that begins with `#!`.
+    fn command(&self, run: &Run, lines: Lines) -> Result<(Vec<String>, String, Option<String>), BuildError> {
+        let text = match &run.command {
+            CommandLine::Exec(args) if args.is_empty() => {
+                return Err(ErrorKind::Dockerfile("RUN requires at least one argument".to_string()).at(lines));
+            }
+            CommandLine::Exec(args) => return Ok((args.clone(), shown_args(args), None)),
+            CommandLine::Shell(text) => text,
+        };
+        let escape = self.plan.file.directives.escape;
+        let [first, ..] = &run.heredocs[..] else {
+            if text.is_empty() {
+                return Err(ErrorKind::Dockerfile("RUN requires at least one argument".to_string()).at(lines));
+            }
+            return Ok((self.in_shell(text), text.clone(), None));
+        };
+        if heredoc_of_word(text, escape).is_none() {
+            // More than a heredoc: the shell reads the heredocs itself.
+            let mut whole = text.clone();
+            for heredoc in &run.heredocs {
+                whole.push_str(&format!("\n{}{}", heredoc.content, heredoc.name));
+            }
+            return Ok((self.in_shell(&whole), text.clone(), None));
+        }
+        let content = first.text();
+        let shown = format!("{text} ({})", content.lines().next().unwrap_or_default());
+        match content.starts_with("#!") {
+            true => Ok((vec![format!("{PIPES}/{}", first.name)], shown, Some(content))),
+            false => Ok((self.in_shell(&content), shown, None)),
+        }
+    }
+
+    fn prepare(
+        &self,
+        mount: &Mount,
+        key: &mut Key,
+        kept: &mut Kept,
+        lines: Lines,
+    ) -> Result<PreparedMount, BuildError> {
+        let is_bind = matches!(mount.kind, MountKind::Bind { .. });
+        let target = mount.target.as_deref().or(is_bind.then_some(".")).map(|target| self.absolute(target));
+        key.field(format!("mount {} {:?}", mount.read_only, target));
+        let what = match &mount.kind {
+            MountKind::Bind { from, source } => {
+                let path = self.bind_source(from.as_deref(), source.as_deref(), Some(key), kept, lines)?;
+                Prepared::Bind { source: path, writable: !mount.read_only }
+            }
+            MountKind::Cache { id, from, source, sharing, mode, uid, gid } => {
+                let id = id.clone().unwrap_or_else(|| target.clone().unwrap_or_default());
+                key.field("cache").field(&id);
+                let initial = match from {
+                    None => None,
+                    Some(_) => {
+                        Some(self.bind_source(from.as_deref(), source.as_deref(), None, kept, lines)?)
+                    }
+                };
+                // Platforms must not share caches: package managers keep programs in them. Another owner or
+                // mode also means another cache, as with BuildKit.
+                let mut id = format!("{} {id}", self.state.platform);
+                if (*uid, *gid, *mode) != (0, 0, 0o755) {
+                    id.push_str(&format!(" {uid}:{gid} {mode:o}"));
+                }
+                Prepared::Cache { id, sharing: *sharing, mode: *mode, owner: (*uid, *gid), initial }
+            }
+            MountKind::Tmpfs { size } => {
+                key.field("tmpfs").field(format!("{size:?}"));
+                Prepared::Tmpfs { size: *size }
+            }
+            MountKind::Secret { id, env: variable, required, mode, uid, gid } => {
+                let name = id.clone().unwrap_or_else(|| {
+                    let path = target.as_deref().or(variable.as_deref()).unwrap_or_default();
+                    path.rsplit('/').next().unwrap_or(path).to_string()
+                });
+                key.field("secret").field(&name).option(variable.as_deref());
+                let what = Prepared::Secret {
+                    id: name.clone(),
+                    is_required: *required,
+                    variable: variable.clone(),
+                    is_file: variable.is_none() || target.is_some(),
+                    mode: *mode,
+                    owner: (*uid, *gid),
+                };
+                let target = target.unwrap_or_else(|| format!("/run/secrets/{name}"));
+                return Ok(PreparedMount { what, target, read_only: true });
+            }
+            MountKind::Ssh { id, required, mode, uid, gid } => {
+                let id = id.clone().unwrap_or_else(|| "default".to_string());
+                key.field("ssh").field(&id).field(format!("{uid} {gid} {mode:o}"));
+                let target = target.unwrap_or_else(|| "/run/buildkit/ssh_agent.0".to_string());
+                let what = Prepared::Agent { id, is_required: *required, mode: *mode, owner: (*uid, *gid) };
+                return Ok(PreparedMount { what, target, read_only: false });
+            }
+        };
+        let target =
+            target.ok_or_else(|| ErrorKind::Dockerfile("a mount needs a target".to_string()).at(lines))?;
+        Ok(PreparedMount { what, target, read_only: mount.read_only })
+    }
+
+    /// The source of a bind. Its content enters `key` if there is one.
+    fn bind_source(
+        &self,
+        from: Option<&str>,
+        source: Option<&str>,
+        key: Option<&mut Key>,
+        kept: &mut Kept,
+        lines: Lines,
+    ) -> Result<Bound, BuildError> {
+        let origin = from.map(|from| self.origin(from, lines)).transpose()?;
+        let relative = clean(&format!("/{}", source.unwrap_or_default())).split_off(1);
+        let layers = match &origin {
+            None | Some(Origin::Context(NamedContext::Directory { .. })) => None,
+            Some(origin) => Some(self.origin_layers(origin, lines)?),
+        };
+        if matches!(origin, Some(Origin::Scratch)) {
+            let directory = self.engine.temporary().map_err(|e| e.at(lines))?;
+            let empty =
+                Tree::open(directory.path(), Ignore::default()).and_then(|tree| tree.root().try_clone());
+            kept.directories.push(directory);
+            return Ok(Arc::new(empty.map_err(|e| ErrorKind::io("mount scratch", e).at(lines))?));
+        }
+        let tree = self.tree(origin.as_ref(), layers.as_ref().map(|(layers, _)| layers.as_slice()), lines)?;
+        let shown = from.map_or("the build context".to_string(), |from| format!("\"{from}\""));
+        let failed =
+            |e: std::io::Error| ErrorKind::io(format!("mount \"/{relative}\" of {shown}"), e).at(lines);
+        let entry = tree.entry(&relative).map_err(failed)?;
+        if let Some(key) = key {
+            let options = CopyOptions::default();
+            let cache = if origin.is_none() { self.plan.stat_cache.as_ref() } else { None };
+            match &layers {
+                // A whole stage or image has a digest already.
+                Some((_, digest)) if relative.is_empty() => drop(key.field("bind").field(digest.as_str())),
+                _ => {
+                    key.field("bind");
+                    copy::add_to_key(key, &tree, &entry, &options, cache)
+                        .map_err(|e| ErrorKind::Copy(e).at(lines))?;
+                }
+            }
+        }
+        let base = match (&origin, layers) {
+            (None, _) | (Some(Origin::Context(NamedContext::Directory { .. })), _) if !tree.is_filtered() => {
+                match &origin {
+                    Some(Origin::Context(NamedContext::Directory { path, .. })) => path.clone(),
+                    _ => self.plan.request.context.clone().unwrap_or_default(),
+                }
+            }
+            (_, Some((layers, _))) => {
+                let lower: Vec<PathBuf> = layers.iter().map(|layer| layer.fs.clone()).collect();
+                let overlay =
+                    sandbox::overlay_fd(&lower, None).map_err(|e| ErrorKind::Overlay(e).at(lines))?;
+                kept.attach(self.engine, &overlay).map_err(|e| e.at(lines))?
+            }
+            _ => {
+                // Files that the ignore file leaves out must not be seen, so the rest is copied.
+                let place = self.engine.temporary().map_err(|e| e.at(lines))?;
+                let root = Tree::open(place.path(), Ignore::default()).map_err(failed)?;
+                let options = CopyOptions { owner: Some((0, 0)), ..CopyOptions::default() };
+                copy::copy(&tree, &entry, root.root(), relative.as_bytes(), Placement::Exact, &options)
+                    .map_err(|e| ErrorKind::Copy(e).at(lines))?;
+                let path = place.path().to_path_buf();
+                kept.directories.push(place);
+                path
+            }
+        };
+        // Resolved inside the root again, so that a link in the tree cannot name a file of this machine.
+        let inside = Tree::open(&base, Ignore::default()).map_err(failed)?;
+        inside.open_at(&relative, rustix::fs::OFlags::PATH).map(Arc::new).map_err(failed)
+    }
+}

@@ -1,0 +1,58 @@
+//! What a build needs from outside: the store, sources of images and files, and who is told.
+
+use std::sync::Arc;
+
+use crossdock_oci::store::{LayerOptions, Store};
+use crossdock_oci::{Descriptor, Reference};
+use crossdock_platform::Platform;
+use crossdock_sandbox::Emulator;
+
+use crate::event::Events;
+use crate::git::GitSource;
+use crate::secrets::Secrets;
+use crate::solver::cache::Imported;
+use crate::solver::flights::Shared;
+use crate::solver::stop::{LayerSink, Stop};
+
+/// Where base images come from.
+pub trait Images: Sync {
+    /// The manifest of `reference` for `platform`; its blobs are then in the store. With `pull` the registry
+    /// is asked even if the store knows the name. The error is a sentence for the user.
+    fn resolve(&self, reference: &Reference, platform: &Platform, pull: bool) -> Result<Descriptor, String>;
+
+    /// Downloads `url` for ADD to a file of the store's temporary directory, and returns its path and the
+    /// time of `Last-Modified` in seconds since 1970.
+    fn download(&self, url: &str, to: &std::path::Path) -> Result<Option<i64>, String>;
+
+    /// Brings a layer of [`Environment::imported`] into the store.
+    fn layer(&self, layer: &Descriptor) -> Result<(), String>;
+
+    /// Checks a repository out for ADD into an empty directory, with or without `.git`, and returns the
+    /// commit.
+    fn checkout(&self, source: &GitSource, keep_git: bool, to: &std::path::Path) -> Result<String, String>;
+}
+
+/// What the engine needs from outside.
+pub struct Environment<'a> {
+    /// The store.
+    pub store: &'a Store,
+    /// Base images.
+    pub images: &'a dyn Images,
+    /// Takes progress.
+    pub events: &'a dyn Events,
+    /// Results of other builds.
+    pub imported: &'a Imported,
+    /// How layers are written.
+    pub layers: LayerOptions,
+    /// Receives layers while they are written.
+    pub sink: Option<&'a dyn LayerSink>,
+    /// Secrets and SSH agents.
+    pub secrets: &'a dyn Secrets,
+    /// Ends the build from outside.
+    pub stop: Arc<Stop>,
+    /// What this build has in common with other builds of the same process.
+    pub shared: &'a Shared,
+    /// The emulator for a platform that this machine does not run itself. The error is a sentence for the
+    /// user.
+    pub emulator: &'a (dyn Fn(&Platform) -> Result<Emulator, String> + Sync),
+}
