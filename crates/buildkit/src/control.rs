@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use base64::Engine as _;
 use bollard_buildkit_proto::google::rpc;
 use bollard_buildkit_proto::moby::buildkit::v1::control_server::Control;
 use bollard_buildkit_proto::moby::buildkit::v1::{
@@ -13,6 +14,7 @@ use bollard_buildkit_proto::moby::buildkit::v1::{
     StatusResponse, UpdateBuildHistoryRequest, UpdateBuildHistoryResponse, UsageRecord,
 };
 use crossdock_builder::Stop;
+use crossdock_oci::Store;
 use crossdock_oci::store::LayerOptions;
 use tokio::sync::{broadcast, mpsc};
 use tokio_stream::Stream;
@@ -192,6 +194,7 @@ impl Control for Server {
             self.0.house.history.begun(record.clone());
         }
         let (imports, cache_exports) = caches(request.cache.clone().unwrap_or_default());
+        let (mut attested, mut exported) = (Vec::new(), None);
         let outcome = async {
             let (exports, layers): (Vec<Export>, LayerOptions) = {
                 let exports = export::exports(&job, &request.exporters);
@@ -201,13 +204,17 @@ impl Control for Server {
             };
             job.set_layers(layers, imports.clone());
             let answer = self.build(&job, &request, layers, &imports).await?;
+            attested = answer.recorded();
             let working = job.clone();
             blocking(move || export::export(&working, &answer, &exports, &cache_exports, layers)).await
         }
         .await;
         record.completed_at = Some(now());
         match &outcome {
-            Ok(response) => record.exporter_response = response.clone(),
+            Ok(response) => {
+                record.exporter_response = response.clone();
+                exported = exported_of(&job.store, response);
+            }
             Err(failure) => {
                 job.reporter.failed(&failure.message);
                 record.error = Some(rpc::Status {
@@ -227,7 +234,11 @@ impl Control for Server {
         if !request.internal {
             let (server, log) = (self.0.clone(), job.log.clone());
             let written = blocking(move || {
-                server.house.history.ended(record, &log.all()).map_err(|error| Failure::of(&error))
+                server
+                    .house
+                    .history
+                    .ended(record, &log.all(), &attested, exported)
+                    .map_err(|error| Failure::of(&error))
             });
             // The build is as good without its record.
             if let Err(failure) = written.await {
@@ -342,6 +353,18 @@ impl Control for Server {
         done.await.map_err(|failure| failure.status())?;
         Ok(Response::new(UpdateBuildHistoryResponse {}))
     }
+}
+
+/// The manifest or index that a build exported, and its bytes.
+fn exported_of(
+    store: &Store,
+    response: &HashMap<String, String>,
+) -> Option<(crossdock_oci::Descriptor, Vec<u8>)> {
+    let encoded = response.get("containerimage.descriptor")?;
+    let bytes = base64::engine::general_purpose::STANDARD.decode(encoded).ok()?;
+    let descriptor: crossdock_oci::Descriptor = serde_json::from_slice(&bytes).ok()?;
+    let bytes = store.read_descriptor(&descriptor).ok()?;
+    Some((descriptor, bytes))
 }
 
 fn bad_request(error: &anyhow::Error) -> Failure {

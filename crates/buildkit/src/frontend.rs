@@ -13,7 +13,7 @@ use crossdock_builder::{BuildRequest, Environment, NamedContext, Settings, StepO
 use crossdock_delivery::attest::provenance::Inputs;
 use crossdock_delivery::attest::settings as attestations;
 use crossdock_delivery::attest::steps::Steps;
-use crossdock_delivery::attest::{self, Attestations, Making};
+use crossdock_delivery::attest::{self, Making};
 use crossdock_delivery::calls;
 use crossdock_delivery::contexts::{Fetched, Remote, read_ignore};
 use crossdock_delivery::source::Source;
@@ -79,8 +79,7 @@ pub fn run(job: &Job, call: &Call) -> Result<Answer, Failure> {
     let pull_never = call.attributes.get("image-resolve-mode").is_some_and(|mode| mode == "never");
     let attributes: BTreeMap<String, String> = call.attributes.clone().into_iter().collect();
     let settings = attestations::Settings::of_attributes(&attributes).map_err(|error| Failure::of(&error))?;
-    let source =
-        Source::new(Box::new(host), &job.store).only_here(pull_never).noting_materials(!settings.is_empty());
+    let source = Source::new(Box::new(host), &job.store).only_here(pull_never).noting_materials(true);
     let frontend = Frontend { job, call, reporter: &reporter, source: &source };
     let (request, info) = frontend.request().map_err(|error| Failure::of(&error))?;
     reporter.set_source(info.clone());
@@ -122,28 +121,30 @@ pub fn run(job: &Job, call: &Call) -> Result<Answer, Failure> {
         reporter.failed(&failure.message);
         failure
     })?;
-    let attestations = match settings.is_empty() {
-        true => Attestations::default(),
-        false => {
-            let making = Making {
-                environment: &environment,
-                settings: &settings,
-                inputs: &frontend.inputs(attributes, &request),
-                platforms: &request.settings.platforms,
-                steps: &steps,
-                materials: &source.materials(),
-                epoch: request.settings.source_date_epoch,
-                name: None,
-                say: &say,
-            };
-            attest::make(&making, &built).map_err(|error| Failure::of(&error))?
-        }
+    let inputs = frontend.inputs(attributes, &request);
+    let materials = source.materials();
+    let make = |settings: &attestations::Settings| {
+        let making = Making {
+            environment: &environment,
+            settings,
+            inputs: &inputs,
+            platforms: &request.settings.platforms,
+            steps: &steps,
+            materials: &materials,
+            epoch: request.settings.source_date_epoch,
+            name: None,
+            say: &say,
+        };
+        attest::make(&making, &built)
     };
+    let attested = make(&settings).map_err(|error| Failure::of(&error))?;
+    // The build is as good if its record says less.
+    let recorded = make(&attestations::Settings::for_records()).unwrap_or_default();
     let epoch = request.settings.source_date_epoch;
     Answer::of_build(
         &job.store,
         built,
-        &attestations,
+        (&attested, &recorded),
         epoch,
         frontend.wants_index().map_err(|error| Failure::of(&error))?,
     )

@@ -1,16 +1,19 @@
 //! Records of builds that are over, for `buildx history` (BuildKit, solver/llbsolver/history.go).
 //!
-//! A record and the log of a build are two files in the store. Names of builds come from clients, so files
-//! are named by their digests.
+//! Records are files in the store. Names of builds come from clients, so files are named by their digests.
+//! What a record names (its log, provenance) are blobs beside the records, which clients read by the service
+//! of `content.rs`.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI32, Ordering};
 
 use anyhow::{Context, Result};
 use bollard_buildkit_proto::moby::buildkit::v1::{
-    BuildHistoryEvent, BuildHistoryEventType, BuildHistoryRecord, StatusResponse,
+    BuildHistoryEvent, BuildHistoryEventType, BuildHistoryRecord, BuildResultInfo, Descriptor, StatusResponse,
 };
+use crossdock_delivery::attest::statement::{PREDICATE_TYPE, STATEMENT};
 use crossdock_delivery::files::write_whole;
 use crossdock_oci::{Digest, Store};
 use prost::Message;
@@ -19,8 +22,21 @@ use tokio::sync::broadcast;
 /// Records that are kept beside pinned ones, as BuildKit keeps them.
 const KEPT: usize = 50;
 
+/// Media type of a log: statuses, each after its length in four bytes, the lowest first.
+const LOG: &str = "application/vnd.buildkit.status.v0";
+
 /// Events that a slow client may be behind.
 const BACKLOG: usize = 256;
+
+/// What is attested of an image of a build, for its record.
+pub struct Attested {
+    /// The platform, if the build was for several.
+    pub platform: Option<String>,
+    /// What the predicate is.
+    pub predicate_type: String,
+    /// The predicate in JSON.
+    pub predicate: Vec<u8>,
+}
 
 /// The records of a store.
 pub struct History {
@@ -37,12 +53,39 @@ impl History {
     /// The directory cannot be made.
     pub fn open(store: &Store) -> Result<History> {
         let directory = store.root().join("buildkit/history");
-        fs::create_dir_all(&directory).with_context(|| format!("create {}", directory.display()))?;
+        let blobs = directory.join("blobs");
+        fs::create_dir_all(&blobs).with_context(|| format!("create {}", blobs.display()))?;
         Ok(History { directory, events: broadcast::channel(BACKLOG).0, generation: AtomicI32::new(0) })
     }
 
-    fn path(&self, reference: &str, kind: &str) -> PathBuf {
-        self.directory.join(format!("{}.{kind}", &Digest::of(reference.as_bytes()).hex()[..32]))
+    fn path(&self, reference: &str) -> PathBuf {
+        self.directory.join(format!("{}.record", &Digest::of(reference.as_bytes()).hex()[..32]))
+    }
+
+    fn blob_path(&self, digest: &Digest) -> PathBuf {
+        self.directory.join("blobs").join(format!("{}-{}", digest.algorithm(), digest.hex()))
+    }
+
+    /// Something that a record names, by its digest.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be read.
+    pub fn blob(&self, digest: &Digest) -> Result<Option<Vec<u8>>> {
+        let path = self.blob_path(digest);
+        match fs::read(&path) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error).with_context(|| format!("read {}", path.display())),
+        }
+    }
+
+    fn write_blob(&self, media_type: &str, bytes: &[u8]) -> Result<Descriptor> {
+        let digest = Digest::of(bytes);
+        write_whole(&self.blob_path(&digest), bytes)?;
+        let size = i64::try_from(bytes.len()).unwrap_or(i64::MAX);
+        let media_type = media_type.to_string();
+        Ok(Descriptor { media_type, digest: digest.to_string(), size, ..Descriptor::default() })
     }
 
     /// What happens from now on.
@@ -60,19 +103,42 @@ impl History {
         self.tell(BuildHistoryEventType::Started, record);
     }
 
-    /// A build is over: writes its record and its log.
+    /// A build is over: writes its record, its log, what is attested of its images, and the manifest or index
+    /// that it exported.
     ///
     /// # Errors
     ///
     /// A file cannot be written.
-    pub fn ended(&self, mut record: BuildHistoryRecord, log: &[StatusResponse]) -> Result<()> {
+    pub fn ended(
+        &self,
+        mut record: BuildHistoryRecord,
+        log: &[StatusResponse],
+        attested: &[Attested],
+        exported: Option<(crossdock_oci::Descriptor, Vec<u8>)>,
+    ) -> Result<()> {
         let mut bytes = Vec::new();
         for status in log {
-            status.encode_length_delimited(&mut bytes).context("encode the log")?;
+            let length = u32::try_from(status.encoded_len()).context("a status of more than 4 GiB")?;
+            bytes.extend_from_slice(&length.to_le_bytes());
+            status.encode(&mut bytes).context("encode the log")?;
+        }
+        record.logs = Some(self.write_blob(LOG, &bytes)?);
+        for Attested { platform, predicate_type, predicate } in attested {
+            let mut descriptor = self.write_blob(STATEMENT, predicate)?;
+            descriptor.annotations.insert(PREDICATE_TYPE.to_string(), predicate_type.clone());
+            let result = match platform {
+                None => record.result.get_or_insert_with(BuildResultInfo::default),
+                Some(platform) => record.results.entry(platform.clone()).or_default(),
+            };
+            result.attestations.push(descriptor);
+        }
+        if let Some((descriptor, bytes)) = exported {
+            let mut blob = self.write_blob(&descriptor.media_type, &bytes)?;
+            blob.annotations = descriptor.annotations.into_iter().collect();
+            record.result.get_or_insert_with(BuildResultInfo::default).results.insert(0, blob);
         }
         record.generation = self.generation.fetch_add(1, Ordering::Relaxed) + 1;
-        write_whole(&self.path(&record.r#ref, "log"), &bytes)?;
-        write_whole(&self.path(&record.r#ref, "record"), &record.encode_to_vec())?;
+        write_whole(&self.path(&record.r#ref), &record.encode_to_vec())?;
         self.tell(BuildHistoryEventType::Complete, record);
         self.prune()
     }
@@ -83,7 +149,7 @@ impl History {
     ///
     /// It cannot be read.
     pub fn record(&self, reference: &str) -> Result<Option<BuildHistoryRecord>> {
-        read(&self.path(reference, "record"))
+        read(&self.path(reference))
     }
 
     /// All records, the latest first.
@@ -111,16 +177,16 @@ impl History {
     ///
     /// It cannot be read.
     pub fn log(&self, reference: &str) -> Result<Option<Vec<StatusResponse>>> {
-        let path = self.path(reference, "log");
-        let bytes = match fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error).with_context(|| format!("read {}", path.display())),
-        };
+        let Some(logs) = self.record(reference)?.and_then(|record| record.logs) else { return Ok(None) };
+        let digest: Digest = logs.digest.parse().with_context(|| format!("the record of {reference}"))?;
+        let Some(bytes) = self.blob(&digest)? else { return Ok(None) };
+        let damaged = || format!("the log {digest} is damaged");
         let (mut rest, mut all) = (&bytes[..], Vec::new());
-        while !rest.is_empty() {
-            let status = StatusResponse::decode_length_delimited(&mut rest);
-            all.push(status.with_context(|| format!("{} is damaged", path.display()))?);
+        while let Some((length, more)) = rest.split_first_chunk::<4>() {
+            let length = u32::from_le_bytes(*length) as usize;
+            let (status, more) = more.split_at_checked(length).with_context(damaged)?;
+            all.push(StatusResponse::decode(status).with_context(damaged)?);
+            rest = more;
         }
         Ok(Some(all))
     }
@@ -134,7 +200,7 @@ impl History {
         let mut record =
             self.record(reference)?.with_context(|| format!("no build {reference} is recorded"))?;
         record.pinned = pinned;
-        write_whole(&self.path(reference, "record"), &record.encode_to_vec())?;
+        write_whole(&self.path(reference), &record.encode_to_vec())?;
         self.tell(BuildHistoryEventType::Complete, record);
         Ok(())
     }
@@ -146,9 +212,14 @@ impl History {
     /// There is no such record, or it cannot be removed.
     pub fn delete(&self, reference: &str) -> Result<()> {
         let record = self.record(reference)?.with_context(|| format!("no build {reference} is recorded"))?;
-        fs::remove_file(self.path(reference, "record")).context("remove the record")?;
-        // A log without a record is removed by nobody else, but does no harm.
-        let _ = fs::remove_file(self.path(reference, "log"));
+        fs::remove_file(self.path(reference)).context("remove the record")?;
+        let kept: BTreeSet<String> = self.records()?.iter().flat_map(blobs).collect();
+        for blob in blobs(&record).filter(|blob| !kept.contains(blob)) {
+            if let Ok(digest) = blob.parse() {
+                // A blob that no record names is removed by nobody else, but does no harm.
+                let _ = fs::remove_file(self.blob_path(&digest));
+            }
+        }
         self.tell(BuildHistoryEventType::Deleted, record);
         Ok(())
     }
@@ -159,6 +230,14 @@ impl History {
         }
         Ok(())
     }
+}
+
+/// The digests of the blobs that a record names.
+fn blobs(record: &BuildHistoryRecord) -> impl Iterator<Item = String> {
+    let results = record.result.iter().chain(record.results.values());
+    let named = results.flat_map(|result| result.attestations.iter().chain(result.results.values()));
+    let all: Vec<String> = record.logs.iter().chain(named).map(|blob| blob.digest.clone()).collect();
+    all.into_iter()
 }
 
 fn read(path: &Path) -> Result<Option<BuildHistoryRecord>> {
@@ -188,10 +267,19 @@ mod tests {
         let store = Store::open(directory.path()).expect("a store");
         let history = History::open(&store).expect("opens");
         let mut events = history.events();
-        history.ended(record("first", 1), &[StatusResponse::default()]).expect("written");
+        let attested = |platform: Option<&str>| Attested {
+            platform: platform.map(str::to_string),
+            predicate_type: "https://slsa.dev/provenance/v1".to_string(),
+            predicate: b"{}".to_vec(),
+        };
+        let log = [StatusResponse::default()];
+        history.ended(record("first", 1), &log, &[attested(Some("linux/arm64"))], None).expect("written");
+        history.ended(record("second", 2), &log, &[attested(None)], None).expect("written");
         history.pin("first", true).expect("pinned");
         for number in 0..=KEPT {
-            history.ended(record(&format!("b/../{number}"), 10 + number as i64), &[]).expect("written");
+            history
+                .ended(record(&format!("b/../{number}"), 10 + number as i64), &[], &[], None)
+                .expect("written");
         }
         let all = history.records().expect("readable");
         assert_eq!(all.len(), KEPT + 1, "the pinned one, and as many as are kept");
@@ -199,7 +287,15 @@ mod tests {
         assert!(all.last().is_some_and(|last| last.r#ref == "first" && last.pinned));
         assert_eq!(history.log("first").expect("readable").map(|log| log.len()), Some(1));
         assert_eq!(history.log("b/../0").expect("no error"), None);
+        let first = history.record("first").expect("readable").expect("a record");
+        let named: Digest = first.results["linux/arm64"].attestations[0].digest.parse().expect("a digest");
+        assert_eq!(history.blob(&named).expect("readable").as_deref(), Some(&b"{}"[..]));
         history.delete("first").expect("removed");
+        assert_eq!(
+            history.blob(&named).expect("no error"),
+            None,
+            "nothing else names it: \"second\" was pruned"
+        );
         assert!(history.record("first").expect("no error").is_none());
         assert!(history.delete("first").is_err());
         assert_eq!(events.try_recv().expect("told").r#type, i32::from(BuildHistoryEventType::Complete));

@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 use tonic::Code;
 
 use crate::failure::Failure;
+use crate::history::Attested;
 use crate::house::House;
 use crate::imports::CacheEntry;
 use crate::results::{self, Solved};
@@ -283,7 +284,7 @@ fn platforms_in_order(metadata: &HashMap<String, Vec<u8>>) -> Vec<String> {
 }
 
 impl Answer {
-    /// The images of a build, in its order.
+    /// The images of a build, in its order; with their attestations, and those for the record of the build.
     ///
     /// # Errors
     ///
@@ -291,13 +292,13 @@ impl Answer {
     pub fn of_build(
         store: &Store,
         built: Built,
-        attestations: &Attestations,
+        (attestations, recorded): (&Attestations, &Attestations),
         epoch: Option<i64>,
         is_index: bool,
     ) -> Result<Answer> {
         let mut answer = Answer { is_index: is_index || built.images.len() > 1, ..Answer::default() };
         let mut platforms = Vec::new();
-        let mut attested = attestations.of_images();
+        let (mut attested, mut recorded) = (attestations.of_images(), recorded.of_images());
         for image in built.images {
             let config = store.load_image(&image.manifest)?.config_bytes;
             let name = image.platform.normalised().to_string();
@@ -314,12 +315,26 @@ impl Answer {
             }
             platforms.push(serde_json::json!({ "ID": name, "Platform": platform }));
             let attestations = attested.next().unwrap_or_default().to_vec();
-            let solved = Solved { image, steps: built.steps.clone(), attestations, epoch };
+            let recorded = recorded.next().and_then(|all| all.first().cloned());
+            let solved = Solved { image, steps: built.steps.clone(), attestations, recorded, epoch };
             answer.images.push((name, Arc::new(solved)));
         }
         let list = serde_json::json!({ "Platforms": platforms });
         answer.metadata.insert("refs.platforms".to_string(), list.to_string().into_bytes());
         Ok(answer)
+    }
+
+    /// What the record of the build says of the images.
+    pub fn recorded(&self) -> Vec<Attested> {
+        let one = |(name, solved): &(String, Arc<Solved>)| {
+            let attestation = solved.recorded.as_ref()?;
+            Some(Attested {
+                platform: self.is_index.then(|| name.clone()),
+                predicate_type: attestation.predicate_type.clone(),
+                predicate: serde_json::to_vec_pretty(&attestation.predicate).ok()?,
+            })
+        };
+        self.images.iter().filter_map(one).collect()
     }
 
     /// What is attested of the images.

@@ -34,6 +34,8 @@ pub struct Solved {
     pub steps: StepCache,
     /// What is attested of it.
     pub attestations: Vec<Attestation>,
+    /// Its provenance for the record of the build, which nobody needs to ask for.
+    pub recorded: Option<Attestation>,
     /// `SOURCE_DATE_EPOCH` of the build.
     pub epoch: Option<i64>,
 }
@@ -135,7 +137,7 @@ pub fn configured(store: &Store, solved: Solved, given: &[u8]) -> Result<Solved>
     let mut image = solved.image.clone();
     image.put(store, &changed)?;
     // What was attested is about the image as it was.
-    Ok(Solved { image, attestations: Vec::new(), ..solved })
+    Ok(Solved { image, attestations: Vec::new(), recorded: None, ..solved })
 }
 
 /// The files of a result.
@@ -249,7 +251,13 @@ mod tests {
             base: Base::default(),
             manifest: manifest.clone(),
         };
-        let solved = Solved { image, steps: StepCache::default(), attestations: Vec::new(), epoch: None };
+        let solved = Solved {
+            image,
+            steps: StepCache::default(),
+            attestations: Vec::new(),
+            recorded: None,
+            epoch: None,
+        };
         assert_eq!(of_definition(&solved.definition()), Some((manifest.digest, platform)));
         assert_eq!(of_definition(&pb::Definition::default()), None);
     }

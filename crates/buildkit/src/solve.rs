@@ -82,7 +82,7 @@ pub fn solve(job: &Job, definition: &pb::Definition) -> Result<Solved, Failure> 
         reporter.failed(&failure.message);
         failure
     })?;
-    Ok(Solved { image, steps, attestations: Vec::new(), epoch: None })
+    Ok(Solved { image, steps, attestations: Vec::new(), recorded: None, epoch: None })
 }
 
 /// An image in the store as a result.
@@ -92,7 +92,13 @@ fn load(job: &Job, digest: &Digest, platform: &Platform) -> Result<Solved> {
     let trees = job.store.unpack_image(&image, 0)?.into_iter().map(|layer| layer.path).collect();
     let id = image.manifest.config.digest.clone();
     let image_made = BuiltImage { platform: platform.clone(), manifest, id, trees, base: Base::default() };
-    Ok(Solved { image: image_made, steps: StepCache::default(), attestations: Vec::new(), epoch: None })
+    Ok(Solved {
+        image: image_made,
+        steps: StepCache::default(),
+        attestations: Vec::new(),
+        recorded: None,
+        epoch: None,
+    })
 }
 
 /// Sources that a client names or has.

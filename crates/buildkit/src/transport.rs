@@ -18,6 +18,7 @@ use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
 use tonic::transport::server::{Connected, Router};
 use tonic::transport::{Certificate, Identity, Server as Transport, ServerTlsConfig};
 
+use crate::content::Content;
 use crate::health::Healthy;
 use crate::server::Server;
 use crate::session::MESSAGE_SIZE_MAX;
@@ -69,6 +70,7 @@ fn router(server: &Server, tls: Option<&TlsFiles>) -> Result<Router> {
     let router = transport
         .add_service(control.max_encoding_message_size(MESSAGE_SIZE_MAX))
         .add_service(bridge.max_encoding_message_size(MESSAGE_SIZE_MAX))
+        .add_service(Content(server.0.house.clone()))
         .add_service(HealthServer::new(Healthy));
     Ok(router)
 }

@@ -285,7 +285,18 @@ fn history_usage_and_attestations() {
     assert!(ls.contains("Completed"), "{ls}");
     let logs = served.buildx(&["history", "logs", "--progress", "plain", reference]);
     assert!(format!("{}{}", logs.out, logs.err).contains("told by the step"), "{}", logs.err);
-    served.buildx(&["history", "inspect", reference]).ok();
+    let inspected = served.buildx(&["history", "inspect", reference]).ok();
+    assert!(inspected.contains("https://slsa.dev/provenance/v1"), "{inspected}");
+    let attached =
+        served.buildx(&["history", "inspect", "attachment", "--type", "provenance", reference]).ok();
+    let attached: Value = serde_json::from_str(&attached).expect("JSON");
+    assert!(attached["buildDefinition"]["resolvedDependencies"].is_array(), "{attached}");
+    served.buildx(&["history", "export", "-o", &served.world.text("a.dockerbuild"), reference]).ok();
+    let exported = std::fs::read(served.world.path("a.dockerbuild")).expect("an archive");
+    let mut exported = tar::Archive::new(flate2::read::GzDecoder::new(&exported[..]));
+    let blobs = exported.entries().expect("an archive").map(|entry| entry.expect("an entry"));
+    let blobs = blobs.filter(|entry| entry.path().expect("a path").starts_with("blobs/sha256")).count();
+    assert!(blobs >= 5, "manifest, record, log, provenance and index: {blobs}");
     assert!(served.buildx(&["du"]).ok().contains("Total"));
     served.buildx(&["history", "rm", reference]).ok();
     served.buildx(&["prune", "-af"]).ok();

@@ -25,6 +25,7 @@ mod hostile;
 mod images;
 mod instructions;
 mod interop;
+mod llb;
 mod logins;
 mod machine;
 mod manifest;

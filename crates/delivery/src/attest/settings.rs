@@ -76,6 +76,12 @@ pub struct SbomSettings {
 }
 
 impl Settings {
+    /// A provenance that says everything.
+    pub fn for_records() -> Settings {
+        let provenance = ProvenanceSettings { mode: Mode::Max, ..ProvenanceSettings::default() };
+        Settings { provenance: Some(provenance), ..Settings::default() }
+    }
+
     /// Whether no attestation is made.
     pub fn is_empty(&self) -> bool {
         self.provenance.is_none() && self.sbom.is_none()
