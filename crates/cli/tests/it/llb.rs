@@ -175,7 +175,7 @@ fn definitions_that_nobody_would_write_do_no_harm() {
     let served = Served::new();
     let mut graph = Graph::default();
     let base = graph.base();
-    let good = graph.exec(&[base.clone()], "true", &[(0, "/", 0, false)]);
+    let good = graph.exec(&[base], "true", &[(0, "/", 0, false)]);
     // An output that no mount has, an input that is not there, bytes that are no operation, nothing at all.
     served.solve(graph.of(&(good.clone(), 5)), None).expect_err("no such output");
     served.solve(graph.of(&("sha256:00".to_string(), 0)), None).expect_err("no such operation");
@@ -183,7 +183,7 @@ fn definitions_that_nobody_would_write_do_no_harm() {
     served.solve(noise, None).expect_err("no operation");
     let mut wrong = Graph::default();
     let base = wrong.base();
-    let exec = wrong.exec(&[base.clone()], "true", &[(0, "/", 0, false), (7, "/x", -1, true)]);
+    let exec = wrong.exec(&[base], "true", &[(0, "/", 0, false), (7, "/x", -1, true)]);
     served.solve(wrong.of(&(exec, 0)), None).expect_err("no such input");
 
     // 10,000 operations, one upon another: more layers than any image may have.
