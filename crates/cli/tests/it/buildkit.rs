@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::support::{Ran, Registry, Running, World, our_emulator};
 
 /// The client, which `cargo xtask test` fetches.
-fn buildx() -> PathBuf {
+pub fn buildx() -> PathBuf {
     let plugin = "usr/libexec/docker/cli-plugins/docker-buildx";
     let fetched =
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/clients/docker-buildx").join(plugin);
