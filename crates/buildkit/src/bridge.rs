@@ -16,10 +16,13 @@ use bollard_buildkit_proto::pb;
 use crossdock_delivery::source::Source;
 use crossdock_oci::Reference;
 use crossdock_platform::Platform;
-use tokio_stream::Stream;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::{Stream, StreamExt};
 use tonic::{Code, Request, Response, Status, Streaming};
 
 use crate::caps;
+use crate::container::{Containers, Processes};
 use crate::failure::Failure;
 use crate::frontend::{self, Call, unknown_frontend};
 use crate::imports::CacheEntry;
@@ -213,25 +216,53 @@ impl LlbBridge for Server {
 
     async fn new_container(
         &self,
-        _: Request<NewContainerRequest>,
+        request: Request<NewContainerRequest>,
     ) -> Result<Response<NewContainerResponse>, Status> {
-        Err(Status::unimplemented(NO_CONTAINERS))
+        let job = self.job_of(&request).await?;
+        let opened = Containers::open(&job, request.into_inner()).await;
+        opened.map_err(|failure| failure.status())?;
+        Ok(Response::new(NewContainerResponse {}))
     }
 
     async fn release_container(
         &self,
-        _: Request<ReleaseContainerRequest>,
+        request: Request<ReleaseContainerRequest>,
     ) -> Result<Response<ReleaseContainerResponse>, Status> {
-        Err(Status::unimplemented(NO_CONTAINERS))
+        let job = self.job_of(&request).await?;
+        job.containers.release(&request.into_inner().container_id);
+        Ok(Response::new(ReleaseContainerResponse {}))
     }
 
     type ExecProcessStream = Pin<Box<dyn Stream<Item = Result<ExecMessage, Status>> + Send>>;
 
     async fn exec_process(
         &self,
-        _: Request<Streaming<ExecMessage>>,
+        request: Request<Streaming<ExecMessage>>,
     ) -> Result<Response<Self::ExecProcessStream>, Status> {
-        Err(Status::unimplemented(NO_CONTAINERS))
+        let job = self.job_of(&request).await?;
+        let mut incoming = request.into_inner();
+        let (send, receive) = mpsc::channel(16);
+        tokio::spawn(async move {
+            let mut processes = Processes::new(job, send.clone());
+            loop {
+                let message = tokio::select! {
+                    () = send.closed() => return,
+                    message = incoming.next() => message,
+                };
+                let taken = match message {
+                    Some(Ok(message)) => processes.take(message),
+                    // The client says no more, but may still listen to its processes.
+                    None => return send.closed().await,
+                    Some(Err(_)) => return,
+                };
+                if let Err(status) = taken {
+                    // A client that has gone hears nothing.
+                    let _ = send.send(Err(status)).await;
+                    return;
+                }
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(receive))))
     }
 
     async fn read_file_container(
@@ -265,7 +296,7 @@ impl LlbBridge for Server {
     }
 }
 
-const NO_CONTAINERS: &str = "containers for looking into a build are not made: build the stage with --target and run it with crossdock run";
+const NO_CONTAINERS: &str = "files of a container are not read: run a command in it";
 
 /// Does something with the files of a result.
 async fn files<T: Send + 'static>(

@@ -8,7 +8,7 @@ use bollard_buildkit_proto::pb;
 use crate::house::House;
 
 /// Of frontends.
-const FRONTEND: [&str; 17] = [
+const FRONTEND: [&str; 21] = [
     "solve.base",
     "solve.inlinereturn",
     "resolveimage",
@@ -26,6 +26,10 @@ const FRONTEND: [&str; 17] = [
     "frontend.caps",
     "gateway.solve.evaluate",
     "gateway.evaluate",
+    "gateway.exec",
+    "gateway.exec.extrahosts",
+    "gateway.exec.secretenv",
+    "gateway.exec.signals",
 ];
 
 /// Of definitions and exporters.

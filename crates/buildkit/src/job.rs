@@ -16,6 +16,7 @@ use crossdock_oci::store::LayerOptions;
 use tokio::sync::oneshot;
 use tonic::Code;
 
+use crate::container::Containers;
 use crate::failure::Failure;
 use crate::history::Attested;
 use crate::house::House;
@@ -55,6 +56,8 @@ pub struct Job {
     how: Mutex<(LayerOptions, Vec<CacheEntry>)>,
     /// When the build began.
     pub begun: Timestamp,
+    /// Containers in which the client looks into results.
+    pub containers: Containers,
     /// Steps of the solves that are over.
     counts: Mutex<Counts>,
     /// What the client's own frontend returns: it may be done before anybody waits for it.
@@ -106,8 +109,9 @@ impl Job {
         let (send, receive) = oneshot::channel();
         let (returning, returned) = (Mutex::new(Some(send)), Mutex::new(Some(receive)));
         let (results, kept, how, counts) = Default::default();
-        let (solves, stop) = Default::default();
+        let (solves, stop, containers) = Default::default();
         Ok(Job {
+            containers,
             reference,
             session,
             attributes,

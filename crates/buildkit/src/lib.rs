@@ -7,6 +7,7 @@
 
 mod bridge;
 mod caps;
+mod container;
 mod content;
 mod control;
 mod definition;

@@ -62,6 +62,7 @@ impl Inner {
         /// Logs of older builds are in the history.
         const KEPT: usize = 16;
         let Some(job) = self.jobs().remove(reference) else { return };
+        job.containers.close();
         let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
         ended.push_back((job.reference.clone(), job.log.clone()));
         if ended.len() > KEPT {

@@ -27,14 +27,14 @@ pub enum Stream {
     Null,
     /// The stream of this process, through a pipe: see [`crate::relay`].
     Inherit,
-    /// A pipe whose other end is in [`Running`]; for output streams only.
+    /// A pipe whose other end is in [`Running`].
     Pipe,
 }
 
 /// The streams of a command.
 #[derive(Debug, Default)]
 pub struct Io {
-    /// Standard input; [`Stream::Pipe`] does not apply.
+    /// Standard input.
     pub stdin: Stream,
     /// Standard output.
     pub stdout: Stream,
@@ -94,6 +94,8 @@ impl std::fmt::Display for ExitStatus {
 pub struct Running {
     monitor: Child,
     control: Arc<OwnedFd>,
+    /// Writing end of the standard input, for [`Stream::Pipe`].
+    pub stdin: Option<OwnedFd>,
     /// Reading end of the standard output, for [`Stream::Pipe`].
     pub stdout: Option<ChildStdout>,
     /// Reading end of the standard error, for [`Stream::Pipe`].
@@ -164,6 +166,7 @@ pub fn spawn(spec: &Spec, io: Io) -> Result<Running, SandboxError> {
         return Err(error).doing(|| "limit the sandbox".into());
     }
     let mut running = Running {
+        stdin: None,
         stdout: monitor.stdout.take(),
         stderr: monitor.stderr.take(),
         monitor,
@@ -179,6 +182,11 @@ pub fn spawn(spec: &Spec, io: Io) -> Result<Running, SandboxError> {
     let inherited = rustix::stdio::stdin();
     let relayed = match &stdin {
         Stream::Inherit if terminal.is_none() => Some(relay::input(inherited).doing(doing)?),
+        Stream::Pipe if terminal.is_none() => {
+            let (inner, outer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).doing(doing)?;
+            running.stdin = Some(outer);
+            Some(inner)
+        }
         _ => None,
     };
     let stdin = relayed.as_ref().map(OwnedFd::as_fd);

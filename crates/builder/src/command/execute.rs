@@ -37,13 +37,27 @@ impl Command<'_> {
         lower: &[PathBuf],
         scratch: &Scratch,
     ) -> Result<sandbox::Spec, ErrorKind> {
-        let options = &engine.settings.steps;
         let root = sandbox::Root::Overlay {
             lower: lower.to_vec(),
             upper: scratch.upper(),
             work: scratch.work(),
             volatile: true,
         };
+        self.spec_in(engine, platform, root)
+    }
+
+    /// The command in a root.
+    ///
+    /// # Errors
+    ///
+    /// There is no emulator for the platform.
+    pub fn spec_in(
+        &self,
+        engine: &Engine<'_>,
+        platform: &crossdock_platform::Platform,
+        root: sandbox::Root,
+    ) -> Result<sandbox::Spec, ErrorKind> {
+        let options = &engine.settings.steps;
         let mut spec = sandbox::Spec::new(root, self.args.iter().map(OsString::from));
         spec.env = self.env.iter().map(OsString::from).collect();
         spec.cwd = PathBuf::from(self.cwd);

@@ -11,7 +11,7 @@ use crossdock_dockerfile::ignore::Ignore;
 use crossdock_dockerfile::mount::Sharing;
 use crossdock_oci::store::{CacheMount, Scratch, Sharing as CacheSharing, TemporaryDirectory};
 use crossdock_sandbox as sandbox;
-use rustix::fs::{CWD, FileType};
+use rustix::fs::{CWD, FileType, OFlags};
 use rustix::mount::{MoveMountFlags, UnmountFlags, move_mount, unmount};
 
 use crate::command::agent::AgentSocket;
@@ -62,6 +62,12 @@ pub(crate) enum Prepared {
 /// A file or directory, looked up inside its tree. It stays the same until the command runs, even if its path
 /// leads elsewhere by then.
 pub(crate) type Bound = Arc<OwnedFd>;
+
+/// Opens a path with `base` as the root of all links.
+pub(crate) fn open_inside(base: &Path, path: &str) -> Result<Bound, ErrorKind> {
+    let opened = Tree::open(base, Ignore::default()).and_then(|tree| tree.open_at(path, OFlags::PATH));
+    opened.map(Arc::new).map_err(|e| ErrorKind::io(format!("mount \"/{path}\""), e))
+}
 
 /// A mount of a command.
 pub(crate) struct PreparedMount {

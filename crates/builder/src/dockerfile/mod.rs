@@ -27,6 +27,7 @@ use request::BuildRequest;
 use state::State;
 
 pub use stages::source_date_epoch;
+pub use values::signal_number;
 
 /// Builds the images and leaves them in the store, without names.
 pub fn build(env: &Environment<'_>, request: &BuildRequest) -> Result<Built, BuildError> {

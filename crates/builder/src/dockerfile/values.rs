@@ -21,20 +21,30 @@ pub fn expose(word: &str) -> Result<Vec<String>, String> {
     Ok((first..=last).map(|port| format!("{port}/{protocol}")).collect())
 }
 
-/// Signals as `kill -l` of Linux names them, with or without `SIG`, or numbers 1 to 64.
-pub fn check_signal(signal: &str) -> Result<(), String> {
-    const NAMES: [&str; 31] = [
-        "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE",
-        "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ",
-        "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
-    ];
+/// Names of the signals 1 to 31, as `kill -l` of Linux has them.
+const SIGNALS: [&str; 31] = [
+    "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE",
+    "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ",
+    "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
+];
+
+/// The number of a signal: a name with or without `SIG`, or a number from 1 to 64.
+pub fn signal_number(signal: &str) -> Option<i32> {
     let upper = signal.to_ascii_uppercase();
     let name = upper.strip_prefix("SIG").unwrap_or(&upper);
-    let real_time = name.starts_with("RTMIN") || name.starts_with("RTMAX");
-    if signal.parse::<u8>().is_ok_and(|n| (1..=64).contains(&n)) || NAMES.contains(&name) || real_time {
-        return Ok(());
+    let number = signal.parse::<i32>().ok().filter(|number| (1..=64).contains(number));
+    number.or_else(|| SIGNALS.iter().position(|known| *known == name).map(|index| index as i32 + 1))
+}
+
+/// Whether STOPSIGNAL may have this value: a signal as [`signal_number`] reads it, or one of the real-time
+/// signals by name.
+pub fn check_signal(signal: &str) -> Result<(), String> {
+    let upper = signal.to_ascii_uppercase();
+    let name = upper.strip_prefix("SIG").unwrap_or(&upper);
+    match signal_number(signal).is_some() || name.starts_with("RTMIN") || name.starts_with("RTMAX") {
+        true => Ok(()),
+        false => Err(format!("invalid signal: {signal}")),
     }
-    Err(format!("invalid signal: {signal}"))
 }
 
 #[cfg(test)]
@@ -59,5 +69,9 @@ mod tests {
         for bad in ["", "0", "65", "SIGFOO"] {
             assert!(check_signal(bad).is_err(), "{bad}");
         }
+        assert_eq!(
+            ["HUP", "SIGKILL", "sys", "40"].map(signal_number),
+            [Some(1), Some(9), Some(31), Some(40)]
+        );
     }
 }

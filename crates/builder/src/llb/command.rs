@@ -3,21 +3,18 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
-use std::path::Path;
 use std::sync::Arc;
 
-use crossdock_dockerfile::ignore::{Ignore, clean};
+use crossdock_dockerfile::ignore::clean;
 use crossdock_oci::store::Scratch;
 use crossdock_sandbox as sandbox;
-use rustix::fs::OFlags;
 
 use super::graph::{Exec, Mount, MountKind};
 use super::solving::{Change, Current, Solving, Value, entry};
 use crate::command::execute::{self, Command};
-use crate::command::mounts::{Bound, Guards, Kept, Prepared, PreparedMount};
+use crate::command::mounts::{Bound, Guards, Kept, Prepared, PreparedMount, open_inside};
 use crate::error::ErrorKind;
 use crate::files::copy;
-use crate::files::tree::Tree;
 use crate::solver::key::{Key, Part};
 
 /// A tree that the command may change, and the output that is the changed tree.
@@ -335,12 +332,6 @@ fn writable(
         "" => Ok(Arc::new(mount)),
         selector => open_inside(&kept.attach(engine, &mount)?, selector),
     }
-}
-
-/// Opens a path with `base` as the root of all links.
-fn open_inside(base: &Path, path: &str) -> Result<Bound, ErrorKind> {
-    let opened = Tree::open(base, Ignore::default()).and_then(|tree| tree.open_at(path, OFlags::PATH));
-    opened.map(Arc::new).map_err(|e| ErrorKind::io(format!("mount \"/{path}\""), e))
 }
 
 /// Moves what a command wrote to where a step expects it.

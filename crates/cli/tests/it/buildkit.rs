@@ -368,6 +368,48 @@ fn bad_clients_do_no_harm() {
 }
 
 #[test]
+fn a_context_may_change_while_it_is_sent() {
+    let served = Served::new();
+    for number in 0..200 {
+        served.world.file(&format!("many/{number}"), "x".repeat(1000));
+    }
+    served.world.file("Dockerfile", "FROM scratch\nCOPY . /\n");
+    let many = served.world.path("context/many");
+    let is_over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|threads| {
+        // Files grow, shrink, come, go, and become directories, until the builds are over.
+        threads.spawn(|| {
+            for round in 0.. {
+                if is_over.load(std::sync::atomic::Ordering::Relaxed) {
+                    return;
+                }
+                let path = many.join((round % 200).to_string());
+                // What one round makes, another may find in its way.
+                let _ = match round % 5 {
+                    0 => std::fs::write(&path, "y".repeat(100_000)),
+                    1 => std::fs::write(&path, ""),
+                    2 => std::fs::remove_file(&path),
+                    3 => std::fs::remove_file(&path).and_then(|()| std::fs::create_dir(&path)),
+                    _ => std::fs::rename(&path, many.join("moved")),
+                };
+            }
+        });
+        for _ in 0..10 {
+            let ran = served.buildx(&["build", "--progress", "plain", "-o", "out", "context"]);
+            assert!(matches!(ran.code, Some(0 | 1)), "{:?}: {}", ran.code, ran.err);
+        }
+        is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+    std::fs::remove_dir_all(&many).expect("removed");
+    for number in 0..3 {
+        served.world.file(&format!("many/{number}"), number.to_string());
+    }
+    assert_eq!(served.result("FROM scratch\nCOPY many /\n", &[], "2"), "2");
+    let left = std::fs::read_dir(served.world.path("out")).expect("the result").count();
+    assert_eq!(left, 3, "nothing of earlier contexts is in the result");
+}
+
+#[test]
 fn a_server_that_was_killed_loses_nothing_that_was_finished() {
     let mut served = Served::new();
     let steps = "FROM base\nRUN cat /proc/sys/kernel/random/uuid > /id\n";

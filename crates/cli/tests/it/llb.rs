@@ -4,13 +4,19 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use bollard_buildkit_proto::moby::buildkit::v1 as control;
 use bollard_buildkit_proto::moby::buildkit::v1::control_client::ControlClient;
-use bollard_buildkit_proto::moby::buildkit::v1::{Exporter, SolveRequest, SolveResponse};
+use bollard_buildkit_proto::moby::buildkit::v1::frontend::llb_bridge_client::LlbBridgeClient;
+use bollard_buildkit_proto::moby::buildkit::v1::frontend::{
+    ExecMessage, FdMessage, InitMessage, NewContainerRequest, ReleaseContainerRequest, ResizeMessage,
+    ReturnRequest, SignalMessage, SolveRequest, exec_message, result,
+};
 use bollard_buildkit_proto::pb::{self, file_action, op};
 use crossdock_oci::Digest;
 use prost::Message;
-use tonic::Status;
-use tonic::transport::Endpoint;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Request, Status};
 
 use crate::support::{Running, World};
 
@@ -109,27 +115,34 @@ impl Served {
     }
 
     /// Solves a definition; names the image if there is a name.
-    fn solve(&self, definition: pb::Definition, name: Option<&str>) -> Result<SolveResponse, Status> {
+    fn solve(
+        &self,
+        definition: pb::Definition,
+        name: Option<&str>,
+    ) -> Result<control::SolveResponse, Status> {
         let number = self.builds.get() + 1;
         self.builds.set(number);
-        let exporters = name.into_iter().map(|name| Exporter {
+        let exporters = name.into_iter().map(|name| control::Exporter {
             r#type: "image".to_string(),
             attrs: HashMap::from([("name".to_string(), name.to_string())]),
         });
-        let request = SolveRequest {
+        let request = control::SolveRequest {
             r#ref: format!("build-{number}"),
             definition: Some(definition),
             exporters: exporters.collect(),
-            ..SolveRequest::default()
+            ..Default::default()
         };
-        let socket = format!("unix://{}", self.world.text("run/crossdock.sock"));
         self.runtime.block_on(async {
-            let endpoint =
-                Endpoint::from_shared(socket).expect("an address").connect_timeout(Duration::from_secs(10));
-            let channel = endpoint.connect().await.expect("it listens");
-            let mut client = ControlClient::new(channel).max_encoding_message_size(usize::MAX);
+            let client = ControlClient::new(self.channel().await);
+            let mut client = client.max_encoding_message_size(usize::MAX);
             client.solve(request).await.map(tonic::Response::into_inner)
         })
+    }
+
+    async fn channel(&self) -> Channel {
+        let socket = format!("unix://{}", self.world.text("run/crossdock.sock"));
+        let endpoint = Endpoint::from_shared(socket).expect("an address");
+        endpoint.connect_timeout(Duration::from_secs(10)).connect().await.expect("it listens")
     }
 }
 
@@ -195,4 +208,142 @@ fn definitions_that_nobody_would_write_do_no_harm() {
     let error = served.solve(chain.of(&last), Some("llb/chain:1")).expect_err("too many layers");
     assert!(error.message().contains("layers are more than"), "{error}");
     served.solve(graph.of(&(good, 0)), None).expect("the next build works");
+}
+
+/// What a process has said when it is done.
+struct Said {
+    out: String,
+    err: String,
+    code: u32,
+}
+
+/// A build that the client steers.
+struct Steered {
+    bridge: LlbBridgeClient<Channel>,
+    build: &'static str,
+}
+
+impl Steered {
+    /// A call of this build.
+    fn call<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        let build = self.build.parse().expect("letters");
+        request.metadata_mut().insert("buildkit-controlapi-buildid", build);
+        request
+    }
+
+    /// Runs a process in a container; `input` is what the client sends after the start.
+    async fn execute(&mut self, init: InitMessage, input: Vec<exec_message::Input>) -> Result<Said, Status> {
+        let message = |input| ExecMessage { process_id: "p".to_string(), input: Some(input) };
+        let (send, receive) = tokio::sync::mpsc::channel(16);
+        send.send(message(exec_message::Input::Init(init))).await.expect("room");
+        let request = self.call(ReceiverStream::new(receive));
+        let mut answers = self.bridge.exec_process(request).await?.into_inner();
+        let mut said = Said { out: String::new(), err: String::new(), code: u32::MAX };
+        let mut input = Some(input);
+        while let Some(answer) = answers.message().await? {
+            match answer.input.expect("a message says something") {
+                exec_message::Input::Started(_) => {
+                    for input in input.take().expect("it starts once") {
+                        send.send(message(input)).await.expect("room");
+                    }
+                }
+                exec_message::Input::File(file) => {
+                    let text = String::from_utf8_lossy(&file.data);
+                    if file.fd == 1 { said.out.push_str(&text) } else { said.err.push_str(&text) }
+                }
+                exec_message::Input::Exit(exit) => said.code = exit.code,
+                exec_message::Input::Done(_) => return Ok(said),
+                other => panic!("a server does not say {other:?}"),
+            }
+        }
+        panic!("the stream ended before the process");
+    }
+}
+
+/// A shell command in the container `c`.
+fn shell(script: &str, tty: bool) -> InitMessage {
+    let meta = pb::Meta {
+        args: ["/bin/sh", "-c", script].map(str::to_string).to_vec(),
+        cwd: "/".to_string(),
+        ..pb::Meta::default()
+    };
+    InitMessage {
+        container_id: "c".to_string(),
+        meta: Some(meta),
+        fds: vec![0, 1, 2],
+        tty,
+        ..InitMessage::default()
+    }
+}
+
+fn data(text: &str) -> exec_message::Input {
+    exec_message::Input::File(FdMessage { fd: 0, eof: text.is_empty(), data: text.as_bytes().to_vec() })
+}
+
+#[test]
+fn a_client_looks_into_a_result() {
+    let served = Served::new();
+    let mut graph = Graph::default();
+    let base = graph.base();
+    let exec = graph.exec(&[base], "echo made > /made", &[(0, "/", 0, false)]);
+    let definition = graph.of(&(exec, 0));
+    served.runtime.block_on(async {
+        let channel = served.channel().await;
+        let solve = control::SolveRequest { r#ref: "steered".to_string(), ..Default::default() };
+        let mut client = ControlClient::new(channel.clone());
+        let build = tokio::spawn(async move { client.solve(solve).await });
+        let mut steered = Steered { bridge: LlbBridgeClient::new(channel), build: "steered" };
+        let solve =
+            SolveRequest { definition: Some(definition), allow_result_return: true, ..Default::default() };
+        let solved = steered.bridge.solve(steered.call(solve)).await.expect("solved").into_inner();
+        let Some(result::Result::Ref(reference)) = solved.result.expect("a result").result else {
+            panic!("the result is one tree");
+        };
+
+        let root = pb::Mount { dest: "/".to_string(), result_id: reference.id, ..pb::Mount::default() };
+        let tmpfs = pb::Mount {
+            dest: "/t".to_string(),
+            mount_type: pb::MountType::Tmpfs.into(),
+            ..pb::Mount::default()
+        };
+        let container = NewContainerRequest {
+            container_id: "c".to_string(),
+            mounts: vec![root, tmpfs],
+            hostname: "inside".to_string(),
+            ..Default::default()
+        };
+        steered.bridge.new_container(steered.call(container.clone())).await.expect("made");
+        steered.bridge.new_container(steered.call(container)).await.expect_err("the name is taken");
+
+        // Input, both outputs, the exit code; what one process writes, the next one finds.
+        let script = "cat; cat /made; hostname; echo of c > /new; echo x > /t/x; echo err >&2; exit 3";
+        let said =
+            steered.execute(shell(script, false), vec![data("in\n"), data("")]).await.expect("it runs");
+        assert_eq!((said.out.as_str(), said.err.as_str(), said.code), ("in\nmade\ninside\n", "err\n", 3));
+        let said = steered.execute(shell("cat /new; cat /made", false), Vec::new()).await.expect("it runs");
+        assert_eq!((said.out.as_str(), said.code), ("of c\nmade\n", 0));
+
+        // A terminal of the client's size.
+        let size = exec_message::Input::Resize(ResizeMessage { rows: 11, cols: 77 });
+        let script = "read go; stty size; tty > /dev/null && echo terminal";
+        let said = steered.execute(shell(script, true), vec![size, data("go\n")]).await.expect("it runs");
+        assert!(said.out.contains("11 77") && said.out.contains("terminal"), "{:?}", said.out);
+
+        let term = exec_message::Input::Signal(SignalMessage { name: "SIGTERM".to_string() });
+        let said = steered.execute(shell("exec sleep 1000", false), vec![term]).await.expect("it runs");
+        assert_eq!(said.code, 128 + 15, "the signal ends it");
+        let missing = InitMessage {
+            meta: Some(pb::Meta { args: vec!["/no/such".to_string()], ..pb::Meta::default() }),
+            ..shell("", false)
+        };
+        assert_eq!(steered.execute(missing, Vec::new()).await.expect("an answer").code, 127);
+
+        let release = ReleaseContainerRequest { container_id: "c".to_string() };
+        steered.bridge.release_container(steered.call(release)).await.expect("released");
+        let gone = steered.execute(shell("true", false), Vec::new()).await.err().expect("it is gone");
+        assert_eq!(gone.code(), tonic::Code::NotFound);
+        steered.bridge.r#return(steered.call(ReturnRequest::default())).await.expect("returned");
+        build.await.expect("no panic").expect("the build ends well");
+    });
 }
