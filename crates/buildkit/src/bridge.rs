@@ -22,7 +22,7 @@ use tokio_stream::{Stream, StreamExt};
 use tonic::{Code, Request, Response, Status, Streaming};
 
 use crate::caps;
-use crate::container::{Containers, Processes};
+use crate::container::{self, Processes};
 use crate::failure::Failure;
 use crate::frontend::{self, Call, unknown_frontend};
 use crate::imports::CacheEntry;
@@ -219,7 +219,7 @@ impl LlbBridge for Server {
         request: Request<NewContainerRequest>,
     ) -> Result<Response<NewContainerResponse>, Status> {
         let job = self.job_of(&request).await?;
-        let opened = Containers::open(&job, request.into_inner()).await;
+        let opened = container::open(&job, request.into_inner()).await;
         opened.map_err(|failure| failure.status())?;
         Ok(Response::new(NewContainerResponse {}))
     }

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
 use anyhow::{Context, Result, bail};
 use bollard_buildkit_proto::google::rpc;
@@ -24,17 +24,15 @@ use crossdock_delivery::source::Source;
 use crossdock_dockerfile::mount::Sharing;
 use crossdock_platform::Platform;
 use crossdock_sandbox::{Io, Killer, Network, Running, Stream, Window};
-use tokio::sync::{mpsc as tokio_mpsc, oneshot};
+use tokio::sync::oneshot;
 use tonic::{Code, Status};
 
+use crate::containers::{Input, Outgoing, Start};
 use crate::failure::Failure;
 use crate::job::Job;
 use crate::results::platform_of;
 use crate::sources::{BuildHost, ClientImages, ClientSecrets};
 use crate::status::Reporter;
-
-/// Where the messages of a process go.
-type Outgoing = tokio_mpsc::Sender<Result<ExecMessage, Status>>;
 
 /// Exit code of a process that has none (BuildKit, frontend/gateway/pb/exit.go).
 const UNKNOWN_EXIT: u32 = 255;
@@ -45,69 +43,29 @@ const KILL: i32 = 9;
 /// The largest piece of output in one message, in bytes.
 const PIECE: usize = 32 * 1024;
 
-/// The containers of a build.
-#[derive(Default)]
-pub struct Containers(Mutex<HashMap<String, mpsc::Sender<Start>>>);
-
-/// A process that a container is to start.
-struct Start {
-    id: String,
-    init: InitMessage,
-    input: mpsc::Receiver<Input>,
-    outgoing: Outgoing,
-}
-
-/// What a client sends to a process.
-enum Input {
-    Data(Vec<u8>),
-    EndOfInput,
-    Resize(Window),
-    Signal(i32),
-}
-
-impl Containers {
-    fn all(&self) -> MutexGuard<'_, HashMap<String, mpsc::Sender<Start>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+/// Opens a container; returns once it can start processes.
+///
+/// # Errors
+///
+/// The request is wrong, there is such a container already, or the container cannot be opened.
+pub async fn open(job: &Arc<Job>, request: NewContainerRequest) -> Result<(), Failure> {
+    let id = request.container_id.clone();
+    if job.containers.sender(&id).is_some() {
+        return Err(Failure::new(Code::AlreadyExists, format!("container {id} already exists")));
     }
-
-    /// Opens a container; returns once it can start processes.
-    ///
-    /// # Errors
-    ///
-    /// The request is wrong, there is such a container already, or the container cannot be opened.
-    pub async fn open(job: &Arc<Job>, request: NewContainerRequest) -> Result<(), Failure> {
-        let id = request.container_id.clone();
-        if job.containers.all().contains_key(&id) {
-            return Err(Failure::new(Code::AlreadyExists, format!("container {id} already exists")));
-        }
-        let wanted = container(job, &request).map_err(|error| Failure::of(&error))?;
-        let (send, starts) = mpsc::channel();
-        let (ready, is_ready) = oneshot::channel();
-        let owner = job.clone();
-        let thread = move || serve(&owner, &wanted, &starts, ready);
-        let spawned = std::thread::Builder::new().name("container".to_string()).spawn(thread);
-        spawned.map_err(|error| Failure::new(Code::Unavailable, format!("start a thread: {error}")))?;
-        match is_ready.await {
-            Ok(outcome) => outcome?,
-            Err(_) => return Err(Failure::new(Code::Internal, "the container ended unexpectedly")),
-        }
-        job.containers.all().insert(id, send);
-        Ok(())
+    let wanted = container(job, &request).map_err(|error| Failure::of(&error))?;
+    let (send, starts) = mpsc::channel();
+    let (ready, is_ready) = oneshot::channel();
+    let owner = job.clone();
+    let thread = move || serve(&owner, &wanted, &starts, ready);
+    let spawned = std::thread::Builder::new().name("container".to_string()).spawn(thread);
+    spawned.map_err(|error| Failure::new(Code::Unavailable, format!("start a thread: {error}")))?;
+    match is_ready.await {
+        Ok(outcome) => outcome?,
+        Err(_) => return Err(Failure::new(Code::Internal, "the container ended unexpectedly")),
     }
-
-    /// Ends the processes of a container and drops it; nothing if there is none.
-    pub fn release(&self, id: &str) {
-        self.all().remove(id);
-    }
-
-    /// Ends all containers.
-    pub fn close(&self) {
-        self.all().clear();
-    }
-
-    fn sender(&self, id: &str) -> Option<mpsc::Sender<Start>> {
-        self.all().get(id).cloned()
-    }
+    job.containers.add(id, send);
+    Ok(())
 }
 
 /// The container that a client asks for.
@@ -389,7 +347,7 @@ fn feed(
                     stdin = None;
                 }
             }
-            Ok(Input::EndOfInput) => match terminal {
+            Ok(Input::End) => match terminal {
                 // Ctrl-D, which a terminal in its usual mode reads as the end of input.
                 Some(_) => {
                     if let Some(stdin) = &mut stdin {
@@ -445,7 +403,7 @@ impl Processes {
             Some(exec_message::Input::File(file)) if file.fd != 0 => {
                 return Err(Status::invalid_argument(format!("descriptor {} takes no input", file.fd)));
             }
-            Some(exec_message::Input::File(file)) if file.eof => Input::EndOfInput,
+            Some(exec_message::Input::File(file)) if file.eof => Input::End,
             Some(exec_message::Input::File(file)) => Input::Data(file.data),
             Some(exec_message::Input::Resize(size)) => {
                 let number = |number: u32| u16::try_from(number).unwrap_or(u16::MAX);

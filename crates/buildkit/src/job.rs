@@ -16,7 +16,7 @@ use crossdock_oci::store::LayerOptions;
 use tokio::sync::oneshot;
 use tonic::Code;
 
-use crate::container::Containers;
+use crate::containers::Containers;
 use crate::failure::Failure;
 use crate::history::Attested;
 use crate::house::House;

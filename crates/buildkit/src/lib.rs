@@ -8,6 +8,7 @@
 mod bridge;
 mod caps;
 mod container;
+mod containers;
 mod content;
 mod control;
 mod definition;

@@ -1,5 +1,5 @@
-//! Containers: roots in which somebody runs commands to look into a result. What the commands change is dropped
-//! with the container.
+//! Containers: roots in which somebody runs commands to look into a result. What the commands change is
+//! dropped with the container.
 
 use std::ffi::OsString;
 use std::net::IpAddr;
