@@ -43,10 +43,12 @@ pub enum ErrorKind {
     #[error("{0}")]
     Dockerfile(String),
     /// No such stage.
-    #[error("target stage \"{name}\" could not be found; the stages are: {known}")]
+    #[error("target stage \"{name}\" could not be found{meant}; the stages are: {known}")]
     UnknownTarget {
         /// The name given.
         name: String,
+        /// ` (did you mean X?)`, or nothing.
+        meant: String,
         /// Names or numbers of the stages.
         known: String,
     },
@@ -157,7 +159,11 @@ impl From<StoreError> for BuildError {
 impl From<crossdock_dockerfile::Error> for BuildError {
     fn from(error: crossdock_dockerfile::Error) -> BuildError {
         let lines = Some(error.lines).filter(|lines| lines.start > 0);
-        BuildError { kind: ErrorKind::Dockerfile(error.message), lines, platform: None }
+        let message = match lines {
+            Some(lines) => format!("dockerfile parse error on line {}: {}", lines.start, error.message),
+            None => error.message,
+        };
+        BuildError { kind: ErrorKind::Dockerfile(message), lines, platform: None }
     }
 }
 

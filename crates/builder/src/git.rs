@@ -1,8 +1,10 @@
 //! Addresses of Git repositories, as docker accepts them for contexts and ADD.
 //!
-//! `REMOTE#REF:DIRECTORY`, or the same as a query: `REMOTE?branch=B&subdir=D` (also `ref`, `tag`, `commit`).
+//! `REMOTE#REF:DIRECTORY`, or the same as a query: `REMOTE?branch=B&subdir=D` (also `ref`, `tag`, `commit`,
+//! `keep-git-dir`, `submodules`).
 
 use crossdock_dockerfile::ignore::clean;
+use crossdock_dockerfile::values::boolean;
 
 /// A repository, the revision to check out, and a directory in the repository.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -15,6 +17,10 @@ pub struct GitSource {
     pub commit: Option<String>,
     /// Directory in the repository; empty for all of it.
     pub directory: String,
+    /// Whether the address says that `.git` is kept or not.
+    pub keep_git: Option<bool>,
+    /// Whether the address says that submodules are checked out or not; they are if it says nothing.
+    pub submodules: Option<bool>,
 }
 
 /// Whether an address names a repository rather than a file: `git@`, `git://`, `ssh://`, or a path that ends
@@ -39,23 +45,30 @@ impl GitSource {
         let (remote, rest) = split_path(source);
         let mut git = GitSource { remote: remote.to_string(), ..GitSource::default() };
         let (query, fragment) = rest.split_once('#').unwrap_or((rest, ""));
+        let (reference, directory) = fragment.split_once(':').unwrap_or((fragment, ""));
+        git.reference = Some(reference.to_string()).filter(|reference| !reference.is_empty());
+        git.directory = directory.to_string();
         for field in query.trim_start_matches('?').split('&').filter(|field| !field.is_empty()) {
             let (name, value) = field.split_once('=').unwrap_or((field, ""));
+            let truth = || match value {
+                "" => Ok(Some(true)),
+                value => boolean(value).map(Some).ok_or_else(|| format!("invalid {name} value: \"{value}\"")),
+            };
             match name {
-                "ref" | "branch" | "tag" => git.reference = Some(value.to_string()),
+                "ref" => git.refer(value, value)?,
+                "branch" => git.refer(value, &format!("refs/heads/{value}"))?,
+                "tag" => git.refer(value, &format!("refs/tags/{value}"))?,
                 "commit" | "checksum" => git.commit = Some(value.to_string()),
+                "subdir" if !matches!(git.directory.as_str(), "" | "/") && git.directory != value => {
+                    return Err(format!("subdir conflicts: \"{}\" vs \"{value}\"", git.directory));
+                }
                 "subdir" => git.directory = value.to_string(),
+                "keep-git-dir" => git.keep_git = truth()?,
+                "submodules" => git.submodules = truth()?,
                 _ => {
                     return Err(format!("unknown \"{name}\": it must be ref, branch, tag, commit or subdir"));
                 }
             }
-        }
-        let (reference, directory) = fragment.split_once(':').unwrap_or((fragment, ""));
-        if !reference.is_empty() {
-            git.reference = Some(reference.to_string());
-        }
-        if !directory.is_empty() {
-            git.directory = directory.to_string();
         }
         git.directory = clean(&format!("/{}", git.directory))[1..].to_string();
         // Git would take a leading "-" for an option.
@@ -69,6 +82,20 @@ impl GitSource {
             return Err(format!("{commit}: not a commit, which has 7 to 40 hexadecimal digits"));
         }
         Ok(git)
+    }
+
+    /// Takes a reference of the query, which the rest of the address may say as well.
+    fn refer(&mut self, short: &str, full: &str) -> Result<(), String> {
+        match &self.reference {
+            Some(other) if other != short && other != full => {
+                Err(format!("ref conflicts: \"{other}\" vs \"{short}\""))
+            }
+            Some(_) => Ok(()),
+            None => {
+                self.reference = Some(full.to_string());
+                Ok(())
+            }
+        }
     }
 }
 
@@ -127,15 +154,15 @@ mod tests {
         let git = |remote: &str, reference: Option<&str>, directory: &str| GitSource {
             remote: remote.to_string(),
             reference: reference.map(str::to_string),
-            commit: None,
             directory: directory.to_string(),
+            ..GitSource::default()
         };
         for (text, expected) in [
             ("https://h/a.git", git("https://h/a.git", None, "")),
             ("https://h/a.git#v1", git("https://h/a.git", Some("v1"), "")),
             ("git@h:a.git#feature/x:sub/dir/", git("git@h:a.git", Some("feature/x"), "sub/dir")),
             ("git://h/a#:../..//sub", git("git://h/a", None, "sub")),
-            ("https://h/a.git?branch=b&subdir=c", git("https://h/a.git", Some("b"), "c")),
+            ("https://h/a.git?branch=b&subdir=c", git("https://h/a.git", Some("refs/heads/b"), "c")),
         ] {
             assert_eq!(GitSource::parse(text), Ok(expected), "{text}");
         }
@@ -144,11 +171,17 @@ mod tests {
             "https://h/a.git?x=1",
             "https://h/a.git?commit=zz",
             "https://h/a.git?commit=12",
+            "https://h/a.git?tag=v1#refs/heads/v1",
+            "https://h/a.git?subdir=x#v1:y",
+            "https://h/a.git?keep-git-dir=maybe",
         ] {
             assert!(GitSource::parse(bad).is_err(), "{bad}");
         }
         let with = GitSource::parse("https://h/a.git?ref=v1&commit=0123abcd").expect("valid");
         assert_eq!(with.commit.as_deref(), Some("0123abcd"));
+        let with = GitSource::parse("https://h/a.git?tag=v1&keep-git-dir&submodules=0#v1").expect("valid");
+        assert_eq!(with.reference.as_deref(), Some("v1"));
+        assert_eq!((with.keep_git, with.submodules), (Some(true), Some(false)));
     }
 
     #[test]

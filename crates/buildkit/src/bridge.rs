@@ -3,16 +3,18 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
+use bollard_buildkit_proto::moby::buildkit::v1::VertexWarning;
 use bollard_buildkit_proto::moby::buildkit::v1::frontend::llb_bridge_server::LlbBridge;
 use bollard_buildkit_proto::moby::buildkit::v1::frontend::{
     EvaluateRequest, EvaluateResponse, ExecMessage, InputsRequest, InputsResponse, NewContainerRequest,
     NewContainerResponse, PingRequest, PongResponse, ReadDirRequest, ReadDirResponse, ReadFileRequest,
-    ReadFileResponse, ReleaseContainerRequest, ReleaseContainerResponse, ResolveImageConfigRequest,
+    ReadFileResponse, Ref, ReleaseContainerRequest, ReleaseContainerResponse, ResolveImageConfigRequest,
     ResolveImageConfigResponse, ResolveSourceImageResponse, ResolveSourceMetaRequest,
-    ResolveSourceMetaResponse, ReturnRequest, ReturnResponse, SolveRequest, SolveResponse, StatFileRequest,
-    StatFileResponse, WarnRequest, WarnResponse,
+    ResolveSourceMetaResponse, Result as Returned, ReturnRequest, ReturnResponse, SolveRequest,
+    SolveResponse, StatFileRequest, StatFileResponse, WarnRequest, WarnResponse,
 };
 use bollard_buildkit_proto::pb;
+use crossdock_builder::Images;
 use crossdock_delivery::source::Source;
 use crossdock_oci::Reference;
 use crossdock_platform::Platform;
@@ -60,7 +62,8 @@ fn resolve(
     let host = BuildHost { desk: job.house.desk.clone(), session, reporter: job.reporter.clone() };
     let source = Source::new(Box::new(host), &job.store);
     let reference: Reference = name.parse()?;
-    let manifest = source.resolve(&reference, platform, mode == "pull")?;
+    let found = Images::resolve(&source, &reference, platform, mode == "pull");
+    let manifest = found.map_err(anyhow::Error::msg)?;
     let image = job.store.load_image(&manifest)?;
     let name = reference.with_digest(manifest.digest.clone()).to_string();
     Ok((name, manifest.digest.to_string(), image.config_bytes))
@@ -116,8 +119,18 @@ impl LlbBridge for Server {
         let request = request.into_inner();
         let solving = job.clone();
         let answer = blocking(move || {
+            let entry = |one: bollard_buildkit_proto::moby::buildkit::v1::frontend::CacheOptionsEntry| {
+                CacheEntry { kind: one.r#type, attributes: one.attrs }
+            };
+            let asked: Vec<CacheEntry> = request.cache_imports.into_iter().map(entry).collect();
             if let Some(definition) = request.definition.filter(|definition| !definition.def.is_empty()) {
-                return solve::answer(&solving, &definition);
+                return match solve::answer(&solving, &definition, &asked) {
+                    // BuildKit solves when the result is read. Frontends read files that need not be there.
+                    Err(failure) if !request.evaluate && failure.code != Code::Cancelled => {
+                        Ok(Answer::failed(failure))
+                    }
+                    answer => answer,
+                };
             }
             match request.frontend.as_str() {
                 "dockerfile.v0" => {}
@@ -126,10 +139,7 @@ impl LlbBridge for Server {
                 other => return Err(Failure::new(Code::Unimplemented, unknown_frontend(other))),
             }
             let (layers, mut imports) = solving.layers();
-            let entry = |one: bollard_buildkit_proto::moby::buildkit::v1::frontend::CacheOptionsEntry| {
-                CacheEntry { kind: one.r#type, attributes: one.attrs }
-            };
-            imports.extend(request.cache_imports.into_iter().map(entry));
+            imports.extend(asked);
             let call =
                 Call { attributes: request.frontend_opt, inputs: request.frontend_inputs, imports, layers };
             frontend::run(&solving, &call)
@@ -202,7 +212,14 @@ impl LlbBridge for Server {
                 let code = Code::from_i32(error.code);
                 Err(Failure { code, message: error.message, source: None, details: error.details })
             }
-            (None, Some(result)) => job.answer_of(result).map_err(|error| Failure::of(&error)),
+            (None, Some(result)) => {
+                let returned = job.clone();
+                blocking(move || {
+                    let result = with_empty_images(&returned, result)?;
+                    returned.answer_of(result).map_err(|error| Failure::of(&error))
+                })
+                .await
+            }
             (None, None) => Ok(Answer::default()),
         };
         job.give_back(answer);
@@ -289,11 +306,29 @@ impl LlbBridge for Server {
     async fn warn(&self, request: Request<WarnRequest>) -> Result<Response<WarnResponse>, Status> {
         let job = self.job_of(&request).await?;
         let request = request.into_inner();
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let detail: Vec<String> = request.detail.iter().map(|bytes| text(bytes)).collect();
-        job.reporter.warn(&text(&request.short), &detail.join("\n"), &request.url, None);
+        let WarnRequest { level, short, detail, url, info, ranges, .. } = request;
+        let vertex = String::new();
+        job.reporter.pass_on(VertexWarning { vertex, level, short, detail, url, info, ranges });
         Ok(Response::new(WarnResponse {}))
     }
+}
+
+/// Gives an id to each image of a result that has no files: a client's frontend leaves it out.
+fn with_empty_images(job: &Job, mut result: Returned) -> Result<Returned, Failure> {
+    use bollard_buildkit_proto::moby::buildkit::v1::frontend::result::Result as Refs;
+    let empty = || Ok::<_, Failure>(job.hold(Arc::new(solve::solve(job, &pb::Definition::default(), &[])?)));
+    let has_config = result.metadata.contains_key("containerimage.config");
+    match &mut result.result {
+        Some(Refs::Ref(one)) if one.id.is_empty() && has_config => one.id = empty()?,
+        None if has_config => result.result = Some(Refs::Ref(Ref { id: empty()?, def: None })),
+        Some(Refs::Refs(all)) => {
+            for one in all.refs.values_mut().filter(|one| one.id.is_empty()) {
+                one.id = empty()?;
+            }
+        }
+        _ => {}
+    }
+    Ok(result)
 }
 
 const NO_CONTAINERS: &str = "files of a container are not read: run a command in it";

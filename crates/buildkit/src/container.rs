@@ -31,7 +31,7 @@ use crate::containers::{Input, Outgoing, Start};
 use crate::failure::Failure;
 use crate::job::Job;
 use crate::results::platform_of;
-use crate::sources::{BuildHost, ClientImages, ClientSecrets};
+use crate::sources::{BuildHost, ClientImages, ClientSecrets, Later};
 use crate::status::Reporter;
 
 /// Exit code of a process that has none (BuildKit, frontend/gateway/pb/exit.go).
@@ -164,7 +164,8 @@ fn serve(
     let desk = job.house.desk.clone();
     let host = BuildHost { desk: desk.clone(), session: session.clone(), reporter: reporter.clone() };
     let source = Source::new(Box::new(host), &job.store);
-    let images = ClientImages { source: &source, store: &job.store, layers: HashMap::new() };
+    let later = Later::default();
+    let images = ClientImages { source: &source, store: &job.store, layers: HashMap::new(), later: &later };
     let secrets = ClientSecrets::new(session, job.store.clone(), job.hidden.clone());
     let emulator = move |platform: &Platform| desk.emulator(platform);
     let environment = Environment {

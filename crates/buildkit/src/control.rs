@@ -126,7 +126,7 @@ impl Server {
     ) -> Result<Answer, Failure> {
         if let Some(definition) = request.definition.clone().filter(|definition| !definition.def.is_empty()) {
             let job = job.clone();
-            return blocking(move || crate::solve::answer(&job, &definition)).await;
+            return blocking(move || crate::solve::answer(&job, &definition, &[])).await;
         }
         match request.frontend.as_str() {
             // The client steers the build itself.
@@ -171,6 +171,11 @@ impl Control for Server {
     async fn solve(&self, request: Request<SolveRequest>) -> Result<Response<SolveResponse>, Status> {
         let mut request = request.into_inner();
         translate(&mut request);
+        if let Some(denied) = request.entitlements.iter().find(|name| self.0.house.desk.denies(name)) {
+            let message =
+                format!("granting entitlement {denied} is not allowed by build daemon configuration");
+            return Err(Status::unknown(message));
+        }
         let asked = Asked {
             reference: request.r#ref.clone(),
             session: request.session.clone(),

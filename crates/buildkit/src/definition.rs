@@ -8,6 +8,7 @@ use bollard_buildkit_proto::pb;
 use crossdock_builder::llb::{
     Action, Copy, Edge, Exec, File, Graph, Id, Kind, Mount, MountKind, Op, Owner, SecretVariable, Source,
 };
+use crossdock_dockerfile::Lines;
 use crossdock_dockerfile::mount::Sharing;
 use crossdock_oci::Digest;
 use crossdock_platform::Platform;
@@ -110,6 +111,16 @@ impl Making<'_> {
         self.edge(input.with_context(|| format!("there is no input {number}"))?).map(Some)
     }
 
+    /// Where the client's text says an operation.
+    fn lines(&self, digest: &str) -> Option<Lines> {
+        let locations = &self.definition.source.as_ref()?.locations.get(digest)?.locations;
+        let ranges = || locations.iter().flat_map(|location| &location.ranges);
+        let line = |place: &Option<pb::Position>| usize::try_from(place.as_ref()?.line).ok();
+        let start = ranges().filter_map(|range| line(&range.start)).min()?;
+        let end = ranges().filter_map(|range| line(&range.end)).max()?;
+        Some(Lines { start, end: end.max(start) })
+    }
+
     /// What people see: the client's words, or ours.
     fn name(&self, digest: &str) -> String {
         let metadata = self.definition.metadata.get(digest);
@@ -150,7 +161,8 @@ impl Making<'_> {
 
     fn push(&mut self, digest: &str, platform: Platform, kind: Kind) -> usize {
         let ignore_cache = self.definition.metadata.get(digest).is_some_and(|m| m.ignore_cache);
-        self.graph.ops.push(Op { name: self.name(digest), platform, ignore_cache, kind });
+        let lines = self.lines(digest);
+        self.graph.ops.push(Op { name: self.name(digest), platform, ignore_cache, lines, kind });
         self.graph.ops.len() - 1
     }
 

@@ -5,6 +5,7 @@ use base64::Engine as _;
 use bollard_buildkit_proto::google::protobuf::Any;
 use bollard_buildkit_proto::google::rpc;
 use bollard_buildkit_proto::pb;
+use crossdock_builder::files::tree::SelectError;
 use crossdock_builder::{BuildError, ErrorKind};
 use crossdock_dockerfile::Lines;
 use prost::Message;
@@ -14,15 +15,28 @@ use tonic::{Code, Status};
 /// read it by `encoding/json` (util/grpcerrors, `withDetails`).
 const SOURCE: &str = "github.com/moby/buildkit/errdefs.Source+json";
 
+/// The most lines that an error points at.
+const RANGES_MAX: usize = 1000;
+
+/// A detail of BuildKit's `errdefs` that consists of a name.
+fn named(kind: &str, name: &str) -> Any {
+    let type_url = format!("github.com/moby/buildkit/errdefs.{kind}+json");
+    Any { type_url, value: serde_json::json!({ "name": name }).to_string().into_bytes() }
+}
+
 /// `errdefs.Source` of BuildKit.
 fn source(info: &pb::SourceInfo, lines: Lines) -> Vec<u8> {
+    // One range for each line, as BuildKit has it.
+    let range = |line: usize| serde_json::json!({ "start": { "line": line }, "end": { "line": line } });
+    let ranges: Vec<serde_json::Value> = (lines.start..=lines.end).take(RANGES_MAX).map(range).collect();
     let value = serde_json::json!({
         "info": {
             "filename": info.filename,
             "data": base64::engine::general_purpose::STANDARD.encode(&info.data),
             "language": info.language,
+            "definition": {},
         },
-        "ranges": [{ "start": { "line": lines.start }, "end": { "line": lines.end } }],
+        "ranges": ranges,
     });
     value.to_string().into_bytes()
 }
@@ -46,6 +60,18 @@ impl Failure {
         Failure { code, message: message.into(), source: None, details: Vec::new() }
     }
 
+    /// A question about a Dockerfile that this builder does not know.
+    pub fn unknown_question(name: &str) -> Failure {
+        let message = format!("unsupported request {name}");
+        Failure { details: vec![named("Subrequest", name)], ..Failure::new(Code::Unimplemented, message) }
+    }
+
+    /// A capability that a client wants of the frontend, and that it has not.
+    pub fn unknown_capability(name: &str) -> Failure {
+        let message = format!("unsupported frontend capability {name}");
+        Failure { details: vec![named("FrontendCap", name)], ..Failure::new(Code::Unimplemented, message) }
+    }
+
     /// The failure of something else than a step.
     pub fn of(error: &anyhow::Error) -> Failure {
         match error.downcast_ref::<Failure>() {
@@ -63,7 +89,7 @@ impl Failure {
         };
         Failure {
             code,
-            message: error.to_string(),
+            message: message(&error.kind),
             source: error.lines.map(|lines| (dockerfile.clone(), lines)),
             details: Vec::new(),
         }
@@ -83,6 +109,20 @@ impl Failure {
     }
 }
 
+/// The sentence of an error. Where clients and their users know BuildKit's sentence, it is that one.
+fn message(kind: &ErrorKind) -> String {
+    match kind {
+        ErrorKind::Source { origin, source: SelectError::NotFound(path) | SelectError::Ignored(path) } => {
+            let (origin, path) = (origin.replace(char::is_whitespace, "-"), path.trim_start_matches('/'));
+            format!(
+                "failed to compute cache key: failed to calculate checksum of ref {origin}: \"/{path}\": not found"
+            )
+        }
+        ErrorKind::MissingSecret(id) => format!("secret {id}: not found, but a mount requires it"),
+        other => other.to_string(),
+    }
+}
+
 impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.message)
@@ -90,3 +130,27 @@ impl std::fmt::Display for Failure {
 }
 
 impl std::error::Error for Failure {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_read_the_sentences_that_they_know() {
+        let missing = ErrorKind::Source {
+            origin: "the build context".to_string(),
+            source: SelectError::NotFound("a/b".to_string()),
+        };
+        let failure = Failure::of_build(&missing.at(Lines { start: 2, end: 4 }), &pb::SourceInfo::default());
+        assert_eq!(
+            failure.message,
+            "failed to compute cache key: failed to calculate checksum of ref the-build-context: \"/a/b\": not found"
+        );
+        let detail: serde_json::Value =
+            serde_json::from_slice(&source(&pb::SourceInfo::default(), Lines { start: 2, end: 4 }))
+                .expect("JSON");
+        let lines: Vec<_> =
+            detail["ranges"].as_array().expect("a list").iter().map(|r| &r["start"]["line"]).collect();
+        assert_eq!(lines, [2, 3, 4]);
+    }
+}

@@ -32,11 +32,16 @@ use crate::imports::{self, CacheEntry};
 use crate::job::{Answer, Job};
 use crate::session::{Synced, Wanted};
 use crate::solve;
-use crate::sources::{self, BuildHost, ClientImages, ClientSecrets};
+use crate::sources::{self, BuildHost, ClientImages, ClientSecrets, Later};
 use crate::status::Reporter;
 
-/// The name that a client gives its upload of a context from standard input.
-const UPLOADS: &str = "buildkit-session";
+/// What clients may want of the frontend (`frontend.caps`; BuildKit, frontend/dockerui).
+const CAPABILITIES: [&str; 4] = [
+    "moby.buildkit.frontend.inputs",
+    "moby.buildkit.frontend.subrequests",
+    "moby.buildkit.frontend.contexts",
+    "moby.buildkit.frontend.gitquerystring",
+];
 
 /// What a client asks a frontend for.
 pub struct Call {
@@ -51,11 +56,13 @@ pub struct Call {
 }
 
 /// One run of the frontend.
-struct Frontend<'a> {
-    job: &'a Job,
+struct Frontend<'a, 'w> {
+    job: &'w Job,
     call: &'a Call,
     reporter: &'a Arc<Reporter>,
-    source: &'a Source<'a>,
+    source: &'w Source<'w>,
+    /// Directories that are fetched when the build reads them: a build that reads none of them needs none.
+    later: &'a Later<'w>,
 }
 
 /// The Dockerfile with its name and its ignore file.
@@ -76,24 +83,34 @@ pub fn run(job: &Job, call: &Call) -> Result<Answer, Failure> {
     let session = job.own_session().map_err(|error| Failure::of(&error))?;
     let host =
         BuildHost { desk: job.house.desk.clone(), session: session.clone(), reporter: reporter.clone() };
+    let wanted = call.attributes.get("frontend.caps").into_iter().flat_map(|list| list.split(','));
+    // What follows a "+" is asked for of the client.
+    let wanted = wanted.filter_map(|name| name.trim().split('+').next());
+    let unknown = wanted.into_iter().find(|name| !name.is_empty() && !CAPABILITIES.contains(name));
+    if let Some(name) = unknown {
+        return Err(Failure::unknown_capability(name));
+    }
     let pull_never = call.attributes.get("image-resolve-mode").is_some_and(|mode| mode == "never");
     let attributes: BTreeMap<String, String> = call.attributes.clone().into_iter().collect();
     let settings = attestations::Settings::of_attributes(&attributes).map_err(|error| Failure::of(&error))?;
     let source = Source::new(Box::new(host), &job.store).only_here(pull_never).noting_materials(true);
-    let frontend = Frontend { job, call, reporter: &reporter, source: &source };
+    let later = Later::default();
+    let frontend = Frontend { job, call, reporter: &reporter, source: &source, later: &later };
     let (request, info) = frontend.request().map_err(|error| Failure::of(&error))?;
     reporter.set_source(info.clone());
+    check_syntax(&request.dockerfile, &info)?;
     if let Some(method) = call.attributes.get("requestid") {
         return frontend.answer(method, &request, &info);
     }
-    frontend.check(&request, &info)?;
+    let mut told = Vec::new();
+    frontend.check(&request, &info, &mut told)?;
     let say = |text: &str| reporter.warn(text.trim_start_matches("warning: "), "", "", None);
     let mut entries = call.imports.clone();
     entries.extend(frontend.caches().map_err(|error| Failure::of(&error))?);
     let (imported, layers) =
         imports::import(&source, session.as_ref(), &entries, &request.settings.platforms, &say)
             .map_err(|error| Failure::of(&error))?;
-    let images = ClientImages { source: &source, store: &job.store, layers };
+    let images = ClientImages { source: &source, store: &job.store, layers, later: &later };
     let secrets = ClientSecrets::new(session, job.store.clone(), job.hidden.clone());
     let timestamps = match request.settings.source_date_epoch {
         Some(seconds) => Timestamps::Clamp(seconds),
@@ -110,17 +127,21 @@ pub fn run(job: &Job, call: &Call) -> Result<Answer, Failure> {
         layers: LayerOptions { timestamps, ..call.layers },
         sink: None,
         secrets: &secrets,
-        stop: job.stop.clone(),
+        // A build that fails ends nothing else of its client.
+        stop: job.stop.part(),
         shared: &job.house.shared,
         emulator: &emulator,
     };
     let built = crossdock_builder::build(&environment, &request);
+    // Base images are known by now.
+    let checked = frontend.check(&request, &info, &mut told);
     job.count(reporter.counts());
     let built = built.map_err(|error| {
         let failure = Failure::of_build(&error, &info);
         reporter.failed(&failure.message);
         failure
     })?;
+    checked?;
     let inputs = frontend.inputs(attributes, &request);
     let materials = source.materials();
     let make = |settings: &attestations::Settings| {
@@ -151,7 +172,7 @@ pub fn run(job: &Job, call: &Call) -> Result<Answer, Failure> {
     .map_err(|error| Failure::of(&error))
 }
 
-impl Frontend<'_> {
+impl<'w> Frontend<'_, 'w> {
     /// What provenance says that the client asked for.
     fn inputs(&self, attributes: BTreeMap<String, String>, request: &BuildRequest) -> Inputs {
         let outline = crossdock_builder::dockerfile::check::outline::outline(request).ok();
@@ -228,6 +249,8 @@ impl Frontend<'_> {
             definition: None,
             language: "Dockerfile".to_string(),
         };
+        let hostname = build_args.get("BUILDKIT_SANDBOX_HOSTNAME").cloned();
+        let hostname = hostname.or_else(|| self.attribute("hostname").map(str::to_string));
         let settings = Settings {
             platforms,
             no_cache: no_cache.is_some_and(String::is_empty),
@@ -237,10 +260,11 @@ impl Frontend<'_> {
                 .map(|text| bytes(text).with_context(|| format!("shm-size={text}: not a size")))
                 .transpose()?,
             limits: self.limits()?,
-            steps: StepOptions::default(),
             allow_insecure: may("security.insecure"),
             allow_network_host: true,
             jobs: self.job.house.desk.jobs(),
+            steps: StepOptions::default(),
+            hostname: hostname.filter(|name| !name.is_empty()),
             source_date_epoch: epoch.transpose()?,
         };
         let stages = no_cache.into_iter().flat_map(|list| list.split(','));
@@ -290,6 +314,31 @@ impl Frontend<'_> {
         sources::receive(&session, &self.job.store, self.reporter, &vertex, wanted)
     }
 
+    /// A directory of the client that is received when it is read.
+    fn files_later(&self, vertex: &str, wanted: Wanted) -> Result<PathBuf> {
+        let session = self.attribute(&format!("local-sessionid:{}", wanted.name));
+        let session = self.job.session(session)?;
+        let synced = session.place(&self.job.store, &wanted)?;
+        let path = synced.path().to_path_buf();
+        self.job.keep(synced);
+        let (reporter, vertex, directory) =
+            (self.reporter.clone(), format!("[internal] {vertex}"), path.clone());
+        self.later
+            .add(path.clone(), move || sources::fill(&session, &reporter, &vertex, &wanted, &directory));
+        Ok(path)
+    }
+
+    /// The `.dockerignore` of a directory of the client. If the client has no such directory, that is an
+    /// error only for a build that reads it.
+    fn ignore(&self, vertex: &str, name: &str) -> Result<Ignore> {
+        let follow = vec![".dockerignore".to_string()];
+        let wanted = Wanted { name: name.to_string(), follow, ..Wanted::default() };
+        match self.files(vertex, &wanted) {
+            Ok(files) => read_ignore(&[inside(files.path(), ".dockerignore").unwrap_or_default()]),
+            Err(_) => Ok(Ignore::default()),
+        }
+    }
+
     /// Dockerfile, directory of the context, and rules of what the context leaves out.
     fn context(
         &self,
@@ -324,7 +373,10 @@ impl Frontend<'_> {
             return Ok((definition, Some(directory), ignore));
         }
         let definition = match (input("dockerfile"), &local_dockerfile) {
-            (Some(input), None) => read_definition(&self.unpacked(input)?, &filename)?,
+            (Some(input), None) => {
+                ensure!(!input.def.is_empty(), "invalid nil input definition to definition op");
+                read_definition(&self.unpacked(input)?, &filename)?
+            }
             (_, name) => self.definition(name.as_deref().unwrap_or("dockerfile"), &filename)?,
         };
         if let Some(input) = input("context") {
@@ -334,17 +386,10 @@ impl Frontend<'_> {
         }
         let ignore = match definition.ignore.clone() {
             Some(ignore) => ignore,
-            None => {
-                let follow = vec![".dockerignore".to_string()];
-                let wanted = Wanted { name: key.clone(), follow, ..Wanted::default() };
-                let files = self.files("load .dockerignore", &wanted)?;
-                read_ignore(&[inside(files.path(), ".dockerignore").unwrap_or_default()])?
-            }
+            None => self.ignore("load .dockerignore", &key)?,
         };
         let wanted = Wanted { name: key, excludes: ignore.patterns(), ..Wanted::default() };
-        let files = self.files("load build context", &wanted)?;
-        let directory = files.path().to_path_buf();
-        self.job.keep(files);
+        let directory = self.files_later("load build context", wanted)?;
         Ok((definition, Some(directory), ignore))
     }
 
@@ -366,20 +411,10 @@ impl Frontend<'_> {
         address: &str,
         build_args: &BTreeMap<String, String>,
     ) -> Result<(Option<PathBuf>, Option<Vec<u8>>)> {
-        if let Some((host, path)) = upload_of(address) {
+        if let Some((host, path)) = sources::upload_of(address) {
             return self.uploaded(host, path);
         }
-        let keeps = build_args.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>();
-        let keep_git = crossdock_delivery::contexts::keeps_git(keeps.iter().map(String::as_str));
-        let remote = Remote { store: &self.job.store, source: self.source, keep_git };
-        let shown = crossdock_builder::without_password(address);
-        self.reporter.vertex(&format!("[internal] load {shown}"), |_| match remote.fetch(address)? {
-            Fetched::Directory(directory, path) => {
-                self.job.keep(directory);
-                Ok::<_, anyhow::Error>((Some(path), None))
-            }
-            Fetched::File(dockerfile) => Ok((None, Some(dockerfile))),
-        })
+        fetch(self.job, self.source, self.reporter, address, build_args)
     }
 
     /// What the client uploads: an archive or a Dockerfile.
@@ -409,7 +444,7 @@ impl Frontend<'_> {
 
     /// The files of a result in a directory of their own.
     fn unpacked(&self, input: &pb::Definition) -> Result<PathBuf> {
-        let trees = solve::solve(self.job, input)?.image.trees;
+        let trees = solve::solve(self.job, input, &[])?.image.trees;
         let directory = self.job.store.temporary_directory()?;
         let path = directory.path().join("files");
         std::fs::create_dir(&path)?;
@@ -435,52 +470,61 @@ impl Frontend<'_> {
     }
 
     fn named(&self, name: &str, text: &str) -> Result<NamedContext> {
-        if let Some(image) = text.strip_prefix("docker-image://") {
+        // BuildKit needs no slashes either.
+        let after =
+            |scheme: &str| text.strip_prefix(scheme).map(|rest| rest.strip_prefix("//").unwrap_or(rest));
+        if let Some(image) = after("docker-image:") {
             return Ok(NamedContext::Image(image.parse::<Reference>()?));
         }
-        if let Some(layout) = text.strip_prefix("oci-layout://") {
-            return self.layout(layout);
+        if let Some(layout) = after("oci-layout:") {
+            return self.layout(name, layout);
         }
         if let Some(local) = text.strip_prefix("local:") {
-            let follow = vec![".dockerignore".to_string()];
-            let wanted = Wanted { name: local.to_string(), follow, ..Wanted::default() };
-            let files = self.files(&format!("[context {name}] load .dockerignore"), &wanted)?;
-            let ignore = read_ignore(&[inside(files.path(), ".dockerignore").unwrap_or_default()])?;
+            let ignore = self.ignore(&format!("[context {name}] load .dockerignore"), local)?;
             let wanted = Wanted { name: local.to_string(), excludes: ignore.patterns(), ..Wanted::default() };
-            let files = self.files(&format!("[context {name}] load from client"), &wanted)?;
-            let path = files.path().to_path_buf();
-            self.job.keep(files);
+            let path = self.files_later(&format!("[context {name}] load from client"), wanted)?;
             return Ok(NamedContext::Directory { path, ignore });
         }
         if let Some(input) = text.strip_prefix("input:") {
             let definition = self.call.inputs.get(input).context("the client gave no such input")?;
-            let image = solve::solve(self.job, definition)?.image;
+            let image = solve::solve(self.job, definition, &[])?.image;
             return Ok(NamedContext::Images(vec![(image.platform, image.manifest)]));
         }
         if is_remote(text) {
-            let (directory, file) = self.remote(text, &self.all("build-arg"))?;
-            let path = match (directory, file) {
-                (Some(path), _) => path,
-                (None, file) => {
-                    let directory = self.job.store.temporary_directory()?;
-                    let path = directory.path().to_path_buf();
-                    let name = text.split(['?', '#']).next().and_then(|text| text.rsplit('/').next());
-                    let name = name.filter(|name| !matches!(*name, "" | "." | "..")).unwrap_or("download");
-                    std::fs::write(path.join(name), file.unwrap_or_default())?;
-                    self.job.keep(directory);
-                    path
-                }
-            };
-            return Ok(NamedContext::Directory { path, ignore: Ignore::default() });
+            return self.remote_later(text);
         }
         bail!("{text}: it must be docker-image://, oci-layout://, an address, or a directory of the client")
     }
 
+    /// A named context at an address, which is fetched when it is read.
+    fn remote_later(&self, text: &str) -> Result<NamedContext> {
+        let directory = self.job.store.temporary_directory()?;
+        let path = directory.path().join("context");
+        self.job.keep(directory);
+        let (job, source, reporter): (&'w Job, &'w Source<'w>, _) =
+            (self.job, self.source, self.reporter.clone());
+        let (text, to, build_args) = (text.to_string(), path.clone(), self.all("build-arg"));
+        self.later.add(path.clone(), move || {
+            let (directory, file) = fetch(job, source, &reporter, &text, &build_args)?;
+            if let Some(from) = directory {
+                return std::fs::rename(&from, &to).with_context(|| format!("take over {}", from.display()));
+            }
+            std::fs::create_dir(&to).with_context(|| format!("create {}", to.display()))?;
+            let name = text.split(['?', '#']).next().and_then(|text| text.rsplit('/').next());
+            let name = name.filter(|name| !matches!(*name, "" | "." | "..")).unwrap_or("download");
+            std::fs::write(to.join(name), file.unwrap_or_default()).context("keep the download")
+        });
+        Ok(NamedContext::Directory { path, ignore: Ignore::default() })
+    }
+
     /// An image in a store of the client: `STORE[:TAG]@DIGEST`.
-    fn layout(&self, text: &str) -> Result<NamedContext> {
+    fn layout(&self, context: &str, text: &str) -> Result<NamedContext> {
         let (name, digest) = text.split_once('@').context("the client gave no digest")?;
         let digest: Digest = digest.parse()?;
         let (id, _) = name.rsplit_once(':').unwrap_or((name, ""));
+        let platforms = self.attribute("platform").map(crossdock_platform::parse_list).transpose()?;
+        let platform = platforms.and_then(|list| list.first().cloned()).unwrap_or_else(Platform::host);
+        self.source.note_layout(context, &platform, &digest);
         let session = self.job.session(None)?;
         sources::layout(session, &self.job.store, self.reporter, id, &digest).map(NamedContext::Images)
     }
@@ -512,7 +556,7 @@ impl Frontend<'_> {
             }
             "frontend.subrequests.describe" => (calls::describe_json(), calls::describe_text()),
             other => {
-                return Err(Failure::new(Code::Unimplemented, format!("unknown subrequest {other}")));
+                return Err(Failure::unknown_question(other));
             }
         };
         let json = serde_json::to_string_pretty(&json).expect("JSON always serialises");
@@ -526,30 +570,72 @@ impl Frontend<'_> {
         Ok(answer)
     }
 
-    /// Tells what the checks of the Dockerfile find; it is an error only if the Dockerfile says so.
-    fn check(&self, request: &BuildRequest, info: &pb::SourceInfo) -> Result<(), Failure> {
+    /// Tells what the checks of the Dockerfile find, without what is in `told`; it is an error only if the
+    /// Dockerfile says so.
+    fn check(
+        &self,
+        request: &BuildRequest,
+        info: &pb::SourceInfo,
+        told: &mut Vec<rules::Warning>,
+    ) -> Result<(), Failure> {
         // The build will report the error, with the lines around it.
-        let Ok(found) = calls::findings(&self.job.store, request) else { return Ok(()) };
-        if found.are_errors && !found.warnings.is_empty() {
-            let mut rules: Vec<&str> = found.warnings.iter().map(|warning| warning.rule).collect();
-            rules.dedup();
-            let message = format!("lint violation found for rules: {}", rules.join(", "));
-            let lines = found.warnings[0].lines;
-            return Err(Failure {
-                code: Code::Unknown,
-                message,
-                source: Some((info.clone(), lines)),
-                details: Vec::new(),
-            });
-        }
-        // The build itself warns of this when it gets to the image.
-        let told = |warning: &&rules::Warning| warning.rule != "InvalidBaseImagePlatform";
-        for warning in found.warnings.iter().filter(told) {
+        let Ok(found) = calls::findings_of_build(&self.job.store, request) else { return Ok(()) };
+        for warning in &found.warnings {
+            if told.contains(warning) {
+                continue;
+            }
             let short = format!("{}: {} (line {})", warning.rule, warning.detail, warning.lines.start);
             self.reporter.warn(&short, warning.description(), &warning.url(), Some(warning.lines));
+            told.push(warning.clone());
         }
-        Ok(())
+        match found.violation() {
+            Some((message, lines)) => {
+                let source = Some((info.clone(), lines));
+                Err(Failure { code: Code::Unknown, message, source, details: Vec::new() })
+            }
+            None => Ok(()),
+        }
     }
+}
+
+/// Fetches a context at an address: a directory, or a Dockerfile alone.
+fn fetch(
+    job: &Job,
+    source: &Source<'_>,
+    reporter: &Reporter,
+    address: &str,
+    build_args: &BTreeMap<String, String>,
+) -> Result<(Option<PathBuf>, Option<Vec<u8>>)> {
+    let keeps = build_args.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>();
+    let keep_git = crossdock_delivery::contexts::keeps_git(keeps.iter().map(String::as_str));
+    let remote = Remote { store: &job.store, source, keep_git };
+    let shown = crossdock_builder::without_password(address);
+    reporter.vertex(&format!("[internal] load {shown}"), |_| match remote.fetch(address)? {
+        Fetched::Directory(directory, path) => {
+            job.keep(directory);
+            Ok::<_, anyhow::Error>((Some(path), None))
+        }
+        Fetched::File(dockerfile) => Ok((None, Some(dockerfile))),
+    })
+}
+
+/// Refuses a Dockerfile whose `# syntax=` names an image that is no Dockerfile frontend: its text means
+/// something else.
+fn check_syntax(dockerfile: &[u8], info: &pb::SourceInfo) -> Result<(), Failure> {
+    let Some(syntax) = parser::syntax(dockerfile) else { return Ok(()) };
+    let (image, lines) = syntax;
+    let name = image.split(['@']).next().unwrap_or_default();
+    let name = name.rsplit('/').next().unwrap_or_default();
+    if name.contains("dockerfile") {
+        return Ok(());
+    }
+    let message = unknown_frontend(&image);
+    Err(Failure {
+        code: Code::Unimplemented,
+        message,
+        source: Some((info.clone(), lines)),
+        details: Vec::new(),
+    })
 }
 
 /// Why another frontend is not run.
@@ -563,13 +649,6 @@ pub fn unknown_frontend(name: &str) -> String {
 fn is_remote(text: &str) -> bool {
     let has_scheme = ["http://", "https://", "git://", "ssh://"].iter().any(|s| text.starts_with(s));
     has_scheme || text.starts_with("git@") || text.starts_with("github.com/")
-}
-
-/// Host and path of an upload of the client.
-fn upload_of(address: &str) -> Option<(&str, &str)> {
-    let rest = address.strip_prefix("http://")?;
-    let (host, _) = rest.split_once('/')?;
-    (host == UPLOADS).then(|| (host, &rest[host.len()..]))
 }
 
 /// A path inside a directory, with the directory as the root of all links.
@@ -617,7 +696,7 @@ mod tests {
         for no in ["", ".", "context", "input:x", "docker-image://x"] {
             assert!(!is_remote(no), "{no}");
         }
-        assert_eq!(upload_of("http://buildkit-session/abc"), Some(("buildkit-session", "/abc")));
-        assert_eq!(upload_of("http://host/abc"), None);
+        assert_eq!(sources::upload_of("http://buildkit-session/abc"), Some(("buildkit-session", "/abc")));
+        assert_eq!(sources::upload_of("http://host/abc"), None);
     }
 }

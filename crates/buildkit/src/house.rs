@@ -40,6 +40,9 @@ pub trait Desk: Send + Sync {
 
     /// Steps of a build that may execute at once.
     fn jobs(&self) -> usize;
+
+    /// Whether clients may not grant their builds a right, such as `security.insecure`.
+    fn denies(&self, entitlement: &str) -> bool;
 }
 
 /// What all builds share.

@@ -13,6 +13,7 @@ use crossdock_builder::{Built, Stop};
 use crossdock_delivery::attest::Attestations;
 use crossdock_oci::Store;
 use crossdock_oci::store::LayerOptions;
+use crossdock_platform::Platform;
 use tokio::sync::oneshot;
 use tonic::Code;
 
@@ -50,6 +51,10 @@ pub struct Job {
     pub store: Store,
     /// Texts that must not be shown.
     pub hidden: Arc<Mutex<Vec<String>>>,
+    /// Results that could not be made, by their ids.
+    failures: Mutex<HashMap<String, Failure>>,
+    /// What the client has uploaded, by address: it sends each upload once.
+    pub uploads: Mutex<HashMap<String, std::path::PathBuf>>,
     results: Mutex<HashMap<String, Arc<Solved>>>,
     kept: Mutex<Vec<Kept>>,
     /// How layers are packed, and the caches that the client named.
@@ -80,6 +85,8 @@ pub struct Answer {
     pub is_index: bool,
     /// Texts by name.
     pub metadata: HashMap<String, Vec<u8>>,
+    /// Why there is nothing, for whoever reads it.
+    pub failure: Option<Failure>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -108,7 +115,7 @@ impl Job {
         let store = house.desk.store()?;
         let (send, receive) = oneshot::channel();
         let (returning, returned) = (Mutex::new(Some(send)), Mutex::new(Some(receive)));
-        let (results, kept, how, counts) = Default::default();
+        let (results, failures, uploads, kept, how, counts) = Default::default();
         let (solves, stop, containers) = Default::default();
         Ok(Job {
             containers,
@@ -123,6 +130,8 @@ impl Job {
             store,
             hidden,
             results,
+            failures,
+            uploads,
             kept,
             how,
             begun: now(),
@@ -189,6 +198,14 @@ impl Job {
         lock(&self.kept).push(Box::new(kept));
     }
 
+    /// Gives a result that could not be made an id: whoever reads it hears why.
+    fn hold_failure(&self, failure: Failure) -> String {
+        let mut failures = lock(&self.failures);
+        let id = format!("{}-failed-{}", self.reference, failures.len());
+        failures.insert(id.clone(), failure);
+        id
+    }
+
     /// Gives a result an id.
     pub fn hold(&self, solved: Arc<Solved>) -> String {
         let mut results = lock(&self.results);
@@ -204,6 +221,9 @@ impl Job {
     ///
     /// There is none.
     pub fn result(&self, id: &str) -> Result<Arc<Solved>> {
+        if let Some(failure) = lock(&self.failures).get(id) {
+            return Err(failure.clone().into());
+        }
         lock(&self.results).get(id).cloned().with_context(|| format!("this build has no result {id}"))
     }
 
@@ -248,16 +268,23 @@ impl Job {
             }
             None => {}
         }
+        let platforms = platforms_of(&answer.metadata);
         for (name, id) in ids.into_iter().filter(|(_, id)| !id.is_empty()) {
             let keys = [format!("containerimage.config/{name}"), "containerimage.config".to_string()];
             let mut solved = self.result(&id)?;
+            let listed = platforms.iter().find(|(listed, _)| *listed == name || platforms.len() == 1);
+            if let Some((_, platform)) = listed {
+                let mut own = (*solved).clone();
+                own.image.platform = platform.clone();
+                own.image.manifest = own.image.manifest.with_platform(platform.clone());
+                solved = Arc::new(own);
+            }
             if let Some(config) = keys.iter().find_map(|key| answer.metadata.get(key)) {
                 solved = Arc::new(results::configured(&self.store, (*solved).clone(), config)?);
             }
             answer.images.push((name, solved));
         }
-        let order = platforms_in_order(&answer.metadata);
-        answer.images.sort_by_key(|(name, _)| order.iter().position(|other| other == name));
+        answer.images.sort_by_key(|(name, _)| platforms.iter().position(|(other, _)| other == name));
         Ok(answer)
     }
 
@@ -267,6 +294,11 @@ impl Job {
             id: self.hold(solved.clone()),
             def: Some(solved.definition()),
         };
+        if let Some(failure) = &answer.failure {
+            let one = frontend::Ref { id: self.hold_failure(failure.clone()), def: None };
+            let result = Some(frontend::result::Result::Ref(one));
+            return frontend::Result { result, ..frontend::Result::default() };
+        }
         let result = match (&answer.images[..], answer.is_index) {
             ([], _) => Some(frontend::result::Result::Ref(frontend::Ref::default())),
             ([(_, only)], false) => Some(frontend::result::Result::Ref(made(only))),
@@ -279,15 +311,24 @@ impl Job {
     }
 }
 
-/// The names of platforms in the order of the answer's list (BuildKit, exporter/containerimage/exptypes).
-fn platforms_in_order(metadata: &HashMap<String, Vec<u8>>) -> Vec<String> {
+/// The names of the answer's images with their platforms, in the order of its list (BuildKit,
+/// exporter/containerimage/exptypes).
+fn platforms_of(metadata: &HashMap<String, Vec<u8>>) -> Vec<(String, Platform)> {
     let list = metadata.get("refs.platforms").and_then(|bytes| serde_json::from_slice(bytes).ok());
     let list: serde_json::Value = list.unwrap_or_default();
-    let platforms = list["Platforms"].as_array().cloned().unwrap_or_default();
-    platforms.iter().filter_map(|platform| platform["ID"].as_str().map(str::to_string)).collect()
+    let platform = |one: &serde_json::Value| {
+        let platform: Platform = serde_json::from_value(one["Platform"].clone()).ok()?;
+        Some((one["ID"].as_str()?.to_string(), platform.normalised()))
+    };
+    list["Platforms"].as_array().into_iter().flatten().filter_map(platform).collect()
 }
 
 impl Answer {
+    /// An answer that could not be made.
+    pub fn failed(failure: Failure) -> Answer {
+        Answer { failure: Some(failure), ..Answer::default() }
+    }
+
     /// The images of a build, in its order; with their attestations, and those for the record of the build.
     ///
     /// # Errors

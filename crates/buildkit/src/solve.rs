@@ -15,11 +15,11 @@ use crossdock_platform::Platform;
 
 use crate::definition::{self, Sources};
 use crate::failure::Failure;
-use crate::imports;
+use crate::imports::{self, CacheEntry};
 use crate::job::{Answer, Job};
 use crate::results::{self, Solved};
 use crate::session::{Session, Wanted};
-use crate::sources::{self, BuildHost, ClientImages, ClientSecrets};
+use crate::sources::{self, BuildHost, ClientImages, ClientSecrets, Later};
 use crate::status::Reporter;
 
 /// Solves a definition for a client. Waits for the end.
@@ -27,17 +27,17 @@ use crate::status::Reporter;
 /// # Errors
 ///
 /// As [`solve`].
-pub fn answer(job: &Job, definition: &pb::Definition) -> Result<Answer, Failure> {
-    let solved = solve(job, definition)?;
+pub fn answer(job: &Job, definition: &pb::Definition, caches: &[CacheEntry]) -> Result<Answer, Failure> {
+    let solved = solve(job, definition, caches)?;
     Ok(Answer { images: vec![(String::new(), Arc::new(solved))], ..Answer::default() })
 }
 
-/// Solves a definition. Waits for the end.
+/// Solves a definition, with caches beside those of the build. Waits for the end.
 ///
 /// # Errors
 ///
 /// The definition is wrong or wants what this builder does not do; an operation fails.
-pub fn solve(job: &Job, definition: &pb::Definition) -> Result<Solved, Failure> {
+pub fn solve(job: &Job, definition: &pb::Definition, asked: &[CacheEntry]) -> Result<Solved, Failure> {
     if let Some((digest, platform)) = results::of_definition(definition) {
         return load(job, &digest, &platform).map_err(|error| Failure::of(&error));
     }
@@ -56,11 +56,13 @@ pub fn solve(job: &Job, definition: &pb::Definition) -> Result<Solved, Failure> 
     let desk = job.house.desk.clone();
     let build_host = BuildHost { desk: desk.clone(), session: session.clone(), reporter: reporter.clone() };
     let source = Source::new(Box::new(build_host), &job.store);
-    let (layer_options, caches) = job.layers();
+    let (layer_options, mut caches) = job.layers();
+    caches.extend(asked.iter().cloned());
     let say = |text: &str| reporter.warn(text.trim_start_matches("warning: "), "", "", None);
     let (imported, layers) = imports::import(&source, session.as_ref(), &caches, &settings.platforms, &say)
         .map_err(|error| Failure::of(&error))?;
-    let images = ClientImages { source: &source, store: &job.store, layers };
+    let later = Later::default();
+    let images = ClientImages { source: &source, store: &job.store, layers, later: &later };
     let secrets = ClientSecrets::new(session, job.store.clone(), job.hidden.clone());
     let emulator = move |platform: &Platform| desk.emulator(platform);
     let environment = Environment {
@@ -71,14 +73,16 @@ pub fn solve(job: &Job, definition: &pb::Definition) -> Result<Solved, Failure> 
         layers: layer_options,
         sink: None,
         secrets: &secrets,
-        stop: job.stop.clone(),
+        // A build that fails ends nothing else of its client.
+        stop: job.stop.part(),
         shared: &job.house.shared,
         emulator: &emulator,
     };
     let solved = llb::solve(&environment, &settings, &graph, &platform);
     job.count(reporter.counts());
     let (image, steps) = solved.map_err(|error| {
-        let failure = Failure::of_build(&error, &pb::SourceInfo::default());
+        let text = definition.source.as_ref().and_then(|source| source.infos.first()).cloned();
+        let failure = Failure::of_build(&error, &text.unwrap_or_default());
         reporter.failed(&failure.message);
         failure
     })?;
@@ -123,6 +127,7 @@ impl Sources for FromClient<'_> {
             "local" => self.local(rest, attrs),
             "oci-layout" => self.layout(rest, attrs),
             "git" => git(rest, attrs),
+            "http" if sources::upload_of(identifier).is_some() => self.upload(identifier, attrs),
             "http" | "https" => http(identifier, attrs),
             _ => bail!(
                 "sources {scheme}:// are not known: use docker-image, local, git, http, https or oci-layout"
@@ -132,9 +137,14 @@ impl Sources for FromClient<'_> {
 }
 
 impl FromClient<'_> {
-    /// The session that an attribute names, or the client's.
+    /// The session that an attribute names, if it is there, or the client's.
     fn session(&self, id: Option<&str>) -> Result<Arc<Session>> {
-        self.job.session(id.filter(|id| !id.is_empty() && self.session.is_none()))
+        let named = id.filter(|id| !id.is_empty()).map(|id| self.job.session(Some(id)));
+        match (named, self.session) {
+            (Some(Ok(session)), _) => Ok(session),
+            (Some(Err(error)), None) => Err(error),
+            _ => self.job.session(None),
+        }
     }
 
     /// A directory of the client; it stays until the build is over.
@@ -159,6 +169,30 @@ impl FromClient<'_> {
         let path = files.path().to_path_buf();
         self.job.keep(files);
         Ok(llb::Source::Directory(path))
+    }
+
+    /// What the client uploads: a directory with the one file.
+    fn upload(&self, address: &str, attrs: &Attributes) -> Result<llb::Source> {
+        let llb::Source::Http { filename, .. } = http(address, attrs)? else { bail!("{address}: no upload") };
+        let (host, path) = sources::upload_of(address).context("no upload")?;
+        let mut uploads = self.job.uploads.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(place) = uploads.get(address) {
+            return Ok(llb::Source::Directory(place.clone()));
+        }
+        ensure!(
+            !matches!(filename.as_str(), "." | "..") && !filename.contains('/'),
+            "{filename}: no file name"
+        );
+        let directory = self.job.store.temporary_directory()?;
+        let place = directory.path().join("upload");
+        std::fs::create_dir(&place).context("receive an upload")?;
+        let mut file = std::fs::File::create_new(place.join(filename)).context("receive an upload")?;
+        let session = self.job.session(None)?;
+        self.reporter
+            .vertex("[internal] load an upload of the client", |_| session.upload(host, path, &mut file))?;
+        self.job.keep(directory);
+        uploads.insert(address.to_string(), place.clone());
+        Ok(llb::Source::Directory(place))
     }
 
     /// An image in a store of the client: `NAME@DIGEST`.

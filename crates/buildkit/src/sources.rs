@@ -20,6 +20,16 @@ use crate::house::{Desk, Login};
 use crate::session::{Agent, ClientStore, Session, Synced, Wanted};
 use crate::status::{Reporter, Transfers};
 
+/// The name that a client gives its upload of a context from standard input.
+const UPLOADS: &str = "buildkit-session";
+
+/// Host and path of an upload of the client.
+pub fn upload_of(address: &str) -> Option<(&str, &str)> {
+    let rest = address.strip_prefix("http://")?;
+    let (host, _) = rest.split_once('/')?;
+    (host == UPLOADS).then(|| (host, &rest[host.len()..]))
+}
+
 /// The host of a build's deliveries.
 pub struct BuildHost {
     pub desk: Arc<dyn Desk>,
@@ -52,12 +62,29 @@ pub fn receive(
     vertex: &str,
     wanted: &Wanted,
 ) -> Result<Synced> {
+    let synced = session.place(store, wanted)?;
+    fill(session, reporter, vertex, wanted, synced.path())?;
+    Ok(synced)
+}
+
+/// Receives files of a client into a directory, as a vertex of its own.
+///
+/// # Errors
+///
+/// As [`receive`].
+pub fn fill(
+    session: &Session,
+    reporter: &Reporter,
+    vertex: &str,
+    wanted: &Wanted,
+    directory: &Path,
+) -> Result<()> {
     reporter.vertex(vertex, |work| {
         /// Bytes after which the client hears of them again.
         const STEP: u64 = 4 * 1024 * 1024;
         let (mut told, mut last) = (0, 0);
         let label = format!("transferring {}:", wanted.name);
-        let files = session.files(store, wanted, &mut |bytes| {
+        let filled = session.fill(wanted, directory, &mut |bytes| {
             last = bytes;
             if bytes >= told + STEP {
                 told = bytes;
@@ -65,8 +92,54 @@ pub fn receive(
             }
         });
         work.status(&label, last, 0, true);
-        files
+        filled
     })
+}
+
+/// Directories whose files are fetched when they are read for the first time.
+#[derive(Default)]
+pub struct Later<'a> {
+    directories: Mutex<HashMap<PathBuf, Arc<Mutex<Fetch<'a>>>>>,
+}
+
+/// The work that brings the files of a directory.
+type Work<'a> = Box<dyn FnOnce() -> Result<()> + Send + 'a>;
+
+/// The state of a directory.
+enum Fetch<'a> {
+    /// Nobody has read it.
+    Open(Work<'a>),
+    /// What the work ended with.
+    Done(Result<(), String>),
+}
+
+impl<'a> Later<'a> {
+    /// Registers what brings the files of a directory.
+    pub fn add(&self, directory: PathBuf, work: impl FnOnce() -> Result<()> + Send + 'a) {
+        let fetch = Arc::new(Mutex::new(Fetch::Open(Box::new(work))));
+        self.directories.lock().unwrap_or_else(PoisonError::into_inner).insert(directory, fetch);
+    }
+
+    /// Brings the files, once; others wait for that. Other directories are ready.
+    ///
+    /// # Errors
+    ///
+    /// What the work ended with.
+    pub fn ready(&self, directory: &Path) -> Result<(), String> {
+        let found = self.directories.lock().unwrap_or_else(PoisonError::into_inner).get(directory).cloned();
+        let Some(fetch) = found else { return Ok(()) };
+        let mut fetch = fetch.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Fetch::Open(_) = *fetch {
+            let begun = Fetch::Done(Err("the files could not be fetched".to_string()));
+            if let Fetch::Open(work) = std::mem::replace(&mut *fetch, begun) {
+                *fetch = Fetch::Done(work().map_err(|error| chain(&error)));
+            }
+        }
+        match &*fetch {
+            Fetch::Done(result) => result.clone(),
+            Fetch::Open(_) => Ok(()),
+        }
+    }
 }
 
 /// Loads the images of a digest from a store of the client, as a vertex of its own.
@@ -90,20 +163,26 @@ pub fn layout(
 }
 
 /// Images of a build: as from the command line, but layers of a cache may be the client's.
-pub struct ClientImages<'a> {
+pub struct ClientImages<'a, 'w> {
     pub source: &'a Source<'a>,
     pub store: &'a Store,
     /// Which of the client's stores has a layer.
     pub layers: HashMap<Digest, Arc<ClientStore>>,
+    /// Directories that are fetched when they are read.
+    pub later: &'a Later<'w>,
 }
 
-impl Images for ClientImages<'_> {
+impl Images for ClientImages<'_, '_> {
     fn resolve(&self, reference: &Reference, platform: &Platform, pull: bool) -> Result<Descriptor, String> {
         Images::resolve(self.source, reference, platform, pull)
     }
 
     fn download(&self, url: &str, to: &Path) -> Result<Option<i64>, String> {
         Images::download(self.source, url, to)
+    }
+
+    fn ready(&self, directory: &Path) -> Result<(), String> {
+        self.later.ready(directory)
     }
 
     fn layer(&self, layer: &Descriptor) -> Result<(), String> {

@@ -211,6 +211,19 @@ impl Reporter {
         self.log.add(StatusResponse { warnings: vec![warning], ..StatusResponse::default() });
     }
 
+    /// Warns in the words of a client's own frontend.
+    pub fn pass_on(&self, warning: VertexWarning) {
+        lock(&self.state).counts.warnings += 1;
+        let shown = |bytes: &[u8]| self.shown(&String::from_utf8_lossy(bytes)).into_bytes();
+        let warning = VertexWarning {
+            vertex: self.digest("warnings"),
+            short: shown(&warning.short),
+            detail: warning.detail.iter().map(|line| shown(line)).collect(),
+            ..warning
+        };
+        self.log.add(StatusResponse { warnings: vec![warning], ..StatusResponse::default() });
+    }
+
     /// A text without secrets.
     pub fn shown(&self, text: &str) -> String {
         let mut shown = text.to_string();
@@ -286,6 +299,8 @@ impl Events for Reporter {
             }),
             Event::Cancelled { step } => self.end(step, |vertex, _| vertex.error = CANCELLED.to_string()),
             Event::Failed { step } => lock(&self.state).failed.push(step),
+            // What is wrong at a place in a Dockerfile the checks tell, in BuildKit's words.
+            Event::Warning { lines: Some(_), .. } => {}
             Event::Warning { message, lines } => self.warn(&message, "", "", lines),
             Event::Planned { .. }
             | Event::Waiting { .. }

@@ -44,7 +44,8 @@ pub fn records(store: &Store) -> Result<Vec<UsageRecord>> {
     let now = SystemTime::now();
     for (id, kind, description, bytes) in [
         ("cache-mounts", "exec.cachemount", "cache mounts of RUN", usage.cache_mounts.bytes),
-        ("layers", "regular", "unpacked layers of images and steps", usage.snapshots.bytes),
+        // Layers of images are not of the cache.
+        ("layers", "regular", "unpacked layers that no image has", usage.snapshots.reclaimable),
     ] {
         if bytes > 0 {
             all.push(record(id, kind, description, bytes, now));

@@ -19,11 +19,28 @@ use serde_json::{Value, json};
 ///
 /// The Dockerfile cannot be parsed.
 pub fn findings(store: &Store, request: &BuildRequest) -> Result<Findings, BuildError> {
-    let known = |reference: &Reference, platform: &Platform| -> Option<ImageConfig> {
-        let manifest = store.find(reference, platform).ok()??;
-        Some(store.load_image(&manifest).ok()?.config)
+    rules::check(request, &|reference, platform| config_of(store, reference, platform))
+}
+
+/// What the checks find in the stages that a build needs.
+///
+/// # Errors
+///
+/// As [`findings`].
+pub fn findings_of_build(store: &Store, request: &BuildRequest) -> Result<Findings, BuildError> {
+    rules::check_for_build(request, &|reference, platform| config_of(store, reference, platform))
+}
+
+/// The configuration of an image in the store; of one for another platform if there is no better one.
+fn config_of(store: &Store, reference: &Reference, platform: &Platform) -> Option<ImageConfig> {
+    let manifest = match store.find(reference, platform).ok()? {
+        Some(manifest) => manifest,
+        None => {
+            let record = store.image(reference).ok()??;
+            record.images.first().filter(|_| record.index.is_none())?.manifest.clone()
+        }
     };
-    rules::check(request, &known)
+    Some(store.load_image(&manifest).ok()?.config)
 }
 
 /// The findings as people read them.
@@ -194,7 +211,8 @@ fn table(rows: &[Vec<String>]) -> String {
 
 /// The questions that can be asked, for BuildKit's clients.
 pub fn describe_json() -> Value {
-    let request = |(name, description): (&str, &str)| json!({ "name": name, "version": "1.0.0", "type": "rpc", "description": description });
+    let results = json!([{ "name": "result.json" }, { "name": "result.txt" }]);
+    let request = |(name, description): (&str, &str)| json!({ "name": name, "version": "1.0.0", "type": "rpc", "description": description, "metadata": results });
     QUESTIONS.into_iter().map(request).collect::<Vec<_>>().into()
 }
 

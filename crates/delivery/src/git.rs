@@ -24,21 +24,39 @@ impl Checkout<'_> {
             bail!("a repository of this machine can be the build context, but not a source of ADD");
         }
         self.git(to, &["init", "--quiet", "--template="])?;
-        let fetched = self.fetch(to)?;
+        let fetched = match self.fetch(to) {
+            Err(error) if self.has_long_names(to) => {
+                std::fs::remove_dir_all(to.join(".git")).context(error)?;
+                self.git(to, &["init", "--quiet", "--template=", "--object-format=sha256"])?;
+                self.fetch(to)?
+            }
+            other => other?,
+        };
         self.git(to, &["-c", "advice.detachedHead=false", "checkout", "--quiet", "--force", &fetched])?;
         let commit = self.git(to, &["rev-parse", "HEAD"])?.trim().to_string();
         if let Some(expected) = &source.commit
             && !commit.starts_with(&expected.to_ascii_lowercase())
         {
-            bail!("the commit is {commit}, not {expected}");
+            bail!("expected checksum to match {expected}, got {commit}");
         }
-        if to.join(".gitmodules").exists() {
-            self.git(to, &["submodule", "--quiet", "update", "--init", "--recursive", "--depth=1"])?;
+        if source.submodules != Some(false) && to.join(".gitmodules").exists() {
+            let update = ["submodule", "--quiet", "update", "--init", "--recursive"];
+            match self.git(to, &[&update[..], &["--depth=1"]].concat()) {
+                Err(error) if error.to_string().contains("shallow") => self.git(to, &update)?,
+                other => other?,
+            };
         }
-        if !self.keep_git {
+        if !source.keep_git.unwrap_or(self.keep_git) {
             remove_git(to)?;
         }
         Ok(commit)
+    }
+
+    /// Whether the repository names its objects by SHA-256.
+    fn has_long_names(&self, to: &Path) -> bool {
+        let listed = self.git(to, &["ls-remote", "--quiet", "--", &self.source.remote]);
+        let first = listed.ok().and_then(|text| text.split_whitespace().next().map(str::len));
+        first == Some(64)
     }
 
     /// Fetches only the one commit if the server allows that; else everything, since no ref may point to the
@@ -56,6 +74,9 @@ impl Checkout<'_> {
                 Ok(_) => return Ok(FETCHED.to_string()),
                 Err(e) => first = e,
             }
+        }
+        if first.to_string().contains("couldn't find remote ref") {
+            first = first.context(format!("repository does not contain ref {wanted}"));
         }
         if !(wanted.len() >= 7 && wanted.bytes().all(|b| b.is_ascii_hexdigit())) {
             return Err(first);

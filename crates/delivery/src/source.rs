@@ -83,6 +83,14 @@ impl<'a> Source<'a> {
         Ok(())
     }
 
+    /// Notes an image of a layout that the build uses under a name.
+    pub fn note_layout(&self, name: &str, platform: &Platform, digest: &Digest) {
+        if let Some(materials) = &self.materials {
+            let (name, platform) = (name.to_string(), platform.clone());
+            materials.note(Material::Layout { name, platform, digest: digest.clone() });
+        }
+    }
+
     /// Notes a repository that the build uses.
     pub(crate) fn note_repository(&self, address: &str, commit: &str) {
         if let Some(materials) = &self.materials {
@@ -136,6 +144,17 @@ impl<'a> Source<'a> {
     /// The manifest for a platform: from the store, else from the registry; with `always`, from the registry.
     /// An id is looked up only in the store.
     pub fn resolve(&self, reference: &Reference, platform: &Platform, always: bool) -> Result<Descriptor> {
+        self.resolve_with(reference, platform, always, false)
+    }
+
+    /// The same; with `any_platform`, an image without an index may be for another platform.
+    fn resolve_with(
+        &self,
+        reference: &Reference,
+        platform: &Platform,
+        always: bool,
+        any_platform: bool,
+    ) -> Result<Descriptor> {
         let name = reference.familiar();
         if !always && let Some(manifest) = self.store.find(reference, platform)? {
             return Ok(manifest);
@@ -160,7 +179,8 @@ impl<'a> Source<'a> {
         if self.only_here {
             bail!("{name} for {platform} is not in the store, and --pull=never asks no registry");
         }
-        let pulled = self.pull(reference, PullOptions::platform(platform.clone()), false);
+        let options = PullOptions { any_platform, ..PullOptions::platform(platform.clone()) };
+        let pulled = self.pull(reference, options, false);
         let pulled = pulled.with_context(|| self.for_whom(reference, &platform.to_string()))?;
         let (_, manifest) = pulled.images.into_iter().next().context("the registry sent no image")?;
         Ok(manifest)
@@ -188,7 +208,8 @@ impl<'a> Source<'a> {
 
 impl Images for Source<'_> {
     fn resolve(&self, reference: &Reference, platform: &Platform, pull: bool) -> Result<Descriptor, String> {
-        let found = Source::resolve(self, reference, platform, pull).map_err(|e| chain(&e))?;
+        // As docker does: the build warns of a base image that is only there for another platform.
+        let found = self.resolve_with(reference, platform, pull, true).map_err(|e| chain(&e))?;
         self.note_image(reference, platform, &found).map_err(|e| chain(&e))?;
         Ok(found)
     }

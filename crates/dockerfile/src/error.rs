@@ -82,9 +82,17 @@ pub fn suggestion<'a>(word: &str, candidates: &[&'a str]) -> Option<&'a str> {
         .map(|(_, candidate)| candidate)
 }
 
-/// `, did you mean X?`, or nothing.
+/// The name nearest to `word` whatever its case, if it is near enough to be what was meant.
+pub fn nearest<'a>(word: &str, names: &[&'a str]) -> Option<&'a str> {
+    let lower: Vec<String> = names.iter().map(|name| name.to_ascii_lowercase()).collect();
+    let lower: Vec<&str> = lower.iter().map(String::as_str).collect();
+    let found = suggestion(word, &lower)?;
+    lower.iter().position(|name| *name == found).map(|at| names[at])
+}
+
+/// ` (did you mean X?)`, or nothing.
 pub(crate) fn did_you_mean(word: &str, candidates: &[&str]) -> String {
-    suggestion(word, candidates).map(|c| format!(", did you mean {c}?")).unwrap_or_default()
+    suggestion(word, candidates).map(|c| format!(" (did you mean {c}?)")).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -596,10 +596,7 @@ impl<'a> Flags<'a> {
         match self.left.first() {
             None => Ok(()),
             Some((name, _)) => {
-                let hint = match did_you_mean(name, &self.known) {
-                    hint if hint.is_empty() => hint,
-                    hint => hint.replace("mean ", "mean --"),
-                };
+                let hint = did_you_mean(name, &self.known);
                 Err(self.error(format!("unknown flag: --{name}{hint}")))
             }
         }
@@ -688,7 +685,7 @@ mod tests {
     fn mistakes_point_at_their_line() {
         check_error("RUN x\n", "before FROM", 1);
         check_error("FROM a b\n", "FROM <source> [as <name>]", 1);
-        check_error("FROM a\nCOPY --form=b x /y\n", "did you mean --from?", 2);
+        check_error("FROM a\nCOPY --form=b x /y\n", "did you mean from?", 2);
         check_error("FROM a\nCOPY --from=b --from=c x /y\n", "duplicate flag", 2);
         check_error("FROM a\nCOPY x\n", "at least two arguments", 2);
         check_error("FROM a\nSHELL /bin/sh\n", "JSON form", 2);

@@ -143,8 +143,9 @@ pub fn parse(bytes: &[u8]) -> Result<Parsed, Error> {
     })?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let lines: Vec<&str> = text.split_inclusive('\n').collect();
-    let directives = directives(&lines)?;
-    let mut parser = Parser { lines, at: 0, escape: directives.escape, empty_continuations: Vec::new() };
+    let (directives, head) = directives(&lines)?;
+    // Directives are no comments about the first instruction.
+    let mut parser = Parser { lines, at: head, escape: directives.escape, empty_continuations: Vec::new() };
     let mut nodes = Vec::new();
     while let Some(node) = parser.instruction()? {
         nodes.push(node);
@@ -153,6 +154,20 @@ pub fn parse(bytes: &[u8]) -> Result<Parsed, Error> {
         return Err(Error::new("file with no instructions", Lines::default()));
     }
     Ok(Parsed { directives, nodes, empty_continuations: parser.empty_continuations })
+}
+
+/// The image that `# syntax=` names, and its line; nothing if the text cannot be read.
+pub fn syntax(bytes: &[u8]) -> Option<(String, Lines)> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let lines: Vec<&str> = text.split_inclusive('\n').collect();
+    let image = directives(&lines).ok()?.0.syntax?;
+    let is_it = |line: &str| {
+        let comment = line.trim().strip_prefix('#').map(str::trim_start);
+        comment.is_some_and(|comment| comment.to_ascii_lowercase().starts_with("syntax"))
+    };
+    let line = lines.iter().position(|line| is_it(line))? + 1;
+    Some((image, Lines { start: line, end: line }))
 }
 
 /// Parses the text of one instruction, as ONBUILD triggers in an image configuration have it.
@@ -171,8 +186,10 @@ pub fn parse_trigger(text: &str) -> Result<Node, Error> {
     Ok(node)
 }
 
-fn directives(lines: &[&str]) -> Result<Directives, Error> {
+/// The directives, and the number of lines down to the last of them.
+fn directives(lines: &[&str]) -> Result<(Directives, usize), Error> {
     let mut found = Directives { syntax: None, escape: '\\', check: None };
+    let mut head = 0;
     let mut seen = Vec::new();
     for (i, line) in lines.iter().enumerate() {
         let Some(comment) = line.trim().strip_prefix('#') else { break };
@@ -202,9 +219,10 @@ fn directives(lines: &[&str]) -> Result<Directives, Error> {
                 _ => found.check = Some(value),
             }
             seen.push(name);
+            head = i + 1;
         }
     }
-    Ok(found)
+    Ok((found, head))
 }
 
 struct Parser<'a> {
@@ -223,7 +241,11 @@ impl Parser<'_> {
             let raw = self.lines[self.at];
             self.at += 1;
             if is_comment(raw) {
-                comments.push(raw.trim()[1..].trim().to_string());
+                // An empty comment parts what stands before it from the instruction.
+                match raw.trim()[1..].trim() {
+                    "" => comments.clear(),
+                    comment => comments.push(comment.to_string()),
+                }
                 continue;
             }
             let start = self.at;
@@ -423,9 +445,8 @@ fn node_from_line(line: &str, escape: char, lines: Lines) -> Result<Node, Error>
             }
         }
         unknown => {
-            let hint = did_you_mean(unknown, &INSTRUCTIONS)
-                .to_uppercase()
-                .replace(", DID YOU MEAN", ", did you mean");
+            let hint =
+                did_you_mean(unknown, &INSTRUCTIONS).to_uppercase().replace("(DID YOU MEAN", "(did you mean");
             let shown: String = name.chars().filter(|c| !c.is_control()).take(60).collect();
             return Err(Error::new(format!("unknown instruction: {shown}{hint}"), lines));
         }
@@ -615,6 +636,10 @@ mod tests {
             .expect("valid");
         assert_eq!(parsed.directives.escape, '`');
         assert_eq!(parsed.directives.syntax.as_deref(), Some("docker/dockerfile:1"));
+        assert_eq!(parsed.nodes[0].comments, [""; 0], "directives are no comments");
+        let found = syntax(b"# check=skip=all\n#syntax = a/b\nFROM a\n").expect("named");
+        assert_eq!(found, ("a/b".to_string(), Lines { start: 2, end: 2 }));
+        assert_eq!(syntax(b"FROM a\n# syntax=b\n"), None);
         assert_eq!(parsed.nodes[0].args, ["a"]);
         assert!(parse(b"# escape=`\n# escape=`\nFROM a").is_err());
         assert!(parse(b"# escape=x\nFROM a").is_err());
@@ -624,7 +649,7 @@ mod tests {
     #[test]
     fn mistakes_are_named() {
         let error = parse(b"FROM a\n\nCPOY a b\n").expect_err("unknown");
-        assert_eq!(error.message, "unknown instruction: CPOY, did you mean COPY?");
+        assert_eq!(error.message, "unknown instruction: CPOY (did you mean COPY?)");
         assert_eq!(error.lines, Lines { start: 3, end: 3 });
         assert!(parse(b"FROM a\nENV A=b c\n").expect_err("no =").message.contains("can't find ="));
         assert_eq!(parse(b"FROM a\nRUN \xff\n").expect_err("binary").lines.start, 2);

@@ -5,11 +5,11 @@ use crossdock_oci::store::Scratch;
 use crossdock_oci::{Descriptor, Digest, ImageConfig, Reference};
 use crossdock_platform::Platform;
 
-use super::names::Origin;
+use super::names::{Origin, platform_of};
 use super::request::NamedContext;
 use super::scope::Env;
 use super::stage::{StageRun, Step};
-use crate::error::{BuildError, ErrorKind, shell_error};
+use crate::error::{BuildError, ErrorKind};
 use crate::event::Event;
 use crate::files::copy::{self, CopyOptions, Placement};
 use crate::solver::key::Key;
@@ -17,20 +17,18 @@ use crate::solver::layer::{Base, image_layers, open_root};
 
 impl StageRun<'_, '_, '_> {
     pub fn from(&mut self, stage: &Stage) -> Result<(), BuildError> {
-        if let Some(text) = &stage.platform {
-            let expanded = self.scope.expand_global(text).map_err(|e| shell_error(e, stage.lines))?.text;
-            let parsed = expanded.parse::<Platform>();
-            self.state.platform = parsed.map_err(|e| ErrorKind::Dockerfile(e.to_string()).at(stage.lines))?;
+        if let Some(platform) = platform_of(stage, &self.scope)? {
+            self.state.platform = platform;
         }
         let origin = self.plan.names().resolve(&self.base, self.index, stage.lines)?;
         let base = self.base.clone();
         match origin {
             Origin::Scratch => {
-                self.shown += 1;
+                self.total -= 1;
                 self.scratch();
             }
             Origin::Stage(index) => {
-                self.shown += 1;
+                self.total -= 1;
                 let inherited = self.stage(index);
                 let inherited = inherited.map_err(|e| e.at(stage.lines))?;
                 self.state = (*inherited).clone();

@@ -7,9 +7,11 @@ use crossdock_dockerfile::mount::{self, MountKind};
 use crossdock_dockerfile::parser::parse_trigger;
 use crossdock_dockerfile::{Dockerfile, Lines, Stage};
 use crossdock_oci::Reference;
+use crossdock_platform::{ParseError, Platform};
 
 use crate::dockerfile::request::NamedContext;
-use crate::error::{BuildError, ErrorKind};
+use crate::dockerfile::scope::Scope;
+use crate::error::{BuildError, ErrorKind, shell_error};
 
 /// ONBUILD triggers that one build may run. Every stage built on a stage runs that stage's triggers again.
 pub(crate) const TRIGGERS_MAX: usize = 100_000;
@@ -94,10 +96,13 @@ impl Names<'_> {
         let stages = self.file.stages.iter().enumerate();
         let known = stages.map(|(i, s)| s.name.clone().unwrap_or_else(|| i.to_string()));
         let mut known: Vec<String> = known.take(SHOWN_MAX).collect();
+        let names: Vec<&str> = self.file.stages.iter().filter_map(|stage| stage.name.as_deref()).collect();
+        let meant = crossdock_dockerfile::error::nearest(name, &names);
+        let meant = meant.map(|name| format!(" (did you mean {name}?)")).unwrap_or_default();
         if self.file.stages.len() > SHOWN_MAX {
             known.push("...".to_string());
         }
-        ErrorKind::UnknownTarget { name: name.to_string(), known: known.join(", ") }.into()
+        ErrorKind::UnknownTarget { name: name.to_string(), meant, known: known.join(", ") }.into()
     }
 
     /// The stages whose layers are in an image of `target`: the target and the stages that it is built on.
@@ -115,6 +120,34 @@ impl Names<'_> {
             index = earlier;
         }
         Ok(all)
+    }
+
+    /// Checks the names that an instruction of the stage of index `stage` takes files from.
+    ///
+    /// # Errors
+    ///
+    /// A name has a variable, or is that of this stage or of a later one.
+    pub fn check_origins(&self, stage: usize, kind: &Kind, lines: Lines) -> Result<(), BuildError> {
+        for name in origins(kind) {
+            let error = |message: String| Err(ErrorKind::Dockerfile(message).at(lines));
+            if name.contains('$') {
+                return error(match kind {
+                    Kind::Run(_) => {
+                        "'from' doesn't support variable expansion, define alias stage instead".to_string()
+                    }
+                    _ => "variable expansion is not supported for --from, define a new stage with FROM using ARG from global scope as a workaround".to_string(),
+                });
+            }
+            let here = self.file.stages[stage].name.clone().unwrap_or_else(|| format!("stage-{stage}"));
+            let is_it = |stage: &Stage| stage.name.as_deref() == Some(&name.to_lowercase());
+            let is_later = self.file.stages[stage..].iter().any(is_it);
+            if is_later && self.context(&name).is_none() && self.file.stage_index(&name, stage).is_none() {
+                return error(format!(
+                    "cannot copy from stage \"{name}\", it needs to be defined before current stage \"{here}\""
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// The stages that `target` needs, including itself. `base_of` gives the expanded base of a stage.
@@ -135,6 +168,7 @@ impl Names<'_> {
             let base = base_of(index)?;
             let mut names = vec![(base.clone(), stage.lines)];
             for instruction in &stage.instructions {
+                self.check_origins(index, &instruction.kind, instruction.lines)?;
                 names.extend(origins(&instruction.kind).into_iter().map(|name| (name, instruction.lines)));
             }
             for (name, lines) in names {
@@ -160,6 +194,36 @@ impl Names<'_> {
         }
         Ok(needed)
     }
+}
+
+/// The platform that `FROM --platform` gives a stage.
+///
+/// # Errors
+///
+/// A text that cannot be expanded or is no platform.
+pub fn platform_of(stage: &Stage, scope: &Scope) -> Result<Option<Platform>, BuildError> {
+    let Some(text) = &stage.platform else { return Ok(None) };
+    let expanded = scope.expand_global(text).map_err(|error| shell_error(error, stage.lines))?;
+    let known = scope.global_names();
+    let meant = expanded.unknown.iter().find_map(|name| crossdock_dockerfile::error::nearest(name, &known));
+    let meant = meant.map(|name| format!(" (did you mean {name}?)")).unwrap_or_default();
+    let parsed = match expanded.text.is_empty() {
+        true => Err(format!("empty platform value from expression {text}{meant}")),
+        false => {
+            let parsed = expanded.text.parse::<Platform>();
+            parsed.map_err(|error| {
+                let error = match error {
+                    // The words of docker's users.
+                    ParseError::EmptyPart(whole) => format!(
+                        "\"\" is an invalid component of \"{whole}\": platform specifier component must match \"^[A-Za-z0-9_.-]+$\": invalid argument"
+                    ),
+                    other => other.to_string(),
+                };
+                format!("failed to parse platform {text}: {error}{meant}")
+            })
+        }
+    };
+    parsed.map(Some).map_err(|message| ErrorKind::Dockerfile(message).at(stage.lines))
 }
 
 /// Whether a reference names the empty image.
@@ -236,5 +300,27 @@ mod tests {
         let contexts =
             BTreeMap::from([("docker.io/library/image:1".to_string(), NamedContext::Stage("unused".into()))]);
         assert_eq!(needed(TEXT, &contexts, None).expect("valid"), [0, 1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn names_that_cannot_be_meant() {
+        let origins = |text: &str| {
+            let file = Dockerfile::parse(text.as_bytes()).expect("valid");
+            let names = Names { file: &file, contexts: &BTreeMap::new() };
+            let instruction = &file.stages[0].instructions[0];
+            names.check_origins(0, &instruction.kind, instruction.lines).map_err(|error| error.to_string())
+        };
+        let later = origins("FROM a AS one\nCOPY --from=two / /\nFROM a AS two\n").expect_err("later");
+        assert!(
+            later.contains("stage \"two\", it needs to be defined before current stage \"one\""),
+            "{later}"
+        );
+        assert!(origins("FROM a\nCOPY --from=$x / /\n").expect_err("a variable").contains("--from"));
+        assert!(origins("FROM a\nRUN --mount=from=$x,target=/x x\n").expect_err("x").contains("alias stage"));
+        assert_eq!(origins("FROM a\nCOPY --from=image / /\nFROM a AS two\n"), Ok(()));
+        let file = Dockerfile::parse(b"FROM a AS build\n").expect("valid");
+        let names = Names { file: &file, contexts: &BTreeMap::new() };
+        let error = names.target(Some("bulid")).expect_err("mistyped").to_string();
+        assert!(error.contains("\"bulid\" could not be found (did you mean build?)"), "{error}");
     }
 }

@@ -78,6 +78,9 @@ impl StageRun<'_, '_, '_> {
         if !options.key.is_empty() {
             key.part("the options for RUN").list(&options.key);
         }
+        if let Some(name) = &engine.settings.hostname {
+            key.part("the host name").field(name);
+        }
         let mut kept = Kept::default();
         let mut mounts = Vec::new();
         for text in &run.mounts {

@@ -80,10 +80,10 @@ impl Env {
     }
 }
 
-/// ARGs of a stage in the order of their last declaration.
+/// ARGs of a stage in the order of their first declaration.
 #[derive(Clone, Debug, Default)]
 struct Args {
-    /// Names by ascending number; a repeated declaration takes a new number.
+    /// Names by ascending number.
     names: BTreeMap<usize, String>,
     values: HashMap<String, (usize, Option<String>)>,
     last: usize,
@@ -97,12 +97,14 @@ impl Args {
 
     fn declare(&mut self, name: &str, value: Option<String>) {
         let length = |value: &Option<String>| name.len() + value.as_ref().map_or(0, String::len);
-        self.last += 1;
         self.size += length(&value);
-        if let Some((earlier, before)) = self.values.insert(name.to_string(), (self.last, value)) {
-            self.names.remove(&earlier);
-            self.size -= length(&before);
+        if let Some((_, before)) = self.values.get_mut(name) {
+            self.size -= length(before);
+            *before = value;
+            return;
         }
+        self.last += 1;
+        self.values.insert(name.to_string(), (self.last, value));
         self.names.insert(self.last, name.to_string());
     }
 }
@@ -171,6 +173,11 @@ impl Scope {
     /// Expands a word of FROM.
     pub fn expand_global(&self, word: &str) -> Result<Expanded, ShellError> {
         Lexer::new(self.escape).expand(word, &|name: &str| self.global.get(name).cloned(), &self.budget)
+    }
+
+    /// Names that can be expanded in FROM.
+    pub fn global_names(&self) -> Vec<&str> {
+        self.global.keys().map(String::as_str).collect()
     }
 
     /// The scope at the start of a stage: the global one, and the ARGs inherited from the stage it is built
@@ -349,12 +356,12 @@ mod tests {
     }
 
     #[test]
-    fn a_declaration_again_comes_last() {
+    fn a_declaration_again_keeps_its_place() {
         let mut scope = global(&[], &[]).stage(None);
         for definition in ["A=1", "B=2", "A=3", "C"] {
             scope.declare(&arg(definition), &Env::default()).expect("valid");
         }
-        assert_eq!(scope.run_args(&Env::default()), ["B=2", "A=3"]);
+        assert_eq!(scope.run_args(&Env::default()), ["A=3", "B=2"]);
         assert_eq!((scope.argument("C"), scope.args.size), (None, "B2A3C".len()));
     }
 

@@ -48,8 +48,8 @@ pub(crate) struct StageRun<'scope, 'env, 'a> {
     pub(super) base: String,
     pub(super) scope: Scope,
     /// Steps shown so far, and in all.
-    pub(super) shown: usize,
-    total: usize,
+    shown: usize,
+    pub(super) total: usize,
     pub use_cache: bool,
     /// Whether the stage itself had a CMD.
     pub(super) cmd_is_set: bool,

@@ -117,7 +117,8 @@ fn global_scopes(
     file: &Dockerfile,
     build: &Platform,
 ) -> Result<Vec<Scope>, BuildError> {
-    let target_stage = request.target.clone().unwrap_or_else(|| "default".to_string());
+    let last = file.stages.last().and_then(|stage| stage.name.clone());
+    let target_stage = request.target.clone().or(last).unwrap_or_else(|| "default".to_string());
     let escape = file.directives.escape;
     let scope = |platform: &Platform| {
         Scope::global(&request.build_args, &file.global_args, build, platform, &target_stage, escape)

@@ -112,8 +112,9 @@ impl StageRun<'_, '_, '_> {
             .iter()
             .map(|source| if is_add && is_remote(source) { without_password(source) } else { source.clone() })
             .collect();
-        let title = format!("{name} {shown_from}{} {destination}", shown.join(" ").trim());
-        let created_by = title.clone();
+        let rest = format!("{} {destination}", shown.join(" ").trim());
+        let title = format!("{name} {shown_from}{}{rest}", shown_flags(transfer));
+        let created_by = format!("{name} {shown_from}{rest}");
         self.begin(&title, lines);
         let directory = self.absolute(&destination);
 
@@ -313,6 +314,8 @@ impl StageRun<'_, '_, '_> {
         lines: Lines,
     ) -> Result<Tree, BuildError> {
         let open = |path: &Path, ignore: Ignore| {
+            let ready = self.engine.env.images.ready(path);
+            ready.map_err(|message| ErrorKind::Dockerfile(message).at(lines))?;
             let doing = || format!("open {}", path.display());
             Tree::open(path, ignore).map_err(|e| ErrorKind::io(doing(), e).at(lines))
         };
@@ -563,6 +566,27 @@ fn file_name(url: &str) -> Option<String> {
     let path = url.split(['?', '#']).next()?.split_once("://")?.1;
     let name = path.split_once('/')?.1.rsplit('/').next()?;
     Some(name.to_string()).filter(|name| !matches!(name.as_str(), "" | "." | ".."))
+}
+
+/// The flags of an instruction as its step's name shows them, but for `--from`.
+fn shown_flags(transfer: &Transfer) -> String {
+    let mut flags = String::new();
+    for (name, value) in
+        [("chown", &transfer.chown), ("chmod", &transfer.chmod), ("checksum", &transfer.checksum)]
+    {
+        if let Some(value) = value {
+            flags.push_str(&format!("--{name}={value} "));
+        }
+    }
+    for (name, is_set) in [("link", transfer.link), ("parents", transfer.parents)] {
+        if is_set {
+            flags.push_str(&format!("--{name} "));
+        }
+    }
+    for pattern in &transfer.exclude {
+        flags.push_str(&format!("--exclude={pattern} "));
+    }
+    flags
 }
 
 #[cfg(test)]

@@ -194,9 +194,19 @@ impl Solving<'_, '_, '_> {
                         Some(self.bound(&self.value(*initial)?, &selector, kept)?)
                     }
                 };
+                // The directory that it begins with says whose it is.
+                let (mode, owner) = match &initial {
+                    None => (0o755, (0, 0)),
+                    Some(initial) => {
+                        let found = rustix::fs::fstat(initial);
+                        let found =
+                            found.map_err(|e| ErrorKind::io("examine what a cache begins with", e.into()))?;
+                        (found.st_mode & 0o7777, (found.st_uid, found.st_gid))
+                    }
+                };
                 // As with the caches of a Dockerfile, which these are, too.
                 let id = format!("{} {name}", current.op.platform);
-                Prepared::Cache { id, sharing: *sharing, mode: 0o755, owner: (0, 0), initial }
+                Prepared::Cache { id, sharing: *sharing, mode, owner, initial }
             }
             MountKind::Tmpfs { size } => {
                 key.field("tmpfs").field(format!("{size:?}"));

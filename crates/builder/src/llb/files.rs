@@ -15,7 +15,7 @@ use super::solving::{Change, Current, Solving, Value};
 use crate::error::ErrorKind;
 use crate::files::chmod::ModeChange;
 use crate::files::copy::{self, CopyOptions};
-use crate::files::tree::{Entry, Tree, clean_relative, join, open_in_root, resolve, split_name};
+use crate::files::tree::{Entry, SelectError, Tree, clean_relative, join, open_in_root, resolve, split_name};
 use crate::files::unpack::{is_archive, on_disk, unpack};
 use crate::solver::key::Key;
 use crate::solver::layer::open_root;
@@ -201,7 +201,8 @@ fn make_room(
 }
 
 fn not_found(source: &str) -> ErrorKind {
-    ErrorKind::Dockerfile(format!("failed to copy: \"{source}\": not found"))
+    let source = SelectError::NotFound(source.to_string());
+    ErrorKind::Source { origin: "its input".to_string(), source }
 }
 
 /// What the patterns of a copy leave out.

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use crossdock_dockerfile::Lines;
 use crossdock_dockerfile::mount::Sharing;
 use crossdock_oci::{Descriptor, Digest, Reference};
 use crossdock_platform::Platform;
@@ -37,6 +38,8 @@ pub struct Op {
     pub platform: Platform,
     /// Whether it runs although its result is known.
     pub ignore_cache: bool,
+    /// Where the client's text says it.
+    pub lines: Option<Lines>,
     /// What it does.
     pub kind: Kind,
 }

@@ -120,7 +120,7 @@ fn keep_promise(solving: &Solving<'_, '_, '_>, op: usize, used: &BTreeSet<usize>
         Err(error) => {
             engine.give_up(step, &error);
             if !matches!(error, ErrorKind::Cancelled) {
-                engine.fail(error.into());
+                engine.fail(BuildError { kind: error, lines: op.lines, platform: None });
             }
         }
     }

@@ -24,6 +24,13 @@ pub trait Images: Sync {
     /// time of `Last-Modified` in seconds since 1970.
     fn download(&self, url: &str, to: &std::path::Path) -> Result<Option<i64>, String>;
 
+    /// Brings the files of a directory of the request to their place, if they are not there yet: called
+    /// before the directory is read. The error is a sentence for the user.
+    fn ready(&self, directory: &std::path::Path) -> Result<(), String> {
+        let _ = directory;
+        Ok(())
+    }
+
     /// Brings a layer of [`Environment::imported`] into the store.
     fn layer(&self, layer: &Descriptor) -> Result<(), String>;
 

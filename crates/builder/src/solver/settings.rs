@@ -22,6 +22,8 @@ pub struct Settings {
     pub limits: Vec<crossdock_sandbox::Limit>,
     /// What else commands get.
     pub steps: StepOptions,
+    /// The host name that commands see; `None` for the usual one.
+    pub hostname: Option<String>,
     /// `--allow security.insecure`.
     pub allow_insecure: bool,
     /// `--allow network.host`.
@@ -43,6 +45,7 @@ impl Settings {
             shm_size: None,
             limits: Vec::new(),
             steps: StepOptions::default(),
+            hostname: None,
             allow_insecure: false,
             allow_network_host: false,
             jobs: 1,

@@ -1,7 +1,7 @@
 //! The receiver of a build's layers while they are packed.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use crossdock_oci::store::Growing;
 use crossdock_sandbox::Killer;
@@ -20,6 +20,8 @@ pub trait LayerSink: Sync {
 pub struct Stop {
     is_set: AtomicBool,
     running: Mutex<Vec<(StepId, Killer)>>,
+    /// What ends with this.
+    parts: Mutex<Vec<Weak<Stop>>>,
 }
 
 impl Stop {
@@ -33,6 +35,23 @@ impl Stop {
         for (_, killer) in self.running().iter() {
             killer.kill(9);
         }
+        let parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for part in parts.iter().filter_map(Weak::upgrade) {
+            part.stop();
+        }
+    }
+
+    /// A stop for a part of what this one ends: it ends with the whole, and the whole goes on without it.
+    pub fn part(&self) -> Arc<Stop> {
+        let part = Arc::new(Stop::default());
+        let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        parts.retain(|part| part.strong_count() > 0);
+        parts.push(Arc::downgrade(&part));
+        drop(parts);
+        if self.is_set() {
+            part.stop();
+        }
+        part
     }
 
     pub(crate) fn is_set(&self) -> bool {
@@ -48,5 +67,20 @@ impl Stop {
         let result = work();
         self.running().retain(|(id, _)| *id != step);
         result
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_ends_with_the_whole_and_alone() {
+        let whole = Stop::default();
+        let (one, two) = (whole.part(), whole.part());
+        one.stop();
+        assert!(one.is_set() && !two.is_set() && !whole.is_set());
+        whole.stop();
+        assert!(two.is_set() && whole.part().is_set());
     }
 }

@@ -93,7 +93,7 @@ fn owner() -> Owner {
 }
 
 fn op(name: &str, kind: Kind) -> Op {
-    Op { name: name.to_string(), platform: Platform::host(), ignore_cache: false, kind }
+    Op { name: name.to_string(), platform: Platform::host(), ignore_cache: false, lines: None, kind }
 }
 
 fn edge(op: usize) -> Option<Edge> {

@@ -84,19 +84,27 @@ fn place(store: &Store, shared_key: &str, wanted: &Wanted) -> Result<Synced> {
 }
 
 impl Session {
-    /// Receives files of a client. `progress` hears how many bytes have come so far.
+    /// The directory into which [`Session::fill`] may receive files.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be made.
+    pub fn place(&self, store: &Store, wanted: &Wanted) -> Result<Synced> {
+        place(store, self.shared_key(), wanted)
+    }
+
+    /// Receives files of a client into a directory of [`Session::place`]. `progress` hears how many bytes
+    /// have come so far.
     ///
     /// # Errors
     ///
     /// The client's words; a file that cannot be written.
-    pub fn files(&self, store: &Store, wanted: &Wanted, progress: &mut dyn FnMut(u64)) -> Result<Synced> {
+    pub fn fill(&self, wanted: &Wanted, directory: &Path, progress: &mut dyn FnMut(u64)) -> Result<()> {
         if !self.offers("/moby.filesync.v1.FileSync/DiffCopy") {
             bail!("the client sends no files: it offers no directory \"{}\"", wanted.name);
         }
-        let synced = place(store, self.shared_key(), wanted)?;
-        self.receive(wanted, synced.path(), progress)
-            .with_context(|| format!("receive the directory \"{}\" of the client", wanted.name))?;
-        Ok(synced)
+        self.receive(wanted, directory, progress)
+            .with_context(|| format!("receive the directory \"{}\" of the client", wanted.name))
     }
 
     fn receive(&self, wanted: &Wanted, directory: &Path, progress: &mut dyn FnMut(u64)) -> Result<()> {

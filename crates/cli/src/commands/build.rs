@@ -471,6 +471,7 @@ fn request(
         shm_size: shm_size.transpose()?,
         limits: limits(&args.ulimits)?,
         steps: args.steps.options(session.single_id())?,
+        hostname: build_args.get("BUILDKIT_SANDBOX_HOSTNAME").filter(|name| !name.is_empty()).cloned(),
         allow_insecure: allows("security.insecure"),
         allow_network_host: allows("network.host"),
         jobs: args.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)),

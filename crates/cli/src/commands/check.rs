@@ -79,17 +79,14 @@ pub fn call(store: &Store, request: &BuildRequest, file: &str, method: Method, i
 
 /// Runs the checks before a build: findings are short warnings, or end the build if the Dockerfile says so.
 pub fn before_build(store: &Store, request: &BuildRequest, file: &str, display: &Display) -> Result<()> {
-    let Ok(findings) = calls::findings(store, request) else {
+    let Ok(findings) = calls::findings_of_build(store, request) else {
         // The build will report the error, with the lines around it.
         return Ok(());
     };
-    if findings.are_errors && !findings.warnings.is_empty() {
-        let mut rules: Vec<&str> = findings.warnings.iter().map(|warning| warning.rule).collect();
-        rules.dedup();
-        let first = &findings.warnings[0];
+    if let Some((violation, lines)) = findings.violation() {
         let text = String::from_utf8_lossy(&request.dockerfile);
-        display.say(&excerpt(file, &text, first.lines, 3));
-        bail!("lint violation found for rules: {}: {}", rules.join(", "), first.detail);
+        display.say(&excerpt(file, &text, lines, 3));
+        bail!("{violation}: {}", findings.warnings[0].detail);
     }
     for Warning { rule, detail, lines } in &findings.warnings {
         // The build itself warns of this when it gets to the image.

@@ -47,6 +47,9 @@ pub struct BuildsArgs {
     /// Steps of a build to execute at once [default: number of CPUs]
     #[arg(short, long, value_name = "N")]
     pub jobs: Option<usize>,
+    /// A right that clients may not grant their builds: security.insecure or network.host; repeatable
+    #[arg(long, value_name = "RIGHT", value_parser = ["security.insecure", "network.host"])]
+    pub deny_entitlement: Vec<String>,
 }
 
 /// What programs for BuildKit call on another machine.
@@ -67,6 +70,7 @@ struct Counter {
     session: Arc<Session>,
     choice: Choice,
     jobs: usize,
+    denied: Vec<String>,
 }
 
 impl Desk for Counter {
@@ -101,12 +105,21 @@ impl Desk for Counter {
     fn jobs(&self) -> usize {
         self.jobs
     }
+
+    fn denies(&self, entitlement: &str) -> bool {
+        self.denied.iter().any(|denied| denied == entitlement)
+    }
 }
 
 fn server(session: &Arc<Session>, args: &BuildsArgs) -> Result<Server> {
     let choice = values::emulator_choice(&args.emulator)?;
     let cpus = || std::thread::available_parallelism().map_or(1, usize::from);
-    let counter = Counter { session: session.clone(), choice, jobs: args.jobs.unwrap_or_else(cpus) };
+    let counter = Counter {
+        session: session.clone(),
+        choice,
+        jobs: args.jobs.unwrap_or_else(cpus),
+        denied: args.deny_entitlement.clone(),
+    };
     Server::new(Arc::new(counter))
 }
 

@@ -93,7 +93,7 @@ fn each_image_has_an_entry_beside_it() {
             assert_eq!(layer["mediaType"], "application/vnd.in-toto+json");
             assert_eq!(layer["annotations"], json!({"in-toto.io/predicate-type": kind}));
             let statement = blob(&path, layer);
-            assert_eq!(statement["_type"], "https://in-toto.io/Statement/v1");
+            assert_eq!(statement["_type"], "https://in-toto.io/Statement/v0.1");
             assert_eq!(statement["predicateType"], kind);
             let architecture = image["platform"]["architecture"].as_str().expect("text");
             let name = format!("pkg:docker/a/b@1?platform=linux%2F{architecture}");

@@ -44,7 +44,11 @@ impl Served {
     }
 
     fn start(&mut self) {
-        let mut running = self.world.crossdock(&["serve", "--buildkit"]).start();
+        self.start_with(&[]);
+    }
+
+    fn start_with(&mut self, options: &[&str]) {
+        let mut running = self.world.crossdock(&[&["serve", "--buildkit"], options].concat()).start();
         running.until_err("use it with");
         self.running = Some(running);
     }
@@ -161,7 +165,7 @@ fn secrets_contexts_and_standard_input() {
     ran.ok();
     assert_eq!(std::fs::read_to_string(world.path("out/n")).expect("written").trim(), "10");
     let required = "FROM base\nRUN --mount=type=secret,id=s,required=true true\n";
-    assert!(served.build(required, &[]).fails(1).contains("secret \"s\" is required"));
+    assert!(served.build(required, &[]).fails(1).contains("secret s: not found"));
     let steps = "FROM base\nCOPY --from=c /n /n\n";
     assert_eq!(served.result(steps, &["--build-context", "c=context/other"], "n"), "named");
     served
@@ -221,6 +225,72 @@ fn errors_show_where_they_are() {
     let targets = served.build(STEPS, &["--call", "targets,format=json"]).ok();
     let targets: Value = serde_json::from_str(&targets).expect("JSON");
     assert_eq!(targets["targets"].as_array().map(Vec::len), Some(2));
+}
+
+#[test]
+fn errors_are_told_in_the_words_of_buildkit() {
+    let served = Served::new();
+    for (steps, args, expected) in [
+        (
+            "FROM base\nCOPY sub/nothing /\n",
+            &[][..],
+            "failed to compute cache key: failed to calculate checksum of ref the-build-context: \"/sub/nothing\": not found",
+        ),
+        ("FROM base AS build\n", &["--target", "bulid"], "could not be found (did you mean build?)"),
+        ("FROM base\nCOPY --form=x / /\n", &[], "unknown flag: --form (did you mean from?)"),
+        ("FROM base\nNONSENSE\n", &[], "dockerfile parse error on line 2: unknown instruction: NONSENSE"),
+        (
+            "FROM base AS a\nCOPY --from=b / /\nFROM base AS b\nFROM a\n",
+            &[],
+            "it needs to be defined before current stage",
+        ),
+        (
+            "# syntax=example.com/other/frontend\nFROM base\n",
+            &[],
+            "the frontend example.com/other/frontend is not run",
+        ),
+    ] {
+        let answer = served.build(steps, args).fails(1);
+        assert!(answer.contains(expected), "{steps}: {answer}");
+    }
+    served.build("# syntax=docker/dockerfile:1\nFROM base\nRUN true\n", &[]).ok();
+    // Every line of an instruction is marked.
+    let failed = served.build("FROM base\nRUN exit \\\n 3\n", &[]);
+    assert_eq!(failed.err.matches(">>>").count(), 2, "{}", failed.err);
+}
+
+#[test]
+fn a_build_warns_of_what_it_uses_and_takes_what_it_reads() {
+    let served = Served::new();
+    served.world.file("f", "data");
+    let steps = "FROM base AS other\nENV old form\nFROM base AS Upper\nRUN true\n";
+    let built = served.build(steps, &[]);
+    assert_eq!(built.err.matches("StageNameCasing: Stage name").count(), 1, "{}", built.err);
+    assert!(!built.err.contains("LegacyKeyValueFormat"), "the stage is not built: {}", built.err);
+    assert!(!built.err.contains("load build context"), "nothing reads the context: {}", built.err);
+    assert!(built.err.contains("[upper 2/2] RUN true"), "{}", built.err);
+    built.ok();
+    let built = served.build("FROM scratch\nCOPY --chmod=0600 f /f\n", &[]);
+    assert!(built.err.contains("load build context"), "{}", built.err);
+    assert!(built.err.contains("[1/1] COPY --chmod=0600 f /f"), "{}", built.err);
+    built.ok();
+    let name = ["--build-arg", "BUILDKIT_SANDBOX_HOSTNAME=judge"];
+    let steps = "FROM base\nRUN grep -c judge /etc/hosts > /n; hostname >> /n\n";
+    assert_eq!(served.result(steps, &name, "n"), "1\njudge\n");
+    // The name counts for the cache.
+    assert_ne!(served.result(steps, &[], "n"), "1\njudge\n");
+}
+
+#[test]
+fn rights_of_clients_can_be_denied() {
+    let mut served = Served::new();
+    let steps = "FROM base\nRUN --security=insecure true\n";
+    served.build(steps, &["--allow", "security.insecure"]).ok();
+    served.running.take().expect("it runs").kill();
+    served.start_with(&["--deny-entitlement", "security.insecure"]);
+    let answer = served.build(steps, &["--allow", "security.insecure"]).fails(1);
+    assert!(answer.contains("granting entitlement security.insecure is not allowed"), "{answer}");
+    served.build("FROM base\nRUN true\n", &["--allow", "network.host"]).ok();
 }
 
 #[test]

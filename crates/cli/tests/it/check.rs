@@ -7,6 +7,9 @@ use crate::support::World;
 const DOCKERFILE: &str = "# TAG which base\nARG TAG=latest\n# tools what compiles\nFROM base:$TAG AS tools\n\
     RUN --mount=type=secret,id=token,required=true true\nFROM base\nCOPY $FROM_ENV$NOWHERE skipped /\nWORKDIR app\n";
 
+/// Docker calls the rule CopyIgnoredFile experimental.
+const IGNORED: &str = "BUILDKIT_DOCKERFILE_CHECK=experimental=CopyIgnoredFile";
+
 #[test]
 fn findings_are_named_at_their_lines_and_nothing_is_built() {
     let world = World::with_base();
@@ -14,7 +17,7 @@ fn findings_are_named_at_their_lines_and_nothing_is_built() {
     world.file(".dockerignore", "skipped\n").file("x", "");
     let list = ["images", "--format", "{{.Repository}} {{.Tag}} {{.Platform}} {{.ID}}"];
     let images = world.run(&list).ok();
-    let checked = world.build(DOCKERFILE, &["--check", "-t", "never"]);
+    let checked = world.build(DOCKERFILE, &["--check", "-t", "never", "--build-arg", IGNORED]);
     assert_eq!(checked.code, Some(1), "{checked:?}");
     for text in [
         "Check complete, 3 warnings have been found!\n\nWARNING: UndefinedVar - https://docs.docker.com/go/dockerfile/rule/undefined-var/\nUsage of undefined variable '$NOWHERE'\nDockerfile:7\n",
@@ -29,7 +32,7 @@ fn findings_are_named_at_their_lines_and_nothing_is_built() {
     assert_eq!(world.run(&list).ok(), images);
     let fine = world.build("FROM base\nCMD [\"sh\"]\n", &["--check"]);
     assert_eq!(fine.ok(), "Check complete, no warnings found.\n");
-    let json = world.build(DOCKERFILE, &["--call", "check,format=json"]);
+    let json = world.build(DOCKERFILE, &["--call", "check,format=json", "--build-arg", IGNORED]);
     let json: Value = serde_json::from_str(&json.out).expect("JSON");
     let rules: Vec<&str> = json["warnings"]
         .as_array()
@@ -40,11 +43,14 @@ fn findings_are_named_at_their_lines_and_nothing_is_built() {
     assert_eq!(rules, ["UndefinedVar", "CopyIgnoredFile", "WorkdirRelativePath"]);
     assert_eq!(json["warnings"][2]["location"]["ranges"][0]["start"]["line"], 8);
     assert_eq!(json["sources"][0]["filename"], "Dockerfile");
-    world.build("FROM base\nFOO\n", &["--check"]).fails_with(&[
-        "unknown instruction: FOO",
-        ">>> FOO",
-        "Dockerfile:2",
-    ]);
+    // What stands before an error is checked, too.
+    let broken = world.build("FROM base AS Upper\nFOO\n", &["--check"]);
+    assert_eq!(broken.code, Some(1), "{broken:?}");
+    for text in
+        ["StageNameCasing", "ERROR: dockerfile parse error on line 2: unknown instruction: FOO", ">>> FOO"]
+    {
+        assert!(broken.out.contains(text), "no {text:?} in {}", broken.out);
+    }
     world.build("FROM base\n", &["--call", "print"]).fails_with(&["--call print", "outline"]);
     world.build("FROM base\n", &["--call", "outline", "--check"]).fails_with(&["--check"]);
 }

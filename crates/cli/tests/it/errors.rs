@@ -80,10 +80,10 @@ fn mistakes_in_the_dockerfile() {
         ("RUN x\n", &["Dockerfile:1", "FROM"]),
         ("", &["no instructions"]),
         ("# only a comment\n", &["no instructions"]),
-        ("FROM base\nCOPY --form=x a b\n", &["--from", "Dockerfile:2"]),
+        ("FROM base\nCOPY --form=x a b\n", &["did you mean from?", "Dockerfile:2"]),
         (
             "FROM base AS one\nCOPY --from=later /a /b\nFROM base AS later\nFROM one\n",
-            &["a stage of that name comes later", "Dockerfile:2"],
+            &["it needs to be defined before current stage", "Dockerfile:2"],
         ),
         ("FROM base AS a b\n", &["Dockerfile:1"]),
         ("FROM base\nENV x\n", &["ENV", "Dockerfile:2"]),

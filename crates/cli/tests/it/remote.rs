@@ -169,7 +169,7 @@ fn contexts_are_repositories() {
     repository.build(&wrong, &[]).fails_with(&["0123456789"]);
     repository
         .build(&format!("{local}?ref=v1&commit=0123456789"), &[])
-        .fails_with(&["the commit is", "not 0123456789"]);
+        .fails_with(&["expected checksum to match 0123456789"]);
     let gone = "http://u:hunter22@127.0.0.1:9/a.git";
     let error = repository.build(gone, &[]).fails(1);
     assert!(error.contains("127.0.0.1:9/a.git") && !error.contains("hunter22"), "{error}");
@@ -198,7 +198,7 @@ fn named_contexts_and_add_take_repositories() {
         .build(&format!("FROM base\nADD {local} /x\n"), &[])
         .fails_with(&["Dockerfile:2", "of this machine"]);
     let wrong = format!("FROM base\nADD --checksum=0123456789 {address}#v1 /x\n");
-    world.build(&wrong, &[]).fails_with(&["Dockerfile:2", "not 0123456789"]);
+    world.build(&wrong, &[]).fails_with(&["Dockerfile:2", "expected checksum to match 0123456789"]);
     world.build(&format!("FROM base\nADD {address}#:Dockerfile /x\n"), &[]).fails_with(&["not a directory"]);
     world
         .build(&format!("FROM base\nADD {address}#--upload-pack=x /x\n"), &[])

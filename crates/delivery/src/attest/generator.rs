@@ -18,7 +18,6 @@ use crossdock_oci::{Descriptor, Reference, Store};
 use crossdock_platform::Platform;
 use serde_json::Value;
 
-use super::files::SBOM_ENDING;
 use super::opened::open_root;
 use super::settings::SbomSettings;
 use super::statement::{Attestation, SPDX};
@@ -27,6 +26,8 @@ use super::statement::{Attestation, SPDX};
 const SOURCE: &str = "/run/src/core/sbom";
 /// Where the program leaves its documents.
 const DESTINATION: &str = "/run/out";
+/// The end of a document's name.
+const ENDING: &str = ".json";
 /// The name of the result in the small build.
 const RESULT: &str = "crossdock.invalid/result:latest";
 /// The largest document that is read, in bytes.
@@ -180,8 +181,8 @@ fn quoted(value: &str) -> String {
 fn documents(store: &Store, result: &BuiltImage) -> Result<Vec<Attestation>> {
     let opened = open_root(store, result)?;
     let mut names = opened.root.list("");
-    names.retain(|name| name.ends_with(SBOM_ENDING));
-    names.sort_by_key(|name| *name != format!("sbom{SBOM_ENDING}"));
+    names.retain(|name| name.ends_with(ENDING));
+    names.sort_by_key(|name| *name != format!("sbom.spdx{ENDING}"));
     let mut all = Vec::new();
     for name in names {
         let bytes = opened.root.read(&name, DOCUMENT_SIZE_MAX);
@@ -191,7 +192,7 @@ fn documents(store: &Store, result: &BuiltImage) -> Result<Vec<Attestation>> {
         all.push(Attestation { predicate_type, predicate, file_name: name, inline_only: false });
     }
     if all.is_empty() {
-        bail!("it left no file {DESTINATION}/NAME{SBOM_ENDING}");
+        bail!("it left no file {DESTINATION}/NAME{ENDING}");
     }
     Ok(all)
 }

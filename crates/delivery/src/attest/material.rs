@@ -22,6 +22,15 @@ pub enum Material {
         /// What the name stands for: the index, or the manifest where there is none.
         digest: Digest,
     },
+    /// An image in a layout of the client.
+    Layout {
+        /// The name of the build context.
+        name: String,
+        /// The platform that the build is for.
+        platform: Platform,
+        /// What was asked for: an index or a manifest.
+        digest: Digest,
+    },
     /// A Git repository.
     Repository {
         /// Its address without a password, with the branch or directory after `#`.

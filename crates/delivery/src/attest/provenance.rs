@@ -352,7 +352,7 @@ fn config_source(inputs: &Inputs, materials: &[Material]) -> Value {
             Material::Repository { address: other, .. } | Material::Download { address: other, .. } => {
                 *other == address
             }
-            Material::Image { .. } => false,
+            Material::Image { .. } | Material::Layout { .. } => false,
         };
         let found = materials.iter().find(is_it).map(dependency);
         source["uri"] = address.into();
@@ -397,7 +397,7 @@ fn dependencies(facts: &Facts<'_>) -> Vec<Material> {
     let mut all: Vec<Material> = facts.materials.iter().filter(is_own).cloned().collect();
     all.sort_by_cached_key(|material| {
         let kind = match material {
-            Material::Image { .. } => 0,
+            Material::Image { .. } | Material::Layout { .. } => 0,
             Material::Repository { .. } => 1,
             Material::Download { .. } => 2,
         };
@@ -411,6 +411,11 @@ fn dependency(material: &Material) -> Value {
     match material {
         Material::Image { reference, platform, digest } => {
             let uri = purl::image("docker", reference, Some(platform));
+            json!({"uri": uri, "digest": {digest.algorithm(): digest.hex()}})
+        }
+        Material::Layout { name, platform, digest } => {
+            let (platform, text) = (platform.normalised().to_string(), digest.to_string());
+            let uri = purl::purl("oci", name, "", &[("digest", &text), ("platform", &platform)]);
             json!({"uri": uri, "digest": {digest.algorithm(): digest.hex()}})
         }
         Material::Repository { address, commit } => {
@@ -515,19 +520,26 @@ mod tests {
             image("base:1", "linux/arm64"),
             // Only of the machine that built, for all images.
             image("tools:1", "linux/amd64"),
+            Material::Layout {
+                name: "zoo".into(),
+                platform: platform("linux/arm64"),
+                digest: Digest::of(b"layout"),
+            },
         ];
         let predicate = made(&ProvenanceSettings::default(), &inputs(&[]), &materials);
         let list = predicate["buildDefinition"]["resolvedDependencies"].as_array().expect("a list");
         let uris: Vec<&str> = list.iter().map(|one| one["uri"].as_str().expect("an address")).collect();
+        let layout = Digest::of(b"layout");
         assert_eq!(
             uris,
             [
                 "pkg:docker/base@1?platform=linux%2Farm64",
                 "pkg:docker/tools@1?platform=linux%2Famd64",
+                &format!("pkg:oci/zoo?digest={layout}&platform=linux%2Farm64"),
                 "https://h/r.git#v1"
             ]
         );
-        assert_eq!(list[2]["digest"], json!({"sha1": "0123abcd"}));
+        assert_eq!(list[3]["digest"], json!({"sha1": "0123abcd"}));
     }
 
     #[test]

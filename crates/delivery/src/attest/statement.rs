@@ -47,7 +47,7 @@ impl Attestation {
     pub fn statement(&self, subjects: &[Subject]) -> Value {
         let subject = |subject: &Subject| json!({"name": subject.name, "digest": {subject.digest.algorithm(): subject.digest.hex()}});
         json!({
-            "_type": "https://in-toto.io/Statement/v1",
+            "_type": "https://in-toto.io/Statement/v0.1",
             "predicateType": self.predicate_type,
             "subject": subjects.iter().map(subject).collect::<Vec<_>>(),
             "predicate": self.predicate,

@@ -56,16 +56,22 @@ impl Client {
     }
 }
 
-/// `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110, section 5.6.7) as seconds since 1970.
+/// `Sun, 06 Nov 1994 08:49:37 GMT` as seconds since 1970, or the older form `Sunday, 06-Nov-94 08:49:37 GMT`
+/// (RFC 9110, section 5.6.7).
 fn http_date(text: &str) -> Option<i64> {
     const MONTHS: [&str; 12] =
         ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
     let (_, rest) = text.split_once(", ")?;
-    let mut fields = rest.split(' ');
+    let mut fields = rest.split([' ', '-']);
     let day: i64 = fields.next()?.parse().ok()?;
     let name = fields.next()?;
     let month = MONTHS.iter().position(|m| *m == name)? as i64 + 1;
-    let year: i64 = fields.next()?.parse().ok().filter(|y| (1970..10_000).contains(y))?;
+    let year: i64 = match fields.next()?.parse().ok()? {
+        short @ 0..70 => 2000 + short,
+        short @ 70..100 => 1900 + short,
+        year if (1970..10_000).contains(&year) => year,
+        _ => return None,
+    };
     let time: Vec<i64> = fields.next()?.split(':').map_while(|n| n.parse().ok()).collect();
     let [hours, minutes, seconds] = time[..] else { return None };
     // Days since 1970 by the civil calendar, years beginning in March so that the leap day comes last.
@@ -81,6 +87,8 @@ mod tests {
     #[test]
     fn dates() {
         assert_eq!(http_date("Sun, 06 Nov 1994 08:49:37 GMT"), Some(784_111_777));
+        assert_eq!(http_date("Sunday, 06-Nov-94 08:49:37 GMT"), Some(784_111_777));
+        assert_eq!(http_date("Tuesday, 29-Feb-28 00:00:00 UTC"), Some(1_835_395_200));
         assert_eq!(http_date("Thu, 01 Jan 1970 00:00:00 GMT"), Some(0));
         assert_eq!(http_date("Tue, 29 Feb 2028 00:00:00 GMT"), Some(1_835_395_200));
         for bad in ["", "yesterday", "Sun, 06 Foo 1994 08:49:37 GMT", "Sun, 06 Nov 1994 08:49 GMT"] {

@@ -149,7 +149,11 @@ pub fn outline(request: &BuildRequest) -> Result<Outline, BuildError> {
                         found.push((definition, instruction.lines, value));
                     }
                 }
-                Kind::Run(run) => run.mounts.iter().for_each(|text| outline.mount(text, instruction.lines)),
+                Kind::Run(run) => {
+                    // An id that cannot be expanded is shown as it is written.
+                    let id = |id: &str| inside.expand(id, &none).map_or(id.to_string(), |id| id.text);
+                    run.mounts.iter().for_each(|text| outline.mount(text, instruction.lines, &id));
+                }
                 _ => {}
             }
         }
@@ -198,7 +202,7 @@ fn description(file: &Dockerfile, definition: &ArgDefinition, lines: Lines) -> S
 }
 
 impl Outline {
-    fn mount(&mut self, text: &str, lines: Lines) {
+    fn mount(&mut self, text: &str, lines: Lines, expanded: &dyn Fn(&str) -> String) {
         let Ok(mount) = mount::parse(text) else { return };
         let (list, id, required) = match &mount.kind {
             MountKind::Secret { id, env, required, .. } => {
@@ -211,6 +215,7 @@ impl Outline {
             }
             _ => return,
         };
+        let id = expanded(&id);
         match list.iter_mut().find(|taken| taken.id == id) {
             Some(taken) => taken.is_required |= required,
             None => list.push(Taken { id, is_required: required, lines }),
@@ -223,7 +228,7 @@ mod tests {
     use super::*;
 
     const DOCKERFILE: &str = "# TAG which release\nARG TAG=1\n# tools what compiles\nFROM a:$TAG AS tools\n\
-        ARG CFLAGS=-O2\nRUN --mount=type=secret,id=token,required=true --mount=type=secret,target=/x/other x\n\
+        ARG CFLAGS=-O2\nRUN --mount=type=secret,id=token,required=true --mount=type=secret,target=/x/other$CFLAGS x\n\
         FROM scratch AS unrelated\nARG NOT_SHOWN\n# just a comment\nFROM scratch\n# NAME whom it greets\nARG NAME\nARG CFLAGS TAG\n\
         COPY --from=tools /x /\nRUN --mount=type=ssh x\n";
 
@@ -271,7 +276,7 @@ mod tests {
         };
         assert_eq!(
             taken(&outline.secrets),
-            [("token".to_string(), true, 6), ("other".to_string(), false, 6)]
+            [("token".to_string(), true, 6), ("other-O2".to_string(), false, 6)]
         );
         assert_eq!(taken(&outline.ssh), [("default".to_string(), false, 15)]);
         request.target = Some("unrelated".into());

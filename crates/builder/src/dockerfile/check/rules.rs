@@ -12,7 +12,7 @@ use crossdock_dockerfile::{Dockerfile, Instruction, Lines, Stage};
 use crossdock_oci::{ImageConfig, Reference};
 use crossdock_platform::Platform;
 
-use crate::dockerfile::names::{Names, Origin};
+use crate::dockerfile::names::{Names, Origin, platform_of};
 use crate::dockerfile::request::BuildRequest;
 use crate::dockerfile::scope::{Env, Scope};
 use crate::dockerfile::state::STAGES_SIZE_MAX;
@@ -20,7 +20,7 @@ use crate::dockerfile::values::{check_signal, expose};
 use crate::error::{BuildError, ErrorKind, shell_error};
 
 /// Rules that are checked only if `# check=experimental=` enables them.
-const EXPERIMENTAL: [&str; 1] = ["InvalidDefinitionDescription"];
+const EXPERIMENTAL: [&str; 2] = ["InvalidDefinitionDescription", "CopyIgnoredFile"];
 
 /// Name and description of each rule.
 const RULES: [(&str, &str); 22] = [
@@ -66,7 +66,7 @@ const RULES: [(&str, &str); 22] = [
     ("CopyIgnoredFile", "Attempting to Copy file that is excluded by .dockerignore"),
     (
         "InvalidDefinitionDescription",
-        "Comment for build stage or argument should follow the format: `# <arg/stage name> <description>`",
+        "Comment for build stage or argument should follow the format: `# <arg/stage name> <description>`. If this is not intended to be a description comment, add an empty line or comment between the instruction and the comment.",
     ),
     ("ExposeProtoCasing", "Protocol in EXPOSE instruction should be lowercase"),
     (
@@ -92,8 +92,11 @@ impl Warning {
         RULES.iter().find(|(name, _)| *name == self.rule).map_or("", |(_, text)| text)
     }
 
-    /// Address of docker's explanation of the rule.
+    /// Address of docker's explanation of the rule; empty if there is none.
     pub fn url(&self) -> String {
+        if self.rule == "InvalidBaseImagePlatform" {
+            return String::new();
+        }
         let mut name = String::new();
         let mut was_lower = false;
         for c in self.rule.replace("JSON", "Json").chars() {
@@ -116,6 +119,20 @@ pub struct Findings {
     pub are_errors: bool,
     /// The error that a build would end with, if it shows without building: a sentence and its lines.
     pub error: Option<(String, Option<Lines>)>,
+}
+
+impl Findings {
+    /// Why the warnings end a build, with the lines of the first one, if the Dockerfile wants that.
+    pub fn violation(&self) -> Option<(String, Lines)> {
+        let first = self.warnings.first().filter(|_| self.are_errors)?;
+        let mut rules: Vec<&str> = Vec::new();
+        for warning in &self.warnings {
+            if !rules.contains(&warning.rule) {
+                rules.push(warning.rule);
+            }
+        }
+        Some((format!("lint violation found for rules: {}", rules.join(", ")), first.lines))
+    }
 }
 
 /// The directive `# check=skip=A,B;error=true;experimental=all`, or the build argument that overrides it.
@@ -158,18 +175,90 @@ impl Settings {
 
     fn wants(&self, rule: &str) -> bool {
         let has = |list: &BTreeSet<String>| list.contains("all") || list.contains(&rule.to_ascii_lowercase());
-        !has(&self.skip) && (!EXPERIMENTAL.contains(&rule) || has(&self.experimental))
+        match EXPERIMENTAL.contains(&rule) {
+            true => has(&self.experimental),
+            false => !has(&self.skip),
+        }
     }
 }
 
 /// The configuration of an image that is at hand.
 pub type Known<'a> = &'a dyn Fn(&Reference, &Platform) -> Option<ImageConfig>;
 
-/// Checks a Dockerfile. A text that cannot be parsed is an error, as in a build.
+/// Rules that a text breaks by its instructions' words alone: what stands before an error of the text can be
+/// checked for them.
+const OF_WORDS: [&str; 4] =
+    ["StageNameCasing", "FromAsCasing", "MaintainerDeprecated", "InvalidDefinitionDescription"];
+
+/// Rules about what a stage does, which a build checks only in the stages that it needs.
+const OF_STAGES: [&str; 10] = [
+    "JSONArgsRecommended",
+    "WorkdirRelativePath",
+    "UndefinedVar",
+    "MultipleInstructionsDisallowed",
+    "LegacyKeyValueFormat",
+    "InvalidBaseImagePlatform",
+    "SecretsUsedInArgOrEnv",
+    "CopyIgnoredFile",
+    "ExposeProtoCasing",
+    "ExposeInvalidFormat",
+];
+
+/// Checks a Dockerfile. Of a text that cannot be parsed, what stands before the error is checked.
 pub fn check(request: &BuildRequest, known: Known<'_>) -> Result<Findings, BuildError> {
-    let file = Dockerfile::parse(&request.dockerfile)?;
-    let settings = Settings::of(&file, request)?;
-    let mut check = Check { file: &file, request, known, found: Vec::new(), told: None, error: None };
+    let file = match Dockerfile::parse(&request.dockerfile) {
+        Ok(file) => file,
+        Err(error) => return Ok(before(request, BuildError::from(error))),
+    };
+    check_file(&file, request, known)
+}
+
+/// Checks what a build of the request's target uses of a Dockerfile: BuildKit warns of other stages only if
+/// it is asked for all warnings.
+pub fn check_for_build(request: &BuildRequest, known: Known<'_>) -> Result<Findings, BuildError> {
+    let Ok(file) = Dockerfile::parse(&request.dockerfile) else { return check(request, known) };
+    let mut findings = check_file(&file, request, known)?;
+    let Ok(needed) = needed(&file, request) else { return Ok(findings) };
+    let stage_of = |line| file.stages.partition_point(|stage| stage.lines.start <= line).checked_sub(1);
+    findings.warnings.retain(|warning| {
+        let stage = stage_of(warning.lines.start);
+        !OF_STAGES.contains(&warning.rule) || stage.is_none_or(|stage| needed.contains(&stage))
+    });
+    Ok(findings)
+}
+
+/// The stages that the request's target needs.
+fn needed(file: &Dockerfile, request: &BuildRequest) -> Result<BTreeSet<usize>, BuildError> {
+    let names = Names { file, contexts: &request.contexts };
+    let host = Platform::host();
+    let platform = request.settings.platforms.first().unwrap_or(&host);
+    let escape = file.directives.escape;
+    let scope = Scope::global(&request.build_args, &file.global_args, &host, platform, "default", escape)
+        .map_err(|(error, lines)| shell_error(error, lines))?;
+    let base_of = |index: usize| {
+        let stage = &file.stages[index];
+        let base = scope.expand_global(&stage.base).map_err(|error| shell_error(error, stage.lines))?;
+        Ok(base.text)
+    };
+    names.needed(names.target(request.target.as_deref())?, &base_of)
+}
+
+/// What is found before an error of the text.
+fn before(request: &BuildRequest, error: BuildError) -> Findings {
+    let mut findings = Findings { error: Some((error.to_string(), error.lines)), ..Findings::default() };
+    let end = error.lines.map_or(0, |lines| lines.start.saturating_sub(1));
+    let text: Vec<u8> =
+        request.dockerfile.split_inclusive(|byte| *byte == b'\n').take(end).flatten().copied().collect();
+    let Ok(file) = Dockerfile::parse(&text) else { return findings };
+    let Ok(before) = check_file(&file, request, &|_, _| None) else { return findings };
+    findings.warnings = before.warnings;
+    findings.warnings.retain(|warning| OF_WORDS.contains(&warning.rule));
+    findings
+}
+
+fn check_file(file: &Dockerfile, request: &BuildRequest, known: Known<'_>) -> Result<Findings, BuildError> {
+    let settings = Settings::of(file, request)?;
+    let mut check = Check { file, request, known, found: Vec::new(), told: None, error: None };
     check.text();
     check.stages()?;
     let mut warnings = check.found;
@@ -183,7 +272,11 @@ pub fn check(request: &BuildRequest, known: Known<'_>) -> Result<Findings, Build
     warnings.retain(|warning| settings.wants(warning.rule) && !is_skipped(warning));
     warnings.sort_by_key(|warning| warning.lines);
     warnings.dedup();
-    Ok(Findings { warnings, are_errors: settings.error, error: check.told })
+    let mut findings = Findings { warnings, are_errors: settings.error, error: check.told };
+    if findings.error.is_none() {
+        findings.error = findings.violation().map(|(text, lines)| (text, Some(lines)));
+    }
+    Ok(findings)
 }
 
 struct Check<'a> {
@@ -232,7 +325,9 @@ impl Check<'_> {
     fn text(&mut self) {
         let file = self.file;
         for lines in &file.parsed.empty_continuations {
-            self.warn("NoEmptyContinuation", *lines, "Empty continuation line".to_string());
+            // BuildKit names the last line.
+            let lines = Lines { start: lines.end, end: lines.end };
+            self.warn("NoEmptyContinuation", lines, "Empty continuation line".to_string());
         }
         let is_lower = |node: &&Node| node.name == node.name.to_lowercase();
         let lower = file.parsed.nodes.iter().filter(is_lower).count();
@@ -267,7 +362,7 @@ impl Check<'_> {
                 }
                 "arg" => {
                     let names = node.args.iter().map(|arg| arg.split_once('=').map_or(&arg[..], |(n, _)| n));
-                    self.description(node, "argument", names.collect());
+                    self.description(node, "ARG", names.collect());
                 }
                 _ => {}
             }
@@ -282,7 +377,14 @@ impl Check<'_> {
         let [_, keyword, name] = &node.args[..] else { return };
         let from = &node.name;
         let is_lower = |word: &str| word == word.to_lowercase();
-        if is_lower(from) != is_lower(keyword) {
+        let is_upper = |word: &str| word == word.to_uppercase();
+        // A FROM in mixed case has a warning of its own.
+        let match_from = match from {
+            from if is_lower(from) => is_lower(keyword),
+            from if is_upper(from) => is_upper(keyword),
+            _ => true,
+        };
+        if !match_from {
             let detail = format!("'{keyword}' and '{from}' keywords' casing do not match");
             self.warn("FromAsCasing", node.lines, detail);
         }
@@ -298,20 +400,21 @@ impl Check<'_> {
             let detail = format!("Duplicate stage name \"{lower}\", stage names should be unique");
             self.warn("DuplicateStageName", node.lines, detail);
         }
-        self.description(node, "build stage", vec![name]);
+        self.description(node, "FROM", vec![name]);
     }
 
     fn description(&mut self, node: &Node, what: &str, names: Vec<&str>) {
-        if node.comments.iter().all(|comment| comment.trim().starts_with("check=")) {
+        let is_text = |comment: &&String| !comment.trim().starts_with("check=");
+        let comments: Vec<&String> = node.comments.iter().filter(is_text).collect();
+        // The last line of the comment is the description.
+        let Some(comment) = comments.last().copied() else { return };
+        let first = comment.split(' ').next().unwrap_or_default();
+        if names.is_empty() || names.contains(&first) {
             return;
         }
-        let follows =
-            |name: &&str| node.comments.iter().any(|comment| comment.split_whitespace().next() == Some(name));
-        if !names.iter().any(follows) {
-            let name = names.first().copied().unwrap_or_default();
-            let detail = format!("Comment for {what} should follow the format: `# {name} <description>`");
-            self.warn("InvalidDefinitionDescription", node.lines, detail);
-        }
+        let name = if names.len() > 1 { "<arg_key>" } else { names[0] };
+        let detail = format!("Comment for {what} should follow the format: `# {name} <description>`");
+        self.warn("InvalidDefinitionDescription", node.lines, detail);
     }
 
     fn secrets(&mut self, node: &Node) {
@@ -388,10 +491,12 @@ impl Check<'_> {
         }
         let unset = base.unknown.iter().chain(platform.iter().flat_map(|expanded| &expanded.unknown));
         for name in unset {
-            let known: Vec<&str> = self.file.global_args.iter().map(|(arg, _)| arg.name.as_str()).collect();
+            let mut known: Vec<&str> =
+                self.file.global_args.iter().map(|(arg, _)| arg.name.as_str()).collect();
             if known.contains(&name.as_str()) {
                 continue;
             }
+            known.extend(scope.global_names());
             let detail = format!("FROM argument '{name}' is not declared{}", meant(name, &known, ""));
             self.warn("UndefinedArgInFrom", lines, detail);
         }
@@ -404,6 +509,9 @@ impl Check<'_> {
             self.warn("InvalidDefaultArgInFrom", lines, detail);
         }
         let expected = platform.as_ref().and_then(|p| p.text.parse().ok()).unwrap_or_else(|| target.clone());
+        if let Err(error) = platform_of(stage, scope) {
+            self.tell(error);
+        }
         if let Some(text) = &stage.platform {
             self.platform(text, &expected, stage);
         }
@@ -471,24 +579,12 @@ impl Check<'_> {
     fn sources(&mut self, index: usize, instruction: &Instruction) {
         let lines = instruction.lines;
         let names = Names { file: self.file, contexts: &self.request.contexts };
+        if let Err(error) = names.check_origins(index, &instruction.kind, lines) {
+            return self.tell(error);
+        }
         for name in crate::dockerfile::names::origins(&instruction.kind) {
-            if name.contains('$') {
-                let message = format!(
-                    "from={name}: variables are not expanded here; a stage with FROM {name} and an ARG before the first FROM can be named instead"
-                );
-                self.tell(ErrorKind::Dockerfile(message).at(lines));
-                continue;
-            }
-            let is_it = |stage: &Stage| stage.name.as_deref() == Some(&name.to_lowercase());
-            match names.resolve(&name, index, lines) {
-                Ok(Origin::Image(_)) if self.file.stages[index..].iter().any(is_it) => {
-                    let message = format!(
-                        "stage \"{name}\" does not come before this one; only earlier stages can be used"
-                    );
-                    self.tell(ErrorKind::Dockerfile(message).at(lines));
-                }
-                Ok(_) => {}
-                Err(error) => self.tell(error),
+            if let Err(error) = names.resolve(&name, index, lines) {
+                self.tell(error);
             }
         }
     }
@@ -743,11 +839,50 @@ mod tests {
         ] {
             assert_eq!(found(&request(dockerfile)), Vec::<String>::new(), "{dockerfile}");
         }
-        let mut ignored = request("FROM scratch\nCOPY . /\n");
+        let mut ignored = request("# check=experimental=CopyIgnoredFile\nFROM scratch\nCOPY . /\n");
         ignored.ignore = crossdock_dockerfile::ignore::Ignore::parse("*\n!a\n").expect("valid");
         assert_eq!(found(&ignored), Vec::<String>::new());
         ignored.ignore = crossdock_dockerfile::ignore::Ignore::parse("*\n").expect("valid");
         assert!(found(&ignored)[0].contains("CopyIgnoredFile"));
+    }
+
+    #[test]
+    fn a_build_hears_of_the_stages_that_it_needs() {
+        let text = "FROM scratch AS One\nENV a b\nFROM scratch AS two\nCOPY $no /\n";
+        let of_build = |target: &str| {
+            let request = BuildRequest { target: Some(target.to_string()), ..request(text) };
+            let findings = check_for_build(&request, &|_, _| None).expect("a Dockerfile");
+            findings.warnings.iter().map(|warning| warning.rule).collect::<Vec<_>>()
+        };
+        assert_eq!(of_build("two"), ["StageNameCasing", "UndefinedVar"]);
+        assert_eq!(of_build("one"), ["StageNameCasing", "LegacyKeyValueFormat"]);
+        assert_eq!(found(&request(text)).len(), 3);
+    }
+
+    #[test]
+    fn what_stands_before_an_error_is_checked() {
+        let text = "FROM scratch AS One\nMAINTAINER me\nENV a b\nNONSENSE\n";
+        let findings = check(&request(text), &|_, _| None).expect("checked");
+        let rules: Vec<&str> = findings.warnings.iter().map(|warning| warning.rule).collect();
+        assert_eq!(rules, ["StageNameCasing", "MaintainerDeprecated"]);
+        let (message, lines) = findings.error.expect("an error");
+        assert_eq!(message, "dockerfile parse error on line 4: unknown instruction: NONSENSE");
+        assert_eq!(lines.map(|lines| lines.start), Some(4));
+    }
+
+    #[test]
+    fn warnings_that_are_errors_are_told_as_one() {
+        let text = "# check=skip=StageNameCasing;error=true\nFROM scratch as One\nCopy a /\n";
+        let findings = check(&request(text), &|_, _| None).expect("checked");
+        let (message, lines) = findings.error.expect("an error");
+        let expected = "lint violation found for rules: FromAsCasing, ConsistentInstructionCasing";
+        assert_eq!((message.as_str(), lines.map(|lines| lines.start)), (expected, Some(2)));
+        // Rules that are not checked unless they are wanted are not left out by skip=all.
+        let text = "# check=skip=all;experimental=InvalidDefinitionDescription\n# x y\nFROM scratch as a\n";
+        assert!(found(&request(text))[0].contains("InvalidDefinitionDescription"));
+        // An empty comment ends the description.
+        let text = "# check=experimental=all\n# x y\n#\nFROM scratch AS a\n";
+        assert_eq!(found(&request(text)), [""; 0]);
     }
 
     #[test]
@@ -771,9 +906,16 @@ mod tests {
     fn what_a_build_would_end_with_is_told() {
         for (dockerfile, text, line) in [
             ("ARG B\nFROM $B\n", "should not be blank", 2),
+            (
+                "FROM --platform=$BULIDPLATFORM scratch\n",
+                "empty platform value from expression $BULIDPLATFORM (did you mean BUILDPLATFORM?)",
+                1,
+            ),
+            ("ARG MY_A=x\nFROM --platform=linux/$MYA a\n", "linux/$MYA: \"\" is an invalid component", 2),
+            ("FROM scratch\nARG V\nRUN --mount=from=$V,target=/x x\n", "'from' doesn't support", 3),
             ("FROM UPPER:\n", "UPPER", 1),
-            ("FROM scratch AS a\nCOPY --from=b / /\nFROM scratch AS b\n", "does not come before", 2),
-            ("FROM scratch\nARG V\nCOPY --from=$V / /\n", "variables are not expanded", 3),
+            ("FROM scratch AS a\nCOPY --from=b / /\nFROM scratch AS b\n", "needs to be defined before", 2),
+            ("FROM scratch\nARG V\nCOPY --from=$V / /\n", "variable expansion is not supported", 3),
             ("FROM scratch\nLABEL a=${x:i}\n", "failed to process", 2),
             ("FROM scratch\nEXPOSE 80/http\n", "invalid port", 2),
             ("FROM scratch\nSTOPSIGNAL SIGFOO\n", "invalid signal", 2),
@@ -792,7 +934,7 @@ mod tests {
         for (dockerfile, expect) in [
             ("FROM a AS Build\n", "1 StageNameCasing: Stage name 'Build' should be lowercase"),
             ("FROM a as b\n", "1 FromAsCasing: 'as' and 'FROM' keywords' casing do not match"),
-            ("FROM a\nRUN x \\\n\n  y\n", "2 NoEmptyContinuation: Empty continuation line"),
+            ("FROM a\nRUN x \\\n\n  y\n", "4 NoEmptyContinuation: Empty continuation line"),
             (
                 "FROM a\nRun x\nRUN y\n",
                 "2 ConsistentInstructionCasing: Command 'Run' should match the case of the command majority (uppercase)",
@@ -856,12 +998,12 @@ mod tests {
                 "1 FromPlatformFlagConstDisallowed: FROM --platform flag should not use constant value \"linux/s390x\"",
             ),
             (
-                "FROM a\nCOPY ./skip/x /\n",
-                "2 CopyIgnoredFile: Attempting to Copy file \"./skip/x\" that is excluded by .dockerignore",
+                "# check=experimental=all\nFROM a\nCOPY ./skip/x /\n",
+                "3 CopyIgnoredFile: Attempting to Copy file \"./skip/x\" that is excluded by .dockerignore",
             ),
             (
                 "# check=experimental=all\n# something\nFROM a AS b\n",
-                "3 InvalidDefinitionDescription: Comment for build stage should follow the format: `# b <description>`",
+                "3 InvalidDefinitionDescription: Comment for FROM should follow the format: `# b <description>`",
             ),
             (
                 "FROM a\nEXPOSE 80/TCP\n",
