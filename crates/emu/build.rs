@@ -2,7 +2,8 @@
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
-    for argument in ["-nostartfiles", "-Wl,-z,pack-relative-relocs", "-Wl,-z,norelro"] {
+    for argument in ["-nostartfiles", "-Wl,--build-id=sha1", "-Wl,-z,pack-relative-relocs", "-Wl,-z,norelro"]
+    {
         println!("cargo:rustc-link-arg-bin=crossdock-emu={argument}");
     }
 }

@@ -18,6 +18,7 @@ mod report;
 mod session;
 mod single_platform;
 mod template;
+mod translations;
 mod values;
 
 use std::process::ExitCode;

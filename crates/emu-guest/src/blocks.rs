@@ -104,6 +104,8 @@ pub(crate) struct Code<G> {
     chunks: Vec<Vec<Slot>>,
     /// Number of slots that belong to dropped blocks.
     dead: usize,
+    /// How many blocks have ever been decoded.
+    pub(crate) decoded: usize,
     /// All blocks by address.
     map: AddressTable,
     /// The pages that the blocks are in.
@@ -124,6 +126,7 @@ impl<G: Guest> Code<G> {
         Code {
             chunks: Vec::new(),
             dead: 0,
+            decoded: 0,
             map: AddressTable::default(),
             pages: PageSet::default(),
             longest: 0,
@@ -212,20 +215,42 @@ impl<G: Guest> Code<G> {
         host: &Host,
         lines: &CodeLines,
     ) -> Result<u32, Fault> {
+        let found = self.follow_unless(&|_| false, from, pc, host, lines)?;
+        Ok(found.expect("no block is elsewhere"))
+    }
+
+    /// As [`Code::follow`]; `None` if the block has not been decoded, and `elsewhere` holds for its place.
+    #[inline(always)]
+    pub(crate) fn follow_unless(
+        &mut self,
+        elsewhere: &impl Fn(u64) -> bool,
+        from: u32,
+        pc: u64,
+        host: &Host,
+        lines: &CodeLines,
+    ) -> Result<Option<u32>, Fault> {
         if let Some(head) = self.head(from) {
             for next in head.successors() {
                 if self.is_at(next, pc) {
-                    return Ok(next);
+                    return Ok(Some(next));
                 }
             }
         }
-        self.link(from, pc, host, lines)
+        self.link(elsewhere, from, pc, host, lines)
     }
 
     #[inline(never)]
-    fn link(&mut self, from: u32, pc: u64, host: &Host, lines: &CodeLines) -> Result<u32, Fault> {
+    fn link(
+        &mut self,
+        elsewhere: &impl Fn(u64) -> bool,
+        from: u32,
+        pc: u64,
+        host: &Host,
+        lines: &CodeLines,
+    ) -> Result<Option<u32>, Fault> {
         let number = match self.find(pc) {
             Some(number) => number,
+            None if elsewhere(pc) => return Ok(None),
             None => self.decode(pc, host, lines)?,
         };
         // If all code has been dropped, `from` may be another block by now. That does no harm: successors are
@@ -233,7 +258,16 @@ impl<G: Guest> Code<G> {
         if let Some(head) = self.head_mut(from) {
             head.add_successor(number);
         }
-        Ok(number)
+        Ok(Some(number))
+    }
+
+    /// The places of all blocks.
+    pub(crate) fn places(&self) -> impl Iterator<Item = u64> {
+        let heads = self.chunks.iter().flatten().filter_map(|slot| match slot {
+            Slot::Head(head) => Some(head.pc),
+            Slot::Op(_) => None,
+        });
+        heads.filter(|&place| place != NOWHERE)
     }
 
     /// The block at `pc`, if it is known.
@@ -293,6 +327,7 @@ impl<G: Guest> Code<G> {
         slots[head] = Slot::Head(Head::new(pc, count));
         self.longest = self.longest.max(count);
         let number = (chunk << CHUNK_BITS | head) as u32;
+        self.decoded += 1;
         self.map.insert(pc, number);
         self.pages.insert(G::address(pc));
         if G::OVERHANG != 0 {

@@ -71,7 +71,8 @@ impl<'log, G: Guest> Interpreter<'log, G> {
 
     /// Runs blocks that the caller has nothing faster for. Returns `None` before a block that has been run
     /// `threshold` times (at most 254) or has been translated, and, if `announce` is set, before each new
-    /// block. Otherwise as [`Interpreter::run`].
+    /// block; and before a block that has not been decoded, if `elsewhere` says that the caller has something
+    /// faster for its place. Otherwise as [`Interpreter::run`].
     pub fn run_cold(
         &mut self,
         state: &mut State,
@@ -79,6 +80,7 @@ impl<'log, G: Guest> Interpreter<'log, G> {
         interrupt: &AtomicU32,
         threshold: u32,
         announce: bool,
+        elsewhere: impl Fn(u64) -> bool,
     ) -> Option<Exit> {
         let threshold = threshold.min(TRANSLATED - 1);
         loop {
@@ -95,8 +97,13 @@ impl<'log, G: Guest> Interpreter<'log, G> {
                     exit => return Some(exit),
                 }
             }
-            let block = match self.code.follow(self.last, state.pc, host, self.log.lines()) {
-                Ok(block) => block,
+            let block = match self.code.follow_unless(&elsewhere, self.last, state.pc, host, self.log.lines())
+            {
+                Ok(Some(block)) => block,
+                Ok(None) => {
+                    self.next = NO_BLOCK;
+                    return None;
+                }
                 Err(fault) => return Some(Exit::Fault(fault)),
             };
             let Some((head, ops)) = self.code.block(block) else { continue };
@@ -120,6 +127,16 @@ impl<'log, G: Guest> Interpreter<'log, G> {
     /// The place of the translation of the block before which [`Interpreter::run_cold`] returned, if known.
     pub fn code(&self) -> Option<u32> {
         self.code.code(self.next)
+    }
+
+    /// How many blocks have been decoded.
+    pub fn decoded_blocks(&self) -> usize {
+        self.code.decoded
+    }
+
+    /// The places of all blocks that have been decoded.
+    pub fn places(&self) -> impl Iterator<Item = u64> {
+        self.code.places()
     }
 
     /// How often [`Interpreter::run_cold`] has met the block at `pc`; 0 if never.

@@ -6,10 +6,13 @@
 //! thread may finish what it has begun, as on hardware before its next ISB.
 
 use crate::breakpoints::Breakpoints;
+use crate::flag_form::FlagForm;
+use crate::image::attached::{Attached, Ways};
+use crate::image::format::{Image, Profile};
 use crate::layout::Assignment;
 use crate::presence::Presence;
 use crate::thunks::Thunks;
-use crate::translate::{Buffers, Features, Origin};
+use crate::translate::{Buffers, Features, Ground, Origin};
 use crate::unit::{Keying, Link, Mark, Record, STANDARD};
 use crate::wary::WarySet;
 use alloc::boxed::Box;
@@ -71,6 +74,10 @@ pub struct Cache {
     arena: *mut u8,
     size: u32,
     used: u32,
+    /// Where the images begin, which lie at the arena's end.
+    images_from: u32,
+    /// Translations that were made before the process.
+    images: Vec<Attached>,
     /// Where the first unit begins, after the thunks.
     first: u32,
     /// `ready` must be called before anything is written from this address on.
@@ -126,6 +133,21 @@ unsafe impl Send for Cache {}
 /// each.
 const DROPPED_MAX: usize = 256;
 
+/// Least bytes that are free in the arena while units are added.
+const FREE_MIN: u32 = 1 << 20;
+
+/// What is known about a guest instruction that faults.
+pub struct Guest {
+    /// Its place.
+    pub place: u64,
+    /// Where the guest's flags are.
+    pub flags: FlagForm,
+    /// See [`Mark::context`].
+    pub context: u8,
+    /// Where the guest's registers are.
+    pub assignment: Assignment,
+}
+
 impl Cache {
     /// A cache in an arena of `size` bytes, with the thunks written.
     ///
@@ -135,18 +157,20 @@ impl Cache {
     pub unsafe fn new(
         arena: *mut u8,
         size: u32,
-        fallback: u64,
+        fallbacks: [u64; 2],
         log: &'static Invalidations,
         ready: fn(end: u64) -> u64,
         keying: Keying,
         standard: &'static Assignment,
     ) -> Cache {
         let mut buffers = Buffers::default();
-        let thunks = Thunks::write(&mut buffers.assembler, fallback, standard);
+        let thunks = Thunks::write(&mut buffers.assembler, fallbacks, standard);
         let mut cache = Cache {
             arena,
             size,
             used: 0,
+            images_from: size,
+            images: Vec::new(),
             first: 0,
             told: 0,
             ready,
@@ -182,6 +206,7 @@ impl Cache {
         Origin {
             thunks: self.thunks,
             base: self.next_offset(),
+            ground: Ground::Arena,
             first_link: self.next_link(),
             wary: &self.wary,
             features: self.features,
@@ -197,7 +222,7 @@ impl Cache {
 
     /// Whether no more code fits.
     pub fn is_full(&self) -> bool {
-        self.size - self.used < 1 << 20
+        self.images_from.saturating_sub(self.used) < FREE_MIN
     }
 
     /// Where the next unit will begin.
@@ -217,7 +242,7 @@ impl Cache {
         if self.address(end) > self.told {
             self.told = (self.ready)(self.address(end));
         }
-        assert!(end <= self.size, "the translator was asked for code although the cache is full");
+        assert!(end <= self.images_from, "the translator was asked for code although the cache is full");
         let code = self.buffers.assembler.finish();
         // SAFETY: the range is inside the arena and nobody runs it yet.
         unsafe { core::ptr::copy_nonoverlapping(code.as_ptr(), self.arena.add(start as usize), code.len()) };
@@ -228,14 +253,95 @@ impl Cache {
 
     /// The offset of the code for a key.
     pub fn entry(&self, key: u64) -> Option<u32> {
-        let number = self.keys.find(key, |number| self.entries[number].key == key)?;
-        Some(self.entries[number].code).filter(|&code| code != NONE)
+        let number = self.keys.find(key, |number| self.entries[number].key == key);
+        let known = number.map(|number| self.entries[number].code).filter(|&code| code != NONE);
+        known.or_else(|| self.entry_of_image(key))
+    }
+
+    /// The offset of an image's code for a key. Images have no other mode of floating point than 0, in which
+    /// the key is the place.
+    #[inline]
+    pub fn entry_of_image(&self, key: u64) -> Option<u32> {
+        self.images.iter().find_map(|image| image.entry(key))
+    }
+
+    /// The address where the next image, of `length` bytes, is to be mapped; `None` if there is no room.
+    pub fn image_room(&self, length: u64) -> Option<u64> {
+        let length = u32::try_from(length.checked_next_multiple_of(PAGE)?).ok()?;
+        let at = self.images_from.checked_sub(length)?;
+        let is_free = at >= self.size / 2 && at.saturating_sub(self.used) >= 2 * FREE_MIN;
+        is_free.then(|| self.address(at))
+    }
+
+    /// Takes an image that has been mapped at [`Cache::image_room`], for a file whose offset 0 the guest has
+    /// at `base`.
+    ///
+    /// # Safety
+    ///
+    /// The image's bytes are there, can be run, and can be written by this process alone. They stay.
+    pub unsafe fn attach(&mut self, at: u64, image: Image<'static>, base: u64) {
+        let ways = Ways {
+            exit: self.address(self.thunks.exit),
+            indirect: self.address(self.thunks.indirect),
+            fallback: self.address(self.thunks.fallback_of_image),
+            by_cache: self.address(self.thunks.by_cache),
+        };
+        let at = (at - self.arena as u64) as u32;
+        self.images_from = self.images_from.min(at);
+        // SAFETY: the caller's promise.
+        self.images.push(unsafe { Attached::new(self.arena, at, image, base, ways) });
+    }
+
+    /// What the image's word at a host address stands for: [`Attached::record`].
+    pub fn record_of_image(&self, word: u64) -> Option<[u64; 3]> {
+        let word = u32::try_from(word.checked_sub(self.arena as u64)?).ok()?;
+        let next = self.images.iter().filter(|image| !image.contains(word));
+        // The words of an image lie behind the code of the image below it.
+        next.filter_map(|image| image.record(word)).next()
+    }
+
+    /// Makes an image unreachable.
+    fn drop_image(&mut self, number: usize) {
+        let image = &mut self.images[number];
+        if core::mem::replace(&mut image.dropped, true) {
+            return;
+        }
+        let image = &self.images[number];
+        let hit = |entry: &Entry| entry.code != NONE && image.contains(entry.code);
+        let entries: Vec<u32> =
+            (0..self.entries.len()).filter(|&number| hit(&self.entries[number])).collect();
+        for number in entries {
+            let entry = &mut self.entries[number];
+            entry.code = NONE;
+            let incoming = entry.incoming;
+            self.patch_all(incoming, |link| link.unlinked);
+        }
+        // Its blocks are too many to be listed.
+        self.dropped.clear();
+        self.listed = self.epoch + 1;
+    }
+
+    /// The blocks in a range of the guest's addresses that have been translated in this process, by their
+    /// offsets from `base`.
+    pub fn profile(&self, range: &Range<u64>, base: u64) -> Profile {
+        let mut profile = Profile::default();
+        for unit in self.units.iter() {
+            let blocks = self.blocks.get(unit.blocks);
+            if range.contains(&unit.start) && !blocks.is_empty() {
+                profile.hot.push(unit.start.wrapping_sub(base) as u32);
+            }
+            let places = blocks.iter().map(|&(key, _)| self.keying.place(key));
+            let inside = places.filter(|place| range.contains(place));
+            profile.cold.extend(inside.map(|place| place.wrapping_sub(base) as u32));
+        }
+        profile
     }
 
     /// The number of a key; a key without one gets one.
     fn number(&mut self, key: u64) -> u32 {
         self.keys.find(key, |number| self.entries[number].key == key).unwrap_or_else(|| {
-            let number = self.entries.push(Entry { key, code: NONE, unit: NONE, incoming: NONE });
+            let code = self.entry_of_image(key).unwrap_or(NONE);
+            let number = self.entries.push(Entry { key, code, unit: NONE, incoming: NONE });
             self.keys.insert(key, number);
             number
         })
@@ -318,9 +424,13 @@ impl Cache {
         self.links[link].target
     }
 
-    /// The guest instruction whose translation holds the host address `pc`, its mark, and where its registers
-    /// are.
-    pub fn guest_of(&self, pc: u64) -> Option<(u64, Mark, &Assignment)> {
+    /// The guest instruction whose translation holds the host address `pc`.
+    pub fn guest_of(&self, pc: u64) -> Option<Guest> {
+        if let Some((image, code)) = self.image_of(pc) {
+            let (place, mark) = image.mark(code)?;
+            let assignment = mark.assignment.unwrap_or_else(|| self.standard.clone());
+            return Some(Guest { place, flags: mark.flags, context: mark.context, assignment });
+        }
         let (index, offset) = self.unit_of(pc)?;
         let unit = &self.units[index];
         let marks = self.marks.get(unit.marks);
@@ -329,13 +439,26 @@ impl Cache {
             STANDARD => self.standard,
             number => &unit.assignments[usize::from(number) - 1],
         };
-        Some((unit.start.wrapping_add_signed(i64::from(mark.guest)), mark, assignment))
+        let place = unit.start.wrapping_add_signed(i64::from(mark.guest));
+        Some(Guest { place, flags: mark.flags, context: mark.context, assignment: assignment.clone() })
+    }
+
+    /// The image whose code holds the host address `pc`, and the address's offset.
+    fn image_of(&self, pc: u64) -> Option<(&Attached, u32)> {
+        let offset = u32::try_from(pc.checked_sub(self.arena as u64)?).ok()?;
+        let image = self.images.iter().find(|image| image.contains(offset))?;
+        Some((image, offset))
     }
 
     /// Makes the thread whose state is at `owner`, and which is at the host address `pc`, leave generated
     /// code at the next mark. Returns the number of breakpoints. Allocates no memory.
     pub(crate) fn set_breakpoint(&mut self, pc: u64, owner: u64) -> usize {
-        if let Some((index, offset)) = self.unit_of(pc) {
+        if let Some((image, code)) = self.image_of(pc) {
+            if let Some(mark) = image.mark_behind(code) {
+                // SAFETY: marks stand where instructions begin.
+                unsafe { self.breakpoints.set(self.arena, mark, owner) };
+            }
+        } else if let Some((index, offset)) = self.unit_of(pc) {
             let unit = &self.units[index];
             let marks = self.marks.get(unit.marks);
             let next = marks.get(marks.partition_point(|mark| mark.code < offset));
@@ -388,7 +511,12 @@ impl Cache {
         let more = self.traps.iter().filter(|(_, traps)| traps.count > 1).map(|(&guest, _)| guest);
         self.wary.at.extend(more);
         self.traps.remove(&guest);
-        if let Some((unit, _)) = self.unit_of(pc) {
+        let at = (pc - self.arena as u64) as u32;
+        if let Some(image) = self.images.iter().position(|image| image.contains(at)) {
+            // Its instructions are not wary.
+            self.drop_image(image);
+            self.epoch += 1;
+        } else if let Some((unit, _)) = self.unit_of(pc) {
             self.drop_unit(unit);
             self.epoch += 1;
         }
@@ -447,6 +575,15 @@ impl Cache {
     fn drop_range(&mut self, range: Range<u64>) {
         let start = untagged(range.start);
         let end = if range.end == u64::MAX { u64::MAX } else { untagged(range.end).max(start) };
+        let mut is_hit = false;
+        for number in 0..self.images.len() {
+            let image = &self.images[number];
+            if !image.dropped && image.guest().start < end && image.guest().end > start {
+                self.drop_image(number);
+                is_hit = true;
+            }
+        }
+        self.epoch += u64::from(is_hit);
         let (units, lists) = (&self.units, &self.blocks);
         let mut hit: Vec<u32> = Vec::new();
         let keying = self.keying;
@@ -541,7 +678,7 @@ mod tests {
             Cache::new(
                 arena.as_mut_ptr(),
                 2 << 20,
-                0,
+                [0; 2],
                 log,
                 |_| u64::MAX,
                 Keying { shift: 0 },

@@ -4,6 +4,7 @@ mod check;
 
 use crate::cache::Cache;
 use crate::flag_form::{nzcv_of_slot, slot_of_nzcv};
+use crate::image::format::{Image, Profile};
 use crate::jump_cache::JumpCache;
 use crate::layout::{BIAS, ExitKind, FaultAccess, MODES_WORD, Slot};
 use crate::lock::{Held, Lock, Spin};
@@ -14,8 +15,10 @@ use crate::unit::{EXACT, FLUSH, Keying, Record};
 use alloc::boxed::Box;
 use core::arch::asm;
 use core::mem::transmute;
-use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use core::ops::Range;
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use crossdock_emu_guest::a64::A64;
+use crossdock_emu_guest::guest::Words;
 use crossdock_emu_guest::memory::{Access, Fault};
 use crossdock_emu_guest::{Exit, Flow, Host, Interpreter, Invalidations, State};
 
@@ -89,6 +92,8 @@ pub struct Jit {
     /// The number of engines. A thread that reads 1 here is alone until it leaves [`Engine::run`].
     threads: AtomicUsize,
     enter: unsafe extern "C" fn(state: u64, code: u64),
+    /// Whether there are images.
+    images: AtomicBool,
 }
 
 impl Jit {
@@ -123,7 +128,7 @@ impl Jit {
             Cache::new(
                 arena,
                 size,
-                run_record::<I> as *const () as u64,
+                [run_record::<I> as *const () as u64, run_record_of_image::<I> as *const () as u64],
                 log,
                 system.ready,
                 Keying { shift: I::MODE_SHIFT },
@@ -145,7 +150,49 @@ impl Jit {
         let cache = Lock::new(cache, Spin::new(system.wait));
         let (threads, breakpoints) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let placed = system.placed;
-        Some(Jit { cache, log, epoch, seen, arena, underflow, placed, point_gs, breakpoints, threads, enter })
+        let images = AtomicBool::new(false);
+        Some(Jit {
+            cache,
+            log,
+            epoch,
+            seen,
+            arena,
+            underflow,
+            placed,
+            point_gs,
+            breakpoints,
+            threads,
+            enter,
+            images,
+        })
+    }
+
+    /// What the code of this process uses of the host's CPU, as a number.
+    pub fn features(&self) -> u32 {
+        self.cache.lock().features.number()
+    }
+
+    /// Where an image of `length` bytes is to be mapped, for [`Jit::attach`]; `None` if there is no room.
+    pub fn image_room(&self, length: u64) -> Option<u64> {
+        self.cache.lock().image_room(length)
+    }
+
+    /// Runs the code of an image for a file whose offset 0 the guest has mapped at `base`.
+    ///
+    /// # Safety
+    ///
+    /// The image's bytes are at `at`, where [`Jit::image_room`] said, readable, writable by this process
+    /// alone, and executable. They stay. They are what the compiler has made of the file that the guest has
+    /// mapped.
+    pub unsafe fn attach(&self, at: u64, image: Image<'static>, base: u64) {
+        let mut cache = self.cache.lock();
+        // What has changed before is no change of what the image is for.
+        let head = cache.catch_up(self.log);
+        self.announce(&cache);
+        self.seen.store(head, Ordering::Release);
+        // SAFETY: the caller's promise.
+        unsafe { cache.attach(at, image, base) };
+        self.images.store(true, Ordering::Release);
     }
 
     /// Keeps the code from changing, during a fork.
@@ -345,6 +392,53 @@ unsafe extern "C" fn run_record<I: Isa>(state: *mut State, record: *const Record
     }
 }
 
+/// As [`run_record`], for a record of an image: `word` is the address of the word that holds the record's
+/// address once it has been needed.
+unsafe extern "C" fn run_record_of_image<I: Isa>(state: *mut State, word: *const AtomicPtr<Record>) -> u64 {
+    // SAFETY: the thunk passes the address of a word of an image.
+    let known = unsafe { &*word };
+    let mut record = known.load(Ordering::Acquire);
+    if record.is_null() {
+        // SAFETY: the thread's state; set by `Engine::enter`, whose frame is still there.
+        let run = unsafe { &mut *((*state).generated[Slot::Host as usize] as *mut Run) };
+        // SAFETY: there is generated code, so there is an engine, and what it refers to stays.
+        let jit = unsafe { JIT.load(Ordering::Acquire).as_ref() };
+        let places = jit.and_then(|jit| jit.cache.lock().record_of_image(word as u64));
+        let Some(made) = places.and_then(|places| replay::<I>(&run.host, places)) else {
+            // The guest's code is gone: the dispatcher finds out. An image's word always has places.
+            // SAFETY: the thread's state.
+            let state = unsafe { &mut *state };
+            state.pc = places.map_or(state.pc, |[_, place, _]| place);
+            state.nzcv = nzcv_of_slot(state.generated[Slot::Flags as usize]);
+            run.left = Exit::Budget;
+            return 1;
+        };
+        record = Box::into_raw(Box::new(made));
+        known.store(record, Ordering::Release);
+    }
+    // SAFETY: as for `run_record`; the record stays.
+    unsafe { run_record::<I>(state, record) }
+}
+
+/// Decodes the instruction at `place` again, which was read as one of the block that begins at `block`;
+/// `None` if it cannot be read.
+fn replay<I: Isa>(host: &Host, [block, place, next]: [u64; 3]) -> Option<Record> {
+    let mut words = Words::new(&host.memory, None);
+    let mut context = I::Context::default();
+    let mut at = block;
+    loop {
+        let item = I::read(&mut words, at, &mut context)?;
+        if at == place {
+            return Some(Record { op: I::op(&item, place), pc: place, next, block });
+        }
+        let after = at.wrapping_add(I::item_length(&item));
+        if after > place {
+            return None;
+        }
+        at = after;
+    }
+}
+
 /// Memory for a thread's return stack, which the calls of generated code grow downwards. The memory below
 /// `low` must not be accessible.
 #[derive(Clone, Copy, Debug)]
@@ -519,7 +613,9 @@ impl<I: Isa> Runner<I> {
     ) -> Result<Option<u64>, Exit> {
         // Other threads may have translated code that is new to this one.
         let announce = jit.threads.load(Ordering::Relaxed) > 1;
-        match self.interpreter.run_cold(state, host, interrupt, self.hot, announce) {
+        let has_images = mode == 0 && jit.images.load(Ordering::Acquire);
+        let elsewhere = |pc| has_images && jit.cache.lock().entry_of_image(pc).is_some();
+        match self.interpreter.run_cold(state, host, interrupt, self.hot, announce, elsewhere) {
             // Perhaps only a poke.
             Some(Exit::Interrupted) => return Ok(None),
             Some(exit) => return Err(exit),
@@ -561,6 +657,23 @@ impl<I: Isa> Runner<I> {
         let (sets, mask) = self.jump_cache.second();
         state.generated[Slot::JumpSets as usize] = sets;
         state.generated[Slot::JumpSetsMask as usize] = mask;
+    }
+
+    /// How many blocks this thread has decoded.
+    pub fn decoded(&self) -> usize {
+        self.interpreter.decoded_blocks()
+    }
+
+    /// The blocks of a range of addresses that this thread has decoded, and those that the process has
+    /// translated, by their offsets from `base`.
+    pub fn profile(&self, range: &Range<u64>, base: u64) -> Profile {
+        let mut profile = Profile::default();
+        if let Some(jit) = self.jit {
+            profile = jit.cache.lock().profile(range, base);
+        }
+        let decoded = self.interpreter.places().filter(|place| range.contains(place));
+        profile.cold.extend(decoded.map(|place| place.wrapping_sub(base) as u32));
+        profile
     }
 
     /// Interprets until the caller has something to do, or a block has run; see [`Interpreter::run`].
@@ -674,7 +787,7 @@ impl<I: Isa> Runner<I> {
             &cache.origin(),
             &mut buffers,
             &mut blocks,
-            (host, interpreter),
+            (host, Some(interpreter)),
             pc,
             mode,
             |other| {
@@ -768,8 +881,9 @@ impl<I: Isa> Runner<I> {
     fn fault(&mut self, jit: &Jit, state: &mut State, host: &Host) -> Option<Exit> {
         let pc = state.generated[Slot::FaultPc as usize];
         let mut cache = jit.cache.lock();
-        let (guest, mark, assignment) = cache.guest_of(pc).expect("generated code has marks");
-        assignment.take_saved(state);
+        let found = cache.guest_of(pc).expect("generated code has marks");
+        let guest = found.place;
+        found.assignment.take_saved(state);
         // Only a signalled invalid operation sets IE.
         let invalid = state.generated[Slot::Mxcsr as usize] & 1 == 1;
         let breakpoint = cache.is_breakpoint(pc);
@@ -781,8 +895,8 @@ impl<I: Isa> Runner<I> {
         drop(cache);
         let eflags = state.generated[Slot::FaultFlags as usize];
         state.pc = guest;
-        I::set_context(state, mark.context);
-        state.nzcv = nzcv_of_slot(mark.flags.slot_of(eflags, state.generated[Slot::Flags as usize]));
+        I::set_context(state, found.context);
+        state.nzcv = nzcv_of_slot(found.flags.slot_of(eflags, state.generated[Slot::Flags as usize]));
         if state.generated[Slot::ReturnStack as usize] < self.stack.low + 64 {
             self.reset_stack(jit, state);
         }

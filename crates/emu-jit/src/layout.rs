@@ -113,6 +113,30 @@ impl Assignment {
         standard
     }
 
+    /// The assignment with these registers in the host's of [`GENERAL`] and then of [`VECTOR`]; `None` if
+    /// that is no assignment.
+    pub fn from_bytes(registers: &[u8; GENERAL.len() + VECTOR.len()]) -> Option<Assignment> {
+        let mut assignment = Assignment {
+            general: [0; GENERAL.len()],
+            vector: [0; VECTOR.len()],
+            general_host: [NO_REG; 34],
+            vector_host: [NO_REG; OPERANDS],
+        };
+        let (general, vector) = registers.split_at(GENERAL.len());
+        for (i, &guest) in general.iter().enumerate() {
+            assignment.general[i] = guest;
+            *assignment.general_host.get_mut(usize::from(guest))? = GENERAL[i].1.0;
+        }
+        for (i, &guest) in vector.iter().enumerate() {
+            assignment.vector[i] = guest;
+            let host = assignment.vector_host.get_mut(usize::from(guest))?;
+            if guest != NOTHING {
+                *host = VECTOR[i].0;
+            }
+        }
+        Some(assignment)
+    }
+
     /// The host register of a guest register (index in `State::gpr`).
     pub fn general_host(&self, guest: u8) -> Option<Reg> {
         let host = self.general_host[guest as usize];

@@ -16,6 +16,7 @@ mod breakpoints;
 mod cache;
 mod engine;
 mod flag_form;
+pub mod image;
 mod jump_cache;
 mod layout;
 pub mod lock;
@@ -33,4 +34,4 @@ pub use engine::{
 };
 pub use lock::Held;
 pub use presence::POKE;
-pub use translate::Isa;
+pub use translate::{Features, Isa};

@@ -19,6 +19,10 @@ pub struct Thunks {
     pub indirect: u32,
     /// Called with the address of a `Record` in rax: runs the record and returns, or leaves.
     pub fallback: u32,
+    /// As `fallback`, with the address of an image's word for a record in rax ([`crate::image::words`]).
+    pub fallback_of_image: u32,
+    /// Branches to rax, by the jump cache, or else leaves. The guest's flags are in memory.
+    pub by_cache: u32,
     /// Where the signal handler sends a fault of generated code.
     pub fault: u32,
     /// What the bottom of the return stack returns to.
@@ -84,9 +88,9 @@ fn jump_by_pair(a: &mut Assembler, pair: Mem) {
 }
 
 impl Thunks {
-    /// Writes the thunks; `fallback` is the address of the function that runs a record, `standard` says which
-    /// guest registers the host's hold.
-    pub fn write(a: &mut Assembler, fallback: u64, standard: &Assignment) -> Thunks {
+    /// Writes the thunks; `fallbacks` are the addresses of the functions that run a record and a record of an
+    /// image, `standard` says which guest registers the host's hold.
+    pub fn write(a: &mut Assembler, fallbacks: [u64; 2], standard: &Assignment) -> Thunks {
         let mut thunks = Thunks::default();
         let next = |a: &mut Assembler| {
             a.align(16, 0);
@@ -134,6 +138,7 @@ impl Thunks {
         // register, which is in rax. The word with that address is still on the stack.
         thunks.underflow = next(a);
         a.lea(Size::Q, Reg::RSP, Mem::at(Reg::RSP, -8));
+        thunks.by_cache = a.position();
         jump_by_cache(a);
         thunks.indirect = a.position();
         jump_by_set(a);
@@ -142,7 +147,16 @@ impl Thunks {
         let to_exit = a.position();
         a.jump_rel(thunks.exit.wrapping_sub(to_exit + 5) as i32);
 
-        thunks.fallback = next(a);
+        [thunks.fallback, thunks.fallback_of_image] = fallbacks.map(|fallback| {
+            let start = next(a);
+            thunks.write_fallback(a, fallback, standard);
+            start
+        });
+        thunks
+    }
+
+    /// Code that is called with an argument in rax, calls `fallback` with it, and returns or leaves.
+    fn write_fallback(&self, a: &mut Assembler, fallback: u64, standard: &Assignment) {
         spill(a, standard);
         a.mov_to(Size::Q, slot(Slot::ReturnStack), Reg::RSP);
         a.mov(Size::Q, Reg::RSP, slot(Slot::HostStack));
@@ -160,7 +174,6 @@ impl Thunks {
         a.alu_imm(Alu::Add, Size::Q, Reg::RSP, 8);
         a.mov_imm32(Size::D, slot(Slot::Exit), ExitKind::Leave as i32);
         let to_exit = a.position();
-        a.jump_rel(thunks.exit.wrapping_sub(to_exit + 5) as i32);
-        thunks
+        a.jump_rel(self.exit.wrapping_sub(to_exit + 5) as i32);
     }
 }

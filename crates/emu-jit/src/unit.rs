@@ -43,6 +43,8 @@ pub struct Record {
     pub pc: u64,
     /// See `pc`.
     pub next: u64,
+    /// Where the block begins from which the instruction was read.
+    pub block: u64,
 }
 
 /// A direct branch out of a unit.
@@ -92,6 +94,8 @@ pub struct Unit {
     pub marks: Vec<Mark>,
     /// Instructions for the interpreter.
     pub records: Vec<Box<Record>>,
+    /// The number of the first of them in an image.
+    pub first_record: u32,
     /// Where loops have the guest's registers, then where instructions in blocks with many registers have
     /// them.
     pub assignments: Vec<Assignment>,

@@ -49,6 +49,11 @@ pub(crate) fn jit<I: Isa>(name: &'static str) -> Option<&'static Jit> {
     })
 }
 
+/// The process's translator, if [`jit`] has made one.
+pub(crate) fn present() -> Option<&'static Jit> {
+    JIT.lock().flatten()
+}
+
 /// Keeps the cache consistent, for a fork.
 pub(crate) fn hold() -> Option<Held<'static, Cache>> {
     let jit = JIT.lock().flatten();

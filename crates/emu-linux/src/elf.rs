@@ -4,6 +4,7 @@ use crate::arch::machine::{self, Machine};
 use crate::executable;
 use crate::go;
 use crate::guest;
+use crate::images::mapped;
 use crate::memory;
 use crate::region;
 use crate::sys::file::{PATH_MAX, read_at};
@@ -290,6 +291,9 @@ fn map_segment(descriptor: i32, segment: &Segment, bias: u64) -> Result<(), Errn
         let length = (segment.file_size + within).next_multiple_of(PAGE);
         let offset = segment.offset.checked_sub(within).ok_or(errno::ENOEXEC)?;
         guest::map_file(start - within, length, prot, descriptor, offset)?;
+        if segment.flags & 3 == 1 {
+            mapped::add(start - within..start - within + length, descriptor, offset);
+        }
     }
     let zero_from = if segment.file_size > 0 { file_end.next_multiple_of(PAGE) } else { start - within };
     if segment.memory_size > segment.file_size {

@@ -5,12 +5,16 @@ use crate::changes::CHANGES;
 use crate::code;
 use crate::executable;
 use crate::guest;
+use crate::images::mapped;
+use crate::images::report::Ran;
 use crate::shared::Shared;
 use crate::vdso;
 use alloc::string::String;
+use core::ops::Range;
 use core::sync::atomic::AtomicU32;
 use crossdock_emu_guest::{self as machine, Host, State};
 use crossdock_emu_jit as jit;
+use crossdock_emu_jit::image::format::Profile;
 
 /// Runs the code of one guest thread.
 pub struct Engine<A: Abi> {
@@ -21,9 +25,12 @@ pub struct Engine<A: Abi> {
 impl<A: Abi> Engine<A> {
     /// An engine for the thread with this block.
     pub(crate) fn new(shared: &'static Shared) -> Self {
+        let jit = code::jit::<A::Isa>(A::NAME);
         // SAFETY: the return stack is a part of the thread's block, with inaccessible pages below it.
-        let runner =
-            unsafe { jit::Runner::new(&CHANGES, code::jit::<A::Isa>(A::NAME), shared.return_stack()) };
+        let runner = unsafe { jit::Runner::new(&CHANGES, jit, shared.return_stack()) };
+        if let Some(jit) = jit {
+            mapped::begin(jit, A::MACHINE.machine);
+        }
         let host = Host {
             memory: guest::memory(),
             counter: vdso::monotonic_nanoseconds,
@@ -54,6 +61,16 @@ impl<A: Abi> Engine<A> {
     /// In the child of a fork: forgets the engines of threads that do not exist there.
     pub(crate) fn is_alone(&self) {
         self.runner.is_alone();
+    }
+}
+
+impl<A: Abi> Ran for Engine<A> {
+    fn decoded(&self) -> usize {
+        self.runner.decoded()
+    }
+
+    fn profile(&self, range: &Range<u64>, base: u64) -> Profile {
+        self.runner.profile(range, base)
     }
 }
 

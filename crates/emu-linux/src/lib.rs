@@ -19,6 +19,7 @@ mod executable;
 mod go;
 pub mod guest;
 mod heap;
+pub mod images;
 pub mod lock;
 mod maps;
 mod memory;

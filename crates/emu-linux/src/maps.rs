@@ -91,6 +91,13 @@ pub(crate) fn mapped_file(line: &str) -> Option<(u64, u64, u64, String)> {
     Some((start, end, offset, rest[rest.find('/')?..].into()))
 }
 
+/// The mapped files: where, and their names.
+pub(crate) fn files() -> Vec<(Range<u64>, String)> {
+    let host = host();
+    let host = String::from_utf8_lossy(&host);
+    host.lines().filter_map(mapped_file).map(|(start, end, _, name)| (start..end, name)).collect()
+}
+
 /// The file mapped at an address, and the offset in it.
 pub fn file_at(address: u64) -> Option<(Vec<u8>, u64)> {
     let host = host();

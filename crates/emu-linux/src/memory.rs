@@ -3,12 +3,14 @@
 use crate::changes::CHANGES;
 use crate::executable;
 use crate::guest;
+use crate::images::mapped;
 use crate::lock::{self, Held, Lock};
 use crate::maps;
 use crate::region::{self, could_be_guest, is_guest};
 use crate::sys::call::checked;
 use crate::sys::memory::{
-    MAP_FIXED, MAP_FIXED_NOREPLACE, PAGE, PROT_NONE, PROT_READ_WRITE, lock, lock_all, map_new,
+    MAP_ANONYMOUS, MAP_FIXED, MAP_FIXED_NOREPLACE, MAP_PRIVATE, PAGE, PROT_NONE, PROT_READ_WRITE, lock,
+    lock_all, map_new,
 };
 use crate::sys::{Errno, errno, nr};
 
@@ -20,6 +22,7 @@ const PROTECTION: u64 = 7 | GROWTH;
 const GROWTH: u64 = 0x0300_0000;
 const PROT_BTI: u64 = 0x10;
 const PROT_EXEC: u64 = 4;
+const PROT_WRITE: u64 = 2;
 
 /// The program break.
 #[derive(Debug)]
@@ -68,6 +71,7 @@ fn set_rights(start: u64, length: u64, prot: u64) -> bool {
 fn replaced(start: u64, length: u64, prot: u64) {
     if set_rights(start, length, prot) || executable::is_elsewhere() {
         changed(start, length);
+        mapped::remove(&(start..start.saturating_add(length)));
     }
 }
 
@@ -153,6 +157,9 @@ pub fn mmap([address, length, prot, flags, descriptor, offset]: [u64; 6]) -> Res
     let map = || call(nr::MMAP, [address, length, prot, flags & !MAP_32BIT, descriptor, offset]);
     let got = if fixed { map()? } else { place(pages, map, |got| give_up(got, pages))? };
     replaced(got as u64, pages, prot);
+    if prot & (PROT_EXEC | PROT_WRITE) == PROT_EXEC && flags & (MAP_PRIVATE | MAP_ANONYMOUS) == MAP_PRIVATE {
+        mapped::add(got as u64..got as u64 + pages, descriptor as i32, offset);
+    }
     Ok(got)
 }
 
@@ -195,6 +202,7 @@ pub fn mprotect(address: u64, length: u64, prot: u64) -> Result<i64, Errno> {
     }
     if was_known || executable::is_elsewhere() {
         changed(address, length);
+        mapped::remove(&(address..address.saturating_add(length)));
     }
     got.map(|()| 0)
 }

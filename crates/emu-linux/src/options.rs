@@ -61,6 +61,8 @@ pub struct Options {
     pub sysroot: Vec<u8>,
     /// The kernel's release that the guest sees; empty for the host's.
     pub release: Vec<u8>,
+    /// Absolute path of the folder with translations ([`crate::images`]); empty for none.
+    pub cache: Vec<u8>,
 }
 
 impl Options {
@@ -74,6 +76,7 @@ impl Options {
         log: Log::Unknown,
         sysroot: Vec::new(),
         release: Vec::new(),
+        cache: Vec::new(),
     };
 
     /// These options; `others` fill in what these leave unset.
@@ -88,6 +91,7 @@ impl Options {
             log: if self.log == Log::Unknown { others.log } else { self.log },
             sysroot: text(self.sysroot, others.sysroot),
             release: text(self.release, others.release),
+            cache: text(self.cache, others.cache),
         }
     }
 
@@ -107,7 +111,7 @@ impl Options {
                 letters.push(letter);
             }
         }
-        for (text, letter) in [(&self.sysroot, 'L'), (&self.release, 'r')] {
+        for (text, letter) in [(&self.sysroot, 'L'), (&self.release, 'r'), (&self.cache, 'C')] {
             if !text.is_empty() {
                 letters.push(letter);
                 texts.push(text.as_slice());
@@ -152,6 +156,7 @@ impl Options {
                 }
                 'L' => &mut options.sysroot,
                 'r' => &mut options.release,
+                'C' => &mut options.cache,
                 _ => return None,
             };
             *text = texts.get(taken)?.clone();

@@ -8,6 +8,8 @@ use crate::code;
 use crate::executable;
 use crate::guest;
 use crate::heap;
+use crate::images::mapped;
+use crate::images::report::Ran;
 use crate::memory;
 use crate::region;
 use crate::robust;
@@ -175,6 +177,7 @@ fn fork<A: Abi>(task: &mut Task<A>, request: Request) -> Result<i64, Errno> {
         executable::hold(),
         seccomp::hold(),
         region::hold_blocks(),
+        mapped::hold(),
         code::hold(),
         heap::hold(),
     );
@@ -186,7 +189,9 @@ fn fork<A: Abi>(task: &mut Task<A>, request: Request) -> Result<i64, Errno> {
         // A child begins without a list (set_robust_list(2)).
         task.thread.shared.robust.store(0, Ordering::Relaxed);
         task.thread.shared.note_ids();
-        task.parts().0.is_alone();
+        let engine = task.parts().0;
+        engine.is_alone();
+        mapped::forked(engine.decoded());
         enter_child(task, &request);
         if request.flags & CLONE_CLEAR_SIGHAND != 0 {
             task.thread.actions.reset_handlers();

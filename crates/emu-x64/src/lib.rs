@@ -1000,6 +1000,45 @@ impl Assembler {
         self.position() - 4
     }
 
+    /// `mov reg, [rip + disp]`: loads what lies `displacement` bytes from the instruction's end.
+    pub fn mov_rip(&mut self, size: Size, reg: Reg, displacement: i32) {
+        self.put(|encoding| {
+            let wide = (size as u8 & 1) << 3;
+            let rex = 0x40 | wide | reg.0 >> 3 << 2;
+            encoding.store([rex, 0x8b, (reg.0 & 7) << 3 | 5]);
+            encoding.dword(displacement);
+        });
+    }
+
+    /// `lea reg, [rip + disp]`, with an address `displacement` bytes from the instruction's end.
+    pub fn lea_rip(&mut self, reg: Reg, displacement: i32) {
+        self.put(|encoding| {
+            encoding.store([0x48 | reg.0 >> 3 << 2, 0x8d, (reg.0 & 7) << 3 | 5]);
+            encoding.dword(displacement);
+        });
+    }
+
+    /// `jmp [rip + disp]`: jumps to the address in the word `displacement` bytes from the instruction's end.
+    pub fn jump_rip(&mut self, displacement: i32) {
+        self.put(|encoding| {
+            encoding.store([0xff, 0x25]);
+            encoding.dword(displacement);
+        });
+    }
+
+    /// `call [rip + disp]`, as [`Assembler::jump_rip`].
+    pub fn call_rip(&mut self, displacement: i32) {
+        self.put(|encoding| {
+            encoding.store([0xff, 0x15]);
+            encoding.dword(displacement);
+        });
+    }
+
+    /// Bytes of [`Assembler::mov_rip`] and [`Assembler::lea_rip`].
+    pub const RIP_LENGTH: u32 = 7;
+    /// Bytes of [`Assembler::jump_rip`] and [`Assembler::call_rip`].
+    pub const JUMP_RIP_LENGTH: u32 = 6;
+
     /// `call` by a displacement from its end. Returns the offset of the displacement.
     pub fn call_rel(&mut self, displacement: i32) -> u32 {
         self.relative(0xe8, displacement);

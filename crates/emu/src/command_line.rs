@@ -34,6 +34,8 @@ environment:
   CROSSDOCK_EMU_LOG        0: unknown system calls are not reported
                            1: system calls that are refused on purpose are reported, too
   CROSSDOCK_EMU_PERF_MAP   if set, like --perf-map
+  CROSSDOCK_EMU_CACHE      folder with translations of programs that have run before: yours, and writable for
+                           nobody else; empty for none
   QEMU_LD_PREFIX, QEMU_SET_ENV, QEMU_UNSET_ENV, QEMU_UNAME, QEMU_STACK_SIZE, QEMU_STRACE, QEMU_CPU
                            like -L, -E, -U (several with commas), -r, -s, -strace, -cpu
 ";
@@ -94,6 +96,12 @@ impl Wanted {
             match name {
                 b"CROSSDOCK_EMU_LOG" => wanted.options.log = Log::from_setting(value),
                 b"CROSSDOCK_EMU_PERF_MAP" => wanted.options.perf_map = true,
+                b"CROSSDOCK_EMU_CACHE" => {
+                    wanted.options.cache = match value {
+                        [b'/', ..] => value.to_vec(),
+                        _ => sysroot::absolute(value).unwrap_or_default(),
+                    };
+                }
                 b"QEMU_STRACE" => wanted.options.trace_calls = true,
                 // A missing directory is no error, since other programs may use the variable, too.
                 b"QEMU_LD_PREFIX" => {

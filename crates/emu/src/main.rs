@@ -5,6 +5,7 @@
 #![no_main]
 
 use crossdock_emu::command_line::{Ending, Wanted};
+use crossdock_emu_linux::images::compile::{self, Sources};
 use crossdock_emu_linux::start::give_up;
 use crossdock_emu_linux::sys::file::{self, AT_FDCWD};
 use crossdock_emu_linux::sys::{Errno, complain, errno, exit_group, process};
@@ -97,7 +98,9 @@ unsafe extern "C" fn crossdock_emu_main(stack: *const *const c_char) -> ! {
 
     // A program with other rights than its caller's ignores the caller's environment.
     let heeded = if value(AT_SECURE).unwrap_or(0) == 0 { &environment[..] } else { &[] };
-    let (wanted, mut invocation) = match invocation(arguments, heeded, value(AT_FLAGS), value(AT_EXECFD)) {
+    let is_secure = value(AT_SECURE).unwrap_or(0) != 0;
+    let asked = invocation(arguments, heeded, is_secure, value(AT_FLAGS), value(AT_EXECFD));
+    let (wanted, mut invocation) = match asked {
         Ok(both) => both,
         Err(Ending::Print(text)) => print(&text),
         Err(Ending::Refuse(text)) => give_up(&text, 127),
@@ -116,6 +119,7 @@ unsafe extern "C" fn crossdock_emu_main(stack: *const *const c_char) -> ! {
 fn invocation(
     arguments: Vec<Vec<u8>>,
     environment: &[Vec<u8>],
+    is_secure: bool,
     flags: Option<u64>,
     descriptor: Option<u64>,
 ) -> Result<(Wanted, Invocation), Ending> {
@@ -129,6 +133,9 @@ fn invocation(
         // The guest's own shell may have set some variables: `QEMU_STRACE=1 ls`.
         let mut wanted = Wanted::from_environment(environment)?;
         wanted.options = core::mem::take(&mut wanted.options).or(passed.options);
+        if is_secure {
+            wanted.options.cache.clear();
+        }
         settle(&wanted);
         let invocation = Invocation {
             descriptor: passed.descriptor,
@@ -143,6 +150,9 @@ fn invocation(
     if arguments.get(1).is_some_and(|mark| mark == b"--panic") {
         // For the test of panics.
         panic!("asked to, number {}", arguments.len() - 1);
+    }
+    if by_us && arguments.get(1).is_some_and(|option| option == compile::OPTION.as_bytes()) {
+        make_images(&arguments[2..]);
     }
     let mut wanted = Wanted::from_environment(environment)?;
     // Before Linux 5.12, AT_FLAGS does not report flag P; Debian gives an interpreter registered with flag P
@@ -173,6 +183,23 @@ fn invocation(
     };
     invocation.path.pop();
     Ok((wanted, invocation))
+}
+
+/// Makes images in a folder, and ends the process: of the reports there, or of a sandbox's reports about
+/// files in layers.
+fn make_images(words: &[Vec<u8>]) -> ! {
+    let words: Option<Vec<String>> = words.iter().map(|word| String::from_utf8(word.clone()).ok()).collect();
+    match words.as_deref() {
+        Some([folder]) => {
+            compile::be_apart();
+            exit_group(compile::run(folder, &Sources::Paths))
+        }
+        Some([folder, reports, layers @ ..]) => {
+            let (reports, layers) = (reports.clone(), layers.to_vec());
+            exit_group(compile::run(folder, &Sources::Layers { reports, layers }))
+        }
+        _ => give_up("crossdock-emu: --compile-images FOLDER is for the emulator itself\n", 127),
+    }
 }
 
 /// Makes the user's choices those of this process and its children.

@@ -90,12 +90,22 @@ pub enum What {
     },
 }
 
+/// What our emulator finds in `/dev/.crossdock`: detached mounts.
+pub struct Images {
+    /// The folder with images, read-only.
+    pub images: OwnedFd,
+    /// The folder for reports.
+    pub reports: OwnedFd,
+}
+
 /// Everything that pid 1 gets from the monitor.
 pub struct Inside<'a> {
     /// What to run.
     pub spec: &'a Spec,
     /// Detached mount of the root.
     pub root: OwnedFd,
+    /// Detached mounts for the emulator, below `/dev/.crossdock`.
+    pub images: Option<Images>,
     /// Mounts in order.
     pub mounts: Vec<Prepared>,
     /// Standard input; `None` is `/dev/null`.
@@ -124,14 +134,14 @@ pub fn run(inside: Inside<'_>) -> Failure {
 enum Never {}
 
 fn enter(inside: Inside<'_>) -> Result<Never, Failure> {
-    let Inside { spec, root, mounts, stdin, terminal, control, alive, started, connected } = inside;
+    let Inside { spec, root, images, mounts, stdin, terminal, control, alive, started, connected } = inside;
     die_with_monitor(&alive)?;
     setsid().failing(|| "start a session".into())?;
     let _ = sys::new_session_keyring();
     host::make_mounts_private().failing(|| "make mounts private".into())?;
     let mapping = IdMapping::current().failing(|| "read /proc/self/uid_map".into())?;
 
-    let mut tree = Tree::new(root, spec, &mapping)?;
+    let mut tree = Tree::new(root, images, spec, &mapping)?;
     for mount in mounts {
         tree.mount(mount)?;
     }
@@ -246,6 +256,7 @@ const NOEXEC: u64 = libc::MOUNT_ATTR_NOEXEC;
 /// The mount tree while it is being built.
 struct Tree<'a> {
     root: Dir,
+    images: Option<Images>,
     /// The new `/proc` until it is mounted.
     new_proc: Option<OwnedFd>,
     /// The file systems of the kernel, once mounted: work on them does not depend on where the image has put
@@ -266,7 +277,12 @@ struct Tree<'a> {
 }
 
 impl<'a> Tree<'a> {
-    fn new(root: OwnedFd, spec: &'a Spec, mapping: &'a IdMapping) -> Result<Tree<'a>, Failure> {
+    fn new(
+        root: OwnedFd,
+        images: Option<Images>,
+        spec: &'a Spec,
+        mapping: &'a IdMapping,
+    ) -> Result<Tree<'a>, Failure> {
         let doing = || "prepare the root".to_string();
         // First of all: the scratch covers the old `/proc`, which the kernel takes as permission for a new
         // one.
@@ -284,6 +300,7 @@ impl<'a> Tree<'a> {
         let (proc, dev, sys) = (None, None, None);
         Ok(Tree {
             root: root.into(),
+            images,
             new_proc,
             proc,
             proc_id: 0,
@@ -460,6 +477,14 @@ impl<'a> Tree<'a> {
         ] {
             dev.make_dir(OsStr::new(name)).failing(doing)?;
             attach(tree.as_fd(), dev.dir(name).failing(doing)?.as_fd()).failing(doing)?;
+        }
+        if let Some(images) = &self.images {
+            dev.make_dir(OsStr::new(".crossdock")).failing(doing)?;
+            let place = dev.dir(".crossdock").failing(doing)?;
+            for (name, tree) in [("images", &images.images), ("reports", &images.reports)] {
+                place.make_dir(OsStr::new(name)).failing(doing)?;
+                attach(tree.as_fd(), place.dir(name).failing(doing)?.as_fd()).failing(doing)?;
+            }
         }
         Ok(())
     }

@@ -69,6 +69,7 @@ pub fn probe(root: &Path) -> Vec<Check> {
     checks.extend(tried_out(root));
     checks.push(host_binfmt());
     checks.extend(emulators());
+    checks.extend(translations(root));
     checks.push(if sys::seccomp_available() {
         Check::new("seccomp", Health::Ok, "system call filters are available", None)
     } else {
@@ -278,6 +279,15 @@ fn emulators() -> Vec<Check> {
             }
         })
         .collect()
+}
+
+/// Where our emulator keeps translations, if it is used.
+fn translations(root: &Path) -> Option<Check> {
+    let mut found = emulator::BUILTIN_ARCHITECTURES.iter().map(|name| emulator::find(name, &Choice::Auto));
+    found.find(|found| found.as_ref().is_ok_and(Emulator::is_builtin))?.ok()?;
+    let folder = crate::spec::Images::folder(root);
+    let what = format!("of emulated programs are kept in {}", folder.display());
+    Some(Check::new("translations", Health::Ok, what, None))
 }
 
 /// Faults of QEMU's user mode that programs meet, seen with version 7.2 (see the guide).

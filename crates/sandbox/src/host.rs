@@ -1,9 +1,10 @@
 //! The few paths of the host that crossdock, the monitor and pid 1 use, while the host's root is still their
-//! root. They are constants that no image can influence.
+//! root. They are constants that no image can influence, but for the folder of translations, which the caller
+//! names.
 
 #![expect(
     clippy::disallowed_methods,
-    reason = "constant paths of the host, and \".\" of a root that was entered by descriptor"
+    reason = "paths of the host, and \".\" of a root that was entered by descriptor"
 )]
 
 use std::io;
@@ -86,3 +87,11 @@ pub fn copy_of_executable() -> io::Result<OwnedFd> {
 }
 
 const OWN: &str = "/proc/self/exe";
+
+/// Makes a folder that everybody may read, unless it is there.
+pub fn make_folder(path: &Path) -> io::Result<()> {
+    match rustix::fs::mkdir(path, Mode::from_raw_mode(0o755)) {
+        Err(Errno::EXIST) => Ok(()),
+        other => other.map_err(io::Error::from),
+    }
+}

@@ -25,6 +25,7 @@ use crate::dir::{Dir, clone_mount};
 use crate::error::{Doing, Failure};
 use crate::host;
 use crate::idmap::IdMapping;
+use crate::images::{self, Compiler};
 use crate::mountpoints::{self, Created, Plan, Wanted};
 use crate::mounts::{clone_tree, set_read_only};
 use crate::network::{self, Connection};
@@ -150,7 +151,14 @@ fn run(
     }
 
     let (root, view) = prepare_root(&spec, &mut prepared, cleanup)?;
-    start(control, &spec, (root, view), prepared, stdin, terminal)
+    let (images, compiler) = match &spec.images {
+        Some(wanted) => {
+            let (images, compiler) = images::prepare(wanted, &spec.root)?;
+            (Some(images), compiler)
+        }
+        None => (None, None),
+    };
+    start(control, &spec, (root, view), (images, compiler), prepared, stdin, terminal)
 }
 
 /// A detached mount of a file or directory that the parent has open.
@@ -346,6 +354,7 @@ fn start(
     control: &OwnedFd,
     spec: &Spec,
     (root, view): (OwnedFd, Option<Dir>),
+    (images, compiler): (Option<container::Images>, Option<Compiler>),
     prepared: Vec<Prepared>,
     stdin: Option<OwnedFd>,
     terminal: Option<wire::Window>,
@@ -380,6 +389,7 @@ fn start(
             let inside = container::Inside {
                 spec,
                 root,
+                images,
                 mounts: prepared,
                 stdin,
                 terminal,
@@ -394,7 +404,7 @@ fn start(
         }
     };
     // With these closed, the mounts and pipes live exactly as long as the container.
-    drop((root, prepared, stdin, started, connected));
+    drop((root, images, prepared, stdin, started, connected));
     close_standard_streams();
     // A command can cancel its death signal; the parent then kills it if the monitor ends without a report.
     if let Some(process) = Pid::from_raw(pid)
@@ -404,8 +414,15 @@ fn start(
     }
     // While pid 1 mounts, and before the view is closed: another process with a copy would be the one to
     // close it.
-    let mut watch =
-        Watch { pid, started: Some(watched), command: None, killed_for: None, connection: None, connect };
+    let mut watch = Watch {
+        pid,
+        started: Some(watched),
+        command: None,
+        killed_for: None,
+        connection: None,
+        connect,
+        compiler,
+    };
     if let Network::Private(uplink) = spec.network {
         match Connection::start(uplink, pid, alive) {
             Ok(connection) => watch.connection = Some(connection),
@@ -439,6 +456,8 @@ struct Watch {
     connection: Option<Connection>,
     /// Pipe that tells pid 1 that the network is connected.
     connect: Option<OwnedFd>,
+    /// Makes translations of what the container's programs report.
+    compiler: Option<Compiler>,
 }
 
 impl Watch {
@@ -456,13 +475,22 @@ impl Watch {
                 watched.push(PollFd::from_borrowed_fd(socket, PollFlags::IN));
             }
             let deadline = self.connection.as_ref().and_then(Connection::deadline);
+            let deadline = deadline.into_iter().chain(self.compiler.as_ref().map(Compiler::deadline)).min();
             match poll(&mut watched, deadline.map(until).as_ref()) {
                 Err(Errno::INTR) => continue,
                 other => other.failing(doing)?,
             };
             let ready: Vec<bool> = watched.iter().map(|fd| !fd.revents().is_empty()).collect();
             drop(watched);
+            if let Some(compiler) =
+                self.compiler.as_mut().filter(|compiler| compiler.deadline() <= Instant::now())
+            {
+                compiler.look();
+            }
             if ready[0] {
+                if let Some(compiler) = self.compiler.take() {
+                    compiler.finish();
+                }
                 let (_, status) = sys::wait(self.pid).failing(doing)?;
                 return Ok(match self.killed_for {
                     // As if pid 1 were not immune: the raw status of a process that a signal killed is the

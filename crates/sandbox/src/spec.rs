@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::capabilities::Capabilities;
 use crate::control_group::ControlGroup;
 use crate::emulator::Emulator;
+use crate::host;
 use crate::sys;
 
 /// Search path where the environment has none; the same as Docker's.
@@ -67,6 +68,8 @@ pub struct Spec {
     /// whole user namespace, see [`crate::binfmt`].
     #[serde(skip)]
     pub emulators: Vec<Emulator>,
+    /// Translations of emulated programs that were made before.
+    pub images: Option<Images>,
     /// Run a small init as pid 1, which starts the command, reaps orphans and forwards signals.
     pub init: bool,
 }
@@ -95,8 +98,35 @@ impl Spec {
             sysctls: Vec::new(),
             control_group: None,
             emulators: Vec::new(),
+            images: None,
             init: false,
         }
+    }
+}
+
+/// Where our emulator finds translations that were made before: see `docs/dev/code-cache.md`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Images {
+    /// The folder, which the command sees read-only.
+    #[serde(with = "bytes::path")]
+    pub folder: PathBuf,
+    /// The emulator that makes more of what was run, outside of the sandbox; `None` for nobody.
+    pub emulator: Option<PathBuf>,
+}
+
+impl Images {
+    /// The images in a store at `store`, for a command that these emulators run; `None` if none of them is
+    /// ours.
+    pub fn of(store: &std::path::Path, emulators: &[Emulator]) -> Option<Images> {
+        let emulator = emulators.iter().find(|emulator| emulator.is_builtin())?;
+        let folder = Images::folder(store);
+        host::make_folder(&folder).ok()?;
+        Some(Images { folder, emulator: Some(emulator.path.clone()) })
+    }
+
+    /// The folder with images of a store at `store`.
+    pub fn folder(store: &std::path::Path) -> PathBuf {
+        store.join("emulator")
     }
 }
 

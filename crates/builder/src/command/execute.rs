@@ -62,7 +62,7 @@ impl Command<'_> {
         spec.env = self.env.iter().map(OsString::from).collect();
         spec.cwd = PathBuf::from(self.cwd);
         spec.user = self.user.to_string();
-        spec.hostname = "buildkitsandbox".to_string();
+        spec.hostname = engine.settings.hostname.as_deref().unwrap_or("buildkitsandbox").to_string();
         spec.network = self.network;
         spec.security = if self.insecure { sandbox::Security::INSECURE } else { options.security };
         spec.groups = options.groups.clone();
@@ -75,6 +75,7 @@ impl Command<'_> {
             spec.shm_size = size;
         }
         spec.emulators = engine.emulators(platform)?;
+        spec.images = sandbox::Images::of(engine.env.store.root(), &spec.emulators);
         Ok(spec)
     }
 }

@@ -9,9 +9,10 @@ use clap::ValueEnum;
 use crossdock_elf::Elf;
 use crossdock_platform::Platform;
 use crossdock_sandbox::architecture::ARCHITECTURES;
-use crossdock_sandbox::{Programs, binfmt, emulator};
+use crossdock_sandbox::{Images, Programs, binfmt, emulator};
 
 use crate::output::ExitWith;
+use crate::session::Session;
 use crate::values;
 
 #[derive(clap::Args)]
@@ -53,8 +54,11 @@ pub struct UnshareArgs {
     pub emulator: String,
 }
 
+/// The variable by which our emulator learns where it finds translations of earlier runs.
+const IMAGES: &str = "CROSSDOCK_EMU_CACHE";
+
 /// Replaces this process by the emulator, or by the program itself if this machine runs it.
-pub fn emulate(args: EmulateArgs) -> Result<u8> {
+pub fn emulate(session: &Session, args: EmulateArgs) -> Result<u8> {
     let (word, arguments) = args.words.split_first().expect("a program is required");
     let given = Path::new(word);
     let shown = given.display();
@@ -89,6 +93,13 @@ pub fn emulate(args: EmulateArgs) -> Result<u8> {
                 );
             }
             let mut command = std::process::Command::new(&emulator.path);
+            // Translations from earlier runs; the user may have chosen another folder, or none.
+            if emulator.is_builtin()
+                && std::env::var_os(IMAGES).is_none()
+                && let Some(images) = Images::of(session.root(), std::slice::from_ref(&emulator))
+            {
+                command.env(IMAGES, images.folder);
+            }
             if let Some(sysroot) = &args.sysroot {
                 command.arg("-L").arg(sysroot);
             }

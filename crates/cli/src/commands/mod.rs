@@ -57,7 +57,7 @@ pub fn run(session: &Arc<Session>, command: Command) -> Result<u8> {
         Command::Bake(args) => bake::bake(session, *args),
         Command::Build(args) => build::build(session, *args),
         Command::Run(args) => run::run(session, *args),
-        Command::Emulate(args) => emulate::emulate(args),
+        Command::Emulate(args) => emulate::emulate(session, args),
         Command::Unshare(args) => emulate::unshare(args),
         Command::Pull(args) => images::pull(session, args),
         Command::Push(args) => images::push(session, args),

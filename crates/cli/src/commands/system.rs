@@ -12,6 +12,7 @@ use serde_json::json;
 use super::listing::{self, Filter};
 use crate::output::{ago, confirmed, print, seconds, table};
 use crate::session::Session;
+use crate::translations;
 use crate::values::age_seconds;
 
 #[derive(Subcommand)]
@@ -140,6 +141,7 @@ fn df(session: &Session, args: &DfArgs) -> Result<u8> {
         ("Cache mounts", usage.cache_mounts),
         ("Partial downloads", usage.partials),
         ("Volumes", usage.volumes),
+        ("Translations", translations::usage(store.root()).context("look for translations")?),
     ];
     usage.damaged.iter().for_each(|problem| eprintln!("warning: {problem}"));
     if let Some(format) = &args.format {
@@ -308,9 +310,12 @@ fn prune(session: &Session, args: &PruneArgs, volumes: bool) -> Result<u8> {
     collect(session, &options)
 }
 
-/// Removes the recorded digests of context files.
+/// Removes the recorded digests of context files, and what the emulator has translated.
 fn prune_stat_cache(session: &Session, unused_for: Option<Duration>) -> Result<()> {
     let digests = session.store()?.root().join("statcache");
+    if let Some(unused_for) = unused_for {
+        translations::prune(session.root(), unused_for).context("remove translations")?;
+    }
     crossdock_builder::files::stat_cache::prune(&digests, unused_for)
         .with_context(|| format!("remove from {}", digests.display()))
 }

@@ -47,6 +47,7 @@ mod skopeo;
 mod stages;
 mod style;
 mod support;
+mod translations;
 mod transports;
 mod users;
 mod volumes;

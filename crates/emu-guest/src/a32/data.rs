@@ -2,7 +2,7 @@
 
 use super::action::{Action, Form};
 use super::fields::{Jump, Word};
-use super::registers::{PC, SINK, place};
+use super::registers::{PC, SINK, ZERO, place};
 use super::shift::{self, Carry, LSL, decode_immediate};
 use crate::condition::{C, N, V, Z};
 use crate::exit::{Flow, Step};
@@ -152,6 +152,11 @@ fn data_op(word: &Word<'_>, operation: u8, sets: bool, kind: u8) -> Op {
     };
     let action = Action::Data { operation, sets, form };
     word.op(handler(operation, sets, kind)).acting(action.pack())
+}
+
+/// ADR: a MOV of an address. Its first operand, which MOV does not read, tells it from a MOV of a constant.
+fn address_op(word: &Word<'_>, address: u32) -> Op {
+    Op { rn: ZERO, ..data_op(word, MOV, false, IMMEDIATE).with_imm(address) }
 }
 
 /// Finishes an instruction with a destination: writes of PC jump. `None` for those that would return from an
@@ -333,7 +338,7 @@ pub(crate) fn thumb_add_wide(word: &Word<'_>) -> Option<Op> {
         } else {
             word.literal_base().wrapping_add(imm)
         };
-        return reserved_destination(word, data_op(word, MOV, false, IMMEDIATE).with_imm(address));
+        return reserved_destination(word, address_op(word, address));
     }
     if word.names_pc("d") {
         return None;
@@ -432,7 +437,7 @@ pub(crate) fn thumb16_add_pc_sp(word: &Word<'_>) -> Option<Op> {
     let imm = word.field('i') << 2;
     if word.code >> 11 & 1 == 0 {
         let address = word.literal_base().wrapping_add(imm);
-        return Some(data_op(word, MOV, false, IMMEDIATE).with_imm(address));
+        return Some(address_op(word, address));
     }
     Some(Op { rn: place(13), ..data_op(word, ADD, false, IMMEDIATE).with_imm(imm) })
 }

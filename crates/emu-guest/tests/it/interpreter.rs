@@ -113,7 +113,7 @@ fn a_block_knows_its_other_code_until_that_is_forgotten() {
     let log = Invalidations::new();
     let mut interpreter = Interpreter::new(&log);
     let mut run = |interpreter: &mut Interpreter| {
-        let exit = interpreter.run_cold(&mut guest.state, &host, &AtomicU32::new(0), 3, false);
+        let exit = interpreter.run_cold(&mut guest.state, &host, &AtomicU32::new(0), 3, false, |_| false);
         assert_eq!(exit, None);
         (interpreter.heat(start), interpreter.code())
     };

@@ -436,14 +436,31 @@ pub fn translate<I: Isa>(
     origin: &Origin<'_>,
     buffers: &mut Buffers,
     blocks: &mut Blocks<I>,
-    (host, interpreter): (&Host, &Interpreter<'static, I>),
+    (host, interpreter): (&Host, Option<&Interpreter<'static, I>>),
     start: u64,
     mode: u64,
     wanted: impl FnMut(u64) -> bool,
 ) -> bool {
-    let source = Source { host, lines: origin.lines, interpreter: Some(interpreter) };
+    let source = Source { host, lines: origin.lines, interpreter };
     blocks.find(start, &source, false, wanted);
     translate_blocks(origin, buffers, blocks, start, mode)
+}
+
+/// Where the direct branch leads that ends the block at `start`, if it leads back, and how far.
+pub fn branch_back<I: Isa>(
+    blocks: &mut Blocks<I>,
+    host: &Host,
+    lines: &CodeLines,
+    start: u64,
+) -> Option<(u64, u64)> {
+    blocks.items.clear();
+    let block = blocks.read(start, &Source { host, lines, interpreter: None })?;
+    match block.end {
+        End::Jump(target) | End::Branch(target) if target <= block.last => {
+            Some((target, block.last - target))
+        }
+        _ => None,
+    }
 }
 
 /// Translates the block at `start` alone: the code leaves at the block's end, even if the block leads to
@@ -541,7 +558,7 @@ impl<'t, I: Isa> Translator<'t, I> {
             (self.modes, self.aligned) = (None, 0);
         }
         self.enter(block, inner || inherits, label);
-        self.pc = block.start;
+        (self.pc, self.block_start) = (block.start, block.start);
         if block.loop_head {
             self.check_interrupt(block.start);
         }

@@ -6,7 +6,7 @@
 //! stack.
 
 use super::condition::Flags;
-use super::{Cold, Isa, Translator};
+use super::{Cold, Isa, Translator, Way};
 use crate::layout::{ExitKind, PC, Slot, slot};
 use crate::thunks;
 use crossdock_emu_x64::{Alu, Cc, Label, Mem, Reg, Size};
@@ -80,7 +80,7 @@ impl<I: Isa> Translator<'_, I> {
     /// A branch to rax.
     pub(super) fn indirect(&mut self) {
         thunks::jump_by_cache(self.a);
-        self.jump_to(self.thunks.indirect);
+        self.jump_to(Way::Indirect);
     }
 
     /// Leaves for the guest address in rax because the interrupt flag is set.

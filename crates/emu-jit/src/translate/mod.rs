@@ -20,8 +20,9 @@ mod operands;
 mod pressure;
 mod vectors;
 
-pub use blocks::{Blocks, ends_block, translate, translate_alone};
+pub use blocks::{Blocks, branch_back, ends_block, translate, translate_alone};
 
+use crate::image::words::{self, Word};
 use crate::layout::{Assignment, ExitKind, FPSR, MODES, PC, Slot, slot};
 use crate::mxcsr::{FLAGS, INVALID_MASK};
 use crate::thunks::Thunks;
@@ -249,8 +250,9 @@ struct Stub {
 pub struct Translator<'t, I: Isa> {
     a: &'t mut Assembler,
     thunks: Thunks,
-    /// Offset in the arena of the unit's first byte.
+    /// Offset in the arena, or from the start of the image's code, of the unit's first byte.
     base: u32,
+    ground: Ground,
     /// Number of the unit's first link.
     first_link: u32,
     unit: &'t mut Unit,
@@ -274,6 +276,8 @@ pub struct Translator<'t, I: Isa> {
     /// The places of the current instruction and of the next one.
     pc: u64,
     next: u64,
+    /// Where the block begins from which the current instruction is read.
+    block_start: u64,
     /// The instructions from the current one to the end of its block.
     items: &'t [I::Item],
     /// The branch that ends the block, if there is one.
@@ -316,8 +320,10 @@ pub struct Translator<'t, I: Isa> {
 pub struct Origin<'c> {
     /// The entry and exit code.
     pub thunks: Thunks,
-    /// Offset in the arena of the next unit.
+    /// Offset in the arena, or from the start of the image's code, of the next unit.
     pub base: u32,
+    /// What the code may hold.
+    pub ground: Ground,
     /// Number of the next link.
     pub first_link: u32,
     /// Instructions that often signal invalid operations.
@@ -328,6 +334,27 @@ pub struct Origin<'c> {
     pub lines: &'static CodeLines,
     /// How keys are made.
     pub keying: Keying,
+}
+
+/// Where the code of a unit is to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ground {
+    /// In the arena of this process.
+    Arena,
+    /// In an image ([`crate::image`]), in any process. The guest's addresses are counted from `base`, which
+    /// differs from process to process, and are made from a word in front of the image's code.
+    Image {
+        /// The address that the image's offset 0 has while it is made.
+        base: u64,
+    },
+}
+
+/// The ways out of generated code.
+#[derive(Clone, Copy, Debug)]
+enum Way {
+    Exit,
+    Indirect,
+    Fallback,
 }
 
 /// Memory of the translator, kept from unit to unit.
@@ -363,6 +390,18 @@ impl Features {
         let sha = __cpuid(0).eax >= 7 && __cpuid_count(7, 0).ebx >> 29 & 1 == 1;
         Features { pclmul: basic >> 1 & 1 == 1, aes: basic >> 25 & 1 == 1, sha, flag_in_gs: false }
     }
+
+    /// The features as the bits of a number.
+    pub fn number(self) -> u32 {
+        let bits = [self.pclmul, self.aes, self.sha, self.flag_in_gs];
+        bits.iter().rev().fold(0, |number, &bit| number << 1 | u32::from(bit))
+    }
+
+    /// The features that a number stands for.
+    pub fn of_number(number: u32) -> Features {
+        let bit = |n: u32| number >> n & 1 == 1;
+        Features { pclmul: bit(0), aes: bit(1), sha: bit(2), flag_in_gs: bit(3) }
+    }
 }
 
 /// Vector registers whose upper bits are known to be zero.
@@ -381,6 +420,7 @@ impl<'t, I: Isa> Translator<'t, I> {
             a: &mut buffers.assembler,
             thunks: origin.thunks,
             base: origin.base,
+            ground: origin.ground,
             first_link: origin.first_link,
             unit: &mut buffers.unit,
             stubs: &mut buffers.stubs,
@@ -395,6 +435,7 @@ impl<'t, I: Isa> Translator<'t, I> {
             behind: 0,
             pc: start,
             next: start,
+            block_start: start,
             items: &[],
             end_item: None,
             zeros: Zeros::default(),
@@ -500,20 +541,55 @@ impl<'t, I: Isa> Translator<'t, I> {
         self.mode & FLUSH != 0 || self.standard
     }
 
-    /// Jumps to an offset in the arena.
-    fn jump_to(&mut self, offset: u32) {
-        let end = self.base + self.a.position() + 5;
-        self.a.jump_rel(offset.wrapping_sub(end) as i32);
+    /// The displacement of a word in front of an image's code, from the end of an instruction of `length`
+    /// bytes that begins here.
+    fn to_word(&self, word: u32, length: u32) -> i32 {
+        words::offset(word).wrapping_sub_unsigned(self.base + self.a.position() + length)
     }
 
-    fn call_to(&mut self, offset: u32) {
-        let end = self.base + self.a.position() + 5;
-        self.a.call_rel(offset.wrapping_sub(end) as i32);
+    /// The displacement of a thunk from the end of a jump or call that begins here.
+    fn to_thunk(&self, way: Way) -> i32 {
+        let thunk = match way {
+            Way::Exit => self.thunks.exit,
+            Way::Indirect => self.thunks.indirect,
+            Way::Fallback => self.thunks.fallback,
+        };
+        thunk.wrapping_sub(self.base + self.a.position() + 5) as i32
+    }
+
+    /// The displacement of the word with a thunk's address, as [`Translator::to_word`].
+    fn to_word_of(&self, way: Way) -> i32 {
+        let word = match way {
+            Way::Exit => Word::Exit,
+            Way::Indirect => Word::Indirect,
+            Way::Fallback => Word::Fallback,
+        };
+        self.to_word(word as u32, Assembler::JUMP_RIP_LENGTH)
+    }
+
+    /// Leaves the unit.
+    fn jump_to(&mut self, way: Way) {
+        match self.ground {
+            Ground::Arena => drop(self.a.jump_rel(self.to_thunk(way))),
+            Ground::Image { .. } => self.a.jump_rip(self.to_word_of(way)),
+        }
+    }
+
+    /// Calls code outside of the unit.
+    fn call_to(&mut self, way: Way) {
+        match self.ground {
+            Ground::Arena => drop(self.a.call_rel(self.to_thunk(way))),
+            Ground::Image { .. } => self.a.call_rip(self.to_word_of(way)),
+        }
     }
 
     /// Sets the reason why generated code returns, and leaves.
     fn exit(&mut self, kind: ExitKind, number: u32) {
         const EXIT: Mem = slot(Slot::Exit);
+        if self.ground != Ground::Arena {
+            self.a.mov_imm32(Size::D, EXIT, (number << 3 | kind as u32) as i32);
+            return self.jump_to(Way::Exit);
+        }
         // The displacement from the state has more than 8 bits.
         const LENGTH: u32 = 15;
         let end = self.base + self.a.position() + LENGTH;
@@ -528,10 +604,41 @@ impl<'t, I: Isa> Translator<'t, I> {
         self.a.mov_to(Size::Q, PC, Reg::RAX);
     }
 
-    /// Loads a guest address into a register. This is the one place to change for code that is to be shared
-    /// between processes that load the guest's files at other addresses.
+    /// Loads a guest address into a register, without a change of the flags. In an image it is the sum of the
+    /// image's base and a constant.
     fn guest_address(&mut self, reg: Reg, address: u64) {
-        self.a.mov_imm(reg, address);
+        let Ground::Image { base } = self.ground else { return self.a.mov_imm(reg, address) };
+        let size = if I::NARROW { Size::D } else { Size::Q };
+        self.a.mov_rip(size, reg, self.to_word(Word::Base as u32, Assembler::RIP_LENGTH));
+        let mut rest = address.wrapping_sub(base) as i64;
+        if I::NARROW {
+            // Addresses wrap at 32 bits.
+            rest = i64::from(rest as i32);
+        }
+        loop {
+            let part = rest.clamp(i32::MIN.into(), i32::MAX.into());
+            self.a.lea(size, reg, Mem::at(reg, part as i32));
+            rest -= part;
+            if rest == 0 {
+                return;
+            }
+        }
+    }
+
+    /// The number of an exit by the link that is registered next. In an image there is none.
+    fn next_link(&self) -> u32 {
+        self.first_link + self.unit.links.len() as u32
+    }
+
+    /// Goes on at the target of a link that is not linked. The flags are in memory.
+    fn leave_by_link(&mut self, target: u64, number: u32) {
+        match self.ground {
+            Ground::Arena => self.exit(ExitKind::Link, number),
+            Ground::Image { .. } => {
+                self.guest_address(Reg::RAX, target);
+                self.a.jump_rip(self.to_word(Word::ByCache as u32, Assembler::JUMP_RIP_LENGTH));
+            }
+        }
     }
 
     /// Registers a link whose displacement is at the buffer's `site`.
@@ -548,9 +655,9 @@ impl<'t, I: Isa> Translator<'t, I> {
     /// Jumps to a block that may not be translated yet. The flags are in memory.
     fn link(&mut self, target: u64) {
         let site = self.a.aligned_jump();
-        let id = self.first_link + self.unit.links.len() as u32;
+        let number = self.next_link();
         self.new_link(target, site, site + 4);
-        self.exit(ExitKind::Link, id);
+        self.leave_by_link(target, number);
     }
 
     /// A place after the blocks, reached with the flags and registers as they are now.
@@ -577,9 +684,9 @@ impl<'t, I: Isa> Translator<'t, I> {
                     self.link(target);
                 }
                 Cold::Call { target, site } => {
-                    let id = self.first_link + self.unit.links.len() as u32;
+                    let number = self.next_link();
                     self.new_link(target, site, self.a.position());
-                    self.exit(ExitKind::Link, id);
+                    self.leave_by_link(target, number);
                 }
                 Cold::Indirect => self.indirect(),
                 Cold::Return => self.indirect_interruptible(),
@@ -641,14 +748,21 @@ impl<'t, I: Isa> Translator<'t, I> {
     /// standard assignment.
     fn record_call(&mut self, record: Record) {
         let record = Box::new(record);
-        self.a.mov_imm(Reg::RAX, core::ptr::from_ref::<Record>(&record) as u64);
+        match self.ground {
+            Ground::Arena => self.a.mov_imm(Reg::RAX, core::ptr::from_ref::<Record>(&record) as u64),
+            Ground::Image { .. } => {
+                let word = words::RECORDS + self.unit.first_record + self.unit.records.len() as u32;
+                self.a.lea_rip(Reg::RAX, self.to_word(word, Assembler::RIP_LENGTH));
+            }
+        }
         self.unit.records.push(record);
-        self.call_to(self.thunks.fallback);
+        self.call_to(Way::Fallback);
     }
 
     /// The current instruction, for the interpreter.
     fn record(&self) -> Record {
-        Record { op: I::op(&self.items[0], self.pc), pc: self.pc, next: self.next }
+        let block = self.block_start;
+        Record { op: I::op(&self.items[0], self.pc), pc: self.pc, next: self.next, block }
     }
 
     /// Hands the current instruction to the interpreter, which may change any register and the flags.

@@ -5,7 +5,7 @@
 //! [`quarter`], the D and S registers of 32-bit Arm.
 
 use super::pressure::{ALL, Change};
-use super::{Isa, Translator};
+use super::{Ground, Isa, Translator};
 use crate::layout::{Assignment, GENERAL, NOTHING, PARTS, QUARTERS, VECTOR, X0, general, vector};
 use crate::unit::STANDARD;
 use crate::vector_moves;
@@ -364,6 +364,17 @@ impl<I: Isa> Translator<'_, I> {
                 }
             },
         }
+    }
+
+    /// `guest = address`, an address of the guest. Changes rax.
+    pub(super) fn put_address(&mut self, guest: u8, address: u64) {
+        if self.ground == Ground::Arena {
+            return self.put_constant(guest, address);
+        }
+        self.aligned &= !(1 << (guest & 31));
+        let t = self.result(guest, Reg::RAX);
+        self.guest_address(t, address);
+        self.put(guest, t);
     }
 
     /// A vector register as a register or memory operand.

@@ -14,5 +14,6 @@ mod differences;
 #[allow(dead_code)]
 #[path = "../it/host.rs"]
 mod host;
+mod images;
 mod long_blocks;
 mod loops;

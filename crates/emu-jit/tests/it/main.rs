@@ -9,6 +9,7 @@ mod changed;
 mod differ;
 mod differences;
 mod host;
+mod images;
 mod indirect;
 mod loops;
 mod signals;

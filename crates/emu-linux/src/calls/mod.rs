@@ -16,6 +16,7 @@ use crate::arch::Abi;
 use crate::arch::call::{Call, Row};
 use crate::exec;
 use crate::guest;
+use crate::images::{compile, report};
 use crate::memory;
 use crate::options::{self, Log};
 use crate::own_executable;
@@ -161,6 +162,19 @@ fn dispatch<A: Abi>(task: &mut Task<A>, number: u64, row: &Row, a: &[u64; 6]) ->
     tagged::give_back(row.call, &copies, result).map(|()| result)
 }
 
+/// Reports the code that the process has run, before it ends (`ends`) or executes another program.
+fn report_code<A: Abi>(task: &mut Task<A>, ends: bool) {
+    // A child of vfork has its parent's engine.
+    if !task.owns_engine {
+        return;
+    }
+    if let Some(folder) = report::write(task.parts().0)
+        && ends
+    {
+        compile::start(&folder);
+    }
+}
+
 fn dispatch_checked<A: Abi>(task: &mut Task<A>, number: u64, row: &Row, a: &[u64; 6]) -> Result<i64, Errno> {
     let thread = &mut task.thread;
     if let Some(offset) = indirect::memory_written(row.call, a) {
@@ -172,6 +186,10 @@ fn dispatch_checked<A: Abi>(task: &mut Task<A>, number: u64, row: &Row, a: &[u64
     {
         return result;
     }
+    if u64::from(row.host) == nr::EXIT_GROUP {
+        report_code(task, true);
+    }
+    let thread = &mut task.thread;
     match row.call {
         Call::Brk => Ok(memory::brk(a[0])),
         Call::Mmap => memory::mmap(*a),
@@ -189,8 +207,15 @@ fn dispatch_checked<A: Abi>(task: &mut Task<A>, number: u64, row: &Row, a: &[u64
 
         Call::Clone => process::clone(task, A::clone_arguments(*a)),
         Call::Clone3 => process::clone3(task, a[0], a[1]),
-        Call::Execve => exec::execveat(thread, A::MACHINE.word(), AT_FDCWD, a[0], a[1], a[2], 0),
-        Call::Execveat => exec::execveat(thread, A::MACHINE.word(), a[0] as i32, a[1], a[2], a[3], a[4]),
+        Call::Execve => {
+            report_code(task, false);
+            exec::execveat(&task.thread, A::MACHINE.word(), AT_FDCWD, a[0], a[1], a[2], 0)
+        }
+        Call::Execveat => {
+            report_code(task, false);
+            let (directory, word) = (a[0] as i32, A::MACHINE.word());
+            exec::execveat(&task.thread, word, directory, a[1], a[2], a[3], a[4])
+        }
         Call::Exit => process::exit(task, a[0]),
         Call::Seccomp => seccomp::seccomp(thread, A::MACHINE.word(), a[0], a[1], a[2]),
         Call::Personality => {

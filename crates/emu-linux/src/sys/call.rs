@@ -35,7 +35,12 @@ pub mod nr {
     pub const SEMCTL: u64 = 66;
     pub const SHMDT: u64 = 67;
     pub const FCNTL: u64 = 72;
+    pub const FLOCK: u64 = 73;
+    pub const RENAME: u64 = 82;
+    pub const MKDIR: u64 = 83;
+    pub const UNLINK: u64 = 87;
     pub const GETRLIMIT: u64 = 97;
+    pub const SETSID: u64 = 112;
     pub const GETEUID: u64 = 107;
     pub const GETEGID: u64 = 108;
     pub const CAPGET: u64 = 125;
@@ -45,6 +50,7 @@ pub mod nr {
     pub const SIGALTSTACK: u64 = 131;
     pub const PERSONALITY: u64 = 135;
     pub const GETPRIORITY: u64 = 140;
+    pub const SETPRIORITY: u64 = 141;
     pub const MLOCKALL: u64 = 151;
     pub const PRCTL: u64 = 157;
     pub const ARCH_PRCTL: u64 = 158;
@@ -118,6 +124,10 @@ const fn takes_numbers(number: u64) -> bool {
         number,
         nr::CLOSE
             | nr::LSEEK
+            | nr::FLOCK
+            | nr::SETSID
+            | nr::SETPRIORITY
+            | nr::CLOSE_RANGE
             | nr::SCHED_YIELD
             | nr::GETPID
             | nr::EXIT

@@ -182,6 +182,110 @@ impl Status {
     }
 }
 
+/// A file's whole status (x86-64, `struct stat`).
+#[derive(Clone, Copy, Debug)]
+pub struct RawStatus([u64; 18]);
+
+#[allow(missing_docs)]
+impl RawStatus {
+    pub fn device(&self) -> u64 {
+        self.0[0]
+    }
+
+    pub fn inode(&self) -> u64 {
+        self.0[1]
+    }
+
+    /// st_nlink.
+    pub fn links(&self) -> u64 {
+        self.0[2]
+    }
+
+    pub fn mode(&self) -> u32 {
+        self.0[3] as u32
+    }
+
+    pub fn user(&self) -> u32 {
+        (self.0[3] >> 32) as u32
+    }
+
+    pub fn size(&self) -> u64 {
+        self.0[6]
+    }
+
+    /// st_mtim: seconds and nanoseconds.
+    pub fn modified(&self) -> [u64; 2] {
+        [self.0[11], self.0[12]]
+    }
+
+    /// st_ctim.
+    pub fn changed(&self) -> [u64; 2] {
+        [self.0[13], self.0[14]]
+    }
+
+    /// Whether it is a regular file.
+    pub fn is_regular(&self) -> bool {
+        self.mode() & 0o170_000 == 0o100_000
+    }
+}
+
+/// fstat(2).
+pub fn raw_status(descriptor: i32) -> Result<RawStatus, Errno> {
+    let mut words = [0u64; 18];
+    // SAFETY: a struct stat has 18 words.
+    unsafe { syscall!(nr::FSTAT, descriptor, words.as_mut_ptr()) }?;
+    Ok(RawStatus(words))
+}
+
+/// rename(2); both paths end with NUL.
+pub fn rename(old: &[u8], new: &[u8]) -> Result<(), Errno> {
+    let (old, new) = (address(old)?, address(new)?);
+    // SAFETY: the paths end with NUL.
+    unsafe { syscall!(nr::RENAME, old, new) }.map(|_| ())
+}
+
+/// unlink(2); the path ends with NUL.
+pub fn remove(path: &[u8]) -> Result<(), Errno> {
+    let path = address(path)?;
+    // SAFETY: the path ends with NUL.
+    unsafe { syscall!(nr::UNLINK, path) }.map(|_| ())
+}
+
+/// mkdir(2); the path ends with NUL.
+pub fn make_folder(path: &[u8], mode: u32) -> Result<(), Errno> {
+    let path = address(path)?;
+    // SAFETY: the path ends with NUL.
+    unsafe { syscall!(nr::MKDIR, path, mode) }.map(|_| ())
+}
+
+/// flock(2): locks an open file for its holder alone; false if another one has it.
+pub fn try_lock(descriptor: i32) -> bool {
+    const LOCK_EX_NB: u64 = 2 | 4;
+    with_numbers::<{ nr::FLOCK }, _>([descriptor as u64, LOCK_EX_NB]).is_ok()
+}
+
+/// The names in a folder but `.` and `..` (getdents64(2)).
+pub fn names(folder: i32) -> Vec<Vec<u8>> {
+    let mut names = Vec::new();
+    let mut piece = alloc::vec![0u8; 32 << 10];
+    loop {
+        // SAFETY: the kernel writes into the vector.
+        let length = unsafe { syscall!(nr::GETDENTS64, folder, piece.as_mut_ptr(), piece.len()) };
+        let Ok(length @ 1..) = length else { return names };
+        let mut rest = &piece[..length as usize];
+        // A record: inode and position, 8 bytes each, its length, 2 bytes, a type, and the name with NUL.
+        while let Some(&[low, high]) = rest.get(16..18).and_then(|bytes| bytes.first_chunk()) {
+            let length = usize::from(u16::from_le_bytes([low, high]));
+            let Some(record) = rest.get(19..length) else { break };
+            let name = record.split(|&byte| byte == 0).next().unwrap_or_default();
+            if name != b"." && name != b".." {
+                names.push(name.to_vec());
+            }
+            rest = &rest[length..];
+        }
+    }
+}
+
 /// fstat(2).
 pub fn status(descriptor: i32) -> Result<Status, Errno> {
     let mut words = [0u64; 18];

@@ -149,6 +149,56 @@ pub fn effective_ids() -> (u32, u32) {
     (id(with_numbers::<{ nr::GETEUID }, _>([])), id(with_numbers::<{ nr::GETEGID }, _>([])))
 }
 
+/// Gives other processes the CPU first (setpriority(2)).
+pub fn be_nice() {
+    const PRIO_PROCESS: u64 = 0;
+    const LOWEST: u64 = 19;
+    let _ = with_numbers::<{ nr::SETPRIORITY }, _>([PRIO_PROCESS, 0, LOWEST]);
+}
+
+/// Leaves the terminal (setsid(2)).
+pub fn own_session() {
+    let _ = with_numbers::<{ nr::SETSID }, _>([]);
+}
+
+/// Closes all descriptors (close_range(2)).
+pub fn close_all() {
+    let _ = with_numbers::<{ nr::CLOSE_RANGE }, _>([0, u32::MAX.into(), 0]);
+}
+
+/// Waits for some nanoseconds, less than a second.
+pub fn sleep(nanoseconds: u64) {
+    let time = [0, nanoseconds];
+    // SAFETY: the kernel reads the time; there are no descriptors.
+    let _ = unsafe { syscall!(nr::PPOLL, 0, 0, time.as_ptr(), 0, 0) };
+}
+
+/// Executes an open file in a child that nobody waits for, with no environment. The caller waits until that
+/// has happened.
+pub(crate) fn start_apart(descriptor: i32, arguments: &[u64]) {
+    const CLONE_VM_VFORK: u64 = 0x100 | 0x4000;
+    const AT_EMPTY_PATH: u64 = 0x1000;
+    const STACK: usize = 16 << 10;
+    struct Child<'c> {
+        descriptor: i32,
+        arguments: &'c [u64],
+    }
+    unsafe extern "C" fn main(child: u64) -> ! {
+        // SAFETY: the parent's structure; it waits.
+        let child = unsafe { &*(child as *const Child<'_>) };
+        let environment = [0u64];
+        let (arguments, environment) = (child.arguments.as_ptr() as u64, environment.as_ptr() as u64);
+        let empty = c"".as_ptr() as u64;
+        let _ = execute(child.descriptor, empty, arguments, environment, AT_EMPTY_PATH);
+        exit_thread(127)
+    }
+    let stack: alloc::vec::Vec<u128> = alloc::vec![0; STACK / 16];
+    let child = Child { descriptor, arguments };
+    let argument = core::ptr::from_ref(&child) as u64;
+    // SAFETY: the child alone uses the stack; this thread waits until the child has left its memory.
+    let _ = unsafe { thread_start(CLONE_VM_VFORK, stack.as_ptr_range().end as u64, 0, 0, main, argument) };
+}
+
 /// Lets another thread run (sched_yield(2)).
 pub fn give_way() {
     let _ = with_numbers::<{ nr::SCHED_YIELD }, _>([]);

@@ -5,6 +5,7 @@ mod code;
 mod command_line;
 mod fuzz;
 mod guest;
+mod images;
 mod memory;
 mod programs;
 mod sanitizers;

@@ -223,6 +223,11 @@ fn run_image(session: &Session, mut args: RunArgs) -> Result<u8> {
     tell_what_is_not_done(session, &args, &spec);
     let choice = values::emulator_choice(&args.emulator)?;
     spec.emulators = values::emulator_for(&platform, &choice)?.into_iter().collect();
+    spec.images = crossdock_sandbox::Images::of(store.root(), &spec.emulators);
+    if let (Some(images), true) = (&mut spec.images, spec.control_group.is_some()) {
+        // A process that makes images would count as one of the container's.
+        images.emulator = None;
+    }
     if args.tty && args.interactive && !std::io::stdin().is_terminal() {
         bail!("--tty --interactive needs a terminal on standard input: leave out --tty");
     }

@@ -3,7 +3,7 @@
 //! No base changes before the last access of an instruction, so an instruction that faults can be run again
 //! by the interpreter. LDM may have loaded some of its registers by then.
 
-use super::{PC, Translator, at};
+use super::{NO_BASE, PC, Translator, at};
 use crate::layout::SCRATCH_MEMORY;
 use crossdock_emu_guest::a32::Instruction;
 use crossdock_emu_guest::a32::action::{Action, Mode, Transfer};
@@ -24,6 +24,11 @@ impl Translator<'_> {
     /// The operand of a load or store. The base is in a register that is not rax; the sum, if it is written
     /// back, in rdx. Changes EFLAGS for shifted and subtracted registers.
     fn operand(&mut self, item: &Instruction, mode: Mode, register: bool) -> Mem {
+        if !register && item.rn == NO_BASE {
+            // From PC.
+            self.guest_address(Reg::RDX, item.imm.into());
+            return at(Reg::RDX, 0);
+        }
         if !register {
             let base = self.held(item.rn, Reg::RDX);
             if mode == Mode::Offset {

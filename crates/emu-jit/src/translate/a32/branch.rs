@@ -156,7 +156,7 @@ impl Translator<'_> {
                 } else {
                     self.a.movzx8(reg, entry)
                 }
-                self.a.mov_imm(Reg::RCX, pc_value(self.pc) | 1);
+                self.guest_address(Reg::RCX, pc_value(self.pc) | 1);
                 self.a.lea(Size::D, reg, Mem { base: Reg::RCX, index: Some((reg, 1)), disp: 0 });
             }
             Action::Data { operation, form, .. } => {

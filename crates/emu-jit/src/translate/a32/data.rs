@@ -1,7 +1,8 @@
 //! Data processing and bit fields (manual F4.1.2, F4.1.5).
 
-use super::{ALWAYS, PC, Translator, at, pc_value};
+use super::{ALWAYS, NO_BASE, PC, Translator, at, pc_value};
 use crate::layout::{Slot, TPIDR, slot};
+use crate::translate::Ground;
 use crate::translate::alu::Operand;
 use crate::translate::condition::Flags;
 use crate::translate::operands::SINK;
@@ -165,7 +166,7 @@ impl Translator<'_> {
         };
         let imm = if subtracts { item.imm.wrapping_neg() } else { item.imm };
         if item.rn == PC && scale.is_none() {
-            self.put_constant(item.rd, pc_value(self.pc).wrapping_add(u64::from(imm)) & 0xffff_ffff);
+            self.put_address(item.rd, pc_value(self.pc).wrapping_add(u64::from(imm)) & 0xffff_ffff);
             return true;
         }
         let (rn, rm) = if item.rn == PC && scale == Some(0) { (item.rm, PC) } else { (item.rn, item.rm) };
@@ -173,7 +174,7 @@ impl Translator<'_> {
         let mem = match scale {
             None => at(base, imm),
             // PC is a constant.
-            Some(0) if rm == PC => at(base, pc_value(self.pc) as u32),
+            Some(0) if rm == PC && self.ground == Ground::Arena => at(base, pc_value(self.pc) as u32),
             Some(scale) => {
                 let index = self.held(rm, Reg::RDX);
                 Mem { base, index: Some((index, scale)), disp: 0 }
@@ -399,6 +400,9 @@ impl Translator<'_> {
 
     /// MOV and the shifts.
     fn move_operand(&mut self, item: &Instruction, sets: bool, form: Form) {
+        if !sets && form == Form::Immediate && item.rn == NO_BASE {
+            return self.put_address(item.rd, item.imm.into());
+        }
         if !sets && form == Form::Immediate {
             return self.put_constant(item.rd, item.imm.into());
         }

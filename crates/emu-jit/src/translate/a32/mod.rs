@@ -27,6 +27,9 @@ const PC: u8 = registers::PC;
 /// The condition from which on an instruction runs always.
 const ALWAYS: u8 = 14;
 
+/// The base of accesses from PC, and the first operand of ADR: the immediate is the address.
+const NO_BASE: u8 = registers::ZERO;
+
 /// Whether a word is VMSR FPSCR.
 fn is_write_fpscr(word: u32) -> bool {
     word & 0x0fff_0fff == 0x0ee1_0a10
@@ -41,7 +44,7 @@ impl Translator<'_> {
     /// Loads a register into `reg`; PC is a constant.
     fn fetch(&mut self, guest: u8, reg: Reg) {
         if guest == PC {
-            self.a.mov_imm(reg, pc_value(self.pc));
+            self.guest_address(reg, pc_value(self.pc));
         } else if self.general_host(guest) != Some(reg) {
             self.copy(crossdock_emu_x64::Size::D, reg, guest);
         }

@@ -32,7 +32,7 @@ fn left(class: Class) -> BTreeMap<&'static str, u32> {
         Cache::new(
             arena.as_mut_ptr(),
             1 << 20,
-            0,
+            [0; 2],
             log,
             |_| u64::MAX,
             Keying { shift: 0 },

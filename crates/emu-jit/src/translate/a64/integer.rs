@@ -76,7 +76,7 @@ impl Translator<'_> {
         let imm = i64::from((bits(word, 23, 5) << 2 | bits(word, 30, 29)) << 11) << 32 >> 43;
         if !bit(word, 31) {
             let value = self.pc.wrapping_add_signed(imm);
-            self.put_constant(rd, value);
+            self.put_address(rd, value);
             return ONE;
         }
         let mut value = (self.pc & !0xfff).wrapping_add_signed(imm << 12);
@@ -91,7 +91,7 @@ impl Translator<'_> {
             value = value.wrapping_add(u64::from(bits(next, 21, 10)));
             count = 2;
         }
-        self.put_constant(rd, value);
+        self.put_address(rd, value);
         Lowered::Words(count)
     }
 
