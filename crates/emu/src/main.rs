@@ -195,7 +195,9 @@ fn make_images(words: &[Vec<u8>]) -> ! {
             exit_group(compile::run(folder, &Sources::Paths))
         }
         Some([folder, reports, layers @ ..]) => {
-            let (reports, layers) = (reports.clone(), layers.to_vec());
+            let pairs = layers.chunks_exact(2);
+            let layers = pairs.map(|pair| (pair[0].clone(), pair[1].clone())).collect();
+            let reports = reports.clone();
             exit_group(compile::run(folder, &Sources::Layers { reports, layers }))
         }
         _ => give_up("crossdock-emu: --compile-images FOLDER is for the emulator itself\n", 127),

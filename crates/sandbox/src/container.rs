@@ -92,8 +92,10 @@ pub enum What {
 
 /// What our emulator finds in `/dev/.crossdock`: detached mounts.
 pub struct Images {
-    /// The folder with images, read-only.
-    pub images: OwnedFd,
+    /// An empty file system, in which the folders of layers are mounted.
+    pub top: OwnedFd,
+    /// The folders with images of the container's layers, read-only, the highest layer first.
+    pub layers: Vec<OwnedFd>,
     /// The folder for reports.
     pub reports: OwnedFd,
 }
@@ -481,10 +483,17 @@ impl<'a> Tree<'a> {
         if let Some(images) = &self.images {
             dev.make_dir(OsStr::new(".crossdock")).failing(doing)?;
             let place = dev.dir(".crossdock").failing(doing)?;
-            for (name, tree) in [("images", &images.images), ("reports", &images.reports)] {
+            for (name, tree) in [("images", &images.top), ("reports", &images.reports)] {
                 place.make_dir(OsStr::new(name)).failing(doing)?;
                 attach(tree.as_fd(), place.dir(name).failing(doing)?.as_fd()).failing(doing)?;
             }
+            let top = Dir::from(images.top.try_clone().failing(doing)?);
+            for (number, tree) in images.layers.iter().enumerate() {
+                let name = number.to_string();
+                top.make_dir(OsStr::new(&name)).failing(doing)?;
+                attach(tree.as_fd(), top.dir(&name).failing(doing)?.as_fd()).failing(doing)?;
+            }
+            set_read_only(images.top.as_fd(), false)?;
         }
         Ok(())
     }

@@ -1,18 +1,19 @@
 //! Translations that our emulator has made before, for the programs of a container: see
 //! `docs/dev/code-cache.md`.
 //!
-//! The container sees the folder read-only, and has a folder of its own for reports of what was run.
-//! Processes outside of the container, started here, make translations of what is reported: of files in the
-//! container's layers, which they read themselves.
+//! Each layer of a store has a folder of its own. The container sees those of its layers, read-only, and has
+//! a folder of its own for reports of what was run. Processes outside of the container, started here, make
+//! translations of what is reported: of files in the container's layers, which they read themselves.
 
 #![expect(clippy::disallowed_methods, reason = "folders of the host, and one of the monitor's own")]
 
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
 use rustix::io::{FdFlags, fcntl_setfd};
 
 use crate::container;
@@ -22,6 +23,9 @@ use crate::spec::{Images, Root};
 
 /// Bytes that a container's reports may take.
 const REPORTS_SIZE: u64 = 4 << 20;
+
+/// Most layers whose translations a container sees.
+const LAYERS_MAX: usize = 64;
 
 /// How often the reports of a container that still runs are looked at.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -33,7 +37,8 @@ const PROCESSES_MAX: u32 = 200;
 pub struct Compiler {
     emulator: PathBuf,
     folder: PathBuf,
-    layers: Vec<PathBuf>,
+    /// Layers and their folders.
+    layers: Vec<(PathBuf, PathBuf)>,
     reports: OwnedFd,
     process: Option<Child>,
     started: u32,
@@ -44,20 +49,27 @@ pub struct Compiler {
 ///
 /// Errors: what is missing is no reason not to start the container, but a mount that fails is.
 pub fn prepare(images: &Images, root: &Root) -> Result<(container::Images, Option<Compiler>), Failure> {
-    let tree = clone_tree(&images.folder, false)?;
-    set_read_only(tree.as_fd(), false)?;
     let reports = container::tmpfs(Some(REPORTS_SIZE), 0o1777, (0, 0), false)?;
     // Nothing of these layers changes while the container runs; its own files may.
     let layers: &[PathBuf] = match root {
         Root::Overlay { lower, .. } | Root::OverlayReadOnly { lower } => lower,
         Root::Directory(_) => &[],
     };
+    // The highest first. Layers without a name of their own get no translations.
+    let layers = layers.iter().rev().filter_map(|layer| Some((layer.clone(), folder_of(images, layer)?)));
+    let layers: Vec<(PathBuf, PathBuf)> = layers.collect();
+    let mut trees = Vec::new();
+    for (_, folder) in layers.iter().filter(|(_, folder)| folder.is_dir()).take(LAYERS_MAX) {
+        let tree = clone_tree(folder, false)?;
+        set_read_only(tree.as_fd(), false)?;
+        trees.push(tree);
+    }
+    let top = container::tmpfs(Some(1 << 16), 0o755, (0, 0), false)?;
     let compiler = match &images.emulator {
         Some(emulator) if !layers.is_empty() => Some(Compiler {
             emulator: emulator.clone(),
             folder: images.folder.clone(),
-            // The highest first.
-            layers: layers.iter().rev().cloned().collect(),
+            layers,
             reports: reports.try_clone().failing(|| "keep the folder for reports".into())?,
             process: None,
             started: 0,
@@ -65,7 +77,18 @@ pub fn prepare(images: &Images, root: &Root) -> Result<(container::Images, Optio
         }),
         _ => None,
     };
-    Ok((container::Images { images: tree, reports }, compiler))
+    Ok((container::Images { top, layers: trees, reports }, compiler))
+}
+
+/// The folder with translations of a layer's files: known by when the layer was made and by its number, which
+/// a layer keeps when it gets another name.
+fn folder_of(images: &Images, layer: &Path) -> Option<PathBuf> {
+    let wanted = StatxFlags::INO | StatxFlags::BTIME;
+    let found = statx(CWD, layer, AtFlags::empty(), wanted).ok()?;
+    let made = found.stx_btime;
+    let has_time = StatxFlags::from_bits_retain(found.stx_mask).contains(StatxFlags::BTIME);
+    let name = format!("{:x}-{:x}.{:x}", found.stx_ino, made.tv_sec, made.tv_nsec);
+    has_time.then(|| images.folder.join("layers").join(name))
 }
 
 impl Compiler {
@@ -96,7 +119,10 @@ impl Compiler {
         }
         self.started += 1;
         let mut command = Command::new(&self.emulator);
-        command.arg("--compile-images").arg(&self.folder).arg(&reports).args(&self.layers);
+        command.arg("--compile-images").arg(&self.folder).arg(&reports);
+        for (layer, folder) in &self.layers {
+            command.arg(layer).arg(folder);
+        }
         command.env_clear().current_dir("/");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         // The monitor has one thread: nothing else is executed meanwhile.

@@ -26,7 +26,11 @@ const LIST: &[(&str, &str)] = &[
     ("mount devpts /dev/console rw", "the terminal of the container, with -t"),
     ("+mount tmpfs /dev/shm rw", "its own tmpfs"),
     ("+mount mqueue /dev/mqueue rw", "of the container's own ipc namespace"),
-    ("mount * /dev/.crossdock/images ro", "translations of emulated programs, in the store; read-only"),
+    ("mount tmpfs /dev/.crossdock/images ro", "its own tmpfs, with nothing but places of mounts"),
+    (
+        "mount * /dev/.crossdock/images/* ro",
+        "translations of emulated programs in the container's layers, in the store; read-only",
+    ),
     ("mount tmpfs /dev/.crossdock/reports rw", "its own tmpfs: what emulated programs ran"),
     ("dev /dev/.crossdock/reports/* file 0:0", "such a report"),
     ("/dev/.crossdock/reports/* can get another mode", "as above"),

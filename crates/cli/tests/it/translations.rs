@@ -70,6 +70,27 @@ int main(void) {
 }
 "#;
 
+/// Counts the translations that it sees.
+const COUNT: &str = r#"
+#include <dirent.h>
+#include <stdio.h>
+#include <string.h>
+static int count(const char *folder) {
+    char path[4096];
+    int found = 0;
+    struct dirent *entry;
+    DIR *open_folder = opendir(folder);
+    while (open_folder && (entry = readdir(open_folder))) {
+        if (entry->d_name[0] == '.') continue;
+        snprintf(path, sizeof path, "%s/%s", folder, entry->d_name);
+        found += entry->d_type == DT_DIR ? count(path) : strstr(entry->d_name, ".image") != 0;
+    }
+    if (open_folder) closedir(open_folder);
+    return found;
+}
+int main(void) { printf("sees %d translations\n", count("/dev/.crossdock/images")); return 0; }
+"#;
+
 fn program(world: &World, name: &str, source: &str) {
     let file = world.path("context").join(format!("{name}.c"));
     fs::write(&file, source).expect("a file");
@@ -135,6 +156,19 @@ fn steps_use_translations_and_none_changes_them() {
     for (path, content) in &before {
         assert!(after.get(path).is_none_or(|now| now == content), "{} has changed", path.display());
     }
+    // A container sees what was made of its own layers, and nothing of others.
+    program(&world, "count", COUNT);
+    let args = ["--platform", "linux/arm64", "--emulator", "builtin"];
+    let alone = world.build("FROM scratch\nCOPY count /\nRUN [\"/count\"]\n", &args);
+    assert!(alone.err.contains("sees 0 translations"), "{}", alone.err);
+    let sees_own = (0..50).any(|number| {
+        // A variable that changes makes the steps run again, in the same layer.
+        let steps = format!("ENV N={number}\nRUN [\"/victim\"]\nRUN [\"/count\"]\n");
+        let built = world.build(&format!("FROM scratch\nCOPY victim count /\n{steps}"), &args);
+        assert!(built.err.contains("sees "), "{}", built.err);
+        !built.err.contains("sees 0 translations")
+    });
+    assert!(sees_own, "a container does not see the translations of its own layers");
     let df = world.run(&["system", "df"]).ok();
     assert!(df.lines().any(|line| line.starts_with("Translations") && !line.contains(" 0 B")), "{df}");
 }

@@ -61,8 +61,8 @@ pub enum Sources {
     Layers {
         /// The folder with reports.
         reports: String,
-        /// The layers.
-        layers: Vec<String>,
+        /// The layers, each with the folder for its images.
+        layers: Vec<(String, String)>,
     },
 }
 
@@ -70,6 +70,9 @@ pub enum Sources {
 pub fn run(folder: &str, sources: &Sources) -> i32 {
     const O_RDWR_CREAT: u64 = 0o2 | 0o100;
     process::be_nice();
+    if matches!(sources, Sources::Layers { .. }) {
+        let _ = file::make_folder(format!("{folder}/{}\0", store::LAYERS).as_bytes(), 0o755);
+    }
     let lock = format!("{folder}/lock\0");
     let Ok(lock) = file::open_mode(AT_FDCWD, lock.as_bytes(), O_RDWR_CREAT | O_NOFOLLOW, 0o600) else {
         return 1;
@@ -132,16 +135,17 @@ pub fn be_apart() {
     process::own_session();
 }
 
-/// The folders of versions.
+/// The folders of versions, also of those of layers.
 fn versions(folder: &str) -> Vec<String> {
-    let Ok(open) = file::open(AT_FDCWD, format!("{folder}\0").as_bytes(), O_DIRECTORY) else {
-        return Vec::new();
-    };
-    let names = file::names(open.number()).into_iter().filter_map(|name| String::from_utf8(name).ok());
-    names
-        .filter(|name| name != "lock" && name != store::REPORTS)
-        .map(|name| format!("{folder}/{name}"))
-        .collect()
+    let no_version = ["lock", store::REPORTS, store::LAYERS];
+    let own = names(folder).into_iter().filter(|name| !no_version.contains(&name.as_str()));
+    let mut all: Vec<String> = own.map(|name| format!("{folder}/{name}")).collect();
+    let layers = format!("{folder}/{}", store::LAYERS);
+    for layer in names(&layers) {
+        let layer = format!("{layers}/{layer}");
+        all.extend(names(&layer).into_iter().map(|name| format!("{layer}/{name}")));
+    }
+    all
 }
 
 /// The names in a folder.
@@ -216,7 +220,7 @@ impl ForAbi for Handle<'_> {
         if version != report.version {
             return None;
         }
-        let guest = open(self.sources, report)?;
+        let (guest, folder) = open(self.sources, report, folder)?;
         let id = identity(self.sources, &guest).filter(|id| *id == report.file)?;
         let [now, _] = process::time(0);
         if matches!(self.sources, Sources::Paths) && id.changed()[0] + QUIET > now {
@@ -228,8 +232,11 @@ impl ForAbi for Handle<'_> {
         if identity(self.sources, &guest) != Some(id) {
             return None;
         }
-        let folder = &store::folder_of(folder, &version);
-        let _ = file::make_folder(format!("{folder}\0").as_bytes(), 0o755);
+        let version_folder = store::folder_of(folder, &version);
+        for folder in [folder, &version_folder] {
+            let _ = file::make_folder(format!("{folder}\0").as_bytes(), 0o755);
+        }
+        let folder = &version_folder;
         let digest = files::digest(&text, &bytes);
         let mut profile = Profile::default();
         let old = find(folder, &version, &digest);
@@ -266,20 +273,23 @@ fn identity(sources: &Sources, file: &Fd) -> Option<FileId> {
     Some(if matches!(sources, Sources::Layers { .. }) { id.in_layers() } else { id })
 }
 
-/// Opens the file that a report is about.
-fn open(sources: &Sources, report: &Report) -> Option<Fd> {
+/// Opens the file that a report is about. Also returns the folder for its images, which is `folder` where
+/// files are in no layers.
+fn open<'s>(sources: &'s Sources, report: &Report, folder: &'s str) -> Option<(Fd, &'s str)> {
     const RESOLVE_NO_SYMLINKS: u64 = 4;
     const RESOLVE_BENEATH: u64 = 8;
     let path = [&report.path[..], b"\0"].concat();
-    let Sources::Layers { layers, .. } = sources else { return file::open(AT_FDCWD, &path, O_NONBLOCK).ok() };
+    let Sources::Layers { layers, .. } = sources else {
+        return Some((file::open(AT_FDCWD, &path, O_NONBLOCK).ok()?, folder));
+    };
     // The kernel's path of a mapping has no links. Files that the sandbox itself has made are in no layer.
     let path = path.strip_prefix(b"/")?;
-    layers.iter().find_map(|layer| {
+    layers.iter().find_map(|(layer, folder)| {
         let layer = file::open(AT_FDCWD, format!("{layer}\0").as_bytes(), O_PATH | O_DIRECTORY).ok()?;
         let flags = O_NONBLOCK | O_NOFOLLOW;
         let found =
             file::open_below(layer.number(), path, flags, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS).ok()?;
-        (identity(sources, &found)? == report.file).then_some(found)
+        (identity(sources, &found)? == report.file).then_some((found, folder.as_str()))
     })
 }
 
@@ -384,5 +394,13 @@ fn prune(folder: &str, most: u64) {
                 let _ = file::remove(format!("{version}/{name}\0").as_bytes());
             }
         }
+    }
+    // Folders that are empty now. One that a sandbox has mounted stays until the next time.
+    let layers = format!("{folder}/{}", store::LAYERS);
+    for version in versions(folder).into_iter().filter(|version| version.starts_with(&layers)) {
+        let _ = file::remove_folder(format!("{version}\0").as_bytes());
+    }
+    for layer in names(&layers) {
+        let _ = file::remove_folder(format!("{layers}/{layer}\0").as_bytes());
     }
 }

@@ -33,8 +33,8 @@ pub(crate) struct Mapping {
 pub(crate) struct Images {
     /// Whether the rest is known.
     is_ready: bool,
-    /// The folder of this version; empty if there is none.
-    folder: String,
+    /// The folders of this version.
+    folders: Vec<String>,
     /// Where the process finds images.
     places: Option<Places>,
     version: [u8; 32],
@@ -47,7 +47,7 @@ pub(crate) struct Images {
 
 static IMAGES: Lock<Images> = lock::new(Images {
     is_ready: false,
-    folder: String::new(),
+    folders: Vec::new(),
     places: None,
     version: [0; 32],
     mappings: Vec::new(),
@@ -63,7 +63,7 @@ pub(crate) fn hold() -> Held<'static, Images> {
 /// The guest has mapped a part of a file, from `offset` on, privately, to be executed and not written.
 pub(crate) fn add(range: Range<u64>, descriptor: i32, offset: u64) {
     let mut images = IMAGES.lock();
-    if images.is_ready && images.folder.is_empty() {
+    if images.is_ready && images.places.is_none() {
         return;
     }
     let Some(id) = FileId::of(descriptor) else { return };
@@ -89,7 +89,8 @@ pub(crate) fn begin(jit: &'static Jit, guest: u16) {
     let early = core::mem::take(&mut images.early);
     let Some(places) = store::places() else { return };
     let Some(version) = files::version(guest, jit.features()) else { return };
-    (images.folder, images.version) = (store::folder_of(&places.images, &version), version);
+    images.folders = places.images.iter().map(|folder| store::folder_of(folder, &version)).collect();
+    images.version = version;
     images.places = Some(places);
     for (range, base, id) in early {
         images.attach(jit, range, base, id);
@@ -118,17 +119,22 @@ impl Images {
         if self.places.as_ref().is_some_and(|places| places.is_sandbox) {
             file = file.in_layers();
         }
-        let found = store::entry(&self.folder, &file).and_then(|entry| self.map(jit, &range, base, &entry));
-        let known = match found {
-            Ok(image) => Some(image),
-            Err(reason) => {
-                if !reason.is_empty() && options::get().log >= Log::Refused {
+        let mut known = None;
+        for folder in &self.folders {
+            let found = store::entry(folder, &file);
+            match found.and_then(|entry| self.map(jit, folder, &range, base, &entry)) {
+                Ok(image) => {
+                    known = Some(image);
+                    break;
+                }
+                Err("") => {}
+                Err(reason) if options::get().log >= Log::Refused => {
                     let name = store::entry_name(&file);
                     sys::complain(&format!("crossdock-emu: the image of {name} is not used: {reason}\n"));
                 }
-                None
+                Err(_) => {}
             }
-        };
+        }
         self.mappings.push(Mapping { range, base, file, known });
     }
 
@@ -159,11 +165,12 @@ impl Images {
     fn map(
         &self,
         jit: &'static Jit,
+        folder: &str,
         range: &Range<u64>,
         base: u64,
         entry: &Entry,
     ) -> Result<Image<'static>, &'static str> {
-        let (image, status, is_as_written) = store::open_image(&self.folder, entry)?;
+        let (image, status, is_as_written) = store::open_image(folder, entry)?;
         let length = status.size();
         let too_long = length < PAGE || length > format::LENGTH_MAX as u64;
         if too_long {

@@ -134,7 +134,7 @@ pub(crate) fn write(ran: &impl Ran) -> Option<String> {
         }
         reported = true;
     }
-    let folder = (reported && !places.is_sandbox).then(|| places.images.clone());
+    let folder = (reported && !places.is_sandbox).then(|| places.images.first().cloned().unwrap_or_default());
     // The process goes on if it executes a program that is not there.
     images.set_reported(ran.decoded());
     folder

@@ -1,6 +1,7 @@
 //! The folder with images.
 //!
 //! ```text
+//! FOLDER/layers/LAYER/VERSION/    as below, for the files of one layer of a store
 //! FOLDER/VERSION/                 a hash of the emulator's build, the guest, the host's features
 //!     DEVICE-INODE-HASH           which image a guest file has, see [`Entry`]
 //!     DIGEST-CHECKSUM.image       an image: of the guest's code with this digest
@@ -17,10 +18,12 @@ use crate::sys::file::{self, AT_FDCWD, Fd, RawStatus};
 use crate::sys::{self, Errno};
 use alloc::format;
 use alloc::string::String;
+use alloc::vec;
 use alloc::vec::Vec;
 use crossdock_emu_jit::image::format;
 
-/// What a sandbox mounts: the folder with images, read-only, and one for reports, gone with the sandbox.
+/// What a sandbox mounts: folders 0, 1, ... with images of its layers, read-only, and one for reports, gone
+/// with the sandbox.
 const OF_SANDBOX: &str = "/dev/.crossdock/images";
 const REPORTS_OF_SANDBOX: &str = "/dev/.crossdock/reports";
 /// Where there is a sandbox, the environment of a guest does not choose a folder.
@@ -28,8 +31,8 @@ const SANDBOX: &str = "/dev/.crossdock";
 
 /// Where a process finds images.
 pub(crate) struct Places {
-    /// The folder with images.
-    pub(crate) images: String,
+    /// The folders with images, in the order in which they are asked.
+    pub(crate) images: Vec<String>,
     /// The folder for reports.
     pub(crate) reports: String,
     /// Whether the files of guests are the layers of a store, so that their device does not count.
@@ -47,16 +50,23 @@ pub(crate) fn places() -> Option<Places> {
         return None;
     }
     if is_trusted_folder(SANDBOX) {
-        let (images, reports) = (String::from(OF_SANDBOX), String::from(REPORTS_OF_SANDBOX));
-        return is_trusted_folder(OF_SANDBOX).then_some(Places { images, reports, is_sandbox: true });
+        if !is_trusted_folder(OF_SANDBOX) {
+            return None;
+        }
+        let folders = (0..).map(|number| format!("{OF_SANDBOX}/{number}"));
+        let images = folders.take_while(|folder| is_trusted_folder(folder)).collect();
+        return Some(Places { images, reports: String::from(REPORTS_OF_SANDBOX), is_sandbox: true });
     }
     if options.cache.is_empty() {
         return None;
     }
     let images = String::from_utf8(options.cache.clone()).ok()?;
     let reports = format!("{images}/{REPORTS}");
-    is_trusted_folder(&images).then_some(Places { images, reports, is_sandbox: false })
+    is_trusted_folder(&images).then(|| Places { images: vec![images], reports, is_sandbox: false })
 }
+
+/// The name of the folder with those of layers.
+pub(crate) const LAYERS: &str = "layers";
 
 /// The name of the folder for reports in a user's folder.
 pub(crate) const REPORTS: &str = "reports";

@@ -38,6 +38,7 @@ pub mod nr {
     pub const FLOCK: u64 = 73;
     pub const RENAME: u64 = 82;
     pub const MKDIR: u64 = 83;
+    pub const RMDIR: u64 = 84;
     pub const UNLINK: u64 = 87;
     pub const GETRLIMIT: u64 = 97;
     pub const SETSID: u64 = 112;

@@ -251,6 +251,13 @@ pub fn remove(path: &[u8]) -> Result<(), Errno> {
     unsafe { syscall!(nr::UNLINK, path) }.map(|_| ())
 }
 
+/// rmdir(2); the path ends with NUL.
+pub fn remove_folder(path: &[u8]) -> Result<(), Errno> {
+    let path = address(path)?;
+    // SAFETY: the path ends with NUL.
+    unsafe { syscall!(nr::RMDIR, path) }.map(|_| ())
+}
+
 /// mkdir(2); the path ends with NUL.
 pub fn make_folder(path: &[u8], mode: u32) -> Result<(), Errno> {
     let path = address(path)?;
