@@ -88,6 +88,11 @@ pub fn copy_of_executable() -> io::Result<OwnedFd> {
 
 const OWN: &str = "/proc/self/exe";
 
+/// Whether a folder is there.
+pub fn is_folder(path: &Path) -> bool {
+    rustix::fs::stat(path).is_ok_and(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode).is_dir())
+}
+
 /// Makes a folder that everybody may read, unless it is there.
 pub fn make_folder(path: &Path) -> io::Result<()> {
     match rustix::fs::mkdir(path, Mode::from_raw_mode(0o755)) {

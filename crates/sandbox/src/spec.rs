@@ -116,12 +116,17 @@ pub struct Images {
 
 impl Images {
     /// The images in a store at `store`, for a command that these emulators run; `None` if none of them is
-    /// ours.
+    /// ours, or if the store keeps no images, see [`Images::keep`].
     pub fn of(store: &std::path::Path, emulators: &[Emulator]) -> Option<Images> {
         let emulator = emulators.iter().find(|emulator| emulator.is_builtin())?;
         let folder = Images::folder(store);
-        host::make_folder(&folder).ok()?;
+        host::is_folder(&folder).then_some(())?;
         Some(Images { folder, emulator: Some(emulator.path.clone()) })
+    }
+
+    /// Lets a store keep images from now on. A store that is not there or cannot be written keeps none.
+    pub fn keep(store: &std::path::Path) {
+        let _ = host::make_folder(&Images::folder(store));
     }
 
     /// The folder with images of a store at `store`.

@@ -122,6 +122,8 @@ fn images(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 fn steps_use_translations_and_none_changes_them() {
     our_emulator();
     let world = World::new();
+    // Once a store keeps translations, it goes on.
+    world.crossdock(&["images"]).env("CROSSDOCK_TRANSLATIONS", "1").run().ok();
     program(&world, "victim", VICTIM);
     program(&world, "attack", ATTACK);
     let victim = "FROM scratch\nCOPY victim attack /\nRUN [\"/victim\"]\nRUN [\"/victim\"]\n";

@@ -105,21 +105,21 @@ pub(crate) fn write(ran: &impl Ran) -> Option<String> {
         return None;
     }
     let places = images.places()?;
-    let place = sys::process_id() % PLACES;
+    // In a sandbox one report of a file is enough, until somebody has looked at it.
+    let place = sys::process_id() % if places.is_sandbox { 1 } else { PLACES };
     let (mut reported, mut files) = (false, None);
     for mapping in images.mappings() {
         let is_empty = |profile: &Profile| profile.hot.is_empty() && profile.cold.is_empty();
-        // Where there is no image, somebody else may have reported just now: that is quicker to see.
-        let known = mapping.known.map(|_| unknown(ran, mapping));
-        if known.as_ref().is_some_and(is_empty) {
-            continue;
-        }
+        // Somebody else may have reported just now: that is quicker to see than what there is to report.
         let folder = &places.reports;
         let name = format!("{folder}/{}-{place}\0", store::entry_name(&mapping.file));
         let Some(new) = create(folder, &name, places.is_sandbox) else { continue };
-        let profile = known.unwrap_or_else(|| unknown(ran, mapping));
+        let profile = unknown(ran, mapping);
         if is_empty(&profile) {
-            let _ = file::remove(name.as_bytes());
+            // In a sandbox the empty file tells others that there was nothing to report of late.
+            if !places.is_sandbox {
+                let _ = file::remove(name.as_bytes());
+            }
             continue;
         }
         let files: &Vec<(Range<u64>, String)> = files.get_or_insert_with(maps::files);

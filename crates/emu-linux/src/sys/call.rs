@@ -52,6 +52,7 @@ pub mod nr {
     pub const PERSONALITY: u64 = 135;
     pub const GETPRIORITY: u64 = 140;
     pub const SETPRIORITY: u64 = 141;
+    pub const SCHED_SETSCHEDULER: u64 = 144;
     pub const MLOCKALL: u64 = 151;
     pub const PRCTL: u64 = 157;
     pub const ARCH_PRCTL: u64 = 158;

@@ -149,11 +149,15 @@ pub fn effective_ids() -> (u32, u32) {
     (id(with_numbers::<{ nr::GETEUID }, _>([])), id(with_numbers::<{ nr::GETEGID }, _>([])))
 }
 
-/// Gives other processes the CPU first (setpriority(2)).
+/// Leaves the CPU to all other processes (setpriority(2), sched(7), "SCHED_IDLE").
 pub fn be_nice() {
     const PRIO_PROCESS: u64 = 0;
     const LOWEST: u64 = 19;
+    const SCHED_IDLE: u64 = 5;
     let _ = with_numbers::<{ nr::SETPRIORITY }, _>([PRIO_PROCESS, 0, LOWEST]);
+    let priority = 0_i32;
+    // SAFETY: the priority, which is a whole sched_param, outlives the call.
+    let _ = unsafe { syscall!(nr::SCHED_SETSCHEDULER, 0, SCHED_IDLE, &raw const priority as u64) };
 }
 
 /// Leaves the terminal (setsid(2)).
