@@ -17,6 +17,7 @@ use tonic::server::{Grpc, NamedService, ServerStreamingService, UnaryService};
 use tonic::{Request, Response, Status};
 use tonic_prost::ProstCodec;
 
+use crate::blobs::{ReadAnswer, ReadRequest};
 use crate::house::House;
 
 /// Bytes of a blob in one message.
@@ -44,25 +45,6 @@ pub(crate) struct Info {
     created_at: Option<Timestamp>,
     #[prost(message, optional, tag = "4")]
     updated_at: Option<Timestamp>,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-pub(crate) struct ReadRequest {
-    #[prost(string, tag = "1")]
-    digest: String,
-    #[prost(int64, tag = "2")]
-    offset: i64,
-    /// 0 reads to the end.
-    #[prost(int64, tag = "3")]
-    size: i64,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-pub(crate) struct ReadAnswer {
-    #[prost(int64, tag = "1")]
-    offset: i64,
-    #[prost(bytes = "vec", tag = "2")]
-    data: Vec<u8>,
 }
 
 /// The service over blobs of records and of the store. It only reads.

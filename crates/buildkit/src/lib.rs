@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+mod blobs;
 mod bridge;
 mod caps;
 mod container;

@@ -16,30 +16,13 @@ use tonic::{Code, Request, Response, Status, Streaming};
 use tonic_prost::ProstCodec;
 
 use super::{MESSAGE_SIZE_MAX, Session, said};
+use crate::blobs::{ReadAnswer, ReadRequest};
 
 /// Bytes of a blob that go into one message.
 const PIECE: usize = 1024 * 1024;
 
 /// The largest manifest or index that is read, in bytes.
 const DOCUMENT_SIZE_MAX: usize = 4 * 1024 * 1024;
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct ReadRequest {
-    #[prost(string, tag = "1")]
-    digest: String,
-    #[prost(int64, tag = "2")]
-    offset: i64,
-    #[prost(int64, tag = "3")]
-    size: i64,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct ReadAnswer {
-    #[prost(int64, tag = "1")]
-    offset: i64,
-    #[prost(bytes = "vec", tag = "2")]
-    data: Vec<u8>,
-}
 
 #[derive(Clone, PartialEq, prost::Message)]
 struct WriteRequest {
