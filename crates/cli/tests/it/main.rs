@@ -11,6 +11,7 @@ mod buildkit;
 mod cache;
 mod check;
 mod circles;
+mod clients;
 mod command_line;
 mod compare;
 mod containment;
