@@ -5,18 +5,19 @@ use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use bollard_buildkit_proto::fsutil::types::Stat;
 use bollard_buildkit_proto::pb;
 use crossdock_builder::BuiltImage;
 use crossdock_builder::solver::cache::StepCache;
 use crossdock_builder::solver::view::View;
-use crossdock_delivery::attest::statement::Attestation;
+use crossdock_delivery::attest::statement::{Attestation, SLSA};
 use crossdock_dockerfile::pattern::Pattern;
 use crossdock_oci::{Descriptor, Digest, Image, Store};
 use crossdock_platform::Platform;
 use prost::Message;
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
+use serde_json::Value;
 
 /// How a definition names a result of ours: `crossdock-result://DIGEST-OF-MANIFEST`. Clients hand definitions
 /// back as they are.
@@ -24,6 +25,9 @@ const SCHEME: &str = "crossdock-result://";
 
 /// The largest piece of a file that one call reads, in bytes; a message may have 16 MiB.
 const PIECE_MAX: i64 = 15 * 1024 * 1024;
+
+/// The largest statement that a client's frontend may make, in bytes.
+const STATEMENT_SIZE_MAX: usize = 80 << 20;
 
 /// The image of one platform, made by a solve.
 #[derive(Clone)]
@@ -136,8 +140,10 @@ pub fn configured(store: &Store, solved: Solved, given: &[u8]) -> Result<Solved>
         .context("the image configuration that the client gave")?;
     let mut image = solved.image.clone();
     image.put(store, &changed)?;
-    // What was attested is about the image as it was.
-    Ok(Solved { image, attestations: Vec::new(), recorded: None, ..solved })
+    // A list of packages is about the image as it was; how it was made is the same.
+    let mut attestations = solved.attestations;
+    attestations.retain(|made| made.predicate_type.starts_with(SLSA));
+    Ok(Solved { image, attestations, ..solved })
 }
 
 /// The files of a result.
@@ -182,6 +188,57 @@ impl Files {
         let mut bytes = vec![0; length as usize];
         file.read_exact_at(&mut bytes, offset).with_context(|| format!("read {path}"))?;
         Ok(bytes)
+    }
+
+    /// A whole file of JSON.
+    fn json(&self, path: &str) -> Result<Value> {
+        let mut bytes = Vec::new();
+        loop {
+            let piece = self.read(path, i64::try_from(bytes.len())?, PIECE_MAX)?;
+            let is_last = (piece.len() as i64) < PIECE_MAX;
+            bytes.extend(piece);
+            ensure!(bytes.len() <= STATEMENT_SIZE_MAX, "{path}: more than {STATEMENT_SIZE_MAX} bytes");
+            if is_last {
+                return serde_json::from_slice(&bytes).with_context(|| format!("{path}: not JSON"));
+            }
+        }
+    }
+
+    /// The attestation in a file: a predicate of this type, or an in-toto statement.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be read, is no statement, or is a provenance, which only the builder knows.
+    pub fn attestation(
+        &self,
+        path: &str,
+        predicate_type: Option<&str>,
+        inline_only: bool,
+    ) -> Result<Attestation> {
+        let mut value = self.json(path)?;
+        let (predicate_type, predicate) = match predicate_type {
+            Some(predicate_type) => (predicate_type.to_string(), value),
+            None => {
+                let predicate_type = value["predicateType"].as_str().map(str::to_string);
+                let missing = || format!("{path}: no statement of in-toto");
+                (predicate_type.with_context(missing)?, value["predicate"].take())
+            }
+        };
+        ensure!(!predicate_type.starts_with(SLSA), "{path}: a frontend may not set provenance attestations");
+        let file_name = path.rsplit('/').next().unwrap_or_default().to_string();
+        Ok(Attestation { predicate_type, predicate, file_name, inline_only })
+    }
+
+    /// The attestations in the files of a directory, each an in-toto statement.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Files::attestation`].
+    pub fn bundle(&self, directory: &str, inline_only: bool) -> Result<Vec<Attestation>> {
+        let directory = directory.trim_end_matches('/');
+        let files = self.list(&format!("{directory}/"), "")?;
+        let one = |file: &Stat| self.attestation(&format!("{directory}/{}", file.path), None, inline_only);
+        files.iter().map(one).collect()
     }
 
     /// The files of a directory whose names fit a pattern (`*` and `?`); all if it is empty.
