@@ -608,7 +608,8 @@ impl<'w> Frontend<'_, 'w> {
                 (calls::targets_json(&targets, &info.data), calls::targets_text(&targets))
             }
             "frontend.lint" => {
-                let found = calls::findings(&self.job.store, request).map_err(wrong)?;
+                let found = calls::findings(&self.job.store, request, rules::Experimental::BuildKits)
+                    .map_err(wrong)?;
                 if !found.warnings.is_empty() || found.error.is_some() {
                     code = b"1".to_vec();
                 }
@@ -642,7 +643,10 @@ impl<'w> Frontend<'_, 'w> {
         told: &mut Vec<rules::Warning>,
     ) -> Result<(), Failure> {
         // The build will report the error, with the lines around it.
-        let Ok(found) = calls::findings_of_build(&self.job.store, request) else { return Ok(()) };
+        let Ok(found) = calls::findings_of_build(&self.job.store, request, rules::Experimental::BuildKits)
+        else {
+            return Ok(());
+        };
         for warning in &found.warnings {
             if told.contains(warning) {
                 continue;

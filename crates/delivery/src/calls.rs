@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use base64::Engine as _;
 use crossdock_builder::dockerfile::check::outline::{Argument, Outline, Taken, Target};
-use crossdock_builder::dockerfile::check::rules::{self, Findings, Warning};
+use crossdock_builder::dockerfile::check::rules::{self, Experimental, Findings, Warning};
 use crossdock_builder::{BuildError, BuildRequest};
 use crossdock_dockerfile::Lines;
 use crossdock_dockerfile::error::excerpt_of;
@@ -18,8 +18,12 @@ use serde_json::{Value, json};
 /// # Errors
 ///
 /// The Dockerfile cannot be parsed.
-pub fn findings(store: &Store, request: &BuildRequest) -> Result<Findings, BuildError> {
-    rules::check(request, &|reference, platform| config_of(store, reference, platform))
+pub fn findings(
+    store: &Store,
+    request: &BuildRequest,
+    experimental: Experimental,
+) -> Result<Findings, BuildError> {
+    rules::check(request, experimental, &|reference, platform| config_of(store, reference, platform))
 }
 
 /// What the checks find in the stages that a build needs.
@@ -27,8 +31,14 @@ pub fn findings(store: &Store, request: &BuildRequest) -> Result<Findings, Build
 /// # Errors
 ///
 /// As [`findings`].
-pub fn findings_of_build(store: &Store, request: &BuildRequest) -> Result<Findings, BuildError> {
-    rules::check_for_build(request, &|reference, platform| config_of(store, reference, platform))
+pub fn findings_of_build(
+    store: &Store,
+    request: &BuildRequest,
+    experimental: Experimental,
+) -> Result<Findings, BuildError> {
+    rules::check_for_build(request, experimental, &|reference, platform| {
+        config_of(store, reference, platform)
+    })
 }
 
 /// The configuration of an image in the store; of one for another platform if there is no better one.

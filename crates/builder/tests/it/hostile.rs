@@ -25,7 +25,7 @@ fn checks_and_outlines() {
         }
         let mut request = BuildRequest::for_platform(Platform::host());
         request.dockerfile = input.to_vec();
-        let _ = rules::check(&request, &|_, _| None);
+        let _ = rules::check(&request, rules::Experimental::Ours, &|_, _| None);
         let _ = (outline::outline(&request).is_ok(), outline::targets(&request).is_ok());
     });
 }

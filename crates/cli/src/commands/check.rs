@@ -3,7 +3,7 @@
 use anyhow::{Result, bail};
 use crossdock_builder::BuildRequest;
 use crossdock_builder::dockerfile::check::outline;
-use crossdock_builder::dockerfile::check::rules::Warning;
+use crossdock_builder::dockerfile::check::rules::{Experimental, Warning};
 use crossdock_delivery::calls;
 use crossdock_dockerfile::error::excerpt;
 use crossdock_oci::Store;
@@ -50,7 +50,7 @@ pub fn call(store: &Store, request: &BuildRequest, file: &str, method: Method, i
     match method {
         Method::Build => bail!("--call build builds"),
         Method::Check => {
-            let findings = calls::findings(store, request)?;
+            let findings = calls::findings(store, request, Experimental::Ours)?;
             let code = u8::from(!findings.warnings.is_empty() || findings.error.is_some());
             match is_json {
                 true => print_json(&calls::check_json(&findings, file, &request.dockerfile)),
@@ -79,7 +79,7 @@ pub fn call(store: &Store, request: &BuildRequest, file: &str, method: Method, i
 
 /// Runs the checks before a build: findings are short warnings, or end the build if the Dockerfile says so.
 pub fn before_build(store: &Store, request: &BuildRequest, file: &str, display: &Display) -> Result<()> {
-    let Ok(findings) = calls::findings_of_build(store, request) else {
+    let Ok(findings) = calls::findings_of_build(store, request, Experimental::Ours) else {
         // The build will report the error, with the lines around it.
         return Ok(());
     };

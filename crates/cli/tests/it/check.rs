@@ -7,9 +7,6 @@ use crate::support::World;
 const DOCKERFILE: &str = "# TAG which base\nARG TAG=latest\n# tools what compiles\nFROM base:$TAG AS tools\n\
     RUN --mount=type=secret,id=token,required=true true\nFROM base\nCOPY $FROM_ENV$NOWHERE skipped /\nWORKDIR app\n";
 
-/// Docker calls the rule CopyIgnoredFile experimental.
-const IGNORED: &str = "BUILDKIT_DOCKERFILE_CHECK=experimental=CopyIgnoredFile";
-
 #[test]
 fn findings_are_named_at_their_lines_and_nothing_is_built() {
     let world = World::with_base();
@@ -17,7 +14,7 @@ fn findings_are_named_at_their_lines_and_nothing_is_built() {
     world.file(".dockerignore", "skipped\n").file("x", "");
     let list = ["images", "--format", "{{.Repository}} {{.Tag}} {{.Platform}} {{.ID}}"];
     let images = world.run(&list).ok();
-    let checked = world.build(DOCKERFILE, &["--check", "-t", "never", "--build-arg", IGNORED]);
+    let checked = world.build(DOCKERFILE, &["--check", "-t", "never"]);
     assert_eq!(checked.code, Some(1), "{checked:?}");
     for text in [
         "Check complete, 3 warnings have been found!\n\nWARNING: UndefinedVar - https://docs.docker.com/go/dockerfile/rule/undefined-var/\nUsage of undefined variable '$NOWHERE'\nDockerfile:7\n",
@@ -32,7 +29,7 @@ fn findings_are_named_at_their_lines_and_nothing_is_built() {
     assert_eq!(world.run(&list).ok(), images);
     let fine = world.build("FROM base\nCMD [\"sh\"]\n", &["--check"]);
     assert_eq!(fine.ok(), "Check complete, no warnings found.\n");
-    let json = world.build(DOCKERFILE, &["--call", "check,format=json", "--build-arg", IGNORED]);
+    let json = world.build(DOCKERFILE, &["--call", "check,format=json"]);
     let json: Value = serde_json::from_str(&json.out).expect("JSON");
     let rules: Vec<&str> = json["warnings"]
         .as_array()

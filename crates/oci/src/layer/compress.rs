@@ -12,9 +12,10 @@ use crate::layer::limit::UnpackLimit;
 use crate::layer::read::{BLOCK, is_tar_header};
 use crate::media_type::Compression;
 
-/// Default gzip level. With zlib-rs on 700 MB of programs: level 2 takes 6.6 s of CPU time for 252 MB, 3
-/// takes 7.9 s for 243 MB, 4 takes 8.7 s for 240 MB, and 6 twice that for 235 MB.
-pub const GZIP_LEVEL: u32 = 3;
+/// Default gzip level. Sizes and CPU times of deflating beside level 3 of zlib-rs, which was the default:
+/// 0.98 to 1.00 and 0.65 to 0.75 for programs and libraries, 1.03 and 0.91 for sources. Level 1 takes half of
+/// the time for 2 % to 7 % more, level 5 the whole for 3 % to 5 % less.
+pub const GZIP_LEVEL: u32 = 2;
 /// Default Zstandard level, which is also Zstandard's own.
 pub const ZSTD_LEVEL: u32 = 3;
 

@@ -1,8 +1,7 @@
 //! Gzip on several threads, as pigz does it: one member (RFC 1952) of blocks compressed side by side.
 //!
-//! Each block is primed with the 32 KiB before it and ends at a byte boundary, so that the blocks are joined
-//! by writing one after the other. Where blocks begin depends on the input alone: the output is the same for
-//! any number of threads.
+//! Each block ends at a byte boundary, so that the blocks are joined by writing one after the other. Where
+//! blocks begin depends on the input alone: the output is the same for any number of threads.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
@@ -11,10 +10,10 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
-use flate2::{Compress, Compression, Crc, FlushCompress, Status};
+use flate2::Crc;
 
-/// Bytes that deflate looks back at (RFC 1951).
-const WINDOW: usize = 32 * 1024;
+use crate::layer::deflate::{Deflater, WINDOW};
+
 /// Bytes of input per block: large enough that ends of blocks cost less than 0.1 %, small enough for all
 /// cores to have work soon.
 const BLOCK: usize = 256 * 1024;
@@ -213,6 +212,8 @@ struct Spotter {
 const PIECE: usize = 2048;
 /// Shorter runs are not worth the change of method, which costs a flush and refilling deflate's window.
 const RUN_MIN: usize = 2 * PIECE;
+/// From this length on, a glance at a piece tells whether the run goes on.
+const RUN_LONG: usize = 8 * PIECE;
 
 impl Spotter {
     const HASH_BITS: u32 = 14;
@@ -227,8 +228,10 @@ impl Spotter {
         self.seen.fill(0);
         let mut runs: Vec<Range<usize>> = Vec::new();
         for at in (0..data.len() / PIECE).map(|n| n * PIECE) {
+            // Long noise seldom ends with a piece that begins like noise.
+            let is_long = runs.last().is_some_and(|run| run.end == at && run.len() >= RUN_LONG);
             // Pieces before the start only enter the table.
-            if !is_level(&data[at..at + PIECE]) || self.repeats(data, at) || at < start {
+            if !is_level(&data[at..at + PIECE], is_long) || self.repeats(data, at) || at < start {
                 continue;
             }
             match runs.last_mut() {
@@ -267,8 +270,8 @@ impl Spotter {
 
 /// Whether all byte values are about equally frequent, as in compressed data but not in programs and texts:
 /// the probability that two bytes are equal (Rényi's entropy of order 2) is at most that of 7.75 bits a
-/// byte; noise has 7.91 in a piece of this length.
-fn is_level(piece: &[u8]) -> bool {
+/// byte; noise has 7.91 in a piece of this length. `glance` looks at the first quarter only.
+fn is_level(piece: &[u8], glance: bool) -> bool {
     let is_level = |bytes: &[u8], symbols: u32| {
         let mut counts = [[0u16; 256]; 2];
         for pair in bytes.chunks_exact(2) {
@@ -281,7 +284,7 @@ fn is_level(piece: &[u8]) -> bool {
         (equal - length) * symbols <= length * length
     };
     // The first bytes reveal most texts; they are few, so their bound is wider.
-    is_level(&piece[..PIECE / 4], 180) && is_level(piece, 215)
+    is_level(&piece[..PIECE / 4], 180) && (glance || is_level(piece, 215))
 }
 
 /// Stored blocks (RFC 1951, section 3.2.4). Each begins at a byte boundary, since the block before ended at
@@ -301,14 +304,14 @@ fn store(data: &[u8], last: bool, out: &mut Vec<u8>) {
 
 /// What one thread compresses with.
 struct Compressor {
-    deflate: Compress,
+    deflater: Deflater,
     level: u32,
     spotter: Spotter,
 }
 
 impl Compressor {
     fn new(level: u32) -> Compressor {
-        Compressor { deflate: Compress::new(Compression::new(level), false), level, spotter: Spotter::new() }
+        Compressor { deflater: Deflater::new(level), level, spotter: Spotter::new() }
     }
 
     /// Compresses a block into the empty `out`: noise is stored, the rest deflated.
@@ -326,37 +329,15 @@ impl Compressor {
         let mut at = start;
         for run in runs {
             if at < run.start {
-                self.deflate(&data, at..run.start, false, &mut out)?;
+                self.deflater.deflate(&data, at..run.start, false, &mut out)?;
             }
             at = run.end;
             store(&data[run], last && at == data.len(), &mut out);
         }
         if at < data.len() || start == data.len() {
-            self.deflate(&data, at..data.len(), last, &mut out)?;
+            self.deflater.deflate(&data, at..data.len(), last, &mut out)?;
         }
         Ok(Done { compressed: out, crc, used: data })
-    }
-
-    /// Deflates a part of `data`, which can refer to the bytes before it, deflated or stored.
-    fn deflate(&mut self, data: &[u8], part: Range<usize>, last: bool, out: &mut Vec<u8>) -> io::Result<()> {
-        let deflate = &mut self.deflate;
-        deflate.reset();
-        let window = &data[part.start.saturating_sub(WINDOW)..part.start];
-        if !window.is_empty() {
-            deflate.set_dictionary(window).map_err(io::Error::other)?;
-        }
-        let part = &data[part];
-        let flush = if last { FlushCompress::Finish } else { FlushCompress::Sync };
-        loop {
-            let taken = usize::try_from(deflate.total_in()).expect("a block's length fits");
-            let status = deflate.compress_vec(&part[taken..], out, flush).map_err(io::Error::other)?;
-            let all_taken = deflate.total_in() == part.len() as u64;
-            let has_room = out.len() < out.capacity();
-            if (last && status == Status::StreamEnd) || (!last && all_taken && has_room) {
-                return Ok(());
-            }
-            out.reserve(64 * 1024);
-        }
     }
 }
 
@@ -405,7 +386,7 @@ mod tests {
 
     /// Packs with different numbers of threads, compares, unpacks, compares; returns the packed length.
     fn round_trip(data: &[u8]) -> usize {
-        let [length, _] = [GZIP_LEVEL, 4].map(|level| {
+        let [length, _] = [GZIP_LEVEL, 6].map(|level| {
             let packed = gzip(data, level, 3);
             assert!(packed == gzip(data, level, 1), "the output depends on the number of threads");
             let mut back = Vec::new();

@@ -6,6 +6,8 @@
 
 pub(crate) mod apply;
 pub(crate) mod compress;
+mod deflate;
+mod deflate_blocks;
 pub(crate) mod gzip;
 pub(crate) mod limit;
 pub(crate) mod owners;

@@ -19,8 +19,24 @@ use crate::dockerfile::state::STAGES_SIZE_MAX;
 use crate::dockerfile::values::{check_signal, expose};
 use crate::error::{BuildError, ErrorKind, shell_error};
 
-/// Rules that are checked only if `# check=experimental=` enables them.
-const EXPERIMENTAL: [&str; 2] = ["InvalidDefinitionDescription", "CopyIgnoredFile"];
+/// Which rules `# check=experimental=` must enable before they are checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Experimental {
+    /// Those of BuildKit (frontend/dockerfile/linter/ruleset.go), as clients of its API expect.
+    BuildKits,
+    /// Fewer: a COPY of what `.dockerignore` excludes is told without asking, since a build can fail there.
+    Ours,
+}
+
+impl Experimental {
+    fn has(self, rule: &str) -> bool {
+        match rule {
+            "InvalidDefinitionDescription" => true,
+            "CopyIgnoredFile" => self == Experimental::BuildKits,
+            _ => false,
+        }
+    }
+}
 
 /// Name and description of each rule.
 const RULES: [(&str, &str); 22] = [
@@ -173,9 +189,9 @@ impl Settings {
         names.any(|name| name.eq_ignore_ascii_case("all") || name.eq_ignore_ascii_case(rule))
     }
 
-    fn wants(&self, rule: &str) -> bool {
+    fn wants(&self, rule: &str, experimental: Experimental) -> bool {
         let has = |list: &BTreeSet<String>| list.contains("all") || list.contains(&rule.to_ascii_lowercase());
-        match EXPERIMENTAL.contains(&rule) {
+        match experimental.has(rule) {
             true => has(&self.experimental),
             false => !has(&self.skip),
         }
@@ -205,19 +221,27 @@ const OF_STAGES: [&str; 10] = [
 ];
 
 /// Checks a Dockerfile. Of a text that cannot be parsed, what stands before the error is checked.
-pub fn check(request: &BuildRequest, known: Known<'_>) -> Result<Findings, BuildError> {
+pub fn check(
+    request: &BuildRequest,
+    experimental: Experimental,
+    known: Known<'_>,
+) -> Result<Findings, BuildError> {
     let file = match Dockerfile::parse(&request.dockerfile) {
         Ok(file) => file,
-        Err(error) => return Ok(before(request, BuildError::from(error))),
+        Err(error) => return Ok(before(request, experimental, BuildError::from(error))),
     };
-    check_file(&file, request, known)
+    check_file(&file, request, experimental, known)
 }
 
 /// Checks what a build of the request's target uses of a Dockerfile: BuildKit warns of other stages only if
 /// it is asked for all warnings.
-pub fn check_for_build(request: &BuildRequest, known: Known<'_>) -> Result<Findings, BuildError> {
-    let Ok(file) = Dockerfile::parse(&request.dockerfile) else { return check(request, known) };
-    let mut findings = check_file(&file, request, known)?;
+pub fn check_for_build(
+    request: &BuildRequest,
+    experimental: Experimental,
+    known: Known<'_>,
+) -> Result<Findings, BuildError> {
+    let Ok(file) = Dockerfile::parse(&request.dockerfile) else { return check(request, experimental, known) };
+    let mut findings = check_file(&file, request, experimental, known)?;
     let Ok(needed) = needed(&file, request) else { return Ok(findings) };
     let stage_of = |line| file.stages.partition_point(|stage| stage.lines.start <= line).checked_sub(1);
     findings.warnings.retain(|warning| {
@@ -244,19 +268,24 @@ fn needed(file: &Dockerfile, request: &BuildRequest) -> Result<BTreeSet<usize>, 
 }
 
 /// What is found before an error of the text.
-fn before(request: &BuildRequest, error: BuildError) -> Findings {
+fn before(request: &BuildRequest, experimental: Experimental, error: BuildError) -> Findings {
     let mut findings = Findings { error: Some((error.to_string(), error.lines)), ..Findings::default() };
     let end = error.lines.map_or(0, |lines| lines.start.saturating_sub(1));
     let text: Vec<u8> =
         request.dockerfile.split_inclusive(|byte| *byte == b'\n').take(end).flatten().copied().collect();
     let Ok(file) = Dockerfile::parse(&text) else { return findings };
-    let Ok(before) = check_file(&file, request, &|_, _| None) else { return findings };
+    let Ok(before) = check_file(&file, request, experimental, &|_, _| None) else { return findings };
     findings.warnings = before.warnings;
     findings.warnings.retain(|warning| OF_WORDS.contains(&warning.rule));
     findings
 }
 
-fn check_file(file: &Dockerfile, request: &BuildRequest, known: Known<'_>) -> Result<Findings, BuildError> {
+fn check_file(
+    file: &Dockerfile,
+    request: &BuildRequest,
+    experimental: Experimental,
+    known: Known<'_>,
+) -> Result<Findings, BuildError> {
     let settings = Settings::of(file, request)?;
     let mut check = Check { file, request, known, found: Vec::new(), told: None, error: None };
     check.text();
@@ -269,7 +298,7 @@ fn check_file(file: &Dockerfile, request: &BuildRequest, known: Known<'_>) -> Re
         node.filter(|node| node.lines.start <= line)
             .is_some_and(|node| Settings::is_skipped_by(&node.comments, warning.rule))
     };
-    warnings.retain(|warning| settings.wants(warning.rule) && !is_skipped(warning));
+    warnings.retain(|warning| settings.wants(warning.rule, experimental) && !is_skipped(warning));
     warnings.sort_by_key(|warning| warning.lines);
     warnings.dedup();
     let mut findings = Findings { warnings, are_errors: settings.error, error: check.told };
@@ -824,7 +853,7 @@ mod tests {
             }
             Some(config)
         };
-        let findings = check(request, &known).expect("a Dockerfile");
+        let findings = check(request, Experimental::Ours, &known).expect("a Dockerfile");
         findings.warnings.iter().map(|w| format!("{} {}: {}", w.lines.start, w.rule, w.detail)).collect()
     }
 
@@ -839,11 +868,19 @@ mod tests {
         ] {
             assert_eq!(found(&request(dockerfile)), Vec::<String>::new(), "{dockerfile}");
         }
-        let mut ignored = request("# check=experimental=CopyIgnoredFile\nFROM scratch\nCOPY . /\n");
+        let mut ignored = request("FROM scratch\nCOPY . /\n");
         ignored.ignore = crossdock_dockerfile::ignore::Ignore::parse("*\n!a\n").expect("valid");
         assert_eq!(found(&ignored), Vec::<String>::new());
         ignored.ignore = crossdock_dockerfile::ignore::Ignore::parse("*\n").expect("valid");
         assert!(found(&ignored)[0].contains("CopyIgnoredFile"));
+        // Clients of BuildKit's API ask for the rule.
+        let theirs = |request: &BuildRequest| {
+            let findings = check(request, Experimental::BuildKits, &|_, _| None).expect("a Dockerfile");
+            findings.warnings.iter().map(|warning| warning.rule).collect::<Vec<_>>()
+        };
+        assert!(theirs(&ignored).is_empty());
+        ignored.dockerfile.splice(0..0, *b"# check=experimental=CopyIgnoredFile\n");
+        assert_eq!(theirs(&ignored), ["CopyIgnoredFile"]);
     }
 
     #[test]
@@ -851,7 +888,7 @@ mod tests {
         let text = "FROM scratch AS One\nENV a b\nFROM scratch AS two\nCOPY $no /\n";
         let of_build = |target: &str| {
             let request = BuildRequest { target: Some(target.to_string()), ..request(text) };
-            let findings = check_for_build(&request, &|_, _| None).expect("a Dockerfile");
+            let findings = check_for_build(&request, Experimental::Ours, &|_, _| None).expect("a Dockerfile");
             findings.warnings.iter().map(|warning| warning.rule).collect::<Vec<_>>()
         };
         assert_eq!(of_build("two"), ["StageNameCasing", "UndefinedVar"]);
@@ -862,7 +899,7 @@ mod tests {
     #[test]
     fn what_stands_before_an_error_is_checked() {
         let text = "FROM scratch AS One\nMAINTAINER me\nENV a b\nNONSENSE\n";
-        let findings = check(&request(text), &|_, _| None).expect("checked");
+        let findings = check(&request(text), Experimental::Ours, &|_, _| None).expect("checked");
         let rules: Vec<&str> = findings.warnings.iter().map(|warning| warning.rule).collect();
         assert_eq!(rules, ["StageNameCasing", "MaintainerDeprecated"]);
         let (message, lines) = findings.error.expect("an error");
@@ -873,7 +910,7 @@ mod tests {
     #[test]
     fn warnings_that_are_errors_are_told_as_one() {
         let text = "# check=skip=StageNameCasing;error=true\nFROM scratch as One\nCopy a /\n";
-        let findings = check(&request(text), &|_, _| None).expect("checked");
+        let findings = check(&request(text), Experimental::Ours, &|_, _| None).expect("checked");
         let (message, lines) = findings.error.expect("an error");
         let expected = "lint violation found for rules: FromAsCasing, ConsistentInstructionCasing";
         assert_eq!((message.as_str(), lines.map(|lines| lines.start)), (expected, Some(2)));
@@ -921,7 +958,8 @@ mod tests {
             ("FROM scratch\nSTOPSIGNAL SIGFOO\n", "invalid signal", 2),
             ("FROM scratch\nVOLUME $nothing\n", "empty path", 2),
         ] {
-            let findings = check(&request(dockerfile), &|_, _| None).expect("a Dockerfile");
+            let findings =
+                check(&request(dockerfile), Experimental::Ours, &|_, _| None).expect("a Dockerfile");
             let (message, lines) = findings.error.unwrap_or_else(|| panic!("nothing told of {dockerfile}"));
             assert!(message.contains(text), "{dockerfile}: {message}");
             assert_eq!(lines.map(|lines| lines.start), Some(line), "{dockerfile}");
@@ -1038,7 +1076,7 @@ mod tests {
 
     #[test]
     fn settings_of_the_directive() {
-        let findings = |text: &str| check(&request(text), &|_, _| None);
+        let findings = |text: &str| check(&request(text), Experimental::Ours, &|_, _| None);
         assert!(findings("# check=error=true\nFROM a\nCMD x\n").expect("valid").are_errors);
         assert!(!findings("# check=skip=all;error=false\nFROM a\nCMD x\n").expect("valid").are_errors);
         assert!(findings("# check=skip=all\nFROM a\nCMD x\n").expect("valid").warnings.is_empty());
@@ -1047,7 +1085,7 @@ mod tests {
         );
         let mut overridden = request("# check=error=true\nFROM a\nCMD x\n");
         overridden.build_args.insert("BUILDKIT_DOCKERFILE_CHECK".into(), "skip=JSONArgsRecommended".into());
-        assert_eq!(check(&overridden, &|_, _| None).expect("valid"), Findings::default());
+        assert_eq!(check(&overridden, Experimental::Ours, &|_, _| None).expect("valid"), Findings::default());
         let url =
             Warning { rule: "JSONArgsRecommended", detail: String::new(), lines: Lines::default() }.url();
         assert_eq!(url, "https://docs.docker.com/go/dockerfile/rule/json-args-recommended/");

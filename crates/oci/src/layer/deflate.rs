@@ -1,0 +1,112 @@
+//! Deflate (RFC 1951) of parts that are joined by writing one after the other.
+//!
+//! libdeflate compresses a part better and faster than zlib does, but it neither looks back at the bytes
+//! before the part nor leaves a stream open: it marks its last block as the last one of the stream. That
+//! block is looked up ([`Ends`]) and its mark taken away. Short parts that could look back are left to zlib.
+
+use std::io;
+use std::ops::Range;
+
+use flate2::{Compress, Compression, FlushCompress, Status};
+use libdeflater::{CompressionLvl, Compressor};
+
+use crate::layer::deflate_blocks::Ends;
+
+/// Bytes that deflate looks back at (RFC 1951).
+pub(super) const WINDOW: usize = 32 * 1024;
+
+/// Length in bytes from which on a part loses less by not looking back than libdeflate gains.
+const LONG: usize = 64 * 1024;
+
+/// What one thread deflates with.
+pub(super) struct Deflater {
+    long: Compressor,
+    short: Compress,
+}
+
+impl Deflater {
+    /// `level` from 1, the fastest, to 9.
+    pub(super) fn new(level: u32) -> Deflater {
+        let level = level.clamp(1, 9);
+        let long = CompressionLvl::new(level.cast_signed()).expect("libdeflate has levels up to 12");
+        Deflater { long: Compressor::new(long), short: Compress::new(Compression::new(level), false) }
+    }
+
+    /// Deflates a part of `data` behind what is in `out`. The result ends at a byte boundary, and is the end
+    /// of a stream if it is the last part of one.
+    pub(super) fn deflate(
+        &mut self,
+        data: &[u8],
+        part: Range<usize>,
+        last: bool,
+        out: &mut Vec<u8>,
+    ) -> io::Result<()> {
+        let is_long = part.len() >= LONG || (part.start == 0 && !part.is_empty());
+        match is_long && self.deflate_long(&data[part.clone()], last, out) {
+            true => Ok(()),
+            false => self.deflate_short(data, part, last, out),
+        }
+    }
+
+    /// Returns false, and leaves `out` as it was, if the result is not what this file knows to change.
+    fn deflate_long(&mut self, part: &[u8], last: bool, out: &mut Vec<u8>) -> bool {
+        let start = out.len();
+        out.resize(start + self.long.deflate_compress_bound(part.len()), 0);
+        let written = self.long.deflate_compress(part, &mut out[start..]);
+        let ends = written.ok().and_then(|written| {
+            out.truncate(start + written);
+            if last { Some(None) } else { Ends::of(&out[start..]).map(Some) }
+        });
+        match ends {
+            Some(Some(ends)) => leave_open(out, start, &ends),
+            Some(None) => {}
+            None => out.truncate(start),
+        }
+        ends.is_some()
+    }
+
+    fn deflate_short(
+        &mut self,
+        data: &[u8],
+        part: Range<usize>,
+        last: bool,
+        out: &mut Vec<u8>,
+    ) -> io::Result<()> {
+        let deflate = &mut self.short;
+        deflate.reset();
+        let window = &data[part.start.saturating_sub(WINDOW)..part.start];
+        if !window.is_empty() {
+            deflate.set_dictionary(window).map_err(io::Error::other)?;
+        }
+        let part = &data[part];
+        out.reserve(part.len() / 2 + 64);
+        let flush = if last { FlushCompress::Finish } else { FlushCompress::Sync };
+        loop {
+            let taken = usize::try_from(deflate.total_in()).expect("a part's length fits");
+            let status = deflate.compress_vec(&part[taken..], out, flush).map_err(io::Error::other)?;
+            let all_taken = deflate.total_in() == part.len() as u64;
+            let has_room = out.len() < out.capacity();
+            if (last && status == Status::StreamEnd) || (!last && all_taken && has_room) {
+                return Ok(());
+            }
+            out.reserve(64 * 1024);
+        }
+    }
+}
+
+/// Makes the stream from byte `start` of `out` on one that more can follow: its last block is no longer
+/// marked, and an empty stored block (RFC 1951, section 3.2.4) leads to a byte boundary.
+fn leave_open(out: &mut Vec<u8>, start: usize, ends: &Ends) {
+    out[start + ends.last / 8] &= !(1 << (ends.last % 8));
+    out.truncate(start + ends.end.div_ceil(8));
+    let used = ends.end % 8;
+    if used > 0 {
+        let end = out.len() - 1;
+        out[end] &= (1 << used) - 1;
+    }
+    // The three bits of the block's header are zero, and so are those up to the boundary.
+    if used == 0 || used > 5 {
+        out.push(0);
+    }
+    out.extend([0, 0, 0xff, 0xff]);
+}
