@@ -51,7 +51,7 @@ fn platform_of(platform: Option<&pb::Platform>) -> Platform {
     platform.and_then(results::platform_of).unwrap_or_else(Platform::host)
 }
 
-/// Finds an image: its name with its digest, and its configuration.
+/// Finds an image: its name (another one if a policy says so), its digest, and its configuration.
 fn resolve(
     job: &Job,
     name: &str,
@@ -64,8 +64,7 @@ fn resolve(
     let found = Images::resolve(&source, &reference, platform, pull);
     let manifest = found.map_err(anyhow::Error::msg)?;
     let image = job.store.load_image(&manifest)?;
-    let name = reference.with_digest(manifest.digest.clone()).to_string();
-    Ok((name, manifest.digest.to_string(), image.config_bytes))
+    Ok((reference.to_string(), manifest.digest.to_string(), image.config_bytes))
 }
 
 #[tonic::async_trait]

@@ -14,6 +14,7 @@ use crossdock_delivery::attest::provenance::Inputs;
 use crossdock_delivery::attest::settings as attestations;
 use crossdock_delivery::attest::steps::Steps;
 use crossdock_delivery::attest::{self, Making};
+use crossdock_delivery::source::Source;
 use crossdock_dockerfile::Lines;
 use crossdock_oci::Digest;
 use crossdock_platform::Platform;
@@ -52,11 +53,11 @@ pub fn solve(job: &Job, definition: &pb::Definition, asked: &[CacheEntry]) -> Re
     let reporter = Arc::new(Reporter::new(job.log.clone(), &job.next_solve(), job.hidden.clone()));
     let session = job.own_session().map_err(|error| Failure::of(&error))?;
     let host = Platform::host();
-    let from = FromClient { job, reporter: &reporter, session: session.as_deref() };
+    let source = surroundings::source(job, session.clone(), &reporter).noting_materials(true);
+    let from = FromClient { job, reporter: &reporter, session: session.as_deref(), source: &source };
     let graph = definition::graph(definition, &host, &from).map_err(|error| Failure::of(&error))?;
     let platform = graph.result.map_or(host, |edge| graph.ops[edge.op].platform.clone());
     let settings = surroundings::settings(job, platform.clone());
-    let source = surroundings::source(job, session.clone(), &reporter).noting_materials(true);
     let (layer_options, mut caches) = job.layers();
     caches.extend(asked.iter().cloned());
     let say = |text: &str| reporter.warn(text.trim_start_matches("warning: "), "", "", None);
@@ -199,6 +200,7 @@ struct FromClient<'a> {
     job: &'a Job,
     reporter: &'a Reporter,
     session: Option<&'a Session>,
+    source: &'a Source<'a>,
 }
 
 impl Sources for FromClient<'_> {
@@ -212,7 +214,7 @@ impl Sources for FromClient<'_> {
         match scheme {
             "docker-image" => image(rest, attrs),
             "local" => self.local(rest, attrs),
-            "oci-layout" => self.layout(rest, attrs),
+            "oci-layout" => self.layout(rest, attrs, platform),
             "git" => git(rest, attrs),
             "http" if sources::upload_of(identifier).is_some() => self.upload(identifier, attrs),
             "http" | "https" => http(identifier, attrs),
@@ -283,13 +285,15 @@ impl FromClient<'_> {
     }
 
     /// An image in a store of the client: `NAME@DIGEST`.
-    fn layout(&self, text: &str, attrs: &Attributes) -> Result<llb::Source> {
+    fn layout(&self, text: &str, attrs: &Attributes, platform: &Platform) -> Result<llb::Source> {
         let (name, digest) =
             text.split_once('@').with_context(|| format!("oci-layout://{text}: no digest"))?;
         let (name, _) = name.rsplit_once(':').unwrap_or((name, ""));
         let id = attrs.get("oci.store").map_or(name, String::as_str);
         let session = self.session(attrs.get("oci.session").map(String::as_str))?;
-        let images = sources::layout(session, &self.job.store, self.reporter, id, &digest.parse()?)?;
+        let digest: Digest = digest.parse()?;
+        self.source.note_layout(name, platform, &digest);
+        let images = sources::layout(session, &self.job.store, self.reporter, id, &digest)?;
         Ok(llb::Source::Images(images))
     }
 }

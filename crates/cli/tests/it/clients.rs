@@ -379,7 +379,9 @@ impl Day {
         let registry = Registry::start(&world);
         let mut server = world.crossdock(&["serve", "--buildkit"]).start();
         server.until_err("use it with");
-        let top = |name: &str, content: &str| drop(world.file(&format!("../{name}"), content));
+        let top = |name: &str, content: &str| {
+            world.file(&format!("../{name}"), content);
+        };
         for directory in ["out", "ctx", "other", "else", "bin", "home/.docker/cli-plugins"] {
             fs::create_dir_all(world.path(directory)).expect("a directory");
         }

@@ -5,6 +5,7 @@ mod add;
 mod ahead;
 mod amended;
 mod attestations;
+mod bad_sessions;
 mod bake;
 mod build_options;
 mod buildkit;
