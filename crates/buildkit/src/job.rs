@@ -292,6 +292,10 @@ impl Job {
         }
         let platforms = platforms_of(&answer.metadata);
         let is_only = ids.len() == 1;
+        let epoch = answer.metadata.get("source.date.epoch").and_then(|text| std::str::from_utf8(text).ok());
+        let epoch = epoch.or_else(|| self.attributes.get("build-arg:SOURCE_DATE_EPOCH").map(String::as_str));
+        let epoch = epoch.filter(|text| !text.is_empty()).map(str::parse::<i64>);
+        let epoch = epoch.transpose().context("SOURCE_DATE_EPOCH: not a number of seconds")?;
         for (name, id) in ids.into_iter().filter(|(_, id)| !id.is_empty()) {
             let keys = [format!("containerimage.config/{name}"), "containerimage.config".to_string()];
             let mut solved = self.result(&id)?;
@@ -303,7 +307,7 @@ impl Job {
                 solved = Arc::new(own);
             }
             if let Some(config) = keys.iter().find_map(|key| answer.metadata.get(key)) {
-                solved = Arc::new(results::configured(&self.store, (*solved).clone(), config)?);
+                solved = Arc::new(results::configured(&self.store, (*solved).clone(), config, epoch)?);
             }
             let made = attestations.iter().filter(|(key, _)| **key == name || is_only);
             let made = made.map(|(_, made)| self.attested(made)).collect::<Result<Vec<_>>>()?.concat();

@@ -17,7 +17,7 @@ use crossdock_oci::{Descriptor, Digest, Image, Store};
 use crossdock_platform::Platform;
 use prost::Message;
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// How a definition names a result of ours: `crossdock-result://DIGEST-OF-MANIFEST`. Clients hand definitions
 /// back as they are.
@@ -108,12 +108,13 @@ pub fn descriptor(store: &Store, digest: &Digest, platform: &Platform) -> Result
 }
 
 /// The result with another configuration, which a client gave (BuildKit, exporter/containerimage/exptypes:
-/// `containerimage.config`). Its layers stay; a history that does not fit them is replaced.
+/// `containerimage.config`). Its layers stay; a history that does not fit them is replaced; times that are
+/// missing are those of the result, and with an `epoch` all of them are that.
 ///
 /// # Errors
 ///
 /// The configuration is no JSON object; the store's.
-pub fn configured(store: &Store, solved: Solved, given: &[u8]) -> Result<Solved> {
+pub fn configured(store: &Store, solved: Solved, given: &[u8], epoch: Option<i64>) -> Result<Solved> {
     let loaded = store.load_image(&solved.image.manifest)?;
     if loaded.config_bytes == given {
         return Ok(solved);
@@ -134,6 +135,7 @@ pub fn configured(store: &Store, solved: Solved, given: &[u8]) -> Result<Solved>
     for name in ["architecture", "os"] {
         fields.entry(name).or_insert_with(|| own[name].clone());
     }
+    set_times(fields, &own["created"], epoch)?;
     let mut changed = Image::from(loaded);
     changed
         .set_config(serde_json::to_vec(&config)?)
@@ -143,7 +145,25 @@ pub fn configured(store: &Store, solved: Solved, given: &[u8]) -> Result<Solved>
     // A list of packages is about the image as it was; how it was made is the same.
     let mut attestations = solved.attestations;
     attestations.retain(|made| made.predicate_type.starts_with(SLSA));
-    Ok(Solved { image, attestations, ..solved })
+    Ok(Solved { image, attestations, epoch: epoch.or(solved.epoch), ..solved })
+}
+
+/// Sets the times of a configuration.
+fn set_times(fields: &mut Map<String, Value>, own: &Value, epoch: Option<i64>) -> Result<()> {
+    let epoch = epoch.map(jiff::Timestamp::from_second).transpose().context("the epoch of the build")?;
+    let epoch = epoch.map(|time| Value::from(time.to_string()));
+    let set = |fields: &mut Map<String, Value>| match &epoch {
+        Some(epoch) => drop(fields.insert("created".to_string(), epoch.clone())),
+        None if fields.get("created").is_none_or(Value::is_null) && !own.is_null() => {
+            fields.insert("created".to_string(), own.clone());
+        }
+        None => {}
+    };
+    set(fields);
+    for line in fields.get_mut("history").and_then(Value::as_array_mut).into_iter().flatten() {
+        line.as_object_mut().into_iter().for_each(set);
+    }
+    Ok(())
 }
 
 /// The files of a result.
@@ -296,6 +316,23 @@ impl Files {
 mod tests {
     use super::*;
     use crossdock_builder::Base;
+
+    #[test]
+    fn times_that_are_missing_are_the_results() {
+        let config = |epoch: Option<i64>| {
+            let mut config = serde_json::json!({
+                "history": [{ "created_by": "a" }, { "created": "2001-01-01T00:00:00Z" }, null, 7],
+            });
+            let own = Value::from("2002-02-02T00:00:00Z");
+            set_times(config.as_object_mut().expect("an object"), &own, epoch).expect("set");
+            let times =
+                [&config["created"], &config["history"][0]["created"], &config["history"][1]["created"]];
+            times.map(|time| time.as_str().expect("a time").to_string())
+        };
+        assert_eq!(config(None), ["2002-02-02T00:00:00Z", "2002-02-02T00:00:00Z", "2001-01-01T00:00:00Z"]);
+        assert_eq!(config(Some(7)), ["1970-01-01T00:00:07Z"; 3]);
+        assert!(set_times(&mut Map::new(), &Value::Null, Some(i64::MAX)).is_err());
+    }
 
     #[test]
     fn a_definition_leads_back_to_its_result() {
