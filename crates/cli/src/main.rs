@@ -57,6 +57,7 @@ fn main() -> ExitCode {
     let result = Session::start(&args.global, needs).map(Arc::new).and_then(|session| {
         let result = commands::run(&session, args.command);
         session.tell_warnings();
+        crossdock_sandbox::compile_images(session.root());
         result
     });
     match result {

@@ -123,17 +123,9 @@ impl Session {
     /// Opens the store.
     pub fn store(&self) -> Result<Store> {
         let store = Store::open(&self.root)?;
-        self.keep_translations();
         self.warnings.lock().unwrap_or_else(PoisonError::into_inner).push(store.warnings());
         let store = store.with_unpack_limit(self.unpack_limit.clone());
         Ok(store.with_owners(if self.single_id { Owners::Ignore } else { Owners::Keep }))
-    }
-
-    /// Lets the store keep what our emulator translates, if the user asks for it.
-    pub fn keep_translations(&self) {
-        if std::env::var_os("CROSSDOCK_TRANSLATIONS").is_some_and(|value| value == "1") {
-            crossdock_sandbox::Images::keep(&self.root);
-        }
     }
 
     /// Reports what the command has repaired in the store.

@@ -185,8 +185,8 @@ fn invocation(
     Ok((wanted, invocation))
 }
 
-/// Makes images in a folder, and ends the process: of the reports there, or of a sandbox's reports about
-/// files in layers.
+/// Makes images in a folder, and ends the process: of the reports there, or of those that sandboxes have left
+/// in a folder in it.
 fn make_images(words: &[Vec<u8>]) -> ! {
     let words: Option<Vec<String>> = words.iter().map(|word| String::from_utf8(word.clone()).ok()).collect();
     match words.as_deref() {
@@ -194,12 +194,7 @@ fn make_images(words: &[Vec<u8>]) -> ! {
             compile::be_apart();
             exit_group(compile::run(folder, &Sources::Paths))
         }
-        Some([folder, reports, layers @ ..]) => {
-            let pairs = layers.chunks_exact(2);
-            let layers = pairs.map(|pair| (pair[0].clone(), pair[1].clone())).collect();
-            let reports = reports.clone();
-            exit_group(compile::run(folder, &Sources::Layers { reports, layers }))
-        }
+        Some([folder, pending]) => exit_group(compile::run(folder, &Sources::Layers(pending.clone()))),
         _ => give_up("crossdock-emu: --compile-images FOLDER is for the emulator itself\n", 127),
     }
 }

@@ -46,6 +46,7 @@ pub use capabilities::Capabilities;
 pub use control_group::{ControlGroup, ControlGroupError, ControlLimits};
 pub use emulator::Emulator;
 pub use error::{Failure, SandboxError};
+pub use images::compile_images;
 pub use interrupt::before_end_by_signal;
 pub use overlay::{LOWER_MAX, Upper};
 pub use run::{ExitStatus, Io, Killer, Running, Stream, run, spawn};

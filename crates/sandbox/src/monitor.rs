@@ -25,7 +25,7 @@ use crate::dir::{Dir, clone_mount};
 use crate::error::{Doing, Failure};
 use crate::host;
 use crate::idmap::IdMapping;
-use crate::images::{self, Compiler};
+use crate::images::{self, Reports};
 use crate::mountpoints::{self, Created, Plan, Wanted};
 use crate::mounts::{clone_tree, set_read_only};
 use crate::network::{self, Connection};
@@ -151,14 +151,14 @@ fn run(
     }
 
     let (root, view) = prepare_root(&spec, &mut prepared, cleanup)?;
-    let (images, compiler) = match &spec.images {
+    let (images, reports) = match &spec.images {
         Some(wanted) => {
-            let (images, compiler) = images::prepare(wanted, &spec.root)?;
-            (Some(images), compiler)
+            let (images, reports) = images::prepare(wanted, &spec.root)?;
+            (Some(images), reports)
         }
         None => (None, None),
     };
-    start(control, &spec, (root, view), (images, compiler), prepared, stdin, terminal)
+    start(control, &spec, (root, view), (images, reports), prepared, stdin, terminal)
 }
 
 /// A detached mount of a file or directory that the parent has open.
@@ -354,7 +354,7 @@ fn start(
     control: &OwnedFd,
     spec: &Spec,
     (root, view): (OwnedFd, Option<Dir>),
-    (images, compiler): (Option<container::Images>, Option<Compiler>),
+    (images, reports): (Option<container::Images>, Option<Reports>),
     prepared: Vec<Prepared>,
     stdin: Option<OwnedFd>,
     terminal: Option<wire::Window>,
@@ -421,7 +421,7 @@ fn start(
         killed_for: None,
         connection: None,
         connect,
-        compiler,
+        reports,
     };
     if let Network::Private(uplink) = spec.network {
         match Connection::start(uplink, pid, alive) {
@@ -456,8 +456,8 @@ struct Watch {
     connection: Option<Connection>,
     /// Pipe that tells pid 1 that the network is connected.
     connect: Option<OwnedFd>,
-    /// Makes translations of what the container's programs report.
-    compiler: Option<Compiler>,
+    /// Where the container's programs report what translations are to be made of.
+    reports: Option<Reports>,
 }
 
 impl Watch {
@@ -475,21 +475,15 @@ impl Watch {
                 watched.push(PollFd::from_borrowed_fd(socket, PollFlags::IN));
             }
             let deadline = self.connection.as_ref().and_then(Connection::deadline);
-            let deadline = deadline.into_iter().chain(self.compiler.as_ref().map(Compiler::deadline)).min();
             match poll(&mut watched, deadline.map(until).as_ref()) {
                 Err(Errno::INTR) => continue,
                 other => other.failing(doing)?,
             };
             let ready: Vec<bool> = watched.iter().map(|fd| !fd.revents().is_empty()).collect();
             drop(watched);
-            if let Some(compiler) =
-                self.compiler.as_mut().filter(|compiler| compiler.deadline() <= Instant::now())
-            {
-                compiler.look();
-            }
             if ready[0] {
-                if let Some(compiler) = self.compiler.take() {
-                    compiler.finish();
+                if let Some(reports) = self.reports.take() {
+                    reports.keep();
                 }
                 let (_, status) = sys::wait(self.pid).failing(doing)?;
                 return Ok(match self.killed_for {

@@ -116,17 +116,22 @@ pub struct Images {
 
 impl Images {
     /// The images in a store at `store`, for a command that these emulators run; `None` if none of them is
-    /// ours, or if the store keeps no images, see [`Images::keep`].
+    /// ours, if `CROSSDOCK_TRANSLATIONS=0` forbids images, or if the store cannot be written.
     pub fn of(store: &std::path::Path, emulators: &[Emulator]) -> Option<Images> {
         let emulator = emulators.iter().find(|emulator| emulator.is_builtin())?;
         let folder = Images::folder(store);
-        host::is_folder(&folder).then_some(())?;
+        if !Images::are_wanted() {
+            return None;
+        }
+        if !host::is_folder(&folder) {
+            host::make_folder(&folder).ok()?;
+        }
         Some(Images { folder, emulator: Some(emulator.path.clone()) })
     }
 
-    /// Lets a store keep images from now on. A store that is not there or cannot be written keeps none.
-    pub fn keep(store: &std::path::Path) {
-        let _ = host::make_folder(&Images::folder(store));
+    /// Whether the user has not forbidden images.
+    pub(crate) fn are_wanted() -> bool {
+        std::env::var_os("CROSSDOCK_TRANSLATIONS").is_none_or(|value| value != "0")
     }
 
     /// The folder with images of a store at `store`.

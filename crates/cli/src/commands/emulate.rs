@@ -93,7 +93,6 @@ pub fn emulate(session: &Session, args: EmulateArgs) -> Result<u8> {
                 );
             }
             let mut command = std::process::Command::new(&emulator.path);
-            session.keep_translations();
             // Translations from earlier runs; the user may have chosen another folder, or none.
             if emulator.is_builtin()
                 && std::env::var_os(IMAGES).is_none()

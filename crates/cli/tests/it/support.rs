@@ -60,6 +60,8 @@ pub fn our_emulator() -> &'static Path {
 pub struct World {
     pub directory: TempDir,
     who: Who,
+    /// Whether the store keeps translations, which are made in the background; few tests want that.
+    pub translates: bool,
 }
 
 impl World {
@@ -75,7 +77,7 @@ impl World {
         for part in ["home", "context", "run"] {
             fs::create_dir(directory.path().join(part)).expect("a directory");
         }
-        let world = World { directory, who };
+        let world = World { directory, who, translates: false };
         // No test reaches for the real network.
         let configuration = world.path("home/.config/containers/registries.conf.d");
         fs::create_dir_all(&configuration).expect("a directory");
@@ -185,6 +187,9 @@ impl World {
             .current_dir(self.directory.path());
         if self.who == Who::SingleId {
             command.env("CROSSDOCK_SINGLE_ID", "1");
+        }
+        if !self.translates {
+            command.env("CROSSDOCK_TRANSLATIONS", "0");
         }
         Crossdock { command }
     }

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread;
+use std::time::Duration;
 
 use crate::support::{World, our_emulator, require};
 
@@ -118,12 +120,29 @@ fn images(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     found
 }
 
+/// Waits until no process makes translations in a folder.
+fn settle(folder: &Path) {
+    let is_running = || {
+        let processes = fs::read_dir("/proc").expect("processes").flatten();
+        let mut words = processes.filter_map(|process| fs::read(process.path().join("cmdline")).ok());
+        let folder = folder.as_os_str().as_encoded_bytes();
+        words.any(|words| words.split(|byte| *byte == 0).any(|word| word == folder))
+    };
+    for _ in 0..600 {
+        if !is_running() {
+            return;
+        }
+        thread::sleep(Duration::from_millis(100));
+    }
+    panic!("a process still makes translations in {} after a minute", folder.display());
+}
+
 #[test]
 fn steps_use_translations_and_none_changes_them() {
     our_emulator();
-    let world = World::new();
-    // Once a store keeps translations, it goes on.
-    world.crossdock(&["images"]).env("CROSSDOCK_TRANSLATIONS", "1").run().ok();
+    let mut world = World::new();
+    world.translates = true;
+    let world = world;
     program(&world, "victim", VICTIM);
     program(&world, "attack", ATTACK);
     let victim = "FROM scratch\nCOPY victim attack /\nRUN [\"/victim\"]\nRUN [\"/victim\"]\n";
@@ -141,6 +160,7 @@ fn steps_use_translations_and_none_changes_them() {
             expected = said[0].to_string();
         }
         assert_eq!(said[0], expected);
+        settle(&folder);
         if !images(&folder).is_empty() {
             break;
         }
@@ -149,6 +169,7 @@ fn steps_use_translations_and_none_changes_them() {
     assert!(!before.is_empty(), "no step has left translations in {}", folder.display());
     let both = format!("{victim}RUN [\"/attack\"]\nRUN [\"/victim\"]\n");
     let built = world.build(&both, &args);
+    settle(&folder);
     assert_eq!(built.code, Some(0), "{}", built.err);
     assert!(built.err.contains("the attack changed 0"), "{}", built.err);
     let said: Vec<&str> = built.err.lines().filter_map(|line| Some(line.split_once(sum)?.1)).collect();
@@ -167,10 +188,19 @@ fn steps_use_translations_and_none_changes_them() {
         // A variable that changes makes the steps run again, in the same layer.
         let steps = format!("ENV N={number}\nRUN [\"/victim\"]\nRUN [\"/count\"]\n");
         let built = world.build(&format!("FROM scratch\nCOPY victim count /\n{steps}"), &args);
+        settle(&folder);
         assert!(built.err.contains("sees "), "{}", built.err);
         !built.err.contains("sees 0 translations")
     });
     assert!(sees_own, "a container does not see the translations of its own layers");
+    assert_eq!(fs::read_dir(folder.join("pending")).expect("a folder").count(), 0, "reports are left");
+    // Nothing is reported or used where the user wants that.
+    let forbidden = world
+        .crossdock(&["build", "--no-cache", "--progress", "plain", "--platform", "linux/arm64", "context"])
+        .env("CROSSDOCK_TRANSLATIONS", "0")
+        .run();
+    assert!(forbidden.err.contains("sees 0 translations"), "{}", forbidden.err);
+    assert_eq!(fs::read_dir(folder.join("pending")).expect("a folder").count(), 0, "something was reported");
     let df = world.run(&["system", "df"]).ok();
     assert!(df.lines().any(|line| line.starts_with("Translations") && !line.contains(" 0 B")), "{df}");
 }

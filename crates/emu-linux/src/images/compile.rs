@@ -42,12 +42,16 @@ const O_PATH: u64 = 0o10_000_000;
 /// How often the folder is looked at, and how many times without a report before the process ends.
 const WAIT: u64 = 20_000_000;
 const IDLE_MAX: u32 = 10;
-/// How often to wait for the lock of a folder that other sandboxes use.
-const LOCK_MAX: u32 = 3000;
 
-/// The end of a report's name while it is handled for the first time. If this process is killed meanwhile,
-/// the next one tries once more.
+/// The end of the name of a report, or of a sandbox's folder, while it is handled for the first time. If this
+/// process is killed meanwhile, the next one tries once more.
 const AGAIN: &str = ".again";
+
+/// In a sandbox's folder: the emulator, then layers and the folders of their images, each ended by NUL.
+const SOURCES: &str = "sources";
+
+/// Sandboxes whose reports are handled together.
+const TOGETHER: usize = 16;
 
 /// A file that may change is left alone for so many seconds after its last change: it may still be written.
 const QUIET: u64 = 2;
@@ -56,49 +60,52 @@ const QUIET: u64 = 2;
 pub enum Sources {
     /// Where their paths lead, in the user's own root. Reports are in the folder with images.
     Paths,
-    /// In the layers of a store, of which nothing changes: paths of folders. A report is of a file in one of
-    /// them.
-    Layers {
-        /// The folder with reports.
-        reports: String,
-        /// The layers, each with the folder for its images.
-        layers: Vec<(String, String)>,
-    },
+    /// In the layers of a store, of which nothing changes. Reports are in this folder in the folder with
+    /// images, in a folder for each sandbox that has ended (`crossdock_sandbox::images`).
+    Layers(String),
 }
+
+/// Reports that belong together.
+struct Place {
+    /// The folder that they are in.
+    folder: String,
+    /// The layers that their files are in, each with the folder for its images; empty where paths lead.
+    layers: Vec<Layer>,
+}
+
+/// A layer, and the folder for its images.
+type Layer = (String, String);
 
 /// Makes images of reports until no more come, if no other process does, and puts them into `folder`.
 pub fn run(folder: &str, sources: &Sources) -> i32 {
     const O_RDWR_CREAT: u64 = 0o2 | 0o100;
     process::be_nice();
-    if matches!(sources, Sources::Layers { .. }) {
+    if matches!(sources, Sources::Layers(_)) {
         let _ = file::make_folder(format!("{folder}/{}\0", store::LAYERS).as_bytes(), 0o755);
     }
     let lock = format!("{folder}/lock\0");
     let Ok(lock) = file::open_mode(AT_FDCWD, lock.as_bytes(), O_RDWR_CREAT | O_NOFOLLOW, 0o600) else {
         return 1;
     };
-    let (reports, idle_max) = match sources {
-        Sources::Paths => (format!("{folder}/{}", store::REPORTS), IDLE_MAX),
-        Sources::Layers { reports, .. } => (reports.clone(), 1),
-    };
-    // The reports of a sandbox are known to nobody else.
-    let mut waited = 0;
-    while !file::try_lock(lock.number()) {
-        if matches!(sources, Sources::Paths) || waited == LOCK_MAX {
-            return 0;
-        }
-        waited += 1;
-        process::sleep(WAIT);
+    if !file::try_lock(lock.number()) {
+        return 0;
     }
     let mut idle = 0;
-    while idle < idle_max {
-        if compile_all(folder, &reports, sources) {
-            idle = 0;
-        } else {
-            idle += 1;
-            if idle < idle_max {
-                process::sleep(WAIT);
+    while idle < IDLE_MAX {
+        let found = match sources {
+            Sources::Paths => {
+                let reports = format!("{folder}/{}", store::REPORTS);
+                compile_all(folder, &[Place { folder: reports, layers: Vec::new() }])
             }
+            Sources::Layers(pending) => compile_pending(folder, &format!("{folder}/{pending}")),
+        };
+        if found {
+            idle = 0;
+            continue;
+        }
+        idle += 1;
+        if idle < IDLE_MAX {
+            process::sleep(WAIT);
         }
     }
     prune(folder, FOLDER_MAX);
@@ -137,7 +144,7 @@ pub fn be_apart() {
 
 /// The folders of versions, also of those of layers.
 fn versions(folder: &str) -> Vec<String> {
-    let no_version = ["lock", store::REPORTS, store::LAYERS];
+    let no_version = ["lock", store::REPORTS, store::LAYERS, store::PENDING];
     let own = names(folder).into_iter().filter(|name| !no_version.contains(&name.as_str()));
     let mut all: Vec<String> = own.map(|name| format!("{folder}/{name}")).collect();
     let layers = format!("{folder}/{}", store::LAYERS);
@@ -158,18 +165,69 @@ fn names(folder: &str) -> Vec<String> {
     }
 }
 
-/// Handles all reports; false if there are none.
-fn compile_all(folder: &str, place: &str, sources: &Sources) -> bool {
+/// Handles the reports that sandboxes have left; false if there are none.
+fn compile_pending(folder: &str, pending: &str) -> bool {
+    let mut places = Vec::new();
+    // A name that begins with a dot is of a folder that is not complete.
+    for name in names(pending).into_iter().filter(|name| !name.starts_with('.')).take(TOGETHER) {
+        let mut path = format!("{pending}/{name}");
+        let again = format!("{path}{AGAIN}");
+        let is_first = !name.ends_with(AGAIN);
+        if is_first && file::rename(format!("{path}\0").as_bytes(), format!("{again}\0").as_bytes()).is_ok() {
+            path = again;
+        }
+        let sources = file::read_all(format!("{path}/{SOURCES}\0").as_bytes());
+        let words = sources.split(|byte| *byte == 0).skip(1);
+        let words: Vec<String> = words
+            .map_while(|word| String::from_utf8(word.to_vec()).ok())
+            .filter(|word| !word.is_empty())
+            .collect();
+        let layers = words.chunks_exact(2).map(|pair| (pair[0].clone(), pair[1].clone())).collect();
+        places.push((Place { folder: path, layers }, is_first));
+    }
+    let is_any = !places.is_empty();
+    let (first, second): (Vec<_>, Vec<_>) = places.into_iter().partition(|(_, is_first)| *is_first);
+    for places in [first, second] {
+        let places: Vec<Place> = places.into_iter().map(|(place, _)| place).collect();
+        // Without layers, files would be looked for in the user's root.
+        let (of_layers, lost): (Vec<_>, Vec<_>) =
+            places.into_iter().partition(|place| !place.layers.is_empty());
+        compile_all(folder, &of_layers);
+        for place in of_layers.iter().chain(&lost) {
+            remove_with_files(&place.folder);
+        }
+    }
+    is_any
+}
+
+/// Removes a folder that has only files.
+fn remove_with_files(folder: &str) {
+    for name in names(folder) {
+        let _ = file::remove(format!("{folder}/{name}\0").as_bytes());
+    }
+    let _ = file::remove_folder(format!("{folder}\0").as_bytes());
+}
+
+/// Whether something was left as it is for a minute.
+fn is_old(status: &file::RawStatus) -> bool {
+    const MINUTE: u64 = 60;
+    let [now, _] = process::time(0);
+    status.modified()[0] + MINUTE < now
+}
+
+/// Handles the reports of some places; false if there are none.
+fn compile_all(folder: &str, places: &[Place]) -> bool {
     let mut is_any = false;
-    let mut reports: BTreeMap<FileId, Report> = BTreeMap::new();
+    let mut reports: BTreeMap<FileId, (Report, &[Layer])> = BTreeMap::new();
     let mut taken = Vec::new();
-    for name in names(place) {
+    let all = places.iter().flat_map(|place| names(&place.folder).into_iter().map(move |name| (place, name)));
+    for (place, name) in all.filter(|(_, name)| name != SOURCES) {
         is_any = true;
-        let path = format!("{place}/{name}\0");
+        let path = format!("{}/{name}\0", place.folder);
         // No FIFO keeps this process waiting.
         let found = file::open(AT_FDCWD, path.as_bytes(), O_NOFOLLOW | O_NONBLOCK);
         let report = found.ok().and_then(|found| Report::read(&found));
-        let again = format!("{place}/{name}{AGAIN}\0");
+        let again = format!("{}/{name}{AGAIN}\0", place.folder);
         let is_first = !name.ends_with(AGAIN) && report.is_some();
         if is_first && file::rename(path.as_bytes(), again.as_bytes()).is_ok() {
             taken.push(again);
@@ -178,16 +236,16 @@ fn compile_all(folder: &str, place: &str, sources: &Sources) -> bool {
         }
         let Some(report) = report else { continue };
         match reports.get_mut(&report.file) {
-            Some(other) if other.path == report.path && other.version == report.version => {
+            Some((other, _)) if other.path == report.path && other.version == report.version => {
                 other.profile.add(&report.profile);
             }
             Some(_) => {}
-            None => drop(reports.insert(report.file, report)),
+            None => drop(reports.insert(report.file, (report, &place.layers))),
         }
     }
-    for report in reports.into_values() {
+    for (report, layers) in reports.into_values() {
         // A report that cannot be used is as good as none.
-        let _ = handle(folder, sources, &report);
+        let _ = handle(folder, layers, &report);
     }
     for path in taken {
         let _ = file::remove(path.as_bytes());
@@ -196,15 +254,15 @@ fn compile_all(folder: &str, place: &str, sources: &Sources) -> bool {
 }
 
 /// Makes the image that a report asks for. `None` if there is no reason to.
-fn handle(folder: &str, sources: &Sources, report: &Report) -> Option<()> {
+fn handle(folder: &str, layers: &[Layer], report: &Report) -> Option<()> {
     let (number, _) = files::of_version(&report.version);
     let machine = *machine::ALL.iter().find(|machine| machine.machine == number)?;
-    with_abi(machine, Handle { folder, sources, report, machine }).flatten()
+    with_abi(machine, Handle { folder, layers, report, machine }).flatten()
 }
 
 struct Handle<'h> {
     folder: &'h str,
-    sources: &'h Sources,
+    layers: &'h [Layer],
     report: &'h Report,
     machine: Machine,
 }
@@ -220,16 +278,16 @@ impl ForAbi for Handle<'_> {
         if version != report.version {
             return None;
         }
-        let (guest, folder) = open(self.sources, report, folder)?;
-        let id = identity(self.sources, &guest).filter(|id| *id == report.file)?;
+        let (guest, folder) = open(self.layers, report, folder)?;
+        let id = identity(self.layers, &guest).filter(|id| *id == report.file)?;
         let [now, _] = process::time(0);
-        if matches!(self.sources, Sources::Paths) && id.changed()[0] + QUIET > now {
+        if self.layers.is_empty() && id.changed()[0] + QUIET > now {
             return None;
         }
         let elf = Elf::read(guest.number()).ok().filter(|elf| elf.machine == self.machine)?;
         let text = text(&elf)?;
         let bytes = files::read(guest.number(), &text)?;
-        if identity(self.sources, &guest) != Some(id) {
+        if identity(self.layers, &guest) != Some(id) {
             return None;
         }
         let version_folder = store::folder_of(folder, &version);
@@ -268,20 +326,20 @@ impl ForAbi for Handle<'_> {
 }
 
 /// A file's identity, as reports have it.
-fn identity(sources: &Sources, file: &Fd) -> Option<FileId> {
+fn identity(layers: &[Layer], file: &Fd) -> Option<FileId> {
     let id = FileId::of(file.number())?;
-    Some(if matches!(sources, Sources::Layers { .. }) { id.in_layers() } else { id })
+    Some(if layers.is_empty() { id } else { id.in_layers() })
 }
 
 /// Opens the file that a report is about. Also returns the folder for its images, which is `folder` where
 /// files are in no layers.
-fn open<'s>(sources: &'s Sources, report: &Report, folder: &'s str) -> Option<(Fd, &'s str)> {
+fn open<'s>(layers: &'s [Layer], report: &Report, folder: &'s str) -> Option<(Fd, &'s str)> {
     const RESOLVE_NO_SYMLINKS: u64 = 4;
     const RESOLVE_BENEATH: u64 = 8;
     let path = [&report.path[..], b"\0"].concat();
-    let Sources::Layers { layers, .. } = sources else {
+    if layers.is_empty() {
         return Some((file::open(AT_FDCWD, &path, O_NONBLOCK).ok()?, folder));
-    };
+    }
     // The kernel's path of a mapping has no links. Files that the sandbox itself has made are in no layer.
     let path = path.strip_prefix(b"/")?;
     layers.iter().find_map(|(layer, folder)| {
@@ -289,7 +347,7 @@ fn open<'s>(sources: &'s Sources, report: &Report, folder: &'s str) -> Option<(F
         let flags = O_NONBLOCK | O_NOFOLLOW;
         let found =
             file::open_below(layer.number(), path, flags, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS).ok()?;
-        (identity(sources, &found)? == report.file).then_some((found, folder.as_str()))
+        (identity(layers, &found)? == report.file).then_some((found, folder.as_str()))
     })
 }
 
@@ -368,8 +426,7 @@ fn prune(folder: &str, most: u64) {
             if !status.is_regular() {
                 continue;
             }
-            let [now, _] = process::time(0);
-            if name.starts_with('.') && status.modified()[0] + 60 < now {
+            if name.starts_with('.') && is_old(&status) {
                 let _ = file::remove(path.as_bytes());
             } else if name.ends_with(".image") {
                 images.push((status.modified(), status.size(), path));
@@ -393,6 +450,14 @@ fn prune(folder: &str, most: u64) {
             if !leads {
                 let _ = file::remove(format!("{version}/{name}\0").as_bytes());
             }
+        }
+    }
+    let pending = format!("{folder}/{}", store::PENDING);
+    for name in names(&pending).into_iter().filter(|name| name.starts_with('.')) {
+        let path = format!("{pending}/{name}");
+        let found = file::open(AT_FDCWD, format!("{path}\0").as_bytes(), O_DIRECTORY | O_NOFOLLOW);
+        if found.is_ok_and(|found| file::raw_status(found.number()).is_ok_and(|status| is_old(&status))) {
+            remove_with_files(&path);
         }
     }
     // Folders that are empty now. One that a sandbox has mounted stays until the next time.

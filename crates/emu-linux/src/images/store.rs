@@ -67,6 +67,8 @@ pub(crate) fn places() -> Option<Places> {
 
 /// The name of the folder with those of layers.
 pub(crate) const LAYERS: &str = "layers";
+/// The folder with reports that sandboxes have left.
+pub(crate) const PENDING: &str = "pending";
 
 /// The name of the folder for reports in a user's folder.
 pub(crate) const REPORTS: &str = "reports";
